@@ -1,0 +1,115 @@
+/**
+ * Settings come from `LONGLINE_*` environment variables and are parsed once per process. Every
+ * problem is reported at once; none is repaired silently.
+ *
+ * A role's own settings start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_` or `LONGLINE_CONTROL_`;
+ * what several roles share has no role in its name. So a process can tell a misspelt setting of
+ * its own (an error) from another role's setting in the same environment (none of its business).
+ */
+import { z } from 'zod';
+import { isShardCount } from './shard.js';
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+export const ROLES = ['edge', 'router', 'control'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Settings that every role has. */
+export const sharedSettings = {
+  /**
+   * `redis://` or `rediss://` with optional user, password and database; several, separated by
+   * commas, are seeds of one Redis Cluster. Whether it is a Cluster is asked of the server.
+   */
+  LONGLINE_REDIS_URL: z
+    .string()
+    .transform((text) => text.split(',').map((url) => url.trim()))
+    .pipe(z.array(z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }))),
+  /** A cluster setting: stored in Redis at the first start, refused when it differs later. */
+  LONGLINE_SHARD_COUNT: integer(1, 16384)
+    .refine(isShardCount, 'expected a power of two')
+    .default(4096),
+  /** Address that listening sockets bind to. */
+  LONGLINE_HOST: z.string().min(1).default('0.0.0.0'),
+  LONGLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  /** Nothing starts unauthenticated by accident: `none` must be asked for by name. */
+  LONGLINE_AUTH: z.literal('none', {
+    error:
+      "required; 'none' is the only value in this version and means that nothing is authenticated",
+  }),
+};
+
+/** Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`. */
+export const corsOrigins = z
+  .string()
+  .transform((text) => text.split(',').map((origin) => origin.trim()))
+  .pipe(
+    z.array(
+      z.union([z.literal('*'), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
+        error: "expected '*' or origins such as https://app.example, separated by commas",
+      }),
+    ),
+  )
+  .optional();
+
+/** `host:port`. */
+export const address = z.string().regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$/i, {
+  error: 'expected host:port',
+});
+
+/** 0 lets the system choose a free port. */
+export const port = (fallback: number) => integer(0, 65535).default(fallback);
+
+export function integer(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^-?\d{1,15}$/, 'expected a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
+}
+
+/** All that is wrong with an environment, one line per problem. */
+export class ConfigError extends Error {
+  constructor(
+    readonly role: Role,
+    readonly problems: readonly string[],
+  ) {
+    super(
+      `${role}: ${problems.length} problem(s) in the environment\n${problems.map((p) => `  ${p}`).join('\n')}`,
+    );
+  }
+}
+
+/**
+ * Parses the settings of `shape` from `env`.
+ * @throws ConfigError with every problem, unknown settings included
+ */
+export function parseSettings<Shape extends z.ZodRawShape>(
+  role: Role,
+  shape: Shape,
+  env: Env,
+): z.infer<z.ZodObject<Shape>> {
+  const problems = Object.keys(env)
+    .filter((name) => name.startsWith('LONGLINE_') && !(name in shape) && !ofOtherRole(name, role))
+    .map((name) => `${name}: unknown setting`);
+  // An empty variable is an unset one, as shells and charts write it.
+  const present = Object.fromEntries(
+    Object.keys(shape).flatMap((name) => (env[name] ? [[name, env[name]]] : [])),
+  );
+  const result = z.object(shape).safeParse(present);
+  for (const issue of result.error?.issues ?? []) {
+    const name = String(issue.path[0]);
+    problems.push(`${name}: ${name in present ? issue.message : missing(issue.message)}`);
+  }
+  if (problems.length > 0 || !result.success) throw new ConfigError(role, problems);
+  return result.data;
+}
+
+function ofOtherRole(name: string, role: Role): boolean {
+  return ROLES.some(
+    (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
+  );
+}
+
+function missing(message: string): string {
+  return message.startsWith('Invalid input') ? 'required' : message;
+}

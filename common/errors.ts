@@ -1,0 +1,110 @@
+/**
+ * The error catalogue: every refusal that a device, a backend or an operator can meet, in one
+ * table. A code is stable for ever; the message beside it says what was expected and what came.
+ * It is mapped to a protocol's own status once, at the boundary.
+ */
+import { status } from '@grpc/grpc-js';
+
+interface CatalogueEntry {
+  /** When it is answered. */
+  readonly when: string;
+  readonly http: number;
+  readonly grpc: status;
+}
+
+export const catalogue = {
+  CLIENT_ID_INVALID: {
+    when: 'a clientId is empty, longer than 256 bytes, not UTF-8 or has control characters',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  REQUEST_MALFORMED: {
+    when: 'a request cannot be parsed, or a required part of it is missing',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  NOT_FOUND: { when: 'no such path or object', http: 404, grpc: status.NOT_FOUND },
+  METHOD_NOT_ALLOWED: {
+    when: 'the path exists, the method does not',
+    http: 405,
+    grpc: status.UNIMPLEMENTED,
+  },
+  NOT_ACCEPTABLE: {
+    when: 'the Accept header excludes everything that the path can answer',
+    http: 406,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  HEAD_TIMEOUT: {
+    when: 'the request head was not complete in time',
+    http: 408,
+    grpc: status.DEADLINE_EXCEEDED,
+  },
+  PAYLOAD_TOO_LARGE: {
+    when: 'a payload or a request body is over its bound',
+    http: 413,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  HEAD_TOO_LARGE: {
+    when: 'the request head is over its bound',
+    http: 431,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  HTTP_VERSION_UNSUPPORTED: {
+    when: 'the request is not HTTP/1.0 or HTTP/1.1',
+    http: 505,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  EDGE_FULL: {
+    when: 'the edge holds as many connections as it may',
+    http: 503,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  NO_EDGE: {
+    when: 'no edge owns the shard of this client at the moment; ask again',
+    http: 503,
+    grpc: status.UNAVAILABLE,
+  },
+  NOT_READY: {
+    when: 'the process cannot prove that it delivers at the moment; ask again',
+    http: 503,
+    grpc: status.UNAVAILABLE,
+  },
+  OVERLOADED: {
+    when: 'too many requests are in flight; ask again later',
+    http: 503,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  REDIS_UNAVAILABLE: {
+    when: 'Redis refused or could not be reached; nothing was sent',
+    http: 503,
+    grpc: status.UNAVAILABLE,
+  },
+  EDGE_ID_IN_USE: {
+    when: 'a live edge of the same id has another incarnation',
+    http: 409,
+    grpc: status.ALREADY_EXISTS,
+  },
+  SETTINGS_MISMATCH: {
+    when: 'a process disagrees with the cluster about a cluster setting',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  INTERNAL: { when: 'a bug; the log says more', http: 500, grpc: status.INTERNAL },
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type ErrorCode = keyof typeof catalogue;
+
+/** A refusal on its way to whoever caused it. Returned, not thrown. */
+export interface Refusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export function refusal(code: ErrorCode, message: string): Refusal {
+  return { code, message };
+}
+
+/** The body of every HTTP error: `{"error":{"code":…,"message":…}}`. */
+export function errorBody(refused: Refusal): { error: Refusal } {
+  return { error: { code: refused.code, message: refused.message } };
+}

@@ -1,0 +1,45 @@
+/**
+ * The HTTP server that every role has for people and probes: `/healthz`, `/readyz`, `/metrics`,
+ * to which router and control add their own routes. Devices never come here.
+ */
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import { catalogue, errorBody, type Refusal, refusal } from './errors.js';
+import type { Metrics } from './metrics.js';
+
+/** Why the process cannot serve at the moment; empty when it can. */
+export type ReadyCheck = () => readonly string[];
+
+const BODY_BYTES_MAX = 64 * 1024;
+
+export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck): FastifyInstance {
+  const server = Fastify({
+    bodyLimit: BODY_BYTES_MAX,
+    routerOptions: { maxParamLength: 1024 },
+    frameworkErrors: (_error, _request, reply) =>
+      sendRefusal(reply, refusal('REQUEST_MALFORMED', 'the request path cannot be decoded')),
+  });
+  server.setNotFoundHandler((request, reply) =>
+    sendRefusal(reply, refusal('NOT_FOUND', `no route for ${request.method} ${request.url}`)),
+  );
+  server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
+    const isInput = error.statusCode !== undefined && error.statusCode < 500;
+    return sendRefusal(reply, refusal(isInput ? 'REQUEST_MALFORMED' : 'INTERNAL', error.message));
+  });
+  server.get('/healthz', () => ({ status: 'ok' }));
+  server.get('/readyz', (_request, reply) => {
+    const reasons = notReadyBecause();
+    if (reasons.length === 0) return { status: 'ready' };
+    return reply
+      .code(catalogue.NOT_READY.http)
+      .send({ ...errorBody(refusal('NOT_READY', reasons.join('; '))), reasons });
+  });
+  server.get('/metrics', async (_request, reply) => {
+    reply.header('content-type', metrics.registry.contentType);
+    return metrics.registry.metrics();
+  });
+  return server;
+}
+
+export function sendRefusal(reply: FastifyReply, refused: Refusal): FastifyReply {
+  return reply.code(catalogue[refused.code].http).send(errorBody(refused));
+}

@@ -1,0 +1,59 @@
+/**
+ * How a role's process lives: it starts, says so in one line, and stops once, whatever the reason.
+ * Only `main.ts` of a role uses this.
+ */
+import { ConfigError } from './config.js';
+import type { Logger } from './log.js';
+
+/** A stop that takes longer is cut: what is held open then is not ours to wait for. */
+const STOP_DEADLINE_MS = 10_000;
+
+/**
+ * Stops on SIGTERM, on SIGINT and when the parent that started us over an IPC channel is gone, so
+ * that a crashed local cluster leaves nothing running. Exits 0 when `stop` resolves. A second
+ * signal exits at once.
+ */
+export function stopOnSignals(log: Logger, stop: (reason: string) => Promise<void>): void {
+  let stopping = false;
+  const begin = (reason: string) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info({ reason }, 'stopping');
+    setTimeout(() => {
+      log.error('did not stop in time');
+      process.exit(1);
+    }, STOP_DEADLINE_MS).unref();
+    stop(reason).then(
+      () => process.exit(0),
+      (error) => {
+        log.error({ err: error }, 'stop failed');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', begin);
+  process.on('SIGINT', begin);
+  if (process.connected) process.once('disconnect', () => begin('parent is gone'));
+}
+
+/** Runs a role's start. An environment problem ends the process with one readable message. */
+export async function runRole(start: () => Promise<void>): Promise<void> {
+  try {
+    await start();
+  } catch (error) {
+    if (error instanceof ConfigError || isEnvironmentError(error)) {
+      process.stderr.write(`${error.message}\n`);
+      process.exit(78); // EX_CONFIG of sysexits(3)
+    }
+    throw error;
+  }
+}
+
+/** The machine or a neighbour is not as it must be; the message says what to do. */
+export class EnvironmentError extends Error {}
+
+function isEnvironmentError(error: unknown): error is Error {
+  return (
+    error instanceof EnvironmentError || (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+  );
+}
