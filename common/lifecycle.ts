@@ -36,6 +36,15 @@ export function stopOnSignals(log: Logger, stop: (reason: string) => Promise<voi
   if (process.connected) process.once('disconnect', () => begin('parent is gone'));
 }
 
+/** The ports that a process listens on, by what they are for, such as `{ devices: 7000 }`. */
+export type ListeningPorts = Readonly<Record<string, number>>;
+
+/** Says in the log, and to a parent that started us over an IPC channel, where we listen. */
+export function announceListening(log: Logger, ports: ListeningPorts): void {
+  log.info({ ports }, 'listening');
+  process.send?.({ type: 'listening', ports });
+}
+
 /** Runs a role's start. An environment problem ends the process with one readable message. */
 export async function runRole(start: () => Promise<void>): Promise<void> {
   try {
