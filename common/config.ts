@@ -38,6 +38,23 @@ export const sharedSettings = {
   }),
 };
 
+/** What every role knows, parsed. */
+export interface SharedConfig {
+  readonly redisUrls: readonly string[];
+  readonly shardCount: number;
+  readonly host: string;
+  readonly logLevel: string;
+}
+
+export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>): SharedConfig {
+  return {
+    redisUrls: parsed.LONGLINE_REDIS_URL,
+    shardCount: parsed.LONGLINE_SHARD_COUNT,
+    host: parsed.LONGLINE_HOST,
+    logLevel: parsed.LONGLINE_LOG_LEVEL,
+  };
+}
+
 /** Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`. */
 export const corsOrigins = z
   .string()

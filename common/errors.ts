@@ -29,11 +29,6 @@ export const catalogue = {
     http: 405,
     grpc: status.UNIMPLEMENTED,
   },
-  NOT_ACCEPTABLE: {
-    when: 'the Accept header excludes everything that the path can answer',
-    http: 406,
-    grpc: status.INVALID_ARGUMENT,
-  },
   HEAD_TIMEOUT: {
     when: 'the request head was not complete in time',
     http: 408,

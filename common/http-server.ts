@@ -2,6 +2,7 @@
  * The HTTP server that every role has for people and probes: `/healthz`, `/readyz`, `/metrics`,
  * to which router and control add their own routes. Devices never come here.
  */
+import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { catalogue, errorBody, type Refusal, refusal } from './errors.js';
 import type { Metrics } from './metrics.js';
@@ -38,6 +39,16 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     return metrics.registry.metrics();
   });
   return server;
+}
+
+/** Starts to listen and resolves with the port. */
+export async function listenHttp(
+  server: FastifyInstance,
+  host: string,
+  port: number,
+): Promise<number> {
+  await server.listen({ host, port });
+  return (server.server.address() as AddressInfo).port;
 }
 
 export function sendRefusal(reply: FastifyReply, refused: Refusal): FastifyReply {

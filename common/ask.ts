@@ -1,0 +1,137 @@
+/**
+ * Asking the edges: one envelope on a shard's channel, and the answers of everybody who listens
+ * there. Pushes, presence and disconnects all go this way.
+ *
+ * When all have answered is known from two facts: how many subscribers Redis gave the envelope to,
+ * and that the owner is among those who answered. The first alone is a hint only (right after a
+ * failover Redis counts too few); the second alone would overlook a guest on another edge.
+ */
+
+import { type Reply, type ReplyBatch, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
+import type { Presence } from '../proto/gen/longline/v1/push.js';
+import { type Refusal, refusal } from './errors.js';
+import type { Metrics } from './metrics.js';
+import type { PrivateChannels } from './redis/private-channels.js';
+import type { RedisLink } from './redis/redis-link.js';
+import { shardChannel, shardOf, shardTags } from './shard.js';
+
+/** Answers of the edges to one question, as far as they came in time. */
+export interface Answers {
+  readonly bodies: readonly NonNullable<Reply['body']>[];
+  /** Every edge that could hold the client has answered, the owner among them. */
+  readonly complete: boolean;
+}
+
+interface Ask {
+  readonly bodies: NonNullable<Reply['body']>[];
+  ownerAnswered: boolean;
+  /** Undefined until Redis has said how many subscribers the question had. */
+  receivers: number | undefined;
+  readonly isFinal: (body: NonNullable<Reply['body']>) => boolean;
+  readonly settle: (answers: Answers) => void;
+  readonly deadline: NodeJS.Timeout;
+}
+
+const PRESENCE_WAIT_MS = 1_000;
+
+export class Asker {
+  readonly #asks = new Map<number, Ask>();
+  readonly #tags: readonly string[];
+  #lastAskId = 0;
+
+  constructor(
+    readonly link: Pick<RedisLink, 'publish'>,
+    readonly channels: Pick<PrivateChannels, 'replyChannelFor'>,
+    readonly shardCount: number,
+    /** Bound on questions that wait for answers; more are refused as OVERLOADED. */
+    readonly inFlightMax: number,
+    metrics: Metrics,
+    role: 'router' | 'control',
+  ) {
+    this.#tags = shardTags(shardCount);
+    metrics.gauge(
+      `longline_${role}_asks_in_flight`,
+      'Questions to edges that wait for an answer.',
+      () => this.#asks.size,
+    );
+  }
+
+  /**
+   * Asks the edges that listen to the client's shard. Settles when all have answered, when
+   * `isFinal` says so of an answer, or after `waitMs`.
+   */
+  async ask(
+    clientId: string,
+    body: NonNullable<ShardEnvelope['body']>,
+    waitMs: number,
+    isFinal: Ask['isFinal'],
+  ): Promise<Answers | Refusal> {
+    const tag = this.#tags[shardOf(clientId, this.shardCount)]!;
+    const replyChannel = this.channels.replyChannelFor(tag);
+    if (replyChannel === undefined) {
+      return refusal('REDIS_UNAVAILABLE', 'no reply channel is confirmed at the moment');
+    }
+    if (this.#asks.size >= this.inFlightMax) {
+      return refusal('OVERLOADED', `${this.inFlightMax} questions are in flight`);
+    }
+    const askId = ++this.#lastAskId;
+    const bytes = ShardEnvelope.encode({ askId, replyChannel, clientId, body }).finish();
+    return new Promise((settle) => {
+      const deadline = setTimeout(() => this.#settle(askId), waitMs);
+      const ask: Ask = {
+        bodies: [],
+        ownerAnswered: false,
+        receivers: undefined,
+        isFinal,
+        settle,
+        deadline,
+      };
+      this.#asks.set(askId, ask);
+      void this.link.publish(shardChannel(tag), Buffer.from(bytes)).then((result) => {
+        if (result.type === 'refused') {
+          clearTimeout(deadline);
+          this.#asks.delete(askId);
+          settle(refusal('REDIS_UNAVAILABLE', result.reason));
+        } else if (result.type === 'published') {
+          ask.receivers = result.receivers;
+          if (isComplete(ask)) this.#settle(askId);
+        }
+        // Unknown: the answers, or their absence until the deadline, will tell.
+      });
+    });
+  }
+
+  async askPresence(
+    clientId: string,
+  ): Promise<{ connections: Presence[]; complete: boolean } | Refusal> {
+    const body = { $case: 'presence', value: {} } as const;
+    const answers = await this.ask(clientId, body, PRESENCE_WAIT_MS, () => false);
+    if ('code' in answers) return answers;
+    const connections = answers.bodies.flatMap((b) => (b.$case === 'presence' ? [b.value] : []));
+    return { connections, complete: answers.complete };
+  }
+
+  /** To be given every batch of replies that comes on a private channel of this process. */
+  onReplies(batch: ReplyBatch): void {
+    for (const reply of batch.replies) {
+      const ask = this.#asks.get(reply.askId);
+      // Late, or of a version that answers something we do not know.
+      if (ask === undefined || reply.body === undefined) continue;
+      ask.bodies.push(reply.body);
+      if (reply.owner) ask.ownerAnswered = true;
+      if (ask.isFinal(reply.body) || isComplete(ask)) this.#settle(reply.askId);
+    }
+  }
+
+  #settle(askId: number): void {
+    const ask = this.#asks.get(askId);
+    if (ask === undefined) return;
+    this.#asks.delete(askId);
+    clearTimeout(ask.deadline);
+    ask.settle({ bodies: ask.bodies, complete: isComplete(ask) });
+  }
+}
+
+function isComplete(ask: Ask): boolean {
+  return ask.ownerAnswered && ask.receivers !== undefined && ask.bodies.length >= ask.receivers;
+}

@@ -1,0 +1,54 @@
+/**
+ * The query of `GET /connect`, which router and edge read alike:
+ *
+ *   clientId  percent-encoded, required
+ *   epoch     `<incarnation>-<epoch>` of the assignment under which somebody sent the device here
+ *
+ * `epoch` is what ends redirects. An edge that does not own the shard redirects a device only when
+ * its own assignment is newer than the one that sent it; else it serves the device as a guest. So
+ * every further redirect happens under a strictly newer assignment, and no two edges can send a
+ * device back and forth; yet a browser that comes back hours later to an edge which has long lost
+ * the shard is redirected again, although its URL still says where it was once sent.
+ */
+import type { Position } from './assignment.js';
+import { parseEncodedClientId } from './client-id.js';
+import { type Refusal, refusal } from './errors.js';
+
+export interface ConnectQuery {
+  readonly clientId: string;
+  readonly sentUnder: Position | undefined;
+}
+
+const POSITION = /^(\d{1,15})-(\d{1,15})$/;
+
+/** @param target the request target: path and query as they came */
+export function parseConnectQuery(target: string): ConnectQuery | Refusal {
+  let clientId: string | undefined;
+  let sentUnder: Position | undefined;
+  const start = target.indexOf('?');
+  for (const pair of start < 0 ? [] : target.slice(start + 1).split('&')) {
+    const equals = pair.indexOf('=');
+    const name = equals < 0 ? pair : pair.slice(0, equals);
+    const value = equals < 0 ? '' : pair.slice(equals + 1);
+    if (name === 'clientId') {
+      if (clientId !== undefined) return refusal('REQUEST_MALFORMED', 'clientId is given twice');
+      const parsed = parseEncodedClientId(value);
+      if (typeof parsed !== 'string') return parsed;
+      clientId = parsed;
+    } else if (name === 'epoch') {
+      const match = POSITION.exec(value);
+      if (match === null) return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
+      sentUnder = { incarnation: Number(match[1]), epoch: Number(match[2]) };
+    }
+  }
+  if (clientId === undefined) {
+    return refusal('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
+  }
+  return { clientId, sentUnder };
+}
+
+/** Where a device that was sent away under `position` finds its edge. */
+export function connectUrl(advertisedUrl: string, clientId: string, position: Position): string {
+  const query = `clientId=${encodeURIComponent(clientId)}`;
+  return `${advertisedUrl}/connect?${query}&epoch=${position.incarnation}-${position.epoch}`;
+}

@@ -1,0 +1,158 @@
+/**
+ * The portable transport over `node:net`, and the definition of what a transport does.
+ *
+ * No closure, timer or emitter per connection beyond what `net` itself needs: all sockets share
+ * the same few listener functions, which find their connection on the socket.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import {
+  type CloseCause,
+  type Connection,
+  SLOTS,
+  slotOf,
+  type Transport,
+  type TransportEvents,
+  type TransportLimits,
+  type WriteResult,
+} from './transport.js';
+
+/** How long a connection that we ended waits for its peer to close. */
+const LINGER_MS = 2_000;
+
+interface HeldSocket extends Socket {
+  connection: Connection;
+  transport: NetTransport;
+  cause: CloseCause;
+}
+
+export class NetTransport implements Transport {
+  readonly #server: Server;
+  /** By slot. */
+  readonly #sockets: (HeldSocket | undefined)[] = [];
+  /** By slot: how often it has been used. */
+  readonly #generations: number[] = [];
+  readonly #freeSlots: number[] = [];
+
+  constructor(
+    readonly events: TransportEvents,
+    readonly limits: TransportLimits,
+  ) {
+    // Half-open, so that it is the user who decides what a FIN means.
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
+    this.#server.maxConnections = limits.connectionsMax;
+    this.#server.on('connection', (socket) => this.#hold(socket as HeldSocket));
+    this.#server.on('drop', () => events.onTurnedAway());
+  }
+
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host, port, backlog: 4096 }, () => {
+        this.#server.off('error', reject);
+        const address = this.#server.address();
+        resolve(typeof address === 'object' && address !== null ? address.port : port);
+      });
+    });
+  }
+
+  write(connection: Connection, bytes: Uint8Array): WriteResult {
+    const socket = this.#find(connection);
+    if (socket === undefined || !socket.writable) return 'gone';
+    const buffered = socket.writableLength;
+    if (buffered > 0 && buffered + bytes.length > this.limits.sendBufferBytesMax) return 'full';
+    socket.write(bytes);
+    return 'accepted';
+  }
+
+  end(connection: Connection): void {
+    const socket = this.#find(connection);
+    if (socket === undefined) return;
+    if (socket.cause === 'local') return;
+    socket.cause = 'local';
+    // Closing while the peer still sends would reset the connection and could take our last bytes
+    // with it (RFC 9112 §9.6): we send a FIN, read on and drop, and wait for the peer's FIN.
+    socket.end();
+    if (socket.readableEnded) socket.destroySoon();
+    else setTimeout(destroySocket, LINGER_MS, socket).unref();
+  }
+
+  destroy(connection: Connection): void {
+    const socket = this.#find(connection);
+    if (socket === undefined) return;
+    socket.cause = 'local';
+    socket.resetAndDestroy();
+  }
+
+  bufferedBytes(connection: Connection): number {
+    return this.#find(connection)?.writableLength ?? 0;
+  }
+
+  remoteAddress(connection: Connection): string | undefined {
+    const socket = this.#find(connection);
+    if (socket?.remoteAddress === undefined) return undefined;
+    const { remoteAddress, remotePort } = socket;
+    return remoteAddress.includes(':')
+      ? `[${remoteAddress}]:${remotePort}`
+      : `${remoteAddress}:${remotePort}`;
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      for (const socket of this.#sockets) socket?.destroy();
+    });
+  }
+
+  #hold(socket: HeldSocket): void {
+    const slot = this.#freeSlots.pop() ?? this.#sockets.length;
+    const generation = (this.#generations[slot] ?? 0) + 1;
+    this.#generations[slot] = generation;
+    this.#sockets[slot] = socket;
+    socket.connection = generation * SLOTS + slot;
+    socket.transport = this;
+    socket.cause = 'peer';
+    socket.on('data', onData);
+    socket.on('end', onEnd);
+    socket.on('error', onError);
+    socket.on('close', onClose);
+    this.events.onOpen(socket.connection);
+  }
+
+  #find(connection: Connection): HeldSocket | undefined {
+    const socket = this.#sockets[slotOf(connection)];
+    return socket?.connection === connection ? socket : undefined;
+  }
+
+  /** For the shared listeners below. */
+  release(socket: HeldSocket): void {
+    const slot = slotOf(socket.connection);
+    this.events.onClose(socket.connection, socket.cause);
+    this.#sockets[slot] = undefined;
+    this.#freeSlots.push(slot);
+  }
+}
+
+function destroySocket(socket: HeldSocket): void {
+  socket.destroy();
+}
+
+function onData(this: HeldSocket, bytes: Buffer): void {
+  if (this.cause === 'local') return;
+  this.transport.events.onBytes(this.connection, bytes);
+}
+
+function onEnd(this: HeldSocket): void {
+  if (this.cause === 'local') this.destroySoon();
+  else this.transport.events.onEnd(this.connection);
+}
+
+function onError(this: HeldSocket, error: NodeJS.ErrnoException): void {
+  // A peer that resets or has gone away is everyday life; the rest is the system's doing.
+  if (this.cause === 'peer' && error.code !== 'ECONNRESET' && error.code !== 'EPIPE') {
+    this.cause = 'error';
+  }
+}
+
+function onClose(this: HeldSocket): void {
+  this.transport.release(this);
+}

@@ -1,0 +1,108 @@
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import {
+  address,
+  ConfigError,
+  corsOrigins,
+  type Env,
+  integer,
+  parseSettings,
+  port,
+  type SharedConfig,
+  sharedConfig,
+  sharedSettings,
+} from '../common/config.js';
+
+/**
+ * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and
+ * connections that are being refused.
+ */
+const DESCRIPTORS_RESERVED = 512;
+
+const settings = {
+  ...sharedSettings,
+  /** Stable across restarts: the ring places shards by it. */
+  LONGLINE_EDGE_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -'),
+  LONGLINE_EDGE_PORT: port(7000),
+  LONGLINE_EDGE_ADMIN_PORT: port(7001),
+  LONGLINE_EDGE_ADVERTISED_URL: z
+    .string()
+    .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+    .optional(),
+  LONGLINE_EDGE_CONNECTIONS_MAX: integer(1, 10_000_000).optional(),
+  LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
+  LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
+  LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
+  LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
+  LONGLINE_CONTROL_ADDRESS: address,
+  LONGLINE_CORS_ORIGINS: corsOrigins,
+};
+
+export interface EdgeConfig extends SharedConfig {
+  readonly edgeId: string;
+  /** Devices connect here. 0: any free port. */
+  readonly port: number;
+  /** Health and metrics. 0: any free port. */
+  readonly adminPort: number;
+  /**
+   * Where devices reach this edge from outside; undefined: `http://<hostname>:<port>`. Too wrong to
+   * be noticed here: a device that is redirected to a dead address finds out.
+   */
+  readonly advertisedUrl: string | undefined;
+  /**
+   * Connections that hold a client; more are refused with EDGE_FULL. Default: the open-file limit
+   * less 512 descriptors for everything else. More than that is an error, never a surprise later.
+   */
+  readonly connectionsMax: number;
+  /** Bound of a request head. Too low refuses long cookies; each pending head may cost this much. */
+  readonly headBytesMax: number;
+  /** From the first packet to the end of the head, and then again to a confirmed subscription. */
+  readonly headTimeoutMs: number;
+  /**
+   * Every connection gets a comment this often. Below the shortest idle timeout of any middlebox on
+   * the way (30 s is common); each doubling halves the cost of idle connections.
+   */
+  readonly heartbeatMs: number;
+  /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
+  readonly sendBufferBytesMax: number;
+  /** `host:port` of control's gRPC. */
+  readonly controlAddress: string;
+  readonly corsOrigins: readonly string[] | undefined;
+}
+
+/**
+ * @param openFilesMax the process's limit on open files
+ * @throws ConfigError with every problem
+ */
+export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
+  const parsed = parseSettings('edge', settings, env);
+  const connectionsLimit = openFilesMax - DESCRIPTORS_RESERVED;
+  const connectionsMax = parsed.LONGLINE_EDGE_CONNECTIONS_MAX ?? connectionsLimit;
+  if (connectionsMax > connectionsLimit || connectionsLimit < 1) {
+    throw new ConfigError('edge', [
+      `LONGLINE_EDGE_CONNECTIONS_MAX: ${connectionsMax} connections need an open-file limit of ` +
+        `${Math.max(1, connectionsMax) + DESCRIPTORS_RESERVED}; it is ${openFilesMax} (ulimit -n)`,
+    ]);
+  }
+  return {
+    ...sharedConfig(parsed),
+    edgeId: parsed.LONGLINE_EDGE_ID,
+    port: parsed.LONGLINE_EDGE_PORT,
+    adminPort: parsed.LONGLINE_EDGE_ADMIN_PORT,
+    advertisedUrl: parsed.LONGLINE_EDGE_ADVERTISED_URL,
+    connectionsMax,
+    headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
+    headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
+    heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
+    sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
+    controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
+    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+  };
+}
+
+/** What an edge calls itself to devices unless it is told. */
+export function defaultAdvertisedUrl(port: number): string {
+  return `http://${hostname()}:${port}`;
+}

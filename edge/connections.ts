@@ -1,0 +1,150 @@
+/**
+ * The table of connections that hold a client: the heart of an edge, and most of its memory.
+ *
+ * State per connection lives in arrays indexed by the transport's slot. Clients are found through
+ * one Map per shard, so that a shard is counted, walked and forgotten without touching the others.
+ *
+ * Invariants:
+ * - a clientId has at most one connection here;
+ * - `slotsByShard[shard].get(clientId) === slot` exactly when `clientIds[slot] === clientId` and
+ *   `shards[slot] === shard`;
+ * - removing a connection never removes the newer one of the same client.
+ */
+import { type Connection, slotOf } from '../common/transport/transport.js';
+
+/**
+ * `opening` registered, not answered yet: the shard's subscription is not confirmed · `live` gets
+ * pushes.
+ */
+export type ConnectionState = 'opening' | 'live';
+
+const STATE_OPENING = 0;
+const STATE_LIVE = 1;
+const FIRST_SLOTS = 1024;
+
+export class Connections {
+  /** By slot; 0: the slot holds no client. */
+  #connections = new Float64Array(FIRST_SLOTS);
+  #shards = new Uint16Array(FIRST_SLOTS);
+  #states = new Uint8Array(FIRST_SLOTS);
+  /** Unix time in milliseconds, by slot. */
+  #connectedAtMs = new Float64Array(FIRST_SLOTS);
+  readonly #clientIds: (string | undefined)[] = [];
+  readonly #slotsByShard: (Map<string, number> | undefined)[];
+  #count = 0;
+
+  constructor(readonly shardCount: number) {
+    this.#slotsByShard = new Array(shardCount);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Registers a connection as `opening`. Returns the older one that it replaces, if any. */
+  add(
+    connection: Connection,
+    clientId: string,
+    shard: number,
+    nowMs: number,
+  ): Connection | undefined {
+    const slot = slotOf(connection);
+    const replaced = this.find(shard, clientId);
+    if (replaced !== undefined) this.remove(replaced);
+    this.#growTo(slot);
+    this.#connections[slot] = connection;
+    this.#shards[slot] = shard;
+    this.#states[slot] = STATE_OPENING;
+    this.#connectedAtMs[slot] = nowMs;
+    this.#clientIds[slot] = clientId;
+    let slots = this.#slotsByShard[shard];
+    if (slots === undefined) this.#slotsByShard[shard] = slots = new Map();
+    slots.set(clientId, slot);
+    this.#count++;
+    return replaced;
+  }
+
+  /** Returns false when the connection holds no client, as when a newer one has replaced it. */
+  remove(connection: Connection): boolean {
+    if (!this.holds(connection)) return false;
+    const slot = slotOf(connection);
+    const shard = this.#shards[slot]!;
+    const slots = this.#slotsByShard[shard]!;
+    slots.delete(this.#clientIds[slot]!);
+    if (slots.size === 0) this.#slotsByShard[shard] = undefined;
+    this.#connections[slot] = 0;
+    this.#clientIds[slot] = undefined;
+    this.#count--;
+    return true;
+  }
+
+  holds(connection: Connection): boolean {
+    return this.#connections[slotOf(connection)] === connection;
+  }
+
+  find(shard: number, clientId: string): Connection | undefined {
+    const slot = this.#slotsByShard[shard]?.get(clientId);
+    return slot === undefined ? undefined : this.#connections[slot];
+  }
+
+  /** Only for a connection that holds a client. */
+  clientIdOf(connection: Connection): string {
+    return this.#clientIds[slotOf(connection)]!;
+  }
+
+  shardOf(connection: Connection): number {
+    return this.#shards[slotOf(connection)]!;
+  }
+
+  connectedAtMs(connection: Connection): number {
+    return this.#connectedAtMs[slotOf(connection)]!;
+  }
+
+  stateOf(connection: Connection): ConnectionState {
+    return this.#states[slotOf(connection)] === STATE_LIVE ? 'live' : 'opening';
+  }
+
+  becomeLive(connection: Connection): void {
+    this.#states[slotOf(connection)] = STATE_LIVE;
+  }
+
+  countOf(shard: number): number {
+    return this.#slotsByShard[shard]?.size ?? 0;
+  }
+
+  /** Connections per shard, only shards with at least one. */
+  loads(): { shard: number; connections: number }[] {
+    const loads: { shard: number; connections: number }[] = [];
+    for (const [shard, slots] of this.#slotsByShard.entries()) {
+      if (slots !== undefined) loads.push({ shard, connections: slots.size });
+    }
+    return loads;
+  }
+
+  /** The connections of a shard. The table must not change while this is iterated. */
+  *ofShard(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#connections[slot]!;
+  }
+
+  /** Every live connection whose slot is `part` modulo `parts`: one step of a sweep. */
+  *livePart(part: number, parts: number): Generator<Connection> {
+    for (let slot = part; slot < this.#connections.length; slot += parts) {
+      const connection = this.#connections[slot]!;
+      if (connection !== 0 && this.#states[slot] === STATE_LIVE) yield connection;
+    }
+  }
+
+  #growTo(slot: number): void {
+    if (slot < this.#connections.length) return;
+    const length = Math.max(slot + 1, this.#connections.length * 2);
+    this.#connections = grown(this.#connections, new Float64Array(length));
+    this.#shards = grown(this.#shards, new Uint16Array(length));
+    this.#states = grown(this.#states, new Uint8Array(length));
+    this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
+  }
+}
+
+function grown<A extends { set(from: A): void }>(from: A, to: A): A {
+  to.set(from);
+  return to;
+}

@@ -1,0 +1,140 @@
+/**
+ * What comes over the channel of a shard, and what is answered.
+ *
+ * Every edge that is subscribed to the shard answers every question, and says whether it owns the
+ * shard. The asker knows from Redis how many subscribers its question had, so it can tell "the
+ * client is nowhere" from "the answer of the edge that holds it has not come yet": a guest is found
+ * although the owner has already said that it does not have it.
+ */
+import type { Logger } from '../common/log.js';
+import type { Metrics } from '../common/metrics.js';
+import type { RedisLink } from '../common/redis/redis-link.js';
+import type { Connection } from '../common/transport/transport.js';
+import { type Announcement, type Reply, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
+import type { Clients } from './clients.js';
+import type { Replies } from './replies.js';
+import type { ShardHandler, Shards } from './shards.js';
+
+/** An announcement that has not come back after this long is sent again. */
+const ANNOUNCEMENT_OVERDUE_MS = 3_000;
+/** Keeps one envelope well below a megabyte. */
+const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
+
+export class Delivery implements ShardHandler {
+  /** To be announced at the end of this turn, by shard. */
+  readonly #announcements = new Map<number, Announcement[]>();
+  readonly #malformed;
+  /** Set once, before anything is subscribed: clients, shards and this know each other. */
+  clients!: Clients;
+  shards!: Shards;
+
+  constructor(
+    readonly link: Pick<RedisLink, 'publish'>,
+    readonly replies: Replies,
+    readonly log: Logger,
+    metrics: Metrics,
+  ) {
+    this.#malformed = metrics.counter(
+      'longline_edge_envelopes_malformed_total',
+      'Messages on shard channels that could not be decoded.',
+    );
+  }
+
+  onConfirmed(shard: number): void {
+    this.clients.onConfirmed(shard);
+  }
+
+  /** Nothing is done until the subscription is back: what was missed is found out then. */
+  onLost(): void {}
+
+  onMessage(shard: number, payload: Buffer): void {
+    let envelope: ShardEnvelope;
+    try {
+      envelope = ShardEnvelope.decode(payload);
+    } catch (error) {
+      this.#malformed.inc();
+      this.log.warn({ shard, err: error }, 'dropped a malformed envelope');
+      return;
+    }
+    if (envelope.body?.$case === 'announce') {
+      const { edgeIncarnation, announcements } = envelope.body.value;
+      for (const announced of announcements) this.#onAnnounced(shard, edgeIncarnation, announced);
+      return;
+    }
+    const answer = this.#answer(shard, envelope);
+    if (answer === undefined || envelope.askId === 0) return;
+    const reply: Reply = { askId: envelope.askId, owner: this.shards.owns(shard), body: answer };
+    this.replies.add(envelope.replyChannel, reply);
+  }
+
+  /** Sends the announcement of a connection at the end of this turn. */
+  announce(connection: Connection, renewed: boolean): void {
+    const { table, takeover } = this.clients;
+    const shard = table.shardOf(connection);
+    takeover.announcing(connection, Date.now());
+    if (this.#announcements.size === 0) setImmediate(() => this.#flushAnnouncements());
+    const announcement = { clientId: table.clientIdOf(connection), connection, renewed };
+    const pending = this.#announcements.get(shard);
+    if (pending === undefined) this.#announcements.set(shard, [announcement]);
+    else pending.push(announcement);
+  }
+
+  /** Sends again what must be presumed lost. To be called about once a second. */
+  sweep(nowMs: number): void {
+    const overdue = [...this.clients.takeover.overdue(nowMs - ANNOUNCEMENT_OVERDUE_MS)];
+    for (const connection of overdue) this.announce(connection, true);
+  }
+
+  #answer(shard: number, envelope: ShardEnvelope): Reply['body'] {
+    const { clientId, body } = envelope;
+    switch (body?.$case) {
+      case 'push': {
+        const outcome = this.clients.push(shard, clientId, '', body.value.payload);
+        return { $case: outcome, value: {} };
+      }
+      case 'presence': {
+        const presence = this.clients.presence(shard, clientId);
+        if (presence === undefined) return { $case: 'absent', value: {} };
+        return { $case: 'presence', value: presence };
+      }
+      case 'disconnect': {
+        const wasHere = this.clients.disconnect(shard, clientId);
+        return { $case: wasHere ? 'closed' : 'absent', value: {} };
+      }
+      default:
+        // Of a newer version than ours: whoever asked will not hear from us.
+        return undefined;
+    }
+  }
+
+  #onAnnounced(shard: number, edgeIncarnation: string, announced: Announcement): void {
+    const { table, takeover } = this.clients;
+    const { connection, renewed } = announced;
+    const held = table.find(shard, announced.clientId);
+    const decision = takeover.onAnnounced({ edgeIncarnation, connection, renewed }, held);
+    if (decision === 'close') this.clients.end(held!, 'taken_over');
+    else if (decision === 'announce') this.announce(held!, false);
+  }
+
+  #flushAnnouncements(): void {
+    for (const [shard, announcements] of this.#announcements) {
+      for (let i = 0; i < announcements.length; i += ANNOUNCEMENTS_PER_ENVELOPE_MAX) {
+        this.#publish(shard, announcements.slice(i, i + ANNOUNCEMENTS_PER_ENVELOPE_MAX));
+      }
+    }
+    this.#announcements.clear();
+  }
+
+  #publish(shard: number, announcements: Announcement[]): void {
+    const { edgeIncarnation } = this.clients.takeover;
+    const envelope: ShardEnvelope = {
+      askId: 0,
+      replyChannel: '',
+      clientId: '',
+      body: { $case: 'announce', value: { edgeIncarnation, announcements } },
+    };
+    const bytes = Buffer.from(ShardEnvelope.encode(envelope).finish());
+    // Whether it arrived is seen when it comes back over the channel, and only then.
+    void this.link.publish(this.shards.channelOf(shard), bytes);
+  }
+}

@@ -1,0 +1,139 @@
+/** Starts an edge: settings from the environment, wiring, signals. */
+import { randomUUID } from 'node:crypto';
+import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { createHttpServer, listenHttp } from '../common/http-server.js';
+import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
+import { createLogger } from '../common/log.js';
+import { Metrics } from '../common/metrics.js';
+import { agreeOnSettings } from '../common/redis/cluster-settings.js';
+import { PrivateChannels } from '../common/redis/private-channels.js';
+import { openRedis } from '../common/redis/redis-link.js';
+import { NetTransport } from '../common/transport/net-transport.js';
+import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
+import { Clients } from './clients.js';
+import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
+import { Connections } from './connections.js';
+import { ControlLink } from './control-link.js';
+import { Delivery } from './delivery.js';
+import { DevicePort } from './device-port.js';
+import { Replies } from './replies.js';
+import { Shards } from './shards.js';
+import { Takeover } from './takeover.js';
+
+/** Room for connections that are being told that the edge is full. */
+const REFUSALS_AT_ONCE_MAX = 128;
+
+await runRole(async () => {
+  const config = parseEdgeConfig(process.env, openFilesMax());
+  const { edgeId, shardCount } = config;
+  const incarnation = randomUUID();
+  const log = createLogger('edge', edgeId, config.logLevel);
+  const metrics = new Metrics();
+
+  const link = await openRedis({ urls: config.redisUrls, name: edgeId, log, metrics });
+  await agreeOnSettings(link, { shardCount });
+  const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
+
+  const table = new Connections(shardCount);
+  const dropped = metrics.counter(
+    'longline_edge_replies_dropped_total',
+    'Answers that Redis did not take.',
+  );
+  const delivery = new Delivery(link, new Replies(edgeId, link, dropped), log, metrics);
+  const shards = new Shards(edgeId, table, link.subscriber, delivery);
+  const feed = new AssignmentFeed((assignment) => shards.assign(assignment), metrics, 'edge');
+  const port = new DevicePort(config, () => feed.current, metrics);
+  const transport = new NetTransport(port, {
+    connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
+    sendBufferBytesMax: config.sendBufferBytesMax,
+  });
+  const clients = new Clients(
+    table,
+    shards,
+    transport,
+    new Takeover(incarnation),
+    edgeId,
+    (connection, renewed) => delivery.announce(connection, renewed),
+    metrics,
+  );
+  delivery.clients = port.clients = clients;
+  delivery.shards = shards;
+  port.transport = transport;
+
+  metrics.gauge('longline_edge_connections', 'Connections that hold a client.', () => table.count);
+  metrics.gauge('longline_edge_guests', 'Clients whose shard another edge owns.', () =>
+    shards.guestCount(),
+  );
+  metrics.gauge(
+    'longline_edge_shards_owned',
+    'Shards that this edge owns.',
+    () => shards.ownedCount,
+  );
+
+  const notReadyBecause = () => {
+    const reasons = [...privateChannels.notDeliveringBecause()];
+    if (feed.current === undefined) reasons.push('no assignment is known yet');
+    const unconfirmed = shards.unconfirmedOwnedCount();
+    if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
+    return reasons;
+  };
+  const measure = (): Stats => ({
+    measuredUnder: feed.position,
+    shards: table.loads(),
+    connections: table.count,
+    guests: shards.guestCount(),
+    shardsSubscribed: shards.confirmedCount(),
+    ready: notReadyBecause().length === 0,
+  });
+
+  const stopping = new AbortController();
+  let control: ControlLink | undefined;
+  await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
+
+  const devicePort = await transport.listen(config.host, config.port);
+  const admin = createHttpServer(metrics, notReadyBecause);
+  const adminPort = await listenHttp(admin, config.host, config.adminPort);
+  const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort);
+  control = new ControlLink(
+    config.controlAddress,
+    feed,
+    () => ({
+      edgeId,
+      incarnation,
+      advertisedUrl,
+      capacity: config.connectionsMax,
+      shardCount,
+      have: feed.position,
+    }),
+    measure,
+    log,
+  );
+
+  const heartbeatParts = Math.ceil(config.heartbeatMs / 1000);
+  let tick = 0;
+  const sweep = setInterval(() => {
+    port.sweep(Date.now());
+    delivery.sweep(Date.now());
+    clients.heartbeat(tick++ % heartbeatParts, heartbeatParts);
+  }, 1000);
+
+  stopOnSignals(log, async () => {
+    clearInterval(sweep);
+    stopping.abort();
+    control.close();
+    await transport.close();
+    await admin.close();
+    await link.close();
+  });
+  log.info({ advertisedUrl, incarnation, connectionsMax: config.connectionsMax }, 'edge is up');
+  announceListening(log, { devices: devicePort, admin: adminPort });
+});
+
+/** The soft limit on open files, which Node raises to the hard limit at start. */
+function openFilesMax(): number {
+  const report = process.report.getReport() as {
+    userLimits?: { open_files?: { soft: number | 'unlimited' } };
+  };
+  const soft = report.userLimits?.open_files?.soft;
+  return typeof soft === 'number' ? soft : Number.MAX_SAFE_INTEGER;
+}

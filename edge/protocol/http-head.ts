@@ -1,0 +1,88 @@
+/**
+ * The head of an HTTP/1.x request, parsed strictly (RFC 9112): whatever two parsers could read
+ * differently is refused, so that nothing can be smuggled past a proxy in front of us. Only
+ * requests without a body exist here.
+ */
+import { type Refusal, refusal } from '../../common/errors.js';
+
+export interface HttpHead {
+  readonly method: string;
+  /** Path and query, without scheme and authority. */
+  readonly target: string;
+  /** By lower-case name; the values of a repeated name are joined by commas (RFC 9110 §5.2). */
+  readonly headers: ReadonlyMap<string, string>;
+}
+
+const HEADERS_MAX = 100;
+
+/** RFC 9110 §5.6.2 */
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** RFC 9110 §5.5: visible characters, obs-text, and blanks between them. */
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** RFC 3986: what may stand in a target, percent-encoded where need be. */
+const TARGET = /^[\x21-\x7e]+$/;
+const VERSION = /^HTTP\/(\d)\.(\d)$/;
+const ABSOLUTE_FORM = /^https?:\/\/[^/?#]+/i;
+/** Headers that must not come twice: parsers disagree about which one counts. */
+const SINGLE = new Set(['host', 'content-length', 'origin', 'last-event-id', 'authorization']);
+
+const END = Buffer.from('\r\n\r\n');
+
+/**
+ * Where the head ends: the index behind its empty line, or -1 while that is missing.
+ * @param searched how many bytes an earlier call has seen
+ */
+export function findHeadEnd(bytes: Buffer, searched: number): number {
+  const at = bytes.indexOf(END, Math.max(0, searched - (END.length - 1)));
+  return at < 0 ? -1 : at + END.length;
+}
+
+/** False for bytes that cannot begin an HTTP request: TLS, SSH, another protocol, noise. */
+export function couldBeHttp(bytes: Buffer): boolean {
+  const first = bytes[0]!;
+  return first === 0x0d || (first >= 0x41 && first <= 0x5a);
+}
+
+/** Parses a head that `findHeadEnd` found, empty line included. */
+export function parseHead(bytes: Buffer): HttpHead | Refusal {
+  // One empty line before the request is forgiven (RFC 9112 §2.2).
+  const start = bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
+  const lines = bytes.toString('latin1', start, bytes.length - END.length).split('\r\n');
+  const request = lines[0]!.split(' ');
+  const [method, rawTarget, version] = request;
+  if (request.length !== 3 || !TOKEN.test(method!) || !TARGET.test(rawTarget!)) {
+    return malformed('the request line is not "METHOD target HTTP/1.1"');
+  }
+  const digits = VERSION.exec(version!);
+  if (digits === null) return malformed('the request line does not end with an HTTP version');
+  if (digits[1] !== '1')
+    return refusal('HTTP_VERSION_UNSUPPORTED', `expected HTTP/1.1, not ${version}`);
+
+  const headers = new Map<string, string>();
+  if (lines.length - 1 > HEADERS_MAX) {
+    return refusal('HEAD_TOO_LARGE', `more than ${HEADERS_MAX} header lines`);
+  }
+  for (let i = 1; i < lines.length; i++) {
+    const line = lines[i]!;
+    const colon = line.indexOf(':');
+    const name = line.slice(0, Math.max(0, colon)).toLowerCase();
+    // Covers folded lines (§5.2) and blanks before the colon (§5.1), which must be refused.
+    if (!TOKEN.test(name)) return malformed(`header line ${i} has no valid name`);
+    const value = line.slice(colon + 1).trim();
+    // Covers bare CR and bare LF (§2.2), and NUL.
+    if (!FIELD_VALUE.test(value)) return malformed(`the value of ${name} has control characters`);
+    const earlier = headers.get(name);
+    if (earlier !== undefined && SINGLE.has(name)) return malformed(`${name} is given twice`);
+    headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`);
+  }
+  // RFC 9112 §3.2
+  if (digits[2] !== '0' && !headers.has('host')) return malformed('host is missing');
+  if (headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0') {
+    return malformed('a request here has no body');
+  }
+  return { method: method!, target: rawTarget!.replace(ABSOLUTE_FORM, '') || '/', headers };
+}
+
+function malformed(why: string): Refusal {
+  return refusal('REQUEST_MALFORMED', why);
+}

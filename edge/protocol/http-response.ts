@@ -1,0 +1,32 @@
+/** Complete HTTP/1.1 answers of the device port. Every one of them ends the connection. */
+import { STATUS_CODES } from 'node:http';
+import { catalogue, errorBody, type Refusal } from '../../common/errors.js';
+
+type Headers = readonly (readonly [string, string])[];
+
+export function httpResponse(status: number, headers: Headers, body = ''): Buffer {
+  // A 204 must not have a length (RFC 9110 §8.6).
+  const length = status === 204 ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`;
+  return Buffer.from(
+    `${statusLine(status)}${headerLines(headers)}${length}Connection: close\r\n\r\n${body}`,
+  );
+}
+
+export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
+  const status = catalogue[refused.code].http;
+  const all: [string, string][] = [
+    ['Content-Type', 'application/json'],
+    ['Cache-Control', 'no-store'],
+  ];
+  if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
+  if (status === 503) all.push(['Retry-After', '1']);
+  return httpResponse(status, [...all, ...headers], JSON.stringify(errorBody(refused)));
+}
+
+export function statusLine(status: number): string {
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
+}
+
+export function headerLines(headers: Headers): string {
+  return headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+}

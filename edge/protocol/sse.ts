@@ -1,0 +1,60 @@
+/**
+ * Server-sent events (HTML §9.2, https://html.spec.whatwg.org/#server-sent-events).
+ *
+ * A payload that is UTF-8 becomes the data of a `message` event. The format has no escape for line
+ * ends, so CR, LF and CRLF each end a line and arrive as LF. A payload that is not UTF-8 arrives as
+ * the data of a `base64` event. An empty payload arrives as an event with empty data.
+ */
+import { isUtf8 } from 'node:buffer';
+import { headerLines, statusLine } from './http-response.js';
+
+/** How long a client waits before it reconnects, in milliseconds. */
+const RETRY_MS = 1_000;
+/** A client that was taken over has a newer connection: two of them must not chase each other. */
+const RETRY_TAKEN_OVER_MS = 30_000;
+
+const LINE_END = /\r\n|\r|\n/;
+const LF = 0x0a;
+const CR = 0x0d;
+
+/** A comment: keeps middleboxes from forgetting the connection, and finds dead peers. */
+export const SSE_HEARTBEAT = Buffer.from(':\n\n');
+
+/** The last event on a connection whose client has connected again elsewhere. */
+export const SSE_TAKEN_OVER = Buffer.from(
+  `retry: ${RETRY_TAKEN_OVER_MS}\nevent: taken-over\ndata: {}\n\n`,
+);
+
+/** The response head, and the first bytes of the stream. The body ends with the connection. */
+export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
+  return Buffer.from(
+    statusLine(200) +
+      headerLines([
+        ['Content-Type', 'text/event-stream'],
+        ['Cache-Control', 'no-store'],
+        ['X-Accel-Buffering', 'no'],
+        ['Connection', 'close'],
+        ...corsHeaders,
+      ]) +
+      `\r\nretry: ${RETRY_MS}\n\n`,
+  );
+}
+
+/** @param id without line ends and NUL, which our ids never have; empty: the event has no id */
+export function sseEvent(id: string, payload: Buffer): Buffer {
+  const idLine = id === '' ? '' : `id: ${id}\n`;
+  if (!isUtf8(payload)) {
+    return Buffer.from(`${idLine}event: base64\ndata: ${payload.toString('base64')}\n\n`);
+  }
+  if (payload.includes(LF) || payload.includes(CR)) {
+    const lines = payload.toString().split(LINE_END);
+    return Buffer.from(`${idLine}${lines.map((line) => `data: ${line}\n`).join('')}\n`);
+  }
+  // The common case: one line, copied once.
+  const before = `${idLine}data: `;
+  const event = Buffer.allocUnsafe(before.length + payload.length + 2);
+  event.write(before, 0, 'latin1');
+  payload.copy(event, before.length);
+  event.write('\n\n', before.length + payload.length, 'latin1');
+  return event;
+}

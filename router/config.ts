@@ -1,0 +1,65 @@
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import {
+  address,
+  corsOrigins,
+  type Env,
+  integer,
+  parseSettings,
+  port,
+  type SharedConfig,
+  sharedConfig,
+  sharedSettings,
+} from '../common/config.js';
+
+const settings = {
+  ...sharedSettings,
+  LONGLINE_ROUTER_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -')
+    .optional(),
+  LONGLINE_ROUTER_HTTP_PORT: port(7100),
+  LONGLINE_ROUTER_GRPC_PORT: port(7101),
+  LONGLINE_ROUTER_WAIT_MS: integer(10, 60_000).default(2_000),
+  LONGLINE_ROUTER_IN_FLIGHT_MAX: integer(1, 10_000_000).default(100_000),
+  LONGLINE_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
+  LONGLINE_CONTROL_ADDRESS: address,
+  LONGLINE_CORS_ORIGINS: corsOrigins,
+};
+
+export interface RouterConfig extends SharedConfig {
+  /** Names the router in logs and on its reply channels; any unique name, random by default. */
+  readonly routerId: string;
+  /** Devices ask `/connect` here. 0: any free port. */
+  readonly httpPort: number;
+  /** Backends push here. 0: any free port. */
+  readonly grpcPort: number;
+  /**
+   * How long a push waits for its verdict unless the caller says otherwise. Below a second or so,
+   * pushes during a failover of Redis end as UNKNOWN that would have had an answer.
+   */
+  readonly waitMs: number;
+  /** Questions to edges in flight, of all callers together; more are refused as OVERLOADED. */
+  readonly inFlightMax: number;
+  /** Larger payloads are refused. An edge's send buffer takes one of any size when it is empty. */
+  readonly payloadBytesMax: number;
+  /** `host:port` of control's gRPC. */
+  readonly controlAddress: string;
+  readonly corsOrigins: readonly string[] | undefined;
+}
+
+/** @throws ConfigError with every problem */
+export function parseRouterConfig(env: Env): RouterConfig {
+  const parsed = parseSettings('router', settings, env);
+  return {
+    ...sharedConfig(parsed),
+    routerId: parsed.LONGLINE_ROUTER_ID ?? `router-${randomBytes(4).toString('hex')}`,
+    httpPort: parsed.LONGLINE_ROUTER_HTTP_PORT,
+    grpcPort: parsed.LONGLINE_ROUTER_GRPC_PORT,
+    waitMs: parsed.LONGLINE_ROUTER_WAIT_MS,
+    inFlightMax: parsed.LONGLINE_ROUTER_IN_FLIGHT_MAX,
+    payloadBytesMax: parsed.LONGLINE_PAYLOAD_BYTES_MAX,
+    controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
+    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+  };
+}

@@ -1,0 +1,76 @@
+/**
+ * `GET /connect?clientId=…`: where does this client belong? A redirect for whoever follows it (curl
+ * -L, EventSource, fetch), JSON for whoever asks for it by name in `Accept`.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { type Assignment, ownerOf } from '../common/assignment.js';
+import { connectUrl, parseConnectQuery } from '../common/connect-query.js';
+import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../common/cors.js';
+import { refusal } from '../common/errors.js';
+import { sendRefusal } from '../common/http-server.js';
+import type { Metrics } from '../common/metrics.js';
+import { shardOf } from '../common/shard.js';
+
+export function addConnectRoute(
+  server: FastifyInstance,
+  assignment: () => Assignment | undefined,
+  shardCount: number,
+  corsOrigins: CorsOrigins,
+  metrics: Metrics,
+): void {
+  const lookups = metrics.counter(
+    'longline_router_lookups_total',
+    'Answers to /connect, by kind.',
+    ['answer'],
+  );
+
+  const answerCommon = (request: FastifyRequest, reply: FastifyReply) => {
+    reply.header('cache-control', 'no-store');
+    for (const [name, value] of corsHeaders(corsOrigins, request.headers.origin)) {
+      reply.header(name, value);
+    }
+  };
+
+  server.get('/connect', (request, reply) => {
+    answerCommon(request, reply);
+    const query = parseConnectQuery(request.url);
+    if ('code' in query) {
+      lookups.inc({ answer: 'refused' });
+      return sendRefusal(reply, query);
+    }
+    const { clientId } = query;
+    const shard = shardOf(clientId, shardCount);
+    const current = assignment();
+    const owner = current && ownerOf(current, shard);
+    if (owner === undefined) {
+      lookups.inc({ answer: 'no_edge' });
+      reply.header('retry-after', '1');
+      return sendRefusal(reply, refusal('NO_EDGE', `no edge owns shard ${shard} at the moment`));
+    }
+    const { position } = current!;
+    const url = connectUrl(owner.advertisedUrl, clientId, position);
+    if (request.headers.accept?.includes('application/json')) {
+      lookups.inc({ answer: 'json' });
+      return reply.send({ clientId, shard, edgeId: owner.id, url, ...position });
+    }
+    lookups.inc({ answer: 'redirect' });
+    return reply.redirect(url, 307);
+  });
+
+  server.options('/connect', (request, reply) => {
+    answerCommon(request, reply);
+    for (const [name, value] of PREFLIGHT_HEADERS) reply.header(name, value);
+    return reply.code(204).send();
+  });
+
+  server.route({
+    method: ['POST', 'PUT', 'PATCH', 'DELETE', 'HEAD'],
+    url: '/connect',
+    exposeHeadRoute: false,
+    handler: (request, reply) => {
+      reply.header('allow', 'GET, OPTIONS');
+      const why = `/connect is for GET, not ${request.method}`;
+      return sendRefusal(reply, refusal('METHOD_NOT_ALLOWED', why));
+    },
+  });
+}

@@ -1,0 +1,76 @@
+/** Starts a router: settings from the environment, wiring, signals. */
+import { randomUUID } from 'node:crypto';
+import { Asker } from '../common/ask.js';
+import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { bindGrpc, createGrpcServer } from '../common/grpc-server.js';
+import { createHttpServer, listenHttp } from '../common/http-server.js';
+import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
+import { createLogger } from '../common/log.js';
+import { Metrics } from '../common/metrics.js';
+import { agreeOnSettings } from '../common/redis/cluster-settings.js';
+import { PrivateChannels } from '../common/redis/private-channels.js';
+import { openRedis } from '../common/redis/redis-link.js';
+import { PushServiceService } from '../proto/gen/longline/v1/push.js';
+import { AssignmentLink } from './assignment-link.js';
+import { parseRouterConfig } from './config.js';
+import { addConnectRoute } from './connect-route.js';
+import { createPushService } from './push-service.js';
+import { Pusher } from './pusher.js';
+
+/** A frame of PushStream carries several payloads; below this nobody has to think about it. */
+const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;
+const PUSH_SERVICE = 'longline.v1.PushService';
+
+await runRole(async () => {
+  const config = parseRouterConfig(process.env);
+  const { routerId, shardCount } = config;
+  const log = createLogger('router', routerId, config.logLevel);
+  const metrics = new Metrics();
+
+  const link = await openRedis({ urls: config.redisUrls, name: routerId, log, metrics });
+  await agreeOnSettings(link, { shardCount });
+  const processId = `${routerId}:${randomUUID()}`;
+  const channels = new PrivateChannels(link, shardCount, processId, log);
+  const asker = new Asker(link, channels, shardCount, config.inFlightMax, metrics, 'router');
+  channels.onReplies = (batch) => asker.onReplies(batch);
+
+  const stopping = new AbortController();
+  const feed = new AssignmentFeed(() => {}, metrics, 'router');
+  let control: AssignmentLink | undefined;
+  await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
+  control = new AssignmentLink(config.controlAddress, feed, shardCount, log);
+
+  const notReadyBecause = () => {
+    const reasons = [...channels.notDeliveringBecause()];
+    if (feed.current === undefined) reasons.push('no assignment is known yet');
+    return reasons;
+  };
+  const http = createHttpServer(metrics, notReadyBecause);
+  addConnectRoute(http, () => feed.current, shardCount, config.corsOrigins, metrics);
+
+  const grpc = createGrpcServer([PUSH_SERVICE], {
+    'grpc.max_receive_message_length': Math.max(
+      GRPC_MESSAGE_BYTES_MIN,
+      config.payloadBytesMax + 65_536,
+    ),
+  });
+  const pusher = new Pusher(asker, config, metrics);
+  grpc.server.addService(PushServiceService, createPushService(pusher, log));
+
+  const httpPort = await listenHttp(http, config.host, config.httpPort);
+  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
+  const health = setInterval(() => {
+    const status = channels.notDeliveringBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
+  }, 1_000);
+
+  stopOnSignals(log, async () => {
+    clearInterval(health);
+    stopping.abort();
+    control.close();
+    await http.close();
+    await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
+    await link.close();
+  });
+  announceListening(log, { http: httpPort, grpc: grpcPort });
+});

@@ -1,0 +1,83 @@
+import { describe, expect, test } from '@jest/globals';
+import { ConfigError } from '../../common/config.js';
+import { parseEdgeConfig } from '../../edge/config.js';
+
+const GOOD = {
+  LONGLINE_REDIS_URL: 'redis://localhost:6379',
+  LONGLINE_AUTH: 'none',
+  LONGLINE_EDGE_ID: 'edge-1',
+  LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+};
+
+function problemsOf(env: Record<string, string>, openFilesMax = 20_000): readonly string[] {
+  try {
+    parseEdgeConfig(env, openFilesMax);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('parseEdgeConfig', () => {
+  test('fills in defaults', () => {
+    expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
+      redisUrls: ['redis://localhost:6379'],
+      shardCount: 4096,
+      port: 7000,
+      adminPort: 7001,
+      connectionsMax: 19_488,
+      corsOrigins: undefined,
+    });
+  });
+
+  test('reports every problem at once', () => {
+    const problems = problemsOf({
+      LONGLINE_REDIS_URL: 'http://x',
+      LONGLINE_SHARD_COUNT: '1000',
+      LONGLINE_EDGE_PORT: '70000',
+      LONGLINE_EDGE_TYPO: '1',
+      LONGLINE_CONTROL_ADDRESS: 'localhost',
+    });
+    const names = problems.map((problem) => problem.split(':')[0]).sort();
+    expect(names).toEqual([
+      'LONGLINE_AUTH',
+      'LONGLINE_CONTROL_ADDRESS',
+      'LONGLINE_EDGE_ID',
+      'LONGLINE_EDGE_PORT',
+      'LONGLINE_EDGE_TYPO',
+      'LONGLINE_REDIS_URL',
+      'LONGLINE_SHARD_COUNT',
+    ]);
+  });
+
+  test('lets the settings of other roles pass, and an empty variable is an unset one', () => {
+    expect(problemsOf({ ...GOOD, LONGLINE_ROUTER_WHATEVER: 'x', LONGLINE_EDGE_PORT: '' })).toEqual(
+      [],
+    );
+  });
+
+  test.each(['1e3', '0x10', ' 7000', '7000.5', '-1'])('refuses %j as a port', (text) => {
+    expect(problemsOf({ ...GOOD, LONGLINE_EDGE_PORT: text })).toHaveLength(1);
+  });
+
+  test('refuses more connections than there are descriptors for', () => {
+    const env = { ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19489' };
+    expect(problemsOf(env)[0]).toMatch(/need an open-file limit of 20001; it is 20000/);
+    expect(problemsOf({ ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19488' })).toEqual([]);
+    expect(problemsOf(GOOD, 64)).toHaveLength(1);
+  });
+
+  test('reads several Redis seeds and several origins', () => {
+    const config = parseEdgeConfig(
+      {
+        ...GOOD,
+        LONGLINE_REDIS_URL: 'redis://a:1, redis://b:2',
+        LONGLINE_CORS_ORIGINS: 'https://a.example, http://localhost:3000',
+      },
+      20_000,
+    );
+    expect(config.redisUrls).toEqual(['redis://a:1', 'redis://b:2']);
+    expect(config.corsOrigins).toEqual(['https://a.example', 'http://localhost:3000']);
+  });
+});

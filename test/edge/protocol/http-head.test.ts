@@ -1,0 +1,108 @@
+import { describe, expect, test } from '@jest/globals';
+import { couldBeHttp, findHeadEnd, parseHead } from '../../../edge/protocol/http-head.js';
+
+const parse = (text: string) => parseHead(Buffer.from(text, 'latin1'));
+const get = (...lines: string[]) =>
+  parse(`GET /connect?clientId=a HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`);
+
+describe('findHeadEnd', () => {
+  test('finds the end wherever the bytes are cut', () => {
+    const head = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    for (let cut = 0; cut < head.length; cut++) {
+      expect(findHeadEnd(head.subarray(0, cut), 0)).toBe(-1);
+      expect(findHeadEnd(head, cut)).toBe(head.length);
+    }
+  });
+});
+
+describe('couldBeHttp', () => {
+  test.each([
+    ['TLS', '\x16\x03\x01'],
+    ['RESP', '*1\r\n'],
+    ['NUL', '\0'],
+    ['MQTT CONNECT', '\x10\x0c'],
+    ['a blank', ' GET'],
+  ])('tells %s apart at the first byte', (_what, bytes) => {
+    expect(couldBeHttp(Buffer.from(bytes, 'latin1'))).toBe(false);
+  });
+});
+
+describe('parseHead', () => {
+  test('reads method, target and headers', () => {
+    const head = get('Host: a', 'Accept: text/event-stream', 'X-A:  b\t', 'X-A: c');
+    expect(head).toEqual({
+      method: 'GET',
+      target: '/connect?clientId=a',
+      headers: new Map([
+        ['host', 'a'],
+        ['accept', 'text/event-stream'],
+        ['x-a', 'b, c'],
+      ]),
+    });
+  });
+
+  test('takes the absolute form, RFC 9112 §3.2.2', () => {
+    expect(parse('GET http://h:1/connect?x HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({
+      target: '/connect?x',
+    });
+    expect(parse('GET http://h HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({ target: '/' });
+  });
+
+  test('forgives one empty line before the request, RFC 9112 §2.2', () => {
+    expect(parse('\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n')).toMatchObject({ method: 'GET' });
+  });
+
+  test('takes HTTP/1.0 without Host', () => {
+    expect(parse('GET / HTTP/1.0\r\n\r\n')).toMatchObject({ target: '/' });
+  });
+
+  test.each([
+    ['§3.2 no Host', []],
+    ['§3.2 two Hosts', ['Host: a', 'Host: a']],
+    ['§5.1 a blank before the colon', ['Host : a']],
+    ['§5.2 a folded line', ['Host: a', ' b']],
+    ['§5 a name that is no token', ['Host: a', 'X(y): z']],
+    ['§5 no colon', ['Host: a', 'nonsense']],
+    ['§2.2 a bare LF', ['Host: a\nX: b']],
+    ['§2.2 a bare CR', ['Host: a\rX: b']],
+    ['RFC 9110 §5.5 NUL in a value', ['Host: a', 'X: \0']],
+    ['§6.1 Transfer-Encoding', ['Host: a', 'Transfer-Encoding: chunked']],
+    ['§6.3 both lengths', ['Host: a', 'Content-Length: 5', 'Transfer-Encoding: chunked']],
+    ['§6.3 two lengths', ['Host: a', 'Content-Length: 0', 'Content-Length: 0']],
+    ['§6.2 a body', ['Host: a', 'Content-Length: 5']],
+    ['§6.2 a signed length', ['Host: a', 'Content-Length: +0']],
+  ])('refuses %s', (_clause, lines) => {
+    expect(get(...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test.each([
+    'GET  / HTTP/1.1',
+    'GET / HTTP/1.1 ',
+    'GET /a b HTTP/1.1',
+    'GET /\x7f HTTP/1.1',
+    'GET / HTTP/1.12',
+    'GET / http/1.1',
+    'GET /',
+    'GE(T / HTTP/1.1',
+    '\nGET / HTTP/1.1',
+  ])('refuses the request line %j', (line) => {
+    expect(parse(`${line}\r\nHost: a\r\n\r\n`)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('refuses %s by its number', (version) => {
+    expect(parse(`GET / ${version}\r\nHost: a\r\n\r\n`)).toMatchObject({
+      code: 'HTTP_VERSION_UNSUPPORTED',
+    });
+  });
+
+  test('takes 100 header lines and refuses 101', () => {
+    const lines = (n: number) => Array.from({ length: n - 1 }, (_, i) => `X-${i}: y`);
+    expect(get('Host: a', ...lines(100))).toMatchObject({ method: 'GET' });
+    expect(get('Host: a', ...lines(101))).toMatchObject({ code: 'HEAD_TOO_LARGE' });
+  });
+
+  test('keeps header names that are names of object members apart', () => {
+    const head = get('Host: a', '__proto__: x');
+    expect('code' in head || head.headers.get('__proto__')).toBe('x');
+  });
+});
