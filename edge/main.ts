@@ -31,7 +31,7 @@ await runRole(async () => {
   const metrics = new Metrics();
 
   const link = await openRedis({ urls: config.redisUrls, name: edgeId, log, metrics });
-  await agreeOnSettings(link, { shardCount });
+  await agreeOnSettings(link, config);
   const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
 
   const table = new Connections(shardCount);
@@ -123,6 +123,7 @@ await runRole(async () => {
     control.close();
     await transport.close();
     await admin.close();
+    privateChannels.close();
     await link.close();
   });
   log.info({ advertisedUrl, incarnation, connectionsMax: config.connectionsMax }, 'edge is up');

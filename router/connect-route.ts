@@ -64,9 +64,8 @@ export function addConnectRoute(
   });
 
   server.route({
-    method: ['POST', 'PUT', 'PATCH', 'DELETE', 'HEAD'],
+    method: ['POST', 'PUT', 'PATCH', 'DELETE'],
     url: '/connect',
-    exposeHeadRoute: false,
     handler: (request, reply) => {
       reply.header('allow', 'GET, OPTIONS');
       const why = `/connect is for GET, not ${request.method}`;

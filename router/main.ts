@@ -28,7 +28,7 @@ await runRole(async () => {
   const metrics = new Metrics();
 
   const link = await openRedis({ urls: config.redisUrls, name: routerId, log, metrics });
-  await agreeOnSettings(link, { shardCount });
+  await agreeOnSettings(link, config);
   const processId = `${routerId}:${randomUUID()}`;
   const channels = new PrivateChannels(link, shardCount, processId, log);
   const asker = new Asker(link, channels, shardCount, config.inFlightMax, metrics, 'router');
@@ -70,6 +70,7 @@ await runRole(async () => {
     control.close();
     await http.close();
     await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
+    channels.close();
     await link.close();
   });
   announceListening(log, { http: httpPort, grpc: grpcPort });
