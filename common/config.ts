@@ -55,23 +55,30 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
   };
 }
 
-/** Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`. */
-export const corsOrigins = z
-  .string()
-  .transform((text) => text.split(',').map((origin) => origin.trim()))
-  .pipe(
-    z.array(
-      z.union([z.literal('*'), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
-        error: "expected '*' or origins such as https://app.example, separated by commas",
-      }),
-    ),
-  )
-  .optional();
+/** Settings of the roles that devices talk to: edge and router. Others let them pass. */
+export const servingSettings = {
+  /** `host:port` of control's gRPC. */
+  LONGLINE_CONTROL_ADDRESS: z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
+    error: 'expected host:port',
+  }),
+  /** Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`. */
+  LONGLINE_CORS_ORIGINS: z
+    .string()
+    .transform((text) => text.split(',').map((origin) => origin.trim()))
+    .pipe(
+      z.array(
+        z.union([z.literal('*'), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
+          error: "expected '*' or origins such as https://app.example, separated by commas",
+        }),
+      ),
+    )
+    .optional(),
+};
 
-/** `host:port`. */
-export const address = z.string().regex(/^[^\s:/]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$/i, {
-  error: 'expected host:port',
-});
+/** Names that processes carry in the ring, in logs and in channel names. */
+export const processName = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -');
 
 /** 0 lets the system choose a free port. */
 export const port = (fallback: number) => integer(0, 65535).default(fallback);
@@ -106,7 +113,7 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   env: Env,
 ): z.infer<z.ZodObject<Shape>> {
   const problems = Object.keys(env)
-    .filter((name) => name.startsWith('LONGLINE_') && !(name in shape) && !ofOtherRole(name, role))
+    .filter((name) => name.startsWith('LONGLINE_') && !(name in shape) && !isOthers(name, role))
     .map((name) => `${name}: unknown setting`);
   // An empty variable is an unset one, as shells and charts write it.
   const present = Object.fromEntries(
@@ -121,7 +128,8 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
-function ofOtherRole(name: string, role: Role): boolean {
+function isOthers(name: string, role: Role): boolean {
+  if (name in servingSettings) return true;
   return ROLES.some(
     (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
   );

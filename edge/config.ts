@@ -1,14 +1,14 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import {
-  address,
   ConfigError,
-  corsOrigins,
   type Env,
   integer,
   parseSettings,
   port,
+  processName,
   type SharedConfig,
+  servingSettings,
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
@@ -21,10 +21,9 @@ const DESCRIPTORS_RESERVED = 512;
 
 const settings = {
   ...sharedSettings,
+  ...servingSettings,
   /** Stable across restarts: the ring places shards by it. */
-  LONGLINE_EDGE_ID: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -'),
+  LONGLINE_EDGE_ID: processName,
   LONGLINE_EDGE_PORT: port(7000),
   LONGLINE_EDGE_ADMIN_PORT: port(7001),
   LONGLINE_EDGE_ADVERTISED_URL: z
@@ -36,8 +35,6 @@ const settings = {
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
-  LONGLINE_CONTROL_ADDRESS: address,
-  LONGLINE_CORS_ORIGINS: corsOrigins,
 };
 
 export interface EdgeConfig extends SharedConfig {

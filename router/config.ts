@@ -1,30 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
 import {
-  address,
-  corsOrigins,
   type Env,
   integer,
   parseSettings,
   port,
+  processName,
   type SharedConfig,
+  servingSettings,
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
 
 const settings = {
   ...sharedSettings,
-  LONGLINE_ROUTER_ID: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -')
-    .optional(),
+  ...servingSettings,
+  LONGLINE_ROUTER_ID: processName.optional(),
   LONGLINE_ROUTER_HTTP_PORT: port(7100),
   LONGLINE_ROUTER_GRPC_PORT: port(7101),
   LONGLINE_ROUTER_WAIT_MS: integer(10, 60_000).default(2_000),
   LONGLINE_ROUTER_IN_FLIGHT_MAX: integer(1, 10_000_000).default(100_000),
-  LONGLINE_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
-  LONGLINE_CONTROL_ADDRESS: address,
-  LONGLINE_CORS_ORIGINS: corsOrigins,
+  LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
 };
 
 export interface RouterConfig extends SharedConfig {
@@ -58,7 +53,7 @@ export function parseRouterConfig(env: Env): RouterConfig {
     grpcPort: parsed.LONGLINE_ROUTER_GRPC_PORT,
     waitMs: parsed.LONGLINE_ROUTER_WAIT_MS,
     inFlightMax: parsed.LONGLINE_ROUTER_IN_FLIGHT_MAX,
-    payloadBytesMax: parsed.LONGLINE_PAYLOAD_BYTES_MAX,
+    payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };
