@@ -1,0 +1,41 @@
+/**
+ * Settings that the whole cluster must agree on. The first process to start stores its own; every
+ * later one compares.
+ */
+import { EnvironmentError } from '../lifecycle.js';
+import { type Attempt, untilAnswered } from './patience.js';
+import type { RedisLink } from './redis-link.js';
+
+export interface ClusterSettings {
+  readonly shardCount: number;
+}
+
+const KEY = 'll:settings';
+
+/** @throws EnvironmentError naming both values when the cluster has another shard count */
+export async function agreeOnSettings(
+  link: Pick<RedisLink, 'execute' | 'log'>,
+  { shardCount }: ClusterSettings,
+): Promise<void> {
+  const stored = await untilAnswered(link.log, () => storeOrRead(link, shardCount));
+  if (stored !== String(shardCount)) {
+    throw new EnvironmentError(
+      `LONGLINE_SHARD_COUNT is ${shardCount} here, but this cluster was started with ${stored}; ` +
+        `set it to ${stored}`,
+    );
+  }
+}
+
+/** Both commands are harmless when repeated, so a lost answer needs no care. */
+async function storeOrRead(
+  link: Pick<RedisLink, 'execute'>,
+  shardCount: number,
+): Promise<Attempt<string>> {
+  const storing = await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
+  if (storing.type !== 'done') return { type: 'away', reason: storing.reason };
+  const reading = await link.execute<string | null>('hget', [KEY, 'shardCount']);
+  if (reading.type !== 'done') return { type: 'away', reason: reading.reason };
+  // Null: someone deleted the hash between the two commands.
+  if (reading.reply === null) return { type: 'away', reason: `${KEY} has just been deleted` };
+  return { type: 'answered', value: reading.reply };
+}

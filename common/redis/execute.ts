@@ -1,0 +1,68 @@
+/**
+ * One Redis command whose fate is said exactly. A rejected ioredis promise does not tell whether
+ * the command may have run: `Connection is closed.` comes before as well as after it was sent. So
+ * this watches whether the command was ever handed to a socket.
+ */
+import { type Cluster, Command, type Redis } from 'ioredis';
+
+export type Outcome<Reply> =
+  | { readonly type: 'done'; readonly reply: Reply }
+  /** Surely not executed. */
+  | { readonly type: 'refused'; readonly reason: string }
+  /** It may or may not have been executed. */
+  | { readonly type: 'unknown'; readonly reason: string };
+
+/**
+ * Error codes with which Redis declines a command before it runs. Redis checks the write-related
+ * ones in a script too, but only before its first write (`scriptVerify*` in script.c, Redis 7.0).
+ * Any other error may come from the middle of a script.
+ */
+const DECLINED = new Set([
+  'ASK',
+  'BUSY',
+  'CLUSTERDOWN',
+  'CROSSSLOT',
+  'LOADING',
+  'MASTERDOWN',
+  'MISCONF',
+  'MOVED',
+  'NOAUTH',
+  'NOPERM',
+  'NOREPLICAS',
+  'NOSCRIPT',
+  'OOM',
+  'READONLY',
+  'TRYAGAIN',
+]);
+
+/** How ioredis words that it gave up following redirections; the server's last error follows. */
+const REDIRECTIONS_EXHAUSTED = /^Too many Cluster redirections\. Last error: (?:ReplyError: )?/;
+
+/** @param args as ioredis takes them; text in the reply is decoded as UTF-8 */
+export async function execute<Reply>(
+  client: Redis | Cluster,
+  name: string,
+  args: readonly (string | number | Buffer)[],
+): Promise<Outcome<Reply>> {
+  const command = new Command(name, [...args], { replyEncoding: 'utf8' });
+  let wasSent = false;
+  const toWritable = command.toWritable;
+  command.toWritable = (socket) => {
+    wasSent = true;
+    return toWritable.call(command, socket);
+  };
+  try {
+    return { type: 'done', reply: (await client.sendCommand(command)) as Reply };
+  } catch (error) {
+    return fateOf((error as Error).message, wasSent);
+  }
+}
+
+/** Exported for its test. */
+export function fateOf(message: string, wasSent: boolean): Outcome<never> {
+  const reason = message.replace(REDIRECTIONS_EXHAUSTED, '');
+  const wasDeclined = DECLINED.has(reason.split(' ', 1)[0]!);
+  // ioredis sends a command that timed out in its queue all the same, as soon as it can.
+  const maySendLater = reason === 'Command timed out';
+  return { type: wasDeclined || (!wasSent && !maySendLater) ? 'refused' : 'unknown', reason };
+}

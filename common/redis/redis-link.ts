@@ -1,0 +1,180 @@
+/**
+ * This process's link to Redis: a client for commands and a subscriber for shard channels. It is
+ * opened once, at the start, and then survives whatever Redis does.
+ *
+ * A command never hangs its caller: nothing is queued while Redis is away, nothing that may have
+ * run is sent again, and no answer is waited for longer than two seconds.
+ */
+import { Cluster, Redis } from 'ioredis';
+import { EnvironmentError } from '../lifecycle.js';
+import type { Logger } from '../log.js';
+import type { Metrics } from '../metrics.js';
+import {
+  addressOf,
+  COMMAND_MS_MAX,
+  closeClient,
+  connectionOptions,
+  type Endpoint,
+  logOutages,
+  parseRedisUrl,
+  reconnectMs,
+} from './connection.js';
+import { execute, type Outcome } from './execute.js';
+import { untilAnswered } from './patience.js';
+import { ShardSubscriber } from './shard-subscriber.js';
+import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
+import { survey } from './survey.js';
+
+export interface RedisLinkOptions {
+  /** One server, or seeds of one Redis Cluster with the same credentials. */
+  readonly urls: readonly string[];
+  /** Shown by CLIENT LIST; such as `edge-1`. */
+  readonly name: string;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export type PublishResult =
+  /** `receivers` is a hint: after a failover Redis was seen to count too few. */
+  | { readonly type: 'published'; readonly receivers: number }
+  /** Surely not published. */
+  | { readonly type: 'refused'; readonly reason: string }
+  /** It may have been published. */
+  | { readonly type: 'unknown'; readonly reason: string };
+
+export interface RedisLink {
+  readonly commands: Redis | Cluster;
+  readonly subscriber: ShardSubscriber;
+  readonly isCluster: boolean;
+  readonly log: Logger;
+  /** Runs a command and says exactly what became of it. Never rejects. */
+  execute<Reply>(
+    name: string,
+    args: readonly (string | number | Buffer)[],
+  ): Promise<Outcome<Reply>>;
+  publish(channel: string, payload: Buffer): Promise<PublishResult>;
+  /** Whether commands can be sent at the moment. */
+  isUp(): boolean;
+  close(): Promise<void>;
+}
+
+/** A redirection costs a round trip; a cluster that needs more of them is not in order. */
+const REDIRECTIONS_MAX = 5;
+const RETRY_MS = 100;
+const SLOTS_REFRESH_INTERVAL_MS = 3_000;
+
+/**
+ * Waits for as long as no server answers.
+ * @throws EnvironmentError when a server is too old, or refuses our credentials or commands
+ */
+export async function openRedis({
+  urls,
+  name,
+  log,
+  metrics,
+}: RedisLinkOptions): Promise<RedisLink> {
+  const seeds = urls.map(parseRedisUrl);
+  const { endpoint, isCluster, slotMap } = await untilAnswered(log, () => survey(seeds, name));
+  if (!isCluster && seeds.length > 1) {
+    throw new EnvironmentError(
+      `${seeds.length} Redis URLs are seeds of one Redis Cluster, but ${addressOf(endpoint)} is not in cluster mode`,
+    );
+  }
+  const commands = isCluster ? connectCluster(seeds, name) : connectSingle(endpoint, name);
+  logOutages(commands, log, isCluster ? 'cluster' : addressOf(endpoint));
+  await untilReady(commands);
+  const subscriber = new ShardSubscriber(
+    {
+      slotMap,
+      connect: (address) => {
+        const at = { ...endpoint, ...splitAddress(address) };
+        const redis = new Redis(connectionOptions(at, `${name}-subscriber`));
+        logOutages(redis, log, `${address} (subscriber)`);
+        return redis;
+      },
+      askSlotMap: commands instanceof Cluster ? () => askSlotMap(commands, endpoint) : null,
+    },
+    log,
+    metrics,
+  );
+  return {
+    commands,
+    subscriber,
+    isCluster,
+    log,
+    execute: (command, args) => execute(commands, command, args),
+    async publish(channel, payload) {
+      const outcome = await execute<number>(commands, 'spublish', [channel, payload]);
+      return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;
+    },
+    isUp: () => commands.status === 'ready',
+    async close() {
+      await Promise.all([subscriber.close(), closeClient(commands)]);
+    },
+  };
+}
+
+function connectSingle(endpoint: Endpoint, name: string): Redis {
+  return new Redis({
+    ...connectionOptions(endpoint, name),
+    commandTimeout: COMMAND_MS_MAX,
+    // A demoted master keeps its connections; a new one finds whoever has its name now.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  });
+}
+
+function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
+  // Where a node is and when it is dialled again are the cluster client's business.
+  const {
+    host: _host,
+    port: _port,
+    retryStrategy: _retry,
+    ...nodeOptions
+  } = connectionOptions(seeds[0]!, name);
+  const cluster = new Cluster(
+    seeds.map(({ host, port }) => ({ host, port })),
+    {
+      redisOptions: {
+        ...nodeOptions,
+        commandTimeout: COMMAND_MS_MAX,
+      },
+      enableOfflineQueue: false,
+      clusterRetryStrategy: reconnectMs,
+      maxRedirections: REDIRECTIONS_MAX,
+      retryDelayOnClusterDown: RETRY_MS,
+      retryDelayOnTryAgain: RETRY_MS,
+      // 0 turns it off: ioredis would send again what a lost connection may have executed.
+      retryDelayOnFailover: 0,
+      // ioredis 6.0.0 has no default for it, whatever its documentation says.
+      slotsRefreshInterval: SLOTS_REFRESH_INTERVAL_MS,
+      slotsRefreshTimeout: COMMAND_MS_MAX,
+      // Leaves names as they are: a certificate is for a name, not for an address.
+      dnsLookup: (host, callback) => callback(null, host),
+    },
+  );
+  // ioredis dials a node for its first command and refuses all others until it is ready. So dial
+  // it when it becomes known, but after the command that a redirection may have brought along.
+  cluster.on('+node', (node: Redis) => setImmediate(() => dial(node)));
+  return cluster;
+}
+
+function dial(node: Redis): void {
+  const isReplica = node.options.readOnly;
+  if (node.status === 'wait' && !isReplica) node.connect().catch(() => {});
+}
+
+async function untilReady(client: Redis | Cluster): Promise<void> {
+  if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
+  if (client instanceof Redis) return;
+  // One that cannot be reached ends, and is no reason to wait.
+  const dialled = client.nodes('master').filter(({ status }) => status !== 'ready');
+  await Promise.all(
+    dialled.map(
+      (node) => new Promise((resolve) => node.once('ready', resolve).once('end', resolve)),
+    ),
+  );
+}
+
+async function askSlotMap(cluster: Cluster, seed: Endpoint): Promise<SlotMap> {
+  return parseClusterSlots(await cluster.cluster('SLOTS'), seed.host);
+}

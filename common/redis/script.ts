@@ -1,0 +1,26 @@
+/**
+ * A Lua script, called by its hash. A server that does not know it (new, failed over, SCRIPT FLUSH)
+ * says so before anything has run, and gets the text.
+ */
+import { createHash } from 'node:crypto';
+import type { Outcome } from './execute.js';
+import type { RedisLink } from './redis-link.js';
+
+export class Script {
+  readonly #sha1: string;
+
+  constructor(readonly text: string) {
+    this.#sha1 = createHash('sha1').update(text).digest('hex');
+  }
+
+  async run<Reply>(
+    link: Pick<RedisLink, 'execute'>,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+  ): Promise<Outcome<Reply>> {
+    const rest = [keys.length, ...keys, ...args];
+    const outcome = await link.execute<Reply>('evalsha', [this.#sha1, ...rest]);
+    const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
+    return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest]) : outcome;
+  }
+}

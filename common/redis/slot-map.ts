@@ -1,0 +1,37 @@
+/** Which master holds which of Redis Cluster's slots, as one server told it. Immutable. */
+import assert from 'node:assert';
+
+export interface SlotMap {
+  /** `host:port`, sorted. */
+  readonly masters: readonly string[];
+  /** Undefined when no master holds the slot. */
+  masterOfSlot(slot: number): string | undefined;
+}
+
+/** A standalone Redis: one master for everything. */
+export function singleMaster(address: string): SlotMap {
+  return { masters: [address], masterOfSlot: () => address };
+}
+
+/**
+ * Parses a reply to CLUSTER SLOTS: `[first, last, [host, port, …], …replicas]` for each range.
+ * @param askedHost stands in where the server does not know its own host (empty or null, see
+ *   https://redis.io/docs/latest/commands/cluster-slots)
+ */
+export function parseClusterSlots(reply: unknown, askedHost: string): SlotMap {
+  assert(Array.isArray(reply), 'CLUSTER SLOTS did not return an array');
+  const masterBySlot: string[] = [];
+  const masters = new Set<string>();
+  for (const [first, last, [host, port]] of reply as [number, number, [string | null, number]][]) {
+    const address = `${host || askedHost}:${port}`;
+    masters.add(address);
+    for (let slot = first; slot <= last; slot++) masterBySlot[slot] = address;
+  }
+  return { masters: [...masters].sort(), masterOfSlot: (slot) => masterBySlot[slot] };
+}
+
+/** Splits `host:port`; the host may be an IPv6 address with colons of its own. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
+}

@@ -1,0 +1,35 @@
+import { expect, test } from '@jest/globals';
+import { parseClusterSlots, singleMaster, splitAddress } from '../../../common/redis/slot-map.js';
+
+test('the first node of each range is its master', () => {
+  const map = parseClusterSlots(
+    [
+      [5, 5, ['b', 2, 'id'], ['a', 1, 'id']],
+      [0, 4, ['a', 1, 'id']],
+      [7, 16383, ['b', 2, 'id']],
+    ],
+    'asked',
+  );
+  expect(map.masters).toEqual(['a:1', 'b:2']);
+  expect([0, 4, 5, 6, 7, 16383].map(map.masterOfSlot)).toEqual([
+    ...['a:1', 'a:1', 'b:2', undefined, 'b:2', 'b:2'],
+  ]);
+});
+
+test('a server that does not know its own host has the one it was asked at', () => {
+  expect(parseClusterSlots([[0, 1, ['', 1]]], 'asked').masters).toEqual(['asked:1']);
+  expect(parseClusterSlots([[0, 1, [null, 1]]], 'asked').masters).toEqual(['asked:1']);
+});
+
+test('a standalone Redis is the master of every slot', () => {
+  const map = singleMaster('a:1');
+  expect([map.masters, map.masterOfSlot(0), map.masterOfSlot(16383)]).toEqual([
+    ['a:1'],
+    'a:1',
+    'a:1',
+  ]);
+});
+
+test('an address splits at its last colon', () => {
+  expect(splitAddress('::1:6379')).toEqual({ host: '::1', port: 6379 });
+});

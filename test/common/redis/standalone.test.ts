@@ -1,0 +1,267 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { EnvironmentError } from '../../../common/lifecycle.js';
+import { Metrics } from '../../../common/metrics.js';
+import { agreeOnSettings } from '../../../common/redis/cluster-settings.js';
+import { PrivateChannels } from '../../../common/redis/private-channels.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { shardChannel, shardTags } from '../../../common/shard.js';
+import { PrivateEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
+import { Ear } from '../../support/ear.js';
+import { eventually } from '../../support/eventually.js';
+import { startRedis, type TestRedis } from '../../support/redis.js';
+
+const log = pino({ level: 'silent' });
+const channels = shardTags(4096).map(shardChannel);
+const closing: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function start(args: string[] = []): Promise<TestRedis> {
+  const redis = await startRedis(args);
+  closing.push(() => redis.stop());
+  return redis;
+}
+
+async function open(url: string): Promise<RedisLink> {
+  const link = await openRedis({ urls: [url], name: 'test', log, metrics: new Metrics() });
+  closing.push(() => link.close());
+  return link;
+}
+
+async function publishToAll(link: RedisLink, ear: Ear): Promise<void> {
+  ear.heard.clear();
+  const payload = Buffer.from([0, 255, 1]);
+  const results = await Promise.all(channels.map((channel) => link.publish(channel, payload)));
+  expect(new Set(results.map(({ type }) => type))).toEqual(new Set(['published']));
+  await eventually(() => ear.heard.size === channels.length);
+  for (const heard of ear.heard.values()) expect(heard).toEqual([payload]);
+}
+
+describe('a standalone Redis', () => {
+  test('carries 4096 subscriptions and survives a killed connection', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    expect(link.isCluster).toBe(false);
+    expect(link.subscriber.masters()).toEqual([`127.0.0.1:${redis.port}`]);
+    const ear = new Ear();
+    for (const channel of channels) link.subscriber.want(channel, ear);
+    await eventually(() => link.subscriber.confirmedCount === channels.length);
+    await publishToAll(link, ear);
+
+    expect(await link.commands.call('CLIENT', 'KILL', 'TYPE', 'pubsub')).toBe(1);
+    await eventually(() => ear.lost.size === channels.length);
+    await eventually(() => ear.confirmed.size === channels.length && ear.lost.size === 0);
+    await publishToAll(link, ear);
+  });
+
+  test('is found again after it was killed and restarted on its port', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const ear = new Ear();
+    for (const channel of channels) link.subscriber.want(channel, ear);
+    await eventually(() => ear.confirmed.size === channels.length);
+    await redis.kill('SIGKILL');
+    await eventually(() => ear.lost.size === channels.length);
+    expect(link.subscriber.confirmedCount).toBe(0);
+    await redis.restart();
+    await eventually(() => ear.confirmed.size === channels.length);
+    await eventually(() => link.isUp());
+    await publishToAll(link, ear);
+  });
+
+  test('ends with what was asked last, however often it changes within a turn', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const { subscriber } = link;
+    const [a, b, c] = channels as [string, string, string];
+    const ear = new Ear();
+    subscriber.want(a, ear);
+    subscriber.unwant(a);
+    subscriber.want(a, ear);
+    subscriber.want(a, ear);
+    subscriber.want(b, ear);
+    subscriber.unwant(b);
+    subscriber.want(c, ear);
+    await eventually(() => ear.confirmed.has(a) && ear.confirmed.has(c));
+    expect(subscriber.confirmedCount).toBe(2);
+
+    const second = new Ear();
+    subscriber.unwant(a);
+    subscriber.want(a, second);
+    subscriber.unwant(c);
+    await eventually(() => second.confirmed.has(a));
+    expect(ear.lost.size).toBe(0);
+    const listed = await link.commands.pubsub('SHARDCHANNELS');
+    expect(listed).toEqual([a]);
+    await link.publish(a, Buffer.from('x'));
+    await eventually(() => second.heard.size === 1);
+    expect(ear.heard.size).toBe(0);
+  });
+
+  test('ends with what was asked last while answers are on their way', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const { subscriber } = link;
+    const channel = channels[0]!;
+    let ear = new Ear();
+    for (let round = 0; round < 200; round++) {
+      ear = new Ear();
+      subscriber.want(channel, ear);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (round % 3 === 0) await link.commands.ping();
+      if (round < 199) subscriber.unwant(channel);
+    }
+    await eventually(() => ear.confirmed.has(channel));
+    await link.commands.ping();
+    expect(subscriber.isConfirmed(channel)).toBe(true);
+    expect(await link.commands.pubsub('SHARDNUMSUB', channel)).toEqual([channel, 1]);
+    expect(ear.lost.size).toBe(0);
+  });
+
+  test('refuses publishes while it is down, and says unknown when it stalls', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const channel = channels[0]!;
+    expect(await link.publish(channel, Buffer.from('x'))).toEqual({
+      type: 'published',
+      receivers: 0,
+    });
+
+    await redis.kill('SIGSTOP');
+    const stalled = await link.publish(channel, Buffer.from('x'));
+    expect(stalled).toEqual({ type: 'unknown', reason: 'Command timed out' });
+    const cut = link.publish(channel, Buffer.from('x'));
+    await redis.kill('SIGKILL');
+    expect((await cut).type).toBe('unknown');
+
+    const sentAtMs = performance.now();
+    expect((await link.publish(channel, Buffer.from('x'))).type).toBe('refused');
+    expect(performance.now() - sentAtMs).toBeLessThan(100);
+  });
+
+  test('refuses a command that it declines for want of memory', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    await link.commands.config('SET', 'maxmemory', '1');
+    expect(await link.execute('set', ['k', 'v'])).toMatchObject({
+      type: 'refused',
+      reason: expect.stringMatching(/^OOM /),
+    });
+    expect(await link.execute('eval', ["return redis.call('set', 'k', 'v')", 0])).toMatchObject({
+      type: 'refused',
+    });
+  });
+
+  test('is not ready while its probes do not come back, and heals', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const privates = new PrivateChannels(link, 4096, 'p1', log);
+    closing.push(() => privates.close());
+    const address = `127.0.0.1:${redis.port}`;
+    expect(privates.notDeliveringBecause()).toEqual([
+      `no probe has come back yet through Redis ${address}`,
+    ]);
+    expect(privates.replyChannelFor('0')).toBeUndefined();
+    await eventually(() => privates.notDeliveringBecause().length === 0, 900);
+    expect(privates.replyChannelFor('0')).toMatch(/^lr:\{\d+\}:p1$/);
+
+    const onReplies = jest.fn();
+    privates.onReplies = onReplies;
+    const batch = { edgeId: 'edge-1', replies: [] };
+    const envelope = { body: { $case: 'replies' as const, value: batch } };
+    const bytes = Buffer.from(PrivateEnvelope.encode(envelope).finish());
+    await link.publish(privates.replyChannelFor('0')!, Buffer.from([0xff]));
+    await link.publish(privates.replyChannelFor('0')!, bytes);
+    await eventually(() => expect(onReplies).toHaveBeenCalledWith(batch));
+
+    await redis.kill('SIGSTOP');
+    await eventually(() => {
+      const [reason] = privates.notDeliveringBecause();
+      expect(reason).toMatch(`the last probe came back through Redis ${address} 3.`);
+    });
+    await redis.kill('SIGCONT');
+    await eventually(() => privates.notDeliveringBecause().length === 0, 4_000);
+  });
+
+  test('holds a cluster to the shard count it was started with', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    await Promise.all([
+      agreeOnSettings(link, { shardCount: 4096 }),
+      agreeOnSettings(link, { shardCount: 4096 }),
+    ]);
+    const disagreeing = agreeOnSettings(link, { shardCount: 1024 });
+    await expect(disagreeing).rejects.toThrow(EnvironmentError);
+    await expect(disagreeing).rejects.toThrow(/1024.*4096/);
+    await redis.kill('SIGKILL');
+    const waiting = agreeOnSettings(link, { shardCount: 1024 });
+    await redis.restart();
+    await waiting;
+  });
+});
+
+describe('opening', () => {
+  const openAt = (...urls: string[]) =>
+    openRedis({ urls, name: 'test', log, metrics: new Metrics() });
+
+  test('waits for a Redis that is not there yet', async () => {
+    const redis = await start();
+    await redis.kill('SIGKILL');
+    const opening = openAt(redis.url);
+    await redis.restart();
+    await (await opening).close();
+  });
+
+  test('names a wrong password, a missing one and a missing permission', async () => {
+    const redis = await start(['--requirepass', 'right']);
+    const at = `127.0.0.1:${redis.port}`;
+    await expect(openAt(`redis://:wrong@${at}`)).rejects.toThrow(
+      new EnvironmentError(
+        `Redis at ${at} refuses us: WRONGPASS invalid username-password pair or user is disabled.`,
+      ),
+    );
+    await expect(openAt(redis.url)).rejects.toThrow(/refuses us: NOAUTH/);
+
+    const admin = new Redis(redis.port, '127.0.0.1', { password: 'right' });
+    const limit = (...rules: string[]) =>
+      admin.acl('SETUSER', 'u', 'reset', 'on', '>p', '+@all', ...rules);
+    await limit('~ll:*');
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*channel/);
+    await limit('&ll:*', '&lr:*');
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*key/);
+    await limit('~ll:*', '&ll:*', '&lr:*', '-info');
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*info/);
+    await limit('~ll:*', '&ll:*', '&lr:*');
+    await (await openAt(`redis://u:p@${at}`)).close();
+    admin.disconnect();
+  });
+
+  test('refuses several seeds that are no cluster', async () => {
+    const redis = await start();
+    await expect(openAt(redis.url, redis.url)).rejects.toThrow(/not in cluster mode/);
+  });
+
+  test('keeps the password out of the log', async () => {
+    const redis = await start(['--requirepass', 'first']);
+    const lines: string[] = [];
+    const listening = pino({ level: 'debug' }, { write: (line) => void lines.push(line) });
+    const link = await openRedis({
+      urls: [`redis://:first@127.0.0.1:${redis.port}`],
+      name: 'test',
+      log: listening,
+      metrics: new Metrics(),
+    });
+    closing.push(() => link.close());
+    await link.commands.config('SET', 'requirepass', 'second');
+    await link.commands.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await eventually(() => lines.some((line) => line.includes('WRONGPASS')));
+    await redis.kill('SIGKILL');
+    expect(lines.join('')).not.toContain('first');
+    const reasons = lines.flatMap((line) => JSON.parse(line).redis + JSON.parse(line).reason);
+    expect(new Set(reasons).size).toBe(reasons.length);
+  });
+});
