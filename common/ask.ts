@@ -12,7 +12,7 @@ import type { Presence } from '../proto/gen/longline/v1/push.js';
 import { type Refusal, refusal } from './errors.js';
 import type { Metrics } from './metrics.js';
 import type { PrivateChannels } from './redis/private-channels.js';
-import type { RedisLink } from './redis/redis-link.js';
+import type { PublishResult, RedisLink } from './redis/redis-link.js';
 import { shardChannel, shardOf, shardTags } from './shard.js';
 
 /** Answers of the edges to one question, as far as they came in time. */
@@ -21,6 +21,15 @@ export interface Answers {
   /** Every edge that could hold the client has answered, the owner among them. */
   readonly complete: boolean;
 }
+
+/**
+ * What became of the question itself. `settled`: it was decided without the edges, nobody will
+ * answer.
+ */
+export type SendResult = PublishResult | { readonly type: 'settled' };
+
+/** Puts an envelope on a channel, one way or another. */
+export type Send = (channel: string, envelope: Buffer) => Promise<SendResult>;
 
 interface Ask {
   readonly bodies: NonNullable<Reply['body']>[];
@@ -59,14 +68,16 @@ export class Asker {
   /**
    * Asks the edges that listen to the client's shard. Settles when all have answered, when
    * `isFinal` says so of an answer, or after `waitMs`.
+   * @param send how the question is put on the shard's channel
    */
   async ask(
     clientId: string,
     body: NonNullable<ShardEnvelope['body']>,
     waitMs: number,
     isFinal: Ask['isFinal'],
+    send: Send = (channel, envelope) => this.link.publish(channel, envelope),
   ): Promise<Answers | Refusal> {
-    const tag = this.#tags[shardOf(clientId, this.shardCount)]!;
+    const tag = this.tagOf(clientId);
     const replyChannel = this.channels.replyChannelFor(tag);
     if (replyChannel === undefined) {
       return refusal('REDIS_UNAVAILABLE', 'no reply channel is confirmed at the moment');
@@ -75,7 +86,14 @@ export class Asker {
       return refusal('OVERLOADED', `${this.inFlightMax} questions are in flight`);
     }
     const askId = ++this.#lastAskId;
-    const bytes = ShardEnvelope.encode({ askId, replyChannel, clientId, body }).finish();
+    const bytes = ShardEnvelope.encode({
+      askId,
+      replyChannel,
+      clientId,
+      body,
+      id: '',
+      seq: '',
+    }).finish();
     return new Promise((settle) => {
       const deadline = setTimeout(() => this.#settle(askId), waitMs);
       const ask: Ask = {
@@ -87,18 +105,25 @@ export class Asker {
         deadline,
       };
       this.#asks.set(askId, ask);
-      void this.link.publish(shardChannel(tag), Buffer.from(bytes)).then((result) => {
+      void send(shardChannel(tag), Buffer.from(bytes)).then((result) => {
         if (result.type === 'refused') {
           clearTimeout(deadline);
           this.#asks.delete(askId);
-          settle(refusal('REDIS_UNAVAILABLE', result.reason));
+          settle(refuseRedis(result.reason));
         } else if (result.type === 'published') {
           ask.receivers = result.receivers;
           if (isComplete(ask)) this.#settle(askId);
+        } else if (result.type === 'settled') {
+          this.#settle(askId);
         }
         // Unknown: the answers, or their absence until the deadline, will tell.
       });
     });
+  }
+
+  /** The tag of the client's shard. */
+  tagOf(clientId: string): string {
+    return this.#tags[shardOf(clientId, this.shardCount)]!;
   }
 
   async askPresence(
@@ -130,6 +155,12 @@ export class Asker {
     clearTimeout(ask.deadline);
     ask.settle({ bodies: ask.bodies, complete: isComplete(ask) });
   }
+}
+
+/** Redis says itself when it is full or cannot persist, and that is another trouble than its absence. */
+function refuseRedis(reason: string): Refusal {
+  const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
+  return refusal(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
 }
 
 function isComplete(ask: Ask): boolean {

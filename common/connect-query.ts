@@ -1,8 +1,9 @@
 /**
  * The query of `GET /connect`, which router and edge read alike:
  *
- *   clientId  percent-encoded, required
- *   epoch     `<incarnation>-<epoch>` of the assignment under which somebody sent the device here
+ *   clientId     percent-encoded, required
+ *   lastEventId  the newest id that the device has, for clients that cannot set the header
+ *   epoch        `<incarnation>-<epoch>` of the assignment under which somebody sent the device here
  *
  * `epoch` is what ends redirects. An edge that does not own the shard redirects a device only when
  * its own assignment is newer than the one that sent it; else it serves the device as a guest. So
@@ -16,6 +17,8 @@ import { type Refusal, refusal } from './errors.js';
 
 export interface ConnectQuery {
   readonly clientId: string;
+  /** As it came: '' when it is not given, and anything at all when it is. */
+  readonly lastEventId: string;
   readonly sentUnder: Position | undefined;
 }
 
@@ -24,6 +27,7 @@ const POSITION = /^(\d{1,15})-(\d{1,15})$/;
 /** @param target the request target: path and query as they came */
 export function parseConnectQuery(target: string): ConnectQuery | Refusal {
   let clientId: string | undefined;
+  let lastEventId = '';
   let sentUnder: Position | undefined;
   const start = target.indexOf('?');
   for (const pair of start < 0 ? [] : target.slice(start + 1).split('&')) {
@@ -35,6 +39,8 @@ export function parseConnectQuery(target: string): ConnectQuery | Refusal {
       const parsed = parseEncodedClientId(value);
       if (typeof parsed !== 'string') return parsed;
       clientId = parsed;
+    } else if (name === 'lastEventId') {
+      lastEventId = value;
     } else if (name === 'epoch') {
       const match = POSITION.exec(value);
       if (match === null) return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
@@ -44,11 +50,16 @@ export function parseConnectQuery(target: string): ConnectQuery | Refusal {
   if (clientId === undefined) {
     return refusal('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
   }
-  return { clientId, sentUnder };
+  return { clientId, lastEventId, sentUnder };
 }
 
 /** Where a device that was sent away under `position` finds its edge. */
-export function connectUrl(advertisedUrl: string, clientId: string, position: Position): string {
-  const query = `clientId=${encodeURIComponent(clientId)}`;
-  return `${advertisedUrl}/connect?${query}&epoch=${position.incarnation}-${position.epoch}`;
+export function connectUrl(
+  advertisedUrl: string,
+  { clientId, lastEventId }: ConnectQuery,
+  { incarnation, epoch }: Position,
+): string {
+  const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
+  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${incarnation}-${epoch}`;
+  return `${advertisedUrl}/connect?${query}`;
 }

@@ -4,7 +4,8 @@ declare module 'consistent-hash' {
     constructor(options: { range: number });
     /** `points` are given explicitly: the defaults are random and differ between processes. */
     add(node: string, weight: number, points: number[]): this;
-    get(name: string): string | null;
+    /** The first `count` different nodes from the name's place on; null while there is no node. */
+    get(name: string, count: number): string[] | null;
     /** Must stay below 2^26: the library shifts it left by five bits. */
     _hash: (name: string) => number;
   }

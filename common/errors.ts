@@ -74,6 +74,21 @@ export const catalogue = {
     http: 503,
     grpc: status.UNAVAILABLE,
   },
+  STORAGE_FULL: {
+    when: 'Redis is out of memory or cannot persist; nothing was stored',
+    http: 503,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  TTL_TOO_LONG: {
+    when: 'a TTL is over the configured maximum',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  IDEMPOTENCY_KEY_INVALID: {
+    when: 'an idempotency key is over 128 bytes, or given for a live-only push',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
   EDGE_ID_IN_USE: {
     when: 'a live edge of the same id has another incarnation',
     http: 409,

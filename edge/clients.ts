@@ -1,12 +1,13 @@
 /**
- * The life of a client's connection. It is registered as `opening`, goes live when Redis has
- * confirmed the subscription of its shard (from then on no push can miss it), is written to, and
- * ends for exactly one reason.
+ * The life of a client's connection. It is registered as `opening`; it is answered when Redis has
+ * confirmed the subscription of its shard, so that from then on no push can miss it; it is told what
+ * its inbox holds; it is live; and it ends for exactly one reason.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../common/metrics.js';
 import type { Connection, Transport } from '../common/transport/transport.js';
 import type { Presence } from '../proto/gen/longline/v1/push.js';
+import type { CatchUp } from './catch-up.js';
 import type { Connections } from './connections.js';
 import { SSE_HEARTBEAT, SSE_TAKEN_OVER, sseEvent } from './protocol/sse.js';
 import type { Shards } from './shards.js';
@@ -27,13 +28,27 @@ export type EndReason =
   | 'unexpected_bytes'
   | 'not_ready';
 
-export type PushOutcome = 'absent' | 'written' | 'slow';
+/**
+ * `absent` the client is not here · `written` handed to its socket · `behind` its connection is
+ * still being told what is stored, this push among it · `slow` its send buffer was full and its
+ * connection was closed.
+ */
+export type PushOutcome = 'absent' | 'written' | 'behind' | 'slow';
+
+/** What a device says when it connects. */
+export interface Arrival {
+  readonly clientId: string;
+  readonly shard: number;
+  /** What it is told first, as soon as it is answered. */
+  readonly firstBytes: Buffer;
+  /** The newest id that it has: an id, '' for none, undefined for something that is no id. */
+  readonly cursor: string | undefined;
+}
 
 /** A connection that waits for its shard. */
 interface Opening {
   readonly sinceMs: number;
-  /** What its device is told first, as soon as it is live. */
-  readonly firstBytes: Buffer;
+  readonly arrival: Arrival;
 }
 
 export class Clients {
@@ -43,11 +58,12 @@ export class Clients {
   readonly #ended: Counter<'reason'>;
   readonly #pushes: Counter<'outcome'>;
 
-  /** @param announce sends the announcement of a connection that is live */
+  /** @param announce sends the announcement of a connection that was answered */
   constructor(
     readonly table: Connections,
     readonly shards: Shards,
     readonly transport: Transport,
+    readonly catchUp: CatchUp,
     readonly takeover: Takeover,
     readonly edgeId: string,
     readonly announce: (connection: Connection, renewed: boolean) => void,
@@ -69,22 +85,33 @@ export class Clients {
     );
   }
 
-  /** @param firstBytes what the device is told as soon as its pushes can no longer be missed */
-  open(connection: Connection, clientId: string, shard: number, firstBytes: Buffer): void {
+  open(connection: Connection, arrival: Arrival): void {
+    const { clientId, shard } = arrival;
     const nowMs = Date.now();
     const older = this.table.add(connection, clientId, shard, nowMs);
     this.#opened.inc();
     if (older !== undefined) this.#ending(older, 'taken_over');
-    this.#opening.set(connection, { sinceMs: nowMs, firstBytes });
+    this.#opening.set(connection, { sinceMs: nowMs, arrival });
     this.shards.reconcile(shard);
-    if (this.shards.isConfirmed(shard)) this.#goLive(connection);
+    if (this.shards.isConfirmed(shard)) this.#answer(connection);
   }
 
-  /** The subscription of a shard is confirmed, for the first time or after a gap. */
+  /** The subscription of a shard is confirmed, for the first time or after it was lost. */
   onConfirmed(shard: number): void {
     for (const connection of [...this.table.ofShard(shard)]) {
-      if (this.table.stateOf(connection) === 'live') this.announce(connection, true);
-      else this.#goLive(connection);
+      if (this.table.stateOf(connection) === 'opening') {
+        this.#answer(connection);
+      } else {
+        this.announce(connection, true);
+        this.catchUp.start(connection, '', false);
+      }
+    }
+  }
+
+  /** Pushes of the shard were missed: what they were is in the inboxes. */
+  onGap(shard: number): void {
+    for (const connection of this.table.ofShard(shard)) {
+      if (this.table.stateOf(connection) !== 'opening') this.catchUp.start(connection, '', false);
     }
   }
 
@@ -95,7 +122,7 @@ export class Clients {
   }
 
   presence(shard: number, clientId: string): Presence | undefined {
-    const connection = this.#findLive(shard, clientId);
+    const connection = this.#findAnswered(shard, clientId);
     if (connection === undefined) return undefined;
     return {
       edgeId: this.edgeId,
@@ -124,7 +151,7 @@ export class Clients {
 
   /** One step of the heartbeat: every connection of this part of the table gets a comment. */
   heartbeat(part: number, parts: number): void {
-    for (const connection of this.table.livePart(part, parts)) {
+    for (const connection of this.table.answeredPart(part, parts)) {
       if (this.transport.write(connection, SSE_HEARTBEAT) === 'full') this.end(connection, 'slow');
     }
   }
@@ -137,39 +164,49 @@ export class Clients {
     }
   }
 
-  #goLive(connection: Connection): void {
-    const { firstBytes } = this.#opening.get(connection)!;
+  #answer(connection: Connection): void {
+    const { firstBytes, cursor } = this.#opening.get(connection)!.arrival;
     this.#opening.delete(connection);
-    this.table.becomeLive(connection);
     this.transport.write(connection, firstBytes);
     this.announce(connection, false);
+    this.catchUp.start(connection, cursor ?? '', cursor === undefined);
   }
 
   #push(shard: number, clientId: string, id: string, payload: Buffer): PushOutcome {
-    const connection = this.#findLive(shard, clientId);
+    const connection = this.#findAnswered(shard, clientId);
     if (connection === undefined) return 'absent';
+    if (id !== '') {
+      if (this.table.stateOf(connection) === 'behind') {
+        this.catchUp.again(connection);
+        return 'behind';
+      }
+      if (this.table.wasSent(connection, id)) return 'written';
+    }
     const result = this.transport.write(connection, sseEvent(id, payload));
-    if (result === 'accepted') return 'written';
     if (result === 'gone') return 'absent';
-    this.end(connection, 'slow');
-    return 'slow';
+    if (result === 'full') {
+      this.end(connection, 'slow');
+      return 'slow';
+    }
+    if (id !== '') this.table.markSent(connection, id);
+    return 'written';
   }
 
-  #findLive(shard: number, clientId: string): Connection | undefined {
+  #findAnswered(shard: number, clientId: string): Connection | undefined {
     const connection = this.table.find(shard, clientId);
-    if (connection === undefined || this.table.stateOf(connection) !== 'live') return undefined;
+    if (connection === undefined || this.table.stateOf(connection) === 'opening') return undefined;
     return connection;
   }
 
   /** What remains to be done for a connection that has left the table. */
   #ending(connection: Connection, reason: EndReason): void {
-    const wasLive = !this.#opening.delete(connection);
+    const wasAnswered = !this.#opening.delete(connection);
     this.takeover.forget(connection);
     this.#ended.inc({ reason });
     if (reason === 'slow') {
       this.transport.destroy(connection);
     } else if (reason !== 'not_ready') {
-      if (reason === 'taken_over' && wasLive) this.transport.write(connection, SSE_TAKEN_OVER);
+      if (reason === 'taken_over' && wasAnswered) this.transport.write(connection, SSE_TAKEN_OVER);
       this.transport.end(connection);
     }
   }

@@ -13,13 +13,15 @@
 import { type Connection, slotOf } from '../common/transport/transport.js';
 
 /**
- * `opening` registered, not answered yet: the shard's subscription is not confirmed · `live` gets
- * pushes.
+ * - `opening`: registered, not answered yet; ends when the shard's subscription is confirmed.
+ * - `behind`: answered; is being told what its inbox holds. Live-only pushes reach it, durable ones
+ *   wait their turn in the inbox. Ends when nothing more is stored past what it was told.
+ * - `live`: gets every push as it comes. Ends, back to `behind`, when its shard has a gap.
  */
-export type ConnectionState = 'opening' | 'live';
+export type ConnectionState = 'opening' | 'behind' | 'live';
 
+const STATES: readonly ConnectionState[] = ['opening', 'behind', 'live'];
 const STATE_OPENING = 0;
-const STATE_LIVE = 1;
 const FIRST_SLOTS = 1024;
 
 export class Connections {
@@ -29,6 +31,9 @@ export class Connections {
   #states = new Uint8Array(FIRST_SLOTS);
   /** Unix time in milliseconds, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
+  /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
+  #sentMs = new Float64Array(FIRST_SLOTS);
+  #sentN = new Float64Array(FIRST_SLOTS);
   readonly #clientIds: (string | undefined)[] = [];
   readonly #slotsByShard: (Map<string, number> | undefined)[];
   #count = 0;
@@ -56,6 +61,7 @@ export class Connections {
     this.#shards[slot] = shard;
     this.#states[slot] = STATE_OPENING;
     this.#connectedAtMs[slot] = nowMs;
+    this.#sentMs[slot] = this.#sentN[slot] = 0;
     this.#clientIds[slot] = clientId;
     let slots = this.#slotsByShard[shard];
     if (slots === undefined) this.#slotsByShard[shard] = slots = new Map();
@@ -101,11 +107,29 @@ export class Connections {
   }
 
   stateOf(connection: Connection): ConnectionState {
-    return this.#states[slotOf(connection)] === STATE_LIVE ? 'live' : 'opening';
+    return STATES[this.#states[slotOf(connection)]!]!;
   }
 
-  becomeLive(connection: Connection): void {
-    this.#states[slotOf(connection)] = STATE_LIVE;
+  become(connection: Connection, state: ConnectionState): void {
+    this.#states[slotOf(connection)] = STATES.indexOf(state);
+  }
+
+  /** The id of the newest durable push that was written to it, or ''. */
+  sentId(connection: Connection): string {
+    const slot = slotOf(connection);
+    return this.#sentMs[slot] === 0 ? '' : `${this.#sentMs[slot]}-${this.#sentN[slot]}`;
+  }
+
+  /** Whether a push with this id was written to it already: ids grow per client. */
+  wasSent(connection: Connection, id: string): boolean {
+    const slot = slotOf(connection);
+    const [ms, n] = parseId(id);
+    return ms < this.#sentMs[slot]! || (ms === this.#sentMs[slot] && n <= this.#sentN[slot]!);
+  }
+
+  markSent(connection: Connection, id: string): void {
+    const slot = slotOf(connection);
+    [this.#sentMs[slot], this.#sentN[slot]] = parseId(id);
   }
 
   countOf(shard: number): number {
@@ -126,11 +150,11 @@ export class Connections {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#connections[slot]!;
   }
 
-  /** Every live connection whose slot is `part` modulo `parts`: one step of a sweep. */
-  *livePart(part: number, parts: number): Generator<Connection> {
+  /** Every connection that was answered and whose slot is `part` modulo `parts`: a sweep's step. */
+  *answeredPart(part: number, parts: number): Generator<Connection> {
     for (let slot = part; slot < this.#connections.length; slot += parts) {
       const connection = this.#connections[slot]!;
-      if (connection !== 0 && this.#states[slot] === STATE_LIVE) yield connection;
+      if (connection !== 0 && this.#states[slot] !== STATE_OPENING) yield connection;
     }
   }
 
@@ -141,7 +165,15 @@ export class Connections {
     this.#shards = grown(this.#shards, new Uint16Array(length));
     this.#states = grown(this.#states, new Uint8Array(length));
     this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
+    this.#sentMs = grown(this.#sentMs, new Float64Array(length));
+    this.#sentN = grown(this.#sentN, new Float64Array(length));
   }
+}
+
+/** The id of a stream's entry: `<Unix time in ms>-<counter>`. */
+function parseId(id: string): [ms: number, n: number] {
+  const dash = id.indexOf('-');
+  return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
 }
 
 function grown<A extends { set(from: A): void }>(from: A, to: A): A {

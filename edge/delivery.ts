@@ -6,6 +6,8 @@
  * client is nowhere" from "the answer of the edge that holds it has not come yet": a guest is found
  * although the owner has already said that it does not have it.
  */
+import type { Counter } from 'prom-client';
+import { readShardCounter } from '../common/inbox.js';
 import type { Logger } from '../common/log.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
@@ -13,6 +15,7 @@ import type { Connection } from '../common/transport/transport.js';
 import { type Announcement, type Reply, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
 import type { Clients } from './clients.js';
 import type { Replies } from './replies.js';
+import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
 
 /** An announcement that has not come back after this long is sent again. */
@@ -23,17 +26,25 @@ const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
 export class Delivery implements ShardHandler {
   /** To be announced at the end of this turn, by shard. */
   readonly #announcements = new Map<number, Announcement[]>();
-  readonly #malformed;
+  readonly #sequences: Sequences;
+  readonly #malformed: Counter;
+  readonly #gaps: Counter;
   /** Set once, before anything is subscribed: clients, shards and this know each other. */
   clients!: Clients;
   shards!: Shards;
 
   constructor(
-    readonly link: Pick<RedisLink, 'publish'>,
+    readonly link: Pick<RedisLink, 'publish' | 'execute'>,
+    shardCount: number,
     readonly replies: Replies,
     readonly log: Logger,
     metrics: Metrics,
   ) {
+    this.#sequences = new Sequences(shardCount);
+    this.#gaps = metrics.counter(
+      'longline_edge_gaps_total',
+      'Gaps found in the numbers of the durable pushes of a shard; each leads to a re-read.',
+    );
     this.#malformed = metrics.counter(
       'longline_edge_envelopes_malformed_total',
       'Messages on shard channels that could not be decoded.',
@@ -41,11 +52,15 @@ export class Delivery implements ShardHandler {
   }
 
   onConfirmed(shard: number): void {
+    // Asked before the inboxes are read: what is counted now, they hold.
+    if (this.clients.table.countOf(shard) > 0) void this.#lookAtCounter(shard);
     this.clients.onConfirmed(shard);
   }
 
-  /** Nothing is done until the subscription is back: what was missed is found out then. */
-  onLost(): void {}
+  /** Nothing more is done until the subscription is back: what was missed is found out then. */
+  onLost(shard: number): void {
+    this.#sequences.forget(shard);
+  }
 
   onMessage(shard: number, payload: Buffer): void {
     let envelope: ShardEnvelope;
@@ -61,6 +76,7 @@ export class Delivery implements ShardHandler {
       for (const announced of announcements) this.#onAnnounced(shard, edgeIncarnation, announced);
       return;
     }
+    if (envelope.seq !== '') this.#count(shard, Number(envelope.seq));
     const answer = this.#answer(shard, envelope);
     if (answer === undefined || envelope.askId === 0) return;
     const reply: Reply = { askId: envelope.askId, owner: this.shards.owns(shard), body: answer };
@@ -79,17 +95,43 @@ export class Delivery implements ShardHandler {
     else pending.push(announcement);
   }
 
+  /**
+   * Reads the counters of the shards that have clients here: the last push before a silence may be
+   * lost, and no later one would show it. To be called every few seconds.
+   */
+  lookAtCounters(): void {
+    for (const { shard } of this.clients.table.loads()) {
+      if (this.shards.isConfirmed(shard)) void this.#lookAtCounter(shard);
+    }
+  }
+
   /** Sends again what must be presumed lost. To be called about once a second. */
   sweep(nowMs: number): void {
     const overdue = [...this.clients.takeover.overdue(nowMs - ANNOUNCEMENT_OVERDUE_MS)];
     for (const connection of overdue) this.announce(connection, true);
   }
 
+  async #lookAtCounter(shard: number): Promise<void> {
+    const counter = await readShardCounter(this.link, this.shards.tagOf(shard));
+    // Unknown while Redis is away: the next look will tell.
+    if (counter === undefined || !this.shards.isConfirmed(shard)) return;
+    if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
+  }
+
+  #count(shard: number, seq: number): void {
+    if (!this.#sequences.onPush(shard, seq)) this.#onGap(shard);
+  }
+
+  #onGap(shard: number): void {
+    this.#gaps.inc();
+    this.clients.onGap(shard);
+  }
+
   #answer(shard: number, envelope: ShardEnvelope): Reply['body'] {
-    const { clientId, body } = envelope;
+    const { clientId, id, body } = envelope;
     switch (body?.$case) {
       case 'push': {
-        const outcome = this.clients.push(shard, clientId, '', body.value.payload);
+        const outcome = this.clients.push(shard, clientId, id, body.value.payload);
         return { $case: outcome, value: {} };
       }
       case 'presence': {
@@ -131,6 +173,8 @@ export class Delivery implements ShardHandler {
       askId: 0,
       replyChannel: '',
       clientId: '',
+      id: '',
+      seq: '',
       body: { $case: 'announce', value: { edgeIncarnation, announcements } },
     };
     const bytes = Buffer.from(ShardEnvelope.encode(envelope).finish());

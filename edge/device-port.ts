@@ -10,6 +10,7 @@ import type { Assignment } from '../common/assignment.js';
 import { type ConnectQuery, connectUrl, parseConnectQuery } from '../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../common/cors.js';
 import { type Refusal, refusal } from '../common/errors.js';
+import { isMessageId } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import { shardOf } from '../common/shard.js';
 import type {
@@ -163,7 +164,7 @@ export class DevicePort implements TransportEvents {
     const admission = admit(assignment, this.config.edgeId, shard, sentUnder);
     if (admission.type === 'redirect') {
       this.#redirected.inc();
-      const url = connectUrl(admission.owner.advertisedUrl, clientId, assignment!.position);
+      const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position);
       const headers: [string, string][] = [
         ['Location', url],
         ['Cache-Control', 'no-store'],
@@ -176,7 +177,10 @@ export class DevicePort implements TransportEvents {
       return this.#refuse(connection, refusal('EDGE_FULL', why), head);
     }
     this.#heads.delete(connection);
-    this.clients.open(connection, clientId, shard, sseOpening(this.#cors(head)));
+    const firstBytes = sseOpening(this.#cors(head));
+    const named = head.headers.get('last-event-id') ?? query.lastEventId;
+    const cursor = named === '' || isMessageId(named) ? named : undefined;
+    this.clients.open(connection, { clientId, shard, firstBytes, cursor });
   }
 
   #cors(head: HttpHead): [string, string][] {

@@ -10,6 +10,7 @@ import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
 import { NetTransport } from '../common/transport/net-transport.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
+import { CatchUp } from './catch-up.js';
 import { Clients } from './clients.js';
 import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
 import { Connections } from './connections.js';
@@ -22,6 +23,9 @@ import { Takeover } from './takeover.js';
 
 /** Room for connections that are being told that the edge is full. */
 const REFUSALS_AT_ONCE_MAX = 128;
+
+/** A lost last push of a shard is found after two looks at its counter. */
+const COUNTER_LOOK_SECONDS = 2;
 
 await runRole(async () => {
   const config = parseEdgeConfig(process.env, openFilesMax());
@@ -39,7 +43,7 @@ await runRole(async () => {
     'longline_edge_replies_dropped_total',
     'Answers that Redis did not take.',
   );
-  const delivery = new Delivery(link, new Replies(edgeId, link, dropped), log, metrics);
+  const delivery = new Delivery(link, shardCount, new Replies(edgeId, link, dropped), log, metrics);
   const shards = new Shards(edgeId, table, link.subscriber, delivery);
   const feed = new AssignmentFeed((assignment) => shards.assign(assignment), metrics, 'edge');
   const port = new DevicePort(config, () => feed.current, metrics);
@@ -47,10 +51,19 @@ await runRole(async () => {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
   });
-  const clients = new Clients(
+  const catchUp = new CatchUp(
+    table,
+    transport,
+    link,
+    (shard) => shards.tagOf(shard),
+    (connection) => clients.end(connection, 'slow'),
+    metrics,
+  );
+  const clients: Clients = new Clients(
     table,
     shards,
     transport,
+    catchUp,
     new Takeover(incarnation),
     edgeId,
     (connection, renewed) => delivery.announce(connection, renewed),
@@ -114,7 +127,9 @@ await runRole(async () => {
   const sweep = setInterval(() => {
     port.sweep(Date.now());
     delivery.sweep(Date.now());
-    clients.heartbeat(tick++ % heartbeatParts, heartbeatParts);
+    clients.heartbeat(tick % heartbeatParts, heartbeatParts);
+    if (tick % COUNTER_LOOK_SECONDS === 0) delivery.lookAtCounters();
+    tick++;
   }, 1000);
 
   stopOnSignals(log, async () => {

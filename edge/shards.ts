@@ -17,6 +17,7 @@ export interface ShardHandler {
 
 export class Shards {
   readonly shardCount: number;
+  readonly #tags: readonly string[];
   readonly #channels: readonly string[];
   readonly #shardOfChannel = new Map<string, number>();
   readonly #owned: Uint8Array;
@@ -30,7 +31,8 @@ export class Shards {
     handler: ShardHandler,
   ) {
     this.shardCount = connections.shardCount;
-    this.#channels = shardTags(this.shardCount).map(shardChannel);
+    this.#tags = shardTags(this.shardCount);
+    this.#channels = this.#tags.map(shardChannel);
     for (const [shard, channel] of this.#channels.entries())
       this.#shardOfChannel.set(channel, shard);
     this.#owned = new Uint8Array(this.shardCount);
@@ -52,6 +54,10 @@ export class Shards {
 
   isConfirmed(shard: number): boolean {
     return this.subscriber.isConfirmed(this.#channels[shard]!);
+  }
+
+  tagOf(shard: number): string {
+    return this.#tags[shard]!;
   }
 
   channelOf(shard: number): string {

@@ -10,6 +10,9 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
+import type { InboxBounds } from '../common/inbox.js';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 const settings = {
   ...sharedSettings,
@@ -19,6 +22,10 @@ const settings = {
   LONGLINE_ROUTER_GRPC_PORT: port(7101),
   LONGLINE_ROUTER_WAIT_MS: integer(10, 60_000).default(2_000),
   LONGLINE_ROUTER_IN_FLIGHT_MAX: integer(1, 10_000_000).default(100_000),
+  LONGLINE_ROUTER_TTL_DEFAULT_MS: integer(0, 30 * DAY_MS).default(60_000),
+  LONGLINE_ROUTER_TTL_MAX_MS: integer(0, 30 * DAY_MS).default(7 * DAY_MS),
+  LONGLINE_ROUTER_INBOX_COUNT_MAX: integer(1, 1_000_000).default(1_000),
+  LONGLINE_ROUTER_INBOX_BYTES_MAX: integer(1, 1024 * 1024 * 1024).default(4 * 1024 * 1024),
   LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
 };
 
@@ -36,6 +43,12 @@ export interface RouterConfig extends SharedConfig {
   readonly waitMs: number;
   /** Questions to edges in flight, of all callers together; more are refused as OVERLOADED. */
   readonly inFlightMax: number;
+  /** How long a push is kept that does not say. 0: live only. */
+  readonly ttlDefaultMs: number;
+  /** A longer TTL is refused. Every stored push costs Redis its payload and about 100 bytes. */
+  readonly ttlMaxMs: number;
+  /** Bounds of one client's inbox; over either, its oldest pushes go. */
+  readonly inbox: InboxBounds;
   /** Larger payloads are refused. An edge's send buffer takes one of any size when it is empty. */
   readonly payloadBytesMax: number;
   /** `host:port` of control's gRPC. */
@@ -53,6 +66,12 @@ export function parseRouterConfig(env: Env): RouterConfig {
     grpcPort: parsed.LONGLINE_ROUTER_GRPC_PORT,
     waitMs: parsed.LONGLINE_ROUTER_WAIT_MS,
     inFlightMax: parsed.LONGLINE_ROUTER_IN_FLIGHT_MAX,
+    ttlDefaultMs: parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS,
+    ttlMaxMs: parsed.LONGLINE_ROUTER_TTL_MAX_MS,
+    inbox: {
+      countMax: parsed.LONGLINE_ROUTER_INBOX_COUNT_MAX,
+      bytesMax: parsed.LONGLINE_ROUTER_INBOX_BYTES_MAX,
+    },
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,

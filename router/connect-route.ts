@@ -48,7 +48,7 @@ export function addConnectRoute(
       return sendRefusal(reply, refusal('NO_EDGE', `no edge owns shard ${shard} at the moment`));
     }
     const { position } = current!;
-    const url = connectUrl(owner.advertisedUrl, clientId, position);
+    const url = connectUrl(owner.advertisedUrl, query, position);
     if (request.headers.accept?.includes('application/json')) {
       lookups.inc({ answer: 'json' });
       return reply.send({ clientId, shard, edgeId: owner.id, url, ...position });

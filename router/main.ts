@@ -54,7 +54,7 @@ await runRole(async () => {
       config.payloadBytesMax + 65_536,
     ),
   });
-  const pusher = new Pusher(asker, config, metrics);
+  const pusher = new Pusher(asker, link, config, metrics);
   grpc.server.addService(PushServiceService, createPushService(pusher, log));
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);

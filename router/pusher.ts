@@ -1,9 +1,11 @@
 /** What the Push API does, free of gRPC: validate, ask the edges, say what became of it. */
 import type { Counter, Histogram } from 'prom-client';
-import type { Asker } from '../common/ask.js';
+import type { Answers, Asker, Send } from '../common/ask.js';
 import { refuseClientId } from '../common/client-id.js';
 import { type Refusal, refusal } from '../common/errors.js';
+import { type Stored, storePush } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
+import type { RedisLink } from '../common/redis/redis-link.js';
 import {
   type DisconnectResponse,
   type GetPresenceResponse,
@@ -11,19 +13,29 @@ import {
   type PushResponse,
   Verdict,
 } from '../proto/gen/longline/v1/push.js';
-import { isFinalForPush, verdictOf } from './verdict.js';
+import type { RouterConfig } from './config.js';
+import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
 
 /** A caller that wants to wait longer than this is told so. */
 const WAIT_MS_MAX = 60_000;
 
+const IDEMPOTENCY_KEY_BYTES_MAX = 128;
+
+export type PusherConfig = Pick<
+  RouterConfig,
+  'waitMs' | 'payloadBytesMax' | 'ttlDefaultMs' | 'ttlMaxMs' | 'inbox'
+>;
+
 export class Pusher {
+  readonly #dropped: Counter;
   readonly #verdicts: Counter<'verdict'>;
   readonly #refused: Counter<'code'>;
   readonly #seconds: Histogram;
 
   constructor(
     readonly asker: Asker,
-    readonly config: { readonly waitMs: number; readonly payloadBytesMax: number },
+    readonly link: Pick<RedisLink, 'execute'>,
+    readonly config: PusherConfig,
     metrics: Metrics,
   ) {
     this.#verdicts = metrics.counter('longline_router_pushes_total', 'Pushes by verdict.', [
@@ -34,6 +46,10 @@ export class Pusher {
       'Requests of backends that were refused, by error code.',
       ['code'],
     );
+    this.#dropped = metrics.counter(
+      'longline_router_inbox_dropped_total',
+      'Stored pushes that expired, or had to go because an inbox was at its bound.',
+    );
     this.#seconds = metrics.histogram(
       'longline_router_push_seconds',
       'From the request to the verdict.',
@@ -42,20 +58,50 @@ export class Pusher {
   }
 
   async push(request: PushRequest): Promise<PushResponse | Refusal> {
-    const refused = this.#refuse(request);
+    const ttlMs = request.ttlMs ?? this.config.ttlDefaultMs;
+    const refused = this.#refuse(request, ttlMs);
     if (refused !== undefined) return this.#counted(refused);
     const stop = this.#seconds.startTimer();
-    const answers = await this.asker.ask(
-      request.clientId,
-      { $case: 'push', value: { payload: request.payload } },
-      request.waitMs === 0 ? this.config.waitMs : request.waitMs,
-      isFinalForPush,
-    );
-    if ('code' in answers) return this.#counted(answers);
+    const response = await (ttlMs === 0
+      ? this.#pushLive(request)
+      : this.#pushDurable(request, ttlMs));
+    if ('code' in response) return this.#counted(response);
     stop();
-    const verdict = verdictOf(answers);
-    this.#verdicts.inc({ verdict: Verdict[verdict] });
-    return { verdict, messageId: '' };
+    this.#verdicts.inc({ verdict: Verdict[response.verdict] });
+    return response;
+  }
+
+  async #pushLive(request: PushRequest): Promise<PushResponse | Refusal> {
+    const answers = await this.#ask(request);
+    if ('code' in answers) return answers;
+    return { verdict: verdictOfLive(answers), messageId: '' };
+  }
+
+  async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Refusal> {
+    const { clientId, payload, idempotencyKey } = request;
+    const tag = this.asker.tagOf(clientId);
+    let stored: Stored | undefined;
+    const answers = await this.#ask(request, async (_channel, envelope) => {
+      const push = { tag, clientId, envelope, payload, ttlMs, idempotencyKey };
+      const outcome = await storePush(this.link, push, this.config.inbox);
+      if (outcome.type !== 'done') return outcome;
+      stored = outcome.reply;
+      if (stored.type === 'duplicate') return { type: 'settled' };
+      if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
+      return { type: 'published', receivers: stored.receivers };
+    });
+    if ('code' in answers) return answers;
+    if (stored?.type === 'duplicate') {
+      return { verdict: Verdict.VERDICT_DUPLICATE, messageId: stored.firstId };
+    }
+    const verdict = verdictOfDurable(answers, stored !== undefined);
+    return { verdict, messageId: stored?.id ?? '' };
+  }
+
+  #ask(request: PushRequest, send?: Send): Promise<Answers | Refusal> {
+    const body = { $case: 'push', value: { payload: request.payload } } as const;
+    const waitMs = request.waitMs === 0 ? this.config.waitMs : request.waitMs;
+    return this.asker.ask(request.clientId, body, waitMs, isFinalForPush, send);
   }
 
   async presence(clientId: string): Promise<GetPresenceResponse | Refusal> {
@@ -75,14 +121,24 @@ export class Pusher {
     return { closed, complete: answers.complete };
   }
 
-  #refuse(request: PushRequest): Refusal | undefined {
-    const { payloadBytesMax } = this.config;
-    if (request.payload.length > payloadBytesMax) {
-      const why = `a payload has at most ${payloadBytesMax} bytes, this one ${request.payload.length}`;
+  #refuse(request: PushRequest, ttlMs: number): Refusal | undefined {
+    const { payloadBytesMax, ttlMaxMs } = this.config;
+    const { payload, waitMs, idempotencyKey } = request;
+    if (payload.length > payloadBytesMax) {
+      const why = `a payload has at most ${payloadBytesMax} bytes, this one ${payload.length}`;
       return refusal('PAYLOAD_TOO_LARGE', why);
     }
-    if (request.waitMs > WAIT_MS_MAX) {
+    if (waitMs > WAIT_MS_MAX) {
       return refusal('REQUEST_MALFORMED', `wait_ms is at most ${WAIT_MS_MAX}`);
+    }
+    if (ttlMs > ttlMaxMs) return refusal('TTL_TOO_LONG', `ttl_ms is at most ${ttlMaxMs}`);
+    if (Buffer.byteLength(idempotencyKey) > IDEMPOTENCY_KEY_BYTES_MAX) {
+      const why = `an idempotency key has at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
+      return refusal('IDEMPOTENCY_KEY_INVALID', why);
+    }
+    if (idempotencyKey !== '' && ttlMs === 0) {
+      const why = 'a live-only push is not stored, so nothing can recognise it again';
+      return refusal('IDEMPOTENCY_KEY_INVALID', why);
     }
     return refuseClientId(request.clientId);
   }

@@ -25,6 +25,12 @@ export const SSE_TAKEN_OVER = Buffer.from(
   `retry: ${RETRY_TAKEN_OVER_MS}\nevent: taken-over\ndata: {}\n\n`,
 );
 
+/**
+ * The history of the client is not complete: something may have expired, or had to go, since the id
+ * that it named. Everything still stored follows.
+ */
+export const SSE_RESET = Buffer.from('event: reset\ndata: {}\n\n');
+
 /** The response head, and the first bytes of the stream. The body ends with the connection. */
 export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
   return Buffer.from(

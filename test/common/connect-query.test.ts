@@ -4,10 +4,11 @@ import { connectUrl, parseConnectQuery } from '../../common/connect-query.js';
 describe('parseConnectQuery', () => {
   test('reads what connectUrl writes', () => {
     const position = { incarnation: 2, epoch: 17 };
-    const url = new URL(connectUrl('http://edge-1:7000', 'é {x}&y=1', position));
+    const query = { clientId: 'é {x}&y=1', lastEventId: '1-2', sentUnder: undefined };
+    const url = new URL(connectUrl('http://edge-1:7000', query, position));
     expect(url.origin).toBe('http://edge-1:7000');
     expect(parseConnectQuery(url.pathname + url.search)).toEqual({
-      clientId: 'é {x}&y=1',
+      ...query,
       sentUnder: position,
     });
   });
@@ -15,6 +16,7 @@ describe('parseConnectQuery', () => {
   test('ignores parameters that it does not know', () => {
     expect(parseConnectQuery('/connect?a=1&clientId=x&b')).toEqual({
       clientId: 'x',
+      lastEventId: '',
       sentUnder: undefined,
     });
   });

@@ -38,14 +38,30 @@ describe('Connections', () => {
     expect(table.connectedAtMs(connectionAt(100_000, 1))).toBe(10);
   });
 
-  test('only live connections are swept, each once per round', () => {
+  test('only answered connections are swept, each once per round', () => {
     const table = new Connections(SHARDS);
     for (let slot = 0; slot < 10; slot++) {
       table.add(connectionAt(slot, 1), `c${slot}`, slot % SHARDS, 0);
-      if (slot % 2 === 0) table.becomeLive(connectionAt(slot, 1));
+      if (slot % 2 === 0) table.become(connectionAt(slot, 1), 'live');
     }
-    const swept = [0, 1, 2].flatMap((part) => [...table.livePart(part, 3)]);
+    const swept = [0, 1, 2].flatMap((part) => [...table.answeredPart(part, 3)]);
     expect(swept.sort()).toEqual([0, 2, 4, 6, 8].map((slot) => connectionAt(slot, 1)).sort());
+  });
+
+  test('knows what was sent, by the order of ids', () => {
+    const table = new Connections(SHARDS);
+    const connection = connectionAt(0, 1);
+    table.add(connection, 'alice', 2, 10);
+    expect(table.sentId(connection)).toBe('');
+    expect(table.wasSent(connection, '0-1')).toBe(false);
+    table.markSent(connection, '1700000000000-9');
+    expect(table.sentId(connection)).toBe('1700000000000-9');
+    for (const id of ['1700000000000-9', '1700000000000-8', '999999999999-10']) {
+      expect(table.wasSent(connection, id)).toBe(true);
+    }
+    for (const id of ['1700000000000-10', '1700000000001-0', '10000000000000-0']) {
+      expect(table.wasSent(connection, id)).toBe(false);
+    }
   });
 
   test('agrees with a plain model under any history', () => {

@@ -1,0 +1,242 @@
+/**
+ * The inbox: what is stored for a client until it is confirmed or expires, in Redis.
+ *
+ * Keys of one client, all in the slot of its shard's tag:
+ *
+ *   ll:{tag}:seq             counter; how many durable pushes the shard has had
+ *   ll:{tag}:in:<clientId>   stream; one entry per push, oldest first. Fields, in this order:
+ *                            p payload · x when it expires, Unix time in ms · b payload bytes that
+ *                            the stream ever held before it (so the bytes held now are known from
+ *                            its first and last entry)
+ *   ll:{tag}:ack:<clientId>  hash; `last` the newest id ever given to this client · `gone` the
+ *                            newest id that left the inbox without having been confirmed. It
+ *                            outlives the inbox, so that a device which comes back after a quiet
+ *                            day is told that it missed nothing
+ *   ll:{tag}:idem:<key>      string; the id that the push with this idempotency key got
+ *
+ * The history past a cursor is complete when the cursor was once given out (not after `last`) and
+ * nothing past it has gone unconfirmed (not before `gone`). Confirmed entries are deleted, so what
+ * an inbox holds is exactly what is not confirmed.
+ *
+ * Everything that changes an inbox is one script: there is no state between "stored" and "rung".
+ */
+import type { Outcome } from './redis/execute.js';
+import type { RedisLink } from './redis/redis-link.js';
+import { Script } from './redis/script.js';
+import { shardChannel } from './shard.js';
+
+export interface InboxBounds {
+  /** Pushes per inbox. The oldest goes. */
+  readonly countMax: number;
+  /** Payload bytes per inbox. The oldest goes. */
+  readonly bytesMax: number;
+}
+
+/** How long an idempotency key is remembered, or the push's TTL if that is longer. */
+const IDEMPOTENCY_MS = 10 * 60 * 1000;
+/** How long `last` and `gone` outlive the newest push. */
+const HISTORY_MS = 24 * 60 * 60 * 1000;
+
+/** Helpers that both scripts begin with. */
+const LUA_COMMON = `
+local function parse(id)
+  local dash = string.find(id, '-', 1, true)
+  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
+end
+local function isBefore(a, b)
+  local aMs, aN = parse(a)
+  local bMs, bN = parse(b)
+  return aMs < bMs or (aMs == bMs and aN < bN)
+end
+local function nowMs()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function first(inbox)
+  return redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+end
+`;
+
+/**
+ * Stores a push and rings the bell.
+ * Input:  KEYS seq, inbox, ack, [idem]; ARGV channel, envelope, payload, TTL in ms, count bound,
+ *         bytes bound, history in ms, idempotency in ms
+ * Output: {1, id, receivers, how many older pushes were dropped} or {0, first id} for a duplicate
+ * Events: the envelope on the channel, with two fields appended that only this script knows: a
+ *         message of Protocol Buffers followed by more fields is again a message. Fields 8 and 9,
+ *         strings (wire type 2), so their tags are 0x42 and 0x4a.
+ */
+const PUSH = new Script(`${LUA_COMMON}
+local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local payload, ttl = ARGV[3], tonumber(ARGV[4])
+if idem then
+  local seen = redis.call('GET', idem)
+  if seen then return {0, seen} end
+end
+local now = nowMs()
+local before, dropped = 0, 0
+local oldest = first(inbox)
+if oldest then
+  local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
+  before = tonumber(newest[2][6]) + #newest[2][2]
+  local count = redis.call('XLEN', inbox)
+  while oldest and (tonumber(oldest[2][4]) <= now or count >= tonumber(ARGV[5])
+      or before - tonumber(oldest[2][6]) + #payload > tonumber(ARGV[6])) do
+    redis.call('XDEL', inbox, oldest[1])
+    redis.call('HSET', ack, 'gone', oldest[1])
+    count, dropped = count - 1, dropped + 1
+    oldest = first(inbox)
+  end
+elseif redis.call('EXISTS', inbox) == 0 then
+  -- It expired whole, or never was: nothing that was given out before is there any more.
+  local last = redis.call('HGET', ack, 'last')
+  if last then redis.call('HSET', ack, 'gone', last) end
+end
+local id = redis.call('XADD', inbox, '*', 'p', payload, 'x', now + ttl, 'b', before)
+if redis.call('PTTL', inbox) < ttl then redis.call('PEXPIRE', inbox, ttl) end
+redis.call('HSET', ack, 'last', id)
+redis.call('PEXPIRE', ack, math.max(ttl, tonumber(ARGV[7])))
+if idem then redis.call('SET', idem, id, 'PX', math.max(ttl, tonumber(ARGV[8]))) end
+local n = string.format('%.0f', redis.call('INCR', seq))
+local stored = '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n
+local receivers = redis.call('SPUBLISH', ARGV[1], ARGV[2] .. stored)
+return {1, id, receivers, dropped}`);
+
+/**
+ * A device came back and says what it has: that is confirmed, and deleted.
+ * Input:  KEYS inbox, ack; ARGV cursor
+ * Output: 1 when what is stored past the cursor is all there was, else 0
+ */
+const RESUME = new Script(`${LUA_COMMON}
+local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
+local last = redis.call('HGET', ack, 'last')
+if not last or isBefore(last, cursor) then return 0 end
+local gone = redis.call('HGET', ack, 'gone')
+if redis.call('EXISTS', inbox) == 0 then gone = last end
+if gone and isBefore(cursor, gone) then return 0 end
+local ms, n = parse(cursor)
+redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+return 1`);
+
+export type Stored =
+  | {
+      readonly type: 'stored';
+      readonly id: string;
+      readonly receivers: number;
+      /** Older pushes of the client that had to go for this one, or had expired. */
+      readonly dropped: number;
+    }
+  | { readonly type: 'duplicate'; readonly firstId: string };
+
+export interface StorePush {
+  readonly tag: string;
+  readonly clientId: string;
+  /** A ShardEnvelope without `id` and `seq`, which the script appends. */
+  readonly envelope: Uint8Array;
+  readonly payload: Buffer;
+  readonly ttlMs: number;
+  /** Empty: none. */
+  readonly idempotencyKey: string;
+}
+
+export async function storePush(
+  link: Pick<RedisLink, 'execute'>,
+  push: StorePush,
+  bounds: InboxBounds,
+): Promise<Outcome<Stored>> {
+  const { tag, clientId, idempotencyKey } = push;
+  const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
+  if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${idempotencyKey}`);
+  const outcome = await PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
+    shardChannel(tag),
+    Buffer.from(push.envelope),
+    push.payload,
+    push.ttlMs,
+    bounds.countMax,
+    bounds.bytesMax,
+    HISTORY_MS,
+    IDEMPOTENCY_MS,
+  ]);
+  if (outcome.type !== 'done') return outcome;
+  const { reply } = outcome;
+  if (reply[0] === 0) return { type: 'done', reply: { type: 'duplicate', firstId: reply[1] } };
+  const [, id, receivers, dropped] = reply;
+  return { type: 'done', reply: { type: 'stored', id, receivers, dropped } };
+}
+
+/** An entry of an inbox. */
+export interface InboxEntry {
+  readonly id: string;
+  readonly payload: Buffer;
+  /** Its TTL has run out: it must not be delivered any more. */
+  readonly isExpired: boolean;
+}
+
+const ID = /^\d{1,15}-\d{1,15}$/;
+
+/** Whether a text could be the id of a push: what devices send back is checked before it is used. */
+export function isMessageId(text: string): boolean {
+  return ID.test(text);
+}
+
+/**
+ * Confirms everything up to `cursor`, which is an id. Resolves with whether the history past it is
+ * complete.
+ */
+export async function resumeInbox(
+  link: Pick<RedisLink, 'execute'>,
+  tag: string,
+  clientId: string,
+  cursor: string,
+): Promise<Outcome<boolean>> {
+  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const outcome = await RESUME.run<number>(link, keys, [cursor]);
+  return outcome.type === 'done' ? { type: 'done', reply: outcome.reply === 1 } : outcome;
+}
+
+/** Up to `countMax` entries past `after`, oldest first; '': from the oldest. Changes nothing. */
+export async function readInbox(
+  link: Pick<RedisLink, 'commands'>,
+  tag: string,
+  clientId: string,
+  after: string,
+  countMax: number,
+): Promise<Outcome<InboxEntry[]>> {
+  const start = after === '' ? '-' : `(${after}`;
+  const key = inboxKey(tag, clientId);
+  let entries: [Buffer, Buffer[]][];
+  try {
+    // Not `execute`, which decodes text: a payload is bytes.
+    entries = await link.commands.xrangeBuffer(key, start, '+', 'COUNT', countMax);
+  } catch (error) {
+    return { type: 'refused', reason: (error as Error).message };
+  }
+  const nowMs = Date.now();
+  const reply = entries.map(([id, [, payload, , expiresAtMs]]) => ({
+    id: id.toString(),
+    payload: payload!,
+    isExpired: Number(expiresAtMs) <= nowMs,
+  }));
+  return { type: 'done', reply };
+}
+
+/** How many durable pushes a shard has had; undefined while Redis cannot be asked. */
+export async function readShardCounter(
+  link: Pick<RedisLink, 'execute'>,
+  tag: string,
+): Promise<number | undefined> {
+  const outcome = await link.execute<string | null>('get', [counterKey(tag)]);
+  return outcome.type === 'done' ? Number(outcome.reply ?? 0) : undefined;
+}
+
+function counterKey(tag: string): string {
+  return `ll:{${tag}}:seq`;
+}
+
+function inboxKey(tag: string, clientId: string): string {
+  return `ll:{${tag}}:in:${clientId}`;
+}
+
+function ackKey(tag: string, clientId: string): string {
+  return `ll:{${tag}}:ack:${clientId}`;
+}
