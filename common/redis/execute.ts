@@ -3,6 +3,7 @@
  * the command may have run: `Connection is closed.` comes before as well as after it was sent. So
  * this watches whether the command was ever handed to a socket.
  */
+import { Writable } from 'node:stream';
 import { type Cluster, Command, type Redis } from 'ioredis';
 
 export type Outcome<Reply> =
@@ -49,6 +50,7 @@ export async function execute<Reply>(
   const toWritable = command.toWritable;
   command.toWritable = (socket) => {
     wasSent = true;
+    if (socket instanceof Writable) corkForThisTurn(socket);
     return toWritable.call(command, socket);
   };
   try {
@@ -56,6 +58,19 @@ export async function execute<Reply>(
   } catch (error) {
     return fateOf((error as Error).message, wasSent);
   }
+}
+
+const corked = new WeakSet<Writable>();
+
+/** One system call for all commands of a turn; one each halves what a process can publish. */
+function corkForThisTurn(socket: Writable): void {
+  if (corked.has(socket)) return;
+  corked.add(socket);
+  socket.cork();
+  setImmediate(() => {
+    corked.delete(socket);
+    socket.uncork();
+  });
 }
 
 /** Exported for its test. */

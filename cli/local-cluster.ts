@@ -1,0 +1,295 @@
+/**
+ * A whole cluster on this machine, each role a process of its own: what `longline dev` runs, and
+ * what tests and benches start. Redis is the caller's.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ControlApi, controlApi } from './control-api.js';
+import { Failure } from './failure.js';
+import { packageRoot } from './package-root.js';
+import { freePort, isTaken, LOOPBACK } from './ports.js';
+import { RoleProcess } from './role-process.js';
+
+export interface LocalClusterOptions {
+  readonly redisUrl: string;
+  readonly edges: number;
+  /** The documented ports, or any that are free. */
+  readonly ports: 'default' | 'free';
+  /** Whether a role that dies is started again, in place: same id, same ports. */
+  readonly restart: boolean;
+  /** Settings on top of this process' environment. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Hears each line that a role prints, and what happens to it. */
+  readonly onOutput?: (name: string, line: string) => void;
+  /** Ends a start or a wait that is under way. */
+  readonly signal?: AbortSignal;
+}
+
+type RoleName = 'control' | 'router' | 'edge';
+
+/** What a process listens on, by what it is for. Every role has HTTP for people and probes. */
+type Ports = Readonly<Record<string, number>> & { readonly http: number };
+
+interface Member {
+  readonly name: string;
+  readonly role: RoleName;
+  readonly ports: Ports;
+  readonly process: RoleProcess;
+}
+
+/** DESIGN.md, section 11. Edges get the next number each. */
+const CONTROL_PORTS = { http: 7200, grpc: 7201 };
+const ROUTER_PORTS = { http: 7100, grpc: 7101 };
+const FIRST_EDGE_PORTS = { devices: 7010, http: 7060 };
+
+const POLL_MS = 100;
+const READYZ_DEADLINE_MS = 2_000;
+
+export class LocalCluster {
+  readonly #options: LocalClusterOptions;
+  readonly #members: Member[] = [];
+  #edgesEver = 0;
+
+  private constructor(options: LocalClusterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when every role listens; `waitUntilReady` waits for more.
+   * @throws Failure when ports are taken or a role does not start; nothing is left running then
+   */
+  static async start(options: LocalClusterOptions): Promise<LocalCluster> {
+    const cluster = new LocalCluster(options);
+    const control = await cluster.#addMember('control', 'control', CONTROL_PORTS);
+    const router = await cluster.#addMember('router', 'router', ROUTER_PORTS);
+    const edges: Member[] = [];
+    for (let i = 0; i < options.edges; i++) edges.push(await cluster.#addEdge());
+    await cluster.#requireFreePorts();
+    const { signal } = options;
+    const giveUp = () => cluster.killNow();
+    signal?.addEventListener('abort', giveUp);
+    try {
+      signal?.throwIfAborted();
+      await control.process.start();
+      signal?.throwIfAborted();
+      await Promise.all([router, ...edges].map((member) => member.process.start()));
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', giveUp);
+    }
+    return cluster;
+  }
+
+  /** HTTP API of control. */
+  get controlUrl(): string {
+    return `http://localhost:${this.#require('control').ports.http}`;
+  }
+
+  /** HTTP of the router: `/connect`. */
+  get routerUrl(): string {
+    return `http://localhost:${this.#require('router').ports.http}`;
+  }
+
+  /** gRPC of the router, `host:port`: the push API. */
+  get routerAddress(): string {
+    return `localhost:${this.#require('router').ports.grpc}`;
+  }
+
+  /** Names of all members: `control`, `router`, `edge-1`, … */
+  get names(): string[] {
+    return this.#members.map(({ name }) => name);
+  }
+
+  /** Where devices reach an edge. */
+  edgeUrl(name: string): string {
+    return `http://localhost:${this.#require(name).ports.devices}`;
+  }
+
+  /** HTTP of any member: `/readyz`, `/metrics`. */
+  httpUrl(name: string): string {
+    return `http://localhost:${this.#require(name).ports.http}`;
+  }
+
+  /** Undefined while the member is dead. */
+  pid(name: string): number | undefined {
+    return this.#require(name).process.pid;
+  }
+
+  /** Resolves when the process is gone. With `restart` it then comes back as after any death. */
+  kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    return this.#require(name).process.kill(signal);
+  }
+
+  /** Starts a dead member again, in place. */
+  startAgain(name: string): Promise<void> {
+    return this.#require(name).process.start();
+  }
+
+  /** Resolves with the new edge's name when it listens. */
+  async addEdge(): Promise<string> {
+    const edge = await this.#addEdge();
+    await edge.process.start();
+    return edge.name;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#members.map((member) => member.process.stop()));
+  }
+
+  /** For whoever cannot wait. */
+  killNow(): void {
+    for (const member of this.#members) member.process.killNow();
+  }
+
+  /**
+   * Resolves when every member that is not dead for good says that it is ready, and the living
+   * edges own all shards and are subscribed to what they own.
+   * @throws Failure that says what was still missing at the deadline
+   */
+  async waitUntilReady(deadlineMs: number): Promise<void> {
+    const deadline = performance.now() + deadlineMs;
+    for (;;) {
+      this.#options.signal?.throwIfAborted();
+      const missing = await this.#notReadyBecause();
+      if (missing === undefined) return;
+      if (performance.now() > deadline) {
+        throw new Failure(`the cluster is not ready after ${deadlineMs} ms: ${missing}`);
+      }
+      await sleep(POLL_MS);
+    }
+  }
+
+  async #notReadyBecause(): Promise<string | undefined> {
+    const expected = this.#members.filter((member) => member.process.isWanted);
+    for (const { name } of expected) {
+      const signal = AbortSignal.timeout(READYZ_DEADLINE_MS);
+      const answer = await fetch(`${this.httpUrl(name)}/readyz`, { signal }).catch(() => undefined);
+      if (answer === undefined) return `${name} does not answer`;
+      if (!answer.ok) return `${name}: ${await answer.text()}`;
+    }
+    const api = controlApi(this.controlUrl);
+    const edges = expected.filter(({ role }) => role === 'edge').map(({ name }) => name);
+    try {
+      return await sharesAreMissing(api, edges);
+    } catch (error) {
+      if (error instanceof Failure) return error.message;
+      throw error;
+    }
+  }
+
+  #addEdge(): Promise<Member> {
+    const n = this.#edgesEver++;
+    return this.#addMember(`edge-${n + 1}`, 'edge', {
+      devices: FIRST_EDGE_PORTS.devices + n,
+      http: FIRST_EDGE_PORTS.http + n,
+    });
+  }
+
+  async #addMember(name: string, role: RoleName, defaults: Ports): Promise<Member> {
+    const ports: Record<string, number> & Ports = { ...defaults };
+    if (this.#options.ports === 'free') {
+      for (const use of Object.keys(ports)) ports[use] = await freePort();
+    }
+    const member: Member = {
+      name,
+      role,
+      ports,
+      process: new RoleProcess({
+        name,
+        script: join(packageRoot, 'dist', role, 'main.js'),
+        env: this.#environment(name, role, ports),
+        restart: this.#options.restart,
+        onOutput: (line) => this.#options.onOutput?.(name, line),
+      }),
+    };
+    this.#members.push(member);
+    return member;
+  }
+
+  #environment(name: string, role: RoleName, ports: Ports): NodeJS.ProcessEnv {
+    // A role refuses settings that it does not know: control has no use for these two.
+    const {
+      LONGLINE_CORS_ORIGINS = '*',
+      LONGLINE_CONTROL_ADDRESS: _,
+      ...env
+    } = { ...process.env, ...this.#options.env };
+    const shared = {
+      LONGLINE_AUTH: 'none',
+      LONGLINE_HOST: LOOPBACK,
+      ...env,
+      LONGLINE_REDIS_URL: this.#options.redisUrl,
+    };
+    if (role === 'control') {
+      return {
+        ...shared,
+        LONGLINE_CONTROL_ID: name,
+        LONGLINE_CONTROL_HTTP_PORT: `${ports.http}`,
+        LONGLINE_CONTROL_GRPC_PORT: `${ports.grpc}`,
+      };
+    }
+    const serving = {
+      ...shared,
+      LONGLINE_CORS_ORIGINS,
+      LONGLINE_CONTROL_ADDRESS: `localhost:${this.#require('control').ports.grpc}`,
+    };
+    if (role === 'router') {
+      return {
+        ...serving,
+        LONGLINE_ROUTER_ID: name,
+        LONGLINE_ROUTER_HTTP_PORT: `${ports.http}`,
+        LONGLINE_ROUTER_GRPC_PORT: `${ports.grpc}`,
+      };
+    }
+    return {
+      ...serving,
+      LONGLINE_EDGE_ID: name,
+      LONGLINE_EDGE_PORT: `${ports.devices}`,
+      LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
+      LONGLINE_EDGE_ADVERTISED_URL: `http://localhost:${ports.devices}`,
+    };
+  }
+
+  async #requireFreePorts(): Promise<void> {
+    const taken: string[] = [];
+    for (const { name, ports } of this.#members) {
+      for (const [use, port] of Object.entries(ports)) {
+        if (await isTaken(port)) taken.push(`${port} (${name}, ${use})`);
+      }
+    }
+    if (taken.length > 0) {
+      throw new Failure(`ports are taken: ${taken.join(', ')}; is another cluster running?`);
+    }
+  }
+
+  #require(name: string): Member {
+    const member = this.#members.find((each) => each.name === name);
+    if (member === undefined) throw new Error(`no member ${name} among ${this.names.join(', ')}`);
+    return member;
+  }
+}
+
+/** Returns what stands between `edges` and all shards being theirs and heard by them. */
+async function sharesAreMissing(
+  api: ControlApi,
+  edges: readonly string[],
+): Promise<string | undefined> {
+  const cluster = await api.cluster();
+  if (cluster.shardsUnowned > 0) return `${cluster.shardsUnowned} shards have no owner`;
+  if (cluster.edgesAlive !== edges.length) {
+    return `${cluster.edgesAlive} of ${edges.length} edges are alive`;
+  }
+  let owned = 0;
+  for (const edge of await api.edges()) {
+    if (!edges.includes(edge.id)) continue;
+    owned += edge.shardsOwned;
+    const subscribed = edge.shardsSubscribed ?? 0;
+    if (!edge.ready || subscribed < edge.shardsOwned) {
+      return `${edge.id} is subscribed to ${subscribed} of its ${edge.shardsOwned} shards`;
+    }
+  }
+  return owned === cluster.shardCount
+    ? undefined
+    : `living edges own ${owned} of ${cluster.shardCount} shards`;
+}

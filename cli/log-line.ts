@@ -1,0 +1,32 @@
+/** What a role prints, for people: log lines are JSON (pino), everything else is a crash or worse. */
+export interface LogLine {
+  readonly text: string;
+  /** A warning, an error, or not a log line at all. */
+  readonly isAlarming: boolean;
+}
+
+/** The numbers that pino gives to levels from `warn` up. */
+const ALARMING_LEVELS: Readonly<Record<number, string>> = { 40: 'warn', 50: 'error', 60: 'fatal' };
+
+export function readLogLine(line: string): LogLine {
+  const entry = parse(line);
+  if (entry === undefined) return { text: line, isAlarming: true };
+  const level = ALARMING_LEVELS[entry.level];
+  const cause = entry.err?.message ? `: ${entry.err.message}` : '';
+  return { text: `${level ?? 'info'}: ${entry.msg}${cause}`, isAlarming: level !== undefined };
+}
+
+interface Entry {
+  readonly level: number;
+  readonly msg: string;
+  readonly err?: { readonly message?: string };
+}
+
+function parse(line: string): Entry | undefined {
+  try {
+    const entry = JSON.parse(line);
+    return typeof entry?.level === 'number' ? entry : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+/**
+ * The `longline` command. It talks to a cluster through the public HTTP and gRPC APIs only. Exit
+ * statuses: 0 it is so, 1 it is not (a push that was not written), 2 it could not be asked.
+ */
+import { Command, InvalidArgumentError } from 'commander';
+import { Failure } from './failure.js';
+
+const EXIT_COULD_NOT = 2;
+
+const program = new Command('longline')
+  .description('A push cluster for long connections')
+  .showHelpAfterError('(see longline --help)')
+  // Also for the commands, which inherit it when they are made: 1 means something else here.
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_COULD_NOT));
+
+program
+  .command('dev')
+  .description('run a whole cluster on this machine: Redis, control, router, edges')
+  .option('--edges <count>', 'how many edges', wholeNumber(1, 50), 3)
+  .option('--no-restart', 'leave a role that dies dead')
+  .action(async (options) => (await import('./dev.js')).dev(options));
+
+program
+  .command('push')
+  .description('push a payload to a client and print what became of it')
+  .argument('<clientId>')
+  .argument('<payload>', 'text, or - for standard input')
+  .option('--router <host:port>', "a router's gRPC address", 'localhost:7101')
+  .option('--wait <ms>', 'how long to wait for the verdict', wholeNumber(1, 600_000))
+  .option('--json', 'print JSON')
+  .action(async (clientId, payload, options) => {
+    process.exitCode = await (await import('./push.js')).push(clientId, payload, options);
+  });
+
+withControl(program.command('status'))
+  .description('show the edges and the state of the cluster')
+  .action(async (options) => (await import('./status.js')).status(options));
+
+withControl(program.command('explain'))
+  .description('show where a client belongs and where it is really connected')
+  .argument('<clientId>')
+  .action(async (clientId, options) => (await import('./explain.js')).explain(clientId, options));
+
+for (const role of ['edge', 'router', 'control']) {
+  program
+    .command(role)
+    .description(`run one ${role}, with settings from the environment`)
+    .action(async () => {
+      await import(`../${role}/main.js`);
+    });
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof Failure)) throw error;
+  console.error(`longline: ${error.message}`);
+  process.exitCode = EXIT_COULD_NOT;
+}
+
+function withControl(command: Command): Command {
+  return command
+    .option('--control <url>', "control's HTTP address", httpUrl, 'http://localhost:7200')
+    .option('--json', 'print JSON');
+}
+
+function wholeNumber(min: number, max: number) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
+  };
+}
+
+function httpUrl(text: string): string {
+  if (/^http:\/\/[^/\s]+\/?$/.test(text) && URL.canParse(text)) return text;
+  throw new InvalidArgumentError('expected a URL such as http://localhost:7200');
+}

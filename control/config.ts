@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type Env,
+  integer,
+  parseSettings,
+  port,
+  processName,
+  type SharedConfig,
+  sharedConfig,
+  sharedSettings,
+} from '../common/config.js';
+
+const settings = {
+  ...sharedSettings,
+  LONGLINE_CONTROL_ID: processName.optional(),
+  LONGLINE_CONTROL_HTTP_PORT: port(7200),
+  LONGLINE_CONTROL_GRPC_PORT: port(7201),
+  LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000).default(10_000),
+};
+
+export interface ControlConfig extends SharedConfig {
+  /** Names this control in logs and on its reply channels; any unique name, random by default. */
+  readonly controlId: string;
+  /** Operators ask here: API, health, metrics. 0: any free port. */
+  readonly httpPort: number;
+  /** Edges and routers connect here. 0: any free port. */
+  readonly grpcPort: number;
+  /**
+   * How long an edge that is not heard keeps its shards, counted from its last report. Edges report
+   * every 2 s, so the minimum of 3 s forgives no lost report. Too low, and a short pause of an edge
+   * moves its clients; too high, and the clients of a dead edge are sent to it for that long.
+   */
+  readonly leaseMs: number;
+}
+
+/** @throws ConfigError with every problem */
+export function parseControlConfig(env: Env): ControlConfig {
+  const parsed = parseSettings('control', settings, env);
+  return {
+    ...sharedConfig(parsed),
+    controlId: parsed.LONGLINE_CONTROL_ID ?? `control-${randomBytes(4).toString('hex')}`,
+    httpPort: parsed.LONGLINE_CONTROL_HTTP_PORT,
+    grpcPort: parsed.LONGLINE_CONTROL_GRPC_PORT,
+    leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
+  };
+}

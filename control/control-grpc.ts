@@ -1,0 +1,29 @@
+/** Control's gRPC server with its three services. */
+import { createGrpcServer, type GrpcServer } from '../common/grpc-server.js';
+import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js';
+import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session.js';
+import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
+import { createAssignmentService } from './assignment-service.js';
+import { createEdgeSessionService, type EdgeSessionsOptions } from './edge-sessions.js';
+import type { OperatorQueries } from './operator/queries.js';
+import { createOperatorService } from './operator/service.js';
+
+export const SERVICES = [
+  'longline.v1.AssignmentService',
+  'longline.v1.EdgeSessionService',
+  'longline.v1.OperatorService',
+] as const;
+
+/** A peer that is gone without a word is noticed within about ten seconds. */
+const KEEPALIVE = { 'grpc.keepalive_time_ms': 5_000, 'grpc.keepalive_timeout_ms': 5_000 };
+
+export function createControlGrpc(
+  options: EdgeSessionsOptions,
+  queries: OperatorQueries,
+): GrpcServer {
+  const grpc = createGrpcServer(SERVICES, KEEPALIVE);
+  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.assigner));
+  grpc.server.addService(EdgeSessionServiceService, createEdgeSessionService(options));
+  grpc.server.addService(OperatorServiceService, createOperatorService(queries));
+  return grpc;
+}

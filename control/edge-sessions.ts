@@ -1,0 +1,184 @@
+/**
+ * The gRPC EdgeSessionService: every edge keeps one session open. What comes up is checked here,
+ * once; behind this file a hello is well-formed and counts are numbers.
+ */
+import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
+import type { Counter } from 'prom-client';
+import { ORIGIN, type Position } from '../common/assignment.js';
+import { type Refusal, refusal } from '../common/errors.js';
+import { toServiceError } from '../common/grpc-server.js';
+import type { Logger } from '../common/log.js';
+import type { Metrics } from '../common/metrics.js';
+import type {
+  EdgeSessionServiceServer,
+  Hello,
+  SessionRequest,
+  SessionResponse,
+  Stats,
+} from '../proto/gen/longline/v1/edge_session.js';
+import type { Assigner } from './assigner.js';
+import { streamAssignments } from './assignment-stream.js';
+import type { Session } from './members.js';
+import type { EdgeCounts } from './membership.js';
+
+type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
+
+const HELLO_WAIT_MS = 5_000;
+const ID = /^[A-Za-z0-9._-]{1,128}$/;
+/** A position beyond this is nonsense, and would leave the assigner no room to go on. */
+const POSITION_PART_MAX = 2 ** 48;
+
+export interface EdgeSessionsOptions {
+  readonly assigner: Pick<Assigner, 'watch' | 'members'>;
+  readonly shardCount: number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export function createEdgeSessionService({
+  assigner,
+  shardCount,
+  log,
+  metrics,
+}: EdgeSessionsOptions): EdgeSessionServiceServer {
+  const context = {
+    assigner,
+    shardCount,
+    log,
+    reportsRejected: metrics.counter(
+      'longline_control_reports_rejected_total',
+      'Reports of edges whose counts were not to be believed.',
+    ),
+  };
+  return { session: (call) => new EdgeSession(call, context) };
+}
+
+interface Context extends Omit<EdgeSessionsOptions, 'metrics'> {
+  readonly reportsRejected: Counter;
+}
+
+class EdgeSession {
+  /** Undefined until the hello. */
+  #session: Session | undefined;
+  #stopStream = () => {};
+  #hasRejected = false;
+  readonly #helloTimer: NodeJS.Timeout;
+  #log: Logger;
+
+  constructor(
+    readonly call: Call,
+    readonly context: Context,
+  ) {
+    this.#log = context.log.child({ peer: call.getPeer() });
+    this.#helloTimer = setTimeout(
+      () => this.#end(refusal('REQUEST_MALFORMED', `no hello within ${HELLO_WAIT_MS} ms`)),
+      HELLO_WAIT_MS,
+    );
+    call.on('data', (request) => this.#onRequest(request));
+    call.on('end', () => call.end());
+    // Every stream closes once, whoever ended it.
+    call.on('close', () => this.#onClose());
+  }
+
+  #onRequest({ body }: SessionRequest): void {
+    if (this.call.writableEnded) return;
+    if (this.#session === undefined) {
+      if (body?.$case === 'hello') this.#onHello(body.value);
+      else this.#end(refusal('REQUEST_MALFORMED', 'a session begins with a hello'));
+    } else if (body?.$case === 'stats') {
+      this.#session.report(this.#readStats(body.value));
+    } else {
+      this.#end(refusal('REQUEST_MALFORMED', 'after the hello only stats are expected'));
+    }
+  }
+
+  #onHello(hello: Hello): void {
+    clearTimeout(this.#helloTimer);
+    const { assigner, shardCount } = this.context;
+    const have = hello.have ?? ORIGIN;
+    const { edgeId: id, incarnation, advertisedUrl, capacity } = hello;
+    const opened =
+      refuseHello(hello, have, shardCount) ??
+      assigner.members.open({ id, incarnation, advertisedUrl, capacity }, have, (why) =>
+        this.#end(why),
+      );
+    if ('code' in opened) {
+      this.#end(opened);
+      return;
+    }
+    this.#session = opened;
+    this.#log = this.#log.child({ edgeId: id, incarnation });
+    this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
+    // The edge learns that it was let in even when there is nothing newer for it.
+    this.call.sendMetadata(new Metadata());
+    this.#stopStream = streamAssignments(this.call, assigner, have);
+  }
+
+  /** A report with nonsense in it still shows that the edge lives; what it counts is unknown. */
+  #readStats(stats: Stats): EdgeCounts | undefined {
+    const problem = findProblem(stats, this.context.shardCount);
+    if (problem === undefined) return stats;
+    this.context.reportsRejected.inc();
+    if (!this.#hasRejected) this.#log.warn({ problem }, 'a report is not to be believed');
+    this.#hasRejected = true;
+    return undefined;
+  }
+
+  #end(why: Refusal): void {
+    if (this.call.writableEnded) return;
+    this.#stopStream();
+    this.#log.warn({ why }, 'edge session ended');
+    this.call.emit('error', toServiceError(why));
+  }
+
+  #onClose(): void {
+    clearTimeout(this.#helloTimer);
+    this.#stopStream();
+    if (this.#session === undefined) return;
+    this.#session.broke();
+    this.#log.info('edge session closed');
+  }
+}
+
+function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal | undefined {
+  if (hello.shardCount !== shardCount) {
+    return refusal(
+      'SETTINGS_MISMATCH',
+      `the cluster has ${shardCount} shards, edge ${hello.edgeId} was started with ${hello.shardCount}`,
+    );
+  }
+  const id = '1 to 128 characters of A-Z a-z 0-9 . _ -';
+  const expectations: [met: boolean, text: string][] = [
+    [ID.test(hello.edgeId), `edge_id must be ${id}`],
+    [ID.test(hello.incarnation), `incarnation must be ${id}`],
+    [isOrigin(hello.advertisedUrl), 'advertised_url must be an http(s) URL without a path'],
+    [hello.capacity >= 1, 'capacity must be at least 1'],
+    [
+      Math.max(have.incarnation, have.epoch) <= POSITION_PART_MAX,
+      `have must not be beyond ${POSITION_PART_MAX}`,
+    ],
+  ];
+  const broken = expectations.filter(([met]) => !met).map(([, text]) => text);
+  return broken.length === 0 ? undefined : refusal('REQUEST_MALFORMED', broken.join('; '));
+}
+
+/** Scheme, host and port, written so that a path can be appended. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^\s/?#@]+$/.test(text) && URL.canParse(text);
+}
+
+function findProblem(stats: Stats, shardCount: number): string | undefined {
+  const seen = new Set<number>();
+  for (const { shard } of stats.shards) {
+    if (shard >= shardCount) return `shard ${shard} of ${shardCount}`;
+    if (seen.has(shard)) return `shard ${shard} twice`;
+    seen.add(shard);
+  }
+  if (stats.shardsSubscribed > shardCount) {
+    return `${stats.shardsSubscribed} shards subscribed of ${shardCount}`;
+  }
+  if (stats.guests > stats.connections) {
+    return `${stats.guests} guests among ${stats.connections} connections`;
+  }
+  return undefined;
+}

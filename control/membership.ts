@@ -1,0 +1,255 @@
+/**
+ * Membership: which edges there are, and when a change among them is to become a new assignment.
+ * A pure machine; `members.ts` drives it.
+ *
+ * The hard thing is to act on knowledge and not on ignorance. A broken stream may be a dead edge or
+ * a dropped packet, and this control may have started a second ago and simply not have been found
+ * yet. So an edge that is not heard gets one lease before its shards are given away, and nothing is
+ * decided while there is still hope: not before it is known what was assigned before, not while an
+ * edge is in doubt (unless that takes longer than a lease), and not while no edge at all is heard.
+ *
+ * Invariants: one record per id; a session belongs to at most one record; an event of a session
+ * that is not the record's own changes nothing; `replan` comes at most once per change.
+ */
+import {
+  type AssignedEdge,
+  comparePositions,
+  ORIGIN,
+  type Position,
+} from '../common/assignment.js';
+import { type Refusal, refusal } from '../common/errors.js';
+import { assertNever, type Machine, type Output } from '../common/machine.js';
+
+export type EdgeState =
+  /** Entered by a hello. `session` is open; every report renews the lease. */
+  | { readonly type: 'alive'; readonly session: number; readonly leaseEndsAtMs: number }
+  /**
+   * Entered when the session breaks, and by an edge of the stored assignment that has not been
+   * heard since this control started. Ends with a hello or with the lease.
+   */
+  | { readonly type: 'suspect'; readonly leaseEndsAtMs: number }
+  /** Entered when the lease ran out. The edge is no member. Ends with a hello; forgotten later. */
+  | { readonly type: 'dead'; readonly forgetAtMs: number };
+
+/** What an edge reports. */
+export interface EdgeCounts {
+  readonly connections: number;
+  readonly guests: number;
+  readonly shardsSubscribed: number;
+  readonly ready: boolean;
+  /** Connections per shard, only shards with at least one. */
+  readonly shards: readonly { readonly shard: number; readonly connections: number }[];
+}
+
+export interface HelloEdge extends AssignedEdge {
+  readonly capacity: number;
+}
+
+export interface EdgeRecord extends AssignedEdge {
+  readonly state: EdgeState;
+  /** Undefined until the edge says hello to this control: the assignment does not tell it. */
+  readonly capacity: number | undefined;
+  /** Undefined: unknown, which is not zero. */
+  readonly counts: EdgeCounts | undefined;
+  /** When it was last heard. */
+  readonly heardAtMs: number | undefined;
+}
+
+export type MembershipEvent =
+  /** Comes once: what was assigned before this control started; empty if nothing was. */
+  | { readonly type: 'restored'; readonly edges: readonly AssignedEdge[] }
+  /** `have`: the newest assignment that the edge knows. */
+  | {
+      readonly type: 'hello';
+      readonly session: number;
+      readonly edge: HelloEdge;
+      readonly have: Position;
+    }
+  /** `counts` is undefined when the edge reported nonsense: it lives, but its load is unknown. */
+  | {
+      readonly type: 'report';
+      readonly edgeId: string;
+      readonly session: number;
+      readonly counts: EdgeCounts | undefined;
+    }
+  | { readonly type: 'broken'; readonly edgeId: string; readonly session: number };
+
+export type MembershipAction =
+  /** End the session: it was not let in, was replaced, or its lease ran out. */
+  | { readonly type: 'end'; readonly session: number; readonly why: Refusal }
+  /** The members have changed and it is time for a new assignment. */
+  | { readonly type: 'replan' };
+
+/** Edges that start together get one first assignment together. */
+const SETTLE_MS = 1_000;
+/** How long an operator can still see an edge that is gone; edges with ever new ids must not pile up. */
+const DEAD_SHOWN_MS = 15 * 60_000;
+
+export class Membership implements Machine<MembershipEvent, MembershipAction> {
+  readonly #edges = new Map<string, EdgeRecord>();
+  /** When the oldest change happened that no `replan` has answered yet. */
+  #changedAtMs: number | undefined;
+  #isRestored = false;
+  /** Infinity until the first hello. */
+  #settledAtMs = Number.POSITIVE_INFINITY;
+  #newestSeen = ORIGIN;
+
+  constructor(readonly leaseMs: number) {}
+
+  /** All that are known, dead ones included, by id. */
+  get edges(): readonly EdgeRecord[] {
+    return [...this.#edges.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** The newest assignment that any edge has said to know. */
+  get newestSeen(): Position {
+    return this.#newestSeen;
+  }
+
+  /** The event comes first: a late report of an open session is better news than a late timer. */
+  step(nowMs: number, event: MembershipEvent | null): Output<MembershipAction> {
+    const actions: MembershipAction[] = [];
+    if (event !== null) this.#take(nowMs, event, actions);
+    this.#expire(nowMs, actions);
+    if (this.#mayReplan(nowMs)) {
+      this.#changedAtMs = undefined;
+      actions.push({ type: 'replan' });
+    }
+    return { actions, wakeAtMs: this.#wakeAtMs(nowMs) };
+  }
+
+  #take(nowMs: number, event: MembershipEvent, actions: MembershipAction[]): void {
+    switch (event.type) {
+      case 'restored':
+        this.#onRestored(nowMs, event.edges);
+        break;
+      case 'hello':
+        this.#onHello(nowMs, event, actions);
+        break;
+      case 'report': {
+        const record = this.#ofSession(event.edgeId, event.session);
+        if (record !== undefined) this.#becomeAlive(nowMs, event.session, record, event.counts);
+        break;
+      }
+      case 'broken': {
+        const record = this.#ofSession(event.edgeId, event.session);
+        if (record !== undefined) this.#becomeSuspect(record, record.state.leaseEndsAtMs);
+        break;
+      }
+      default:
+        assertNever(event);
+    }
+  }
+
+  #onRestored(nowMs: number, edges: readonly AssignedEdge[]): void {
+    this.#isRestored = true;
+    // The edges that came before still have to wait for those that were restored only now.
+    if (this.#changedAtMs !== undefined) this.#changedAtMs = nowMs;
+    for (const edge of edges) {
+      if (this.#edges.has(edge.id)) continue;
+      const unknown = { capacity: undefined, counts: undefined, heardAtMs: undefined };
+      this.#becomeSuspect({ ...edge, ...unknown }, nowMs + this.leaseMs);
+    }
+  }
+
+  #onHello(
+    nowMs: number,
+    { session, edge, have }: Extract<MembershipEvent, { type: 'hello' }>,
+    actions: MembershipAction[],
+  ): void {
+    const known = this.#edges.get(edge.id);
+    const isSameProcess = known?.incarnation === edge.incarnation;
+    if (known?.state.type === 'alive') {
+      if (!isSameProcess) {
+        const why = `edge ${edge.id} is alive with incarnation ${known.incarnation}, another came with ${edge.incarnation}`;
+        actions.push({ type: 'end', session, why: refusal('EDGE_ID_IN_USE', why) });
+        return;
+      }
+      const why = refusal('EDGE_ID_IN_USE', `edge ${edge.id} has opened a newer session`);
+      actions.push({ type: 'end', session: known.state.session, why });
+    }
+    if (comparePositions(have, this.#newestSeen) > 0) this.#newestSeen = have;
+    if (this.#settledAtMs === Number.POSITIVE_INFINITY) this.#settledAtMs = nowMs + SETTLE_MS;
+    const isUnchanged =
+      known !== undefined &&
+      known.state.type !== 'dead' &&
+      isSameProcess &&
+      known.advertisedUrl === edge.advertisedUrl &&
+      known.capacity === edge.capacity;
+    if (!isUnchanged) this.#changedAtMs ??= nowMs;
+    this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);
+  }
+
+  #expire(nowMs: number, actions: MembershipAction[]): void {
+    for (const record of this.#edges.values()) {
+      const { state } = record;
+      if (state.type === 'dead') {
+        if (state.forgetAtMs <= nowMs) this.#edges.delete(record.id);
+      } else if (state.leaseEndsAtMs <= nowMs) {
+        if (state.type === 'alive') {
+          const why = `edge ${record.id} has not reported for ${this.leaseMs} ms`;
+          actions.push({ type: 'end', session: state.session, why: refusal('NOT_READY', why) });
+        }
+        this.#becomeDead(nowMs, record);
+      }
+    }
+  }
+
+  #becomeAlive(
+    nowMs: number,
+    session: number,
+    edge: HelloEdge | EdgeRecord,
+    counts: EdgeCounts | undefined,
+  ): void {
+    const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
+    this.#edges.set(edge.id, { ...edge, state, counts, heardAtMs: nowMs });
+  }
+
+  #becomeSuspect(edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
+    this.#edges.set(edge.id, { ...edge, state: { type: 'suspect', leaseEndsAtMs } });
+  }
+
+  #becomeDead(nowMs: number, edge: EdgeRecord): void {
+    const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS } as const;
+    this.#edges.set(edge.id, { ...edge, state, counts: undefined });
+    this.#changedAtMs ??= nowMs;
+  }
+
+  #ofSession(
+    edgeId: string,
+    session: number,
+  ): (EdgeRecord & { state: { type: 'alive' } }) | undefined {
+    const record = this.#edges.get(edgeId);
+    return record !== undefined && isAlive(record) && record.state.session === session
+      ? record
+      : undefined;
+  }
+
+  #mayReplan(nowMs: number): boolean {
+    if (this.#changedAtMs === undefined) return false;
+    if (!this.#isRestored || nowMs < this.#settledAtMs) return false;
+    const states = [...this.#edges.values()].map((record) => record.state.type);
+    if (!states.includes('alive')) return false;
+    return !states.includes('suspect') || nowMs >= this.#changedAtMs + this.leaseMs;
+  }
+
+  #wakeAtMs(nowMs: number): number {
+    const times = [...this.#edges.values()].map(({ state }) =>
+      state.type === 'dead' ? state.forgetAtMs : state.leaseEndsAtMs,
+    );
+    if (this.#changedAtMs !== undefined) {
+      times.push(this.#settledAtMs, this.#changedAtMs + this.leaseMs);
+    }
+    // What is due already waits for an event, not for time.
+    return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
+  }
+}
+
+function isAlive(record: EdgeRecord): record is EdgeRecord & { state: { type: 'alive' } } {
+  return record.state.type === 'alive';
+}
+
+/** A member owns shards: it is alive, or suspect and within its lease. */
+export function isMember(record: EdgeRecord): boolean {
+  return record.state.type !== 'dead';
+}

@@ -1,0 +1,143 @@
+/**
+ * What operators can ask, over a snapshot of what control knows. Pure but for `locate`, which asks
+ * the edges. Served over HTTP and gRPC alike.
+ */
+import { type Assignment, NO_OWNER, ORIGIN, ownerOf, shardsOf } from '../../common/assignment.js';
+import { refuseClientId } from '../../common/client-id.js';
+import { type Refusal, refusal } from '../../common/errors.js';
+import { shardOf, shardTags } from '../../common/shard.js';
+import type { EdgeRecord } from '../membership.js';
+import type {
+  ClientAnswer,
+  ClusterAnswer,
+  EdgeAnswer,
+  EdgeInfo,
+  EdgesAnswer,
+  ShardsAnswer,
+} from './answers.js';
+
+export interface Snapshot {
+  readonly assignment: Assignment | undefined;
+  /** Sorted by id. */
+  readonly edges: readonly EdgeRecord[];
+}
+
+/** Asks the edges where a client is connected now. */
+export type Locate = (
+  clientId: string,
+) => Promise<Pick<ClientAnswer, 'connections' | 'complete'> | Refusal>;
+
+export class OperatorQueries {
+  readonly #tags: readonly string[];
+
+  constructor(
+    readonly shardCount: number,
+    readonly snapshot: () => Snapshot,
+    readonly locate: Locate,
+  ) {
+    this.#tags = shardTags(shardCount);
+  }
+
+  cluster(): ClusterAnswer {
+    const { assignment, edges } = this.snapshot();
+    const alive = edges.filter((edge) => edge.state.type === 'alive');
+    const shares = alive.map((edge) => countShards(assignment, edge.id));
+    const mean = sum(shares) / shares.length;
+    return {
+      position: assignment?.position ?? ORIGIN,
+      shardCount: this.shardCount,
+      shardsUnowned:
+        assignment?.owners.filter((owner) => owner === NO_OWNER).length ?? this.shardCount,
+      edgesAlive: alive.length,
+      connections: sum(edges.map((edge) => edge.counts?.connections ?? 0)),
+      guests: sum(edges.map((edge) => edge.counts?.guests ?? 0)),
+      shardsMaxOverMean: mean > 0 ? Math.max(...shares) / mean : 0,
+    };
+  }
+
+  edges(): EdgesAnswer {
+    const { assignment, edges } = this.snapshot();
+    return { edges: edges.map((edge) => describe(edge, assignment)) };
+  }
+
+  edge(id: string): EdgeAnswer | Refusal {
+    const { assignment, edges } = this.snapshot();
+    const found = edges.find((edge) => edge.id === id);
+    if (found === undefined) return refusal('NOT_FOUND', `no edge has the id ${id}`);
+    return {
+      edge: describe(found, assignment),
+      shards: assignment === undefined ? [] : shardsOf(assignment, id),
+    };
+  }
+
+  shards(): ShardsAnswer {
+    const { assignment, edges } = this.snapshot();
+    const connections = connectionsByShard(edges, this.shardCount);
+    const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
+    return {
+      shards: this.#tags.map((tag, shard) => {
+        const owner = assignment && ownerOf(assignment, shard)?.id;
+        const isKnown = owner !== undefined && counted.has(owner);
+        return {
+          shard,
+          tag,
+          owner: owner ?? null,
+          connections: isKnown ? connections[shard]! : null,
+        };
+      }),
+    };
+  }
+
+  async client(clientId: string): Promise<ClientAnswer | Refusal> {
+    const refused = refuseClientId(clientId);
+    if (refused !== undefined) return refused;
+    const located = await this.locate(clientId);
+    if ('code' in located) return located;
+    const { assignment } = this.snapshot();
+    const shard = shardOf(clientId, this.shardCount);
+    const owner = assignment && ownerOf(assignment, shard);
+    return {
+      clientId,
+      shard,
+      tag: this.#tags[shard]!,
+      owner: owner?.id ?? null,
+      ownerUrl: owner?.advertisedUrl ?? null,
+      connections: located.connections,
+      complete: located.complete,
+    };
+  }
+}
+
+function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInfo {
+  const { counts } = edge;
+  return {
+    id: edge.id,
+    incarnation: edge.incarnation,
+    advertisedUrl: edge.advertisedUrl,
+    state: edge.state.type,
+    capacity: edge.capacity ?? null,
+    shardsOwned: countShards(assignment, edge.id),
+    shardsSubscribed: counts?.shardsSubscribed ?? null,
+    connections: counts?.connections ?? null,
+    guests: counts?.guests ?? null,
+    ready: counts?.ready ?? null,
+    lastReportAtMs: edge.heardAtMs === undefined ? null : Math.round(edge.heardAtMs),
+  };
+}
+
+/** Guests included: a shard's clients may be on any edge. */
+function connectionsByShard(edges: readonly EdgeRecord[], shardCount: number): number[] {
+  const connections = new Array<number>(shardCount).fill(0);
+  for (const { counts } of edges) {
+    for (const load of counts?.shards ?? []) connections[load.shard]! += load.connections;
+  }
+  return connections;
+}
+
+function countShards(assignment: Assignment | undefined, edgeId: string): number {
+  return assignment === undefined ? 0 : shardsOf(assignment, edgeId).length;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0);
+}

@@ -1,0 +1,179 @@
+/**
+ * From a fresh clone to something that runs: dependencies, generated code, compiled code, and the
+ * `longline` command for `npx`. Needs Node and a shell, nothing else. Every step compares a digest
+ * of its inputs with that of its last run, so that doing nothing is quick; `npm start`, `npm test`
+ * and the benches begin with it. With `--test` it also gets what the tests need of the system.
+ *
+ * Says one line on standard error per step that does something; standard output stays free.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureRedis } from './ensure-redis.mjs';
+import { withLock } from './lock.mjs';
+import { ensureTestClients } from './test-clients.mjs';
+
+/** `zlib.crc32`, on which every shard depends, came with these. */
+const NODE_MIN = [20, 15];
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const COMMAND = 'dist/cli/main.js';
+const BUILD_INFO = 'dist/.tsbuildinfo';
+const SCHEMA = 'proto/gen/image.binpb';
+/** What each step last ran on. Without the dependencies there is nothing else either. */
+const STAMPS = 'node_modules/.longline-setup.json';
+
+const steps = [
+  {
+    name: 'dependencies',
+    says: 'installing dependencies (npm install)',
+    digest: () => digestOf(['package-lock.json']),
+    // Not `npm ci`: it refuses a lock file that lacks packages for platforms which the registry that
+    // the lock was made with does not have. Like it, this obeys the lock and leaves it as it is.
+    // What builds is a development dependency, so these are included, whatever NODE_ENV says.
+    run: () => run('npm', 'install', '--no-save', '--ignore-scripts', '--include=dev'),
+  },
+  {
+    name: 'generated',
+    says: 'generating code from proto/ (buf)',
+    digest: () =>
+      digestOf([
+        'package-lock.json',
+        'buf.yaml',
+        'buf.gen.yaml',
+        ...filesBelow('proto', '.proto'),
+      ]) + versionOf(SCHEMA),
+    run: () => {
+      run('node_modules/.bin/buf', 'generate');
+      run('node_modules/.bin/buf', 'build', '-o', SCHEMA);
+    },
+  },
+  {
+    name: 'compiled',
+    says: 'compiling (tsc)',
+    // The version of the build info: somebody else may have run the compiler meanwhile.
+    digest: () =>
+      digestOf(['package-lock.json', 'tsconfig.json', SCHEMA, ...sources()]) +
+      versionOf(BUILD_INFO) +
+      existsSync(at(COMMAND)),
+    run: () => {
+      // Without its output, the compiler would believe its notes and emit only what changed.
+      if (!existsSync(at(COMMAND))) rmSync(at(BUILD_INFO), { force: true });
+      run('node_modules/.bin/tsc');
+      mkdirSync(dirname(at('dist', SCHEMA)), { recursive: true });
+      copyFileSync(at(SCHEMA), at('dist', SCHEMA));
+      linkCommand();
+    },
+  },
+];
+
+await main();
+
+async function main() {
+  try {
+    checkNode();
+    const isCurrent = (step) => readStamps()[step.name] === step.digest();
+    // Stamps are written after a step has ended, so this needs no lock.
+    if (!steps.every(isCurrent)) {
+      await withLock(
+        at('dist/.setup-lock'),
+        () => say('another setup is running; waiting for it'),
+        () => {
+          for (const step of steps) {
+            if (isCurrent(step)) continue;
+            say(step.says);
+            step.run();
+            const stamps = { ...readStamps(), [step.name]: step.digest() };
+            writeFileSync(at(STAMPS), JSON.stringify(stamps));
+          }
+        },
+      );
+    }
+    if (process.argv.includes('--test')) {
+      ensureRedis(say);
+      ensureTestClients(say);
+    }
+  } catch (error) {
+    say(`failed: ${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < NODE_MIN[0] || (major === NODE_MIN[0] && minor < NODE_MIN[1])) {
+    throw new Error(
+      `Longline needs Node.js ${NODE_MIN.join('.')} or later; this is ${process.versions.node}`,
+    );
+  }
+}
+
+/** What `npx longline` finds. npm links the commands of dependencies only, not the package's own. */
+function linkCommand() {
+  const link = at('node_modules/.bin/longline');
+  rmSync(link, { force: true });
+  symlinkSync(join('../..', COMMAND), link);
+  chmodSync(at(COMMAND), 0o755);
+}
+
+function sources() {
+  const { include } = JSON.parse(readFileSync(at('tsconfig.json'), 'utf8'));
+  return include.flatMap((folder) => filesBelow(folder, '.ts'));
+}
+
+function filesBelow(folder, suffix) {
+  if (!existsSync(at(folder))) return [];
+  return readdirSync(at(folder), { recursive: true })
+    .filter((name) => name.endsWith(suffix))
+    .map((name) => join(folder, name))
+    .sort();
+}
+
+function digestOf(files) {
+  const hash = createHash('sha256');
+  for (const file of files) {
+    if (existsSync(at(file))) hash.update(`\0${file}\0`).update(readFileSync(at(file)));
+  }
+  return hash.digest('hex');
+}
+
+/** Changes whenever the file is written. */
+function versionOf(file) {
+  return existsSync(at(file)) ? `@${statSync(at(file)).mtimeMs}` : '@none';
+}
+
+function readStamps() {
+  return existsSync(at(STAMPS)) ? JSON.parse(readFileSync(at(STAMPS), 'utf8')) : {};
+}
+
+function run(command, ...args) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+  if (status === 0) return;
+  const why = error?.message ?? `exit status ${status}`;
+  throw new Error(`${[command, ...args].join(' ')}: ${why}\n${stdout ?? ''}${stderr ?? ''}`);
+}
+
+function at(...path) {
+  return join(ROOT, ...path);
+}
+
+function say(line) {
+  process.stderr.write(`setup: ${line}\n`);
+}

@@ -1,0 +1,24 @@
+/**
+ * Real clients that some tests use: a browser, a gRPC implementation that is not ours, curl. Where
+ * one cannot be had, the tests that want it skip and say why.
+ */
+import { installPackages, isCommand, succeeds } from './system-packages.mjs';
+
+const CLIENTS = [
+  { name: 'curl', packages: ['curl'], isThere: () => isCommand('curl') },
+  { name: 'chromium', packages: ['chromium'], isThere: () => isCommand('chromium') },
+  {
+    name: 'python3 with grpcio and grpcio-tools',
+    packages: ['python3-grpcio', 'python3-grpc-tools'],
+    // Debian's own interpreter: its packages are invisible to any other on the path.
+    isThere: () => succeeds('/usr/bin/python3', '-c', 'import grpc, grpc_tools'),
+  },
+];
+
+/** @param {(line: string) => void} say */
+export function ensureTestClients(say) {
+  const missing = CLIENTS.filter((client) => !client.isThere());
+  for (const { packages } of missing) installPackages({ 'apt-get': packages }, say);
+  const names = missing.filter((client) => !client.isThere()).map(({ name }) => name);
+  if (names.length > 0) say(`not available, tests that need it will skip: ${names.join(', ')}`);
+}

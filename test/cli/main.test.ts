@@ -1,0 +1,43 @@
+/** What the compiled command answers, as a shell sees it. */
+
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+import { packageRoot } from '../../cli/package-root.js';
+import { freePort } from '../../cli/ports.js';
+
+function longline(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(packageRoot, 'dist/cli/main.js'), ...args],
+    { encoding: 'utf8', input: '' },
+  );
+  return { status, stdout, stderr };
+}
+
+test.each([
+  [['frob'], /unknown command 'frob'/],
+  [['push', 'alice'], /missing required argument 'payload'/],
+  [['push', 'alice', 'x', '--wait', '1.5'], /whole number from 1 to 600000/],
+  [['push', 'alice', 'x', '--wait', '0'], /whole number from 1 to 600000/],
+  [['dev', '--edges', '51'], /whole number from 1 to 50/],
+  [['status', '--control', 'localhost:7200'], /expected a URL/],
+  [['explain', 'alice', 'bob'], /too many arguments/],
+])('refuses %j with exit status 2', (args, message) => {
+  const answer = longline(...args);
+  expect(answer).toMatchObject({ status: 2, stdout: '' });
+  expect(answer.stderr).toMatch(message);
+});
+
+test('says in one line that nothing listens', async () => {
+  const port = await freePort();
+  const stderr = `longline: nothing listens at localhost:${port}; is the cluster running? (npm start)\n`;
+  const expected = { status: 2, stdout: '', stderr };
+  expect(longline('push', 'alice', 'x', '--router', `localhost:${port}`)).toEqual(expected);
+  expect(longline('status', '--control', `http://localhost:${port}`)).toEqual(expected);
+  expect(longline('explain', '..', '--control', `http://localhost:${port}`)).toEqual(expected);
+});
+
+test('--help is not an error', () => {
+  expect(longline('--help')).toMatchObject({ status: 0, stderr: '' });
+});

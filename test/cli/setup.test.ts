@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { expect, test } from '@jest/globals';
+import { packageRoot } from '../../cli/package-root.js';
+
+function setup() {
+  const startMs = performance.now();
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/setup.mjs'], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+  });
+  return { status, stdout, stderr, tookMs: performance.now() - startMs };
+}
+
+test('does nothing, quickly and silently, when nothing has changed', () => {
+  setup();
+  const again = setup();
+  expect(again).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  // About 150 ms alone; tests share the machine.
+  expect(again.tookMs).toBeLessThan(1_000);
+});
+
+test('its lock admits one at a time, and does not wait for a holder that died', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'longline-lock-'));
+  const path = join(folder, 'lock');
+  const pidOfNobody = 2 ** 22 + 1;
+  writeFileSync(path, `${pidOfNobody}`);
+  const { withLock } = await import(pathToFileURL(join(packageRoot, 'scripts/lock.mjs')).href);
+  const story: string[] = [];
+  const work = async () => {
+    story.push('in');
+    await sleep(50);
+    story.push('out');
+  };
+  await withLock(path, () => {}, work);
+  await Promise.all([1, 2].map(() => withLock(path, () => story.push('waits'), work)));
+  expect(story).toEqual(['in', 'out', 'in', 'waits', 'out', 'in', 'out']);
+  expect(existsSync(path)).toBe(false);
+  rmSync(folder, { recursive: true });
+});

@@ -1,0 +1,300 @@
+import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { type Assignment, ORIGIN, type Position, toWire } from '../../common/assignment.js';
+import { bindGrpc, type GrpcServer } from '../../common/grpc-server.js';
+import { Metrics } from '../../common/metrics.js';
+import { createControlGrpc } from '../../control/control-grpc.js';
+import { Members } from '../../control/members.js';
+import { OperatorQueries } from '../../control/operator/queries.js';
+import { AssignmentServiceClient } from '../../proto/gen/longline/v1/assignment.js';
+import {
+  EdgeSessionServiceClient,
+  type Hello,
+  type SessionRequest,
+  type SessionResponse,
+  type Stats,
+} from '../../proto/gen/longline/v1/edge_session.js';
+import { eventually } from '../support/eventually.js';
+
+const SHARDS = 8;
+const LEASE_MS = 60_000;
+
+/** Stands in for the assigner: real members, assignments by hand. */
+class Desk {
+  readonly members = new Members(LEASE_MS, () => {});
+  readonly watchers = new Set<(assignment: Assignment) => void>();
+  current: Assignment | undefined;
+
+  watch(onChange: (assignment: Assignment) => void): () => void {
+    this.watchers.add(onChange);
+    if (this.current !== undefined) onChange(this.current);
+    return () => this.watchers.delete(onChange);
+  }
+
+  publish(epoch: number): Assignment {
+    this.current = assignmentAt({ incarnation: 0, epoch });
+    for (const watcher of this.watchers) watcher(this.current);
+    return this.current;
+  }
+}
+
+const assignmentAt = (position: Position): Assignment => ({
+  position,
+  edges: [{ id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000' }],
+  owners: new Uint16Array(SHARDS),
+});
+
+let desk: Desk;
+let grpc: GrpcServer;
+let metrics: Metrics;
+let edges: EdgeSessionServiceClient;
+let routers: AssignmentServiceClient;
+
+beforeEach(async () => {
+  desk = new Desk();
+  metrics = new Metrics();
+  const log = pino({ level: 'silent' });
+  const queries = new OperatorQueries(
+    SHARDS,
+    () => ({ assignment: desk.current, edges: desk.members.edges }),
+    async () => ({ connections: [], complete: true }),
+  );
+  grpc = createControlGrpc({ assigner: desk, shardCount: SHARDS, log, metrics }, queries);
+  const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
+  edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
+  routers = new AssignmentServiceClient(address, credentials.createInsecure());
+});
+afterEach(() => {
+  edges.close();
+  routers.close();
+  grpc.server.forceShutdown();
+});
+
+const good: Hello = {
+  edgeId: 'edge-1',
+  incarnation: 'i1',
+  advertisedUrl: 'http://edge-1.example:7000',
+  capacity: 1_000,
+  shardCount: SHARDS,
+  have: undefined,
+};
+const stats: Stats = {
+  measuredUnder: undefined,
+  shards: [{ shard: 7, connections: 3 }],
+  connections: 3,
+  guests: 1,
+  shardsSubscribed: 8,
+  ready: true,
+};
+
+/** One edge's session, as the edge sees it. */
+class Edge {
+  readonly stream: ClientDuplexStream<SessionRequest, SessionResponse>;
+  readonly epochs: number[] = [];
+  isAccepted = false;
+  end: Pick<ServiceError, 'code' | 'details'> | undefined;
+
+  constructor(hello?: Partial<Hello>) {
+    this.stream = edges.session();
+    this.stream.on('metadata', () => {
+      this.isAccepted = true;
+    });
+    this.stream.on('data', ({ assignment }: SessionResponse) =>
+      this.epochs.push(assignment!.position!.epoch),
+    );
+    this.stream.on('error', () => {});
+    this.stream.on('status', (end) => {
+      this.end = end;
+    });
+    if (hello) this.send({ $case: 'hello', value: { ...good, ...hello } });
+  }
+
+  send(body: NonNullable<SessionRequest['body']>): void {
+    this.stream.write({ body });
+  }
+
+  report(value: Partial<Stats>): void {
+    this.send({ $case: 'stats', value: { ...stats, ...value } });
+  }
+}
+
+const states = () => desk.members.edges.map(({ id, state }) => `${id} ${state.type}`);
+
+test('lets an edge in, takes its reports, and suspects it when its stream breaks', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  expect(states()).toEqual(['edge-1 alive']);
+  edge.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+  expect(desk.members.edges[0]!.counts).toMatchObject({ connections: 3, guests: 1, ready: true });
+  edge.stream.cancel();
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('suspects an edge that ends its stream', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  edge.stream.end();
+  await eventually(() => edge.end?.code === status.OK);
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('sends the current assignment at once and then every newer one', async () => {
+  desk.publish(1);
+  const edge = new Edge({});
+  await eventually(() => expect(edge.epochs).toEqual([1]));
+  desk.publish(2);
+  await eventually(() => expect(edge.epochs).toEqual([1, 2]));
+});
+
+test('sends nothing that the edge has already', async () => {
+  desk.publish(5);
+  const edge = new Edge({ have: { incarnation: 0, epoch: 5 } });
+  await eventually(() => edge.isAccepted);
+  desk.publish(6);
+  await eventually(() => expect(edge.epochs).toEqual([6]));
+});
+
+test('skips assignments that are overtaken while one is on its way', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  for (let epoch = 1; epoch <= 100; epoch++) desk.publish(epoch);
+  await eventually(() => edge.epochs.at(-1) === 100);
+  expect(edge.epochs).toEqual([1, 100]);
+});
+
+test('forgets a stream that is gone', async () => {
+  const edge = new Edge({});
+  const refused = new Edge({ capacity: 0 });
+  await eventually(() => edge.isAccepted && refused.end !== undefined);
+  expect(desk.watchers.size).toBe(1);
+  edge.stream.cancel();
+  await eventually(() => desk.watchers.size === 0);
+});
+
+test.each<[string, Partial<Hello>, status, RegExp]>([
+  [
+    'another shard count',
+    { shardCount: 16 },
+    status.FAILED_PRECONDITION,
+    /SETTINGS_MISMATCH.*8.*16/,
+  ],
+  ['an empty id', { edgeId: '' }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an id with a slash', { edgeId: 'a/b' }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an id of 129 characters', { edgeId: 'x'.repeat(129) }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an empty incarnation', { incarnation: '' }, status.INVALID_ARGUMENT, /incarnation/],
+  ['a URL that is none', { advertisedUrl: 'edge-1:7000' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL with a path', { advertisedUrl: 'http://h:1/x' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL that ends in a slash', { advertisedUrl: 'http://h:1/' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL with a user', { advertisedUrl: 'http://u@h:1' }, status.INVALID_ARGUMENT, /url/],
+  ['another scheme', { advertisedUrl: 'ftp://h:1' }, status.INVALID_ARGUMENT, /url/],
+  ['a port that is none', { advertisedUrl: 'http://h:99999' }, status.INVALID_ARGUMENT, /url/],
+  ['no capacity', { capacity: 0 }, status.INVALID_ARGUMENT, /capacity/],
+  [
+    'an absurd position',
+    { have: { incarnation: 0, epoch: 2 ** 50 } },
+    status.INVALID_ARGUMENT,
+    /have/,
+  ],
+])('refuses a hello with %s', async (_, hello, code, details) => {
+  const edge = new Edge(hello);
+  await eventually(() => edge.end !== undefined);
+  expect(edge.end).toMatchObject({ code, details: expect.stringMatching(details) });
+  expect(states()).toEqual([]);
+});
+
+test.each(['edge-1', 'x'.repeat(128), 'A.b_c-9'])('takes the id %s', async (edgeId) => {
+  const edge = new Edge({ edgeId });
+  await eventually(() => edge.isAccepted);
+});
+
+test('refuses the id of a live edge, with the code also in the metadata', async () => {
+  const first = new Edge({});
+  await eventually(() => first.isAccepted);
+  const second = new Edge({ incarnation: 'i2' });
+  const refused = new Promise<ServiceError>((resolve) => second.stream.on('error', resolve));
+  const error = await refused;
+  expect(error.code).toBe(status.ALREADY_EXISTS);
+  expect(error.metadata.get('longline-code')).toEqual(['EDGE_ID_IN_USE']);
+  first.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+});
+
+test('ends the older session of a process that opens a newer one', async () => {
+  const first = new Edge({});
+  await eventually(() => first.isAccepted);
+  const second = new Edge({});
+  await eventually(() => first.end?.code === status.ALREADY_EXISTS);
+  await eventually(() => second.isAccepted);
+  expect(states()).toEqual(['edge-1 alive']);
+});
+
+test('refuses a session that does not begin with a hello', async () => {
+  const edge = new Edge();
+  edge.report({});
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
+});
+
+test('refuses a second hello', async () => {
+  const edge = new Edge({});
+  edge.send({ $case: 'hello', value: good });
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('refuses a session that says nothing for five seconds', async () => {
+  const edge = new Edge();
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT, 8_000);
+});
+
+test.each<[string, Partial<Stats>]>([
+  ['a shard that does not exist', { shards: [{ shard: SHARDS, connections: 1 }] }],
+  ['a shard twice', { shards: [1, 1].map((shard) => ({ shard, connections: 1 })) }],
+  ['more subscribed shards than there are', { shardsSubscribed: SHARDS + 1 }],
+  ['more guests than connections', { guests: 4 }],
+])('does not believe a report with %s, but that the edge lives', async (_, lie) => {
+  const edge = new Edge({});
+  edge.report({});
+  await eventually(() => desk.members.edges[0]?.counts !== undefined);
+  edge.report(lie);
+  await eventually(() => desk.members.edges[0]!.counts === undefined);
+  expect(states()).toEqual(['edge-1 alive']);
+  expect(await metrics.registry.metrics()).toContain('longline_control_reports_rejected_total 1');
+  edge.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+});
+
+test('a watcher gets the current assignment, unless it has it, and every newer one', async () => {
+  desk.publish(3);
+  const seen: number[][] = [];
+  for (const have of [undefined, ORIGIN, { incarnation: 0, epoch: 3 }]) {
+    const epochs: number[] = [];
+    seen.push(epochs);
+    const watch = routers.watch({ have });
+    watch.on('error', () => {});
+    watch.on('data', ({ assignment }) => epochs.push(assignment!.position!.epoch));
+    await new Promise((resolve) => watch.on('metadata', resolve));
+  }
+  await eventually(() => expect(seen).toEqual([[3], [3], []]));
+  desk.publish(4);
+  await eventually(() => expect(seen).toEqual([[3, 4], [3, 4], [4]]));
+});
+
+test('a watcher that is cancelled is forgotten', async () => {
+  const watch = routers.watch({ have: undefined });
+  watch.on('error', () => {});
+  await eventually(() => desk.watchers.size === 1);
+  watch.cancel();
+  await eventually(() => desk.watchers.size === 0);
+});
+
+test('what a watcher gets is the whole assignment', async () => {
+  const published = desk.publish(1);
+  const watch = routers.watch({ have: undefined });
+  watch.on('error', () => {});
+  const { assignment } = await new Promise<{ assignment: unknown }>((resolve) =>
+    watch.on('data', resolve),
+  );
+  expect(assignment).toEqual(toWire(published));
+});

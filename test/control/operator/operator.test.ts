@@ -1,0 +1,352 @@
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import type { FastifyInstance } from 'fastify';
+import { type Assignment, NO_OWNER } from '../../../common/assignment.js';
+import { type Refusal, refusal } from '../../../common/errors.js';
+import { bindGrpc, createGrpcServer, type GrpcServer } from '../../../common/grpc-server.js';
+import { createHttpServer, listenHttp } from '../../../common/http-server.js';
+import { Metrics } from '../../../common/metrics.js';
+import { shardOf, shardTags } from '../../../common/shard.js';
+import type { EdgeRecord } from '../../../control/membership.js';
+import {
+  clientAnswer,
+  clusterAnswer,
+  edgeAnswer,
+  edgesAnswer,
+  errorAnswer,
+  shardsAnswer,
+} from '../../../control/operator/answers.js';
+import { addOperatorRoutes } from '../../../control/operator/http.js';
+import { OperatorQueries, type Snapshot } from '../../../control/operator/queries.js';
+import { createOperatorService } from '../../../control/operator/service.js';
+import {
+  EdgeState,
+  type GetClusterResponse,
+  type GetEdgeResponse,
+  type ListEdgesResponse,
+  type ListShardsResponse,
+  type LocateClientResponse,
+  OperatorServiceClient,
+  OperatorServiceService,
+} from '../../../proto/gen/longline/v1/operator.js';
+
+const SHARDS = 4;
+const identity = (id: string) => ({
+  id,
+  incarnation: `${id}-i1`,
+  advertisedUrl: `http://${id}:7000`,
+});
+const assignment: Assignment = {
+  position: { incarnation: 1, epoch: 7 },
+  edges: [identity('edge-1'), identity('edge-2')],
+  owners: Uint16Array.of(0, 0, 1, NO_OWNER),
+};
+const alive: EdgeRecord = {
+  ...identity('edge-1'),
+  state: { type: 'alive', session: 1, leaseEndsAtMs: 20_000 },
+  capacity: 100,
+  counts: {
+    connections: 5,
+    guests: 1,
+    shardsSubscribed: 3,
+    ready: true,
+    shards: [
+      { shard: 0, connections: 4 },
+      { shard: 2, connections: 1 },
+    ],
+  },
+  heardAtMs: 10_000.25,
+};
+const suspect: EdgeRecord = {
+  ...identity('edge-2'),
+  state: { type: 'suspect', leaseEndsAtMs: 20_000 },
+  capacity: undefined,
+  counts: undefined,
+  heardAtMs: undefined,
+};
+const dead: EdgeRecord = {
+  ...alive,
+  ...identity('edge-9'),
+  state: { type: 'dead', forgetAtMs: 1e6 },
+  counts: undefined,
+};
+
+const presence = {
+  edgeId: 'edge-1',
+  connectedAtMs: 1_700_000_000_000,
+  protocol: 'sse',
+  remoteAddress: '192.0.2.7:51324',
+  guest: false,
+};
+
+let snapshot: Snapshot;
+let located: { connections: (typeof presence)[]; complete: boolean } | Refusal;
+let asked: string[];
+let http: FastifyInstance;
+let httpPort: number;
+let grpc: GrpcServer;
+let client: OperatorServiceClient;
+
+beforeEach(async () => {
+  snapshot = { assignment, edges: [alive, suspect, dead] };
+  located = { connections: [presence], complete: true };
+  asked = [];
+  const queries = new OperatorQueries(
+    SHARDS,
+    () => snapshot,
+    async (clientId) => {
+      asked.push(clientId);
+      return located;
+    },
+  );
+  http = createHttpServer(new Metrics(), () => []);
+  addOperatorRoutes(http, queries);
+  httpPort = await listenHttp(http, '127.0.0.1', 0);
+  grpc = createGrpcServer([], {});
+  grpc.server.addService(OperatorServiceService, createOperatorService(queries));
+  const port = await bindGrpc(grpc.server, '127.0.0.1', 0);
+  client = new OperatorServiceClient(`127.0.0.1:${port}`, credentials.createInsecure());
+});
+afterEach(async () => {
+  client.close();
+  grpc.server.forceShutdown();
+  await http.close();
+});
+
+/** Sends the path exactly as it is given, unlike fetch. */
+async function send(method: string, path: string, payload = '') {
+  const headers =
+    payload === ''
+      ? {}
+      : { 'content-type': 'text/unheard-of', 'content-length': Buffer.byteLength(payload) };
+  const sent = request({ port: httpPort, method, path, headers, agent: false });
+  sent.end(payload);
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  const body = await text(response);
+  return { status: response.statusCode, allow: response.headers.allow, body };
+}
+
+async function get(path: string) {
+  const { status: code, body } = await send('GET', path);
+  return { status: code, body: JSON.parse(body) };
+}
+
+test('/v1/cluster sums up', async () => {
+  const { status: code, body } = await get('/v1/cluster');
+  expect(code).toBe(200);
+  expect(clusterAnswer.strict().parse(body)).toEqual({
+    position: { incarnation: 1, epoch: 7 },
+    shardCount: 4,
+    shardsUnowned: 1,
+    edgesAlive: 1,
+    connections: 5,
+    guests: 1,
+    shardsMaxOverMean: 1,
+  });
+});
+
+test('before the first assignment nothing is owned and nothing fails', async () => {
+  snapshot = { assignment: undefined, edges: [] };
+  expect(clusterAnswer.strict().parse((await get('/v1/cluster')).body)).toMatchObject({
+    position: { incarnation: 0, epoch: 0 },
+    shardsUnowned: 4,
+    shardsMaxOverMean: 0,
+  });
+  expect(edgesAnswer.strict().parse((await get('/v1/edges')).body)).toEqual({ edges: [] });
+  const { shards } = shardsAnswer.strict().parse((await get('/v1/shards')).body);
+  expect(shards.map((shard) => shard.owner)).toEqual([null, null, null, null]);
+  const { body } = await get('/v1/clients/alice');
+  expect(clientAnswer.strict().parse(body)).toMatchObject({ owner: null, ownerUrl: null });
+});
+
+test('/v1/edges tells unknown from zero', async () => {
+  const { body } = await get('/v1/edges');
+  expect(edgesAnswer.strict().parse(body).edges).toEqual([
+    {
+      ...identity('edge-1'),
+      state: 'alive',
+      capacity: 100,
+      shardsOwned: 2,
+      shardsSubscribed: 3,
+      connections: 5,
+      guests: 1,
+      ready: true,
+      lastReportAtMs: 10_000,
+    },
+    {
+      ...identity('edge-2'),
+      state: 'suspect',
+      capacity: null,
+      shardsOwned: 1,
+      shardsSubscribed: null,
+      connections: null,
+      guests: null,
+      ready: null,
+      lastReportAtMs: null,
+    },
+    expect.objectContaining({ id: 'edge-9', state: 'dead', shardsOwned: 0, connections: null }),
+  ]);
+});
+
+test('/v1/edges/:id lists the shards of one edge', async () => {
+  const { body } = await get('/v1/edges/edge-1');
+  expect(edgeAnswer.strict().parse(body)).toMatchObject({ edge: { id: 'edge-1' }, shards: [0, 1] });
+});
+
+test.each(['nobody', '', '%2e', 'a/b'])('/v1/edges/%s is not found', async (id) => {
+  const { status: code, body } = await get(`/v1/edges/${id}`);
+  expect(code).toBe(404);
+  expect(errorAnswer.strict().parse(body).error.code).toBe('NOT_FOUND');
+});
+
+test('/v1/shards has tags, owners and connections wherever they are', async () => {
+  const { body } = await get('/v1/shards');
+  const tags = shardTags(SHARDS);
+  expect(shardsAnswer.strict().parse(body).shards).toEqual([
+    { shard: 0, tag: tags[0], owner: 'edge-1', connections: 4 },
+    { shard: 1, tag: tags[1], owner: 'edge-1', connections: 0 },
+    // One guest is known, but what the owner has is not.
+    { shard: 2, tag: tags[2], owner: 'edge-2', connections: null },
+    { shard: 3, tag: tags[3], owner: null, connections: null },
+  ]);
+});
+
+test('/v1/clients/:clientId goes from the id to the connection', async () => {
+  const clientId = ['a', 'b', 'c', 'd', 'e', 'f'].find((id) => shardOf(id, SHARDS) === 2)!;
+  const { body } = await get(`/v1/clients/${clientId}`);
+  expect(clientAnswer.strict().parse(body)).toEqual({
+    clientId,
+    shard: 2,
+    tag: shardTags(SHARDS)[2],
+    owner: 'edge-2',
+    ownerUrl: 'http://edge-2:7000',
+    connections: [presence],
+    complete: true,
+  });
+});
+
+test.each([
+  'alice',
+  'a/b//c',
+  '{0}:x',
+  '100%',
+  '%41',
+  'a+b c?d#e',
+  '..',
+  'Ω✓👍',
+  'é'.repeat(128),
+  '👍'.repeat(64),
+  '/'.repeat(256),
+])('asks for the client %s by its percent-encoded id', async (clientId) => {
+  const encoded = encodeURIComponent(clientId).replaceAll('.', '%2E');
+  const { status: code, body } = await get(`/v1/clients/${encoded}?verbose=1`);
+  expect(code).toBe(200);
+  expect(body.clientId).toBe(clientId);
+  expect(asked).toEqual([clientId]);
+});
+
+test.each([
+  ['empty', ''],
+  ['of 257 bytes', 'x'.repeat(257)],
+  ['far too long', 'x'.repeat(5_000)],
+  ['with a control character', 'a%00b'],
+])('refuses a clientId that is %s', async (_, encoded) => {
+  const { status: code, body } = await get(`/v1/clients/${encoded}`);
+  expect(code).toBe(400);
+  expect(errorAnswer.strict().parse(body).error.code).toBe('CLIENT_ID_INVALID');
+  expect(asked).toEqual([]);
+});
+
+test.each(['%FF', '%C3', '%zz', '%'])('refuses a path that is not UTF-8: %s', async (encoded) => {
+  const { status: code, body } = await get(`/v1/clients/${encoded}`);
+  expect(code).toBe(400);
+  expect(errorAnswer.strict().parse(body).error.code).toBe('REQUEST_MALFORMED');
+});
+
+test('says why a client cannot be located', async () => {
+  located = refusal('REDIS_UNAVAILABLE', 'no reply channel');
+  const { status: code, body } = await get('/v1/clients/alice');
+  expect(code).toBe(503);
+  expect(body).toEqual({ error: { code: 'REDIS_UNAVAILABLE', message: 'no reply channel' } });
+});
+
+test('answers HEAD like GET without the body', async () => {
+  expect(await send('HEAD', '/v1/cluster')).toMatchObject({ status: 200, body: '' });
+});
+
+test.each(['/v1/cluster', '/v1/edges/edge-1', '/v1/clients/alice', '/v1/openapi.json'])(
+  'refuses other methods for %s, whatever the body is',
+  async (path) => {
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
+      const { status: code, allow, body } = await send(method, path, 'x');
+      expect([code, allow]).toEqual([405, 'GET, HEAD']);
+      expect(JSON.parse(body).error.code).toBe('METHOD_NOT_ALLOWED');
+    }
+  },
+);
+
+test('describes every path in an OpenAPI document that refers only to what it has', async () => {
+  const { body } = await get('/v1/openapi.json');
+  expect(body.openapi).toBe('3.1.0');
+  expect(Object.keys(body.paths)).toEqual([
+    '/v1/cluster',
+    '/v1/edges',
+    '/v1/edges/{id}',
+    '/v1/shards',
+    '/v1/clients/{clientId}',
+  ]);
+  const { get: operation } = body.paths['/v1/clients/{clientId}'];
+  expect(operation.parameters[0]).toMatchObject({ name: 'clientId', in: 'path', required: true });
+  expect(Object.keys(operation.responses)).toEqual(['200', '400', '503']);
+  const { schema } = operation.responses['200'].content['application/json'];
+  expect(schema.required).toEqual(Object.keys(clientAnswer.shape));
+  const references = JSON.stringify(body).match(/"#[^"]*"/g)!;
+  expect(new Set(references)).toEqual(new Set(['"#/components/schemas/Error"']));
+  expect(body.components.schemas.Error.type).toBe('object');
+});
+
+/** One unary call as a promise. */
+function call<Response>(
+  start: (callback: (error: ServiceError | null, response: Response) => void) => unknown,
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    start((error, response) => (error ? reject(error) : resolve(response)));
+  });
+}
+
+test('gRPC gives the same answers', async () => {
+  expect(await call<GetClusterResponse>((done) => client.getCluster({}, done))).toEqual(
+    (await get('/v1/cluster')).body,
+  );
+  const { edges } = await call<ListEdgesResponse>((done) => client.listEdges({}, done));
+  expect(edges.map(({ id, state }) => [id, state])).toEqual([
+    ['edge-1', EdgeState.EDGE_STATE_ALIVE],
+    ['edge-2', EdgeState.EDGE_STATE_SUSPECT],
+    ['edge-9', EdgeState.EDGE_STATE_DEAD],
+  ]);
+  const one = await call<GetEdgeResponse>((done) => client.getEdge({ edgeId: 'edge-1' }, done));
+  expect(one).toEqual({ edge: edges[0], shards: [0, 1] });
+  const { shards } = await call<ListShardsResponse>((done) => client.listShards({}, done));
+  expect(shards.map(({ owner }) => owner)).toEqual(['edge-1', 'edge-1', 'edge-2', '']);
+  const where = await call<LocateClientResponse>((done) =>
+    client.locateClient({ clientId: 'alice' }, done),
+  );
+  expect(where).toMatchObject({ clientId: 'alice', connections: [presence], complete: true });
+});
+
+test('gRPC refuses with the same codes', async () => {
+  await expect(
+    call<GetEdgeResponse>((done) => client.getEdge({ edgeId: 'x' }, done)),
+  ).rejects.toMatchObject({
+    code: status.NOT_FOUND,
+  });
+  await expect(
+    call<LocateClientResponse>((done) => client.locateClient({ clientId: '' }, done)),
+  ).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringContaining('CLIENT_ID_INVALID'),
+  });
+});
