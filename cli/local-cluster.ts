@@ -209,16 +209,12 @@ export class LocalCluster {
   }
 
   #environment(name: string, role: RoleName, ports: Ports): NodeJS.ProcessEnv {
-    // A role refuses settings that it does not know: control has no use for these two.
-    const {
-      LONGLINE_CORS_ORIGINS = '*',
-      LONGLINE_CONTROL_ADDRESS: _,
-      ...env
-    } = { ...process.env, ...this.#options.env };
     const shared = {
       LONGLINE_AUTH: 'none',
       LONGLINE_HOST: LOOPBACK,
-      ...env,
+      LONGLINE_CORS_ORIGINS: '*',
+      ...process.env,
+      ...this.#options.env,
       LONGLINE_REDIS_URL: this.#options.redisUrl,
     };
     if (role === 'control') {
@@ -231,7 +227,6 @@ export class LocalCluster {
     }
     const serving = {
       ...shared,
-      LONGLINE_CORS_ORIGINS,
       LONGLINE_CONTROL_ADDRESS: `localhost:${this.#require('control').ports.grpc}`,
     };
     if (role === 'router') {

@@ -34,7 +34,7 @@ export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
     this.#connect();
   }
 
-  /** True from the first message of the other side until the stream ends. */
+  /** True from when the other side has accepted the stream until it ends. */
   get isUp(): boolean {
     return this.#isUp;
   }
@@ -54,12 +54,12 @@ export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
   #connect(): void {
     const stream = this.open();
     this.#stream = stream;
-    stream.on('data', (message: Response) => {
-      if (!this.#isUp) this.log.info({ link: this.name }, 'link is up');
+    stream.on('metadata', () => {
+      this.log.info({ link: this.name }, 'link is up');
       this.#isUp = true;
       this.#tries = 0;
-      this.onMessage(message);
     });
+    stream.on('data', this.onMessage);
     // Every end of a stream, clean ones included, has exactly one status.
     stream.on('error', () => {});
     stream.on('status', (end) => {
