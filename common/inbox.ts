@@ -8,15 +8,15 @@
  *                            p payload · x when it expires, Unix time in ms · b payload bytes that
  *                            the stream ever held before it (so the bytes held now are known from
  *                            its first and last entry)
- *   ll:{tag}:ack:<clientId>  hash; `last` the newest id ever given to this client · `gone` the
- *                            newest id that left the inbox without having been confirmed. It
- *                            outlives the inbox, so that a device which comes back after a quiet
- *                            day is told that it missed nothing
+ *   ll:{tag}:ack:<clientId>  hash of ids; `last` the newest ever given to this client · `acked` the
+ *                            newest that was confirmed · `gone` the newest that left the inbox
+ *                            unconfirmed. It outlives the inbox, so that a device which comes back
+ *                            after a quiet day is told that it missed nothing
  *   ll:{tag}:idem:<key>      string; the id that the push with this idempotency key got
  *
- * The history past a cursor is complete when the cursor was once given out (not after `last`) and
- * nothing past it has gone unconfirmed (not before `gone`). Confirmed entries are deleted, so what
- * an inbox holds is exactly what is not confirmed.
+ * Confirmed entries are deleted, so what an inbox holds is exactly what is not confirmed. The history
+ * past a cursor is complete when the cursor is an entry, or one of the three ids above (any other id
+ * is not this client's, or older than what was confirmed), and nothing past it has gone.
  *
  * Everything that changes an inbox is one script: there is no state between "stored" and "rung".
  */
@@ -109,11 +109,14 @@ return {1, id, receivers, dropped}`);
  */
 const RESUME = new Script(`${LUA_COMMON}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
-local last = redis.call('HGET', ack, 'last')
-if not last or isBefore(last, cursor) then return 0 end
-local gone = redis.call('HGET', ack, 'gone')
+local known = redis.call('HMGET', ack, 'last', 'acked', 'gone')
+local last, acked, gone = known[1], known[2], known[3]
+if not last then return 0 end
 if redis.call('EXISTS', inbox) == 0 then gone = last end
-if gone and isBefore(cursor, gone) then return 0 end
+local isKnown = cursor == last or cursor == acked or cursor == gone
+  or redis.call('XRANGE', inbox, cursor, cursor)[1]
+if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
+redis.call('HSET', ack, 'acked', cursor)
 local ms, n = parse(cursor)
 redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
 return 1`);
