@@ -1,7 +1,12 @@
 /** `longline push`: one push to one client, and what became of it. */
 import { buffer } from 'node:stream/consumers';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { type PushResponse, PushServiceClient, Verdict } from '../proto/gen/longline/v1/push.js';
+import {
+  PushRequest,
+  type PushResponse,
+  PushServiceClient,
+  Verdict,
+} from '../proto/gen/longline/v1/push.js';
 import { notRunning } from './control-api.js';
 import { Failure } from './failure.js';
 
@@ -41,7 +46,7 @@ function call(clientId: string, payload: Buffer, options: PushOptions): Promise<
   const client = new PushServiceClient(router, credentials.createInsecure());
   const deadline = Date.now() + waitMs + CALL_SLACK_MS;
   return new Promise<PushResponse>((resolve, reject) => {
-    const request = { clientId, payload, waitMs, ttlMs, idempotencyKey };
+    const request = PushRequest.fromPartial({ clientId, payload, waitMs, ttlMs, idempotencyKey });
     client.push(request, new Metadata(), { deadline }, (error, response) => {
       if (error) reject(explained(error, router));
       else resolve(response);

@@ -36,6 +36,8 @@ interface Ask {
   ownerAnswered: boolean;
   /** Undefined until Redis has said how many subscribers the question had. */
   receivers: number | undefined;
+  /** An answer has come that no other can better; only what became of the question is waited for. */
+  hasFinal: boolean;
   readonly isFinal: (body: NonNullable<Reply['body']>) => boolean;
   readonly settle: (answers: Answers) => void;
   readonly deadline: NodeJS.Timeout;
@@ -66,18 +68,37 @@ export class Asker {
   }
 
   /**
-   * Asks the edges that listen to the client's shard. Settles when all have answered, when
-   * `isFinal` says so of an answer, or after `waitMs`.
+   * Asks the edges that listen to the client's shard. Settles when what became of the question is
+   * known and all have answered or `isFinal` says so of an answer, or after `waitMs`.
    * @param send how the question is put on the shard's channel
    */
-  async ask(
+  ask(
+    clientId: string,
+    body: NonNullable<ShardEnvelope['body']>,
+    waitMs: number,
+    isFinal: Ask['isFinal'],
+    send?: Send,
+  ): Promise<Answers | Refusal> {
+    return this.#ask(this.tagOf(clientId), clientId, body, waitMs, isFinal, send);
+  }
+
+  /** Asks the edges that listen to a shard about all of its clients. */
+  askShard(
+    shard: number,
+    body: NonNullable<ShardEnvelope['body']>,
+    waitMs: number,
+  ): Promise<Answers | Refusal> {
+    return this.#ask(this.#tags[shard]!, '', body, waitMs, () => false);
+  }
+
+  async #ask(
+    tag: string,
     clientId: string,
     body: NonNullable<ShardEnvelope['body']>,
     waitMs: number,
     isFinal: Ask['isFinal'],
     send: Send = (channel, envelope) => this.link.publish(channel, envelope),
   ): Promise<Answers | Refusal> {
-    const tag = this.tagOf(clientId);
     const replyChannel = this.channels.replyChannelFor(tag);
     if (replyChannel === undefined) {
       return refusal('REDIS_UNAVAILABLE', 'no reply channel is confirmed at the moment');
@@ -100,6 +121,7 @@ export class Asker {
         bodies: [],
         ownerAnswered: false,
         receivers: undefined,
+        hasFinal: false,
         isFinal,
         settle,
         deadline,
@@ -112,7 +134,7 @@ export class Asker {
           settle(refuseRedis(result.reason));
         } else if (result.type === 'published') {
           ask.receivers = result.receivers;
-          if (isComplete(ask)) this.#settle(askId);
+          if (ask.hasFinal || isComplete(ask)) this.#settle(askId);
         } else if (result.type === 'settled') {
           this.#settle(askId);
         }
@@ -121,9 +143,13 @@ export class Asker {
     });
   }
 
+  shardOf(clientId: string): number {
+    return shardOf(clientId, this.shardCount);
+  }
+
   /** The tag of the client's shard. */
   tagOf(clientId: string): string {
-    return this.#tags[shardOf(clientId, this.shardCount)]!;
+    return this.#tags[this.shardOf(clientId)]!;
   }
 
   async askPresence(
@@ -144,7 +170,9 @@ export class Asker {
       if (ask === undefined || reply.body === undefined) continue;
       ask.bodies.push(reply.body);
       if (reply.owner) ask.ownerAnswered = true;
-      if (ask.isFinal(reply.body) || isComplete(ask)) this.#settle(reply.askId);
+      if (ask.isFinal(reply.body)) ask.hasFinal = true;
+      const isSent = ask.receivers !== undefined;
+      if (isSent && (ask.hasFinal || isComplete(ask))) this.#settle(reply.askId);
     }
   }
 

@@ -89,6 +89,11 @@ export const catalogue = {
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
+  ACCEPT_LEVEL_UNAVAILABLE: {
+    when: 'the Redis of this shard is not set up for the accept level; nothing was stored',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
   EDGE_ID_IN_USE: {
     when: 'a live edge of the same id has another incarnation',
     http: 409,

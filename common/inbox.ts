@@ -12,7 +12,7 @@
  *                            newest that was confirmed · `gone` the newest that left the inbox
  *                            unconfirmed. It outlives the inbox, so that a device which comes back
  *                            after a quiet day is told that it missed nothing
- *   ll:{tag}:idem:<key>      string; the id that the push with this idempotency key got
+ *   ll:{tag}:idem:<clientId>\0<key>   string; the id that the client's push with this key got
  *
  * Confirmed entries are deleted, so what an inbox holds is exactly what is not confirmed. The history
  * past a cursor is complete when the cursor is an entry, or one of the three ids above (any other id
@@ -71,7 +71,11 @@ local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local payload, ttl = ARGV[3], tonumber(ARGV[4])
 if idem then
   local seen = redis.call('GET', idem)
-  if seen then return {0, seen} end
+  if seen then
+    -- A write: a WAIT after it covers the first push, too.
+    redis.call('PEXPIRE', idem, math.max(ttl, tonumber(ARGV[8])))
+    return {0, seen}
+  end
 end
 local now = nowMs()
 local before, dropped = 0, 0
@@ -149,7 +153,8 @@ export async function storePush(
 ): Promise<Outcome<Stored>> {
   const { tag, clientId, idempotencyKey } = push;
   const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
-  if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${idempotencyKey}`);
+  // A clientId has no control characters, so no two pairs of clientId and key meet.
+  if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
   const outcome = await PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
     shardChannel(tag),
     Buffer.from(push.envelope),

@@ -121,6 +121,22 @@ export class Clients {
     return outcome;
   }
 
+  /** Writes a live-only push to every client of the shard. */
+  broadcast(shard: number, payload: Buffer): { written: number; slow: number } {
+    const event = sseEvent('', payload);
+    let written = 0;
+    let slow = 0;
+    for (const connection of [...this.table.ofShard(shard)]) {
+      if (this.table.stateOf(connection) === 'opening') continue;
+      const result = this.transport.write(connection, event);
+      if (result === 'accepted') written++;
+      if (result !== 'full') continue;
+      this.end(connection, 'slow');
+      slow++;
+    }
+    return { written, slow };
+  }
+
   presence(shard: number, clientId: string): Presence | undefined {
     const connection = this.#findAnswered(shard, clientId);
     if (connection === undefined) return undefined;

@@ -134,6 +134,9 @@ export class Delivery implements ShardHandler {
         const outcome = this.clients.push(shard, clientId, id, body.value.payload);
         return { $case: outcome, value: {} };
       }
+      case 'broadcast': {
+        return { $case: 'broadcast', value: this.clients.broadcast(shard, body.value.payload) };
+      }
       case 'presence': {
         const presence = this.clients.presence(shard, clientId);
         if (presence === undefined) return { $case: 'absent', value: {} };

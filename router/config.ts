@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import {
   type Env,
   integer,
@@ -11,6 +12,8 @@ import {
   sharedSettings,
 } from '../common/config.js';
 import type { InboxBounds } from '../common/inbox.js';
+import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
+import type { Safety } from './safe-writer.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -26,6 +29,13 @@ const settings = {
   LONGLINE_ROUTER_TTL_MAX_MS: integer(0, 30 * DAY_MS).default(7 * DAY_MS),
   LONGLINE_ROUTER_INBOX_COUNT_MAX: integer(1, 1_000_000).default(1_000),
   LONGLINE_ROUTER_INBOX_BYTES_MAX: integer(1, 1024 * 1024 * 1024).default(4 * 1024 * 1024),
+  LONGLINE_ROUTER_ACCEPT_LEVEL: z
+    .string()
+    .regex(
+      /^(accepted|fsynced|replicated:[1-9]\d?)$/,
+      'expected accepted, fsynced or replicated:<n>',
+    )
+    .default('accepted'),
   LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
 };
 
@@ -49,6 +59,11 @@ export interface RouterConfig extends SharedConfig {
   readonly ttlMaxMs: number;
   /** Bounds of one client's inbox; over either, its oldest pushes go. */
   readonly inbox: InboxBounds;
+  /**
+   * What a durable push must be safe against before it is answered, unless it says so itself;
+   * undefined: it is answered when Redis has it.
+   */
+  readonly safety: Safety | undefined;
   /** Larger payloads are refused. An edge's send buffer takes one of any size when it is empty. */
   readonly payloadBytesMax: number;
   /** `host:port` of control's gRPC. */
@@ -72,8 +87,17 @@ export function parseRouterConfig(env: Env): RouterConfig {
       countMax: parsed.LONGLINE_ROUTER_INBOX_COUNT_MAX,
       bytesMax: parsed.LONGLINE_ROUTER_INBOX_BYTES_MAX,
     },
+    safety: parseSafety(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };
+}
+
+/** @param text `accepted`, `fsynced` or `replicated:<n>` */
+function parseSafety(text: string): Safety | undefined {
+  const [level, count] = text.split(':');
+  if (level === 'fsynced') return { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
+  if (level !== 'replicated') return undefined;
+  return { level: AcceptLevel.ACCEPT_LEVEL_REPLICATED, replicas: Number(count) };
 }

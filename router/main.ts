@@ -16,6 +16,7 @@ import { parseRouterConfig } from './config.js';
 import { addConnectRoute } from './connect-route.js';
 import { createPushService } from './push-service.js';
 import { Pusher } from './pusher.js';
+import { SafeWriters } from './safe-writer.js';
 
 /** A frame of PushStream carries several payloads; below this nobody has to think about it. */
 const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;
@@ -54,7 +55,8 @@ await runRole(async () => {
       config.payloadBytesMax + 65_536,
     ),
   });
-  const pusher = new Pusher(asker, link, config, metrics);
+  const writers = new SafeWriters(link, config.inbox);
+  const pusher = new Pusher(asker, link, writers, config, metrics);
   grpc.server.addService(PushServiceService, createPushService(pusher, log));
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
@@ -71,6 +73,7 @@ await runRole(async () => {
     await http.close();
     await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
     channels.close();
+    writers.close();
     await link.close();
   });
   announceListening(log, { http: httpPort, grpc: grpcPort });

@@ -1,5 +1,5 @@
 /** `longline.v1.PushService` over gRPC: translates between the wire and `Pusher`. */
-import type { handleUnaryCall, ServerDuplexStream } from '@grpc/grpc-js';
+import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { toServiceError } from '../common/grpc-server.js';
 import type { Logger } from '../common/log.js';
@@ -10,6 +10,7 @@ import type {
   PushStreamResponse,
   PushStreamResult,
 } from '../proto/gen/longline/v1/push.js';
+import { broadcast, pushMany } from './many.js';
 import type { Pusher } from './pusher.js';
 
 /**
@@ -21,6 +22,10 @@ const IN_FLIGHT_PER_STREAM_MAX = 8_192;
 export function createPushService(pusher: Pusher, log: Logger): PushServiceServer {
   return {
     push: unary(log, (request) => pusher.push(request)),
+    pushMany: unary(log, (request) => pushMany(pusher, request)),
+    broadcast: unary(log, (request, call) =>
+      broadcast(pusher.asker, request, pusher.config, () => call.cancelled),
+    ),
     getPresence: unary(log, ({ clientId }) => pusher.presence(clientId)),
     disconnect: unary(log, ({ clientId }) => pusher.disconnect(clientId)),
     pushStream: (call) => new PushStream(call, pusher, log),
@@ -29,10 +34,13 @@ export function createPushService(pusher: Pusher, log: Logger): PushServiceServe
 
 function unary<Request, Response extends object>(
   log: Logger,
-  handle: (request: Request) => Promise<Response | Refusal>,
+  handle: (
+    request: Request,
+    call: ServerUnaryCall<Request, Response>,
+  ) => Promise<Response | Refusal>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    handle(call.request).then(
+    handle(call.request, call).then(
       (result) => {
         if ('code' in result) callback(toServiceError(result as Refusal));
         else callback(null, result);

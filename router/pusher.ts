@@ -3,10 +3,11 @@ import type { Counter, Histogram } from 'prom-client';
 import type { Answers, Asker, Send } from '../common/ask.js';
 import { refuseClientId } from '../common/client-id.js';
 import { type Refusal, refusal } from '../common/errors.js';
-import { type Stored, storePush } from '../common/inbox.js';
+import { type StorePush, storePush } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import {
+  AcceptLevel,
   type DisconnectResponse,
   type GetPresenceResponse,
   type PushRequest,
@@ -14,6 +15,7 @@ import {
   Verdict,
 } from '../proto/gen/longline/v1/push.js';
 import type { RouterConfig } from './config.js';
+import type { SafelyStored, Safety, SafeWriters } from './safe-writer.js';
 import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
 
 /** A caller that wants to wait longer than this is told so. */
@@ -23,8 +25,11 @@ const IDEMPOTENCY_KEY_BYTES_MAX = 128;
 
 export type PusherConfig = Pick<
   RouterConfig,
-  'waitMs' | 'payloadBytesMax' | 'ttlDefaultMs' | 'ttlMaxMs' | 'inbox'
+  'waitMs' | 'payloadBytesMax' | 'ttlDefaultMs' | 'ttlMaxMs' | 'inbox' | 'safety'
 >;
+
+const { VERDICT_UNKNOWN } = Verdict;
+const { ACCEPT_LEVEL_UNSPECIFIED, ACCEPT_LEVEL_ACCEPTED, ACCEPT_LEVEL_REPLICATED } = AcceptLevel;
 
 export class Pusher {
   readonly #dropped: Counter;
@@ -35,6 +40,7 @@ export class Pusher {
   constructor(
     readonly asker: Asker,
     readonly link: Pick<RedisLink, 'execute'>,
+    readonly writers: SafeWriters,
     readonly config: PusherConfig,
     metrics: Metrics,
   ) {
@@ -74,28 +80,50 @@ export class Pusher {
   async #pushLive(request: PushRequest): Promise<PushResponse | Refusal> {
     const answers = await this.#ask(request);
     if ('code' in answers) return answers;
-    return { verdict: verdictOfLive(answers), messageId: '' };
+    return {
+      verdict: verdictOfLive(answers),
+      messageId: '',
+      acceptLevel: ACCEPT_LEVEL_UNSPECIFIED,
+    };
   }
 
   async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Refusal> {
     const { clientId, payload, idempotencyKey } = request;
     const tag = this.asker.tagOf(clientId);
-    let stored: Stored | undefined;
+    const safety = safetyOf(request, this.config.safety);
+    let storing: SafelyStored | undefined;
     const answers = await this.#ask(request, async (_channel, envelope) => {
       const push = { tag, clientId, envelope, payload, ttlMs, idempotencyKey };
-      const outcome = await storePush(this.link, push, this.config.inbox);
-      if (outcome.type !== 'done') return outcome;
-      stored = outcome.reply;
+      storing = await this.#store(push, safety);
+      if (storing.type === 'impossible') return { type: 'settled' };
+      if (storing.type !== 'stored') return storing;
+      const { stored } = storing;
       if (stored.type === 'duplicate') return { type: 'settled' };
       if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
       return { type: 'published', receivers: stored.receivers };
     });
     if ('code' in answers) return answers;
-    if (stored?.type === 'duplicate') {
-      return { verdict: Verdict.VERDICT_DUPLICATE, messageId: stored.firstId };
+    if (storing?.type === 'impossible') return refusal('ACCEPT_LEVEL_UNAVAILABLE', storing.reason);
+    if (storing?.type !== 'stored') {
+      // Redis did not answer in time. Whatever the edges say, nothing was confirmed beyond that.
+      const verdict = safety === undefined ? verdictOfDurable(answers, false) : VERDICT_UNKNOWN;
+      return { verdict, messageId: '', acceptLevel: ACCEPT_LEVEL_UNSPECIFIED };
     }
-    const verdict = verdictOfDurable(answers, stored !== undefined);
-    return { verdict, messageId: stored?.id ?? '' };
+    const { stored, isSafe } = storing;
+    const messageId = stored.type === 'stored' ? stored.id : stored.firstId;
+    if (!isSafe) {
+      return { verdict: VERDICT_UNKNOWN, messageId, acceptLevel: ACCEPT_LEVEL_ACCEPTED };
+    }
+    const verdict =
+      stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
+    return { verdict, messageId, acceptLevel: safety?.level ?? ACCEPT_LEVEL_ACCEPTED };
+  }
+
+  async #store(push: StorePush, safety: Safety | undefined): Promise<SafelyStored> {
+    if (safety !== undefined) return this.writers.store(push, safety);
+    const outcome = await storePush(this.link, push, this.config.inbox);
+    if (outcome.type !== 'done') return outcome;
+    return { type: 'stored', stored: outcome.reply, isSafe: true };
   }
 
   #ask(request: PushRequest, send?: Send): Promise<Answers | Refusal> {
@@ -131,6 +159,9 @@ export class Pusher {
     if (waitMs > WAIT_MS_MAX) {
       return refusal('REQUEST_MALFORMED', `wait_ms is at most ${WAIT_MS_MAX}`);
     }
+    if (AcceptLevel[request.acceptLevel] === undefined) {
+      return refusal('REQUEST_MALFORMED', `accept_level ${request.acceptLevel} is not known`);
+    }
     if (ttlMs > ttlMaxMs) return refusal('TTL_TOO_LONG', `ttl_ms is at most ${ttlMaxMs}`);
     if (Buffer.byteLength(idempotencyKey) > IDEMPOTENCY_KEY_BYTES_MAX) {
       const why = `an idempotency key has at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
@@ -146,5 +177,20 @@ export class Pusher {
   #counted(refused: Refusal): Refusal {
     this.#refused.inc({ code: refused.code });
     return refused;
+  }
+}
+
+/** What a push has to be safe against beyond being in Redis; undefined: nothing. */
+function safetyOf(request: PushRequest, fallback: Safety | undefined): Safety | undefined {
+  const { acceptLevel, replicas } = request;
+  switch (acceptLevel) {
+    case ACCEPT_LEVEL_UNSPECIFIED:
+      return fallback;
+    case ACCEPT_LEVEL_ACCEPTED:
+      return undefined;
+    case ACCEPT_LEVEL_REPLICATED:
+      return { level: acceptLevel, replicas: Math.max(1, replicas) };
+    default:
+      return { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
   }
 }

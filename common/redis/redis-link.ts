@@ -53,6 +53,8 @@ export interface RedisLink {
     args: readonly (string | number | Buffer)[],
   ): Promise<Outcome<Reply>>;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
+  /** A connection of the caller's own to one master, for commands that concern a connection. */
+  connectTo(address: string): Redis;
   /** Whether commands can be sent at the moment. */
   isUp(): boolean;
   close(): Promise<void>;
@@ -106,6 +108,11 @@ export async function openRedis({
     async publish(channel, payload) {
       const outcome = await execute<number>(commands, 'spublish', [channel, payload]);
       return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;
+    },
+    connectTo(address) {
+      const redis = connectSingle({ ...endpoint, ...splitAddress(address) }, `${name}-own`);
+      logOutages(redis, log, `${address} (own)`);
+      return redis;
     },
     isUp: () => commands.status === 'ready',
     async close() {

@@ -115,11 +115,14 @@ describe('storePush', () => {
     });
   });
 
-  test('an idempotency key is stored once per shard, and answers with the first id', async () => {
+  test('an idempotency key is stored once per client, and answers with the first id', async () => {
     const id = await storeId({ idempotencyKey: 'k{}:' });
     expect(await store({ idempotencyKey: 'k{}:' })).toEqual({ type: 'duplicate', firstId: id });
     expect(await idsOf()).toEqual([id]);
     expect(await storeId({ idempotencyKey: 'other' })).not.toBe(id);
+    expect(await store({ clientId: 'bob', idempotencyKey: 'k{}:' })).toMatchObject({
+      type: 'stored',
+    });
   });
 
   test('the oldest goes at the bound on count, and not one before it', async () => {
