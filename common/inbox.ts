@@ -228,6 +228,26 @@ export async function readInbox(
   return { type: 'done', reply };
 }
 
+/** Whether the client has confirmed `id`, or a later one. False while Redis cannot be asked. */
+export async function isAcked(
+  link: Pick<RedisLink, 'execute'>,
+  tag: string,
+  clientId: string,
+  id: string,
+): Promise<boolean> {
+  const outcome = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'acked']);
+  if (outcome.type !== 'done' || outcome.reply === null) return false;
+  const [ackedMs, ackedN] = parseMessageId(outcome.reply);
+  const [ms, n] = parseMessageId(id);
+  return ackedMs > ms || (ackedMs === ms && ackedN >= n);
+}
+
+/** The two numbers of an id: Unix time in ms, and a counter within that millisecond. */
+export function parseMessageId(id: string): [ms: number, n: number] {
+  const dash = id.indexOf('-');
+  return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
+}
+
 /** How many durable pushes a shard has had; undefined while Redis cannot be asked. */
 export async function readShardCounter(
   link: Pick<RedisLink, 'execute'>,

@@ -10,6 +10,7 @@
  *   `shards[slot] === shard`;
  * - removing a connection never removes the newer one of the same client.
  */
+import { parseMessageId } from '../common/inbox.js';
 import { type Connection, slotOf } from '../common/transport/transport.js';
 
 /**
@@ -123,13 +124,13 @@ export class Connections {
   /** Whether a push with this id was written to it already: ids grow per client. */
   wasSent(connection: Connection, id: string): boolean {
     const slot = slotOf(connection);
-    const [ms, n] = parseId(id);
+    const [ms, n] = parseMessageId(id);
     return ms < this.#sentMs[slot]! || (ms === this.#sentMs[slot] && n <= this.#sentN[slot]!);
   }
 
   markSent(connection: Connection, id: string): void {
     const slot = slotOf(connection);
-    [this.#sentMs[slot], this.#sentN[slot]] = parseId(id);
+    [this.#sentMs[slot], this.#sentN[slot]] = parseMessageId(id);
   }
 
   countOf(shard: number): number {
@@ -168,12 +169,6 @@ export class Connections {
     this.#sentMs = grown(this.#sentMs, new Float64Array(length));
     this.#sentN = grown(this.#sentN, new Float64Array(length));
   }
-}
-
-/** The id of a stream's entry: `<Unix time in ms>-<counter>`. */
-function parseId(id: string): [ms: number, n: number] {
-  const dash = id.indexOf('-');
-  return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
 }
 
 function grown<A extends { set(from: A): void }>(from: A, to: A): A {

@@ -27,6 +27,9 @@ export class Delivery implements ShardHandler {
   /** To be announced at the end of this turn, by shard. */
   readonly #announcements = new Map<number, Announcement[]>();
   readonly #sequences: Sequences;
+  /** Shards that are wanted and whose subscription was lost, with the time. */
+  readonly #lostAtMs = new Map<number, number>();
+  readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
   readonly #gaps: Counter;
   /** Set once, before anything is subscribed: clients, shards and this know each other. */
@@ -45,6 +48,10 @@ export class Delivery implements ShardHandler {
       'longline_edge_gaps_total',
       'Gaps found in the numbers of the durable pushes of a shard; each leads to a re-read.',
     );
+    this.#gapSeconds = metrics.counter(
+      'longline_edge_gap_seconds_total',
+      'Seconds that shards were without their subscription, summed over shards as they heal.',
+    );
     this.#malformed = metrics.counter(
       'longline_edge_envelopes_malformed_total',
       'Messages on shard channels that could not be decoded.',
@@ -53,6 +60,9 @@ export class Delivery implements ShardHandler {
 
   onConfirmed(shard: number): void {
     // Asked before the inboxes are read: what is counted now, they hold.
+    const lostAtMs = this.#lostAtMs.get(shard);
+    if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
+    this.#lostAtMs.delete(shard);
     if (this.clients.table.countOf(shard) > 0) void this.#lookAtCounter(shard);
     this.clients.onConfirmed(shard);
   }
@@ -60,6 +70,7 @@ export class Delivery implements ShardHandler {
   /** Nothing more is done until the subscription is back: what was missed is found out then. */
   onLost(shard: number): void {
     this.#sequences.forget(shard);
+    this.#lostAtMs.set(shard, performance.now());
   }
 
   onMessage(shard: number, payload: Buffer): void {

@@ -172,7 +172,9 @@ export class DevicePort implements TransportEvents {
       ];
       return this.#respond(connection, httpResponse(307, headers));
     }
-    if (this.clients.table.count >= this.config.connectionsMax) {
+    const { table } = this.clients;
+    // Whoever is here already takes its own place: its old connection may be long dead.
+    if (table.count >= this.config.connectionsMax && table.find(shard, clientId) === undefined) {
       const why = `the edge holds ${this.config.connectionsMax} connections and takes no more`;
       return this.#refuse(connection, refusal('EDGE_FULL', why), head);
     }

@@ -1,9 +1,10 @@
 /** What the Push API does, free of gRPC: validate, ask the edges, say what became of it. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
 import type { Answers, Asker, Send } from '../common/ask.js';
 import { refuseClientId } from '../common/client-id.js';
 import { type Refusal, refusal } from '../common/errors.js';
-import { type StorePush, storePush } from '../common/inbox.js';
+import { isAcked, type StorePush, storePush } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import {
@@ -13,6 +14,7 @@ import {
   type PushRequest,
   type PushResponse,
   Verdict,
+  WaitFor,
 } from '../proto/gen/longline/v1/push.js';
 import type { RouterConfig } from './config.js';
 import type { SafelyStored, Safety, SafeWriters } from './safe-writer.js';
@@ -21,6 +23,8 @@ import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
 /** A caller that wants to wait longer than this is told so. */
 const WAIT_MS_MAX = 60_000;
 
+/** How often it is looked whether a device has confirmed a push that waits for it. */
+const ACK_LOOK_MS = 100;
 const IDEMPOTENCY_KEY_BYTES_MAX = 128;
 
 export type PusherConfig = Pick<
@@ -90,6 +94,7 @@ export class Pusher {
   async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Refusal> {
     const { clientId, payload, idempotencyKey } = request;
     const tag = this.asker.tagOf(clientId);
+    const startedMs = performance.now();
     const safety = safetyOf(request, this.config.safety);
     let storing: SafelyStored | undefined;
     const answers = await this.#ask(request, async (_channel, envelope) => {
@@ -100,6 +105,7 @@ export class Pusher {
       const { stored } = storing;
       if (stored.type === 'duplicate') return { type: 'settled' };
       if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
+      if (request.waitFor === WaitFor.WAIT_FOR_STORED) return { type: 'settled' };
       return { type: 'published', receivers: stored.receivers };
     });
     if ('code' in answers) return answers;
@@ -114,9 +120,31 @@ export class Pusher {
     if (!isSafe) {
       return { verdict: VERDICT_UNKNOWN, messageId, acceptLevel: ACCEPT_LEVEL_ACCEPTED };
     }
+    const acceptLevel = safety?.level ?? ACCEPT_LEVEL_ACCEPTED;
+    if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
+      const waitMs = this.#waitMs(request) - (performance.now() - startedMs);
+      if (await this.#isAckedWithin(waitMs, tag, clientId, messageId)) {
+        return { verdict: Verdict.VERDICT_ACKED, messageId, acceptLevel };
+      }
+    }
     const verdict =
       stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
-    return { verdict, messageId, acceptLevel: safety?.level ?? ACCEPT_LEVEL_ACCEPTED };
+    return { verdict, messageId, acceptLevel };
+  }
+
+  /** The device may confirm to any edge: what all of them write to is asked. */
+  async #isAckedWithin(
+    waitMs: number,
+    tag: string,
+    clientId: string,
+    messageId: string,
+  ): Promise<boolean> {
+    const giveUpMs = performance.now() + waitMs;
+    while (!(await isAcked(this.link, tag, clientId, messageId))) {
+      if (performance.now() + ACK_LOOK_MS > giveUpMs) return false;
+      await sleep(ACK_LOOK_MS);
+    }
+    return true;
   }
 
   async #store(push: StorePush, safety: Safety | undefined): Promise<SafelyStored> {
@@ -128,8 +156,11 @@ export class Pusher {
 
   #ask(request: PushRequest, send?: Send): Promise<Answers | Refusal> {
     const body = { $case: 'push', value: { payload: request.payload } } as const;
-    const waitMs = request.waitMs === 0 ? this.config.waitMs : request.waitMs;
-    return this.asker.ask(request.clientId, body, waitMs, isFinalForPush, send);
+    return this.asker.ask(request.clientId, body, this.#waitMs(request), isFinalForPush, send);
+  }
+
+  #waitMs(request: PushRequest): number {
+    return request.waitMs === 0 ? this.config.waitMs : request.waitMs;
   }
 
   async presence(clientId: string): Promise<GetPresenceResponse | Refusal> {
@@ -161,6 +192,12 @@ export class Pusher {
     }
     if (AcceptLevel[request.acceptLevel] === undefined) {
       return refusal('REQUEST_MALFORMED', `accept_level ${request.acceptLevel} is not known`);
+    }
+    const isForStored =
+      request.waitFor === WaitFor.WAIT_FOR_STORED || request.waitFor === WaitFor.WAIT_FOR_ACKED;
+    if (WaitFor[request.waitFor] === undefined || (isForStored && ttlMs === 0)) {
+      const why = `wait_for ${request.waitFor} is not known, or not for a live-only push`;
+      return refusal('REQUEST_MALFORMED', why);
     }
     if (ttlMs > ttlMaxMs) return refusal('TTL_TOO_LONG', `ttl_ms is at most ${ttlMaxMs}`);
     if (Buffer.byteLength(idempotencyKey) > IDEMPOTENCY_KEY_BYTES_MAX) {

@@ -146,6 +146,9 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
         commandTimeout: COMMAND_MS_MAX,
       },
       enableOfflineQueue: false,
+      // It asks a random node, and starts all over when that is still being dialled. A cluster that
+      // is down says so to every command.
+      enableReadyCheck: false,
       clusterRetryStrategy: reconnectMs,
       maxRedirections: REDIRECTIONS_MAX,
       retryDelayOnClusterDown: RETRY_MS,

@@ -4,12 +4,13 @@
  * that make a reply mean "on disk".
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import type { StorePush } from '../../common/inbox.js';
+import { type Stored, type StorePush, storePush } from '../../common/inbox.js';
 import { Metrics } from '../../common/metrics.js';
 import { openRedis, type RedisLink } from '../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
-import { type Safety, SafeWriters } from '../../router/safe-writer.js';
+import { type SafelyStored, type Safety, SafeWriters } from '../../router/safe-writer.js';
 import { eventually } from '../support/eventually.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 
@@ -44,6 +45,12 @@ afterAll(async () => {
 function push(idempotencyKey = ''): StorePush {
   const payload = Buffer.from('p');
   return { tag: '7', clientId: 'a', envelope: payload, payload, ttlMs: 60_000, idempotencyKey };
+}
+
+async function stored(storing: Promise<SafelyStored>) {
+  const result = await storing;
+  if (result.type !== 'stored') throw new Error(result.reason);
+  return result;
 }
 
 describe('replicated', () => {
@@ -121,6 +128,27 @@ describe('fsynced', () => {
       await link.commands.config('SET', name, settings[i]![1]);
     }
   });
+});
+
+test('what was replicated survives the loss of the master, what was only accepted does not', async () => {
+  const idOf = (stored: Stored) => (stored.type === 'stored' ? stored.id : stored.firstId);
+  const safe = await stored(writers.store(push(), replicated(1)));
+  expect(safe.isSafe).toBe(true);
+  // The replica is promoted while the master does not know it: both take writes for a while.
+  const promoted = new Redis(replica.port);
+  await promoted.replicaof('NO', 'ONE');
+  const accepted = await storePush(link, push(), BOUNDS);
+  const unsafe = await stored(writers.store(push(), replicated(1)));
+  expect(unsafe.isSafe).toBe(false);
+  await master.kill('SIGKILL');
+  const survived = (await promoted.xrange('ll:{7}:in:a', '-', '+')).map(([id]) => id);
+  await promoted.replicaof('127.0.0.1', master.port);
+  promoted.disconnect();
+  await master.restart();
+  expect(survived).toContain(idOf(safe.stored));
+  expect(survived).not.toContain(idOf(unsafe.stored));
+  if (accepted.type !== 'done') throw new Error(accepted.reason);
+  expect(survived).not.toContain(idOf(accepted.reply));
 });
 
 test('a master that is down refuses, and is written to again when it is back', async () => {
