@@ -11,6 +11,7 @@ import { Failure } from './failure.js';
 import { LocalCluster } from './local-cluster.js';
 import { startRedis } from './local-redis.js';
 import { readLogLine } from './log-line.js';
+import { stopRequest } from './stop-request.js';
 
 export interface DevOptions {
   readonly edges: number;
@@ -18,7 +19,6 @@ export interface DevOptions {
 }
 
 const READY_DEADLINE_MS = 60_000;
-const PARENT_POLL_MS = 500;
 
 /** Runs until it is told to stop. @throws Failure when the cluster does not start, or Redis dies */
 export async function dev(options: DevOptions): Promise<void> {
@@ -59,29 +59,6 @@ export async function dev(options: DevOptions): Promise<void> {
     await cluster?.stop();
     await redis?.stop();
   }
-}
-
-/**
- * Aborted by the first request to stop. The second one ends this process at once, and with it
- * everything: roles and Redis notice that it is gone.
- */
-function stopRequest(): AbortSignal {
-  const stopping = new AbortController();
-  const request = () => {
-    if (stopping.signal.aborted) process.exit(1);
-    stopping.abort();
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, request);
-  // When npm is killed, it leaves us behind without a signal.
-  if (process.env.npm_lifecycle_event !== undefined) {
-    const parent = process.ppid;
-    const watch = setInterval(() => {
-      if (process.ppid === parent) return;
-      clearInterval(watch);
-      if (!stopping.signal.aborted) stopping.abort();
-    }, PARENT_POLL_MS).unref();
-  }
-  return stopping.signal;
 }
 
 /** Files stay open: a cleaner of temporary folders that removes them must not stop the cluster. */

@@ -13,6 +13,10 @@ import { RoleProcess } from './role-process.js';
 export interface LocalClusterOptions {
   readonly redisUrl: string;
   readonly edges: number;
+  /** One unless it is given. */
+  readonly routers?: number;
+  /** Where dist/ is: the package's own folder unless a patched copy is to run. */
+  readonly root?: string;
   /** The documented ports, or any that are free. */
   readonly ports: 'default' | 'free';
   /** Whether a role that dies is started again, in place: same id, same ports. */
@@ -37,9 +41,9 @@ interface Member {
   readonly process: RoleProcess;
 }
 
-/** DESIGN.md, section 11. Edges get the next number each. */
+/** DESIGN.md, section 11. Edges get the next number each, routers the next two. */
 const CONTROL_PORTS = { http: 7200, grpc: 7201 };
-const ROUTER_PORTS = { http: 7100, grpc: 7101 };
+const FIRST_ROUTER_PORTS = { http: 7100, grpc: 7101 };
 const FIRST_EDGE_PORTS = { devices: 7010, http: 7060 };
 
 const POLL_MS = 100;
@@ -61,7 +65,8 @@ export class LocalCluster {
   static async start(options: LocalClusterOptions): Promise<LocalCluster> {
     const cluster = new LocalCluster(options);
     const control = await cluster.#addMember('control', 'control', CONTROL_PORTS);
-    const router = await cluster.#addMember('router', 'router', ROUTER_PORTS);
+    const routers: Member[] = [];
+    for (let i = 0; i < (options.routers ?? 1); i++) routers.push(await cluster.#addRouter(i));
     const edges: Member[] = [];
     for (let i = 0; i < options.edges; i++) edges.push(await cluster.#addEdge());
     await cluster.#requireFreePorts();
@@ -72,7 +77,7 @@ export class LocalCluster {
       signal?.throwIfAborted();
       await control.process.start();
       signal?.throwIfAborted();
-      await Promise.all([router, ...edges].map((member) => member.process.start()));
+      await Promise.all([...routers, ...edges].map((member) => member.process.start()));
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -87,19 +92,28 @@ export class LocalCluster {
     return `http://localhost:${this.#require('control').ports.http}`;
   }
 
-  /** HTTP of the router: `/connect`. */
+  /** HTTP of the first router: `/connect`. */
   get routerUrl(): string {
     return `http://localhost:${this.#require('router').ports.http}`;
   }
 
-  /** gRPC of the router, `host:port`: the push API. */
+  /** gRPC of the first router, `host:port`: the push API. */
   get routerAddress(): string {
-    return `localhost:${this.#require('router').ports.grpc}`;
+    return this.grpcAddress('router');
   }
 
-  /** Names of all members: `control`, `router`, `edge-1`, … */
+  /** Names of all members: `control`, `router`, `router-2`, …, `edge-1`, … */
   get names(): string[] {
     return this.#members.map(({ name }) => name);
+  }
+
+  namesOf(role: RoleName): string[] {
+    return this.#members.filter((member) => member.role === role).map(({ name }) => name);
+  }
+
+  /** gRPC of a router or of control, `host:port`. */
+  grpcAddress(name: string): string {
+    return `localhost:${this.#require(name).ports.grpc}`;
   }
 
   /** Where devices reach an edge. */
@@ -179,6 +193,13 @@ export class LocalCluster {
     }
   }
 
+  #addRouter(i: number): Promise<Member> {
+    return this.#addMember(i === 0 ? 'router' : `router-${i + 1}`, 'router', {
+      http: FIRST_ROUTER_PORTS.http + 2 * i,
+      grpc: FIRST_ROUTER_PORTS.grpc + 2 * i,
+    });
+  }
+
   #addEdge(): Promise<Member> {
     const n = this.#edgesEver++;
     return this.#addMember(`edge-${n + 1}`, 'edge', {
@@ -198,7 +219,7 @@ export class LocalCluster {
       ports,
       process: new RoleProcess({
         name,
-        script: join(packageRoot, 'dist', role, 'main.js'),
+        script: join(this.#options.root ?? packageRoot, 'dist', role, 'main.js'),
         env: this.#environment(name, role, ports),
         restart: this.#options.restart,
         onOutput: (line) => this.#options.onOutput?.(name, line),

@@ -11,7 +11,10 @@
  *   ll:{tag}:ack:<clientId>  hash of ids; `last` the newest ever given to this client · `acked` the
  *                            newest that was confirmed · `gone` the newest that left the inbox
  *                            unconfirmed. It outlives the inbox, so that a device which comes back
- *                            after a quiet day is told that it missed nothing
+ *                            after a quiet day is told that it missed nothing. And what spares a
+ *                            push the reading of other pushes, while the inbox is not empty:
+ *                            `held` what `b` of the next entry is · `floor` and `due` what `b` and
+ *                            `x` of the oldest are; without `due`, the oldest must be looked at
  *   ll:{tag}:idem:<clientId>\0<key>   string; the id that the client's push with this key got
  *
  * Confirmed entries are deleted, so what an inbox holds is exactly what is not confirmed. The history
@@ -73,34 +76,47 @@ if idem then
   local seen = redis.call('GET', idem)
   if seen then
     -- A write: a WAIT after it covers the first push, too.
-    redis.call('PEXPIRE', idem, math.max(ttl, tonumber(ARGV[8])))
+    redis.call('PEXPIRE', idem, ARGV[8])
     return {0, seen}
   end
 end
 local now = nowMs()
-local before, dropped = 0, 0
-local oldest = first(inbox)
-if oldest then
-  local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
-  before = tonumber(newest[2][6]) + #newest[2][2]
-  local count = redis.call('XLEN', inbox)
-  while oldest and (tonumber(oldest[2][4]) <= now or count >= tonumber(ARGV[5])
-      or before - tonumber(oldest[2][6]) + #payload > tonumber(ARGV[6])) do
-    redis.call('XDEL', inbox, oldest[1])
-    redis.call('HSET', ack, 'gone', oldest[1])
-    count, dropped = count - 1, dropped + 1
-    oldest = first(inbox)
+local count, dropped, isNew = redis.call('XLEN', inbox), 0, false
+-- Of an inbox that is empty: this push will be its oldest.
+local held, floor, due = 0, 0, now + ttl
+if count > 0 then
+  local known = redis.call('HMGET', ack, 'held', 'floor', 'due')
+  held, floor, due = known[1], known[2], known[3]
+  if not held then
+    local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
+    held, due = newest[2][6] + #newest[2][2], nil
+  end
+  while not due or tonumber(due) <= now or count >= tonumber(ARGV[5])
+      or held - floor + #payload > tonumber(ARGV[6]) do
+    local oldest = first(inbox)
+    if due then
+      redis.call('XDEL', inbox, oldest[1])
+      redis.call('HSET', ack, 'gone', oldest[1])
+      count, dropped = count - 1, dropped + 1
+      oldest = first(inbox)
+    end
+    if not oldest then
+      floor, due = held, now + ttl
+      break
+    end
+    floor, due = oldest[2][6], oldest[2][4]
   end
 elseif redis.call('EXISTS', inbox) == 0 then
   -- It expired whole, or never was: nothing that was given out before is there any more.
+  isNew = true
   local last = redis.call('HGET', ack, 'last')
   if last then redis.call('HSET', ack, 'gone', last) end
 end
-local id = redis.call('XADD', inbox, '*', 'p', payload, 'x', now + ttl, 'b', before)
-if redis.call('PTTL', inbox) < ttl then redis.call('PEXPIRE', inbox, ttl) end
-redis.call('HSET', ack, 'last', id)
-redis.call('PEXPIRE', ack, math.max(ttl, tonumber(ARGV[7])))
-if idem then redis.call('SET', idem, id, 'PX', math.max(ttl, tonumber(ARGV[8]))) end
+local id = redis.call('XADD', inbox, '*', 'p', payload, 'x', now + ttl, 'b', held)
+redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
+redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
+redis.call('PEXPIRE', ack, ARGV[7])
+if idem then redis.call('SET', idem, id, 'PX', ARGV[8]) end
 local n = string.format('%.0f', redis.call('INCR', seq))
 local stored = '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n
 local receivers = redis.call('SPUBLISH', ARGV[1], ARGV[2] .. stored)
@@ -121,6 +137,7 @@ local isKnown = cursor == last or cursor == acked or cursor == gone
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
 redis.call('HSET', ack, 'acked', cursor)
+redis.call('HDEL', ack, 'due')
 local ms, n = parse(cursor)
 redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
 return 1`);
@@ -162,8 +179,8 @@ export async function storePush(
     push.ttlMs,
     bounds.countMax,
     bounds.bytesMax,
-    HISTORY_MS,
-    IDEMPOTENCY_MS,
+    Math.max(push.ttlMs, HISTORY_MS),
+    Math.max(push.ttlMs, IDEMPOTENCY_MS),
   ]);
   if (outcome.type !== 'done') return outcome;
   const { reply } = outcome;

@@ -7,7 +7,7 @@ import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
-import { agreeOnSettings } from '../common/redis/cluster-settings.js';
+import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
 import { Assigner } from './assigner.js';
@@ -46,13 +46,14 @@ await runRole(async () => {
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
-  const health = setInterval(() => {
+  const everySecond = setInterval(() => {
+    void restoreSettings(link, config);
     const status = notReadyBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', ...SERVICES]) grpc.health.setStatus(service, status);
   }, 1_000);
 
   stopOnSignals(log, async () => {
-    clearInterval(health);
+    clearInterval(everySecond);
     assigner.close();
     await http.close();
     // Sessions and watches never end by themselves; edges and routers come back to whoever is next.

@@ -26,6 +26,17 @@ export async function agreeOnSettings(
   }
 }
 
+/**
+ * Stores the settings again in a Redis that has come back empty, so that who starts later still has
+ * something to agree with. To be called about once a second; a call that fails is made up by the next.
+ */
+export async function restoreSettings(
+  link: Pick<RedisLink, 'execute'>,
+  { shardCount }: ClusterSettings,
+): Promise<void> {
+  await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
+}
+
 /** Both commands are harmless when repeated, so a lost answer needs no care. */
 async function storeOrRead(
   link: Pick<RedisLink, 'execute'>,

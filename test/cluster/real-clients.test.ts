@@ -1,0 +1,319 @@
+/**
+ * Goal: clients that nobody wrote for Longline receive and push: curl, the `eventsource` package,
+ * Chromium's EventSource, and a gRPC client in Python. The browser goes on receiving when its edge
+ * restarts, and when its shard has moved meanwhile.
+ * Method: one cluster of processes of their own, whose dead roles are restarted in place; each client
+ * is a process of its own, too. The page of the browser has another origin than router and edges.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { EventSource } from 'eventsource';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { packageRoot } from '../../cli/package-root.js';
+import { type Assignment, NO_OWNER } from '../../common/assignment.js';
+import { shardOf } from '../../common/shard.js';
+import { placeShards } from '../../control/placement.js';
+import { eventually } from '../support/eventually.js';
+import { LIVE } from '../support/push-client.js';
+import { RunningCluster } from '../support/running-cluster.js';
+import {
+  CHROMIUM,
+  CHROMIUM_PATH,
+  CURL,
+  PYTHON_GRPC,
+  PYTHON_PATH,
+  testWith,
+} from '../support/system-clients.js';
+
+const execute = promisify(execFile);
+
+/** Nothing that a test does not need, no sandbox (tests run as root), nothing asked of the internet. */
+const CHROMIUM_ARGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+let running: RunningCluster;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 2, restart: true });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+/** Resolves when a live push reaches the client, wherever it is just connecting. */
+function untilWritten(clientId: string, payload: string, deadlineMs = 20_000): Promise<boolean> {
+  return eventually(
+    async () => (await running.push.push(clientId, payload, LIVE)).verdict === 'WRITTEN',
+    deadlineMs,
+  );
+}
+
+testWith(CURL)(
+  'curl follows the redirect and prints events as they come',
+  async () => {
+    const curl = spawn('curl', ['-sS', '-N', '-L', running.connectUrl('curl')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const printed = collect(curl);
+      await untilWritten('curl', '{"hello":"world"}');
+      const { messageId } = await running.push.push('curl', 'stored\nin two lines');
+      await eventually(() =>
+        printed().endsWith(`id: ${messageId}\ndata: stored\ndata: in two lines\n\n`),
+      );
+      expect(printed()).toContain('data: {"hello":"world"}\n\n');
+      expect(curl.exitCode).toBeNull();
+    } finally {
+      await end(curl);
+    }
+  },
+  40_000,
+);
+
+test('the eventsource package receives, and resumes by itself when its edge restarts', async () => {
+  const clientId = await running.clientIdOf('edge-2', 'package');
+  const source = new EventSource(running.connectUrl(clientId));
+  const got: string[] = [];
+  source.addEventListener('message', ({ data }) => got.push(data));
+  try {
+    await untilWritten(clientId, 'live');
+    await eventually(async () => {
+      return (await running.push.push(clientId, 'stored')).verdict === 'WRITTEN';
+    });
+    await running.cluster.kill('edge-2');
+    expect((await running.push.push(clientId, 'while away')).verdict).toBe('STORED');
+    await eventually(() => got.includes('while away'), 30_000);
+    expect(got).toEqual([...new Set(got)]);
+    await untilWritten(clientId, 'live again');
+    await eventually(() => got.at(-1) === 'live again');
+  } finally {
+    source.close();
+  }
+  await running.untilReady();
+}, 90_000);
+
+describe('EventSource of Chromium, on a page of another origin', () => {
+  const testHere = testWith(CHROMIUM);
+  let browser: Browser | undefined;
+  let pages: Server;
+
+  beforeAll(async () => {
+    if (testHere === test.skip) return;
+    pages = createServer((_, response) => {
+      response.setHeader('content-type', 'text/html');
+      response.end('<!doctype html><title>A page of another origin</title>');
+    }).listen(0, '127.0.0.1');
+    await once(pages, 'listening');
+    browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGS });
+  }, 60_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    pages?.close();
+  }, 30_000);
+
+  /** A page that keeps all that its EventSource is told. */
+  async function openPage(clientId: string): Promise<Page> {
+    const page = await browser!.newPage();
+    await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
+    // Not a function: compiled for coverage or the like, it would not run in the page.
+    await page.evaluate(`
+      globalThis.got = [];
+      globalThis.source = new EventSource(${JSON.stringify(running.connectUrl(clientId))});
+      for (const name of ['message', 'base64', 'reset', 'taken-over']) {
+        source.addEventListener(name, ({ type, data, lastEventId }) => {
+          got.push({ type, data, lastEventId });
+        });
+      }
+    `);
+    return page;
+  }
+
+  const received = (page: Page) =>
+    page.evaluate('got') as Promise<{ type: string; data: string; lastEventId: string }[]>;
+
+  const untilReceived = (page: Page, payload: string) =>
+    eventually(async () => (await received(page)).some(({ data }) => data === payload), 30_000);
+
+  const edgesOf = async (clientId: string) =>
+    (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
+
+  testHere(
+    'parses what is sent as it was meant',
+    async () => {
+      const page = await openPage('framing');
+      await untilWritten('framing', 'begin');
+      await untilReceived(page, 'begin');
+      const before = (await received(page)).length;
+      const payloads = [
+        '',
+        'a\nb\r\nc\rd\n',
+        'x\n\nid: 1\n\ndata: y',
+        '日本語 🦈',
+        ' two blanks  ',
+      ];
+      for (const payload of payloads) await running.push.push('framing', payload, LIVE);
+      await running.push.push('framing', Buffer.from('ff00', 'hex'), LIVE);
+      await eventually(async () => (await received(page)).length === before + payloads.length + 1);
+      const events = (await received(page)).slice(before);
+      expect(events.map(({ type, data }) => [type, data])).toEqual([
+        ['message', ''],
+        ['message', 'a\nb\nc\nd\n'],
+        ['message', 'x\n\nid: 1\n\ndata: y'],
+        ['message', '日本語 🦈'],
+        ['message', ' two blanks  '],
+        ['base64', '/wA='],
+      ]);
+      await page.close();
+    },
+    60_000,
+  );
+
+  testHere(
+    'receives through redirect, edge restart, and a move of its shard',
+    async () => {
+      const clientId = await willMove('edge-1', 'edge-3');
+      const page = await openPage(clientId);
+      await untilWritten(clientId, 'through the redirect');
+      await untilReceived(page, 'through the redirect');
+      expect(await edgesOf(clientId)).toEqual(['edge-1']);
+
+      // The edge restarts in place. The browser only ever asks that edge again.
+      await running.cluster.kill('edge-1');
+      const away = await running.push.push(clientId, 'while the edge was away');
+      expect(away.verdict).toBe('STORED');
+      await untilReceived(page, 'while the edge was away');
+      await running.untilReady();
+      expect(await edgesOf(clientId)).toEqual(['edge-1']);
+
+      // The shard moves. The edge that had it goes on serving the page, as a guest.
+      expect(await running.cluster.addEdge()).toBe('edge-3');
+      await running.untilReady();
+      expect((await running.lookUp(clientId)).edgeId).toBe('edge-3');
+      await untilWritten(clientId, 'to a guest');
+      await untilReceived(page, 'to a guest');
+      const { connections } = await running.push.presence(clientId);
+      expect(connections).toMatchObject([{ edgeId: 'edge-1', guest: true }]);
+
+      // When the page has to come back, the edge sends it on to the new owner.
+      await running.cluster.kill('edge-1');
+      await running.push.push(clientId, 'on its way');
+      await untilReceived(page, 'on its way');
+      expect(await edgesOf(clientId)).toEqual(['edge-3']);
+      await untilWritten(clientId, 'at the new owner');
+      await untilReceived(page, 'at the new owner');
+
+      const events = await received(page);
+      const stored = events.filter(({ data }) => data.includes('way'));
+      expect(stored.map(({ data }) => data)).toEqual(['while the edge was away', 'on its way']);
+      expect(stored[0]!.lastEventId).toBe(away.messageId);
+      expect(events.every(({ type }) => type === 'message')).toBe(true);
+      await page.close();
+      await running.untilReady();
+    },
+    120_000,
+  );
+
+  /** A clientId of `from` whose shard will be `to`'s as soon as that joins. */
+  async function willMove(from: string, to: string): Promise<string> {
+    const edges = await running.edges();
+    const shards = await running.shards();
+    const ids = edges.map(({ id }) => id).sort();
+    const now: Assignment = {
+      position: { incarnation: 1, epoch: 1 },
+      edges: ids.map((id) => ({ id, incarnation: '', advertisedUrl: '' })),
+      owners: Uint16Array.from(shards, ({ owner }) =>
+        owner === null ? NO_OWNER : ids.indexOf(owner),
+      ),
+    };
+    // Edges of one machine are equal.
+    const then = placeShards(
+      now,
+      [...ids, to].map((id) => ({ id, capacity: 1 })),
+      shards.length,
+    );
+    for (let i = 0; ; i++) {
+      const clientId = `browser-${i}`;
+      const shard = shardOf(clientId, shards.length);
+      if (shards[shard]!.owner === from && then[shard] === ids.length) return clientId;
+    }
+  }
+});
+
+testWith(PYTHON_GRPC)(
+  'a client generated for Python pushes and gets the verdict',
+  async () => {
+    const generated = await mkdtemp(join(tmpdir(), 'longline-python-'));
+    try {
+      const proto = join(packageRoot, 'proto');
+      const { stdout } = await execute('sh', ['-c', 'command -v grpc_python_plugin']);
+      const plugin = `--plugin=protoc-gen-grpc=${stdout.trim()}`;
+      const out = [`--python_out=${generated}`, `--grpc_out=${generated}`];
+      const files = ['assignment', 'push'].map((name) => `longline/v1/${name}.proto`);
+      await execute('protoc', ['-I', proto, plugin, ...out, ...files]);
+      const script = join(packageRoot, 'test/cluster/push.py');
+      const push = async (clientId: string, ttlMs: number) => {
+        const args = [
+          script,
+          generated,
+          running.cluster.routerAddress,
+          clientId,
+          'grüße',
+          `${ttlMs}`,
+        ];
+        return JSON.parse((await execute(PYTHON_PATH, args)).stdout);
+      };
+      const curious = new EventSource(running.connectUrl('python'));
+      const got: string[] = [];
+      curious.addEventListener('message', ({ data }) => got.push(data));
+      try {
+        await untilWritten('python', 'ready');
+        expect(await push('python', 0)).toEqual({ verdict: 'VERDICT_WRITTEN', messageId: '' });
+        await eventually(() => got.at(-1) === 'grüße');
+      } finally {
+        curious.close();
+      }
+      expect(await push('python-nobody', 0)).toEqual({ verdict: 'VERDICT_OFFLINE', messageId: '' });
+      expect(await push('python-nobody', 60_000)).toEqual({
+        verdict: 'VERDICT_STORED',
+        messageId: expect.stringMatching(/^\d+-\d+$/),
+      });
+      expect(await push('', 0)).toEqual({
+        code: 'INVALID_ARGUMENT',
+        details: expect.stringContaining('CLIENT_ID_INVALID'),
+      });
+    } finally {
+      await rm(generated, { recursive: true, force: true });
+    }
+  },
+  60_000,
+);
+
+/** What a process has printed so far. */
+function collect(child: ChildProcess): () => string {
+  let printed = '';
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+    printed += chunk;
+  });
+  return () => printed;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+}

@@ -1,0 +1,138 @@
+/** A cluster of real processes over a real Redis, ready to be used, and gone afterwards. */
+import { type ClusterView, controlApi, type EdgeView } from '../../cli/control-api.js';
+import { LocalCluster } from '../../cli/local-cluster.js';
+import { type LocalRedis, startRedis } from '../../cli/local-redis.js';
+import { shardOf } from '../../common/shard.js';
+import { ask } from './http.js';
+import { PushClient } from './push-client.js';
+
+export interface RunningClusterOptions {
+  readonly edges: number;
+  /** Whether a role that dies is started again in place. */
+  readonly restart?: boolean;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export interface ShardView {
+  readonly shard: number;
+  readonly tag: string;
+  readonly owner: string | null;
+}
+
+/** Generous: the machine may be busy with other test files. */
+const READY_DEADLINE_MS = 45_000;
+/** How much of what the roles printed explains a cluster that does not get ready. */
+const LAST_LINES = 60;
+
+export class RunningCluster {
+  /** A restarted Redis is another one. */
+  redis: LocalRedis;
+  readonly #lines: string[];
+
+  private constructor(
+    readonly cluster: LocalCluster,
+    readonly push: PushClient,
+    redis: LocalRedis,
+    lines: string[],
+  ) {
+    this.redis = redis;
+    this.#lines = lines;
+  }
+
+  static async start({ edges, restart = false, env = {} }: RunningClusterOptions) {
+    const redis = await startRedis();
+    const lines: string[] = [];
+    let running: RunningCluster | undefined;
+    try {
+      const cluster = await LocalCluster.start({
+        redisUrl: redis.url,
+        edges,
+        ports: 'free',
+        restart,
+        env,
+        onOutput: (name, line) => {
+          if (lines.push(`${name}: ${line}`) > LAST_LINES) lines.shift();
+        },
+      });
+      running = new RunningCluster(cluster, new PushClient(cluster.routerAddress), redis, lines);
+      await running.untilReady();
+      return running;
+    } catch (error) {
+      await running?.stop();
+      await redis.stop();
+      throw error;
+    }
+  }
+
+  /** Prints what the roles have said last when they do not get ready. */
+  async untilReady(): Promise<void> {
+    try {
+      await this.cluster.waitUntilReady(READY_DEADLINE_MS);
+    } catch (error) {
+      console.log(this.#lines.join('\n'));
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.push.close();
+    await this.cluster.stop();
+    await this.redis.stop();
+  }
+
+  /** Where the router sends a client: the URL of `/connect` there. */
+  connectUrl(clientId: string): string {
+    return `${this.cluster.routerUrl}/connect?clientId=${encodeURIComponent(clientId)}`;
+  }
+
+  /** What the router answers to whoever asks for JSON. */
+  async lookUp(clientId: string): Promise<{ edgeId: string; url: string; shard: number }> {
+    const headers = { accept: 'application/json' };
+    const answer = await ask(this.connectUrl(clientId), { headers });
+    if (answer.status !== 200) throw new Error(`look-up of ${clientId}: ${answer.body}`);
+    return JSON.parse(answer.body);
+  }
+
+  /** `count` clientIds that begin with `prefix` and whose shards `edgeId` owns now. */
+  async clientIdsOf(edgeId: string, count: number, prefix = 'client'): Promise<string[]> {
+    const shards = await this.shards();
+    const found: string[] = [];
+    for (let i = 0; found.length < count; i++) {
+      const clientId = `${prefix}-${i}`;
+      if (shards[shardOf(clientId, shards.length)]!.owner === edgeId) found.push(clientId);
+    }
+    return found;
+  }
+
+  async clientIdOf(edgeId: string, prefix = 'client'): Promise<string> {
+    return (await this.clientIdsOf(edgeId, 1, prefix))[0]!;
+  }
+
+  async shards(): Promise<ShardView[]> {
+    return JSON.parse((await ask(`${this.cluster.controlUrl}/v1/shards`)).body).shards;
+  }
+
+  edges(): Promise<EdgeView[]> {
+    return controlApi(this.cluster.controlUrl).edges();
+  }
+
+  view(): Promise<ClusterView> {
+    return controlApi(this.cluster.controlUrl).cluster();
+  }
+
+  async isReady(name: string): Promise<boolean> {
+    return (await ask(`${this.cluster.httpUrl(name)}/readyz`)).status === 200;
+  }
+
+  /** The value of a metric of one member; 0 while the labelled child does not exist yet. */
+  async metric(name: string, metric: string, labels: Record<string, string> = {}): Promise<number> {
+    const { body } = await ask(`${this.cluster.httpUrl(name)}/metrics`);
+    const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+    for (const line of body.split('\n')) {
+      const [, found, labelled = '', value] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+      if (found !== metric) continue;
+      if (wanted.every((pair) => labelled.split(',').includes(pair))) return Number(value);
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * Clients that are not ours and not in package.json. Where one is missing (`npm test` installs them
+ * where it can) its tests are skipped, and a line says so: never silently.
+ */
+import { spawnSync } from 'node:child_process';
+import { test } from '@jest/globals';
+
+export interface SystemClient {
+  readonly name: string;
+  /** What succeeds exactly where the client can be used. */
+  readonly probe: readonly [command: string, ...args: string[]];
+}
+
+export const CURL: SystemClient = { name: 'curl', probe: ['curl', '--version'] };
+
+export const CHROMIUM_PATH = '/usr/bin/chromium';
+export const CHROMIUM: SystemClient = { name: 'Chromium', probe: [CHROMIUM_PATH, '--version'] };
+
+/** Debian's own interpreter: its packages are invisible to any other on the path. */
+export const PYTHON_PATH = '/usr/bin/python3';
+export const PYTHON_GRPC: SystemClient = {
+  name: 'python3 with grpcio, protoc and grpc_python_plugin',
+  probe: [
+    'sh',
+    '-c',
+    `${PYTHON_PATH} -c 'import grpc, google.protobuf' && command -v protoc && command -v grpc_python_plugin`,
+  ],
+};
+
+/** `test` where the client is there, else `test.skip` and a line that says why. */
+export function testWith({ name, probe }: SystemClient): typeof test | typeof test.skip {
+  const [command, ...args] = probe;
+  if (spawnSync(command, args, { stdio: 'ignore' }).status === 0) return test;
+  console.log(`skipped: ${name} is not available on this machine (${probe.join(' ')} failed)`);
+  return test.skip;
+}
