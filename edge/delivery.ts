@@ -63,7 +63,7 @@ export class Delivery implements ShardHandler {
     const lostAtMs = this.#lostAtMs.get(shard);
     if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
     this.#lostAtMs.delete(shard);
-    if (this.clients.table.countOf(shard) > 0) void this.#lookAtCounter(shard);
+    void this.#lookAtCounter(shard);
     this.clients.onConfirmed(shard);
   }
 

@@ -14,10 +14,6 @@ export class Sequences {
     this.#ahead = new Float64Array(shardCount).fill(Number.NaN);
   }
 
-  isKnown(shard: number): boolean {
-    return !Number.isNaN(this.#last[shard]);
-  }
-
   /** The subscription was lost: what comes next proves nothing about what was missed. */
   forget(shard: number): void {
     this.#last[shard] = this.#ahead[shard] = Number.NaN;
