@@ -59,10 +59,10 @@ export class Delivery implements ShardHandler {
   }
 
   onConfirmed(shard: number): void {
-    // Asked before the inboxes are read: what is counted now, they hold.
     const lostAtMs = this.#lostAtMs.get(shard);
     if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
     this.#lostAtMs.delete(shard);
+    // Asked before the inboxes are read: what is counted now, they hold.
     void this.#lookAtCounter(shard);
     this.clients.onConfirmed(shard);
   }
