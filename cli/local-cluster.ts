@@ -41,7 +41,7 @@ interface Member {
   readonly process: RoleProcess;
 }
 
-/** DESIGN.md, section 11. Edges get the next number each, routers the next two. */
+/** Edges get the next number each, routers the next two. */
 const CONTROL_PORTS = { http: 7200, grpc: 7201 };
 const FIRST_ROUTER_PORTS = { http: 7100, grpc: 7101 };
 const FIRST_EDGE_PORTS = { devices: 7010, http: 7060 };

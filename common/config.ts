@@ -61,14 +61,17 @@ export const servingSettings = {
   LONGLINE_CONTROL_ADDRESS: z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
     error: 'expected host:port',
   }),
-  /** Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`. */
+  /**
+   * Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
+   * `null` is what a browser sends after a redirect from one foreign origin to another.
+   */
   LONGLINE_CORS_ORIGINS: z
     .string()
     .transform((text) => text.split(',').map((origin) => origin.trim()))
     .pipe(
       z.array(
-        z.union([z.literal('*'), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
-          error: "expected '*' or origins such as https://app.example, separated by commas",
+        z.union([z.enum(['*', 'null']), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
+          error: "expected '*', 'null' or origins such as https://app.example, separated by commas",
         }),
       ),
     )

@@ -10,10 +10,11 @@ import {
   type ServerOptions,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
-import { HealthImplementation } from 'grpc-health-check';
+import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
 import { catalogue, type Refusal } from './errors.js';
+import { EnvironmentError } from './lifecycle.js';
 
 /** The schema, built beside the generated code. */
 const SCHEMA_URL = new URL('../proto/gen/image.binpb', import.meta.url);
@@ -30,17 +31,18 @@ export function createGrpcServer(services: readonly string[], options: ServerOpt
     Object.fromEntries(['', ...services].map((name) => [name, 'SERVING' as const])),
   );
   health.addToServer(server);
-  new ReflectionService(loadFileDescriptorSetFromBuffer(readFileSync(SCHEMA_URL))).addToServer(
-    server,
-  );
+  const schema = loadFileDescriptorSetFromBuffer(readFileSync(SCHEMA_URL));
+  new ReflectionService({ ...schema, ...loadSync(healthProtoPath) }).addToServer(server);
   return { server, health };
 }
 
-/** Binds without TLS and resolves with the port; rejects when the address is taken. */
+/** Binds without TLS and resolves with the port; rejects with an EnvironmentError when it cannot. */
 export function bindGrpc(server: Server, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(error) : resolve(bound),
+      error
+        ? reject(new EnvironmentError(`cannot listen on ${host}:${port}: ${error.message}`))
+        : resolve(bound),
     );
   });
 }

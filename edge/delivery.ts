@@ -73,6 +73,11 @@ export class Delivery implements ShardHandler {
     this.#lostAtMs.set(shard, performance.now());
   }
 
+  onLeft(shard: number): void {
+    this.#sequences.forget(shard);
+    this.#lostAtMs.delete(shard);
+  }
+
   onMessage(shard: number, payload: Buffer): void {
     let envelope: ShardEnvelope;
     try {
@@ -166,7 +171,9 @@ export class Delivery implements ShardHandler {
   #onAnnounced(shard: number, edgeIncarnation: string, announced: Announcement): void {
     const { table, takeover } = this.clients;
     const { connection, renewed } = announced;
-    const held = table.find(shard, announced.clientId);
+    const found = table.find(shard, announced.clientId);
+    // One that was not answered yet was not announced either: its own announcement comes later.
+    const held = found !== undefined && table.stateOf(found) === 'opening' ? undefined : found;
     const decision = takeover.onAnnounced({ edgeIncarnation, connection, renewed }, held);
     if (decision === 'close') this.clients.end(held!, 'taken_over');
     else if (decision === 'announce') this.announce(held!, false);

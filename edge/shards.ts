@@ -13,6 +13,8 @@ export interface ShardHandler {
   onMessage(shard: number, payload: Buffer): void;
   onConfirmed(shard: number): void;
   onLost(shard: number): void;
+  /** Nothing is listened to any more, and nothing of the past matters. */
+  onLeft(shard: number): void;
 }
 
 export class Shards {
@@ -28,7 +30,7 @@ export class Shards {
     readonly edgeId: string,
     readonly connections: Connections,
     readonly subscriber: ShardSubscriber,
-    handler: ShardHandler,
+    readonly handler: ShardHandler,
   ) {
     this.shardCount = connections.shardCount;
     this.#tags = shardTags(this.shardCount);
@@ -105,6 +107,7 @@ export class Shards {
       this.subscriber.want(channel, this.#channelHandler);
     } else {
       this.subscriber.unwant(channel);
+      this.handler.onLeft(shard);
     }
   }
 }

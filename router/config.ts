@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import {
+  ConfigError,
   type Env,
   integer,
   parseSettings,
@@ -74,6 +75,11 @@ export interface RouterConfig extends SharedConfig {
 /** @throws ConfigError with every problem */
 export function parseRouterConfig(env: Env): RouterConfig {
   const parsed = parseSettings('router', settings, env);
+  if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
+    throw new ConfigError('router', [
+      'LONGLINE_ROUTER_TTL_DEFAULT_MS: it is over LONGLINE_ROUTER_TTL_MAX_MS',
+    ]);
+  }
   return {
     ...sharedConfig(parsed),
     routerId: parsed.LONGLINE_ROUTER_ID ?? `router-${randomBytes(4).toString('hex')}`,

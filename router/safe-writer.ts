@@ -54,12 +54,22 @@ export class SafeWriters {
   async store(push: StorePush, safety: Safety): Promise<SafelyStored> {
     const address = this.link.subscriber.masterOf(shardChannel(push.tag));
     if (address === undefined) return { type: 'refused', reason: 'the shard has no master now' };
+    this.#forgetFormerMasters();
     let writer = this.#writers.get(address);
     if (writer === undefined) {
       writer = new SafeWriter(this.link.connectTo(address), this.bounds);
       this.#writers.set(address, writer);
     }
     return writer.store(push, safety);
+  }
+
+  #forgetFormerMasters(): void {
+    const masters = this.link.subscriber.masters();
+    for (const [address, writer] of this.#writers) {
+      if (masters.includes(address)) continue;
+      writer.redis.disconnect();
+      this.#writers.delete(address);
+    }
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { ConfigError } from '../../common/config.js';
 import { parseEdgeConfig } from '../../edge/config.js';
+import { parseRouterConfig } from '../../router/config.js';
 
 const GOOD = {
   LONGLINE_REDIS_URL: 'redis://localhost:6379',
@@ -79,5 +80,19 @@ describe('parseEdgeConfig', () => {
     );
     expect(config.redisUrls).toEqual(['redis://a:1', 'redis://b:2']);
     expect(config.corsOrigins).toEqual(['https://a.example', 'http://localhost:3000']);
+  });
+});
+
+test('a default TTL over the maximum is refused at the start', () => {
+  const env = {
+    LONGLINE_REDIS_URL: 'redis://localhost',
+    LONGLINE_AUTH: 'none',
+    LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+    LONGLINE_ROUTER_TTL_MAX_MS: '1000',
+  };
+  expect(() => parseRouterConfig(env)).toThrow(/TTL_DEFAULT_MS: it is over/);
+  expect(parseRouterConfig({ ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' })).toMatchObject({
+    ttlDefaultMs: 1_000,
+    safety: undefined,
   });
 });
