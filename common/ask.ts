@@ -7,6 +7,7 @@
  * failover Redis counts too few); the second alone would overlook a guest on another edge.
  */
 
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { type Reply, type ReplyBatch, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../proto/gen/longline/v1/push.js';
 import { type Refusal, refusal } from './errors.js';
@@ -48,6 +49,8 @@ const PRESENCE_WAIT_MS = 1_000;
 export class Asker {
   readonly #asks = new Map<number, Ask>();
   readonly #tags: readonly string[];
+  /** Kept for its memory, which a new one would have to grow first. */
+  readonly #writer = new BinaryWriter();
   #lastAskId = 0;
 
   constructor(
@@ -107,14 +110,8 @@ export class Asker {
       return refusal('OVERLOADED', `${this.inFlightMax} questions are in flight`);
     }
     const askId = ++this.#lastAskId;
-    const bytes = ShardEnvelope.encode({
-      askId,
-      replyChannel,
-      clientId,
-      body,
-      id: '',
-      seq: '',
-    }).finish();
+    const envelope = { askId, replyChannel, clientId, body, id: '', seq: '' };
+    const bytes = ShardEnvelope.encode(envelope, this.#writer).finish();
     return new Promise((settle) => {
       const deadline = setTimeout(() => this.#settle(askId), waitMs);
       const ask: Ask = {
@@ -127,19 +124,21 @@ export class Asker {
         deadline,
       };
       this.#asks.set(askId, ask);
-      void send(shardChannel(tag), Buffer.from(bytes)).then((result) => {
-        if (result.type === 'refused') {
-          clearTimeout(deadline);
-          this.#asks.delete(askId);
-          settle(refuseRedis(result.reason));
-        } else if (result.type === 'published') {
-          ask.receivers = result.receivers;
-          if (ask.hasFinal || isComplete(ask)) this.#settle(askId);
-        } else if (result.type === 'settled') {
-          this.#settle(askId);
-        }
-        // Unknown: the answers, or their absence until the deadline, will tell.
-      });
+      void send(shardChannel(tag), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
+        (result) => {
+          if (result.type === 'refused') {
+            clearTimeout(deadline);
+            this.#asks.delete(askId);
+            settle(refuseRedis(result.reason));
+          } else if (result.type === 'published') {
+            ask.receivers = result.receivers;
+            if (ask.hasFinal || isComplete(ask)) this.#settle(askId);
+          } else if (result.type === 'settled') {
+            this.#settle(askId);
+          }
+          // Unknown: the answers, or their absence until the deadline, will tell.
+        },
+      );
     });
   }
 

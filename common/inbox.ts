@@ -142,6 +142,17 @@ local ms, n = parse(cursor)
 redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
 return 1`);
 
+/**
+ * Some of an inbox, and what is missing before it.
+ * Input:  KEYS inbox, ack; ARGV where to start, count
+ * Output: {entries, gone}
+ */
+const READ = new Script(`
+local inbox, ack = KEYS[1], KEYS[2]
+local isThere = redis.call('EXISTS', inbox) == 1
+local gone = redis.call('HGET', ack, isThere and 'gone' or 'last')
+return {redis.call('XRANGE', inbox, ARGV[1], '+', 'COUNT', ARGV[2]), gone or ''}`);
+
 export type Stored =
   | {
       readonly type: 'stored';
@@ -168,13 +179,13 @@ export async function storePush(
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
-  const { tag, clientId, idempotencyKey } = push;
+  const { tag, clientId, idempotencyKey, envelope } = push;
   const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
   // A clientId has no control characters, so no two pairs of clientId and key meet.
   if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
   const outcome = await PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
     shardChannel(tag),
-    Buffer.from(push.envelope),
+    Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
     push.payload,
     push.ttlMs,
     bounds.countMax,
@@ -219,30 +230,37 @@ export async function resumeInbox(
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply === 1 } : outcome;
 }
 
-/** Up to `countMax` entries past `after`, oldest first; '': from the oldest. Changes nothing. */
+/** Some of an inbox, and what can no longer be read of it, as of one moment. */
+export interface InboxPage {
+  /** Oldest first. */
+  readonly entries: readonly InboxEntry[];
+  /** The newest id that left the inbox unconfirmed; '': none. Past it, nothing is missing. */
+  readonly gone: string;
+}
+
+/** Up to `countMax` entries past `after`; '': from the oldest. Changes nothing. */
 export async function readInbox(
-  link: Pick<RedisLink, 'commands'>,
+  link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   after: string,
   countMax: number,
-): Promise<Outcome<InboxEntry[]>> {
-  const start = after === '' ? '-' : `(${after}`;
-  const key = inboxKey(tag, clientId);
-  let entries: [Buffer, Buffer[]][];
-  try {
-    // Not `execute`, which decodes text: a payload is bytes.
-    entries = await link.commands.xrangeBuffer(key, start, '+', 'COUNT', countMax);
-  } catch (error) {
-    return { type: 'refused', reason: (error as Error).message };
-  }
+): Promise<Outcome<InboxPage>> {
+  const outcome = await READ.run<[[Buffer, Buffer[]][], Buffer]>(
+    link,
+    [inboxKey(tag, clientId), ackKey(tag, clientId)],
+    [after === '' ? '-' : `(${after}`, countMax],
+    'bytes',
+  );
+  if (outcome.type !== 'done') return outcome;
   const nowMs = Date.now();
-  const reply = entries.map(([id, [, payload, , expiresAtMs]]) => ({
+  const [entries, gone] = outcome.reply;
+  const read = entries.map(([id, [, payload, , expiresAtMs]]) => ({
     id: id.toString(),
     payload: payload!,
     isExpired: Number(expiresAtMs) <= nowMs,
   }));
-  return { type: 'done', reply };
+  return { type: 'done', reply: { entries: read, gone: gone.toString() } };
 }
 
 /** Whether the client has confirmed `id`, or a later one. False while Redis cannot be asked. */
@@ -254,9 +272,13 @@ export async function isAcked(
 ): Promise<boolean> {
   const outcome = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'acked']);
   if (outcome.type !== 'done' || outcome.reply === null) return false;
-  const [ackedMs, ackedN] = parseMessageId(outcome.reply);
-  const [ms, n] = parseMessageId(id);
-  return ackedMs > ms || (ackedMs === ms && ackedN >= n);
+  return !isIdBefore(outcome.reply, id);
+}
+
+export function isIdBefore(a: string, b: string): boolean {
+  const [aMs, aN] = parseMessageId(a);
+  const [bMs, bN] = parseMessageId(b);
+  return aMs < bMs || (aMs === bMs && aN < bN);
 }
 
 /** The two numbers of an id: Unix time in ms, and a counter within that millisecond. */

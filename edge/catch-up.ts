@@ -12,7 +12,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
-import { type InboxEntry, readInbox, resumeInbox } from '../common/inbox.js';
+import { type InboxEntry, isIdBefore, readInbox, resumeInbox } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Connection, Transport } from '../common/transport/transport.js';
@@ -48,7 +48,7 @@ export class CatchUp {
   constructor(
     readonly table: Connections,
     readonly transport: Transport,
-    readonly link: Pick<RedisLink, 'commands' | 'execute'>,
+    readonly link: Pick<RedisLink, 'execute'>,
     readonly tagOf: (shard: number) => string,
     readonly onSlow: (connection: Connection) => void,
     metrics: Metrics,
@@ -124,13 +124,19 @@ export class CatchUp {
     const after = table.sentId(connection);
     const page = await readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE);
     if (page.type !== 'done') return this.#postpone();
-    if (after !== '' && page.reply.some((entry) => entry.isExpired)) work.isIncomplete = true;
+    if (!table.holds(connection)) return false;
+    const { entries, gone } = page.reply;
+    if (after !== '' && gone !== '' && isIdBefore(after, gone)) {
+      work.isIncomplete = true;
+      table.markSent(connection, gone);
+    }
+    if (after !== '' && entries.some((entry) => entry.isExpired)) work.isIncomplete = true;
     if (work.isIncomplete) this.transport.write(connection, SSE_RESET);
     work.isIncomplete = false;
-    for (const entry of page.reply) {
+    for (const entry of entries) {
       if (!(await this.#write(connection, entry))) return false;
     }
-    return page.reply.length < ENTRIES_PER_PAGE && !work.isAgain;
+    return entries.length < ENTRIES_PER_PAGE && !work.isAgain;
   }
 
   /** Redis is away, which its own connection logs: the inbox is still there later. */

@@ -197,6 +197,9 @@ export class Clients {
         return 'behind';
       }
       if (this.table.wasSent(connection, id)) return 'written';
+      // Heard again before it is known that the subscription is back: writing this one would pass
+      // over what was missed. With the confirmation, the inbox is read.
+      if (!this.shards.isConfirmed(shard)) return 'behind';
     }
     const result = this.transport.write(connection, sseEvent(id, payload));
     if (result === 'gone') return 'absent';

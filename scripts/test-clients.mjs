@@ -8,10 +8,14 @@ const CLIENTS = [
   { name: 'curl', packages: ['curl'], isThere: () => isCommand('curl') },
   { name: 'chromium', packages: ['chromium'], isThere: () => isCommand('chromium') },
   {
-    name: 'python3 with grpcio and grpcio-tools',
-    packages: ['python3-grpcio', 'python3-grpc-tools'],
+    name: 'python3 with grpcio, and what generates code for it',
+    // Not python3-grpc-tools, which Debian has from 2018: it refuses `optional` in proto3.
+    packages: ['python3-grpcio', 'protobuf-compiler', 'protobuf-compiler-grpc'],
     // Debian's own interpreter: its packages are invisible to any other on the path.
-    isThere: () => succeeds('/usr/bin/python3', '-c', 'import grpc, grpc_tools'),
+    isThere: () =>
+      succeeds('/usr/bin/python3', '-c', 'import grpc, google.protobuf') &&
+      isCommand('protoc') &&
+      isCommand('grpc_python_plugin'),
   },
 ];
 

@@ -51,6 +51,7 @@ export interface RedisLink {
   execute<Reply>(
     name: string,
     args: readonly (string | number | Buffer)[],
+    replyAs?: 'text' | 'bytes',
   ): Promise<Outcome<Reply>>;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
   /** A connection of the caller's own to one master, for commands that concern a connection. */
@@ -104,7 +105,7 @@ export async function openRedis({
     subscriber,
     isCluster,
     log,
-    execute: (command, args) => execute(commands, command, args),
+    execute: (command, args, replyAs) => execute(commands, command, args, replyAs),
     async publish(channel, payload) {
       const outcome = await execute<number>(commands, 'spublish', [channel, payload]);
       return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;

@@ -17,10 +17,11 @@ export class Script {
     link: Pick<RedisLink, 'execute'>,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
+    replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
     const rest = [keys.length, ...keys, ...args];
-    const outcome = await link.execute<Reply>('evalsha', [this.#sha1, ...rest]);
+    const outcome = await link.execute<Reply>('evalsha', [this.#sha1, ...rest], replyAs);
     const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
-    return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest]) : outcome;
+    return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest], replyAs) : outcome;
   }
 }

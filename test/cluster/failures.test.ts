@@ -6,6 +6,7 @@
  * the end every device must have got all that was accepted for it, in the order of the pushes.
  */
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -20,6 +21,8 @@ import { RunningCluster } from '../support/running-cluster.js';
 
 /** What issue and design promise, from the death of an edge to its last client being served. */
 const BACK_WITHIN_MS = 15_000;
+
+const ACCEPTED_OR_UNKNOWN = ['WRITTEN', 'STORED', 'DUPLICATE', 'UNKNOWN'];
 
 let running: RunningCluster;
 const devices: Device[] = [];
@@ -42,20 +45,37 @@ function untilConnected(): Promise<boolean> {
 class Rounds {
   /** What every device must have in the end. */
   readonly sent: string[] = [];
+  readonly #name = randomUUID();
 
   async push(): Promise<void> {
     const payload = `round ${this.sent.length}`;
-    const items = devices.map(({ clientId }, i) => ({
+    // As a backend does that is told UNKNOWN: the same again, with the same idempotency key.
+    let waiting = [...devices];
+    while (waiting.length > 0) {
+      const outcomes = await this.#pushTo(waiting, payload);
+      for (const outcome of outcomes) expect(ACCEPTED_OR_UNKNOWN).toContain(outcome);
+      waiting = waiting.filter((_, i) => outcomes[i] === 'UNKNOWN');
+    }
+    this.sent.push(payload);
+  }
+
+  /** What is said about each of `receivers`. */
+  async #pushTo(receivers: readonly Device[], payload: string): Promise<(string | undefined)[]> {
+    const items = receivers.map(({ clientId }, i) => ({
       correlationId: i + 1,
-      // A dead edge does not answer: without this, each round would wait two seconds for it.
-      push: pushRequest(clientId, payload, { waitMs: 300, ttlMs: 120_000 }),
+      push: pushRequest(clientId, payload, {
+        // A dead edge does not answer: without this, each round would wait long for it.
+        waitMs: 400,
+        ttlMs: 120_000,
+        idempotencyKey: `${clientId}: ${this.#name}: ${payload}`,
+      }),
     }));
-    const outcomes = (await running.push.stream([items])).map(({ outcome }) =>
+    const results = await running.push.stream([items]);
+    expect(results).toHaveLength(receivers.length);
+    results.sort((a, b) => a.correlationId - b.correlationId);
+    return results.map(({ outcome }) =>
       outcome?.$case === 'push' ? wordOf(outcome.value.verdict) : outcome?.value.code,
     );
-    expect(outcomes).toHaveLength(devices.length);
-    for (const outcome of outcomes) expect(['WRITTEN', 'STORED']).toContain(outcome);
-    this.sent.push(payload);
   }
 
   async untilAllReceived(): Promise<void> {

@@ -21,7 +21,7 @@ import { type Assignment, NO_OWNER } from '../../common/assignment.js';
 import { shardOf } from '../../common/shard.js';
 import { placeShards } from '../../control/placement.js';
 import { eventually } from '../support/eventually.js';
-import { LIVE } from '../support/push-client.js';
+import { LIVE, NO_ANSWER } from '../support/push-client.js';
 import { RunningCluster } from '../support/running-cluster.js';
 import {
   CHROMIUM,
@@ -94,7 +94,7 @@ test('the eventsource package receives, and resumes by itself when its edge rest
       return (await running.push.push(clientId, 'stored')).verdict === 'WRITTEN';
     });
     await running.cluster.kill('edge-2');
-    expect((await running.push.push(clientId, 'while away')).verdict).toBe('STORED');
+    expect((await running.push.push(clientId, 'while away', NO_ANSWER)).verdict).toBe('STORED');
     await eventually(() => got.includes('while away'), 30_000);
     expect(got).toEqual([...new Set(got)]);
     await untilWritten(clientId, 'live again');
@@ -193,7 +193,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
 
       // The edge restarts in place. The browser only ever asks that edge again.
       await running.cluster.kill('edge-1');
-      const away = await running.push.push(clientId, 'while the edge was away');
+      const away = await running.push.push(clientId, 'while the edge was away', NO_ANSWER);
       expect(away.verdict).toBe('STORED');
       await untilReceived(page, 'while the edge was away');
       await running.untilReady();
@@ -210,7 +210,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
 
       // When the page has to come back, the edge sends it on to the new owner.
       await running.cluster.kill('edge-1');
-      await running.push.push(clientId, 'on its way');
+      await running.push.push(clientId, 'on its way', NO_ANSWER);
       await untilReceived(page, 'on its way');
       expect(await edgesOf(clientId)).toEqual(['edge-3']);
       await untilWritten(clientId, 'at the new owner');

@@ -74,7 +74,7 @@ async function storeId(push: Partial<StorePush> = {}, bounds = AMPLE): Promise<s
 async function read(after = '', clientId = 'alice') {
   const page = await readInbox(link, TAG, clientId, after, 100);
   if (page.type !== 'done') throw new Error(page.reason);
-  return page.reply;
+  return page.reply.entries;
 }
 
 const idsOf = async (after = '') => (await read(after)).map((entry) => entry.id);
@@ -283,6 +283,30 @@ describe('resumeInbox', () => {
 
   test('is not complete for a client that nothing was ever pushed to', async () => {
     expect(await isComplete('1-1')).toBe(false);
+  });
+});
+
+describe('readInbox', () => {
+  const goneOf = async () => {
+    const page = await readInbox(link, TAG, 'alice', '', 100);
+    return page.type === 'done' && page.reply.gone;
+  };
+
+  test('says what has gone as of the same moment, also between two pages', async () => {
+    const bounds = { countMax: 2, bytesMax: 1_000 };
+    const ids = [await storeId({}, bounds), await storeId({}, bounds)];
+    expect(await isComplete(ids[0]!)).toBe(true);
+    expect(await goneOf()).toBe('');
+    await storeId({}, bounds);
+    await storeId({}, bounds);
+    expect(await goneOf()).toBe(ids[1]);
+  });
+
+  test('says that all has gone when the inbox has expired, and nothing when there was none', async () => {
+    expect(await goneOf()).toBe('');
+    const id = await storeId({ ttlMs: 20 });
+    await eventually(async () => expect(await read()).toEqual([]));
+    expect(await goneOf()).toBe(id);
   });
 });
 

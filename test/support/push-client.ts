@@ -13,6 +13,9 @@ import {
 
 export type PushOptions = Partial<Pick<PushRequest, 'waitMs' | 'ttlMs' | 'idempotencyKey'>>;
 
+/** For a push whose edge is dead and will not answer. */
+export const NO_ANSWER: PushOptions = { waitMs: 1_000 };
+
 /** Live only: delivered now or never. */
 export const LIVE: PushOptions = { ttlMs: 0 };
 
@@ -22,6 +25,11 @@ export interface Pushed {
   readonly messageId: string;
 }
 
+/**
+ * Much more than a router's own default: on a machine that is busy with other tests, a verdict must
+ * not become UNKNOWN. It is waited out only where nobody is there to answer.
+ */
+const WAIT_MS = 10_000;
 const CALL_DEADLINE_MS = 30_000;
 
 export class PushClient {
@@ -79,7 +87,12 @@ export function pushRequest(
   payload: string | Uint8Array,
   options: PushOptions = {},
 ): PushRequest {
-  return PushRequest.fromPartial({ clientId, payload: Buffer.from(payload), ...options });
+  return PushRequest.fromPartial({
+    clientId,
+    payload: Buffer.from(payload),
+    waitMs: WAIT_MS,
+    ...options,
+  });
 }
 
 export function wordOf(verdict: Verdict): string {
