@@ -4,5 +4,9 @@ export type { Logger };
 
 /** One JSON line per event on standard output. Never logs a payload or a token. */
 export function createLogger(role: string, id: string, level: string): Logger {
-  return pino({ level, base: { role, id }, timestamp: pino.stdTimeFunctions.isoTime });
+  // Not pino's own destination: when whoever reads the log has died, that tries to write the last
+  // line for ever, and the process never exits.
+  process.stdout.on('error', () => {});
+  const options = { level, base: { role, id }, timestamp: pino.stdTimeFunctions.isoTime };
+  return pino(options, process.stdout);
 }
