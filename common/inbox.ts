@@ -115,7 +115,12 @@ end
 local id = redis.call('XADD', inbox, '*', 'p', payload, 'x', now + ttl, 'b', held)
 redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
 redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
-redis.call('PEXPIRE', ack, ARGV[7])
+if count > 0 then
+  -- Not shortened: an older entry may stay for longer than this one.
+  redis.call('PEXPIRE', ack, ARGV[7], 'GT')
+else
+  redis.call('PEXPIRE', ack, ARGV[7])
+end
 if idem then redis.call('SET', idem, id, 'PX', ARGV[8]) end
 local n = string.format('%.0f', redis.call('INCR', seq))
 local stored = '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n

@@ -180,6 +180,17 @@ describe('storePush', () => {
     await eventually(async () => expect(await read('', 'bob')).toEqual([]));
   });
 
+  test('what is known of an inbox outlives its longest TTL', async () => {
+    const weekMs = 7 * 24 * 3_600_000;
+    await store({ ttlMs: weekMs });
+    await store({ ttlMs: 1_000 });
+    const [inboxMs, ackMs] = await Promise.all(
+      ['in', 'ack'].map((kind) => link.commands.pttl(`ll:{${TAG}}:${kind}:alice`)),
+    );
+    expect(ackMs).toBeGreaterThanOrEqual(inboxMs! - 1_000);
+    expect(ackMs).toBeGreaterThan(weekMs - 60_000);
+  });
+
   test('survives SCRIPT FLUSH', async () => {
     await store();
     await link.commands.script('FLUSH');
