@@ -3,7 +3,8 @@
  * The `longline` command. It talks to a cluster through the public HTTP and gRPC APIs only. Exit
  * statuses: 0 it is so, 1 it is not (a push that was not written), 2 it could not be asked.
  */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { FAULT_KINDS, type FaultKind } from './drill/schedule.js';
 import { Failure } from './failure.js';
 
 const EXIT_COULD_NOT = 2;
@@ -27,7 +28,13 @@ program
   .argument('<clientId>')
   .argument('<payload>', 'text, or - for standard input')
   .option('--router <host:port>', "a router's gRPC address", 'localhost:7101')
-  .option('--wait <ms>', 'how long to wait for the verdict', wholeNumber(1, 600_000))
+  .option('--wait <ms>', 'how long to wait for the verdict', wholeNumber(1, 60_000))
+  .option(
+    '--ttl <ms>',
+    'how long it is kept for a client that is away; 0: live only',
+    wholeNumber(0, 2 ** 32 - 1),
+  )
+  .option('--idempotency-key <key>', 'pushed again with the same key, it is stored once')
   .option('--json', 'print JSON')
   .action(async (clientId, payload, options) => {
     process.exitCode = await (await import('./push.js')).push(clientId, payload, options);
@@ -41,6 +48,26 @@ withControl(program.command('explain'))
   .description('show where a client belongs and where it is really connected')
   .argument('<clientId>')
   .action(async (clientId, options) => (await import('./explain.js')).explain(clientId, options));
+
+program
+  .command('drill')
+  .description('break a private cluster on purpose, and report what was lost, doubled or late')
+  .option('--seconds <count>', 'how long things break', wholeNumber(1, 86_400), 60)
+  .option('--seed <number>', 'which faults, when; any by default', wholeNumber(0, 2 ** 32 - 1))
+  .option('--clients <count>', 'how many devices', wholeNumber(1, 20_000), 1_500)
+  .option('--rate <count>', 'pushes per second', wholeNumber(1, 10_000), 300)
+  .addOption(
+    new Option('--redis <kind>', 'what to store in')
+      .choices(['standalone', 'cluster'])
+      .default('standalone'),
+  )
+  .option('--only <kinds>', 'break nothing else, such as killEdge,cut; or none', faultKinds)
+  .option('--mutants', 'plant bugs, and see that each is caught')
+  .option('--verbose', 'say what the processes warn about')
+  .option('--json', 'print JSON')
+  .action(async (options) => {
+    process.exitCode = await (await import('./drill/drill.js')).drill(options);
+  });
 
 for (const role of ['edge', 'router', 'control']) {
   program
@@ -71,6 +98,13 @@ function wholeNumber(min: number, max: number) {
     if (/^\d+$/.test(text) && value >= min && value <= max) return value;
     throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
   };
+}
+
+function faultKinds(text: string): FaultKind[] {
+  const kinds = text === 'none' ? [] : text.split(',');
+  const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
+  if (unknown.length === 0) return kinds as FaultKind[];
+  throw new InvalidArgumentError(`expected some of ${FAULT_KINDS.join(', ')}`);
 }
 
 function httpUrl(text: string): string {

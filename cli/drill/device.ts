@@ -1,0 +1,206 @@
+/**
+ * A device as we would like them to be: it asks any router for its edge, follows where it is sent,
+ * comes back with backoff and the newest id that it has, and gives up a connection that is silent.
+ * Two things only a drill does: it stays away or stops reading when it is told, and it opens a
+ * second connection beside the first.
+ */
+import { backoffMs } from '../../common/backoff.js';
+import type { Absence, Connection, HistoryInProgress } from './history.js';
+import { digestOf, numberOf } from './payload.js';
+import { pick, type Random } from './random.js';
+import { SseLink } from './sse-link.js';
+
+/** An answer to the request, redirects included, takes no longer from a healthy cluster. */
+const ANSWER_MS_MAX = 4_000;
+/** Three heartbeats (`HEARTBEAT_MS` of the drill's cluster) and a moment. */
+const SILENCE_MS_MAX = 7_000;
+/** A device that backs off for longer would sleep through the drill. */
+const BACKOFF_MS_MAX = 2_000;
+
+export interface DeviceWorld {
+  /** HTTP of every router. */
+  readonly routerUrls: readonly string[];
+  readonly history: HistoryInProgress;
+  readonly random: Random;
+}
+
+/** A link and its place in the history once it is answered. */
+interface Held {
+  readonly link: SseLink;
+  connection: Connection | undefined;
+}
+
+export class Device {
+  /** The newest id that was received. */
+  #newestId = '';
+  readonly #held = new Set<Held>();
+  /** When it received a push last. */
+  receivedAtMs = 0;
+  #tries = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #absence: Absence | undefined;
+  #isStopped = false;
+
+  constructor(
+    readonly clientId: string,
+    /** Whether it names its newest id in the query, as those do that cannot set a header. */
+    readonly asksByQuery: boolean,
+    readonly world: DeviceWorld,
+  ) {}
+
+  get isOpen(): boolean {
+    for (const { link } of this.#held) if (link.isOpen && !link.isPaused) return true;
+    return false;
+  }
+
+  /** The edges that it is connected to, as `host:port`. */
+  edges(): string[] {
+    return [...this.#held].flatMap(({ connection }) => connection?.edge ?? []);
+  }
+
+  connect(): void {
+    clearTimeout(this.#retry);
+    if (this.#isStopped || this.#absence !== undefined) return;
+    this.#open(pick(this.world.random, this.world.routerUrls), '');
+  }
+
+  /**
+   * Connects once more beside what it has. Not while a request of it is under way: answered in the
+   * wrong order, the older of two cursors would look like that of a device which forgot something.
+   * @param edgeUrl at this edge, whoever owns the shard; unset: wherever a router says
+   */
+  takeOver(edgeUrl?: string): void {
+    if (this.#isStopped || this.#absence !== undefined) return;
+    for (const { link } of this.#held) if (!link.isOpen) return;
+    // Sent under an assignment newer than any: the edge serves us as a guest.
+    if (edgeUrl !== undefined) this.#open(edgeUrl, '&epoch=999999999-0');
+    else this.connect();
+  }
+
+  /** Loses its connections; it does not know better than to come back. */
+  cut(how: 'reset' | 'fin'): void {
+    for (const held of [...this.#held]) this.#end(held, how, `cut by the drill (${how})`);
+    this.#retrySoon();
+  }
+
+  /** Does not listen until it is back. */
+  leave(): void {
+    if (this.#absence !== undefined) return;
+    this.#beginAbsence();
+    clearTimeout(this.#retry);
+    for (const held of [...this.#held]) this.#end(held, 'fin', 'away');
+  }
+
+  /** Stops reading until it is back, or until its connections are cut. */
+  pause(): void {
+    if (this.#absence !== undefined || this.#held.size === 0) return;
+    this.#beginAbsence();
+    for (const { link } of this.#held) link.pause();
+  }
+
+  /** Listens again, whatever it did. */
+  back(): void {
+    if (this.#absence !== undefined) this.#absence.toMs = performance.now();
+    this.#absence = undefined;
+    for (const { link } of this.#held) if (link.isPaused) link.resume();
+    if (this.#held.size === 0) this.connect();
+  }
+
+  /** Gives up what is silent. To be called about twice a second. */
+  sweep(nowMs: number): void {
+    for (const held of [...this.#held]) {
+      if (held.link.isPaused) continue;
+      const silentMs = nowMs - held.link.heardAtMs;
+      if (silentMs <= (held.link.isOpen ? SILENCE_MS_MAX : ANSWER_MS_MAX)) continue;
+      this.#end(held, 'reset', 'silent');
+      if (this.#held.size === 0) this.#retrySoon();
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#retry);
+    for (const held of [...this.#held]) this.#end(held, 'reset', 'the drill is over');
+  }
+
+  #open(url: string, more: string): void {
+    const cursor = this.#newestId;
+    const byQuery = this.asksByQuery && cursor !== '' ? `&lastEventId=${cursor}` : '';
+    const target = `/connect?clientId=${encodeURIComponent(this.clientId)}${byQuery}${more}`;
+    const request = { url, target, cursor: this.asksByQuery ? '' : cursor };
+    const held: Held = {
+      connection: undefined,
+      link: new SseLink(request, {
+        onOpen: (edge) => {
+          held.connection = this.#connected(edge, cursor);
+          this.#tries = 0;
+        },
+        onEvent: ({ name, messageId, text }) => {
+          const { receipts, resetsAtMs } = held.connection!;
+          const atMs = performance.now();
+          if (name === 'reset') resetsAtMs.push(atMs);
+          if (name !== 'message') return;
+          this.receivedAtMs = atMs;
+          receipts.push({ atMs, messageId, pushNumber: numberOf(text), digest: digestOf(text) });
+          if (messageId !== '' && isNewer(messageId, this.#newestId)) this.#newestId = messageId;
+        },
+        onClose: (because) => {
+          this.#ended(held, because);
+          if (this.#held.size === 0) this.#retrySoon();
+        },
+      }),
+    };
+    this.#held.add(held);
+  }
+
+  #connected(edge: string, cursor: string): Connection {
+    const connection: Connection = {
+      clientId: this.clientId,
+      edge,
+      cursor,
+      openedAtMs: performance.now(),
+      closedAtMs: Number.POSITIVE_INFINITY,
+      closedBecause: '',
+      receipts: [],
+      resetsAtMs: [],
+    };
+    this.world.history.connections.push(connection);
+    return connection;
+  }
+
+  #end(held: Held, how: 'reset' | 'fin', because: string): void {
+    held.link.close(how);
+    this.#ended(held, because);
+  }
+
+  #ended(held: Held, because: string): void {
+    this.#held.delete(held);
+    if (held.connection === undefined) return;
+    held.connection.closedAtMs = performance.now();
+    held.connection.closedBecause = because;
+  }
+
+  #retrySoon(): void {
+    clearTimeout(this.#retry);
+    if (this.#isStopped || this.#absence !== undefined) return;
+    const delayMs = Math.min(BACKOFF_MS_MAX, backoffMs(++this.#tries, this.world.random()));
+    this.#retry = setTimeout(() => this.connect(), delayMs);
+  }
+
+  #beginAbsence(): void {
+    this.#absence = {
+      clientId: this.clientId,
+      fromMs: performance.now(),
+      toMs: Number.POSITIVE_INFINITY,
+    };
+    this.world.history.absences.push(this.#absence);
+  }
+}
+
+/** Ids are `<ms>-<n>`. The device compares them; the check has its own way. */
+function isNewer(id: string, than: string): boolean {
+  if (than === '') return true;
+  const [aMs, aN] = id.split('-').map(Number);
+  const [bMs, bN] = than.split('-').map(Number);
+  return aMs! > bMs! || (aMs === bMs && aN! > bN!);
+}

@@ -1,0 +1,129 @@
+/** A history, arranged so that each question of the check is answered without a walk through all. */
+import type { Attempt, Connection, History, Push, Receipt } from './history.js';
+
+export interface Received {
+  readonly connection: Connection;
+  readonly receipt: Receipt;
+}
+
+export interface Indexed {
+  readonly clientIds: readonly string[];
+  pushOf(number: number): Push | undefined;
+  /** When and where its own client received it; first receipt first. */
+  receivedOf(push: Push): readonly Received[];
+  /** All that a client received, in the order of time. */
+  receiptsOf(clientId: string): readonly Received[];
+  /** A client's durable pushes that were accepted and whose id is known, in the order of ids. */
+  storedOf(clientId: string): readonly { push: Push; messageId: string }[];
+  /** Whether the id is that of a push of the client which was accepted. */
+  isAcceptedId(clientId: string, messageId: string): boolean;
+  /** A master of Redis Cluster was lost between these times. */
+  hadFailover(fromMs: number, toMs: number): boolean;
+  /** Nothing of the cluster was broken between these times. */
+  isCalm(fromMs: number, toMs: number): boolean;
+  hasConnection(clientId: string, fromMs: number, toMs: number): boolean;
+  /**
+   * The connection that the client had from well before until well after, if it was the only one
+   * and the device listened.
+   */
+  steadyConnection(
+    clientId: string,
+    fromMs: number,
+    toMs: number,
+    marginMs: number,
+  ): Connection | undefined;
+}
+
+/** Whether the push is surely stored by the end of this attempt. */
+export function isAccepted({ outcome }: Attempt): boolean {
+  return (
+    outcome === 'STORED' || outcome === 'WRITTEN' || outcome === 'ACKED' || outcome === 'DUPLICATE'
+  );
+}
+
+/** Ids are `<ms>-<n>`, both decimal and without a bound worth a word. */
+export function compareIds(a: string, b: string): number {
+  const [aMs, aN] = a.split('-').map(BigInt) as [bigint, bigint];
+  const [bMs, bN] = b.split('-').map(BigInt) as [bigint, bigint];
+  if (aMs !== bMs) return aMs < bMs ? -1 : 1;
+  return aN === bN ? 0 : aN < bN ? -1 : 1;
+}
+
+export function indexOf(history: History): Indexed {
+  const pushes = new Map(history.pushes.map((push) => [push.number, push]));
+  const connections = groupBy(history.connections, ({ clientId }) => clientId);
+  const absences = groupBy(history.absences, ({ clientId }) => clientId);
+  const durable = groupBy(
+    history.pushes.filter(({ isDurable }) => isDurable),
+    ({ clientId }) => clientId,
+  );
+  const receipts = new Map<string, Received[]>();
+  const received = new Map<number, Received[]>();
+  for (const [clientId, held] of connections) {
+    const all = held.flatMap((connection) =>
+      connection.receipts.map((receipt) => ({ connection, receipt })),
+    );
+    all.sort((a, b) => a.receipt.atMs - b.receipt.atMs);
+    receipts.set(clientId, all);
+    for (const each of all) {
+      const number = each.receipt.pushNumber;
+      if (number === undefined || pushes.get(number)?.clientId !== clientId) continue;
+      const ofPush = received.get(number);
+      if (ofPush === undefined) received.set(number, [each]);
+      else ofPush.push(each);
+    }
+  }
+  const receivedOf = (push: Push) => received.get(push.number) ?? [];
+  const overlapping = (clientId: string, fromMs: number, toMs: number) =>
+    (connections.get(clientId) ?? []).filter(
+      ({ openedAtMs, closedAtMs }) => openedAtMs <= toMs && closedAtMs >= fromMs,
+    );
+  return {
+    clientIds: [...new Set([...connections.keys(), ...durable.keys()])],
+    pushOf: (number) => pushes.get(number),
+    receivedOf,
+    receiptsOf: (clientId) => receipts.get(clientId) ?? [],
+    storedOf(clientId) {
+      const stored = (durable.get(clientId) ?? []).flatMap((push) => {
+        const accepted = push.attempts.find(isAccepted);
+        const messageId = accepted?.messageId || receivedOf(push)[0]?.receipt.messageId;
+        return accepted !== undefined && messageId ? [{ push, messageId }] : [];
+      });
+      return stored.sort((a, b) => compareIds(a.messageId, b.messageId));
+    },
+    isAcceptedId: (clientId, messageId) =>
+      (durable.get(clientId) ?? []).some(
+        (push) =>
+          push.attempts.some((each) => isAccepted(each) && each.messageId === messageId) ||
+          (push.attempts.some((each) => isAccepted(each) && each.messageId === '') &&
+            receivedOf(push).some(({ receipt }) => receipt.messageId === messageId)),
+      ),
+    hadFailover: (fromMs, toMs) =>
+      history.disturbances.some(
+        (each) => each.kind === 'killMaster' && each.fromMs <= toMs && each.toMs >= fromMs,
+      ),
+    isCalm: (fromMs, toMs) =>
+      !history.disturbances.some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
+    hasConnection: (clientId, fromMs, toMs) => overlapping(clientId, fromMs, toMs).length > 0,
+    steadyConnection(clientId, fromMs, toMs, marginMs) {
+      const [beginMs, endMs] = [fromMs - marginMs, toMs + marginMs];
+      const [only, ...others] = overlapping(clientId, beginMs, endMs);
+      if (only === undefined || others.length > 0) return undefined;
+      const wasAbsent = (absences.get(clientId) ?? []).some(
+        (absence) => absence.fromMs <= endMs && absence.toMs >= beginMs,
+      );
+      const wasSteady = only.openedAtMs <= beginMs && only.closedAtMs >= endMs;
+      return wasSteady && !wasAbsent ? only : undefined;
+    },
+  };
+}
+
+export function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group === undefined) groups.set(keyOf(item), [item]);
+    else group.push(item);
+  }
+  return groups;
+}

@@ -1,0 +1,67 @@
+/** What a history amounts to, in numbers. Pure. */
+import type { Absence, History } from './history.js';
+import { groupBy, indexOf, isAccepted } from './history-index.js';
+
+export interface Figures {
+  /** Durable pushes that are surely stored. */
+  readonly accepted: number;
+  /** Pushes, durable or not, that their client received at least once. */
+  readonly delivered: number;
+  /** Receipts of a push beyond the first. */
+  readonly duplicates: number;
+  /** Attempts of which nobody could say what became of them. */
+  readonly unknown: number;
+  /**
+   * From the moment when an accepted push was sent until it was received, without the time in which
+   * the device did not listen of its own will. What is broken is part of it, on purpose.
+   */
+  readonly p50GapMs: number;
+  readonly p99GapMs: number;
+  readonly maxGapMs: number;
+  readonly connections: number;
+}
+
+export function measure(history: History): Figures {
+  const index = indexOf(history);
+  const gapsMs: number[] = [];
+  let [accepted, delivered, duplicates, unknown] = [0, 0, 0, 0];
+  const absences = groupBy(history.absences, ({ clientId }) => clientId);
+  for (const push of history.pushes) {
+    const received = index.receivedOf(push);
+    const acceptance = push.isDurable ? push.attempts.find(isAccepted) : undefined;
+    if (acceptance !== undefined) accepted++;
+    if (received.length > 0) delivered++;
+    duplicates += Math.max(0, received.length - 1);
+    unknown += push.attempts.filter(
+      ({ outcome }) => outcome === 'UNKNOWN' || outcome === 'UNANSWERED',
+    ).length;
+    if (acceptance === undefined || received.length === 0) continue;
+    const [fromMs, toMs] = [acceptance.sentAtMs, received[0]!.receipt.atMs];
+    gapsMs.push(Math.max(0, toMs - fromMs - absentMs(absences.get(push.clientId), fromMs, toMs)));
+  }
+  gapsMs.sort((a, b) => a - b);
+  return {
+    accepted,
+    delivered,
+    duplicates,
+    unknown,
+    p50GapMs: quantile(gapsMs, 0.5),
+    p99GapMs: quantile(gapsMs, 0.99),
+    maxGapMs: quantile(gapsMs, 1),
+    connections: history.connections.length,
+  };
+}
+
+function absentMs(absences: readonly Absence[] | undefined, fromMs: number, toMs: number): number {
+  let sumMs = 0;
+  for (const absence of absences ?? []) {
+    sumMs += Math.max(0, Math.min(toMs, absence.toMs) - Math.max(fromMs, absence.fromMs));
+  }
+  return sumMs;
+}
+
+/** @param sorted upwards; 0 when it is empty */
+function quantile(sorted: readonly number[], part: number): number {
+  const at = Math.min(sorted.length - 1, Math.floor(sorted.length * part));
+  return Math.round(sorted[at] ?? 0);
+}

@@ -1,0 +1,56 @@
+import { expect, test } from '@jest/globals';
+import { Metrics } from '../../common/metrics.js';
+import type { Transport } from '../../common/transport/transport.js';
+import type { CatchUp } from '../../edge/catch-up.js';
+import { Clients } from '../../edge/clients.js';
+import { Connections } from '../../edge/connections.js';
+import type { Shards } from '../../edge/shards.js';
+import { Takeover } from '../../edge/takeover.js';
+
+const SHARD = 7;
+const ALICE = 1;
+
+/** An edge with one live connection, of alice, and what is written to it. */
+function edgeWithAlice(shards: { isConfirmed: boolean }) {
+  const written: string[] = [];
+  const transport = {
+    write(_: number, bytes: Uint8Array) {
+      written.push(Buffer.from(bytes).toString());
+      return 'accepted';
+    },
+  } as unknown as Transport;
+  const table = new Connections(4096);
+  const clients = new Clients(
+    table,
+    { isConfirmed: () => shards.isConfirmed } as unknown as Shards,
+    transport,
+    {} as CatchUp,
+    new Takeover('here'),
+    'edge-1',
+    () => {},
+    new Metrics(),
+  );
+  table.add(ALICE, 'alice', SHARD, 0);
+  table.become(ALICE, 'live');
+  const push = (id: string) => clients.push(SHARD, 'alice', id, Buffer.from('x'));
+  return { push, table, written };
+}
+
+test('a push moves the mark of what was sent, and is not written again', () => {
+  const { push, table, written } = edgeWithAlice({ isConfirmed: true });
+  expect(push('5-0')).toBe('written');
+  expect(push('5-0')).toBe('written');
+  expect(table.sentId(ALICE)).toBe('5-0');
+  expect(written).toEqual(['id: 5-0\ndata: x\n\n']);
+});
+
+test('a push that comes before its subscription is known to be back waits in the inbox', () => {
+  const shards = { isConfirmed: true };
+  const { push, table, written } = edgeWithAlice(shards);
+  push('5-0');
+  // 6-0 is missed while Redis is away; 7-0 comes before the confirmation does.
+  shards.isConfirmed = false;
+  expect(push('7-0')).toBe('behind');
+  expect(table.sentId(ALICE)).toBe('5-0');
+  expect(written).toHaveLength(1);
+});
