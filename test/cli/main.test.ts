@@ -18,8 +18,8 @@ function longline(...args: string[]) {
 test.each([
   [['frob'], /unknown command 'frob'/],
   [['push', 'alice'], /missing required argument 'payload'/],
-  [['push', 'alice', 'x', '--wait', '1.5'], /whole number from 1 to 600000/],
-  [['push', 'alice', 'x', '--wait', '0'], /whole number from 1 to 600000/],
+  [['push', 'alice', 'x', '--wait', '1.5'], /whole number from 1 to 60000/],
+  [['push', 'alice', 'x', '--wait', '0'], /whole number from 1 to 60000/],
   [['dev', '--edges', '51'], /whole number from 1 to 50/],
   [['status', '--control', 'localhost:7200'], /expected a URL/],
   [['explain', 'alice', 'bob'], /too many arguments/],
