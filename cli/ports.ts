@@ -18,6 +18,17 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** A node of a Redis Cluster also listens this far above its port. */
+const CLUSTER_BUS_ABOVE = 10_000;
+
+export async function freeClusterPort(): Promise<number> {
+  for (;;) {
+    const port = await freePort();
+    const bus = port + CLUSTER_BUS_ABOVE;
+    if (bus < FREE_BELOW && !(await isTaken(bus))) return port;
+  }
+}
+
 /** Whether somebody listens on `port` at either address that `localhost` may mean. */
 export async function isTaken(port: number): Promise<boolean> {
   return (await isTakenAt(LOOPBACK, port)) || (await isTakenAt('::1', port));

@@ -3,7 +3,14 @@
  * or Redis while that stream is down. An older one is never taken.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Assignment, comparePositions, ORIGIN, type Position } from './assignment.js';
+import type { Assignment as Wire } from '../proto/gen/longline/v1/assignment.js';
+import {
+  type Assignment,
+  comparePositions,
+  fromWire,
+  ORIGIN,
+  type Position,
+} from './assignment.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { readAssignment } from './redis/assignment-store.js';
@@ -40,6 +47,14 @@ export class AssignmentFeed {
     if (comparePositions(assignment.position, this.position) <= 0) return;
     this.#current = assignment;
     this.onChange(assignment);
+  }
+
+  /** The same for one that came over the wire; one that makes no sense is refused and logged. */
+  offerWire(wire: Wire | undefined, shardCount: number, log: Logger): void {
+    if (wire === undefined) return;
+    const assignment = fromWire(wire, shardCount);
+    if (typeof assignment === 'string') log.error({ reason: assignment }, 'refused an assignment');
+    else this.offer(assignment);
   }
 }
 

@@ -3,7 +3,6 @@
  * that carries pushes waits for it.
  */
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
-import { fromWire } from '../common/assignment.js';
 import type { AssignmentFeed } from '../common/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../common/grpc-link.js';
 import type { Logger } from '../common/log.js';
@@ -51,10 +50,7 @@ export class ControlLink {
         return stream;
       },
       ({ assignment }) => {
-        if (assignment === undefined) return;
-        const taken = fromWire(assignment, hello().shardCount);
-        if (typeof taken === 'string') log.error({ reason: taken }, 'refused an assignment');
-        else feed.offer(taken);
+        feed.offerWire(assignment, hello().shardCount, log);
         // Control learns at once, not two seconds later, what the assignment has changed here.
         sendStats();
       },

@@ -1,6 +1,5 @@
 /** The router's watch of the assignment at control. */
 import { type ClientReadableStream, credentials } from '@grpc/grpc-js';
-import { fromWire } from '../common/assignment.js';
 import type { AssignmentFeed } from '../common/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../common/grpc-link.js';
 import type { Logger } from '../common/log.js';
@@ -20,10 +19,7 @@ export class AssignmentLink {
       'control',
       () => this.#client.watch({ have: feed.position }),
       ({ assignment }) => {
-        if (assignment === undefined) return;
-        const taken = fromWire(assignment, shardCount);
-        if (typeof taken === 'string') log.error({ reason: taken }, 'refused an assignment');
-        else feed.offer(taken);
+        feed.offerWire(assignment, shardCount, log);
       },
       log,
     );

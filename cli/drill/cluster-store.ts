@@ -12,6 +12,7 @@ import keySlot from 'cluster-key-slot';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import { Failure } from '../failure.js';
 import { type LocalRedis, startRedis } from '../local-redis.js';
+import { freeClusterPort } from '../ports.js';
 import { cutConnectionsAt, dial, folderOf, redisArgs, type Store } from './store.js';
 
 const run = promisify(execFile);
@@ -44,7 +45,8 @@ export class ClusterStore implements Store {
     try {
       for (let i = 0; i < 2 * MASTERS; i++) {
         await mkdir(folderOf(scratch, i));
-        store.#nodes.push(await startRedis({ args: store.#args(i), say }));
+        const port = await freeClusterPort();
+        store.#nodes.push(await startRedis({ port, args: store.#args(i), say }));
       }
       const addresses = store.#nodes.map(({ port }) => `127.0.0.1:${port}`);
       await run('redis-cli', [

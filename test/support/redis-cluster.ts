@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
+import { freeClusterPort } from '../../cli/ports.js';
 import { eventually } from './eventually.js';
 import { startRedis, type TestRedis } from './redis.js';
 
@@ -24,8 +25,6 @@ export interface TestCluster {
 }
 
 const NODES = 6;
-/** Node's cluster bus port is its port plus 10000, so both must be valid. */
-const PORT_MAX = 55_535;
 
 export async function startRedisCluster(): Promise<TestCluster> {
   const args = [
@@ -35,7 +34,7 @@ export async function startRedisCluster(): Promise<TestCluster> {
     ...['--repl-diskless-sync-delay', '0'],
   ];
   const nodes: TestRedis[] = [];
-  while (nodes.length < NODES) nodes.push(await startRedis(args, PORT_MAX));
+  while (nodes.length < NODES) nodes.push(await startRedis(args, freeClusterPort));
   const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
   const nodeAt = (address: string) => nodes[addresses.indexOf(address)]!;
   const call = async (address: string, ...[name, ...rest]: string[]) => {

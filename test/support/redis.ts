@@ -2,10 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { freePort } from '../../cli/ports.js';
 import { eventually } from './eventually.js';
 
 export interface TestRedis {
@@ -22,9 +23,9 @@ export interface TestRedis {
 
 export async function startRedis(
   args: readonly string[] = [],
-  portMax = 65_535,
+  pickPort = freePort,
 ): Promise<TestRedis> {
-  const port = await freePort(portMax);
+  const port = await pickPort();
   const directory = mkdtempSync(join(tmpdir(), 'longline-redis-'));
   let server = await launch(port, directory, args);
   const isRunning = () => server.exitCode === null && server.signalCode === null;
@@ -85,15 +86,4 @@ function dieWithUs(child: ChildProcess): void {
   (guard.stdin as Socket).unref();
   // Before the child's id can belong to someone else.
   child.once('exit', () => guard.kill('SIGKILL'));
-}
-
-async function freePort(portMax: number): Promise<number> {
-  for (;;) {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    server.close();
-    await once(server, 'close');
-    if (port <= portMax) return port;
-  }
 }
