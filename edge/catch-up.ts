@@ -131,7 +131,7 @@ export class CatchUp {
       table.markSent(connection, gone);
     }
     if (after !== '' && entries.some((entry) => entry.isExpired)) work.isIncomplete = true;
-    if (work.isIncomplete) this.transport.write(connection, SSE_RESET);
+    if (work.isIncomplete && !(await this.#writePatiently(connection, SSE_RESET))) return false;
     work.isIncomplete = false;
     for (const entry of entries) {
       if (!(await this.#write(connection, entry))) return false;
@@ -145,20 +145,26 @@ export class CatchUp {
     return false;
   }
 
-  /** Waits for room. Resolves with false when the connection is gone. */
+  /** Resolves with false when the connection is gone. */
   async #write(connection: Connection, entry: InboxEntry): Promise<boolean> {
-    const { table, transport } = this;
+    const { table } = this;
     if (!entry.isExpired) {
       const event = sseEvent(entry.id, entry.payload);
-      const giveUpMs = performance.now() + STALLED_MS;
-      while (table.holds(connection) && transport.write(connection, event) === 'full') {
-        if (performance.now() > giveUpMs) this.onSlow(connection);
-        else await sleep(DRAIN_POLL_MS);
-      }
+      if (!(await this.#writePatiently(connection, event))) return false;
+      this.#replayed.inc();
     }
-    if (!table.holds(connection)) return false;
     table.markSent(connection, entry.id);
-    this.#replayed.inc();
     return true;
+  }
+
+  /** Waits for room. Resolves with false when the connection is gone. */
+  async #writePatiently(connection: Connection, event: Buffer): Promise<boolean> {
+    const { table, transport } = this;
+    const giveUpMs = performance.now() + STALLED_MS;
+    while (table.holds(connection) && transport.write(connection, event) === 'full') {
+      if (performance.now() > giveUpMs) this.onSlow(connection);
+      else await sleep(DRAIN_POLL_MS);
+    }
+    return table.holds(connection);
   }
 }

@@ -10,7 +10,10 @@ import { Takeover } from '../../edge/takeover.js';
 const SHARD = 7;
 const ALICE = 1;
 
-/** An edge with one live connection, of alice, and what is written to it. */
+/**
+ * An edge with one live connection, of alice, and what is written to it. The types are forced: of
+ * its transport and its shards, a push uses just what stands here.
+ */
 function edgeWithAlice(shards: { isConfirmed: boolean }) {
   const written: string[] = [];
   const transport = {
