@@ -10,6 +10,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { type Reply, type ReplyBatch, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../proto/gen/longline/v1/push.js';
+import { Deadlines } from './deadlines.js';
 import { type Refusal, refusal } from './errors.js';
 import type { Metrics } from './metrics.js';
 import type { PrivateChannels } from './redis/private-channels.js';
@@ -40,14 +41,17 @@ interface Ask {
   /** An answer has come that no other can better; only what became of the question is waited for. */
   hasFinal: boolean;
   readonly isFinal: (body: NonNullable<Reply['body']>) => boolean;
-  readonly settle: (answers: Answers) => void;
-  readonly deadline: NodeJS.Timeout;
+  readonly settle: (answers: Answers | Refusal) => void;
 }
 
 const PRESENCE_WAIT_MS = 1_000;
+/** How much later than asked for a question may be given up. */
+const DEADLINE_GRAIN_MS = 20;
 
 export class Asker {
   readonly #asks = new Map<number, Ask>();
+  /** One for all questions: a timer for each would cost more than the question itself. */
+  readonly #deadlines = new Deadlines(DEADLINE_GRAIN_MS);
   readonly #tags: readonly string[];
   /** Kept for its memory, which a new one would have to grow first. */
   readonly #writer = new BinaryWriter();
@@ -63,6 +67,9 @@ export class Asker {
     role: 'router' | 'control',
   ) {
     this.#tags = shardTags(shardCount);
+    setInterval(() => {
+      for (const askId of this.#deadlines.passed(performance.now())) this.#settle(askId);
+    }, DEADLINE_GRAIN_MS).unref();
     metrics.gauge(
       `longline_${role}_asks_in_flight`,
       'Questions to edges that wait for an answer.',
@@ -94,7 +101,7 @@ export class Asker {
     return this.#ask(this.#tags[shard]!, '', body, waitMs, () => false);
   }
 
-  async #ask(
+  #ask(
     tag: string,
     clientId: string,
     body: NonNullable<ShardEnvelope['body']>,
@@ -104,16 +111,17 @@ export class Asker {
   ): Promise<Answers | Refusal> {
     const replyChannel = this.channels.replyChannelFor(tag);
     if (replyChannel === undefined) {
-      return refusal('REDIS_UNAVAILABLE', 'no reply channel is confirmed at the moment');
+      const why = 'no reply channel is confirmed at the moment';
+      return Promise.resolve(refusal('REDIS_UNAVAILABLE', why));
     }
     if (this.#asks.size >= this.inFlightMax) {
-      return refusal('OVERLOADED', `${this.inFlightMax} questions are in flight`);
+      const why = `${this.inFlightMax} questions are in flight`;
+      return Promise.resolve(refusal('OVERLOADED', why));
     }
     const askId = ++this.#lastAskId;
     const envelope = { askId, replyChannel, clientId, body, id: '', seq: '' };
     const bytes = ShardEnvelope.encode(envelope, this.#writer).finish();
     return new Promise((settle) => {
-      const deadline = setTimeout(() => this.#settle(askId), waitMs);
       const ask: Ask = {
         bodies: [],
         ownerAnswered: false,
@@ -121,13 +129,12 @@ export class Asker {
         hasFinal: false,
         isFinal,
         settle,
-        deadline,
       };
       this.#asks.set(askId, ask);
+      this.#deadlines.add(askId, performance.now() + waitMs);
       void send(shardChannel(tag), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
         (result) => {
           if (result.type === 'refused') {
-            clearTimeout(deadline);
             this.#asks.delete(askId);
             settle(refuseRedis(result.reason));
           } else if (result.type === 'published') {
@@ -179,7 +186,6 @@ export class Asker {
     const ask = this.#asks.get(askId);
     if (ask === undefined) return;
     this.#asks.delete(askId);
-    clearTimeout(ask.deadline);
     ask.settle({ bodies: ask.bodies, complete: isComplete(ask) });
   }
 }

@@ -4,6 +4,7 @@ import { type Refusal, refusal } from '../common/errors.js';
 import { toServiceError } from '../common/grpc-server.js';
 import type { Logger } from '../common/log.js';
 import type {
+  PushResponse,
   PushServiceServer,
   PushStreamItem,
   PushStreamRequest,
@@ -64,7 +65,7 @@ class PushStream {
     readonly log: Logger,
   ) {
     call.on('data', (request: PushStreamRequest) => {
-      for (const item of request.items) void this.#push(item);
+      for (const item of request.items) this.#push(item);
       this.#steer();
     });
     call.on('drain', () => {
@@ -79,20 +80,21 @@ class PushStream {
     call.on('error', () => {});
   }
 
-  async #push(item: PushStreamItem): Promise<void> {
+  #push({ correlationId, push }: PushStreamItem): void {
     this.#inFlight++;
-    const result: PushStreamResult = { correlationId: item.correlationId, outcome: undefined };
-    if (item.push === undefined) {
-      const refused = refusal('REQUEST_MALFORMED', 'the item has no push');
-      result.outcome = { $case: 'failure', value: refused };
-    } else {
-      const pushed = await this.pusher
-        .push(item.push)
-        .catch((error: Error) => internal(this.log, error));
-      result.outcome =
-        'code' in pushed ? { $case: 'failure', value: pushed } : { $case: 'push', value: pushed };
+    if (push === undefined) {
+      return this.#answer(correlationId, refusal('REQUEST_MALFORMED', 'the item has no push'));
     }
-    if (this.#results.push(result) === 1) setImmediate(() => this.#flush());
+    this.pusher.push(push).then(
+      (pushed) => this.#answer(correlationId, pushed),
+      (error) => this.#answer(correlationId, internal(this.log, error)),
+    );
+  }
+
+  #answer(correlationId: PushStreamItem['correlationId'], pushed: PushResponse | Refusal): void {
+    const outcome: PushStreamResult['outcome'] =
+      'code' in pushed ? { $case: 'failure', value: pushed } : { $case: 'push', value: pushed };
+    if (this.#results.push({ correlationId, outcome }) === 1) setImmediate(() => this.#flush());
   }
 
   #flush(): void {

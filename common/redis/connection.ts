@@ -18,7 +18,7 @@ const CONNECT_MS_MAX = 2_000;
 /** A caller waits for no command longer than this. */
 export const COMMAND_MS_MAX = 2_000;
 /** A peer that owes an answer for so long is dead, whatever TCP believes. */
-const SILENCE_MS_MAX = 5_000;
+export const SILENCE_MS_MAX = 5_000;
 /** How long a closed connection may linger until its peer closes it, too. */
 const DISCONNECT_MS_MAX = 500;
 /** Lower than the general bound: pushes are missed while a subscriber is away. */

@@ -9,6 +9,7 @@ import { Cluster, Redis } from 'ioredis';
 import { EnvironmentError } from '../lifecycle.js';
 import type { Logger } from '../log.js';
 import type { Metrics } from '../metrics.js';
+import type { CommandArgs } from './command-buffer.js';
 import {
   addressOf,
   COMMAND_MS_MAX,
@@ -20,6 +21,7 @@ import {
   reconnectMs,
 } from './connection.js';
 import { execute, type Outcome } from './execute.js';
+import { Lanes } from './lanes.js';
 import { untilAnswered } from './patience.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
@@ -50,7 +52,7 @@ export interface RedisLink {
   /** Runs a command and says exactly what became of it. Never rejects. */
   execute<Reply>(
     name: string,
-    args: readonly (string | number | Buffer)[],
+    args: CommandArgs,
     replyAs?: 'text' | 'bytes',
   ): Promise<Outcome<Reply>>;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
@@ -65,6 +67,10 @@ export interface RedisLink {
 const REDIRECTIONS_MAX = 5;
 const RETRY_MS = 100;
 const SLOTS_REFRESH_INTERVAL_MS = 3_000;
+/** How soon a new master gets a lane, should no command ask for it earlier. */
+const FOLLOW_INTERVAL_MS = 1_000;
+/** Answers of Redis Cluster that ioredis knows how to follow. The command did not run. */
+const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
 
 /**
  * Waits for as long as no server answers.
@@ -100,16 +106,32 @@ export async function openRedis({
     log,
     metrics,
   );
+  const lanes = new Lanes(endpoint, name);
+  lanes.follow(subscriber.masters());
+  const following = setInterval(() => lanes.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
+  // No async functions here: each would cost every push an object or two.
+  const run: RedisLink['execute'] = <Reply>(
+    command: string,
+    args: CommandArgs,
+    replyAs?: 'text' | 'bytes',
+  ) => {
+    const lane = lanes.to(subscriber.masterOf(keyOf(command, args)));
+    if (lane === undefined) return execute<Reply>(commands, command, args, replyAs);
+    const running = lane.execute<Reply>(command, args, replyAs);
+    if (!isCluster) return running;
+    return running.then((outcome) => {
+      const isElsewhere = outcome.type === 'refused' && REDIRECTED.test(outcome.reason);
+      return isElsewhere ? execute<Reply>(commands, command, args, replyAs) : outcome;
+    });
+  };
   return {
     commands,
     subscriber,
     isCluster,
     log,
-    execute: (command, args, replyAs) => execute(commands, command, args, replyAs),
-    async publish(channel, payload) {
-      const outcome = await execute<number>(commands, 'spublish', [channel, payload]);
-      return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;
-    },
+    execute: run,
+    publish: (channel, payload) =>
+      run<number>('spublish', [channel, payload]).then(toPublishResult),
     connectTo(address) {
       const redis = connectSingle({ ...endpoint, ...splitAddress(address) }, `${name}-own`);
       logOutages(redis, log, `${address} (own)`);
@@ -117,9 +139,20 @@ export async function openRedis({
     },
     isUp: () => commands.status === 'ready',
     async close() {
+      clearInterval(following);
+      lanes.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
     },
   };
+}
+
+function toPublishResult(outcome: Outcome<number>): PublishResult {
+  return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;
+}
+
+/** The key by which Redis Cluster routes a command: of those that are used here. */
+function keyOf(command: string, args: CommandArgs): string {
+  return String(command === 'eval' || command === 'evalsha' ? args[2] : args[0]);
 }
 
 function connectSingle(endpoint: Endpoint, name: string): Redis {

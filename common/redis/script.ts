@@ -13,15 +13,16 @@ export class Script {
     this.#sha1 = createHash('sha1').update(text).digest('hex');
   }
 
-  async run<Reply>(
+  run<Reply>(
     link: Pick<RedisLink, 'execute'>,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
     replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
     const rest = [keys.length, ...keys, ...args];
-    const outcome = await link.execute<Reply>('evalsha', [this.#sha1, ...rest], replyAs);
-    const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
-    return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest], replyAs) : outcome;
+    return link.execute<Reply>('evalsha', [this.#sha1, ...rest], replyAs).then((outcome) => {
+      const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
+      return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest], replyAs) : outcome;
+    });
   }
 }

@@ -1,0 +1,34 @@
+import { expect, test } from '@jest/globals';
+import { CommandBuffer } from '../../../common/redis/command-buffer.js';
+
+test('writes a command as an array of bulk strings, with lengths in bytes', () => {
+  const buffer = new CommandBuffer();
+  buffer.append('set', ['ключ', 12.5, Buffer.from([0, 13, 10, 255])]);
+  expect(buffer.take().toString('latin1')).toBe(
+    `*4\r\n$3\r\nset\r\n$8\r\n${Buffer.from('ключ').toString('latin1')}\r\n$4\r\n12.5\r\n` +
+      '$4\r\n\0\r\n\xff\r\n',
+  );
+});
+
+test('gives what was appended since it was last asked', () => {
+  const buffer = new CommandBuffer();
+  buffer.append('ping', []);
+  buffer.append('get', ['a']);
+  expect(buffer.take().toString()).toBe('*1\r\n$4\r\nping\r\n*2\r\n$3\r\nget\r\n$1\r\na\r\n');
+  expect(buffer.take()).toHaveLength(0);
+});
+
+test('what was taken stays as it is while later commands outgrow the memory', () => {
+  const buffer = new CommandBuffer();
+  const payload = (i: number) => Buffer.alloc(i * 1_000, `${i % 10}`);
+  const expected: string[] = [];
+  const taken: Buffer[] = [];
+  for (let i = 0; i < 200; i++) {
+    buffer.append('set', [`k${i}`, payload(i)]);
+    const [key, length] = [`k${i}`, i * 1_000];
+    expected.push(`*3\r\n$3\r\nset\r\n$${key.length}\r\n${key}\r\n$${length}\r\n${payload(i)}\r\n`);
+    if (i % 7 === 0) taken.push(buffer.take());
+  }
+  taken.push(buffer.take());
+  expect(Buffer.concat(taken).toString()).toBe(expected.join(''));
+});
