@@ -26,6 +26,8 @@ export interface RoleProcessOptions {
   /** What to run, such as dist/edge/main.js. */
   readonly script: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Options of Node itself. */
+  readonly nodeOptions: readonly string[];
   /** Whether to start it again when it dies. */
   readonly restart: boolean;
   /** Hears each line that it prints, and what happens to it. */
@@ -100,10 +102,10 @@ export class RoleProcess {
   }
 
   #launch(onStarted?: OnStarted): void {
-    const { name, script, env, restart, onOutput } = this.#options;
+    const { name, script, env, restart, onOutput, nodeOptions } = this.#options;
     const child = fork(script, [], {
       env,
-      execArgv: [],
+      execArgv: [...nodeOptions],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // Not of the terminal's process group: Ctrl-C reaches us only, we stop in our order.
       detached: true,

@@ -179,7 +179,7 @@ export interface StorePush {
   readonly idempotencyKey: string;
 }
 
-export async function storePush(
+export function storePush(
   link: Pick<RedisLink, 'execute'>,
   push: StorePush,
   bounds: InboxBounds,
@@ -188,7 +188,7 @@ export async function storePush(
   const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
   // A clientId has no control characters, so no two pairs of clientId and key meet.
   if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
-  const outcome = await PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
+  return PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
     shardChannel(tag),
     Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
     push.payload,
@@ -197,12 +197,13 @@ export async function storePush(
     bounds.bytesMax,
     Math.max(push.ttlMs, HISTORY_MS),
     Math.max(push.ttlMs, IDEMPOTENCY_MS),
-  ]);
-  if (outcome.type !== 'done') return outcome;
-  const { reply } = outcome;
-  if (reply[0] === 0) return { type: 'done', reply: { type: 'duplicate', firstId: reply[1] } };
-  const [, id, receivers, dropped] = reply;
-  return { type: 'done', reply: { type: 'stored', id, receivers, dropped } };
+  ]).then((outcome) => {
+    if (outcome.type !== 'done') return outcome;
+    const { reply } = outcome;
+    if (reply[0] === 0) return { type: 'done', reply: { type: 'duplicate', firstId: reply[1] } };
+    const [, id, receivers, dropped] = reply;
+    return { type: 'done', reply: { type: 'stored', id, receivers, dropped } };
+  });
 }
 
 /** An entry of an inbox. */

@@ -151,11 +151,11 @@ export class Pusher {
     return true;
   }
 
-  async #store(push: StorePush, safety: Safety | undefined): Promise<SafelyStored> {
+  #store(push: StorePush, safety: Safety | undefined): Promise<SafelyStored> {
     if (safety !== undefined) return this.writers.store(push, safety);
-    const outcome = await storePush(this.link, push, this.config.inbox);
-    if (outcome.type !== 'done') return outcome;
-    return { type: 'stored', stored: outcome.reply, isSafe: true };
+    return storePush(this.link, push, this.config.inbox).then((outcome) =>
+      outcome.type === 'done' ? { type: 'stored', stored: outcome.reply, isSafe: true } : outcome,
+    );
   }
 
   #ask(request: PushRequest, send?: Send): Promise<Answers | Refusal> {

@@ -19,10 +19,10 @@ export class Script {
     args: readonly (string | number | Buffer)[],
     replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
-    const rest = [keys.length, ...keys, ...args];
-    return link.execute<Reply>('evalsha', [this.#sha1, ...rest], replyAs).then((outcome) => {
+    const called = (script: string) => [script, keys.length, ...keys, ...args];
+    return link.execute<Reply>('evalsha', called(this.#sha1), replyAs).then((outcome) => {
       const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
-      return isUnknown ? link.execute<Reply>('eval', [this.text, ...rest], replyAs) : outcome;
+      return isUnknown ? link.execute<Reply>('eval', called(this.text), replyAs) : outcome;
     });
   }
 }

@@ -13,6 +13,7 @@ function fakeRole(env: NodeJS.ProcessEnv, restart: boolean): RoleProcess {
   role = new RoleProcess({
     name: 'fake',
     script: join(packageRoot, 'test/cli/fake-role.mjs'),
+    nodeOptions: [],
     env: { ...process.env, ...env },
     restart,
     onOutput: (line) => output.push(line),
