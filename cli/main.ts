@@ -50,6 +50,16 @@ withControl(program.command('explain'))
   .action(async (clientId, options) => (await import('./explain.js')).explain(clientId, options));
 
 program
+  .command('doctor')
+  .description('show what stops this machine from holding many connections, and what to set')
+  .option('--connections <count>', 'how many it is to hold', wholeNumber(1, 10_000_000), 100_000)
+  .option('--redis <url>', 'a Redis to look at, too', process.env.LONGLINE_REDIS_URL)
+  .option('--json', 'print JSON')
+  .action(async (options) => {
+    process.exitCode = await (await import('./doctor/doctor.js')).doctor(options);
+  });
+
+program
   .command('drill')
   .description('break a private cluster on purpose, and report what was lost, doubled or late')
   .option('--seconds <count>', 'how long things break', wholeNumber(1, 86_400), 60)

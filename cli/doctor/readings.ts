@@ -1,0 +1,105 @@
+/** Reads what `findings.ts` judges: /proc, control groups (v1 and v2), and Redis if one is named. */
+import { readFileSync } from 'node:fs';
+import { Redis } from 'ioredis';
+import type { Readings, RedisReadings } from './findings.js';
+
+const REDIS_MS_MAX = 2_000;
+
+export async function readMachine(redisUrl: string | undefined): Promise<Readings> {
+  const conntrackMax = number('/proc/sys/net/netfilter/nf_conntrack_max');
+  const conntrackCount = number('/proc/sys/net/netfilter/nf_conntrack_count');
+  const tcpMem = numbers('/proc/sys/net/ipv4/tcp_mem');
+  const ports = numbers('/proc/sys/net/ipv4/ip_local_port_range');
+  return {
+    openFilesMax: parseOpenFiles(text('/proc/self/limits')),
+    openFilesPerProcessMax: number('/proc/sys/fs/nr_open'),
+    openFilesPerMachineMax: number('/proc/sys/fs/file-max'),
+    listenBacklogMax: number('/proc/sys/net/core/somaxconn'),
+    synBacklogMax: number('/proc/sys/net/ipv4/tcp_max_syn_backlog'),
+    tcpMemPages: tcpMem?.length === 3 ? (tcpMem as [number, number, number]) : undefined,
+    localPorts: ports?.length === 2 ? (ports as [number, number]) : undefined,
+    conntrack:
+      conntrackMax === undefined ? undefined : { count: conntrackCount ?? 0, max: conntrackMax },
+    memoryBytes: parseMemTotal(text('/proc/meminfo')),
+    cgroupMemoryBytesMax: parseCgroupLimit(
+      text('/sys/fs/cgroup/memory.max') ?? text('/sys/fs/cgroup/memory/memory.limit_in_bytes'),
+    ),
+    redis: redisUrl === undefined ? undefined : await readRedis(redisUrl),
+  };
+}
+
+/** The hard limit in /proc/<pid>/limits. */
+export function parseOpenFiles(limits: string | undefined): number | undefined {
+  const found = limits?.match(/^Max open files +\S+ +(\S+)/m)?.[1];
+  if (found === undefined) return undefined;
+  return found === 'unlimited' ? Infinity : Number(found);
+}
+
+export function parseMemTotal(meminfo: string | undefined): number | undefined {
+  const found = meminfo?.match(/^MemTotal: +(\d+) kB/m)?.[1];
+  return found === undefined ? undefined : Number(found) * 1024;
+}
+
+/** `max` in version 2; a number near 2^63 in version 1 stands for none. */
+export function parseCgroupLimit(limit: string | undefined): number | undefined {
+  if (limit === undefined) return undefined;
+  const bytes = Number(limit);
+  return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
+}
+
+/** The subscribers' part of `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`. */
+export function parseSubscriberBuffer(
+  limits: string | undefined,
+): readonly [number, number, number] | undefined {
+  const found = limits?.match(/pubsub (\d+) (\d+) (\d+)/);
+  return found ? [Number(found[1]), Number(found[2]), Number(found[3])] : undefined;
+}
+
+async function readRedis(url: string): Promise<RedisReadings> {
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: REDIS_MS_MAX,
+    commandTimeout: REDIS_MS_MAX,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+  });
+  // The reason comes with the rejection of `connect`.
+  redis.on('error', () => {});
+  try {
+    await redis.connect();
+    const info = await redis.info('server');
+    // Managed services and least-privilege users may not ask for settings.
+    const setting = async (name: string): Promise<string | undefined> =>
+      ((await redis.config('GET', name).catch(() => [])) as string[])[1];
+    const maxmemory = await setting('maxmemory');
+    const appendOnly = await setting('appendonly');
+    return {
+      version: info.match(/^redis_version:(\S+)/m)?.[1] ?? '?',
+      subscriberBuffer: parseSubscriberBuffer(await setting('client-output-buffer-limit')),
+      maxmemoryBytes: maxmemory === undefined ? undefined : Number(maxmemory),
+      maxmemoryPolicy: await setting('maxmemory-policy'),
+      appendOnly: appendOnly === undefined ? undefined : appendOnly === 'yes',
+    };
+  } catch (error) {
+    return { unreachable: (error as Error).message };
+  } finally {
+    redis.disconnect();
+  }
+}
+
+function text(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function numbers(path: string): number[] | undefined {
+  const read = text(path)?.trim().split(/\s+/).map(Number);
+  return read?.every(Number.isFinite) ? read : undefined;
+}
+
+function number(path: string): number | undefined {
+  return numbers(path)?.[0];
+}

@@ -1,0 +1,79 @@
+import { expect, test } from '@jest/globals';
+import { type Grade, judge, type Readings } from '../../../cli/doctor/findings.js';
+
+const CONNECTIONS = 100_000;
+
+const WELL: Readings = {
+  openFilesMax: 200_000,
+  openFilesPerProcessMax: 1_048_576,
+  openFilesPerMachineMax: 1_000_000,
+  listenBacklogMax: 4_096,
+  synBacklogMax: 4_096,
+  tcpMemPages: [100_000, 200_000, 300_000],
+  localPorts: [32_768, 60_999],
+  conntrack: { count: 12, max: 262_144 },
+  memoryBytes: 8 * 2 ** 30,
+  cgroupMemoryBytesMax: Infinity,
+  redis: {
+    version: '7.0.15',
+    subscriberBuffer: [2 ** 28, 2 ** 26, 60],
+    maxmemoryBytes: 2 ** 30,
+    maxmemoryPolicy: 'noeviction',
+    appendOnly: true,
+  },
+};
+const { redis: WELL_REDIS } = WELL;
+
+function graded(readings: Readings): [string, Grade][] {
+  return judge(readings, CONNECTIONS)
+    .filter(({ grade }) => grade !== 'ok')
+    .map(({ what, grade }) => [what, grade]);
+}
+
+test('finds nothing to say about a machine that is well set up', () => {
+  expect(graded(WELL)).toEqual([]);
+});
+
+test.each<[Partial<Readings>, string, Grade]>([
+  [{ openFilesMax: CONNECTIONS + 511 }, 'open files per process', 'warn'],
+  [{ openFilesMax: 512 }, 'open files per process', 'fail'],
+  [{ openFilesPerMachineMax: 199_999 }, 'open files of the machine', 'warn'],
+  [{ openFilesPerMachineMax: 100_000 }, 'open files of the machine', 'fail'],
+  [{ listenBacklogMax: 128 }, 'connections that wait to be accepted', 'warn'],
+  [{ synBacklogMax: 1_024 }, 'connections that wait to be accepted', 'warn'],
+  [{ tcpMemPages: [1, 2, 99_999] }, 'memory of all TCP buffers', 'warn'],
+  [{ cgroupMemoryBytesMax: 2 ** 30 }, 'memory', 'warn'],
+  [{ cgroupMemoryBytesMax: 2 ** 29 }, 'memory', 'fail'],
+  [{ localPorts: [40_000, 50_000] }, 'local ports', 'warn'],
+  [{ conntrack: { count: 0, max: 131_072 } }, 'tracked connections (conntrack)', 'warn'],
+  [{ conntrack: { count: 0, max: 65_536 } }, 'tracked connections (conntrack)', 'fail'],
+  [{ redis: { unreachable: 'connect ECONNREFUSED' } }, 'Redis', 'fail'],
+  [{ redis: { ...WELL_REDIS, version: '6.2.7' } as never }, 'Redis version', 'fail'],
+  [
+    { redis: { ...WELL_REDIS, subscriberBuffer: [2 ** 25, 2 ** 23, 60] } as never },
+    'Redis buffer per subscriber',
+    'warn',
+  ],
+  [
+    { redis: { ...WELL_REDIS, maxmemoryPolicy: 'allkeys-lru' } as never },
+    'Redis when its memory is full',
+    'fail',
+  ],
+  [{ redis: { ...WELL_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
+])('%j: %s is a %s', (readings, what, grade) => {
+  expect(graded({ ...WELL, ...readings })).toEqual([[what, grade]]);
+});
+
+test('what could not be read is unknown, not well', () => {
+  const unread = Object.fromEntries(
+    Object.keys(WELL).map((name) => [name, undefined]),
+  ) as unknown as Readings;
+  const grades = judge(unread, CONNECTIONS).map(({ grade }) => grade);
+  expect(new Set(grades)).toEqual(new Set(['unknown']));
+});
+
+test('says how many edges or which limit the wanted connections need', () => {
+  const [files] = judge({ ...WELL, openFilesMax: 20_000 }, CONNECTIONS);
+  expect(files!.value).toBe('20000: 19488 connections per edge');
+  expect(files!.advice).toContain('run 6 edges, or set LimitNOFILE=100512');
+});

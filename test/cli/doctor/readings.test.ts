@@ -1,0 +1,51 @@
+import { expect, test } from '@jest/globals';
+import {
+  parseCgroupLimit,
+  parseMemTotal,
+  parseOpenFiles,
+  parseSubscriberBuffer,
+  readMachine,
+} from '../../../cli/doctor/readings.js';
+import { startRedis } from '../../support/redis.js';
+
+test('the hard limit of open files is read, which Node raises the soft one to', () => {
+  const limits =
+    'Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 20000                files     \n';
+  expect(parseOpenFiles(limits)).toBe(20_000);
+  expect(parseOpenFiles(limits.replace('20000', 'unlimited'))).toBe(Infinity);
+  expect(parseOpenFiles('nonsense')).toBeUndefined();
+});
+
+test('limits of control groups of both versions are read', () => {
+  expect(parseCgroupLimit('max\n')).toBe(Infinity);
+  expect(parseCgroupLimit('9223372036854771712\n')).toBe(Infinity);
+  expect(parseCgroupLimit('2147483648\n')).toBe(2 ** 31);
+  expect(parseCgroupLimit(undefined)).toBeUndefined();
+});
+
+test('memory and the buffer of subscribers are read', () => {
+  expect(parseMemTotal('MemTotal:       24000000 kB\nMemFree: 1 kB\n')).toBe(24_000_000 * 1024);
+  expect(
+    parseSubscriberBuffer('normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60'),
+  ).toEqual([33_554_432, 8_388_608, 60]);
+});
+
+test('reads this machine and a real Redis', async () => {
+  const redis = await startRedis(['--maxmemory', '100mb']);
+  try {
+    const readings = await readMachine(redis.url);
+    expect(readings.redis).toMatchObject({
+      version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+      subscriberBuffer: [33_554_432, 8_388_608, 60],
+      maxmemoryBytes: 104_857_600,
+      maxmemoryPolicy: 'noeviction',
+    });
+  } finally {
+    await redis.stop();
+  }
+});
+
+test('a Redis that is not there is a reading, too', async () => {
+  const { redis } = await readMachine('redis://127.0.0.1:1');
+  expect(redis).toEqual({ unreachable: expect.any(String) });
+});
