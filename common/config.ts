@@ -57,6 +57,8 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
 
 /** Settings of the roles that devices talk to: edge and router. Others let them pass. */
 export const servingSettings = {
+  /** What holds the connections of devices; unset: native where it was built, else net. */
+  LONGLINE_TRANSPORT: z.enum(['net', 'native']).optional(),
   /** `host:port` of control's gRPC. */
   LONGLINE_CONTROL_ADDRESS: z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
     error: 'expected host:port',

@@ -12,6 +12,7 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
+import type { TransportName } from '../common/transport/open-transport.js';
 
 /**
  * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and
@@ -64,6 +65,8 @@ export interface EdgeConfig extends SharedConfig {
   readonly heartbeatMs: number;
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
+  /** What holds the connections; undefined: native where it was built, else net. */
+  readonly transport: TransportName | undefined;
   /** `host:port` of control's gRPC. */
   readonly controlAddress: string;
   readonly corsOrigins: readonly string[] | undefined;
@@ -94,6 +97,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
+    transport: parsed.LONGLINE_TRANSPORT,
     controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };

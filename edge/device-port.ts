@@ -97,6 +97,9 @@ export class DevicePort implements TransportEvents {
     this.#turnedAway.inc();
   }
 
+  /** What has a deadline here is swept. */
+  onTimer(): void {}
+
   /** Ends what has taken too long. To be called about once a second. */
   sweep(nowMs: number): void {
     const deadlineMs = nowMs - this.config.headTimeoutMs;

@@ -8,7 +8,7 @@ import { Metrics } from '../common/metrics.js';
 import { agreeOnSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
-import { NetTransport } from '../common/transport/net-transport.js';
+import { openTransport } from '../common/transport/open-transport.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import { CatchUp } from './catch-up.js';
 import { Clients } from './clients.js';
@@ -47,10 +47,11 @@ await runRole(async () => {
   const shards = new Shards(edgeId, table, link.subscriber, delivery);
   const feed = new AssignmentFeed((assignment) => shards.assign(assignment), metrics, 'edge');
   const port = new DevicePort(config, () => feed.current, metrics);
-  const transport = new NetTransport(port, {
+  const { transport, name, because } = openTransport(config.transport, port, {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
   });
+  log.info({ transport: name, because }, 'the transport is chosen');
   const catchUp = new CatchUp(
     table,
     transport,
@@ -74,6 +75,16 @@ await runRole(async () => {
   port.transport = transport;
 
   metrics.gauge('longline_edge_connections', 'Connections that hold a client.', () => table.count);
+  metrics.gauge(
+    'longline_edge_transport_native',
+    '1 when the native transport holds the connections, 0 when the portable one does.',
+    () => (name === 'native' ? 1 : 0),
+  );
+  metrics.gauge(
+    'longline_edge_accept_pauses',
+    'Times that nothing was accepted for half a second, as the system had run out of descriptors.',
+    () => transport.acceptPauses(),
+  );
   metrics.gauge('longline_edge_guests', 'Clients whose shard another edge owns.', () =>
     shards.guestCount(),
   );

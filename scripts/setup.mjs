@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildNative, toolchain } from './build-native.mjs';
 import { ensureRedis } from './ensure-redis.mjs';
 import { withLock } from './lock.mjs';
 import { ensureTestClients } from './test-clients.mjs';
@@ -77,6 +78,12 @@ const steps = [
       copyFileSync(at(SCHEMA), at('dist', SCHEMA));
       linkCommand();
     },
+  },
+  {
+    name: 'native',
+    says: 'building the native transport',
+    digest: () => digestOf(filesBelow('common/transport/native', '')) + toolchain(),
+    run: () => buildNative(ROOT, say),
   },
 ];
 

@@ -4,7 +4,7 @@
  * No closure, timer or emitter per connection beyond what `net` itself needs: all sockets share
  * the same few listener functions, which find their connection on the socket.
  */
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import {
   type CloseCause,
   type Connection,
@@ -13,6 +13,7 @@ import {
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  WRITE_RESULTS,
   type WriteResult,
 } from './transport.js';
 
@@ -23,6 +24,7 @@ interface HeldSocket extends Socket {
   connection: Connection;
   transport: NetTransport;
   cause: CloseCause;
+  timer: NodeJS.Timeout | undefined;
 }
 
 export class NetTransport implements Transport {
@@ -32,6 +34,7 @@ export class NetTransport implements Transport {
   /** By slot: how often it has been used. */
   readonly #generations: number[] = [];
   readonly #freeSlots: number[] = [];
+  #held = 0;
 
   constructor(
     readonly events: TransportEvents,
@@ -40,7 +43,7 @@ export class NetTransport implements Transport {
     // Half-open, so that it is the user who decides what a FIN means.
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
     this.#server.maxConnections = limits.connectionsMax;
-    this.#server.on('connection', (socket) => this.#hold(socket as HeldSocket));
+    this.#server.on('connection', (socket) => events.onOpen(this.#hold(socket as HeldSocket)));
     this.#server.on('drop', () => events.onTurnedAway());
   }
 
@@ -55,13 +58,40 @@ export class NetTransport implements Transport {
     });
   }
 
+  connect(host: string, port: number, localAddress: string): Connection | undefined {
+    if (this.#held >= this.limits.connectionsMax) return undefined;
+    const from = localAddress === '' ? {} : { localAddress };
+    const options = { host, port, ...from, allowHalfOpen: true, noDelay: true, keepAlive: true };
+    const socket = connect(options) as HeldSocket;
+    socket.once('connect', onConnect);
+    return this.#hold(socket);
+  }
+
   write(connection: Connection, bytes: Uint8Array): WriteResult {
     const socket = this.#find(connection);
-    if (socket === undefined || !socket.writable) return 'gone';
+    if (socket === undefined || !socket.writable || socket.connecting) return 'gone';
     const buffered = socket.writableLength;
     if (buffered > 0 && buffered + bytes.length > this.limits.sendBufferBytesMax) return 'full';
     socket.write(bytes);
     return 'accepted';
+  }
+
+  writeMany(
+    connections: Float64Array,
+    count: number,
+    bytes: Uint8Array,
+    results: Uint8Array,
+  ): void {
+    for (let i = 0; i < count; i++) {
+      results[i] = WRITE_RESULTS.indexOf(this.write(connections[i]!, bytes));
+    }
+  }
+
+  setTimer(connection: Connection, afterMs: number): void {
+    const socket = this.#find(connection);
+    if (socket === undefined || socket.cause === 'local') return;
+    clearTimeout(socket.timer);
+    socket.timer = afterMs === 0 ? undefined : setTimeout(onTimer, afterMs, socket);
   }
 
   end(connection: Connection): void {
@@ -69,6 +99,11 @@ export class NetTransport implements Transport {
     if (socket === undefined) return;
     if (socket.cause === 'local') return;
     socket.cause = 'local';
+    clearTimeout(socket.timer);
+    if (socket.connecting) {
+      socket.destroy();
+      return;
+    }
     // Closing while the peer still sends would reset the connection and could take our last bytes
     // with it (RFC 9112 §9.6): we send a FIN, read on and drop, and wait for the peer's FIN.
     socket.end();
@@ -96,6 +131,10 @@ export class NetTransport implements Transport {
       : `${remoteAddress}:${remotePort}`;
   }
 
+  acceptPauses(): number {
+    return 0;
+  }
+
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
@@ -103,7 +142,7 @@ export class NetTransport implements Transport {
     });
   }
 
-  #hold(socket: HeldSocket): void {
+  #hold(socket: HeldSocket): Connection {
     const slot = this.#freeSlots.pop() ?? this.#sockets.length;
     const generation = (this.#generations[slot] ?? 0) + 1;
     this.#generations[slot] = generation;
@@ -111,11 +150,13 @@ export class NetTransport implements Transport {
     socket.connection = generation * SLOTS + slot;
     socket.transport = this;
     socket.cause = 'peer';
+    socket.timer = undefined;
+    this.#held++;
     socket.on('data', onData);
     socket.on('end', onEnd);
     socket.on('error', onError);
     socket.on('close', onClose);
-    this.events.onOpen(socket.connection);
+    return socket.connection;
   }
 
   #find(connection: Connection): HeldSocket | undefined {
@@ -126,10 +167,20 @@ export class NetTransport implements Transport {
   /** For the shared listeners below. */
   release(socket: HeldSocket): void {
     const slot = slotOf(socket.connection);
+    clearTimeout(socket.timer);
+    this.#held--;
     this.events.onClose(socket.connection, socket.cause);
     this.#sockets[slot] = undefined;
     this.#freeSlots.push(slot);
   }
+}
+
+function onConnect(this: HeldSocket): void {
+  this.transport.events.onOpen(this.connection);
+}
+
+function onTimer(socket: HeldSocket): void {
+  socket.transport.events.onTimer(socket.connection);
 }
 
 function destroySocket(socket: HeldSocket): void {

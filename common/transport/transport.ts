@@ -25,23 +25,33 @@ export type CloseCause = 'peer' | 'local' | 'error';
 
 /** What a transport tells its user. No call is made from within a call of the user's. */
 export interface TransportEvents {
-  /** A peer has connected. */
+  /** A peer has connected to us, or we to a peer. */
   onOpen(connection: Connection): void;
   /** Bytes have come. The buffer is the transport's own and only valid during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
   /** The peer will send no more (FIN); it may still read. */
   onEnd(connection: Connection): void;
-  /** The connection is gone. Once per `onOpen`, after everything else about it. */
+  /**
+   * The connection is gone. Once per connection, after everything else about it; without an `onOpen`
+   * when `connect` did not succeed.
+   */
   onClose(connection: Connection, cause: CloseCause): void;
   /** A peer was turned away unheard because `connectionsMax` connections are open. */
   onTurnedAway(): void;
+  /** The timer of this connection has run out: never early, at most `TIMER_GRAIN_MS` late. */
+  onTimer(connection: Connection): void;
 }
+
+/** Timers are coarse, so that a hundred thousand of them cost next to nothing. */
+export const TIMER_GRAIN_MS = 250;
 
 /**
  * `accepted` the bytes are with the kernel or in the connection's send buffer · `full` refused
  * whole: the send buffer is not empty and would pass its bound · `gone` no such connection.
  */
 export type WriteResult = 'accepted' | 'full' | 'gone';
+
+export const WRITE_RESULTS: readonly WriteResult[] = ['accepted', 'full', 'gone'];
 
 export interface TransportLimits {
   /** Open connections; more are turned away. */
@@ -56,8 +66,24 @@ export interface TransportLimits {
 export interface Transport {
   /** Starts to accept. Port 0: any free one. Resolves with the port; rejects when it is taken. */
   listen(host: string, port: number): Promise<number>;
-  /** Takes all of `bytes` or none. Never blocks, never throws for a peer's fault. */
+  /**
+   * Starts to connect; `onOpen` or `onClose` follows. Undefined: `connectionsMax` are open.
+   * @param host an IP address
+   * @param localAddress the source address; '' lets the system choose
+   */
+  connect(host: string, port: number, localAddress: string): Connection | undefined;
+  /**
+   * Takes all of `bytes` or none; they must not change afterwards. Never blocks, never throws for a
+   * peer's fault. `gone` before `onOpen`, too.
+   */
   write(connection: Connection, bytes: Uint8Array): WriteResult;
+  /**
+   * Writes the same bytes to the first `count` of `connections`.
+   * @param results by index: what became of each, as an index into `WRITE_RESULTS`
+   */
+  writeMany(connections: Float64Array, count: number, bytes: Uint8Array, results: Uint8Array): void;
+  /** Sets the one timer of a connection, instead of what it was set to. 0 stops it. */
+  setTimer(connection: Connection, afterMs: number): void;
   /**
    * Closes after what was written has been sent; a peer that does not close too is cut two seconds
    * later. Nothing but `onClose` follows.
@@ -69,6 +95,11 @@ export interface Transport {
   bufferedBytes(connection: Connection): number;
   /** `address:port` of the peer; undefined for a connection that is gone. */
   remoteAddress(connection: Connection): string | undefined;
+  /**
+   * How often nothing was accepted for a while because descriptors or memory had run out. 0 for an
+   * implementation that leaves that to Node.
+   */
+  acceptPauses(): number;
   /** Stops to accept and closes every connection. Resolves when all are closed. */
   close(): Promise<void>;
 }

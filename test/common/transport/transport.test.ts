@@ -2,14 +2,17 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { NativeTransport, notNativeBecause } from '../../../common/transport/native-transport.js';
 import { NetTransport } from '../../../common/transport/net-transport.js';
 import {
   type CloseCause,
   type Connection,
   slotOf,
+  TIMER_GRAIN_MS,
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  WRITE_RESULTS,
 } from '../../../common/transport/transport.js';
 import { eventually } from '../../support/eventually.js';
 
@@ -23,6 +26,7 @@ class Recorder implements TransportEvents {
   readonly received = new Map<Connection, string>();
   readonly ended: Connection[] = [];
   readonly closed = new Map<Connection, CloseCause>();
+  readonly timedOut: Connection[] = [];
   turnedAway = 0;
 
   onOpen(connection: Connection): void {
@@ -41,9 +45,13 @@ class Recorder implements TransportEvents {
   onTurnedAway(): void {
     this.turnedAway++;
   }
+  onTimer(connection: Connection): void {
+    this.timedOut.push(connection);
+  }
 }
 
 const implementations: [string, Implementation][] = [['net', NetTransport]];
+if (notNativeBecause() === undefined) implementations.push(['native', NativeTransport]);
 
 describe.each(implementations)('the %s transport', (_name, TransportUnderTest) => {
   let events: Recorder;
@@ -192,5 +200,124 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     await transport.close();
     await end;
     expect(events.closed.has(connection)).toBe(true);
+  });
+
+  test('a call into a callback of one connection may end others of the same batch', async () => {
+    const held: Awaited<ReturnType<typeof open>>[] = [];
+    for (let i = 0; i < LIMITS.connectionsMax; i++) held.push(await open());
+    const told: Connection[] = [];
+    events.onBytes = (connection) => {
+      told.push(connection);
+      for (const each of held)
+        if (each.connection !== connection) transport.destroy(each.connection);
+    };
+    for (const { peer } of held) peer.write('all at once');
+    await eventually(() => expect(events.closed.size).toBe(LIMITS.connectionsMax - 1));
+    expect(told).toHaveLength(1);
+    expect(transport.write(told[0]!, Buffer.from('x'))).toBe('accepted');
+  });
+
+  test('writes one payload to many and says of each what became of it', async () => {
+    const [reader, gone, stuck] = [await open(), await open(), await open()];
+    gone.peer.resetAndDestroy();
+    await eventually(() => expect(events.closed.has(gone.connection)).toBe(true));
+    stuck.peer.pause();
+    transport.write(stuck.connection, Buffer.alloc(32 << 20));
+    const connections = Float64Array.of(reader.connection, gone.connection, stuck.connection, 0);
+    const results = new Uint8Array(4).fill(9);
+    const received = once(reader.peer, 'data');
+    transport.writeMany(connections, 3, Buffer.from('to all'), results);
+    expect([...results.subarray(0, 3)].map((result) => WRITE_RESULTS[result])).toEqual([
+      'accepted',
+      'gone',
+      'full',
+    ]);
+    expect(results[3]).toBe(9);
+    expect(String((await received)[0])).toBe('to all');
+  });
+
+  test('what is written in pieces arrives whole and in order, however slowly it is read', async () => {
+    const { peer, connection } = await open();
+    peer.pause();
+    let expected = '';
+    for (let i = 0; ; i++) {
+      const piece = `${i} `.repeat(3_000);
+      if (transport.write(connection, Buffer.from(piece)) === 'full') break;
+      expected += piece;
+    }
+    let received = '';
+    peer.setEncoding('latin1').on('data', (text) => {
+      received += text;
+    });
+    peer.resume();
+    await eventually(() => expect(received.length).toBe(expected.length));
+    expect(received === expected).toBe(true);
+  });
+
+  test('a peer that floods does not keep others from being heard', async () => {
+    const [flooding, quiet] = [await open(), await open()];
+    const noise = setInterval(() => {
+      if (flooding.peer.writableLength < 1 << 22) flooding.peer.write(Buffer.alloc(1 << 20, 'x'));
+    }, 1);
+    for (let i = 1; i <= 50; i++) {
+      quiet.peer.write('q');
+      await eventually(() => expect(events.received.get(quiet.connection)).toHaveLength(i), 2_000);
+    }
+    clearInterval(noise);
+  });
+
+  test('a timer runs out once, not early, and at most a grain late', async () => {
+    const { connection } = await open();
+    const stopped = (await open()).connection;
+    transport.setTimer(connection, 10_000);
+    transport.setTimer(connection, 300);
+    transport.setTimer(stopped, 300);
+    transport.setTimer(stopped, 0);
+    const sinceMs = performance.now();
+    await eventually(() => expect(events.timedOut).toEqual([connection]));
+    const tookMs = performance.now() - sinceMs;
+    expect(tookMs).toBeGreaterThanOrEqual(299);
+    // As late again, for a machine that is busy.
+    expect(tookMs).toBeLessThan(300 + 2 * TIMER_GRAIN_MS);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(events.timedOut).toEqual([connection]);
+  });
+
+  test('the timer of a connection that is gone is gone', async () => {
+    const { peer, connection } = await open();
+    transport.setTimer(connection, 250);
+    peer.resetAndDestroy();
+    await eventually(() => expect(events.closed.has(connection)).toBe(true));
+    transport.setTimer(connection, 250);
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    expect(events.timedOut).toEqual([]);
+  });
+
+  test('connects from an address of its choice, and carries bytes both ways', async () => {
+    const ours = transport.connect('127.0.0.1', port, '127.0.9.9')!;
+    await eventually(() => expect(events.opened).toHaveLength(2));
+    const theirs = events.opened.find((connection) => connection !== ours)!;
+    expect(transport.remoteAddress(theirs)).toMatch(/^127\.0\.9\.9:/);
+    expect(transport.remoteAddress(ours)).toBe(`127.0.0.1:${port}`);
+    transport.write(ours, Buffer.from('ping'));
+    await eventually(() => expect(events.received.get(theirs)).toBe('ping'));
+    transport.write(theirs, Buffer.from('pong'));
+    await eventually(() => expect(events.received.get(ours)).toBe('pong'));
+    transport.end(ours);
+    await eventually(() => expect(events.ended).toEqual([theirs]));
+    transport.end(theirs);
+    await eventually(() => expect(events.closed.size).toBe(2));
+  });
+
+  test('a connection that is refused closes with cause error, without having opened', async () => {
+    const connection = transport.connect('127.0.0.1', 1, '')!;
+    expect(transport.write(connection, Buffer.from('x'))).toBe('gone');
+    await eventually(() => expect(events.closed.get(connection)).toBe('error'));
+    expect(events.opened).toEqual([]);
+  });
+
+  test('connects no more than the bound', async () => {
+    for (let i = 0; i < LIMITS.connectionsMax; i++) await open();
+    expect(transport.connect('127.0.0.1', port, '')).toBeUndefined();
   });
 });

@@ -1,0 +1,224 @@
+/**
+ * The transport in C++ (native/): a held connection is a slot of 56 bytes and whatever the kernel
+ * takes; no object, closure or timer of JavaScript. What happens is collected there and fetched
+ * here, once per turn of the event loop.
+ */
+import { lookup } from 'node:dns/promises';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { isIP } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorName } from 'node:util';
+import {
+  type CloseCause,
+  type Connection,
+  SLOTS,
+  TIMER_GRAIN_MS,
+  type Transport,
+  type TransportEvents,
+  type TransportLimits,
+  WRITE_RESULTS,
+  type WriteResult,
+} from './transport.js';
+
+/** What native/binding.cc offers, in its order. Numbers below 0 are errors of the system. */
+interface Binding {
+  listen(host: string, port: number): number;
+  connect(host: string, port: number, localAddress: string): number;
+  write(connection: Connection, bytes: Uint8Array): number;
+  writeMany(connections: Float64Array, count: number, bytes: Uint8Array, results: Uint8Array): void;
+  end(connection: Connection): void;
+  destroy(connection: Connection): void;
+  setTimer(connection: Connection, ticks: number): void;
+  bufferedBytes(connection: Connection): number;
+  remoteAddress(connection: Connection): string | undefined;
+  close(): void;
+  /** Writes the oldest events to the array that it was given, and returns how many. */
+  fetch(): number;
+  /** How often nothing was accepted for a while because descriptors or memory had run out. */
+  acceptPauses(): number;
+  /** Gives everything up that is not memory. */
+  dispose(): void;
+}
+
+interface Addon {
+  readonly Binding: new (
+    connectionsMax: number,
+    sendBufferBytesMax: number,
+    readBuffer: Uint8Array,
+    events: Uint32Array,
+    onReady: () => void,
+    tickMs: number,
+  ) => Binding;
+}
+
+/** As in native/transport.h. */
+const OPEN = 0;
+const BYTES = 1;
+const END = 2;
+const CLOSED = 3;
+const CLOSE_CAUSES: readonly CloseCause[] = ['peer', 'local', 'error'];
+const TURNED_AWAY = 6;
+const TIMER = 7;
+const WORDS_PER_EVENT = 5;
+const EVENTS_PER_FETCH = 1_024;
+/** For all connections together: what they send is handed on before the next is read. */
+const READ_BUFFER_BYTES = 256 * 1024;
+
+export class NativeTransport implements Transport {
+  readonly #events: TransportEvents;
+  readonly #binding: Binding;
+  readonly #readBuffer = Buffer.from(new ArrayBuffer(READ_BUFFER_BYTES));
+  readonly #fetched = new Uint32Array(EVENTS_PER_FETCH * WORDS_PER_EVENT);
+  /** Closed by the user since they were fetched: nothing but `onClose` follows. */
+  readonly #silenced = new Set<Connection>();
+  #isDispatching = false;
+  #isDispatchDue = false;
+
+  /** @throws when the addon cannot be loaded */
+  constructor(events: TransportEvents, limits: TransportLimits) {
+    this.#events = events;
+    this.#binding = new (loadAddon().Binding)(
+      limits.connectionsMax,
+      limits.sendBufferBytesMax,
+      this.#readBuffer,
+      this.#fetched,
+      () => this.#dispatch(),
+      TIMER_GRAIN_MS,
+    );
+  }
+
+  async listen(host: string, port: number): Promise<number> {
+    const address = isIP(host) === 0 ? (await lookup(host)).address : host;
+    const result = this.#binding.listen(address, port);
+    if (result >= 0) return result;
+    const code = getSystemErrorName(result);
+    throw Object.assign(new Error(`listen ${code}: ${host}:${port}`), { code });
+  }
+
+  connect(host: string, port: number, localAddress: string): Connection | undefined {
+    const connection = this.#binding.connect(host, port, localAddress);
+    this.#dispatchSoon();
+    return connection < 0 ? undefined : connection;
+  }
+
+  write(connection: Connection, bytes: Uint8Array): WriteResult {
+    const result = WRITE_RESULTS[this.#binding.write(connection, bytes)]!;
+    if (result === 'gone') this.#dispatchSoon();
+    return result;
+  }
+
+  writeMany(
+    connections: Float64Array,
+    count: number,
+    bytes: Uint8Array,
+    results: Uint8Array,
+  ): void {
+    this.#binding.writeMany(connections, count, bytes, results);
+    this.#dispatchSoon();
+  }
+
+  setTimer(connection: Connection, afterMs: number): void {
+    // One more than fits: part of the tick that is under way is over already.
+    const ticks = afterMs === 0 ? 0 : Math.ceil(afterMs / TIMER_GRAIN_MS) + 1;
+    this.#binding.setTimer(connection, ticks);
+  }
+
+  end(connection: Connection): void {
+    this.#binding.end(connection);
+    this.#silence(connection);
+  }
+
+  destroy(connection: Connection): void {
+    this.#binding.destroy(connection);
+    this.#silence(connection);
+  }
+
+  bufferedBytes(connection: Connection): number {
+    return this.#binding.bufferedBytes(connection);
+  }
+
+  remoteAddress(connection: Connection): string | undefined {
+    return this.#binding.remoteAddress(connection);
+  }
+
+  acceptPauses(): number {
+    return this.#binding.acceptPauses();
+  }
+
+  close(): Promise<void> {
+    this.#binding.close();
+    return new Promise((resolve) => {
+      setImmediate(() => {
+        this.#dispatch();
+        this.#binding.dispose();
+        resolve();
+      });
+    });
+  }
+
+  #silence(connection: Connection): void {
+    if (this.#isDispatching) this.#silenced.add(connection);
+    else this.#dispatchSoon();
+  }
+
+  /** For events that a call of the user's has caused. */
+  #dispatchSoon(): void {
+    if (this.#isDispatching || this.#isDispatchDue) return;
+    this.#isDispatchDue = true;
+    setImmediate(() => {
+      this.#isDispatchDue = false;
+      this.#dispatch();
+    });
+  }
+
+  #dispatch(): void {
+    this.#isDispatching = true;
+    for (let count = this.#binding.fetch(); count > 0; count = this.#binding.fetch()) {
+      for (let i = 0; i < count; i++) this.#tell(i * WORDS_PER_EVENT);
+    }
+    this.#silenced.clear();
+    this.#isDispatching = false;
+  }
+
+  #tell(at: number): void {
+    const type = this.#fetched[at]!;
+    const connection = this.#fetched[at + 2]! * SLOTS + this.#fetched[at + 1]!;
+    if (type >= CLOSED && type < TURNED_AWAY) {
+      this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
+    } else if (type === TURNED_AWAY) {
+      this.#events.onTurnedAway();
+    } else if (type === OPEN) {
+      this.#events.onOpen(connection);
+    } else if (this.#silenced.has(connection)) {
+      // It was ended by what was told before this.
+    } else if (type === BYTES) {
+      const offset = this.#fetched[at + 3]!;
+      const bytes = this.#readBuffer.subarray(offset, offset + this.#fetched[at + 4]!);
+      this.#events.onBytes(connection, bytes);
+    } else if (type === END) {
+      this.#events.onEnd(connection);
+    } else if (type === TIMER) {
+      this.#events.onTimer(connection);
+    }
+  }
+}
+
+/** Why the addon cannot be used; undefined when it can. */
+export function notNativeBecause(): string | undefined {
+  try {
+    loadAddon();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.split('\n', 1)[0];
+  }
+}
+
+function loadAddon(): Addon {
+  // From the sources, and from dist/.
+  const places = ['../../build/transport.node', '../../../build/transport.node'];
+  const paths = places.map((place) => fileURLToPath(new URL(place, import.meta.url)));
+  const path = paths.find((each) => existsSync(each));
+  if (path === undefined) throw new Error('it was not built: npm run build says why');
+  return createRequire(import.meta.url)(path);
+}

@@ -1,0 +1,475 @@
+#include "transport.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace longline {
+
+namespace {
+
+constexpr uint32_t kSlotsMax = 1u << 24;
+// Stands for the listener where a slot would be.
+constexpr uint64_t kListener = UINT64_MAX;
+constexpr int kReadyPerRound = 256;
+constexpr int kAcceptsPerRound = 64;
+constexpr size_t kReadBytesMax = 64 * 1024;
+constexpr int kBacklog = 4096;
+// A peer that has not acknowledged what was sent for so long is dead (RFC 5482): several times what
+// a phone takes to change networks, and far below the quarter of an hour of retransmissions.
+constexpr unsigned kUserTimeoutMs = 60'000;
+// How long a connection that we ended waits for its peer to close: 2 s.
+constexpr uint32_t kLingerTicks = 8;
+// How long nothing is accepted when descriptors or memory have run out: 0.5 s.
+constexpr uint32_t kAcceptPauseTicks = 2;
+
+bool parseAddress(const char *host, uint16_t port, sockaddr_storage *address, socklen_t *length) {
+  memset(address, 0, sizeof *address);
+  auto *v4 = reinterpret_cast<sockaddr_in *>(address);
+  auto *v6 = reinterpret_cast<sockaddr_in6 *>(address);
+  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    *length = sizeof *v4;
+    return true;
+  }
+  if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    *length = sizeof *v6;
+    return true;
+  }
+  return false;
+}
+
+void enable(int fd, int level, int option, int value = 1) {
+  setsockopt(fd, level, option, &value, sizeof value);
+}
+
+// Accepted sockets inherit these from the listener, which saves a system call each.
+void setOptions(int fd) {
+  enable(fd, IPPROTO_TCP, TCP_NODELAY);
+  enable(fd, SOL_SOCKET, SO_KEEPALIVE);
+  enable(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+}
+
+bool isShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+uint64_t nameOf(const Slot *slot) {
+  return (static_cast<uint64_t>(slot->generation) << 32) | slot->index;
+}
+
+}  // namespace
+
+Transport::Transport(Limits limits, char *readBuffer, size_t readBufferBytes)
+    : limits_(limits), readBuffer_(readBuffer), readBufferBytes_(readBufferBytes) {
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll_ < 0) epoll_ = -errno;
+}
+
+Transport::~Transport() {
+  dispose();
+  for (Slot *chunk : chunks_) delete[] chunk;
+}
+
+int Transport::listen(const char *host, uint16_t port) {
+  sockaddr_storage address;
+  socklen_t length;
+  if (!parseAddress(host, port, &address, &length)) return -EINVAL;
+  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  enable(fd, SOL_SOCKET, SO_REUSEADDR);
+  // "::" hears IPv4, too, whatever the system's default.
+  if (address.ss_family == AF_INET6) enable(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  setOptions(fd);
+  if (bind(fd, reinterpret_cast<sockaddr *>(&address), length) < 0 || ::listen(fd, kBacklog) < 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr *>(&address), &length) < 0) {
+    int error = errno;
+    ::close(fd);
+    return -error;
+  }
+  listener_ = fd;
+  setAccepting(true);
+  return ntohs(address.ss_family == AF_INET
+                   ? reinterpret_cast<sockaddr_in *>(&address)->sin_port
+                   : reinterpret_cast<sockaddr_in6 *>(&address)->sin6_port);
+}
+
+int Transport::connect(const char *host, uint16_t port, const char *localHost, uint32_t *slotIndex,
+                       uint32_t *generation) {
+  sockaddr_storage address, local;
+  socklen_t length, localLength;
+  if (!parseAddress(host, port, &address, &length)) return -EINVAL;
+  if (held_ >= limits_.connectionsMax) return -EUSERS;
+  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  setOptions(fd);
+  int status = 0;
+  if (*localHost != '\0') {
+    if (!parseAddress(localHost, 0, &local, &localLength)) {
+      ::close(fd);
+      return -EINVAL;
+    }
+    // Without it, the port would be taken for all destinations at once.
+    enable(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
+    status = bind(fd, reinterpret_cast<sockaddr *>(&local), localLength);
+  }
+  if (status == 0) status = ::connect(fd, reinterpret_cast<sockaddr *>(&address), length);
+  Slot *slot = status == 0 || errno == EINPROGRESS ? takeSlot() : nullptr;
+  if (slot == nullptr) {
+    int error = errno;
+    ::close(fd);
+    return error == EINPROGRESS ? -ENOMEM : -error;
+  }
+  slot->fd = fd;
+  slot->state = kConnecting;
+  *slotIndex = slot->index;
+  *generation = slot->generation;
+  if (int error = watch(slot, EPOLL_CTL_ADD, EPOLLOUT); error != 0) fail(slot, error);
+  return 0;
+}
+
+WriteResult Transport::write(uint32_t index, uint32_t generation, const char *bytes,
+                             size_t length) {
+  Slot *slot = find(index, generation);
+  if (slot == nullptr || slot->state != kHeld) return kGone;
+  if (slot->out != nullptr) {
+    if (slot->out->length + length > limits_.sendBufferBytesMax) return kFull;
+    buffer(slot, bytes, length);
+    return kAccepted;
+  }
+  ssize_t sent = send(slot->fd, bytes, length, MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) {
+      fail(slot, errno);
+      return kGone;
+    }
+    sent = 0;
+  }
+  if (static_cast<size_t>(sent) < length) {
+    buffer(slot, bytes + sent, length - sent);
+    watchAgain(slot);
+  }
+  return kAccepted;
+}
+
+void Transport::end(uint32_t index, uint32_t generation) {
+  Slot *slot = find(index, generation);
+  if (slot == nullptr || slot->state == kEnding) return;
+  if (slot->state == kConnecting) return closeSlot(slot, kClosedByUs);
+  slot->state = kEnding;
+  wheel_.set(&slot->timer, kLingerTicks + 1);
+  if (slot->out != nullptr) return;
+  // Closing while the peer still sends would reset the connection and could take our last bytes
+  // with it (RFC 9112 §9.6): a FIN, then read on and drop, until the peer's FIN.
+  if (slot->hasReadEnd) {
+    closeSlot(slot, kClosedByUs);
+  } else {
+    shutdown(slot->fd, SHUT_WR);
+  }
+}
+
+void Transport::destroy(uint32_t index, uint32_t generation) {
+  Slot *slot = find(index, generation);
+  if (slot == nullptr) return;
+  linger reset = {1, 0};
+  setsockopt(slot->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  closeSlot(slot, kClosedByUs);
+}
+
+void Transport::setTimer(uint32_t index, uint32_t generation, uint32_t ticks) {
+  Slot *slot = find(index, generation);
+  // Of one that is ending, the timer is ours.
+  if (slot == nullptr || slot->state == kEnding) return;
+  if (ticks == 0) {
+    wheel_.stop(&slot->timer);
+  } else {
+    wheel_.set(&slot->timer, ticks);
+  }
+}
+
+size_t Transport::bufferedBytes(uint32_t index, uint32_t generation) const {
+  Slot *slot = find(index, generation);
+  return slot == nullptr || slot->out == nullptr ? 0 : slot->out->length;
+}
+
+int Transport::remoteAddress(uint32_t index, uint32_t generation,
+                             sockaddr_storage *address) const {
+  Slot *slot = find(index, generation);
+  if (slot == nullptr) return -ENOTCONN;
+  socklen_t length = sizeof *address;
+  return getpeername(slot->fd, reinterpret_cast<sockaddr *>(address), &length) < 0 ? -errno : 0;
+}
+
+void Transport::close() {
+  if (listener_ >= 0) {
+    ::close(listener_);
+    listener_ = -1;
+    acceptAgainAt_ = 0;
+  }
+  for (uint32_t index = 0; index < chunks_.size() * kSlotsPerChunk; index++) {
+    Slot *slot = at(index);
+    if (slot->state != kFree && slot->state != kClosed) closeSlot(slot, kClosedByUs);
+  }
+}
+
+void Transport::dispose() {
+  close();
+  if (epoll_ >= 0) ::close(epoll_);
+  epoll_ = -EBADF;
+}
+
+void Transport::poll() {
+  readBufferUsed_ = 0;
+  epoll_event ready[kReadyPerRound];
+  int count = epoll_wait(epoll_, ready, kReadyPerRound, 0);
+  for (int i = 0; i < count; i++) {
+    uint64_t name = ready[i].data.u64;
+    if (name == kListener) {
+      accept();
+      continue;
+    }
+    Slot *slot = find(static_cast<uint32_t>(name), static_cast<uint32_t>(name >> 32));
+    if (slot != nullptr) onReady(slot, ready[i].events);
+  }
+}
+
+void Transport::tick() {
+  if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(true);
+  for (Timer *timer = wheel_.tick(); timer != nullptr;) {
+    // A timer is the first member of its slot.
+    Slot *slot = reinterpret_cast<Slot *>(timer);
+    timer = timer->next;
+    slot->timer.next = nullptr;
+    if (slot->state == kEnding) {
+      closeSlot(slot, kClosedByUs);
+    } else {
+      say(kTimer, slot);
+    }
+  }
+}
+
+uint32_t Transport::fetch(Event *events, uint32_t max) {
+  for (uint32_t index : closing_) {
+    at(index)->state = kFree;
+    free_.push_back(index);
+  }
+  closing_.clear();
+  uint32_t count = 0;
+  for (; count < max && fetched_ < events_.size(); count++, fetched_++) {
+    const Event &event = events_[fetched_];
+    events[count] = event;
+    if (event.type >= kClosedByPeer && event.type <= kClosedByError) {
+      closing_.push_back(event.slot);
+    }
+  }
+  if (fetched_ == events_.size()) {
+    events_.clear();
+    fetched_ = 0;
+  }
+  return count;
+}
+
+Slot *Transport::find(uint32_t index, uint32_t generation) const {
+  if (index >= chunks_.size() * kSlotsPerChunk) return nullptr;
+  Slot *slot = at(index);
+  bool isOpen = slot->state != kFree && slot->state != kClosed;
+  return isOpen && slot->generation == generation ? slot : nullptr;
+}
+
+Slot *Transport::takeSlot() {
+  if (free_.empty()) {
+    uint32_t first = static_cast<uint32_t>(chunks_.size()) * kSlotsPerChunk;
+    if (first >= kSlotsMax) {
+      errno = ENOMEM;
+      return nullptr;
+    }
+    chunks_.push_back(new Slot[kSlotsPerChunk]);
+    // Lowest first, so that tables indexed by slot stay short.
+    for (uint32_t i = kSlotsPerChunk; i-- > 0;) free_.push_back(first + i);
+  }
+  uint32_t index = free_.back();
+  free_.pop_back();
+  Slot *slot = at(index);
+  slot->index = index;
+  slot->generation++;
+  slot->hasReadEnd = false;
+  held_++;
+  return slot;
+}
+
+void Transport::accept() {
+  for (int i = 0; i < kAcceptsPerRound && listener_ >= 0; i++) {
+    int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      hold(fd);
+      continue;
+    }
+    if (isShortage(errno)) {
+      // The connection stays in the backlog. Asking again at once would spin.
+      setAccepting(false);
+      acceptAgainAt_ = wheel_.now() + kAcceptPauseTicks;
+      acceptPauses_++;
+      return;
+    }
+    // EAGAIN ends the batch; anything else concerns one peer that is gone already (accept(2)).
+    if (errno == EAGAIN) return;
+  }
+}
+
+void Transport::hold(int fd) {
+  Slot *slot = held_ < limits_.connectionsMax ? takeSlot() : nullptr;
+  if (slot == nullptr) {
+    ::close(fd);
+    events_.push_back({kTurnedAway, 0, 0, 0, 0});
+    return;
+  }
+  slot->fd = fd;
+  slot->state = kHeld;
+  say(kOpen, slot);
+  if (int error = watch(slot, EPOLL_CTL_ADD, EPOLLIN); error != 0) fail(slot, error);
+}
+
+void Transport::onReady(Slot *slot, uint32_t ready) {
+  if (slot->state == kConnecting) return onConnected(slot);
+  if ((ready & EPOLLOUT) != 0) flush(slot);
+  if (slot->state == kClosed) return;
+  if ((ready & EPOLLIN) != 0 && !slot->hasReadEnd) return read(slot);
+  if ((ready & (EPOLLERR | EPOLLHUP)) != 0) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    fail(slot, error == 0 ? ECONNRESET : error);
+  }
+}
+
+void Transport::onConnected(Slot *slot) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  if (error == 0) error = watch(slot, EPOLL_CTL_MOD, EPOLLIN);
+  if (error != 0) return closeSlot(slot, kClosedByError);
+  slot->state = kHeld;
+  say(kOpen, slot);
+}
+
+void Transport::read(Slot *slot) {
+  bool isDropped = slot->state == kEnding;
+  size_t room = readBufferBytes_ - readBufferUsed_;
+  // Full for this round: the socket stays ready.
+  if (room == 0) return;
+  size_t most = room < kReadBytesMax ? room : kReadBytesMax;
+  ssize_t length = recv(slot->fd, readBuffer_ + readBufferUsed_, most, 0);
+  if (length > 0) {
+    if (isDropped) return;
+    say(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
+    readBufferUsed_ += static_cast<size_t>(length);
+  } else if (length == 0) {
+    slot->hasReadEnd = true;
+    if (!isDropped) {
+      say(kEnd, slot);
+    } else if (slot->out == nullptr) {
+      return closeSlot(slot, kClosedByUs);
+    }
+    // It would be readable for ever.
+    watchAgain(slot);
+  } else if (errno != EAGAIN && errno != EINTR) {
+    fail(slot, errno);
+  }
+}
+
+void Transport::flush(Slot *slot) {
+  SendBuffer *out = slot->out;
+  if (out == nullptr) return;
+  ssize_t sent = send(slot->fd, out->bytes + out->start, out->length, MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) fail(slot, errno);
+    return;
+  }
+  out->start += static_cast<size_t>(sent);
+  out->length -= static_cast<size_t>(sent);
+  if (out->length > 0) return;
+  freeBuffer(slot);
+  if (slot->state == kEnding) {
+    if (slot->hasReadEnd) return closeSlot(slot, kClosedByUs);
+    shutdown(slot->fd, SHUT_WR);
+  }
+  watchAgain(slot);
+}
+
+void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
+  if (slot->out == nullptr) slot->out = new SendBuffer{nullptr, 0, 0, 0};
+  SendBuffer *out = slot->out;
+  if (out->start + out->length + length > out->capacity) {
+    memmove(out->bytes, out->bytes + out->start, out->length);
+    out->start = 0;
+    if (out->length + length > out->capacity) {
+      out->capacity = out->length + length;
+      out->bytes = static_cast<char *>(realloc(out->bytes, out->capacity));
+      if (out->bytes == nullptr) abort();
+    }
+  }
+  memcpy(out->bytes + out->start + out->length, bytes, length);
+  out->length += length;
+}
+
+void Transport::freeBuffer(Slot *slot) {
+  if (slot->out == nullptr) return;
+  free(slot->out->bytes);
+  delete slot->out;
+  slot->out = nullptr;
+}
+
+int Transport::watch(Slot *slot, int operation, uint32_t events) {
+  epoll_event event;
+  event.events = events;
+  event.data.u64 = nameOf(slot);
+  return epoll_ctl(epoll_, operation, slot->fd, &event) < 0 ? errno : 0;
+}
+
+void Transport::watchAgain(Slot *slot) {
+  uint32_t events = 0;
+  if (!slot->hasReadEnd) events |= EPOLLIN;
+  if (slot->out != nullptr) events |= EPOLLOUT;
+  // It cannot fail: the descriptor is there, and nothing is allocated.
+  watch(slot, EPOLL_CTL_MOD, events);
+}
+
+void Transport::closeSlot(Slot *slot, EventType why) {
+  wheel_.stop(&slot->timer);
+  freeBuffer(slot);
+  ::close(slot->fd);
+  slot->fd = -1;
+  slot->state = kClosed;
+  held_--;
+  say(why, slot);
+}
+
+void Transport::fail(Slot *slot, int error) {
+  // A peer that resets or has gone away is everyday life; the rest is the system's doing.
+  bool isPeers = error == ECONNRESET || error == EPIPE;
+  closeSlot(slot, slot->state == kEnding ? kClosedByUs : isPeers ? kClosedByPeer : kClosedByError);
+}
+
+void Transport::setAccepting(bool isAccepting) {
+  acceptAgainAt_ = 0;
+  if (listener_ < 0 || isAccepting == isAccepting_) return;
+  isAccepting_ = isAccepting;
+  epoll_event event;
+  event.events = EPOLLIN;
+  event.data.u64 = kListener;
+  epoll_ctl(epoll_, isAccepting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, listener_, &event);
+}
+
+void Transport::say(EventType type, const Slot *slot, uint32_t offset, uint32_t length) {
+  events_.push_back({type, slot->index, slot->generation, offset, length});
+}
+
+}  // namespace longline

@@ -1,0 +1,159 @@
+// Sockets, slots and one epoll descriptor; no JavaScript. It moves bytes and gives them no meaning.
+//
+// The contract is that of ../transport.ts. What happens is collected as events and fetched by the
+// caller; nothing is called from here. Level-triggered: a connection is read once per round, so that
+// one that floods takes no more than its turn, and what is left makes the descriptor ready again.
+//
+// Single-threaded, no exceptions, no static state. Functions return 0 or more, or a negative errno.
+#pragma once
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "timer_wheel.h"
+
+namespace longline {
+
+enum EventType : uint32_t {
+  kOpen = 0,
+  kBytes = 1,
+  kEnd = 2,
+  kClosedByPeer = 3,
+  kClosedByUs = 4,
+  kClosedByError = 5,
+  kTurnedAway = 6,
+  kTimer = 7,
+};
+
+struct Event {
+  uint32_t type;
+  uint32_t slot;
+  uint32_t generation;
+  // Of kBytes: where they are in the read buffer.
+  uint32_t offset;
+  uint32_t length;
+};
+
+enum WriteResult : uint8_t { kAccepted = 0, kFull = 1, kGone = 2 };
+
+// What the kernel has not taken yet. Exists only while there is something.
+struct SendBuffer {
+  char *bytes;
+  size_t capacity;
+  size_t start;
+  size_t length;
+};
+
+enum SlotState : uint8_t {
+  // On the list of free slots.
+  kFree,
+  kConnecting,
+  kHeld,
+  // We have said that we will send no more; ends with the peer's FIN or the linger timer.
+  kEnding,
+  // The socket is closed; ends when the event that says so has been fetched.
+  kClosed,
+};
+
+struct Slot {
+  Timer timer;
+  SendBuffer *out = nullptr;
+  int fd = -1;
+  // How often the slot has been used.
+  uint32_t generation = 0;
+  // Also the link of the list of free slots.
+  uint32_t index = 0;
+  SlotState state = kFree;
+  bool hasReadEnd = false;
+};
+static_assert(sizeof(Slot) <= 56, "a held connection costs this much");
+
+struct Limits {
+  uint32_t connectionsMax;
+  size_t sendBufferBytesMax;
+};
+
+class Transport {
+ public:
+  // `readBuffer` must outlive the transport.
+  Transport(Limits limits, char *readBuffer, size_t readBufferBytes);
+  ~Transport();
+  Transport(const Transport &) = delete;
+  Transport &operator=(const Transport &) = delete;
+
+  // The descriptor to watch for readability, or a negative errno.
+  int descriptor() const { return epoll_; }
+  // Returns the port.
+  int listen(const char *host, uint16_t port);
+  // Starts to connect. `host` and `localHost` are IP addresses; "" lets the system choose.
+  int connect(const char *host, uint16_t port, const char *localHost, uint32_t *slot,
+              uint32_t *generation);
+  WriteResult write(uint32_t slot, uint32_t generation, const char *bytes, size_t length);
+  void end(uint32_t slot, uint32_t generation);
+  void destroy(uint32_t slot, uint32_t generation);
+  // 0 ticks stop it.
+  void setTimer(uint32_t slot, uint32_t generation, uint32_t ticks);
+  size_t bufferedBytes(uint32_t slot, uint32_t generation) const;
+  // Returns 0, or a negative errno.
+  int remoteAddress(uint32_t slot, uint32_t generation, sockaddr_storage *address) const;
+  // Stops to accept and closes every connection.
+  void close();
+  // Closes, and gives the descriptor up.
+  void dispose();
+
+  // Does one round of what the sockets are ready for. Only after all events were fetched.
+  void poll();
+  // To be called once per grain of the timers.
+  void tick();
+  // Moves up to `max` events out, oldest first. Slots whose end was fetched by the call before this
+  // may be used again from now on.
+  uint32_t fetch(Event *events, uint32_t max);
+  bool hasEvents() const { return fetched_ < events_.size(); }
+
+  uint64_t acceptPauses() const { return acceptPauses_; }
+
+ private:
+  static constexpr uint32_t kSlotsPerChunk = 1024;
+
+  Slot *find(uint32_t slot, uint32_t generation) const;
+  Slot *at(uint32_t slot) const {
+    return &chunks_[slot / kSlotsPerChunk][slot % kSlotsPerChunk];
+  }
+  Slot *takeSlot();
+  void accept();
+  void hold(int fd);
+  void onReady(Slot *slot, uint32_t ready);
+  void onConnected(Slot *slot);
+  void read(Slot *slot);
+  void flush(Slot *slot);
+  void buffer(Slot *slot, const char *bytes, size_t length);
+  void freeBuffer(Slot *slot);
+  int watch(Slot *slot, int operation, uint32_t events);
+  void watchAgain(Slot *slot);
+  void closeSlot(Slot *slot, EventType why);
+  void fail(Slot *slot, int error);
+  void setAccepting(bool isAccepting);
+  void say(EventType type, const Slot *slot, uint32_t offset = 0, uint32_t length = 0);
+
+  const Limits limits_;
+  char *const readBuffer_;
+  const size_t readBufferBytes_;
+  size_t readBufferUsed_ = 0;
+  int epoll_ = -1;
+  int listener_ = -1;
+  bool isAccepting_ = false;
+  uint32_t acceptAgainAt_ = 0;
+  uint64_t acceptPauses_ = 0;
+  uint32_t held_ = 0;
+  TimerWheel wheel_;
+  // Chunks are never moved: timers are linked by address.
+  std::vector<Slot *> chunks_;
+  std::vector<uint32_t> free_;
+  std::vector<uint32_t> closing_;
+  std::vector<Event> events_;
+  size_t fetched_ = 0;
+};
+
+}  // namespace longline

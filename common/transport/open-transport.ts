@@ -1,0 +1,34 @@
+/** Which transport a process uses: native where it was built, else the portable one. */
+import { EnvironmentError } from '../lifecycle.js';
+import { NativeTransport, notNativeBecause } from './native-transport.js';
+import { NetTransport } from './net-transport.js';
+import type { Transport, TransportEvents, TransportLimits } from './transport.js';
+
+export type TransportName = 'net' | 'native';
+
+export interface OpenedTransport {
+  readonly transport: Transport;
+  readonly name: TransportName;
+  readonly because: string;
+}
+
+/**
+ * @param wanted by name, or undefined for the best there is
+ * @throws EnvironmentError when `native` is wanted and cannot be loaded
+ */
+export function openTransport(
+  wanted: TransportName | undefined,
+  events: TransportEvents,
+  limits: TransportLimits,
+): OpenedTransport {
+  const notNative = wanted === 'net' ? undefined : notNativeBecause();
+  if (wanted === 'native' && notNative !== undefined) {
+    throw new EnvironmentError(`LONGLINE_TRANSPORT=native, but it cannot be loaded: ${notNative}`);
+  }
+  if (wanted === 'net' || notNative !== undefined) {
+    const because = notNative === undefined ? 'LONGLINE_TRANSPORT says so' : `native: ${notNative}`;
+    return { transport: new NetTransport(events, limits), name: 'net', because };
+  }
+  const because = wanted === undefined ? 'it was built' : 'LONGLINE_TRANSPORT says so';
+  return { transport: new NativeTransport(events, limits), name: 'native', because };
+}
