@@ -17,14 +17,16 @@ export function toolchain() {
   return [process.version, process.arch, findCompiler(), findHeaders()].join(' ');
 }
 
-export function buildNative(root, say) {
+/** Returns whether it was built. */
+export function buildNative(root, say, flags = []) {
   rmSync(join(root, OUTPUT), { force: true });
-  const why = tryToBuild(root);
+  const why = tryToBuild(root, flags);
   if (why !== undefined) say(`the portable transport is used: ${why}`);
+  return why === undefined;
 }
 
 /** Returns why it could not be built. */
-function tryToBuild(root) {
+function tryToBuild(root, flags) {
   if (process.platform !== 'linux') return 'the native one is for Linux';
   const compiler = findCompiler();
   if (compiler === undefined) return 'there is no C++ compiler (c++, g++ or clang++)';
@@ -48,6 +50,7 @@ function tryToBuild(root) {
       '-shared',
       `-DNAPI_VERSION=${NAPI_VERSION}`,
       `-I${headers}`,
+      ...flags,
       ...sources.map((name) => join(SOURCES, name)),
       '-o',
       unfinished,

@@ -408,7 +408,7 @@ void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
   if (slot->out == nullptr) slot->out = new SendBuffer{nullptr, 0, 0, 0};
   SendBuffer *out = slot->out;
   if (out->start + out->length + length > out->capacity) {
-    memmove(out->bytes, out->bytes + out->start, out->length);
+    if (out->start > 0) memmove(out->bytes, out->bytes + out->start, out->length);
     out->start = 0;
     if (out->length + length > out->capacity) {
       out->capacity = out->length + length;
