@@ -29,9 +29,10 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'router/pusher.js',
-        find: 'const outcome = await storePush(this.link, push, this.config.inbox);',
+        find: 'return storePush(this.link, push, this.config.inbox).then(',
         replace: `setTimeout(() => void storePush(this.link, push, this.config.inbox), 100);
-        const outcome = { type: 'done', reply: { type: 'stored', id: '', receivers: 0, dropped: 0 } };`,
+        const stored = { type: 'stored', id: '', receivers: 0, dropped: 0 };
+        return Promise.resolve({ type: 'done', reply: stored }).then(`,
       },
       {
         file: 'router/pusher.js',
