@@ -1,0 +1,156 @@
+/**
+ * What one idle connection costs: an edge of a whole cluster on the native and on the portable
+ * transport, and beside them a holder in C that does nothing but hold (bare/holder.c). Each runs in
+ * a fresh process; connections are opened in steps, and what counts is the slope.
+ *
+ *   userBytesPerConnection   resident memory of the process that holds, garbage collected
+ *   heapBytesPerConnection   of these, the heap of JavaScript and what its arrays have outside
+ *   kernelBytesPerPair       the kernel's objects for both ends of a connection: the devices are on
+ *                            this machine, too
+ *   totalRatioToBare         (user + half of kernel) of native over that of bare
+ *
+ * `--connections 18000` is the most that one process can hold here; `--json` prints one line.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { LocalCluster } from '../cli/local-cluster.js';
+import { startRedis } from '../cli/local-redis.js';
+import { table } from '../cli/table.js';
+import { sseOpening } from '../edge/protocol/sse.js';
+import { Fleet } from './fleet.js';
+import { type HolderName, startHolder } from './holders.js';
+import { residentBytes, slabBytes } from './resident.js';
+import { rounded, slope } from './statistics.js';
+
+const STEPS = 6;
+/** Before the first step: code is compiled, tables have their first size. */
+const WARM_UP_CONNECTIONS = 1_000;
+const READY_DEADLINE_MS = 30_000;
+/** Until the kernel has freed what it frees later, and the heap has given pages back. */
+const SETTLE_MS = 1_500;
+const COLLECTOR = new URL('collect-on-signal.js', import.meta.url).href;
+
+const { values } = parseArgs({
+  options: { json: { type: 'boolean' }, connections: { type: 'string', default: '18000' } },
+});
+const connectionsMax = Number(values.connections);
+if (!(connectionsMax >= STEPS && connectionsMax <= 18_000)) {
+  throw new Error(`--connections ${values.connections}: expected ${STEPS} to 18000`);
+}
+
+interface Server {
+  readonly port: number;
+  readonly pid: number;
+  /** Of JavaScript, garbage collected; 0 where there is none. */
+  heapBytes(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+interface Cost {
+  readonly userBytesPerConnection: number;
+  readonly heapBytesPerConnection: number;
+  readonly kernelBytesPerPair: number;
+}
+
+const native = await measure('native');
+const net = await measure('net');
+const bare = await measure('bare');
+const total = (cost: Cost) => cost.userBytesPerConnection + cost.kernelBytesPerPair / 2;
+const result = {
+  native,
+  net,
+  bare,
+  totalRatioToBare: rounded(total(native) / total(bare), 3),
+  connections: connectionsMax,
+};
+if (values.json) console.log(JSON.stringify(result));
+else printTable();
+
+async function measure(name: HolderName): Promise<Cost> {
+  const server = name === 'bare' ? await startBare() : await startEdge(name);
+  const fleet = new Fleet(1);
+  try {
+    const user: [number, number][] = [];
+    const heap: [number, number][] = [];
+    const kernel: [number, number][] = [];
+    let held = 0;
+    const connectUntil = async (count: number) => {
+      const paths: string[] = [];
+      while (held < count) paths.push(`/connect?clientId=device-${held++}`);
+      await fleet.connect([{ port: server.port, paths }]);
+    };
+    await connectUntil(Math.min(WARM_UP_CONNECTIONS, connectionsMax / STEPS));
+    for (let step = 1; step <= STEPS; step++) {
+      await connectUntil(Math.round((connectionsMax * step) / STEPS));
+      await sleep(SETTLE_MS);
+      heap.push([held, await server.heapBytes()]);
+      user.push([held, residentBytes(server.pid)]);
+      kernel.push([held, slabBytes()]);
+    }
+    return {
+      userBytesPerConnection: rounded(slope(user), 1),
+      heapBytesPerConnection: rounded(slope(heap), 1),
+      kernelBytesPerPair: rounded(slope(kernel), 0),
+    };
+  } finally {
+    fleet.stop();
+    await server.stop();
+  }
+}
+
+async function startBare(): Promise<Server> {
+  const holder = await startHolder('bare', sseOpening([]).toString(), '');
+  return { ...holder, heapBytes: async () => 0 };
+}
+
+async function startEdge(transport: 'native' | 'net'): Promise<Server> {
+  const redis = await startRedis({ say: console.error });
+  const cluster = await LocalCluster.start({
+    redisUrl: redis.url,
+    edges: 1,
+    routers: 0,
+    ports: 'free',
+    restart: false,
+    env: {
+      LONGLINE_LOG_LEVEL: 'error',
+      LONGLINE_TRANSPORT: transport,
+      NODE_OPTIONS: `--import=${COLLECTOR}`,
+    },
+    onOutput: (name, line) => console.error(`${name}: ${line}`),
+  });
+  await cluster.waitUntilReady(READY_DEADLINE_MS);
+  const pid = cluster.pid('edge-1')!;
+  return {
+    pid,
+    port: Number(new URL(cluster.edgeUrl('edge-1')).port),
+    async heapBytes() {
+      process.kill(pid, 'SIGUSR2');
+      await sleep(SETTLE_MS);
+      const metrics = await (await fetch(`${cluster.httpUrl('edge-1')}/metrics`)).text();
+      return (
+        valueOf(metrics, 'nodejs_heap_size_used_bytes') +
+        valueOf(metrics, 'nodejs_external_memory_bytes')
+      );
+    },
+    async stop() {
+      await cluster.stop();
+      await redis.stop();
+    },
+  };
+}
+
+function valueOf(metrics: string, name: string): number {
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1]);
+}
+
+function printTable(): void {
+  console.log(`bytes per idle SSE connection, slope over ${STEPS} steps to ${connectionsMax}`);
+  const rows = Object.entries({ native, net, bare }).map(([name, cost]) => [
+    name,
+    cost.userBytesPerConnection,
+    cost.heapBytesPerConnection,
+    cost.kernelBytesPerPair,
+  ]);
+  console.log(table(['', 'user', 'of these JavaScript', 'kernel, both ends'], rows));
+  console.log(`native over bare, user and kernel together: ${result.totalRatioToBare}`);
+}
