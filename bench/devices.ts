@@ -14,8 +14,10 @@ export type ToDevices =
       readonly localAddress: string;
       readonly paths: readonly string[];
     }
-  /** Forgets what came so far. Answered when so many events have come since: with `Arrived`. */
+  /** Forgets what came so far. Answered at once. */
   | { readonly type: 'expect'; readonly events: number }
+  /** Answered with `Arrived` when so many events have come as were expected. */
+  | { readonly type: 'arrived' }
   /** Answered at once, with `Counts` since the last `expect` or from the start. */
   | { readonly type: 'count' }
   /** Closes all. Answered when they are gone. */
@@ -58,6 +60,8 @@ let held = 0;
 let arrived = 0;
 let expected = Number.POSITIVE_INFINITY;
 let firstUs = 0;
+let lastUs = 0;
+let isAsked = false;
 let job: Job | undefined;
 let nextPath = 0;
 let failed = 0;
@@ -77,6 +81,7 @@ const { transport }: { transport: Transport } = openTransport(
       requests.delete(connection);
       if (bytes.includes(' 200 ')) {
         isAnswered[slot] = 1;
+        lastByte[slot] = bytes[bytes.length - 1]!;
         held++;
       } else {
         failed++;
@@ -112,7 +117,10 @@ process.on('message', (message: ToDevices) => {
     events.fill(0);
     arrived = 0;
     expected = message.events;
-    if (expected === 0) process.send!({ firstUs: nowUs(), lastUs: nowUs() } satisfies Arrived);
+    process.send!(true);
+  } else if (message.type === 'arrived') {
+    isAsked = true;
+    sayArrived();
   } else if (message.type === 'count') {
     process.send!(counts());
   } else {
@@ -153,8 +161,14 @@ function count(slot: number, bytes: Buffer): void {
   events[slot] = events[slot]! + found;
   arrived += found;
   if (arrived < expected) return;
-  expected = Number.POSITIVE_INFINITY;
-  process.send!({ firstUs, lastUs: nowUs() } satisfies Arrived);
+  lastUs = nowUs();
+  sayArrived();
+}
+
+function sayArrived(): void {
+  if (!isAsked || arrived < expected) return;
+  isAsked = false;
+  process.send!({ firstUs, lastUs } satisfies Arrived);
 }
 
 function counts(): Counts {

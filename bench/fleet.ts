@@ -28,7 +28,12 @@ export class Fleet {
   async connect(jobs: readonly ConnectJob[]): Promise<{ seconds: number }> {
     const answers = (await Promise.all(
       jobs.map(({ port, paths }, i) =>
-        ask(this.#processes[i]!, { type: 'connect', port, paths, localAddress: `127.0.1.${i + 1}` }),
+        ask(this.#processes[i]!, {
+          type: 'connect',
+          port,
+          paths,
+          localAddress: `127.0.1.${i + 1}`,
+        }),
       ),
     )) as Connected[];
     const failed = answers.reduce((sum, answer) => sum + answer.failed, 0);
@@ -38,10 +43,17 @@ export class Fleet {
     return { seconds: (untilUs - fromUs) / 1e6 };
   }
 
-  /** To be called before they are sent. Resolves when each process has got its number of events. */
-  async expect(events: readonly number[]): Promise<Arrived> {
-    const answers = (await Promise.all(
+  /** How many events each process is to get from now on. */
+  async expect(events: readonly number[]): Promise<void> {
+    await Promise.all(
       events.map((number, i) => ask(this.#processes[i]!, { type: 'expect', events: number })),
+    );
+  }
+
+  /** Resolves when each process has got what it was to expect. */
+  async arrived(): Promise<Arrived> {
+    const answers = (await Promise.all(
+      this.#processes.map((child) => ask(child, { type: 'arrived' })),
     )) as Arrived[];
     return {
       firstUs: Math.min(...answers.map((answer) => answer.firstUs)),

@@ -8,7 +8,8 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../cli/package-root.js';
 
-export type HolderName = 'native' | 'net' | 'bare';
+export const HOLDER_NAMES = ['native', 'net', 'bare'] as const;
+export type HolderName = (typeof HOLDER_NAMES)[number];
 
 export interface Holder {
   readonly pid: number;

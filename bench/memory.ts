@@ -18,22 +18,37 @@ import { startRedis } from '../cli/local-redis.js';
 import { table } from '../cli/table.js';
 import { sseOpening } from '../edge/protocol/sse.js';
 import { Fleet } from './fleet.js';
-import { type HolderName, startHolder } from './holders.js';
-import { residentBytes, slabBytes } from './resident.js';
-import { rounded, slope } from './statistics.js';
+import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
+import { kernelBytes, residentBytes } from './resident.js';
+import { median, rounded, slope } from './statistics.js';
 
 const STEPS = 6;
-/** Before the first step: code is compiled, tables have their first size. */
-const WARM_UP_CONNECTIONS = 1_000;
+/**
+ * Before the first step a few devices connect and leave again and again: code is compiled and the
+ * young generation has its size, which would else be counted as connections.
+ */
+const WARM_UP_CONNECTIONS = 500;
+const WARM_UP_ROUNDS = 20;
 const READY_DEADLINE_MS = 30_000;
 /** Until the kernel has freed what it frees later, and the heap has given pages back. */
 const SETTLE_MS = 1_500;
+/** Without the young generation: what lives there has nothing to do with idle connections. */
+const HELD = [
+  'nodejs_heap_space_size_used_bytes{space="old"}',
+  'nodejs_heap_space_size_used_bytes{space="large_object"}',
+  'nodejs_external_memory_bytes',
+];
 const COLLECTOR = new URL('collect-on-signal.js', import.meta.url).href;
 
 const { values } = parseArgs({
-  options: { json: { type: 'boolean' }, connections: { type: 'string', default: '18000' } },
+  options: {
+    json: { type: 'boolean' },
+    connections: { type: 'string', default: '18000' },
+    rounds: { type: 'string', default: '3' },
+  },
 });
 const connectionsMax = Number(values.connections);
+const rounds = Number(values.rounds);
 if (!(connectionsMax >= STEPS && connectionsMax <= 18_000)) {
   throw new Error(`--connections ${values.connections}: expected ${STEPS} to 18000`);
 }
@@ -52,9 +67,14 @@ interface Cost {
   readonly kernelBytesPerPair: number;
 }
 
-const native = await measure('native');
-const net = await measure('net');
-const bare = await measure('bare');
+const costs: Record<HolderName, Cost[]> = { native: [], net: [], bare: [] };
+for (let round = 0; round < rounds; round++) {
+  // In turn: what else the machine does meanwhile hits all.
+  for (const name of HOLDER_NAMES) costs[name].push(await measure(name));
+}
+const native = medians(costs.native);
+const net = medians(costs.net);
+const bare = medians(costs.bare);
 const total = (cost: Cost) => cost.userBytesPerConnection + cost.kernelBytesPerPair / 2;
 const result = {
   native,
@@ -62,9 +82,19 @@ const result = {
   bare,
   totalRatioToBare: rounded(total(native) / total(bare), 3),
   connections: connectionsMax,
+  rounds,
 };
 if (values.json) console.log(JSON.stringify(result));
 else printTable();
+
+function medians(costs: readonly Cost[]): Cost {
+  const of = (name: keyof Cost) => rounded(median(costs.map((cost) => cost[name])), 1);
+  return {
+    userBytesPerConnection: of('userBytesPerConnection'),
+    heapBytesPerConnection: of('heapBytesPerConnection'),
+    kernelBytesPerPair: of('kernelBytesPerPair'),
+  };
+}
 
 async function measure(name: HolderName): Promise<Cost> {
   const server = name === 'bare' ? await startBare() : await startEdge(name);
@@ -79,18 +109,23 @@ async function measure(name: HolderName): Promise<Cost> {
       while (held < count) paths.push(`/connect?clientId=device-${held++}`);
       await fleet.connect([{ port: server.port, paths }]);
     };
-    await connectUntil(Math.min(WARM_UP_CONNECTIONS, connectionsMax / STEPS));
+    for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+      held = 0;
+      await connectUntil(WARM_UP_CONNECTIONS);
+      await fleet.close();
+    }
+    held = 0;
     for (let step = 1; step <= STEPS; step++) {
       await connectUntil(Math.round((connectionsMax * step) / STEPS));
       await sleep(SETTLE_MS);
       heap.push([held, await server.heapBytes()]);
       user.push([held, residentBytes(server.pid)]);
-      kernel.push([held, slabBytes()]);
+      kernel.push([held, kernelBytes(2 * held)]);
     }
     return {
-      userBytesPerConnection: rounded(slope(user), 1),
-      heapBytesPerConnection: rounded(slope(heap), 1),
-      kernelBytesPerPair: rounded(slope(kernel), 0),
+      userBytesPerConnection: slope(user),
+      heapBytesPerConnection: slope(heap),
+      kernelBytesPerPair: slope(kernel),
     };
   } finally {
     fleet.stop();
@@ -127,10 +162,7 @@ async function startEdge(transport: 'native' | 'net'): Promise<Server> {
       process.kill(pid, 'SIGUSR2');
       await sleep(SETTLE_MS);
       const metrics = await (await fetch(`${cluster.httpUrl('edge-1')}/metrics`)).text();
-      return (
-        valueOf(metrics, 'nodejs_heap_size_used_bytes') +
-        valueOf(metrics, 'nodejs_external_memory_bytes')
-      );
+      return HELD.reduce((sum, name) => sum + metricOf(metrics, name), 0);
     },
     async stop() {
       await cluster.stop();
@@ -139,12 +171,16 @@ async function startEdge(transport: 'native' | 'net'): Promise<Server> {
   };
 }
 
-function valueOf(metrics: string, name: string): number {
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1]);
+function metricOf(metrics: string, name: string): number {
+  const line = metrics.split('\n').find((each) => each.startsWith(`${name} `));
+  if (line === undefined) throw new Error(`there is no metric ${name}`);
+  return Number(line.slice(name.length));
 }
 
 function printTable(): void {
-  console.log(`bytes per idle SSE connection, slope over ${STEPS} steps to ${connectionsMax}`);
+  console.log(
+    `bytes per idle SSE connection: slope over ${STEPS} steps to ${connectionsMax}, median of ${rounds}`,
+  );
   const rows = Object.entries({ native, net, bare }).map(([name, cost]) => [
     name,
     cost.userBytesPerConnection,

@@ -11,13 +11,15 @@ export function percentile(values: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)]!;
 }
 
-/** How much `y` grows with each `x`: least squares. What is there anyway does not count. */
+/**
+ * How much `y` grows with each `x`: the median of the slopes between any two points (Theil, 1950;
+ * Sen, 1968). What is there anyway does not count, and one odd point does not matter.
+ */
 export function slope(points: readonly (readonly [x: number, y: number])[]): number {
-  const mean = (index: 0 | 1) =>
-    points.reduce((sum, point) => sum + point[index], 0) / points.length;
-  const [x, y] = [mean(0), mean(1)];
-  const up = points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0);
-  return up / points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
+  const slopes = points.flatMap(([x, y], i) =>
+    points.slice(i + 1).map(([otherX, otherY]) => (otherY - y) / (otherX - x)),
+  );
+  return median(slopes);
 }
 
 export function rounded(value: number, digits: number): number {

@@ -12,7 +12,7 @@ import { getSystemErrorName } from 'node:util';
 import {
   type CloseCause,
   type Connection,
-  SLOTS,
+  connectionOf,
   TIMER_GRAIN_MS,
   type Transport,
   type TransportEvents,
@@ -183,7 +183,7 @@ export class NativeTransport implements Transport {
 
   #tell(at: number): void {
     const type = this.#fetched[at]!;
-    const connection = this.#fetched[at + 2]! * SLOTS + this.#fetched[at + 1]!;
+    const connection = connectionOf(this.#fetched[at + 1]!, this.#fetched[at + 2]!);
     if (type >= CLOSED && type < TURNED_AWAY) {
       this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
     } else if (type === TURNED_AWAY) {

@@ -8,7 +8,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import {
   type CloseCause,
   type Connection,
-  SLOTS,
+  connectionOf,
   slotOf,
   type Transport,
   type TransportEvents,
@@ -147,7 +147,7 @@ export class NetTransport implements Transport {
     const generation = (this.#generations[slot] ?? 0) + 1;
     this.#generations[slot] = generation;
     this.#sockets[slot] = socket;
-    socket.connection = generation * SLOTS + slot;
+    socket.connection = connectionOf(slot, generation);
     socket.transport = this;
     socket.cause = 'peer';
     socket.timer = undefined;

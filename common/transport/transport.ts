@@ -12,10 +12,19 @@
 export type Connection = number;
 
 /** Bound on slots: 2^24 connections per process. */
-export const SLOTS = 2 ** 24;
+const SLOTS = 2 ** 24;
 
 export function slotOf(connection: Connection): number {
   return connection % SLOTS;
+}
+
+/** From 1: how often the slot has been used. */
+export function generationOf(connection: Connection): number {
+  return Math.floor(connection / SLOTS);
+}
+
+export function connectionOf(slot: number, generation: number): Connection {
+  return generation * SLOTS + slot;
 }
 
 /**
