@@ -11,7 +11,8 @@ export type ToDevices =
   | {
       readonly type: 'connect';
       readonly port: number;
-      readonly localAddress: string;
+      /** The third number of 127.0.x.y, where they connect from. */
+      readonly network: number;
       readonly paths: readonly string[];
     }
   /** Forgets what came so far. Answered at once. */
@@ -46,6 +47,8 @@ export interface Counts {
 const CONNECTIONS_MAX = 19_500;
 /** What a busy server can have waiting without turning anybody away. */
 const CONNECTING_MAX = 512;
+/** Finding a free port takes the kernel the longer the fewer an address has left. */
+const ADDRESSES = 16;
 const LF = 0x0a;
 /** The first character of `data:`; no other line of our events begins with it. */
 const D = 0x64;
@@ -137,7 +140,8 @@ const open: Connection[] = [];
 function connectMore(): void {
   if (job === undefined) return;
   while (nextPath < job.paths.length && requests.size < CONNECTING_MAX) {
-    const connection = transport.connect('127.0.0.1', job.port, job.localAddress);
+    const address = `127.0.${job.network}.${1 + (nextPath % ADDRESSES)}`;
+    const connection = transport.connect('127.0.0.1', job.port, address);
     const path = job.paths[nextPath++]!;
     if (connection === undefined) {
       failed++;

@@ -32,7 +32,7 @@ export class Fleet {
           type: 'connect',
           port,
           paths,
-          localAddress: `127.0.1.${i + 1}`,
+          network: i + 1,
         }),
       ),
     )) as Connected[];

@@ -13,12 +13,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
 import { table } from '../cli/table.js';
 import { sseOpening } from '../edge/protocol/sse.js';
 import { Fleet } from './fleet.js';
 import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
+import { startOneEdge } from './one-edge.js';
 import { kernelBytes, residentBytes } from './resident.js';
 import { median, rounded, slope } from './statistics.js';
 
@@ -29,16 +28,8 @@ const STEPS = 6;
  */
 const WARM_UP_CONNECTIONS = 500;
 const WARM_UP_ROUNDS = 20;
-const READY_DEADLINE_MS = 30_000;
-/** Until the kernel has freed what it frees later, and the heap has given pages back. */
+/** Until the kernel has freed what it frees later. */
 const SETTLE_MS = 1_500;
-/** Without the young generation: what lives there has nothing to do with idle connections. */
-const HELD = [
-  'nodejs_heap_space_size_used_bytes{space="old"}',
-  'nodejs_heap_space_size_used_bytes{space="large_object"}',
-  'nodejs_external_memory_bytes',
-];
-const COLLECTOR = new URL('collect-on-signal.js', import.meta.url).href;
 
 const { values } = parseArgs({
   options: {
@@ -97,7 +88,7 @@ function medians(costs: readonly Cost[]): Cost {
 }
 
 async function measure(name: HolderName): Promise<Cost> {
-  const server = name === 'bare' ? await startBare() : await startEdge(name);
+  const server = name === 'bare' ? await startBare() : await startOneEdge(name);
   const fleet = new Fleet(1);
   try {
     const user: [number, number][] = [];
@@ -136,45 +127,6 @@ async function measure(name: HolderName): Promise<Cost> {
 async function startBare(): Promise<Server> {
   const holder = await startHolder('bare', sseOpening([]).toString(), '');
   return { ...holder, heapBytes: async () => 0 };
-}
-
-async function startEdge(transport: 'native' | 'net'): Promise<Server> {
-  const redis = await startRedis({ say: console.error });
-  const cluster = await LocalCluster.start({
-    redisUrl: redis.url,
-    edges: 1,
-    routers: 0,
-    ports: 'free',
-    restart: false,
-    env: {
-      LONGLINE_LOG_LEVEL: 'error',
-      LONGLINE_TRANSPORT: transport,
-      NODE_OPTIONS: `--import=${COLLECTOR}`,
-    },
-    onOutput: (name, line) => console.error(`${name}: ${line}`),
-  });
-  await cluster.waitUntilReady(READY_DEADLINE_MS);
-  const pid = cluster.pid('edge-1')!;
-  return {
-    pid,
-    port: Number(new URL(cluster.edgeUrl('edge-1')).port),
-    async heapBytes() {
-      process.kill(pid, 'SIGUSR2');
-      await sleep(SETTLE_MS);
-      const metrics = await (await fetch(`${cluster.httpUrl('edge-1')}/metrics`)).text();
-      return HELD.reduce((sum, name) => sum + metricOf(metrics, name), 0);
-    },
-    async stop() {
-      await cluster.stop();
-      await redis.stop();
-    },
-  };
-}
-
-function metricOf(metrics: string, name: string): number {
-  const line = metrics.split('\n').find((each) => each.startsWith(`${name} `));
-  if (line === undefined) throw new Error(`there is no metric ${name}`);
-  return Number(line.slice(name.length));
 }
 
 function printTable(): void {
