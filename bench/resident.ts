@@ -6,6 +6,11 @@ export function residentBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Rss');
 }
 
+/** The same, but what it shares with others is divided by how many they are. */
+export function proportionalBytes(pid: number): number {
+  return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Pss');
+}
+
 /** What only sockets and files need: the caches of the kernel's allocator, in whole pages. */
 const SOCKET_CACHES = ['TCP', 'sock_inode_cache', 'filp', 'eventpoll_epi', 'ep_head'];
 const PAGE_BYTES = 4096;
