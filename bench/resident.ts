@@ -1,5 +1,6 @@
 /** What the kernel says about memory. Linux only. */
 import { readFileSync } from 'node:fs';
+import { parseSlabs, SOCKET_CACHES } from '../common/slab.js';
 
 /** Resident bytes of a process. */
 export function residentBytes(pid: number): number {
@@ -10,10 +11,6 @@ export function residentBytes(pid: number): number {
 export function proportionalBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Pss');
 }
-
-/** What only sockets and files need: the caches of the kernel's allocator, in whole pages. */
-const SOCKET_CACHES = ['TCP', 'sock_inode_cache', 'filp', 'eventpoll_epi', 'ep_head'];
-const PAGE_BYTES = 4096;
 
 /**
  * What the kernel has allocated on this machine for so many sockets. A socket also has one dentry;
@@ -27,18 +24,12 @@ export function kernelBytes(sockets: number): number {
   } catch {
     return kilobytes(readFileSync('/proc/meminfo', 'utf8'), 'Slab');
   }
-  let bytes = 0;
-  for (const line of slabinfo.split('\n')) {
-    // name, active and all objects, object size, objects and pages per slab, : tunables …, : slabdata,
-    // active and all slabs, …
-    const fields = line.split(/ +/);
-    if (SOCKET_CACHES.includes(fields[0]!)) {
-      bytes += Number(fields[14]) * Number(fields[5]) * PAGE_BYTES;
-    } else if (fields[0] === 'dentry') {
-      bytes += sockets * Number(fields[3]);
-    }
-  }
-  return bytes;
+  const slabs = parseSlabs(slabinfo);
+  return SOCKET_CACHES.reduce((sum, name) => {
+    const slab = slabs.get(name);
+    if (slab === undefined) return sum;
+    return sum + (name === 'dentry' ? sockets * slab.bytesPerObject : slab.bytes);
+  }, 0);
 }
 
 function kilobytes(text: string, name: string): number {

@@ -19,6 +19,7 @@ import {
 } from '../common/assignment.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { assertNever, type Machine, type Output } from '../common/machine.js';
+import type { MemoryPart } from '../proto/gen/longline/v1/edge_session.js';
 
 export type EdgeState =
   /** Entered by a hello. `session` is open; every report renews the lease. */
@@ -37,6 +38,7 @@ export interface EdgeCounts {
   readonly guests: number;
   readonly shardsSubscribed: number;
   readonly ready: boolean;
+  readonly memory?: readonly MemoryPart[];
   /** Connections per shard, only shards with at least one. */
   readonly shards: readonly { readonly shard: number; readonly connections: number }[];
 }

@@ -90,6 +90,18 @@ export class Connections {
     return true;
   }
 
+  /** Of the arrays; the maps are on the heap of JavaScript. */
+  get bytes(): number {
+    return [
+      this.#generations,
+      this.#shards,
+      this.#states,
+      this.#connectedAtMs,
+      this.#sentMs,
+      this.#sentN,
+    ].reduce((sum, array) => sum + array.byteLength, 0);
+  }
+
   holds(connection: Connection): boolean {
     return this.#generations[slotOf(connection)] === generationOf(connection);
   }
@@ -154,6 +166,13 @@ export class Connections {
   /** The connections of a shard. The table must not change while this is iterated. */
   *ofShard(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
+  }
+
+  /** The same without those that were not answered yet. */
+  *answeredOf(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
+      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+    }
   }
 
   /** Every connection that was answered and whose slot is `part` modulo `parts`: a sweep's step. */

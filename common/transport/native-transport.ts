@@ -17,6 +17,7 @@ import {
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  type TransportMemory,
   WRITE_RESULTS,
   type WriteResult,
 } from './transport.js';
@@ -37,6 +38,9 @@ interface Binding {
   fetch(): number;
   /** How often nothing was accepted for a while because descriptors or memory had run out. */
   acceptPauses(): number;
+  slotBytes(): number;
+  /** With the room that they have. */
+  sendBufferBytes(): number;
   /** Gives everything up that is not memory. */
   dispose(): void;
 }
@@ -144,6 +148,10 @@ export class NativeTransport implements Transport {
 
   acceptPauses(): number {
     return this.#binding.acceptPauses();
+  }
+
+  memory(): TransportMemory {
+    return { slots: this.#binding.slotBytes(), sendBuffers: this.#binding.sendBufferBytes() };
   }
 
   close(): Promise<void> {

@@ -13,6 +13,7 @@ import {
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  type TransportMemory,
   WRITE_RESULTS,
   type WriteResult,
 } from './transport.js';
@@ -133,6 +134,11 @@ export class NetTransport implements Transport {
 
   acceptPauses(): number {
     return 0;
+  }
+
+  memory(): TransportMemory {
+    const buffered = this.#sockets.reduce((sum, socket) => sum + (socket?.writableLength ?? 0), 0);
+    return { slots: 0, sendBuffers: buffered };
   }
 
   close(): Promise<void> {
