@@ -53,9 +53,12 @@ function fuzz() {
   const folder = mkdtempSync(join(tmpdir(), 'longline-fuzz-'));
   try {
     const program = join(folder, 'fuzz');
-    const sources = ['timer_wheel', 'transport'].map((name) => `common/transport/native/${name}.cc`);
+    const sources = ['timer_wheel', 'transport'].map(
+      (name) => `common/transport/native/${name}.cc`,
+    );
     const build = ['-std=c++17', ...FLAGS, 'test/common/transport/fuzz.cc', ...sources];
-    const run = (command, ...args) => spawnSync(command, args, { cwd: ROOT, stdio: 'inherit' }).status;
+    const run = (command, ...args) =>
+      spawnSync(command, args, { cwd: ROOT, stdio: 'inherit' }).status;
     let status = run('c++', ...build, '-o', program);
     for (const seed of SEEDS) status ||= run(program, String(seed), String(STEPS));
     return status ?? 1;
