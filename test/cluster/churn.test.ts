@@ -1,0 +1,156 @@
+/**
+ * **Goal:** connections that have gone leave nothing behind.
+ * **Method:** 200,000 connections to one edge, ended in every way there is; what the edge holds is
+ * compared with what it held after the first of them.
+ */
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { residentBytes } from '../../bench/resident.js';
+import { packageRoot } from '../../cli/package-root.js';
+import { Churn } from '../support/churn.js';
+import { eventually } from '../support/eventually.js';
+import { countObjects } from '../support/heap-snapshot.js';
+import { LIVE } from '../support/push-client.js';
+import { RawSocket } from '../support/raw-socket.js';
+import { RunningCluster } from '../support/running-cluster.js';
+
+const CONNECTIONS = 200_000;
+const WARM_UP = 40_000;
+const SLOW_READERS = 4;
+const BIG_PAYLOAD = Buffer.alloc(512 * 1024, 'x');
+/** Of the level after the warm-up. */
+const GROWTH_MAX = 1.03;
+/** Far below one object per connection; caches of libraries come and go. */
+const OBJECTS_MAX = CONNECTIONS / 100;
+const EDGE = 'edge-1';
+
+let running: RunningCluster;
+let churn: Churn;
+let folder: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'longline-churn-'));
+  const collector = pathToFileURL(join(packageRoot, 'dist/bench/collect-on-signal.js')).href;
+  running = await RunningCluster.start({
+    edges: 1,
+    env: {
+      NODE_OPTIONS: `--import=${collector} --heapsnapshot-signal=SIGHUP --diagnostic-dir=${folder}`,
+    },
+  });
+  churn = new Churn(Number(new URL(running.cluster.edgeUrl(EDGE)).port));
+}, 60_000);
+
+afterAll(async () => {
+  await churn?.close();
+  await running?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function pid(): number {
+  return running.cluster.pid(EDGE)!;
+}
+
+interface Level {
+  readonly descriptors: number;
+  readonly slots: number;
+  readonly heap: number;
+  readonly resident: number;
+  readonly objects: ReadonlyMap<string, number>;
+}
+
+/** What the edge holds when nobody is connected and its garbage is collected. */
+async function level(): Promise<Level> {
+  await eventually(async () => {
+    expect(await running.metric(EDGE, 'longline_edge_connections')).toBe(0);
+    expect(await running.metric(EDGE, 'longline_edge_catching_up')).toBe(0);
+  }, 30_000);
+  // Until those that we ended have lingered, and the kernel has taken their descriptors back.
+  await sleep(3_000);
+  const descriptors = readdirSync(`/proc/${pid()}/fd`).length;
+  const objects = countObjects(await takeSnapshot());
+  const readings: { heap: number; resident: number }[] = [];
+  for (let i = 0; i < 3; i++) {
+    process.kill(pid(), 'SIGUSR2');
+    await sleep(1_000);
+    const space = (name: string) =>
+      running.metric(EDGE, 'nodejs_heap_space_size_used_bytes', { space: name });
+    const heap = (await space('old')) + (await space('large_object'));
+    readings.push({ heap, resident: residentBytes(pid()) });
+  }
+  return {
+    descriptors,
+    objects,
+    slots: await running.metric(EDGE, 'longline_edge_memory_bytes', { part: 'slots' }),
+    heap: Math.min(...readings.map(({ heap }) => heap)),
+    resident: Math.min(...readings.map(({ resident }) => resident)),
+  };
+}
+
+async function takeSnapshot(): Promise<string> {
+  const before = new Set(readdirSync(folder));
+  process.kill(pid(), 'SIGHUP');
+  const name = await eventually(
+    () => readdirSync(folder).find((each) => !before.has(each)) ?? false,
+    30_000,
+  );
+  let size = -1;
+  await eventually(async () => {
+    const last = size;
+    size = statSync(join(folder, name as string)).size;
+    await sleep(300);
+    return size > 0 && size === last;
+  }, 30_000);
+  return join(folder, name as string);
+}
+
+/** Devices that connect, and never read. */
+async function cutSlowReaders(round: string): Promise<void> {
+  const sockets: RawSocket[] = [];
+  for (let i = 0; i < SLOW_READERS; i++) {
+    const socket = await RawSocket.connect(churn.port);
+    await socket.send(`GET /connect?clientId=slow-${round}-${i} HTTP/1.1\r\nHost: edge\r\n\r\n`);
+    await socket.untilText('retry: ');
+    socket.stopReading();
+    sockets.push(socket);
+  }
+  for (let i = 0; i < SLOW_READERS; i++) {
+    await eventually(
+      async () =>
+        (await running.push.push(`slow-${round}-${i}`, BIG_PAYLOAD, LIVE)).verdict === 'SLOW',
+      20_000,
+    );
+  }
+  for (const socket of sockets) socket.close();
+}
+
+test('200,000 connections later, the edge holds what it held before', async () => {
+  await churn.run(WARM_UP);
+  await cutSlowReaders('warm-up');
+  const before = await level();
+
+  await churn.run(CONNECTIONS);
+  await cutSlowReaders('after');
+  const after = await level();
+
+  // Those that were not answered went before they had asked.
+  expect(churn.answered).toBe((WARM_UP + CONNECTIONS) / 2);
+  expect(after.descriptors).toBe(before.descriptors);
+  expect(after.slots).toBe(before.slots);
+  expect(after.heap / before.heap).toBeLessThan(GROWTH_MAX);
+  expect(after.resident / before.resident).toBeLessThan(GROWTH_MAX);
+  const grown = [...after.objects].filter(
+    ([name, count]) => count - (before.objects.get(name) ?? 0) > OBJECTS_MAX,
+  );
+  expect(grown).toEqual([]);
+    console.log(
+      { ...before, objects: 0 },
+      { ...after, objects: 0 },
+      [...after.objects]
+        .map(([n, c]) => [n, c - (before.objects.get(n) ?? 0)])
+        .filter(([, c]) => Math.abs(c) > 200),
+    );
+}, 240_000);

@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+
+interface Snapshot {
+  readonly snapshot: {
+    readonly meta: {
+      readonly node_fields: readonly string[];
+      readonly node_types: readonly [readonly string[], ...unknown[]];
+    };
+  };
+  readonly nodes: readonly number[];
+  readonly strings: readonly string[];
+}
+
+/** How many objects a heap snapshot has, by type and constructor; strings are one group. */
+export function countObjects(file: string): Map<string, number> {
+  const { snapshot, nodes, strings } = JSON.parse(readFileSync(file, 'utf8')) as Snapshot;
+  const { node_fields, node_types } = snapshot.meta;
+  const [typeAt, nameAt] = [node_fields.indexOf('type'), node_fields.indexOf('name')];
+  const counts = new Map<string, number>();
+  for (let i = 0; i < nodes.length; i += node_fields.length) {
+    const type = node_types[0][nodes[i + typeAt]!]!;
+    const name = type === 'object' || type === 'closure' ? ` ${strings[nodes[i + nameAt]!]}` : '';
+    counts.set(type + name, (counts.get(type + name) ?? 0) + 1);
+  }
+  return counts;
+}
