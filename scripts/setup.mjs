@@ -33,6 +33,7 @@ const NODE_MIN = [20, 15];
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const COMMAND = 'dist/cli/main.js';
 const BUILD_INFO = 'dist/.tsbuildinfo';
+const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
 /** What each step last ran on. Without the dependencies there is nothing else either. */
 const STAMPS = 'node_modules/.longline-setup.json';
@@ -82,7 +83,8 @@ const steps = [
   {
     name: 'native',
     says: 'building the native transport',
-    digest: () => digestOf(filesBelow('common/transport/native', '')) + toolchain(),
+    digest: () =>
+      digestOf(filesBelow('common/transport/native', '')) + toolchain() + existsSync(at(NATIVE)),
     run: () => buildNative(ROOT, say),
   },
 ];

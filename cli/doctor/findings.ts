@@ -19,6 +19,8 @@ export interface Readings {
   readonly memoryBytes: number | undefined;
   /** What the control group may use; Infinity: no limit. */
   readonly cgroupMemoryBytesMax: number | undefined;
+  /** Why the native transport cannot be loaded; undefined: it can. */
+  readonly notNativeBecause: string | undefined;
   /** Undefined: no Redis was named. */
   readonly redis: RedisReadings | undefined;
 }
@@ -66,6 +68,7 @@ export function judge(readings: Readings, connections: number): Finding[] {
     judgeBacklogs(readings),
     judgeTcpMemory(readings, connections),
     judgeMemory(readings, connections),
+    judgeTransport(readings),
     judgePorts(readings),
     ...judgeConntrack(readings, connections),
     ...judgeRedis(readings.redis),
@@ -139,6 +142,15 @@ function judgeMemory(readings: Readings, connections: number): Finding {
     `${connections} connections take about ${mebibytes(wanted)}, kernel and edges together, ` +
     'and the kernel’s share counts against a control group; leave as much again for bursts';
   return { what, grade: limit >= wanted ? 'warn' : 'fail', value, advice };
+}
+
+function judgeTransport(readings: Readings): Finding {
+  const what = 'transport of edges';
+  if (readings.notNativeBecause === undefined) return ok(what, 'native');
+  const advice =
+    `native is not to be had: ${readings.notNativeBecause}. It takes Linux and, at set-up, a C++ ` +
+    'compiler; the portable one costs more than a kilobyte of memory per connection more';
+  return { what, grade: 'warn', value: 'net', advice };
 }
 
 function judgePorts(readings: Readings): Finding {

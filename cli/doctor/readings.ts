@@ -1,6 +1,7 @@
 /** Reads what `findings.ts` judges: /proc, control groups (v1 and v2), and Redis if one is named. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
+import { notNativeBecause } from '../../common/transport/native-transport.js';
 import type { Readings, RedisReadings } from './findings.js';
 
 const REDIS_MS_MAX = 2_000;
@@ -24,6 +25,7 @@ export async function readMachine(redisUrl: string | undefined): Promise<Reading
     cgroupMemoryBytesMax: parseCgroupLimit(
       text('/sys/fs/cgroup/memory.max') ?? text('/sys/fs/cgroup/memory/memory.limit_in_bytes'),
     ),
+    notNativeBecause: notNativeBecause(),
     redis: redisUrl === undefined ? undefined : await readRedis(redisUrl),
   };
 }

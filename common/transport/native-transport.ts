@@ -7,6 +7,7 @@ import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isIP } from 'node:net';
+import { arch, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import {
@@ -223,8 +224,9 @@ export function notNativeBecause(): string | undefined {
 }
 
 function loadAddon(): Addon {
-  // From the sources, and from dist/.
-  const places = ['../../build/transport.node', '../../../build/transport.node'];
+  // Of this machine, or what came with the package; from the sources, and from dist/.
+  const files = ['build/transport.node', `prebuilds/${platform}-${arch}/transport.node`];
+  const places = ['../..', '../../..'].flatMap((root) => files.map((file) => `${root}/${file}`));
   const paths = places.map((place) => fileURLToPath(new URL(place, import.meta.url)));
   const path = paths.find((each) => existsSync(each));
   if (path === undefined) throw new Error('it was not built: npm run build says why');

@@ -14,6 +14,7 @@ const WELL: Readings = {
   conntrack: { count: 12, max: 262_144 },
   memoryBytes: 8 * 2 ** 30,
   cgroupMemoryBytesMax: Infinity,
+  notNativeBecause: undefined,
   redis: {
     version: '7.0.15',
     subscriberBuffer: [2 ** 28, 2 ** 26, 60],
@@ -47,6 +48,7 @@ test.each<[Partial<Readings>, string, Grade]>([
   [{ localPorts: [40_000, 50_000] }, 'local ports', 'warn'],
   [{ conntrack: { count: 0, max: 131_072 } }, 'tracked connections (conntrack)', 'warn'],
   [{ conntrack: { count: 0, max: 65_536 } }, 'tracked connections (conntrack)', 'fail'],
+  [{ notNativeBecause: 'it was not built' }, 'transport of edges', 'warn'],
   [{ redis: { unreachable: 'connect ECONNREFUSED' } }, 'Redis', 'fail'],
   [{ redis: { ...WELL_REDIS, version: '6.2.7' } as never }, 'Redis version', 'fail'],
   [

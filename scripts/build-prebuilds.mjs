@@ -1,0 +1,7 @@
+/** Builds the native transport for machines without a compiler: `npm run build:prebuilds`. */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { prebuild } from './build-native.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+process.exitCode = prebuild(root, console.log) ? 0 : 1;
