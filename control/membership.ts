@@ -12,8 +12,8 @@
  * that is not the record's own changes nothing; `replan` comes at most once per change.
  */
 import {
-  type AssignedEdge,
   comparePositions,
+  type EdgeIdentity,
   ORIGIN,
   type Position,
 } from '../common/assignment.js';
@@ -41,11 +41,11 @@ export interface EdgeCounts {
   readonly shards: readonly { readonly shard: number; readonly connections: number }[];
 }
 
-export interface HelloEdge extends AssignedEdge {
+export interface HelloEdge extends EdgeIdentity {
   readonly capacity: number;
 }
 
-export interface EdgeRecord extends AssignedEdge {
+export interface EdgeRecord extends EdgeIdentity {
   readonly state: EdgeState;
   /** Undefined until the edge says hello to this control: the assignment does not tell it. */
   readonly capacity: number | undefined;
@@ -57,7 +57,7 @@ export interface EdgeRecord extends AssignedEdge {
 
 export type MembershipEvent =
   /** Comes once: what was assigned before this control started; empty if nothing was. */
-  | { readonly type: 'restored'; readonly edges: readonly AssignedEdge[] }
+  | { readonly type: 'restored'; readonly edges: readonly EdgeIdentity[] }
   /** `have`: the newest assignment that the edge knows. */
   | {
       readonly type: 'hello';
@@ -141,7 +141,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  #onRestored(nowMs: number, edges: readonly AssignedEdge[]): void {
+  #onRestored(nowMs: number, edges: readonly EdgeIdentity[]): void {
     this.#isRestored = true;
     // The edges that came before still have to wait for those that were restored only now.
     if (this.#changedAtMs !== undefined) this.#changedAtMs = nowMs;

@@ -122,8 +122,9 @@ function assign(
     position: { incarnation: 0, epoch: 1 },
     edges: [...edges]
       .sort((a, b) => (a.id < b.id ? -1 : 1))
-      .map((edge) => ({ id: edge.id, incarnation: 'i', advertisedUrl: 'http://h:1' })),
+      .map(({ id }) => ({ id, incarnation: 'i', advertisedUrl: 'http://h:1', intent: 'none' })),
     owners: placeShards(previous, edges, shardCount),
+    moves: [],
   };
 }
 

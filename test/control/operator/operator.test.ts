@@ -41,8 +41,9 @@ const identity = (id: string) => ({
 });
 const assignment: Assignment = {
   position: { incarnation: 1, epoch: 7 },
-  edges: [identity('edge-1'), identity('edge-2')],
+  edges: [identity('edge-1'), identity('edge-2')].map((edge) => ({ ...edge, intent: 'none' })),
   owners: Uint16Array.of(0, 0, 1, NO_OWNER),
+  moves: [],
 };
 const alive: EdgeRecord = {
   ...identity('edge-1'),
