@@ -70,7 +70,7 @@ export class Members {
     for (const action of actions) {
       if (action.type === 'replan') {
         this.onReplan();
-      } else {
+      } else if (action.type === 'end') {
         this.#ends.get(action.session)?.(action.why);
         this.#ends.delete(action.session);
       }

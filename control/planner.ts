@@ -324,7 +324,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     const hasLostWrites = comparePositions(newest, stored) > 0;
     const isUrgent =
       hasLostWrites || this.#isReplanDue || this.#isAbortDue || this.#intents.size > 0;
-    if (!isUrgent && nowMs < this.#writtenAtMs + WRITE_INTERVAL_MS) return;
+    if (!isUrgent && !this.#hasWork(nowMs)) return;
 
     const base = this.#current ?? emptyContent(this.options.shardCount);
     const [isReplan, isAbort] = [this.#isReplanDue, this.#isAbortDue];
@@ -361,6 +361,17 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     const action = { type: 'write', next: { position, ...content }, on: stored } as const;
     this.#writing = { action, isReplan, isAbort, begun };
     this.#writtenAtMs = nowMs;
+  }
+
+  /** Most events change nothing: a look at the moves is cheaper than at all shards. */
+  #hasWork(nowMs: number): boolean {
+    if (nowMs < this.#writtenAtMs + WRITE_INTERVAL_MS) return false;
+    const moves = this.#current?.moves ?? [];
+    return (
+      nowMs >= this.#planAtMs! ||
+      (this.#queue.length > 0 && moves.length < this.options.movesInFlightMax) ||
+      moves.some((move) => (this.#stepOf(nowMs, move)?.type ?? 'wait') !== 'wait')
+    );
   }
 
   #adopt(nowMs: number, content: Content): Content {

@@ -63,7 +63,7 @@ const alive: EdgeRecord = {
 };
 const suspect: EdgeRecord = {
   ...identity('edge-2'),
-  state: { type: 'suspect', leaseEndsAtMs: 20_000 },
+  state: { type: 'suspect', vanishedAtMs: 0, leaseEndsAtMs: 20_000 },
   capacity: undefined,
   counts: undefined,
   heardAtMs: undefined,
