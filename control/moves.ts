@@ -28,8 +28,6 @@ export interface MoveKnowledge {
   /** When, and under which assignment, this control first saw the move in its phase. */
   readonly sinceMs: number;
   readonly since: Position;
-  readonly isFromAlive: boolean;
-  readonly isToAlive: boolean;
   readonly fromReport: MoveReport | undefined;
   readonly toReport: MoveReport | undefined;
 }
@@ -50,15 +48,22 @@ export type MoveStep =
   /** A has the shard, the move ends. */
   | { readonly type: 'roll-back'; readonly why: 'deadline' | 'to-died' | 'unwanted' };
 
+/** What becomes of a move when edges are gone; undefined: that does not touch it. */
+export function stepWithout(
+  { from, to }: Move,
+  isThere: (id: string) => boolean,
+): MoveStep | undefined {
+  // Nobody serves the shard but B, ready or not. If B is gone too, the orphan is placed anew.
+  if (!isThere(from)) return { type: 'done', why: 'from-died' };
+  return isThere(to) ? undefined : { type: 'roll-back', why: 'to-died' };
+}
+
 export function stepMove(
   move: Move,
   known: MoveKnowledge,
   nowMs: number,
   { acquireMs, handOverMs }: MoveDeadlines,
 ): MoveStep {
-  // Both may be gone; then it is the same for the shard, and an orphan is placed anew.
-  if (!known.isFromAlive) return { type: 'done', why: 'from-died' };
-  if (!known.isToAlive) return { type: 'roll-back', why: 'to-died' };
   if (move.phase === 'acquiring') {
     if (says(known.toReport, 'acquired', move.shard, known.since)) return { type: 'hand-over' };
     const untilMs = known.sinceMs + acquireMs;

@@ -358,7 +358,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       incarnation: hasLostWrites ? newest.incarnation + 1 : stored.incarnation,
       epoch: Math.max(newest.epoch, stored.epoch) + 1,
     };
-    const action = { type: 'write', next: { position, ...content }, on: stored } as const;
+    const action = { type: 'write', next: { ...content, position }, on: stored } as const;
     this.#writing = { action, isReplan, isAbort, begun };
     this.#writtenAtMs = nowMs;
   }
@@ -388,12 +388,9 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     if (seen === undefined || !isSameMove(seen.move, move)) return undefined;
     if (this.#isAbortDue && move.phase === 'acquiring')
       return { type: 'roll-back', why: 'unwanted' };
-    const isMember = (id: string) => this.#edges.get(id)?.isMember ?? true;
     const known = {
       sinceMs: seen.sinceMs,
       since: seen.since,
-      isFromAlive: isMember(move.from),
-      isToAlive: isMember(move.to),
       fromReport: this.#reports.get(move.from),
       toReport: this.#reports.get(move.to),
     };

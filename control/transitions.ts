@@ -10,7 +10,7 @@ import {
   type Move,
   NO_OWNER,
 } from '../common/assignment.js';
-import type { MoveStep } from './moves.js';
+import { type MoveStep, stepWithout } from './moves.js';
 
 /** Takes the present members for the edges. Shards of those that are gone are left without owner. */
 export function adoptMembers(content: Content, members: readonly EdgeIdentity[]): Content {
@@ -25,10 +25,7 @@ export function adoptMembers(content: Content, members: readonly EdgeIdentity[])
       return { id, incarnation, advertisedUrl, intent };
     });
   const indexOf = new Map(edges.map((edge, index) => [edge.id, index]));
-  const settled = settleMoves(content, ({ from, to }) => {
-    if (!indexOf.has(from)) return { type: 'done', why: 'from-died' };
-    return indexOf.has(to) ? undefined : { type: 'roll-back', why: 'to-died' };
-  });
+  const settled = settleMoves(content, (move) => stepWithout(move, (id) => indexOf.has(id)));
   const newIndex = content.edges.map((edge) => indexOf.get(edge.id) ?? NO_OWNER);
   const owners = settled.owners.map((owner) => (owner === NO_OWNER ? owner : newIndex[owner]!));
   return { edges, owners, moves: settled.moves };

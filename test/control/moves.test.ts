@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Move, Position } from '../../common/assignment.js';
-import { type MoveKnowledge, type MoveReport, stepMove } from '../../control/moves.js';
+import { type MoveKnowledge, type MoveReport, stepMove, stepWithout } from '../../control/moves.js';
 
 const DEADLINES = { acquireMs: 10_000, handOverMs: 60_000 };
 const at = (epoch: number): Position => ({ incarnation: 1, epoch });
@@ -10,8 +10,6 @@ const handingOver: Move = { ...acquiring, phase: 'handing-over' };
 const known: MoveKnowledge = {
   sinceMs: 0,
   since: at(5),
-  isFromAlive: true,
-  isToAlive: true,
   fromReport: undefined,
   toReport: undefined,
 };
@@ -61,8 +59,11 @@ test('is done when the old owner has let go, or after the deadline', () => {
 
 test('leaves the shard with whoever of the two is alive', () => {
   for (const move of [acquiring, handingOver]) {
-    expect(step(move, { isFromAlive: false })).toEqual({ type: 'done', why: 'from-died' });
-    expect(step(move, { isToAlive: false })).toEqual({ type: 'roll-back', why: 'to-died' });
+    const without = (...dead: string[]) => stepWithout(move, (id) => !dead.includes(id));
+    expect(without('a')).toEqual({ type: 'done', why: 'from-died' });
+    expect(without('b')).toEqual({ type: 'roll-back', why: 'to-died' });
+    expect(without('a', 'b')).toEqual({ type: 'done', why: 'from-died' });
+    expect(without('c')).toBeUndefined();
   }
 });
 
@@ -80,8 +81,6 @@ test('ends whatever is said, and waits only for a moment to come', () => {
   const knowledge = fc.record({
     sinceMs: fc.nat(100_000),
     since: position,
-    isFromAlive: fc.boolean(),
-    isToAlive: fc.boolean(),
     fromReport: reports,
     toReport: reports,
   });
