@@ -14,6 +14,7 @@ const CHAOS_MS = 120_000;
 const CALM_MS = 150_000;
 /** The moves of the operator's plan. */
 const BALANCING_MS = 240_000;
+const TRIES = 4;
 
 export interface RoundResult {
   readonly violations: readonly string[];
@@ -21,11 +22,8 @@ export interface RoundResult {
   readonly maxOverReachable: number;
 }
 
-export interface Sabotage {
-  readonly onWorld: (world: World) => void;
-}
-
-export function chaosRound(seed: number, sabotage?: Sabotage): RoundResult {
+/** @param sabotage what to break in the world, to see that it is noticed */
+export function chaosRound(seed: number, sabotage: (world: World) => void = () => {}): RoundResult {
   const random = seededRandom(seed);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
   const world = new World({
@@ -35,7 +33,7 @@ export function chaosRound(seed: number, sabotage?: Sabotage): RoundResult {
     movesInFlightMax: 8,
     sigma: pick([0, 0.5, 1]),
   });
-  sabotage?.onWorld(world);
+  sabotage(world);
   world.agenda.runUntil(5_000);
 
   world.badness = 1;
@@ -84,11 +82,18 @@ export function chaosRound(seed: number, sabotage?: Sabotage): RoundResult {
   world.elect();
   world.controls.at(-2)!.isGone = true;
   for (const edge of world.upEdges) world.cut(edge, 0);
+  world.agenda.runUntil(CHAOS_MS + CALM_MS / 2);
+  for (const { id, intent } of world.store.table!.edges) {
+    if (intent === 'cordoned') world.leader.tell({ type: 'intent', edgeId: id, intent: 'none' });
+  }
   world.agenda.runUntil(CHAOS_MS + CALM_MS);
-  const { planner } = world.leader;
-  const plan = planner.preview(world.nowMs);
-  if (plan !== undefined) world.leader.tell({ type: 'apply', plan });
-  world.agenda.runUntil(CHAOS_MS + CALM_MS + BALANCING_MS);
+  // The operator's plan is refused while control carries out one of its own.
+  for (let tries = 0; tries < TRIES; tries++) {
+    const { planner } = world.leader;
+    const plan = planner.preview(world.nowMs);
+    if (plan !== undefined) world.leader.tell({ type: 'apply', plan });
+    world.agenda.runUntil(world.nowMs + BALANCING_MS / TRIES);
+  }
   checkRest(world);
   return { violations: world.violations, maxOverReachable: maxOverReachable(world) };
 }

@@ -35,6 +35,8 @@ export class World {
   badness = 0;
   readonly plannerOptions: PlannerOptions;
   readonly #ownedSinceMs: Float64Array;
+  /** Shards whose owner got them because the one before had died: it may have to begin from nothing. */
+  readonly #inEmergency = new Set<number>();
   readonly #sessions = new Map<string, { number: number; control: SimControl }>();
   #lastSession = 0;
 
@@ -143,7 +145,9 @@ export class World {
       const [from, to] = [before && ownerOf(before, shard), ownerOf(next, shard)];
       if (from?.id === to?.id) continue;
       this.#ownedSinceMs[shard] = this.nowMs;
+      this.#inEmergency.add(shard);
       if (from === undefined || !next.edges.some(({ id }) => id === from.id)) continue;
+      this.#inEmergency.delete(shard);
       this.clientsMoved += this.sizes[shard]!;
       const owner = this.edges.find(({ id }) => id === to!.id)!;
       const isReady = owner.isSubscribed(this.nowMs, shard);
@@ -159,7 +163,8 @@ export class World {
     const isHeard = this.edges.some(
       (other) => other !== edge && other.isSubscribed(this.nowMs, shard),
     );
-    if (isHeard || this.nowMs < this.#ownedSinceMs[shard]! + GRACE_MS) return;
+    if (isHeard || this.#inEmergency.has(shard)) return;
+    if (this.nowMs < this.#ownedSinceMs[shard]! + GRACE_MS) return;
     const owner = ownerOf(this.store.table!, shard);
     const process = this.edges.find(({ id }) => id === owner?.id);
     const isExcused =
@@ -248,6 +253,18 @@ export class World {
   #endSession(number: number): void {
     for (const [edgeId, session] of this.#sessions) {
       if (session.number === number) this.#sessions.delete(edgeId);
+    }
+  }
+
+  /** Clients come and go: every shard's size changes by up to `share`. */
+  flutter(share: number): void {
+    const { random } = this.options;
+    for (const edge of this.upEdges) {
+      for (const [shard, clients] of edge.clients.entries()) {
+        const change = Math.round(clients * share * (2 * random() - 1));
+        edge.clients[shard]! += change;
+        this.sizes[shard]! += change;
+      }
     }
   }
 
