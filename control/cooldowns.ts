@@ -15,13 +15,16 @@ export class Cooldowns {
   readonly #received = new Map<string, number>();
   readonly #failed = new Map<string, number>();
 
-  moved(
-    nowMs: number,
-    move: { readonly shard: number; readonly from: string; readonly to: string },
-  ): void {
+  /** A shard moves to balance load. */
+  balanced(nowMs: number, move: { shard: number; from: string; to: string }): void {
     this.#shards.set(move.shard, nowMs + SHARD_MS);
     this.#gave.set(move.from, nowMs + ROLE_MS);
-    this.#received.set(move.to, nowMs + ROLE_MS);
+    this.filled(nowMs, move.to);
+  }
+
+  /** An edge is given its share. */
+  filled(nowMs: number, edgeId: string): void {
+    this.#received.set(edgeId, nowMs + ROLE_MS);
   }
 
   /** The edge has not acquired a shard in time. */

@@ -9,7 +9,13 @@
  *
  * A shard's connections are summed over all edges: those that are still elsewhere come home.
  */
-import { type Assignment, comparePositions, ORIGIN, type Position } from '../common/assignment.js';
+import {
+  type Assignment,
+  comparePositions,
+  type EdgeIdentity,
+  ORIGIN,
+  type Position,
+} from '../common/assignment.js';
 
 export interface ShardReport {
   readonly shard: number;
@@ -75,16 +81,21 @@ export class Loads {
   follow(nowMs: number, table: Assignment): void {
     const before = this.#table;
     this.#table = table;
-    if (before === undefined) return;
-    const nameBefore = before.edges.map((edge) => edge.id);
-    const name = table.edges.map((edge) => edge.id);
+    if (before === undefined) {
+      // When its shards were given out is not known; perhaps clients have only begun to come.
+      this.#ownedAtMs.fill(nowMs);
+      return;
+    }
+    // The clients of a process that has been replaced are on their way back to it.
+    const process = ({ id, incarnation }: EdgeIdentity) => `${id} ${incarnation}`;
+    const [was, is] = [before.edges.map(process), table.edges.map(process)];
     for (let shard = 0; shard < this.shardCount; shard++) {
-      if (nameBefore[before.owners[shard]!] === name[table.owners[shard]!]) continue;
+      if (was[before.owners[shard]!] === is[table.owners[shard]!]) continue;
       this.#ownedUnder[shard] = table.position;
       this.#ownedAtMs[shard] = nowMs;
     }
     for (const edgeId of this.#heard.keys()) {
-      if (!name.includes(edgeId)) this.#heard.delete(edgeId);
+      if (!table.edges.some(({ id }) => id === edgeId)) this.#heard.delete(edgeId);
     }
   }
 

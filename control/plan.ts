@@ -4,7 +4,7 @@
  *
  * Phases, each checked and undone as a whole if it breaks an invariant:
  * 1. removal: a draining edge's shards go to the others, wherever the ring and their load allow;
- * 2. addition: an edge that has nothing is filled to its share;
+ * 2. addition: an edge that has just come is filled to its share;
  * 3. balancing: if an edge is still far outside the band, by what was measured.
  * The churn is accounted by phase: only the third is the rebalancer's own doing.
  */
@@ -66,6 +66,9 @@ export function projectedOwners({ edges, owners, moves }: Content): Uint16Array 
   return projected;
 }
 
+/** An edge with so much of its share has nothing to catch up on, however few shards that is. */
+const FILLED = 0.9;
+
 /** Of the load, by one plan that the planner makes by itself: it looks again soon. */
 const LOAD_SHARE_MAX = 0.09;
 
@@ -122,9 +125,9 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
     ),
   );
 
-  const counts = countByOwner(planned, world.edges.length);
-  const isJoiner = (index: number) => isIn(index) && counts[index] === 0;
-  if (world.edges.some((_, index) => isJoiner(index))) {
+  const joiners = findJoiners(ledgerFor(() => ({})));
+  const isJoiner = (index: number) => joiners.has(index);
+  if (joiners.size > 0) {
     const joining = ledgerFor((index) => ({
       isJoining: isJoiner(index),
       mayGive: !isJoiner(index),
@@ -213,10 +216,16 @@ function findPhaseProblem(
   return undefined;
 }
 
-function countByOwner(owners: Uint16Array, edgeCount: number): Uint32Array {
-  const counts = new Uint32Array(edgeCount);
-  for (const owner of owners) {
-    if (owner !== NO_OWNER) counts[owner]!++;
-  }
-  return counts;
+/**
+ * Edges that have just come, or were not filled before another came. It is seen from the number of
+ * their shards: an edge that only says that it has no load is not given the others' shards for it.
+ */
+function findJoiners(ledger: Ledger): Set<number> {
+  const capacity = ledger.edges.reduce((sum, e) => sum + (e.takesPart ? e.capacity : 0), 0);
+  const joiners = [...ledger.edges.entries()].filter(([index, edge]) => {
+    const fairCount = (ledger.owners.length * edge.capacity) / capacity;
+    const isShort = ledger.shards[index]!.size < fairCount / 2;
+    return edge.takesPart && isShort && ledger.ratio(index) < FILLED;
+  });
+  return new Set(joiners.map(([index]) => index));
 }

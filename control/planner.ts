@@ -431,7 +431,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       }
       moving.add(step.shard);
       begun.push(step);
-      if (step.kind !== 'removal') this.#cooldowns.moved(nowMs, step);
+      if (step.kind === 'balancing') this.#cooldowns.balanced(nowMs, step);
+      if (step.kind === 'addition') this.#cooldowns.filled(nowMs, step.to);
     }
     return begun;
   }

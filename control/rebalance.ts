@@ -87,17 +87,27 @@ function hottest(ledger: Ledger<BalanceEdge>, passedOver: Set<number>): number |
   return best;
 }
 
+/** Of those that are alike, one in the zone of `from` that it helps as well. */
 function coldest(ledger: Ledger<BalanceEdge>, from: number): number | undefined {
-  const receivers: number[] = [];
-  let least = ledger.ratio(from);
+  let best: number | undefined;
   for (const [index, edge] of ledger.edges.entries()) {
     if (!edge.takesPart || !edge.mayReceive || index === from) continue;
-    receivers.push(index);
-    least = Math.min(least, ledger.ratio(index));
+    if (best === undefined || ledger.ratio(index) < ledger.ratio(best)) best = index;
   }
-  const alike = receivers.filter((index) => ledger.ratio(index) <= least + ALIKE);
-  const { zone } = ledger.edges[from]!;
-  return alike.find((index) => ledger.edges[index]!.zone === zone) ?? alike[0];
+  if (best === undefined) return undefined;
+  const isHelped = (index: number) => penalty(ledger, from) + penalty(ledger, index) > 0;
+  let near: number | undefined;
+  for (const [index, edge] of ledger.edges.entries()) {
+    const isAlike =
+      edge.takesPart &&
+      edge.mayReceive &&
+      edge.zone === ledger.edges[from]!.zone &&
+      index !== from &&
+      ledger.ratio(index) <= ledger.ratio(best) + ALIKE;
+    if (!isAlike || !isHelped(index)) continue;
+    if (near === undefined || ledger.ratio(index) < ledger.ratio(near)) near = index;
+  }
+  return near ?? best;
 }
 
 function bestShard(

@@ -12,6 +12,9 @@ const ON = { incarnation: 0, epoch: 1 };
 /** Edges may be this far from their share in the end; the lower bounds allow it, too. */
 const TOLERANCE = 0.05;
 
+/** The first joins and balancing are over. */
+const SETTLED_MS = 600_000;
+
 interface Case {
   readonly content: Content;
   readonly world: PlanWorld;
@@ -133,7 +136,7 @@ export function planMs(shardCount: number, edgeCount: number): number {
 /** Moves begun in half an hour in which clients come and go but nothing else happens. */
 export function movesWhenStationary(seed: number): number {
   const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(120_000);
+  world.agenda.runUntil(SETTLED_MS);
   const before = world.movesBegun;
   for (let minute = 0; minute < 30; minute++) {
     world.agenda.runUntil(world.nowMs + 60_000);
@@ -146,7 +149,7 @@ export function movesWhenStationary(seed: number): number {
 /** The share of all clients that was moved while every edge restarted in place, one at a time. */
 export function rollingRestartChurn(seed: number): number {
   const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(120_000);
+  world.agenda.runUntil(SETTLED_MS);
   const before = world.clientsMoved;
   for (const edge of world.edges) {
     world.kill(edge, 5_000);
