@@ -64,6 +64,7 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
       world.leader.isGone = true;
       world.elect();
     },
+    () => world.store.loseWrites(1 + Math.floor(4 * random())),
     () => world.leader.tell({ type: pick(['pause', 'abort', 'resume'] as const) }),
     () => world.leader.membership.frozenUntilMs && world.leader.onMember({ type: 'believe' }),
     () => {

@@ -64,11 +64,15 @@ function isBefore(a: { atMs: number; order: number }, b: { atMs: number; order: 
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
+const PAST_MAX = 4;
+
 /** The table in Redis. */
 export class Store {
   table: Assignment | undefined;
   /** Sabotage, to see that it is noticed: writes whatever is stored. */
   isBlind = false;
+  /** The last tables, oldest first: what a failover can bring back. */
+  readonly #past: Assignment[] = [];
   onCommit: (before: Assignment | undefined, next: Assignment) => void = () => {};
 
   write(next: Assignment, on: Position): boolean {
@@ -76,8 +80,16 @@ export class Store {
     if (!this.isBlind && comparePositions(position, on) !== 0) return false;
     const before = this.table;
     this.table = next;
+    if (before !== undefined) this.#past.push(before);
+    if (this.#past.length > PAST_MAX) this.#past.shift();
     this.onCommit(before, next);
     return true;
+  }
+
+  /** Redis fails over to a replica that lags behind by up to `PAST_MAX` writes. */
+  loseWrites(writes: number): void {
+    this.#past.splice(this.#past.length - writes + 1);
+    this.table = this.#past.pop() ?? this.table;
   }
 }
 
