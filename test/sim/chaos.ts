@@ -5,6 +5,7 @@
  */
 import { comparePositions, type Intent } from '../../common/assignment.js';
 import { Ledger } from '../../control/ledger.js';
+import { isSameContent } from '../../control/transitions.js';
 import { seededRandom } from './draw.js';
 import type { Lie, SimEdge } from './sim-edge.js';
 import { World } from './world.js';
@@ -108,11 +109,9 @@ function checkRest(world: World): void {
   const up = world.upEdges.map(({ id }) => id).sort();
   const listed = table.edges.map(({ id }) => id);
   if (up.join() !== listed.join()) world.violate(`edges ${up} are up, ${listed} are listed`);
-  for (const edge of world.upEdges) {
-    const position = edge.table?.position;
-    if (position === undefined || comparePositions(position, table.position) !== 0) {
-      world.violate(`${edge.id} does not follow`);
-    }
+  for (const { id, table: known } of world.upEdges) {
+    const isCurrent = known !== undefined && comparePositions(known.position, table.position) === 0;
+    if (!isCurrent || !isSameContent(known, table)) world.violate(`${id} does not follow`);
   }
   const owned = new Set(table.owners);
   for (const [index, { id, intent }] of table.edges.entries()) {

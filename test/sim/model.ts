@@ -88,8 +88,7 @@ export class Store {
 
   /** Redis fails over to a replica that lags behind by up to `PAST_MAX` writes. */
   loseWrites(writes: number): void {
-    this.#past.splice(this.#past.length - writes + 1);
-    this.table = this.#past.pop() ?? this.table;
+    for (let lost = 0; lost < writes; lost++) this.table = this.#past.pop() ?? this.table;
   }
 }
 
@@ -106,6 +105,8 @@ export function findTableViolation(
   if (before === undefined) return undefined;
   if (comparePositions(next.position, before.position) <= 0)
     return `the position did not grow ${JSON.stringify([before.position, next.position])}`;
+  // What is stored was not the newest: its history does not bind.
+  if (next.position.incarnation > before.position.incarnation) return undefined;
   const movesBefore = new Map(before.moves.map((move) => [move.shard, move]));
   for (const move of next.moves) {
     const was = movesBefore.get(move.shard);

@@ -146,7 +146,9 @@ export class World {
       if (from?.id === to?.id) continue;
       this.#ownedSinceMs[shard] = this.nowMs;
       this.#inEmergency.add(shard);
-      if (from === undefined || !next.edges.some(({ id }) => id === from.id)) continue;
+      const isNewHistory = next.position.incarnation > (before?.position.incarnation ?? 0);
+      const isOrphan = from === undefined || !next.edges.some(({ id }) => id === from.id);
+      if (isNewHistory || isOrphan) continue;
       this.#inEmergency.delete(shard);
       this.clientsMoved += this.sizes[shard]!;
       const owner = this.edges.find(({ id }) => id === to!.id)!;
