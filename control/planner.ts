@@ -23,20 +23,15 @@ import {
   ORIGIN,
   type Position,
 } from '../common/assignment.js';
-import { type Refusal, refusal } from '../common/errors.js';
+import type { Refusal } from '../common/errors.js';
 import { assertNever, type Machine, type Output } from '../common/machine.js';
 import { Cooldowns } from './cooldowns.js';
 import { type LoadReport, Loads } from './loads.js';
-import { type MoveDeadlines, type MoveReport, type MoveStep, stepMove } from './moves.js';
+import { MoveWatch } from './move-watch.js';
+import type { MoveDeadlines, MoveReport, MoveStep } from './moves.js';
 import { makePlan, type Plan, placeAtOnce, type Step, type World } from './plan.js';
-import {
-  adoptMembers,
-  beginMoves,
-  isSameContent,
-  isSameMove,
-  setIntent,
-  settleMoves,
-} from './transitions.js';
+import { refuseIntent, refusePlan } from './refusals.js';
+import { adoptMembers, beginMoves, isSameContent, setIntent, settleMoves } from './transitions.js';
 
 export interface PlannerEdge extends EdgeIdentity {
   /** Undefined: it has not said hello to this control yet. */
@@ -114,12 +109,6 @@ interface Writing {
   readonly begun: readonly Step[];
 }
 
-interface Seen {
-  readonly move: Move;
-  readonly sinceMs: number;
-  readonly since: Position;
-}
-
 export class Planner implements Machine<PlannerEvent, PlannerAction> {
   readonly #loads: Loads;
   readonly #cooldowns = new Cooldowns();
@@ -137,9 +126,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   #isAbortDue = false;
   /** Asked for, and not stored yet. */
   readonly #intents = new Map<string, Intent>();
-  readonly #reports = new Map<string, MoveReport>();
-  /** By shard: the moves of `#current`. */
-  #seen = new Map<number, Seen>();
+  readonly #watch: MoveWatch;
   /** What is still to be begun, in this order. */
   #queue: Step[] = [];
   #planAtMs: number | undefined;
@@ -149,6 +136,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
   constructor(readonly options: PlannerOptions) {
     this.#loads = new Loads(options.shardCount, options.messageWeight);
+    this.#watch = new MoveWatch(options);
   }
 
   get current(): Assignment | undefined {
@@ -187,29 +175,15 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   refusePlan(plan: Plan): Refusal | undefined {
-    if (this.#queue.length > 0) {
-      return refusal('PLAN_OUTDATED', `${this.#queue.length} moves of another plan are waiting`);
-    }
-    const position = this.#current?.position ?? ORIGIN;
-    if (comparePositions(plan.on, position) === 0) return undefined;
-    const [made, now] = [plan.on, position].map((at) => `${at.incarnation}-${at.epoch}`);
-    return refusal('PLAN_OUTDATED', `it was made for assignment ${made}, it is now ${now}`);
+    return refusePlan(plan, this.#current?.position ?? ORIGIN, this.#queue.length);
   }
 
   refuseIntent(edgeId: string, intent: Intent, isForced: boolean): Refusal | undefined {
     const edges = this.#current?.edges ?? [];
-    const edge = edges.find(({ id }) => id === edgeId);
-    if (edge === undefined) return refusal('NOT_FOUND', `the assignment has no edge ${edgeId}`);
-    const wanted = this.#intents.get(edgeId) ?? edge.intent;
-    if (wanted === intent) {
-      const is = intent === 'none' ? 'neither draining nor cordoned' : `${intent} already`;
-      return refusal('INTENT_UNCHANGED', `edge ${edgeId} is ${is}`);
-    }
-    const others = edges.filter(
-      ({ id, intent: stored }) => id !== edgeId && (this.#intents.get(id) ?? stored) === 'none',
-    );
-    if (intent === 'none' || isForced || others.length > 0) return undefined;
-    return refusal('LAST_EDGE', `edge ${edgeId} is the last one that can be given shards`);
+    const wanted = edges.map((edge) => {
+      return { ...edge, intent: this.#intents.get(edge.id) ?? edge.intent };
+    });
+    return refuseIntent(wanted, edgeId, intent, isForced);
   }
 
   #take(nowMs: number, event: PlannerEvent): void {
@@ -235,7 +209,9 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         this.#isReplanDue = true;
         break;
       case 'report':
-        this.#onReport(nowMs, event.moves, event.loads);
+        if (this.#watch.hear(event.moves)) {
+          this.#loads.hear(nowMs, event.moves.edgeId, event.loads);
+        }
         break;
       case 'intent':
         if (this.refuseIntent(event.edgeId, event.intent, true) === undefined) {
@@ -291,30 +267,13 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     this.#writing = undefined;
   }
 
-  #onReport(nowMs: number, moves: MoveReport, loads: LoadReport | undefined): void {
-    const before = this.#reports.get(moves.edgeId);
-    // Reports can overtake each other when an edge changes its session.
-    if (before !== undefined && comparePositions(moves.under, before.under) < 0) return;
-    this.#reports.set(moves.edgeId, moves);
-    this.#loads.hear(nowMs, moves.edgeId, loads);
-  }
-
   /** `next` is the assignment in force from now on. */
   #follow(nowMs: number, next: Assignment): void {
     this.#current = next;
     this.#loads.follow(nowMs, next);
-    const seen = new Map<number, Seen>();
-    for (const move of next.moves) {
-      const before = this.#seen.get(move.shard);
-      const isOld = before !== undefined && isSameMove(before.move, move);
-      seen.set(move.shard, isOld ? before : { move, sinceMs: nowMs, since: next.position });
-    }
-    this.#seen = seen;
+    this.#watch.follow(nowMs, next);
     for (const { id, intent } of next.edges) {
       if (this.#intents.get(id) === intent) this.#intents.delete(id);
-    }
-    for (const id of this.#reports.keys()) {
-      if (!next.edges.some((edge) => edge.id === id)) this.#reports.delete(id);
     }
   }
 
@@ -336,7 +295,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     };
     if (isReplan) change('replan', this.#adopt(nowMs, content));
     for (const [edgeId, intent] of this.#intents) {
-      change('intent', setIntent(content, edgeId, intent));
+      if (!content.edges.some(({ id }) => id === edgeId)) this.#intents.delete(edgeId);
+      else change('intent', setIntent(content, edgeId, intent));
     }
     if (isReplan || this.#intents.size > 0) {
       this.#queue = [];
@@ -384,18 +344,11 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #stepOf(nowMs: number, move: Move): MoveStep | undefined {
-    const seen = this.#seen.get(move.shard);
-    if (seen === undefined || !isSameMove(seen.move, move)) return undefined;
-    if (this.#isAbortDue && move.phase === 'acquiring')
+    if (this.#isAbortDue && move.phase === 'acquiring') {
       return { type: 'roll-back', why: 'unwanted' };
-    const known = {
-      sinceMs: seen.sinceMs,
-      since: seen.since,
-      fromReport: this.#reports.get(move.from),
-      toReport: this.#reports.get(move.to),
-    };
-    const step = stepMove(move, known, nowMs, this.options);
-    if (step.type === 'roll-back') {
+    }
+    const step = this.#watch.stepOf(nowMs, move);
+    if (step?.type === 'roll-back') {
       if (step.why === 'deadline') this.#cooldowns.failed(nowMs, move.to);
       this.#planSoon(nowMs);
     }
@@ -464,11 +417,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #wakeAtMs(nowMs: number): number {
-    const times = [this.#planAtMs!, this.#writtenAtMs + WRITE_INTERVAL_MS];
-    for (const { move, sinceMs } of this.#seen.values()) {
-      const { acquireMs, handOverMs } = this.options;
-      times.push(sinceMs + (move.phase === 'acquiring' ? acquireMs : handOverMs));
-    }
+    const dueAtMs = [this.#planAtMs!, this.#writtenAtMs + WRITE_INTERVAL_MS];
+    const times = [...dueAtMs, ...this.#watch.endsAtMs()];
     // What is due already waits for an event, not for time.
     return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
   }
