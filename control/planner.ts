@@ -30,6 +30,7 @@ import { type LoadReport, Loads } from './loads.js';
 import { MoveWatch } from './move-watch.js';
 import type { MoveDeadlines, MoveReport, MoveStep } from './moves.js';
 import { makePlan, type Plan, placeAtOnce, type Step, type World } from './plan.js';
+import { PlanQueue } from './plan-queue.js';
 import { refuseIntent, refusePlan } from './refusals.js';
 import { adoptMembers, beginMoves, isSameContent, setIntent, settleMoves } from './transitions.js';
 
@@ -127,8 +128,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   /** Asked for, and not stored yet. */
   readonly #intents = new Map<string, Intent>();
   readonly #watch: MoveWatch;
-  /** What is still to be begun, in this order. */
-  #queue: Step[] = [];
+  readonly #queue = new PlanQueue(this.#cooldowns);
   #planAtMs: number | undefined;
   #measuredAtMs = Number.NEGATIVE_INFINITY;
   /** The last thing that was not done because it made no sense: a bug, to be alarmed about. */
@@ -143,8 +143,9 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return this.#current;
   }
 
+  /** What waits to be begun, in this order. */
   get queue(): readonly Step[] {
-    return this.#queue;
+    return this.#queue.steps;
   }
 
   get isPaused(): boolean {
@@ -219,7 +220,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         }
         break;
       case 'apply':
-        if (this.refusePlan(event.plan) === undefined) this.#queue = [...event.plan.steps];
+        if (this.refusePlan(event.plan) === undefined) this.#queue.replace(event.plan.steps);
         break;
       case 'pause':
         this.#isPaused = true;
@@ -232,7 +233,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       case 'abort':
         this.#isPaused = true;
         this.#isAbortDue = true;
-        this.#queue = [];
+        this.#queue.replace([]);
         break;
       default:
         assertNever(event);
@@ -246,7 +247,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     if (comparePositions(stored.position, this.#current?.position ?? ORIGIN) <= 0) return;
     // Another control is at work, or we come after one: its table may call for another plan.
     if (this.#queue.length > 0) this.#planSoon(nowMs);
-    this.#queue = [];
+    this.#queue.replace([]);
     this.#follow(nowMs, stored);
   }
 
@@ -263,7 +264,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     if (this.#writing === undefined) return;
     this.#isReplanDue ||= this.#writing.isReplan;
     this.#isAbortDue ||= this.#writing.isAbort && this.#isPaused;
-    this.#queue.unshift(...this.#writing.begun);
+    this.#queue.putBack(this.#writing.begun);
     this.#writing = undefined;
   }
 
@@ -299,7 +300,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       else change('intent', setIntent(content, edgeId, intent));
     }
     if (isReplan || this.#intents.size > 0) {
-      this.#queue = [];
+      this.#queue.replace([]);
       this.#planAtMs = nowMs;
     }
     change(
@@ -310,7 +311,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     this.#isAbortDue = false;
     if (content.edges.length === 0) return;
     this.#planIfDue(nowMs, content, stored);
-    const begun = this.#takeFromQueue(nowMs, content);
+    const begun = this.#begin(nowMs, content);
     change('begin', beginMoves(content, begun));
     if (isSameContent(content, base) && !hasLostWrites) return;
     const position = {
@@ -361,32 +362,15 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     if (this.#isPaused || this.#isFrozen || this.#queue.length > 0) return;
     const plan = makePlan(content, on, this.#world(nowMs, content), false);
     if (plan.problems.length > 0) this.#problem = plan.problems.join('; ');
-    this.#queue = [...plan.steps];
+    this.#queue.replace(plan.steps);
   }
 
-  /** The next moves that still make sense, as many as may be in flight. */
-  #takeFromQueue(nowMs: number, { edges, owners, moves }: Content): Step[] {
+  #begin(nowMs: number, content: Content): Step[] {
     if (this.#isPaused || this.#isFrozen) return [];
-    const moving = new Set(moves.map((move) => move.shard));
-    const byId = new Map(edges.map((edge, index) => [edge.id, { ...edge, index }]));
-    const begun: Step[] = [];
-    while (moves.length + begun.length < this.options.movesInFlightMax) {
-      const step = this.#queue.shift();
-      if (step === undefined) break;
-      const makesSense =
-        byId.get(step.from)?.index === owners[step.shard] &&
-        !moving.has(step.shard) &&
-        byId.get(step.to)?.intent === 'none' &&
-        this.#canReceive(nowMs, step.to);
-      if (!makesSense) {
-        this.#planSoon(nowMs);
-        continue;
-      }
-      moving.add(step.shard);
-      begun.push(step);
-      if (step.kind === 'balancing') this.#cooldowns.balanced(nowMs, step);
-      if (step.kind === 'addition') this.#cooldowns.filled(nowMs, step.to);
-    }
+    const free = this.options.movesInFlightMax - content.moves.length;
+    const canReceive = (edgeId: string) => this.#canReceive(nowMs, edgeId);
+    const { begun, hasDropped } = this.#queue.take(nowMs, content, free, canReceive);
+    if (hasDropped) this.#planSoon(nowMs);
     return begun;
   }
 
