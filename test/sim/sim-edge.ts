@@ -1,6 +1,6 @@
 /** An edge in the model: what it subscribes to, whom it holds, what it says. */
-import { type Assignment, comparePositions, ORIGIN, ownerOf } from '../../common/assignment.js';
-import type { LoadReport } from '../../control/loads.js';
+import { type Assignment, comparePositions, ORIGIN } from '../../common/assignment.js';
+import type { LoadReport, ShardReport } from '../../control/loads.js';
 import type { MoveReport } from '../../control/moves.js';
 
 const LINGER_MS = 3_000;
@@ -45,11 +45,11 @@ export class SimEdge {
   tick(nowMs: number): void {
     const { table } = this;
     if (!this.isUp || table === undefined) return;
-    const roles = new Map(table.moves.map((move) => [move.shard, move]));
+    const coming = new Set(table.moves.flatMap(({ shard, to }) => (to === this.id ? [shard] : [])));
+    const index = table.edges.findIndex(({ id }) => id === this.id);
     for (let shard = 0; shard < this.shardCount; shard++) {
-      const move = roles.get(shard);
       const isWanted =
-        ownerOf(table, shard)?.id === this.id || move?.to === this.id || this.clients[shard]! > 0;
+        table.owners[shard] === index || coming.has(shard) || this.clients[shard]! > 0;
       if (isWanted) {
         this.#unwanted.delete(shard);
         if (!this.subscribed.has(shard)) this.subscribed.set(shard, nowMs + this.proofMs());
@@ -79,10 +79,14 @@ export class SimEdge {
 
   loadReport(): LoadReport {
     const factor = this.lie === 'zero' ? 0 : this.lie === 'tenfold' ? 10 : 1;
-    const shards = [...this.clients.entries()].flatMap(([shard, clients]) =>
-      clients * factor > 0 ? [{ shard, connections: clients * factor, messagesPerSecond: 0 }] : [],
-    );
-    const connections = shards.reduce((sum, shard) => sum + shard.connections, 0);
+    const shards: ShardReport[] = [];
+    let connections = 0;
+    for (let shard = 0; shard < this.shardCount; shard++) {
+      const count = this.clients[shard]! * factor;
+      if (count === 0) continue;
+      shards.push({ shard, connections: count, messagesPerSecond: 0 });
+      connections += count;
+    }
     const under = this.table?.position ?? ORIGIN;
     const truth = { under, connections, shards };
     if (this.lie === 'garbage') return { ...truth, connections: Number.NaN };

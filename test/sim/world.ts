@@ -203,8 +203,10 @@ export class World {
         from === edge.id && phase === 'handing-over' ? [shard] : [],
       ),
     );
-    for (const [shard, clients] of edge.clients.entries()) {
-      if (clients === 0 || ownerOf(table, shard)?.id === edge.id) continue;
+    const index = table.edges.findIndex(({ id }) => id === edge.id);
+    for (let shard = 0; shard < edge.shardCount; shard++) {
+      const clients = edge.clients[shard]!;
+      if (clients === 0 || table.owners[shard] === index) continue;
       const leaving = told.has(shard) ? Math.ceil(clients / 2) : Math.ceil(clients / 20);
       edge.clients[shard]! -= leaving;
       this.#seat(shard, leaving);
