@@ -10,7 +10,8 @@ export type Lie = 'none' | 'zero' | 'tenfold' | 'frozen' | 'garbage';
 export class SimEdge {
   incarnation = 1;
   isUp = true;
-  startedAtMs = 0;
+  /** When its present process began, unless it is the first. */
+  startedAtMs = Number.NEGATIVE_INFINITY;
   /** What it knows of the table; it never goes back. */
   table: Assignment | undefined;
   lie: Lie = 'none';

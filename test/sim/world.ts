@@ -169,8 +169,11 @@ export class World {
     if (this.nowMs < this.#ownedSinceMs[shard]! + GRACE_MS) return;
     const owner = ownerOf(this.store.table!, shard);
     const process = this.edges.find(({ id }) => id === owner?.id);
+    // A process that was replaced since, or just before, has to subscribe anew, however slowly.
     const isExcused =
-      process === undefined || !process.isUp || this.nowMs < process.startedAtMs + GRACE_MS;
+      process === undefined ||
+      !process.isUp ||
+      process.startedAtMs > this.#ownedSinceMs[shard]! - GRACE_MS;
     if (!isExcused) this.violate(`nobody hears shard ${shard} after ${edge.id} let go of it`);
   }
 
