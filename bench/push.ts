@@ -25,6 +25,7 @@ import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { Ceiling } from './push-ceiling.js';
 import { type Load, Pushes } from './push-load.js';
 import type { Received, ToReceivers } from './push-receivers.js';
+import { median, rounded } from './statistics.js';
 
 const DEVICES = 2_000;
 /** Half of what the router takes of one stream: saturates without being stopped by flow control. */
@@ -101,7 +102,7 @@ async function measure(cluster: LocalCluster, redisPort: number) {
   const of = (name: keyof typeof loads) => medians(received.get(name)!);
   const besideCeiling = (all: ReturnType<typeof medians>, most: number) => ({
     ...all,
-    ratioToCeiling: Math.round((all.perSecond / most) * 1_000) / 1_000,
+    ratioToCeiling: rounded(all.perSecond / most, 3),
   });
   return {
     unary: of('unary'),
@@ -161,10 +162,6 @@ function medians(runs: readonly Received[]) {
     p99Ms: of('p99Ms'),
     p999Ms: of('p999Ms'),
   };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 function printTable(result: Awaited<ReturnType<typeof measure>>): void {

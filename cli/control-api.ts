@@ -26,6 +26,17 @@ export interface EdgeView {
   readonly ready: boolean | null;
 }
 
+export interface MemoryView {
+  readonly edgeId: string;
+  readonly connections: number;
+  readonly parts: readonly {
+    readonly name: string;
+    readonly bytes: number;
+    readonly bytesPerConnection: number;
+    readonly meaning: string;
+  }[];
+}
+
 export interface ClientView {
   readonly clientId: string;
   readonly shard: number;
@@ -48,6 +59,7 @@ export interface ClientView {
 export interface ControlApi {
   cluster(): Promise<ClusterView>;
   edges(): Promise<EdgeView[]>;
+  memory(edgeId: string): Promise<MemoryView>;
   client(clientId: string): Promise<ClientView>;
 }
 
@@ -57,6 +69,7 @@ export function controlApi(url: string): ControlApi {
   return {
     cluster: () => getJson<ClusterView>(url, '/v1/cluster'),
     edges: async () => (await getJson<{ edges: EdgeView[] }>(url, '/v1/edges')).edges,
+    memory: (edgeId) => getJson<MemoryView>(url, `/v1/edges/${encodeURIComponent(edgeId)}/memory`),
     client: (clientId) => getJson<ClientView>(url, `/v1/clients/${encodeURIComponent(clientId)}`),
   };
 }

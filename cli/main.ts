@@ -44,6 +44,11 @@ withControl(program.command('status'))
   .description('show the edges and the state of the cluster')
   .action(async (options) => (await import('./status.js')).status(options));
 
+withControl(program.command('memory'))
+  .description('show where the memory of the edges is, and what a connection costs')
+  .argument('[edgeId]')
+  .action(async (edgeId, options) => (await import('./memory.js')).memory(edgeId, options));
+
 withControl(program.command('explain'))
   .description('show where a client belongs and where it is really connected')
   .argument('<clientId>')

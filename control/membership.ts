@@ -20,6 +20,7 @@ import {
 } from '../common/assignment.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { assertNever, type Machine, type Output } from '../common/machine.js';
+import type { MemoryPart } from '../proto/gen/longline/v1/edge_session.js';
 import { Freeze, type Presence } from './freeze.js';
 
 export type EdgeState =
@@ -40,6 +41,7 @@ export interface EdgeCounts {
   readonly guests: number;
   readonly shardsSubscribed: number;
   readonly ready: boolean;
+  readonly memory?: readonly MemoryPart[];
   /** Connections per shard, only shards with at least one. */
   readonly shards: readonly { readonly shard: number; readonly connections: number }[];
 }

@@ -5,7 +5,7 @@
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../common/metrics.js';
-import type { Connection, Transport } from '../common/transport/transport.js';
+import { type Connection, type Transport, WRITE_RESULTS } from '../common/transport/transport.js';
 import type { Presence } from '../proto/gen/longline/v1/push.js';
 import type { CatchUp } from './catch-up.js';
 import type { Connections } from './connections.js';
@@ -130,18 +130,7 @@ export class Clients {
 
   /** Writes a live-only push to every client of the shard. */
   broadcast(shard: number, payload: Buffer): { written: number; slow: number } {
-    const event = sseEvent('', payload);
-    let written = 0;
-    let slow = 0;
-    for (const connection of [...this.table.ofShard(shard)]) {
-      if (this.table.stateOf(connection) === 'opening') continue;
-      const result = this.transport.write(connection, event);
-      if (result === 'accepted') written++;
-      if (result !== 'full') continue;
-      this.end(connection, 'slow');
-      slow++;
-    }
-    return { written, slow };
+    return this.#writeAll(this.table.answeredOf(shard), sseEvent('', payload));
   }
 
   presence(shard: number, clientId: string): Presence | undefined {
@@ -174,9 +163,7 @@ export class Clients {
 
   /** One step of the heartbeat: every connection of this part of the table gets a comment. */
   heartbeat(part: number, parts: number): void {
-    for (const connection of this.table.answeredPart(part, parts)) {
-      if (this.transport.write(connection, SSE_HEARTBEAT) === 'full') this.end(connection, 'slow');
-    }
+    this.#writeAll(this.table.answeredPart(part, parts), SSE_HEARTBEAT);
   }
 
   /** The connections that have been opening since before `sinceMs`. */
@@ -216,6 +203,26 @@ export class Clients {
     }
     if (id !== '') this.table.markSent(connection, id);
     return 'written';
+  }
+
+  /** Ends those that do not read. */
+  #writeAll(
+    connections: Iterable<Connection>,
+    bytes: Uint8Array,
+  ): { written: number; slow: number } {
+    const all = Float64Array.from(connections);
+    const results = new Uint8Array(all.length);
+    this.transport.writeMany(all, all.length, bytes, results);
+    let written = 0;
+    let slow = 0;
+    for (const [i, connection] of all.entries()) {
+      const result = WRITE_RESULTS[results[i]!];
+      if (result === 'accepted') written++;
+      if (result !== 'full') continue;
+      this.end(connection, 'slow');
+      slow++;
+    }
+    return { written, slow };
   }
 
   #findAnswered(shard: number, clientId: string): Connection | undefined {

@@ -11,7 +11,12 @@
  * - removing a connection never removes the newer one of the same client.
  */
 import { parseMessageId } from '../common/inbox.js';
-import { type Connection, slotOf } from '../common/transport/transport.js';
+import {
+  type Connection,
+  connectionOf,
+  generationOf,
+  slotOf,
+} from '../common/transport/transport.js';
 
 /**
  * - `opening`: registered, not answered yet; ends when the shard's subscription is confirmed.
@@ -27,14 +32,14 @@ const FIRST_SLOTS = 1024;
 
 export class Connections {
   /** By slot; 0: the slot holds no client. */
-  #connections = new Float64Array(FIRST_SLOTS);
+  #generations = new Uint32Array(FIRST_SLOTS);
   #shards = new Uint16Array(FIRST_SLOTS);
   #states = new Uint8Array(FIRST_SLOTS);
   /** Unix time in milliseconds, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
   #sentMs = new Float64Array(FIRST_SLOTS);
-  #sentN = new Float64Array(FIRST_SLOTS);
+  #sentN = new Uint32Array(FIRST_SLOTS);
   readonly #clientIds: (string | undefined)[] = [];
   readonly #slotsByShard: (Map<string, number> | undefined)[];
   #count = 0;
@@ -58,7 +63,7 @@ export class Connections {
     const replaced = this.find(shard, clientId);
     if (replaced !== undefined) this.remove(replaced);
     this.#growTo(slot);
-    this.#connections[slot] = connection;
+    this.#generations[slot] = generationOf(connection);
     this.#shards[slot] = shard;
     this.#states[slot] = STATE_OPENING;
     this.#connectedAtMs[slot] = nowMs;
@@ -79,19 +84,31 @@ export class Connections {
     const slots = this.#slotsByShard[shard]!;
     slots.delete(this.#clientIds[slot]!);
     if (slots.size === 0) this.#slotsByShard[shard] = undefined;
-    this.#connections[slot] = 0;
+    this.#generations[slot] = 0;
     this.#clientIds[slot] = undefined;
     this.#count--;
     return true;
   }
 
+  /** Of the arrays; the maps are on the heap of JavaScript. */
+  get bytes(): number {
+    return [
+      this.#generations,
+      this.#shards,
+      this.#states,
+      this.#connectedAtMs,
+      this.#sentMs,
+      this.#sentN,
+    ].reduce((sum, array) => sum + array.byteLength, 0);
+  }
+
   holds(connection: Connection): boolean {
-    return this.#connections[slotOf(connection)] === connection;
+    return this.#generations[slotOf(connection)] === generationOf(connection);
   }
 
   find(shard: number, clientId: string): Connection | undefined {
     const slot = this.#slotsByShard[shard]?.get(clientId);
-    return slot === undefined ? undefined : this.#connections[slot];
+    return slot === undefined ? undefined : this.#at(slot);
   }
 
   /** Only for a connection that holds a client. */
@@ -148,26 +165,38 @@ export class Connections {
 
   /** The connections of a shard. The table must not change while this is iterated. */
   *ofShard(shard: number): Generator<Connection> {
-    for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#connections[slot]!;
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
+  }
+
+  /** The same without those that were not answered yet. */
+  *answeredOf(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
+      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+    }
   }
 
   /** Every connection that was answered and whose slot is `part` modulo `parts`: a sweep's step. */
   *answeredPart(part: number, parts: number): Generator<Connection> {
-    for (let slot = part; slot < this.#connections.length; slot += parts) {
-      const connection = this.#connections[slot]!;
-      if (connection !== 0 && this.#states[slot] !== STATE_OPENING) yield connection;
+    for (let slot = part; slot < this.#generations.length; slot += parts) {
+      if (this.#generations[slot] !== 0 && this.#states[slot] !== STATE_OPENING) {
+        yield this.#at(slot);
+      }
     }
   }
 
+  #at(slot: number): Connection {
+    return connectionOf(slot, this.#generations[slot]!);
+  }
+
   #growTo(slot: number): void {
-    if (slot < this.#connections.length) return;
-    const length = Math.max(slot + 1, this.#connections.length * 2);
-    this.#connections = grown(this.#connections, new Float64Array(length));
+    if (slot < this.#generations.length) return;
+    const length = Math.max(slot + 1, this.#generations.length * 2);
+    this.#generations = grown(this.#generations, new Uint32Array(length));
     this.#shards = grown(this.#shards, new Uint16Array(length));
     this.#states = grown(this.#states, new Uint8Array(length));
     this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
     this.#sentMs = grown(this.#sentMs, new Float64Array(length));
-    this.#sentN = grown(this.#sentN, new Float64Array(length));
+    this.#sentN = grown(this.#sentN, new Uint32Array(length));
   }
 }
 

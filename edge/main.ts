@@ -17,6 +17,7 @@ import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
 import { Delivery } from './delivery.js';
 import { DevicePort } from './device-port.js';
+import { MemoryAccount, readProc } from './memory.js';
 import { Replies } from './replies.js';
 import { Shards } from './shards.js';
 import { Takeover } from './takeover.js';
@@ -85,6 +86,25 @@ await runRole(async () => {
     'Times that nothing was accepted for half a second, as the system had run out of descriptors.',
     () => transport.acceptPauses(),
   );
+  const memory = new MemoryAccount(() => {
+    const { rss, heapUsed, heapTotal } = process.memoryUsage();
+    return {
+      connections: table.count,
+      resident: rss,
+      heapUsed,
+      heapTotal,
+      table: table.bytes,
+      ...transport.memory(),
+      slabinfo: readProc('/proc/slabinfo'),
+      sockstat: readProc('/proc/net/sockstat'),
+    };
+  });
+  metrics.gauges(
+    'longline_edge_memory_bytes',
+    'Where the memory of the edge and of its connections is, by part.',
+    'part',
+    () => memory.parts().map(({ name, bytes }) => [name, bytes]),
+  );
   metrics.gauge('longline_edge_guests', 'Clients whose shard another edge owns.', () =>
     shards.guestCount(),
   );
@@ -108,6 +128,7 @@ await runRole(async () => {
     guests: shards.guestCount(),
     shardsSubscribed: shards.confirmedCount(),
     ready: notReadyBecause().length === 0,
+    memory: memory.parts(),
   });
 
   const stopping = new AbortController();

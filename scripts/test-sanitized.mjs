@@ -1,10 +1,12 @@
 /**
  * The tests of the transports with the native one built for AddressSanitizer and
- * UndefinedBehaviorSanitizer. Puts the usual build back when it is done. Leaks are not looked for:
- * Node has its own at exit.
+ * UndefinedBehaviorSanitizer, and random calls against its C++ alone. Puts the usual build back when
+ * it is done. In Node leaks are not looked for: it has its own at exit.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { dirname } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative } from './build-native.mjs';
 
@@ -16,6 +18,9 @@ const FLAGS = [
   '-fsanitize=address,undefined',
   '-fno-sanitize-recover=undefined',
 ];
+
+const SEEDS = [1, 2, 3];
+const STEPS = 100_000;
 
 if (buildNative(ROOT, console.error, FLAGS)) {
   try {
@@ -37,8 +42,27 @@ if (buildNative(ROOT, console.error, FLAGS)) {
         },
       },
     );
-    process.exitCode = status ?? 1;
+    process.exitCode = status === 0 ? fuzz() : (status ?? 1);
   } finally {
     buildNative(ROOT, console.error);
+  }
+}
+
+/** Returns the exit status. */
+function fuzz() {
+  const folder = mkdtempSync(join(tmpdir(), 'longline-fuzz-'));
+  try {
+    const program = join(folder, 'fuzz');
+    const sources = ['timer_wheel', 'transport'].map(
+      (name) => `common/transport/native/${name}.cc`,
+    );
+    const build = ['-std=c++17', ...FLAGS, 'test/common/transport/fuzz.cc', ...sources];
+    const run = (command, ...args) =>
+      spawnSync(command, args, { cwd: ROOT, stdio: 'inherit' }).status;
+    let status = run('c++', ...build, '-o', program);
+    for (const seed of SEEDS) status ||= run(program, String(seed), String(STEPS));
+    return status ?? 1;
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }

@@ -12,11 +12,12 @@ import { getSystemErrorName } from 'node:util';
 import {
   type CloseCause,
   type Connection,
-  SLOTS,
+  connectionOf,
   TIMER_GRAIN_MS,
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  type TransportMemory,
   WRITE_RESULTS,
   type WriteResult,
 } from './transport.js';
@@ -37,6 +38,9 @@ interface Binding {
   fetch(): number;
   /** How often nothing was accepted for a while because descriptors or memory had run out. */
   acceptPauses(): number;
+  slotBytes(): number;
+  /** With the room that they have. */
+  sendBufferBytes(): number;
   /** Gives everything up that is not memory. */
   dispose(): void;
 }
@@ -146,6 +150,10 @@ export class NativeTransport implements Transport {
     return this.#binding.acceptPauses();
   }
 
+  memory(): TransportMemory {
+    return { slots: this.#binding.slotBytes(), sendBuffers: this.#binding.sendBufferBytes() };
+  }
+
   close(): Promise<void> {
     this.#binding.close();
     return new Promise((resolve) => {
@@ -183,7 +191,7 @@ export class NativeTransport implements Transport {
 
   #tell(at: number): void {
     const type = this.#fetched[at]!;
-    const connection = this.#fetched[at + 2]! * SLOTS + this.#fetched[at + 1]!;
+    const connection = connectionOf(this.#fetched[at + 1]!, this.#fetched[at + 2]!);
     if (type >= CLOSED && type < TURNED_AWAY) {
       this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
     } else if (type === TURNED_AWAY) {

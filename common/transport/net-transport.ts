@@ -8,11 +8,12 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import {
   type CloseCause,
   type Connection,
-  SLOTS,
+  connectionOf,
   slotOf,
   type Transport,
   type TransportEvents,
   type TransportLimits,
+  type TransportMemory,
   WRITE_RESULTS,
   type WriteResult,
 } from './transport.js';
@@ -135,6 +136,11 @@ export class NetTransport implements Transport {
     return 0;
   }
 
+  memory(): TransportMemory {
+    const buffered = this.#sockets.reduce((sum, socket) => sum + (socket?.writableLength ?? 0), 0);
+    return { slots: 0, sendBuffers: buffered };
+  }
+
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
@@ -147,7 +153,7 @@ export class NetTransport implements Transport {
     const generation = (this.#generations[slot] ?? 0) + 1;
     this.#generations[slot] = generation;
     this.#sockets[slot] = socket;
-    socket.connection = generation * SLOTS + slot;
+    socket.connection = connectionOf(slot, generation);
     socket.transport = this;
     socket.cause = 'peer';
     socket.timer = undefined;

@@ -12,10 +12,19 @@
 export type Connection = number;
 
 /** Bound on slots: 2^24 connections per process. */
-export const SLOTS = 2 ** 24;
+const SLOTS = 2 ** 24;
 
 export function slotOf(connection: Connection): number {
   return connection % SLOTS;
+}
+
+/** From 1: how often the slot has been used. */
+export function generationOf(connection: Connection): number {
+  return Math.floor(connection / SLOTS);
+}
+
+export function connectionOf(slot: number, generation: number): Connection {
+  return generation * SLOTS + slot;
 }
 
 /**
@@ -63,6 +72,14 @@ export interface TransportLimits {
   readonly sendBufferBytesMax: number;
 }
 
+/** In bytes. */
+export interface TransportMemory {
+  /** For connections, open or not: they are used again. 0 where they are objects on the heap. */
+  readonly slots: number;
+  /** What waits for peers to read, and the room that it has. */
+  readonly sendBuffers: number;
+}
+
 export interface Transport {
   /** Starts to accept. Port 0: any free one. Resolves with the port; rejects when it is taken. */
   listen(host: string, port: number): Promise<number>;
@@ -100,6 +117,7 @@ export interface Transport {
    * implementation that leaves that to Node.
    */
   acceptPauses(): number;
+  memory(): TransportMemory;
   /** Stops to accept and closes every connection. Resolves when all are closed. */
   close(): Promise<void>;
 }

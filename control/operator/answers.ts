@@ -51,6 +51,23 @@ export const edgeAnswer = z.object({
   shards: z.array(count).describe('The shards that it owns, ascending.'),
 });
 
+const memoryCost = z.object({
+  name: z.string(),
+  bytes: count,
+  bytesPerConnection: z
+    .number()
+    .describe('What has been added since the edge had no connection, over its connections.'),
+  meaning: z.string(),
+});
+
+export const memoryAnswer = z.object({
+  edgeId: z.string(),
+  connections: count,
+  parts: z
+    .array(memoryCost)
+    .describe('Those of the kernel come on top of the others, which add up to resident memory.'),
+});
+
 export const shardsAnswer = z.object({
   shards: z.array(
     z.object({
@@ -86,5 +103,7 @@ export type ClusterAnswer = z.infer<typeof clusterAnswer>;
 export type EdgeInfo = z.infer<typeof edge>;
 export type EdgesAnswer = z.infer<typeof edgesAnswer>;
 export type EdgeAnswer = z.infer<typeof edgeAnswer>;
+export type MemoryCost = z.infer<typeof memoryCost>;
+export type MemoryAnswer = z.infer<typeof memoryAnswer>;
 export type ShardsAnswer = z.infer<typeof shardsAnswer>;
 export type ClientAnswer = z.infer<typeof clientAnswer>;

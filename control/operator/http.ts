@@ -3,7 +3,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { parseEncodedClientId } from '../../common/client-id.js';
 import { type Refusal, refusal } from '../../common/errors.js';
 import { sendRefusal } from '../../common/http-server.js';
-import { clientAnswer, clusterAnswer, edgeAnswer, edgesAnswer, shardsAnswer } from './answers.js';
+import {
+  clientAnswer,
+  clusterAnswer,
+  edgeAnswer,
+  edgesAnswer,
+  memoryAnswer,
+  shardsAnswer,
+} from './answers.js';
 import { describeApi, type Route } from './openapi.js';
 import type { OperatorQueries } from './queries.js';
 
@@ -31,6 +38,13 @@ const routes: readonly Route[] = [
     respond: (queries, id) => queries.edge(id),
   },
   {
+    path: '/v1/edges/{id}/memory',
+    summary: 'Where the memory of an edge is, and what of it a connection costs.',
+    answer: memoryAnswer,
+    refusals: ['NOT_FOUND', 'NOT_READY'],
+    respond: (queries, id) => queries.edgeMemory(id),
+  },
+  {
     path: '/v1/shards',
     summary: 'All shards: tag, owner, connections.',
     answer: shardsAnswer,
@@ -56,12 +70,14 @@ export function addOperatorRoutes(server: FastifyInstance, queries: OperatorQuer
   const openapi = '/v1/openapi.json';
   addRoute(server, openapi, () => document);
   for (const { path, respond } of routes) {
-    const [prefix, parameter] = path.split('{');
+    const [prefix, suffix] = path.split(/\{\w+\}/) as [string, string?];
     // A wildcard, because a clientId may have any length and any encoded character in it.
-    const url = parameter === undefined ? path : `${prefix}*`;
-    addRoute(server, url, (request) =>
-      respond(queries, request.raw.url!.slice(prefix!.length).split('?', 1)[0]!),
-    );
+    const url =
+      suffix === undefined ? path : suffix === '' ? `${prefix}*` : `${prefix}:id${suffix}`;
+    addRoute(server, url, (request) => {
+      const [called] = request.raw.url!.split('?', 1) as [string];
+      return respond(queries, called.slice(prefix.length, called.length - (suffix ?? '').length));
+    });
   }
 }
 

@@ -5,12 +5,12 @@ import { errorAnswer } from './answers.js';
 import type { OperatorQueries } from './queries.js';
 
 export interface Route {
-  /** As OpenAPI writes it; at most one parameter, which is the last segment. */
+  /** As OpenAPI writes it; at most one parameter. */
   readonly path: string;
   readonly summary: string;
   readonly answer: z.ZodObject;
   readonly refusals: readonly ErrorCode[];
-  /** @param parameter the last segment as it came, percent-encoded; empty if the path has none */
+  /** @param parameter the segment as it came, percent-encoded; empty if the path has none */
   readonly respond: (queries: OperatorQueries, parameter: string) => object | Promise<object>;
 }
 

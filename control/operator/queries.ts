@@ -13,8 +13,11 @@ import type {
   EdgeAnswer,
   EdgeInfo,
   EdgesAnswer,
+  MemoryAnswer,
   ShardsAnswer,
 } from './answers.js';
+
+import { memoryCosts } from './memory.js';
 
 export interface Snapshot {
   readonly assignment: Assignment | undefined;
@@ -68,6 +71,17 @@ export class OperatorQueries {
       edge: describe(found, assignment),
       shards: assignment === undefined ? [] : shardsOf(assignment, id),
     };
+  }
+
+  edgeMemory(id: string): MemoryAnswer | Refusal {
+    const found = this.snapshot().edges.find((edge) => edge.id === id);
+    if (found === undefined) return refusal('NOT_FOUND', `no edge has the id ${id}`);
+    const { counts } = found;
+    if (counts?.memory === undefined) {
+      return refusal('NOT_READY', `no report of edge ${id} is known at the moment`);
+    }
+    const { connections, memory } = counts;
+    return { edgeId: id, connections, parts: memoryCosts(memory, connections) };
   }
 
   shards(): ShardsAnswer {

@@ -24,6 +24,7 @@ export function createOperatorService(queries: OperatorQueries): OperatorService
       const answer = queries.edge(edgeId);
       return 'code' in answer ? answer : { edge: toWire(answer.edge), shards: answer.shards };
     }),
+    getEdgeMemory: unary(({ edgeId }) => queries.edgeMemory(edgeId)),
     listShards: unary(() => ({
       shards: queries.shards().shards.map((shard) => ({
         ...shard,

@@ -87,6 +87,7 @@ const stats: Stats = {
   guests: 1,
   shardsSubscribed: 8,
   ready: true,
+  memory: [],
 };
 
 /** One edge's session, as the edge sees it. */

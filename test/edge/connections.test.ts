@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { SLOTS } from '../../common/transport/transport.js';
+import { connectionOf } from '../../common/transport/transport.js';
 import { Connections } from '../../edge/connections.js';
 
 const SHARDS = 4;
-const connectionAt = (slot: number, generation: number) => generation * SLOTS + slot;
+const connectionAt = (slot: number, generation: number) => connectionOf(slot, generation);
 
 describe('Connections', () => {
   test('a newer connection of a client replaces the older one', () => {

@@ -32,7 +32,13 @@ beforeAll(async () => {
   const log = pino({ level: 'silent' });
   link = await openRedis({ urls: [master.url], name: 'test', log, metrics: new Metrics() });
   writers = new SafeWriters(link, BOUNDS);
-  await eventually(async () => (await link.commands.info('replication')).includes('state=online'));
+  // Online is not enough: a replica that has just loaded confirms nothing for a while.
+  const redis = new Redis(master.port);
+  await eventually(async () => {
+    await redis.set('warm', '1');
+    expect(await redis.wait(1, 1_000)).toBe(1);
+  }, 20_000);
+  redis.disconnect();
 }, 30_000);
 
 afterAll(async () => {

@@ -260,6 +260,16 @@ napi_value acceptPauses(napi_env env, napi_callback_info info) {
   return call.answer(static_cast<double>(call.binding->transport.acceptPauses()));
 }
 
+napi_value slotBytes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.answer(static_cast<double>(call.binding->transport.slotBytes()));
+}
+
+napi_value sendBufferBytes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.answer(static_cast<double>(call.binding->transport.sendBufferBytes()));
+}
+
 napi_value dispose(napi_env env, napi_callback_info info) {
   Binding *binding = Call(env, info).binding;
   if (binding->isClosing) return nullptr;
@@ -338,6 +348,8 @@ NAPI_MODULE_INIT() {
       method("close", closeAll),
       method("fetch", fetch),
       method("acceptPauses", acceptPauses),
+      method("slotBytes", slotBytes),
+      method("sendBufferBytes", sendBufferBytes),
       method("dispose", dispose),
   };
   napi_value constructor;

@@ -405,12 +405,16 @@ void Transport::flush(Slot *slot) {
 }
 
 void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
-  if (slot->out == nullptr) slot->out = new SendBuffer{nullptr, 0, 0, 0};
+  if (slot->out == nullptr) {
+    slot->out = new SendBuffer{nullptr, 0, 0, 0};
+    sendBufferBytes_ += sizeof(SendBuffer);
+  }
   SendBuffer *out = slot->out;
   if (out->start + out->length + length > out->capacity) {
     if (out->start > 0) memmove(out->bytes, out->bytes + out->start, out->length);
     out->start = 0;
     if (out->length + length > out->capacity) {
+      sendBufferBytes_ += out->length + length - out->capacity;
       out->capacity = out->length + length;
       out->bytes = static_cast<char *>(realloc(out->bytes, out->capacity));
       if (out->bytes == nullptr) abort();
@@ -422,6 +426,7 @@ void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
 
 void Transport::freeBuffer(Slot *slot) {
   if (slot->out == nullptr) return;
+  sendBufferBytes_ -= sizeof(SendBuffer) + slot->out->capacity;
   free(slot->out->bytes);
   delete slot->out;
   slot->out = nullptr;

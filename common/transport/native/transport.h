@@ -113,6 +113,11 @@ class Transport {
   bool hasEvents() const { return fetched_ < events_.size(); }
 
   uint64_t acceptPauses() const { return acceptPauses_; }
+  size_t slotBytes() const {
+    return chunks_.size() * kSlotsPerChunk * sizeof(Slot) + free_.capacity() * sizeof(uint32_t);
+  }
+  // With the room that they have.
+  size_t sendBufferBytes() const { return sendBufferBytes_; }
 
  private:
   static constexpr uint32_t kSlotsPerChunk = 1024;
@@ -147,6 +152,7 @@ class Transport {
   uint32_t acceptAgainAt_ = 0;
   uint64_t acceptPauses_ = 0;
   uint32_t held_ = 0;
+  size_t sendBufferBytes_ = 0;
   TimerWheel wheel_;
   // Chunks are never moved: timers are linked by address.
   std::vector<Slot *> chunks_;

@@ -17,6 +17,7 @@ import {
   edgeAnswer,
   edgesAnswer,
   errorAnswer,
+  memoryAnswer,
   shardsAnswer,
 } from '../../../control/operator/answers.js';
 import { addOperatorRoutes } from '../../../control/operator/http.js';
@@ -25,6 +26,7 @@ import { createOperatorService } from '../../../control/operator/service.js';
 import {
   EdgeState,
   type GetClusterResponse,
+  type GetEdgeMemoryResponse,
   type GetEdgeResponse,
   type ListEdgesResponse,
   type ListShardsResponse,
@@ -54,6 +56,10 @@ const alive: EdgeRecord = {
     guests: 1,
     shardsSubscribed: 3,
     ready: true,
+    memory: [
+      { name: 'table', bytes: 1_500, bytesAtStart: 1_000 },
+      { name: 'of-tomorrow', bytes: 7, bytesAtStart: 0 },
+    ],
     shards: [
       { shard: 0, connections: 4 },
       { shard: 2, connections: 1 },
@@ -197,6 +203,31 @@ test('/v1/edges/:id lists the shards of one edge', async () => {
   expect(edgeAnswer.strict().parse(body)).toMatchObject({ edge: { id: 'edge-1' }, shards: [0, 1] });
 });
 
+test('/v1/edges/:id/memory tells what a connection has added, and what that means', async () => {
+  const { body } = await get('/v1/edges/edge-1/memory?x');
+  const answer = memoryAnswer.strict().parse(body);
+  expect(answer).toMatchObject({
+    edgeId: 'edge-1',
+    connections: 5,
+    parts: [
+      { name: 'table', bytes: 1_500, bytesPerConnection: 100 },
+      { name: 'of-tomorrow', bytes: 7, bytesPerConnection: 1.4 },
+    ],
+  });
+  expect(answer.parts[0]!.meaning).toMatch(/^arrays/);
+  expect(answer.parts[1]!.meaning).toMatch(/does not know the part/);
+  const response = await call<GetEdgeMemoryResponse>((callback) =>
+    client.getEdgeMemory({ edgeId: 'edge-1' }, callback),
+  );
+  expect(response).toEqual(answer);
+});
+
+test('the memory of an edge that does not report, or does not exist, is refused', async () => {
+  expect((await get('/v1/edges/edge-2/memory')).status).toBe(503);
+  expect((await get('/v1/edges/nobody/memory')).status).toBe(404);
+  expect((await get('/v1/edges//memory')).status).toBe(404);
+});
+
 test.each(['nobody', '', '%2e', 'a/b'])('/v1/edges/%s is not found', async (id) => {
   const { status: code, body } = await get(`/v1/edges/${id}`);
   expect(code).toBe(404);
@@ -296,6 +327,7 @@ test('describes every path in an OpenAPI document that refers only to what it ha
     '/v1/cluster',
     '/v1/edges',
     '/v1/edges/{id}',
+    '/v1/edges/{id}/memory',
     '/v1/shards',
     '/v1/clients/{clientId}',
   ]);

@@ -1,0 +1,144 @@
+/**
+ * What one idle connection costs: an edge of a whole cluster on the native and on the portable
+ * transport, and beside them a holder in C that does nothing but hold (bare/holder.c). Each runs in
+ * a fresh process; connections are opened in steps, and what counts is the slope.
+ *
+ *   userBytesPerConnection   resident memory of the process that holds, garbage collected
+ *   heapBytesPerConnection   of these, the heap of JavaScript and what its arrays have outside
+ *   kernelBytesPerPair       the kernel's objects for both ends of a connection: the devices are on
+ *                            this machine, too
+ *   totalRatioToBare         (user + half of kernel) of native over that of bare
+ *
+ * `--connections 18000` is the most that one process can hold here; `--json` prints one line.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { table } from '../cli/table.js';
+import { sseOpening } from '../edge/protocol/sse.js';
+import { Fleet } from './fleet.js';
+import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
+import { startOneEdge } from './one-edge.js';
+import { kernelBytes, residentBytes } from './resident.js';
+import { median, rounded, slope } from './statistics.js';
+
+const STEPS = 6;
+/**
+ * Before the first step a few devices connect and leave again and again: code is compiled and the
+ * young generation has its size, which would else be counted as connections.
+ */
+const WARM_UP_CONNECTIONS = 500;
+const WARM_UP_ROUNDS = 20;
+/** Until the kernel has freed what it frees later. */
+const SETTLE_MS = 1_500;
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean' },
+    connections: { type: 'string', default: '18000' },
+    rounds: { type: 'string', default: '3' },
+  },
+});
+const connectionsMax = Number(values.connections);
+const rounds = Number(values.rounds);
+if (!(connectionsMax >= STEPS && connectionsMax <= 18_000)) {
+  throw new Error(`--connections ${values.connections}: expected ${STEPS} to 18000`);
+}
+
+interface Server {
+  readonly port: number;
+  readonly pid: number;
+  /** Of JavaScript, garbage collected; 0 where there is none. */
+  heapBytes(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+interface Cost {
+  readonly userBytesPerConnection: number;
+  readonly heapBytesPerConnection: number;
+  readonly kernelBytesPerPair: number;
+}
+
+const costs: Record<HolderName, Cost[]> = { native: [], net: [], bare: [] };
+for (let round = 0; round < rounds; round++) {
+  // In turn: what else the machine does meanwhile hits all.
+  for (const name of HOLDER_NAMES) costs[name].push(await measure(name));
+}
+const native = medians(costs.native);
+const net = medians(costs.net);
+const bare = medians(costs.bare);
+const total = (cost: Cost) => cost.userBytesPerConnection + cost.kernelBytesPerPair / 2;
+const result = {
+  native,
+  net,
+  bare,
+  totalRatioToBare: rounded(total(native) / total(bare), 3),
+  connections: connectionsMax,
+  rounds,
+};
+if (values.json) console.log(JSON.stringify(result));
+else printTable();
+
+function medians(costs: readonly Cost[]): Cost {
+  const of = (name: keyof Cost) => rounded(median(costs.map((cost) => cost[name])), 1);
+  return {
+    userBytesPerConnection: of('userBytesPerConnection'),
+    heapBytesPerConnection: of('heapBytesPerConnection'),
+    kernelBytesPerPair: of('kernelBytesPerPair'),
+  };
+}
+
+async function measure(name: HolderName): Promise<Cost> {
+  const server = name === 'bare' ? await startBare() : await startOneEdge(name);
+  const fleet = new Fleet(1);
+  try {
+    const user: [number, number][] = [];
+    const heap: [number, number][] = [];
+    const kernel: [number, number][] = [];
+    let held = 0;
+    const connectUntil = async (count: number) => {
+      const paths: string[] = [];
+      while (held < count) paths.push(`/connect?clientId=device-${held++}`);
+      await fleet.connect([{ port: server.port, paths }]);
+    };
+    for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+      held = 0;
+      await connectUntil(WARM_UP_CONNECTIONS);
+      await fleet.close();
+    }
+    held = 0;
+    for (let step = 1; step <= STEPS; step++) {
+      await connectUntil(Math.round((connectionsMax * step) / STEPS));
+      await sleep(SETTLE_MS);
+      heap.push([held, await server.heapBytes()]);
+      user.push([held, residentBytes(server.pid)]);
+      kernel.push([held, kernelBytes(2 * held)]);
+    }
+    return {
+      userBytesPerConnection: slope(user),
+      heapBytesPerConnection: slope(heap),
+      kernelBytesPerPair: slope(kernel),
+    };
+  } finally {
+    fleet.stop();
+    await server.stop();
+  }
+}
+
+async function startBare(): Promise<Server> {
+  const holder = await startHolder('bare', sseOpening([]).toString(), '');
+  return { ...holder, heapBytes: async () => 0 };
+}
+
+function printTable(): void {
+  console.log(
+    `bytes per idle SSE connection: slope over ${STEPS} steps to ${connectionsMax}, median of ${rounds}`,
+  );
+  const rows = Object.entries({ native, net, bare }).map(([name, cost]) => [
+    name,
+    cost.userBytesPerConnection,
+    cost.heapBytesPerConnection,
+    cost.kernelBytesPerPair,
+  ]);
+  console.log(table(['', 'user', 'of these JavaScript', 'kernel, both ends'], rows));
+  console.log(`native over bare, user and kernel together: ${result.totalRatioToBare}`);
+}
