@@ -55,7 +55,8 @@ function evenAssignment(): Assignment {
     id: `edge-${String(i).padStart(2, '0')}`,
     incarnation: `incarnation-${i}`,
     advertisedUrl: `http://edge-${i}.example.net:7000`,
+    intent: 'none' as const,
   }));
   const owners = Uint16Array.from({ length: SHARDS }, (_, shard) => shard % EDGES);
-  return { position: { incarnation: 1, epoch: 1 }, edges, owners };
+  return { position: { incarnation: 1, epoch: 1 }, edges, owners, moves: [] };
 }

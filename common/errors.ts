@@ -104,6 +104,21 @@ export const catalogue = {
     http: 409,
     grpc: status.FAILED_PRECONDITION,
   },
+  PLAN_OUTDATED: {
+    when: 'the cluster has changed since the plan was made, or moves are under way; plan again',
+    http: 409,
+    grpc: status.ABORTED,
+  },
+  INTENT_UNCHANGED: {
+    when: 'the edge is already draining, cordoned or neither, as was asked',
+    http: 409,
+    grpc: status.ALREADY_EXISTS,
+  },
+  LAST_EDGE: {
+    when: 'no other edge could take the shards; it can be forced',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
   INTERNAL: { when: 'a bug; the log says more', http: 500, grpc: status.INTERNAL },
 } as const satisfies Record<string, CatalogueEntry>;
 

@@ -9,6 +9,7 @@
 import {
   type AssignedEdge,
   type Assignment,
+  type Content,
   comparePositions,
   NO_OWNER,
   ORIGIN,
@@ -38,9 +39,6 @@ interface Trouble {
   readonly type: 'unavailable' | 'garbage';
   readonly reason: string;
 }
-
-/** An assignment without its place in history. */
-type Content = Pick<Assignment, 'edges' | 'owners'>;
 
 export class Assigner {
   readonly members: Members;
@@ -197,8 +195,10 @@ export class Assigner {
         id,
         incarnation,
         advertisedUrl,
+        intent: 'none',
       })),
       owners: placeShards(this.#current, members.map(requireCapacity), this.#shardCount),
+      moves: [],
     };
   }
 

@@ -1,5 +1,5 @@
 /** Drives `Membership`: gives it the time, ends the sessions that it ends, and asks for plans. */
-import type { AssignedEdge, Position } from '../common/assignment.js';
+import type { EdgeIdentity, Position } from '../common/assignment.js';
 import type { Refusal } from '../common/errors.js';
 import {
   type EdgeCounts,
@@ -41,7 +41,7 @@ export class Members {
   }
 
   /** To be called once, before any plan: the edges that had shards before this control started. */
-  restore(edges: readonly AssignedEdge[]): void {
+  restore(edges: readonly EdgeIdentity[]): void {
     this.#step({ type: 'restored', edges });
   }
 
@@ -70,7 +70,7 @@ export class Members {
     for (const action of actions) {
       if (action.type === 'replan') {
         this.onReplan();
-      } else {
+      } else if (action.type === 'end') {
         this.#ends.get(action.session)?.(action.why);
         this.#ends.delete(action.session);
       }

@@ -6,29 +6,32 @@
  * a dropped packet, and this control may have started a second ago and simply not have been found
  * yet. So an edge that is not heard gets one lease before its shards are given away, and nothing is
  * decided while there is still hope: not before it is known what was assigned before, not while an
- * edge is in doubt (unless that takes longer than a lease), and not while no edge at all is heard.
+ * edge is in doubt (unless that takes longer than a lease), not while no edge at all is heard, and
+ * not while most have vanished at once (`freeze.ts`).
  *
  * Invariants: one record per id; a session belongs to at most one record; an event of a session
  * that is not the record's own changes nothing; `replan` comes at most once per change.
  */
 import {
-  type AssignedEdge,
   comparePositions,
+  type EdgeIdentity,
   ORIGIN,
   type Position,
 } from '../common/assignment.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { assertNever, type Machine, type Output } from '../common/machine.js';
 import type { MemoryPart } from '../proto/gen/longline/v1/edge_session.js';
+import { Freeze, type Presence } from './freeze.js';
 
 export type EdgeState =
   /** Entered by a hello. `session` is open; every report renews the lease. */
   | { readonly type: 'alive'; readonly session: number; readonly leaseEndsAtMs: number }
   /**
    * Entered when the session breaks, and by an edge of the stored assignment that has not been
-   * heard since this control started. Ends with a hello or with the lease.
+   * heard since this control started. Ends with a hello, or with the lease unless membership is
+   * frozen.
    */
-  | { readonly type: 'suspect'; readonly leaseEndsAtMs: number }
+  | { readonly type: 'suspect'; readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
   /** Entered when the lease ran out. The edge is no member. Ends with a hello; forgotten later. */
   | { readonly type: 'dead'; readonly forgetAtMs: number };
 
@@ -43,11 +46,11 @@ export interface EdgeCounts {
   readonly shards: readonly { readonly shard: number; readonly connections: number }[];
 }
 
-export interface HelloEdge extends AssignedEdge {
+export interface HelloEdge extends EdgeIdentity {
   readonly capacity: number;
 }
 
-export interface EdgeRecord extends AssignedEdge {
+export interface EdgeRecord extends EdgeIdentity {
   readonly state: EdgeState;
   /** Undefined until the edge says hello to this control: the assignment does not tell it. */
   readonly capacity: number | undefined;
@@ -59,7 +62,7 @@ export interface EdgeRecord extends AssignedEdge {
 
 export type MembershipEvent =
   /** Comes once: what was assigned before this control started; empty if nothing was. */
-  | { readonly type: 'restored'; readonly edges: readonly AssignedEdge[] }
+  | { readonly type: 'restored'; readonly edges: readonly EdgeIdentity[] }
   /** `have`: the newest assignment that the edge knows. */
   | {
       readonly type: 'hello';
@@ -74,13 +77,19 @@ export type MembershipEvent =
       readonly session: number;
       readonly counts: EdgeCounts | undefined;
     }
-  | { readonly type: 'broken'; readonly edgeId: string; readonly session: number };
+  | { readonly type: 'broken'; readonly edgeId: string; readonly session: number }
+  /** The process of the edge has been told to end. It may say so as often as it likes. */
+  | { readonly type: 'leaving'; readonly edgeId: string; readonly session: number }
+  /** An operator knows that the edges that have vanished are gone. */
+  | { readonly type: 'believe' };
 
 export type MembershipAction =
   /** End the session: it was not let in, was replaced, or its lease ran out. */
   | { readonly type: 'end'; readonly session: number; readonly why: Refusal }
   /** The members have changed and it is time for a new assignment. */
-  | { readonly type: 'replan' };
+  | { readonly type: 'replan' }
+  /** The edge wants to be drained. */
+  | { readonly type: 'drain'; readonly edgeId: string };
 
 /** Edges that start together get one first assignment together. */
 const SETTLE_MS = 1_000;
@@ -95,8 +104,16 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   /** Infinity until the first hello. */
   #settledAtMs = Number.POSITIVE_INFINITY;
   #newestSeen = ORIGIN;
+  readonly #freeze: Freeze;
 
-  constructor(readonly leaseMs: number) {}
+  constructor(readonly leaseMs: number) {
+    this.#freeze = new Freeze(leaseMs);
+  }
+
+  /** While most edges have vanished at once: when that will be believed. Nothing is decided then. */
+  get frozenUntilMs(): number | undefined {
+    return this.#freeze.endsAtMs;
+  }
 
   /** All that are known, dead ones included, by id. */
   get edges(): readonly EdgeRecord[] {
@@ -112,7 +129,9 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   step(nowMs: number, event: MembershipEvent | null): Output<MembershipAction> {
     const actions: MembershipAction[] = [];
     if (event !== null) this.#take(nowMs, event, actions);
-    this.#expire(nowMs, actions);
+    this.#silence(nowMs, actions);
+    this.#freeze.judge(nowMs, this.#presences());
+    this.#expire(nowMs);
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
       actions.push({ type: 'replan' });
@@ -135,22 +154,37 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       }
       case 'broken': {
         const record = this.#ofSession(event.edgeId, event.session);
-        if (record !== undefined) this.#becomeSuspect(record, record.state.leaseEndsAtMs);
+        if (record !== undefined) this.#becomeSuspect(nowMs, record, record.state.leaseEndsAtMs);
         break;
       }
+      case 'leaving': {
+        const record = this.#ofSession(event.edgeId, event.session);
+        if (record !== undefined) actions.push({ type: 'drain', edgeId: record.id });
+        break;
+      }
+      case 'believe':
+        if (this.#freeze.endsAtMs !== undefined) this.#onBelieve(nowMs);
+        break;
       default:
         assertNever(event);
     }
   }
 
-  #onRestored(nowMs: number, edges: readonly AssignedEdge[]): void {
+  #onRestored(nowMs: number, edges: readonly EdgeIdentity[]): void {
     this.#isRestored = true;
     // The edges that came before still have to wait for those that were restored only now.
     if (this.#changedAtMs !== undefined) this.#changedAtMs = nowMs;
     for (const edge of edges) {
       if (this.#edges.has(edge.id)) continue;
       const unknown = { capacity: undefined, counts: undefined, heardAtMs: undefined };
-      this.#becomeSuspect({ ...edge, ...unknown }, nowMs + this.leaseMs);
+      this.#becomeSuspect(nowMs, { ...edge, ...unknown }, nowMs + this.leaseMs);
+    }
+  }
+
+  #onBelieve(nowMs: number): void {
+    this.#freeze.believe(nowMs);
+    for (const record of this.#edges.values()) {
+      if (record.state.type === 'suspect') this.#becomeDead(nowMs, record);
     }
   }
 
@@ -182,19 +216,39 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);
   }
 
-  #expire(nowMs: number, actions: MembershipAction[]): void {
+  /** An edge whose stream is fine but that does not report is in doubt like any other. */
+  #silence(nowMs: number, actions: MembershipAction[]): void {
+    for (const record of this.#edges.values()) {
+      if (!isAlive(record) || record.state.leaseEndsAtMs > nowMs) continue;
+      const why = `edge ${record.id} has not reported for ${this.leaseMs} ms`;
+      actions.push({
+        type: 'end',
+        session: record.state.session,
+        why: refusal('NOT_READY', why),
+      });
+      this.#becomeSuspect(nowMs, record, record.state.leaseEndsAtMs);
+    }
+  }
+
+  #expire(nowMs: number): void {
     for (const record of this.#edges.values()) {
       const { state } = record;
-      if (state.type === 'dead') {
-        if (state.forgetAtMs <= nowMs) this.#edges.delete(record.id);
-      } else if (state.leaseEndsAtMs <= nowMs) {
-        if (state.type === 'alive') {
-          const why = `edge ${record.id} has not reported for ${this.leaseMs} ms`;
-          actions.push({ type: 'end', session: state.session, why: refusal('NOT_READY', why) });
-        }
+      if (state.type === 'dead' && state.forgetAtMs <= nowMs) this.#edges.delete(record.id);
+      if (state.type === 'suspect' && this.#leaseEndsAtMs(state.leaseEndsAtMs) <= nowMs) {
         this.#becomeDead(nowMs, record);
       }
     }
+  }
+
+  /** Of an edge in doubt: no lease ends in a freeze, nor soon after one. */
+  #leaseEndsAtMs(leaseEndsAtMs: number): number {
+    return this.#freeze.endsAtMs ?? Math.max(leaseEndsAtMs, this.#freeze.patienceEndsAtMs);
+  }
+
+  #presences(): Presence[] {
+    return [...this.#edges.values()].filter(isMember).map(({ state }) => ({
+      vanishedAtMs: state.type === 'suspect' ? state.vanishedAtMs : undefined,
+    }));
   }
 
   #becomeAlive(
@@ -207,8 +261,9 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#edges.set(edge.id, { ...edge, state, counts, heardAtMs: nowMs });
   }
 
-  #becomeSuspect(edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
-    this.#edges.set(edge.id, { ...edge, state: { type: 'suspect', leaseEndsAtMs } });
+  #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
+    const state = { type: 'suspect', vanishedAtMs: nowMs, leaseEndsAtMs } as const;
+    this.#edges.set(edge.id, { ...edge, state });
   }
 
   #becomeDead(nowMs: number, edge: EdgeRecord): void {
@@ -230,15 +285,19 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #mayReplan(nowMs: number): boolean {
     if (this.#changedAtMs === undefined) return false;
     if (!this.#isRestored || nowMs < this.#settledAtMs) return false;
+    if (this.#freeze.endsAtMs !== undefined) return false;
     const states = [...this.#edges.values()].map((record) => record.state.type);
     if (!states.includes('alive')) return false;
     return !states.includes('suspect') || nowMs >= this.#changedAtMs + this.leaseMs;
   }
 
   #wakeAtMs(nowMs: number): number {
-    const times = [...this.#edges.values()].map(({ state }) =>
-      state.type === 'dead' ? state.forgetAtMs : state.leaseEndsAtMs,
-    );
+    const times = [...this.#edges.values()].map(({ state }) => {
+      if (state.type === 'dead') return state.forgetAtMs;
+      return state.type === 'alive'
+        ? state.leaseEndsAtMs
+        : this.#leaseEndsAtMs(state.leaseEndsAtMs);
+    });
     if (this.#changedAtMs !== undefined) {
       times.push(this.#settledAtMs, this.#changedAtMs + this.leaseMs);
     }

@@ -11,8 +11,9 @@
  * rounded down or up; a shard leaves an owner that is still there only to bring another edge up to
  * its share; the result does not depend on the order of `edges`.
  */
-import { type Assignment, NO_OWNER, ownerOf } from '../common/assignment.js';
+import { type Content, NO_OWNER, ownerOf } from '../common/assignment.js';
 import { buildRing, type Ring } from '../common/ring.js';
+import type { Ledger, PlannedMove } from './ledger.js';
 
 export interface PlacementEdge {
   readonly id: string;
@@ -20,13 +21,16 @@ export interface PlacementEdge {
   readonly capacity: number;
 }
 
+/** How far down its list a shard asks before it takes whoever is coldest. */
+const FAVOURITES = 8;
+
 /**
  * @param previous undefined when nothing has been assigned yet
  * @returns for each shard the index of its owner in `edges` sorted by id, or NO_OWNER if there is
  * no edge
  */
 export function placeShards(
-  previous: Assignment | undefined,
+  previous: Content | undefined,
   edges: readonly PlacementEdge[],
   shardCount: number,
 ): Uint16Array {
@@ -55,6 +59,74 @@ export function placeShards(
     }
   }
   return owners;
+}
+
+/**
+ * Gives every shard without owner to an edge that takes part: in the ring's order to one that stays
+ * within its share by load, else to the coldest. This is also the emergency when an edge has died,
+ * so it always finds somebody as long as anybody takes part; capacity is passed only when all are
+ * full. Heavy shards come first, as the light ones fill what these leave.
+ */
+export function placeOrphans(ledger: Ledger): void {
+  const takers = ledger.edges.filter((edge) => edge.takesPart);
+  if (takers.length === 0) return;
+  const orphans = [...ledger.owners.keys()].filter((shard) => ledger.owners[shard] === NO_OWNER);
+  if (orphans.length === 0) return;
+  const { load } = ledger.loads;
+  orphans.sort((a, b) => load[b]! - load[a]! || a - b);
+  const ring = ringOf(takers);
+  const indexOf = new Map(ledger.edges.map((edge, index) => [edge.id, index]));
+  for (const shard of orphans) {
+    const favourites = take(ring.preference(shard), FAVOURITES).map((id) => indexOf.get(id)!);
+    const fits = (index: number) =>
+      ledger.load[index]! + load[shard]! <= ledger.targets[index]! &&
+      ledger.hasRoomFor(shard, index);
+    ledger.book(shard, favourites.find(fits) ?? coldestFor(ledger, shard));
+  }
+}
+
+/**
+ * Books for each joiner the shards that the ring means for it, as far as its share and those of
+ * the givers go. So an edge that comes back gets mostly what it had.
+ */
+export function fillJoiners(
+  ledger: Ledger,
+  isJoiner: (index: number) => boolean,
+  isMovable: (shard: number) => boolean,
+): PlannedMove[] {
+  const takers = ledger.edges.filter((edge) => edge.takesPart);
+  const ring = ringOf(takers);
+  const indexOf = new Map(ledger.edges.map((edge, index) => [edge.id, index]));
+  const moves: PlannedMove[] = [];
+  for (const [shard, from] of ledger.owners.entries()) {
+    if (from === NO_OWNER || !ledger.edges[from]!.takesPart || !isMovable(shard)) continue;
+    const to = indexOf.get(firstOf(ring.preference(shard)))!;
+    if (!isJoiner(to) || isJoiner(from) || !ledger.hasRoomFor(shard, to)) continue;
+    const load = ledger.loads.load[shard]!;
+    const isWithinShares =
+      ledger.load[from]! - load >= ledger.targets[from]! &&
+      ledger.load[to]! + load <= ledger.targets[to]!;
+    if (!isWithinShares) continue;
+    ledger.book(shard, to);
+    moves.push({ shard, from, to });
+  }
+  return moves;
+}
+
+function coldestFor(ledger: Ledger, shard: number): number {
+  let best: number | undefined;
+  let bestHasRoom = false;
+  for (const [index, edge] of ledger.edges.entries()) {
+    if (!edge.takesPart) continue;
+    const hasRoom = ledger.hasRoomFor(shard, index);
+    const isBetter =
+      best === undefined ||
+      (hasRoom === bestHasRoom ? ledger.ratio(index) < ledger.ratio(best) : hasRoom);
+    if (!isBetter) continue;
+    best = index;
+    bestHasRoom = hasRoom;
+  }
+  return best!;
 }
 
 /** Relative to the mean, so that the ring has as many points whatever unit capacities are in. */
@@ -109,6 +181,15 @@ function release(
   };
   releaseIf((shard) => room[favouriteOf(shard)]! > 0);
   releaseIf(() => true);
+}
+
+function take(ids: Iterable<string>, count: number): string[] {
+  const taken: string[] = [];
+  for (const id of ids) {
+    taken.push(id);
+    if (taken.length === count) break;
+  }
+  return taken;
 }
 
 function firstOf(ids: Iterable<string>): string {

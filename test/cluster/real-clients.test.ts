@@ -234,10 +234,11 @@ describe('EventSource of Chromium, on a page of another origin', () => {
     const ids = edges.map(({ id }) => id).sort();
     const now: Assignment = {
       position: { incarnation: 1, epoch: 1 },
-      edges: ids.map((id) => ({ id, incarnation: '', advertisedUrl: '' })),
+      edges: ids.map((id) => ({ id, incarnation: '', advertisedUrl: '', intent: 'none' })),
       owners: Uint16Array.from(shards, ({ owner }) =>
         owner === null ? NO_OWNER : ids.indexOf(owner),
       ),
+      moves: [],
     };
     // Edges of one machine are equal.
     const then = placeShards(

@@ -1,21 +1,34 @@
 import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import {
   type Assignment,
   comparePositions,
   decodeAssignment,
   encodeAssignment,
+  findProblem,
   fromWire,
+  type Intent,
+  type Move,
   NO_OWNER,
   ownerOf,
   shardsOf,
   toWire,
 } from '../../common/assignment.js';
 
-const edge = (id: string) => ({ id, incarnation: `${id}-i`, advertisedUrl: `http://${id}:7000` });
+const edge = (id: string, intent: Intent = 'none') => ({
+  id,
+  incarnation: `${id}-i`,
+  advertisedUrl: `http://${id}:7000`,
+  intent,
+});
 const assignment: Assignment = {
   position: { incarnation: 1, epoch: 7 },
-  edges: [edge('a'), edge('b')],
+  edges: [edge('a'), edge('b', 'draining')],
   owners: Uint16Array.of(0, 1, NO_OWNER, 1),
+  moves: [
+    { shard: 0, from: 'b', to: 'a', phase: 'handing-over' },
+    { shard: 3, from: 'b', to: 'a', phase: 'acquiring' },
+  ],
 };
 
 test('positions compare by incarnation, then epoch', () => {
@@ -56,7 +69,42 @@ describe('fromWire', () => {
 
   test('refuses edges that are unsorted or given twice', () => {
     const wire = toWire(assignment);
-    expect(fromWire({ ...wire, edges: [edge('b'), edge('a')] }, 4)).toMatch(/not sorted/);
-    expect(fromWire({ ...wire, edges: [edge('a'), edge('a')] }, 4)).toMatch(/not sorted/);
+    const [a, b] = wire.edges;
+    expect(fromWire({ ...wire, edges: [b!, a!] }, 4)).toMatch(/not sorted/);
+    expect(fromWire({ ...wire, edges: [a!, a!] }, 4)).toMatch(/not sorted/);
+  });
+
+  test('refuses intents and phases of a newer version', () => {
+    const wire = toWire(assignment);
+    const edges = wire.edges.map((one) => ({ ...one, intent: 9 }));
+    expect(fromWire({ ...wire, edges }, 4)).toBe('edge a has an unknown intent');
+    const moves = wire.moves.map((one) => ({ ...one, phase: 0 }));
+    expect(fromWire({ ...wire, moves }, 4)).toBe('the move of shard 0 is in an unknown phase');
+  });
+
+  test('never throws, whatever it is given, and what it accepts makes sense', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), fc.nat(120), fc.nat(255), (noise, at, byte) => {
+        decodeAssignment(noise, 4);
+        const bytes = encodeAssignment(assignment);
+        bytes[at % bytes.length] = byte;
+        const read = decodeAssignment(bytes, 4);
+        if (typeof read !== 'string') expect(findProblem(read)).toBeUndefined();
+      }),
+    );
+  });
+});
+
+describe('findProblem refuses a move', () => {
+  const move: Move = { shard: 1, from: 'b', to: 'a', phase: 'acquiring' };
+  test.each<[string, Move[], RegExp]>([
+    ['of a shard that there is not', [{ ...move, shard: 4 }], /shard 4 is to move, of 4/],
+    ['beside another of the same shard', [move, move], /not sorted by unique shard/],
+    ['to an edge that is not listed', [{ ...move, to: 'c' }], /between edges not listed/],
+    ['to where it is', [{ ...move, to: 'b' }], /leads nowhere/],
+    ['whose owner is not the one of its phase', [{ ...move, phase: 'handing-over' }], /not owner/],
+    ['of a shard that nobody owns', [{ ...move, shard: 2 }], /not owner/],
+  ])('%s', (_, moves, reason) => {
+    expect(findProblem({ ...assignment, moves })).toMatch(reason);
   });
 });

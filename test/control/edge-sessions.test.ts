@@ -41,8 +41,9 @@ class Desk {
 
 const assignmentAt = (position: Position): Assignment => ({
   position,
-  edges: [{ id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000' }],
+  edges: [{ id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000', intent: 'none' }],
   owners: new Uint16Array(SHARDS),
+  moves: [],
 });
 
 let desk: Desk;

@@ -88,16 +88,24 @@ class Story {
 
   /** Reports of `a` only, every two seconds, for `ms`. */
   passWithReportsOfA(ms: number): string[] {
+    return this.passWithReportsOf({ a: 1 }, ms);
+  }
+
+  passWithReportsOf(sessions: Record<string, number>, ms: number): string[] {
     const said: string[] = [];
     for (let passed = 0; passed < ms; passed += 2_000) {
-      said.push(...this.pass(2_000), ...this.now(report('a', 1)));
+      said.push(...this.pass(Math.min(2_000, ms - passed)));
+      for (const [id, session] of Object.entries(sessions)) {
+        said.push(...this.now(report(id, session)));
+      }
     }
     return said;
   }
 }
 
 function shorten(action: MembershipAction): string {
-  return action.type === 'end' ? `end ${action.session} ${action.why.code}` : action.type;
+  if (action.type === 'end') return `end ${action.session} ${action.why.code}`;
+  return action.type === 'drain' ? `drain ${action.edgeId}` : action.type;
 }
 
 test('plans once for edges that start together, a second after the first hello', () => {
@@ -192,7 +200,8 @@ test('waits one lease for the edges of the stored assignment before it decides a
   expect(story.states()).toEqual({ a: 'suspect', b: 'suspect' });
   story.pass(500);
   expect(story.now(hello('a', 1))).toEqual([]);
-  expect(story.passWithReportsOfA(10_000)).toEqual(['10000 replan']);
+  // From when half of them were back.
+  expect(story.passWithReportsOfA(10_000)).toEqual(['10500 replan']);
   expect(story.states()).toEqual({ a: 'alive', b: 'dead' });
 });
 
@@ -215,14 +224,82 @@ test('decides nothing while no edge at all is heard', () => {
 
 test('waits for the verdict on one suspect before it gives away the shards of another', () => {
   const story = Story.settled();
-  story.now(hello('c', 3));
+  for (const [index, id] of ['c', 'd', 'e'].entries()) story.now(hello(id, 3 + index));
   story.pass(1_000);
   story.now(broken('c', 3));
   story.now(report('b', 2));
   story.pass(1_000);
   story.now(broken('b', 2));
   // The lease of c ends at 11 s, that of b at 12 s: one plan instead of two.
-  expect(story.passWithReportsOfA(12_000)).toEqual(['12000 replan']);
+  expect(story.passWithReportsOf({ a: 1, d: 4, e: 5 }, 12_000)).toEqual(['12000 replan']);
+});
+
+/** Five edges, of which `ids` have lost their sessions at once, just now. */
+function vanished(...ids: string[]): Story {
+  const story = Story.settled();
+  for (const [index, id] of ['c', 'd', 'e'].entries()) story.now(hello(id, 3 + index));
+  story.pass(1_000);
+  for (const [id, session] of Object.entries({ a: 1, b: 2, c: 3, d: 4, e: 5 })) {
+    story.now(ids.includes(id) ? broken(id, session) : report(id, session));
+  }
+  return story;
+}
+
+test('freezes when most edges vanish at once, and believes it after three leases', () => {
+  const story = vanished('c', 'd', 'e');
+  expect(story.machine.frozenUntilMs).toBe(2_000 + 3 * LEASE_MS);
+  expect(story.passWithReportsOf({ a: 1, b: 2 }, 29_000)).toEqual([]);
+  expect(story.states()).toMatchObject({ c: 'suspect', d: 'suspect', e: 'suspect' });
+  expect(story.passWithReportsOf({ a: 1, b: 2 }, 2_000)).toEqual(['32000 replan']);
+  expect(story.states()).toMatchObject({ c: 'dead', d: 'dead', e: 'dead' });
+});
+
+test('does not freeze for less than half, nor for a single edge of one', () => {
+  expect(vanished('d', 'e').machine.frozenUntilMs).toBeUndefined();
+  const story = new Story();
+  story.now(restored('a'));
+  expect(story.machine.frozenUntilMs).toBeUndefined();
+});
+
+test('freezes when most edges fall silent on open streams', () => {
+  const story = vanished();
+  const ends = ['end 3', 'end 4', 'end 5'].map((end) => `12000 ${end} NOT_READY`);
+  expect(story.passWithReportsOf({ a: 1, b: 2 }, 20_000)).toEqual(ends);
+  expect(story.machine.frozenUntilMs).toBe(12_000 + 3 * LEASE_MS);
+});
+
+test('does not freeze for edges that vanish one after the other', () => {
+  const story = vanished('c');
+  story.passWithReportsOf({ a: 1, b: 2, d: 4, e: 5 }, 6_000);
+  story.now(broken('d', 4));
+  story.passWithReportsOf({ a: 1, b: 2, e: 5 }, 6_000);
+  story.now(broken('e', 5));
+  expect(story.machine.frozenUntilMs).toBeUndefined();
+});
+
+test('thaws when half of the edges are back, and then gives the others a lease', () => {
+  const story = vanished('c', 'd', 'e');
+  story.passWithReportsOf({ a: 1, b: 2 }, 20_000);
+  story.now(hello('c', 6));
+  expect(story.machine.frozenUntilMs).toBeUndefined();
+  expect(story.passWithReportsOf({ a: 1, b: 2, c: 6 }, 10_000)).toEqual(['32000 replan']);
+});
+
+test('believes an operator that the edges are gone', () => {
+  const story = vanished('c', 'd', 'e');
+  expect(story.now({ type: 'believe' })).toEqual(['replan']);
+  expect(story.states()).toMatchObject({ a: 'alive', c: 'dead', d: 'dead', e: 'dead' });
+  expect(story.machine.frozenUntilMs).toBeUndefined();
+  // It is about the freeze: an edge that has only just vanished has its lease.
+  const calm = vanished('e');
+  expect(calm.now({ type: 'believe' })).toEqual([]);
+  expect(calm.states()).toMatchObject({ e: 'suspect' });
+});
+
+test('passes on that an edge wants to leave, from its own session only', () => {
+  const story = Story.settled();
+  expect(story.now({ type: 'leaving', edgeId: 'b', session: 2 })).toEqual(['drain b']);
+  expect(story.now({ type: 'leaving', edgeId: 'b', session: 9 })).toEqual([]);
 });
 
 test('does not wait for suspects longer than a lease', () => {

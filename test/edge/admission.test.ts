@@ -8,8 +8,14 @@ const EDGES = ['a', 'b', 'c'];
 function assignmentAt(epoch: number, owner: number): Assignment {
   return {
     position: { incarnation: 1, epoch },
-    edges: EDGES.map((id) => ({ id, incarnation: id, advertisedUrl: `http://${id}` })),
+    edges: EDGES.map((id) => ({
+      id,
+      incarnation: id,
+      advertisedUrl: `http://${id}`,
+      intent: 'none',
+    })),
     owners: Uint16Array.of(owner),
+    moves: [],
   };
 }
 

@@ -22,10 +22,11 @@ afterAll(async () => {
 const at = (incarnation: number, epoch: number): Assignment => ({
   position: { incarnation, epoch },
   edges: [
-    { id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000' },
-    { id: 'edge-2', incarnation: 'i2', advertisedUrl: 'http://edge-2:7000' },
+    { id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000', intent: 'none' },
+    { id: 'edge-2', incarnation: 'i2', advertisedUrl: 'http://edge-2:7000', intent: 'cordoned' },
   ],
   owners: Uint16Array.of(0, 1, NO_OWNER, 1),
+  moves: [{ shard: 1, from: 'edge-2', to: 'edge-1', phase: 'acquiring' }],
 });
 
 test('reads none before the first write, and then what was written', async () => {

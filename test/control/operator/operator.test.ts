@@ -43,8 +43,9 @@ const identity = (id: string) => ({
 });
 const assignment: Assignment = {
   position: { incarnation: 1, epoch: 7 },
-  edges: [identity('edge-1'), identity('edge-2')],
+  edges: [identity('edge-1'), identity('edge-2')].map((edge) => ({ ...edge, intent: 'none' })),
   owners: Uint16Array.of(0, 0, 1, NO_OWNER),
+  moves: [],
 };
 const alive: EdgeRecord = {
   ...identity('edge-1'),
@@ -68,7 +69,7 @@ const alive: EdgeRecord = {
 };
 const suspect: EdgeRecord = {
   ...identity('edge-2'),
-  state: { type: 'suspect', leaseEndsAtMs: 20_000 },
+  state: { type: 'suspect', vanishedAtMs: 0, leaseEndsAtMs: 20_000 },
   capacity: undefined,
   counts: undefined,
   heardAtMs: undefined,
