@@ -104,6 +104,11 @@ export const catalogue = {
     http: 409,
     grpc: status.FAILED_PRECONDITION,
   },
+  NOT_LEADER: {
+    when: 'this control does not lead; the message names the one that does',
+    http: 503,
+    grpc: status.UNAVAILABLE,
+  },
   PLAN_OUTDATED: {
     when: 'the cluster has changed since the plan was made, or moves are under way; plan again',
     http: 409,

@@ -26,7 +26,8 @@ export function streamAssignments(
     waiting = undefined;
     isBusy = assignment !== undefined;
     // The callback comes when HTTP/2 flow control has let the message out.
-    if (assignment !== undefined) stream.write({ assignment: toWire(assignment) }, sendNext);
+    if (assignment !== undefined)
+      stream.write({ assignment: toWire(assignment), pace: undefined }, sendNext);
   };
   return assigner.watch((assignment) => {
     if (comparePositions(assignment.position, have) <= 0) return;

@@ -123,12 +123,18 @@ await runRole(async () => {
   };
   const measure = (): Stats => ({
     measuredUnder: feed.position,
-    shards: table.loads(),
+    shards: table.loads().map((load) => ({ ...load, messagesPerSecond: 0 })),
     connections: table.count,
     guests: shards.guestCount(),
     shardsSubscribed: shards.confirmedCount(),
     ready: notReadyBecause().length === 0,
     memory: memory.parts(),
+    acquired: [],
+    released: [],
+    leaving: false,
+    handshakesWaiting: 0,
+    eventLoopLagMs: 0,
+    memoryHeadroom: 1,
   });
 
   const stopping = new AbortController();
@@ -149,6 +155,7 @@ await runRole(async () => {
       capacity: config.connectionsMax,
       shardCount,
       have: feed.position,
+      zone: '',
     }),
     measure,
     log,

@@ -79,15 +79,22 @@ const good: Hello = {
   capacity: 1_000,
   shardCount: SHARDS,
   have: undefined,
+  zone: '',
 };
 const stats: Stats = {
   measuredUnder: undefined,
-  shards: [{ shard: 7, connections: 3 }],
+  shards: [{ shard: 7, connections: 3, messagesPerSecond: 0 }],
   connections: 3,
   guests: 1,
   shardsSubscribed: 8,
   ready: true,
   memory: [],
+  acquired: [],
+  released: [],
+  leaving: false,
+  handshakesWaiting: 0,
+  eventLoopLagMs: 0,
+  memoryHeadroom: 1,
 };
 
 /** One edge's session, as the edge sees it. */
@@ -251,8 +258,14 @@ test('refuses a session that says nothing for five seconds', async () => {
 });
 
 test.each<[string, Partial<Stats>]>([
-  ['a shard that does not exist', { shards: [{ shard: SHARDS, connections: 1 }] }],
-  ['a shard twice', { shards: [1, 1].map((shard) => ({ shard, connections: 1 })) }],
+  [
+    'a shard that does not exist',
+    { shards: [{ shard: SHARDS, connections: 1, messagesPerSecond: 0 }] },
+  ],
+  [
+    'a shard twice',
+    { shards: [1, 1].map((shard) => ({ shard, connections: 1, messagesPerSecond: 0 })) },
+  ],
   ['more subscribed shards than there are', { shardsSubscribed: SHARDS + 1 }],
   ['more guests than connections', { guests: 4 }],
 ])('does not believe a report with %s, but that the edge lives', async (_, lie) => {
