@@ -256,6 +256,7 @@ export class LocalCluster {
         LONGLINE_CONTROL_ID: name,
         LONGLINE_CONTROL_HTTP_PORT: `${ports.http}`,
         LONGLINE_CONTROL_GRPC_PORT: `${ports.grpc}`,
+        LONGLINE_CONTROL_ADVERTISED_URL: `http://localhost:${ports.http}`,
       };
     }
     const serving = {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import {
   type Env,
   integer,
@@ -16,6 +17,11 @@ const settings = {
   LONGLINE_CONTROL_HTTP_PORT: port(7200),
   LONGLINE_CONTROL_GRPC_PORT: port(7201),
   LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000).default(10_000),
+  LONGLINE_CONTROL_ADVERTISED_URL: z
+    .string()
+    .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+    .optional(),
+  LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX: integer(1, 1_000_000).default(2_000),
 };
 
 export interface ControlConfig extends SharedConfig {
@@ -31,6 +37,10 @@ export interface ControlConfig extends SharedConfig {
    * moves its clients; too high, and the clients of a dead edge are sent to it for that long.
    */
   readonly leaseMs: number;
+  /** Where other controls and operators reach this one; undefined: `http://<hostname>:<port>`. */
+  readonly advertisedUrl: string | undefined;
+  /** Clients that moves may send to other edges per second, over the whole cluster. */
+  readonly reconnectsPerSecondMax: number;
 }
 
 /** @throws ConfigError with every problem */
@@ -42,5 +52,7 @@ export function parseControlConfig(env: Env): ControlConfig {
     httpPort: parsed.LONGLINE_CONTROL_HTTP_PORT,
     grpcPort: parsed.LONGLINE_CONTROL_GRPC_PORT,
     leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
+    advertisedUrl: parsed.LONGLINE_CONTROL_ADVERTISED_URL,
+    reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
   };
 }

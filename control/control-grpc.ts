@@ -22,7 +22,7 @@ export function createControlGrpc(
   queries: OperatorQueries,
 ): GrpcServer {
   const grpc = createGrpcServer(SERVICES, KEEPALIVE);
-  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.assigner));
+  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.director));
   grpc.server.addService(EdgeSessionServiceService, createEdgeSessionService(options));
   grpc.server.addService(OperatorServiceService, createOperatorService(queries));
   return grpc;

@@ -1,5 +1,6 @@
 /** Starts a control: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { Gauge } from 'prom-client';
 import { Asker } from '../common/ask.js';
 import { bindGrpc } from '../common/grpc-server.js';
@@ -10,9 +11,10 @@ import { Metrics } from '../common/metrics.js';
 import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
-import { Assigner } from './assigner.js';
 import { parseControlConfig } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
+import { Director } from './director.js';
+import { Leadership } from './leadership.js';
 import { addOperatorRoutes } from './operator/http.js';
 import { OperatorQueries } from './operator/queries.js';
 
@@ -22,30 +24,47 @@ const ASKS_IN_FLIGHT_MAX = 1_000;
 await runRole(async () => {
   const config = parseControlConfig(process.env);
   const { controlId, shardCount, leaseMs } = config;
+  const incarnation = randomUUID();
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
 
   const link = await openRedis({ urls: config.redisUrls, name: controlId, log, metrics });
   await agreeOnSettings(link, config);
-  const channels = new PrivateChannels(link, shardCount, `${controlId}:${randomUUID()}`, log);
+  const channels = new PrivateChannels(link, shardCount, `${controlId}:${incarnation}`, log);
   const asker = new Asker(link, channels, shardCount, ASKS_IN_FLIGHT_MAX, metrics, 'control');
   channels.onReplies = (batch) => asker.onReplies(batch);
 
-  const assigner = new Assigner({ link, shardCount, leaseMs, log, metrics });
+  const director = new Director({
+    link,
+    controlId,
+    shardCount,
+    leaseMs,
+    reconnectsPerSecondMax: config.reconnectsPerSecondMax,
+    log,
+    metrics,
+  });
   const queries = new OperatorQueries(
     shardCount,
-    () => ({ assignment: assigner.current, edges: assigner.members.edges }),
+    () => ({ assignment: director.current, edges: director.edges }),
     (clientId) => asker.askPresence(clientId),
   );
-  countEdges(metrics, assigner);
+  countEdges(metrics, director);
 
-  const notReadyBecause = () => [...channels.notDeliveringBecause(), ...assigner.notReadyBecause()];
+  const notReadyBecause = () => [...channels.notDeliveringBecause(), ...director.notReadyBecause()];
   const http = createHttpServer(metrics, notReadyBecause);
   addOperatorRoutes(http, queries);
-  const grpc = createControlGrpc({ assigner, shardCount, log, metrics }, queries);
+  const grpc = createControlGrpc({ director, shardCount, log, metrics }, queries);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
+  const url = config.advertisedUrl ?? `http://${hostname()}:${httpPort}`;
+  const leadership = new Leadership(
+    link.commands,
+    { id: controlId, url },
+    incarnation,
+    (leader) => director.onLeader(leader),
+    log,
+  );
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
     const status = notReadyBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
@@ -54,7 +73,8 @@ await runRole(async () => {
 
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
-    assigner.close();
+    await leadership.close();
+    director.close();
     await http.close();
     // Sessions and watches never end by themselves; edges and routers come back to whoever is next.
     grpc.server.forceShutdown();
@@ -64,7 +84,7 @@ await runRole(async () => {
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
 
-function countEdges(metrics: Metrics, assigner: Assigner): void {
+function countEdges(metrics: Metrics, director: Director): void {
   new Gauge({
     name: 'longline_control_edges',
     help: 'Edges by state.',
@@ -72,7 +92,7 @@ function countEdges(metrics: Metrics, assigner: Assigner): void {
     registers: [metrics.registry],
     collect() {
       for (const state of ['alive', 'suspect', 'dead']) this.set({ state }, 0);
-      for (const edge of assigner.members.edges) this.inc({ state: edge.state.type });
+      for (const edge of director.edges) this.inc({ state: edge.state.type });
     },
   });
 }

@@ -135,6 +135,7 @@ await runRole(async () => {
     handshakesWaiting: 0,
     eventLoopLagMs: 0,
     memoryHeadroom: 1,
+    goawaysWaiting: 0,
   });
 
   const stopping = new AbortController();
