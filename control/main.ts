@@ -15,6 +15,7 @@ import { parseControlConfig } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Director } from './director.js';
 import { Leadership } from './leadership.js';
+import { forwardToLeader } from './operator/forward.js';
 import { addOperatorRoutes } from './operator/http.js';
 import { OperatorQueries } from './operator/queries.js';
 
@@ -52,6 +53,7 @@ await runRole(async () => {
 
   const notReadyBecause = () => [...channels.notDeliveringBecause(), ...director.notReadyBecause()];
   const http = createHttpServer(metrics, notReadyBecause);
+  forwardToLeader(http, () => director.leader);
   addOperatorRoutes(http, queries);
   const grpc = createControlGrpc({ director, shardCount, log, metrics }, queries);
 
