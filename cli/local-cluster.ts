@@ -101,9 +101,11 @@ export class LocalCluster {
     return cluster;
   }
 
-  /** HTTP API of the first control. */
+  /** HTTP API of the first control that is not dead for good. */
   get controlUrl(): string {
-    return `http://localhost:${this.#require('control').ports.http}`;
+    const controls = this.#members.filter(({ role }) => role === 'control');
+    const { ports } = controls.find(({ process }) => process.isWanted) ?? controls[0]!;
+    return `http://localhost:${ports.http}`;
   }
 
   /** HTTP of the first router: `/connect`. */
