@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import {
   type Env,
   integer,
@@ -9,6 +10,23 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
+import { hashToken, type Token } from './operator/access.js';
+import type { Settings } from './operator/steering-answers.js';
+
+/** `name:token`, separated by commas. A token is what HTTP admits as one. */
+const tokens = z
+  .string()
+  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .pipe(
+    z.array(
+      z.string().regex(/^[A-Za-z0-9._-]{1,128}:[A-Za-z0-9._~+/-]{16,}=*$/, {
+        // What came is not repeated: it is a secret.
+        error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
+      }),
+    ),
+  )
+  .transform((entries) => entries.map(toToken))
+  .default([]);
 
 const settings = {
   ...sharedSettings,
@@ -16,6 +34,8 @@ const settings = {
   LONGLINE_CONTROL_HTTP_PORT: port(7200),
   LONGLINE_CONTROL_GRPC_PORT: port(7201),
   LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000).default(10_000),
+  LONGLINE_CONTROL_OPERATOR_TOKENS: tokens,
+  LONGLINE_CONTROL_VIEWER_TOKENS: tokens,
 };
 
 export interface ControlConfig extends SharedConfig {
@@ -31,6 +51,10 @@ export interface ControlConfig extends SharedConfig {
    * moves its clients; too high, and the clients of a dead edge are sent to it for that long.
    */
   readonly leaseMs: number;
+  /** Who may change something. No token of either kind: everybody may everything. */
+  readonly operatorTokens: readonly Token[];
+  /** Who may look. */
+  readonly viewerTokens: readonly Token[];
 }
 
 /** @throws ConfigError with every problem */
@@ -42,5 +66,35 @@ export function parseControlConfig(env: Env): ControlConfig {
     httpPort: parsed.LONGLINE_CONTROL_HTTP_PORT,
     grpcPort: parsed.LONGLINE_CONTROL_GRPC_PORT,
     leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
+    operatorTokens: parsed.LONGLINE_CONTROL_OPERATOR_TOKENS,
+    viewerTokens: parsed.LONGLINE_CONTROL_VIEWER_TOKENS,
   };
+}
+
+/**
+ * All settings, by name, as operators may see them: of a token the name, of a URL no password.
+ * @throws ConfigError with every problem
+ */
+export function shownSettings(env: Env): Settings {
+  const parsed = parseSettings('control', settings, env);
+  const names = (of: readonly Token[]) => of.map(({ name }) => name);
+  const { LONGLINE_CONTROL_ID: controlId, ...rest } = parsed;
+  return {
+    ...(controlId !== undefined && { LONGLINE_CONTROL_ID: controlId }),
+    ...rest,
+    LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
+    LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
+    LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),
+  };
+}
+
+function withoutPassword(url: string): string {
+  const shown = new URL(url);
+  shown.password = '';
+  return shown.href;
+}
+
+function toToken(entry: string): Token {
+  const colon = entry.indexOf(':');
+  return { name: entry.slice(0, colon), sha256: hashToken(entry.slice(colon + 1)) };
 }

@@ -11,10 +11,14 @@ import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settin
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
 import { Assigner } from './assigner.js';
-import { parseControlConfig } from './config.js';
+import { parseControlConfig, shownSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
+import { Access } from './operator/access.js';
 import { addOperatorRoutes } from './operator/http.js';
+import { nothingMoves } from './operator/nothing-moves.js';
+import { OperatorOrders } from './operator/orders.js';
 import { OperatorQueries } from './operator/queries.js';
+import type { Steering } from './steering.js';
 
 /** Operators' questions about clients that wait for an answer. */
 const ASKS_IN_FLIGHT_MAX = 1_000;
@@ -34,15 +38,23 @@ await runRole(async () => {
   const assigner = new Assigner({ link, shardCount, leaseMs, log, metrics });
   const queries = new OperatorQueries(
     shardCount,
-    () => ({ assignment: assigner.current, edges: assigner.members.edges }),
+    () => ({ assignment: assigner.current, edges: assigner.members.edges, leader: controlId }),
     (clientId) => asker.askPresence(clientId),
   );
+  // TO BE REPLACED by the steering of the control that leads, as `leader` above.
+  const steering: Steering = nothingMoves;
+  const api = {
+    queries,
+    orders: new OperatorOrders(steering),
+    access: new Access(config.operatorTokens, config.viewerTokens),
+    settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
+  };
   countEdges(metrics, assigner);
 
   const notReadyBecause = () => [...channels.notDeliveringBecause(), ...assigner.notReadyBecause()];
   const http = createHttpServer(metrics, notReadyBecause);
-  addOperatorRoutes(http, queries);
-  const grpc = createControlGrpc({ assigner, shardCount, log, metrics }, queries);
+  addOperatorRoutes(http, api);
+  const grpc = createControlGrpc({ assigner, shardCount, log, metrics }, api);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);

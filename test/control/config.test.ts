@@ -14,6 +14,8 @@ test('has defaults for all but Redis and authentication', () => {
     httpPort: 7200,
     grpcPort: 7201,
     leaseMs: 10_000,
+    operatorTokens: [],
+    viewerTokens: [],
   });
 });
 

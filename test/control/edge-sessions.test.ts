@@ -16,6 +16,7 @@ import {
   type Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
 import { eventually } from '../support/eventually.js';
+import { apiOf } from './operator/fake-steering.js';
 
 const SHARDS = 8;
 const LEASE_MS = 60_000;
@@ -61,7 +62,7 @@ beforeEach(async () => {
     () => ({ assignment: desk.current, edges: desk.members.edges }),
     async () => ({ connections: [], complete: true }),
   );
-  grpc = createControlGrpc({ assigner: desk, shardCount: SHARDS, log, metrics }, queries);
+  grpc = createControlGrpc({ assigner: desk, shardCount: SHARDS, log, metrics }, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
   routers = new AssignmentServiceClient(address, credentials.createInsecure());
