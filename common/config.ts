@@ -140,8 +140,11 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
+/** What the command line reads, maybe in the same environment. */
+const COMMAND_SETTINGS = ['LONGLINE_TOKEN'];
+
 function isOthers(name: string, role: Role): boolean {
-  if (name in servingSettings) return true;
+  if (name in servingSettings || COMMAND_SETTINGS.includes(name)) return true;
   return ROLES.some(
     (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
   );

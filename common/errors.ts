@@ -23,6 +23,16 @@ export const catalogue = {
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
+  UNAUTHENTICATED: {
+    when: 'no token was shown, or one that nobody has',
+    http: 401,
+    grpc: status.UNAUTHENTICATED,
+  },
+  PERMISSION_DENIED: {
+    when: 'the token allows to look, and not to change anything',
+    http: 403,
+    grpc: status.PERMISSION_DENIED,
+  },
   NOT_FOUND: { when: 'no such path or object', http: 404, grpc: status.NOT_FOUND },
   METHOD_NOT_ALLOWED: {
     when: 'the path exists, the method does not',

@@ -4,7 +4,7 @@
  */
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import { catalogue, errorBody, type Refusal, refusal } from './errors.js';
+import { catalogue, type ErrorCode, errorBody, type Refusal, refusal } from './errors.js';
 import type { Metrics } from './metrics.js';
 
 /** Why the process cannot serve at the moment; empty when it can. */
@@ -23,8 +23,7 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     sendRefusal(reply, refusal('NOT_FOUND', `no route for ${request.method} ${request.url}`)),
   );
   server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
-    const isInput = error.statusCode !== undefined && error.statusCode < 500;
-    return sendRefusal(reply, refusal(isInput ? 'REQUEST_MALFORMED' : 'INTERNAL', error.message));
+    return sendRefusal(reply, refusal(codeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
   server.get('/readyz', (_request, reply) => {
@@ -53,4 +52,10 @@ export async function listenHttp(
 
 export function sendRefusal(reply: FastifyReply, refused: Refusal): FastifyReply {
   return reply.code(catalogue[refused.code].http).send(errorBody(refused));
+}
+
+/** @param statusCode what the HTTP library would answer */
+function codeOf(statusCode: number | undefined): ErrorCode {
+  if (statusCode === undefined || statusCode >= 500) return 'INTERNAL';
+  return statusCode === 413 ? 'PAYLOAD_TOO_LARGE' : 'REQUEST_MALFORMED';
 }

@@ -10,6 +10,23 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
+import { hashToken, type Token } from './operator/access.js';
+import type { Settings } from './operator/steering-answers.js';
+
+/** `name:token`, separated by commas. A token is what HTTP admits as one. */
+const tokens = z
+  .string()
+  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .pipe(
+    z.array(
+      z.string().regex(/^[A-Za-z0-9._-]{1,128}:[A-Za-z0-9._~+/-]{16,}=*$/, {
+        // What came is not repeated: it is a secret.
+        error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
+      }),
+    ),
+  )
+  .transform((entries) => entries.map(toToken))
+  .default([]);
 
 const settings = {
   ...sharedSettings,
@@ -22,6 +39,8 @@ const settings = {
     .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
     .optional(),
   LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX: integer(1, 1_000_000).default(2_000),
+  LONGLINE_CONTROL_OPERATOR_TOKENS: tokens,
+  LONGLINE_CONTROL_VIEWER_TOKENS: tokens,
 };
 
 export interface ControlConfig extends SharedConfig {
@@ -41,6 +60,10 @@ export interface ControlConfig extends SharedConfig {
   readonly advertisedUrl: string | undefined;
   /** Clients that moves may send to other edges per second, over the whole cluster. */
   readonly reconnectsPerSecondMax: number;
+  /** Who may change something. No token of either kind: everybody may everything. */
+  readonly operatorTokens: readonly Token[];
+  /** Who may look. */
+  readonly viewerTokens: readonly Token[];
 }
 
 /** @throws ConfigError with every problem */
@@ -54,5 +77,37 @@ export function parseControlConfig(env: Env): ControlConfig {
     leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
     advertisedUrl: parsed.LONGLINE_CONTROL_ADVERTISED_URL,
     reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
+    operatorTokens: parsed.LONGLINE_CONTROL_OPERATOR_TOKENS,
+    viewerTokens: parsed.LONGLINE_CONTROL_VIEWER_TOKENS,
   };
+}
+
+/**
+ * All settings, by name, as operators may see them: of a token the name, of a URL no password.
+ * @throws ConfigError with every problem
+ */
+export function shownSettings(env: Env): Settings {
+  const parsed = parseSettings('control', settings, env);
+  const names = (of: readonly Token[]) => of.map(({ name }) => name);
+  // What is not set and has no default is not there.
+  const set = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
+    return entry[1] !== undefined;
+  });
+  return {
+    ...Object.fromEntries(set),
+    LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
+    LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
+    LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),
+  };
+}
+
+function withoutPassword(url: string): string {
+  const shown = new URL(url);
+  shown.password = '';
+  return shown.href;
+}
+
+function toToken(entry: string): Token {
+  const colon = entry.indexOf(':');
+  return { name: entry.slice(0, colon), sha256: hashToken(entry.slice(colon + 1)) };
 }

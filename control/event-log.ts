@@ -2,8 +2,8 @@
 import type { Position } from '../common/assignment.js';
 import type { LogEntry, LoggedEvent } from './steering.js';
 
-/** A plan that moves every shard of a large cluster is some ten thousand entries. */
-const KEPT_MAX = 20_000;
+/** A join of the fifth edge to 4096 shards is some 2,500 entries. */
+const KEPT_MAX = 4_000;
 
 export class EventLog {
   readonly #events: LoggedEvent[] = [];

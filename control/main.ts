@@ -11,12 +11,14 @@ import { Metrics } from '../common/metrics.js';
 import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
-import { parseControlConfig } from './config.js';
+import { parseControlConfig, shownSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Director } from './director.js';
 import { Leadership } from './leadership.js';
+import { Access } from './operator/access.js';
 import { forwardToLeader } from './operator/forward.js';
 import { addOperatorRoutes } from './operator/http.js';
+import { OperatorOrders } from './operator/orders.js';
 import { OperatorQueries } from './operator/queries.js';
 
 /** Operators' questions about clients that wait for an answer. */
@@ -46,16 +48,31 @@ await runRole(async () => {
   });
   const queries = new OperatorQueries(
     shardCount,
-    () => ({ assignment: director.current, edges: director.edges }),
+    () => ({
+      assignment: director.current,
+      edges: director.edges,
+      leader:
+        director.leader.type === 'me'
+          ? controlId
+          : director.leader.type === 'other'
+            ? director.leader.control.id
+            : '',
+    }),
     (clientId) => asker.askPresence(clientId),
   );
+  const api = {
+    queries,
+    orders: new OperatorOrders(director),
+    access: new Access(config.operatorTokens, config.viewerTokens),
+    settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
+  };
   countEdges(metrics, director);
 
   const notReadyBecause = () => [...channels.notDeliveringBecause(), ...director.notReadyBecause()];
   const http = createHttpServer(metrics, notReadyBecause);
   forwardToLeader(http, () => director.leader);
-  addOperatorRoutes(http, queries);
-  const grpc = createControlGrpc({ director, shardCount, log, metrics }, queries);
+  addOperatorRoutes(http, api);
+  const grpc = createControlGrpc({ director, shardCount, log, metrics }, api);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);

@@ -4,11 +4,24 @@
  */
 import { z } from 'zod';
 
-const count = z.int().min(0);
+export const count = z.int().min(0);
 
-const position = z
+export const position = z
   .object({ incarnation: count, epoch: count })
   .describe('Where an assignment stands in the history; compared by incarnation, then epoch.');
+
+export const intent = z
+  .enum(['none', 'cordoned', 'draining'])
+  .describe('Cordoned: it gets no more shards. Draining: it is to lose all its shards.');
+
+export const move = z.object({
+  shard: count,
+  from: z.string(),
+  to: z.string(),
+  phase: z
+    .enum(['acquiring', 'handing-over'])
+    .describe('Acquiring: from owns the shard. Handing over: to does, and from sends its clients.'),
+});
 
 export const errorAnswer = z
   .object({ error: z.object({ code: z.string(), message: z.string() }) })
@@ -26,6 +39,7 @@ export const clusterAnswer = z.object({
     .describe(
       'Largest share of shards over the mean share; 1 is perfect, 0 when no edge is alive.',
     ),
+  leader: z.string().nullable().describe('Id of the control that decides.'),
 });
 
 const edge = z.object({
@@ -35,6 +49,7 @@ const edge = z.object({
   state: z
     .enum(['alive', 'suspect', 'dead'])
     .describe('Suspect: its session broke. Dead: its lease ran out, its shards are others’.'),
+  intent: intent.nullable().describe('Null: the assignment does not have the edge.'),
   capacity: count.nullable(),
   shardsOwned: count,
   shardsSubscribed: count.nullable(),
@@ -97,6 +112,7 @@ export const clientAnswer = z.object({
   complete: z
     .boolean()
     .describe('False when not every edge that could hold the client answered in time.'),
+  move: move.nullable().describe('Its shard on its way, if it is.'),
 });
 
 export type ClusterAnswer = z.infer<typeof clusterAnswer>;

@@ -1,111 +1,121 @@
-/** The operator API over HTTP: one table of routes, from which the OpenAPI document comes, too. */
+/** The operator API over HTTP. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { parseEncodedClientId } from '../../common/client-id.js';
 import { type Refusal, refusal } from '../../common/errors.js';
 import { sendRefusal } from '../../common/http-server.js';
-import {
-  clientAnswer,
-  clusterAnswer,
-  edgeAnswer,
-  edgesAnswer,
-  memoryAnswer,
-  shardsAnswer,
-} from './answers.js';
-import { describeApi, type Route } from './openapi.js';
-import type { OperatorQueries } from './queries.js';
+import { EventStreams } from './event-stream.js';
+import { type Call, describeApi, METHODS, type OperatorApi, type Route } from './openapi.js';
+import { parseBody } from './requests.js';
+import { routes } from './routes.js';
 
-const routes: readonly Route[] = [
-  {
-    path: '/v1/cluster',
-    summary: 'The cluster in a few numbers.',
-    answer: clusterAnswer,
-    refusals: [],
-    respond: (queries) => queries.cluster(),
-  },
-  {
-    path: '/v1/edges',
-    summary: 'All edges that control has heard of, dead ones for some minutes.',
-    answer: edgesAnswer,
-    refusals: [],
-    respond: (queries) => queries.edges(),
-  },
-  {
-    path: '/v1/edges/{id}',
-    summary: 'One edge and its shards.',
-    answer: edgeAnswer,
-    refusals: ['NOT_FOUND'],
-    // An id has only characters that need no encoding, so an encoded one is simply not found.
-    respond: (queries, id) => queries.edge(id),
-  },
-  {
-    path: '/v1/edges/{id}/memory',
-    summary: 'Where the memory of an edge is, and what of it a connection costs.',
-    answer: memoryAnswer,
-    refusals: ['NOT_FOUND', 'NOT_READY'],
-    respond: (queries, id) => queries.edgeMemory(id),
-  },
-  {
-    path: '/v1/shards',
-    summary: 'All shards: tag, owner, connections.',
-    answer: shardsAnswer,
-    refusals: [],
-    respond: (queries) => queries.shards(),
-  },
-  {
-    path: '/v1/clients/{clientId}',
-    summary: 'Where a client belongs, and where it is connected now.',
-    answer: clientAnswer,
-    refusals: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
-    respond: (queries, encoded) => {
-      const clientId = parseEncodedClientId(encoded);
-      return typeof clientId === 'string' ? queries.client(clientId) : clientId;
-    },
-  },
-];
-
-const OTHER_METHODS = ['DELETE', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
-
-export function addOperatorRoutes(server: FastifyInstance, queries: OperatorQueries): void {
-  const document = describeApi(routes);
-  const openapi = '/v1/openapi.json';
-  addRoute(server, openapi, () => document);
-  for (const { path, respond } of routes) {
-    const [prefix, suffix] = path.split(/\{\w+\}/) as [string, string?];
-    // A wildcard, because a clientId may have any length and any encoded character in it.
-    const url =
-      suffix === undefined ? path : suffix === '' ? `${prefix}*` : `${prefix}:id${suffix}`;
-    addRoute(server, url, (request) => {
-      const [called] = request.raw.url!.split('?', 1) as [string];
-      return respond(queries, called.slice(prefix.length, called.length - (suffix ?? '').length));
-    });
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who asks, once that is known. */
+    who: string;
   }
+}
+
+const BODY_BYTES_MAX = 4096;
+
+/** HEAD comes with GET. */
+const ALL_METHODS = ['GET', 'DELETE', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
+
+export function addOperatorRoutes(server: FastifyInstance, api: OperatorApi): void {
+  const streams = new EventStreams(api.orders);
+  server.addHook('preClose', async () => streams.endAll());
+  server.decorateRequest('who', '');
+  const document = describeApi(routes);
+  server.get('/v1/openapi.json', () => document);
+  refuseOtherMethods(server, '/v1/openapi.json', 'read');
+  for (const route of routes) addRoute(server, route, api, streams);
 }
 
 function addRoute(
   server: FastifyInstance,
-  url: string,
-  respond: (request: FastifyRequest) => object | Promise<object>,
+  route: Route,
+  api: OperatorApi,
+  streams: EventStreams,
 ): void {
-  // HEAD comes with GET.
-  server.get(url, async (request, reply) => {
-    const answer = await respond(request);
-    return isRefusal(answer) ? sendRefusal(reply, answer) : answer;
-  });
+  const [prefix, suffix] = route.path.split(/\{\w+\}/) as [string, string?];
+  // A wildcard, because a clientId may have any length and any encoded character in it.
+  const url =
+    suffix === undefined ? route.path : suffix === '' ? `${prefix}*` : `${prefix}:id${suffix}`;
   server.route({
-    method: OTHER_METHODS,
+    method: METHODS[route.need],
+    url,
+    bodyLimit: BODY_BYTES_MAX,
+    // Before the body is read.
+    onRequest: async (request, reply) => {
+      const who = api.access.admit(request.headers.authorization, route.need);
+      if (typeof who !== 'string') return refuse(request, reply, who);
+      request.who = who;
+      const refused = route.need === 'write' ? refuseContentType(request) : undefined;
+      return refused && refuse(request, reply, refused);
+    },
+    handler: async (request, reply) => {
+      const [path] = request.raw.url!.split('?', 1) as [string];
+      const parameter = path.slice(prefix.length, path.length - (suffix ?? '').length);
+      const call = readCall(request, route, parameter);
+      if (isRefusal(call)) return refuse(request, reply, call);
+      if (route.isLog && wantsStream(request)) {
+        reply.hijack();
+        return streams.open(reply.raw, call.after);
+      }
+      const answer = await route.respond(api, call);
+      return isRefusal(answer) ? refuse(request, reply, answer) : answer;
+    },
+  });
+  refuseOtherMethods(server, url, route.need);
+}
+
+/**
+ * No page in an operator's browser can send this type to where it does not belong without asking
+ * first, which is refused.
+ */
+function refuseContentType({ headers }: FastifyRequest): Refusal | undefined {
+  if (/^application\/json\s*(;|$)/i.test(headers['content-type'] ?? '')) return undefined;
+  return refusal('REQUEST_MALFORMED', 'expected content-type: application/json, if only with {}');
+}
+
+function readCall(request: FastifyRequest, route: Route, parameter: string): Call | Refusal {
+  const body = route.body && parseBody(route.body, request.body);
+  if (body !== undefined && isRefusal(body)) return body;
+  const after = route.isLog ? readAfter(request) : 0;
+  if (typeof after !== 'number') return after;
+  return { parameter, body: body?.parsed, who: request.who, after };
+}
+
+/** A stream that comes back names the newest event in a header; the query is as old as the stream. */
+function readAfter(request: FastifyRequest): number | Refusal {
+  const query = (request.query as Record<string, unknown>).after;
+  const after = request.headers['last-event-id'] ?? query ?? '0';
+  if (typeof after === 'string' && /^\d{1,15}$/.test(after)) return Number(after);
+  return refusal('REQUEST_MALFORMED', `expected the id of an event, got ${JSON.stringify(after)}`);
+}
+
+function wantsStream({ method, headers }: FastifyRequest): boolean {
+  return method === 'GET' && (headers.accept ?? '').includes('text/event-stream');
+}
+
+function refuseOtherMethods(server: FastifyInstance, url: string, need: Route['need']): void {
+  const allowed = need === 'read' ? 'GET, HEAD' : 'POST';
+  server.route({
+    method: ALL_METHODS.filter((method) => method !== METHODS[need]),
     url,
     // Refused before the body is read, whatever it is.
-    onRequest: (request, reply) => refuseMethod(request, reply),
+    onRequest: async (request, reply) => {
+      reply.header('allow', allowed);
+      const message = `this path has ${allowed}, not ${request.method}`;
+      return sendRefusal(reply, refusal('METHOD_NOT_ALLOWED', message));
+    },
     handler: () => undefined,
   });
 }
 
-async function refuseMethod(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  reply.header('allow', 'GET, HEAD');
-  return sendRefusal(
-    reply,
-    refusal('METHOD_NOT_ALLOWED', `${request.method} is not GET or HEAD, which this path has`),
-  );
+function refuse(request: FastifyRequest, reply: FastifyReply, refused: Refusal): FastifyReply {
+  if (refused.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer');
+  const leader = refused.code === 'NOT_LEADER' && /https?:\/\/[^\s/,;]+/.exec(refused.message)?.[0];
+  if (leader) reply.header('location', `${leader}${request.url}`);
+  return sendRefusal(reply, refused);
 }
 
 function isRefusal(answer: object): answer is Refusal {

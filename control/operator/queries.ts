@@ -16,13 +16,14 @@ import type {
   MemoryAnswer,
   ShardsAnswer,
 } from './answers.js';
-
 import { memoryCosts } from './memory.js';
 
 export interface Snapshot {
   readonly assignment: Assignment | undefined;
   /** Sorted by id. */
   readonly edges: readonly EdgeRecord[];
+  /** Id of the control that decides. Undefined: it is not known. */
+  readonly leader?: string | undefined;
 }
 
 /** Asks the edges where a client is connected now. */
@@ -42,7 +43,7 @@ export class OperatorQueries {
   }
 
   cluster(): ClusterAnswer {
-    const { assignment, edges } = this.snapshot();
+    const { assignment, edges, leader } = this.snapshot();
     const alive = edges.filter((edge) => edge.state.type === 'alive');
     const shares = alive.map((edge) => countShards(assignment, edge.id));
     const mean = sum(shares) / shares.length;
@@ -55,6 +56,7 @@ export class OperatorQueries {
       connections: sum(edges.map((edge) => edge.counts?.connections ?? 0)),
       guests: sum(edges.map((edge) => edge.counts?.guests ?? 0)),
       shardsMaxOverMean: mean > 0 ? Math.max(...shares) / mean : 0,
+      leader: leader ?? null,
     };
   }
 
@@ -118,6 +120,7 @@ export class OperatorQueries {
       ownerUrl: owner?.advertisedUrl ?? null,
       connections: located.connections,
       complete: located.complete,
+      move: assignment?.moves.find((move) => move.shard === shard) ?? null,
     };
   }
 }
@@ -129,6 +132,7 @@ function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInf
     incarnation: edge.incarnation,
     advertisedUrl: edge.advertisedUrl,
     state: edge.state.type,
+    intent: assignment?.edges.find(({ id }) => id === edge.id)?.intent ?? null,
     capacity: edge.capacity ?? null,
     shardsOwned: countShards(assignment, edge.id),
     shardsSubscribed: counts?.shardsSubscribed ?? null,

@@ -1,66 +1,143 @@
-/** The gRPC OperatorService: the same queries as over HTTP, in the words of the wire. */
-import type { handleUnaryCall } from '@grpc/grpc-js';
-import type { Refusal } from '../../common/errors.js';
+/** The gRPC OperatorService: the same answers as over HTTP, in the words of the wire. */
+import type { handleServerStreamingCall, handleUnaryCall, Metadata } from '@grpc/grpc-js';
+import { type Refusal, refusal } from '../../common/errors.js';
 import { toServiceError } from '../../common/grpc-server.js';
-import {
-  type Edge,
-  EdgeState,
-  type OperatorServiceServer,
+import type {
+  OperatorServiceServer,
+  WatchEventsRequest,
+  WatchEventsResponse,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { EdgeInfo } from './answers.js';
-import type { OperatorQueries } from './queries.js';
+import type { Need } from './access.js';
+import type { OperatorApi } from './openapi.js';
+import { cordonBody, drainBody, parseBody, reasonBody, rebalanceBody } from './requests.js';
+import {
+  edgeToWire,
+  eventToWire,
+  INTENTS,
+  intentOf,
+  movesToWire,
+  moveToWire,
+  planToWire,
+} from './wire.js';
 
-const STATES = {
-  alive: EdgeState.EDGE_STATE_ALIVE,
-  suspect: EdgeState.EDGE_STATE_SUSPECT,
-  dead: EdgeState.EDGE_STATE_DEAD,
-};
+/** More than all that is kept, so that only a watcher who does not read reaches it. */
+const EVENTS_WAITING_MAX = 4096;
 
-export function createOperatorService(queries: OperatorQueries): OperatorServiceServer {
+export function createOperatorService(api: OperatorApi): OperatorServiceServer {
+  const { queries, orders } = api;
+  const read = unaryOf(api, 'read');
+  const write = unaryOf(api, 'write');
+  const tell = (order: Parameters<typeof orders.tell>[0]) =>
+    write(({ reason }: { reason: string }, who) => {
+      const body = parseBody(reasonBody, { reason });
+      if ('code' in body) return body;
+      return wrap('moves', movesToWire, orders.tell(order, { who, ...body.parsed }));
+    });
   return {
-    getCluster: unary(() => queries.cluster()),
-    listEdges: unary(() => ({ edges: queries.edges().edges.map(toWire) })),
-    getEdge: unary(({ edgeId }) => {
-      const answer = queries.edge(edgeId);
-      return 'code' in answer ? answer : { edge: toWire(answer.edge), shards: answer.shards };
+    getCluster: read(() => {
+      const cluster = queries.cluster();
+      return { ...cluster, leader: cluster.leader ?? '' };
     }),
-    getEdgeMemory: unary(({ edgeId }) => queries.edgeMemory(edgeId)),
-    listShards: unary(() => ({
+    listEdges: read(() => ({ edges: queries.edges().edges.map(edgeToWire) })),
+    getEdge: read(({ edgeId }) => {
+      const answer = queries.edge(edgeId);
+      return 'code' in answer ? answer : { edge: edgeToWire(answer.edge), shards: answer.shards };
+    }),
+    getEdgeMemory: read(({ edgeId }) => queries.edgeMemory(edgeId)),
+    listShards: read(() => ({
       shards: queries.shards().shards.map((shard) => ({
         ...shard,
         owner: shard.owner ?? '',
         connections: shard.connections ?? 0,
       })),
     })),
-    locateClient: unary(async ({ clientId }) => {
+    locateClient: read(async ({ clientId }) => {
       const answer = await queries.client(clientId);
-      return 'code' in answer
-        ? answer
-        : { ...answer, owner: answer.owner ?? '', ownerUrl: answer.ownerUrl ?? '' };
+      if ('code' in answer) return answer;
+      const { owner, ownerUrl, move } = answer;
+      return {
+        ...answer,
+        owner: owner ?? '',
+        ownerUrl: ownerUrl ?? '',
+        move: move === null ? undefined : moveToWire(move),
+      };
     }),
+    getMoves: read(() => wrap('moves', movesToWire, orders.moves())),
+    planRebalance: read(() => wrap('plan', planToWire, orders.plan())),
+    rebalance: write(({ on, reason }, who) => {
+      const body = parseBody(rebalanceBody, { on, reason });
+      if ('code' in body) return body;
+      return wrap('plan', planToWire, orders.rebalance(body.parsed, who));
+    }),
+    pause: tell('pause'),
+    resume: tell('resume'),
+    abort: tell('abort'),
+    believe: tell('believe'),
+    setIntent: write(({ edgeId, intent: wanted, rate, deadlineMs, force, reason }, who) => {
+      const intent = intentOf(wanted);
+      if (intent === undefined) return refusal('REQUEST_MALFORMED', `no intent is ${wanted}`);
+      // What only a drain has is refused with anything else.
+      const body = parseBody(intent === 'draining' ? drainBody : cordonBody, {
+        force,
+        reason,
+        ...(rate !== undefined && { rate }),
+        ...(deadlineMs !== undefined && { deadlineMs }),
+      });
+      if ('code' in body) return body;
+      const answer = orders.setIntent(edgeId, intent, body.parsed, who);
+      return 'code' in answer ? answer : { edgeId, intent: INTENTS[intent] };
+    }),
+    watchEvents: watchEvents(api),
   };
 }
 
-function unary<Request, Response extends object>(
-  answer: (request: Request) => Response | Refusal | Promise<Response | Refusal>,
-): handleUnaryCall<Request, Response> {
-  return async (call, callback) => {
-    const result = await answer(call.request);
-    if ('code' in result) callback(toServiceError(result));
-    else callback(null, result);
+function unaryOf({ access }: OperatorApi, need: Need) {
+  return <Request, Response extends object>(
+    answer: (request: Request, who: string) => Response | Refusal | Promise<Response | Refusal>,
+  ): handleUnaryCall<Request, Response> =>
+    async (call, callback) => {
+      const who = access.admit(authorization(call.metadata), need);
+      const result = typeof who === 'string' ? await answer(call.request, who) : who;
+      if ('code' in result) callback(toServiceError(result));
+      else callback(null, result);
+    };
+}
+
+function watchEvents(
+  api: OperatorApi,
+): handleServerStreamingCall<WatchEventsRequest, WatchEventsResponse> {
+  return (call) => {
+    const who = api.access.admit(authorization(call.metadata), 'read');
+    if (typeof who !== 'string') {
+      call.emit('error', toServiceError(who));
+      return;
+    }
+    let unfollow = () => {};
+    let isOver = false;
+    const end = () => {
+      isOver = true;
+      unfollow();
+    };
+    call.once('cancelled', end);
+    unfollow = api.orders.followEvents(call.request.after, (event) => {
+      if (isOver) return;
+      call.write({ event: eventToWire(event) });
+      if (call.writableLength <= EVENTS_WAITING_MAX) return;
+      end();
+      call.emit('error', toServiceError(refusal('OVERLOADED', 'the watcher does not read')));
+    });
   };
 }
 
-/** The wire of version 1 has no word for unknown counts: they are 0 there. */
-function toWire(edge: EdgeInfo): Edge {
-  return {
-    ...edge,
-    state: STATES[edge.state],
-    capacity: edge.capacity ?? 0,
-    shardsSubscribed: edge.shardsSubscribed ?? 0,
-    connections: edge.connections ?? 0,
-    guests: edge.guests ?? 0,
-    ready: edge.ready ?? false,
-    lastReportAtMs: edge.lastReportAtMs ?? 0,
-  };
+function authorization(metadata: Metadata): string | undefined {
+  return metadata.get('authorization')[0]?.toString();
+}
+
+function wrap<Name extends string, Answer extends object, Wire>(
+  name: Name,
+  toWire: (answer: Answer) => Wire,
+  answer: Answer | Refusal,
+): { [key in Name]: Wire } | Refusal {
+  if ('code' in answer) return answer;
+  return { [name]: toWire(answer) } as { [key in Name]: Wire };
 }

@@ -16,6 +16,8 @@ test('has defaults for all but Redis and authentication', () => {
     advertisedUrl: undefined,
     reconnectsPerSecondMax: 2_000,
     leaseMs: 10_000,
+    operatorTokens: [],
+    viewerTokens: [],
   });
 });
 

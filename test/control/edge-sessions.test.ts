@@ -17,6 +17,7 @@ import {
   type Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
 import { eventually } from '../support/eventually.js';
+import { apiOf } from './operator/fake-steering.js';
 
 const SHARDS = 8;
 const LEASE_MS = 60_000;
@@ -82,7 +83,7 @@ beforeEach(async () => {
     () => ({ assignment: desk.current, edges: desk.members.edges }),
     async () => ({ connections: [], complete: true }),
   );
-  grpc = createControlGrpc({ director: desk, shardCount: SHARDS, log, metrics }, queries);
+  grpc = createControlGrpc({ director: desk, shardCount: SHARDS, log, metrics }, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
   routers = new AssignmentServiceClient(address, credentials.createInsecure());

@@ -34,6 +34,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
+import { apiOf } from './fake-steering.js';
 
 const SHARDS = 4;
 const identity = (id: string) => ({
@@ -100,7 +101,7 @@ let grpc: GrpcServer;
 let client: OperatorServiceClient;
 
 beforeEach(async () => {
-  snapshot = { assignment, edges: [alive, suspect, dead] };
+  snapshot = { assignment, edges: [alive, suspect, dead], leader: 'control-1' };
   located = { connections: [presence], complete: true };
   asked = [];
   const queries = new OperatorQueries(
@@ -112,10 +113,10 @@ beforeEach(async () => {
     },
   );
   http = createHttpServer(new Metrics(), () => []);
-  addOperatorRoutes(http, queries);
+  addOperatorRoutes(http, apiOf(queries));
   httpPort = await listenHttp(http, '127.0.0.1', 0);
   grpc = createGrpcServer([], {});
-  grpc.server.addService(OperatorServiceService, createOperatorService(queries));
+  grpc.server.addService(OperatorServiceService, createOperatorService(apiOf(queries)));
   const port = await bindGrpc(grpc.server, '127.0.0.1', 0);
   client = new OperatorServiceClient(`127.0.0.1:${port}`, credentials.createInsecure());
 });
@@ -154,6 +155,7 @@ test('/v1/cluster sums up', async () => {
     connections: 5,
     guests: 1,
     shardsMaxOverMean: 1,
+    leader: 'control-1',
   });
 });
 
@@ -177,6 +179,7 @@ test('/v1/edges tells unknown from zero', async () => {
     {
       ...identity('edge-1'),
       state: 'alive',
+      intent: 'none',
       capacity: 100,
       shardsOwned: 2,
       shardsSubscribed: 3,
@@ -188,6 +191,7 @@ test('/v1/edges tells unknown from zero', async () => {
     {
       ...identity('edge-2'),
       state: 'suspect',
+      intent: 'none',
       capacity: null,
       shardsOwned: 1,
       shardsSubscribed: null,
@@ -196,7 +200,7 @@ test('/v1/edges tells unknown from zero', async () => {
       ready: null,
       lastReportAtMs: null,
     },
-    expect.objectContaining({ id: 'edge-9', state: 'dead', shardsOwned: 0, connections: null }),
+    expect.objectContaining({ id: 'edge-9', state: 'dead', intent: null, connections: null }),
   ]);
 });
 
@@ -259,6 +263,7 @@ test('/v1/clients/:clientId goes from the id to the connection', async () => {
     ownerUrl: 'http://edge-2:7000',
     connections: [presence],
     complete: true,
+    move: null,
   });
 });
 
@@ -330,12 +335,24 @@ test('describes every path in an OpenAPI document that refers only to what it ha
     '/v1/edges',
     '/v1/edges/{id}',
     '/v1/edges/{id}/memory',
+    '/v1/edges/{id}/drain',
+    '/v1/edges/{id}/cordon',
+    '/v1/edges/{id}/undrain',
     '/v1/shards',
     '/v1/clients/{clientId}',
+    '/v1/moves',
+    '/v1/plan',
+    '/v1/rebalance',
+    '/v1/pause',
+    '/v1/resume',
+    '/v1/abort',
+    '/v1/believe',
+    '/v1/events',
+    '/v1/settings',
   ]);
   const { get: operation } = body.paths['/v1/clients/{clientId}'];
   expect(operation.parameters[0]).toMatchObject({ name: 'clientId', in: 'path', required: true });
-  expect(Object.keys(operation.responses)).toEqual(['200', '400', '503']);
+  expect(Object.keys(operation.responses)).toEqual(['200', '400', '401', '503']);
   const { schema } = operation.responses['200'].content['application/json'];
   expect(schema.required).toEqual(Object.keys(clientAnswer.shape));
   const references = JSON.stringify(body).match(/"#[^"]*"/g)!;

@@ -1,0 +1,55 @@
+/** What operators send along, as schemas; the same bounds hold over gRPC. */
+import { z } from 'zod';
+import { type Refusal, refusal } from '../../common/errors.js';
+import { position } from './answers.js';
+
+const reason = z
+  .string()
+  .max(256)
+  // It is printed on terminals.
+  .regex(/^\P{Cc}*$/u, 'expected no control characters')
+  .default('')
+  .describe('Why, for the event log.');
+
+const force = z.boolean().default(false).describe('Even if no other edge could take the shards.');
+
+export const reasonBody = z.strictObject({ reason });
+
+export const rebalanceBody = z.strictObject({
+  on: z
+    .strictObject(position.shape)
+    .optional()
+    .describe('The assignment of the plan that was shown; without it, whatever is now.'),
+  reason,
+});
+
+export const drainBody = z.strictObject({
+  rate: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .optional()
+    .describe('Clients told to go each second at most; without it, the pace of the cluster.'),
+  deadlineMs: z
+    .int()
+    .min(0)
+    .max(7 * 24 * 3_600_000)
+    .optional()
+    .describe('How long from now until the edge closes whoever is left; without it, it does not.'),
+  force,
+  reason,
+});
+
+export const cordonBody = z.strictObject({ force, reason });
+
+export function parseBody<Body extends z.ZodType>(
+  schema: Body,
+  body: unknown,
+): { readonly parsed: z.infer<Body> } | Refusal {
+  const result = schema.safeParse(body);
+  if (result.success) return { parsed: result.data };
+  const problems = result.error.issues.map(({ path, message }) =>
+    [...(path.length > 0 ? [path.join('.')] : []), message].join(': '),
+  );
+  return refusal('REQUEST_MALFORMED', problems.join('; '));
+}

@@ -1,0 +1,90 @@
+/** Answers of the operator API as gRPC has them. */
+import type { Intent, Move } from '../../common/assignment.js';
+import {
+  EdgeIntent,
+  MovePhase,
+  type Move as WireMove,
+} from '../../proto/gen/longline/v1/assignment.js';
+import {
+  type Edge,
+  EdgeState,
+  type Event,
+  type Moves,
+  type RebalancePlan,
+} from '../../proto/gen/longline/v1/operator.js';
+import type { EdgeInfo } from './answers.js';
+import type { EventInfo, MovesAnswer, PlanAnswer } from './steering-answers.js';
+
+const STATES = {
+  alive: EdgeState.EDGE_STATE_ALIVE,
+  suspect: EdgeState.EDGE_STATE_SUSPECT,
+  dead: EdgeState.EDGE_STATE_DEAD,
+};
+
+export const INTENTS: Readonly<Record<Intent, EdgeIntent>> = {
+  none: EdgeIntent.EDGE_INTENT_UNSPECIFIED,
+  cordoned: EdgeIntent.EDGE_INTENT_CORDONED,
+  draining: EdgeIntent.EDGE_INTENT_DRAINING,
+};
+
+const PHASES = {
+  acquiring: MovePhase.MOVE_PHASE_ACQUIRING,
+  'handing-over': MovePhase.MOVE_PHASE_HANDING_OVER,
+};
+
+/** Undefined: nobody knows it. */
+export function intentOf(wire: EdgeIntent): Intent | undefined {
+  return (Object.keys(INTENTS) as Intent[]).find((intent) => INTENTS[intent] === wire);
+}
+
+/** The wire of version 1 has no word for unknown counts of an edge: they are 0 there. */
+export function edgeToWire(edge: EdgeInfo): Edge {
+  return {
+    ...edge,
+    state: STATES[edge.state],
+    intent: INTENTS[edge.intent ?? 'none'],
+    capacity: edge.capacity ?? 0,
+    shardsSubscribed: edge.shardsSubscribed ?? 0,
+    connections: edge.connections ?? 0,
+    guests: edge.guests ?? 0,
+    ready: edge.ready ?? false,
+    lastReportAtMs: edge.lastReportAtMs ?? 0,
+  };
+}
+
+export function moveToWire({ shard, from, to, phase }: Move): WireMove {
+  return { shard, from, to, phase: PHASES[phase] };
+}
+
+export function movesToWire(moves: MovesAnswer): Moves {
+  return {
+    ...moves,
+    frozenUntilMs: moves.frozenUntilMs ?? undefined,
+    secondsLeft: moves.secondsLeft ?? undefined,
+    inFlight: moves.inFlight.map((move) => ({
+      move: moveToWire(move),
+      clientsLeft: move.clientsLeft ?? undefined,
+    })),
+    drains: moves.drains.map((drain) => ({
+      ...drain,
+      clientsLeft: drain.clientsLeft ?? undefined,
+      secondsLeft: drain.secondsLeft ?? undefined,
+    })),
+  };
+}
+
+export function planToWire({ maxOverMean, ...plan }: PlanAnswer): RebalancePlan {
+  return {
+    ...plan,
+    maxOverMeanBefore: maxOverMean.before,
+    maxOverMeanAfter: maxOverMean.after,
+    secondsLeft: plan.secondsLeft ?? undefined,
+  };
+}
+
+export function eventToWire({ intent, ...event }: EventInfo): Event {
+  const { edgeId = '', from = '', to = '', did = '', who = '', reason = '' } = event;
+  const { controlId = '' } = event;
+  const words = { edgeId, from, to, did, who, reason, controlId };
+  return { ...event, ...words, intent: intent && INTENTS[intent] };
+}
