@@ -39,6 +39,9 @@ export interface DepartureStep {
   readonly isOver: boolean;
 }
 
+/** How often a step is made. */
+export const GOAWAY_STEP_MS = 100;
+
 export interface DepartureOptions {
   /** From being told to end until the end; 0: at once. */
   readonly drainMs: number;
@@ -52,8 +55,8 @@ const CLOSING_MS = 5_000;
 const CONTROL_AWAY_MS = 5_000;
 /** A browser comes back to where it was once, and has to be redirected. */
 const RETURN_MS = 3_000;
-/** Aims the last goaway before the deadline, not at it. */
-const MARGIN_MS = 200;
+/** The last goaway is aimed some steps before the deadline, not at it. */
+const MARGIN_MS = 2 * GOAWAY_STEP_MS;
 
 export class Departure {
   #toldAtMs: number | undefined;
@@ -92,7 +95,9 @@ export class Departure {
     const deadlineMs = nowMs < drainUntilMs ? Math.min(mustEndAtMs, drainUntilMs) : mustEndAtMs;
     const leftMs = deadlineMs - nowMs;
     if (leftMs <= CLOSING_MS) {
-      const goawaysPerSecond = (connections * 1_000) / Math.max(leftMs - MARGIN_MS, MARGIN_MS);
+      const overMs = Math.max(leftMs - MARGIN_MS, GOAWAY_STEP_MS);
+      // One more than there are: a goaway that is not quite whole would not be told.
+      const goawaysPerSecond = ((connections + 1) * 1_000) / overMs;
       return { goawaysPerSecond, isForAll: true, isClosing: true, isOver };
     }
     let { goawaysPerSecond } = standing;

@@ -14,9 +14,6 @@ import type { Departure, DepartureStep, Standing } from './departure.js';
 import { GoawayCredit } from './goaway-credit.js';
 import { GoawayQueue } from './goaway-queue.js';
 
-/** To be called this often. */
-export const GOAWAY_STEP_MS = 100;
-
 /** How long a device is told to wait: it is one of a few that are told at the same time. */
 const RETRY_MS = { min: 100, max: 1_000 };
 /** The same when everybody has to go at once. */
@@ -61,7 +58,10 @@ export class Goaways {
     for (const shard of this.#queue.shards()) if (shards.owns(shard)) this.#queue.regain(shard);
   }
 
-  /** @param steering undefined before there is any */
+  /**
+   * To be called every `GOAWAY_STEP_MS`.
+   * @param steering undefined before there is any
+   */
   step(nowMs: number, steering: Steering | undefined): DepartureStep {
     const { shards, table } = this.clients;
     const step = this.departure.step(nowMs, this.#standing(steering));
