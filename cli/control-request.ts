@@ -19,6 +19,11 @@ export class Refused extends Failure {
   }
 }
 
+/** Asking again would not help. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof Refused && ['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.code);
+}
+
 const ANSWER_DEADLINE_MS = 10_000;
 
 /** @param body undefined: it is a GET, else a POST */

@@ -1,7 +1,7 @@
 /** `longline drain`: an edge loses its shards and clients, paced, and one sees how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlApi, controlApi } from './control-api.js';
-import { Refused } from './control-request.js';
+import { isFinal, Refused } from './control-request.js';
 import { type DrainView, viewDrain } from './drain-view.js';
 import { Failure } from './failure.js';
 import { reasonOf, type SteerOptions } from './steer.js';
@@ -117,7 +117,7 @@ async function look(
     return viewDrain(edgeId, moves, edges, isSeen);
   } catch (error) {
     // A refused token does not come back; a control that is away does.
-    if (error instanceof Failure && !(error instanceof Refused)) return error;
+    if (error instanceof Failure && !isFinal(error)) return error;
     throw error;
   }
 }

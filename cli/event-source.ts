@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventInfo } from './control-api.js';
-import { type ControlAddress, openControl, Refused } from './control-request.js';
+import { type ControlAddress, isFinal, openControl } from './control-request.js';
 import type { Failure } from './failure.js';
 
 const RETRY_MS = 1_000;
@@ -33,7 +33,7 @@ export async function* followEvents(
       }
       onBreak('control has ended the stream');
     } catch (error) {
-      if (!hasConnected || (error instanceof Refused && error.code !== 'NOT_LEADER')) throw error;
+      if (!hasConnected || isFinal(error)) throw error;
       onBreak((error as Failure).message);
     }
     await sleep(RETRY_MS);
