@@ -1,8 +1,9 @@
 /** Control's HTTP API, as far as the CLI reads it. */
-import { once } from 'node:events';
-import { get, type IncomingMessage } from 'node:http';
-import { text } from 'node:stream/consumers';
-import { Failure } from './failure.js';
+import type { Position } from '../common/assignment.js';
+import type { EventInfo, MovesAnswer, PlanAnswer } from '../control/operator/steering-answers.js';
+import { type ControlAddress, callControl } from './control-request.js';
+
+export type { EventInfo, MovesAnswer, PlanAnswer };
 
 export interface ClusterView {
   readonly position: { readonly incarnation: number; readonly epoch: number };
@@ -12,12 +13,16 @@ export interface ClusterView {
   readonly connections: number;
   readonly guests: number;
   readonly shardsMaxOverMean: number;
+  /** Id of the control that decides. */
+  readonly leader: string | null;
 }
 
 /** Null: control does not know at the moment. */
 export interface EdgeView {
   readonly id: string;
   readonly state: string;
+  /** Null: the assignment does not have the edge. */
+  readonly intent: 'none' | 'cordoned' | 'draining' | null;
   readonly advertisedUrl: string;
   readonly shardsOwned: number;
   readonly shardsSubscribed: number | null;
@@ -53,63 +58,60 @@ export interface ClientView {
   }[];
   /** False when not every edge that could hold the client answered in time. */
   readonly complete: boolean;
+  /** The shard on its way, if it is. */
+  readonly move: {
+    readonly from: string;
+    readonly to: string;
+    readonly phase: 'acquiring' | 'handing-over';
+  } | null;
 }
 
-/** Each rejects with a Failure when control cannot be reached or refuses. */
+export interface DrainRequest {
+  readonly rate?: number;
+  /** From now. */
+  readonly deadlineMs?: number;
+  readonly force?: boolean;
+  readonly reason?: string;
+}
+
+export type Order = 'pause' | 'resume' | 'abort' | 'believe';
+
+/** Each rejects with a Failure when control cannot be reached, and a Refused when it refuses. */
 export interface ControlApi {
   cluster(): Promise<ClusterView>;
   edges(): Promise<EdgeView[]>;
   memory(edgeId: string): Promise<MemoryView>;
   client(clientId: string): Promise<ClientView>;
+  moves(): Promise<MovesAnswer>;
+  plan(): Promise<PlanAnswer>;
+  rebalance(request: { on: Position; reason?: string }): Promise<PlanAnswer>;
+  tell(order: Order, request: { reason?: string }): Promise<MovesAnswer>;
+  drain(edgeId: string, request: DrainRequest): Promise<object>;
+  cordon(edgeId: string, request: Pick<DrainRequest, 'force' | 'reason'>): Promise<object>;
+  undrain(edgeId: string, request: { reason?: string }): Promise<object>;
+  /** Oldest first. */
+  events(after: number): Promise<EventInfo[]>;
 }
 
-const ANSWER_DEADLINE_MS = 10_000;
-
-export function controlApi(url: string): ControlApi {
+/** @param token where control asks for one */
+export function controlApi(url: string, token = process.env.LONGLINE_TOKEN): ControlApi {
+  const address: ControlAddress = { url, token };
+  const get = <Answer>(path: string) => callControl<Answer>(address, path);
+  const post = <Answer>(path: string, body: object) => callControl<Answer>(address, path, body);
+  const edge = (id: string) => `/v1/edges/${encodeURIComponent(id)}`;
   return {
-    cluster: () => getJson<ClusterView>(url, '/v1/cluster'),
-    edges: async () => (await getJson<{ edges: EdgeView[] }>(url, '/v1/edges')).edges,
-    memory: (edgeId) => getJson<MemoryView>(url, `/v1/edges/${encodeURIComponent(edgeId)}/memory`),
-    client: (clientId) => getJson<ClientView>(url, `/v1/clients/${encodeURIComponent(clientId)}`),
+    cluster: () => get('/v1/cluster'),
+    edges: async () => (await get<{ edges: EdgeView[] }>('/v1/edges')).edges,
+    memory: (edgeId) => get(`${edge(edgeId)}/memory`),
+    client: (clientId) => get(`/v1/clients/${encodeURIComponent(clientId)}`),
+    moves: () => get('/v1/moves'),
+    plan: () => get('/v1/plan'),
+    rebalance: (request) => post('/v1/rebalance', request),
+    tell: (order, request) => post(`/v1/${order}`, request),
+    drain: (edgeId, request) => post(`${edge(edgeId)}/drain`, request),
+    cordon: (edgeId, request) => post(`${edge(edgeId)}/cordon`, request),
+    undrain: (edgeId, request) => post(`${edge(edgeId)}/undrain`, request),
+    events: async (after) =>
+      (await get<{ events: EventInfo[] }>(`/v1/events?after=${after}`)).events,
   };
-}
-
-/** Not `fetch`: it would normalise the path, and `..` is a good clientId. */
-async function getJson<Answer>(url: string, path: string): Promise<Answer> {
-  const { statusCode, body } = await request(url, path);
-  let answer: (Answer & { error?: { code: string; message: string } }) | undefined;
-  try {
-    answer = JSON.parse(body);
-  } catch {
-    answer = undefined;
-  }
-  if (statusCode === 200 && answer !== undefined) return answer;
-  const refused = answer?.error;
-  throw new Failure(
-    refused
-      ? `${refused.code}: ${refused.message}`
-      : `${url} answered ${statusCode} to ${path} and is probably not Longline's control`,
-  );
-}
-
-async function request(url: string, path: string): Promise<{ statusCode: number; body: string }> {
-  try {
-    const call = get(url, { path, agent: false, signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) });
-    const [response] = (await once(call, 'response')) as [IncomingMessage];
-    return { statusCode: response.statusCode!, body: await text(response) };
-  } catch (error) {
-    throw explained(error as NodeJS.ErrnoException, url);
-  }
-}
-
-function explained(error: NodeJS.ErrnoException, url: string): Failure {
-  if (error.code === 'ECONNREFUSED') return notRunning(new URL(url).host);
-  if (error.name === 'AbortError') {
-    return new Failure(`${url} did not answer within ${ANSWER_DEADLINE_MS} ms`);
-  }
-  return new Failure(`cannot reach ${url}: ${error.message}`);
-}
-
-export function notRunning(address: string): Failure {
-  return new Failure(`nothing listens at ${address}; is the cluster running? (npm start)`);
 }

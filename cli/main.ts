@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /**
  * The `longline` command. It talks to a cluster through the public HTTP and gRPC APIs only. Exit
- * statuses: 0 it is so, 1 it is not (a push that was not written), 2 it could not be asked.
+ * statuses: 0 it is so, 1 it is not (a push that was not written, a drain that was taken back), 2 it
+ * could not be asked.
  */
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { FAULT_KINDS, type FaultKind } from './drill/schedule.js';
+import { Command, Option } from 'commander';
+import { faultKinds, wholeNumber } from './arguments.js';
+import { addControlCommands } from './control-commands.js';
 import { Failure } from './failure.js';
 
 const EXIT_COULD_NOT = 2;
@@ -40,19 +42,7 @@ program
     process.exitCode = await (await import('./push.js')).push(clientId, payload, options);
   });
 
-withControl(program.command('status'))
-  .description('show the edges and the state of the cluster')
-  .action(async (options) => (await import('./status.js')).status(options));
-
-withControl(program.command('memory'))
-  .description('show where the memory of the edges is, and what a connection costs')
-  .argument('[edgeId]')
-  .action(async (edgeId, options) => (await import('./memory.js')).memory(edgeId, options));
-
-withControl(program.command('explain'))
-  .description('show where a client belongs and where it is really connected')
-  .argument('<clientId>')
-  .action(async (clientId, options) => (await import('./explain.js')).explain(clientId, options));
+addControlCommands(program);
 
 program
   .command('doctor')
@@ -99,30 +89,4 @@ try {
   if (!(error instanceof Failure)) throw error;
   console.error(`longline: ${error.message}`);
   process.exitCode = EXIT_COULD_NOT;
-}
-
-function withControl(command: Command): Command {
-  return command
-    .option('--control <url>', "control's HTTP address", httpUrl, 'http://localhost:7200')
-    .option('--json', 'print JSON');
-}
-
-function wholeNumber(min: number, max: number) {
-  return (text: string): number => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
-  };
-}
-
-function faultKinds(text: string): FaultKind[] {
-  const kinds = text === 'none' ? [] : text.split(',');
-  const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
-  if (unknown.length === 0) return kinds as FaultKind[];
-  throw new InvalidArgumentError(`expected some of ${FAULT_KINDS.join(', ')}`);
-}
-
-function httpUrl(text: string): string {
-  if (/^http:\/\/[^/\s]+\/?$/.test(text) && URL.canParse(text)) return text;
-  throw new InvalidArgumentError('expected a URL such as http://localhost:7200');
 }

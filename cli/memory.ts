@@ -8,7 +8,7 @@ import { table } from './table.js';
  * @throws Failure when control refuses or cannot be reached
  */
 export async function memory(edgeId: string | undefined, options: ControlOptions): Promise<void> {
-  const api = controlApi(options.control);
+  const api = controlApi(options.control, options.token);
   const edgeIds =
     edgeId !== undefined
       ? [edgeId]

@@ -7,7 +7,7 @@ import {
   PushServiceClient,
   Verdict,
 } from '../proto/gen/longline/v1/push.js';
-import { notRunning } from './control-api.js';
+import { notRunning } from './control-request.js';
 import { Failure } from './failure.js';
 
 export interface PushOptions {

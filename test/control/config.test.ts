@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import type { ConfigError } from '../../common/config.js';
-import { parseControlConfig } from '../../control/config.js';
+import { parseControlConfig, shownSettings } from '../../control/config.js';
+import { hashToken } from '../../control/operator/access.js';
 
 const env = { LONGLINE_REDIS_URL: 'redis://localhost:6379', LONGLINE_AUTH: 'none' };
 
@@ -41,4 +42,47 @@ test('names all problems at once', () => {
       'LONGLINE_REDIS_URL',
     ]);
   }
+});
+
+test('keeps of a token its name and its hash', () => {
+  const token = 'c29tZSBzZWNyZXQ=';
+  const given = { ...env, LONGLINE_CONTROL_OPERATOR_TOKENS: ` ada:${token}, bob:${token}x ` };
+  expect(() => parseControlConfig(given)).toThrow(/LONGLINE_CONTROL_OPERATOR_TOKENS/);
+  const LONGLINE_CONTROL_OPERATOR_TOKENS = `ada:${token}, bob:x${token}`;
+  const { operatorTokens, viewerTokens } = parseControlConfig({
+    ...env,
+    LONGLINE_CONTROL_OPERATOR_TOKENS,
+    LONGLINE_TOKEN: token,
+  });
+  expect(operatorTokens).toEqual([
+    { name: 'ada', sha256: hashToken(token) },
+    { name: 'bob', sha256: hashToken(`x${token}`) },
+  ]);
+  expect(viewerTokens).toEqual([]);
+});
+
+test.each(['ada', 'ada:', 'ada:too-short', ':0123456789abcdef', 'ada:0123456789abcdef,', 'a b:c'])(
+  'refuses the tokens %j without repeating them',
+  (tokens) => {
+    const bad = { ...env, LONGLINE_CONTROL_VIEWER_TOKENS: tokens };
+    const problem = 'LONGLINE_CONTROL_VIEWER_TOKENS: expected name:token, separated by commas';
+    expect(() => parseControlConfig(bad)).toThrow(problem);
+    if (tokens.length > 5) expect(() => parseControlConfig(bad)).not.toThrow(tokens);
+  },
+);
+
+test('shows the settings without secrets', () => {
+  const secret = 'very-secret-token';
+  const shown = shownSettings({
+    ...env,
+    LONGLINE_REDIS_URL: 'redis://ada:hunter2@a:1,redis://b:2',
+    LONGLINE_CONTROL_OPERATOR_TOKENS: `ada:${secret}`,
+  });
+  expect(shown).toMatchObject({
+    LONGLINE_REDIS_URL: ['redis://ada@a:1', 'redis://b:2'],
+    LONGLINE_CONTROL_LEASE_MS: 10_000,
+    LONGLINE_CONTROL_OPERATOR_TOKENS: ['ada'],
+    LONGLINE_CONTROL_VIEWER_TOKENS: [],
+  });
+  expect(JSON.stringify(shown)).not.toMatch(/hunter2|very-secret/);
 });

@@ -65,7 +65,7 @@ export class FakeSteering implements Steering {
   }
 
   pause(by: Audit): Refusal | undefined {
-    this.info = { ...this.info, isPaused: true };
+    if (this.refused === undefined) this.info = { ...this.info, isPaused: true };
     return this.#order('pause', by);
   }
 

@@ -1,0 +1,28 @@
+/** Numbers as people read them. */
+
+/** What control does not know at the moment. */
+export const UNKNOWN = '?';
+
+/** Such as `1m 20s`. */
+export function spell(seconds: number | null): string {
+  if (seconds === null) return UNKNOWN;
+  const whole = Math.ceil(seconds);
+  const [h, m, s] = [Math.floor(whole / 3_600), Math.floor(whole / 60) % 60, whole % 60];
+  if (h > 0) return `${h}h ${m}m`;
+  return m > 0 ? `${m}m ${s}s` : `${s}s`;
+}
+
+export function plural(count: number | null, thing: string): string {
+  return `${count ?? UNKNOWN} ${thing}${count === 1 ? '' : 's'}`;
+}
+
+/** `1200` as `1,200`. */
+export function grouped(count: number): string {
+  return Math.round(count).toLocaleString('en-US');
+}
+
+/** @param share 0 to 1 */
+export function bar(share: number, cells = 30): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * cells);
+  return `[${'#'.repeat(full)}${'-'.repeat(cells - full)}]`;
+}

@@ -1,0 +1,166 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { get, type IncomingMessage } from 'node:http';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
+import { EVENT_TYPES, eventsAnswer } from '../../../control/operator/steering-answers.js';
+import type { LogEntry } from '../../../control/steering.js';
+import { EdgeIntent } from '../../../proto/gen/longline/v1/assignment.js';
+import type { Event, WatchEventsResponse } from '../../../proto/gen/longline/v1/operator.js';
+import { eventually } from '../../support/eventually.js';
+import { ask, type SteeredControl, startSteeredControl } from './steered-control.js';
+
+let control: SteeredControl;
+let streams: IncomingMessage[];
+
+beforeEach(async () => {
+  control = await startSteeredControl();
+  streams = [];
+});
+afterEach(async () => {
+  for (const stream of streams) stream.destroy();
+  await control.stop();
+});
+
+const operator = {
+  type: 'operator',
+  did: 'drain',
+  edgeId: 'edge-1',
+  who: 'ada',
+  reason: 'old',
+} as const;
+const move = { type: 'move-begun', shard: 0, from: 'edge-1', to: 'edge-2' } as const;
+const some: LogEntry[] = [
+  operator,
+  { type: 'intent-changed', edgeId: 'edge-1', intent: 'draining' },
+  move,
+];
+
+function logSome(): void {
+  for (const entry of some) control.steering.log(entry);
+}
+
+async function openStream(query = '', headers = {}) {
+  const accept = { accept: 'text/event-stream', ...headers };
+  const call = get(`${control.url}/v1/events${query}`, { headers: accept, agent: false });
+  const [response] = (await once(call, 'response')) as [IncomingMessage];
+  streams.push(response);
+  return response;
+}
+
+async function watch(query = '', headers = {}) {
+  const response = await openStream(query, headers);
+  const events: EventSourceMessage[] = [];
+  const parser = createParser({ onEvent: (event) => events.push(event) });
+  response.setEncoding('utf8').on('data', (text) => parser.feed(text));
+  return { response, events, ids: () => events.map(({ id }) => Number(id)) };
+}
+
+test('the history, oldest first, and what is new in it', async () => {
+  logSome();
+  const { body } = await ask(`${control.url}/v1/events`);
+  const { events } = eventsAnswer.strict().parse(body);
+  expect(events.map(({ id }) => id)).toEqual([1, 2, 3]);
+  expect(events[0]).toMatchObject({ ...operator, position: { incarnation: 1, epoch: 7 } });
+  expect((await ask(`${control.url}/v1/events?after=2`)).body.events).toMatchObject([move]);
+  expect((await ask(`${control.url}/v1/events?after=3`)).body.events).toEqual([]);
+});
+
+test('an id that was never given is of another log, so that all is new', async () => {
+  logSome();
+  expect((await ask(`${control.url}/v1/events?after=900`)).body.events).toHaveLength(3);
+});
+
+test.each(['x', '-1', '1.5', '', '1&after=2', '9'.repeat(16)])(
+  'refuses to look after %j',
+  async (after) => {
+    const answer = await ask(`${control.url}/v1/events?after=${after}`);
+    expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
+  },
+);
+
+test('a stream has the history and then what happens, and can be taken up again', async () => {
+  logSome();
+  const first = await watch();
+  expect(first.response.headers['content-type']).toBe('text/event-stream');
+  await eventually(() => first.events.length === 3);
+  control.steering.log({ type: 'leader-changed', controlId: 'control-2' });
+  await eventually(() => first.events.length === 4);
+  expect(first.ids()).toEqual([1, 2, 3, 4]);
+  expect(JSON.parse(first.events[3]!.data)).toMatchObject({ id: 4, controlId: 'control-2' });
+  first.response.destroy();
+  await eventually(() => control.steering.watchers.size === 0);
+  control.steering.log(move);
+  // The header is newer than the query, which a reconnect repeats.
+  const second = await watch('?after=1', { 'last-event-id': '3' });
+  await eventually(() => second.events.length === 2);
+  expect(second.ids()).toEqual([4, 5]);
+});
+
+test('HEAD and plain GET do not stream', async () => {
+  const headers = { accept: 'text/event-stream' };
+  const head = await fetch(`${control.url}/v1/events`, { method: 'HEAD', headers });
+  expect([head.status, await head.text()]).toEqual([200, '']);
+  expect(control.steering.watchers.size).toBe(0);
+});
+
+test('a reader who does not read is cut', async () => {
+  const response = await openStream();
+  await eventually(() => control.steering.watchers.size === 1);
+  response.pause();
+  const reason = 'x'.repeat(10_000);
+  // Kernel buffers take some megabytes first.
+  for (let i = 0; i < 5_000 && control.steering.watchers.size > 0; i++) {
+    control.steering.log({ ...operator, reason });
+    control.steering.events.length = 1;
+    if (i % 50 === 0) await new Promise(setImmediate);
+  }
+  expect(control.steering.watchers.size).toBe(0);
+});
+
+test('a stop ends the streams', async () => {
+  const { response, events } = await watch();
+  logSome();
+  await eventually(() => events.length === 3);
+  const ended = once(response, 'end');
+  await control.stop();
+  await ended;
+  control = await startSteeredControl();
+});
+
+test('gRPC watches the same events', async () => {
+  logSome();
+  const heard: Event[] = [];
+  const watching = control.grpc.watchEvents({ after: 1 });
+  watching.on('data', ({ event }: WatchEventsResponse) => heard.push(event!));
+  watching.on('error', () => {});
+  await eventually(() => heard.length === 2);
+  control.steering.log(operator);
+  await eventually(() => heard.length === 3);
+  expect(heard).toMatchObject([
+    { id: 2, type: 'intent-changed', intent: EdgeIntent.EDGE_INTENT_DRAINING, shard: undefined },
+    { id: 3, ...move },
+    { id: 4, ...operator, position: { incarnation: 1, epoch: 7 } },
+  ]);
+  watching.cancel();
+  await eventually(() => control.steering.watchers.size === 0);
+});
+
+test('gRPC cuts a watcher who does not read', async () => {
+  const watching = control.grpc.watchEvents({ after: 0 });
+  watching.on('error', () => {});
+  await eventually(() => control.steering.watchers.size === 1);
+  for (let i = 0; i < 20_000 && control.steering.watchers.size > 0; i++) {
+    control.steering.log({ ...operator, reason: 'x'.repeat(1_000) });
+    control.steering.events.length = 1;
+    if (i % 50 === 0) await new Promise(setImmediate);
+  }
+  expect(control.steering.watchers.size).toBe(0);
+});
+
+test('docs/operations.md has every type of event', () => {
+  const text = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8');
+  const section = text.split(/^## /m).find((each) => each.startsWith('Events\n'))!;
+  const described = [...section.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, type]) => type);
+  expect(described).toEqual(Object.keys(EVENT_TYPES));
+});
