@@ -152,11 +152,8 @@ function summarize(
   const connects = (name: string) => phase(name).reduce((sum, one) => sum + one.connects, 0);
   const p99 = (name: string) => Math.max(...phase(name).map((one) => one.verdictP99Ms));
   const receivedP99 = (name: string) => Math.max(...phase(name).map((one) => one.receivedP99Ms));
-  const ideal = {
-    join: clients / (EDGES + 1),
-    drain: clients / (EDGES + 1),
-    leader: clients / (EDGES + 1),
-  };
+  // A fifth of all: what an edge of five has.
+  const ideal = clients / (EDGES + 1);
   const moving = ['join', 'drain', 'leader'] as const;
   const over = (of: (name: (typeof moving)[number]) => number) =>
     Object.fromEntries(moving.map((name) => [name, of(name)]));
