@@ -35,6 +35,6 @@ export function faultKinds(text: string): FaultKind[] {
 }
 
 function httpUrl(text: string): string {
-  if (/^http:\/\/[^/\s]+\/?$/.test(text) && URL.canParse(text)) return text;
+  if (/^https?:\/\/[^/\s]+\/?$/.test(text) && URL.canParse(text)) return text;
   throw new InvalidArgumentError('expected a URL such as http://localhost:7200');
 }

@@ -1,6 +1,7 @@
 /** Requests to control's HTTP API. Not `fetch`: it normalises paths, and `..` is a good clientId. */
 import { once } from 'node:events';
-import { type IncomingMessage, type RequestOptions, request } from 'node:http';
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { Failure } from './failure.js';
 
@@ -71,7 +72,10 @@ async function send(
     ...(payload && { 'content-type': 'application/json' }),
   };
   const method = payload ? 'POST' : 'GET';
+  const request = url.startsWith('https:') ? httpsRequest : httpRequest;
   const call = request(url, { ...options, method, path, headers, agent: false });
+  // What goes wrong after the head is said by the response.
+  call.on('error', () => {});
   call.end(payload);
   const [response] = (await once(call, 'response')) as [IncomingMessage];
   return response;

@@ -1,11 +1,12 @@
 /** Control's event log as it grows, across restarts of control and cut connections. */
-import { createInterface } from 'node:readline';
+import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventInfo } from './control-api.js';
 import { type ControlAddress, isFinal, openControl } from './control-request.js';
-import type { Failure } from './failure.js';
 
 const RETRY_MS = 1_000;
+/** Control says something every 15 s. */
+const SILENCE_MAX_MS = 45_000;
 
 /**
  * Yields the events after one that are still kept, then each later one, without end.
@@ -25,7 +26,7 @@ export async function* followEvents(
       const stream = await openControl(address, '/v1/events', headers);
       hasConnected = true;
       // An event is one line of data; its id is in it, too.
-      for await (const line of createInterface({ input: stream })) {
+      for await (const line of linesOf(stream)) {
         if (!line.startsWith('data: ')) continue;
         const event = JSON.parse(line.slice('data: '.length)) as EventInfo;
         newest = event.id;
@@ -34,8 +35,19 @@ export async function* followEvents(
       onBreak('control has ended the stream');
     } catch (error) {
       if (!hasConnected || isFinal(error)) throw error;
-      onBreak((error as Failure).message);
+      onBreak((error as Error).message);
     }
     await sleep(RETRY_MS);
+  }
+}
+
+/** Not readline, which does not notice that its input breaks. */
+async function* linesOf(stream: IncomingMessage): AsyncGenerator<string> {
+  stream.setTimeout(SILENCE_MAX_MS, () => stream.destroy(new Error('control is silent')));
+  let rest = '';
+  for await (const chunk of stream.setEncoding('utf8')) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    yield* lines;
   }
 }

@@ -1,9 +1,12 @@
 /** The event log as server-sent events: what is kept, then what happens. */
 import type { ServerResponse } from 'node:http';
+import { type Refusal, refusal } from '../../common/errors.js';
 import type { OperatorOrders } from './orders.js';
 
 /** More than all that is kept, so that only a reader who does not read reaches it. */
 const BUFFER_BYTES_MAX = 1024 * 1024;
+/** Each has a buffer. */
+const STREAMS_MAX = 100;
 /** Whatever is on the way takes a silent stream for dead. */
 const KEEP_OPEN_MS = 15_000;
 
@@ -11,6 +14,12 @@ export class EventStreams {
   readonly #open = new Set<ServerResponse>();
 
   constructor(readonly orders: OperatorOrders) {}
+
+  /** Undefined: another one may be opened. */
+  refuse(): Refusal | undefined {
+    if (this.#open.size < STREAMS_MAX) return undefined;
+    return refusal('OVERLOADED', `${STREAMS_MAX} streams of events are open`);
+  }
 
   open(response: ServerResponse, after: number): void {
     response.writeHead(200, {

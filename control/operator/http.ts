@@ -57,6 +57,8 @@ function addRoute(
       const call = readCall(request, route, parameter);
       if (isRefusal(call)) return refuse(request, reply, call);
       if (route.isLog && wantsStream(request)) {
+        const refused = streams.refuse();
+        if (refused) return refuse(request, reply, refused);
         reply.hijack();
         return streams.open(reply.raw, call.after);
       }

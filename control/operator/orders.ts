@@ -2,7 +2,6 @@
  * What operators see and do of moves, in the words of their API. Served over HTTP and gRPC alike;
  * who may is decided there.
  */
-
 import type { z } from 'zod';
 import type { Intent } from '../../common/assignment.js';
 import type { Refusal } from '../../common/errors.js';

@@ -136,7 +136,7 @@ export const routes: readonly Route[] = [
       path: '/v1/events',
       summary: 'The event log after an id; as a stream, all that happens from then on, too.',
       answer: eventsAnswer,
-      refusals: ['REQUEST_MALFORMED'],
+      refusals: ['REQUEST_MALFORMED', 'OVERLOADED'],
       respond: ({ orders }, { after }) => ({ events: orders.eventsAfter(after) }),
     }),
     isLog: true,

@@ -189,8 +189,11 @@ test('events --follow goes on, over a restart of control, too', async () => {
   control = await startSteeredControl(undefined, port);
   control.steering.log({ type: 'leader-changed', controlId: 'control-2' });
   await eventually(() => seen.stdout.includes('control-2'));
-  expect(seen.stdout.split('\n')).toHaveLength(4);
-  expect(seen.stderr).toMatch(/trying again/);
+  control.cut();
+  control.steering.log({ type: 'edge-left', edgeId: 'edge-1', shards: 2 });
+  await eventually(() => seen.stdout.includes('edge-left'));
+  expect(seen.stdout.split('\n')).toHaveLength(5);
+  expect(seen.stderr.match(/trying again/g)).toHaveLength(2);
 });
 
 test('status shows intents, moves and what stands still', async () => {

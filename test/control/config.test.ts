@@ -45,9 +45,7 @@ test('names all problems at once', () => {
 });
 
 test('keeps of a token its name and its hash', () => {
-  const token = 'c29tZSBzZWNyZXQ=';
-  const given = { ...env, LONGLINE_CONTROL_OPERATOR_TOKENS: ` ada:${token}, bob:${token}x ` };
-  expect(() => parseControlConfig(given)).toThrow(/LONGLINE_CONTROL_OPERATOR_TOKENS/);
+  const token = 'c29tZSB2ZXJ5IHNlY3JldA==';
   const LONGLINE_CONTROL_OPERATOR_TOKENS = `ada:${token}, bob:x${token}`;
   const { operatorTokens, viewerTokens } = parseControlConfig({
     ...env,

@@ -118,6 +118,13 @@ test('a reader who does not read is cut', async () => {
   expect(control.steering.watchers.size).toBe(0);
 });
 
+test('so many streams, and no more until one ends', async () => {
+  for (let i = 0; i < 100; i++) expect((await openStream()).statusCode).toBe(200);
+  expect((await openStream()).statusCode).toBe(503);
+  streams[0]!.destroy();
+  await eventually(async () => (await openStream()).statusCode === 200);
+});
+
 test('a stop ends the streams', async () => {
   const { response, events } = await watch();
   logSome();

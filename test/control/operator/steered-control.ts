@@ -31,6 +31,8 @@ export interface SteeredControl {
   readonly world: { snapshot: Snapshot; connections: Presence[] };
   readonly url: string;
   readonly grpc: OperatorServiceClient;
+  /** Every connection breaks. */
+  cut(): void;
   /** Resolves when all requests have ended. */
   stop(): Promise<void>;
 }
@@ -73,6 +75,7 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
     world,
     url: `http://127.0.0.1:${httpPort}`,
     grpc,
+    cut: () => http.server.closeAllConnections(),
     async stop() {
       grpc.close();
       server.forceShutdown();
