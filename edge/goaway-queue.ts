@@ -17,9 +17,7 @@ export class GoawayQueue {
 
   /** The shard was lost, and these are its clients. */
   lose(shard: number, connections: Iterable<Connection>): void {
-    const waiting = this.#byShard.get(shard) ?? [];
-    for (const connection of connections) waiting.push(connection);
-    if (waiting.length > 0) this.#byShard.set(shard, waiting);
+    this.#byShard.set(shard, [...connections]);
   }
 
   /** The shard is ours again: its clients are where they belong. */

@@ -217,8 +217,15 @@ describe('an edge that is told to end', () => {
     const intents = { 'edge-1': 'draining' } as const;
     const moves = all.map((shard) => ({ shard, phase: 'handing-over' as const }));
     publish({ second: all, moves, intents });
+    await eventually(() => control.stats('edge-1').guests === 3);
+    // A guest came by choice, and has to go all the same.
+    const [, , , guestId] = clientIdsOf(SHARD, 4);
+    const { incarnation, epoch } = control.current.position;
+    const guest = await connect(one, `${guestId}&epoch=${incarnation}-${epoch}`);
+    expect(openCount()).toBe(4);
     control.pace('edge-1', { goawaysPerSecond: 100 });
     await eventually(() => openCount() === 0);
+    expect(goawayOf(guest)[0].url).toMatch(/device-.*&epoch=/);
     await eventually(() => control.stats('edge-1').released.length === SHARDS, 15_000);
     expect(one.exitCode).toBe(null);
     publish({ second: all, intents });

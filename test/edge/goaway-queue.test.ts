@@ -26,13 +26,6 @@ describe('GoawayQueue', () => {
     expect(queue.take()).toBeUndefined();
   });
 
-  test('a shard that is lost, regained by nobody we know of, and lost again keeps both', () => {
-    const queue = queueOver(new Set([1, 2]));
-    queue.lose(7, [1]);
-    queue.lose(7, [2]);
-    expect(queue.count()).toBe(2);
-  });
-
   /**
    * Goal: whatever happens in whatever order, exactly those are taken who were here when their shard
    * was lost, are still here, and whose shard has not come back; each once.
