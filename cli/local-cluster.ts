@@ -14,6 +14,8 @@ export interface LocalClusterOptions {
   readonly redisUrl: string;
   readonly edges: number;
   /** One unless it is given. */
+  readonly controls?: number;
+  /** One unless it is given. */
   readonly routers?: number;
   /** Where dist/ is: the package's own folder unless a patched copy is to run. */
   readonly root?: string;
@@ -41,8 +43,8 @@ interface Member {
   readonly process: RoleProcess;
 }
 
-/** Edges get the next number each, routers the next two. */
-const CONTROL_PORTS = { http: 7200, grpc: 7201 };
+/** Edges get the next number each, controls and routers the next two. */
+const FIRST_CONTROL_PORTS = { http: 7200, grpc: 7201 };
 const FIRST_ROUTER_PORTS = { http: 7100, grpc: 7101 };
 const FIRST_EDGE_PORTS = { devices: 7010, http: 7060 };
 
@@ -75,7 +77,8 @@ export class LocalCluster {
    */
   static async start(options: LocalClusterOptions): Promise<LocalCluster> {
     const cluster = new LocalCluster(options);
-    const control = await cluster.#addMember('control', 'control', CONTROL_PORTS);
+    const controls: Member[] = [];
+    for (let i = 0; i < (options.controls ?? 1); i++) controls.push(await cluster.#addControl(i));
     const routers: Member[] = [];
     for (let i = 0; i < (options.routers ?? 1); i++) routers.push(await cluster.#addRouter(i));
     const edges: Member[] = [];
@@ -86,7 +89,7 @@ export class LocalCluster {
     signal?.addEventListener('abort', giveUp);
     try {
       signal?.throwIfAborted();
-      await control.process.start();
+      await Promise.all(controls.map((member) => member.process.start()));
       signal?.throwIfAborted();
       await Promise.all([...routers, ...edges].map((member) => member.process.start()));
     } catch (error) {
@@ -98,9 +101,11 @@ export class LocalCluster {
     return cluster;
   }
 
-  /** HTTP API of control. */
+  /** HTTP API of the first control that is not dead for good. */
   get controlUrl(): string {
-    return `http://localhost:${this.#require('control').ports.http}`;
+    const controls = this.#members.filter(({ role }) => role === 'control');
+    const { ports } = controls.find(({ process }) => process.isWanted) ?? controls[0]!;
+    return `http://localhost:${ports.http}`;
   }
 
   /** HTTP of the first router: `/connect`. */
@@ -113,7 +118,7 @@ export class LocalCluster {
     return this.grpcAddress('router');
   }
 
-  /** Names of all members: `control`, `router`, `router-2`, …, `edge-1`, … */
+  /** Names of all members: `control`, `control-2`, …, `router`, `router-2`, …, `edge-1`, … */
   get names(): string[] {
     return this.#members.map(({ name }) => name);
   }
@@ -204,6 +209,13 @@ export class LocalCluster {
     }
   }
 
+  #addControl(i: number): Promise<Member> {
+    return this.#addMember(i === 0 ? 'control' : `control-${i + 1}`, 'control', {
+      http: FIRST_CONTROL_PORTS.http + 2 * i,
+      grpc: FIRST_CONTROL_PORTS.grpc + 2 * i,
+    });
+  }
+
   #addRouter(i: number): Promise<Member> {
     return this.#addMember(i === 0 ? 'router' : `router-${i + 1}`, 'router', {
       http: FIRST_ROUTER_PORTS.http + 2 * i,
@@ -256,11 +268,14 @@ export class LocalCluster {
         LONGLINE_CONTROL_ID: name,
         LONGLINE_CONTROL_HTTP_PORT: `${ports.http}`,
         LONGLINE_CONTROL_GRPC_PORT: `${ports.grpc}`,
+        LONGLINE_CONTROL_ADVERTISED_URL: `http://localhost:${ports.http}`,
       };
     }
     const serving = {
       ...shared,
-      LONGLINE_CONTROL_ADDRESS: `localhost:${this.#require('control').ports.grpc}`,
+      LONGLINE_CONTROL_ADDRESS: this.namesOf('control')
+        .map((control) => this.grpcAddress(control))
+        .join(','),
     };
     if (role === 'router') {
       return {

@@ -86,11 +86,12 @@ export class RoleProcess {
     await gone;
   }
 
+  /** At once: SIGTERM would let an edge drain first. */
   async stop(): Promise<void> {
     this.#isWanted = false;
     clearTimeout(this.#restartTimer);
     const deadline = setTimeout(() => this.killNow(), STOP_DEADLINE_MS);
-    await this.kill('SIGTERM');
+    await this.kill('SIGINT');
     clearTimeout(deadline);
   }
 

@@ -59,10 +59,17 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
 export const servingSettings = {
   /** What holds the connections of devices; unset: native where it was built, else net. */
   LONGLINE_TRANSPORT: z.enum(['net', 'native']).optional(),
-  /** `host:port` of control's gRPC. */
-  LONGLINE_CONTROL_ADDRESS: z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
-    error: 'expected host:port',
-  }),
+  /** `host:port` of control's gRPC; several, separated by commas, of several controls. */
+  LONGLINE_CONTROL_ADDRESS: z
+    .string()
+    .transform((text) => text.split(',').map((address) => address.trim()))
+    .pipe(
+      z.array(
+        z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
+          error: 'expected host:port, or several, separated by commas',
+        }),
+      ),
+    ),
   /**
    * Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
    * `null` is what a browser sends after a redirect from one foreign origin to another.

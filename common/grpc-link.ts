@@ -1,8 +1,9 @@
 /**
- * A link: one long-lived gRPC stream to control, opened again for ever. Backoff with jitter between
- * tries; one log line per outage and one per recovery, not one per try.
+ * A link: one long-lived gRPC stream to control, opened again for ever. Where there are several
+ * controls, one leads and the others end the stream at once: after each end the next one is tried.
+ * Backoff with jitter between rounds; one log line per outage and one per recovery, not one per try.
  */
-import { type ChannelOptions, type ClientReadableStream, status } from '@grpc/grpc-js';
+import { type ChannelOptions, type Client, type ClientReadableStream, status } from '@grpc/grpc-js';
 import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
@@ -19,15 +20,28 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.max_reconnect_backoff_ms': 2_000,
 };
 
-export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
+/** A control that has not taken the stream by then is stalled, and another one may lead. */
+const ACCEPT_MS = 5_000;
+
+export class GrpcLink<
+  Service extends Client,
+  Response,
+  Stream extends ClientReadableStream<Response>,
+> {
   #stream: Stream | undefined;
   #isUp = false;
   #tries = 0;
+  #next = 0;
   #retry: NodeJS.Timeout | undefined;
 
+  /**
+   * @param clients one for each control
+   * @param open opens the stream
+   */
   constructor(
     readonly name: string,
-    readonly open: () => Stream,
+    readonly clients: readonly Service[],
+    readonly open: (client: Service) => Stream,
     readonly onMessage: (message: Response) => void,
     readonly log: Logger,
   ) {
@@ -49,12 +63,16 @@ export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
+    for (const client of this.clients) client.close();
   }
 
   #connect(): void {
-    const stream = this.open();
+    const stream = this.open(this.clients[this.#next]!);
+    this.#next = (this.#next + 1) % this.clients.length;
     this.#stream = stream;
+    const giveUp = setTimeout(() => stream.cancel(), ACCEPT_MS);
     stream.on('metadata', () => {
+      clearTimeout(giveUp);
       this.log.info({ link: this.name }, 'link is up');
       this.#isUp = true;
       this.#tries = 0;
@@ -63,6 +81,7 @@ export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
     // Every end of a stream, clean ones included, has exactly one status.
     stream.on('error', () => {});
     stream.on('status', (end) => {
+      clearTimeout(giveUp);
       if (this.#stream === stream) this.#onEnd(end.code, end.details);
     });
   }
@@ -75,6 +94,7 @@ export class GrpcLink<Response, Stream extends ClientReadableStream<Response>> {
     if (wasUp || this.#tries === 1) {
       this.log.warn({ link: this.name, code: status[code], details }, 'link is down, trying again');
     }
-    this.#retry = setTimeout(() => this.#connect(), backoffMs(this.#tries, Math.random()));
+    const rounds = Math.ceil(this.#tries / this.clients.length);
+    this.#retry = setTimeout(() => this.#connect(), backoffMs(rounds, Math.random()));
   }
 }

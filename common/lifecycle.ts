@@ -10,10 +10,18 @@ const STOP_DEADLINE_MS = 10_000;
 
 /**
  * Stops on SIGTERM, on SIGINT and when the parent that started us over an IPC channel is gone, so
- * that a crashed local cluster leaves nothing running. Exits 0 when `stop` resolves. A second
- * signal exits at once.
+ * that a crashed local cluster leaves nothing running. Exits 0 when `stop` resolves. A signal while
+ * it is stopping exits at once.
+ * @param leave what SIGTERM asks for instead, the first time: to get ready to stop, however long that
+ * takes
+ * @returns stops for another reason
  */
-export function stopOnSignals(log: Logger, stop: (reason: string) => Promise<void>): void {
+export function stopOnSignals(
+  log: Logger,
+  stop: () => Promise<void>,
+  leave?: () => void,
+): (reason: string) => void {
+  let leaving = false;
   let stopping = false;
   const begin = (reason: string) => {
     if (stopping) process.exit(1);
@@ -23,7 +31,7 @@ export function stopOnSignals(log: Logger, stop: (reason: string) => Promise<voi
       log.error('did not stop in time');
       process.exit(1);
     }, STOP_DEADLINE_MS).unref();
-    stop(reason).then(
+    stop().then(
       () => process.exit(0),
       (error) => {
         log.error({ err: error }, 'stop failed');
@@ -31,9 +39,17 @@ export function stopOnSignals(log: Logger, stop: (reason: string) => Promise<voi
       },
     );
   };
-  process.on('SIGTERM', begin);
+  process.on('SIGTERM', (signal) => {
+    if (leave === undefined || leaving || stopping) return begin(signal);
+    leaving = true;
+    log.info({ reason: signal }, 'leaving');
+    leave();
+  });
   process.on('SIGINT', begin);
   if (process.connected) process.once('disconnect', () => begin('parent is gone'));
+  return (reason) => {
+    if (!stopping) begin(reason);
+  };
 }
 
 /** The ports that a process listens on, by what they are for, such as `{ devices: 7000 }`. */

@@ -2,17 +2,17 @@
 import { Metadata } from '@grpc/grpc-js';
 import { ORIGIN } from '../common/assignment.js';
 import type { AssignmentServiceServer } from '../proto/gen/longline/v1/assignment.js';
-import type { Assigner } from './assigner.js';
 import { streamAssignments } from './assignment-stream.js';
+import type { Director } from './director.js';
 
 export function createAssignmentService(
-  assigner: Pick<Assigner, 'watch'>,
+  director: Pick<Director, 'watch'>,
 ): AssignmentServiceServer {
   return {
     watch(call) {
       // The watcher learns that it is served even when there is nothing newer for it.
       call.sendMetadata(new Metadata());
-      const stop = streamAssignments(call, assigner, call.request.have ?? ORIGIN);
+      const stop = streamAssignments(call, director, call.request.have ?? ORIGIN);
       call.on('close', stop);
     },
   };

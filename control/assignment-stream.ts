@@ -3,20 +3,20 @@ import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { type Assignment, comparePositions, type Position, toWire } from '../common/assignment.js';
 import type { WatchRequest, WatchResponse } from '../proto/gen/longline/v1/assignment.js';
 import type { SessionRequest, SessionResponse } from '../proto/gen/longline/v1/edge_session.js';
-import type { Assigner } from './assigner.js';
+import type { Director } from './director.js';
 
 type Stream =
   | ServerDuplexStream<SessionRequest, SessionResponse>
   | ServerWritableStream<WatchRequest, WatchResponse>;
 
 /**
- * Follows `assigner` until the returned function is called. One assignment at most is on its way:
+ * Follows `director` until the returned function is called. One assignment at most is on its way:
  * while a slow peer takes it, newer ones replace each other instead of piling up.
  * @param have what the peer already knows; nothing older is sent
  */
 export function streamAssignments(
   stream: Stream,
-  assigner: Pick<Assigner, 'watch'>,
+  director: Pick<Director, 'watch'>,
   have: Position,
 ): () => void {
   let waiting: Assignment | undefined;
@@ -29,7 +29,7 @@ export function streamAssignments(
     if (assignment !== undefined)
       stream.write({ assignment: toWire(assignment), pace: undefined }, sendNext);
   };
-  return assigner.watch((assignment) => {
+  return director.watch((assignment) => {
     if (comparePositions(assignment.position, have) <= 0) return;
     waiting = assignment;
     if (!isBusy) sendNext();

@@ -34,6 +34,11 @@ const settings = {
   LONGLINE_CONTROL_HTTP_PORT: port(7200),
   LONGLINE_CONTROL_GRPC_PORT: port(7201),
   LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000).default(10_000),
+  LONGLINE_CONTROL_ADVERTISED_URL: z
+    .string()
+    .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+    .optional(),
+  LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX: integer(1, 1_000_000).default(2_000),
   LONGLINE_CONTROL_OPERATOR_TOKENS: tokens,
   LONGLINE_CONTROL_VIEWER_TOKENS: tokens,
 };
@@ -51,6 +56,10 @@ export interface ControlConfig extends SharedConfig {
    * moves its clients; too high, and the clients of a dead edge are sent to it for that long.
    */
   readonly leaseMs: number;
+  /** Where other controls and operators reach this one; undefined: `http://<hostname>:<port>`. */
+  readonly advertisedUrl: string | undefined;
+  /** Clients that moves may send to other edges per second, over the whole cluster. */
+  readonly reconnectsPerSecondMax: number;
   /** Who may change something. No token of either kind: everybody may everything. */
   readonly operatorTokens: readonly Token[];
   /** Who may look. */
@@ -66,6 +75,8 @@ export function parseControlConfig(env: Env): ControlConfig {
     httpPort: parsed.LONGLINE_CONTROL_HTTP_PORT,
     grpcPort: parsed.LONGLINE_CONTROL_GRPC_PORT,
     leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
+    advertisedUrl: parsed.LONGLINE_CONTROL_ADVERTISED_URL,
+    reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
     operatorTokens: parsed.LONGLINE_CONTROL_OPERATOR_TOKENS,
     viewerTokens: parsed.LONGLINE_CONTROL_VIEWER_TOKENS,
   };
@@ -78,10 +89,12 @@ export function parseControlConfig(env: Env): ControlConfig {
 export function shownSettings(env: Env): Settings {
   const parsed = parseSettings('control', settings, env);
   const names = (of: readonly Token[]) => of.map(({ name }) => name);
-  const { LONGLINE_CONTROL_ID: controlId, ...rest } = parsed;
+  // What is not set and has no default is not there.
+  const set = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
+    return entry[1] !== undefined;
+  });
   return {
-    ...(controlId !== undefined && { LONGLINE_CONTROL_ID: controlId }),
-    ...rest,
+    ...Object.fromEntries(set),
     LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
     LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
     LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),

@@ -19,7 +19,7 @@ const KEEPALIVE = { 'grpc.keepalive_time_ms': 5_000, 'grpc.keepalive_timeout_ms'
 
 export function createControlGrpc(options: EdgeSessionsOptions, api: OperatorApi): GrpcServer {
   const grpc = createGrpcServer(SERVICES, KEEPALIVE);
-  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.assigner));
+  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.director));
   grpc.server.addService(EdgeSessionServiceService, createEdgeSessionService(options));
   grpc.server.addService(OperatorServiceService, createOperatorService(api));
   return grpc;

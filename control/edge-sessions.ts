@@ -16,33 +16,34 @@ import type {
   SessionResponse,
   Stats,
 } from '../proto/gen/longline/v1/edge_session.js';
-import type { Assigner } from './assigner.js';
 import { streamAssignments } from './assignment-stream.js';
-import type { Session } from './members.js';
-import type { EdgeCounts } from './membership.js';
+import type { Director, EdgePace } from './director.js';
+import { findReportProblem } from './loads.js';
+import type { EdgeReport, Session } from './members.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 
 const HELLO_WAIT_MS = 5_000;
+const PACE_INTERVAL_MS = 500;
 const ID = /^[A-Za-z0-9._-]{1,128}$/;
-/** A position beyond this is nonsense, and would leave the assigner no room to go on. */
+/** A position beyond this is nonsense, and would leave control no room to go on. */
 const POSITION_PART_MAX = 2 ** 48;
 
 export interface EdgeSessionsOptions {
-  readonly assigner: Pick<Assigner, 'watch' | 'members'>;
+  readonly director: Pick<Director, 'watch' | 'open' | 'paceOf' | 'rejected'>;
   readonly shardCount: number;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
 export function createEdgeSessionService({
-  assigner,
+  director,
   shardCount,
   log,
   metrics,
 }: EdgeSessionsOptions): EdgeSessionServiceServer {
   const context = {
-    assigner,
+    director,
     shardCount,
     log,
     reportsRejected: metrics.counter(
@@ -61,7 +62,12 @@ class EdgeSession {
   /** Undefined until the hello. */
   #session: Session | undefined;
   #stopStream = () => {};
+  /** What the edge was told last. */
+  #pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
+  #capacity = 0;
+  /** Whether the last report was not believed. */
   #hasRejected = false;
+  #edgeId = '';
   readonly #helloTimer: NodeJS.Timeout;
   #log: Logger;
 
@@ -94,34 +100,70 @@ class EdgeSession {
 
   #onHello(hello: Hello): void {
     clearTimeout(this.#helloTimer);
-    const { assigner, shardCount } = this.context;
+    const { director, shardCount } = this.context;
     const have = hello.have ?? ORIGIN;
-    const { edgeId: id, incarnation, advertisedUrl, capacity } = hello;
+    const { edgeId: id, incarnation, advertisedUrl, capacity, zone } = hello;
     const opened =
       refuseHello(hello, have, shardCount) ??
-      assigner.members.open({ id, incarnation, advertisedUrl, capacity }, have, (why) =>
+      director.open({ id, incarnation, advertisedUrl, capacity, zone }, have, (why) =>
         this.#end(why),
       );
     if ('code' in opened) {
+      if (opened.code === 'EDGE_ID_IN_USE') {
+        director.rejected({ type: 'edge-refused', edgeId: id, reason: opened.message });
+      }
       this.#end(opened);
       return;
     }
     this.#session = opened;
+    this.#edgeId = id;
+    this.#capacity = capacity;
     this.#log = this.#log.child({ edgeId: id, incarnation });
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
     // The edge learns that it was let in even when there is nothing newer for it.
     this.call.sendMetadata(new Metadata());
-    this.#stopStream = streamAssignments(this.call, assigner, have);
+    const stopAssignments = streamAssignments(this.call, director, have);
+    const pacing = setInterval(() => this.#sendPace(), PACE_INTERVAL_MS);
+    this.#stopStream = () => {
+      stopAssignments();
+      clearInterval(pacing);
+    };
   }
 
   /** A report with nonsense in it still shows that the edge lives; what it counts is unknown. */
-  #readStats(stats: Stats): EdgeCounts | undefined {
-    const problem = findProblem(stats, this.context.shardCount);
-    if (problem === undefined) return stats;
-    this.context.reportsRejected.inc();
-    if (!this.#hasRejected) this.#log.warn({ problem }, 'a report is not to be believed');
-    this.#hasRejected = true;
-    return undefined;
+  #readStats(stats: Stats): EdgeReport {
+    const { shardCount, director } = this.context;
+    const under = stats.measuredUnder ?? ORIGIN;
+    const { connections, shards, acquired, released } = stats;
+    const loads = { under, connections, shards };
+    const problem =
+      findReportProblem(loads, shardCount, this.#capacity) ?? findProblem(stats, shardCount);
+    if (problem !== undefined) {
+      this.context.reportsRejected.inc();
+      if (!this.#hasRejected) {
+        this.#log.warn({ problem }, 'a report is not to be believed');
+        director.rejected({ type: 'report-rejected', edgeId: this.#edgeId, reason: problem });
+      }
+    }
+    this.#hasRejected = problem !== undefined;
+    return {
+      counts: problem === undefined ? stats : undefined,
+      loads: problem === undefined ? loads : undefined,
+      moves: { edgeId: this.#edgeId, under, acquired, released },
+      isLeaving: stats.leaving,
+    };
+  }
+
+  /** Only when there is something new to say. */
+  #sendPace(): void {
+    const pace = this.context.director.paceOf(this.#edgeId);
+    const { perSecond, drainUntilMs } = pace;
+    if (perSecond === this.#pace.perSecond && drainUntilMs === this.#pace.drainUntilMs) return;
+    this.#pace = pace;
+    this.call.write({
+      assignment: undefined,
+      pace: { goawaysPerSecond: perSecond, drainUntilMs: drainUntilMs ?? 0 },
+    });
   }
 
   #end(why: Refusal): void {
@@ -153,6 +195,7 @@ function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal 
     [ID.test(hello.incarnation), `incarnation must be ${id}`],
     [isOrigin(hello.advertisedUrl), 'advertised_url must be an http(s) URL without a path'],
     [hello.capacity >= 1, 'capacity must be at least 1'],
+    [hello.zone === '' || ID.test(hello.zone), `zone must be empty or ${id}`],
     [
       Math.max(have.incarnation, have.epoch) <= POSITION_PART_MAX,
       `have must not be beyond ${POSITION_PART_MAX}`,
@@ -168,12 +211,6 @@ function isOrigin(text: string): boolean {
 }
 
 function findProblem(stats: Stats, shardCount: number): string | undefined {
-  const seen = new Set<number>();
-  for (const { shard } of stats.shards) {
-    if (shard >= shardCount) return `shard ${shard} of ${shardCount}`;
-    if (seen.has(shard)) return `shard ${shard} twice`;
-    seen.add(shard);
-  }
   if (stats.shardsSubscribed > shardCount) {
     return `${stats.shardsSubscribed} shards subscribed of ${shardCount}`;
   }

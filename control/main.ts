@@ -1,5 +1,6 @@
 /** Starts a control: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { Gauge } from 'prom-client';
 import { Asker } from '../common/ask.js';
 import { bindGrpc } from '../common/grpc-server.js';
@@ -10,15 +11,15 @@ import { Metrics } from '../common/metrics.js';
 import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
-import { Assigner } from './assigner.js';
 import { parseControlConfig, shownSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
+import { Director } from './director.js';
+import { Leadership } from './leadership.js';
 import { Access } from './operator/access.js';
+import { forwardToLeader } from './operator/forward.js';
 import { addOperatorRoutes } from './operator/http.js';
-import { nothingMoves } from './operator/nothing-moves.js';
 import { OperatorOrders } from './operator/orders.js';
 import { OperatorQueries } from './operator/queries.js';
-import type { Steering } from './steering.js';
 
 /** Operators' questions about clients that wait for an answer. */
 const ASKS_IN_FLIGHT_MAX = 1_000;
@@ -26,38 +27,63 @@ const ASKS_IN_FLIGHT_MAX = 1_000;
 await runRole(async () => {
   const config = parseControlConfig(process.env);
   const { controlId, shardCount, leaseMs } = config;
+  const incarnation = randomUUID();
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
 
   const link = await openRedis({ urls: config.redisUrls, name: controlId, log, metrics });
   await agreeOnSettings(link, config);
-  const channels = new PrivateChannels(link, shardCount, `${controlId}:${randomUUID()}`, log);
+  const channels = new PrivateChannels(link, shardCount, `${controlId}:${incarnation}`, log);
   const asker = new Asker(link, channels, shardCount, ASKS_IN_FLIGHT_MAX, metrics, 'control');
   channels.onReplies = (batch) => asker.onReplies(batch);
 
-  const assigner = new Assigner({ link, shardCount, leaseMs, log, metrics });
+  const director = new Director({
+    link,
+    controlId,
+    shardCount,
+    leaseMs,
+    reconnectsPerSecondMax: config.reconnectsPerSecondMax,
+    log,
+    metrics,
+  });
   const queries = new OperatorQueries(
     shardCount,
-    () => ({ assignment: assigner.current, edges: assigner.members.edges, leader: controlId }),
+    () => ({
+      assignment: director.current,
+      edges: director.edges,
+      leader:
+        director.leader.type === 'me'
+          ? controlId
+          : director.leader.type === 'other'
+            ? director.leader.control.id
+            : '',
+    }),
     (clientId) => asker.askPresence(clientId),
   );
-  // TO BE REPLACED by the steering of the control that leads, as `leader` above.
-  const steering: Steering = nothingMoves;
   const api = {
     queries,
-    orders: new OperatorOrders(steering),
+    orders: new OperatorOrders(director),
     access: new Access(config.operatorTokens, config.viewerTokens),
     settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
   };
-  countEdges(metrics, assigner);
+  countEdges(metrics, director);
 
-  const notReadyBecause = () => [...channels.notDeliveringBecause(), ...assigner.notReadyBecause()];
+  const notReadyBecause = () => [...channels.notDeliveringBecause(), ...director.notReadyBecause()];
   const http = createHttpServer(metrics, notReadyBecause);
+  forwardToLeader(http, () => director.leader);
   addOperatorRoutes(http, api);
-  const grpc = createControlGrpc({ assigner, shardCount, log, metrics }, api);
+  const grpc = createControlGrpc({ director, shardCount, log, metrics }, api);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
+  const url = config.advertisedUrl ?? `http://${hostname()}:${httpPort}`;
+  const leadership = new Leadership(
+    link.commands,
+    { id: controlId, url },
+    incarnation,
+    (leader) => director.onLeader(leader),
+    log,
+  );
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
     const status = notReadyBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
@@ -66,7 +92,8 @@ await runRole(async () => {
 
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
-    assigner.close();
+    await leadership.close();
+    director.close();
     await http.close();
     // Sessions and watches never end by themselves; edges and routers come back to whoever is next.
     grpc.server.forceShutdown();
@@ -76,7 +103,7 @@ await runRole(async () => {
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
 
-function countEdges(metrics: Metrics, assigner: Assigner): void {
+function countEdges(metrics: Metrics, director: Director): void {
   new Gauge({
     name: 'longline_control_edges',
     help: 'Edges by state.',
@@ -84,7 +111,7 @@ function countEdges(metrics: Metrics, assigner: Assigner): void {
     registers: [metrics.registry],
     collect() {
       for (const state of ['alive', 'suspect', 'dead']) this.set({ state }, 0);
-      for (const edge of assigner.members.edges) this.inc({ state: edge.state.type });
+      for (const edge of director.edges) this.inc({ state: edge.state.type });
     },
   });
 }

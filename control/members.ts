@@ -1,20 +1,40 @@
-/** Drives `Membership`: gives it the time, ends the sessions that it ends, and asks for plans. */
+/** Drives `Membership`: gives it the time, and ends the sessions that it ends. */
 import type { EdgeIdentity, Position } from '../common/assignment.js';
-import type { Refusal } from '../common/errors.js';
+import { type Refusal, refusal } from '../common/errors.js';
+import type { LoadReport } from './loads.js';
 import {
   type EdgeCounts,
   type EdgeRecord,
   type HelloEdge,
   Membership,
+  type MembershipAction,
   type MembershipEvent,
 } from './membership.js';
+import type { MoveReport } from './moves.js';
+
+/** What one report of an edge says. */
+export interface EdgeReport {
+  /** Undefined when they are not to be believed. */
+  readonly counts: EdgeCounts | undefined;
+  readonly loads: LoadReport | undefined;
+  readonly moves: MoveReport;
+  readonly isLeaving: boolean;
+}
 
 /** One open session of one edge that was let in. */
 export interface Session {
-  /** @param counts undefined when they are not to be believed */
-  report(counts: EdgeCounts | undefined): void;
+  report(report: EdgeReport): void;
   /** The stream is gone. */
   broke(): void;
+}
+
+export interface MembersListener {
+  /** After each step, before what it leads to. */
+  onStep(membership: Membership): void;
+  onReplan(): void;
+  onDrain(edgeId: string): void;
+  /** Of an edge whose session is its newest. */
+  onReport(report: EdgeReport): void;
 }
 
 export class Members {
@@ -24,10 +44,9 @@ export class Members {
   #lastSession = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param onReplan called when the members have changed and a new assignment is due */
   constructor(
     leaseMs: number,
-    readonly onReplan: () => void,
+    readonly listener: MembersListener,
   ) {
     this.#machine = new Membership(leaseMs);
   }
@@ -36,11 +55,11 @@ export class Members {
     return this.#machine.edges;
   }
 
-  get newestSeen(): Position {
-    return this.#machine.newestSeen;
+  get frozenUntilMs(): number | undefined {
+    return this.#machine.frozenUntilMs;
   }
 
-  /** To be called once, before any plan: the edges that had shards before this control started. */
+  /** To be called once, before any plan: the edges that had shards before this control led. */
   restore(edges: readonly EdgeIdentity[]): void {
     this.#step({ type: 'restored', edges });
   }
@@ -56,24 +75,52 @@ export class Members {
     if (refused !== undefined) return refused;
     this.#ends.set(session, end);
     return {
-      report: (counts) => this.#step({ type: 'report', edgeId: edge.id, session, counts }),
+      report: (report) => this.#onReport(edge.id, session, report),
       broke: () => {
-        this.#ends.delete(session);
+        // Of a control that has stopped to lead, nobody is a member any more.
+        if (!this.#ends.delete(session)) return;
         this.#step({ type: 'broken', edgeId: edge.id, session });
       },
     };
   }
 
+  /** The edges that have vanished are gone. */
+  believe(): void {
+    this.#step({ type: 'believe' });
+  }
+
+  /** Ends all sessions. */
+  close(why: Refusal): void {
+    clearTimeout(this.#timer);
+    const ends = [...this.#ends.values()];
+    this.#ends.clear();
+    for (const end of ends) end(why);
+  }
+
+  #onReport(edgeId: string, session: number, report: EdgeReport): void {
+    if (!this.#ends.has(session)) return;
+    this.#step({ type: 'report', edgeId, session, counts: report.counts });
+    const state = this.#machine.edges.find(({ id }) => id === edgeId)?.state;
+    if (state?.type !== 'alive' || state.session !== session) return;
+    this.listener.onReport(report);
+    if (report.isLeaving) this.#step({ type: 'leaving', edgeId, session });
+  }
+
   #step(event: MembershipEvent | null): void {
     const { actions, wakeAtMs } = this.#machine.step(nowMs(), event);
     this.#wakeAt(wakeAtMs);
-    for (const action of actions) {
-      if (action.type === 'replan') {
-        this.onReplan();
-      } else if (action.type === 'end') {
-        this.#ends.get(action.session)?.(action.why);
-        this.#ends.delete(action.session);
-      }
+    this.listener.onStep(this.#machine);
+    for (const action of actions) this.#do(action);
+  }
+
+  #do(action: MembershipAction): void {
+    if (action.type === 'replan') {
+      this.listener.onReplan();
+    } else if (action.type === 'drain') {
+      this.listener.onDrain(action.edgeId);
+    } else {
+      this.#ends.get(action.session)?.(action.why);
+      this.#ends.delete(action.session);
     }
   }
 
@@ -89,7 +136,15 @@ export class Members {
   }
 }
 
+/** For sessions that end because this control does not lead any more. */
+export function notLeader(leader: string): Refusal {
+  return refusal(
+    'NOT_LEADER',
+    leader === '' ? 'no control leads at the moment' : `${leader} leads`,
+  );
+}
+
 /** Unix time that never jumps: leases must not run out because someone has set the clock. */
-function nowMs(): number {
+export function nowMs(): number {
   return performance.timeOrigin + performance.now();
 }

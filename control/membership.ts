@@ -42,18 +42,27 @@ export interface EdgeCounts {
   readonly shardsSubscribed: number;
   readonly ready: boolean;
   readonly memory?: readonly MemoryPart[];
+  /** Clients that it is to tell to go, when it is told how fast. */
+  readonly goawaysWaiting?: number;
+  readonly handshakesWaiting?: number;
+  readonly eventLoopLagMs?: number;
+  readonly memoryHeadroom?: number;
+  readonly leaving?: boolean;
   /** Connections per shard, only shards with at least one. */
   readonly shards: readonly { readonly shard: number; readonly connections: number }[];
 }
 
 export interface HelloEdge extends EdgeIdentity {
   readonly capacity: number;
+  /** Empty: none. */
+  readonly zone: string;
 }
 
 export interface EdgeRecord extends EdgeIdentity {
   readonly state: EdgeState;
   /** Undefined until the edge says hello to this control: the assignment does not tell it. */
   readonly capacity: number | undefined;
+  readonly zone: string;
   /** Undefined: unknown, which is not zero. */
   readonly counts: EdgeCounts | undefined;
   /** When it was last heard. */
@@ -176,7 +185,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (this.#changedAtMs !== undefined) this.#changedAtMs = nowMs;
     for (const edge of edges) {
       if (this.#edges.has(edge.id)) continue;
-      const unknown = { capacity: undefined, counts: undefined, heardAtMs: undefined };
+      const unknown = { capacity: undefined, zone: '', counts: undefined, heardAtMs: undefined };
       this.#becomeSuspect(nowMs, { ...edge, ...unknown }, nowMs + this.leaseMs);
     }
   }

@@ -1,65 +1,16 @@
 /**
- * Placement: who owns which shard, given who owned it and who is there. Pure.
+ * Placement: who gets the shards that nobody has, and which shards the ring means for a joiner. Pure.
  *
  * The table is the authority and the ring only the preference. A ring of hashed shards alone leaves
  * the fullest of 16 edges 11 % above the mean, however many points it has; so the ring is asked
- * under a bound on every edge's number of shards. The bound is the edge's fair share by capacity,
- * to the shard: with the usual slack of 5 % above the mean, two of three edges could differ by
- * 15 %. A tight bound costs nothing here, because shards that have an owner are not asked for.
- *
- * Invariants: every shard has exactly one owner, which is in `edges`; an edge owns its fair share,
- * rounded down or up; a shard leaves an owner that is still there only to bring another edge up to
- * its share; the result does not depend on the order of `edges`.
+ * under a bound on every edge's load. Shards that have an owner are not asked for at all.
  */
-import { type Content, NO_OWNER, ownerOf } from '../common/assignment.js';
+import { NO_OWNER } from '../common/assignment.js';
 import { buildRing, type Ring } from '../common/ring.js';
 import type { Ledger, PlannedMove } from './ledger.js';
 
-export interface PlacementEdge {
-  readonly id: string;
-  /** How many connections it can hold; at least 1. Its share of the shards is proportional. */
-  readonly capacity: number;
-}
-
 /** How far down its list a shard asks before it takes whoever is coldest. */
 const FAVOURITES = 8;
-
-/**
- * @param previous undefined when nothing has been assigned yet
- * @returns for each shard the index of its owner in `edges` sorted by id, or NO_OWNER if there is
- * no edge
- */
-export function placeShards(
-  previous: Content | undefined,
-  edges: readonly PlacementEdge[],
-  shardCount: number,
-): Uint16Array {
-  const owners = new Uint16Array(shardCount).fill(NO_OWNER);
-  if (edges.length === 0) return owners;
-  const sorted = [...edges].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const indexOf = new Map(sorted.map((edge, index) => [edge.id, index]));
-  const held = new Array<number>(sorted.length).fill(0);
-  for (let shard = 0; shard < shardCount; shard++) {
-    const owner = previous && indexOf.get(ownerOf(previous, shard)?.id ?? '');
-    if (owner === undefined) continue;
-    owners[shard] = owner;
-    held[owner]!++;
-  }
-  const ring = ringOf(sorted);
-  const shares = fairShares(sorted, held, shardCount);
-  release(owners, held, shares, (shard) => indexOf.get(firstOf(ring.preference(shard)))!);
-  for (let shard = 0; shard < shardCount; shard++) {
-    if (owners[shard] !== NO_OWNER) continue;
-    for (const id of ring.preference(shard)) {
-      const index = indexOf.get(id)!;
-      if (held[index]! >= shares[index]!) continue;
-      owners[shard] = index;
-      held[index]!++;
-      break;
-    }
-  }
-  return owners;
-}
 
 /**
  * Gives every shard without owner to an edge that takes part: in the ring's order to one that stays
@@ -130,57 +81,9 @@ function coldestFor(ledger: Ledger, shard: number): number {
 }
 
 /** Relative to the mean, so that the ring has as many points whatever unit capacities are in. */
-function ringOf(edges: readonly PlacementEdge[]): Ring {
-  const meanCapacity = total(edges.map((edge) => edge.capacity)) / edges.length;
+function ringOf(edges: readonly { readonly id: string; readonly capacity: number }[]): Ring {
+  const meanCapacity = edges.reduce((sum, { capacity }) => sum + capacity, 0) / edges.length;
   return buildRing(edges.map((edge) => ({ id: edge.id, weight: edge.capacity / meanCapacity })));
-}
-
-/**
- * How many shards each edge is to own: shardCount in proportion to capacity, by largest remainder,
- * so that the shares sum to shardCount. Who already owns more than its share rounded down is
- * rounded up first: rounding is no reason to move a shard.
- */
-function fairShares(
-  edges: readonly PlacementEdge[],
-  held: readonly number[],
-  shardCount: number,
-): number[] {
-  const capacity = total(edges.map((edge) => edge.capacity));
-  const exact = edges.map((edge) => (shardCount * edge.capacity) / capacity);
-  const shares = exact.map(Math.floor);
-  const holdsMore = (index: number) => Number(held[index]! > shares[index]!);
-  const remainder = (index: number) => exact[index]! - shares[index]!;
-  const byClaim = [...shares.keys()].sort(
-    (a, b) => holdsMore(b) - holdsMore(a) || remainder(b) - remainder(a) || a - b,
-  );
-  for (const index of byClaim.slice(0, shardCount - total(shares))) shares[index]!++;
-  return shares;
-}
-
-/**
- * Takes shards from edges that own more than their share: first those whose favourite has room, so
- * that a joiner gets what the ring means for it, and an edge that comes back what it had.
- */
-function release(
-  owners: Uint16Array,
-  held: number[],
-  shares: readonly number[],
-  favouriteOf: (shard: number) => number,
-): void {
-  const excess = held.map((count, index) => Math.max(0, count - shares[index]!));
-  const room = held.map((count, index) => Math.max(0, shares[index]! - count));
-  if (total(excess) === 0) return;
-  const releaseIf = (isWanted: (shard: number) => boolean) => {
-    for (let shard = 0; shard < owners.length; shard++) {
-      const owner = owners[shard]!;
-      if (owner === NO_OWNER || excess[owner] === 0 || !isWanted(shard)) continue;
-      owners[shard] = NO_OWNER;
-      excess[owner]!--;
-      held[owner]!--;
-    }
-  };
-  releaseIf((shard) => room[favouriteOf(shard)]! > 0);
-  releaseIf(() => true);
 }
 
 function take(ids: Iterable<string>, count: number): string[] {
@@ -195,8 +98,4 @@ function take(ids: Iterable<string>, count: number): string[] {
 function firstOf(ids: Iterable<string>): string {
   for (const id of ids) return id;
   throw new Error('the ring is empty');
-}
-
-function total(numbers: readonly number[]): number {
-  return numbers.reduce((sum, n) => sum + n, 0);
 }

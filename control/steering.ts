@@ -51,6 +51,15 @@ export interface DrainOptions {
 }
 
 export type LogEntry =
+  /** Most edges have vanished at once: nothing is decided. */
+  | { readonly type: 'frozen' }
+  | { readonly type: 'unfrozen' }
+  /** What is stored cannot be understood; the last good assignment stays in force. */
+  | { readonly type: 'table-garbage'; readonly reason: string }
+  /** A process was not let in as this edge. */
+  | { readonly type: 'edge-refused'; readonly edgeId: string; readonly reason: string }
+  /** What the edge reports makes no sense; it lives, but its load is unknown. */
+  | { readonly type: 'report-rejected'; readonly edgeId: string; readonly reason: string }
   | Change
   | OperatorEntry
   | { readonly type: 'leader-changed'; readonly controlId: string };

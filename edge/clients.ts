@@ -9,7 +9,7 @@ import { type Connection, type Transport, WRITE_RESULTS } from '../common/transp
 import type { Presence } from '../proto/gen/longline/v1/push.js';
 import type { CatchUp } from './catch-up.js';
 import type { Connections } from './connections.js';
-import { SSE_HEARTBEAT, SSE_TAKEN_OVER, sseEvent } from './protocol/sse.js';
+import { SSE_HEARTBEAT, SSE_TAKEN_OVER, sseEvent, sseGoaway } from './protocol/sse.js';
 import type { Shards } from './shards.js';
 import type { Takeover } from './takeover.js';
 
@@ -17,7 +17,8 @@ import type { Takeover } from './takeover.js';
  * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
  * buffer was full · `taken_over` its client has a newer connection · `disconnected` a backend
  * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
- * `not_ready` its shard's subscription was not confirmed in time.
+ * `not_ready` its shard's subscription was not confirmed in time · `goaway` its shard belongs to
+ * another edge, or this edge is to be empty.
  */
 export type EndReason =
   | 'peer'
@@ -26,7 +27,8 @@ export type EndReason =
   | 'taken_over'
   | 'disconnected'
   | 'unexpected_bytes'
-  | 'not_ready';
+  | 'not_ready'
+  | 'goaway';
 
 /**
  * `absent` the client is not here · `written` handed to its socket · `behind` its connection is
@@ -153,6 +155,14 @@ export class Clients {
     return true;
   }
 
+  /** Tells a device to connect elsewhere, and ends its connection. */
+  letGo(connection: Connection, retryMs: number, url: string | undefined): void {
+    const opening = this.#opening.get(connection);
+    if (opening !== undefined) this.transport.write(connection, opening.arrival.firstBytes);
+    this.transport.write(connection, sseGoaway(retryMs, url));
+    this.end(connection, 'goaway');
+  }
+
   /** Ends a connection of ours. Does nothing for one that holds no client any more. */
   end(connection: Connection, reason: EndReason): void {
     const shard = this.table.shardOf(connection);
@@ -172,6 +182,10 @@ export class Clients {
       if (opening.sinceMs >= sinceMs) return;
       yield connection;
     }
+  }
+
+  get openingCount(): number {
+    return this.#opening.size;
   }
 
   #answer(connection: Connection): void {

@@ -36,6 +36,12 @@ const settings = {
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
+  LONGLINE_EDGE_ZONE: processName.or(z.literal('')).default(''),
+  LONGLINE_EDGE_DRAIN_MS: integer(0, 86_400_000).default(60_000),
+  LONGLINE_EDGE_EXIT_WHEN_DRAINED: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
 };
 
 export interface EdgeConfig extends SharedConfig {
@@ -65,10 +71,19 @@ export interface EdgeConfig extends SharedConfig {
   readonly heartbeatMs: number;
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
+  /** Such as an availability zone; '': none. */
+  readonly zone: string;
+  /**
+   * From SIGTERM until whoever is left is closed; 0: nobody is waited for. Below the time that
+   * whatever runs the process grants it before SIGKILL.
+   */
+  readonly drainMs: number;
+  /** Whether the process ends, too, when an operator has drained it; else it waits for SIGTERM. */
+  readonly exitWhenDrained: boolean;
   /** What holds the connections; undefined: native where it was built, else net. */
   readonly transport: TransportName | undefined;
-  /** `host:port` of control's gRPC. */
-  readonly controlAddress: string;
+  /** `host:port` of the gRPC of each control. */
+  readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
 }
 
@@ -97,8 +112,11 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
+    zone: parsed.LONGLINE_EDGE_ZONE,
+    drainMs: parsed.LONGLINE_EDGE_DRAIN_MS,
+    exitWhenDrained: parsed.LONGLINE_EDGE_EXIT_WHEN_DRAINED,
     transport: parsed.LONGLINE_TRANSPORT,
-    controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
+    controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };
 }

@@ -168,7 +168,12 @@ export class Connections {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
   }
 
-  /** The same without those that were not answered yet. */
+  /** All of them, in no order. The same holds. */
+  *all(): Generator<Connection> {
+    for (let shard = 0; shard < this.shardCount; shard++) yield* this.ofShard(shard);
+  }
+
+  /** Those of a shard without those that were not answered yet. */
   *answeredOf(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
       if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);

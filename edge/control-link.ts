@@ -1,6 +1,6 @@
 /**
- * The edge's session with control: counts go up every two seconds, assignments come down. Nothing
- * that carries pushes waits for it.
+ * The edge's session with control: counts go up every two seconds, assignments come down, and how
+ * fast clients are to be told to go. Nothing that carries pushes waits for it.
  */
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../common/assignment-feed.js';
@@ -9,63 +9,88 @@ import type { Logger } from '../common/log.js';
 import {
   EdgeSessionServiceClient,
   type Hello,
+  type Pace,
   type SessionRequest,
   type SessionResponse,
   type Stats,
 } from '../proto/gen/longline/v1/edge_session.js';
 
 const STATS_INTERVAL_MS = 2_000;
+/** What changes within so short a time is one report. */
+const SOON_MS = 50;
 
 export class ControlLink {
-  readonly #client: EdgeSessionServiceClient;
-  readonly #link: GrpcLink<SessionResponse, ClientDuplexStream<SessionRequest, SessionResponse>>;
+  readonly #link: GrpcLink<
+    EdgeSessionServiceClient,
+    SessionResponse,
+    ClientDuplexStream<SessionRequest, SessionResponse>
+  >;
   readonly #interval: NodeJS.Timeout;
+  #soon: NodeJS.Timeout | undefined;
+  #pace: Pace = { goawaysPerSecond: 0, drainUntilMs: 0 };
 
   /**
-   * @param address `host:port` of control
+   * @param addresses `host:port` of each control
    * @param hello what the edge is, as it would say it now
    * @param measure what the edge holds now
    */
   constructor(
-    address: string,
+    addresses: readonly string[],
     feed: AssignmentFeed,
     hello: () => Hello,
-    measure: () => Stats,
+    readonly measure: () => Stats,
     log: Logger,
   ) {
-    this.#client = new EdgeSessionServiceClient(
-      address,
-      credentials.createInsecure(),
-      LINK_OPTIONS,
-    );
-    const sendStats = () => {
-      this.#link.stream?.write({ body: { $case: 'stats', value: measure() } });
-    };
     this.#link = new GrpcLink(
       'control',
-      () => {
-        const stream = this.#client.session();
+      addresses.map(
+        (address) =>
+          new EdgeSessionServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
+      ),
+      (client) => {
+        // What another control asked for may be too fast by now; its deadline is still a deadline.
+        this.#pace = { ...this.#pace, goawaysPerSecond: 0 };
+        const stream = client.session();
         stream.write({ body: { $case: 'hello', value: hello() } });
         stream.write({ body: { $case: 'stats', value: measure() } });
         return stream;
       },
-      ({ assignment }) => {
+      ({ assignment, pace }) => {
+        this.#pace = pace ?? this.#pace;
+        if (assignment === undefined) return;
         feed.offerWire(assignment, hello().shardCount, log);
         // Control learns at once, not two seconds later, what the assignment has changed here.
-        sendStats();
+        this.reportSoon();
       },
       log,
     );
-    this.#interval = setInterval(sendStats, STATS_INTERVAL_MS);
+    this.#interval = setInterval(() => this.#report(), STATS_INTERVAL_MS);
   }
 
   get isUp(): boolean {
     return this.#link.isUp;
   }
 
+  /** What control has asked for last. */
+  get pace(): Pace {
+    return this.#pace;
+  }
+
+  /** Something has changed that control waits for. */
+  reportSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.#report();
+    }, SOON_MS);
+  }
+
   close(): void {
     clearInterval(this.#interval);
+    clearTimeout(this.#soon);
     this.#link.close();
-    this.#client.close();
+  }
+
+  #report(): void {
+    this.#link.stream?.write({ body: { $case: 'stats', value: this.measure() } });
   }
 }

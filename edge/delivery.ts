@@ -14,6 +14,7 @@ import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Connection } from '../common/transport/transport.js';
 import { type Announcement, type Reply, ShardEnvelope } from '../proto/gen/longline/v1/envelope.js';
 import type { Clients } from './clients.js';
+import type { MessageRates } from './load.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
@@ -40,6 +41,7 @@ export class Delivery implements ShardHandler {
     readonly link: Pick<RedisLink, 'publish' | 'execute'>,
     shardCount: number,
     readonly replies: Replies,
+    readonly rates: MessageRates,
     readonly log: Logger,
     metrics: Metrics,
   ) {
@@ -65,6 +67,11 @@ export class Delivery implements ShardHandler {
     // Asked before the inboxes are read: what is counted now, they hold.
     void this.#lookAtCounter(shard);
     this.clients.onConfirmed(shard);
+  }
+
+  /** An announcement of nobody: it means nothing to others, and comes back to us. */
+  onUnproven(shard: number): void {
+    this.#publish(shard, []);
   }
 
   /** Nothing more is done until the subscription is back: what was missed is found out then. */
@@ -148,10 +155,13 @@ export class Delivery implements ShardHandler {
     switch (body?.$case) {
       case 'push': {
         const outcome = this.clients.push(shard, clientId, id, body.value.payload);
+        if (outcome === 'written' || outcome === 'behind') this.rates.count(shard, 1);
         return { $case: outcome, value: {} };
       }
       case 'broadcast': {
-        return { $case: 'broadcast', value: this.clients.broadcast(shard, body.value.payload) };
+        const counts = this.clients.broadcast(shard, body.value.payload);
+        this.rates.count(shard, counts.written);
+        return { $case: 'broadcast', value: counts };
       }
       case 'presence': {
         const presence = this.clients.presence(shard, clientId);

@@ -50,6 +50,8 @@ export class DevicePort implements TransportEvents {
   /** Set once, before the port opens: transport, clients and this know each other. */
   transport!: Transport;
   clients!: Clients;
+  /** The edge is about to end: nobody is let in. */
+  isClosing = false;
 
   constructor(
     readonly config: DevicePortConfig,
@@ -99,6 +101,11 @@ export class DevicePort implements TransportEvents {
 
   /** What has a deadline here is swept. */
   onTimer(): void {}
+
+  /** Connections that were accepted and are not served yet. */
+  get waitingCount(): number {
+    return this.#heads.size + this.clients.openingCount;
+  }
 
   /** Ends what has taken too long. To be called about once a second. */
   sweep(nowMs: number): void {
@@ -174,6 +181,10 @@ export class DevicePort implements TransportEvents {
         ...this.#cors(head),
       ];
       return this.#respond(connection, httpResponse(307, headers));
+    }
+    if (this.isClosing) {
+      const why = 'this edge is about to end; ask again';
+      return this.#refuse(connection, refusal('NOT_READY', why), head);
     }
     const { table } = this.clients;
     // Whoever is here already takes its own place: its old connection may be long dead.

@@ -1,5 +1,6 @@
 /** Starts an edge: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
+import { totalmem } from 'node:os';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
 import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
@@ -16,7 +17,10 @@ import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
 import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
 import { Delivery } from './delivery.js';
+import { Departure, GOAWAY_STEP_MS } from './departure.js';
 import { DevicePort } from './device-port.js';
+import { Goaways } from './goaways.js';
+import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
 import { Replies } from './replies.js';
 import { Shards } from './shards.js';
@@ -44,9 +48,11 @@ await runRole(async () => {
     'longline_edge_replies_dropped_total',
     'Answers that Redis did not take.',
   );
-  const delivery = new Delivery(link, shardCount, new Replies(edgeId, link, dropped), log, metrics);
+  const replies = new Replies(edgeId, link, dropped);
+  const rates = new MessageRates(shardCount, Date.now());
+  const delivery = new Delivery(link, shardCount, replies, rates, log, metrics);
   const shards = new Shards(edgeId, table, link.subscriber, delivery);
-  const feed = new AssignmentFeed((assignment) => shards.assign(assignment), metrics, 'edge');
+  const feed = new AssignmentFeed((assignment) => goaways.assign(assignment), metrics, 'edge');
   const port = new DevicePort(config, () => feed.current, metrics);
   const { transport, name, because } = openTransport(config.transport, port, {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
@@ -74,6 +80,9 @@ await runRole(async () => {
   delivery.clients = port.clients = clients;
   delivery.shards = shards;
   port.transport = transport;
+  const departure = new Departure(config, Date.now());
+  const goaways: Goaways = new Goaways(clients, departure, feed, metrics);
+  const lag = new EventLoopLag();
 
   metrics.gauge('longline_edge_connections', 'Connections that hold a client.', () => table.count);
   metrics.gauge(
@@ -119,23 +128,32 @@ await runRole(async () => {
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     const unconfirmed = shards.unconfirmedOwnedCount();
     if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
+    if (departure.isLeaving) reasons.push('the edge is leaving');
     return reasons;
   };
-  const measure = (): Stats => ({
-    measuredUnder: feed.position,
-    shards: table.loads().map((load) => ({ ...load, messagesPerSecond: 0 })),
-    connections: table.count,
-    guests: shards.guestCount(),
-    shardsSubscribed: shards.confirmedCount(),
-    ready: notReadyBecause().length === 0,
-    memory: memory.parts(),
-    acquired: [],
-    released: [],
-    leaving: false,
-    handshakesWaiting: 0,
-    eventLoopLagMs: 0,
-    memoryHeadroom: 1,
-  });
+  const measure = (): Stats => {
+    const perSecond = rates.read(Date.now());
+    return {
+      measuredUnder: feed.position,
+      shards: table.loads().map((load) => ({ ...load, messagesPerSecond: perSecond[load.shard]! })),
+      connections: table.count,
+      guests: shards.guestCount(),
+      shardsSubscribed: shards.confirmedCount(),
+      ready: notReadyBecause().length === 0,
+      memory: memory.parts(),
+      acquired: shards.acquired(),
+      released: shards.released(),
+      leaving: departure.isLeaving,
+      handshakesWaiting: port.waitingCount,
+      eventLoopLagMs: lag.read(),
+      memoryHeadroom: memoryHeadroom(
+        process.memoryUsage.rss(),
+        process.constrainedMemory() ?? 0,
+        totalmem(),
+      ),
+      goawaysWaiting: goaways.waiting,
+    };
+  };
 
   const stopping = new AbortController();
   let control: ControlLink | undefined;
@@ -146,7 +164,7 @@ await runRole(async () => {
   const adminPort = await listenHttp(admin, config.host, config.adminPort);
   const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort);
   control = new ControlLink(
-    config.controlAddress,
+    config.controlAddresses,
     feed,
     () => ({
       edgeId,
@@ -155,7 +173,7 @@ await runRole(async () => {
       capacity: config.connectionsMax,
       shardCount,
       have: feed.position,
-      zone: '',
+      zone: config.zone,
     }),
     measure,
     log,
@@ -171,15 +189,31 @@ await runRole(async () => {
     tick++;
   }, 1000);
 
-  stopOnSignals(log, async () => {
-    clearInterval(sweep);
-    stopping.abort();
-    control.close();
-    await transport.close();
-    await admin.close();
-    privateChannels.close();
-    await link.close();
-  });
+  const step = () => {
+    const { isClosing, isOver } = goaways.step(Date.now(), control);
+    port.isClosing = isClosing && departure.isLeaving;
+    if (isOver) stop('has left');
+  };
+  const stepping = setInterval(step, GOAWAY_STEP_MS);
+
+  const stop = stopOnSignals(
+    log,
+    async () => {
+      clearInterval(sweep);
+      clearInterval(stepping);
+      stopping.abort();
+      control.close();
+      await transport.close();
+      await admin.close();
+      privateChannels.close();
+      await link.close();
+    },
+    () => {
+      departure.leave(Date.now());
+      control.reportSoon();
+      step();
+    },
+  );
   log.info({ advertisedUrl, incarnation, connectionsMax: config.connectionsMax }, 'edge is up');
   announceListening(log, { devices: devicePort, admin: adminPort });
 });

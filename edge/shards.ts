@@ -1,18 +1,22 @@
 /**
- * Which shards this edge listens to. It is subscribed to a shard exactly while it owns it or holds
- * a client of it; whether Redis has confirmed that is the subscriber's business and asked there.
+ * Which shards this edge listens to. It is subscribed to a shard exactly while it owns it, is
+ * acquiring it, hands it over, or holds a client of it; whether Redis has confirmed that is the
+ * subscriber's business and asked there.
  */
-import type { Assignment } from '../common/assignment.js';
-import { ownerOf } from '../common/assignment.js';
+import { type Assignment, ownerOf, type Phase } from '../common/assignment.js';
 import type { ChannelHandler, ShardSubscriber } from '../common/redis/shard-subscriber.js';
 import { shardChannel, shardTags } from '../common/shard.js';
+import { Acquiring } from './acquiring.js';
 import type { Connections } from './connections.js';
+import { HandingOver } from './handing-over.js';
 
 /** What happens on the channel of a shard. */
 export interface ShardHandler {
   onMessage(shard: number, payload: Buffer): void;
   onConfirmed(shard: number): void;
   onLost(shard: number): void;
+  /** Something must come over the channel, to prove that it delivers. */
+  onUnproven(shard: number): void;
   /** Nothing is listened to any more, and nothing of the past matters. */
   onLeft(shard: number): void;
 }
@@ -24,6 +28,8 @@ export class Shards {
   readonly #shardOfChannel = new Map<string, number>();
   readonly #owned: Uint8Array;
   readonly #channelHandler: ChannelHandler;
+  readonly #acquiring = new Acquiring();
+  readonly #handingOver = new HandingOver();
   #ownedCount = 0;
 
   constructor(
@@ -40,9 +46,17 @@ export class Shards {
     this.#owned = new Uint8Array(this.shardCount);
     const shardOf = (channel: string) => this.#shardOfChannel.get(channel)!;
     this.#channelHandler = {
-      onMessage: (channel, payload) => handler.onMessage(shardOf(channel), payload),
+      onMessage: (channel, payload) => {
+        const shard = shardOf(channel);
+        if (this.#acquiring.has(shard) && this.isConfirmed(shard)) this.#acquiring.heard(shard);
+        handler.onMessage(shard, payload);
+      },
       onConfirmed: (channel) => handler.onConfirmed(shardOf(channel)),
-      onLost: (channel) => handler.onLost(shardOf(channel)),
+      onLost: (channel) => {
+        const shard = shardOf(channel);
+        this.#acquiring.lost(shard);
+        handler.onLost(shard);
+      },
     };
   }
 
@@ -66,15 +80,48 @@ export class Shards {
     return this.#channels[shard]!;
   }
 
-  /** Takes over a new assignment. */
-  assign(assignment: Assignment): void {
+  /** Takes over a new assignment. Returns the shards that this edge has lost by it. */
+  assign(assignment: Assignment): number[] {
+    const moving = (phase: Phase, end: 'from' | 'to') =>
+      assignment.moves
+        .filter((move) => move.phase === phase && move[end] === this.edgeId)
+        .map(({ shard }) => shard);
+    this.#acquiring.assign(moving('acquiring', 'to'));
+    this.#handingOver.assign(moving('handing-over', 'from'));
+    const lost: number[] = [];
     this.#ownedCount = 0;
     for (let shard = 0; shard < this.shardCount; shard++) {
       const owned = ownerOf(assignment, shard)?.id === this.edgeId;
+      if (this.owns(shard) && !owned) lost.push(shard);
       this.#owned[shard] = owned ? 1 : 0;
       if (owned) this.#ownedCount++;
       this.reconcile(shard);
     }
+    return lost;
+  }
+
+  /**
+   * Goes on with the moves. To be called several times a second.
+   * @param isAwaited whether clients of a lost shard are here that have not been told to go
+   */
+  step(nowMs: number, isAwaited: (shard: number) => boolean): void {
+    const unproven = this.#acquiring.toProbe(nowMs, (shard) => this.isConfirmed(shard));
+    for (const shard of unproven) this.handler.onUnproven(shard);
+    for (const shard of this.#handingOver.step(nowMs, isAwaited)) this.reconcile(shard);
+  }
+
+  /** Shards that are moving here and whose channel has proven to deliver. */
+  acquired(): number[] {
+    return this.#acquiring.acquired();
+  }
+
+  /** Shards that are moving away and need nothing more of this edge. */
+  released(): number[] {
+    return this.#handingOver.released();
+  }
+
+  get handingOverCount(): number {
+    return this.#handingOver.count;
   }
 
   confirmedCount(): number {
@@ -103,7 +150,12 @@ export class Shards {
   /** To be called whenever the first client of a shard has come or the last one has gone. */
   reconcile(shard: number): void {
     const channel = this.#channels[shard]!;
-    if (this.owns(shard) || this.connections.countOf(shard) > 0) {
+    const isWanted =
+      this.owns(shard) ||
+      this.connections.countOf(shard) > 0 ||
+      this.#acquiring.has(shard) ||
+      this.#handingOver.keeps(shard);
+    if (isWanted) {
       this.subscriber.want(channel, this.#channelHandler);
     } else {
       this.subscriber.unwant(channel);

@@ -9,15 +9,21 @@ import {
 } from '../proto/gen/longline/v1/assignment.js';
 
 export class AssignmentLink {
-  readonly #client: AssignmentServiceClient;
-  readonly #link: GrpcLink<WatchResponse, ClientReadableStream<WatchResponse>>;
+  readonly #link: GrpcLink<
+    AssignmentServiceClient,
+    WatchResponse,
+    ClientReadableStream<WatchResponse>
+  >;
 
-  /** @param address `host:port` of control */
-  constructor(address: string, feed: AssignmentFeed, shardCount: number, log: Logger) {
-    this.#client = new AssignmentServiceClient(address, credentials.createInsecure(), LINK_OPTIONS);
+  /** @param addresses `host:port` of each control */
+  constructor(addresses: readonly string[], feed: AssignmentFeed, shardCount: number, log: Logger) {
     this.#link = new GrpcLink(
       'control',
-      () => this.#client.watch({ have: feed.position }),
+      addresses.map(
+        (address) =>
+          new AssignmentServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
+      ),
+      (client) => client.watch({ have: feed.position }),
       ({ assignment }) => {
         feed.offerWire(assignment, shardCount, log);
       },
@@ -31,6 +37,5 @@ export class AssignmentLink {
 
   close(): void {
     this.#link.close();
-    this.#client.close();
   }
 }

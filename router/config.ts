@@ -67,8 +67,8 @@ export interface RouterConfig extends SharedConfig {
   readonly safety: Safety | undefined;
   /** Larger payloads are refused. An edge's send buffer takes one of any size when it is empty. */
   readonly payloadBytesMax: number;
-  /** `host:port` of control's gRPC. */
-  readonly controlAddress: string;
+  /** `host:port` of the gRPC of each control. */
+  readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
 }
 
@@ -95,7 +95,7 @@ export function parseRouterConfig(env: Env): RouterConfig {
     },
     safety: parseSafety(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
-    controlAddress: parsed.LONGLINE_CONTROL_ADDRESS,
+    controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };
 }

@@ -39,7 +39,7 @@ await runRole(async () => {
   const feed = new AssignmentFeed(() => {}, metrics, 'router');
   let control: AssignmentLink | undefined;
   await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
-  control = new AssignmentLink(config.controlAddress, feed, shardCount, log);
+  control = new AssignmentLink(config.controlAddresses, feed, shardCount, log);
 
   const notReadyBecause = () => {
     const reasons = [...channels.notDeliveringBecause()];

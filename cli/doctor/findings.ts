@@ -19,7 +19,7 @@ export interface Readings {
   readonly memoryBytes: number | undefined;
   /** What the control group may use; Infinity: no limit. */
   readonly cgroupMemoryBytesMax: number | undefined;
-  /** Why the native transport cannot be loaded; undefined: it can. */
+  /** Why the native transport cannot be loaded; '': it can. */
   readonly notNativeBecause: string | undefined;
   /** Undefined: no Redis was named. */
   readonly redis: RedisReadings | undefined;
@@ -146,7 +146,8 @@ function judgeMemory(readings: Readings, connections: number): Finding {
 
 function judgeTransport(readings: Readings): Finding {
   const what = 'transport of edges';
-  if (readings.notNativeBecause === undefined) return ok(what, 'native');
+  if (readings.notNativeBecause === undefined) return unread(what);
+  if (readings.notNativeBecause === '') return ok(what, 'native');
   const advice =
     `native is not to be had: ${readings.notNativeBecause}. It takes Linux and, at set-up, a C++ ` +
     'compiler; the portable one costs more than a kilobyte of memory per connection more';

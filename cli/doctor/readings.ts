@@ -25,7 +25,7 @@ export async function readMachine(redisUrl: string | undefined): Promise<Reading
     cgroupMemoryBytesMax: parseCgroupLimit(
       text('/sys/fs/cgroup/memory.max') ?? text('/sys/fs/cgroup/memory/memory.limit_in_bytes'),
     ),
-    notNativeBecause: notNativeBecause(),
+    notNativeBecause: notNativeBecause() ?? '',
     redis: redisUrl === undefined ? undefined : await readRedis(redisUrl),
   };
 }

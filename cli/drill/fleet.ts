@@ -10,6 +10,8 @@ const DEAF_MS = 700;
 
 export interface FleetOptions extends DeviceWorld {
   readonly count: number;
+  /** What their clientIds begin with. */
+  readonly prefix: string;
   /** Where devices reach every edge. */
   readonly edgeUrls: readonly string[];
   /** Pushes so much to a client that its connection cannot take it. */
@@ -27,7 +29,7 @@ export class Fleet {
     this.#options = options;
     this.devices = Array.from(
       { length: options.count },
-      (_, i) => new Device(`device-${i}`, i % 2 === 1, options),
+      (_, i) => new Device(`${options.prefix}-${i}`, i % 2 === 1, options),
     );
     this.#sweeping = setInterval(() => {
       for (const device of this.devices) device.sweep(performance.now());

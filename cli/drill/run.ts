@@ -144,6 +144,7 @@ async function drill(
   });
   const fleet = new Fleet({
     count: options.clients,
+    prefix: 'device',
     routerUrls: routers.map((name) => cluster.httpUrl(name)),
     edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
     history,

@@ -67,6 +67,12 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   'shards-placed': 'so many shards changed owner without a move',
   operator: 'an operator did something',
   'leader-changed': 'another control decides',
+  frozen:
+    'most edges have vanished at once; nothing is decided until they are back, or believed gone',
+  unfrozen: 'decisions go on',
+  'table-garbage': 'what is stored cannot be understood; the last good assignment stays in force',
+  'edge-refused': 'a process was not let in as this edge',
+  'report-rejected': 'a report of this edge makes no sense; it lives, but its load is unknown',
 };
 
 const event = z

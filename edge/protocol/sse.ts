@@ -31,6 +31,14 @@ export const SSE_TAKEN_OVER = Buffer.from(
  */
 export const SSE_RESET = Buffer.from('event: reset\ndata: {}\n\n');
 
+/**
+ * The last event on a connection whose client belongs elsewhere.
+ * @param url where to connect; undefined: nobody knows, the router is to be asked
+ */
+export function sseGoaway(retryMs: number, url: string | undefined): Buffer {
+  return Buffer.from(`retry: ${retryMs}\nevent: goaway\ndata: ${JSON.stringify({ url })}\n\n`);
+}
+
 /** The response head, and the first bytes of the stream. The body ends with the connection. */
 export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
   return Buffer.from(

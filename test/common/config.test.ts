@@ -69,6 +69,35 @@ describe('parseEdgeConfig', () => {
     expect(problemsOf(GOOD, 64)).toHaveLength(1);
   });
 
+  test('reads several controls, and what a departure needs', () => {
+    expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
+      controlAddresses: ['localhost:7201'],
+      zone: '',
+      drainMs: 60_000,
+      exitWhenDrained: false,
+    });
+    const config = parseEdgeConfig(
+      {
+        ...GOOD,
+        LONGLINE_CONTROL_ADDRESS: 'a:1, [::1]:2,c.example:3',
+        LONGLINE_EDGE_ZONE: 'eu-1a',
+        LONGLINE_EDGE_DRAIN_MS: '0',
+        LONGLINE_EDGE_EXIT_WHEN_DRAINED: 'true',
+      },
+      20_000,
+    );
+    expect(config).toMatchObject({
+      controlAddresses: ['a:1', '[::1]:2', 'c.example:3'],
+      zone: 'eu-1a',
+      drainMs: 0,
+      exitWhenDrained: true,
+    });
+  });
+
+  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('refuses %j as addresses of control', (text) => {
+    expect(problemsOf({ ...GOOD, LONGLINE_CONTROL_ADDRESS: text })).toHaveLength(1);
+  });
+
   test('reads several Redis seeds and several origins', () => {
     const config = parseEdgeConfig(
       {

@@ -14,6 +14,8 @@ test('has defaults for all but Redis and authentication', () => {
     logLevel: 'info',
     httpPort: 7200,
     grpcPort: 7201,
+    advertisedUrl: undefined,
+    reconnectsPerSecondMax: 2_000,
     leaseMs: 10_000,
     operatorTokens: [],
     viewerTokens: [],

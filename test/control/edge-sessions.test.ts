@@ -5,7 +5,8 @@ import { type Assignment, ORIGIN, type Position, toWire } from '../../common/ass
 import { bindGrpc, type GrpcServer } from '../../common/grpc-server.js';
 import { Metrics } from '../../common/metrics.js';
 import { createControlGrpc } from '../../control/control-grpc.js';
-import { Members } from '../../control/members.js';
+import type { EdgePace } from '../../control/director.js';
+import { type EdgeReport, Members } from '../../control/members.js';
 import { OperatorQueries } from '../../control/operator/queries.js';
 import { AssignmentServiceClient } from '../../proto/gen/longline/v1/assignment.js';
 import {
@@ -21,9 +22,17 @@ import { apiOf } from './operator/fake-steering.js';
 const SHARDS = 8;
 const LEASE_MS = 60_000;
 
-/** Stands in for the assigner: real members, assignments by hand. */
+/** Stands in for the director: real members, assignments and paces by hand. */
 class Desk {
-  readonly members = new Members(LEASE_MS, () => {});
+  readonly reports: EdgeReport[] = [];
+  readonly rejections: string[] = [];
+  pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
+  readonly members = new Members(LEASE_MS, {
+    onStep: () => {},
+    onReplan: () => {},
+    onDrain: () => {},
+    onReport: (report) => this.reports.push(report),
+  });
   readonly watchers = new Set<(assignment: Assignment) => void>();
   current: Assignment | undefined;
 
@@ -31,6 +40,18 @@ class Desk {
     this.watchers.add(onChange);
     if (this.current !== undefined) onChange(this.current);
     return () => this.watchers.delete(onChange);
+  }
+
+  open(...args: Parameters<Members['open']>) {
+    return this.members.open(...args);
+  }
+
+  paceOf(): EdgePace {
+    return this.pace;
+  }
+
+  rejected({ type, edgeId }: { type: string; edgeId: string }): void {
+    this.rejections.push(`${type} ${edgeId}`);
   }
 
   publish(epoch: number): Assignment {
@@ -62,7 +83,7 @@ beforeEach(async () => {
     () => ({ assignment: desk.current, edges: desk.members.edges }),
     async () => ({ connections: [], complete: true }),
   );
-  grpc = createControlGrpc({ assigner: desk, shardCount: SHARDS, log, metrics }, apiOf(queries));
+  grpc = createControlGrpc({ director: desk, shardCount: SHARDS, log, metrics }, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
   routers = new AssignmentServiceClient(address, credentials.createInsecure());
@@ -96,6 +117,7 @@ const stats: Stats = {
   handshakesWaiting: 0,
   eventLoopLagMs: 0,
   memoryHeadroom: 1,
+  goawaysWaiting: 0,
 };
 
 /** One edge's session, as the edge sees it. */

@@ -16,6 +16,7 @@ const edge = (id: string, incarnation = 'i1') => ({
   incarnation,
   advertisedUrl: `http://${id}:7000`,
   capacity: 1_000,
+  zone: '',
 });
 const counts: EdgeCounts = {
   connections: 2,

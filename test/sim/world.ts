@@ -245,6 +245,7 @@ export class World {
         incarnation: `i${incarnation}`,
         advertisedUrl: `http://${id}`,
         capacity: CAPACITY,
+        zone: '',
       },
       have: table?.position ?? { incarnation: 0, epoch: 0 },
     });

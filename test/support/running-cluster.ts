@@ -8,6 +8,7 @@ import { PushClient } from './push-client.js';
 
 export interface RunningClusterOptions {
   readonly edges: number;
+  readonly controls?: number;
   /** Whether a role that dies is started again in place. */
   readonly restart?: boolean;
   readonly env?: NodeJS.ProcessEnv;
@@ -39,14 +40,14 @@ export class RunningCluster {
     this.#lines = lines;
   }
 
-  static async start({ edges, restart = false, env = {} }: RunningClusterOptions) {
+  static async start({ restart = false, env = {}, ...sizes }: RunningClusterOptions) {
     const redis = await startRedis();
     const lines: string[] = [];
     let running: RunningCluster | undefined;
     try {
       const cluster = await LocalCluster.start({
         redisUrl: redis.url,
-        edges,
+        ...sizes,
         ports: 'free',
         restart,
         env,

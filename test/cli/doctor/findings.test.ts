@@ -14,7 +14,7 @@ const WELL: Readings = {
   conntrack: { count: 12, max: 262_144 },
   memoryBytes: 8 * 2 ** 30,
   cgroupMemoryBytesMax: Infinity,
-  notNativeBecause: undefined,
+  notNativeBecause: '',
   redis: {
     version: '7.0.15',
     subscriberBuffer: [2 ** 28, 2 ** 26, 60],

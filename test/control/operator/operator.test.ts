@@ -52,6 +52,7 @@ const alive: EdgeRecord = {
   ...identity('edge-1'),
   state: { type: 'alive', session: 1, leaseEndsAtMs: 20_000 },
   capacity: 100,
+  zone: '',
   counts: {
     connections: 5,
     guests: 1,
@@ -72,6 +73,7 @@ const suspect: EdgeRecord = {
   ...identity('edge-2'),
   state: { type: 'suspect', vanishedAtMs: 0, leaseEndsAtMs: 20_000 },
   capacity: undefined,
+  zone: '',
   counts: undefined,
   heardAtMs: undefined,
 };

@@ -20,6 +20,7 @@ const edgeOf = (id: string): EdgeRecord => ({
   advertisedUrl: `http://${id}:7000`,
   state: { type: 'alive', session: 1, leaseEndsAtMs: 20_000 },
   capacity: 100,
+  zone: '',
   counts: undefined,
   heardAtMs: undefined,
 });

@@ -1,7 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import fc from 'fast-check';
-import { SSE_HEARTBEAT, SSE_TAKEN_OVER, sseEvent, sseOpening } from '../../../edge/protocol/sse.js';
+import {
+  SSE_HEARTBEAT,
+  SSE_TAKEN_OVER,
+  sseEvent,
+  sseGoaway,
+  sseOpening,
+} from '../../../edge/protocol/sse.js';
 
 /** Reads a stream as a client that we did not write does. */
 function parse(stream: string): { events: EventSourceMessage[]; retriesMs: number[] } {
@@ -79,4 +85,14 @@ test('a client that is taken over is told, and comes back late', () => {
   const { events, retriesMs } = parse(SSE_TAKEN_OVER.toString());
   expect(events).toMatchObject([{ event: 'taken-over' }]);
   expect(retriesMs).toEqual([30_000]);
+});
+
+test('a goaway says where to and when, or only when', () => {
+  const told = parse(sseGoaway(250, 'http://e:1/connect?clientId=a%0A&epoch=1-2').toString());
+  expect(told.retriesMs).toEqual([250]);
+  expect(told.events).toMatchObject([{ event: 'goaway', id: undefined }]);
+  expect(JSON.parse(told.events[0]!.data)).toEqual({
+    url: 'http://e:1/connect?clientId=a%0A&epoch=1-2',
+  });
+  expect(parse(sseGoaway(250, undefined).toString()).events).toMatchObject([{ data: '{}' }]);
 });

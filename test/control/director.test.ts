@@ -1,21 +1,28 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { type Assignment, ORIGIN, type Position, shardsOf } from '../../common/assignment.js';
+import {
+  type Assignment,
+  type Move,
+  ORIGIN,
+  type Position,
+  shardsOf,
+} from '../../common/assignment.js';
 import { Metrics } from '../../common/metrics.js';
 import { readAssignment, writeAssignment } from '../../common/redis/assignment-store.js';
-import { Assigner } from '../../control/assigner.js';
-import type { Session } from '../../control/members.js';
+import { Director } from '../../control/director.js';
+import type { EdgeReport } from '../../control/members.js';
 import { eventually } from '../support/eventually.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 
 const SHARDS = 64;
 const LEASE_MS = 3_000;
+const REPORT_MS = 200;
 const KEY = 'll:assignment';
 
 let server: TestRedis;
 let redis: Redis;
-let assigners: Assigner[];
+let directors: Director[];
 
 beforeEach(async () => {
   server = await startRedis();
@@ -26,38 +33,65 @@ beforeEach(async () => {
   });
   redis.on('error', () => {});
   await eventually(() => redis.status === 'ready');
-  assigners = [];
+  directors = [];
 });
 afterEach(async () => {
-  for (const assigner of assigners) assigner.close();
+  for (const director of directors) director.close();
   redis.disconnect();
   await server.stop();
 });
 
-/** A control; what it publishes is checked to only go forward. */
-function startControl(): { assigner: Assigner; published: Position[]; metrics: Metrics } {
+/** A control that leads, or believes so. */
+function startControl(): { director: Director; published: Position[]; metrics: Metrics } {
   const metrics = new Metrics();
-  const assigner = new Assigner({
+  const director = new Director({
     link: { commands: redis },
+    controlId: 'control',
     shardCount: SHARDS,
     leaseMs: LEASE_MS,
+    reconnectsPerSecondMax: 1_000,
     log: pino({ level: 'silent' }),
     metrics,
   });
-  assigners.push(assigner);
+  directors.push(director);
+  director.onLeader({ type: 'me' });
   const published: Position[] = [];
-  assigner.watch(({ position }) => published.push(position));
-  return { assigner, published, metrics };
+  director.watch(({ position }) => published.push(position));
+  return { director, published, metrics };
+}
+
+/** What an edge without clients says, to which every move is easy. */
+function reportOf(director: Director, edgeId: string): EdgeReport {
+  const { moves = [], position = ORIGIN } = director.current ?? {};
+  const shardsIn = (phase: Move['phase'], end: 'from' | 'to') =>
+    moves.filter((move) => move.phase === phase && move[end] === edgeId).map(({ shard }) => shard);
+  return {
+    counts: undefined,
+    loads: { under: position, connections: 0, shards: [] },
+    moves: {
+      edgeId,
+      under: position,
+      acquired: shardsIn('acquiring', 'to'),
+      released: shardsIn('handing-over', 'from'),
+    },
+    isLeaving: false,
+  };
 }
 
 /** An edge that says hello, and reports for as long as the returned session is not broken. */
-function join(assigner: Assigner, id: string, have = ORIGIN, incarnation = 'i1'): Session {
-  const edge = { id, incarnation, advertisedUrl: `http://${id}:7000`, capacity: 1_000 };
-  const session = assigner.members.open(edge, have, () => {});
+function join(
+  director: Director,
+  id: string,
+  have = ORIGIN,
+  incarnation = 'i1',
+): { broke(): void } {
+  const edge = { id, incarnation, advertisedUrl: `http://${id}:7000`, capacity: 1_000, zone: '' };
+  const session = director.open(edge, have, () => {});
   if ('code' in session) throw new Error(session.message);
-  const reporting = setInterval(() => session.report(undefined), 500).unref();
+  const report = () => session.report(reportOf(director, id));
+  report();
+  const reporting = setInterval(report, REPORT_MS).unref();
   return {
-    ...session,
     broke: () => {
       clearInterval(reporting);
       session.broke();
@@ -75,25 +109,28 @@ const sharesIn = (assignment: Assignment) =>
   Object.fromEntries(assignment.edges.map(({ id }) => [id, shardsOf(assignment, id).length]));
 
 test('writes one first assignment for edges that start together', async () => {
-  const { assigner, published } = startControl();
-  join(assigner, 'edge-1');
-  join(assigner, 'edge-2');
+  const { director, published } = startControl();
+  join(director, 'edge-1');
+  join(director, 'edge-2');
   await eventually(() => published.length === 1);
   expect(published).toEqual([{ incarnation: 0, epoch: 1 }]);
-  expect(await stored()).toEqual(assigner.current);
+  expect(await stored()).toEqual(director.current);
   expect(sharesIn(await stored())).toEqual({ 'edge-1': 32, 'edge-2': 32 });
 });
 
 test('gives a joiner its share, and the shards of a dead edge to the others', async () => {
-  const { assigner } = startControl();
-  join(assigner, 'edge-1');
-  const second = join(assigner, 'edge-2');
+  const { director } = startControl();
+  join(director, 'edge-1');
+  const second = join(director, 'edge-2');
   await eventually(async () => expect((await stored()).edges).toHaveLength(2));
   const before = await stored();
-  join(assigner, 'edge-3');
-  await eventually(async () => expect((await stored()).edges).toHaveLength(3));
+  join(director, 'edge-3');
+  await eventually(async () => {
+    const now = await stored();
+    expect(now.moves).toEqual([]);
+    expect(Object.values(sharesIn(now)).sort()).toEqual([21, 21, 22]);
+  }, 10_000);
   const after = await stored();
-  expect(Object.values(sharesIn(after)).sort()).toEqual([21, 21, 22]);
   const kept = shardsOf(after, 'edge-1').every((shard) =>
     shardsOf(before, 'edge-1').includes(shard),
   );
@@ -104,28 +141,28 @@ test('gives a joiner its share, and the shards of a dead edge to the others', as
 });
 
 test('a new process of an edge keeps the shards and is published', async () => {
-  const { assigner } = startControl();
-  join(assigner, 'edge-1');
-  const old = join(assigner, 'edge-2');
+  const { director } = startControl();
+  join(director, 'edge-1');
+  const old = join(director, 'edge-2');
   await eventually(stored);
   const before = shardsOf(await stored(), 'edge-2');
   old.broke();
-  join(assigner, 'edge-2', ORIGIN, 'i2');
+  join(director, 'edge-2', ORIGIN, 'i2');
   await eventually(async () => expect((await stored()).edges[1]!.incarnation).toBe('i2'));
   expect(shardsOf(await stored(), 'edge-2')).toEqual(before);
 });
 
 test('a control that starts anew moves nothing', async () => {
   const first = startControl();
-  join(first.assigner, 'edge-1');
-  join(first.assigner, 'edge-2');
+  join(first.director, 'edge-1');
+  join(first.director, 'edge-2');
   const before = await eventually(stored);
-  first.assigner.close();
-  const { assigner, published } = startControl();
+  first.director.close();
+  const { director, published } = startControl();
   await eventually(() => published.length === 1);
-  join(assigner, 'edge-1');
-  join(assigner, 'edge-2');
-  join(assigner, 'edge-3');
+  join(director, 'edge-1');
+  join(director, 'edge-2');
+  join(director, 'edge-3');
   await eventually(() => published.length === 2);
   // The one change is the joiner's.
   const after = await stored();
@@ -136,18 +173,18 @@ test('a control that starts anew moves nothing', async () => {
 });
 
 test('notices what another control has written', async () => {
-  const { assigner, published } = startControl();
-  join(assigner, 'edge-1');
+  const { director, published } = startControl();
+  join(director, 'edge-1');
   const mine = await eventually(stored);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
   await writeAssignment(redis, theirs, mine.position);
   await eventually(() => published.length === 2);
-  expect(assigner.current).toEqual(theirs);
+  expect(director.current).toEqual(theirs);
 });
 
 test('plans again when another control was faster', async () => {
-  const { assigner, metrics } = startControl();
-  join(assigner, 'edge-1');
+  const { director, metrics } = startControl();
+  join(director, 'edge-1');
   const mine = await eventually(stored);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
   // The other control writes between our read and our write.
@@ -157,7 +194,7 @@ test('plans again when another control was faster', async () => {
     await writeAssignment(redis, theirs, mine.position);
     return redis.eval(...args);
   }) as typeof evaluate;
-  join(assigner, 'edge-2');
+  join(director, 'edge-2');
   await eventually(async () => expect((await stored()).edges).toHaveLength(2));
   expect((await stored()).position).toEqual({ incarnation: 0, epoch: 3 });
   expect(await metrics.registry.metrics()).toContain('longline_control_cas_lost_total 1');
@@ -165,57 +202,57 @@ test('plans again when another control was faster', async () => {
 
 test('two controls that plan at once agree in the end', async () => {
   const controls = [startControl(), startControl()];
-  for (const { assigner } of controls) {
-    join(assigner, 'edge-1');
-    join(assigner, 'edge-2');
+  for (const { director } of controls) {
+    join(director, 'edge-1');
+    join(director, 'edge-2');
   }
   await eventually(() => controls.every(({ published }) => published.length > 0));
   await eventually(async () => {
-    for (const { assigner } of controls) expect(assigner.current).toEqual(await stored());
+    for (const { director } of controls) expect(director.current).toEqual(await stored());
   });
   expect((await stored()).position).toEqual({ incarnation: 0, epoch: 1 });
 });
 
 test('goes on at a higher incarnation when Redis has lost what was written', async () => {
-  const { assigner, published } = startControl();
-  join(assigner, 'edge-1');
+  const { director, published } = startControl();
+  join(director, 'edge-1');
   await eventually(() => published.length === 1);
   await redis.flushall();
   await eventually(() => published.length === 2);
   expect(published[1]).toEqual({ incarnation: 1, epoch: 2 });
-  expect((await stored()).owners).toEqual(assigner.current!.owners);
+  expect((await stored()).owners).toEqual(director.current!.owners);
 });
 
 test('goes past the newest assignment that an edge has seen', async () => {
-  const { assigner, published } = startControl();
-  join(assigner, 'edge-1', { incarnation: 3, epoch: 40 });
+  const { director, published } = startControl();
+  join(director, 'edge-1', { incarnation: 3, epoch: 40 });
   await eventually(() => published.length === 1);
   expect(await stored()).toMatchObject({ position: { incarnation: 4, epoch: 41 } });
 });
 
 test('survives a Redis that is away, and writes what was due meanwhile', async () => {
-  const { assigner, published } = startControl();
-  join(assigner, 'edge-1');
+  const { director, published } = startControl();
+  join(director, 'edge-1');
   await eventually(() => published.length === 1);
   await server.kill('SIGKILL');
-  await eventually(() => assigner.notReadyBecause().length === 1);
-  join(assigner, 'edge-2');
-  expect(assigner.current!.edges).toHaveLength(1);
+  await eventually(() => director.notReadyBecause().length === 1);
+  join(director, 'edge-2');
+  expect(director.current!.edges).toHaveLength(1);
   await server.restart();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 15_000);
-  expect(assigner.notReadyBecause()).toEqual([]);
+  expect(director.notReadyBecause()).toEqual([]);
   // This Redis came back empty.
   expect(published.at(-1)).toEqual({ incarnation: 1, epoch: 2 });
 });
 
 test('does not touch garbage, says so, and goes on when it is gone', async () => {
-  const { assigner, published, metrics } = startControl();
-  join(assigner, 'edge-1');
+  const { director, published, metrics } = startControl();
+  join(director, 'edge-1');
   const good = await eventually(stored);
   await redis.set(KEY, 'garbage');
-  await eventually(() => assigner.notReadyBecause().length === 1);
-  join(assigner, 'edge-2');
-  expect(assigner.current).toEqual(good);
+  await eventually(() => director.notReadyBecause().length === 1);
+  join(director, 'edge-2');
+  expect(director.current).toEqual(good);
   expect(await metrics.registry.metrics()).toMatch(/longline_control_garbage_reads_total [1-9]/);
   const later = published.length;
   await eventually(async () =>
@@ -225,15 +262,15 @@ test('does not touch garbage, says so, and goes on when it is gone', async () =>
   expect(await redis.get(KEY)).toBe('garbage');
   await redis.del(KEY);
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 10_000);
-  expect(assigner.notReadyBecause()).toEqual([]);
+  expect(director.notReadyBecause()).toEqual([]);
 });
 
 test('publishes nothing to a watcher that has left', async () => {
-  const { assigner, published } = startControl();
+  const { director, published } = startControl();
   const seen: Assignment[] = [];
-  const stop = assigner.watch((assignment) => seen.push(assignment));
+  const stop = director.watch((assignment) => seen.push(assignment));
   stop();
-  join(assigner, 'edge-1');
+  join(director, 'edge-1');
   await eventually(() => published.length === 1);
   expect(seen).toEqual([]);
 });
