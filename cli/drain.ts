@@ -5,7 +5,7 @@ import { isFinal, Refused } from './control-request.js';
 import { type DrainView, viewDrain } from './drain-view.js';
 import { Failure } from './failure.js';
 import { reasonOf, type SteerOptions } from './steer.js';
-import { bar, grouped, plural, spell, UNKNOWN } from './words.js';
+import { bar, plural, spell } from './words.js';
 
 export interface DrainOptions extends SteerOptions {
   /** Clients told to go each second at most. */
@@ -74,52 +74,54 @@ async function begin(api: ControlApi, edgeId: string, options: DrainOptions): Pr
 }
 
 async function follow(api: ControlApi, edgeId: string, options: DrainOptions): Promise<Outcome> {
-  const isScreen = process.stdout.isTTY && !options.json;
+  const show = progressLine(options);
   let most = 0;
   let isSeen = false;
   let seenAtMs = performance.now();
-  let printedAtMs = Number.NEGATIVE_INFINITY;
   for (;;) {
     const view = await look(api, edgeId, isSeen);
-    const nowMs = performance.now();
-    if (view instanceof Failure || view.type === 'unknown') {
-      if (nowMs > seenAtMs + PATIENCE_MS) {
-        throw view instanceof Failure
-          ? view
-          : new Failure(`control does not say that ${edgeId} is draining`);
-      }
+    if (view instanceof Failure) {
+      if (performance.now() > seenAtMs + PATIENCE_MS) throw view;
+    } else if (view.type !== 'draining') {
+      show('');
+      return view.type;
     } else {
-      if (view.type !== 'draining') {
-        if (isScreen) process.stdout.write(BACK_TO_START_OF_LINE);
-        return view.type;
-      }
       isSeen = true;
-      seenAtMs = nowMs;
+      seenAtMs = performance.now();
       most = Math.max(most, weightOf(view));
-      const line = describe(edgeId, view, most);
-      if (isScreen) process.stdout.write(BACK_TO_START_OF_LINE + line);
-      else if (!options.json && nowMs >= printedAtMs + PRINT_MS) {
-        printedAtMs = nowMs;
-        console.log(line);
-      }
+      show(describe(edgeId, view, most));
     }
     await sleep(POLL_MS);
   }
 }
 
+/** A failure may pass: another control takes over, or the order shows a little later. */
 async function look(
   api: ControlApi,
   edgeId: string,
   isSeen: boolean,
-): Promise<DrainView | Failure> {
+): Promise<Exclude<DrainView, { type: 'unknown' }> | Failure> {
   try {
     const [moves, edges] = await Promise.all([api.moves(), api.edges()]);
-    return viewDrain(edgeId, moves, edges, isSeen);
+    const view = viewDrain(edgeId, moves, edges, isSeen);
+    if (view.type !== 'unknown') return view;
+    return new Failure(`control does not say that ${edgeId} is draining`);
   } catch (error) {
-    // A refused token does not come back; a control that is away does.
     if (error instanceof Failure && !isFinal(error)) return error;
     throw error;
   }
+}
+
+/** Shows each line in place of the one before it, or some of them where there is no terminal. */
+function progressLine({ json }: DrainOptions): (line: string) => void {
+  if (json) return () => {};
+  if (process.stdout.isTTY) return (line) => process.stdout.write(BACK_TO_START_OF_LINE + line);
+  let printedAtMs = Number.NEGATIVE_INFINITY;
+  return (line) => {
+    if (line === '' || performance.now() < printedAtMs + PRINT_MS) return;
+    printedAtMs = performance.now();
+    console.log(line);
+  };
 }
 
 type Draining = Extract<DrainView, { type: 'draining' }>;
@@ -132,7 +134,7 @@ function weightOf({ clients, shards }: Draining): number {
 function describe(edgeId: string, view: Draining, most: number): string {
   const share = most === 0 ? 0 : 1 - weightOf(view) / most;
   const { clients, shards, secondsLeft } = view;
-  const left = `${clients === null ? UNKNOWN : grouped(clients)} clients, ${plural(shards, 'shard')} left`;
+  const left = `${plural(clients, 'client')}, ${plural(shards, 'shard')} left`;
   return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ETA ${spell(secondsLeft)}`;
 }
 

@@ -42,7 +42,8 @@ function describePlan(plan: PlanAnswer): string {
     lines.push(
       table(['from', 'to', 'shards', 'clients', ''], rows),
       `${plural(shards, 'shard')} with ${plural(clients, 'client')} move: ` +
-        `${churn.balancing} to balance, ${churn.addition} to edges that came, ${churn.removal} from edges that go`,
+        `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to edges that came, ` +
+        `${grouped(churn.removal)} from edges that go`,
       `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsLeft)}`,
     );
   }

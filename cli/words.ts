@@ -12,8 +12,9 @@ export function spell(seconds: number | null): string {
   return m > 0 ? `${m}m ${s}s` : `${s}s`;
 }
 
+/** Such as `1,200 clients`. */
 export function plural(count: number | null, thing: string): string {
-  return `${count ?? UNKNOWN} ${thing}${count === 1 ? '' : 's'}`;
+  return `${count === null ? UNKNOWN : grouped(count)} ${thing}${count === 1 ? '' : 's'}`;
 }
 
 /** `1200` as `1,200`. */

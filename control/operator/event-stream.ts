@@ -22,6 +22,8 @@ export class EventStreams {
   }
 
   open(response: ServerResponse, after: number): void {
+    // Gone already: its close would not be heard any more.
+    if (response.destroyed) return;
     response.writeHead(200, {
       'content-type': 'text/event-stream',
       'cache-control': 'no-store',

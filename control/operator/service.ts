@@ -112,6 +112,7 @@ function watchEvents(
       call.emit('error', toServiceError(who));
       return;
     }
+    if (call.cancelled) return;
     let unfollow = () => {};
     let isOver = false;
     const end = () => {

@@ -46,7 +46,7 @@ test('rebalance --dry-run shows the plan and moves nothing', async () => {
   const { status, stdout } = await longline(['rebalance', '--dry-run']);
   expect(status).toBe(0);
   expect(stdout).toMatch(/^edge-1 +edge-2 +3 +1200 +0 1 2$/m);
-  expect(stdout).toContain('3 shards with 1200 clients move: 1000 to balance, 200 to edges');
+  expect(stdout).toContain('3 shards with 1,200 clients move: 1,000 to balance, 200 to edges');
   expect(stdout).toContain('100 reconnects/s expected, ETA 12s');
   expect(stdout).toContain('max/mean 1.500 → 1.040');
   expect(stdout).toContain('1 shard 3\n');
