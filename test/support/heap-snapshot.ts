@@ -11,7 +11,10 @@ interface Snapshot {
   readonly strings: readonly string[];
 }
 
-/** How many objects a heap snapshot has, by type and constructor; strings are one group. */
+/**
+ * How many objects a heap snapshot has, by type and constructor; strings are one group. Without
+ * compiled code, which comes and goes.
+ */
 export function countObjects(file: string): Map<string, number> {
   const { snapshot, nodes, strings } = JSON.parse(readFileSync(file, 'utf8')) as Snapshot;
   const { node_fields, node_types } = snapshot.meta;
@@ -19,6 +22,7 @@ export function countObjects(file: string): Map<string, number> {
   const counts = new Map<string, number>();
   for (let i = 0; i < nodes.length; i += node_fields.length) {
     const type = node_types[0][nodes[i + typeAt]!]!;
+    if (type === 'code') continue;
     const name = type === 'object' || type === 'closure' ? ` ${strings[nodes[i + nameAt]!]}` : '';
     counts.set(type + name, (counts.get(type + name) ?? 0) + 1);
   }
