@@ -13,7 +13,8 @@
  *   pushP99MsIdle, …Moving     from the call of Push to its answer
  *
  * With `--rolling` every edge is then drained, ended and started again, one after the other, which takes
- * another five minutes. `--clients`, `--pushes` (a second) make it smaller, `--json` prints one line.
+ * another five minutes. `--clients`, `--pushes` (a second) and `--patience` (seconds until a step that is not even ends all
+ * the same) make it smaller, `--json` prints one line.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -36,19 +37,20 @@ const POLL_MS = 500;
 const CALM_MS = 4_000;
 const MAX_OVER_MEAN = 1.05;
 const LOADS_KNOWN_MS = 32_000;
-/** When it is not even by then, it is said as it is: control looks every 30 s. */
-const BALANCE_DEADLINE_MS = 100_000;
 
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean' },
     clients: { type: 'string', default: '20000' },
     pushes: { type: 'string', default: '500' },
+    patience: { type: 'string', default: '100' },
     rolling: { type: 'boolean' },
   },
 });
 const clients = Number(values.clients);
 const pushesPerSecond = Number(values.pushes);
+/** When it is not even by then, it is said as it is: control looks every 30 s. */
+const balanceDeadlineMs = Number(values.patience) * 1_000;
 const say = (line: string) => process.stderr.write(`${line}\n`);
 
 const redis = await startRedis({ say });
@@ -216,7 +218,7 @@ async function untilEven(
     const counts = await connectionsOf(cluster);
     const held = counts.reduce((sum, count) => sum + count, 0);
     maxOverMean = rounded(Math.max(...counts) / (clients / edges), 3);
-    const isLate = performance.now() - fromMs > BALANCE_DEADLINE_MS;
+    const isLate = performance.now() - fromMs > balanceDeadlineMs;
     const isEven = maxOverMean <= maxOverMeanMax || isLate;
     const isCalm = inFlight + waiting === 0 && counts.length === edges && held === clients;
     if (!isCalm || !isEven) calmSinceMs = undefined;

@@ -125,24 +125,25 @@ export class DevicePort implements TransportEvents {
 
   #read(connection: Connection, head: PendingHead, bytes: Buffer): void {
     const searched = head.bytes.length;
-    // The copy also detaches what we keep from the transport's buffer.
-    head.bytes = Buffer.concat([head.bytes, bytes]);
-    if (!couldBeHttp(head.bytes)) {
+    // Nearly always the head comes whole, and nothing of it is kept.
+    const all = searched === 0 ? bytes : Buffer.concat([head.bytes, bytes]);
+    if (!couldBeHttp(all)) {
       const why = 'the first bytes are of no protocol that is spoken here';
       return this.#refuse(connection, refusal('REQUEST_MALFORMED', why), undefined);
     }
-    const end = findHeadEnd(head.bytes, searched);
-    if (
-      end > this.config.headBytesMax ||
-      (end < 0 && head.bytes.length > this.config.headBytesMax)
-    ) {
+    const end = findHeadEnd(all, searched);
+    if (end > this.config.headBytesMax || (end < 0 && all.length > this.config.headBytesMax)) {
       const why = `the request head is over ${this.config.headBytesMax} bytes`;
       return this.#refuse(connection, refusal('HEAD_TOO_LARGE', why), undefined);
     }
-    if (end < 0) return;
-    const parsed = parseHead(head.bytes.subarray(0, end));
+    if (end < 0) {
+      // What is kept must not be the transport's buffer.
+      head.bytes = searched === 0 ? Buffer.from(bytes) : all;
+      return;
+    }
+    const parsed = parseHead(all.subarray(0, end));
     if ('code' in parsed) return this.#refuse(connection, parsed, undefined);
-    if (end < head.bytes.length) {
+    if (end < all.length) {
       const why = 'bytes follow the request head';
       return this.#refuse(connection, refusal('REQUEST_MALFORMED', why), parsed);
     }

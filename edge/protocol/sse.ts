@@ -39,19 +39,27 @@ export function sseGoaway(retryMs: number, url: string | undefined): Buffer {
   return Buffer.from(`retry: ${retryMs}\nevent: goaway\ndata: ${JSON.stringify({ url })}\n\n`);
 }
 
+/** By the headers that are not always the same: as many as there are origins whose pages may connect. */
+const openings = new Map<string, Buffer>();
+
 /** The response head, and the first bytes of the stream. The body ends with the connection. */
 export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
-  return Buffer.from(
-    statusLine(200) +
-      headerLines([
-        ['Content-Type', 'text/event-stream'],
-        ['Cache-Control', 'no-store'],
-        ['X-Accel-Buffering', 'no'],
-        ['Connection', 'close'],
-        ...corsHeaders,
-      ]) +
-      `\r\nretry: ${RETRY_MS}\n\n`,
-  );
+  const cors = headerLines(corsHeaders);
+  let opening = openings.get(cors);
+  if (opening === undefined) {
+    opening = Buffer.from(
+      statusLine(200) +
+        headerLines([
+          ['Content-Type', 'text/event-stream'],
+          ['Cache-Control', 'no-store'],
+          ['X-Accel-Buffering', 'no'],
+          ['Connection', 'close'],
+        ]) +
+        `${cors}\r\nretry: ${RETRY_MS}\n\n`,
+    );
+    openings.set(cors, opening);
+  }
+  return opening;
 }
 
 /** @param id without line ends and NUL, which our ids never have; empty: the event has no id */
