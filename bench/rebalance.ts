@@ -244,6 +244,7 @@ async function movesOf(cluster: LocalCluster): Promise<{ inFlight: number; waiti
 
 async function leaderOf(cluster: LocalCluster): Promise<string> {
   for (const name of cluster.namesOf('control')) {
+    if (cluster.pid(name) === undefined) continue;
     const metrics = await (await fetch(`${cluster.httpUrl(name)}/metrics`)).text();
     if (/^longline_control_leader 1$/m.test(metrics)) return name;
   }
