@@ -12,9 +12,9 @@
  *   secondsToBalance    per step
  *   pushP99MsIdle, …Moving     from the call of Push to its answer
  *
- * With `--rolling` every edge is then drained, ended and started again, one after the other, which takes
- * another five minutes. `--clients`, `--pushes` (a second) and `--patience` (seconds until a step that is not even ends all
- * the same) make it smaller, `--json` prints one line.
+ * With `--rolling` every edge is then drained, ended and started again, one after the other, which
+ * takes some five minutes more. `--clients`, `--pushes` (a second) and `--patience` (seconds until a
+ * step that is not even ends all the same) make it smaller, `--json` prints one line.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
