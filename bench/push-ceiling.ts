@@ -106,11 +106,12 @@ function pushTo(tag: string): StorePush {
     askId: 1_000_000,
     replyChannel: 'lr:{1234}:router:00000000-0000-0000-0000-000000000000',
     clientId: tag,
-    body: { $case: 'push', value: { payload } },
+    body: { $case: 'push', value: { payload, contentType: '', ttlMs: TTL_MS } },
     id: '',
     seq: '',
   }).finish();
-  return { tag, clientId: tag, envelope, payload, ttlMs: TTL_MS, idempotencyKey: '' };
+  const rest = { contentType: '', ttlMs: TTL_MS, idempotencyKey: '' };
+  return { tag, clientId: tag, envelope, payload, ...rest };
 }
 
 /** The commands with which a push is stored: by hash, and by text for a server that is new to it. */

@@ -7,7 +7,7 @@
  *   ll:{tag}:in:<clientId>   stream; one entry per push, oldest first. Fields, in this order:
  *                            p payload · x when it expires, Unix time in ms · b payload bytes that
  *                            the stream ever held before it (so the bytes held now are known from
- *                            its first and last entry)
+ *                            its first and last entry) · c content type, if it has one
  *   ll:{tag}:ack:<clientId>  hash of ids; `last` the newest ever given to this client · `acked` the
  *                            newest that was confirmed · `gone` the newest that left the inbox
  *                            unconfirmed. It outlives the inbox, so that a device which comes back
@@ -40,7 +40,7 @@ const IDEMPOTENCY_MS = 10 * 60 * 1000;
 /** How long `last` and `gone` outlive the newest push. */
 const HISTORY_MS = 24 * 60 * 60 * 1000;
 
-/** Helpers that both scripts begin with. */
+/** Helpers that the scripts begin with. */
 const LUA_COMMON = `
 local function parse(id)
   local dash = string.find(id, '-', 1, true)
@@ -58,12 +58,18 @@ end
 local function first(inbox)
   return redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
 end
+local function confirm(inbox, ack, id)
+  redis.call('HSET', ack, 'acked', id)
+  redis.call('HDEL', ack, 'due')
+  local ms, n = parse(id)
+  redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+end
 `;
 
 /**
  * Stores a push and rings the bell.
  * Input:  KEYS seq, inbox, ack, [idem]; ARGV channel, envelope, payload, TTL in ms, count bound,
- *         bytes bound, history in ms, idempotency in ms
+ *         bytes bound, history in ms, idempotency in ms, content type
  * Output: {1, id, receivers, how many older pushes were dropped} or {0, first id} for a duplicate
  * Events: the envelope on the channel, with two fields appended that only this script knows: a
  *         message of Protocol Buffers followed by more fields is again a message. Fields 8 and 9,
@@ -112,7 +118,11 @@ elseif redis.call('EXISTS', inbox) == 0 then
   local last = redis.call('HGET', ack, 'last')
   if last then redis.call('HSET', ack, 'gone', last) end
 end
-local id = redis.call('XADD', inbox, '*', 'p', payload, 'x', now + ttl, 'b', held)
+local entry = {'p', payload, 'x', now + ttl, 'b', held}
+if ARGV[9] ~= '' then
+  entry[7], entry[8] = 'c', ARGV[9]
+end
+local id = redis.call('XADD', inbox, '*', unpack(entry))
 redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
 redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
 if count > 0 then
@@ -141,10 +151,20 @@ if redis.call('EXISTS', inbox) == 0 then gone = last end
 local isKnown = cursor == last or cursor == acked or cursor == gone
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
-redis.call('HSET', ack, 'acked', cursor)
-redis.call('HDEL', ack, 'due')
-local ms, n = parse(cursor)
-redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+confirm(inbox, ack, cursor)
+return 1`);
+
+/**
+ * A device says that it has everything up to an id that it was sent: that is deleted.
+ * Input:  KEYS inbox, ack; ARGV id
+ * Output: 1, or 0 when that was known already, or Redis has lost the push
+ */
+const CONFIRM = new Script(`${LUA_COMMON}
+local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
+local known = redis.call('HMGET', ack, 'last', 'acked')
+local last, acked = known[1], known[2]
+if not last or isBefore(last, id) or (acked and not isBefore(acked, id)) then return 0 end
+confirm(inbox, ack, id)
 return 1`);
 
 /**
@@ -174,6 +194,7 @@ export interface StorePush {
   /** A ShardEnvelope without `id` and `seq`, which the script appends. */
   readonly envelope: Uint8Array;
   readonly payload: Buffer;
+  readonly contentType: string;
   readonly ttlMs: number;
   /** Empty: none. */
   readonly idempotencyKey: string;
@@ -197,6 +218,7 @@ export function storePush(
     bounds.bytesMax,
     Math.max(push.ttlMs, HISTORY_MS),
     Math.max(push.ttlMs, IDEMPOTENCY_MS),
+    push.contentType,
   ]).then((outcome) => {
     if (outcome.type !== 'done') return outcome;
     const { reply } = outcome;
@@ -210,8 +232,10 @@ export function storePush(
 export interface InboxEntry {
   readonly id: string;
   readonly payload: Buffer;
-  /** Its TTL has run out: it must not be delivered any more. */
-  readonly isExpired: boolean;
+  /** Empty: none. */
+  readonly contentType: string;
+  /** What is left of its TTL, in milliseconds; 0 or less: it must not be delivered any more. */
+  readonly ttlMs: number;
 }
 
 const ID = /^\d{1,15}-\d{1,15}$/;
@@ -234,6 +258,26 @@ export async function resumeInbox(
   const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
   const outcome = await RESUME.run<number>(link, keys, [cursor]);
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply === 1 } : outcome;
+}
+
+/** Confirms everything up to `id`, which was sent to the client. Resolves with whether Redis did. */
+export async function confirmInbox(
+  link: Pick<RedisLink, 'execute'>,
+  tag: string,
+  clientId: string,
+  id: string,
+): Promise<Outcome<number>> {
+  return CONFIRM.run<number>(link, [inboxKey(tag, clientId), ackKey(tag, clientId)], [id]);
+}
+
+/** The newest id that was ever given to the client, or ''. */
+export async function readNewestId(
+  link: Pick<RedisLink, 'execute'>,
+  tag: string,
+  clientId: string,
+): Promise<Outcome<string>> {
+  const outcome = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'last']);
+  return outcome.type === 'done' ? { type: 'done', reply: outcome.reply ?? '' } : outcome;
 }
 
 /** Some of an inbox, and what can no longer be read of it, as of one moment. */
@@ -261,10 +305,11 @@ export async function readInbox(
   if (outcome.type !== 'done') return outcome;
   const nowMs = Date.now();
   const [entries, gone] = outcome.reply;
-  const read = entries.map(([id, [, payload, , expiresAtMs]]) => ({
+  const read = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
     id: id.toString(),
     payload: payload!,
-    isExpired: Number(expiresAtMs) <= nowMs,
+    contentType: contentType?.toString('latin1') ?? '',
+    ttlMs: Number(expiresAtMs) - nowMs,
   }));
   return { type: 'done', reply: { entries: read, gone: gone.toString() } };
 }

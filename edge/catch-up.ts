@@ -8,16 +8,23 @@
  * ways is recognised by its id.
  *
  * At most `AT_ONCE_MAX` inboxes are read at a time; the others wait their turn, first come, first
- * served. Memory is bounded by that times one page.
+ * served. Memory is bounded by that times one page. A connection that has to confirm pushes before
+ * it may be sent more is parked: it gives its turn up until it is woken.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
-import { type InboxEntry, isIdBefore, readInbox, resumeInbox } from '../common/inbox.js';
+import {
+  type InboxEntry,
+  isIdBefore,
+  readInbox,
+  readNewestId,
+  resumeInbox,
+} from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Connection, Transport } from '../common/transport/transport.js';
 import type { Connections } from './connections.js';
-import { SSE_RESET, sseEvent } from './protocol/sse.js';
+import type { StartFrom } from './protocol/protocol.js';
 
 const AT_ONCE_MAX = 256;
 const ENTRIES_PER_PAGE = 32;
@@ -28,15 +35,22 @@ const DRAIN_POLL_MS = 20;
 /** A device that makes no room for so long is slow: others wait for its turn to end. */
 const STALLED_MS = 10_000;
 
-/** What one connection is behind with. */
+/** What one connection is behind with. It is forgotten when the connection is live or has ended. */
 interface Work {
+  /** Whether what was stored before is passed over, until that has been done. */
+  from: StartFrom;
   /** The id that the device named, until it has been confirmed; '' afterwards. */
   cursor: string;
   /** The device must be told that its history is not complete. */
   isIncomplete: boolean;
   /** A push came meanwhile: the inbox has to be read once more. */
   isAgain: boolean;
+  /** It waits to be woken. */
+  isParked: boolean;
 }
+
+/** Of a page: nothing is left · there is more · the connection was parked, or is gone. */
+type PageResult = 'empty' | 'more' | 'stopped';
 
 export class CatchUp {
   readonly #works = new Map<Connection, Work>();
@@ -64,22 +78,50 @@ export class CatchUp {
     );
   }
 
-  /** @param cursor what the device says it has: an id, '' for nothing */
-  start(connection: Connection, cursor: string, isIncomplete: boolean): void {
-    this.table.become(connection, 'behind');
-    const work = this.#works.get(connection);
-    if (work !== undefined) {
-      work.isAgain = true;
-      return;
-    }
-    this.#works.set(connection, { cursor, isIncomplete, isAgain: false });
-    if (this.#running < AT_ONCE_MAX) void this.#runFrom(connection);
-    else this.#waiting.push(connection);
+  /**
+   * For a connection that is not behind.
+   * @param cursor what the device says it has: an id, '' for nothing, undefined for what is no id
+   */
+  start(connection: Connection, cursor: string | undefined, from: StartFrom): void {
+    const isIncomplete = cursor === undefined;
+    this.#add(connection, { from, cursor: cursor ?? '', isIncomplete, isParked: false });
+    this.#run(connection);
   }
 
-  /** A durable push came for a connection that is behind. */
+  /** There may be more in the inbox than was known. For any connection that gets pushes. */
   again(connection: Connection): void {
-    this.#works.get(connection)!.isAgain = true;
+    const work = this.#works.get(connection);
+    if (work !== undefined) work.isAgain = true;
+    else this.start(connection, '', 'unconfirmed');
+  }
+
+  /** A push had no room: it stays in the inbox until the connection is woken. */
+  park(connection: Connection): void {
+    const nothingSpecial = { from: 'unconfirmed', cursor: '', isIncomplete: false } as const;
+    this.#add(connection, { ...nothingSpecial, isParked: true });
+  }
+
+  /** There is room again. */
+  wake(connection: Connection): void {
+    const work = this.#works.get(connection);
+    if (work === undefined || !work.isParked) return;
+    work.isParked = false;
+    this.#run(connection);
+  }
+
+  /** The connection is to be told nothing more, or has ended. */
+  stop(connection: Connection): void {
+    this.#works.delete(connection);
+  }
+
+  #add(connection: Connection, work: Omit<Work, 'isAgain'>): void {
+    this.table.become(connection, 'behind');
+    this.#works.set(connection, { ...work, isAgain: false });
+  }
+
+  #run(connection: Connection): void {
+    if (this.#running < AT_ONCE_MAX) void this.#runFrom(connection);
+    else this.#waiting.push(connection);
   }
 
   async #runFrom(first: Connection): Promise<void> {
@@ -89,33 +131,42 @@ export class CatchUp {
       next !== undefined;
       next = this.#waiting.shift()
     ) {
-      while ((await this.#step(next, this.#works.get(next)!)) === 'again');
+      const work = this.#works.get(next);
+      if (work !== undefined) await this.#tell(next, work);
     }
     this.#running--;
   }
 
-  /** Reads one page. The work is gone when the connection is live or gone. */
-  async #step(connection: Connection, work: Work): Promise<'again' | 'done'> {
-    const isRead = await this.#readPage(connection, work);
-    if (this.table.holds(connection)) {
-      if (!isRead) return 'again';
-      this.table.become(connection, 'live');
-    }
+  async #tell(connection: Connection, work: Work): Promise<void> {
+    let result: PageResult;
+    do result = await this.#readPage(connection, work);
+    while (result === 'more');
+    if (result === 'stopped') return;
     // In the same turn: whoever finds the connection live may start anew.
+    this.table.become(connection, 'live');
     this.#works.delete(connection);
-    return 'done';
   }
 
-  /** Resolves with whether nothing is left to be read. */
-  async #readPage(connection: Connection, work: Work): Promise<boolean> {
+  /** False when the connection was stopped, or has started anew since. */
+  #isCurrent(connection: Connection, work: Work): boolean {
+    return this.#works.get(connection) === work;
+  }
+
+  async #readPage(connection: Connection, work: Work): Promise<PageResult> {
     const { table } = this;
-    if (!table.holds(connection)) return false;
     const clientId = table.clientIdOf(connection);
     const tag = this.tagOf(table.shardOf(connection));
+    if (work.from === 'now') {
+      const newest = await readNewestId(this.link, tag, clientId);
+      if (newest.type !== 'done') return this.#postpone(connection, work);
+      if (!this.#isCurrent(connection, work)) return 'stopped';
+      if (newest.reply !== '') table.markSent(connection, newest.reply);
+      work.from = 'unconfirmed';
+    }
     if (work.cursor !== '') {
       const resumed = await resumeInbox(this.link, tag, clientId, work.cursor);
-      if (resumed.type !== 'done') return this.#postpone();
-      if (!table.holds(connection)) return false;
+      if (resumed.type !== 'done') return this.#postpone(connection, work);
+      if (!this.#isCurrent(connection, work)) return 'stopped';
       if (resumed.reply) table.markSent(connection, work.cursor);
       else work.isIncomplete = true;
       work.cursor = '';
@@ -123,48 +174,60 @@ export class CatchUp {
     work.isAgain = false;
     const after = table.sentId(connection);
     const page = await readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE);
-    if (page.type !== 'done') return this.#postpone();
-    if (!table.holds(connection)) return false;
+    if (page.type !== 'done') return this.#postpone(connection, work);
+    if (!this.#isCurrent(connection, work)) return 'stopped';
     const { entries, gone } = page.reply;
     if (after !== '' && gone !== '' && isIdBefore(after, gone)) {
       work.isIncomplete = true;
       table.markSent(connection, gone);
     }
-    if (after !== '' && entries.some((entry) => entry.isExpired)) work.isIncomplete = true;
-    if (work.isIncomplete && !(await this.#writePatiently(connection, SSE_RESET))) return false;
+    if (after !== '' && entries.some(isExpired)) work.isIncomplete = true;
+    const { reset } = table.protocolOf(connection);
+    if (work.isIncomplete && reset !== undefined) {
+      if (!(await this.#writePatiently(connection, work, reset))) return 'stopped';
+    }
     work.isIncomplete = false;
     for (const entry of entries) {
-      if (!(await this.#write(connection, entry))) return false;
+      if (!(await this.#write(connection, work, entry))) return 'stopped';
     }
-    return entries.length < ENTRIES_PER_PAGE && !work.isAgain;
+    return entries.length < ENTRIES_PER_PAGE && !work.isAgain ? 'empty' : 'more';
   }
 
   /** Redis is away, which its own connection logs: the inbox is still there later. */
-  async #postpone(): Promise<false> {
+  async #postpone(connection: Connection, work: Work): Promise<PageResult> {
     await sleep(RETRY_MS);
-    return false;
+    return this.#isCurrent(connection, work) ? 'more' : 'stopped';
   }
 
-  /** Resolves with false when the connection is gone. */
-  async #write(connection: Connection, entry: InboxEntry): Promise<boolean> {
+  /** Resolves with false when the connection was stopped or parked. */
+  async #write(connection: Connection, work: Work, entry: InboxEntry): Promise<boolean> {
     const { table } = this;
-    if (!entry.isExpired) {
-      const event = sseEvent(entry.id, entry.payload);
-      if (!(await this.#writePatiently(connection, event))) return false;
+    if (!isExpired(entry)) {
+      const bytes = table.protocolOf(connection).encode(connection, entry);
+      work.isParked = bytes === undefined;
+      if (bytes === undefined || !(await this.#writePatiently(connection, work, bytes))) {
+        return false;
+      }
       this.#replayed.inc();
     }
     table.markSent(connection, entry.id);
     return true;
   }
 
-  /** Waits for room. Resolves with false when the connection is gone. */
-  async #writePatiently(connection: Connection, event: Buffer): Promise<boolean> {
-    const { table, transport } = this;
+  /** Waits for room. Resolves with false when the connection was stopped. */
+  async #writePatiently(connection: Connection, work: Work, bytes: Buffer): Promise<boolean> {
     const giveUpMs = performance.now() + STALLED_MS;
-    while (table.holds(connection) && transport.write(connection, event) === 'full') {
+    while (
+      this.#isCurrent(connection, work) &&
+      this.transport.write(connection, bytes) === 'full'
+    ) {
       if (performance.now() > giveUpMs) this.onSlow(connection);
       else await sleep(DRAIN_POLL_MS);
     }
-    return table.holds(connection);
+    return this.#isCurrent(connection, work);
   }
+}
+
+function isExpired({ ttlMs }: InboxEntry): boolean {
+  return ttlMs <= 0;
 }

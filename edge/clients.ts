@@ -2,33 +2,27 @@
  * The life of a client's connection. It is registered as `opening`; it is answered when Redis has
  * confirmed the subscription of its shard, so that from then on no push can miss it; it is told what
  * its inbox holds; it is live; and it ends for exactly one reason.
+ *
+ * What it speaks is its protocol's business; this is what the protocols see of the edge.
  */
 import type { Counter } from 'prom-client';
+import type { Refusal } from '../common/errors.js';
 import type { Metrics } from '../common/metrics.js';
 import { type Connection, type Transport, WRITE_RESULTS } from '../common/transport/transport.js';
 import type { Presence } from '../proto/gen/longline/v1/push.js';
 import type { CatchUp } from './catch-up.js';
+import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
-import { SSE_HEARTBEAT, SSE_TAKEN_OVER, sseEvent, sseGoaway } from './protocol/sse.js';
+import type {
+  EndReason,
+  Host,
+  Introduction,
+  Message,
+  Protocol,
+  StartFrom,
+} from './protocol/protocol.js';
 import type { Shards } from './shards.js';
 import type { Takeover } from './takeover.js';
-
-/**
- * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
- * buffer was full · `taken_over` its client has a newer connection · `disconnected` a backend
- * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
- * `not_ready` its shard's subscription was not confirmed in time · `goaway` its shard belongs to
- * another edge, or this edge is to be empty.
- */
-export type EndReason =
-  | 'peer'
-  | 'error'
-  | 'slow'
-  | 'taken_over'
-  | 'disconnected'
-  | 'unexpected_bytes'
-  | 'not_ready'
-  | 'goaway';
 
 /**
  * `absent` the client is not here · `written` handed to its socket · `behind` its connection is
@@ -37,26 +31,21 @@ export type EndReason =
  */
 export type PushOutcome = 'absent' | 'written' | 'behind' | 'slow';
 
-/** What a device says when it connects. */
-export interface Arrival {
-  readonly clientId: string;
-  readonly shard: number;
-  /** What it is told first, as soon as it is answered. */
-  readonly firstBytes: Buffer;
-  /** The newest id that it has: an id, '' for none, undefined for something that is no id. */
-  readonly cursor: string | undefined;
-}
-
 /** A connection that waits for its shard. */
 interface Opening {
   readonly sinceMs: number;
-  readonly arrival: Arrival;
+  readonly introduction: Introduction;
+  /** What it has sent meanwhile. */
+  early: Buffer;
 }
 
-export class Clients {
+/** What a device may send before it is answered: some requests, not a stream. */
+export const EARLY_BYTES_MAX = 16 * 1024;
+
+export class Clients implements Host {
   /** Oldest first. */
   readonly #opening = new Map<Connection, Opening>();
-  readonly #opened: Counter;
+  readonly #opened: Counter<'protocol'>;
   readonly #ended: Counter<'reason'>;
   /** Bound to their labels: looking them up takes longer than counting. */
   readonly #pushes: Readonly<Record<PushOutcome, Counter.Internal>>;
@@ -67,6 +56,7 @@ export class Clients {
     readonly shards: Shards,
     readonly transport: Transport,
     readonly catchUp: CatchUp,
+    readonly confirmations: Confirmations,
     readonly takeover: Takeover,
     readonly edgeId: string,
     readonly announce: (connection: Connection, renewed: boolean) => void,
@@ -74,7 +64,8 @@ export class Clients {
   ) {
     this.#opened = metrics.counter(
       'longline_edge_connections_opened_total',
-      'Connections of clients that were registered.',
+      'Connections of clients that were registered, by protocol.',
+      ['protocol'],
     );
     this.#ended = metrics.counter(
       'longline_edge_connections_ended_total',
@@ -94,13 +85,15 @@ export class Clients {
     };
   }
 
-  open(connection: Connection, arrival: Arrival): void {
-    const { clientId, shard } = arrival;
+  /** @param early what has come behind the introduction */
+  open(connection: Connection, shard: number, introduction: Introduction, early: Buffer): void {
+    const { protocol, query } = introduction;
     const nowMs = Date.now();
-    const older = this.table.add(connection, clientId, shard, nowMs);
-    this.#opened.inc();
+    const older = this.table.add(connection, query.clientId, shard, protocol, nowMs);
+    this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#ending(older, 'taken_over');
-    this.#opening.set(connection, { sinceMs: nowMs, arrival });
+    this.#opening.set(connection, { sinceMs: nowMs, introduction, early });
+    introduction.onRegistered?.(connection);
     this.shards.reconcile(shard);
     if (this.shards.isConfirmed(shard)) this.#answer(connection);
   }
@@ -108,31 +101,33 @@ export class Clients {
   /** The subscription of a shard is confirmed, for the first time or after it was lost. */
   onConfirmed(shard: number): void {
     for (const connection of [...this.table.ofShard(shard)]) {
-      if (this.table.stateOf(connection) === 'opening') {
+      const state = this.table.stateOf(connection);
+      if (state === 'opening') {
         this.#answer(connection);
       } else {
         this.announce(connection, true);
-        this.catchUp.start(connection, '', false);
+        if (state !== 'deaf') this.catchUp.again(connection);
       }
     }
   }
 
   /** Pushes of the shard were missed: what they were is in the inboxes. */
   onGap(shard: number): void {
-    for (const connection of this.table.ofShard(shard)) {
-      if (this.table.stateOf(connection) !== 'opening') this.catchUp.start(connection, '', false);
-    }
+    for (const connection of this.table.listeningOf(shard)) this.catchUp.again(connection);
   }
 
-  push(shard: number, clientId: string, id: string, payload: Buffer): PushOutcome {
-    const outcome = this.#push(shard, clientId, id, payload);
+  push(shard: number, clientId: string, message: Message): PushOutcome {
+    const outcome = this.#push(shard, clientId, message);
     this.#pushes[outcome].inc();
     return outcome;
   }
 
   /** Writes a live-only push to every client of the shard. */
-  broadcast(shard: number, payload: Buffer): { written: number; slow: number } {
-    return this.#writeAll(this.table.answeredOf(shard), sseEvent('', payload));
+  broadcast(shard: number, payload: Buffer, contentType: string) {
+    const message = { id: '', payload, contentType, ttlMs: 0 };
+    return this.#writeAll(this.table.listeningOf(shard), (protocol, connection) =>
+      protocol.encode(connection, message),
+    );
   }
 
   presence(shard: number, clientId: string): Presence | undefined {
@@ -141,7 +136,7 @@ export class Clients {
     return {
       edgeId: this.edgeId,
       connectedAtMs: this.table.connectedAtMs(connection),
-      protocol: 'sse',
+      protocol: this.table.protocolOf(connection).name,
       remoteAddress: this.transport.remoteAddress(connection) ?? '',
       guest: !this.shards.owns(shard),
     };
@@ -158,22 +153,30 @@ export class Clients {
   /** Tells a device to connect elsewhere, and ends its connection. */
   letGo(connection: Connection, retryMs: number, url: string | undefined): void {
     const opening = this.#opening.get(connection);
-    if (opening !== undefined) this.transport.write(connection, opening.arrival.firstBytes);
-    this.transport.write(connection, sseGoaway(retryMs, url));
-    this.end(connection, 'goaway');
+    if (opening !== undefined) this.transport.write(connection, opening.introduction.answer());
+    const last = this.table.protocolOf(connection).goaway(connection, retryMs, url);
+    this.end(connection, 'goaway', last);
   }
 
   /** Ends a connection of ours. Does nothing for one that holds no client any more. */
-  end(connection: Connection, reason: EndReason): void {
+  end(connection: Connection, reason: EndReason, last?: Buffer): void {
     const shard = this.table.shardOf(connection);
     if (!this.table.remove(connection)) return;
-    this.#ending(connection, reason);
+    this.#ending(connection, reason, last);
     this.shards.reconcile(shard);
   }
 
-  /** One step of the heartbeat: every connection of this part of the table gets a comment. */
+  /** Ends one that was never answered, with this in place of the answer. */
+  refuse(connection: Connection, refused: Refusal): void {
+    const opening = this.#opening.get(connection);
+    if (opening !== undefined) {
+      this.end(connection, 'not_ready', opening.introduction.refuse(refused));
+    }
+  }
+
+  /** One step of the heartbeat: every connection of this part of the table hears something. */
   heartbeat(part: number, parts: number): void {
-    this.#writeAll(this.table.answeredPart(part, parts), SSE_HEARTBEAT);
+    this.#writeAll(this.table.answeredPart(part, parts), ({ heartbeat }) => heartbeat);
   }
 
   /** The connections that have been opening since before `sinceMs`. */
@@ -188,19 +191,80 @@ export class Clients {
     return this.#opening.size;
   }
 
-  #answer(connection: Connection): void {
-    const { firstBytes, cursor } = this.#opening.get(connection)!.arrival;
-    this.#opening.delete(connection);
-    this.transport.write(connection, firstBytes);
-    this.announce(connection, false);
-    this.catchUp.start(connection, cursor ?? '', cursor === undefined);
+  /** A connection that holds a client has sent something. */
+  onBytes(connection: Connection, bytes: Buffer): void {
+    if (!this.table.holds(connection)) return;
+    const opening = this.#opening.get(connection);
+    if (opening === undefined) {
+      this.table.protocolOf(connection).onBytes(connection, bytes);
+      return;
+    }
+    const { length } = opening.early;
+    if (!opening.introduction.mayHurry || length + bytes.length > EARLY_BYTES_MAX) {
+      this.end(connection, 'unexpected_bytes');
+    } else {
+      opening.early = Buffer.concat([opening.early, bytes]);
+    }
   }
 
-  #push(shard: number, clientId: string, id: string, payload: Buffer): PushOutcome {
+  onTimer(connection: Connection): void {
+    if (this.table.holds(connection)) this.table.protocolOf(connection).onTimer?.(connection);
+  }
+
+  reply(connection: Connection, bytes: Uint8Array): void {
+    if (this.transport.write(connection, bytes) === 'full') this.end(connection, 'slow');
+  }
+
+  confirm(connection: Connection, id: string): void {
+    const { table } = this;
+    if (!table.holds(connection) || !table.wasSent(connection, id)) return;
+    const tag = this.shards.tagOf(table.shardOf(connection));
+    this.confirmations.add(tag, table.clientIdOf(connection), id);
+  }
+
+  listen(connection: Connection, from: StartFrom): void {
+    if (this.table.stateOf(connection) === 'deaf') this.catchUp.start(connection, '', from);
+  }
+
+  unlisten(connection: Connection): void {
+    this.catchUp.stop(connection);
+    this.table.become(connection, 'deaf');
+  }
+
+  wake(connection: Connection): void {
+    this.catchUp.wake(connection);
+  }
+
+  setTimer(connection: Connection, afterMs: number): void {
+    this.transport.setTimer(connection, afterMs);
+  }
+
+  clientIdOf(connection: Connection): string {
+    return this.table.clientIdOf(connection);
+  }
+
+  sentId(connection: Connection): string {
+    return this.table.sentId(connection);
+  }
+
+  #answer(connection: Connection): void {
+    const { introduction, early } = this.#opening.get(connection)!;
+    this.#opening.delete(connection);
+    this.transport.write(connection, introduction.answer());
+    this.announce(connection, false);
+    if (introduction.isDeaf) this.table.become(connection, 'deaf');
+    else this.catchUp.start(connection, introduction.cursor, introduction.from);
+    if (early.length > 0) introduction.protocol.onBytes(connection, early);
+  }
+
+  #push(shard: number, clientId: string, message: Message): PushOutcome {
     const connection = this.#findAnswered(shard, clientId);
     if (connection === undefined) return 'absent';
+    const state = this.table.stateOf(connection);
+    if (state === 'deaf') return 'absent';
+    const { id } = message;
     if (id !== '') {
-      if (this.table.stateOf(connection) === 'behind') {
+      if (state === 'behind') {
         this.catchUp.again(connection);
         return 'behind';
       }
@@ -209,7 +273,12 @@ export class Clients {
       // over what was missed. With the confirmation, the inbox is read.
       if (!this.shards.isConfirmed(shard)) return 'behind';
     }
-    const result = this.transport.write(connection, sseEvent(id, payload));
+    const bytes = this.table.protocolOf(connection).encode(connection, message);
+    if (bytes === undefined) {
+      this.catchUp.park(connection);
+      return 'behind';
+    }
+    const result = this.transport.write(connection, bytes);
     if (result === 'gone') return 'absent';
     if (result === 'full') {
       this.end(connection, 'slow');
@@ -219,24 +288,45 @@ export class Clients {
     return 'written';
   }
 
-  /** Ends those that do not read. */
+  /**
+   * Writes to all of them, what is the same for several with one call. Ends those that do not read.
+   * @param encode undefined: nothing for this one
+   */
   #writeAll(
     connections: Iterable<Connection>,
-    bytes: Uint8Array,
+    encode: (protocol: Protocol, connection: Connection) => Buffer | undefined,
   ): { written: number; slow: number } {
-    const all = Float64Array.from(connections);
-    const results = new Uint8Array(all.length);
-    this.transport.writeMany(all, all.length, bytes, results);
-    let written = 0;
-    let slow = 0;
-    for (const [i, connection] of all.entries()) {
+    const counts = { written: 0, slow: 0 };
+    const alike = new Map<Protocol, Connection[]>();
+    for (const connection of [...connections]) {
+      const protocol = this.table.protocolOf(connection);
+      if (!protocol.isShared) {
+        this.#writeAlike([connection], encode(protocol, connection), counts);
+        continue;
+      }
+      const others = alike.get(protocol);
+      if (others === undefined) alike.set(protocol, [connection]);
+      else others.push(connection);
+    }
+    for (const [protocol, all] of alike) this.#writeAlike(all, encode(protocol, all[0]!), counts);
+    return counts;
+  }
+
+  #writeAlike(
+    connections: readonly Connection[],
+    bytes: Buffer | undefined,
+    counts: { written: number; slow: number },
+  ): void {
+    if (bytes === undefined) return;
+    const results = new Uint8Array(connections.length);
+    this.transport.writeMany(Float64Array.from(connections), connections.length, bytes, results);
+    for (const [i, connection] of connections.entries()) {
       const result = WRITE_RESULTS[results[i]!];
-      if (result === 'accepted') written++;
+      if (result === 'accepted') counts.written++;
       if (result !== 'full') continue;
       this.end(connection, 'slow');
-      slow++;
+      counts.slow++;
     }
-    return { written, slow };
   }
 
   #findAnswered(shard: number, clientId: string): Connection | undefined {
@@ -246,15 +336,22 @@ export class Clients {
   }
 
   /** What remains to be done for a connection that has left the table. */
-  #ending(connection: Connection, reason: EndReason): void {
-    const wasAnswered = !this.#opening.delete(connection);
+  #ending(connection: Connection, reason: EndReason, last?: Buffer): void {
+    const opening = this.#opening.get(connection);
+    this.#opening.delete(connection);
+    this.catchUp.stop(connection);
     this.takeover.forget(connection);
     this.#ended.inc({ reason });
+    const protocol = this.table.protocolOf(connection);
     if (reason === 'slow') {
       this.transport.destroy(connection);
-    } else if (reason !== 'not_ready') {
-      if (reason === 'taken_over' && wasAnswered) this.transport.write(connection, SSE_TAKEN_OVER);
+    } else {
+      // Who was not answered yet does not speak the protocol yet.
+      const farewell = opening === undefined ? protocol.farewell(connection, reason) : undefined;
+      const bytes = last ?? farewell;
+      if (bytes !== undefined) this.transport.write(connection, bytes);
       this.transport.end(connection);
     }
+    protocol.onClosed?.(connection);
   }
 }

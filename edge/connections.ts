@@ -17,17 +17,21 @@ import {
   generationOf,
   slotOf,
 } from '../common/transport/transport.js';
+import type { Protocol } from './protocol/protocol.js';
 
 /**
  * - `opening`: registered, not answered yet; ends when the shard's subscription is confirmed.
+ * - `deaf`: answered, and gets nothing; ends, to `behind`, when the device asks for pushes, which not
+ *   every protocol does.
  * - `behind`: answered; is being told what its inbox holds. Live-only pushes reach it, durable ones
  *   wait their turn in the inbox. Ends when nothing more is stored past what it was told.
  * - `live`: gets every push as it comes. Ends, back to `behind`, when its shard has a gap.
  */
-export type ConnectionState = 'opening' | 'behind' | 'live';
+export type ConnectionState = 'opening' | 'deaf' | 'behind' | 'live';
 
-const STATES: readonly ConnectionState[] = ['opening', 'behind', 'live'];
-const STATE_OPENING = 0;
+const STATES: readonly ConnectionState[] = ['opening', 'deaf', 'behind', 'live'];
+const STATE_OPENING = STATES.indexOf('opening');
+const STATE_BEHIND = STATES.indexOf('behind');
 const FIRST_SLOTS = 1024;
 
 export class Connections {
@@ -35,6 +39,8 @@ export class Connections {
   #generations = new Uint32Array(FIRST_SLOTS);
   #shards = new Uint16Array(FIRST_SLOTS);
   #states = new Uint8Array(FIRST_SLOTS);
+  /** By slot: an index into `protocols`. */
+  #protocols = new Uint8Array(FIRST_SLOTS);
   /** Unix time in milliseconds, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
@@ -44,7 +50,11 @@ export class Connections {
   readonly #slotsByShard: (Map<string, number> | undefined)[];
   #count = 0;
 
-  constructor(readonly shardCount: number) {
+  /** @param protocols all that a connection may speak */
+  constructor(
+    readonly shardCount: number,
+    readonly protocols: readonly Protocol[],
+  ) {
     this.#slotsByShard = new Array(shardCount);
   }
 
@@ -57,6 +67,7 @@ export class Connections {
     connection: Connection,
     clientId: string,
     shard: number,
+    protocol: Protocol,
     nowMs: number,
   ): Connection | undefined {
     const slot = slotOf(connection);
@@ -66,6 +77,7 @@ export class Connections {
     this.#generations[slot] = generationOf(connection);
     this.#shards[slot] = shard;
     this.#states[slot] = STATE_OPENING;
+    this.#protocols[slot] = this.protocols.indexOf(protocol);
     this.#connectedAtMs[slot] = nowMs;
     this.#sentMs[slot] = this.#sentN[slot] = 0;
     this.#clientIds[slot] = clientId;
@@ -96,6 +108,7 @@ export class Connections {
       this.#generations,
       this.#shards,
       this.#states,
+      this.#protocols,
       this.#connectedAtMs,
       this.#sentMs,
       this.#sentN,
@@ -118,6 +131,10 @@ export class Connections {
 
   shardOf(connection: Connection): number {
     return this.#shards[slotOf(connection)]!;
+  }
+
+  protocolOf(connection: Connection): Protocol {
+    return this.protocols[this.#protocols[slotOf(connection)]!]!;
   }
 
   connectedAtMs(connection: Connection): number {
@@ -173,10 +190,10 @@ export class Connections {
     for (let shard = 0; shard < this.shardCount; shard++) yield* this.ofShard(shard);
   }
 
-  /** Those of a shard without those that were not answered yet. */
-  *answeredOf(shard: number): Generator<Connection> {
+  /** Those of a shard that get pushes. */
+  *listeningOf(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
-      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+      if (this.#states[slot]! >= STATE_BEHIND) yield this.#at(slot);
     }
   }
 
@@ -199,6 +216,7 @@ export class Connections {
     this.#generations = grown(this.#generations, new Uint32Array(length));
     this.#shards = grown(this.#shards, new Uint16Array(length));
     this.#states = grown(this.#states, new Uint8Array(length));
+    this.#protocols = grown(this.#protocols, new Uint8Array(length));
     this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
     this.#sentMs = grown(this.#sentMs, new Float64Array(length));
     this.#sentN = grown(this.#sentN, new Uint32Array(length));

@@ -154,12 +154,13 @@ export class Delivery implements ShardHandler {
     const { clientId, id, body } = envelope;
     switch (body?.$case) {
       case 'push': {
-        const outcome = this.clients.push(shard, clientId, id, body.value.payload);
+        const outcome = this.clients.push(shard, clientId, { id, ...body.value });
         if (outcome === 'written' || outcome === 'behind') this.rates.count(shard, 1);
         return { $case: outcome, value: {} };
       }
       case 'broadcast': {
-        const counts = this.clients.broadcast(shard, body.value.payload);
+        const { payload, contentType } = body.value;
+        const counts = this.clients.broadcast(shard, payload, contentType);
         this.rates.count(shard, counts.written);
         return { $case: 'broadcast', value: counts };
       }

@@ -1,16 +1,14 @@
 /**
  * The port that devices connect to. It reads the first bytes of a connection, decides with them
- * what the device wants, and hands connections that hold a client to `Clients`.
+ * what the device speaks and wants, and hands connections that hold a client to `Clients`.
  *
- * Until then a connection costs one entry in `#heads`, with bounded bytes and an absolute deadline:
+ * Until then a connection costs one entry in `#pending`, with bounded bytes and an absolute deadline:
  * a device that sends its request one byte at a time does not live longer for it.
  */
 import type { Counter } from 'prom-client';
 import type { Assignment } from '../common/assignment.js';
-import { type ConnectQuery, connectUrl, parseConnectQuery } from '../common/connect-query.js';
-import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../common/cors.js';
+import { connectUrl } from '../common/connect-query.js';
 import { type Refusal, refusal } from '../common/errors.js';
-import { isMessageId } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
 import { shardOf } from '../common/shard.js';
 import type {
@@ -20,36 +18,39 @@ import type {
   TransportEvents,
 } from '../common/transport/transport.js';
 import { admit } from './admission.js';
-import type { Clients } from './clients.js';
-import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from './protocol/http-head.js';
-import { httpRefusal, httpResponse } from './protocol/http-response.js';
-import { sseOpening } from './protocol/sse.js';
+import { type Clients, EARLY_BYTES_MAX } from './clients.js';
+import type { Introducer, Introduction } from './protocol/protocol.js';
 
 export interface DevicePortConfig {
   readonly edgeId: string;
-  readonly headBytesMax: number;
   readonly headTimeoutMs: number;
   readonly connectionsMax: number;
-  readonly corsOrigins: CorsOrigins;
 }
 
-/** A connection that has not said yet what it wants. */
-interface PendingHead {
+/** A connection that holds no client yet. */
+interface Pending {
   readonly sinceMs: number;
+  /** Of an introduction that is not complete; then, what has come behind it. */
   bytes: Buffer;
+  /** Who reads it, once that is clear. */
+  introducer: Introducer | undefined;
+  /** What it has said, while that is being prepared. */
+  introduction: Introduction | undefined;
 }
 
 const NO_BYTES = Buffer.alloc(0);
 
 export class DevicePort implements TransportEvents {
   /** Oldest first. */
-  readonly #heads = new Map<Connection, PendingHead>();
+  readonly #pending = new Map<Connection, Pending>();
   readonly #refused: Counter<'code'>;
   readonly #redirected: Counter;
   readonly #turnedAway: Counter;
   /** Set once, before the port opens: transport, clients and this know each other. */
   transport!: Transport;
   clients!: Clients;
+  /** The first one answers what nobody knows. */
+  introducers!: readonly [Introducer, ...Introducer[]];
   /** The edge is about to end: nobody is let in. */
   isClosing = false;
 
@@ -74,24 +75,29 @@ export class DevicePort implements TransportEvents {
   }
 
   onOpen(connection: Connection): void {
-    this.#heads.set(connection, { sinceMs: Date.now(), bytes: NO_BYTES });
+    this.#pending.set(connection, {
+      sinceMs: Date.now(),
+      bytes: NO_BYTES,
+      introducer: undefined,
+      introduction: undefined,
+    });
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
-    const head = this.#heads.get(connection);
-    // Server-sent events flow one way: whoever goes on talking wants something else from us.
-    if (head === undefined) this.clients.end(connection, 'unexpected_bytes');
-    else this.#read(connection, head, bytes);
+    const pending = this.#pending.get(connection);
+    if (pending === undefined) this.clients.onBytes(connection, bytes);
+    else if (pending.introduction === undefined) this.#read(connection, pending, bytes);
+    else this.#hurry(connection, pending, pending.introduction, bytes);
   }
 
   /** A FIN ends the connection: no client of ours closes only one direction and stays. */
   onEnd(connection: Connection): void {
-    if (this.#heads.delete(connection)) this.transport.end(connection);
+    if (this.#pending.delete(connection)) this.transport.end(connection);
     else this.clients.end(connection, 'peer');
   }
 
   onClose(connection: Connection, cause: CloseCause): void {
-    this.#heads.delete(connection);
+    this.#pending.delete(connection);
     this.clients.end(connection, cause === 'error' ? 'error' : 'peer');
   }
 
@@ -99,120 +105,132 @@ export class DevicePort implements TransportEvents {
     this.#turnedAway.inc();
   }
 
-  /** What has a deadline here is swept. */
-  onTimer(): void {}
+  onTimer(connection: Connection): void {
+    this.clients.onTimer(connection);
+  }
 
   /** Connections that were accepted and are not served yet. */
   get waitingCount(): number {
-    return this.#heads.size + this.clients.openingCount;
+    return this.#pending.size + this.clients.openingCount;
   }
 
   /** Ends what has taken too long. To be called about once a second. */
   sweep(nowMs: number): void {
     const deadlineMs = nowMs - this.config.headTimeoutMs;
-    for (const [connection, head] of this.#heads) {
-      if (head.sinceMs >= deadlineMs) break;
-      const seconds = this.config.headTimeoutMs / 1000;
-      const why = `the request head was not complete within ${seconds} s`;
-      this.#refuse(connection, refusal('HEAD_TIMEOUT', why), undefined);
+    for (const [connection, pending] of this.#pending) {
+      if (pending.sinceMs >= deadlineMs) break;
+      const refused = this.#tooLate(pending);
+      const refuser = pending.introduction ?? pending.introducer ?? this.introducers[0];
+      this.#refuse(connection, refused, refuser.refuse(refused));
     }
     for (const connection of [...this.clients.openingSince(deadlineMs)]) {
-      this.clients.end(connection, 'not_ready');
       const why = 'the subscription of this shard could not be confirmed in time';
-      this.#refuse(connection, refusal('NOT_READY', why), undefined);
+      const refused = refusal('NOT_READY', why);
+      this.#refused.inc({ code: refused.code });
+      this.clients.refuse(connection, refused);
     }
   }
 
-  #read(connection: Connection, head: PendingHead, bytes: Buffer): void {
-    const searched = head.bytes.length;
-    // Nearly always the head comes whole, and nothing of it is kept.
-    const all = searched === 0 ? bytes : Buffer.concat([head.bytes, bytes]);
-    if (!couldBeHttp(all)) {
+  #read(connection: Connection, pending: Pending, bytes: Buffer): void {
+    const searched = pending.bytes.length;
+    // Nearly always the first bytes come whole, and nothing of them is kept.
+    const all = searched === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
+    const introducer = this.introducers.find((each) => each.couldBe(all));
+    if (introducer === undefined) {
       const why = 'the first bytes are of no protocol that is spoken here';
-      return this.#refuse(connection, refusal('REQUEST_MALFORMED', why), undefined);
+      const refused = refusal('REQUEST_MALFORMED', why);
+      return this.#refuse(connection, refused, this.introducers[0].refuse(refused));
     }
-    const end = findHeadEnd(all, searched);
-    if (end > this.config.headBytesMax || (end < 0 && all.length > this.config.headBytesMax)) {
-      const why = `the request head is over ${this.config.headBytesMax} bytes`;
-      return this.#refuse(connection, refusal('HEAD_TOO_LARGE', why), undefined);
+    pending.introducer = introducer;
+    const read = introducer.read(all, searched);
+    switch (read.type) {
+      case 'incomplete':
+        // What is kept must not be the transport's buffer.
+        pending.bytes = searched === 0 ? Buffer.from(bytes) : all;
+        return;
+      case 'answered':
+        return this.#respond(connection, read.bytes);
+      case 'refused':
+        return this.#refuse(connection, read.refused, read.bytes);
+      case 'introduction':
+        return this.#prepare(connection, pending, read.introduction);
     }
-    if (end < 0) {
-      // What is kept must not be the transport's buffer.
-      head.bytes = searched === 0 ? Buffer.from(bytes) : all;
+  }
+
+  #prepare(connection: Connection, pending: Pending, introduction: Introduction): void {
+    pending.bytes = Buffer.from(introduction.rest);
+    const preparing = introduction.prepare?.();
+    if (preparing === undefined) return this.#connect(connection, pending, introduction);
+    pending.introduction = introduction;
+    void preparing.then((refused) => {
+      if (this.#pending.get(connection) !== pending) return;
+      if (refused === undefined) this.#connect(connection, pending, introduction);
+      else this.#refuse(connection, refused, introduction.refuse(refused));
+    });
+  }
+
+  /** More has come before the device was answered. */
+  #hurry(
+    connection: Connection,
+    pending: Pending,
+    introduction: Introduction,
+    bytes: Buffer,
+  ): void {
+    if (introduction.mayHurry && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
+      pending.bytes = Buffer.concat([pending.bytes, bytes]);
       return;
     }
-    const parsed = parseHead(all.subarray(0, end));
-    if ('code' in parsed) return this.#refuse(connection, parsed, undefined);
-    if (end < all.length) {
-      const why = 'bytes follow the request head';
-      return this.#refuse(connection, refusal('REQUEST_MALFORMED', why), parsed);
-    }
-    this.#answer(connection, parsed);
+    const refused = refusal('REQUEST_MALFORMED', 'bytes have come before the answer');
+    this.#refuse(connection, refused, introduction.refuse(refused));
   }
 
-  #answer(connection: Connection, head: HttpHead): void {
-    const path = head.target.split('?', 1)[0];
-    if (path !== '/connect') {
-      return this.#refuse(connection, refusal('NOT_FOUND', 'the only path here is /connect'), head);
+  #tooLate({ introduction }: Pending): Refusal {
+    const seconds = this.config.headTimeoutMs / 1000;
+    if (introduction !== undefined) {
+      return refusal('NOT_READY', `what the request needs was not there within ${seconds} s`);
     }
-    if (head.method === 'OPTIONS') {
-      const headers = [...PREFLIGHT_HEADERS, ...this.#cors(head)];
-      return this.#respond(connection, httpResponse(204, headers));
-    }
-    if (head.method !== 'GET') {
-      const why = `/connect is for GET, not ${head.method}`;
-      return this.#refuse(connection, refusal('METHOD_NOT_ALLOWED', why), head);
-    }
-    const query = parseConnectQuery(head.target);
-    if ('code' in query) return this.#refuse(connection, query, head);
-    this.#connect(connection, head, query);
+    return refusal('HEAD_TIMEOUT', `the request head was not complete within ${seconds} s`);
   }
 
-  #connect(connection: Connection, head: HttpHead, query: ConnectQuery): void {
+  #connect(connection: Connection, pending: Pending, introduction: Introduction): void {
+    const { query } = introduction;
     const { clientId, sentUnder } = query;
     const shard = shardOf(clientId, this.clients.table.shardCount);
     const assignment = this.assignment();
     const admission = admit(assignment, this.config.edgeId, shard, sentUnder);
     if (admission.type === 'redirect') {
-      this.#redirected.inc();
       const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position);
-      const headers: [string, string][] = [
-        ['Location', url],
-        ['Cache-Control', 'no-store'],
-        ...this.#cors(head),
-      ];
-      return this.#respond(connection, httpResponse(307, headers));
+      const redirection = introduction.redirect(url);
+      if (redirection !== undefined) {
+        this.#redirected.inc();
+        return this.#respond(connection, redirection);
+      }
     }
-    if (this.isClosing) {
-      const why = 'this edge is about to end; ask again';
-      return this.#refuse(connection, refusal('NOT_READY', why), head);
+    const refused = this.#refusal(shard, clientId);
+    if (refused !== undefined) {
+      return this.#refuse(connection, refused, introduction.refuse(refused));
     }
+    this.#pending.delete(connection);
+    this.clients.open(connection, shard, introduction, pending.bytes);
+  }
+
+  #refusal(shard: number, clientId: string): Refusal | undefined {
     const { table } = this.clients;
+    const { connectionsMax } = this.config;
+    if (this.isClosing) return refusal('NOT_READY', 'this edge is about to end; ask again');
     // Whoever is here already takes its own place: its old connection may be long dead.
-    if (table.count >= this.config.connectionsMax && table.find(shard, clientId) === undefined) {
-      const why = `the edge holds ${this.config.connectionsMax} connections and takes no more`;
-      return this.#refuse(connection, refusal('EDGE_FULL', why), head);
-    }
-    this.#heads.delete(connection);
-    const firstBytes = sseOpening(this.#cors(head));
-    const named = head.headers.get('last-event-id') ?? query.lastEventId;
-    const cursor = named === '' || isMessageId(named) ? named : undefined;
-    this.clients.open(connection, { clientId, shard, firstBytes, cursor });
+    if (table.count < connectionsMax || table.find(shard, clientId) !== undefined) return undefined;
+    const why = `the edge holds ${connectionsMax} connections and takes no more`;
+    return refusal('EDGE_FULL', why);
   }
 
-  #cors(head: HttpHead): [string, string][] {
-    return corsHeaders(this.config.corsOrigins, head.headers.get('origin'));
-  }
-
-  /** @param head undefined while the request is not understood: then no page may read the answer */
-  #refuse(connection: Connection, refused: Refusal, head: HttpHead | undefined): void {
-    this.#refused.inc({ code: refused.code });
-    const cors = head === undefined ? [] : this.#cors(head);
-    this.#respond(connection, httpRefusal(refused, cors));
+  #refuse(connection: Connection, { code }: Refusal, bytes: Buffer): void {
+    this.#refused.inc({ code });
+    this.#respond(connection, bytes);
   }
 
   #respond(connection: Connection, response: Buffer): void {
-    this.#heads.delete(connection);
+    this.#pending.delete(connection);
     this.transport.write(connection, response);
     this.transport.end(connection);
   }

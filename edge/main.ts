@@ -14,6 +14,7 @@ import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import { CatchUp } from './catch-up.js';
 import { Clients } from './clients.js';
 import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
+import { CONFIRMATIONS_FLUSH_MS, Confirmations } from './confirmations.js';
 import { Connections } from './connections.js';
 import { ControlLink } from './control-link.js';
 import { Delivery } from './delivery.js';
@@ -22,6 +23,10 @@ import { DevicePort } from './device-port.js';
 import { Goaways } from './goaways.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
+import { HttpIntroducer } from './protocol/http-introduction.js';
+import { Ndjson } from './protocol/ndjson.js';
+import type { Protocol } from './protocol/protocol.js';
+import { Sse } from './protocol/sse.js';
 import { Replies } from './replies.js';
 import { Shards } from './shards.js';
 import { Takeover } from './takeover.js';
@@ -43,7 +48,12 @@ await runRole(async () => {
   await agreeOnSettings(link, config);
   const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
 
-  const table = new Connections(shardCount);
+  const sse = new Sse();
+  const ndjson = new Ndjson();
+  const protocols: readonly Protocol[] = [sse, ndjson];
+  const introducers = [new HttpIntroducer(config, { sse, ndjson })] as const;
+
+  const table = new Connections(shardCount, protocols);
   const dropped = metrics.counter(
     'longline_edge_replies_dropped_total',
     'Answers that Redis did not take.',
@@ -67,11 +77,13 @@ await runRole(async () => {
     (connection) => clients.end(connection, 'slow'),
     metrics,
   );
+  const confirmations = new Confirmations(link, metrics);
   const clients: Clients = new Clients(
     table,
     shards,
     transport,
     catchUp,
+    confirmations,
     new Takeover(incarnation),
     edgeId,
     (connection, renewed) => delivery.announce(connection, renewed),
@@ -79,7 +91,9 @@ await runRole(async () => {
   );
   delivery.clients = port.clients = clients;
   delivery.shards = shards;
+  for (const protocol of protocols) protocol.host = clients;
   port.transport = transport;
+  port.introducers = introducers;
   const departure = new Departure(config, Date.now());
   const goaways: Goaways = new Goaways(clients, departure, feed, metrics);
   const lag = new EventLoopLag();
@@ -185,9 +199,12 @@ await runRole(async () => {
     port.sweep(Date.now());
     delivery.sweep(Date.now());
     clients.heartbeat(tick % heartbeatParts, heartbeatParts);
+    for (const protocol of protocols) protocol.sweep?.();
     if (tick % COUNTER_LOOK_SECONDS === 0) delivery.lookAtCounters();
     tick++;
   }, 1000);
+
+  const confirming = setInterval(() => void confirmations.flush(), CONFIRMATIONS_FLUSH_MS);
 
   const step = () => {
     const { isClosing, isOver } = goaways.step(Date.now(), control);
@@ -201,9 +218,11 @@ await runRole(async () => {
     async () => {
       clearInterval(sweep);
       clearInterval(stepping);
+      clearInterval(confirming);
       stopping.abort();
       control.close();
       await transport.close();
+      await confirmations.flush();
       await admin.close();
       privateChannels.close();
       await link.close();

@@ -10,7 +10,7 @@ import type {
   PushManyResponse,
   Verdict,
 } from '../proto/gen/longline/v1/push.js';
-import type { Pusher } from './pusher.js';
+import { type Pusher, refusePayload } from './pusher.js';
 
 const CLIENT_IDS_MAX = 10_000;
 /** Pushes of one call that wait for their verdict. */
@@ -58,14 +58,12 @@ export async function broadcast(
   limits: { readonly waitMs: number; readonly payloadBytesMax: number },
   isCancelled: () => boolean,
 ): Promise<BroadcastResponse | Refusal> {
-  const { payload, clientsPerSecond } = request;
+  const { payload, contentType, clientsPerSecond } = request;
   if (clientsPerSecond === 0) {
     return refusal('REQUEST_MALFORMED', 'clients_per_second is at least 1');
   }
-  if (payload.length > limits.payloadBytesMax) {
-    const why = `a payload has at most ${limits.payloadBytesMax} bytes, this one ${payload.length}`;
-    return refusal('PAYLOAD_TOO_LARGE', why);
-  }
+  const unfit = refusePayload(request, limits.payloadBytesMax);
+  if (unfit !== undefined) return unfit;
   const total: BroadcastResponse = { written: 0, slow: 0, shardsUnknown: 0 };
   /** When the clients that were written to so far have used up their share of time. */
   let freeAtMs = performance.now();
@@ -77,7 +75,7 @@ export async function broadcast(
         await sleep(Math.min(1_000, freeAtMs - performance.now()));
       }
       if (isCancelled()) return;
-      const body = { $case: 'broadcast', value: { payload } } as const;
+      const body = { $case: 'broadcast', value: { payload, contentType } } as const;
       const answers = await asker.askShard(shard, body, limits.waitMs);
       if ('code' in answers || !answers.complete) total.shardsUnknown++;
       if ('code' in answers) return;

@@ -26,6 +26,7 @@ const WAIT_MS_MAX = 60_000;
 /** How often it is looked whether a device has confirmed a push that waits for it. */
 const ACK_LOOK_MS = 100;
 const IDEMPOTENCY_KEY_BYTES_MAX = 128;
+const CONTENT_TYPE = /^[\x20-\x7e]{0,128}$/;
 
 export type PusherConfig = Pick<
   RouterConfig,
@@ -88,7 +89,7 @@ export class Pusher {
   }
 
   #pushLive(request: PushRequest): Promise<PushResponse | Refusal> {
-    return this.#ask(request).then((answers) => {
+    return this.#ask(request, 0).then((answers) => {
       if ('code' in answers) return answers;
       const verdict = verdictOfLive(answers);
       return { verdict, messageId: '', acceptLevel: ACCEPT_LEVEL_UNSPECIFIED };
@@ -96,13 +97,13 @@ export class Pusher {
   }
 
   async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Refusal> {
-    const { clientId, payload, idempotencyKey } = request;
+    const { clientId, payload, contentType, idempotencyKey } = request;
     const tag = this.asker.tagOf(clientId);
     const startedMs = performance.now();
     const safety = safetyOf(request, this.config.safety);
     let storing: SafelyStored | undefined;
-    const answers = await this.#ask(request, async (_channel, envelope) => {
-      const push = { tag, clientId, envelope, payload, ttlMs, idempotencyKey };
+    const answers = await this.#ask(request, ttlMs, async (_channel, envelope) => {
+      const push = { tag, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
       storing = await this.#store(push, safety);
       if (storing.type === 'impossible') return { type: 'settled' };
       if (storing.type !== 'stored') return storing;
@@ -158,8 +159,9 @@ export class Pusher {
     );
   }
 
-  #ask(request: PushRequest, send?: Send): Promise<Answers | Refusal> {
-    const body = { $case: 'push', value: { payload: request.payload } } as const;
+  #ask(request: PushRequest, ttlMs: number, send?: Send): Promise<Answers | Refusal> {
+    const { payload, contentType } = request;
+    const body = { $case: 'push', value: { payload, contentType, ttlMs } } as const;
     return this.asker.ask(request.clientId, body, this.#waitMs(request), isFinalForPush, send);
   }
 
@@ -186,11 +188,9 @@ export class Pusher {
 
   #refuse(request: PushRequest, ttlMs: number): Refusal | undefined {
     const { payloadBytesMax, ttlMaxMs } = this.config;
-    const { payload, waitMs, idempotencyKey } = request;
-    if (payload.length > payloadBytesMax) {
-      const why = `a payload has at most ${payloadBytesMax} bytes, this one ${payload.length}`;
-      return refusal('PAYLOAD_TOO_LARGE', why);
-    }
+    const { waitMs, idempotencyKey } = request;
+    const unfit = refusePayload(request, payloadBytesMax);
+    if (unfit !== undefined) return unfit;
     if (waitMs > WAIT_MS_MAX) {
       return refusal('REQUEST_MALFORMED', `wait_ms is at most ${WAIT_MS_MAX}`);
     }
@@ -219,6 +219,19 @@ export class Pusher {
     this.#refused.inc({ code: refused.code });
     return refused;
   }
+}
+
+/** Why a payload cannot be passed on, or what is said to be in it. */
+export function refusePayload(
+  { payload, contentType }: Pick<PushRequest, 'payload' | 'contentType'>,
+  payloadBytesMax: number,
+): Refusal | undefined {
+  if (payload.length > payloadBytesMax) {
+    const why = `a payload has at most ${payloadBytesMax} bytes, this one ${payload.length}`;
+    return refusal('PAYLOAD_TOO_LARGE', why);
+  }
+  if (CONTENT_TYPE.test(contentType)) return undefined;
+  return refusal('REQUEST_MALFORMED', 'content_type is at most 128 printable ASCII characters');
 }
 
 /** What a push has to be safe against beyond being in Redis; undefined: nothing. */

@@ -64,12 +64,12 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     patches: [
       {
         file: 'edge/catch-up.js',
-        find: 'async #write(connection, entry) {',
+        find: 'async #write(connection, work, entry) {',
         replace: `confirm(connection, id) {
         const tag = this.tagOf(this.table.shardOf(connection));
         void resumeInbox(this.link, tag, this.table.clientIdOf(connection), id);
     }
-    async #write(connection, entry) {`,
+    async #write(connection, work, entry) {`,
       },
       {
         file: 'edge/catch-up.js',
@@ -158,8 +158,8 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     patches: [
       {
         file: 'edge/clients.js',
-        find: 'const outcome = this.#push(shard, clientId, id, payload);',
-        replace: `const outcome = this.#push(shard, clientId, id, payload) && 'written';`,
+        find: 'const outcome = this.#push(shard, clientId, message);',
+        replace: `const outcome = this.#push(shard, clientId, message) && 'written';`,
       },
     ],
     kinds: ['away'],

@@ -23,6 +23,30 @@ export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
   return httpResponse(status, [...all, ...headers], JSON.stringify(errorBody(refused)));
 }
 
+/** By everything in them: as many as there are origins whose pages may connect, times formats. */
+const streamHeads = new Map<string, Buffer>();
+
+/**
+ * The head of an answer without end, and what its body begins with. It is made once for all
+ * connections that get the same.
+ */
+export function streamHead(contentType: string, corsHeaders: Headers, begin: string): Buffer {
+  const key = `${contentType}\n${headerLines(corsHeaders)}`;
+  let head = streamHeads.get(key);
+  if (head === undefined) {
+    const headers: Headers = [
+      ['Content-Type', contentType],
+      ['Cache-Control', 'no-store'],
+      ['X-Accel-Buffering', 'no'],
+      ['Connection', 'close'],
+      ...corsHeaders,
+    ];
+    head = Buffer.from(`${statusLine(200)}${headerLines(headers)}\r\n${begin}`);
+    streamHeads.set(key, head);
+  }
+  return head;
+}
+
 export function statusLine(status: number): string {
   return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
 }

@@ -6,7 +6,9 @@
  * the data of a `base64` event. An empty payload arrives as an event with empty data.
  */
 import { isUtf8 } from 'node:buffer';
-import { headerLines, statusLine } from './http-response.js';
+import type { Connection } from '../../common/transport/transport.js';
+import { streamHead } from './http-response.js';
+import type { EndReason, Host, Message, Protocol } from './protocol.js';
 
 /** How long a client waits before it reconnects, in milliseconds. */
 const RETRY_MS = 1_000;
@@ -39,27 +41,9 @@ export function sseGoaway(retryMs: number, url: string | undefined): Buffer {
   return Buffer.from(`retry: ${retryMs}\nevent: goaway\ndata: ${JSON.stringify({ url })}\n\n`);
 }
 
-/** By the headers that are not always the same: as many as there are origins whose pages may connect. */
-const openings = new Map<string, Buffer>();
-
 /** The response head, and the first bytes of the stream. The body ends with the connection. */
 export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
-  const cors = headerLines(corsHeaders);
-  let opening = openings.get(cors);
-  if (opening === undefined) {
-    opening = Buffer.from(
-      statusLine(200) +
-        headerLines([
-          ['Content-Type', 'text/event-stream'],
-          ['Cache-Control', 'no-store'],
-          ['X-Accel-Buffering', 'no'],
-          ['Connection', 'close'],
-        ]) +
-        `${cors}\r\nretry: ${RETRY_MS}\n\n`,
-    );
-    openings.set(cors, opening);
-  }
-  return opening;
+  return streamHead('text/event-stream', corsHeaders, `retry: ${RETRY_MS}\n\n`);
 }
 
 /** @param id without line ends and NUL, which our ids never have; empty: the event has no id */
@@ -79,4 +63,30 @@ export function sseEvent(id: string, payload: Buffer): Buffer {
   payload.copy(event, before.length);
   event.write('\n\n', before.length + payload.length, 'latin1');
   return event;
+}
+
+/** Devices only listen: whatever they send ends the connection. */
+export class Sse implements Protocol {
+  readonly name = 'sse';
+  readonly isShared = true;
+  readonly heartbeat = SSE_HEARTBEAT;
+  readonly reset = SSE_RESET;
+
+  host!: Host;
+
+  encode(_: Connection, { id, payload }: Message): Buffer {
+    return sseEvent(id, payload);
+  }
+
+  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+    return sseGoaway(retryMs, url);
+  }
+
+  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    return reason === 'taken_over' ? SSE_TAKEN_OVER : undefined;
+  }
+
+  onBytes(connection: Connection): void {
+    this.host.end(connection, 'unexpected_bytes');
+  }
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import {
+  confirmInbox,
   type InboxBounds,
   isMessageId,
   readInbox,
@@ -42,7 +43,7 @@ const envelope = ShardEnvelope.encode({
   askId: 1,
   replyChannel: 'lr:{7}:p',
   clientId: 'alice',
-  body: { $case: 'push', value: { payload: Buffer.from('p') } },
+  body: { $case: 'push', value: { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 } },
   id: '',
   seq: '',
 }).finish();
@@ -55,6 +56,7 @@ async function store(push: Partial<StorePush> = {}, bounds = AMPLE) {
       clientId: 'alice',
       envelope,
       payload: Buffer.from('p'),
+      contentType: '',
       ttlMs: 60_000,
       idempotencyKey: '',
       ...push,
@@ -89,9 +91,10 @@ describe('storePush', () => {
   test('stores bytes as they are, in order, and counts the shard', async () => {
     const payload = Buffer.from([0, 255, 13, 10, 128]);
     const ids = [await storeId({ payload }), await storeId({ clientId: 'bob' }), await storeId()];
+    const rest = { contentType: '', ttlMs: expect.any(Number) };
     expect(await read()).toEqual([
-      { id: ids[0], payload, isExpired: false },
-      { id: ids[2], payload: Buffer.from('p'), isExpired: false },
+      { id: ids[0], payload, ...rest },
+      { id: ids[2], payload: Buffer.from('p'), ...rest },
     ]);
     expect(ids.every(isMessageId)).toBe(true);
     expect(await readShardCounter(link, TAG)).toBe(3);
@@ -166,7 +169,7 @@ describe('storePush', () => {
     await store({ ttlMs: 30 });
     const kept = await storeId();
     await eventually(async () =>
-      expect((await read()).map((e) => e.isExpired)).toEqual([true, false]),
+      expect((await read()).map(({ ttlMs }) => ttlMs <= 0)).toEqual([true, false]),
     );
     expect(await store()).toMatchObject({ dropped: 1 });
     expect((await idsOf())[0]).toBe(kept);
@@ -198,10 +201,19 @@ describe('storePush', () => {
     expect(await idsOf()).toHaveLength(2);
   });
 
+  test('keeps what is left of the TTL, and the content type', async () => {
+    await storeId({ ttlMs: 5_000, contentType: 'application/json' });
+    const [entry] = await read();
+    expect(entry).toMatchObject({ contentType: 'application/json' });
+    expect(entry!.ttlMs).toBeGreaterThan(0);
+    expect(entry!.ttlMs).toBeLessThanOrEqual(5_000);
+  });
+
   test('is refused by a Redis that is full, and nothing is stored', async () => {
     await link.commands.config('SET', 'maxmemory', '1');
-    const push = { tag: TAG, clientId: 'alice', envelope, payload: Buffer.from('p') };
-    const outcome = await storePush(link, { ...push, ttlMs: 1_000, idempotencyKey: '' }, AMPLE);
+    const what = { envelope, payload: Buffer.from('p'), contentType: '' };
+    const push = { tag: TAG, clientId: 'alice', ...what, ttlMs: 1_000, idempotencyKey: '' };
+    const outcome = await storePush(link, push, AMPLE);
     await link.commands.config('SET', 'maxmemory', '0');
     expect(outcome).toMatchObject({ type: 'refused', reason: expect.stringMatching(/^OOM/) });
     expect(await idsOf()).toEqual([]);
@@ -294,6 +306,25 @@ describe('resumeInbox', () => {
 
   test('is not complete for a client that nothing was ever pushed to', async () => {
     expect(await isComplete('1-1')).toBe(false);
+  });
+});
+
+describe('confirmInbox', () => {
+  const confirm = async (id: string) => (await confirmInbox(link, TAG, 'alice', id)) as unknown;
+
+  test('deletes everything up to the id, and the history past it stays complete', async () => {
+    const ids = [await storeId(), await storeId(), await storeId()];
+    expect(await confirm(ids[1]!)).toEqual({ type: 'done', reply: 1 });
+    expect(await idsOf()).toEqual([ids[2]]);
+    expect(await isComplete(ids[1]!)).toBe(true);
+  });
+
+  test('never moves backwards, nor past what was ever given', async () => {
+    const ids = [await storeId(), await storeId()];
+    for (const id of [ids[0]!, ids[0]!]) await confirm(id);
+    expect(await confirm('0-1')).toEqual({ type: 'done', reply: 0 });
+    expect(await confirm('9999999999999-0')).toEqual({ type: 'done', reply: 0 });
+    expect(await idsOf()).toEqual([ids[1]]);
   });
 });
 

@@ -4,13 +4,15 @@ import type { Outcome } from '../../common/redis/execute.js';
 import type { Transport, WriteResult } from '../../common/transport/transport.js';
 import { CatchUp } from '../../edge/catch-up.js';
 import { Connections } from '../../edge/connections.js';
+import { Sse } from '../../edge/protocol/sse.js';
 import { eventually } from '../support/eventually.js';
 
 const ALICE = 1;
+const SSE = new Sse();
 
 test('a device whose buffer is full is still told that its history is not complete', async () => {
-  const table = new Connections(4096);
-  table.add(ALICE, 'alice', 7, 0);
+  const table = new Connections(4096, [SSE]);
+  table.add(ALICE, 'alice', 7, SSE, 0);
   // Redis says that the cursor is not known, and then that the inbox is empty.
   const replies: unknown[] = [0, [[], Buffer.from('')]];
   const link = {
@@ -34,7 +36,7 @@ test('a device whose buffer is full is still told that its history is not comple
     () => {},
     new Metrics(),
   );
-  catchUp.start(ALICE, '5-0', false);
+  catchUp.start(ALICE, '5-0', 'unconfirmed');
   await eventually(() => expect(table.stateOf(ALICE)).toBe('live'));
   expect(written).toEqual(['event: reset\ndata: {}\n\n']);
 });

@@ -3,12 +3,15 @@ import { Metrics } from '../../common/metrics.js';
 import type { Transport } from '../../common/transport/transport.js';
 import type { CatchUp } from '../../edge/catch-up.js';
 import { Clients } from '../../edge/clients.js';
+import type { Confirmations } from '../../edge/confirmations.js';
 import { Connections } from '../../edge/connections.js';
+import { Sse } from '../../edge/protocol/sse.js';
 import type { Shards } from '../../edge/shards.js';
 import { Takeover } from '../../edge/takeover.js';
 
 const SHARD = 7;
 const ALICE = 1;
+const SSE = new Sse();
 
 /**
  * An edge with one live connection, of alice, and what is written to it. The types are forced: of
@@ -22,21 +25,26 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
       return 'accepted';
     },
   } as unknown as Transport;
-  const table = new Connections(4096);
+  const table = new Connections(4096, [SSE]);
   const clients = new Clients(
     table,
     { isConfirmed: () => shards.isConfirmed } as unknown as Shards,
     transport,
     {} as CatchUp,
+    {} as Confirmations,
     new Takeover('here'),
     'edge-1',
     () => {},
     new Metrics(),
   );
-  table.add(ALICE, 'alice', SHARD, 0);
+  table.add(ALICE, 'alice', SHARD, SSE, 0);
   table.become(ALICE, 'live');
-  const push = (id: string) => clients.push(SHARD, 'alice', id, Buffer.from('x'));
+  const push = (id: string) => clients.push(SHARD, 'alice', messageOf(id));
   return { push, table, written };
+}
+
+function messageOf(id: string) {
+  return { id, payload: Buffer.from('x'), contentType: '', ttlMs: 60_000 };
 }
 
 test('a push moves the mark of what was sent, and is not written again', () => {

@@ -50,7 +50,8 @@ afterAll(async () => {
 
 function push(idempotencyKey = ''): StorePush {
   const payload = Buffer.from('p');
-  return { tag: '7', clientId: 'a', envelope: payload, payload, ttlMs: 60_000, idempotencyKey };
+  const rest = { contentType: '', ttlMs: 60_000, idempotencyKey };
+  return { tag: '7', clientId: 'a', envelope: payload, payload, ...rest };
 }
 
 async function stored(storing: Promise<SafelyStored>) {

@@ -1,0 +1,103 @@
+/**
+ * How a device introduces itself over HTTP: `GET /connect?clientId=…`. What it accepts says which
+ * of the streams it gets.
+ */
+import { parseConnectQuery } from '../../common/connect-query.js';
+import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
+import { type Refusal, refusal } from '../../common/errors.js';
+import { isMessageId } from '../../common/inbox.js';
+import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from './http-head.js';
+import { httpRefusal, httpResponse } from './http-response.js';
+import { ndjsonOpening } from './ndjson.js';
+import type { FirstBytes, Introducer, Introduction, Protocol } from './protocol.js';
+import { sseOpening } from './sse.js';
+
+export interface HttpIntroducerConfig {
+  readonly headBytesMax: number;
+  readonly heartbeatMs: number;
+  readonly corsOrigins: CorsOrigins;
+}
+
+export interface HttpProtocols {
+  readonly sse: Protocol;
+  readonly ndjson: Protocol;
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+export class HttpIntroducer implements Introducer {
+  constructor(
+    readonly config: HttpIntroducerConfig,
+    readonly protocols: HttpProtocols,
+  ) {}
+
+  couldBe(bytes: Buffer): boolean {
+    return couldBeHttp(bytes);
+  }
+
+  read(bytes: Buffer, searched: number): FirstBytes {
+    const { headBytesMax } = this.config;
+    const end = findHeadEnd(bytes, searched);
+    if (end > headBytesMax || (end < 0 && bytes.length > headBytesMax)) {
+      return this.#refused(
+        refusal('HEAD_TOO_LARGE', `the request head is over ${headBytesMax} bytes`),
+      );
+    }
+    if (end < 0) return { type: 'incomplete' };
+    const head = parseHead(bytes.subarray(0, end));
+    if ('code' in head) return this.#refused(head);
+    if (end < bytes.length) {
+      return this.#refused(refusal('REQUEST_MALFORMED', 'bytes follow the request head'), head);
+    }
+    return this.#understand(head);
+  }
+
+  /** While the request is not understood no page may read the answer. */
+  refuse(refused: Refusal): Buffer {
+    return httpRefusal(refused, []);
+  }
+
+  #understand(head: HttpHead): FirstBytes {
+    if (head.target.split('?', 1)[0] !== '/connect') {
+      return this.#refused(refusal('NOT_FOUND', 'the only path here is /connect'), head);
+    }
+    if (head.method === 'OPTIONS') {
+      const bytes = httpResponse(204, [...PREFLIGHT_HEADERS, ...this.#cors(head)]);
+      return { type: 'answered', bytes };
+    }
+    if (head.method !== 'GET') {
+      const why = `/connect is for GET, not ${head.method}`;
+      return this.#refused(refusal('METHOD_NOT_ALLOWED', why), head);
+    }
+    const query = parseConnectQuery(head.target);
+    if ('code' in query) return this.#refused(query, head);
+    const { clientId } = query;
+    const cors = this.#cors(head);
+    const isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
+    const named = head.headers.get('last-event-id') ?? query.lastEventId;
+    const introduction: Introduction = {
+      query,
+      protocol: isNdjson ? this.protocols.ndjson : this.protocols.sse,
+      cursor: named === '' || isMessageId(named) ? named : undefined,
+      from: 'unconfirmed',
+      isDeaf: false,
+      rest: NO_BYTES,
+      mayHurry: false,
+      answer: () =>
+        isNdjson ? ndjsonOpening(cors, clientId, this.config.heartbeatMs) : sseOpening(cors),
+      refuse: (refused) => httpRefusal(refused, cors),
+      redirect: (url) =>
+        httpResponse(307, [['Location', url], ['Cache-Control', 'no-store'], ...cors]),
+    };
+    return { type: 'introduction', introduction };
+  }
+
+  #refused(refused: Refusal, head?: HttpHead): FirstBytes {
+    const cors = head === undefined ? [] : this.#cors(head);
+    return { type: 'refused', refused, bytes: httpRefusal(refused, cors) };
+  }
+
+  #cors(head: HttpHead): [string, string][] {
+    return corsHeaders(this.config.corsOrigins, head.headers.get('origin'));
+  }
+}

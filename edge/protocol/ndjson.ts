@@ -1,0 +1,51 @@
+/**
+ * Newline-delimited JSON over an HTTP answer without end, for clients that have no parser of
+ * server-sent events: one envelope per line. JSON escapes line ends, so payloads arrive exactly.
+ */
+import type { Connection } from '../../common/transport/transport.js';
+import { streamHead } from './http-response.js';
+import { type Envelope, envelopeText, pushText } from './json-envelope.js';
+import type { EndReason, Host, Message, Protocol } from './protocol.js';
+
+const RESET = line({ type: 'reset' });
+const HEARTBEAT = line({ type: 'heartbeat' });
+const TAKEN_OVER = line({ type: 'taken-over' });
+
+export function ndjsonOpening(
+  corsHeaders: readonly (readonly [string, string])[],
+  clientId: string,
+  heartbeatMs: number,
+): Buffer {
+  const head = streamHead('application/x-ndjson', corsHeaders, '');
+  return Buffer.concat([head, line({ type: 'welcome', clientId, heartbeatMs })]);
+}
+
+/** Devices only listen: whatever they send ends the connection. */
+export class Ndjson implements Protocol {
+  readonly name = 'ndjson';
+  readonly isShared = true;
+  readonly heartbeat = HEARTBEAT;
+  readonly reset = RESET;
+
+  host!: Host;
+
+  encode(_: Connection, message: Message): Buffer {
+    return Buffer.from(`${pushText(message)}\n`);
+  }
+
+  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+    return line({ type: 'goaway', retryMs, url });
+  }
+
+  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    return reason === 'taken_over' ? TAKEN_OVER : undefined;
+  }
+
+  onBytes(connection: Connection): void {
+    this.host.end(connection, 'unexpected_bytes');
+  }
+}
+
+function line(envelope: Envelope): Buffer {
+  return Buffer.from(`${envelopeText(envelope)}\n`);
+}
