@@ -143,6 +143,8 @@ export type ErrorCode = keyof typeof catalogue;
 export interface Refusal {
   readonly code: ErrorCode;
   readonly message: string;
+  /** In how many seconds to ask again, where that is known. */
+  readonly retryAfterS?: number;
 }
 
 export function refusal(code: ErrorCode, message: string): Refusal {

@@ -45,6 +45,8 @@ export const EARLY_BYTES_MAX = 16 * 1024;
 export class Clients implements Host {
   /** Oldest first. */
   readonly #opening = new Map<Connection, Opening>();
+  /** What devices have sent since the last sweep, in bytes. Most send nothing. */
+  readonly #inbound = new Map<Connection, number>();
   readonly #opened: Counter<'protocol'>;
   readonly #ended: Counter<'reason'>;
   /** Bound to their labels: looking them up takes longer than counting. */
@@ -59,6 +61,7 @@ export class Clients implements Host {
     readonly confirmations: Confirmations,
     readonly takeover: Takeover,
     readonly edgeId: string,
+    readonly inboundBytesPerSecondMax: number,
     readonly announce: (connection: Connection, renewed: boolean) => void,
     metrics: Metrics,
   ) {
@@ -174,6 +177,12 @@ export class Clients implements Host {
     }
   }
 
+  /** To be called about once a second. */
+  sweep(): void {
+    this.#inbound.clear();
+    for (const protocol of this.table.protocols) protocol.sweep?.();
+  }
+
   /** One step of the heartbeat: every connection of this part of the table hears something. */
   heartbeat(part: number, parts: number): void {
     this.#writeAll(this.table.answeredPart(part, parts), ({ heartbeat }) => heartbeat);
@@ -194,6 +203,9 @@ export class Clients implements Host {
   /** A connection that holds a client has sent something. */
   onBytes(connection: Connection, bytes: Buffer): void {
     if (!this.table.holds(connection)) return;
+    const inbound = (this.#inbound.get(connection) ?? 0) + bytes.length;
+    this.#inbound.set(connection, inbound);
+    if (inbound > this.inboundBytesPerSecondMax) return this.end(connection, 'flooding');
     const opening = this.#opening.get(connection);
     if (opening === undefined) {
       this.table.protocolOf(connection).onBytes(connection, bytes);

@@ -13,6 +13,7 @@ import {
   sharedSettings,
 } from '../common/config.js';
 import type { TransportName } from '../common/transport/open-transport.js';
+import type { HandshakeOptions } from './handshakes.js';
 
 /**
  * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and
@@ -36,6 +37,10 @@ const settings = {
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
+  LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
+  LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(1, 1_000_000).default(5_000),
+  LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: integer(2, 10_000_000).optional(),
+  LONGLINE_EDGE_HANDSHAKE_WAIT_MS: integer(100, 600_000).default(30_000),
   LONGLINE_EDGE_ZONE: processName.or(z.literal('')).default(''),
   LONGLINE_EDGE_DRAIN_MS: integer(0, 86_400_000).default(60_000),
   LONGLINE_EDGE_EXIT_WHEN_DRAINED: z
@@ -71,6 +76,14 @@ export interface EdgeConfig extends SharedConfig {
   readonly heartbeatMs: number;
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
+  /** What one device may send in a second, beyond its first request; over it it is closed. */
+  readonly inboundBytesPerSecondMax: number;
+  /**
+   * How many devices are let in: at most so many a second (fewer while the event loop is late), the
+   * others wait. Waiting: as many as connections unless set. A wait that is too short turns a storm
+   * into one that comes again and again; an EventSource that is refused never comes back.
+   */
+  readonly handshakes: HandshakeOptions;
   /** Such as an availability zone; '': none. */
   readonly zone: string;
   /**
@@ -112,6 +125,12 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
+    inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
+    handshakes: {
+      perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
+      waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_WAITING_MAX ?? connectionsMax,
+      waitMsMax: parsed.LONGLINE_EDGE_HANDSHAKE_WAIT_MS,
+    },
     zone: parsed.LONGLINE_EDGE_ZONE,
     drainMs: parsed.LONGLINE_EDGE_DRAIN_MS,
     exitWhenDrained: parsed.LONGLINE_EDGE_EXIT_WHEN_DRAINED,

@@ -19,30 +19,39 @@ import type {
 } from '../common/transport/transport.js';
 import { admit } from './admission.js';
 import { type Clients, EARLY_BYTES_MAX } from './clients.js';
+import { type HandshakeOptions, Handshakes } from './handshakes.js';
 import type { Introducer, Introduction } from './protocol/protocol.js';
 
 export interface DevicePortConfig {
   readonly edgeId: string;
   readonly headTimeoutMs: number;
   readonly connectionsMax: number;
+  readonly handshakes: HandshakeOptions;
 }
 
 /** A connection that holds no client yet. */
 interface Pending {
-  readonly sinceMs: number;
+  /** `reading` its first bytes · `queued`: it waits to be let in · `preparing` what it takes. */
+  stage: 'reading' | 'queued' | 'preparing';
+  /** Since when it is being read, or being prepared. */
+  sinceMs: number;
   /** Of an introduction that is not complete; then, what has come behind it. */
   bytes: Buffer;
   /** Who reads it, once that is clear. */
   introducer: Introducer | undefined;
-  /** What it has said, while that is being prepared. */
+  /** What it has said, once that is understood. */
   introduction: Introduction | undefined;
 }
+
+/** Whoever is told to come again is told so with jitter, in seconds. */
+const RETRY_AFTER_S_MAX = 10;
 
 const NO_BYTES = Buffer.alloc(0);
 
 export class DevicePort implements TransportEvents {
   /** Oldest first. */
   readonly #pending = new Map<Connection, Pending>();
+  readonly #handshakes: Handshakes<Connection>;
   readonly #refused: Counter<'code'>;
   readonly #redirected: Counter;
   readonly #turnedAway: Counter;
@@ -53,12 +62,25 @@ export class DevicePort implements TransportEvents {
   introducers!: readonly [Introducer, ...Introducer[]];
   /** The edge is about to end: nobody is let in. */
   isClosing = false;
+  /** The edge is short of memory: nobody new is let in. */
+  isShort = false;
 
   constructor(
     readonly config: DevicePortConfig,
     readonly assignment: () => Assignment | undefined,
     metrics: Metrics,
   ) {
+    this.#handshakes = new Handshakes(config.handshakes);
+    metrics.gauge(
+      'longline_edge_handshakes_waiting',
+      'Devices that have said what they want and wait to be let in.',
+      () => this.#handshakes.waitingCount,
+    );
+    metrics.gauge(
+      'longline_edge_handshakes_per_second_max',
+      'How many devices a second are let in at most, at the moment.',
+      () => this.#handshakes.perSecond,
+    );
     this.#refused = metrics.counter(
       'longline_edge_requests_refused_total',
       'Requests on the device port that were refused, by error code.',
@@ -76,6 +98,7 @@ export class DevicePort implements TransportEvents {
 
   onOpen(connection: Connection): void {
     this.#pending.set(connection, {
+      stage: 'reading',
       sinceMs: Date.now(),
       bytes: NO_BYTES,
       introducer: undefined,
@@ -114,11 +137,29 @@ export class DevicePort implements TransportEvents {
     return this.#pending.size + this.clients.openingCount;
   }
 
+  /**
+   * Lets in whose turn it is. To be called every `HANDSHAKE_STEP_MS`.
+   * @param lateMs how late this call is
+   */
+  letIn(lateMs: number): void {
+    const isHere = (connection: Connection) => this.#pending.has(connection);
+    const { entering, late } = this.#handshakes.step(performance.now(), lateMs, isHere);
+    for (const connection of late) {
+      const pending = this.#pending.get(connection)!;
+      this.#overloaded(connection, pending.introduction!, 'too many devices were let in before');
+    }
+    for (const connection of entering) {
+      const pending = this.#pending.get(connection)!;
+      this.#prepare(connection, pending, pending.introduction!);
+    }
+  }
+
   /** Ends what has taken too long. To be called about once a second. */
   sweep(nowMs: number): void {
     const deadlineMs = nowMs - this.config.headTimeoutMs;
     for (const [connection, pending] of this.#pending) {
       if (pending.sinceMs >= deadlineMs) break;
+      if (pending.stage === 'queued') continue;
       const refused = this.#tooLate(pending);
       const refuser = pending.introduction ?? pending.introducer ?? this.introducers[0];
       this.#refuse(connection, refused, refuser.refuse(refused));
@@ -153,15 +194,37 @@ export class DevicePort implements TransportEvents {
       case 'refused':
         return this.#refuse(connection, read.refused, read.bytes);
       case 'introduction':
-        return this.#prepare(connection, pending, read.introduction);
+        return this.#queue(connection, pending, read.introduction);
     }
   }
 
-  #prepare(connection: Connection, pending: Pending, introduction: Introduction): void {
+  #queue(connection: Connection, pending: Pending, introduction: Introduction): void {
+    pending.stage = 'queued';
+    pending.introduction = introduction;
     pending.bytes = Buffer.from(introduction.rest);
+    const { isResuming } = introduction;
+    const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
+    if (offer === 'enter') this.#prepare(connection, pending, introduction);
+    else if (offer === 'refused') {
+      const why = this.isShort ? 'the edge is short of memory' : 'too many devices wait already';
+      this.#overloaded(connection, introduction, why);
+    }
+  }
+
+  #overloaded(connection: Connection, introduction: Introduction, why: string): void {
+    const retryAfterS = Math.ceil(Math.random() * RETRY_AFTER_S_MAX);
+    const refused = { ...refusal('OVERLOADED', `${why}; ask again`), retryAfterS };
+    this.#refuse(connection, refused, introduction.refuse(refused));
+  }
+
+  #prepare(connection: Connection, pending: Pending, introduction: Introduction): void {
     const preparing = introduction.prepare?.();
     if (preparing === undefined) return this.#connect(connection, pending, introduction);
-    pending.introduction = introduction;
+    pending.stage = 'preparing';
+    pending.sinceMs = Date.now();
+    // The oldest come first.
+    this.#pending.delete(connection);
+    this.#pending.set(connection, pending);
     void preparing.then((refused) => {
       if (this.#pending.get(connection) !== pending) return;
       if (refused === undefined) this.#connect(connection, pending, introduction);

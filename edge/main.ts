@@ -21,6 +21,7 @@ import { Delivery } from './delivery.js';
 import { Departure, GOAWAY_STEP_MS } from './departure.js';
 import { DevicePort } from './device-port.js';
 import { Goaways } from './goaways.js';
+import { HANDSHAKE_STEP_MS } from './handshakes.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
 import { HttpIntroducer } from './protocol/http-introduction.js';
@@ -33,6 +34,9 @@ import { Takeover } from './takeover.js';
 
 /** Room for connections that are being told that the edge is full. */
 const REFUSALS_AT_ONCE_MAX = 128;
+
+/** With less of its memory free an edge takes nobody new: what it holds already may still grow. */
+const HEADROOM_MIN = 0.05;
 
 /** A lost last push of a shard is found after two looks at its counter. */
 const COUNTER_LOOK_SECONDS = 2;
@@ -86,6 +90,7 @@ await runRole(async () => {
     confirmations,
     new Takeover(incarnation),
     edgeId,
+    config.inboundBytesPerSecondMax,
     (connection, renewed) => delivery.announce(connection, renewed),
     metrics,
   );
@@ -145,6 +150,10 @@ await runRole(async () => {
     if (departure.isLeaving) reasons.push('the edge is leaving');
     return reasons;
   };
+  const headroom = () => {
+    const limit = process.constrainedMemory() ?? 0;
+    return memoryHeadroom(process.memoryUsage.rss(), limit, totalmem());
+  };
   const measure = (): Stats => {
     const perSecond = rates.read(Date.now());
     return {
@@ -160,11 +169,7 @@ await runRole(async () => {
       leaving: departure.isLeaving,
       handshakesWaiting: port.waitingCount,
       eventLoopLagMs: lag.read(),
-      memoryHeadroom: memoryHeadroom(
-        process.memoryUsage.rss(),
-        process.constrainedMemory() ?? 0,
-        totalmem(),
-      ),
+      memoryHeadroom: headroom(),
       goawaysWaiting: goaways.waiting,
     };
   };
@@ -197,13 +202,20 @@ await runRole(async () => {
   let tick = 0;
   const sweep = setInterval(() => {
     port.sweep(Date.now());
+    port.isShort = headroom() < HEADROOM_MIN;
     delivery.sweep(Date.now());
     clients.heartbeat(tick % heartbeatParts, heartbeatParts);
-    for (const protocol of protocols) protocol.sweep?.();
+    clients.sweep();
     if (tick % COUNTER_LOOK_SECONDS === 0) delivery.lookAtCounters();
     tick++;
   }, 1000);
 
+  let steppedAtMs = performance.now();
+  const letting = setInterval(() => {
+    const nowMs = performance.now();
+    port.letIn(Math.max(0, nowMs - steppedAtMs - HANDSHAKE_STEP_MS));
+    steppedAtMs = nowMs;
+  }, HANDSHAKE_STEP_MS);
   const confirming = setInterval(() => void confirmations.flush(), CONFIRMATIONS_FLUSH_MS);
 
   const step = () => {
@@ -219,6 +231,7 @@ await runRole(async () => {
       clearInterval(sweep);
       clearInterval(stepping);
       clearInterval(confirming);
+      clearInterval(letting);
       stopping.abort();
       control.close();
       await transport.close();

@@ -81,6 +81,7 @@ export class HttpIntroducer implements Introducer {
       cursor: named === '' || isMessageId(named) ? named : undefined,
       from: 'unconfirmed',
       isDeaf: false,
+      isResuming: named !== '',
       rest: NO_BYTES,
       mayHurry: false,
       answer: () =>

@@ -19,7 +19,7 @@ export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
     ['Cache-Control', 'no-store'],
   ];
   if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
-  if (status === 503) all.push(['Retry-After', '1']);
+  if (status === 503) all.push(['Retry-After', `${refused.retryAfterS ?? 1}`]);
   return httpResponse(status, [...all, ...headers], JSON.stringify(errorBody(refused)));
 }
 

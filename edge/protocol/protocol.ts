@@ -14,8 +14,8 @@ import type { Connection } from '../../common/transport/transport.js';
  * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
  * buffer was full · `taken_over` its client has a newer connection · `disconnected` a backend
  * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
- * `not_ready` its shard's subscription was not confirmed in time · `goaway` its shard belongs to
- * another edge, or this edge is to be empty.
+ * `not_ready` its shard's subscription was not confirmed in time · `flooding` it has sent more than
+ * it may in a second · `goaway` its shard belongs to another edge, or this edge is to be empty.
  */
 export type EndReason =
   | 'peer'
@@ -25,6 +25,7 @@ export type EndReason =
   | 'disconnected'
   | 'unexpected_bytes'
   | 'not_ready'
+  | 'flooding'
   | 'goaway';
 
 /** A push on its way to a device. */
@@ -103,6 +104,8 @@ export interface Introduction {
   readonly from: StartFrom;
   /** It is to get nothing until it asks for it. */
   readonly isDeaf: boolean;
+  /** It says that it was connected before: it is let in before those who were not. */
+  readonly isResuming: boolean;
   /** Where it was sent from and what it has, for whoever sends it on. */
   readonly query: ConnectQuery;
   /** Bytes behind the introduction: they are for the protocol, once the device is answered. */

@@ -34,6 +34,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     {} as Confirmations,
     new Takeover('here'),
     'edge-1',
+    65_536,
     () => {},
     new Metrics(),
   );

@@ -1,0 +1,55 @@
+/**
+ * Goal: when more devices come than an edge lets in, those that were connected before come first,
+ * nobody who may wait is lost, and whoever is refused is told when to come again.
+ * Method: one edge that lets in few, and more devices at once than may wait.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../support/eventually.js';
+import { RawSocket } from '../support/raw-socket.js';
+import { RunningCluster } from '../support/running-cluster.js';
+
+const WAITING_MAX = 40;
+let running: RunningCluster;
+let port: number;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: 1,
+    env: {
+      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
+      LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: `${WAITING_MAX}`,
+    },
+  });
+  port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+test('devices that come back are let in first, new ones are turned away when too many wait', async () => {
+  const dial = async (clientId: string, cursor: string) => {
+    const socket = await RawSocket.connect(port);
+    const target = `/connect?clientId=${clientId}&lastEventId=${cursor}`;
+    return { socket, target };
+  };
+  const names = Array.from({ length: WAITING_MAX }, (_, i) => i);
+  const resuming = await Promise.all(names.map((i) => dial(`back-${i}`, '1-0')));
+  const others = await Promise.all(names.map((i) => dial(`new-${i}`, '')));
+  const ask = (all: typeof others) =>
+    Promise.all(
+      all.map(({ socket, target }) => socket.send(`GET ${target} HTTP/1.1\r\nHost: e\r\n\r\n`)),
+    );
+  await ask(resuming.slice(0, WAITING_MAX / 2 + 5));
+  await eventually(async () => {
+    const waiting = await running.metric('edge-1', 'longline_edge_handshakes_waiting');
+    expect(waiting).toBeGreaterThanOrEqual(WAITING_MAX / 2);
+  });
+  await ask(others);
+  await Promise.all(others.map(({ socket }) => socket.untilOver()));
+  for (const { socket } of others) {
+    expect([socket.status, socket.code]).toEqual([503, 'OVERLOADED']);
+    expect(socket.text).toMatch(/\r\nRetry-After: ([1-9]|10)\r\n/);
+  }
+  await ask(resuming.slice(WAITING_MAX / 2 + 5));
+  await eventually(() => resuming.every(({ socket }) => socket.status === 200), 20_000);
+  for (const { socket } of [...resuming, ...others]) socket.close();
+});
