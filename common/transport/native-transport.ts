@@ -34,6 +34,10 @@ interface Binding {
   setTimer(connection: Connection, ticks: number): void;
   bufferedBytes(connection: Connection): number;
   remoteAddress(connection: Connection): string | undefined;
+  pause(connection: Connection): void;
+  /** 1 when it could, else 0. */
+  pipe(one: Connection, other: Connection): number;
+  stopListening(): void;
   close(): void;
   /** Writes the oldest events to the array that it was given, and returns how many. */
   fetch(): number;
@@ -145,6 +149,21 @@ export class NativeTransport implements Transport {
 
   remoteAddress(connection: Connection): string | undefined {
     return this.#binding.remoteAddress(connection);
+  }
+
+  pause(connection: Connection): void {
+    this.#binding.pause(connection);
+  }
+
+  pipe(one: Connection, other: Connection): boolean {
+    const isPiped = this.#binding.pipe(one, other) === 1;
+    // Both may have come to their end with it.
+    this.#dispatchSoon();
+    return isPiped;
+  }
+
+  stopListening(): void {
+    this.#binding.stopListening();
   }
 
   acceptPauses(): number {

@@ -26,6 +26,8 @@ interface HeldSocket extends Socket {
   transport: NetTransport;
   cause: CloseCause;
   timer: NodeJS.Timeout | undefined;
+  /** The other one of a pipe. */
+  peer: HeldSocket | undefined;
 }
 
 export class NetTransport implements Transport {
@@ -99,6 +101,7 @@ export class NetTransport implements Transport {
     const socket = this.#find(connection);
     if (socket === undefined) return;
     if (socket.cause === 'local') return;
+    unpipe(socket);
     socket.cause = 'local';
     clearTimeout(socket.timer);
     if (socket.connecting) {
@@ -108,6 +111,7 @@ export class NetTransport implements Transport {
     // Closing while the peer still sends would reset the connection and could take our last bytes
     // with it (RFC 9112 §9.6): we send a FIN, read on and drop, and wait for the peer's FIN.
     socket.end();
+    socket.resume();
     if (socket.readableEnded) socket.destroySoon();
     else setTimeout(destroySocket, LINGER_MS, socket).unref();
   }
@@ -115,6 +119,7 @@ export class NetTransport implements Transport {
   destroy(connection: Connection): void {
     const socket = this.#find(connection);
     if (socket === undefined) return;
+    unpipe(socket);
     socket.cause = 'local';
     socket.resetAndDestroy();
   }
@@ -130,6 +135,28 @@ export class NetTransport implements Transport {
     return remoteAddress.includes(':')
       ? `[${remoteAddress}]:${remotePort}`
       : `${remoteAddress}:${remotePort}`;
+  }
+
+  pause(connection: Connection): void {
+    const socket = this.#find(connection);
+    if (socket?.peer === undefined) socket?.pause();
+  }
+
+  pipe(one: Connection, other: Connection): boolean {
+    const [socket, peer] = [this.#find(one), this.#find(other)];
+    if (socket === undefined || peer === undefined || socket === peer) return false;
+    if (!isPipeable(socket) || !isPipeable(peer)) return false;
+    socket.peer = peer;
+    peer.peer = socket;
+    for (const each of [socket, peer]) {
+      if (each.readableEnded) each.peer!.end();
+      if (!each.peer!.writableNeedDrain) each.resume();
+    }
+    return true;
+  }
+
+  stopListening(): void {
+    this.#server.close();
   }
 
   acceptPauses(): number {
@@ -157,8 +184,10 @@ export class NetTransport implements Transport {
     socket.transport = this;
     socket.cause = 'peer';
     socket.timer = undefined;
+    socket.peer = undefined;
     this.#held++;
     socket.on('data', onData);
+    socket.on('drain', onDrain);
     socket.on('end', onEnd);
     socket.on('error', onError);
     socket.on('close', onClose);
@@ -174,6 +203,7 @@ export class NetTransport implements Transport {
   release(socket: HeldSocket): void {
     const slot = slotOf(socket.connection);
     clearTimeout(socket.timer);
+    unpipe(socket);
     this.#held--;
     this.events.onClose(socket.connection, socket.cause);
     this.#sockets[slot] = undefined;
@@ -193,14 +223,32 @@ function destroySocket(socket: HeldSocket): void {
   socket.destroy();
 }
 
+function isPipeable(socket: HeldSocket): boolean {
+  return socket.peer === undefined && socket.writable && !socket.connecting;
+}
+
+/** Its peer is an ordinary connection from now on. */
+function unpipe(socket: HeldSocket): void {
+  const { peer } = socket;
+  if (peer === undefined) return;
+  socket.peer = peer.peer = undefined;
+  peer.resume();
+}
+
 function onData(this: HeldSocket, bytes: Buffer): void {
   if (this.cause === 'local') return;
-  this.transport.events.onBytes(this.connection, bytes);
+  if (this.peer === undefined) this.transport.events.onBytes(this.connection, bytes);
+  else if (!this.peer.write(bytes)) this.pause();
+}
+
+function onDrain(this: HeldSocket): void {
+  this.peer?.resume();
 }
 
 function onEnd(this: HeldSocket): void {
-  if (this.cause === 'local') this.destroySoon();
-  else this.transport.events.onEnd(this.connection);
+  if (this.cause === 'local') return this.destroySoon();
+  this.transport.events.onEnd(this.connection);
+  this.peer?.end();
 }
 
 function onError(this: HeldSocket, error: NodeJS.ErrnoException): void {

@@ -38,7 +38,7 @@ export interface TransportEvents {
   onOpen(connection: Connection): void;
   /** Bytes have come. The buffer is the transport's own and only valid during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
-  /** The peer will send no more (FIN); it may still read. */
+  /** The peer will send no more (FIN); it may still read. The only thing told of a pipe but its end. */
   onEnd(connection: Connection): void;
   /**
    * The connection is gone. Once per connection, after everything else about it; without an `onOpen`
@@ -113,11 +113,32 @@ export interface Transport {
   /** `address:port` of the peer; undefined for a connection that is gone. */
   remoteAddress(connection: Connection): string | undefined;
   /**
+   * Reads nothing more from the connection until it is piped or ended: what its peer sends waits
+   * with the kernel, and so does its FIN. To be called from within its `onBytes`; whatever was read
+   * before would still be told. A peer that goes away meanwhile may be noticed late.
+   */
+  pause(connection: Connection): void;
+  /**
+   * From now on what comes from each of the two goes to the other and is not told. Each is read only
+   * as fast as the other is sent to. A FIN is told (`onEnd`), and is passed on when all before it
+   * was; the other direction goes on. When both directions have ended, both connections close.
+   *
+   * When one of them ends otherwise, by its peer or by a call, the other is an ordinary connection
+   * again, which still sends what waits: whoever hears `onClose` of the one may write last words to
+   * the other, and must end it. Timers and `write` work as ever.
+   *
+   * @returns false, having done nothing, unless both are open and neither is in a pipe, or was told by one
+   * to send no more
+   */
+  pipe(one: Connection, other: Connection): boolean;
+  /**
    * How often nothing was accepted for a while because descriptors or memory had run out. 0 for an
    * implementation that leaves that to Node.
    */
   acceptPauses(): number;
   memory(): TransportMemory;
+  /** Stops to accept. What was accepted stays. */
+  stopListening(): void;
   /** Stops to accept and closes every connection. Resolves when all are closed. */
   close(): Promise<void>;
 }

@@ -243,6 +243,24 @@ napi_value remoteAddress(napi_env env, napi_callback_info info) {
   return result;
 }
 
+napi_value pause(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->transport.pause(call.slot(0), call.generation(0));
+  return nullptr;
+}
+
+napi_value pipe(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.answer(call.binding->transport.pipe(call.slot(0), call.generation(0), call.slot(1),
+                                                  call.generation(1)));
+}
+
+napi_value stopListening(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->transport.stopListening();
+  return nullptr;
+}
+
 napi_value closeAll(napi_env env, napi_callback_info info) {
   Call call(env, info);
   call.binding->transport.close();
@@ -345,6 +363,9 @@ NAPI_MODULE_INIT() {
       method("setTimer", setTimer),
       method("bufferedBytes", bufferedBytes),
       method("remoteAddress", remoteAddress),
+      method("pause", pause),
+      method("pipe", pipe),
+      method("stopListening", stopListening),
       method("close", closeAll),
       method("fetch", fetch),
       method("acceptPauses", acceptPauses),

@@ -139,7 +139,7 @@ int Transport::connect(const char *host, uint16_t port, const char *localHost, u
 WriteResult Transport::write(uint32_t index, uint32_t generation, const char *bytes,
                              size_t length) {
   Slot *slot = find(index, generation);
-  if (slot == nullptr || slot->state != kHeld) return kGone;
+  if (slot == nullptr || slot->state != kHeld || slot->hasWriteEnd) return kGone;
   if (slot->out != nullptr) {
     if (slot->out->length + length > limits_.sendBufferBytesMax) return kFull;
     buffer(slot, bytes, length);
@@ -155,7 +155,7 @@ WriteResult Transport::write(uint32_t index, uint32_t generation, const char *by
   }
   if (static_cast<size_t>(sent) < length) {
     buffer(slot, bytes + sent, length - sent);
-    watchAgain(slot);
+    watchBoth(slot);
   }
   return kAccepted;
 }
@@ -164,8 +164,13 @@ void Transport::end(uint32_t index, uint32_t generation) {
   Slot *slot = find(index, generation);
   if (slot == nullptr || slot->state == kEnding) return;
   if (slot->state == kConnecting) return closeSlot(slot, kClosedByUs);
+  bool wasHeldBack = isHeldBack(slot);
+  unpipe(slot);
+  slot->isPaused = false;
   slot->state = kEnding;
   wheel_.set(&slot->timer, kLingerTicks + 1);
+  // Its FIN is waited for.
+  if (wasHeldBack) watchAgain(slot);
   if (slot->out != nullptr) return;
   // Closing while the peer still sends would reset the connection and could take our last bytes
   // with it (RFC 9112 §9.6): a FIN, then read on and drop, until the peer's FIN.
@@ -208,12 +213,40 @@ int Transport::remoteAddress(uint32_t index, uint32_t generation,
   return getpeername(slot->fd, reinterpret_cast<sockaddr *>(address), &length) < 0 ? -errno : 0;
 }
 
-void Transport::close() {
-  if (listener_ >= 0) {
-    ::close(listener_);
-    listener_ = -1;
-    acceptAgainAt_ = 0;
+void Transport::pause(uint32_t index, uint32_t generation) {
+  Slot *slot = find(index, generation);
+  if (slot == nullptr || slot->state != kHeld || slot->peer != kNoPeer) return;
+  slot->isPaused = true;
+  watchAgain(slot);
+}
+
+bool Transport::pipe(uint32_t index, uint32_t generation, uint32_t otherIndex,
+                     uint32_t otherGeneration) {
+  Slot *slot = find(index, generation);
+  Slot *other = find(otherIndex, otherGeneration);
+  if (slot == nullptr || other == nullptr || slot == other) return false;
+  for (Slot *each : {slot, other}) {
+    if (each->state != kHeld || each->peer != kNoPeer || each->hasWriteEnd) return false;
   }
+  slot->peer = other->index;
+  other->peer = slot->index;
+  slot->isPaused = other->isPaused = false;
+  watchBoth(slot);
+  if (slot->hasReadEnd) endWriting(other);
+  if (other->hasReadEnd) endWriting(slot);
+  return true;
+}
+
+void Transport::stopListening() {
+  if (listener_ < 0) return;
+  ::close(listener_);
+  listener_ = -1;
+  isAccepting_ = false;
+  acceptAgainAt_ = 0;
+}
+
+void Transport::close() {
+  stopListening();
   for (uint32_t index = 0; index < chunks_.size() * kSlotsPerChunk; index++) {
     Slot *slot = at(index);
     if (slot->state != kFree && slot->state != kClosed) closeSlot(slot, kClosedByUs);
@@ -300,7 +333,8 @@ Slot *Transport::takeSlot() {
   Slot *slot = at(index);
   slot->index = index;
   slot->generation++;
-  slot->hasReadEnd = false;
+  slot->peer = kNoPeer;
+  slot->hasReadEnd = slot->hasWriteEnd = slot->isPaused = false;
   held_++;
   return slot;
 }
@@ -341,11 +375,15 @@ void Transport::onReady(Slot *slot, uint32_t ready) {
   if (slot->state == kConnecting) return onConnected(slot);
   if ((ready & EPOLLOUT) != 0) flush(slot);
   if (slot->state == kClosed) return;
-  if ((ready & EPOLLIN) != 0 && !slot->hasReadEnd) return read(slot);
+  // It may be held back since this round began.
+  if ((ready & EPOLLIN) != 0 && !slot->hasReadEnd && !isHeldBack(slot)) return read(slot);
   if ((ready & (EPOLLERR | EPOLLHUP)) != 0) {
     int error = 0;
     socklen_t length = sizeof error;
     getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    // Both directions are over, but what came before the FIN waits for its turn to be read, or the
+    // other of the pipe to be done, too.
+    if (error == 0 && (slot->isPaused || slot->peer != kNoPeer)) return;
     fail(slot, error == 0 ? ECONNRESET : error);
   }
 }
@@ -366,9 +404,13 @@ void Transport::read(Slot *slot) {
   // Full for this round: the socket stays ready.
   if (room == 0) return;
   size_t most = room < kReadBytesMax ? room : kReadBytesMax;
+  bool isPiped = slot->peer != kNoPeer;
+  // What the other does not take at once is buffered, so no more is read than may be.
+  if (isPiped && most > limits_.sendBufferBytesMax) most = limits_.sendBufferBytesMax;
   ssize_t length = recv(slot->fd, readBuffer_ + readBufferUsed_, most, 0);
   if (length > 0) {
     if (isDropped) return;
+    if (isPiped) return pass(at(slot->peer), readBuffer_ + readBufferUsed_, length);
     say(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
     readBufferUsed_ += static_cast<size_t>(length);
   } else if (length == 0) {
@@ -380,9 +422,44 @@ void Transport::read(Slot *slot) {
     }
     // It would be readable for ever.
     watchAgain(slot);
+    if (isPiped) endWriting(at(slot->peer));
   } else if (errno != EAGAIN && errno != EINTR) {
     fail(slot, errno);
   }
+}
+
+void Transport::pass(Slot *to, const char *bytes, size_t length) {
+  ssize_t sent = 0;
+  if (to->out == nullptr) sent = send(to->fd, bytes, length, MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) return fail(to, errno);
+    sent = 0;
+  }
+  if (static_cast<size_t>(sent) == length) return;
+  buffer(to, bytes + sent, length - sent);
+  watchBoth(to);
+}
+
+// The other of the pipe will send no more: so will this one, when nothing waits.
+void Transport::endWriting(Slot *slot) {
+  if (slot->out != nullptr || slot->hasWriteEnd) return;
+  slot->hasWriteEnd = true;
+  shutdown(slot->fd, SHUT_WR);
+  Slot *other = at(slot->peer);
+  if (!slot->hasReadEnd || !other->hasWriteEnd) return;
+  closeSlot(slot, kClosedByPeer);
+  closeSlot(other, kClosedByPeer);
+}
+
+void Transport::unpipe(Slot *slot) {
+  if (slot->peer == kNoPeer) return;
+  Slot *other = at(slot->peer);
+  slot->peer = other->peer = kNoPeer;
+  watchAgain(other);
+}
+
+bool Transport::isHeldBack(const Slot *slot) const {
+  return slot->isPaused || (slot->peer != kNoPeer && at(slot->peer)->out != nullptr);
 }
 
 void Transport::flush(Slot *slot) {
@@ -401,7 +478,8 @@ void Transport::flush(Slot *slot) {
     if (slot->hasReadEnd) return closeSlot(slot, kClosedByUs);
     shutdown(slot->fd, SHUT_WR);
   }
-  watchAgain(slot);
+  watchBoth(slot);
+  if (slot->peer != kNoPeer && at(slot->peer)->hasReadEnd) endWriting(slot);
 }
 
 void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
@@ -441,13 +519,22 @@ int Transport::watch(Slot *slot, int operation, uint32_t events) {
 
 void Transport::watchAgain(Slot *slot) {
   uint32_t events = 0;
-  if (!slot->hasReadEnd) events |= EPOLLIN;
+  if (!slot->hasReadEnd && !isHeldBack(slot)) events |= EPOLLIN;
   if (slot->out != nullptr) events |= EPOLLOUT;
+  // Of one that waits for nothing, errors and the end of both directions are said all the same;
+  // once is enough.
+  if (events == 0) events = EPOLLET;
   // It cannot fail: the descriptor is there, and nothing is allocated.
   watch(slot, EPOLL_CTL_MOD, events);
 }
 
+void Transport::watchBoth(Slot *slot) {
+  watchAgain(slot);
+  if (slot->peer != kNoPeer) watchAgain(at(slot->peer));
+}
+
 void Transport::closeSlot(Slot *slot, EventType why) {
+  unpipe(slot);
   wheel_.stop(&slot->timer);
   freeBuffer(slot);
   ::close(slot->fd);

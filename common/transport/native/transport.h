@@ -57,6 +57,8 @@ enum SlotState : uint8_t {
   kClosed,
 };
 
+constexpr uint32_t kNoPeer = UINT32_MAX;
+
 struct Slot {
   Timer timer;
   SendBuffer *out = nullptr;
@@ -65,8 +67,15 @@ struct Slot {
   uint32_t generation = 0;
   // Also the link of the list of free slots.
   uint32_t index = 0;
+  // The other connection of the pipe, or kNoPeer. Mutual, and of two that are held.
+  uint32_t peer = kNoPeer;
   SlotState state = kFree;
+  // The peer will send no more.
   bool hasReadEnd = false;
+  // We have passed on that the other of a pipe will send no more.
+  bool hasWriteEnd = false;
+  // The user wants nothing to be read for now.
+  bool isPaused = false;
 };
 static_assert(sizeof(Slot) <= 56, "a held connection costs this much");
 
@@ -98,7 +107,13 @@ class Transport {
   size_t bufferedBytes(uint32_t slot, uint32_t generation) const;
   // Returns 0, or a negative errno.
   int remoteAddress(uint32_t slot, uint32_t generation, sockaddr_storage *address) const;
-  // Stops to accept and closes every connection.
+  // Reads nothing until the two are piped, or one is ended.
+  void pause(uint32_t slot, uint32_t generation);
+  // Passes the bytes of each on to the other from now on. Returns false unless it could.
+  bool pipe(uint32_t slot, uint32_t generation, uint32_t otherSlot, uint32_t otherGeneration);
+  // Stops to accept.
+  void stopListening();
+  // The same, and closes every connection.
   void close();
   // Closes, and gives the descriptor up.
   void dispose();
@@ -132,11 +147,17 @@ class Transport {
   void onReady(Slot *slot, uint32_t ready);
   void onConnected(Slot *slot);
   void read(Slot *slot);
+  void pass(Slot *to, const char *bytes, size_t length);
+  void endWriting(Slot *slot);
+  void unpipe(Slot *slot);
+  bool isHeldBack(const Slot *slot) const;
   void flush(Slot *slot);
   void buffer(Slot *slot, const char *bytes, size_t length);
   void freeBuffer(Slot *slot);
   int watch(Slot *slot, int operation, uint32_t events);
   void watchAgain(Slot *slot);
+  // What waits to be sent to one of a pipe also decides whether the other is read.
+  void watchBoth(Slot *slot);
   void closeSlot(Slot *slot, EventType why);
   void fail(Slot *slot, int error);
   void setAccepting(bool isAccepting);

@@ -87,6 +87,13 @@ void fuzzTransport(int steps) {
   using Name = std::pair<uint32_t, uint32_t>;
   std::map<Name, State> alive;
   std::set<Name> gone;
+  std::map<Name, Name> piped;  // both ways
+  auto unpipe = [&](Name name) {
+    auto it = piped.find(name);
+    if (it == piped.end()) return;
+    piped.erase(it->second);
+    piped.erase(name);
+  };
   auto any = [&]() -> Name {
     // Also those that are gone, and some that never were.
     if (below(8) == 0) return {below(80), below(50)};
@@ -98,10 +105,42 @@ void fuzzTransport(int steps) {
     auto it = alive.lower_bound({below(80), 0});
     return it == alive.end() ? alive.begin()->first : it->first;
   };
+  // As the caller does: nothing new before all that was is told.
+  auto fetchAll = [&] {
+    Event events[16];
+    while (uint32_t count = transport.fetch(events, below(16) + 1)) {
+      for (uint32_t i = 0; i < count; i++) {
+        const Event &event = events[i];
+        Name of = {event.slot, event.generation};
+        if (event.type == longline::kTurnedAway) continue;
+        auto it = alive.find(of);
+        if (event.type == longline::kOpen) {
+          if (it == alive.end()) {
+            CHECK(gone.count(of) == 0);
+            alive.emplace(of, kOpen);
+          } else if (it->second == kConnecting) {
+            it->second = kOpen;
+          } else {
+            CHECK(it->second == kSilenced);
+          }
+          continue;
+        }
+        CHECK(it != alive.end());
+        if (event.type >= longline::kClosedByPeer && event.type <= longline::kClosedByError) {
+          unpipe(of);
+          alive.erase(it);
+          CHECK(gone.insert(of).second);
+        } else if (event.type == longline::kBytes) {
+          CHECK(event.length > 0 && event.offset + event.length <= sizeof readBuffer);
+          CHECK(piped.count(of) == 0);
+        }
+      }
+    }
+  };
   for (int step = 0; step < steps; step++) {
     Name name = any();
     bool isAlive = alive.count(name) > 0;
-    switch (below(12)) {
+    switch (below(14)) {
       case 0: {
         uint32_t slot, generation;
         int result = transport.connect("127.0.0.1", static_cast<uint16_t>(port), "", &slot, &generation);
@@ -126,11 +165,13 @@ void fuzzTransport(int steps) {
       }
       case 4:
         transport.end(name.first, name.second);
+        unpipe(name);
         if (isAlive) alive[name] = kSilenced;
         break;
       case 5:
         if (below(3) != 0) break;
         transport.destroy(name.first, name.second);
+        unpipe(name);
         if (isAlive) alive[name] = kSilenced;
         break;
       case 6:
@@ -139,35 +180,26 @@ void fuzzTransport(int steps) {
       case 7:
         transport.tick();
         break;
-      default: {
-        Event events[16];
-        // As the caller does: nothing new before all that was is told.
-        while (uint32_t count = transport.fetch(events, below(16) + 1)) {
-          for (uint32_t i = 0; i < count; i++) {
-            const Event &event = events[i];
-            Name of = {event.slot, event.generation};
-            if (event.type == longline::kTurnedAway) continue;
-            auto it = alive.find(of);
-            if (event.type == longline::kOpen) {
-              if (it == alive.end()) {
-                CHECK(gone.count(of) == 0);
-                alive.emplace(of, kOpen);
-              } else if (it->second == kConnecting) {
-                it->second = kOpen;
-              } else {
-                CHECK(it->second == kSilenced);
-              }
-              continue;
-            }
-            CHECK(it != alive.end());
-            if (event.type >= longline::kClosedByPeer && event.type <= longline::kClosedByError) {
-              alive.erase(it);
-              CHECK(gone.insert(of).second);
-            } else if (event.type == longline::kBytes) {
-              CHECK(event.length > 0 && event.offset + event.length <= sizeof readBuffer);
-            }
-          }
+      case 8: {
+        // What was read before would still be told.
+        fetchAll();
+        Name other = any();
+        bool isPossible = name != other && alive.count(name) > 0 && alive.count(other) > 0 &&
+                          alive[name] == kOpen && alive[other] == kOpen &&
+                          piped.count(name) == 0 && piped.count(other) == 0;
+        // Not, either, of one that was told to send no more, which the model does not know.
+        if (transport.pipe(name.first, name.second, other.first, other.second)) {
+          CHECK(isPossible);
+          piped[name] = other;
+          piped[other] = name;
         }
+        break;
+      }
+      case 9:
+        transport.pause(name.first, name.second);
+        break;
+      default: {
+        fetchAll();
         CHECK(alive.size() <= kConnectionsMax + 1);
         transport.poll();
       }

@@ -1,4 +1,5 @@
 /** The contract of `common/transport/transport.ts`, kept by every implementation. */
+import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -319,5 +320,214 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
   test('connects no more than the bound', async () => {
     for (let i = 0; i < LIMITS.connectionsMax; i++) await open();
     expect(transport.connect('127.0.0.1', port, '')).toBeUndefined();
+  });
+
+  describe('a pipe', () => {
+    interface Pipe {
+      readonly one: Awaited<ReturnType<typeof open>>;
+      readonly other: Awaited<ReturnType<typeof open>>;
+    }
+
+    async function openPipe(): Promise<Pipe> {
+      const [one, other] = [await open(), await open()];
+      expect(transport.pipe(one.connection, other.connection)).toBe(true);
+      return { one, other };
+    }
+
+    /** Collects what a peer receives, without keeping it. */
+    function hashed(peer: Socket): { length: number; hash: Hash } {
+      const got = { length: 0, hash: createHash('sha1') };
+      peer.on('data', (bytes) => {
+        got.length += bytes.length;
+        got.hash.update(bytes);
+      });
+      return got;
+    }
+
+    /** Resolves when nothing moves any more: what no kernel has taken has stayed with its sender. */
+    async function stalled(sender: Socket): Promise<void> {
+      let left = -1;
+      await eventually(() => {
+        const before = left;
+        left = sender.writableLength;
+        expect(left).toBe(before);
+      });
+    }
+
+    test('passes bytes on both ways, and tells nothing of them', async () => {
+      const { one, other } = await openPipe();
+      one.peer.write('to the other');
+      expect(String((await once(other.peer, 'data'))[0])).toBe('to the other');
+      other.peer.write('and back');
+      expect(String((await once(one.peer, 'data'))[0])).toBe('and back');
+      expect(events.received.size).toBe(0);
+    });
+
+    test('takes over what waited while a connection was paused, and nothing before it is lost', async () => {
+      const [one, other] = [await open(), await open()];
+      events.onBytes = (connection, bytes) => {
+        transport.pause(connection);
+        events.received.set(connection, bytes.toString());
+      };
+      one.peer.write('first');
+      await eventually(() => expect(events.received.get(one.connection)).toBe('first'));
+      one.peer.end('second');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(events.received.get(one.connection)).toBe('first');
+      expect(events.ended).toEqual([]);
+      transport.write(other.connection, Buffer.from('first, '));
+      transport.pipe(one.connection, other.connection);
+      let received = '';
+      other.peer.on('data', (bytes) => {
+        received += bytes;
+      });
+      await once(other.peer, 'end');
+      expect(received).toBe('first, second');
+      expect(events.ended).toEqual([one.connection]);
+    });
+
+    test('carries much both ways at once, whole and in order, to peers that read in fits', async () => {
+      const { one, other } = await openPipe();
+      const payload = randomBytes(24 << 20);
+      const [atOne, atOther] = [hashed(one.peer), hashed(other.peer)];
+      const fits = setInterval(() => {
+        for (const { peer } of [one, other]) {
+          if (Math.random() < 0.5) peer.pause();
+          else peer.resume();
+        }
+      }, 2);
+      one.peer.write(payload);
+      other.peer.write(payload);
+      await eventually(() => {
+        expect(atOne.length).toBe(payload.length);
+        expect(atOther.length).toBe(payload.length);
+      }, 30_000);
+      clearInterval(fits);
+      const expected = createHash('sha1').update(payload).digest('hex');
+      expect(atOne.hash.digest('hex')).toBe(expected);
+      expect(atOther.hash.digest('hex')).toBe(expected);
+    });
+
+    test.each([
+      ['one', 'other'],
+      ['other', 'one'],
+    ] as const)('reads %s only as fast as %s is read', async (from, to) => {
+      const pipe = await openPipe();
+      const [sender, reader] = [pipe[from], pipe[to]];
+      reader.peer.pause();
+      const payload = Buffer.alloc(64 << 20, 'x');
+      sender.peer.write(payload);
+      await stalled(sender.peer);
+      expect(sender.peer.writableLength).toBeGreaterThan(0);
+      expect(transport.bufferedBytes(reader.connection)).toBeLessThanOrEqual(
+        2 * LIMITS.sendBufferBytesMax,
+      );
+      // The other direction does not notice.
+      reader.peer.write('meanwhile');
+      expect(String((await once(sender.peer, 'data'))[0])).toBe('meanwhile');
+      const got = hashed(reader.peer);
+      reader.peer.resume();
+      await eventually(() => expect(got.length).toBe(payload.length), 30_000);
+    });
+
+    test('passes a FIN on after all before it, and the other direction goes on', async () => {
+      const { one, other } = await openPipe();
+      other.peer.pause();
+      one.peer.end(Buffer.alloc(16 << 20));
+      const got = hashed(other.peer);
+      other.peer.resume();
+      await once(other.peer, 'end');
+      expect(got.length).toBe(16 << 20);
+      expect(events.ended).toEqual([one.connection]);
+      other.peer.write('still here');
+      expect(String((await once(one.peer, 'data'))[0])).toBe('still here');
+      expect(transport.write(other.connection, Buffer.from('x'))).toBe('gone');
+      expect(events.closed.size).toBe(0);
+      other.peer.end('last');
+      expect(String((await once(one.peer, 'data'))[0])).toBe('last');
+      await eventually(() => {
+        expect(events.closed.get(one.connection)).toBe('peer');
+        expect(events.closed.get(other.connection)).toBe('peer');
+      });
+      expect(events.received.size).toBe(0);
+    });
+
+    test('leaves an ordinary connection behind when one is reset: it takes last words', async () => {
+      const { one, other } = await openPipe();
+      events.onClose = (connection, cause) => {
+        events.closed.set(connection, cause);
+        if (connection !== other.connection) return;
+        transport.write(one.connection, Buffer.from('last words'));
+        transport.end(one.connection);
+      };
+      other.peer.resetAndDestroy();
+      let received = '';
+      one.peer.on('data', (bytes) => {
+        received += bytes;
+      });
+      await once(one.peer, 'end');
+      expect(received).toBe('last words');
+      one.peer.end();
+      await eventually(() => expect(events.closed.get(one.connection)).toBe('local'));
+      expect(events.closed.get(other.connection)).toBe('peer');
+    });
+
+    test('still sends what waits for a connection whose other one is gone', async () => {
+      const { one, other } = await openPipe();
+      one.peer.pause();
+      other.peer.write(Buffer.alloc(64 << 20, 'x'));
+      await stalled(other.peer);
+      const waiting = transport.bufferedBytes(one.connection);
+      expect(waiting).toBeGreaterThan(0);
+      transport.destroy(other.connection);
+      await eventually(() => expect(events.closed.get(other.connection)).toBe('local'));
+      expect(transport.bufferedBytes(one.connection)).toBe(waiting);
+      transport.end(one.connection);
+      const got = hashed(one.peer);
+      one.peer.resume();
+      await once(one.peer, 'end');
+      expect(got.length).toBeGreaterThan(waiting);
+    });
+
+    test('tells bytes again of a connection whose other one was ended', async () => {
+      const { one, other } = await openPipe();
+      transport.end(other.connection);
+      one.peer.write('anybody?');
+      await eventually(() => expect(events.received.get(one.connection)).toBe('anybody?'));
+    });
+
+    test('is made of two that are open, are two, and are of no pipe', async () => {
+      const { one, other } = await openPipe();
+      const third = await open();
+      expect(transport.pipe(one.connection, third.connection)).toBe(false);
+      expect(transport.pipe(third.connection, other.connection)).toBe(false);
+      expect(transport.pipe(third.connection, third.connection)).toBe(false);
+      expect(transport.pipe(third.connection, 0)).toBe(false);
+      transport.destroy(other.connection);
+      await eventually(() => expect(events.closed.has(other.connection)).toBe(true));
+      expect(transport.pipe(one.connection, third.connection)).toBe(true);
+      one.peer.write('anew');
+      expect(String((await once(third.peer, 'data'))[0])).toBe('anew');
+    });
+
+    test('notices a reset of one that is not read because the other is not', async () => {
+      const { one, other } = await openPipe();
+      other.peer.pause();
+      one.peer.write(Buffer.alloc(64 << 20));
+      await eventually(() => expect(transport.bufferedBytes(other.connection)).toBeGreaterThan(0));
+      other.peer.resetAndDestroy();
+      await eventually(() => expect(events.closed.get(other.connection)).toBe('peer'));
+      transport.end(one.connection);
+      await eventually(() => expect(events.closed.has(one.connection)).toBe(true));
+    });
+  });
+
+  test('stops to listen, and keeps what it holds', async () => {
+    const { peer, connection } = await open();
+    transport.stopListening();
+    const late = connect(port, '127.0.0.1');
+    expect((await once(late, 'error'))[0]).toMatchObject({ code: 'ECONNREFUSED' });
+    transport.write(connection, Buffer.from('still here'));
+    expect(String((await once(peer, 'data'))[0])).toBe('still here');
   });
 });
