@@ -59,6 +59,11 @@ export const catalogue = {
     http: 505,
     grpc: status.INVALID_ARGUMENT,
   },
+  MQTT_VERSION_UNSUPPORTED: {
+    when: 'an MQTT client speaks neither 3.1.1 nor 5',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
   EDGE_FULL: {
     when: 'the edge holds as many connections as it may',
     http: 503,
