@@ -7,6 +7,7 @@
  * its own (an error) from another role's setting in the same environment (none of its business).
  */
 import { z } from 'zod';
+import { isNetwork } from './networks.js';
 import { isShardCount } from './shard.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -70,6 +71,18 @@ export const servingSettings = {
         }),
       ),
     ),
+  /** Networks in CIDR notation, separated by commas: whoever connects from there may be a proxy. */
+  LONGLINE_PROXY_NETWORKS: z
+    .string()
+    .transform((text) => text.split(',').map((network) => network.trim()))
+    .pipe(
+      z.array(
+        z.string().refine(isNetwork, {
+          error: 'expected networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas',
+        }),
+      ),
+    )
+    .default([]),
   /**
    * Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
    * `null` is what a browser sends after a redirect from one foreign origin to another.

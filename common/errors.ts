@@ -64,13 +64,33 @@ export const catalogue = {
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
+  PROXY_MALFORMED: {
+    when: 'a PROXY header cannot be read',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  PROXY_REFUSED: {
+    when: 'a PROXY header comes from an address that is in none of LONGLINE_PROXY_NETWORKS',
+    http: 403,
+    grpc: status.PERMISSION_DENIED,
+  },
   EDGE_FULL: {
     when: 'the edge holds as many connections as it may',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
+  FRONT_FULL: {
+    when: 'the front of a router holds as many devices as it may',
+    http: 503,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
   NO_EDGE: {
     when: 'no edge owns the shard of this client at the moment; ask again',
+    http: 503,
+    grpc: status.UNAVAILABLE,
+  },
+  EDGE_UNREACHABLE: {
+    when: 'the front of a router could not connect to the edge that owns the shard; ask again',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
