@@ -5,9 +5,9 @@
 import { parseConnectQuery } from '../../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
 import { type Refusal, refusal } from '../../common/errors.js';
+import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from '../../common/http-head.js';
+import { httpRefusal, httpResponse } from '../../common/http-response.js';
 import { isMessageId } from '../../common/inbox.js';
-import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from './http-head.js';
-import { httpRefusal, httpResponse } from './http-response.js';
 import { ndjsonOpening } from './ndjson.js';
 import type { FirstBytes, Introducer, Introduction, Protocol } from './protocol.js';
 import { sseOpening } from './sse.js';

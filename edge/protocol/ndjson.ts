@@ -2,8 +2,9 @@
  * Newline-delimited JSON over an HTTP answer without end, for clients that have no parser of
  * server-sent events: one envelope per line. JSON escapes line ends, so payloads arrive exactly.
  */
+
+import { streamHead } from '../../common/http-response.js';
 import type { Connection } from '../../common/transport/transport.js';
-import { streamHead } from './http-response.js';
 import { type Envelope, envelopeText, pushText } from './json-envelope.js';
 import type { EndReason, Host, Message, Protocol } from './protocol.js';
 

@@ -6,8 +6,8 @@
  * the data of a `base64` event. An empty payload arrives as an event with empty data.
  */
 import { isUtf8 } from 'node:buffer';
+import { streamHead } from '../../common/http-response.js';
 import type { Connection } from '../../common/transport/transport.js';
-import { streamHead } from './http-response.js';
 import type { EndReason, Host, Message, Protocol } from './protocol.js';
 
 /** How long a client waits before it reconnects, in milliseconds. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { couldBeHttp, findHeadEnd, parseHead } from '../../../edge/protocol/http-head.js';
+import { couldBeHttp, findHeadEnd, parseHead } from '../../common/http-head.js';
 
 const parse = (text: string) => parseHead(Buffer.from(text, 'latin1'));
 const get = (...lines: string[]) =>

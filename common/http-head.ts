@@ -3,7 +3,7 @@
  * differently is refused, so that nothing can be smuggled past a proxy in front of us. Only
  * requests without a body exist here.
  */
-import { type Refusal, refusal } from '../../common/errors.js';
+import { type Refusal, refusal } from './errors.js';
 
 export interface HttpHead {
   readonly method: string;

@@ -1,6 +1,6 @@
 /** Complete HTTP/1.1 answers of the device port. Every one of them ends the connection. */
 import { STATUS_CODES } from 'node:http';
-import { catalogue, errorBody, type Refusal } from '../../common/errors.js';
+import { catalogue, errorBody, type Refusal } from './errors.js';
 
 type Headers = readonly (readonly [string, string])[];
 
