@@ -33,6 +33,11 @@ export const catalogue = {
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
+  ORIGIN_REFUSED: {
+    when: 'a page of this origin may not open a WebSocket here',
+    http: 403,
+    grpc: status.PERMISSION_DENIED,
+  },
   NOT_FOUND: { when: 'no such path or object', http: 404, grpc: status.NOT_FOUND },
   METHOD_NOT_ALLOWED: {
     when: 'the path exists, the method does not',
@@ -47,6 +52,11 @@ export const catalogue = {
   PAYLOAD_TOO_LARGE: {
     when: 'a payload or a request body is over its bound',
     http: 413,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  WEBSOCKET_VERSION_UNSUPPORTED: {
+    when: 'a WebSocket handshake is not of version 13',
+    http: 426,
     grpc: status.INVALID_ARGUMENT,
   },
   HEAD_TOO_LARGE: {

@@ -9,6 +9,8 @@ export interface HttpHead {
   readonly method: string;
   /** Path and query, without scheme and authority. */
   readonly target: string;
+  /** Of HTTP/1. */
+  readonly minorVersion: number;
   /** By lower-case name; the values of a repeated name are joined by commas (RFC 9110 §5.2). */
   readonly headers: ReadonlyMap<string, string>;
 }
@@ -80,7 +82,8 @@ export function parseHead(bytes: Buffer): HttpHead | Refusal {
   if (headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0') {
     return malformed('a request here has no body');
   }
-  return { method: method!, target: rawTarget!.replace(ABSOLUTE_FORM, '') || '/', headers };
+  const target = rawTarget!.replace(ABSOLUTE_FORM, '') || '/';
+  return { method: method!, target, minorVersion: Number(digits[2]), headers };
 }
 
 function malformed(why: string): Refusal {

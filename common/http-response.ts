@@ -19,6 +19,10 @@ export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
     ['Cache-Control', 'no-store'],
   ];
   if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
+  if (status === 426) {
+    // RFC 9110 §15.5.22, RFC 6455 §4.4
+    all.push(['Upgrade', 'websocket'], ['Connection', 'Upgrade'], ['Sec-WebSocket-Version', '13']);
+  }
   if (status === 503) all.push(['Retry-After', `${refused.retryAfterS ?? 1}`]);
   return httpResponse(status, [...all, ...headers], JSON.stringify(errorBody(refused)));
 }

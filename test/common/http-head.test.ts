@@ -33,6 +33,7 @@ describe('parseHead', () => {
     expect(head).toEqual({
       method: 'GET',
       target: '/connect?clientId=a',
+      minorVersion: 1,
       headers: new Map([
         ['host', 'a'],
         ['accept', 'text/event-stream'],
@@ -53,7 +54,7 @@ describe('parseHead', () => {
   });
 
   test('takes HTTP/1.0 without Host', () => {
-    expect(parse('GET / HTTP/1.0\r\n\r\n')).toMatchObject({ target: '/' });
+    expect(parse('GET / HTTP/1.0\r\n\r\n')).toMatchObject({ target: '/', minorVersion: 0 });
   });
 
   test.each([

@@ -1,0 +1,84 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { parseDeviceMessage } from '../../../edge/protocol/device-message.js';
+
+const parse = (text: string) => parseDeviceMessage(Buffer.from(text));
+
+/** A message of this type that is `bytes` long. */
+function ofLength(bytes: number, before: string, after: string): string {
+  return before + 'x'.repeat(bytes - before.length - after.length) + after;
+}
+
+test.each([
+  ['{"type":"ack","id":"1795-0"}', { type: 'ack', id: '1795-0' }],
+  [' { "id" : "1-2", "type" : "ack" } ', { type: 'ack', id: '1-2' }],
+  ['{"type":"ping"}', { type: 'ping' }],
+  ['{"type":"token","token":"a.b.c"}', { type: 'token', token: 'a.b.c' }],
+])('reads %s', (text, message) => {
+  expect(parse(text)).toEqual(message);
+});
+
+describe('what is refused', () => {
+  test.each([
+    '',
+    'x',
+    'null',
+    '1',
+    '"ping"',
+    '[]',
+    '[{"type":"ping"}]',
+    '{}',
+    '{"type":"push"}',
+    '{"type":1}',
+    '{"type":"ping"',
+    '{"type":"ping"}{"type":"ping"}',
+    '{"type":"ping","more":"x"}',
+    '{"type":"ack"}',
+    '{"type":"ack","id":1}',
+    '{"type":"ack","id":null}',
+    '{"type":"ack","id":""}',
+    '{"type":"ack","id":"$"}',
+    '{"type":"ack","id":"-"}',
+    '{"type":"ack","id":"1-2-3"}',
+    '{"type":"ack","id":"9999999999999999-0"}',
+    '{"type":"ack","id":["1-0"]}',
+    '{"type":"ack","id":"1-0","__proto__":{"id":"2-0"}}',
+    '{"__proto__":{"type":"ping"}}',
+    '{"constructor":{"prototype":{"type":"ping"}}}',
+    '{"type":"ping","toString":"x"}',
+    '{"type":"token"}',
+    '{"type":"token","token":{"a":"b"}}',
+  ])('%s', (text) => {
+    expect(parse(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test('nesting as deep as fits', () => {
+    const depth = 2_000;
+    expect(parse('['.repeat(depth) + ']'.repeat(depth))).toMatchObject({
+      code: 'REQUEST_MALFORMED',
+    });
+    expect(parse(`${'{"a":'.repeat(600)}1${'}'.repeat(600)}`)).toMatchObject({
+      code: 'REQUEST_MALFORMED',
+    });
+  });
+
+  test('whatever it is, nothing is thrown and no prototype changes', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
+        parse(text);
+        expect(Object.keys(Object.prototype)).toEqual([]);
+        expect(({} as { type?: string }).type).toBeUndefined();
+      }),
+    );
+  });
+});
+
+test('an ack has at most 4 KiB, a token 12', () => {
+  const tooLarge = { code: 'PAYLOAD_TOO_LARGE' };
+  const ping = (bytes: number) => parse(ofLength(bytes, '{"type":"ping","x":"', '"}'));
+  expect(ping(4_096)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  expect(ping(4_097)).toMatchObject(tooLarge);
+  const token = (bytes: number) => parse(ofLength(bytes, '{"type":"token","token":"', '"}'));
+  expect(token(12_288)).toMatchObject({ type: 'token' });
+  expect(token(12_289)).toMatchObject(tooLarge);
+});
