@@ -28,6 +28,9 @@ import { HttpIntroducer } from './protocol/http-introduction.js';
 import { Ndjson } from './protocol/ndjson.js';
 import type { Protocol } from './protocol/protocol.js';
 import { Sse } from './protocol/sse.js';
+import { WebSocketRaw } from './protocol/websocket.js';
+import { countFailures } from './protocol/websocket-inbound.js';
+import { WebSocketJson } from './protocol/websocket-json.js';
 import { Replies } from './replies.js';
 import { Shards } from './shards.js';
 import { Takeover } from './takeover.js';
@@ -54,8 +57,12 @@ await runRole(async () => {
 
   const sse = new Sse();
   const ndjson = new Ndjson();
-  const protocols: readonly Protocol[] = [sse, ndjson];
-  const introducers = [new HttpIntroducer(config, { sse, ndjson })] as const;
+  const failures = countFailures(metrics);
+  const websocketRaw = new WebSocketRaw(config, failures, metrics);
+  const websocketJson = new WebSocketJson(config, failures);
+  const protocols: readonly Protocol[] = [sse, ndjson, websocketRaw, websocketJson];
+  const overHttp = { sse, ndjson, websocketRaw, websocketJson };
+  const introducers = [new HttpIntroducer(config, overHttp)] as const;
 
   const table = new Connections(shardCount, protocols);
   const dropped = metrics.counter(

@@ -2,7 +2,7 @@
  * How a device introduces itself over HTTP: `GET /connect?clientId=…`. What it accepts says which
  * of the streams it gets.
  */
-import { parseConnectQuery } from '../../common/connect-query.js';
+import { type ConnectQuery, parseConnectQuery } from '../../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
 import { type Refusal, refusal } from '../../common/errors.js';
 import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from '../../common/http-head.js';
@@ -11,6 +11,9 @@ import { isMessageId } from '../../common/inbox.js';
 import { ndjsonOpening } from './ndjson.js';
 import type { FirstBytes, Introducer, Introduction, Protocol } from './protocol.js';
 import { sseOpening } from './sse.js';
+import type { WebSocketRaw } from './websocket.js';
+import { isOriginAllowed, isWebSocketUpgrade, readHandshake } from './websocket-handshake.js';
+import { envelopeFrame, type WebSocketJson } from './websocket-json.js';
 
 export interface HttpIntroducerConfig {
   readonly headBytesMax: number;
@@ -21,6 +24,8 @@ export interface HttpIntroducerConfig {
 export interface HttpProtocols {
   readonly sse: Protocol;
   readonly ndjson: Protocol;
+  readonly websocketRaw: WebSocketRaw;
+  readonly websocketJson: WebSocketJson;
 }
 
 const NO_BYTES = Buffer.alloc(0);
@@ -71,24 +76,44 @@ export class HttpIntroducer implements Introducer {
     }
     const query = parseConnectQuery(head.target);
     if ('code' in query) return this.#refused(query, head);
-    const { clientId } = query;
+    return isWebSocketUpgrade(head) ? this.#upgrade(head, query) : this.#stream(head, query);
+  }
+
+  #stream(head: HttpHead, query: ConnectQuery): FirstBytes {
     const cors = this.#cors(head);
     const isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
-    const named = head.headers.get('last-event-id') ?? query.lastEventId;
     const introduction: Introduction = {
-      query,
+      ...introduced(head, query),
       protocol: isNdjson ? this.protocols.ndjson : this.protocols.sse,
-      cursor: named === '' || isMessageId(named) ? named : undefined,
-      from: 'unconfirmed',
-      isDeaf: false,
-      isResuming: named !== '',
-      rest: NO_BYTES,
-      mayHurry: false,
       answer: () =>
-        isNdjson ? ndjsonOpening(cors, clientId, this.config.heartbeatMs) : sseOpening(cors),
+        isNdjson ? ndjsonOpening(cors, query.clientId, this.config.heartbeatMs) : sseOpening(cors),
       refuse: (refused) => httpRefusal(refused, cors),
       redirect: (url) =>
         httpResponse(307, [['Location', url], ['Cache-Control', 'no-store'], ...cors]),
+    };
+    return { type: 'introduction', introduction };
+  }
+
+  #upgrade(head: HttpHead, query: ConnectQuery): FirstBytes {
+    if (!isOriginAllowed(this.config.corsOrigins, head)) {
+      const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
+      return this.#refused(refusal('ORIGIN_REFUSED', why), head);
+    }
+    const handshake = readHandshake(head);
+    if ('code' in handshake) return this.#refused(handshake, head);
+    const { clientId } = query;
+    const { heartbeatMs } = this.config;
+    const isJson = handshake.subprotocol === 'longline.json';
+    const protocol = isJson ? this.protocols.websocketJson : this.protocols.websocketRaw;
+    const welcome = isJson ? envelopeFrame({ type: 'welcome', clientId, heartbeatMs }) : NO_BYTES;
+    const introduction: Introduction = {
+      ...introduced(head, query),
+      protocol,
+      answer: () => Buffer.concat([handshake.response, welcome]),
+      refuse: (refused) => httpRefusal(refused, []),
+      // Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest.
+      redirect: () => undefined,
+      onRegistered: (connection) => protocol.begin(connection),
     };
     return { type: 'introduction', introduction };
   }
@@ -101,4 +126,18 @@ export class HttpIntroducer implements Introducer {
   #cors(head: HttpHead): [string, string][] {
     return corsHeaders(this.config.corsOrigins, head.headers.get('origin'));
   }
+}
+
+/** What all that comes over HTTP has in common. */
+function introduced({ headers }: HttpHead, query: ConnectQuery) {
+  const named = headers.get('last-event-id') ?? query.lastEventId;
+  return {
+    query,
+    cursor: named === '' || isMessageId(named) ? named : undefined,
+    from: 'unconfirmed',
+    isDeaf: false,
+    isResuming: named !== '',
+    rest: NO_BYTES,
+    mayHurry: false,
+  } as const;
 }

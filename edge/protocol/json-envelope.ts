@@ -11,6 +11,8 @@ export type Envelope =
   /** The history since the id that the device named is not complete; all that is stored follows. */
   | { readonly type: 'reset' }
   | { readonly type: 'heartbeat' }
+  /** What answers the `ping` of a device. */
+  | { readonly type: 'pong' }
   /** The last one: connect to `url`, or to the router if there is none, after `retryMs`. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string | undefined }
   /** The last one: the client has connected elsewhere. Do not reconnect. */

@@ -14,8 +14,9 @@ import type { Connection } from '../../common/transport/transport.js';
  * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
  * buffer was full · `taken_over` its client has a newer connection · `disconnected` a backend
  * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
- * `not_ready` its shard's subscription was not confirmed in time · `flooding` it has sent more than
- * it may in a second · `goaway` its shard belongs to another edge, or this edge is to be empty.
+ * `silent` it has not said for too long that it is there · `not_ready` its shard's subscription was
+ * not confirmed in time · `flooding` it has sent more than it may in a second · `goaway` its shard
+ * belongs to another edge, or this edge is to be empty.
  */
 export type EndReason =
   | 'peer'
@@ -24,6 +25,7 @@ export type EndReason =
   | 'taken_over'
   | 'disconnected'
   | 'unexpected_bytes'
+  | 'silent'
   | 'not_ready'
   | 'flooding'
   | 'goaway';

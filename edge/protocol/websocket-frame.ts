@@ -44,7 +44,9 @@ export interface FrameSink {
 
 /** Why the connection must be failed (RFC 6455 §7.1.7). */
 export interface Violation {
-  readonly closeCode: 1002 | 1007 | 1008 | 1009;
+  /** Of RFC 6455 §7.4. */
+  readonly closeCode: 1002 | 1003 | 1007 | 1008 | 1009 | 1013;
+  /** At most 123 bytes. */
   readonly why: string;
 }
 

@@ -1,0 +1,82 @@
+/**
+ * WebSockets with the subprotocol `longline.json`: one envelope per text message in both directions.
+ * Pushes have ids, which the device confirms when it has done with them.
+ */
+import type { Counter } from 'prom-client';
+import type { Connection } from '../../common/transport/transport.js';
+import { DEVICE_MESSAGE_BYTES_MAX, parseDeviceMessage } from './device-message.js';
+import { type Envelope, envelopeText, pushText } from './json-envelope.js';
+import type { EndReason, Host, Message, Protocol } from './protocol.js';
+import { closing, goawayClosing } from './websocket-closing.js';
+import type { Violation } from './websocket-frame.js';
+import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './websocket-inbound.js';
+import { EMPTY_PING, textFrame } from './websocket-writer.js';
+
+const PONG = envelopeFrame({ type: 'pong' });
+const TAKEN_OVER = Buffer.concat([envelopeFrame({ type: 'taken-over' }), closing('taken_over')!]);
+
+export class WebSocketJson implements Protocol, MessageSink {
+  readonly name = 'websocket-json';
+  readonly isShared = true;
+  readonly heartbeat = EMPTY_PING;
+  readonly reset = envelopeFrame({ type: 'reset' });
+  readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
+  host!: Host;
+  readonly #inbound: WebSocketInbound;
+
+  constructor(config: WebSocketConfig, failures: Counter<'code'>) {
+    this.#inbound = new WebSocketInbound(config, this, failures);
+  }
+
+  begin(connection: Connection): void {
+    this.#inbound.begin(connection);
+  }
+
+  encode(_: Connection, message: Message): Buffer {
+    return textFrame(pushText(message));
+  }
+
+  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+    return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayClosing(url)]);
+  }
+
+  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    return reason === 'taken_over' ? TAKEN_OVER : closing(reason);
+  }
+
+  onBytes(connection: Connection, bytes: Buffer): void {
+    this.#inbound.read(connection, bytes);
+  }
+
+  onTimer(connection: Connection): void {
+    this.host.end(connection, 'silent');
+  }
+
+  onClosed(connection: Connection): void {
+    this.#inbound.forget(connection);
+  }
+
+  sweep(): void {
+    this.#inbound.sweep();
+  }
+
+  onMessage(connection: Connection, payload: Buffer, isText: boolean): Violation | undefined {
+    if (!isText) return { closeCode: 1003, why: 'expected JSON as text' };
+    const message = parseDeviceMessage(payload);
+    if ('code' in message) {
+      const closeCode = message.code === 'PAYLOAD_TOO_LARGE' ? 1009 : 1008;
+      return { closeCode, why: message.message };
+    }
+    if (message.type === 'ack') this.host.confirm(connection, message.id);
+    else if (message.type === 'ping') this.host.reply(connection, PONG);
+    // A token needs no answer where nobody is asked for one.
+    return undefined;
+  }
+
+  /** Pings are only sent to hear whether the device is there. */
+  onPong(): void {}
+}
+
+export function envelopeFrame(envelope: Envelope): Buffer {
+  return textFrame(envelopeText(envelope));
+}
