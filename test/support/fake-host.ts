@@ -1,0 +1,56 @@
+/** What a protocol has had done, in words; nothing is really done. */
+import type { Connection } from '../../common/transport/transport.js';
+import type { EndReason, Host, Protocol } from '../../edge/protocol/protocol.js';
+
+export class FakeHost implements Host {
+  /** In order. Bytes are in hex. */
+  readonly calls: string[] = [];
+  readonly timersMs = new Map<Connection, number>();
+  /** By connection: the newest id that was written. */
+  readonly sent = new Map<Connection, string>();
+  /** Connections that do not read: a reply ends them. */
+  readonly full = new Set<Connection>();
+
+  constructor(readonly protocol: Protocol) {
+    protocol.host = this;
+  }
+
+  /** What has been done since the last look. */
+  take(): string[] {
+    return this.calls.splice(0);
+  }
+
+  reply(connection: Connection, bytes: Uint8Array): void {
+    if (this.full.has(connection)) this.end(connection, 'slow');
+    else this.calls.push(`${connection} reply ${Buffer.from(bytes).toString('hex')}`);
+  }
+
+  confirm(connection: Connection, id: string): void {
+    this.calls.push(`${connection} confirm ${id}`);
+  }
+
+  listen(): void {}
+
+  unlisten(): void {}
+
+  wake(): void {}
+
+  end(connection: Connection, reason: EndReason, last?: Buffer): void {
+    const bytes = last ?? this.protocol.farewell(connection, reason);
+    const said = bytes === undefined ? '' : ` ${bytes.toString('hex')}`;
+    this.calls.push(`${connection} end ${reason}${said}`);
+    this.protocol.onClosed?.(connection);
+  }
+
+  setTimer(connection: Connection, afterMs: number): void {
+    this.timersMs.set(connection, afterMs);
+  }
+
+  clientIdOf(connection: Connection): string {
+    return `client-${connection}`;
+  }
+
+  sentId(connection: Connection): string {
+    return this.sent.get(connection) ?? '';
+  }
+}
