@@ -29,7 +29,12 @@ export class RawSocket {
   }
 
   get text(): string {
-    return Buffer.concat(this.#received).toString('latin1');
+    return this.bytes.toString('latin1');
+  }
+
+  /** All that has come. */
+  get bytes(): Buffer {
+    return Buffer.concat(this.#received);
   }
 
   /** Of an HTTP answer; undefined before it came. */
