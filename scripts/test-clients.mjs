@@ -17,6 +17,11 @@ const CLIENTS = [
       isCommand('protoc') &&
       isCommand('grpc_python_plugin'),
   },
+  {
+    name: 'python3 with websockets',
+    packages: ['python3-websockets'],
+    isThere: () => succeeds('/usr/bin/python3', '-c', 'import websockets'),
+  },
 ];
 
 /** @param {(line: string) => void} say */

@@ -17,6 +17,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { EventSource } from 'eventsource';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { packageRoot } from '../../cli/package-root.js';
+import { CHROMIUM_ARGS } from '../support/chromium.js';
 import { eventually } from '../support/eventually.js';
 import { LIVE, NO_ANSWER } from '../support/push-client.js';
 import { RunningCluster } from '../support/running-cluster.js';
@@ -30,17 +31,6 @@ import {
 } from '../support/system-clients.js';
 
 const execute = promisify(execFile);
-
-/** Nothing that a test does not need, no sandbox (tests run as root), nothing asked of the internet. */
-const CHROMIUM_ARGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 let running: RunningCluster;
 

@@ -11,7 +11,9 @@ import {
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
 
-export type PushOptions = Partial<Pick<PushRequest, 'waitMs' | 'ttlMs' | 'idempotencyKey'>>;
+export type PushOptions = Partial<
+  Pick<PushRequest, 'waitMs' | 'waitFor' | 'ttlMs' | 'idempotencyKey' | 'contentType'>
+>;
 
 /** For a push whose edge is dead and will not answer. */
 export const NO_ANSWER: PushOptions = { waitMs: 1_000 };

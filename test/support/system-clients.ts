@@ -27,6 +27,11 @@ export const PYTHON_GRPC: SystemClient = {
   ],
 };
 
+export const PYTHON_WEBSOCKETS: SystemClient = {
+  name: 'python3 with websockets',
+  probe: [PYTHON_PATH, '-c', 'import websockets'],
+};
+
 /** `test` where the client is there, else `test.skip` and a line that says why. */
 export function testWith({ name, probe }: SystemClient): typeof test | typeof test.skip {
   const [command, ...args] = probe;

@@ -1,0 +1,42 @@
+"""A WebSocket client for tests: one JSON line per event on standard output, one line of standard
+input per text message to send."""
+
+import asyncio
+import base64
+import json
+import sys
+
+import websockets
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+async def send_lines(socket):
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    async for line in reader:
+        await socket.send(line.decode().rstrip("\n"))
+
+
+async def main(url, subprotocols):
+    options = {"subprotocols": subprotocols} if subprotocols else {}
+    async with websockets.connect(url, max_size=None, **options) as socket:
+        say(type="open", protocol=socket.subprotocol or "")
+        sending = asyncio.create_task(send_lines(socket))
+        try:
+            async for message in socket:
+                if isinstance(message, str):
+                    say(type="message", text=message)
+                else:
+                    say(type="message", base64=base64.b64encode(message).decode())
+        except websockets.ConnectionClosedError:
+            pass
+        sending.cancel()
+        say(type="close", code=socket.close_code, reason=socket.close_reason)
+
+
+asyncio.run(main(sys.argv[1], sys.argv[2:]))
