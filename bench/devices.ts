@@ -1,9 +1,10 @@
 /**
- * Devices for benches: one process that holds many SSE connections, counts the events that each
- * gets, and compares the clock with them. `Fleet` (fleet.ts) drives it.
+ * Devices for benches: one process that holds many connections, counts the events that each gets of
+ * server-sent events, and compares the clock with them. `Fleet` (fleet.ts) drives it.
  */
 import { openTransport } from '../common/transport/open-transport.js';
 import { type Connection, slotOf, type Transport } from '../common/transport/transport.js';
+import { GREETINGS, type GreetingName } from './greetings.js';
 import { nowUs } from './push-payload.js';
 
 export type ToDevices =
@@ -14,6 +15,7 @@ export type ToDevices =
       /** The third number of 127.0.x.y, where they connect from. */
       readonly network: number;
       readonly paths: readonly string[];
+      readonly protocol: GreetingName;
     }
   /** Forgets what came so far. Answered at once. */
   | { readonly type: 'expect'; readonly events: number }
@@ -66,6 +68,8 @@ let firstUs = 0;
 let lastUs = 0;
 let isAsked = false;
 let job: Job | undefined;
+/** Of all that are connected. */
+let greeting: (typeof GREETINGS)[GreetingName] = GREETINGS.sse;
 let nextPath = 0;
 let failed = 0;
 let fromUs = 0;
@@ -76,13 +80,13 @@ const { transport }: { transport: Transport } = openTransport(
   {
     onOpen(connection) {
       const path = requests.get(connection)!;
-      transport.write(connection, Buffer.from(`GET ${path} HTTP/1.1\r\nHost: bench\r\n\r\n`));
+      transport.write(connection, Buffer.from(greeting.request(path)));
     },
     onBytes(connection, bytes) {
       const slot = slotOf(connection);
-      if (isAnswered[slot] === 1) return count(slot, bytes);
+      if (isAnswered[slot] === 1) return hear(connection, bytes);
       requests.delete(connection);
-      if (bytes.includes(' 200 ')) {
+      if (bytes.includes(greeting.accepted)) {
         isAnswered[slot] = 1;
         lastByte[slot] = bytes[bytes.length - 1]!;
         held++;
@@ -113,6 +117,7 @@ const { transport }: { transport: Transport } = openTransport(
 process.on('message', (message: ToDevices) => {
   if (message.type === 'connect') {
     job = message;
+    greeting = GREETINGS[message.protocol];
     nextPath = failed = 0;
     fromUs = nowUs();
     connectMore();
@@ -153,6 +158,12 @@ function connectMore(): void {
   if (nextPath < job.paths.length || requests.size > 0) return;
   job = undefined;
   process.send!({ failed, fromUs, untilUs: nowUs() } satisfies Connected);
+}
+
+function hear(connection: Connection, bytes: Buffer): void {
+  const { heartbeat, answer } = greeting;
+  if (heartbeat === undefined) count(slotOf(connection), bytes);
+  else if (bytes.includes(heartbeat)) transport.write(connection, answer);
 }
 
 function count(slot: number, bytes: Buffer): void {

@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Arrived, Connected, Counts, ToDevices } from './devices.js';
+import type { GreetingName } from './greetings.js';
 
 export interface ConnectJob {
   readonly port: number;
@@ -25,13 +26,17 @@ export class Fleet {
    * @returns when all were answered, and how long it took from the first to the last
    * @throws when a device was not let in
    */
-  async connect(jobs: readonly ConnectJob[]): Promise<{ seconds: number }> {
+  async connect(
+    jobs: readonly ConnectJob[],
+    protocol: GreetingName = 'sse',
+  ): Promise<{ seconds: number }> {
     const answers = (await Promise.all(
       jobs.map(({ port, paths }, i) =>
         ask(this.#processes[i]!, {
           type: 'connect',
           port,
           paths,
+          protocol,
           network: i + 1,
         }),
       ),

@@ -9,13 +9,14 @@
  *                            this machine, too
  *   totalRatioToBare         (user + half of kernel) of native over that of bare
  *
- * `--connections 18000` is the most that one process can hold here; `--json` prints one line.
+ * `--protocol sse` or `ws`, the device's side of which is in `greetings.ts`. `--connections 18000` is the
+ * most that one process can hold here; `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.js';
-import { sseOpening } from '../edge/protocol/sse.js';
 import { Fleet } from './fleet.js';
+import { GREETINGS, type GreetingName, isGreeting } from './greetings.js';
 import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
 import { startOneEdge } from './one-edge.js';
 import { kernelBytes, residentBytes } from './resident.js';
@@ -36,10 +37,12 @@ const { values } = parseArgs({
     json: { type: 'boolean' },
     connections: { type: 'string', default: '18000' },
     rounds: { type: 'string', default: '3' },
+    protocol: { type: 'string', default: 'sse' },
   },
 });
 const connectionsMax = Number(values.connections);
 const rounds = Number(values.rounds);
+const protocol = greetingNamed(values.protocol);
 if (!(connectionsMax >= STEPS && connectionsMax <= 18_000)) {
   throw new Error(`--connections ${values.connections}: expected ${STEPS} to 18000`);
 }
@@ -72,11 +75,18 @@ const result = {
   net,
   bare,
   totalRatioToBare: rounded(total(native) / total(bare), 3),
+  protocol,
   connections: connectionsMax,
   rounds,
 };
 if (values.json) console.log(JSON.stringify(result));
 else printTable();
+
+function greetingNamed(name: string): GreetingName {
+  if (isGreeting(name)) return name;
+  const known = Object.keys(GREETINGS).join(', ');
+  throw new Error(`--protocol ${name}: expected one of ${known}`);
+}
 
 function medians(costs: readonly Cost[]): Cost {
   const of = (name: keyof Cost) => rounded(median(costs.map((cost) => cost[name])), 1);
@@ -98,7 +108,7 @@ async function measure(name: HolderName): Promise<Cost> {
     const connectUntil = async (count: number) => {
       const paths: string[] = [];
       while (held < count) paths.push(`/connect?clientId=device-${held++}`);
-      await fleet.connect([{ port: server.port, paths }]);
+      await fleet.connect([{ port: server.port, paths }], protocol);
     };
     for (let round = 0; round < WARM_UP_ROUNDS; round++) {
       held = 0;
@@ -125,13 +135,14 @@ async function measure(name: HolderName): Promise<Cost> {
 }
 
 async function startBare(): Promise<Server> {
-  const holder = await startHolder('bare', sseOpening([]).toString(), '');
+  const answer = `HTTP/1.1${GREETINGS[protocol].accepted}OK\r\n\r\n`;
+  const holder = await startHolder('bare', answer, '');
   return { ...holder, heapBytes: async () => 0 };
 }
 
 function printTable(): void {
   console.log(
-    `bytes per idle SSE connection: slope over ${STEPS} steps to ${connectionsMax}, median of ${rounds}`,
+    `bytes per idle connection (${protocol}): slope over ${STEPS} steps to ${connectionsMax}, median of ${rounds}`,
   );
   const rows = Object.entries({ native, net, bare }).map(([name, cost]) => [
     name,
