@@ -123,7 +123,10 @@ export class WebSocketInbound implements FrameSink {
 
   onMessage(payload: Buffer, isText: boolean): void {
     if (!this.#isHeard()) return;
-    this.#violation = this.sink.onMessage(this.#connection!, payload, isText);
+    // In the order in which it was asked. Which may show that it does not read.
+    this.#answerPings(this.#connection!);
+    if (this.#connection === undefined) return;
+    this.#violation = this.sink.onMessage(this.#connection, payload, isText);
   }
 
   onPing(payload: Buffer): void {

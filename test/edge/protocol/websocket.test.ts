@@ -66,6 +66,13 @@ describe('what a device sends', () => {
     expect(host.take()).toEqual([`1 reply ${Buffer.concat(answered).toString('hex')}`]);
   });
 
+  test('§5.5.3 a pong goes before the answer to a later message', () => {
+    const { protocol, host } = json();
+    protocol.onBytes(1, frames(PING, text('{"type":"ping"}')));
+    const answer = textFrame('{"type":"pong"}').toString('hex');
+    expect(host.take()).toEqual(['1 reply 8a00', `1 reply ${answer}`]);
+  });
+
   test('§5.5.3 a pong that nobody asked for is ignored', () => {
     const { protocol, host } = json();
     protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.from('1-0') }));

@@ -1,0 +1,81 @@
+/**
+ * A server that echoes every message, made of what an edge reads and writes WebSockets with: what a
+ * conformance suite needs, which a server that only pushes is not. For Autobahn's:
+ *
+ *   node dist/test/conformance/websocket-echo.js 9001
+ *   wstest -m fuzzingclient -s test/conformance/autobahn.json
+ *
+ * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md says what came of it.
+ */
+import { Metrics } from '../../common/metrics.js';
+import { openTransport } from '../../common/transport/open-transport.js';
+import type { Connection, Transport } from '../../common/transport/transport.js';
+import { findHeadEnd, parseHead } from '../../edge/protocol/http-head.js';
+import type { Host } from '../../edge/protocol/protocol.js';
+import { readHandshake } from '../../edge/protocol/websocket-handshake.js';
+import {
+  countFailures,
+  type MessageSink,
+  WebSocketInbound,
+} from '../../edge/protocol/websocket-inbound.js';
+import { binaryFrame, textFrame } from '../../edge/protocol/websocket-writer.js';
+
+/** The suite's largest messages have 16 MiB. */
+const BYTES_MAX = 64 * 1024 * 1024;
+
+const heads = new Map<Connection, Buffer>();
+const open = new Set<Connection>();
+
+const host: Pick<Host, 'reply' | 'end' | 'setTimer'> = {
+  reply: (connection, bytes) => void transport.write(connection, bytes),
+  end(connection, _reason, last) {
+    if (!open.delete(connection)) return;
+    if (last !== undefined) transport.write(connection, last);
+    transport.end(connection);
+    inbound.forget(connection);
+  },
+  setTimer: () => {},
+};
+const echo: MessageSink = {
+  // Of its host, a reader of messages uses just what stands above.
+  host: host as Host,
+  messageBytesMax: BYTES_MAX,
+  onMessage(connection, payload, isText) {
+    host.reply(connection, isText ? textFrame(payload) : binaryFrame(payload));
+    return undefined;
+  },
+  onPong: () => {},
+};
+const config = {
+  heartbeatMs: 1_000,
+  inboundBytesPerSecondMax: Number.POSITIVE_INFINITY,
+  inboundFramesPerSecondMax: Number.POSITIVE_INFINITY,
+};
+const inbound = new WebSocketInbound(config, echo, countFailures(new Metrics()));
+
+const { transport }: { transport: Transport } = openTransport(
+  undefined,
+  {
+    onOpen: (connection) => heads.set(connection, Buffer.alloc(0)),
+    onBytes(connection, bytes) {
+      if (open.has(connection)) return inbound.read(connection, bytes);
+      const begun = heads.get(connection);
+      if (begun === undefined) return;
+      const head = Buffer.concat([begun, bytes]);
+      const end = findHeadEnd(head, 0);
+      if (end < 0) return void heads.set(connection, head);
+      heads.delete(connection);
+      const parsed = parseHead(head);
+      const handshake = 'code' in parsed ? parsed : readHandshake(parsed);
+      if ('code' in handshake) return transport.destroy(connection);
+      open.add(connection);
+      transport.write(connection, handshake.response);
+    },
+    onEnd: (connection) => host.end(connection, 'peer'),
+    onClose: (connection) => host.end(connection, 'peer'),
+    onTurnedAway: () => {},
+    onTimer: () => {},
+  },
+  { connectionsMax: 100, sendBufferBytesMax: BYTES_MAX },
+);
+console.log(`echoes on ${await transport.listen('127.0.0.1', Number(process.argv[2]))}`);
