@@ -3,7 +3,7 @@
  * head of the answer, or to what is wrong with it. No extension is accepted: permessage-deflate would
  * cost every connection a window, and lets a few bytes become many.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Refusal, refusal } from '../../common/errors.js';
 import type { HttpHead } from './http-head.js';
 import { headerLines, statusLine } from './http-response.js';
@@ -86,7 +86,7 @@ export function isOriginAllowed(
 }
 
 function accepting(key: string, subprotocol: Subprotocol | undefined): Buffer {
-  const accept = createHash('sha1').update(`${key}${ACCEPT_GUID}`).digest('base64');
+  const accept = hash('sha1', `${key}${ACCEPT_GUID}`, 'base64');
   const headers: [string, string][] = [
     ['Upgrade', 'websocket'],
     ['Connection', 'Upgrade'],
