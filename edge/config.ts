@@ -36,10 +36,9 @@ const settings = {
   LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
-  LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(1_024, 64 * 1024 * 1024).default(128 * 1024),
-  LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(2_000),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
   LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
+  LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
   LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(1, 1_000_000).default(5_000),
   LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: integer(2, 10_000_000).optional(),
   LONGLINE_EDGE_HANDSHAKE_WAIT_MS: integer(100, 600_000).default(30_000),
@@ -76,16 +75,15 @@ export interface EdgeConfig extends SharedConfig {
    * the way (30 s is common); each doubling halves the cost of idle connections.
    */
   readonly heartbeatMs: number;
-  /**
-   * What one device may send in a second, where its protocol lets it send at all. Too low closes
-   * devices that confirm one by one what they have found in their inbox.
-   */
-  readonly inboundBytesPerSecondMax: number;
-  readonly inboundFramesPerSecondMax: number;
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
   /** What one device may send in a second, beyond its first request; over it it is closed. */
   readonly inboundBytesPerSecondMax: number;
+  /**
+   * Likewise, in frames of a WebSocket. Too low closes devices that confirm one by one what they have
+   * found in their inbox.
+   */
+  readonly inboundFramesPerSecondMax: number;
   /**
    * How many devices are let in: at most so many a second (fewer while the event loop is late), the
    * others wait. Waiting: as many as connections unless set. A wait that is too short turns a storm
@@ -132,10 +130,9 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
-    inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
-    inboundFramesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
     inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
+    inboundFramesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX,
     handshakes: {
       perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
       waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_WAITING_MAX ?? connectionsMax,

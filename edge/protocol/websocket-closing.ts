@@ -15,6 +15,7 @@ const CLOSING: Partial<Record<EndReason, Buffer>> = {
   disconnected: closeFrame(1000),
   taken_over: closeFrame(TAKEN_OVER),
   silent: closeFrame(1008, 'no pong came'),
+  flooding: closeFrame(1008, 'more than a device may send in a second'),
 };
 
 export function closing(reason: EndReason): Buffer | undefined {

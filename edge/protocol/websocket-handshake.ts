@@ -5,8 +5,8 @@
  */
 import { hash } from 'node:crypto';
 import { type Refusal, refusal } from '../../common/errors.js';
-import type { HttpHead } from './http-head.js';
-import { headerLines, statusLine } from './http-response.js';
+import type { HttpHead } from '../../common/http-head.js';
+import { headerLines, statusLine } from '../../common/http-response.js';
 
 /**
  * What a device may ask for by name. `longline.raw` is what it gets without a name as well: a browser

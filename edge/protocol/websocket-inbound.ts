@@ -15,8 +15,7 @@ import { closeFrame, pongFrame } from './websocket-writer.js';
 
 export interface WebSocketConfig {
   readonly heartbeatMs: number;
-  /** What one device may send in a second. Over it, it is closed with 1008. */
-  readonly inboundBytesPerSecondMax: number;
+  /** Of one device. Over it, its connection is closed. */
   readonly inboundFramesPerSecondMax: number;
 }
 
@@ -48,16 +47,11 @@ interface Incomplete {
   readonly sinceSweep: number;
 }
 
-/** What one connection has sent in the current second. */
-interface Spent {
-  bytes: number;
-  frames: number;
-}
-
 export class WebSocketInbound implements FrameSink {
   /** Oldest first. */
   readonly #incomplete = new Map<Connection, Incomplete>();
-  readonly #spent = new Map<Connection, Spent>();
+  /** Frames that have come in the current second. */
+  readonly #frames = new Map<Connection, number>();
   /** Reads for whoever has nothing incomplete. */
   #idleReader: FrameReader;
   #sweeps = 0;
@@ -65,7 +59,8 @@ export class WebSocketInbound implements FrameSink {
 
   /** Of the call of `read` that is under way. Undefined: its connection has ended meanwhile. */
   #connection: Connection | undefined;
-  #frames = 0;
+  #framesOfIt = 0;
+  #hasMessageEnded = false;
   #pongs: Buffer[] = [];
   #violation: Violation | undefined;
   #closeCode: number | undefined;
@@ -87,19 +82,18 @@ export class WebSocketInbound implements FrameSink {
 
   read(connection: Connection, bytes: Buffer): void {
     this.begin(connection);
-    const spent = this.#spend(connection, bytes.length);
-    if (spent === undefined) {
-      return this.#fail(connection, { closeCode: 1008, why: 'too many bytes in a second' });
-    }
-    const incomplete = this.#incomplete.get(connection);
-    const reader = incomplete?.reader ?? this.#idleReader;
+    const reader = this.#incomplete.get(connection)?.reader ?? this.#idleReader;
     this.#connection = connection;
-    this.#frames = spent.frames;
+    this.#framesOfIt = this.#frames.get(connection) ?? 0;
     this.#violation = this.#closeCode = undefined;
+    this.#hasMessageEnded = false;
     const violation = reader.read(bytes);
-    spent.frames = this.#frames;
-    this.#keep(reader, incomplete);
+    this.#keep(reader);
     this.#answerPings(connection);
+    if (this.#framesOfIt > this.config.inboundFramesPerSecondMax) {
+      return this.sink.host.end(connection, 'flooding');
+    }
+    this.#frames.set(connection, this.#framesOfIt);
     if (violation !== undefined) this.#fail(connection, violation);
     else if (this.#violation !== undefined) this.#fail(connection, this.#violation);
     else if (this.#closeCode !== undefined) this.#echoClose(connection, this.#closeCode);
@@ -114,7 +108,7 @@ export class WebSocketInbound implements FrameSink {
   /** To be called about once a second. */
   sweep(): void {
     this.#sweeps++;
-    this.#spent.clear();
+    this.#frames.clear();
     for (const [connection, { sinceSweep }] of this.#incomplete) {
       if (this.#sweeps - sinceSweep <= INCOMPLETE_SWEEPS_MAX) break;
       this.#fail(connection, { closeCode: 1008, why: 'a message was not complete in time' });
@@ -122,6 +116,7 @@ export class WebSocketInbound implements FrameSink {
   }
 
   onMessage(payload: Buffer, isText: boolean): void {
+    this.#hasMessageEnded = true;
     if (!this.#isHeard()) return;
     // In the order in which it was asked. Which may show that it does not read.
     this.#answerPings(this.#connection!);
@@ -146,31 +141,20 @@ export class WebSocketInbound implements FrameSink {
   /** Counts a frame. Nobody listens any more to whoever has broken a rule, or is gone. */
   #isHeard(): boolean {
     if (this.#connection === undefined || this.#violation !== undefined) return false;
-    if (++this.#frames <= this.config.inboundFramesPerSecondMax) return true;
-    this.#violation = { closeCode: 1008, why: 'too many frames in a second' };
-    return false;
-  }
-
-  /** Undefined: it was more than it may. */
-  #spend(connection: Connection, bytes: number): Spent | undefined {
-    const spent = this.#spent.get(connection) ?? { bytes: 0, frames: 0 };
-    if (spent.bytes === 0) this.#spent.set(connection, spent);
-    spent.bytes += bytes;
-    return spent.bytes <= this.config.inboundBytesPerSecondMax ? spent : undefined;
+    return ++this.#framesOfIt <= this.config.inboundFramesPerSecondMax;
   }
 
   /** Keeps a reader for exactly as long as it holds something. */
-  #keep(reader: FrameReader, incomplete: Incomplete | undefined): void {
+  #keep(reader: FrameReader): void {
     const connection = this.#connection;
     if (reader === this.#idleReader && !reader.isIdle) this.#idleReader = this.#newReader();
     if (connection === undefined || reader.isOver) return;
-    if (reader.isIdle) {
-      this.#incomplete.delete(connection);
-    } else if (incomplete === undefined) {
-      this.#incomplete.set(connection, { reader, sinceSweep: this.#sweeps });
-      if (this.#incomplete.size <= INCOMPLETE_MAX) return;
-      this.#violation ??= { closeCode: 1013, why: 'too many messages are incomplete' };
-    }
+    // What is incomplete now may be another message than before, with its own time.
+    if (reader.isIdle || this.#hasMessageEnded) this.#incomplete.delete(connection);
+    if (reader.isIdle || this.#incomplete.has(connection)) return;
+    this.#incomplete.set(connection, { reader, sinceSweep: this.#sweeps });
+    if (this.#incomplete.size <= INCOMPLETE_MAX) return;
+    this.#violation ??= { closeCode: 1013, why: 'too many messages are incomplete' };
   }
 
   #answerPings(connection: Connection): void {

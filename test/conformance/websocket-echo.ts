@@ -7,10 +7,11 @@
  *
  * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md says what came of it.
  */
+
+import { findHeadEnd, parseHead } from '../../common/http-head.js';
 import { Metrics } from '../../common/metrics.js';
 import { openTransport } from '../../common/transport/open-transport.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
-import { findHeadEnd, parseHead } from '../../edge/protocol/http-head.js';
 import type { Host } from '../../edge/protocol/protocol.js';
 import { readHandshake } from '../../edge/protocol/websocket-handshake.js';
 import {
@@ -48,7 +49,6 @@ const echo: MessageSink = {
 };
 const config = {
   heartbeatMs: 1_000,
-  inboundBytesPerSecondMax: Number.POSITIVE_INFINITY,
   inboundFramesPerSecondMax: Number.POSITIVE_INFINITY,
 };
 const inbound = new WebSocketInbound(config, echo, countFailures(new Metrics()));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { type HttpHead, parseHead } from '../../../edge/protocol/http-head.js';
+import { type HttpHead, parseHead } from '../../../common/http-head.js';
 import {
   isOriginAllowed,
   isWebSocketUpgrade,
