@@ -29,8 +29,9 @@ export const MQTT_PROPERTY = {
   retainAvailable: 0x25,
   userProperty: 0x26,
   maximumPacketSize: 0x27,
-  sharedSubscriptionAvailable: 0x2a,
+  wildcardSubscriptionAvailable: 0x28,
   subscriptionIdentifiersAvailable: 0x29,
+  sharedSubscriptionAvailable: 0x2a,
 } as const;
 
 const P = MQTT_PROPERTY;

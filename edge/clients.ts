@@ -94,7 +94,7 @@ export class Clients implements Host {
     const nowMs = Date.now();
     const older = this.table.add(connection, query.clientId, shard, protocol, nowMs);
     this.#opened.inc({ protocol: protocol.name });
-    if (older !== undefined) this.#ending(older, 'taken_over');
+    if (older !== undefined) this.#ending(older, query.clientId, 'taken_over');
     this.#opening.set(connection, { sinceMs: nowMs, introduction, early });
     introduction.onRegistered?.(connection);
     this.shards.reconcile(shard);
@@ -164,8 +164,9 @@ export class Clients implements Host {
   /** Ends a connection of ours. Does nothing for one that holds no client any more. */
   end(connection: Connection, reason: EndReason, last?: Buffer): void {
     const shard = this.table.shardOf(connection);
+    const clientId = this.table.clientIdOf(connection);
     if (!this.table.remove(connection)) return;
-    this.#ending(connection, reason, last);
+    this.#ending(connection, clientId, reason, last);
     this.shards.reconcile(shard);
   }
 
@@ -348,7 +349,7 @@ export class Clients implements Host {
   }
 
   /** What remains to be done for a connection that has left the table. */
-  #ending(connection: Connection, reason: EndReason, last?: Buffer): void {
+  #ending(connection: Connection, clientId: string, reason: EndReason, last?: Buffer): void {
     const opening = this.#opening.get(connection);
     this.#opening.delete(connection);
     this.catchUp.stop(connection);
@@ -364,6 +365,6 @@ export class Clients implements Host {
       if (bytes !== undefined) this.transport.write(connection, bytes);
       this.transport.end(connection);
     }
-    protocol.onClosed?.(connection);
+    protocol.onClosed?.(connection, clientId, reason);
   }
 }

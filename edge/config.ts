@@ -36,6 +36,8 @@ const settings = {
   LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
+  LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS: integer(10_000, 65_535_000).default(1_200_000),
+  LONGLINE_EDGE_MQTT_WILLS: z.enum(['refuse', 'ignore']).default('refuse'),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
   LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
   LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
@@ -75,6 +77,14 @@ export interface EdgeConfig extends SharedConfig {
    * the way (30 s is common); each doubling halves the cost of idle connections.
    */
   readonly heartbeatMs: number;
+  /**
+   * How long an MQTT device may be silent at most; a device of MQTT 5 that asks for more, or for no
+   * end, is told this instead. One of 3.1.1 that asks for no end gets this, too. Dead peers are
+   * found after one and a half times as long; too low costs batteries.
+   */
+  readonly mqttKeepAliveMaxMs: number;
+  /** Wills are never published. `ignore` lets clients in that have one and do without it. */
+  readonly mqttWills: 'refuse' | 'ignore';
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
   /** What one device may send in a second, beyond its first request; over it it is closed. */
@@ -130,6 +140,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
+    mqttKeepAliveMaxMs: parsed.LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS,
+    mqttWills: parsed.LONGLINE_EDGE_MQTT_WILLS,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
     inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
     inboundFramesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX,

@@ -9,6 +9,7 @@ import { Metrics } from '../common/metrics.js';
 import { agreeOnSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
+import { shardOf } from '../common/shard.js';
 import { openTransport } from '../common/transport/open-transport.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import { CatchUp } from './catch-up.js';
@@ -24,7 +25,12 @@ import { Goaways } from './goaways.js';
 import { HANDSHAKE_STEP_MS } from './handshakes.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
+import { MqttSessions, SESSION_SECONDS_MAX } from './mqtt-sessions.js';
 import { HttpIntroducer } from './protocol/http-introduction.js';
+import { Mqtt } from './protocol/mqtt.js';
+import { MqttConnections } from './protocol/mqtt-connections.js';
+import { MqttCounters } from './protocol/mqtt-counters.js';
+import { MqttIntroducer } from './protocol/mqtt-introduction.js';
 import { Ndjson } from './protocol/ndjson.js';
 import type { Protocol } from './protocol/protocol.js';
 import { Sse } from './protocol/sse.js';
@@ -60,9 +66,22 @@ await runRole(async () => {
   const failures = countFailures(metrics);
   const websocketRaw = new WebSocketRaw(config, failures, metrics);
   const websocketJson = new WebSocketJson(config, failures);
-  const protocols: readonly Protocol[] = [sse, ndjson, websocketRaw, websocketJson];
+  const mqttConnections = new MqttConnections();
+  const mqttSessions = new MqttSessions(link, (clientId) =>
+    shards.tagOf(shardOf(clientId, shardCount)),
+  );
+  const mqttCounters = new MqttCounters(metrics);
+  const mqtt = {
+    4: new Mqtt(4, config, mqttConnections, mqttSessions, mqttCounters),
+    5: new Mqtt(5, config, mqttConnections, mqttSessions, mqttCounters),
+  };
+  const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
   const overHttp = { sse, ndjson, websocketRaw, websocketJson };
-  const introducers = [new HttpIntroducer(config, overHttp)] as const;
+  const protocols: readonly Protocol[] = [...Object.values(overHttp), mqtt[4], mqtt[5]];
+  const introducers = [
+    new HttpIntroducer(config, overHttp),
+    new MqttIntroducer(mqttConfig, mqtt, mqttConnections, mqttSessions),
+  ] as const;
 
   const table = new Connections(shardCount, protocols);
   const dropped = metrics.counter(
@@ -128,7 +147,7 @@ await runRole(async () => {
       resident: rss,
       heapUsed,
       heapTotal,
-      table: table.bytes,
+      table: table.bytes + mqttConnections.bytes,
       ...transport.memory(),
       slabinfo: readProc('/proc/slabinfo'),
       sockstat: readProc('/proc/net/sockstat'),

@@ -71,8 +71,11 @@ export interface Protocol {
   onBytes(connection: Connection, bytes: Buffer): void;
   /** The timer that the host was asked for has run out. */
   onTimer?(connection: Connection): void;
-  /** The connection has ended, its client is unknown: what was kept of it is to be forgotten. */
-  onClosed?(connection: Connection): void;
+  /**
+   * The connection has ended, its client is unknown: what was kept of it is to be forgotten.
+   * @param clientId whose it was
+   */
+  onClosed?(connection: Connection, clientId: string, reason: EndReason): void;
   /** About once a second. */
   sweep?(): void;
 }

@@ -1,0 +1,36 @@
+/** Topic filters (MQTT 5 §4.7, §4.8), and the one topic that a device has. */
+
+/** Of all pushes to a client. */
+export function topicOf(clientId: string): string {
+  return `push/${clientId}`;
+}
+
+/**
+ * Whether this is a topic filter at all: not empty [MQTT-4.7.3-1], `#` only as the whole last level
+ * [MQTT-4.7.1-1], `+` only as a whole level [MQTT-4.7.1-2].
+ */
+export function isTopicFilter(filter: string): boolean {
+  if (filter === '') return false;
+  const levels = filter.split('/');
+  return levels.every((level, i) => {
+    if (level === '#') return i === levels.length - 1;
+    return level === '+' || !/[#+]/.test(level);
+  });
+}
+
+/** [MQTT-4.8.2-1] */
+export function isSharedFilter(filter: string): boolean {
+  return filter.startsWith('$share/');
+}
+
+/** Whether a topic filter matches a topic that does not begin with `$` (§4.7.1, [MQTT-4.7.2-1]). */
+export function covers(filter: string, topic: string): boolean {
+  const asked = filter.split('/');
+  const levels = topic.split('/');
+  for (const [i, level] of asked.entries()) {
+    // `#` stands for any number of levels, none included.
+    if (level === '#') return true;
+    if (i >= levels.length || (level !== '+' && level !== levels[i])) return false;
+  }
+  return asked.length === levels.length;
+}
