@@ -22,6 +22,17 @@ const CLIENTS = [
     packages: ['python3-websockets'],
     isThere: () => succeeds('/usr/bin/python3', '-c', 'import websockets'),
   },
+  {
+    name: 'python3 with paho-mqtt',
+    packages: ['python3-paho-mqtt'],
+    isThere: () => succeeds('/usr/bin/python3', '-c', 'import paho.mqtt.client'),
+  },
+  {
+    // Only the clients: nothing here starts a broker.
+    name: 'mosquitto_sub',
+    packages: ['mosquitto-clients'],
+    isThere: () => isCommand('mosquitto_sub'),
+  },
 ];
 
 /** @param {(line: string) => void} say */

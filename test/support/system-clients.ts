@@ -32,6 +32,16 @@ export const PYTHON_WEBSOCKETS: SystemClient = {
   probe: [PYTHON_PATH, '-c', 'import websockets'],
 };
 
+export const PYTHON_PAHO: SystemClient = {
+  name: 'python3 with paho-mqtt',
+  probe: [PYTHON_PATH, '-c', 'import paho.mqtt.client'],
+};
+
+export const MOSQUITTO_SUB: SystemClient = {
+  name: 'mosquitto_sub',
+  probe: ['sh', '-c', 'command -v mosquitto_sub'],
+};
+
 /** `test` where the client is there, else `test.skip` and a line that says why. */
 export function testWith({ name, probe }: SystemClient): typeof test | typeof test.skip {
   const [command, ...args] = probe;
