@@ -74,6 +74,7 @@ class MqttIntroduction implements Introduction {
   /** The inbox knows what the client has confirmed. */
   readonly cursor = '';
   readonly from: Introduction['from'];
+  readonly isResuming: boolean;
   /** Packets may follow CONNECT before it is answered (§3.1.4). */
   readonly mayHurry = true;
   /** Subscriptions of the session that the client comes back to. */
@@ -88,6 +89,7 @@ class MqttIntroduction implements Introduction {
     this.protocol = introducer.protocols[connect.version];
     this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
     this.from = connect.isClean ? 'now' : 'unconfirmed';
+    this.isResuming = !connect.isClean;
   }
 
   get isDeaf(): boolean {
