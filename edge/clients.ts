@@ -354,6 +354,7 @@ export class Clients implements Host {
     this.#opening.delete(connection);
     this.catchUp.stop(connection);
     this.takeover.forget(connection);
+    this.confirmations.hurry(clientId);
     this.#ended.inc({ reason });
     const protocol = this.table.protocolOf(connection);
     if (reason === 'slow') {

@@ -48,6 +48,14 @@ export class Confirmations {
     else this.#waiting.set(clientId, { tag, clientId, id });
   }
 
+  /** Sends what has been collected of one client now: it may be back, here or elsewhere, in no time. */
+  hurry(clientId: string): void {
+    const waiting = this.#waiting.get(clientId);
+    if (waiting === undefined) return;
+    this.#waiting.delete(clientId);
+    void this.#send(waiting);
+  }
+
   /** Sends what has been collected. Resolves when Redis has answered all of it. */
   async flush(): Promise<void> {
     const sent = [...this.#waiting.values()];
