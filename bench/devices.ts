@@ -80,7 +80,7 @@ const { transport }: { transport: Transport } = openTransport(
   {
     onOpen(connection) {
       const path = requests.get(connection)!;
-      transport.write(connection, Buffer.from(greeting.request(path)));
+      transport.write(connection, Buffer.from(greeting.request(path), 'latin1'));
     },
     onBytes(connection, bytes) {
       const slot = slotOf(connection);

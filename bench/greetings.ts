@@ -17,6 +17,19 @@ export const GREETINGS = {
     heartbeat: Buffer.from('8900', 'hex'),
     answer: Buffer.from('8a8000000000', 'hex'),
   },
+  mqtt: {
+    /** CONNECT of MQTT 5 with a session that is kept, and SUBSCRIBE to `#`. Latin-1. */
+    request: (path: string) => {
+      const clientId = path.slice(path.indexOf('=') + 1);
+      const length = String.fromCharCode(13 + clientId.length);
+      const connect = `\x10${length}\0\x04MQTT\x05\x02\0\0\0\0${String.fromCharCode(clientId.length)}`;
+      return `${connect}${clientId}\x82\x07\0\x01\0\0\x01#\x01`;
+    },
+    /** CONNACK. */
+    accepted: ' \x15',
+    heartbeat: undefined,
+    answer: undefined,
+  },
 } as const;
 
 export type GreetingName = keyof typeof GREETINGS;

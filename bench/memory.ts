@@ -9,7 +9,7 @@
  *                            this machine, too
  *   totalRatioToBare         (user + half of kernel) of native over that of bare
  *
- * `--protocol sse` or `ws`, the device's side of which is in `greetings.ts`. `--connections 18000` is the
+ * `--protocol sse`, `ws` or `mqtt`, the device's side of which is in `greetings.ts`. `--connections 18000` is the
  * most that one process can hold here; `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
