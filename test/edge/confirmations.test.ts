@@ -38,3 +38,14 @@ test('what Redis did not take is sent again, unless a newer one has come', async
   await confirmations.flush();
   expect(confirmed.sort()).toEqual(['1-0', '6-0']);
 });
+
+test('what a client has confirmed that leaves is sent at once', async () => {
+  const { confirmed, confirmations } = inboxes();
+  confirmations.add('7', 'alice', '5-0');
+  confirmations.add('7', 'bob', '1-0');
+  confirmations.hurry('alice');
+  confirmations.hurry('carol');
+  expect(confirmed).toEqual(['5-0']);
+  await confirmations.flush();
+  expect(confirmed).toEqual(['5-0', '1-0']);
+});

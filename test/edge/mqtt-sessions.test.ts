@@ -1,0 +1,65 @@
+/** Persistent MQTT sessions in a real Redis. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { Metrics } from '../../common/metrics.js';
+import { openRedis, type RedisLink } from '../../common/redis/redis-link.js';
+import { MqttSessions, SESSION_SECONDS_MAX } from '../../edge/mqtt-sessions.js';
+import { eventually } from '../support/eventually.js';
+import { startRedis, type TestRedis } from '../support/redis.js';
+
+const KEY = 'll:{7}:sub:a{b}:c';
+const CLIENT = 'a{b}:c';
+const DAY_SECONDS = 24 * 3600;
+
+let redis: TestRedis;
+let link: RedisLink;
+let sessions: MqttSessions;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  const log = pino({ level: 'silent' });
+  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  sessions = new MqttSessions(link, () => '7');
+});
+
+afterAll(async () => {
+  await link?.close();
+  await redis?.stop();
+});
+
+beforeEach(async () => {
+  await link.commands.flushall();
+});
+
+test('what was stored is found, and stays while the client is connected', async () => {
+  const grants = [
+    { filterHash: 0xffff_ffff, qos: 1 },
+    { filterHash: 0, qos: 0 },
+  ] as const;
+  sessions.store(CLIENT, grants);
+  expect(await sessions.find(CLIENT)).toEqual(grants);
+  await link.commands.expire(KEY, 60);
+  expect(await sessions.find(CLIENT)).toEqual(grants);
+  expect(await link.commands.ttl(KEY)).toBeGreaterThan(29 * DAY_SECONDS);
+});
+
+test('a client that never subscribed has no session, and looking writes nothing', async () => {
+  expect(await sessions.find(CLIENT)).toEqual([]);
+  expect(await sessions.drop(CLIENT)).toBeUndefined();
+  expect(await link.commands.dbsize()).toBe(0);
+});
+
+test('a session ends with the time that its client may be away, at most seven days', async () => {
+  sessions.store(CLIENT, [{ filterHash: 1, qos: 1 }]);
+  sessions.expire(CLIENT, 0xffff_ffff);
+  await eventually(async () => (await link.commands.ttl(KEY)) <= SESSION_SECONDS_MAX);
+  sessions.expire(CLIENT, 60);
+  await eventually(async () => (await link.commands.ttl(KEY)) <= 60);
+  sessions.expire(CLIENT, 0);
+  await eventually(async () => (await link.commands.exists(KEY)) === 0);
+});
+
+test('what no edge has written is no session', async () => {
+  await link.commands.set(KEY, 'nonsense');
+  expect(await sessions.find(CLIENT)).toEqual([]);
+});
