@@ -10,13 +10,11 @@ import type { Counter } from 'prom-client';
 import { isMessageId } from '../../common/inbox.js';
 import type { Metrics } from '../../common/metrics.js';
 import type { Connection } from '../../common/transport/transport.js';
+import { isTextual } from './content-type.js';
 import type { EndReason, Host, Message, Protocol } from './protocol.js';
 import { closing, goawayClosing } from './websocket-closing.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './websocket-inbound.js';
 import { binaryFrame, EMPTY_PING, pingFrame, textFrame } from './websocket-writer.js';
-
-/** Of content types without their parameters. */
-const TEXTUAL = /^(text\/.+|application\/(json|xml)|.+\+(json|xml))$/;
 
 export class WebSocketRaw implements Protocol, MessageSink {
   readonly name = 'websocket';
@@ -88,8 +86,4 @@ export class WebSocketRaw implements Protocol, MessageSink {
     const id = payload.toString('latin1');
     if (isMessageId(id)) this.host.confirm(connection, id);
   }
-}
-
-function isTextual(contentType: string): boolean {
-  return TEXTUAL.test(contentType.split(';', 1)[0]!.trim().toLowerCase());
 }

@@ -39,7 +39,7 @@ export class FakeHost implements Host {
     const bytes = last ?? this.protocol.farewell(connection, reason);
     const said = bytes === undefined ? '' : ` ${bytes.toString('hex')}`;
     this.calls.push(`${connection} end ${reason}${said}`);
-    this.protocol.onClosed?.(connection);
+    this.protocol.onClosed?.(connection, this.clientIdOf(connection), reason);
   }
 
   setTimer(connection: Connection, afterMs: number): void {
