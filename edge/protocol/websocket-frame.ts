@@ -212,8 +212,8 @@ export class FrameReader {
     this.#mask = (this.#mask << 8) | byte;
     if (--this.#missing > 0) return undefined;
     this.#done = 0;
-    if (this.#isControl) this.#control = Buffer.allocUnsafeSlow(this.#length);
     if (this.#length === 0) return this.#endFrame();
+    if (this.#isControl) this.#control = Buffer.allocUnsafeSlow(this.#length);
     this.#state = READ_PAYLOAD;
     return undefined;
   }
