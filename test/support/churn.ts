@@ -1,4 +1,8 @@
-/** Devices that come and go by the thousand, each with one of the ways that a connection can end. */
+/**
+ * Devices that come and go by the thousand, each with one of the ways that a connection can end: half
+ * of them for server-sent events, half as WebSockets, which go in the middle of a message.
+ */
+import { GREETINGS } from '../../bench/greetings.js';
 import { openTransport } from '../../common/transport/open-transport.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
 
@@ -9,6 +13,8 @@ import type { Connection, Transport, TransportEvents } from '../../common/transp
 export type Ending = 'closed' | 'reset' | 'unfinished' | 'silent';
 
 const ENDINGS: readonly Ending[] = ['closed', 'reset', 'unfinished', 'silent'];
+/** An empty ping, and the first half of a message. */
+const SPEECH = Buffer.from('898000000000' + '818500000000' + '4865', 'hex');
 const AT_ONCE = 400;
 const LOCAL_ADDRESSES = 16;
 
@@ -45,7 +51,8 @@ export class Churn implements TransportEvents {
 
   onOpen(connection: Connection): void {
     const number = this.#numbers.get(connection)!;
-    const request = `GET /connect?clientId=churn-${number} HTTP/1.1\r\nHost: edge\r\n\r\n`;
+    const { request: requestOf } = isWebSocket(number) ? GREETINGS.ws : GREETINGS.sse;
+    const request = requestOf(`/connect?clientId=churn-${number}`);
     const ending = endingOf(number);
     if (ending === 'silent') this.#transport.end(connection);
     else if (ending === 'unfinished') {
@@ -56,7 +63,9 @@ export class Churn implements TransportEvents {
 
   onBytes(connection: Connection): void {
     this.#answered++;
-    if (endingOf(this.#numbers.get(connection)!) === 'reset') this.#transport.destroy(connection);
+    const number = this.#numbers.get(connection)!;
+    if (isWebSocket(number)) this.#transport.write(connection, SPEECH);
+    if (endingOf(number) === 'reset') this.#transport.destroy(connection);
     else this.#transport.end(connection);
   }
 
@@ -86,4 +95,8 @@ export class Churn implements TransportEvents {
 
 function endingOf(number: number): Ending {
   return ENDINGS[number % ENDINGS.length]!;
+}
+
+function isWebSocket(number: number): boolean {
+  return Math.floor(number / ENDINGS.length) % 2 === 1;
 }
