@@ -162,6 +162,8 @@ export class CatchUp {
       if (!this.#isCurrent(connection, work)) return 'stopped';
       if (newest.reply !== '') table.markSent(connection, newest.reply);
       work.from = 'unconfirmed';
+      table.protocolOf(connection).onListening?.(connection);
+      if (!this.#isCurrent(connection, work)) return 'stopped';
     }
     if (work.cursor !== '') {
       const resumed = await resumeInbox(this.link, tag, clientId, work.cursor);

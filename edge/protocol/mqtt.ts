@@ -72,6 +72,8 @@ export class Mqtt implements Protocol {
   readonly #windows = new Map<Connection, MqttWindow>();
   /** By connection, a push that needs no PUBACK: it is confirmed as soon as it was written. */
   readonly #settled = new Map<Connection, string>();
+  /** SUBACKs of a clean session that wait until it is known which pushes were before. */
+  readonly #subacks = new Map<Connection, Buffer[]>();
   #sweeps = 0;
 
   constructor(
@@ -140,6 +142,11 @@ export class Mqtt implements Protocol {
     if (replies.length > 0) this.host.reply(connection, Buffer.concat(replies));
   }
 
+  onListening(connection: Connection): void {
+    const subacks = this.#takeSubacks(connection);
+    if (subacks.length > 0) this.host.reply(connection, Buffer.concat(subacks));
+  }
+
   onTimer(connection: Connection): void {
     this.host.end(connection, 'silent');
   }
@@ -149,6 +156,7 @@ export class Mqtt implements Protocol {
     this.#partials.delete(connection);
     this.#windows.delete(connection);
     this.#settled.delete(connection);
+    this.#subacks.delete(connection);
     const isSubscribed = connections.qosOf(connection) !== undefined;
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const wasStored = isSubscribed && (expirySeconds > 0 || !connections.isClean(connection));
@@ -180,10 +188,10 @@ export class Mqtt implements Protocol {
         replies.push(MQTT_PINGRESP); // [MQTT-3.12.4-1]
         return undefined;
       case 'subscribe':
-        replies.push(this.#subscribe(connection, packet.packetId, packet.filters));
+        this.#subscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'unsubscribe':
-        replies.push(this.#unsubscribe(connection, packet.packetId, packet.filters));
+        this.#unsubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'publish':
         return this.#refusePublish(packet.packetId, replies);
@@ -215,17 +223,25 @@ export class Mqtt implements Protocol {
     connection: Connection,
     packetId: number,
     filters: readonly RequestedFilter[],
-  ): Buffer {
+    replies: Buffer[],
+  ): void {
     const { connections, host } = this;
     const wasSubscribed = connections.qosOf(connection) !== undefined;
     const topic = topicOf(host.clientIdOf(connection));
     const reasons = filters.map((asked) => this.#grant(connection, topic, asked));
     if (reasons.some((reason) => reason < MQTT_REASON.unspecifiedError)) {
       this.#store(connection);
-      const from = connections.isClean(connection) ? 'now' : 'unconfirmed';
-      if (!wasSubscribed) host.listen(connection, from);
+      if (!wasSubscribed) this.#listen(connection);
     }
-    return subackPacket(this.version, packetId, reasons);
+    const suback = subackPacket(this.version, packetId, reasons);
+    (this.#subacks.get(connection) ?? replies).push(suback);
+  }
+
+  /** Whoever has a SUBACK gets everything that is pushed afterwards. */
+  #listen(connection: Connection): void {
+    const isClean = this.connections.isClean(connection);
+    if (isClean) this.#subacks.set(connection, []);
+    this.host.listen(connection, isClean ? 'now' : 'unconfirmed');
   }
 
   /** The reason code of one filter [MQTT-3.8.4-6]. 3.1.1 has only one for all that fails. */
@@ -242,7 +258,12 @@ export class Mqtt implements Protocol {
     return this.version === 4 && reason > 1 ? MQTT_REASON.unspecifiedError : reason;
   }
 
-  #unsubscribe(connection: Connection, packetId: number, filters: readonly string[]): Buffer {
+  #unsubscribe(
+    connection: Connection,
+    packetId: number,
+    filters: readonly string[],
+    replies: Buffer[],
+  ): void {
     const { connections } = this;
     const reasons = filters.map((filter) =>
       connections.revoke(connection, filter)
@@ -251,17 +272,24 @@ export class Mqtt implements Protocol {
     );
     if (reasons.includes(MQTT_REASON.success)) {
       this.#store(connection);
-      if (connections.qosOf(connection) === undefined) this.#unlisten(connection);
+      if (connections.qosOf(connection) === undefined) this.#unlisten(connection, replies);
     }
-    return unsubackPacket(this.version, packetId, reasons);
+    replies.push(unsubackPacket(this.version, packetId, reasons));
   }
 
-  #unlisten(connection: Connection): void {
+  #unlisten(connection: Connection, replies: Buffer[]): void {
     const { host } = this;
     host.unlisten(connection);
+    replies.push(...this.#takeSubacks(connection));
     // Those that waited for room in the send buffer are not coming any more.
     const sentId = host.sentId(connection);
     this.#windows.get(connection)?.forget((id) => sentId === '' || isIdBefore(sentId, id));
+  }
+
+  #takeSubacks(connection: Connection): readonly Buffer[] {
+    const subacks = this.#subacks.get(connection) ?? [];
+    this.#subacks.delete(connection);
+    return subacks;
   }
 
   #store(connection: Connection): void {

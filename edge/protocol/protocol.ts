@@ -69,6 +69,8 @@ export interface Protocol {
   farewell(connection: Connection, reason: EndReason): Buffer | undefined;
   /** The device has sent something, after it was answered. Only valid during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
+  /** A device that listens from now on is told everything that is pushed from here on. */
+  onListening?(connection: Connection): void;
   /** The timer that the host was asked for has run out. */
   onTimer?(connection: Connection): void;
   /**

@@ -1,5 +1,5 @@
 /** A device with mqtt.js, a client that nobody wrote for Longline. */
-import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { eventually } from './eventually.js';
 
 export interface MqttReceived {
@@ -41,12 +41,20 @@ export class MqttDevice {
     clientId: string,
     options: IClientOptions = {},
   ): Promise<MqttDevice> {
-    const client = await connectAsync(
-      `mqtt://127.0.0.1:${port}`,
-      { clientId, reconnectPeriod: 0, protocolVersion: 4, ...options },
-      false,
-    );
-    return new MqttDevice(client);
+    const client = connect(`mqtt://127.0.0.1:${port}`, {
+      clientId,
+      reconnectPeriod: 0,
+      protocolVersion: 4,
+      ...options,
+    });
+    // Before it is connected: a session that is present has pushes right behind CONNACK.
+    const device = new MqttDevice(client);
+    await new Promise<void>((resolve, reject) => {
+      client.once('connect', () => resolve());
+      client.once('error', reject);
+      client.once('close', () => reject(new Error(`${clientId} was not let in`)));
+    });
+    return device;
   }
 
   get payloads(): string[] {

@@ -106,8 +106,26 @@ const SUBSCRIBED: readonly Grant[] = [{ filterHash: 1, qos: 1 }];
 describe('SUBSCRIBE and UNSUBSCRIBE', () => {
   test('a clean session begins with what comes now, and is not stored', () => {
     const bench = new Bench(4);
-    expect(bench.bytes(subscribe(4, 1))).toEqual(['listen now', 'reply 9003000101']);
+    // Until it is known what was before, there is no SUBACK: what follows one must arrive.
+    expect(bench.bytes(subscribe(4, 1), subscribe(4, 0), hex('c000'))).toEqual([
+      'listen now',
+      'reply d000',
+    ]);
+    bench.mqtt.onListening(ALICE);
+    expect(bench.takeDone()).toEqual(['reply 90030001019003000100']);
+    expect(bench.bytes(subscribe(4, 1))).toEqual(['reply 9003000101']);
     expect(bench.bytes(unsubscribe(4))).toEqual(['unlisten', 'reply b0020002']);
+  });
+
+  test('UNSUBSCRIBE is answered after the SUBSCRIBE before it, however early it comes', () => {
+    const bench = new Bench(4);
+    expect(bench.bytes(subscribe(4, 1), unsubscribe(4))).toEqual([
+      'listen now',
+      'unlisten',
+      'reply 9003000101b0020002',
+    ]);
+    bench.mqtt.onListening(ALICE);
+    expect(bench.takeDone()).toEqual([]);
   });
 
   test('a persistent one begins with what is not confirmed, and is stored', () => {
@@ -122,7 +140,7 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
   });
 
   test('MQTT 5 is told each reason [MQTT-3.8.4-6], [MQTT-3.11.3-1]', () => {
-    const bench = new Bench(5);
+    const bench = new Bench(5, KEPT);
     const asked = [
       hex('00'),
       ...[field('push/bob'), field('$share/g/push/alice'), field('push/+')].flatMap((each) => [
@@ -131,7 +149,7 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
       ]),
     ];
     expect(bench.bytes(packet(0x82, hex('0007'), ...asked))).toEqual([
-      'listen now',
+      'listen unconfirmed',
       'reply 90060007008f9e01',
     ]);
     const given = packet(0xa2, hex('0008'), hex('00'), field('push/+'), field('#'));
