@@ -33,6 +33,9 @@ const NODE_MIN = [20, 15];
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const COMMAND = 'dist/cli/main.js';
 const BUILD_INFO = 'dist/.tsbuildinfo';
+/** The client is for browsers, too: it is checked without the types of Node. */
+const CLIENT = 'edge/client/tsconfig.json';
+const CLIENT_TYPES = 'dist/edge/client/connect.d.ts';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
 /** What each step last ran on. Without the dependencies there is nothing else either. */
@@ -68,13 +71,15 @@ const steps = [
     says: 'compiling (tsc)',
     // The version of the build info: somebody else may have run the compiler meanwhile.
     digest: () =>
-      digestOf(['package-lock.json', 'tsconfig.json', SCHEMA, ...sources()]) +
+      digestOf(['package-lock.json', 'tsconfig.json', CLIENT, SCHEMA, ...sources()]) +
       versionOf(BUILD_INFO) +
-      existsSync(at(COMMAND)),
+      existsSync(at(COMMAND)) +
+      existsSync(at(CLIENT_TYPES)),
     run: () => {
       // Without its output, the compiler would believe its notes and emit only what changed.
       if (!existsSync(at(COMMAND))) rmSync(at(BUILD_INFO), { force: true });
       run('node_modules/.bin/tsc');
+      run('node_modules/.bin/tsc', '-p', CLIENT);
       mkdirSync(dirname(at('dist', SCHEMA)), { recursive: true });
       copyFileSync(at(SCHEMA), at('dist', SCHEMA));
       linkCommand();
