@@ -10,7 +10,7 @@ import type { ServerMessage } from '../../../edge/client/messages.js';
 
 const HEARTBEAT_MS = 15_000;
 /** Everything random is in the middle. */
-const HALF = 0.5;
+const HALF: number = 0.5;
 const WELCOME: ServerMessage = { type: 'welcome', heartbeatMs: HEARTBEAT_MS };
 const FAILURE = { why: 'refused' };
 
