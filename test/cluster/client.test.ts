@@ -30,6 +30,9 @@ import { CHROMIUM, CHROMIUM_PATH, testWith } from '../support/system-clients.js'
 /** In Node 20 there is no WebSocket but the one that the client is given. */
 const VIAS: [string, WebSocketConstructor | undefined][] = [['stream', undefined]];
 
+/** Moves wait for the edge that receives, which has little of a machine that is busy. */
+const DRAIN_DEADLINE_MS = 120_000;
+
 let running: RunningCluster;
 
 beforeAll(async () => {
@@ -98,7 +101,7 @@ async function drainOf(edge: string, clientId: string): Promise<string[]> {
     await running.push.push(clientId, pushed.at(-1)!, NO_ANSWER);
     const [at, ...others] = await edgesOf(clientId);
     return at !== undefined && at !== edge && others.length === 0;
-  }, 60_000);
+  }, DRAIN_DEADLINE_MS);
   return pushed;
 }
 
@@ -157,7 +160,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     const waits = listener.states.filter(({ type }) => type === 'waiting');
     expect(waits).toEqual([{ type: 'waiting', retryMs: expect.any(Number), why: 'goaway' }]);
     await undrain('edge-1');
-  }, 120_000);
+  }, 180_000);
 
   test('stops when its clientId connects again elsewhere', async () => {
     const clientId = `twice-${via}`;
@@ -278,6 +281,6 @@ describe('in a page of Chromium', () => {
       await eventually(async () => (await edgesOf(clientId)).length === 0);
       await page.close();
     },
-    120_000,
+    240_000,
   );
 });

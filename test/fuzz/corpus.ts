@@ -1,0 +1,51 @@
+/**
+ * Inputs that are kept: one file each in `test/fuzz/corpus/<target>/`, as hex, so that they can be
+ * read and compared. A run begins with them, and adds those that led to something new.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../cli/package-root.js';
+
+const FOLDER = join(packageRoot, 'test/fuzz/corpus');
+const BYTES_PER_LINE = 32;
+/** What is larger explains itself by its seed, and is no reading matter. */
+const KEPT_BYTES_MAX = 512;
+
+/** `#` begins a comment, to the end of the line. */
+export function parseHex(text: string): Buffer {
+  return Buffer.from(text.replace(/#.*$/gm, '').replace(/\s+/g, ''), 'hex');
+}
+
+export function formatHex(input: Buffer, comment: string): string {
+  const lines = [`# ${comment.replace(/[^\x20-\x7e]/g, '?').slice(0, 200)}`];
+  for (let at = 0; at < input.length; at += BYTES_PER_LINE) {
+    lines.push(input.subarray(at, at + BYTES_PER_LINE).toString('hex'));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+export function loadCorpus(target: string): Buffer[] {
+  const folder = join(FOLDER, target);
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => name.endsWith('.hex'));
+  return names.sort().map((name) => parseHex(readFileSync(join(folder, name), 'utf8')));
+}
+
+/**
+ * Keeps an input unless it is too large to be read; one that broke something is always kept.
+ * @returns the path of its file
+ */
+export function keep(
+  target: string,
+  kind: 'new' | 'failing',
+  input: Buffer,
+  comment: string,
+): string | undefined {
+  if (kind === 'new' && input.length > KEPT_BYTES_MAX) return undefined;
+  const digest = createHash('sha256').update(input).digest('hex').slice(0, 12);
+  const name = `${target}/${kind === 'new' ? '' : 'failing-'}${digest}.hex`;
+  mkdirSync(join(FOLDER, target), { recursive: true });
+  writeFileSync(join(FOLDER, name), formatHex(input, comment));
+  return `test/fuzz/corpus/${name}`;
+}
