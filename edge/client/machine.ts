@@ -99,8 +99,8 @@ const FIRST_BOUND_MS = 500;
 const LAST_BOUND_MS = 30_000;
 /** A connection that lasted so long was a good one: after it, waits begin anew. */
 const GOOD_MS = 10_000;
-/** Above what an edge takes to say yes or no: 10 s for the request, 10 s for the subscription. */
-const CONNECT_MS_MAX = 25_000;
+/** An edge lets a device wait for its turn for 30 s, and then has 10 s for the subscription. */
+const CONNECT_MS_MAX = 45_000;
 /** Confirmations are collected for so long: a confirmation costs the cluster a script in Redis. */
 const ACK_MS = 200;
 /** After so many WebSockets that never got a welcome, one try is a stream: a proxy may forbid them. */

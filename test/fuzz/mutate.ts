@@ -56,8 +56,8 @@ const steps: readonly Step[] = [
     const part = input.subarray(from, to);
     const timesMax = Math.floor(INPUT_BYTES_MAX / Math.max(1, part.length));
     const times = random() < 0.9 ? 1 : below(timesMax + 1, random);
-    const parts = Array.from({ length: times }, () => part);
-    return Buffer.concat([input.subarray(0, to), ...parts, input.subarray(to)]);
+    const more = Buffer.alloc(times * part.length, part);
+    return Buffer.concat([input.subarray(0, to), more, input.subarray(to)]);
   },
   /** It goes on as another one does. */
   (input, random, other) =>

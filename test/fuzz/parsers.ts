@@ -11,7 +11,8 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { seededRandom } from '../sim/draw.js';
 import { keep, loadCorpus } from './corpus.js';
 import { INPUT_BYTES_MAX, mutate, pick } from './mutate.js';
-import { type Target, targets } from './targets.js';
+import type { Target } from './target.js';
+import { targets } from './targets.js';
 
 export interface ParserResult {
   readonly inputs: number;
@@ -71,7 +72,6 @@ export function fuzzParsers(seed: number, seconds: number): Promise<ParserResult
 class Fuzzer {
   readonly #found: Buffer[];
   readonly #outcomes = new Set<string>();
-  readonly #words: Buffer[];
   inputs = 0;
 
   constructor(
@@ -81,9 +81,7 @@ class Fuzzer {
     readonly random: () => number,
     readonly failures: string[],
   ) {
-    this.#words = target.words.map((word) => Buffer.from(word, 'latin1'));
-    const inputs = target.inputs.map((input) => Buffer.from(input, 'latin1'));
-    this.#found = [...inputs, ...loadCorpus(target.name)];
+    this.#found = [...target.inputs, ...loadCorpus(target.name)];
     for (const input of this.#found) {
       const outcome = this.#try(input);
       if (outcome !== undefined) this.#outcomes.add(outcome);
@@ -95,7 +93,7 @@ class Fuzzer {
   }
 
   step(): void {
-    const input = mutate(this.#found, this.#words, this.random);
+    const input = mutate(this.#found, this.target.words, this.random);
     const outcome = this.#try(input);
     if (outcome === undefined || this.#outcomes.has(outcome)) return;
     this.#outcomes.add(outcome);

@@ -1,172 +1,35 @@
 /** What is fuzzed without a socket: everything that reads what a stranger has written. */
-import { parseConnectQuery } from '../../common/connect-query.js';
-import type { Refusal } from '../../common/errors.js';
-import { isMessageId } from '../../common/inbox.js';
 import { parseMessage } from '../../edge/client/messages.js';
-import { findHeadEnd, parseHead } from '../../edge/protocol/http-head.js';
-import { HttpIntroducer } from '../../edge/protocol/http-introduction.js';
-import { Ndjson } from '../../edge/protocol/ndjson.js';
-import type { FirstBytes } from '../../edge/protocol/protocol.js';
-import { Sse } from '../../edge/protocol/sse.js';
-import { cut, type Random } from './mutate.js';
+import { httpTargets } from './http-targets.js';
+import { mqttTargets } from './mqtt-targets.js';
+import { proxyTargets } from './proxy-targets.js';
+import { bytesOf, type Target } from './target.js';
 
-export interface Target {
-  readonly name: string;
-  /** Something for the mutator to begin with beside the corpus; the first of them is valid. */
-  readonly inputs: readonly string[];
-  /** What means something to this parser. */
-  readonly words: readonly string[];
-  /**
-   * Reads an input. Returns in short what became of it: by that, something new is noticed.
-   * @throws when something that must hold does not
-   */
-  run(input: Buffer, random: Random): string;
-}
-
-const HEAD = 'GET /connect?clientId=a HTTP/1.1\r\nHost: edge\r\n';
-const HTTP_WORDS = [
-  '\r\n',
-  '\r\n ',
-  '\n',
-  '\r',
-  '\0',
-  ': ',
-  ' HTTP/1.0',
-  'HTTP/9.9',
-  'Transfer-Encoding: chunked\r\n',
-  'Content-Length: 5\r\n',
-  'Content-Length: +5\r\n',
-  'Host: other\r\n',
-  'Last-Event-ID: 1795-0\r\n',
-  'Origin: null\r\n',
-  'Accept: application/x-ndjson\r\n',
-  'Expect: 100-continue\r\n',
-  'http://edge',
-  'OPTIONS',
-  'POST',
-  'PRI * HTTP/2.0',
-];
-const QUERY_WORDS = [
-  'clientId=',
-  'lastEventId=',
-  'epoch=',
-  '1-1',
-  '&',
-  '%',
-  '%00',
-  '%C3%28',
-  '%ED%A0%80',
-  '=',
-  '?',
-  '#',
-  '+',
-];
-
-const introducer = () =>
-  new HttpIntroducer(
-    { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
-    { sse: new Sse(), ndjson: new Ndjson() },
-  );
+/** The other way round: what our own client reads. */
+const clientMessage: Target = {
+  name: 'client-message',
+  inputs: bytesOf(
+    '{"type":"welcome","clientId":"a","heartbeatMs":15000,"ticket":"t"}',
+    '{"type":"push","id":"1795-0","data":"text","contentType":"text/plain"}',
+    '{"type":"push","base64":"/wA="}',
+    '{"type":"goaway","retryMs":420,"url":"http://edge/connect?clientId=a"}',
+  ),
+  words: bytesOf(
+    '"type":',
+    '"reset"',
+    '"taken-over"',
+    '"__proto__":{',
+    '{',
+    '[',
+    '1e400',
+    '\\ud800',
+  ),
+  run: (input) => parseMessage(input.toString()).type,
+};
 
 export const targets: readonly Target[] = [
-  {
-    name: 'http-head',
-    inputs: [`${HEAD}\r\n`, `\r\n${HEAD}Accept: a\r\nAccept: b\r\n\r\n`],
-    words: HTTP_WORDS,
-    run(input, random) {
-      const end = findHeadEnd(input, 0);
-      let searched = 0;
-      let endInPieces = -1;
-      for (const piece of cut(input, random)) {
-        const seen = searched + piece.length;
-        endInPieces = findHeadEnd(input.subarray(0, seen), searched);
-        searched = seen;
-        if (endInPieces >= 0) break;
-      }
-      same(endInPieces, end, 'the end of the head depends on where it is cut');
-      if (end < 0) return 'incomplete';
-      const head = parseHead(input.subarray(0, end));
-      if ('code' in head) return outcomeOf(head);
-      // RFC 9110 §5.5: nothing that could end a line, wherever it is repeated.
-      for (const value of [head.method, head.target, ...head.headers.values()]) {
-        same(/[\r\n\0]/.test(value), false, `a control character has passed: ${value}`);
-      }
-      return `${head.headers.size} headers`;
-    },
-  },
-  {
-    name: 'http-introduction',
-    inputs: [
-      `${HEAD}\r\n`,
-      `${HEAD}Accept: application/x-ndjson\r\nLast-Event-ID: 1795-0\r\n\r\n`,
-      'OPTIONS /connect HTTP/1.1\r\nHost: edge\r\nOrigin: https://a.example\r\n\r\n',
-    ],
-    words: [...HTTP_WORDS, ...QUERY_WORDS],
-    run(input, random) {
-      const whole = introduce(introducer(), [input]);
-      same(introduce(introducer(), cut(input, random)), whole, 'it depends on where it is cut');
-      return whole;
-    },
-  },
-  {
-    name: 'connect-query',
-    inputs: ['/connect?clientId=gr%C3%BC%C3%9Fe&lastEventId=1795-0&epoch=1-17'],
-    words: QUERY_WORDS,
-    run(input) {
-      const query = parseConnectQuery(input.toString('latin1'));
-      if ('code' in query) return outcomeOf(query);
-      const bytes = Buffer.byteLength(query.clientId);
-      same(bytes >= 1 && bytes <= 256, true, `a clientId of ${bytes} bytes has passed`);
-      return `cursor ${isMessageId(query.lastEventId)}, epoch ${query.sentUnder !== undefined}`;
-    },
-  },
-  {
-    name: 'client-message',
-    inputs: [
-      '{"type":"welcome","clientId":"a","heartbeatMs":15000,"ticket":"t"}',
-      '{"type":"push","id":"1795-0","data":"text","contentType":"text/plain"}',
-      '{"type":"push","base64":"/wA="}',
-      '{"type":"goaway","retryMs":420,"url":"http://edge/connect?clientId=a"}',
-    ],
-    words: [
-      '"type":',
-      '"reset"',
-      '"taken-over"',
-      '"expiring"',
-      '"__proto__":{',
-      '{',
-      '[',
-      '1e400',
-      '\\ud800',
-    ],
-    run: (input) => parseMessage(input.toString()).type,
-  },
+  ...httpTargets,
+  ...proxyTargets,
+  ...mqttTargets,
+  clientMessage,
 ];
-
-/** How a connection that says this begins. */
-function introduce(reader: HttpIntroducer, pieces: readonly Buffer[]): string {
-  let all: Buffer = Buffer.alloc(0);
-  let read: FirstBytes = { type: 'incomplete' };
-  for (const piece of pieces) {
-    const searched = all.length;
-    all = Buffer.concat([all, piece]);
-    // What follows a complete head is another matter in each cut: it may not have come yet.
-    const end = findHeadEnd(all, 0);
-    read = reader.read(end < 0 ? all : all.subarray(0, end), searched);
-    if (read.type !== 'incomplete') break;
-  }
-  if (read.type === 'refused') return outcomeOf(read.refused);
-  if (read.type !== 'introduction') return read.type;
-  const { introduction } = read;
-  introduction.answer();
-  return `${introduction.protocol.name}, cursor ${introduction.cursor !== undefined}`;
-}
-
-function same<T>(actual: T, expected: T, why: string): void {
-  if (actual !== expected) throw new Error(`${why}: ${actual} instead of ${expected}`);
-}
-
-/** The beginning of a message says what is wrong; the rest repeats what came. */
-function outcomeOf({ code, message }: Refusal): string {
-  return `${code} ${message.slice(0, 12)}`;
-}

@@ -111,10 +111,10 @@ describe('connecting', () => {
     expect(vias).toEqual([w, w, s, w, w, s, w]);
   });
 
-  test('gives up a try after 25 s', () => {
+  test('gives up a try after 45 s', () => {
     const scene = new Scene();
     scene.take({ type: 'start' });
-    expect(scene.wakeAtMs).toBe(scene.nowMs + 25_000);
+    expect(scene.wakeAtMs).toBe(scene.nowMs + 45_000);
     expect(scene.wake()).toEqual([
       DROP,
       state({ type: 'waiting', retryMs: 250, why: 'no answer in time' }),
