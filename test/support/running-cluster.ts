@@ -12,6 +12,8 @@ export interface RunningClusterOptions {
   /** Whether a role that dies is started again in place. */
   readonly restart?: boolean;
   readonly env?: NodeJS.ProcessEnv;
+  /** Hears each line that a role prints. */
+  readonly onOutput?: (name: string, line: string) => void;
 }
 
 export interface ShardView {
@@ -40,7 +42,7 @@ export class RunningCluster {
     this.#lines = lines;
   }
 
-  static async start({ restart = false, env = {}, ...sizes }: RunningClusterOptions) {
+  static async start({ restart = false, env = {}, onOutput, ...sizes }: RunningClusterOptions) {
     const redis = await startRedis();
     const lines: string[] = [];
     let running: RunningCluster | undefined;
@@ -53,6 +55,7 @@ export class RunningCluster {
         env,
         onOutput: (name, line) => {
           if (lines.push(`${name}: ${line}`) > LAST_LINES) lines.shift();
+          onOutput?.(name, line);
         },
       });
       running = new RunningCluster(cluster, new PushClient(cluster.routerAddress), redis, lines);

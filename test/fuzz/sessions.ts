@@ -1,0 +1,41 @@
+/** What devices say that behave, for each protocol of the device port: what sessions are made from. */
+import { proxyHeader } from '../../common/proxy-protocol.js';
+import { bytesOf } from './target.js';
+
+export interface Session {
+  readonly protocol: string;
+  /** What is said before the first answer, then what is said after it, and so on. */
+  flights(clientId: string): readonly Buffer[];
+}
+
+const http = (clientId: string, headers = '') =>
+  Buffer.from(`GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: edge\r\n${headers}\r\n`);
+
+const PROXY_V2 = proxyHeader(
+  { ip: Buffer.from('00000000000000000000ffffc0000201', 'hex'), port: 56_324 },
+  { ip: Buffer.from('00000000000000000000ffffc6336401', 'hex'), port: 443 },
+  [],
+);
+
+export const sessions: readonly Session[] = [
+  { protocol: 'sse', flights: (clientId) => [http(clientId)] },
+  { protocol: 'sse', flights: (clientId) => [http(clientId, 'Last-Event-ID: 1-0\r\n')] },
+  {
+    protocol: 'ndjson',
+    flights: (clientId) => [http(clientId, 'Accept: application/x-ndjson\r\n')],
+  },
+  {
+    protocol: 'preflight',
+    flights: () => bytesOf('OPTIONS /connect HTTP/1.1\r\nHost: edge\r\nOrigin: null\r\n\r\n'),
+  },
+  {
+    protocol: 'proxy 1',
+    flights: (clientId) => [
+      Buffer.concat([...bytesOf('PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n'), http(clientId)]),
+    ],
+  },
+  {
+    protocol: 'proxy 2',
+    flights: (clientId) => [Buffer.concat([PROXY_V2, http(clientId)])],
+  },
+];
