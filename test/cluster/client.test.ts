@@ -12,6 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Browser, chromium, type Page } from 'playwright-core';
+import { WebSocket } from 'ws';
 import { packageRoot } from '../../cli/package-root.js';
 import {
   type Client,
@@ -21,6 +22,7 @@ import {
   type Push,
   type WebSocketConstructor,
 } from '../../edge/client/connect.js';
+import { WaitFor } from '../../proto/gen/longline/v1/push.js';
 import { CHROMIUM_ARGS } from '../support/chromium.js';
 import { eventually } from '../support/eventually.js';
 import { LIVE, NO_ANSWER } from '../support/push-client.js';
@@ -28,7 +30,10 @@ import { RunningCluster } from '../support/running-cluster.js';
 import { CHROMIUM, CHROMIUM_PATH, testWith } from '../support/system-clients.js';
 
 /** In Node 20 there is no WebSocket but the one that the client is given. */
-const VIAS: [string, WebSocketConstructor | undefined][] = [['stream', undefined]];
+const VIAS: [string, WebSocketConstructor | undefined][] = [
+  ['stream', undefined],
+  ['websocket', WebSocket],
+];
 
 /** Moves wait for the edge that receives, which has little of a machine that is busy. */
 const DRAIN_DEADLINE_MS = 120_000;
@@ -212,6 +217,23 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
   }, 40_000);
 });
 
+test('over a WebSocket, what it has got is confirmed while it is connected', async () => {
+  const listener = new Listener('confirming', { webSocket: WebSocket });
+  await listener.untilConnected();
+  const { WAIT_FOR_ACKED: waitFor } = WaitFor;
+  const { verdict, messageId } = await running.push.push('confirming', 'to be confirmed', {
+    waitFor,
+  });
+  expect(verdict).toBe('ACKED');
+  expect(listener.pushes).toEqual([{ id: messageId, data: 'to be confirmed' }]);
+  // So it does not come again to whoever names nothing.
+  listener.client.close();
+  const next = new Listener('confirming', { webSocket: WebSocket });
+  await next.untilConnected();
+  await running.push.push('confirming', 'the next', { waitFor });
+  expect(next.data).toEqual(['the next']);
+}, 40_000);
+
 describe('in a page of Chromium', () => {
   const testHere = testWith(CHROMIUM);
   let browser: Browser | undefined;
@@ -268,6 +290,7 @@ describe('in a page of Chromium', () => {
         async () => (await running.push.push(clientId, 'first', LIVE)).verdict === 'WRITTEN',
         30_000,
       );
+      await eventually(async () => (await data()).includes('first'));
       expect(await page.evaluate('states.at(-1)')).toEqual({ type: 'connected', via });
       await running.cluster.kill('edge-1');
       await running.push.push(clientId, 'while away', NO_ANSWER);
