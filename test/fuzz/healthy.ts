@@ -1,6 +1,7 @@
 /** Devices that behave, one for each protocol, to which something is pushed all the time. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClientState, connect } from '../../edge/client/connect.js';
+import { WebSocket } from 'ws';
+import { type ClientState, type ConnectOptions, connect } from '../../edge/client/connect.js';
 import { Device } from '../support/device.js';
 import { eventually } from '../support/eventually.js';
 import type { RunningCluster } from '../support/running-cluster.js';
@@ -35,7 +36,8 @@ export class Healthy {
         },
         close: () => sse.close(),
       },
-      this.#client('ndjson'),
+      this.#client('ndjson', {}),
+      this.#client('websocket-json', { webSocket: WebSocket }),
     ];
   }
 
@@ -86,7 +88,7 @@ export class Healthy {
     for (const device of this.#devices) await device.close();
   }
 
-  #client(protocol: string): HealthyDevice {
+  #client(protocol: string, options: Pick<ConnectOptions, 'webSocket'>): HealthyDevice {
     const received: unknown[] = [];
     const states: ClientState[] = [];
     const client = connect({
@@ -94,6 +96,7 @@ export class Healthy {
       clientId: clientIdOf(protocol),
       onPush: ({ data }) => received.push(data),
       onState: (state) => states.push(state),
+      ...options,
     });
     return {
       protocol,

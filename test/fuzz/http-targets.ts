@@ -2,14 +2,22 @@
 import { parseConnectQuery } from '../../common/connect-query.js';
 import { findHeadEnd, parseHead } from '../../common/http-head.js';
 import { isMessageId } from '../../common/inbox.js';
+import { Metrics } from '../../common/metrics.js';
 import { HttpIntroducer } from '../../edge/protocol/http-introduction.js';
 import { Ndjson } from '../../edge/protocol/ndjson.js';
 import type { FirstBytes } from '../../edge/protocol/protocol.js';
 import { Sse } from '../../edge/protocol/sse.js';
+import { WebSocketRaw } from '../../edge/protocol/websocket.js';
+import { countFailures } from '../../edge/protocol/websocket-inbound.js';
+import { WebSocketJson } from '../../edge/protocol/websocket-json.js';
 import { cut } from './mutate.js';
 import { bytesOf, outcomeOf, same, type Target } from './target.js';
 
 const HEAD = 'GET /connect?clientId=a HTTP/1.1\r\nHost: edge\r\n';
+/** RFC 6455 §1.2 */
+export const UPGRADE =
+  'Upgrade: websocket\r\nConnection: Upgrade\r\n' +
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n';
 const HTTP_WORDS = bytesOf(
   '\r\n',
   '\r\n ',
@@ -31,6 +39,12 @@ const HTTP_WORDS = bytesOf(
   'OPTIONS',
   'POST',
   'PRI * HTTP/2.0',
+  UPGRADE,
+  'Upgrade: h2c\r\n',
+  'Sec-WebSocket-Version: 12\r\n',
+  'Sec-WebSocket-Protocol: longline.raw\r\n',
+  'Sec-WebSocket-Extensions: permessage-deflate\r\n',
+  'longline.token.',
 );
 const QUERY_WORDS = bytesOf(
   'clientId=',
@@ -48,11 +62,7 @@ const QUERY_WORDS = bytesOf(
   '+',
 );
 
-const introducer = () =>
-  new HttpIntroducer(
-    { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
-    { sse: new Sse(), ndjson: new Ndjson() },
-  );
+const introducer = makeIntroducer();
 
 export const httpTargets: readonly Target[] = [
   {
@@ -85,12 +95,14 @@ export const httpTargets: readonly Target[] = [
     inputs: bytesOf(
       `${HEAD}\r\n`,
       `${HEAD}Accept: application/x-ndjson\r\nLast-Event-ID: 1795-0\r\n\r\n`,
+      `${HEAD}${UPGRADE}\r\n`,
+      `${HEAD}${UPGRADE}Sec-WebSocket-Protocol: longline.json, longline.token.a.b.c\r\n\r\n`,
       'OPTIONS /connect HTTP/1.1\r\nHost: edge\r\nOrigin: https://a.example\r\n\r\n',
     ),
     words: [...HTTP_WORDS, ...QUERY_WORDS],
     run(input, random) {
-      const whole = introduce(introducer(), [input]);
-      same(introduce(introducer(), cut(input, random)), whole, 'it depends on where it is cut');
+      const whole = introduce([input]);
+      same(introduce(cut(input, random)), whole, 'it depends on where it is cut');
       return whole;
     },
   },
@@ -109,7 +121,7 @@ export const httpTargets: readonly Target[] = [
 ];
 
 /** How a connection that says this begins. */
-function introduce(reader: HttpIntroducer, pieces: readonly Buffer[]): string {
+function introduce(pieces: readonly Buffer[]): string {
   let all: Buffer = Buffer.alloc(0);
   let read: FirstBytes = { type: 'incomplete' };
   for (const piece of pieces) {
@@ -117,7 +129,7 @@ function introduce(reader: HttpIntroducer, pieces: readonly Buffer[]): string {
     all = Buffer.concat([all, piece]);
     // What follows a complete head is another matter in each cut: it may not have come yet.
     const end = findHeadEnd(all, 0);
-    read = reader.read(end < 0 ? all : all.subarray(0, end), searched);
+    read = introducer.read(end < 0 ? all : all.subarray(0, end), searched);
     if (read.type !== 'incomplete') break;
   }
   if (read.type === 'refused') return outcomeOf(read.refused);
@@ -125,4 +137,19 @@ function introduce(reader: HttpIntroducer, pieces: readonly Buffer[]): string {
   const { introduction } = read;
   introduction.answer();
   return `${introduction.protocol.name}, cursor ${introduction.cursor !== undefined}`;
+}
+
+function makeIntroducer(): HttpIntroducer {
+  const metrics = new Metrics();
+  const failures = countFailures(metrics);
+  const frames = { heartbeatMs: 15_000, inboundFramesPerSecondMax: 1_000 };
+  return new HttpIntroducer(
+    { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
+    {
+      sse: new Sse(),
+      ndjson: new Ndjson(),
+      websocketRaw: new WebSocketRaw(frames, failures, metrics),
+      websocketJson: new WebSocketJson(frames, failures),
+    },
+  );
 }

@@ -1,5 +1,8 @@
 /** What devices say that behave, for each protocol of the device port: what sessions are made from. */
 import { proxyHeader } from '../../common/proxy-protocol.js';
+import { type Frame, maskedFrame } from '../support/masked-frame.js';
+import { hex } from '../support/mqtt-bytes.js';
+import { UPGRADE } from './http-targets.js';
 import { bytesOf } from './target.js';
 
 export interface Session {
@@ -10,6 +13,8 @@ export interface Session {
 
 const http = (clientId: string, headers = '') =>
   Buffer.from(`GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: edge\r\n${headers}\r\n`);
+
+const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
 
 const PROXY_V2 = proxyHeader(
   { ip: Buffer.from('00000000000000000000ffffc0000201', 'hex'), port: 56_324 },
@@ -23,6 +28,30 @@ export const sessions: readonly Session[] = [
   {
     protocol: 'ndjson',
     flights: (clientId) => [http(clientId, 'Accept: application/x-ndjson\r\n')],
+  },
+  {
+    protocol: 'websocket',
+    flights: (clientId) => [
+      http(clientId, UPGRADE),
+      frames(
+        { opcode: 10, payload: Buffer.from('1795-0') },
+        { opcode: 1, payload: Buffer.from('x') },
+      ),
+      frames({ opcode: 9, payload: Buffer.from('ping') }),
+      frames({ opcode: 8, payload: hex('03e8') }),
+    ],
+  },
+  {
+    protocol: 'websocket-json',
+    flights: (clientId) => [
+      http(clientId, `${UPGRADE}Sec-WebSocket-Protocol: longline.json\r\n`),
+      frames(
+        { opcode: 1, payload: Buffer.from('{"type":"ack",'), isFinal: false },
+        { opcode: 0, payload: Buffer.from('"id":"1795-0"}') },
+      ),
+      frames({ opcode: 1, payload: Buffer.from('{"type":"ping"}') }),
+      frames({ opcode: 1, payload: Buffer.from('{"type":"token","token":"a.b.c"}') }),
+    ],
   },
   {
     protocol: 'preflight',

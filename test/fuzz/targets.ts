@@ -4,6 +4,7 @@ import { httpTargets } from './http-targets.js';
 import { mqttTargets } from './mqtt-targets.js';
 import { proxyTargets } from './proxy-targets.js';
 import { bytesOf, type Target } from './target.js';
+import { websocketTargets } from './websocket-targets.js';
 
 /** The other way round: what our own client reads. */
 const clientMessage: Target = {
@@ -29,6 +30,7 @@ const clientMessage: Target = {
 
 export const targets: readonly Target[] = [
   ...httpTargets,
+  ...websocketTargets,
   ...proxyTargets,
   ...mqttTargets,
   clientMessage,
