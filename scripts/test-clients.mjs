@@ -8,6 +8,11 @@ const CLIENTS = [
   { name: 'curl', packages: ['curl'], isThere: () => isCommand('curl') },
   { name: 'chromium', packages: ['chromium'], isThere: () => isCommand('chromium') },
   {
+    name: 'slowhttptest',
+    packages: ['slowhttptest'],
+    isThere: () => isCommand('slowhttptest'),
+  },
+  {
     name: 'python3 with grpcio, and what generates code for it',
     // Not python3-grpc-tools, which Debian has from 2018: it refuses `optional` in proto3.
     packages: ['python3-grpcio', 'protobuf-compiler', 'protobuf-compiler-grpc'],

@@ -40,6 +40,9 @@ export const PYTHON_PAHO: SystemClient = {
 export const MOSQUITTO_SUB: SystemClient = {
   name: 'mosquitto_sub',
   probe: ['sh', '-c', 'command -v mosquitto_sub'],
+export const SLOWHTTPTEST: SystemClient = {
+  name: 'slowhttptest',
+  probe: ['sh', '-c', 'command -v slowhttptest'],
 };
 
 /** `test` where the client is there, else `test.skip` and a line that says why. */
