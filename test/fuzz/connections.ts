@@ -15,6 +15,7 @@ import { RunningCluster } from '../support/running-cluster.js';
 import { Attackers } from './attackers.js';
 import { keep, loadCorpus } from './corpus.js';
 import { Healthy } from './healthy.js';
+import { connectDevices } from './healthy-device.js';
 import { sessions } from './sessions.js';
 import { targets } from './targets.js';
 
@@ -57,20 +58,21 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
       if (name === EDGE && isAlarming && !isEnding) failures.push(`${name} says: ${text}`);
     },
   });
+  const port = Number(new URL(running.cluster.edgeUrl(EDGE)).port);
   const attackers = new Attackers({
-    port: Number(new URL(running.cluster.edgeUrl(EDGE)).port),
+    port,
     sessions,
     corpus: loadCorpus(CORPUS),
     words: targets.flatMap(({ words }) => words),
     random: seededRandom(seed),
     patienceMs: PATIENCE_MS,
   });
-  const healthy = new Healthy(running);
+  const healthy = new Healthy(await connectDevices(running, port), running.push);
   try {
     await healthy.untilConnected();
     let isOver = false;
     const pushing = healthy.push(() => isOver);
-    const attacking = attack(running, attackers, healthy.count, seconds);
+    const attacking = attack(running, attackers, healthy.devices.length, seconds);
     failures.push(...(await attacking.catch((error) => [died(running, attackers, seed, error)])));
     isOver = true;
     await pushing.catch((error) => failures.push(`a push failed: ${error}`));

@@ -1,8 +1,9 @@
 /** What devices say that behave, for each protocol of the device port: what sessions are made from. */
 import { proxyHeader } from '../../common/proxy-protocol.js';
 import { type Frame, maskedFrame } from '../support/masked-frame.js';
-import { hex } from '../support/mqtt-bytes.js';
+import { connect, hex } from '../support/mqtt-bytes.js';
 import { UPGRADE } from './http-targets.js';
+import { MQTT_PACKETS } from './mqtt-targets.js';
 import { bytesOf } from './target.js';
 
 export interface Session {
@@ -53,6 +54,12 @@ export const sessions: readonly Session[] = [
       frames({ opcode: 1, payload: Buffer.from('{"type":"token","token":"a.b.c"}') }),
     ],
   },
+  ...([4, 5] as const).map(
+    (version): Session => ({
+      protocol: 'mqtt',
+      flights: (clientId) => [connect({ version, clientId }), ...MQTT_PACKETS[version]],
+    }),
+  ),
   {
     protocol: 'preflight',
     flights: () => bytesOf('OPTIONS /connect HTTP/1.1\r\nHost: edge\r\nOrigin: null\r\n\r\n'),

@@ -40,6 +40,8 @@ export const PYTHON_PAHO: SystemClient = {
 export const MOSQUITTO_SUB: SystemClient = {
   name: 'mosquitto_sub',
   probe: ['sh', '-c', 'command -v mosquitto_sub'],
+};
+
 export const SLOWHTTPTEST: SystemClient = {
   name: 'slowhttptest',
   probe: ['sh', '-c', 'command -v slowhttptest'],
