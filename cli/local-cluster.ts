@@ -3,6 +3,7 @@
  * what tests and benches start. Redis is the caller's.
  */
 import { join } from 'node:path';
+import { platform } from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlApi, controlApi } from './control-api.js';
 import { Failure } from './failure.js';
@@ -43,10 +44,16 @@ interface Member {
   readonly process: RoleProcess;
 }
 
-/** Edges get the next number each, controls and routers the next two. */
+/** Edges get the next number each, controls the next two, routers the next three. */
 const FIRST_CONTROL_PORTS = { http: 7200, grpc: 7201 };
-const FIRST_ROUTER_PORTS = { http: 7100, grpc: 7101 };
+const FIRST_ROUTER_PORTS = { http: 7100, grpc: 7101, front: 7102 };
 const FIRST_EDGE_PORTS = { devices: 7010, http: 7060 };
+
+/**
+ * Where the fronts of routers connect from: edges believe them, and nobody else of this machine, whom
+ * devices it has. Elsewhere than on Linux, 127.0.0.1 is all that there is of 127.0.0.0/8.
+ */
+const FRONT_SOURCE = platform === 'linux' ? '127.0.0.2' : LOOPBACK;
 
 /**
  * Pushes in flight outlive a young generation of the default size, and a router then spends a third
@@ -111,6 +118,11 @@ export class LocalCluster {
   /** HTTP of the first router: `/connect`. */
   get routerUrl(): string {
     return `http://localhost:${this.#require('router').ports.http}`;
+  }
+
+  /** The front of a router: one address for all devices. */
+  frontUrl(name = 'router'): string {
+    return `http://localhost:${this.#require(name).ports.front}`;
   }
 
   /** gRPC of the first router, `host:port`: the push API. */
@@ -218,8 +230,9 @@ export class LocalCluster {
 
   #addRouter(i: number): Promise<Member> {
     return this.#addMember(i === 0 ? 'router' : `router-${i + 1}`, 'router', {
-      http: FIRST_ROUTER_PORTS.http + 2 * i,
-      grpc: FIRST_ROUTER_PORTS.grpc + 2 * i,
+      http: FIRST_ROUTER_PORTS.http + 3 * i,
+      grpc: FIRST_ROUTER_PORTS.grpc + 3 * i,
+      front: FIRST_ROUTER_PORTS.front + 3 * i,
     });
   }
 
@@ -254,7 +267,7 @@ export class LocalCluster {
   }
 
   #environment(name: string, role: RoleName, ports: Ports): NodeJS.ProcessEnv {
-    const shared = {
+    const shared: NodeJS.ProcessEnv = {
       LONGLINE_AUTH: 'none',
       LONGLINE_HOST: LOOPBACK,
       LONGLINE_CORS_ORIGINS: '*',
@@ -283,6 +296,8 @@ export class LocalCluster {
         LONGLINE_ROUTER_ID: name,
         LONGLINE_ROUTER_HTTP_PORT: `${ports.http}`,
         LONGLINE_ROUTER_GRPC_PORT: `${ports.grpc}`,
+        LONGLINE_ROUTER_FRONT_PORT: `${ports.front}`,
+        LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: FRONT_SOURCE,
       };
     }
     return {
@@ -291,6 +306,10 @@ export class LocalCluster {
       LONGLINE_EDGE_PORT: `${ports.devices}`,
       LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
       LONGLINE_EDGE_ADVERTISED_URL: `http://localhost:${ports.devices}`,
+      LONGLINE_EDGE_FRONT_ADDRESS: `${LOOPBACK}:${ports.devices}`,
+      LONGLINE_PROXY_NETWORKS: [shared.LONGLINE_PROXY_NETWORKS, FRONT_SOURCE]
+        .filter(Boolean)
+        .join(','),
     };
   }
 

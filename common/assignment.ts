@@ -23,6 +23,8 @@ export interface EdgeIdentity {
   readonly incarnation: string;
   /** Where devices reach the edge: scheme, host and port, without a path. */
   readonly advertisedUrl: string;
+  /** `host:port` where the fronts of routers reach the edge; undefined: as in `advertisedUrl`. */
+  readonly frontAddress?: string | undefined;
 }
 
 /** `cordoned`: gets no new shards. `draining`: is to lose all its shards. */

@@ -42,9 +42,10 @@ export function parseConnectQuery(target: string): ConnectQuery | Refusal {
     } else if (name === 'lastEventId') {
       lastEventId = value;
     } else if (name === 'epoch') {
-      const match = POSITION.exec(value);
-      if (match === null) return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
-      sentUnder = { incarnation: Number(match[1]), epoch: Number(match[2]) };
+      sentUnder = parsePosition(value);
+      if (sentUnder === undefined) {
+        return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
+      }
     }
   }
   if (clientId === undefined) {
@@ -53,13 +54,23 @@ export function parseConnectQuery(target: string): ConnectQuery | Refusal {
   return { clientId, lastEventId, sentUnder };
 }
 
+/** Reads `<incarnation>-<epoch>`. */
+export function parsePosition(text: string): Position | undefined {
+  const match = POSITION.exec(text);
+  return match === null ? undefined : { incarnation: Number(match[1]), epoch: Number(match[2]) };
+}
+
+export function positionText({ incarnation, epoch }: Position): string {
+  return `${incarnation}-${epoch}`;
+}
+
 /** Where a device that was sent away under `position` finds its edge. */
 export function connectUrl(
   advertisedUrl: string,
   { clientId, lastEventId }: ConnectQuery,
-  { incarnation, epoch }: Position,
+  sentUnder: Position,
 ): string {
   const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
-  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${incarnation}-${epoch}`;
+  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${positionText(sentUnder)}`;
   return `${advertisedUrl}/connect?${query}`;
 }

@@ -19,6 +19,11 @@ export function isMapped(ip: Buffer): boolean {
   return ip.subarray(0, IPV4_PREFIX.length).equals(IPV4_PREFIX);
 }
 
+/** The unspecified address of the same family (0.0.0.0, ::), which stands for one that is not said. */
+export function anyAddress({ ip }: Endpoint): Endpoint {
+  return { ip: isMapped(ip) ? ipBytes('0.0.0.0')! : Buffer.alloc(16), port: 0 };
+}
+
 /** Undefined for what is no address; a zone (`%eth0`) is none of an address. */
 export function ipBytes(text: string): Buffer | undefined {
   if (isIP(text) === 0 || text.includes('%')) return undefined;

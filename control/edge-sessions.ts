@@ -7,6 +7,7 @@ import type { Counter } from 'prom-client';
 import { ORIGIN, type Position } from '../common/assignment.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { toServiceError } from '../common/grpc-server.js';
+import { parseHostPort } from '../common/host-port.js';
 import type { Logger } from '../common/log.js';
 import type { Metrics } from '../common/metrics.js';
 import type {
@@ -102,12 +103,10 @@ class EdgeSession {
     clearTimeout(this.#helloTimer);
     const { director, shardCount } = this.context;
     const have = hello.have ?? ORIGIN;
-    const { edgeId: id, incarnation, advertisedUrl, capacity, zone } = hello;
+    const { edgeId: id, incarnation, advertisedUrl, frontAddress, capacity, zone } = hello;
+    const edge = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
     const opened =
-      refuseHello(hello, have, shardCount) ??
-      director.open({ id, incarnation, advertisedUrl, capacity, zone }, have, (why) =>
-        this.#end(why),
-      );
+      refuseHello(hello, have, shardCount) ?? director.open(edge, have, (why) => this.#end(why));
     if ('code' in opened) {
       if (opened.code === 'EDGE_ID_IN_USE') {
         director.rejected({ type: 'edge-refused', edgeId: id, reason: opened.message });
@@ -194,6 +193,10 @@ function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal 
     [ID.test(hello.edgeId), `edge_id must be ${id}`],
     [ID.test(hello.incarnation), `incarnation must be ${id}`],
     [isOrigin(hello.advertisedUrl), 'advertised_url must be an http(s) URL without a path'],
+    [
+      hello.frontAddress === undefined || parseHostPort(hello.frontAddress) !== undefined,
+      'front_address must be host:port',
+    ],
     [hello.capacity >= 1, 'capacity must be at least 1'],
     [hello.zone === '' || ID.test(hello.zone), `zone must be empty or ${id}`],
     [

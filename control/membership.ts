@@ -220,6 +220,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       known.state.type !== 'dead' &&
       isSameProcess &&
       known.advertisedUrl === edge.advertisedUrl &&
+      known.frontAddress === edge.frontAddress &&
       known.capacity === edge.capacity;
     if (!isUnchanged) this.#changedAtMs ??= nowMs;
     this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);

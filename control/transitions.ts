@@ -17,12 +17,12 @@ export function adoptMembers(content: Content, members: readonly EdgeIdentity[])
   const before = new Map(content.edges.map((edge) => [edge.id, edge]));
   const edges = [...members]
     .sort((a, b) => (a.id < b.id ? -1 : 1))
-    .map(({ id, incarnation, advertisedUrl }): AssignedEdge => {
+    .map(({ id, incarnation, advertisedUrl, frontAddress }): AssignedEdge => {
       const known = before.get(id);
       // Draining is about a process that wants to end; that of a new one has begun.
       const isOver = known?.intent === 'draining' && known.incarnation !== incarnation;
       const intent = isOver ? 'none' : (known?.intent ?? 'none');
-      return { id, incarnation, advertisedUrl, intent };
+      return { id, incarnation, advertisedUrl, frontAddress, intent };
     });
   const indexOf = new Map(edges.map((edge, index) => [edge.id, index]));
   const settled = settleMoves(content, (move) => stepWithout(move, (id) => indexOf.has(id)));
@@ -94,6 +94,7 @@ function isSameEdge(a: AssignedEdge, b: AssignedEdge): boolean {
     a.id === b.id &&
     a.incarnation === b.incarnation &&
     a.advertisedUrl === b.advertisedUrl &&
+    a.frontAddress === b.frontAddress &&
     a.intent === b.intent
   );
 }

@@ -13,6 +13,7 @@ import type { Presence } from '../proto/gen/longline/v1/push.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
+import type { Origins } from './origins.js';
 import type {
   EndReason,
   Host,
@@ -62,6 +63,7 @@ export class Clients implements Host {
     readonly takeover: Takeover,
     readonly edgeId: string,
     readonly inboundBytesPerSecondMax: number,
+    readonly origins: Origins,
     readonly announce: (connection: Connection, renewed: boolean) => void,
     metrics: Metrics,
   ) {
@@ -140,7 +142,7 @@ export class Clients implements Host {
       edgeId: this.edgeId,
       connectedAtMs: this.table.connectedAtMs(connection),
       protocol: this.table.protocolOf(connection).name,
-      remoteAddress: this.transport.remoteAddress(connection) ?? '',
+      remoteAddress: this.origins.addressOf(connection) ?? '',
       guest: !this.shards.owns(shard),
     };
   }
@@ -153,8 +155,9 @@ export class Clients implements Host {
     return true;
   }
 
-  /** Tells a device to connect elsewhere, and ends its connection. */
-  letGo(connection: Connection, retryMs: number, url: string | undefined): void {
+  /** Tells a device to connect elsewhere, and ends its connection. One that a front brought knows no elsewhere. */
+  letGo(connection: Connection, retryMs: number, owner: string | undefined): void {
+    const url = this.origins.isFronted(connection) ? undefined : owner;
     const opening = this.#opening.get(connection);
     if (opening !== undefined) this.transport.write(connection, opening.introduction.answer());
     const last = this.table.protocolOf(connection).goaway(connection, retryMs, url);

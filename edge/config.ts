@@ -12,6 +12,7 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
+import { parseHostPort } from '../common/host-port.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import type { HandshakeOptions } from './handshakes.js';
 
@@ -31,6 +32,10 @@ const settings = {
   LONGLINE_EDGE_ADVERTISED_URL: z
     .string()
     .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+    .optional(),
+  LONGLINE_EDGE_FRONT_ADDRESS: z
+    .string()
+    .refine((text) => parseHostPort(text) !== undefined, 'expected host:port')
     .optional(),
   LONGLINE_EDGE_CONNECTIONS_MAX: integer(1, 10_000_000).optional(),
   LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
@@ -63,6 +68,11 @@ export interface EdgeConfig extends SharedConfig {
    * be noticed here: a device that is redirected to a dead address finds out.
    */
   readonly advertisedUrl: string | undefined;
+  /**
+   * `host:port` where the fronts of routers reach this edge; undefined: as in `advertisedUrl`. To be
+   * set where that is a public address, or ends TLS.
+   */
+  readonly frontAddress: string | undefined;
   /**
    * Connections that hold a client; more are refused with EDGE_FULL. Default: the open-file limit
    * less 512 descriptors for everything else. More than that is an error, never a surprise later.
@@ -114,6 +124,8 @@ export interface EdgeConfig extends SharedConfig {
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
+  /** Who may say for whom it connects; see `Networks`. */
+  readonly proxyNetworks: readonly string[];
 }
 
 /**
@@ -136,6 +148,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     port: parsed.LONGLINE_EDGE_PORT,
     adminPort: parsed.LONGLINE_EDGE_ADMIN_PORT,
     advertisedUrl: parsed.LONGLINE_EDGE_ADVERTISED_URL,
+    frontAddress: parsed.LONGLINE_EDGE_FRONT_ADDRESS,
+    proxyNetworks: parsed.LONGLINE_PROXY_NETWORKS,
     connectionsMax,
     headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,

@@ -6,10 +6,14 @@
  * a device that sends its request one byte at a time does not live longer for it.
  */
 import type { Counter } from 'prom-client';
-import type { Assignment } from '../common/assignment.js';
+import type { Assignment, Position } from '../common/assignment.js';
 import { connectUrl } from '../common/connect-query.js';
 import { type Refusal, refusal } from '../common/errors.js';
+import { sentUnderOf } from '../common/front-extra.js';
+import { parseEndpoint } from '../common/ip-address.js';
 import type { Metrics } from '../common/metrics.js';
+import { Networks } from '../common/networks.js';
+import { readProxyHeader } from '../common/proxy-protocol.js';
 import { shardOf } from '../common/shard.js';
 import type {
   CloseCause,
@@ -20,6 +24,7 @@ import type {
 import { admit } from './admission.js';
 import { type Clients, EARLY_BYTES_MAX } from './clients.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
+import type { Origins } from './origins.js';
 import type { Introducer, Introduction } from './protocol/protocol.js';
 
 export interface DevicePortConfig {
@@ -27,6 +32,7 @@ export interface DevicePortConfig {
   readonly headTimeoutMs: number;
   readonly connectionsMax: number;
   readonly handshakes: HandshakeOptions;
+  readonly proxyNetworks: readonly string[];
 }
 
 /** A connection that holds no client yet. */
@@ -37,6 +43,10 @@ interface Pending {
   sinceMs: number;
   /** Of an introduction that is not complete; then, what has come behind it. */
   bytes: Buffer;
+  /** Whether a PROXY header may still come first. */
+  isAtStart: boolean;
+  /** Of a device that a front has sent: under which assignment. */
+  frontedUnder: Position | undefined;
   /** Who reads it, once that is clear. */
   introducer: Introducer | undefined;
   /** What it has said, once that is understood. */
@@ -47,6 +57,8 @@ interface Pending {
 const RETRY_AFTER_S_MAX = 10;
 
 const NO_BYTES = Buffer.alloc(0);
+/** How long a device that a front has sent here in vain waits before it comes again. */
+const RETRY_MS = { min: 500, max: 2_000 };
 
 export class DevicePort implements TransportEvents {
   /** Oldest first. */
@@ -55,6 +67,8 @@ export class DevicePort implements TransportEvents {
   readonly #refused: Counter<'code'>;
   readonly #redirected: Counter;
   readonly #turnedAway: Counter;
+  readonly #sentBack: Counter;
+  readonly #proxies: Networks;
   /** Set once, before the port opens: transport, clients and this know each other. */
   transport!: Transport;
   clients!: Clients;
@@ -68,6 +82,7 @@ export class DevicePort implements TransportEvents {
   constructor(
     readonly config: DevicePortConfig,
     readonly assignment: () => Assignment | undefined,
+    readonly origins: Origins,
     metrics: Metrics,
   ) {
     this.#handshakes = new Handshakes(config.handshakes);
@@ -80,6 +95,11 @@ export class DevicePort implements TransportEvents {
       'longline_edge_handshakes_per_second_max',
       'How many devices a second are let in at most, at the moment.',
       () => this.#handshakes.perSecond,
+    );
+    this.#proxies = new Networks(config.proxyNetworks);
+    this.#sentBack = metrics.counter(
+      'longline_edge_fronted_sent_back_total',
+      'Devices that a front has sent here and that were told to come again, as they belong elsewhere.',
     );
     this.#refused = metrics.counter(
       'longline_edge_requests_refused_total',
@@ -101,6 +121,8 @@ export class DevicePort implements TransportEvents {
       stage: 'reading',
       sinceMs: Date.now(),
       bytes: NO_BYTES,
+      isAtStart: true,
+      frontedUnder: undefined,
       introducer: undefined,
       introduction: undefined,
     });
@@ -122,6 +144,7 @@ export class DevicePort implements TransportEvents {
   onClose(connection: Connection, cause: CloseCause): void {
     this.#pending.delete(connection);
     this.clients.end(connection, cause === 'error' ? 'error' : 'peer');
+    this.origins.forget(connection);
   }
 
   onTurnedAway(): void {
@@ -173,9 +196,42 @@ export class DevicePort implements TransportEvents {
   }
 
   #read(connection: Connection, pending: Pending, bytes: Buffer): void {
-    const searched = pending.bytes.length;
     // Nearly always the first bytes come whole, and nothing of them is kept.
-    const all = searched === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
+    const { length } = pending.bytes;
+    const all = length === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
+    if (pending.isAtStart) this.#readStart(connection, pending, all);
+    else this.#introduce(connection, pending, all, length);
+  }
+
+  #readStart(connection: Connection, pending: Pending, bytes: Buffer): void {
+    const header = readProxyHeader(bytes, () => this.#isProxy(connection));
+    if (header === 'more') {
+      // What is kept must not be the transport's buffer.
+      pending.bytes = Buffer.from(bytes);
+      return;
+    }
+    if (header === 'none') {
+      pending.isAtStart = false;
+      return this.#introduce(connection, pending, bytes, 0);
+    }
+    if ('code' in header) {
+      return this.#refuse(connection, header, this.introducers[0].refuse(header));
+    }
+    pending.isAtStart = false;
+    pending.frontedUnder = sentUnderOf(header);
+    this.origins.set(connection, header.source, pending.frontedUnder !== undefined);
+    pending.bytes = NO_BYTES;
+    const rest = bytes.subarray(header.byteLength);
+    if (rest.length > 0) this.#introduce(connection, pending, rest, 0);
+  }
+
+  #isProxy(connection: Connection): boolean {
+    const peer = parseEndpoint(this.transport.remoteAddress(connection) ?? '');
+    return peer !== undefined && this.#proxies.includes(peer);
+  }
+
+  /** @param searched how many of the bytes an earlier call has seen */
+  #introduce(connection: Connection, pending: Pending, all: Buffer, searched: number): void {
     const introducer = this.introducers.find((each) => each.couldBe(all));
     if (introducer === undefined) {
       const why = 'the first bytes are of no protocol that is spoken here';
@@ -186,8 +242,7 @@ export class DevicePort implements TransportEvents {
     const read = introducer.read(all, searched);
     switch (read.type) {
       case 'incomplete':
-        // What is kept must not be the transport's buffer.
-        pending.bytes = searched === 0 ? Buffer.from(bytes) : all;
+        pending.bytes = searched === 0 ? Buffer.from(all) : all;
         return;
       case 'answered':
         return this.#respond(connection, read.bytes);
@@ -257,11 +312,16 @@ export class DevicePort implements TransportEvents {
 
   #connect(connection: Connection, pending: Pending, introduction: Introduction): void {
     const { query } = introduction;
-    const { clientId, sentUnder } = query;
+    const { clientId } = query;
+    const sentUnder = pending.frontedUnder ?? query.sentUnder;
     const shard = shardOf(clientId, this.clients.table.shardCount);
     const assignment = this.assignment();
     const admission = admit(assignment, this.config.edgeId, shard, sentUnder);
-    if (admission.type === 'redirect') {
+    if (this.origins.isFronted(connection)) {
+      if (admission.type === 'redirect' || this.isClosing) {
+        return this.#sendBack(connection, pending, introduction, shard);
+      }
+    } else if (admission.type === 'redirect') {
       const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position);
       const redirection = introduction.redirect(url);
       if (redirection !== undefined) {
@@ -275,6 +335,23 @@ export class DevicePort implements TransportEvents {
     }
     this.#pending.delete(connection);
     this.clients.open(connection, shard, introduction, pending.bytes);
+  }
+
+  /**
+   * A router with an older assignment than ours has sent it. It knows no address but the front's, so
+   * it is told to come again, in the words of its protocol: by then the router knows more.
+   */
+  #sendBack(
+    connection: Connection,
+    pending: Pending,
+    introduction: Introduction,
+    shard: number,
+  ): void {
+    this.#sentBack.inc();
+    this.#pending.delete(connection);
+    this.clients.open(connection, shard, introduction, pending.bytes);
+    const { min, max } = RETRY_MS;
+    this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), undefined);
   }
 
   #refusal(shard: number, clientId: string): Refusal | undefined {

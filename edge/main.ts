@@ -6,6 +6,7 @@ import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
+import { openFilesMax } from '../common/open-files.js';
 import { agreeOnSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
@@ -26,6 +27,7 @@ import { HANDSHAKE_STEP_MS } from './handshakes.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
 import { MqttSessions, SESSION_SECONDS_MAX } from './mqtt-sessions.js';
+import { Origins } from './origins.js';
 import { HttpIntroducer } from './protocol/http-introduction.js';
 import { Mqtt } from './protocol/mqtt.js';
 import { MqttConnections } from './protocol/mqtt-connections.js';
@@ -93,7 +95,8 @@ await runRole(async () => {
   const delivery = new Delivery(link, shardCount, replies, rates, log, metrics);
   const shards = new Shards(edgeId, table, link.subscriber, delivery);
   const feed = new AssignmentFeed((assignment) => goaways.assign(assignment), metrics, 'edge');
-  const port = new DevicePort(config, () => feed.current, metrics);
+  const origins = new Origins();
+  const port = new DevicePort(config, () => feed.current, origins, metrics);
   const { transport, name, because } = openTransport(config.transport, port, {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
@@ -117,13 +120,14 @@ await runRole(async () => {
     new Takeover(incarnation),
     edgeId,
     config.inboundBytesPerSecondMax,
+    origins,
     (connection, renewed) => delivery.announce(connection, renewed),
     metrics,
   );
   delivery.clients = port.clients = clients;
   delivery.shards = shards;
   for (const protocol of protocols) protocol.host = clients;
-  port.transport = transport;
+  port.transport = origins.transport = transport;
   port.introducers = introducers;
   const departure = new Departure(config, Date.now());
   const goaways: Goaways = new Goaways(clients, departure, feed, metrics);
@@ -147,7 +151,7 @@ await runRole(async () => {
       resident: rss,
       heapUsed,
       heapTotal,
-      table: table.bytes + mqttConnections.bytes,
+      table: table.bytes + mqttConnections.bytes + origins.bytes,
       ...transport.memory(),
       slabinfo: readProc('/proc/slabinfo'),
       sockstat: readProc('/proc/net/sockstat'),
@@ -215,6 +219,7 @@ await runRole(async () => {
       edgeId,
       incarnation,
       advertisedUrl,
+      frontAddress: config.frontAddress,
       capacity: config.connectionsMax,
       shardCount,
       have: feed.position,
@@ -275,12 +280,3 @@ await runRole(async () => {
   log.info({ advertisedUrl, incarnation, connectionsMax: config.connectionsMax }, 'edge is up');
   announceListening(log, { devices: devicePort, admin: adminPort });
 });
-
-/** The soft limit on open files, which Node raises to the hard limit at start. */
-function openFilesMax(): number {
-  const report = process.report.getReport() as {
-    userLimits?: { open_files?: { soft: number | 'unlimited' } };
-  };
-  const soft = report.userLimits?.open_files?.soft;
-  return typeof soft === 'number' ? soft : Number.MAX_SAFE_INTEGER;
-}

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import {
   ConfigError,
@@ -13,10 +14,18 @@ import {
   sharedSettings,
 } from '../common/config.js';
 import type { InboxBounds } from '../common/inbox.js';
+import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
+import type { FrontConfig } from './front.js';
 import type { Safety } from './safe-writer.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * Descriptors that a router with a front needs beside its devices: Redis, gRPC, HTTP, standard
+ * streams, and devices that are being refused.
+ */
+const DESCRIPTORS_RESERVED = 1_024;
 
 const settings = {
   ...sharedSettings,
@@ -38,6 +47,18 @@ const settings = {
     )
     .default('accepted'),
   LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
+  LONGLINE_ROUTER_FRONT_PORT: integer(0, 65_535).optional(),
+  LONGLINE_ROUTER_FRONT_DEVICES_MAX: integer(1, 5_000_000).optional(),
+  LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
+    .string()
+    .transform((text) => text.split(',').map((address) => address.trim()))
+    .pipe(z.array(z.string().refine((text) => isIP(text) !== 0, 'expected IP addresses')))
+    .default([]),
+  LONGLINE_ROUTER_FRONT_WAITING_MAX: integer(1, 5_000_000).default(10_000),
+  LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
+  LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
+  LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000).default(5_000),
+  LONGLINE_ROUTER_FRONT_DRAIN_MS: integer(0, 3_600_000).default(10_000),
 };
 
 export interface RouterConfig extends SharedConfig {
@@ -70,10 +91,45 @@ export interface RouterConfig extends SharedConfig {
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
+  /** What holds the connections of the front; undefined: native where it was built, else net. */
+  readonly transport: TransportName | undefined;
+  /** Undefined: the router has no front. */
+  readonly front: RouterFrontConfig | undefined;
 }
 
-/** @throws ConfigError with every problem */
-export function parseRouterConfig(env: Env): RouterConfig {
+export interface RouterFrontConfig extends FrontConfig {
+  /** Devices connect here. 0: any free port. */
+  readonly port: number;
+  /**
+   * Devices that are held; more are refused with FRONT_FULL. Each takes two descriptors. Default: as
+   * many as the open-file limit allows, less 1024 descriptors for everything else; more than that is
+   * an error at the start.
+   */
+  readonly devicesMax: number;
+  /**
+   * Addresses of this machine from which edges are connected to, each in its turn; empty: the system
+   * chooses. Each has about 28,000 ports (net.ipv4.ip_local_port_range) for the devices of one edge.
+   */
+  readonly sourceAddresses: readonly string[];
+  /** Devices that wait for one edge; more are refused as OVERLOADED. */
+  readonly waitingMax: number;
+  /** As an edge's; a bound below that of edges makes the lower one count. */
+  readonly headBytesMax: number;
+  readonly headTimeoutMs: number;
+  /**
+   * From the introduction to a connection to the owner. Longer than an edge takes to start again
+   * in its place; as long, a device waits for one that is gone.
+   */
+  readonly connectTimeoutMs: number;
+  /** SIGTERM lets the devices go evenly over this time; 0: at once. */
+  readonly drainMs: number;
+}
+
+/**
+ * @param openFilesMax the process's limit on open files
+ * @throws ConfigError with every problem
+ */
+export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig {
   const parsed = parseSettings('router', settings, env);
   if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
     throw new ConfigError('router', [
@@ -97,6 +153,37 @@ export function parseRouterConfig(env: Env): RouterConfig {
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    transport: parsed.LONGLINE_TRANSPORT,
+    front: frontConfig(parsed, openFilesMax),
+  };
+}
+
+function frontConfig(
+  parsed: z.infer<z.ZodObject<typeof settings>>,
+  openFilesMax: number,
+): RouterFrontConfig | undefined {
+  const port = parsed.LONGLINE_ROUTER_FRONT_PORT;
+  if (port === undefined) return undefined;
+  const devicesLimit = Math.floor((openFilesMax - DESCRIPTORS_RESERVED) / 2);
+  const devicesMax = parsed.LONGLINE_ROUTER_FRONT_DEVICES_MAX ?? devicesLimit;
+  if (devicesMax > devicesLimit || devicesLimit < 1) {
+    throw new ConfigError('router', [
+      `LONGLINE_ROUTER_FRONT_DEVICES_MAX: ${devicesMax} devices need an open-file limit of ` +
+        `${2 * Math.max(1, devicesMax) + DESCRIPTORS_RESERVED}; it is ${openFilesMax} (ulimit -n)`,
+    ]);
+  }
+  return {
+    port,
+    devicesMax,
+    sourceAddresses: parsed.LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES,
+    waitingMax: parsed.LONGLINE_ROUTER_FRONT_WAITING_MAX,
+    headBytesMax: parsed.LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX,
+    headTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS,
+    connectTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS,
+    drainMs: parsed.LONGLINE_ROUTER_FRONT_DRAIN_MS,
+    shardCount: parsed.LONGLINE_SHARD_COUNT,
+    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    proxyNetworks: parsed.LONGLINE_PROXY_NETWORKS,
   };
 }
 

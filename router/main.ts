@@ -7,6 +7,7 @@ import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
+import { openFilesMax } from '../common/open-files.js';
 import { agreeOnSettings } from '../common/redis/cluster-settings.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { openRedis } from '../common/redis/redis-link.js';
@@ -14,6 +15,7 @@ import { PushServiceService } from '../proto/gen/longline/v1/push.js';
 import { AssignmentLink } from './assignment-link.js';
 import { parseRouterConfig } from './config.js';
 import { addConnectRoute } from './connect-route.js';
+import { FrontPort } from './front-port.js';
 import { createPushService } from './push-service.js';
 import { Pusher } from './pusher.js';
 import { SafeWriters } from './safe-writer.js';
@@ -23,7 +25,7 @@ const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;
 const PUSH_SERVICE = 'longline.v1.PushService';
 
 await runRole(async () => {
-  const config = parseRouterConfig(process.env);
+  const config = parseRouterConfig(process.env, openFilesMax());
   const { routerId, shardCount } = config;
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
@@ -36,7 +38,17 @@ await runRole(async () => {
   channels.onReplies = (batch) => asker.onReplies(batch);
 
   const stopping = new AbortController();
-  const feed = new AssignmentFeed(() => {}, metrics, 'router');
+  const feed = new AssignmentFeed((assignment) => front?.assign(assignment), metrics, 'router');
+  const front =
+    config.front &&
+    new FrontPort(
+      config.front,
+      config.transport,
+      () => feed.current,
+      () => stop('has let its devices go'),
+      log,
+      metrics,
+    );
   let control: AssignmentLink | undefined;
   await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
   control = new AssignmentLink(config.controlAddresses, feed, shardCount, log);
@@ -44,6 +56,7 @@ await runRole(async () => {
   const notReadyBecause = () => {
     const reasons = [...channels.notDeliveringBecause()];
     if (feed.current === undefined) reasons.push('no assignment is known yet');
+    if (front?.isLeaving) reasons.push('the router is leaving');
     return reasons;
   };
   const http = createHttpServer(metrics, notReadyBecause);
@@ -60,21 +73,31 @@ await runRole(async () => {
   grpc.server.addService(PushServiceService, createPushService(pusher, log));
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
+  const frontPort = await front?.listen(config.host);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
   const health = setInterval(() => {
     const status = channels.notDeliveringBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
   }, 1_000);
 
-  stopOnSignals(log, async () => {
-    clearInterval(health);
-    stopping.abort();
-    control.close();
-    await http.close();
-    await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
-    channels.close();
-    writers.close();
-    await link.close();
+  const stop = stopOnSignals(
+    log,
+    async () => {
+      clearInterval(health);
+      stopping.abort();
+      await front?.close();
+      control.close();
+      await http.close();
+      await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
+      channels.close();
+      writers.close();
+      await link.close();
+    },
+    front && (() => front.leave()),
+  );
+  announceListening(log, {
+    http: httpPort,
+    grpc: grpcPort,
+    ...(frontPort === undefined ? {} : { front: frontPort }),
   });
-  announceListening(log, { http: httpPort, grpc: grpcPort });
 });

@@ -178,7 +178,6 @@ describe('another protocol', () => {
     ['Redis', '*1\r\n$4\r\nPING\r\n'],
     // CONNECT, MQTT 3.1.1, clean session, keep-alive 60 s, client "a".
     ['MQTT', Buffer.from('100d00044d5154540402003c000161', 'hex')],
-    ['PROXY v2, which nobody has asked for,', Buffer.from('0d0a0d0a000d0a515549540a', 'hex')],
     ['noise', Buffer.from('00ff00ff', 'hex')],
   ])('such as %s is refused at its first bytes', async (_, bytes) => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
@@ -199,19 +198,25 @@ describe('another protocol', () => {
   });
 
   test.each([
-    ['SSH', 'SSH-2.0-OpenSSH_9.2p1\r\n'],
-    ['PROXY v1', 'PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n'],
-  ])(
-    'such as %s, which begins like a request, is answered 408 at the deadline',
-    async (_, bytes) => {
-      const wentUp = await watch(REFUSED, { code: 'HEAD_TIMEOUT' });
-      const socket = await dial();
-      await socket.send(bytes);
-      await socket.untilOver();
-      expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
-      await wentUp();
-    },
-  );
+    ['version 1', Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n')],
+    ['version 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex')],
+  ])('such as a PROXY header of %s is refused of whoever is no proxy', async (_, bytes) => {
+    const wentUp = await watch(REFUSED, { code: 'PROXY_REFUSED' });
+    const socket = await dial();
+    await socket.send(bytes);
+    await socket.untilOver();
+    expect([socket.status, socket.code]).toEqual([403, 'PROXY_REFUSED']);
+    await wentUp();
+  });
+
+  test('such as SSH, which begins like a request, is answered 408 at the deadline', async () => {
+    const wentUp = await watch(REFUSED, { code: 'HEAD_TIMEOUT' });
+    const socket = await dial();
+    await socket.send('SSH-2.0-OpenSSH_9.2p1\r\n');
+    await socket.untilOver();
+    expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
+    await wentUp();
+  });
 });
 
 describe('a request that two parsers could read differently', () => {

@@ -119,8 +119,9 @@ test('a default TTL over the maximum is refused at the start', () => {
     LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
     LONGLINE_ROUTER_TTL_MAX_MS: '1000',
   };
-  expect(() => parseRouterConfig(env)).toThrow(/TTL_DEFAULT_MS: it is over/);
-  expect(parseRouterConfig({ ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' })).toMatchObject({
+  expect(() => parseRouterConfig(env, 20_000)).toThrow(/TTL_DEFAULT_MS: it is over/);
+  const enough = { ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' };
+  expect(parseRouterConfig(enough, 20_000)).toMatchObject({
     ttlDefaultMs: 1_000,
     safety: undefined,
   });

@@ -221,6 +221,7 @@ test.each<[string, Partial<Hello>, status, RegExp]>([
   ['a URL that ends in a slash', { advertisedUrl: 'http://h:1/' }, status.INVALID_ARGUMENT, /url/],
   ['a URL with a user', { advertisedUrl: 'http://u@h:1' }, status.INVALID_ARGUMENT, /url/],
   ['another scheme', { advertisedUrl: 'ftp://h:1' }, status.INVALID_ARGUMENT, /url/],
+  ['a front address without a port', { frontAddress: 'edge-1' }, status.INVALID_ARGUMENT, /front/],
   ['a port that is none', { advertisedUrl: 'http://h:99999' }, status.INVALID_ARGUMENT, /url/],
   ['no capacity', { capacity: 0 }, status.INVALID_ARGUMENT, /capacity/],
   [

@@ -5,6 +5,7 @@ import type { CatchUp } from '../../edge/catch-up.js';
 import { Clients } from '../../edge/clients.js';
 import type { Confirmations } from '../../edge/confirmations.js';
 import { Connections } from '../../edge/connections.js';
+import { Origins } from '../../edge/origins.js';
 import { Sse } from '../../edge/protocol/sse.js';
 import type { Shards } from '../../edge/shards.js';
 import { Takeover } from '../../edge/takeover.js';
@@ -35,6 +36,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     new Takeover('here'),
     'edge-1',
     65_536,
+    new Origins(),
     () => {},
     new Metrics(),
   );

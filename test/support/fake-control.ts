@@ -95,6 +95,7 @@ export class FakeControl {
         id: hello.edgeId,
         incarnation: hello.incarnation,
         advertisedUrl: hello.advertisedUrl,
+        frontAddress: hello.frontAddress,
         intent: intents[hello.edgeId] ?? 'none',
       }))
       .sort((a, b) => (a.id < b.id ? -1 : 1));

@@ -22,8 +22,10 @@ export class RawSocket {
     });
   }
 
-  static async connect(port: number): Promise<RawSocket> {
-    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true });
+  /** @param from one of this machine's own addresses */
+  static async connect(port: number, from = '127.0.0.1'): Promise<RawSocket> {
+    const options = { host: '127.0.0.1', port, localAddress: from };
+    const socket = connect({ ...options, allowHalfOpen: true, noDelay: true });
     await once(socket, 'connect');
     return new RawSocket(socket);
   }

@@ -9,6 +9,7 @@ import { PushClient } from './push-client.js';
 export interface RunningClusterOptions {
   readonly edges: number;
   readonly controls?: number;
+  readonly routers?: number;
   /** Whether a role that dies is started again in place. */
   readonly restart?: boolean;
   readonly env?: NodeJS.ProcessEnv;
