@@ -27,8 +27,4 @@ export class LetGo {
     this.#batches = this.#batches.filter(({ devices, taken }) => taken < devices.length);
     return due;
   }
-
-  get isEmpty(): boolean {
-    return this.#batches.length === 0;
-  }
 }

@@ -126,3 +126,36 @@ test('a default TTL over the maximum is refused at the start', () => {
     safety: undefined,
   });
 });
+
+describe('the front of a router', () => {
+  const env = {
+    LONGLINE_REDIS_URL: 'redis://localhost',
+    LONGLINE_AUTH: 'none',
+    LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+  };
+  const withFront = { ...env, LONGLINE_ROUTER_FRONT_PORT: '7102' };
+
+  test('is there only when it has a port', () => {
+    expect(parseRouterConfig(env, 20_000).front).toBeUndefined();
+    expect(parseRouterConfig(withFront, 20_000).front).toMatchObject({
+      port: 7102,
+      proxyNetworks: [],
+      sourceAddresses: [],
+    });
+  });
+
+  test('holds half as many devices as there are descriptors to spare, and not one more', () => {
+    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(9_488);
+    const set = (max: string) => ({ ...withFront, LONGLINE_ROUTER_FRONT_DEVICES_MAX: max });
+    expect(parseRouterConfig(set('9488'), 20_000).front!.devicesMax).toBe(9_488);
+    expect(() => parseRouterConfig(set('9489'), 20_000)).toThrow(/open-file limit of 20002/);
+    expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
+  });
+
+  test('refuses networks and addresses that are none', () => {
+    const networks = { ...withFront, LONGLINE_PROXY_NETWORKS: '10.0.0.0/8, fd00::/129' };
+    expect(() => parseRouterConfig(networks, 20_000)).toThrow(/PROXY_NETWORKS: expected networks/);
+    const sources = { ...withFront, LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: '127.0.0.1,host' };
+    expect(() => parseRouterConfig(sources, 20_000)).toThrow(/SOURCE_ADDRESSES: expected IP/);
+  });
+});

@@ -67,13 +67,15 @@ export class FakeControl {
     return control;
   }
 
-  /** Makes `content` the newest assignment and tells everybody. */
-  publish(content: Content): void {
+  /** Makes `content` the newest assignment and tells everybody, or only those who are named. */
+  publish(content: Content, hearers: 'all' | 'edges' | 'routers' = 'all'): void {
     const { incarnation, epoch } = this.current.position;
     this.current = { ...content, position: { incarnation, epoch: epoch + 1 } };
     const assignment = toWire(this.current);
-    for (const { call } of this.sessions.values()) call.write({ assignment, pace: undefined });
-    for (const call of this.#watches) call.write({ assignment });
+    if (hearers !== 'routers') {
+      for (const { call } of this.sessions.values()) call.write({ assignment, pace: undefined });
+    }
+    if (hearers !== 'edges') for (const call of this.#watches) call.write({ assignment });
   }
 
   pace(edgeId: string, pace: Partial<Pace>): void {

@@ -1,0 +1,281 @@
+/**
+ * Goal: a front finds the owner that the newest assignment names, tells a device in its own protocol
+ * when there is none, keeps to its bounds, and leaves it to the edge to know better.
+ * Method: a real router with a front, real edges and a real Redis; control is played by the test, so
+ * that owners can be dead, change at a moment of its choice, or be known to one side only.
+ */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { type AssignedEdge, NO_OWNER } from '../../common/assignment.js';
+import { eventually } from '../support/eventually.js';
+import { FakeControl } from '../support/fake-control.js';
+import { ask } from '../support/http.js';
+import { RawSocket } from '../support/raw-socket.js';
+import { startRedis, type TestRedis } from '../support/redis.js';
+import { type Role, startRole } from '../support/role.js';
+
+const SHARDS = 8;
+/** Nobody listens there. */
+const DEAD: AssignedEdge = {
+  id: 'edge-0',
+  incarnation: 'dead',
+  advertisedUrl: 'http://127.0.0.1:1',
+  intent: 'none',
+};
+
+let redis: TestRedis;
+let control: FakeControl;
+let router: Role;
+let roles: Role[];
+let sockets: RawSocket[];
+
+beforeEach(async () => {
+  redis = await startRedis();
+  control = await FakeControl.start();
+  roles = [];
+  sockets = [];
+}, 30_000);
+
+afterEach(async () => {
+  for (const socket of sockets) socket.close();
+  await Promise.all(roles.map((role) => role.stop()));
+  control.stop();
+  await redis.stop();
+}, 30_000);
+
+async function start(role: string, env: NodeJS.ProcessEnv): Promise<Role> {
+  const started = await startRole(role, {
+    LONGLINE_REDIS_URL: redis.url,
+    LONGLINE_SHARD_COUNT: `${SHARDS}`,
+    LONGLINE_CONTROL_ADDRESS: control.address,
+    LONGLINE_LOG_LEVEL: 'error',
+    ...env,
+  });
+  roles.push(started);
+  return started;
+}
+
+async function startRouter(env: NodeJS.ProcessEnv = {}): Promise<void> {
+  router = await start('router', {
+    LONGLINE_ROUTER_HTTP_PORT: '0',
+    LONGLINE_ROUTER_GRPC_PORT: '0',
+    LONGLINE_ROUTER_FRONT_PORT: '0',
+    LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: '1500',
+    ...env,
+  });
+}
+
+/** As it is in assignments, with an address that is good whatever this machine's name is. */
+async function startEdge(id: string): Promise<AssignedEdge> {
+  const { ports } = await start('edge', {
+    LONGLINE_EDGE_ID: id,
+    LONGLINE_EDGE_PORT: '0',
+    LONGLINE_EDGE_ADMIN_PORT: '0',
+    LONGLINE_PROXY_NETWORKS: '127.0.0.0/8',
+  });
+  await eventually(() => control.sessions.has(id));
+  const edge = control.edges().find((each) => each.id === id)!;
+  return { ...edge, frontAddress: `127.0.0.1:${ports.devices}` };
+}
+
+/** Makes one edge the owner of all; undefined: nobody. Resolves when the router knows, if it is told. */
+async function own(
+  owner: AssignedEdge | undefined,
+  all: readonly AssignedEdge[],
+  hearers?: 'edges' | 'routers',
+): Promise<void> {
+  const edges = all.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const index = owner === undefined ? NO_OWNER : edges.indexOf(owner);
+  const owners = new Uint16Array(SHARDS).fill(index);
+  control.publish({ edges, owners, moves: [] }, hearers);
+  if (hearers === 'edges') return;
+  const { epoch } = control.current.position;
+  await eventually(async () => expect(await metric('assignment_epoch')).toBe(epoch));
+}
+
+async function dial(): Promise<RawSocket> {
+  const socket = await RawSocket.connect(router.ports.front!);
+  sockets.push(socket);
+  return socket;
+}
+
+async function connect(clientId: string, accept = '*/*'): Promise<RawSocket> {
+  const socket = await dial();
+  await socket.send(
+    `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: front\r\nAccept: ${accept}\r\n\r\n`,
+  );
+  return socket;
+}
+
+/** CONNECT of client "a", MQTT 3.1.1 or 5. */
+async function connectMqtt(version: 4 | 5): Promise<RawSocket> {
+  const socket = await dial();
+  const rest = version === 4 ? '04 02 003c 0001 61' : '05 02 003c 00 0001 61';
+  const body = `0004 4d515454 ${rest}`.replaceAll(' ', '');
+  const length = (body.length / 2).toString(16).padStart(2, '0');
+  await socket.send(Buffer.from(`10${length}${body}`, 'hex'));
+  return socket;
+}
+
+async function metric(name: string, label = ''): Promise<number> {
+  const { body } = await ask(`http://127.0.0.1:${router.ports.http}/metrics`);
+  const line = body.split('\n').find((each) => each.startsWith(`longline_router_${name}${label} `));
+  return Number(line?.split(' ').at(-1) ?? 0);
+}
+
+const refused = (code: string) => metric('front_refused_total', `{code="${code}"}`);
+
+/** The answers to devices of all kinds that cannot be served now. */
+async function expectRefusals(code: string): Promise<void> {
+  const [plain, stream, mqtt4, mqtt5] = [
+    await connect('a'),
+    await connect('a', 'text/event-stream'),
+    await connectMqtt(4),
+    await connectMqtt(5),
+  ];
+  for (const socket of [plain, stream, mqtt4, mqtt5]) await socket.untilOver();
+  expect([plain.status, plain.code]).toEqual([503, code]);
+  expect(plain.text).toContain('\r\nRetry-After: 1\r\n');
+  // An EventSource never comes back after a status of 503.
+  expect(stream.status).toBe(200);
+  expect(stream.text).toMatch(/\r\n\r\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+  expect(Buffer.from(mqtt4.text, 'latin1').toString('hex')).toBe('20020003');
+  expect(mqtt5.text.charCodeAt(3)).toBe(0x88);
+  expect(await refused(code)).toBe(4);
+}
+
+describe('an owner that is not there', () => {
+  test('because there is none, is said in the words of each protocol', async () => {
+    await startRouter();
+    await own(undefined, []);
+    await expectRefusals('NO_EDGE');
+  });
+
+  test('because it is dead, is said when it was tried for long enough', async () => {
+    await startRouter();
+    await own(DEAD, [DEAD]);
+    await expectRefusals('EDGE_UNREACHABLE');
+    expect(await metric('front_connect_failures_total')).toBeGreaterThan(1);
+    expect(await metric('front_waiting')).toBe(0);
+  });
+
+  test('because its machine is silent, is given up at the deadline', async () => {
+    await startRouter();
+    // TEST-NET-1 (RFC 5737): nobody answers, or nothing leads there.
+    const silent = { ...DEAD, frontAddress: '192.0.2.1:9' };
+    await own(silent, [silent]);
+    const socket = await connect('a');
+    await socket.untilOver();
+    expect(socket.status).toBe(503);
+  });
+
+  test('is replaced by the one that the next assignment names', async () => {
+    await startRouter();
+    const edge = await startEdge('edge-1');
+    await own(DEAD, [DEAD, edge]);
+    const socket = await connect('a');
+    await eventually(async () => expect(await metric('front_connect_failures_total')).toBe(1));
+    await own(edge, [DEAD, edge]);
+    await socket.untilText('retry: 1000');
+    expect(socket.status).toBe(200);
+  });
+
+  test('is not waited for by a device that has gone', async () => {
+    await startRouter();
+    await own(DEAD, [DEAD]);
+    const socket = await connect('a');
+    await eventually(async () => expect(await metric('front_waiting')).toBe(1));
+    socket.reset();
+    await eventually(async () => expect(await metric('front_waiting')).toBe(0));
+  });
+});
+
+describe('an edge and a front that do not know the same', () => {
+  test('the edge tells a device of a stale front to come again, without a URL', async () => {
+    await startRouter();
+    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+    await own(one, [one, two]);
+    await (await connect('a')).untilText('retry: 1000');
+    await own(two, [one, two], 'edges');
+    await eventually(() => expect(control.stats('edge-2').shardsSubscribed).toBe(SHARDS));
+    const socket = await connect('b');
+    await socket.untilOver();
+    expect(socket.status).toBe(200);
+    expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+    await own(two, [one, two]);
+    await eventually(async () => {
+      const again = await connect('b');
+      await again.untilText('retry: 1000');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(again.text).not.toContain('goaway');
+    });
+  });
+
+  test('an edge that knows less serves whom the front sends', async () => {
+    await startRouter();
+    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+    await own(one, [one, two]);
+    await (await connect('a')).untilText('retry: 1000');
+    await own(two, [one, two], 'routers');
+    await eventually(async () => {
+      const socket = await connect('b');
+      await socket.untilText('retry: 1000');
+      expect(control.sessions.get('edge-2')!.stats!.connections).toBe(1);
+    });
+  });
+
+  test('a front lets the devices go of an edge that is of the cluster no more', async () => {
+    await startRouter();
+    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+    await own(one, [one, two]);
+    const socket = await connect('a');
+    await socket.untilText('retry: 1000');
+    await own(two, [two], 'routers');
+    await socket.untilOver();
+    expect(await metric('front_ended_total', '{reason="edge_gone"}')).toBe(1);
+    expect(await metric('front_devices')).toBe(0);
+  });
+});
+
+describe('bounds', () => {
+  test('devices over the maximum are refused, and one that leaves makes room', async () => {
+    await startRouter({ LONGLINE_ROUTER_FRONT_DEVICES_MAX: '1' });
+    const edge = await startEdge('edge-1');
+    await own(edge, [edge]);
+    const first = await connect('a');
+    await first.untilText('retry: 1000');
+    const second = await connect('b');
+    await second.untilOver();
+    expect([second.status, second.code]).toEqual([503, 'FRONT_FULL']);
+    first.close();
+    await eventually(async () => {
+      const third = await connect('c');
+      await third.untilText('retry: 1000', 500);
+    });
+  });
+
+  test('connections that say nothing leave room for those to edges', async () => {
+    await startRouter({ LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2' });
+    const edge = await startEdge('edge-1');
+    await own(edge, [edge]);
+    // As many as are heard: twice the devices, and as many as may be refused at once.
+    for (let i = 0; i < 140; i++) await dial().catch(() => {});
+    await eventually(async () => expect(await metric('front_turned_away_total')).toBe(10));
+    sockets[0]!.close();
+    await eventually(async () => {
+      const device = await connect('a');
+      await device.untilText('retry: 1000', 500);
+    });
+  });
+
+  test('devices that wait for one edge are bounded', async () => {
+    await startRouter({ LONGLINE_ROUTER_FRONT_WAITING_MAX: '1' });
+    await own(DEAD, [DEAD]);
+    const first = await connect('a');
+    await eventually(async () => expect(await metric('front_waiting')).toBe(1));
+    const second = await connect('b');
+    await second.untilOver();
+    expect([second.status, second.code]).toEqual([503, 'OVERLOADED']);
+    await first.untilOver();
+    expect(first.code).toBe('EDGE_UNREACHABLE');
+  });
+});
