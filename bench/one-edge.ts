@@ -1,20 +1,10 @@
 /** A cluster of one edge on this machine, as the benches of an edge use it. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster } from '../cli/local-cluster.js';
 import { startRedis } from '../cli/local-redis.js';
 import type { TransportName } from '../common/transport/open-transport.js';
+import { COLLECTING, collectedHeapBytes } from './collected-heap.js';
 
 const READY_DEADLINE_MS = 30_000;
-/** Until the heap has given its pages back. */
-const COLLECTED_MS = 1_500;
-/** Without the young generation: what lives there has nothing to do with idle connections. */
-const HELD = [
-  'nodejs_heap_space_size_used_bytes{space="old"}',
-  'nodejs_heap_space_size_used_bytes{space="large_object"}',
-  'nodejs_external_memory_bytes',
-];
-const COLLECTOR = new URL('collect-on-signal.js', import.meta.url).href;
-
 export interface OneEdge {
   readonly pid: number;
   /** For devices. */
@@ -37,7 +27,7 @@ export async function startOneEdge(transport: TransportName): Promise<OneEdge> {
       LONGLINE_TRANSPORT: transport,
       // What an edge can do is asked, not what it allows itself.
       LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '1000000',
-      NODE_OPTIONS: `--import=${COLLECTOR}`,
+      NODE_OPTIONS: COLLECTING,
     },
     onOutput: (name, line) => console.error(`${name}: ${line}`),
   });
@@ -46,21 +36,10 @@ export async function startOneEdge(transport: TransportName): Promise<OneEdge> {
   return {
     pid,
     port: Number(new URL(cluster.edgeUrl('edge-1')).port),
-    async heapBytes() {
-      process.kill(pid, 'SIGUSR2');
-      await sleep(COLLECTED_MS);
-      const metrics = await (await fetch(`${cluster.httpUrl('edge-1')}/metrics`)).text();
-      return HELD.reduce((sum, name) => sum + metricOf(metrics, name), 0);
-    },
+    heapBytes: () => collectedHeapBytes(pid, cluster.httpUrl('edge-1')),
     async stop() {
       await cluster.stop();
       await redis.stop();
     },
   };
-}
-
-function metricOf(metrics: string, name: string): number {
-  const line = metrics.split('\n').find((each) => each.startsWith(`${name} `));
-  if (line === undefined) throw new Error(`there is no metric ${name}`);
-  return Number(line.slice(name.length));
 }

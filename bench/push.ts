@@ -12,10 +12,7 @@
  * At saturation the latency is the window over the rate; only `paced5000` says what a push takes.
  * `--seconds 8` is for a smoke test; `--json` prints one line.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
 import { LocalCluster } from '../cli/local-cluster.js';
@@ -24,7 +21,8 @@ import { table } from '../cli/table.js';
 import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { Ceiling } from './push-ceiling.js';
 import { type Load, Pushes } from './push-load.js';
-import type { Received, ToReceivers } from './push-receivers.js';
+import type { Received } from './push-receivers.js';
+import { startReceivers } from './receivers.js';
 import { median, rounded } from './statistics.js';
 
 const DEVICES = 2_000;
@@ -65,7 +63,7 @@ try {
 
 async function measure(cluster: LocalCluster, redisPort: number) {
   const clientIds = Array.from({ length: DEVICES }, (_, i) => `device-${i}`);
-  const receivers = await startReceivers(cluster, clientIds);
+  const receivers = await startReceivers(await urlsOf(cluster, clientIds));
   const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
   const live = new Pushes(service, clientIds, 0);
   const durable = new Pushes(service, clientIds, undefined);
@@ -129,29 +127,14 @@ async function receivedUnder(
   return received;
 }
 
-async function startReceivers(cluster: LocalCluster, clientIds: readonly string[]) {
-  const child = fork(fileURLToPath(new URL('push-receivers.js', import.meta.url)));
-  const gone = once(child, 'exit').then(() => {
-    throw new Error('a device lost its connection');
-  });
-  // Whoever asks hears of it.
-  gone.catch(() => {});
-  const ask = async (message: ToReceivers): Promise<unknown> => {
-    const answered = new Promise((resolve) => child.once('message', resolve));
-    child.send(message);
-    return Promise.race([answered, gone]);
-  };
+async function urlsOf(cluster: LocalCluster, clientIds: readonly string[]): Promise<string[]> {
   const urls: string[] = [];
   for (const clientId of clientIds) {
     const url = `${cluster.routerUrl}/connect?clientId=${clientId}`;
     const answer = await fetch(url, { redirect: 'manual' });
     urls.push(answer.headers.get('location')!);
   }
-  await ask({ type: 'connect', urls });
-  return {
-    take: () => ask({ type: 'take' }) as Promise<Received>,
-    stop: () => child.kill(),
-  };
+  return urls;
 }
 
 function medians(runs: readonly Received[]) {
