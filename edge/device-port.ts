@@ -10,10 +10,8 @@ import type { Assignment, Position } from '../common/assignment.js';
 import { connectUrl } from '../common/connect-query.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { sentUnderOf } from '../common/front-extra.js';
-import { parseEndpoint } from '../common/ip-address.js';
 import type { Metrics } from '../common/metrics.js';
-import { Networks } from '../common/networks.js';
-import { readProxyHeader } from '../common/proxy-protocol.js';
+import { ProxyGate } from '../common/proxy-gate.js';
 import { shardOf } from '../common/shard.js';
 import type {
   CloseCause,
@@ -68,7 +66,7 @@ export class DevicePort implements TransportEvents {
   readonly #redirected: Counter;
   readonly #turnedAway: Counter;
   readonly #sentBack: Counter;
-  readonly #proxies: Networks;
+  readonly #proxies: ProxyGate;
   /** Set once, before the port opens: transport, clients and this know each other. */
   transport!: Transport;
   clients!: Clients;
@@ -96,7 +94,7 @@ export class DevicePort implements TransportEvents {
       'How many devices a second are let in at most, at the moment.',
       () => this.#handshakes.perSecond,
     );
-    this.#proxies = new Networks(config.proxyNetworks);
+    this.#proxies = new ProxyGate(config.proxyNetworks);
     this.#sentBack = metrics.counter(
       'longline_edge_fronted_sent_back_total',
       'Devices that a front has sent here and that were told to come again, as they belong elsewhere.',
@@ -204,7 +202,7 @@ export class DevicePort implements TransportEvents {
   }
 
   #readStart(connection: Connection, pending: Pending, bytes: Buffer): void {
-    const header = readProxyHeader(bytes, () => this.#isProxy(connection));
+    const header = this.#proxies.read(bytes, () => this.transport.remoteAddress(connection));
     if (header === 'more') {
       // What is kept must not be the transport's buffer.
       pending.bytes = Buffer.from(bytes);
@@ -223,11 +221,6 @@ export class DevicePort implements TransportEvents {
     pending.bytes = NO_BYTES;
     const rest = bytes.subarray(header.byteLength);
     if (rest.length > 0) this.#introduce(connection, pending, rest, 0);
-  }
-
-  #isProxy(connection: Connection): boolean {
-    const peer = parseEndpoint(this.transport.remoteAddress(connection) ?? '');
-    return peer !== undefined && this.#proxies.includes(peer);
   }
 
   /** @param searched how many of the bytes an earlier call has seen */

@@ -17,8 +17,8 @@ import { type Refusal, refusal } from '../common/errors.js';
 import { frontExtra } from '../common/front-extra.js';
 import { anyAddress, type Endpoint, parseEndpoint } from '../common/ip-address.js';
 import type { Metrics } from '../common/metrics.js';
-import { Networks } from '../common/networks.js';
-import { proxyHeader, readProxyHeader } from '../common/proxy-protocol.js';
+import { ProxyGate } from '../common/proxy-gate.js';
+import { proxyHeader } from '../common/proxy-protocol.js';
 import { shardOf } from '../common/shard.js';
 import type { Connection, Transport, TransportEvents } from '../common/transport/transport.js';
 import { FrontEdges, type Lookup } from './front-edges.js';
@@ -82,7 +82,7 @@ export class Front implements TransportEvents, FrontDesk {
   readonly #edges: FrontEdges;
   readonly #room: WaitingRoom;
   readonly #letGo = { edge_gone: new LetGo(), left: new LetGo() };
-  readonly #proxies: Networks;
+  readonly #proxies: ProxyGate;
   readonly #refused: Counter<'code'>;
   readonly #opened: Counter;
   readonly #ended: Counter<'reason'>;
@@ -98,7 +98,7 @@ export class Front implements TransportEvents, FrontDesk {
   ) {
     this.#edges = new FrontEdges(lookup);
     this.#room = new WaitingRoom(config, assignment, this.#edges, this, metrics);
-    this.#proxies = new Networks(config.proxyNetworks);
+    this.#proxies = new ProxyGate(config.proxyNetworks);
     this.#refused = metrics.counter(
       'longline_router_front_refused_total',
       'Devices that the front has refused, by error code.',
@@ -246,7 +246,7 @@ export class Front implements TransportEvents, FrontDesk {
     const { length } = pending.bytes;
     const all = length === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
     if (!pending.isAtStart) return this.#introduce(device, pending, all, length);
-    const header = readProxyHeader(all, () => this.#isProxy(device));
+    const header = this.#proxies.read(all, () => this.#transport.remoteAddress(device));
     if (header === 'more') {
       // What is kept must not be the transport's buffer.
       pending.bytes = Buffer.from(all);
@@ -259,11 +259,6 @@ export class Front implements TransportEvents, FrontDesk {
     pending.bytes = NO_BYTES;
     const rest = all.subarray(header.byteLength);
     if (rest.length > 0) this.#introduce(device, pending, rest, 0);
-  }
-
-  #isProxy(device: Connection): boolean {
-    const peer = parseEndpoint(this.#transport.remoteAddress(device) ?? '');
-    return peer !== undefined && this.#proxies.includes(peer);
   }
 
   /** @param searched how many of the bytes an earlier call has seen */

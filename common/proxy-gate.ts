@@ -1,0 +1,29 @@
+/** Who may say for whom it connects: reads the PROXY header of proxies, and refuses those of strangers. */
+import type { Refusal } from './errors.js';
+import { parseEndpoint } from './ip-address.js';
+import { Networks } from './networks.js';
+import { type ProxyHeader, readProxyHeader } from './proxy-protocol.js';
+
+export class ProxyGate {
+  readonly #proxies: Networks;
+
+  /** @param networks where proxies connect from */
+  constructor(networks: readonly string[]) {
+    this.#proxies = new Networks(networks);
+  }
+
+  /**
+   * Reads the first bytes of a connection.
+   * @param remoteAddress asked only when there is a header
+   * @returns as `readProxyHeader`
+   */
+  read(
+    bytes: Buffer,
+    remoteAddress: () => string | undefined,
+  ): ProxyHeader | Refusal | 'more' | 'none' {
+    return readProxyHeader(bytes, () => {
+      const peer = parseEndpoint(remoteAddress() ?? '');
+      return peer !== undefined && this.#proxies.includes(peer);
+    });
+  }
+}
