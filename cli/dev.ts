@@ -76,6 +76,8 @@ function welcome(cluster: LocalCluster): string {
   return `
 Hold a connection open, as a device does:
   curl -N -L '${cluster.routerUrl}/connect?clientId=alice'
+The same for a client that knows one address only (WebSocket, EventSource, MQTT):
+  curl -N '${cluster.frontUrl()}/connect?clientId=bob'
 Push to it from a second terminal:
   npx longline push alice '{"hello":"world"}'
 Look inside:

@@ -4,7 +4,7 @@
  * Method: a real router with a front, real edges and a real Redis; control is played by the test, so
  * that owners can be dead, change at a moment of its choice, or be known to one side only.
  */
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type AssignedEdge, NO_OWNER } from '../../common/assignment.js';
 import { eventually } from '../support/eventually.js';
 import { FakeControl } from '../support/fake-control.js';
@@ -12,6 +12,7 @@ import { ask } from '../support/http.js';
 import { RawSocket } from '../support/raw-socket.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { type Role, startRole } from '../support/role.js';
+import { openWs } from '../support/websocket-client.js';
 
 const SHARDS = 8;
 /** Nobody listens there. */
@@ -24,19 +25,25 @@ const DEAD: AssignedEdge = {
 
 let redis: TestRedis;
 let control: FakeControl;
+/** The one that is asked. */
 let router: Role;
-let roles: Role[];
-let sockets: RawSocket[];
+let one: AssignedEdge;
+let two: AssignedEdge;
+const roles: Role[] = [];
+const sockets: RawSocket[] = [];
 
-beforeEach(async () => {
+beforeAll(async () => {
   redis = await startRedis();
   control = await FakeControl.start();
-  roles = [];
-  sockets = [];
-}, 30_000);
+  router = await startRouter();
+  [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+}, 90_000);
 
-afterEach(async () => {
-  for (const socket of sockets) socket.close();
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.close();
+});
+
+afterAll(async () => {
   await Promise.all(roles.map((role) => role.stop()));
   control.stop();
   await redis.stop();
@@ -54,8 +61,8 @@ async function start(role: string, env: NodeJS.ProcessEnv): Promise<Role> {
   return started;
 }
 
-async function startRouter(env: NodeJS.ProcessEnv = {}): Promise<void> {
-  router = await start('router', {
+function startRouter(env: NodeJS.ProcessEnv = {}): Promise<Role> {
+  return start('router', {
     LONGLINE_ROUTER_HTTP_PORT: '0',
     LONGLINE_ROUTER_GRPC_PORT: '0',
     LONGLINE_ROUTER_FRONT_PORT: '0',
@@ -126,6 +133,7 @@ const refused = (code: string) => metric('front_refused_total', `{code="${code}"
 
 /** The answers to devices of all kinds that cannot be served now. */
 async function expectRefusals(code: string): Promise<void> {
+  const before = await refused(code);
   const [plain, stream, mqtt4, mqtt5] = [
     await connect('a'),
     await connect('a', 'text/event-stream'),
@@ -140,67 +148,77 @@ async function expectRefusals(code: string): Promise<void> {
   expect(stream.text).toMatch(/\r\n\r\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
   expect(Buffer.from(mqtt4.text, 'latin1').toString('hex')).toBe('20020003');
   expect(mqtt5.text.charCodeAt(3)).toBe(0x88);
-  expect(await refused(code)).toBe(4);
+  expect(await refused(code)).toBe(before + 4);
 }
+
+const untilWaiting = (count: number) =>
+  eventually(async () => expect(await metric('front_waiting')).toBe(count));
 
 describe('an owner that is not there', () => {
   test('because there is none, is said in the words of each protocol', async () => {
-    await startRouter();
-    await own(undefined, []);
+    await own(undefined, [one]);
     await expectRefusals('NO_EDGE');
-  });
+  }, 60_000);
 
   test('because it is dead, is said when it was tried for long enough', async () => {
-    await startRouter();
+    const before = await metric('front_connect_failures_total');
     await own(DEAD, [DEAD]);
     await expectRefusals('EDGE_UNREACHABLE');
-    expect(await metric('front_connect_failures_total')).toBeGreaterThan(1);
+    expect(await metric('front_connect_failures_total')).toBeGreaterThan(before + 1);
     expect(await metric('front_waiting')).toBe(0);
-  });
+  }, 60_000);
 
   test('because its machine is silent, is given up at the deadline', async () => {
-    await startRouter();
     // TEST-NET-1 (RFC 5737): nobody answers, or nothing leads there.
     const silent = { ...DEAD, frontAddress: '192.0.2.1:9' };
     await own(silent, [silent]);
     const socket = await connect('a');
     await socket.untilOver();
     expect(socket.status).toBe(503);
-  });
+  }, 60_000);
 
   test('is replaced by the one that the next assignment names', async () => {
-    await startRouter();
-    const edge = await startEdge('edge-1');
-    await own(DEAD, [DEAD, edge]);
+    await own(DEAD, [DEAD, one]);
+    const failures = await metric('front_connect_failures_total');
     const socket = await connect('a');
-    await eventually(async () => expect(await metric('front_connect_failures_total')).toBe(1));
-    await own(edge, [DEAD, edge]);
+    await eventually(async () =>
+      expect(await metric('front_connect_failures_total')).toBeGreaterThan(failures),
+    );
+    await own(one, [DEAD, one]);
     await socket.untilText('retry: 1000');
     expect(socket.status).toBe(200);
-  });
+  }, 60_000);
 
   test('is not waited for by a device that has gone', async () => {
-    await startRouter();
     await own(DEAD, [DEAD]);
+    await untilWaiting(0);
     const socket = await connect('a');
-    await eventually(async () => expect(await metric('front_waiting')).toBe(1));
+    await untilWaiting(1);
     socket.reset();
-    await eventually(async () => expect(await metric('front_waiting')).toBe(0));
-  });
+    await untilWaiting(0);
+    expect(socket.text).toBe('');
+  }, 60_000);
 });
 
 describe('an edge and a front that do not know the same', () => {
+  /** Resolves when both edges have reported under the newest assignment. */
+  const untilEdgesKnow = () =>
+    eventually(() => control.stats('edge-1') && control.stats('edge-2') && true, 15_000);
+
   test('the edge tells a device of a stale front to come again, without a URL', async () => {
-    await startRouter();
-    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
     await own(one, [one, two]);
     await (await connect('a')).untilText('retry: 1000');
     await own(two, [one, two], 'edges');
-    await eventually(() => expect(control.stats('edge-2').shardsSubscribed).toBe(SHARDS));
+    await untilEdgesKnow();
     const socket = await connect('b');
     await socket.untilOver();
     expect(socket.status).toBe(200);
     expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+    const url = `http://127.0.0.1:${router.ports.front}/connect?clientId=c`;
+    const webSocket = await openWs(url, 'longline.json');
+    await webSocket.untilClosed();
+    const [, goaway] = webSocket.envelopes;
+    expect(goaway).toEqual({ type: 'goaway', retryMs: expect.any(Number) });
     await own(two, [one, two]);
     await eventually(async () => {
       const again = await connect('b');
@@ -208,74 +226,80 @@ describe('an edge and a front that do not know the same', () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(again.text).not.toContain('goaway');
     });
-  });
+  }, 60_000);
 
   test('an edge that knows less serves whom the front sends', async () => {
-    await startRouter();
-    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
     await own(one, [one, two]);
-    await (await connect('a')).untilText('retry: 1000');
+    await untilEdgesKnow();
     await own(two, [one, two], 'routers');
-    await eventually(async () => {
-      const socket = await connect('b');
-      await socket.untilText('retry: 1000');
-      expect(control.sessions.get('edge-2')!.stats!.connections).toBe(1);
-    });
-  });
+    const socket = await connect('d');
+    await socket.untilText('retry: 1000');
+    await eventually(
+      () => expect(control.sessions.get('edge-2')!.stats!.connections).toBe(1),
+      15_000,
+    );
+    expect(socket.text).not.toContain('goaway');
+  }, 60_000);
 
   test('a front lets the devices go of an edge that is of the cluster no more', async () => {
-    await startRouter();
-    const [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+    const gone = () => metric('front_ended_total', '{reason="edge_gone"}');
     await own(one, [one, two]);
-    const socket = await connect('a');
+    const before = await gone();
+    const socket = await connect('e');
     await socket.untilText('retry: 1000');
     await own(two, [two], 'routers');
     await socket.untilOver();
-    expect(await metric('front_ended_total', '{reason="edge_gone"}')).toBe(1);
-    expect(await metric('front_devices')).toBe(0);
-  });
+    expect(await gone()).toBe(before + 1);
+    await eventually(async () => expect(await metric('front_devices')).toBe(0));
+  }, 60_000);
 });
 
 describe('bounds', () => {
+  beforeAll(async () => {
+    router = await startRouter({
+      LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2',
+      LONGLINE_ROUTER_FRONT_WAITING_MAX: '1',
+    });
+  }, 60_000);
+
   test('devices over the maximum are refused, and one that leaves makes room', async () => {
-    await startRouter({ LONGLINE_ROUTER_FRONT_DEVICES_MAX: '1' });
-    const edge = await startEdge('edge-1');
-    await own(edge, [edge]);
-    const first = await connect('a');
+    await own(one, [one]);
+    const [first, second] = [await connect('a'), await connect('b')];
     await first.untilText('retry: 1000');
-    const second = await connect('b');
-    await second.untilOver();
-    expect([second.status, second.code]).toEqual([503, 'FRONT_FULL']);
+    await second.untilText('retry: 1000');
+    const third = await connect('c');
+    await third.untilOver();
+    expect([third.status, third.code]).toEqual([503, 'FRONT_FULL']);
     first.close();
     await eventually(async () => {
-      const third = await connect('c');
-      await third.untilText('retry: 1000', 500);
+      const fourth = await connect('d');
+      await fourth.untilText('retry: 1000', 500);
     });
-  });
+  }, 60_000);
 
   test('connections that say nothing leave room for those to edges', async () => {
-    await startRouter({ LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2' });
-    const edge = await startEdge('edge-1');
-    await own(edge, [edge]);
-    // As many as are heard: twice the devices, and as many as may be refused at once.
+    await own(one, [one]);
+    await eventually(async () => expect(await metric('front_devices')).toBe(0));
+    const before = await metric('front_turned_away_total');
+    // As many as are heard: the devices, and as many as may be refused at once.
     for (let i = 0; i < 140; i++) await dial().catch(() => {});
-    await eventually(async () => expect(await metric('front_turned_away_total')).toBe(10));
+    await eventually(async () => expect(await metric('front_turned_away_total')).toBe(before + 10));
     sockets[0]!.close();
     await eventually(async () => {
       const device = await connect('a');
       await device.untilText('retry: 1000', 500);
     });
-  });
+  }, 60_000);
 
   test('devices that wait for one edge are bounded', async () => {
-    await startRouter({ LONGLINE_ROUTER_FRONT_WAITING_MAX: '1' });
     await own(DEAD, [DEAD]);
+    await untilWaiting(0);
     const first = await connect('a');
-    await eventually(async () => expect(await metric('front_waiting')).toBe(1));
+    await untilWaiting(1);
     const second = await connect('b');
     await second.untilOver();
     expect([second.status, second.code]).toEqual([503, 'OVERLOADED']);
     await first.untilOver();
     expect(first.code).toBe('EDGE_UNREACHABLE');
-  });
+  }, 60_000);
 });

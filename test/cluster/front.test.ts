@@ -19,6 +19,7 @@ import { LIVE } from '../support/push-client.js';
 import { RawSocket } from '../support/raw-socket.js';
 import { RunningCluster } from '../support/running-cluster.js';
 import { SseClient } from '../support/sse-client.js';
+import { openWs } from '../support/websocket-client.js';
 
 const execute = promisify(execFile);
 const HEAD_TIMEOUT_MS = 1_500;
@@ -184,6 +185,46 @@ describe('a device that knows the front only', () => {
     await late.untilText('retry');
     await late.send('more');
     await late.untilOver();
+  });
+});
+
+describe('a WebSocket through a front', () => {
+  test('is served by the owner, both ways, and is no guest', async () => {
+    const edge = running.cluster.namesOf('edge')[1]!;
+    const clientId = await running.clientIdOf(edge, 'socket');
+    const client = await openWs(frontUrl(clientId), 'longline.json');
+    try {
+      expect(client.protocol).toBe('longline.json');
+      expect(await running.push.push(clientId, 'hello')).toMatchObject({ verdict: 'WRITTEN' });
+      await client.untilReceived(2);
+      expect(client.envelopes).toEqual([
+        expect.objectContaining({ type: 'welcome', clientId }),
+        expect.objectContaining({ type: 'push', data: 'hello' }),
+      ]);
+      await client.send('{"type":"ping"}');
+      await client.untilReceived(3);
+      expect(client.envelopes.at(-1)).toEqual({ type: 'pong' });
+      const { connections } = await running.push.presence(clientId);
+      expect(connections).toEqual([expect.objectContaining({ edgeId: edge, guest: false })]);
+      expect(connections[0]!.remoteAddress).toMatch(/^127\.0\.0\.1:/);
+      await running.push.disconnect(clientId);
+      expect(await client.untilClosed()).toMatchObject({ code: 1000 });
+    } finally {
+      await client.end();
+    }
+  });
+
+  test('without a subprotocol gets its frames, and is taken over by a newer one', async () => {
+    const one = await openWs(frontUrl('plain'));
+    const two = await openWs(frontUrl('plain', 'router-2'));
+    try {
+      expect(await one.untilClosed()).toMatchObject({ code: 4001 });
+      await running.push.push('plain', Buffer.from([0, 255]), LIVE);
+      await two.untilReceived(1);
+      expect(two.received).toEqual([{ kind: 'binary', payload: Buffer.from([0, 255]) }]);
+    } finally {
+      await Promise.all([one.end(), two.end()]);
+    }
   });
 });
 
