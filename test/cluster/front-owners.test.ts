@@ -264,9 +264,9 @@ describe('bounds', () => {
 
   test('devices over the maximum are refused, and one that leaves makes room', async () => {
     await own(one, [one]);
-    const [first, second] = [await connect('a'), await connect('b')];
+    const first = await connect('a');
     await first.untilText('retry: 1000');
-    await second.untilText('retry: 1000');
+    await (await connect('b')).untilText('retry: 1000');
     const third = await connect('c');
     await third.untilOver();
     expect([third.status, third.code]).toEqual([503, 'FRONT_FULL']);
