@@ -1,6 +1,6 @@
 /**
  * The rebalancer: which shards should move so that load is even, by what was measured. Greedy: the
- * hottest edge gives to the coldest that shard which removes most imbalance per connection moved.
+ * hottest edge gives to the coldest that shard which removes most imbalance for what it costs to move.
  *
  * Moving a shard costs every one of its clients a reconnect, so the aim is not evenness but to be
  * inside the band with few moves: nothing happens until an edge is far outside, and then only what
@@ -36,7 +36,12 @@ const ACT = 0.1;
 const AIM = 0.05;
 /** Less load than this is not worth a reconnect, however uneven it is. */
 const ACT_LOAD_MIN = 100;
-/** Imbalance removed per connection moved: anything but rounding is an improvement. */
+/**
+ * What moving a shard costs besides its connections, in connections. Without it, shards without
+ * clients would be the cheapest, and hundreds of them would move before one that changes anything.
+ */
+const MOVE_COST = 1;
+/** Imbalance removed per cost: anything but rounding is an improvement. */
 const SCORE_MIN = 1e-6;
 /** Receivers whose ratios differ by less are alike, and the zone decides. */
 const ALIKE = 0.01;
@@ -123,7 +128,7 @@ function bestShard(
     if (!isMovable(shard) || !ledger.hasRoomFor(shard, to)) continue;
     const load = ledger.loads.load[shard]!;
     const after = penalty(ledger, from, -load) + penalty(ledger, to, load);
-    const score = (before - after) / Math.max(ledger.loads.connections[shard]!, load / 1000);
+    const score = (before - after) / (ledger.loads.connections[shard]! + MOVE_COST);
     const isLarger = best === undefined || load > ledger.loads.load[best]!;
     // Of equals the larger: fewer moves do the same.
     if (score > bestScore * (1 + 1e-9) || (score >= bestScore * (1 - 1e-9) && isLarger)) {

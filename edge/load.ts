@@ -4,16 +4,27 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 /** Reports may follow each other closely: what is measured over less time than this is noise. */
 const WINDOW_MS = 1_000;
 
-/** Pushes a second that reached clients, by shard. Pure. */
+/**
+ * Rates are smoothed over about so long. Two seconds hold a push to this shard by chance and none to
+ * that one: a control that believed them would move the lucky ones, and find them as idle as the rest.
+ */
+const SMOOTHING_MS = 60_000;
+
+/** Pushes a second that reached clients, by shard, over about the last minute. Pure. */
 export class MessageRates {
   readonly #counts: Uint32Array;
+  /** Of the past, each moment of it weighing less the longer ago it is. */
+  readonly #smoothed: Float32Array;
   readonly #perSecond: Float32Array;
+  /** What all of the past weighs: less than 1 as long as there is not much of it. */
+  #weight = 0;
 
   constructor(
     readonly shardCount: number,
     private sinceMs: number,
   ) {
     this.#counts = new Uint32Array(shardCount);
+    this.#smoothed = new Float32Array(shardCount);
     this.#perSecond = new Float32Array(shardCount);
   }
 
@@ -21,12 +32,16 @@ export class MessageRates {
     this.#counts[shard]! += messages;
   }
 
-  /** Over the time since the last call, or as it was then if that was just now. */
+  /** As it was at the last call, if that was just now. */
   read(nowMs: number): Float32Array {
     const passedMs = nowMs - this.sinceMs;
     if (passedMs < WINDOW_MS) return this.#perSecond;
+    const share = 1 - Math.exp(-passedMs / SMOOTHING_MS);
+    this.#weight += share * (1 - this.#weight);
     for (let shard = 0; shard < this.shardCount; shard++) {
-      this.#perSecond[shard] = (this.#counts[shard]! * 1_000) / passedMs;
+      const perSecond = (this.#counts[shard]! * 1_000) / passedMs;
+      this.#smoothed[shard]! += share * (perSecond - this.#smoothed[shard]!);
+      this.#perSecond[shard] = this.#smoothed[shard]! / this.#weight;
     }
     this.#counts.fill(0);
     this.sinceMs = nowMs;

@@ -60,6 +60,13 @@ test('counts the cost in connections when load is traffic', () => {
   expect(rebalance(ledger, FREE)[0]!.shard).toBe(2);
 });
 
+test('moves shards with clients, not hundreds without', () => {
+  const ledger = ledgerOf([[...many(120, 10), ...many(500, 0.01)], many(80, 10)]);
+  const moves = rebalance(ledger, FREE);
+  expect(moves.length).toBeLessThan(25);
+  expect(ledger.load[0]).toBeLessThanOrEqual(1.05 * ledger.targets[0]!);
+});
+
 test('passes over an edge that cannot be helped, and helps the next', () => {
   const giant = [2_000];
   const ledger = ledgerOf([giant, many(100, 10), many(60, 10), many(60, 10)]);
