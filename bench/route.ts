@@ -58,5 +58,5 @@ function evenAssignment(): Assignment {
     intent: 'none' as const,
   }));
   const owners = Uint16Array.from({ length: SHARDS }, (_, shard) => shard % EDGES);
-  return { position: { incarnation: 1, epoch: 1 }, edges, owners, moves: [] };
+  return { position: { incarnation: 1, epoch: 1 }, edges, owners, moves: [], isBalancing: false };
 }

@@ -57,6 +57,11 @@ export interface Content {
   readonly owners: Uint16Array;
   /** Sorted by shard, at most one for each. */
   readonly moves: readonly Move[];
+  /**
+   * Edges are being evened out and are not as even as is aimed at yet: control has begun, and goes on
+   * although what is left would not make it begin. In the table, so that a next leader does, too.
+   */
+  readonly isBalancing: boolean;
 }
 
 export interface Assignment extends Content {
@@ -123,12 +128,13 @@ export function findProblem({ edges, owners, moves }: Content): string | undefin
   return undefined;
 }
 
-export function toWire({ position, edges, owners, moves }: Assignment): Wire {
+export function toWire({ position, edges, owners, moves, isBalancing }: Assignment): Wire {
   return {
     position: { ...position },
     edges: edges.map((edge) => ({ ...edge, intent: INTENTS[edge.intent] })),
     owners: Array.from(owners, (index) => (index === NO_OWNER ? 0 : index + 1)),
     moves: moves.map((move) => ({ ...move, phase: PHASES[move.phase] })),
+    balancing: isBalancing,
   };
 }
 
@@ -157,7 +163,7 @@ export function fromWire(wire: Wire, shardCount: number): Assignment | string {
     if (phase === undefined) return `the move of shard ${move.shard} is in an unknown phase`;
     moves.push({ ...move, phase });
   }
-  const content = { edges, owners, moves };
+  const content = { edges, owners, moves, isBalancing: wire.balancing };
   return findProblem(content) ?? { position: { ...wire.position }, ...content };
 }
 

@@ -27,18 +27,29 @@ export type Change =
   | { readonly type: 'edge-restarted'; readonly edgeId: string }
   | { readonly type: 'intent-changed'; readonly edgeId: string; readonly intent: Intent }
   | MoveChange
+  /** Edges are evened out from now on until they are as even as is aimed at, whoever leads. */
+  | { readonly type: 'balancing-begun' }
+  | { readonly type: 'balancing-ended' }
   /** Shards that changed owner without a move: first placed, or their owner was gone. */
   | { readonly type: 'shards-placed'; readonly to: string; readonly shards: number };
 
 /** @param before undefined: there was none */
 export function changesBetween(before: Assignment | undefined, after: Assignment): Change[] {
-  const was: Content = before ?? { edges: [], owners: new Uint16Array(), moves: [] };
+  const was: Content = before ?? {
+    edges: [],
+    owners: new Uint16Array(),
+    moves: [],
+    isBalancing: false,
+  };
   const changes: Change[] = [];
   const { incarnation } = after.position;
   if (before !== undefined && incarnation > before.position.incarnation) {
     changes.push({ type: 'history-abandoned', incarnation });
   }
   changes.push(...edgeChanges(was, after));
+  if (was.isBalancing !== after.isBalancing) {
+    changes.push({ type: after.isBalancing ? 'balancing-begun' : 'balancing-ended' });
+  }
   const moved = new Set<number>();
   for (const change of moveChanges(was, after)) {
     moved.add(change.shard);

@@ -5,7 +5,8 @@
  * Phases, each checked and undone as a whole if it breaks an invariant:
  * 1. removal: a draining edge's shards go to the others, wherever the ring and their load allow;
  * 2. addition: an edge that has just come is filled to its share;
- * 3. balancing: if an edge is still far outside the band, by what was measured.
+ * 3. balancing: if an edge is still far outside the band, or that has begun and is not finished, by
+ *    what was measured.
  * The churn is accounted by phase: only the third is the rebalancer's own doing.
  */
 import { type Content, NO_OWNER, type Position } from '../common/assignment.js';
@@ -52,6 +53,8 @@ export interface Plan {
   readonly on: Position;
   readonly steps: readonly Step[];
   readonly maxOverMean: { readonly before: number; readonly after: number };
+  /** A rebalance would still find something to do, or not all is known that it takes to say so. */
+  readonly isUnfinished: boolean;
   /** Shards that alone are heavier than an edge's share; nothing can even them out. */
   readonly irreducible: readonly number[];
   /** Phases that were undone, and why. Empty unless there is a bug. */
@@ -72,6 +75,9 @@ const FILLED = 0.9;
 /** Of the load, by one plan that the planner makes by itself: it looks again soon. */
 const LOAD_SHARE_MAX = 0.09;
 
+/** Without regard to cooldowns. */
+const FREE = { mayGive: true, mayReceive: true };
+
 /**
  * @param isAsked an operator wants it now: the band to act in, cooldowns and the budget, which keep
  * control from overdoing it by itself, do not apply
@@ -80,7 +86,7 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
   const moving = new Set(content.moves.map((move) => move.shard));
   const planned = projectedOwners(content);
   const isIn = (index: number) =>
-    world.edges[index]!.isAlive && content.edges[index]!.intent === 'none';
+    world.edges[index]?.isAlive === true && content.edges[index]!.intent === 'none';
   const steps: Step[] = [];
   const problems: string[] = [];
   const ledgerFor = (edge: (index: number) => Partial<BalanceEdge>) =>
@@ -143,18 +149,26 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
     phase('addition', [...meant, ...others]);
   }
 
+  const isMeasured = (shard: number) => !moving.has(shard) && world.loads.isKnown[shard] === 1;
   const balancing = ledgerFor((index) => ({ takesPart: isKnown(index) }));
-  if (isAsked || isOutOfBand(balancing)) {
-    const isMovable = (shard: number) =>
-      !moving.has(shard) &&
-      world.loads.isKnown[shard] === 1 &&
-      (isAsked || !world.isCooling(shard));
+  if (isAsked || content.isBalancing || isOutOfBand(balancing)) {
+    const isMovable = (shard: number) => isMeasured(shard) && (isAsked || !world.isCooling(shard));
     const loadShareMax = isAsked ? 1 : LOAD_SHARE_MAX;
     phase('balancing', rebalance(balancing, { loadShareMax, isMovable }));
   }
   const end = ledgerFor(() => ({}));
   const maxOverMean = { before, after: end.imbalance().maxOverMean };
-  return { on, steps, maxOverMean, irreducible: end.irreducible(), problems };
+  const irreducible = end.irreducible();
+
+  const isAllKnown =
+    content.edges.every(({ intent }, index) => intent !== 'none' || isKnown(index)) &&
+    content.owners.every((owner, shard) => world.loads.isKnown[shard] === 1 || !isIn(owner));
+  const hasSteps = steps.some(({ kind }) => kind !== 'removal');
+  // What only has to wait for cooldowns and for the next budget is not finished.
+  const free = () => ledgerFor((index) => ({ takesPart: isKnown(index), ...FREE }));
+  const hasMore = () => rebalance(free(), { loadShareMax: 1, isMovable: isMeasured }).length > 0;
+  const isUnfinished = !isAllKnown || hasSteps || (content.isBalancing && hasMore());
+  return { on, steps, maxOverMean, isUnfinished, irreducible, problems };
 }
 
 /**

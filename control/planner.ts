@@ -2,9 +2,10 @@
  * The planner: keeps the table what the edges, their loads and the operators call for. A pure
  * machine; its driver reads and writes the table, and tells it what comes in.
  *
- * The table is all that survives this control, so it holds all that others need: owners, intents
- * and the moves in flight. The rest of a plan is only in memory, in a queue from which a bounded
- * number of moves is in flight at a time; whoever leads next plans anew from what is then so.
+ * The table is all that survives this control, so it holds all that others need: owners, intents,
+ * the moves in flight, and whether evening out has begun and is not finished. The rest of a plan is
+ * only in memory, in a queue from which a bounded number of moves is in flight at a time; whoever
+ * leads next plans anew from what is then so.
  *
  * Invariants: one write is on its way at most, on top of the newest table that was read, and none
  * after a write whose outcome is unknown until the table is read again; what is written makes
@@ -270,6 +271,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
   /** `next` is the assignment in force from now on. */
   #follow(nowMs: number, next: Assignment): void {
+    // The loads of a table that is new to this control are known after as long.
+    if (this.#current === undefined) this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
     this.#current = next;
     this.#loads.follow(nowMs, next);
     this.#watch.follow(nowMs, next);
@@ -307,10 +310,11 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       'moves',
       settleMoves(content, (move) => this.#stepOf(nowMs, move)),
     );
+    if (isAbort) change('abort', { ...content, isBalancing: false });
     this.#isReplanDue = false;
     this.#isAbortDue = false;
     if (content.edges.length === 0) return;
-    this.#planIfDue(nowMs, content, stored);
+    change('plan', this.#planIfDue(nowMs, content, stored));
     const begun = this.#begin(nowMs, content);
     change('begin', beginMoves(content, begun));
     if (isSameContent(content, base) && !hasLostWrites) return;
@@ -356,13 +360,15 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return step;
   }
 
-  #planIfDue(nowMs: number, content: Content, on: Position): void {
-    if (nowMs < this.#planAtMs!) return;
+  /** Evening out is over when a plan finds nothing left to do for it. */
+  #planIfDue(nowMs: number, content: Content, on: Position): Content {
+    if (nowMs < this.#planAtMs!) return content;
     this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
-    if (this.#isPaused || this.#isFrozen || this.#queue.length > 0) return;
+    if (this.#isPaused || this.#isFrozen || this.#queue.length > 0) return content;
     const plan = makePlan(content, on, this.#world(nowMs, content), false);
     if (plan.problems.length > 0) this.#problem = plan.problems.join('; ');
     this.#queue.replace(plan.steps);
+    return { ...content, isBalancing: content.isBalancing && plan.isUnfinished };
   }
 
   #begin(nowMs: number, content: Content): Step[] {
@@ -409,7 +415,12 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 }
 
 function emptyContent(shardCount: number): Content {
-  return { edges: [], owners: new Uint16Array(shardCount).fill(NO_OWNER), moves: [] };
+  return {
+    edges: [],
+    owners: new Uint16Array(shardCount).fill(NO_OWNER),
+    moves: [],
+    isBalancing: false,
+  };
 }
 
 function newer(a: Position, b: Position): Position {

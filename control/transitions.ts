@@ -11,6 +11,7 @@ import {
   NO_OWNER,
 } from '../common/assignment.js';
 import { type MoveStep, stepWithout } from './moves.js';
+import type { Step } from './plan.js';
 
 /** Takes the present members for the edges. Shards of those that are gone are left without owner. */
 export function adoptMembers(content: Content, members: readonly EdgeIdentity[]): Content {
@@ -28,7 +29,7 @@ export function adoptMembers(content: Content, members: readonly EdgeIdentity[])
   const settled = settleMoves(content, (move) => stepWithout(move, (id) => indexOf.has(id)));
   const newIndex = content.edges.map((edge) => indexOf.get(edge.id) ?? NO_OWNER);
   const owners = settled.owners.map((owner) => (owner === NO_OWNER ? owner : newIndex[owner]!));
-  return { edges, owners, moves: settled.moves };
+  return { ...settled, edges, owners };
 }
 
 /** Takes each move one step further; one without a step, or that waits, stays as it is. */
@@ -51,13 +52,17 @@ export function settleMoves(
   return { ...content, owners, moves };
 }
 
-/** Begins moves of shards that none is in flight for. */
-export function beginMoves(content: Content, begun: readonly Omit<Move, 'phase'>[]): Content {
+/**
+ * Begins moves of shards that none is in flight for. What evens edges out is to be finished, and the
+ * table says so; what empties an edge is wanted by its intent, which is there, too.
+ */
+export function beginMoves(content: Content, begun: readonly Omit<Step, 'connections'>[]): Content {
   const moves = [
     ...content.moves,
     ...begun.map(({ shard, from, to }): Move => ({ shard, from, to, phase: 'acquiring' })),
   ];
-  return { ...content, moves: moves.sort((a, b) => a.shard - b.shard) };
+  const isBalancing = content.isBalancing || begun.some(({ kind }) => kind !== 'removal');
+  return { ...content, moves: moves.sort((a, b) => a.shard - b.shard), isBalancing };
 }
 
 /**
@@ -79,6 +84,7 @@ export function isSameContent(a: Content, b: Content): boolean {
   return (
     a.edges.length === b.edges.length &&
     a.moves.length === b.moves.length &&
+    a.isBalancing === b.isBalancing &&
     a.edges.every((edge, index) => isSameEdge(edge, b.edges[index]!)) &&
     a.moves.every((move, index) => isSameMove(move, b.moves[index]!)) &&
     a.owners.every((owner, shard) => owner === b.owners[shard])

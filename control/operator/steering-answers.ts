@@ -65,6 +65,8 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   'move-done': 'the shard has moved',
   'move-rolled-back': 'the shard stays with the edge that had it',
   'shards-placed': 'so many shards changed owner without a move',
+  'balancing-begun': 'edges are evened out from now on, whoever leads',
+  'balancing-ended': 'edges are as even as they can be, or an operator has aborted it',
   operator: 'an operator did something',
   'leader-changed': 'another control decides',
   frozen:

@@ -77,6 +77,7 @@ function publish({
     edges: control.edges(intents),
     owners,
     moves: moves.map((move) => ({ ...move, from: 'edge-1', to: 'edge-2' })),
+    isBalancing: false,
   });
 }
 

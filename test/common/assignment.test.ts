@@ -29,6 +29,7 @@ const assignment: Assignment = {
     { shard: 0, from: 'b', to: 'a', phase: 'handing-over' },
     { shard: 3, from: 'b', to: 'a', phase: 'acquiring' },
   ],
+  isBalancing: true,
 };
 
 test('positions compare by incarnation, then epoch', () => {
@@ -49,6 +50,14 @@ test('owners are found, and shards without one', () => {
 describe('decodeAssignment', () => {
   test('reads what encodeAssignment wrote', () => {
     expect(decodeAssignment(encodeAssignment(assignment), 4)).toEqual(assignment);
+  });
+
+  test('reads a table of before there was a word for balancing as one without', () => {
+    const bytes = encodeAssignment(assignment);
+    // The last field, a tag and a boolean.
+    expect([...bytes.subarray(-2)]).toEqual([0x28, 0x01]);
+    const before = { ...assignment, isBalancing: false };
+    expect(decodeAssignment(bytes.subarray(0, -2), 4)).toEqual(before);
   });
 
   test('refuses garbage', () => {

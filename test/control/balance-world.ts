@@ -38,6 +38,7 @@ export function contentOf(edgeCount: number, shardCount: number, owners?: Uint16
     })),
     owners: owners ?? new Uint16Array(shardCount).fill(NO_OWNER),
     moves: [],
+    isBalancing: false,
   };
 }
 

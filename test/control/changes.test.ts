@@ -10,7 +10,7 @@ const at = (content: Content, incarnation = 0): Assignment => ({
   position: { incarnation, epoch: 1 },
 });
 const base: Content = { ...contentOf(2, 4), owners: Uint16Array.of(0, 0, 1, 1) };
-const begun = beginMoves(base, [{ shard: 1, from: A, to: B }]);
+const begun = beginMoves(base, [{ shard: 1, from: A, to: B, kind: 'removal' }]);
 const handingOver = settleMoves(begun, () => ({ type: 'hand-over' }));
 const move = { shard: 1, from: A, to: B };
 

@@ -6,8 +6,8 @@ import { contentOf, edgeName } from './balance-world.js';
 const [A, B] = [edgeName(0), edgeName(1)] as const;
 const full = { ...contentOf(2, 4), owners: Uint16Array.of(0, 0, 0, 1) };
 const begun = beginMoves(full, [
-  { shard: 0, from: A, to: B },
-  { shard: 1, from: A, to: B },
+  { shard: 0, from: A, to: B, kind: 'removal' },
+  { shard: 1, from: A, to: B, kind: 'removal' },
 ]);
 const handingOver = settleMoves(begun, ({ shard }) =>
   shard === 0 ? { type: 'hand-over' } : undefined,

@@ -66,6 +66,7 @@ const assignmentAt = (position: Position): Assignment => ({
   edges: [{ id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000', intent: 'none' }],
   owners: new Uint16Array(SHARDS),
   moves: [],
+  isBalancing: false,
 });
 
 let desk: Desk;

@@ -10,12 +10,12 @@ const at = (epoch: number): Position => ({ incarnation: 0, epoch });
 
 /** Four shards, of which `owners` says who owns which. */
 function table(epoch: number, owners: number[], incarnations = ['i1', 'i1']): Assignment {
-  const { edges, moves } = contentOf(2, 4);
+  const { edges, ...rest } = contentOf(2, 4);
   return {
+    ...rest,
     position: at(epoch),
     edges: edges.map((edge, index) => ({ ...edge, incarnation: incarnations[index]! })),
     owners: Uint16Array.from(owners),
-    moves,
   };
 }
 

@@ -17,6 +17,7 @@ const plan: Plan = {
     step(7, 'a', 'b', 'addition', 500),
   ],
   maxOverMean: { before: 1.4, after: 1.02 },
+  isUnfinished: true,
   irreducible: [],
   problems: [],
 };

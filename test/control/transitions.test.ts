@@ -2,6 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Content, findProblem, NO_OWNER } from '../../common/assignment.js';
 import type { MoveStep } from '../../control/moves.js';
+import type { Kind } from '../../control/plan.js';
 import {
   adoptMembers,
   beginMoves,
@@ -16,8 +17,8 @@ const [A, B, C] = [edgeName(0), edgeName(1), edgeName(2)] as const;
 /** Four shards: A, A, B, C. */
 const before: Content = { ...contentOf(3, 4), owners: Uint16Array.of(0, 0, 1, 2) };
 const moving = beginMoves(before, [
-  { shard: 2, from: B, to: C },
-  { shard: 0, from: A, to: B },
+  { shard: 2, from: B, to: C, kind: 'removal' },
+  { shard: 0, from: A, to: B, kind: 'removal' },
 ]);
 
 const stepping = (step: MoveStep) =>
@@ -29,6 +30,18 @@ test('begins moves in the order of their shards, without moving anything', () =>
     [2, 'acquiring'],
   ]);
   expect(moving.owners).toEqual(before.owners);
+});
+
+test.each(['addition', 'balancing'] as const)('%s that begins is to be finished', (kind) => {
+  const begun = beginMoves(before, [{ shard: 0, from: A, to: B, kind }]);
+  expect([before.isBalancing, begun.isBalancing]).toEqual([false, true]);
+  expect(isSameContent(begun, { ...begun, isBalancing: false })).toBe(false);
+  // Whatever else happens, that stays so.
+  expect(adoptMembers(setIntent(begun, A, 'draining'), begun.edges).isBalancing).toBe(true);
+});
+
+test('emptying an edge begins no evening out', () => {
+  expect(moving.isBalancing).toBe(false);
 });
 
 test('a hand-over gives the shard to the new owner, and the move goes on', () => {
@@ -74,13 +87,14 @@ test('any change of sound content is sound', () => {
     { type: 'roll-back', why: 'deadline' },
   );
   const id = fc.constantFrom(A, B, C);
+  const kindOf = fc.constantFrom<Kind>('removal', 'addition', 'balancing');
   const change = fc.oneof(
-    fc.tuple(shard, id).map(([one, to]) => (content: Content) => {
+    fc.tuple(shard, id, kindOf).map(([one, to, kind]) => (content: Content) => {
       const from = content.edges[content.owners[one]!]?.id;
       const isFree = !content.moves.some((move) => move.shard === one);
       const isThere = content.edges.some((edge) => edge.id === to);
       if (from === undefined || from === to || !isFree || !isThere) return content;
-      return beginMoves(content, [{ shard: one, from, to }]);
+      return beginMoves(content, [{ shard: one, from, to, kind }]);
     }),
     fc.tuple(shard, step).map(
       ([one, next]) =>

@@ -16,6 +16,7 @@ function assignmentAt(epoch: number, owner: number): Assignment {
     })),
     owners: Uint16Array.of(owner),
     moves: [],
+    isBalancing: false,
   };
 }
 

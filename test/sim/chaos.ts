@@ -4,7 +4,6 @@
  * operator has asked for it, as even as it can be.
  */
 import { comparePositions, type Intent } from '../../common/assignment.js';
-import { Ledger } from '../../control/ledger.js';
 import { isSameContent } from '../../control/transitions.js';
 import { seededRandom } from './draw.js';
 import type { Lie, SimEdge } from './sim-edge.js';
@@ -97,7 +96,7 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
     world.agenda.runUntil(world.nowMs + BALANCING_MS / TRIES);
   }
   checkRest(world);
-  return { violations: world.violations, maxOverReachable: maxOverReachable(world) };
+  return { violations: world.violations, maxOverReachable: world.maxOverReachable() };
 }
 
 function checkRest(world: World): void {
@@ -118,15 +117,4 @@ function checkRest(world: World): void {
     const others = table.edges.some((other) => other.intent === 'none');
     if (intent === 'draining' && others && owned.has(index)) world.violate(`${id} is not drained`);
   }
-}
-
-function maxOverReachable(world: World): number {
-  const { edges, owners } = world.store.table!;
-  const loads = { load: world.sizes, connections: world.sizes, isKnown: new Uint8Array() };
-  const ledger = new Ledger(
-    edges.map(({ id, intent }) => ({ id, capacity: 1e6, takesPart: intent === 'none' })),
-    owners,
-    loads,
-  );
-  return ledger.imbalance().maxOverReachable;
 }

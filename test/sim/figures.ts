@@ -15,6 +15,9 @@ const TOLERANCE = 0.05;
 /** The first joins and balancing are over. */
 const SETTLED_MS = 600_000;
 
+/** Loads are measured, and a plan has been made of them. */
+const MOVES_BEGIN_MS = 120_000;
+
 interface Case {
   readonly content: Content;
   readonly world: PlanWorld;
@@ -160,9 +163,33 @@ export function rollingRestartChurn(seed: number): number {
   return (world.clientsMoved - before) / world.sizes.reduce((sum, size) => sum + size, 0);
 }
 
-function quietWorld(seed: number, sigma: number): World {
+/**
+ * The shards of half of the edges become heavier. The leader begins to even that out and dies in the
+ * middle of it, and so does the next one. How far the fullest edge is in the end from what can be
+ * reached.
+ */
+export function leaderDeaths(seed: number): number {
+  const world = quietWorld(seed, 0.5, 16);
+  world.agenda.runUntil(SETTLED_MS);
+  for (const edge of world.edges.slice(0, world.edges.length / 2)) world.grow(edge, 1.5);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    const begun = world.movesBegun;
+    const untilMs = world.nowMs + MOVES_BEGIN_MS;
+    while (world.movesBegun === begun && world.nowMs < untilMs) {
+      world.agenda.runUntil(world.nowMs + 1_000);
+    }
+    world.leader.isGone = true;
+    world.agenda.runUntil(world.nowMs + 8_000);
+    world.elect();
+  }
+  world.agenda.runUntil(world.nowMs + SETTLED_MS);
+  failIfViolated(world);
+  return world.maxOverReachable();
+}
+
+function quietWorld(seed: number, sigma: number, movesInFlightMax = 64): World {
   const random = seededRandom(seed);
-  return new World({ random, shardCount: 1024, edgeCount: 8, movesInFlightMax: 64, sigma });
+  return new World({ random, shardCount: 1024, edgeCount: 8, movesInFlightMax, sigma });
 }
 
 function failIfViolated({ violations, store }: World): void {

@@ -3,7 +3,13 @@
  * every step, and what balancing costs and reaches. One line of JSON with `--json`.
  */
 import { chaosRound } from './chaos.js';
-import { efficiency, movesWhenStationary, planMs, rollingRestartChurn } from './figures.js';
+import {
+  efficiency,
+  leaderDeaths,
+  movesWhenStationary,
+  planMs,
+  rollingRestartChurn,
+} from './figures.js';
 
 /** Shown of those that fail; the seed repeats them. */
 const FAILURES_SHOWN = 5;
@@ -27,6 +33,8 @@ const meanOf = (name: 'uniform' | 'skewed' | 'join' | 'leave') =>
   rounded(samples.reduce((sum, sample) => sum + sample[name], 0) / samples.length);
 const planned = samples.flatMap((sample) => sample.maxOverReachable);
 
+const survived = Array.from({ length: 20 }, (_, index) => leaderDeaths(seed + index));
+
 const result = {
   violations,
   maxOverMean: { p50: quantile(evenness, 0.5), p95: quantile(evenness, 0.95) },
@@ -37,6 +45,7 @@ const result = {
     join: meanOf('join'),
     leave: meanOf('leave'),
   },
+  maxOverMeanLeaderDies: { p50: quantile(survived, 0.5), max: quantile(survived, 1) },
   movesWhenStationary: movesWhenStationary(seed),
   rollingRestartBalancingChurn: rounded(rollingRestartChurn(seed)),
   planMs: {

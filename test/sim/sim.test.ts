@@ -6,7 +6,7 @@
  */
 import { expect, test } from '@jest/globals';
 import { chaosRound } from './chaos.js';
-import { efficiency, movesWhenStationary, rollingRestartChurn } from './figures.js';
+import { efficiency, leaderDeaths, movesWhenStationary, rollingRestartChurn } from './figures.js';
 
 const ROUNDS = 60;
 
@@ -39,6 +39,10 @@ test('nothing moves while nothing happens', () => {
 
 test('edges that restart in place keep their shards', () => {
   expect(rollingRestartChurn(1)).toBeLessThanOrEqual(0.02);
+});
+
+test('what a leader has begun to even out is finished, whoever dies in between', () => {
+  for (const seed of [1, 2, 3]) expect(leaderDeaths(seed)).toBeLessThanOrEqual(1.05);
 });
 
 test('moves little more than any rebalancer must', () => {

@@ -1,5 +1,6 @@
 /** One cluster in the model: its edges, its clients, its controls, and what must hold. */
 import { type Assignment, ownerOf } from '../../common/assignment.js';
+import { Ledger } from '../../control/ledger.js';
 import type { PlannerOptions } from '../../control/planner.js';
 import { lognormal } from './draw.js';
 import { Agenda, findTableViolation, Store } from './model.js';
@@ -122,14 +123,16 @@ export class World {
 
   readonly #cutUntilMs = new Map<string, number>();
 
-  /** What every edge holds, over what it should at best: 1 is perfect. */
-  loadsByOwner(): Map<string, number> {
-    const loads = new Map(this.store.table!.edges.map(({ id }) => [id, 0]));
-    for (const [shard, size] of this.sizes.entries()) {
-      const owner = ownerOf(this.store.table!, shard)!.id;
-      loads.set(owner, loads.get(owner)! + size);
-    }
-    return loads;
+  /** What the fullest edge owns, over what shards of these sizes allow: 1 is perfect. */
+  maxOverReachable(): number {
+    const { edges, owners } = this.store.table!;
+    const loads = { load: this.sizes, connections: this.sizes, isKnown: new Uint8Array() };
+    const ledger = new Ledger(
+      edges.map(({ id, intent }) => ({ id, capacity: 1e6, takesPart: intent === 'none' })),
+      owners,
+      loads,
+    );
+    return ledger.imbalance().maxOverReachable;
   }
 
   violate(what: string): void {
@@ -261,6 +264,15 @@ export class World {
   #endSession(number: number): void {
     for (const [edgeId, session] of this.#sessions) {
       if (session.number === number) this.#sessions.delete(edgeId);
+    }
+  }
+
+  /** The shards of which `edge` holds clients get `factor` times as many. */
+  grow(edge: SimEdge, factor: number): void {
+    for (const [shard, clients] of edge.clients.entries()) {
+      const more = Math.round(clients * (factor - 1));
+      edge.clients[shard]! += more;
+      this.sizes[shard]! += more;
     }
   }
 

@@ -38,6 +38,7 @@ const BEGINNING: Assignment = {
   edges: [],
   owners: new Uint16Array(0),
   moves: [],
+  isBalancing: false,
 };
 
 export class FakeControl {

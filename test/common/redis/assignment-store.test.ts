@@ -27,6 +27,7 @@ const at = (incarnation: number, epoch: number): Assignment => ({
   ],
   owners: Uint16Array.of(0, 1, NO_OWNER, 1),
   moves: [{ shard: 1, from: 'edge-2', to: 'edge-1', phase: 'acquiring' }],
+  isBalancing: true,
 });
 
 test('reads none before the first write, and then what was written', async () => {

@@ -47,6 +47,7 @@ const assignment: Assignment = {
   edges: [identity('edge-1'), identity('edge-2')].map((edge) => ({ ...edge, intent: 'none' })),
   owners: Uint16Array.of(0, 0, 1, NO_OWNER),
   moves: [],
+  isBalancing: false,
 };
 const alive: EdgeRecord = {
   ...identity('edge-1'),

@@ -51,6 +51,7 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
         edges: IDS.map((id) => ({ ...edgeOf(id), intent: 'none' })),
         owners: Uint16Array.of(0, 0, 1, 1),
         moves: [],
+        isBalancing: false,
       },
       edges: IDS.map(edgeOf),
       leader: 'control-1',
