@@ -26,6 +26,8 @@ export interface LocalClusterOptions {
   readonly restart: boolean;
   /** Settings on top of this process' environment. */
   readonly env?: NodeJS.ProcessEnv;
+  /** Members, by name, that reach Redis on another way. */
+  readonly redisUrls?: Readonly<Record<string, string>>;
   /** Hears each line that a role prints, and what happens to it. */
   readonly onOutput?: (name: string, line: string) => void;
   /** Ends a start or a wait that is under way. */
@@ -273,7 +275,7 @@ export class LocalCluster {
       LONGLINE_CORS_ORIGINS: '*',
       ...process.env,
       ...this.#options.env,
-      LONGLINE_REDIS_URL: this.#options.redisUrl,
+      LONGLINE_REDIS_URL: this.#options.redisUrls?.[name] ?? this.#options.redisUrl,
     };
     if (role === 'control') {
       return {

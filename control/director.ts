@@ -80,6 +80,7 @@ export class Director implements Steering {
   #pacer: Pacer;
   #pace = NO_PACE;
   #wasFrozen = false;
+  #wereCutOff: ReadonlySet<string> = new Set();
   #trouble: Trouble | undefined = { type: 'unavailable', reason: 'it has not been read yet' };
 
   constructor(options: DirectorOptions) {
@@ -268,10 +269,22 @@ export class Director implements Steering {
     const isFrozen = members.frozenUntilMs !== undefined;
     if (isFrozen !== this.#wasFrozen) this.#record({ type: isFrozen ? 'frozen' : 'unfrozen' });
     this.#wasFrozen = isFrozen;
+    this.#recordCutOff(members.cutOff);
     // Whoever was told to end has to, whatever else is held back.
     const isHeld = (edge: EdgeRecord) => planner.isPaused && edge.counts?.leaving !== true;
     const donors = donorsAmong(members.edges.filter((edge) => !isHeld(edge)));
     this.#pace = this.#pacer.step(nowMs(), donors, receiversAmong(this.#current, members.edges));
+  }
+
+  #recordCutOff(areCutOff: ReadonlySet<string>): void {
+    const before = this.#wereCutOff;
+    this.#wereCutOff = areCutOff;
+    for (const edgeId of areCutOff) {
+      if (!before.has(edgeId)) this.#record({ type: 'edge-cut-off', edgeId });
+    }
+    for (const edgeId of before) {
+      if (!areCutOff.has(edgeId)) this.#record({ type: 'edge-healed', edgeId });
+    }
   }
 
   /** Reads what another control has written. */

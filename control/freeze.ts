@@ -11,7 +11,7 @@
 const LEASES_MAX = 3;
 
 export interface Presence {
-  /** Since when it has not been heard; undefined: it is heard. */
+  /** Since when it is missed; undefined: it is not. */
   readonly vanishedAtMs: number | undefined;
 }
 

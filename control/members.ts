@@ -55,6 +55,10 @@ export class Members {
     return this.#machine.edges;
   }
 
+  get cutOff(): ReadonlySet<string> {
+    return this.#machine.cutOff;
+  }
+
   get frozenUntilMs(): number | undefined {
     return this.#machine.frozenUntilMs;
   }

@@ -7,7 +7,8 @@
  * yet. So an edge that is not heard gets one lease before its shards are given away, and nothing is
  * decided while there is still hope: not before it is known what was assigned before, not while an
  * edge is in doubt (unless that takes longer than a lease), not while no edge at all is heard, and
- * not while most have vanished at once (`freeze.ts`).
+ * not while most have vanished at once (`freeze.ts`). An edge that is heard but says that it is not
+ * ready is another matter (`cut-off.ts`): it stays a member, and is only to have no shards.
  *
  * Invariants: one record per id; a session belongs to at most one record; an event of a session
  * that is not the record's own changes nothing; `replan` comes at most once per change.
@@ -21,6 +22,7 @@ import {
 import { type Refusal, refusal } from '../common/errors.js';
 import { assertNever, type Machine, type Output } from '../common/machine.js';
 import type { MemoryPart } from '../proto/gen/longline/v1/edge_session.js';
+import { CutOff } from './cut-off.js';
 import { Freeze, type Presence } from './freeze.js';
 
 export type EdgeState =
@@ -102,6 +104,12 @@ export type MembershipAction =
 
 /** Edges that start together get one first assignment together. */
 const SETTLE_MS = 1_000;
+/**
+ * What of its lease is left when an edge that does not report counts as vanished. Edges report every
+ * 2 s at different moments: with a lease of 8 s or more, all that fall silent at once are missed
+ * before the first of them is dead.
+ */
+const SILENT_SHARE = 0.25;
 /** How long an operator can still see an edge that is gone; edges with ever new ids must not pile up. */
 const DEAD_SHOWN_MS = 15 * 60_000;
 
@@ -114,9 +122,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #settledAtMs = Number.POSITIVE_INFINITY;
   #newestSeen = ORIGIN;
   readonly #freeze: Freeze;
+  readonly #cutOff: CutOff;
+  #cutOffIds: ReadonlySet<string> = new Set();
 
   constructor(readonly leaseMs: number) {
     this.#freeze = new Freeze(leaseMs);
+    this.#cutOff = new CutOff(leaseMs);
   }
 
   /** While most edges have vanished at once: when that will be believed. Nothing is decided then. */
@@ -129,6 +140,11 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     return [...this.#edges.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** Ids of edges that are alive and cannot deliver: they are to have no shards. */
+  get cutOff(): ReadonlySet<string> {
+    return this.#cutOffIds;
+  }
+
   /** The newest assignment that any edge has said to know. */
   get newestSeen(): Position {
     return this.#newestSeen;
@@ -139,8 +155,9 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     const actions: MembershipAction[] = [];
     if (event !== null) this.#take(nowMs, event, actions);
     this.#silence(nowMs, actions);
-    this.#freeze.judge(nowMs, this.#presences());
+    this.#freeze.judge(nowMs, this.#presences(nowMs));
     this.#expire(nowMs);
+    this.#cutOffIds = this.#cutOff.judge(nowMs, [...this.#edges.values()].filter(isMember).length);
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
       actions.push({ type: 'replan' });
@@ -158,7 +175,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
         break;
       case 'report': {
         const record = this.#ofSession(event.edgeId, event.session);
-        if (record !== undefined) this.#becomeAlive(nowMs, event.session, record, event.counts);
+        if (record !== undefined) this.#onReport(nowMs, event.session, record, event.counts);
         break;
       }
       case 'broken': {
@@ -188,6 +205,18 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       const unknown = { capacity: undefined, zone: '', counts: undefined, heardAtMs: undefined };
       this.#becomeSuspect(nowMs, { ...edge, ...unknown }, nowMs + this.leaseMs);
     }
+  }
+
+  #onReport(
+    nowMs: number,
+    session: number,
+    record: EdgeRecord,
+    counts: EdgeCounts | undefined,
+  ): void {
+    // One that is leaving is not ready, either, and is drained anyway.
+    const isReady = counts === undefined || counts.ready || counts.leaving === true;
+    this.#cutOff.hear(nowMs, record.id, isReady);
+    this.#becomeAlive(nowMs, session, record, counts);
   }
 
   #onBelieve(nowMs: number): void {
@@ -223,6 +252,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       known.frontAddress === edge.frontAddress &&
       known.capacity === edge.capacity;
     if (!isUnchanged) this.#changedAtMs ??= nowMs;
+    if (!isSameProcess) this.#cutOff.forget(edge.id);
     this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);
   }
 
@@ -255,10 +285,18 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     return this.#freeze.endsAtMs ?? Math.max(leaseEndsAtMs, this.#freeze.patienceEndsAtMs);
   }
 
-  #presences(): Presence[] {
-    return [...this.#edges.values()].filter(isMember).map(({ state }) => ({
-      vanishedAtMs: state.type === 'suspect' ? state.vanishedAtMs : undefined,
-    }));
+  /** Edges that fall silent without a broken stream are dead one by one: they are missed before. */
+  #presences(nowMs: number): Presence[] {
+    return [...this.#edges.values()].flatMap(({ state }) => {
+      if (state.type === 'dead') return [];
+      if (state.type === 'suspect') return [{ vanishedAtMs: state.vanishedAtMs }];
+      const silentAtMs = this.#silentAtMs(state.leaseEndsAtMs);
+      return [{ vanishedAtMs: nowMs >= silentAtMs ? silentAtMs : undefined }];
+    });
+  }
+
+  #silentAtMs(leaseEndsAtMs: number): number {
+    return leaseEndsAtMs - this.leaseMs * SILENT_SHARE;
   }
 
   #becomeAlive(
@@ -272,6 +310,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
+    this.#cutOff.forget(edge.id);
     const state = { type: 'suspect', vanishedAtMs: nowMs, leaseEndsAtMs } as const;
     this.#edges.set(edge.id, { ...edge, state });
   }
@@ -302,11 +341,11 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   }
 
   #wakeAtMs(nowMs: number): number {
-    const times = [...this.#edges.values()].map(({ state }) => {
-      if (state.type === 'dead') return state.forgetAtMs;
+    const times = [...this.#edges.values()].flatMap(({ state }) => {
+      if (state.type === 'dead') return [state.forgetAtMs];
       return state.type === 'alive'
-        ? state.leaseEndsAtMs
-        : this.#leaseEndsAtMs(state.leaseEndsAtMs);
+        ? [this.#silentAtMs(state.leaseEndsAtMs), state.leaseEndsAtMs]
+        : [this.#leaseEndsAtMs(state.leaseEndsAtMs)];
     });
     if (this.#changedAtMs !== undefined) {
       times.push(this.#settledAtMs, this.#changedAtMs + this.leaseMs);

@@ -3,7 +3,8 @@
  * edges and the loads; the planner carries it out a few shards at a time.
  *
  * Phases, each checked and undone as a whole if it breaks an invariant:
- * 1. removal: a draining edge's shards go to the others, wherever the ring and their load allow;
+ * 1. removal: the shards of an edge that is draining or cut off go to the others, wherever the ring
+ *    and their load allow;
  * 2. addition: an edge that has just come is filled to its share;
  * 3. balancing: if an edge is still far outside the band, or that has begun and is not finished, by
  *    what was measured.
@@ -22,6 +23,8 @@ export interface PlanEdge {
   readonly zone: string;
   /** It is heard: it can be given shards. */
   readonly isAlive: boolean;
+  /** It is alive and cannot deliver: it is to lose its shards as if it were draining. */
+  readonly isCutOff: boolean;
   /** Its reports are believed. One that owns nothing needs none. */
   readonly isKnown: boolean;
   /** False while it cools down from the opposite role. */
@@ -121,7 +124,8 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
 
   const isKnown = (index: number) => isIn(index) && world.edges[index]!.isKnown;
   const before = ledgerFor(() => ({})).imbalance().maxOverMean;
-  const isDraining = (index: number) => content.edges[index]!.intent === 'draining';
+  const isDraining = (index: number) =>
+    content.edges[index]!.intent === 'draining' || world.edges[index]!.isCutOff;
   phase(
     'removal',
     emptyEdges(

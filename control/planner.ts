@@ -42,8 +42,10 @@ export interface PlannerEdge extends EdgeIdentity {
   readonly zone: string;
   /** Not dead: its shards stay with it. */
   readonly isMember: boolean;
-  /** Heard: it can be given shards. */
+  /** Heard: it can be given shards, unless it is cut off. */
   readonly isAlive: boolean;
+  /** It is heard, and says that it cannot deliver: its shards are to go to others. */
+  readonly isCutOff: boolean;
 }
 
 export type PlannerEvent =
@@ -201,7 +203,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         this.#stored = undefined;
         break;
       case 'edges':
-        this.#edges = new Map(event.edges.map((edge) => [edge.id, edge]));
+        this.#onEdges(nowMs, event.edges);
         this.#isFrozen = event.isFrozen;
         if (comparePositions(event.newestSeen, this.#newestSeen) > 0) {
           this.#newestSeen = event.newestSeen;
@@ -239,6 +241,17 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
       default:
         assertNever(event);
     }
+  }
+
+  #onEdges(nowMs: number, edges: readonly PlannerEdge[]): void {
+    for (const { id, isCutOff } of edges) {
+      if ((this.#edges.get(id)?.isCutOff ?? false) === isCutOff) continue;
+      // It may be cut off again: what it still has stays, but it is given nothing for a while.
+      if (!isCutOff) this.#cooldowns.failed(nowMs, id);
+      this.#queue.replace([]);
+      this.#planAtMs = nowMs;
+    }
+    this.#edges = new Map(edges.map((edge) => [edge.id, edge]));
   }
 
   #onRead(nowMs: number, stored: Assignment | undefined): void {
@@ -389,6 +402,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         capacity: this.#edges.get(id)?.capacity ?? Math.max(1, mean),
         zone: this.#edges.get(id)?.zone ?? '',
         isAlive: this.#canReceive(nowMs, id),
+        isCutOff: this.#edges.get(id)?.isCutOff ?? false,
         isKnown: this.#loads.isEdgeKnown(nowMs, id),
         mayGive: this.#cooldowns.mayGive(nowMs, id),
         mayReceive: this.#cooldowns.mayReceive(nowMs, id),
@@ -399,7 +413,9 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #canReceive(nowMs: number, edgeId: string): boolean {
-    return this.#edges.get(edgeId)?.isAlive === true && !this.#cooldowns.hasFailed(nowMs, edgeId);
+    const edge = this.#edges.get(edgeId);
+    const isThere = edge?.isAlive === true && !edge.isCutOff;
+    return isThere && !this.#cooldowns.hasFailed(nowMs, edgeId);
   }
 
   #planSoon(nowMs: number): void {

@@ -54,6 +54,9 @@ export type LogEntry =
   /** Most edges have vanished at once: nothing is decided. */
   | { readonly type: 'frozen' }
   | { readonly type: 'unfrozen' }
+  /** It is heard and says that it is not ready: its shards go to others, until it is ready again. */
+  | { readonly type: 'edge-cut-off'; readonly edgeId: string }
+  | { readonly type: 'edge-healed'; readonly edgeId: string }
   /** What is stored cannot be understood; the last good assignment stays in force. */
   | { readonly type: 'table-garbage'; readonly reason: string }
   /** A process was not let in as this edge. */

@@ -119,6 +119,7 @@ export class Term {
         ...record,
         isMember: isMember(record),
         isAlive: record.state.type === 'alive',
+        isCutOff: membership.cutOff.has(record.id),
       })),
       newestSeen: membership.newestSeen,
       isFrozen: membership.frozenUntilMs !== undefined,

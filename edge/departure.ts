@@ -7,6 +7,9 @@
  * control is that it ends: at the deadline it closes whoever is left, and while control is away, those
  * who have somewhere else to be go at a pace of its own. Those whose shard is still here stay until
  * the last seconds: wherever they asked, they would be sent back.
+ *
+ * An edge that cannot hear Redis and whose shards control has given to others is no place to stay,
+ * either, not even for guests. It is to be empty as if it were draining, but it does not end.
  */
 
 /** Where the edge stands. */
@@ -18,6 +21,8 @@ export interface Standing {
   readonly notReleased: number;
   /** The assignment says that this edge is to lose all its shards. */
   readonly isDraining: boolean;
+  /** It cannot prove that it hears Redis. */
+  readonly isDeaf: boolean;
   /** Another edge is there that takes shards. */
   readonly hasRefuge: boolean;
   readonly isControlUp: boolean;
@@ -88,7 +93,8 @@ export class Departure {
       ((this.isLeaving || (isDraining && this.options.exitWhenDrained)) &&
         isEmpty(standing, isControlAway) &&
         nowMs >= standing.lastGoawayAtMs + RETURN_MS);
-    const isForAll = (this.isLeaving || isDraining) && standing.shardsOwned === 0;
+    const isNoPlaceToStay = this.isLeaving || isDraining || standing.isDeaf;
+    const isForAll = isNoPlaceToStay && standing.shardsOwned === 0;
 
     const isDrainTimed = isDraining && standing.drainUntilMs > 0;
     const drainUntilMs = isDrainTimed ? standing.drainUntilMs : Number.POSITIVE_INFINITY;

@@ -62,12 +62,14 @@ export class GoawayQueue {
     return this.#dropGone(this.#others) ? this.#others.pop() : undefined;
   }
 
-  /** How many of lost shards are waiting. */
+  /** How many are waiting. */
   count(): number {
-    let count = 0;
-    for (const waiting of this.#byShard.values()) {
-      for (const connection of waiting) if (this.isHere(connection)) count++;
+    const waiting = new Set(this.#others);
+    for (const ofShard of this.#byShard.values()) {
+      for (const connection of ofShard) waiting.add(connection);
     }
+    let count = 0;
+    for (const connection of waiting) if (this.isHere(connection)) count++;
     return count;
   }
 

@@ -61,10 +61,11 @@ export class Goaways {
   /**
    * To be called every `GOAWAY_STEP_MS`.
    * @param steering undefined before there is any
+   * @param isDeaf this edge cannot prove that it hears Redis
    */
-  step(nowMs: number, steering: Steering | undefined): DepartureStep {
+  step(nowMs: number, steering: Steering | undefined, isDeaf: boolean): DepartureStep {
     const { shards, table } = this.clients;
-    const step = this.departure.step(nowMs, this.#standing(steering));
+    const step = this.departure.step(nowMs, { ...this.#standing(steering), isDeaf });
     if (!step.isForAll) this.#queue.keepOthers();
     else if (this.#queue.isEmpty) this.#queue.loseAll(table.all());
     for (let left = this.#credit.take(nowMs, step.goawaysPerSecond); left > 0; left--) {
@@ -80,7 +81,7 @@ export class Goaways {
     return step;
   }
 
-  #standing(steering: Steering | undefined): Standing {
+  #standing(steering: Steering | undefined): Omit<Standing, 'isDeaf'> {
     const { shards, table } = this.clients;
     const edges = this.feed.current?.edges ?? [];
     const { edgeId } = shards;

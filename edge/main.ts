@@ -250,7 +250,8 @@ await runRole(async () => {
   const confirming = setInterval(() => void confirmations.flush(), CONFIRMATIONS_FLUSH_MS);
 
   const step = () => {
-    const { isClosing, isOver } = goaways.step(Date.now(), control);
+    const isDeaf = privateChannels.notDeliveringBecause().length > 0;
+    const { isClosing, isOver } = goaways.step(Date.now(), control, isDeaf);
     port.isClosing = isClosing && departure.isLeaving;
     if (isOver) stop('has left');
   };

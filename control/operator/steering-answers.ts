@@ -72,6 +72,8 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   frozen:
     'most edges have vanished at once; nothing is decided until they are back, or believed gone',
   unfrozen: 'decisions go on',
+  'edge-cut-off': 'the edge has not been ready for longer than a lease; its shards go to others',
+  'edge-healed': 'the edge is not cut off any more, or not heard',
   'table-garbage': 'what is stored cannot be understood; the last good assignment stays in force',
   'edge-refused': 'a process was not let in as this edge',
   'report-rejected': 'a report of this edge makes no sense; it lives, but its load is unknown',

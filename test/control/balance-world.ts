@@ -11,6 +11,7 @@ export function planEdge(index: number, more: Partial<PlanEdge> = {}): PlanEdge 
     capacity: 1_000_000,
     zone: '',
     isAlive: true,
+    isCutOff: false,
     isKnown: true,
     mayGive: true,
     mayReceive: true,

@@ -37,6 +37,12 @@ const report = (edgeId: string, session: number): MembershipEvent => ({
   session,
   counts,
 });
+const unwell = (edgeId: string, session: number): MembershipEvent => ({
+  type: 'report',
+  edgeId,
+  session,
+  counts: { ...counts, ready: false },
+});
 const broken = (edgeId: string, session: number): MembershipEvent => ({
   type: 'broken',
   edgeId,
@@ -266,7 +272,19 @@ test('freezes when most edges fall silent on open streams', () => {
   const story = vanished();
   const ends = ['end 3', 'end 4', 'end 5'].map((end) => `12000 ${end} NOT_READY`);
   expect(story.passWithReportsOf({ a: 1, b: 2 }, 20_000)).toEqual(ends);
-  expect(story.machine.frozenUntilMs).toBe(12_000 + 3 * LEASE_MS);
+  expect(story.machine.frozenUntilMs).toBe(9_500 + 3 * LEASE_MS);
+});
+
+test('freezes when they fall silent one report apart, before the first is dead', () => {
+  const story = vanished();
+  story.pass(1_900);
+  for (const [id, session] of Object.entries({ a: 1, d: 4, e: 5 })) story.now(report(id, session));
+  story.passWithReportsOf({ a: 1 }, 20_000);
+  expect(story.machine.frozenUntilMs).toBeDefined();
+  expect(story.states()).toMatchObject({ b: 'suspect', c: 'suspect', d: 'suspect' });
+  for (const [index, id] of ['b', 'c', 'd', 'e'].entries()) story.now(hello(id, 6 + index));
+  const back = { a: 1, b: 6, c: 7, d: 8, e: 9 };
+  expect(story.passWithReportsOf(back, 40_000)).toEqual([]);
 });
 
 test('does not freeze for edges that vanish one after the other', () => {
@@ -295,6 +313,60 @@ test('believes an operator that the edges are gone', () => {
   const calm = vanished('e');
   expect(calm.now({ type: 'believe' })).toEqual([]);
   expect(calm.states()).toMatchObject({ e: 'suspect' });
+});
+
+/** Three edges for `ms`, of which `ids` say that they are not ready. */
+function notReady(story: Story, ids: readonly string[], ms: number): string[] {
+  for (let passed = 0; passed < ms; passed += 2_000) {
+    story.pass(2_000);
+    for (const [id, session] of Object.entries({ a: 1, b: 2, c: 3 })) {
+      story.now(ids.includes(id) ? unwell(id, session) : report(id, session));
+    }
+  }
+  return [...story.machine.cutOff].sort();
+}
+
+function threeEdges(): Story {
+  const story = Story.settled();
+  story.now(hello('c', 3));
+  return story;
+}
+
+test('an edge that is not ready for longer than a lease is cut off, until it is ready', () => {
+  const story = threeEdges();
+  expect(notReady(story, ['c'], 12_000)).toEqual([]);
+  expect(notReady(story, ['c'], 2_000)).toEqual(['c']);
+  expect(story.states()).toMatchObject({ c: 'alive' });
+  expect(notReady(story, [], 2_000)).toEqual([]);
+  // Not for adding up.
+  expect(notReady(story, ['c'], 10_000)).toEqual([]);
+});
+
+test('when most edges are not ready nobody is cut off, and each gets another lease', () => {
+  const story = threeEdges();
+  expect(notReady(story, ['b', 'c'], 60_000)).toEqual([]);
+  expect(notReady(story, ['c'], 8_000)).toEqual([]);
+  expect(notReady(story, ['c'], 6_000)).toEqual(['c']);
+});
+
+test('an edge that is leaving, that is not heard, or that is a new process is not cut off', () => {
+  const story = threeEdges();
+  for (let passed = 0; passed < 20_000; passed += 2_000) {
+    story.pass(2_000);
+    for (const [id, session] of [
+      ['a', 1],
+      ['b', 2],
+    ] as const)
+      story.now(report(id, session));
+    const leaving = { ...counts, ready: false, leaving: true };
+    story.now({ type: 'report', edgeId: 'c', session: 3, counts: leaving });
+  }
+  expect(story.machine.cutOff.size).toBe(0);
+  expect(notReady(story, ['c'], 14_000)).toEqual(['c']);
+  story.now(broken('c', 3));
+  expect(story.machine.cutOff.size).toBe(0);
+  story.now(hello('c', 3, 'i2'));
+  expect(notReady(story, ['c'], 10_000)).toEqual([]);
 });
 
 test('passes on that an edge wants to leave, from its own session only', () => {

@@ -8,6 +8,7 @@ const serving: Standing = {
   handingOver: 0,
   notReleased: 0,
   isDraining: false,
+  isDeaf: false,
   hasRefuge: true,
   isControlUp: true,
   goawaysPerSecond: 7,
@@ -45,6 +46,17 @@ describe('an edge that stays', () => {
 
   test('does not end because it is empty', () => {
     expect(departure().step(1_000, empty).isOver).toBe(false);
+  });
+});
+
+describe('an edge that does not hear Redis', () => {
+  test("lets its guests go once its shards are others', and does not end", () => {
+    const deaf = { ...serving, isDeaf: true };
+    expect(departure().step(1_000, deaf).isForAll).toBe(false);
+    const without = { ...deaf, shardsOwned: 0 };
+    expect(departure().step(1_000, without)).toMatchObject({ isForAll: true, isOver: false });
+    const empty = { ...without, connections: 0 };
+    expect(departure().step(60_000, empty).isOver).toBe(false);
   });
 });
 

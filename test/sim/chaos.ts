@@ -43,6 +43,10 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
     (edge) => world.kill(edge, 1_000 + random() * 5_000),
     (edge) => world.kill(edge, 5_000 + random() * 30_000),
     (edge) => world.cut(edge, random() * 30_000),
+    (edge) => world.deafen(edge, random() * 60_000),
+    () => {
+      for (const edge of world.upEdges) if (random() < 0.8) world.deafen(edge, random() * 40_000);
+    },
     () => {
       for (const edge of world.upEdges) if (random() < 0.7) world.cut(edge, random() * 20_000);
     },
@@ -78,7 +82,10 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
   }
 
   world.badness = 0;
-  for (const edge of world.edges) edge.lie = 'none';
+  for (const edge of world.edges) {
+    edge.lie = 'none';
+    edge.isDeaf = false;
+  }
   for (const control of world.controls.slice(0, -1)) control.isGone = true;
   world.elect();
   world.controls.at(-2)!.isGone = true;

@@ -1,11 +1,12 @@
 /** What the balancing costs and reaches, in clusters without chaos. */
-import { type Content, ownerOf } from '../../common/assignment.js';
+import { type Content, ownerOf, shardsOf } from '../../common/assignment.js';
 import { buildRing } from '../../common/ring.js';
 import { Ledger } from '../../control/ledger.js';
 import type { ShardLoads } from '../../control/loads.js';
 import { makePlan, type Plan, type World as PlanWorld, placeAtOnce } from '../../control/plan.js';
 import { contentOf, loadsOf, planEdge, withIntent, worldOf } from '../control/balance-world.js';
 import { lognormal, seededRandom } from './draw.js';
+import type { SimEdge } from './sim-edge.js';
 import { World } from './world.js';
 
 const ON = { incarnation: 0, epoch: 1 };
@@ -161,6 +162,35 @@ export function rollingRestartChurn(seed: number): number {
   world.agenda.runUntil(world.nowMs + 300_000);
   failIfViolated(world);
   return (world.clientsMoved - before) / world.sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/**
+ * An edge is cut from Redis only for some minutes. How many shards it owns at the end of that, and
+ * of what it owned before, how much it has again a while after it has healed.
+ */
+export function cutFromRedis(seed: number): { left: number; regained: number } {
+  const world = quietWorld(seed, 0.5);
+  world.agenda.runUntil(SETTLED_MS);
+  const [edge] = world.edges as [SimEdge];
+  const owned = () => shardsOf(world.store.table!, edge.id).length;
+  const before = owned();
+  world.deafen(edge, 180_000);
+  world.agenda.runUntil(world.nowMs + 170_000);
+  const left = owned();
+  world.agenda.runUntil(world.nowMs + SETTLED_MS);
+  failIfViolated(world);
+  return { left, regained: owned() / before };
+}
+
+/** Moves begun while all edges are cut from Redis for some minutes, and afterwards. */
+export function movesWhenRedisIsGone(seed: number): number {
+  const world = quietWorld(seed, 0.5);
+  world.agenda.runUntil(SETTLED_MS);
+  const before = world.movesBegun;
+  for (const [index, edge] of world.edges.entries()) world.deafen(edge, 120_000 + 1_000 * index);
+  world.agenda.runUntil(world.nowMs + SETTLED_MS);
+  failIfViolated(world);
+  return world.movesBegun - before;
 }
 
 /**

@@ -1,7 +1,12 @@
 /** A control in the model: the real machines, and a driver as simple as can be. */
 import { type Assignment, ORIGIN, type Position } from '../../common/assignment.js';
 import { findReportProblem, type LoadReport } from '../../control/loads.js';
-import { isMember, Membership, type MembershipEvent } from '../../control/membership.js';
+import {
+  type EdgeCounts,
+  isMember,
+  Membership,
+  type MembershipEvent,
+} from '../../control/membership.js';
 import type { MoveReport } from '../../control/moves.js';
 import { Planner, type PlannerEvent, type PlannerOptions } from '../../control/planner.js';
 import type { Agenda, Store } from './model.js';
@@ -58,11 +63,12 @@ export class SimControl {
     session: number,
     moves: MoveReport,
     loads: LoadReport,
+    counts: EdgeCounts,
     capacity: number,
   ): void {
     this.#do(() => {
       const isSane = findReportProblem(loads, this.options.shardCount, capacity) === undefined;
-      this.#stepMembership({ type: 'report', edgeId, session, counts: undefined });
+      this.#stepMembership({ type: 'report', edgeId, session, counts });
       const record = this.membership.edges.find(({ id }) => id === edgeId);
       if (record?.state.type !== 'alive' || record.state.session !== session) return;
       this.tell({ type: 'report', moves, loads: isSane ? loads : undefined });
@@ -83,6 +89,7 @@ export class SimControl {
         zone: '',
         isMember: isMember(record),
         isAlive: record.state.type === 'alive',
+        isCutOff: this.membership.cutOff.has(record.id),
       })),
       newestSeen: this.membership.newestSeen,
       isFrozen: this.membership.frozenUntilMs !== undefined,

@@ -15,6 +15,8 @@ export class SimEdge {
   /** What it knows of the table; it never goes back. */
   table: Assignment | undefined;
   lie: Lie = 'none';
+  /** It is cut from Redis only: control is heard, and hears it say so. */
+  isDeaf = false;
   /** Shard → when its subscription is proven. */
   readonly subscribed = new Map<number, number>();
   /** Shard → since when it is not wanted any more. */
@@ -39,7 +41,9 @@ export class SimEdge {
   }
 
   isSubscribed(nowMs: number, shard: number): boolean {
-    return this.isUp && nowMs >= (this.subscribed.get(shard) ?? Number.POSITIVE_INFINITY);
+    return (
+      this.isUp && !this.isDeaf && nowMs >= (this.subscribed.get(shard) ?? Number.POSITIVE_INFINITY)
+    );
   }
 
   /** Makes its subscriptions what the table and its clients call for. */

@@ -6,7 +6,14 @@
  */
 import { expect, test } from '@jest/globals';
 import { chaosRound } from './chaos.js';
-import { efficiency, leaderDeaths, movesWhenStationary, rollingRestartChurn } from './figures.js';
+import {
+  cutFromRedis,
+  efficiency,
+  leaderDeaths,
+  movesWhenRedisIsGone,
+  movesWhenStationary,
+  rollingRestartChurn,
+} from './figures.js';
 
 const ROUNDS = 60;
 
@@ -43,6 +50,17 @@ test('edges that restart in place keep their shards', () => {
 
 test('what a leader has begun to even out is finished, whoever dies in between', () => {
   for (const seed of [1, 2, 3]) expect(leaderDeaths(seed)).toBeLessThanOrEqual(1.05);
+});
+
+test('an edge that is cut from Redis only loses its shards, and gets its share again', () => {
+  const { left, regained } = cutFromRedis(1);
+  expect(left).toBe(0);
+  expect(regained).toBeGreaterThan(0.8);
+  expect(regained).toBeLessThan(1.2);
+});
+
+test('nothing moves when all edges are cut from Redis', () => {
+  expect(movesWhenRedisIsGone(1)).toBe(0);
 });
 
 test('moves little more than any rebalancer must', () => {

@@ -121,6 +121,14 @@ export class World {
     this.#cutUntilMs.set(edge.id, this.nowMs + forMs);
   }
 
+  /** The edge hears nothing of Redis for so long. */
+  deafen(edge: SimEdge, forMs: number): void {
+    edge.isDeaf = true;
+    this.agenda.in(forMs, () => {
+      edge.isDeaf = false;
+    });
+  }
+
   readonly #cutUntilMs = new Map<string, number>();
 
   /** What the fullest edge owns, over what shards of these sizes allow: 1 is perfect. */
@@ -156,7 +164,7 @@ export class World {
       this.clientsMoved += this.sizes[shard]!;
       const owner = this.edges.find(({ id }) => id === to!.id)!;
       const isReady = owner.isSubscribed(this.nowMs, shard);
-      const isExcused = !owner.isUp || this.nowMs < owner.startedAtMs + GRACE_MS;
+      const isExcused = !owner.isUp || owner.isDeaf || this.nowMs < owner.startedAtMs + GRACE_MS;
       if (!isReady && !isExcused) {
         this.violate(`shard ${shard} went from ${from.id} to ${to!.id}, which does not hear it`);
       }
@@ -176,6 +184,7 @@ export class World {
     const isExcused =
       process === undefined ||
       !process.isUp ||
+      process.isDeaf ||
       process.startedAtMs > this.#ownedSinceMs[shard]! - GRACE_MS;
     if (!isExcused) this.violate(`nobody hears shard ${shard} after ${edge.id} let go of it`);
   }
@@ -226,7 +235,14 @@ export class World {
     const session = this.#sessions.get(edge.id) ?? this.#connect(edge);
     const { control, number } = session;
     const [moves, loads] = [edge.moveReport(this.nowMs), edge.loadReport()];
-    const send = () => control.onStats(edge.id, number, moves, loads, CAPACITY);
+    const counts = {
+      connections: loads.connections,
+      guests: 0,
+      shardsSubscribed: edge.subscribed.size,
+      ready: !edge.isDeaf,
+      shards: loads.shards,
+    };
+    const send = () => control.onStats(edge.id, number, moves, loads, counts, CAPACITY);
     this.agenda.in(this.#latencyMs(), send);
     if (random() < this.badness * 0.2) this.agenda.in(2 * this.#latencyMs(), send);
   }

@@ -1,10 +1,16 @@
 /** A cluster of real processes over a real Redis, ready to be used, and gone afterwards. */
-import { type ClusterView, controlApi, type EdgeView } from '../../cli/control-api.js';
+import {
+  type ClusterView,
+  controlApi,
+  type EdgeView,
+  type EventInfo,
+} from '../../cli/control-api.js';
 import { LocalCluster } from '../../cli/local-cluster.js';
 import { type LocalRedis, startRedis } from '../../cli/local-redis.js';
 import { shardOf } from '../../common/shard.js';
 import { ask } from './http.js';
 import { PushClient } from './push-client.js';
+import { TcpProxy } from './tcp-proxy.js';
 
 export interface RunningClusterOptions {
   readonly edges: number;
@@ -15,6 +21,8 @@ export interface RunningClusterOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Hears each line that a role prints. */
   readonly onOutput?: (name: string, line: string) => void;
+  /** A member that can be cut from Redis. */
+  readonly behindProxy?: string;
 }
 
 export interface ShardView {
@@ -37,19 +45,24 @@ export class RunningCluster {
     readonly cluster: LocalCluster,
     readonly push: PushClient,
     redis: LocalRedis,
+    /** Between Redis and the member that can be cut from it. */
+    readonly proxy: TcpProxy,
     lines: string[],
   ) {
     this.redis = redis;
     this.#lines = lines;
   }
 
-  static async start({ restart = false, env = {}, onOutput, ...sizes }: RunningClusterOptions) {
+  static async start(options: RunningClusterOptions) {
+    const { restart = false, env = {}, onOutput, behindProxy = '', ...sizes } = options;
     const redis = await startRedis();
+    const proxy = await TcpProxy.start(redis.port);
     const lines: string[] = [];
     let running: RunningCluster | undefined;
     try {
       const cluster = await LocalCluster.start({
         redisUrl: redis.url,
+        redisUrls: { [behindProxy]: `redis://127.0.0.1:${proxy.port}` },
         ...sizes,
         ports: 'free',
         restart,
@@ -59,11 +72,13 @@ export class RunningCluster {
           onOutput?.(name, line);
         },
       });
-      running = new RunningCluster(cluster, new PushClient(cluster.routerAddress), redis, lines);
+      const push = new PushClient(cluster.routerAddress);
+      running = new RunningCluster(cluster, push, redis, proxy, lines);
       await running.untilReady();
       return running;
     } catch (error) {
       await running?.stop();
+      proxy.close();
       await redis.stop();
       throw error;
     }
@@ -82,6 +97,7 @@ export class RunningCluster {
   async stop(): Promise<void> {
     this.push.close();
     await this.cluster.stop();
+    this.proxy.close();
     await this.redis.stop();
   }
 
@@ -119,6 +135,10 @@ export class RunningCluster {
 
   edges(): Promise<EdgeView[]> {
     return controlApi(this.cluster.controlUrl).edges();
+  }
+
+  events(): Promise<EventInfo[]> {
+    return controlApi(this.cluster.controlUrl).events(0);
   }
 
   view(): Promise<ClusterView> {
