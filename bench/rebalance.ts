@@ -12,6 +12,8 @@
  *   secondsToBalance    per step
  *   pushP99MsIdle, …Moving     from the call of Push to its answer
  *
+ *   rolling             of that: how long it took, connections opened per client, and the answers
+ *
  * With `--rolling` every edge is then drained, ended and started again, one after the other, which
  * takes some five minutes more. `--clients`, `--pushes` (a second) and `--patience` (seconds until a
  * step that is not even ends all the same) make it smaller, `--json` prints one line.
@@ -124,20 +126,23 @@ async function measure(cluster: LocalCluster) {
   await until(async () => (await leaderOf(cluster)) !== '');
   const leader = await untilBalanced(cluster, EDGES + 1);
 
-  if (values.rolling) await restartAll(cluster);
+  const rollingSeconds = values.rolling ? await restartAll(cluster) : undefined;
   await untilConnected();
   const results = (await askAll({ type: 'finish' })) as ClientsResult[];
-  return summarize(results, { settled, join, drain, leader }, exitSeconds);
+  return summarize(results, { settled, join, drain, leader }, exitSeconds, rollingSeconds);
 }
 
-async function restartAll(cluster: LocalCluster): Promise<void> {
+/** Returns how long it took. */
+async function restartAll(cluster: LocalCluster): Promise<number> {
   await askAll({ type: 'phase', name: 'rolling' });
+  const fromMs = performance.now();
   for (const name of cluster.namesOf('edge')) {
     say(`${name} is told to end, and starts again`);
     await cluster.kill(name, 'SIGTERM');
     await cluster.startAgain(name);
     await untilCalm(cluster, EDGES + 1);
   }
+  return (performance.now() - fromMs) / 1_000;
 }
 
 interface Balanced {
@@ -149,6 +154,7 @@ function summarize(
   results: readonly ClientsResult[],
   steps: Readonly<Record<'settled' | 'join' | 'drain' | 'leader', Balanced>>,
   exitSeconds: number,
+  rollingSeconds: number | undefined,
 ) {
   const violations: Record<string, number> = {};
   for (const { findings } of results) {
@@ -175,6 +181,11 @@ function summarize(
     movedOverIdeal: over((name) => rounded(connects(name) / ideal, 3)),
     secondsToBalance: over((name) => steps[name].seconds),
     drainExitSeconds: rounded(exitSeconds, 1),
+    rolling: rollingSeconds && {
+      seconds: rounded(rollingSeconds, 1),
+      connectsPerClient: rounded(connects('rolling') / clients, 3),
+      pushP99Ms: p99('rolling'),
+    },
     pushP99MsIdle: p99('idle'),
     pushP99MsMoving: Math.max(...moving.map(p99)),
     receivedP99MsIdle: receivedP99('idle'),
