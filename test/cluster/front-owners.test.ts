@@ -93,7 +93,7 @@ async function own(
   const edges = all.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const index = owner === undefined ? NO_OWNER : edges.indexOf(owner);
   const owners = new Uint16Array(SHARDS).fill(index);
-  control.publish({ edges, owners, moves: [] }, hearers);
+  control.publish({ edges, owners, moves: [], isBalancing: false }, hearers);
   if (hearers === 'edges') return;
   const { epoch } = control.current.position;
   await eventually(async () => expect(await metric('assignment_epoch')).toBe(epoch));
