@@ -17,6 +17,7 @@ const execute = promisify(execFile);
 const EDGE = 'edge-1';
 const HEAD_TIMEOUT_MS = 2_000;
 const CONNECTIONS = 200;
+const COLOURS = /\x1b\[[\d;]*m/g;
 const testHere = testWith(SLOWHTTPTEST);
 
 let running: RunningCluster;
@@ -66,7 +67,7 @@ async function attack(...options: string[]): Promise<string> {
   await eventually(() => got.length === before + pushed.length);
   expect(got.slice(before)).toEqual(pushed);
   expect(connections).toBe(1);
-  return (await attacking).stdout;
+  return (await attacking).stdout.replaceAll(COLOURS, '');
 }
 
 /** Nobody is left but the device that behaves. */

@@ -1,0 +1,132 @@
+/**
+ * Goal: the device port reads HTTP/1.1 as RFC 9112 says, strictly, and knows no request that another
+ * reader could take for two.
+ * Method: bytes to a real edge, each case by its clause. No suite could be had from a registry; the
+ * cases cover what h1spec (https://github.com/uNetworking/h1spec) asks of a server, and more.
+ */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../support/eventually.js';
+import { RawSocket } from '../support/raw-socket.js';
+import { RunningCluster } from '../support/running-cluster.js';
+
+let running: RunningCluster;
+let port: number;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 1 });
+  port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
+}, 60_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+const TARGET = '/connect?clientId=h1';
+const REQUEST = `GET ${TARGET} HTTP/1.1\r\nHost: edge\r\n\r\n`;
+const get = (...lines: string[]) =>
+  `GET ${TARGET} HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`;
+
+/** What the port answers to these bytes; what it refuses, it also closes. */
+async function statusOf(bytes: string): Promise<number> {
+  const socket = await RawSocket.connect(port);
+  try {
+    await socket.send(Buffer.from(bytes, 'latin1'));
+    await eventually(() => socket.status !== undefined);
+    if (socket.status !== 200) await socket.untilOver();
+    return socket.status!;
+  } finally {
+    socket.close();
+  }
+}
+
+describe('is served', () => {
+  test.each([
+    ['§3 a request', REQUEST],
+    ['§2.2 an empty line before it', `\r\n${REQUEST}`],
+    ['§3.2.2 the absolute form', REQUEST.replace('/connect', 'http://edge/connect')],
+    ['§5 names in any case, a tab before a value', get('hOsT:\tedge')],
+    ['§5 an empty value, with and without blanks', get('Host: edge', 'X-A:', 'X-B:   ')],
+    ['RFC 9110 §5.5 obs-text in a value', get('Host: edge', 'X: \xe9')],
+    [
+      'RFC 9110 §7.8 an Upgrade to what is not known',
+      get('Host: edge', 'Upgrade: h2c', 'Connection: Upgrade'),
+    ],
+    ['RFC 9110 §10.1.1 an expectation without a body', get('Host: edge', 'Expect: 100-continue')],
+    ['§6.3 a length of zero', get('Host: edge', 'Content-Length: 0')],
+    ['HTTP/1.0 without Host', `GET ${TARGET} HTTP/1.0\r\n\r\n`],
+  ])('%s', async (_clause, bytes) => {
+    expect(await statusOf(bytes)).toBe(200);
+  });
+});
+
+describe('is refused', () => {
+  test.each([
+    ['§3 no version', `GET ${TARGET} \r\n\r\n`, 400],
+    ['§2.3 a version from the future', REQUEST.replace('1.1', '9.9'), 505],
+    ['§3 something before the method', `Extra line${REQUEST}`, 400],
+    ['§3.1 a method that is no token', REQUEST.replace('GET', 'G[T'), 400],
+    ['§3.1 a method in small letters', REQUEST.replace('GET', 'get'), 400],
+    ['§3.2 no Host', get('Accept: */*'), 400],
+    ['§3.2 two Hosts', get('Host: edge', 'Host: other'), 400],
+    ['§3.2.3 the authority form', `CONNECT edge:443 HTTP/1.1\r\nHost: edge:443\r\n\r\n`, 404],
+    ['§3.2.4 the asterisk form', `OPTIONS * HTTP/1.1\r\nHost: edge\r\n\r\n`, 404],
+    ['§5 brackets in a name', get('Host: edge', 'X-Invalid[]: test'), 400],
+    ['§5.1 a blank before the colon', get('Host : edge'), 400],
+    ['§5.2 a folded line', get('Host: edge', 'X: a', ' b'), 400],
+    ['RFC 9110 §5.5 BEL in a value', get('Host: edge', 'X: a\x07'), 400],
+    ['RFC 9110 §5.5 NUL in a value', get('Host: edge', 'X: a\0'), 400],
+    ['§2.2 a bare CR at the end', `GET ${TARGET} HTTP/1.1\r\nHost: edge\r\n\rX: a\r\n\r\n`, 400],
+    [
+      '§2.2 bare LFs, as soon as a line ends right',
+      `GET ${TARGET} HTTP/1.1\nHost: edge\n\n\r\n\r\n`,
+      400,
+    ],
+    ['§6.2 a negative length', get('Host: edge', 'Content-Length: -1234'), 400],
+    [
+      '§6.2 a length that overflows',
+      get('Host: edge', `Content-Length: -${'1234'.repeat(7)}`),
+      400,
+    ],
+    ['§6.2 a length that is no number', get('Host: edge', 'Content-Length: abc'), 400],
+    ['§6.2 a length in hex', get('Host: edge', 'Content-Length: 0x0'), 400],
+    ['§6.2 a list of lengths', get('Host: edge', 'Content-Length: 0, 0'), 400],
+    ['§6.3 two lengths', get('Host: edge', 'Content-Length: 0', 'Content-Length: 0'), 400],
+    [
+      '§6.3 chunked and a length',
+      get('Host: edge', 'Transfer-Encoding: chunked', 'Content-Length: 5'),
+      400,
+    ],
+    [
+      '§6.1 chunked in HTTP/1.0',
+      `GET ${TARGET} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n`,
+      400,
+    ],
+    [
+      '§6.1 a coding that is nearly chunked',
+      get('Host: edge', 'Transfer-Encoding: \x0bchunked'),
+      400,
+    ],
+    ['§6.3 a body', `${get('Host: edge', 'Content-Length: 5')}hello`, 400],
+    ['§9.3.2 a second request behind it', `${REQUEST}${REQUEST}`, 400],
+    ['RFC 9110 §9.3.2 HEAD', REQUEST.replace('GET', 'HEAD'), 405],
+    ['RFC 9110 §9.3.8 TRACE', REQUEST.replace('GET', 'TRACE'), 405],
+    ['RFC 9110 §9.3.3 POST', REQUEST.replace('GET', 'POST'), 405],
+  ])('%s', async (_clause, bytes, status) => {
+    expect(await statusOf(bytes)).toBe(status);
+  });
+});
+
+test('§3 a request that is not complete is waited for, wherever it ends', async () => {
+  const sockets: RawSocket[] = [];
+  for (let length = 1; length < REQUEST.length; length++) {
+    const socket = await RawSocket.connect(port);
+    await socket.send(REQUEST.slice(0, length));
+    sockets.push(socket);
+  }
+  // A complete one that came after them is answered: so they have been looked at.
+  expect(await statusOf(REQUEST)).toBe(200);
+  expect(sockets.filter(({ text, isOver }) => text !== '' || isOver)).toEqual([]);
+  for (const [i, socket] of sockets.entries()) {
+    await socket.send(REQUEST.slice(i + 1));
+    await eventually(() => socket.status === 200);
+    socket.close();
+  }
+}, 60_000);
