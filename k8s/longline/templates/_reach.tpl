@@ -1,0 +1,57 @@
+{{- /* How a device reaches one particular edge: what the edge says of itself, and its own service. */ -}}
+
+{{- define "longline.scheme" -}}
+{{- with .Values.edge.reach -}}
+{{- if .scheme -}}{{ .scheme }}
+{{- else if and .domain (has .mode (list "balancer" "tlsRoute")) -}}https
+{{- else -}}http
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The port of an edge's own address: with hostPort the node's, with loadBalancer the service's. */ -}}
+{{- define "longline.reachPort" -}}
+{{- .Values.edge.reach.port | default 7000 -}}
+{{- end -}}
+
+{{- /*
+Several, separated by commas: the edge takes the one of its ordinal. What stands in $( ) is put in by
+the kubelet.
+*/ -}}
+{{- define "longline.advertisedUrl" -}}
+{{- $scheme := include "longline.scheme" . -}}
+{{- $port := include "longline.reachPort" . -}}
+{{- $urls := list -}}
+{{- with .Values.edge.reach -}}
+{{- if and (eq .mode "balancer") (not .domain) -}}
+{{- $urls = list (printf "http://$(LONGLINE_EDGE_ID).%s-edge.%s.svc:7000" (include "longline.name" $) $.Release.Namespace) -}}
+{{- else if has .mode (list "balancer" "tlsRoute") -}}
+{{- $suffix := ternary (printf ":%d" (int .port)) "" (ne (int .port) 0) -}}
+{{- $urls = list (printf "%s://$(LONGLINE_EDGE_ID).%s%s" $scheme .domain $suffix) -}}
+{{- else if eq .mode "hostPort" -}}
+{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "$(NODE_IP)" (ne .domain "") -}}
+{{- $urls = list (printf "%s://%s:%s" $scheme $host $port) -}}
+{{- else if eq .mode "nodePort" -}}
+{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "$(NODE_IP)" (ne .domain "") -}}
+{{- range $n := until (include "longline.edgesMax" $ | int) -}}
+{{- $urls = append $urls (printf "%s://%s:%d" $scheme $host (add (int $.Values.edge.reach.nodePortBase) $n)) -}}
+{{- end -}}
+{{- else if .addresses -}}
+{{- range .addresses -}}
+{{- $urls = append $urls (printf "%s://%s:%s" $scheme . $port) -}}
+{{- end -}}
+{{- else -}}
+{{- $urls = list (printf "%s://$(LONGLINE_EDGE_ID).%s:%s" $scheme .domain $port) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $urls -}}
+{{- end -}}
+
+{{- /* Whether each edge has a service of its own. */ -}}
+{{- define "longline.hasOwnServices" -}}
+{{- with .Values.edge.reach -}}
+{{- if or (has .mode (list "nodePort" "loadBalancer" "tlsRoute")) (and (eq .mode "balancer") .domain) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
