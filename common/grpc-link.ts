@@ -9,7 +9,8 @@ import type { Logger } from './log.js';
 
 /**
  * A peer that is gone without a word is noticed within about ten seconds. Retries are ours, not the
- * library's: it would buffer what a long-lived stream has sent.
+ * library's: it would buffer what a long-lived stream has sent. A name that several controls share, as
+ * in Kubernetes, is a list of controls, too: each stream is opened at the next one.
  */
 export const LINK_OPTIONS: ChannelOptions = {
   'grpc.keepalive_time_ms': 5_000,
@@ -18,6 +19,8 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.enable_retries': 0,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  'grpc.dns_min_time_between_resolutions_ms': 5_000,
 };
 
 /** A control that has not taken the stream by then is stalled, and another one may lead. */

@@ -26,18 +26,27 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     return sendRefusal(reply, refusal(codeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
-  server.get('/readyz', (_request, reply) => {
+  addReadyRoute(server, '/readyz', notReadyBecause);
+  server.get('/metrics', async (_request, reply) => {
+    reply.header('content-type', metrics.registry.contentType);
+    return metrics.registry.metrics();
+  });
+  return server;
+}
+
+/** Answers 200 when there is no reason not to be ready, else 503 with the reasons. */
+export function addReadyRoute(
+  server: FastifyInstance,
+  path: string,
+  notReadyBecause: ReadyCheck,
+): void {
+  server.get(path, (_request, reply) => {
     const reasons = notReadyBecause();
     if (reasons.length === 0) return { status: 'ready' };
     return reply
       .code(catalogue.NOT_READY.http)
       .send({ ...errorBody(refusal('NOT_READY', reasons.join('; '))), reasons });
   });
-  server.get('/metrics', async (_request, reply) => {
-    reply.header('content-type', metrics.registry.contentType);
-    return metrics.registry.metrics();
-  });
-  return server;
 }
 
 /** Starts to listen and resolves with the port. */

@@ -21,6 +21,7 @@ export function stopOnSignals(
   stop: () => Promise<void>,
   leave?: () => void,
 ): (reason: string) => void {
+  process.off('SIGTERM', endAtOnce).off('SIGINT', endAtOnce);
   let leaving = false;
   let stopping = false;
   const begin = (reason: string) => {
@@ -61,8 +62,13 @@ export function announceListening(log: Logger, ports: ListeningPorts): void {
   process.send?.({ type: 'listening', ports });
 }
 
-/** Runs a role's start. An environment problem ends the process with one readable message. */
+/**
+ * Runs a role's start. An environment problem ends the process with one readable message, a signal
+ * ends it at once: there is nothing yet that could be left in order. Nobody else would end it, as the
+ * kernel spares the first process of a container.
+ */
 export async function runRole(start: () => Promise<void>): Promise<void> {
+  process.on('SIGTERM', endAtOnce).on('SIGINT', endAtOnce);
   try {
     await start();
   } catch (error) {
@@ -72,6 +78,10 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
     }
     throw error;
   }
+}
+
+function endAtOnce(): void {
+  process.exit(0);
 }
 
 /** The machine or a neighbour is not as it must be; the message says what to do. */

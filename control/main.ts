@@ -8,9 +8,9 @@ import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
-import { agreeOnSettings, restoreSettings } from '../common/redis/cluster-settings.js';
+import { restoreSettings } from '../common/redis/cluster-settings.js';
+import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
-import { openRedis } from '../common/redis/redis-link.js';
 import { parseControlConfig, shownSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Director } from './director.js';
@@ -31,8 +31,15 @@ await runRole(async () => {
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
 
-  const link = await openRedis({ urls: config.redisUrls, name: controlId, log, metrics });
-  await agreeOnSettings(link, config);
+  const link = await joinCluster({
+    urls: config.redisUrls,
+    settings: config,
+    name: controlId,
+    host: config.host,
+    port: config.httpPort,
+    log,
+    metrics,
+  });
   const channels = new PrivateChannels(link, shardCount, `${controlId}:${incarnation}`, log);
   const asker = new Asker(link, channels, shardCount, ASKS_IN_FLIGHT_MAX, metrics, 'control');
   channels.onReplies = (batch) => asker.onReplies(batch);

@@ -29,9 +29,15 @@ const settings = {
   LONGLINE_EDGE_ID: processName,
   LONGLINE_EDGE_PORT: port(7000),
   LONGLINE_EDGE_ADMIN_PORT: port(7001),
+  /** Several, separated by commas: the edge whose id ends with `-n` takes the nth, from 0 on. */
   LONGLINE_EDGE_ADVERTISED_URL: z
     .string()
-    .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+    .transform((text) => text.split(',').map((url) => url.trim()))
+    .pipe(
+      z.array(
+        z.string().regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path'),
+      ),
+    )
     .optional(),
   LONGLINE_EDGE_FRONT_ADDRESS: z
     .string()
@@ -147,7 +153,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     edgeId: parsed.LONGLINE_EDGE_ID,
     port: parsed.LONGLINE_EDGE_PORT,
     adminPort: parsed.LONGLINE_EDGE_ADMIN_PORT,
-    advertisedUrl: parsed.LONGLINE_EDGE_ADVERTISED_URL,
+    advertisedUrl: advertisedUrlOf(parsed.LONGLINE_EDGE_ADVERTISED_URL, parsed.LONGLINE_EDGE_ID),
     frontAddress: parsed.LONGLINE_EDGE_FRONT_ADDRESS,
     proxyNetworks: parsed.LONGLINE_PROXY_NETWORKS,
     connectionsMax,
@@ -171,6 +177,18 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
   };
+}
+
+/** @param urls one for all edges, or one for each, by the number that their ids end with */
+function advertisedUrlOf(urls: readonly string[] | undefined, edgeId: string): string | undefined {
+  if (urls === undefined || urls.length === 1) return urls?.[0];
+  const ordinal = /-(\d{1,6})$/.exec(edgeId)?.[1];
+  const url = urls[Number(ordinal)];
+  if (url !== undefined) return url;
+  throw new ConfigError('edge', [
+    `LONGLINE_EDGE_ADVERTISED_URL: it has ${urls.length} URLs, and none for ${edgeId}: an id that ` +
+      `ends with -0 takes the first`,
+  ]);
 }
 
 /** What an edge calls itself to devices unless it is told. */

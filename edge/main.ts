@@ -2,14 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { totalmem } from 'node:os';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
-import { createHttpServer, listenHttp } from '../common/http-server.js';
+import { addReadyRoute, createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
 import { openFilesMax } from '../common/open-files.js';
-import { agreeOnSettings } from '../common/redis/cluster-settings.js';
+import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
-import { openRedis } from '../common/redis/redis-link.js';
 import { shardOf } from '../common/shard.js';
 import { openTransport } from '../common/transport/open-transport.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
@@ -40,6 +39,7 @@ import { WebSocketRaw } from './protocol/websocket.js';
 import { countFailures } from './protocol/websocket-inbound.js';
 import { WebSocketJson } from './protocol/websocket-json.js';
 import { Replies } from './replies.js';
+import { Settling } from './settling.js';
 import { Shards } from './shards.js';
 import { Takeover } from './takeover.js';
 
@@ -59,8 +59,15 @@ await runRole(async () => {
   const log = createLogger('edge', edgeId, config.logLevel);
   const metrics = new Metrics();
 
-  const link = await openRedis({ urls: config.redisUrls, name: edgeId, log, metrics });
-  await agreeOnSettings(link, config);
+  const link = await joinCluster({
+    urls: config.redisUrls,
+    settings: config,
+    name: edgeId,
+    host: config.host,
+    port: config.adminPort,
+    log,
+    metrics,
+  });
   const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
 
   const sse = new Sse();
@@ -210,6 +217,11 @@ await runRole(async () => {
 
   const devicePort = await transport.listen(config.host, config.port);
   const admin = createHttpServer(metrics, notReadyBecause);
+  const settling = new Settling(edgeId);
+  addReadyRoute(admin, '/settledz', () => {
+    const unsettled = settling.unsettledBecause(Date.now(), feed.current);
+    return [...notReadyBecause(), ...(unsettled === undefined ? [] : [unsettled])];
+  });
   const adminPort = await listenHttp(admin, config.host, config.adminPort);
   const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort);
   control = new ControlLink(

@@ -8,9 +8,8 @@ import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.j
 import { createLogger } from '../common/log.js';
 import { Metrics } from '../common/metrics.js';
 import { openFilesMax } from '../common/open-files.js';
-import { agreeOnSettings } from '../common/redis/cluster-settings.js';
+import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
-import { openRedis } from '../common/redis/redis-link.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
 import { AssignmentLink } from './assignment-link.js';
 import { parseRouterConfig } from './config.js';
@@ -30,8 +29,15 @@ await runRole(async () => {
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
 
-  const link = await openRedis({ urls: config.redisUrls, name: routerId, log, metrics });
-  await agreeOnSettings(link, config);
+  const link = await joinCluster({
+    urls: config.redisUrls,
+    settings: config,
+    name: routerId,
+    host: config.host,
+    port: config.httpPort,
+    log,
+    metrics,
+  });
   const processId = `${routerId}:${randomUUID()}`;
   const channels = new PrivateChannels(link, shardCount, processId, log);
   const asker = new Asker(link, channels, shardCount, config.inFlightMax, metrics, 'router');

@@ -16,8 +16,9 @@ const KEY = 'll:settings';
 export async function agreeOnSettings(
   link: Pick<RedisLink, 'execute' | 'log'>,
   { shardCount }: ClusterSettings,
+  onWaiting?: (reason: string) => void,
 ): Promise<void> {
-  const stored = await untilAnswered(link.log, () => storeOrRead(link, shardCount));
+  const stored = await untilAnswered(link.log, () => storeOrRead(link, shardCount), onWaiting);
   if (stored !== String(shardCount)) {
     throw new EnvironmentError(
       `LONGLINE_SHARD_COUNT is ${shardCount} here, but this cluster was started with ${stored}; ` +

@@ -9,15 +9,20 @@ export type Attempt<T> =
 
 const SAY_AGAIN_MS = 5_000;
 
-/** Tries until `attempt` is answered, for ever; says why it waits once per five seconds. */
+/**
+ * Tries until `attempt` is answered, for ever; says in the log why it waits once per five seconds.
+ * @param onWaiting hears the reason after each try
+ */
 export async function untilAnswered<T>(
   log: Logger,
   attempt: () => Promise<Attempt<T>>,
+  onWaiting?: (reason: string) => void,
 ): Promise<T> {
   let saidAtMs = Number.NEGATIVE_INFINITY;
   for (let tries = 1; ; tries++) {
     const result = await attempt();
     if (result.type === 'answered') return result.value;
+    onWaiting?.(result.reason);
     if (performance.now() - saidAtMs >= SAY_AGAIN_MS) {
       saidAtMs = performance.now();
       log.warn({ reason: result.reason }, 'waiting for Redis');

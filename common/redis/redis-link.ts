@@ -34,6 +34,8 @@ export interface RedisLinkOptions {
   readonly name: string;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Hears why Redis is still waited for. */
+  readonly onWaiting?: (reason: string) => void;
 }
 
 export type PublishResult =
@@ -81,9 +83,14 @@ export async function openRedis({
   name,
   log,
   metrics,
+  onWaiting,
 }: RedisLinkOptions): Promise<RedisLink> {
   const seeds = urls.map(parseRedisUrl);
-  const { endpoint, isCluster, slotMap } = await untilAnswered(log, () => survey(seeds, name));
+  const { endpoint, isCluster, slotMap } = await untilAnswered(
+    log,
+    () => survey(seeds, name),
+    onWaiting,
+  );
   if (!isCluster && seeds.length > 1) {
     throw new EnvironmentError(
       `${seeds.length} Redis URLs are seeds of one Redis Cluster, but ${addressOf(endpoint)} is not in cluster mode`,

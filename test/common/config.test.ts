@@ -69,6 +69,20 @@ describe('parseEdgeConfig', () => {
     expect(problemsOf(GOOD, 64)).toHaveLength(1);
   });
 
+  test('takes one of several advertised URLs by the number that its id ends with', () => {
+    const urls = 'http://10.0.0.1:31000,http://10.0.0.1:31001';
+    const env = { ...GOOD, LONGLINE_EDGE_ADVERTISED_URL: urls };
+    const urlOf = (edgeId: string) =>
+      parseEdgeConfig({ ...env, LONGLINE_EDGE_ID: edgeId }, 20_000).advertisedUrl;
+    expect(urlOf('push-edge-0')).toBe('http://10.0.0.1:31000');
+    expect(urlOf('push-edge-1')).toBe('http://10.0.0.1:31001');
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ID: 'push-edge-2' })).toHaveLength(1);
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ID: 'alone' })[0]).toMatch(/none for alone/);
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ADVERTISED_URL: `${urls},nonsense` })).toHaveLength(
+      1,
+    );
+  });
+
   test('reads several controls, and what a departure needs', () => {
     expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
       controlAddresses: ['localhost:7201'],

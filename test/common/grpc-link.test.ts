@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { GrpcLink, LINK_OPTIONS } from '../../common/grpc-link.js';
 import { AssignmentServiceClient } from '../../proto/gen/longline/v1/assignment.js';
+import { EdgeSessionServiceClient, Hello } from '../../proto/gen/longline/v1/edge_session.js';
 import { eventually } from '../support/eventually.js';
 import { FakeControl } from '../support/fake-control.js';
 
@@ -47,6 +48,28 @@ test('passes over a peer that takes the connection and then says nothing', async
   const { port } = stalled.address() as { port: number };
   const link = linkTo(`127.0.0.1:${port}`, control.address);
   await eventually(() => link.isUp, 10_000);
+});
+
+test('finds the control that leads among several of one name', async () => {
+  const follower = await FakeControl.start();
+  closing.push({ close: () => follower.stop() });
+  follower.leads = false;
+  const addresses = `ipv4:${follower.address},${control.address}`;
+  const client = new EdgeSessionServiceClient(
+    addresses,
+    credentials.createInsecure(),
+    LINK_OPTIONS,
+  );
+  const open = () => {
+    const stream = client.session();
+    const hello = Hello.fromPartial({ edgeId: 'edge-1' });
+    stream.write({ body: { $case: 'hello', value: hello } });
+    return stream;
+  };
+  const link = new GrpcLink('control', [client], open, () => {}, pino({ level: 'silent' }));
+  closing.push(link);
+  await eventually(() => link.isUp);
+  expect([...control.sessions.keys()]).toEqual(['edge-1']);
 });
 
 test('an answer is waited for no longer once it has come', async () => {

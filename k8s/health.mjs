@@ -1,0 +1,24 @@
+/**
+ * Whether the role in this container is alive, for a HEALTHCHECK: exit status 0 if one of the ports
+ * answers on which roles are asked for their health.
+ */
+const { env } = process;
+const ports = [
+  env.LONGLINE_EDGE_ADMIN_PORT || 7001,
+  env.LONGLINE_ROUTER_HTTP_PORT || 7100,
+  env.LONGLINE_CONTROL_HTTP_PORT || 7200,
+];
+
+try {
+  await Promise.any(
+    ports.map(async (port) => {
+      const answer = await fetch(`http://127.0.0.1:${port}/healthz`, {
+        signal: AbortSignal.timeout(3_000),
+      });
+      if (!answer.ok) throw new Error(`port ${port} says ${answer.status}`);
+    }),
+  );
+} catch ({ errors }) {
+  console.error(errors.map(({ cause, message }) => cause?.message ?? message).join('; '));
+  process.exitCode = 1;
+}
