@@ -14,6 +14,7 @@ import { PrivateChannels } from '../common/redis/private-channels.js';
 import { parseControlConfig, shownSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Director } from './director.js';
+import { edgesWanted } from './edges-wanted.js';
 import { Leadership } from './leadership.js';
 import { Access } from './operator/access.js';
 import { forwardToLeader } from './operator/forward.js';
@@ -119,6 +120,16 @@ function countEdges(metrics: Metrics, director: Director): void {
     collect() {
       for (const state of ['alive', 'suspect', 'dead']) this.set({ state }, 0);
       for (const edge of director.edges) this.inc({ state: edge.state.type });
+    },
+  });
+  new Gauge({
+    name: 'longline_control_edges_wanted',
+    help: 'Edges that the connected clients take. Only while this control leads and knows.',
+    registers: [metrics.registry],
+    collect() {
+      const wanted = edgesWanted(director.edges);
+      if (wanted === undefined) this.remove();
+      else this.set(wanted);
     },
   });
 }

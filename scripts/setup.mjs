@@ -23,6 +23,7 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative, toolchain } from './build-native.mjs';
+import { ensureHelm } from './ensure-helm.mjs';
 import { ensureRedis } from './ensure-redis.mjs';
 import { withLock } from './lock.mjs';
 import { ensureTestClients } from './test-clients.mjs';
@@ -119,6 +120,7 @@ async function main() {
     if (process.argv.includes('--test')) {
       ensureRedis(say);
       ensureTestClients(say);
+      ensureHelm(say);
     }
   } catch (error) {
     say(`failed: ${error.message}`);

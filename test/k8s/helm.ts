@@ -1,0 +1,69 @@
+/** Runs the real Helm, where there is one. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { test } from '@jest/globals';
+import { packageRoot } from '../../cli/package-root.js';
+
+export const CHART = join(packageRoot, 'k8s/longline');
+/** A path in a variable: the module is plain JavaScript and has no types. */
+const script = pathToFileURL(join(packageRoot, 'scripts/ensure-helm.mjs')).href;
+const helm: string | undefined = (await import(script)).findHelm();
+
+/** `test`, or one that skips and says why. */
+export const helmTest = helm === undefined ? test.skip : test;
+if (helm === undefined) console.log('there is no helm: tests of the chart are skipped');
+
+export interface Rendered {
+  readonly kind: string;
+  readonly name: string;
+  /** As YAML. */
+  readonly text: string;
+}
+
+/** @param args besides the chart, such as `['--set', 'a=b']` */
+export function render(args: readonly string[]): Rendered[] {
+  const options = ['template', 'longline', CHART, '--namespace', 'push', ...args];
+  const output = execFileSync(helm!, options, { encoding: 'utf8' });
+  return output
+    .split(/^---$/m)
+    .filter((text) => /^kind:/m.test(text))
+    .map((text) => ({
+      kind: /^kind: (\S+)/m.exec(text)![1]!,
+      name: /^ {2}name: (\S+)/m.exec(text)![1]!,
+      text,
+    }));
+}
+
+export function find(rendered: readonly Rendered[], kind: string, name: string): string {
+  const found = rendered.filter((each) => each.kind === kind && each.name === name);
+  if (found.length === 1) return found[0]!.text;
+  throw new Error(`${found.length} of ${kind} ${name}`);
+}
+
+/** What Helm says when it refuses; throws when it does not. */
+export function refusal(args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(helm!, ['template', 'longline', CHART, ...args], {
+    encoding: 'utf8',
+  });
+  if (status === 0) throw new Error(`rendered ${stdout.length} characters`);
+  return stderr;
+}
+
+/** @throws with what Helm says when it finds something */
+export function lint(values: string): void {
+  const { status, stdout, stderr } = spawnSync(helm!, ['lint', '--strict', CHART, '-f', values], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(stdout + stderr);
+}
+
+/** The environment of a workload's first container: plain values; where others come from. */
+export function envOf(text: string): Record<string, string> {
+  const env: Record<string, string> = {};
+  const entry = /- name: ([A-Z_]+)\n( +)(value: .*|valueFrom:(?:\n\2 +.*)*)/g;
+  for (const [, name, , rest] of text.matchAll(entry)) {
+    env[name!] = rest!.replace(/^value: "?(.*?)"?$/, '$1').replace(/\s+/g, ' ');
+  }
+  return env;
+}

@@ -1,0 +1,96 @@
+/** The chart knows the settings that exist, and sets or admits each of them. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, jest } from '@jest/globals';
+import { packageRoot } from '../../cli/package-root.js';
+import { servingSettings, sharedSettings } from '../../common/config.js';
+import { parseControlConfig } from '../../control/config.js';
+import { parseEdgeConfig } from '../../edge/config.js';
+import { parseRouterConfig } from '../../router/config.js';
+import { CHART, envOf, find, helmTest, render } from './helm.js';
+
+jest.setTimeout(60_000);
+
+const ROLES = ['edge', 'router', 'control'] as const;
+const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+
+/** Not for a pod, or left at what the chart's ports and probes rely on. */
+const NOT_OFFERED = [
+  'LONGLINE_HOST',
+  'LONGLINE_EDGE_PORT',
+  'LONGLINE_EDGE_ADMIN_PORT',
+  'LONGLINE_EDGE_EXIT_WHEN_DRAINED',
+  'LONGLINE_ROUTER_HTTP_PORT',
+  'LONGLINE_ROUTER_GRPC_PORT',
+  'LONGLINE_CONTROL_HTTP_PORT',
+  'LONGLINE_CONTROL_GRPC_PORT',
+];
+
+/** The values file that sets most. */
+const EVERYTHING = join(CHART, 'ci/balancer-values.yaml');
+
+function settingsIn(file: string): readonly string[] {
+  return readFileSync(join(packageRoot, file), 'utf8').match(/\bLONGLINE_[A-Z_]*[A-Z]\b/g) ?? [];
+}
+
+function isOthers(name: string, role: string): boolean {
+  return ROLES.some(
+    (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
+  );
+}
+
+describe.each(ROLES)('%s', (role) => {
+  helmTest('has in the chart exactly the settings that it has', () => {
+    const rendered = render(['-f', EVERYTHING]);
+    const kind = role === 'edge' ? 'StatefulSet' : 'Deployment';
+    const inChart = [
+      ...Object.keys(envOf(find(rendered, kind, `longline-${role}`))),
+      ...schema.$defs[`${role}Setting`].enum,
+      ...NOT_OFFERED,
+    ];
+    const exist = [
+      ...Object.keys(sharedSettings),
+      ...(role === 'control' ? [] : Object.keys(servingSettings)),
+      ...settingsIn(`${role}/config.ts`),
+    ];
+    const own = (names: readonly string[]) =>
+      [...new Set(names)].filter((name) => name.startsWith('LONGLINE_') && !isOthers(name, role));
+    expect(own(inChart).sort()).toEqual(own(exist).sort());
+  });
+});
+
+helmTest('every role accepts the environment that the chart gives it', () => {
+  const rendered = render(['-f', EVERYTHING]);
+  /** What the kubelet puts in. */
+  const filledIn = (kind: string, name: string) => {
+    const env = envOf(find(rendered, kind, name));
+    for (const [key, value] of Object.entries(env)) {
+      if (value.includes('secretKeyRef')) env[key] = secretFor(key);
+      else if (value.includes('metadata.name')) env[key] = `${name}-0`;
+      else if (value.includes('fieldRef')) env[key] = '';
+    }
+    const known = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
+    for (const [key, value] of Object.entries(env)) {
+      env[key] = value.replace(/\$\((\w+)\)/g, (_, ref: keyof typeof known) => known[ref] ?? '?');
+    }
+    return env;
+  };
+  const edge = parseEdgeConfig(filledIn('StatefulSet', 'longline-edge'), 1_000_000);
+  expect(edge).toMatchObject({
+    edgeId: 'longline-edge-0',
+    advertisedUrl: 'https://longline-edge-0.push.example.com',
+    connectionsMax: 20_000,
+    drainMs: 90_000,
+    heartbeatMs: 30_000,
+    zone: '',
+  });
+  const router = parseRouterConfig(filledIn('Deployment', 'longline-router'));
+  expect(router.controlAddresses).toEqual(['longline-control-all.push.svc:7201']);
+  const control = parseControlConfig(filledIn('Deployment', 'longline-control'));
+  expect(control).toMatchObject({ advertisedUrl: 'http://10.0.0.1:7200' });
+  expect(control.operatorTokens).toHaveLength(1);
+});
+
+function secretFor(name: string): string {
+  return name === 'LONGLINE_REDIS_URL' ? 'rediss://redis:6380' : 'ann:0123456789abcdef';
+}
