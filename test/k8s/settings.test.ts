@@ -1,7 +1,7 @@
 /** The chart knows the settings that exist, and sets or admits each of them. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, jest } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { packageRoot } from '../../cli/package-root.js';
 import { servingSettings, sharedSettings } from '../../common/config.js';
 import { parseControlConfig } from '../../control/config.js';
@@ -94,3 +94,14 @@ helmTest('every role accepts the environment that the chart gives it', () => {
 function secretFor(name: string): string {
   return name === 'LONGLINE_REDIS_URL' ? 'rediss://redis:6380' : 'ann:0123456789abcdef';
 }
+
+test('the dashboard shows metrics that exist', () => {
+  const dashboard = readFileSync(join(CHART, 'files/dashboard.json'), 'utf8');
+  const operations = readFileSync(join(packageRoot, 'docs/operations.md'), 'utf8');
+  const shown = [...new Set(dashboard.match(/longline_\w+/g))];
+  expect(shown.length).toBeGreaterThan(15);
+  const unknown = shown.filter(
+    (name) => !operations.includes(`| \`${name.replace(/_bucket$/, '')}\` |`),
+  );
+  expect(unknown).toEqual([]);
+});

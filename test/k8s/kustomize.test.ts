@@ -1,0 +1,33 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, jest, test } from '@jest/globals';
+import { packageRoot } from '../../cli/package-root.js';
+import { helmTest } from './helm.js';
+
+jest.setTimeout(60_000);
+
+const FOLDER = join(packageRoot, 'k8s/kustomize');
+const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
+
+helmTest('what kustomize starts from is what the chart renders', async () => {
+  const script = pathToFileURL(join(FOLDER, 'render.mjs')).href;
+  for (const { path, text } of (await import(script)).renderAll()) {
+    expect(readFileSync(path, 'utf8')).toBe(text);
+  }
+});
+
+(hasKubectl ? test : test.skip)('kubectl makes a whole of it', () => {
+  const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', FOLDER], {
+    encoding: 'utf8',
+  });
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  const kinds = [...stdout.matchAll(/^kind: (\w+)$/gm)].map(([, kind]) => kind);
+  expect(kinds.filter((kind) => kind === 'StatefulSet')).toHaveLength(2);
+  expect(kinds.filter((kind) => kind === 'Deployment')).toHaveLength(2);
+  expect(kinds).toContain('Namespace');
+  expect(kinds).not.toContain('Pod');
+  expect(stdout.match(/^ {2}name: longline-redis$/gm)!.length).toBeGreaterThan(2);
+});
