@@ -11,9 +11,7 @@ import {
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
 
-export type PushOptions = Partial<
-  Pick<PushRequest, 'waitMs' | 'waitFor' | 'ttlMs' | 'idempotencyKey' | 'contentType'>
->;
+export type PushOptions = Partial<Omit<PushRequest, 'clientId' | 'payload'>>;
 
 /** For a push whose edge is dead and will not answer. */
 export const NO_ANSWER: PushOptions = { waitMs: 1_000 };
