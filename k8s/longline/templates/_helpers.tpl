@@ -173,6 +173,10 @@ securityContext:
 - name: LONGLINE_CORS_ORIGINS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.proxyNetworks }}
+- name: LONGLINE_PROXY_NETWORKS
+  value: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "longline.volumeMounts" -}}

@@ -11,11 +11,17 @@ jest.setTimeout(60_000);
 const FOLDER = join(packageRoot, 'k8s/kustomize');
 const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
 
-helmTest('what kustomize starts from is what the chart renders', async () => {
-  const script = pathToFileURL(join(FOLDER, 'render.mjs')).href;
-  for (const { path, text } of (await import(script)).renderAll()) {
+const RENDER = pathToFileURL(join(packageRoot, 'k8s/render.mjs')).href;
+
+helmTest('what kustomize starts from is what node k8s/render.mjs makes of the chart', async () => {
+  for (const { path, text } of (await import(RENDER)).renderKustomize()) {
     expect(readFileSync(path, 'utf8')).toBe(text);
   }
+});
+
+test('the schema admits the settings that roles have: node k8s/render.mjs writes them', async () => {
+  const { path, text } = (await import(RENDER)).renderSchema();
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(JSON.parse(text));
 });
 
 (hasKubectl ? test : test.skip)('kubectl makes a whole of it', () => {

@@ -1,0 +1,58 @@
+/**
+ * Writes what is made of something else, to be run after each change of the chart or of a setting; tests
+ * compare. From the chart: what kustomize starts from. From the sources of the roles: which settings
+ * the schema of the chart's values admits.
+ *
+ *   node k8s/render.mjs
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findHelm } from '../scripts/ensure-helm.mjs';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const CHART = join(HERE, 'longline');
+
+const COMMON = ['--set', 'auth.mode=none', '--set', 'redis.existingSecret.name=longline-redis'];
+const TRIAL = ['--set', 'redis.bundled.enabled=true', '--show-only', 'templates/redis.yaml'];
+
+/** What the chart's ports and probes rely on, or what is wrong for something that is started again. */
+const NOT_OFFERED =
+  /_(PORT|TOKENS)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_(ID|FRONT_PORT)$/;
+
+/** Each file with its content. */
+export function renderKustomize() {
+  return [
+    ['base/longline.yaml', render('--skip-tests')],
+    ['redis.yaml', render(...TRIAL)],
+  ].map(([file, text]) => ({ path: join(HERE, 'kustomize', file), text }));
+}
+
+function render(...args) {
+  const options = ['template', 'longline', CHART, '--namespace', 'longline', ...COMMON, ...args];
+  const said = execFileSync(findHelm() ?? 'helm', options, { encoding: 'utf8' });
+  return `# Made of the chart by k8s/render.mjs.\n${said.replace(/Helm$/gm, 'kustomize')}`;
+}
+
+export function renderSchema() {
+  const path = join(CHART, 'values.schema.json');
+  const schema = JSON.parse(readFileSync(path, 'utf8'));
+  for (const role of ['edge', 'router', 'control']) {
+    const own = new RegExp(`\\bLONGLINE_${role.toUpperCase()}_[A-Z_]*[A-Z]\\b`, 'g');
+    const namesIn = (file) => readFileSync(join(HERE, file), 'utf8').match(own) ?? [];
+    const set = namesIn(`longline/templates/${role}.yaml`);
+    const names = namesIn(`../${role}/config.ts`).filter(
+      (name) => !set.includes(name) && !NOT_OFFERED.test(name),
+    );
+    const transport = role === 'control' ? [] : ['LONGLINE_TRANSPORT'];
+    schema.$defs[`${role}Setting`].enum = [...transport, ...new Set(names)].sort();
+  }
+  return { path, text: `${JSON.stringify(schema, null, 2)}\n` };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const render of [renderSchema, renderKustomize]) {
+    for (const { path, text } of [render()].flat()) writeFileSync(path, text);
+  }
+}
