@@ -25,6 +25,7 @@ import { fileURLToPath } from 'node:url';
 import { buildNative, toolchain } from './build-native.mjs';
 import { ensureHelm } from './ensure-helm.mjs';
 import { ensureRedis } from './ensure-redis.mjs';
+import { ensureTool } from './fetched-tools.mjs';
 import { withLock } from './lock.mjs';
 import { ensureTestClients } from './test-clients.mjs';
 
@@ -121,6 +122,7 @@ async function main() {
       ensureRedis(say);
       ensureTestClients(say);
       ensureHelm(say);
+      ensureTool('hadolint', say);
     }
   } catch (error) {
     say(`failed: ${error.message}`);
