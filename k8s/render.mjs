@@ -52,7 +52,11 @@ export function renderSchema() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const render of [renderSchema, renderKustomize]) {
-    for (const { path, text } of [render()].flat()) writeFileSync(path, text);
+  const schema = renderSchema();
+  const before = readFileSync(schema.path, 'utf8');
+  // What differs only in layout is the formatter's business.
+  if (JSON.stringify(JSON.parse(before)) !== JSON.stringify(JSON.parse(schema.text))) {
+    writeFileSync(schema.path, schema.text);
   }
+  for (const { path, text } of renderKustomize()) writeFileSync(path, text);
 }
