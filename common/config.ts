@@ -25,6 +25,14 @@ export const sharedSettings = {
     .string()
     .transform((text) => text.split(',').map((url) => url.trim()))
     .pipe(z.array(z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }))),
+  /** The master that Sentinels watch under this name; the URLs are the Sentinels' then. */
+  LONGLINE_REDIS_SENTINEL_MASTER: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9._-]+$/,
+      'expected the name of a master, as in the configuration of Sentinel',
+    )
+    .optional(),
   /** A cluster setting: stored in Redis at the first start, refused when it differs later. */
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine(isShardCount, 'expected a power of two')
@@ -42,6 +50,8 @@ export const sharedSettings = {
 /** What every role knows, parsed. */
 export interface SharedConfig {
   readonly redisUrls: readonly string[];
+  /** Undefined: no Sentinels. */
+  readonly redisSentinelMaster: string | undefined;
   readonly shardCount: number;
   readonly host: string;
   readonly logLevel: string;
@@ -50,6 +60,7 @@ export interface SharedConfig {
 export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>): SharedConfig {
   return {
     redisUrls: parsed.LONGLINE_REDIS_URL,
+    redisSentinelMaster: parsed.LONGLINE_REDIS_SENTINEL_MASTER,
     shardCount: parsed.LONGLINE_SHARD_COUNT,
     host: parsed.LONGLINE_HOST,
     logLevel: parsed.LONGLINE_LOG_LEVEL,

@@ -33,8 +33,7 @@ await runRole(async () => {
   const metrics = new Metrics();
 
   const link = await joinCluster({
-    urls: config.redisUrls,
-    settings: config,
+    config,
     name: controlId,
     host: config.host,
     port: config.httpPort,

@@ -60,8 +60,7 @@ await runRole(async () => {
   const metrics = new Metrics();
 
   const link = await joinCluster({
-    urls: config.redisUrls,
-    settings: config,
+    config,
     name: edgeId,
     host: config.host,
     port: config.adminPort,

@@ -30,8 +30,7 @@ await runRole(async () => {
   const metrics = new Metrics();
 
   const link = await joinCluster({
-    urls: config.redisUrls,
-    settings: config,
+    config,
     name: routerId,
     host: config.host,
     port: config.httpPort,

@@ -3,15 +3,17 @@
  * long as it likes, and whatever watches the process must be able to tell that from a dead one: so
  * meanwhile its HTTP port answers, alive and not ready, and says what is waited for.
  */
+import type { SharedConfig } from '../config.js';
 import { createHttpServer, listenHttp } from '../http-server.js';
 import type { Logger } from '../log.js';
 import type { Metrics } from '../metrics.js';
 import { agreeOnSettings, type ClusterSettings } from './cluster-settings.js';
 import { openRedis, type RedisLink } from './redis-link.js';
 
+type RedisConfig = Pick<SharedConfig, 'redisUrls' | 'redisSentinelMaster'>;
+
 export interface JoinOptions {
-  readonly urls: readonly string[];
-  readonly settings: ClusterSettings;
+  readonly config: RedisConfig & ClusterSettings;
   /** Shown by CLIENT LIST; such as `edge-1`. */
   readonly name: string;
   /** Where health is asked. */
@@ -24,15 +26,16 @@ export interface JoinOptions {
 
 /** @throws EnvironmentError when waiting would not help */
 export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
-  const { urls, settings, name, host, port, log, metrics } = options;
+  const { config, name, host, port, log, metrics } = options;
   let waitsFor = 'Redis has not answered yet';
   const meanwhile = createHttpServer(metrics, () => [waitsFor]);
   if (port !== 0) await listenHttp(meanwhile, host, port);
   const onWaiting = (reason: string) => {
     waitsFor = `waiting for Redis: ${reason}`;
   };
-  const link = await openRedis({ urls, name, log, metrics, onWaiting });
-  await agreeOnSettings(link, settings, onWaiting);
+  const { redisUrls: urls, redisSentinelMaster: sentinelMaster } = config;
+  const link = await openRedis({ urls, sentinelMaster, name, log, metrics, onWaiting });
+  await agreeOnSettings(link, config, onWaiting);
   await meanwhile.close();
   return link;
 }

@@ -23,13 +23,16 @@ import {
 import { execute, type Outcome } from './execute.js';
 import { Lanes } from './lanes.js';
 import { untilAnswered } from './patience.js';
+import { askSlotMapOf, type ViaSentinels, viaSentinels } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
-import { survey } from './survey.js';
+import { surveyAll } from './survey.js';
 
 export interface RedisLinkOptions {
-  /** One server, or seeds of one Redis Cluster with the same credentials. */
+  /** One server, seeds of one Redis Cluster with the same credentials, or Sentinels. */
   readonly urls: readonly string[];
+  /** The name of the master that the Sentinels watch; undefined: there are none. */
+  readonly sentinelMaster?: string | undefined;
   /** Shown by CLIENT LIST; such as `edge-1`. */
   readonly name: string;
   readonly log: Logger;
@@ -80,6 +83,7 @@ const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
  */
 export async function openRedis({
   urls,
+  sentinelMaster,
   name,
   log,
   metrics,
@@ -88,16 +92,25 @@ export async function openRedis({
   const seeds = urls.map(parseRedisUrl);
   const { endpoint, isCluster, slotMap } = await untilAnswered(
     log,
-    () => survey(seeds, name),
+    () => surveyAll(seeds, sentinelMaster, name),
     onWaiting,
   );
-  if (!isCluster && seeds.length > 1) {
+  if (isCluster && sentinelMaster !== undefined) {
+    throw new EnvironmentError(`${addressOf(endpoint)} is in cluster mode, which has no Sentinels`);
+  }
+  if (!isCluster && seeds.length > 1 && sentinelMaster === undefined) {
     throw new EnvironmentError(
       `${seeds.length} Redis URLs are seeds of one Redis Cluster, but ${addressOf(endpoint)} is not in cluster mode`,
     );
   }
-  const commands = isCluster ? connectCluster(seeds, name) : connectSingle(endpoint, name);
-  logOutages(commands, log, isCluster ? 'cluster' : addressOf(endpoint));
+  const commands = isCluster
+    ? connectCluster(seeds, name)
+    : connectSingle(
+        endpoint,
+        name,
+        sentinelMaster === undefined ? {} : viaSentinels(seeds, sentinelMaster),
+      );
+  logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
   await untilReady(commands);
   const subscriber = new ShardSubscriber(
     {
@@ -108,7 +121,12 @@ export async function openRedis({
         logOutages(redis, log, `${address} (subscriber)`);
         return redis;
       },
-      askSlotMap: commands instanceof Cluster ? () => askSlotMap(commands, endpoint) : null,
+      askSlotMap:
+        commands instanceof Cluster
+          ? (ready) => askSlotMap(commands, ready, endpoint)
+          : sentinelMaster === undefined
+            ? null
+            : () => askSlotMapOf(seeds, sentinelMaster, name),
     },
     log,
     metrics,
@@ -162,9 +180,10 @@ function keyOf(command: string, args: CommandArgs): string {
   return String(command === 'eval' || command === 'evalsha' ? args[2] : args[0]);
 }
 
-function connectSingle(endpoint: Endpoint, name: string): Redis {
+function connectSingle(endpoint: Endpoint, name: string, via: Partial<ViaSentinels> = {}): Redis {
   return new Redis({
     ...connectionOptions(endpoint, name),
+    ...via,
     commandTimeout: COMMAND_MS_MAX,
     // A demoted master keeps its connections; a new one finds whoever has its name now.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
@@ -226,6 +245,11 @@ async function untilReady(client: Redis | Cluster): Promise<void> {
   );
 }
 
-async function askSlotMap(cluster: Cluster, seed: Endpoint): Promise<SlotMap> {
-  return parseClusterSlots(await cluster.cluster('SLOTS'), seed.host);
+async function askSlotMap(
+  cluster: Cluster,
+  ready: { readonly redis: Redis; readonly address: string } | undefined,
+  seed: Endpoint,
+): Promise<SlotMap> {
+  if (ready === undefined) return parseClusterSlots(await cluster.cluster('SLOTS'), seed.host);
+  return parseClusterSlots(await ready.redis.cluster('SLOTS'), splitAddress(ready.address).host);
 }

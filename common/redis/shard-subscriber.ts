@@ -20,7 +20,7 @@ import type { Counter } from 'prom-client';
 import type { Logger } from '../log.js';
 import type { Metrics } from '../metrics.js';
 import { closeClient } from './connection.js';
-import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
+import type { SlotMap } from './slot-map.js';
 
 export interface ChannelHandler {
   /** `payload` is a slice of what was read from the socket, not a copy. */
@@ -36,8 +36,13 @@ export interface Reach {
   readonly slotMap: SlotMap;
   /** Opens a connection that reconnects for ever. */
   connect(address: string): Redis;
-  /** Asks for a newer map when no connection of ours can; null on a standalone Redis. */
-  readonly askSlotMap: (() => Promise<SlotMap>) | null;
+  /**
+   * Asks for a newer map; null on a standalone Redis, which has one for ever.
+   * @param ready a connection of ours that can be asked, if there is one
+   */
+  readonly askSlotMap:
+    | ((ready: { readonly redis: Redis; readonly address: string } | undefined) => Promise<SlotMap>)
+    | null;
 }
 
 interface Subscription {
@@ -342,10 +347,7 @@ export class ShardSubscriber {
     const ready = [...this.connections.values()].filter(({ redis }) => redis.status === 'ready');
     const asked =
       informant?.redis.status === 'ready' ? informant : ready[this.ticks % ready.length];
-    if (asked === undefined) return this.reach.askSlotMap!();
-    return asked.redis
-      .cluster('SLOTS')
-      .then((reply) => parseClusterSlots(reply, splitAddress(asked.address).host));
+    return this.reach.askSlotMap!(asked);
   }
 
   private adopt(slotMap: SlotMap): void {

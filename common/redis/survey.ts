@@ -4,6 +4,7 @@ import { EnvironmentError } from '../lifecycle.js';
 import { privateChannel, shardChannel } from '../shard.js';
 import { addressOf, connectionOptions, type Endpoint } from './connection.js';
 import type { Attempt } from './patience.js';
+import { askMaster } from './sentinel.js';
 import { parseClusterSlots, type SlotMap, singleMaster } from './slot-map.js';
 
 export interface Survey {
@@ -29,6 +30,17 @@ const PERMISSION_CHECKS = [
   ['ssubscribe', privateChannel('0', 'survey')],
   ['spublish', privateChannel('0', 'survey'), ''],
 ] as const;
+
+/** @param sentinelMaster undefined: the seeds are servers themselves, no Sentinels */
+export async function surveyAll(
+  seeds: readonly Endpoint[],
+  sentinelMaster: string | undefined,
+  name: string,
+): Promise<Attempt<Survey>> {
+  if (sentinelMaster === undefined) return survey(seeds, name);
+  const master = await askMaster(seeds, sentinelMaster, name);
+  return master.type === 'away' ? master : survey([master.value], name);
+}
 
 /**
  * Asks each seed once, in order.

@@ -24,6 +24,9 @@
 {{- if gt (len $ways) 1 -}}
 {{- $problems = append $problems "redis: url and existingSecret.name are two answers to one question" -}}
 {{- end -}}
+{{- if and .bundled.enabled .sentinelMaster -}}
+{{- $problems = append $problems "redis.sentinelMaster: the bundled Redis has no Sentinels" -}}
+{{- end -}}
 {{- if and .bundled.enabled .url -}}
 {{- $problems = append $problems "redis: bundled.enabled, and a url of another Redis" -}}
 {{- end -}}

@@ -129,6 +129,10 @@ securityContext:
     secretKeyRef:
       name: {{ include "longline.redisSecret" $root }}
       key: {{ include "longline.redisKey" $root }}
+{{- with $root.Values.redis.sentinelMaster }}
+- name: LONGLINE_REDIS_SENTINEL_MASTER
+  value: {{ . }}
+{{- end }}
 - name: LONGLINE_AUTH
   value: {{ $root.Values.auth.mode }}
 - name: LONGLINE_SHARD_COUNT

@@ -1,0 +1,123 @@
+/** A real master with a replica and three Sentinels, on loopback. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { freePort } from '../../../cli/ports.js';
+import { Metrics } from '../../../common/metrics.js';
+import { parseRedisUrl } from '../../../common/redis/connection.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { askMaster } from '../../../common/redis/sentinel.js';
+import { shardChannel, shardTags } from '../../../common/shard.js';
+import { eventually } from '../../support/eventually.js';
+import { startRedis, type TestRedis } from '../../support/redis.js';
+
+const DEADLINE_MS = 60_000;
+jest.setTimeout(2 * DEADLINE_MS);
+
+const MASTER = 'push';
+const PASSWORD = 'of-this-test';
+const log = pino({ level: 'silent' });
+
+let master: TestRedis;
+let replica: TestRedis;
+let sentinelPorts: number[];
+let link: RedisLink;
+const ending: (() => void)[] = [];
+
+/** A Sentinel without a password of its own; it writes its configuration anew as it goes. */
+async function startSentinel(): Promise<number> {
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), 'longline-sentinel-'));
+  const file = join(folder, 'sentinel.conf');
+  writeFileSync(
+    file,
+    `port ${port}
+bind 127.0.0.1
+dir ${folder}
+sentinel monitor ${MASTER} 127.0.0.1 ${master.port} 2
+sentinel auth-pass ${MASTER} ${PASSWORD}
+sentinel down-after-milliseconds ${MASTER} 1000
+sentinel failover-timeout ${MASTER} 5000
+`,
+  );
+  const server = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
+  ending.push(() => {
+    server.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return port;
+}
+
+beforeAll(async () => {
+  const args = ['--requirepass', PASSWORD, '--masterauth', PASSWORD];
+  master = await startRedis([...args, '--repl-diskless-sync-delay', '0']);
+  replica = await startRedis([...args, '--replicaof', `127.0.0.1 ${master.port}`]);
+  sentinelPorts = [await startSentinel(), await startSentinel(), await startSentinel()];
+  const sentinel = new Redis(sentinelPorts[0]!, '127.0.0.1');
+  ending.push(() => sentinel.disconnect());
+  await eventually(async () => {
+    const [found] = (await sentinel.call('SENTINEL', 'masters')) as string[][];
+    const told = (name: string) => found![found!.indexOf(name) + 1];
+    return told('num-slaves') === '1' && told('num-other-sentinels') === '2';
+  }, DEADLINE_MS);
+  link = await openRedis({
+    // The first one is not there: the next ones are asked.
+    urls: [1, ...sentinelPorts].map((port) => `redis://:${PASSWORD}@127.0.0.1:${port}`),
+    sentinelMaster: MASTER,
+    name: 'test',
+    log,
+    metrics: new Metrics(),
+  });
+}, 2 * DEADLINE_MS);
+
+afterAll(async () => {
+  await link?.close();
+  for (const end of ending) end();
+  await replica?.stop();
+  await master?.stop();
+}, 30_000);
+
+test('finds the master through Sentinels, and the next one after a failover', async () => {
+  const channel = shardChannel(shardTags(4096)[17]!);
+  const heard: string[] = [];
+  link.subscriber.want(channel, {
+    onMessage: (_, payload) => void heard.push(payload.toString()),
+    onConfirmed: () => {},
+    onLost: () => {},
+  });
+  const isDelivered = async (text: string) => {
+    await link.publish(channel, Buffer.from(text));
+    return heard.includes(text);
+  };
+  await eventually(() => isDelivered('before'), DEADLINE_MS);
+  expect(link.subscriber.masters()).toEqual([`127.0.0.1:${master.port}`]);
+  expect(await link.execute('set', ['ll:key', 'kept'])).toMatchObject({ type: 'done' });
+  // What is not replicated yet would be lost, and rightly.
+  await eventually(async () => {
+    const reader = new Redis(replica.port, '127.0.0.1', { password: PASSWORD });
+    const value = await reader.get('ll:key').finally(() => reader.disconnect());
+    expect(value).toBe('kept');
+  }, DEADLINE_MS);
+
+  await master.kill('SIGKILL');
+  await eventually(() => isDelivered('after'), DEADLINE_MS);
+  expect(link.subscriber.masters()).toEqual([`127.0.0.1:${replica.port}`]);
+  expect(await link.execute('get', ['ll:key'])).toMatchObject({ type: 'done', reply: 'kept' });
+  // ioredis follows, too: leadership and the table go through it.
+  await eventually(async () => (await link.commands.get('ll:key')) === 'kept', DEADLINE_MS);
+});
+
+test('says why there is no master', async () => {
+  const sentinels = [1, sentinelPorts[0]!].map((port) =>
+    parseRedisUrl(`redis://:${PASSWORD}@127.0.0.1:${port}`),
+  );
+  const answer = await askMaster(sentinels, 'nobody', 'test');
+  expect(answer).toEqual({
+    type: 'away',
+    reason: expect.stringMatching(/:1: .*ECONNREFUSED.*: it knows no master nobody$/),
+  });
+});
