@@ -14,7 +14,9 @@ function assignment(
     advertisedUrl: 'http://e',
     intent,
   }));
-  return { position: { incarnation: 0, epoch: 1 }, edges, owners: Uint16Array.from(owners), moves };
+  const position = { incarnation: 0, epoch: 1 };
+  const isBalancing = false;
+  return { position, edges, owners: Uint16Array.from(owners), moves, isBalancing };
 }
 
 const TO_ME: Move = { shard: 0, from: 'edge-1', to: 'edge-0', phase: 'acquiring' };

@@ -84,7 +84,7 @@ helmTest('every role accepts the environment that the chart gives it', () => {
     heartbeatMs: 30_000,
     zone: '',
   });
-  const router = parseRouterConfig(filledIn('Deployment', 'longline-router'));
+  const router = parseRouterConfig(filledIn('Deployment', 'longline-router'), 1_000_000);
   expect(router.controlAddresses).toEqual(['longline-control-all.push.svc:7201']);
   const control = parseControlConfig(filledIn('Deployment', 'longline-control'));
   expect(control).toMatchObject({ advertisedUrl: 'http://10.0.0.1:7200' });
