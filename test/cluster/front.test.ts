@@ -15,6 +15,7 @@ import { proxyHeader } from '../../common/proxy-protocol.js';
 import { shardChannel } from '../../common/shard.js';
 import { Device } from '../support/device.js';
 import { eventually } from '../support/eventually.js';
+import { MqttDevice } from '../support/mqtt-device.js';
 import { LIVE } from '../support/push-client.js';
 import { RawSocket } from '../support/raw-socket.js';
 import { RunningCluster } from '../support/running-cluster.js';
@@ -228,6 +229,36 @@ describe('a WebSocket through a front', () => {
   });
 });
 
+describe.each([4, 5] as const)('an MQTT client (level %i) through a front', (protocolVersion) => {
+  const port = (router = 'router') => Number(new URL(running.cluster.frontUrl(router)).port);
+
+  test('is served by the owner, confirms, and resumes its session through another router', async () => {
+    const edge = running.cluster.namesOf('edge')[2]!;
+    const clientId = await running.clientIdOf(edge, `mqtt-${protocolVersion}`);
+    const options = {
+      protocolVersion,
+      clean: false,
+      ...(protocolVersion === 5 ? { properties: { sessionExpiryInterval: 600 } } : {}),
+    };
+    const device = await MqttDevice.connect(port(), clientId, options);
+    expect(await device.subscribe(`push/${clientId}`)).toEqual([1]);
+    await running.push.push(clientId, 'one');
+    await device.until(1);
+    const { connections } = await running.push.presence(clientId);
+    expect(connections).toEqual([expect.objectContaining({ edgeId: edge, guest: false })]);
+    expect(connections[0]!.remoteAddress).toMatch(/^127\.0\.0\.1:/);
+    device.drop();
+    await eventually(
+      async () => (await running.push.push(clientId, 'x', LIVE)).verdict === 'OFFLINE',
+    );
+    await running.push.push(clientId, 'two');
+    const again = await MqttDevice.connect(port('router-2'), clientId, options);
+    await again.until(1);
+    expect(again.payloads).toEqual(['two']);
+    await again.close();
+  });
+});
+
 describe('what is no introduction', () => {
   test.each([
     ['another path', 'GET / HTTP/1.1\r\nHost: x\r\n\r\n', 404, 'NOT_FOUND'],
@@ -356,6 +387,10 @@ describe('a PROXY header', () => {
 
 describe('many devices through two fronts', () => {
   const COUNT = 150;
+  const MQTT_COUNT = 12;
+  let mqttDevices: MqttDevice[] = [];
+
+  afterAll(() => Promise.all(mqttDevices.map((device) => device.close())));
 
   function addDevices(): void {
     for (let i = 0; i < COUNT; i++) {
@@ -367,8 +402,24 @@ describe('many devices through two fronts', () => {
   const untilConnected = () =>
     eventually(() => devices.every((device) => device.connectedTo !== undefined), 30_000);
 
+  /** Clients of MQTT that come back by themselves, as they come: a session, and one address. */
+  async function connectMqtt(count: number): Promise<MqttDevice[]> {
+    const connected: MqttDevice[] = [];
+    for (let i = 0; i < count; i++) {
+      const port = Number(new URL(running.cluster.frontUrl(ROUTERS[i % 2])).port);
+      const options = { clean: false, reconnectPeriod: 500 };
+      const device = await MqttDevice.connect(port, `mqtt-many-${i}`, options);
+      await device.subscribe(`push/mqtt-many-${i}`);
+      connected.push(device);
+    }
+    return connected;
+  }
+
   async function pushToAll(payload: string): Promise<void> {
-    for (const { clientId } of devices) {
+    for (const clientId of [
+      ...devices.map((device) => device.clientId),
+      ...mqttDevices.map((_, i) => `mqtt-many-${i}`),
+    ]) {
       await running.push.push(clientId, payload, { ttlMs: 120_000, waitMs: 300 });
     }
   }
@@ -378,6 +429,8 @@ describe('many devices through two fronts', () => {
       for (const device of devices) {
         expect({ [device.clientId]: device.received }).toEqual({ [device.clientId]: expected });
       }
+      // At least once: one that is confirmed while its edge dies comes again.
+      for (const { payloads } of mqttDevices) expect([...new Set(payloads)]).toEqual(expected);
     }, 30_000);
   }
 
@@ -400,6 +453,7 @@ describe('many devices through two fronts', () => {
 
   test('are no guests, whatever is drained, killed or ended, and miss nothing', async () => {
     addDevices();
+    mqttDevices = await connectMqtt(MQTT_COUNT);
     await untilConnected();
     await untilSharded();
     await pushToAll('at first');
