@@ -14,13 +14,13 @@ const CLIENT_IDS = 50;
 const ANSWER_MS = 100;
 
 export interface AttackerOptions {
-  readonly port: number;
+  readonly ports: readonly number[];
   readonly sessions: readonly Session[];
   /** What broke something once is played as it is, too. */
   readonly corpus: readonly Buffer[];
   readonly words: readonly Buffer[];
   readonly random: Random;
-  /** Until when the port must have ended a connection that it has not let in. */
+  /** Until when a port must have ended a connection that it has not let in. */
   readonly patienceMs: number;
 }
 
@@ -43,7 +43,8 @@ export class Attackers {
   async #play(): Promise<void> {
     const flights = this.#flights();
     this.saying.add(flights);
-    const { port, random, patienceMs } = this.options;
+    const { ports, random, patienceMs } = this.options;
+    const port = pick(ports, random);
     const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true });
     // A port that hangs up is what is expected here.
     socket.on('error', () => {});

@@ -1,6 +1,7 @@
 /**
- * Fuzzes the device port of a real edge in a cluster of its own: it must not die or complain, must
- * give back what it took, and must not let devices that behave feel anything.
+ * Fuzzes the device port of a real edge and the front of a real router in a cluster of their own: they
+ * must not die or complain, must give back what they took, and must not let devices that behave feel
+ * anything.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,15 +28,21 @@ export interface ConnectionResult {
 }
 
 const EDGE = 'edge-1';
+const ROUTER = 'router';
+/** Those that devices can reach. */
+const TARGETS = [EDGE, ROUTER];
 const CORPUS = 'connections';
 const HEAD_TIMEOUT_MS = 1_000;
 /** The deadline is looked at once a second. */
 const PATIENCE_MS = HEAD_TIMEOUT_MS + 2_000;
-/** Without garbage, over a run, after the first fifth of it. */
+/** Over a run, after the first fifth of it. Descriptors: of our own questions over HTTP. */
+const DESCRIPTORS_GROWTH_MAX = 2;
+/** Without garbage. */
 const HEAP_GROWTH_BYTES_MAX = 8 * 1024 * 1024;
 const RESIDENT_GROWTH_BYTES_MAX = 32 * 1024 * 1024;
 const SETTLE_DEADLINE_MS = 30_000;
 
+/** Of one process. */
 interface Held {
   readonly descriptors: number;
   readonly heapBytes: number;
@@ -51,59 +58,73 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
     env: {
       NODE_OPTIONS: `--import=${collector}`,
       LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
+      LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
       LONGLINE_PROXY_NETWORKS: '127.0.0.1/32',
     },
     onOutput: (name, line) => {
       const { text, isAlarming } = readLogLine(line);
-      if (name === EDGE && isAlarming && !isEnding) failures.push(`${name} says: ${text}`);
+      if (TARGETS.includes(name) && isAlarming && !isEnding) failures.push(`${name} says: ${text}`);
     },
   });
-  const port = Number(new URL(running.cluster.edgeUrl(EDGE)).port);
+  const portOf = (url: string) => Number(new URL(url).port);
+  const frontPort = portOf(running.cluster.frontUrl());
   const attackers = new Attackers({
-    port,
+    ports: [portOf(running.cluster.edgeUrl(EDGE)), frontPort],
     sessions,
     corpus: loadCorpus(CORPUS),
     words: targets.flatMap(({ words }) => words),
     random: seededRandom(seed),
     patienceMs: PATIENCE_MS,
   });
-  const healthy = new Healthy(await connectDevices(running, port), running.push);
+  let healthy: Healthy | undefined;
   try {
+    healthy = new Healthy(await connectDevices(running, frontPort), running.push);
     await healthy.untilConnected();
     let isOver = false;
-    const pushing = healthy.push(() => isOver);
+    const pushing = healthy
+      .push(() => isOver)
+      .catch((error) => {
+        failures.push(`a push failed: ${error}`);
+      });
     const attacking = attack(running, attackers, healthy.devices.length, seconds);
     failures.push(...(await attacking.catch((error) => [died(running, attackers, seed, error)])));
     isOver = true;
-    await pushing.catch((error) => failures.push(`a push failed: ${error}`));
+    await pushing;
     failures.push(...(await healthy.failures()));
+  } catch (error) {
+    failures.push(`devices that behave are not served: ${error}`);
   } finally {
     isEnding = true;
-    await healthy.close();
+    await healthy?.close();
     await running.stop();
   }
   return {
     sessions: attackers.played,
-    pushes: healthy.pushes,
-    slowestPushMs: Math.round(healthy.slowestMs),
+    pushes: healthy?.pushes ?? 0,
+    slowestPushMs: Math.round(healthy?.slowestMs ?? 0),
     failures,
   };
 }
 
-/** Returns what the edge has kept of it. */
+/** Returns what was not given back. */
 async function attack(
   running: RunningCluster,
   attackers: Attackers,
   healthy: number,
   seconds: number,
 ): Promise<string[]> {
+  const allHeld = async () => {
+    await untilAlone(running, healthy);
+    return Promise.all(TARGETS.map((name) => held(running, name)));
+  };
   await attackers.run(seconds / 5);
-  const before = await held(running, healthy);
+  const before = await allHeld();
   await attackers.run((seconds * 4) / 5);
   let failures: string[] = [];
   // What is freed is given back to the system late; what leaks never is.
   await eventually(async () => {
-    failures = compare(before, await held(running, healthy));
+    const after = await allHeld();
+    failures = TARGETS.flatMap((name, i) => compare(name, before[i]!, after[i]!));
     return failures.length === 0;
   }, SETTLE_DEADLINE_MS).catch((error) => {
     if (failures.length === 0) throw error;
@@ -111,32 +132,32 @@ async function attack(
   return failures;
 }
 
-function compare(before: Held, after: Held): string[] {
-  const grown = (what: keyof Held) => after[what] - before[what];
-  return [
-    ...(grown('descriptors') > 0
-      ? [`${grown('descriptors')} descriptors were not given back`]
-      : []),
-    ...(grown('heapBytes') > HEAP_GROWTH_BYTES_MAX
-      ? [`the heap of the edge has grown by ${grown('heapBytes')} bytes`]
-      : []),
-    ...(grown('residentBytes') > RESIDENT_GROWTH_BYTES_MAX
-      ? [`the resident memory of the edge has grown by ${grown('residentBytes')} bytes`]
-      : []),
+function compare(name: string, before: Held, after: Held): string[] {
+  const bounds: [keyof Held, number][] = [
+    ['descriptors', DESCRIPTORS_GROWTH_MAX],
+    ['heapBytes', HEAP_GROWTH_BYTES_MAX],
+    ['residentBytes', RESIDENT_GROWTH_BYTES_MAX],
   ];
+  return bounds
+    .filter(([what, growthMax]) => after[what] - before[what] > growthMax)
+    .map(([what]) => `${name} has not given back: ${what} ${before[what]}, then ${after[what]}`);
 }
 
-/** What the edge holds when only those that behave are left. */
-async function held(running: RunningCluster, healthy: number): Promise<Held> {
-  const pid = running.cluster.pid(EDGE)!;
+/** Only those that behave are left. */
+async function untilAlone(running: RunningCluster, healthy: number): Promise<void> {
   await eventually(
     async () => (await running.metric(EDGE, 'longline_edge_connections')) === healthy,
     SETTLE_DEADLINE_MS,
   );
+}
+
+async function held(running: RunningCluster, name: string): Promise<Held> {
+  const pid = running.cluster.pid(name);
+  if (pid === undefined) throw new Error(`${name} is not there any more`);
   process.kill(pid, 'SIGUSR2');
   await sleep(1_000);
-  const space = (name: string) =>
-    running.metric(EDGE, 'nodejs_heap_space_size_used_bytes', { space: name });
+  const space = (space: string) =>
+    running.metric(name, 'nodejs_heap_space_size_used_bytes', { space });
   return {
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
     heapBytes: (await space('old')) + (await space('large_object')),
@@ -144,10 +165,10 @@ async function held(running: RunningCluster, healthy: number): Promise<Held> {
   };
 }
 
-/** Keeps what was being said: it is one of these. */
+/** Keeps what was being said: if something has died, it is of one of these. */
 function died(running: RunningCluster, attackers: Attackers, seed: number, error: unknown): string {
-  const hasDied = running.cluster.pid(EDGE) === undefined;
-  const why = hasDied ? 'the edge has died' : `the edge does not settle: ${error}`;
+  const dead = TARGETS.filter((name) => running.cluster.pid(name) === undefined);
+  const why = dead.length > 0 ? `${dead.join()} has died` : `it does not settle: ${error}`;
   const paths = [...attackers.saying].map((flights) =>
     keep(CORPUS, 'failing', Buffer.concat(flights), `${why}, seed ${seed}`),
   );

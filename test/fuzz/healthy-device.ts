@@ -14,7 +14,7 @@ export interface HealthyDevice {
   close(): unknown;
 }
 
-/** @param port of the edge, for those that know one address only */
+/** @param port of the front, for those that know one address only */
 export async function connectDevices(
   running: RunningCluster,
   port: number,

@@ -18,7 +18,7 @@ const HEAD = 'GET /connect?clientId=a HTTP/1.1\r\nHost: edge\r\n';
 export const UPGRADE =
   'Upgrade: websocket\r\nConnection: Upgrade\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n';
-const HTTP_WORDS = bytesOf(
+export const HTTP_WORDS = bytesOf(
   '\r\n',
   '\r\n ',
   '\n',
@@ -119,6 +119,12 @@ export const httpTargets: readonly Target[] = [
     },
   },
 ];
+
+/** The clientId that an edge knows a device by that says this; undefined: it is not let in. */
+export function clientIdAtEdge(head: Buffer): string | undefined {
+  const read = introducer.read(head, 0);
+  return read.type === 'introduction' ? read.introduction.query.clientId : undefined;
+}
 
 /** How a connection that says this begins. */
 function introduce(pieces: readonly Buffer[]): string {

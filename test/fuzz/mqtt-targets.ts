@@ -16,7 +16,7 @@ const WILL_AND_TOKEN = Buffer.concat([
   field('token'),
 ]);
 
-const WORDS = [
+export const MQTT_WORDS = [
   hex('0004 4d515454'),
   hex('0006 4d5149736470 03'),
   hex('ffffff7f'),
@@ -65,7 +65,7 @@ export const mqttTargets: readonly Target[] = [
       connect({ version: 5, properties: '26 0001 61 0001 62 15 0001 61' }),
       connect({ version: 5, flags: 0xc6, rest: Buffer.concat([hex('00'), WILL_AND_TOKEN]) }),
     ],
-    words: WORDS,
+    words: MQTT_WORDS,
     run(input, random) {
       const read = (bytes: Buffer) => {
         const connected = parseMqttConnect(bytes, PACKET_BYTES_MAX);
@@ -85,7 +85,7 @@ export const mqttTargets: readonly Target[] = [
     (version): Target => ({
       name: `mqtt-${version === 4 ? '3.1.1' : '5'}-packet`,
       inputs: MQTT_PACKETS[version],
-      words: WORDS,
+      words: MQTT_WORDS,
       run(input, random) {
         const read = (bytes: Buffer) => readPacket(bytes, version);
         const whole = read(input);

@@ -1,5 +1,6 @@
 /** What is fuzzed without a socket: everything that reads what a stranger has written. */
 import { parseMessage } from '../../edge/client/messages.js';
+import { frontTargets } from './front-targets.js';
 import { httpTargets } from './http-targets.js';
 import { mqttTargets } from './mqtt-targets.js';
 import { proxyTargets } from './proxy-targets.js';
@@ -33,5 +34,6 @@ export const targets: readonly Target[] = [
   ...websocketTargets,
   ...proxyTargets,
   ...mqttTargets,
+  ...frontTargets,
   clientMessage,
 ];
