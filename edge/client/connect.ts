@@ -24,7 +24,7 @@ export interface ConnectOptions {
   readonly clientId: string;
   /** The newest id that was kept from an earlier life. Without one, all that is unconfirmed comes. */
   readonly lastEventId?: string;
-  /** Gives a token that is good now. Called for a connect without a resume ticket, and to renew. */
+  /** Gives a token that is good now. Called when there is no resume ticket, and to renew. */
   readonly token?: () => Promise<string>;
   /** Where there is no global one, as in Node 20: that of `ws`. Without any, a stream is used. */
   readonly webSocket?: WebSocketConstructor;
@@ -128,16 +128,17 @@ class Driver {
     };
     try {
       const { router, clientId, token } = this.options;
-      const credential = ticket ?? (await token?.());
-      const edge = url ?? (await lookUp(router, clientId, signal));
+      const credential = hasTicket(url) ? undefined : (ticket ?? (await token?.()));
+      const edge = url ?? (await lookUp(router, clientId, credential, signal));
       if (signal.aborted) return;
+      const shown = hasTicket(edge) ? undefined : credential;
       // Not through URLSearchParams, which would write the blanks of a clientId as `+`.
       const target = lastEventId === '' ? edge : `${edge}&lastEventId=${lastEventId}`;
       if (via === 'websocket') {
         const WebSocket = this.#webSocket!;
-        this.#send = openWebSocket(WebSocket, target, credential, signal, onText, onEnd);
+        this.#send = openWebSocket(WebSocket, target, shown, signal, onText, onEnd);
       } else {
-        await readStream(target, credential, signal, onText);
+        await readStream(target, shown, signal, onText);
         onEnd({ why: 'the stream has ended' });
       }
     } catch (error) {
@@ -162,6 +163,11 @@ class Driver {
   #leave(): void {
     for (const type of NUDGES) surroundings.removeEventListener?.(type, this.#nudge);
   }
+}
+
+/** Where devices are authenticated, those who are sent somewhere are given what they need there. */
+function hasTicket(url: string | undefined): boolean {
+  return url?.includes('&ticket=') ?? false;
 }
 
 /** What the application throws is its own, as in any event listener, and stops nothing here. */

@@ -15,10 +15,11 @@ export class Unusable extends Error {
 export async function lookUp(
   router: string,
   clientId: string,
+  token: string | undefined,
   signal: AbortSignal,
 ): Promise<string> {
   const url = `${router.replace(/\/+$/, '')}/connect?clientId=${encodeURIComponent(clientId)}`;
-  const response = await ask(url, 'application/json', undefined, signal);
+  const response = await ask(url, 'application/json', token, signal);
   const { url: edge } = (await response.json()) as { url?: unknown };
   if (typeof edge !== 'string') throw new Unusable({ why: 'the router names no edge' });
   return edge;

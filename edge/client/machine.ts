@@ -187,6 +187,8 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         this.#ticket = message.ticket;
         return;
       case 'expiring':
+        // The ticket ends with the token; another one comes when the token was renewed.
+        this.#ticket = undefined;
         // A stream cannot say it: it ends with its token, and the next one begins with a new one.
         if (state.type === 'connected' && state.via === 'websocket')
           actions.push({ type: 'renew' });

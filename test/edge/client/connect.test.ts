@@ -26,6 +26,9 @@ let lookUps: IncomingMessage[];
 /** What a look-up is answered, unless with the URL of the edge. */
 let refuseLookUp: ((response: ServerResponse) => void) | undefined;
 
+/** What the URL of the edge ends with. */
+let ticket: string;
+
 const clients: Client[] = [];
 let got: Push[];
 let states: ClientState[];
@@ -35,6 +38,7 @@ beforeEach(async () => {
   streams = [];
   lookUps = [];
   refuseLookUp = undefined;
+  ticket = '';
   got = [];
   states = [];
   gaps = 0;
@@ -46,7 +50,7 @@ beforeEach(async () => {
     }
     lookUps.push(request);
     if (refuseLookUp !== undefined) return refuseLookUp(response);
-    response.end(JSON.stringify({ url: `${url}${request.url}&epoch=1-5` }));
+    response.end(JSON.stringify({ url: `${url}${request.url}&epoch=1-5${ticket}` }));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -206,6 +210,21 @@ describe('over a stream', () => {
     expect(request.headers.authorization).toBe('Bearer token-1');
     response.end();
     expect((await stream(2)).request.headers.authorization).toBe('Bearer token-2');
+  });
+
+  test('shows its token to the router alone when that gives it a ticket for the edge', async () => {
+    ticket = '&ticket=t1';
+    let calls = 0;
+    start({ token: async () => `token-${++calls}` });
+    const { request, response } = await stream(1);
+    expect(lookUps[0]!.headers.authorization).toBe('Bearer token-1');
+    expect(request.headers.authorization).toBeUndefined();
+    expect(request.url).toContain('&ticket=t1');
+    const target = `${url}/connect?clientId=moved&ticket=t2`;
+    response.write(line({ type: 'goaway', retryMs: 1, url: target }));
+    const moved = await stream(2);
+    expect(moved.request.url).toBe('/connect?clientId=moved&ticket=t2');
+    expect([calls, lookUps.length]).toEqual([1, 1]);
   });
 
   test('tries again when there is no token to be had', async () => {

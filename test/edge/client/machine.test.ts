@@ -372,8 +372,12 @@ describe('a token that is about to end', () => {
   });
 
   test('ends a stream, which begins anew with another', () => {
-    const scene = new Scene({ hasWebSocket: false }).connected();
+    const scene = new Scene({ hasWebSocket: false });
+    scene.take({ type: 'start' });
+    scene.hear({ ...WELCOME, ticket: 'of the old token' });
     expect(scene.hear({ type: 'expiring' })).toEqual([]);
+    scene.fail();
+    expect(openOf(scene.wake())?.ticket).toBeUndefined();
   });
 });
 
