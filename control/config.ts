@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { entriesOf, TOKEN_ENTRY, type Token, toToken } from '../common/auth/tokens.js';
 import {
   type Env,
   integer,
@@ -10,16 +11,15 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/config.js';
-import { hashToken, type Token } from './operator/access.js';
 import type { Settings } from './operator/steering-answers.js';
 
 /** `name:token`, separated by commas. A token is what HTTP admits as one. */
 const tokens = z
   .string()
-  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .transform(entriesOf)
   .pipe(
     z.array(
-      z.string().regex(/^[A-Za-z0-9._-]{1,128}:[A-Za-z0-9._~+/-]{16,}=*$/, {
+      z.string().regex(TOKEN_ENTRY, {
         // What came is not repeated: it is a secret.
         error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
       }),
@@ -105,9 +105,4 @@ function withoutPassword(url: string): string {
   const shown = new URL(url);
   shown.password = '';
   return shown.href;
-}
-
-function toToken(entry: string): Token {
-  const colon = entry.indexOf(':');
-  return { name: entry.slice(0, colon), sha256: hashToken(entry.slice(colon + 1)) };
 }

@@ -1,22 +1,11 @@
 /** Who may look and who may steer: tokens that are shown as `Authorization: Bearer <token>`. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
 import { type Refusal, refusal } from '../../common/errors.js';
-
-/** A token is kept as its hash: what is not there can neither be logged nor shown. */
-export interface Token {
-  /** Whose it is, for the event log. */
-  readonly name: string;
-  readonly sha256: Buffer;
-}
 
 export type Need = 'read' | 'write';
 
 /** Who it is where nobody has to show a token. */
 const EVERYBODY = 'local';
-
-export function hashToken(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
-}
 
 export class Access {
   /** Operators may look, too. Without any token everybody may do everything. */
@@ -31,13 +20,12 @@ export class Access {
    */
   admit(authorization: string | undefined, need: Need): string | Refusal {
     if (this.operators.length === 0 && this.viewers.length === 0) return EVERYBODY;
-    const shown = /^bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+    const shown = bearerOf(authorization);
     if (shown === undefined) {
       return refusal('UNAUTHENTICATED', 'expected Authorization: Bearer with a token');
     }
-    const sha256 = hashToken(shown);
-    const operator = find(this.operators, sha256);
-    const viewer = find(this.viewers, sha256);
+    const operator = findToken(this.operators, shown);
+    const viewer = findToken(this.viewers, shown);
     if (operator !== undefined) return operator.name;
     if (viewer === undefined) return refusal('UNAUTHENTICATED', 'nobody has this token');
     if (need === 'read') return viewer.name;
@@ -46,9 +34,4 @@ export class Access {
       `${viewer.name} has a viewer's token, it takes an operator's`,
     );
   }
-}
-
-/** Compares all in constant time, so that how long it takes tells nothing. */
-function find(tokens: readonly Token[], sha256: Buffer): Token | undefined {
-  return tokens.filter((token) => timingSafeEqual(token.sha256, sha256))[0];
 }

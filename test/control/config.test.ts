@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
+import { hashToken } from '../../common/auth/tokens.js';
 import type { ConfigError } from '../../common/config.js';
 import { parseControlConfig, shownSettings } from '../../control/config.js';
-import { hashToken } from '../../control/operator/access.js';
 
 const env = { LONGLINE_REDIS_URL: 'redis://localhost:6379', LONGLINE_AUTH: 'none' };
 

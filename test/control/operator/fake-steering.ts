@@ -1,7 +1,8 @@
 /** A steering that does nothing but remember: what it was told, and what it is to answer. */
 import type { Intent, Position } from '../../../common/assignment.js';
+import { hashToken } from '../../../common/auth/tokens.js';
 import type { Refusal } from '../../../common/errors.js';
-import { Access, hashToken } from '../../../control/operator/access.js';
+import { Access } from '../../../control/operator/access.js';
 import type { OperatorApi } from '../../../control/operator/openapi.js';
 import { OperatorOrders } from '../../../control/operator/orders.js';
 import type { OperatorQueries } from '../../../control/operator/queries.js';
