@@ -7,6 +7,7 @@
  * its own (an error) from another role's setting in the same environment (none of its business).
  */
 import { z } from 'zod';
+import { entriesOf, SECRET_ENTRY } from './auth/tokens.js';
 import { isNetwork } from './networks.js';
 import { isShardCount } from './shard.js';
 
@@ -21,10 +22,9 @@ export const sharedSettings = {
    * `redis://` or `rediss://` with optional user, password and database; several, separated by
    * commas, are seeds of one Redis Cluster. Whether it is a Cluster is asked of the server.
    */
-  LONGLINE_REDIS_URL: z
-    .string()
-    .transform((text) => text.split(',').map((url) => url.trim()))
-    .pipe(z.array(z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }))),
+  LONGLINE_REDIS_URL: listOf(
+    z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }),
+  ),
   /** The master that Sentinels watch under this name; the URLs are the Sentinels' then. */
   LONGLINE_REDIS_SENTINEL_MASTER: z
     .string()
@@ -40,11 +40,17 @@ export const sharedSettings = {
   /** Address that listening sockets bind to. */
   LONGLINE_HOST: z.string().min(1).default('0.0.0.0'),
   LONGLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-  /** Nothing starts unauthenticated by accident: `none` must be asked for by name. */
-  LONGLINE_AUTH: z.literal('none', {
-    error:
-      "required; 'none' is the only value in this version and means that nothing is authenticated",
+  /**
+   * Nothing is open by accident: `jwt` needs all that lets somebody in to be set, for devices, backends
+   * and links alike. With `none` devices are believed, and of the rest is asked for what is set.
+   */
+  LONGLINE_AUTH: z.enum(['none', 'jwt'], {
+    error: "required: 'jwt', or 'none', which means that devices are not authenticated",
   }),
+  /** What edges and routers show control: the first is shown, all are accepted. */
+  LONGLINE_LINK_TOKEN: listOf(
+    z.string().regex(SECRET_ENTRY, 'expected a token of at least 16 characters, or several'),
+  ).optional(),
 };
 
 /** What every role knows, parsed. */
@@ -72,43 +78,26 @@ export const servingSettings = {
   /** What holds the connections of devices; unset: native where it was built, else net. */
   LONGLINE_TRANSPORT: z.enum(['net', 'native']).optional(),
   /** `host:port` of control's gRPC; several, separated by commas, of several controls. */
-  LONGLINE_CONTROL_ADDRESS: z
-    .string()
-    .transform((text) => text.split(',').map((address) => address.trim()))
-    .pipe(
-      z.array(
-        z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
-          error: 'expected host:port, or several, separated by commas',
-        }),
-      ),
-    ),
+  LONGLINE_CONTROL_ADDRESS: listOf(
+    z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
+      error: 'expected host:port, or several, separated by commas',
+    }),
+  ),
   /** Networks in CIDR notation, separated by commas: whoever connects from there may be a proxy. */
-  LONGLINE_PROXY_NETWORKS: z
-    .string()
-    .transform((text) => text.split(',').map((network) => network.trim()))
-    .pipe(
-      z.array(
-        z.string().refine(isNetwork, {
-          error: 'expected networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas',
-        }),
-      ),
-    )
-    .default([]),
+  LONGLINE_PROXY_NETWORKS: listOf(
+    z.string().refine(isNetwork, {
+      error: 'expected networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas',
+    }),
+  ).default([]),
   /**
    * Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
    * `null` is what a browser sends after a redirect from one foreign origin to another.
    */
-  LONGLINE_CORS_ORIGINS: z
-    .string()
-    .transform((text) => text.split(',').map((origin) => origin.trim()))
-    .pipe(
-      z.array(
-        z.union([z.enum(['*', 'null']), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
-          error: "expected '*', 'null' or origins such as https://app.example, separated by commas",
-        }),
-      ),
-    )
-    .optional(),
+  LONGLINE_CORS_ORIGINS: listOf(
+    z.union([z.enum(['*', 'null']), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
+      error: "expected '*', 'null' or origins such as https://app.example, separated by commas",
+    }),
+  ).optional(),
 };
 
 /** Names that processes carry in the ring, in logs and in channel names. */
@@ -125,6 +114,11 @@ export function integer(min: number, max: number) {
     .regex(/^-?\d{1,15}$/, 'expected a whole number')
     .transform(Number)
     .pipe(z.number().min(min).max(max));
+}
+
+/** A list that is separated by commas. */
+export function listOf<Entry extends z.ZodType<unknown, string>>(entry: Entry) {
+  return z.string().transform(entriesOf).pipe(z.array(entry));
 }
 
 /** All that is wrong with an environment, one line per problem. */
@@ -149,7 +143,9 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   env: Env,
 ): z.infer<z.ZodObject<Shape>> {
   const problems = Object.keys(env)
-    .filter((name) => name.startsWith('LONGLINE_') && !(name in shape) && !isOthers(name, role))
+    .filter(
+      (name) => name.startsWith('LONGLINE_') && !(name in shape) && !isOthers(name, role, shape),
+    )
     .map((name) => `${name}: unknown setting`);
   // An empty variable is an unset one, as shells and charts write it.
   const present = Object.fromEntries(
@@ -167,8 +163,20 @@ export function parseSettings<Shape extends z.ZodRawShape>(
 /** What the command line reads, maybe in the same environment. */
 const COMMAND_SETTINGS = ['LONGLINE_TOKEN'];
 
-function isOthers(name: string, role: Role): boolean {
+/** Settings that some roles share; whoever has one of a group knows them all. */
+const GROUPS = [
+  'LONGLINE_JWT_',
+  'LONGLINE_TICKET_',
+  'LONGLINE_BACKEND_',
+  'LONGLINE_GRPC_TLS_',
+  'LONGLINE_LINK_TLS_',
+  'LONGLINE_LINK_CERTIFICATES',
+];
+
+function isOthers(name: string, role: Role, shape: z.ZodRawShape): boolean {
   if (name in servingSettings || COMMAND_SETTINGS.includes(name)) return true;
+  const group = GROUPS.find((prefix) => name.startsWith(prefix));
+  if (group !== undefined) return !Object.keys(shape).some((own) => own.startsWith(group));
   return ROLES.some(
     (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
   );

@@ -24,12 +24,17 @@ export const catalogue = {
     grpc: status.INVALID_ARGUMENT,
   },
   UNAUTHENTICATED: {
-    when: 'no token was shown, or one that nobody has',
+    when: 'no token was shown, or one that is not good',
+    http: 401,
+    grpc: status.UNAUTHENTICATED,
+  },
+  TOKEN_EXPIRED: {
+    when: 'the token or the ticket of a device has expired; with a new one it is let in',
     http: 401,
     grpc: status.UNAUTHENTICATED,
   },
   PERMISSION_DENIED: {
-    when: 'the token allows to look, and not to change anything',
+    when: 'the token is good, and not for this: for another clientId, or without the scope',
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
@@ -108,6 +113,11 @@ export const catalogue = {
     when: 'the process cannot prove that it delivers at the moment; ask again',
     http: 503,
     grpc: status.UNAVAILABLE,
+  },
+  RATE_LIMITED: {
+    when: 'more was asked for in a second than this caller may; ask again later',
+    http: 429,
+    grpc: status.RESOURCE_EXHAUSTED,
   },
   OVERLOADED: {
     when: 'too many requests are in flight; ask again later',

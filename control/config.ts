@@ -1,9 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import { entriesOf, TOKEN_ENTRY, type Token, toToken } from '../common/auth/tokens.js';
 import {
+  type GrpcTlsFiles,
+  grpcTls,
+  grpcTlsSettings,
+  type LinkPeers,
+  linkPeerSettings,
+  linkPeers,
+} from '../common/auth/peer-settings.js';
+import { TOKEN_ENTRY, type Token, toToken } from '../common/auth/tokens.js';
+import {
+  ConfigError,
   type Env,
   integer,
+  listOf,
   parseSettings,
   port,
   processName,
@@ -14,22 +24,19 @@ import {
 import type { Settings } from './operator/steering-answers.js';
 
 /** `name:token`, separated by commas. A token is what HTTP admits as one. */
-const tokens = z
-  .string()
-  .transform(entriesOf)
-  .pipe(
-    z.array(
-      z.string().regex(TOKEN_ENTRY, {
-        // What came is not repeated: it is a secret.
-        error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
-      }),
-    ),
-  )
+const tokens = listOf(
+  z.string().regex(TOKEN_ENTRY, {
+    // What came is not repeated: it is a secret.
+    error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
+  }),
+)
   .transform((entries) => entries.map(toToken))
   .default([]);
 
 const settings = {
   ...sharedSettings,
+  ...grpcTlsSettings,
+  ...linkPeerSettings,
   LONGLINE_CONTROL_ID: processName.optional(),
   LONGLINE_CONTROL_HTTP_PORT: port(7200),
   LONGLINE_CONTROL_GRPC_PORT: port(7201),
@@ -64,11 +71,19 @@ export interface ControlConfig extends SharedConfig {
   readonly operatorTokens: readonly Token[];
   /** Who may look. */
   readonly viewerTokens: readonly Token[];
+  /** Of what edges, routers and operators reach by gRPC; undefined: without TLS. */
+  readonly tls: GrpcTlsFiles | undefined;
+  /** Which edges and routers are let in. */
+  readonly peers: LinkPeers;
 }
 
 /** @throws ConfigError with every problem */
 export function parseControlConfig(env: Env): ControlConfig {
   const parsed = parseSettings('control', settings, env);
+  const problems: string[] = [];
+  const tls = grpcTls(parsed, problems);
+  const peers = linkPeers(parsed, problems);
+  if (problems.length > 0) throw new ConfigError('control', problems);
   return {
     ...sharedConfig(parsed),
     controlId: parsed.LONGLINE_CONTROL_ID ?? `control-${randomBytes(4).toString('hex')}`,
@@ -79,6 +94,8 @@ export function parseControlConfig(env: Env): ControlConfig {
     reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
     operatorTokens: parsed.LONGLINE_CONTROL_OPERATOR_TOKENS,
     viewerTokens: parsed.LONGLINE_CONTROL_VIEWER_TOKENS,
+    tls,
+    peers,
   };
 }
 
@@ -87,7 +104,7 @@ export function parseControlConfig(env: Env): ControlConfig {
  * @throws ConfigError with every problem
  */
 export function shownSettings(env: Env): Settings {
-  const parsed = parseSettings('control', settings, env);
+  const { LONGLINE_LINK_TOKEN: secret, ...parsed } = parseSettings('control', settings, env);
   const names = (of: readonly Token[]) => of.map(({ name }) => name);
   // What is not set and has no default is not there.
   const set = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
@@ -95,6 +112,7 @@ export function shownSettings(env: Env): Settings {
   });
   return {
     ...Object.fromEntries(set),
+    ...(secret && { LONGLINE_LINK_TOKEN: `${secret.length} tokens` }),
     LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
     LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
     LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),

@@ -1,5 +1,7 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
+import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
+import { type LinkConfig, linkConfig, linkTlsSettings } from '../common/auth/peer-settings.js';
 import {
   ConfigError,
   type Env,
@@ -25,6 +27,8 @@ const DESCRIPTORS_RESERVED = 512;
 const settings = {
   ...sharedSettings,
   ...servingSettings,
+  ...deviceAuthSettings,
+  ...linkTlsSettings,
   /** Stable across restarts: the ring places shards by it. */
   LONGLINE_EDGE_ID: processName,
   LONGLINE_EDGE_PORT: port(7000),
@@ -132,6 +136,10 @@ export interface EdgeConfig extends SharedConfig {
   readonly corsOrigins: readonly string[] | undefined;
   /** Who may say for whom it connects; see `Networks`. */
   readonly proxyNetworks: readonly string[];
+  /** How devices are authenticated; undefined: they are believed. */
+  readonly jwt: JwtConfig | undefined;
+  /** What control is shown. */
+  readonly link: LinkConfig;
 }
 
 /**
@@ -140,14 +148,18 @@ export interface EdgeConfig extends SharedConfig {
  */
 export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
   const parsed = parseSettings('edge', settings, env);
+  const problems: string[] = [];
   const connectionsLimit = openFilesMax - DESCRIPTORS_RESERVED;
   const connectionsMax = parsed.LONGLINE_EDGE_CONNECTIONS_MAX ?? connectionsLimit;
   if (connectionsMax > connectionsLimit || connectionsLimit < 1) {
-    throw new ConfigError('edge', [
+    problems.push(
       `LONGLINE_EDGE_CONNECTIONS_MAX: ${connectionsMax} connections need an open-file limit of ` +
         `${Math.max(1, connectionsMax) + DESCRIPTORS_RESERVED}; it is ${openFilesMax} (ulimit -n)`,
-    ]);
+    );
   }
+  const jwt = deviceAuth(parsed, problems);
+  const link = linkConfig(parsed, problems);
+  if (problems.length > 0) throw new ConfigError('edge', problems);
   return {
     ...sharedConfig(parsed),
     edgeId: parsed.LONGLINE_EDGE_ID,
@@ -176,6 +188,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     transport: parsed.LONGLINE_TRANSPORT,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    jwt,
+    link,
   };
 }
 

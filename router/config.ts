@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
+import {
+  grpcTlsSettings,
+  type LinkConfig,
+  linkConfig,
+  linkTlsSettings,
+} from '../common/auth/peer-settings.js';
 import {
   ConfigError,
   type Env,
@@ -16,6 +23,7 @@ import {
 import type { InboxBounds } from '../common/inbox.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
+import { type BackendConfig, backendConfig, backendSettings } from './backend-settings.js';
 import type { FrontConfig } from './front.js';
 import type { Safety } from './safe-writer.js';
 
@@ -30,6 +38,10 @@ const DESCRIPTORS_RESERVED = 1_024;
 const settings = {
   ...sharedSettings,
   ...servingSettings,
+  ...deviceAuthSettings,
+  ...linkTlsSettings,
+  ...grpcTlsSettings,
+  ...backendSettings,
   LONGLINE_ROUTER_ID: processName.optional(),
   LONGLINE_ROUTER_HTTP_PORT: port(7100),
   LONGLINE_ROUTER_GRPC_PORT: port(7101),
@@ -59,6 +71,7 @@ const settings = {
   LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000).default(5_000),
   LONGLINE_ROUTER_FRONT_DRAIN_MS: integer(0, 3_600_000).default(10_000),
+  LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000).optional(),
 };
 
 export interface RouterConfig extends SharedConfig {
@@ -95,6 +108,14 @@ export interface RouterConfig extends SharedConfig {
   readonly transport: TransportName | undefined;
   /** Undefined: the router has no front. */
   readonly front: RouterFrontConfig | undefined;
+  /** How devices are authenticated; undefined: they are believed. */
+  readonly jwt: JwtConfig | undefined;
+  /** What control is shown. */
+  readonly link: LinkConfig;
+  /** Who may push. */
+  readonly backends: BackendConfig;
+  /** Of each backend, here; undefined: no bound. */
+  readonly pushesPerSecondMax: number | undefined;
 }
 
 export interface RouterFrontConfig extends FrontConfig {
@@ -131,11 +152,14 @@ export interface RouterFrontConfig extends FrontConfig {
  */
 export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig {
   const parsed = parseSettings('router', settings, env);
+  const problems: string[] = [];
   if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
-    throw new ConfigError('router', [
-      'LONGLINE_ROUTER_TTL_DEFAULT_MS: it is over LONGLINE_ROUTER_TTL_MAX_MS',
-    ]);
+    problems.push('LONGLINE_ROUTER_TTL_DEFAULT_MS: it is over LONGLINE_ROUTER_TTL_MAX_MS');
   }
+  const jwt = deviceAuth(parsed, problems);
+  const link = linkConfig(parsed, problems);
+  const backends = backendConfig(parsed, problems);
+  if (problems.length > 0) throw new ConfigError('router', problems);
   return {
     ...sharedConfig(parsed),
     routerId: parsed.LONGLINE_ROUTER_ID ?? `router-${randomBytes(4).toString('hex')}`,
@@ -153,6 +177,10 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    jwt,
+    link,
+    backends,
+    pushesPerSecondMax: parsed.LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX,
     transport: parsed.LONGLINE_TRANSPORT,
     front: frontConfig(parsed, openFilesMax),
   };

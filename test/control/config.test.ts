@@ -19,6 +19,8 @@ test('has defaults for all but Redis and authentication', () => {
     leaseMs: 10_000,
     operatorTokens: [],
     viewerTokens: [],
+    tls: undefined,
+    peers: { tokens: [], certificates: [] },
   });
 });
 
@@ -75,12 +77,14 @@ test('shows the settings without secrets', () => {
     ...env,
     LONGLINE_REDIS_URL: 'redis://ada:hunter2@a:1,redis://b:2',
     LONGLINE_CONTROL_OPERATOR_TOKENS: `ada:${secret}`,
+    LONGLINE_LINK_TOKEN: `${secret},${secret}-next`,
   });
   expect(shown).toMatchObject({
     LONGLINE_REDIS_URL: ['redis://ada@a:1', 'redis://b:2'],
     LONGLINE_CONTROL_LEASE_MS: 10_000,
     LONGLINE_CONTROL_OPERATOR_TOKENS: ['ada'],
     LONGLINE_CONTROL_VIEWER_TOKENS: [],
+    LONGLINE_LINK_TOKEN: '2 tokens',
   });
   expect(JSON.stringify(shown)).not.toMatch(/hunter2|very-secret/);
 });

@@ -1,0 +1,135 @@
+/**
+ * Whether a device is who it says: by the ticket that it was given, at once, or by its token, which
+ * may take a while. One question for every protocol; where what was shown came from is theirs to know.
+ */
+import type { Counter } from 'prom-client';
+import { type Refusal, refusal } from '../errors.js';
+import type { Logger } from '../log.js';
+import type { Metrics } from '../metrics.js';
+import type { JwtVerifier, TokenProblem } from './jwt.js';
+import { looksLikeTicket, type Tickets } from './ticket.js';
+import type { VerifiedToken } from './verified-cache.js';
+
+/** What a device shows. Either may be a token or a ticket; what it is called decides nothing. */
+export interface Credentials {
+  readonly token: string | undefined;
+  readonly ticket: string | undefined;
+}
+
+export const NO_CREDENTIALS: Credentials = { token: undefined, ticket: undefined };
+
+export interface Verified {
+  /** When the connection has to end unless the device shows a newer token; Infinity: never. */
+  readonly expiresAtMs: number;
+}
+
+export interface Authenticator {
+  /** How long after its time a token still counts. */
+  readonly skewMs: number;
+  check(
+    clientId: string,
+    credentials: Credentials,
+  ): Verified | Refusal | Promise<Verified | Refusal>;
+  /** A ticket for who was verified; undefined where nobody needs one. */
+  issueTicket(clientId: string, verified: Verified): string | undefined;
+}
+
+const FOREVER: Verified = { expiresAtMs: Number.POSITIVE_INFINITY };
+
+/** LONGLINE_AUTH=none: everybody is who they say. */
+export const everybody: Authenticator = {
+  skewMs: 0,
+  check: () => FOREVER,
+  issueTicket: () => undefined,
+};
+
+type Problem = TokenProblem | 'missing' | 'subject' | 'ticket' | 'ticket_expired' | 'bug';
+
+const REFUSALS: Readonly<Record<Problem, Refusal>> = {
+  missing: refusal('UNAUTHENTICATED', 'a token is needed'),
+  too_long: refusal('UNAUTHENTICATED', 'the token is over 8 KiB'),
+  malformed: refusal('UNAUTHENTICATED', 'the token is not a JWT with valid exp and sub'),
+  algorithm: refusal('UNAUTHENTICATED', 'tokens of this algorithm are not accepted'),
+  key: refusal('UNAUTHENTICATED', 'no key that is in force has signed the token'),
+  signature: refusal('UNAUTHENTICATED', 'the signature of the token is wrong'),
+  expired: refusal('TOKEN_EXPIRED', 'the token has expired; get a new one'),
+  not_yet_valid: refusal('UNAUTHENTICATED', 'the token is not valid yet'),
+  audience: refusal('UNAUTHENTICATED', 'the token is for another audience'),
+  issuer: refusal('UNAUTHENTICATED', 'the token is from another issuer'),
+  subject: refusal('PERMISSION_DENIED', 'the token is for another clientId'),
+  ticket: refusal('UNAUTHENTICATED', 'the ticket was not given to this clientId'),
+  ticket_expired: refusal('TOKEN_EXPIRED', 'the ticket has expired; get a new token'),
+  no_keys: refusal('NOT_READY', 'no key is known to verify tokens with; try again'),
+  overloaded: refusal('OVERLOADED', 'too many tokens are being verified; try again'),
+  bug: refusal('INTERNAL', 'the token could not be verified; the log says more'),
+};
+
+export class JwtAuthenticator implements Authenticator {
+  readonly #refused: Counter<'reason'>;
+  readonly #accepted: Counter<'by'>;
+
+  constructor(
+    readonly verifier: JwtVerifier,
+    readonly tickets: Tickets,
+    readonly log: Logger,
+    metrics: Metrics,
+    role: 'edge' | 'router',
+  ) {
+    this.#refused = metrics.counter(
+      `longline_${role}_tokens_refused_total`,
+      'Tokens and tickets of devices that were refused, by reason.',
+      ['reason'],
+    );
+    this.#accepted = metrics.counter(
+      `longline_${role}_tokens_accepted_total`,
+      'Devices that were found to be who they say, by how that was found.',
+      ['by'],
+    );
+  }
+
+  get skewMs(): number {
+    return this.tickets.skewMs;
+  }
+
+  check(clientId: string, { token, ticket }: Credentials) {
+    const tickets = [ticket, token].filter(
+      (shown) => shown !== undefined && looksLikeTicket(shown),
+    );
+    let problem: Problem = ticket === undefined && token === undefined ? 'missing' : 'ticket';
+    for (const shown of tickets) {
+      const checked = this.tickets.check(shown!, clientId, Date.now());
+      if (typeof checked !== 'string') return this.#accept('ticket', checked);
+      problem = checked === 'expired' ? 'ticket_expired' : 'ticket';
+    }
+    // A device whose ticket is not good any more may have a token that is.
+    if (token === undefined || tickets.includes(token)) return this.#refuse(problem);
+    const result = this.verifier.verify(token);
+    if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'memory');
+    return result.then(
+      (slow) => this.#conclude(clientId, slow, 'signature'),
+      (error) => {
+        this.log.error({ err: error }, 'verifying a token failed unexpectedly');
+        return this.#refuse('bug');
+      },
+    );
+  }
+
+  issueTicket(clientId: string, { expiresAtMs }: Verified): string {
+    return this.tickets.issue(clientId, expiresAtMs);
+  }
+
+  #conclude(clientId: string, result: VerifiedToken | TokenProblem, by: string) {
+    if (typeof result === 'string') return this.#refuse(result);
+    return result.clientId === clientId ? this.#accept(by, result) : this.#refuse('subject');
+  }
+
+  #accept(by: string, { expiresAtMs }: Verified): Verified {
+    this.#accepted.inc({ by });
+    return { expiresAtMs };
+  }
+
+  #refuse(reason: Problem): Refusal {
+    this.#refused.inc({ reason });
+    return REFUSALS[reason];
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The keys that tokens are verified with, read from PEM, JWK, JWKS or a plain secret.
+ *
+ * A key has exactly one algorithm, by its type: what a token says about its algorithm can never turn
+ * an RSA public key into the secret of an HMAC (RFC 8725 §2.1). Only public keys and secrets are
+ * taken; whoever gives us a private key is told so, as it does not belong here.
+ */
+import { createPublicKey, type JsonWebKey, type KeyObject, webcrypto } from 'node:crypto';
+import { importJWK, type JWK } from 'jose';
+
+export const ALGORITHMS = ['HS256', 'RS256', 'ES256', 'EdDSA'] as const;
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+export interface VerificationKey {
+  /** Undefined: the key has no name, and serves tokens that name none. */
+  readonly kid: string | undefined;
+  readonly algorithm: Algorithm;
+  readonly key: webcrypto.CryptoKey;
+}
+
+/** RFC 7518 §3.2: a key of the size of the hash or larger. */
+const SECRET_BYTES_MIN = 32;
+/** RFC 7518 §3.3 */
+const RSA_BITS_MIN = 2048;
+const KEYS_MAX = 64;
+export const KID_LENGTH_MAX = 256;
+const PEM = /-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----/g;
+
+/**
+ * Reads one key or several.
+ * @throws Error that says what is wrong, and repeats nothing of a secret
+ */
+export function readKeys(text: string): Promise<VerificationKey[]> {
+  const trimmed = text.trim();
+  if (trimmed.startsWith('{')) return readJson(trimmed);
+  const pems = trimmed.match(PEM);
+  if (pems !== null) return Promise.all(pems.map(readPem));
+  if (trimmed.startsWith('-----')) throw new Error('the PEM is not complete');
+  return Promise.all([secretKey(Buffer.from(trimmed), undefined)]);
+}
+
+/** @throws Error when it is neither a JWK nor a JWKS with a key that is of use */
+async function readJson(text: string): Promise<VerificationKey[]> {
+  const value: unknown = JSON.parse(text);
+  if (!isObject(value)) throw new Error('expected a JWK or a JWKS');
+  if (!('keys' in value)) return [await readJwk(value)];
+  if (!Array.isArray(value.keys)) throw new Error('the keys of a JWKS are a list');
+  if (value.keys.length > KEYS_MAX) throw new Error(`a JWKS has at most ${KEYS_MAX} keys`);
+  // A set may have keys of kinds that we do not know, and for other uses (RFC 7517 §5).
+  const read = await Promise.allSettled(value.keys.map(readJwk));
+  const keys = read.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  if (keys.length > 0) return keys;
+  const [first] = read;
+  throw new Error(
+    `no key of the JWKS is of use${first && `: ${(first as PromiseRejectedResult).reason.message}`}`,
+  );
+}
+
+async function readJwk(jwk: unknown): Promise<VerificationKey> {
+  if (!isObject(jwk)) throw new Error('a JWK is an object');
+  const { kty, kid, use, alg, key_ops: operations } = jwk;
+  if (kid !== undefined && (typeof kid !== 'string' || kid.length > KID_LENGTH_MAX)) {
+    throw new Error(`a kid is a string of at most ${KID_LENGTH_MAX} characters`);
+  }
+  if (use !== undefined && use !== 'sig') throw new Error('the JWK is not for signatures');
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) {
+    throw new Error('the JWK is not for verifying');
+  }
+  const key = kty === 'oct' ? await secretOf(jwk, kid) : await publicKeyOf(jwk, kid);
+  if (alg !== undefined && alg !== key.algorithm) {
+    throw new Error(`the JWK is for ${alg}, and a key of its type is used for ${key.algorithm}`);
+  }
+  return key;
+}
+
+function secretOf({ k }: Record<string, unknown>, kid: string | undefined) {
+  if (typeof k !== 'string') throw new Error('the JWK has no secret');
+  return secretKey(Buffer.from(k, 'base64url'), kid);
+}
+
+function publicKeyOf(jwk: Record<string, unknown>, kid: string | undefined) {
+  if ('d' in jwk) throw new Error('this is a private key; only the public one belongs here');
+  return publicKey(createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }), kid);
+}
+
+async function readPem(pem: string): Promise<VerificationKey> {
+  if (pem.includes('PRIVATE KEY')) {
+    throw new Error('this is a private key; only the public one belongs here');
+  }
+  return publicKey(createPublicKey(pem), undefined);
+}
+
+async function publicKey(key: KeyObject, kid: string | undefined): Promise<VerificationKey> {
+  const algorithm = algorithmOf(key);
+  const imported = await importJWK(key.export({ format: 'jwk' }) as JWK, algorithm);
+  return { kid, algorithm, key: imported as webcrypto.CryptoKey };
+}
+
+function algorithmOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): Algorithm {
+  if (asymmetricKeyType === 'rsa') {
+    const bits = asymmetricKeyDetails?.modulusLength ?? 0;
+    if (bits >= RSA_BITS_MIN) return 'RS256';
+    throw new Error(`an RSA key has at least ${RSA_BITS_MIN} bits, this one ${bits}`);
+  }
+  if (asymmetricKeyType === 'ed25519') return 'EdDSA';
+  if (asymmetricKeyType === 'ec' && asymmetricKeyDetails?.namedCurve === 'prime256v1') {
+    return 'ES256';
+  }
+  throw new Error('expected a key of RSA, of P-256 or of Ed25519');
+}
+
+async function secretKey(secret: Buffer, kid: string | undefined): Promise<VerificationKey> {
+  if (secret.length < SECRET_BYTES_MIN) {
+    const why = `at least ${SECRET_BYTES_MIN} bytes, this one ${secret.length}`;
+    throw new Error(`a secret of HS256 has ${why}`);
+  }
+  const hmac = { name: 'HMAC', hash: 'SHA-256' };
+  const key = await webcrypto.subtle.importKey('raw', secret, hmac, false, ['verify']);
+  return { kid, algorithm: 'HS256', key };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,164 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import type { JwtConfig, KeysFrom } from '../../../common/auth/device-settings.js';
+import {
+  type OpenedAuthenticator,
+  openAuthenticator,
+} from '../../../common/auth/open-authenticator.js';
+import { EnvironmentError } from '../../../common/lifecycle.js';
+import { Metrics } from '../../../common/metrics.js';
+import { eventually } from '../../support/eventually.js';
+import { claimsOf, ed25519, p256, pemOf, SECRET, signed, tokenOf } from '../../support/tokens.js';
+
+const log = pino({ level: 'silent' });
+const opened: OpenedAuthenticator[] = [];
+let metrics: Metrics;
+
+afterEach(() => {
+  for (const each of opened.splice(0)) each.close();
+});
+
+async function open(keys: KeysFrom, more: Partial<JwtConfig> = {}) {
+  metrics = new Metrics();
+  const policy = { audiences: [], issuers: [], skewMs: 0 };
+  const config: JwtConfig = {
+    algorithms: ['HS256', 'EdDSA'],
+    keys,
+    policy,
+    ticketSecrets: [SECRET],
+    ...more,
+  };
+  const result = await openAuthenticator(config, log, metrics, 'edge');
+  opened.push(result);
+  return result.authenticator;
+}
+
+const inline: KeysFrom = { type: 'inline', text: SECRET };
+const NOTHING = { token: undefined, ticket: undefined };
+
+async function countOf(metric: string, value: string): Promise<number> {
+  const found = (await metrics.registry.getSingleMetric(metric)!.get()).values;
+  return found.find(({ labels }) => Object.values(labels).includes(value))?.value ?? 0;
+}
+const refusedFor = (reason: string) => countOf('longline_edge_tokens_refused_total', reason);
+const acceptedBy = (by: string) => countOf('longline_edge_tokens_accepted_total', by);
+
+test('with LONGLINE_AUTH=none everybody is let in for ever, and gets no ticket', async () => {
+  const { authenticator } = await openAuthenticator(undefined, log, new Metrics(), 'edge');
+  const verified = { expiresAtMs: Number.POSITIVE_INFINITY };
+  expect(authenticator.check('alice', NOTHING)).toEqual(verified);
+  expect(authenticator.issueTicket('alice', verified)).toBeUndefined();
+});
+
+test('a token lets its subject in, and nobody else', async () => {
+  const authenticator = await open(inline);
+  const token = tokenOf('alice');
+  expect(await authenticator.check('alice', { ...NOTHING, token })).toEqual({
+    expiresAtMs: expect.any(Number),
+  });
+  expect(await acceptedBy('signature')).toBe(1);
+  expect(authenticator.check('alice', { ...NOTHING, token })).not.toBeInstanceOf(Promise);
+  expect(await acceptedBy('memory')).toBe(1);
+  for (const other of ['Alice', 'alice ', 'alice\u0301', 'bob']) {
+    const refused = await authenticator.check(other, { ...NOTHING, token });
+    expect(refused).toMatchObject({ code: 'PERMISSION_DENIED' });
+  }
+  expect(await refusedFor('subject')).toBe(4);
+});
+
+test.each([
+  ['nothing', undefined, 'UNAUTHENTICATED', 'missing'],
+  ['an empty token', '', 'UNAUTHENTICATED', 'malformed'],
+  ['noise', 'noise', 'UNAUTHENTICATED', 'malformed'],
+  ['an expired token', tokenOf('alice', { exp: 1 }), 'TOKEN_EXPIRED', 'expired'],
+  [
+    'a token of another key',
+    signed({ alg: 'HS256' }, claimsOf('alice'), 'x'),
+    'UNAUTHENTICATED',
+    'signature',
+  ],
+  [
+    'a token of another algorithm',
+    signed({ alg: 'ES256' }, claimsOf('alice'), p256.privateKey),
+    'UNAUTHENTICATED',
+    'algorithm',
+  ],
+  [
+    'a token of an algorithm without a key',
+    signed({ alg: 'EdDSA' }, claimsOf('alice'), ed25519.privateKey),
+    'UNAUTHENTICATED',
+    'key',
+  ],
+  ['a megabyte', 'a'.repeat(1_000_000), 'UNAUTHENTICATED', 'too_long'],
+  ['what looks like a ticket', 'A'.repeat(32), 'UNAUTHENTICATED', 'ticket'],
+])('%s is refused, and counted by its reason', async (_, token, code, reason) => {
+  const authenticator = await open(inline);
+  expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({ code });
+  expect(await refusedFor(reason)).toBe(1);
+});
+
+test('a ticket lets in at once, wherever it stands, until the token would have expired', async () => {
+  const authenticator = await open(inline);
+  const verified = { expiresAtMs: Date.now() + 60_000 };
+  const ticket = authenticator.issueTicket('alice', verified)!;
+  expect(authenticator.check('alice', { ...NOTHING, ticket })).toEqual(verified);
+  expect(authenticator.check('alice', { ...NOTHING, token: ticket })).toEqual(verified);
+  expect(authenticator.check('alice', { token: tokenOf('alice', { exp: 1 }), ticket })).toEqual(
+    verified,
+  );
+  expect(await acceptedBy('ticket')).toBe(3);
+  expect(authenticator.check('bob', { ...NOTHING, ticket })).toMatchObject({
+    code: 'UNAUTHENTICATED',
+  });
+  const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
+  expect(authenticator.check('alice', { ...NOTHING, ticket: old })).toMatchObject({
+    code: 'TOKEN_EXPIRED',
+  });
+  expect(await refusedFor('ticket_expired')).toBe(1);
+});
+
+test('beside a ticket that is not good, a token counts', async () => {
+  const authenticator = await open(inline);
+  const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
+  for (const ticket of [old, 'A'.repeat(32), 'noise']) {
+    const shown = { token: tokenOf('alice'), ticket };
+    expect(await authenticator.check('alice', shown)).toEqual({ expiresAtMs: expect.any(Number) });
+  }
+});
+
+test('keys in a file are replaced as it changes, and stay while it is of no use', async () => {
+  const path = join(mkdtempSync(join(tmpdir(), 'longline-keys-')), 'keys');
+  writeFileSync(path, SECRET);
+  const authenticator = await open({ type: 'file', path });
+  const check = (token: string) => authenticator.check('alice', { ...NOTHING, token });
+  const old = tokenOf('alice');
+  expect(await check(old)).toHaveProperty('expiresAtMs');
+  writeFileSync(path, 'too short');
+  const next = signed({ alg: 'EdDSA' }, claimsOf('alice'), ed25519.privateKey);
+  expect(await check(next)).toMatchObject({ code: 'UNAUTHENTICATED' });
+  expect(await check(old)).toHaveProperty('expiresAtMs');
+  writeFileSync(path, pemOf(ed25519));
+  await eventually(async () => expect(await check(next)).toHaveProperty('expiresAtMs'));
+  expect(await check(old)).toMatchObject({ code: 'UNAUTHENTICATED' });
+});
+
+test.each([
+  ['a file that is not there', { type: 'file', path: '/nowhere/keys' }],
+  ['a secret that is too short', { type: 'inline', text: 'short' }],
+  ['keys of other algorithms only', { type: 'inline', text: pemOf(p256) }],
+] as const)('with %s it does not start', async (_, keys) => {
+  await expect(open(keys)).rejects.toThrow(EnvironmentError);
+});
+
+test('without an answer from the URL it starts, lets nobody in and is not ready', async () => {
+  const url = 'http://127.0.0.1:9/jwks.json';
+  const authenticator = await open({ type: 'url', url, refreshMs: 60_000 });
+  const token = signed({ alg: 'EdDSA' }, claimsOf('alice'), ed25519.privateKey);
+  expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({
+    code: 'NOT_READY',
+  });
+  expect(opened[0]!.notReadyBecause()).toBe('no key is known to verify tokens with');
+});
