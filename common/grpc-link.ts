@@ -3,7 +3,13 @@
  * controls, one leads and the others end the stream at once: after each end the next one is tried.
  * Backoff with jitter between rounds; one log line per outage and one per recovery, not one per try.
  */
-import { type ChannelOptions, type Client, type ClientReadableStream, status } from '@grpc/grpc-js';
+import {
+  type ChannelOptions,
+  type Client,
+  type ClientReadableStream,
+  Metadata,
+  status,
+} from '@grpc/grpc-js';
 import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
@@ -22,6 +28,13 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   'grpc.dns_min_time_between_resolutions_ms': 5_000,
 };
+
+/** What a link shows of itself when it opens a stream. */
+export function linkMetadata(token: string | undefined): Metadata {
+  const metadata = new Metadata();
+  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+  return metadata;
+}
 
 /** A control that has not taken the stream by then is stalled, and another one may lead. */
 const ACCEPT_MS = 5_000;

@@ -36,15 +36,25 @@ export function createGrpcServer(services: readonly string[], options: ServerOpt
   return { server, health };
 }
 
-/** Binds without TLS and resolves with the port; rejects with an EnvironmentError when it cannot. */
-export function bindGrpc(server: Server, host: string, port: number): Promise<number> {
+/** Resolves with the port; rejects with an EnvironmentError when it cannot. */
+export function bindGrpc(
+  server: Server,
+  host: string,
+  port: number,
+  credentials = ServerCredentials.createInsecure(),
+): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync(`${host}:${port}`, credentials, (error, bound) =>
       error
         ? reject(new EnvironmentError(`cannot listen on ${host}:${port}: ${error.message}`))
         : resolve(bound),
     );
   });
+}
+
+/** The value of `authorization` in the metadata of a call. */
+export function authorizationOf(metadata: Metadata): string | undefined {
+  return metadata.get('authorization')[0]?.toString();
 }
 
 /** A refusal as gRPC says it: the status, and the catalogue code both in message and metadata. */

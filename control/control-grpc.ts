@@ -5,6 +5,7 @@ import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
 import { createAssignmentService } from './assignment-service.js';
 import { createEdgeSessionService, type EdgeSessionsOptions } from './edge-sessions.js';
+import type { LinkGuard } from './link-guard.js';
 import type { OperatorApi } from './operator/openapi.js';
 import { createOperatorService } from './operator/service.js';
 
@@ -17,10 +18,16 @@ export const SERVICES = [
 /** A peer that is gone without a word is noticed within about ten seconds. */
 const KEEPALIVE = { 'grpc.keepalive_time_ms': 5_000, 'grpc.keepalive_timeout_ms': 5_000 };
 
-export function createControlGrpc(options: EdgeSessionsOptions, api: OperatorApi): GrpcServer {
+export function createControlGrpc(
+  options: EdgeSessionsOptions,
+  guard: LinkGuard,
+  api: OperatorApi,
+): GrpcServer {
   const grpc = createGrpcServer(SERVICES, KEEPALIVE);
-  grpc.server.addService(AssignmentServiceService, createAssignmentService(options.director));
-  grpc.server.addService(EdgeSessionServiceService, createEdgeSessionService(options));
+  const { watch } = createAssignmentService(options.director);
+  const { session } = createEdgeSessionService(options);
+  grpc.server.addService(AssignmentServiceService, { watch: guard.guard(watch) });
+  grpc.server.addService(EdgeSessionServiceService, { session: guard.guard(session) });
   grpc.server.addService(OperatorServiceService, createOperatorService(api));
   return grpc;
 }

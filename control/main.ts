@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { Gauge } from 'prom-client';
 import { Asker } from '../common/ask.js';
 import { bindGrpc } from '../common/grpc-server.js';
+import { serverCredentials } from '../common/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
@@ -16,6 +17,7 @@ import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Director } from './director.js';
 import { edgesWanted } from './edges-wanted.js';
 import { Leadership } from './leadership.js';
+import { LinkGuard } from './link-guard.js';
 import { Access } from './operator/access.js';
 import { forwardToLeader } from './operator/forward.js';
 import { addOperatorRoutes } from './operator/http.js';
@@ -79,10 +81,12 @@ await runRole(async () => {
   const http = createHttpServer(metrics, notReadyBecause);
   forwardToLeader(http, () => director.leader);
   addOperatorRoutes(http, api);
-  const grpc = createControlGrpc({ director, shardCount, log, metrics }, api);
+  const guard = new LinkGuard(config.peers, metrics);
+  const grpc = createControlGrpc({ director, shardCount, log, metrics }, guard, api);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
-  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
+  const tls = await serverCredentials(config.tls, log);
+  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort, tls);
   const url = config.advertisedUrl ?? `http://${hostname()}:${httpPort}`;
   const leadership = new Leadership(
     link.commands,

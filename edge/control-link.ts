@@ -2,7 +2,7 @@
  * The edge's session with control: counts go up every two seconds, assignments come down, and how
  * fast clients are to be told to go. Nothing that carries pushes waits for it.
  */
-import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import type { ChannelCredentials, ClientDuplexStream, Metadata } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../common/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../common/grpc-link.js';
 import type { Logger } from '../common/log.js';
@@ -31,11 +31,15 @@ export class ControlLink {
 
   /**
    * @param addresses `host:port` of each control
+   * @param credentials with which they are connected to
+   * @param shown what they are shown
    * @param hello what the edge is, as it would say it now
    * @param measure what the edge holds now
    */
   constructor(
     addresses: readonly string[],
+    credentials: ChannelCredentials,
+    shown: Metadata,
     feed: AssignmentFeed,
     hello: () => Hello,
     readonly measure: () => Stats,
@@ -43,14 +47,11 @@ export class ControlLink {
   ) {
     this.#link = new GrpcLink(
       'control',
-      addresses.map(
-        (address) =>
-          new EdgeSessionServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
-      ),
+      addresses.map((address) => new EdgeSessionServiceClient(address, credentials, LINK_OPTIONS)),
       (client) => {
         // What another control asked for may be too fast by now; its deadline is still a deadline.
         this.#pace = { ...this.#pace, goawaysPerSecond: 0 };
-        const stream = client.session();
+        const stream = client.session(shown);
         stream.write({ body: { $case: 'hello', value: hello() } });
         stream.write({ body: { $case: 'stats', value: measure() } });
         return stream;

@@ -2,6 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { totalmem } from 'node:os';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { linkMetadata } from '../common/grpc-link.js';
+import { linkCredentials } from '../common/grpc-tls.js';
 import { addReadyRoute, createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
@@ -225,6 +227,8 @@ await runRole(async () => {
   const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort);
   control = new ControlLink(
     config.controlAddresses,
+    await linkCredentials(config.link.tls, log),
+    linkMetadata(config.link.token),
     feed,
     () => ({
       edgeId,

@@ -1,5 +1,5 @@
 /** The router's watch of the assignment at control. */
-import { type ClientReadableStream, credentials } from '@grpc/grpc-js';
+import type { ChannelCredentials, ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../common/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../common/grpc-link.js';
 import type { Logger } from '../common/log.js';
@@ -15,15 +15,23 @@ export class AssignmentLink {
     ClientReadableStream<WatchResponse>
   >;
 
-  /** @param addresses `host:port` of each control */
-  constructor(addresses: readonly string[], feed: AssignmentFeed, shardCount: number, log: Logger) {
+  /**
+   * @param addresses `host:port` of each control
+   * @param credentials with which they are connected to
+   * @param shown what they are shown
+   */
+  constructor(
+    addresses: readonly string[],
+    credentials: ChannelCredentials,
+    shown: Metadata,
+    feed: AssignmentFeed,
+    shardCount: number,
+    log: Logger,
+  ) {
     this.#link = new GrpcLink(
       'control',
-      addresses.map(
-        (address) =>
-          new AssignmentServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
-      ),
-      (client) => client.watch({ have: feed.position }),
+      addresses.map((address) => new AssignmentServiceClient(address, credentials, LINK_OPTIONS)),
+      (client) => client.watch({ have: feed.position }, shown),
       ({ assignment }) => {
         feed.offerWire(assignment, shardCount, log);
       },

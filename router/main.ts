@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { Asker } from '../common/ask.js';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { linkMetadata } from '../common/grpc-link.js';
 import { bindGrpc, createGrpcServer } from '../common/grpc-server.js';
+import { linkCredentials, serverCredentials } from '../common/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
 import { createLogger } from '../common/log.js';
@@ -12,6 +14,7 @@ import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
 import { AssignmentLink } from './assignment-link.js';
+import { Backends } from './backends.js';
 import { parseRouterConfig } from './config.js';
 import { addConnectRoute } from './connect-route.js';
 import { FrontPort } from './front-port.js';
@@ -56,7 +59,14 @@ await runRole(async () => {
     );
   let control: AssignmentLink | undefined;
   await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
-  control = new AssignmentLink(config.controlAddresses, feed, shardCount, log);
+  control = new AssignmentLink(
+    config.controlAddresses,
+    await linkCredentials(config.link.tls, log),
+    linkMetadata(config.link.token),
+    feed,
+    shardCount,
+    log,
+  );
 
   const notReadyBecause = () => {
     const reasons = [...channels.notDeliveringBecause()];
@@ -75,11 +85,14 @@ await runRole(async () => {
   });
   const writers = new SafeWriters(link, config.inbox);
   const pusher = new Pusher(asker, link, writers, config, metrics);
-  grpc.server.addService(PushServiceService, createPushService(pusher, log));
+  const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
+  await backends.watchFile(log);
+  grpc.server.addService(PushServiceService, createPushService(pusher, backends, log));
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const frontPort = await front?.listen(config.host);
-  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort);
+  const tls = await serverCredentials(config.backends.tls, log);
+  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort, tls);
   const health = setInterval(() => {
     const status = channels.notDeliveringBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);

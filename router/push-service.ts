@@ -11,6 +11,8 @@ import type {
   PushStreamResponse,
   PushStreamResult,
 } from '../proto/gen/longline/v1/push.js';
+import type { Scope } from './backend-settings.js';
+import type { Backend, Backends } from './backends.js';
 import { broadcast, pushMany } from './many.js';
 import type { Pusher } from './pusher.js';
 
@@ -20,35 +22,57 @@ import type { Pusher } from './pusher.js';
  */
 const IN_FLIGHT_PER_STREAM_MAX = 8_192;
 
-export function createPushService(pusher: Pusher, log: Logger): PushServiceServer {
+export function createPushService(
+  pusher: Pusher,
+  backends: Backends,
+  log: Logger,
+): PushServiceServer {
+  const unary = unaryOf(pusher, backends, log);
   return {
-    push: unary(log, (request) => pusher.push(request)),
-    pushMany: unary(log, (request) => pushMany(pusher, request)),
-    broadcast: unary(log, (request, call) =>
-      broadcast(pusher.asker, request, pusher.config, () => call.cancelled),
-    ),
-    getPresence: unary(log, ({ clientId }) => pusher.presence(clientId)),
-    disconnect: unary(log, ({ clientId }) => pusher.disconnect(clientId)),
-    pushStream: (call) => new PushStream(call, pusher, log),
+    push: unary('push', (request, _call, backend) => {
+      return backend.refusePushes(1) ?? pusher.push(request);
+    }),
+    pushMany: unary('push', (request, _call, backend) => {
+      return backend.refusePushes(request.clientIds.length) ?? pushMany(pusher, request);
+    }),
+    broadcast: unary('push', (request, call, backend) => {
+      return (
+        backend.refusePushes(1) ??
+        broadcast(pusher.asker, request, pusher.config, () => call.cancelled)
+      );
+    }),
+    getPresence: unary('presence', ({ clientId }) => pusher.presence(clientId)),
+    disconnect: unary('disconnect', ({ clientId }) => pusher.disconnect(clientId)),
+    pushStream: (call) => {
+      const backend = backends.admit(call, 'push');
+      if ('code' in backend) call.emit('error', toServiceError(pusher.refused(backend)));
+      else new PushStream(call, backend, pusher, backends, log);
+    },
   };
 }
 
-function unary<Request, Response extends object>(
-  log: Logger,
-  handle: (
-    request: Request,
-    call: ServerUnaryCall<Request, Response>,
-  ) => Promise<Response | Refusal>,
-): handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    handle(call.request, call).then(
-      (result) => {
-        if ('code' in result) callback(toServiceError(result as Refusal));
-        else callback(null, result);
-      },
-      (error) => callback(toServiceError(internal(log, error))),
-    );
-  };
+function unaryOf(pusher: Pusher, backends: Backends, log: Logger) {
+  return <Request, Response extends object>(
+    scope: Scope,
+    handle: (
+      request: Request,
+      call: ServerUnaryCall<Request, Response>,
+      backend: Backend,
+    ) => Promise<Response | Refusal> | Refusal,
+  ): handleUnaryCall<Request, Response> =>
+    (call, callback) => {
+      const backend = backends.admit(call, scope);
+      if ('code' in backend) return callback(toServiceError(pusher.refused(backend)));
+      const result = handle(call.request, call, backend);
+      if (!(result instanceof Promise)) return callback(toServiceError(pusher.refused(result)));
+      result.then(
+        (answer) => {
+          if ('code' in answer) callback(toServiceError(answer as Refusal));
+          else callback(null, answer);
+        },
+        (error) => callback(toServiceError(internal(log, error))),
+      );
+    };
 }
 
 /** One caller's stream: results go back in frames, one per turn of the event loop. */
@@ -58,13 +82,19 @@ class PushStream {
   #isWritable = true;
   #isReading = true;
   #hasEnded = false;
+  /** Of the tokens among which the caller's was. */
+  #version: number;
 
   constructor(
     readonly call: ServerDuplexStream<PushStreamRequest, PushStreamResponse>,
+    readonly backend: Backend,
     readonly pusher: Pusher,
+    readonly backends: Backends,
     readonly log: Logger,
   ) {
+    this.#version = backends.version;
     call.on('data', (request: PushStreamRequest) => {
+      if (this.#version !== this.backends.version && !this.#isStillAdmitted()) return;
       for (const item of request.items) this.#push(item);
       this.#steer();
     });
@@ -80,11 +110,25 @@ class PushStream {
     call.on('error', () => {});
   }
 
+  /** Ends the stream of a caller whose token is gone. */
+  #isStillAdmitted(): boolean {
+    if (this.call.writableEnded) return false;
+    const backend = this.backends.admit(this.call, 'push');
+    if (!('code' in backend)) {
+      this.#version = this.backends.version;
+      return true;
+    }
+    this.call.emit('error', toServiceError(this.pusher.refused(backend)));
+    return false;
+  }
+
   #push({ correlationId, push }: PushStreamItem): void {
     this.#inFlight++;
     if (push === undefined) {
       return this.#answer(correlationId, refusal('REQUEST_MALFORMED', 'the item has no push'));
     }
+    const limited = this.backend.refusePushes(1);
+    if (limited !== undefined) return this.#answer(correlationId, this.pusher.refused(limited));
     this.pusher.push(push).then(
       (pushed) => this.#answer(correlationId, pushed),
       (error) => this.#answer(correlationId, internal(this.log, error)),
@@ -102,7 +146,7 @@ class PushStream {
     const results = this.#results;
     this.#results = [];
     this.#inFlight -= results.length;
-    if (this.call.cancelled) return;
+    if (this.call.cancelled || this.call.writableEnded) return;
     this.#isWritable = this.call.write({ results });
     this.#steer();
     this.#endWhenDone();

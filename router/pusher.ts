@@ -77,11 +77,11 @@ export class Pusher {
   push(request: PushRequest): Promise<PushResponse | Refusal> {
     const ttlMs = request.ttlMs ?? this.config.ttlDefaultMs;
     const refused = this.#refuse(request, ttlMs);
-    if (refused !== undefined) return Promise.resolve(this.#counted(refused));
+    if (refused !== undefined) return Promise.resolve(this.refused(refused));
     const startedMs = performance.now();
     const responding = ttlMs === 0 ? this.#pushLive(request) : this.#pushDurable(request, ttlMs);
     return responding.then((response) => {
-      if ('code' in response) return this.#counted(response);
+      if ('code' in response) return this.refused(response);
       this.#seconds.observe((performance.now() - startedMs) / 1_000);
       this.#verdicts.get(response.verdict)!.inc();
       return response;
@@ -171,17 +171,17 @@ export class Pusher {
 
   async presence(clientId: string): Promise<GetPresenceResponse | Refusal> {
     const refused = refuseClientId(clientId);
-    if (refused !== undefined) return this.#counted(refused);
+    if (refused !== undefined) return this.refused(refused);
     const found = await this.asker.askPresence(clientId);
-    return 'code' in found ? this.#counted(found) : found;
+    return 'code' in found ? this.refused(found) : found;
   }
 
   async disconnect(clientId: string): Promise<DisconnectResponse | Refusal> {
     const refused = refuseClientId(clientId);
-    if (refused !== undefined) return this.#counted(refused);
+    if (refused !== undefined) return this.refused(refused);
     const body = { $case: 'disconnect', value: {} } as const;
     const answers = await this.asker.ask(clientId, body, this.config.waitMs, () => false);
-    if ('code' in answers) return this.#counted(answers);
+    if ('code' in answers) return this.refused(answers);
     const closed = answers.bodies.filter((answer) => answer.$case === 'closed').length;
     return { closed, complete: answers.complete };
   }
@@ -215,7 +215,8 @@ export class Pusher {
     return refuseClientId(request.clientId);
   }
 
-  #counted(refused: Refusal): Refusal {
+  /** Counts a refusal on its way to the caller. */
+  refused(refused: Refusal): Refusal {
     this.#refused.inc({ code: refused.code });
     return refused;
   }

@@ -1,7 +1,7 @@
 /** The gRPC OperatorService: the same answers as over HTTP, in the words of the wire. */
-import type { handleServerStreamingCall, handleUnaryCall, Metadata } from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
 import { type Refusal, refusal } from '../../common/errors.js';
-import { toServiceError } from '../../common/grpc-server.js';
+import { authorizationOf, toServiceError } from '../../common/grpc-server.js';
 import type {
   OperatorServiceServer,
   WatchEventsRequest,
@@ -96,7 +96,7 @@ function unaryOf({ access }: OperatorApi, need: Need) {
     answer: (request: Request, who: string) => Response | Refusal | Promise<Response | Refusal>,
   ): handleUnaryCall<Request, Response> =>
     async (call, callback) => {
-      const who = access.admit(authorization(call.metadata), need);
+      const who = access.admit(authorizationOf(call.metadata), need);
       const result = typeof who === 'string' ? await answer(call.request, who) : who;
       if ('code' in result) callback(toServiceError(result));
       else callback(null, result);
@@ -107,7 +107,7 @@ function watchEvents(
   api: OperatorApi,
 ): handleServerStreamingCall<WatchEventsRequest, WatchEventsResponse> {
   return (call) => {
-    const who = api.access.admit(authorization(call.metadata), 'read');
+    const who = api.access.admit(authorizationOf(call.metadata), 'read');
     if (typeof who !== 'string') {
       call.emit('error', toServiceError(who));
       return;
@@ -128,10 +128,6 @@ function watchEvents(
       call.emit('error', toServiceError(refusal('OVERLOADED', 'the watcher does not read')));
     });
   };
-}
-
-function authorization(metadata: Metadata): string | undefined {
-  return metadata.get('authorization')[0]?.toString();
 }
 
 function wrap<Name extends string, Answer extends object, Wire>(

@@ -6,6 +6,7 @@ import { bindGrpc, type GrpcServer } from '../../common/grpc-server.js';
 import { Metrics } from '../../common/metrics.js';
 import { createControlGrpc } from '../../control/control-grpc.js';
 import type { EdgePace } from '../../control/director.js';
+import { LinkGuard } from '../../control/link-guard.js';
 import { type EdgeReport, Members } from '../../control/members.js';
 import { OperatorQueries } from '../../control/operator/queries.js';
 import { AssignmentServiceClient } from '../../proto/gen/longline/v1/assignment.js';
@@ -84,7 +85,9 @@ beforeEach(async () => {
     () => ({ assignment: desk.current, edges: desk.members.edges }),
     async () => ({ connections: [], complete: true }),
   );
-  grpc = createControlGrpc({ director: desk, shardCount: SHARDS, log, metrics }, apiOf(queries));
+  const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
+  const options = { director: desk, shardCount: SHARDS, log, metrics };
+  grpc = createControlGrpc(options, guard, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
   routers = new AssignmentServiceClient(address, credentials.createInsecure());
