@@ -37,6 +37,10 @@ program
     wholeNumber(0, 2 ** 32 - 1),
   )
   .option('--idempotency-key <key>', 'pushed again with the same key, it is stored once')
+  .option('--token <token>', 'where the router asks for one; better in LONGLINE_TOKEN')
+  .option('--ca <file>', "the authority of the router's certificate: reach it by TLS")
+  .option('--cert <file>', 'a certificate to show the router')
+  .option('--key <file>', 'the key of the certificate')
   .option('--json', 'print JSON')
   .action(async (clientId, payload, options) => {
     process.exitCode = await (await import('./push.js')).push(clientId, payload, options);

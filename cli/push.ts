@@ -1,6 +1,13 @@
 /** `longline push`: one push to one client, and what became of it. */
+import { readFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
-import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  type ChannelCredentials,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
 import {
   PushRequest,
   type PushResponse,
@@ -18,6 +25,11 @@ export interface PushOptions {
   /** How long the push is kept, in milliseconds; 0: live only. The router's default otherwise. */
   readonly ttl?: number;
   readonly idempotencyKey?: string;
+  readonly token?: string;
+  /** Files; without an authority, the router is reached without TLS. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
   readonly json?: boolean;
 }
 
@@ -43,15 +55,30 @@ export async function push(clientId: string, payload: string, options: PushOptio
 
 function call(clientId: string, payload: Buffer, options: PushOptions): Promise<PushResponse> {
   const { router, wait: waitMs = 0, ttl: ttlMs, idempotencyKey = '' } = options;
-  const client = new PushServiceClient(router, credentials.createInsecure());
+  const token = options.token ?? process.env.LONGLINE_TOKEN;
+  const metadata = new Metadata();
+  if (token) metadata.set('authorization', `Bearer ${token}`);
+  const client = new PushServiceClient(router, credentialsOf(options));
   const deadline = Date.now() + waitMs + CALL_SLACK_MS;
   return new Promise<PushResponse>((resolve, reject) => {
     const request = PushRequest.fromPartial({ clientId, payload, waitMs, ttlMs, idempotencyKey });
-    client.push(request, new Metadata(), { deadline }, (error, response) => {
+    client.push(request, metadata, { deadline }, (error, response) => {
       if (error) reject(explained(error, router));
       else resolve(response);
     });
   }).finally(() => client.close());
+}
+
+function credentialsOf({ ca, cert, key }: PushOptions): ChannelCredentials {
+  if (ca === undefined && cert === undefined && key === undefined) {
+    return credentials.createInsecure();
+  }
+  const read = (path: string | undefined) => (path === undefined ? null : readFileSync(path));
+  try {
+    return credentials.createSsl(read(ca), read(key), read(cert));
+  } catch (error) {
+    throw new Failure(`cannot use TLS: ${(error as Error).message}`);
+  }
 }
 
 function explained(error: ServiceError, router: string): Failure {
