@@ -3,6 +3,8 @@
  *
  *   clientId     percent-encoded, required
  *   lastEventId  the newest id that the device has, for clients that cannot set the header
+ *   token        a JWT, for clients that cannot set the header; never passed on
+ *   ticket       what stands in for a token that was checked before
  *   epoch        `<incarnation>-<epoch>` of the assignment under which somebody sent the device here
  *
  * `epoch` is what ends redirects. An edge that does not own the shard redirects a device only when
@@ -12,6 +14,7 @@
  * the shard is redirected again, although its URL still says where it was once sent.
  */
 import type { Position } from './assignment.js';
+import type { Credentials } from './auth/authenticator.js';
 import { parseEncodedClientId } from './client-id.js';
 import { type Refusal, refusal } from './errors.js';
 
@@ -22,13 +25,22 @@ export interface ConnectQuery {
   readonly sentUnder: Position | undefined;
 }
 
+/** A request to connect: who it says that it is, and how it would show that. */
+export interface ConnectRequest extends ConnectQuery {
+  readonly credentials: Credentials;
+}
+
 const POSITION = /^(\d{1,15})-(\d{1,15})$/;
 
 /** @param target the request target: path and query as they came */
-export function parseConnectQuery(target: string): ConnectQuery | Refusal {
+export function parseConnectQuery(target: string): ConnectRequest | Refusal {
   let clientId: string | undefined;
   let lastEventId = '';
   let sentUnder: Position | undefined;
+  const credentials: { token: string | undefined; ticket: string | undefined } = {
+    token: undefined,
+    ticket: undefined,
+  };
   const start = target.indexOf('?');
   for (const pair of start < 0 ? [] : target.slice(start + 1).split('&')) {
     const equals = pair.indexOf('=');
@@ -46,12 +58,18 @@ export function parseConnectQuery(target: string): ConnectQuery | Refusal {
       if (sentUnder === undefined) {
         return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
       }
+    } else if (name === 'token' || name === 'ticket') {
+      if (credentials[name] !== undefined) {
+        return refusal('REQUEST_MALFORMED', `${name} is given twice`);
+      }
+      // Neither has a character that would be encoded; what was encoded is not good.
+      credentials[name] = value;
     }
   }
   if (clientId === undefined) {
     return refusal('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
   }
-  return { clientId, lastEventId, sentUnder };
+  return { clientId, lastEventId, sentUnder, credentials };
 }
 
 /** Reads `<incarnation>-<epoch>`. */
@@ -64,13 +82,18 @@ export function positionText({ incarnation, epoch }: Position): string {
   return `${incarnation}-${epoch}`;
 }
 
-/** Where a device that was sent away under `position` finds its edge. */
+/**
+ * Where a device that was sent away under `position` finds its edge.
+ * @param ticket with which it need not show its token again, where tokens are asked for
+ */
 export function connectUrl(
   advertisedUrl: string,
   { clientId, lastEventId }: ConnectQuery,
   sentUnder: Position,
+  ticket?: string,
 ): string {
   const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
   const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${positionText(sentUnder)}`;
-  return `${advertisedUrl}/connect?${query}`;
+  const shown = ticket === undefined ? '' : `&ticket=${ticket}`;
+  return `${advertisedUrl}/connect?${query}${shown}`;
 }

@@ -16,6 +16,6 @@ export function corsHeaders(allowed: CorsOrigins, origin: string | undefined): [
 /** What the answer to a preflight request says beside `corsHeaders`. */
 export const PREFLIGHT_HEADERS: readonly [string, string][] = [
   ['Access-Control-Allow-Methods', 'GET'],
-  ['Access-Control-Allow-Headers', 'Accept, Cache-Control, Last-Event-ID'],
+  ['Access-Control-Allow-Headers', 'Accept, Authorization, Cache-Control, Last-Event-ID'],
   ['Access-Control-Max-Age', '7200'],
 ];

@@ -18,6 +18,8 @@ export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
     ['Content-Type', 'application/json'],
     ['Cache-Control', 'no-store'],
   ];
+  // RFC 9110 §11.6.1: which authentication would help.
+  if (status === 401) all.push(['WWW-Authenticate', 'Bearer']);
   if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
   if (status === 426) {
     // RFC 9110 §15.5.22, RFC 6455 §4.4

@@ -19,9 +19,10 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     frameworkErrors: (_error, _request, reply) =>
       sendRefusal(reply, refusal('REQUEST_MALFORMED', 'the request path cannot be decoded')),
   });
-  server.setNotFoundHandler((request, reply) =>
-    sendRefusal(reply, refusal('NOT_FOUND', `no route for ${request.method} ${request.url}`)),
-  );
+  server.setNotFoundHandler((request, reply) => {
+    const [path] = request.url.split('?', 1);
+    return sendRefusal(reply, refusal('NOT_FOUND', `no route for ${request.method} ${path}`));
+  });
   server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
     return sendRefusal(reply, refusal(codeOf(error.statusCode), error.message));
   });
@@ -60,7 +61,10 @@ export async function listenHttp(
 }
 
 export function sendRefusal(reply: FastifyReply, refused: Refusal): FastifyReply {
-  return reply.code(catalogue[refused.code].http).send(errorBody(refused));
+  const status = catalogue[refused.code].http;
+  // RFC 9110 §11.6.1: which authentication would help.
+  if (status === 401) reply.header('www-authenticate', 'Bearer');
+  return reply.code(status).send(errorBody(refused));
 }
 
 /** @param statusCode what the HTTP library would answer */

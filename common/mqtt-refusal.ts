@@ -67,6 +67,7 @@ const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   CLIENT_ID_INVALID: MQTT_REASON.clientIdentifierNotValid,
   REQUEST_MALFORMED: MQTT_REASON.malformedPacket,
   UNAUTHENTICATED: MQTT_REASON.notAuthorized,
+  TOKEN_EXPIRED: MQTT_REASON.notAuthorized,
   PERMISSION_DENIED: MQTT_REASON.notAuthorized,
   HEAD_TOO_LARGE: MQTT_REASON.packetTooLarge,
   EDGE_FULL: MQTT_REASON.quotaExceeded,

@@ -6,6 +6,7 @@
  * What it speaks is its protocol's business; this is what the protocols see of the edge.
  */
 import type { Counter } from 'prom-client';
+import type { Verified } from '../common/auth/authenticator.js';
 import type { Refusal } from '../common/errors.js';
 import type { Metrics } from '../common/metrics.js';
 import { type Connection, type Transport, WRITE_RESULTS } from '../common/transport/transport.js';
@@ -13,6 +14,7 @@ import type { Presence } from '../proto/gen/longline/v1/push.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
+import type { Identities } from './identities.js';
 import type { Origins } from './origins.js';
 import type {
   EndReason,
@@ -60,6 +62,7 @@ export class Clients implements Host {
     readonly transport: Transport,
     readonly catchUp: CatchUp,
     readonly confirmations: Confirmations,
+    readonly identities: Identities,
     readonly takeover: Takeover,
     readonly edgeId: string,
     readonly inboundBytesPerSecondMax: number,
@@ -91,10 +94,17 @@ export class Clients implements Host {
   }
 
   /** @param early what has come behind the introduction */
-  open(connection: Connection, shard: number, introduction: Introduction, early: Buffer): void {
+  open(
+    connection: Connection,
+    shard: number,
+    introduction: Introduction,
+    verified: Verified,
+    early: Buffer,
+  ): void {
     const { protocol, query } = introduction;
     const nowMs = Date.now();
     const older = this.table.add(connection, query.clientId, shard, protocol, nowMs);
+    this.identities.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#ending(older, query.clientId, 'taken_over');
     this.#opening.set(connection, { sinceMs: nowMs, introduction, early });
@@ -159,7 +169,7 @@ export class Clients implements Host {
   letGo(connection: Connection, retryMs: number, owner: string | undefined): void {
     const url = this.origins.isFronted(connection) ? undefined : owner;
     const opening = this.#opening.get(connection);
-    if (opening !== undefined) this.transport.write(connection, opening.introduction.answer());
+    if (opening !== undefined) this.#writeAnswer(connection, opening.introduction);
     const last = this.table.protocolOf(connection).goaway(connection, retryMs, url);
     this.end(connection, 'goaway', last);
   }
@@ -184,6 +194,7 @@ export class Clients implements Host {
   /** To be called about once a second. */
   sweep(): void {
     this.#inbound.clear();
+    this.identities.sweep(Date.now());
     for (const protocol of this.table.protocols) protocol.sweep?.();
   }
 
@@ -255,6 +266,10 @@ export class Clients implements Host {
     this.transport.setTimer(connection, afterMs);
   }
 
+  renew(connection: Connection, token: string): void {
+    this.identities.renew(connection, token);
+  }
+
   clientIdOf(connection: Connection): string {
     return this.table.clientIdOf(connection);
   }
@@ -266,11 +281,15 @@ export class Clients implements Host {
   #answer(connection: Connection): void {
     const { introduction, early } = this.#opening.get(connection)!;
     this.#opening.delete(connection);
-    this.transport.write(connection, introduction.answer());
+    this.#writeAnswer(connection, introduction);
     this.announce(connection, false);
     if (introduction.isDeaf) this.table.become(connection, 'deaf');
     else this.catchUp.start(connection, introduction.cursor, introduction.from);
     if (early.length > 0) introduction.protocol.onBytes(connection, early);
+  }
+
+  #writeAnswer(connection: Connection, introduction: Introduction): void {
+    this.transport.write(connection, introduction.answer(this.identities.ticketOf(connection)));
   }
 
   #push(shard: number, clientId: string, message: Message): PushOutcome {

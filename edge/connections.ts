@@ -32,6 +32,8 @@ export type ConnectionState = 'opening' | 'deaf' | 'behind' | 'live';
 const STATES: readonly ConnectionState[] = ['opening', 'deaf', 'behind', 'live'];
 const STATE_OPENING = STATES.indexOf('opening');
 const STATE_BEHIND = STATES.indexOf('behind');
+/** Beyond it, or for ever: an expiry is kept as seconds in four bytes. */
+const NEVER_S = 2 ** 32 - 1;
 const FIRST_SLOTS = 1024;
 
 export class Connections {
@@ -43,6 +45,8 @@ export class Connections {
   #protocols = new Uint8Array(FIRST_SLOTS);
   /** Unix time in milliseconds, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
+  /** Unix time in seconds, by slot: when the token of the connection ends. */
+  #expiresAtS = new Uint32Array(FIRST_SLOTS);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
   #sentMs = new Float64Array(FIRST_SLOTS);
   #sentN = new Uint32Array(FIRST_SLOTS);
@@ -79,6 +83,7 @@ export class Connections {
     this.#states[slot] = STATE_OPENING;
     this.#protocols[slot] = this.protocols.indexOf(protocol);
     this.#connectedAtMs[slot] = nowMs;
+    this.#expiresAtS[slot] = NEVER_S;
     this.#sentMs[slot] = this.#sentN[slot] = 0;
     this.#clientIds[slot] = clientId;
     let slots = this.#slotsByShard[shard];
@@ -110,6 +115,7 @@ export class Connections {
       this.#states,
       this.#protocols,
       this.#connectedAtMs,
+      this.#expiresAtS,
       this.#sentMs,
       this.#sentN,
     ].reduce((sum, array) => sum + array.byteLength, 0);
@@ -139,6 +145,25 @@ export class Connections {
 
   connectedAtMs(connection: Connection): number {
     return this.#connectedAtMs[slotOf(connection)]!;
+  }
+
+  /** @param atMs rounded up to a second; Infinity: never */
+  expireAt(connection: Connection, atMs: number): void {
+    this.#expiresAtS[slotOf(connection)] = Math.min(NEVER_S, Math.ceil(atMs / 1_000));
+  }
+
+  expiresAtMs(connection: Connection): number {
+    const atS = this.#expiresAtS[slotOf(connection)]!;
+    return atS === NEVER_S ? Number.POSITIVE_INFINITY : atS * 1_000;
+  }
+
+  /** Those that were answered and whose token ends by then. The table must not change meanwhile. */
+  *expiringBy(atMs: number): Generator<Connection> {
+    const atS = Math.min(NEVER_S - 1, Math.floor(atMs / 1_000));
+    for (let slot = 0; slot < this.#generations.length; slot++) {
+      if (this.#expiresAtS[slot]! > atS || this.#generations[slot] === 0) continue;
+      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+    }
   }
 
   stateOf(connection: Connection): ConnectionState {
@@ -217,6 +242,7 @@ export class Connections {
     this.#shards = grown(this.#shards, new Uint16Array(length));
     this.#states = grown(this.#states, new Uint8Array(length));
     this.#protocols = grown(this.#protocols, new Uint8Array(length));
+    this.#expiresAtS = grown(this.#expiresAtS, new Uint32Array(length));
     this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
     this.#sentMs = grown(this.#sentMs, new Float64Array(length));
     this.#sentN = grown(this.#sentN, new Uint32Array(length));

@@ -7,6 +7,7 @@
  */
 import type { Counter } from 'prom-client';
 import type { Assignment, Position } from '../common/assignment.js';
+import type { Authenticator, Verified } from '../common/auth/authenticator.js';
 import { connectUrl } from '../common/connect-query.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { sentUnderOf } from '../common/front-extra.js';
@@ -49,6 +50,8 @@ interface Pending {
   introducer: Introducer | undefined;
   /** What it has said, once that is understood. */
   introduction: Introduction | undefined;
+  /** Once it is known to be who it says. */
+  verified: Verified | undefined;
 }
 
 /** Whoever is told to come again is told so with jitter, in seconds. */
@@ -81,6 +84,7 @@ export class DevicePort implements TransportEvents {
     readonly config: DevicePortConfig,
     readonly assignment: () => Assignment | undefined,
     readonly origins: Origins,
+    readonly authenticator: Authenticator,
     metrics: Metrics,
   ) {
     this.#handshakes = new Handshakes(config.handshakes);
@@ -123,6 +127,7 @@ export class DevicePort implements TransportEvents {
       frontedUnder: undefined,
       introducer: undefined,
       introduction: undefined,
+      verified: undefined,
     });
   }
 
@@ -171,7 +176,7 @@ export class DevicePort implements TransportEvents {
     }
     for (const connection of entering) {
       const pending = this.#pending.get(connection)!;
-      this.#prepare(connection, pending, pending.introduction!);
+      this.#authenticate(connection, pending, pending.introduction!);
     }
   }
 
@@ -252,7 +257,7 @@ export class DevicePort implements TransportEvents {
     pending.bytes = Buffer.from(introduction.rest);
     const { isResuming } = introduction;
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
-    if (offer === 'enter') this.#prepare(connection, pending, introduction);
+    if (offer === 'enter') this.#authenticate(connection, pending, introduction);
     else if (offer === 'refused') {
       const why = this.isShort ? 'the edge is short of memory' : 'too many devices wait already';
       this.#overloaded(connection, introduction, why);
@@ -265,18 +270,44 @@ export class DevicePort implements TransportEvents {
     this.#refuse(connection, refused, introduction.refuse(refused));
   }
 
+  /** Nothing is done for a device before it is known to be who it says. */
+  #authenticate(connection: Connection, pending: Pending, introduction: Introduction): void {
+    const { query, credentials } = introduction;
+    const onChecked = (checked: Verified | Refusal) => {
+      if ('code' in checked) {
+        return this.#refuse(connection, checked, introduction.refuse(checked));
+      }
+      pending.verified = checked;
+      this.#prepare(connection, pending, introduction);
+    };
+    const checking = this.authenticator.check(query.clientId, credentials);
+    if (checking instanceof Promise) this.#await(connection, pending, checking, onChecked);
+    else onChecked(checking);
+  }
+
   #prepare(connection: Connection, pending: Pending, introduction: Introduction): void {
     const preparing = introduction.prepare?.();
     if (preparing === undefined) return this.#connect(connection, pending, introduction);
+    this.#await(connection, pending, preparing, (refused) => {
+      if (refused === undefined) this.#connect(connection, pending, introduction);
+      else this.#refuse(connection, refused, introduction.refuse(refused));
+    });
+  }
+
+  /** Goes on with what was waited for, if the connection is still there and was not refused. */
+  #await<Result>(
+    connection: Connection,
+    pending: Pending,
+    waitedFor: Promise<Result>,
+    goOn: (result: Result) => void,
+  ): void {
     pending.stage = 'preparing';
     pending.sinceMs = Date.now();
     // The oldest come first.
     this.#pending.delete(connection);
     this.#pending.set(connection, pending);
-    void preparing.then((refused) => {
-      if (this.#pending.get(connection) !== pending) return;
-      if (refused === undefined) this.#connect(connection, pending, introduction);
-      else this.#refuse(connection, refused, introduction.refuse(refused));
+    void waitedFor.then((result) => {
+      if (this.#pending.get(connection) === pending) goOn(result);
     });
   }
 
@@ -315,7 +346,9 @@ export class DevicePort implements TransportEvents {
         return this.#sendBack(connection, pending, introduction, shard);
       }
     } else if (admission.type === 'redirect') {
-      const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position);
+      // A ticket and not the token: the address of another edge is no place for it.
+      const ticket = this.authenticator.issueTicket(clientId, pending.verified!);
+      const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position, ticket);
       const redirection = introduction.redirect(url);
       if (redirection !== undefined) {
         this.#redirected.inc();
@@ -327,7 +360,7 @@ export class DevicePort implements TransportEvents {
       return this.#refuse(connection, refused, introduction.refuse(refused));
     }
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, introduction, pending.bytes);
+    this.clients.open(connection, shard, introduction, pending.verified!, pending.bytes);
   }
 
   /**
@@ -342,7 +375,7 @@ export class DevicePort implements TransportEvents {
   ): void {
     this.#sentBack.inc();
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, introduction, pending.bytes);
+    this.clients.open(connection, shard, introduction, pending.verified!, pending.bytes);
     const { min, max } = RETRY_MS;
     this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), undefined);
   }

@@ -107,7 +107,10 @@ export class Goaways {
     const isElsewhere = owner !== undefined && owner.id !== this.clients.edgeId;
     // Without a cursor: only the device knows what it has.
     const query = { clientId, lastEventId: '', sentUnder: undefined };
-    const url = isElsewhere ? connectUrl(owner.advertisedUrl, query, current!.position) : undefined;
+    const ticket = this.clients.identities.ticketOf(connection);
+    const url = isElsewhere
+      ? connectUrl(owner.advertisedUrl, query, current!.position, ticket)
+      : undefined;
     this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), url);
   }
 }

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { totalmem } from 'node:os';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { linkMetadata } from '../common/grpc-link.js';
 import { linkCredentials } from '../common/grpc-tls.js';
 import { addReadyRoute, createHttpServer, listenHttp } from '../common/http-server.js';
@@ -25,6 +26,7 @@ import { Departure, GOAWAY_STEP_MS } from './departure.js';
 import { DevicePort } from './device-port.js';
 import { Goaways } from './goaways.js';
 import { HANDSHAKE_STEP_MS } from './handshakes.js';
+import { Identities } from './identities.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './load.js';
 import { MemoryAccount, readProc } from './memory.js';
 import { MqttSessions, SESSION_SECONDS_MAX } from './mqtt-sessions.js';
@@ -103,8 +105,10 @@ await runRole(async () => {
   const delivery = new Delivery(link, shardCount, replies, rates, log, metrics);
   const shards = new Shards(edgeId, table, link.subscriber, delivery);
   const feed = new AssignmentFeed((assignment) => goaways.assign(assignment), metrics, 'edge');
+  const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
+  const { authenticator } = auth;
   const origins = new Origins();
-  const port = new DevicePort(config, () => feed.current, origins, metrics);
+  const port = new DevicePort(config, () => feed.current, origins, authenticator, metrics);
   const { transport, name, because } = openTransport(config.transport, port, {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
@@ -119,12 +123,16 @@ await runRole(async () => {
     metrics,
   );
   const confirmations = new Confirmations(link, metrics);
+  const identities = new Identities(table, transport, authenticator, (connection) =>
+    clients.end(connection, 'expired'),
+  );
   const clients: Clients = new Clients(
     table,
     shards,
     transport,
     catchUp,
     confirmations,
+    identities,
     new Takeover(incarnation),
     edgeId,
     config.inboundBytesPerSecondMax,
@@ -185,6 +193,8 @@ await runRole(async () => {
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     const unconfirmed = shards.unconfirmedOwnedCount();
     if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
+    const noKeys = auth.notReadyBecause();
+    if (noKeys !== undefined) reasons.push(noKeys);
     if (departure.isLeaving) reasons.push('the edge is leaving');
     return reasons;
   };
@@ -281,6 +291,7 @@ await runRole(async () => {
       clearInterval(letting);
       stopping.abort();
       control.close();
+      auth.close();
       await transport.close();
       await confirmations.flush();
       await admin.close();

@@ -1,12 +1,17 @@
 /**
  * `GET /connect?clientId=…`: where does this client belong? A redirect for whoever follows it (curl
  * -L, EventSource, fetch), JSON for whoever asks for it by name in `Accept`.
+ *
+ * Where devices are authenticated, it is done here, and the address that they get has a ticket in
+ * it: the token itself does not travel on.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Assignment, ownerOf } from '../common/assignment.js';
+import type { Authenticator } from '../common/auth/authenticator.js';
+import { bearerOf } from '../common/auth/tokens.js';
 import { connectUrl, parseConnectQuery } from '../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../common/cors.js';
-import { refusal } from '../common/errors.js';
+import { type Refusal, refusal } from '../common/errors.js';
 import { sendRefusal } from '../common/http-server.js';
 import type { Metrics } from '../common/metrics.js';
 import { shardOf } from '../common/shard.js';
@@ -16,6 +21,7 @@ export function addConnectRoute(
   assignment: () => Assignment | undefined,
   shardCount: number,
   corsOrigins: CorsOrigins,
+  authenticator: Authenticator,
   metrics: Metrics,
 ): void {
   const lookups = metrics.counter(
@@ -31,14 +37,19 @@ export function addConnectRoute(
     }
   };
 
-  server.get('/connect', (request, reply) => {
+  const refuse = (reply: FastifyReply, refused: Refusal) => {
+    lookups.inc({ answer: 'refused' });
+    return sendRefusal(reply, refused);
+  };
+
+  server.get('/connect', async (request, reply) => {
     answerCommon(request, reply);
     const query = parseConnectQuery(request.url);
-    if ('code' in query) {
-      lookups.inc({ answer: 'refused' });
-      return sendRefusal(reply, query);
-    }
-    const { clientId } = query;
+    if ('code' in query) return refuse(reply, query);
+    const { clientId, credentials } = query;
+    const token = bearerOf(request.headers.authorization) ?? credentials.token;
+    const verified = await authenticator.check(clientId, { ...credentials, token });
+    if ('code' in verified) return refuse(reply, verified);
     const shard = shardOf(clientId, shardCount);
     const current = assignment();
     const owner = current && ownerOf(current, shard);
@@ -48,7 +59,8 @@ export function addConnectRoute(
       return sendRefusal(reply, refusal('NO_EDGE', `no edge owns shard ${shard} at the moment`));
     }
     const { position } = current!;
-    const url = connectUrl(owner.advertisedUrl, query, position);
+    const ticket = authenticator.issueTicket(clientId, verified);
+    const url = connectUrl(owner.advertisedUrl, query, position, ticket);
     if (request.headers.accept?.includes('application/json')) {
       lookups.inc({ answer: 'json' });
       return reply.send({ clientId, shard, edgeId: owner.id, url, ...position });

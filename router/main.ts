@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { Asker } from '../common/ask.js';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
+import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { linkMetadata } from '../common/grpc-link.js';
 import { bindGrpc, createGrpcServer } from '../common/grpc-server.js';
 import { linkCredentials, serverCredentials } from '../common/grpc-tls.js';
@@ -68,14 +69,18 @@ await runRole(async () => {
     log,
   );
 
+  const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
   const notReadyBecause = () => {
     const reasons = [...channels.notDeliveringBecause()];
+    const noKeys = auth.notReadyBecause();
+    if (noKeys !== undefined) reasons.push(noKeys);
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     if (front?.isLeaving) reasons.push('the router is leaving');
     return reasons;
   };
   const http = createHttpServer(metrics, notReadyBecause);
-  addConnectRoute(http, () => feed.current, shardCount, config.corsOrigins, metrics);
+  const { authenticator } = auth;
+  addConnectRoute(http, () => feed.current, shardCount, config.corsOrigins, authenticator, metrics);
 
   const grpc = createGrpcServer([PUSH_SERVICE], {
     'grpc.max_receive_message_length': Math.max(
@@ -105,6 +110,7 @@ await runRole(async () => {
       stopping.abort();
       await front?.close();
       control.close();
+      auth.close();
       await http.close();
       await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
       channels.close();

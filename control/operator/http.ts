@@ -114,7 +114,6 @@ function refuseOtherMethods(server: FastifyInstance, url: string, need: Route['n
 }
 
 function refuse(request: FastifyRequest, reply: FastifyReply, refused: Refusal): FastifyReply {
-  if (refused.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer');
   const leader = refused.code === 'NOT_LEADER' && /https?:\/\/[^\s/,;]+/.exec(refused.message)?.[0];
   if (leader) reply.header('location', `${leader}${request.url}`);
   return sendRefusal(reply, refused);

@@ -2,7 +2,8 @@
  * How a device introduces itself over HTTP: `GET /connect?clientId=…`. What it accepts says which
  * of the streams it gets.
  */
-import { type ConnectQuery, parseConnectQuery } from '../../common/connect-query.js';
+import { bearerOf } from '../../common/auth/tokens.js';
+import { type ConnectRequest, parseConnectQuery } from '../../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
 import { type Refusal, refusal } from '../../common/errors.js';
 import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from '../../common/http-head.js';
@@ -79,14 +80,18 @@ export class HttpIntroducer implements Introducer {
     return isWebSocketUpgrade(head) ? this.#upgrade(head, query) : this.#stream(head, query);
   }
 
-  #stream(head: HttpHead, query: ConnectQuery): FirstBytes {
+  #stream(head: HttpHead, query: ConnectRequest): FirstBytes {
     const cors = this.#cors(head);
+    const { clientId } = query;
+    const { heartbeatMs } = this.config;
     const isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
     const introduction: Introduction = {
-      ...introduced(head, query),
+      ...introducedBy(head, query),
       protocol: isNdjson ? this.protocols.ndjson : this.protocols.sse,
-      answer: () =>
-        isNdjson ? ndjsonOpening(cors, query.clientId, this.config.heartbeatMs) : sseOpening(cors),
+      answer: (ticket) =>
+        isNdjson
+          ? ndjsonOpening(cors, { clientId, heartbeatMs, ticket })
+          : sseOpening(cors, ticket),
       refuse: (refused) => httpRefusal(refused, cors),
       redirect: (url) =>
         httpResponse(307, [['Location', url], ['Cache-Control', 'no-store'], ...cors]),
@@ -94,7 +99,7 @@ export class HttpIntroducer implements Introducer {
     return { type: 'introduction', introduction };
   }
 
-  #upgrade(head: HttpHead, query: ConnectQuery): FirstBytes {
+  #upgrade(head: HttpHead, query: ConnectRequest): FirstBytes {
     if (!isOriginAllowed(this.config.corsOrigins, head)) {
       const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
       return this.#refused(refusal('ORIGIN_REFUSED', why), head);
@@ -105,11 +110,14 @@ export class HttpIntroducer implements Introducer {
     const { heartbeatMs } = this.config;
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? this.protocols.websocketJson : this.protocols.websocketRaw;
-    const welcome = isJson ? envelopeFrame({ type: 'welcome', clientId, heartbeatMs }) : NO_BYTES;
     const introduction: Introduction = {
-      ...introduced(head, query),
+      ...introducedBy(head, query, handshake.token),
       protocol,
-      answer: () => Buffer.concat([handshake.response, welcome]),
+      answer: (ticket) => {
+        if (!isJson) return handshake.response;
+        const welcome = envelopeFrame({ type: 'welcome', clientId, heartbeatMs, ticket });
+        return Buffer.concat([handshake.response, welcome]);
+      },
       refuse: (refused) => httpRefusal(refused, []),
       // Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest.
       redirect: () => undefined,
@@ -129,10 +137,12 @@ export class HttpIntroducer implements Introducer {
 }
 
 /** What all that comes over HTTP has in common. */
-function introduced({ headers }: HttpHead, query: ConnectQuery) {
+function introducedBy({ headers }: HttpHead, query: ConnectRequest, token?: string) {
+  const bearer = bearerOf(headers.get('authorization'));
   const named = headers.get('last-event-id') ?? query.lastEventId;
   return {
     query,
+    credentials: { ...query.credentials, token: bearer ?? token ?? query.credentials.token },
     cursor: named === '' || isMessageId(named) ? named : undefined,
     from: 'unconfirmed',
     isDeaf: false,

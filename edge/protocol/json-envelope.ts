@@ -5,9 +5,17 @@
 import { isUtf8 } from 'node:buffer';
 import type { Message } from './protocol.js';
 
+/** The first one. */
+export interface Welcome {
+  readonly type: 'welcome';
+  readonly clientId: string;
+  readonly heartbeatMs: number;
+  /** With which the device may come back; absent where nobody needs one. */
+  readonly ticket: string | undefined;
+}
+
 export type Envelope =
-  /** The first one. */
-  | { readonly type: 'welcome'; readonly clientId: string; readonly heartbeatMs: number }
+  | Welcome
   /** The history since the id that the device named is not complete; all that is stored follows. */
   | { readonly type: 'reset' }
   | { readonly type: 'heartbeat' }
@@ -16,7 +24,13 @@ export type Envelope =
   /** The last one: connect to `url`, or to the router if there is none, after `retryMs`. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string | undefined }
   /** The last one: the client has connected elsewhere. Do not reconnect. */
-  | { readonly type: 'taken-over' };
+  | { readonly type: 'taken-over' }
+  /** The token of the device ends in so many milliseconds. */
+  | { readonly type: 'expiring'; readonly inMs: number }
+  /** A newer ticket, after a newer token. */
+  | { readonly type: 'ticket'; readonly ticket: string }
+  /** The last one: the token has ended. Connect with a new one. */
+  | { readonly type: 'expired' };
 
 export function envelopeText(envelope: Envelope): string {
   return JSON.stringify(envelope);

@@ -1,4 +1,5 @@
 /** How a device introduces itself over MQTT: CONNECT (MQTT 5 §3.1), which is answered with CONNACK. */
+import type { Credentials } from '../../common/auth/authenticator.js';
 import type { ConnectQuery } from '../../common/connect-query.js';
 import { type Refusal, refusal } from '../../common/errors.js';
 import { type MqttConnect, parseMqttConnect } from '../../common/mqtt-connect.js';
@@ -71,6 +72,7 @@ export class MqttIntroducer implements Introducer {
 class MqttIntroduction implements Introduction {
   readonly protocol: Protocol;
   readonly query: ConnectQuery;
+  readonly credentials: Credentials;
   /** The inbox knows what the client has confirmed. */
   readonly cursor = '';
   readonly from: Introduction['from'];
@@ -88,6 +90,7 @@ class MqttIntroduction implements Introduction {
   ) {
     this.protocol = introducer.protocols[connect.version];
     this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
+    this.credentials = { token: connect.token, ticket: undefined };
     this.from = connect.isClean ? 'now' : 'unconfirmed';
     this.isResuming = !connect.isClean;
   }

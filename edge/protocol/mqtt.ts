@@ -55,6 +55,7 @@ const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
   disconnected: MQTT_REASON.administrativeAction,
   unexpected_bytes: MQTT_REASON.protocolError,
   flooding: MQTT_REASON.messageRateTooHigh,
+  expired: MQTT_REASON.notAuthorized,
   silent: MQTT_REASON.keepAliveTimeout,
 };
 

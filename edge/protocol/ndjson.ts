@@ -5,20 +5,20 @@
 
 import { streamHead } from '../../common/http-response.js';
 import type { Connection } from '../../common/transport/transport.js';
-import { type Envelope, envelopeText, pushText } from './json-envelope.js';
+import { type Envelope, envelopeText, pushText, type Welcome } from './json-envelope.js';
 import type { EndReason, Host, Message, Protocol } from './protocol.js';
 
 const RESET = line({ type: 'reset' });
 const HEARTBEAT = line({ type: 'heartbeat' });
 const TAKEN_OVER = line({ type: 'taken-over' });
+const EXPIRED = line({ type: 'expired' });
 
 export function ndjsonOpening(
   corsHeaders: readonly (readonly [string, string])[],
-  clientId: string,
-  heartbeatMs: number,
+  welcome: Omit<Welcome, 'type'>,
 ): Buffer {
   const head = streamHead('application/x-ndjson', corsHeaders, '');
-  return Buffer.concat([head, line({ type: 'welcome', clientId, heartbeatMs })]);
+  return Buffer.concat([head, line({ type: 'welcome', ...welcome })]);
 }
 
 /** Devices only listen: whatever they send ends the connection. */
@@ -39,7 +39,12 @@ export class Ndjson implements Protocol {
   }
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    if (reason === 'expired') return EXPIRED;
     return reason === 'taken_over' ? TAKEN_OVER : undefined;
+  }
+
+  expiring(_: Connection, inMs: number): Buffer {
+    return line({ type: 'expiring', inMs });
   }
 
   onBytes(connection: Connection): void {

@@ -6,6 +6,7 @@
  *
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */
+import type { Credentials } from '../../common/auth/authenticator.js';
 import type { ConnectQuery } from '../../common/connect-query.js';
 import type { Refusal } from '../../common/errors.js';
 import type { Connection } from '../../common/transport/transport.js';
@@ -16,7 +17,8 @@ import type { Connection } from '../../common/transport/transport.js';
  * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
  * `silent` it has not said for too long that it is there · `not_ready` its shard's subscription was
  * not confirmed in time · `flooding` it has sent more than it may in a second · `goaway` its shard
- * belongs to another edge, or this edge is to be empty.
+ * belongs to another edge, or this edge is to be empty · `expired` its token has ended, or a newer
+ * one was not good.
  */
 export type EndReason =
   | 'peer'
@@ -28,7 +30,8 @@ export type EndReason =
   | 'silent'
   | 'not_ready'
   | 'flooding'
-  | 'goaway';
+  | 'goaway'
+  | 'expired';
 
 /** A push on its way to a device. */
 export interface Message {
@@ -65,6 +68,10 @@ export interface Protocol {
    * @param url where to connect; undefined: nobody knows, the router is to be asked
    */
   goaway(connection: Connection, retryMs: number, url: string | undefined): Buffer | undefined;
+  /** Its token is about to end; undefined, or absent: this protocol has no way to say so. */
+  expiring?(connection: Connection, inMs: number): Buffer | undefined;
+  /** A newer ticket for a device that has shown a newer token; likewise. */
+  ticket?(connection: Connection, ticket: string): Buffer | undefined;
   /** The last bytes of a connection that ends for any other reason; its client is unknown by then. */
   farewell(connection: Connection, reason: EndReason): Buffer | undefined;
   /** The device has sent something, after it was answered. Only valid during the call. */
@@ -94,6 +101,8 @@ export interface Host {
   unlisten(connection: Connection): void;
   /** Pushes that `encode` had no room for can be tried again. */
   wake(connection: Connection): void;
+  /** The device shows a newer token, or a ticket; one that is not good ends the connection. */
+  renew(connection: Connection, token: string): void;
   /** Ends it, with these last bytes or with those of `farewell`. */
   end(connection: Connection, reason: EndReason, last?: Buffer): void;
   /** Of the transport: one per connection, coarse. 0 stops it. */
@@ -113,14 +122,19 @@ export interface Introduction {
   readonly isDeaf: boolean;
   /** It says that it was connected before: it is let in before those who were not. */
   readonly isResuming: boolean;
+  /** How it shows that it is who it says. */
+  readonly credentials: Credentials;
   /** Where it was sent from and what it has, for whoever sends it on. */
   readonly query: ConnectQuery;
   /** Bytes behind the introduction: they are for the protocol, once the device is answered. */
   readonly rest: Buffer;
   /** Whether more may come before it is answered; else that ends the connection. */
   readonly mayHurry: boolean;
-  /** What it is told first, as soon as it is answered. */
-  answer(): Buffer;
+  /**
+   * What it is told first, as soon as it is answered.
+   * @param ticket with which it may come back; undefined where nobody needs one
+   */
+  answer(ticket: string | undefined): Buffer;
   /** What it is told instead. */
   refuse(refused: Refusal): Buffer;
   /** What sends it to another address; undefined: it would not follow. */

@@ -33,6 +33,11 @@ export const SSE_TAKEN_OVER = Buffer.from(
  */
 export const SSE_RESET = Buffer.from('event: reset\ndata: {}\n\n');
 
+/** The last event on a connection whose token has ended: the device is to get a new one. */
+export const SSE_EXPIRED = Buffer.from(
+  `retry: ${RETRY_TAKEN_OVER_MS}\nevent: expired\ndata: {}\n\n`,
+);
+
 /**
  * The last event on a connection whose client belongs elsewhere.
  * @param url where to connect; undefined: nobody knows, the router is to be asked
@@ -41,9 +46,17 @@ export function sseGoaway(retryMs: number, url: string | undefined): Buffer {
   return Buffer.from(`retry: ${retryMs}\nevent: goaway\ndata: ${JSON.stringify({ url })}\n\n`);
 }
 
-/** The response head, and the first bytes of the stream. The body ends with the connection. */
-export function sseOpening(corsHeaders: readonly (readonly [string, string])[]): Buffer {
-  return streamHead('text/event-stream', corsHeaders, `retry: ${RETRY_MS}\n\n`);
+/**
+ * The response head, and the first bytes of the stream. The body ends with the connection.
+ * @param ticket an event that says it, where there is one
+ */
+export function sseOpening(
+  corsHeaders: readonly (readonly [string, string])[],
+  ticket?: string,
+): Buffer {
+  const head = streamHead('text/event-stream', corsHeaders, `retry: ${RETRY_MS}\n\n`);
+  if (ticket === undefined) return head;
+  return Buffer.concat([head, Buffer.from(`event: ticket\ndata: {"ticket":"${ticket}"}\n\n`)]);
 }
 
 /** @param id without line ends and NUL, which our ids never have; empty: the event has no id */
@@ -83,7 +96,12 @@ export class Sse implements Protocol {
   }
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    if (reason === 'expired') return SSE_EXPIRED;
     return reason === 'taken_over' ? SSE_TAKEN_OVER : undefined;
+  }
+
+  expiring(_: Connection, inMs: number): Buffer {
+    return Buffer.from(`event: expiring\ndata: {"inMs":${inMs}}\n\n`);
   }
 
   onBytes(connection: Connection): void {

@@ -6,6 +6,7 @@ const GOING_AWAY = 1001;
 /** §7.4.2: ours. */
 const TAKEN_OVER = 4001;
 const MOVED = 4002;
+const EXPIRED = 4003;
 
 /**
  * By reason. Of the others, one has its own close frame (`goaway`, `unexpected_bytes`), and to the rest
@@ -14,6 +15,7 @@ const MOVED = 4002;
 const CLOSING: Partial<Record<EndReason, Buffer>> = {
   disconnected: closeFrame(1000),
   taken_over: closeFrame(TAKEN_OVER),
+  expired: closeFrame(EXPIRED, 'the token has ended'),
   silent: closeFrame(1008, 'no pong came'),
   flooding: closeFrame(1008, 'more than a device may send in a second'),
 };

@@ -13,6 +13,7 @@ import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './webs
 import { EMPTY_PING, textFrame } from './websocket-writer.js';
 
 const PONG = envelopeFrame({ type: 'pong' });
+const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closing('expired')!]);
 const TAKEN_OVER = Buffer.concat([envelopeFrame({ type: 'taken-over' }), closing('taken_over')!]);
 
 export class WebSocketJson implements Protocol, MessageSink {
@@ -41,7 +42,16 @@ export class WebSocketJson implements Protocol, MessageSink {
   }
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    if (reason === 'expired') return EXPIRED;
     return reason === 'taken_over' ? TAKEN_OVER : closing(reason);
+  }
+
+  expiring(_: Connection, inMs: number): Buffer {
+    return envelopeFrame({ type: 'expiring', inMs });
+  }
+
+  ticket(_: Connection, ticket: string): Buffer {
+    return envelopeFrame({ type: 'ticket', ticket });
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
@@ -69,7 +79,7 @@ export class WebSocketJson implements Protocol, MessageSink {
     }
     if (message.type === 'ack') this.host.confirm(connection, message.id);
     else if (message.type === 'ping') this.host.reply(connection, PONG);
-    // A token needs no answer where nobody is asked for one.
+    else this.host.renew(connection, message.token);
     return undefined;
   }
 

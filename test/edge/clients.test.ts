@@ -6,6 +6,7 @@ import { Clients } from '../../edge/clients.js';
 import type { Confirmations } from '../../edge/confirmations.js';
 import { Connections } from '../../edge/connections.js';
 import { Origins } from '../../edge/origins.js';
+import type { Identities } from '../../edge/identities.js';
 import { Sse } from '../../edge/protocol/sse.js';
 import type { Shards } from '../../edge/shards.js';
 import { Takeover } from '../../edge/takeover.js';
@@ -33,6 +34,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     transport,
     {} as CatchUp,
     {} as Confirmations,
+    {} as Identities,
     new Takeover('here'),
     'edge-1',
     65_536,

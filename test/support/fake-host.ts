@@ -35,6 +35,10 @@ export class FakeHost implements Host {
 
   wake(): void {}
 
+  renew(connection: Connection, token: string): void {
+    this.calls.push(`${connection} renew ${token}`);
+  }
+
   end(connection: Connection, reason: EndReason, last?: Buffer): void {
     const bytes = last ?? this.protocol.farewell(connection, reason);
     const said = bytes === undefined ? '' : ` ${bytes.toString('hex')}`;

@@ -35,8 +35,14 @@ const CALL_DEADLINE_MS = 30_000;
 export class PushClient {
   readonly #client: PushServiceClient;
 
-  /** @param address `host:port` of a router's gRPC */
-  constructor(address: string) {
+  /**
+   * @param address `host:port` of a router's gRPC
+   * @param token what the router is shown; '' for nothing
+   */
+  constructor(
+    address: string,
+    readonly token = '',
+  ) {
     this.#client = new PushServiceClient(address, credentials.createInsecure(), {
       // After a restart of the router, the next call does not wait for a long backoff.
       'grpc.max_reconnect_backoff_ms': 500,
@@ -50,23 +56,23 @@ export class PushClient {
     options: PushOptions = {},
   ): Promise<Pushed> {
     const request = pushRequest(clientId, payload, options);
-    const { verdict, messageId } = await call<PushResponse>((...rest) =>
+    const { verdict, messageId } = await this.#call<PushResponse>((...rest) =>
       this.#client.push(request, ...rest),
     );
     return { verdict: wordOf(verdict), messageId };
   }
 
   presence(clientId: string): Promise<GetPresenceResponse> {
-    return call((...rest) => this.#client.getPresence({ clientId }, ...rest));
+    return this.#call((...rest) => this.#client.getPresence({ clientId }, ...rest));
   }
 
   disconnect(clientId: string): Promise<DisconnectResponse> {
-    return call((...rest) => this.#client.disconnect({ clientId }, ...rest));
+    return this.#call((...rest) => this.#client.disconnect({ clientId }, ...rest));
   }
 
   /** Sends frames of items on one stream; resolves with all results when the router ends it. */
   stream(frames: readonly PushStreamItem[][]): Promise<PushStreamResult[]> {
-    const stream = this.#client.pushStream(new Metadata(), deadline());
+    const stream = this.#client.pushStream(this.#shown(), deadline());
     const results: PushStreamResult[] = [];
     return new Promise((resolve, reject) => {
       stream.on('data', (frame: { results: PushStreamResult[] }) => results.push(...frame.results));
@@ -79,6 +85,23 @@ export class PushClient {
 
   close(): void {
     this.#client.close();
+  }
+
+  #shown(): Metadata {
+    const metadata = new Metadata();
+    if (this.token !== '') metadata.set('authorization', `Bearer ${this.token}`);
+    return metadata;
+  }
+
+  #call<T>(
+    start: (metadata: Metadata, options: { deadline: number }, callback: Callback<T>) => unknown,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      start(this.#shown(), deadline(), (error, response) => {
+        if (error) reject(error);
+        else resolve(response);
+      });
+    });
   }
 }
 
@@ -100,17 +123,6 @@ export function wordOf(verdict: Verdict): string {
 }
 
 type Callback<T> = (error: ServiceError | null, response: T) => void;
-
-function call<T>(
-  start: (metadata: Metadata, options: { deadline: number }, callback: Callback<T>) => unknown,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    start(new Metadata(), deadline(), (error, response) => {
-      if (error) reject(error);
-      else resolve(response);
-    });
-  });
-}
 
 function deadline() {
   return { deadline: Date.now() + CALL_DEADLINE_MS };

@@ -23,6 +23,8 @@ export interface RunningClusterOptions {
   readonly onOutput?: (name: string, line: string) => void;
   /** A member that can be cut from Redis. */
   readonly behindProxy?: string;
+  /** What routers are shown; '' for nothing. */
+  readonly token?: string;
 }
 
 export interface ShardView {
@@ -54,7 +56,7 @@ export class RunningCluster {
   }
 
   static async start(options: RunningClusterOptions) {
-    const { restart = false, env = {}, onOutput, behindProxy = '', ...sizes } = options;
+    const { restart = false, env = {}, onOutput, behindProxy = '', token = '', ...sizes } = options;
     const redis = await startRedis();
     const proxy = await TcpProxy.start(redis.port);
     const lines: string[] = [];
@@ -72,7 +74,7 @@ export class RunningCluster {
           onOutput?.(name, line);
         },
       });
-      const push = new PushClient(cluster.routerAddress);
+      const push = new PushClient(cluster.routerAddress, token);
       running = new RunningCluster(cluster, push, redis, proxy, lines);
       await running.untilReady();
       return running;

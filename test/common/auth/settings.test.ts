@@ -31,7 +31,7 @@ const GRPC_TLS: Env = {
 };
 
 const edge = (env: Env) => parseEdgeConfig({ ...EDGE, ...env }, 20_000);
-const router = (env: Env) => parseRouterConfig({ ...SERVING, ...env });
+const router = (env: Env) => parseRouterConfig({ ...SERVING, ...env }, 20_000);
 const control = (env: Env) => parseControlConfig({ ...CONTROL, ...env });
 
 /** Names of the settings that are wrong. */

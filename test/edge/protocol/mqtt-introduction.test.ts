@@ -54,7 +54,7 @@ async function answerTo(made: ReturnType<typeof edge>, bytes: Buffer): Promise<s
   const introduction = introduce(made.introducer, bytes);
   expect(await introduction.prepare!()).toBeUndefined();
   introduction.onRegistered!(ALICE);
-  return introduction.answer().toString('hex');
+  return introduction.answer(undefined).toString('hex');
 }
 
 describe('sessions', () => {

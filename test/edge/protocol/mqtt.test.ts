@@ -72,6 +72,9 @@ class Bench implements Host, MqttSessionStore {
   wake(): void {
     this.done.push('wake');
   }
+  renew(): void {
+    this.done.push('renew');
+  }
   end(connection: number, reason: EndReason, last?: Buffer): void {
     const bytes = last ?? this.mqtt.farewell(connection, reason);
     this.done.push(`end ${reason} ${bytes?.toString('hex') ?? ''}`.trim());

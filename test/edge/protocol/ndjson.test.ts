@@ -34,9 +34,15 @@ test('a live-only push has no id, and what has no content type does not name one
 });
 
 test('the answer begins with a welcome', () => {
-  const [head, body] = ndjsonOpening([], 'alice', 15_000).toString().split('\r\n\r\n');
+  const welcome = { clientId: 'alice', heartbeatMs: 15_000, ticket: undefined };
+  const [head, body] = ndjsonOpening([], welcome).toString().split('\r\n\r\n');
   expect(head).toContain('Content-Type: application/x-ndjson');
   expect(JSON.parse(body!)).toEqual({ type: 'welcome', clientId: 'alice', heartbeatMs: 15_000 });
+  const ticket = 'A'.repeat(32);
+  const withTicket = ndjsonOpening([], { ...welcome, ticket })
+    .toString()
+    .split('\r\n\r\n');
+  expect(JSON.parse(withTicket[1]!)).toMatchObject({ type: 'welcome', ticket });
 });
 
 test('a goaway without an address does not name one', () => {
