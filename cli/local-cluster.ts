@@ -148,7 +148,7 @@ export class LocalCluster {
 
   /** Where devices reach an edge. */
   edgeUrl(name: string): string {
-    return `http://localhost:${this.#require(name).ports.devices}`;
+    return this.#edgeUrl(this.#require(name).ports);
   }
 
   /** HTTP of any member: `/readyz`, `/metrics`. */
@@ -307,11 +307,24 @@ export class LocalCluster {
       LONGLINE_EDGE_ID: name,
       LONGLINE_EDGE_PORT: `${ports.devices}`,
       LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
-      LONGLINE_EDGE_ADVERTISED_URL: `http://localhost:${ports.devices}`,
+      LONGLINE_EDGE_ADVERTISED_URL: this.#edgeUrl(ports),
+      ...(this.#isTls ? {} : this.#frontSettings(ports, shared.LONGLINE_PROXY_NETWORKS)),
+    };
+  }
+
+  #edgeUrl(ports: Ports): string {
+    return `${this.#isTls ? 'https' : 'http'}://localhost:${ports.devices}`;
+  }
+
+  /** Whether edges speak TLS with devices; then they take nothing from fronts. */
+  get #isTls(): boolean {
+    return !!{ ...process.env, ...this.#options.env }.LONGLINE_EDGE_TLS_CERT_FILE;
+  }
+
+  #frontSettings(ports: Ports, proxyNetworks: string | undefined): NodeJS.ProcessEnv {
+    return {
       LONGLINE_EDGE_FRONT_ADDRESS: `${LOOPBACK}:${ports.devices}`,
-      LONGLINE_PROXY_NETWORKS: [shared.LONGLINE_PROXY_NETWORKS, FRONT_SOURCE]
-        .filter(Boolean)
-        .join(','),
+      LONGLINE_PROXY_NETWORKS: [proxyNetworks, FRONT_SOURCE].filter(Boolean).join(','),
     };
   }
 

@@ -6,6 +6,7 @@ import {
   ConfigError,
   type Env,
   integer,
+  listOf,
   parseSettings,
   port,
   processName,
@@ -16,6 +17,7 @@ import {
 } from '../common/config.js';
 import { parseHostPort } from '../common/host-port.js';
 import type { TransportName } from '../common/transport/open-transport.js';
+import type { TlsFiles } from '../common/transport/tls-identity.js';
 import type { HandshakeOptions } from './handshakes.js';
 
 /**
@@ -47,6 +49,8 @@ const settings = {
     .string()
     .refine((text) => parseHostPort(text) !== undefined, 'expected host:port')
     .optional(),
+  LONGLINE_EDGE_TLS_CERT_FILE: listOf(z.string().min(1)).default([]),
+  LONGLINE_EDGE_TLS_KEY_FILE: listOf(z.string().min(1)).default([]),
   LONGLINE_EDGE_CONNECTIONS_MAX: integer(1, 10_000_000).optional(),
   LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
@@ -138,6 +142,8 @@ export interface EdgeConfig extends SharedConfig {
   readonly proxyNetworks: readonly string[];
   /** How devices are authenticated; undefined: they are believed. */
   readonly jwt: JwtConfig | undefined;
+  /** Certificates for devices; none: without TLS. The first one is for whoever names no other. */
+  readonly tls: readonly TlsFiles[];
   /** What control is shown. */
   readonly link: LinkConfig;
 }
@@ -159,6 +165,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
   }
   const jwt = deviceAuth(parsed, problems);
   const link = linkConfig(parsed, problems);
+  const tls = tlsFiles(parsed, problems);
   if (problems.length > 0) throw new ConfigError('edge', problems);
   return {
     ...sharedConfig(parsed),
@@ -189,6 +196,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
     jwt,
+    tls,
     link,
   };
 }
@@ -205,7 +213,34 @@ function advertisedUrlOf(urls: readonly string[] | undefined, edgeId: string): s
   ]);
 }
 
+function tlsFiles(
+  parsed: z.infer<z.ZodObject<typeof settings>>,
+  problems: string[],
+): readonly TlsFiles[] {
+  const keys = parsed.LONGLINE_EDGE_TLS_KEY_FILE;
+  const files = parsed.LONGLINE_EDGE_TLS_CERT_FILE.map((cert, i) => ({ cert, key: keys[i]! }));
+  if (files.length !== keys.length) {
+    problems.push(
+      `LONGLINE_EDGE_TLS_KEY_FILE: ${keys.length} keys for ${files.length} certificates of ` +
+        'LONGLINE_EDGE_TLS_CERT_FILE',
+    );
+  }
+  if (files.length > 0 && parsed.LONGLINE_TRANSPORT === 'native') {
+    problems.push(
+      'LONGLINE_TRANSPORT: native speaks no TLS; with LONGLINE_EDGE_TLS_CERT_FILE it is net, or ' +
+        'something in front of the edge ends TLS',
+    );
+  }
+  if (files.length > 0 && parsed.LONGLINE_PROXY_NETWORKS.length > 0) {
+    problems.push(
+      'LONGLINE_PROXY_NETWORKS: what comes from a proxy is not encrypted, and with ' +
+        'LONGLINE_EDGE_TLS_CERT_FILE everything has to be',
+    );
+  }
+  return files;
+}
+
 /** What an edge calls itself to devices unless it is told. */
-export function defaultAdvertisedUrl(port: number): string {
-  return `http://${hostname()}:${port}`;
+export function defaultAdvertisedUrl(port: number, isTls: boolean): string {
+  return `${isTls ? 'https' : 'http'}://${hostname()}:${port}`;
 }

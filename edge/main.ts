@@ -14,6 +14,7 @@ import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { shardOf } from '../common/shard.js';
 import { openTransport } from '../common/transport/open-transport.js';
+import { TlsIdentity } from '../common/transport/tls-identity.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import { CatchUp } from './catch-up.js';
 import { Clients } from './clients.js';
@@ -109,10 +110,19 @@ await runRole(async () => {
   const { authenticator } = auth;
   const origins = new Origins();
   const port = new DevicePort(config, () => feed.current, origins, authenticator, metrics);
-  const { transport, name, because } = openTransport(config.transport, port, {
+  const handshakesFailed = metrics.counter(
+    'longline_edge_tls_handshakes_failed_total',
+    'TLS handshakes with devices that were not completed.',
+  );
+  const isTls = config.tls.length > 0;
+  const identity = isTls
+    ? await TlsIdentity.open(config.tls, () => handshakesFailed.inc(), log)
+    : undefined;
+  const limits = {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
-  });
+  };
+  const { transport, name, because } = openTransport(config.transport, port, limits, identity);
   log.info({ transport: name, because }, 'the transport is chosen');
   const catchUp = new CatchUp(
     table,
@@ -234,7 +244,7 @@ await runRole(async () => {
     return [...notReadyBecause(), ...(unsettled === undefined ? [] : [unsettled])];
   });
   const adminPort = await listenHttp(admin, config.host, config.adminPort);
-  const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort);
+  const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort, isTls);
   control = new ControlLink(
     config.controlAddresses,
     await linkCredentials(config.link.tls, log),
@@ -292,6 +302,7 @@ await runRole(async () => {
       stopping.abort();
       control.close();
       auth.close();
+      identity?.close();
       await transport.close();
       await confirmations.flush();
       await admin.close();

@@ -3,8 +3,12 @@
  *
  * No closure, timer or emitter per connection beyond what `net` itself needs: all sockets share
  * the same few listener functions, which find their connection on the socket.
+ *
+ * With an identity it speaks TLS to whoever connects; a connection is one when its handshake is done.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { TlsIdentity } from './tls-identity.js';
 import {
   type CloseCause,
   type Connection,
@@ -37,16 +41,23 @@ export class NetTransport implements Transport {
   /** By slot: how often it has been used. */
   readonly #generations: number[] = [];
   readonly #freeSlots: number[] = [];
+  /** With TLS: all that is under it, as a socket whose handshake goes on is nowhere else. */
+  readonly #accepted = new Set<Socket>();
   #held = 0;
 
   constructor(
     readonly events: TransportEvents,
     readonly limits: TransportLimits,
+    identity?: TlsIdentity,
   ) {
     // Half-open, so that it is the user who decides what a FIN means.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
+    const options = { allowHalfOpen: true, noDelay: true, keepAlive: true };
+    this.#server = identity?.createServer(options) ?? createServer(options);
     this.#server.maxConnections = limits.connectionsMax;
-    this.#server.on('connection', (socket) => events.onOpen(this.#hold(socket as HeldSocket)));
+    this.#server.on(identity === undefined ? 'connection' : 'secureConnection', (socket) =>
+      events.onOpen(this.#hold(socket as HeldSocket)),
+    );
+    if (identity !== undefined) this.#server.on('connection', (socket) => this.#accept(socket));
     this.#server.on('drop', () => events.onTurnedAway());
   }
 
@@ -121,7 +132,9 @@ export class NetTransport implements Transport {
     if (socket === undefined) return;
     unpipe(socket);
     socket.cause = 'local';
-    socket.resetAndDestroy();
+    // Node resets what it has wrapped in TLS no more than anybody else can.
+    if (socket instanceof TLSSocket) socket.destroy();
+    else socket.resetAndDestroy();
   }
 
   bufferedBytes(connection: Connection): number {
@@ -172,7 +185,13 @@ export class NetTransport implements Transport {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
       for (const socket of this.#sockets) socket?.destroy();
+      for (const socket of this.#accepted) socket.destroy();
     });
+  }
+
+  #accept(socket: Socket): void {
+    this.#accepted.add(socket);
+    socket.once('close', () => this.#accepted.delete(socket));
   }
 
   #hold(socket: HeldSocket): Connection {

@@ -2,6 +2,7 @@
 import { EnvironmentError } from '../lifecycle.js';
 import { NativeTransport, notNativeBecause } from './native-transport.js';
 import { NetTransport } from './net-transport.js';
+import type { TlsIdentity } from './tls-identity.js';
 import type { Transport, TransportEvents, TransportLimits } from './transport.js';
 
 export type TransportName = 'net' | 'native';
@@ -14,13 +15,19 @@ export interface OpenedTransport {
 
 /**
  * @param wanted by name, or undefined for the best there is
+ * @param identity with which TLS is spoken; then `wanted` is not `native`
  * @throws EnvironmentError when `native` is wanted and cannot be loaded
  */
 export function openTransport(
   wanted: TransportName | undefined,
   events: TransportEvents,
   limits: TransportLimits,
+  identity?: TlsIdentity,
 ): OpenedTransport {
+  if (identity !== undefined) {
+    const because = 'only this one speaks TLS';
+    return { transport: new NetTransport(events, limits, identity), name: 'net', because };
+  }
   const notNative = wanted === 'net' ? undefined : notNativeBecause();
   if (wanted === 'native' && notNative !== undefined) {
     throw new EnvironmentError(`LONGLINE_TRANSPORT=native, but it cannot be loaded: ${notNative}`);

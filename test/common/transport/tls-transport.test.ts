@@ -1,0 +1,212 @@
+/** What TLS adds to the net transport, whose contract `transport.test.ts` checks. */
+
+import { once } from 'node:events';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { connect as connectPlainly } from 'node:net';
+import { join } from 'node:path';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import { afterEach, beforeEach, expect } from '@jest/globals';
+import { pino } from 'pino';
+import { EnvironmentError } from '../../../common/lifecycle.js';
+import { NetTransport } from '../../../common/transport/net-transport.js';
+import { type TlsFiles, TlsIdentity } from '../../../common/transport/tls-identity.js';
+import type { Connection, TransportEvents } from '../../../common/transport/transport.js';
+import { Authority, OPENSSL } from '../../support/certificates.js';
+import { eventually } from '../../support/eventually.js';
+import { testWith } from '../../support/system-clients.js';
+
+const test = testWith(OPENSSL);
+const CONNECTIONS_MAX = 5;
+const log = pino({ level: 'silent' });
+
+let authority: Authority;
+let own: TlsFiles;
+let identity: TlsIdentity;
+let transport: NetTransport;
+let port: number;
+let record: { failed: number; opened: Connection[]; received: string; closed: string[] };
+const peers: { destroy(): void }[] = [];
+
+beforeEach(async () => {
+  authority ??= new Authority();
+  record = { failed: 0, opened: [], received: '', closed: [] };
+  // Connections of a former test may still be closing.
+  const mine = record;
+  const events: TransportEvents = {
+    onOpen: (connection) => void mine.opened.push(connection),
+    onBytes: (_, bytes) => {
+      mine.received += String(bytes);
+    },
+    onEnd: (connection) => transport.end(connection),
+    onClose: (_, cause) => void mine.closed.push(cause),
+    onTurnedAway: () => {},
+    onTimer: () => {},
+  };
+  own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
+  install(authority.issue('first', ['DNS:first.example']));
+  const second = authority.issue('second', ['DNS:second.example', 'DNS:*.wild.example']);
+  identity = await TlsIdentity.open([own, second], () => mine.failed++, log);
+  transport = new NetTransport(
+    events,
+    { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
+    identity,
+  );
+  port = await transport.listen('127.0.0.1', 0);
+});
+
+afterEach(async () => {
+  for (const peer of peers.splice(0)) peer.destroy();
+  identity.close();
+  await transport.close();
+});
+
+function install(files: TlsFiles): void {
+  copyFileSync(files.cert, own.cert);
+  copyFileSync(files.key, own.key);
+}
+
+function dial(options: ConnectionOptions = {}): TLSSocket {
+  const ca = readFileSync(authority.ca);
+  const checkServerIdentity = () => undefined;
+  const peer = connect({ host: '127.0.0.1', port, ca, checkServerIdentity, ...options });
+  peer.on('error', () => {});
+  peers.push(peer);
+  return peer;
+}
+
+async function open(options: ConnectionOptions = {}): Promise<TLSSocket> {
+  const { length } = record.opened;
+  const peer = dial(options);
+  await once(peer, 'secureConnect');
+  // With TLS 1.3 the client is done first.
+  await eventually(() => record.opened.length > length);
+  return peer;
+}
+
+/** The common name of the certificate that is shown to who asks for this name. */
+async function shown(servername: string): Promise<string> {
+  const peer = await open({ servername });
+  expect(peer.authorized).toBe(true);
+  const name = String(peer.getPeerCertificate().subject.CN);
+  peer.destroy();
+  return name;
+}
+
+test('carries bytes both ways and knows the peer', async () => {
+  const peer = await open();
+  peer.write('hello');
+  await eventually(() => expect(record.received).toBe('hello'));
+  expect(transport.write(record.opened[0]!, Buffer.from('world'))).toBe('accepted');
+  const [bytes] = await once(peer, 'data');
+  expect(String(bytes)).toBe('world');
+  expect(transport.remoteAddress(record.opened[0]!)).toBe(`127.0.0.1:${peer.localPort}`);
+});
+
+test('a connection is one when its handshake is done', async () => {
+  const peer = connectPlainly({ host: '127.0.0.1', port });
+  peers.push(peer);
+  await once(peer, 'connect');
+  await open();
+  await eventually(() => expect(record.opened).toHaveLength(1));
+});
+
+test('a peer that goes or falls silent during its handshake does not stay', async () => {
+  const silent = async () => {
+    const peer = connectPlainly({ host: '127.0.0.1', port });
+    peers.push(peer);
+    peer.on('error', () => {});
+    await once(peer, 'connect');
+    peer.write('\x16\x03');
+    return peer;
+  };
+  for (let i = 0; i < 2; i++) (await silent()).resetAndDestroy();
+  for (let i = 0; i < CONNECTIONS_MAX; i++) await silent();
+  expect(await isLetIn()).toBe(false);
+  await eventually(isLetIn, 20_000);
+}, 30_000);
+
+async function isLetIn(): Promise<boolean> {
+  const peer = dial();
+  const isIn = await new Promise<boolean>((resolve) => {
+    peer.once('secureConnect', () => resolve(true));
+    peer.once('close', () => resolve(false));
+  });
+  peer.destroy();
+  return isIn;
+}
+
+test('who speaks no TLS is let go and counted', async () => {
+  const peer = connectPlainly({ host: '127.0.0.1', port });
+  peers.push(peer);
+  peer.on('error', () => {});
+  peer.write('GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\n\r\n');
+  await new Promise((resolve) => peer.once('close', resolve));
+  await eventually(() => expect(record.failed).toBe(1));
+  expect(record.opened).toEqual([]);
+  await open();
+});
+
+test.each(['TLSv1', 'TLSv1.1'] as const)('%s is refused', async (version) => {
+  const only = { minVersion: version, maxVersion: version };
+  const peer = dial({ ...only, ciphers: 'DEFAULT:@SECLEVEL=0' });
+  await new Promise((resolve) => peer.once('close', resolve));
+  await eventually(() => expect(record.failed).toBe(1));
+  expect(record.opened).toEqual([]);
+});
+
+test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is spoken', async (version) => {
+  const peer = await open({ minVersion: version, maxVersion: version });
+  expect(peer.getProtocol()).toBe(version);
+});
+
+test('the server name chooses the certificate, and the first one is for the rest', async () => {
+  expect(await shown('second.example')).toBe('second');
+  expect(await shown('SECOND.example')).toBe('second');
+  expect(await shown('a.wild.example')).toBe('second');
+  expect(await shown('a.b.wild.example')).toBe('first');
+  expect(await shown('wild.example')).toBe('first');
+  expect(await shown('first.example')).toBe('first');
+  expect(await shown('unknown.example')).toBe('first');
+});
+
+test('a new certificate counts for new connections, and the old ones stay', async () => {
+  const old = await open({ servername: 'first.example' });
+  const next = authority.issue('next', ['DNS:next.example']);
+  copyFileSync(next.cert, own.cert);
+  expect(await shown('first.example')).toBe('first');
+  copyFileSync(next.key, own.key);
+  await eventually(async () => expect(await shown('next.example')).toBe('next'));
+  expect(await shown('unknown.example')).toBe('next');
+  expect(await shown('second.example')).toBe('second');
+  old.write('still here');
+  await eventually(() => expect(record.received).toBe('still here'));
+});
+
+test('end delivers what was written, and destroy closes at once', async () => {
+  const first = await open();
+  transport.write(record.opened[0]!, Buffer.from('last words'));
+  transport.end(record.opened[0]!);
+  const [bytes] = await once(first, 'data');
+  expect(String(bytes)).toBe('last words');
+  await once(first, 'end');
+  const second = await open();
+  const gone = once(second, 'close');
+  transport.destroy(record.opened[1]!);
+  await gone;
+  await eventually(() => expect(record.closed).toEqual(['local', 'local']));
+});
+
+test('a peer that does not read fills its send buffer', async () => {
+  const peer = await open();
+  peer.pause();
+  const bytes = Buffer.alloc(32 * 1024);
+  await eventually(() => transport.write(record.opened[0]!, bytes) === 'full', 20_000);
+  expect(transport.bufferedBytes(record.opened[0]!)).toBeGreaterThan(0);
+});
+
+test('certificates that are of no use are said at the start', async () => {
+  const mixed = { cert: own.cert, key: authority.issue('other').key };
+  await expect(TlsIdentity.open([mixed], () => {}, log)).rejects.toThrow(EnvironmentError);
+  const missing = { cert: '/nowhere/cert.pem', key: own.key };
+  await expect(TlsIdentity.open([missing], () => {}, log)).rejects.toThrow(/\/nowhere\/cert\.pem/);
+});
