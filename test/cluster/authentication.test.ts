@@ -17,11 +17,13 @@ import {
 } from '../../proto/gen/longline/v1/push.js';
 import { eventually } from '../support/eventually.js';
 import { ask } from '../support/http.js';
+import { MqttDevice } from '../support/mqtt-device.js';
 import { PushClient, pushRequest } from '../support/push-client.js';
 import { startRole } from '../support/role.js';
 import { RunningCluster } from '../support/running-cluster.js';
 import { NotAStream, type ReceivedEvent, SseClient } from '../support/sse-client.js';
 import { claimsOf, rsa, SECRET, signed, tokenOf } from '../support/tokens.js';
+import { openWs } from '../support/websocket-client.js';
 
 const OPS = 'ops-token-0123456789';
 const SHOP = 'shop-token-0123456789';
@@ -30,6 +32,7 @@ const tokensFile = join(mkdtempSync(join(tmpdir(), 'longline-tokens-')), 'tokens
 
 let running: RunningCluster;
 let healthy: SseClient;
+let healthyId: string;
 const lines: string[] = [];
 const devices: SseClient[] = [];
 
@@ -51,13 +54,15 @@ beforeAll(async () => {
     },
     onOutput: (_, line) => lines.push(line),
   });
-  healthy = await open('healthy', tokenOf('healthy'));
+  // Not on the edge that is drained in the end.
+  healthyId = await running.clientIdOf('edge-1', 'healthy');
+  healthy = await open(healthyId, tokenOf(healthyId));
 }, 60_000);
 
 afterEach(async () => {
   for (const device of devices.splice(0)) device.close();
   const data = `${Math.random()}`;
-  await running.push.push('healthy', data);
+  await running.push.push(healthyId, data);
   await eventually(() => healthy.events.some((event) => event.data === data));
 });
 
@@ -73,7 +78,7 @@ async function open(clientId: string, token: string): Promise<SseClient> {
   const answer = await ask(running.connectUrl(clientId), { headers: bearer(token) });
   expect(answer.status).toBe(307);
   const device = await SseClient.open(answer.headers.location!);
-  if (clientId !== 'healthy') devices.push(device);
+  if (clientId !== healthyId) devices.push(device);
   return device;
 }
 
@@ -216,16 +221,121 @@ describe('a device', () => {
   });
 });
 
+describe('a WebSocket', () => {
+  const inSeconds = (seconds: number) => Math.floor(Date.now() / 1_000) + seconds;
+  const offer = (token: string) => `longline.token.${token}`;
+
+  test('shows its token as a subprotocol, which is not said again', async () => {
+    const url = await bareUrlOf('alice');
+    const socket = await openWs(url, 'longline.json', offer(tokenOf('alice')));
+    expect(socket.protocol).toBe('longline.json');
+    await socket.untilReceived(1);
+    const { type, ticket } = socket.envelopes[0]!;
+    expect(type).toBe('welcome');
+    await socket.end();
+    const again = await openWs(`${url}&ticket=${ticket}`);
+    await again.end();
+  });
+
+  test('without a token is answered 401, with that of another 403', async () => {
+    const upgrade = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+    };
+    const url = await bareUrlOf('mallory');
+    expect((await ask(url, { headers: upgrade })).status).toBe(401);
+    const protocol = { 'sec-websocket-protocol': `longline.json, ${offer(tokenOf('alice'))}` };
+    expect((await ask(url, { headers: { ...upgrade, ...protocol } })).status).toBe(403);
+  });
+
+  test('goes on with a newer token, and ends with the last one', async () => {
+    const url = await bareUrlOf('brief');
+    const first = tokenOf('brief', { exp: inSeconds(3) });
+    const socket = await openWs(url, 'longline.json', offer(first));
+    const exp = inSeconds(6);
+    await socket.send(JSON.stringify({ type: 'token', token: tokenOf('brief', { exp }) }));
+    await socket.untilReceived(2);
+    expect(socket.envelopes[1]).toEqual({
+      type: 'ticket',
+      ticket: expect.stringMatching(/^[\w-]{32}$/),
+    });
+    expect((await socket.untilClosed()).code).toBe(4003);
+    expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000);
+    expect(socket.envelopes.at(-1)).toEqual({ type: 'expired' });
+  });
+
+  test('that shows a bad token later is not trusted any more', async () => {
+    const url = await bareUrlOf('alice');
+    for (const token of [tokenOf('bob'), 'noise', tokenOf('alice', { exp: 1 })]) {
+      const socket = await openWs(url, 'longline.json', offer(tokenOf('alice')));
+      await socket.send(JSON.stringify({ type: 'token', token }));
+      expect((await socket.untilClosed()).code).toBe(4003);
+    }
+  });
+
+  test('without a subprotocol ends with its token, too', async () => {
+    const url = await bareUrlOf('brief');
+    const socket = await openWs(`${url}&token=${tokenOf('brief', { exp: inSeconds(2) })}`);
+    expect((await socket.untilClosed()).code).toBe(4003);
+  });
+});
+
+describe('an MQTT client', () => {
+  const portOf = async (clientId: string) => Number(new URL(await edgeUrlOf(clientId)).port);
+
+  test('shows its token as the password, or as the username', async () => {
+    const port = await portOf('alice');
+    const token = tokenOf('alice');
+    for (const protocolVersion of [4, 5] as const) {
+      for (const shown of [{ username: 'any', password: token }, { username: token }]) {
+        const device = await MqttDevice.connect(port, 'alice', { protocolVersion, ...shown });
+        expect(await device.subscribe('push/alice')).toEqual([1]);
+        await device.close();
+      }
+    }
+  });
+
+  test.each([
+    [4, 5],
+    [5, 0x87],
+  ] as const)(
+    'of version %d is refused with code %d where its token is not good',
+    async (protocolVersion, code) => {
+      const port = await portOf('mallory');
+      const bad = [undefined, 'noise', tokenOf('alice'), tokenOf('mallory', { exp: 1 })];
+      for (const password of bad) {
+        const shown = password === undefined ? {} : { username: 'any', password };
+        await expect(
+          MqttDevice.connect(port, 'mallory', { protocolVersion, ...shown }),
+        ).rejects.toMatchObject({ code });
+      }
+    },
+  );
+
+  test('is let go when its token ends, and MQTT 5 says why', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 2;
+    const shown = { username: 'any', password: tokenOf('brief', { exp }) };
+    const device = await MqttDevice.connect(await portOf('brief'), 'brief', {
+      protocolVersion: 5,
+      ...shown,
+    });
+    await device.untilClosed();
+    expect(device.disconnectReason).toBe(0x87);
+  });
+});
+
 describe('a backend', () => {
   test('without a token, or with one that is not good, is refused', async () => {
     for (const token of ['', 'x', `${OPS}x`, LINK]) {
       const client = new PushClient(running.cluster.routerAddress, token);
       const unauthenticated = { code: status.UNAUTHENTICATED };
-      await expect(client.push('healthy', 'x')).rejects.toMatchObject(unauthenticated);
-      await expect(client.presence('healthy')).rejects.toMatchObject(unauthenticated);
-      await expect(client.disconnect('healthy')).rejects.toMatchObject(unauthenticated);
+      await expect(client.push(healthyId, 'x')).rejects.toMatchObject(unauthenticated);
+      await expect(client.presence(healthyId)).rejects.toMatchObject(unauthenticated);
+      await expect(client.disconnect(healthyId)).rejects.toMatchObject(unauthenticated);
       await expect(
-        client.stream([[{ correlationId: 1, push: pushRequest('healthy', 'x') }]]),
+        client.stream([[{ correlationId: 1, push: pushRequest(healthyId, 'x') }]]),
       ).rejects.toMatchObject(unauthenticated);
       client.close();
     }
@@ -233,12 +343,12 @@ describe('a backend', () => {
 
   test('may do what its scopes say', async () => {
     const client = new PushClient(running.cluster.routerAddress, SHOP);
-    expect((await client.push('healthy', 'x')).verdict).toBe('WRITTEN');
+    expect((await client.push(healthyId, 'x')).verdict).toBe('WRITTEN');
     const denied = { code: status.PERMISSION_DENIED };
-    await expect(client.presence('healthy')).rejects.toMatchObject(denied);
-    await expect(client.disconnect('healthy')).rejects.toMatchObject(denied);
+    await expect(client.presence(healthyId)).rejects.toMatchObject(denied);
+    await expect(client.disconnect(healthyId)).rejects.toMatchObject(denied);
     client.close();
-    expect((await running.push.presence('healthy')).connections).toHaveLength(1);
+    expect((await running.push.presence(healthyId)).connections).toHaveLength(1);
   });
 
   test('loses its stream with its token, and has a new one without a restart', async () => {
@@ -251,13 +361,13 @@ describe('a backend', () => {
     const failed = new Promise<ServiceError>((resolve) => stream.once('error', resolve));
     const push = () =>
       stream.write(
-        PushStreamRequest.fromPartial({ items: [{ push: pushRequest('healthy', 'y') }] }),
+        PushStreamRequest.fromPartial({ items: [{ push: pushRequest(healthyId, 'y') }] }),
       );
     push();
     await eventually(() => results.length === 1);
     writeFileSync(tokensFile, `shop:push:${SHOP}-next\n`);
     const next = new PushClient(running.cluster.routerAddress, `${SHOP}-next`);
-    await eventually(async () => (await next.push('healthy', 'z')).verdict === 'WRITTEN');
+    await eventually(async () => (await next.push(healthyId, 'z')).verdict === 'WRITTEN');
     push();
     expect((await failed).code).toBe(status.UNAUTHENTICATED);
     next.close();
@@ -300,8 +410,10 @@ test('whoever is drained goes with a ticket and needs no token', async () => {
   await eventually(() => device.events.some(isGoaway), 30_000);
   const { url } = JSON.parse(device.events.find(isGoaway)!.data);
   expect(url).toMatch(/&ticket=[\w-]{32}$/);
-  devices.push(await SseClient.open(url));
-  expect((await running.push.push(clientId!, 'moved')).verdict).toBe('WRITTEN');
+  const moved = await SseClient.open(url);
+  devices.push(moved);
+  await running.push.push(clientId!, 'moved');
+  await eventually(() => moved.events.some(({ data }) => data === 'moved'));
 }, 60_000);
 
 test('nothing that was printed has a token in it', () => {
