@@ -44,6 +44,8 @@ beforeAll(async () => {
     env: {
       LONGLINE_AUTH: 'jwt',
       LONGLINE_LOG_LEVEL: 'debug',
+      // A drain of fewer is sooner over.
+      LONGLINE_SHARD_COUNT: '64',
       LONGLINE_JWT_ALGORITHMS: 'HS256',
       LONGLINE_JWT_KEYS: SECRET,
       LONGLINE_JWT_SKEW_MS: '0',
@@ -57,7 +59,7 @@ beforeAll(async () => {
   // Not on the edge that is drained in the end.
   healthyId = await running.clientIdOf('edge-1', 'healthy');
   healthy = await open(healthyId, tokenOf(healthyId));
-}, 60_000);
+}, 90_000);
 
 afterEach(async () => {
   for (const device of devices.splice(0)) device.close();
@@ -407,14 +409,14 @@ test('whoever is drained goes with a ticket and needs no token', async () => {
     body: '{}',
   });
   const isGoaway = ({ event }: ReceivedEvent) => event === 'goaway';
-  await eventually(() => device.events.some(isGoaway), 30_000);
+  await eventually(() => device.events.some(isGoaway), 50_000);
   const { url } = JSON.parse(device.events.find(isGoaway)!.data);
   expect(url).toMatch(/&ticket=[\w-]{32}$/);
   const moved = await SseClient.open(url);
   devices.push(moved);
   await running.push.push(clientId!, 'moved');
   await eventually(() => moved.events.some(({ data }) => data === 'moved'));
-}, 60_000);
+}, 90_000);
 
 test('nothing that was printed has a token in it', () => {
   const printed = lines.join('\n');
