@@ -6,16 +6,26 @@
  * What the edge does beside: it parses the request, finds the shard and its owner, announces the
  * connection over Redis, and reads the inbox of the client before the connection counts as live.
  *
+ * `--auth` asks another question: what it costs to find out who the devices are, by a ticket or by a
+ * token of each algorithm, on the native transport and beside an edge that believes them. No token
+ * is shown twice.
+ *
  * `--connections` and `--rounds` make it shorter, `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.js';
 import { sseOpening } from '../edge/protocol/sse.js';
+import { CREDENTIAL_NAMES, type CredentialName, credentialsOf, type Shown } from './credentials.js';
 import { Fleet } from './fleet.js';
-import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
+import { HOLDER_NAMES, startHolder } from './holders.js';
 import { startOneEdge } from './one-edge.js';
 import { median, rounded } from './statistics.js';
+
+interface Server {
+  readonly port: number;
+  stop(): Promise<void>;
+}
 
 const WARM_UP_CONNECTIONS = 2_000;
 /** Until what the last connections have left to do is done. */
@@ -24,6 +34,7 @@ const SETTLE_MS = 2_000;
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean' },
+    auth: { type: 'boolean' },
     connections: { type: 'string', default: '16000' },
     rounds: { type: 'string', default: '3' },
   },
@@ -31,47 +42,90 @@ const { values } = parseArgs({
 const connections = Number(values.connections);
 const rounds = Number(values.rounds);
 
-const rates: Record<HolderName, number[]> = { native: [], net: [], bare: [] };
-for (let round = 0; round < rounds; round++) {
-  for (const name of HOLDER_NAMES) rates[name].push(await measure(name));
-}
-const of = (name: HolderName) => Math.round(median(rates[name]));
-const result = {
-  native: of('native'),
-  net: of('net'),
-  bare: of('bare'),
-  nativeRatioToBare: rounded(of('native') / of('bare'), 3),
-  connections,
-  rounds,
-};
-if (values.json) {
-  console.log(JSON.stringify(result));
-} else {
-  console.log(`${connections} devices connect at once, median of ${rounds} rounds`);
-  const rows = HOLDER_NAMES.map((name) => [name, of(name), rounded(of(name) / of('bare'), 3)]);
-  console.log(table(['', 'answered/s', 'of bare'], rows));
+if (values.auth) await compareCredentials();
+else await compareHolders();
+
+async function compareHolders(): Promise<void> {
+  const rates = await measureAll(HOLDER_NAMES, (name) =>
+    name === 'bare'
+      ? startHolder('bare', sseOpening([]).toString(), '')
+      : startOneEdge(name),
+  );
+  report(HOLDER_NAMES, rates, 'bare');
 }
 
-/** Connections a second. */
-async function measure(name: HolderName): Promise<number> {
-  const server =
-    name === 'bare'
-      ? await startHolder('bare', sseOpening([]).toString(), '')
-      : await startOneEdge(name);
+async function compareCredentials(): Promise<void> {
+  const shown = new Map<CredentialName, Shown>();
+  for (const name of CREDENTIAL_NAMES) shown.set(name, await credentialsOf(name));
+  const rates = await measureAll(
+    CREDENTIAL_NAMES,
+    (name) => startOneEdge('native', shown.get(name)!.env),
+    (name, clientId) => shown.get(name)!.show(clientId),
+  );
+  report(CREDENTIAL_NAMES, rates, 'none');
+}
+
+/** Connections a second by name, the median of all rounds. They take turns: noise hits all. */
+async function measureAll<Name extends string>(
+  names: readonly Name[],
+  start: (name: Name) => Promise<Server>,
+  show: (name: Name, clientId: string) => Promise<string> = async () => '',
+): Promise<Map<Name, number>> {
+  const rates = new Map<Name, number[]>(names.map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const name of names) {
+      const rate = await measure(await start(name), (clientId) => show(name, clientId));
+      rates.get(name)!.push(rate);
+    }
+  }
+  return new Map(names.map((name) => [name, Math.round(median(rates.get(name)!))]));
+}
+
+/** @param unit what the others are compared with */
+function report<Name extends string>(
+  names: readonly Name[],
+  rates: ReadonlyMap<Name, number>,
+  unit: Name,
+): void {
+  const ratio = (name: Name) => rounded(rates.get(name)! / rates.get(unit)!, 3);
+  if (values.json) {
+    const ratios = Object.fromEntries(
+      names
+        .filter((name) => name !== unit)
+        .map((name) => [`${name}RatioTo${capital(unit)}`, ratio(name)]),
+    );
+    console.log(JSON.stringify({ ...Object.fromEntries(rates), ...ratios, connections, rounds }));
+    return;
+  }
+  console.log(`${connections} devices connect at once, median of ${rounds} rounds`);
+  const rows = names.map((name) => [name, rates.get(name)!, ratio(name)]);
+  console.log(table(['', 'answered/s', `of ${unit}`], rows));
+}
+
+function capital(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+async function measure(
+  server: Server,
+  show: (clientId: string) => Promise<string>,
+): Promise<number> {
   const fleet = new Fleet(1);
+  const connect = async (prefix: string, count: number) => {
+    const paths: string[] = [];
+    for (let i = 0; i < count; i++) {
+      const clientId = `${prefix}-${i}`;
+      paths.push(`/connect?clientId=${clientId}${await show(clientId)}`);
+    }
+    return (await fleet.connect([{ port: server.port, paths }])).seconds;
+  };
   try {
-    await connect(fleet, server.port, WARM_UP_CONNECTIONS);
+    await connect('warm-up', WARM_UP_CONNECTIONS);
     await fleet.close();
     await sleep(SETTLE_MS);
-    const seconds = await connect(fleet, server.port, connections);
-    return connections / seconds;
+    return connections / (await connect('device', connections));
   } finally {
     fleet.stop();
     await server.stop();
   }
-}
-
-async function connect(fleet: Fleet, port: number, count: number): Promise<number> {
-  const paths = Array.from({ length: count }, (_, i) => `/connect?clientId=device-${i}`);
-  return (await fleet.connect([{ port, paths }])).seconds;
 }

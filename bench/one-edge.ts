@@ -14,7 +14,11 @@ export interface OneEdge {
   stop(): Promise<void>;
 }
 
-export async function startOneEdge(transport: TransportName): Promise<OneEdge> {
+/** @param env more settings of the edge */
+export async function startOneEdge(
+  transport: TransportName,
+  env: NodeJS.ProcessEnv = {},
+): Promise<OneEdge> {
   const redis = await startRedis({ say: console.error });
   const cluster = await LocalCluster.start({
     redisUrl: redis.url,
@@ -28,6 +32,7 @@ export async function startOneEdge(transport: TransportName): Promise<OneEdge> {
       // What an edge can do is asked, not what it allows itself.
       LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '1000000',
       NODE_OPTIONS: COLLECTING,
+      ...env,
     },
     onOutput: (name, line) => console.error(`${name}: ${line}`),
   });
