@@ -13,10 +13,13 @@ export interface ConnectJob {
 export class Fleet {
   readonly #processes: ChildProcess[] = [];
 
-  /** @param size how many processes */
-  constructor(size: number) {
+  /**
+   * @param size how many processes
+   * @param script what they run
+   */
+  constructor(size: number, script: 'devices.js' | 'tls-devices.js' = 'devices.js') {
     for (let i = 0; i < size; i++) {
-      this.#processes.push(fork(fileURLToPath(new URL('devices.js', import.meta.url))));
+      this.#processes.push(fork(fileURLToPath(new URL(script, import.meta.url))));
     }
   }
 

@@ -9,12 +9,16 @@
  *                            this machine, too
  *   totalRatioToBare         (user + half of kernel) of native over that of bare
  *
+ * `--tls` compares instead the portable transport with itself under TLS, which needs the `openssl`
+ * command; the devices under TLS are Node's own.
+ *
  * `--protocol sse`, `ws` or `mqtt`, the device's side of which is in `greetings.ts`. `--connections 18000` is the
  * most that one process can hold here; `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.js';
+import { tlsSettings } from './certificate.js';
 import { Fleet } from './fleet.js';
 import { GREETINGS, type GreetingName, isGreeting } from './greetings.js';
 import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
@@ -29,6 +33,8 @@ const STEPS = 6;
  */
 const WARM_UP_CONNECTIONS = 500;
 const WARM_UP_ROUNDS = 20;
+/** A handshake of TLS takes both ends a hundred times what a plain one does. */
+const WARM_UP_ROUNDS_TLS = 4;
 /** Until the kernel has freed what it frees later. */
 const SETTLE_MS = 1_500;
 
@@ -38,6 +44,7 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '18000' },
     rounds: { type: 'string', default: '3' },
     protocol: { type: 'string', default: 'sse' },
+    tls: { type: 'boolean', default: false },
   },
 });
 const connectionsMax = Number(values.connections);
@@ -61,26 +68,30 @@ interface Cost {
   readonly kernelBytesPerPair: number;
 }
 
-const costs: Record<HolderName, Cost[]> = { native: [], net: [], bare: [] };
+type Held = HolderName | 'tls';
+
+const names: readonly Held[] = values.tls ? ['net', 'tls'] : HOLDER_NAMES;
+const costs = new Map<Held, Cost[]>(names.map((name) => [name, []]));
 for (let round = 0; round < rounds; round++) {
   // In turn: what else the machine does meanwhile hits all.
-  for (const name of HOLDER_NAMES) costs[name].push(await measure(name));
+  for (const name of names) costs.get(name)!.push(await measure(name));
 }
-const native = medians(costs.native);
-const net = medians(costs.net);
-const bare = medians(costs.bare);
-const total = (cost: Cost) => cost.userBytesPerConnection + cost.kernelBytesPerPair / 2;
-const result = {
-  native,
-  net,
-  bare,
-  totalRatioToBare: rounded(total(native) / total(bare), 3),
-  protocol,
-  connections: connectionsMax,
-  rounds,
-};
-if (values.json) console.log(JSON.stringify(result));
-else printTable();
+const results = names.map((name) => [name, medians(costs.get(name)!)] as const);
+const ratio = values.tls ? {} : { totalRatioToBare: totalRatioToBare() };
+if (values.json) {
+  const what = { protocol, connections: connectionsMax, rounds };
+  console.log(JSON.stringify({ ...Object.fromEntries(results), ...ratio, ...what }));
+} else {
+  printTable();
+}
+
+function totalRatioToBare(): number {
+  const total = (name: Held) => {
+    const cost = medians(costs.get(name)!);
+    return cost.userBytesPerConnection + cost.kernelBytesPerPair / 2;
+  };
+  return rounded(total('native') / total('bare'), 3);
+}
 
 function greetingNamed(name: string): GreetingName {
   if (isGreeting(name)) return name;
@@ -97,9 +108,14 @@ function medians(costs: readonly Cost[]): Cost {
   };
 }
 
-async function measure(name: HolderName): Promise<Cost> {
-  const server = name === 'bare' ? await startBare() : await startOneEdge(name);
-  const fleet = new Fleet(1);
+function start(name: Held): Promise<Server> {
+  if (name === 'bare') return startBare();
+  return name === 'tls' ? startOneEdge('net', tlsSettings()) : startOneEdge(name);
+}
+
+async function measure(name: Held): Promise<Cost> {
+  const server = await start(name);
+  const fleet = new Fleet(1, name === 'tls' ? 'tls-devices.js' : 'devices.js');
   try {
     const user: [number, number][] = [];
     const heap: [number, number][] = [];
@@ -110,7 +126,8 @@ async function measure(name: HolderName): Promise<Cost> {
       while (held < count) paths.push(`/connect?clientId=device-${held++}`);
       await fleet.connect([{ port: server.port, paths }], protocol);
     };
-    for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    const warmUpRounds = name === 'tls' ? WARM_UP_ROUNDS_TLS : WARM_UP_ROUNDS;
+    for (let round = 0; round < warmUpRounds; round++) {
       held = 0;
       await connectUntil(WARM_UP_CONNECTIONS);
       await fleet.close();
@@ -144,12 +161,14 @@ function printTable(): void {
   console.log(
     `bytes per idle connection (${protocol}): slope over ${STEPS} steps to ${connectionsMax}, median of ${rounds}`,
   );
-  const rows = Object.entries({ native, net, bare }).map(([name, cost]) => [
+  const rows = results.map(([name, cost]) => [
     name,
     cost.userBytesPerConnection,
     cost.heapBytesPerConnection,
     cost.kernelBytesPerPair,
   ]);
   console.log(table(['', 'user', 'of these JavaScript', 'kernel, both ends'], rows));
-  console.log(`native over bare, user and kernel together: ${result.totalRatioToBare}`);
+  if (!values.tls) {
+    console.log(`native over bare, user and kernel together: ${totalRatioToBare()}`);
+  }
 }
