@@ -33,7 +33,7 @@ const STEPS = 6;
  */
 const WARM_UP_CONNECTIONS = 500;
 const WARM_UP_ROUNDS = 20;
-/** A handshake of TLS takes both ends a hundred times what a plain one does. */
+/** Handshakes of TLS take both ends much longer. */
 const WARM_UP_ROUNDS_TLS = 4;
 /** Until the kernel has freed what it frees later. */
 const SETTLE_MS = 1_500;
