@@ -141,7 +141,7 @@ function introduce(pieces: readonly Buffer[]): string {
   if (read.type === 'refused') return outcomeOf(read.refused);
   if (read.type !== 'introduction') return read.type;
   const { introduction } = read;
-  introduction.answer();
+  introduction.answer(undefined);
   return `${introduction.protocol.name}, cursor ${introduction.cursor !== undefined}`;
 }
 
