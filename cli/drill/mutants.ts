@@ -104,8 +104,8 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     patches: [
       {
         file: 'edge/clients.js',
-        find: "this.#ending(older, 'taken_over');",
-        replace: `{ this.#ending(older, 'taken_over'); setImmediate(() => this.table.remove(connection)); }`,
+        find: "this.#ending(older, query.clientId, 'taken_over');",
+        replace: `{ this.#ending(older, query.clientId, 'taken_over'); setImmediate(() => this.table.remove(connection)); }`,
       },
     ],
     kinds: ['takeover'],
