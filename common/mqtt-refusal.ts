@@ -106,18 +106,25 @@ const REASON_STRING = 0x1f;
  * The CONNACK that refuses a CONNECT; empty when the standard has none and the connection is only
  * to be closed: always while the version is not known, and for most faults of MQTT 3.1.1
  * ([MQTT-3.1.4-1] there).
+ * @param packetBytesMax what the client takes, if that is known
  */
-export function connackRefusal(version: MqttVersion | undefined, refused: Refusal): Buffer {
+export function connackRefusal(
+  version: MqttVersion | undefined,
+  refused: Refusal,
+  packetBytesMax = Number.POSITIVE_INFINITY,
+): Buffer {
   const reason = mqttReasonOf(refused);
   if (version === undefined) return Buffer.alloc(0);
   if (version === 4) {
     const code = RETURN_CODES[reason];
-    // [MQTT-3.2.2-4]: a refusal never says that a session is present.
+    // [MQTT-3.2.2-4] of 3.1.1: a refusal never says that a session is present.
     return code === undefined ? Buffer.alloc(0) : Buffer.from([0x20, 2, 0, code]);
   }
-  // Bounded, so that both lengths fit one byte; the client's maximum may not be known yet.
+  // Bounded, so that both lengths fit one byte.
   const message = Buffer.from(refused.message).subarray(0, 100).toString('ascii');
   const properties = 3 + message.length;
+  // [MQTT-3.2.2-19]
+  if (5 + properties > packetBytesMax) return Buffer.from([0x20, 3, 0, reason, 0]);
   return Buffer.concat([
     Buffer.from([0x20, 3 + properties, 0, reason, properties, REASON_STRING, 0, message.length]),
     Buffer.from(message, 'ascii'),

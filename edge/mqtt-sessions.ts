@@ -2,17 +2,16 @@
  * The subscriptions of persistent MQTT sessions in Redis, so that a session is found by whichever
  * edge its client comes to:
  *
- *   ll:{tag}:sub:<clientId>   string; `<hash of the filter>:<granted QoS>`, comma-separated
+ *   ll:{tag}:sub:<clientId>   string; `<hash of the filter>:<granted QoS>`, comma-separated; maybe empty
  *
  * What the session has not confirmed is the client's inbox, which all protocols share. Read when a
- * client comes that wants its session, written when its subscriptions change, never on the way of a
- * push.
+ * client comes, written when a session begins or its subscriptions change, never on the way of a push.
  */
 import { type Refusal, refusal } from '../common/errors.js';
 import type { Outcome } from '../common/redis/execute.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Grant, GrantedQos } from './protocol/mqtt-connections.js';
-import type { MqttSessionStore } from './protocol/mqtt-session-store.js';
+import type { MqttSession, MqttSessionStore, SessionWish } from './protocol/mqtt-session-store.js';
 
 /**
  * How long a subscription is kept of a client that is connected, or whose edge has died before it
@@ -22,6 +21,8 @@ const CONNECTED_SECONDS = 30 * 24 * 3600;
 /** How long a session is kept at most when its client is away. */
 export const SESSION_SECONDS_MAX = 7 * 24 * 3600;
 
+const NEW: MqttSession = { isPresent: false, grants: [] };
+
 export class MqttSessions implements MqttSessionStore {
   constructor(
     readonly link: Pick<RedisLink, 'execute'>,
@@ -29,15 +30,10 @@ export class MqttSessions implements MqttSessionStore {
     readonly tagOf: (clientId: string) => string,
   ) {}
 
-  async find(clientId: string): Promise<readonly Grant[] | Refusal> {
-    const args = [this.#key(clientId), 'EX', CONNECTED_SECONDS];
-    const found = await this.link.execute<string | null>('getex', args);
-    return found.type === 'done' ? parseGrants(found.reply ?? '') : unavailable(found);
-  }
-
-  async drop(clientId: string): Promise<Refusal | undefined> {
-    const dropped = await this.link.execute<number>('unlink', [this.#key(clientId)]);
-    return dropped.type === 'done' ? undefined : unavailable(dropped);
+  async open(clientId: string, { isClean, isKept }: SessionWish): Promise<MqttSession | Refusal> {
+    const found = isClean ? null : await this.#find(clientId);
+    if (found === null) return (await this.#begin(clientId, isClean, isKept)) ?? NEW;
+    return typeof found === 'string' ? { isPresent: true, grants: parseGrants(found) } : found;
   }
 
   store(clientId: string, grants: readonly Grant[]): void {
@@ -50,12 +46,28 @@ export class MqttSessions implements MqttSessionStore {
     void this.link.execute('expire', [this.#key(clientId), seconds]);
   }
 
+  async #find(clientId: string): Promise<string | null | Refusal> {
+    const args = [this.#key(clientId), 'EX', CONNECTED_SECONDS];
+    const found = await this.link.execute<string | null>('getex', args);
+    return found.type === 'done' ? found.reply : unavailable(found);
+  }
+
+  /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
+  async #begin(clientId: string, isClean: boolean, isKept: boolean): Promise<Refusal | undefined> {
+    if (!isKept && !isClean) return undefined;
+    const key = this.#key(clientId);
+    const begun = isKept
+      ? await this.link.execute('set', [key, '', 'EX', CONNECTED_SECONDS])
+      : await this.link.execute('unlink', [key]);
+    return begun.type === 'done' ? undefined : unavailable(begun);
+  }
+
   #key(clientId: string): string {
     return `ll:{${this.tagOf(clientId)}}:sub:${clientId}`;
   }
 }
 
-/** What was not written by an edge is no session. */
+/** What was not written by an edge is no subscription. */
 function parseGrants(value: string): Grant[] {
   return [...value.matchAll(/(\d+):([01])/g)].map(([, hash, qos]) => ({
     filterHash: Number(hash),

@@ -103,7 +103,7 @@ export class MqttConnections {
     this.#packetIds[slotOf(connection)] = packetId;
   }
 
-  /** The highest that a filter was granted [MQTT-3.3.5-1]; undefined: it is not subscribed. */
+  /** The highest that a filter was granted [MQTT-3.3.4-2]; undefined: it is not subscribed. */
   qosOf(connection: Connection): GrantedQos | undefined {
     const qos = this.#qos[slotOf(connection)]!;
     if (qos === NO_GRANT) return undefined;

@@ -9,6 +9,9 @@ export const MQTT_PINGRESP = Buffer.from([0xd0, 0]);
 
 const NOTHING = Buffer.alloc(0);
 
+/** The longest CONNACK, with all of its properties. */
+export const CONNACK_BYTES_MAX = 28;
+
 /** What a client is told when it is let in (§3.2). */
 export interface Connack {
   readonly isSessionPresent: boolean;

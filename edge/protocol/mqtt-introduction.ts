@@ -8,11 +8,12 @@ import {
   MQTT_REASON,
   type MqttFault,
   type MqttVersion,
+  protocolError,
 } from '../../common/mqtt-refusal.js';
 import type { Connection } from '../../common/transport/transport.js';
-import type { Grant, MqttConnections } from './mqtt-connections.js';
-import { connackPacket } from './mqtt-encode.js';
-import type { MqttSessionStore } from './mqtt-session-store.js';
+import type { MqttConnections } from './mqtt-connections.js';
+import { CONNACK_BYTES_MAX, connackPacket } from './mqtt-encode.js';
+import type { MqttSession, MqttSessionStore } from './mqtt-session-store.js';
 import type { FirstBytes, Introducer, Introduction, Protocol } from './protocol.js';
 
 export interface MqttIntroducerConfig {
@@ -46,7 +47,7 @@ export class MqttIntroducer implements Introducer {
     const connect = parseMqttConnect(bytes, this.config.headBytesMax);
     if (connect === 'more') return { type: 'incomplete' };
     if ('code' in connect) return refused(connect.version, connect);
-    const fault = this.#willFault(connect);
+    const fault = this.#fault(connect);
     if (fault !== undefined) return refused(connect.version, fault);
     const rest = bytes.subarray(connect.byteLength);
     return { type: 'introduction', introduction: new MqttIntroduction(this, connect, rest) };
@@ -58,7 +59,11 @@ export class MqttIntroducer implements Introducer {
   }
 
   /** Nobody publishes here, not even for one who has gone. Ignored is ignored, all of it. */
-  #willFault({ will, version }: MqttConnect): MqttFault | undefined {
+  #fault({ will, version, packetBytesMax }: MqttConnect): MqttFault | undefined {
+    if (packetBytesMax < CONNACK_BYTES_MAX) {
+      const why = `no answer fits into a packet of ${packetBytesMax} bytes [MQTT-3.1.2-24]`;
+      return protocolError(why, MQTT_REASON.packetTooLarge);
+    }
     if (will === undefined || this.config.mqttWills === 'ignore') return undefined;
     const { code, message } = refusal('PERMISSION_DENIED', 'wills are not published here');
     if (version === 4) return { code, message, reason: MQTT_REASON.notAuthorized };
@@ -79,8 +84,8 @@ class MqttIntroduction implements Introduction {
   readonly isResuming: boolean;
   /** Packets may follow CONNECT before it is answered (§3.1.4). */
   readonly mayHurry = true;
-  /** Subscriptions of the session that the client comes back to. */
-  #grants: readonly Grant[] = [];
+  /** Known when it is prepared. */
+  #session: MqttSession = { isPresent: false, grants: [] };
   #connection: Connection | undefined;
 
   constructor(
@@ -96,24 +101,23 @@ class MqttIntroduction implements Introduction {
   }
 
   get isDeaf(): boolean {
-    return this.#grants.length === 0;
+    return this.#session.grants.length === 0;
   }
 
   async prepare(): Promise<Refusal | undefined> {
-    const { sessions } = this.introducer;
-    const { clientId, isClean } = this.connect;
-    // [MQTT-3.1.2-4], [MQTT-3.1.2-5]
-    if (isClean) return sessions.drop(clientId);
-    const found = await sessions.find(clientId);
-    if ('code' in found) return found;
-    this.#grants = found;
+    const { clientId, isClean, sessionExpirySeconds } = this.connect;
+    // [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6]
+    const wish = { isClean, isKept: sessionExpirySeconds > 0 };
+    const session = await this.introducer.sessions.open(clientId, wish);
+    if ('code' in session) return session;
+    this.#session = session;
     return undefined;
   }
 
   onRegistered(connection: Connection): void {
     const { connections } = this.introducer;
     this.#connection = connection;
-    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#grants);
+    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session.grants);
   }
 
   answer(): Buffer {
@@ -126,7 +130,7 @@ class MqttIntroduction implements Introduction {
     const isShorter = connect.sessionExpirySeconds > mqttSessionSecondsMax;
     return connackPacket(connect.version, {
       // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
-      isSessionPresent: this.#grants.length > 0,
+      isSessionPresent: this.#session.isPresent,
       sessionExpirySeconds: isShorter ? mqttSessionSecondsMax : undefined,
       keepAliveSeconds: isAsked ? undefined : keepAliveSeconds,
       packetBytesMax: headBytesMax,
@@ -134,7 +138,7 @@ class MqttIntroduction implements Introduction {
   }
 
   refuse(refused: Refusal): Buffer {
-    return connackRefusal(this.connect.version, refused);
+    return connackRefusal(this.connect.version, refused, this.connect.packetBytesMax);
   }
 
   /** Hardly a client follows a Server Reference: whoever has come is served. */

@@ -1,14 +1,26 @@
-/** What a persistent session is, beside the inbox: the subscriptions of a client. */
+/** What a persistent session is, beside the inbox: that it exists, and the subscriptions of a client. */
 import type { Refusal } from '../../common/errors.js';
 import type { Grant } from './mqtt-connections.js';
 
+export interface MqttSession {
+  /** It was there before; it may have no subscriptions. */
+  readonly isPresent: boolean;
+  readonly grants: readonly Grant[];
+}
+
+/** What a client wants of its session when it connects. */
+export interface SessionWish {
+  /** Whatever was there before is over. */
+  readonly isClean: boolean;
+  /** It outlives the connection. */
+  readonly isKept: boolean;
+}
+
 /** Where sessions outlive connections. Nothing here throws; what could not be stored is forgotten. */
 export interface MqttSessionStore {
-  /** What the session of the client has subscribed; none: there is no session. */
-  find(clientId: string): Promise<readonly Grant[] | Refusal>;
-  /** Ends the session. Resolves with why that could not be done. */
-  drop(clientId: string): Promise<Refusal | undefined>;
-  /** Stores what has changed, while the client is connected. */
+  /** The session of a client that connects, or why that cannot be said. */
+  open(clientId: string, wish: SessionWish): Promise<MqttSession | Refusal>;
+  /** Stores the subscriptions of a session that is kept, while its client is connected. */
   store(clientId: string, grants: readonly Grant[]): void;
   /** The client is gone: its session ends when it stays away for so long. */
   expire(clientId: string, afterSeconds: number): void;

@@ -49,6 +49,14 @@ interface HalfPacket {
 
 const NOTHING = Buffer.alloc(0);
 
+/** Of a SUBACK or UNSUBACK without its reasons, of which each has a byte. */
+const ACK_BYTES = 8;
+
+const TOO_MANY_FILTERS = protocolError(
+  'the answer to so many filters is more than the client takes [MQTT-3.1.2-24]',
+  MQTT_REASON.packetTooLarge,
+);
+
 /** What MQTT 5 says last (§3.14.2.1). Whoever closed or broke the connection is told nothing. */
 const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
   taken_over: MQTT_REASON.sessionTakenOver,
@@ -158,11 +166,10 @@ export class Mqtt implements Protocol {
     this.#windows.delete(connection);
     this.#settled.delete(connection);
     this.#subacks.delete(connection);
-    const isSubscribed = connections.qosOf(connection) !== undefined;
     const expirySeconds = connections.sessionExpirySeconds(connection);
-    const wasStored = isSubscribed && (expirySeconds > 0 || !connections.isClean(connection));
+    const isStored = expirySeconds > 0 || !connections.isClean(connection);
     // Whoever took it over has the session now.
-    if (wasStored && reason !== 'taken_over') this.sessions.expire(clientId, expirySeconds);
+    if (isStored && reason !== 'taken_over') this.sessions.expire(clientId, expirySeconds);
     connections.forget(connection);
   }
 
@@ -189,9 +196,11 @@ export class Mqtt implements Protocol {
         replies.push(MQTT_PINGRESP); // [MQTT-3.12.4-1]
         return undefined;
       case 'subscribe':
+        if (!this.#canAnswer(connection, packet.filters.length)) return TOO_MANY_FILTERS;
         this.#subscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'unsubscribe':
+        if (!this.#canAnswer(connection, packet.filters.length)) return TOO_MANY_FILTERS;
         this.#unsubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'publish':
@@ -201,6 +210,11 @@ export class Mqtt implements Protocol {
       default:
         return assertNever(packet);
     }
+  }
+
+  /** [MQTT-3.1.2-24] */
+  #canAnswer(connection: Connection, filters: number): boolean {
+    return this.connections.takes(connection, ACK_BYTES + filters);
   }
 
   #ack(connection: Connection, packetId: number): void {
@@ -295,14 +309,11 @@ export class Mqtt implements Protocol {
 
   #store(connection: Connection): void {
     const { connections, host, sessions } = this;
-    const clientId = host.clientIdOf(connection);
     if (connections.sessionExpirySeconds(connection) === 0) return;
-    const grants = connections.grantsOf(connection);
-    if (grants.length > 0) sessions.store(clientId, grants);
-    else void sessions.drop(clientId);
+    sessions.store(host.clientIdOf(connection), connections.grantsOf(connection));
   }
 
-  /** [MQTT-3.3.5-2]: a connection of 3.1.1 has to be closed, one of MQTT 5 need not. */
+  /** [MQTT-3.3.5-2] of 3.1.1: a connection of 3.1.1 has to be closed, one of MQTT 5 need not. */
   #refusePublish(packetId: number, replies: Buffer[]): MqttFault | undefined {
     const reason = MQTT_REASON.notAuthorized;
     if (this.version === 4 || packetId === 0) {

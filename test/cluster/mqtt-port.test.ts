@@ -235,9 +235,9 @@ describe('after a CONNECT', () => {
 
   test.each([
     ['[MQTT-3.1.0-2] a second CONNECT', connect()],
-    ['[MQTT-3.3.5-2] a PUBLISH', hex('30 03 0001 74')],
-    ['[MQTT-3.3.5-2] a PUBLISH of QoS 1', hex('32 05 0001 74 0001')],
-    ['[MQTT-4.8.0-1] a filter that is none', hex('82 07 0001 0002 6123 01')],
+    ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH', hex('30 03 0001 74')],
+    ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH of QoS 1', hex('32 05 0001 74 0001')],
+    ['[MQTT-4.8.0-1] of 3.1.1: a filter that is none', hex('82 07 0001 0002 6123 01')],
   ])('3.1.1 closes for %s', async (_clause, bytes) => {
     const more = await counted(ENDED, { reason: 'unexpected_bytes' }, async () => {
       const socket = await dial(connect());

@@ -111,7 +111,7 @@ describe('a CONNECT that is refused', () => {
     },
   );
 
-  test('of 256 MB is told so from its header, if its version has come [MQTT-3.1.2-24]', () => {
+  test('of 256 MB is told so from its header, if its version has come [MQTT-3.2.2-15]', () => {
     const bytes = hex('10 ff ff ff 7f 0004 4d515454 05');
     expect(answerTo(bytes).slice(4, 8)).toBe('0095');
   });

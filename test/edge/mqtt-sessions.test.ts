@@ -31,21 +31,43 @@ beforeEach(async () => {
   await link.commands.flushall();
 });
 
+const CLEAN = { isClean: true, isKept: false };
+const CLEAN_AND_KEPT = { isClean: true, isKept: true };
+const KEPT = { isClean: false, isKept: true };
+const ENDING = { isClean: false, isKept: false };
+const GRANTS = [
+  { filterHash: 0xffff_ffff, qos: 1 },
+  { filterHash: 0, qos: 0 },
+] as const;
+
 test('what was stored is found, and stays while the client is connected', async () => {
-  const grants = [
-    { filterHash: 0xffff_ffff, qos: 1 },
-    { filterHash: 0, qos: 0 },
-  ] as const;
-  sessions.store(CLIENT, grants);
-  expect(await sessions.find(CLIENT)).toEqual(grants);
+  sessions.store(CLIENT, GRANTS);
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS });
   await link.commands.expire(KEY, 60);
-  expect(await sessions.find(CLIENT)).toEqual(grants);
+  expect(await sessions.open(CLIENT, ENDING)).toEqual({ isPresent: true, grants: GRANTS });
   expect(await link.commands.ttl(KEY)).toBeGreaterThan(29 * DAY_SECONDS);
 });
 
-test('a client that never subscribed has no session, and looking writes nothing', async () => {
-  expect(await sessions.find(CLIENT)).toEqual([]);
-  expect(await sessions.drop(CLIENT)).toBeUndefined();
+test('one that is kept is present the next time, without subscriptions, too', async () => {
+  for (const wish of [KEPT, CLEAN_AND_KEPT]) {
+    await link.commands.flushall();
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: [] });
+  }
+});
+
+test('a clean one ends what was there', async () => {
+  for (const wish of [CLEAN, CLEAN_AND_KEPT]) {
+    sessions.store(CLIENT, GRANTS);
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toMatchObject({ grants: [] });
+  }
+});
+
+test('a client that wants no session writes nothing', async () => {
+  for (const wish of [CLEAN, ENDING]) {
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
+  }
   expect(await link.commands.dbsize()).toBe(0);
 });
 
@@ -59,7 +81,7 @@ test('a session ends with the time that its client may be away, at most seven da
   await eventually(async () => (await link.commands.exists(KEY)) === 0);
 });
 
-test('what no edge has written is no session', async () => {
+test('what no edge has written is no subscription', async () => {
   await link.commands.set(KEY, 'nonsense');
-  expect(await sessions.find(CLIENT)).toEqual([]);
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: [] });
 });

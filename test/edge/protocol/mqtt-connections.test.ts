@@ -14,7 +14,7 @@ beforeEach(() => {
   connections.add(ALICE, CONNECT, 60, []);
 });
 
-test('the highest QoS that a filter was granted counts [MQTT-3.3.5-1]', () => {
+test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
   expect(connections.qosOf(ALICE)).toBeUndefined();
   connections.grant(ALICE, '#', 0);
   expect(connections.qosOf(ALICE)).toBe(0);

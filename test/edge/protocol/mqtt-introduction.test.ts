@@ -2,9 +2,13 @@ import { describe, expect, test } from '@jest/globals';
 import type { Refusal } from '../../../common/errors.js';
 import type { MqttVersion } from '../../../common/mqtt-refusal.js';
 import { connectionOf } from '../../../common/transport/transport.js';
-import { type Grant, MqttConnections } from '../../../edge/protocol/mqtt-connections.js';
+import { MqttConnections } from '../../../edge/protocol/mqtt-connections.js';
 import { MqttIntroducer } from '../../../edge/protocol/mqtt-introduction.js';
-import type { MqttSessionStore } from '../../../edge/protocol/mqtt-session-store.js';
+import type {
+  MqttSession,
+  MqttSessionStore,
+  SessionWish,
+} from '../../../edge/protocol/mqtt-session-store.js';
 import type { Introduction, Protocol } from '../../../edge/protocol/protocol.js';
 import { connect, field, hex } from '../../support/mqtt-bytes.js';
 
@@ -20,17 +24,17 @@ const AWAY: Refusal = { code: 'REDIS_UNAVAILABLE', message: 'away' };
 /** What introducing takes of an edge, written down. The types are forced: more is not used. */
 function edge(
   config: Partial<typeof CONFIG> | { mqttWills: 'ignore' } = {},
-  found?: Grant[] | Refusal,
+  found?: MqttSession | Refusal,
 ) {
   const timersMs: number[] = [];
   const done: string[] = [];
   const host = { setTimer: (_: number, afterMs: number) => timersMs.push(afterMs) };
   const protocol = { host } as unknown as Protocol;
   const sessions = {
-    find: async () => found ?? [],
-    drop: async () => {
-      done.push('drop');
-      return undefined;
+    open: async (clientId: string, { isClean, isKept }: SessionWish) => {
+      done.push(`${clientId}${isClean ? ' clean' : ''}${isKept ? ' kept' : ''}`);
+      const session = found ?? { isPresent: false, grants: [] };
+      return isClean && !('code' in session) ? { isPresent: false, grants: [] } : session;
     },
   } as unknown as MqttSessionStore;
   const connections = new MqttConnections();
@@ -58,22 +62,29 @@ async function answerTo(made: ReturnType<typeof edge>, bytes: Buffer): Promise<s
 }
 
 describe('sessions', () => {
-  const GRANTS: Grant[] = [{ filterHash: 7, qos: 1 }];
+  const FOUND: MqttSession = { isPresent: true, grants: [{ filterHash: 7, qos: 1 }] };
 
   test('a clean one ends what was there [MQTT-3.1.2-4], and is never present [MQTT-3.2.2-2]', async () => {
-    const made = edge({}, GRANTS);
+    const made = edge({}, FOUND);
     expect(await answerTo(made, connect())).toBe('20020000');
-    expect(made.done).toEqual(['drop']);
+    expect(made.done).toEqual(['a clean']);
     expect(introduce(made.introducer, connect())).toMatchObject({ from: 'now', isDeaf: true });
   });
 
   test('one that is stored is present [MQTT-3.2.2-3], and its pushes flow', async () => {
-    const made = edge({}, GRANTS);
+    const made = edge({}, FOUND);
     expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.connections.qosOf(ALICE)).toBe(1);
     const introduction = introduce(made.introducer, connect({ flags: 0 }));
     await introduction.prepare!();
     expect(introduction).toMatchObject({ from: 'unconfirmed', isDeaf: false, isResuming: true });
+  });
+
+  test('one without subscriptions is present, too, and gets nothing yet', async () => {
+    const made = edge({}, { isPresent: true, grants: [] });
+    expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
+    expect(made.done).toEqual(['a kept']);
+    expect(introduce(made.introducer, connect({ flags: 0 })).isDeaf).toBe(true);
   });
 
   test('one that is not stored is not', async () => {
@@ -129,6 +140,25 @@ describe('keep alive', () => {
       expect(made.timersMs).toEqual([afterMs]);
     },
   );
+});
+
+describe('a client that takes small packets only [MQTT-3.1.2-24]', () => {
+  const taking = (bytes: number) =>
+    connect({ version: 5, properties: `27 ${bytes.toString(16).padStart(8, '0')}` });
+
+  test('is let in when a CONNACK fits, and else refused in five bytes', async () => {
+    expect(await answerTo(edge(), taking(28))).toMatch(/^20..0000/);
+    const read = edge().introducer.read(taking(27));
+    expect(read.type === 'refused' ? read.bytes[3] : 0).toBe(0x95);
+  });
+
+  test('is told no more than the reason', async () => {
+    const introduction = introduce(edge().introducer, taking(28));
+    expect(introduction.refuse({ ...AWAY, message: 'x'.repeat(21) }).toString('hex')).toBe(
+      '2003008800',
+    );
+    expect(introduction.refuse({ ...AWAY, message: 'x'.repeat(20) })).toHaveLength(28);
+  });
 });
 
 describe('wills', () => {
