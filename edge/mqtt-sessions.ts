@@ -17,7 +17,7 @@ import type { MqttSession, MqttSessionStore, SessionWish } from './protocol/mqtt
  * How long a subscription is kept of a client that is connected, or whose edge has died before it
  * could say that it is not: beyond any connection that lives, and not for ever.
  */
-const CONNECTED_SECONDS = 30 * 24 * 3600;
+const CONNECTED_MS = 30 * 24 * 3600 * 1000;
 /** How long a session is kept at most when its client is away. */
 export const SESSION_SECONDS_MAX = 7 * 24 * 3600;
 
@@ -38,18 +38,20 @@ export class MqttSessions implements MqttSessionStore {
 
   store(clientId: string, grants: readonly Grant[]): void {
     const value = grants.map(({ filterHash, qos }) => `${filterHash}:${qos}`).join(',');
-    void this.link.execute('set', [this.#key(clientId), value, 'EX', CONNECTED_SECONDS]);
+    void this.link.execute('set', [this.#key(clientId), value, 'PX', CONNECTED_MS]);
   }
 
   expire(clientId: string, afterSeconds: number): void {
     const seconds = Math.min(afterSeconds, SESSION_SECONDS_MAX);
-    void this.link.execute('expire', [this.#key(clientId), seconds]);
+    void this.link.execute('pexpire', [this.#key(clientId), seconds * 1000]);
   }
 
   async #find(clientId: string): Promise<string | null | Refusal> {
-    const args = [this.#key(clientId), 'EX', CONNECTED_SECONDS];
-    const found = await this.link.execute<string | null>('getex', args);
-    return found.type === 'done' ? found.reply : unavailable(found);
+    const key = this.#key(clientId);
+    const found = await this.link.execute<string | null>('get', [key]);
+    if (found.type !== 'done') return unavailable(found);
+    if (found.reply !== null) void this.link.execute('pexpire', [key, CONNECTED_MS]);
+    return found.reply;
   }
 
   /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
@@ -57,8 +59,8 @@ export class MqttSessions implements MqttSessionStore {
     if (!isKept && !isClean) return undefined;
     const key = this.#key(clientId);
     const begun = isKept
-      ? await this.link.execute('set', [key, '', 'EX', CONNECTED_SECONDS])
-      : await this.link.execute('unlink', [key]);
+      ? await this.link.execute('set', [key, '', 'PX', CONNECTED_MS])
+      : await this.link.execute('del', [key]);
     return begun.type === 'done' ? undefined : unavailable(begun);
   }
 

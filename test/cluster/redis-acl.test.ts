@@ -10,8 +10,9 @@ import { Redis } from 'ioredis';
 import { controlApi } from '../../cli/control-api.js';
 import { LocalCluster } from '../../cli/local-cluster.js';
 import { packageRoot } from '../../cli/package-root.js';
-import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
+import { AcceptLevel, WaitFor } from '../../proto/gen/longline/v1/push.js';
 import { eventually } from '../support/eventually.js';
+import { MqttDevice } from '../support/mqtt-device.js';
 import { LIVE, PushClient } from '../support/push-client.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 import { SseClient } from '../support/sse-client.js';
@@ -91,6 +92,17 @@ test(
     await backend.disconnect('alice');
     device.close();
     again.close();
+
+    // A session that is kept is found, changed and ended.
+    const port = Number(new URL(cluster.edgeUrl('edge-1')).port);
+    for (const clean of [false, false, true]) {
+      const phone = await MqttDevice.connect(port, 'phone', { clean });
+      await phone.subscribe('#');
+      const waitFor = WaitFor.WAIT_FOR_ACKED;
+      expect(await backend.push('phone', 'hello', { waitFor })).toMatchObject({ verdict: 'ACKED' });
+      await phone.client.unsubscribeAsync('#');
+      await phone.close();
+    }
 
     expect(await admin.acl('LOG')).toEqual([]);
   },
