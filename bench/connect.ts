@@ -47,9 +47,7 @@ else await compareHolders();
 
 async function compareHolders(): Promise<void> {
   const rates = await measureAll(HOLDER_NAMES, (name) =>
-    name === 'bare'
-      ? startHolder('bare', sseOpening([]).toString(), '')
-      : startOneEdge(name),
+    name === 'bare' ? startHolder('bare', sseOpening([]).toString(), '') : startOneEdge(name),
   );
   report(HOLDER_NAMES, rates, 'bare');
 }
