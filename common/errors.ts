@@ -89,6 +89,11 @@ export const catalogue = {
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
+  PREFIX_FULL: {
+    when: 'as many connections as may come from one place; close some, or ask again later',
+    http: 429,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
   EDGE_FULL: {
     when: 'the edge holds as many connections as it may',
     http: 503,

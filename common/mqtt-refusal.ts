@@ -70,6 +70,7 @@ const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   TOKEN_EXPIRED: MQTT_REASON.notAuthorized,
   PERMISSION_DENIED: MQTT_REASON.notAuthorized,
   HEAD_TOO_LARGE: MQTT_REASON.packetTooLarge,
+  PREFIX_FULL: MQTT_REASON.quotaExceeded,
   EDGE_FULL: MQTT_REASON.quotaExceeded,
   FRONT_FULL: MQTT_REASON.quotaExceeded,
   NO_EDGE: MQTT_REASON.serverUnavailable,

@@ -1,6 +1,6 @@
 /** Who may say for whom it connects: reads the PROXY header of proxies, and refuses those of strangers. */
 import type { Refusal } from './errors.js';
-import { parseEndpoint } from './ip-address.js';
+import { type Endpoint, parseEndpoint } from './ip-address.js';
 import { Networks } from './networks.js';
 import { type ProxyHeader, readProxyHeader } from './proxy-protocol.js';
 
@@ -10,6 +10,10 @@ export class ProxyGate {
   /** @param networks where proxies connect from */
   constructor(networks: readonly string[]) {
     this.#proxies = new Networks(networks);
+  }
+
+  believes(peer: Endpoint): boolean {
+    return this.#proxies.includes(peer);
   }
 
   /**
@@ -23,7 +27,7 @@ export class ProxyGate {
   ): ProxyHeader | Refusal | 'more' | 'none' {
     return readProxyHeader(bytes, () => {
       const peer = parseEndpoint(remoteAddress() ?? '');
-      return peer !== undefined && this.#proxies.includes(peer);
+      return peer !== undefined && this.believes(peer);
     });
   }
 }

@@ -60,6 +60,7 @@ const settings = {
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
   LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
   LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
+  LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: integer(1, 10_000_000).optional(),
   LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(1, 1_000_000).default(5_000),
   LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: integer(2, 10_000_000).optional(),
   LONGLINE_EDGE_HANDSHAKE_WAIT_MS: integer(100, 600_000).default(30_000),
@@ -118,6 +119,8 @@ export interface EdgeConfig extends SharedConfig {
    * found in their inbox.
    */
   readonly inboundFramesPerSecondMax: number;
+  /** Connections from one place, as far as the edge sees where from; undefined: no bound. */
+  readonly connectionsPerPrefixMax: number | undefined;
   /**
    * How many devices are let in: at most so many a second (fewer while the event loop is late), the
    * others wait. Waiting: as many as connections unless set. A wait that is too short turns a storm
@@ -184,6 +187,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
     inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
     inboundFramesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX,
+    connectionsPerPrefixMax: parsed.LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX,
     handshakes: {
       perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
       waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_WAITING_MAX ?? connectionsMax,

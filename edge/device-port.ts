@@ -11,6 +11,7 @@ import type { Authenticator, Verified } from '../common/auth/authenticator.js';
 import { connectUrl } from '../common/connect-query.js';
 import { type Refusal, refusal } from '../common/errors.js';
 import { sentUnderOf } from '../common/front-extra.js';
+import { type Endpoint, parseEndpoint } from '../common/ip-address.js';
 import type { Metrics } from '../common/metrics.js';
 import { ProxyGate } from '../common/proxy-gate.js';
 import { shardOf } from '../common/shard.js';
@@ -24,12 +25,14 @@ import { admit } from './admission.js';
 import { type Clients, EARLY_BYTES_MAX } from './clients.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
 import type { Origins } from './origins.js';
+import { Prefixes } from './prefixes.js';
 import type { Introducer, Introduction } from './protocol/protocol.js';
 
 export interface DevicePortConfig {
   readonly edgeId: string;
   readonly headTimeoutMs: number;
   readonly connectionsMax: number;
+  readonly connectionsPerPrefixMax: number | undefined;
   readonly handshakes: HandshakeOptions;
   readonly proxyNetworks: readonly string[];
 }
@@ -65,6 +68,7 @@ export class DevicePort implements TransportEvents {
   /** Oldest first. */
   readonly #pending = new Map<Connection, Pending>();
   readonly #handshakes: Handshakes<Connection>;
+  readonly #prefixes: Prefixes | undefined;
   readonly #refused: Counter<'code'>;
   readonly #redirected: Counter;
   readonly #turnedAway: Counter;
@@ -88,6 +92,8 @@ export class DevicePort implements TransportEvents {
     metrics: Metrics,
   ) {
     this.#handshakes = new Handshakes(config.handshakes);
+    const perPrefixMax = config.connectionsPerPrefixMax;
+    this.#prefixes = perPrefixMax === undefined ? undefined : new Prefixes(perPrefixMax);
     metrics.gauge(
       'longline_edge_handshakes_waiting',
       'Devices that have said what they want and wait to be let in.',
@@ -129,6 +135,10 @@ export class DevicePort implements TransportEvents {
       introduction: undefined,
       verified: undefined,
     });
+    if (this.#prefixes === undefined) return;
+    const source = parseEndpoint(this.transport.remoteAddress(connection) ?? '');
+    // Of whom a proxy brings, its header will tell.
+    if (source !== undefined && !this.#proxies.believes(source)) this.#enter(connection, source);
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
@@ -148,6 +158,7 @@ export class DevicePort implements TransportEvents {
     this.#pending.delete(connection);
     this.clients.end(connection, cause === 'error' ? 'error' : 'peer');
     this.origins.forget(connection);
+    this.#prefixes?.leave(connection);
   }
 
   onTurnedAway(): void {
@@ -224,8 +235,18 @@ export class DevicePort implements TransportEvents {
     pending.frontedUnder = sentUnderOf(header);
     this.origins.set(connection, header.source, pending.frontedUnder !== undefined);
     pending.bytes = NO_BYTES;
+    if (header.source !== undefined && !this.#enter(connection, header.source)) return;
     const rest = bytes.subarray(header.byteLength);
     if (rest.length > 0) this.#introduce(connection, pending, rest, 0);
+  }
+
+  /** Returns false when too many are there from where it comes: then it was refused. */
+  #enter(connection: Connection, source: Endpoint): boolean {
+    if (this.#prefixes?.enter(connection, source) ?? true) return true;
+    const max = this.config.connectionsPerPrefixMax;
+    const refused = refusal('PREFIX_FULL', `${max} connections come from the same place already`);
+    this.#refuse(connection, refused, this.introducers[0].refuse(refused));
+    return false;
   }
 
   /** @param searched how many of the bytes an earlier call has seen */
@@ -255,7 +276,9 @@ export class DevicePort implements TransportEvents {
     pending.stage = 'queued';
     pending.introduction = introduction;
     pending.bytes = Buffer.from(introduction.rest);
-    const { isResuming } = introduction;
+    const { query, credentials } = introduction;
+    const isResuming =
+      introduction.isResuming && this.authenticator.knows(query.clientId, credentials);
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
     if (offer === 'enter') this.#authenticate(connection, pending, introduction);
     else if (offer === 'refused') {

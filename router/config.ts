@@ -71,6 +71,7 @@ const settings = {
   LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000).default(5_000),
   LONGLINE_ROUTER_FRONT_DRAIN_MS: integer(0, 3_600_000).default(10_000),
+  LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000).default(5_000),
   LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000).optional(),
 };
 
@@ -114,6 +115,8 @@ export interface RouterConfig extends SharedConfig {
   readonly link: LinkConfig;
   /** Who may push. */
   readonly backends: BackendConfig;
+  /** To each client, here: far above what a device can make use of, far below what would bury it. */
+  readonly clientPushesPerSecondMax: number;
   /** Of each backend, here; undefined: no bound. */
   readonly pushesPerSecondMax: number | undefined;
 }
@@ -180,6 +183,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     jwt,
     link,
     backends,
+    clientPushesPerSecondMax: parsed.LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX,
     pushesPerSecondMax: parsed.LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX,
     transport: parsed.LONGLINE_TRANSPORT,
     front: frontConfig(parsed, openFilesMax),

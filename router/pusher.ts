@@ -16,6 +16,7 @@ import {
   Verdict,
   WaitFor,
 } from '../proto/gen/longline/v1/push.js';
+import { ClientRates } from './client-rates.js';
 import type { RouterConfig } from './config.js';
 import type { SafelyStored, Safety, SafeWriters } from './safe-writer.js';
 import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
@@ -30,7 +31,13 @@ const CONTENT_TYPE = /^[\x20-\x7e]{0,128}$/;
 
 export type PusherConfig = Pick<
   RouterConfig,
-  'waitMs' | 'payloadBytesMax' | 'ttlDefaultMs' | 'ttlMaxMs' | 'inbox' | 'safety'
+  | 'waitMs'
+  | 'payloadBytesMax'
+  | 'ttlDefaultMs'
+  | 'ttlMaxMs'
+  | 'inbox'
+  | 'safety'
+  | 'clientPushesPerSecondMax'
 >;
 
 const { VERDICT_UNKNOWN } = Verdict;
@@ -42,6 +49,7 @@ export class Pusher {
   readonly #verdicts: ReadonlyMap<Verdict, Counter.Internal>;
   readonly #refused: Counter<'code'>;
   readonly #seconds: Histogram;
+  readonly #rates: ClientRates;
 
   constructor(
     readonly asker: Asker,
@@ -50,6 +58,7 @@ export class Pusher {
     readonly config: PusherConfig,
     metrics: Metrics,
   ) {
+    this.#rates = new ClientRates(config.clientPushesPerSecondMax);
     const pushes = metrics.counter('longline_router_pushes_total', 'Pushes by verdict.', [
       'verdict',
     ]);
@@ -79,6 +88,8 @@ export class Pusher {
     const refused = this.#refuse(request, ttlMs);
     if (refused !== undefined) return Promise.resolve(this.refused(refused));
     const startedMs = performance.now();
+    const limited = this.#rates.refuse(request.clientId, startedMs);
+    if (limited !== undefined) return Promise.resolve(this.refused(limited));
     const responding = ttlMs === 0 ? this.#pushLive(request) : this.#pushDurable(request, ttlMs);
     return responding.then((response) => {
       if ('code' in response) return this.refused(response);

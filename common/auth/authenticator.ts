@@ -30,6 +30,8 @@ export interface Authenticator {
     clientId: string,
     credentials: Credentials,
   ): Verified | Refusal | Promise<Verified | Refusal>;
+  /** Whether it is surely somebody who was here before, as far as that is known without effort. */
+  knows(clientId: string, credentials: Credentials): boolean;
   /** A ticket for who was verified; undefined where nobody needs one. */
   issueTicket(clientId: string, verified: Verified): string | undefined;
 }
@@ -40,6 +42,7 @@ const FOREVER: Verified = { expiresAtMs: Number.POSITIVE_INFINITY };
 export const everybody: Authenticator = {
   skewMs: 0,
   check: () => FOREVER,
+  knows: () => true,
   issueTicket: () => undefined,
 };
 
@@ -112,6 +115,14 @@ export class JwtAuthenticator implements Authenticator {
         return this.#refuse('bug');
       },
     );
+  }
+
+  knows(clientId: string, { token, ticket }: Credentials): boolean {
+    return [ticket, token].some((shown) => {
+      if (shown === undefined) return false;
+      if (!looksLikeTicket(shown)) return this.verifier.remembers(shown);
+      return typeof this.tickets.check(shown, clientId, Date.now()) !== 'string';
+    });
   }
 
   issueTicket(clientId: string, { expiresAtMs }: Verified): string {

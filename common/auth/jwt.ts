@@ -66,6 +66,11 @@ export class JwtVerifier {
     });
   }
 
+  /** Whether this very token was verified before, with keys that are still in force. */
+  remembers(token: string): boolean {
+    return this.#cache.find(token, this.keys.version) !== undefined;
+  }
+
   async #verifySlowly(
     token: string,
     algorithm: Algorithm,

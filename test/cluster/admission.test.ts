@@ -9,6 +9,7 @@ import { RawSocket } from '../support/raw-socket.js';
 import { RunningCluster } from '../support/running-cluster.js';
 
 const WAITING_MAX = 40;
+const PER_PREFIX_MAX = 150;
 let running: RunningCluster;
 let port: number;
 
@@ -18,6 +19,7 @@ beforeAll(async () => {
     env: {
       LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
       LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: `${WAITING_MAX}`,
+      LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: `${PER_PREFIX_MAX}`,
     },
   });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
@@ -52,4 +54,33 @@ test('devices that come back are let in first, new ones are turned away when too
   await ask(resuming.slice(WAITING_MAX / 2 + 5));
   await eventually(() => resuming.every(({ socket }) => socket.status === 200), 20_000);
   for (const { socket } of [...resuming, ...others]) socket.close();
+});
+
+test('a thousand connections from one address leave room for others, and make room when they go', async () => {
+  const count = 1_000;
+  const crowd = await Promise.all(
+    Array.from({ length: count }, () => RawSocket.connect(port, '127.0.0.9')),
+  );
+  const left = () => crowd.filter(({ isOver }) => !isOver);
+  await eventually(() => expect(left()).toHaveLength(PER_PREFIX_MAX));
+  const turnedAway = crowd.find(({ isOver }) => isOver)!;
+  expect([turnedAway.status, turnedAway.code]).toEqual([429, 'PREFIX_FULL']);
+  const refused = { code: 'PREFIX_FULL' };
+  await eventually(async () => {
+    const metric = 'longline_edge_requests_refused_total';
+    expect(await running.metric('edge-1', metric, refused)).toBe(count - PER_PREFIX_MAX);
+  });
+
+  const other = await RawSocket.connect(port, '127.0.0.10');
+  await other.send('GET /connect?clientId=other HTTP/1.1\r\nHost: e\r\n\r\n');
+  await eventually(() => expect(other.status).toBe(200));
+
+  for (const socket of crowd) socket.close();
+  await eventually(async () => {
+    const back = await RawSocket.connect(port, '127.0.0.9');
+    await back.send('GET /connect?clientId=back HTTP/1.1\r\nHost: e\r\n\r\n');
+    await eventually(() => expect(back.status).toBe(200));
+    back.close();
+  });
+  other.close();
 });

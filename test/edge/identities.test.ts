@@ -37,6 +37,7 @@ beforeEach(() => {
   const authenticator: Authenticator = {
     skewMs: SKEW_MS,
     check: () => next,
+    knows: () => false,
     issueTicket: (clientId, { expiresAtMs }) => `${clientId}@${expiresAtMs}`,
   };
   identities = new Identities(table, transport, authenticator, (connection) => {

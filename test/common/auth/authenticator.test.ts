@@ -69,6 +69,18 @@ test('a token lets its subject in, and nobody else', async () => {
   expect(await refusedFor('subject')).toBe(4);
 });
 
+test('who has a ticket, or a token that was seen before, is known without effort', async () => {
+  const authenticator = await open(inline);
+  const token = tokenOf('alice');
+  const ticket = authenticator.issueTicket('alice', { expiresAtMs: Date.now() + 60_000 });
+  expect(authenticator.knows('alice', { ...NOTHING, ticket })).toBe(true);
+  expect(authenticator.knows('bob', { ...NOTHING, ticket })).toBe(false);
+  expect(authenticator.knows('alice', { ...NOTHING, token })).toBe(false);
+  await authenticator.check('alice', { ...NOTHING, token });
+  expect(authenticator.knows('alice', { ...NOTHING, token })).toBe(true);
+  expect(authenticator.knows('alice', NOTHING)).toBe(false);
+});
+
 test.each([
   ['nothing', undefined, 'UNAUTHENTICATED', 'missing'],
   ['an empty token', '', 'UNAUTHENTICATED', 'malformed'],
