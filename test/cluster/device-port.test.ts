@@ -176,8 +176,6 @@ describe('another protocol', () => {
     // Record header and the start of a ClientHello.
     ['TLS', Buffer.from('16030100c8010000c40303', 'hex')],
     ['Redis', '*1\r\n$4\r\nPING\r\n'],
-    // CONNECT, MQTT 3.1.1, clean session, keep-alive 60 s, client "a".
-    ['MQTT', Buffer.from('100d00044d5154540402003c000161', 'hex')],
     ['noise', Buffer.from('00ff00ff', 'hex')],
   ])('such as %s is refused at its first bytes', async (_, bytes) => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
