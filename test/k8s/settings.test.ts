@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
 import { packageRoot } from '../../cli/package-root.js';
+import { deviceAuthSettings } from '../../common/auth/device-settings.js';
 import { servingSettings, sharedSettings } from '../../common/config.js';
 import { parseControlConfig } from '../../control/config.js';
 import { parseEdgeConfig } from '../../edge/config.js';
+import { backendSettings } from '../../router/backend-settings.js';
 import { parseRouterConfig } from '../../router/config.js';
 import { CHART, envOf, find, helmTest, render } from './helm.js';
 
@@ -22,9 +24,13 @@ const NOT_OFFERED = [
   'LONGLINE_EDGE_EXIT_WHEN_DRAINED',
   'LONGLINE_ROUTER_HTTP_PORT',
   'LONGLINE_ROUTER_GRPC_PORT',
+  'LONGLINE_ROUTER_FRONT_PORT',
   'LONGLINE_CONTROL_HTTP_PORT',
   'LONGLINE_CONTROL_GRPC_PORT',
 ];
+
+/** Files that somebody would have to mount, and what makes no sense without them. */
+const NOT_IN_PODS = /_FILE$|^LONGLINE_(LINK|BACKEND)_CERTIFICATES$|^LONGLINE_JWT_KEYS$/;
 
 /** The values file that sets most. */
 const EVERYTHING = join(CHART, 'ci/balancer-values.yaml');
@@ -46,15 +52,20 @@ describe.each(ROLES)('%s', (role) => {
     const inChart = [
       ...Object.keys(envOf(find(rendered, kind, `longline-${role}`))),
       ...schema.$defs[`${role}Setting`].enum,
+      ...(role === 'control' ? [] : schema.$defs.authSetting.enum),
       ...NOT_OFFERED,
     ];
     const exist = [
       ...Object.keys(sharedSettings),
       ...(role === 'control' ? [] : Object.keys(servingSettings)),
+      ...(role === 'control' ? [] : Object.keys(deviceAuthSettings)),
+      ...(role === 'router' ? Object.keys(backendSettings) : []),
       ...settingsIn(`${role}/config.ts`),
     ];
     const own = (names: readonly string[]) =>
-      [...new Set(names)].filter((name) => name.startsWith('LONGLINE_') && !isOthers(name, role));
+      [...new Set(names)].filter(
+        (name) => name.startsWith('LONGLINE_') && !isOthers(name, role) && !NOT_IN_PODS.test(name),
+      );
     expect(own(inChart).sort()).toEqual(own(exist).sort());
   });
 });
@@ -92,7 +103,13 @@ helmTest('every role accepts the environment that the chart gives it', () => {
 });
 
 function secretFor(name: string): string {
-  return name === 'LONGLINE_REDIS_URL' ? 'rediss://redis:6380' : 'ann:0123456789abcdef';
+  const secrets: Record<string, string> = {
+    LONGLINE_REDIS_URL: 'rediss://redis:6380',
+    LONGLINE_BACKEND_TOKENS: 'shop:push:0123456789abcdef',
+    LONGLINE_LINK_TOKEN: '0123456789abcdef',
+    LONGLINE_TICKET_SECRET: '0123456789abcdef0123456789abcdef',
+  };
+  return secrets[name] ?? 'ann:0123456789abcdef';
 }
 
 test('the dashboard shows metrics that exist', () => {

@@ -162,7 +162,10 @@ securityContext:
 {{- $own := printf "LONGLINE_%s_" (upper .role) -}}
 {{- range .root.Values.auth.existingSecret.keys -}}
 {{- $isOthers := or (hasPrefix "LONGLINE_EDGE_" .) (hasPrefix "LONGLINE_ROUTER_" .) (hasPrefix "LONGLINE_CONTROL_" .) -}}
-{{- if or (hasPrefix $own .) (not $isOthers) -}}
+{{- $isOfBackends := hasPrefix "LONGLINE_BACKEND_" . -}}
+{{- $isOfDevices := or (hasPrefix "LONGLINE_JWT_" .) (hasPrefix "LONGLINE_TICKET_" .) -}}
+{{- $isSecretOfOthers := or (and $isOfBackends (ne $.role "router")) (and $isOfDevices (eq $.role "control")) -}}
+{{- if and (or (hasPrefix $own .) (not $isOthers)) (not $isSecretOfOthers) -}}
 {{- $keys = append $keys . -}}
 {{- end -}}
 {{- end -}}
@@ -180,6 +183,10 @@ securityContext:
 {{- with .Values.proxyNetworks }}
 - name: LONGLINE_PROXY_NETWORKS
   value: {{ . | quote }}
+{{- end }}
+{{- range $name, $value := .Values.auth.settings }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
 {{- end }}
 {{- end -}}
 
