@@ -6,6 +6,9 @@ import { installPackages, isCommand, succeeds } from './system-packages.mjs';
 
 const CLIENTS = [
   { name: 'curl', packages: ['curl'], isThere: () => isCommand('curl') },
+  { name: 'openssl', packages: ['openssl'], isThere: () => isCommand('openssl') },
+  { name: 'HAProxy', packages: ['haproxy'], isThere: () => isCommand('haproxy') },
+  { name: 'nginx', packages: ['nginx-light'], isThere: () => isCommand('nginx') },
   { name: 'chromium', packages: ['chromium'], isThere: () => isCommand('chromium') },
   {
     name: 'slowhttptest',

@@ -13,6 +13,9 @@ export interface SystemClient {
 
 export const CURL: SystemClient = { name: 'curl', probe: ['curl', '--version'] };
 
+export const HAPROXY: SystemClient = { name: 'HAProxy', probe: ['haproxy', '-v'] };
+export const NGINX: SystemClient = { name: 'nginx', probe: ['nginx', '-v'] };
+
 export const CHROMIUM_PATH = '/usr/bin/chromium';
 export const CHROMIUM: SystemClient = { name: 'Chromium', probe: [CHROMIUM_PATH, '--version'] };
 
