@@ -119,6 +119,7 @@ describe('values', () => {
       ['redis.bundled.enabled=false', 'redis.url=redis://r', 'redis.existingSecret.name=r'],
       /two answers to one question/,
     ],
+    [['router.front.enabled=true'], /edges believe routers only if they know their network/],
     [['redis.sentinelMaster=m'], /the bundled Redis has no Sentinels/],
     [['auth.existingSecret.name=s'], /list its keys/],
     [['edge.reach.mode=tlsRoute'], /tlsRoute tells edges apart by their names/],

@@ -66,6 +66,9 @@
 
 {{- define "longline.checkReach" -}}
 {{- $problems := list -}}
+{{- if and .Values.router.front.enabled (not .Values.proxyNetworks) -}}
+{{- $problems = append $problems "router.front: edges believe routers only if they know their network: set proxyNetworks to that of the pods" -}}
+{{- end -}}
 {{- $edges := include "longline.edgesMax" . | int -}}
 {{- with .Values.edge.reach -}}
 {{- if and (eq .mode "tlsRoute") (not .domain) -}}

@@ -41,6 +41,17 @@ to the pod as well. Limit: twice that, for devices that do not read.
 {{- add 128 (div (mul 5 (int .Values.edge.connections)) 1024) -}}
 {{- end -}}
 
+{{- /* Of a router: 256, and 10 KiB for each device of the front, which has two sockets. */ -}}
+{{- define "longline.routerMemory" -}}
+{{- $front := .Values.router.front -}}
+{{- add 256 (ternary (div (mul 10 (int $front.devices)) 1024) 0 $front.enabled) -}}
+{{- end -}}
+
+{{- define "longline.routerGraceSeconds" -}}
+{{- $front := .Values.router.front -}}
+{{- add 20 (ternary (int $front.drainSeconds) 0 $front.enabled) -}}
+{{- end -}}
+
 {{- define "longline.resources" -}}
 {{- with (index .root.Values .role).resources -}}
 {{- toYaml . -}}
