@@ -121,6 +121,10 @@ describe('values', () => {
     ],
     [['router.front.enabled=true'], /edges believe routers only if they know their network/],
     [['redis.sentinelMaster=m'], /the bundled Redis has no Sentinels/],
+    [['auth.mode=jwt'], /5 problem.*must have LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
+    [['auth.settings.LONGLINE_JWT_AUDIENCE=a'], /mode=none that they are not/],
+    [['tls.grpcSecret=s'], /edges and routers need its authority: linkSecret/],
+    [['tls.clientCertificates=true'], /it takes TLS/],
     [['auth.existingSecret.name=s'], /list its keys/],
     [['edge.reach.mode=tlsRoute'], /tlsRoute tells edges apart by their names/],
     [['edge.reach.mode=loadBalancer'], /say `domain`.*or `addresses`/],
@@ -184,15 +188,23 @@ describe('a device', () => {
 });
 
 describe('a secret', () => {
-  helmTest('is given to those roles only whose setting it is', () => {
-    const rendered = render(['-f', join(CHART, 'ci/balancer-values.yaml')]);
+  helmTest('is given to those roles only whom it concerns', () => {
+    const rendered = render(['-f', join(CHART, 'ci/jwt-values.yaml')]);
     const envs = ROLES.map(([kind, name]) => envOf(find(rendered, kind, name)));
-    expect(envs.map((env) => 'LONGLINE_CONTROL_OPERATOR_TOKENS' in env)).toEqual([
-      false,
-      false,
-      true,
-    ]);
-    for (const env of envs) {
+    const haveIt = (setting: string) => envs.map((env) => setting in env);
+    expect(haveIt('LONGLINE_CONTROL_OPERATOR_TOKENS')).toEqual([false, false, true]);
+    expect(haveIt('LONGLINE_BACKEND_TOKENS')).toEqual([false, true, false]);
+    expect(haveIt('LONGLINE_TICKET_SECRET')).toEqual([true, true, false]);
+    expect(haveIt('LONGLINE_LINK_TOKEN')).toEqual([true, true, true]);
+    expect(haveIt('LONGLINE_GRPC_TLS_KEY_FILE')).toEqual([false, true, true]);
+    expect(haveIt('LONGLINE_LINK_TLS_CA_FILE')).toEqual([true, true, false]);
+  });
+
+  helmTest('of Redis is not copied, and its authority is believed', () => {
+    const rendered = render(['-f', join(CHART, 'ci/balancer-values.yaml')]);
+    expect(rendered.filter(({ kind }) => kind === 'Secret')).toEqual([]);
+    for (const [kind, name] of ROLES) {
+      const env = envOf(find(rendered, kind, name));
       expect(env.LONGLINE_REDIS_URL).toMatch(/name: longline-redis-url key: url/);
       expect(env.NODE_EXTRA_CA_CERTS).toBe('/etc/longline/redis-ca/ca.crt');
     }

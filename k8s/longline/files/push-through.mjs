@@ -4,12 +4,13 @@
  */
 import { spawn } from 'node:child_process';
 
-const { ROUTER, PUSH, EDGES } = process.env;
-const clientId = `helm-test-${process.pid}-${Date.now()}`;
+const { ROUTER, PUSH, EDGES, DEVICE_TOKEN, CA } = process.env;
+const clientId = DEVICE_TOKEN ? subjectOf(DEVICE_TOKEN) : `helm-test-${process.pid}-${Date.now()}`;
+const authorization = DEVICE_TOKEN ? { authorization: `Bearer ${DEVICE_TOKEN}` } : {};
 const payload = `hello ${clientId}`;
 
-const lookedUp = await fetch(`http://${ROUTER}/connect?clientId=${clientId}`, {
-  headers: { accept: 'application/json' },
+const lookedUp = await fetch(`http://${ROUTER}/connect?clientId=${encodeURIComponent(clientId)}`, {
+  headers: { accept: 'application/json', ...authorization },
   signal: AbortSignal.timeout(5_000),
 });
 if (!lookedUp.ok) fail(`the router says ${lookedUp.status}: ${await lookedUp.text()}`);
@@ -17,12 +18,13 @@ const { edgeId, url } = await lookedUp.json();
 // Where devices outside would go may not be reachable from here; the edge's name is.
 const { search } = new URL(url);
 const device = await fetch(`http://${edgeId}.${EDGES}/connect${search}`, {
-  headers: { accept: 'text/event-stream' },
+  headers: { accept: 'text/event-stream', ...authorization },
 });
 if (!device.ok) fail(`${edgeId} says ${device.status}: ${await device.text()}`);
 console.log(`connected to ${edgeId}, which devices reach at ${new URL(url).origin}`);
 
 const command = ['dist/cli/main.js', 'push', clientId, payload, '--router', PUSH, '--json'];
+if (CA) command.push('--ca', CA);
 spawn(process.execPath, command, { stdio: ['ignore', 'inherit', 'inherit'] });
 setTimeout(() => fail('the push has not arrived within 15 s'), 15_000);
 let heard = '';
@@ -33,6 +35,11 @@ for await (const bytes of device.body) {
   process.exit(0);
 }
 fail(`the edge has closed the connection after ${JSON.stringify(heard)}`);
+
+/** Whom the token is for. */
+function subjectOf(token) {
+  return JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString()).sub;
+}
 
 function fail(why) {
   console.error(why);

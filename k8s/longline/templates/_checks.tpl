@@ -40,6 +40,44 @@
 {{- if not .mode -}}
 {{- $problems = append $problems "auth.mode: nothing starts unauthenticated by accident; say auth.mode=none if it is to be so" -}}
 {{- end -}}
+{{- $told := concat .existingSecret.keys (keys .settings) -}}
+{{- if eq .mode "jwt" -}}
+{{- range $all := list
+  (list "LONGLINE_JWT_ALGORITHMS")
+  (list "LONGLINE_JWT_KEYS" "LONGLINE_JWT_JWKS_URL")
+  (list "LONGLINE_TICKET_SECRET")
+  (list "LONGLINE_LINK_TOKEN" "LONGLINE_LINK_CERTIFICATES")
+  (list "LONGLINE_BACKEND_TOKENS" "LONGLINE_BACKEND_CERTIFICATES") -}}
+{{- $isTold := false -}}
+{{- range $all }}{{ if has . $told }}{{ $isTold = true }}{{ end }}{{ end -}}
+{{- if not $isTold -}}
+{{- $problems = append $problems (printf "auth: with jwt, auth.settings or auth.existingSecret.keys must have %s" (join " or " $all)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .mode "none" -}}
+{{- range $told -}}
+{{- if or (hasPrefix "LONGLINE_JWT_" .) (hasPrefix "LONGLINE_TICKET_" .) -}}
+{{- $problems = append $problems (printf "auth: %s says how devices are authenticated, and mode=none that they are not" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .existingSecret.keys -}}
+{{- if hasKey $.Values.auth.settings . -}}
+{{- $problems = append $problems (printf "auth: %s is in settings and in the secret" .) -}}
+{{- end -}}
+{{- end -}}
+{{- with $.Values.tls -}}
+{{- if and .grpcSecret (not .linkSecret) -}}
+{{- $problems = append $problems "tls: control has TLS with grpcSecret, so edges and routers need its authority: linkSecret" -}}
+{{- end -}}
+{{- if and .linkSecret (not .grpcSecret) -}}
+{{- $problems = append $problems "tls: linkSecret is for a control with TLS: grpcSecret" -}}
+{{- end -}}
+{{- if and .clientCertificates (not .grpcSecret) -}}
+{{- $problems = append $problems "tls.clientCertificates: it takes TLS: grpcSecret and linkSecret" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .existingSecret.keys (not .existingSecret.name) -}}
 {{- $problems = append $problems "auth.existingSecret: keys without the name of the secret" -}}
 {{- end -}}

@@ -143,12 +143,43 @@ securityContext:
 - name: NODE_EXTRA_CA_CERTS
   value: /etc/longline/redis-ca/{{ $root.Values.redis.caSecret.key }}
 {{- end }}
-{{- range $name := include "longline.secretKeys" . | fromJsonArray }}
+{{- $role := .role -}}
+{{- range $name := $root.Values.auth.existingSecret.keys }}
+{{- if include "longline.concerns" (dict "role" $role "name" $name) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
       name: {{ $root.Values.auth.existingSecret.name }}
       key: {{ $name }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $root.Values.auth.settings }}
+{{- if include "longline.concerns" (dict "role" $role "name" $name) }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.tls }}
+{{- if and .grpcSecret (ne $role "edge") }}
+- name: LONGLINE_GRPC_TLS_CERT_FILE
+  value: /etc/longline/grpc-tls/tls.crt
+- name: LONGLINE_GRPC_TLS_KEY_FILE
+  value: /etc/longline/grpc-tls/tls.key
+{{- if .clientCertificates }}
+- name: LONGLINE_GRPC_TLS_CLIENT_CA_FILE
+  value: /etc/longline/grpc-tls/ca.crt
+{{- end }}
+{{- end }}
+{{- if and .linkSecret (ne $role "control") }}
+- name: LONGLINE_LINK_TLS_CA_FILE
+  value: /etc/longline/link-tls/ca.crt
+{{- if .clientCertificates }}
+- name: LONGLINE_LINK_TLS_CERT_FILE
+  value: /etc/longline/link-tls/tls.crt
+- name: LONGLINE_LINK_TLS_KEY_FILE
+  value: /etc/longline/link-tls/tls.key
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := (index $root.Values .role).settings }}
 - name: {{ $name }}
@@ -156,20 +187,21 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* Of the secret's settings those that this role knows: a process refuses what is not its own. */ -}}
-{{- define "longline.secretKeys" -}}
-{{- $keys := list -}}
-{{- $own := printf "LONGLINE_%s_" (upper .role) -}}
-{{- range .root.Values.auth.existingSecret.keys -}}
-{{- $isOthers := or (hasPrefix "LONGLINE_EDGE_" .) (hasPrefix "LONGLINE_ROUTER_" .) (hasPrefix "LONGLINE_CONTROL_" .) -}}
-{{- $isOfBackends := hasPrefix "LONGLINE_BACKEND_" . -}}
-{{- $isOfDevices := or (hasPrefix "LONGLINE_JWT_" .) (hasPrefix "LONGLINE_TICKET_" .) -}}
-{{- $isSecretOfOthers := or (and $isOfBackends (ne $.role "router")) (and $isOfDevices (eq $.role "control")) -}}
-{{- if and (or (hasPrefix $own .) (not $isOthers)) (not $isSecretOfOthers) -}}
-{{- $keys = append $keys . -}}
+{{- /* Whether a setting concerns a role: which would refuse it, or should not be told. Takes role and name. */ -}}
+{{- define "longline.concerns" -}}
+{{- $of := dict
+  "LONGLINE_JWT_" "edge router"
+  "LONGLINE_TICKET_" "edge router"
+  "LONGLINE_BACKEND_" "router"
+  "LONGLINE_LINK_CERTIFICATES" "control"
+  "LONGLINE_EDGE_" "edge"
+  "LONGLINE_ROUTER_" "router"
+  "LONGLINE_CONTROL_" "control" -}}
+{{- $roles := "edge router control" -}}
+{{- range $prefix, $some := $of -}}
+{{- if hasPrefix $prefix $.name -}}{{- $roles = $some -}}{{- end -}}
 {{- end -}}
-{{- end -}}
-{{- toJson $keys -}}
+{{- if contains .role $roles -}}true{{- end -}}
 {{- end -}}
 
 {{- /* Settings that edges and routers have. */ -}}
@@ -190,23 +222,34 @@ securityContext:
 {{- end }}
 {{- end -}}
 
+{{- /* Secrets that a role reads as files: by the name of the volume. Takes the root and a role. */ -}}
+{{- define "longline.files" -}}
+{{- $files := dict -}}
+{{- with .root.Values.redis.caSecret.name }}{{ $_ := set $files "redis-ca" . }}{{ end -}}
+{{- if ne .role "edge" }}{{ with .root.Values.tls.grpcSecret }}{{ $_ := set $files "grpc-tls" . }}{{ end }}{{ end -}}
+{{- if ne .role "control" }}{{ with .root.Values.tls.linkSecret }}{{ $_ := set $files "link-tls" . }}{{ end }}{{ end -}}
+{{- toJson $files -}}
+{{- end -}}
+
 {{- define "longline.volumeMounts" -}}
-{{- if .Values.redis.caSecret.name -}}
+{{- with include "longline.files" . | fromJson -}}
 volumeMounts:
-  - name: redis-ca
-    mountPath: /etc/longline/redis-ca
+  {{- range $name, $secret := . }}
+  - name: {{ $name }}
+    mountPath: /etc/longline/{{ $name }}
     readOnly: true
+  {{- end }}
 {{- end -}}
 {{- end -}}
 
 {{- define "longline.volumes" -}}
-{{- with .Values.redis.caSecret -}}
-{{- if .name -}}
+{{- with include "longline.files" . | fromJson -}}
 volumes:
-  - name: redis-ca
+  {{- range $name, $secret := . }}
+  - name: {{ $name }}
     secret:
-      secretName: {{ .name }}
-{{- end -}}
+      secretName: {{ $secret }}
+  {{- end }}
 {{- end -}}
 {{- end -}}
 
