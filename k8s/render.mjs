@@ -19,7 +19,7 @@ const TRIAL = ['--set', 'redis.bundled.enabled=true', '--show-only', 'templates/
 
 /** What the chart's ports and probes rely on, or what is wrong for something that is started again. */
 const NOT_OFFERED =
-  /_(PORT|TOKENS)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES$/;
+  /_(PORT|TOKENS|TOKENS_FILE|TLS_CERT_FILE|TLS_KEY_FILE)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES$/;
 
 /** Each file with its content. */
 export function renderKustomize() {

@@ -124,6 +124,8 @@ describe('values', () => {
     [['auth.mode=jwt'], /5 problem.*must have LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
     [['auth.settings.LONGLINE_JWT_AUDIENCE=a'], /mode=none that they are not/],
     [['tls.grpcSecret=s'], /edges and routers need its authority: linkSecret/],
+    [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /nothing in front of it/],
+    [['tls.edgeSecret=s', 'edge.settings.LONGLINE_TRANSPORT=native'], /speaks no TLS/],
     [['tls.clientCertificates=true'], /it takes TLS/],
     [['auth.existingSecret.name=s'], /list its keys/],
     [['edge.reach.mode=tlsRoute'], /tlsRoute tells edges apart by their names/],
@@ -148,6 +150,7 @@ describe('a device', () => {
     [[], 'http://$(LONGLINE_EDGE_ID).longline-edge.push.svc:7000'],
     [['edge.reach.domain=d.example'], 'https://$(LONGLINE_EDGE_ID).d.example'],
     [['edge.reach.mode=hostPort'], 'http://$(NODE_IP):7000'],
+    [['edge.reach.mode=hostPort', 'tls.edgeSecret=s'], 'https://$(NODE_IP):7000'],
     [
       ['edge.reach.mode=hostPort', 'edge.reach.domain=n.example', 'edge.reach.port=80'],
       'http://$(NODE_NAME).n.example:80',

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 
-const { ROUTER, PUSH, EDGES, DEVICE_TOKEN, CA } = process.env;
+const { ROUTER, PUSH, EDGES, DEVICE_TOKEN, CA, EDGE_SCHEME = 'http' } = process.env;
 const clientId = DEVICE_TOKEN ? subjectOf(DEVICE_TOKEN) : `helm-test-${process.pid}-${Date.now()}`;
 const authorization = DEVICE_TOKEN ? { authorization: `Bearer ${DEVICE_TOKEN}` } : {};
 const payload = `hello ${clientId}`;
@@ -17,7 +17,7 @@ if (!lookedUp.ok) fail(`the router says ${lookedUp.status}: ${await lookedUp.tex
 const { edgeId, url } = await lookedUp.json();
 // Where devices outside would go may not be reachable from here; the edge's name is.
 const { search } = new URL(url);
-const device = await fetch(`http://${edgeId}.${EDGES}/connect${search}`, {
+const device = await fetch(`${EDGE_SCHEME}://${edgeId}.${EDGES}/connect${search}`, {
   headers: { accept: 'text/event-stream', ...authorization },
 });
 if (!device.ok) fail(`${edgeId} says ${device.status}: ${await device.text()}`);

@@ -68,6 +68,15 @@
 {{- end -}}
 {{- end -}}
 {{- with $.Values.tls -}}
+{{- if and .edgeSecret $.Values.proxyNetworks -}}
+{{- $problems = append $problems "tls.edgeSecret: an edge with TLS of its own has nothing in front of it that says for whom it connects: proxyNetworks" -}}
+{{- end -}}
+{{- if and .edgeSecret (eq (get $.Values.edge.settings "LONGLINE_TRANSPORT" | toString) "native") -}}
+{{- $problems = append $problems "tls.edgeSecret: the native transport speaks no TLS" -}}
+{{- end -}}
+{{- if and .edgeSecret (eq $.Values.edge.reach.scheme "http") -}}
+{{- $problems = append $problems "tls.edgeSecret: edges speak TLS, and edge.reach.scheme says http" -}}
+{{- end -}}
 {{- if and .grpcSecret (not .linkSecret) -}}
 {{- $problems = append $problems "tls: control has TLS with grpcSecret, so edges and routers need its authority: linkSecret" -}}
 {{- end -}}

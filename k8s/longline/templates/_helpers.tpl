@@ -160,6 +160,12 @@ securityContext:
 {{- end }}
 {{- end }}
 {{- with $root.Values.tls }}
+{{- if and .edgeSecret (eq $role "edge") }}
+- name: LONGLINE_EDGE_TLS_CERT_FILE
+  value: /etc/longline/edge-tls/tls.crt
+- name: LONGLINE_EDGE_TLS_KEY_FILE
+  value: /etc/longline/edge-tls/tls.key
+{{- end }}
 {{- if and .grpcSecret (ne $role "edge") }}
 - name: LONGLINE_GRPC_TLS_CERT_FILE
   value: /etc/longline/grpc-tls/tls.crt
@@ -226,6 +232,7 @@ securityContext:
 {{- define "longline.files" -}}
 {{- $files := dict -}}
 {{- with .root.Values.redis.caSecret.name }}{{ $_ := set $files "redis-ca" . }}{{ end -}}
+{{- if eq .role "edge" }}{{ with .root.Values.tls.edgeSecret }}{{ $_ := set $files "edge-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "edge" }}{{ with .root.Values.tls.grpcSecret }}{{ $_ := set $files "grpc-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "control" }}{{ with .root.Values.tls.linkSecret }}{{ $_ := set $files "link-tls" . }}{{ end }}{{ end -}}
 {{- toJson $files -}}

@@ -3,6 +3,7 @@
 {{- define "longline.scheme" -}}
 {{- with .Values.edge.reach -}}
 {{- if .scheme -}}{{ .scheme }}
+{{- else if $.Values.tls.edgeSecret -}}https
 {{- else if and .domain (has .mode (list "balancer" "tlsRoute")) -}}https
 {{- else -}}http
 {{- end -}}
@@ -24,7 +25,7 @@ the kubelet.
 {{- $urls := list -}}
 {{- with .Values.edge.reach -}}
 {{- if and (eq .mode "balancer") (not .domain) -}}
-{{- $urls = list (printf "http://$(LONGLINE_EDGE_ID).%s-edge.%s.svc:7000" (include "longline.name" $) $.Release.Namespace) -}}
+{{- $urls = list (printf "%s://$(LONGLINE_EDGE_ID).%s-edge.%s.svc:7000" $scheme (include "longline.name" $) $.Release.Namespace) -}}
 {{- else if has .mode (list "balancer" "tlsRoute") -}}
 {{- $suffix := ternary (printf ":%d" (int .port)) "" (ne (int .port) 0) -}}
 {{- $urls = list (printf "%s://$(LONGLINE_EDGE_ID).%s%s" $scheme .domain $suffix) -}}
