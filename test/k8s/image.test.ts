@@ -20,6 +20,19 @@ const isLinux = process.platform === 'linux';
   expect(status).toBe(0);
 });
 
+test('what is compiled is let through by .dockerignore', () => {
+  const read = (path: string) => readFileSync(join(packageRoot, path), 'utf8');
+  const lines = read('.dockerignore').split('\n');
+  const folders = JSON.parse(read('tsconfig.json')).include.map(
+    (path: string) => path.split('/')[0],
+  );
+  // Of k8s only what the image is made with; the rest tests it.
+  const missing = folders.filter(
+    (folder: string) => folder !== 'k8s' && !lines.includes(`!${folder}`),
+  );
+  expect(missing).toEqual([]);
+});
+
 (isLinux ? describe : describe.skip)('the image that is made without a registry', () => {
   let folder: string;
   let builds: { output: string; digest: string; bytes: number }[];
