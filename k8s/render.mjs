@@ -3,7 +3,7 @@
  * compare. From the chart: what kustomize starts from. From the sources of the roles: which settings
  * the schema of the chart's values admits.
  *
- *   node k8s/render.mjs
+ *   node k8s/render.mjs && npm run -s fix
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -4,12 +4,17 @@ import { join } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
 import { packageRoot } from '../../cli/package-root.js';
 import { deviceAuthSettings } from '../../common/auth/device-settings.js';
+import {
+  grpcTlsSettings,
+  linkPeerSettings,
+  linkTlsSettings,
+} from '../../common/auth/peer-settings.js';
 import { servingSettings, sharedSettings } from '../../common/config.js';
 import { parseControlConfig } from '../../control/config.js';
 import { parseEdgeConfig } from '../../edge/config.js';
 import { backendSettings } from '../../router/backend-settings.js';
 import { parseRouterConfig } from '../../router/config.js';
-import { CHART, envOf, find, helmTest, render } from './helm.js';
+import { CHART, envOf, find, helmTest, type Rendered, render } from './helm.js';
 
 jest.setTimeout(60_000);
 
@@ -27,59 +32,73 @@ const NOT_OFFERED = [
   'LONGLINE_ROUTER_FRONT_PORT',
   'LONGLINE_CONTROL_HTTP_PORT',
   'LONGLINE_CONTROL_GRPC_PORT',
+  // Secrets are variables here.
+  'LONGLINE_JWT_KEYS_FILE',
+  'LONGLINE_BACKEND_TOKENS_FILE',
   // A pod has one address.
   'LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES',
 ];
 
-/** The values files that set most. */
-const EVERYTHING = ['balancer', 'front'].flatMap((name) => [
-  '-f',
-  join(CHART, `ci/${name}-values.yaml`),
-]);
+/** Values files that together set all that can be set, but for TLS of edges, which goes with no front. */
+const EVERYTHING = [
+  ...['balancer', 'front', 'jwt'].flatMap((name) => ['-f', join(CHART, `ci/${name}-values.yaml`)]),
+  ...['--set', 'redis.bundled.enabled=false'],
+];
+const EDGE_TLS = ['-f', join(CHART, 'ci/edge-tls-values.yaml')];
 
-function settingsIn(file: string): readonly string[] {
-  return readFileSync(join(packageRoot, file), 'utf8').match(/\bLONGLINE_[A-Z_]*[A-Z]\b/g) ?? [];
+const AUTH_SETTINGS = {
+  edge: [deviceAuthSettings, linkTlsSettings],
+  router: [deviceAuthSettings, linkTlsSettings, grpcTlsSettings, backendSettings],
+  control: [grpcTlsSettings, linkPeerSettings],
+};
+
+/** All settings of a role. */
+function settingsOf(role: (typeof ROLES)[number]): string[] {
+  const own = readFileSync(join(packageRoot, role, 'config.ts'), 'utf8');
+  const shared = [sharedSettings, ...(role === 'control' ? [] : [servingSettings])];
+  return [
+    ...[...shared, ...AUTH_SETTINGS[role]].flatMap((settings) => Object.keys(settings)),
+    ...(own.match(new RegExp(`\\bLONGLINE_${role.toUpperCase()}_[A-Z_]*[A-Z]\\b`, 'g')) ?? []),
+  ];
 }
 
-function isOthers(name: string, role: string): boolean {
-  return ROLES.some(
-    (other) => other !== role && name.startsWith(`LONGLINE_${other.toUpperCase()}_`),
-  );
+function envIn(rendered: readonly Rendered[], role: string): Record<string, string> {
+  const kind = role === 'edge' ? 'StatefulSet' : 'Deployment';
+  return envOf(find(rendered, kind, `longline-${role}`));
 }
 
 describe.each(ROLES)('%s', (role) => {
-  helmTest('has in the chart exactly the settings that it has', () => {
-    const rendered = render([...EVERYTHING, '--set', 'redis.bundled.enabled=false']);
-    const kind = role === 'edge' ? 'StatefulSet' : 'Deployment';
-    const inChart = [
-      ...Object.keys(envOf(find(rendered, kind, `longline-${role}`))),
-      ...schema.$defs[`${role}Setting`].enum,
-      ...(role === 'control' ? [] : schema.$defs.authSetting.enum),
-      ...NOT_OFFERED,
-    ];
-    const exist = [
-      ...Object.keys(sharedSettings),
-      ...(role === 'control' ? [] : Object.keys(servingSettings)),
-      ...(role === 'control' ? [] : Object.keys(deviceAuthSettings)),
-      ...(role === 'router' ? Object.keys(backendSettings) : []),
-      ...settingsIn(`${role}/config.ts`),
-    ];
-    const own = (names: readonly string[]) =>
-      [...new Set(names)].filter(
-        (name) => name.startsWith('LONGLINE_') && !isOthers(name, role) && !NOT_IN_PODS.test(name),
+  helmTest(
+    'gets from the chart no setting that it has not, and can be given all that it has',
+    () => {
+      const given = [EVERYTHING, EDGE_TLS].flatMap((args) =>
+        Object.keys(envIn(render(args), role)),
       );
-    expect(own(inChart).sort()).toEqual(own(exist).sort());
-  });
+      const offered = [
+        ...given.filter((name) => name.startsWith('LONGLINE_')),
+        ...schema.$defs[`${role}Setting`].enum,
+      ];
+      const inChart = [
+        ...offered,
+        ...schema.$defs.authSetting.enum,
+        ...schema.$defs.secretSetting.enum,
+        ...NOT_OFFERED,
+      ];
+      const existing = settingsOf(role);
+      expect(offered.filter((name) => !existing.includes(name))).toEqual([]);
+      expect(existing.filter((name) => !inChart.includes(name))).toEqual([]);
+    },
+  );
 });
 
 helmTest('every role accepts the environment that the chart gives it', () => {
-  const rendered = render([...EVERYTHING, '--set', 'redis.bundled.enabled=false']);
+  const rendered = render(EVERYTHING);
   /** What the kubelet puts in. */
-  const filledIn = (kind: string, name: string) => {
-    const env = envOf(find(rendered, kind, name));
+  const filledIn = (role: string) => {
+    const env = envIn(rendered, role);
     for (const [key, value] of Object.entries(env)) {
-      if (value.includes('secretKeyRef')) env[key] = secretFor(key);
-      else if (value.includes('metadata.name')) env[key] = `${name}-0`;
+      if (value.includes('secretKeyRef')) env[key] = SECRETS[key]!;
+      else if (value.includes('metadata.name')) env[key] = `longline-${role}-0`;
       else if (value.includes('fieldRef')) env[key] = '';
     }
     const known = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
@@ -88,7 +107,7 @@ helmTest('every role accepts the environment that the chart gives it', () => {
     }
     return env;
   };
-  const edge = parseEdgeConfig(filledIn('StatefulSet', 'longline-edge'), 1_000_000);
+  const edge = parseEdgeConfig(filledIn('edge'), 1_000_000);
   expect(edge).toMatchObject({
     edgeId: 'longline-edge-0',
     advertisedUrl: 'https://longline-edge-0.push.example.com',
@@ -97,22 +116,20 @@ helmTest('every role accepts the environment that the chart gives it', () => {
     heartbeatMs: 30_000,
     zone: '',
   });
-  const router = parseRouterConfig(filledIn('Deployment', 'longline-router'), 1_000_000);
+  const router = parseRouterConfig(filledIn('router'), 1_000_000);
   expect(router.controlAddresses).toEqual(['longline-control-all.push.svc:7201']);
-  const control = parseControlConfig(filledIn('Deployment', 'longline-control'));
+  const control = parseControlConfig(filledIn('control'));
   expect(control).toMatchObject({ advertisedUrl: 'http://10.0.0.1:7200' });
   expect(control.operatorTokens).toHaveLength(1);
 });
 
-function secretFor(name: string): string {
-  const secrets: Record<string, string> = {
-    LONGLINE_REDIS_URL: 'rediss://redis:6380',
-    LONGLINE_BACKEND_TOKENS: 'shop:push:0123456789abcdef',
-    LONGLINE_LINK_TOKEN: '0123456789abcdef',
-    LONGLINE_TICKET_SECRET: '0123456789abcdef0123456789abcdef',
-  };
-  return secrets[name] ?? 'ann:0123456789abcdef';
-}
+const SECRETS: Record<string, string> = {
+  LONGLINE_REDIS_URL: 'rediss://redis:6380',
+  LONGLINE_TICKET_SECRET: '0123456789abcdef0123456789abcdef',
+  LONGLINE_LINK_TOKEN: '0123456789abcdef',
+  LONGLINE_BACKEND_TOKENS: 'orders:push:0123456789abcdef',
+  LONGLINE_CONTROL_OPERATOR_TOKENS: 'ann:0123456789abcdef',
+};
 
 test('the dashboard shows metrics that exist', () => {
   const dashboard = readFileSync(join(CHART, 'files/dashboard.json'), 'utf8');
