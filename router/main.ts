@@ -1,5 +1,6 @@
 /** Starts a router: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { Asker } from '../common/ask.js';
 import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
@@ -47,6 +48,8 @@ await runRole(async () => {
   channels.onReplies = (batch) => asker.onReplies(batch);
 
   const stopping = new AbortController();
+  // Each stream of pushes wants to know.
+  setMaxListeners(0, stopping.signal);
   const feed = new AssignmentFeed((assignment) => front?.assign(assignment), metrics, 'router');
   const front =
     config.front &&
@@ -92,7 +95,10 @@ await runRole(async () => {
   const pusher = new Pusher(asker, link, writers, config, metrics);
   const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
   await backends.watchFile(log);
-  grpc.server.addService(PushServiceService, createPushService(pusher, backends, log));
+  grpc.server.addService(
+    PushServiceService,
+    createPushService(pusher, backends, log, stopping.signal),
+  );
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const frontPort = await front?.listen(config.host);

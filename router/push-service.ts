@@ -26,6 +26,7 @@ export function createPushService(
   pusher: Pusher,
   backends: Backends,
   log: Logger,
+  stopping: AbortSignal,
 ): PushServiceServer {
   const unary = unaryOf(pusher, backends, log);
   return {
@@ -46,7 +47,7 @@ export function createPushService(
     pushStream: (call) => {
       const backend = backends.admit(call, 'push');
       if ('code' in backend) call.emit('error', toServiceError(pusher.refused(backend)));
-      else new PushStream(call, backend, pusher, backends, log);
+      else new PushStream(call, backend, pusher, backends, log, stopping);
     },
   };
 }
@@ -91,8 +92,12 @@ class PushStream {
     readonly pusher: Pusher,
     readonly backends: Backends,
     readonly log: Logger,
+    readonly stopping: AbortSignal,
   ) {
     this.#version = backends.version;
+    const leave = () => this.#leave();
+    stopping.addEventListener('abort', leave);
+    call.on('close', () => stopping.removeEventListener('abort', leave));
     call.on('data', (request: PushStreamRequest) => {
       if (this.#version !== this.backends.version && !this.#isStillAdmitted()) return;
       for (const item of request.items) this.#push(item);
@@ -108,6 +113,15 @@ class PushStream {
     });
     // A caller that cancels or is gone: what is in flight goes on, nobody hears of it.
     call.on('error', () => {});
+  }
+
+  /**
+   * The router stops: what it has read is answered, and what it has not, the caller sends to another
+   * router. Such a stream would never end by itself.
+   */
+  #leave(): void {
+    this.call.pause();
+    this.#endWhenDone();
   }
 
   /** Ends the stream of a caller whose token is gone. */
@@ -156,14 +170,22 @@ class PushStream {
     if (this.#isReading && this.#inFlight >= IN_FLIGHT_PER_STREAM_MAX) {
       this.#isReading = false;
       this.call.pause();
-    } else if (!this.#isReading && this.#inFlight <= IN_FLIGHT_PER_STREAM_MAX / 2) {
+    } else if (
+      !this.#isReading &&
+      !this.stopping.aborted &&
+      this.#inFlight <= IN_FLIGHT_PER_STREAM_MAX / 2
+    ) {
       this.#isReading = true;
       this.call.resume();
     }
   }
 
   #endWhenDone(): void {
-    if (this.#hasEnded && this.#inFlight === 0) this.call.end();
+    if (this.#inFlight > 0 || this.call.writableEnded) return;
+    if (this.#hasEnded) this.call.end();
+    else if (this.stopping.aborted) {
+      this.call.emit('error', toServiceError(refusal('NOT_READY', 'the router is stopping')));
+    }
   }
 }
 

@@ -123,6 +123,7 @@ describe('values', () => {
     [['redis.sentinelMaster=m'], /the bundled Redis has no Sentinels/],
     [['auth.mode=jwt'], /5 problem.*must have LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
     [['auth.settings.LONGLINE_JWT_AUDIENCE=a'], /mode=none that they are not/],
+    [['auth.settings.LONGLINE_LINK_CERTIFICATES=c'], /takes tls.clientCertificates/],
     [['tls.grpcSecret=s'], /edges and routers need its authority: linkSecret/],
     [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /nothing in front of it/],
     [['tls.edgeSecret=s', 'edge.settings.LONGLINE_TRANSPORT=native'], /speaks no TLS/],

@@ -62,6 +62,11 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range list "LONGLINE_BACKEND_CERTIFICATES" "LONGLINE_LINK_CERTIFICATES" -}}
+{{- if and (has . $told) (not $.Values.tls.clientCertificates) -}}
+{{- $problems = append $problems (printf "auth: %s takes tls.clientCertificates" .) -}}
+{{- end -}}
+{{- end -}}
 {{- range .existingSecret.keys -}}
 {{- if hasKey $.Values.auth.settings . -}}
 {{- $problems = append $problems (printf "auth: %s is in settings and in the secret" .) -}}
