@@ -42,7 +42,7 @@ describe.each(VALUES)('%s', (values) => {
 
   helmTest('gives no pod more than it needs', () => {
     const pods = rendered.filter(({ kind }) => WORKLOADS.includes(kind));
-    expect(pods.length).toBeGreaterThan(3);
+    expect(pods.length).toBeGreaterThanOrEqual(ROLES.length);
     for (const { text } of pods) {
       expect(text).toMatch(/automountServiceAccountToken: false/);
       expect(text).toMatch(/enableServiceLinks: false/);
@@ -66,6 +66,14 @@ describe.each(VALUES)('%s', (values) => {
       }
       expect(text).toMatch(/topologySpreadConstraints:\n\s+- maxSkew: 1/);
       expect(find(rendered, 'PodDisruptionBudget', name)).toMatch(/maxUnavailable: 1/);
+    }
+  });
+
+  helmTest('sets no variable twice', () => {
+    for (const [kind, name] of ROLES) {
+      const names = [...find(rendered, kind, name).matchAll(/- name: ([A-Z_]+)$/gm)];
+      const variables = names.map(([, variable]) => variable);
+      expect(variables).toEqual([...new Set(variables)]);
     }
   });
 

@@ -222,10 +222,6 @@ securityContext:
 - name: LONGLINE_PROXY_NETWORKS
   value: {{ . | quote }}
 {{- end }}
-{{- range $name, $value := .Values.auth.settings }}
-- name: {{ $name }}
-  value: {{ $value | quote }}
-{{- end }}
 {{- end -}}
 
 {{- /* Secrets that a role reads as files: by the name of the volume. Takes the root and a role. */ -}}
