@@ -1,0 +1,66 @@
+/**
+ * One authority, and what it signs: the API's certificate, the kubelet's, and that of an
+ * administrator, which the parts of the control plane use as well. Pods have their service accounts.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { run } from './command.js';
+import { API_PORT, API_SERVICE, CERTIFICATES, KUBECONFIG, NODE } from './layout.js';
+
+const SUBJECTS: Readonly<Record<string, { subject: string; names: string }>> = {
+  api: {
+    subject: '/CN=kube-apiserver',
+    names: `DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:${API_SERVICE},IP:${NODE.address}`,
+  },
+  kubelet: { subject: `/CN=${NODE.name}`, names: `DNS:${NODE.name},IP:${NODE.address}` },
+  admin: { subject: '/O=system:masters/CN=admin', names: 'DNS:admin' },
+};
+
+/** Elliptic, because a key of RSA takes a second to find. */
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'];
+
+export const certificateOf = (name: string) => `${CERTIFICATES}/${name}.crt`;
+export const keyOf = (name: string) => `${CERTIFICATES}/${name}.key`;
+
+export async function makeCertificates(): Promise<void> {
+  mkdirSync(CERTIFICATES, { recursive: true });
+  const made = (name: string) => ['-keyout', keyOf(name), '-out', certificateOf(name)];
+  await run('openssl', [
+    'req',
+    '-x509',
+    ...NEW_KEY,
+    ...made('ca'),
+    '-subj',
+    '/CN=longline-test-ca',
+  ]);
+  for (const [name, { subject, names }] of Object.entries(SUBJECTS)) {
+    const signedBy = ['-CA', certificateOf('ca'), '-CAkey', keyOf('ca')];
+    const more = ['-subj', subject, '-addext', `subjectAltName=${names}`];
+    await run('openssl', ['req', '-x509', ...signedBy, ...NEW_KEY, ...made(name), ...more]);
+  }
+  await run('openssl', ['genrsa', '-out', keyOf('service-accounts'), '2048']);
+  writeFileSync(KUBECONFIG, JSON.stringify(kubeconfig()));
+}
+
+function kubeconfig() {
+  return {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [
+      {
+        name: 'test',
+        cluster: {
+          server: `https://127.0.0.1:${API_PORT}`,
+          'certificate-authority': certificateOf('ca'),
+        },
+      },
+    ],
+    users: [
+      {
+        name: 'admin',
+        user: { 'client-certificate': certificateOf('admin'), 'client-key': keyOf('admin') },
+      },
+    ],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'admin' } }],
+    'current-context': 'test',
+  };
+}

@@ -1,0 +1,33 @@
+/**
+ * The cgroup below which the kubelet keeps those of its pods. The only thing of the test that does
+ * not end with its namespaces, so whoever started these removes it; with what an earlier test left
+ * behind that could not.
+ */
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { CGROUP } from './layout.js';
+
+const MOUNTS = '/sys/fs/cgroup';
+
+export function makeCgroups(): void {
+  for (const path of paths()) mkdirSync(path, { recursive: true });
+}
+
+/** When no process is left in them. */
+export function removeCgroups(): void {
+  for (const path of paths()) if (existsSync(path)) removeTree(path);
+}
+
+function paths(): string[] {
+  // Version 2 is one hierarchy, version 1 one per controller.
+  if (existsSync(join(MOUNTS, 'cgroup.controllers'))) return [join(MOUNTS, CGROUP)];
+  return readdirSync(MOUNTS).map((controller) => join(MOUNTS, controller, CGROUP));
+}
+
+/** The files in a cgroup are no files: only its folders can be, and must be, removed. */
+function removeTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeTree(join(path, entry.name));
+  }
+  rmdirSync(path);
+}
