@@ -1,17 +1,17 @@
 /**
- * One authority, and what it signs: the API's certificate, the kubelet's, and that of an
+ * One authority, and what it signs: the API's certificate, the kubelets', and that of an
  * administrator, which the parts of the control plane use as well. Pods have their service accounts.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from './command.js';
-import { API_PORT, API_SERVICE, CERTIFICATES, KUBECONFIG, NODE } from './layout.js';
+import { API_SERVICE, API_URL, CERTIFICATES, KUBECONFIG, MACHINE_ADDRESS, NODES } from './layout.js';
 
 const SUBJECTS: Readonly<Record<string, { subject: string; names: string }>> = {
   api: {
     subject: '/CN=kube-apiserver',
-    names: `DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:${API_SERVICE},IP:${NODE.address}`,
+    names: `DNS:kubernetes.default.svc,IP:127.0.0.1,IP:${API_SERVICE},IP:${MACHINE_ADDRESS}`,
   },
-  kubelet: { subject: `/CN=${NODE.name}`, names: `DNS:${NODE.name},IP:${NODE.address}` },
+  kubelet: { subject: '/CN=kubelet', names: NODES.map(({ address }) => `IP:${address}`).join() },
   admin: { subject: '/O=system:masters/CN=admin', names: 'DNS:admin' },
 };
 
@@ -49,7 +49,7 @@ function kubeconfig() {
       {
         name: 'test',
         cluster: {
-          server: `https://127.0.0.1:${API_PORT}`,
+          server: API_URL,
           'certificate-authority': certificateOf('ca'),
         },
       },

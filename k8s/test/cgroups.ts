@@ -1,16 +1,18 @@
 /**
- * The cgroup below which the kubelet keeps those of its pods. The only thing of the test that does
+ * The cgroups below which the kubelets keep those of their pods. The only thing of the test that does
  * not end with its namespaces, so whoever started these removes it; with what an earlier test left
  * behind that could not.
  */
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { CGROUP } from './layout.js';
+import { CGROUP, NODES } from './layout.js';
 
 const MOUNTS = '/sys/fs/cgroup';
 
 export function makeCgroups(): void {
-  for (const path of paths()) mkdirSync(path, { recursive: true });
+  for (const path of paths()) {
+    for (const { name } of NODES) mkdirSync(join(path, name), { recursive: true });
+  }
 }
 
 /** When no process is left in them. */

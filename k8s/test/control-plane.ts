@@ -5,7 +5,7 @@ import { request } from 'node:https';
 import { binary } from './binaries.js';
 import { certificateOf, keyOf } from './certificates.js';
 import { startDaemon } from './daemon.js';
-import { API_PORT, KUBECONFIG, NODE, RUN, SERVICE_NETWORK } from './layout.js';
+import { API_PORT, KUBECONFIG, MACHINE_ADDRESS, RUN, SERVICE_NETWORK } from './layout.js';
 
 const ETCD_URL = 'http://127.0.0.1:2379';
 const CONTROLLER_MANAGER_PORT = 10257;
@@ -26,7 +26,7 @@ export async function startControlPlane(): Promise<void> {
     [
       binary('kube-apiserver'),
       ...[`--etcd-servers=${ETCD_URL}`, `--service-cluster-ip-range=${SERVICE_NETWORK}`],
-      ...[`--secure-port=${API_PORT}`, `--advertise-address=${NODE.address}`],
+      ...[`--secure-port=${API_PORT}`, `--advertise-address=${MACHINE_ADDRESS}`],
       ...[`--tls-cert-file=${certificateOf('api')}`, `--tls-private-key-file=${keyOf('api')}`],
       ...[`--client-ca-file=${certificateOf('ca')}`, '--authorization-mode=Node,RBAC'],
       `--kubelet-certificate-authority=${certificateOf('ca')}`,

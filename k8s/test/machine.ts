@@ -1,14 +1,11 @@
 /**
- * Makes a node of the namespaces that this process was started in: its own mounts, network, process
- * ids and host name. What is made here ends with the last process in them, however that comes about,
- * and nothing of it is seen from outside.
+ * Makes a small data centre of the namespaces that this process was started in: their mounts, and a
+ * network with a namespace for each node. What is made here ends with the last process in them,
+ * however that comes about, and nothing of it is seen from outside.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from './command.js';
-import { DOMAIN, LOGS, NODE, RUN } from './layout.js';
-
-/** What the runtime, the kubelet and CNI plugins write to. */
-const SCRATCH = ['/run', '/var/lib/containerd', '/var/lib/kubelet', '/var/lib/cni', '/var/log'];
+import { BRIDGE, DOMAIN, LOGS, MACHINE_ADDRESS, NODE_NETWORK_BITS, NODES, RUN } from './layout.js';
 
 /**
  * A kubelet sets these for the whole machine unless they are so already. It reads and writes a file
@@ -30,36 +27,48 @@ export async function makeMachine(): Promise<void> {
 
 async function makeMounts(): Promise<void> {
   await run('mount', ['--make-rprivate', '/']);
-  for (const folder of SCRATCH) {
+  await run('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run']);
+  for (const folder of [LOGS, `${RUN}/sysctl`, `${RUN}/var/new`, `${RUN}/var/work`]) {
     mkdirSync(folder, { recursive: true });
-    await run('mount', ['-t', 'tmpfs', '-o', 'mode=1777', 'tmpfs', folder]);
   }
-  for (const folder of [RUN, LOGS, `${RUN}/sysctl`]) mkdirSync(folder, { recursive: true });
-  // Volumes of pods are mounted here and have to be seen by the runtime.
-  await run('mount', ['--make-rshared', '/']);
+  // A kubelet has folders there that it cannot be talked out of. What it writes, nobody else sees.
+  const layers = `lowerdir=/var,upperdir=${RUN}/var/new,workdir=${RUN}/var/work`;
+  await run('mount', ['-t', 'overlay', '-o', layers, 'overlay', '/var']);
   for (const [name, value] of Object.entries(KERNEL_SETTINGS)) {
     const file = `${RUN}/sysctl/${name.replaceAll('/', '.')}`;
     writeFileSync(file, `${value}\n`);
     await run('mount', ['--bind', file, `/proc/sys/${name}`]);
   }
   const resolver = `${RUN}/resolv.conf`;
-  writeFileSync(resolver, `nameserver ${NODE.address}\nsearch svc.${DOMAIN} ${DOMAIN}\n`);
+  const search = `search svc.${DOMAIN} ${DOMAIN}\noptions ndots:5\n`;
+  writeFileSync(resolver, `nameserver ${MACHINE_ADDRESS}\n${search}`);
   await run('mount', ['--bind', resolver, '/etc/resolv.conf']);
+  // A volume that a kubelet mounts for a pod has to be seen by the runtime.
+  await run('mount', ['--make-rshared', '/']);
 }
 
 async function makeNetwork(): Promise<void> {
-  const { device, address } = NODE;
-  await run('hostname', [NODE.name]);
-  await run('ip', ['link', 'set', 'lo', 'up']);
-  await run('ip', ['link', 'add', device, 'type', 'bridge']);
-  await run('ip', ['address', 'add', `${address}/24`, 'dev', device]);
-  await run('ip', ['link', 'set', device, 'up']);
-  // To the addresses of services, which are nobody's. They never leave: kube-proxy rewrites them.
-  await run('ip', ['route', 'add', 'default', 'dev', device]);
-  for (const [name, value] of [
-    ['net/ipv4/ip_forward', '1'],
-    ['net/ipv4/ip_local_port_range', '1024 65000'],
-  ]) {
-    writeFileSync(`/proc/sys/${name}`, value!);
+  const ip = (line: string) => run('ip', line.split(' '));
+  await ip('link set lo up');
+  await ip(`link add ${BRIDGE} type bridge`);
+  await ip(`address add ${MACHINE_ADDRESS}/${NODE_NETWORK_BITS} dev ${BRIDGE}`);
+  await ip(`link set ${BRIDGE} up`);
+  for (const { name, address, podNetwork } of NODES) {
+    await ip(`netns add ${name}`);
+    await ip(`link add ${name} type veth peer name eth0 netns ${name}`);
+    await ip(`link set ${name} master ${BRIDGE} up`);
+    await ip(`-n ${name} link set lo up`);
+    await ip(`-n ${name} address add ${address}/${NODE_NETWORK_BITS} dev eth0`);
+    await ip(`-n ${name} link set eth0 up`);
+    // To pods of other nodes, by way of the machine. There is nothing else outside.
+    await ip(`-n ${name} route add default via ${MACHINE_ADDRESS}`);
+    await ip(`route add ${podNetwork} via ${address}`);
+    await run(...inNode(name, 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward'));
   }
+  writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
+}
+
+/** A command in a node's network: not by `ip netns exec`, which hides the cgroups. */
+export function inNode(node: string, ...command: readonly string[]): [string, string[]] {
+  return ['nsenter', [`--net=/run/netns/${node}`, ...command]];
 }

@@ -7,7 +7,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { binary } from './binaries.js';
 import { run } from './command.js';
-import { IMAGES, RUN } from './layout.js';
+import { PAUSE_IMAGE, RUN } from './layout.js';
 
 const MEDIA_TYPES = {
   manifest: 'application/vnd.oci.image.manifest.v1+json',
@@ -46,7 +46,7 @@ export async function makePauseImage(): Promise<string> {
       layers: [layer],
     }),
   );
-  const annotations = { 'io.containerd.image.name': IMAGES.pause };
+  const annotations = { 'io.containerd.image.name': PAUSE_IMAGE };
   writeFileSync(
     join(folder, 'image/index.json'),
     json({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),

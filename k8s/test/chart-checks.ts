@@ -1,0 +1,81 @@
+/**
+ * What the API server says of the chart, for every values file in k8s/longline/ci. No node is there
+ * yet: pods are made, and wait.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure } from '../../cli/failure.js';
+import { packageRoot } from '../../cli/package-root.js';
+import { binary } from './binaries.js';
+import { run } from './command.js';
+import { apply, helm, kubectl } from './kubectl.js';
+import { KUBECONFIG } from './layout.js';
+import { until } from './until.js';
+
+export const CHART = join(packageRoot, 'k8s/longline');
+const RELEASE = 'longline';
+const GONE_MS_MAX = 60_000;
+/** Kubernetes makes some objects by itself, for those that it was given, and clears them later. */
+const KINDS = [
+  ...['statefulsets', 'deployments', 'services', 'pods', 'secrets', 'configmaps'],
+  ...['serviceaccounts', 'networkpolicies', 'poddisruptionbudgets', 'horizontalpodautoscalers'],
+  ...['ingresses', 'roles', 'rolebindings', 'podmonitors', 'scaledobjects', 'tlsroutes', 'jobs'],
+];
+
+/** @returns how many values files there are @throws Failure with what the server refused */
+export async function checkChart(say: (line: string) => void): Promise<number> {
+  const files = readdirSync(join(CHART, 'ci')).filter((name) => name.endsWith('.yaml'));
+  for (const file of files) {
+    say(`${file}: install, upgrade, roll back, uninstall`);
+    await checkValues(file);
+  }
+  return files.length;
+}
+
+async function checkValues(file: string): Promise<void> {
+  const namespace = `ci-${file.replace('-values.yaml', '')}`;
+  await makeNamespace(namespace, namespace.includes('host-port') ? 'privileged' : 'restricted');
+  const here = `--namespace=${namespace}`;
+  const values = `--values=${join(CHART, 'ci', file)}`;
+  await helm('install', RELEASE, CHART, here, values, '--dry-run=server');
+  // Helm does not mind a field that does not exist, nor a warning.
+  const manifest = await helm('template', RELEASE, CHART, here, values, '--validate', '--no-hooks');
+  const strictly = ['--dry-run=server', '--validate=strict', '--warnings-as-errors'];
+  await run(
+    binary('kubectl'),
+    [`--kubeconfig=${KUBECONFIG}`, 'apply', here, ...strictly, '--filename=-'],
+    manifest,
+  );
+  await helm('install', RELEASE, CHART, here, values);
+  await requireLogLevel(namespace, 'info');
+  await helm('upgrade', RELEASE, CHART, here, values, '--set=logLevel=debug');
+  await requireLogLevel(namespace, 'debug');
+  await helm('rollback', RELEASE, '1', here);
+  await requireLogLevel(namespace, 'info');
+  await helm('uninstall', RELEASE, here);
+  await until(`nothing of ${file} is left`, GONE_MS_MAX, async () => {
+    const mine = `--selector=app.kubernetes.io/instance=${RELEASE}`;
+    return (await kubectl('get', KINDS.join(','), here, mine, '--output=name')) === '';
+  });
+}
+
+/** @param level of the pod security standards that must hold */
+export async function makeNamespace(
+  name: string,
+  level: 'restricted' | 'privileged',
+): Promise<void> {
+  const labels = {
+    'pod-security.kubernetes.io/enforce': level,
+    'pod-security.kubernetes.io/warn': level,
+  };
+  await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+}
+
+async function requireLogLevel(namespace: string, level: string): Promise<void> {
+  const path = '{.spec.template.spec.containers[0].env[?(@.name=="LONGLINE_LOG_LEVEL")].value}';
+  const found = await kubectl(
+    ...['get', 'statefulset', `${RELEASE}-edge`, `--namespace=${namespace}`],
+    `--output=jsonpath=${path}`,
+  );
+  if (found !== level) throw new Failure(`${namespace}: the log level is ${found}, not ${level}`);
+}

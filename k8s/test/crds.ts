@@ -1,0 +1,37 @@
+/**
+ * What a chart may use of others: the types of the Prometheus operator, KEDA and the Gateway API, as
+ * these projects release them, so that the API server checks our objects against the real schemas.
+ */
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { packageRoot } from '../../cli/package-root.js';
+import { run } from './command.js';
+import { kubectl } from './kubectl.js';
+
+const FOLDER = join(packageRoot, 'build/k8s/crds');
+
+const FILES: Readonly<Record<string, string>> = {
+  'sigs.k8s.io/gateway-api@v1.6.3': 'config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml',
+  'github.com/prometheus-operator/prometheus-operator@v0.85.0':
+    'example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml',
+  'github.com/kedacore/keda/v2@v2.21.0': 'config/crd/bases/keda.sh_scaledobjects.yaml',
+};
+
+/** From the Go module proxy: their modules contain them. */
+export async function fetchCrds(): Promise<void> {
+  mkdirSync(FOLDER, { recursive: true });
+  for (const [module, file] of Object.entries(FILES)) {
+    const copy = join(FOLDER, basename(file));
+    if (existsSync(copy)) continue;
+    const answer = await run('go', ['mod', 'download', '-json', module]);
+    const { Dir: folder } = JSON.parse(answer) as { Dir: string };
+    copyFileSync(join(folder, file), copy);
+  }
+}
+
+export async function applyCrds(): Promise<void> {
+  const files = readdirSync(FOLDER).map((name) => join(FOLDER, name));
+  // Some are longer than what `apply` would note on them of itself.
+  await kubectl('apply', '--server-side', ...files.map((file) => `--filename=${file}`));
+  await kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s');
+}
