@@ -51,7 +51,7 @@ export async function buildBinaries(say: (line: string) => void): Promise<void> 
 }
 
 async function build(path: string): Promise<void> {
-  const flags = ['-p', '1', '-trimpath', '-ldflags=-s -w', '-o', `${FOLDER}/`];
+  const flags = ['-p', '1', '-trimpath', `-ldflags=-s -w ${versionFlags()}`, '-o', `${FOLDER}/`];
   const child = spawn('nice', ['-n', '19', 'go', 'build', ...flags, path], {
     cwd: SOURCES,
     // A toolchain that is not here cannot be fetched everywhere.
@@ -60,6 +60,16 @@ async function build(path: string): Promise<void> {
   });
   const [status] = await once(child, 'exit');
   if (status !== 0) throw new Failure(`go build ${path} failed (${status})`);
+}
+
+/** Kubernetes does not know its version unless it is told; and Helm asks for it. */
+function versionFlags(): string {
+  const required = readFileSync(join(SOURCES, 'go.mod'), 'utf8');
+  const [, version, major, minor] = /k8s\.io\/kubernetes (v(\d+)\.(\d+)\.\d+)/.exec(required)!;
+  const values = { gitVersion: version, gitMajor: major, gitMinor: minor, gitTreeState: 'clean' };
+  return Object.entries(values)
+    .map(([name, value]) => `-X k8s.io/component-base/version.${name}=${value}`)
+    .join(' ');
 }
 
 async function digestOfSources(): Promise<string> {

@@ -24,7 +24,9 @@ export function run(command: string, args: readonly string[], input?: string): P
         reject(new Failure([`${command} ${args.join(' ')}: ${how}`, ...said].join('\n  ')));
       },
     );
-    child.stdin!.end(input ?? '');
+    // A command may end without reading it; what became of that, its status says.
+    child.stdin!.on('error', () => {});
+    child.stdin!.end(input);
   });
 }
 

@@ -9,71 +9,110 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { Failure } from '../../cli/failure.js';
 import { packageRoot } from '../../cli/package-root.js';
 import { stopRequest } from '../../cli/stop-request.js';
 import { buildBinaries } from './binaries.js';
 import { makeCgroups, removeCgroups } from './cgroups.js';
-import { refusalOf } from './command.js';
+import { refusalOf, run } from './command.js';
+import { fetchCrds } from './crds.js';
+import type { InsideOptions, InsideResult } from './inside.js';
 
-const PACKAGES = [
-  ...['containerd', 'runc', 'containernetworking-plugins', 'etcd-server', 'redis-server'],
-  ...['iptables', 'iproute2', 'conntrack', 'openssl', 'hostname'],
-];
-/** Each from one of the packages. */
-const COMMANDS = [
-  'containerd',
-  'runc',
-  'etcd',
-  'redis-server',
-  'iptables',
-  'ip',
-  'conntrack',
-  'openssl',
-  'hostname',
-];
+/** Debian's package of each command. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  containerd: 'containerd',
+  runc: 'runc',
+  '/usr/lib/cni/bridge': 'containernetworking-plugins',
+  etcd: 'etcd-server',
+  'redis-server': 'redis-server',
+  'redis-cli': 'redis-tools',
+  iptables: 'iptables',
+  ip: 'iproute2',
+  conntrack: 'conntrack',
+  openssl: 'openssl',
+};
 
+/** Names of held-values.yaml. */
+const IMAGE = 'longline.test/longline:test';
+const ARCHIVE = join(packageRoot, 'build/k8s/longline.tar');
+
+const { values } = parseArgs({
+  options: {
+    devices: { type: 'string', default: '2000' },
+    pushes: { type: 'string', default: '100' },
+  },
+});
 const startMs = performance.now();
-const say = (line: string) =>
-  process.stderr.write(`k8s ${Math.round((performance.now() - startMs) / 1000)} s: ${line}\n`);
+const secondsSince = (ms: number) => Math.round((performance.now() - ms) / 1000);
+const say = (line: string) => process.stderr.write(`k8s: ${line}\n`);
 
 try {
-  process.exitCode = await main();
+  const { result, prepareSeconds } = await main();
+  console.log(JSON.stringify({ ...result, prepareSeconds, seconds: secondsSince(startMs) }));
+  const broken = Object.values(result.held.violations).some((count) => count > 0);
+  process.exitCode = broken ? 1 : 0;
 } catch (error) {
   if (!(error instanceof Failure)) throw error;
   say(`failed: ${error.message}`);
   process.exitCode = 1;
 }
 
-async function main(): Promise<number> {
+async function main(): Promise<{ result: InsideResult; prepareSeconds: number }> {
   const signal = stopRequest();
   if (process.platform !== 'linux' || process.getuid!() !== 0) {
-    throw new Failure('this needs Linux and root: it starts a kubelet');
+    throw new Failure('this needs Linux and root: it starts kubelets');
   }
   await installPackages();
+  await fetchCrds();
   await buildBinaries(say);
-  signal.throwIfAborted();
+  say('making the image');
+  const build = join(packageRoot, 'k8s/build-image.mjs');
+  await run(process.execPath, [build, '--name', IMAGE, '--output', ARCHIVE]);
+  const prepareSeconds = secondsSince(startMs);
   removeCgroups();
   makeCgroups();
+  try {
+    return { result: await runInside(signal), prepareSeconds };
+  } finally {
+    removeCgroups();
+  }
+}
+
+async function runInside(signal: AbortSignal): Promise<InsideResult> {
+  if (signal.aborted) throw new Failure('stopped');
+  const options: InsideOptions = {
+    imageArchive: ARCHIVE,
+    devices: Number(values.devices),
+    pushesPerSecond: Number(values.pushes),
+  };
   const namespaces = ['--mount', '--net', '--pid', '--uts', '--ipc', '--fork', '--mount-proc'];
   const inside = fileURLToPath(new URL('inside.js', import.meta.url));
-  const child = spawn('unshare', [...namespaces, '--kill-child', process.execPath, inside], {
-    stdio: ['pipe', 'inherit', 'inherit'],
+  const command = [process.execPath, inside, JSON.stringify(options)];
+  const child = spawn('unshare', [...namespaces, '--kill-child', ...command], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    // Ctrl-C reaches us only, and we end it.
     detached: true,
   });
-  // Its end is its word to stop.
-  signal.addEventListener('abort', () => child.stdin!.destroy());
-  const [status] = await once(child, 'exit');
-  removeCgroups();
-  return status ?? 1;
+  signal.addEventListener('abort', () => child.stdin.destroy());
+  const [printed, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  if (signal.aborted) throw new Failure('stopped');
+  if (status !== 0) throw new Failure(`the test ended with ${status}`);
+  return JSON.parse(printed) as InsideResult;
 }
 
 async function installPackages(): Promise<void> {
-  const missing = await refusalOf('sh', ['-c', `command -v ${COMMANDS.join(' && command -v ')}`]);
-  if (missing === undefined) return;
+  const missing: string[] = [];
+  for (const [command, name] of Object.entries(PACKAGES)) {
+    if (await refusalOf('sh', ['-c', `command -v ${command}`])) missing.push(name);
+  }
+  if (missing.length === 0) return;
   const script = pathToFileURL(join(packageRoot, 'scripts/system-packages.mjs')).href;
-  const { installPackages: install } = await import(script);
-  const why = install({ 'apt-get': PACKAGES }, say);
+  const { installPackages: install } = (await import(script)) as {
+    installPackages: (packages: object, say: (line: string) => void) => string | undefined;
+  };
+  const why = install({ 'apt-get': missing }, say);
   if (why !== undefined) throw new Failure(why);
 }
