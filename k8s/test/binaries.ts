@@ -1,5 +1,5 @@
 /**
- * Builds Kubernetes, Helm and CoreDNS from the Go module proxy, in the versions that tools/go.mod
+ * Builds Kubernetes and CoreDNS from the Go module proxy, in the versions that tools/go.mod
  * names. k8s.io/kubernetes as a module replaces its own libraries with folders that it does not
  * contain, so `go install` cannot build it; our go.mod names their releases instead.
  *
@@ -25,7 +25,6 @@ const PACKAGES = {
   kubelet: 'k8s.io/kubernetes/cmd/kubelet',
   'kube-proxy': 'k8s.io/kubernetes/cmd/kube-proxy',
   kubectl: 'k8s.io/kubernetes/cmd/kubectl',
-  helm: 'helm.sh/helm/v3/cmd/helm',
   coredns: './coredns',
   pause: './pause',
 } as const;
@@ -62,7 +61,7 @@ async function build(path: string): Promise<void> {
   if (status !== 0) throw new Failure(`go build ${path} failed (${status})`);
 }
 
-/** Kubernetes does not know its version unless it is told; and Helm asks for it. */
+/** Kubernetes does not know its version unless it is told, and a chart asks for it. */
 function versionFlags(): string {
   const required = readFileSync(join(SOURCES, 'go.mod'), 'utf8');
   const [, version, major, minor] = /k8s\.io\/kubernetes (v(\d+)\.(\d+)\.\d+)/.exec(required)!;

@@ -4,7 +4,14 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from './command.js';
-import { API_SERVICE, API_URL, CERTIFICATES, KUBECONFIG, MACHINE_ADDRESS, NODES } from './layout.js';
+import {
+  API_SERVICE,
+  API_URL,
+  CERTIFICATES,
+  KUBECONFIG,
+  MACHINE_ADDRESS,
+  NODES,
+} from './layout.js';
 
 const SUBJECTS: Readonly<Record<string, { subject: string; names: string }>> = {
   api: {

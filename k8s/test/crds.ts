@@ -13,7 +13,7 @@ const FOLDER = join(packageRoot, 'build/k8s/crds');
 const FILES: Readonly<Record<string, string>> = {
   'sigs.k8s.io/gateway-api@v1.6.3': 'config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml',
   'github.com/prometheus-operator/prometheus-operator@v0.85.0':
-    'example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml',
+    'example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml',
   'github.com/kedacore/keda/v2@v2.21.0': 'config/crd/bases/keda.sh_scaledobjects.yaml',
 };
 

@@ -1,22 +1,35 @@
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Failure } from '../../cli/failure.js';
+import { packageRoot } from '../../cli/package-root.js';
 import { binary } from './binaries.js';
 import { run } from './command.js';
 import { KUBECONFIG } from './layout.js';
+
+const script = pathToFileURL(join(packageRoot, 'scripts/ensure-helm.mjs')).href;
+const { ensureHelm: ensure, findHelm } = (await import(script)) as {
+  ensureHelm: (say: (line: string) => void) => void;
+  findHelm: () => string | undefined;
+};
+
+/** @throws Failure when there is none, and none can be fetched */
+export function ensureHelm(say: (line: string) => void): void {
+  ensure(say);
+  if (findHelm() === undefined) throw new Failure('this needs helm');
+}
+
+/** @returns what it printed @throws Failure with what it said */
+export function helm(...args: string[]): Promise<string> {
+  return run(findHelm()!, [`--kubeconfig=${KUBECONFIG}`, ...args]);
+}
 
 /** @returns what it printed @throws Failure with what it said */
 export function kubectl(...args: string[]): Promise<string> {
   return run(binary('kubectl'), [`--kubeconfig=${KUBECONFIG}`, ...args]);
 }
 
-export function helm(...args: string[]): Promise<string> {
-  return run(binary('helm'), [`--kubeconfig=${KUBECONFIG}`, ...args]);
-}
-
-/** Creates or changes what the objects say. */
-export function apply(...objects: readonly object[]): Promise<string> {
-  const list = { apiVersion: 'v1', kind: 'List', items: objects };
-  return run(
-    binary('kubectl'),
-    [`--kubeconfig=${KUBECONFIG}`, 'apply', '--filename=-'],
-    JSON.stringify(list),
-  );
+/** Of objects, as text. */
+export function apply(objects: string, ...args: string[]): Promise<string> {
+  const command = [`--kubeconfig=${KUBECONFIG}`, 'apply', ...args, '--filename=-'];
+  return run(binary('kubectl'), command, objects);
 }

@@ -20,6 +20,7 @@ import { makeCgroups, removeCgroups } from './cgroups.js';
 import { refusalOf, run } from './command.js';
 import { fetchCrds } from './crds.js';
 import type { InsideOptions, InsideResult } from './inside.js';
+import { ensureHelm } from './kubectl.js';
 
 /** Debian's package of each command. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -66,6 +67,7 @@ async function main(): Promise<{ result: InsideResult; prepareSeconds: number }>
     throw new Failure('this needs Linux and root: it starts kubelets');
   }
   await installPackages();
+  ensureHelm(say);
   await fetchCrds();
   await buildBinaries(say);
   say('making the image');
