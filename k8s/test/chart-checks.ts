@@ -61,6 +61,14 @@ async function checkValues(file: string): Promise<void> {
   });
 }
 
+/** What `kubectl apply -k` makes of the same chart. */
+export async function checkKustomization(say: (line: string) => void): Promise<void> {
+  say('kustomize: apply, delete');
+  const folder = `--kustomize=${join(packageRoot, 'k8s/kustomize')}`;
+  await kubectl('apply', folder, '--validate=strict', '--warnings-as-errors');
+  await kubectl('delete', folder, '--timeout=60s');
+}
+
 /** @param level of the pod security standards that must hold */
 export async function makeNamespace(
   name: string,

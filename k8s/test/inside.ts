@@ -4,14 +4,15 @@
  */
 import { Failure } from '../../cli/failure.js';
 import { makeCertificates } from './certificates.js';
-import { checkChart } from './chart-checks.js';
+import { checkChart, checkKustomization } from './chart-checks.js';
 import { startControlPlane } from './control-plane.js';
 import { applyCrds } from './crds.js';
 import { type HeldResult, holdDevices } from './held.js';
+import { makePauseImage, makeRedisImage } from './images.js';
 import { helm, kubectl } from './kubectl.js';
 import { makeMachine } from './machine.js';
 import { startNodes } from './nodes.js';
-import { makePauseImage } from './pause-image.js';
+import { tryTrial } from './trial.js';
 
 export interface InsideOptions {
   /** Of Longline. */
@@ -51,8 +52,10 @@ async function test(): Promise<InsideResult> {
   await startControlPlane();
   await applyCrds();
   const valuesFiles = await checkChart(say);
+  await checkKustomization(say);
   say('starting two nodes');
-  await startNodes([await makePauseImage(), options.imageArchive]);
+  await startNodes([await makePauseImage(), await makeRedisImage(), options.imageArchive]);
+  await tryTrial(say);
   const held = await holdDevices(options, say);
   const server = JSON.parse(await kubectl('version', '--output=json')) as {
     serverVersion: { gitVersion: string };

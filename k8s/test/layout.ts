@@ -34,3 +34,6 @@ export const POD_NETWORKS = '10.88.0.0/16';
 export const CGROUP = 'longline-k8s-test';
 
 export const PAUSE_IMAGE = 'longline.test/pause:1';
+/** As held-values.yaml has it. */
+export const LONGLINE_IMAGE = 'longline.test/longline:test';
+export const REDIS_IMAGE = 'longline.test/redis:test';

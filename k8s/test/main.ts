@@ -36,8 +36,6 @@ const PACKAGES: Readonly<Record<string, string>> = {
   openssl: 'openssl',
 };
 
-/** Names of held-values.yaml. */
-const IMAGE = 'longline.test/longline:test';
 const ARCHIVE = join(packageRoot, 'build/k8s/longline.tar');
 
 const { values } = parseArgs({
@@ -72,7 +70,7 @@ async function main(): Promise<{ result: InsideResult; prepareSeconds: number }>
   await buildBinaries(say);
   say('making the image');
   const build = join(packageRoot, 'k8s/build-image.mjs');
-  await run(process.execPath, [build, '--name', IMAGE, '--output', ARCHIVE]);
+  await run(process.execPath, [build, '--name', LONGLINE_IMAGE, '--output', ARCHIVE]);
   const prepareSeconds = secondsSince(startMs);
   removeCgroups();
   makeCgroups();
