@@ -21,6 +21,7 @@ import { refusalOf, run } from './command.js';
 import { fetchCrds } from './crds.js';
 import type { InsideOptions, InsideResult } from './inside.js';
 import { ensureHelm } from './kubectl.js';
+import { LONGLINE_IMAGE } from './layout.js';
 
 /** Debian's package of each command. */
 const PACKAGES: Readonly<Record<string, string>> = {
