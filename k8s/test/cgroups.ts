@@ -3,15 +3,21 @@
  * not end with its namespaces, so whoever started these removes it; with what an earlier test left
  * behind that could not.
  */
-import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CGROUP, NODES } from './layout.js';
 
 const MOUNTS = '/sys/fs/cgroup';
 
+/** All pods together would weigh as much as one process beside them. This is as much as eight. */
+const CPU_WEIGHTS = { 'cpu.shares': '8192', 'cpu.weight': '800' };
+
 export function makeCgroups(): void {
   for (const path of paths()) {
     for (const { name } of NODES) mkdirSync(join(path, name), { recursive: true });
+    for (const [file, weight] of Object.entries(CPU_WEIGHTS)) {
+      if (existsSync(join(path, file))) writeFileSync(join(path, file), weight);
+    }
   }
 }
 

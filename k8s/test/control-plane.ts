@@ -31,6 +31,7 @@ export async function startControlPlane(): Promise<void> {
       ...[`--client-ca-file=${certificateOf('ca')}`, '--authorization-mode=Node,RBAC'],
       `--kubelet-certificate-authority=${certificateOf('ca')}`,
       `--kubelet-client-certificate=${certificateOf('admin')}`,
+      '--kubelet-preferred-address-types=InternalIP',
       `--kubelet-client-key=${keyOf('admin')}`,
       '--service-account-issuer=https://kubernetes.default.svc',
       `--service-account-key-file=${keyOf('service-accounts')}`,

@@ -23,6 +23,8 @@ state = "${folderOf(node)}/containerd"
   path = "${folderOf(node)}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "${PAUSE_IMAGE}"
+  # Where root may not make a process less likely to be killed than itself is.
+  restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "${folderOf(node)}/cni"

@@ -15,6 +15,7 @@ export async function tryTrial(say: (line: string) => void): Promise<void> {
   const [repository, tag] = LONGLINE_IMAGE.split(':');
   const values = {
     'auth.mode': 'none',
+    'edge.connections': '1000',
     'redis.bundled.enabled': 'true',
     'redis.bundled.image': REDIS_IMAGE,
     'image.repository': repository,
