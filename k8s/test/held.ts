@@ -13,7 +13,7 @@ import { run } from './command.js';
 import { startDaemon } from './daemon.js';
 import { Devices } from './devices.js';
 import { helm, kubectl } from './kubectl.js';
-import { DOMAIN, MACHINE_ADDRESS, RUN } from './layout.js';
+import { DOMAIN, MACHINE_ADDRESS, NODES, RUN } from './layout.js';
 
 const NAMESPACE = 'held';
 const HERE = `--namespace=${NAMESPACE}`;
@@ -22,6 +22,7 @@ const VALUES = `--values=${join(packageRoot, 'k8s/test/held-values.yaml')}`;
 const WAIT = ['--wait', '--timeout=15m'];
 const REDIS_PORT = 6379;
 const IDLE_MS = 10_000;
+const DRAINED = NODES[1]!.name;
 
 export interface HeldResult {
   /** Accepted pushes that did not arrive, as the checker of `longline drill` judges. */
@@ -89,6 +90,11 @@ export async function holdDevices(
       'control.podAnnotations.upgraded=yes',
     ),
   );
+  await phase('drainNode', `kubectl drain ${DRAINED}`, async () => {
+    await kubectl('drain', DRAINED, '--ignore-daemonsets', '--timeout=10m');
+    await kubectl('uncordon', DRAINED);
+    await kubectl('rollout', 'status', `statefulset/${RELEASE}-edge`, HERE, '--timeout=5m');
+  });
   await phase('scaleDown', 'kubectl scale: one edge less', async () => {
     await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=2');
     await kubectl('wait', 'pod', `${RELEASE}-edge-2`, HERE, '--for=delete', '--timeout=5m');

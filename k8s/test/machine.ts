@@ -5,7 +5,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from './command.js';
-import { BRIDGE, DOMAIN, LOGS, MACHINE_ADDRESS, NODE_NETWORK_BITS, NODES, RUN } from './layout.js';
+import { BRIDGE, DOMAIN, LOGS, MACHINE_ADDRESS, NODE_NETWORK_BITS, NODES, RUN, SERVICE_NETWORK } from './layout.js';
 
 /**
  * A kubelet sets these for the whole machine unless they are so already. It reads and writes a file
@@ -65,6 +65,8 @@ async function makeNetwork(): Promise<void> {
     await ip(`route add ${podNetwork} via ${address}`);
     await run(...inNode(name, 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward'));
   }
+  // What has no kube-proxy of its own reaches services by way of a node.
+  await ip(`route add ${SERVICE_NETWORK} via ${NODES[0]!.address}`);
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
 }
 
