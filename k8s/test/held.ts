@@ -14,6 +14,7 @@ import { startDaemon } from './daemon.js';
 import { Devices } from './devices.js';
 import { helm, kubectl } from './kubectl.js';
 import { DOMAIN, MACHINE_ADDRESS, NODES, RUN } from './layout.js';
+import { until } from './until.js';
 
 const NAMESPACE = 'held';
 const HERE = `--namespace=${NAMESPACE}`;
@@ -22,6 +23,7 @@ const VALUES = `--values=${join(packageRoot, 'k8s/test/held-values.yaml')}`;
 const WAIT = ['--wait', '--timeout=15m'];
 const REDIS_PORT = 6379;
 const IDLE_MS = 10_000;
+const REPLACED_MS_MAX = 60_000;
 const DRAINED = NODES[1]!.name;
 
 export interface HeldResult {
@@ -99,15 +101,25 @@ export async function holdDevices(
     await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=2');
     await kubectl('wait', 'pod', `${RELEASE}-edge-2`, HERE, '--for=delete', '--timeout=5m');
   });
-  await phase('killEdge', 'a pod is deleted without grace', () =>
-    kubectl('delete', 'pod', `${RELEASE}-edge-0`, HERE, '--grace-period=0', '--force'),
-  );
+  await phase('killEdge', 'an edge is killed', async () => {
+    const killed = `${RELEASE}-edge-0`;
+    const before = await uidOf(killed);
+    await kubectl('delete', 'pod', killed, HERE, '--grace-period=0', '--force');
+    await until(`${killed} is there again`, REPLACED_MS_MAX, async () => {
+      return (await uidOf(killed)) !== before;
+    });
+    await kubectl('wait', 'pod', killed, HERE, '--for=condition=Ready', '--timeout=5m');
+  });
   await phase('rollBack', 'helm rollback to what was installed', () =>
     helm('rollback', RELEASE, '1', HERE, ...WAIT),
   );
   const results = await devices.finish();
   await helm('uninstall', RELEASE, HERE, ...WAIT);
   return summarise(results, seconds, count);
+}
+
+function uidOf(pod: string): Promise<string> {
+  return kubectl('get', 'pod', pod, HERE, '--output=jsonpath={.metadata.uid}');
 }
 
 /** Outside of Kubernetes, as the Redis of most who have one. */
