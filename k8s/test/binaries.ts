@@ -36,26 +36,30 @@ export function binary(name: BinaryName): string {
 }
 
 /** Does nothing if they are there and their sources have not changed. */
-export async function buildBinaries(say: (line: string) => void): Promise<void> {
+export async function buildBinaries(
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const digest = await digestOfSources();
   mkdirSync(FOLDER, { recursive: true });
   if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === digest) return;
   say('building Kubernetes from its sources: the first time takes a quarter of an hour and more');
   for (const [name, path] of Object.entries(PACKAGES)) {
     const fromMs = performance.now();
-    await build(path);
+    await build(path, signal);
     say(`${name}: ${Math.round((performance.now() - fromMs) / 1000)} s`);
   }
   writeFileSync(STAMP, digest);
 }
 
-async function build(path: string): Promise<void> {
+async function build(path: string, signal: AbortSignal): Promise<void> {
   const flags = ['-p', '1', '-trimpath', `-ldflags=-s -w ${versionFlags()}`, '-o', `${FOLDER}/`];
   const child = spawn('nice', ['-n', '19', 'go', 'build', ...flags, path], {
     cwd: SOURCES,
     // A toolchain that is not here cannot be fetched everywhere.
     env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
     stdio: ['ignore', 'ignore', 'inherit'],
+    signal,
   });
   const [status] = await once(child, 'exit');
   if (status !== 0) throw new Failure(`go build ${path} failed (${status})`);

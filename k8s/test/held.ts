@@ -101,6 +101,10 @@ export async function holdDevices(
     await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=2');
     await kubectl('wait', 'pod', `${RELEASE}-edge-2`, HERE, '--for=delete', '--timeout=5m');
   });
+  await phase('scaleUp', 'kubectl scale: one edge more', async () => {
+    await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=3');
+    await kubectl('rollout', 'status', `statefulset/${RELEASE}-edge`, HERE, '--timeout=5m');
+  });
   await phase('killEdge', 'an edge is killed', async () => {
     const killed = `${RELEASE}-edge-0`;
     const before = await uidOf(killed);

@@ -5,7 +5,16 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from './command.js';
-import { BRIDGE, DOMAIN, LOGS, MACHINE_ADDRESS, NODE_NETWORK_BITS, NODES, RUN, SERVICE_NETWORK } from './layout.js';
+import {
+  BRIDGE,
+  DOMAIN,
+  LOGS,
+  MACHINE_ADDRESS,
+  NODE_NETWORK_BITS,
+  NODES,
+  RUN,
+  SERVICE_NETWORK,
+} from './layout.js';
 
 /**
  * A kubelet sets these for the whole machine unless they are so already. It reads and writes a file

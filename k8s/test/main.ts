@@ -48,27 +48,30 @@ const { values } = parseArgs({
 const startMs = performance.now();
 const secondsSince = (ms: number) => Math.round((performance.now() - ms) / 1000);
 const say = (line: string) => process.stderr.write(`k8s: ${line}\n`);
+const signal = stopRequest();
 
 try {
-  const { result, prepareSeconds } = await main();
+  const { result, prepareSeconds } = await main(signal);
   console.log(JSON.stringify({ ...result, prepareSeconds, seconds: secondsSince(startMs) }));
   const broken = Object.values(result.held.violations).some((count) => count > 0);
   process.exitCode = broken ? 1 : 0;
 } catch (error) {
-  if (!(error instanceof Failure)) throw error;
-  say(`failed: ${error.message}`);
+  // Whatever was under way has failed because it was told to.
+  if (!(error instanceof Failure || signal.aborted)) throw error;
+  say(signal.aborted ? 'stopped' : `failed: ${(error as Error).message}`);
   process.exitCode = 1;
 }
 
-async function main(): Promise<{ result: InsideResult; prepareSeconds: number }> {
-  const signal = stopRequest();
+async function main(
+  signal: AbortSignal,
+): Promise<{ result: InsideResult; prepareSeconds: number }> {
   if (process.platform !== 'linux' || process.getuid!() !== 0) {
     throw new Failure('this needs Linux and root: it starts kubelets');
   }
   await installPackages();
   ensureHelm(say);
   await fetchCrds();
-  await buildBinaries(say);
+  await buildBinaries(say, signal);
   say('making the image');
   const build = join(packageRoot, 'k8s/build-image.mjs');
   await run(process.execPath, [build, '--name', LONGLINE_IMAGE, '--output', ARCHIVE]);
@@ -83,7 +86,7 @@ async function main(): Promise<{ result: InsideResult; prepareSeconds: number }>
 }
 
 async function runInside(signal: AbortSignal): Promise<InsideResult> {
-  if (signal.aborted) throw new Failure('stopped');
+  signal.throwIfAborted();
   const options: InsideOptions = {
     imageArchive: ARCHIVE,
     devices: Number(values.devices),
@@ -99,7 +102,7 @@ async function runInside(signal: AbortSignal): Promise<InsideResult> {
   });
   signal.addEventListener('abort', () => child.stdin.destroy());
   const [printed, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
-  if (signal.aborted) throw new Failure('stopped');
+  signal.throwIfAborted();
   if (status !== 0) throw new Failure(`the test ended with ${status}`);
   return JSON.parse(printed) as InsideResult;
 }

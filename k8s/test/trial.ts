@@ -38,6 +38,12 @@ function makeVolume() {
     apiVersion: 'v1',
     kind: 'PersistentVolume',
     metadata: { name: 'trial' },
-    spec: { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], hostPath: { path } },
+    spec: {
+      capacity: { storage: '1Gi' },
+      accessModes: ['ReadWriteOnce'],
+      hostPath: { path },
+      // Claims of others wait as well.
+      claimRef: { namespace: NAMESPACE, name: `data-${RELEASE}-redis-0` },
+    },
   };
 }
