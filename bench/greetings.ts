@@ -18,7 +18,7 @@ export const GREETINGS = {
     answer: Buffer.from('8a8000000000', 'hex'),
   },
   mqtt: {
-    /** CONNECT of MQTT 5 with a session that is kept, and SUBSCRIBE to `#`. Latin-1. */
+    /** CONNECT of MQTT 5, which wants no session kept, and SUBSCRIBE to `#`. Latin-1. */
     request: (path: string) => {
       const clientId = path.slice(path.indexOf('=') + 1);
       const length = String.fromCharCode(13 + clientId.length);

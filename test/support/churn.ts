@@ -1,8 +1,9 @@
 /**
- * Devices that come and go by the thousand, each with one of the ways that a connection can end: half
- * of them for server-sent events, half as WebSockets, which go in the middle of a message.
+ * Devices that come and go by the thousand, each with one of the ways that a connection can end: a
+ * third of them for server-sent events, a third as WebSockets, a third over MQTT. The last two go in
+ * the middle of a message.
  */
-import { GREETINGS } from '../../bench/greetings.js';
+import { GREETINGS, type GreetingName } from '../../bench/greetings.js';
 import { openTransport } from '../../common/transport/open-transport.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
 
@@ -13,8 +14,12 @@ import type { Connection, Transport, TransportEvents } from '../../common/transp
 export type Ending = 'closed' | 'reset' | 'unfinished' | 'silent';
 
 const ENDINGS: readonly Ending[] = ['closed', 'reset', 'unfinished', 'silent'];
-/** An empty ping, and the first half of a message. */
-const SPEECH = Buffer.from('898000000000' + '818500000000' + '4865', 'hex');
+const PROTOCOLS: readonly GreetingName[] = ['sse', 'ws', 'mqtt'];
+/** What they say when they are answered: a ping, and the first half of a message. */
+const SPEECHES: Partial<Record<GreetingName, Buffer>> = {
+  ws: Buffer.from('898000000000' + '818500000000' + '4865', 'hex'),
+  mqtt: Buffer.from('c000' + '82070002', 'hex'),
+};
 const AT_ONCE = 400;
 const LOCAL_ADDRESSES = 16;
 
@@ -51,20 +56,21 @@ export class Churn implements TransportEvents {
 
   onOpen(connection: Connection): void {
     const number = this.#numbers.get(connection)!;
-    const { request: requestOf } = isWebSocket(number) ? GREETINGS.ws : GREETINGS.sse;
-    const request = requestOf(`/connect?clientId=churn-${number}`);
+    const greeting = GREETINGS[protocolOf(number)];
+    const request = Buffer.from(greeting.request(`/connect?clientId=churn-${number}`), 'latin1');
     const ending = endingOf(number);
     if (ending === 'silent') this.#transport.end(connection);
     else if (ending === 'unfinished') {
-      this.#transport.write(connection, Buffer.from(request.slice(0, 30)));
+      this.#transport.write(connection, request.subarray(0, request.length / 2));
       this.#transport.end(connection);
-    } else this.#transport.write(connection, Buffer.from(request));
+    } else this.#transport.write(connection, request);
   }
 
   onBytes(connection: Connection): void {
     this.#answered++;
     const number = this.#numbers.get(connection)!;
-    if (isWebSocket(number)) this.#transport.write(connection, SPEECH);
+    const speech = SPEECHES[protocolOf(number)];
+    if (speech !== undefined) this.#transport.write(connection, speech);
     if (endingOf(number) === 'reset') this.#transport.destroy(connection);
     else this.#transport.end(connection);
   }
@@ -97,6 +103,6 @@ function endingOf(number: number): Ending {
   return ENDINGS[number % ENDINGS.length]!;
 }
 
-function isWebSocket(number: number): boolean {
-  return Math.floor(number / ENDINGS.length) % 2 === 1;
+function protocolOf(number: number): GreetingName {
+  return PROTOCOLS[Math.floor(number / ENDINGS.length) % PROTOCOLS.length]!;
 }
