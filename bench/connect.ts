@@ -8,13 +8,19 @@
  *
  * `--auth` asks another question: what it costs to find out who the devices are, by a ticket or by a
  * token of each algorithm, on the native transport and beside an edge that believes them. No token
- * is shown twice.
+ * is shown twice. `checkCpuUs` is what one check takes of all cores together, in microseconds,
+ * measured in this process: it says something on a busy machine, too. `--connections 0`: that alone.
  *
  * `--connections` and `--rounds` make it shorter, `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { pino } from 'pino';
 import { table } from '../cli/table.js';
+import { openAuthenticator } from '../common/auth/open-authenticator.js';
+import { parseConnectQuery } from '../common/connect-query.js';
+import { Metrics } from '../common/metrics.js';
+import { parseEdgeConfig } from '../edge/config.js';
 import { sseOpening } from '../edge/protocol/sse.js';
 import { CREDENTIAL_NAMES, type CredentialName, credentialsOf, type Shown } from './credentials.js';
 import { Fleet } from './fleet.js';
@@ -27,6 +33,13 @@ interface Server {
   stop(): Promise<void>;
 }
 
+const CHECKS = 5_000;
+/** As far as authentication needs them. */
+const EDGE_SETTINGS = {
+  LONGLINE_EDGE_ID: 'edge-1',
+  LONGLINE_REDIS_URL: 'redis://localhost',
+  LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+};
 const WARM_UP_CONNECTIONS = 2_000;
 /** Until what the last connections have left to do is done. */
 const SETTLE_MS = 2_000;
@@ -55,12 +68,37 @@ async function compareHolders(): Promise<void> {
 async function compareCredentials(): Promise<void> {
   const shown = new Map<CredentialName, Shown>();
   for (const name of CREDENTIAL_NAMES) shown.set(name, await credentialsOf(name));
+  const checkCpuUs: Record<string, number> = {};
+  for (const name of CREDENTIAL_NAMES) checkCpuUs[name] = await cpuUsOfCheck(shown.get(name)!);
+  if (connections === 0) return console.log(JSON.stringify({ checkCpuUs }));
   const rates = await measureAll(
     CREDENTIAL_NAMES,
     (name) => startOneEdge('native', shown.get(name)!.env),
     (name, clientId) => shown.get(name)!.show(clientId),
   );
-  report(CREDENTIAL_NAMES, rates, 'none');
+  report(CREDENTIAL_NAMES, rates, 'none', { checkCpuUs });
+  if (!values.json) console.log(`CPU of one check, in microseconds: ${JSON.stringify(checkCpuUs)}`);
+}
+
+async function cpuUsOfCheck({ env, show }: Shown): Promise<number> {
+  const log = pino({ level: 'silent' });
+  const config = parseEdgeConfig({ ...EDGE_SETTINGS, ...env }, 20_000).jwt;
+  const opened = await openAuthenticator(config, log, new Metrics(), 'edge');
+  const clientIds = Array.from({ length: CHECKS }, (_, i) => `device-${i}`);
+  const requests = await Promise.all(
+    clientIds.map(async (clientId) =>
+      parseConnectQuery(`/connect?clientId=${clientId}${await show(clientId)}`),
+    ),
+  );
+  const from = process.cpuUsage();
+  for (const request of requests) {
+    if ('code' in request) throw new Error(request.message);
+    const verified = await opened.authenticator.check(request.clientId, request.credentials);
+    if ('code' in verified) throw new Error(verified.message);
+  }
+  const { user, system } = process.cpuUsage(from);
+  opened.close();
+  return rounded((user + system) / CHECKS, 1);
 }
 
 /** Connections a second by name, the median of all rounds. They take turns: noise hits all. */
@@ -84,6 +122,7 @@ function report<Name extends string>(
   names: readonly Name[],
   rates: ReadonlyMap<Name, number>,
   unit: Name,
+  more: object = {},
 ): void {
   const ratio = (name: Name) => rounded(rates.get(name)! / rates.get(unit)!, 3);
   if (values.json) {
@@ -92,7 +131,9 @@ function report<Name extends string>(
         .filter((name) => name !== unit)
         .map((name) => [`${name}RatioTo${capital(unit)}`, ratio(name)]),
     );
-    console.log(JSON.stringify({ ...Object.fromEntries(rates), ...ratios, connections, rounds }));
+    console.log(
+      JSON.stringify({ ...Object.fromEntries(rates), ...ratios, ...more, connections, rounds }),
+    );
     return;
   }
   console.log(`${connections} devices connect at once, median of ${rounds} rounds`);

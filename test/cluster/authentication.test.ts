@@ -387,6 +387,7 @@ describe('an edge', () => {
         LONGLINE_REDIS_URL: running.redis.url,
         LONGLINE_CONTROL_ADDRESS: running.cluster.grpcAddress('control'),
         LONGLINE_EDGE_ID: 'stranger',
+        LONGLINE_SHARD_COUNT: '64',
         LONGLINE_EDGE_PORT: '0',
         LONGLINE_EDGE_ADMIN_PORT: '0',
         LONGLINE_LINK_TOKEN: token,
