@@ -70,8 +70,8 @@ export interface Failure {
   readonly why: string;
   /** A server asks for so much patience. */
   readonly retryAfterMs?: number;
-  /** The edge has said, by its close code, that the client has a newer connection. */
-  readonly isTakenOver?: boolean;
+  /** Of a WebSocket that was closed. */
+  readonly closeCode?: number;
 }
 
 export type ClientAction =
@@ -93,6 +93,9 @@ export type ClientAction =
   | { readonly type: 'push'; readonly push: Push }
   | { readonly type: 'gap' }
   | { readonly type: 'state'; readonly state: ClientState };
+
+/** Those of the edge that say more than that the connection is over. */
+const CLOSE_CODES = { takenOver: 4001, unauthenticated: 4003 };
 
 /** The bound of the first wait after a failure, and of the longest. Waits are uniform below it. */
 const FIRST_BOUND_MS = 500;
@@ -147,7 +150,9 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         return this.#hear(nowMs, event.message, actions);
       case 'failed':
         if (!('attempt' in state) || state.attempt !== event.attempt) return;
-        if (event.failure.isTakenOver) return this.#becomeClosed('taken-over', actions);
+        if (event.failure.closeCode === CLOSE_CODES.takenOver) {
+          return this.#becomeClosed('taken-over', actions);
+        }
         return this.#fail(nowMs, event.failure, actions);
       case 'nudge':
         return this.#nudge(nowMs, actions);
@@ -290,11 +295,10 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
   }
 
   #fail(nowMs: number, failure: Failure, actions: ClientAction[]): void {
-    if (this.#state.type === 'connecting') {
-      this.#unwelcome++;
-      // It may be what was refused. Then the next try shows a token.
-      this.#ticket = undefined;
-    }
+    const isConnecting = this.#state.type === 'connecting';
+    if (isConnecting) this.#unwelcome++;
+    // The ticket may be what was refused. Then the next try shows a token.
+    if (isConnecting || failure.closeCode === CLOSE_CODES.unauthenticated) this.#ticket = undefined;
     this.#forgive(nowMs);
     const boundMs = Math.min(LAST_BOUND_MS, FIRST_BOUND_MS * 2 ** this.#failures++);
     const waitMs = (failure.retryAfterMs ?? 0) + this.#jitter(boundMs);

@@ -13,8 +13,6 @@ export interface WebSocketLike {
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 const SUBPROTOCOL = 'longline.json';
-/** The edge's own close codes; what it says by others is that the connection is over. */
-const TAKEN_OVER = 4001;
 
 /**
  * @param url as the router gives it: `http:` or `https:`
@@ -42,7 +40,7 @@ export function openWebSocket(
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     if (signal.aborted) return;
-    onEnd({ why: `closed with ${code} ${reason}`.trim(), isTakenOver: code === TAKEN_OVER });
+    onEnd({ why: `closed with ${code} ${reason}`.trim(), closeCode: code });
   };
   return (text) => socket.send(text);
 }

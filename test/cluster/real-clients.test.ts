@@ -188,7 +188,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
 
       // Its shard moves away. The edge tells the page to go, which asks the same edge again and is
       // sent on; whatever is pushed meanwhile arrives once, in order.
-      await steer('/v1/edges/edge-1/drain');
+      await running.steer('/v1/edges/edge-1/drain');
       const moving: string[] = [];
       await eventually(async () => {
         moving.push(`moving ${moving.length}`);
@@ -204,22 +204,11 @@ describe('EventSource of Chromium, on a page of another origin', () => {
       );
       expect(stored.map(({ data }) => data)).toEqual(['while the edge was away', ...moving]);
       expect(stored[0]!.lastEventId).toBe(away.messageId);
-      await steer('/v1/edges/edge-1/undrain');
+      await running.undrain('edge-1');
       await page.close();
-      await running.untilReady();
     },
     120_000,
   );
-
-  async function steer(path: string): Promise<void> {
-    const headers = { 'content-type': 'application/json' };
-    const answer = await fetch(running.cluster.controlUrl + path, {
-      method: 'POST',
-      headers,
-      body: '{}',
-    });
-    expect([answer.status, await answer.text()]).toEqual([200, expect.anything()]);
-  }
 });
 
 testWith(PYTHON_GRPC)(

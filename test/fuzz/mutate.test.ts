@@ -30,20 +30,19 @@ test('a corpus file is read as it was written', () => {
 });
 
 describe.each(targets)('$name', (target) => {
-  test('holds for its own inputs, however they are cut', () => {
+  test('holds for its own inputs, however they are cut', async () => {
     const random = seededRandom(7);
     for (const input of target.inputs) {
-      for (let i = 0; i < 50; i++) target.run(input, random);
+      for (let i = 0; i < 50; i++) await target.run(input, random);
     }
   });
 
-  test('has inputs that lead to different things', () => {
+  test('has inputs that lead to different things', async () => {
     const random = seededRandom(7);
-    const outcomes = new Set(
-      Array.from({ length: 2_000 }, () =>
-        target.run(mutate(target.inputs, target.words, random), random),
-      ),
-    );
-    expect(outcomes.size).toBeGreaterThan(1);
+    const outcomes = new Set<string>();
+    for (let i = 0; i < 2_000 && outcomes.size < 2; i++) {
+      outcomes.add(await target.run(mutate(target.inputs, target.words, random), random));
+    }
+    expect(outcomes.size).toBe(2);
   });
 });

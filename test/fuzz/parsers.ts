@@ -82,19 +82,23 @@ class Fuzzer {
     readonly failures: string[],
   ) {
     this.#found = [...target.inputs, ...loadCorpus(target.name)];
-    for (const input of this.#found) {
-      const outcome = this.#try(input);
-      if (outcome !== undefined) this.#outcomes.add(outcome);
-    }
   }
 
   get outcomes(): number {
     return this.#outcomes.size;
   }
 
-  step(): void {
+  /** Plays what is there already: what becomes of that is not new. */
+  async begin(): Promise<void> {
+    for (const input of this.#found) {
+      const outcome = await this.#try(input);
+      if (outcome !== undefined) this.#outcomes.add(outcome);
+    }
+  }
+
+  async step(): Promise<void> {
     const input = mutate(this.#found, this.target.words, this.random);
-    const outcome = this.#try(input);
+    const outcome = await this.#try(input);
     if (outcome === undefined || this.#outcomes.has(outcome)) return;
     this.#outcomes.add(outcome);
     if (this.#found.length < FOUND_MAX) this.#found.push(Buffer.from(input));
@@ -102,7 +106,7 @@ class Fuzzer {
   }
 
   /** Returns what became of it; undefined: it is a failure, and was kept. */
-  #try(input: Buffer): string | undefined {
+  async #try(input: Buffer): Promise<string | undefined> {
     this.inputs++;
     const header = new Int32Array(this.job.shared, 0, HEADER_INTS);
     header[1] = this.index;
@@ -110,9 +114,9 @@ class Fuzzer {
     Buffer.from(this.job.shared, HEADER_BYTES).set(input);
     Atomics.add(header, 0, 1);
     try {
-      const [outcome, ms] = this.#timed(input);
+      const [outcome, ms] = await this.#timed(input);
       if (ms < SLOW_MS) return outcome;
-      const bestMs = Math.min(this.#timed(input)[1], this.#timed(input)[1]);
+      const bestMs = Math.min((await this.#timed(input))[1], (await this.#timed(input))[1]);
       if (bestMs >= SLOW_MS) this.#fail(input, `takes ${Math.round(bestMs)} ms`);
       return outcome;
     } catch (error) {
@@ -121,11 +125,13 @@ class Fuzzer {
     }
   }
 
-  #timed(input: Buffer): [outcome: string, ms: number] {
+  async #timed(input: Buffer): Promise<[outcome: string, ms: number]> {
     const startedMs = performance.now();
     // What a message repeats of the input is no news.
-    const outcome = this.target.run(input, this.random).replace(/\d+/g, 'N').slice(0, 36);
-    return [outcome, performance.now() - startedMs];
+    const result = this.target.run(input, this.random);
+    // Waiting costs more than most of them take.
+    const outcome = typeof result === 'string' ? result : await result;
+    return [outcome.replace(/\d+/g, 'N').slice(0, 36), performance.now() - startedMs];
   }
 
   #fail(input: Buffer, why: string): void {
@@ -135,7 +141,7 @@ class Fuzzer {
   }
 }
 
-function run(job: Job): ParserResult {
+async function run(job: Job): Promise<ParserResult> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   // Nothing that is read may change what everything is made of.
@@ -143,6 +149,7 @@ function run(job: Job): ParserResult {
   const random = seededRandom(job.seed);
   const failures: string[] = [];
   const fuzzers = targets.map((target, index) => new Fuzzer(target, index, job, random, failures));
+  for (const fuzzer of fuzzers) await fuzzer.begin();
   const endMs = performance.now() + job.seconds * 1_000;
   // What compiled code and caches take is there after a tenth of the time.
   let before: number | undefined;
@@ -150,7 +157,7 @@ function run(job: Job): ParserResult {
   while (performance.now() < endMs) {
     const fuzzer = pick(fuzzers, random);
     const sliceEndMs = performance.now() + SLICE_MS;
-    while (performance.now() < sliceEndMs) fuzzer.step();
+    while (performance.now() < sliceEndMs) await fuzzer.step();
     if (before !== undefined || performance.now() < warmMs) continue;
     collect();
     before = process.memoryUsage().heapUsed;
@@ -168,4 +175,4 @@ function run(job: Job): ParserResult {
   };
 }
 
-if (!isMainThread) parentPort!.postMessage(run(workerData as Job));
+if (!isMainThread) parentPort!.postMessage(await run(workerData as Job));

@@ -12,7 +12,7 @@ export interface Target {
    * Reads an input. Returns in short what became of it: by that, something new is noticed.
    * @throws when something that must hold does not
    */
-  run(input: Buffer, random: Random): string;
+  run(input: Buffer, random: Random): string | Promise<string>;
 }
 
 /** One byte per character. */

@@ -1,5 +1,6 @@
 /** What is fuzzed without a socket: everything that reads what a stranger has written. */
 import { parseMessage } from '../../edge/client/messages.js';
+import { authTargets } from './auth-targets.js';
 import { frontTargets } from './front-targets.js';
 import { httpTargets } from './http-targets.js';
 import { mqttTargets } from './mqtt-targets.js';
@@ -35,5 +36,6 @@ export const targets: readonly Target[] = [
   ...proxyTargets,
   ...mqttTargets,
   ...frontTargets,
+  ...authTargets,
   clientMessage,
 ];

@@ -8,6 +8,7 @@ import {
 import { LocalCluster } from '../../cli/local-cluster.js';
 import { type LocalRedis, startRedis } from '../../cli/local-redis.js';
 import { shardOf } from '../../common/shard.js';
+import { eventually } from './eventually.js';
 import { ask } from './http.js';
 import { PushClient } from './push-client.js';
 import { TcpProxy } from './tcp-proxy.js';
@@ -119,12 +120,31 @@ export class RunningCluster {
   /** `count` clientIds that begin with `prefix` and whose shards `edgeId` owns now. */
   async clientIdsOf(edgeId: string, count: number, prefix = 'client'): Promise<string[]> {
     const shards = await this.shards();
+    if (!shards.some(({ owner }) => owner === edgeId)) throw new Error(`${edgeId} owns no shard`);
     const found: string[] = [];
     for (let i = 0; found.length < count; i++) {
       const clientId = `${prefix}-${i}`;
       if (shards[shardOf(clientId, shards.length)]!.owner === edgeId) found.push(clientId);
     }
     return found;
+  }
+
+  /** Asks control to do something, as an operator does. */
+  async steer(path: string): Promise<void> {
+    const headers = { 'content-type': 'application/json' };
+    const { controlUrl } = this.cluster;
+    const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  }
+
+  /** Takes the drain of an edge back; resolves when it owns shards again. */
+  async undrain(edgeId: string): Promise<void> {
+    await this.steer(`/v1/edges/${edgeId}/undrain`);
+    await eventually(
+      async () => (await this.shards()).some(({ owner }) => owner === edgeId),
+      READY_DEADLINE_MS,
+    );
+    await this.untilReady();
   }
 
   async clientIdOf(edgeId: string, prefix = 'client'): Promise<string> {

@@ -325,7 +325,7 @@ describe('silence', () => {
 describe('the end', () => {
   test.each<[string, ClientEvent]>([
     ['by its message', { type: 'message', attempt: 1, message: { type: 'taken-over' } }],
-    ['by its close code', { type: 'failed', attempt: 1, failure: { why: '', isTakenOver: true } }],
+    ['by its close code', { type: 'failed', attempt: 1, failure: { why: '', closeCode: 4001 } }],
   ])('comes with a takeover, %s', (_, event) => {
     const scene = new Scene().connected();
     expect(scene.take(event)).toEqual([DROP, state({ type: 'closed', why: 'taken-over' })]);
@@ -364,6 +364,14 @@ describe('a resume ticket', () => {
     scene.fail();
     expect(openOf(scene.wake())?.ticket).toBeUndefined();
   });
+});
+
+test('a ticket is forgotten when the edge says that its token has ended', () => {
+  const scene = new Scene();
+  scene.take({ type: 'start' });
+  scene.hear({ ...WELCOME, ticket: 'of the old token' });
+  scene.take({ type: 'failed', attempt: 1, failure: { why: '', closeCode: 4003 } });
+  expect(openOf(scene.wake())?.ticket).toBeUndefined();
 });
 
 describe('a token that is about to end', () => {
