@@ -270,6 +270,8 @@ napi_value closeAll(napi_env env, napi_callback_info info) {
 napi_value fetch(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Binding *binding = call.binding;
+  // A worker that is being ended lets nothing be unwrapped any more.
+  if (binding == nullptr) return nullptr;
   return call.answer(binding->transport.fetch(binding->fetched, binding->fetchedMax));
 }
 
