@@ -13,6 +13,7 @@ import { packageRoot } from '../../cli/package-root.js';
 import { seededRandom } from '../sim/draw.js';
 import { eventually } from '../support/eventually.js';
 import { RunningCluster } from '../support/running-cluster.js';
+import { SECRET } from '../support/tokens.js';
 import { Attackers } from './attackers.js';
 import { keep, loadCorpus } from './corpus.js';
 import { Healthy } from './healthy.js';
@@ -32,6 +33,7 @@ const ROUTER = 'router';
 /** Those that devices can reach. */
 const TARGETS = [EDGE, ROUTER];
 const CORPUS = 'connections';
+const BACKEND_TOKEN = 'backend-token-0123456789';
 const HEAD_TIMEOUT_MS = 1_000;
 /** The deadline is looked at once a second. */
 const PATIENCE_MS = HEAD_TIMEOUT_MS + 2_000;
@@ -55,7 +57,14 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
   let isEnding = false;
   const running = await RunningCluster.start({
     edges: 1,
+    token: BACKEND_TOKEN,
     env: {
+      LONGLINE_AUTH: 'jwt',
+      LONGLINE_JWT_ALGORITHMS: 'HS256',
+      LONGLINE_JWT_KEYS: SECRET,
+      LONGLINE_TICKET_SECRET: SECRET.toUpperCase(),
+      LONGLINE_LINK_TOKEN: 'link-token-0123456789',
+      LONGLINE_BACKEND_TOKENS: `backend:push+presence:${BACKEND_TOKEN}`,
       NODE_OPTIONS: `--import=${collector}`,
       LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
       LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,

@@ -4,6 +4,7 @@ import { type ClientState, type ConnectOptions, connect } from '../../edge/clien
 import { Device } from '../support/device.js';
 import { MqttDevice } from '../support/mqtt-device.js';
 import type { RunningCluster } from '../support/running-cluster.js';
+import { tokenOf } from '../support/tokens.js';
 
 export interface HealthyDevice {
   readonly clientId: string;
@@ -31,7 +32,7 @@ export async function connectDevices(
 
 function sse(running: RunningCluster): HealthyDevice {
   const clientId = 'healthy-sse';
-  const device = new Device(clientId, running.connectUrl(clientId));
+  const device = new Device(clientId, `${running.connectUrl(clientId)}&token=${tokenOf(clientId)}`);
   return {
     clientId,
     get received() {
@@ -53,6 +54,7 @@ function ours(
   const client = connect({
     router: running.cluster.routerUrl,
     clientId,
+    token: async () => tokenOf(clientId),
     onPush: ({ data }) => received.push(String(data)),
     onState: (state) => states.push(state),
     ...options,
@@ -69,7 +71,8 @@ function ours(
 function plainWebSocket(port: number): HealthyDevice {
   const clientId = 'healthy-websocket';
   const received: string[] = [];
-  const socket = new WebSocket(`ws://127.0.0.1:${port}/connect?clientId=${clientId}`);
+  const query = `clientId=${clientId}&token=${tokenOf(clientId)}`;
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/connect?${query}`);
   socket.on('message', (data) => received.push(String(data)));
   socket.on('error', () => {});
   return {
@@ -83,7 +86,11 @@ function plainWebSocket(port: number): HealthyDevice {
 /** Nor does this one. */
 async function mqtt(port: number, protocolVersion: 4 | 5): Promise<HealthyDevice> {
   const clientId = `healthy-mqtt-${protocolVersion}`;
-  const device = await MqttDevice.connect(port, clientId, { protocolVersion });
+  const device = await MqttDevice.connect(port, clientId, {
+    protocolVersion,
+    username: clientId,
+    password: tokenOf(clientId),
+  });
   await device.subscribe(`push/${clientId}`);
   return {
     clientId,

@@ -50,6 +50,8 @@ const QUERY_WORDS = bytesOf(
   'clientId=',
   'lastEventId=',
   'epoch=',
+  'token=',
+  'ticket=',
   '1-1',
   '&',
   '%',

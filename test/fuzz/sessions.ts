@@ -1,7 +1,9 @@
 /** What devices say that behave, for each protocol of the device port: what sessions are made from. */
+import type { MqttVersion } from '../../common/mqtt-refusal.js';
 import { proxyHeader } from '../../common/proxy-protocol.js';
 import { type Frame, maskedFrame } from '../support/masked-frame.js';
-import { connect, hex } from '../support/mqtt-bytes.js';
+import { connect, field, hex } from '../support/mqtt-bytes.js';
+import { tokenOf } from '../support/tokens.js';
 import { UPGRADE } from './http-targets.js';
 import { MQTT_PACKETS } from './mqtt-targets.js';
 import { bytesOf } from './target.js';
@@ -12,8 +14,16 @@ export interface Session {
   flights(clientId: string): readonly Buffer[];
 }
 
-const http = (clientId: string, headers = '') =>
-  Buffer.from(`GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: edge\r\n${headers}\r\n`);
+const http = (query: string, headers = '') =>
+  Buffer.from(`GET /connect?clientId=${query} HTTP/1.1\r\nHost: edge\r\n${headers}\r\n`);
+const inQuery = (clientId: string) => `${clientId}&token=${tokenOf(clientId)}`;
+const inHeader = (clientId: string) => `Authorization: Bearer ${tokenOf(clientId)}\r\n`;
+
+/** With a username, which 3.1.1 asks for where there is a password [MQTT-3.1.2-22]. */
+const mqttConnect = (version: MqttVersion, clientId: string) => {
+  const rest = Buffer.concat([field('name'), field(tokenOf(clientId))]);
+  return connect({ version, clientId, flags: 0xc2, rest });
+};
 
 const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
 
@@ -24,16 +34,21 @@ const PROXY_V2 = proxyHeader(
 );
 
 export const sessions: readonly Session[] = [
-  { protocol: 'sse', flights: (clientId) => [http(clientId)] },
-  { protocol: 'sse', flights: (clientId) => [http(clientId, 'Last-Event-ID: 1-0\r\n')] },
+  { protocol: 'sse', flights: (clientId) => [http(clientId, inHeader(clientId))] },
+  {
+    protocol: 'sse',
+    flights: (clientId) => [http(inQuery(clientId), 'Last-Event-ID: 1-0\r\n')],
+  },
   {
     protocol: 'ndjson',
-    flights: (clientId) => [http(clientId, 'Accept: application/x-ndjson\r\n')],
+    flights: (clientId) => [
+      http(clientId, `Accept: application/x-ndjson\r\n${inHeader(clientId)}`),
+    ],
   },
   {
     protocol: 'websocket',
     flights: (clientId) => [
-      http(clientId, UPGRADE),
+      http(inQuery(clientId), UPGRADE),
       frames(
         { opcode: 10, payload: Buffer.from('1795-0') },
         { opcode: 1, payload: Buffer.from('x') },
@@ -45,19 +60,25 @@ export const sessions: readonly Session[] = [
   {
     protocol: 'websocket-json',
     flights: (clientId) => [
-      http(clientId, `${UPGRADE}Sec-WebSocket-Protocol: longline.json\r\n`),
+      http(
+        clientId,
+        `${UPGRADE}Sec-WebSocket-Protocol: longline.json, longline.token.${tokenOf(clientId)}\r\n`,
+      ),
       frames(
         { opcode: 1, payload: Buffer.from('{"type":"ack",'), isFinal: false },
         { opcode: 0, payload: Buffer.from('"id":"1795-0"}') },
       ),
       frames({ opcode: 1, payload: Buffer.from('{"type":"ping"}') }),
-      frames({ opcode: 1, payload: Buffer.from('{"type":"token","token":"a.b.c"}') }),
+      frames({
+        opcode: 1,
+        payload: Buffer.from(JSON.stringify({ type: 'token', token: tokenOf(clientId) })),
+      }),
     ],
   },
   ...([4, 5] as const).map(
     (version): Session => ({
       protocol: 'mqtt',
-      flights: (clientId) => [connect({ version, clientId }), ...MQTT_PACKETS[version]],
+      flights: (clientId) => [mqttConnect(version, clientId), ...MQTT_PACKETS[version]],
     }),
   ),
   {
@@ -67,11 +88,14 @@ export const sessions: readonly Session[] = [
   {
     protocol: 'proxy 1',
     flights: (clientId) => [
-      Buffer.concat([...bytesOf('PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n'), http(clientId)]),
+      Buffer.concat([
+        ...bytesOf('PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n'),
+        http(inQuery(clientId)),
+      ]),
     ],
   },
   {
     protocol: 'proxy 2',
-    flights: (clientId) => [Buffer.concat([PROXY_V2, http(clientId)])],
+    flights: (clientId) => [Buffer.concat([PROXY_V2, http(inQuery(clientId))])],
   },
 ];
