@@ -36,6 +36,7 @@ program
     'how long it is kept for a client that is away; 0: live only',
     wholeNumber(0, 2 ** 32 - 1),
   )
+  .option('--content-type <type>', 'what the payload is, such as application/json')
   .option('--idempotency-key <key>', 'pushed again with the same key, it is stored once')
   .option('--token <token>', 'where the router asks for one; better in LONGLINE_TOKEN')
   .option('--ca <file>', "the authority of the router's certificate: reach it by TLS")

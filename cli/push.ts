@@ -24,6 +24,8 @@ export interface PushOptions {
   readonly wait?: number;
   /** How long the push is kept, in milliseconds; 0: live only. The router's default otherwise. */
   readonly ttl?: number;
+  /** Passed on to devices whose protocol can say it. */
+  readonly contentType?: string;
   readonly idempotencyKey?: string;
   readonly token?: string;
   /** Files; without an authority, the router is reached without TLS. */
@@ -54,14 +56,15 @@ export async function push(clientId: string, payload: string, options: PushOptio
 }
 
 function call(clientId: string, payload: Buffer, options: PushOptions): Promise<PushResponse> {
-  const { router, wait: waitMs = 0, ttl: ttlMs, idempotencyKey = '' } = options;
+  const { router, wait: waitMs = 0, ttl: ttlMs, contentType = '', idempotencyKey = '' } = options;
   const token = options.token ?? process.env.LONGLINE_TOKEN;
   const metadata = new Metadata();
   if (token) metadata.set('authorization', `Bearer ${token}`);
   const client = new PushServiceClient(router, credentialsOf(options));
   const deadline = Date.now() + waitMs + CALL_SLACK_MS;
   return new Promise<PushResponse>((resolve, reject) => {
-    const request = PushRequest.fromPartial({ clientId, payload, waitMs, ttlMs, idempotencyKey });
+    const what = { clientId, payload, contentType };
+    const request = PushRequest.fromPartial({ ...what, waitMs, ttlMs, idempotencyKey });
     client.push(request, metadata, { deadline }, (error, response) => {
       if (error) reject(explained(error, router));
       else resolve(response);
