@@ -21,7 +21,7 @@ export function stopOnSignals(
   stop: () => Promise<void>,
   leave?: () => void,
 ): (reason: string) => void {
-  process.off('SIGTERM', endAtOnce).off('SIGINT', endAtOnce);
+  for (const end of ENDS) process.off(end, endAtOnce);
   let leaving = false;
   let stopping = false;
   const begin = (reason: string) => {
@@ -64,11 +64,11 @@ export function announceListening(log: Logger, ports: ListeningPorts): void {
 
 /**
  * Runs a role's start. An environment problem ends the process with one readable message, a signal
- * ends it at once: there is nothing yet that could be left in order. Nobody else would end it, as the
+ * or the end of its parent ends it at once: there is nothing yet that could be left in order. Nobody else would end it, as the
  * kernel spares the first process of a container.
  */
 export async function runRole(start: () => Promise<void>): Promise<void> {
-  process.on('SIGTERM', endAtOnce).on('SIGINT', endAtOnce);
+  for (const end of ENDS) process.on(end, endAtOnce);
   try {
     await start();
   } catch (error) {
@@ -79,6 +79,9 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
     throw error;
   }
 }
+
+/** What ends a process that has not started yet; `disconnect`: its parent is gone. */
+const ENDS = ['SIGTERM', 'SIGINT', 'disconnect'] as const;
 
 function endAtOnce(): void {
   process.exit(0);

@@ -39,7 +39,7 @@ async function start({ role, portSetting }: (typeof ROLES)[number], env: NodeJS.
       ...(role !== 'control' && { LONGLINE_CONTROL_ADDRESS: '127.0.0.1:1' }),
       ...env,
     },
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   children.push(child);
   let said = '';
@@ -71,12 +71,15 @@ describe.each(ROLES)('$role', (role) => {
     }
   });
 
-  test('is ended by SIGTERM while Redis is away', async () => {
+  test.each([
+    ['SIGTERM', (child: ChildProcess) => child.kill('SIGTERM')],
+    ['the end of its parent', (child: ChildProcess) => child.disconnect()],
+  ])('is ended by %s while Redis is away', async (_, end) => {
     const starting = await start(role, { LONGLINE_REDIS_URL: 'redis://127.0.0.1:1' });
     await eventually(async () => {
       expect((await ask(`${starting.health}/healthz`)).status).toBe(200);
     }, DEADLINE_MS);
-    starting.child.kill('SIGTERM');
+    end(starting.child);
     expect(await starting.exited).toBe(0);
   });
 
