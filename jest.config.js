@@ -16,4 +16,6 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
   testTimeout: 20_000,
+  // Most of the time tests of clusters wait: for leases, drains and deadlines.
+  maxWorkers: 3,
 };

@@ -40,11 +40,14 @@ test('memory headroom goes by the tighter of control group and machine', () => {
 test('a blocked event loop is late, an idle one is not', async () => {
   const lag = new EventLoopLag();
   await new Promise((resolve) => setTimeout(resolve, 1_100));
-  expect(lag.read()).toBeLessThan(30);
+  const idleMs = lag.read();
   for (let i = 0; i < 4; i++) {
     const untilMs = performance.now() + 250;
     while (performance.now() < untilMs);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  expect(lag.read()).toBeGreaterThan(150);
+  const blockedMs = lag.read();
+  expect(blockedMs).toBeGreaterThan(150);
+  // Beside other tests an idle loop is late as well, but not like that.
+  expect(idleMs).toBeLessThan(blockedMs / 2);
 });
