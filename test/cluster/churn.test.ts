@@ -138,7 +138,8 @@ test('200,000 connections later, the edge holds what it held before', async () =
 
   // Those that were not answered went before they had asked.
   expect(churn.answered).toBe((WARM_UP + CONNECTIONS) / 2);
-  expect(descriptors()).toBe(descriptorsBefore);
+  // Fewer, where one of the edge's own was idle for too long, such as one that asks for metrics.
+  expect(descriptors()).toBeLessThanOrEqual(descriptorsBefore);
   expect(await slotBytes()).toBe(slotsBefore);
   // What was freed is given back to the system late; what leaks never is.
   await eventually(async () => {
