@@ -23,6 +23,7 @@ export interface ParserResult {
 
 /** Of one input, the best of three: above it, its time grows faster than its length. */
 const SLOW_MS = 100;
+const SLOW_TRIES = 10;
 const HANG_MS = 10_000;
 /** A target gets its turn for so long. */
 const SLICE_MS = 100;
@@ -114,9 +115,11 @@ class Fuzzer {
     Buffer.from(this.job.shared, HEADER_BYTES).set(input);
     Atomics.add(header, 0, 1);
     try {
-      const [outcome, ms] = await this.#timed(input);
-      if (ms < SLOW_MS) return outcome;
-      const bestMs = Math.min((await this.#timed(input))[1], (await this.#timed(input))[1]);
+      let [outcome, bestMs] = await this.#timed(input);
+      // What is slow once was perhaps only kept waiting by others on the machine.
+      for (let i = 0; i < SLOW_TRIES && bestMs >= SLOW_MS; i++) {
+        bestMs = Math.min(bestMs, (await this.#timed(input))[1]);
+      }
       if (bestMs >= SLOW_MS) this.#fail(input, `takes ${Math.round(bestMs)} ms`);
       return outcome;
     } catch (error) {
