@@ -129,12 +129,8 @@ export class RunningCluster {
     return found;
   }
 
-  /** Asks control to do something, as an operator does. */
-  async steer(path: string): Promise<void> {
-    const headers = { 'content-type': 'application/json' };
-    const { controlUrl } = this.cluster;
-    const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  steer(path: string): Promise<void> {
+    return steer(this.cluster, path);
   }
 
   /** Takes the drain of an edge back; resolves when it owns shards again. */
@@ -182,4 +178,11 @@ export class RunningCluster {
     }
     return 0;
   }
+}
+
+/** Asks control to do something, as an operator does. */
+export async function steer({ controlUrl }: LocalCluster, path: string): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
 }
