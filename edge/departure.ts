@@ -58,6 +58,8 @@ export interface DepartureOptions {
 const CLOSING_MS = 5_000;
 /** A control that is away for longer is not waited for. */
 const CONTROL_AWAY_MS = 5_000;
+/** A new leader is there by then, or nobody will take the shards of an edge without clients. */
+const NOBODY_LEFT_MS = 15_000;
 /** A browser comes back to where it was once, and has to be redirected. */
 const RETURN_MS = 3_000;
 /** The last goaway is aimed some steps before the deadline, not at it. */
@@ -86,13 +88,16 @@ export class Departure {
   step(nowMs: number, standing: Standing): DepartureStep {
     const { connections, isDraining, isControlUp } = standing;
     if (isControlUp) this.#controlHeardAtMs = nowMs;
-    const isControlAway = nowMs > this.#controlHeardAtMs + CONTROL_AWAY_MS;
+    const controlAwayMs = nowMs - this.#controlHeardAtMs;
+    const isControlAway = controlAwayMs > CONTROL_AWAY_MS;
+    // As when the whole cluster is taken down, control first.
+    const isAlone = connections === 0 && controlAwayMs > NOBODY_LEFT_MS;
     const mustEndAtMs = (this.#toldAtMs ?? Number.POSITIVE_INFINITY) + this.options.drainMs;
+    const mayEnd = this.isLeaving || (isDraining && this.options.exitWhenDrained);
+    const isLeft = (mayEnd && isEmpty(standing, isControlAway)) || (this.isLeaving && isAlone);
     const isOver =
       (this.isLeaving && (!standing.hasRefuge || nowMs >= mustEndAtMs)) ||
-      ((this.isLeaving || (isDraining && this.options.exitWhenDrained)) &&
-        isEmpty(standing, isControlAway) &&
-        nowMs >= standing.lastGoawayAtMs + RETURN_MS);
+      (isLeft && nowMs >= standing.lastGoawayAtMs + RETURN_MS);
     const isNoPlaceToStay = this.isLeaving || isDraining || standing.isDeaf;
     const isForAll = isNoPlaceToStay && standing.shardsOwned === 0;
 

@@ -113,6 +113,16 @@ describe('an edge that is told to end', () => {
     expect(told().step(10_000, { ...released, notReleased: 1 }).isOver).toBe(false);
   });
 
+  test('without clients and without a new leader, does not wait for others to take its shards', () => {
+    const leaving = told();
+    const alone = { ...serving, connections: 0, isControlUp: false };
+    expect(leaving.step(15_000, alone).isOver).toBe(false);
+    expect(leaving.step(15_001, { ...alone, connections: 1 }).isOver).toBe(false);
+    expect(leaving.step(15_001, { ...alone, lastGoawayAtMs: 14_000 }).isOver).toBe(false);
+    expect(leaving.step(15_001, alone).isOver).toBe(true);
+    expect(departure().step(15_001, alone).isOver).toBe(false);
+  });
+
   test('goes by the earlier of two deadlines', () => {
     const timed = { ...serving, isDraining: true, drainUntilMs: 30_000 };
     expect(told().step(26_000, timed).isClosing).toBe(true);
