@@ -30,7 +30,7 @@ export async function startOneEdge(
       LONGLINE_LOG_LEVEL: 'error',
       LONGLINE_TRANSPORT: transport,
       // What an edge can do is asked, not what it allows itself.
-      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '1000000',
+      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '0',
       NODE_OPTIONS: COLLECTING,
       ...env,
     },

@@ -21,6 +21,7 @@ import {
   resumeInbox,
 } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
+import type { Outcome } from '../common/redis/execute.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Connection, Transport } from '../common/transport/transport.js';
 import type { Connections } from './connections.js';
@@ -56,6 +57,7 @@ export class CatchUp {
   readonly #works = new Map<Connection, Work>();
   readonly #waiting: Connection[] = [];
   #running = 0;
+  #asking = 0;
   readonly #replayed: Counter;
 
   /** @param onSlow ends a connection that does not read */
@@ -114,6 +116,11 @@ export class CatchUp {
     this.#works.delete(connection);
   }
 
+  /** Inboxes that Redis is being asked for, or that wait for their turn. */
+  get readsUnderWay(): number {
+    return this.#asking + this.#waiting.length;
+  }
+
   #add(connection: Connection, work: Omit<Work, 'isAgain'>): void {
     this.table.become(connection, 'behind');
     this.#works.set(connection, { ...work, isAgain: false });
@@ -157,7 +164,7 @@ export class CatchUp {
     const clientId = table.clientIdOf(connection);
     const tag = this.tagOf(table.shardOf(connection));
     if (work.from === 'now') {
-      const newest = await readNewestId(this.link, tag, clientId);
+      const newest = await this.#ask(readNewestId(this.link, tag, clientId));
       if (newest.type !== 'done') return this.#postpone(connection, work);
       if (!this.#isCurrent(connection, work)) return 'stopped';
       if (newest.reply !== '') table.markSent(connection, newest.reply);
@@ -166,7 +173,7 @@ export class CatchUp {
       if (!this.#isCurrent(connection, work)) return 'stopped';
     }
     if (work.cursor !== '') {
-      const resumed = await resumeInbox(this.link, tag, clientId, work.cursor);
+      const resumed = await this.#ask(resumeInbox(this.link, tag, clientId, work.cursor));
       if (resumed.type !== 'done') return this.#postpone(connection, work);
       if (!this.#isCurrent(connection, work)) return 'stopped';
       if (resumed.reply) table.markSent(connection, work.cursor);
@@ -175,7 +182,7 @@ export class CatchUp {
     }
     work.isAgain = false;
     const after = table.sentId(connection);
-    const page = await readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE);
+    const page = await this.#ask(readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE));
     if (page.type !== 'done') return this.#postpone(connection, work);
     if (!this.#isCurrent(connection, work)) return 'stopped';
     const { entries, gone } = page.reply;
@@ -193,6 +200,13 @@ export class CatchUp {
       if (!(await this.#write(connection, work, entry))) return 'stopped';
     }
     return entries.length < ENTRIES_PER_PAGE && !work.isAgain ? 'empty' : 'more';
+  }
+
+  async #ask<Reply>(asked: Promise<Outcome<Reply>>): Promise<Outcome<Reply>> {
+    this.#asking++;
+    const outcome = await asked;
+    this.#asking--;
+    return outcome;
   }
 
   /** Redis is away, which its own connection logs: the inbox is still there later. */

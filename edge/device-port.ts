@@ -101,7 +101,7 @@ export class DevicePort implements TransportEvents {
     );
     metrics.gauge(
       'longline_edge_handshakes_per_second_max',
-      'How many devices a second are let in at most, at the moment.',
+      'How many devices a second are let in at most, at the moment; +Inf without a pace.',
       () => this.#handshakes.perSecond,
     );
     this.#proxies = new ProxyGate(config.proxyNetworks);
@@ -180,7 +180,9 @@ export class DevicePort implements TransportEvents {
    */
   letIn(lateMs: number): void {
     const isHere = (connection: Connection) => this.#pending.has(connection);
-    const { entering, late } = this.#handshakes.step(performance.now(), lateMs, isHere);
+    const strain = { lateMs, reads: this.clients.catchUp.readsUnderWay };
+    const { entering, late } = this.#handshakes.step(performance.now(), strain, isHere);
+    this.transport.acceptAtMost(this.#handshakes.accepts);
     for (const connection of late) {
       const pending = this.#pending.get(connection)!;
       this.#overloaded(connection, pending.introduction!, 'too many devices were let in before');

@@ -6,11 +6,18 @@
  * Two lanes: devices that were connected before go first, because pushes wait for them. New ones
  * are turned away when half of the room is taken, so that they cannot keep the others out.
  *
- * The rate follows the event loop: a little up while it is on time, down by a third when it is
- * late, never over what is configured. Nobody has to know what this machine can bear.
+ * The rate follows what it does to the edge, as a sender's window follows what the network loses
+ * (additive or slow growth, multiplicative decrease; and what is not used is not kept: RFC 7661). It
+ * begins low, grows a little in every step in which somebody waits, falls by a third when the event
+ * loop is late or inboxes are not read as fast as devices come, and goes back to where it began when
+ * nobody waits. Nobody has to know what this machine and its Redis can bear.
+ *
+ * While somebody waits, connections are accepted only a little faster than devices are let in. The
+ * others wait with the kernel: to accept ten thousand at once takes a second in which nobody is served.
  */
 
 export interface HandshakeOptions {
+  /** 0: everybody is let in at once. */
   readonly perSecondMax: number;
   /** Of both lanes together. */
   readonly waitingMax: number;
@@ -20,16 +27,34 @@ export interface HandshakeOptions {
 
 export type Offer = 'enter' | 'wait' | 'refused';
 
+/** What the edge is like after the step before. */
+export interface Strain {
+  /** How late this step is, in ms. */
+  readonly lateMs: number;
+  /** Inboxes that are being read or wait to be. */
+  readonly reads: number;
+}
+
 /** How often `step` is to be called. */
 export const HANDSHAKE_STEP_MS = 20;
 /** An event loop that is later than this keeps those waiting who are connected already. */
-const LATE_MS = 30;
+const LATE_MS = 10;
+/** Those of one step are read before the next one, unless Redis or the edge has too much to do. */
+const READS_MAX = 16;
+/** What any edge can bear, and what some devices never notice. */
+const PER_SECOND_AT_FIRST = 500;
 /** Even a busy edge lets some in, or the storm would never end. */
-const PER_SECOND_MIN = 100;
-const RAISE = 1.02;
+const PER_SECOND_MIN = 200;
+/** Doubles in 1.4 s; level when every fortieth step is too much. */
+const RAISE = 1.01;
 const LOWER = 0.67;
 /** After an idle time no more than this many steps' worth come in at once. */
 const BURST_STEPS = 2;
+/** A lead, so that those who come back are known before those who are new have their turn. */
+const ACCEPTS_PER_ENTRY = 1.5;
+/** While nobody waits, and at least: whoever connects and wants nothing must not keep others out. */
+const ACCEPTS_PER_SECOND_IDLE = 1_000;
+const ACCEPTS_PER_SECOND_MIN = 300;
 
 interface Waiting<Item> {
   readonly item: Item;
@@ -44,7 +69,7 @@ export class Handshakes<Item> {
   #credit: number;
 
   constructor(readonly options: HandshakeOptions) {
-    this.#perSecond = options.perSecondMax;
+    this.#perSecond = this.#perSecondAtFirst;
     this.#credit = this.#creditMax;
   }
 
@@ -52,9 +77,17 @@ export class Handshakes<Item> {
     return this.#resuming.size + this.#others.size;
   }
 
-  /** At the moment. */
+  /** At the moment. Without a pace, Infinity. */
   get perSecond(): number {
-    return this.#perSecond;
+    return this.#isPaced ? this.#perSecond : Number.POSITIVE_INFINITY;
+  }
+
+  /** How many connections may be accepted until the next step. */
+  get accepts(): number {
+    if (!this.#isPaced) return Number.POSITIVE_INFINITY;
+    const least = this.waitingCount === 0 ? ACCEPTS_PER_SECOND_IDLE : ACCEPTS_PER_SECOND_MIN;
+    const perSecond = Math.max(least, this.#perSecond * ACCEPTS_PER_ENTRY);
+    return Math.ceil((perSecond * HANDSHAKE_STEP_MS) / 1_000);
   }
 
   /**
@@ -64,6 +97,7 @@ export class Handshakes<Item> {
     const { waitingCount } = this;
     const room = isResuming ? this.options.waitingMax : this.options.waitingMax / 2;
     if (isShort && !isResuming) return 'refused';
+    if (!this.#isPaced) return 'enter';
     if (waitingCount === 0 && this.#credit >= 1) {
       this.#credit--;
       return 'enter';
@@ -74,18 +108,16 @@ export class Handshakes<Item> {
   }
 
   /**
-   * @param lateMs how late this call is
    * @param isHere whether whoever waits is still there
    * @returns who may enter now, and who has waited for too long
    */
   step(
     nowMs: number,
-    lateMs: number,
+    strain: Strain,
     isHere: (item: Item) => boolean,
   ): { entering: Item[]; late: Item[] } {
-    const { perSecondMax, waitMsMax } = this.options;
-    const wanted = this.#perSecond * (lateMs > LATE_MS ? LOWER : RAISE);
-    this.#perSecond = Math.min(perSecondMax, Math.max(PER_SECOND_MIN, wanted));
+    const { waitMsMax } = this.options;
+    this.#perSecond = this.#nextPerSecond(strain);
     // Time that was lost is not made up for: it was lost because there was too much to do.
     const earned = (this.#perSecond * HANDSHAKE_STEP_MS) / 1_000;
     this.#credit = Math.min(this.#creditMax, this.#credit + earned);
@@ -106,6 +138,25 @@ export class Handshakes<Item> {
       }
     }
     return { entering, late };
+  }
+
+  #nextPerSecond({ lateMs, reads }: Strain): number {
+    const { perSecondMax } = this.options;
+    const now = this.#perSecond;
+    if (lateMs > LATE_MS || reads > READS_MAX) {
+      return Math.max(Math.min(perSecondMax, PER_SECOND_MIN), now * LOWER);
+    }
+    if (this.waitingCount > 0) return Math.min(perSecondMax, now * RAISE);
+    const atFirst = this.#perSecondAtFirst;
+    return now < atFirst ? Math.min(atFirst, now * RAISE) : Math.max(atFirst, now / RAISE);
+  }
+
+  get #isPaced(): boolean {
+    return this.options.perSecondMax > 0;
+  }
+
+  get #perSecondAtFirst(): number {
+    return Math.min(this.options.perSecondMax, PER_SECOND_AT_FIRST);
   }
 
   get #creditMax(): number {

@@ -37,6 +37,7 @@ interface Binding {
   pause(connection: Connection): void;
   /** 1 when it could, else 0. */
   pipe(one: Connection, other: Connection): number;
+  acceptAtMost(count: number): void;
   stopListening(): void;
   close(): void;
   /** Writes the oldest events to the array that it was given, and returns how many. */
@@ -49,6 +50,9 @@ interface Binding {
   /** Gives everything up that is not memory. */
   dispose(): void;
 }
+
+/** What the binding can count. */
+const ACCEPTS_MAX = 2 ** 32 - 1;
 
 interface Addon {
   readonly Binding: new (
@@ -160,6 +164,10 @@ export class NativeTransport implements Transport {
     // Both may have come to their end with it.
     this.#dispatchSoon();
     return isPiped;
+  }
+
+  acceptAtMost(count: number): void {
+    this.#binding.acceptAtMost(Math.min(count, ACCEPTS_MAX));
   }
 
   stopListening(): void {

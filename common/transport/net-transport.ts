@@ -168,6 +168,8 @@ export class NetTransport implements Transport {
     return true;
   }
 
+  acceptAtMost(): void {}
+
   stopListening(): void {
     this.#server.close();
   }

@@ -137,6 +137,12 @@ export interface Transport {
    */
   acceptPauses(): number;
   memory(): TransportMemory;
+  /**
+   * Accepts so many more until it is called again; until the first call, any number. The others wait
+   * with the kernel, where they cost next to nothing. An implementation that leaves this to Node
+   * accepts whatever comes.
+   */
+  acceptAtMost(count: number): void;
   /** Stops to accept. What was accepted stays. */
   stopListening(): void;
   /** Stops to accept and closes every connection. Resolves when all are closed. */

@@ -255,6 +255,12 @@ napi_value pipe(napi_env env, napi_callback_info info) {
                                                   call.generation(1)));
 }
 
+napi_value acceptAtMost(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->transport.acceptAtMost(static_cast<uint32_t>(call.number(0)));
+  return nullptr;
+}
+
 napi_value stopListening(napi_env env, napi_callback_info info) {
   Call call(env, info);
   call.binding->transport.stopListening();
@@ -367,6 +373,7 @@ NAPI_MODULE_INIT() {
       method("remoteAddress", remoteAddress),
       method("pause", pause),
       method("pipe", pipe),
+      method("acceptAtMost", acceptAtMost),
       method("stopListening", stopListening),
       method("close", closeAll),
       method("fetch", fetch),

@@ -237,6 +237,12 @@ bool Transport::pipe(uint32_t index, uint32_t generation, uint32_t otherIndex,
   return true;
 }
 
+void Transport::acceptAtMost(uint32_t count) {
+  acceptsLeft_ = count;
+  // A shortage comes first: it ends by itself.
+  if (acceptAgainAt_ == 0) setAccepting(count > 0);
+}
+
 void Transport::stopListening() {
   if (listener_ < 0) return;
   ::close(listener_);
@@ -275,7 +281,7 @@ void Transport::poll() {
 }
 
 void Transport::tick() {
-  if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(true);
+  if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(acceptsLeft_ > 0);
   for (Timer *timer = wheel_.tick(); timer != nullptr;) {
     // A timer is the first member of its slot.
     Slot *slot = reinterpret_cast<Slot *>(timer);
@@ -341,8 +347,10 @@ Slot *Transport::takeSlot() {
 
 void Transport::accept() {
   for (int i = 0; i < kAcceptsPerRound && listener_ >= 0; i++) {
+    if (acceptsLeft_ == 0) return setAccepting(false);
     int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+      acceptsLeft_--;
       hold(fd);
       continue;
     }

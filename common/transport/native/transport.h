@@ -111,6 +111,8 @@ class Transport {
   void pause(uint32_t slot, uint32_t generation);
   // Passes the bytes of each on to the other from now on. Returns false unless it could.
   bool pipe(uint32_t slot, uint32_t generation, uint32_t otherSlot, uint32_t otherGeneration);
+  // Accepts so many more until it is called again; until the first call, any number.
+  void acceptAtMost(uint32_t count);
   // Stops to accept.
   void stopListening();
   // The same, and closes every connection.
@@ -170,6 +172,7 @@ class Transport {
   int epoll_ = -1;
   int listener_ = -1;
   bool isAccepting_ = false;
+  uint64_t acceptsLeft_ = UINT64_MAX;
   uint32_t acceptAgainAt_ = 0;
   uint64_t acceptPauses_ = 0;
   uint32_t held_ = 0;

@@ -9,11 +9,12 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { packageRoot } from '../../../cli/package-root.js';
-import { notNativeBecause } from '../../../common/transport/native-transport.js';
+import { NativeTransport, notNativeBecause } from '../../../common/transport/native-transport.js';
 import { eventually } from '../../support/eventually.js';
 
 const COMPILED = join(packageRoot, 'dist/common/transport');
@@ -88,6 +89,40 @@ describeNative('when descriptors run out', () => {
     const last = waiting.at(-1)!;
     last.write('at last');
     expect(String((await once(last, 'data'))[0])).toBe('at last');
+  });
+});
+
+describeNative('a transport that is to accept few', () => {
+  test('accepts no more than it is told, and whoever waits is served later', async () => {
+    let held = 0;
+    const transport = new NativeTransport(
+      {
+        onOpen: () => held++,
+        onBytes: () => {},
+        onEnd: () => {},
+        onClose: () => held--,
+        onTurnedAway: () => {},
+        onTimer: () => {},
+      },
+      { connectionsMax: 1_000, sendBufferBytesMax: 65_536 },
+    );
+    try {
+      const port = await transport.listen('127.0.0.1', 0);
+      transport.acceptAtMost(2);
+      for (let i = 0; i < 100; i++) connectPeer(port);
+      await eventually(() => expect(held).toBe(2));
+      await sleep(100);
+      expect(held).toBe(2);
+      transport.acceptAtMost(0);
+      await sleep(50);
+      expect(held).toBe(2);
+      transport.acceptAtMost(70);
+      await eventually(() => expect(held).toBe(72));
+      transport.acceptAtMost(Number.POSITIVE_INFINITY);
+      await eventually(() => expect(held).toBe(100));
+    } finally {
+      await transport.close();
+    }
   });
 });
 
