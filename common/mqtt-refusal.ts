@@ -88,10 +88,7 @@ export function mqttReasonOf(refused: Refusal | MqttFault): MqttReason {
 const RETURN_CODES: Partial<Record<MqttReason, number>> = {
   [MQTT_REASON.unsupportedProtocolVersion]: 0x01,
   [MQTT_REASON.clientIdentifierNotValid]: 0x02,
-  [MQTT_REASON.serverUnavailable]: 0x03,
-  [MQTT_REASON.serverBusy]: 0x03,
   [MQTT_REASON.serverShuttingDown]: 0x03,
-  [MQTT_REASON.quotaExceeded]: 0x03,
   [MQTT_REASON.useAnotherServer]: 0x03,
   [MQTT_REASON.serverMoved]: 0x03,
   [MQTT_REASON.connectionRateExceeded]: 0x03,
@@ -101,12 +98,23 @@ const RETURN_CODES: Partial<Record<MqttReason, number>> = {
   [MQTT_REASON.qosNotSupported]: 0x05,
 };
 
+/**
+ * What may be over when the client asks again. It is not told, although §3.2.2.3 says that it should
+ * be: mqtt.js takes every CONNACK that refuses for the last word and never comes back, and every
+ * client comes back after a connection that has only ended.
+ */
+const PASSING: ReadonlySet<MqttReason> = new Set([
+  MQTT_REASON.serverUnavailable,
+  MQTT_REASON.serverBusy,
+  MQTT_REASON.quotaExceeded,
+]);
+
 const REASON_STRING = 0x1f;
 
 /**
- * The CONNACK that refuses a CONNECT; empty when the standard has none and the connection is only
- * to be closed: always while the version is not known, and for most faults of MQTT 3.1.1
- * ([MQTT-3.1.4-1] there).
+ * The CONNACK that refuses a CONNECT; empty when the connection is only to be closed: for what will
+ * pass, always while the version is not known, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
+ * there).
  * @param packetBytesMax what the client takes, if that is known
  */
 export function connackRefusal(
@@ -115,7 +123,7 @@ export function connackRefusal(
   packetBytesMax = Number.POSITIVE_INFINITY,
 ): Buffer {
   const reason = mqttReasonOf(refused);
-  if (version === undefined) return Buffer.alloc(0);
+  if (version === undefined || PASSING.has(reason)) return Buffer.alloc(0);
   if (version === 4) {
     const code = RETURN_CODES[reason];
     // [MQTT-3.2.2-4] of 3.1.1: a refusal never says that a session is present.

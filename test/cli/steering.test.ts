@@ -214,7 +214,7 @@ test('status shows intents, moves and what stands still', async () => {
   expect(stdout).toMatch(/^edge-1 +alive +none /m);
   expect(stdout).toMatch(/leader control-1$/m);
   expect(stdout).toMatch(/^Paused/m);
-  expect(stdout).toMatch(/^Frozen.*(60s|1m 0s)/m);
+  expect(stdout).toMatch(/^Frozen.*(5\ds|60s|1m 0s)/m);
   expect(stdout).toMatch(/^Draining edge-2: 31 clients and 2 shards left$/m);
   expect(stdout).toMatch(/^Moving 1 shard, 4 waiting · 25.0 clients\/s \(pressure\), ETA 1m 15s$/m);
   expect(stdout).toMatch(/^ +7 +edge-1 +edge-2 +handing-over +31$/m);

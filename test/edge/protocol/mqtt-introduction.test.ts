@@ -91,16 +91,12 @@ describe('sessions', () => {
     expect(await answerTo(edge(), connect({ flags: 0 }))).toBe('20020000');
   });
 
-  test('while Redis is away nobody is let in: 0x03, or 0x88', async () => {
-    for (const [version, answer] of [
-      [4, '20020003'],
-      [5, '20'],
-    ] as const) {
+  test('while Redis is away nobody is let in, and nobody is told to stay away', async () => {
+    for (const version of [4, 5] as const) {
       const introduction = introduce(edge({}, AWAY).introducer, connect({ version, flags: 0 }));
       const refused = await introduction.prepare!();
       expect(refused).toEqual(AWAY);
-      expect(introduction.refuse(refused!).toString('hex')).toContain(answer);
-      if (version === 5) expect(introduction.refuse(refused!)[3]).toBe(0x88);
+      expect(introduction.refuse(refused!)).toHaveLength(0);
     }
   });
 
@@ -154,10 +150,10 @@ describe('a client that takes small packets only [MQTT-3.1.2-24]', () => {
 
   test('is told no more than the reason', async () => {
     const introduction = introduce(edge().introducer, taking(28));
-    expect(introduction.refuse({ ...AWAY, message: 'x'.repeat(21) }).toString('hex')).toBe(
-      '2003008800',
-    );
-    expect(introduction.refuse({ ...AWAY, message: 'x'.repeat(20) })).toHaveLength(28);
+    const refuse = (length: number) =>
+      introduction.refuse({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
+    expect(refuse(21).toString('hex')).toBe('2003008700');
+    expect(refuse(20)).toHaveLength(28);
   });
 });
 
