@@ -102,8 +102,12 @@ export type MembershipAction =
   /** The edge wants to be drained. */
   | { readonly type: 'drain'; readonly edgeId: string };
 
-/** Edges that start together get one first assignment together. */
+/**
+ * Edges that start together get one first assignment together: whoever comes later gets its share by
+ * moves, which take a minute. So it waits for more after each that comes, but not for ever.
+ */
 const SETTLE_MS = 1_000;
+const SETTLE_MS_MAX = 5_000;
 /**
  * What of its lease is left when an edge that does not report counts as vanished. Edges report every
  * 2 s at different moments: with a lease of 8 s or more, all that fall silent at once are missed
@@ -120,6 +124,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #isRestored = false;
   /** Infinity until the first hello. */
   #settledAtMs = Number.POSITIVE_INFINITY;
+  #firstHelloAtMs: number | undefined;
   #newestSeen = ORIGIN;
   readonly #freeze: Freeze;
   readonly #cutOff: CutOff;
@@ -243,7 +248,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       actions.push({ type: 'end', session: known.state.session, why });
     }
     if (comparePositions(have, this.#newestSeen) > 0) this.#newestSeen = have;
-    if (this.#settledAtMs === Number.POSITIVE_INFINITY) this.#settledAtMs = nowMs + SETTLE_MS;
+    this.#firstHelloAtMs ??= nowMs;
+    if (nowMs < this.#settledAtMs) {
+      this.#settledAtMs = Math.min(nowMs + SETTLE_MS, this.#firstHelloAtMs + SETTLE_MS_MAX);
+    }
     const isUnchanged =
       known !== undefined &&
       known.state.type !== 'dead' &&

@@ -115,13 +115,23 @@ function shorten(action: MembershipAction): string {
   return action.type === 'drain' ? `drain ${action.edgeId}` : action.type;
 }
 
-test('plans once for edges that start together, a second after the first hello', () => {
+test('plans once for edges that start together, a second after the last hello', () => {
   const story = new Story();
   expect(story.now(restored())).toEqual([]);
   expect(story.now(hello('a', 1))).toEqual([]);
   story.pass(900);
   expect(story.now(hello('b', 2))).toEqual([]);
-  expect(story.pass(5_000)).toEqual(['1000 replan']);
+  expect(story.pass(5_000)).toEqual(['1900 replan']);
+});
+
+test('plans five seconds after the first hello, although more edges are coming', () => {
+  const story = new Story();
+  story.now(restored());
+  const passed = Array.from({ length: 10 }, (_, i) => {
+    story.now(hello(`edge-${i}`, i));
+    return story.pass(700);
+  });
+  expect(passed.flat()[0]).toBe('5000 replan');
 });
 
 test('plans at once for an edge that joins later', () => {
