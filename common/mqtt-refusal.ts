@@ -88,10 +88,6 @@ export function mqttReasonOf(refused: Refusal | MqttFault): MqttReason {
 const RETURN_CODES: Partial<Record<MqttReason, number>> = {
   [MQTT_REASON.unsupportedProtocolVersion]: 0x01,
   [MQTT_REASON.clientIdentifierNotValid]: 0x02,
-  [MQTT_REASON.serverShuttingDown]: 0x03,
-  [MQTT_REASON.useAnotherServer]: 0x03,
-  [MQTT_REASON.serverMoved]: 0x03,
-  [MQTT_REASON.connectionRateExceeded]: 0x03,
   [MQTT_REASON.notAuthorized]: 0x05,
   [MQTT_REASON.topicNameInvalid]: 0x05,
   [MQTT_REASON.retainNotSupported]: 0x05,
@@ -100,8 +96,8 @@ const RETURN_CODES: Partial<Record<MqttReason, number>> = {
 
 /**
  * What may be over when the client asks again. It is not told, although §3.2.2.3 says that it should
- * be: mqtt.js takes every CONNACK that refuses for the last word and never comes back, and every
- * client comes back after a connection that has only ended.
+ * be: mqtt.js takes every CONNACK that refuses for the last word and never comes back, while it does
+ * after a connection that has only ended.
  */
 const PASSING: ReadonlySet<MqttReason> = new Set([
   MQTT_REASON.serverUnavailable,

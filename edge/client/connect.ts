@@ -47,6 +47,7 @@ interface Surroundings {
   removeEventListener?(type: string, listener: () => void): void;
 }
 
+// The type is forced: each is looked for before it is used, and only a page has all of them.
 const surroundings = globalThis as unknown as Surroundings;
 /** After these, a look at the connection is worth its while. */
 const NUDGES = ['online', 'visibilitychange'];

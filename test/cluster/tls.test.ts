@@ -150,6 +150,7 @@ describe('TLS in front of the edge', () => {
       await hearOverMqtt(port, 'carol');
       const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=dave`, { ca });
       await once(socket, 'open');
+      // The type is forced: `ws` does not say that its socket can be asked.
       const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
       const { connections } = await behind.push.presence('dave');
       expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);

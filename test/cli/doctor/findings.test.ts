@@ -67,6 +67,7 @@ test.each<[Partial<Readings>, string, Grade]>([
 });
 
 test('what could not be read is unknown, not well', () => {
+  // The type is forced: entries do not know that they are all of them.
   const unread = Object.fromEntries(
     Object.keys(WELL).map((name) => [name, undefined]),
   ) as unknown as Readings;

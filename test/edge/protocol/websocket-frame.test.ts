@@ -255,6 +255,7 @@ test('no bytes whatsoever make a reader throw, and what it holds stays in bounds
 
 /** A frame as the sender of `ws` makes it. */
 function senderFrame(payload: Buffer, opcode: number, isFinal: boolean): Buffer[] {
+  // The type is forced: @types/ws does not have it.
   const { Sender } = ws as unknown as { Sender: WsSender };
   return Sender.frame(payload, {
     fin: isFinal,

@@ -13,6 +13,7 @@ import {
 
 /** Reads frames as a client of other people does. */
 async function received(bytes: Buffer): Promise<string[]> {
+  // The type is forced: @types/ws does not have it.
   const { Receiver } = ws as unknown as { Receiver: new () => NodeJS.WritableStream };
   const receiver = new Receiver();
   const seen: string[] = [];
