@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
+import { controlApi } from '../cli/control-api.js';
 import { LocalCluster } from '../cli/local-cluster.js';
 import { startRedis } from '../cli/local-redis.js';
 import { shardOf } from '../common/shard.js';
@@ -160,9 +161,7 @@ function summarize(
 
 /** Where each client belongs, for as long as the bench runs: nothing moves. */
 async function addresses(cluster: LocalCluster): Promise<(clientId: string) => StormDevice> {
-  const headers = { 'content-type': 'application/json' };
-  const paused = { method: 'POST', headers, body: '{}' };
-  if (!(await fetch(`${cluster.controlUrl}/v1/pause`, paused)).ok) throw new Error('pause');
+  await controlApi(cluster.controlUrl).tell('pause', {});
   const answer = await fetch(`${cluster.controlUrl}/v1/shards`);
   const { shards } = (await answer.json()) as { shards: { owner: string }[] };
   const ports = new Map(

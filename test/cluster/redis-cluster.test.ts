@@ -11,6 +11,7 @@
  */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
+import { controlApi } from '../../cli/control-api.js';
 import { LocalCluster } from '../../cli/local-cluster.js';
 import { parseClusterSlots, type SlotMap } from '../../common/redis/slot-map.js';
 import { shardChannel, shardOf, shardTags } from '../../common/shard.js';
@@ -18,7 +19,6 @@ import type { PushRequest, PushStreamResult } from '../../proto/gen/longline/v1/
 import { eventually } from '../support/eventually.js';
 import { PushClient, pushRequest, wordOf } from '../support/push-client.js';
 import { startRedisCluster, type TestCluster } from '../support/redis-cluster.js';
-import { steer } from '../support/running-cluster.js';
 import { type ReceivedEvent, SseClient } from '../support/sse-client.js';
 
 const SHARDS = 4096;
@@ -64,7 +64,7 @@ beforeAll(async () => {
   });
   await cluster.waitUntilReady(40_000);
   // A shard that moves has two subscribers for a while, and that is right.
-  await steer(cluster, '/v1/pause');
+  await controlApi(cluster.controlUrl).tell('pause', {});
   pids = new Map(cluster.names.map((name) => [name, cluster.pid(name)]));
   witness = await redis.masterOfSlot(keySlot(channels[0]!));
   pushes = new PushClient(cluster.routerAddress);

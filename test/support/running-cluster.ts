@@ -62,6 +62,7 @@ export class RunningCluster {
     for (let tries = 1; ; tries++) {
       const running = await RunningCluster.#startOnce(options);
       if (tries === START_TRIES || (await running.#hasEachEdgeShards())) return running;
+      console.log('an edge came too late for the first assignment: the cluster is started again');
       await running.stop();
     }
   }
@@ -139,8 +140,12 @@ export class RunningCluster {
     return found;
   }
 
-  steer(path: string): Promise<void> {
-    return steer(this.cluster, path);
+  /** Asks control to do something, as an operator does. */
+  async steer(path: string): Promise<void> {
+    const headers = { 'content-type': 'application/json' };
+    const { controlUrl } = this.cluster;
+    const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
   }
 
   /** Takes the drain of an edge back; resolves when it owns shards again. */
@@ -193,11 +198,4 @@ export class RunningCluster {
     }
     return 0;
   }
-}
-
-/** Asks control to do something, as an operator does. */
-export async function steer({ controlUrl }: LocalCluster, path: string): Promise<void> {
-  const headers = { 'content-type': 'application/json' };
-  const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
 }
