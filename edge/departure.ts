@@ -6,7 +6,8 @@
  * to others, which is control's business, and their clients follow at control's pace. What needs no
  * control is that it ends: at the deadline it closes whoever is left, and while control is away, those
  * who have somewhere else to be go at a pace of its own. Those whose shard is still here stay until
- * the last seconds: wherever they asked, they would be sent back.
+ * the last seconds: wherever they asked, they would be sent back. An edge without clients does not wait
+ * for that.
  *
  * An edge that cannot hear Redis and whose shards control has given to others is no place to stay,
  * either, not even for guests. It is to be empty as if it were draining, but it does not end.

@@ -7,13 +7,12 @@
  * are turned away when half of the room is taken, so that they cannot keep the others out.
  *
  * The rate follows what it does to the edge, as a sender's window follows what the network loses
- * (additive or slow growth, multiplicative decrease; and what is not used is not kept: RFC 7661). It
- * begins low, grows a little in every step in which somebody waits, falls by a third when the event
+ * (RFC 5681), and what is not used is not kept (RFC 7661). It begins low, grows a little in every step in which somebody waits, falls by a third when the event
  * loop is late or inboxes are not read as fast as devices come, and goes back to where it began when
  * nobody waits. Nobody has to know what this machine and its Redis can bear.
  *
- * While somebody waits, connections are accepted only a little faster than devices are let in. The
- * others wait with the kernel: to accept ten thousand at once takes a second in which nobody is served.
+ * Connections are accepted in step with that, half as fast again as devices are let in. The others
+ * wait with the kernel: to accept ten thousand at once takes a second in which nobody is served.
  */
 
 export interface HandshakeOptions {
@@ -41,7 +40,7 @@ export const HANDSHAKE_STEP_MS = 20;
 const LATE_MS = 10;
 /** Those of one step are read before the next one, unless Redis or the edge has too much to do. */
 const READS_MAX = 16;
-/** What any edge can bear, and what some devices never notice. */
+/** Where the growth begins; as all that follows, chosen with bench:storm. */
 const PER_SECOND_AT_FIRST = 500;
 /** Even a busy edge lets some in, or the storm would never end. */
 const PER_SECOND_MIN = 200;
@@ -52,9 +51,10 @@ const LOWER = 0.67;
 const BURST_STEPS = 2;
 /** A lead, so that those who come back are known before those who are new have their turn. */
 const ACCEPTS_PER_ENTRY = 1.5;
-/** While nobody waits, and at least: whoever connects and wants nothing must not keep others out. */
-const ACCEPTS_PER_SECOND_IDLE = 1_000;
+/** At least so many are accepted: whoever connects and wants nothing must not keep others out. */
 const ACCEPTS_PER_SECOND_MIN = 300;
+/** The same while nobody waits. */
+const ACCEPTS_PER_SECOND_IDLE = 1_000;
 
 interface Waiting<Item> {
   readonly item: Item;
