@@ -106,8 +106,8 @@ export type MembershipAction =
  * Edges that start together get one first assignment together: whoever comes later gets its share by
  * moves, which take a minute. So it waits for more after each that comes, but not for ever.
  */
-const SETTLE_MS = 1_000;
-const SETTLE_MS_MAX = 5_000;
+const SETTLE_MS = 2_000;
+const SETTLE_MS_MAX = 8_000;
 /**
  * What of its lease is left when an edge that does not report counts as vanished. Edges report every
  * 2 s at different moments: with a lease of 8 s or more, all that fall silent at once are missed

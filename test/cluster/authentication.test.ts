@@ -114,6 +114,7 @@ describe('a device', () => {
       expect(location).not.toContain(token);
     }
     const device = await open('alice', token);
+    await running.untilCaughtUp();
     expect((await running.push.push('alice', 'hello')).verdict).toBe('WRITTEN');
     await eventually(() => device.events.some(({ data }) => data === 'hello'));
     expect(device.events[0]).toMatchObject({

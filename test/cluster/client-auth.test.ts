@@ -90,6 +90,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
       const { connections } = await running.push.presence(clientId);
       return connections.map(({ edgeId }) => edgeId).join() === 'edge-2' && isConnected(listener);
     }, 90_000);
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'at the new edge')).verdict).toBe('WRITTEN');
     await eventually(() => listener.data.includes('at the new edge'));
     expect(calls).toBe(1);
@@ -105,6 +106,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     });
     await eventually(() => isConnected(listener), 30_000);
     await eventually(() => calls === 2 && isConnected(listener), 60_000);
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'later')).verdict).toBe('WRITTEN');
     await eventually(() => listener.data.includes('later'));
   }, 90_000);

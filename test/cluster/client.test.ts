@@ -113,6 +113,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect(listener.state).toEqual({ type: 'connected', via });
     const texts = ['', 'a\nb\r\nc\rd\n', '日本語 🦈\0'];
     for (const text of texts) await running.push.push(clientId, text, LIVE);
+    await running.untilCaughtUp();
     const json = { contentType: 'application/json' };
     const { messageId, verdict } = await running.push.push(clientId, '{"a":1}', json);
     expect(verdict).toBe('WRITTEN');
@@ -136,6 +137,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     for (const text of away) await running.push.push(clientId, text, NO_ANSWER);
     await eventually(() => listener.data.includes('away 2'), 30_000);
     await running.untilReady();
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'after')).verdict).toBe('WRITTEN');
     await eventually(() => listener.data.includes('after'));
     expect(listener.data).toEqual(['before', ...away, 'after']);
@@ -175,6 +177,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await running.push.disconnect(clientId);
     await eventually(() => listener.states.length > 2);
     await listener.untilConnected();
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'again')).verdict).toBe('WRITTEN');
   }, 40_000);
 
@@ -198,6 +201,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     // What it had before is not missing when it names the newest.
     const third = listen(clientId, { lastEventId: second.pushes[0]!.id! });
     await third.untilConnected();
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'more')).verdict).toBe('WRITTEN');
     await eventually(() => third.data.includes('more'));
     expect([third.data, third.gaps]).toEqual([['more'], 0]);

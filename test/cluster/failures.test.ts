@@ -258,11 +258,7 @@ describe('with dead roles restarted in place', () => {
       const { verdict } = await running.push.push(clientId, 'live again', LIVE);
       expect([clientId, verdict]).toEqual([clientId, 'WRITTEN']);
     }
-    // While a device is told what its inbox holds, a durable push to it is truly STORED.
-    for (const name of cluster.namesOf('edge')) {
-      const catchingUp = () => running.metric(name, 'longline_edge_catching_up');
-      await eventually(async () => (await catchingUp()) === 0);
-    }
+    await running.untilCaughtUp();
     for (const device of devices) {
       const { verdict } = await running.push.push(device.clientId, 'and durable');
       expect([device.clientId, verdict]).toEqual([device.clientId, 'WRITTEN']);

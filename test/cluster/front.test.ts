@@ -187,6 +187,7 @@ describe('a WebSocket through a front', () => {
     const client = await openWs(frontUrl(clientId), 'longline.json');
     try {
       expect(client.protocol).toBe('longline.json');
+      await running.untilCaughtUp();
       expect(await running.push.push(clientId, 'hello')).toMatchObject({ verdict: 'WRITTEN' });
       await client.untilReceived(2);
       expect(client.envelopes).toEqual([

@@ -80,6 +80,7 @@ describe('a device at the wrong edge', () => {
       const { verdict } = await running.push.push(clientId, `live ${i}`, LIVE);
       expect(verdict).toBe('WRITTEN');
     }
+    await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'durable')).verdict).toBe('WRITTEN');
     await client.until(22);
     expect(client.data.at(0)).toBe('stored');

@@ -9,7 +9,7 @@ import {
 } from '../../control/membership.js';
 
 const LEASE_MS = 10_000;
-const SETTLE_MS = 1_000;
+const SETTLE_MS = 2_000;
 
 const edge = (id: string, incarnation = 'i1') => ({
   id,
@@ -83,13 +83,14 @@ class Story {
     return Object.fromEntries(this.machine.edges.map(({ id, state }) => [id, state.type]));
   }
 
-  /** Two edges whose first assignment has been planned. */
+  /** Two edges whose first assignment has been planned at 1,000. */
   static settled(): Story {
     const story = new Story();
+    story.nowMs = 1_000 - SETTLE_MS;
     story.now(restored());
     story.now(hello('a', 1));
     story.now(hello('b', 2));
-    expect(story.pass(SETTLE_MS)).toEqual([`${SETTLE_MS} replan`]);
+    expect(story.pass(SETTLE_MS)).toEqual(['1000 replan']);
     return story;
   }
 
@@ -115,23 +116,23 @@ function shorten(action: MembershipAction): string {
   return action.type === 'drain' ? `drain ${action.edgeId}` : action.type;
 }
 
-test('plans once for edges that start together, a second after the last hello', () => {
+test('plans once for edges that start together, two seconds after the last hello', () => {
   const story = new Story();
   expect(story.now(restored())).toEqual([]);
   expect(story.now(hello('a', 1))).toEqual([]);
   story.pass(900);
   expect(story.now(hello('b', 2))).toEqual([]);
-  expect(story.pass(5_000)).toEqual(['1900 replan']);
+  expect(story.pass(5_000)).toEqual(['2900 replan']);
 });
 
-test('plans five seconds after the first hello, although more edges are coming', () => {
+test('plans eight seconds after the first hello, although more edges are coming', () => {
   const story = new Story();
   story.now(restored());
-  const passed = Array.from({ length: 10 }, (_, i) => {
+  const passed = Array.from({ length: 20 }, (_, i) => {
     story.now(hello(`edge-${i}`, i));
     return story.pass(700);
   });
-  expect(passed.flat()[0]).toBe('5000 replan');
+  expect(passed.flat()[0]).toBe('8000 replan');
 });
 
 test('plans at once for an edge that joins later', () => {
@@ -158,7 +159,7 @@ test('suspects an edge whose session breaks at once, and gives its shards away a
 test('moves nothing when a suspect edge comes back within its lease', () => {
   const story = Story.settled();
   story.now(broken('b', 2));
-  story.pass(8_000);
+  story.pass(7_000);
   story.now(report('a', 1));
   expect(story.now(hello('b', 3))).toEqual([]);
   expect(story.states()).toEqual({ a: 'alive', b: 'alive' });
@@ -191,7 +192,7 @@ test('lets a process replace its own session, and ignores the old one from then 
 
 test('ends the session of an edge that holds its stream open but does not report', () => {
   const story = Story.settled();
-  expect(story.passWithReportsOfA(10_000)).toEqual(['10000 end 2 NOT_READY', '10000 replan']);
+  expect(story.passWithReportsOfA(10_000)).toEqual(['9000 end 2 NOT_READY', '9000 replan']);
   expect(story.states()).toEqual({ a: 'alive', b: 'dead' });
 });
 
@@ -227,7 +228,7 @@ test('needs no lease when all edges of the stored assignment are back', () => {
   story.now(restored('a', 'b'));
   story.now(hello('a', 1));
   story.now(hello('b', 2));
-  expect(story.pass(SETTLE_MS)).toEqual(['1000 replan']);
+  expect(story.pass(SETTLE_MS)).toEqual(['2000 replan']);
 });
 
 test('decides nothing while no edge at all is heard', () => {

@@ -38,6 +38,8 @@ export interface ShardView {
 const READY_DEADLINE_MS = 45_000;
 /** On a busy machine an edge may come so late that it gets its share by moves, a minute later. */
 const START_TRIES = 3;
+/** What placement promises (control/placement.ts), of the largest share over the smallest. */
+const EVEN_OVER_LEAST = 1.05;
 /** How much of what the roles printed explains a cluster that does not get ready. */
 const LAST_LINES = 60;
 
@@ -61,7 +63,7 @@ export class RunningCluster {
   static async start(options: RunningClusterOptions): Promise<RunningCluster> {
     for (let tries = 1; ; tries++) {
       const running = await RunningCluster.#startOnce(options);
-      if (tries === START_TRIES || (await running.#hasEachEdgeShards())) return running;
+      if (tries === START_TRIES || (await running.#isEven())) return running;
       console.log('an edge came too late for the first assignment: the cluster is started again');
       await running.stop();
     }
@@ -140,6 +142,14 @@ export class RunningCluster {
     return found;
   }
 
+  /** While a device is told what its inbox holds, a durable push to it is truly STORED. */
+  async untilCaughtUp(): Promise<void> {
+    const living = this.cluster.namesOf('edge').filter((name) => this.cluster.pid(name));
+    for (const name of living) {
+      await eventually(async () => (await this.metric(name, 'longline_edge_catching_up')) === 0);
+    }
+  }
+
   /** Asks control to do something, as an operator does. */
   async steer(path: string): Promise<void> {
     const headers = { 'content-type': 'application/json' };
@@ -162,9 +172,10 @@ export class RunningCluster {
     return (await this.clientIdsOf(edgeId, 1, prefix))[0]!;
   }
 
-  async #hasEachEdgeShards(): Promise<boolean> {
-    const owners = new Set((await this.shards()).map(({ owner }) => owner));
-    return this.cluster.namesOf('edge').every((name) => owners.has(name));
+  /** Whether the first assignment was for all edges: moves take their time, and shards are not even. */
+  async #isEven(): Promise<boolean> {
+    const sizes = (await this.edges()).map(({ shardsOwned }) => shardsOwned);
+    return Math.max(...sizes) <= EVEN_OVER_LEAST * Math.min(...sizes);
   }
 
   async shards(): Promise<ShardView[]> {

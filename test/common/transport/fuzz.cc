@@ -87,6 +87,8 @@ void fuzzTransport(int steps) {
   using Name = std::pair<uint32_t, uint32_t>;
   std::map<Name, State> alive;
   std::set<Name> gone;
+  // Accepted, found by a random name, and not told yet.
+  std::set<Name> untold;
   std::map<Name, Name> piped;  // both ways
   auto unpipe = [&](Name name) {
     auto it = piped.find(name);
@@ -115,6 +117,7 @@ void fuzzTransport(int steps) {
         if (event.type == longline::kTurnedAway) continue;
         auto it = alive.find(of);
         if (event.type == longline::kOpen) {
+          untold.erase(of);
           if (it == alive.end()) {
             CHECK(gone.count(of) == 0);
             alive.emplace(of, kOpen);
@@ -156,7 +159,10 @@ void fuzzTransport(int steps) {
         size_t length = below(50) == 0 ? sizeof payload : below(600);
         size_t before = transport.bufferedBytes(name.first, name.second);
         auto result = transport.write(name.first, name.second, payload, length);
-        if (!isAlive) CHECK(result == longline::kGone);
+        if (!isAlive && result != longline::kGone) {
+          CHECK(gone.count(name) == 0);
+          untold.insert(name);
+        }
         if (result == longline::kFull) {
           CHECK(before > 0 && before + length > kSendBufferBytesMax);
           CHECK(transport.bufferedBytes(name.first, name.second) == before);
@@ -209,6 +215,7 @@ void fuzzTransport(int steps) {
   Event events[16];
   while (uint32_t count = transport.fetch(events, 16)) {
     for (uint32_t i = 0; i < count; i++) {
+      if (events[i].type == longline::kOpen) untold.erase({events[i].slot, events[i].generation});
       if (events[i].type >= longline::kClosedByPeer && events[i].type <= longline::kClosedByError) {
         alive.erase({events[i].slot, events[i].generation});
       }
@@ -218,6 +225,7 @@ void fuzzTransport(int steps) {
     fprintf(stderr, "never closed: slot %u generation %u state %d\n", name.first, name.second, state);
   }
   CHECK(alive.empty());
+  CHECK(untold.empty());
   CHECK(transport.sendBufferBytes() == 0);
 }
 
