@@ -188,6 +188,7 @@ function summarize(
     },
     pushP99MsIdle: p99('idle'),
     pushP99MsMoving: Math.max(...moving.map(p99)),
+    pushP99MsByStep: over(p99),
     receivedP99MsIdle: receivedP99('idle'),
     receivedP99MsMoving: Math.max(...moving.map(receivedP99)),
     clients,

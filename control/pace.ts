@@ -46,7 +46,9 @@ const STEP_MS = 2_000;
 const FRESH_MS = 6_000;
 /** Where it begins and what it goes up by, of the budget. */
 const FIRST_SHARE = 0.1;
-const STEP_SHARE = 0.05;
+const STEP_SHARE = 0.02;
+/** What was right before nobody had to go for so long says nothing any more (RFC 5681 §4.1 for TCP). */
+const FORGOTTEN_MS = 10_000;
 /** Under lasting pressure a move still ends some day. */
 const PER_SECOND_MIN = 1;
 /** After the death of a receiver. */
@@ -60,6 +62,7 @@ export class Pacer {
   #perSecond: number;
   #steppedAtMs = Number.NEGATIVE_INFINITY;
   #stoppedUntilMs = Number.NEGATIVE_INFINITY;
+  #busyAtMs = Number.NEGATIVE_INFINITY;
   #aliveBefore = new Set<string>();
   #why: Pace['why'] = 'held';
 
@@ -84,6 +87,8 @@ export class Pacer {
       return divide(0, donors, clientsLeft, 'stopped');
     }
     if (clientsLeft === 0) return divide(0, donors, 0, 'nothing-to-do');
+    if (nowMs >= this.#busyAtMs + FORGOTTEN_MS) this.#perSecond = this.#first();
+    this.#busyAtMs = nowMs;
     if (nowMs >= this.#steppedAtMs + STEP_MS) {
       this.#steppedAtMs = nowMs;
       this.#adjust(nowMs, receivers);

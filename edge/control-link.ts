@@ -18,6 +18,11 @@ import {
 const STATS_INTERVAL_MS = 2_000;
 /** What changes within so short a time is one report. */
 const SOON_MS = 50;
+/**
+ * While shards move, something changes all the time, and each report tells of all shards: without a
+ * bound, edges do little else.
+ */
+const BETWEEN_MS = 250;
 
 export class ControlLink {
   readonly #link: GrpcLink<
@@ -27,6 +32,7 @@ export class ControlLink {
   >;
   readonly #interval: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
+  #reportedAtMs = Number.NEGATIVE_INFINITY;
   #pace: Pace = { goawaysPerSecond: 0, drainUntilMs: 0 };
 
   /**
@@ -79,10 +85,14 @@ export class ControlLink {
 
   /** Something has changed that control waits for. */
   reportSoon(): void {
-    this.#soon ??= setTimeout(() => {
-      this.#soon = undefined;
-      this.#report();
-    }, SOON_MS);
+    const untilNextMs = this.#reportedAtMs + BETWEEN_MS - performance.now();
+    this.#soon ??= setTimeout(
+      () => {
+        this.#soon = undefined;
+        this.#report();
+      },
+      Math.max(SOON_MS, untilNextMs),
+    );
   }
 
   close(): void {
@@ -92,6 +102,7 @@ export class ControlLink {
   }
 
   #report(): void {
+    this.#reportedAtMs = performance.now();
     this.#link.stream?.write({ body: { $case: 'stats', value: this.measure() } });
   }
 }

@@ -13,6 +13,7 @@ import { openFilesMax } from '../common/open-files.js';
 import { joinCluster } from '../common/redis/join.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { shardOf } from '../common/shard.js';
+import { parseSlabs } from '../common/slab.js';
 import { openTransport } from '../common/transport/open-transport.js';
 import { TlsIdentity } from '../common/transport/tls-identity.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
@@ -170,6 +171,8 @@ await runRole(async () => {
     'Times that nothing was accepted for half a second, as the system had run out of descriptors.',
     () => transport.acceptPauses(),
   );
+  // Read once: it takes milliseconds, and the kernel does not change the size of its objects.
+  const slabs = parseSlabs(readProc('/proc/slabinfo') ?? '');
   const memory = new MemoryAccount(() => {
     const { rss, heapUsed, heapTotal } = process.memoryUsage();
     return {
@@ -179,7 +182,7 @@ await runRole(async () => {
       heapTotal,
       table: table.bytes + mqttConnections.bytes + origins.bytes,
       ...transport.memory(),
-      slabinfo: readProc('/proc/slabinfo'),
+      slabs,
       sockstat: readProc('/proc/net/sockstat'),
     };
   });

@@ -6,7 +6,7 @@
  * connections, is what one of them costs.
  */
 import { readFileSync } from 'node:fs';
-import { parseSlabs, parseSocketBuffers, SOCKET_CACHES } from '../common/slab.js';
+import { parseSocketBuffers, type Slab, SOCKET_CACHES } from '../common/slab.js';
 import type { MemoryPart } from '../proto/gen/longline/v1/edge_session.js';
 
 /** In bytes. */
@@ -19,8 +19,9 @@ export interface MemoryReadings {
   readonly table: number;
   readonly slots: number;
   readonly sendBuffers: number;
-  /** Contents of /proc/slabinfo and /proc/net/sockstat; undefined where they cannot be read. */
-  readonly slabinfo: string | undefined;
+  /** Empty where they cannot be read. */
+  readonly slabs: ReadonlyMap<string, Slab>;
+  /** Contents of /proc/net/sockstat; undefined where it cannot be read. */
   readonly sockstat: string | undefined;
 }
 
@@ -44,8 +45,8 @@ export class MemoryAccount {
 /** By name, in whole bytes. */
 export function measureParts(readings: MemoryReadings): Map<string, number> {
   const { connections, resident, heapUsed, heapTotal, table, slots, sendBuffers } = readings;
+  const { slabs } = readings;
   const parts = new Map<string, number>();
-  const slabs = parseSlabs(readings.slabinfo ?? '');
   for (const cache of SOCKET_CACHES) {
     const slab = slabs.get(cache);
     if (slab !== undefined) parts.set(`kernel/${cache}`, connections * slab.bytesPerObject);

@@ -28,8 +28,8 @@ function run(pacer: Pacer, fromMs: number, steps: number, more: Partial<Receiver
 
 test('begins carefully, and goes up to the budget while receivers are idle', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
-  expect(run(pacer, 0, 1)).toMatchObject({ perSecond: 150, why: 'idle' });
-  expect(run(pacer, 2_000, 4).perSecond).toBe(350);
+  expect(run(pacer, 0, 1)).toMatchObject({ perSecond: 120, why: 'idle' });
+  expect(run(pacer, 2_000, 4).perSecond).toBe(200);
   expect(run(pacer, 10_000, 50).perSecond).toBe(1_000);
 });
 
@@ -63,7 +63,14 @@ test('stops when a receiver dies, and begins again carefully', () => {
   expect(stopped).toMatchObject({ perSecond: 0, why: 'stopped', secondsLeft: Infinity });
   expect([...stopped.byEdge.values()]).toEqual([0, 0]);
   expect(pacer.step(109_000, donors, []).why).toBe('stopped');
-  expect(run(pacer, 110_000, 1).perSecond).toBe(150);
+  expect(run(pacer, 110_000, 1).perSecond).toBe(120);
+});
+
+test('begins again carefully when nobody had to go for a while, not after a moment', () => {
+  const pacer = new Pacer({ perSecondMax: 1_000 });
+  run(pacer, 0, 50);
+  expect(run(pacer, 106_000, 1).perSecond).toBe(1_000);
+  expect(run(pacer, 116_000, 1).perSecond).toBe(120);
 });
 
 test('divides the rate by what is left, and says how long it takes', () => {

@@ -1,9 +1,11 @@
 import { expect, test } from '@jest/globals';
+import { parseSlabs } from '../../common/slab.js';
 import { MemoryAccount, type MemoryReadings, measureParts } from '../../edge/memory.js';
 
-const SLABINFO =
+const SLABS = parseSlabs(
   'TCP 10 26 2368 13 8 : tunables 0 0 0 : slabdata 2 2 0\n' +
-  'filp 10 42 192 21 1 : tunables 0 0 0 : slabdata 2 2 0\n';
+    'filp 10 42 192 21 1 : tunables 0 0 0 : slabdata 2 2 0\n',
+);
 const SOCKSTAT = 'TCP: inuse 200 orphan 0 tw 0 alloc 200 mem 10\n';
 
 const readings: MemoryReadings = {
@@ -14,7 +16,7 @@ const readings: MemoryReadings = {
   table: 4_000,
   slots: 6_000,
   sendBuffers: 1_000,
-  slabinfo: SLABINFO,
+  slabs: SLABS,
   sockstat: SOCKSTAT,
 };
 
@@ -30,7 +32,7 @@ test('the kernel’s part is what so many sockets take', () => {
 });
 
 test('what may not be read is left out', () => {
-  const parts = measureParts({ ...readings, slabinfo: undefined, sockstat: undefined });
+  const parts = measureParts({ ...readings, slabs: new Map(), sockstat: undefined });
   expect([...parts.keys()].filter((name) => name.startsWith('kernel/'))).toEqual([]);
 });
 
