@@ -10,6 +10,7 @@ import { type LocalRedis, startRedis } from '../../cli/local-redis.js';
 import { shardOf } from '../../common/shard.js';
 import { eventually } from './eventually.js';
 import { ask } from './http.js';
+import { metricOf, untilCaughtUp } from './metric.js';
 import { PushClient } from './push-client.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -38,7 +39,7 @@ export interface ShardView {
 const READY_DEADLINE_MS = 45_000;
 /** On a busy machine an edge may come so late that it gets its share by moves, a minute later. */
 const START_TRIES = 3;
-/** What placement promises (control/placement.ts), of the largest share over the smallest. */
+/** Of the largest share over the smallest: no first assignment for all edges is further apart. */
 const EVEN_OVER_LEAST = 1.05;
 /** How much of what the roles printed explains a cluster that does not get ready. */
 const LAST_LINES = 60;
@@ -142,12 +143,8 @@ export class RunningCluster {
     return found;
   }
 
-  /** While a device is told what its inbox holds, a durable push to it is truly STORED. */
-  async untilCaughtUp(): Promise<void> {
-    const living = this.cluster.namesOf('edge').filter((name) => this.cluster.pid(name));
-    for (const name of living) {
-      await eventually(async () => (await this.metric(name, 'longline_edge_catching_up')) === 0);
-    }
+  untilCaughtUp(): Promise<void> {
+    return untilCaughtUp(this.cluster);
   }
 
   /** Asks control to do something, as an operator does. */
@@ -172,7 +169,7 @@ export class RunningCluster {
     return (await this.clientIdsOf(edgeId, 1, prefix))[0]!;
   }
 
-  /** Whether the first assignment was for all edges: moves take their time, and shards are not even. */
+  /** Whether the first assignment was for all edges: else shares are not even until moves are over. */
   async #isEven(): Promise<boolean> {
     const sizes = (await this.edges()).map(({ shardsOwned }) => shardsOwned);
     return Math.max(...sizes) <= EVEN_OVER_LEAST * Math.min(...sizes);
@@ -199,14 +196,7 @@ export class RunningCluster {
   }
 
   /** The value of a metric of one member; 0 while the labelled child does not exist yet. */
-  async metric(name: string, metric: string, labels: Record<string, string> = {}): Promise<number> {
-    const { body } = await ask(`${this.cluster.httpUrl(name)}/metrics`);
-    const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
-    for (const line of body.split('\n')) {
-      const [, found, labelled = '', value] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
-      if (found !== metric) continue;
-      if (wanted.every((pair) => labelled.split(',').includes(pair))) return Number(value);
-    }
-    return 0;
+  metric(name: string, metric: string, labels: Record<string, string> = {}): Promise<number> {
+    return metricOf(this.cluster.httpUrl(name), metric, labels);
   }
 }
