@@ -47,28 +47,30 @@ const FRESH_MS = 6_000;
 /** Where it begins and what it goes up by, of the budget. */
 const FIRST_SHARE = 0.1;
 const STEP_SHARE = 0.02;
-/** What was right before nobody had to go for so long says nothing any more (RFC 5681 §4.1 for TCP). */
+/**
+ * Once nobody was told to go for so long, the rate that was right then says nothing any more, and it
+ * begins as carefully as at first (RFC 5681, section 4.1, has the same for TCP).
+ */
 const FORGOTTEN_MS = 10_000;
 /** Under lasting pressure a move still ends some day. */
 const PER_SECOND_MIN = 1;
 /** After the death of a receiver. */
-const STOP_MS = 10_000;
+const STOP_MS = FORGOTTEN_MS;
 
 const HANDSHAKES_MAX = 64;
 const LAG_MS_MAX = 50;
 const HEADROOM_MIN = 0.1;
 
 export class Pacer {
-  #perSecond: number;
+  /** Set by the first step that has something to do. */
+  #perSecond = 0;
   #steppedAtMs = Number.NEGATIVE_INFINITY;
   #stoppedUntilMs = Number.NEGATIVE_INFINITY;
   #busyAtMs = Number.NEGATIVE_INFINITY;
   #aliveBefore = new Set<string>();
   #why: Pace['why'] = 'held';
 
-  constructor(readonly options: PaceOptions) {
-    this.#perSecond = this.#first();
-  }
+  constructor(readonly options: PaceOptions) {}
 
   /**
    * To be called once a second or oftener.
@@ -81,11 +83,7 @@ export class Pacer {
     );
     this.#aliveBefore = new Set(receivers.flatMap((r) => (r.isAlive ? [r.edgeId] : [])));
     if (hasDied) this.#stoppedUntilMs = nowMs + STOP_MS;
-    if (nowMs < this.#stoppedUntilMs) {
-      // And then it begins as carefully as at first.
-      this.#perSecond = this.#first();
-      return divide(0, donors, clientsLeft, 'stopped');
-    }
+    if (nowMs < this.#stoppedUntilMs) return divide(0, donors, clientsLeft, 'stopped');
     if (clientsLeft === 0) return divide(0, donors, 0, 'nothing-to-do');
     if (nowMs >= this.#busyAtMs + FORGOTTEN_MS) this.#perSecond = this.#first();
     this.#busyAtMs = nowMs;
