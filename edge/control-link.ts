@@ -85,14 +85,13 @@ export class ControlLink {
 
   /** Something has changed that control waits for. */
   reportSoon(): void {
-    const untilNextMs = this.#reportedAtMs + BETWEEN_MS - performance.now();
-    this.#soon ??= setTimeout(
-      () => {
-        this.#soon = undefined;
-        this.#report();
-      },
-      Math.max(SOON_MS, untilNextMs),
-    );
+    if (this.#soon !== undefined) return;
+    const waitMs = this.#reportedAtMs + BETWEEN_MS - performance.now();
+    const report = () => {
+      this.#soon = undefined;
+      this.#report();
+    };
+    this.#soon = setTimeout(report, Math.max(SOON_MS, waitMs));
   }
 
   close(): void {

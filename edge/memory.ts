@@ -45,10 +45,9 @@ export class MemoryAccount {
 /** By name, in whole bytes. */
 export function measureParts(readings: MemoryReadings): Map<string, number> {
   const { connections, resident, heapUsed, heapTotal, table, slots, sendBuffers } = readings;
-  const { slabs } = readings;
   const parts = new Map<string, number>();
   for (const cache of SOCKET_CACHES) {
-    const slab = slabs.get(cache);
+    const slab = readings.slabs.get(cache);
     if (slab !== undefined) parts.set(`kernel/${cache}`, connections * slab.bytesPerObject);
   }
   if (readings.sockstat !== undefined) {
