@@ -10,7 +10,7 @@
  *   maxOverMean         after each step: most connections of an edge over the mean
  *   movedOverIdeal      connections opened in a step over those that had to move
  *   secondsToBalance    per step
- *   pushP99MsIdle, …Moving     from the call of Push to its answer
+ *   pushP99MsIdle, …Moving, …ByStep     from the call of Push to its answer
  *
  *   rolling             of that: how long it took, connections opened per client, and the answers
  *
