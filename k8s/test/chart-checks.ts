@@ -2,7 +2,7 @@
  * What the API server says of the chart, for every values file in k8s/longline/ci. No node is there
  * yet: pods are made, and wait.
  */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../../cli/failure.js';
 import { packageRoot } from '../../cli/package-root.js';
@@ -39,10 +39,12 @@ export async function checkChart(say: (line: string) => void): Promise<number> {
 
 async function checkValues(file: string): Promise<void> {
   const namespace = `ci-${file.replace('-values.yaml', '')}`;
+  const path = join(CHART, 'ci', file);
   // A port of the node is a privilege.
-  await makeNamespace(namespace, file.startsWith('host-port') ? 'privileged' : 'restricted');
+  const isPrivileged = readFileSync(path, 'utf8').includes('mode: hostPort');
+  await makeNamespace(namespace, isPrivileged ? 'privileged' : 'restricted');
   const here = `--namespace=${namespace}`;
-  const values = `--values=${join(CHART, 'ci', file)}`;
+  const values = `--values=${path}`;
   await helm('install', RELEASE, CHART, here, values, '--dry-run=server');
   // Helm does not mind a field that does not exist, nor a warning.
   const server = '--dry-run=server';
