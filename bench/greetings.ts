@@ -18,12 +18,18 @@ export const GREETINGS = {
     answer: Buffer.from('8a8000000000', 'hex'),
   },
   mqtt: {
-    /** CONNECT of MQTT 5, which wants no session kept, and SUBSCRIBE to `#`. Latin-1. */
+    /**
+     * CONNECT of MQTT 5 (§3.1), which wants no session kept and has the token as its password, and
+     * SUBSCRIBE to `#`. Latin-1.
+     */
     request: (path: string) => {
-      const clientId = path.slice(path.indexOf('=') + 1);
-      const length = String.fromCharCode(13 + clientId.length);
-      const connect = `\x10${length}\0\x04MQTT\x05\x02\0\0\0\0${String.fromCharCode(clientId.length)}`;
-      return `${connect}${clientId}\x82\x07\0\x01\0\0\x01#\x01`;
+      const query = new URLSearchParams(path.slice(path.indexOf('?')));
+      const token = query.get('token');
+      const flags = token === null ? '\x02' : '\x42';
+      const password = token === null ? '' : mqttString(token);
+      const said = `${mqttString(query.get('clientId')!)}${password}`;
+      const connect = `${mqttString('MQTT')}\x05${flags}\0\0\0${said}`;
+      return `\x10${mqttLength(connect.length)}${connect}\x82\x07\0\x01\0\0\x01#\x01`;
     },
     /** CONNACK. */
     accepted: ' \x15',
@@ -36,4 +42,16 @@ export type GreetingName = keyof typeof GREETINGS;
 
 export function isGreeting(name: string): name is GreetingName {
   return Object.hasOwn(GREETINGS, name);
+}
+
+/** A string behind its length in two bytes (MQTT 5, §1.5.4). */
+function mqttString(text: string): string {
+  return String.fromCharCode(text.length >> 8, text.length & 0xff) + text;
+}
+
+/** Seven bits a byte, the least first (MQTT 5, §1.5.5). */
+function mqttLength(length: number): string {
+  return length < 0x80
+    ? String.fromCharCode(length)
+    : String.fromCharCode(0x80 | (length & 0x7f)) + mqttLength(length >> 7);
 }

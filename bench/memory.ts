@@ -1,7 +1,8 @@
 /**
  * What one idle connection costs: an edge of a whole cluster on the native and on the portable
  * transport, and beside them a holder in C that does nothing but hold (bare/holder.c). Each runs in
- * a fresh process; connections are opened in steps, and what counts is the slope.
+ * a fresh process; connections are opened in steps, and what counts is the slope. Every device shows a
+ * token of its own, which the edges check (HS256).
  *
  *   userBytesPerConnection   resident memory of the process that holds, garbage collected
  *   heapBytesPerConnection   of these, the heap of JavaScript and what its arrays have outside
@@ -19,6 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.js';
 import { tlsSettings } from './certificate.js';
+import { credentialsOf } from './credentials.js';
 import { Fleet } from './fleet.js';
 import { GREETINGS, type GreetingName, isGreeting } from './greetings.js';
 import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
@@ -70,6 +72,7 @@ interface Cost {
 
 type Held = HolderName | 'tls';
 
+const shown = await credentialsOf('HS256');
 const names: readonly Held[] = values.tls ? ['net', 'tls'] : HOLDER_NAMES;
 const costs = new Map<Held, Cost[]>(names.map((name) => [name, []]));
 for (let round = 0; round < rounds; round++) {
@@ -110,7 +113,9 @@ function medians(costs: readonly Cost[]): Cost {
 
 function start(name: Held): Promise<Server> {
   if (name === 'bare') return startBare();
-  return name === 'tls' ? startOneEdge('net', tlsSettings()) : startOneEdge(name);
+  return name === 'tls'
+    ? startOneEdge('net', { ...shown.env, ...tlsSettings() })
+    : startOneEdge(name, shown.env);
 }
 
 async function measure(name: Held): Promise<Cost> {
@@ -125,7 +130,10 @@ async function measure(name: Held): Promise<Cost> {
     let held = 0;
     const connectUntil = async (count: number) => {
       const paths: string[] = [];
-      while (held < count) paths.push(`/connect?clientId=device-${held++}`);
+      while (held < count) {
+        const clientId = `device-${held++}`;
+        paths.push(`/connect?clientId=${clientId}${await shown.show(clientId)}`);
+      }
       await fleet.connect([{ port: server.port, paths }], greeting);
     };
     const warmUpRounds = name === 'tls' ? WARM_UP_ROUNDS_TLS : WARM_UP_ROUNDS;
