@@ -338,13 +338,25 @@ export function parseMessageId(id: string): [ms: number, n: number] {
   return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
 }
 
-/** How many durable pushes a shard has had; undefined while Redis cannot be asked. */
-export async function readShardCounter(
-  link: Pick<RedisLink, 'execute'>,
-  tag: string,
-): Promise<number | undefined> {
-  const outcome = await link.execute<string | null>('get', [counterKey(tag)]);
-  return outcome.type === 'done' ? Number(outcome.reply ?? 0) : undefined;
+/**
+ * How many durable pushes each of these shards has had; undefined while Redis cannot be asked. In
+ * Redis Cluster no command may name the keys of two shards (CROSSSLOT).
+ */
+export async function readShardCounters(
+  link: Pick<RedisLink, 'execute' | 'isCluster'>,
+  tags: readonly string[],
+): Promise<(number | undefined)[]> {
+  const keys = tags.map(counterKey);
+  const commands = link.isCluster ? keys.map((key) => [key]) : [keys];
+  const counters = await Promise.all(
+    commands.map(async (args) => {
+      const outcome = await link.execute<(string | null)[]>('mget', args);
+      return args.map((_, i) =>
+        outcome.type === 'done' ? Number(outcome.reply[i] ?? 0) : undefined,
+      );
+    }),
+  );
+  return counters.flat();
 }
 
 function counterKey(tag: string): string {

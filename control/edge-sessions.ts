@@ -15,11 +15,12 @@ import type {
   Hello,
   SessionRequest,
   SessionResponse,
+  ShardLoads,
   Stats,
 } from '../proto/gen/longline/v1/edge_session.js';
 import { streamAssignments } from './assignment-stream.js';
 import type { Director, EdgePace } from './director.js';
-import { findReportProblem } from './loads.js';
+import { findReportProblem, type ShardReport } from './loads.js';
 import type { EdgeReport, Session } from './members.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
@@ -133,8 +134,8 @@ class EdgeSession {
   #readStats(stats: Stats): EdgeReport {
     const { shardCount, director } = this.context;
     const under = stats.measuredUnder ?? ORIGIN;
-    const { connections, shards, acquired, released } = stats;
-    const loads = { under, connections, shards };
+    const { connections, acquired, released } = stats;
+    const loads = { under, connections, shards: readShards(stats.loads) };
     const problem =
       findReportProblem(loads, shardCount, this.#capacity) ?? findProblem(stats, shardCount);
     if (problem !== undefined) {
@@ -146,7 +147,7 @@ class EdgeSession {
     }
     this.#hasRejected = problem !== undefined;
     return {
-      counts: problem === undefined ? stats : undefined,
+      counts: problem === undefined ? { ...stats, shards: loads.shards } : undefined,
       loads: problem === undefined ? loads : undefined,
       moves: { edgeId: this.#edgeId, under, acquired, released },
       isLeaving: stats.leaving,
@@ -211,6 +212,17 @@ function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal 
 /** Scheme, host and port, written so that a path can be appended. */
 function isOrigin(text: string): boolean {
   return /^https?:\/\/[^\s/?#@]+$/.test(text) && URL.canParse(text);
+}
+
+/** Columns of different lengths leave what is no number, which `findReportProblem` finds. */
+function readShards(loads: ShardLoads | undefined): ShardReport[] {
+  const { shards = [], connections = [], messagesPer1000Seconds: rates = [] } = loads ?? {};
+  const length = Math.max(shards.length, connections.length, rates.length);
+  return Array.from({ length }, (_, i) => ({
+    shard: shards[i] ?? Number.NaN,
+    connections: connections[i] ?? Number.NaN,
+    messagesPerSecond: (rates[i] ?? Number.NaN) / 1_000,
+  }));
 }
 
 function findProblem(stats: Stats, shardCount: number): string | undefined {

@@ -196,13 +196,17 @@ export class Connections {
     return this.#slotsByShard[shard]?.size ?? 0;
   }
 
-  /** Connections per shard, only shards with at least one. */
-  loads(): { shard: number; connections: number }[] {
-    const loads: { shard: number; connections: number }[] = [];
-    for (const [shard, slots] of this.#slotsByShard.entries()) {
-      if (slots !== undefined) loads.push({ shard, connections: slots.size });
+  /** The shards with at least one connection, and how many each of them has. */
+  loads(): { shards: number[]; connections: number[] } {
+    const shards: number[] = [];
+    const connections: number[] = [];
+    for (let shard = 0; shard < this.shardCount; shard++) {
+      const count = this.countOf(shard);
+      if (count === 0) continue;
+      shards.push(shard);
+      connections.push(count);
     }
-    return loads;
+    return { shards, connections };
   }
 
   /** The connections of a shard. The table must not change while this is iterated. */

@@ -7,7 +7,7 @@
  * although the owner has already said that it does not have it.
  */
 import type { Counter } from 'prom-client';
-import { readShardCounter } from '../common/inbox.js';
+import { readShardCounters } from '../common/inbox.js';
 import type { Logger } from '../common/log.js';
 import type { Metrics } from '../common/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
@@ -38,7 +38,7 @@ export class Delivery implements ShardHandler {
   shards!: Shards;
 
   constructor(
-    readonly link: Pick<RedisLink, 'publish' | 'execute'>,
+    readonly link: Pick<RedisLink, 'publish' | 'execute' | 'isCluster'>,
     shardCount: number,
     readonly replies: Replies,
     readonly rates: MessageRates,
@@ -65,7 +65,7 @@ export class Delivery implements ShardHandler {
     if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
     this.#lostAtMs.delete(shard);
     // Asked before the inboxes are read: what is counted now, they hold.
-    void this.#lookAtCounter(shard);
+    void this.#lookAtCounters([shard]);
     this.clients.onConfirmed(shard);
   }
 
@@ -119,13 +119,17 @@ export class Delivery implements ShardHandler {
   }
 
   /**
-   * Reads the counters of the shards that have clients here: the last push before a silence may be
-   * lost, and no later one would show it. To be called every few seconds.
+   * One step of reading the counters of the shards that have clients here: the last push before a
+   * silence may be lost, and no later one would show it. Whoever reads all of them at once keeps
+   * pushes waiting. To be called with each part every few seconds.
    */
-  lookAtCounters(): void {
-    for (const { shard } of this.clients.table.loads()) {
-      if (this.shards.isConfirmed(shard)) void this.#lookAtCounter(shard);
+  lookAtCounters(part: number, parts: number): void {
+    const { table } = this.clients;
+    const shards: number[] = [];
+    for (let shard = part; shard < table.shardCount; shard += parts) {
+      if (table.countOf(shard) > 0 && this.shards.isConfirmed(shard)) shards.push(shard);
     }
+    if (shards.length > 0) void this.#lookAtCounters(shards);
   }
 
   /** Sends again what must be presumed lost. To be called about once a second. */
@@ -134,11 +138,15 @@ export class Delivery implements ShardHandler {
     for (const connection of overdue) this.announce(connection, true);
   }
 
-  async #lookAtCounter(shard: number): Promise<void> {
-    const counter = await readShardCounter(this.link, this.shards.tagOf(shard));
-    // Unknown while Redis is away: the next look will tell.
-    if (counter === undefined || !this.shards.isConfirmed(shard)) return;
-    if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
+  async #lookAtCounters(shards: readonly number[]): Promise<void> {
+    const tags = shards.map((shard) => this.shards.tagOf(shard));
+    const counters = await readShardCounters(this.link, tags);
+    for (const [i, shard] of shards.entries()) {
+      const counter = counters[i];
+      // Unknown while Redis is away: the next look will tell.
+      if (counter === undefined || !this.shards.isConfirmed(shard)) continue;
+      if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
+    }
   }
 
   #count(shard: number, seq: number): void {

@@ -55,8 +55,12 @@ const REFUSALS_AT_ONCE_MAX = 128;
 /** With less of its memory free an edge takes nobody new: what it holds already may still grow. */
 const HEADROOM_MIN = 0.05;
 
-/** A lost last push of a shard is found after two looks at its counter. */
-const COUNTER_LOOK_SECONDS = 2;
+/**
+ * A lost last push of a shard is found after two looks at its counter. Every step looks at a part of
+ * the shards, so that each is looked at every two seconds.
+ */
+const COUNTERS_STEP_MS = 100;
+const COUNTERS_PARTS = 20;
 
 await runRole(async () => {
   const config = parseEdgeConfig(process.env, openFilesMax());
@@ -217,9 +221,11 @@ await runRole(async () => {
   };
   const measure = (): Stats => {
     const perSecond = rates.read(Date.now());
+    const { shards: held, connections } = table.loads();
+    const messagesPer1000Seconds = held.map((shard) => Math.round(perSecond[shard]! * 1_000));
     return {
       measuredUnder: feed.position,
-      shards: table.loads().map((load) => ({ ...load, messagesPerSecond: perSecond[load.shard]! })),
+      loads: { shards: held, connections, messagesPer1000Seconds },
       connections: table.count,
       guests: shards.guestCount(),
       shardsSubscribed: shards.confirmedCount(),
@@ -275,9 +281,13 @@ await runRole(async () => {
     delivery.sweep(Date.now());
     clients.heartbeat(tick % heartbeatParts, heartbeatParts);
     clients.sweep();
-    if (tick % COUNTER_LOOK_SECONDS === 0) delivery.lookAtCounters();
     tick++;
   }, 1000);
+
+  let look = 0;
+  const looking = setInterval(() => {
+    delivery.lookAtCounters(look++ % COUNTERS_PARTS, COUNTERS_PARTS);
+  }, COUNTERS_STEP_MS);
 
   let steppedAtMs = performance.now();
   const letting = setInterval(() => {
@@ -302,6 +312,7 @@ await runRole(async () => {
       clearInterval(stepping);
       clearInterval(confirming);
       clearInterval(letting);
+      clearInterval(looking);
       stopping.abort();
       control.close();
       auth.close();

@@ -7,7 +7,7 @@ import {
   type InboxBounds,
   isMessageId,
   readInbox,
-  readShardCounter,
+  readShardCounters,
   resumeInbox,
   type StorePush,
   storePush,
@@ -97,8 +97,7 @@ describe('storePush', () => {
       { id: ids[2], payload: Buffer.from('p'), ...rest },
     ]);
     expect(ids.every(isMessageId)).toBe(true);
-    expect(await readShardCounter(link, TAG)).toBe(3);
-    expect(await readShardCounter(link, '8')).toBe(0);
+    expect(await readShardCounters(link, [TAG, '8'])).toEqual([3, 0]);
   });
 
   test('rings with id and number appended to the envelope', async () => {

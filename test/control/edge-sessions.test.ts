@@ -15,6 +15,7 @@ import {
   type Hello,
   type SessionRequest,
   type SessionResponse,
+  type ShardLoads,
   type Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
 import { eventually } from '../support/eventually.js';
@@ -107,9 +108,13 @@ const good: Hello = {
   have: undefined,
   zone: '',
 };
+function loadsOf(shards: number[], connections: number[]): ShardLoads {
+  return { shards, connections, messagesPer1000Seconds: shards.map(() => 0) };
+}
+
 const stats: Stats = {
   measuredUnder: undefined,
-  shards: [{ shard: 7, connections: 3, messagesPerSecond: 0 }],
+  loads: loadsOf([7], [3]),
   connections: 3,
   guests: 1,
   shardsSubscribed: 8,
@@ -286,14 +291,11 @@ test('refuses a session that says nothing for five seconds', async () => {
 });
 
 test.each<[string, Partial<Stats>]>([
-  [
-    'a shard that does not exist',
-    { shards: [{ shard: SHARDS, connections: 1, messagesPerSecond: 0 }] },
-  ],
-  [
-    'a shard twice',
-    { shards: [1, 1].map((shard) => ({ shard, connections: 1, messagesPerSecond: 0 })) },
-  ],
+  ['a shard that does not exist', { connections: 1, guests: 0, loads: loadsOf([SHARDS], [1]) }],
+  ['a shard twice', { connections: 2, loads: loadsOf([1, 1], [1, 1]) }],
+  ['a shard without a count', { loads: loadsOf([1, 2], [3]) }],
+  ['a count without a shard', { loads: loadsOf([1], [3, 1]) }],
+  ['connections without a shard', { loads: undefined }],
   ['more subscribed shards than there are', { shardsSubscribed: SHARDS + 1 }],
   ['more guests than connections', { guests: 4 }],
 ])('does not believe a report with %s, but that the edge lives', async (_, lie) => {

@@ -98,7 +98,9 @@ describe('Connections', () => {
             expect(table.find(Number(id.slice(1)) % SHARDS, id)).toBe(held);
             expect(table.clientIdOf(held)).toBe(id);
           }
-          expect(table.loads().reduce((sum, load) => sum + load.connections, 0)).toBe(model.size);
+          const { shards, connections } = table.loads();
+          expect(shards.map((shard) => table.countOf(shard))).toEqual(connections);
+          expect(connections.reduce((sum, count) => sum + count, 0)).toBe(model.size);
         }
       }),
     );
