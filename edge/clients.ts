@@ -24,6 +24,7 @@ import type {
   Protocol,
   StartFrom,
 } from './protocol/protocol.js';
+import { SecondCounts } from './second-counts.js';
 import type { Shards } from './shards.js';
 import type { Takeover } from './takeover.js';
 
@@ -48,8 +49,8 @@ export const EARLY_BYTES_MAX = 16 * 1024;
 export class Clients implements Host {
   /** Oldest first. */
   readonly #opening = new Map<Connection, Opening>();
-  /** What devices have sent since the last sweep, in bytes. Most send nothing. */
-  readonly #inbound = new Map<Connection, number>();
+  /** What devices have sent since the last sweep, in bytes. */
+  readonly #inbound = new SecondCounts();
   readonly #opened: Counter<'protocol'>;
   readonly #ended: Counter<'reason'>;
   /** Bound to their labels: looking them up takes longer than counting. */
@@ -218,7 +219,7 @@ export class Clients implements Host {
   /** A connection that holds a client has sent something. */
   onBytes(connection: Connection, bytes: Buffer): void {
     if (!this.table.holds(connection)) return;
-    const inbound = (this.#inbound.get(connection) ?? 0) + bytes.length;
+    const inbound = this.#inbound.get(connection) + bytes.length;
     this.#inbound.set(connection, inbound);
     if (inbound > this.inboundBytesPerSecondMax) return this.end(connection, 'flooding');
     const opening = this.#opening.get(connection);
@@ -374,6 +375,7 @@ export class Clients implements Host {
   #ending(connection: Connection, clientId: string, reason: EndReason, last?: Buffer): void {
     const opening = this.#opening.get(connection);
     this.#opening.delete(connection);
+    this.#inbound.forget(connection);
     this.catchUp.stop(connection);
     this.takeover.forget(connection);
     this.confirmations.hurry(clientId);

@@ -2,13 +2,14 @@
  * What devices send over WebSockets, up to whole messages: frames are read, pings answered, closes
  * echoed, and what breaks a rule or a bound is closed with the code that its clause names.
  *
- * A connection has state here only while a message of it is incomplete, and for the rest of a second
- * in which it has said something. Its being there at all is watched by the transport's timer: a device
+ * A connection has state here only while a message of it is incomplete, and four bytes that count the
+ * frames of a second. Its being there at all is watched by the transport's timer: a device
  * that has not even answered a ping for `HEARTBEATS_MISSED_MAX` heartbeats is gone.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/metrics.js';
 import type { Connection } from '../../common/transport/transport.js';
+import { SecondCounts } from '../second-counts.js';
 import type { Host } from './protocol.js';
 import { FrameReader, type FrameSink, NO_CLOSE_CODE, type Violation } from './websocket-frame.js';
 import { closeFrame, pongFrame } from './websocket-writer.js';
@@ -51,7 +52,7 @@ export class WebSocketInbound implements FrameSink {
   /** Oldest first. */
   readonly #incomplete = new Map<Connection, Incomplete>();
   /** Frames that have come in the current second. */
-  readonly #frames = new Map<Connection, number>();
+  readonly #frames = new SecondCounts();
   /** Reads for whoever has nothing incomplete. */
   #idleReader: FrameReader;
   #sweeps = 0;
@@ -84,7 +85,7 @@ export class WebSocketInbound implements FrameSink {
     this.begin(connection);
     const reader = this.#incomplete.get(connection)?.reader ?? this.#idleReader;
     this.#connection = connection;
-    this.#framesOfIt = this.#frames.get(connection) ?? 0;
+    this.#framesOfIt = this.#frames.get(connection);
     this.#violation = this.#closeCode = undefined;
     this.#hasMessageEnded = false;
     const violation = reader.read(bytes);
@@ -93,7 +94,7 @@ export class WebSocketInbound implements FrameSink {
     if (this.#framesOfIt > this.config.inboundFramesPerSecondMax) {
       return this.sink.host.end(connection, 'flooding');
     }
-    this.#frames.set(connection, this.#framesOfIt);
+    if (this.#connection !== undefined) this.#frames.set(connection, this.#framesOfIt);
     if (violation !== undefined) this.#fail(connection, violation);
     else if (this.#violation !== undefined) this.#fail(connection, this.#violation);
     else if (this.#closeCode !== undefined) this.#echoClose(connection, this.#closeCode);
@@ -102,6 +103,7 @@ export class WebSocketInbound implements FrameSink {
   /** The connection has ended. */
   forget(connection: Connection): void {
     this.#incomplete.delete(connection);
+    this.#frames.forget(connection);
     if (this.#connection === connection) this.#connection = undefined;
   }
 
