@@ -41,13 +41,18 @@ export interface PhaseResult {
 export interface ClientsResult {
   /** Violations, by check. */
   readonly findings: Readonly<Record<string, number>>;
+  /** The first of them, in words. */
+  readonly details: readonly string[];
   /** Live-only pushes that did not arrive, whatever was said of them. */
   readonly lostLive: number;
   readonly pushes: number;
   readonly phases: Readonly<Record<string, PhaseResult>>;
 }
 
+/** The default of edges. */
+const HEARTBEAT_MS = 15_000;
 const CONNECT_MS = 8_000;
+const DETAILS_MAX = 10;
 const PUSH_TICK_MS = 10;
 const LIVE_PART = 0.2;
 /** For what was accepted to arrive. */
@@ -93,6 +98,7 @@ async function connect(options: Extract<ToClients, { type: 'connect' }>): Promis
     prefix: options.prefix,
     routerUrls: [options.routerUrl],
     edgeUrls: options.edgeUrls,
+    heartbeatMs: HEARTBEAT_MS,
     history,
     random,
     signal: new AbortController().signal,
@@ -118,7 +124,11 @@ async function finish(): Promise<ClientsResult> {
   backend.close();
   fleet.stop();
   const findings = Object.fromEntries(CHECKS.map((name) => [name, 0]));
-  for (const { check: name } of check(history)) findings[name]!++;
+  const found = check(history);
+  for (const { check: name } of found) findings[name]!++;
+  const details = found
+    .slice(0, DETAILS_MAX)
+    .map(({ check: name, clientId, what }) => `${name}: ${clientId}: ${what}`);
   const index = indexOf(history);
   const lostLive = history.pushes.filter(
     (push) => !push.isDurable && index.receivedOf(push).length === 0,
@@ -129,6 +139,7 @@ async function finish(): Promise<ClientsResult> {
   });
   return {
     findings,
+    details,
     lostLive,
     pushes: history.pushes.length,
     phases: Object.fromEntries(results),

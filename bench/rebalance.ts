@@ -67,8 +67,6 @@ try {
     env: {
       LONGLINE_LOG_LEVEL: 'error',
       LONGLINE_EDGE_DRAIN_MS: `${STEP_DEADLINE_MS}`,
-      // What the devices of the drill expect.
-      LONGLINE_EDGE_HEARTBEAT_MS: '2000',
     },
     onOutput: (name, line) => say(`${name}: ${line}`),
   });
@@ -129,6 +127,7 @@ async function measure(cluster: LocalCluster) {
   const rollingSeconds = values.rolling ? await restartAll(cluster) : undefined;
   await untilConnected();
   const results = (await askAll({ type: 'finish' })) as ClientsResult[];
+  for (const { details } of results) for (const line of details) say(line);
   return summarize(results, { settled, join, drain, leader }, exitSeconds, rollingSeconds);
 }
 

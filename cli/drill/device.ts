@@ -12,14 +12,17 @@ import { SseLink } from './sse-link.js';
 
 /** An answer to the request, redirects included, takes no longer from a healthy cluster. */
 const ANSWER_MS_MAX = 4_000;
-/** Three heartbeats (`HEARTBEAT_MS` of the drill's cluster) and a moment. */
-const SILENCE_MS_MAX = 7_000;
+/** Heartbeats that have not come, and a moment, until a connection is given up. */
+const HEARTBEATS_MISSED_MAX = 3;
+const MOMENT_MS = 1_000;
 /** A device that backs off for longer would sleep through the drill. */
 const BACKOFF_MS_MAX = 2_000;
 
 export interface DeviceWorld {
   /** HTTP of every router. */
   readonly routerUrls: readonly string[];
+  /** How often its edges let a device hear from them at least. */
+  readonly heartbeatMs: number;
   readonly history: HistoryInProgress;
   readonly random: Random;
 }
@@ -108,10 +111,11 @@ export class Device {
 
   /** Gives up what is silent. To be called about twice a second. */
   sweep(nowMs: number): void {
+    const silenceMsMax = HEARTBEATS_MISSED_MAX * this.world.heartbeatMs + MOMENT_MS;
     for (const held of [...this.#held]) {
       if (held.link.isPaused) continue;
       const silentMs = nowMs - held.link.heardAtMs;
-      if (silentMs <= (held.link.isOpen ? SILENCE_MS_MAX : ANSWER_MS_MAX)) continue;
+      if (silentMs <= (held.link.isOpen ? silenceMsMax : ANSWER_MS_MAX)) continue;
       this.#end(held, 'reset', 'silent');
       if (this.#held.size === 0) this.#retrySoon();
     }

@@ -60,7 +60,7 @@ const EDGES = 3;
 const ROUTERS = 2;
 /** Edges report every two seconds: shorter would depose healthy ones. */
 const LEASE_MS = 5_000;
-/** `SILENCE_MS_MAX` of a device is three of these and a moment. */
+/** Often, so that devices soon give up what is silent. */
 const HEARTBEAT_MS = 2_000;
 const READY_MS_MAX = 60_000;
 const CONNECTING_MS = 2_000;
@@ -147,6 +147,7 @@ async function drill(
     prefix: 'device',
     routerUrls: routers.map((name) => cluster.httpUrl(name)),
     edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
+    heartbeatMs: HEARTBEAT_MS,
     history,
     random,
     signal,
