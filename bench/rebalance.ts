@@ -10,7 +10,8 @@
  *   maxOverMean         after each step: most connections of an edge over the mean
  *   movedOverIdeal      connections opened in a step over those that had to move
  *   secondsToBalance    per step
- *   pushP99MsIdle, …Moving, …ByStep     from the call of Push to its answer
+ *   pushP99MsIdle, …Moving, …ByStep     from the call of Push to its answer; while an edge's process
+ *                                       starts: …Starting
  *
  *   rolling             of that: how long it took, connections opened per client, and the answers
  *
@@ -31,6 +32,8 @@ import { rounded } from './statistics.js';
 
 const EDGES = 4;
 const PROCESSES = 2;
+/** They hold a history that grows, and time stands still for them while all of it is collected. */
+const HEAP_OF_CLIENTS = ['--initial-old-space-size=2048'];
 const READY_DEADLINE_MS = 60_000;
 const IDLE_MS = 15_000;
 const STEP_DEADLINE_MS = 240_000;
@@ -82,7 +85,8 @@ try {
 
 async function measure(cluster: LocalCluster) {
   for (let i = 0; i < PROCESSES; i++) {
-    children.push(fork(fileURLToPath(new URL('rebalance-clients.js', import.meta.url))));
+    const module = fileURLToPath(new URL('rebalance-clients.js', import.meta.url));
+    children.push(fork(module, [], { execArgv: HEAP_OF_CLIENTS }));
   }
   const part = Math.ceil(clients / PROCESSES);
   await Promise.all(
@@ -104,9 +108,11 @@ async function measure(cluster: LocalCluster) {
   await askAll({ type: 'phase', name: 'idle' });
   await sleep(IDLE_MS);
 
-  await askAll({ type: 'phase', name: 'join' });
+  await askAll({ type: 'phase', name: 'joinStart' });
   say('a fifth edge joins');
   await cluster.addEdge();
+  await untilMoving(cluster);
+  await askAll({ type: 'phase', name: 'join' });
   const join = await untilBalanced(cluster, EDGES + 1);
 
   await askAll({ type: 'phase', name: 'drain' });
@@ -116,10 +122,11 @@ async function measure(cluster: LocalCluster) {
   const exitSeconds = (performance.now() - fromMs) / 1_000;
   const drain = await untilBalanced(cluster, EDGES);
 
-  await askAll({ type: 'phase', name: 'leader' });
+  await askAll({ type: 'phase', name: 'leaderStart' });
   say('edge-2 joins again, and the leader is killed on the way');
   await cluster.startAgain('edge-2');
-  await until(async () => (await movesOf(cluster)).inFlight > 0);
+  await untilMoving(cluster);
+  await askAll({ type: 'phase', name: 'leader' });
   await cluster.kill(await leaderOf(cluster));
   await until(async () => (await leaderOf(cluster)) !== '');
   const leader = await untilBalanced(cluster, EDGES + 1);
@@ -186,6 +193,7 @@ function summarize(
       pushP99Ms: p99('rolling'),
     },
     pushP99MsIdle: p99('idle'),
+    pushP99MsStarting: Math.max(p99('joinStart'), p99('leaderStart')),
     pushP99MsMoving: Math.max(...moving.map(p99)),
     pushP99MsByStep: over(p99),
     receivedP99MsIdle: receivedP99('idle'),
@@ -193,6 +201,10 @@ function summarize(
     clients,
     pushesPerSecond,
   };
+}
+
+function untilMoving(cluster: LocalCluster): Promise<void> {
+  return until(async () => (await movesOf(cluster)).inFlight > 0);
 }
 
 /** Until nothing moves and everybody is connected. */

@@ -44,8 +44,7 @@ export interface Pace {
 
 const STEP_MS = 2_000;
 const FRESH_MS = 6_000;
-/** Where it begins and what it goes up by, of the budget. */
-const FIRST_SHARE = 0.1;
+/** What it begins with and goes up by, of the budget. */
 const STEP_SHARE = 0.02;
 /**
  * Once nobody was told to go for so long, the rate that was right then says nothing any more, and it
@@ -58,7 +57,7 @@ const PER_SECOND_MIN = 1;
 const STOP_MS = FORGOTTEN_MS;
 
 const HANDSHAKES_MAX = 64;
-const LAG_MS_MAX = 50;
+const LAG_MS_MAX = 20;
 const HEADROOM_MIN = 0.1;
 
 export class Pacer {
@@ -68,6 +67,8 @@ export class Pacer {
   #stoppedUntilMs = Number.NEGATIVE_INFINITY;
   #busyAtMs = Number.NEGATIVE_INFINITY;
   #aliveBefore = new Set<string>();
+  /** Since the last step up or down. */
+  #hasSeenPressure = false;
   #why: Pace['why'] = 'held';
 
   constructor(readonly options: PaceOptions) {}
@@ -87,28 +88,32 @@ export class Pacer {
     if (clientsLeft === 0) return divide(0, donors, 0, 'nothing-to-do');
     if (nowMs >= this.#busyAtMs + FORGOTTEN_MS) this.#perSecond = this.#first();
     this.#busyAtMs = nowMs;
+    this.#hasSeenPressure ||= receivers.some(isUnderPressure);
     if (nowMs >= this.#steppedAtMs + STEP_MS) {
       this.#steppedAtMs = nowMs;
-      this.#adjust(nowMs, receivers);
+      this.#adjust(nowMs, clientsLeft, receivers);
+      this.#hasSeenPressure = false;
     }
     return divide(this.#perSecond, donors, clientsLeft, this.#why);
   }
 
-  #adjust(nowMs: number, receivers: readonly ReceiverReport[]): void {
+  #adjust(nowMs: number, clientsLeft: number, receivers: readonly ReceiverReport[]): void {
     const { perSecondMax } = this.options;
-    if (receivers.some(isUnderPressure)) {
+    if (this.#hasSeenPressure) {
       this.#why = 'pressure';
       this.#perSecond = Math.max(PER_SECOND_MIN, this.#perSecond / 2);
     } else if (receivers.length === 0 || receivers.some((one) => nowMs > one.atMs + FRESH_MS)) {
       this.#why = 'held';
     } else {
       this.#why = 'idle';
+      // A rate that nobody makes use of proves nothing about a higher one (as RFC 7661 says of TCP).
+      if (clientsLeft < this.#perSecond) return;
       this.#perSecond = Math.min(perSecondMax, this.#perSecond + STEP_SHARE * perSecondMax);
     }
   }
 
   #first(): number {
-    return Math.max(PER_SECOND_MIN, FIRST_SHARE * this.options.perSecondMax);
+    return Math.max(PER_SECOND_MIN, STEP_SHARE * this.options.perSecondMax);
   }
 }
 

@@ -99,6 +99,12 @@ export interface PlannerOptions extends MoveDeadlines {
 const PLAN_INTERVAL_MS = 30_000;
 /** Steps of moves that come close together are written together: each table goes to everybody. */
 const WRITE_INTERVAL_MS = 250;
+/**
+ * Of the moves that may be in flight, so many are begun in one write. Those begun together end
+ * together, and are a burst of work for the same edges at each step.
+ */
+const BEGUN_AT_ONCE_SHARE = 1 / 16;
+const BEGUN_AT_ONCE_MIN = 4;
 /** Loads are taken down this often, so that those of an edge that dies are not old. */
 const MEASURE_INTERVAL_MS = 5_000;
 
@@ -386,7 +392,11 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
   #begin(nowMs: number, content: Content): Step[] {
     if (this.#isPaused || this.#isFrozen) return [];
-    const free = this.options.movesInFlightMax - content.moves.length;
+    const { movesInFlightMax } = this.options;
+    const free = Math.min(
+      movesInFlightMax - content.moves.length,
+      Math.max(BEGUN_AT_ONCE_MIN, Math.ceil(movesInFlightMax * BEGUN_AT_ONCE_SHARE)),
+    );
     const canReceive = (edgeId: string) => this.#canReceive(nowMs, edgeId);
     const { begun, hasDropped } = this.#queue.take(nowMs, content, free, canReceive);
     if (hasDropped) this.#planSoon(nowMs);

@@ -1,6 +1,7 @@
 /**
  * A device as we would like them to be: it asks any router for its edge, follows where it is sent,
  * comes back with backoff and the newest id that it has, and gives up a connection that is silent.
+ * Every other one is an EventSource: it does not understand where a goaway sends it, and asks again.
  * Two things only a drill does: it stays away or stops reading when it is told, and it opens a
  * second connection beside the first.
  */
@@ -30,7 +31,16 @@ export interface DeviceWorld {
 /** A link and its place in the history once it is answered. */
 interface Held {
   readonly link: SseLink;
+  readonly askedAtMs: number;
   connection: Connection | undefined;
+  /** What it was told to do at its end. */
+  goaway: Goaway | undefined;
+}
+
+interface Goaway {
+  readonly retryMs: number;
+  /** Of the next edge, if it is known; with a path and a query. */
+  readonly url?: string;
 }
 
 export class Device {
@@ -46,8 +56,11 @@ export class Device {
 
   constructor(
     readonly clientId: string,
-    /** Whether it names its newest id in the query, as those do that cannot set a header. */
-    readonly asksByQuery: boolean,
+    /**
+     * Whether it follows a goaway, and names its newest id in the query, as programs do that have to
+     * manage without an EventSource.
+     */
+    readonly isOwnClient: boolean,
     readonly world: DeviceWorld,
   ) {}
 
@@ -64,7 +77,7 @@ export class Device {
   connect(): void {
     clearTimeout(this.#retry);
     if (this.#isStopped || this.#absence !== undefined) return;
-    this.#open(pick(this.world.random, this.world.routerUrls), '');
+    this.#ask('');
   }
 
   /**
@@ -76,7 +89,7 @@ export class Device {
     if (this.#isStopped || this.#absence !== undefined) return;
     for (const { link } of this.#held) if (!link.isOpen) return;
     // Sent under an assignment newer than any: the edge serves us as a guest.
-    if (edgeUrl !== undefined) this.#open(edgeUrl, '&epoch=999999999-0');
+    if (edgeUrl !== undefined) this.#ask('&epoch=999999999-0', edgeUrl);
     else this.connect();
   }
 
@@ -127,22 +140,28 @@ export class Device {
     for (const held of [...this.#held]) this.#end(held, 'reset', 'the drill is over');
   }
 
-  #open(url: string, more: string): void {
+  #ask(more: string, origin = pick(this.world.random, this.world.routerUrls)): void {
+    this.#open(new URL(`/connect?clientId=${encodeURIComponent(this.clientId)}${more}`, origin));
+  }
+
+  #open(url: URL): void {
     const cursor = this.#newestId;
-    const byQuery = this.asksByQuery && cursor !== '' ? `&lastEventId=${cursor}` : '';
-    const target = `/connect?clientId=${encodeURIComponent(this.clientId)}${byQuery}${more}`;
-    const request = { url, target, cursor: this.asksByQuery ? '' : cursor };
+    if (this.isOwnClient && cursor !== '') url.searchParams.set('lastEventId', cursor);
     const held: Held = {
+      askedAtMs: performance.now(),
       connection: undefined,
-      link: new SseLink(request, {
+      goaway: undefined,
+      link: new SseLink(url, this.isOwnClient ? '' : cursor, {
         onOpen: (edge) => {
           held.connection = this.#connected(edge, cursor);
           this.#tries = 0;
         },
-        onEvent: ({ name, messageId, text }) => {
+        onEvent: ({ name, messageId, text, retryMs = 0 }) => {
           const { receipts, resetsAtMs } = held.connection!;
           const atMs = performance.now();
           if (name === 'reset') resetsAtMs.push(atMs);
+          if (name === 'goaway')
+            held.goaway = { ...(JSON.parse(text) as { url?: string }), retryMs };
           if (name !== 'message') return;
           this.receivedAtMs = atMs;
           receipts.push({ atMs, messageId, pushNumber: numberOf(text), digest: digestOf(text) });
@@ -150,7 +169,9 @@ export class Device {
         },
         onClose: (because) => {
           this.#ended(held, because);
-          if (this.#held.size === 0) this.#retrySoon();
+          if (this.#held.size > 0) return;
+          if (held.goaway === undefined) this.#retrySoon();
+          else this.#obey(held.goaway);
         },
       }),
     };
@@ -179,9 +200,15 @@ export class Device {
 
   #ended(held: Held, because: string): void {
     this.#held.delete(held);
-    if (held.connection === undefined) return;
-    held.connection.closedAtMs = performance.now();
-    held.connection.closedBecause = because;
+    const { connection, askedAtMs } = held;
+    const nowMs = performance.now();
+    if (connection === undefined) {
+      const { clientId } = this;
+      this.world.history.unansweredTries.push({ clientId, fromMs: askedAtMs, toMs: nowMs });
+      return;
+    }
+    connection.closedAtMs = nowMs;
+    connection.closedBecause = because;
   }
 
   #retrySoon(): void {
@@ -189,6 +216,15 @@ export class Device {
     if (this.#isStopped || this.#absence !== undefined) return;
     const delayMs = Math.min(BACKOFF_MS_MAX, backoffMs(++this.#tries, this.world.random()));
     this.#retry = setTimeout(() => this.connect(), delayMs);
+  }
+
+  #obey({ url, retryMs }: Goaway): void {
+    clearTimeout(this.#retry);
+    if (this.#isStopped || this.#absence !== undefined) return;
+    this.#retry = setTimeout(() => {
+      if (url !== undefined && this.isOwnClient) this.#open(new URL(url));
+      else this.connect();
+    }, retryMs);
   }
 
   #beginAbsence(): void {

@@ -21,6 +21,7 @@ export interface Indexed {
   hadFailover(fromMs: number, toMs: number): boolean;
   /** Nothing of the cluster was broken between these times. */
   isCalm(fromMs: number, toMs: number): boolean;
+  /** Or may have had one for an edge. */
   hasConnection(clientId: string, fromMs: number, toMs: number): boolean;
   /**
    * The connection that the client had from well before until well after, if it was the only one
@@ -52,6 +53,7 @@ export function compareIds(a: string, b: string): number {
 export function indexOf(history: History): Indexed {
   const pushes = new Map(history.pushes.map((push) => [push.number, push]));
   const connections = groupBy(history.connections, ({ clientId }) => clientId);
+  const tries = groupBy(history.unansweredTries, ({ clientId }) => clientId);
   const absences = groupBy(history.absences, ({ clientId }) => clientId);
   const durable = groupBy(
     history.pushes.filter(({ isDurable }) => isDurable),
@@ -104,7 +106,9 @@ export function indexOf(history: History): Indexed {
       ),
     isCalm: (fromMs, toMs) =>
       !history.disturbances.some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
-    hasConnection: (clientId, fromMs, toMs) => overlapping(clientId, fromMs, toMs).length > 0,
+    hasConnection: (clientId, fromMs, toMs) =>
+      overlapping(clientId, fromMs, toMs).length > 0 ||
+      (tries.get(clientId) ?? []).some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
     steadyConnection(clientId, fromMs, toMs, marginMs) {
       const [beginMs, endMs] = [fromMs - marginMs, toMs + marginMs];
       const [only, ...others] = overlapping(clientId, beginMs, endMs);

@@ -76,6 +76,16 @@ export interface Absence {
   toMs: number;
 }
 
+/**
+ * From a device's request until it gave up or was refused. An edge may have answered all the same,
+ * and pushed, just before the device stopped listening.
+ */
+export interface UnansweredTry {
+  readonly clientId: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 /** A time in which something of the cluster was broken. */
 export interface Disturbance {
   readonly kind: string;
@@ -88,6 +98,7 @@ export interface Disturbance {
 export interface History {
   readonly pushes: readonly Push[];
   readonly connections: readonly Connection[];
+  readonly unansweredTries: readonly UnansweredTry[];
   readonly absences: readonly Absence[];
   readonly disturbances: readonly Disturbance[];
 }
@@ -96,10 +107,11 @@ export interface History {
 export interface HistoryInProgress {
   readonly pushes: Push[];
   readonly connections: Connection[];
+  readonly unansweredTries: UnansweredTry[];
   readonly absences: Absence[];
   readonly disturbances: Disturbance[];
 }
 
 export function newHistory(): HistoryInProgress {
-  return { pushes: [], connections: [], absences: [], disturbances: [] };
+  return { pushes: [], connections: [], unansweredTries: [], absences: [], disturbances: [] };
 }

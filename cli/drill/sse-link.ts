@@ -17,21 +17,14 @@ export interface SseEvent {
   readonly name: string;
   readonly messageId: string;
   readonly text: string;
-}
-
-export interface SseRequest {
-  /** `http://host:port` of a router, or of an edge. */
-  readonly url: string;
-  /** Path and query. */
-  readonly target: string;
-  /** Sent as Last-Event-ID unless it is ''. */
-  readonly cursor: string;
+  /** When to come back after the end of the stream, in milliseconds, if it says so. */
+  readonly retryMs?: number | undefined;
 }
 
 const REDIRECTS_MAX = 5;
 
 export class SseLink {
-  readonly #request: SseRequest;
+  readonly #cursor: string;
   readonly #handler: SseLinkHandler;
   #socket!: Socket;
   #edge = '';
@@ -42,10 +35,14 @@ export class SseLink {
   /** When anything came last, or was asked for; by the monotonic clock. */
   heardAtMs = 0;
 
-  constructor(request: SseRequest, handler: SseLinkHandler) {
-    this.#request = request;
+  /**
+   * @param url of a router or an edge
+   * @param cursor sent as Last-Event-ID unless it is ''
+   */
+  constructor(url: URL, cursor: string, handler: SseLinkHandler) {
+    this.#cursor = cursor;
     this.#handler = handler;
-    this.#dial(new URL(request.target, request.url));
+    this.#dial(url);
   }
 
   get isOpen(): boolean {
@@ -76,7 +73,6 @@ export class SseLink {
   }
 
   #dial(url: URL): void {
-    const { cursor } = this.#request;
     const socket = connect({ host: url.hostname, port: Number(url.port), family: 4 });
     this.#socket = socket;
     this.#edge = url.host;
@@ -84,7 +80,7 @@ export class SseLink {
     this.heardAtMs = performance.now();
     socket.setEncoding('utf8');
     socket.setNoDelay(true);
-    const lastEventId = cursor === '' ? '' : `Last-Event-ID: ${cursor}\r\n`;
+    const lastEventId = this.#cursor === '' ? '' : `Last-Event-ID: ${this.#cursor}\r\n`;
     socket.write(
       `GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n` +
         `Accept: text/event-stream\r\n${lastEventId}\r\n`,
@@ -141,13 +137,16 @@ export class SseLink {
   #onBlock(block: string): void {
     let name = 'message';
     let messageId = '';
+    let retryMs: number | undefined;
     const data: string[] = [];
     for (const line of block.split('\n')) {
       if (line.startsWith('data: ')) data.push(line.slice(6));
       else if (line.startsWith('id: ')) messageId = line.slice(4);
       else if (line.startsWith('event: ')) name = line.slice(7);
+      else if (line.startsWith('retry: ')) retryMs = Number(line.slice(7));
     }
-    if (data.length > 0) this.#handler.onEvent({ name, messageId, text: data.join('\n') });
+    if (data.length === 0) return;
+    this.#handler.onEvent({ name, messageId, text: data.join('\n'), retryMs });
   }
 
   #lose(because: string): void {

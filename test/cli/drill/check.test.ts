@@ -53,6 +53,14 @@ const allowed: Case[] = [
     },
   ],
   [
+    'WRITTEN to a device that gave up when the edge had just answered',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
+      unansweredTries: [{ clientId: 'alice', fromMs: 9_000, toMs: 13_000 }],
+    },
+  ],
+  [
     'an id past the one that the device had named',
     {
       pushes: [push(1, [attempt('STORED', '10-0')])],

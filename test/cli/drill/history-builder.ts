@@ -13,7 +13,14 @@ import type {
 export const END_MS = 100_000;
 
 export function history(parts: Partial<History>): History {
-  return { pushes: [], connections: [], absences: [], disturbances: [], ...parts };
+  return {
+    pushes: [],
+    connections: [],
+    unansweredTries: [],
+    absences: [],
+    disturbances: [],
+    ...parts,
+  };
 }
 
 export function attempt(

@@ -26,19 +26,16 @@ async function serve(answer: (request: string, socket: Socket) => void): Promise
 function listen(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: string }> {
   const events: SseEvent[] = [];
   return new Promise((resolve) => {
-    new SseLink(
-      { url, target: '/connect?clientId=a', cursor },
-      {
-        onOpen: (edge) => events.push({ name: 'OPEN', messageId: '', text: edge }),
-        onEvent: (event) => events.push(event),
-        onClose: (end) => resolve({ events, end }),
-      },
-    );
+    new SseLink(new URL('/connect?clientId=a', url), cursor, {
+      onOpen: (edge) => events.push({ name: 'OPEN', messageId: '', text: edge }),
+      onEvent: (event) => events.push(event),
+      onClose: (end) => resolve({ events, end }),
+    });
   });
 }
 
 test('reads events, whole or one byte at a time, and passes over comments', async () => {
-  const stream = `${HEAD}id: 5-0\ndata: é𝄞\n\n:\n\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\n`;
+  const stream = `${HEAD}id: 5-0\ndata: é𝄞\n\n:\n\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\nretry: 70\nevent: goaway\ndata: {}\n\n`;
   const whole = await serve((_, socket) => socket.end(stream));
   const slow = await serve(async (_, socket) => {
     socket.setNoDelay(true);
@@ -55,6 +52,7 @@ test('reads events, whole or one byte at a time, and passes over comments', asyn
       { name: 'message', messageId: '5-0', text: 'é𝄞' },
       { name: 'reset', messageId: '', text: '{}' },
       { name: 'message', messageId: '', text: 'a\nb' },
+      { name: 'goaway', messageId: '', text: '{}', retryMs: 70 },
     ]);
     expect(end).toBe('ended by the edge');
   }
