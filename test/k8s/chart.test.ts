@@ -115,11 +115,11 @@ describe('values', () => {
     ],
     [
       ['edge.terminationGracePeriodSeconds=60'],
-      /60, but the drain takes 90 and the end 15: at least 105/,
+      /60, but the drain takes 122 and the end 15: at least 137/,
     ],
     [
       ['edge.connections=400000', 'edge.terminationGracePeriodSeconds=120'],
-      /edge.terminationGracePeriodSeconds: 120, but the drain takes 280/,
+      /edge.terminationGracePeriodSeconds: 120, but the drain takes 312/,
     ],
     [['control.reconnectsPerSecondMax=100', 'edge.drainSeconds=90'], /needs 280 to leave at 100/],
     [['redis.url=redis://r:6379'], /bundled.enabled, and a url of another Redis/],

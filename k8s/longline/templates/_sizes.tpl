@@ -12,7 +12,7 @@
 {{- /*
 How long an edge needs to leave, in seconds:
   prepare     15 for each eighth of all shards that it owns: that many are on their way at a time
-  ramp        17: the pace begins with a tenth and needs 36 s to its full height
+  ramp        49: the pace needs 98 s to its full height, which costs half of that time
   reconnects  connections ÷ rate
   linger      13: 10 for answers to pushes under way, 3 for browsers that come back once
   closing     5: whoever is left
@@ -22,7 +22,7 @@ How long an edge needs to leave, in seconds:
 {{- $prepare := mul 15 (div (add 8 $edges -1) $edges) -}}
 {{- $rate := int .Values.control.reconnectsPerSecondMax -}}
 {{- $reconnects := div (add (int .Values.edge.connections) $rate -1) $rate -}}
-{{- add $prepare 17 $reconnects 13 5 -}}
+{{- add $prepare 49 $reconnects 13 5 -}}
 {{- end -}}
 
 {{- define "longline.drainSeconds" -}}
