@@ -247,7 +247,7 @@ await runRole(async () => {
 
   const devicePort = await transport.listen(config.host, config.port);
   const admin = createHttpServer(metrics, notReadyBecause);
-  const settling = new Settling(edgeId);
+  const settling = new Settling(edgeId, incarnation);
   addReadyRoute(admin, '/settledz', () => {
     const unsettled = settling.unsettledBecause(Date.now(), feed.current);
     return [...notReadyBecause(), ...(unsettled === undefined ? [] : [unsettled])];

@@ -15,7 +15,11 @@ export class Settling {
   #isSettled = false;
   #quietSinceMs: number | undefined;
 
-  constructor(readonly edgeId: string) {}
+  /** @param incarnation of this process */
+  constructor(
+    readonly edgeId: string,
+    readonly incarnation: string,
+  ) {}
 
   /** Why the edge has not settled; undefined: it has. To be asked again and again. */
   unsettledBecause(nowMs: number, assignment: Assignment | undefined): string | undefined {
@@ -28,8 +32,9 @@ export class Settling {
   #reason(nowMs: number, assignment: Assignment | undefined): string | undefined {
     const me = assignment?.edges.find(({ id }) => id === this.edgeId);
     if (assignment === undefined || me === undefined) return 'no assignment knows the edge yet';
-    // Nothing comes to an edge that operators keep empty.
-    if (me.intent !== 'none') return undefined;
+    // Nothing comes to an edge that operators keep empty. The process before this one may have ended
+    // a moment ago, and that it was to be emptied says nothing of this one.
+    if (me.intent !== 'none' && me.incarnation === this.incarnation) return undefined;
     const moving = assignment.moves.filter((move) =>
       [move.from, move.to].includes(this.edgeId),
     ).length;
