@@ -111,7 +111,7 @@ describe('values', () => {
   helmTest.each([
     [
       ['edge.drainSeconds=30'],
-      /edge.drainSeconds: 30, but an edge with 20000 connections needs 90/,
+      /edge.drainSeconds: 30, but an edge with 20000 connections needs 122/,
     ],
     [
       ['edge.terminationGracePeriodSeconds=60'],
@@ -121,7 +121,7 @@ describe('values', () => {
       ['edge.connections=400000', 'edge.terminationGracePeriodSeconds=120'],
       /edge.terminationGracePeriodSeconds: 120, but the drain takes 312/,
     ],
-    [['control.reconnectsPerSecondMax=100', 'edge.drainSeconds=90'], /needs 280 to leave at 100/],
+    [['control.reconnectsPerSecondMax=100', 'edge.drainSeconds=90'], /needs 312 to leave at 100/],
     [['redis.url=redis://r:6379'], /bundled.enabled, and a url of another Redis/],
     [
       ['redis.bundled.enabled=false', 'redis.url=redis://r', 'redis.existingSecret.name=r'],

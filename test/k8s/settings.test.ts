@@ -112,7 +112,7 @@ helmTest('every role accepts the environment that the chart gives it', () => {
     edgeId: 'longline-edge-0',
     advertisedUrl: 'https://longline-edge-0.push.example.com',
     connectionsMax: 20_000,
-    drainMs: 90_000,
+    drainMs: 122_000,
     heartbeatMs: 30_000,
     zone: '',
   });
