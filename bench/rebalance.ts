@@ -32,7 +32,7 @@ import { rounded } from './statistics.js';
 
 const EDGES = 4;
 const PROCESSES = 2;
-/** They hold a history that grows, and time stands still for them while all of it is collected. */
+/** In MB. They hold a history that grows, and time stands still for them while all of it is collected. */
 const HEAP_OF_CLIENTS = ['--initial-old-space-size=2048'];
 const READY_DEADLINE_MS = 60_000;
 const IDLE_MS = 15_000;

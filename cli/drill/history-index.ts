@@ -21,7 +21,7 @@ export interface Indexed {
   hadFailover(fromMs: number, toMs: number): boolean;
   /** Nothing of the cluster was broken between these times. */
   isCalm(fromMs: number, toMs: number): boolean;
-  /** Or may have had one for an edge. */
+  /** Tries that were not answered count: an edge may have taken them for connections. */
   hasConnection(clientId: string, fromMs: number, toMs: number): boolean;
   /**
    * The connection that the client had from well before until well after, if it was the only one
