@@ -41,8 +41,10 @@ export function findHeadEnd(bytes: Buffer, searched: number): number {
 
 /** False for bytes that cannot begin an HTTP request: TLS, SSH, another protocol, noise. */
 export function couldBeHttp(bytes: Buffer): boolean {
-  const first = bytes[0]!;
-  return first === 0x0d || (first >= 0x41 && first <= 0x5a);
+  const [first, second] = bytes;
+  if (first === 0x0d) return true;
+  // Two bytes tell a method from MQTT's PUBREC, which begins with a P.
+  return first! >= 0x41 && first! <= 0x5a && (second === undefined || second > 0x20);
 }
 
 /** Parses a head that `findHeadEnd` found, empty line included. */

@@ -67,7 +67,8 @@ export const MQTT_PROPERTIES_OF = {
     P.topicAlias,
     P.userProperty,
   ]),
-  puback: new Set<number>([P.reasonString, P.userProperty]),
+  /** PUBACK, PUBREC, PUBREL and PUBCOMP. */
+  ack: new Set<number>([P.reasonString, P.userProperty]),
   subscribe: new Set<number>([P.subscriptionIdentifier, P.userProperty]),
   unsubscribe: new Set<number>([P.userProperty]),
   disconnect: new Set<number>([P.sessionExpiryInterval, P.reasonString, P.userProperty]),

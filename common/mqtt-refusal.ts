@@ -26,6 +26,7 @@ export const MQTT_REASON = {
   sessionTakenOver: 0x8e,
   topicFilterInvalid: 0x8f,
   topicNameInvalid: 0x90,
+  packetIdentifierNotFound: 0x92,
   topicAliasInvalid: 0x94,
   packetTooLarge: 0x95,
   messageRateTooHigh: 0x96,

@@ -1,6 +1,6 @@
 /**
  * What is kept of each MQTT connection, by its slot: some twenty bytes. What a few have more of (a
- * second subscription) is in a map, only for those.
+ * second subscription, pushes in flight) is in a map, only for those.
  *
  * A subscription is known by a hash of its filter: all that is ever asked is whether the same filter
  * comes again.
@@ -8,6 +8,8 @@
 import { crc32 } from 'node:zlib';
 import type { MqttConnect } from '../../common/mqtt-connect.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
+import type { MqttSession } from './mqtt-session-store.js';
+import { MqttWindow } from './mqtt-window.js';
 
 /** What the server grants: it knows no QoS 2. */
 export type GrantedQos = 0 | 1;
@@ -34,13 +36,14 @@ export class MqttConnections {
   #inFlightMax = new Uint8Array(FIRST_SLOTS);
   /** 0: of any size. */
   #packetBytesMax = new Uint32Array(FIRST_SLOTS);
-  /** What the next push gets when none is in flight. */
+  /** What the next push gets when there is no window. */
   #packetIds = new Uint16Array(FIRST_SLOTS);
   /** The only grant, or the first. */
   #filterHashes = new Uint32Array(FIRST_SLOTS);
   #qos = new Uint8Array(FIRST_SLOTS);
   /** Further grants, of those that have them. */
   readonly #more = new Map<Connection, Grant[]>();
+  readonly #windows = new Map<Connection, MqttWindow>();
 
   get bytes(): number {
     return this.#arrays().reduce((sum, array) => sum + array.byteLength, 0);
@@ -51,7 +54,7 @@ export class MqttConnections {
     connection: Connection,
     connect: MqttConnect,
     keepAliveSeconds: number,
-    grants: readonly Grant[],
+    { grants, inFlight }: Pick<MqttSession, 'grants' | 'inFlight'>,
   ): void {
     const slot = slotOf(connection);
     this.#growTo(slot);
@@ -63,11 +66,13 @@ export class MqttConnections {
       ? connect.packetBytesMax
       : 0;
     this.#packetIds[slot] = 1;
+    if (inFlight !== undefined) this.#windows.set(connection, new MqttWindow(inFlight));
     this.#setGrants(connection, grants);
   }
 
   forget(connection: Connection): void {
     this.#more.delete(connection);
+    this.#windows.delete(connection);
   }
 
   keepAliveSeconds(connection: Connection): number {
@@ -95,12 +100,29 @@ export class MqttConnections {
     return bytesMax === 0 || packetBytes <= bytesMax;
   }
 
+  /** What the next push gets. */
   packetId(connection: Connection): number {
-    return this.#packetIds[slotOf(connection)]!;
+    const window = this.#windows.get(connection);
+    return window === undefined ? this.#packetIds[slotOf(connection)]! : window.packetId;
   }
 
-  setPacketId(connection: Connection, packetId: number): void {
-    this.#packetIds[slotOf(connection)] = packetId;
+  window(connection: Connection): MqttWindow | undefined {
+    return this.#windows.get(connection);
+  }
+
+  /** Returns that which there is, or a new one. */
+  openWindow(connection: Connection): MqttWindow {
+    const opened =
+      this.#windows.get(connection) ??
+      new MqttWindow({ packetId: this.packetId(connection), ids: [] });
+    this.#windows.set(connection, opened);
+    return opened;
+  }
+
+  /** Its last push is confirmed. */
+  closeWindow(connection: Connection): void {
+    this.#packetIds[slotOf(connection)] = this.packetId(connection);
+    this.#windows.delete(connection);
   }
 
   /** The highest that a filter was granted [MQTT-3.3.4-2]; undefined: it is not subscribed. */

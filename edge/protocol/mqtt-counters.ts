@@ -9,7 +9,7 @@ export class MqttCounters {
   constructor(metrics: Metrics) {
     this.ignored = metrics.counter(
       'longline_edge_mqtt_ignored_total',
-      'Packets of MQTT devices that had no effect: a puback of an unknown identifier, a publish.',
+      'Packets of MQTT devices that had no effect: a puback of an unknown identifier, a publish, what belongs to QoS 2.',
       ['packet'],
     );
     this.pushesTooLarge = metrics.counter(

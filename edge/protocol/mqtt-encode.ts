@@ -1,7 +1,7 @@
 /** The packets that a server sends (MQTT 5 §3, in 3.1.1 the same without properties). */
 import { isUtf8 } from 'node:buffer';
 import { MQTT_PROPERTY as P } from '../../common/mqtt-properties.js';
-import type { MqttReason, MqttVersion } from '../../common/mqtt-refusal.js';
+import { MQTT_REASON, type MqttReason, type MqttVersion } from '../../common/mqtt-refusal.js';
 import { isTextual } from './content-type.js';
 import type { Message } from './protocol.js';
 
@@ -44,16 +44,21 @@ export function connackPacket(version: MqttVersion, connack: Connack): Buffer {
   return packet(0x20, head, withLength(properties));
 }
 
-/** @param packetId 0: QoS 0 */
+/**
+ * @param packetId 0: QoS 0
+ * @param isAgain it may have come on an earlier connection [MQTT-3.3.1-1]
+ */
 export function publishPacket(
   version: MqttVersion,
   topic: string,
   packetId: number,
   message: Message,
+  isAgain = false,
 ): Buffer {
+  const first = 0x30 | (isAgain ? 0x08 : 0) | (packetId === 0 ? 0 : 0x02);
   const id = packetId === 0 ? NOTHING : uint16(packetId);
   const properties = version === 5 ? withLength(publishProperties(message)) : NOTHING;
-  return packet(packetId === 0 ? 0x30 : 0x32, stringField(topic), id, properties, message.payload);
+  return packet(first, stringField(topic), id, properties, message.payload);
 }
 
 /** @param reasons per filter: the granted QoS, or why there is none (§3.9.3) */
@@ -83,6 +88,20 @@ export function unsubackPacket(
 /** Only in MQTT 5. */
 export function pubackPacket(packetId: number, reason: MqttReason): Buffer {
   return packet(0x40, uint16(packetId), Buffer.from([reason]));
+}
+
+/** What an unknown PUBREC is answered (§3.6). */
+export function pubrelPacket(version: MqttVersion, packetId: number): Buffer {
+  return packet(0x62, uint16(packetId), unknownId(version));
+}
+
+/** What an unknown PUBREL is answered [MQTT-4.3.3-11]. */
+export function pubcompPacket(version: MqttVersion, packetId: number): Buffer {
+  return packet(0x70, uint16(packetId), unknownId(version));
+}
+
+function unknownId(version: MqttVersion): Buffer {
+  return version === 5 ? Buffer.from([MQTT_REASON.packetIdentifierNotFound]) : NOTHING;
 }
 
 /**

@@ -117,7 +117,7 @@ class MqttIntroduction implements Introduction {
   onRegistered(connection: Connection): void {
     const { connections } = this.introducer;
     this.#connection = connection;
-    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session.grants);
+    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session);
   }
 
   answer(): Buffer {

@@ -24,7 +24,7 @@ export type MqttPacket =
       /** 0: of QoS 0. More than QoS 1 is a fault. */
       readonly packetId: number;
     }
-  | { readonly type: 'puback'; readonly packetId: number }
+  | MqttAck
   | {
       readonly type: 'subscribe';
       readonly packetId: number;
@@ -38,6 +38,13 @@ export type MqttPacket =
       readonly sessionExpirySeconds: number | undefined;
     };
 
+export interface MqttAck {
+  readonly type: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
+  readonly packetId: number;
+  /** In 3.1.1 always 0, success. */
+  readonly reason: number;
+}
+
 export interface RequestedFilter {
   readonly filter: string;
   readonly qos: number;
@@ -48,6 +55,9 @@ const TYPE = {
   connect: 1,
   publish: 3,
   puback: 4,
+  pubrec: 5,
+  pubrel: 6,
+  pubcomp: 7,
   subscribe: 8,
   unsubscribe: 10,
   pingreq: 12,
@@ -55,10 +65,13 @@ const TYPE = {
   auth: 15,
 };
 
-/** [MQTT-2.1.3-1]: SUBSCRIBE and UNSUBSCRIBE have these in the lower half, the others none. */
-const RESERVED_FLAGS = 0x02;
+/** [MQTT-2.1.3-1]: these have 2 in the lower half of the first byte, the others nothing. */
+const FLAGGED = new Set([TYPE.pubrel, TYPE.subscribe, TYPE.unsubscribe]);
 
-const PUBACK_REASONS = new Set([0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]);
+/** Of PUBACK and PUBREC (§3.4.2.1, §3.5.2.1). */
+const RECEIPT_REASONS = new Set([0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]);
+/** Of PUBREL and PUBCOMP (§3.6.2.1, §3.7.2.1). */
+const RELEASE_REASONS = new Set([0x00, 0x92]);
 /** Those that a client may send (§3.14.2.1). */
 const DISCONNECT_REASONS = new Set([
   0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
@@ -85,11 +98,17 @@ function readPacket(
 ): MqttPacket | MqttFault {
   const type = first >> 4;
   if (type === TYPE.publish) return readPublish(first, fields, version);
-  const flags = type === TYPE.subscribe || type === TYPE.unsubscribe ? RESERVED_FLAGS : 0;
-  if ((first & 0x0f) !== flags) return malformed('reserved flags are wrong [MQTT-2.1.3-1]');
+  if ((first & 0x0f) !== (FLAGGED.has(type) ? 2 : 0))
+    return malformed('reserved flags are wrong [MQTT-2.1.3-1]');
   switch (type) {
     case TYPE.puback:
-      return readPuback(fields, version);
+      return { type: 'puback', ...readAck(fields, version, RECEIPT_REASONS) };
+    case TYPE.pubrec:
+      return { type: 'pubrec', ...readAck(fields, version, RECEIPT_REASONS) };
+    case TYPE.pubrel:
+      return { type: 'pubrel', ...readAck(fields, version, RELEASE_REASONS) };
+    case TYPE.pubcomp:
+      return { type: 'pubcomp', ...readAck(fields, version, RELEASE_REASONS) };
     case TYPE.subscribe:
       return readSubscribe(fields, version);
     case TYPE.unsubscribe:
@@ -143,15 +162,22 @@ function readPublish(
   return { type: 'publish', packetId };
 }
 
-function readPuback(fields: MqttFields, version: MqttVersion): MqttPacket | MqttFault {
+function readAck(
+  fields: MqttFields,
+  version: MqttVersion,
+  reasons: ReadonlySet<number>,
+): { packetId: number; reason: number } {
   const packetId = fields.packetId();
+  let reason = 0;
   if (version === 5 && fields.left > 0) {
-    const reason = fields.byte();
-    if (!PUBACK_REASONS.has(reason)) return protocolError('no reason of PUBACK [MQTT-3.4.2-1]');
-    if (fields.left > 0) readProperties(fields, MQTT_PROPERTIES_OF.puback);
+    reason = fields.byte();
+    if (!reasons.has(reason)) {
+      fields.fail(protocolError('no reason of such a packet [MQTT-3.4.2-1], [MQTT-3.6.2-1]'));
+    }
+    if (fields.left > 0) readProperties(fields, MQTT_PROPERTIES_OF.ack);
   }
   fields.finish();
-  return { type: 'puback', packetId };
+  return { packetId, reason };
 }
 
 function readSubscribe(fields: MqttFields, version: MqttVersion): MqttPacket | MqttFault {

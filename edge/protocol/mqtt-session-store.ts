@@ -1,11 +1,14 @@
 /** What a persistent session is, beside the inbox: that it exists, and the subscriptions of a client. */
 import type { Refusal } from '../../common/errors.js';
 import type { Grant } from './mqtt-connections.js';
+import type { InFlight } from './mqtt-window.js';
 
 export interface MqttSession {
   /** It was there before; it may have no subscriptions. */
   readonly isPresent: boolean;
   readonly grants: readonly Grant[];
+  /** What an earlier connection was sent and has not confirmed, as far as that is known. */
+  readonly inFlight?: InFlight;
 }
 
 /** What a client wants of its session when it connects. */
@@ -22,6 +25,9 @@ export interface MqttSessionStore {
   open(clientId: string, wish: SessionWish): Promise<MqttSession | Refusal>;
   /** Stores the subscriptions of a session that is kept, while its client is connected. */
   store(clientId: string, grants: readonly Grant[]): void;
-  /** The client is gone: its session ends when it stays away for so long. */
-  expire(clientId: string, afterSeconds: number): void;
+  /**
+   * The client is gone: its session ends when it stays away for so long.
+   * @param inFlight what it has not confirmed; undefined: nothing
+   */
+  expire(clientId: string, afterSeconds: number, inFlight: InFlight | undefined): void;
 }

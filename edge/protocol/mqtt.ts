@@ -23,14 +23,21 @@ import {
   disconnectPacket,
   MQTT_PINGRESP,
   pubackPacket,
+  pubcompPacket,
   publishPacket,
+  pubrelPacket,
   subackPacket,
   unsubackPacket,
 } from './mqtt-encode.js';
-import { type MqttPacket, parseMqttPacket, type RequestedFilter } from './mqtt-packet.js';
+import {
+  type MqttAck,
+  type MqttPacket,
+  parseMqttPacket,
+  type RequestedFilter,
+} from './mqtt-packet.js';
 import type { MqttSessionStore } from './mqtt-session-store.js';
 import { covers, isSharedFilter, topicOf } from './mqtt-topic.js';
-import { MqttWindow } from './mqtt-window.js';
+import type { MqttWindow } from './mqtt-window.js';
 import type { EndReason, Host, Message, Protocol } from './protocol.js';
 
 export interface MqttConfig {
@@ -78,7 +85,6 @@ export class Mqtt implements Protocol {
   host!: Host;
 
   readonly #partials = new Map<Connection, HalfPacket>();
-  readonly #windows = new Map<Connection, MqttWindow>();
   /** By connection, a push that needs no PUBACK: it is confirmed as soon as it was written. */
   readonly #settled = new Map<Connection, string>();
   /** SUBACKs of a clean session that wait until it is known which pushes were before. */
@@ -102,14 +108,15 @@ export class Mqtt implements Protocol {
   encode(connection: Connection, message: Message): Buffer | undefined {
     const { connections, host, version } = this;
     const { id } = message;
-    const window = this.#windows.get(connection);
+    const window = connections.window(connection);
     const isDurable = id !== '';
     // [MQTT-3.3.4-9]
     if (isDurable && window !== undefined && this.#isFull(connection, window)) return undefined;
+    const wasSent = isDurable && (window?.goTo(id) ?? false);
     const isAcked = isDurable && connections.qosOf(connection) === 1;
-    const packetId = isAcked ? (window?.packetId ?? connections.packetId(connection)) : 0;
+    const packetId = isAcked ? connections.packetId(connection) : 0;
     const topic = topicOf(host.clientIdOf(connection));
-    const packet = publishPacket(version, topic, packetId, message);
+    const packet = publishPacket(version, topic, packetId, message, isAcked && wasSent);
     const fits = connections.takes(connection, packet.length);
     if (!fits) this.counters.pushesTooLarge.inc();
     if (isDurable) this.#track(connection, window, id, isAcked && fits);
@@ -163,13 +170,15 @@ export class Mqtt implements Protocol {
   onClosed(connection: Connection, clientId: string, reason: EndReason): void {
     const { connections } = this;
     this.#partials.delete(connection);
-    this.#windows.delete(connection);
     this.#settled.delete(connection);
     this.#subacks.delete(connection);
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const isStored = expirySeconds > 0 || !connections.isClean(connection);
     // Whoever took it over has the session now.
-    if (isStored && reason !== 'taken_over') this.sessions.expire(clientId, expirySeconds);
+    if (isStored && reason !== 'taken_over') {
+      const window = connections.window(connection);
+      this.sessions.expire(clientId, expirySeconds, window?.isEmpty ? undefined : window?.inFlight);
+    }
     connections.forget(connection);
   }
 
@@ -192,6 +201,10 @@ export class Mqtt implements Protocol {
       case 'puback':
         this.#ack(connection, packet.packetId);
         return undefined;
+      case 'pubrec':
+      case 'pubrel':
+      case 'pubcomp':
+        return this.#refuseQos2(connection, packet, replies);
       case 'pingreq':
         replies.push(MQTT_PINGRESP); // [MQTT-3.12.4-1]
         return undefined;
@@ -218,7 +231,7 @@ export class Mqtt implements Protocol {
   }
 
   #ack(connection: Connection, packetId: number): void {
-    const window = this.#windows.get(connection);
+    const window = this.connections.window(connection);
     const wasFull = window !== undefined && this.#isFull(connection, window);
     if (window === undefined || !window.ack(packetId)) {
       // Late, twice, or made up: it confirms nothing.
@@ -226,12 +239,29 @@ export class Mqtt implements Protocol {
       return;
     }
     const confirmed = window.settle();
-    if (window.size === 0) {
-      this.connections.setPacketId(connection, window.packetId);
-      this.#windows.delete(connection);
-    }
+    if (window.isEmpty) this.connections.closeWindow(connection);
     if (confirmed !== '') this.host.confirm(connection, confirmed);
     if (wasFull && !this.#isFull(connection, window)) this.host.wake(connection);
+  }
+
+  /**
+   * Nothing is ever sent or taken with QoS 2, but a client may go on with what it began elsewhere:
+   * each half of such an exchange gets its other half (§3.5, §3.6), and so it ends.
+   */
+  #refuseQos2(
+    connection: Connection,
+    { type, packetId, reason }: MqttAck,
+    replies: Buffer[],
+  ): MqttFault | undefined {
+    if (type !== 'pubrel' && this.connections.window(connection)?.has(packetId)) {
+      return protocolError('only a PUBACK answers a push of QoS 1 [MQTT-4.3.2-4]');
+    }
+    this.counters.ignored.inc({ packet: type });
+    if (type === 'pubrel') replies.push(pubcompPacket(this.version, packetId));
+    else if (type === 'pubrec' && reason < MQTT_REASON.unspecifiedError) {
+      replies.push(pubrelPacket(this.version, packetId));
+    }
+    return undefined;
   }
 
   #subscribe(
@@ -293,12 +323,12 @@ export class Mqtt implements Protocol {
   }
 
   #unlisten(connection: Connection, replies: Buffer[]): void {
-    const { host } = this;
+    const { connections, host } = this;
     host.unlisten(connection);
     replies.push(...this.#takeSubacks(connection));
     // Those that waited for room in the send buffer are not coming any more.
     const sentId = host.sentId(connection);
-    this.#windows.get(connection)?.forget((id) => sentId === '' || isIdBefore(sentId, id));
+    connections.window(connection)?.forget((id) => sentId === '' || isIdBefore(sentId, id));
   }
 
   #takeSubacks(connection: Connection): readonly Buffer[] {
@@ -366,12 +396,10 @@ export class Mqtt implements Protocol {
     id: string,
     isAwaited: boolean,
   ): void {
-    if (window !== undefined) {
-      window.add(id, !isAwaited);
-    } else if (isAwaited) {
-      const first = new MqttWindow(this.connections.packetId(connection));
-      first.add(id, false);
-      this.#windows.set(connection, first);
+    if (isAwaited) {
+      this.connections.openWindow(connection).add(id);
+    } else if (window !== undefined && window.size > 0) {
+      window.pass(id);
     } else {
       if (this.#settled.size === 0) setImmediate(() => this.#confirmSettled());
       this.#settled.set(connection, id);

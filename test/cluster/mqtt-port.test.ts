@@ -19,6 +19,7 @@ const HEAD_BYTES_MAX = 8_192;
 const REFUSED = 'longline_edge_requests_refused_total';
 const ENDED = 'longline_edge_connections_ended_total';
 const IGNORED = 'longline_edge_mqtt_ignored_total';
+const CONNECTIONS = 'longline_edge_connections';
 
 let running: RunningCluster;
 let port: number;
@@ -56,7 +57,7 @@ afterEach(async () => {
   watching.close();
   await healthy.close();
   // The next test counts ends: this one must be over.
-  await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
+  await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 0);
 });
 
 async function dial(...bytes: Buffer[]): Promise<RawSocket> {
@@ -67,6 +68,7 @@ async function dial(...bytes: Buffer[]): Promise<RawSocket> {
 }
 
 const hexOf = (socket: RawSocket) => socket.bytes.toString('hex');
+const hexOfText = (text: string) => Buffer.from(text).toString('hex');
 
 /** What one label of a counter has gone up by meanwhile. */
 async function counted(
@@ -269,6 +271,26 @@ describe('after a CONNECT', () => {
       expect(hexOf(again).slice(0, 8)).toBe('20020100');
     });
     expect(more).toBe(3);
+  });
+
+  test('what was not confirmed comes again as it was, with DUP [MQTT-4.4.0-1]', async () => {
+    const clientId = 'sleepy';
+    const first = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
+    await eventually(() => hexOf(first).endsWith(SUBSCRIBED));
+    for (const payload of ['aa', 'bb']) await running.push.push(clientId, payload);
+    const publish = (firstByte: string, packetId: string, payload: string) =>
+      `${firstByte}11${field('push/sleepy').toString('hex')}${packetId}${hexOfText(payload)}`;
+    const sent = publish('32', '0001', 'aa') + publish('32', '0002', 'bb');
+    await eventually(() => hexOf(first).endsWith(sent));
+    await first.send(hex('4002 0001'));
+    await first.send(hex('c000'));
+    await eventually(() => hexOf(first).endsWith('d000'));
+    first.close();
+    await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 2);
+    const again = await dial(connect({ clientId, flags: 0 }));
+    await eventually(() => hexOf(again) === `20020100${publish('3a', '0002', 'bb')}`);
+    await again.send(hex('4002 0002 e000'));
+    await again.untilOver();
   });
 
   test('topics of others are refused filter by filter, and nothing of theirs arrives', async () => {

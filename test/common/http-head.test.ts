@@ -21,8 +21,9 @@ describe('couldBeHttp', () => {
     ['RESP', '*1\r\n'],
     ['NUL', '\0'],
     ['MQTT CONNECT', '\x10\x0c'],
+    ['MQTT PUBREC', 'P\x02'],
     ['a blank', ' GET'],
-  ])('tells %s apart at the first byte', (_what, bytes) => {
+  ])('tells %s apart at once', (_what, bytes) => {
     expect(couldBeHttp(Buffer.from(bytes, 'latin1'))).toBe(false);
   });
 });

@@ -8,6 +8,7 @@ import { eventually } from '../support/eventually.js';
 import { startRedis, type TestRedis } from '../support/redis.js';
 
 const KEY = 'll:{7}:sub:a{b}:c';
+const SENT_KEY = 'll:{7}:sent:a{b}:c';
 const CLIENT = 'a{b}:c';
 const DAY_SECONDS = 24 * 3600;
 
@@ -73,15 +74,37 @@ test('a client that wants no session writes nothing', async () => {
 
 test('a session ends with the time that its client may be away, at most seven days', async () => {
   sessions.store(CLIENT, [{ filterHash: 1, qos: 1 }]);
-  sessions.expire(CLIENT, 0xffff_ffff);
+  sessions.expire(CLIENT, 0xffff_ffff, undefined);
   await eventually(async () => (await link.commands.ttl(KEY)) <= SESSION_SECONDS_MAX);
-  sessions.expire(CLIENT, 60);
+  sessions.expire(CLIENT, 60, undefined);
   await eventually(async () => (await link.commands.ttl(KEY)) <= 60);
-  sessions.expire(CLIENT, 0);
+  sessions.expire(CLIENT, 0, undefined);
   await eventually(async () => (await link.commands.exists(KEY)) === 0);
 });
 
+test('what was in flight when the client left is found once, and lives as long as the session', async () => {
+  const inFlight = { packetId: 65_535, ids: ['1-0', '2-3'] };
+  sessions.store(CLIENT, GRANTS);
+  sessions.expire(CLIENT, 60, inFlight);
+  await eventually(async () => (await link.commands.ttl(SENT_KEY)) > 0);
+  expect(await link.commands.ttl(SENT_KEY)).toBeLessThanOrEqual(60);
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS, inFlight });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS });
+});
+
+test('what was in flight ends with the session', async () => {
+  const inFlight = { packetId: 1, ids: ['1-0'] };
+  for (const wish of [CLEAN, CLEAN_AND_KEPT]) {
+    sessions.store(CLIENT, GRANTS);
+    sessions.expire(CLIENT, 60, inFlight);
+    await sessions.open(CLIENT, wish);
+    expect(await sessions.open(CLIENT, KEPT)).not.toHaveProperty('inFlight');
+  }
+  sessions.expire(CLIENT, 0, inFlight);
+  await eventually(async () => (await link.commands.dbsize()) === 0);
+});
+
 test('what no edge has written is no subscription', async () => {
-  await link.commands.set(KEY, 'nonsense');
+  await link.commands.mset(KEY, 'nonsense', SENT_KEY, '7:none,such');
   expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: [] });
 });

@@ -11,7 +11,7 @@ let connections: MqttConnections;
 
 beforeEach(() => {
   connections = new MqttConnections();
-  connections.add(ALICE, CONNECT, 60, []);
+  connections.add(ALICE, CONNECT, 60, { grants: [] });
 });
 
 test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
@@ -43,18 +43,31 @@ test('grants are bounded, and those that are there can still change', () => {
 test('a slot that is used again has nothing of who had it before', () => {
   connections.grant(ALICE, '#', 1);
   connections.grant(ALICE, '+/+', 1);
-  connections.setPacketId(ALICE, 900);
+  connections.openWindow(ALICE).add('1-0');
   connections.forget(ALICE);
   const bob = connectionOf(3, 2);
-  connections.add(bob, CONNECT, 60, []);
+  connections.add(bob, CONNECT, 60, { grants: [] });
   expect(connections.grantsOf(bob)).toEqual([]);
   expect(connections.packetId(bob)).toBe(1);
+});
+
+test('packet identifiers go on from window to window', () => {
+  const window = connections.openWindow(ALICE);
+  expect(connections.openWindow(ALICE)).toBe(window);
+  window.add('1-0');
+  expect(connections.packetId(ALICE)).toBe(2);
+  window.ack(1);
+  window.settle();
+  connections.closeWindow(ALICE);
+  expect(connections.window(ALICE)).toBeUndefined();
+  expect(connections.packetId(ALICE)).toBe(2);
+  expect(connections.openWindow(ALICE).add('2-0')).toBe(2);
 });
 
 test('what is kept grows with the slots', () => {
   const far = connectionOf(5_000, 1);
   connections.grant(ALICE, '#', 1);
-  connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, []);
+  connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, { grants: [] });
   expect(connections.qosOf(ALICE)).toBe(1);
   expect(connections.inFlightMax(far)).toBe(7);
   expect(connections.takes(far, 100)).toBe(true);

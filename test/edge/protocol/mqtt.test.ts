@@ -8,6 +8,7 @@ import { Mqtt } from '../../../edge/protocol/mqtt.js';
 import { type Grant, MqttConnections } from '../../../edge/protocol/mqtt-connections.js';
 import { MqttCounters } from '../../../edge/protocol/mqtt-counters.js';
 import type { MqttSessionStore } from '../../../edge/protocol/mqtt-session-store.js';
+import type { InFlight } from '../../../edge/protocol/mqtt-window.js';
 import type { EndReason, Host } from '../../../edge/protocol/protocol.js';
 import { connect, field, hex, packet } from '../../support/mqtt-bytes.js';
 
@@ -31,13 +32,17 @@ class Bench implements Host, MqttSessionStore {
     readonly version: MqttVersion,
     parts: Parameters<typeof connect>[0] = {},
     grants: readonly Grant[] = [],
+    inFlight?: InFlight,
   ) {
     const connections = new MqttConnections();
     const config = { headBytesMax: 1_024, headTimeoutMs: 2_000 };
     this.mqtt = new Mqtt(version, config, connections, this, new MqttCounters(new Metrics()));
     this.mqtt.host = this;
     const bytes = connect({ version, ...parts });
-    connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, grants);
+    connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
+      grants,
+      ...(inFlight === undefined ? {} : { inFlight }),
+    });
   }
 
   bytes(...parts: Buffer[]): string[] {
@@ -94,8 +99,9 @@ class Bench implements Host, MqttSessionStore {
   store(_: string, grants: readonly Grant[]): void {
     this.done.push(`store ${grants.map(({ qos }) => qos)}`);
   }
-  expire(_: string, afterSeconds: number): void {
-    this.done.push(`expire ${afterSeconds}`);
+  expire(_: string, afterSeconds: number, inFlight: InFlight | undefined): void {
+    const left = inFlight === undefined ? '' : ` ${inFlight.packetId}:${inFlight.ids}`;
+    this.done.push(`expire ${afterSeconds}${left}`);
   }
 }
 
@@ -199,6 +205,31 @@ describe('pushes', () => {
     expect(bench.bytes(hex('4003 0001 99'))).toEqual(['confirm 1-0']);
   });
 
+  test.each<[MqttVersion, string, string]>([
+    [4, '5002 0007', '62020007'],
+    [5, '5002 0007', '6203000792'],
+    [4, '6202 0007', '70020007'],
+    [5, '6203 0007 00', '7003000792'],
+  ])('level %i: half an exchange of QoS 2, %s, gets its other half', (version, half, other) => {
+    const bench = new Bench(version, {}, SUBSCRIBED);
+    bench.push('1-0');
+    expect(bench.bytes(hex(half))).toEqual([`reply ${other}`]);
+  });
+
+  test('an exchange of QoS 2 that is over gets no answer', () => {
+    const bench = new Bench(5, {}, SUBSCRIBED);
+    expect(bench.bytes(hex('5003 0007 97'), hex('7002 0007'))).toEqual([]);
+  });
+
+  test.each(['5002 0001', '7002 0001'])(
+    '%s for a push of QoS 1 confirms nothing and ends the connection [MQTT-4.3.2-4]',
+    (wrong) => {
+      const bench = new Bench(5, {}, SUBSCRIBED);
+      bench.push('1-0');
+      expect(bench.bytes(hex(wrong))).toEqual(['end unexpected_bytes e00182']);
+    },
+  );
+
   test('of QoS 0 are confirmed when they are written', () => {
     const bench = new Bench(4, KEPT, [{ filterHash: 1, qos: 0 }]);
     const message = { id: '1-0', payload: Buffer.from('x'), contentType: '', ttlMs: 0 };
@@ -208,6 +239,37 @@ describe('pushes', () => {
     bench.sent = '1-0';
     bench.mqtt.sweep();
     expect(bench.takeDone()).toEqual(['confirm 1-0']);
+  });
+
+  describe('that an earlier connection of the session left unconfirmed', () => {
+    const LEFT: InFlight = { packetId: 7, ids: ['1-0', '2-0'] };
+
+    test('are left behind by it', () => {
+      const bench = new Bench(5, { flags: 0, properties: '1100000100' }, SUBSCRIBED);
+      for (const id of ['1-0', '2-0', '3-0']) bench.push(id);
+      expect(bench.bytes(hex('4002 0001'), hex('e000'))).toEqual([
+        'confirm 1-0',
+        'end peer',
+        'expire 256 2:2-0,3-0',
+      ]);
+    });
+
+    test('come again with DUP and their identifiers [MQTT-4.4.0-1] [MQTT-3.3.1-1]', () => {
+      const bench = new Bench(4, KEPT, SUBSCRIBED, LEFT);
+      const again = '000a707573682f616c696365';
+      expect(bench.push('1-0')).toBe(`3a0f${again}000778`);
+      expect(bench.push('2-0')).toBe(`3a0f${again}000878`);
+      expect(bench.push('3-0')).toBe(`320f${again}000978`);
+      const acks = ['4002 0007', '4002 0008', '4002 0009'].map((text) => hex(text));
+      expect(bench.bytes(...acks)).toEqual(['confirm 1-0', 'confirm 2-0', 'confirm 3-0']);
+    });
+
+    test('come without DUP when they are now of QoS 0 [MQTT-3.3.1-2]', () => {
+      const bench = new Bench(4, KEPT, [{ filterHash: 1, qos: 0 }], LEFT);
+      expect(bench.push('1-0')).toBe('300d000a707573682f616c69636578');
+      bench.mqtt.sweep();
+      expect(bench.takeDone()).toEqual(['confirm 1-0']);
+    });
   });
 
   test('of QoS 0 do not confirm those of QoS 1 before them', () => {
