@@ -59,6 +59,11 @@ export const catalogue = {
     http: 413,
     grpc: status.INVALID_ARGUMENT,
   },
+  TARGET_TOO_LONG: {
+    when: 'the first line of a request is over the bound of its head',
+    http: 414,
+    grpc: status.INVALID_ARGUMENT,
+  },
   WEBSOCKET_VERSION_UNSUPPORTED: {
     when: 'a WebSocket handshake is not of version 13',
     http: 426,

@@ -21,22 +21,57 @@ const HEADERS_MAX = 100;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** RFC 9110 §5.5: visible characters, obs-text, and blanks between them. */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-/** RFC 3986: what may stand in a target, percent-encoded where need be. */
-const TARGET = /^[\x21-\x7e]+$/;
+/** Visible characters. RFC 3986 has fewer of them, of which browsers send some as they are. */
+const TARGET = /^[\x21\x22\x24-\x7e]+$/;
+/** RFC 9112 §3.2: `uri-host [ ":" port ]` of RFC 3986 §3.2.2; it may be empty. */
+const HOST = /^(\[[\w.~!$&'()*+,;=:-]+\]|[\w.~!$&'()*+,;=%-]*)(:\d*)?$/;
 const VERSION = /^HTTP\/(\d)\.(\d)$/;
 const ABSOLUTE_FORM = /^https?:\/\/[^/?#]+/i;
 /** Headers that must not come twice: parsers disagree about which one counts. */
 const SINGLE = new Set(['host', 'content-length', 'origin', 'last-event-id', 'authorization']);
 
+const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS']);
+const DIGITS = /^\d+$/;
+
 const END = Buffer.from('\r\n\r\n');
+/** Never right: found, so that whoever sends it is told at once and not when the time is over. */
+const BARE_END = Buffer.from('\n\n');
+
+/**
+ * Reads the head that `bytes` begin with.
+ * @param searched how many of them an earlier call has seen
+ * @param headBytesMax of the head, empty line included
+ * @returns 'more' while the head is not complete
+ */
+export function readHead(
+  bytes: Buffer,
+  searched: number,
+  headBytesMax: number,
+): { readonly head: HttpHead; readonly byteLength: number } | Refusal | 'more' {
+  const byteLength = findHeadEnd(bytes, searched);
+  if (byteLength > headBytesMax || (byteLength < 0 && bytes.length > headBytesMax)) {
+    // RFC 9112 §3: too long a target has a status of its own.
+    const isTarget = bytes.subarray(2, headBytesMax).indexOf('\r\n') < 0;
+    return refusal(
+      isTarget ? 'TARGET_TOO_LONG' : 'HEAD_TOO_LARGE',
+      `the request ${isTarget ? 'line' : 'head'} is over ${headBytesMax} bytes`,
+    );
+  }
+  if (byteLength < 0) return 'more';
+  const head = parseHead(bytes.subarray(0, byteLength));
+  return 'code' in head ? head : { head, byteLength };
+}
 
 /**
  * Where the head ends: the index behind its empty line, or -1 while that is missing.
  * @param searched how many bytes an earlier call has seen
  */
 export function findHeadEnd(bytes: Buffer, searched: number): number {
-  const at = bytes.indexOf(END, Math.max(0, searched - (END.length - 1)));
-  return at < 0 ? -1 : at + END.length;
+  const from = Math.max(0, searched - (END.length - 1));
+  const at = bytes.indexOf(END, from);
+  if (at >= 0) return at + END.length;
+  const bareAt = bytes.indexOf(BARE_END, from);
+  return bareAt < 0 ? -1 : bareAt + BARE_END.length;
 }
 
 /** False for bytes that cannot begin an HTTP request: TLS, SSH, another protocol, noise. */
@@ -49,6 +84,7 @@ export function couldBeHttp(bytes: Buffer): boolean {
 
 /** Parses a head that `findHeadEnd` found, empty line included. */
 export function parseHead(bytes: Buffer): HttpHead | Refusal {
+  if (!bytes.subarray(-END.length).equals(END)) return malformed('lines end with CR LF');
   // One empty line before the request is forgiven (RFC 9112 §2.2).
   const start = bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
   const lines = bytes.toString('latin1', start, bytes.length - END.length).split('\r\n');
@@ -80,12 +116,33 @@ export function parseHead(bytes: Buffer): HttpHead | Refusal {
     headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`);
   }
   // RFC 9112 §3.2
-  if (digits[2] !== '0' && !headers.has('host')) return malformed('host is missing');
-  if (headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0') {
-    return malformed('a request here has no body');
-  }
+  const host = headers.get('host');
+  const minorVersion = Number(digits[2]);
+  if (host === undefined && minorVersion > 0) return malformed('host is missing');
+  if (host !== undefined && !HOST.test(host)) return malformed('host is no host');
+  const framing = bodyFault(method!, minorVersion, headers);
+  if (framing !== undefined) return malformed(framing);
   const target = rawTarget!.replace(ABSOLUTE_FORM, '') || '/';
-  return { method: method!, target, minorVersion: Number(digits[2]), headers };
+  return { method: method!, target, minorVersion, headers };
+}
+
+/**
+ * RFC 9112 §6: whether it is beyond doubt where the body ends, which is not read in any case. There
+ * is none with the methods that are known here.
+ */
+function bodyFault(
+  method: string,
+  minorVersion: number,
+  headers: HttpHead['headers'],
+): string | undefined {
+  const coding = headers.get('transfer-encoding');
+  const length = headers.get('content-length');
+  if (coding === undefined && (length === undefined || length === '0')) return undefined;
+  if (BODILESS.has(method)) return 'a request here has no body';
+  if (coding === undefined) return DIGITS.test(length!) ? undefined : 'content-length is no number';
+  if (minorVersion === 0) return 'HTTP/1.0 has no transfer-encoding';
+  if (length !== undefined) return 'there are a transfer-encoding and a content-length';
+  return coding.toLowerCase() === 'chunked' ? undefined : 'the transfer-encoding is not chunked';
 }
 
 function malformed(why: string): Refusal {

@@ -12,7 +12,8 @@ export function httpResponse(status: number, headers: Headers, body = ''): Buffe
   );
 }
 
-export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
+/** @param method of the request, as far as it was understood */
+export function httpRefusal(refused: Refusal, headers: Headers, method = ''): Buffer {
   const status = catalogue[refused.code].http;
   const all: [string, string][] = [
     ['Content-Type', 'application/json'],
@@ -26,7 +27,10 @@ export function httpRefusal(refused: Refusal, headers: Headers): Buffer {
     all.push(['Upgrade', 'websocket'], ['Connection', 'Upgrade'], ['Sec-WebSocket-Version', '13']);
   }
   if (status === 503) all.push(['Retry-After', `${refused.retryAfterS ?? 1}`]);
-  return httpResponse(status, [...all, ...headers], JSON.stringify(errorBody(refused)));
+  const body = JSON.stringify(errorBody(refused));
+  const response = httpResponse(status, [...all, ...headers], body);
+  // RFC 9110 §9.3.2: the length that it would have, and nothing of it.
+  return method === 'HEAD' ? response.subarray(0, -Buffer.byteLength(body)) : response;
 }
 
 /** By everything in them: as many as there are origins whose pages may connect, times formats. */

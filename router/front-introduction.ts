@@ -6,7 +6,7 @@
 import { parseConnectQuery } from '../common/connect-query.js';
 import { type CorsOrigins, corsHeaders } from '../common/cors.js';
 import { catalogue, type Refusal, refusal } from '../common/errors.js';
-import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from '../common/http-head.js';
+import { couldBeHttp, type HttpHead, readHead } from '../common/http-head.js';
 import { httpRefusal, httpResponse } from '../common/http-response.js';
 import { MQTT_CONNECT_BYTE, parseMqttConnect } from '../common/mqtt-connect.js';
 import { connackRefusal } from '../common/mqtt-refusal.js';
@@ -78,14 +78,10 @@ function readHttp(
   headBytesMax: number,
   corsOrigins: CorsOrigins,
 ): Introduced | Refused | 'more' {
-  const end = findHeadEnd(bytes, searched);
-  if (end > headBytesMax || (end < 0 && bytes.length > headBytesMax)) {
-    const why = `the request head is over ${headBytesMax} bytes`;
-    return refuseUnknown(refusal('HEAD_TOO_LARGE', why));
-  }
-  if (end < 0) return 'more';
-  const head = parseHead(bytes.subarray(0, end));
-  if ('code' in head) return refuseUnknown(head);
+  const read = readHead(bytes, searched, headBytesMax);
+  if (read === 'more') return 'more';
+  if ('code' in read) return refuseUnknown(read);
+  const { head } = read;
   const cors = corsHeaders(corsOrigins, head.headers.get('origin'));
   const refuse = (refused: Refusal) => refuseHttp(refused, head, cors);
   if (head.target.split('?', 1)[0] !== '/connect') {
@@ -104,7 +100,7 @@ function readHttp(
 function refuseHttp(refused: Refusal, head: HttpHead, cors: [string, string][]): Buffer {
   const mayComeAgain = catalogue[refused.code].http === 503;
   if (!mayComeAgain || !head.headers.get('accept')?.includes('text/event-stream')) {
-    return httpRefusal(refused, cors);
+    return httpRefusal(refused, cors, head.method);
   }
   const headers: [string, string][] = [
     ['Content-Type', 'text/event-stream'],

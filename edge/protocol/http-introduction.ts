@@ -6,7 +6,7 @@ import { bearerOf } from '../../common/auth/tokens.js';
 import { type ConnectRequest, parseConnectQuery } from '../../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
 import { type Refusal, refusal } from '../../common/errors.js';
-import { couldBeHttp, findHeadEnd, type HttpHead, parseHead } from '../../common/http-head.js';
+import { couldBeHttp, type HttpHead, readHead } from '../../common/http-head.js';
 import { httpRefusal, httpResponse } from '../../common/http-response.js';
 import { isMessageId } from '../../common/inbox.js';
 import { ndjsonOpening } from './ndjson.js';
@@ -42,20 +42,10 @@ export class HttpIntroducer implements Introducer {
   }
 
   read(bytes: Buffer, searched: number): FirstBytes {
-    const { headBytesMax } = this.config;
-    const end = findHeadEnd(bytes, searched);
-    if (end > headBytesMax || (end < 0 && bytes.length > headBytesMax)) {
-      return this.#refused(
-        refusal('HEAD_TOO_LARGE', `the request head is over ${headBytesMax} bytes`),
-      );
-    }
-    if (end < 0) return { type: 'incomplete' };
-    const head = parseHead(bytes.subarray(0, end));
-    if ('code' in head) return this.#refused(head);
-    if (end < bytes.length) {
-      return this.#refused(refusal('REQUEST_MALFORMED', 'bytes follow the request head'), head);
-    }
-    return this.#understand(head);
+    const read = readHead(bytes, searched, this.config.headBytesMax);
+    if (read === 'more') return { type: 'incomplete' };
+    if ('code' in read) return this.#refused(read);
+    return this.#understand(read.head, read.byteLength < bytes.length);
   }
 
   /** While the request is not understood no page may read the answer. */
@@ -63,7 +53,7 @@ export class HttpIntroducer implements Introducer {
     return httpRefusal(refused, []);
   }
 
-  #understand(head: HttpHead): FirstBytes {
+  #understand(head: HttpHead, isFollowed: boolean): FirstBytes {
     if (head.target.split('?', 1)[0] !== '/connect') {
       return this.#refused(refusal('NOT_FOUND', 'the only path here is /connect'), head);
     }
@@ -74,6 +64,9 @@ export class HttpIntroducer implements Introducer {
     if (head.method !== 'GET') {
       const why = `/connect is for GET, not ${head.method}`;
       return this.#refused(refusal('METHOD_NOT_ALLOWED', why), head);
+    }
+    if (isFollowed) {
+      return this.#refused(refusal('REQUEST_MALFORMED', 'bytes follow the request head'), head);
     }
     const query = parseConnectQuery(head.target);
     if ('code' in query) return this.#refused(query, head);
@@ -128,7 +121,7 @@ export class HttpIntroducer implements Introducer {
 
   #refused(refused: Refusal, head?: HttpHead): FirstBytes {
     const cors = head === undefined ? [] : this.#cors(head);
-    return { type: 'refused', refused, bytes: httpRefusal(refused, cors) };
+    return { type: 'refused', refused, bytes: httpRefusal(refused, cors, head?.method) };
   }
 
   #cors(head: HttpHead): [string, string][] {
