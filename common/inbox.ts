@@ -209,23 +209,29 @@ export function storePush(
   const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
   // A clientId has no control characters, so no two pairs of clientId and key meet.
   if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
-  return PUSH.run<[1, string, number, number] | [0, string]>(link, keys, [
-    shardChannel(tag),
-    Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
-    push.payload,
-    push.ttlMs,
-    bounds.countMax,
-    bounds.bytesMax,
-    Math.max(push.ttlMs, HISTORY_MS),
-    Math.max(push.ttlMs, IDEMPOTENCY_MS),
-    push.contentType,
-  ]).then((outcome) => {
-    if (outcome.type !== 'done') return outcome;
-    const { reply } = outcome;
-    if (reply[0] === 0) return { type: 'done', reply: { type: 'duplicate', firstId: reply[1] } };
-    const [, id, receivers, dropped] = reply;
-    return { type: 'done', reply: { type: 'stored', id, receivers, dropped } };
-  });
+  return PUSH.run(
+    link,
+    keys,
+    [
+      shardChannel(tag),
+      Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
+      push.payload,
+      push.ttlMs,
+      bounds.countMax,
+      bounds.bytesMax,
+      Math.max(push.ttlMs, HISTORY_MS),
+      Math.max(push.ttlMs, IDEMPOTENCY_MS),
+      push.contentType,
+    ],
+    'text',
+    readStored,
+  );
+}
+
+function readStored(reply: [1, string, number, number] | [0, string]): Stored {
+  if (reply[0] === 0) return { type: 'duplicate', firstId: reply[1] };
+  const [, id, receivers, dropped] = reply;
+  return { type: 'stored', id, receivers, dropped };
 }
 
 /** An entry of an inbox. */
@@ -249,25 +255,25 @@ export function isMessageId(text: string): boolean {
  * Confirms everything up to `cursor`, which is an id. Resolves with whether the history past it is
  * complete.
  */
-export async function resumeInbox(
+export function resumeInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   cursor: string,
 ): Promise<Outcome<boolean>> {
   const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
-  const outcome = await RESUME.run<number>(link, keys, [cursor]);
-  return outcome.type === 'done' ? { type: 'done', reply: outcome.reply === 1 } : outcome;
+  return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
 }
 
 /** Confirms everything up to `id`, which was sent to the client. Resolves with whether Redis did. */
-export async function confirmInbox(
+export function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   id: string,
 ): Promise<Outcome<number>> {
-  return CONFIRM.run<number>(link, [inboxKey(tag, clientId), ackKey(tag, clientId)], [id]);
+  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  return CONFIRM.run(link, keys, [id], 'text', (removed: number) => removed);
 }
 
 /** The newest id that was ever given to the client, or ''. */
@@ -288,30 +294,30 @@ export interface InboxPage {
   readonly gone: string;
 }
 
+const NOTHING: InboxPage = { entries: [], gone: '' };
+
 /** Up to `countMax` entries past `after`; '': from the oldest. Changes nothing. */
-export async function readInbox(
+export function readInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   after: string,
   countMax: number,
 ): Promise<Outcome<InboxPage>> {
-  const outcome = await READ.run<[[Buffer, Buffer[]][], Buffer]>(
-    link,
-    [inboxKey(tag, clientId), ackKey(tag, clientId)],
-    [after === '' ? '-' : `(${after}`, countMax],
-    'bytes',
-  );
-  if (outcome.type !== 'done') return outcome;
+  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  return READ.run(link, keys, [after === '' ? '-' : `(${after}`, countMax], 'bytes', readPage);
+}
+
+function readPage([entries, gone]: [[Buffer, Buffer[]][], Buffer]): InboxPage {
+  if (entries.length === 0 && gone.length === 0) return NOTHING;
   const nowMs = Date.now();
-  const [entries, gone] = outcome.reply;
   const read = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
     id: id.toString(),
     payload: payload!,
     contentType: contentType?.toString('latin1') ?? '',
     ttlMs: Number(expiresAtMs) - nowMs,
   }));
-  return { type: 'done', reply: { entries: read, gone: gone.toString() } };
+  return { entries: read, gone: gone.toString() };
 }
 
 /** Whether the client has confirmed `id`, or a later one. False while Redis cannot be asked. */

@@ -83,6 +83,7 @@ function extraBytes([type, value]: readonly [number, Buffer]): Buffer[] {
 }
 
 function beginsAlike(bytes: Buffer, start: Buffer): boolean {
+  if (bytes.length > 0 && bytes[0] !== start[0]) return false;
   const length = Math.min(bytes.length, start.length);
   return bytes.subarray(0, length).equals(start.subarray(0, length));
 }

@@ -21,7 +21,6 @@ import {
   resumeInbox,
 } from '../common/inbox.js';
 import type { Metrics } from '../common/metrics.js';
-import type { Outcome } from '../common/redis/execute.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { Connection, Transport } from '../common/transport/transport.js';
 import type { Connections } from './connections.js';
@@ -57,7 +56,8 @@ export class CatchUp {
   readonly #works = new Map<Connection, Work>();
   readonly #waiting: Connection[] = [];
   #running = 0;
-  #asking = 0;
+  /** Of the running: those that wait for something else than Redis. */
+  #resting = 0;
   readonly #replayed: Counter;
 
   /** @param onSlow ends a connection that does not read */
@@ -86,7 +86,8 @@ export class CatchUp {
    */
   start(connection: Connection, cursor: string | undefined, from: StartFrom): void {
     const isIncomplete = cursor === undefined;
-    this.#add(connection, { from, cursor: cursor ?? '', isIncomplete, isParked: false });
+    const isAgain = false;
+    this.#add(connection, { from, cursor: cursor ?? '', isIncomplete, isAgain, isParked: false });
     this.#run(connection);
   }
 
@@ -99,8 +100,13 @@ export class CatchUp {
 
   /** A push had no room: it stays in the inbox until the connection is woken. */
   park(connection: Connection): void {
-    const nothingSpecial = { from: 'unconfirmed', cursor: '', isIncomplete: false } as const;
-    this.#add(connection, { ...nothingSpecial, isParked: true });
+    this.#add(connection, {
+      from: 'unconfirmed',
+      cursor: '',
+      isIncomplete: false,
+      isAgain: false,
+      isParked: true,
+    });
   }
 
   /** There is room again. */
@@ -118,12 +124,12 @@ export class CatchUp {
 
   /** Inboxes that Redis is being asked for, or that wait for their turn. */
   get readsUnderWay(): number {
-    return this.#asking + this.#waiting.length;
+    return this.#running - this.#resting + this.#waiting.length;
   }
 
-  #add(connection: Connection, work: Omit<Work, 'isAgain'>): void {
+  #add(connection: Connection, work: Work): void {
     this.table.become(connection, 'behind');
-    this.#works.set(connection, { ...work, isAgain: false });
+    this.#works.set(connection, work);
   }
 
   #run(connection: Connection): void {
@@ -139,19 +145,16 @@ export class CatchUp {
       next = this.#waiting.shift()
     ) {
       const work = this.#works.get(next);
-      if (work !== undefined) await this.#tell(next, work);
+      if (work === undefined) continue;
+      let result: PageResult;
+      do result = await this.#readPage(next, work);
+      while (result === 'more');
+      if (result === 'stopped') continue;
+      // In the same turn: whoever finds the connection live may start anew.
+      this.table.become(next, 'live');
+      this.#works.delete(next);
     }
     this.#running--;
-  }
-
-  async #tell(connection: Connection, work: Work): Promise<void> {
-    let result: PageResult;
-    do result = await this.#readPage(connection, work);
-    while (result === 'more');
-    if (result === 'stopped') return;
-    // In the same turn: whoever finds the connection live may start anew.
-    this.table.become(connection, 'live');
-    this.#works.delete(connection);
   }
 
   /** False when the connection was stopped, or has started anew since. */
@@ -164,7 +167,7 @@ export class CatchUp {
     const clientId = table.clientIdOf(connection);
     const tag = this.tagOf(table.shardOf(connection));
     if (work.from === 'now') {
-      const newest = await this.#ask(readNewestId(this.link, tag, clientId));
+      const newest = await readNewestId(this.link, tag, clientId);
       if (newest.type !== 'done') return this.#postpone(connection, work);
       if (!this.#isCurrent(connection, work)) return 'stopped';
       if (newest.reply !== '') table.markSent(connection, newest.reply);
@@ -173,7 +176,7 @@ export class CatchUp {
       if (!this.#isCurrent(connection, work)) return 'stopped';
     }
     if (work.cursor !== '') {
-      const resumed = await this.#ask(resumeInbox(this.link, tag, clientId, work.cursor));
+      const resumed = await resumeInbox(this.link, tag, clientId, work.cursor);
       if (resumed.type !== 'done') return this.#postpone(connection, work);
       if (!this.#isCurrent(connection, work)) return 'stopped';
       if (resumed.reply) table.markSent(connection, work.cursor);
@@ -182,7 +185,7 @@ export class CatchUp {
     }
     work.isAgain = false;
     const after = table.sentId(connection);
-    const page = await this.#ask(readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE));
+    const page = await readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE);
     if (page.type !== 'done') return this.#postpone(connection, work);
     if (!this.#isCurrent(connection, work)) return 'stopped';
     const { entries, gone } = page.reply;
@@ -202,16 +205,9 @@ export class CatchUp {
     return entries.length < ENTRIES_PER_PAGE && !work.isAgain ? 'empty' : 'more';
   }
 
-  async #ask<Reply>(asked: Promise<Outcome<Reply>>): Promise<Outcome<Reply>> {
-    this.#asking++;
-    const outcome = await asked;
-    this.#asking--;
-    return outcome;
-  }
-
   /** Redis is away, which its own connection logs: the inbox is still there later. */
   async #postpone(connection: Connection, work: Work): Promise<PageResult> {
-    await sleep(RETRY_MS);
+    await this.#rest(RETRY_MS);
     return this.#isCurrent(connection, work) ? 'more' : 'stopped';
   }
 
@@ -238,9 +234,15 @@ export class CatchUp {
       this.transport.write(connection, bytes) === 'full'
     ) {
       if (performance.now() > giveUpMs) this.onSlow(connection);
-      else await sleep(DRAIN_POLL_MS);
+      else await this.#rest(DRAIN_POLL_MS);
     }
     return this.#isCurrent(connection, work);
+  }
+
+  async #rest(ms: number): Promise<void> {
+    this.#resting++;
+    await sleep(ms);
+    this.#resting--;
   }
 }
 

@@ -108,10 +108,11 @@ export class Clients implements Host {
     this.identities.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#ending(older, query.clientId, 'taken_over');
-    this.#opening.set(connection, { sinceMs: nowMs, introduction, early });
     introduction.onRegistered?.(connection);
+    const opening = { sinceMs: nowMs, introduction, early };
+    if (this.shards.isConfirmed(shard)) return this.#answer(connection, opening);
+    this.#opening.set(connection, opening);
     this.shards.reconcile(shard);
-    if (this.shards.isConfirmed(shard)) this.#answer(connection);
   }
 
   /** The subscription of a shard is confirmed, for the first time or after it was lost. */
@@ -119,7 +120,9 @@ export class Clients implements Host {
     for (const connection of [...this.table.ofShard(shard)]) {
       const state = this.table.stateOf(connection);
       if (state === 'opening') {
-        this.#answer(connection);
+        const opening = this.#opening.get(connection)!;
+        this.#opening.delete(connection);
+        this.#answer(connection, opening);
       } else {
         this.announce(connection, true);
         if (state !== 'deaf') this.catchUp.again(connection);
@@ -279,9 +282,7 @@ export class Clients implements Host {
     return this.table.sentId(connection);
   }
 
-  #answer(connection: Connection): void {
-    const { introduction, early } = this.#opening.get(connection)!;
-    this.#opening.delete(connection);
+  #answer(connection: Connection, { introduction, early }: Opening): void {
     this.#writeAnswer(connection, introduction);
     this.announce(connection, false);
     if (introduction.isDeaf) this.table.become(connection, 'deaf');

@@ -277,7 +277,8 @@ export class DevicePort implements TransportEvents {
   #queue(connection: Connection, pending: Pending, introduction: Introduction): void {
     pending.stage = 'queued';
     pending.introduction = introduction;
-    pending.bytes = Buffer.from(introduction.rest);
+    // What is kept must not be the transport's buffer.
+    pending.bytes = introduction.rest.length === 0 ? NO_BYTES : Buffer.from(introduction.rest);
     const { query, credentials } = introduction;
     const isResuming =
       introduction.isResuming && this.authenticator.knows(query.clientId, credentials);

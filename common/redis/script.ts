@@ -13,16 +13,21 @@ export class Script {
     this.#sha1 = createHash('sha1').update(text).digest('hex');
   }
 
-  run<Reply>(
+  /** @param read makes of a reply what the caller wants to know */
+  run<Reply, Result>(
     link: Pick<RedisLink, 'execute'>,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
-    replyAs: 'text' | 'bytes' = 'text',
-  ): Promise<Outcome<Reply>> {
+    replyAs: 'text' | 'bytes',
+    read: (reply: Reply) => Result,
+  ): Promise<Outcome<Result>> {
     const called = (script: string) => [script, keys.length, ...keys, ...args];
+    const done = (outcome: Outcome<Reply>): Outcome<Result> =>
+      outcome.type === 'done' ? { type: 'done', reply: read(outcome.reply) } : outcome;
     return link.execute<Reply>('evalsha', called(this.#sha1), replyAs).then((outcome) => {
       const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
-      return isUnknown ? link.execute<Reply>('eval', called(this.text), replyAs) : outcome;
+      if (!isUnknown) return done(outcome);
+      return link.execute<Reply>('eval', called(this.text), replyAs).then(done);
     });
   }
 }

@@ -164,7 +164,9 @@ export class ShardSubscriber {
 
   /** The master of the channel's slot, as far as the slot map knows. */
   masterOf(channel: string): string | undefined {
-    return this.slotMap.masterOfSlot(keySlot(channel));
+    const { masters, masterOfSlot } = this.slotMap;
+    // Of a standalone Redis, which is asked for this with every command.
+    return this.reach.askSlotMap === null ? masters[0] : masterOfSlot(keySlot(channel));
   }
 
   async close(): Promise<void> {

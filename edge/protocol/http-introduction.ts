@@ -2,6 +2,7 @@
  * How a device introduces itself over HTTP: `GET /connect?clientId=…`. What it accepts says which
  * of the streams it gets.
  */
+import type { Credentials } from '../../common/auth/authenticator.js';
 import { bearerOf } from '../../common/auth/tokens.js';
 import { type ConnectRequest, parseConnectQuery } from '../../common/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/cors.js';
@@ -9,11 +10,17 @@ import { type Refusal, refusal } from '../../common/errors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../common/http-head.js';
 import { httpRefusal, httpResponse } from '../../common/http-response.js';
 import { isMessageId } from '../../common/inbox.js';
+import type { Connection } from '../../common/transport/transport.js';
 import { ndjsonOpening } from './ndjson.js';
 import type { FirstBytes, Introducer, Introduction, Protocol } from './protocol.js';
 import { sseOpening } from './sse.js';
 import type { WebSocketRaw } from './websocket.js';
-import { isOriginAllowed, isWebSocketUpgrade, readHandshake } from './websocket-handshake.js';
+import {
+  type Handshake,
+  isOriginAllowed,
+  isWebSocketUpgrade,
+  readHandshake,
+} from './websocket-handshake.js';
 import { envelopeFrame, type WebSocketJson } from './websocket-json.js';
 
 export interface HttpIntroducerConfig {
@@ -74,48 +81,24 @@ export class HttpIntroducer implements Introducer {
   }
 
   #stream(head: HttpHead, query: ConnectRequest): FirstBytes {
-    const cors = this.#cors(head);
-    const { clientId } = query;
-    const { heartbeatMs } = this.config;
+    const { config, protocols } = this;
     const isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
-    const introduction: Introduction = {
-      ...introducedBy(head, query),
-      protocol: isNdjson ? this.protocols.ndjson : this.protocols.sse,
-      answer: (ticket) =>
-        isNdjson
-          ? ndjsonOpening(cors, { clientId, heartbeatMs, ticket })
-          : sseOpening(cors, ticket),
-      refuse: (refused) => httpRefusal(refused, cors),
-      redirect: (url) =>
-        httpResponse(307, [['Location', url], ['Cache-Control', 'no-store'], ...cors]),
-    };
+    const protocol = isNdjson ? protocols.ndjson : protocols.sse;
+    const introduction = new StreamIntroduction(head, query, protocol, this.#cors(head), config);
     return { type: 'introduction', introduction };
   }
 
   #upgrade(head: HttpHead, query: ConnectRequest): FirstBytes {
-    if (!isOriginAllowed(this.config.corsOrigins, head)) {
+    const { config, protocols } = this;
+    if (!isOriginAllowed(config.corsOrigins, head)) {
       const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
       return this.#refused(refusal('ORIGIN_REFUSED', why), head);
     }
     const handshake = readHandshake(head);
     if ('code' in handshake) return this.#refused(handshake, head);
-    const { clientId } = query;
-    const { heartbeatMs } = this.config;
     const isJson = handshake.subprotocol === 'longline.json';
-    const protocol = isJson ? this.protocols.websocketJson : this.protocols.websocketRaw;
-    const introduction: Introduction = {
-      ...introducedBy(head, query, handshake.token),
-      protocol,
-      answer: (ticket) => {
-        if (!isJson) return handshake.response;
-        const welcome = envelopeFrame({ type: 'welcome', clientId, heartbeatMs, ticket });
-        return Buffer.concat([handshake.response, welcome]);
-      },
-      refuse: (refused) => httpRefusal(refused, []),
-      // Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest.
-      redirect: () => undefined,
-      onRegistered: (connection) => protocol.begin(connection),
-    };
+    const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
+    const introduction = new UpgradeIntroduction(head, query, protocol, handshake, config);
     return { type: 'introduction', introduction };
   }
 
@@ -130,17 +113,89 @@ export class HttpIntroducer implements Introducer {
 }
 
 /** What all that comes over HTTP has in common. */
-function introducedBy({ headers }: HttpHead, query: ConnectRequest, token?: string) {
-  const bearer = bearerOf(headers.get('authorization'));
-  const named = headers.get('last-event-id') ?? query.lastEventId;
-  return {
-    query,
-    credentials: { ...query.credentials, token: bearer ?? token ?? query.credentials.token },
-    cursor: named === '' || isMessageId(named) ? named : undefined,
-    from: 'unconfirmed',
-    isDeaf: false,
-    isResuming: named !== '',
-    rest: NO_BYTES,
-    mayHurry: false,
-  } as const;
+class HttpIntroduction {
+  readonly credentials: Credentials;
+  readonly cursor: string | undefined;
+  readonly from = 'unconfirmed';
+  readonly isDeaf = false;
+  readonly isResuming: boolean;
+  readonly rest = NO_BYTES;
+  readonly mayHurry = false;
+
+  constructor(
+    { headers }: HttpHead,
+    readonly query: ConnectRequest,
+    token: string | undefined,
+  ) {
+    const { credentials, lastEventId } = query;
+    const shown = bearerOf(headers.get('authorization')) ?? token ?? credentials.token;
+    this.credentials = { ticket: credentials.ticket, token: shown };
+    const named = headers.get('last-event-id') ?? lastEventId;
+    this.cursor = named === '' || isMessageId(named) ? named : undefined;
+    this.isResuming = named !== '';
+  }
+}
+
+class StreamIntroduction extends HttpIntroduction implements Introduction {
+  constructor(
+    head: HttpHead,
+    query: ConnectRequest,
+    readonly protocol: Protocol,
+    readonly cors: [string, string][],
+    readonly config: HttpIntroducerConfig,
+  ) {
+    super(head, query, undefined);
+  }
+
+  answer(ticket: string | undefined): Buffer {
+    const { cors, config, protocol, query } = this;
+    if (protocol.name === 'sse') return sseOpening(cors, ticket);
+    return ndjsonOpening(cors, {
+      clientId: query.clientId,
+      heartbeatMs: config.heartbeatMs,
+      ticket,
+    });
+  }
+
+  refuse(refused: Refusal): Buffer {
+    return httpRefusal(refused, this.cors);
+  }
+
+  redirect(url: string): Buffer {
+    return httpResponse(307, [['Location', url], ['Cache-Control', 'no-store'], ...this.cors]);
+  }
+}
+
+class UpgradeIntroduction extends HttpIntroduction implements Introduction {
+  constructor(
+    head: HttpHead,
+    query: ConnectRequest,
+    readonly protocol: WebSocketRaw | WebSocketJson,
+    readonly handshake: Handshake,
+    readonly config: HttpIntroducerConfig,
+  ) {
+    super(head, query, handshake.token);
+  }
+
+  answer(ticket: string | undefined): Buffer {
+    const { response, subprotocol } = this.handshake;
+    if (subprotocol !== 'longline.json') return response;
+    const { clientId } = this.query;
+    const { heartbeatMs } = this.config;
+    const welcome = envelopeFrame({ type: 'welcome', clientId, heartbeatMs, ticket });
+    return Buffer.concat([response, welcome]);
+  }
+
+  refuse(refused: Refusal): Buffer {
+    return httpRefusal(refused, []);
+  }
+
+  /** Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest. */
+  redirect(): undefined {
+    return undefined;
+  }
+
+  onRegistered(connection: Connection): void {
+    this.protocol.begin(connection);
+  }
 }

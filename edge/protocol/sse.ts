@@ -15,6 +15,7 @@ const RETRY_MS = 1_000;
 /** A client that was taken over has a newer connection: two of them must not chase each other. */
 const RETRY_TAKEN_OVER_MS = 30_000;
 
+const FIRST_WORDS = `retry: ${RETRY_MS}\n\n`;
 const LINE_END = /\r\n|\r|\n/;
 const LF = 0x0a;
 const CR = 0x0d;
@@ -54,7 +55,7 @@ export function sseOpening(
   corsHeaders: readonly (readonly [string, string])[],
   ticket?: string,
 ): Buffer {
-  const head = streamHead('text/event-stream', corsHeaders, `retry: ${RETRY_MS}\n\n`);
+  const head = streamHead('text/event-stream', corsHeaders, FIRST_WORDS);
   if (ticket === undefined) return head;
   return Buffer.concat([head, Buffer.from(`event: ticket\ndata: {"ticket":"${ticket}"}\n\n`)]);
 }

@@ -10,6 +10,17 @@ test('writes a command as an array of bulk strings, with lengths in bytes', () =
   );
 });
 
+test('writes lengths of any number of digits, and long texts', () => {
+  for (const length of [0, 1, 9, 10, 99, 100, 127, 128, 129, 1_000, 65_536]) {
+    const buffer = new CommandBuffer();
+    const [ascii, wide] = ['a'.repeat(length), 'é'.repeat(length)];
+    buffer.append('x', [ascii, wide, Buffer.from(ascii)]);
+    expect(buffer.take().toString()).toBe(
+      `*4\r\n$1\r\nx\r\n$${length}\r\n${ascii}\r\n$${2 * length}\r\n${wide}\r\n$${length}\r\n${ascii}\r\n`,
+    );
+  }
+});
+
 test('gives what was appended since it was last asked', () => {
   const buffer = new CommandBuffer();
   buffer.append('ping', []);
