@@ -200,9 +200,10 @@ export class Delivery implements ShardHandler {
 
   #flushAnnouncements(): void {
     for (const [shard, announcements] of this.#announcements) {
-      for (let i = 0; i < announcements.length; i += ANNOUNCEMENTS_PER_ENVELOPE_MAX) {
-        this.#publish(shard, announcements.slice(i, i + ANNOUNCEMENTS_PER_ENVELOPE_MAX));
+      while (announcements.length > ANNOUNCEMENTS_PER_ENVELOPE_MAX) {
+        this.#publish(shard, announcements.splice(0, ANNOUNCEMENTS_PER_ENVELOPE_MAX));
       }
+      this.#publish(shard, announcements);
     }
     this.#announcements.clear();
   }
