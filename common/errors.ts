@@ -104,6 +104,11 @@ export const catalogue = {
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
+  GUESTS_FULL: {
+    when: 'the device belongs to another edge and follows no redirect, and this edge has too many such',
+    http: 503,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
   FRONT_FULL: {
     when: 'the front of a router holds as many devices as it may',
     http: 503,

@@ -73,6 +73,7 @@ const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   HEAD_TOO_LARGE: MQTT_REASON.packetTooLarge,
   PREFIX_FULL: MQTT_REASON.quotaExceeded,
   EDGE_FULL: MQTT_REASON.quotaExceeded,
+  GUESTS_FULL: MQTT_REASON.quotaExceeded,
   FRONT_FULL: MQTT_REASON.quotaExceeded,
   NO_EDGE: MQTT_REASON.serverUnavailable,
   EDGE_UNREACHABLE: MQTT_REASON.serverUnavailable,

@@ -61,6 +61,7 @@ const settings = {
   LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
   LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
   LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: integer(1, 10_000_000).optional(),
+  LONGLINE_EDGE_GUEST_SHARDS_MAX: integer(0, 65_536).default(1_024),
   LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(0, 1_000_000).default(5_000),
   LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: integer(2, 10_000_000).optional(),
   LONGLINE_EDGE_HANDSHAKE_WAIT_MS: integer(100, 600_000).default(30_000),
@@ -119,6 +120,11 @@ export interface EdgeConfig extends SharedConfig {
    * found in their inbox.
    */
   readonly inboundFramesPerSecondMax: number;
+  /**
+   * Shards of other edges that are listened to for guests; 0: no guest. Too many undo the sharding:
+   * every edge would hear every push.
+   */
+  readonly guestShardsMax: number;
   /** Connections from one place, as far as the edge sees where from; undefined: no bound. */
   readonly connectionsPerPrefixMax: number | undefined;
   /**
@@ -188,6 +194,7 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,
     inboundFramesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX,
     connectionsPerPrefixMax: parsed.LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX,
+    guestShardsMax: parsed.LONGLINE_EDGE_GUEST_SHARDS_MAX,
     handshakes: {
       perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
       waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_WAITING_MAX ?? connectionsMax,

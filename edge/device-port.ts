@@ -380,6 +380,11 @@ export class DevicePort implements TransportEvents {
         this.#redirected.inc();
         return this.#respond(connection, redirection);
       }
+      if (!this.clients.shards.takesGuest(shard)) {
+        const why = 'too many devices that belong to other edges are here; come through a front';
+        const refused = refusal('GUESTS_FULL', why);
+        return this.#refuse(connection, refused, introduction.refuse(refused));
+      }
     }
     const refused = this.#refusal(shard, clientId);
     if (refused !== undefined) {

@@ -109,7 +109,7 @@ await runRole(async () => {
   const replies = new Replies(edgeId, link, dropped);
   const rates = new MessageRates(shardCount, Date.now());
   const delivery = new Delivery(link, shardCount, replies, rates, log, metrics);
-  const shards = new Shards(edgeId, table, link.subscriber, delivery);
+  const shards = new Shards(edgeId, table, link.subscriber, delivery, config.guestShardsMax);
   const feed = new AssignmentFeed((assignment) => goaways.assign(assignment), metrics, 'edge');
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const { authenticator } = auth;
@@ -198,6 +198,11 @@ await runRole(async () => {
   );
   metrics.gauge('longline_edge_guests', 'Clients whose shard another edge owns.', () =>
     shards.guestCount(),
+  );
+  metrics.gauge(
+    'longline_edge_foreign_shards',
+    'Shards of other edges that this edge listens to, for guests or because they are moving.',
+    () => shards.foreignCount,
   );
   metrics.gauge(
     'longline_edge_shards_owned',

@@ -31,12 +31,17 @@ export class Shards {
   readonly #acquiring = new Acquiring();
   readonly #handingOver = new HandingOver();
   #ownedCount = 0;
+  /** 1: the channel is wanted. */
+  readonly #listening: Uint8Array;
+  #listeningCount = 0;
 
   constructor(
     readonly edgeId: string,
     readonly connections: Connections,
     readonly subscriber: ShardSubscriber,
     readonly handler: ShardHandler,
+    /** Shards of others that are listened to for guests. */
+    readonly guestShardsMax: number,
   ) {
     this.shardCount = connections.shardCount;
     this.#tags = shardTags(this.shardCount);
@@ -44,6 +49,7 @@ export class Shards {
     for (const [shard, channel] of this.#channels.entries())
       this.#shardOfChannel.set(channel, shard);
     this.#owned = new Uint8Array(this.shardCount);
+    this.#listening = new Uint8Array(this.shardCount);
     const shardOf = (channel: string) => this.#shardOfChannel.get(channel)!;
     this.#channelHandler = {
       onMessage: (channel, payload) => {
@@ -139,6 +145,16 @@ export class Shards {
     return count;
   }
 
+  /** Shards of others that this edge listens to: for guests, or because they are moving. */
+  get foreignCount(): number {
+    return this.#listeningCount - this.#ownedCount;
+  }
+
+  /** Whether a client of a shard of another edge may come: each such shard is one more to hear. */
+  takesGuest(shard: number): boolean {
+    return this.#listening[shard] === 1 || this.foreignCount < this.guestShardsMax;
+  }
+
   guestCount(): number {
     let count = 0;
     for (let shard = 0; shard < this.shardCount; shard++) {
@@ -155,6 +171,8 @@ export class Shards {
       this.connections.countOf(shard) > 0 ||
       this.#acquiring.has(shard) ||
       this.#handingOver.keeps(shard);
+    this.#listeningCount += (isWanted ? 1 : 0) - this.#listening[shard]!;
+    this.#listening[shard] = isWanted ? 1 : 0;
     if (isWanted) {
       this.subscriber.want(channel, this.#channelHandler);
     } else {
