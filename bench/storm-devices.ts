@@ -3,9 +3,9 @@
  * so that all of them can lose their connections and come back at once. Whoever is refused comes
  * again when it is told to.
  */
-import { setPriority } from 'node:os';
 import { openTransport } from '../common/transport/open-transport.js';
 import { type Connection, slotOf, type Transport } from '../common/transport/transport.js';
+import { stepBack } from './elsewhere.js';
 import { nowUs } from './push-payload.js';
 
 /** Each is answered when it is done. */
@@ -61,8 +61,7 @@ const ADDRESSES = 64;
 /** Whoever is cut off unheard tries again after this, and up to as long more. */
 const AGAIN_MS = 500;
 
-// They are the world outside: on a machine of their own they would take nothing from the cluster.
-setPriority(10);
+stepBack();
 
 const devices: Device[] = [];
 /** By slot. */

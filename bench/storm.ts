@@ -23,6 +23,7 @@ import { LocalCluster } from '../cli/local-cluster.js';
 import { startRedis } from '../cli/local-redis.js';
 import { shardOf } from '../common/shard.js';
 import { PushManyRequest, PushServiceClient } from '../proto/gen/longline/v1/push.js';
+import { forkElsewhere } from './elsewhere.js';
 import { Pushes } from './push-load.js';
 import type { Received, ToReceivers } from './push-receivers.js';
 import { median, percentile, rounded } from './statistics.js';
@@ -76,7 +77,7 @@ async function measure(cluster: LocalCluster) {
   const count = Number(values.devices);
   const address = await addresses(cluster);
   const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
-  const storm = Array.from({ length: PROCESSES }, () => start('storm-devices.js'));
+  const storm = Array.from({ length: PROCESSES }, () => start(forkElsewhere('storm-devices.js')));
   const askStorm = <Answer>(message: (part: number) => ToStorm) =>
     Promise.all(storm.map((child, part) => ask(child, message(part)))) as Promise<Answer[]>;
 
@@ -93,7 +94,7 @@ async function measure(cluster: LocalCluster) {
   await pushToEach(service, names);
   await askStorm(() => ({ type: 'arrived', events: 1 }));
 
-  const receivers = start('push-receivers.js');
+  const receivers = start(fork(fileURLToPath(new URL('push-receivers.js', import.meta.url))));
   const others = Array.from({ length: OTHERS }, (_, i) => `other-${i}`);
   const urls = others.map((clientId) => {
     const { port } = address(clientId);
@@ -191,8 +192,7 @@ async function pushToEach(service: PushServiceClient, names: readonly string[]):
   }
 }
 
-function start(file: string): ChildProcess {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)));
+function start(child: ChildProcess): ChildProcess {
   children.push(child);
   return child;
 }
