@@ -69,9 +69,10 @@ export function readHead(
 export function findHeadEnd(bytes: Buffer, searched: number): number {
   const from = Math.max(0, searched - (END.length - 1));
   const at = bytes.indexOf(END, from);
-  if (at >= 0) return at + END.length;
   const bareAt = bytes.indexOf(BARE_END, from);
-  return bareAt < 0 ? -1 : bareAt + BARE_END.length;
+  // The first of them, so that it does not matter how much has come behind it.
+  if (bareAt >= 0 && (at < 0 || bareAt < at)) return bareAt + BARE_END.length;
+  return at < 0 ? -1 : at + END.length;
 }
 
 /** False for bytes that cannot begin an HTTP request: TLS, SSH, another protocol, noise. */

@@ -40,6 +40,7 @@ describe('readHead', () => {
   test('does not wait behind lines that end wrongly, RFC 9112 §2.2', () => {
     for (const text of ['GET / HTTP/1.1\nHost: a\n\n', 'GET / HTTP/1.1\r\nHost: ab\n\n']) {
       expect(read(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+      expect(findHeadEnd(Buffer.from(`${text}X: y\r\n\r\n`), 0)).toBe(text.length);
     }
   });
 
