@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib';
 import type { MqttConnect } from '../../common/mqtt-connect.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
 import type { MqttSession } from './mqtt-session-store.js';
-import { MqttWindow } from './mqtt-window.js';
+import { type InFlight, MqttWindow } from './mqtt-window.js';
 
 /** What the server grants: it knows no QoS 2. */
 export type GrantedQos = 0 | 1;
@@ -44,6 +44,8 @@ export class MqttConnections {
   /** Further grants, of those that have them. */
   readonly #more = new Map<Connection, Grant[]>();
   readonly #windows = new Map<Connection, MqttWindow>();
+  /** Of the connection that was taken over last, if it had something in flight. */
+  #handedOver: { readonly clientId: string; readonly inFlight: InFlight } | undefined;
 
   get bytes(): number {
     return this.#arrays().reduce((sum, array) => sum + array.byteLength, 0);
@@ -54,7 +56,7 @@ export class MqttConnections {
     connection: Connection,
     connect: MqttConnect,
     keepAliveSeconds: number,
-    { grants, inFlight }: Pick<MqttSession, 'grants' | 'inFlight'>,
+    session: MqttSession,
   ): void {
     const slot = slotOf(connection);
     this.#growTo(slot);
@@ -66,8 +68,15 @@ export class MqttConnections {
       ? connect.packetBytesMax
       : 0;
     this.#packetIds[slot] = 1;
+    const inFlight = this.#leftBehind(connect.clientId, session);
     if (inFlight !== undefined) this.#windows.set(connection, new MqttWindow(inFlight));
-    this.#setGrants(connection, grants);
+    this.#setGrants(connection, session.grants);
+  }
+
+  /** What it has in flight is for the connection that takes it over, which is added right after. */
+  handOver(connection: Connection, clientId: string): void {
+    const inFlight = this.inFlight(connection);
+    this.#handedOver = inFlight === undefined ? undefined : { clientId, inFlight };
   }
 
   forget(connection: Connection): void {
@@ -108,6 +117,12 @@ export class MqttConnections {
 
   window(connection: Connection): MqttWindow | undefined {
     return this.#windows.get(connection);
+  }
+
+  /** Undefined: nothing. */
+  inFlight(connection: Connection): InFlight | undefined {
+    const window = this.#windows.get(connection);
+    return window === undefined || window.isEmpty ? undefined : window.inFlight;
   }
 
   /** Returns that which there is, or a new one. */
@@ -156,6 +171,13 @@ export class MqttConnections {
     const others = grants.filter((grant) => grant.filterHash !== filterHash);
     this.#setGrants(connection, others);
     return others.length < grants.length;
+  }
+
+  #leftBehind(clientId: string, { inFlight, isPresent }: MqttSession): InFlight | undefined {
+    const handedOver = this.#handedOver;
+    this.#handedOver = undefined;
+    if (!isPresent || handedOver?.clientId !== clientId) return inFlight;
+    return handedOver.inFlight;
   }
 
   #setGrants(connection: Connection, [first, ...more]: readonly Grant[]): void {

@@ -175,9 +175,9 @@ export class Mqtt implements Protocol {
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const isStored = expirySeconds > 0 || !connections.isClean(connection);
     // Whoever took it over has the session now.
-    if (isStored && reason !== 'taken_over') {
-      const window = connections.window(connection);
-      this.sessions.expire(clientId, expirySeconds, window?.isEmpty ? undefined : window?.inFlight);
+    if (reason === 'taken_over') connections.handOver(connection, clientId);
+    else if (isStored) {
+      this.sessions.expire(clientId, expirySeconds, connections.inFlight(connection));
     }
     connections.forget(connection);
   }

@@ -273,25 +273,32 @@ describe('after a CONNECT', () => {
     expect(more).toBe(3);
   });
 
-  test('what was not confirmed comes again as it was, with DUP [MQTT-4.4.0-1]', async () => {
-    const clientId = 'sleepy';
-    const first = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
-    await eventually(() => hexOf(first).endsWith(SUBSCRIBED));
-    for (const payload of ['aa', 'bb']) await running.push.push(clientId, payload);
-    const publish = (firstByte: string, packetId: string, payload: string) =>
-      `${firstByte}11${field('push/sleepy').toString('hex')}${packetId}${hexOfText(payload)}`;
-    const sent = publish('32', '0001', 'aa') + publish('32', '0002', 'bb');
-    await eventually(() => hexOf(first).endsWith(sent));
-    await first.send(hex('4002 0001'));
-    await first.send(hex('c000'));
-    await eventually(() => hexOf(first).endsWith('d000'));
-    first.close();
-    await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 2);
-    const again = await dial(connect({ clientId, flags: 0 }));
-    await eventually(() => hexOf(again) === `20020100${publish('3a', '0002', 'bb')}`);
-    await again.send(hex('4002 0002 e000'));
-    await again.untilOver();
-  });
+  test.each([
+    ['has ended', 'sleepy'],
+    ['is taken over', 'slippy'],
+  ])(
+    'what a connection that %s has not confirmed comes again as it was, with DUP [MQTT-4.4.0-1]',
+    async (how, clientId) => {
+      const first = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
+      await eventually(() => hexOf(first).endsWith(SUBSCRIBED));
+      for (const payload of ['aa', 'bb']) await running.push.push(clientId, payload);
+      const publish = (firstByte: string, packetId: string, payload: string) =>
+        `${firstByte}11${field(`push/${clientId}`).toString('hex')}${packetId}${hexOfText(payload)}`;
+      const sent = publish('32', '0001', 'aa') + publish('32', '0002', 'bb');
+      await eventually(() => hexOf(first).endsWith(sent));
+      await first.send(hex('4002 0001'));
+      await first.send(hex('c000'));
+      await eventually(() => hexOf(first).endsWith('d000'));
+      if (how === 'has ended') {
+        first.close();
+        await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 2);
+      }
+      const again = await dial(connect({ clientId, flags: 0 }));
+      await eventually(() => hexOf(again) === `20020100${publish('3a', '0002', 'bb')}`);
+      await again.send(hex('4002 0002 e000'));
+      await again.untilOver();
+    },
+  );
 
   test('topics of others are refused filter by filter, and nothing of theirs arrives', async () => {
     const filters = ['push/healthy', 'push/healthy/#', '+', '$SYS/#', '$share/g/#', '/push/thief'];

@@ -40,6 +40,7 @@ class Bench implements Host, MqttSessionStore {
     this.mqtt.host = this;
     const bytes = connect({ version, ...parts });
     connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
+      isPresent: inFlight !== undefined,
       grants,
       ...(inFlight === undefined ? {} : { inFlight }),
     });
