@@ -12,10 +12,9 @@
  *
  * `--devices`, `--pushes` (a second) and `--edges` make it smaller; `--json` prints one line.
  */
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
 import { controlApi } from '../cli/control-api.js';
@@ -25,7 +24,8 @@ import { shardOf } from '../common/shard.js';
 import { PushManyRequest, PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { forkElsewhere } from './elsewhere.js';
 import { Pushes } from './push-load.js';
-import type { Received, ToReceivers } from './push-receivers.js';
+import type { Received } from './push-receivers.js';
+import { startReceivers } from './receivers.js';
 import { median, percentile, rounded } from './statistics.js';
 import type { StormCounts, StormDevice, Stormed, ToStorm } from './storm-devices.js';
 
@@ -77,7 +77,8 @@ async function measure(cluster: LocalCluster) {
   const count = Number(values.devices);
   const address = await addresses(cluster);
   const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
-  const storm = Array.from({ length: PROCESSES }, () => start(forkElsewhere('storm-devices.js')));
+  const storm = Array.from({ length: PROCESSES }, () => forkElsewhere('storm-devices.js'));
+  children.push(...storm);
   const askStorm = <Answer>(message: (part: number) => ToStorm) =>
     Promise.all(storm.map((child, part) => ask(child, message(part)))) as Promise<Answer[]>;
 
@@ -94,14 +95,12 @@ async function measure(cluster: LocalCluster) {
   await pushToEach(service, names);
   await askStorm(() => ({ type: 'arrived', events: 1 }));
 
-  const receivers = start(fork(fileURLToPath(new URL('push-receivers.js', import.meta.url))));
   const others = Array.from({ length: OTHERS }, (_, i) => `other-${i}`);
   const urls = others.map((clientId) => {
     const { port } = address(clientId);
     return `http://127.0.0.1:${port}/connect?clientId=${clientId}`;
   });
-  await ask(receivers, { type: 'connect', urls } satisfies ToReceivers);
-  const take = () => ask(receivers, { type: 'take' } satisfies ToReceivers) as Promise<Received>;
+  const { take, stop } = await startReceivers(urls);
   const load = new Pushes(service, others, undefined).pace(Number(values.pushes));
   await sleep(IDLE_MS / 2);
   await take();
@@ -128,6 +127,7 @@ async function measure(cluster: LocalCluster) {
   // What is stored comes in the turn of each inbox.
   await sleep(DELIVERED_MS);
   const counts = await askStorm<StormCounts>(() => ({ type: 'count' }));
+  stop();
   service.close();
   return summarize(stormed, counts, idle, during);
 }
@@ -190,11 +190,6 @@ async function pushToEach(service: PushServiceClient, names: readonly string[]):
       });
     });
   }
-}
-
-function start(child: ChildProcess): ChildProcess {
-  children.push(child);
-  return child;
 }
 
 async function ask(child: ChildProcess, message: object): Promise<unknown> {

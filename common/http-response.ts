@@ -41,8 +41,7 @@ const streamHeads = new Map<string, Buffer>();
  * connections that get the same.
  */
 export function streamHead(contentType: string, corsHeaders: Headers, begin: string): Buffer {
-  const key =
-    corsHeaders.length === 0 ? contentType : `${contentType}\n${headerLines(corsHeaders)}`;
+  const key = `${contentType}\n${headerLines(corsHeaders)}`;
   let head = streamHeads.get(key);
   if (head === undefined) {
     const headers: Headers = [

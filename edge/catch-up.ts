@@ -85,9 +85,13 @@ export class CatchUp {
    * @param cursor what the device says it has: an id, '' for nothing, undefined for what is no id
    */
   start(connection: Connection, cursor: string | undefined, from: StartFrom): void {
-    const isIncomplete = cursor === undefined;
-    const isAgain = false;
-    this.#add(connection, { from, cursor: cursor ?? '', isIncomplete, isAgain, isParked: false });
+    this.#add(connection, {
+      from,
+      cursor: cursor ?? '',
+      isIncomplete: cursor === undefined,
+      isAgain: false,
+      isParked: false,
+    });
     this.#run(connection);
   }
 

@@ -36,8 +36,7 @@ export class MqttSessions implements MqttSessionStore {
 
   async open(clientId: string, { isClean, isKept }: SessionWish): Promise<MqttSession | Refusal> {
     const found = isClean ? null : await this.#find(clientId);
-    if (found === null) return (await this.#begin(clientId, isClean, isKept)) ?? NEW;
-    return found;
+    return found ?? (await this.#begin(clientId, isClean, isKept)) ?? NEW;
   }
 
   store(clientId: string, grants: readonly Grant[]): void {
@@ -61,7 +60,7 @@ export class MqttSessions implements MqttSessionStore {
     if (typeof sent === 'string') void this.link.execute('del', [sentKey]);
     if (typeof grants !== 'string') return null;
     void this.link.execute('pexpire', [key, CONNECTED_MS]);
-    return { isPresent: true, grants: parseGrants(grants), ...parseInFlight(sent ?? '') };
+    return { isPresent: true, grants: parseGrants(grants), inFlight: parseInFlight(sent ?? '') };
   }
 
   /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
@@ -92,10 +91,9 @@ function parseGrants(value: string): Grant[] {
   }));
 }
 
-function parseInFlight(value: string): Pick<MqttSession, 'inFlight'> {
+function parseInFlight(value: string): InFlight | undefined {
   const [, packetId, ids] = /^(\d+):(\d+-\d+(?:,\d+-\d+)*)$/.exec(value) ?? [];
-  if (ids === undefined) return {};
-  return { inFlight: { packetId: Number(packetId), ids: ids.split(',') } };
+  return ids === undefined ? undefined : { packetId: Number(packetId), ids: ids.split(',') };
 }
 
 function unavailable(outcome: Exclude<Outcome<unknown>, { type: 'done' }>): Refusal {

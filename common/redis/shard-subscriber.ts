@@ -164,9 +164,7 @@ export class ShardSubscriber {
 
   /** The master of the channel's slot, as far as the slot map knows. */
   masterOf(channel: string): string | undefined {
-    const { masters, masterOfSlot } = this.slotMap;
-    // Of a standalone Redis, which is asked for this with every command.
-    return this.reach.askSlotMap === null ? masters[0] : masterOfSlot(keySlot(channel));
+    return this.slotMap.masterOf(channel);
   }
 
   async close(): Promise<void> {

@@ -1,16 +1,19 @@
 /** Which master holds which of Redis Cluster's slots, as one server told it. Immutable. */
 import assert from 'node:assert';
+import keySlot from 'cluster-key-slot';
 
 export interface SlotMap {
   /** `host:port`, sorted. */
   readonly masters: readonly string[];
   /** Undefined when no master holds the slot. */
   masterOfSlot(slot: number): string | undefined;
+  /** Of a key, or a channel. */
+  masterOf(key: string): string | undefined;
 }
 
 /** A standalone Redis: one master for everything. */
 export function singleMaster(address: string): SlotMap {
-  return { masters: [address], masterOfSlot: () => address };
+  return { masters: [address], masterOfSlot: () => address, masterOf: () => address };
 }
 
 /**
@@ -27,7 +30,11 @@ export function parseClusterSlots(reply: unknown, askedHost: string): SlotMap {
     masters.add(address);
     for (let slot = first; slot <= last; slot++) masterBySlot[slot] = address;
   }
-  return { masters: [...masters].sort(), masterOfSlot: (slot) => masterBySlot[slot] };
+  return {
+    masters: [...masters].sort(),
+    masterOfSlot: (slot) => masterBySlot[slot],
+    masterOf: (key) => masterBySlot[keySlot(key)],
+  };
 }
 
 /** Splits `host:port`; the host may be an IPv6 address with colons of its own. */

@@ -81,10 +81,9 @@ export class HttpIntroducer implements Introducer {
   }
 
   #stream(head: HttpHead, query: ConnectRequest): FirstBytes {
-    const { config, protocols } = this;
-    const isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
-    const protocol = isNdjson ? protocols.ndjson : protocols.sse;
-    const introduction = new StreamIntroduction(head, query, protocol, this.#cors(head), config);
+    const { heartbeatMs } = this.config;
+    const cors = this.#cors(head);
+    const introduction = new StreamIntroduction(head, query, this.protocols, cors, heartbeatMs);
     return { type: 'introduction', introduction };
   }
 
@@ -98,7 +97,13 @@ export class HttpIntroducer implements Introducer {
     if ('code' in handshake) return this.#refused(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const introduction = new UpgradeIntroduction(head, query, protocol, handshake, config);
+    const introduction = new UpgradeIntroduction(
+      head,
+      query,
+      protocol,
+      handshake,
+      config.heartbeatMs,
+    );
     return { type: 'introduction', introduction };
   }
 
@@ -137,24 +142,25 @@ class HttpIntroduction {
 }
 
 class StreamIntroduction extends HttpIntroduction implements Introduction {
+  readonly protocol: Protocol;
+  readonly #isNdjson: boolean;
+
   constructor(
     head: HttpHead,
     query: ConnectRequest,
-    readonly protocol: Protocol,
+    { ndjson, sse }: HttpProtocols,
     readonly cors: [string, string][],
-    readonly config: HttpIntroducerConfig,
+    readonly heartbeatMs: number,
   ) {
     super(head, query, undefined);
+    this.#isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
+    this.protocol = this.#isNdjson ? ndjson : sse;
   }
 
   answer(ticket: string | undefined): Buffer {
-    const { cors, config, protocol, query } = this;
-    if (protocol.name === 'sse') return sseOpening(cors, ticket);
-    return ndjsonOpening(cors, {
-      clientId: query.clientId,
-      heartbeatMs: config.heartbeatMs,
-      ticket,
-    });
+    const { cors, heartbeatMs, query } = this;
+    if (!this.#isNdjson) return sseOpening(cors, ticket);
+    return ndjsonOpening(cors, { clientId: query.clientId, heartbeatMs, ticket });
   }
 
   refuse(refused: Refusal): Buffer {
@@ -172,7 +178,7 @@ class UpgradeIntroduction extends HttpIntroduction implements Introduction {
     query: ConnectRequest,
     readonly protocol: WebSocketRaw | WebSocketJson,
     readonly handshake: Handshake,
-    readonly config: HttpIntroducerConfig,
+    readonly heartbeatMs: number,
   ) {
     super(head, query, handshake.token);
   }
@@ -180,8 +186,8 @@ class UpgradeIntroduction extends HttpIntroduction implements Introduction {
   answer(ticket: string | undefined): Buffer {
     const { response, subprotocol } = this.handshake;
     if (subprotocol !== 'longline.json') return response;
-    const { clientId } = this.query;
-    const { heartbeatMs } = this.config;
+    const { heartbeatMs, query } = this;
+    const { clientId } = query;
     const welcome = envelopeFrame({ type: 'welcome', clientId, heartbeatMs, ticket });
     return Buffer.concat([response, welcome]);
   }

@@ -98,8 +98,8 @@ function readPacket(
 ): MqttPacket | MqttFault {
   const type = first >> 4;
   if (type === TYPE.publish) return readPublish(first, fields, version);
-  if ((first & 0x0f) !== (FLAGGED.has(type) ? 2 : 0))
-    return malformed('reserved flags are wrong [MQTT-2.1.3-1]');
+  const flags = FLAGGED.has(type) ? 0x02 : 0;
+  if ((first & 0x0f) !== flags) return malformed('reserved flags are wrong [MQTT-2.1.3-1]');
   switch (type) {
     case TYPE.puback:
       return { type: 'puback', ...readAck(fields, version, RECEIPT_REASONS) };

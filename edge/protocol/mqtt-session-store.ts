@@ -8,7 +8,7 @@ export interface MqttSession {
   readonly isPresent: boolean;
   readonly grants: readonly Grant[];
   /** What an earlier connection was sent and has not confirmed, as far as that is known. */
-  readonly inFlight?: InFlight;
+  readonly inFlight?: InFlight | undefined;
 }
 
 /** What a client wants of its session when it connects. */

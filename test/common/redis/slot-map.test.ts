@@ -14,6 +14,8 @@ test('the first node of each range is its master', () => {
   expect([0, 4, 5, 6, 7, 16383].map(map.masterOfSlot)).toEqual([
     ...['a:1', 'a:1', 'b:2', undefined, 'b:2', 'b:2'],
   ]);
+  // Redis says so: CLUSTER KEYSLOT foo is 12182.
+  expect([map.masterOf('foo'), map.masterOf('{foo}bar')]).toEqual(['b:2', 'b:2']);
 });
 
 test('a server that does not know its own host has the one it was asked at', () => {
@@ -23,8 +25,9 @@ test('a server that does not know its own host has the one it was asked at', () 
 
 test('a standalone Redis is the master of every slot', () => {
   const map = singleMaster('a:1');
-  expect([map.masters, map.masterOfSlot(0), map.masterOfSlot(16383)]).toEqual([
+  expect([map.masters, map.masterOfSlot(0), map.masterOfSlot(16383), map.masterOf('foo')]).toEqual([
     ['a:1'],
+    'a:1',
     'a:1',
     'a:1',
   ]);

@@ -42,7 +42,7 @@ class Bench implements Host, MqttSessionStore {
     connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
       isPresent: inFlight !== undefined,
       grants,
-      ...(inFlight === undefined ? {} : { inFlight }),
+      inFlight,
     });
   }
 
