@@ -14,19 +14,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
-import { controlApi } from '../cli/control-api.js';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
-import { shardOf } from '../common/shard.js';
+import { controlApi } from '../cli/control/api.js';
+import { LocalCluster } from '../cli/local/cluster.js';
+import { startRedis } from '../cli/local/redis.js';
+import { shardOf } from '../common/cluster/shard.js';
 import {
   PushManyRequest,
   type PushManyResponse,
   PushServiceClient,
   Verdict,
 } from '../proto/gen/longline/v1/push.js';
-import { Fleet } from './fleet.js';
-import { kernelBytes, proportionalBytes } from './resident.js';
-import { rounded } from './statistics.js';
+import { kernelBytes, proportionalBytes } from './memory/resident.js';
+import { Fleet } from './support/fleet.js';
+import { rounded } from './support/statistics.js';
 
 /** On average; the most that an edge has here is some 19,000. */
 const CONNECTIONS_PER_EDGE = 17_000;

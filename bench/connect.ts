@@ -16,17 +16,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
-import { table } from '../cli/table.js';
+import { table } from '../cli/commands/table.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
-import { parseConnectQuery } from '../common/connect-query.js';
-import { Metrics } from '../common/metrics.js';
+import { Metrics } from '../common/process/metrics.js';
+import { parseConnectQuery } from '../common/wire/connect-query.js';
 import { parseEdgeConfig } from '../edge/config.js';
-import { sseOpening } from '../edge/protocol/sse.js';
-import { CREDENTIAL_NAMES, type CredentialName, credentialsOf, type Shown } from './credentials.js';
-import { Fleet } from './fleet.js';
-import { HOLDER_NAMES, startHolder } from './holders.js';
-import { startOneEdge } from './one-edge.js';
-import { median, rounded } from './statistics.js';
+import { sseOpening } from '../edge/protocol/http/sse.js';
+import { HOLDER_NAMES, startHolder } from './memory/baseline-servers.js';
+import {
+  CREDENTIAL_NAMES,
+  type CredentialName,
+  credentialsOf,
+  type Shown,
+} from './support/credentials.js';
+import { Fleet } from './support/fleet.js';
+import { startOneEdge } from './support/one-edge.js';
+import { median, rounded } from './support/statistics.js';
 
 interface Server {
   readonly port: number;

@@ -11,11 +11,11 @@
  * make it shorter, `--json` prints one line.
  */
 import { parseArgs } from 'node:util';
-import { table } from '../cli/table.js';
-import { sseEvent, sseOpening } from '../edge/protocol/sse.js';
-import { Fleet } from './fleet.js';
-import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
-import { median, percentile, rounded } from './statistics.js';
+import { table } from '../cli/commands/table.js';
+import { sseEvent, sseOpening } from '../edge/protocol/http/sse.js';
+import { HOLDER_NAMES, type HolderName, startHolder } from './memory/baseline-servers.js';
+import { Fleet } from './support/fleet.js';
+import { median, percentile, rounded } from './support/statistics.js';
 
 const PAYLOAD_BYTES = 128;
 /** Not counted: code is compiled. */

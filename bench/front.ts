@@ -17,17 +17,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
-import { table } from '../cli/table.js';
+import { table } from '../cli/commands/table.js';
+import { LocalCluster } from '../cli/local/cluster.js';
+import { startRedis } from '../cli/local/redis.js';
 import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
-import { COLLECTING, collectedHeapBytes } from './collected-heap.js';
-import { Fleet } from './fleet.js';
-import { Pushes } from './push-load.js';
-import type { Received } from './push-receivers.js';
-import { startReceivers } from './receivers.js';
-import { residentBytes } from './resident.js';
-import { median, rounded, slope } from './statistics.js';
+import { COLLECTING, collectedHeapBytes } from './memory/collected-heap.js';
+import { residentBytes } from './memory/resident.js';
+import { Pushes } from './push/load.js';
+import { startReceivers } from './push/receivers.js';
+import type { Received } from './push/receivers-process.js';
+import { Fleet } from './support/fleet.js';
+import { median, rounded, slope } from './support/statistics.js';
 
 const READY_DEADLINE_MS = 30_000;
 const STEPS = 6;

@@ -18,15 +18,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { table } from '../cli/table.js';
-import { tlsSettings } from './certificate.js';
-import { credentialsOf } from './credentials.js';
-import { Fleet } from './fleet.js';
-import { GREETINGS, type GreetingName, isGreeting } from './greetings.js';
-import { HOLDER_NAMES, type HolderName, startHolder } from './holders.js';
-import { startOneEdge } from './one-edge.js';
-import { kernelBytes, residentBytes } from './resident.js';
-import { median, rounded, slope } from './statistics.js';
+import { table } from '../cli/commands/table.js';
+import { HOLDER_NAMES, type HolderName, startHolder } from './memory/baseline-servers.js';
+import { GREETINGS, type GreetingName, isGreeting } from './memory/requests.js';
+import { kernelBytes, residentBytes } from './memory/resident.js';
+import { tlsSettings } from './support/certificate.js';
+import { credentialsOf } from './support/credentials.js';
+import { Fleet } from './support/fleet.js';
+import { startOneEdge } from './support/one-edge.js';
+import { median, rounded, slope } from './support/statistics.js';
 
 const STEPS = 6;
 /**

@@ -15,15 +15,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
-import { table } from '../cli/table.js';
+import { table } from '../cli/commands/table.js';
+import { LocalCluster } from '../cli/local/cluster.js';
+import { startRedis } from '../cli/local/redis.js';
 import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
-import { Ceiling } from './push-ceiling.js';
-import { type Load, Pushes } from './push-load.js';
-import type { Received } from './push-receivers.js';
-import { startReceivers } from './receivers.js';
-import { median, rounded } from './statistics.js';
+import { Ceiling } from './push/ceiling.js';
+import { type Load, Pushes } from './push/load.js';
+import { startReceivers } from './push/receivers.js';
+import type { Received } from './push/receivers-process.js';
+import { median, rounded } from './support/statistics.js';
 
 const DEVICES = 2_000;
 /** Half of what the router takes of one stream: saturates without being stopped by flow control. */

@@ -24,11 +24,11 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { controlApi } from '../cli/control-api.js';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
-import type { ClientsResult, ToClients } from './rebalance-clients.js';
-import { rounded } from './statistics.js';
+import { controlApi } from '../cli/control/api.js';
+import { LocalCluster } from '../cli/local/cluster.js';
+import { startRedis } from '../cli/local/redis.js';
+import type { ClientsResult, ToClients } from './rebalance/clients-process.js';
+import { rounded } from './support/statistics.js';
 
 const EDGES = 4;
 const PROCESSES = 2;
@@ -85,7 +85,7 @@ try {
 
 async function measure(cluster: LocalCluster) {
   for (let i = 0; i < PROCESSES; i++) {
-    const module = fileURLToPath(new URL('rebalance-clients.js', import.meta.url));
+    const module = fileURLToPath(new URL('rebalance/clients-process.js', import.meta.url));
     children.push(fork(module, [], { execArgv: HEAP_OF_CLIENTS }));
   }
   const part = Math.ceil(clients / PROCESSES);

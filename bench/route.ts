@@ -4,8 +4,8 @@
  * every clientId; it is what a cluster could do that remembered all its clients.
  */
 import { randomUUID } from 'node:crypto';
-import { type AssignedEdge, type Assignment, ownerOf } from '../common/assignment.js';
-import { shardOf } from '../common/shard.js';
+import { type AssignedEdge, type Assignment, ownerOf } from '../common/cluster/assignment.js';
+import { shardOf } from '../common/cluster/shard.js';
 
 const SHARDS = 4096;
 const EDGES = 16;

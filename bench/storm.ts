@@ -17,17 +17,17 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
-import { controlApi } from '../cli/control-api.js';
-import { LocalCluster } from '../cli/local-cluster.js';
-import { startRedis } from '../cli/local-redis.js';
-import { shardOf } from '../common/shard.js';
+import { controlApi } from '../cli/control/api.js';
+import { LocalCluster } from '../cli/local/cluster.js';
+import { startRedis } from '../cli/local/redis.js';
+import { shardOf } from '../common/cluster/shard.js';
 import { PushManyRequest, PushServiceClient } from '../proto/gen/longline/v1/push.js';
-import { forkElsewhere } from './elsewhere.js';
-import { Pushes } from './push-load.js';
-import type { Received } from './push-receivers.js';
-import { startReceivers } from './receivers.js';
-import { median, percentile, rounded } from './statistics.js';
-import type { StormCounts, StormDevice, Stormed, ToStorm } from './storm-devices.js';
+import { Pushes } from './push/load.js';
+import { startReceivers } from './push/receivers.js';
+import type { Received } from './push/receivers-process.js';
+import type { StormCounts, StormDevice, Stormed, ToStorm } from './storm/devices.js';
+import { forkElsewhere } from './support/own-session.js';
+import { median, percentile, rounded } from './support/statistics.js';
 
 const { values } = parseArgs({
   options: {
@@ -77,7 +77,7 @@ async function measure(cluster: LocalCluster) {
   const count = Number(values.devices);
   const address = await addresses(cluster);
   const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
-  const storm = Array.from({ length: PROCESSES }, () => forkElsewhere('storm-devices.js'));
+  const storm = Array.from({ length: PROCESSES }, () => forkElsewhere('../storm/devices.js'));
   children.push(...storm);
   const askStorm = <Answer>(message: (part: number) => ToStorm) =>
     Promise.all(storm.map((child, part) => ask(child, message(part)))) as Promise<Answer[]>;

@@ -5,8 +5,8 @@
  * could not be asked.
  */
 import { Command, Option } from 'commander';
-import { faultKinds, wholeNumber } from './arguments.js';
-import { addControlCommands } from './control-commands.js';
+import { faultKinds, wholeNumber } from './commands/arguments.js';
+import { addControlCommands } from './commands/control-commands.js';
 import { Failure } from './failure.js';
 
 const EXIT_COULD_NOT = 2;
@@ -22,7 +22,7 @@ program
   .description('run a whole cluster on this machine: Redis, control, router, edges')
   .option('--edges <count>', 'how many edges', wholeNumber(1, 50), 3)
   .option('--no-restart', 'leave a role that dies dead')
-  .action(async (options) => (await import('./dev.js')).dev(options));
+  .action(async (options) => (await import('./local/dev.js')).dev(options));
 
 program
   .command('push')
@@ -44,7 +44,7 @@ program
   .option('--key <file>', 'the key of the certificate')
   .option('--json', 'print JSON')
   .action(async (clientId, payload, options) => {
-    process.exitCode = await (await import('./push.js')).push(clientId, payload, options);
+    process.exitCode = await (await import('./commands/push.js')).push(clientId, payload, options);
   });
 
 addControlCommands(program);
@@ -76,7 +76,7 @@ program
   .option('--verbose', 'say what the processes warn about')
   .option('--json', 'print JSON')
   .action(async (options) => {
-    process.exitCode = await (await import('./drill/drill.js')).drill(options);
+    process.exitCode = await (await import('../drill/drill.js')).drill(options);
   });
 
 for (const role of ['edge', 'router', 'control']) {

@@ -20,8 +20,8 @@ import {
   type SharedConfig,
   sharedConfig,
   sharedSettings,
-} from '../common/config.js';
-import type { Settings } from './operator/steering-answers.js';
+} from '../common/process/config.js';
+import type { Settings } from './operator/operation-answers.js';
 
 /** `name:token`, separated by commas. A token is what HTTP admits as one. */
 const tokens = listOf(

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
 import { type LinkConfig, linkConfig, linkTlsSettings } from '../common/auth/peer-settings.js';
+import { parseHostPort } from '../common/net/host-port.js';
 import {
   ConfigError,
   type Env,
@@ -14,11 +15,10 @@ import {
   servingSettings,
   sharedConfig,
   sharedSettings,
-} from '../common/config.js';
-import { parseHostPort } from '../common/host-port.js';
+} from '../common/process/config.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import type { TlsFiles } from '../common/transport/tls-identity.js';
-import type { HandshakeOptions } from './handshakes.js';
+import type { HandshakeOptions } from './accept/handshakes.js';
 
 /**
  * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FILES = ['package.json', 'k8s/health.mjs', 'build/transport.node'];
 /** Of dist/; the rest is tests and benches. */
-const FOLDERS = ['cli', 'common', 'control', 'edge', 'proto', 'router'];
+const FOLDERS = ['cli', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
 /** What nobody reads at run time. */
 const IDLE = /\.(md|markdown|map|d\.ts|d\.mts|d\.cts|tsbuildinfo)$/;
 

@@ -8,6 +8,7 @@ import {
   linkConfig,
   linkTlsSettings,
 } from '../common/auth/peer-settings.js';
+import type { InboxBounds } from '../common/cluster/inbox.js';
 import {
   ConfigError,
   type Env,
@@ -19,13 +20,12 @@ import {
   servingSettings,
   sharedConfig,
   sharedSettings,
-} from '../common/config.js';
-import type { InboxBounds } from '../common/inbox.js';
+} from '../common/process/config.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
-import { type BackendConfig, backendConfig, backendSettings } from './backend-settings.js';
-import type { FrontConfig } from './front.js';
-import type { Safety } from './safe-writer.js';
+import type { FrontConfig } from './front/front.js';
+import { type BackendConfig, backendConfig, backendSettings } from './push/backend-settings.js';
+import type { Safety } from './push/safe-writer.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 

@@ -1,28 +1,28 @@
 /** Starts a router: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { Asker } from '../common/ask.js';
-import { AssignmentFeed, followRedis } from '../common/assignment-feed.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
-import { linkMetadata } from '../common/grpc-link.js';
-import { bindGrpc, createGrpcServer } from '../common/grpc-server.js';
-import { linkCredentials, serverCredentials } from '../common/grpc-tls.js';
-import { createHttpServer, listenHttp } from '../common/http-server.js';
-import { announceListening, runRole, stopOnSignals } from '../common/lifecycle.js';
-import { createLogger } from '../common/log.js';
-import { Metrics } from '../common/metrics.js';
-import { openFilesMax } from '../common/open-files.js';
-import { joinCluster } from '../common/redis/join.js';
+import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
+import { joinCluster } from '../common/cluster/join.js';
+import { Asker } from '../common/cluster/shard-query.js';
+import { linkMetadata } from '../common/process/grpc-link.js';
+import { bindGrpc, createGrpcServer } from '../common/process/grpc-server.js';
+import { linkCredentials, serverCredentials } from '../common/process/grpc-tls.js';
+import { createHttpServer, listenHttp } from '../common/process/http-server.js';
+import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
+import { createLogger } from '../common/process/log.js';
+import { Metrics } from '../common/process/metrics.js';
+import { openFilesMax } from '../common/process/open-files.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
-import { AssignmentLink } from './assignment-link.js';
-import { Backends } from './backends.js';
 import { parseRouterConfig } from './config.js';
-import { addConnectRoute } from './connect-route.js';
-import { FrontPort } from './front-port.js';
-import { createPushService } from './push-service.js';
-import { Pusher } from './pusher.js';
-import { SafeWriters } from './safe-writer.js';
+import { FrontPort } from './front/listener.js';
+import { AssignmentLink } from './lookup/assignment-link.js';
+import { addConnectRoute } from './lookup/connect-route.js';
+import { Backends } from './push/backends.js';
+import { createPushService } from './push/push-service.js';
+import { Pusher } from './push/pusher.js';
+import { SafeWriters } from './push/safe-writer.js';
 
 /** A frame of PushStream carries several payloads; below this nobody has to think about it. */
 const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;

@@ -36,8 +36,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const COMMAND = 'dist/cli/main.js';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 /** The client is for browsers, too: it is checked without the types of Node. */
-const CLIENT = 'edge/client/tsconfig.json';
-const CLIENT_TYPES = 'dist/edge/client/connect.d.ts';
+const CLIENT = 'client/tsconfig.json';
+const CLIENT_TYPES = 'dist/client/connect.d.ts';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
 /** What each step last ran on. Without the dependencies there is nothing else either. */

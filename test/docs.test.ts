@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
-import { catalogue } from '../common/errors.js';
+import { catalogue } from '../common/process/errors.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROLES = ['common', 'edge', 'router', 'control'];

@@ -3,9 +3,9 @@
  * may take a while. One question for every protocol; where what was shown came from is theirs to know.
  */
 import type { Counter } from 'prom-client';
-import { type Refusal, refusal } from '../errors.js';
-import type { Logger } from '../log.js';
-import type { Metrics } from '../metrics.js';
+import { type Refusal, refusal } from '../process/errors.js';
+import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
 import type { JwtVerifier, TokenProblem } from './jwt.js';
 import { looksLikeTicket, type Tickets } from './ticket.js';
 import type { VerifiedToken } from './verified-cache.js';

@@ -1,6 +1,6 @@
 /** How devices are authenticated: the settings of edge and router. */
 import { z } from 'zod';
-import { integer, listOf } from '../config.js';
+import { integer, listOf } from '../process/config.js';
 import type { JwtPolicy } from './jwt.js';
 import { ALGORITHMS, type Algorithm } from './keys.js';
 

@@ -8,7 +8,7 @@
  * address that was configured is the one that is trusted.
  */
 import type { Counter } from 'prom-client';
-import type { Logger } from '../log.js';
+import type { Logger } from '../process/log.js';
 import { readKeys, type VerificationKey } from './keys.js';
 
 export interface JwksTimes {

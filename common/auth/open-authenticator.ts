@@ -1,9 +1,9 @@
 /** Puts the authentication of devices together, from settings. */
 import type { Counter } from 'prom-client';
-import { EnvironmentError } from '../lifecycle.js';
-import type { Logger } from '../log.js';
-import type { Metrics } from '../metrics.js';
-import { WatchedFiles } from '../watched-files.js';
+import { EnvironmentError } from '../process/lifecycle.js';
+import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
+import { WatchedFiles } from '../process/watched-files.js';
 import { type Authenticator, everybody, JwtAuthenticator } from './authenticator.js';
 import type { JwtConfig, KeysFrom } from './device-settings.js';
 import { JWKS_TIMES, Jwks } from './jwks.js';

@@ -3,7 +3,7 @@
  * (router and control), and what edges and routers show control.
  */
 import { z } from 'zod';
-import { listOf } from '../config.js';
+import { listOf } from '../process/config.js';
 
 /** Of router and control, which listen. */
 export const grpcTlsSettings = {

@@ -1,7 +1,7 @@
 /** What every connection to Redis has in common: addresses, patience, manners in the log. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
-import { backoffMs } from '../backoff.js';
-import type { Logger } from '../log.js';
+import { backoffMs } from '../process/backoff.js';
+import type { Logger } from '../process/log.js';
 
 /** A node that can be dialled, with the credentials that all nodes share. */
 export interface Endpoint {

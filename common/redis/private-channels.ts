@@ -7,8 +7,8 @@
  *   master, so that question and answer need the same master only.
  */
 import { PrivateEnvelope, type ReplyBatch } from '../../proto/gen/longline/v1/envelope.js';
-import type { Logger } from '../log.js';
-import { privateChannel, shardChannel, shardTags } from '../shard.js';
+import { privateChannel, shardChannel, shardTags } from '../cluster/shard.js';
+import type { Logger } from '../process/log.js';
 import type { RedisLink } from './redis-link.js';
 import type { ChannelHandler } from './shard-subscriber.js';
 

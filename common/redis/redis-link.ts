@@ -6,9 +6,9 @@
  * run is sent again, and no answer is waited for longer than two seconds.
  */
 import { Cluster, Redis } from 'ioredis';
-import { EnvironmentError } from '../lifecycle.js';
-import type { Logger } from '../log.js';
-import type { Metrics } from '../metrics.js';
+import { EnvironmentError } from '../process/lifecycle.js';
+import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
 import type { CommandArgs } from './command-buffer.js';
 import {
   addressOf,
@@ -21,12 +21,12 @@ import {
   reconnectMs,
 } from './connection.js';
 import { execute, type Outcome } from './execute.js';
-import { Lanes } from './lanes.js';
-import { untilAnswered } from './patience.js';
+import { Lanes } from './pipelines.js';
+import { untilAnswered } from './retry.js';
 import { askSlotMapOf, type ViaSentinels, viaSentinels } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
-import { surveyAll } from './survey.js';
+import { surveyAll } from './startup-check.js';
 
 export interface RedisLinkOptions {
   /** One server, seeds of one Redis Cluster with the same credentials, or Sentinels. */

@@ -5,7 +5,7 @@
  */
 import { Redis } from 'ioredis';
 import { addressOf, connectionOptions, type Endpoint, reconnectMs } from './connection.js';
-import type { Attempt } from './patience.js';
+import type { Attempt } from './retry.js';
 import { type SlotMap, singleMaster, splitAddress } from './slot-map.js';
 
 /**

@@ -17,8 +17,8 @@ import assert from 'node:assert';
 import keySlot from 'cluster-key-slot';
 import type { Redis } from 'ioredis';
 import type { Counter } from 'prom-client';
-import type { Logger } from '../log.js';
-import type { Metrics } from '../metrics.js';
+import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
 import { closeClient } from './connection.js';
 import type { SlotMap } from './slot-map.js';
 

@@ -1,5 +1,5 @@
 /** Which transport a process uses: native where it was built, else the portable one. */
-import { EnvironmentError } from '../lifecycle.js';
+import { EnvironmentError } from '../process/lifecycle.js';
 import { NativeTransport, notNativeBecause } from './native-transport.js';
 import { NetTransport } from './net-transport.js';
 import type { TlsIdentity } from './tls-identity.js';

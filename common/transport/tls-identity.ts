@@ -6,8 +6,8 @@
 import { X509Certificate } from 'node:crypto';
 import type { ServerOpts } from 'node:net';
 import { createSecureContext, createServer, type SecureContext, type Server } from 'node:tls';
-import type { Logger } from '../log.js';
-import { WatchedFiles } from '../watched-files.js';
+import type { Logger } from '../process/log.js';
+import { WatchedFiles } from '../process/watched-files.js';
 
 /** Paths of PEM files; a certificate is followed by what lies between it and its authority. */
 export interface TlsFiles {

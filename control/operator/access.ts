@@ -1,6 +1,6 @@
 /** Who may look and who may steer: tokens that are shown as `Authorization: Bearer <token>`. */
 import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
-import { type Refusal, refusal } from '../../common/errors.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
 
 export type Need = 'read' | 'write';
 

@@ -1,6 +1,6 @@
 /** The event log as server-sent events: what is kept, then what happens. */
 import type { ServerResponse } from 'node:http';
-import { type Refusal, refusal } from '../../common/errors.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
 import type { OperatorOrders } from './orders.js';
 
 /** More than all that is kept, so that only a reader who does not read reaches it. */

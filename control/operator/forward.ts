@@ -4,7 +4,7 @@
  * leader cannot be reached it answers for itself: what it does not know is null.
  */
 import type { FastifyInstance } from 'fastify';
-import type { Leader } from '../leadership.js';
+import type { Leader } from '../leadership/leadership.js';
 
 const ANSWER_MS_MAX = 3_000;
 /** Two controls that take each other for the leader must not ask each other for ever. */

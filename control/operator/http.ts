@@ -1,7 +1,7 @@
 /** The operator API over HTTP. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type Refusal, refusal } from '../../common/errors.js';
-import { sendRefusal } from '../../common/http-server.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
+import { sendRefusal } from '../../common/process/http-server.js';
 import { EventStreams } from './event-stream.js';
 import { type Call, describeApi, METHODS, type OperatorApi, type Route } from './openapi.js';
 import { parseBody } from './requests.js';

@@ -1,11 +1,11 @@
 /** Routes of the operator API, and the OpenAPI 3.1 document that is made of them. */
 import { z } from 'zod';
-import { catalogue, type ErrorCode } from '../../common/errors.js';
+import { catalogue, type ErrorCode } from '../../common/process/errors.js';
 import type { Access } from './access.js';
 import { errorAnswer } from './answers.js';
+import type { Settings } from './operation-answers.js';
 import type { OperatorOrders } from './orders.js';
 import type { OperatorQueries } from './queries.js';
-import type { Settings } from './steering-answers.js';
 
 /** All that the API is about. */
 export interface OperatorApi {

@@ -3,11 +3,11 @@
  * who may is decided there.
  */
 import type { z } from 'zod';
-import type { Intent } from '../../common/assignment.js';
-import type { Refusal } from '../../common/errors.js';
-import type { Audit, LoggedEvent, MovesInfo, PlanInfo, Steering } from '../steering.js';
+import type { Intent } from '../../common/cluster/assignment.js';
+import type { Refusal } from '../../common/process/errors.js';
+import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
+import type { Audit, LoggedEvent, MovesInfo, PlanInfo, Steering } from './operations.js';
 import type { cordonBody, drainBody, rebalanceBody } from './requests.js';
-import type { EventInfo, MovesAnswer, PlanAnswer } from './steering-answers.js';
 
 export class OperatorOrders {
   constructor(readonly steering: Steering) {}

@@ -2,11 +2,17 @@
  * What operators can ask, over a snapshot of what control knows. Pure but for `locate`, which asks
  * the edges. Served over HTTP and gRPC alike.
  */
-import { type Assignment, NO_OWNER, ORIGIN, ownerOf, shardsOf } from '../../common/assignment.js';
-import { refuseClientId } from '../../common/client-id.js';
-import { type Refusal, refusal } from '../../common/errors.js';
-import { shardOf, shardTags } from '../../common/shard.js';
-import type { EdgeRecord } from '../membership.js';
+import {
+  type Assignment,
+  NO_OWNER,
+  ORIGIN,
+  ownerOf,
+  shardsOf,
+} from '../../common/cluster/assignment.js';
+import { shardOf, shardTags } from '../../common/cluster/shard.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
+import { refuseClientId } from '../../common/wire/client-id.js';
+import type { EdgeRecord } from '../membership/membership.js';
 import type {
   ClientAnswer,
   ClusterAnswer,

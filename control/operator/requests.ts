@@ -1,6 +1,6 @@
 /** What operators send along, as schemas; the same bounds hold over gRPC. */
 import { z } from 'zod';
-import { type Refusal, refusal } from '../../common/errors.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
 import { position } from './answers.js';
 
 const reason = z

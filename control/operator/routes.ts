@@ -1,5 +1,5 @@
 /** The routes of the operator API, in one table. */
-import { parseEncodedClientId } from '../../common/client-id.js';
+import { parseEncodedClientId } from '../../common/wire/client-id.js';
 import {
   clientAnswer,
   clusterAnswer,
@@ -9,14 +9,14 @@ import {
   shardsAnswer,
 } from './answers.js';
 import { type Route, read, write } from './openapi.js';
-import { cordonBody, drainBody, reasonBody, rebalanceBody } from './requests.js';
 import {
   eventsAnswer,
   intentAnswer,
   movesAnswer,
   planAnswer,
   settingsAnswer,
-} from './steering-answers.js';
+} from './operation-answers.js';
+import { cordonBody, drainBody, reasonBody, rebalanceBody } from './requests.js';
 
 export const routes: readonly Route[] = [
   read({

@@ -1,7 +1,7 @@
 /** The gRPC OperatorService: the same answers as over HTTP, in the words of the wire. */
 import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
-import { type Refusal, refusal } from '../../common/errors.js';
-import { authorizationOf, toServiceError } from '../../common/grpc-server.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
+import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
 import type {
   OperatorServiceServer,
   WatchEventsRequest,

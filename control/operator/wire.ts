@@ -1,5 +1,5 @@
 /** Answers of the operator API as gRPC has them. */
-import type { Intent, Move } from '../../common/assignment.js';
+import type { Intent, Move } from '../../common/cluster/assignment.js';
 import {
   EdgeIntent,
   MovePhase,
@@ -13,7 +13,7 @@ import {
   type RebalancePlan,
 } from '../../proto/gen/longline/v1/operator.js';
 import type { EdgeInfo } from './answers.js';
-import type { EventInfo, MovesAnswer, PlanAnswer } from './steering-answers.js';
+import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
 
 const STATES = {
   alive: EdgeState.EDGE_STATE_ALIVE,

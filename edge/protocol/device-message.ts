@@ -2,8 +2,9 @@
  * What a device tells as JSON, in one text message each of the WebSocket subprotocol `longline.json`.
  * What it is told is in `json-envelope.ts`.
  */
-import { type Refusal, refusal } from '../../common/errors.js';
-import { isMessageId } from '../../common/inbox.js';
+
+import { isMessageId } from '../../common/cluster/inbox.js';
+import { type Refusal, refusal } from '../../common/process/errors.js';
 
 /** What only one kind of message may be larger than. */
 const MESSAGE_BYTES_MAX = 4 * 1024;

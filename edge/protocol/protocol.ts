@@ -7,9 +7,9 @@
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */
 import type { Credentials } from '../../common/auth/authenticator.js';
-import type { ConnectQuery } from '../../common/connect-query.js';
-import type { Refusal } from '../../common/errors.js';
+import type { Refusal } from '../../common/process/errors.js';
 import type { Connection } from '../../common/transport/transport.js';
+import type { ConnectQuery } from '../../common/wire/connect-query.js';
 
 /**
  * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send

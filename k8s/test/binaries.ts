@@ -11,7 +11,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../../cli/failure.js';
-import { packageRoot } from '../../cli/package-root.js';
+import { packageRoot } from '../../common/process/package-root.js';
 import { run } from './command.js';
 
 const SOURCES = join(packageRoot, 'k8s/test/tools');

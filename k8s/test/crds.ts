@@ -4,7 +4,7 @@
  */
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { packageRoot } from '../../cli/package-root.js';
+import { packageRoot } from '../../common/process/package-root.js';
 import { run } from './command.js';
 import { kubectl } from './kubectl.js';
 

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { ClientsResult, ToClients } from '../../bench/rebalance-clients.js';
+import type { ClientsResult, ToClients } from '../../bench/rebalance/clients-process.js';
 import { until } from './until.js';
 
 const PROCESSES = 2;
@@ -28,7 +28,9 @@ export class Devices {
   /** Resolves when all are connected and pushed to. */
   static async connect({ count, pushesPerSecond, ...at }: DevicesOptions): Promise<Devices> {
     const devices = new Devices(count);
-    const script = fileURLToPath(new URL('../../bench/rebalance-clients.js', import.meta.url));
+    const script = fileURLToPath(
+      new URL('../../bench/rebalance/clients-process.js', import.meta.url),
+    );
     for (let i = 0; i < PROCESSES; i++) devices.#children.push(fork(script));
     await devices.#ask((i) => ({
       ...{ type: 'connect', prefix: `client-${i}`, ...at, edgeUrls: [] },

@@ -6,8 +6,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientsResult, PhaseResult } from '../../bench/rebalance-clients.js';
-import { packageRoot } from '../../cli/package-root.js';
+import type { ClientsResult, PhaseResult } from '../../bench/rebalance/clients-process.js';
+import { packageRoot } from '../../common/process/package-root.js';
 import { CHART, makeNamespace } from './chart-checks.js';
 import { run } from './command.js';
 import { startDaemon } from './daemon.js';

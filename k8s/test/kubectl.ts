@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Failure } from '../../cli/failure.js';
-import { packageRoot } from '../../cli/package-root.js';
+import { packageRoot } from '../../common/process/package-root.js';
 import { binary } from './binaries.js';
 import { run } from './command.js';
 import { KUBECONFIG } from './layout.js';

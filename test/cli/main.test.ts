@@ -3,8 +3,8 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import { packageRoot } from '../../cli/package-root.js';
-import { freePort } from '../../cli/ports.js';
+import { freePort } from '../../cli/local/ports.js';
+import { packageRoot } from '../../common/process/package-root.js';
 
 function longline(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(

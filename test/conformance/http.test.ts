@@ -5,9 +5,9 @@
  * cases cover what h1spec (https://github.com/uNetworking/h1spec) asks of a server, and more.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { RunningCluster } from '../support/cluster/running-cluster.js';
+import { RawSocket } from '../support/devices/raw-socket.js';
 import { eventually } from '../support/eventually.js';
-import { RawSocket } from '../support/raw-socket.js';
-import { RunningCluster } from '../support/running-cluster.js';
 
 let running: RunningCluster;
 let port: number;

@@ -10,10 +10,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { frameMqtt } from '../../common/mqtt-fields.js';
+import { frameMqtt } from '../../common/wire/mqtt/fields.js';
+import { connect, field, hex, packet, variable } from '../support/devices/mqtt-bytes.js';
+import { RawSocket } from '../support/devices/raw-socket.js';
 import { eventually } from '../support/eventually.js';
-import { connect, field, hex, packet, variable } from '../support/mqtt-bytes.js';
-import { RawSocket } from '../support/raw-socket.js';
 
 interface Step {
   readonly type: 'send' | 'recv' | 'publish';

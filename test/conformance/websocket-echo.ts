@@ -8,18 +8,18 @@
  * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md says what came of it.
  */
 
-import { findHeadEnd, parseHead } from '../../common/http-head.js';
-import { Metrics } from '../../common/metrics.js';
+import { Metrics } from '../../common/process/metrics.js';
 import { openTransport } from '../../common/transport/open-transport.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
+import { findHeadEnd, parseHead } from '../../common/wire/http-head.js';
 import type { Host } from '../../edge/protocol/protocol.js';
-import { readHandshake } from '../../edge/protocol/websocket-handshake.js';
+import { readHandshake } from '../../edge/protocol/websocket/handshake.js';
 import {
   countFailures,
   type MessageSink,
   WebSocketInbound,
-} from '../../edge/protocol/websocket-inbound.js';
-import { binaryFrame, textFrame } from '../../edge/protocol/websocket-writer.js';
+} from '../../edge/protocol/websocket/inbound.js';
+import { binaryFrame, textFrame } from '../../edge/protocol/websocket/writer.js';
 
 /** The suite's largest messages have 16 MiB. */
 const BYTES_MAX = 64 * 1024 * 1024;

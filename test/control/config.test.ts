@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { hashToken } from '../../common/auth/tokens.js';
-import type { ConfigError } from '../../common/config.js';
+import type { ConfigError } from '../../common/process/config.js';
 import { parseControlConfig, shownSettings } from '../../control/config.js';
 
 const env = { LONGLINE_REDIS_URL: 'redis://localhost:6379', LONGLINE_AUTH: 'none' };

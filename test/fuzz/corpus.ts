@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../../cli/package-root.js';
+import { packageRoot } from '../../common/process/package-root.js';
 
 const FOLDER = join(packageRoot, 'test/fuzz/corpus');
 const BYTES_PER_LINE = 32;

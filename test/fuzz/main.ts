@@ -3,9 +3,9 @@
  * or let others feel it. `npm run fuzz -- --seconds 60 --seed 1 --json`.
  */
 import { parseArgs } from 'node:util';
-import { fuzzConnections } from './connections.js';
 import { fuzzParsers } from './parsers.js';
-import { targets } from './targets.js';
+import { fuzzConnections } from './sessions/connections.js';
+import { targets } from './targets/targets.js';
 
 const { values } = parseArgs({
   options: {

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { seededRandom } from '../sim/draw.js';
 import { formatHex, parseHex } from './corpus.js';
 import { cut, INPUT_BYTES_MAX, mutate } from './mutate.js';
-import { targets } from './targets.js';
+import { targets } from './targets/targets.js';
 
 test('the same seed makes the same inputs, within their bound', () => {
   const corpus = [Buffer.from('GET /connect?clientId=17 HTTP/1.1\r\n\r\n')];

@@ -11,8 +11,8 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { seededRandom } from '../sim/draw.js';
 import { keep, loadCorpus } from './corpus.js';
 import { INPUT_BYTES_MAX, mutate, pick } from './mutate.js';
-import type { Target } from './target.js';
-import { targets } from './targets.js';
+import type { Target } from './targets/target.js';
+import { targets } from './targets/targets.js';
 
 export interface ParserResult {
   readonly inputs: number;

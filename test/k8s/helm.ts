@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from '@jest/globals';
-import { packageRoot } from '../../cli/package-root.js';
+import { packageRoot } from '../../common/process/package-root.js';
 
 export const CHART = join(packageRoot, 'k8s/longline');
 /** A path in a variable: the module is plain JavaScript and has no types. */

@@ -2,18 +2,18 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
-import { packageRoot } from '../../cli/package-root.js';
 import { deviceAuthSettings } from '../../common/auth/device-settings.js';
 import {
   grpcTlsSettings,
   linkPeerSettings,
   linkTlsSettings,
 } from '../../common/auth/peer-settings.js';
-import { servingSettings, sharedSettings } from '../../common/config.js';
+import { servingSettings, sharedSettings } from '../../common/process/config.js';
+import { packageRoot } from '../../common/process/package-root.js';
 import { parseControlConfig } from '../../control/config.js';
 import { parseEdgeConfig } from '../../edge/config.js';
-import { backendSettings } from '../../router/backend-settings.js';
 import { parseRouterConfig } from '../../router/config.js';
+import { backendSettings } from '../../router/push/backend-settings.js';
 import { CHART, envOf, find, helmTest, type Rendered, render } from './helm.js';
 
 jest.setTimeout(60_000);

@@ -3,8 +3,8 @@
  * which must then come to rest: all edges served by one control, no move left, and, after an
  * operator has asked for it, as even as it can be.
  */
-import { comparePositions, type Intent } from '../../common/assignment.js';
-import { isSameContent } from '../../control/transitions.js';
+import { comparePositions, type Intent } from '../../common/cluster/assignment.js';
+import { isSameContent } from '../../control/planning/transitions.js';
 import { seededRandom } from './draw.js';
 import type { Lie, SimEdge } from './sim-edge.js';
 import { World } from './world.js';

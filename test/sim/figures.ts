@@ -1,10 +1,21 @@
 /** What the balancing costs and reaches, in clusters without chaos. */
-import { type Content, ownerOf, shardsOf } from '../../common/assignment.js';
-import { buildRing } from '../../common/ring.js';
-import { Ledger } from '../../control/ledger.js';
-import type { ShardLoads } from '../../control/loads.js';
-import { makePlan, type Plan, type World as PlanWorld, placeAtOnce } from '../../control/plan.js';
-import { contentOf, loadsOf, planEdge, withIntent, worldOf } from '../control/balance-world.js';
+import { type Content, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
+import type { ShardLoads } from '../../control/planning/loads.js';
+import {
+  makePlan,
+  type Plan,
+  type World as PlanWorld,
+  placeAtOnce,
+} from '../../control/planning/plan.js';
+import { Ledger } from '../../control/planning/projected-loads.js';
+import { buildRing } from '../../control/planning/ring.js';
+import {
+  contentOf,
+  loadsOf,
+  planEdge,
+  withIntent,
+  worldOf,
+} from '../control/planning/balance-world.js';
 import { lognormal, seededRandom } from './draw.js';
 import type { SimEdge } from './sim-edge.js';
 import { World } from './world.js';

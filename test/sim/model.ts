@@ -11,7 +11,7 @@ import {
   findProblem,
   ORIGIN,
   type Position,
-} from '../../common/assignment.js';
+} from '../../common/cluster/assignment.js';
 
 /** Things to do, in the order of their time. */
 export class Agenda {

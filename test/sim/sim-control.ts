@@ -1,14 +1,14 @@
 /** A control in the model: the real machines, and a driver as simple as can be. */
-import { type Assignment, ORIGIN, type Position } from '../../common/assignment.js';
-import { findReportProblem, type LoadReport } from '../../control/loads.js';
+import { type Assignment, ORIGIN, type Position } from '../../common/cluster/assignment.js';
 import {
   type EdgeCounts,
   isMember,
   Membership,
   type MembershipEvent,
-} from '../../control/membership.js';
-import type { MoveReport } from '../../control/moves.js';
-import { Planner, type PlannerEvent, type PlannerOptions } from '../../control/planner.js';
+} from '../../control/membership/membership.js';
+import { findReportProblem, type LoadReport } from '../../control/planning/loads.js';
+import type { MoveReport } from '../../control/planning/moves.js';
+import { Planner, type PlannerEvent, type PlannerOptions } from '../../control/planning/planner.js';
 import type { Agenda, Store } from './model.js';
 
 export const LEASE_MS = 10_000;

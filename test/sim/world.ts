@@ -1,7 +1,7 @@
 /** One cluster in the model: its edges, its clients, its controls, and what must hold. */
-import { type Assignment, ownerOf } from '../../common/assignment.js';
-import { Ledger } from '../../control/ledger.js';
-import type { PlannerOptions } from '../../control/planner.js';
+import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
+import type { PlannerOptions } from '../../control/planning/planner.js';
+import { Ledger } from '../../control/planning/projected-loads.js';
 import { lognormal } from './draw.js';
 import { Agenda, findTableViolation, Store } from './model.js';
 import { LEASE_MS, SimControl } from './sim-control.js';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SystemClient } from './system-clients.js';
+import type { SystemClient } from './devices/system-clients.js';
 
 export const OPENSSL: SystemClient = { name: 'openssl', probe: ['openssl', 'version'] };
 

@@ -6,7 +6,7 @@ import {
   parseSubscriberBuffer,
   readMachine,
 } from '../../../cli/doctor/readings.js';
-import { startRedis } from '../../support/redis.js';
+import { startRedis } from '../../support/cluster/redis.js';
 
 test('the hard limit of open files is read, which Node raises the soft one to', () => {
   const limits =

@@ -8,8 +8,8 @@ import {
   type OpenedAuthenticator,
   openAuthenticator,
 } from '../../../common/auth/open-authenticator.js';
-import { EnvironmentError } from '../../../common/lifecycle.js';
-import { Metrics } from '../../../common/metrics.js';
+import { EnvironmentError } from '../../../common/process/lifecycle.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { eventually } from '../../support/eventually.js';
 import { claimsOf, ed25519, p256, pemOf, SECRET, signed, tokenOf } from '../../support/tokens.js';
 

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { Jwks, type JwksTimes } from '../../../common/auth/jwks.js';
 import { JwtVerifier } from '../../../common/auth/jwt.js';
 import { KeySet } from '../../../common/auth/key-set.js';
-import { Metrics } from '../../../common/metrics.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { eventually } from '../../support/eventually.js';
 import { claimsOf, jwkOf, p256, rsa, SECRET, signed } from '../../support/tokens.js';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { ConfigError } from '../../../common/config.js';
+import { ConfigError } from '../../../common/process/config.js';
 import { parseControlConfig } from '../../../control/config.js';
 import { parseEdgeConfig } from '../../../edge/config.js';
-import { readTokens } from '../../../router/backend-settings.js';
 import { parseRouterConfig } from '../../../router/config.js';
+import { readTokens } from '../../../router/push/backend-settings.js';
 import { SECRET } from '../../support/tokens.js';
 
 type Env = Readonly<Record<string, string>>;

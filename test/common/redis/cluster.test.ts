@@ -8,13 +8,13 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { pino } from 'pino';
-import { Metrics } from '../../../common/metrics.js';
+import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { PrivateChannels } from '../../../common/redis/private-channels.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { shardChannel, shardTags } from '../../../common/shard.js';
-import { Ear } from '../../support/ear.js';
+import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
 import { eventually } from '../../support/eventually.js';
-import { startRedisCluster, type TestCluster } from '../../support/redis-cluster.js';
+import { Ear } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
 const tags = shardTags(4096);

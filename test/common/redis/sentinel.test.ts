@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { freePort } from '../../../cli/ports.js';
-import { Metrics } from '../../../common/metrics.js';
+import { freePort } from '../../../cli/local/ports.js';
+import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { parseRedisUrl } from '../../../common/redis/connection.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { askMaster } from '../../../common/redis/sentinel.js';
-import { shardChannel, shardTags } from '../../../common/shard.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
-import { startRedis, type TestRedis } from '../../support/redis.js';
 
 const DEADLINE_MS = 60_000;
 jest.setTimeout(2 * DEADLINE_MS);

@@ -1,16 +1,16 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { EnvironmentError } from '../../../common/lifecycle.js';
-import { Metrics } from '../../../common/metrics.js';
-import { agreeOnSettings } from '../../../common/redis/cluster-settings.js';
+import { agreeOnSettings } from '../../../common/cluster/cluster-settings.js';
+import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { EnvironmentError } from '../../../common/process/lifecycle.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { PrivateChannels } from '../../../common/redis/private-channels.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { shardChannel, shardTags } from '../../../common/shard.js';
 import { PrivateEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
-import { Ear } from '../../support/ear.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
-import { startRedis, type TestRedis } from '../../support/redis.js';
+import { Ear } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
 const channels = shardTags(4096).map(shardChannel);

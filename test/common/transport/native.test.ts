@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { packageRoot } from '../../../cli/package-root.js';
+import { packageRoot } from '../../../common/process/package-root.js';
 import { NativeTransport, notNativeBecause } from '../../../common/transport/native-transport.js';
 import { eventually } from '../../support/eventually.js';
 

@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, expect } from '@jest/globals';
 import { pino } from 'pino';
-import { EnvironmentError } from '../../../common/lifecycle.js';
+import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { NetTransport } from '../../../common/transport/net-transport.js';
 import { type TlsFiles, TlsIdentity } from '../../../common/transport/tls-identity.js';
 import type { Connection, TransportEvents } from '../../../common/transport/transport.js';
 import { Authority, OPENSSL } from '../../support/certificates.js';
+import { testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
-import { testWith } from '../../support/system-clients.js';
 
 const test = testWith(OPENSSL);
 const CONNECTIONS_MAX = 5;

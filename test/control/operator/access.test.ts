@@ -6,8 +6,8 @@ import type {
   PauseResponse,
   WatchEventsResponse,
 } from '../../../proto/gen/longline/v1/operator.js';
-import { guarded, OPERATOR, VIEWER } from './fake-steering.js';
-import { ask, call, type SteeredControl, startSteeredControl } from './steered-control.js';
+import { guarded, OPERATOR, VIEWER } from './fake-operations.js';
+import { ask, call, type SteeredControl, startSteeredControl } from './operated-control.js';
 
 let control: SteeredControl;
 

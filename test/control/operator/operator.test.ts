@@ -4,13 +4,17 @@ import { text } from 'node:stream/consumers';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
-import { type Assignment, NO_OWNER } from '../../../common/assignment.js';
-import { type Refusal, refusal } from '../../../common/errors.js';
-import { bindGrpc, createGrpcServer, type GrpcServer } from '../../../common/grpc-server.js';
-import { createHttpServer, listenHttp } from '../../../common/http-server.js';
-import { Metrics } from '../../../common/metrics.js';
-import { shardOf, shardTags } from '../../../common/shard.js';
-import type { EdgeRecord } from '../../../control/membership.js';
+import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
+import { shardOf, shardTags } from '../../../common/cluster/shard.js';
+import { type Refusal, refusal } from '../../../common/process/errors.js';
+import {
+  bindGrpc,
+  createGrpcServer,
+  type GrpcServer,
+} from '../../../common/process/grpc-server.js';
+import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import type { EdgeRecord } from '../../../control/membership/membership.js';
 import {
   clientAnswer,
   clusterAnswer,
@@ -34,7 +38,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
-import { apiOf } from './fake-steering.js';
+import { apiOf } from './fake-operations.js';
 
 const SHARDS = 4;
 const identity = (id: string) => ({

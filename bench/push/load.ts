@@ -1,0 +1,129 @@
+/** Backends of the push bench: they push to the given clients, in turn, until they are stopped. */
+import { once } from 'node:events';
+import {
+  PushRequest,
+  type PushResponse,
+  type PushServiceClient,
+  type PushStreamResponse,
+  Verdict,
+} from '../../proto/gen/longline/v1/push.js';
+import { nowUs, timedPayload } from './payload.js';
+
+export interface Load {
+  /** Resolves when every push has its verdict. @throws when one was not WRITTEN */
+  stop(): Promise<void>;
+}
+
+/** Far more than any push takes on a machine that is merely slow. */
+const WAIT_MS = 30_000;
+/** Bounds the frame with which a stream begins; later ones are as large as the results before. */
+const ITEMS_PER_FRAME_MAX = 256;
+
+export class Pushes {
+  #next = 0;
+  #failed = 0;
+  #firstFailure = '';
+
+  constructor(
+    readonly service: PushServiceClient,
+    readonly clientIds: readonly string[],
+    /** 0: live only. Undefined: the router's default, durable. */
+    readonly ttlMs: number | undefined,
+  ) {}
+
+  /** So many calls of Push at a time. */
+  unary(concurrency: number): Load {
+    let isStopped = false;
+    const caller = async () => {
+      while (!isStopped) {
+        const pushed = await new Promise<PushResponse | Error>((resolve) => {
+          this.service.push(this.#request(), (error, response) => resolve(error ?? response));
+        });
+        if (pushed instanceof Error) this.#failedWith(pushed.message);
+        else this.#check(pushed);
+      }
+    };
+    const callers = Promise.all(Array.from({ length: concurrency }, caller));
+    return {
+      stop: async () => {
+        isStopped = true;
+        await callers;
+        this.#throwIfFailed();
+      },
+    };
+  }
+
+  /** One stream with so many pushes in flight: each verdict makes room for the next push. */
+  saturate(window: number): Load {
+    const stream = this.#openStream((verdicts) => stream.write(verdicts));
+    for (let sent = 0; sent < window; sent += ITEMS_PER_FRAME_MAX) {
+      stream.write(Math.min(ITEMS_PER_FRAME_MAX, window - sent));
+    }
+    return stream;
+  }
+
+  /** One stream with so many pushes a second, whatever becomes of them. */
+  pace(perSecond: number): Load {
+    const stream = this.#openStream(() => {});
+    const startUs = nowUs();
+    let sent = 0;
+    const timer = setInterval(() => {
+      const due = Math.floor(((nowUs() - startUs) / 1e6) * perSecond);
+      if (due > sent) stream.write(due - sent);
+      sent = due;
+    }, 1);
+    return {
+      stop: () => {
+        clearInterval(timer);
+        return stream.stop();
+      },
+    };
+  }
+
+  #openStream(onVerdicts: (count: number) => void): Load & { write(count: number): void } {
+    const call = this.service.pushStream();
+    let isStopped = false;
+    call.on('data', ({ results }: PushStreamResponse) => {
+      for (const { outcome } of results) {
+        if (outcome?.$case === 'push') this.#check(outcome.value);
+        else this.#failedWith(outcome?.value.message ?? 'no outcome');
+      }
+      onVerdicts(results.length);
+    });
+    const ended = once(call, 'end');
+    // `once` rejects when the stream fails, which `stop` then says.
+    ended.catch(() => {});
+    return {
+      write: (count) => {
+        if (isStopped) return;
+        const request = () => ({ correlationId: this.#next, push: this.#request() });
+        call.write({ items: Array.from({ length: count }, request) });
+      },
+      stop: async () => {
+        isStopped = true;
+        call.end();
+        await ended;
+        this.#throwIfFailed();
+      },
+    };
+  }
+
+  #request(): PushRequest {
+    const clientId = this.clientIds[this.#next++ % this.clientIds.length]!;
+    const { ttlMs } = this;
+    return PushRequest.create({ clientId, payload: timedPayload(), ttlMs, waitMs: WAIT_MS });
+  }
+
+  #check({ verdict }: PushResponse): void {
+    if (verdict !== Verdict.VERDICT_WRITTEN) this.#failedWith(Verdict[verdict]!);
+  }
+
+  #failedWith(reason: string): void {
+    if (this.#failed++ === 0) this.#firstFailure = reason;
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failed === 0) return;
+    throw new Error(`${this.#failed} pushes were not written, the first: ${this.#firstFailure}`);
+  }
+}

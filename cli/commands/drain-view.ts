@@ -1,0 +1,41 @@
+/** How far an edge is with its drain, from what control says. Pure. */
+import type { EdgeView, MovesAnswer } from '../control/api.js';
+
+export type DrainView =
+  | {
+      readonly type: 'draining';
+      /** Null: the edge does not report. */
+      readonly clients: number | null;
+      readonly shards: number;
+      readonly secondsLeft: number | null;
+    }
+  | { readonly type: 'finished' | 'gone' | 'taken-back' }
+  /** Control does not show the drain yet. */
+  | { readonly type: 'unknown' };
+
+/** @param isSeen the edge has been seen draining before */
+export function viewDrain(
+  edgeId: string,
+  { drains }: Pick<MovesAnswer, 'drains'>,
+  edges: readonly EdgeView[],
+  isSeen: boolean,
+): DrainView {
+  const progress = drains.find((drain) => drain.edgeId === edgeId);
+  if (progress?.finished) return { type: 'finished' };
+  const edge = edges.find(({ id }) => id === edgeId);
+  if (edge === undefined || edge.state === 'dead') return { type: 'gone' };
+  if (progress !== undefined) {
+    const { clientsLeft: clients, shardsWaiting, shardsMoving, secondsLeft } = progress;
+    return { type: 'draining', clients, shards: shardsWaiting + shardsMoving, secondsLeft };
+  }
+  if (edge.intent === 'draining') {
+    return {
+      type: 'draining',
+      clients: edge.connections,
+      shards: edge.shardsOwned,
+      secondsLeft: null,
+    };
+  }
+  if (!isSeen) return { type: 'unknown' };
+  return { type: edge.intent === null ? 'gone' : 'taken-back' };
+}

@@ -1,0 +1,52 @@
+/** `longline events`: what has happened, and what happens. */
+import { controlApi, type EventInfo } from '../control/api.js';
+import { followEvents } from '../control/event-source.js';
+import { plural } from './format.js';
+import type { ControlOptions } from './status.js';
+
+export interface EventsOptions extends ControlOptions {
+  readonly after: number;
+  readonly follow?: boolean;
+}
+
+/** @throws Failure when control refuses, or cannot be reached at first */
+export async function events(options: EventsOptions): Promise<void> {
+  const { control, token = process.env.LONGLINE_TOKEN, after, follow, json } = options;
+  const print = (event: EventInfo) =>
+    console.log(json ? JSON.stringify(event) : describeEvent(event));
+  if (!follow) {
+    for (const event of await controlApi(control, token).events(after)) print(event);
+    return;
+  }
+  // Whoever read along, `head` for one, has seen enough.
+  process.stdout.on('error', () => process.exit(0));
+  const onBreak = (why: string) => console.error(`longline: ${why}; trying again`);
+  for await (const event of followEvents({ url: control, token }, after, onBreak)) print(event);
+}
+
+function describeEvent(event: EventInfo): string {
+  const { id, atMs, position, type } = event;
+  const at = new Date(atMs).toISOString();
+  const epoch = `${position.incarnation}.${position.epoch}`;
+  return `${id}  ${at}  ${epoch}  ${type}  ${detail(event)}`.trimEnd();
+}
+
+/** What is there of it, in an order that can be read. */
+function detail(event: EventInfo): string {
+  const { did, edgeId, shard, from, to, shards, intent, incarnation, controlId, who, reason } =
+    event;
+  const parts = [
+    did,
+    edgeId,
+    intent,
+    shard !== undefined && `shard ${shard}`,
+    from !== undefined && `${from} → ${to}`,
+    from === undefined && to !== undefined && `to ${to}`,
+    shards !== undefined && plural(shards, 'shard'),
+    incarnation !== undefined && `incarnation ${incarnation}`,
+    controlId,
+    who && `by ${who}`,
+    reason && `because: ${reason}`,
+  ];
+  return parts.filter(Boolean).join('  ');
+}

@@ -1,0 +1,94 @@
+/** `longline push`: one push to one client, and what became of it. */
+import { readFileSync } from 'node:fs';
+import { buffer } from 'node:stream/consumers';
+import {
+  type ChannelCredentials,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import {
+  PushRequest,
+  type PushResponse,
+  PushServiceClient,
+  Verdict,
+} from '../../proto/gen/longline/v1/push.js';
+import { notRunning } from '../control/request.js';
+import { Failure } from '../failure.js';
+
+export interface PushOptions {
+  /** `host:port` of a router's gRPC. */
+  readonly router: string;
+  /** How long the router may wait for the verdict, in milliseconds. Its own default otherwise. */
+  readonly wait?: number;
+  /** How long the push is kept, in milliseconds; 0: live only. The router's default otherwise. */
+  readonly ttl?: number;
+  /** Passed on to devices whose protocol can say it. */
+  readonly contentType?: string;
+  readonly idempotencyKey?: string;
+  readonly token?: string;
+  /** Files; without an authority, the router is reached without TLS. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly json?: boolean;
+}
+
+/** What the call may take beyond the wait: connecting, and a router's own default wait. */
+const CALL_SLACK_MS = 15_000;
+
+/**
+ * Prints the verdict and returns the exit status: 0 when the push was written to the device.
+ * @param payload `-` reads standard input
+ * @throws Failure when the router refuses or cannot be reached
+ */
+export async function push(clientId: string, payload: string, options: PushOptions) {
+  const bytes = payload === '-' ? await buffer(process.stdin) : Buffer.from(payload);
+  const { verdict, messageId } = await call(clientId, bytes, options);
+  const word = Verdict[verdict]?.replace('VERDICT_', '') ?? `verdict ${verdict}`;
+  console.log(
+    options.json
+      ? JSON.stringify({ clientId, verdict: word, messageId: messageId || null })
+      : `${word}  ${messageId || 'no id'}`,
+  );
+  return verdict === Verdict.VERDICT_WRITTEN ? 0 : 1;
+}
+
+function call(clientId: string, payload: Buffer, options: PushOptions): Promise<PushResponse> {
+  const { router, wait: waitMs = 0, ttl: ttlMs, contentType = '', idempotencyKey = '' } = options;
+  const token = options.token ?? process.env.LONGLINE_TOKEN;
+  const metadata = new Metadata();
+  if (token) metadata.set('authorization', `Bearer ${token}`);
+  const client = new PushServiceClient(router, credentialsOf(options));
+  const deadline = Date.now() + waitMs + CALL_SLACK_MS;
+  return new Promise<PushResponse>((resolve, reject) => {
+    const what = { clientId, payload, contentType };
+    const request = PushRequest.fromPartial({ ...what, waitMs, ttlMs, idempotencyKey });
+    client.push(request, metadata, { deadline }, (error, response) => {
+      if (error) reject(explained(error, router));
+      else resolve(response);
+    });
+  }).finally(() => client.close());
+}
+
+function credentialsOf({ ca, cert, key }: PushOptions): ChannelCredentials {
+  if (ca === undefined && cert === undefined && key === undefined) {
+    return credentials.createInsecure();
+  }
+  const read = (path: string | undefined) => (path === undefined ? null : readFileSync(path));
+  try {
+    return credentials.createSsl(read(ca), read(key), read(cert));
+  } catch (error) {
+    throw new Failure(`cannot use TLS: ${(error as Error).message}`);
+  }
+}
+
+function explained(error: ServiceError, router: string): Failure {
+  const isAnswer = error.metadata.get('longline-code').length > 0;
+  if (isAnswer) return new Failure(error.details);
+  if (error.details.includes('ECONNREFUSED')) return notRunning(router);
+  if (error.code === status.DEADLINE_EXCEEDED)
+    return new Failure(`no answer from ${router} in time`);
+  return new Failure(`cannot push through ${router}: ${error.details}`);
+}

@@ -1,0 +1,65 @@
+/** `longline rebalance`: what would move, and then that. */
+import { controlApi, type PlanAnswer } from '../control/api.js';
+import { grouped, plural, spell } from './format.js';
+import type { ControlOptions } from './status.js';
+import { table } from './table.js';
+
+export interface RebalanceOptions extends ControlOptions {
+  readonly dryRun?: boolean;
+  readonly reason?: string;
+}
+
+const SHARDS_SHOWN_MAX = 8;
+
+/** @throws Failure when control refuses or cannot be reached */
+export async function rebalance(options: RebalanceOptions): Promise<void> {
+  const api = controlApi(options.control, options.token);
+  const { dryRun, json, reason } = options;
+  const plan = await api.plan();
+  if (!json) console.log(describePlan(plan));
+  // What has been shown is what is done: anything else is refused.
+  const isApplied = !dryRun && plan.shards > 0;
+  const applied = isApplied
+    ? await api.rebalance({ on: plan.on, ...(reason !== undefined && { reason }) })
+    : plan;
+  if (json) console.log(JSON.stringify({ applied: isApplied, plan: applied }));
+  else if (isApplied)
+    console.log('Begun. longline status --watch and longline events --follow show it');
+}
+
+function describePlan(plan: PlanAnswer): string {
+  const { shards, clients, churn, maxOverMean, irreducible, on } = plan;
+  const lines: string[] = [];
+  if (shards === 0) lines.push('Nothing to move');
+  else {
+    const rows = plan.transfers.map((transfer) => [
+      transfer.from,
+      transfer.to,
+      transfer.shards.length,
+      transfer.clients,
+      list(transfer.shards),
+    ]);
+    lines.push(
+      table(['from', 'to', 'shards', 'clients', ''], rows),
+      `${plural(shards, 'shard')} with ${plural(clients, 'client')} move: ` +
+        `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to edges that came, ` +
+        `${grouped(churn.removal)} from edges that go`,
+      `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsLeft)}`,
+    );
+  }
+  const { before, after } = maxOverMean;
+  lines.push(
+    `max/mean ${before.toFixed(3)} → ${after.toFixed(3)} · assignment ${on.incarnation}.${on.epoch}`,
+  );
+  if (irreducible.length > 0) {
+    lines.push(
+      `Too hot for any edge, so they stay: ${plural(irreducible.length, 'shard')} ${list(irreducible)}`,
+    );
+  }
+  return lines.join('\n');
+}
+
+function list(shards: readonly number[]): string {
+  const more = shards.length - SHARDS_SHOWN_MAX;
+  return shards.slice(0, SHARDS_SHOWN_MAX).join(' ') + (more > 0 ? ` and ${more} more` : '');
+}

@@ -1,0 +1,118 @@
+/** `longline status`: the edges and the cluster as control sees them, once or all the time. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type ClusterView,
+  type ControlApi,
+  controlApi,
+  type EdgeView,
+  type MovesAnswer,
+} from '../control/api.js';
+import { Failure } from '../failure.js';
+import { plural, spell, UNKNOWN } from './format.js';
+import { table } from './table.js';
+
+export interface ControlOptions {
+  /** URL of control's HTTP API. */
+  readonly control: string;
+  /** LONGLINE_TOKEN otherwise. */
+  readonly token?: string;
+  readonly json?: boolean;
+}
+
+export interface StatusOptions extends ControlOptions {
+  readonly watch?: boolean;
+}
+
+const REDRAW_MS = 1_000;
+/** Where nothing can be redrawn, it is printed again. */
+const REPRINT_MS = 2_000;
+const CLEAR = '\u001b[H\u001b[J';
+const MOVES_SHOWN_MAX = 10;
+
+/** @throws Failure when control refuses or cannot be reached; while it watches, only at first */
+export async function status(options: StatusOptions): Promise<void> {
+  const api = controlApi(options.control, options.token);
+  const isScreen = process.stdout.isTTY && !options.json;
+  let shown = await look(api, options);
+  for (let stale = ''; ; ) {
+    console.log(`${options.watch && isScreen ? CLEAR : ''}${shown}${stale}`);
+    if (!options.watch) return;
+    await sleep(isScreen ? REDRAW_MS : REPRINT_MS);
+    try {
+      shown = await look(api, options);
+      stale = '';
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      stale = options.json ? '' : `\nThat was before: ${error.message}`;
+    }
+  }
+}
+
+async function look(api: ControlApi, { json }: StatusOptions): Promise<string> {
+  const [cluster, edges, moves] = await Promise.all([api.cluster(), api.edges(), api.moves()]);
+  if (json) return JSON.stringify({ cluster, edges, moves });
+  return [edgeTable(edges), summary(cluster), ...moving(moves)].join('\n');
+}
+
+function edgeTable(edges: readonly EdgeView[]): string {
+  const head = [
+    ...['edge', 'state', 'intent', 'ready', 'shards', 'subscribed', 'connections', 'guests'],
+    'url',
+  ];
+  const rows = edges.map((edge) => [
+    edge.id,
+    edge.state,
+    edge.intent ?? UNKNOWN,
+    edge.ready === null ? UNKNOWN : edge.ready ? 'yes' : 'no',
+    edge.shardsOwned,
+    edge.shardsSubscribed ?? UNKNOWN,
+    edge.connections ?? UNKNOWN,
+    edge.guests ?? UNKNOWN,
+    edge.advertisedUrl,
+  ]);
+  return table(head, rows);
+}
+
+function summary(cluster: ClusterView): string {
+  const { position } = cluster;
+  return [
+    `edges alive ${cluster.edgesAlive}`,
+    `shards ${cluster.shardCount}, unowned ${cluster.shardsUnowned}`,
+    `largest share ${cluster.shardsMaxOverMean.toFixed(3)} of the mean`,
+    `connections ${cluster.connections}, guests ${cluster.guests}`,
+    `assignment ${position.incarnation}.${position.epoch}`,
+    ...(cluster.leader === null ? [] : [`leader ${cluster.leader}`]),
+  ].join(' · ');
+}
+
+/** Nothing when there is nothing to say. */
+function moving(moves: MovesAnswer): string[] {
+  const { inFlight, waiting, paused, frozenUntilMs, perSecond, why, secondsLeft, drains } = moves;
+  const lines: string[] = [];
+  if (paused) lines.push('Paused: no move begins until longline resume');
+  if (frozenUntilMs !== null) {
+    const left = spell(Math.max(0, frozenUntilMs - Date.now()) / 1_000);
+    lines.push(`Frozen: most edges vanished at once; believed in ${left}, or by longline believe`);
+  }
+  for (const drain of drains) {
+    const shards = drain.shardsWaiting + drain.shardsMoving;
+    const left = `${plural(drain.clientsLeft, 'client')} and ${plural(shards, 'shard')} left`;
+    lines.push(`Draining ${drain.edgeId}: ${drain.finished ? 'finished' : left}`);
+  }
+  if (inFlight.length + waiting === 0) return lines;
+  const pace = `${perSecond.toFixed(1)} clients/s (${why}), ETA ${spell(secondsLeft)}`;
+  lines.push(`Moving ${plural(inFlight.length, 'shard')}, ${waiting} waiting · ${pace}`);
+  const rows = inFlight
+    .slice(0, MOVES_SHOWN_MAX)
+    .map(({ shard, from, to, phase, clientsLeft }) => [
+      shard,
+      from,
+      to,
+      phase,
+      clientsLeft ?? UNKNOWN,
+    ]);
+  if (rows.length > 0) lines.push(table(['shard', 'from', 'to', 'phase', 'clients left'], rows));
+  const hidden = inFlight.length - rows.length;
+  if (hidden > 0) lines.push(`and ${hidden} more`);
+  return lines;
+}

@@ -1,0 +1,111 @@
+/** Requests to control's HTTP API. Not `fetch`: it normalises paths, and `..` is a good clientId. */
+import { once } from 'node:events';
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { text } from 'node:stream/consumers';
+import { Failure } from '../failure.js';
+
+export interface ControlAddress {
+  readonly url: string;
+  readonly token: string | undefined;
+}
+
+/** Control was reached and said no. */
+export class Refused extends Failure {
+  constructor(
+    readonly code: string,
+    message: string,
+  ) {
+    super(`${code}: ${message}`);
+  }
+}
+
+/** Asking again would not help. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof Refused && ['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.code);
+}
+
+const ANSWER_DEADLINE_MS = 10_000;
+
+/** @param body undefined: it is a GET, else a POST */
+export async function callControl<Answer>(
+  address: ControlAddress,
+  path: string,
+  body?: object,
+): Promise<Answer> {
+  const signal = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+  try {
+    const response = await send(address, path, { signal }, body);
+    const answer = await text(response);
+    if (response.statusCode === 200) return JSON.parse(answer) as Answer;
+    throw refusedOf(address, path, response, answer);
+  } catch (error) {
+    throw explained(error as NodeJS.ErrnoException, address.url);
+  }
+}
+
+/** Resolves with an answer that goes on. */
+export async function openControl(
+  address: ControlAddress,
+  path: string,
+  headers: Record<string, string>,
+): Promise<IncomingMessage> {
+  try {
+    const response = await send(address, path, { headers });
+    if (response.statusCode === 200) return response;
+    throw refusedOf(address, path, response, await text(response));
+  } catch (error) {
+    throw explained(error as NodeJS.ErrnoException, address.url);
+  }
+}
+
+async function send(
+  { url, token }: ControlAddress,
+  path: string,
+  options: RequestOptions,
+  body?: object,
+): Promise<IncomingMessage> {
+  const payload = body && JSON.stringify(body);
+  const headers = {
+    ...options.headers,
+    ...(token && { authorization: `Bearer ${token}` }),
+    ...(payload && { 'content-type': 'application/json' }),
+  };
+  const method = payload ? 'POST' : 'GET';
+  const request = url.startsWith('https:') ? httpsRequest : httpRequest;
+  const call = request(url, { ...options, method, path, headers, agent: false });
+  // What goes wrong after the head is said by the response.
+  call.on('error', () => {});
+  call.end(payload);
+  const [response] = (await once(call, 'response')) as [IncomingMessage];
+  return response;
+}
+
+function refusedOf(
+  { url }: ControlAddress,
+  path: string,
+  { statusCode }: IncomingMessage,
+  body: string,
+): Failure {
+  try {
+    const { code, message } = JSON.parse(body).error;
+    return new Refused(code, message);
+  } catch {
+    return new Failure(
+      `${url} answered ${statusCode} to ${path} and is probably not Longline's control`,
+    );
+  }
+}
+
+function explained(error: NodeJS.ErrnoException, url: string): Failure {
+  if (error instanceof Failure) return error;
+  if (error.code === 'ECONNREFUSED') return notRunning(new URL(url).host);
+  if (error.name === 'AbortError' || error.name === 'TimeoutError') {
+    return new Failure(`${url} did not answer within ${ANSWER_DEADLINE_MS} ms`);
+  }
+  return new Failure(`cannot reach ${url}: ${error.message}`);
+}
+
+export function notRunning(address: string): Failure {
+  return new Failure(`nothing listens at ${address}; is the cluster running? (npm start)`);
+}

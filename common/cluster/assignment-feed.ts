@@ -1,0 +1,91 @@
+/**
+ * The newest assignment that this process has seen, wherever it came from: the stream from control,
+ * or Redis while that stream is down. An older one is never taken.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Assignment as Wire } from '../../proto/gen/longline/v1/assignment.js';
+import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
+import type { RedisLink } from '../redis/redis-link.js';
+import {
+  type Assignment,
+  comparePositions,
+  fromWire,
+  ORIGIN,
+  type Position,
+} from './assignment.js';
+import { readAssignment } from './assignment-store.js';
+
+const POLL_INTERVAL_MS = 2_000;
+
+export class AssignmentFeed {
+  #current: Assignment | undefined;
+
+  /** @param onChange called with every newer assignment */
+  constructor(
+    readonly onChange: (assignment: Assignment) => void,
+    metrics: Metrics,
+    role: 'edge' | 'router',
+  ) {
+    metrics.gauge(
+      `longline_${role}_assignment_epoch`,
+      'Epoch of the newest assignment seen.',
+      () => this.position.epoch,
+    );
+  }
+
+  get current(): Assignment | undefined {
+    return this.#current;
+  }
+
+  get position(): Position {
+    return this.#current?.position ?? ORIGIN;
+  }
+
+  /** Takes an assignment if it is newer than the current one. */
+  offer(assignment: Assignment): void {
+    if (comparePositions(assignment.position, this.position) <= 0) return;
+    this.#current = assignment;
+    this.onChange(assignment);
+  }
+
+  /** The same for one that came over the wire; one that makes no sense is refused and logged. */
+  offerWire(wire: Wire | undefined, shardCount: number, log: Logger): void {
+    if (wire === undefined) return;
+    const assignment = fromWire(wire, shardCount);
+    if (typeof assignment === 'string') log.error({ reason: assignment }, 'refused an assignment');
+    else this.offer(assignment);
+  }
+}
+
+/**
+ * Reads the assignment from Redis once, and then again and again while the stream from control is
+ * down. Resolves after the first try; goes on until `signal` is aborted.
+ */
+export async function followRedis(
+  feed: AssignmentFeed,
+  link: RedisLink,
+  shardCount: number,
+  isLinked: () => boolean,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const readOnce = async () => {
+    const result = await readAssignment(link.commands, shardCount);
+    if (result.type === 'assignment') feed.offer(result.assignment);
+    else if (result.type === 'garbage') {
+      log.error(
+        { reason: result.reason },
+        'the stored assignment is unusable, keeping the last one',
+      );
+    }
+  };
+  await readOnce();
+  const poll = async () => {
+    while (!signal.aborted) {
+      await sleep(POLL_INTERVAL_MS);
+      if (!isLinked()) await readOnce();
+    }
+  };
+  void poll();
+}

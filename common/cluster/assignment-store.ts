@@ -1,0 +1,90 @@
+/**
+ * The assignment in Redis: one hash under one key, so that it lives on one master of a Cluster.
+ * `table` is the whole assignment; `incarnation` and `epoch` repeat its position, so that a script
+ * can compare it without reading the rest.
+ */
+import type { Cluster, Redis } from 'ioredis';
+import {
+  type Assignment,
+  decodeAssignment,
+  encodeAssignment,
+  type Position,
+} from './assignment.js';
+
+export type ReadResult =
+  | { readonly type: 'none' }
+  | { readonly type: 'assignment'; readonly assignment: Assignment }
+  /** Something is stored that no control of this version wrote. Only a person can know why. */
+  | { readonly type: 'garbage'; readonly reason: string }
+  | { readonly type: 'unavailable'; readonly reason: string };
+
+export type WriteResult =
+  | { readonly type: 'committed' }
+  /** Another assignment than the expected one is stored; nothing was written. */
+  | { readonly type: 'lost' }
+  /** It may or may not have been written: read before the next try. */
+  | { readonly type: 'unavailable'; readonly reason: string };
+
+const KEY = 'll:assignment';
+
+/**
+ * Compare and set.
+ * Input:  KEYS[1] the hash; ARGV: expected incarnation and epoch (0 and 0: nothing is stored),
+ *         next incarnation and epoch, next table
+ * Output: 1 written, 0 something else than the expected is stored
+ */
+const COMPARE_AND_SET = `
+local stored = redis.call('HMGET', KEYS[1], 'incarnation', 'epoch')
+if (stored[1] or '0') ~= ARGV[1] or (stored[2] or '0') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'incarnation', ARGV[3], 'epoch', ARGV[4], 'table', ARGV[5])
+return 1`;
+
+export async function readAssignment(
+  commands: Redis | Cluster,
+  shardCount: number,
+): Promise<ReadResult> {
+  let fields: (Buffer | null)[];
+  try {
+    fields = await commands.hmgetBuffer(KEY, 'incarnation', 'epoch', 'table');
+  } catch (error) {
+    const reason = (error as Error).message;
+    // The one refusal that is about what is stored, not about Redis.
+    return { type: reason.startsWith('WRONGTYPE') ? 'garbage' : 'unavailable', reason };
+  }
+  const [incarnation, epoch, table] = fields;
+  if (!incarnation && !epoch && !table) return { type: 'none' };
+  if (!incarnation || !epoch || !table) return { type: 'garbage', reason: 'a field is missing' };
+  const assignment = decodeAssignment(table, shardCount);
+  if (typeof assignment === 'string') return { type: 'garbage', reason: assignment };
+  const { position } = assignment;
+  // As text, because that is how the script compares them.
+  if (`${position.incarnation} ${position.epoch}` !== `${incarnation} ${epoch}`) {
+    return { type: 'garbage', reason: 'its position is not the one stored beside it' };
+  }
+  return { type: 'assignment', assignment };
+}
+
+/** Writes `next` if the stored assignment is the one at `expected`; ORIGIN: if none is stored. */
+export async function writeAssignment(
+  commands: Redis | Cluster,
+  next: Assignment,
+  expected: Position,
+): Promise<WriteResult> {
+  const { incarnation, epoch } = next.position;
+  try {
+    // EVAL, not EVALSHA: writes are rare, and a script cache that was flushed is no case at all.
+    const written = await commands.eval(
+      COMPARE_AND_SET,
+      1,
+      KEY,
+      expected.incarnation,
+      expected.epoch,
+      incarnation,
+      epoch,
+      encodeAssignment(next),
+    );
+    return { type: written === 1 ? 'committed' : 'lost' };
+  } catch (error) {
+    return { type: 'unavailable', reason: (error as Error).message };
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * A gRPC server with what every one of ours has: `grpc.health.v1` and server reflection, so that
+ * grpcurl and grpc-health-probe work as they come.
+ */
+import { readFileSync } from 'node:fs';
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerOptions,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
+import { catalogue, type Refusal } from './errors.js';
+import { EnvironmentError } from './lifecycle.js';
+
+/** The schema, built beside the generated code. */
+const SCHEMA_URL = new URL('../../proto/gen/image.binpb', import.meta.url);
+
+export interface GrpcServer {
+  readonly server: Server;
+  readonly health: HealthImplementation;
+}
+
+/** @param services full names, such as `longline.v1.PushService` */
+export function createGrpcServer(services: readonly string[], options: ServerOptions): GrpcServer {
+  const server = new Server(options);
+  const health = new HealthImplementation(
+    Object.fromEntries(['', ...services].map((name) => [name, 'SERVING' as const])),
+  );
+  health.addToServer(server);
+  const schema = loadFileDescriptorSetFromBuffer(readFileSync(SCHEMA_URL));
+  new ReflectionService({ ...schema, ...loadSync(healthProtoPath) }).addToServer(server);
+  return { server, health };
+}
+
+/** Resolves with the port; rejects with an EnvironmentError when it cannot. */
+export function bindGrpc(
+  server: Server,
+  host: string,
+  port: number,
+  credentials = ServerCredentials.createInsecure(),
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`${host}:${port}`, credentials, (error, bound) =>
+      error
+        ? reject(new EnvironmentError(`cannot listen on ${host}:${port}: ${error.message}`))
+        : resolve(bound),
+    );
+  });
+}
+
+/** The value of `authorization` in the metadata of a call. */
+export function authorizationOf(metadata: Metadata): string | undefined {
+  return metadata.get('authorization')[0]?.toString();
+}
+
+/** A refusal as gRPC says it: the status, and the catalogue code both in message and metadata. */
+export function toServiceError(refused: Refusal): Partial<ServiceError> {
+  const metadata = new Metadata();
+  metadata.set('longline-code', refused.code);
+  return {
+    code: catalogue[refused.code].grpc,
+    details: `${refused.code}: ${refused.message}`,
+    metadata,
+  };
+}

@@ -1,0 +1,66 @@
+/** Complete HTTP/1.1 answers of the device port. Every one of them ends the connection. */
+import { STATUS_CODES } from 'node:http';
+import { catalogue, errorBody, type Refusal } from '../process/errors.js';
+
+type Headers = readonly (readonly [string, string])[];
+
+export function httpResponse(status: number, headers: Headers, body = ''): Buffer {
+  // A 204 must not have a length (RFC 9110 §8.6).
+  const length = status === 204 ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`;
+  return Buffer.from(
+    `${statusLine(status)}${headerLines(headers)}${length}Connection: close\r\n\r\n${body}`,
+  );
+}
+
+/** @param method of the request, as far as it was understood */
+export function httpRefusal(refused: Refusal, headers: Headers, method = ''): Buffer {
+  const status = catalogue[refused.code].http;
+  const all: [string, string][] = [
+    ['Content-Type', 'application/json'],
+    ['Cache-Control', 'no-store'],
+  ];
+  // RFC 9110 §11.6.1: which authentication would help.
+  if (status === 401) all.push(['WWW-Authenticate', 'Bearer']);
+  if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
+  if (status === 426) {
+    // RFC 9110 §15.5.22, RFC 6455 §4.4
+    all.push(['Upgrade', 'websocket'], ['Connection', 'Upgrade'], ['Sec-WebSocket-Version', '13']);
+  }
+  if (status === 503) all.push(['Retry-After', `${refused.retryAfterS ?? 1}`]);
+  const body = JSON.stringify(errorBody(refused));
+  const response = httpResponse(status, [...all, ...headers], body);
+  // RFC 9110 §9.3.2: the length that it would have, and nothing of it.
+  return method === 'HEAD' ? response.subarray(0, -Buffer.byteLength(body)) : response;
+}
+
+/** By everything in them: as many as there are origins whose pages may connect, times formats. */
+const streamHeads = new Map<string, Buffer>();
+
+/**
+ * The head of an answer without end, and what its body begins with. It is made once for all
+ * connections that get the same.
+ */
+export function streamHead(contentType: string, corsHeaders: Headers, begin: string): Buffer {
+  const key = `${contentType}\n${headerLines(corsHeaders)}`;
+  let head = streamHeads.get(key);
+  if (head === undefined) {
+    const headers: Headers = [
+      ['Content-Type', contentType],
+      ['Cache-Control', 'no-store'],
+      ['X-Accel-Buffering', 'no'],
+      ['Connection', 'close'],
+      ...corsHeaders,
+    ];
+    head = Buffer.from(`${statusLine(200)}${headerLines(headers)}\r\n${begin}`);
+    streamHeads.set(key, head);
+  }
+  return head;
+}
+
+export function statusLine(status: number): string {
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
+}
+
+export function headerLines(headers: Headers): string {
+  return headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+}

@@ -1,0 +1,139 @@
+/**
+ * Reason codes of MQTT 5 (§2.4), and how a CONNECT is refused with them. Whatever goes wrong with an
+ * MQTT client has a reason; MQTT 3.1.1 has only five of them, as return codes of CONNACK (its
+ * §3.2.2.3), and otherwise closes without a word.
+ */
+import type { ErrorCode, Refusal } from '../../process/errors.js';
+
+/** 4: MQTT 3.1.1 · 5: MQTT 5. As the level in CONNECT says. */
+export type MqttVersion = 4 | 5;
+
+/** Those that are sent here. Their names are the standard's. */
+export const MQTT_REASON = {
+  success: 0x00,
+  noSubscriptionExisted: 0x11,
+  unspecifiedError: 0x80,
+  malformedPacket: 0x81,
+  protocolError: 0x82,
+  unsupportedProtocolVersion: 0x84,
+  clientIdentifierNotValid: 0x85,
+  notAuthorized: 0x87,
+  serverUnavailable: 0x88,
+  serverBusy: 0x89,
+  serverShuttingDown: 0x8b,
+  badAuthenticationMethod: 0x8c,
+  keepAliveTimeout: 0x8d,
+  sessionTakenOver: 0x8e,
+  topicFilterInvalid: 0x8f,
+  topicNameInvalid: 0x90,
+  packetIdentifierNotFound: 0x92,
+  topicAliasInvalid: 0x94,
+  packetTooLarge: 0x95,
+  messageRateTooHigh: 0x96,
+  quotaExceeded: 0x97,
+  administrativeAction: 0x98,
+  retainNotSupported: 0x9a,
+  qosNotSupported: 0x9b,
+  useAnotherServer: 0x9c,
+  serverMoved: 0x9d,
+  sharedSubscriptionsNotSupported: 0x9e,
+  connectionRateExceeded: 0x9f,
+  subscriptionIdentifiersNotSupported: 0xa1,
+} as const;
+
+export type MqttReason = (typeof MQTT_REASON)[keyof typeof MQTT_REASON];
+
+/** What is wrong with a packet. It ends the connection (§4.13). Returned, not thrown. */
+export interface MqttFault extends Refusal {
+  readonly reason: MqttReason;
+  /** As far as the CONNECT was understood: in which version to answer. */
+  readonly version?: MqttVersion;
+}
+
+/** The bytes do not follow the format (§1.2, Malformed Packet). */
+export function malformed(message: string): MqttFault {
+  return { code: 'REQUEST_MALFORMED', message, reason: MQTT_REASON.malformedPacket };
+}
+
+/** The bytes follow the format, but must not come here or now (§1.2, Protocol Error). */
+export function protocolError(
+  message: string,
+  reason: MqttReason = MQTT_REASON.protocolError,
+): MqttFault {
+  return { code: 'REQUEST_MALFORMED', message, reason };
+}
+
+/** Refusals that are no matter of MQTT itself. */
+const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
+  CLIENT_ID_INVALID: MQTT_REASON.clientIdentifierNotValid,
+  REQUEST_MALFORMED: MQTT_REASON.malformedPacket,
+  UNAUTHENTICATED: MQTT_REASON.notAuthorized,
+  TOKEN_EXPIRED: MQTT_REASON.notAuthorized,
+  PERMISSION_DENIED: MQTT_REASON.notAuthorized,
+  HEAD_TOO_LARGE: MQTT_REASON.packetTooLarge,
+  PREFIX_FULL: MQTT_REASON.quotaExceeded,
+  EDGE_FULL: MQTT_REASON.quotaExceeded,
+  GUESTS_FULL: MQTT_REASON.quotaExceeded,
+  FRONT_FULL: MQTT_REASON.quotaExceeded,
+  NO_EDGE: MQTT_REASON.serverUnavailable,
+  EDGE_UNREACHABLE: MQTT_REASON.serverUnavailable,
+  NOT_READY: MQTT_REASON.serverUnavailable,
+  OVERLOADED: MQTT_REASON.serverBusy,
+  REDIS_UNAVAILABLE: MQTT_REASON.serverUnavailable,
+};
+
+export function mqttReasonOf(refused: Refusal | MqttFault): MqttReason {
+  return 'reason' in refused ? refused.reason : (REASONS[refused.code] ?? 0x80);
+}
+
+/** MQTT 3.1.1 §3.2.2.3. Reasons that are not here close the connection without a CONNACK. */
+const RETURN_CODES: Partial<Record<MqttReason, number>> = {
+  [MQTT_REASON.unsupportedProtocolVersion]: 0x01,
+  [MQTT_REASON.clientIdentifierNotValid]: 0x02,
+  [MQTT_REASON.notAuthorized]: 0x05,
+  [MQTT_REASON.topicNameInvalid]: 0x05,
+  [MQTT_REASON.retainNotSupported]: 0x05,
+  [MQTT_REASON.qosNotSupported]: 0x05,
+};
+
+/**
+ * What may be over when the client asks again. It is not told, although §3.2.2.3 says that it should
+ * be: mqtt.js takes every CONNACK that refuses for the last word and never comes back, while it does
+ * after a connection that has only ended.
+ */
+const PASSING: ReadonlySet<MqttReason> = new Set([
+  MQTT_REASON.serverUnavailable,
+  MQTT_REASON.serverBusy,
+  MQTT_REASON.quotaExceeded,
+]);
+
+const REASON_STRING = 0x1f;
+
+/**
+ * The CONNACK that refuses a CONNECT; empty when the connection is only to be closed: for what will
+ * pass, always while the version is not known, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
+ * there).
+ * @param packetBytesMax what the client takes, if that is known
+ */
+export function connackRefusal(
+  version: MqttVersion | undefined,
+  refused: Refusal,
+  packetBytesMax = Number.POSITIVE_INFINITY,
+): Buffer {
+  const reason = mqttReasonOf(refused);
+  if (version === undefined || PASSING.has(reason)) return Buffer.alloc(0);
+  if (version === 4) {
+    const code = RETURN_CODES[reason];
+    // [MQTT-3.2.2-4] of 3.1.1: a refusal never says that a session is present.
+    return code === undefined ? Buffer.alloc(0) : Buffer.from([0x20, 2, 0, code]);
+  }
+  // Bounded, so that both lengths fit one byte.
+  const message = Buffer.from(refused.message).subarray(0, 100).toString('ascii');
+  const properties = 3 + message.length;
+  // [MQTT-3.2.2-19]
+  if (5 + properties > packetBytesMax) return Buffer.from([0x20, 3, 0, reason, 0]);
+  return Buffer.concat([
+    Buffer.from([0x20, 3 + properties, 0, reason, properties, REASON_STRING, 0, message.length]),
+    Buffer.from(message, 'ascii'),
+  ]);
+}

@@ -1,0 +1,105 @@
+/**
+ * Changes: what happened between two assignments, as the entries of an event log. Whoever follows
+ * the table can tell the story, whichever control has written it.
+ */
+import {
+  type AssignedEdge,
+  type Assignment,
+  type Content,
+  type Intent,
+  type Move,
+  ownerOf,
+} from '../../common/cluster/assignment.js';
+
+export interface MoveChange {
+  readonly type: 'move-begun' | 'move-handed-over' | 'move-done' | 'move-rolled-back';
+  readonly shard: number;
+  readonly from: string;
+  readonly to: string;
+}
+
+export type Change =
+  /** Positions of a higher incarnation: Redis had lost writes. */
+  | { readonly type: 'history-abandoned'; readonly incarnation: number }
+  | { readonly type: 'edge-joined'; readonly edgeId: string }
+  /** It is not a member any more, dead or gone after a drain. */
+  | { readonly type: 'edge-left'; readonly edgeId: string; readonly shards: number }
+  | { readonly type: 'edge-restarted'; readonly edgeId: string }
+  | { readonly type: 'intent-changed'; readonly edgeId: string; readonly intent: Intent }
+  | MoveChange
+  /** Edges are evened out from now on until they are as even as is aimed at, whoever leads. */
+  | { readonly type: 'balancing-begun' }
+  | { readonly type: 'balancing-ended' }
+  /** Shards that changed owner without a move: first placed, or their owner was gone. */
+  | { readonly type: 'shards-placed'; readonly to: string; readonly shards: number };
+
+/** @param before undefined: there was none */
+export function changesBetween(before: Assignment | undefined, after: Assignment): Change[] {
+  const was: Content = before ?? {
+    edges: [],
+    owners: new Uint16Array(),
+    moves: [],
+    isBalancing: false,
+  };
+  const changes: Change[] = [];
+  const { incarnation } = after.position;
+  if (before !== undefined && incarnation > before.position.incarnation) {
+    changes.push({ type: 'history-abandoned', incarnation });
+  }
+  changes.push(...edgeChanges(was, after));
+  if (was.isBalancing !== after.isBalancing) {
+    changes.push({ type: after.isBalancing ? 'balancing-begun' : 'balancing-ended' });
+  }
+  const moved = new Set<number>();
+  for (const change of moveChanges(was, after)) {
+    moved.add(change.shard);
+    changes.push(change);
+  }
+  const placed = new Map<string, number>();
+  for (let shard = 0; shard < after.owners.length; shard++) {
+    const to = ownerOf(after, shard)?.id;
+    if (to === undefined || to === ownerOf(was, shard)?.id || moved.has(shard)) continue;
+    placed.set(to, (placed.get(to) ?? 0) + 1);
+  }
+  for (const [to, shards] of placed) changes.push({ type: 'shards-placed', to, shards });
+  return changes;
+}
+
+function edgeChanges(before: Content, after: Content): Change[] {
+  const byId = (edges: readonly AssignedEdge[]) => new Map(edges.map((edge) => [edge.id, edge]));
+  const [was, is] = [byId(before.edges), byId(after.edges)];
+  const changes: Change[] = [];
+  for (const [index, { id: edgeId }] of before.edges.entries()) {
+    if (is.has(edgeId)) continue;
+    const shards = before.owners.filter((owner) => owner === index).length;
+    changes.push({ type: 'edge-left', edgeId, shards });
+  }
+  for (const { id: edgeId, incarnation, intent } of after.edges) {
+    const edge = was.get(edgeId);
+    if (edge === undefined) changes.push({ type: 'edge-joined', edgeId });
+    else if (edge.incarnation !== incarnation) changes.push({ type: 'edge-restarted', edgeId });
+    if (intent !== (edge?.intent ?? 'none'))
+      changes.push({ type: 'intent-changed', edgeId, intent });
+  }
+  return changes;
+}
+
+function moveChanges(before: Content, after: Content): MoveChange[] {
+  const byShard = (moves: readonly Move[]) => new Map(moves.map((move) => [move.shard, move]));
+  const [was, is] = [byShard(before.moves), byShard(after.moves)];
+  const isOf = (a: Move | undefined, b: Move) => a?.from === b.from && a.to === b.to;
+  const changes: MoveChange[] = [];
+  for (const move of before.moves) {
+    const { shard, from, to } = move;
+    if (isOf(is.get(shard), move)) continue;
+    const type = ownerOf(after, shard)?.id === to ? 'move-done' : 'move-rolled-back';
+    changes.push({ type, shard, from, to });
+  }
+  for (const move of after.moves) {
+    const { shard, from, to, phase } = move;
+    const then = was.get(shard);
+    if (!isOf(then, move)) changes.push({ type: 'move-begun', shard, from, to });
+    else if (then!.phase !== phase) changes.push({ type: 'move-handed-over', shard, from, to });
+  }
+  return changes;
+}

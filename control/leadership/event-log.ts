@@ -1,0 +1,31 @@
+/** What has happened to the assignment and who did it: the last entries, and whoever follows them. */
+import type { Position } from '../../common/cluster/assignment.js';
+import type { LogEntry, LoggedEvent } from '../operator/operations.js';
+
+/** A join of the fifth edge to 4096 shards is some 2,500 entries. */
+const KEPT_MAX = 4_000;
+
+export class EventLog {
+  readonly #events: LoggedEvent[] = [];
+  readonly #watchers = new Set<(event: LoggedEvent) => void>();
+  #lastId = 0;
+
+  append(atMs: number, position: Position, entry: LogEntry): void {
+    const event = { id: ++this.#lastId, atMs: Math.round(atMs), position, entry };
+    this.#events.push(event);
+    // In bulk, because the front of an array is dear to cut.
+    if (this.#events.length > 2 * KEPT_MAX) this.#events.splice(0, KEPT_MAX);
+    for (const watcher of this.#watchers) watcher(event);
+  }
+
+  /** Oldest first. */
+  after(id: number): readonly LoggedEvent[] {
+    const first = this.#events.findIndex((event) => event.id > id);
+    return first < 0 ? [] : this.#events.slice(Math.max(first, this.#events.length - KEPT_MAX));
+  }
+
+  watch(onEvent: (event: LoggedEvent) => void): () => void {
+    this.#watchers.add(onEvent);
+    return () => this.#watchers.delete(onEvent);
+  }
+}

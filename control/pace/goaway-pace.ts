@@ -1,0 +1,35 @@
+/** Who has clients to let go, and who is to take them: what the pace is made of. Pure. */
+import type { Content } from '../../common/cluster/assignment.js';
+import type { EdgeRecord } from '../membership/membership.js';
+import type { Donor, ReceiverReport } from './pace.js';
+
+export function donorsAmong(edges: readonly EdgeRecord[]): Donor[] {
+  return edges.flatMap(({ id, state, counts }) => {
+    const clientsLeft = state.type === 'alive' ? (counts?.goawaysWaiting ?? 0) : 0;
+    return clientsLeft === 0 ? [] : [{ edgeId: id, clientsLeft }];
+  });
+}
+
+/** The edges that shards are being handed over to; when only guests go, all that may get some. */
+export function receiversAmong(
+  content: Content | undefined,
+  edges: readonly EdgeRecord[],
+): ReceiverReport[] {
+  if (content === undefined) return [];
+  const handingOver = content.moves.filter(({ phase }) => phase === 'handing-over');
+  const ids = new Set(
+    handingOver.length > 0
+      ? handingOver.map(({ to }) => to)
+      : content.edges.filter(({ intent }) => intent === 'none').map(({ id }) => id),
+  );
+  return edges
+    .filter(({ id }) => ids.has(id))
+    .map(({ id, state, counts, heardAtMs }) => ({
+      edgeId: id,
+      isAlive: state.type === 'alive',
+      atMs: heardAtMs ?? 0,
+      handshakesWaiting: counts?.handshakesWaiting ?? 0,
+      eventLoopLagP99Ms: counts?.eventLoopLagMs ?? 0,
+      memoryHeadroom: counts?.memoryHeadroom ?? 1,
+    }));
+}

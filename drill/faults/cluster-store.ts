@@ -1,0 +1,181 @@
+/**
+ * A Redis Cluster of three masters with a replica each, and what can be done to it.
+ *
+ * A master that is killed takes with it what its replica has not received yet. So here every
+ * durable push asks to be accepted only when a replica has it, too.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import keySlot from 'cluster-key-slot';
+import { Failure } from '../../cli/failure.js';
+import { freeClusterPort } from '../../cli/local/ports.js';
+import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
+import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
+import { cutConnectionsAt, dial, folderOf, redisArgs, type Store } from './store.js';
+
+const run = promisify(execFile);
+
+const MASTERS = 3;
+const NODE_TIMEOUT_MS = 1_500;
+const SETTLED_MS_MAX = 30_000;
+const POLL_MS = 100;
+const KEYS_PER_STEP = 100;
+
+const CLUSTER_ARGS = [
+  ...['--cluster-enabled', 'yes', '--cluster-node-timeout', `${NODE_TIMEOUT_MS}`],
+  ...['--cluster-allow-pubsubshard-when-down', 'no'],
+  // A replica that has not synchronised yet cannot take over.
+  ...['--repl-diskless-sync-delay', '0'],
+];
+
+export class ClusterStore implements Store {
+  readonly acceptLevels = [AcceptLevel.ACCEPT_LEVEL_REPLICATED];
+  readonly #nodes: LocalRedis[] = [];
+  readonly #scratch: string;
+
+  private constructor(scratch: string) {
+    this.#scratch = scratch;
+  }
+
+  /** @param scratch a folder for the folders of all nodes, which survive their restarts */
+  static async start(scratch: string, say: (line: string) => void): Promise<ClusterStore> {
+    const store = new ClusterStore(scratch);
+    try {
+      for (let i = 0; i < 2 * MASTERS; i++) {
+        await mkdir(folderOf(scratch, i));
+        const port = await freeClusterPort();
+        store.#nodes.push(await startRedis({ port, args: store.#args(i), say }));
+      }
+      const addresses = store.#nodes.map(({ port }) => `127.0.0.1:${port}`);
+      await run('redis-cli', [
+        ...['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes'],
+      ]);
+      await store.settled();
+      return store;
+    } catch (error) {
+      await store.stop();
+      throw error;
+    }
+  }
+
+  get url(): string {
+    return this.#nodes.map(({ url }) => url).join(',');
+  }
+
+  async cutConnections(name: string): Promise<number> {
+    const counts = await Promise.all(
+      // A node that is away has none.
+      this.#nodes.map(({ port }) => cutConnectionsAt(port, name).catch(() => 0)),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Kills the n-th master of now; its replica takes over; it is started again as a replica. */
+  async failOver(n: number, downMs: number, signal: AbortSignal): Promise<void> {
+    const masters = await this.#masterPorts();
+    const port = masters[n % masters.length]!;
+    const i = this.#nodes.findIndex((node) => node.port === port);
+    await this.#nodes[i]!.kill('SIGKILL');
+    await sleep(downMs, undefined, { signal });
+    this.#nodes[i] = await startRedis({ port, args: this.#args(i) });
+    await this.settled();
+  }
+
+  /** Moves the slot of a key to the next master, and back after a while. */
+  async moveThereAndBack(key: string, awayMs: number, signal: AbortSignal): Promise<void> {
+    const slot = keySlot(key);
+    const home = await this.#masterOfSlot(slot);
+    const masters = await this.#masterPorts();
+    const away = masters[(masters.indexOf(home) + 1) % masters.length]!;
+    await this.#migrate(slot, home, away);
+    await sleep(awayMs, undefined, { signal });
+    await this.#migrate(slot, away, home);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#nodes.map((node) => node.stop()));
+  }
+
+  /** Resolves when all nodes agree, and every master has its replica in step. */
+  async settled(): Promise<void> {
+    const deadlineMs = performance.now() + SETTLED_MS_MAX;
+    while (!(await this.#isSettled().catch(() => false))) {
+      if (performance.now() > deadlineMs) throw new Failure('the Redis Cluster does not settle');
+      await sleep(POLL_MS);
+    }
+  }
+
+  async #isSettled(): Promise<boolean> {
+    for (const { port } of this.#nodes) {
+      const info = String(await this.#call(port, 'CLUSTER', 'INFO'));
+      if (!info.includes('cluster_state:ok')) return false;
+      if (!info.includes(`cluster_known_nodes:${this.#nodes.length}`)) return false;
+    }
+    const masters = await this.#masterPorts();
+    if (masters.length !== MASTERS) return false;
+    for (const port of masters) {
+      const info = String(await this.#call(port, 'INFO', 'replication'));
+      if (!/slave0:.*state=online/.test(info)) return false;
+    }
+    return true;
+  }
+
+  /** As `redis-cli --cluster reshard` does it. */
+  async #migrate(slot: number, from: number, to: number): Promise<void> {
+    const fromId = String(await this.#call(from, 'CLUSTER', 'MYID'));
+    const toId = String(await this.#call(to, 'CLUSTER', 'MYID'));
+    const setSlot = (port: number, ...state: string[]) =>
+      this.#call(port, 'CLUSTER', 'SETSLOT', `${slot}`, ...state);
+    await setSlot(to, 'IMPORTING', fromId);
+    await setSlot(from, 'MIGRATING', toId);
+    for (;;) {
+      const keys = await this.#call(
+        from,
+        'CLUSTER',
+        'GETKEYSINSLOT',
+        `${slot}`,
+        `${KEYS_PER_STEP}`,
+      );
+      if (!Array.isArray(keys) || keys.length === 0) break;
+      await this.#call(from, 'MIGRATE', '127.0.0.1', `${to}`, '', '0', '5000', 'KEYS', ...keys);
+    }
+    for (const port of [to, from]) await setSlot(port, 'NODE', toId);
+  }
+
+  async #masterOfSlot(slot: number): Promise<number> {
+    const ranges = await this.#ranges();
+    return ranges.find(([first, last]) => first <= slot && slot <= last)![2];
+  }
+
+  /** Ports of the masters, in the order of their first slots. */
+  async #masterPorts(): Promise<number[]> {
+    const ranges = (await this.#ranges()).sort(([a], [b]) => a - b);
+    return [...new Set(ranges.map(([, , port]) => port))];
+  }
+
+  /** Of the first node that answers. */
+  async #ranges(): Promise<[first: number, last: number, master: number][]> {
+    for (const { port } of this.#nodes) {
+      const reply = await this.#call(port, 'CLUSTER', 'SLOTS').catch(() => undefined);
+      if (reply === undefined) continue;
+      const slots = reply as [number, number, [string, number]][];
+      return slots.map(([first, last, [, master]]) => [first, last, master]);
+    }
+    throw new Failure('no node of the Redis Cluster answers');
+  }
+
+  async #call(port: number, ...[name, ...args]: string[]): Promise<unknown> {
+    const redis = await dial(port);
+    try {
+      return await redis.call(name!, ...args);
+    } finally {
+      redis.disconnect();
+    }
+  }
+
+  #args(i: number): string[] {
+    return [...redisArgs(folderOf(this.#scratch, i)), ...CLUSTER_ARGS];
+  }
+}

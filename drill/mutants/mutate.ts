@@ -1,0 +1,29 @@
+/** A copy of the compiled code with a bug in it. */
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '../../cli/failure.js';
+import type { Mutant, Patch } from './mutants.js';
+
+/** @throws Failure when `find` is not there exactly once: the code has changed, and so must this */
+export function patched(code: string, { file, find, replace }: Patch): string {
+  const parts = code.split(find);
+  if (parts.length !== 2) {
+    throw new Failure(`a mutant's text is ${parts.length - 1} times in ${file}: ${find}`);
+  }
+  return parts.join(replace);
+}
+
+/**
+ * Makes `to` a folder that roles can be started from like from the package's own.
+ * @param from the package's folder
+ */
+export async function mutate(mutant: Mutant, from: string, to: string): Promise<void> {
+  await mkdir(to, { recursive: true });
+  await cp(join(from, 'dist'), join(to, 'dist'), { recursive: true });
+  await cp(join(from, 'package.json'), join(to, 'package.json'));
+  await symlink(join(from, 'node_modules'), join(to, 'node_modules'));
+  for (const patch of mutant.patches) {
+    const path = join(to, 'dist', patch.file);
+    await writeFile(path, patched(await readFile(path, 'utf8'), patch));
+  }
+}

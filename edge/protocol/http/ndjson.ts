@@ -1,0 +1,57 @@
+/**
+ * Newline-delimited JSON over an HTTP answer without end, for clients that have no parser of
+ * server-sent events: one envelope per line. JSON escapes line ends, so payloads arrive exactly.
+ */
+
+import type { Connection } from '../../../common/transport/transport.js';
+import { streamHead } from '../../../common/wire/http-response.js';
+import { type Envelope, envelopeText, pushText, type Welcome } from '../json-envelope.js';
+import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+
+const RESET = line({ type: 'reset' });
+const HEARTBEAT = line({ type: 'heartbeat' });
+const TAKEN_OVER = line({ type: 'taken-over' });
+const EXPIRED = line({ type: 'expired' });
+
+export function ndjsonOpening(
+  corsHeaders: readonly (readonly [string, string])[],
+  welcome: Omit<Welcome, 'type'>,
+): Buffer {
+  const head = streamHead('application/x-ndjson', corsHeaders, '');
+  return Buffer.concat([head, line({ type: 'welcome', ...welcome })]);
+}
+
+/** Devices only listen: whatever they send ends the connection. */
+export class Ndjson implements Protocol {
+  readonly name = 'ndjson';
+  readonly isShared = true;
+  readonly heartbeat = HEARTBEAT;
+  readonly reset = RESET;
+
+  host!: Host;
+
+  encode(_: Connection, message: Message): Buffer {
+    return Buffer.from(`${pushText(message)}\n`);
+  }
+
+  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+    return line({ type: 'goaway', retryMs, url });
+  }
+
+  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    if (reason === 'expired') return EXPIRED;
+    return reason === 'taken_over' ? TAKEN_OVER : undefined;
+  }
+
+  expiring(_: Connection, inMs: number): Buffer {
+    return line({ type: 'expiring', inMs });
+  }
+
+  onBytes(connection: Connection): void {
+    this.host.end(connection, 'unexpected_bytes');
+  }
+}
+
+function line(envelope: Envelope): Buffer {
+  return Buffer.from(`${envelopeText(envelope)}\n`);
+}

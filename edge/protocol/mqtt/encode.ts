@@ -1,0 +1,173 @@
+/** The packets that a server sends (MQTT 5 §3, in 3.1.1 the same without properties). */
+import { isUtf8 } from 'node:buffer';
+import { MQTT_PROPERTY as P } from '../../../common/wire/mqtt/properties.js';
+import {
+  MQTT_REASON,
+  type MqttReason,
+  type MqttVersion,
+} from '../../../common/wire/mqtt/rejection.js';
+import { isTextual } from '../content-type.js';
+import type { Message } from '../protocol.js';
+
+export const MQTT_PINGRESP = Buffer.from([0xd0, 0]);
+
+const NOTHING = Buffer.alloc(0);
+
+/** The longest CONNACK, with all of its properties. */
+export const CONNACK_BYTES_MAX = 28;
+
+/** What a client is told when it is let in (§3.2). */
+export interface Connack {
+  readonly isSessionPresent: boolean;
+  /** Undefined: as the client wished. Here and below it is only told in MQTT 5. */
+  readonly sessionExpirySeconds: number | undefined;
+  readonly keepAliveSeconds: number | undefined;
+  /** Of packets that are read here. */
+  readonly packetBytesMax: number;
+}
+
+export function connackPacket(version: MqttVersion, connack: Connack): Buffer {
+  const { isSessionPresent, sessionExpirySeconds, keepAliveSeconds, packetBytesMax } = connack;
+  const head = Buffer.from([isSessionPresent ? 1 : 0, 0]);
+  if (version === 4) return packet(0x20, head);
+  const properties: Buffer[] = [
+    byteProperty(P.maximumQos, 1),
+    byteProperty(P.retainAvailable, 0),
+    uint32Property(P.maximumPacketSize, packetBytesMax),
+    byteProperty(P.wildcardSubscriptionAvailable, 1),
+    byteProperty(P.subscriptionIdentifiersAvailable, 0),
+    byteProperty(P.sharedSubscriptionAvailable, 0),
+  ];
+  if (sessionExpirySeconds !== undefined) {
+    properties.push(uint32Property(P.sessionExpiryInterval, sessionExpirySeconds));
+  }
+  if (keepAliveSeconds !== undefined) {
+    const [high, low] = [keepAliveSeconds >> 8, keepAliveSeconds & 0xff];
+    properties.push(Buffer.from([P.serverKeepAlive, high, low]));
+  }
+  return packet(0x20, head, withLength(properties));
+}
+
+/**
+ * @param packetId 0: QoS 0
+ * @param isAgain it may have come on an earlier connection [MQTT-3.3.1-1]
+ */
+export function publishPacket(
+  version: MqttVersion,
+  topic: string,
+  packetId: number,
+  message: Message,
+  isAgain = false,
+): Buffer {
+  const first = 0x30 | (isAgain ? 0x08 : 0) | (packetId === 0 ? 0 : 0x02);
+  const id = packetId === 0 ? NOTHING : uint16(packetId);
+  const properties = version === 5 ? withLength(publishProperties(message)) : NOTHING;
+  return packet(first, stringField(topic), id, properties, message.payload);
+}
+
+/** @param reasons per filter: the granted QoS, or why there is none (§3.9.3) */
+export function subackPacket(
+  version: MqttVersion,
+  packetId: number,
+  reasons: readonly number[],
+): Buffer {
+  return packet(
+    0x90,
+    uint16(packetId),
+    version === 5 ? withLength([]) : NOTHING,
+    Buffer.from(reasons),
+  );
+}
+
+/** @param reasons per filter; 3.1.1 has no room for them */
+export function unsubackPacket(
+  version: MqttVersion,
+  packetId: number,
+  reasons: readonly number[],
+): Buffer {
+  if (version === 4) return packet(0xb0, uint16(packetId));
+  return packet(0xb0, uint16(packetId), withLength([]), Buffer.from(reasons));
+}
+
+/** Only in MQTT 5. */
+export function pubackPacket(packetId: number, reason: MqttReason): Buffer {
+  return packet(0x40, uint16(packetId), Buffer.from([reason]));
+}
+
+/** What an unknown PUBREC is answered (§3.6). */
+export function pubrelPacket(version: MqttVersion, packetId: number): Buffer {
+  return packet(0x62, uint16(packetId), unknownId(version));
+}
+
+/** What an unknown PUBREL is answered [MQTT-4.3.3-11]. */
+export function pubcompPacket(version: MqttVersion, packetId: number): Buffer {
+  return packet(0x70, uint16(packetId), unknownId(version));
+}
+
+function unknownId(version: MqttVersion): Buffer {
+  return version === 5 ? Buffer.from([MQTT_REASON.packetIdentifierNotFound]) : NOTHING;
+}
+
+/**
+ * Only in MQTT 5.
+ * @param serverReference `host:port`; undefined: the client has to know where else to go
+ */
+export function disconnectPacket(reason: MqttReason, serverReference?: string): Buffer {
+  if (serverReference === undefined) return packet(0xe0, Buffer.from([reason]));
+  const reference = [Buffer.from([P.serverReference]), stringField(serverReference)];
+  return packet(0xe0, Buffer.from([reason]), withLength(reference));
+}
+
+function publishProperties({ payload, contentType, ttlMs }: Message): Buffer[] {
+  const properties: Buffer[] = [];
+  // §3.3.2.3.2: only for what is said to be text, and is.
+  if (isTextual(contentType) && isUtf8(payload)) {
+    properties.push(byteProperty(P.payloadFormatIndicator, 1));
+  }
+  // §3.3.2.3.3, in whole seconds. A live-only push does not say how long it is good for.
+  if (ttlMs > 0) properties.push(uint32Property(P.messageExpiryInterval, Math.ceil(ttlMs / 1000)));
+  if (contentType !== '') {
+    properties.push(Buffer.from([P.contentType]), stringField(contentType));
+  }
+  return properties;
+}
+
+function packet(first: number, ...parts: Buffer[]): Buffer {
+  const length = parts.reduce((sum, { length }) => sum + length, 0);
+  return Buffer.concat([Buffer.from([first, ...variableInt(length)]), ...parts]);
+}
+
+/** Properties behind their length (§2.2.2.1). */
+function withLength(properties: readonly Buffer[]): Buffer {
+  const all = Buffer.concat(properties);
+  return Buffer.concat([Buffer.from(variableInt(all.length)), all]);
+}
+
+/** §1.5.5 */
+function variableInt(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 0x7f; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
+  bytes.push(rest);
+  return bytes;
+}
+
+function uint16(value: number): Buffer {
+  return Buffer.from([value >> 8, value & 0xff]);
+}
+
+function stringField(text: string): Buffer {
+  const bytes = Buffer.from(text);
+  return Buffer.concat([uint16(bytes.length), bytes]);
+}
+
+function byteProperty(id: number, value: number): Buffer {
+  return Buffer.from([id, value]);
+}
+
+function uint32Property(id: number, value: number): Buffer {
+  const bytes = Buffer.alloc(5);
+  bytes[0] = id;
+  bytes.writeUInt32BE(value, 1);
+  return bytes;
+}

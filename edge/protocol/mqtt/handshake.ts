@@ -1,0 +1,163 @@
+/** How a device introduces itself over MQTT: CONNECT (MQTT 5 §3.1), which is answered with CONNACK. */
+import type { Credentials } from '../../../common/auth/authenticator.js';
+import { type Refusal, refusal } from '../../../common/process/errors.js';
+import type { Connection } from '../../../common/transport/transport.js';
+import type { ConnectQuery } from '../../../common/wire/connect-query.js';
+import { type MqttConnect, parseMqttConnect } from '../../../common/wire/mqtt/connect.js';
+import {
+  connackRefusal,
+  MQTT_REASON,
+  type MqttFault,
+  type MqttVersion,
+  protocolError,
+} from '../../../common/wire/mqtt/rejection.js';
+import type { FirstBytes, Introducer, Introduction, Protocol } from '../protocol.js';
+import type { MqttConnections } from './connections.js';
+import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
+import type { MqttSession, MqttSessionStore } from './session-store.js';
+
+export interface MqttIntroducerConfig {
+  /** Of a packet that is read here, CONNECT and later ones. */
+  readonly headBytesMax: number;
+  /** What becomes of a CONNECT with a will, which nobody here would publish. */
+  readonly mqttWills: 'refuse' | 'ignore';
+  /** The longest silence that a device may ask for. */
+  readonly mqttKeepAliveMaxMs: number;
+  /** Of a session whose client is away. */
+  readonly mqttSessionSecondsMax: number;
+}
+
+const NO_BYTES = Buffer.alloc(0);
+const TLS_HANDSHAKE = 0x16;
+
+export class MqttIntroducer implements Introducer {
+  constructor(
+    readonly config: MqttIntroducerConfig,
+    readonly protocols: Readonly<Record<MqttVersion, Protocol>>,
+    readonly connections: MqttConnections,
+    readonly sessions: MqttSessionStore,
+  ) {}
+
+  /** A CONNECT, whatever its flags. */
+  couldBe(bytes: Buffer): boolean {
+    return bytes[0]! >> 4 === 1 && bytes[0] !== TLS_HANDSHAKE;
+  }
+
+  read(bytes: Buffer): FirstBytes {
+    const connect = parseMqttConnect(bytes, this.config.headBytesMax);
+    if (connect === 'more') return { type: 'incomplete' };
+    if ('code' in connect) return refused(connect.version, connect);
+    const fault = this.#fault(connect);
+    if (fault !== undefined) return refused(connect.version, fault);
+    const rest = bytes.subarray(connect.byteLength);
+    return { type: 'introduction', introduction: new MqttIntroduction(this, connect, rest) };
+  }
+
+  /** Of somebody whose version is not known yet. */
+  refuse(): Buffer {
+    return NO_BYTES;
+  }
+
+  /** Nobody publishes here, not even for one who has gone. Ignored is ignored, all of it. */
+  #fault({ will, version, packetBytesMax }: MqttConnect): MqttFault | undefined {
+    if (packetBytesMax < CONNACK_BYTES_MAX) {
+      const why = `no answer fits into a packet of ${packetBytesMax} bytes [MQTT-3.1.2-24]`;
+      return protocolError(why, MQTT_REASON.packetTooLarge);
+    }
+    if (will === undefined || this.config.mqttWills === 'ignore') return undefined;
+    const { code, message } = refusal('PERMISSION_DENIED', 'wills are not published here');
+    if (version === 4) return { code, message, reason: MQTT_REASON.notAuthorized };
+    // [MQTT-3.2.2-13], [MQTT-3.2.2-12]
+    if (will.isRetained) return { code, message, reason: MQTT_REASON.retainNotSupported };
+    if (will.qos === 2) return { code, message, reason: MQTT_REASON.qosNotSupported };
+    return { code, message, reason: MQTT_REASON.topicNameInvalid };
+  }
+}
+
+class MqttIntroduction implements Introduction {
+  readonly protocol: Protocol;
+  readonly query: ConnectQuery;
+  readonly credentials: Credentials;
+  /** The inbox knows what the client has confirmed. */
+  readonly cursor = '';
+  readonly from: Introduction['from'];
+  readonly isResuming: boolean;
+  /** Packets may follow CONNECT before it is answered (§3.1.4). */
+  readonly mayHurry = true;
+  /** Known when it is prepared. */
+  #session: MqttSession = { isPresent: false, grants: [] };
+  #connection: Connection | undefined;
+
+  constructor(
+    readonly introducer: MqttIntroducer,
+    readonly connect: MqttConnect,
+    readonly rest: Buffer,
+  ) {
+    this.protocol = introducer.protocols[connect.version];
+    this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
+    this.credentials = { token: connect.token, ticket: undefined };
+    this.from = connect.isClean ? 'now' : 'unconfirmed';
+    this.isResuming = !connect.isClean;
+  }
+
+  get isDeaf(): boolean {
+    return this.#session.grants.length === 0;
+  }
+
+  async prepare(): Promise<Refusal | undefined> {
+    const { clientId, isClean, sessionExpirySeconds } = this.connect;
+    // [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6]
+    const wish = { isClean, isKept: sessionExpirySeconds > 0 };
+    const session = await this.introducer.sessions.open(clientId, wish);
+    if ('code' in session) return session;
+    this.#session = session;
+    return undefined;
+  }
+
+  onRegistered(connection: Connection): void {
+    const { connections } = this.introducer;
+    this.#connection = connection;
+    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session);
+  }
+
+  answer(): Buffer {
+    const { connect, introducer } = this;
+    const { headBytesMax, mqttSessionSecondsMax } = introducer.config;
+    const keepAliveSeconds = this.#keepAliveSeconds();
+    // [MQTT-3.1.2-22]
+    this.protocol.host.setTimer(this.#connection!, keepAliveSeconds * 1500);
+    const isAsked = keepAliveSeconds === connect.keepAliveSeconds;
+    const isShorter = connect.sessionExpirySeconds > mqttSessionSecondsMax;
+    return connackPacket(connect.version, {
+      // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+      isSessionPresent: this.#session.isPresent,
+      sessionExpirySeconds: isShorter ? mqttSessionSecondsMax : undefined,
+      keepAliveSeconds: isAsked ? undefined : keepAliveSeconds,
+      packetBytesMax: headBytesMax,
+    });
+  }
+
+  refuse(refused: Refusal): Buffer {
+    return connackRefusal(this.connect.version, refused, this.connect.packetBytesMax);
+  }
+
+  /** Hardly a client follows a Server Reference: whoever has come is served. */
+  redirect(): undefined {
+    return undefined;
+  }
+
+  /**
+   * A client of MQTT 5 can be told another time than it wished (§3.2.2.3.14). One of 3.1.1 cannot:
+   * its wish holds, unless it wished for no end at all, which would leave dead connections for ever.
+   */
+  #keepAliveSeconds(): number {
+    const { version, keepAliveSeconds } = this.connect;
+    const secondsMax = Math.floor(this.introducer.config.mqttKeepAliveMaxMs / 1000);
+    if (keepAliveSeconds === 0) return secondsMax;
+    return version === 4 ? keepAliveSeconds : Math.min(keepAliveSeconds, secondsMax);
+  }
+}
+
+function refused(version: MqttVersion | undefined, refused: Refusal): FirstBytes {
+  return { type: 'refused', refused, bytes: connackRefusal(version, refused) };
+}

@@ -1,0 +1,92 @@
+/**
+ * WebSockets with the subprotocol `longline.json`: one envelope per text message in both directions.
+ * Pushes have ids, which the device confirms when it has done with them.
+ */
+import type { Counter } from 'prom-client';
+import type { Connection } from '../../../common/transport/transport.js';
+import { DEVICE_MESSAGE_BYTES_MAX, parseDeviceMessage } from '../device-message.js';
+import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
+import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+import { closing, goawayClosing } from './close-codes.js';
+import type { Violation } from './frame.js';
+import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
+import { EMPTY_PING, textFrame } from './writer.js';
+
+const PONG = envelopeFrame({ type: 'pong' });
+const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closing('expired')!]);
+const TAKEN_OVER = Buffer.concat([envelopeFrame({ type: 'taken-over' }), closing('taken_over')!]);
+
+export class WebSocketJson implements Protocol, MessageSink {
+  readonly name = 'websocket-json';
+  readonly isShared = true;
+  readonly heartbeat = EMPTY_PING;
+  readonly reset = envelopeFrame({ type: 'reset' });
+  readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
+  host!: Host;
+  readonly #inbound: WebSocketInbound;
+
+  constructor(config: WebSocketConfig, failures: Counter<'code'>) {
+    this.#inbound = new WebSocketInbound(config, this, failures);
+  }
+
+  begin(connection: Connection): void {
+    this.#inbound.begin(connection);
+  }
+
+  encode(_: Connection, message: Message): Buffer {
+    return textFrame(pushText(message));
+  }
+
+  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+    return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayClosing(url)]);
+  }
+
+  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+    if (reason === 'expired') return EXPIRED;
+    return reason === 'taken_over' ? TAKEN_OVER : closing(reason);
+  }
+
+  expiring(_: Connection, inMs: number): Buffer {
+    return envelopeFrame({ type: 'expiring', inMs });
+  }
+
+  ticket(_: Connection, ticket: string): Buffer {
+    return envelopeFrame({ type: 'ticket', ticket });
+  }
+
+  onBytes(connection: Connection, bytes: Buffer): void {
+    this.#inbound.read(connection, bytes);
+  }
+
+  onTimer(connection: Connection): void {
+    this.host.end(connection, 'silent');
+  }
+
+  onClosed(connection: Connection): void {
+    this.#inbound.forget(connection);
+  }
+
+  sweep(): void {
+    this.#inbound.sweep();
+  }
+
+  onMessage(connection: Connection, payload: Buffer, isText: boolean): Violation | undefined {
+    if (!isText) return { closeCode: 1003, why: 'expected JSON as text' };
+    const message = parseDeviceMessage(payload);
+    if ('code' in message) {
+      const closeCode = message.code === 'PAYLOAD_TOO_LARGE' ? 1009 : 1008;
+      return { closeCode, why: message.message };
+    }
+    if (message.type === 'ack') this.host.confirm(connection, message.id);
+    else if (message.type === 'ping') this.host.reply(connection, PONG);
+    else this.host.renew(connection, message.token);
+    return undefined;
+  }
+
+  /** Pings are only sent to hear whether the device is there. */
+  onPong(): void {}
+}
+
+export function envelopeFrame(envelope: Envelope): Buffer {
+  return textFrame(envelopeText(envelope));
+}

@@ -1,0 +1,61 @@
+/**
+ * Makes the frames that an edge sends (RFC 6455 §5.2): never in fragments, never masked (§5.1),
+ * header and payload in one buffer, so that a payload is copied once and a frame is one write. What
+ * is the same for everybody is made once.
+ */
+import { CONTROL_BYTES_MAX, LENGTH_16, LENGTH_64, OPCODES } from './frame.js';
+
+const FINAL = 0x80;
+
+/** A close frame's reason has what its code leaves of a control frame (§5.5.1). */
+export const CLOSE_REASON_BYTES_MAX = CONTROL_BYTES_MAX - 2;
+
+/** Keeps middleboxes from forgetting the connection, and finds dead peers. */
+export const EMPTY_PING = frame(OPCODES.ping, Buffer.alloc(0));
+
+export function binaryFrame(payload: Buffer): Buffer {
+  return frame(OPCODES.binary, payload);
+}
+
+/** @param payload UTF-8 */
+export function textFrame(payload: string | Buffer): Buffer {
+  return frame(OPCODES.text, payload);
+}
+
+/** @param payload at most 125 bytes */
+export function pingFrame(payload: string): Buffer {
+  return frame(OPCODES.ping, payload);
+}
+
+/** @param payload of the ping that it answers (§5.5.3) */
+export function pongFrame(payload: Buffer): Buffer {
+  return frame(OPCODES.pong, payload);
+}
+
+/** @param reason at most `CLOSE_REASON_BYTES_MAX` bytes */
+export function closeFrame(code: number, reason = ''): Buffer {
+  const body = Buffer.alloc(2 + Buffer.byteLength(reason));
+  body.writeUInt16BE(code, 0);
+  body.write(reason, 2);
+  return frame(OPCODES.close, body);
+}
+
+function frame(opcode: number, payload: string | Buffer): Buffer {
+  const length = Buffer.byteLength(payload);
+  const headerLength = length < LENGTH_16 ? 2 : length < 0x1_0000 ? 4 : 10;
+  const made = Buffer.allocUnsafe(headerLength + length);
+  made[0] = FINAL | opcode;
+  if (headerLength === 2) {
+    made[1] = length;
+  } else if (headerLength === 4) {
+    made[1] = LENGTH_16;
+    made.writeUInt16BE(length, 2);
+  } else {
+    made[1] = LENGTH_64;
+    made.writeUInt32BE(Math.floor(length / 2 ** 32), 2);
+    made.writeUInt32BE(length % 2 ** 32, 6);
+  }
+  if (typeof payload === 'string') made.write(payload, headerLength);
+  else payload.copy(made, headerLength);
+  return made;
+}

@@ -1,0 +1,259 @@
+/**
+ * The table of connections that hold a client: the heart of an edge, and most of its memory.
+ *
+ * State per connection lives in arrays indexed by the transport's slot. Clients are found through
+ * one Map per shard, so that a shard is counted, walked and forgotten without touching the others.
+ *
+ * Invariants:
+ * - a clientId has at most one connection here;
+ * - `slotsByShard[shard].get(clientId) === slot` exactly when `clientIds[slot] === clientId` and
+ *   `shards[slot] === shard`;
+ * - removing a connection never removes the newer one of the same client.
+ */
+import { parseMessageId } from '../../common/cluster/inbox.js';
+import {
+  type Connection,
+  connectionOf,
+  generationOf,
+  slotOf,
+} from '../../common/transport/transport.js';
+import type { Protocol } from '../protocol/protocol.js';
+
+/**
+ * - `opening`: registered, not answered yet; ends when the shard's subscription is confirmed.
+ * - `deaf`: answered, and gets nothing; ends, to `behind`, when the device asks for pushes, which not
+ *   every protocol does.
+ * - `behind`: answered; is being told what its inbox holds. Live-only pushes reach it, durable ones
+ *   wait their turn in the inbox. Ends when nothing more is stored past what it was told.
+ * - `live`: gets every push as it comes. Ends, back to `behind`, when its shard has a gap.
+ */
+export type ConnectionState = 'opening' | 'deaf' | 'behind' | 'live';
+
+const STATES: readonly ConnectionState[] = ['opening', 'deaf', 'behind', 'live'];
+const STATE_OPENING = STATES.indexOf('opening');
+const STATE_BEHIND = STATES.indexOf('behind');
+/** Beyond it, or for ever: an expiry is kept as seconds in four bytes. */
+const NEVER_S = 2 ** 32 - 1;
+const FIRST_SLOTS = 1024;
+
+export class Connections {
+  /** By slot; 0: the slot holds no client. */
+  #generations = new Uint32Array(FIRST_SLOTS);
+  #shards = new Uint16Array(FIRST_SLOTS);
+  #states = new Uint8Array(FIRST_SLOTS);
+  /** By slot: an index into `protocols`. */
+  #protocols = new Uint8Array(FIRST_SLOTS);
+  /** Unix time in milliseconds, by slot. */
+  #connectedAtMs = new Float64Array(FIRST_SLOTS);
+  /** Unix time in seconds, by slot: when the token of the connection ends. */
+  #expiresAtS = new Uint32Array(FIRST_SLOTS);
+  /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
+  #sentMs = new Float64Array(FIRST_SLOTS);
+  #sentN = new Uint32Array(FIRST_SLOTS);
+  readonly #clientIds: (string | undefined)[] = [];
+  readonly #slotsByShard: (Map<string, number> | undefined)[];
+  #count = 0;
+
+  /** @param protocols all that a connection may speak */
+  constructor(
+    readonly shardCount: number,
+    readonly protocols: readonly Protocol[],
+  ) {
+    this.#slotsByShard = new Array(shardCount);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Registers a connection as `opening`. Returns the older one that it replaces, if any. */
+  add(
+    connection: Connection,
+    clientId: string,
+    shard: number,
+    protocol: Protocol,
+    nowMs: number,
+  ): Connection | undefined {
+    const slot = slotOf(connection);
+    const replaced = this.find(shard, clientId);
+    if (replaced !== undefined) this.remove(replaced);
+    this.#growTo(slot);
+    this.#generations[slot] = generationOf(connection);
+    this.#shards[slot] = shard;
+    this.#states[slot] = STATE_OPENING;
+    this.#protocols[slot] = this.protocols.indexOf(protocol);
+    this.#connectedAtMs[slot] = nowMs;
+    this.#expiresAtS[slot] = NEVER_S;
+    this.#sentMs[slot] = this.#sentN[slot] = 0;
+    this.#clientIds[slot] = clientId;
+    let slots = this.#slotsByShard[shard];
+    if (slots === undefined) this.#slotsByShard[shard] = slots = new Map();
+    slots.set(clientId, slot);
+    this.#count++;
+    return replaced;
+  }
+
+  /** Returns false when the connection holds no client, as when a newer one has replaced it. */
+  remove(connection: Connection): boolean {
+    if (!this.holds(connection)) return false;
+    const slot = slotOf(connection);
+    const shard = this.#shards[slot]!;
+    const slots = this.#slotsByShard[shard]!;
+    slots.delete(this.#clientIds[slot]!);
+    if (slots.size === 0) this.#slotsByShard[shard] = undefined;
+    this.#generations[slot] = 0;
+    this.#clientIds[slot] = undefined;
+    this.#count--;
+    return true;
+  }
+
+  /** Of the arrays; the maps are on the heap of JavaScript. */
+  get bytes(): number {
+    return [
+      this.#generations,
+      this.#shards,
+      this.#states,
+      this.#protocols,
+      this.#connectedAtMs,
+      this.#expiresAtS,
+      this.#sentMs,
+      this.#sentN,
+    ].reduce((sum, array) => sum + array.byteLength, 0);
+  }
+
+  holds(connection: Connection): boolean {
+    return this.#generations[slotOf(connection)] === generationOf(connection);
+  }
+
+  find(shard: number, clientId: string): Connection | undefined {
+    const slot = this.#slotsByShard[shard]?.get(clientId);
+    return slot === undefined ? undefined : this.#at(slot);
+  }
+
+  /** Only for a connection that holds a client. */
+  clientIdOf(connection: Connection): string {
+    return this.#clientIds[slotOf(connection)]!;
+  }
+
+  shardOf(connection: Connection): number {
+    return this.#shards[slotOf(connection)]!;
+  }
+
+  protocolOf(connection: Connection): Protocol {
+    return this.protocols[this.#protocols[slotOf(connection)]!]!;
+  }
+
+  connectedAtMs(connection: Connection): number {
+    return this.#connectedAtMs[slotOf(connection)]!;
+  }
+
+  /** @param atMs rounded up to a second; Infinity: never */
+  expireAt(connection: Connection, atMs: number): void {
+    this.#expiresAtS[slotOf(connection)] = Math.min(NEVER_S, Math.ceil(atMs / 1_000));
+  }
+
+  expiresAtMs(connection: Connection): number {
+    const atS = this.#expiresAtS[slotOf(connection)]!;
+    return atS === NEVER_S ? Number.POSITIVE_INFINITY : atS * 1_000;
+  }
+
+  /** Those that were answered and whose token ends by then. The table must not change meanwhile. */
+  *expiringBy(atMs: number): Generator<Connection> {
+    const atS = Math.min(NEVER_S - 1, Math.floor(atMs / 1_000));
+    for (let slot = 0; slot < this.#generations.length; slot++) {
+      if (this.#expiresAtS[slot]! > atS || this.#generations[slot] === 0) continue;
+      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+    }
+  }
+
+  stateOf(connection: Connection): ConnectionState {
+    return STATES[this.#states[slotOf(connection)]!]!;
+  }
+
+  become(connection: Connection, state: ConnectionState): void {
+    this.#states[slotOf(connection)] = STATES.indexOf(state);
+  }
+
+  /** The id of the newest durable push that was written to it, or ''. */
+  sentId(connection: Connection): string {
+    const slot = slotOf(connection);
+    return this.#sentMs[slot] === 0 ? '' : `${this.#sentMs[slot]}-${this.#sentN[slot]}`;
+  }
+
+  /** Whether a push with this id was written to it already: ids grow per client. */
+  wasSent(connection: Connection, id: string): boolean {
+    const slot = slotOf(connection);
+    const [ms, n] = parseMessageId(id);
+    return ms < this.#sentMs[slot]! || (ms === this.#sentMs[slot] && n <= this.#sentN[slot]!);
+  }
+
+  markSent(connection: Connection, id: string): void {
+    const slot = slotOf(connection);
+    [this.#sentMs[slot], this.#sentN[slot]] = parseMessageId(id);
+  }
+
+  countOf(shard: number): number {
+    return this.#slotsByShard[shard]?.size ?? 0;
+  }
+
+  /** The shards with at least one connection, and how many each of them has. */
+  loads(): { shards: number[]; connections: number[] } {
+    const shards: number[] = [];
+    const connections: number[] = [];
+    for (let shard = 0; shard < this.shardCount; shard++) {
+      const count = this.countOf(shard);
+      if (count === 0) continue;
+      shards.push(shard);
+      connections.push(count);
+    }
+    return { shards, connections };
+  }
+
+  /** The connections of a shard. The table must not change while this is iterated. */
+  *ofShard(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
+  }
+
+  /** All of them, in no order. The same holds. */
+  *all(): Generator<Connection> {
+    for (let shard = 0; shard < this.shardCount; shard++) yield* this.ofShard(shard);
+  }
+
+  /** Those of a shard that get pushes. */
+  *listeningOf(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
+      if (this.#states[slot]! >= STATE_BEHIND) yield this.#at(slot);
+    }
+  }
+
+  /** Every connection that was answered and whose slot is `part` modulo `parts`: a sweep's step. */
+  *answeredPart(part: number, parts: number): Generator<Connection> {
+    for (let slot = part; slot < this.#generations.length; slot += parts) {
+      if (this.#generations[slot] !== 0 && this.#states[slot] !== STATE_OPENING) {
+        yield this.#at(slot);
+      }
+    }
+  }
+
+  #at(slot: number): Connection {
+    return connectionOf(slot, this.#generations[slot]!);
+  }
+
+  #growTo(slot: number): void {
+    if (slot < this.#generations.length) return;
+    const length = Math.max(slot + 1, this.#generations.length * 2);
+    this.#generations = grown(this.#generations, new Uint32Array(length));
+    this.#shards = grown(this.#shards, new Uint16Array(length));
+    this.#states = grown(this.#states, new Uint8Array(length));
+    this.#protocols = grown(this.#protocols, new Uint8Array(length));
+    this.#expiresAtS = grown(this.#expiresAtS, new Uint32Array(length));
+    this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
+    this.#sentMs = grown(this.#sentMs, new Float64Array(length));
+    this.#sentN = grown(this.#sentN, new Uint32Array(length));
+  }
+}
+
+function grown<A extends { set(from: A): void }>(from: A, to: A): A {
+  to.set(from);
+  return to;
+}

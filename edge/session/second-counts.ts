@@ -1,0 +1,36 @@
+/**
+ * How much each connection has done in the current second, by slot. A Map that is filled and cleared
+ * every second would outlive the young generation each time, and be megabytes of garbage.
+ */
+import { type Connection, slotOf } from '../../common/transport/transport.js';
+
+const FIRST_SLOTS = 1024;
+
+export class SecondCounts {
+  #counts = new Uint32Array(FIRST_SLOTS);
+
+  get(connection: Connection): number {
+    return this.#counts[slotOf(connection)] ?? 0;
+  }
+
+  set(connection: Connection, count: number): void {
+    const slot = slotOf(connection);
+    if (slot >= this.#counts.length) {
+      const grown = new Uint32Array(Math.max(slot + 1, this.#counts.length * 2));
+      grown.set(this.#counts);
+      this.#counts = grown;
+    }
+    this.#counts[slot] = count;
+  }
+
+  /** To be called for every connection that is gone: its slot is used again. */
+  forget(connection: Connection): void {
+    const slot = slotOf(connection);
+    if (slot < this.#counts.length) this.#counts[slot] = 0;
+  }
+
+  /** A second is over. */
+  clear(): void {
+    this.#counts.fill(0);
+  }
+}

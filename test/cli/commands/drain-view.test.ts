@@ -1,0 +1,46 @@
+import { expect, test } from '@jest/globals';
+import { viewDrain } from '../../../cli/commands/drain-view.js';
+import type { EdgeView } from '../../../cli/control/api.js';
+
+const edge: EdgeView = {
+  id: 'edge-2',
+  state: 'alive',
+  intent: 'draining',
+  advertisedUrl: 'http://edge-2:7000',
+  shardsOwned: 3,
+  shardsSubscribed: 3,
+  connections: 40,
+  guests: 0,
+  ready: true,
+};
+const drain = {
+  edgeId: 'edge-2',
+  shardsWaiting: 1,
+  shardsMoving: 2,
+  clientsLeft: 30,
+  secondsLeft: 3,
+  finished: false,
+};
+const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
+  viewDrain('edge-2', { drains }, edges, isSeen);
+
+test('takes the progress from control', () => {
+  const others = [{ ...drain, edgeId: 'edge-1', finished: true }, drain];
+  const going = { type: 'draining', clients: 30, shards: 3, secondsLeft: 3 };
+  expect(view(others, [edge])).toEqual(going);
+  expect(view([{ ...drain, finished: true }], [edge])).toEqual({ type: 'finished' });
+});
+
+test('goes by the intent while control shows no progress', () => {
+  const going = { type: 'draining', clients: 40, shards: 3, secondsLeft: null };
+  expect(view([], [edge], false)).toEqual(going);
+  expect(view([], [{ ...edge, intent: 'none' }], false)).toEqual({ type: 'unknown' });
+});
+
+test('tells an edge that has left from one that stays', () => {
+  expect(view([drain], [{ ...edge, state: 'dead' }])).toEqual({ type: 'gone' });
+  expect(view([], [])).toEqual({ type: 'gone' });
+  expect(view([], [{ ...edge, intent: null }])).toEqual({ type: 'gone' });
+  expect(view([], [{ ...edge, intent: 'none' }])).toEqual({ type: 'taken-back' });
+  expect(view([], [{ ...edge, intent: 'cordoned' }])).toEqual({ type: 'taken-back' });
+});

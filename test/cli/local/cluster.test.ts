@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { expect, test } from '@jest/globals';
+import { controlApi } from '../../../cli/control/api.js';
+import { LocalCluster } from '../../../cli/local/cluster.js';
+import { startRedis } from '../../../cli/local/redis.js';
+
+test('names every taken port and who wants it before anything is started', async () => {
+  const holders = await Promise.all([7101, 7011].map(hold));
+  const output: string[] = [];
+  const start = LocalCluster.start({
+    redisUrl: 'redis://127.0.0.1:1',
+    edges: 2,
+    ports: 'default',
+    restart: false,
+    onOutput: (_, line) => output.push(line),
+  });
+  await expect(start).rejects.toThrow(/7101 \(router, grpc\).*7011 \(edge-2, devices\)/);
+  expect(output).toEqual([]);
+  for (const holder of holders) holder.close();
+});
+
+test('gets ready, restarts a killed edge in place, takes one more, and leaves nothing', async () => {
+  const redis = await startRedis();
+  const cluster = await LocalCluster.start({
+    redisUrl: redis.url,
+    edges: 2,
+    ports: 'free',
+    restart: true,
+  });
+  try {
+    await cluster.waitUntilReady(15_000);
+    const url = cluster.edgeUrl('edge-1');
+    const before = cluster.pid('edge-1');
+    await cluster.kill('edge-1');
+    expect(await cluster.addEdge()).toBe('edge-3');
+    await cluster.waitUntilReady(15_000);
+    expect(cluster.pid('edge-1')).not.toBe(before);
+    expect(cluster.edgeUrl('edge-1')).toBe(url);
+    const edges = await controlApi(cluster.controlUrl).edges();
+    expect(edges.map(({ id }) => id).sort()).toEqual(['edge-1', 'edge-2', 'edge-3']);
+  } finally {
+    await cluster.stop();
+    await redis.stop();
+  }
+  expect(cluster.names.filter((name) => cluster.pid(name) !== undefined)).toEqual([]);
+}, 60_000);
+
+/** Takes a port, unless somebody else has: then it is as taken as it must be. */
+async function hold(port: number) {
+  const server = createServer().listen(port, '127.0.0.1');
+  await Promise.race([once(server, 'listening'), once(server, 'error').catch(() => {})]);
+  return server;
+}

@@ -1,0 +1,89 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect, test } from '@jest/globals';
+import { Failure } from '../../../cli/failure.js';
+import { RoleProcess } from '../../../cli/local/role-process.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+
+let role: RoleProcess;
+const output: string[] = [];
+
+function fakeRole(env: NodeJS.ProcessEnv, restart: boolean): RoleProcess {
+  output.length = 0;
+  role = new RoleProcess({
+    name: 'fake',
+    script: join(packageRoot, 'test/cli/local/fake-role.mjs'),
+    nodeOptions: [],
+    env: { ...process.env, ...env },
+    restart,
+    onOutput: (line) => output.push(line),
+  });
+  return role;
+}
+
+afterEach(() => role.stop());
+
+test('starts, and is gone after stop', async () => {
+  const fake = fakeRole({}, true);
+  await fake.start();
+  const pid = fake.pid!;
+  expect(isAlive(pid)).toBe(true);
+  await fake.stop();
+  expect(isAlive(pid)).toBe(false);
+  expect(fake.pid).toBeUndefined();
+  expect(output).toEqual([]);
+});
+
+test('starts a killed process again', async () => {
+  const fake = fakeRole({}, true);
+  await fake.start();
+  const before = fake.pid!;
+  await fake.kill('SIGKILL');
+  expect(isAlive(before)).toBe(false);
+  expect(fake.isWanted).toBe(true);
+  while (fake.pid === undefined) await sleep(10);
+  expect(fake.pid).not.toBe(before);
+  expect(output).toEqual([expect.stringMatching(/^died \(SIGKILL\), starts again in \d+ ms$/)]);
+});
+
+test('leaves a killed process dead unless it restarts, and starts it again when asked', async () => {
+  const fake = fakeRole({}, false);
+  await fake.start();
+  await fake.kill('SIGKILL');
+  expect(fake.isWanted).toBe(false);
+  expect(output).toEqual(['died (SIGKILL), stays dead']);
+  await fake.start();
+  expect(isAlive(fake.pid!)).toBe(true);
+});
+
+test('a process that does not start is not started again, and says why', async () => {
+  const fake = fakeRole({ FAKE_REFUSES: '1' }, true);
+  await expect(fake.start()).rejects.toThrow(
+    new Failure('fake did not start: exit status 1\n  the fake role refuses'),
+  );
+  expect(fake.isWanted).toBe(false);
+});
+
+test('leaves a process dead that refuses its configuration', async () => {
+  const fake = fakeRole({}, true);
+  await fake.start();
+  await fake.kill('SIGHUP');
+  expect(output).toEqual(['died (exit status 78), stays dead']);
+});
+
+test('stop prevents the restart that is due', async () => {
+  const fake = fakeRole({}, true);
+  await fake.start();
+  await fake.kill('SIGKILL');
+  await fake.stop();
+  await sleep(150);
+  expect(fake.pid).toBeUndefined();
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,82 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { isNewer, parseMessage } from '../../client/messages.js';
+
+describe('a message', () => {
+  test.each([
+    [
+      '{"type":"welcome","clientId":"a","heartbeatMs":15000}',
+      { type: 'welcome', heartbeatMs: 15000 },
+    ],
+    [
+      '{"type":"welcome","clientId":"a","heartbeatMs":15000,"ticket":"t"}',
+      { type: 'welcome', heartbeatMs: 15000, ticket: 't' },
+    ],
+    [
+      '{"type":"push","id":"1795-0","data":"grüße 🦈"}',
+      { type: 'push', push: { id: '1795-0', data: 'grüße 🦈' } },
+    ],
+    ['{"type":"push","data":""}', { type: 'push', push: { data: '' } }],
+    [
+      '{"type":"push","id":"1-0","base64":"AP8=","contentType":"image/png"}',
+      {
+        type: 'push',
+        push: { id: '1-0', data: Uint8Array.of(0, 255), contentType: 'image/png' },
+      },
+    ],
+    ['{"type":"reset"}', { type: 'reset' }],
+    [
+      '{"type":"goaway","retryMs":420,"url":"http://e/connect?clientId=a"}',
+      { type: 'goaway', retryMs: 420, url: 'http://e/connect?clientId=a' },
+    ],
+    ['{"type":"goaway","retryMs":420}', { type: 'goaway', retryMs: 420 }],
+    ['{"type":"taken-over"}', { type: 'taken-over' }],
+    ['{"type":"ticket","ticket":"t"}', { type: 'ticket', ticket: 't' }],
+    ['{"type":"expiring","inMs":60000}', { type: 'expiring' }],
+    ['{"type":"pong"}', { type: 'other' }],
+    ['{"type":"heartbeat"}', { type: 'other' }],
+  ])('%s is read', (text, message) => {
+    expect(parseMessage(text)).toEqual(message);
+  });
+
+  test.each([
+    '',
+    'null',
+    '17',
+    '[]',
+    '{',
+    '{"type":"from-the-future"}',
+    '{"type":"welcome"}',
+    '{"type":"welcome","heartbeatMs":"15000"}',
+    '{"type":"welcome","heartbeatMs":0}',
+    '{"type":"push","id":"1-0"}',
+    '{"type":"push","id":"1-0","base64":"*"}',
+    '{"type":"ticket"}',
+    '{"__proto__":{"type":"reset"}}',
+  ])('%s is none that is understood', (text) => {
+    expect(parseMessage(text)).toEqual({ type: 'other' });
+  });
+
+  test('is read, or not understood, whatever comes', () => {
+    fc.assert(fc.property(fc.string(), (text) => parseMessage(text).type !== undefined));
+    fc.assert(fc.property(fc.json(), (text) => parseMessage(text).type !== undefined));
+  });
+});
+
+describe('an id', () => {
+  const part = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+
+  test('is newer by its time, then by its number', () => {
+    fc.assert(
+      fc.property(part, part, part, part, (ms, n, thanMs, thanN) => {
+        const expected = ms > thanMs || (ms === thanMs && n > thanN);
+        expect(isNewer(`${ms}-${n}`, `${thanMs}-${thanN}`)).toBe(expected);
+      }),
+    );
+  });
+
+  test('is not newer than itself, and newer than nothing', () => {
+    expect(isNewer('1795-0', '1795-0')).toBe(false);
+    expect(isNewer('0-1', '')).toBe(true);
+  });
+});

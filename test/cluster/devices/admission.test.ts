@@ -1,0 +1,86 @@
+/**
+ * Goal: when more devices come than an edge lets in, those that were connected before come first,
+ * nobody who may wait is lost, and whoever is refused is told when to come again.
+ * Method: one edge that lets in few, and more devices at once than may wait.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { RawSocket } from '../../support/devices/raw-socket.js';
+import { eventually } from '../../support/eventually.js';
+
+const WAITING_MAX = 40;
+const PER_PREFIX_MAX = 150;
+let running: RunningCluster;
+let port: number;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: 1,
+    env: {
+      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
+      LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: `${WAITING_MAX}`,
+      LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: `${PER_PREFIX_MAX}`,
+    },
+  });
+  port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+test('devices that come back are let in first, new ones are turned away when too many wait', async () => {
+  const dial = async (clientId: string, cursor: string) => {
+    const socket = await RawSocket.connect(port);
+    const target = `/connect?clientId=${clientId}&lastEventId=${cursor}`;
+    return { socket, target };
+  };
+  const names = Array.from({ length: WAITING_MAX }, (_, i) => i);
+  const resuming = await Promise.all(names.map((i) => dial(`back-${i}`, '1-0')));
+  const others = await Promise.all(names.map((i) => dial(`new-${i}`, '')));
+  const ask = (all: typeof others) =>
+    Promise.all(
+      all.map(({ socket, target }) => socket.send(`GET ${target} HTTP/1.1\r\nHost: e\r\n\r\n`)),
+    );
+  await ask(resuming.slice(0, WAITING_MAX / 2 + 5));
+  await eventually(async () => {
+    const waiting = await running.metric('edge-1', 'longline_edge_handshakes_waiting');
+    expect(waiting).toBeGreaterThanOrEqual(WAITING_MAX / 2);
+  });
+  await ask(others);
+  await Promise.all(others.map(({ socket }) => socket.untilOver()));
+  for (const { socket } of others) {
+    expect([socket.status, socket.code]).toEqual([503, 'OVERLOADED']);
+    expect(socket.text).toMatch(/\r\nRetry-After: ([1-9]|10)\r\n/);
+  }
+  await ask(resuming.slice(WAITING_MAX / 2 + 5));
+  await eventually(() => resuming.every(({ socket }) => socket.status === 200), 20_000);
+  for (const { socket } of [...resuming, ...others]) socket.close();
+});
+
+test('a thousand connections from one address leave room for others, and make room when they go', async () => {
+  const count = 1_000;
+  const crowd = await Promise.all(
+    Array.from({ length: count }, () => RawSocket.connect(port, '127.0.0.9')),
+  );
+  const left = () => crowd.filter(({ isOver }) => !isOver);
+  await eventually(() => expect(left()).toHaveLength(PER_PREFIX_MAX));
+  const turnedAway = crowd.find(({ isOver }) => isOver)!;
+  expect([turnedAway.status, turnedAway.code]).toEqual([429, 'PREFIX_FULL']);
+  const refused = { code: 'PREFIX_FULL' };
+  await eventually(async () => {
+    const metric = 'longline_edge_requests_refused_total';
+    expect(await running.metric('edge-1', metric, refused)).toBe(count - PER_PREFIX_MAX);
+  });
+
+  const other = await RawSocket.connect(port, '127.0.0.10');
+  await other.send('GET /connect?clientId=other HTTP/1.1\r\nHost: e\r\n\r\n');
+  await eventually(() => expect(other.status).toBe(200));
+
+  for (const socket of crowd) socket.close();
+  await eventually(async () => {
+    const back = await RawSocket.connect(port, '127.0.0.9');
+    await back.send('GET /connect?clientId=back HTTP/1.1\r\nHost: e\r\n\r\n');
+    await eventually(() => expect(back.status).toBe(200));
+    back.close();
+  });
+  other.close();
+});

@@ -1,0 +1,300 @@
+/**
+ * Goal: our own client misses nothing and repeats nothing, whatever happens to its edge: it dies, it
+ * is drained, another connection takes over, a backend disconnects. It says so when something is
+ * gone for good. The same in a page of Chromium, which loads the files as they are built.
+ * Method: one cluster of processes of their own, whose dead roles are restarted in place; every
+ * scenario over each way that the client has to connect.
+ */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { extname, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { WebSocket } from 'ws';
+import {
+  type Client,
+  type ClientState,
+  type ConnectOptions,
+  connect,
+  type Push,
+  type WebSocketConstructor,
+} from '../../../client/connect.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { WaitFor } from '../../../proto/gen/longline/v1/push.js';
+import { LIVE, NO_ANSWER } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
+import { CHROMIUM, CHROMIUM_PATH, testWith } from '../../support/devices/system-clients.js';
+import { eventually } from '../../support/eventually.js';
+
+/** In Node 20 there is no WebSocket but the one that the client is given. */
+const VIAS: [string, WebSocketConstructor | undefined][] = [
+  ['stream', undefined],
+  ['websocket', WebSocket],
+];
+
+/** Moves wait for the edge that receives, which has little of a machine that is busy. */
+const DRAIN_DEADLINE_MS = 120_000;
+
+let running: RunningCluster;
+
+beforeAll(async () => {
+  // A drain of fewer shards is sooner over.
+  const env = { LONGLINE_SHARD_COUNT: '64' };
+  running = await RunningCluster.start({ edges: 2, restart: true, env });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+const open: Listener[] = [];
+
+afterEach(() => {
+  for (const listener of open.splice(0)) listener.client.close();
+});
+
+/** A client, and all that it was told. */
+class Listener {
+  readonly pushes: Push[] = [];
+  readonly states: ClientState[] = [];
+  gaps = 0;
+  readonly client: Client;
+
+  constructor(clientId: string, options: Partial<ConnectOptions>) {
+    this.client = connect({
+      router: running.cluster.routerUrl,
+      clientId,
+      onPush: (push) => this.pushes.push(push),
+      onGap: () => this.gaps++,
+      onState: (state) => this.states.push(state),
+      ...options,
+    });
+    open.push(this);
+  }
+
+  get data(): unknown[] {
+    return this.pushes.map(({ data }) => data);
+  }
+
+  get state(): ClientState | undefined {
+    return this.states.at(-1);
+  }
+
+  untilConnected(): Promise<boolean> {
+    return eventually(() => this.state?.type === 'connected', 30_000);
+  }
+}
+
+const edgesOf = async (clientId: string) =>
+  (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
+
+/** Drains an edge of its one client; resolves with what was pushed to it meanwhile. */
+async function drainOf(edge: string, clientId: string): Promise<string[]> {
+  await running.steer(`/v1/edges/${edge}/drain`);
+  const pushed: string[] = [];
+  await eventually(async () => {
+    pushed.push(`moving ${pushed.length}`);
+    await running.push.push(clientId, pushed.at(-1)!, NO_ANSWER);
+    const [at, ...others] = await edgesOf(clientId);
+    return at !== undefined && at !== edge && others.length === 0;
+  }, DRAIN_DEADLINE_MS);
+  return pushed;
+}
+
+describe.each(VIAS)('over a %s', (via, webSocket) => {
+  const listen = (clientId: string, options: Partial<ConnectOptions> = {}) =>
+    new Listener(clientId, { ...(webSocket && { webSocket }), ...options });
+
+  test('receives what was pushed, exactly', async () => {
+    const clientId = `exact ${via} +/{}`;
+    const listener = listen(clientId);
+    await listener.untilConnected();
+    expect(listener.state).toEqual({ type: 'connected', via });
+    const texts = ['', 'a\nb\r\nc\rd\n', '日本語 🦈\0'];
+    for (const text of texts) await running.push.push(clientId, text, LIVE);
+    await running.untilCaughtUp();
+    const json = { contentType: 'application/json' };
+    const { messageId, verdict } = await running.push.push(clientId, '{"a":1}', json);
+    expect(verdict).toBe('WRITTEN');
+    await running.push.push(clientId, Buffer.from('ff00', 'hex'), LIVE);
+    await eventually(() => listener.pushes.length === 5);
+    expect(listener.pushes).toEqual([
+      ...texts.map((data) => ({ data })),
+      { id: messageId, data: '{"a":1}', ...json },
+      { data: Uint8Array.of(255, 0) },
+    ]);
+  }, 40_000);
+
+  test('gets what was pushed while its edge was dead', async () => {
+    const clientId = await running.clientIdOf('edge-2', `killed-${via}`);
+    const listener = listen(clientId);
+    await listener.untilConnected();
+    await running.push.push(clientId, 'before');
+    await eventually(() => listener.data.includes('before'));
+    await running.cluster.kill('edge-2');
+    const away = ['away 1', 'away 2'];
+    for (const text of away) await running.push.push(clientId, text, NO_ANSWER);
+    await eventually(() => listener.data.includes('away 2'), 30_000);
+    await running.untilReady();
+    await running.untilCaughtUp();
+    expect((await running.push.push(clientId, 'after')).verdict).toBe('WRITTEN');
+    await eventually(() => listener.data.includes('after'));
+    expect(listener.data).toEqual(['before', ...away, 'after']);
+    expect(listener.gaps).toBe(0);
+  }, 90_000);
+
+  test('goes where its edge sends it when that is drained', async () => {
+    const clientId = await running.clientIdOf('edge-1', `drained-${via}`);
+    const listener = listen(clientId);
+    await listener.untilConnected();
+    const moving = await drainOf('edge-1', clientId);
+    await eventually(() => listener.data.includes(moving.at(-1)));
+    expect(listener.data).toEqual(moving);
+    const waits = listener.states.filter(({ type }) => type === 'waiting');
+    expect(waits).toEqual([{ type: 'waiting', retryMs: expect.any(Number), why: 'goaway' }]);
+    await running.undrain('edge-1');
+  }, 180_000);
+
+  test('stops when its clientId connects again elsewhere', async () => {
+    const clientId = `twice-${via}`;
+    const older = listen(clientId);
+    await older.untilConnected();
+    const newer = listen(clientId);
+    await eventually(() => older.state?.type === 'closed');
+    expect(older.state).toEqual({ type: 'closed', why: 'taken-over' });
+    await newer.untilConnected();
+    expect((await running.push.push(clientId, 'to the newer', LIVE)).verdict).toBe('WRITTEN');
+    await eventually(() => newer.data.includes('to the newer'));
+    expect(older.data).toEqual([]);
+    expect(await edgesOf(clientId)).toHaveLength(1);
+  }, 40_000);
+
+  test('comes back when a backend ends its connection', async () => {
+    const clientId = `disconnected-${via}`;
+    const listener = listen(clientId);
+    await listener.untilConnected();
+    await running.push.disconnect(clientId);
+    await eventually(() => listener.states.length > 2);
+    await listener.untilConnected();
+    await running.untilCaughtUp();
+    expect((await running.push.push(clientId, 'again')).verdict).toBe('WRITTEN');
+  }, 40_000);
+
+  test('says that there is a gap when what it has missed is gone', async () => {
+    const clientId = `gap-${via}`;
+    const first = listen(clientId);
+    await first.untilConnected();
+    const { messageId } = await running.push.push(clientId, 'seen');
+    await eventually(() => first.data.includes('seen'));
+    first.client.close();
+    await eventually(async () => (await edgesOf(clientId)).length === 0);
+    const ttlMs = 300;
+    await running.push.push(clientId, 'short-lived', { ttlMs, ...NO_ANSWER });
+    const goneAtMs = Date.now() + 2 * ttlMs;
+    await eventually(() => Date.now() > goneAtMs);
+    await running.push.push(clientId, 'kept', NO_ANSWER);
+    const second = listen(clientId, { lastEventId: messageId });
+    await eventually(() => second.data.includes('kept'));
+    expect(second.gaps).toBe(1);
+    expect(second.data).toEqual(['kept']);
+    // What it had before is not missing when it names the newest.
+    const third = listen(clientId, { lastEventId: second.pushes[0]!.id! });
+    await third.untilConnected();
+    await running.untilCaughtUp();
+    expect((await running.push.push(clientId, 'more')).verdict).toBe('WRITTEN');
+    await eventually(() => third.data.includes('more'));
+    expect([third.data, third.gaps]).toEqual([['more'], 0]);
+  }, 40_000);
+});
+
+test('over a WebSocket, what it has got is confirmed while it is connected', async () => {
+  const listener = new Listener('confirming', { webSocket: WebSocket });
+  await listener.untilConnected();
+  const { WAIT_FOR_ACKED: waitFor } = WaitFor;
+  const { verdict, messageId } = await running.push.push('confirming', 'to be confirmed', {
+    waitFor,
+  });
+  expect(verdict).toBe('ACKED');
+  expect(listener.pushes).toEqual([{ id: messageId, data: 'to be confirmed' }]);
+  // So it does not come again to whoever names nothing.
+  listener.client.close();
+  const next = new Listener('confirming', { webSocket: WebSocket });
+  await next.untilConnected();
+  await running.push.push('confirming', 'the next', { waitFor });
+  expect(next.data).toEqual(['the next']);
+}, 40_000);
+
+describe('in a page of Chromium', () => {
+  const testHere = testWith(CHROMIUM);
+  let browser: Browser | undefined;
+  let pages: Server;
+
+  beforeAll(async () => {
+    if (testHere === test.skip) return;
+    // What `exports` of package.json names, as any static server would serve it.
+    pages = createServer(({ url = '' }, response) => {
+      const isScript = extname(url) === '.js';
+      response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
+      response.end(
+        isScript
+          ? readFileSync(join(packageRoot, 'dist/edge/client', url))
+          : '<!doctype html><title>A page of another origin</title>',
+      );
+    }).listen(0, '127.0.0.1');
+    await once(pages, 'listening');
+    browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGS });
+  }, 60_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    pages?.close();
+  }, 30_000);
+
+  /** A page that keeps all that its client is told. */
+  async function openPage(clientId: string, via: string): Promise<Page> {
+    const page = await browser!.newPage();
+    await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
+    const options = JSON.stringify({ router: running.cluster.routerUrl, clientId });
+    // Not a function: compiled for coverage or the like, it would not run in the page.
+    await page.evaluate(`(async () => {
+      if (${JSON.stringify(via)} === 'stream') delete globalThis.WebSocket;
+      globalThis.got = [];
+      globalThis.states = [];
+      const { connect } = await import('/connect.js');
+      globalThis.client = connect({
+        ...${options},
+        onPush: ({ id, data }) => got.push({ id, data: String(data) }),
+        onState: (state) => states.push(state),
+      });
+    })()`);
+    return page;
+  }
+
+  testHere.each(VIAS.map(([via]) => [via]))(
+    'misses nothing through edge restart and drain, over a %s',
+    async (via) => {
+      const clientId = await running.clientIdOf('edge-1', `page-${via}`);
+      const page = await openPage(clientId, via);
+      const data = async () => (await page.evaluate('got.map(({ data }) => data)')) as string[];
+      await eventually(
+        async () => (await running.push.push(clientId, 'first', LIVE)).verdict === 'WRITTEN',
+        30_000,
+      );
+      await eventually(async () => (await data()).includes('first'));
+      expect(await page.evaluate('states.at(-1)')).toEqual({ type: 'connected', via });
+      await running.cluster.kill('edge-1');
+      await running.push.push(clientId, 'while away', NO_ANSWER);
+      await eventually(async () => (await data()).includes('while away'), 30_000);
+      await running.untilReady();
+      const moving = await drainOf('edge-1', clientId);
+      await eventually(async () => (await data()).includes(moving.at(-1)!));
+      expect(await data()).toEqual(['first', 'while away', ...moving]);
+      await running.undrain('edge-1');
+      await page.evaluate('client.close()');
+      await eventually(async () => (await edgesOf(clientId)).length === 0);
+      await page.close();
+    },
+    240_000,
+  );
+});

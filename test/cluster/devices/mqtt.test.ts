@@ -1,0 +1,343 @@
+/**
+ * Goal: MQTT clients that nobody wrote for Longline receive pushes, confirm them, lose none while they
+ * are away or speak something else, and are told why their connection ends.
+ * Method: mqtt.js, Paho for Python and mosquitto_sub against a cluster of processes of their own.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { IClientOptions } from 'mqtt';
+import { controlApi } from '../../../cli/control/api.js';
+import { WaitFor } from '../../../proto/gen/longline/v1/push.js';
+import { LIVE, type PushOptions } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { connect as connectPacket, hex } from '../../support/devices/mqtt-bytes.js';
+import { MqttDevice } from '../../support/devices/mqtt-device.js';
+import { RawSocket } from '../../support/devices/raw-socket.js';
+import { SseClient } from '../../support/devices/sse-client.js';
+import {
+  MOSQUITTO_SUB,
+  PYTHON_PAHO,
+  PYTHON_PATH,
+  testWith,
+} from '../../support/devices/system-clients.js';
+import { eventually } from '../../support/eventually.js';
+
+const ENDED = 'longline_edge_connections_ended_total';
+const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
+
+let running: RunningCluster;
+const devices: MqttDevice[] = [];
+
+beforeAll(async () => {
+  // Few shards, so that a drain is soon over.
+  running = await RunningCluster.start({ edges: 2, env: { LONGLINE_SHARD_COUNT: '64' } });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+afterEach(async () => {
+  for (const device of devices.splice(0)) await device.close();
+});
+
+/** The device port of an edge. */
+function portOf(edge: string): number {
+  return Number(new URL(running.cluster.edgeUrl(edge)).port);
+}
+
+async function connect(clientId: string, options: IClientOptions = {}, edge = 'edge-1') {
+  const device = await MqttDevice.connect(portOf(edge), clientId, options);
+  devices.push(device);
+  return device;
+}
+
+/** A session that outlives its connection. */
+const KEPT: Record<4 | 5, IClientOptions> = {
+  4: { protocolVersion: 4, clean: false },
+  5: { protocolVersion: 5, clean: false, properties: { sessionExpiryInterval: 3600 } },
+};
+
+describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
+  const kept = KEPT[version];
+  const of = (name: string) => `${name}-${version}`;
+
+  test('gets pushes with QoS 1, and its PUBACK is an ACKED', async () => {
+    const clientId = of('qos1');
+    const device = await connect(clientId, kept);
+    expect(await device.subscribe(`push/${clientId}`)).toEqual([1]);
+    expect(await running.push.push(clientId, 'hello', ACKED)).toMatchObject({ verdict: 'ACKED' });
+    expect(device.received).toMatchObject([
+      { topic: `push/${clientId}`, payload: 'hello', qos: 1 },
+    ]);
+    expect(await running.push.presence(clientId)).toMatchObject({
+      connections: [{ protocol: version === 4 ? 'mqtt-3.1.1' : 'mqtt-5' }],
+    });
+  });
+
+  test('gets pushes with QoS 0 by any filter that covers its topic, confirmed as written', async () => {
+    const clientId = of('qos0');
+    const device = await connect(clientId, kept);
+    expect(await device.subscribe(['push/+', '#'], 0)).toEqual([0, 0]);
+    expect(await running.push.push(clientId, 'once', ACKED)).toMatchObject({ verdict: 'ACKED' });
+    expect(device.received).toMatchObject([{ payload: 'once', qos: 0 }]);
+  });
+
+  test('is granted QoS 1 where it asks for 2, and no topics of others', async () => {
+    const clientId = of('granted');
+    const device = await connect(clientId, kept);
+    expect(await device.subscribe(`push/${clientId}`, 2)).toEqual([1]);
+    const others = device.subscribe(['push/somebody-else', 'other/#', '$share/g/push/+']);
+    if (version === 4) await expect(others).rejects.toThrow();
+    else await expect(others).rejects.toThrow(/not authorized|Shared|Topic Filter invalid/i);
+  });
+
+  test('misses nothing of what was pushed while it was away', async () => {
+    const clientId = of('away');
+    const first = await connect(clientId, kept);
+    await first.subscribe(`push/${clientId}`);
+    await running.push.push(clientId, 'a', ACKED);
+    first.drop();
+    await first.untilClosed();
+    const verdicts = [];
+    for (const payload of ['b', 'c', 'd']) {
+      verdicts.push((await running.push.push(clientId, payload)).verdict);
+    }
+    expect(verdicts).toEqual(['STORED', 'STORED', 'STORED']);
+    // The other edge: a session is not tied to where it began, nor does it have to subscribe again.
+    const second = await connect(clientId, kept, 'edge-2');
+    await second.until(3);
+    expect(second.payloads).toEqual(['b', 'c', 'd']);
+    expect(second.client.connected).toBe(true);
+  });
+
+  test('with a clean session gets what comes from now on, and the session before is gone', async () => {
+    const clientId = of('clean');
+    const first = await connect(clientId, kept);
+    await first.subscribe(`push/${clientId}`);
+    await first.close();
+    await running.push.push(clientId, 'old');
+    const second = await connect(clientId, { protocolVersion: version, clean: true });
+    // Not subscribed: registered, and nothing reaches it.
+    expect(await running.push.push(clientId, 'unheard', LIVE)).toMatchObject({
+      verdict: 'OFFLINE',
+    });
+    await second.subscribe(`push/${clientId}`);
+    await running.push.push(clientId, 'new', ACKED);
+    expect(second.payloads).toEqual(['new']);
+  });
+
+  test('goes on where server-sent events stopped, and the other way round', async () => {
+    const clientId = of('switch');
+    const url = running.connectUrl(clientId);
+    const mqtt = await connect(clientId, kept);
+    await mqtt.subscribe('#');
+    await running.push.push(clientId, 'a', ACKED);
+    await mqtt.close();
+    await running.push.push(clientId, 'b');
+    const sse = await SseClient.open(url);
+    await sse.until(1);
+    const { messageId } = await running.push.push(clientId, 'c');
+    await sse.until(2);
+    expect(sse.data).toEqual(['b', 'c']);
+    sse.close();
+    // What server-sent events were shown is not confirmed before they come back with its id.
+    const again = await SseClient.open(url, { headers: { 'last-event-id': messageId } });
+    await running.push.push(clientId, 'd');
+    await again.until(1);
+    const back = await connect(clientId, kept);
+    await running.push.push(clientId, 'e', ACKED);
+    expect(back.payloads).toEqual(['d', 'e']);
+    again.close();
+  });
+
+  test('the newer connection of a clientId wins, on whichever edge', async () => {
+    const clientId = of('twice');
+    const older = await connect(clientId, kept);
+    await older.subscribe('push/+');
+    const newer = await connect(clientId, kept, 'edge-2');
+    await older.untilClosed();
+    if (version === 5) expect(older.disconnectReason).toBe(0x8e);
+    await running.push.push(clientId, 'for the newer', ACKED);
+    expect(newer.payloads).toEqual(['for the newer']);
+  });
+
+  test('is ended by a backend', async () => {
+    const clientId = of('ended');
+    const device = await connect(clientId, kept);
+    await running.push.disconnect(clientId);
+    await device.untilClosed();
+    if (version === 5) expect(device.disconnectReason).toBe(0x98);
+  });
+
+  test('is closed after one and a half times its keep alive [MQTT-3.1.2-22]', async () => {
+    const clientId = of('silent');
+    const silent = () => running.metric('edge-1', ENDED, { reason: 'silent' });
+    const before = await silent();
+    const device = await RawSocket.connect(portOf('edge-1'));
+    const startMs = performance.now();
+    await device.send(connectPacket({ version, keepAliveSeconds: 1, clientId }));
+    // Bytes that are no whole packet are no sign of life.
+    await eventually(() => device.bytes.length > 0);
+    await device.send(hex('c0'));
+    await device.untilOver();
+    expect(performance.now() - startMs).toBeGreaterThan(1_450);
+    expect(performance.now() - startMs).toBeLessThan(3_500);
+    expect(device.bytes.subarray(-3).toString('hex')).toBe(version === 5 ? 'e0018d' : '020000');
+    expect(await silent()).toBe(before + 1);
+  });
+
+  test('more pushes than may be in flight arrive in order, each once', async () => {
+    const clientId = of('many');
+    const device = await connect(clientId, {
+      ...kept,
+      properties: { ...kept.properties, receiveMaximum: 3 },
+    });
+    await device.subscribe(`push/${clientId}`);
+    const payloads = Array.from({ length: 100 }, (_, i) => `push ${i}`);
+    for (const payload of payloads) await running.push.push(clientId, payload, { waitMs: 1 });
+    await running.push.push(clientId, 'last', ACKED);
+    expect(device.payloads).toEqual([...payloads, 'last']);
+  });
+});
+
+describe('mqtt.js with MQTT 5', () => {
+  test('is told the content type and how long a push is good for', async () => {
+    const device = await connect('typed', KEPT[5]);
+    await device.subscribe('push/typed');
+    const options = { ...ACKED, ttlMs: 30_000, contentType: 'application/json' };
+    await running.push.push('typed', '{}', options);
+    const { properties } = device.received[0]!;
+    expect(properties).toMatchObject({
+      contentType: 'application/json',
+      payloadFormatIndicator: true,
+    });
+    expect(properties.messageExpiryInterval).toBeGreaterThan(25);
+    expect(properties.messageExpiryInterval).toBeLessThanOrEqual(30);
+  });
+
+  test('does not get a push that is larger than it takes [MQTT-3.1.2-25]', async () => {
+    const skipped = () => running.metric('edge-1', 'longline_edge_mqtt_pushes_too_large_total');
+    const before = await skipped();
+    const properties = { ...KEPT[5].properties, maximumPacketSize: 200 };
+    const device = await connect('small', { ...KEPT[5], properties });
+    await device.subscribe('push/small');
+    expect(await running.push.push('small', 'x'.repeat(300), ACKED)).toMatchObject({
+      verdict: 'ACKED',
+    });
+    await running.push.push('small', 'fits', ACKED);
+    expect(device.payloads).toEqual(['fits']);
+    expect(await skipped()).toBe(before + 1);
+  });
+
+  test('is told what it may not do', async () => {
+    const device = await connect('limits', KEPT[5]);
+    expect(device.client.options.properties).toBeDefined();
+    await expect(device.client.publishAsync('push/limits', 'x', { qos: 1 })).rejects.toThrow(
+      /Not authorized/,
+    );
+    expect(device.client.connected).toBe(true);
+    await device.client.publishAsync('push/limits', 'x', { qos: 0 });
+    await device.untilClosed();
+    expect(device.disconnectReason).toBe(0x87);
+  });
+
+  test('gets back on when its edge is drained, and is told where', async () => {
+    const clientId = await running.clientIdOf('edge-1', 'drained');
+    const device = await connect(clientId, KEPT[5]);
+    await device.subscribe('#');
+    await controlApi(running.cluster.controlUrl).drain('edge-1', {});
+    try {
+      await device.untilClosed(30_000);
+      expect(device.disconnectReason).toBe(0x9c);
+      expect(device.serverReference).toBe(new URL(running.cluster.edgeUrl('edge-2')).host);
+      const port = Number(device.serverReference!.split(':')[1]);
+      expect(port).toBe(portOf('edge-2'));
+      const again = await connect(clientId, KEPT[5], 'edge-2');
+      await running.push.push(clientId, 'there', ACKED);
+      expect(again.payloads).toEqual(['there']);
+    } finally {
+      await controlApi(running.cluster.controlUrl).undrain('edge-1', {});
+    }
+  }, 60_000);
+});
+
+/** Prints `payload qos` of what comes on the client's own topic, a line each. */
+const PAHO = `
+import sys
+import paho.mqtt.client as mqtt
+port, client_id, version, qos = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+old = {} if hasattr(mqtt, 'CallbackAPIVersion') is False else {'callback_api_version': mqtt.CallbackAPIVersion.VERSION1}
+kept = {'clean_session': False} if version == 4 else {}
+client = mqtt.Client(client_id=client_id, protocol=version, **kept, **old)
+def on_connect(client, *_):
+    client.subscribe('push/' + client_id, qos)
+client.on_connect = on_connect
+client.on_subscribe = lambda *_: print('subscribed', flush=True)
+client.on_message = lambda _client, _data, message: print(message.payload.decode(), message.qos, flush=True)
+client.connect('127.0.0.1', port, 30)
+client.loop_forever()
+`;
+
+/** Runs a client until it has printed `subscribed`. */
+async function withProcess(
+  command: string,
+  args: string[],
+  test: (printed: () => string) => Promise<void>,
+): Promise<void> {
+  const client = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  client.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  try {
+    await test(() => text);
+  } finally {
+    await end(client);
+  }
+}
+
+async function end(client: ChildProcess): Promise<void> {
+  if (client.exitCode !== null) return;
+  client.kill();
+  await once(client, 'exit');
+}
+
+for (const version of [4, 5]) {
+  for (const qos of [0, 1]) {
+    const clientId = `python-${version}-${qos}`;
+
+    testWith(PYTHON_PAHO)(
+      `Paho for Python at level ${version} receives and confirms with QoS ${qos}`,
+      () =>
+        withProcess(
+          PYTHON_PATH,
+          ['-c', PAHO, `${portOf('edge-1')}`, clientId, `${version}`, `${qos}`],
+          async (printed) => {
+            await eventually(() => printed().includes('subscribed'), 10_000);
+            const pushed = await running.push.push(clientId, 'grüße', ACKED);
+            expect(pushed.verdict).toBe('ACKED');
+            await eventually(() => printed().includes(`grüße ${qos}\n`));
+          },
+        ),
+      30_000,
+    );
+
+    const name = `mosquitto-${version}-${qos}`;
+    testWith(MOSQUITTO_SUB)(
+      `mosquitto_sub at level ${version} receives and confirms with QoS ${qos}`,
+      () => {
+        const where = ['-h', '127.0.0.1', '-p', `${portOf('edge-1')}`, '-i', name];
+        const how = ['-V', version === 4 ? 'mqttv311' : 'mqttv5', '-q', `${qos}`, '-c'];
+        const what = ['-t', `push/${name}`, '-F', '%p %q'];
+        return withProcess('mosquitto_sub', [...where, ...how, ...what], async (printed) => {
+          const live = () => running.push.push(name, 'are you there', LIVE);
+          await eventually(async () => (await live()).verdict === 'WRITTEN', 10_000);
+          const pushed = await running.push.push(name, 'stored', ACKED);
+          expect(pushed.verdict).toBe('ACKED');
+          await eventually(() => printed().includes(`stored ${qos}\n`));
+        });
+      },
+      30_000,
+    );
+  }
+}

@@ -1,0 +1,277 @@
+/**
+ * Goal: clients that nobody wrote for Longline receive and push: curl, the `eventsource` package,
+ * Chromium's EventSource, and a gRPC client in Python. The browser goes on receiving when its edge
+ * restarts, and when its shard has moved meanwhile.
+ * Method: one cluster of processes of their own, whose dead roles are restarted in place; each client
+ * is a process of its own, too. The page of the browser has another origin than router and edges.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { EventSource } from 'eventsource';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { LIVE, NO_ANSWER } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
+import {
+  CHROMIUM,
+  CHROMIUM_PATH,
+  CURL,
+  PYTHON_GRPC,
+  PYTHON_PATH,
+  testWith,
+} from '../../support/devices/system-clients.js';
+import { eventually } from '../../support/eventually.js';
+
+const execute = promisify(execFile);
+
+let running: RunningCluster;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 2, restart: true });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+/** Resolves when a live push reaches the client, wherever it is just connecting. */
+function untilWritten(clientId: string, payload: string, deadlineMs = 20_000): Promise<boolean> {
+  return eventually(
+    async () => (await running.push.push(clientId, payload, LIVE)).verdict === 'WRITTEN',
+    deadlineMs,
+  );
+}
+
+testWith(CURL)(
+  'curl follows the redirect and prints events as they come',
+  async () => {
+    const curl = spawn('curl', ['-sS', '-N', '-L', running.connectUrl('curl')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const printed = collect(curl);
+      await untilWritten('curl', '{"hello":"world"}');
+      const { messageId } = await running.push.push('curl', 'stored\nin two lines');
+      await eventually(() =>
+        printed().endsWith(`id: ${messageId}\ndata: stored\ndata: in two lines\n\n`),
+      );
+      expect(printed()).toContain('data: {"hello":"world"}\n\n');
+      expect(curl.exitCode).toBeNull();
+    } finally {
+      await end(curl);
+    }
+  },
+  40_000,
+);
+
+test('the eventsource package receives, and resumes by itself when its edge restarts', async () => {
+  const clientId = await running.clientIdOf('edge-2', 'package');
+  const source = new EventSource(running.connectUrl(clientId));
+  const got: string[] = [];
+  source.addEventListener('message', ({ data }) => got.push(data));
+  try {
+    await untilWritten(clientId, 'live');
+    await eventually(async () => {
+      return (await running.push.push(clientId, 'stored')).verdict === 'WRITTEN';
+    });
+    await running.cluster.kill('edge-2');
+    expect((await running.push.push(clientId, 'while away', NO_ANSWER)).verdict).toBe('STORED');
+    await eventually(() => got.includes('while away'), 30_000);
+    expect(got).toEqual([...new Set(got)]);
+    await untilWritten(clientId, 'live again');
+    await eventually(() => got.at(-1) === 'live again');
+  } finally {
+    source.close();
+  }
+  await running.untilReady();
+}, 90_000);
+
+describe('EventSource of Chromium, on a page of another origin', () => {
+  const testHere = testWith(CHROMIUM);
+  let browser: Browser | undefined;
+  let pages: Server;
+
+  beforeAll(async () => {
+    if (testHere === test.skip) return;
+    pages = createServer((_, response) => {
+      response.setHeader('content-type', 'text/html');
+      response.end('<!doctype html><title>A page of another origin</title>');
+    }).listen(0, '127.0.0.1');
+    await once(pages, 'listening');
+    browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGS });
+  }, 60_000);
+
+  afterAll(async () => {
+    await browser?.close();
+    pages?.close();
+  }, 30_000);
+
+  /** A page that keeps all that its EventSource is told. */
+  async function openPage(clientId: string): Promise<Page> {
+    const page = await browser!.newPage();
+    await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
+    // Not a function: compiled for coverage or the like, it would not run in the page.
+    await page.evaluate(`
+      globalThis.got = [];
+      globalThis.source = new EventSource(${JSON.stringify(running.connectUrl(clientId))});
+      for (const name of ['message', 'base64', 'reset', 'taken-over']) {
+        source.addEventListener(name, ({ type, data, lastEventId }) => {
+          got.push({ type, data, lastEventId });
+        });
+      }
+    `);
+    return page;
+  }
+
+  const received = (page: Page) =>
+    page.evaluate('got') as Promise<{ type: string; data: string; lastEventId: string }[]>;
+
+  const untilReceived = (page: Page, payload: string) =>
+    eventually(async () => (await received(page)).some(({ data }) => data === payload), 30_000);
+
+  const edgesOf = async (clientId: string) =>
+    (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
+
+  testHere(
+    'parses what is sent as it was meant',
+    async () => {
+      const page = await openPage('framing');
+      await untilWritten('framing', 'begin');
+      await untilReceived(page, 'begin');
+      const before = (await received(page)).length;
+      const payloads = [
+        '',
+        'a\nb\r\nc\rd\n',
+        'x\n\nid: 1\n\ndata: y',
+        '日本語 🦈',
+        ' two blanks  ',
+      ];
+      for (const payload of payloads) await running.push.push('framing', payload, LIVE);
+      await running.push.push('framing', Buffer.from('ff00', 'hex'), LIVE);
+      await eventually(async () => (await received(page)).length === before + payloads.length + 1);
+      const events = (await received(page)).slice(before);
+      expect(events.map(({ type, data }) => [type, data])).toEqual([
+        ['message', ''],
+        ['message', 'a\nb\nc\nd\n'],
+        ['message', 'x\n\nid: 1\n\ndata: y'],
+        ['message', '日本語 🦈'],
+        ['message', ' two blanks  '],
+        ['base64', '/wA='],
+      ]);
+      await page.close();
+    },
+    60_000,
+  );
+
+  testHere(
+    'receives through redirect, edge restart, and the drain of its edge',
+    async () => {
+      const clientId = await running.clientIdOf('edge-1', 'browser');
+      const page = await openPage(clientId);
+      await untilWritten(clientId, 'through the redirect');
+      await untilReceived(page, 'through the redirect');
+      expect(await edgesOf(clientId)).toEqual(['edge-1']);
+
+      // The edge restarts in place. The browser only ever asks that edge again.
+      await running.cluster.kill('edge-1');
+      const away = await running.push.push(clientId, 'while the edge was away', NO_ANSWER);
+      expect(away.verdict).toBe('STORED');
+      await untilReceived(page, 'while the edge was away');
+      await running.untilReady();
+      expect(await edgesOf(clientId)).toEqual(['edge-1']);
+
+      // Its shard moves away. The edge tells the page to go, which asks the same edge again and is
+      // sent on; whatever is pushed meanwhile arrives once, in order.
+      await running.steer('/v1/edges/edge-1/drain');
+      const moving: string[] = [];
+      await eventually(async () => {
+        moving.push(`moving ${moving.length}`);
+        await running.push.push(clientId, moving.at(-1)!, NO_ANSWER);
+        return (await edgesOf(clientId)).join() === 'edge-2';
+      }, 60_000);
+      await untilWritten(clientId, 'at the new owner');
+      await untilReceived(page, 'at the new owner');
+
+      const events = await received(page);
+      const stored = events.filter(
+        ({ data }) => data.startsWith('while') || data.startsWith('moving'),
+      );
+      expect(stored.map(({ data }) => data)).toEqual(['while the edge was away', ...moving]);
+      expect(stored[0]!.lastEventId).toBe(away.messageId);
+      await running.undrain('edge-1');
+      await page.close();
+    },
+    120_000,
+  );
+});
+
+testWith(PYTHON_GRPC)(
+  'a client generated for Python pushes and gets the verdict',
+  async () => {
+    const generated = await mkdtemp(join(tmpdir(), 'longline-python-'));
+    try {
+      const proto = join(packageRoot, 'proto');
+      const { stdout } = await execute('sh', ['-c', 'command -v grpc_python_plugin']);
+      const plugin = `--plugin=protoc-gen-grpc=${stdout.trim()}`;
+      const out = [`--python_out=${generated}`, `--grpc_out=${generated}`];
+      const files = ['assignment', 'push'].map((name) => `longline/v1/${name}.proto`);
+      await execute('protoc', ['-I', proto, plugin, ...out, ...files]);
+      const script = join(packageRoot, 'test/cluster/pushes/push.py');
+      const push = async (clientId: string, ttlMs: number) => {
+        const args = [
+          script,
+          generated,
+          running.cluster.routerAddress,
+          clientId,
+          'grüße',
+          `${ttlMs}`,
+        ];
+        return JSON.parse((await execute(PYTHON_PATH, args)).stdout);
+      };
+      const curious = new EventSource(running.connectUrl('python'));
+      const got: string[] = [];
+      curious.addEventListener('message', ({ data }) => got.push(data));
+      try {
+        await untilWritten('python', 'ready');
+        expect(await push('python', 0)).toEqual({ verdict: 'VERDICT_WRITTEN', messageId: '' });
+        await eventually(() => got.at(-1) === 'grüße');
+      } finally {
+        curious.close();
+      }
+      expect(await push('python-nobody', 0)).toEqual({ verdict: 'VERDICT_OFFLINE', messageId: '' });
+      expect(await push('python-nobody', 60_000)).toEqual({
+        verdict: 'VERDICT_STORED',
+        messageId: expect.stringMatching(/^\d+-\d+$/),
+      });
+      expect(await push('', 0)).toEqual({
+        code: 'INVALID_ARGUMENT',
+        details: expect.stringContaining('CLIENT_ID_INVALID'),
+      });
+    } finally {
+      await rm(generated, { recursive: true, force: true });
+    }
+  },
+  60_000,
+);
+
+/** What a process has printed so far. */
+function collect(child: ChildProcess): () => string {
+  let printed = '';
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+    printed += chunk;
+  });
+  return () => printed;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+}

@@ -1,0 +1,103 @@
+/**
+ * Goal: slowhttptest, which holds connections by being slow in each of its ways, gets nowhere, and a
+ * device that behaves does not feel it.
+ * Method: the tool against the device port of an edge whose deadline for request heads is short; what
+ * the tool says itself, what the edge counts, and what the device got meanwhile.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
+import { type Client, connect } from '../../../client/connect.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { SLOWHTTPTEST, testWith } from '../../support/devices/system-clients.js';
+import { eventually } from '../../support/eventually.js';
+
+const execute = promisify(execFile);
+
+const EDGE = 'edge-1';
+const HEAD_TIMEOUT_MS = 2_000;
+const CONNECTIONS = 200;
+const COLOURS = /\x1b\[[\d;]*m/g;
+const testHere = testWith(SLOWHTTPTEST);
+
+let running: RunningCluster;
+let client: Client;
+const got: unknown[] = [];
+let connections = 0;
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: 1,
+    env: { LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}` },
+  });
+  client = connect({
+    router: running.cluster.routerUrl,
+    clientId: 'behaves',
+    onPush: ({ data }) => got.push(data),
+    onState: ({ type }) => {
+      if (type === 'connected') connections++;
+    },
+  });
+  await eventually(() => connections === 1, 30_000);
+}, 60_000);
+
+afterAll(async () => {
+  client?.close();
+  await running?.stop();
+}, 30_000);
+
+const timeouts = () =>
+  running.metric(EDGE, 'longline_edge_requests_refused_total', { code: 'HEAD_TIMEOUT' });
+
+/** Pushes to the device that behaves while the tool runs; resolves with what the tool says last. */
+async function attack(...options: string[]): Promise<string> {
+  const url = `${running.cluster.edgeUrl(EDGE)}/connect?clientId=slow`;
+  const common = ['-c', `${CONNECTIONS}`, '-r', `${CONNECTIONS}`, '-i', '1', '-p', '5', '-u', url];
+  let isOver = false;
+  const attacking = execute('slowhttptest', [...options, ...common]).finally(() => {
+    isOver = true;
+  });
+  const pushed: string[] = [];
+  const before = got.length;
+  while (!isOver) {
+    pushed.push(`push ${pushed.length}`);
+    const { verdict } = await running.push.push('behaves', pushed.at(-1)!);
+    expect(verdict).toBe('WRITTEN');
+  }
+  await eventually(() => got.length === before + pushed.length);
+  expect(got.slice(before)).toEqual(pushed);
+  expect(connections).toBe(1);
+  return (await attacking).stdout.replaceAll(COLOURS, '');
+}
+
+/** Nobody is left but the device that behaves. */
+const untilAlone = () =>
+  eventually(
+    async () => (await running.metric(EDGE, 'longline_edge_connections')) === 1,
+    HEAD_TIMEOUT_MS + 10_000,
+  );
+
+describe('slowhttptest', () => {
+  testHere(
+    'with slow heads is ended at the deadline',
+    async () => {
+      const before = await timeouts();
+      const said = await attack('-H', '-t', 'GET', '-x', '10', '-l', '10');
+      expect(said).toMatch(/service available:\s*YES/);
+      expect(said).toMatch(/No open connections left/);
+      expect((await timeouts()) - before).toBeGreaterThanOrEqual(CONNECTIONS);
+      await untilAlone();
+    },
+    60_000,
+  );
+
+  testHere(
+    'with slow bodies is refused: nothing here has a body',
+    async () => {
+      const said = await attack('-B', '-t', 'POST', '-s', '8192', '-x', '10', '-l', '10');
+      expect(said).toMatch(/No open connections left/);
+      await untilAlone();
+    },
+    60_000,
+  );
+});

@@ -1,0 +1,282 @@
+/**
+ * Goal: whatever a peer does wrong over a WebSocket is answered by the clause that it breaks, is
+ * counted, and harms nobody else.
+ * Method: one edge as a process of its own, raw sockets against its device port. Around each case a
+ * client on the same edge that behaves: it must stay connected and get a push afterwards, and the
+ * counter with the case's label must have gone up by one.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { LIVE } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
+import { RawSocket } from '../../support/devices/raw-socket.js';
+import { SseClient } from '../../support/devices/sse-client.js';
+import { eventually } from '../../support/eventually.js';
+
+const PAGE = 'https://app.example';
+const REFUSED = 'longline_edge_requests_refused_total';
+const ENDED = 'longline_edge_connections_ended_total';
+const FAILED = 'longline_edge_websocket_failures_total';
+const HEARTBEAT_MS = 1_000;
+const PING_ROUNDS_MAX = 1_000;
+
+let running: RunningCluster;
+let port: number;
+let healthy: SseClient;
+const sockets: RawSocket[] = [];
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: 1,
+    env: { LONGLINE_EDGE_HEARTBEAT_MS: `${HEARTBEAT_MS}`, LONGLINE_CORS_ORIGINS: PAGE },
+  });
+  port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+beforeEach(async () => {
+  healthy = await SseClient.open(running.connectUrl('healthy'));
+});
+
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.close();
+  expect(await running.push.push('healthy', 'still here', LIVE)).toMatchObject({
+    verdict: 'WRITTEN',
+  });
+  await healthy.until(1);
+  expect(healthy.data).toEqual(['still here']);
+  expect(healthy.isOpen).toBe(true);
+  healthy.close();
+  await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
+});
+
+/** Resolves with a check that the labelled counter has gone up by one since. */
+async function watch(metric: string, label: Record<string, string>) {
+  const before = await running.metric('edge-1', metric, label);
+  return () =>
+    eventually(async () => {
+      expect(await running.metric('edge-1', metric, label)).toBe(before + 1);
+    });
+}
+
+const KEY = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
+const UPGRADE = ['Upgrade: websocket', 'Connection: Upgrade', KEY, 'Sec-WebSocket-Version: 13'];
+
+function request(clientId: string, headers: readonly string[], method = 'GET'): string {
+  const line = `${method} /connect?clientId=${clientId} HTTP/1.1`;
+  return [line, 'Host: edge', ...headers, '', ''].join('\r\n');
+}
+
+async function dial(): Promise<RawSocket> {
+  const socket = await RawSocket.connect(port);
+  sockets.push(socket);
+  return socket;
+}
+
+/** A WebSocket that is open, by hand. */
+async function open(clientId: string, ...headers: string[]): Promise<RawSocket> {
+  const socket = await dial();
+  await socket.send(request(clientId, [...UPGRADE, ...headers]));
+  await eventually(() => socket.status !== undefined);
+  expect(socket.status).toBe(101);
+  return socket;
+}
+
+/** What has come after the answer's head, without heartbeats. */
+function framesOf(socket: RawSocket): string {
+  const hex = socket.bytes.toString('hex');
+  const end = Buffer.from('\r\n\r\n').toString('hex');
+  return hex.slice(hex.indexOf(end) + end.length).replaceAll(/^(8900)+/g, '');
+}
+
+const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
+const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
+
+describe('an upgrade', () => {
+  test.each<[string, string[], number, string]>([
+    ['§4.2.1 4. without Connection', UPGRADE.toSpliced(1, 1), 400, 'REQUEST_MALFORMED'],
+    ['§4.2.1 5. without key', UPGRADE.toSpliced(2, 1), 400, 'REQUEST_MALFORMED'],
+    ['§4.4 without version', UPGRADE.toSpliced(3, 1), 426, 'WEBSOCKET_VERSION_UNSUPPORTED'],
+    [
+      '§4.4 of version 8',
+      [...UPGRADE.slice(0, 3), 'Sec-WebSocket-Version: 8'],
+      426,
+      'WEBSOCKET_VERSION_UNSUPPORTED',
+    ],
+    [
+      '§10.2 by a foreign page',
+      [...UPGRADE, 'Origin: https://evil.example'],
+      403,
+      'ORIGIN_REFUSED',
+    ],
+    ['§10.2 by a page without origin', [...UPGRADE, 'Origin: null'], 403, 'ORIGIN_REFUSED'],
+  ])('%s is refused', async (_clause, headers, status, code) => {
+    const wentUp = await watch(REFUSED, { code });
+    const socket = await dial();
+    await socket.send(request('upgrade', headers));
+    await socket.untilOver();
+    expect([socket.status, socket.code]).toEqual([status, code]);
+    if (status === 426) expect(socket.text).toContain('\r\nSec-WebSocket-Version: 13\r\n');
+    await wentUp();
+  });
+
+  test('§4.2.1 1. is a GET', async () => {
+    const wentUp = await watch(REFUSED, { code: 'METHOD_NOT_ALLOWED' });
+    const socket = await dial();
+    await socket.send(request('upgrade', UPGRADE, 'POST'));
+    await socket.untilOver();
+    expect(socket.status).toBe(405);
+    await wentUp();
+  });
+
+  test('§10.2 by a page on the list is accepted', async () => {
+    await open('page', `Origin: ${PAGE}`);
+  });
+
+  test('RFC 9931: bytes behind it are not waited for, and not read', async () => {
+    const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
+    const socket = await dial();
+    await socket.send(
+      Buffer.concat([Buffer.from(request('hasty', UPGRADE)), hex('8980 00000000')]),
+    );
+    await socket.untilOver();
+    expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
+    await wentUp();
+  });
+
+  test('RFC 9110 §7.8 to something else is ignored', async () => {
+    const socket = await dial();
+    await socket.send(request('h2c', ['Upgrade: h2c', 'Connection: Upgrade, HTTP2-Settings']));
+    await socket.untilText('retry: ');
+    expect(socket.status).toBe(200);
+  });
+});
+
+describe('RFC 6455: what fails a connection', () => {
+  test.each([
+    ['§5.1 a frame without mask', '81 01 61', '1002'],
+    ['§5.2 a reserved bit', 'c1 81 00000000 61', '1002'],
+    ['§5.2 a reserved opcode', '83 80 00000000', '1002'],
+    ['§5.2 a length that is not minimal', '82 fe 0001 00000000 00', '1002'],
+    ['§5.2 a length with its first bit set', '82 ff 8000000000000000', '1009'],
+    ['§10.4 a message that is announced as 256 MB', '82 ff 0000000010000000', '1009'],
+    ['§5.4 a continuation of nothing', '80 80 00000000', '1002'],
+    ['§5.4 a message within a message', '01 80 00000000 81 80 00000000', '1002'],
+    ['§5.5 a control frame in fragments', '09 80 00000000', '1002'],
+    ['§5.5 a control frame of 126 bytes', '89 fe 007e', '1002'],
+    ['§5.5.1 a close frame of one byte', '88 81 00000000 03', '1002'],
+    ['§7.4.1 the close code 1005', '88 82 00000000 03ed', '1002'],
+    ['§7.4.1 the close code 1006', '88 82 00000000 03ee', '1002'],
+    ['§7.4.2 the close code 999', '88 82 00000000 03e7', '1002'],
+    ['§8.1 text that is not UTF-8', '81 82 00000000 c328', '1007'],
+  ])('%s', async (_clause, bytes, code) => {
+    const [failed, ended] = [
+      await watch(FAILED, { code }),
+      await watch(ENDED, { reason: 'unexpected_bytes' }),
+    ];
+    const socket = await open('rude');
+    await socket.send(hex(bytes));
+    await socket.untilOver();
+    const frame = Buffer.from(framesOf(socket), 'hex');
+    expect([frame[0], frame.readUInt16BE(2)]).toEqual([0x88, Number(code)]);
+    expect(frame.length).toBe(2 + frame[1]!);
+    expect(socket.errorCode).toBeUndefined();
+    await failed();
+    await ended();
+  });
+
+  test('CVE-2026-48779: a message in fragments of one byte, and of none', async () => {
+    for (const payload of [Buffer.from('x'), Buffer.alloc(0)]) {
+      const failed = await watch(FAILED, { code: '1008' });
+      const socket = await open('crumbs');
+      const first: Frame = { opcode: 1, payload, isFinal: false };
+      const more = Array.from({ length: 1_000 }, () => ({ ...first, opcode: 0 }));
+      await socket.send(frames(first, ...more));
+      await socket.untilOver();
+      expect(framesOf(socket)).toMatch(/^88..03f0/);
+      await failed();
+    }
+  });
+
+  test('§5.5.2 a flood of pings', async () => {
+    const ended = await watch(ENDED, { reason: 'flooding' });
+    const socket = await open('flood');
+    const pings = frames(
+      ...Array.from({ length: 500 }, (): Frame => ({ opcode: 9, payload: Buffer.alloc(0) })),
+    );
+    for (let i = 0; i < PING_ROUNDS_MAX && !socket.isOver; i++) {
+      await socket.send(pings);
+      // A socket that is gone takes bytes at once, and its end is only heard in another turn.
+      await nextTurn();
+    }
+    await socket.untilOver();
+    expect(framesOf(socket)).toMatch(/^(8a00|8900)+88..03f0/);
+    await ended();
+  });
+});
+
+describe('a connection that behaves', () => {
+  test('§5.5.2 has its pings answered within a message, byte by byte', async () => {
+    const socket = await open('ping');
+    const bytes = frames(
+      { opcode: 1, payload: Buffer.from('a'), isFinal: false },
+      { opcode: 9, payload: Buffer.from('are you there') },
+      { opcode: 0, payload: Buffer.from('b') },
+    );
+    for (const byte of bytes) await socket.send(Buffer.of(byte));
+    await eventually(() =>
+      framesOf(socket).includes(`8a0d${Buffer.from('are you there').toString('hex')}`),
+    );
+    expect(socket.isOver).toBe(false);
+  });
+
+  test('§5.5.1, §7.1.2 has its close frame echoed', async () => {
+    const ended = await watch(ENDED, { reason: 'peer' });
+    const socket = await open('leaver');
+    await socket.send(hex('88 85 00000000 03e8 627965 89 80 00000000'));
+    await socket.untilOver();
+    expect(framesOf(socket)).toBe('880203e8');
+    await ended();
+    expect((await running.push.push('leaver', 'x', LIVE)).verdict).toBe('OFFLINE');
+  });
+
+  test('ends when it closes its half, and when it resets', async () => {
+    for (const leave of ['halfClose', 'reset'] as const) {
+      const ended = await watch(ENDED, { reason: 'peer' });
+      const socket = await open('torn');
+      socket[leave]();
+      await ended();
+    }
+  });
+
+  test('that never answers a ping is closed after three heartbeats', async () => {
+    const ended = await watch(ENDED, { reason: 'silent' });
+    const socket = await open('deaf');
+    await socket.untilOver();
+    expect(framesOf(socket)).toMatch(/^88..03f0/);
+    await ended();
+  });
+});
+
+test('a client that stops to read is cut, and others notice nothing', async () => {
+  const ended = await watch(ENDED, { reason: 'slow' });
+  const socket = await open('slow');
+  const answering = setInterval(
+    () => void socket.send(frames({ opcode: 10, payload: Buffer.alloc(0) })),
+    HEARTBEAT_MS,
+  );
+  try {
+    socket.stopReading();
+    const payload = 'x'.repeat(256 * 1024);
+    let verdict = '';
+    for (let i = 0; verdict !== 'SLOW' && i < 400; i++) {
+      verdict = (await running.push.push('slow', payload, LIVE)).verdict;
+    }
+    expect(verdict).toBe('SLOW');
+    await ended();
+  } finally {
+    clearInterval(answering);
+  }
+}, 60_000);

@@ -1,0 +1,330 @@
+/**
+ * Goal: whatever single part of a cluster dies, devices are served again without anybody's help,
+ * and no durable push is lost or comes out of order.
+ * Method: processes of their own over a real Redis, killed with SIGKILL; devices that ask again when
+ * their connection ends and name the newest id that they have; pushes go on all the while, and in
+ * the end every device must have got all that was accepted for it, in the order of the pushes.
+ */
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { status } from '@grpc/grpc-js';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { startRedis } from '../../../cli/local/redis.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { LIVE, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { Device } from '../../support/devices/device.js';
+import { eventually } from '../../support/eventually.js';
+
+/** What issue and design promise, from the death of an edge to its last client being served. */
+const BACK_WITHIN_MS = 15_000;
+
+const ACCEPTED_OR_UNKNOWN = ['WRITTEN', 'STORED', 'DUPLICATE', 'UNKNOWN'];
+
+let running: RunningCluster;
+const devices: Device[] = [];
+
+afterEach(async () => {
+  await Promise.all(devices.splice(0).map((device) => device.close()));
+});
+
+function addDevice(clientId: string, connectUrl = running.connectUrl(clientId)): Device {
+  const device = new Device(clientId, connectUrl);
+  devices.push(device);
+  return device;
+}
+
+function untilConnected(): Promise<boolean> {
+  return eventually(() => devices.every((device) => device.connectedTo !== undefined), 30_000);
+}
+
+/** Pushes one payload after the other, durably, to all devices; each is accepted before the next. */
+class Rounds {
+  /** What every device must have in the end. */
+  readonly sent: string[] = [];
+  readonly #name = randomUUID();
+
+  async push(): Promise<void> {
+    const payload = `round ${this.sent.length}`;
+    // As a backend does that is told UNKNOWN: the same again, with the same idempotency key.
+    let waiting = [...devices];
+    while (waiting.length > 0) {
+      const outcomes = await this.#pushTo(waiting, payload);
+      for (const outcome of outcomes) expect(ACCEPTED_OR_UNKNOWN).toContain(outcome);
+      waiting = waiting.filter((_, i) => outcomes[i] === 'UNKNOWN');
+    }
+    this.sent.push(payload);
+  }
+
+  /** What is said about each of `receivers`. */
+  async #pushTo(receivers: readonly Device[], payload: string): Promise<(string | undefined)[]> {
+    const items = receivers.map(({ clientId }, i) => ({
+      correlationId: i + 1,
+      push: pushRequest(clientId, payload, {
+        // A dead edge does not answer: without this, each round would wait long for it.
+        waitMs: 400,
+        ttlMs: 120_000,
+        idempotencyKey: `${clientId}: ${this.#name}: ${payload}`,
+      }),
+    }));
+    const results = await running.push.stream([items]);
+    expect(results).toHaveLength(receivers.length);
+    results.sort((a, b) => a.correlationId - b.correlationId);
+    return results.map(({ outcome }) =>
+      outcome?.$case === 'push' ? wordOf(outcome.value.verdict) : outcome?.value.code,
+    );
+  }
+
+  async untilAllReceived(): Promise<void> {
+    await eventually(() => {
+      const behind = devices.filter(({ received }) => received.length < this.sent.length);
+      if (behind.length === 0) return true;
+      throw new Error(
+        behind.map((device) => `${device.clientId}: ${device.received.length}`).join(', '),
+      );
+    }, 20_000);
+    for (const device of devices) {
+      expect({ [device.clientId]: device.received }).toEqual({ [device.clientId]: this.sent });
+    }
+  }
+}
+
+describe('with control and three edges, dead ones left dead', () => {
+  beforeAll(async () => {
+    running = await RunningCluster.start({ edges: 3, restart: false });
+  }, 90_000);
+
+  afterAll(() => running?.stop(), 30_000);
+
+  test.each(['edge', 'router', 'control'])(
+    '%s: one with another shard count is refused in one line',
+    async (role) => {
+      const ended = await refusedForItsShardCount(role);
+      expect(ended.code).toBe(78);
+      expect(ended.errors).toMatch(/^.*\b1024\b.*\b4096\b.*\n$/);
+    },
+  );
+
+  test('while control is dead an edge restarts, clients connect and come back, pushes flow', async () => {
+    const before = await running.shards();
+    for (const edgeId of ['edge-1', 'edge-2', 'edge-3']) {
+      for (const clientId of await running.clientIdsOf(edgeId, 5)) addDevice(clientId);
+    }
+    const newcomers = await running.clientIdsOf('edge-1', 3, 'newcomer');
+    await untilConnected();
+    const rounds = new Rounds();
+    await rounds.push();
+
+    await running.cluster.kill('control');
+    await rounds.push();
+    await running.cluster.kill('edge-1');
+    await rounds.push();
+    await running.cluster.startAgain('edge-1');
+    await eventually(() => running.isReady('edge-1'), 30_000);
+    await untilConnected();
+    await rounds.push();
+    await rounds.untilAllReceived();
+    expect(running.cluster.pid('control')).toBeUndefined();
+    for (const clientId of newcomers) {
+      const device = addDevice(clientId);
+      await eventually(() => device.connectedTo !== undefined, 10_000);
+      expect((await running.push.push(clientId, 'welcome', LIVE)).verdict).toBe('WRITTEN');
+      await eventually(() => device.received.includes('welcome'));
+    }
+    for (const device of devices) {
+      const { verdict } = await running.push.push(device.clientId, 'live', LIVE);
+      expect([device.clientId, verdict]).toEqual([device.clientId, 'WRITTEN']);
+    }
+
+    await running.cluster.startAgain('control');
+    await running.untilReady();
+    // Everybody is where they were: control has learnt it, not decided it anew.
+    expect(await running.shards()).toMatchObject(before.map(({ owner }) => ({ owner })));
+  }, 90_000);
+
+  test('300 clients are back on the survivors of a dead edge within 15 s, nothing is lost', async () => {
+    for (let i = 0; i < 300; i++) addDevice(`device-${i}`);
+    await untilConnected();
+    const dead = running.cluster.edgeUrl('edge-3');
+    const orphans = devices.filter((device) => device.connectedTo === dead);
+    expect(orphans.length).toBeGreaterThan(50);
+    const rounds = new Rounds();
+    for (let i = 0; i < 3; i++) await rounds.push();
+
+    // Evening out what the survivors got would move clients that lost nothing.
+    await running.steer('/v1/pause');
+    await running.cluster.kill('edge-3');
+    const killedAtMs = performance.now();
+    let isBack = false;
+    while (!isBack) {
+      await rounds.push();
+      const leftMs = BACK_WITHIN_MS - (performance.now() - killedAtMs);
+      if (leftMs <= 0) break;
+      const last = rounds.sent.at(-1);
+      isBack = await eventually(
+        () =>
+          devices.every(
+            (device) => device.connectedTo !== undefined && device.received.at(-1) === last,
+          ),
+        Math.min(leftMs, 250),
+      ).catch(() => false);
+    }
+    const elapsedMs = Math.round(performance.now() - killedAtMs);
+    console.log(
+      `all of ${devices.length} clients receive ${elapsedMs} ms after the death of the edge that ` +
+        `held ${orphans.length}; ${rounds.sent.length} rounds`,
+    );
+    expect(isBack).toBe(true);
+    expect(elapsedMs).toBeLessThanOrEqual(BACK_WITHIN_MS);
+    expect(devices.some((device) => device.connectedTo === dead)).toBe(false);
+
+    await rounds.push();
+    await rounds.untilAllReceived();
+    expect(devices.filter((device) => device.has('reset'))).toEqual([]);
+    // Whoever was not on the dead edge has noticed nothing.
+    const others = devices.filter((device) => !orphans.includes(device));
+    expect(others.filter((device) => device.connections > 1)).toEqual([]);
+    expect(others.filter((device) => device.events.length > rounds.sent.length)).toEqual([]);
+    await running.untilReady();
+  }, 120_000);
+});
+
+describe('with dead roles restarted in place', () => {
+  beforeAll(async () => {
+    running = await RunningCluster.start({ edges: 2, restart: true });
+  }, 90_000);
+
+  afterAll(() => running?.stop(), 30_000);
+
+  test('an edge keeps its shards, and its clients come back to the same URL', async () => {
+    const before = await running.shards();
+    for (const clientId of await running.clientIdsOf('edge-1', 10)) {
+      // As a browser does: where it was once redirected to, it goes for ever.
+      addDevice(clientId, (await running.lookUp(clientId)).url);
+    }
+    await untilConnected();
+    const rounds = new Rounds();
+    await rounds.push();
+    const pid = running.cluster.pid('edge-1');
+    await running.cluster.kill('edge-1');
+    await rounds.push();
+    await eventually(() => devices.every((device) => device.connections === 2), 30_000);
+    await running.untilReady();
+    await untilConnected();
+    await rounds.push();
+    await rounds.untilAllReceived();
+    expect(running.cluster.pid('edge-1')).not.toBe(pid);
+    expect(new Set(devices.map((device) => device.connectedTo))).toEqual(
+      new Set([running.cluster.edgeUrl('edge-1')]),
+    );
+    const shards = await running.shards();
+    expect(shards.map(({ owner }) => owner)).toEqual(before.map(({ owner }) => owner));
+  }, 90_000);
+
+  test('Redis dies and comes back empty: every role says so, and heals without a restart', async () => {
+    const { cluster } = running;
+    const clientIds = [
+      ...(await running.clientIdsOf('edge-1', 3, 'redis')),
+      ...(await running.clientIdsOf('edge-2', 3, 'redis')),
+    ];
+    for (const clientId of clientIds) addDevice(clientId);
+    await untilConnected();
+    const rounds = new Rounds();
+    await rounds.push();
+    await rounds.untilAllReceived();
+    const pids = cluster.names.map((name) => cluster.pid(name));
+    const { position } = await running.view();
+
+    await running.redis.kill('SIGKILL');
+    for (const name of cluster.names) {
+      await eventually(async () => !(await running.isReady(name)), 20_000);
+    }
+    for (const options of [LIVE, {}]) {
+      await expect(running.push.push(clientIds[0]!, 'refused', options)).rejects.toMatchObject({
+        code: status.UNAVAILABLE,
+        details: expect.stringContaining('REDIS_UNAVAILABLE'),
+      });
+    }
+
+    running.redis = await startRedis({ port: running.redis.port });
+    await running.untilReady();
+    // Nobody was sent away, and nobody restarted.
+    expect(cluster.names.map((name) => cluster.pid(name))).toEqual(pids);
+    expect(devices.every((device) => device.connections === 1)).toBe(true);
+    for (const clientId of clientIds) {
+      const { verdict } = await running.push.push(clientId, 'live again', LIVE);
+      expect([clientId, verdict]).toEqual([clientId, 'WRITTEN']);
+    }
+    await running.untilCaughtUp();
+    for (const device of devices) {
+      const { verdict } = await running.push.push(device.clientId, 'and durable');
+      expect([device.clientId, verdict]).toEqual([device.clientId, 'WRITTEN']);
+      await eventually(() => device.received.at(-1) === 'and durable');
+      expect(device.received).toEqual([...rounds.sent, 'live again', 'and durable']);
+    }
+    // The history before is lost, so the new one supersedes all that anybody has seen.
+    expect((await running.view()).position.incarnation).toBeGreaterThan(position.incarnation);
+  }, 90_000);
+
+  test('a Redis that came back empty has learnt the cluster settings again', async () => {
+    // Else a process that is set wrong would be let in, and hash clients to other shards.
+    await eventually(async () => (await refusedForItsShardCount('router')).code === 78, 40_000);
+  }, 60_000);
+});
+
+test('a process with bad settings says all that is wrong at once, and exits with 78', async () => {
+  const ended = await run('edge', {
+    LONGLINE_REDIS_URL: 'http://example',
+    LONGLINE_SHARD_COUNT: '1000',
+    LONGLINE_EDGE_ID: 'a b',
+    LONGLINE_EDGE_PORT: '70000',
+    LONGLINE_EDGE_HEAD_TIMEOUT: '5',
+    LONGLINE_NONSENSE: '1',
+    // Another role's, and none of its business.
+    LONGLINE_ROUTER_WAIT_MS: '1',
+  });
+  expect(ended.code).toBe(78);
+  const problems = ended.errors.trim().split('\n');
+  for (const name of [
+    'LONGLINE_REDIS_URL',
+    'LONGLINE_SHARD_COUNT',
+    'LONGLINE_AUTH',
+    'LONGLINE_CONTROL_ADDRESS',
+    'LONGLINE_EDGE_ID',
+    'LONGLINE_EDGE_PORT',
+    'LONGLINE_EDGE_HEAD_TIMEOUT',
+    'LONGLINE_NONSENSE',
+  ]) {
+    expect(problems.filter((line) => line.trim().startsWith(`${name}: `))).toHaveLength(1);
+  }
+  expect(problems[0]).toContain('8 problem(s)');
+  expect(problems).toHaveLength(9);
+  expect(ended.errors).not.toContain('    at ');
+});
+
+/** Starts a role that disagrees with the running cluster about the number of shards. */
+function refusedForItsShardCount(role: string) {
+  return run(role, {
+    LONGLINE_AUTH: 'none',
+    LONGLINE_REDIS_URL: running.redis.url,
+    LONGLINE_CONTROL_ADDRESS: 'localhost:1',
+    LONGLINE_EDGE_ID: 'stranger',
+    LONGLINE_SHARD_COUNT: '1024',
+  });
+}
+
+/** Runs a role that is expected to refuse to start; it is ended if it does not. */
+async function run(role: string, env: NodeJS.ProcessEnv) {
+  const script = join(packageRoot, 'dist', role, 'main.js');
+  const child = spawn(process.execPath, [script], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const giveUp = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  const [errors, [code]] = await Promise.all([text(child.stderr), once(child, 'close')]);
+  clearTimeout(giveUp);
+  return { code: code as number | null, errors };
+}

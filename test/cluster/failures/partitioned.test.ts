@@ -1,0 +1,119 @@
+/**
+ * Goal: control tells an edge that cannot deliver from a network that cannot be trusted. It empties
+ * the one, and moves nothing for the other.
+ * Method: processes of their own over a real Redis. Most edges are stopped for longer than a lease,
+ * with their connections open; then one of them is cut from Redis only, by a proxy that goes silent.
+ * Devices ask again when their connection ends; in the end each must have got all that was accepted.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { Device } from '../../support/devices/device.js';
+import { eventually } from '../../support/eventually.js';
+
+const LEASE_MS = 10_000;
+const EDGES = ['edge-1', 'edge-2', 'edge-3'];
+const CUT = 'edge-3';
+const DEVICES_PER_EDGE = 8;
+const TTL_MS = 300_000;
+
+let running: RunningCluster;
+const devices: Device[] = [];
+const sent: string[] = [];
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: EDGES.length,
+    env: { LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}` },
+    behindProxy: CUT,
+  });
+  for (const edgeId of EDGES) {
+    for (const clientId of await running.clientIdsOf(edgeId, DEVICES_PER_EDGE, edgeId)) {
+      devices.push(new Device(clientId, running.connectUrl(clientId)));
+    }
+  }
+  await eventually(() => devices.every(({ connectedTo }) => connectedTo !== undefined), 30_000);
+}, 90_000);
+
+afterAll(async () => {
+  await Promise.all(devices.map((device) => device.close()));
+  await running?.stop();
+}, 30_000);
+
+/** Durably, to everybody; nobody waits for what became of it. */
+async function pushToAll(): Promise<void> {
+  const payload = `push ${sent.length}`;
+  sent.push(payload);
+  await Promise.all(
+    devices.map(({ clientId }) =>
+      running.push.push(clientId, payload, { ttlMs: TTL_MS, waitMs: 100 }),
+    ),
+  );
+}
+
+function untilAllReceived(): Promise<unknown> {
+  return eventually(() => {
+    for (const { clientId, received } of devices) {
+      expect({ [clientId]: received }).toEqual({ [clientId]: sent });
+    }
+    return true;
+  }, 30_000);
+}
+
+async function eventTypes(): Promise<string[]> {
+  return (await running.events()).map(({ type }) => type);
+}
+
+async function shardsOf(edgeId: string): Promise<number> {
+  return (await running.shards()).filter(({ owner }) => owner === edgeId).length;
+}
+
+test('most edges fall silent at once: control freezes, and nothing has moved when they are back', async () => {
+  const before = (await running.events()).length;
+  const eventsSince = async () =>
+    (await running.events()).slice(before).filter(({ type }) => !/^(un)?frozen$/.test(type));
+  const pids = ['edge-1', 'edge-2'].map((name) => running.cluster.pid(name)!);
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  try {
+    await eventually(async () => (await eventTypes()).includes('frozen'), LEASE_MS + 4_000);
+    // The sessions are ended when the leases are over; the shards stay all the same.
+    await eventually(async () => {
+      const states = (await running.edges()).map(({ state }) => state);
+      return states.filter((state) => state === 'suspect').length === 2;
+    }, LEASE_MS + 4_000);
+    await pushToAll();
+    expect(await eventsSince()).toEqual([]);
+  } finally {
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  }
+  await eventually(async () => (await eventTypes()).includes('unfrozen'), 20_000);
+  await running.untilReady();
+  await untilAllReceived();
+  expect(await eventsSince()).toEqual([]);
+  expect(devices.every(({ connections }) => connections === 1)).toBe(true);
+}, 90_000);
+
+test('an edge that is cut from Redis only is emptied, and nothing durable is lost', async () => {
+  const { cluster, proxy } = running;
+  const pid = cluster.pid(CUT);
+  proxy.cut();
+  await eventually(async () => !(await running.isReady(CUT)), 10_000);
+  await pushToAll();
+  await eventually(async () => (await eventTypes()).includes('edge-cut-off'), 3 * LEASE_MS);
+  await eventually(async () => {
+    await pushToAll();
+    return devices.every(
+      ({ connectedTo }) => connectedTo !== undefined && connectedTo !== cluster.edgeUrl(CUT),
+    );
+  }, 60_000);
+  await untilAllReceived();
+  await eventually(async () => (await shardsOf(CUT)) === 0, 60_000);
+  // Nobody has restarted it, and nobody has asked for it.
+  expect(cluster.pid(CUT)).toBe(pid);
+  expect((await running.edges()).map(({ intent }) => intent)).toEqual(['none', 'none', 'none']);
+
+  proxy.heal();
+  await eventually(async () => (await eventTypes()).includes('edge-healed'), 30_000);
+  expect(await running.isReady(CUT)).toBe(true);
+  await pushToAll();
+  await untilAllReceived();
+}, 180_000);

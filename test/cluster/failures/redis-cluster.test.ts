@@ -1,0 +1,350 @@
+/**
+ * **Goal:** whatever a Redis Cluster does to its slots and masters, no role needs a restart, every
+ * shard is heard again by its owner, and a connected client gets what was pushed meanwhile.
+ *
+ * **Method:** three real masters with a replica each, a real cluster of three edges on top, and a
+ * connected client of every fourth shard. Slots are moved and a master is killed under durable
+ * pushes, which are repeated with their idempotency key until they are accepted. Healed means: a
+ * live-only push to a client that is not connected is answered OFFLINE on every shard, which only
+ * a subscribed owner can say; the masters list exactly one subscriber of every shard; and durable
+ * pushes to all connected clients are written at once.
+ */
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import keySlot from 'cluster-key-slot';
+import { controlApi } from '../../../cli/control/api.js';
+import { LocalCluster } from '../../../cli/local/cluster.js';
+import { shardChannel, shardOf, shardTags } from '../../../common/cluster/shard.js';
+import { parseClusterSlots, type SlotMap } from '../../../common/redis/slot-map.js';
+import type { PushRequest, PushStreamResult } from '../../../proto/gen/longline/v1/push.js';
+import { PushClient, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
+import { type ReceivedEvent, SseClient } from '../../support/devices/sse-client.js';
+import { eventually } from '../../support/eventually.js';
+
+const SHARDS = 4096;
+const EDGES = 3;
+/** One shard in so many has a connected client. */
+const SHARDS_PER_DEVICE = 4;
+const SLOTS_MOVED = 12;
+const HEALED_MS_MAX = 15_000;
+/** Patience of a push whose answer must come, however busy the machine is. */
+const WAIT_MS = 5_000;
+/** Of one whose answer may never come. */
+const WAIT_TROUBLED_MS = 1_000;
+/** Longer than the test: nothing expires. */
+const TTL_MS = 10 * 60_000;
+const CONNECTS_AT_ONCE = 64;
+
+type Outcome = PushStreamResult['outcome'];
+
+const channels = shardTags(SHARDS).map(shardChannel);
+/** Connected before the first test. */
+let devices: PushedDevice[] = [];
+/** Clients that are never connected. */
+const strangers = clientPerShard('stranger');
+
+let redis: TestCluster;
+let cluster: LocalCluster;
+let pushes: PushClient;
+let pids: Map<string, number | undefined>;
+/** A Redis node that is never killed. */
+let witness: string;
+
+beforeAll(async () => {
+  devices = clientPerShard('device')
+    .filter((_, shard) => shard % SHARDS_PER_DEVICE === 0)
+    .map((clientId) => new PushedDevice(clientId));
+  redis = await startRedisCluster();
+  cluster = await LocalCluster.start({
+    redisUrl: redis.urls.slice(0, 3).join(','),
+    edges: EDGES,
+    ports: 'free',
+    // A role that died would stay dead, and be seen.
+    restart: false,
+  });
+  await cluster.waitUntilReady(40_000);
+  // A shard that moves has two subscribers for a while, and that is right.
+  await controlApi(cluster.controlUrl).tell('pause', {});
+  pids = new Map(cluster.names.map((name) => [name, cluster.pid(name)]));
+  witness = await redis.masterOfSlot(keySlot(channels[0]!));
+  pushes = new PushClient(cluster.routerAddress);
+  const waiting = [...devices];
+  const connectSome = async () => {
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await next.connect();
+  };
+  await Promise.all(Array.from({ length: CONNECTS_AT_ONCE }, connectSome));
+}, 90_000);
+
+afterAll(async () => {
+  for (const device of devices) device.leave();
+  pushes?.close();
+  await cluster?.stop();
+  await redis?.stop();
+}, 30_000);
+
+afterEach(() => {
+  expect(new Map(cluster.names.map((name) => [name, cluster.pid(name)]))).toEqual(pids);
+  expectNone(devices.filter(({ isConnected }) => !isConnected));
+});
+
+test('every shard has one subscriber, on its master, and each master a third of them', async () => {
+  await everyShardHasOneSubscriber();
+  const { masters } = await askSlotMap();
+  expect(masters).toHaveLength(3);
+  for (const master of masters) {
+    const { length } = await shardChannelsOf(master);
+    expect(length).toBeGreaterThan(1_300);
+    expect(length).toBeLessThan(1_430);
+  }
+});
+
+test('a push to every shard is answered by its owner and reaches its client', async () => {
+  await everyOwnerAnswers();
+  await everyClientReceives();
+  for (const { events } of devices) {
+    expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+  }
+}, 40_000);
+
+test('slots that move to another master and back take their subscriptions along', async () => {
+  const { masters, masterOfSlot } = await askSlotMap();
+  const [home, away] = masters as [string, string];
+  const moving = devices
+    .map(({ shard }) => keySlot(channels[shard]!))
+    .filter((slot) => masterOfSlot(slot) === home)
+    .slice(0, SLOTS_MOVED);
+  expect(moving).toHaveLength(SLOTS_MOVED);
+  for (const to of [away, home]) {
+    const migrating = (async () => {
+      for (const slot of moving) await redis.migrateSlot(slot, to);
+    })();
+    await pushUntil(migrating);
+    await healed();
+    const slotMap = await askSlotMap();
+    for (const slot of moving) expect(slotMap.masterOfSlot(slot)).toBe(to);
+  }
+}, 90_000);
+
+test('the replica of a killed master takes over and nothing that was accepted is lost', async () => {
+  const killed = (await askSlotMap()).masters.find((master) => master !== witness)!;
+  const replica = await redis.replicaOf(killed);
+  const outage = (async () => {
+    await redis.killNode(killed);
+    await everyOwnerAnswers(WAIT_TROUBLED_MS);
+  })();
+  expect(await pushUntil(outage)).toBeGreaterThan(0);
+  await healed();
+  const { masters } = await askSlotMap();
+  expect(masters).toContain(replica);
+  expect(masters).not.toContain(killed);
+}, 90_000);
+
+async function healed(): Promise<void> {
+  await everyOwnerAnswers(WAIT_TROUBLED_MS);
+  await everyShardHasOneSubscriber();
+  await everyClientReceives();
+}
+
+async function everyShardHasOneSubscriber(): Promise<void> {
+  await eventually(async () => {
+    const { masters, masterOfSlot } = await askSlotMap();
+    const listed = new Map<string, string[]>(masters.map((master) => [master, []]));
+    for (const channel of channels) listed.get(masterOfSlot(keySlot(channel))!)!.push(channel);
+    for (const [master, expected] of listed) {
+      expect((await shardChannelsOf(master)).sort()).toEqual(expected.sort());
+      const counts = await redis.call(master, 'PUBSUB', 'SHARDNUMSUB', ...expected);
+      expect(counts).toEqual(expected.flatMap((channel) => [channel, 1]));
+    }
+  }, HEALED_MS_MAX);
+}
+
+/** Only a subscribed owner can say that a client is nowhere: in one pass, each of them does. */
+async function everyOwnerAnswers(waitMs = WAIT_MS): Promise<void> {
+  await eventually(async () => {
+    const outcomes = await pushAll(
+      strangers.map((clientId) => pushRequest(clientId, 'x', { waitMs, ttlMs: 0 })),
+    );
+    expect(tally(outcomes)).toEqual({ OFFLINE: SHARDS });
+  }, HEALED_MS_MAX);
+}
+
+async function everyClientReceives(): Promise<void> {
+  await eventually(async () => {
+    const outcomes = await pushToDevices(devices, WAIT_MS);
+    // STORED: its client was still being told what it had missed.
+    expect(tally(outcomes)).toEqual({ WRITTEN: devices.length });
+  }, HEALED_MS_MAX);
+  await everythingAcceptedHasArrived();
+}
+
+/**
+ * Pushes to every client, one after the other each, until `over` is and all are accepted. Resolves
+ * with how many tries were not.
+ */
+async function pushUntil(over: Promise<void>): Promise<number> {
+  let isOver = false;
+  const end = () => {
+    isOver = true;
+  };
+  over.then(end, end);
+  let refused: PushedDevice[] = [];
+  let setbacks = 0;
+  const giveUpMs = performance.now() + 2 * HEALED_MS_MAX;
+  for (let isLastRound = false; !isLastRound || refused.length > 0; ) {
+    expect(performance.now()).toBeLessThan(giveUpMs);
+    isLastRound = isOver;
+    const outcomes = await pushToDevices(isLastRound ? refused : devices, WAIT_TROUBLED_MS);
+    const reasons = Object.keys(tally(outcomes.filter((outcome) => !isAccepted(outcome))));
+    for (const reason of reasons) {
+      expect(['UNKNOWN', 'REDIS_UNAVAILABLE']).toContain(reason);
+    }
+    refused = devices.filter((device) => device.isPending);
+    setbacks += refused.length;
+  }
+  await over;
+  await everythingAcceptedHasArrived();
+  return setbacks;
+}
+
+/** A new push to each, or once more the one that was not accepted. */
+async function pushToDevices(
+  addressed: readonly PushedDevice[],
+  waitMs: number,
+): Promise<Outcome[]> {
+  const outcomes = await pushAll(addressed.map((device) => device.nextPush(waitMs)));
+  for (const [i, device] of addressed.entries()) device.onOutcome(outcomes[i]);
+  return outcomes;
+}
+
+async function everythingAcceptedHasArrived(): Promise<void> {
+  await eventually(
+    () => expectNone(devices.filter((device) => !device.hasAllAccepted())),
+    HEALED_MS_MAX,
+  );
+  expectNone(devices.filter((device) => !device.isInOrder()));
+}
+
+function expectNone(found: readonly PushedDevice[]): void {
+  expect(found.map(({ clientId }) => clientId)).toEqual([]);
+}
+
+/** All at once, in one stream; the outcomes in the order of the requests. */
+async function pushAll(requests: readonly PushRequest[]): Promise<Outcome[]> {
+  const items = requests.map((push, correlationId) => ({ correlationId, push }));
+  const outcomes = new Array<Outcome>(requests.length);
+  for (const { correlationId, outcome } of await pushes.stream([items])) {
+    outcomes[correlationId] = outcome;
+  }
+  return outcomes;
+}
+
+/** The verdict's name or the error's code. */
+function word(outcome: Outcome): string {
+  if (outcome?.$case === 'push') return wordOf(outcome.value.verdict);
+  return outcome?.value.code ?? 'no outcome';
+}
+
+function isAccepted(outcome: Outcome): boolean {
+  return ['WRITTEN', 'STORED', 'DUPLICATE'].includes(word(outcome));
+}
+
+function tally(outcomes: Outcome[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const outcome of outcomes) counts[word(outcome)] = (counts[word(outcome)] ?? 0) + 1;
+  return counts;
+}
+
+async function askSlotMap(): Promise<SlotMap> {
+  return parseClusterSlots(await redis.call(witness, 'CLUSTER', 'SLOTS'), '127.0.0.1');
+}
+
+async function shardChannelsOf(master: string): Promise<string[]> {
+  return (await redis.call(master, 'PUBSUB', 'SHARDCHANNELS', 'll:*')) as string[];
+}
+
+/** The first `<name>-<n>` of every shard. */
+function clientPerShard(name: string): string[] {
+  const clientIds: string[] = [];
+  for (let n = 0, missing = SHARDS; missing > 0; n++) {
+    const shard = shardOf(`${name}-${n}`, SHARDS);
+    if (clientIds[shard] !== undefined) continue;
+    clientIds[shard] = `${name}-${n}`;
+    missing--;
+  }
+  return clientIds;
+}
+
+/** A client that connects once, and remembers which of its pushes were accepted. */
+class PushedDevice {
+  readonly shard: number;
+  /** The newest push has not been accepted yet. */
+  isPending = false;
+  readonly #accepted: { readonly id: string; readonly data: string }[] = [];
+  #pushes = 0;
+  #stream: SseClient | undefined;
+
+  constructor(readonly clientId: string) {
+    this.shard = shardOf(clientId, SHARDS);
+  }
+
+  async connect(): Promise<void> {
+    this.#stream = await SseClient.open(`${cluster.routerUrl}/connect?clientId=${this.clientId}`);
+  }
+
+  get isConnected(): boolean {
+    return this.#stream?.isOpen === true;
+  }
+
+  get events(): readonly ReceivedEvent[] {
+    return this.#stream!.events;
+  }
+
+  leave(): void {
+    this.#stream?.close();
+  }
+
+  /** The payload counts. */
+  nextPush(waitMs: number): PushRequest {
+    if (!this.isPending) this.#pushes++;
+    this.isPending = true;
+    const idempotencyKey = `${this.clientId}:${this.#pushes}`;
+    return pushRequest(this.clientId, `${this.#pushes}`, { waitMs, ttlMs: TTL_MS, idempotencyKey });
+  }
+
+  onOutcome(outcome: Outcome): void {
+    if (outcome?.$case !== 'push' || !isAccepted(outcome)) return;
+    this.isPending = false;
+    this.#accepted.push({ id: outcome.value.messageId, data: `${this.#pushes}` });
+  }
+
+  /** Without an id: an edge says that it wrote a push which Redis could not confirm any more. */
+  hasAllAccepted(): boolean {
+    const got = new Set(this.events.flatMap(({ id, data }) => [`${id} ${data}`, ` ${data}`]));
+    return this.#accepted.every(({ id, data }) => got.has(`${id} ${data}`));
+  }
+
+  /**
+   * Whether all that came are pushes in their order. A repeated event has its first id. A push that
+   * was repeated because its first try died with the master may have two ids, like two pushes.
+   */
+  isInOrder(): boolean {
+    const dataById = new Map<string, string>();
+    let last = { id: '0-0', data: '0' };
+    for (const { event, id, data } of this.events) {
+      const isRepeat = dataById.has(id);
+      if (event !== 'message' || (isRepeat && dataById.get(id) !== data)) return false;
+      if (isRepeat) continue;
+      if (!isBefore(last.id, id) || Number(data) < Number(last.data)) return false;
+      dataById.set(id, data);
+      last = { id, data };
+    }
+    return true;
+  }
+}
+
+/** Of ids, `<ms>-<n>`. */
+function isBefore(a: string, b: string): boolean {
+  const [aMs, aN] = a.split('-').map(Number) as [number, number];
+  const [bMs, bN] = b.split('-').map(Number) as [number, number];
+  return aMs < bMs || (aMs === bMs && aN < bN);
+}

@@ -1,0 +1,305 @@
+/**
+ * Goal: a front finds the owner that the newest assignment names, tells a device in its own protocol
+ * when there is none, keeps to its bounds, and leaves it to the edge to know better.
+ * Method: a real router with a front, real edges and a real Redis; control is played by the test, so
+ * that owners can be dead, change at a moment of its choice, or be known to one side only.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { type AssignedEdge, NO_OWNER } from '../../../common/cluster/assignment.js';
+import { FakeControl } from '../../support/cluster/fake-control.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { type Role, startRole } from '../../support/cluster/role.js';
+import { RawSocket } from '../../support/devices/raw-socket.js';
+import { openWs } from '../../support/devices/websocket-client.js';
+import { eventually } from '../../support/eventually.js';
+import { ask } from '../../support/http.js';
+
+const SHARDS = 8;
+/** Nobody listens there. */
+const DEAD: AssignedEdge = {
+  id: 'edge-0',
+  incarnation: 'dead',
+  advertisedUrl: 'http://127.0.0.1:1',
+  intent: 'none',
+};
+
+let redis: TestRedis;
+let control: FakeControl;
+/** The one that is asked. */
+let router: Role;
+let one: AssignedEdge;
+let two: AssignedEdge;
+const roles: Role[] = [];
+const sockets: RawSocket[] = [];
+
+beforeAll(async () => {
+  redis = await startRedis();
+  control = await FakeControl.start();
+  router = await startRouter();
+  [one, two] = [await startEdge('edge-1'), await startEdge('edge-2')];
+}, 90_000);
+
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.close();
+});
+
+afterAll(async () => {
+  await Promise.all(roles.map((role) => role.stop()));
+  control.stop();
+  await redis.stop();
+}, 30_000);
+
+async function start(role: string, env: NodeJS.ProcessEnv): Promise<Role> {
+  const started = await startRole(role, {
+    LONGLINE_REDIS_URL: redis.url,
+    LONGLINE_SHARD_COUNT: `${SHARDS}`,
+    LONGLINE_CONTROL_ADDRESS: control.address,
+    LONGLINE_LOG_LEVEL: 'error',
+    ...env,
+  });
+  roles.push(started);
+  return started;
+}
+
+function startRouter(env: NodeJS.ProcessEnv = {}): Promise<Role> {
+  return start('router', {
+    LONGLINE_ROUTER_HTTP_PORT: '0',
+    LONGLINE_ROUTER_GRPC_PORT: '0',
+    LONGLINE_ROUTER_FRONT_PORT: '0',
+    LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: '1500',
+    ...env,
+  });
+}
+
+/** As it is in assignments, with an address that is good whatever this machine's name is. */
+async function startEdge(id: string): Promise<AssignedEdge> {
+  const { ports } = await start('edge', {
+    LONGLINE_EDGE_ID: id,
+    LONGLINE_EDGE_PORT: '0',
+    LONGLINE_EDGE_ADMIN_PORT: '0',
+    LONGLINE_PROXY_NETWORKS: '127.0.0.0/8',
+  });
+  await eventually(() => control.sessions.has(id));
+  const edge = control.edges().find((each) => each.id === id)!;
+  return { ...edge, frontAddress: `127.0.0.1:${ports.devices}` };
+}
+
+/** Makes one edge the owner of all; undefined: nobody. Resolves when the router knows, if it is told. */
+async function own(
+  owner: AssignedEdge | undefined,
+  all: readonly AssignedEdge[],
+  hearers?: 'edges' | 'routers',
+): Promise<void> {
+  const edges = all.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const index = owner === undefined ? NO_OWNER : edges.indexOf(owner);
+  const owners = new Uint16Array(SHARDS).fill(index);
+  control.publish({ edges, owners, moves: [], isBalancing: false }, hearers);
+  if (hearers === 'edges') return;
+  const { epoch } = control.current.position;
+  await eventually(async () => expect(await metric('assignment_epoch')).toBe(epoch));
+}
+
+async function dial(): Promise<RawSocket> {
+  const socket = await RawSocket.connect(router.ports.front!);
+  sockets.push(socket);
+  return socket;
+}
+
+async function connect(clientId: string, accept = '*/*'): Promise<RawSocket> {
+  const socket = await dial();
+  await socket.send(
+    `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: front\r\nAccept: ${accept}\r\n\r\n`,
+  );
+  return socket;
+}
+
+/** CONNECT of client "a", MQTT 3.1.1 or 5. */
+async function connectMqtt(version: 4 | 5): Promise<RawSocket> {
+  const socket = await dial();
+  const rest = version === 4 ? '04 02 003c 0001 61' : '05 02 003c 00 0001 61';
+  const body = `0004 4d515454 ${rest}`.replaceAll(' ', '');
+  const length = (body.length / 2).toString(16).padStart(2, '0');
+  await socket.send(Buffer.from(`10${length}${body}`, 'hex'));
+  return socket;
+}
+
+async function metric(name: string, label = ''): Promise<number> {
+  const { body } = await ask(`http://127.0.0.1:${router.ports.http}/metrics`);
+  const line = body.split('\n').find((each) => each.startsWith(`longline_router_${name}${label} `));
+  return Number(line?.split(' ').at(-1) ?? 0);
+}
+
+const refused = (code: string) => metric('front_refused_total', `{code="${code}"}`);
+
+/** The answers to devices of all kinds that cannot be served now. */
+async function expectRefusals(code: string): Promise<void> {
+  const before = await refused(code);
+  const [plain, stream, mqtt4, mqtt5] = [
+    await connect('a'),
+    await connect('a', 'text/event-stream'),
+    await connectMqtt(4),
+    await connectMqtt(5),
+  ];
+  for (const socket of [plain, stream, mqtt4, mqtt5]) await socket.untilOver();
+  expect([plain.status, plain.code]).toEqual([503, code]);
+  expect(plain.text).toContain('\r\nRetry-After: 1\r\n');
+  // An EventSource never comes back after a status of 503.
+  expect(stream.status).toBe(200);
+  expect(stream.text).toMatch(/\r\n\r\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+  // mqtt.js never comes back after a CONNACK that refuses.
+  expect([mqtt4.text, mqtt5.text]).toEqual(['', '']);
+  expect(await refused(code)).toBe(before + 4);
+}
+
+const untilWaiting = (count: number) =>
+  eventually(async () => expect(await metric('front_waiting')).toBe(count));
+
+describe('an owner that is not there', () => {
+  test('because there is none, is said in the words of each protocol', async () => {
+    await own(undefined, [one]);
+    await expectRefusals('NO_EDGE');
+  }, 60_000);
+
+  test('because it is dead, is said when it was tried for long enough', async () => {
+    const before = await metric('front_connect_failures_total');
+    await own(DEAD, [DEAD]);
+    await expectRefusals('EDGE_UNREACHABLE');
+    expect(await metric('front_connect_failures_total')).toBeGreaterThan(before + 1);
+    expect(await metric('front_waiting')).toBe(0);
+  }, 60_000);
+
+  test('because its machine is silent, is given up at the deadline', async () => {
+    // TEST-NET-1 (RFC 5737): nobody answers, or nothing leads there.
+    const silent = { ...DEAD, frontAddress: '192.0.2.1:9' };
+    await own(silent, [silent]);
+    const socket = await connect('a');
+    await socket.untilOver();
+    expect(socket.status).toBe(503);
+  }, 60_000);
+
+  test('is replaced by the one that the next assignment names', async () => {
+    await own(DEAD, [DEAD, one]);
+    const failures = await metric('front_connect_failures_total');
+    const socket = await connect('a');
+    await eventually(async () =>
+      expect(await metric('front_connect_failures_total')).toBeGreaterThan(failures),
+    );
+    await own(one, [DEAD, one]);
+    await socket.untilText('retry: 1000');
+    expect(socket.status).toBe(200);
+  }, 60_000);
+
+  test('is not waited for by a device that has gone', async () => {
+    await own(DEAD, [DEAD]);
+    await untilWaiting(0);
+    const socket = await connect('a');
+    await untilWaiting(1);
+    socket.reset();
+    await untilWaiting(0);
+    expect(socket.text).toBe('');
+  }, 60_000);
+});
+
+describe('an edge and a front that do not know the same', () => {
+  /** Resolves when both edges have reported under the newest assignment. */
+  const untilEdgesKnow = () =>
+    eventually(() => control.stats('edge-1') && control.stats('edge-2') && true, 15_000);
+
+  test('the edge tells a device of a stale front to come again, without a URL', async () => {
+    await own(one, [one, two]);
+    await (await connect('a')).untilText('retry: 1000');
+    await own(two, [one, two], 'edges');
+    await untilEdgesKnow();
+    const socket = await connect('b');
+    await socket.untilOver();
+    expect(socket.status).toBe(200);
+    expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+    const url = `http://127.0.0.1:${router.ports.front}/connect?clientId=c`;
+    const webSocket = await openWs(url, 'longline.json');
+    await webSocket.untilClosed();
+    const [, goaway] = webSocket.envelopes;
+    expect(goaway).toEqual({ type: 'goaway', retryMs: expect.any(Number) });
+    await own(two, [one, two]);
+    await eventually(async () => {
+      const again = await connect('b');
+      await again.untilText('retry: 1000');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(again.text).not.toContain('goaway');
+    });
+  }, 60_000);
+
+  test('an edge that knows less serves whom the front sends', async () => {
+    await own(one, [one, two]);
+    await untilEdgesKnow();
+    await own(two, [one, two], 'routers');
+    const socket = await connect('d');
+    await socket.untilText('retry: 1000');
+    await eventually(
+      () => expect(control.sessions.get('edge-2')!.stats!.connections).toBe(1),
+      15_000,
+    );
+    expect(socket.text).not.toContain('goaway');
+  }, 60_000);
+
+  test('a front lets the devices go of an edge that is of the cluster no more', async () => {
+    const gone = () => metric('front_ended_total', '{reason="edge_gone"}');
+    await own(one, [one, two]);
+    const before = await gone();
+    const socket = await connect('e');
+    await socket.untilText('retry: 1000');
+    await own(two, [two], 'routers');
+    await socket.untilOver();
+    expect(await gone()).toBe(before + 1);
+    await eventually(async () => expect(await metric('front_devices')).toBe(0));
+  }, 60_000);
+});
+
+describe('bounds', () => {
+  beforeAll(async () => {
+    router = await startRouter({
+      LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2',
+      LONGLINE_ROUTER_FRONT_WAITING_MAX: '1',
+    });
+  }, 60_000);
+
+  test('devices over the maximum are refused, and one that leaves makes room', async () => {
+    await own(one, [one]);
+    const first = await connect('a');
+    await first.untilText('retry: 1000');
+    await (await connect('b')).untilText('retry: 1000');
+    const third = await connect('c');
+    await third.untilOver();
+    expect([third.status, third.code]).toEqual([503, 'FRONT_FULL']);
+    first.close();
+    await eventually(async () => {
+      const fourth = await connect('d');
+      await fourth.untilText('retry: 1000', 500);
+    });
+  }, 60_000);
+
+  test('connections that say nothing leave room for those to edges', async () => {
+    await own(one, [one]);
+    await eventually(async () => expect(await metric('front_devices')).toBe(0));
+    const before = await metric('front_turned_away_total');
+    // As many as are heard: the devices, and as many as may be refused at once.
+    for (let i = 0; i < 140; i++) await dial().catch(() => {});
+    await eventually(async () => expect(await metric('front_turned_away_total')).toBe(before + 10));
+    sockets[0]!.close();
+    await eventually(async () => {
+      const device = await connect('a');
+      await device.untilText('retry: 1000', 500);
+    });
+  }, 60_000);
+
+  test('devices that wait for one edge are bounded', async () => {
+    await own(DEAD, [DEAD]);
+    await untilWaiting(0);
+    const first = await connect('a');
+    await untilWaiting(1);
+    const second = await connect('b');
+    await second.untilOver();
+    expect([second.status, second.code]).toEqual([503, 'OVERLOADED']);
+    await first.untilOver();
+    expect(first.code).toBe('EDGE_UNREACHABLE');
+  }, 60_000);
+});

@@ -1,0 +1,242 @@
+/**
+ * Goal: a device ends at the owner of its shard, in one connection, whatever way it came; where it
+ * cannot, it is served all the same and counted; a wrong request gets a precise answer.
+ * Method: three edges as processes of their own over a real Redis; requests go to router and edges
+ * alike, as devices and browsers send them.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { LIVE } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { SseClient } from '../../support/devices/sse-client.js';
+import { eventually } from '../../support/eventually.js';
+import { ask } from '../../support/http.js';
+
+let running: RunningCluster;
+const opened: SseClient[] = [];
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 3 });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+afterEach(() => {
+  for (const client of opened.splice(0)) client.close();
+});
+
+async function open(url: string): Promise<SseClient> {
+  const client = await SseClient.openOnce(url);
+  opened.push(client);
+  return client;
+}
+
+/** `/connect` of an edge, as a device asks that nobody has sent there. */
+function atEdge(edgeId: string, clientId: string): string {
+  return `${running.cluster.edgeUrl(edgeId)}/connect?clientId=${encodeURIComponent(clientId)}`;
+}
+
+/** The same for a device that was sent there under the current assignment. */
+async function sentToEdge(edgeId: string, clientId: string): Promise<string> {
+  const { position } = await running.view();
+  return `${atEdge(edgeId, clientId)}&epoch=${position.incarnation}-${position.epoch}`;
+}
+
+describe('a device at the wrong edge', () => {
+  test('is redirected to the owner, with its cursor and the epoch, and counted', async () => {
+    const clientId = await running.clientIdOf('edge-2', 'wrong/edge ü');
+    const counter = 'longline_edge_redirects_total';
+    const before = await running.metric('edge-1', counter);
+    const answer = await ask(`${atEdge('edge-1', clientId)}&lastEventId=1-1`);
+    const { position } = await running.view();
+    expect(answer).toMatchObject({
+      status: 307,
+      headers: {
+        location:
+          `${atEdge('edge-2', clientId)}&lastEventId=1-1` +
+          `&epoch=${position.incarnation}-${position.epoch}`,
+        'cache-control': 'no-store',
+        'access-control-allow-origin': '*',
+      },
+    });
+    expect(await running.metric('edge-1', counter)).toBe(before + 1);
+    const client = await SseClient.open(answer.headers.location!);
+    opened.push(client);
+    expect(new URL(client.url).origin).toBe(running.cluster.edgeUrl('edge-2'));
+  });
+
+  test('is redirected although it was sent there, when that was under an older epoch', async () => {
+    const clientId = await running.clientIdOf('edge-2', 'stale');
+    const answer = await ask(`${atEdge('edge-1', clientId)}&epoch=0-0`);
+    expect(answer.status).toBe(307);
+  });
+
+  test('is served as a guest when it was sent there under this epoch, counted, and pushed to', async () => {
+    const clientId = await running.clientIdOf('edge-2', 'guest');
+    await running.push.push(clientId, 'stored');
+    const client = await open(await sentToEdge('edge-1', clientId));
+    await client.until(1);
+    // The owner says that it does not have the client, and that is not taken for the answer.
+    for (let i = 0; i < 20; i++) {
+      const { verdict } = await running.push.push(clientId, `live ${i}`, LIVE);
+      expect(verdict).toBe('WRITTEN');
+    }
+    await running.untilCaughtUp();
+    expect((await running.push.push(clientId, 'durable')).verdict).toBe('WRITTEN');
+    await client.until(22);
+    expect(client.data.at(0)).toBe('stored');
+    expect(client.data.at(-1)).toBe('durable');
+    const { connections, complete } = await running.push.presence(clientId);
+    expect(complete).toBe(true);
+    expect(connections).toMatchObject([{ edgeId: 'edge-1', guest: true }]);
+    expect(await running.metric('edge-1', 'longline_edge_guests')).toBe(1);
+    await eventually(async () => (await running.view()).guests === 1, 10_000);
+    client.close();
+    await eventually(async () => (await running.metric('edge-1', 'longline_edge_guests')) === 0);
+    // Nobody there is said without waiting for a third edge that no longer listens.
+    await eventually(
+      async () => (await running.push.push(clientId, 'gone', LIVE)).verdict === 'OFFLINE',
+    );
+  });
+});
+
+describe('two connections of one clientId', () => {
+  test.each([
+    ['on the same edge', 'edge-1', 'edge-1'],
+    ['on two edges, the newer at the owner', 'edge-2', 'edge-1'],
+    ['on two edges, the newer a guest', 'edge-1', 'edge-3'],
+  ])('%s: the older is told and closed, the newer remains', async (what, olderAt, newerAt) => {
+    const clientId = await running.clientIdOf('edge-1', `twice ${what}`);
+    const reason = { reason: 'taken_over' };
+    const counter = 'longline_edge_connections_ended_total';
+    const before = await running.metric(olderAt, counter, reason);
+    const older = await open(await sentToEdge(olderAt, clientId));
+    const untilOlder = running.push.push(clientId, 'to the older', LIVE);
+    expect((await untilOlder).verdict).toBe('WRITTEN');
+    const newer = await open(await sentToEdge(newerAt, clientId));
+    await older.ended;
+    expect(older.events).toEqual([
+      { event: 'message', id: '', data: 'to the older' },
+      { event: 'taken-over', id: '', data: '{}' },
+    ]);
+    // Two of them must not chase each other.
+    expect(older.retryMs).toBe(30_000);
+    expect(newer.isOpen).toBe(true);
+    const { connections } = await running.push.presence(clientId);
+    expect(connections.map(({ edgeId }) => edgeId)).toEqual([newerAt]);
+    const { verdict } = await running.push.push(clientId, 'to the newer', LIVE);
+    expect(verdict).toBe('WRITTEN');
+    await running.push.push(clientId, 'and stored');
+    await eventually(() => newer.data.at(-1) === 'and stored');
+    expect(newer.data).toEqual(['to the newer', 'and stored']);
+    expect(await running.metric(olderAt, counter, reason)).toBe(before + 1);
+  });
+
+  test('flapping between three edges ends with exactly one, which gets each push once', async () => {
+    const clientId = await running.clientIdOf('edge-1', 'flapping');
+    const clients: SseClient[] = [];
+    for (let i = 0; i < 30; i++) {
+      clients.push(await open(await sentToEdge(`edge-${(i % 3) + 1}`, clientId)));
+    }
+    await eventually(() => clients.filter((client) => client.isOpen).length === 1, 15_000);
+    const last = clients.find((client) => client.isOpen)!;
+    const { messageId } = await running.push.push(clientId, 'to one');
+    await eventually(() => last.data.includes('to one'));
+    const got = clients.filter((client) => client.ids.includes(messageId));
+    expect(got).toEqual([last]);
+    expect(last.ids).toEqual([messageId]);
+    // Sequential connects: the last one is the newest, and no clock was asked.
+    expect(last).toBe(clients.at(-1));
+  }, 40_000);
+});
+
+describe('/connect of the router', () => {
+  test('redirects to the owner, uncached', async () => {
+    const { edgeId, url } = await running.lookUp('anybody');
+    const answer = await ask(running.connectUrl('anybody'), { headers: { accept: '*/*' } });
+    expect(answer).toMatchObject({
+      status: 307,
+      headers: { location: url, 'cache-control': 'no-store', 'access-control-allow-origin': '*' },
+    });
+    expect(url).toContain(`${running.cluster.edgeUrl(edgeId)}/connect?clientId=anybody&epoch=`);
+  });
+
+  test('answers JSON to whoever asks for it', async () => {
+    const { position } = await running.view();
+    const headers = { accept: 'application/json', origin: 'https://page.example' };
+    const answer = await ask(running.connectUrl('anybody'), { headers });
+    expect(answer).toMatchObject({
+      status: 200,
+      headers: { 'access-control-allow-origin': '*', 'cache-control': 'no-store' },
+    });
+    expect(answer.headers['content-type']).toMatch(/^application\/json/);
+    expect(JSON.parse(answer.body)).toEqual({
+      clientId: 'anybody',
+      shard: expect.any(Number),
+      edgeId: expect.stringMatching(/^edge-[123]$/),
+      url: expect.any(String),
+      ...position,
+    });
+  });
+});
+
+describe.each([
+  ['the router', () => running.cluster.routerUrl],
+  ['an edge', () => running.cluster.edgeUrl('edge-1')],
+])('%s', (_, origin) => {
+  test('answers a preflight', async () => {
+    const answer = await ask(`${origin()}/connect?clientId=a`, {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://page.example',
+        'access-control-request-method': 'GET',
+        'access-control-request-headers': 'last-event-id',
+      },
+    });
+    expect(answer).toMatchObject({
+      status: 204,
+      headers: {
+        'access-control-allow-origin': '*',
+        'access-control-allow-methods': 'GET',
+        'access-control-allow-headers': expect.stringContaining('Last-Event-ID'),
+      },
+    });
+    // Credentials beside `*` would be refused by browsers, and must never be offered.
+    expect(answer.headers).not.toHaveProperty('access-control-allow-credentials');
+  });
+
+  test.each([
+    ['no query', '', 'CLIENT_ID_INVALID'],
+    ['no clientId', '?x=1', 'CLIENT_ID_INVALID'],
+    ['an empty clientId', '?clientId=', 'CLIENT_ID_INVALID'],
+    ['257 bytes', `?clientId=${'x'.repeat(257)}`, 'CLIENT_ID_INVALID'],
+    ['257 bytes of UTF-8', `?clientId=${'%C3%BC'.repeat(128)}x`, 'CLIENT_ID_INVALID'],
+    ['NUL', '?clientId=a%00b', 'CLIENT_ID_INVALID'],
+    ['a line feed', '?clientId=a%0Ab', 'CLIENT_ID_INVALID'],
+    ['bytes that are not UTF-8', '?clientId=%ff', 'CLIENT_ID_INVALID'],
+    ['half a percent escape', '?clientId=%4', 'CLIENT_ID_INVALID'],
+    ['two clientIds', '?clientId=a&clientId=a', 'REQUEST_MALFORMED'],
+    ['an epoch that is none', '?clientId=a&epoch=new', 'REQUEST_MALFORMED'],
+  ])('refuses %s with 400 and a code', async (__, query, code) => {
+    const answer = await ask(`${origin()}/connect${query}`);
+    expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([400, code]);
+    // A page may read why it was refused.
+    expect(answer.headers['access-control-allow-origin']).toBe('*');
+  });
+
+  test.each(['POST', 'PUT', 'PATCH', 'DELETE'])('refuses %s with 405', async (method) => {
+    const answer = await ask(`${origin()}/connect?clientId=a`, { method });
+    expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([
+      405,
+      'METHOD_NOT_ALLOWED',
+    ]);
+    expect(answer.headers.allow).toContain('GET');
+  });
+
+  test.each(['/', '/connect/', '/connectx?clientId=a', '/..', '//connect?clientId=a'])(
+    'refuses %s with 404',
+    async (path) => {
+      const answer = await ask(`${origin()}${path}`);
+      expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([404, 'NOT_FOUND']);
+    },
+  );
+});

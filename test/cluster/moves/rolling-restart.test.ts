@@ -1,0 +1,82 @@
+/**
+ * Goal: a rolling update is nothing that a backend or a device has to know of: every edge is told to
+ * end, drains, exits and is started again, one after the other, and no durable push is lost, doubled
+ * or out of order.
+ * Method: processes of their own over a real Redis, pushed to without a pause; the next edge is told
+ * to end when the one before has shards again. `npm run bench:rebalance -- --rolling` does the same with
+ * thousands of clients.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { Device } from '../../support/devices/device.js';
+import { eventually } from '../../support/eventually.js';
+
+const EDGES = ['edge-1', 'edge-2', 'edge-3'];
+const DEVICES_PER_EDGE = 10;
+const PAUSE_MS = 200;
+
+let running: RunningCluster;
+const devices: Device[] = [];
+const sent: string[] = [];
+
+beforeAll(async () => {
+  running = await RunningCluster.start({
+    edges: EDGES.length,
+    // So few that an edge is emptied in one round of moves, each of which takes over ten seconds.
+    env: { LONGLINE_SHARD_COUNT: '64' },
+  });
+  for (const edgeId of EDGES) {
+    for (const clientId of await running.clientIdsOf(edgeId, DEVICES_PER_EDGE, edgeId)) {
+      devices.push(new Device(clientId, running.connectUrl(clientId)));
+    }
+  }
+  await eventually(() => devices.every(({ connectedTo }) => connectedTo !== undefined), 30_000);
+}, 90_000);
+
+afterAll(async () => {
+  await Promise.all(devices.map((device) => device.close()));
+  await running?.stop();
+}, 30_000);
+
+async function pushToAll(): Promise<void> {
+  const payload = `push ${sent.length}`;
+  sent.push(payload);
+  await Promise.all(
+    devices.map(({ clientId }) => running.push.push(clientId, payload, { waitMs: PAUSE_MS })),
+  );
+}
+
+test('every edge restarts, one after the other, and nobody misses anything', async () => {
+  const pids = EDGES.map((name) => running.cluster.pid(name));
+  let isOver = false;
+  const pushing = (async () => {
+    while (!isOver) {
+      await pushToAll();
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
+  })();
+  try {
+    for (const name of EDGES) {
+      await running.cluster.kill(name, 'SIGTERM');
+      await running.cluster.startAgain(name);
+      await running.untilReady();
+      await eventually(async () => {
+        const owned = (await running.shards()).filter(({ owner }) => owner === name).length;
+        return owned > 0;
+      }, 60_000);
+    }
+  } finally {
+    isOver = true;
+    await pushing;
+  }
+  for (const [index, name] of EDGES.entries()) {
+    expect(running.cluster.pid(name)).not.toBe(pids[index]);
+  }
+  await eventually(() => {
+    for (const { clientId, received } of devices) {
+      expect({ [clientId]: received }).toEqual({ [clientId]: sent });
+    }
+    return true;
+  }, 30_000);
+  expect(devices.filter((device) => device.has('reset'))).toEqual([]);
+}, 240_000);

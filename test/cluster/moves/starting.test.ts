@@ -1,0 +1,103 @@
+/** What a role says of itself while it cannot begin. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { freePort } from '../../../cli/local/ports.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { startRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+import { ask } from '../../support/http.js';
+
+/** Generous: the machine may be busy with other test files. */
+const DEADLINE_MS = 45_000;
+jest.setTimeout(3 * DEADLINE_MS);
+
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+});
+
+const ROLES = [
+  { role: 'edge', portSetting: 'LONGLINE_EDGE_ADMIN_PORT' },
+  { role: 'router', portSetting: 'LONGLINE_ROUTER_HTTP_PORT' },
+  { role: 'control', portSetting: 'LONGLINE_CONTROL_HTTP_PORT' },
+] as const;
+
+/** A role whose health is asked at `health`, and what it has said on standard error. */
+async function start({ role, portSetting }: (typeof ROLES)[number], env: NodeJS.ProcessEnv) {
+  const port = await freePort();
+  const child = spawn(process.execPath, [join(packageRoot, 'dist', role, 'main.js')], {
+    env: {
+      PATH: process.env.PATH,
+      LONGLINE_AUTH: 'none',
+      LONGLINE_HOST: '127.0.0.1',
+      [portSetting]: String(port),
+      ...(role === 'edge' && { LONGLINE_EDGE_ID: 'edge-1', LONGLINE_EDGE_PORT: '0' }),
+      ...(role === 'router' && { LONGLINE_ROUTER_GRPC_PORT: '0' }),
+      ...(role === 'control' && { LONGLINE_CONTROL_GRPC_PORT: '0' }),
+      ...(role !== 'control' && { LONGLINE_CONTROL_ADDRESS: '127.0.0.1:1' }),
+      ...env,
+    },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  children.push(child);
+  let said = '';
+  child.stderr!.on('data', (bytes) => {
+    said += bytes;
+  });
+  const exited = once(child, 'close').then(([code]) => code as number | null);
+  return { child, exited, said: () => said, health: `http://127.0.0.1:${port}` };
+}
+
+describe.each(ROLES)('$role', (role) => {
+  test('is alive and not ready while Redis is away, says why, and begins when it is there', async () => {
+    const port = await freePort();
+    const starting = await start(role, { LONGLINE_REDIS_URL: `redis://127.0.0.1:${port}` });
+    await eventually(async () => {
+      const answer = await ask(`${starting.health}/readyz`);
+      expect(answer.status).toBe(503);
+      expect(JSON.parse(answer.body).reasons[0]).toMatch(/waiting for Redis: .*ECONNREFUSED/);
+    }, DEADLINE_MS);
+    expect((await ask(`${starting.health}/healthz`)).status).toBe(200);
+    const redis = await startRedis([], async () => port);
+    try {
+      await eventually(async () => {
+        const { body } = await ask(`${starting.health}/readyz`);
+        expect(body).not.toMatch(/waiting for Redis/);
+      }, DEADLINE_MS);
+    } finally {
+      await redis.stop();
+    }
+  });
+
+  test.each([
+    ['SIGTERM', (child: ChildProcess) => child.kill('SIGTERM')],
+    ['the end of its parent', (child: ChildProcess) => child.disconnect()],
+  ])('is ended by %s while Redis is away', async (_, end) => {
+    const starting = await start(role, { LONGLINE_REDIS_URL: 'redis://127.0.0.1:1' });
+    await eventually(async () => {
+      expect((await ask(`${starting.health}/healthz`)).status).toBe(200);
+    }, DEADLINE_MS);
+    // Not `exited`: after `disconnect` there is no `close`.
+    const gone = once(starting.child, 'exit');
+    end(starting.child);
+    expect((await gone)[0]).toBe(0);
+  });
+
+  test('says what is wrong with its shard count, and ends', async () => {
+    const redis = await startRedis();
+    try {
+      const env = { LONGLINE_REDIS_URL: redis.url };
+      const first = await start(ROLES[2], env);
+      await eventually(async () => {
+        expect((await ask(`${first.health}/readyz`)).status).toBe(200);
+      }, DEADLINE_MS);
+      const second = await start(role, { ...env, LONGLINE_SHARD_COUNT: '1024' });
+      expect(await second.exited).toBe(78);
+      expect(second.said()).toMatch(/LONGLINE_SHARD_COUNT is 1024 here.*set it to 4096/);
+    } finally {
+      await redis.stop();
+    }
+  });
+});

@@ -1,0 +1,405 @@
+/**
+ * Goal: what a backend is told about a push is what became of it, and a device gets everything that
+ * was stored for it, once, in order.
+ * Method: three edges, one router and one control as processes of their own over a real Redis;
+ * devices speak HTTP, backends gRPC. Every test has clientIds of its own.
+ */
+
+import { status } from '@grpc/grpc-js';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { controlApi } from '../../../cli/control/api.js';
+import { shardOf } from '../../../common/cluster/shard.js';
+import { LIVE, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { SseClient, type SseOptions } from '../../support/devices/sse-client.js';
+import { eventually } from '../../support/eventually.js';
+
+const SHARD_COUNT = 4096;
+const MIB = 1024 * 1024;
+
+let running: RunningCluster;
+const opened: SseClient[] = [];
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 3 });
+}, 90_000);
+
+afterAll(() => running?.stop(), 30_000);
+
+afterEach(() => {
+  for (const client of opened.splice(0)) client.close();
+});
+
+async function connect(clientId: string, options: SseOptions = {}, query = '') {
+  const client = await SseClient.open(running.connectUrl(clientId) + query, options);
+  opened.push(client);
+  return client;
+}
+
+/** Resolves when the cluster knows that the client has gone. */
+async function leave(clientId: string, client: SseClient) {
+  client.close();
+  await untilOffline(clientId);
+}
+
+function untilOffline(clientId: string) {
+  return eventually(async () => {
+    const { connections, complete } = await running.push.presence(clientId);
+    return complete && connections.length === 0;
+  });
+}
+
+/** Connects, and returns what comes before a push that is made then. */
+async function connectAndSettle(clientId: string, options: SseOptions = {}, query = '') {
+  const client = await connect(clientId, options, query);
+  // A durable one: it comes after all that the inbox holds.
+  await running.push.push(clientId, 'the end');
+  await eventually(() => client.data.at(-1) === 'the end');
+  return client.events.slice(0, -1);
+}
+
+async function store(clientId: string, ...payloads: string[]): Promise<string[]> {
+  const ids: string[] = [];
+  for (const payload of payloads) {
+    const { verdict, messageId } = await running.push.push(clientId, payload);
+    expect(verdict).toBe('STORED');
+    ids.push(messageId);
+  }
+  return ids;
+}
+
+describe('shards', () => {
+  test('each has exactly one subscriber', async () => {
+    const redis = new Redis(running.redis.url);
+    try {
+      const channels = (await redis.call('PUBSUB', 'SHARDCHANNELS', 'll:*')) as string[];
+      expect(channels).toHaveLength(SHARD_COUNT);
+      const numbers = (await redis.call('PUBSUB', 'SHARDNUMSUB', ...channels)) as unknown[];
+      const counts = numbers.filter((_, i) => i % 2 === 1);
+      expect(new Set(counts)).toEqual(new Set([1]));
+    } finally {
+      redis.disconnect();
+    }
+  });
+
+  test('the shares of the edges are disjoint, complete, and within 5 % of each other', async () => {
+    const edges = await running.edges();
+    expect(edges.map(({ id, state }) => [id, state])).toEqual([
+      ['edge-1', 'alive'],
+      ['edge-2', 'alive'],
+      ['edge-3', 'alive'],
+    ]);
+    const shares: number[][] = [];
+    for (const { id } of edges) {
+      const answer = await fetch(`${running.cluster.controlUrl}/v1/edges/${id}`);
+      shares.push(((await answer.json()) as { shards: number[] }).shards);
+    }
+    expect(shares.map((share) => share.length)).toEqual(edges.map((edge) => edge.shardsOwned));
+    expect(edges.map((edge) => edge.shardsSubscribed)).toEqual(
+      edges.map((edge) => edge.shardsOwned),
+    );
+    expect(new Set(shares.flat()).size).toBe(SHARD_COUNT);
+    expect(shares.flat()).toHaveLength(SHARD_COUNT);
+    const sizes = shares.map((share) => share.length);
+    expect(Math.max(...sizes) / Math.min(...sizes)).toBeLessThanOrEqual(1.05);
+  });
+});
+
+describe('a live push', () => {
+  test('is WRITTEN without an id to a client of each edge, and arrives', async () => {
+    for (const edgeId of ['edge-1', 'edge-2', 'edge-3']) {
+      const clientId = await running.clientIdOf(edgeId, 'live');
+      const client = await connect(clientId);
+      expect(new URL(client.url).origin).toBe(running.cluster.edgeUrl(edgeId));
+      const pushed = await running.push.push(clientId, `to ${edgeId}`, LIVE);
+      expect(pushed).toEqual({ verdict: 'WRITTEN', messageId: '' });
+      expect(await client.until(1)).toEqual([{ event: 'message', id: '', data: `to ${edgeId}` }]);
+    }
+  });
+
+  test('is OFFLINE for a client that is not connected, and is gone', async () => {
+    const pushed = await running.push.push('live-nobody', 'lost', LIVE);
+    expect(pushed).toEqual({ verdict: 'OFFLINE', messageId: '' });
+    expect(await connectAndSettle('live-nobody')).toEqual([]);
+  });
+});
+
+describe('a durable push', () => {
+  test('is STORED for a client that is away, which gets all in order when it connects', async () => {
+    const payloads = Array.from({ length: 100 }, (_, i) => `push ${i}`);
+    const ids = await store('durable-away', ...payloads);
+    const client = await connect('durable-away');
+    const events = await client.until(100);
+    expect(events).toEqual(payloads.map((data, i) => ({ event: 'message', id: ids[i], data })));
+  });
+
+  test('is WRITTEN with its id while the client is connected', async () => {
+    const client = await connect('durable-here');
+    const ids: string[] = [];
+    for (const payload of ['one', 'two']) {
+      await eventually(async () => {
+        // Right after the connect the inbox is still being read: STORED, and told from there.
+        const { verdict, messageId } = await running.push.push('durable-here', payload);
+        ids.push(messageId);
+        return verdict === 'WRITTEN';
+      });
+    }
+    await client.until(ids.length);
+    expect(client.ids).toEqual(ids);
+  });
+
+  test('is not delivered when its TTL has run out', async () => {
+    await running.push.push('durable-ttl', 'short', { ttlMs: 1 });
+    await running.push.push('durable-ttl', 'long', { ttlMs: 60_000 });
+    const events = await connectAndSettle('durable-ttl');
+    expect(events.map(({ data }) => data)).toEqual(['long']);
+  });
+
+  test('with an idempotency key that was seen is a DUPLICATE with the first id', async () => {
+    const options = { idempotencyKey: 'order-4711' };
+    const first = await running.push.push('durable-idem', 'once', options);
+    const again = await running.push.push('durable-idem', 'once', options);
+    expect(first.verdict).toBe('STORED');
+    expect(again).toEqual({ verdict: 'DUPLICATE', messageId: first.messageId });
+    const events = await connectAndSettle('durable-idem');
+    expect(events).toEqual([{ event: 'message', id: first.messageId, data: 'once' }]);
+    const later = await running.push.push('durable-idem', 'once', options);
+    expect(later).toEqual({ verdict: 'DUPLICATE', messageId: first.messageId });
+  });
+});
+
+describe('a client that comes back', () => {
+  test.each([
+    ['header', (id: string) => ({ options: { headers: { 'last-event-id': id } }, query: '' })],
+    ['query', (id: string) => ({ options: {}, query: `&lastEventId=${id}` })],
+  ])('gets exactly what is past the id that it names in the %s', async (where, name) => {
+    const clientId = `resume-${where}`;
+    const ids = await store(clientId, 'a', 'b', 'c', 'd');
+    const { options, query } = name(ids[1]!);
+    const events = await connectAndSettle(clientId, options, query);
+    expect(events.map(({ event, data }) => [event, data])).toEqual([
+      ['message', 'c'],
+      ['message', 'd'],
+    ]);
+  });
+
+  test('gets nothing when it names the newest id', async () => {
+    const ids = await store('resume-newest', 'a', 'b');
+    const headers = { 'last-event-id': ids[1]! };
+    expect(await connectAndSettle('resume-newest', { headers })).toEqual([]);
+  });
+
+  test('gets everything that it has not confirmed when it names no id', async () => {
+    await store('resume-none', 'a', 'b');
+    await leave('resume-none', await connect('resume-none'));
+    const events = await connectAndSettle('resume-none');
+    expect(events.map(({ data }) => data)).toEqual(['a', 'b']);
+  });
+
+  test.each([
+    ['malformed', () => 'garbage'],
+    ['malformed and full of blanks', () => '1-1 \t 2-2'],
+    ['too long', () => `1-${'0'.repeat(4_000)}`],
+    ['of the future', () => '99999999999999-0'],
+    ['of the distant past', () => '1-0'],
+    ["another client's", (foreign: string) => foreign],
+  ])('that names an id which is %s is told so, and gets everything', async (what, idFrom) => {
+    const clientId = `reset-${what}`;
+    const [a] = await store(clientId, 'a');
+    const [foreign] = await store(`${clientId}-other`, 'x');
+    const [b] = await store(clientId, 'b');
+    const headers = { 'last-event-id': idFrom(foreign!) };
+    const events = await connectAndSettle(clientId, { headers });
+    expect(events).toEqual([
+      { event: 'reset', id: '', data: '{}' },
+      { event: 'message', id: a, data: 'a' },
+      { event: 'message', id: b, data: 'b' },
+    ]);
+  });
+
+  test('is told so when something has expired since the id that it names', async () => {
+    const [first] = await store('reset-expired', 'a');
+    await running.push.push('reset-expired', 'short', { ttlMs: 1 });
+    const [last] = await store('reset-expired', 'b');
+    const client = await connect('reset-expired', { headers: { 'last-event-id': first! } });
+    const events = await client.until(2);
+    expect(events).toEqual([
+      { event: 'reset', id: '', data: '{}' },
+      { event: 'message', id: last, data: 'b' },
+    ]);
+  });
+});
+
+describe('a payload', () => {
+  test('of several lines arrives with each line end as LF', async () => {
+    const client = await connect('payload-lines');
+    await running.push.push('payload-lines', 'a\nb\r\nc\rd\n', LIVE);
+    expect((await client.until(1))[0]!.data).toBe('a\nb\nc\nd\n');
+  });
+
+  test('that looks like fields of the stream stays data', async () => {
+    const client = await connect('payload-fields');
+    const payload = 'x\n\nevent: reset\nid: 1-1\nretry: 1\n\n: y';
+    await running.push.push('payload-fields', payload, LIVE);
+    expect(await client.until(1)).toEqual([{ event: 'message', id: '', data: payload }]);
+    expect(client.retryMs).toBe(1_000);
+  });
+
+  test('that is empty arrives as an event with empty data', async () => {
+    const client = await connect('payload-empty');
+    await running.push.push('payload-empty', '', LIVE);
+    expect(await client.until(1)).toEqual([{ event: 'message', id: '', data: '' }]);
+  });
+
+  test('that is not UTF-8 arrives as a base64 event, stored or live', async () => {
+    const payload = Buffer.from([0xff, 0x0a, 0x00, 0xc3, 0x28]);
+    const { verdict } = await running.push.push('payload-binary', payload);
+    expect(verdict).toBe('STORED');
+    const client = await connect('payload-binary');
+    await client.until(1);
+    await running.push.push('payload-binary', payload, LIVE);
+    const events = await client.until(2);
+    expect(events.map(({ event, data }) => [event, data])).toEqual([
+      ['base64', payload.toString('base64')],
+      ['base64', payload.toString('base64')],
+    ]);
+  });
+
+  test('of 1 MiB less one, and of 1 MiB, arrives; one byte more is refused', async () => {
+    const client = await connect('payload-large');
+    for (const size of [MIB - 1, MIB]) {
+      const { verdict } = await running.push.push('payload-large', Buffer.alloc(size, 'x'), LIVE);
+      expect(verdict).toBe('WRITTEN');
+    }
+    const events = await client.until(2);
+    expect(events.map(({ data }) => data.length)).toEqual([MIB - 1, MIB]);
+    await expect(
+      running.push.push('payload-large', Buffer.alloc(MIB + 1, 'x'), LIVE),
+    ).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringContaining('PAYLOAD_TOO_LARGE'),
+    });
+  });
+});
+
+test.each([
+  ['empty', '', {}, 'CLIENT_ID_INVALID'],
+  ['257 bytes long', 'x'.repeat(257), {}, 'CLIENT_ID_INVALID'],
+  ['with a control character', 'a\u0000b', {}, 'CLIENT_ID_INVALID'],
+  ['with a TTL over the maximum', 'a', { ttlMs: 0xffffffff }, 'TTL_TOO_LONG'],
+  ['with a key of 129 bytes', 'a', { idempotencyKey: 'k'.repeat(129) }, 'IDEMPOTENCY_KEY_INVALID'],
+  ['live-only with a key', 'a', { ...LIVE, idempotencyKey: 'k' }, 'IDEMPOTENCY_KEY_INVALID'],
+])('a push that is wrong is refused: clientId or option %s', async (_, clientId, options, code) => {
+  await expect(running.push.push(clientId, 'x', options)).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringContaining(code),
+  });
+});
+
+test('a clientId may be 256 bytes long and have any printable character', async () => {
+  for (const clientId of ['ü'.repeat(128), '..', '/a?b#c&d=e%20+', '{x}:*', '日本語 🦈']) {
+    const client = await connect(clientId);
+    const { verdict } = await running.push.push(clientId, clientId, LIVE);
+    expect([clientId, verdict]).toEqual([clientId, 'WRITTEN']);
+    expect((await client.until(1))[0]!.data).toBe(clientId);
+  }
+});
+
+test('PushStream answers thousands of pushes, matched by correlation id, bad ones among them', async () => {
+  const clients = await Promise.all(Array.from({ length: 10 }, (_, i) => connect(`stream-${i}`)));
+  const count = 4_000;
+  const items = Array.from({ length: count }, (_, i) => {
+    const kind = i % 100;
+    // Most go to clients that are here, some to nobody, some are refused.
+    const clientId = kind === 0 ? '' : kind === 1 ? 'stream-nobody' : `stream-${i % 10}`;
+    return { correlationId: i + 1, push: pushRequest(clientId, `${i}`, LIVE) };
+  });
+  const frames: (typeof items)[] = [];
+  for (let i = 0; i < count; i += 50) frames.push(items.slice(i, i + 50));
+  const results = await running.push.stream(frames);
+  expect(results).toHaveLength(count);
+  const byId = new Map(results.map(({ correlationId, outcome }) => [correlationId, outcome]));
+  expect(byId.size).toBe(count);
+  const summary = new Map<string, number>();
+  for (const { correlationId, push } of items) {
+    const outcome = byId.get(correlationId)!;
+    const said = outcome.$case === 'push' ? wordOf(outcome.value.verdict) : outcome.value.code;
+    const to = push.clientId.replace(/\d+$/, 'n');
+    summary.set(`${to}: ${said}`, (summary.get(`${to}: ${said}`) ?? 0) + 1);
+  }
+  expect(Object.fromEntries(summary)).toEqual({
+    ': CLIENT_ID_INVALID': count / 100,
+    'stream-nobody: OFFLINE': count / 100,
+    'stream-n: WRITTEN': (count / 100) * 98,
+  });
+  for (const [n, client] of clients.entries()) {
+    const sent = items.filter(({ push }) => push.clientId === `stream-${n}`);
+    await client.until(sent.length);
+    expect(client.data).toEqual(sent.map(({ push }) => push.payload.toString()));
+  }
+}, 60_000);
+
+describe('a client that is connected', () => {
+  test('is present where it is, and absent when it is gone', async () => {
+    const before = Date.now();
+    const clientId = await running.clientIdOf('edge-2', 'presence');
+    const client = await connect(clientId);
+    const { connections, complete } = await running.push.presence(clientId);
+    expect(complete).toBe(true);
+    const { localPort } = client.response.socket;
+    expect(connections).toEqual([
+      {
+        edgeId: 'edge-2',
+        connectedAtMs: expect.any(Number),
+        protocol: 'sse',
+        remoteAddress: `127.0.0.1:${localPort}`,
+        guest: false,
+      },
+    ]);
+    // Clocks of one machine.
+    expect(connections[0]!.connectedAtMs).toBeGreaterThanOrEqual(before);
+    client.close();
+    await untilOffline(clientId);
+  });
+
+  test('is disconnected on demand, and counted', async () => {
+    const clientId = await running.clientIdOf('edge-3', 'disconnect');
+    const reason = { reason: 'disconnected' };
+    const counter = 'longline_edge_connections_ended_total';
+    const before = await running.metric('edge-3', counter, reason);
+    const client = await connect(clientId);
+    expect(await running.push.disconnect(clientId)).toEqual({ closed: 1, complete: true });
+    await client.ended;
+    expect(await running.push.disconnect(clientId)).toEqual({ closed: 0, complete: true });
+    expect(await running.metric('edge-3', counter, reason)).toBe(before + 1);
+  });
+
+  test('is explained over control: shard, tag, owner, and where it really is', async () => {
+    const clientId = await running.clientIdOf('edge-1', 'explain');
+    const api = controlApi(running.cluster.controlUrl);
+    const shard = shardOf(clientId, SHARD_COUNT);
+    const { tag } = (await running.shards())[shard]!;
+    const place = { clientId, shard, tag, owner: 'edge-1', complete: true };
+    expect(await api.client(clientId)).toMatchObject({ ...place, connections: [] });
+    await connect(clientId);
+    expect(await api.client(clientId)).toMatchObject({
+      ...place,
+      ownerUrl: running.cluster.edgeUrl('edge-1'),
+      connections: [{ edgeId: 'edge-1', protocol: 'sse', guest: false }],
+    });
+  });
+
+  test('is counted by control', async () => {
+    const clients = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => connect(`counted-${i}`)),
+    );
+    await eventually(async () => (await running.view()).connections === clients.length, 10_000);
+    const { guests, shardsUnowned, edgesAlive } = await running.view();
+    expect({ guests, shardsUnowned, edgesAlive }).toEqual({
+      guests: 0,
+      shardsUnowned: 0,
+      edgesAlive: 3,
+    });
+  });
+});

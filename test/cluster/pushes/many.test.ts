@@ -1,0 +1,223 @@
+/**
+ * **Goal:** one call reaches many clients, and its counts are true; accept levels reach the caller.
+ * **Method:** a cluster of real processes, clients on all edges, the gRPC API as a backend uses it.
+ */
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  AcceptLevel,
+  BroadcastRequest,
+  type BroadcastResponse,
+  PushManyRequest,
+  type PushManyResponse,
+  PushRequest,
+  type PushResponse,
+  PushServiceClient,
+  Verdict,
+  WaitFor,
+} from '../../../proto/gen/longline/v1/push.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { SseClient } from '../../support/devices/sse-client.js';
+import { eventually } from '../../support/eventually.js';
+
+let running: RunningCluster;
+let client: PushServiceClient;
+const devices = new Map<string, SseClient>();
+
+beforeAll(async () => {
+  running = await RunningCluster.start({ edges: 2 });
+  client = new PushServiceClient(running.cluster.routerAddress, credentials.createInsecure());
+  for (let i = 0; i < 40; i++) {
+    devices.set(`there-${i}`, await SseClient.open(running.connectUrl(`there-${i}`)));
+  }
+}, 60_000);
+
+afterAll(async () => {
+  for (const device of devices.values()) device.close();
+  client?.close();
+  await running?.stop();
+}, 30_000);
+
+function call<Response>(
+  start: (done: (error: ServiceError | null, response: Response) => void) => unknown,
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    start((error, response) => (error ? reject(error) : resolve(response)));
+  });
+}
+
+const pushMany = (request: Partial<PushManyRequest>) =>
+  call<PushManyResponse>((done) => client.pushMany(PushManyRequest.fromPartial(request), done));
+const broadcast = (request: Partial<BroadcastRequest>) =>
+  call<BroadcastResponse>((done) => client.broadcast(BroadcastRequest.fromPartial(request), done));
+const push = (request: Partial<PushRequest>) =>
+  call<PushResponse>((done) => client.push(PushRequest.fromPartial(request), done));
+
+function countsOf({ counts }: PushManyResponse): Record<string, number> {
+  return Object.fromEntries(counts.map(({ verdict, count }) => [Verdict[verdict], count]));
+}
+
+async function everyDeviceHas(data: string): Promise<void> {
+  for (const device of devices.values()) {
+    await eventually(() => {
+      expect(device.events.filter((event) => event.data === data)).toHaveLength(1);
+    });
+  }
+}
+
+describe('PushMany', () => {
+  test('counts the verdicts of those who are there and of those who are away', async () => {
+    const away = Array.from({ length: 25 }, (_, i) => `away-${i}`);
+    const clientIds = [...devices.keys(), ...away];
+    const payload = Buffer.from('many');
+    const durable = await pushMany({ clientIds, payload });
+    expect(countsOf(durable)).toEqual({ VERDICT_WRITTEN: 40, VERDICT_STORED: 25 });
+    expect(durable.failed).toBe(0);
+    await everyDeviceHas('many');
+    const live = await pushMany({ clientIds, payload: Buffer.from('many live'), ttlMs: 0 });
+    expect(countsOf(live)).toEqual({ VERDICT_WRITTEN: 40, VERDICT_OFFLINE: 25 });
+    await everyDeviceHas('many live');
+  });
+
+  test('tried again with its key, pushes only to whom it did not reach', async () => {
+    const request = { payload: Buffer.from('once'), idempotencyKey: 'k' };
+    await pushMany({ ...request, clientIds: ['there-0', 'there-1'] });
+    const again = await pushMany({ ...request, clientIds: [...devices.keys()] });
+    expect(countsOf(again)).toEqual({ VERDICT_DUPLICATE: 2, VERDICT_WRITTEN: 38 });
+    await everyDeviceHas('once');
+  });
+
+  test('says which clientIds it refused, and pushes to the others', async () => {
+    const result = await pushMany({
+      clientIds: ['', 'there-3', 'x'.repeat(257)],
+      payload: Buffer.from('y'),
+    });
+    expect(countsOf(result)).toEqual({ VERDICT_WRITTEN: 1 });
+    expect(result.failed).toBe(2);
+    expect(result.failures.map(({ failure }) => failure?.code)).toEqual([
+      'CLIENT_ID_INVALID',
+      'CLIENT_ID_INVALID',
+    ]);
+  });
+
+  test.each([0, 10_001])('refuses %d clientIds', async (count) => {
+    const clientIds = new Array<string>(count).fill('x');
+    await expect(pushMany({ clientIds })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  });
+});
+
+describe('Broadcast', () => {
+  test('reaches every client that is connected, once', async () => {
+    const payload = Buffer.from('to all');
+    const answer = await broadcast({ payload, clientsPerSecond: 100_000 });
+    expect(answer).toEqual({ written: 40, slow: 0, shardsUnknown: 0 });
+    await everyDeviceHas('to all');
+  });
+
+  test('keeps the rate that the caller sets', async () => {
+    const started = performance.now();
+    await broadcast({ payload: Buffer.from('slowly'), clientsPerSecond: 10 });
+    // Forty clients at ten a second; the first shards that are asked together come at once.
+    expect(performance.now() - started).toBeGreaterThan(3_000);
+    await everyDeviceHas('slowly');
+  });
+
+  test('stops when the caller cancels', async () => {
+    const request = BroadcastRequest.fromPartial({
+      payload: Buffer.from('no'),
+      clientsPerSecond: 1,
+    });
+    const deadline = { deadline: Date.now() + 300 };
+    const error = await new Promise<ServiceError | null>((resolve) => {
+      client.broadcast(request, new Metadata(), deadline, resolve);
+    });
+    expect(error?.code).toBe(status.DEADLINE_EXCEEDED);
+    await eventually(async () => {
+      expect(await running.metric('router', 'longline_router_asks_in_flight')).toBe(0);
+    });
+    const reached = [...devices.values()].filter((d) => d.events.some((e) => e.data === 'no'));
+    expect(reached.length).toBeLessThan(40);
+  });
+
+  test('refuses a rate of nothing', async () => {
+    await expect(broadcast({ clientsPerSecond: 0 })).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+    });
+  });
+});
+
+describe('waiting', () => {
+  const payload = Buffer.from('awaited');
+
+  test('only for the store, a push is answered although its client is there', async () => {
+    const request = { clientId: 'there-5', payload, waitFor: WaitFor.WAIT_FOR_STORED };
+    expect((await push(request)).verdict).toBe(Verdict.VERDICT_STORED);
+  });
+
+  test('for the device, a push is ACKED when the device comes back and names its id', async () => {
+    const clientId = 'acking';
+    const url = running.connectUrl(clientId);
+    const device = await SseClient.open(url);
+    const pushing = push({ clientId, payload, waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 20_000 });
+    const { id } = await eventually(() => {
+      expect(device.events).toHaveLength(1);
+      return device.events[0]!;
+    });
+    device.close();
+    const again = await SseClient.open(url, { headers: { 'last-event-id': id } });
+    expect(await pushing).toMatchObject({ verdict: Verdict.VERDICT_ACKED, messageId: id });
+    again.close();
+  });
+
+  test('for the device, a push that is not confirmed in time is what it is', async () => {
+    const request = { payload, waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 300 };
+    const there = await push({ ...request, clientId: 'there-6' });
+    const away = await push({ ...request, clientId: 'away-6' });
+    expect([there.verdict, away.verdict]).toEqual([
+      Verdict.VERDICT_WRITTEN,
+      Verdict.VERDICT_STORED,
+    ]);
+  });
+
+  test('for what a live-only push cannot have is refused', async () => {
+    const request = { clientId: 'x', payload, ttlMs: 0, waitFor: WaitFor.WAIT_FOR_ACKED };
+    await expect(push(request)).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  });
+});
+
+describe('accept levels', () => {
+  const clientId = 'there-0';
+  const payload = Buffer.from('safe');
+
+  test('a durable push says that Redis has it', async () => {
+    expect(await push({ clientId, payload })).toMatchObject({
+      verdict: Verdict.VERDICT_WRITTEN,
+      acceptLevel: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
+    });
+  });
+
+  test('a live push says that nothing is stored', async () => {
+    expect(await push({ clientId, payload, ttlMs: 0 })).toMatchObject({
+      acceptLevel: AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
+    });
+  });
+
+  test('a Redis that does not write to disk refuses fsynced', async () => {
+    const acceptLevel = AcceptLevel.ACCEPT_LEVEL_FSYNCED;
+    await expect(push({ clientId, payload, acceptLevel })).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      details: expect.stringMatching(
+        /^ACCEPT_LEVEL_UNAVAILABLE: append(only is no|fsync is everysec)/,
+      ),
+    });
+  });
+
+  test('without a replica, replicated is UNKNOWN and says what was confirmed', async () => {
+    const acceptLevel = AcceptLevel.ACCEPT_LEVEL_REPLICATED;
+    expect(await push({ clientId, payload, acceptLevel })).toMatchObject({
+      verdict: Verdict.VERDICT_UNKNOWN,
+      messageId: expect.stringMatching(/^\d+-\d+$/),
+      acceptLevel: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
+    });
+  });
+});

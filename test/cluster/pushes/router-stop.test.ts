@@ -1,0 +1,56 @@
+/** What becomes of a backend's stream of pushes when its router is told to stop. */
+import { credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, expect, jest, test } from '@jest/globals';
+import { freePort } from '../../../cli/local/ports.js';
+import {
+  PushServiceClient,
+  type PushStreamResponse,
+  Verdict,
+} from '../../../proto/gen/longline/v1/push.js';
+import { pushRequest } from '../../support/cluster/push-client.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { type Role, startRole } from '../../support/cluster/role.js';
+import { eventually } from '../../support/eventually.js';
+
+const DEADLINE_MS = 45_000;
+jest.setTimeout(2 * DEADLINE_MS);
+
+let redis: TestRedis;
+let router: Role;
+let backend: PushServiceClient;
+afterEach(async () => {
+  backend?.close();
+  await router?.stop();
+  await redis?.stop();
+});
+
+test('what the router has read is answered, then the stream ends and so does the router', async () => {
+  redis = await startRedis();
+  router = await startRole('router', {
+    LONGLINE_REDIS_URL: redis.url,
+    LONGLINE_CONTROL_ADDRESS: `127.0.0.1:${await freePort()}`,
+    LONGLINE_ROUTER_HTTP_PORT: '0',
+    LONGLINE_ROUTER_GRPC_PORT: '0',
+  });
+  backend = new PushServiceClient(`127.0.0.1:${router.ports.grpc}`, credentials.createInsecure());
+  const stream = backend.pushStream();
+  const answered: string[] = [];
+  stream.on('data', ({ results }: PushStreamResponse) => {
+    for (const { correlationId, outcome } of results) {
+      const verdict = outcome?.$case === 'push' ? Verdict[outcome.value.verdict] : 'failed';
+      answered.push(`${correlationId} ${verdict}`);
+    }
+  });
+  const ended = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
+  // No edge is there to answer: each push is stored, and waited for to its end.
+  const pushes = [10, 2_000].map((waitMs) => pushRequest('alice', 'hello', { waitMs }));
+  stream.write({ items: pushes.map((push, index) => ({ correlationId: index, push })) });
+  await eventually(() => answered.length === 1, DEADLINE_MS);
+
+  router.signal('SIGTERM');
+  const error = await ended;
+  expect(answered).toHaveLength(2);
+  expect(error.code).toBe(status.UNAVAILABLE);
+  expect(error.details).toMatch(/^NOT_READY: the router is stopping/);
+  expect(await router.exited).toBe(0);
+});

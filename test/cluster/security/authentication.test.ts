@@ -1,0 +1,431 @@
+/**
+ * **Goal:** nobody is let in who cannot show who they are, on any port, and whoever can is not
+ * hindered: not by moves, and not by others who try.
+ * **Method:** a cluster of real processes with LONGLINE_AUTH=jwt; devices, backends and edges with and
+ * without tokens. Whatever the roles print is searched for tokens at the end.
+ */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { controlApi } from '../../../cli/control/api.js';
+import {
+  PushServiceClient,
+  PushStreamRequest,
+  type PushStreamResponse,
+} from '../../../proto/gen/longline/v1/push.js';
+import { PushClient, pushRequest } from '../../support/cluster/push-client.js';
+import { startRole } from '../../support/cluster/role.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { MqttDevice } from '../../support/devices/mqtt-device.js';
+import { NotAStream, type ReceivedEvent, SseClient } from '../../support/devices/sse-client.js';
+import { openWs } from '../../support/devices/websocket-client.js';
+import { eventually } from '../../support/eventually.js';
+import { ask } from '../../support/http.js';
+import { claimsOf, rsa, SECRET, signed, tokenOf } from '../../support/tokens.js';
+
+const OPS = 'ops-token-0123456789';
+const SHOP = 'shop-token-0123456789';
+const LINK = 'link-token-0123456789';
+const tokensFile = join(mkdtempSync(join(tmpdir(), 'longline-tokens-')), 'tokens');
+
+let running: RunningCluster;
+let healthy: SseClient;
+let healthyId: string;
+const lines: string[] = [];
+const devices: SseClient[] = [];
+
+beforeAll(async () => {
+  writeFileSync(tokensFile, `shop:push:${SHOP}\n`);
+  running = await RunningCluster.start({
+    edges: 2,
+    token: OPS,
+    env: {
+      LONGLINE_AUTH: 'jwt',
+      LONGLINE_LOG_LEVEL: 'debug',
+      // A drain of fewer is sooner over.
+      LONGLINE_SHARD_COUNT: '64',
+      LONGLINE_JWT_ALGORITHMS: 'HS256',
+      LONGLINE_JWT_KEYS: SECRET,
+      LONGLINE_JWT_SKEW_MS: '0',
+      LONGLINE_TICKET_SECRET: SECRET.toUpperCase(),
+      LONGLINE_LINK_TOKEN: LINK,
+      LONGLINE_BACKEND_TOKENS: `ops:push+presence+disconnect:${OPS}`,
+      LONGLINE_BACKEND_TOKENS_FILE: tokensFile,
+    },
+    onOutput: (_, line) => lines.push(line),
+  });
+  // Not on the edge that is drained in the end.
+  healthyId = await running.clientIdOf('edge-1', 'healthy');
+  healthy = await open(healthyId, tokenOf(healthyId));
+}, 90_000);
+
+afterEach(async () => {
+  for (const device of devices.splice(0)) device.close();
+  const data = `${Math.random()}`;
+  await running.push.push(healthyId, data);
+  await eventually(() => healthy.events.some((event) => event.data === data));
+});
+
+afterAll(async () => {
+  healthy?.close();
+  await running?.stop();
+}, 30_000);
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+
+/** By the router, as curl does: the header is not shown to whoever it is redirected to. */
+async function open(clientId: string, token: string): Promise<SseClient> {
+  const answer = await ask(running.connectUrl(clientId), { headers: bearer(token) });
+  expect(answer.status).toBe(307);
+  const device = await SseClient.open(answer.headers.location!);
+  if (clientId !== healthyId) devices.push(device);
+  return device;
+}
+
+async function edgeUrlOf(clientId: string): Promise<string> {
+  const headers = { accept: 'application/json', ...bearer(tokenOf(clientId)) };
+  return JSON.parse((await ask(running.connectUrl(clientId), { headers })).body).url;
+}
+
+/** Of a device that comes to the right edge without anything. */
+async function bareUrlOf(clientId: string): Promise<string> {
+  const url = new URL(await edgeUrlOf(clientId));
+  url.searchParams.delete('ticket');
+  return url.href;
+}
+
+function codeOf({ body }: { readonly body: string }): string {
+  return JSON.parse(body).error.code;
+}
+
+describe('a device', () => {
+  test('is sent on with a ticket, and its token stays behind', async () => {
+    const token = tokenOf('alice');
+    const urls = [`${running.connectUrl('alice')}&token=${token}`];
+    const byHeader = await ask(running.connectUrl('alice'), { headers: bearer(token) });
+    const byQuery = await ask(urls[0]!);
+    for (const { status, headers } of [byHeader, byQuery]) {
+      expect(status).toBe(307);
+      const location = headers.location!;
+      expect(location).toMatch(/&ticket=[\w-]{32}$/);
+      expect(location).not.toContain('token=');
+      expect(location).not.toContain(token);
+    }
+    const device = await open('alice', token);
+    await running.untilCaughtUp();
+    expect((await running.push.push('alice', 'hello')).verdict).toBe('WRITTEN');
+    await eventually(() => device.events.some(({ data }) => data === 'hello'));
+    expect(device.events[0]).toMatchObject({
+      event: 'ticket',
+      data: expect.stringMatching(/^\{"ticket":"[\w-]{32}"\}$/),
+    });
+  });
+
+  test('is let in by an edge with a token in the header or the query, or with a ticket', async () => {
+    const url = await bareUrlOf('alice');
+    const token = tokenOf('alice');
+    devices.push(await SseClient.open(url, { headers: bearer(token) }));
+    devices.push(await SseClient.open(`${url}&token=${token}`));
+    const { ticket } = JSON.parse(devices[0]!.events[0]!.data);
+    devices.push(await SseClient.open(`${url}&ticket=${ticket}`));
+    devices.push(await SseClient.open(`${url}&token=${ticket}`));
+    devices.push(await SseClient.open(url, { headers: bearer(ticket) }));
+  });
+
+  test('is redirected by an edge with a ticket', async () => {
+    const [clientId] = await running.clientIdsOf('edge-2', 1);
+    const url = `${running.cluster.edgeUrl('edge-1')}/connect?clientId=${clientId}`;
+    const answer = await ask(url, { headers: bearer(tokenOf(clientId!)) });
+    expect(answer.status).toBe(307);
+    const location = answer.headers.location!;
+    expect(location).toContain(running.cluster.edgeUrl('edge-2'));
+    devices.push(await SseClient.open(location));
+  });
+
+  const forged = signed({ alg: 'HS256' }, claimsOf('mallory'), `${SECRET}x`);
+  const byRsa = signed({ alg: 'RS256' }, claimsOf('mallory'), rsa.privateKey);
+  test.each([
+    ['no token', undefined, 401, 'UNAUTHENTICATED', 'missing'],
+    ['noise', 'noise', 401, 'UNAUTHENTICATED', 'malformed'],
+    ['a token of another key', forged, 401, 'UNAUTHENTICATED', 'signature'],
+    ['a token of another algorithm', byRsa, 401, 'UNAUTHENTICATED', 'algorithm'],
+    ['an expired token', tokenOf('mallory', { exp: 1 }), 401, 'TOKEN_EXPIRED', 'expired'],
+    [
+      'a token of the future',
+      tokenOf('mallory', { nbf: 9e9 }),
+      401,
+      'UNAUTHENTICATED',
+      'not_yet_valid',
+    ],
+    ['a token for somebody else', tokenOf('alice'), 403, 'PERMISSION_DENIED', 'subject'],
+    [
+      'a token for an audience',
+      tokenOf('mallory', { aud: 'shop' }),
+      401,
+      'UNAUTHENTICATED',
+      'audience',
+    ],
+    ['a ticket of nobody', 'A'.repeat(32), 401, 'UNAUTHENTICATED', 'ticket'],
+  ])('with %s is refused, by router and edge', async (_, token, status, code, reason) => {
+    const url = await bareUrlOf('mallory');
+    const headers = token === undefined ? {} : bearer(token);
+    const edge = running.cluster.names.find((name) => {
+      return name.startsWith('edge') && url.startsWith(running.cluster.edgeUrl(name));
+    })!;
+    for (const [role, name, target] of [
+      ['edge', edge, url],
+      ['router', 'router', running.connectUrl('mallory')],
+    ] as const) {
+      const metric = `longline_${role}_tokens_refused_total`;
+      const before = await running.metric(name, metric, { reason });
+      const answer = await ask(target, { headers });
+      expect(answer.status).toBe(status);
+      expect(codeOf(answer)).toBe(code);
+      expect(answer.headers['www-authenticate']).toBe(status === 401 ? 'Bearer' : undefined);
+      expect(await running.metric(name, metric, { reason })).toBe(before + 1);
+    }
+  });
+
+  test('with the ticket of another is refused', async () => {
+    const ticket = new URL(await edgeUrlOf('alice')).searchParams.get('ticket');
+    const answer = await ask(`${await bareUrlOf('mallory')}&ticket=${ticket}`);
+    expect(answer.status).toBe(401);
+  });
+
+  test('is let go when its token ends, and told so', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 3;
+    const device = await open('brief', tokenOf('brief', { exp }));
+    const url = device.url;
+    await device.ended;
+    expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000);
+    expect(device.events.at(-1)).toMatchObject({ event: 'expired', data: '{}' });
+    await expect(SseClient.open(url)).rejects.toMatchObject({
+      constructor: NotAStream,
+      status: 401,
+      body: expect.stringContaining('TOKEN_EXPIRED'),
+    });
+  });
+
+  test('is told the same in ndjson, and gets its ticket with the welcome', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 2;
+    const headers = { accept: 'application/x-ndjson', ...bearer(tokenOf('brief', { exp })) };
+    const { body } = await ask(await bareUrlOf('brief'), { headers });
+    const said = body
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(said[0]).toMatchObject({
+      type: 'welcome',
+      ticket: expect.stringMatching(/^[\w-]{32}$/),
+    });
+    expect(said.at(-1)).toEqual({ type: 'expired' });
+  });
+});
+
+describe('a WebSocket', () => {
+  const inSeconds = (seconds: number) => Math.floor(Date.now() / 1_000) + seconds;
+  const offer = (token: string) => `longline.token.${token}`;
+
+  test('shows its token as a subprotocol, which is not said again', async () => {
+    const url = await bareUrlOf('alice');
+    const socket = await openWs(url, 'longline.json', offer(tokenOf('alice')));
+    expect(socket.protocol).toBe('longline.json');
+    await socket.untilReceived(1);
+    const { type, ticket } = socket.envelopes[0]!;
+    expect(type).toBe('welcome');
+    await socket.end();
+    const again = await openWs(`${url}&ticket=${ticket}`);
+    await again.end();
+  });
+
+  test('without a token is answered 401, with that of another 403', async () => {
+    const upgrade = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+    };
+    const url = await bareUrlOf('mallory');
+    expect((await ask(url, { headers: upgrade })).status).toBe(401);
+    const protocol = { 'sec-websocket-protocol': `longline.json, ${offer(tokenOf('alice'))}` };
+    expect((await ask(url, { headers: { ...upgrade, ...protocol } })).status).toBe(403);
+  });
+
+  test('goes on with a newer token, and ends with the last one', async () => {
+    const url = await bareUrlOf('brief');
+    const first = tokenOf('brief', { exp: inSeconds(3) });
+    const socket = await openWs(url, 'longline.json', offer(first));
+    const exp = inSeconds(6);
+    await socket.send(JSON.stringify({ type: 'token', token: tokenOf('brief', { exp }) }));
+    await socket.untilReceived(2);
+    expect(socket.envelopes[1]).toEqual({
+      type: 'ticket',
+      ticket: expect.stringMatching(/^[\w-]{32}$/),
+    });
+    expect((await socket.untilClosed()).code).toBe(4003);
+    expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000);
+    expect(socket.envelopes.at(-1)).toEqual({ type: 'expired' });
+  });
+
+  test('that shows a bad token later is not trusted any more', async () => {
+    const url = await bareUrlOf('alice');
+    for (const token of [tokenOf('bob'), 'noise', tokenOf('alice', { exp: 1 })]) {
+      const socket = await openWs(url, 'longline.json', offer(tokenOf('alice')));
+      await socket.send(JSON.stringify({ type: 'token', token }));
+      expect((await socket.untilClosed()).code).toBe(4003);
+    }
+  });
+
+  test('without a subprotocol ends with its token, too', async () => {
+    const url = await bareUrlOf('brief');
+    const socket = await openWs(`${url}&token=${tokenOf('brief', { exp: inSeconds(2) })}`);
+    expect((await socket.untilClosed()).code).toBe(4003);
+  });
+});
+
+describe('an MQTT client', () => {
+  const portOf = async (clientId: string) => Number(new URL(await edgeUrlOf(clientId)).port);
+
+  test('shows its token as the password, or as the username', async () => {
+    const port = await portOf('alice');
+    const token = tokenOf('alice');
+    for (const protocolVersion of [4, 5] as const) {
+      for (const shown of [{ username: 'any', password: token }, { username: token }]) {
+        const device = await MqttDevice.connect(port, 'alice', { protocolVersion, ...shown });
+        expect(await device.subscribe('push/alice')).toEqual([1]);
+        await device.close();
+      }
+    }
+  });
+
+  test.each([
+    [4, 5],
+    [5, 0x87],
+  ] as const)(
+    'of version %d is refused with code %d where its token is not good',
+    async (protocolVersion, code) => {
+      const port = await portOf('mallory');
+      const bad = [undefined, 'noise', tokenOf('alice'), tokenOf('mallory', { exp: 1 })];
+      for (const password of bad) {
+        const shown = password === undefined ? {} : { username: 'any', password };
+        await expect(
+          MqttDevice.connect(port, 'mallory', { protocolVersion, ...shown }),
+        ).rejects.toMatchObject({ code });
+      }
+    },
+  );
+
+  test('is let go when its token ends, and MQTT 5 says why', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 2;
+    const shown = { username: 'any', password: tokenOf('brief', { exp }) };
+    const device = await MqttDevice.connect(await portOf('brief'), 'brief', {
+      protocolVersion: 5,
+      ...shown,
+    });
+    await device.untilClosed();
+    expect(device.disconnectReason).toBe(0x87);
+  });
+});
+
+describe('a backend', () => {
+  test('without a token, or with one that is not good, is refused', async () => {
+    for (const token of ['', 'x', `${OPS}x`, LINK]) {
+      const client = new PushClient(running.cluster.routerAddress, token);
+      const unauthenticated = { code: status.UNAUTHENTICATED };
+      await expect(client.push(healthyId, 'x')).rejects.toMatchObject(unauthenticated);
+      await expect(client.presence(healthyId)).rejects.toMatchObject(unauthenticated);
+      await expect(client.disconnect(healthyId)).rejects.toMatchObject(unauthenticated);
+      await expect(
+        client.stream([[{ correlationId: 1, push: pushRequest(healthyId, 'x') }]]),
+      ).rejects.toMatchObject(unauthenticated);
+      client.close();
+    }
+  });
+
+  test('may do what its scopes say', async () => {
+    const client = new PushClient(running.cluster.routerAddress, SHOP);
+    expect((await client.push(healthyId, 'x')).verdict).toBe('WRITTEN');
+    const denied = { code: status.PERMISSION_DENIED };
+    await expect(client.presence(healthyId)).rejects.toMatchObject(denied);
+    await expect(client.disconnect(healthyId)).rejects.toMatchObject(denied);
+    client.close();
+    expect((await running.push.presence(healthyId)).connections).toHaveLength(1);
+  });
+
+  test('loses its stream with its token, and has a new one without a restart', async () => {
+    const stub = new PushServiceClient(running.cluster.routerAddress, credentials.createInsecure());
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${SHOP}`);
+    const stream = stub.pushStream(metadata);
+    const results: PushStreamResponse[] = [];
+    stream.on('data', (response) => results.push(response));
+    const failed = new Promise<ServiceError>((resolve) => stream.once('error', resolve));
+    const push = () =>
+      stream.write(
+        PushStreamRequest.fromPartial({ items: [{ push: pushRequest(healthyId, 'y') }] }),
+      );
+    push();
+    await eventually(() => results.length === 1);
+    writeFileSync(tokensFile, `shop:push:${SHOP}-next\n`);
+    const next = new PushClient(running.cluster.routerAddress, `${SHOP}-next`);
+    await eventually(async () => (await next.push(healthyId, 'z')).verdict === 'WRITTEN');
+    push();
+    expect((await failed).code).toBe(status.UNAUTHENTICATED);
+    next.close();
+    stub.close();
+  });
+});
+
+describe('an edge', () => {
+  test.each(['', 'wrong-token-0123456789'])(
+    'that shows the link token %j is not let in',
+    async (token) => {
+      const metric = 'longline_control_links_refused_total';
+      const before = await running.metric('control', metric);
+      const edge = await startRole('edge', {
+        LONGLINE_REDIS_URL: running.redis.url,
+        LONGLINE_CONTROL_ADDRESS: running.cluster.grpcAddress('control'),
+        LONGLINE_EDGE_ID: 'stranger',
+        LONGLINE_SHARD_COUNT: '64',
+        LONGLINE_EDGE_PORT: '0',
+        LONGLINE_EDGE_ADMIN_PORT: '0',
+        LONGLINE_LINK_TOKEN: token,
+      });
+      await eventually(async () => (await running.metric('control', metric)) > before);
+      const edges = await controlApi(running.cluster.controlUrl).edges();
+      expect(edges.map(({ id }) => id).sort()).toEqual(['edge-1', 'edge-2']);
+      await edge.stop();
+    },
+    20_000,
+  );
+});
+
+test('whoever is drained goes with a ticket and needs no token', async () => {
+  const [clientId] = await running.clientIdsOf('edge-2', 1, 'mover');
+  const device = await open(clientId!, tokenOf(clientId!));
+  await fetch(`${running.cluster.controlUrl}/v1/edges/edge-2/drain`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+  const isGoaway = ({ event }: ReceivedEvent) => event === 'goaway';
+  await eventually(() => device.events.some(isGoaway), 50_000);
+  const { url } = JSON.parse(device.events.find(isGoaway)!.data);
+  expect(url).toMatch(/&ticket=[\w-]{32}$/);
+  const moved = await SseClient.open(url);
+  devices.push(moved);
+  await running.push.push(clientId!, 'moved');
+  await eventually(() => moved.events.some(({ data }) => data === 'moved'));
+}, 90_000);
+
+test('nothing that was printed has a token in it', () => {
+  const printed = lines.join('\n');
+  expect(printed.length).toBeGreaterThan(1_000);
+  expect(printed).not.toMatch(/eyJ[\w-]+\.[\w-]+/);
+  expect(printed).not.toMatch(/ticket=/);
+  for (const secret of [SECRET, SECRET.toUpperCase(), OPS, SHOP, LINK]) {
+    expect(printed).not.toContain(secret);
+  }
+});

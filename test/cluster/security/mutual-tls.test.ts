@@ -1,0 +1,124 @@
+/**
+ * **Goal:** a cluster whose members and backends know each other by certificates, without one token,
+ * works, and lets nobody else in.
+ * **Method:** real processes, all of gRPC under TLS; pushes by the command line.
+ */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect } from '@jest/globals';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { Authority, type CertificateFiles, OPENSSL } from '../../support/certificates.js';
+import { startRole } from '../../support/cluster/role.js';
+import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { SseClient } from '../../support/devices/sse-client.js';
+import { testWith } from '../../support/devices/system-clients.js';
+import { eventually } from '../../support/eventually.js';
+import { SECRET, tokenOf } from '../../support/tokens.js';
+
+const test = testWith(OPENSSL);
+const DESK = 'desk-token-0123456789';
+
+let authority: Authority;
+let running: RunningCluster;
+let device: SseClient;
+
+beforeAll(async () => {
+  authority = new Authority();
+  const server = authority.issue('longline');
+  const member = authority.issue('member');
+  running = await RunningCluster.start({
+    edges: 2,
+    env: {
+      LONGLINE_SHARD_COUNT: '64',
+      LONGLINE_AUTH: 'jwt',
+      LONGLINE_JWT_ALGORITHMS: 'HS256',
+      LONGLINE_JWT_KEYS: SECRET,
+      LONGLINE_TICKET_SECRET: SECRET.toUpperCase(),
+      LONGLINE_GRPC_TLS_CERT_FILE: server.cert,
+      LONGLINE_GRPC_TLS_KEY_FILE: server.key,
+      LONGLINE_GRPC_TLS_CLIENT_CA_FILE: authority.ca,
+      ...linkEnv(member),
+      LONGLINE_LINK_CERTIFICATES: 'member',
+      LONGLINE_BACKEND_CERTIFICATES: 'shop:push,reader:presence',
+      LONGLINE_BACKEND_TOKENS: `desk:push:${DESK}`,
+    },
+  });
+  device = await SseClient.open(`${running.connectUrl('alice')}&token=${tokenOf('alice')}`);
+}, 90_000);
+
+afterAll(async () => {
+  device?.close();
+  await running?.stop();
+}, 30_000);
+
+function linkEnv({ cert, key }: CertificateFiles): NodeJS.ProcessEnv {
+  return {
+    LONGLINE_LINK_TLS_CA_FILE: authority.ca,
+    LONGLINE_LINK_TLS_CERT_FILE: cert,
+    LONGLINE_LINK_TLS_KEY_FILE: key,
+  };
+}
+
+/** `longline push alice <text>`, and what it printed. */
+function push(text: string, ...options: string[]) {
+  const command = join(packageRoot, 'dist/cli/main.js');
+  const { routerAddress } = running.cluster;
+  const args = ['push', 'alice', text, '--router', routerAddress, '--json', ...options];
+  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], {
+    encoding: 'utf8',
+  });
+  return { status, stdout, stderr };
+}
+
+function withCertificate({ cert, key }: CertificateFiles): string[] {
+  return ['--ca', authority.ca, '--cert', cert, '--key', key];
+}
+
+test('a backend pushes with its certificate, or with a token', async () => {
+  const ways = {
+    'by certificate': withCertificate(authority.issue('shop')),
+    'by token': ['--ca', authority.ca, '--token', DESK],
+  };
+  for (const [text, options] of Object.entries(ways)) {
+    const { status, stdout } = push(text, ...options);
+    expect(JSON.parse(stdout)).toMatchObject({ clientId: 'alice', verdict: 'WRITTEN' });
+    expect(status).toBe(0);
+    await eventually(() => device.events.some(({ data }) => data === text));
+  }
+});
+
+test('who shows nothing, or a certificate for something else, is told so', () => {
+  const strangers = new Authority();
+  const refused: [options: string[], why: RegExp][] = [
+    [['--ca', authority.ca], /UNAUTHENTICATED/],
+    [withCertificate(authority.issue('reader')), /PERMISSION_DENIED/],
+    [withCertificate(authority.issue('unknown')), /UNAUTHENTICATED/],
+    [withCertificate(strangers.issue('shop')), /UNAUTHENTICATED/],
+    [['--ca', strangers.ca, '--token', DESK], /self-signed certificate/],
+    [['--token', DESK], /cannot push through/],
+    [['--ca', '/nowhere/ca.pem'], /nowhere/],
+  ];
+  for (const [options, why] of refused) {
+    const { status, stdout, stderr } = push('not for alice', ...options);
+    expect({ options, status, stdout }).toEqual({ options, status: 2, stdout: '' });
+    expect(stderr).toMatch(why);
+  }
+  expect(device.events.map(({ data }) => data)).not.toContain('not for alice');
+});
+
+test('an edge whose certificate has another name is no edge', async () => {
+  const metric = 'longline_control_links_refused_total';
+  const before = await running.metric('control', metric);
+  const edge = await startRole('edge', {
+    ...linkEnv(authority.issue('edge-of-somebody-else')),
+    LONGLINE_EDGE_ID: 'edge-9',
+    LONGLINE_REDIS_URL: running.redis.url,
+    LONGLINE_CONTROL_ADDRESS: running.cluster.grpcAddress('control'),
+    LONGLINE_SHARD_COUNT: '64',
+    LONGLINE_EDGE_PORT: '0',
+    LONGLINE_EDGE_ADMIN_PORT: '0',
+  });
+  await eventually(async () => (await running.metric('control', metric)) > before);
+  expect((await running.edges()).map(({ id }) => id).sort()).toEqual(['edge-1', 'edge-2']);
+  await edge.stop();
+});

@@ -1,0 +1,359 @@
+/** The inbox's scripts against a real Redis. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import {
+  confirmInbox,
+  type InboxBounds,
+  isMessageId,
+  readInbox,
+  readShardCounters,
+  resumeInbox,
+  type StorePush,
+  storePush,
+} from '../../../common/cluster/inbox.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+
+const TAG = '7';
+const AMPLE: InboxBounds = { countMax: 100, bytesMax: 1_000_000 };
+
+let redis: TestRedis;
+let link: RedisLink;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  const log = pino({ level: 'silent' });
+  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+});
+
+afterAll(async () => {
+  await link?.close();
+  await redis?.stop();
+});
+
+beforeEach(async () => {
+  await link.commands.flushall();
+});
+
+const envelope = ShardEnvelope.encode({
+  askId: 1,
+  replyChannel: 'lr:{7}:p',
+  clientId: 'alice',
+  body: { $case: 'push', value: { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 } },
+  id: '',
+  seq: '',
+}).finish();
+
+async function store(push: Partial<StorePush> = {}, bounds = AMPLE) {
+  const outcome = await storePush(
+    link,
+    {
+      tag: TAG,
+      clientId: 'alice',
+      envelope,
+      payload: Buffer.from('p'),
+      contentType: '',
+      ttlMs: 60_000,
+      idempotencyKey: '',
+      ...push,
+    },
+    bounds,
+  );
+  if (outcome.type !== 'done') throw new Error(outcome.reason);
+  return outcome.reply;
+}
+
+async function storeId(push: Partial<StorePush> = {}, bounds = AMPLE): Promise<string> {
+  const stored = await store(push, bounds);
+  if (stored.type !== 'stored') throw new Error('it is a duplicate');
+  return stored.id;
+}
+
+async function read(after = '', clientId = 'alice') {
+  const page = await readInbox(link, TAG, clientId, after, 100);
+  if (page.type !== 'done') throw new Error(page.reason);
+  return page.reply.entries;
+}
+
+const idsOf = async (after = '') => (await read(after)).map((entry) => entry.id);
+
+async function isComplete(cursor: string): Promise<boolean> {
+  const outcome = await resumeInbox(link, TAG, 'alice', cursor);
+  if (outcome.type !== 'done') throw new Error(outcome.reason);
+  return outcome.reply;
+}
+
+describe('storePush', () => {
+  test('stores bytes as they are, in order, and counts the shard', async () => {
+    const payload = Buffer.from([0, 255, 13, 10, 128]);
+    const ids = [await storeId({ payload }), await storeId({ clientId: 'bob' }), await storeId()];
+    const rest = { contentType: '', ttlMs: expect.any(Number) };
+    expect(await read()).toEqual([
+      { id: ids[0], payload, ...rest },
+      { id: ids[2], payload: Buffer.from('p'), ...rest },
+    ]);
+    expect(ids.every(isMessageId)).toBe(true);
+    expect(await readShardCounters(link, [TAG, '8'])).toEqual([3, 0]);
+  });
+
+  test('rings with id and number appended to the envelope', async () => {
+    const subscriber = new Redis(redis.port);
+    const rung: Buffer[] = [];
+    subscriber.on('smessageBuffer', (_channel, message: Buffer) => rung.push(message));
+    await subscriber.ssubscribe(`ll:{${TAG}}`);
+    const stored = await store();
+    await eventually(() => expect(rung).toHaveLength(1));
+    subscriber.disconnect();
+    expect(stored).toMatchObject({ type: 'stored', receivers: 1, dropped: 0 });
+    expect(ShardEnvelope.decode(rung[0]!)).toMatchObject({
+      askId: 1,
+      clientId: 'alice',
+      id: stored.type === 'stored' && stored.id,
+      seq: '1',
+    });
+  });
+
+  test('an idempotency key is stored once per client, and answers with the first id', async () => {
+    const id = await storeId({ idempotencyKey: 'k{}:' });
+    expect(await store({ idempotencyKey: 'k{}:' })).toEqual({ type: 'duplicate', firstId: id });
+    expect(await idsOf()).toEqual([id]);
+    expect(await storeId({ idempotencyKey: 'other' })).not.toBe(id);
+    expect(await store({ clientId: 'bob', idempotencyKey: 'k{}:' })).toMatchObject({
+      type: 'stored',
+    });
+  });
+
+  test('the oldest goes at the bound on count, and not one before it', async () => {
+    const bounds = { countMax: 3, bytesMax: 1_000_000 };
+    const ids: string[] = [];
+    for (let i = 0; i < 3; i++) ids.push(await storeId({}, bounds));
+    expect(await idsOf()).toEqual(ids);
+    expect(await store({}, bounds)).toMatchObject({ dropped: 1 });
+    expect((await idsOf()).slice(0, 2)).toEqual(ids.slice(1));
+  });
+
+  test.each([
+    [29, 0],
+    [30, 0],
+    [31, 1],
+  ])('with 20 of 50 bytes held, a push of %d bytes drops %d', async (bytes, dropped) => {
+    const bounds = { countMax: 100, bytesMax: 50 };
+    await store({ payload: Buffer.alloc(10) }, bounds);
+    await store({ payload: Buffer.alloc(10) }, bounds);
+    expect(await store({ payload: Buffer.alloc(bytes) }, bounds)).toMatchObject({ dropped });
+  });
+
+  test('a push larger than the bound has the inbox to itself', async () => {
+    const bounds = { countMax: 100, bytesMax: 50 };
+    await store({ payload: Buffer.alloc(10) }, bounds);
+    const id = await storeId({ payload: Buffer.alloc(60) }, bounds);
+    expect(await idsOf()).toEqual([id]);
+  });
+
+  test('the bound on bytes holds over any history', async () => {
+    const bounds = { countMax: 100, bytesMax: 100 };
+    for (let i = 0; i < 60; i++) {
+      const id = await storeId({ payload: Buffer.alloc((i * 7) % 40) }, bounds);
+      if (i % 9 === 0) await resumeInbox(link, TAG, 'alice', id);
+      const held = (await read()).reduce((sum, entry) => sum + entry.payload.length, 0);
+      expect(held).toBeLessThanOrEqual(100);
+    }
+  });
+
+  test('what has expired is marked when read, and dropped by the next push', async () => {
+    await store({ ttlMs: 30 });
+    const kept = await storeId();
+    await eventually(async () =>
+      expect((await read()).map(({ ttlMs }) => ttlMs <= 0)).toEqual([true, false]),
+    );
+    expect(await store()).toMatchObject({ dropped: 1 });
+    expect((await idsOf())[0]).toBe(kept);
+  });
+
+  test('an inbox expires with its longest TTL', async () => {
+    await store({ ttlMs: 60_000 });
+    await store({ ttlMs: 1_000 });
+    expect(await link.commands.pttl(`ll:{${TAG}}:in:alice`)).toBeGreaterThan(50_000);
+    await store({ clientId: 'bob', ttlMs: 20 });
+    await eventually(async () => expect(await read('', 'bob')).toEqual([]));
+  });
+
+  test('what is known of an inbox outlives its longest TTL', async () => {
+    const weekMs = 7 * 24 * 3_600_000;
+    await store({ ttlMs: weekMs });
+    await store({ ttlMs: 1_000 });
+    const [inboxMs, ackMs] = await Promise.all(
+      ['in', 'ack'].map((kind) => link.commands.pttl(`ll:{${TAG}}:${kind}:alice`)),
+    );
+    expect(ackMs).toBeGreaterThanOrEqual(inboxMs! - 1_000);
+    expect(ackMs).toBeGreaterThan(weekMs - 60_000);
+  });
+
+  test('survives SCRIPT FLUSH', async () => {
+    await store();
+    await link.commands.script('FLUSH');
+    await store();
+    expect(await idsOf()).toHaveLength(2);
+  });
+
+  test('keeps what is left of the TTL, and the content type', async () => {
+    await storeId({ ttlMs: 5_000, contentType: 'application/json' });
+    const [entry] = await read();
+    expect(entry).toMatchObject({ contentType: 'application/json' });
+    expect(entry!.ttlMs).toBeGreaterThan(0);
+    expect(entry!.ttlMs).toBeLessThanOrEqual(5_000);
+  });
+
+  test('is refused by a Redis that is full, and nothing is stored', async () => {
+    await link.commands.config('SET', 'maxmemory', '1');
+    const what = { envelope, payload: Buffer.from('p'), contentType: '' };
+    const push = { tag: TAG, clientId: 'alice', ...what, ttlMs: 1_000, idempotencyKey: '' };
+    const outcome = await storePush(link, push, AMPLE);
+    await link.commands.config('SET', 'maxmemory', '0');
+    expect(outcome).toMatchObject({ type: 'refused', reason: expect.stringMatching(/^OOM/) });
+    expect(await idsOf()).toEqual([]);
+  });
+
+  test('a clientId cannot leave its key', async () => {
+    for (const clientId of ['{8}:in:alice', '}', 'a:b', '*', 'alice:idem']) {
+      await store({ clientId });
+      expect(await read('', clientId)).toHaveLength(1);
+    }
+    const keys = await link.commands.keys('*');
+    expect(keys.every((key) => key.startsWith(`ll:{${TAG}}:`))).toBe(true);
+  });
+});
+
+describe('resumeInbox', () => {
+  test('confirms up to the cursor and leaves the rest', async () => {
+    const ids = [await storeId(), await storeId(), await storeId()];
+    expect(await isComplete(ids[1]!)).toBe(true);
+    expect(await idsOf()).toEqual([ids[2]]);
+  });
+
+  test('is complete again and again for the same cursor, and for the newest id', async () => {
+    const ids = [await storeId(), await storeId()];
+    for (const cursor of [ids[0]!, ids[0]!, ids[1]!, ids[1]!]) {
+      expect(await isComplete(cursor)).toBe(true);
+    }
+    expect(await idsOf()).toEqual([]);
+  });
+
+  test('never moves backwards', async () => {
+    const ids = [await storeId(), await storeId(), await storeId()];
+    await resumeInbox(link, TAG, 'alice', ids[1]!);
+    await resumeInbox(link, TAG, 'alice', ids[0]!);
+    expect(await idsOf()).toEqual([ids[2]]);
+  });
+
+  test('is complete for a device that has everything, although the inbox has expired', async () => {
+    const id = await storeId({ ttlMs: 20 });
+    await eventually(async () => expect(await read()).toEqual([]));
+    expect(await isComplete(id)).toBe(true);
+  });
+
+  test('is not complete when something past the cursor has expired with its inbox', async () => {
+    const first = await storeId({ ttlMs: 20 });
+    const second = await storeId({ ttlMs: 20 });
+    await eventually(async () => expect(await read()).toEqual([]));
+    expect(await isComplete(first)).toBe(false);
+    const third = await storeId();
+    expect(await isComplete(first)).toBe(false);
+    expect(await isComplete(second)).toBe(true);
+    expect(await isComplete(third)).toBe(true);
+  });
+
+  test('is not complete when something past the cursor had to go', async () => {
+    const bounds = { countMax: 2, bytesMax: 1_000 };
+    const ids: string[] = [];
+    for (let i = 0; i < 4; i++) ids.push(await storeId({}, bounds));
+    expect(await isComplete(ids[0]!)).toBe(false);
+    expect(await isComplete(ids[1]!)).toBe(true);
+  });
+
+  test('is not complete for what is older than what was confirmed', async () => {
+    const ids = [await storeId(), await storeId(), await storeId()];
+    expect(await isComplete(ids[1]!)).toBe(true);
+    expect(await isComplete(ids[0]!)).toBe(false);
+  });
+
+  test("is not complete for another client's id, and that confirms nothing", async () => {
+    // Ids are times: two clients can have the same one within a millisecond.
+    const nextMs = async (startedMs = Date.now()) =>
+      eventually(() => expect(Date.now()).toBeGreaterThan(startedMs));
+    const mine = [await storeId()];
+    await nextMs();
+    const foreign = await storeId({ clientId: 'bob' });
+    await nextMs();
+    mine.push(await storeId());
+    expect(await isComplete(foreign)).toBe(false);
+    expect(await idsOf()).toEqual(mine);
+  });
+
+  test.each(['0-0', '9999999999999-0', '1-1'])(
+    'is not complete for %s, never given out',
+    async (id) => {
+      await store();
+      expect(await isComplete(id)).toBe(false);
+      expect(await idsOf()).toHaveLength(1);
+    },
+  );
+
+  test('is not complete for a client that nothing was ever pushed to', async () => {
+    expect(await isComplete('1-1')).toBe(false);
+  });
+});
+
+describe('confirmInbox', () => {
+  const confirm = async (id: string) => (await confirmInbox(link, TAG, 'alice', id)) as unknown;
+
+  test('deletes everything up to the id, and the history past it stays complete', async () => {
+    const ids = [await storeId(), await storeId(), await storeId()];
+    expect(await confirm(ids[1]!)).toEqual({ type: 'done', reply: 1 });
+    expect(await idsOf()).toEqual([ids[2]]);
+    expect(await isComplete(ids[1]!)).toBe(true);
+  });
+
+  test('never moves backwards, nor past what was ever given', async () => {
+    const ids = [await storeId(), await storeId()];
+    for (const id of [ids[0]!, ids[0]!]) await confirm(id);
+    expect(await confirm('0-1')).toEqual({ type: 'done', reply: 0 });
+    expect(await confirm('9999999999999-0')).toEqual({ type: 'done', reply: 0 });
+    expect(await idsOf()).toEqual([ids[1]]);
+  });
+});
+
+describe('readInbox', () => {
+  const goneOf = async () => {
+    const page = await readInbox(link, TAG, 'alice', '', 100);
+    return page.type === 'done' && page.reply.gone;
+  };
+
+  test('says what has gone as of the same moment, also between two pages', async () => {
+    const bounds = { countMax: 2, bytesMax: 1_000 };
+    const ids = [await storeId({}, bounds), await storeId({}, bounds)];
+    expect(await isComplete(ids[0]!)).toBe(true);
+    expect(await goneOf()).toBe('');
+    await storeId({}, bounds);
+    await storeId({}, bounds);
+    expect(await goneOf()).toBe(ids[1]);
+  });
+
+  test('says that all has gone when the inbox has expired, and nothing when there was none', async () => {
+    expect(await goneOf()).toBe('');
+    const id = await storeId({ ttlMs: 20 });
+    await eventually(async () => expect(await read()).toEqual([]));
+    expect(await goneOf()).toBe(id);
+  });
+});
+
+test.each(['', '-', '1', '1-', '-1', '$', '>', '+', '1-2-3', '1-2 ', '१-२', `${'9'.repeat(16)}-0`])(
+  '%j is no message id',
+  (text) => {
+    expect(isMessageId(text)).toBe(false);
+  },
+);

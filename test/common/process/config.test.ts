@@ -1,0 +1,175 @@
+import { describe, expect, test } from '@jest/globals';
+import { ConfigError } from '../../../common/process/config.js';
+import { parseEdgeConfig } from '../../../edge/config.js';
+import { parseRouterConfig } from '../../../router/config.js';
+
+const GOOD = {
+  LONGLINE_REDIS_URL: 'redis://localhost:6379',
+  LONGLINE_AUTH: 'none',
+  LONGLINE_EDGE_ID: 'edge-1',
+  LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+};
+
+function problemsOf(env: Record<string, string>, openFilesMax = 20_000): readonly string[] {
+  try {
+    parseEdgeConfig(env, openFilesMax);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('parseEdgeConfig', () => {
+  test('fills in defaults', () => {
+    expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
+      redisUrls: ['redis://localhost:6379'],
+      shardCount: 4096,
+      port: 7000,
+      adminPort: 7001,
+      connectionsMax: 19_488,
+      corsOrigins: undefined,
+    });
+  });
+
+  test('reports every problem at once', () => {
+    const problems = problemsOf({
+      LONGLINE_REDIS_URL: 'http://x',
+      LONGLINE_SHARD_COUNT: '1000',
+      LONGLINE_EDGE_PORT: '70000',
+      LONGLINE_EDGE_TYPO: '1',
+      LONGLINE_CONTROL_ADDRESS: 'localhost',
+    });
+    const names = problems.map((problem) => problem.split(':')[0]).sort();
+    expect(names).toEqual([
+      'LONGLINE_AUTH',
+      'LONGLINE_CONTROL_ADDRESS',
+      'LONGLINE_EDGE_ID',
+      'LONGLINE_EDGE_PORT',
+      'LONGLINE_EDGE_TYPO',
+      'LONGLINE_REDIS_URL',
+      'LONGLINE_SHARD_COUNT',
+    ]);
+  });
+
+  test('lets the settings of other roles pass, and an empty variable is an unset one', () => {
+    expect(problemsOf({ ...GOOD, LONGLINE_ROUTER_WHATEVER: 'x', LONGLINE_EDGE_PORT: '' })).toEqual(
+      [],
+    );
+  });
+
+  test.each(['1e3', '0x10', ' 7000', '7000.5', '-1'])('refuses %j as a port', (text) => {
+    expect(problemsOf({ ...GOOD, LONGLINE_EDGE_PORT: text })).toHaveLength(1);
+  });
+
+  test('refuses more connections than there are descriptors for', () => {
+    const env = { ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19489' };
+    expect(problemsOf(env)[0]).toMatch(/need an open-file limit of 20001; it is 20000/);
+    expect(problemsOf({ ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19488' })).toEqual([]);
+    expect(problemsOf(GOOD, 64)).toHaveLength(1);
+  });
+
+  test('takes one of several advertised URLs by the number that its id ends with', () => {
+    const urls = 'http://10.0.0.1:31000,http://10.0.0.1:31001';
+    const env = { ...GOOD, LONGLINE_EDGE_ADVERTISED_URL: urls };
+    const urlOf = (edgeId: string) =>
+      parseEdgeConfig({ ...env, LONGLINE_EDGE_ID: edgeId }, 20_000).advertisedUrl;
+    expect(urlOf('push-edge-0')).toBe('http://10.0.0.1:31000');
+    expect(urlOf('push-edge-1')).toBe('http://10.0.0.1:31001');
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ID: 'push-edge-2' })).toHaveLength(1);
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ID: 'alone' })[0]).toMatch(/none for alone/);
+    expect(problemsOf({ ...env, LONGLINE_EDGE_ADVERTISED_URL: `${urls},nonsense` })).toHaveLength(
+      1,
+    );
+  });
+
+  test('reads several controls, and what a departure needs', () => {
+    expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
+      controlAddresses: ['localhost:7201'],
+      zone: '',
+      drainMs: 60_000,
+      exitWhenDrained: false,
+    });
+    const config = parseEdgeConfig(
+      {
+        ...GOOD,
+        LONGLINE_CONTROL_ADDRESS: 'a:1, [::1]:2,c.example:3',
+        LONGLINE_EDGE_ZONE: 'eu-1a',
+        LONGLINE_EDGE_DRAIN_MS: '0',
+        LONGLINE_EDGE_EXIT_WHEN_DRAINED: 'true',
+      },
+      20_000,
+    );
+    expect(config).toMatchObject({
+      controlAddresses: ['a:1', '[::1]:2', 'c.example:3'],
+      zone: 'eu-1a',
+      drainMs: 0,
+      exitWhenDrained: true,
+    });
+  });
+
+  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('refuses %j as addresses of control', (text) => {
+    expect(problemsOf({ ...GOOD, LONGLINE_CONTROL_ADDRESS: text })).toHaveLength(1);
+  });
+
+  test('reads several Redis seeds and several origins', () => {
+    const config = parseEdgeConfig(
+      {
+        ...GOOD,
+        LONGLINE_REDIS_URL: 'redis://a:1, redis://b:2',
+        LONGLINE_CORS_ORIGINS: 'https://a.example, http://localhost:3000',
+      },
+      20_000,
+    );
+    expect(config.redisUrls).toEqual(['redis://a:1', 'redis://b:2']);
+    expect(config.corsOrigins).toEqual(['https://a.example', 'http://localhost:3000']);
+  });
+});
+
+test('a default TTL over the maximum is refused at the start', () => {
+  const env = {
+    LONGLINE_REDIS_URL: 'redis://localhost',
+    LONGLINE_AUTH: 'none',
+    LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+    LONGLINE_ROUTER_TTL_MAX_MS: '1000',
+  };
+  expect(() => parseRouterConfig(env, 20_000)).toThrow(/TTL_DEFAULT_MS: it is over/);
+  const enough = { ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' };
+  expect(parseRouterConfig(enough, 20_000)).toMatchObject({
+    ttlDefaultMs: 1_000,
+    safety: undefined,
+  });
+});
+
+describe('the front of a router', () => {
+  const env = {
+    LONGLINE_REDIS_URL: 'redis://localhost',
+    LONGLINE_AUTH: 'none',
+    LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
+  };
+  const withFront = { ...env, LONGLINE_ROUTER_FRONT_PORT: '7102' };
+
+  test('is there only when it has a port', () => {
+    expect(parseRouterConfig(env, 20_000).front).toBeUndefined();
+    expect(parseRouterConfig(withFront, 20_000).front).toMatchObject({
+      port: 7102,
+      proxyNetworks: [],
+      sourceAddresses: [],
+    });
+  });
+
+  test('holds half as many devices as there are descriptors to spare, and not one more', () => {
+    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(9_488);
+    const set = (max: string) => ({ ...withFront, LONGLINE_ROUTER_FRONT_DEVICES_MAX: max });
+    expect(parseRouterConfig(set('9488'), 20_000).front!.devicesMax).toBe(9_488);
+    expect(() => parseRouterConfig(set('9489'), 20_000)).toThrow(/open-file limit of 20002/);
+    expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
+  });
+
+  test('refuses networks and addresses that are none', () => {
+    const networks = { ...withFront, LONGLINE_PROXY_NETWORKS: '10.0.0.0/8, fd00::/129' };
+    expect(() => parseRouterConfig(networks, 20_000)).toThrow(/PROXY_NETWORKS: expected networks/);
+    const sources = { ...withFront, LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: '127.0.0.1,host' };
+    expect(() => parseRouterConfig(sources, 20_000)).toThrow(/SOURCE_ADDRESSES: expected IP/);
+  });
+});

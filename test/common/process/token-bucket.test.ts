@@ -1,0 +1,45 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { TokenBucket } from '../../../common/process/token-bucket.js';
+
+test('gives a second’s worth at once, and then so many a second', () => {
+  const bucket = new TokenBucket(10, 0);
+  const taken = (nowMs: number) => {
+    let count = 0;
+    while (bucket.take(nowMs)) count++;
+    return count;
+  };
+  expect(taken(0)).toBe(10);
+  expect(taken(99)).toBe(1);
+  expect(taken(1_099)).toBe(10);
+  expect(taken(3_600_000)).toBe(10);
+});
+
+test('what is taken beyond is a debt', () => {
+  const bucket = new TokenBucket(10, 0);
+  expect(bucket.take(0, 25)).toBe(true);
+  expect(bucket.take(1_500)).toBe(false);
+  expect(bucket.take(1_600)).toBe(true);
+});
+
+test('over any time it gives at most its rate, a second’s worth and the last call', () => {
+  const calls = fc.array(fc.tuple(fc.nat(500), fc.integer({ min: 1, max: 20 })));
+  fc.assert(
+    fc.property(calls, (steps) => {
+      const bucket = new TokenBucket(10, 0);
+      let nowMs = 0;
+      let given = 0;
+      for (const [waitMs, count] of steps) {
+        nowMs += waitMs;
+        if (bucket.take(nowMs, count)) given += count;
+      }
+      expect(given).toBeLessThanOrEqual(10 + nowMs / 100 + 20);
+    }),
+  );
+});
+
+test('a clock that goes back gives nothing', () => {
+  const bucket = new TokenBucket(1, 1_000);
+  expect(bucket.take(1_000)).toBe(true);
+  expect(bucket.take(0)).toBe(false);
+});

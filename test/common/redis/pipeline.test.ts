@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { parseRedisUrl } from '../../../common/redis/connection.js';
+import { Lane } from '../../../common/redis/pipeline.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+
+let redis: TestRedis;
+let lane: Lane;
+
+async function open(url: string): Promise<Lane> {
+  const opened = new Lane(parseRedisUrl(url), 'lane-under-test');
+  await eventually(() => expect(opened.isReady).toBe(true));
+  return opened;
+}
+
+beforeEach(async () => {
+  redis = await startRedis();
+  lane = await open(redis.url);
+});
+
+afterEach(async () => {
+  lane.close();
+  await redis.stop();
+});
+
+test('answers come to the command that asked, in order, text or bytes', async () => {
+  const running = Array.from({ length: 5_000 }, (_, i) => lane.execute('incr', [`n${i % 3}`]));
+  const outcomes = await Promise.all(running);
+  expect(outcomes.map((outcome) => outcome.type === 'done' && outcome.reply)).toEqual(
+    Array.from({ length: 5_000 }, (_, i) => Math.floor(i / 3) + 1),
+  );
+  const bytes = Buffer.from([0, 255, 13, 10]);
+  await lane.execute('set', ['b', bytes]);
+  expect(await lane.execute('get', ['b'], 'bytes')).toEqual({ type: 'done', reply: bytes });
+  expect(await lane.execute('mget', ['n0', 'nothing'])).toEqual({
+    type: 'done',
+    reply: ['1667', null],
+  });
+});
+
+test('a value of megabytes goes both ways', async () => {
+  const value = Buffer.alloc(3_000_000, 'x');
+  await lane.execute('set', ['big', value]);
+  const outcome = await lane.execute<Buffer>('get', ['big'], 'bytes');
+  expect(outcome.type === 'done' && outcome.reply.equals(value)).toBe(true);
+});
+
+test('a command that Redis declines is refused; one that failed half-way is unknown', async () => {
+  const script = "redis.call('set', KEYS[1], 1) return redis.call('nonsense')";
+  expect(await lane.execute('evalsha', ['0'.repeat(40), 0])).toMatchObject({ type: 'refused' });
+  expect(await lane.execute('eval', [script, 1, 'k'])).toMatchObject({ type: 'unknown' });
+  expect(await lane.execute('get', ['k'])).toEqual({ type: 'done', reply: '1' });
+});
+
+test('what was sent to a connection that is cut is unknown, and the next one works', async () => {
+  await redis.kill('SIGSTOP');
+  const running = [lane.execute('incr', ['n']), lane.execute('incr', ['n'])];
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await redis.kill('SIGKILL');
+  for (const outcome of await Promise.all(running)) {
+    expect(outcome).toEqual({ type: 'unknown', reason: 'Connection is closed.' });
+  }
+  expect(lane.isReady).toBe(false);
+  await redis.restart();
+  await eventually(() => expect(lane.isReady).toBe(true));
+  expect(await lane.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
+});
+
+test('an answer that is late is unknown, and does not go to somebody else', async () => {
+  await redis.kill('SIGSTOP');
+  const late = await lane.execute('incr', ['n']);
+  expect(late).toEqual({ type: 'unknown', reason: 'Command timed out' });
+  const next = lane.execute('incr', ['n']);
+  await redis.kill('SIGCONT');
+  expect(await next).toEqual({ type: 'done', reply: 2 });
+});
+
+test('closing settles what is under way', async () => {
+  await redis.kill('SIGSTOP');
+  const running = lane.execute('incr', ['n']);
+  lane.close();
+  expect(await running).toMatchObject({ type: 'unknown' });
+});
+
+test('authenticates, names itself and selects its database, each time anew', async () => {
+  const locked = await startRedis(['--requirepass', 'secret']);
+  const url = `redis://:secret@127.0.0.1:${locked.port}/3`;
+  const guarded = await open(url);
+  const observer = new Redis(url);
+  try {
+    for (const _ of ['first', 'again']) {
+      await eventually(async () => {
+        expect(await observer.client('LIST')).toMatch(/name=lane-under-test .* db=3 /);
+      });
+      await guarded.execute('client', ['kill', 'type', 'normal', 'skipme', 'no']);
+      await eventually(() => expect(guarded.isReady).toBe(true));
+    }
+  } finally {
+    observer.disconnect();
+    guarded.close();
+    await locked.stop();
+  }
+});

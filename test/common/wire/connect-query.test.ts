@@ -1,0 +1,50 @@
+import { describe, expect, test } from '@jest/globals';
+import { connectUrl, parseConnectQuery } from '../../../common/wire/connect-query.js';
+
+describe('parseConnectQuery', () => {
+  test('reads what connectUrl writes', () => {
+    const position = { incarnation: 2, epoch: 17 };
+    const query = { clientId: 'é {x}&y=1', lastEventId: '1-2', sentUnder: undefined };
+    const url = new URL(connectUrl('http://edge-1:7000', query, position));
+    expect(url.origin).toBe('http://edge-1:7000');
+    const credentials = { token: undefined, ticket: undefined };
+    expect(parseConnectQuery(url.pathname + url.search)).toEqual({
+      ...query,
+      sentUnder: position,
+      credentials,
+    });
+    const withTicket = new URL(connectUrl('http://edge-1:7000', query, position, 'abc'));
+    expect(parseConnectQuery(withTicket.pathname + withTicket.search)).toMatchObject({
+      credentials: { ...credentials, ticket: 'abc' },
+    });
+  });
+
+  test('ignores parameters that it does not know', () => {
+    expect(parseConnectQuery('/connect?a=1&clientId=x&b')).toEqual({
+      clientId: 'x',
+      lastEventId: '',
+      sentUnder: undefined,
+      credentials: { token: undefined, ticket: undefined },
+    });
+  });
+
+  test('reads a token and a ticket as they are', () => {
+    expect(parseConnectQuery('/connect?token=a.b.c&clientId=x&ticket=t%41')).toMatchObject({
+      credentials: { token: 'a.b.c', ticket: 't%41' },
+    });
+  });
+
+  test.each([
+    ['/connect', 'CLIENT_ID_INVALID'],
+    ['/connect?', 'CLIENT_ID_INVALID'],
+    ['/connect?clientId', 'CLIENT_ID_INVALID'],
+    ['/connect?clientId=a&clientId=b', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&token=b&token=b', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&ticket=b&ticket=', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&epoch=', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&epoch=1-2-3', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&epoch=-1-2', 'REQUEST_MALFORMED'],
+  ])('refuses %s with %s', (target, code) => {
+    expect(parseConnectQuery(target)).toMatchObject({ code });
+  });
+});

@@ -1,0 +1,174 @@
+import { describe, expect, test } from '@jest/globals';
+import { couldBeHttp, findHeadEnd, parseHead, readHead } from '../../../common/wire/http-head.js';
+
+const parse = (text: string) => parseHead(Buffer.from(text, 'latin1'));
+const get = (...lines: string[]) =>
+  parse(`GET /connect?clientId=a HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`);
+
+describe('findHeadEnd', () => {
+  test('finds the end wherever the bytes are cut', () => {
+    const head = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    for (let cut = 0; cut < head.length; cut++) {
+      expect(findHeadEnd(head.subarray(0, cut), 0)).toBe(-1);
+      expect(findHeadEnd(head, cut)).toBe(head.length);
+    }
+  });
+});
+
+describe('couldBeHttp', () => {
+  test.each([
+    ['TLS', '\x16\x03\x01'],
+    ['RESP', '*1\r\n'],
+    ['NUL', '\0'],
+    ['MQTT CONNECT', '\x10\x0c'],
+    ['MQTT PUBREC', 'P\x02'],
+    ['a blank', ' GET'],
+  ])('tells %s apart at once', (_what, bytes) => {
+    expect(couldBeHttp(Buffer.from(bytes, 'latin1'))).toBe(false);
+  });
+});
+
+describe('readHead', () => {
+  const read = (text: string, searched = 0) => readHead(Buffer.from(text), searched, 64);
+  const HEAD = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+
+  test('waits for the empty line, and says where it ends', () => {
+    expect(read(HEAD.slice(0, -1))).toBe('more');
+    expect(read(`${HEAD}more`, HEAD.length - 1)).toMatchObject({ byteLength: HEAD.length });
+  });
+
+  test('does not wait behind lines that end wrongly, RFC 9112 §2.2', () => {
+    for (const text of ['GET / HTTP/1.1\nHost: a\n\n', 'GET / HTTP/1.1\r\nHost: ab\n\n']) {
+      expect(read(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+      expect(findHeadEnd(Buffer.from(`${text}X: y\r\n\r\n`), 0)).toBe(text.length);
+    }
+  });
+
+  test('refuses a head that is too long, complete or not', () => {
+    const long = `${HEAD.slice(0, -2)}X: ${'y'.repeat(64)}`;
+    for (const text of [long, `${long}\r\n\r\n`]) {
+      expect(read(text)).toMatchObject({ code: 'HEAD_TOO_LARGE' });
+    }
+  });
+
+  test('says so when it is the target that is too long, RFC 9112 §3', () => {
+    expect(read(`GET /${'x'.repeat(64)}`)).toMatchObject({ code: 'TARGET_TOO_LONG' });
+    expect(read(`\r\nGET /${'x'.repeat(64)}`)).toMatchObject({ code: 'TARGET_TOO_LONG' });
+  });
+});
+
+describe('parseHead', () => {
+  test('reads method, target and headers', () => {
+    const head = get('Host: a', 'Accept: text/event-stream', 'X-A:  b\t', 'X-A: c');
+    expect(head).toEqual({
+      method: 'GET',
+      target: '/connect?clientId=a',
+      minorVersion: 1,
+      headers: new Map([
+        ['host', 'a'],
+        ['accept', 'text/event-stream'],
+        ['x-a', 'b, c'],
+      ]),
+    });
+  });
+
+  test('takes the absolute form, RFC 9112 §3.2.2', () => {
+    expect(parse('GET http://h:1/connect?x HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({
+      target: '/connect?x',
+    });
+    expect(parse('GET http://h HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({ target: '/' });
+  });
+
+  test('forgives one empty line before the request, RFC 9112 §2.2', () => {
+    expect(parse('\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n')).toMatchObject({ method: 'GET' });
+  });
+
+  test.each(['', 'edge', 'edge:80', 'edge:', '10.0.0.1:7010', '[::1]:7010', 'a_b.c-d~e%20'])(
+    'takes the Host %j, RFC 9112 §3.2',
+    (host) => {
+      expect(get(`Host: ${host}`)).toMatchObject({ method: 'GET' });
+    },
+  );
+
+  test('takes HTTP/1.0 without Host', () => {
+    expect(parse('GET / HTTP/1.0\r\n\r\n')).toMatchObject({ target: '/', minorVersion: 0 });
+  });
+
+  test.each([
+    ['§3.2 no Host', []],
+    ['§3.2 two Hosts', ['Host: a', 'Host: a']],
+    ['§3.2 a Host with a blank', ['Host: a b']],
+    ['§3.2 a Host with a path', ['Host: a/b']],
+    ['§3.2 a Host with a user', ['Host: a@b']],
+    ['§3.2 a Host with two ports', ['Host: a:1:2']],
+    ['§3.2 a Host with half an address', ['Host: [::1']],
+    ['§5.1 a blank before the colon', ['Host : a']],
+    ['§5.2 a folded line', ['Host: a', ' b']],
+    ['§5 a name that is no token', ['Host: a', 'X(y): z']],
+    ['§5 no colon', ['Host: a', 'nonsense']],
+    ['§2.2 a bare LF', ['Host: a\nX: b']],
+    ['§2.2 a bare CR', ['Host: a\rX: b']],
+    ['RFC 9110 §5.5 NUL in a value', ['Host: a', 'X: \0']],
+    ['§6.1 Transfer-Encoding', ['Host: a', 'Transfer-Encoding: chunked']],
+    ['§6.3 both lengths', ['Host: a', 'Content-Length: 5', 'Transfer-Encoding: chunked']],
+    ['§6.3 two lengths', ['Host: a', 'Content-Length: 0', 'Content-Length: 0']],
+    ['§6.2 a body', ['Host: a', 'Content-Length: 5']],
+    ['§6.2 a signed length', ['Host: a', 'Content-Length: +0']],
+  ])('refuses %s', (_clause, lines) => {
+    expect(get(...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test.each([
+    'GET  / HTTP/1.1',
+    'GET / HTTP/1.1 ',
+    'GET /a b HTTP/1.1',
+    'GET /a#b HTTP/1.1',
+    'GET /\x7f HTTP/1.1',
+    'GET / HTTP/1.12',
+    'GET / http/1.1',
+    'GET /',
+    'GE(T / HTTP/1.1',
+    '\nGET / HTTP/1.1',
+  ])('refuses the request line %j', (line) => {
+    expect(parse(`${line}\r\nHost: a\r\n\r\n`)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('refuses %s by its number', (version) => {
+    expect(parse(`GET / ${version}\r\nHost: a\r\n\r\n`)).toMatchObject({
+      code: 'HTTP_VERSION_UNSUPPORTED',
+    });
+  });
+
+  test('takes 100 header lines and refuses 101', () => {
+    const lines = (n: number) => Array.from({ length: n - 1 }, (_, i) => `X-${i}: y`);
+    expect(get('Host: a', ...lines(100))).toMatchObject({ method: 'GET' });
+    expect(get('Host: a', ...lines(101))).toMatchObject({ code: 'HEAD_TOO_LARGE' });
+  });
+
+  const post = (version: string, ...lines: string[]) =>
+    parse(`POST / HTTP/${version}\r\nHost: a\r\n${lines.map((l) => `${l}\r\n`).join('')}\r\n`);
+
+  test.each(['Content-Length: 5', 'Transfer-Encoding: chunked', 'Transfer-Encoding: Chunked'])(
+    'leaves a body to those who know the method: %s',
+    (line) => {
+      expect(post('1.1', line)).toMatchObject({ method: 'POST' });
+    },
+  );
+
+  test.each([
+    ['§6.1 chunked in HTTP/1.0', '1.0', ['Transfer-Encoding: chunked']],
+    ['§6.1 an unknown coding', '1.1', ['Transfer-Encoding: nonsense']],
+    ['§6.1 chunked that is not last', '1.1', ['Transfer-Encoding: chunked, gzip']],
+    ['§6.1 chunked twice', '1.1', ['Transfer-Encoding: chunked', 'Transfer-Encoding: chunked']],
+    ['§6.3 both lengths', '1.1', ['Content-Length: 5', 'Transfer-Encoding: chunked']],
+    ['§6.2 a signed length', '1.1', ['Content-Length: +5']],
+    ['§6.2 a list of lengths', '1.1', ['Content-Length: 5, 5']],
+  ])('refuses a body that could end in two places: %s', (_clause, version, lines) => {
+    expect(post(version, ...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+  });
+
+  test('keeps header names that are names of object members apart', () => {
+    const head = get('Host: a', '__proto__: x');
+    expect('code' in head || head.headers.get('__proto__')).toBe('x');
+  });
+});

@@ -1,0 +1,350 @@
+import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import {
+  type Assignment,
+  ORIGIN,
+  type Position,
+  toWire,
+} from '../../../common/cluster/assignment.js';
+import { bindGrpc, type GrpcServer } from '../../../common/process/grpc-server.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import type { EdgePace } from '../../../control/leadership/controller.js';
+import { LinkGuard } from '../../../control/membership/link-guard.js';
+import { type EdgeReport, Members } from '../../../control/membership/members.js';
+import { createControlGrpc } from '../../../control/operator/control-grpc.js';
+import { OperatorQueries } from '../../../control/operator/queries.js';
+import { AssignmentServiceClient } from '../../../proto/gen/longline/v1/assignment.js';
+import {
+  EdgeSessionServiceClient,
+  type Hello,
+  type SessionRequest,
+  type SessionResponse,
+  type ShardLoads,
+  type Stats,
+} from '../../../proto/gen/longline/v1/edge_session.js';
+import { eventually } from '../../support/eventually.js';
+import { apiOf } from '../operator/fake-operations.js';
+
+const SHARDS = 8;
+const LEASE_MS = 60_000;
+
+/** Stands in for the director: real members, assignments and paces by hand. */
+class Desk {
+  readonly reports: EdgeReport[] = [];
+  readonly rejections: string[] = [];
+  pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
+  readonly members = new Members(LEASE_MS, {
+    onStep: () => {},
+    onReplan: () => {},
+    onDrain: () => {},
+    onReport: (report) => this.reports.push(report),
+  });
+  readonly watchers = new Set<(assignment: Assignment) => void>();
+  current: Assignment | undefined;
+
+  watch(onChange: (assignment: Assignment) => void): () => void {
+    this.watchers.add(onChange);
+    if (this.current !== undefined) onChange(this.current);
+    return () => this.watchers.delete(onChange);
+  }
+
+  open(...args: Parameters<Members['open']>) {
+    return this.members.open(...args);
+  }
+
+  paceOf(): EdgePace {
+    return this.pace;
+  }
+
+  rejected({ type, edgeId }: { type: string; edgeId: string }): void {
+    this.rejections.push(`${type} ${edgeId}`);
+  }
+
+  publish(epoch: number): Assignment {
+    this.current = assignmentAt({ incarnation: 0, epoch });
+    for (const watcher of this.watchers) watcher(this.current);
+    return this.current;
+  }
+}
+
+const assignmentAt = (position: Position): Assignment => ({
+  position,
+  edges: [{ id: 'edge-1', incarnation: 'i1', advertisedUrl: 'http://edge-1:7000', intent: 'none' }],
+  owners: new Uint16Array(SHARDS),
+  moves: [],
+  isBalancing: false,
+});
+
+let desk: Desk;
+let grpc: GrpcServer;
+let metrics: Metrics;
+let edges: EdgeSessionServiceClient;
+let routers: AssignmentServiceClient;
+
+beforeEach(async () => {
+  desk = new Desk();
+  metrics = new Metrics();
+  const log = pino({ level: 'silent' });
+  const queries = new OperatorQueries(
+    SHARDS,
+    () => ({ assignment: desk.current, edges: desk.members.edges }),
+    async () => ({ connections: [], complete: true }),
+  );
+  const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
+  const options = { director: desk, shardCount: SHARDS, log, metrics };
+  grpc = createControlGrpc(options, guard, apiOf(queries));
+  const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
+  edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
+  routers = new AssignmentServiceClient(address, credentials.createInsecure());
+});
+afterEach(() => {
+  edges.close();
+  routers.close();
+  grpc.server.forceShutdown();
+});
+
+const good: Hello = {
+  edgeId: 'edge-1',
+  incarnation: 'i1',
+  advertisedUrl: 'http://edge-1.example:7000',
+  capacity: 1_000,
+  shardCount: SHARDS,
+  have: undefined,
+  zone: '',
+};
+function loadsOf(shards: number[], connections: number[]): ShardLoads {
+  return { shards, connections, messagesPer1000Seconds: shards.map(() => 0) };
+}
+
+const stats: Stats = {
+  measuredUnder: undefined,
+  loads: loadsOf([7], [3]),
+  connections: 3,
+  guests: 1,
+  shardsSubscribed: 8,
+  ready: true,
+  memory: [],
+  acquired: [],
+  released: [],
+  leaving: false,
+  handshakesWaiting: 0,
+  eventLoopLagMs: 0,
+  memoryHeadroom: 1,
+  goawaysWaiting: 0,
+};
+
+/** One edge's session, as the edge sees it. */
+class Edge {
+  readonly stream: ClientDuplexStream<SessionRequest, SessionResponse>;
+  readonly epochs: number[] = [];
+  isAccepted = false;
+  end: Pick<ServiceError, 'code' | 'details'> | undefined;
+
+  constructor(hello?: Partial<Hello>) {
+    this.stream = edges.session();
+    this.stream.on('metadata', () => {
+      this.isAccepted = true;
+    });
+    this.stream.on('data', ({ assignment }: SessionResponse) =>
+      this.epochs.push(assignment!.position!.epoch),
+    );
+    this.stream.on('error', () => {});
+    this.stream.on('status', (end) => {
+      this.end = end;
+    });
+    if (hello) this.send({ $case: 'hello', value: { ...good, ...hello } });
+  }
+
+  send(body: NonNullable<SessionRequest['body']>): void {
+    this.stream.write({ body });
+  }
+
+  report(value: Partial<Stats>): void {
+    this.send({ $case: 'stats', value: { ...stats, ...value } });
+  }
+}
+
+const states = () => desk.members.edges.map(({ id, state }) => `${id} ${state.type}`);
+
+test('lets an edge in, takes its reports, and suspects it when its stream breaks', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  expect(states()).toEqual(['edge-1 alive']);
+  edge.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+  expect(desk.members.edges[0]!.counts).toMatchObject({ connections: 3, guests: 1, ready: true });
+  edge.stream.cancel();
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('suspects an edge that ends its stream', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  edge.stream.end();
+  await eventually(() => edge.end?.code === status.OK);
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('sends the current assignment at once and then every newer one', async () => {
+  desk.publish(1);
+  const edge = new Edge({});
+  await eventually(() => expect(edge.epochs).toEqual([1]));
+  desk.publish(2);
+  await eventually(() => expect(edge.epochs).toEqual([1, 2]));
+});
+
+test('sends nothing that the edge has already', async () => {
+  desk.publish(5);
+  const edge = new Edge({ have: { incarnation: 0, epoch: 5 } });
+  await eventually(() => edge.isAccepted);
+  desk.publish(6);
+  await eventually(() => expect(edge.epochs).toEqual([6]));
+});
+
+test('skips assignments that are overtaken while one is on its way', async () => {
+  const edge = new Edge({});
+  await eventually(() => edge.isAccepted);
+  for (let epoch = 1; epoch <= 100; epoch++) desk.publish(epoch);
+  await eventually(() => edge.epochs.at(-1) === 100);
+  expect(edge.epochs).toEqual([1, 100]);
+});
+
+test('forgets a stream that is gone', async () => {
+  const edge = new Edge({});
+  const refused = new Edge({ capacity: 0 });
+  await eventually(() => edge.isAccepted && refused.end !== undefined);
+  expect(desk.watchers.size).toBe(1);
+  edge.stream.cancel();
+  await eventually(() => desk.watchers.size === 0);
+});
+
+test.each<[string, Partial<Hello>, status, RegExp]>([
+  [
+    'another shard count',
+    { shardCount: 16 },
+    status.FAILED_PRECONDITION,
+    /SETTINGS_MISMATCH.*8.*16/,
+  ],
+  ['an empty id', { edgeId: '' }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an id with a slash', { edgeId: 'a/b' }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an id of 129 characters', { edgeId: 'x'.repeat(129) }, status.INVALID_ARGUMENT, /edge_id/],
+  ['an empty incarnation', { incarnation: '' }, status.INVALID_ARGUMENT, /incarnation/],
+  ['a URL that is none', { advertisedUrl: 'edge-1:7000' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL with a path', { advertisedUrl: 'http://h:1/x' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL that ends in a slash', { advertisedUrl: 'http://h:1/' }, status.INVALID_ARGUMENT, /url/],
+  ['a URL with a user', { advertisedUrl: 'http://u@h:1' }, status.INVALID_ARGUMENT, /url/],
+  ['another scheme', { advertisedUrl: 'ftp://h:1' }, status.INVALID_ARGUMENT, /url/],
+  ['a front address without a port', { frontAddress: 'edge-1' }, status.INVALID_ARGUMENT, /front/],
+  ['a port that is none', { advertisedUrl: 'http://h:99999' }, status.INVALID_ARGUMENT, /url/],
+  ['no capacity', { capacity: 0 }, status.INVALID_ARGUMENT, /capacity/],
+  [
+    'an absurd position',
+    { have: { incarnation: 0, epoch: 2 ** 50 } },
+    status.INVALID_ARGUMENT,
+    /have/,
+  ],
+])('refuses a hello with %s', async (_, hello, code, details) => {
+  const edge = new Edge(hello);
+  await eventually(() => edge.end !== undefined);
+  expect(edge.end).toMatchObject({ code, details: expect.stringMatching(details) });
+  expect(states()).toEqual([]);
+});
+
+test.each(['edge-1', 'x'.repeat(128), 'A.b_c-9'])('takes the id %s', async (edgeId) => {
+  const edge = new Edge({ edgeId });
+  await eventually(() => edge.isAccepted);
+});
+
+test('refuses the id of a live edge, with the code also in the metadata', async () => {
+  const first = new Edge({});
+  await eventually(() => first.isAccepted);
+  const second = new Edge({ incarnation: 'i2' });
+  const refused = new Promise<ServiceError>((resolve) => second.stream.on('error', resolve));
+  const error = await refused;
+  expect(error.code).toBe(status.ALREADY_EXISTS);
+  expect(error.metadata.get('longline-code')).toEqual(['EDGE_ID_IN_USE']);
+  first.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+});
+
+test('ends the older session of a process that opens a newer one', async () => {
+  const first = new Edge({});
+  await eventually(() => first.isAccepted);
+  const second = new Edge({});
+  await eventually(() => first.end?.code === status.ALREADY_EXISTS);
+  await eventually(() => second.isAccepted);
+  expect(states()).toEqual(['edge-1 alive']);
+});
+
+test('refuses a session that does not begin with a hello', async () => {
+  const edge = new Edge();
+  edge.report({});
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
+});
+
+test('refuses a second hello', async () => {
+  const edge = new Edge({});
+  edge.send({ $case: 'hello', value: good });
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
+  await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('refuses a session that says nothing for five seconds', async () => {
+  const edge = new Edge();
+  await eventually(() => edge.end?.code === status.INVALID_ARGUMENT, 8_000);
+});
+
+test.each<[string, Partial<Stats>]>([
+  ['a shard that does not exist', { connections: 1, guests: 0, loads: loadsOf([SHARDS], [1]) }],
+  ['a shard twice', { connections: 2, loads: loadsOf([1, 1], [1, 1]) }],
+  ['a shard without a count', { loads: loadsOf([1, 2], [3]) }],
+  ['a count without a shard', { loads: loadsOf([1], [3, 1]) }],
+  ['connections without a shard', { loads: undefined }],
+  ['more subscribed shards than there are', { shardsSubscribed: SHARDS + 1 }],
+  ['more guests than connections', { guests: 4 }],
+])('does not believe a report with %s, but that the edge lives', async (_, lie) => {
+  const edge = new Edge({});
+  edge.report({});
+  await eventually(() => desk.members.edges[0]?.counts !== undefined);
+  edge.report(lie);
+  await eventually(() => desk.members.edges[0]!.counts === undefined);
+  expect(states()).toEqual(['edge-1 alive']);
+  expect(await metrics.registry.metrics()).toContain('longline_control_reports_rejected_total 1');
+  edge.report({});
+  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+});
+
+test('a watcher gets the current assignment, unless it has it, and every newer one', async () => {
+  desk.publish(3);
+  const seen: number[][] = [];
+  for (const have of [undefined, ORIGIN, { incarnation: 0, epoch: 3 }]) {
+    const epochs: number[] = [];
+    seen.push(epochs);
+    const watch = routers.watch({ have });
+    watch.on('error', () => {});
+    watch.on('data', ({ assignment }) => epochs.push(assignment!.position!.epoch));
+    await new Promise((resolve) => watch.on('metadata', resolve));
+  }
+  await eventually(() => expect(seen).toEqual([[3], [3], []]));
+  desk.publish(4);
+  await eventually(() => expect(seen).toEqual([[3, 4], [3, 4], [4]]));
+});
+
+test('a watcher that is cancelled is forgotten', async () => {
+  const watch = routers.watch({ have: undefined });
+  watch.on('error', () => {});
+  await eventually(() => desk.watchers.size === 1);
+  watch.cancel();
+  await eventually(() => desk.watchers.size === 0);
+});
+
+test('what a watcher gets is the whole assignment', async () => {
+  const published = desk.publish(1);
+  const watch = routers.watch({ have: undefined });
+  watch.on('error', () => {});
+  const { assignment } = await new Promise<{ assignment: unknown }>((resolve) =>
+    watch.on('data', resolve),
+  );
+  expect(assignment).toEqual(toWire(published));
+});

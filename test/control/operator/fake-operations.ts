@@ -1,0 +1,139 @@
+/** A steering that does nothing but remember: what it was told, and what it is to answer. */
+
+import { hashToken } from '../../../common/auth/tokens.js';
+import type { Intent, Position } from '../../../common/cluster/assignment.js';
+import type { Refusal } from '../../../common/process/errors.js';
+import { Access } from '../../../control/operator/access.js';
+import type { OperatorApi } from '../../../control/operator/openapi.js';
+import type {
+  Audit,
+  LogEntry,
+  LoggedEvent,
+  MovesInfo,
+  PlanInfo,
+  Steering,
+} from '../../../control/operator/operations.js';
+import { OperatorOrders } from '../../../control/operator/orders.js';
+import type { OperatorQueries } from '../../../control/operator/queries.js';
+import { refuseIntent } from '../../../control/planning/preconditions.js';
+
+export const idle: MovesInfo = {
+  inFlight: [],
+  waiting: 0,
+  isPaused: false,
+  frozenUntilMs: undefined,
+  perSecond: 0,
+  why: 'nothing-to-do',
+  secondsLeft: undefined,
+  drains: [],
+};
+
+export const somePlan: PlanInfo = {
+  on: { incarnation: 1, epoch: 7 },
+  shards: 3,
+  clients: 1_200,
+  churn: { removal: 0, addition: 200, balancing: 1_000 },
+  transfers: [{ from: 'edge-1', to: 'edge-2', shards: [0, 1, 2], clients: 1_200 }],
+  maxOverMean: { before: 1.5, after: 1.04 },
+  irreducible: [3],
+  reconnectsPerSecond: 100,
+  secondsLeft: 12,
+};
+
+export class FakeSteering implements Steering {
+  info: MovesInfo = idle;
+  planned: PlanInfo | Refusal = somePlan;
+  /** What any order is answered; undefined: it is done. */
+  refused: Refusal | undefined;
+  readonly told: unknown[][] = [];
+  readonly events: LoggedEvent[] = [];
+  readonly watchers = new Set<(event: LoggedEvent) => void>();
+  intents = new Map<string, Intent>([
+    ['edge-1', 'none'],
+    ['edge-2', 'none'],
+  ]);
+
+  moves(): MovesInfo {
+    return this.info;
+  }
+
+  plan(): PlanInfo | Refusal {
+    return this.planned;
+  }
+
+  rebalance(on: Position | undefined, by: Audit): PlanInfo | Refusal {
+    this.told.push(['rebalance', on, by]);
+    return this.refused ?? this.planned;
+  }
+
+  pause(by: Audit): Refusal | undefined {
+    if (this.refused === undefined) this.info = { ...this.info, isPaused: true };
+    return this.#order('pause', by);
+  }
+
+  resume(by: Audit): Refusal | undefined {
+    return this.#order('resume', by);
+  }
+
+  abort(by: Audit): Refusal | undefined {
+    return this.#order('abort', by);
+  }
+
+  believe(by: Audit): Refusal | undefined {
+    return this.#order('believe', by);
+  }
+
+  setIntent(...order: Parameters<Steering['setIntent']>): Refusal | undefined {
+    const [edgeId, intent, { isForced }] = order;
+    this.told.push(['setIntent', ...order]);
+    const edges = [...this.intents].map(([id, is]) => ({
+      id,
+      incarnation: 'i',
+      advertisedUrl: '',
+      intent: is,
+    }));
+    const refused = this.refused ?? refuseIntent(edges, edgeId, intent, isForced);
+    if (refused === undefined) this.intents.set(edgeId, intent);
+    return refused;
+  }
+
+  eventsAfter(after: number): readonly LoggedEvent[] {
+    return this.events.filter(({ id }) => id > after);
+  }
+
+  watchEvents(onEvent: (event: LoggedEvent) => void): () => void {
+    this.watchers.add(onEvent);
+    return () => this.watchers.delete(onEvent);
+  }
+
+  /** Something happens. */
+  log(entry: LogEntry): void {
+    const id = (this.events.at(-1)?.id ?? 0) + 1;
+    const event = { id, atMs: 1_700_000_000_000, position: { incarnation: 1, epoch: 7 }, entry };
+    this.events.push(event);
+    for (const onEvent of this.watchers) onEvent(event);
+  }
+
+  #order(name: string, by: Audit): Refusal | undefined {
+    this.told.push([name, by]);
+    return this.refused;
+  }
+}
+
+export const OPERATOR = 'operator-token-0123';
+export const VIEWER = 'viewer-token-012345';
+
+export const open = new Access([], []);
+export const guarded = new Access(
+  [{ name: 'ada', sha256: hashToken(OPERATOR) }],
+  [{ name: 'vic', sha256: hashToken(VIEWER) }],
+);
+
+export function apiOf(
+  queries: OperatorQueries,
+  steering: Steering = new FakeSteering(),
+  access = open,
+): OperatorApi {
+  const settings = { LONGLINE_CONTROL_LEASE_MS: 10_000 };
+  return { queries, orders: new OperatorOrders(steering), access, settings };
+}

@@ -1,0 +1,259 @@
+import { status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { refusal } from '../../../common/process/errors.js';
+import { clientAnswer, errorAnswer } from '../../../control/operator/answers.js';
+import {
+  intentAnswer,
+  movesAnswer,
+  planAnswer,
+  settingsAnswer,
+} from '../../../control/operator/operation-answers.js';
+import { EdgeIntent } from '../../../proto/gen/longline/v1/assignment.js';
+import type {
+  GetMovesResponse,
+  ListEdgesResponse,
+  LocateClientResponse,
+  PauseResponse,
+  PlanRebalanceResponse,
+  RebalanceResponse,
+  SetIntentResponse,
+} from '../../../proto/gen/longline/v1/operator.js';
+import { idle, somePlan } from './fake-operations.js';
+import { ask, call, type SteeredControl, startSteeredControl } from './operated-control.js';
+
+let control: SteeredControl;
+
+beforeEach(async () => {
+  control = await startSteeredControl();
+});
+afterEach(() => control.stop());
+
+const by = (reason: string) => ({ who: 'local', reason });
+const noOptions = { perSecondMax: undefined, deadlineMs: undefined, isForced: false };
+const drain = {
+  edgeId: 'edge-2',
+  shardsWaiting: 3,
+  shardsMoving: 1,
+  clientsLeft: undefined,
+  secondsLeft: undefined,
+  isFinished: false,
+};
+
+test('/v1/moves tells unknown from zero', async () => {
+  control.steering.info = {
+    ...idle,
+    inFlight: [
+      { shard: 1, from: 'edge-1', to: 'edge-2', phase: 'acquiring', clientsLeft: undefined },
+      { shard: 2, from: 'edge-1', to: 'edge-2', phase: 'handing-over', clientsLeft: 0 },
+    ],
+    secondsLeft: Number.POSITIVE_INFINITY,
+    drains: [drain],
+  };
+  const { body } = await ask(`${control.url}/v1/moves`);
+  expect(movesAnswer.strict().parse(body)).toMatchObject({
+    inFlight: [{ phase: 'acquiring', clientsLeft: null }, { clientsLeft: 0 }],
+    paused: false,
+    frozenUntilMs: null,
+    secondsLeft: null,
+    drains: [{ edgeId: 'edge-2', clientsLeft: null, secondsLeft: null, finished: false }],
+  });
+  const { moves } = await call<GetMovesResponse>((done) => control.grpc.getMoves({}, done));
+  expect(moves).toMatchObject({
+    inFlight: [{ clientsLeft: undefined }, { clientsLeft: 0 }],
+    frozenUntilMs: undefined,
+    drains: [{ clientsLeft: undefined }],
+  });
+});
+
+test('/v1/plan is what a rebalance would do, and nothing is done', async () => {
+  const { body } = await ask(`${control.url}/v1/plan`);
+  expect(planAnswer.strict().parse(body)).toEqual(somePlan);
+  const { plan } = await call<PlanRebalanceResponse>((done) =>
+    control.grpc.planRebalance({}, done),
+  );
+  expect(plan).toMatchObject({ clients: 1_200, maxOverMeanBefore: 1.5, maxOverMeanAfter: 1.04 });
+  expect(control.steering.told).toEqual([]);
+});
+
+test('/v1/rebalance passes on which plan was seen, by whom and why', async () => {
+  const { body } = await ask(`${control.url}/v1/rebalance`, { on: somePlan.on, reason: 'hot' });
+  expect(planAnswer.strict().parse(body)).toEqual(somePlan);
+  await ask(`${control.url}/v1/rebalance`, {});
+  const answer = await call<RebalanceResponse>((done) =>
+    control.grpc.rebalance({ on: somePlan.on, reason: 'grpc' }, done),
+  );
+  expect(answer.plan?.shards).toBe(3);
+  expect(control.steering.told).toEqual([
+    ['rebalance', somePlan.on, by('hot')],
+    ['rebalance', undefined, by('')],
+    ['rebalance', somePlan.on, by('grpc')],
+  ]);
+});
+
+test.each(['pause', 'resume', 'abort', 'believe'] as const)('/v1/%s', async (order) => {
+  const answer = await ask(`${control.url}/v1/${order}`, { reason: 'so' });
+  expect(answer.status).toBe(200);
+  expect(movesAnswer.strict().parse(answer.body).paused).toBe(order === 'pause');
+  const { moves } = await call<PauseResponse>((done) =>
+    control.grpc[order]({ reason: 'grpc' }, done),
+  );
+  expect(moves?.paused).toBe(order === 'pause');
+  expect(control.steering.told).toEqual([
+    [order, by('so')],
+    [order, by('grpc')],
+  ]);
+});
+
+test('an edge is drained, and that is taken back', async () => {
+  const edge = `${control.url}/v1/edges/edge-2`;
+  const body = { rate: 500, deadlineMs: 300_000, reason: 'old' };
+  const drained = await ask(`${edge}/drain`, body);
+  expect(intentAnswer.strict().parse(drained.body)).toEqual({
+    edgeId: 'edge-2',
+    intent: 'draining',
+  });
+  expect(await ask(`${edge}/drain`, body)).toMatchObject({
+    status: 409,
+    body: { error: { code: 'INTENT_UNCHANGED' } },
+  });
+  expect((await ask(`${edge}/undrain`, {})).body.intent).toBe('none');
+  expect((await ask(`${edge}/cordon`, { force: true })).body.intent).toBe('cordoned');
+  const options = { perSecondMax: 500, deadlineMs: 300_000, isForced: false };
+  expect(control.steering.told).toEqual([
+    ['setIntent', 'edge-2', 'draining', options, by('old')],
+    ['setIntent', 'edge-2', 'draining', options, by('old')],
+    ['setIntent', 'edge-2', 'none', noOptions, by('')],
+    ['setIntent', 'edge-2', 'cordoned', { ...noOptions, isForced: true }, by('')],
+  ]);
+});
+
+test('the last edge is drained by force only', async () => {
+  await ask(`${control.url}/v1/edges/edge-1/cordon`, {});
+  const url = `${control.url}/v1/edges/edge-2/drain`;
+  expect(await ask(url, {})).toMatchObject({ status: 409, body: { error: { code: 'LAST_EDGE' } } });
+  expect((await ask(url, { force: true })).status).toBe(200);
+});
+
+test('gRPC sets intents in the same bounds', async () => {
+  const request = { edgeId: 'edge-2', rate: undefined, deadlineMs: undefined, force: false };
+  const set = (intent: EdgeIntent, rest = {}) =>
+    call<SetIntentResponse>((done) =>
+      control.grpc.setIntent({ ...request, reason: '', intent, ...rest }, done),
+    );
+  const draining = EdgeIntent.EDGE_INTENT_DRAINING;
+  expect(await set(draining, { rate: 5 })).toEqual({ edgeId: 'edge-2', intent: draining });
+  expect(control.steering.told[0]![3]).toEqual({ ...noOptions, perSecondMax: 5 });
+  await expect(set(draining)).rejects.toMatchObject({
+    code: status.ALREADY_EXISTS,
+    details: expect.stringContaining('INTENT_UNCHANGED'),
+  });
+  const malformed = { code: status.INVALID_ARGUMENT };
+  await expect(set(draining, { rate: 0 })).rejects.toMatchObject(malformed);
+  await expect(set(EdgeIntent.EDGE_INTENT_CORDONED, { rate: 5 })).rejects.toMatchObject(malformed);
+  await expect(set(9 as EdgeIntent)).rejects.toMatchObject(malformed);
+  await expect(set(draining, { reason: 'x'.repeat(257) })).rejects.toMatchObject(malformed);
+  await expect(
+    call<PauseResponse>((done) => control.grpc.pause({ reason: '\n' }, done)),
+  ).rejects.toMatchObject(malformed);
+});
+
+test('says who leads, and where, if the refusal does', async () => {
+  control.steering.refused = refusal('NOT_LEADER', 'control-2 leads: http://10.0.0.2:7200, ask it');
+  const pause = await ask(`${control.url}/v1/pause`, {});
+  expect(pause.status).toBe(503);
+  expect(errorAnswer.parse(pause.body).error.code).toBe('NOT_LEADER');
+  expect(pause.headers.get('location')).toBe('http://10.0.0.2:7200/v1/pause');
+  control.steering.planned = refusal('NOT_LEADER', 'control-2 leads');
+  const plan = await ask(`${control.url}/v1/plan`);
+  expect([plan.status, plan.headers.get('location')]).toEqual([503, null]);
+  await expect(
+    call<PlanRebalanceResponse>((done) => control.grpc.planRebalance({}, done)),
+  ).rejects.toMatchObject({ code: status.UNAVAILABLE });
+});
+
+const DRAIN = '/v1/edges/edge-2/drain';
+
+test.each([
+  ['an unknown field', '/v1/pause', { why: 'x' }],
+  ['a field of another order', '/v1/edges/edge-2/cordon', { rate: 5 }],
+  ['a string for a number', DRAIN, { rate: '5' }],
+  ['a rate of nothing', DRAIN, { rate: 0 }],
+  ['half a deadline', DRAIN, { deadlineMs: 0.5 }],
+  ['a deadline in the past', DRAIN, { deadlineMs: -1 }],
+  ['half a position', '/v1/rebalance', { on: { epoch: 7 } }],
+  ['more than a position', '/v1/rebalance', { on: { ...somePlan.on, extra: 1 } }],
+  ['a reason with a line break', '/v1/pause', { reason: 'a\nb' }],
+  ['a long reason', '/v1/pause', { reason: 'x'.repeat(257) }],
+  ['a list', '/v1/pause', []],
+  ['nothing', '/v1/pause', 'null'],
+  ['an empty body', '/v1/pause', ''],
+  ['no JSON', '/v1/pause', '{'],
+  ['a prototype', '/v1/pause', '{"__proto__":{"reason":"x"}}'],
+])('refuses %s', async (_, path, body) => {
+  const answer = await ask(`${control.url}${path}`, body);
+  expect(answer.status).toBe(400);
+  expect(errorAnswer.strict().parse(answer.body).error.code).toBe('REQUEST_MALFORMED');
+  expect(control.steering.told).toEqual([]);
+});
+
+test('refuses what a foreign page could send without asking', async () => {
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp']) {
+    const answer = await ask(`${control.url}/v1/pause`, '{}', { 'content-type': type });
+    expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
+  }
+  const bare = await fetch(`${control.url}/v1/pause`, { method: 'POST' });
+  expect(bare.status).toBe(400);
+  const utf8 = { 'content-type': 'application/json; charset=utf-8' };
+  expect((await ask(`${control.url}/v1/pause`, '{}', utf8)).status).toBe(200);
+});
+
+test('refuses a body over its bound', async () => {
+  const answer = await ask(`${control.url}/v1/pause`, { reason: 'x'.repeat(5_000) });
+  expect(answer).toMatchObject({ status: 413, body: { error: { code: 'PAYLOAD_TOO_LARGE' } } });
+});
+
+test('refuses to write by GET, and an edge that nobody knows', async () => {
+  const wrong = await ask(`${control.url}${DRAIN}`);
+  expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
+  for (const id of ['nobody', 'a%2Fb']) {
+    expect((await ask(`${control.url}/v1/edges/${id}/drain`, {})).status).toBe(404);
+  }
+});
+
+test('/v1/settings', async () => {
+  const { body } = await ask(`${control.url}/v1/settings`);
+  expect(settingsAnswer.strict().parse(body).settings).toEqual({
+    LONGLINE_CONTROL_LEASE_MS: 10_000,
+  });
+});
+
+test('a client’s shard on its way, and the intents of edges, are shown', async () => {
+  const { snapshot } = control.world;
+  const assignment = snapshot.assignment!;
+  const phase = 'acquiring' as const;
+  control.world.snapshot = {
+    ...snapshot,
+    assignment: {
+      ...assignment,
+      edges: assignment.edges.map((edge) => ({ ...edge, intent: 'draining' })),
+      moves: [0, 1, 2, 3].map((shard) => ({
+        shard,
+        from: shard < 2 ? 'edge-1' : 'edge-2',
+        to: shard < 2 ? 'edge-2' : 'edge-1',
+        phase,
+      })),
+    },
+  };
+  const { body } = await ask(`${control.url}/v1/clients/alice`);
+  const { move, shard, owner } = clientAnswer.strict().parse(body);
+  expect(move).toMatchObject({ shard, from: owner, phase: 'acquiring' });
+  const located = await call<LocateClientResponse>((done) =>
+    control.grpc.locateClient({ clientId: 'alice' }, done),
+  );
+  expect(located.move).toMatchObject({ shard, from: owner });
+  const { edges } = await call<ListEdgesResponse>((done) => control.grpc.listEdges({}, done));
+  expect(edges.map(({ intent }) => intent)).toEqual([
+    EdgeIntent.EDGE_INTENT_DRAINING,
+    EdgeIntent.EDGE_INTENT_DRAINING,
+  ]);
+});

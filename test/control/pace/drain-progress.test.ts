@@ -1,0 +1,39 @@
+import { expect, test } from '@jest/globals';
+import { drainProgress } from '../../../control/pace/drain-progress.js';
+import { beginMoves, settleMoves } from '../../../control/planning/transitions.js';
+import { contentOf, edgeName } from '../planning/balance-world.js';
+
+const [A, B] = [edgeName(0), edgeName(1)] as const;
+const full = { ...contentOf(2, 4), owners: Uint16Array.of(0, 0, 0, 1) };
+const begun = beginMoves(full, [
+  { shard: 0, from: A, to: B, kind: 'removal' },
+  { shard: 1, from: A, to: B, kind: 'removal' },
+]);
+const handingOver = settleMoves(begun, ({ shard }) =>
+  shard === 0 ? { type: 'hand-over' } : undefined,
+);
+const empty = { ...full, owners: Uint16Array.of(1, 1, 1, 1) };
+
+test('counts shards that wait and that move, and how long the clients take', () => {
+  expect(drainProgress(handingOver, A, 600, 50)).toEqual({
+    edgeId: A,
+    shardsWaiting: 1,
+    shardsMoving: 2,
+    clientsLeft: 600,
+    secondsLeft: 12,
+    isFinished: false,
+  });
+});
+
+test('does not know how long it takes while nothing moves or the edge is not heard', () => {
+  expect(drainProgress(begun, A, 600, 0).secondsLeft).toBeUndefined();
+  expect(drainProgress(begun, A, undefined, 50).secondsLeft).toBeUndefined();
+});
+
+test('is finished when nothing is owned, moving or held', () => {
+  expect(drainProgress(empty, A, 0, 0)).toMatchObject({ isFinished: true, secondsLeft: 0 });
+  expect(drainProgress(empty, A, 1, 0).isFinished).toBe(false);
+  expect(drainProgress(empty, A, undefined, 0).isFinished).toBe(false);
+  expect(drainProgress(handingOver, A, 0, 0).isFinished).toBe(false);
+  expect(drainProgress(full, A, 0, 0).isFinished).toBe(false);
+});

@@ -1,0 +1,63 @@
+import { expect, test } from '@jest/globals';
+import type { EdgeRecord } from '../../../control/membership/membership.js';
+import { donorsAmong, receiversAmong } from '../../../control/pace/goaway-pace.js';
+import { contentOf } from '../planning/balance-world.js';
+
+const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
+  id,
+  incarnation: 'i1',
+  advertisedUrl: `http://${id}:7000`,
+  capacity: 100,
+  zone: '',
+  heardAtMs: 5_000,
+  state: { type: 'alive', session: 1, leaseEndsAtMs: 20_000 },
+  counts: {
+    connections: 10,
+    guests: 0,
+    shardsSubscribed: 1,
+    ready: true,
+    shards: [],
+    goawaysWaiting: 7,
+    handshakesWaiting: 2,
+    eventLoopLagMs: 3,
+    memoryHeadroom: 0.5,
+  },
+  ...over,
+});
+
+test('who has clients to let go gives, unless it is not heard or has none', () => {
+  const dead = edge('c', { state: { type: 'dead', forgetAtMs: 1 } });
+  const silent = edge('d', { counts: undefined });
+  expect(donorsAmong([edge('a'), dead, silent])).toEqual([{ edgeId: 'a', clientsLeft: 7 }]);
+});
+
+test('those take that shards are being handed over to', () => {
+  const content = contentOf(3, 8);
+  const [first, second, third] = content.edges.map(({ id }) => id);
+  const edges = [first!, second!, third!].map((id) => edge(id));
+  const moves = [{ shard: 0, from: first!, to: third!, phase: 'handing-over' as const }];
+  expect(receiversAmong({ ...content, moves }, edges)).toEqual([
+    {
+      edgeId: third,
+      isAlive: true,
+      atMs: 5_000,
+      handshakesWaiting: 2,
+      eventLoopLagP99Ms: 3,
+      memoryHeadroom: 0.5,
+    },
+  ]);
+});
+
+test('when only guests go, all take that are given shards', () => {
+  const content = contentOf(3, 8);
+  const edges = content.edges.map((each, i) => ({
+    ...each,
+    intent: i === 0 ? ('draining' as const) : ('none' as const),
+  }));
+  const ids = receiversAmong(
+    { ...content, edges },
+    content.edges.map(({ id }) => edge(id)),
+  );
+  expect(ids.map(({ edgeId }) => edgeId)).toEqual(content.edges.slice(1).map(({ id }) => id));
+  expect(receiversAmong(undefined, [edge('a')])).toEqual([]);
+});

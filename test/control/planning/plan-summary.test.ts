@@ -1,0 +1,49 @@
+import { expect, test } from '@jest/globals';
+import type { Kind, Plan } from '../../../control/planning/plan.js';
+import { summarize } from '../../../control/planning/plan-summary.js';
+
+const step = (shard: number, from: string, to: string, kind: Kind, connections: number) => ({
+  shard,
+  from,
+  to,
+  kind,
+  connections,
+});
+const plan: Plan = {
+  on: { incarnation: 0, epoch: 1 },
+  steps: [
+    step(3, 'a', 'b', 'balancing', 100),
+    step(5, 'a', 'c', 'removal', 400),
+    step(7, 'a', 'b', 'addition', 500),
+  ],
+  maxOverMean: { before: 1.4, after: 1.02 },
+  isUnfinished: true,
+  irreducible: [],
+  problems: [],
+};
+
+test('adds up by edges and by reason, and expects what the budget allows', () => {
+  const expected = { perSecond: 50, movesInFlightMax: 2, moveSecondsMin: 5 };
+  expect(summarize(plan, expected)).toEqual({
+    shards: 3,
+    clients: 1_000,
+    churn: { removal: 400, addition: 500, balancing: 100 },
+    transfers: [
+      { from: 'a', to: 'b', shards: [3, 7], clients: 600 },
+      { from: 'a', to: 'c', shards: [5], clients: 400 },
+    ],
+    maxOverMean: plan.maxOverMean,
+    irreducible: [],
+    reconnectsPerSecond: 50,
+    secondsLeft: 20,
+  });
+});
+
+test('expects that moves with few clients take their time all the same', () => {
+  const expected = { perSecond: 1_000, movesInFlightMax: 1, moveSecondsMin: 12 };
+  expect(summarize(plan, expected)).toMatchObject({ secondsLeft: 36 });
+  expect(summarize({ ...plan, steps: [] }, expected)).toMatchObject({
+    secondsLeft: 0,
+    reconnectsPerSecond: 0,
+  });
+});

@@ -1,0 +1,51 @@
+import { expect, test } from '@jest/globals';
+import { planFaults, possibleKinds, type ScheduleShape } from '../../../drill/faults/schedule.js';
+
+const shape: ScheduleShape = {
+  seed: 1,
+  durationMs: 60_000,
+  edges: 3,
+  routers: 2,
+  devices: 1_500,
+  devicesBusy: 150,
+  leaseMs: 5_000,
+  kinds: possibleKinds('standalone'),
+};
+
+test('the same seed gives the same schedule, another seed another', () => {
+  expect(planFaults(shape)).toEqual(planFaults(shape));
+  expect(planFaults({ ...shape, seed: 2 })).not.toEqual(planFaults(shape));
+});
+
+test('a minute has every kind, in the order of time and within the minute, for any seed', () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const schedule = planFaults({ ...shape, seed });
+    const times = schedule.map(({ atMs }) => atMs);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    expect(times.at(-1)).toBeLessThan(shape.durationMs);
+    expect(new Set(schedule.map(({ kind }) => kind))).toEqual(new Set(shape.kinds));
+  }
+});
+
+test('an edge is frozen for longer than its lease', () => {
+  const frozen = planFaults({ ...shape, durationMs: 600_000 }).flatMap((fault) =>
+    fault.kind === 'freezeEdge' ? [fault.forMs] : [],
+  );
+  expect(frozen.length).toBeGreaterThan(5);
+  expect(Math.min(...frozen)).toBeGreaterThan(shape.leaseMs);
+});
+
+test('only what is asked for is broken, and nobody who does not exist', () => {
+  const schedule = planFaults({ ...shape, devices: 3, devicesBusy: 1, kinds: ['cut', 'killEdge'] });
+  for (const fault of schedule) {
+    if (fault.kind === 'cut') expect(Math.max(...fault.devices)).toBeLessThan(3);
+    else if (fault.kind === 'killEdge') expect(fault.edge).toBeLessThan(3);
+    else throw new Error(`nobody asked for ${fault.kind}`);
+  }
+});
+
+test('there are lulls, so that also the calm is checked', () => {
+  const faults = planFaults({ ...shape, kinds: ['killEdge'] });
+  const gaps = faults.slice(1).map(({ atMs }, i) => atMs - faults[i]!.atMs);
+  expect(Math.max(...gaps)).toBeGreaterThan(12_000);
+});

@@ -1,0 +1,366 @@
+import { expect, test } from '@jest/globals';
+import { type CheckName, check } from '../../../drill/history/check.js';
+import type { History } from '../../../drill/history/history.js';
+import {
+  absence,
+  attempt,
+  connection,
+  disturbance,
+  history,
+  live,
+  push,
+  receipt,
+} from './history-builder.js';
+
+type Case = [title: string, parts: Partial<History>];
+
+function checksOf(parts: Partial<History>): CheckName[] {
+  return [...new Set(check(history(parts)).map((finding) => finding.check))];
+}
+
+const allowed: Case[] = [
+  ['nothing at all', {}],
+  [
+    'a push that is written and received',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'a push of which nobody knows, received or not',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')]), push(2, [attempt('UNANSWERED')])],
+      connections: [connection([receipt(2, '5-0')])],
+    },
+  ],
+  ['a push that is refused and not received', { pushes: [push(1, [attempt('REFUSED')])] }],
+  [
+    'a retry that finds what an unanswered attempt has stored',
+    {
+      pushes: [push(1, [attempt('UNANSWERED'), attempt('DUPLICATE', '5-0', 11_000)])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'the same id again on a later connection that had not named it',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [
+        connection([receipt(1, '5-0', 11_000)], { closedAtMs: 12_000 }),
+        connection([receipt(1, '5-0', 13_000)], { openedAtMs: 12_500, cursor: '4-0' }),
+      ],
+    },
+  ],
+  [
+    'WRITTEN to a device that gave up when the edge had just answered',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
+      unansweredTries: [{ clientId: 'alice', fromMs: 9_000, toMs: 13_000 }],
+    },
+  ],
+  [
+    'an id past the one that the device had named',
+    {
+      pushes: [push(1, [attempt('STORED', '10-0')])],
+      connections: [connection([receipt(1, '10-0', 11_000)], { cursor: '9-7' })],
+    },
+  ],
+  [
+    'ids of one millisecond, and ids with more digits than others',
+    {
+      pushes: [1, 2, 3].map((number) => push(number, [attempt('UNKNOWN')])),
+      connections: [connection([receipt(1, '9-2'), receipt(2, '9-10'), receipt(3, '10-0')])],
+    },
+  ],
+  [
+    'a live-only push on both connections while one takes over from the other',
+    {
+      pushes: [live(1, [attempt('WRITTEN')])],
+      connections: [
+        connection([receipt(1, '')], { closedAtMs: 10_100 }),
+        connection([receipt(1, '')], { openedAtMs: 9_900 }),
+      ],
+    },
+  ],
+  [
+    'a reset for a device that names what was never accepted',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')])],
+      connections: [connection([], { cursor: '5-0', resetsAtMs: [10_000] })],
+    },
+  ],
+  [
+    'all that is stored, after such a reset',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [connection([receipt(1, '5-0')], { cursor: '6-0', resetsAtMs: [10_000] })],
+    },
+  ],
+  [
+    'a retry that is stored anew because a failover took the first try',
+    {
+      pushes: [push(1, [attempt('UNKNOWN'), attempt('STORED', '6-0', 16_000)])],
+      connections: [connection([receipt(1, '5-0'), receipt(1, '6-0', 16_010)])],
+      disturbances: [{ ...disturbance(10_100, 15_000), kind: 'killMaster' }],
+    },
+  ],
+  ['OFFLINE for somebody who is away', { pushes: [live(1, [attempt('OFFLINE')])] }],
+  [
+    'OFFLINE for somebody who has just connected',
+    {
+      pushes: [live(1, [attempt('OFFLINE')])],
+      connections: [connection([], { openedAtMs: 9_000 })],
+    },
+  ],
+  [
+    'OFFLINE shortly after something was broken',
+    {
+      pushes: [live(1, [attempt('OFFLINE')])],
+      connections: [connection([])],
+      disturbances: [disturbance(1_000, 5_000)],
+    },
+  ],
+  [
+    'WRITTEN, live only, to a connection that is cut then',
+    {
+      pushes: [live(1, [attempt('WRITTEN')])],
+      connections: [connection([], { closedAtMs: 10_100 })],
+    },
+  ],
+  [
+    'SLOW for somebody who does not read',
+    {
+      pushes: [live(1, [attempt('SLOW')])],
+      connections: [connection([])],
+      absences: [absence(9_000, 12_000)],
+    },
+  ],
+  [
+    'a late receipt by somebody who was away',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 40_000)], { openedAtMs: 39_000 })],
+    },
+  ],
+  [
+    'a late receipt after something was broken',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 40_000)])],
+      disturbances: [disturbance(12_000, 30_000)],
+    },
+  ],
+];
+
+test.each(allowed)('allows %s', (_, parts) => {
+  expect(check(history(parts))).toEqual([]);
+});
+
+const caught: [check: CheckName, ...Case][] = [
+  ['lost', 'STORED and never received', { pushes: [push(1, [attempt('STORED', '5-0')])] }],
+  [
+    'lost',
+    'WRITTEN and never received, however its connection ended',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([], { closedAtMs: 10_006 })],
+    },
+  ],
+  [
+    'lost',
+    'accepted at the second attempt and never received',
+    { pushes: [push(1, [attempt('UNKNOWN'), attempt('DUPLICATE', '5-0', 11_000)])] },
+  ],
+  [
+    'lost',
+    'received by somebody else only',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [connection([receipt(1, '5-0')], { clientId: 'bob' })],
+    },
+  ],
+  [
+    'outOfOrder',
+    'an id that goes back on one connection',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')]), push(2, [attempt('UNKNOWN')])],
+      connections: [connection([receipt(2, '6-0'), receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'outOfOrder',
+    'a first receipt of an older push on a later connection',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')]), push(2, [attempt('UNKNOWN')])],
+      connections: [
+        connection([receipt(2, '6-0', 11_000)], { closedAtMs: 12_000 }),
+        connection([receipt(1, '5-0', 13_000), receipt(2, '6-0', 13_001)], { openedAtMs: 12_500 }),
+      ],
+    },
+  ],
+  [
+    'outOfOrder',
+    'a smaller id than that of a push which was sent later',
+    {
+      pushes: [
+        push(1, [attempt('STORED', '6-0', 10_000)]),
+        push(2, [attempt('STORED', '5-0', 20_000)]),
+      ],
+      connections: [connection([receipt(2, '5-0', 20_010), receipt(1, '6-0', 20_020)])],
+    },
+  ],
+  [
+    'unexplainedDuplicates',
+    'one id twice on one connection',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0'), receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'unexplainedDuplicates',
+    'an id that the device had named',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0')], { cursor: '5-0' })],
+    },
+  ],
+  [
+    'unexplainedDuplicates',
+    'one push under two ids',
+    {
+      pushes: [push(1, [attempt('UNANSWERED'), attempt('STORED', '6-0', 11_000)])],
+      connections: [connection([receipt(1, '5-0'), receipt(1, '6-0')])],
+    },
+  ],
+  [
+    'unexplainedDuplicates',
+    'a live-only push twice on one connection',
+    {
+      pushes: [live(1, [attempt('WRITTEN')])],
+      connections: [connection([receipt(1, ''), receipt(1, '')])],
+    },
+  ],
+  [
+    'unexplainedDuplicates',
+    'a live-only push again on a later connection',
+    {
+      pushes: [live(1, [attempt('WRITTEN')])],
+      connections: [
+        connection([receipt(1, '')], { closedAtMs: 11_000 }),
+        connection([receipt(1, '', 16_000)], { openedAtMs: 15_000 }),
+      ],
+    },
+  ],
+  [
+    'falseVerdicts',
+    'DUPLICATE for what was never tried before',
+    {
+      pushes: [push(1, [attempt('DUPLICATE', '5-0')])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'falseVerdicts',
+    'DUPLICATE after nothing but refusals',
+    {
+      pushes: [push(1, [attempt('REFUSED'), attempt('DUPLICATE', '5-0', 11_000)])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'falseVerdicts',
+    'another id than the device received',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '6-0')])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'falseVerdicts',
+    'OFFLINE for somebody who is steadily connected',
+    { pushes: [live(1, [attempt('OFFLINE')])], connections: [connection([])] },
+  ],
+  [
+    'falseVerdicts',
+    'WRITTEN, live only, on a connection that stays and never gets it',
+    { pushes: [live(1, [attempt('WRITTEN')])], connections: [connection([])] },
+  ],
+  [
+    'falseVerdicts',
+    'WRITTEN while nobody was connected',
+    {
+      pushes: [push(1, [attempt('WRITTEN', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
+    },
+  ],
+  ['falseVerdicts', 'OFFLINE for a durable push', { pushes: [push(1, [attempt('OFFLINE')])] }],
+  ['falseVerdicts', 'STORED for a live-only push', { pushes: [live(1, [attempt('STORED')])] }],
+  [
+    'falseVerdicts',
+    'a reset for a device that names what was accepted',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [
+        connection([receipt(1, '5-0')], { closedAtMs: 11_000 }),
+        connection([], { cursor: '5-0', openedAtMs: 12_000, resetsAtMs: [12_001] }),
+      ],
+    },
+  ],
+  [
+    'late',
+    'a receipt after more than ten seconds of calm',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')])],
+      connections: [connection([receipt(1, '5-0', 40_000)])],
+    },
+  ],
+  ['phantoms', 'what was never pushed', { connections: [connection([receipt(9, '5-0')])] }],
+  [
+    'phantoms',
+    'what was refused, every time',
+    {
+      pushes: [push(1, [attempt('REFUSED'), attempt('REFUSED')])],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'misdelivered',
+    'what was for somebody else',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')])],
+      connections: [connection([receipt(1, '5-0')], { clientId: 'bob' })],
+    },
+  ],
+  [
+    'corrupted',
+    'other bytes',
+    {
+      pushes: [push(1, [attempt('UNKNOWN')], { digest: 7 })],
+      connections: [connection([receipt(1, '5-0')])],
+    },
+  ],
+  [
+    'corrupted',
+    'a payload that cannot be read',
+    { connections: [connection([{ ...receipt(1, '5-0'), pushNumber: undefined }])] },
+  ],
+  [
+    'corrupted',
+    'a durable push without an id',
+    { pushes: [push(1, [attempt('UNKNOWN')])], connections: [connection([receipt(1, '')])] },
+  ],
+];
+
+test.each(caught)('%s: catches %s', (name, _, parts) => {
+  expect(checksOf(parts)).toContain(name);
+});
+
+test('says which push it is about, and whose', () => {
+  const pushes = [push(1, [attempt('STORED', '5-0')])];
+  expect(check(history({ pushes }))).toEqual([
+    { check: 'lost', clientId: 'alice', pushNumber: 1, what: 'STORED, and never received' },
+  ]);
+});

@@ -1,0 +1,54 @@
+import { expect, test } from '@jest/globals';
+import { measure } from '../../../drill/history/measure.js';
+import { absence, attempt, connection, history, live, push, receipt } from './history-builder.js';
+
+test('an empty history measures nothing', () => {
+  expect(measure(history({}))).toEqual({
+    accepted: 0,
+    delivered: 0,
+    duplicates: 0,
+    unknown: 0,
+    p50GapMs: 0,
+    p99GapMs: 0,
+    maxGapMs: 0,
+    connections: 0,
+  });
+});
+
+test('counts what was accepted, delivered, delivered again, and unknown', () => {
+  const pushes = [
+    push(1, [attempt('UNKNOWN'), attempt('UNANSWERED'), attempt('DUPLICATE', '5-0', 11_000)]),
+    push(2, [attempt('REFUSED')]),
+    live(3, [attempt('WRITTEN')]),
+  ];
+  const connections = [
+    connection([receipt(1, '5-0'), receipt(3, '')], { closedAtMs: 12_000 }),
+    connection([receipt(1, '5-0', 13_000)], { openedAtMs: 12_500 }),
+  ];
+  expect(measure(history({ pushes, connections }))).toMatchObject({
+    accepted: 1,
+    delivered: 2,
+    duplicates: 1,
+    unknown: 2,
+    connections: 2,
+  });
+});
+
+test('a gap is from the sending of what was accepted to its first receipt', () => {
+  const pushes = [
+    push(1, [attempt('STORED', '5-0', 10_000)]),
+    push(2, [attempt('REFUSED', '', 10_000), attempt('STORED', '6-0', 11_000)]),
+  ];
+  const connections = [connection([receipt(1, '5-0', 10_007), receipt(2, '6-0', 13_000)])];
+  expect(measure(history({ pushes, connections }))).toMatchObject({
+    p50GapMs: 2_000,
+    maxGapMs: 2_000,
+  });
+});
+
+test('a gap does not count the time in which the device did not listen', () => {
+  const pushes = [push(1, [attempt('STORED', '5-0', 10_000)])];
+  const connections = [connection([receipt(1, '5-0', 20_000)])];
+  const absences = [absence(9_000, 14_000), absence(15_000, 19_000)];
+  expect(measure(history({ pushes, connections, absences })).maxGapMs).toBe(2_000);
+});

@@ -1,0 +1,92 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { afterEach, expect, test } from '@jest/globals';
+import { type SseEvent, SseLink } from '../../../drill/load/sse-link.js';
+
+const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1000\n\n';
+const servers: { close(): void }[] = [];
+
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
+/** Answers each request, whole, with what `answer` makes of it. */
+async function serve(answer: (request: string, socket: Socket) => void): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', (request) => answer(request.toString(), socket));
+  });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Resolves with all that was heard when the link is closed by its peer. */
+function listen(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: string }> {
+  const events: SseEvent[] = [];
+  return new Promise((resolve) => {
+    new SseLink(new URL('/connect?clientId=a', url), cursor, {
+      onOpen: (edge) => events.push({ name: 'OPEN', messageId: '', text: edge }),
+      onEvent: (event) => events.push(event),
+      onClose: (end) => resolve({ events, end }),
+    });
+  });
+}
+
+test('reads events, whole or one byte at a time, and passes over comments', async () => {
+  const stream = `${HEAD}id: 5-0\ndata: é𝄞\n\n:\n\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\nretry: 70\nevent: goaway\ndata: {}\n\n`;
+  const whole = await serve((_, socket) => socket.end(stream));
+  const slow = await serve(async (_, socket) => {
+    socket.setNoDelay(true);
+    for (const byte of Buffer.from(stream)) {
+      socket.write(Buffer.of(byte));
+      await new Promise(setImmediate);
+    }
+    socket.end();
+  });
+  for (const url of [whole, slow]) {
+    const { events, end } = await listen(url);
+    expect(events).toEqual([
+      { name: 'OPEN', messageId: '', text: new URL(url).host },
+      { name: 'message', messageId: '5-0', text: 'é𝄞' },
+      { name: 'reset', messageId: '', text: '{}' },
+      { name: 'message', messageId: '', text: 'a\nb' },
+      { name: 'goaway', messageId: '', text: '{}', retryMs: 70 },
+    ]);
+    expect(end).toBe('ended by the edge');
+  }
+});
+
+test('goes where it is sent, and says there, too, what it has', async () => {
+  let asked = '';
+  const edge = await serve((request, socket) => {
+    asked = request;
+    socket.end(`${HEAD}data: x\n\n`);
+  });
+  const router = await serve((_, socket) =>
+    socket.end(`HTTP/1.1 307 Temporary Redirect\r\nlocation: ${edge}/connect?epoch=1-2\r\n\r\n`),
+  );
+  const { events } = await listen(router, '7-1');
+  expect(events.map(({ text }) => text)).toEqual([new URL(edge).host, 'x']);
+  expect(asked).toContain('GET /connect?epoch=1-2 HTTP/1.1\r\n');
+  expect(asked).toContain('\r\nLast-Event-ID: 7-1\r\n');
+});
+
+test('does not go in circles', async () => {
+  let requests = 0;
+  const router: string = await serve((_, socket) => {
+    requests++;
+    socket.end(`HTTP/1.1 307 Temporary Redirect\r\nLocation: ${router}/connect\r\n\r\n`);
+  });
+  expect((await listen(router)).end).toBe('answered 307');
+  expect(requests).toBe(6);
+});
+
+test('says how it ended', async () => {
+  const busy = await serve((_, socket) => socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n'));
+  expect((await listen(busy)).end).toBe('answered 503');
+  const rude = await serve((_, socket) => socket.resetAndDestroy());
+  expect((await listen(rude)).end).toBe('ECONNRESET');
+  expect((await listen('http://127.0.0.1:1')).end).toBe('ECONNREFUSED');
+});

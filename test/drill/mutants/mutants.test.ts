@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { MUTANTS } from '../../../drill/mutants/mutants.js';
+import { patched } from '../../../drill/mutants/mutate.js';
+
+const patches = MUTANTS.flatMap(({ name, patches }) =>
+  patches.map((patch) => [name, patch.file, patch] as const),
+);
+
+test.each(patches)('%s: its text is in dist/%s exactly once', (_, file, patch) => {
+  const code = readFileSync(join(packageRoot, 'dist', file), 'utf8');
+  expect(patched(code, patch)).not.toBe(code);
+});
+
+test('a text that is not there, or there twice, is refused', () => {
+  const patch = { file: 'a.js', find: 'x', replace: 'y' };
+  expect(patched('axb', patch)).toBe('ayb');
+  expect(() => patched('ab', patch)).toThrow('0 times in a.js');
+  expect(() => patched('xx', patch)).toThrow('2 times in a.js');
+});
+
+test('every mutant has a name of its own', () => {
+  expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
+});

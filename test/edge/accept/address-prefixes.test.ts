@@ -1,0 +1,63 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { parseEndpoint } from '../../../common/net/ip-address.js';
+import { connectionOf } from '../../../common/transport/transport.js';
+import { Prefixes } from '../../../edge/accept/address-prefixes.js';
+
+const at = (slot: number) => connectionOf(slot, 1);
+const from = (text: string) => parseEndpoint(text)!;
+
+describe('Prefixes', () => {
+  test('a place has so many connections and no more, and others are not concerned', () => {
+    const prefixes = new Prefixes(2);
+    expect(prefixes.enter(at(0), from('192.0.2.7:1000'))).toBe(true);
+    expect(prefixes.enter(at(1), from('192.0.2.7:1001'))).toBe(true);
+    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(false);
+    expect(prefixes.enter(at(3), from('192.0.2.8:1000'))).toBe(true);
+    prefixes.leave(at(2));
+    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(false);
+    prefixes.leave(at(0));
+    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(true);
+  });
+
+  test.each([
+    ['[2001:db8:1:2::1]:7', '[2001:db8:1:2:ffff::9]:8', false],
+    ['[2001:db8:1:2::1]:7', '[2001:0db8:0001:0002:0:0:0:1]:8', false],
+    ['[2001:db8:1:2::1]:7', '[2001:db8:1:3::1]:8', true],
+    ['[::1]:7', '[::2]:8', false],
+    ['[::ffff:192.0.2.7]:7', '192.0.2.7:8', false],
+    ['[::ffff:192.0.2.7]:7', '[::ffff:192.0.2.8]:8', true],
+  ])('%s and %s: both may have one of one: %s', (first, second, isOther) => {
+    const prefixes = new Prefixes(1);
+    prefixes.enter(at(0), from(first));
+    expect(prefixes.enter(at(1), from(second))).toBe(isOther);
+  });
+
+  test('slots far beyond the first are counted', () => {
+    const prefixes = new Prefixes(1);
+    expect(prefixes.enter(at(100_000), from('192.0.2.7:1'))).toBe(true);
+    prefixes.leave(at(100_000));
+    expect(prefixes.count).toBe(0);
+  });
+
+  test('counts as a model does, and forgets places that nobody is at', () => {
+    const step = fc.record({ slot: fc.nat(8), host: fc.nat(3), isLeaving: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const prefixes = new Prefixes(2);
+        const model = new Map<number, number>();
+        for (const { slot, host, isLeaving } of steps) {
+          if (isLeaving) {
+            prefixes.leave(at(slot));
+            model.delete(slot);
+          } else if (!model.has(slot)) {
+            const there = [...model.values()].filter((each) => each === host).length;
+            expect(prefixes.enter(at(slot), from(`192.0.2.${host}:1`))).toBe(there < 2);
+            if (there < 2) model.set(slot, host);
+          }
+          expect(prefixes.count).toBe(new Set(model.values()).size);
+        }
+      }),
+    );
+  });
+});

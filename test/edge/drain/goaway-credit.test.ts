@@ -1,0 +1,55 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { GoawayCredit } from '../../../edge/drain/goaway-credit.js';
+
+function tellAll(perSecond: number, untilMs: number, everyMs: number): number {
+  const credit = new GoawayCredit();
+  let told = 0;
+  for (let nowMs = 0; nowMs <= untilMs; nowMs += everyMs) told += credit.take(nowMs, perSecond);
+  return told;
+}
+
+test.each([0, -1, Number.NaN])('tells nobody to go at a rate of %d', (perSecond) => {
+  expect(tellAll(perSecond, 60_000, 100)).toBe(0);
+});
+
+test('a rate below one a step is kept, too', () => {
+  expect(tellAll(0.5, 60_000, 100)).toBeCloseTo(30, -1);
+});
+
+test('what was saved up does not outlive a stop', () => {
+  const credit = new GoawayCredit();
+  credit.take(0, 10);
+  credit.take(90, 10);
+  expect(credit.take(100, 0)).toBe(0);
+  expect(credit.take(190, 10)).toBe(0);
+});
+
+test('a clock that goes back gives nothing', () => {
+  const credit = new GoawayCredit();
+  credit.take(10_000, 100);
+  expect(credit.take(0, 100)).toBeLessThanOrEqual(50);
+});
+
+test('in any second and a half, no more than the rate and one burst', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 3_000 }), { minLength: 1, maxLength: 100 }),
+      fc.integer({ min: 1, max: 5_000 }),
+      (gapsMs, perSecond) => {
+        const credit = new GoawayCredit();
+        let nowMs = 0;
+        const told: [atMs: number, count: number][] = [];
+        for (const gapMs of gapsMs) {
+          nowMs += gapMs;
+          told.push([nowMs, credit.take(nowMs, perSecond)]);
+        }
+        for (const [fromMs] of told) {
+          const within = told.filter(([atMs]) => atMs >= fromMs && atMs < fromMs + 1_500);
+          const sum = within.reduce((all, [, count]) => all + count, 0);
+          expect(sum).toBeLessThanOrEqual(Math.max(1, perSecond / 2) + perSecond * 1.5);
+        }
+      },
+    ),
+  );
+});

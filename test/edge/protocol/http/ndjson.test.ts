@@ -1,0 +1,53 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Ndjson, ndjsonOpening } from '../../../../edge/protocol/http/ndjson.js';
+
+const ndjson = new Ndjson();
+const CONNECTION = 1;
+
+function lineOf(payload: Buffer, id = '5-0', contentType = '') {
+  const bytes = ndjson.encode(CONNECTION, { id, payload, contentType, ttlMs: 1 });
+  const text = bytes.toString();
+  expect(text.indexOf('\n')).toBe(text.length - 1);
+  return JSON.parse(text);
+}
+
+test('every payload arrives exactly, on one line', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 50 }), (bytes) => {
+      const { data, base64 } = lineOf(Buffer.from(bytes));
+      const arrived = base64 === undefined ? Buffer.from(data) : Buffer.from(base64, 'base64');
+      expect(arrived).toEqual(Buffer.from(bytes));
+    }),
+  );
+  expect(lineOf(Buffer.from('a\r\nb\0c\u2028'))).toMatchObject({ data: 'a\r\nb\0c\u2028' });
+});
+
+test('a live-only push has no id, and what has no content type does not name one', () => {
+  expect(lineOf(Buffer.from('x'), '')).toEqual({ type: 'push', data: 'x' });
+  expect(lineOf(Buffer.from('x'), '5-0', 'text/plain')).toEqual({
+    type: 'push',
+    id: '5-0',
+    contentType: 'text/plain',
+    data: 'x',
+  });
+});
+
+test('the answer begins with a welcome', () => {
+  const welcome = { clientId: 'alice', heartbeatMs: 15_000, ticket: undefined };
+  const [head, body] = ndjsonOpening([], welcome).toString().split('\r\n\r\n');
+  expect(head).toContain('Content-Type: application/x-ndjson');
+  expect(JSON.parse(body!)).toEqual({ type: 'welcome', clientId: 'alice', heartbeatMs: 15_000 });
+  const ticket = 'A'.repeat(32);
+  const withTicket = ndjsonOpening([], { ...welcome, ticket })
+    .toString()
+    .split('\r\n\r\n');
+  expect(JSON.parse(withTicket[1]!)).toMatchObject({ type: 'welcome', ticket });
+});
+
+test('a goaway without an address does not name one', () => {
+  expect(JSON.parse(ndjson.goaway(CONNECTION, 420, undefined).toString())).toEqual({
+    type: 'goaway',
+    retryMs: 420,
+  });
+});

@@ -1,0 +1,102 @@
+import { beforeEach, expect, test } from '@jest/globals';
+import { connectionOf } from '../../../../common/transport/transport.js';
+import { type MqttConnect, parseMqttConnect } from '../../../../common/wire/mqtt/connect.js';
+import { GRANTS_MAX, MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
+import type { MqttSession } from '../../../../edge/protocol/mqtt/session-store.js';
+import { connect } from '../../../support/devices/mqtt-bytes.js';
+
+const ALICE = connectionOf(3, 1);
+const CONNECT = parseMqttConnect(connect(), 100) as MqttConnect;
+
+const NEW = { isPresent: false, grants: [] };
+let connections: MqttConnections;
+
+beforeEach(() => {
+  connections = new MqttConnections();
+  connections.add(ALICE, CONNECT, 60, NEW);
+});
+
+test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
+  expect(connections.qosOf(ALICE)).toBeUndefined();
+  connections.grant(ALICE, '#', 0);
+  expect(connections.qosOf(ALICE)).toBe(0);
+  connections.grant(ALICE, 'push/+', 1);
+  expect(connections.qosOf(ALICE)).toBe(1);
+  connections.revoke(ALICE, 'push/+');
+  expect(connections.qosOf(ALICE)).toBe(0);
+});
+
+test('the same filter again replaces what it had [MQTT-3.8.4-3]', () => {
+  connections.grant(ALICE, '#', 1);
+  connections.grant(ALICE, '#', 0);
+  expect(connections.qosOf(ALICE)).toBe(0);
+  expect(connections.revoke(ALICE, '#')).toBe(true);
+  expect(connections.revoke(ALICE, '#')).toBe(false);
+  expect(connections.qosOf(ALICE)).toBeUndefined();
+});
+
+test('grants are bounded, and those that are there can still change', () => {
+  for (let i = 0; i < GRANTS_MAX; i++) expect(connections.grant(ALICE, `a/${i}`, 0)).toBe(true);
+  expect(connections.grant(ALICE, 'one more', 1)).toBe(false);
+  expect(connections.grant(ALICE, 'a/0', 1)).toBe(true);
+  expect(connections.grantsOf(ALICE)).toHaveLength(GRANTS_MAX);
+});
+
+test('a slot that is used again has nothing of who had it before', () => {
+  connections.grant(ALICE, '#', 1);
+  connections.grant(ALICE, '+/+', 1);
+  connections.openWindow(ALICE).add('1-0');
+  connections.forget(ALICE);
+  const bob = connectionOf(3, 2);
+  connections.add(bob, CONNECT, 60, NEW);
+  expect(connections.grantsOf(bob)).toEqual([]);
+  expect(connections.packetId(bob)).toBe(1);
+});
+
+test('packet identifiers go on from window to window', () => {
+  const window = connections.openWindow(ALICE);
+  expect(connections.openWindow(ALICE)).toBe(window);
+  window.add('1-0');
+  expect(connections.packetId(ALICE)).toBe(2);
+  window.ack(1);
+  window.settle();
+  connections.closeWindow(ALICE);
+  expect(connections.window(ALICE)).toBeUndefined();
+  expect(connections.packetId(ALICE)).toBe(2);
+  expect(connections.openWindow(ALICE).add('2-0')).toBe(2);
+});
+
+test('what was in flight is handed over to the connection that takes it over, and to no other', () => {
+  const bob = connectionOf(4, 1);
+  const present = { isPresent: true, grants: [] };
+  const left = { packetId: 1, ids: ['1-0'] };
+  const takeOver = (clientId: string, session: MqttSession) => {
+    connections.openWindow(ALICE).add('1-0');
+    connections.handOver(ALICE, CONNECT.clientId);
+    connections.forget(ALICE);
+    connections.add(bob, { ...CONNECT, clientId }, 60, session);
+    const inFlight = connections.inFlight(bob);
+    connections.forget(bob);
+    connections.add(ALICE, CONNECT, 60, NEW);
+    return inFlight;
+  };
+  expect(takeOver(CONNECT.clientId, present)).toEqual(left);
+  expect(takeOver('somebody else', present)).toBeUndefined();
+  expect(takeOver(CONNECT.clientId, NEW)).toBeUndefined();
+  // Newer than what an earlier connection had left in Redis.
+  const stored = { ...present, inFlight: { packetId: 9, ids: ['0-1'] } };
+  expect(takeOver(CONNECT.clientId, stored)).toEqual(left);
+  connections.add(bob, CONNECT, 60, present);
+  expect(connections.inFlight(bob)).toBeUndefined();
+});
+
+test('what is kept grows with the slots', () => {
+  const far = connectionOf(5_000, 1);
+  connections.grant(ALICE, '#', 1);
+  connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, NEW);
+  expect(connections.qosOf(ALICE)).toBe(1);
+  expect(connections.inFlightMax(far)).toBe(7);
+  expect(connections.takes(far, 100)).toBe(true);
+  expect(connections.takes(far, 101)).toBe(false);
+  expect(connections.takes(ALICE, 10_000_000)).toBe(true);
+});

@@ -1,0 +1,192 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Refusal } from '../../../../common/process/errors.js';
+import { connectionOf } from '../../../../common/transport/transport.js';
+import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
+import { MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
+import { MqttIntroducer } from '../../../../edge/protocol/mqtt/handshake.js';
+import type {
+  MqttSession,
+  MqttSessionStore,
+  SessionWish,
+} from '../../../../edge/protocol/mqtt/session-store.js';
+import type { Introduction, Protocol } from '../../../../edge/protocol/protocol.js';
+import { connect, field, hex } from '../../../support/devices/mqtt-bytes.js';
+
+const ALICE = connectionOf(1, 1);
+const CONFIG = {
+  headBytesMax: 8_192,
+  mqttWills: 'refuse' as const,
+  mqttKeepAliveMaxMs: 600_000,
+  mqttSessionSecondsMax: 1_000,
+};
+const AWAY: Refusal = { code: 'REDIS_UNAVAILABLE', message: 'away' };
+
+/** What introducing takes of an edge, written down. The types are forced: more is not used. */
+function edge(
+  config: Partial<typeof CONFIG> | { mqttWills: 'ignore' } = {},
+  found?: MqttSession | Refusal,
+) {
+  const timersMs: number[] = [];
+  const done: string[] = [];
+  const host = { setTimer: (_: number, afterMs: number) => timersMs.push(afterMs) };
+  const protocol = { host } as unknown as Protocol;
+  const sessions = {
+    open: async (clientId: string, { isClean, isKept }: SessionWish) => {
+      done.push(`${clientId}${isClean ? ' clean' : ''}${isKept ? ' kept' : ''}`);
+      const session = found ?? { isPresent: false, grants: [] };
+      return isClean && !('code' in session) ? { isPresent: false, grants: [] } : session;
+    },
+  } as unknown as MqttSessionStore;
+  const connections = new MqttConnections();
+  const introducer = new MqttIntroducer(
+    { ...CONFIG, ...config },
+    { 4: protocol, 5: protocol },
+    connections,
+    sessions,
+  );
+  return { introducer, timersMs, done, connections };
+}
+
+function introduce(introducer: MqttIntroducer, bytes: Buffer): Introduction {
+  const read = introducer.read(bytes);
+  if (read.type !== 'introduction') throw new Error(`not let in: ${JSON.stringify(read)}`);
+  return read.introduction;
+}
+
+/** The CONNACK of a client that is let in, in hex. */
+async function answerTo(made: ReturnType<typeof edge>, bytes: Buffer): Promise<string> {
+  const introduction = introduce(made.introducer, bytes);
+  expect(await introduction.prepare!()).toBeUndefined();
+  introduction.onRegistered!(ALICE);
+  return introduction.answer(undefined).toString('hex');
+}
+
+describe('sessions', () => {
+  const FOUND: MqttSession = { isPresent: true, grants: [{ filterHash: 7, qos: 1 }] };
+
+  test('a clean one ends what was there [MQTT-3.1.2-4], and is never present [MQTT-3.2.2-2]', async () => {
+    const made = edge({}, FOUND);
+    expect(await answerTo(made, connect())).toBe('20020000');
+    expect(made.done).toEqual(['a clean']);
+    expect(introduce(made.introducer, connect())).toMatchObject({ from: 'now', isDeaf: true });
+  });
+
+  test('one that is stored is present [MQTT-3.2.2-3], and its pushes flow', async () => {
+    const made = edge({}, FOUND);
+    expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
+    expect(made.connections.qosOf(ALICE)).toBe(1);
+    const introduction = introduce(made.introducer, connect({ flags: 0 }));
+    await introduction.prepare!();
+    expect(introduction).toMatchObject({ from: 'unconfirmed', isDeaf: false, isResuming: true });
+  });
+
+  test('one without subscriptions is present, too, and gets nothing yet', async () => {
+    const made = edge({}, { isPresent: true, grants: [] });
+    expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
+    expect(made.done).toEqual(['a kept']);
+    expect(introduce(made.introducer, connect({ flags: 0 })).isDeaf).toBe(true);
+  });
+
+  test('one that is not stored is not', async () => {
+    expect(await answerTo(edge(), connect({ flags: 0 }))).toBe('20020000');
+  });
+
+  test('while Redis is away nobody is let in, and nobody is told to stay away', async () => {
+    for (const version of [4, 5] as const) {
+      const introduction = introduce(edge({}, AWAY).introducer, connect({ version, flags: 0 }));
+      const refused = await introduction.prepare!();
+      expect(refused).toEqual(AWAY);
+      expect(introduction.refuse(refused!)).toHaveLength(0);
+    }
+  });
+
+  test('MQTT 5 is told when its session is kept for less than it asked (§3.2.2.3.2)', async () => {
+    const asking = (seconds: string) =>
+      connect({ version: 5, flags: 0, properties: `11 ${seconds}` });
+    expect(await answerTo(edge(), asking('000003e8'))).not.toContain('11000003e8');
+    expect(await answerTo(edge(), asking('000003e9'))).toContain('11000003e8');
+    expect(await answerTo(edge(), asking('ffffffff'))).toContain('11000003e8');
+  });
+});
+
+describe('keep alive', () => {
+  test.each<[MqttVersion, number, number, string]>([
+    [4, 60, 90_000, '20020000'],
+    [4, 65_535, 98_302_500, '20020000'],
+    [4, 0, 900_000, '20020000'],
+  ])(
+    'level %i, %i s: the timer is set to %i ms',
+    async (version, keepAliveSeconds, afterMs, answer) => {
+      const made = edge();
+      expect(await answerTo(made, connect({ version, keepAliveSeconds }))).toBe(answer);
+      expect(made.timersMs).toEqual([afterMs]);
+    },
+  );
+
+  test.each([
+    [600, 900_000, ''],
+    [601, 900_000, '130258'],
+    [0, 900_000, '130258'],
+  ])(
+    'MQTT 5, %i s: the timer is set to %i ms, and the client told (§3.2.2.3.14)',
+    async (keepAliveSeconds, afterMs, told) => {
+      const made = edge();
+      const answer = await answerTo(made, connect({ version: 5, keepAliveSeconds }));
+      expect(answer.endsWith(told === '' ? '2a00' : told)).toBe(true);
+      expect(made.timersMs).toEqual([afterMs]);
+    },
+  );
+});
+
+describe('a client that takes small packets only [MQTT-3.1.2-24]', () => {
+  const taking = (bytes: number) =>
+    connect({ version: 5, properties: `27 ${bytes.toString(16).padStart(8, '0')}` });
+
+  test('is let in when a CONNACK fits, and else refused in five bytes', async () => {
+    expect(await answerTo(edge(), taking(28))).toMatch(/^20..0000/);
+    const read = edge().introducer.read(taking(27));
+    expect(read.type === 'refused' ? read.bytes[3] : 0).toBe(0x95);
+  });
+
+  test('is told no more than the reason', async () => {
+    const introduction = introduce(edge().introducer, taking(28));
+    const refuse = (length: number) =>
+      introduction.refuse({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
+    expect(refuse(21).toString('hex')).toBe('2003008700');
+    expect(refuse(20)).toHaveLength(28);
+  });
+});
+
+describe('wills', () => {
+  const will = (version: MqttVersion, flags: number) => {
+    const rest = [...(version === 5 ? [hex('00')] : []), field('t'), field('m')];
+    return connect({ version, flags, rest: Buffer.concat(rest) });
+  };
+
+  test.each([
+    [4, 0x06, '20020005'],
+    [5, 0x06, '90'],
+    [5, 0x16, '9b'],
+    [5, 0x26, '9a'],
+  ] as const)('level %i, flags %i: refused', (version, flags, answer) => {
+    const read = edge().introducer.read(will(version, flags));
+    const hexOf = read.type === 'refused' ? read.bytes.toString('hex') : '';
+    expect(version === 4 ? hexOf : hexOf.slice(6, 8)).toBe(answer);
+  });
+
+  test('are ignored where the operator wants that', () => {
+    const { introducer } = edge({ mqttWills: 'ignore' });
+    for (const version of [4, 5] as const) {
+      expect(introducer.read(will(version, 0x36)).type).toBe('introduction');
+    }
+  });
+});
+
+test('tells a CONNECT from a TLS handshake and from HTTP by the first byte', () => {
+  const { introducer } = edge();
+  for (const first of [0x10, 0x11, 0x1f])
+    expect(introducer.couldBe(Buffer.from([first]))).toBe(true);
+  for (const first of [0x16, 0x47, 0x00, 0xc0, 0x30]) {
+    expect(introducer.couldBe(Buffer.from([first]))).toBe(false);
+  }
+});

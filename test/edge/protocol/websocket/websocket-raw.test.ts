@@ -1,0 +1,322 @@
+import { describe, expect, test } from '@jest/globals';
+import { Metrics } from '../../../../common/process/metrics.js';
+import { countFailures } from '../../../../edge/protocol/websocket/inbound.js';
+import { WebSocketJson } from '../../../../edge/protocol/websocket/websocket-json.js';
+import { WebSocketRaw } from '../../../../edge/protocol/websocket/websocket-raw.js';
+import {
+  closeFrame,
+  EMPTY_PING,
+  pongFrame,
+  textFrame,
+} from '../../../../edge/protocol/websocket/writer.js';
+import { waysToCut } from '../../../support/devices/cuts.js';
+import { type Frame, maskedFrame } from '../../../support/devices/masked-frame.js';
+import { FakeHost } from '../../../support/fake-host.js';
+
+const CONFIG = {
+  heartbeatMs: 15_000,
+  inboundFramesPerSecondMax: 30,
+};
+const PING: Frame = { opcode: 9, payload: Buffer.alloc(0) };
+
+function plain() {
+  const metrics = new Metrics();
+  const failures = countFailures(metrics);
+  const protocol = new WebSocketRaw(CONFIG, failures, metrics);
+  return { protocol, failures, host: new FakeHost(protocol) };
+}
+
+function json() {
+  const failures = countFailures(new Metrics());
+  const protocol = new WebSocketJson(CONFIG, failures);
+  return { protocol, failures, host: new FakeHost(protocol) };
+}
+
+const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
+const text = (payload: string): Frame => ({ opcode: 1, payload: Buffer.from(payload) });
+const message = (id: string, payload: string | Buffer, contentType = '') => ({
+  id,
+  payload: Buffer.from(payload),
+  contentType,
+  ttlMs: 0,
+});
+/** As the host says it. */
+const ended = (reason: string, code: number, why = '') =>
+  `1 end ${reason} ${closeFrame(code, why).toString('hex')}`;
+
+describe('what a device sends', () => {
+  test('§5.5.2, §5.5.3 a ping is answered by a pong with its payload', () => {
+    const bytes = frames({ opcode: 9, payload: Buffer.from('abc') });
+    for (const pieces of waysToCut(bytes)) {
+      const { protocol, host } = plain();
+      for (const piece of pieces) protocol.onBytes(1, piece);
+      expect(host.take()).toEqual(['1 reply 8a03616263']);
+    }
+  });
+
+  test('§5.5.3 of many pings in one read the newest is answered, in one write', () => {
+    const { protocol, host } = plain();
+    const pings = Array.from(
+      { length: 20 },
+      (_, i): Frame => ({ opcode: 9, payload: Buffer.of(i) }),
+    );
+    protocol.onBytes(1, frames(...pings));
+    const answered = [...Array(15).keys(), 19].map((i) => pongFrame(Buffer.of(i)));
+    expect(host.take()).toEqual([`1 reply ${Buffer.concat(answered).toString('hex')}`]);
+  });
+
+  test('§5.5.3 a pong goes before the answer to a later message', () => {
+    const { protocol, host } = json();
+    protocol.onBytes(1, frames(PING, text('{"type":"ping"}')));
+    const answer = textFrame('{"type":"pong"}').toString('hex');
+    expect(host.take()).toEqual(['1 reply 8a00', `1 reply ${answer}`]);
+  });
+
+  test('§5.5.3 a pong that nobody asked for is ignored', () => {
+    const { protocol, host } = json();
+    protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.from('1-0') }));
+    expect(host.take()).toEqual([]);
+  });
+
+  test('§5.5.1 a close frame is echoed, and what follows is not read', async () => {
+    const { protocol, host, failures } = plain();
+    const close: Frame = { opcode: 8, payload: Buffer.from('0bb8627965', 'hex') };
+    protocol.onBytes(1, frames(close, PING, { opcode: 3, payload: Buffer.alloc(0) }));
+    expect(host.take()).toEqual([ended('peer', 3000)]);
+    expect((await failures.get()).values).toEqual([]);
+  });
+
+  test('§5.5.1 a ping before the close frame is still answered', () => {
+    const { protocol, host } = plain();
+    protocol.onBytes(1, frames(PING, { opcode: 8, payload: Buffer.alloc(0) }));
+    expect(host.take()).toEqual(['1 reply 8a00', ended('peer', 1000)]);
+  });
+
+  test('§7.1.7 a violation is closed with its code and counted by it', async () => {
+    const { protocol, host, failures } = plain();
+    protocol.onBytes(1, Buffer.from('810161', 'hex'));
+    expect(host.take()).toEqual([
+      ended('unexpected_bytes', 1002, 'a frame without mask (RFC 6455 §5.1)'),
+    ]);
+    const { values } = await failures.get();
+    expect(values).toEqual([{ labels: { code: 1002 }, value: 1 }]);
+  });
+
+  test('messages to a plain connection are checked and ignored', () => {
+    const { protocol, host } = plain();
+    protocol.onBytes(1, frames(text('keep me alive'), { opcode: 2, payload: Buffer.of(255) }));
+    expect(host.take()).toEqual([]);
+    protocol.onBytes(1, frames({ opcode: 1, payload: Buffer.of(255) }));
+    expect(host.take()).toEqual([ended('unexpected_bytes', 1007, 'text that is not UTF-8')]);
+  });
+
+  test('connections do not mix, however their frames are cut', () => {
+    const { protocol, host } = json();
+    const acks = [1, 2, 3].map((n) => frames(text(`{"type":"ack","id":"${n}-0"}`)));
+    for (let at = 0; at < acks[0]!.length; at++) {
+      for (const [i, ack] of acks.entries()) protocol.onBytes(i + 1, ack.subarray(at, at + 1));
+    }
+    expect(host.take()).toEqual(['1 confirm 1-0', '2 confirm 2-0', '3 confirm 3-0']);
+  });
+
+  test('a connection that has ended within a message leaves nothing behind', () => {
+    const { protocol, host } = plain();
+    host.full.add(1);
+    // A ping whose answer has no room, and half a message.
+    protocol.onBytes(1, Buffer.concat([frames(PING), frames(text('abc')).subarray(0, 5)]));
+    expect(host.take()).toEqual(['1 end slow']);
+    for (let second = 0; second < 20; second++) protocol.sweep();
+    expect(host.take()).toEqual([]);
+  });
+});
+
+describe('bounds', () => {
+  test('a device sends so many frames a second, and no more', () => {
+    const { protocol, host } = plain();
+    const pong: Frame = { opcode: 10, payload: Buffer.alloc(0) };
+    const second = Array.from({ length: 30 }, () => pong);
+    protocol.onBytes(1, frames(...second));
+    protocol.sweep();
+    protocol.onBytes(1, frames(...second));
+    expect(host.take()).toEqual([]);
+    protocol.onBytes(1, frames(pong));
+    expect(host.take()).toEqual([
+      ended('flooding', 1008, 'more than a device may send in a second'),
+    ]);
+  });
+
+  test('a message is complete within ten seconds, one byte at a time or not', () => {
+    const { protocol, host } = plain();
+    const bytes = frames(text('0123456789'));
+    for (const [i, byte] of bytes.entries()) {
+      if (i > 10) break;
+      protocol.onBytes(1, Buffer.of(byte));
+      protocol.sweep();
+    }
+    expect(host.take()).toEqual([
+      ended('unexpected_bytes', 1008, 'a message was not complete in time'),
+    ]);
+  });
+
+  test('a device whose messages are always cut by the network stays', () => {
+    const { protocol, host } = plain();
+    const bytes = frames(text('a'), text('b'));
+    protocol.onBytes(1, bytes.subarray(0, 9));
+    for (let second = 0; second < 30; second++) {
+      protocol.onBytes(1, Buffer.concat([bytes.subarray(9), bytes.subarray(0, 9)]));
+      protocol.sweep();
+    }
+    expect(host.take()).toEqual([]);
+  });
+
+  test('4,096 messages are incomplete at the same time, and no more', () => {
+    const { protocol, host } = plain();
+    for (let connection = 10; connection < 10 + 4_096; connection++) {
+      protocol.onBytes(connection, Buffer.of(0x81));
+    }
+    expect(host.take()).toEqual([]);
+    protocol.onBytes(1, Buffer.of(0x81));
+    expect(host.take()).toEqual([
+      ended('unexpected_bytes', 1013, 'too many messages are incomplete'),
+    ]);
+    protocol.onBytes(10, Buffer.from('8000000000', 'hex'));
+    protocol.onBytes(2, Buffer.of(0x81));
+    expect(host.take()).toEqual([]);
+  });
+});
+
+describe('who is there', () => {
+  test('a device that says nothing for three heartbeats is gone', () => {
+    const { protocol, host } = plain();
+    protocol.begin(1);
+    expect(host.timersMs.get(1)).toBe(45_000);
+    host.timersMs.clear();
+    protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.alloc(0) }));
+    expect(host.timersMs.get(1)).toBe(45_000);
+    protocol.onTimer(1);
+    expect(host.take()).toEqual([ended('silent', 1008, 'no pong came')]);
+  });
+
+  test('the heartbeat is one buffer for all', () => {
+    expect(plain().protocol.heartbeat).toBe(EMPTY_PING);
+    expect(json().protocol.heartbeat).toBe(EMPTY_PING);
+  });
+});
+
+describe('plain pushes', () => {
+  test.each([
+    ['text/plain', '81'],
+    ['text/html; charset=utf-8', '81'],
+    ['application/json', '81'],
+    ['APPLICATION/JSON ; charset="x"', '81'],
+    ['application/ld+json', '81'],
+    ['application/xml', '81'],
+    ['image/svg+xml', '81'],
+    ['', '82'],
+    ['text/', '82'],
+    ['application/octet-stream', '82'],
+    ['application/jsonp', '82'],
+    ['image/png', '82'],
+  ])('of content type %j begin with %s', (contentType, first) => {
+    const frame = plain().protocol.encode(1, message('', '{}', contentType));
+    expect(frame.toString('hex')).toBe(`${first}027b7d`);
+  });
+
+  test('§8.1 are binary when they are not UTF-8, whatever their content type says', () => {
+    const frame = plain().protocol.encode(1, message('', Buffer.of(0xc3, 0x28), 'text/plain'));
+    expect(frame.toString('hex')).toBe('8202c328');
+  });
+
+  test('are confirmed by the pong to a ping with the newest id, once a second', () => {
+    const { protocol, host } = plain();
+    for (const id of ['5-0', '5-1']) {
+      protocol.encode(1, message(id, 'x'));
+      host.sent.set(1, id);
+    }
+    protocol.encode(2, message('', 'live only'));
+    expect(host.take()).toEqual([]);
+    protocol.sweep();
+    expect(host.take()).toEqual([`1 reply 8903${Buffer.from('5-1').toString('hex')}`]);
+    protocol.sweep();
+    expect(host.take()).toEqual([]);
+    for (const payload of ['', 'x', '5-1']) {
+      protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.from(payload) }));
+    }
+    expect(host.take()).toEqual(['1 confirm 5-1']);
+  });
+
+  test('are not asked about once the connection has ended', () => {
+    const { protocol, host } = plain();
+    protocol.encode(1, message('5-0', 'x'));
+    host.sent.set(1, '5-0');
+    host.end(1, 'peer');
+    host.take();
+    protocol.sweep();
+    expect(host.take()).toEqual([]);
+  });
+});
+
+describe('longline.json', () => {
+  test('a push is one text frame', () => {
+    const { protocol } = json();
+    expect(protocol.encode(1, message('5-0', 'a\n\r\0"', 'text/plain'))).toEqual(
+      textFrame('{"type":"push","id":"5-0","contentType":"text/plain","data":"a\\n\\r\\u0000\\""}'),
+    );
+    expect(protocol.encode(1, message('', Buffer.of(0xff)))).toEqual(
+      textFrame('{"type":"push","base64":"/w=="}'),
+    );
+  });
+
+  test('acks confirm, pings are answered', () => {
+    const { protocol, host } = json();
+    protocol.onBytes(1, frames(text('{"type":"ack","id":"5-0"}'), text('{"type":"ping"}')));
+    const pong = textFrame('{"type":"pong"}').toString('hex');
+    expect(host.take()).toEqual(['1 confirm 5-0', `1 reply ${pong}`]);
+  });
+
+  test.each([
+    ['binary', { opcode: 2, payload: Buffer.from('{"type":"ping"}') }, 1003],
+    ['what is no JSON', text('ping'), 1008],
+    ['what has another type', text('{"type":"push","data":"x"}'), 1008],
+    ['an ack of no id', text('{"type":"ack","id":"x"}'), 1008],
+    ['an ack over 4 KiB', text(`{"type":"ack","id":"${'1'.repeat(4_200)}"}`), 1009],
+    ['a token over 12 KiB', text(`{"type":"token","token":"${'x'.repeat(12_288)}"}`), 1009],
+  ])('%s fails the connection, and nothing after it counts', (_what, frame, code) => {
+    const { protocol, host } = json();
+    protocol.onBytes(1, frames(frame, text('{"type":"ack","id":"5-0"}')));
+    const [end, ...rest] = host.take();
+    expect(rest).toEqual([]);
+    const [, , reason, hex] = end!.split(' ');
+    const last = Buffer.from(hex!, 'hex');
+    expect([reason, last[0], last.readUInt16BE(2)]).toEqual(['unexpected_bytes', 0x88, code]);
+    // RFC 6455 §5.5: the reason fits.
+    expect(last.length).toBe(2 + last[1]!);
+    expect(last[1]).toBeLessThanOrEqual(125);
+  });
+});
+
+describe('§7.4 how connections are closed', () => {
+  test.each([plain, json])('by %p', (make) => {
+    const { protocol } = make();
+    expect(protocol.farewell(1, 'disconnected')).toEqual(closeFrame(1000));
+    expect(protocol.farewell(1, 'peer')).toBeUndefined();
+    expect(protocol.farewell(1, 'error')).toBeUndefined();
+    const url = 'http://e:1/connect?clientId=a&epoch=0-2';
+    const moved = protocol.goaway(1, 420, url);
+    expect(moved.subarray(-closeFrame(4002, url).length)).toEqual(closeFrame(4002, url));
+    expect(protocol.goaway(1, 420, undefined).subarray(-4)).toEqual(closeFrame(1001));
+    const tooLong = `http://e:1/connect?clientId=${'a'.repeat(100)}`;
+    expect(protocol.goaway(1, 420, tooLong).subarray(-4)).toEqual(closeFrame(4002));
+  });
+
+  test('with an envelope before, where there are any', () => {
+    const { protocol } = json();
+    expect(protocol.goaway(1, 420, undefined)).toEqual(
+      Buffer.concat([textFrame('{"type":"goaway","retryMs":420}'), closeFrame(1001)]),
+    );
+    expect(protocol.farewell(1, 'taken_over')).toEqual(
+      Buffer.concat([textFrame('{"type":"taken-over"}'), closeFrame(4001)]),
+    );
+    expect(plain().protocol.farewell(1, 'taken_over')).toEqual(closeFrame(4001));
+  });
+});

@@ -1,0 +1,53 @@
+import { expect, test } from '@jest/globals';
+import { EventLoopLag, MessageRates, memoryHeadroom } from '../../../edge/report/load.js';
+
+test('message rates are right from the first reading on, and nothing is forgotten by asking', () => {
+  const rates = new MessageRates(4, 0);
+  rates.count(1, 10);
+  rates.count(1, 10);
+  rates.count(3, 4);
+  expect([...rates.read(2_000)]).toEqual([0, 10, 0, 2]);
+  // Too soon to tell anything new.
+  rates.count(1, 20);
+  expect([...rates.read(2_100)]).toEqual([0, 10, 0, 2]);
+  expect(rates.read(4_000)[1]).toBeCloseTo(10, 3);
+});
+
+test('message rates even out what is chance, and follow what lasts', () => {
+  const rates = new MessageRates(2, 0);
+  let nowMs = 0;
+  const pass = (seconds: number, perSecond: number) => {
+    // One reading in ten has all the messages.
+    for (const endMs = nowMs + seconds * 1_000; nowMs < endMs; ) {
+      nowMs += 2_000;
+      if (nowMs % 20_000 === 0) rates.count(0, perSecond * 20);
+      rates.read(nowMs);
+    }
+    return rates.read(nowMs)[0]!;
+  };
+  expect(Math.abs(pass(300, 5) - 5)).toBeLessThan(1);
+  expect(Math.abs(pass(300, 20) - 20)).toBeLessThan(4);
+  expect(pass(300, 0)).toBeLessThan(0.2);
+});
+
+test('memory headroom goes by the tighter of control group and machine', () => {
+  expect(memoryHeadroom(25, 100, 1_000)).toBe(0.75);
+  expect(memoryHeadroom(25, 2 ** 64, 1_000)).toBe(0.975);
+  expect(memoryHeadroom(25, 0, 1_000)).toBe(0.975);
+  expect(memoryHeadroom(200, 100, 1_000)).toBe(0);
+});
+
+test('a blocked event loop is late, an idle one is not', async () => {
+  const lag = new EventLoopLag();
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  const idleMs = lag.read();
+  for (let i = 0; i < 4; i++) {
+    const untilMs = performance.now() + 250;
+    while (performance.now() < untilMs);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const blockedMs = lag.read();
+  expect(blockedMs).toBeGreaterThan(150);
+  // Beside other tests an idle loop is late as well, but not like that.
+  expect(idleMs).toBeLessThan(blockedMs / 2);
+});

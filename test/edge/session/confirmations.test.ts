@@ -1,0 +1,51 @@
+import { expect, test } from '@jest/globals';
+import { Metrics } from '../../../common/process/metrics.js';
+import type { Outcome } from '../../../common/redis/execute.js';
+import { Confirmations } from '../../../edge/session/confirmations.js';
+
+/** A Redis that keeps what it is told, while it is there. */
+function inboxes() {
+  const confirmed: string[] = [];
+  const redis = { isThere: true };
+  const link = {
+    async execute<Reply>(_: string, args: readonly unknown[]) {
+      if (!redis.isThere) return { type: 'refused', reason: 'away' } as Outcome<Reply>;
+      confirmed.push(String(args.at(-1)));
+      return { type: 'done', reply: 1 } as Outcome<Reply>;
+    },
+  };
+  return { confirmed, redis, confirmations: new Confirmations(link, new Metrics()) };
+}
+
+test('of several confirmations of a client only the newest is sent', async () => {
+  const { confirmed, confirmations } = inboxes();
+  for (const id of ['5-0', '7-1', '7-0', '6-9']) confirmations.add('7', 'alice', id);
+  confirmations.add('7', 'bob', '1-0');
+  await confirmations.flush();
+  expect(confirmed.sort()).toEqual(['1-0', '7-1']);
+  await confirmations.flush();
+  expect(confirmed).toHaveLength(2);
+});
+
+test('what Redis did not take is sent again, unless a newer one has come', async () => {
+  const { confirmed, redis, confirmations } = inboxes();
+  redis.isThere = false;
+  confirmations.add('7', 'alice', '5-0');
+  confirmations.add('7', 'bob', '1-0');
+  await confirmations.flush();
+  confirmations.add('7', 'alice', '6-0');
+  redis.isThere = true;
+  await confirmations.flush();
+  expect(confirmed.sort()).toEqual(['1-0', '6-0']);
+});
+
+test('what a client has confirmed that leaves is sent at once', async () => {
+  const { confirmed, confirmations } = inboxes();
+  confirmations.add('7', 'alice', '5-0');
+  confirmations.add('7', 'bob', '1-0');
+  confirmations.hurry('alice');
+  confirmations.hurry('carol');
+  expect(confirmed).toEqual(['5-0']);
+  await confirmations.flush();
+  expect(confirmed).toEqual(['5-0', '1-0']);
+});

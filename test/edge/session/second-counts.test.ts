@@ -1,0 +1,21 @@
+import { expect, test } from '@jest/globals';
+import { connectionOf } from '../../../common/transport/transport.js';
+import { SecondCounts } from '../../../edge/session/second-counts.js';
+
+test('counts by connection, for a second', () => {
+  const counts = new SecondCounts();
+  const [near, far] = [connectionOf(3, 1), connectionOf(5_000, 1)];
+  counts.set(near, 7);
+  counts.set(far, 9);
+  expect([counts.get(near), counts.get(far), counts.get(connectionOf(4, 1))]).toEqual([7, 9, 0]);
+  counts.clear();
+  expect([counts.get(near), counts.get(far)]).toEqual([0, 0]);
+});
+
+test('whoever gets the slot of a connection that is gone begins at nothing', () => {
+  const counts = new SecondCounts();
+  counts.set(connectionOf(3, 1), 7);
+  counts.forget(connectionOf(3, 1));
+  counts.forget(connectionOf(9_000, 1));
+  expect(counts.get(connectionOf(3, 2))).toBe(0);
+});

@@ -1,0 +1,69 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Sequences } from '../../../edge/shards/sequences.js';
+
+describe('Sequences', () => {
+  test('the first push after a subscription proves nothing, the next one must follow it', () => {
+    const sequences = new Sequences(1);
+    expect(sequences.onPush(0, 17)).toBe(true);
+    expect(sequences.onPush(0, 18)).toBe(true);
+    expect(sequences.onPush(0, 20)).toBe(false);
+    expect(sequences.onPush(0, 21)).toBe(true);
+  });
+
+  test('a number that comes again is a gap: Redis has lost writes', () => {
+    const sequences = new Sequences(1);
+    sequences.onPush(0, 5);
+    expect(sequences.onPush(0, 3)).toBe(false);
+    expect(sequences.onPush(0, 4)).toBe(true);
+  });
+
+  test('a lost last push shows at the second look at the counter', () => {
+    const sequences = new Sequences(1);
+    sequences.onPush(0, 5);
+    expect(sequences.onCounter(0, 6)).toBe(true);
+    expect(sequences.onCounter(0, 6)).toBe(false);
+    expect(sequences.onCounter(0, 6)).toBe(true);
+  });
+
+  test('a push that the first look has overtaken is no gap', () => {
+    const sequences = new Sequences(1);
+    sequences.onPush(0, 5);
+    expect(sequences.onCounter(0, 6)).toBe(true);
+    expect(sequences.onPush(0, 6)).toBe(true);
+    expect(sequences.onCounter(0, 7)).toBe(true);
+    expect(sequences.onPush(0, 7)).toBe(true);
+    expect(sequences.onCounter(0, 7)).toBe(true);
+  });
+
+  test('a counter that is read first is where pushes are counted from', () => {
+    const sequences = new Sequences(2);
+    expect(sequences.onCounter(1, 9)).toBe(true);
+    expect(sequences.onPush(1, 11)).toBe(false);
+    expect(sequences.onPush(0, 1)).toBe(true);
+  });
+
+  test('nothing is known after the subscription was lost', () => {
+    const sequences = new Sequences(1);
+    sequences.onPush(0, 5);
+    sequences.forget(0);
+    expect(sequences.onPush(0, 9)).toBe(true);
+  });
+
+  test('every silent loss is found, and nothing else, after two looks', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('arrives', 'is lost'), { maxLength: 30 }), (pushes) => {
+        const sequences = new Sequences(1);
+        sequences.onCounter(0, 0);
+        let isFound = false;
+        for (const [i, fate] of pushes.entries()) {
+          if (fate === 'arrives' && !sequences.onPush(0, i + 1)) isFound = true;
+        }
+        for (let looks = 0; looks < 2; looks++) {
+          if (!sequences.onCounter(0, pushes.length)) isFound = true;
+        }
+        expect(isFound).toBe(pushes.includes('is lost'));
+      }),
+    );
+  });
+});

@@ -1,0 +1,101 @@
+/** Fuzz targets: what devices say over WebSockets. */
+import { parseDeviceMessage } from '../../../edge/protocol/device-message.js';
+import { FrameReader, type FrameSink } from '../../../edge/protocol/websocket/frame.js';
+import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
+import { hex } from '../../support/devices/mqtt-bytes.js';
+import { cut } from '../mutate.js';
+import { bytesOf, outcomeOf, same, type Target } from './target.js';
+
+const LIMITS = { messageBytesMax: 12 * 1024, fragmentsMax: 128 };
+
+const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
+const text = (payload: string): Frame => ({ opcode: 1, payload: Buffer.from(payload) });
+
+export const websocketTargets: readonly Target[] = [
+  {
+    name: 'websocket-frame',
+    inputs: [
+      frames(text('{"type":"ack","id":"1795-0"}'), { opcode: 8, payload: hex('03e8 627965') }),
+      frames(
+        { ...text('gr'), isFinal: false },
+        { opcode: 9, payload: Buffer.from('ping') },
+        { opcode: 0, payload: Buffer.from('\u00fc\u00dfe') },
+      ),
+      frames(
+        { opcode: 2, payload: Buffer.alloc(300, 7) },
+        { opcode: 10, payload: Buffer.alloc(0) },
+      ),
+      hex('81 85 37fa213d 7f9f4d5158'),
+    ],
+    words: [
+      frames(text('x')),
+      frames({ ...text('x'), isFinal: false }),
+      frames({ opcode: 0, payload: Buffer.alloc(0), isFinal: false }),
+      frames({ opcode: 8, payload: hex('03ed') }),
+      ...[
+        '81fe0001',
+        '81ff',
+        '82ff8000000000000000',
+        '8900',
+        '88fe',
+        'c1',
+        '83',
+        '0180',
+        'ed a080',
+      ].map(hex),
+    ],
+    run(input, random) {
+      const whole = readFrames([input]);
+      same(readFrames(cut(input, random)), whole, 'it depends on where it is cut');
+      // Which things were seen, not how many of each.
+      return [...new Set(whole.split(',').map((each) => each.split(' ', 1)[0]))].sort().join();
+    },
+  },
+  {
+    name: 'device-message',
+    inputs: bytesOf(
+      '{"type":"ack","id":"1795-0"}',
+      '{"type":"ping"}',
+      '{"type":"token","token":"a.b.c"}',
+    ),
+    words: bytesOf(
+      '"type":',
+      '"ack"',
+      '"id":',
+      '"token"',
+      '"__proto__":',
+      '{',
+      '[',
+      'null',
+      '1e400',
+      '\\ud800',
+      '\\u0000',
+    ),
+    run(input) {
+      const message = parseDeviceMessage(input);
+      if ('code' in message) return outcomeOf(message);
+      for (const value of Object.values(message)) same(typeof value, 'string', 'no string');
+      return message.type;
+    },
+  },
+];
+
+/** What a reader makes of bytes, in words. */
+function readFrames(pieces: readonly Buffer[]): string {
+  const seen: string[] = [];
+  const sink: FrameSink = {
+    onMessage: (payload, isText) => {
+      same(payload.length <= LIMITS.messageBytesMax, true, 'a message is over its bound');
+      seen.push(`${isText ? 'text' : 'binary'} ${payload.toString('hex')}`);
+    },
+    onPing: (payload) => seen.push(`ping ${payload.toString('hex')}`),
+    onPong: (payload) => seen.push(`pong ${payload.toString('hex')}`),
+    onClose: (code) => seen.push(`close ${code}`),
+  };
+  const reader = new FrameReader(LIMITS, sink);
+  for (const piece of pieces) {
+    const violation = reader.read(piece);
+    if (violation !== undefined) seen.push(`violation${violation.closeCode} ${violation.why}`);
+  }
+  return `${seen.join(',')}${reader.isIdle ? ',idle' : ''}`;
+}

@@ -1,0 +1,170 @@
+/**
+ * **Goal:** an accept level is said only when it is true.
+ * **Method:** a real master, with and without a replica that can be stopped, and with the settings
+ * that make a reply mean "on disk".
+ */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { type Stored, type StorePush, storePush } from '../../../common/cluster/inbox.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { AcceptLevel } from '../../../proto/gen/longline/v1/push.js';
+import { type SafelyStored, type Safety, SafeWriters } from '../../../router/push/safe-writer.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+
+const BOUNDS = { countMax: 100, bytesMax: 1_000_000 };
+const FSYNCED: Safety = { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
+const replicated = (replicas: number): Safety => ({
+  level: AcceptLevel.ACCEPT_LEVEL_REPLICATED,
+  replicas,
+});
+
+let master: TestRedis;
+let replica: TestRedis;
+let link: RedisLink;
+let writers: SafeWriters;
+
+beforeAll(async () => {
+  master = await startRedis(['--repl-diskless-sync-delay', '0']);
+  replica = await startRedis(['--replicaof', `127.0.0.1 ${master.port}`]);
+  const log = pino({ level: 'silent' });
+  link = await openRedis({ urls: [master.url], name: 'test', log, metrics: new Metrics() });
+  writers = new SafeWriters(link, BOUNDS);
+  // Online is not enough: a replica that has just loaded confirms nothing for a while.
+  const redis = new Redis(master.port);
+  await eventually(async () => {
+    await redis.set('warm', '1');
+    expect(await redis.wait(1, 1_000)).toBe(1);
+  }, 20_000);
+  redis.disconnect();
+}, 30_000);
+
+afterAll(async () => {
+  writers?.close();
+  await link?.close();
+  await replica?.stop();
+  await master?.stop();
+});
+
+function push(idempotencyKey = ''): StorePush {
+  const payload = Buffer.from('p');
+  const rest = { contentType: '', ttlMs: 60_000, idempotencyKey };
+  return { tag: '7', clientId: 'a', envelope: payload, payload, ...rest };
+}
+
+async function stored(storing: Promise<SafelyStored>) {
+  const result = await storing;
+  if (result.type !== 'stored') throw new Error(result.reason);
+  return result;
+}
+
+describe('replicated', () => {
+  test('is said when as many replicas have it as were asked for', async () => {
+    expect(await writers.store(push(), replicated(1))).toMatchObject({
+      type: 'stored',
+      stored: { type: 'stored' },
+      isSafe: true,
+    });
+  });
+
+  test('is not said when there are fewer, and the push is stored all the same', async () => {
+    const before = await link.commands.xlen('ll:{7}:in:a');
+    expect(await writers.store(push(), replicated(2))).toMatchObject({
+      type: 'stored',
+      isSafe: false,
+    });
+    expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before + 1);
+  });
+
+  test('a batch is answered each by its own number', async () => {
+    const results = await Promise.all(
+      [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count))),
+    );
+    expect(results.map((result) => result.type === 'stored' && result.isSafe)).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ]);
+  });
+
+  test('is not said while the replica does not confirm, but when the push is tried again', async () => {
+    await replica.kill('SIGSTOP');
+    const first = await writers.store(push('k'), replicated(1));
+    await replica.kill('SIGCONT');
+    expect(first).toMatchObject({ type: 'stored', stored: { type: 'stored' }, isSafe: false });
+    expect(await writers.store(push('k'), replicated(1))).toMatchObject({
+      type: 'stored',
+      stored: { type: 'duplicate' },
+      isSafe: true,
+    });
+  });
+
+  test('a repeated push is not said to be safe because it wrote nothing', async () => {
+    await writers.store(push('j'), replicated(1));
+    await replica.kill('SIGSTOP');
+    const again = await writers.store(push('j'), replicated(1));
+    await replica.kill('SIGCONT');
+    expect(again).toMatchObject({ stored: { type: 'duplicate' }, isSafe: false });
+  });
+});
+
+describe('fsynced', () => {
+  const settings: [string, string][] = [
+    ['appendonly', 'yes'],
+    ['appendfsync', 'always'],
+    ['no-appendfsync-on-rewrite', 'no'],
+  ];
+
+  test('is impossible unless every setting makes it true, and then nothing is stored', async () => {
+    for (const [name, value] of settings) await link.commands.config('SET', name, value);
+    expect(await writers.store(push(), FSYNCED)).toMatchObject({ type: 'stored', isSafe: true });
+    const wrong = [
+      ['appendonly', 'no'],
+      ['appendfsync', 'everysec'],
+      ['no-appendfsync-on-rewrite', 'yes'],
+    ] as const;
+    for (const [i, [name, value]] of wrong.entries()) {
+      await link.commands.config('SET', name, value);
+      const before = await link.commands.xlen('ll:{7}:in:a');
+      const result = await writers.store(push(), FSYNCED);
+      expect(result).toEqual({ type: 'impossible', reason: `${name} is ${value}` });
+      expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before);
+      await link.commands.config('SET', name, settings[i]![1]);
+    }
+  });
+});
+
+test('what was replicated survives the loss of the master, what was only accepted does not', async () => {
+  const idOf = (stored: Stored) => (stored.type === 'stored' ? stored.id : stored.firstId);
+  const safe = await stored(writers.store(push(), replicated(1)));
+  expect(safe.isSafe).toBe(true);
+  // The replica is promoted while the master does not know it: both take writes for a while.
+  const promoted = new Redis(replica.port);
+  await promoted.replicaof('NO', 'ONE');
+  const accepted = await storePush(link, push(), BOUNDS);
+  const unsafe = await stored(writers.store(push(), replicated(1)));
+  expect(unsafe.isSafe).toBe(false);
+  await master.kill('SIGKILL');
+  const survived = (await promoted.xrange('ll:{7}:in:a', '-', '+')).map(([id]) => id);
+  await promoted.replicaof('127.0.0.1', master.port);
+  promoted.disconnect();
+  await master.restart();
+  expect(survived).toContain(idOf(safe.stored));
+  expect(survived).not.toContain(idOf(unsafe.stored));
+  if (accepted.type !== 'done') throw new Error(accepted.reason);
+  expect(survived).not.toContain(idOf(accepted.reply));
+});
+
+test('a master that is down refuses, and is written to again when it is back', async () => {
+  await master.kill('SIGKILL');
+  const refused = await writers.store(push(), replicated(1));
+  expect(['refused', 'unknown']).toContain(refused.type);
+  await master.restart();
+  await eventually(async () => {
+    const result = await writers.store(push(), replicated(1));
+    expect(result).toMatchObject({ type: 'stored', isSafe: true });
+  }, 15_000);
+});

@@ -1,0 +1,86 @@
+/** A device with mqtt.js, a client that nobody wrote for Longline. */
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { eventually } from '../eventually.js';
+
+export interface MqttReceived {
+  readonly topic: string;
+  readonly payload: string;
+  readonly qos: number;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+
+export class MqttDevice {
+  readonly received: MqttReceived[] = [];
+  /** What the server gave as the reason when it closed; only MQTT 5 says so. */
+  disconnectReason: number | undefined;
+  serverReference: string | undefined;
+  isClosed = false;
+
+  private constructor(readonly client: MqttClient) {
+    client.on('message', (topic, payload, { qos, properties }) => {
+      this.received.push({
+        topic,
+        payload: payload.toString(),
+        qos,
+        properties: { ...properties },
+      });
+    });
+    client.on('disconnect', ({ reasonCode, properties }) => {
+      this.disconnectReason = reasonCode;
+      this.serverReference = properties?.serverReference;
+    });
+    client.on('close', () => {
+      this.isClosed = true;
+    });
+    client.on('error', () => {});
+  }
+
+  /** Rejects when the server does not let it in. It does not come back by itself. */
+  static async connect(
+    port: number,
+    clientId: string,
+    options: IClientOptions = {},
+  ): Promise<MqttDevice> {
+    const client = connect(`mqtt://127.0.0.1:${port}`, {
+      clientId,
+      reconnectPeriod: 0,
+      protocolVersion: 4,
+      ...options,
+    });
+    // Before it is connected: a session that is present has pushes right behind CONNACK.
+    const device = new MqttDevice(client);
+    await new Promise<void>((resolve, reject) => {
+      client.once('connect', () => resolve());
+      client.once('error', reject);
+      client.once('close', () => reject(new Error(`${clientId} was not let in`)));
+    });
+    return device;
+  }
+
+  get payloads(): string[] {
+    return this.received.map(({ payload }) => payload);
+  }
+
+  /** Resolves with the granted QoS of each filter. */
+  async subscribe(filters: string | string[], qos: 0 | 1 | 2 = 1): Promise<number[]> {
+    const granted = await this.client.subscribeAsync(filters, { qos });
+    return granted.map((each) => each.qos);
+  }
+
+  until(count: number, deadlineMs = 10_000): Promise<boolean> {
+    return eventually(() => this.received.length >= count, deadlineMs);
+  }
+
+  untilClosed(deadlineMs = 10_000): Promise<boolean> {
+    return eventually(() => this.isClosed, deadlineMs);
+  }
+
+  close(): Promise<void> {
+    return this.client.endAsync();
+  }
+
+  /** Ends without a DISCONNECT, as a device does whose battery is empty. */
+  drop(): void {
+    this.client.stream.destroy();
+  }
+}

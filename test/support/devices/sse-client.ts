@@ -1,0 +1,125 @@
+/** One connection for server-sent events, as a device has it, and everything that came over it. */
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { createParser } from 'eventsource-parser';
+import { eventually } from '../eventually.js';
+
+export interface ReceivedEvent {
+  /** `message` unless the event has another name. */
+  readonly event: string;
+  /** Empty: the event has no id. */
+  readonly id: string;
+  readonly data: string;
+}
+
+export interface SseOptions {
+  readonly headers?: Record<string, string>;
+  /** Hears each event as it comes. */
+  readonly onEvent?: (event: ReceivedEvent) => void;
+}
+
+/** The answer was no stream. */
+export class NotAStream extends Error {
+  constructor(
+    readonly status: number,
+    readonly location: string | undefined,
+    readonly body: string,
+  ) {
+    super(`the answer is ${status}, not a stream: ${body}`);
+  }
+}
+
+const REDIRECTS_MAX = 5;
+const ANSWER_DEADLINE_MS = 20_000;
+
+export class SseClient {
+  readonly events: ReceivedEvent[] = [];
+  /** What the server asked for last, in milliseconds. */
+  retryMs: number | undefined;
+  isOpen = true;
+  /** Resolves when the stream is over, for whatever reason. */
+  readonly ended: Promise<void>;
+
+  private constructor(
+    readonly response: IncomingMessage,
+    /** Where it is connected, redirects followed. */
+    readonly url: string,
+    onEvent: SseOptions['onEvent'],
+  ) {
+    const parser = createParser({
+      onEvent: ({ event = 'message', id = '', data }) => {
+        const received = { event, id, data };
+        this.events.push(received);
+        onEvent?.(received);
+      },
+      onRetry: (ms) => {
+        this.retryMs = ms;
+      },
+      onError: (error) => {
+        throw error;
+      },
+    });
+    response.setEncoding('utf8');
+    response.on('data', (chunk: string) => parser.feed(chunk));
+    response.on('error', () => {});
+    this.ended = once(response, 'close').then(() => {
+      this.isOpen = false;
+    });
+  }
+
+  /**
+   * Follows redirects. Resolves when the server has answered with a stream.
+   * @throws NotAStream for any other answer
+   */
+  static async open(url: string, options: SseOptions = {}): Promise<SseClient> {
+    let target = url;
+    for (let redirects = 0; ; redirects++) {
+      const answer = await SseClient.openOnce(target, options).catch((error) => error);
+      if (answer instanceof SseClient) return answer;
+      const isRedirect = answer instanceof NotAStream && answer.location !== undefined;
+      if (!isRedirect || redirects === REDIRECTS_MAX) throw answer;
+      target = answer.location!;
+    }
+  }
+
+  /** The same without following redirects. */
+  static async openOnce(url: string, options: SseOptions = {}): Promise<SseClient> {
+    const giveUp = new AbortController();
+    const deadline = setTimeout(() => giveUp.abort(), ANSWER_DEADLINE_MS);
+    try {
+      const headers = { accept: 'text/event-stream', ...options.headers };
+      const call = request(url, { headers, agent: false, signal: giveUp.signal });
+      call.end();
+      const [response] = (await once(call, 'response')) as [IncomingMessage];
+      call.on('error', () => {});
+      if (response.statusCode === 200) return new SseClient(response, url, options.onEvent);
+      const { location } = response.headers;
+      throw new NotAStream(response.statusCode!, location, await text(response));
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** The data of what came by push: control events such as `reset` left out. */
+  get data(): string[] {
+    return this.events.filter(({ event }) => event === 'message').map(({ data }) => data);
+  }
+
+  get ids(): string[] {
+    return this.events.filter(({ id }) => id !== '').map(({ id }) => id);
+  }
+
+  /** Resolves when `count` events have come in all. */
+  async until(count: number, deadlineMs = 10_000): Promise<ReceivedEvent[]> {
+    await eventually(() => {
+      if (this.events.length >= count) return true;
+      throw new Error(`${this.events.length} of ${count} events came`);
+    }, deadlineMs);
+    return this.events;
+  }
+
+  close(): void {
+    this.response.destroy();
+  }
+}

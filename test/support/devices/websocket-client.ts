@@ -1,0 +1,158 @@
+/**
+ * WebSocket clients that nobody wrote for Longline, all used alike: `ws`, Node's own, Python's
+ * `websockets`, and a browser's.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Page } from 'playwright-core';
+import WebSocket from 'ws';
+import { eventually } from '../eventually.js';
+import { PYTHON_PATH } from './system-clients.js';
+
+export interface Received {
+  readonly kind: 'text' | 'binary';
+  readonly payload: Buffer;
+}
+
+interface Closed {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** As the processes print it. */
+type ClientEvent =
+  | { readonly type: 'open'; readonly protocol: string }
+  | { readonly type: 'message'; readonly text?: string; readonly base64?: string }
+  | ({ readonly type: 'close' } & Closed);
+
+export class WebSocketClient {
+  /** What it was answered: '' for no subprotocol. Undefined: it is not open yet. */
+  protocol: string | undefined;
+  readonly received: Received[] = [];
+  closed: Closed | undefined;
+
+  /** @param end lets it go without a close frame, if it is still there */
+  constructor(
+    readonly send: (text: string) => Promise<void>,
+    readonly end: () => Promise<void>,
+  ) {}
+
+  hear(event: ClientEvent): void {
+    if (event.type === 'open') this.protocol = event.protocol;
+    else if (event.type === 'close') this.closed = event;
+    else if (event.text !== undefined) {
+      this.received.push({ kind: 'text', payload: Buffer.from(event.text) });
+    } else {
+      this.received.push({ kind: 'binary', payload: Buffer.from(event.base64!, 'base64') });
+    }
+  }
+
+  /** What it was told, of a client with `longline.json`. */
+  get envelopes(): Record<string, unknown>[] {
+    return this.received.map(({ payload }) => JSON.parse(payload.toString()));
+  }
+
+  async untilOpen(): Promise<this> {
+    await eventually(() => this.protocol !== undefined, 20_000);
+    return this;
+  }
+
+  async untilReceived(count: number): Promise<void> {
+    await eventually(() => {
+      if (this.received.length >= count) return true;
+      throw new Error(`${this.received.length} of ${count} messages came`);
+    }, 20_000);
+  }
+
+  async untilClosed(): Promise<Closed> {
+    await eventually(() => this.closed !== undefined, 20_000);
+    return this.closed!;
+  }
+}
+
+/** Opens a WebSocket with one kind of client. The URL may begin with `http:`. */
+export type OpenWebSocket = (url: string, ...subprotocols: string[]) => Promise<WebSocketClient>;
+
+export const openWs: OpenWebSocket = (url, ...subprotocols) => {
+  const socket = new WebSocket(asWs(url), subprotocols);
+  const client = new WebSocketClient(
+    async (text) => socket.send(text),
+    async () => socket.terminate(),
+  );
+  socket.on('open', () => client.hear({ type: 'open', protocol: socket.protocol }));
+  socket.on('message', (data: Buffer, isBinary) => {
+    client.received.push({ kind: isBinary ? 'binary' : 'text', payload: data });
+  });
+  socket.on('error', () => {});
+  socket.on('close', (code, reason) => {
+    client.hear({ type: 'close', code, reason: reason.toString() });
+  });
+  return client.untilOpen();
+};
+
+export const openNodes: OpenWebSocket = (url, ...subprotocols) =>
+  openProcess(
+    process.execPath,
+    ['--experimental-websocket', '--no-warnings', script('websocket-of-node.mjs')],
+    [asWs(url), ...subprotocols],
+  );
+
+export const openPythons: OpenWebSocket = (url, ...subprotocols) =>
+  openProcess(PYTHON_PATH, [script('websocket-of-python.py')], [asWs(url), ...subprotocols]);
+
+/** In a page of a browser. It is said to be of the origin of `pageUrl`. */
+export function openBrowsers(newPage: () => Promise<Page>): OpenWebSocket {
+  return async (url, ...subprotocols) => {
+    const page = await newPage();
+    const client = new WebSocketClient(
+      (text) => page.evaluate(`socket.send(${JSON.stringify(text)})`),
+      () => page.close(),
+    );
+    await page.exposeFunction('say', (event: ClientEvent) => client.hear(event));
+    // Not a function: compiled for coverage or the like, it would not run in the page.
+    await page.evaluate(`
+      globalThis.socket = new WebSocket(...${JSON.stringify([asWs(url), subprotocols])});
+      socket.binaryType = 'arraybuffer';
+      socket.onopen = () => say({ type: 'open', protocol: socket.protocol });
+      socket.onclose = ({ code, reason }) => say({ type: 'close', code, reason });
+      socket.onmessage = ({ data }) => {
+        if (typeof data === 'string') return say({ type: 'message', text: data });
+        const bytes = Array.from(new Uint8Array(data), (byte) => String.fromCharCode(byte));
+        say({ type: 'message', base64: btoa(bytes.join('')) });
+      };
+    `);
+    return client.untilOpen();
+  };
+}
+
+function openProcess(
+  command: string,
+  args: readonly string[],
+  more: readonly string[],
+): Promise<WebSocketClient> {
+  const child = spawn(command, [...args, ...more], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const client = new WebSocketClient(
+    (text) => new Promise((resolve) => child.stdin.write(`${text}\n`, () => resolve())),
+    () => ended(child),
+  );
+  child.stdin.on('error', () => {});
+  createInterface({ input: child.stdout }).on('line', (line) => client.hear(JSON.parse(line)));
+  return client.untilOpen();
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill('SIGKILL');
+  });
+}
+
+function script(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
+
+function asWs(url: string): string {
+  return url.replace(/^http/, 'ws');
+}
