@@ -103,7 +103,7 @@ async function measure(cluster: LocalCluster) {
     ),
   );
   await untilConnected();
-  await askAll({ type: 'phase', name: 'settling' });
+  await askAll({ type: 'phase', name: 'convergence' });
   const settled = await untilBalanced(cluster, EDGES);
   await askAll({ type: 'phase', name: 'idle' });
   await sleep(IDLE_MS);

@@ -7,7 +7,7 @@
  *   seconds             until all were back
  *   perSecond           devices let in, over that time
  *   resumedP50Ms, newP50Ms     from the beginning to the answer: those who come back go first
- *   refusals            how often one was told to come again
+ *   rejections            how often one was told to come again
  *   pushP99MsIdle, …Storm, ratio     of the others, from the call of Push to the bytes at the device
  *
  * `--devices`, `--pushes` (a second) and `--edges` make it smaller; `--json` prints one line.
@@ -151,7 +151,7 @@ function summarize(
     resumedP50Ms: Math.round(median(resumedMs)),
     resumedLastMs: Math.round(percentile(resumedMs, 100)),
     newP50Ms: Math.round(median(newMs)),
-    refusals: stormed.reduce((total, one) => total + one.refusals, 0),
+    rejections: stormed.reduce((total, one) => total + one.rejections, 0),
     pushesPerSecondIdle: idle.perSecond,
     pushesPerSecondStorm: during.perSecond,
     pushP99MsIdle: rounded(idle.p99Ms, 1),

@@ -27,7 +27,7 @@ export async function lookUp(
 
 /**
  * Hands each line of an `application/x-ndjson` answer to `onText`; resolves when it ends.
- * @throws when it breaks, is refused, or `signal` ends it
+ * @throws when it breaks, is rejected, or `signal` ends it
  */
 export async function readStream(
   url: string,

@@ -20,8 +20,8 @@ export type ClientState =
   | { readonly type: 'connected'; readonly via: Via }
   /** Nothing is connected; the next try comes in `retryMs`, or earlier if the network comes back. */
   | { readonly type: 'waiting'; readonly retryMs: number; readonly why: string }
-  /** For good. `taken-over`: this clientId has connected elsewhere. `closed`: by `close()`. */
-  | { readonly type: 'closed'; readonly why: 'closed' | 'taken-over' };
+  /** For good. `session-replaced`: this clientId has connected elsewhere. `closed`: by `close()`. */
+  | { readonly type: 'closed'; readonly why: 'closed' | 'session-replaced' };
 
 type State =
   /** Before `start`. */
@@ -95,7 +95,7 @@ export type ClientAction =
   | { readonly type: 'state'; readonly state: ClientState };
 
 /** Those of the edge that say more than that the connection is over. */
-const CLOSE_CODES = { takenOver: 4001, unauthenticated: 4003 };
+const CLOSE_CODES = { sessionReplaced: 4001, unauthenticated: 4003 };
 
 /** The bound of the first wait after a failure, and of the longest. Waits are uniform below it. */
 const FIRST_BOUND_MS = 500;
@@ -150,8 +150,8 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         return this.#hear(nowMs, event.message, actions);
       case 'failed':
         if (!('attempt' in state) || state.attempt !== event.attempt) return;
-        if (event.failure.closeCode === CLOSE_CODES.takenOver) {
-          return this.#becomeClosed('taken-over', actions);
+        if (event.failure.closeCode === CLOSE_CODES.sessionReplaced) {
+          return this.#becomeClosed('session-replaced', actions);
         }
         return this.#fail(nowMs, event.failure, actions);
       case 'nudge':
@@ -186,8 +186,8 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
           url: message.url,
           isTold: true,
         });
-      case 'taken-over':
-        return this.#becomeClosed('taken-over', actions);
+      case 'session-replaced':
+        return this.#becomeClosed('session-replaced', actions);
       case 'ticket':
         this.#ticket = message.ticket;
         return;
@@ -297,7 +297,7 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
   #fail(nowMs: number, failure: Failure, actions: ClientAction[]): void {
     const isConnecting = this.#state.type === 'connecting';
     if (isConnecting) this.#unwelcome++;
-    // The ticket may be what was refused. Then the next try shows a token.
+    // The ticket may be what was rejected. Then the next try shows a token.
     if (isConnecting || failure.closeCode === CLOSE_CODES.unauthenticated) this.#ticket = undefined;
     this.#forgive(nowMs);
     const boundMs = Math.min(LAST_BOUND_MS, FIRST_BOUND_MS * 2 ** this.#failures++);
@@ -360,7 +360,7 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     actions.push({ type: 'drop' }, { type: 'state', state: { type: 'waiting', retryMs, why } });
   }
 
-  #becomeClosed(why: 'closed' | 'taken-over', actions: ClientAction[]): void {
+  #becomeClosed(why: 'closed' | 'session-replaced', actions: ClientAction[]): void {
     this.#state = { type: 'closed' };
     actions.push({ type: 'drop' }, { type: 'state', state: { type: 'closed', why } });
   }

@@ -21,7 +21,7 @@ export type ServerMessage =
   | { readonly type: 'reset' }
   /** Connect again after `retryMs`: at `url`, or where the router says. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string }
-  | { readonly type: 'taken-over' }
+  | { readonly type: 'session-replaced' }
   /** Shown instead of a token at the next connect. */
   | { readonly type: 'ticket'; readonly ticket: string }
   /** The token that this connection was let in with is about to end. */
@@ -64,7 +64,7 @@ export function parseMessage(text: string): ServerMessage {
     case 'ticket':
       return isText(ticket) ? { type, ticket } : OTHER;
     case 'reset':
-    case 'taken-over':
+    case 'session-replaced':
     case 'expiring':
       return { type };
     default:

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { Gauge } from 'prom-client';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { joinCluster } from '../common/cluster/join.js';
-import { Asker } from '../common/cluster/shard-query.js';
+import { ShardQueries } from '../common/cluster/shard-query.js';
 import { bindGrpc } from '../common/process/grpc-server.js';
 import { serverCredentials } from '../common/process/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
@@ -13,9 +13,9 @@ import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { PrivateChannels } from '../common/redis/private-channels.js';
 import { parseControlConfig, shownSettings } from './config.js';
-import { Director } from './leadership/controller.js';
+import { Controller } from './leadership/controller.js';
 import { Leadership } from './leadership/leadership.js';
-import { edgesWanted } from './membership/edges-desired.js';
+import { edgesDesired } from './membership/edges-desired.js';
 import { LinkGuard } from './membership/link-guard.js';
 import { Access } from './operator/access.js';
 import { createControlGrpc, SERVICES } from './operator/control-grpc.js';
@@ -43,10 +43,17 @@ await runRole(async () => {
     metrics,
   });
   const channels = new PrivateChannels(link, shardCount, `${controlId}:${incarnation}`, log);
-  const asker = new Asker(link, channels, shardCount, ASKS_IN_FLIGHT_MAX, metrics, 'control');
-  channels.onReplies = (batch) => asker.onReplies(batch);
+  const shardQueries = new ShardQueries(
+    link,
+    channels,
+    shardCount,
+    ASKS_IN_FLIGHT_MAX,
+    metrics,
+    'control',
+  );
+  channels.onReplies = (batch) => shardQueries.onReplies(batch);
 
-  const director = new Director({
+  const controller = new Controller({
     link,
     controlId,
     shardCount,
@@ -58,31 +65,34 @@ await runRole(async () => {
   const queries = new OperatorQueries(
     shardCount,
     () => ({
-      assignment: director.current,
-      edges: director.edges,
+      assignment: controller.current,
+      edges: controller.edges,
       leader:
-        director.leader.type === 'me'
+        controller.leader.type === 'me'
           ? controlId
-          : director.leader.type === 'other'
-            ? director.leader.control.id
+          : controller.leader.type === 'other'
+            ? controller.leader.control.id
             : '',
     }),
-    (clientId) => asker.askPresence(clientId),
+    (clientId) => shardQueries.askPresence(clientId),
   );
   const api = {
     queries,
-    orders: new OperatorOrders(director),
+    orders: new OperatorOrders(controller),
     access: new Access(config.operatorTokens, config.viewerTokens),
     settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
   };
-  countEdges(metrics, director);
+  countEdges(metrics, controller);
 
-  const notReadyBecause = () => [...channels.notDeliveringBecause(), ...director.notReadyBecause()];
+  const notReadyBecause = () => [
+    ...channels.notDeliveringBecause(),
+    ...controller.notReadyBecause(),
+  ];
   const http = createHttpServer(metrics, notReadyBecause);
-  forwardToLeader(http, () => director.leader);
+  forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, metrics);
-  const grpc = createControlGrpc({ director, shardCount, log, metrics }, guard, api);
+  const grpc = createControlGrpc({ controller, shardCount, log, metrics }, guard, api);
 
   const httpPort = await listenHttp(http, config.host, config.httpPort);
   const tls = await serverCredentials(config.tls, log);
@@ -92,7 +102,7 @@ await runRole(async () => {
     link.commands,
     { id: controlId, url },
     incarnation,
-    (leader) => director.onLeader(leader),
+    (leader) => controller.onLeader(leader),
     log,
   );
   const everySecond = setInterval(() => {
@@ -104,7 +114,7 @@ await runRole(async () => {
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
     await leadership.close();
-    director.close();
+    controller.close();
     await http.close();
     // Sessions and watches never end by themselves; edges and routers come back to whoever is next.
     grpc.server.forceShutdown();
@@ -114,7 +124,7 @@ await runRole(async () => {
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
 
-function countEdges(metrics: Metrics, director: Director): void {
+function countEdges(metrics: Metrics, controller: Controller): void {
   new Gauge({
     name: 'longline_control_edges',
     help: 'Edges by state.',
@@ -122,15 +132,15 @@ function countEdges(metrics: Metrics, director: Director): void {
     registers: [metrics.registry],
     collect() {
       for (const state of ['alive', 'suspect', 'dead']) this.set({ state }, 0);
-      for (const edge of director.edges) this.inc({ state: edge.state.type });
+      for (const edge of controller.edges) this.inc({ state: edge.state.type });
     },
   });
   new Gauge({
-    name: 'longline_control_edges_wanted',
+    name: 'longline_control_edges_desired',
     help: 'Edges that the connected clients take. Only while this control leads and knows.',
     registers: [metrics.registry],
     collect() {
-      const wanted = edgesWanted(director.edges);
+      const wanted = edgesDesired(controller.edges);
       if (wanted === undefined) this.remove();
       else this.set(wanted);
     },

@@ -22,7 +22,7 @@ import type { HandshakeOptions } from './accept/handshakes.js';
 
 /**
  * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and
- * connections that are being refused.
+ * connections that are being rejected.
  */
 const DESCRIPTORS_RESERVED = 512;
 
@@ -56,15 +56,15 @@ const settings = {
   LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
   LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS: integer(10_000, 65_535_000).default(1_200_000),
-  LONGLINE_EDGE_MQTT_WILLS: z.enum(['refuse', 'ignore']).default('refuse'),
+  LONGLINE_EDGE_MQTT_WILLS: z.enum(['reject', 'ignore']).default('reject'),
   LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
   LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
   LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
   LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: integer(1, 10_000_000).optional(),
   LONGLINE_EDGE_GUEST_SHARDS_MAX: integer(0, 65_536).default(1_024),
   LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(0, 1_000_000).default(5_000),
-  LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: integer(2, 10_000_000).optional(),
-  LONGLINE_EDGE_HANDSHAKE_WAIT_MS: integer(100, 600_000).default(30_000),
+  LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: integer(2, 10_000_000).optional(),
+  LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS: integer(100, 600_000).default(30_000),
   LONGLINE_EDGE_ZONE: processName.or(z.literal('')).default(''),
   LONGLINE_EDGE_DRAIN_MS: integer(0, 86_400_000).default(60_000),
   LONGLINE_EDGE_EXIT_WHEN_DRAINED: z
@@ -90,11 +90,11 @@ export interface EdgeConfig extends SharedConfig {
    */
   readonly frontAddress: string | undefined;
   /**
-   * Connections that hold a client; more are refused with EDGE_FULL. Default: the open-file limit
+   * Connections that hold a client; more are rejected with EDGE_FULL. Default: the open-file limit
    * less 512 descriptors for everything else. More than that is an error, never a surprise later.
    */
   readonly connectionsMax: number;
-  /** Bound of a request head. Too low refuses long cookies; each pending head may cost this much. */
+  /** Bound of a request head. Too low rejects long cookies; each pending head may cost this much. */
   readonly headBytesMax: number;
   /** From the first packet to the end of the head, and then again to a confirmed subscription. */
   readonly headTimeoutMs: number;
@@ -110,7 +110,7 @@ export interface EdgeConfig extends SharedConfig {
    */
   readonly mqttKeepAliveMaxMs: number;
   /** Wills are never published. `ignore` lets clients in that have one and do without it. */
-  readonly mqttWills: 'refuse' | 'ignore';
+  readonly mqttWills: 'reject' | 'ignore';
   /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
   /** What one device may send in a second, beyond its first request; over it it is closed. */
@@ -130,7 +130,7 @@ export interface EdgeConfig extends SharedConfig {
   /**
    * How many devices are let in: at most so many a second (fewer while the event loop is late), the
    * others wait. Waiting: as many as connections unless set. A wait that is too short turns a storm
-   * into one that comes again and again; an EventSource that is refused never comes back.
+   * into one that comes again and again; an EventSource that is rejected never comes back.
    */
   readonly handshakes: HandshakeOptions;
   /** Such as an availability zone; '': none. */
@@ -197,8 +197,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     guestShardsMax: parsed.LONGLINE_EDGE_GUEST_SHARDS_MAX,
     handshakes: {
       perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
-      waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_WAITING_MAX ?? connectionsMax,
-      waitMsMax: parsed.LONGLINE_EDGE_HANDSHAKE_WAIT_MS,
+      waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_PENDING_MAX ?? connectionsMax,
+      waitMsMax: parsed.LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS,
     },
     zone: parsed.LONGLINE_EDGE_ZONE,
     drainMs: parsed.LONGLINE_EDGE_DRAIN_MS,

@@ -18,17 +18,17 @@ import { TlsIdentity } from '../common/transport/tls-identity.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import { DevicePort } from './accept/device-port.js';
 import { HANDSHAKE_STEP_MS } from './accept/handshakes.js';
-import { Origins } from './accept/peer-addresses.js';
+import { PeerAddresses } from './accept/peer-addresses.js';
 import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
-import { Settling } from './drain/convergence.js';
+import { Convergence } from './drain/convergence.js';
 import { Goaways } from './drain/goaways.js';
-import { Departure, GOAWAY_STEP_MS } from './drain/shutdown.js';
-import { HttpIntroducer } from './protocol/http/handshake.js';
+import { GOAWAY_STEP_MS, Shutdown } from './drain/shutdown.js';
+import { HttpDetector } from './protocol/http/handshake.js';
 import { Ndjson } from './protocol/http/ndjson.js';
 import { Sse } from './protocol/http/sse.js';
 import { MqttConnections } from './protocol/mqtt/connections.js';
 import { MqttCounters } from './protocol/mqtt/counters.js';
-import { MqttIntroducer } from './protocol/mqtt/handshake.js';
+import { MqttDetector } from './protocol/mqtt/handshake.js';
 import { Mqtt } from './protocol/mqtt/mqtt.js';
 import type { Protocol } from './protocol/protocol.js';
 import { countFailures } from './protocol/websocket/inbound.js';
@@ -44,7 +44,7 @@ import { CONFIRMATIONS_FLUSH_MS, Confirmations } from './session/confirmations.j
 import { Connections } from './session/connections.js';
 import { MqttSessions, SESSION_SECONDS_MAX } from './session/mqtt-sessions.js';
 import { Takeover } from './session/takeover.js';
-import { Identities } from './session/token-expiry.js';
+import { TokenExpiry } from './session/token-expiry.js';
 import { Delivery } from './shards/delivery.js';
 import { Replies } from './shards/replies.js';
 import { Shards } from './shards/shards.js';
@@ -96,9 +96,9 @@ await runRole(async () => {
   const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
   const overHttp = { sse, ndjson, websocketRaw, websocketJson };
   const protocols: readonly Protocol[] = [...Object.values(overHttp), mqtt[4], mqtt[5]];
-  const introducers = [
-    new HttpIntroducer(config, overHttp),
-    new MqttIntroducer(mqttConfig, mqtt, mqttConnections, mqttSessions),
+  const detectors = [
+    new HttpDetector(config, overHttp),
+    new MqttDetector(mqttConfig, mqtt, mqttConnections, mqttSessions),
   ] as const;
 
   const table = new Connections(shardCount, protocols);
@@ -113,7 +113,7 @@ await runRole(async () => {
   const feed = new AssignmentFeed((assignment) => goaways.assign(assignment), metrics, 'edge');
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const { authenticator } = auth;
-  const origins = new Origins();
+  const origins = new PeerAddresses();
   const port = new DevicePort(config, () => feed.current, origins, authenticator, metrics);
   const handshakesFailed = metrics.counter(
     'longline_edge_tls_handshakes_failed_total',
@@ -138,7 +138,7 @@ await runRole(async () => {
     metrics,
   );
   const confirmations = new Confirmations(link, metrics);
-  const identities = new Identities(table, transport, authenticator, (connection) =>
+  const tokenExpiry = new TokenExpiry(table, transport, authenticator, (connection) =>
     clients.end(connection, 'expired'),
   );
   const clients: Clients = new Clients(
@@ -147,7 +147,7 @@ await runRole(async () => {
     transport,
     catchUp,
     confirmations,
-    identities,
+    tokenExpiry,
     new Takeover(incarnation),
     edgeId,
     config.inboundBytesPerSecondMax,
@@ -159,9 +159,9 @@ await runRole(async () => {
   delivery.shards = shards;
   for (const protocol of protocols) protocol.host = clients;
   port.transport = origins.transport = transport;
-  port.introducers = introducers;
-  const departure = new Departure(config, Date.now());
-  const goaways: Goaways = new Goaways(clients, departure, feed, metrics);
+  port.detectors = detectors;
+  const shutdown = new Shutdown(config, Date.now());
+  const goaways: Goaways = new Goaways(clients, shutdown, feed, metrics);
   const lag = new EventLoopLag();
 
   metrics.gauge('longline_edge_connections', 'Connections that hold a client.', () => table.count);
@@ -200,7 +200,7 @@ await runRole(async () => {
     shards.guestCount(),
   );
   metrics.gauge(
-    'longline_edge_foreign_shards',
+    'longline_edge_shards_not_owned',
     'Shards of other edges that this edge listens to, for guests or because they are moving.',
     () => shards.foreignCount,
   );
@@ -217,7 +217,7 @@ await runRole(async () => {
     if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
     const noKeys = auth.notReadyBecause();
     if (noKeys !== undefined) reasons.push(noKeys);
-    if (departure.isLeaving) reasons.push('the edge is leaving');
+    if (shutdown.isLeaving) reasons.push('the edge is leaving');
     return reasons;
   };
   const headroom = () => {
@@ -238,11 +238,11 @@ await runRole(async () => {
       memory: memory.parts(),
       acquired: shards.acquired(),
       released: shards.released(),
-      leaving: departure.isLeaving,
-      handshakesWaiting: port.waitingCount,
+      shuttingDown: shutdown.isLeaving,
+      handshakesPending: port.waitingCount,
       eventLoopLagMs: lag.read(),
       memoryHeadroom: headroom(),
-      goawaysWaiting: goaways.waiting,
+      goawaysPending: goaways.waiting,
     };
   };
 
@@ -252,9 +252,9 @@ await runRole(async () => {
 
   const devicePort = await transport.listen(config.host, config.port);
   const admin = createHttpServer(metrics, notReadyBecause);
-  const settling = new Settling(edgeId, incarnation);
-  addReadyRoute(admin, '/settledz', () => {
-    const unsettled = settling.unsettledBecause(Date.now(), feed.current);
+  const convergence = new Convergence(edgeId, incarnation);
+  addReadyRoute(admin, '/convergedz', () => {
+    const unsettled = convergence.notConvergedBecause(Date.now(), feed.current);
     return [...notReadyBecause(), ...(unsettled === undefined ? [] : [unsettled])];
   });
   const adminPort = await listenHttp(admin, config.host, config.adminPort);
@@ -303,9 +303,9 @@ await runRole(async () => {
   const confirming = setInterval(() => void confirmations.flush(), CONFIRMATIONS_FLUSH_MS);
 
   const step = () => {
-    const isDeaf = privateChannels.notDeliveringBecause().length > 0;
-    const { isClosing, isOver } = goaways.step(Date.now(), control, isDeaf);
-    port.isClosing = isClosing && departure.isLeaving;
+    const startsUnsubscribed = privateChannels.notDeliveringBecause().length > 0;
+    const { isClosing, isOver } = goaways.step(Date.now(), control, startsUnsubscribed);
+    port.isClosing = isClosing && shutdown.isLeaving;
     if (isOver) stop('has left');
   };
   const stepping = setInterval(step, GOAWAY_STEP_MS);
@@ -329,7 +329,7 @@ await runRole(async () => {
       await link.close();
     },
     () => {
-      departure.leave(Date.now());
+      shutdown.leave(Date.now());
       control.reportSoon();
       step();
     },

@@ -31,7 +31,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
  * Descriptors that a router with a front needs beside its devices: Redis, gRPC, HTTP, standard
- * streams, and devices that are being refused.
+ * streams, and devices that are being rejected.
  */
 const DESCRIPTORS_RESERVED = 1_024;
 
@@ -66,7 +66,7 @@ const settings = {
     .transform((text) => text.split(',').map((address) => address.trim()))
     .pipe(z.array(z.string().refine((text) => isIP(text) !== 0, 'expected IP addresses')))
     .default([]),
-  LONGLINE_ROUTER_FRONT_WAITING_MAX: integer(1, 5_000_000).default(10_000),
+  LONGLINE_ROUTER_FRONT_PENDING_MAX: integer(1, 5_000_000).default(10_000),
   LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
   LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
   LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000).default(5_000),
@@ -87,11 +87,11 @@ export interface RouterConfig extends SharedConfig {
    * pushes during a failover of Redis end as UNKNOWN that would have had an answer.
    */
   readonly waitMs: number;
-  /** Questions to edges in flight, of all callers together; more are refused as OVERLOADED. */
+  /** Questions to edges in flight, of all callers together; more are rejected as OVERLOADED. */
   readonly inFlightMax: number;
   /** How long a push is kept that does not say. 0: live only. */
   readonly ttlDefaultMs: number;
-  /** A longer TTL is refused. Every stored push costs Redis its payload and about 100 bytes. */
+  /** A longer TTL is rejected. Every stored push costs Redis its payload and about 100 bytes. */
   readonly ttlMaxMs: number;
   /** Bounds of one client's inbox; over either, its oldest pushes go. */
   readonly inbox: InboxBounds;
@@ -100,7 +100,7 @@ export interface RouterConfig extends SharedConfig {
    * undefined: it is answered when Redis has it.
    */
   readonly safety: Safety | undefined;
-  /** Larger payloads are refused. An edge's send buffer takes one of any size when it is empty. */
+  /** Larger payloads are rejected. An edge's send buffer takes one of any size when it is empty. */
   readonly payloadBytesMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
@@ -125,7 +125,7 @@ export interface RouterFrontConfig extends FrontConfig {
   /** Devices connect here. 0: any free port. */
   readonly port: number;
   /**
-   * Devices that are held; more are refused with FRONT_FULL. Each takes two descriptors. Default: as
+   * Devices that are held; more are rejected with FRONT_FULL. Each takes two descriptors. Default: as
    * many as the open-file limit allows, less 1024 descriptors for everything else; more than that is
    * an error at the start.
    */
@@ -135,7 +135,7 @@ export interface RouterFrontConfig extends FrontConfig {
    * chooses. Each has about 28,000 ports (net.ipv4.ip_local_port_range) for the devices of one edge.
    */
   readonly sourceAddresses: readonly string[];
-  /** Devices that wait for one edge; more are refused as OVERLOADED. */
+  /** Devices that wait for one edge; more are rejected as OVERLOADED. */
   readonly waitingMax: number;
   /** As an edge's; a bound below that of edges makes the lower one count. */
   readonly headBytesMax: number;
@@ -208,7 +208,7 @@ function frontConfig(
     port,
     devicesMax,
     sourceAddresses: parsed.LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES,
-    waitingMax: parsed.LONGLINE_ROUTER_FRONT_WAITING_MAX,
+    waitingMax: parsed.LONGLINE_ROUTER_FRONT_PENDING_MAX,
     headBytesMax: parsed.LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS,
     connectTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS,

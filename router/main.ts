@@ -4,7 +4,7 @@ import { setMaxListeners } from 'node:events';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
-import { Asker } from '../common/cluster/shard-query.js';
+import { ShardQueries } from '../common/cluster/shard-query.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
 import { bindGrpc, createGrpcServer } from '../common/process/grpc-server.js';
 import { linkCredentials, serverCredentials } from '../common/process/grpc-tls.js';
@@ -44,8 +44,15 @@ await runRole(async () => {
   });
   const processId = `${routerId}:${randomUUID()}`;
   const channels = new PrivateChannels(link, shardCount, processId, log);
-  const asker = new Asker(link, channels, shardCount, config.inFlightMax, metrics, 'router');
-  channels.onReplies = (batch) => asker.onReplies(batch);
+  const shardQueries = new ShardQueries(
+    link,
+    channels,
+    shardCount,
+    config.inFlightMax,
+    metrics,
+    'router',
+  );
+  channels.onReplies = (batch) => shardQueries.onReplies(batch);
 
   const stopping = new AbortController();
   // Each stream of pushes wants to know.
@@ -92,7 +99,7 @@ await runRole(async () => {
     ),
   });
   const writers = new SafeWriters(link, config.inbox);
-  const pusher = new Pusher(asker, link, writers, config, metrics);
+  const pusher = new Pusher(shardQueries, link, writers, config, metrics);
   const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
   await backends.watchFile(log);
   grpc.server.addService(

@@ -48,7 +48,7 @@ const steps = [
     name: 'dependencies',
     says: 'installing dependencies (npm install)',
     digest: () => digestOf(['package-lock.json']),
-    // Not `npm ci`: it refuses a lock file that lacks packages for platforms which the registry that
+    // Not `npm ci`: it rejects a lock file that lacks packages for platforms which the registry that
     // the lock was made with does not have. Like it, this obeys the lock and leaves it as it is.
     // What builds is a development dependency, so these are included, whatever NODE_ENV says.
     run: () => run('npm', 'install', '--no-save', '--ignore-scripts', '--include=dev'),

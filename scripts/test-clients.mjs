@@ -17,7 +17,7 @@ const CLIENTS = [
   },
   {
     name: 'python3 with grpcio, and what generates code for it',
-    // Not python3-grpc-tools, which Debian has from 2018: it refuses `optional` in proto3.
+    // Not python3-grpc-tools, which Debian has from 2018: it rejects `optional` in proto3.
     packages: ['python3-grpcio', 'protobuf-compiler', 'protobuf-compiler-grpc'],
     // Debian's own interpreter: its packages are invisible to any other on the path.
     isThere: () =>

@@ -38,7 +38,7 @@ const { transport }: { transport: Transport } = openTransport(
       connections[index] = last;
       if (last !== connection) indexOfSlot[slotOf(last)] = index;
     },
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   },
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 256 * 1024 },

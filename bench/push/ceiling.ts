@@ -103,7 +103,7 @@ export class Ceiling {
 function pushTo(tag: string): StorePush {
   const payload = Buffer.alloc(PAYLOAD_BYTES, '.');
   const envelope = ShardEnvelope.encode({
-    askId: 1_000_000,
+    queryId: 1_000_000,
     replyChannel: 'lr:{1234}:router:00000000-0000-0000-0000-000000000000',
     clientId: tag,
     body: { $case: 'push', value: { payload, contentType: '', ttlMs: TTL_MS } },
@@ -120,7 +120,7 @@ async function commandsOf(push: StorePush): Promise<{ byHash: Buffer; byText: Bu
   const link = {
     async execute(name: string, args: readonly Argument[]) {
       commands.push(encode(name, args));
-      return { type: 'refused', reason: 'NOSCRIPT' } as const;
+      return { type: 'rejected', reason: 'NOSCRIPT' } as const;
     },
   };
   await storePush(link, push, BOUNDS);

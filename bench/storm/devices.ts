@@ -1,6 +1,6 @@
 /**
  * Devices of the storm bench, in a process of their own: each remembers the newest id that it got,
- * so that all of them can lose their connections and come back at once. Whoever is refused comes
+ * so that all of them can lose their connections and come back at once. Whoever is rejected comes
  * again when it is told to.
  */
 import { openTransport } from '../../common/transport/open-transport.js';
@@ -34,7 +34,7 @@ export interface Stormed {
   readonly resumedMs: readonly number[];
   readonly newMs: readonly number[];
   /** How often somebody was told to come again, or was not heard at all. */
-  readonly refusals: number;
+  readonly rejections: number;
 }
 
 export interface StormCounts {
@@ -68,7 +68,7 @@ const devices: Device[] = [];
 const bySlot: Device[] = [];
 let network = 0;
 let connecting = 0;
-let refusals = 0;
+let rejections = 0;
 let startUs = nowUs();
 let isLosing = false;
 let queue: Device[] = [];
@@ -95,7 +95,7 @@ const { transport }: { transport: Transport } = openTransport(
       connectMore();
       check?.();
     },
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   },
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
@@ -136,14 +136,14 @@ async function answer(message: ToStorm): Promise<void> {
 async function storm(newcomers: readonly StormDevice[]): Promise<Stormed> {
   startUs = nowUs();
   atOnce = CONNECTIONS_MAX;
-  refusals = 0;
+  rejections = 0;
   for (const device of devices) device.eventsBefore = device.events;
   queue = [...devices];
   add(newcomers, true);
   await until(() => devices.every(({ isAnswered }) => isAnswered));
   const of = (isNew: boolean) =>
     devices.filter((device) => device.isNew === isNew).map(({ answeredMs }) => answeredMs);
-  return { resumedMs: of(false), newMs: of(true), refusals };
+  return { resumedMs: of(false), newMs: of(true), rejections };
 }
 
 function add(added: readonly StormDevice[], isNew: boolean): void {
@@ -171,7 +171,7 @@ function connectMore(): void {
 }
 
 function comeAgain(device: Device, afterMs: number): void {
-  refusals++;
+  rejections++;
   setTimeout(
     () => {
       queue.push(device);
@@ -189,7 +189,7 @@ function read(device: Device, bytes: Buffer): void {
       device.rest = text;
       return;
     }
-    // What refuses ends the connection, and then it is tried again.
+    // What rejects ends the connection, and then it is tried again.
     if (!text.startsWith('HTTP/1.1 200')) return;
     device.isAnswered = true;
     device.answeredMs = (nowUs() - startUs) / 1e3;

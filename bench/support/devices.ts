@@ -108,7 +108,7 @@ const { transport }: { transport: Transport } = openTransport(
         process.send!(true);
       }
     },
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   },
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },

@@ -6,7 +6,7 @@ const ORDERS = {
   pause: 'let no move begin until resume; what is under way ends',
   resume: 'take a pause back',
   abort: 'take back what can be taken back, and forget what waits',
-  believe: 'after most edges vanished at once: believe that they are gone',
+  'confirm-lost-edges': 'after most edges vanished at once: believe that they are gone',
 } as const;
 
 export function addControlCommands(program: Command): void {

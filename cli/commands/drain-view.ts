@@ -7,7 +7,7 @@ export type DrainView =
       /** Null: the edge does not report. */
       readonly clients: number | null;
       readonly shards: number;
-      readonly secondsLeft: number | null;
+      readonly secondsRemaining: number | null;
     }
   | { readonly type: 'finished' | 'gone' | 'taken-back' }
   /** Control does not show the drain yet. */
@@ -25,15 +25,15 @@ export function viewDrain(
   const edge = edges.find(({ id }) => id === edgeId);
   if (edge === undefined || edge.state === 'dead') return { type: 'gone' };
   if (progress !== undefined) {
-    const { clientsLeft: clients, shardsWaiting, shardsMoving, secondsLeft } = progress;
-    return { type: 'draining', clients, shards: shardsWaiting + shardsMoving, secondsLeft };
+    const { clientsRemaining: clients, shardsPending, shardsMoving, secondsRemaining } = progress;
+    return { type: 'draining', clients, shards: shardsPending + shardsMoving, secondsRemaining };
   }
   if (edge.intent === 'draining') {
     return {
       type: 'draining',
       clients: edge.connections,
       shards: edge.shardsOwned,
-      secondsLeft: null,
+      secondsRemaining: null,
     };
   }
   if (!isSeen) return { type: 'unknown' };

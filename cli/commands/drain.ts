@@ -1,7 +1,7 @@
 /** `longline drain`: an edge loses its shards and clients, paced, and one sees how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlApi, controlApi } from '../control/api.js';
-import { isFinal, Refused } from '../control/request.js';
+import { isFinal, Rejected } from '../control/request.js';
 import { Failure } from '../failure.js';
 import { type DrainView, viewDrain } from './drain-view.js';
 import { bar, plural, spell } from './format.js';
@@ -25,7 +25,7 @@ const BACK_TO_START_OF_LINE = '\r\u001b[K';
 /**
  * Returns the exit status: 0 when the edge is empty, or draining if nobody waits for that; 1 when
  * the drain was taken back.
- * @throws Failure when control refuses, or cannot be reached for long
+ * @throws Failure when control rejects, or cannot be reached for long
  */
 export async function drain(edgeId: string, options: DrainOptions): Promise<number> {
   const api = controlApi(options.control, options.token);
@@ -68,7 +68,7 @@ async function begin(api: ControlApi, edgeId: string, options: DrainOptions): Pr
     });
     return true;
   } catch (error) {
-    if (error instanceof Refused && error.code === 'INTENT_UNCHANGED') return false;
+    if (error instanceof Rejected && error.code === 'INTENT_UNCHANGED') return false;
     throw error;
   }
 }
@@ -133,9 +133,9 @@ function weightOf({ clients, shards }: Draining): number {
 
 function describe(edgeId: string, view: Draining, most: number): string {
   const share = most === 0 ? 0 : 1 - weightOf(view) / most;
-  const { clients, shards, secondsLeft } = view;
+  const { clients, shards, secondsRemaining } = view;
   const left = `${plural(clients, 'client')}, ${plural(shards, 'shard')} left`;
-  return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ETA ${spell(secondsLeft)}`;
+  return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ETA ${spell(secondsRemaining)}`;
 }
 
 function takeBack(edgeId: string): string {

@@ -9,7 +9,7 @@ export interface EventsOptions extends ControlOptions {
   readonly follow?: boolean;
 }
 
-/** @throws Failure when control refuses, or cannot be reached at first */
+/** @throws Failure when control rejects, or cannot be reached at first */
 export async function events(options: EventsOptions): Promise<void> {
   const { control, token = process.env.LONGLINE_TOKEN, after, follow, json } = options;
   const print = (event: EventInfo) =>
@@ -33,10 +33,10 @@ function describeEvent(event: EventInfo): string {
 
 /** What is there of it, in an order that can be read. */
 function detail(event: EventInfo): string {
-  const { did, edgeId, shard, from, to, shards, intent, incarnation, controlId, who, reason } =
+  const { action, edgeId, shard, from, to, shards, intent, incarnation, controlId, actor, reason } =
     event;
   const parts = [
-    did,
+    action,
     edgeId,
     intent,
     shard !== undefined && `shard ${shard}`,
@@ -45,7 +45,7 @@ function detail(event: EventInfo): string {
     shards !== undefined && plural(shards, 'shard'),
     incarnation !== undefined && `incarnation ${incarnation}`,
     controlId,
-    who && `by ${who}`,
+    actor && `by ${actor}`,
     reason && `because: ${reason}`,
   ];
   return parts.filter(Boolean).join('  ');

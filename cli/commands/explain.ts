@@ -3,7 +3,7 @@ import { type ClientView, controlApi } from '../control/api.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
 
-/** @throws Failure when control refuses or cannot be reached */
+/** @throws Failure when control rejects or cannot be reached */
 export async function explain(clientId: string, options: ControlOptions): Promise<void> {
   const client = await controlApi(options.control, options.token).client(clientId);
   if (options.json) {

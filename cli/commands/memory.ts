@@ -5,7 +5,7 @@ import { table } from './table.js';
 
 /**
  * @param edgeId undefined: every edge that is alive
- * @throws Failure when control refuses or cannot be reached
+ * @throws Failure when control rejects or cannot be reached
  */
 export async function memory(edgeId: string | undefined, options: ControlOptions): Promise<void> {
   const api = controlApi(options.control, options.token);

@@ -41,7 +41,7 @@ const CALL_SLACK_MS = 15_000;
 /**
  * Prints the verdict and returns the exit status: 0 when the push was written to the device.
  * @param payload `-` reads standard input
- * @throws Failure when the router refuses or cannot be reached
+ * @throws Failure when the router rejects or cannot be reached
  */
 export async function push(clientId: string, payload: string, options: PushOptions) {
   const bytes = payload === '-' ? await buffer(process.stdin) : Buffer.from(payload);

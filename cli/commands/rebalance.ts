@@ -11,13 +11,13 @@ export interface RebalanceOptions extends ControlOptions {
 
 const SHARDS_SHOWN_MAX = 8;
 
-/** @throws Failure when control refuses or cannot be reached */
+/** @throws Failure when control rejects or cannot be reached */
 export async function rebalance(options: RebalanceOptions): Promise<void> {
   const api = controlApi(options.control, options.token);
   const { dryRun, json, reason } = options;
   const plan = await api.plan();
   if (!json) console.log(describePlan(plan));
-  // What has been shown is what is done: anything else is refused.
+  // What has been shown is what is done: anything else is rejected.
   const isApplied = !dryRun && plan.shards > 0;
   const applied = isApplied
     ? await api.rebalance({ on: plan.on, ...(reason !== undefined && { reason }) })
@@ -44,7 +44,7 @@ function describePlan(plan: PlanAnswer): string {
       `${plural(shards, 'shard')} with ${plural(clients, 'client')} move: ` +
         `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to edges that came, ` +
         `${grouped(churn.removal)} from edges that go`,
-      `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsLeft)}`,
+      `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsRemaining)}`,
     );
   }
   const { before, after } = maxOverMean;

@@ -29,7 +29,7 @@ const REPRINT_MS = 2_000;
 const CLEAR = '\u001b[H\u001b[J';
 const MOVES_SHOWN_MAX = 10;
 
-/** @throws Failure when control refuses or cannot be reached; while it watches, only at first */
+/** @throws Failure when control rejects or cannot be reached; while it watches, only at first */
 export async function status(options: StatusOptions): Promise<void> {
   const api = controlApi(options.control, options.token);
   const isScreen = process.stdout.isTTY && !options.json;
@@ -87,29 +87,40 @@ function summary(cluster: ClusterView): string {
 
 /** Nothing when there is nothing to say. */
 function moving(moves: MovesAnswer): string[] {
-  const { inFlight, waiting, paused, frozenUntilMs, perSecond, why, secondsLeft, drains } = moves;
+  const {
+    inFlight,
+    pending,
+    paused,
+    frozenUntilMs,
+    perSecond,
+    paceReason,
+    secondsRemaining,
+    drains,
+  } = moves;
   const lines: string[] = [];
   if (paused) lines.push('Paused: no move begins until longline resume');
   if (frozenUntilMs !== null) {
     const left = spell(Math.max(0, frozenUntilMs - Date.now()) / 1_000);
-    lines.push(`Frozen: most edges vanished at once; believed in ${left}, or by longline believe`);
+    lines.push(
+      `Frozen: most edges vanished at once; believed in ${left}, or by longline confirm-lost-edges`,
+    );
   }
   for (const drain of drains) {
-    const shards = drain.shardsWaiting + drain.shardsMoving;
-    const left = `${plural(drain.clientsLeft, 'client')} and ${plural(shards, 'shard')} left`;
+    const shards = drain.shardsPending + drain.shardsMoving;
+    const left = `${plural(drain.clientsRemaining, 'client')} and ${plural(shards, 'shard')} left`;
     lines.push(`Draining ${drain.edgeId}: ${drain.finished ? 'finished' : left}`);
   }
-  if (inFlight.length + waiting === 0) return lines;
-  const pace = `${perSecond.toFixed(1)} clients/s (${why}), ETA ${spell(secondsLeft)}`;
-  lines.push(`Moving ${plural(inFlight.length, 'shard')}, ${waiting} waiting · ${pace}`);
+  if (inFlight.length + pending === 0) return lines;
+  const pace = `${perSecond.toFixed(1)} clients/s (${paceReason}), ETA ${spell(secondsRemaining)}`;
+  lines.push(`Moving ${plural(inFlight.length, 'shard')}, ${pending} pending · ${pace}`);
   const rows = inFlight
     .slice(0, MOVES_SHOWN_MAX)
-    .map(({ shard, from, to, phase, clientsLeft }) => [
+    .map(({ shard, from, to, phase, clientsRemaining }) => [
       shard,
       from,
       to,
       phase,
-      clientsLeft ?? UNKNOWN,
+      clientsRemaining ?? UNKNOWN,
     ]);
   if (rows.length > 0) lines.push(table(['shard', 'from', 'to', 'phase', 'clients left'], rows));
   const hidden = inFlight.length - rows.length;

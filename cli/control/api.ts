@@ -78,9 +78,9 @@ export interface DrainRequest {
   readonly reason?: string;
 }
 
-export type Order = 'pause' | 'resume' | 'abort' | 'believe';
+export type Order = 'pause' | 'resume' | 'abort' | 'confirm-lost-edges';
 
-/** Each rejects with a Failure when control cannot be reached, and a Refused when it refuses. */
+/** Each rejects with a Failure when control cannot be reached, and a Rejected when it rejects. */
 export interface ControlApi {
   cluster(): Promise<ClusterView>;
   edges(): Promise<EdgeView[]>;

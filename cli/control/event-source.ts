@@ -11,7 +11,7 @@ const SILENCE_MAX_MS = 45_000;
 /**
  * Yields the events after one that are still kept, then each later one, without end.
  * @param onBreak hears why there is nothing at the moment; it is tried again
- * @throws Failure when control refuses, or cannot be reached at first
+ * @throws Failure when control rejects, or cannot be reached at first
  */
 export async function* followEvents(
   address: ControlAddress,

@@ -11,7 +11,7 @@ export interface ControlAddress {
 }
 
 /** Control was reached and said no. */
-export class Refused extends Failure {
+export class Rejected extends Failure {
   constructor(
     readonly code: string,
     message: string,
@@ -22,7 +22,7 @@ export class Refused extends Failure {
 
 /** Asking again would not help. */
 export function isFinal(error: unknown): boolean {
-  return error instanceof Refused && ['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.code);
+  return error instanceof Rejected && ['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.code);
 }
 
 const ANSWER_DEADLINE_MS = 10_000;
@@ -38,7 +38,7 @@ export async function callControl<Answer>(
     const response = await send(address, path, { signal }, body);
     const answer = await text(response);
     if (response.statusCode === 200) return JSON.parse(answer) as Answer;
-    throw refusedOf(address, path, response, answer);
+    throw rejectedOf(address, path, response, answer);
   } catch (error) {
     throw explained(error as NodeJS.ErrnoException, address.url);
   }
@@ -53,7 +53,7 @@ export async function openControl(
   try {
     const response = await send(address, path, { headers });
     if (response.statusCode === 200) return response;
-    throw refusedOf(address, path, response, await text(response));
+    throw rejectedOf(address, path, response, await text(response));
   } catch (error) {
     throw explained(error as NodeJS.ErrnoException, address.url);
   }
@@ -81,7 +81,7 @@ async function send(
   return response;
 }
 
-function refusedOf(
+function rejectedOf(
   { url }: ControlAddress,
   path: string,
   { statusCode }: IncomingMessage,
@@ -89,7 +89,7 @@ function refusedOf(
 ): Failure {
   try {
     const { code, message } = JSON.parse(body).error;
-    return new Refused(code, message);
+    return new Rejected(code, message);
   } catch {
     return new Failure(
       `${url} answered ${statusCode} to ${path} and is probably not Longline's control`,

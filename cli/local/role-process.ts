@@ -10,7 +10,7 @@ import { backoffMs } from '../../common/process/backoff.js';
 import { Failure } from '../failure.js';
 import { readLogLine } from './log-line.js';
 
-/** A role that refuses its settings or its machine (EX_CONFIG): another try would end the same. */
+/** A role that rejects its settings or its machine (EX_CONFIG): another try would end the same. */
 const EXIT_CONFIG = 78;
 
 /** A process that has lived this long did not die of its start: backoff begins anew. */

@@ -3,7 +3,7 @@
  * may take a while. One question for every protocol; where what was shown came from is theirs to know.
  */
 import type { Counter } from 'prom-client';
-import { type Refusal, refusal } from '../process/errors.js';
+import { type Rejection, rejection } from '../process/errors.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { JwtVerifier, TokenProblem } from './jwt.js';
@@ -29,7 +29,7 @@ export interface Authenticator {
   check(
     clientId: string,
     credentials: Credentials,
-  ): Verified | Refusal | Promise<Verified | Refusal>;
+  ): Verified | Rejection | Promise<Verified | Rejection>;
   /** Whether it is surely somebody who was here before, as far as that is known without effort. */
   knows(clientId: string, credentials: Credentials): boolean;
   /** A ticket for who was verified; undefined where nobody needs one. */
@@ -48,27 +48,27 @@ export const everybody: Authenticator = {
 
 type Problem = TokenProblem | 'missing' | 'subject' | 'ticket' | 'ticket_expired' | 'bug';
 
-const REFUSALS: Readonly<Record<Problem, Refusal>> = {
-  missing: refusal('UNAUTHENTICATED', 'a token is needed'),
-  too_long: refusal('UNAUTHENTICATED', 'the token is over 8 KiB'),
-  malformed: refusal('UNAUTHENTICATED', 'the token is not a JWT with valid exp and sub'),
-  algorithm: refusal('UNAUTHENTICATED', 'tokens of this algorithm are not accepted'),
-  key: refusal('UNAUTHENTICATED', 'no key that is in force has signed the token'),
-  signature: refusal('UNAUTHENTICATED', 'the signature of the token is wrong'),
-  expired: refusal('TOKEN_EXPIRED', 'the token has expired; get a new one'),
-  not_yet_valid: refusal('UNAUTHENTICATED', 'the token is not valid yet'),
-  audience: refusal('UNAUTHENTICATED', 'the token is for another audience'),
-  issuer: refusal('UNAUTHENTICATED', 'the token is from another issuer'),
-  subject: refusal('PERMISSION_DENIED', 'the token is for another clientId'),
-  ticket: refusal('UNAUTHENTICATED', 'the ticket was not given to this clientId'),
-  ticket_expired: refusal('TOKEN_EXPIRED', 'the ticket has expired; get a new token'),
-  no_keys: refusal('NOT_READY', 'no key is known to verify tokens with; try again'),
-  overloaded: refusal('OVERLOADED', 'too many tokens are being verified; try again'),
-  bug: refusal('INTERNAL', 'the token could not be verified; the log says more'),
+const REFUSALS: Readonly<Record<Problem, Rejection>> = {
+  missing: rejection('UNAUTHENTICATED', 'a token is needed'),
+  too_long: rejection('UNAUTHENTICATED', 'the token is over 8 KiB'),
+  malformed: rejection('UNAUTHENTICATED', 'the token is not a JWT with valid exp and sub'),
+  algorithm: rejection('UNAUTHENTICATED', 'tokens of this algorithm are not accepted'),
+  key: rejection('UNAUTHENTICATED', 'no key that is in force has signed the token'),
+  signature: rejection('UNAUTHENTICATED', 'the signature of the token is wrong'),
+  expired: rejection('TOKEN_EXPIRED', 'the token has expired; get a new one'),
+  not_yet_valid: rejection('UNAUTHENTICATED', 'the token is not valid yet'),
+  audience: rejection('UNAUTHENTICATED', 'the token is for another audience'),
+  issuer: rejection('UNAUTHENTICATED', 'the token is from another issuer'),
+  subject: rejection('PERMISSION_DENIED', 'the token is for another clientId'),
+  ticket: rejection('UNAUTHENTICATED', 'the ticket was not given to this clientId'),
+  ticket_expired: rejection('TOKEN_EXPIRED', 'the ticket has expired; get a new token'),
+  no_keys: rejection('NOT_READY', 'no key is known to verify tokens with; try again'),
+  overloaded: rejection('OVERLOADED', 'too many tokens are being verified; try again'),
+  bug: rejection('INTERNAL', 'the token could not be verified; the log says more'),
 };
 
 export class JwtAuthenticator implements Authenticator {
-  readonly #refused: Counter<'reason'>;
+  readonly #rejected: Counter<'reason'>;
   readonly #accepted: Counter<'by'>;
 
   constructor(
@@ -78,9 +78,9 @@ export class JwtAuthenticator implements Authenticator {
     metrics: Metrics,
     role: 'edge' | 'router',
   ) {
-    this.#refused = metrics.counter(
-      `longline_${role}_tokens_refused_total`,
-      'Tokens and tickets of devices that were refused, by reason.',
+    this.#rejected = metrics.counter(
+      `longline_${role}_tokens_rejected_total`,
+      'Tokens and tickets of devices that were rejected, by reason.',
       ['reason'],
     );
     this.#accepted = metrics.counter(
@@ -105,14 +105,14 @@ export class JwtAuthenticator implements Authenticator {
       problem = checked === 'expired' ? 'ticket_expired' : 'ticket';
     }
     // A device whose ticket is not good any more may have a token that is.
-    if (token === undefined || tickets.includes(token)) return this.#refuse(problem);
+    if (token === undefined || tickets.includes(token)) return this.#reject(problem);
     const result = this.verifier.verify(token);
     if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'memory');
     return result.then(
       (slow) => this.#conclude(clientId, slow, 'signature'),
       (error) => {
         this.log.error({ err: error }, 'verifying a token failed unexpectedly');
-        return this.#refuse('bug');
+        return this.#reject('bug');
       },
     );
   }
@@ -130,8 +130,8 @@ export class JwtAuthenticator implements Authenticator {
   }
 
   #conclude(clientId: string, result: VerifiedToken | TokenProblem, by: string) {
-    if (typeof result === 'string') return this.#refuse(result);
-    return result.clientId === clientId ? this.#accept(by, result) : this.#refuse('subject');
+    if (typeof result === 'string') return this.#reject(result);
+    return result.clientId === clientId ? this.#accept(by, result) : this.#reject('subject');
   }
 
   #accept(by: string, { expiresAtMs }: Verified): Verified {
@@ -139,8 +139,8 @@ export class JwtAuthenticator implements Authenticator {
     return { expiresAtMs };
   }
 
-  #refuse(reason: Problem): Refusal {
-    this.#refused.inc({ reason });
+  #reject(reason: Problem): Rejection {
+    this.#rejected.inc({ reason });
     return REFUSALS[reason];
   }
 }

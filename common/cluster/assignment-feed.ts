@@ -49,11 +49,11 @@ export class AssignmentFeed {
     this.onChange(assignment);
   }
 
-  /** The same for one that came over the wire; one that makes no sense is refused and logged. */
+  /** The same for one that came over the wire; one that makes no sense is rejected and logged. */
   offerWire(wire: Wire | undefined, shardCount: number, log: Logger): void {
     if (wire === undefined) return;
     const assignment = fromWire(wire, shardCount);
-    if (typeof assignment === 'string') log.error({ reason: assignment }, 'refused an assignment');
+    if (typeof assignment === 'string') log.error({ reason: assignment }, 'rejected an assignment');
     else this.offer(assignment);
   }
 }

@@ -48,7 +48,7 @@ export async function readAssignment(
     fields = await commands.hmgetBuffer(KEY, 'incarnation', 'epoch', 'table');
   } catch (error) {
     const reason = (error as Error).message;
-    // The one refusal that is about what is stored, not about Redis.
+    // The one rejection that is about what is stored, not about Redis.
     return { type: reason.startsWith('WRONGTYPE') ? 'garbage' : 'unavailable', reason };
   }
   const [incarnation, epoch, table] = fields;

@@ -4,7 +4,7 @@
  */
 import { EnvironmentError } from '../process/lifecycle.js';
 import type { RedisLink } from '../redis/redis-link.js';
-import { type Attempt, untilAnswered } from '../redis/retry.js';
+import { type Attempt, retryUntilAvailable } from '../redis/retry.js';
 
 export interface ClusterSettings {
   readonly shardCount: number;
@@ -18,7 +18,11 @@ export async function agreeOnSettings(
   { shardCount }: ClusterSettings,
   onWaiting?: (reason: string) => void,
 ): Promise<void> {
-  const stored = await untilAnswered(link.log, () => storeOrRead(link, shardCount), onWaiting);
+  const stored = await retryUntilAvailable(
+    link.log,
+    () => storeOrRead(link, shardCount),
+    onWaiting,
+  );
   if (stored !== String(shardCount)) {
     throw new EnvironmentError(
       `LONGLINE_SHARD_COUNT is ${shardCount} here, but this cluster was started with ${stored}; ` +

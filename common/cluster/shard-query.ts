@@ -15,7 +15,7 @@ import {
 } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import { Deadlines } from '../process/deadlines.js';
-import { type Refusal, refusal } from '../process/errors.js';
+import { type Rejection, rejection } from '../process/errors.js';
 import type { Metrics } from '../process/metrics.js';
 import type { PrivateChannels } from '../redis/private-channels.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
@@ -45,37 +45,37 @@ interface Ask {
   /** An answer has come that no other can better; only what became of the question is waited for. */
   hasFinal: boolean;
   readonly isFinal: (body: NonNullable<Reply['body']>) => boolean;
-  readonly settle: (answers: Answers | Refusal) => void;
+  readonly settle: (answers: Answers | Rejection) => void;
 }
 
 const PRESENCE_WAIT_MS = 1_000;
 /** How much later than asked for a question may be given up. */
 const DEADLINE_GRAIN_MS = 20;
 
-export class Asker {
+export class ShardQueries {
   readonly #asks = new Map<number, Ask>();
   /** One for all questions: a timer for each would cost more than the question itself. */
   readonly #deadlines = new Deadlines(DEADLINE_GRAIN_MS);
   readonly #tags: readonly string[];
   /** Kept for its memory, which a new one would have to grow first. */
   readonly #writer = new BinaryWriter();
-  #lastAskId = 0;
+  #lastQueryId = 0;
 
   constructor(
     readonly link: Pick<RedisLink, 'publish'>,
     readonly channels: Pick<PrivateChannels, 'replyChannelFor'>,
     readonly shardCount: number,
-    /** Bound on questions that wait for answers; more are refused as OVERLOADED. */
+    /** Bound on questions that wait for answers; more are rejected as OVERLOADED. */
     readonly inFlightMax: number,
     metrics: Metrics,
     role: 'router' | 'control',
   ) {
     this.#tags = shardTags(shardCount);
     setInterval(() => {
-      for (const askId of this.#deadlines.passed(performance.now())) this.#settle(askId);
+      for (const queryId of this.#deadlines.passed(performance.now())) this.#settle(queryId);
     }, DEADLINE_GRAIN_MS).unref();
     metrics.gauge(
-      `longline_${role}_asks_in_flight`,
+      `longline_${role}_shard_queries_in_flight`,
       'Questions to edges that wait for an answer.',
       () => this.#asks.size,
     );
@@ -92,7 +92,7 @@ export class Asker {
     waitMs: number,
     isFinal: Ask['isFinal'],
     send?: Send,
-  ): Promise<Answers | Refusal> {
+  ): Promise<Answers | Rejection> {
     return this.#ask(this.tagOf(clientId), clientId, body, waitMs, isFinal, send);
   }
 
@@ -101,7 +101,7 @@ export class Asker {
     shard: number,
     body: NonNullable<ShardEnvelope['body']>,
     waitMs: number,
-  ): Promise<Answers | Refusal> {
+  ): Promise<Answers | Rejection> {
     return this.#ask(this.#tags[shard]!, '', body, waitMs, () => false);
   }
 
@@ -112,18 +112,18 @@ export class Asker {
     waitMs: number,
     isFinal: Ask['isFinal'],
     send: Send = (channel, envelope) => this.link.publish(channel, envelope),
-  ): Promise<Answers | Refusal> {
+  ): Promise<Answers | Rejection> {
     const replyChannel = this.channels.replyChannelFor(tag);
     if (replyChannel === undefined) {
       const why = 'no reply channel is confirmed at the moment';
-      return Promise.resolve(refusal('REDIS_UNAVAILABLE', why));
+      return Promise.resolve(rejection('REDIS_UNAVAILABLE', why));
     }
     if (this.#asks.size >= this.inFlightMax) {
       const why = `${this.inFlightMax} questions are in flight`;
-      return Promise.resolve(refusal('OVERLOADED', why));
+      return Promise.resolve(rejection('OVERLOADED', why));
     }
-    const askId = ++this.#lastAskId;
-    const envelope = { askId, replyChannel, clientId, body, id: '', seq: '' };
+    const queryId = ++this.#lastQueryId;
+    const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
     const bytes = ShardEnvelope.encode(envelope, this.#writer).finish();
     return new Promise((settle) => {
       const ask: Ask = {
@@ -134,18 +134,18 @@ export class Asker {
         isFinal,
         settle,
       };
-      this.#asks.set(askId, ask);
-      this.#deadlines.add(askId, performance.now() + waitMs);
+      this.#asks.set(queryId, ask);
+      this.#deadlines.add(queryId, performance.now() + waitMs);
       void send(shardChannel(tag), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
         (result) => {
-          if (result.type === 'refused') {
-            this.#asks.delete(askId);
-            settle(refuseRedis(result.reason));
+          if (result.type === 'rejected') {
+            this.#asks.delete(queryId);
+            settle(rejectRedis(result.reason));
           } else if (result.type === 'published') {
             ask.receivers = result.receivers;
-            if (ask.hasFinal || isComplete(ask)) this.#settle(askId);
+            if (ask.hasFinal || isComplete(ask)) this.#settle(queryId);
           } else if (result.type === 'settled') {
-            this.#settle(askId);
+            this.#settle(queryId);
           }
           // Unknown: the answers, or their absence until the deadline, will tell.
         },
@@ -164,7 +164,7 @@ export class Asker {
 
   async askPresence(
     clientId: string,
-  ): Promise<{ connections: Presence[]; complete: boolean } | Refusal> {
+  ): Promise<{ connections: Presence[]; complete: boolean } | Rejection> {
     const body = { $case: 'presence', value: {} } as const;
     const answers = await this.ask(clientId, body, PRESENCE_WAIT_MS, () => false);
     if ('code' in answers) return answers;
@@ -175,29 +175,29 @@ export class Asker {
   /** To be given every batch of replies that comes on a private channel of this process. */
   onReplies(batch: ReplyBatch): void {
     for (const reply of batch.replies) {
-      const ask = this.#asks.get(reply.askId);
+      const ask = this.#asks.get(reply.queryId);
       // Late, or of a version that answers something we do not know.
       if (ask === undefined || reply.body === undefined) continue;
       ask.bodies.push(reply.body);
       if (reply.owner) ask.ownerAnswered = true;
       if (ask.isFinal(reply.body)) ask.hasFinal = true;
       const isSent = ask.receivers !== undefined;
-      if (isSent && (ask.hasFinal || isComplete(ask))) this.#settle(reply.askId);
+      if (isSent && (ask.hasFinal || isComplete(ask))) this.#settle(reply.queryId);
     }
   }
 
-  #settle(askId: number): void {
-    const ask = this.#asks.get(askId);
+  #settle(queryId: number): void {
+    const ask = this.#asks.get(queryId);
     if (ask === undefined) return;
-    this.#asks.delete(askId);
+    this.#asks.delete(queryId);
     ask.settle({ bodies: ask.bodies, complete: isComplete(ask) });
   }
 }
 
 /** Redis says itself when it is full or cannot persist, and that is another trouble than its absence. */
-function refuseRedis(reason: string): Refusal {
+function rejectRedis(reason: string): Rejection {
   const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
-  return refusal(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
+  return rejection(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
 }
 
 function isComplete(ask: Ask): boolean {

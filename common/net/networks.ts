@@ -5,7 +5,7 @@ import { type Endpoint, ipText, isMapped } from './ip-address.js';
 const NETWORK = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i;
 
 export class Networks {
-  // Made for refusing, it is a set of networks all the same.
+  // Made for rejecting, it is a set of networks all the same.
   readonly #list = new BlockList();
   readonly #isEmpty: boolean;
 

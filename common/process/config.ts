@@ -33,7 +33,7 @@ export const sharedSettings = {
       'expected the name of a master, as in the configuration of Sentinel',
     )
     .optional(),
-  /** A cluster setting: stored in Redis at the first start, refused when it differs later. */
+  /** A cluster setting: stored in Redis at the first start, rejected when it differs later. */
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine(isShardCount, 'expected a power of two')
     .default(4096),
@@ -90,7 +90,7 @@ export const servingSettings = {
     }),
   ).default([]),
   /**
-   * Origins whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
+   * PeerAddresses whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
    * `null` is what a browser sends after a redirect from one foreign origin to another.
    */
   LONGLINE_CORS_ORIGINS: listOf(

@@ -9,11 +9,11 @@ export class Deadlines {
   /** The grains up to here have passed. */
   #passed = 0;
 
-  constructor(readonly grainMs: number) {}
+  constructor(readonly resolutionMs: number) {}
 
   /** @param id a number, so that millions of them are nothing to a garbage collector */
   add(id: number, dueAtMs: number): void {
-    const bucket = Math.max(Math.ceil(dueAtMs / this.grainMs), this.#passed + 1);
+    const bucket = Math.max(Math.ceil(dueAtMs / this.resolutionMs), this.#passed + 1);
     const ids = this.#buckets.get(bucket);
     if (ids === undefined) this.#buckets.set(bucket, [id]);
     else ids.push(id);
@@ -21,7 +21,7 @@ export class Deadlines {
 
   /** Those that have passed since the last call: never early, at most a grain late. */
   passed(nowMs: number): number[] {
-    const until = Math.floor(nowMs / this.grainMs);
+    const until = Math.floor(nowMs / this.resolutionMs);
     const passed: number[] = [];
     for (const [bucket, ids] of this.#buckets) {
       if (bucket > until) continue;

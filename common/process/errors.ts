@@ -1,5 +1,5 @@
 /**
- * The error catalogue: every refusal that a device, a backend or an operator can meet, in one
+ * The error catalogue: every rejection that a device, a backend or an operator can meet, in one
  * table. A code is stable for ever; the message beside it says what was expected and what came.
  * It is mapped to a protocol's own status once, at the boundary.
  */
@@ -38,7 +38,7 @@ export const catalogue = {
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
-  ORIGIN_REFUSED: {
+  ORIGIN_NOT_ALLOWED: {
     when: 'a page of this origin may not open a WebSocket here',
     http: 403,
     grpc: status.PERMISSION_DENIED,
@@ -89,7 +89,7 @@ export const catalogue = {
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
-  PROXY_REFUSED: {
+  PROXY_NOT_ALLOWED: {
     when: 'a PROXY header comes from an address that is in none of LONGLINE_PROXY_NETWORKS',
     http: 403,
     grpc: status.PERMISSION_DENIED,
@@ -140,7 +140,7 @@ export const catalogue = {
     grpc: status.RESOURCE_EXHAUSTED,
   },
   REDIS_UNAVAILABLE: {
-    when: 'Redis refused or could not be reached; nothing was sent',
+    when: 'Redis rejected or could not be reached; nothing was sent',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
@@ -199,19 +199,19 @@ export const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue;
 
-/** A refusal on its way to whoever caused it. Returned, not thrown. */
-export interface Refusal {
+/** A rejection on its way to whoever caused it. Returned, not thrown. */
+export interface Rejection {
   readonly code: ErrorCode;
   readonly message: string;
   /** In how many seconds to ask again, where that is known. */
   readonly retryAfterS?: number;
 }
 
-export function refusal(code: ErrorCode, message: string): Refusal {
+export function rejection(code: ErrorCode, message: string): Rejection {
   return { code, message };
 }
 
 /** The body of every HTTP error: `{"error":{"code":…,"message":…}}`. */
-export function errorBody(refused: Refusal): { error: Refusal } {
-  return { error: { code: refused.code, message: refused.message } };
+export function errorBody(rejected: Rejection): { error: Rejection } {
+  return { error: { code: rejected.code, message: rejected.message } };
 }

@@ -13,7 +13,7 @@ import {
 import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
-import { catalogue, type Refusal } from './errors.js';
+import { catalogue, type Rejection } from './errors.js';
 import { EnvironmentError } from './lifecycle.js';
 
 /** The schema, built beside the generated code. */
@@ -57,13 +57,13 @@ export function authorizationOf(metadata: Metadata): string | undefined {
   return metadata.get('authorization')[0]?.toString();
 }
 
-/** A refusal as gRPC says it: the status, and the catalogue code both in message and metadata. */
-export function toServiceError(refused: Refusal): Partial<ServiceError> {
+/** A rejection as gRPC says it: the status, and the catalogue code both in message and metadata. */
+export function toServiceError(rejected: Rejection): Partial<ServiceError> {
   const metadata = new Metadata();
-  metadata.set('longline-code', refused.code);
+  metadata.set('longline-code', rejected.code);
   return {
-    code: catalogue[refused.code].grpc,
-    details: `${refused.code}: ${refused.message}`,
+    code: catalogue[rejected.code].grpc,
+    details: `${rejected.code}: ${rejected.message}`,
     metadata,
   };
 }

@@ -4,7 +4,7 @@
  */
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import { catalogue, type ErrorCode, errorBody, type Refusal, refusal } from './errors.js';
+import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
 import type { Metrics } from './metrics.js';
 
 /** Why the process cannot serve at the moment; empty when it can. */
@@ -17,14 +17,14 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     bodyLimit: BODY_BYTES_MAX,
     routerOptions: { maxParamLength: 1024 },
     frameworkErrors: (_error, _request, reply) =>
-      sendRefusal(reply, refusal('REQUEST_MALFORMED', 'the request path cannot be decoded')),
+      sendRejection(reply, rejection('REQUEST_MALFORMED', 'the request path cannot be decoded')),
   });
   server.setNotFoundHandler((request, reply) => {
     const [path] = request.url.split('?', 1);
-    return sendRefusal(reply, refusal('NOT_FOUND', `no route for ${request.method} ${path}`));
+    return sendRejection(reply, rejection('NOT_FOUND', `no route for ${request.method} ${path}`));
   });
   server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
-    return sendRefusal(reply, refusal(codeOf(error.statusCode), error.message));
+    return sendRejection(reply, rejection(codeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
   addReadyRoute(server, '/readyz', notReadyBecause);
@@ -46,7 +46,7 @@ export function addReadyRoute(
     if (reasons.length === 0) return { status: 'ready' };
     return reply
       .code(catalogue.NOT_READY.http)
-      .send({ ...errorBody(refusal('NOT_READY', reasons.join('; '))), reasons });
+      .send({ ...errorBody(rejection('NOT_READY', reasons.join('; '))), reasons });
   });
 }
 
@@ -60,11 +60,11 @@ export async function listenHttp(
   return (server.server.address() as AddressInfo).port;
 }
 
-export function sendRefusal(reply: FastifyReply, refused: Refusal): FastifyReply {
-  const status = catalogue[refused.code].http;
+export function sendRejection(reply: FastifyReply, rejected: Rejection): FastifyReply {
+  const status = catalogue[rejected.code].http;
   // RFC 9110 §11.6.1: which authentication would help.
   if (status === 401) reply.header('www-authenticate', 'Bearer');
-  return reply.code(status).send(errorBody(refused));
+  return reply.code(status).send(errorBody(rejected));
 }
 
 /** @param statusCode what the HTTP library would answer */

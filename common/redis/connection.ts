@@ -80,7 +80,7 @@ export function logOutages(client: Redis | Cluster, log: Logger, redis: string):
     reasons.add(reason);
     log.warn({ redis, reason }, 'Redis connection lost');
   };
-  // A refusal by several addresses of one name has no message, only a code.
+  // A rejection by several addresses of one name has no message, only a code.
   client.on('error', (error: NodeJS.ErrnoException) =>
     lose(error.message || error.code || 'error'),
   );

@@ -10,7 +10,7 @@ import { type CommandArgs, CommandBuffer } from './command-buffer.js';
 export type Outcome<Reply> =
   | { readonly type: 'done'; readonly reply: Reply }
   /** Surely not executed. */
-  | { readonly type: 'refused'; readonly reason: string }
+  | { readonly type: 'rejected'; readonly reason: string }
   /** It may or may not have been executed. */
   | { readonly type: 'unknown'; readonly reason: string };
 
@@ -87,5 +87,5 @@ export function fateOf(message: string, wasSent: boolean): Outcome<never> {
   const wasDeclined = DECLINED.has(reason.split(' ', 1)[0]!);
   // ioredis sends a command that timed out in its queue all the same, as soon as it can.
   const maySendLater = reason === 'Command timed out';
-  return { type: wasDeclined || (!wasSent && !maySendLater) ? 'refused' : 'unknown', reason };
+  return { type: wasDeclined || (!wasSent && !maySendLater) ? 'rejected' : 'unknown', reason };
 }

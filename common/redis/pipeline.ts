@@ -23,7 +23,7 @@ interface Sent {
   settle: ((outcome: Outcome<never>) => void) | undefined;
 }
 
-export class Lane {
+export class RedisPipeline {
   readonly #out = new CommandBuffer();
   readonly #parser = new Parser({
     returnBuffers: true,

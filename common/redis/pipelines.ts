@@ -1,10 +1,10 @@
-/** A lane to each master, for whoever knows the key of a command. */
+/** A pipeline to each master, for whoever knows the key of a command. */
 import type { Endpoint } from './connection.js';
-import { Lane } from './pipeline.js';
+import { RedisPipeline } from './pipeline.js';
 import { splitAddress } from './slot-map.js';
 
-export class Lanes {
-  readonly #lanes = new Map<string, Lane>();
+export class RedisPipelines {
+  readonly #pipelines = new Map<string, RedisPipeline>();
 
   /** @param endpoint any node, with the credentials that all share */
   constructor(
@@ -12,23 +12,23 @@ export class Lanes {
     readonly name: string,
   ) {}
 
-  /** The lane to a master; undefined while it cannot take commands. */
-  to(address: string | undefined): Lane | undefined {
+  /** The pipeline to a master; undefined while it cannot take commands. */
+  to(address: string | undefined): RedisPipeline | undefined {
     if (address === undefined) return undefined;
-    let lane = this.#lanes.get(address);
-    if (lane === undefined) {
-      lane = new Lane({ ...this.endpoint, ...splitAddress(address) }, this.name);
-      this.#lanes.set(address, lane);
+    let pipeline = this.#pipelines.get(address);
+    if (pipeline === undefined) {
+      pipeline = new RedisPipeline({ ...this.endpoint, ...splitAddress(address) }, this.name);
+      this.#pipelines.set(address, pipeline);
     }
-    return lane.isReady ? lane : undefined;
+    return pipeline.isReady ? pipeline : undefined;
   }
 
-  /** Opens a lane to each of these masters and closes those to all others. */
+  /** Opens a pipeline to each of these masters and closes those to all others. */
   follow(masters: readonly string[]): void {
-    for (const [address, lane] of this.#lanes) {
+    for (const [address, pipeline] of this.#pipelines) {
       if (masters.includes(address)) continue;
-      lane.close();
-      this.#lanes.delete(address);
+      pipeline.close();
+      this.#pipelines.delete(address);
     }
     for (const address of masters) this.to(address);
   }

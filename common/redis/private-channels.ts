@@ -109,7 +109,7 @@ export class PrivateChannels implements ChannelHandler {
   private probe(channel: string): void {
     const nonce = Math.floor(performance.now());
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
-    // A refusal needs no care: the probe is missed.
+    // A rejection needs no care: the probe is missed.
     void this.link.publish(channel, Buffer.from(PrivateEnvelope.encode(envelope).finish()));
   }
 

@@ -21,12 +21,12 @@ import {
   reconnectMs,
 } from './connection.js';
 import { execute, type Outcome } from './execute.js';
-import { Lanes } from './pipelines.js';
-import { untilAnswered } from './retry.js';
+import { RedisPipelines } from './pipelines.js';
+import { retryUntilAvailable } from './retry.js';
 import { askSlotMapOf, type ViaSentinels, viaSentinels } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
-import { surveyAll } from './startup-check.js';
+import { checkAllAtStartup } from './startup-check.js';
 
 export interface RedisLinkOptions {
   /** One server, seeds of one Redis Cluster with the same credentials, or Sentinels. */
@@ -45,7 +45,7 @@ export type PublishResult =
   /** `receivers` is a hint: after a failover Redis was seen to count too few. */
   | { readonly type: 'published'; readonly receivers: number }
   /** Surely not published. */
-  | { readonly type: 'refused'; readonly reason: string }
+  | { readonly type: 'rejected'; readonly reason: string }
   /** It may have been published. */
   | { readonly type: 'unknown'; readonly reason: string };
 
@@ -72,14 +72,14 @@ export interface RedisLink {
 const REDIRECTIONS_MAX = 5;
 const RETRY_MS = 100;
 const SLOTS_REFRESH_INTERVAL_MS = 3_000;
-/** How soon a new master gets a lane, should no command ask for it earlier. */
+/** How soon a new master gets a pipeline, should no command ask for it earlier. */
 const FOLLOW_INTERVAL_MS = 1_000;
 /** Answers of Redis Cluster that ioredis knows how to follow. The command did not run. */
 const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
 
 /**
  * Waits for as long as no server answers.
- * @throws EnvironmentError when a server is too old, or refuses our credentials or commands
+ * @throws EnvironmentError when a server is too old, or rejects our credentials or commands
  */
 export async function openRedis({
   urls,
@@ -90,9 +90,9 @@ export async function openRedis({
   onWaiting,
 }: RedisLinkOptions): Promise<RedisLink> {
   const seeds = urls.map(parseRedisUrl);
-  const { endpoint, isCluster, slotMap } = await untilAnswered(
+  const { endpoint, isCluster, slotMap } = await retryUntilAvailable(
     log,
-    () => surveyAll(seeds, sentinelMaster, name),
+    () => checkAllAtStartup(seeds, sentinelMaster, name),
     onWaiting,
   );
   if (isCluster && sentinelMaster !== undefined) {
@@ -131,21 +131,21 @@ export async function openRedis({
     log,
     metrics,
   );
-  const lanes = new Lanes(endpoint, name);
-  lanes.follow(subscriber.masters());
-  const following = setInterval(() => lanes.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
+  const pipelines = new RedisPipelines(endpoint, name);
+  pipelines.follow(subscriber.masters());
+  const following = setInterval(() => pipelines.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
   // No async functions here: each would cost every push an object or two.
   const run: RedisLink['execute'] = <Reply>(
     command: string,
     args: CommandArgs,
     replyAs?: 'text' | 'bytes',
   ) => {
-    const lane = lanes.to(subscriber.masterOf(keyOf(command, args)));
-    if (lane === undefined) return execute<Reply>(commands, command, args, replyAs);
-    const running = lane.execute<Reply>(command, args, replyAs);
+    const pipeline = pipelines.to(subscriber.masterOf(keyOf(command, args)));
+    if (pipeline === undefined) return execute<Reply>(commands, command, args, replyAs);
+    const running = pipeline.execute<Reply>(command, args, replyAs);
     if (!isCluster) return running;
     return running.then((outcome) => {
-      const isElsewhere = outcome.type === 'refused' && REDIRECTED.test(outcome.reason);
+      const isElsewhere = outcome.type === 'rejected' && REDIRECTED.test(outcome.reason);
       return isElsewhere ? execute<Reply>(commands, command, args, replyAs) : outcome;
     });
   };
@@ -165,7 +165,7 @@ export async function openRedis({
     isUp: () => commands.status === 'ready',
     async close() {
       clearInterval(following);
-      lanes.close();
+      pipelines.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
     },
   };
@@ -222,7 +222,7 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
       dnsLookup: (host, callback) => callback(null, host),
     },
   );
-  // ioredis dials a node for its first command and refuses all others until it is ready. So dial
+  // ioredis dials a node for its first command and rejects all others until it is ready. So dial
   // it when it becomes known, but after the command that a redirection may have brought along.
   cluster.on('+node', (node: Redis) => setImmediate(() => dial(node)));
   return cluster;

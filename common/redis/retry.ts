@@ -13,7 +13,7 @@ const SAY_AGAIN_MS = 5_000;
  * Tries until `attempt` is answered, for ever; says in the log why it waits once per five seconds.
  * @param onWaiting hears the reason after each try
  */
-export async function untilAnswered<T>(
+export async function retryUntilAvailable<T>(
   log: Logger,
   attempt: () => Promise<Attempt<T>>,
   onWaiting?: (reason: string) => void,

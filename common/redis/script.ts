@@ -25,7 +25,7 @@ export class Script {
     const done = (outcome: Outcome<Reply>): Outcome<Result> =>
       outcome.type === 'done' ? { type: 'done', reply: read(outcome.reply) } : outcome;
     return link.execute<Reply>('evalsha', called(this.#sha1), replyAs).then((outcome) => {
-      const isUnknown = outcome.type === 'refused' && outcome.reason.startsWith('NOSCRIPT');
+      const isUnknown = outcome.type === 'rejected' && outcome.reason.startsWith('NOSCRIPT');
       if (!isUnknown) return done(outcome);
       return link.execute<Reply>('eval', called(this.text), replyAs).then(done);
     });

@@ -11,7 +11,7 @@
  * master confirms it or Redis takes it away.
  *
  * ioredis' own sharded subscribers are not used: they skip resubscription when a slot moves away
- * and back, swallow refusals, and spin while a master is unreachable (ioredis 6.0.0).
+ * and back, swallow rejections, and spin while a master is unreachable (ioredis 6.0.0).
  */
 import assert from 'node:assert';
 import keySlot from 'cluster-key-slot';
@@ -62,8 +62,8 @@ interface MasterConnection {
   leaving: string[];
   /** Redis may have taken channels away; found out at the end of this turn. */
   isSuspect: boolean;
-  /** The last logged refusal, so that each is logged once. */
-  refusal: string | undefined;
+  /** The last logged rejection, so that each is logged once. */
+  rejection: string | undefined;
 }
 
 const TICK_MS = 1_000;
@@ -202,7 +202,7 @@ export class ShardSubscriber {
       redis,
       leaving: [],
       isSuspect: false,
-      refusal: undefined,
+      rejection: undefined,
     };
     let wasReady = false;
     redis.on('smessageBuffer', (channel: Buffer, payload: Buffer) => {
@@ -218,7 +218,7 @@ export class ShardSubscriber {
       connection.leaving = [];
       this.dropLost(connection);
     });
-    // ioredis says `moved` for an unsolicited sunsubscribe and for a refused SSUBSCRIBE.
+    // ioredis says `moved` for an unsolicited sunsubscribe and for a rejected SSUBSCRIBE.
     redis.on('moved', () => {
       connection.isSuspect = true;
       this.reconcileSoon();
@@ -261,7 +261,7 @@ export class ShardSubscriber {
     subscriptions.forEach((subscription, i) => {
       subscription.joiningOn = undefined;
       const error = replies[i]?.[0];
-      if (error) this.noteRefusal(target, error.message);
+      if (error) this.noteRejection(target, error.message);
       // Neither unwanted meanwhile, nor taken back between the answer and now.
       else if (this.unsettled.has(subscription) && subscribed.has(subscription.channel)) {
         this.confirm(subscription, target);
@@ -271,7 +271,7 @@ export class ShardSubscriber {
 
   private confirm(subscription: Subscription, target: MasterConnection): void {
     const { channel, handler, heldOn } = subscription;
-    target.refusal = undefined;
+    target.rejection = undefined;
     if (heldOn !== undefined) {
       // A master that lost the slot unnoticed may have swallowed messages for some time.
       this.lose(subscription);
@@ -309,17 +309,17 @@ export class ShardSubscriber {
 
   private sendLeaves({ leaving, redis }: MasterConnection): void {
     if (leaving.length === 0 || redis.status !== 'ready') return;
-    // A refusal (MOVED) means that Redis has dropped the channel itself.
+    // A rejection (MOVED) means that Redis has dropped the channel itself.
     void redis.pipeline(leaving.map((channel) => ['sunsubscribe', channel])).exec();
     leaving.length = 0;
   }
 
-  /** A moved slot is everyday business; any other refusal is logged once, until one succeeds. */
-  private noteRefusal(connection: MasterConnection, reason: string): void {
+  /** A moved slot is everyday business; any other rejection is logged once, until one succeeds. */
+  private noteRejection(connection: MasterConnection, reason: string): void {
     if (reason.startsWith('MOVED ') || connection.redis.status !== 'ready') return;
-    if (connection.refusal === reason) return;
-    connection.refusal = reason;
-    this.log.warn({ redis: connection.address, reason }, 'Redis refuses a subscription');
+    if (connection.rejection === reason) return;
+    connection.rejection = reason;
+    this.log.warn({ redis: connection.address, reason }, 'Redis rejects a subscription');
   }
 
   /** @param informant whoever spoke of a move knows where to */

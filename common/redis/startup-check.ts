@@ -7,7 +7,7 @@ import type { Attempt } from './retry.js';
 import { askMaster } from './sentinel.js';
 import { parseClusterSlots, type SlotMap, singleMaster } from './slot-map.js';
 
-export interface Survey {
+export interface StartupCheck {
   /** The server that answered. */
   readonly endpoint: Endpoint;
   readonly isCluster: boolean;
@@ -27,36 +27,39 @@ const FORBIDDEN = /^(?:WRONGPASS|NOAUTH|NOPERM)\b/;
 const PERMISSION_CHECKS = [
   ['exists', 'll:settings'],
   ['ssubscribe', shardChannel('0')],
-  ['ssubscribe', privateChannel('0', 'survey')],
-  ['spublish', privateChannel('0', 'survey'), ''],
+  ['ssubscribe', privateChannel('0', 'checkAtStartup')],
+  ['spublish', privateChannel('0', 'checkAtStartup'), ''],
 ] as const;
 
 /** @param sentinelMaster undefined: the seeds are servers themselves, no Sentinels */
-export async function surveyAll(
+export async function checkAllAtStartup(
   seeds: readonly Endpoint[],
   sentinelMaster: string | undefined,
   name: string,
-): Promise<Attempt<Survey>> {
-  if (sentinelMaster === undefined) return survey(seeds, name);
+): Promise<Attempt<StartupCheck>> {
+  if (sentinelMaster === undefined) return checkAtStartup(seeds, name);
   const master = await askMaster(seeds, sentinelMaster, name);
-  return master.type === 'away' ? master : survey([master.value], name);
+  return master.type === 'away' ? master : checkAtStartup([master.value], name);
 }
 
 /**
  * Asks each seed once, in order.
  * @throws EnvironmentError when a server answers that can never serve us
  */
-export async function survey(seeds: readonly Endpoint[], name: string): Promise<Attempt<Survey>> {
+export async function checkAtStartup(
+  seeds: readonly Endpoint[],
+  name: string,
+): Promise<Attempt<StartupCheck>> {
   const reasons: string[] = [];
   for (const seed of seeds) {
-    const result = await surveyOne(seed, name);
+    const result = await checkOneAtStartup(seed, name);
     if (result.type === 'answered') return result;
     reasons.push(`${addressOf(seed)}: ${result.reason}`);
   }
   return { type: 'away', reason: reasons.join('; ') };
 }
 
-async function surveyOne(endpoint: Endpoint, name: string): Promise<Attempt<Survey>> {
+async function checkOneAtStartup(endpoint: Endpoint, name: string): Promise<Attempt<StartupCheck>> {
   const redis = new Redis({
     ...connectionOptions(endpoint, name),
     lazyConnect: true,
@@ -72,7 +75,7 @@ async function surveyOne(endpoint: Endpoint, name: string): Promise<Attempt<Surv
   try {
     await redis.connect();
     const info = parseInfo(await redis.info());
-    const tooOld = refuseVersion(info.get('redis_version') ?? 'unknown');
+    const tooOld = rejectVersion(info.get('redis_version') ?? 'unknown');
     if (tooOld !== undefined) throw new EnvironmentError(`${addressOf(endpoint)}: ${tooOld}`);
     if (info.get('loading') === '1') return { type: 'away', reason: 'it is loading its data' };
     await checkPermissions(redis);
@@ -87,7 +90,7 @@ async function surveyOne(endpoint: Endpoint, name: string): Promise<Attempt<Surv
     const message = (error as Error).message;
     for (const text of [message, reason]) {
       if (FORBIDDEN.test(text)) {
-        throw new EnvironmentError(`Redis at ${addressOf(endpoint)} refuses us: ${text}`);
+        throw new EnvironmentError(`Redis at ${addressOf(endpoint)} rejects us: ${text}`);
       }
     }
     return { type: 'away', reason: message === 'Connection is closed.' ? reason : message };
@@ -114,7 +117,7 @@ function parseInfo(text: string): Map<string, string> {
 }
 
 /** Returns why `version` will not do, or undefined when it will. */
-export function refuseVersion(version: string): string | undefined {
+export function rejectVersion(version: string): string | undefined {
   if (Number.parseInt(version, 10) >= MAJOR_VERSION_MIN) return undefined;
   return `Redis ${MAJOR_VERSION_MIN}.0.0 or newer is needed (sharded pub/sub), this is ${version}`;
 }

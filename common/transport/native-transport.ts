@@ -14,7 +14,7 @@ import {
   type CloseCause,
   type Connection,
   connectionOf,
-  TIMER_GRAIN_MS,
+  TIMER_RESOLUTION_MS,
   type Transport,
   type TransportEvents,
   type TransportLimits,
@@ -97,7 +97,7 @@ export class NativeTransport implements Transport {
       this.#readBuffer,
       this.#fetched,
       () => this.#dispatch(),
-      TIMER_GRAIN_MS,
+      TIMER_RESOLUTION_MS,
     );
   }
 
@@ -133,7 +133,7 @@ export class NativeTransport implements Transport {
 
   setTimer(connection: Connection, afterMs: number): void {
     // One more than fits: part of the tick that is under way is over already.
-    const ticks = afterMs === 0 ? 0 : Math.ceil(afterMs / TIMER_GRAIN_MS) + 1;
+    const ticks = afterMs === 0 ? 0 : Math.ceil(afterMs / TIMER_RESOLUTION_MS) + 1;
     this.#binding.setTimer(connection, ticks);
   }
 
@@ -223,7 +223,7 @@ export class NativeTransport implements Transport {
     if (type >= CLOSED && type < TURNED_AWAY) {
       this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
     } else if (type === TURNED_AWAY) {
-      this.#events.onTurnedAway();
+      this.#events.onOverLimit();
     } else if (type === OPEN) {
       this.#events.onOpen(connection);
     } else if (this.#silenced.has(connection)) {

@@ -58,7 +58,7 @@ export class NetTransport implements Transport {
       events.onOpen(this.#hold(socket as HeldSocket)),
     );
     if (identity !== undefined) this.#server.on('connection', (socket) => this.#accept(socket));
-    this.#server.on('drop', () => events.onTurnedAway());
+    this.#server.on('drop', () => events.onOverLimit());
   }
 
   listen(host: string, port: number): Promise<number> {

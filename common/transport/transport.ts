@@ -46,16 +46,16 @@ export interface TransportEvents {
    */
   onClose(connection: Connection, cause: CloseCause): void;
   /** A peer was turned away unheard because `connectionsMax` connections are open. */
-  onTurnedAway(): void;
-  /** The timer of this connection has run out: never early, at most `TIMER_GRAIN_MS` late. */
+  onOverLimit(): void;
+  /** The timer of this connection has run out: never early, at most `TIMER_RESOLUTION_MS` late. */
   onTimer(connection: Connection): void;
 }
 
 /** Timers are coarse, so that a hundred thousand of them cost next to nothing. */
-export const TIMER_GRAIN_MS = 250;
+export const TIMER_RESOLUTION_MS = 250;
 
 /**
- * `accepted` the bytes are with the kernel or in the connection's send buffer · `full` refused
+ * `accepted` the bytes are with the kernel or in the connection's send buffer · `full` rejected
  * whole: the send buffer is not empty and would pass its bound · `gone` no such connection.
  */
 export type WriteResult = 'accepted' | 'full' | 'gone';

@@ -16,7 +16,7 @@
 
 import type { Credentials } from '../auth/authenticator.js';
 import type { Position } from '../cluster/assignment.js';
-import { type Refusal, refusal } from '../process/errors.js';
+import { type Rejection, rejection } from '../process/errors.js';
 import { parseEncodedClientId } from './client-id.js';
 
 export interface ConnectQuery {
@@ -27,14 +27,14 @@ export interface ConnectQuery {
 }
 
 /** A request to connect: who it says that it is, and how it would show that. */
-export interface ConnectRequest extends ConnectQuery {
+export interface ConnectTarget extends ConnectQuery {
   readonly credentials: Credentials;
 }
 
 const POSITION = /^(\d{1,15})-(\d{1,15})$/;
 
 /** @param target the request target: path and query as they came */
-export function parseConnectQuery(target: string): ConnectRequest | Refusal {
+export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   let clientId: string | undefined;
   let lastEventId = '';
   let sentUnder: Position | undefined;
@@ -48,7 +48,7 @@ export function parseConnectQuery(target: string): ConnectRequest | Refusal {
     const name = equals < 0 ? pair : pair.slice(0, equals);
     const value = equals < 0 ? '' : pair.slice(equals + 1);
     if (name === 'clientId') {
-      if (clientId !== undefined) return refusal('REQUEST_MALFORMED', 'clientId is given twice');
+      if (clientId !== undefined) return rejection('REQUEST_MALFORMED', 'clientId is given twice');
       const parsed = parseEncodedClientId(value);
       if (typeof parsed !== 'string') return parsed;
       clientId = parsed;
@@ -57,18 +57,18 @@ export function parseConnectQuery(target: string): ConnectRequest | Refusal {
     } else if (name === 'epoch') {
       sentUnder = parsePosition(value);
       if (sentUnder === undefined) {
-        return refusal('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
+        return rejection('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
       }
     } else if (name === 'token' || name === 'ticket') {
       if (credentials[name] !== undefined) {
-        return refusal('REQUEST_MALFORMED', `${name} is given twice`);
+        return rejection('REQUEST_MALFORMED', `${name} is given twice`);
       }
       // Neither has a character that would be encoded; what was encoded is not good.
       credentials[name] = value;
     }
   }
   if (clientId === undefined) {
-    return refusal('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
+    return rejection('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
   }
   return { clientId, lastEventId, sentUnder, credentials };
 }

@@ -13,7 +13,7 @@ import type { ProxyHeader } from './proxy-protocol.js';
 const TYPE = 0xe5;
 const NAME = 'longline ';
 
-export function frontExtra(sentUnder: Position): readonly [type: number, value: Buffer] {
+export function frontTlv(sentUnder: Position): readonly [type: number, value: Buffer] {
   return [TYPE, Buffer.from(NAME + positionText(sentUnder))];
 }
 

@@ -1,9 +1,9 @@
 /**
  * The head of an HTTP/1.x request, parsed strictly (RFC 9112): whatever two parsers could read
- * differently is refused, so that nothing can be smuggled past a proxy in front of us. Only
+ * differently is rejected, so that nothing can be smuggled past a proxy in front of us. Only
  * requests without a body exist here.
  */
-import { type Refusal, refusal } from '../process/errors.js';
+import { type Rejection, rejection } from '../process/errors.js';
 
 export interface HttpHead {
   readonly method: string;
@@ -47,12 +47,12 @@ export function readHead(
   bytes: Buffer,
   searched: number,
   headBytesMax: number,
-): { readonly head: HttpHead; readonly byteLength: number } | Refusal | 'more' {
+): { readonly head: HttpHead; readonly byteLength: number } | Rejection | 'more' {
   const byteLength = findHeadEnd(bytes, searched);
   if (byteLength > headBytesMax || (byteLength < 0 && bytes.length > headBytesMax)) {
     // RFC 9112 §3: too long a target has a status of its own.
     const isTarget = bytes.subarray(2, headBytesMax).indexOf('\r\n') < 0;
-    return refusal(
+    return rejection(
       isTarget ? 'TARGET_TOO_LONG' : 'HEAD_TOO_LARGE',
       `the request ${isTarget ? 'line' : 'head'} is over ${headBytesMax} bytes`,
     );
@@ -84,7 +84,7 @@ export function couldBeHttp(bytes: Buffer): boolean {
 }
 
 /** Parses a head that `findHeadEnd` found, empty line included. */
-export function parseHead(bytes: Buffer): HttpHead | Refusal {
+export function parseHead(bytes: Buffer): HttpHead | Rejection {
   if (!bytes.subarray(-END.length).equals(END)) return malformed('lines end with CR LF');
   // One empty line before the request is forgiven (RFC 9112 §2.2).
   const start = bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
@@ -97,17 +97,17 @@ export function parseHead(bytes: Buffer): HttpHead | Refusal {
   const digits = VERSION.exec(version!);
   if (digits === null) return malformed('the request line does not end with an HTTP version');
   if (digits[1] !== '1')
-    return refusal('HTTP_VERSION_UNSUPPORTED', `expected HTTP/1.1, not ${version}`);
+    return rejection('HTTP_VERSION_UNSUPPORTED', `expected HTTP/1.1, not ${version}`);
 
   const headers = new Map<string, string>();
   if (lines.length - 1 > HEADERS_MAX) {
-    return refusal('HEAD_TOO_LARGE', `more than ${HEADERS_MAX} header lines`);
+    return rejection('HEAD_TOO_LARGE', `more than ${HEADERS_MAX} header lines`);
   }
   for (let i = 1; i < lines.length; i++) {
     const line = lines[i]!;
     const colon = line.indexOf(':');
     const name = line.slice(0, Math.max(0, colon)).toLowerCase();
-    // Covers folded lines (§5.2) and blanks before the colon (§5.1), which must be refused.
+    // Covers folded lines (§5.2) and blanks before the colon (§5.1), which must be rejected.
     if (!TOKEN.test(name)) return malformed(`header line ${i} has no valid name`);
     const value = line.slice(colon + 1).trim();
     // Covers bare CR and bare LF (§2.2), and NUL.
@@ -146,6 +146,6 @@ function bodyFault(
   return coding.toLowerCase() === 'chunked' ? undefined : 'the transfer-encoding is not chunked';
 }
 
-function malformed(why: string): Refusal {
-  return refusal('REQUEST_MALFORMED', why);
+function malformed(why: string): Rejection {
+  return rejection('REQUEST_MALFORMED', why);
 }

@@ -1,6 +1,6 @@
 /** Complete HTTP/1.1 answers of the device port. Every one of them ends the connection. */
 import { STATUS_CODES } from 'node:http';
-import { catalogue, errorBody, type Refusal } from '../process/errors.js';
+import { catalogue, errorBody, type Rejection } from '../process/errors.js';
 
 type Headers = readonly (readonly [string, string])[];
 
@@ -13,8 +13,8 @@ export function httpResponse(status: number, headers: Headers, body = ''): Buffe
 }
 
 /** @param method of the request, as far as it was understood */
-export function httpRefusal(refused: Refusal, headers: Headers, method = ''): Buffer {
-  const status = catalogue[refused.code].http;
+export function httpRejection(rejected: Rejection, headers: Headers, method = ''): Buffer {
+  const status = catalogue[rejected.code].http;
   const all: [string, string][] = [
     ['Content-Type', 'application/json'],
     ['Cache-Control', 'no-store'],
@@ -26,8 +26,8 @@ export function httpRefusal(refused: Refusal, headers: Headers, method = ''): Bu
     // RFC 9110 §15.5.22, RFC 6455 §4.4
     all.push(['Upgrade', 'websocket'], ['Connection', 'Upgrade'], ['Sec-WebSocket-Version', '13']);
   }
-  if (status === 503) all.push(['Retry-After', `${refused.retryAfterS ?? 1}`]);
-  const body = JSON.stringify(errorBody(refused));
+  if (status === 503) all.push(['Retry-After', `${rejected.retryAfterS ?? 1}`]);
+  const body = JSON.stringify(errorBody(rejected));
   const response = httpResponse(status, [...all, ...headers], body);
   // RFC 9110 §9.3.2: the length that it would have, and nothing of it.
   return method === 'HEAD' ? response.subarray(0, -Buffer.byteLength(body)) : response;

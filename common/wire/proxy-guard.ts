@@ -1,11 +1,11 @@
-/** Who may say for whom it connects: reads the PROXY header of proxies, and refuses those of strangers. */
+/** Who may say for whom it connects: reads the PROXY header of proxies, and rejects those of strangers. */
 
 import { type Endpoint, parseEndpoint } from '../net/ip-address.js';
 import { Networks } from '../net/networks.js';
-import type { Refusal } from '../process/errors.js';
+import type { Rejection } from '../process/errors.js';
 import { type ProxyHeader, readProxyHeader } from './proxy-protocol.js';
 
-export class ProxyGate {
+export class ProxyGuard {
   readonly #proxies: Networks;
 
   /** @param networks where proxies connect from */
@@ -25,7 +25,7 @@ export class ProxyGate {
   read(
     bytes: Buffer,
     remoteAddress: () => string | undefined,
-  ): ProxyHeader | Refusal | 'more' | 'none' {
+  ): ProxyHeader | Rejection | 'more' | 'none' {
     return readProxyHeader(bytes, () => {
       const peer = parseEndpoint(remoteAddress() ?? '');
       return peer !== undefined && this.believes(peer);

@@ -4,11 +4,11 @@
  * sees the client's address.
  *
  * A header is as good as whoever sent it: it is read only when its sender is believed. Any other
- * sender is refused, and not just ignored, because what a stranger writes there is a lie.
+ * sender is rejected, and not just ignored, because what a stranger writes there is a lie.
  */
 
 import { type Endpoint, ipBytes, isMapped } from '../net/ip-address.js';
-import { type Refusal, refusal } from '../process/errors.js';
+import { type Rejection, rejection } from '../process/errors.js';
 
 export interface ProxyHeader {
   /** What follows is the client's. */
@@ -48,13 +48,13 @@ const ADDRESS_BYTES = new Map([
 export function readProxyHeader(
   bytes: Buffer,
   isBelieved: () => boolean,
-): ProxyHeader | Refusal | 'more' | 'none' {
+): ProxyHeader | Rejection | 'more' | 'none' {
   const start = [V1_START, V2_SIGNATURE].find((each) => beginsAlike(bytes, each));
   if (start === undefined) return 'none';
   if (bytes.length < start.length) return 'more';
   if (!isBelieved()) {
     const why = 'this peer is in none of LONGLINE_PROXY_NETWORKS and may not send a PROXY header';
-    return refusal('PROXY_REFUSED', why);
+    return rejection('PROXY_NOT_ALLOWED', why);
   }
   return start === V1_START ? readV1(bytes) : readV2(bytes);
 }
@@ -89,7 +89,7 @@ function beginsAlike(bytes: Buffer, start: Buffer): boolean {
   return bytes.subarray(0, length).equals(start.subarray(0, length));
 }
 
-function readV1(bytes: Buffer): ProxyHeader | Refusal | 'more' {
+function readV1(bytes: Buffer): ProxyHeader | Rejection | 'more' {
   const end = bytes.subarray(0, V1_BYTES_MAX).indexOf(CRLF);
   if (end < 0) {
     return bytes.length < V1_BYTES_MAX ? 'more' : malformed(`no line end in ${V1_BYTES_MAX} bytes`);
@@ -118,7 +118,7 @@ function v1Endpoint(family: string, address: string, portText: string): Endpoint
   return { ip, port };
 }
 
-function readV2(bytes: Buffer): ProxyHeader | Refusal | 'more' {
+function readV2(bytes: Buffer): ProxyHeader | Rejection | 'more' {
   if (bytes.length < V2_START_BYTES) return 'more';
   const command = bytes[12]! & 0x0f;
   if (bytes[12]! >> 4 !== 2 || command > COMMAND.proxy) {
@@ -161,6 +161,6 @@ function readExtras(bytes: Buffer): Map<number, Buffer> | undefined {
   return extras;
 }
 
-function malformed(why: string): Refusal {
-  return refusal('PROXY_MALFORMED', `a PROXY header cannot be read: ${why}`);
+function malformed(why: string): Rejection {
+  return rejection('PROXY_MALFORMED', `a PROXY header cannot be read: ${why}`);
 }

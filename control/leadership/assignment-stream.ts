@@ -8,20 +8,20 @@ import {
 } from '../../common/cluster/assignment.js';
 import type { WatchRequest, WatchResponse } from '../../proto/gen/longline/v1/assignment.js';
 import type { SessionRequest, SessionResponse } from '../../proto/gen/longline/v1/edge_session.js';
-import type { Director } from './controller.js';
+import type { Controller } from './controller.js';
 
 type Stream =
   | ServerDuplexStream<SessionRequest, SessionResponse>
   | ServerWritableStream<WatchRequest, WatchResponse>;
 
 /**
- * Follows `director` until the returned function is called. One assignment at most is on its way:
+ * Follows `controller` until the returned function is called. One assignment at most is on its way:
  * while a slow peer takes it, newer ones replace each other instead of piling up.
  * @param have what the peer already knows; nothing older is sent
  */
 export function streamAssignments(
   stream: Stream,
-  director: Pick<Director, 'watch'>,
+  controller: Pick<Controller, 'watch'>,
   have: Position,
 ): () => void {
   let waiting: Assignment | undefined;
@@ -34,7 +34,7 @@ export function streamAssignments(
     if (assignment !== undefined)
       stream.write({ assignment: toWire(assignment), pace: undefined }, sendNext);
   };
-  return director.watch((assignment) => {
+  return controller.watch((assignment) => {
     if (comparePositions(assignment.position, have) <= 0) return;
     waiting = assignment;
     if (!isBusy) sendNext();

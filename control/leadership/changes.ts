@@ -12,7 +12,7 @@ import {
 } from '../../common/cluster/assignment.js';
 
 export interface MoveChange {
-  readonly type: 'move-begun' | 'move-handed-over' | 'move-done' | 'move-rolled-back';
+  readonly type: 'move-started' | 'move-handed-over' | 'move-completed' | 'move-rolled-back';
   readonly shard: number;
   readonly from: string;
   readonly to: string;
@@ -28,8 +28,8 @@ export type Change =
   | { readonly type: 'intent-changed'; readonly edgeId: string; readonly intent: Intent }
   | MoveChange
   /** Edges are evened out from now on until they are as even as is aimed at, whoever leads. */
-  | { readonly type: 'balancing-begun' }
-  | { readonly type: 'balancing-ended' }
+  | { readonly type: 'balancing-started' }
+  | { readonly type: 'balancing-finished' }
   /** Shards that changed owner without a move: first placed, or their owner was gone. */
   | { readonly type: 'shards-placed'; readonly to: string; readonly shards: number };
 
@@ -48,7 +48,7 @@ export function changesBetween(before: Assignment | undefined, after: Assignment
   }
   changes.push(...edgeChanges(was, after));
   if (was.isBalancing !== after.isBalancing) {
-    changes.push({ type: after.isBalancing ? 'balancing-begun' : 'balancing-ended' });
+    changes.push({ type: after.isBalancing ? 'balancing-started' : 'balancing-finished' });
   }
   const moved = new Set<number>();
   for (const change of moveChanges(was, after)) {
@@ -92,13 +92,13 @@ function moveChanges(before: Content, after: Content): MoveChange[] {
   for (const move of before.moves) {
     const { shard, from, to } = move;
     if (isOf(is.get(shard), move)) continue;
-    const type = ownerOf(after, shard)?.id === to ? 'move-done' : 'move-rolled-back';
+    const type = ownerOf(after, shard)?.id === to ? 'move-completed' : 'move-rolled-back';
     changes.push({ type, shard, from, to });
   }
   for (const move of after.moves) {
     const { shard, from, to, phase } = move;
     const then = was.get(shard);
-    if (!isOf(then, move)) changes.push({ type: 'move-begun', shard, from, to });
+    if (!isOf(then, move)) changes.push({ type: 'move-started', shard, from, to });
     else if (then!.phase !== phase) changes.push({ type: 'move-handed-over', shard, from, to });
   }
   return changes;

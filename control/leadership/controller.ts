@@ -1,6 +1,6 @@
 /**
  * What a control is to everybody else, whether it leads or not: the newest assignment, the edges'
- * sessions, and what operators steer. While it leads, a `Term` does the work; while another does, it
+ * sessions, and what operators steer. While it leads, a `LeadershipTerm` does the work; while another does, it
  * follows the stored table, so that routers which watch here lack nothing.
  */
 import {
@@ -11,7 +11,7 @@ import {
   type Position,
 } from '../../common/cluster/assignment.js';
 import { readAssignment } from '../../common/cluster/assignment-store.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
@@ -23,9 +23,9 @@ import type {
   LogEntry,
   LoggedEvent,
   MovesInfo,
+  Operations,
   OperatorEntry,
   PlanInfo,
-  Steering,
 } from '../operator/operations.js';
 import { drainProgress } from '../pace/drain-progress.js';
 import { donorsAmong, receiversAmong } from '../pace/goaway-pace.js';
@@ -34,13 +34,18 @@ import { summarize } from '../planning/plan-summary.js';
 import { changesBetween } from './changes.js';
 import { EventLog } from './event-log.js';
 import type { Leader } from './leadership.js';
-import { movesInFlightMax, Term, type TermCounters, type Trouble } from './leadership-term.js';
+import {
+  LeadershipTerm,
+  type LeadershipTermCounters,
+  movesInFlightMax,
+  type StoreProblem,
+} from './leadership-term.js';
 
 const SECOND_MS = 1_000;
 /** Proof, two reports and the linger of the edge that hands over. */
 const MOVE_SECONDS_MIN = 15;
 
-export interface DirectorOptions {
+export interface ControllerOptions {
   readonly link: Pick<RedisLink, 'commands'>;
   readonly controlId: string;
   readonly shardCount: number;
@@ -64,26 +69,31 @@ interface DrainWish {
   readonly untilMs: number | undefined;
 }
 
-const NO_PACE: Pace = { perSecond: 0, byEdge: new Map(), secondsLeft: 0, why: 'nothing-to-do' };
+const NO_PACE: Pace = {
+  perSecond: 0,
+  byEdge: new Map(),
+  secondsRemaining: 0,
+  reason: 'nothing-to-do',
+};
 
-export class Director implements Steering {
-  readonly #options: DirectorOptions;
+export class Controller implements Operations {
+  readonly #options: ControllerOptions;
   readonly #log: Logger;
-  readonly #counters: TermCounters;
+  readonly #counters: LeadershipTermCounters;
   readonly #events = new EventLog();
   readonly #watchers = new Set<(assignment: Assignment) => void>();
   readonly #drains = new Map<string, DrainWish>();
   readonly #everySecond: NodeJS.Timeout;
   #leader: Leader = { type: 'nobody' };
-  #term: Term | undefined;
+  #term: LeadershipTerm | undefined;
   #current: Assignment | undefined;
   #pacer: Pacer;
   #pace = NO_PACE;
   #wasFrozen = false;
-  #wereCutOff: ReadonlySet<string> = new Set();
-  #trouble: Trouble | undefined = { type: 'unavailable', reason: 'it has not been read yet' };
+  #werePartitioned: ReadonlySet<string> = new Set();
+  #trouble: StoreProblem | undefined = { type: 'unavailable', reason: 'it has not been read yet' };
 
-  constructor(options: DirectorOptions) {
+  constructor(options: ControllerOptions) {
     this.#options = options;
     this.#log = options.log;
     this.#counters = createCounters(options.metrics);
@@ -127,12 +137,12 @@ export class Director implements Steering {
     return () => this.#watchers.delete(onChange);
   }
 
-  open(edge: HelloEdge, have: Position, end: (why: Refusal) => void): Session | Refusal {
+  open(edge: HelloEdge, have: Position, end: (why: Rejection) => void): Session | Rejection {
     return this.#term?.members.open(edge, have, end) ?? this.#notLeader();
   }
 
   /** For the event log: what an edge, or what calls itself one, was not believed. */
-  rejected(entry: Extract<LogEntry, { type: 'edge-refused' | 'report-rejected' }>): void {
+  rejected(entry: Extract<LogEntry, { type: 'edge-rejected' | 'report-rejected' }>): void {
     this.#record(entry);
   }
 
@@ -163,15 +173,18 @@ export class Director implements Steering {
       const counts = records.get(edgeId)?.counts;
       return counts && (counts.shards.find((one) => one.shard === shard)?.connections ?? 0);
     };
-    const { perSecond, why, secondsLeft } = this.#pace;
+    const { perSecond, reason, secondsRemaining } = this.#pace;
     return {
-      inFlight: moves.map((move) => ({ ...move, clientsLeft: clientsOn(move.from, move.shard) })),
-      waiting: this.#term?.planner.queue.length ?? 0,
+      inFlight: moves.map((move) => ({
+        ...move,
+        clientsRemaining: clientsOn(move.from, move.shard),
+      })),
+      pending: this.#term?.planner.queue.length ?? 0,
       isPaused: this.#term?.planner.isPaused ?? false,
       frozenUntilMs: this.#term?.members.frozenUntilMs,
       perSecond,
-      why,
-      secondsLeft: Number.isFinite(secondsLeft) ? secondsLeft : undefined,
+      paceReason: reason,
+      secondsRemaining: Number.isFinite(secondsRemaining) ? secondsRemaining : undefined,
       drains: (this.#current?.edges ?? [])
         .filter(({ intent }) => intent === 'draining')
         .map(({ id }) =>
@@ -185,10 +198,10 @@ export class Director implements Steering {
     };
   }
 
-  plan(): PlanInfo | Refusal {
+  plan(): PlanInfo | Rejection {
     if (this.#term === undefined) return this.#notLeader();
     const plan = this.#term.planner.preview(nowMs());
-    if (plan === undefined) return refusal('NOT_READY', 'there is no assignment yet');
+    if (plan === undefined) return rejection('NOT_READY', 'there is no assignment yet');
     const summary = summarize(plan, {
       perSecond: this.#options.reconnectsPerSecondMax,
       movesInFlightMax: movesInFlightMax(this.#options.shardCount),
@@ -197,28 +210,28 @@ export class Director implements Steering {
     return { ...summary, on: plan.on };
   }
 
-  rebalance(on: Position | undefined, by: Audit): PlanInfo | Refusal {
+  rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection {
     if (this.#term === undefined) return this.#notLeader();
     const { planner } = this.#term;
     const info = this.plan();
     const plan = planner.preview(nowMs());
     if ('code' in info || plan === undefined) return info;
-    const refused = planner.refusePlan(on === undefined ? plan : { ...plan, on });
-    if (refused !== undefined) return refused;
+    const rejected = planner.rejectPlan(on === undefined ? plan : { ...plan, on });
+    if (rejected !== undefined) return rejected;
     this.#recordOperator('rebalance', '', by);
     this.#term.tell({ type: 'apply', plan });
     return info;
   }
 
-  pause(by: Audit): Refusal | undefined {
+  pause(by: Audit): Rejection | undefined {
     return this.#command('pause', by);
   }
 
-  resume(by: Audit): Refusal | undefined {
+  resume(by: Audit): Rejection | undefined {
     return this.#command('resume', by);
   }
 
-  abort(by: Audit): Refusal | undefined {
+  abort(by: Audit): Rejection | undefined {
     return this.#command('abort', by);
   }
 
@@ -227,12 +240,12 @@ export class Director implements Steering {
     intent: Intent,
     { isForced, perSecondMax, deadlineMs }: DrainOptions & { readonly isForced: boolean },
     by: Audit,
-  ): Refusal | undefined {
+  ): Rejection | undefined {
     if (this.#term === undefined) return this.#notLeader();
-    const refused = this.#term.planner.refuseIntent(edgeId, intent, isForced);
-    if (refused !== undefined) return refused;
-    const did = { none: 'undrain', cordoned: 'cordon', draining: 'drain' } as const;
-    this.#recordOperator(did[intent], edgeId, by);
+    const rejected = this.#term.planner.rejectIntent(edgeId, intent, isForced);
+    if (rejected !== undefined) return rejected;
+    const action = { none: 'undrain', cordoned: 'cordon', draining: 'drain' } as const;
+    this.#recordOperator(action[intent], edgeId, by);
     this.#drains.set(edgeId, {
       perSecondMax: perSecondMax ?? Number.POSITIVE_INFINITY,
       untilMs: deadlineMs === undefined ? undefined : Math.round(nowMs() + deadlineMs),
@@ -241,10 +254,10 @@ export class Director implements Steering {
     return undefined;
   }
 
-  believe(by: Audit): Refusal | undefined {
+  confirmLostEdges(by: Audit): Rejection | undefined {
     if (this.#term === undefined) return this.#notLeader();
-    this.#recordOperator('believe', '', by);
-    this.#term.members.believe();
+    this.#recordOperator('confirm-lost-edges', '', by);
+    this.#term.members.confirmLostEdges();
     return undefined;
   }
 
@@ -256,10 +269,10 @@ export class Director implements Steering {
     return this.#events.watch(onEvent);
   }
 
-  #command(did: 'pause' | 'resume' | 'abort', by: Audit): Refusal | undefined {
+  #command(action: 'pause' | 'resume' | 'abort', by: Audit): Rejection | undefined {
     if (this.#term === undefined) return this.#notLeader();
-    this.#recordOperator(did, '', by);
-    this.#term.tell({ type: did });
+    this.#recordOperator(action, '', by);
+    this.#term.tell({ type: action });
     return undefined;
   }
 
@@ -269,21 +282,21 @@ export class Director implements Steering {
     const isFrozen = members.frozenUntilMs !== undefined;
     if (isFrozen !== this.#wasFrozen) this.#record({ type: isFrozen ? 'frozen' : 'unfrozen' });
     this.#wasFrozen = isFrozen;
-    this.#recordCutOff(members.cutOff);
+    this.#recordPartitioned(members.partitionedEdges);
     // Whoever was told to end has to, whatever else is held back.
     const isHeld = (edge: EdgeRecord) => planner.isPaused && edge.counts?.leaving !== true;
     const donors = donorsAmong(members.edges.filter((edge) => !isHeld(edge)));
     this.#pace = this.#pacer.step(nowMs(), donors, receiversAmong(this.#current, members.edges));
   }
 
-  #recordCutOff(areCutOff: ReadonlySet<string>): void {
-    const before = this.#wereCutOff;
-    this.#wereCutOff = areCutOff;
-    for (const edgeId of areCutOff) {
-      if (!before.has(edgeId)) this.#record({ type: 'edge-cut-off', edgeId });
+  #recordPartitioned(arePartitioned: ReadonlySet<string>): void {
+    const before = this.#werePartitioned;
+    this.#werePartitioned = arePartitioned;
+    for (const edgeId of arePartitioned) {
+      if (!before.has(edgeId)) this.#record({ type: 'edge-partitioned', edgeId });
     }
     for (const edgeId of before) {
-      if (!areCutOff.has(edgeId)) this.#record({ type: 'edge-healed', edgeId });
+      if (!arePartitioned.has(edgeId)) this.#record({ type: 'edge-recovered', edgeId });
     }
   }
 
@@ -293,21 +306,21 @@ export class Director implements Steering {
     const result = await readAssignment(link.commands, shardCount);
     if (this.#term !== undefined) return;
     if (result.type === 'assignment') this.#publish(result.assignment);
-    this.#onTrouble(
+    this.#onStoreProblem(
       result.type === 'garbage' || result.type === 'unavailable' ? result : undefined,
     );
   }
 
-  #newTerm(): Term {
+  #newTerm(): LeadershipTerm {
     const { link, shardCount, leaseMs } = this.#options;
-    return new Term({
+    return new LeadershipTerm({
       link,
       shardCount,
       leaseMs,
       log: this.#log,
       counters: this.#counters,
       onAssignment: (assignment) => this.#publish(assignment),
-      onTrouble: (trouble) => this.#onTrouble(trouble),
+      onStoreProblem: (trouble) => this.#onStoreProblem(trouble),
     });
   }
 
@@ -327,7 +340,7 @@ export class Director implements Steering {
   }
 
   /** Says once per trouble what it is; the last good assignment stays in force. */
-  #onTrouble(trouble: Trouble | undefined): void {
+  #onStoreProblem(trouble: StoreProblem | undefined): void {
     if (trouble?.type === this.#trouble?.type) return;
     this.#trouble = trouble;
     if (trouble === undefined) {
@@ -336,19 +349,20 @@ export class Director implements Steering {
     }
     const level = trouble.type === 'garbage' ? 'error' : 'warn';
     this.#log[level](trouble, 'the stored assignment cannot be used, keeping the last one');
-    if (trouble.type === 'garbage') this.#record({ type: 'table-garbage', reason: trouble.reason });
+    if (trouble.type === 'garbage')
+      this.#record({ type: 'assignment-invalid', reason: trouble.reason });
   }
 
-  #recordOperator(did: OperatorEntry['did'], edgeId: string, by: Audit): void {
-    this.#record({ type: 'operator', did, edgeId, ...by });
-    this.#log.info({ did, edgeId, ...by }, 'an operator has asked for it');
+  #recordOperator(action: OperatorEntry['action'], edgeId: string, by: Audit): void {
+    this.#record({ type: 'operator', action, edgeId, ...by });
+    this.#log.info({ action, edgeId, ...by }, 'an operator has asked for it');
   }
 
   #record(entry: LogEntry): void {
     this.#events.append(nowMs(), this.#current?.position ?? ORIGIN, entry);
   }
 
-  #notLeader(): Refusal {
+  #notLeader(): Rejection {
     if (this.#leader.type !== 'other') return notLeader('');
     const { id, url } = this.#leader.control;
     return notLeader(`${id} at ${url}`);
@@ -375,7 +389,7 @@ export class Director implements Steering {
       () => this.#current?.moves.length ?? 0,
     );
     metrics.gauge(
-      'longline_control_moves_waiting',
+      'longline_control_moves_pending',
       'Moves that are planned and not begun.',
       () => this.#term?.planner.queue.length ?? 0,
     );
@@ -392,15 +406,15 @@ export class Director implements Steering {
   }
 }
 
-function createCounters(metrics: Metrics): TermCounters {
+function createCounters(metrics: Metrics): LeadershipTermCounters {
   return {
     replans: metrics.counter('longline_control_replans_total', 'Assignments planned and written.'),
     casLost: metrics.counter(
-      'longline_control_cas_lost_total',
+      'longline_control_write_conflicts_total',
       'Assignments not written because another control was faster.',
     ),
     garbageReads: metrics.counter(
-      'longline_control_garbage_reads_total',
+      'longline_control_invalid_assignments_total',
       'Times that the stored assignment could not be understood.',
     ),
   };

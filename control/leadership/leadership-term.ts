@@ -34,37 +34,37 @@ const MOVES_IN_FLIGHT_MIN = 32;
 const MESSAGE_WEIGHT = 10;
 
 /** Why the stored assignment cannot be read, used or written. */
-export interface Trouble {
+export interface StoreProblem {
   readonly type: 'unavailable' | 'garbage';
   readonly reason: string;
 }
 
-export interface TermCounters {
+export interface LeadershipTermCounters {
   readonly replans: Counter;
   readonly casLost: Counter;
   readonly garbageReads: Counter;
 }
 
-export interface TermOptions {
+export interface LeadershipTermOptions {
   readonly link: Pick<RedisLink, 'commands'>;
   readonly shardCount: number;
   readonly leaseMs: number;
   readonly log: Logger;
-  readonly counters: TermCounters;
+  readonly counters: LeadershipTermCounters;
   /** Hears each newer assignment, once it is stored. */
   readonly onAssignment: (assignment: Assignment) => void;
   /** Hears of trouble, and with undefined when it is over. */
-  readonly onTrouble: (trouble: Trouble | undefined) => void;
+  readonly onStoreProblem: (trouble: StoreProblem | undefined) => void;
 }
 
 export function movesInFlightMax(shardCount: number): number {
   return Math.max(MOVES_IN_FLIGHT_MIN, Math.round(shardCount * MOVES_IN_FLIGHT_SHARE));
 }
 
-export class Term {
+export class LeadershipTerm {
   readonly members: Members;
   readonly planner: Planner;
-  readonly #options: TermOptions;
+  readonly #options: LeadershipTermOptions;
   #published: Position = ORIGIN;
   #problem: string | undefined;
   /** Counted, so that a read knows whether a write has overtaken it. */
@@ -77,7 +77,7 @@ export class Term {
   #readTimer: NodeJS.Timeout | undefined;
   #wakeTimer: NodeJS.Timeout | undefined;
 
-  constructor(options: TermOptions) {
+  constructor(options: LeadershipTermOptions) {
     this.#options = options;
     const { shardCount, leaseMs } = options;
     this.planner = new Planner({
@@ -124,7 +124,7 @@ export class Term {
         ...record,
         isMember: isMember(record),
         isAlive: record.state.type === 'alive',
-        isCutOff: membership.cutOff.has(record.id),
+        isPartitioned: membership.partitionedEdges.has(record.id),
       })),
       newestSeen: membership.newestSeen,
       isFrozen: membership.frozenUntilMs !== undefined,
@@ -143,12 +143,12 @@ export class Term {
     this.#readLater(result.type === 'none' || result.type === 'assignment');
     if (result.type === 'unavailable' || result.type === 'garbage') {
       if (result.type === 'garbage') this.#options.counters.garbageReads.inc();
-      this.#options.onTrouble(result);
+      this.#options.onStoreProblem(result);
       // Nothing is written over what is not understood.
       if (!this.#isWriting) this.tell({ type: 'write-failed' });
       return;
     }
-    this.#options.onTrouble(undefined);
+    this.#options.onStoreProblem(undefined);
     // A read that a write has overtaken would look like a Redis that has lost it.
     if (this.#isWriting || this.#writes !== writes) return;
     const stored = result.type === 'assignment' ? result.assignment : undefined;
@@ -173,12 +173,12 @@ export class Term {
     this.#isWriting = false;
     if (this.#isClosed) return;
     if (result.type === 'committed') {
-      this.#options.onTrouble(undefined);
+      this.#options.onStoreProblem(undefined);
       this.#options.counters.replans.inc();
       this.tell({ type: 'written' });
       return;
     }
-    if (result.type === 'unavailable') this.#options.onTrouble(result);
+    if (result.type === 'unavailable') this.#options.onStoreProblem(result);
     this.tell({ type: 'write-failed' });
     clearTimeout(this.#readTimer);
     if (result.type === 'lost') {
@@ -197,7 +197,7 @@ export class Term {
     this.#options.onAssignment(current);
   }
 
-  /** The planner has refused to do something that made no sense. */
+  /** The planner has rejected to do something that made no sense. */
   #alarm(): void {
     const { problem } = this.planner;
     if (problem === this.#problem) return;

@@ -1,7 +1,7 @@
 /**
  * Which control leads. The lock in Redis is a hint: it keeps several controls from getting into each
  * other's way. That no shard moves twice does not depend on it, but on compare-and-set of the table
- * and on edges that refuse what is older than what they have.
+ * and on edges that reject what is older than what they have.
  *
  * Whoever leads renews the lock well before it ends, and stops to lead when it could not for so long
  * that another may have it. Told to stop, it gives the lock back, and the next one leads at once.

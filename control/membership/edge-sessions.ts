@@ -6,7 +6,7 @@ import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { ORIGIN, type Position } from '../../common/cluster/assignment.js';
 import { parseHostPort } from '../../common/net/host-port.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toServiceError } from '../../common/process/grpc-server.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -19,7 +19,7 @@ import type {
   Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
 import { streamAssignments } from '../leadership/assignment-stream.js';
-import type { Director, EdgePace } from '../leadership/controller.js';
+import type { Controller, EdgePace } from '../leadership/controller.js';
 import { findReportProblem, type ShardReport } from '../planning/loads.js';
 import type { EdgeReport, Session } from './members.js';
 
@@ -32,20 +32,20 @@ const ID = /^[A-Za-z0-9._-]{1,128}$/;
 const POSITION_PART_MAX = 2 ** 48;
 
 export interface EdgeSessionsOptions {
-  readonly director: Pick<Director, 'watch' | 'open' | 'paceOf' | 'rejected'>;
+  readonly controller: Pick<Controller, 'watch' | 'open' | 'paceOf' | 'rejected'>;
   readonly shardCount: number;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
 export function createEdgeSessionService({
-  director,
+  controller,
   shardCount,
   log,
   metrics,
 }: EdgeSessionsOptions): EdgeSessionServiceServer {
   const context = {
-    director,
+    controller,
     shardCount,
     log,
     reportsRejected: metrics.counter(
@@ -79,7 +79,7 @@ class EdgeSession {
   ) {
     this.#log = context.log.child({ peer: call.getPeer() });
     this.#helloTimer = setTimeout(
-      () => this.#end(refusal('REQUEST_MALFORMED', `no hello within ${HELLO_WAIT_MS} ms`)),
+      () => this.#end(rejection('REQUEST_MALFORMED', `no hello within ${HELLO_WAIT_MS} ms`)),
       HELLO_WAIT_MS,
     );
     call.on('data', (request) => this.#onRequest(request));
@@ -92,25 +92,25 @@ class EdgeSession {
     if (this.call.writableEnded) return;
     if (this.#session === undefined) {
       if (body?.$case === 'hello') this.#onHello(body.value);
-      else this.#end(refusal('REQUEST_MALFORMED', 'a session begins with a hello'));
+      else this.#end(rejection('REQUEST_MALFORMED', 'a session begins with a hello'));
     } else if (body?.$case === 'stats') {
       this.#session.report(this.#readStats(body.value));
     } else {
-      this.#end(refusal('REQUEST_MALFORMED', 'after the hello only stats are expected'));
+      this.#end(rejection('REQUEST_MALFORMED', 'after the hello only stats are expected'));
     }
   }
 
   #onHello(hello: Hello): void {
     clearTimeout(this.#helloTimer);
-    const { director, shardCount } = this.context;
+    const { controller, shardCount } = this.context;
     const have = hello.have ?? ORIGIN;
     const { edgeId: id, incarnation, advertisedUrl, frontAddress, capacity, zone } = hello;
     const edge = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
     const opened =
-      refuseHello(hello, have, shardCount) ?? director.open(edge, have, (why) => this.#end(why));
+      rejectHello(hello, have, shardCount) ?? controller.open(edge, have, (why) => this.#end(why));
     if ('code' in opened) {
       if (opened.code === 'EDGE_ID_IN_USE') {
-        director.rejected({ type: 'edge-refused', edgeId: id, reason: opened.message });
+        controller.rejected({ type: 'edge-rejected', edgeId: id, reason: opened.message });
       }
       this.#end(opened);
       return;
@@ -122,7 +122,7 @@ class EdgeSession {
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
     // The edge learns that it was let in even when there is nothing newer for it.
     this.call.sendMetadata(new Metadata());
-    const stopAssignments = streamAssignments(this.call, director, have);
+    const stopAssignments = streamAssignments(this.call, controller, have);
     const pacing = setInterval(() => this.#sendPace(), PACE_INTERVAL_MS);
     this.#stopStream = () => {
       stopAssignments();
@@ -132,7 +132,7 @@ class EdgeSession {
 
   /** A report with nonsense in it still shows that the edge lives; what it counts is unknown. */
   #readStats(stats: Stats): EdgeReport {
-    const { shardCount, director } = this.context;
+    const { shardCount, controller } = this.context;
     const under = stats.measuredUnder ?? ORIGIN;
     const { connections, acquired, released } = stats;
     const loads = { under, connections, shards: readShards(stats.loads) };
@@ -142,7 +142,7 @@ class EdgeSession {
       this.context.reportsRejected.inc();
       if (!this.#hasRejected) {
         this.#log.warn({ problem }, 'a report is not to be believed');
-        director.rejected({ type: 'report-rejected', edgeId: this.#edgeId, reason: problem });
+        controller.rejected({ type: 'report-rejected', edgeId: this.#edgeId, reason: problem });
       }
     }
     this.#hasRejected = problem !== undefined;
@@ -150,13 +150,13 @@ class EdgeSession {
       counts: problem === undefined ? { ...stats, shards: loads.shards } : undefined,
       loads: problem === undefined ? loads : undefined,
       moves: { edgeId: this.#edgeId, under, acquired, released },
-      isLeaving: stats.leaving,
+      isLeaving: stats.shuttingDown,
     };
   }
 
   /** Only when there is something new to say. */
   #sendPace(): void {
-    const pace = this.context.director.paceOf(this.#edgeId);
+    const pace = this.context.controller.paceOf(this.#edgeId);
     const { perSecond, drainUntilMs } = pace;
     if (perSecond === this.#pace.perSecond && drainUntilMs === this.#pace.drainUntilMs) return;
     this.#pace = pace;
@@ -166,7 +166,7 @@ class EdgeSession {
     });
   }
 
-  #end(why: Refusal): void {
+  #end(why: Rejection): void {
     if (this.call.writableEnded) return;
     this.#stopStream();
     this.#log.warn({ why }, 'edge session ended');
@@ -182,9 +182,9 @@ class EdgeSession {
   }
 }
 
-function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal | undefined {
+function rejectHello(hello: Hello, have: Position, shardCount: number): Rejection | undefined {
   if (hello.shardCount !== shardCount) {
-    return refusal(
+    return rejection(
       'SETTINGS_MISMATCH',
       `the cluster has ${shardCount} shards, edge ${hello.edgeId} was started with ${hello.shardCount}`,
     );
@@ -206,7 +206,7 @@ function refuseHello(hello: Hello, have: Position, shardCount: number): Refusal 
     ],
   ];
   const broken = expectations.filter(([met]) => !met).map(([, text]) => text);
-  return broken.length === 0 ? undefined : refusal('REQUEST_MALFORMED', broken.join('; '));
+  return broken.length === 0 ? undefined : rejection('REQUEST_MALFORMED', broken.join('; '));
 }
 
 /** Scheme, host and port, written so that a path can be appended. */

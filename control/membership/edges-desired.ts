@@ -11,7 +11,7 @@ import { type EdgeRecord, isMember } from './membership.js';
 const FULL_SHARE = 0.7;
 
 /** Undefined while it is not known what every edge holds: a guess would stop edges that are needed. */
-export function edgesWanted(edges: readonly EdgeRecord[]): number | undefined {
+export function edgesDesired(edges: readonly EdgeRecord[]): number | undefined {
   const members = edges.filter(isMember);
   let connections = 0;
   let capacity = 0;

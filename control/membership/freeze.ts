@@ -42,7 +42,7 @@ export class Freeze {
       const atOnce = missing.filter((vanishedAtMs) => vanishedAtMs > sinceMs);
       if (isMost(atOnce.length)) this.#endsAtMs = nowMs + LEASES_MAX * this.leaseMs;
     } else if (nowMs >= this.#endsAtMs) {
-      this.believe(nowMs);
+      this.confirmLostEdges(nowMs);
     } else if (!isMost(missing.length)) {
       this.#endsAtMs = undefined;
       // The others are on their way back, too.
@@ -51,7 +51,7 @@ export class Freeze {
   }
 
   /** The edges that are missing now are gone. */
-  believe(nowMs: number): void {
+  confirmLostEdges(nowMs: number): void {
     this.#endsAtMs = undefined;
     this.#believedAtMs = nowMs;
     this.#patienceEndsAtMs = Number.NEGATIVE_INFINITY;

@@ -7,7 +7,7 @@ import type { Counter } from 'prom-client';
 import { certificateNames } from '../../common/auth/certificate-names.js';
 import type { LinkPeers } from '../../common/auth/peer-settings.js';
 import { bearerOf, findToken, hashToken } from '../../common/auth/tokens.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
 import type { Metrics } from '../../common/process/metrics.js';
 
@@ -18,15 +18,15 @@ interface LinkCall extends Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 
 
 export class LinkGuard {
   readonly #tokens: readonly { readonly sha256: Buffer }[];
-  readonly #refused: Counter;
+  readonly #rejected: Counter;
 
   constructor(
     readonly peers: LinkPeers,
     metrics: Metrics,
   ) {
     this.#tokens = peers.tokens.map((token) => ({ sha256: hashToken(token) }));
-    this.#refused = metrics.counter(
-      'longline_control_links_refused_total',
+    this.#rejected = metrics.counter(
+      'longline_control_links_rejected_total',
       'Links of edges and routers that showed no token and no certificate, or not a good one.',
     );
   }
@@ -34,20 +34,20 @@ export class LinkGuard {
   /** The same handler for whoever is let in. */
   guard<Call extends LinkCall>(handle: (call: Call) => void): (call: Call) => void {
     return (call) => {
-      const refused = this.refuse(call);
-      if (refused === undefined) return handle(call);
-      this.#refused.inc();
-      call.emit('error', toServiceError(refused));
+      const rejected = this.reject(call);
+      if (rejected === undefined) return handle(call);
+      this.#rejected.inc();
+      call.emit('error', toServiceError(rejected));
     };
   }
 
-  refuse(call: LinkCall): Refusal | undefined {
+  reject(call: LinkCall): Rejection | undefined {
     const { certificates } = this.peers;
     if (this.#tokens.length === 0 && certificates.length === 0) return undefined;
     const names = certificateNames(call.getAuthContext().sslPeerCertificate);
     if (names.some((name) => certificates.includes(name))) return undefined;
     const shown = bearerOf(authorizationOf(call.metadata));
     if (shown !== undefined && findToken(this.#tokens, shown) !== undefined) return undefined;
-    return refusal('UNAUTHENTICATED', 'this is no edge and no router of this cluster');
+    return rejection('UNAUTHENTICATED', 'this is no edge and no router of this cluster');
   }
 }

@@ -1,6 +1,6 @@
 /** Drives `Membership`: gives it the time, and ends the sessions that it ends. */
 import type { EdgeIdentity, Position } from '../../common/cluster/assignment.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { LoadReport } from '../planning/loads.js';
 import type { MoveReport } from '../planning/moves.js';
 import {
@@ -40,7 +40,7 @@ export interface MembersListener {
 export class Members {
   readonly #machine: Membership;
   /** How to end each open session. */
-  readonly #ends = new Map<number, (why: Refusal) => void>();
+  readonly #ends = new Map<number, (why: Rejection) => void>();
   #lastSession = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -55,8 +55,8 @@ export class Members {
     return this.#machine.edges;
   }
 
-  get cutOff(): ReadonlySet<string> {
-    return this.#machine.cutOff;
+  get partitionedEdges(): ReadonlySet<string> {
+    return this.#machine.partitionedEdges;
   }
 
   get frozenUntilMs(): number | undefined {
@@ -69,14 +69,14 @@ export class Members {
   }
 
   /** @param end called when the session must end although its stream is fine */
-  open(edge: HelloEdge, have: Position, end: (why: Refusal) => void): Session | Refusal {
+  open(edge: HelloEdge, have: Position, end: (why: Rejection) => void): Session | Rejection {
     const session = ++this.#lastSession;
-    let refused: Refusal | undefined;
+    let rejected: Rejection | undefined;
     this.#ends.set(session, (why) => {
-      refused = why;
+      rejected = why;
     });
     this.#step({ type: 'hello', session, edge, have });
-    if (refused !== undefined) return refused;
+    if (rejected !== undefined) return rejected;
     this.#ends.set(session, end);
     return {
       report: (report) => this.#onReport(edge.id, session, report),
@@ -89,12 +89,12 @@ export class Members {
   }
 
   /** The edges that have vanished are gone. */
-  believe(): void {
-    this.#step({ type: 'believe' });
+  confirmLostEdges(): void {
+    this.#step({ type: 'confirm-lost-edges' });
   }
 
   /** Ends all sessions. */
-  close(why: Refusal): void {
+  close(why: Rejection): void {
     clearTimeout(this.#timer);
     const ends = [...this.#ends.values()];
     this.#ends.clear();
@@ -141,8 +141,8 @@ export class Members {
 }
 
 /** For sessions that end because this control does not lead any more. */
-export function notLeader(leader: string): Refusal {
-  return refusal(
+export function notLeader(leader: string): Rejection {
+  return rejection(
     'NOT_LEADER',
     leader === '' ? 'no control leads at the moment' : `${leader} leads`,
   );

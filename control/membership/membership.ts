@@ -19,11 +19,11 @@ import {
   ORIGIN,
   type Position,
 } from '../../common/cluster/assignment.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
 import type { MemoryPart } from '../../proto/gen/longline/v1/edge_session.js';
 import { Freeze, type Presence } from './freeze.js';
-import { CutOff } from './partitioned-edges.js';
+import { PartitionedEdges } from './partitioned-edges.js';
 
 export type EdgeState =
   /** Entered by a hello. `session` is open; every report renews the lease. */
@@ -45,8 +45,8 @@ export interface EdgeCounts {
   readonly ready: boolean;
   readonly memory?: readonly MemoryPart[];
   /** Clients that it is to tell to go, when it is told how fast. */
-  readonly goawaysWaiting?: number;
-  readonly handshakesWaiting?: number;
+  readonly goawaysPending?: number;
+  readonly handshakesPending?: number;
   readonly eventLoopLagMs?: number;
   readonly memoryHeadroom?: number;
   readonly leaving?: boolean;
@@ -92,11 +92,11 @@ export type MembershipEvent =
   /** The process of the edge has been told to end. It may say so as often as it likes. */
   | { readonly type: 'leaving'; readonly edgeId: string; readonly session: number }
   /** An operator knows that the edges that have vanished are gone. */
-  | { readonly type: 'believe' };
+  | { readonly type: 'confirm-lost-edges' };
 
 export type MembershipAction =
   /** End the session: it was not let in, was replaced, or its lease ran out. */
-  | { readonly type: 'end'; readonly session: number; readonly why: Refusal }
+  | { readonly type: 'end'; readonly session: number; readonly why: Rejection }
   /** The members have changed and it is time for a new assignment. */
   | { readonly type: 'replan' }
   /** The edge wants to be drained. */
@@ -127,12 +127,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #firstHelloAtMs: number | undefined;
   #newestSeen = ORIGIN;
   readonly #freeze: Freeze;
-  readonly #cutOff: CutOff;
-  #cutOffIds: ReadonlySet<string> = new Set();
+  readonly #partitionedEdges: PartitionedEdges;
+  #partitionedIds: ReadonlySet<string> = new Set();
 
   constructor(readonly leaseMs: number) {
     this.#freeze = new Freeze(leaseMs);
-    this.#cutOff = new CutOff(leaseMs);
+    this.#partitionedEdges = new PartitionedEdges(leaseMs);
   }
 
   /** While most edges have vanished at once: when that will be believed. Nothing is decided then. */
@@ -146,8 +146,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   }
 
   /** Ids of edges that are alive and cannot deliver: they are to have no shards. */
-  get cutOff(): ReadonlySet<string> {
-    return this.#cutOffIds;
+  get partitionedEdges(): ReadonlySet<string> {
+    return this.#partitionedIds;
   }
 
   /** The newest assignment that any edge has said to know. */
@@ -162,7 +162,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#silence(nowMs, actions);
     this.#freeze.judge(nowMs, this.#presences(nowMs));
     this.#expire(nowMs);
-    this.#cutOffIds = this.#cutOff.judge(nowMs, [...this.#edges.values()].filter(isMember).length);
+    this.#partitionedIds = this.#partitionedEdges.judge(
+      nowMs,
+      [...this.#edges.values()].filter(isMember).length,
+    );
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
       actions.push({ type: 'replan' });
@@ -193,8 +196,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
         if (record !== undefined) actions.push({ type: 'drain', edgeId: record.id });
         break;
       }
-      case 'believe':
-        if (this.#freeze.endsAtMs !== undefined) this.#onBelieve(nowMs);
+      case 'confirm-lost-edges':
+        if (this.#freeze.endsAtMs !== undefined) this.#onLostEdgesConfirmed(nowMs);
         break;
       default:
         assertNever(event);
@@ -220,12 +223,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   ): void {
     // One that is leaving is not ready, either, and is drained anyway.
     const isReady = counts === undefined || counts.ready || counts.leaving === true;
-    this.#cutOff.hear(nowMs, record.id, isReady);
+    this.#partitionedEdges.hear(nowMs, record.id, isReady);
     this.#becomeAlive(nowMs, session, record, counts);
   }
 
-  #onBelieve(nowMs: number): void {
-    this.#freeze.believe(nowMs);
+  #onLostEdgesConfirmed(nowMs: number): void {
+    this.#freeze.confirmLostEdges(nowMs);
     for (const record of this.#edges.values()) {
       if (record.state.type === 'suspect') this.#becomeDead(nowMs, record);
     }
@@ -241,10 +244,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (known?.state.type === 'alive') {
       if (!isSameProcess) {
         const why = `edge ${edge.id} is alive with incarnation ${known.incarnation}, another came with ${edge.incarnation}`;
-        actions.push({ type: 'end', session, why: refusal('EDGE_ID_IN_USE', why) });
+        actions.push({ type: 'end', session, why: rejection('EDGE_ID_IN_USE', why) });
         return;
       }
-      const why = refusal('EDGE_ID_IN_USE', `edge ${edge.id} has opened a newer session`);
+      const why = rejection('EDGE_ID_IN_USE', `edge ${edge.id} has opened a newer session`);
       actions.push({ type: 'end', session: known.state.session, why });
     }
     if (comparePositions(have, this.#newestSeen) > 0) this.#newestSeen = have;
@@ -260,7 +263,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       known.frontAddress === edge.frontAddress &&
       known.capacity === edge.capacity;
     if (!isUnchanged) this.#changedAtMs ??= nowMs;
-    if (!isSameProcess) this.#cutOff.forget(edge.id);
+    if (!isSameProcess) this.#partitionedEdges.forget(edge.id);
     this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);
   }
 
@@ -272,7 +275,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       actions.push({
         type: 'end',
         session: record.state.session,
-        why: refusal('NOT_READY', why),
+        why: rejection('NOT_READY', why),
       });
       this.#becomeSuspect(nowMs, record, record.state.leaseEndsAtMs);
     }
@@ -318,7 +321,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
-    this.#cutOff.forget(edge.id);
+    this.#partitionedEdges.forget(edge.id);
     const state = { type: 'suspect', vanishedAtMs: nowMs, leaseEndsAtMs } as const;
     this.#edges.set(edge.id, { ...edge, state });
   }

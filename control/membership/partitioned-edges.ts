@@ -6,7 +6,7 @@
  * When most edges say so at once, it is Redis that is the matter and not they. Nobody would be
  * better off elsewhere, so nobody is cut off, and each has another lease to get well afterwards.
  */
-export class CutOff {
+export class PartitionedEdges {
   /** Since when each has said that it is not ready. */
   readonly #since = new Map<string, number>();
 
@@ -28,7 +28,9 @@ export class CutOff {
     if (count >= 2 && count > memberCount / 2) {
       for (const edgeId of this.#since.keys()) this.#since.set(edgeId, nowMs);
     }
-    const cutOff = [...this.#since].filter(([, sinceMs]) => nowMs > sinceMs + this.leaseMs);
-    return new Set(cutOff.map(([edgeId]) => edgeId));
+    const partitionedEdges = [...this.#since].filter(
+      ([, sinceMs]) => nowMs > sinceMs + this.leaseMs,
+    );
+    return new Set(partitionedEdges.map(([edgeId]) => edgeId));
   }
 }

@@ -1,6 +1,6 @@
 /** Who may look and who may steer: tokens that are shown as `Authorization: Bearer <token>`. */
 import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 
 export type Need = 'read' | 'write';
 
@@ -18,18 +18,18 @@ export class Access {
    * The name of whoever it is.
    * @param authorization the value of the header
    */
-  admit(authorization: string | undefined, need: Need): string | Refusal {
+  admit(authorization: string | undefined, need: Need): string | Rejection {
     if (this.operators.length === 0 && this.viewers.length === 0) return EVERYBODY;
     const shown = bearerOf(authorization);
     if (shown === undefined) {
-      return refusal('UNAUTHENTICATED', 'expected Authorization: Bearer with a token');
+      return rejection('UNAUTHENTICATED', 'expected Authorization: Bearer with a token');
     }
     const operator = findToken(this.operators, shown);
     const viewer = findToken(this.viewers, shown);
     if (operator !== undefined) return operator.name;
-    if (viewer === undefined) return refusal('UNAUTHENTICATED', 'nobody has this token');
+    if (viewer === undefined) return rejection('UNAUTHENTICATED', 'nobody has this token');
     if (need === 'read') return viewer.name;
-    return refusal(
+    return rejection(
       'PERMISSION_DENIED',
       `${viewer.name} has a viewer's token, it takes an operator's`,
     );

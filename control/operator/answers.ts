@@ -25,7 +25,7 @@ export const move = z.object({
 
 export const errorAnswer = z
   .object({ error: z.object({ code: z.string(), message: z.string() }) })
-  .describe('Every refusal. The code is stable, the message is for people.');
+  .describe('Every rejection. The code is stable, the message is for people.');
 
 export const clusterAnswer = z.object({
   position,

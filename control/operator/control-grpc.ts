@@ -24,7 +24,7 @@ export function createControlGrpc(
   api: OperatorApi,
 ): GrpcServer {
   const grpc = createGrpcServer(SERVICES, KEEPALIVE);
-  const { watch } = createAssignmentService(options.director);
+  const { watch } = createAssignmentService(options.controller);
   const { session } = createEdgeSessionService(options);
   grpc.server.addService(AssignmentServiceService, { watch: guard.guard(watch) });
   grpc.server.addService(EdgeSessionServiceService, { session: guard.guard(session) });

@@ -1,6 +1,6 @@
 /** The event log as server-sent events: what is kept, then what happens. */
 import type { ServerResponse } from 'node:http';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { OperatorOrders } from './orders.js';
 
 /** More than all that is kept, so that only a reader who does not read reaches it. */
@@ -16,9 +16,9 @@ export class EventStreams {
   constructor(readonly orders: OperatorOrders) {}
 
   /** Undefined: another one may be opened. */
-  refuse(): Refusal | undefined {
+  reject(): Rejection | undefined {
     if (this.#open.size < STREAMS_MAX) return undefined;
-    return refusal('OVERLOADED', `${STREAMS_MAX} streams of events are open`);
+    return rejection('OVERLOADED', `${STREAMS_MAX} streams of events are open`);
   }
 
   open(response: ServerResponse, after: number): void {

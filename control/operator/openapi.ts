@@ -21,8 +21,8 @@ export interface Call<Body = unknown> {
   readonly parameter: string;
   /** As the route's schema has it. */
   readonly body: Body;
-  readonly who: string;
-  /** The newest event that the asker has; 0: none. */
+  readonly actor: string;
+  /** The newest event that the shardQueries has; 0: none. */
   readonly after: number;
 }
 
@@ -32,7 +32,7 @@ interface RouteOf<Body> {
   readonly summary: string;
   readonly answer: z.ZodObject;
   /** Besides those that every read or every write has. */
-  readonly refusals: readonly ErrorCode[];
+  readonly rejections: readonly ErrorCode[];
   // A method, so that the table can hold routes of all bodies.
   respond(api: OperatorApi, call: Call<Body>): object | Promise<object>;
 }
@@ -89,7 +89,7 @@ export function describeApi(routes: readonly Route[]): object {
   };
 }
 
-function describeRoute({ need, path, summary, body, answer, refusals, isLog }: Route): object {
+function describeRoute({ need, path, summary, body, answer, rejections, isLog }: Route): object {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]!);
   const parameters: object[] = names.map((name) => ({
     name,
@@ -105,13 +105,13 @@ function describeRoute({ need, path, summary, body, answer, refusals, isLog }: R
     ...(body && { requestBody: { required: true, content: json(schemaOf(body, 'input')) } }),
     responses: {
       200: { description: 'The answer.', content: { ...json(schemaOf(answer)), ...stream } },
-      ...describeRefusals([...REFUSALS[need], ...refusals]),
+      ...describeRejections([...REFUSALS[need], ...rejections]),
     },
   };
 }
 
 /** Several codes can share a status. */
-function describeRefusals(codes: readonly ErrorCode[]): object {
+function describeRejections(codes: readonly ErrorCode[]): object {
   const content = json({ $ref: '#/components/schemas/Error' });
   const statuses = new Set(codes.map((code) => catalogue[code].http));
   return Object.fromEntries(

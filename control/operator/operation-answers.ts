@@ -7,27 +7,27 @@ const seconds = z.number().min(0).nullable();
 
 const drain = z.object({
   edgeId: z.string(),
-  shardsWaiting: count.describe('Shards that nobody else has begun to acquire.'),
+  shardsPending: count.describe('Shards that nobody else has begun to acquire.'),
   shardsMoving: count.describe('Shards on their way from it.'),
-  clientsLeft: count.nullable(),
-  secondsLeft: seconds,
+  clientsRemaining: count.nullable(),
+  secondsRemaining: seconds,
   finished: z.boolean().describe('Its process may end.'),
 });
 
 export const movesAnswer = z.object({
   inFlight: z.array(
-    move.extend({ clientsLeft: count.nullable().describe('Clients that are still to go.') }),
+    move.extend({ clientsRemaining: count.nullable().describe('Clients that are still to go.') }),
   ),
-  waiting: count.describe('Planned, and not begun.'),
+  pending: count.describe('Planned, and not begun.'),
   paused: z.boolean(),
   frozenUntilMs: count
     .nullable()
     .describe('Unix time in milliseconds, while most edges have vanished at once; else null.'),
   perSecond: z.number().describe('Clients told to go each second, cluster-wide.'),
-  why: z
+  paceReason: z
     .enum(['idle', 'pressure', 'held', 'stopped', 'nothing-to-do'])
     .describe('Why that many: how the receiving edges feel. Held: something is not known.'),
-  secondsLeft: seconds,
+  secondsRemaining: seconds,
   drains: z.array(drain),
 });
 
@@ -48,7 +48,7 @@ export const planAnswer = z.object({
     .describe('Largest load of an edge over the mean.'),
   irreducible: z.array(count).describe('Shards too hot for any edge: moving them would not help.'),
   reconnectsPerSecond: z.number(),
-  secondsLeft: seconds,
+  secondsRemaining: seconds,
 });
 
 export const intentAnswer = z.object({ edgeId: z.string(), intent });
@@ -60,22 +60,24 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   'edge-left': 'an edge is not a member any more, with so many shards',
   'edge-restarted': 'another process has taken over the id of an edge',
   'intent-changed': 'an edge is draining, cordoned, or neither any more',
-  'move-begun': 'a shard is on its way: the receiving edge acquires it',
+  'move-started': 'a shard is on its way: the receiving edge acquires it',
   'move-handed-over': 'the receiving edge owns the shard; the giving one sends its clients',
-  'move-done': 'the shard has moved',
+  'move-completed': 'the shard has moved',
   'move-rolled-back': 'the shard stays with the edge that had it',
   'shards-placed': 'so many shards changed owner without a move',
-  'balancing-begun': 'edges are evened out from now on, whoever leads',
-  'balancing-ended': 'edges are as even as they can be, or an operator has aborted it',
+  'balancing-started': 'edges are evened out from now on, whoever leads',
+  'balancing-finished': 'edges are as even as they can be, or an operator has aborted it',
   operator: 'an operator did something',
   'leader-changed': 'another control decides',
   frozen:
     'most edges have vanished at once; nothing is decided until they are back, or believed gone',
   unfrozen: 'decisions go on',
-  'edge-cut-off': 'the edge has not been ready for longer than a lease; its shards go to others',
-  'edge-healed': 'the edge is not cut off any more, or not heard',
-  'table-garbage': 'what is stored cannot be understood; the last good assignment stays in force',
-  'edge-refused': 'a process was not let in as this edge',
+  'edge-partitioned':
+    'the edge has not been ready for longer than a lease; its shards go to others',
+  'edge-recovered': 'the edge is not cut off any more, or not heard',
+  'assignment-invalid':
+    'what is stored cannot be understood; the last good assignment stays in force',
+  'edge-rejected': 'a process was not let in as this edge',
   'report-rejected': 'a report of this edge makes no sense; it lives, but its load is unknown',
 };
 
@@ -92,8 +94,8 @@ const event = z
     shards: count.optional().describe('How many.'),
     intent: intent.optional(),
     incarnation: count.optional(),
-    did: z.string().optional().describe('What an operator did.'),
-    who: z.string().optional().describe('The name of the token, or local.'),
+    action: z.string().optional().describe('What an operator did.'),
+    actor: z.string().optional().describe('The name of the token, or local.'),
     reason: z.string().optional(),
     controlId: z.string().optional(),
   })

@@ -1,9 +1,9 @@
 /**
  * What operators can see and do of moves, as their API asks it. The leader does it; a control that
- * is not the leader refuses with NOT_LEADER, and the message names who is.
+ * is not the leader rejects with NOT_LEADER, and the message names who is.
  */
 import type { Intent, Position } from '../../common/cluster/assignment.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import type { Change } from '../leadership/changes.js';
 import type { DrainProgress } from '../pace/drain-progress.js';
 import type { Pace } from '../pace/pace.js';
@@ -12,7 +12,7 @@ import type { PlanSummary } from '../planning/plan-summary.js';
 /** Who does something, and why; for the event log. */
 export interface Audit {
   /** The name of the token, or `local` where nobody has to show one. */
-  readonly who: string;
+  readonly actor: string;
   /** Empty: none was given. */
   readonly reason: string;
 }
@@ -24,17 +24,17 @@ export interface MovesInfo {
     readonly to: string;
     readonly phase: 'acquiring' | 'handing-over';
     /** Clients that are still to go. Undefined: the edge does not report. */
-    readonly clientsLeft: number | undefined;
+    readonly clientsRemaining: number | undefined;
   }[];
   /** Planned, and not begun. */
-  readonly waiting: number;
+  readonly pending: number;
   readonly isPaused: boolean;
   /** Unix time in milliseconds: while most edges have vanished at once, when that is believed. */
   readonly frozenUntilMs: number | undefined;
   readonly perSecond: number;
-  readonly why: Pace['why'];
+  readonly paceReason: Pace['reason'];
   /** Undefined while nothing goes. */
-  readonly secondsLeft: number | undefined;
+  readonly secondsRemaining: number | undefined;
   readonly drains: readonly DrainProgress[];
 }
 
@@ -55,12 +55,12 @@ export type LogEntry =
   | { readonly type: 'frozen' }
   | { readonly type: 'unfrozen' }
   /** It is heard and says that it is not ready: its shards go to others, until it is ready again. */
-  | { readonly type: 'edge-cut-off'; readonly edgeId: string }
-  | { readonly type: 'edge-healed'; readonly edgeId: string }
+  | { readonly type: 'edge-partitioned'; readonly edgeId: string }
+  | { readonly type: 'edge-recovered'; readonly edgeId: string }
   /** What is stored cannot be understood; the last good assignment stays in force. */
-  | { readonly type: 'table-garbage'; readonly reason: string }
+  | { readonly type: 'assignment-invalid'; readonly reason: string }
   /** A process was not let in as this edge. */
-  | { readonly type: 'edge-refused'; readonly edgeId: string; readonly reason: string }
+  | { readonly type: 'edge-rejected'; readonly edgeId: string; readonly reason: string }
   /** What the edge reports makes no sense; it lives, but its load is unknown. */
   | { readonly type: 'report-rejected'; readonly edgeId: string; readonly reason: string }
   | Change
@@ -69,7 +69,7 @@ export type LogEntry =
 
 export interface OperatorEntry extends Audit {
   readonly type: 'operator';
-  readonly did:
+  readonly action:
     | 'rebalance'
     | 'pause'
     | 'resume'
@@ -77,7 +77,7 @@ export interface OperatorEntry extends Audit {
     | 'drain'
     | 'undrain'
     | 'cordon'
-    | 'believe';
+    | 'confirm-lost-edges';
   /** Of which edge; empty: of the cluster. */
   readonly edgeId: string;
 }
@@ -90,24 +90,24 @@ export interface LoggedEvent {
   readonly entry: LogEntry;
 }
 
-export interface Steering {
+export interface Operations {
   moves(): MovesInfo;
   /** What `rebalance` would do now. */
-  plan(): PlanInfo | Refusal;
+  plan(): PlanInfo | Rejection;
   /** @param on the assignment that the operator has seen the plan for; undefined: whatever is now */
-  rebalance(on: Position | undefined, by: Audit): PlanInfo | Refusal;
-  pause(by: Audit): Refusal | undefined;
-  resume(by: Audit): Refusal | undefined;
-  abort(by: Audit): Refusal | undefined;
+  rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection;
+  pause(by: Audit): Rejection | undefined;
+  resume(by: Audit): Rejection | undefined;
+  abort(by: Audit): Rejection | undefined;
   /** `none` takes a drain or a cordon back. */
   setIntent(
     edgeId: string,
     intent: Intent,
     options: DrainOptions & { readonly isForced: boolean },
     by: Audit,
-  ): Refusal | undefined;
+  ): Rejection | undefined;
   /** The edges that have vanished are gone: what is frozen goes on. */
-  believe(by: Audit): Refusal | undefined;
+  confirmLostEdges(by: Audit): Rejection | undefined;
   /** The events with an id above `after`, oldest first; only the last thousand or so are kept. */
   eventsAfter(after: number): readonly LoggedEvent[];
   /** Hears each event from now on, until the returned function is called. */

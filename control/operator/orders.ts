@@ -4,29 +4,37 @@
  */
 import type { z } from 'zod';
 import type { Intent } from '../../common/cluster/assignment.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
-import type { Audit, LoggedEvent, MovesInfo, PlanInfo, Steering } from './operations.js';
+import type { Audit, LoggedEvent, MovesInfo, Operations, PlanInfo } from './operations.js';
 import type { cordonBody, drainBody, rebalanceBody } from './requests.js';
 
+/** Orders by their HTTP path, with the operation that each names. */
+const ORDERS = {
+  pause: 'pause',
+  resume: 'resume',
+  abort: 'abort',
+  'confirm-lost-edges': 'confirmLostEdges',
+} as const;
+
 export class OperatorOrders {
-  constructor(readonly steering: Steering) {}
+  constructor(readonly operations: Operations) {}
 
   moves(): MovesAnswer {
-    return describeMoves(this.steering.moves());
+    return describeMoves(this.operations.moves());
   }
 
-  plan(): PlanAnswer | Refusal {
-    return describePlan(this.steering.plan());
+  plan(): PlanAnswer | Rejection {
+    return describePlan(this.operations.plan());
   }
 
-  rebalance({ on, reason }: z.infer<typeof rebalanceBody>, who: string): PlanAnswer | Refusal {
-    return describePlan(this.steering.rebalance(on, { who, reason }));
+  rebalance({ on, reason }: z.infer<typeof rebalanceBody>, actor: string): PlanAnswer | Rejection {
+    return describePlan(this.operations.rebalance(on, { actor, reason }));
   }
 
   /** What moves then. */
-  tell(order: 'pause' | 'resume' | 'abort' | 'believe', by: Audit): MovesAnswer | Refusal {
-    return this.steering[order](by) ?? this.moves();
+  tell(order: keyof typeof ORDERS, by: Audit): MovesAnswer | Rejection {
+    return this.operations[ORDERS[order]](by) ?? this.moves();
   }
 
   setIntent(
@@ -38,10 +46,12 @@ export class OperatorOrders {
       force,
       reason,
     }: Partial<z.infer<typeof drainBody>> & z.infer<typeof cordonBody>,
-    who: string,
-  ): { edgeId: string; intent: Intent } | Refusal {
+    actor: string,
+  ): { edgeId: string; intent: Intent } | Rejection {
     const options = { perSecondMax: rate, deadlineMs, isForced: force };
-    return this.steering.setIntent(edgeId, intent, options, { who, reason }) ?? { edgeId, intent };
+    return (
+      this.operations.setIntent(edgeId, intent, options, { actor, reason }) ?? { edgeId, intent }
+    );
   }
 
   /**
@@ -49,7 +59,7 @@ export class OperatorOrders {
    * of another life of this one: all is new then.
    */
   eventsAfter(after: number): EventInfo[] {
-    const kept = this.steering.eventsAfter(0);
+    const kept = this.operations.eventsAfter(0);
     const newest = kept.at(-1)?.id ?? 0;
     return kept.filter(({ id }) => after > newest || id > after).map(describeEvent);
   }
@@ -57,7 +67,7 @@ export class OperatorOrders {
   /** Hears the events after one that are still kept, and each later one until it is called off. */
   followEvents(after: number, onEvent: (event: EventInfo) => void): () => void {
     for (const event of this.eventsAfter(after)) onEvent(event);
-    return this.steering.watchEvents((event) => onEvent(describeEvent(event)));
+    return this.operations.watchEvents((event) => onEvent(describeEvent(event)));
   }
 }
 
@@ -66,24 +76,27 @@ function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): Move
     ...info,
     paused: isPaused,
     frozenUntilMs: info.frozenUntilMs ?? null,
-    secondsLeft: finite(info.secondsLeft),
-    inFlight: inFlight.map((move) => ({ ...move, clientsLeft: move.clientsLeft ?? null })),
+    secondsRemaining: finite(info.secondsRemaining),
+    inFlight: inFlight.map((move) => ({
+      ...move,
+      clientsRemaining: move.clientsRemaining ?? null,
+    })),
     drains: drains.map(({ isFinished, ...drain }) => ({
       ...drain,
-      clientsLeft: drain.clientsLeft ?? null,
-      secondsLeft: finite(drain.secondsLeft),
+      clientsRemaining: drain.clientsRemaining ?? null,
+      secondsRemaining: finite(drain.secondsRemaining),
       finished: isFinished,
     })),
   };
 }
 
-function describePlan(plan: PlanInfo | Refusal): PlanAnswer | Refusal {
+function describePlan(plan: PlanInfo | Rejection): PlanAnswer | Rejection {
   if ('code' in plan) return plan;
   return {
     ...plan,
     transfers: plan.transfers.map((transfer) => ({ ...transfer, shards: [...transfer.shards] })),
     irreducible: [...plan.irreducible],
-    secondsLeft: finite(plan.secondsLeft),
+    secondsRemaining: finite(plan.secondsRemaining),
   };
 }
 

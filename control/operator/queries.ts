@@ -10,8 +10,8 @@ import {
   shardsOf,
 } from '../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../common/cluster/shard.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
-import { refuseClientId } from '../../common/wire/client-id.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
+import { rejectClientId } from '../../common/wire/client-id.js';
 import type { EdgeRecord } from '../membership/membership.js';
 import type {
   ClientAnswer,
@@ -35,7 +35,7 @@ export interface Snapshot {
 /** Asks the edges where a client is connected now. */
 export type Locate = (
   clientId: string,
-) => Promise<Pick<ClientAnswer, 'connections' | 'complete'> | Refusal>;
+) => Promise<Pick<ClientAnswer, 'connections' | 'complete'> | Rejection>;
 
 export class OperatorQueries {
   readonly #tags: readonly string[];
@@ -71,22 +71,22 @@ export class OperatorQueries {
     return { edges: edges.map((edge) => describe(edge, assignment)) };
   }
 
-  edge(id: string): EdgeAnswer | Refusal {
+  edge(id: string): EdgeAnswer | Rejection {
     const { assignment, edges } = this.snapshot();
     const found = edges.find((edge) => edge.id === id);
-    if (found === undefined) return refusal('NOT_FOUND', `no edge has the id ${id}`);
+    if (found === undefined) return rejection('NOT_FOUND', `no edge has the id ${id}`);
     return {
       edge: describe(found, assignment),
       shards: assignment === undefined ? [] : shardsOf(assignment, id),
     };
   }
 
-  edgeMemory(id: string): MemoryAnswer | Refusal {
+  edgeMemory(id: string): MemoryAnswer | Rejection {
     const found = this.snapshot().edges.find((edge) => edge.id === id);
-    if (found === undefined) return refusal('NOT_FOUND', `no edge has the id ${id}`);
+    if (found === undefined) return rejection('NOT_FOUND', `no edge has the id ${id}`);
     const { counts } = found;
     if (counts?.memory === undefined) {
-      return refusal('NOT_READY', `no report of edge ${id} is known at the moment`);
+      return rejection('NOT_READY', `no report of edge ${id} is known at the moment`);
     }
     const { connections, memory } = counts;
     return { edgeId: id, connections, parts: memoryCosts(memory, connections) };
@@ -110,9 +110,9 @@ export class OperatorQueries {
     };
   }
 
-  async client(clientId: string): Promise<ClientAnswer | Refusal> {
-    const refused = refuseClientId(clientId);
-    if (refused !== undefined) return refused;
+  async client(clientId: string): Promise<ClientAnswer | Rejection> {
+    const rejected = rejectClientId(clientId);
+    if (rejected !== undefined) return rejected;
     const located = await this.locate(clientId);
     if ('code' in located) return located;
     const { assignment } = this.snapshot();

@@ -1,6 +1,6 @@
 /** What operators send along, as schemas; the same bounds hold over gRPC. */
 import { z } from 'zod';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { position } from './answers.js';
 
 const reason = z
@@ -45,11 +45,11 @@ export const cordonBody = z.strictObject({ force, reason });
 export function parseBody<Body extends z.ZodType>(
   schema: Body,
   body: unknown,
-): { readonly parsed: z.infer<Body> } | Refusal {
+): { readonly parsed: z.infer<Body> } | Rejection {
   const result = schema.safeParse(body);
   if (result.success) return { parsed: result.data };
   const problems = result.error.issues.map(({ path, message }) =>
     [...(path.length > 0 ? [path.join('.')] : []), message].join(': '),
   );
-  return refusal('REQUEST_MALFORMED', problems.join('; '));
+  return rejection('REQUEST_MALFORMED', problems.join('; '));
 }

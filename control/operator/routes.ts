@@ -23,21 +23,21 @@ export const routes: readonly Route[] = [
     path: '/v1/cluster',
     summary: 'The cluster in a few numbers.',
     answer: clusterAnswer,
-    refusals: [],
+    rejections: [],
     respond: ({ queries }) => queries.cluster(),
   }),
   read({
     path: '/v1/edges',
     summary: 'All edges that control has heard of, dead ones for some minutes.',
     answer: edgesAnswer,
-    refusals: [],
+    rejections: [],
     respond: ({ queries }) => queries.edges(),
   }),
   read({
     path: '/v1/edges/{id}',
     summary: 'One edge and its shards.',
     answer: edgeAnswer,
-    refusals: ['NOT_FOUND'],
+    rejections: ['NOT_FOUND'],
     // An id has only characters that need no encoding, so an encoded one is simply not found.
     respond: ({ queries }, { parameter: id }) => queries.edge(id),
   }),
@@ -45,7 +45,7 @@ export const routes: readonly Route[] = [
     path: '/v1/edges/{id}/memory',
     summary: 'Where the memory of an edge is, and what of it a connection costs.',
     answer: memoryAnswer,
-    refusals: ['NOT_FOUND', 'NOT_READY'],
+    rejections: ['NOT_FOUND', 'NOT_READY'],
     respond: ({ queries }, { parameter: id }) => queries.edgeMemory(id),
   }),
   write({
@@ -53,40 +53,40 @@ export const routes: readonly Route[] = [
     summary: 'The edge is to lose all its shards and clients.',
     body: drainBody,
     answer: intentAnswer,
-    refusals: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
-    respond: ({ orders }, { parameter: id, body, who }) =>
-      orders.setIntent(id, 'draining', body, who),
+    rejections: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
+    respond: ({ orders }, { parameter: id, body, actor }) =>
+      orders.setIntent(id, 'draining', body, actor),
   }),
   write({
     path: '/v1/edges/{id}/cordon',
     summary: 'The edge keeps its shards and gets no more.',
     body: cordonBody,
     answer: intentAnswer,
-    refusals: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
-    respond: ({ orders }, { parameter: id, body, who }) =>
-      orders.setIntent(id, 'cordoned', body, who),
+    rejections: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
+    respond: ({ orders }, { parameter: id, body, actor }) =>
+      orders.setIntent(id, 'cordoned', body, actor),
   }),
   write({
     path: '/v1/edges/{id}/undrain',
     summary: 'Takes a drain or a cordon back.',
     body: reasonBody,
     answer: intentAnswer,
-    refusals: ['NOT_FOUND', 'INTENT_UNCHANGED'],
-    respond: ({ orders }, { parameter: id, body, who }) =>
-      orders.setIntent(id, 'none', { ...body, force: false }, who),
+    rejections: ['NOT_FOUND', 'INTENT_UNCHANGED'],
+    respond: ({ orders }, { parameter: id, body, actor }) =>
+      orders.setIntent(id, 'none', { ...body, force: false }, actor),
   }),
   read({
     path: '/v1/shards',
     summary: 'All shards: tag, owner, connections.',
     answer: shardsAnswer,
-    refusals: [],
+    rejections: [],
     respond: ({ queries }) => queries.shards(),
   }),
   read({
     path: '/v1/clients/{clientId}',
     summary: 'Where a client belongs, and where it is connected now.',
     answer: clientAnswer,
-    refusals: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
+    rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
     respond: ({ queries }, { parameter }) => {
       const clientId = parseEncodedClientId(parameter);
       return typeof clientId === 'string' ? queries.client(clientId) : clientId;
@@ -96,14 +96,14 @@ export const routes: readonly Route[] = [
     path: '/v1/moves',
     summary: 'What is on its way, what waits, how fast it goes.',
     answer: movesAnswer,
-    refusals: [],
+    rejections: [],
     respond: ({ orders }) => orders.moves(),
   }),
   read({
     path: '/v1/plan',
     summary: 'What a rebalance would do now.',
     answer: planAnswer,
-    refusals: ['NOT_LEADER', 'NOT_READY'],
+    rejections: ['NOT_LEADER', 'NOT_READY'],
     respond: ({ orders }) => orders.plan(),
   }),
   write({
@@ -111,15 +111,18 @@ export const routes: readonly Route[] = [
     summary: 'Plans and begins to move; with on, exactly the plan that was shown.',
     body: rebalanceBody,
     answer: planAnswer,
-    refusals: ['PLAN_OUTDATED', 'NOT_READY'],
-    respond: ({ orders }, { body, who }) => orders.rebalance(body, who),
+    rejections: ['PLAN_OUTDATED', 'NOT_READY'],
+    respond: ({ orders }, { body, actor }) => orders.rebalance(body, actor),
   }),
   ...(
     [
       ['pause', 'No move begins until resume; what is under way ends.'],
       ['resume', 'Takes a pause back.'],
       ['abort', 'Takes back what can be taken back, and forgets what waits.'],
-      ['believe', 'The edges that have vanished at once are gone: what is frozen goes on.'],
+      [
+        'confirm-lost-edges',
+        'The edges that have vanished at once are gone: what is frozen goes on.',
+      ],
     ] as const
   ).map(([order, summary]) =>
     write({
@@ -127,8 +130,8 @@ export const routes: readonly Route[] = [
       summary,
       body: reasonBody,
       answer: movesAnswer,
-      refusals: [],
-      respond: ({ orders }, { body, who }) => orders.tell(order, { who, ...body }),
+      rejections: [],
+      respond: ({ orders }, { body, actor }) => orders.tell(order, { actor, ...body }),
     }),
   ),
   {
@@ -136,7 +139,7 @@ export const routes: readonly Route[] = [
       path: '/v1/events',
       summary: 'The event log after an id; as a stream, all that happens from then on, too.',
       answer: eventsAnswer,
-      refusals: ['REQUEST_MALFORMED', 'OVERLOADED'],
+      rejections: ['REQUEST_MALFORMED', 'OVERLOADED'],
       respond: ({ orders }, { after }) => ({ events: orders.eventsAfter(after) }),
     }),
     isLog: true,
@@ -145,7 +148,7 @@ export const routes: readonly Route[] = [
     path: '/v1/settings',
     summary: 'What this control is set to.',
     answer: settingsAnswer,
-    refusals: [],
+    rejections: [],
     respond: ({ settings }) => ({ settings }),
   }),
 ];

@@ -1,6 +1,6 @@
 /** The gRPC OperatorService: the same answers as over HTTP, in the words of the wire. */
 import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
 import type {
   OperatorServiceServer,
@@ -28,10 +28,10 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
   const read = unaryOf(api, 'read');
   const write = unaryOf(api, 'write');
   const tell = (order: Parameters<typeof orders.tell>[0]) =>
-    write(({ reason }: { reason: string }, who) => {
+    write(({ reason }: { reason: string }, actor) => {
       const body = parseBody(reasonBody, { reason });
       if ('code' in body) return body;
-      return wrap('moves', movesToWire, orders.tell(order, { who, ...body.parsed }));
+      return wrap('moves', movesToWire, orders.tell(order, { actor, ...body.parsed }));
     });
   return {
     getCluster: read(() => {
@@ -64,19 +64,19 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
     }),
     getMoves: read(() => wrap('moves', movesToWire, orders.moves())),
     planRebalance: read(() => wrap('plan', planToWire, orders.plan())),
-    rebalance: write(({ on, reason }, who) => {
+    rebalance: write(({ on, reason }, actor) => {
       const body = parseBody(rebalanceBody, { on, reason });
       if ('code' in body) return body;
-      return wrap('plan', planToWire, orders.rebalance(body.parsed, who));
+      return wrap('plan', planToWire, orders.rebalance(body.parsed, actor));
     }),
     pause: tell('pause'),
     resume: tell('resume'),
     abort: tell('abort'),
-    believe: tell('believe'),
-    setIntent: write(({ edgeId, intent: wanted, rate, deadlineMs, force, reason }, who) => {
+    confirmLostEdges: tell('confirm-lost-edges'),
+    setIntent: write(({ edgeId, intent: wanted, rate, deadlineMs, force, reason }, actor) => {
       const intent = intentOf(wanted);
-      if (intent === undefined) return refusal('REQUEST_MALFORMED', `no intent is ${wanted}`);
-      // What only a drain has is refused with anything else.
+      if (intent === undefined) return rejection('REQUEST_MALFORMED', `no intent is ${wanted}`);
+      // What only a drain has is rejected with anything else.
       const body = parseBody(intent === 'draining' ? drainBody : cordonBody, {
         force,
         reason,
@@ -84,7 +84,7 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
         ...(deadlineMs !== undefined && { deadlineMs }),
       });
       if ('code' in body) return body;
-      const answer = orders.setIntent(edgeId, intent, body.parsed, who);
+      const answer = orders.setIntent(edgeId, intent, body.parsed, actor);
       return 'code' in answer ? answer : { edgeId, intent: INTENTS[intent] };
     }),
     watchEvents: watchEvents(api),
@@ -93,11 +93,14 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
 
 function unaryOf({ access }: OperatorApi, need: Need) {
   return <Request, Response extends object>(
-    answer: (request: Request, who: string) => Response | Refusal | Promise<Response | Refusal>,
+    answer: (
+      request: Request,
+      actor: string,
+    ) => Response | Rejection | Promise<Response | Rejection>,
   ): handleUnaryCall<Request, Response> =>
     async (call, callback) => {
-      const who = access.admit(authorizationOf(call.metadata), need);
-      const result = typeof who === 'string' ? await answer(call.request, who) : who;
+      const actor = access.admit(authorizationOf(call.metadata), need);
+      const result = typeof actor === 'string' ? await answer(call.request, actor) : actor;
       if ('code' in result) callback(toServiceError(result));
       else callback(null, result);
     };
@@ -107,9 +110,9 @@ function watchEvents(
   api: OperatorApi,
 ): handleServerStreamingCall<WatchEventsRequest, WatchEventsResponse> {
   return (call) => {
-    const who = api.access.admit(authorizationOf(call.metadata), 'read');
-    if (typeof who !== 'string') {
-      call.emit('error', toServiceError(who));
+    const actor = api.access.admit(authorizationOf(call.metadata), 'read');
+    if (typeof actor !== 'string') {
+      call.emit('error', toServiceError(actor));
       return;
     }
     if (call.cancelled) return;
@@ -125,7 +128,7 @@ function watchEvents(
       call.write({ event: eventToWire(event) });
       if (call.writableLength <= EVENTS_WAITING_MAX) return;
       end();
-      call.emit('error', toServiceError(refusal('OVERLOADED', 'the watcher does not read')));
+      call.emit('error', toServiceError(rejection('OVERLOADED', 'the watcher does not read')));
     });
   };
 }
@@ -133,8 +136,8 @@ function watchEvents(
 function wrap<Name extends string, Answer extends object, Wire>(
   name: Name,
   toWire: (answer: Answer) => Wire,
-  answer: Answer | Refusal,
-): { [key in Name]: Wire } | Refusal {
+  answer: Answer | Rejection,
+): { [key in Name]: Wire } | Rejection {
   if ('code' in answer) return answer;
   return { [name]: toWire(answer) } as { [key in Name]: Wire };
 }

@@ -60,15 +60,15 @@ export function movesToWire(moves: MovesAnswer): Moves {
   return {
     ...moves,
     frozenUntilMs: moves.frozenUntilMs ?? undefined,
-    secondsLeft: moves.secondsLeft ?? undefined,
+    secondsRemaining: moves.secondsRemaining ?? undefined,
     inFlight: moves.inFlight.map((move) => ({
       move: moveToWire(move),
-      clientsLeft: move.clientsLeft ?? undefined,
+      clientsRemaining: move.clientsRemaining ?? undefined,
     })),
     drains: moves.drains.map((drain) => ({
       ...drain,
-      clientsLeft: drain.clientsLeft ?? undefined,
-      secondsLeft: drain.secondsLeft ?? undefined,
+      clientsRemaining: drain.clientsRemaining ?? undefined,
+      secondsRemaining: drain.secondsRemaining ?? undefined,
     })),
   };
 }
@@ -78,13 +78,13 @@ export function planToWire({ maxOverMean, ...plan }: PlanAnswer): RebalancePlan 
     ...plan,
     maxOverMeanBefore: maxOverMean.before,
     maxOverMeanAfter: maxOverMean.after,
-    secondsLeft: plan.secondsLeft ?? undefined,
+    secondsRemaining: plan.secondsRemaining ?? undefined,
   };
 }
 
 export function eventToWire({ intent, ...event }: EventInfo): Event {
-  const { edgeId = '', from = '', to = '', did = '', who = '', reason = '' } = event;
+  const { edgeId = '', from = '', to = '', action = '', actor = '', reason = '' } = event;
   const { controlId = '' } = event;
-  const words = { edgeId, from, to, did, who, reason, controlId };
+  const words = { edgeId, from, to, action, actor, reason, controlId };
   return { ...event, ...words, intent: intent && INTENTS[intent] };
 }

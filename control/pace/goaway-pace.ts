@@ -5,8 +5,8 @@ import type { Donor, ReceiverReport } from './pace.js';
 
 export function donorsAmong(edges: readonly EdgeRecord[]): Donor[] {
   return edges.flatMap(({ id, state, counts }) => {
-    const clientsLeft = state.type === 'alive' ? (counts?.goawaysWaiting ?? 0) : 0;
-    return clientsLeft === 0 ? [] : [{ edgeId: id, clientsLeft }];
+    const clientsRemaining = state.type === 'alive' ? (counts?.goawaysPending ?? 0) : 0;
+    return clientsRemaining === 0 ? [] : [{ edgeId: id, clientsRemaining }];
   });
 }
 
@@ -28,7 +28,7 @@ export function receiversAmong(
       edgeId: id,
       isAlive: state.type === 'alive',
       atMs: heardAtMs ?? 0,
-      handshakesWaiting: counts?.handshakesWaiting ?? 0,
+      handshakesPending: counts?.handshakesPending ?? 0,
       eventLoopLagP99Ms: counts?.eventLoopLagMs ?? 0,
       memoryHeadroom: counts?.memoryHeadroom ?? 1,
     }));

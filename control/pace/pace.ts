@@ -15,7 +15,7 @@ export interface ReceiverReport {
   /** When it said so. */
   readonly atMs: number;
   /** Connections accepted that are not served yet. */
-  readonly handshakesWaiting: number;
+  readonly handshakesPending: number;
   readonly eventLoopLagP99Ms: number;
   /** Share of its memory that is free, 0 to 1. */
   readonly memoryHeadroom: number;
@@ -24,7 +24,7 @@ export interface ReceiverReport {
 export interface Donor {
   readonly edgeId: string;
   /** Clients of shards that it is handing over. */
-  readonly clientsLeft: number;
+  readonly clientsRemaining: number;
 }
 
 export interface PaceOptions {
@@ -37,9 +37,9 @@ export interface Pace {
   /** Goaways a second of each donor; sums to `perSecond`. */
   readonly byEdge: ReadonlyMap<string, number>;
   /** How long that takes for all; Infinity while stopped, 0 when nothing is left. */
-  readonly secondsLeft: number;
+  readonly secondsRemaining: number;
   /** `held`: something is not known. */
-  readonly why: 'idle' | 'pressure' | 'held' | 'stopped' | 'nothing-to-do';
+  readonly reason: 'idle' | 'pressure' | 'held' | 'stopped' | 'nothing-to-do';
 }
 
 const STEP_MS = 2_000;
@@ -69,7 +69,7 @@ export class Pacer {
   #aliveBefore = new Set<string>();
   /** Since the last step up or down. */
   #hasSeenPressure = false;
-  #why: Pace['why'] = 'held';
+  #reason: Pace['reason'] = 'held';
 
   constructor(readonly options: PaceOptions) {}
 
@@ -78,36 +78,36 @@ export class Pacer {
    * @param receivers of all moves in flight; one that is missing has not reported
    */
   step(nowMs: number, donors: readonly Donor[], receivers: readonly ReceiverReport[]): Pace {
-    const clientsLeft = donors.reduce((sum, donor) => sum + donor.clientsLeft, 0);
+    const clientsRemaining = donors.reduce((sum, donor) => sum + donor.clientsRemaining, 0);
     const hasDied = receivers.some(
       ({ edgeId, isAlive }) => !isAlive && this.#aliveBefore.has(edgeId),
     );
     this.#aliveBefore = new Set(receivers.flatMap((r) => (r.isAlive ? [r.edgeId] : [])));
     if (hasDied) this.#stoppedUntilMs = nowMs + STOP_MS;
-    if (nowMs < this.#stoppedUntilMs) return divide(0, donors, clientsLeft, 'stopped');
-    if (clientsLeft === 0) return divide(0, donors, 0, 'nothing-to-do');
+    if (nowMs < this.#stoppedUntilMs) return divide(0, donors, clientsRemaining, 'stopped');
+    if (clientsRemaining === 0) return divide(0, donors, 0, 'nothing-to-do');
     if (nowMs >= this.#busyAtMs + FORGOTTEN_MS) this.#perSecond = this.#first();
     this.#busyAtMs = nowMs;
     this.#hasSeenPressure ||= receivers.some(isUnderPressure);
     if (nowMs >= this.#steppedAtMs + STEP_MS) {
       this.#steppedAtMs = nowMs;
-      this.#adjust(nowMs, clientsLeft, receivers);
+      this.#adjust(nowMs, clientsRemaining, receivers);
       this.#hasSeenPressure = false;
     }
-    return divide(this.#perSecond, donors, clientsLeft, this.#why);
+    return divide(this.#perSecond, donors, clientsRemaining, this.#reason);
   }
 
-  #adjust(nowMs: number, clientsLeft: number, receivers: readonly ReceiverReport[]): void {
+  #adjust(nowMs: number, clientsRemaining: number, receivers: readonly ReceiverReport[]): void {
     const { perSecondMax } = this.options;
     if (this.#hasSeenPressure) {
-      this.#why = 'pressure';
+      this.#reason = 'pressure';
       this.#perSecond = Math.max(PER_SECOND_MIN, this.#perSecond / 2);
     } else if (receivers.length === 0 || receivers.some((one) => nowMs > one.atMs + FRESH_MS)) {
-      this.#why = 'held';
+      this.#reason = 'held';
     } else {
-      this.#why = 'idle';
+      this.#reason = 'idle';
       // A rate that nobody makes use of proves nothing about a higher one (as RFC 7661 says of TCP).
-      if (clientsLeft < this.#perSecond) return;
+      if (clientsRemaining < this.#perSecond) return;
       this.#perSecond = Math.min(perSecondMax, this.#perSecond + STEP_SHARE * perSecondMax);
     }
   }
@@ -119,7 +119,7 @@ export class Pacer {
 
 function isUnderPressure(report: ReceiverReport): boolean {
   return (
-    report.handshakesWaiting > HANDSHAKES_MAX ||
+    report.handshakesPending > HANDSHAKES_MAX ||
     report.eventLoopLagP99Ms > LAG_MS_MAX ||
     report.memoryHeadroom < HEADROOM_MIN
   );
@@ -129,14 +129,14 @@ function isUnderPressure(report: ReceiverReport): boolean {
 function divide(
   perSecond: number,
   donors: readonly Donor[],
-  clientsLeft: number,
-  why: Pace['why'],
+  clientsRemaining: number,
+  reason: Pace['reason'],
 ): Pace {
-  const share = clientsLeft === 0 ? 0 : perSecond / clientsLeft;
+  const share = clientsRemaining === 0 ? 0 : perSecond / clientsRemaining;
   return {
     perSecond,
-    byEdge: new Map(donors.map((donor) => [donor.edgeId, share * donor.clientsLeft])),
-    secondsLeft: clientsLeft === 0 ? 0 : clientsLeft / perSecond,
-    why,
+    byEdge: new Map(donors.map((donor) => [donor.edgeId, share * donor.clientsRemaining])),
+    secondsRemaining: clientsRemaining === 0 ? 0 : clientsRemaining / perSecond,
+    reason,
   };
 }

@@ -6,7 +6,7 @@
  * under a bound on every edge's load. Shards that have an owner are not asked for at all.
  */
 import { NO_OWNER } from '../../common/cluster/assignment.js';
-import type { Ledger, PlannedMove } from './projected-loads.js';
+import type { PlannedMove, ProjectedLoads } from './projected-loads.js';
 import { buildRing, type Ring } from './ring.js';
 
 /** How far down its list a shard asks before it takes whoever is coldest. */
@@ -18,21 +18,23 @@ const FAVOURITES = 8;
  * so it always finds somebody as long as anybody takes part; capacity is passed only when all are
  * full. Heavy shards come first, as the light ones fill what these leave.
  */
-export function placeOrphans(ledger: Ledger): void {
-  const takers = ledger.edges.filter((edge) => edge.takesPart);
+export function placeOrphans(projected: ProjectedLoads): void {
+  const takers = projected.edges.filter((edge) => edge.takesPart);
   if (takers.length === 0) return;
-  const orphans = [...ledger.owners.keys()].filter((shard) => ledger.owners[shard] === NO_OWNER);
+  const orphans = [...projected.owners.keys()].filter(
+    (shard) => projected.owners[shard] === NO_OWNER,
+  );
   if (orphans.length === 0) return;
-  const { load } = ledger.loads;
+  const { load } = projected.loads;
   orphans.sort((a, b) => load[b]! - load[a]! || a - b);
   const ring = ringOf(takers);
-  const indexOf = new Map(ledger.edges.map((edge, index) => [edge.id, index]));
+  const indexOf = new Map(projected.edges.map((edge, index) => [edge.id, index]));
   for (const shard of orphans) {
     const favourites = take(ring.preference(shard), FAVOURITES).map((id) => indexOf.get(id)!);
     const fits = (index: number) =>
-      ledger.load[index]! + load[shard]! <= ledger.targets[index]! &&
-      ledger.hasRoomFor(shard, index);
-    ledger.book(shard, favourites.find(fits) ?? coldestFor(ledger, shard));
+      projected.load[index]! + load[shard]! <= projected.targets[index]! &&
+      projected.hasRoomFor(shard, index);
+    projected.book(shard, favourites.find(fits) ?? coldestFor(projected, shard));
   }
 }
 
@@ -41,38 +43,38 @@ export function placeOrphans(ledger: Ledger): void {
  * the givers go. So an edge that comes back gets mostly what it had.
  */
 export function fillJoiners(
-  ledger: Ledger,
+  projected: ProjectedLoads,
   isJoiner: (index: number) => boolean,
   isMovable: (shard: number) => boolean,
 ): PlannedMove[] {
-  const takers = ledger.edges.filter((edge) => edge.takesPart);
+  const takers = projected.edges.filter((edge) => edge.takesPart);
   const ring = ringOf(takers);
-  const indexOf = new Map(ledger.edges.map((edge, index) => [edge.id, index]));
+  const indexOf = new Map(projected.edges.map((edge, index) => [edge.id, index]));
   const moves: PlannedMove[] = [];
-  for (const [shard, from] of ledger.owners.entries()) {
-    if (from === NO_OWNER || !ledger.edges[from]!.takesPart || !isMovable(shard)) continue;
+  for (const [shard, from] of projected.owners.entries()) {
+    if (from === NO_OWNER || !projected.edges[from]!.takesPart || !isMovable(shard)) continue;
     const to = indexOf.get(firstOf(ring.preference(shard)))!;
-    if (!isJoiner(to) || isJoiner(from) || !ledger.hasRoomFor(shard, to)) continue;
-    const load = ledger.loads.load[shard]!;
+    if (!isJoiner(to) || isJoiner(from) || !projected.hasRoomFor(shard, to)) continue;
+    const load = projected.loads.load[shard]!;
     const isWithinShares =
-      ledger.load[from]! - load >= ledger.targets[from]! &&
-      ledger.load[to]! + load <= ledger.targets[to]!;
+      projected.load[from]! - load >= projected.targets[from]! &&
+      projected.load[to]! + load <= projected.targets[to]!;
     if (!isWithinShares) continue;
-    ledger.book(shard, to);
+    projected.book(shard, to);
     moves.push({ shard, from, to });
   }
   return moves;
 }
 
-function coldestFor(ledger: Ledger, shard: number): number {
+function coldestFor(projected: ProjectedLoads, shard: number): number {
   let best: number | undefined;
   let bestHasRoom = false;
-  for (const [index, edge] of ledger.edges.entries()) {
+  for (const [index, edge] of projected.edges.entries()) {
     if (!edge.takesPart) continue;
-    const hasRoom = ledger.hasRoomFor(shard, index);
+    const hasRoom = projected.hasRoomFor(shard, index);
     const isBetter =
       best === undefined ||
-      (hasRoom === bestHasRoom ? ledger.ratio(index) < ledger.ratio(best) : hasRoom);
+      (hasRoom === bestHasRoom ? projected.ratio(index) < projected.ratio(best) : hasRoom);
     if (!isBetter) continue;
     best = index;
     bestHasRoom = hasRoom;

@@ -19,7 +19,7 @@ export interface PlanSummary {
   readonly irreducible: readonly number[];
   /** Expected, at the given pace and with no more moves in flight than may be. */
   readonly reconnectsPerSecond: number;
-  readonly secondsLeft: number;
+  readonly secondsRemaining: number;
 }
 
 export interface Expectation {
@@ -46,7 +46,7 @@ export function summarize(plan: Plan, expected: Expectation): PlanSummary {
     transfers.set(key, transfer);
   }
   const rounds = Math.ceil(plan.steps.length / expected.movesInFlightMax);
-  const secondsLeft = Math.max(clients / expected.perSecond, rounds * expected.moveSecondsMin);
+  const secondsRemaining = Math.max(clients / expected.perSecond, rounds * expected.moveSecondsMin);
   return {
     shards: plan.steps.length,
     clients,
@@ -54,7 +54,7 @@ export function summarize(plan: Plan, expected: Expectation): PlanSummary {
     transfers: [...transfers.values()].sort((a, b) => b.clients - a.clients),
     maxOverMean: plan.maxOverMean,
     irreducible: plan.irreducible,
-    reconnectsPerSecond: secondsLeft === 0 ? 0 : clients / secondsLeft,
-    secondsLeft,
+    reconnectsPerSecond: secondsRemaining === 0 ? 0 : clients / secondsRemaining,
+    secondsRemaining,
   };
 }

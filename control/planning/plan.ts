@@ -13,7 +13,7 @@
 import { type Content, NO_OWNER, type Position } from '../../common/cluster/assignment.js';
 import type { ShardLoads } from './loads.js';
 import { fillJoiners, placeOrphans } from './placement.js';
-import { Ledger, type PlannedMove } from './projected-loads.js';
+import { type PlannedMove, ProjectedLoads } from './projected-loads.js';
 import { type BalanceEdge, isOutOfBand, rebalance } from './rebalance.js';
 
 /** An edge of the table, as the plan sees it. */
@@ -24,7 +24,7 @@ export interface PlanEdge {
   /** It is heard: it can be given shards. */
   readonly isAlive: boolean;
   /** It is alive and cannot deliver: it is to lose its shards as if it were draining. */
-  readonly isCutOff: boolean;
+  readonly isPartitioned: boolean;
   /** Its reports are believed. One that owns nothing needs none. */
   readonly isKnown: boolean;
   /** False while it cools down from the opposite role. */
@@ -92,8 +92,8 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
     world.edges[index]?.isAlive === true && content.edges[index]!.intent === 'none';
   const steps: Step[] = [];
   const problems: string[] = [];
-  const ledgerFor = (edge: (index: number) => Partial<BalanceEdge>) =>
-    new Ledger<BalanceEdge>(
+  const projectedFor = (edge: (index: number) => Partial<BalanceEdge>) =>
+    new ProjectedLoads<BalanceEdge>(
       world.edges.map(({ id, capacity, zone, mayGive, mayReceive }, index) => ({
         id,
         capacity,
@@ -123,22 +123,22 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
   };
 
   const isKnown = (index: number) => isIn(index) && world.edges[index]!.isKnown;
-  const before = ledgerFor(() => ({})).imbalance().maxOverMean;
+  const before = projectedFor(() => ({})).imbalance().maxOverMean;
   const isDraining = (index: number) =>
-    content.edges[index]!.intent === 'draining' || world.edges[index]!.isCutOff;
+    content.edges[index]!.intent === 'draining' || world.edges[index]!.isPartitioned;
   phase(
     'removal',
     emptyEdges(
-      ledgerFor(() => ({})),
+      projectedFor(() => ({})),
       isDraining,
       moving,
     ),
   );
 
-  const joiners = findJoiners(ledgerFor(() => ({})));
+  const joiners = findJoiners(projectedFor(() => ({})));
   const isJoiner = (index: number) => joiners.has(index);
   if (joiners.size > 0) {
-    const joining = ledgerFor((index) => ({
+    const joining = projectedFor((index) => ({
       isJoining: isJoiner(index),
       mayGive: !isJoiner(index),
       mayReceive: isJoiner(index),
@@ -154,13 +154,13 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
   }
 
   const isMeasured = (shard: number) => !moving.has(shard) && world.loads.isKnown[shard] === 1;
-  const balancing = ledgerFor((index) => ({ takesPart: isKnown(index) }));
+  const balancing = projectedFor((index) => ({ takesPart: isKnown(index) }));
   if (isAsked || content.isBalancing || isOutOfBand(balancing)) {
     const isMovable = (shard: number) => isMeasured(shard) && (isAsked || !world.isCooling(shard));
     const loadShareMax = isAsked ? 1 : LOAD_SHARE_MAX;
     phase('balancing', rebalance(balancing, { loadShareMax, isMovable }));
   }
-  const end = ledgerFor(() => ({}));
+  const end = projectedFor(() => ({}));
   const maxOverMean = { before, after: end.imbalance().maxOverMean };
   const irreducible = end.irreducible();
 
@@ -169,7 +169,7 @@ export function makePlan(content: Content, on: Position, world: World, isAsked: 
     content.owners.every((owner, shard) => world.loads.isKnown[shard] === 1 || !isIn(owner));
   const hasSteps = steps.some(({ kind }) => kind !== 'removal');
   // What only has to wait for cooldowns and for the next budget is not finished.
-  const free = () => ledgerFor((index) => ({ takesPart: isKnown(index), ...FREE }));
+  const free = () => projectedFor((index) => ({ takesPart: isKnown(index), ...FREE }));
   const hasMore = () => rebalance(free(), { loadShareMax: 1, isMovable: isMeasured }).length > 0;
   const isUnfinished = !isAllKnown || hasSteps || (content.isBalancing && hasMore());
   return { on, steps, maxOverMean, isUnfinished, irreducible, problems };
@@ -197,25 +197,25 @@ export function placeAtOnce(
     capacity,
     takesPart: takesPart(index),
   }));
-  const ledger = new Ledger(edges, owners, world.loads);
-  placeOrphans(ledger);
-  return ledger.owners;
+  const projected = new ProjectedLoads(edges, owners, world.loads);
+  placeOrphans(projected);
+  return projected.owners;
 }
 
 function emptyEdges(
-  ledger: Ledger,
+  projected: ProjectedLoads,
   isDraining: (index: number) => boolean,
   moving: ReadonlySet<number>,
 ): PlannedMove[] {
-  if (!ledger.edges.some((edge) => edge.takesPart)) return [];
-  const leaving = [...ledger.owners.keys()].filter((shard) => {
-    const owner = ledger.owners[shard]!;
+  if (!projected.edges.some((edge) => edge.takesPart)) return [];
+  const leaving = [...projected.owners.keys()].filter((shard) => {
+    const owner = projected.owners[shard]!;
     return owner !== NO_OWNER && isDraining(owner) && !moving.has(shard);
   });
-  const before = Uint16Array.from(ledger.owners);
-  for (const shard of leaving) ledger.release(shard);
-  placeOrphans(ledger);
-  return leaving.map((shard) => ({ shard, from: before[shard]!, to: ledger.owners[shard]! }));
+  const before = Uint16Array.from(projected.owners);
+  for (const shard of leaving) projected.release(shard);
+  placeOrphans(projected);
+  return leaving.map((shard) => ({ shard, from: before[shard]!, to: projected.owners[shard]! }));
 }
 
 function findPhaseProblem(
@@ -238,12 +238,12 @@ function findPhaseProblem(
  * Edges that have just come, or were not filled before another came. It is seen from the number of
  * their shards: an edge that only says that it has no load is not given the others' shards for it.
  */
-function findJoiners(ledger: Ledger): Set<number> {
-  const capacity = ledger.edges.reduce((sum, e) => sum + (e.takesPart ? e.capacity : 0), 0);
-  const joiners = [...ledger.edges.entries()].filter(([index, edge]) => {
-    const fairCount = (ledger.owners.length * edge.capacity) / capacity;
-    const isShort = ledger.shards[index]!.size < fairCount / 2;
-    return edge.takesPart && isShort && ledger.ratio(index) < FILLED;
+function findJoiners(projected: ProjectedLoads): Set<number> {
+  const capacity = projected.edges.reduce((sum, e) => sum + (e.takesPart ? e.capacity : 0), 0);
+  const joiners = [...projected.edges.entries()].filter(([index, edge]) => {
+    const fairCount = (projected.owners.length * edge.capacity) / capacity;
+    const isShort = projected.shards[index]!.size < fairCount / 2;
+    return edge.takesPart && isShort && projected.ratio(index) < FILLED;
   });
   return new Set(joiners.map(([index]) => index));
 }

@@ -24,7 +24,7 @@ import {
   ORIGIN,
   type Position,
 } from '../../common/cluster/assignment.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
 import { Cooldowns } from './cooldowns.js';
 import { type LoadReport, Loads } from './loads.js';
@@ -32,7 +32,7 @@ import { MoveWatch } from './move-watch.js';
 import type { MoveDeadlines, MoveReport, MoveStep } from './moves.js';
 import { makePlan, type Plan, placeAtOnce, type Step, type World } from './plan.js';
 import { PlanQueue } from './plan-queue.js';
-import { refuseIntent, refusePlan } from './preconditions.js';
+import { rejectIntent, rejectPlan } from './preconditions.js';
 import { adoptMembers, beginMoves, isSameContent, setIntent, settleMoves } from './transitions.js';
 
 export interface PlannerEdge extends EdgeIdentity {
@@ -45,7 +45,7 @@ export interface PlannerEdge extends EdgeIdentity {
   /** Heard: it can be given shards, unless it is cut off. */
   readonly isAlive: boolean;
   /** It is heard, and says that it cannot deliver: its shards are to go to others. */
-  readonly isCutOff: boolean;
+  readonly isPartitioned: boolean;
 }
 
 export type PlannerEvent =
@@ -70,9 +70,9 @@ export type PlannerEvent =
       readonly moves: MoveReport;
       readonly loads: LoadReport | undefined;
     }
-  /** Ask `refuseIntent` first. */
+  /** Ask `rejectIntent` first. */
   | { readonly type: 'intent'; readonly edgeId: string; readonly intent: Intent }
-  /** Ask `refusePlan` first. */
+  /** Ask `rejectPlan` first. */
   | { readonly type: 'apply'; readonly plan: Plan }
   /** Nothing is planned or begun; what is handing over goes on. */
   | { readonly type: 'pause' }
@@ -184,16 +184,16 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return current && makePlan(current, current.position, this.#world(nowMs, current), true);
   }
 
-  refusePlan(plan: Plan): Refusal | undefined {
-    return refusePlan(plan, this.#current?.position ?? ORIGIN, this.#queue.length);
+  rejectPlan(plan: Plan): Rejection | undefined {
+    return rejectPlan(plan, this.#current?.position ?? ORIGIN, this.#queue.length);
   }
 
-  refuseIntent(edgeId: string, intent: Intent, isForced: boolean): Refusal | undefined {
+  rejectIntent(edgeId: string, intent: Intent, isForced: boolean): Rejection | undefined {
     const edges = this.#current?.edges ?? [];
     const wanted = edges.map((edge) => {
       return { ...edge, intent: this.#intents.get(edge.id) ?? edge.intent };
     });
-    return refuseIntent(wanted, edgeId, intent, isForced);
+    return rejectIntent(wanted, edgeId, intent, isForced);
   }
 
   #take(nowMs: number, event: PlannerEvent): void {
@@ -224,12 +224,12 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         }
         break;
       case 'intent':
-        if (this.refuseIntent(event.edgeId, event.intent, true) === undefined) {
+        if (this.rejectIntent(event.edgeId, event.intent, true) === undefined) {
           this.#intents.set(event.edgeId, event.intent);
         }
         break;
       case 'apply':
-        if (this.refusePlan(event.plan) === undefined) this.#queue.replace(event.plan.steps);
+        if (this.rejectPlan(event.plan) === undefined) this.#queue.replace(event.plan.steps);
         break;
       case 'pause':
         this.#isPaused = true;
@@ -250,10 +250,10 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #onEdges(nowMs: number, edges: readonly PlannerEdge[]): void {
-    for (const { id, isCutOff } of edges) {
-      if ((this.#edges.get(id)?.isCutOff ?? false) === isCutOff) continue;
+    for (const { id, isPartitioned } of edges) {
+      if ((this.#edges.get(id)?.isPartitioned ?? false) === isPartitioned) continue;
       // It may be cut off again: what it still has stays, but it is given nothing for a while.
-      if (!isCutOff) this.#cooldowns.failed(nowMs, id);
+      if (!isPartitioned) this.#cooldowns.failed(nowMs, id);
       this.#queue.replace([]);
       this.#planAtMs = nowMs;
     }
@@ -412,7 +412,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         capacity: this.#edges.get(id)?.capacity ?? Math.max(1, mean),
         zone: this.#edges.get(id)?.zone ?? '',
         isAlive: this.#canReceive(nowMs, id),
-        isCutOff: this.#edges.get(id)?.isCutOff ?? false,
+        isPartitioned: this.#edges.get(id)?.isPartitioned ?? false,
         isKnown: this.#loads.isEdgeKnown(nowMs, id),
         mayGive: this.#cooldowns.mayGive(nowMs, id),
         mayReceive: this.#cooldowns.mayReceive(nowMs, id),
@@ -424,7 +424,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
   #canReceive(nowMs: number, edgeId: string): boolean {
     const edge = this.#edges.get(edgeId);
-    const isThere = edge?.isAlive === true && !edge.isCutOff;
+    const isThere = edge?.isAlive === true && !edge.isPartitioned;
     return isThere && !this.#cooldowns.hasFailed(nowMs, edgeId);
   }
 

@@ -1,11 +1,11 @@
 /**
- * The ledger: which shards each edge is to have and what they weigh, while a plan is made. Moves
+ * The projected: which shards each edge is to have and what they weigh, while a plan is made. Moves
  * are booked in it at once, so that every further decision sees the load to come.
  */
 import { NO_OWNER } from '../../common/cluster/assignment.js';
 import type { ShardLoads } from './loads.js';
 
-export interface LedgerEdge {
+export interface ProjectedEdge {
   readonly id: string;
   /** How many connections it can hold; at least 1. Its share of the load is proportional. */
   readonly capacity: number;
@@ -20,7 +20,7 @@ export interface PlannedMove {
   readonly to: number;
 }
 
-export class Ledger<Edge extends LedgerEdge = LedgerEdge> {
+export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
   /** For each shard the index of the edge that is to have it, or `NO_OWNER`. */
   readonly owners: Uint16Array;
   readonly load: Float64Array;

@@ -11,9 +11,9 @@
  * edges that may give move to edges that may receive and have room; what is moved stays within the
  * budget.
  */
-import type { Ledger, LedgerEdge, PlannedMove } from './projected-loads.js';
+import type { PlannedMove, ProjectedEdge, ProjectedLoads } from './projected-loads.js';
 
-export interface BalanceEdge extends LedgerEdge {
+export interface BalanceEdge extends ProjectedEdge {
   readonly zone: string;
   /** False while it cools down from having received. */
   readonly mayGive: boolean;
@@ -47,89 +47,95 @@ const SCORE_MIN = 1e-6;
 const ALIKE = 0.01;
 
 /** Whether there is anything to do: the hysteresis between acting and aiming. */
-export function isOutOfBand(ledger: Ledger<BalanceEdge>): boolean {
-  return ledger.edges.some((edge, index) => {
+export function isOutOfBand(projected: ProjectedLoads<BalanceEdge>): boolean {
+  return projected.edges.some((edge, index) => {
     if (!edge.takesPart) return false;
-    const target = ledger.targets[index]!;
-    const off = Math.abs(ledger.load[index]! - target);
+    const target = projected.targets[index]!;
+    const off = Math.abs(projected.load[index]! - target);
     return off > ACT * target && off >= ACT_LOAD_MIN;
   });
 }
 
 /** Books moves until every edge is inside the band, or nothing helps, or the budget is spent. */
-export function rebalance(ledger: Ledger<BalanceEdge>, limits: BalanceLimits): PlannedMove[] {
+export function rebalance(
+  projected: ProjectedLoads<BalanceEdge>,
+  limits: BalanceLimits,
+): PlannedMove[] {
   const moves: PlannedMove[] = [];
   const passedOver = new Set<number>();
   const booked = new Set<number>();
   const isMovable = (shard: number) => !booked.has(shard) && limits.isMovable(shard);
-  let budget = limits.loadShareMax * ledger.load.reduce((sum, load) => sum + load, 0);
+  let budget = limits.loadShareMax * projected.load.reduce((sum, load) => sum + load, 0);
   for (;;) {
-    const from = hottest(ledger, passedOver);
+    const from = hottest(projected, passedOver);
     if (from === undefined) return moves;
-    const to = coldest(ledger, from);
-    if (to === undefined || penalty(ledger, from) + penalty(ledger, to) === 0) return moves;
-    const shard = bestShard(ledger, from, to, isMovable);
+    const to = coldest(projected, from);
+    if (to === undefined || penalty(projected, from) + penalty(projected, to) === 0) return moves;
+    const shard = bestShard(projected, from, to, isMovable);
     if (shard === undefined) {
       passedOver.add(from);
       continue;
     }
-    budget -= ledger.loads.load[shard]!;
+    budget -= projected.loads.load[shard]!;
     if (budget < 0) return moves;
-    ledger.book(shard, to);
+    projected.book(shard, to);
     booked.add(shard);
     moves.push({ shard, from, to });
   }
 }
 
 /** The one above its share by most that may give. Whoever is below its share has nothing to give. */
-function hottest(ledger: Ledger<BalanceEdge>, passedOver: Set<number>): number | undefined {
+function hottest(
+  projected: ProjectedLoads<BalanceEdge>,
+  passedOver: Set<number>,
+): number | undefined {
   let best: number | undefined;
-  for (const [index, edge] of ledger.edges.entries()) {
+  for (const [index, edge] of projected.edges.entries()) {
     if (!edge.takesPart || !edge.mayGive || passedOver.has(index)) continue;
-    if (ledger.ratio(index) <= 1) continue;
-    if (best === undefined || ledger.ratio(index) > ledger.ratio(best)) best = index;
+    if (projected.ratio(index) <= 1) continue;
+    if (best === undefined || projected.ratio(index) > projected.ratio(best)) best = index;
   }
   return best;
 }
 
 /** Of those that are alike, one in the zone of `from` that it helps as well. */
-function coldest(ledger: Ledger<BalanceEdge>, from: number): number | undefined {
+function coldest(projected: ProjectedLoads<BalanceEdge>, from: number): number | undefined {
   let best: number | undefined;
-  for (const [index, edge] of ledger.edges.entries()) {
+  for (const [index, edge] of projected.edges.entries()) {
     if (!edge.takesPart || !edge.mayReceive || index === from) continue;
-    if (best === undefined || ledger.ratio(index) < ledger.ratio(best)) best = index;
+    if (best === undefined || projected.ratio(index) < projected.ratio(best)) best = index;
   }
   if (best === undefined) return undefined;
-  const isHelped = (index: number) => penalty(ledger, from) + penalty(ledger, index) > 0;
+  const isHelped = (index: number) => penalty(projected, from) + penalty(projected, index) > 0;
   let near: number | undefined;
-  for (const [index, edge] of ledger.edges.entries()) {
+  for (const [index, edge] of projected.edges.entries()) {
     const isAlike =
       edge.takesPart &&
       edge.mayReceive &&
-      edge.zone === ledger.edges[from]!.zone &&
+      edge.zone === projected.edges[from]!.zone &&
       index !== from &&
-      ledger.ratio(index) <= ledger.ratio(best) + ALIKE;
+      projected.ratio(index) <= projected.ratio(best) + ALIKE;
     if (!isAlike || !isHelped(index)) continue;
-    if (near === undefined || ledger.ratio(index) < ledger.ratio(near)) near = index;
+    if (near === undefined || projected.ratio(index) < projected.ratio(near)) near = index;
   }
   return near ?? best;
 }
 
 function bestShard(
-  ledger: Ledger<BalanceEdge>,
+  projected: ProjectedLoads<BalanceEdge>,
   from: number,
   to: number,
   isMovable: (shard: number) => boolean,
 ): number | undefined {
-  const before = penalty(ledger, from) + penalty(ledger, to);
+  const before = penalty(projected, from) + penalty(projected, to);
   let best: number | undefined;
   let bestScore = SCORE_MIN;
-  for (const shard of ledger.shards[from]!) {
-    if (!isMovable(shard) || !ledger.hasRoomFor(shard, to)) continue;
-    const load = ledger.loads.load[shard]!;
-    const after = penalty(ledger, from, -load) + penalty(ledger, to, load);
-    const score = (before - after) / (ledger.loads.connections[shard]! + MOVE_COST);
-    const isLarger = best === undefined || load > ledger.loads.load[best]!;
+  for (const shard of projected.shards[from]!) {
+    if (!isMovable(shard) || !projected.hasRoomFor(shard, to)) continue;
+    const load = projected.loads.load[shard]!;
+    const after = penalty(projected, from, -load) + penalty(projected, to, load);
+    const score = (before - after) / (projected.loads.connections[shard]! + MOVE_COST);
+    const isLarger = best === undefined || load > projected.loads.load[best]!;
     // Of equals the larger: fewer moves do the same.
     if (score > bestScore * (1 + 1e-9) || (score >= bestScore * (1 - 1e-9) && isLarger)) {
       best = shard;
@@ -140,9 +146,9 @@ function bestShard(
 }
 
 /** How far outside the band an edge is, with `change` of load. */
-function penalty(ledger: Ledger<BalanceEdge>, index: number, change = 0): number {
-  const target = ledger.targets[index]!;
-  const load = ledger.load[index]! + change;
-  const floor = ledger.edges[index]!.isJoining ? target : (1 - AIM) * target;
+function penalty(projected: ProjectedLoads<BalanceEdge>, index: number, change = 0): number {
+  const target = projected.targets[index]!;
+  const load = projected.load[index]! + change;
+  const floor = projected.edges[index]!.isJoining ? target : (1 - AIM) * target;
   return Math.max(0, load - (1 + AIM) * target) + Math.max(0, floor - load);
 }

@@ -101,13 +101,13 @@ export class ClusterStore implements Store {
   /** Resolves when all nodes agree, and every master has its replica in step. */
   async settled(): Promise<void> {
     const deadlineMs = performance.now() + SETTLED_MS_MAX;
-    while (!(await this.#isSettled().catch(() => false))) {
+    while (!(await this.#hasConverged().catch(() => false))) {
       if (performance.now() > deadlineMs) throw new Failure('the Redis Cluster does not settle');
       await sleep(POLL_MS);
     }
   }
 
-  async #isSettled(): Promise<boolean> {
+  async #hasConverged(): Promise<boolean> {
     for (const { port } of this.#nodes) {
       const info = String(await this.#call(port, 'CLUSTER', 'INFO'));
       if (!info.includes('cluster_state:ok')) return false;

@@ -2,7 +2,7 @@
  * What must be true of every history, whatever was broken. Pure, and written from what Longline
  * promises (docs/design.md), not from how it does it: it shares no code with what it checks.
  *
- * Three outcomes of an attempt matter. What was *accepted* must be received. What was *refused*
+ * Three outcomes of an attempt matter. What was *accepted* must be received. What was *rejected*
  * must not be. What was neither (no answer, UNKNOWN) may be either, and is sent again.
  *
  * Some promises hold only for a device that is *steadily* connected (by exactly one connection, and
@@ -19,7 +19,7 @@ import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './
  *   later one; one push under two ids; a live-only push twice.
  * - `falseVerdicts` an answer that cannot have been true, and a reset although nothing was missing.
  * - `late` accepted in calm for a steadily connected device, and not received for ten seconds.
- * - `phantoms` received, and never pushed or surely refused.
+ * - `phantoms` received, and never pushed or surely rejected.
  * - `misdelivered` received by somebody else.
  * - `corrupted` not the bytes that were pushed, or without the id that they have to have.
  */
@@ -102,7 +102,7 @@ function checkReceipts(index: Indexed, { clientId, receipts }: Connection, find:
         : 'a live-only push has an id';
       find('corrupted', clientId, pushNumber, what);
     } else if (push.attempts.every(({ outcome }) => outcome === 'REFUSED')) {
-      find('phantoms', clientId, pushNumber, 'every attempt was refused');
+      find('phantoms', clientId, pushNumber, 'every attempt was rejected');
     }
   }
 }

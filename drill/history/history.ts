@@ -29,7 +29,7 @@ export interface Attempt {
   outcome: PushOutcome | undefined;
   /** The id that the answer names; '' for none. */
   messageId: string;
-  /** The code and the message of a refusal. */
+  /** The code and the message of a rejection. */
   detail: string;
 }
 
@@ -77,7 +77,7 @@ export interface Absence {
 }
 
 /**
- * From a device's request until it gave up or was refused. An edge may have answered all the same,
+ * From a device's request until it gave up or was rejected. An edge may have answered all the same,
  * and pushed, just before the device stopped listening.
  */
 export interface UnansweredTry {

@@ -114,7 +114,7 @@ function answerOf({ outcome }: PushStreamResult): Answer {
     return { outcome: word, messageId, detail: '' };
   }
   const { code, message } = outcome?.value ?? { code: CODE_OF_A_BUG, message: 'an empty result' };
-  const isRefused = code !== CODE_OF_A_BUG;
+  const isRejected = code !== CODE_OF_A_BUG;
   const detail = `${code}: ${message}`;
-  return { outcome: isRefused ? 'REFUSED' : 'UNANSWERED', messageId: '', detail };
+  return { outcome: isRejected ? 'REFUSED' : 'UNANSWERED', messageId: '', detail };
 }

@@ -105,8 +105,8 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     patches: [
       {
         file: 'edge/session/clients.js',
-        find: "this.#ending(older, query.clientId, 'taken_over');",
-        replace: `{ this.#ending(older, query.clientId, 'taken_over'); setImmediate(() => this.table.remove(connection)); }`,
+        find: "this.#ending(older, query.clientId, 'session_replaced');",
+        replace: `{ this.#ending(older, query.clientId, 'session_replaced'); setImmediate(() => this.table.remove(connection)); }`,
       },
     ],
     kinds: ['takeover'],

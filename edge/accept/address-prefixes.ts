@@ -10,7 +10,7 @@ import { type Connection, slotOf } from '../../common/transport/transport.js';
 
 const FIRST_SLOTS = 1024;
 
-export class Prefixes {
+export class AddressPrefixes {
   /** By slot: which place, plus one; 0: none. */
   #places = new Uint32Array(FIRST_SLOTS);
   readonly #placeOf = new Map<string, number>();

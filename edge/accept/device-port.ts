@@ -10,7 +10,7 @@ import type { Authenticator, Verified } from '../../common/auth/authenticator.js
 import type { Assignment, Position } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type {
   CloseCause,
@@ -20,13 +20,13 @@ import type {
 } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
 import { sentUnderOf } from '../../common/wire/front-tlv.js';
-import { ProxyGate } from '../../common/wire/proxy-guard.js';
-import type { Introducer, Introduction } from '../protocol/protocol.js';
+import { ProxyGuard } from '../../common/wire/proxy-guard.js';
+import type { ConnectRequest, ProtocolDetector } from '../protocol/protocol.js';
 import { type Clients, EARLY_BYTES_MAX } from '../session/clients.js';
-import { Prefixes } from './address-prefixes.js';
+import { AddressPrefixes } from './address-prefixes.js';
 import { admit } from './admission.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
-import type { Origins } from './peer-addresses.js';
+import type { PeerAddresses } from './peer-addresses.js';
 
 export interface DevicePortConfig {
   readonly edgeId: string;
@@ -50,9 +50,9 @@ interface Pending {
   /** Of a device that a front has sent: under which assignment. */
   frontedUnder: Position | undefined;
   /** Who reads it, once that is clear. */
-  introducer: Introducer | undefined;
+  detector: ProtocolDetector | undefined;
   /** What it has said, once that is understood. */
-  introduction: Introduction | undefined;
+  introduction: ConnectRequest | undefined;
   /** Once it is known to be who it says. */
   verified: Verified | undefined;
 }
@@ -68,17 +68,17 @@ export class DevicePort implements TransportEvents {
   /** Oldest first. */
   readonly #pending = new Map<Connection, Pending>();
   readonly #handshakes: Handshakes<Connection>;
-  readonly #prefixes: Prefixes | undefined;
-  readonly #refused: Counter<'code'>;
+  readonly #prefixes: AddressPrefixes | undefined;
+  readonly #rejected: Counter<'code'>;
   readonly #redirected: Counter;
-  readonly #turnedAway: Counter;
+  readonly #overLimit: Counter;
   readonly #sentBack: Counter;
-  readonly #proxies: ProxyGate;
+  readonly #proxies: ProxyGuard;
   /** Set once, before the port opens: transport, clients and this know each other. */
   transport!: Transport;
   clients!: Clients;
   /** The first one answers what nobody knows. */
-  introducers!: readonly [Introducer, ...Introducer[]];
+  detectors!: readonly [ProtocolDetector, ...ProtocolDetector[]];
   /** The edge is about to end: nobody is let in. */
   isClosing = false;
   /** The edge is short of memory: nobody new is let in. */
@@ -87,15 +87,15 @@ export class DevicePort implements TransportEvents {
   constructor(
     readonly config: DevicePortConfig,
     readonly assignment: () => Assignment | undefined,
-    readonly origins: Origins,
+    readonly origins: PeerAddresses,
     readonly authenticator: Authenticator,
     metrics: Metrics,
   ) {
     this.#handshakes = new Handshakes(config.handshakes);
     const perPrefixMax = config.connectionsPerPrefixMax;
-    this.#prefixes = perPrefixMax === undefined ? undefined : new Prefixes(perPrefixMax);
+    this.#prefixes = perPrefixMax === undefined ? undefined : new AddressPrefixes(perPrefixMax);
     metrics.gauge(
-      'longline_edge_handshakes_waiting',
+      'longline_edge_handshakes_pending',
       'Devices that have said what they want and wait to be let in.',
       () => this.#handshakes.waitingCount,
     );
@@ -104,22 +104,22 @@ export class DevicePort implements TransportEvents {
       'How many devices a second are let in at most, at the moment; +Inf without a pace.',
       () => this.#handshakes.perSecond,
     );
-    this.#proxies = new ProxyGate(config.proxyNetworks);
+    this.#proxies = new ProxyGuard(config.proxyNetworks);
     this.#sentBack = metrics.counter(
-      'longline_edge_fronted_sent_back_total',
+      'longline_edge_front_stale_routes_total',
       'Devices that a front has sent here and that were told to come again, as they belong elsewhere.',
     );
-    this.#refused = metrics.counter(
-      'longline_edge_requests_refused_total',
-      'Requests on the device port that were refused, by error code.',
+    this.#rejected = metrics.counter(
+      'longline_edge_requests_rejected_total',
+      'Requests on the device port that were rejected, by error code.',
       ['code'],
     );
     this.#redirected = metrics.counter(
       'longline_edge_redirects_total',
       'Devices that were sent to the owner of their shard.',
     );
-    this.#turnedAway = metrics.counter(
-      'longline_edge_connections_turned_away_total',
+    this.#overLimit = metrics.counter(
+      'longline_edge_connections_over_limit_total',
       'Connections closed unheard because too many were open.',
     );
   }
@@ -131,7 +131,7 @@ export class DevicePort implements TransportEvents {
       bytes: NO_BYTES,
       isAtStart: true,
       frontedUnder: undefined,
-      introducer: undefined,
+      detector: undefined,
       introduction: undefined,
       verified: undefined,
     });
@@ -161,8 +161,8 @@ export class DevicePort implements TransportEvents {
     this.#prefixes?.leave(connection);
   }
 
-  onTurnedAway(): void {
-    this.#turnedAway.inc();
+  onOverLimit(): void {
+    this.#overLimit.inc();
   }
 
   onTimer(connection: Connection): void {
@@ -180,8 +180,8 @@ export class DevicePort implements TransportEvents {
    */
   letIn(lateMs: number): void {
     const isHere = (connection: Connection) => this.#pending.has(connection);
-    const strain = { lateMs, reads: this.clients.catchUp.readsUnderWay };
-    const { entering, late } = this.#handshakes.step(performance.now(), strain, isHere);
+    const pressure = { lateMs, reads: this.clients.catchUp.readsUnderWay };
+    const { entering, late } = this.#handshakes.step(performance.now(), pressure, isHere);
     this.transport.acceptAtMost(this.#handshakes.accepts);
     for (const connection of late) {
       const pending = this.#pending.get(connection)!;
@@ -199,15 +199,15 @@ export class DevicePort implements TransportEvents {
     for (const [connection, pending] of this.#pending) {
       if (pending.sinceMs >= deadlineMs) break;
       if (pending.stage === 'queued') continue;
-      const refused = this.#tooLate(pending);
-      const refuser = pending.introduction ?? pending.introducer ?? this.introducers[0];
-      this.#refuse(connection, refused, refuser.refuse(refused));
+      const rejected = this.#tooLate(pending);
+      const rejecter = pending.introduction ?? pending.detector ?? this.detectors[0];
+      this.#reject(connection, rejected, rejecter.reject(rejected));
     }
     for (const connection of [...this.clients.openingSince(deadlineMs)]) {
       const why = 'the subscription of this shard could not be confirmed in time';
-      const refused = refusal('NOT_READY', why);
-      this.#refused.inc({ code: refused.code });
-      this.clients.refuse(connection, refused);
+      const rejected = rejection('NOT_READY', why);
+      this.#rejected.inc({ code: rejected.code });
+      this.clients.reject(connection, rejected);
     }
   }
 
@@ -231,7 +231,7 @@ export class DevicePort implements TransportEvents {
       return this.#introduce(connection, pending, bytes, 0);
     }
     if ('code' in header) {
-      return this.#refuse(connection, header, this.introducers[0].refuse(header));
+      return this.#reject(connection, header, this.detectors[0].reject(header));
     }
     pending.isAtStart = false;
     pending.frontedUnder = sentUnderOf(header);
@@ -242,39 +242,42 @@ export class DevicePort implements TransportEvents {
     if (rest.length > 0) this.#introduce(connection, pending, rest, 0);
   }
 
-  /** Returns false when too many are there from where it comes: then it was refused. */
+  /** Returns false when too many are there from where it comes: then it was rejected. */
   #enter(connection: Connection, source: Endpoint): boolean {
     if (this.#prefixes?.enter(connection, source) ?? true) return true;
     const max = this.config.connectionsPerPrefixMax;
-    const refused = refusal('PREFIX_FULL', `${max} connections come from the same place already`);
-    this.#refuse(connection, refused, this.introducers[0].refuse(refused));
+    const rejected = rejection(
+      'PREFIX_FULL',
+      `${max} connections come from the same place already`,
+    );
+    this.#reject(connection, rejected, this.detectors[0].reject(rejected));
     return false;
   }
 
   /** @param searched how many of the bytes an earlier call has seen */
   #introduce(connection: Connection, pending: Pending, all: Buffer, searched: number): void {
-    const introducer = this.introducers.find((each) => each.couldBe(all));
-    if (introducer === undefined) {
+    const detector = this.detectors.find((each) => each.couldBe(all));
+    if (detector === undefined) {
       const why = 'the first bytes are of no protocol that is spoken here';
-      const refused = refusal('REQUEST_MALFORMED', why);
-      return this.#refuse(connection, refused, this.introducers[0].refuse(refused));
+      const rejected = rejection('REQUEST_MALFORMED', why);
+      return this.#reject(connection, rejected, this.detectors[0].reject(rejected));
     }
-    pending.introducer = introducer;
-    const read = introducer.read(all, searched);
+    pending.detector = detector;
+    const read = detector.read(all, searched);
     switch (read.type) {
       case 'incomplete':
         pending.bytes = searched === 0 ? Buffer.from(all) : all;
         return;
       case 'answered':
         return this.#respond(connection, read.bytes);
-      case 'refused':
-        return this.#refuse(connection, read.refused, read.bytes);
+      case 'rejected':
+        return this.#reject(connection, read.rejected, read.bytes);
       case 'introduction':
         return this.#queue(connection, pending, read.introduction);
     }
   }
 
-  #queue(connection: Connection, pending: Pending, introduction: Introduction): void {
+  #queue(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
     pending.stage = 'queued';
     pending.introduction = introduction;
     // What is kept must not be the transport's buffer.
@@ -284,24 +287,24 @@ export class DevicePort implements TransportEvents {
       introduction.isResuming && this.authenticator.knows(query.clientId, credentials);
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
     if (offer === 'enter') this.#authenticate(connection, pending, introduction);
-    else if (offer === 'refused') {
+    else if (offer === 'rejected') {
       const why = this.isShort ? 'the edge is short of memory' : 'too many devices wait already';
       this.#overloaded(connection, introduction, why);
     }
   }
 
-  #overloaded(connection: Connection, introduction: Introduction, why: string): void {
+  #overloaded(connection: Connection, introduction: ConnectRequest, why: string): void {
     const retryAfterS = Math.ceil(Math.random() * RETRY_AFTER_S_MAX);
-    const refused = { ...refusal('OVERLOADED', `${why}; ask again`), retryAfterS };
-    this.#refuse(connection, refused, introduction.refuse(refused));
+    const rejected = { ...rejection('OVERLOADED', `${why}; ask again`), retryAfterS };
+    this.#reject(connection, rejected, introduction.reject(rejected));
   }
 
   /** Nothing is done for a device before it is known to be who it says. */
-  #authenticate(connection: Connection, pending: Pending, introduction: Introduction): void {
+  #authenticate(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
     const { query, credentials } = introduction;
-    const onChecked = (checked: Verified | Refusal) => {
+    const onChecked = (checked: Verified | Rejection) => {
       if ('code' in checked) {
-        return this.#refuse(connection, checked, introduction.refuse(checked));
+        return this.#reject(connection, checked, introduction.reject(checked));
       }
       pending.verified = checked;
       this.#prepare(connection, pending, introduction);
@@ -311,16 +314,16 @@ export class DevicePort implements TransportEvents {
     else onChecked(checking);
   }
 
-  #prepare(connection: Connection, pending: Pending, introduction: Introduction): void {
+  #prepare(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
     const preparing = introduction.prepare?.();
     if (preparing === undefined) return this.#connect(connection, pending, introduction);
-    this.#await(connection, pending, preparing, (refused) => {
-      if (refused === undefined) this.#connect(connection, pending, introduction);
-      else this.#refuse(connection, refused, introduction.refuse(refused));
+    this.#await(connection, pending, preparing, (rejected) => {
+      if (rejected === undefined) this.#connect(connection, pending, introduction);
+      else this.#reject(connection, rejected, introduction.reject(rejected));
     });
   }
 
-  /** Goes on with what was waited for, if the connection is still there and was not refused. */
+  /** Goes on with what was waited for, if the connection is still there and was not rejected. */
   #await<Result>(
     connection: Connection,
     pending: Pending,
@@ -341,26 +344,26 @@ export class DevicePort implements TransportEvents {
   #hurry(
     connection: Connection,
     pending: Pending,
-    introduction: Introduction,
+    introduction: ConnectRequest,
     bytes: Buffer,
   ): void {
-    if (introduction.mayHurry && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
+    if (introduction.acceptsEarlyData && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
       pending.bytes = Buffer.concat([pending.bytes, bytes]);
       return;
     }
-    const refused = refusal('REQUEST_MALFORMED', 'bytes have come before the answer');
-    this.#refuse(connection, refused, introduction.refuse(refused));
+    const rejected = rejection('REQUEST_MALFORMED', 'bytes have come before the answer');
+    this.#reject(connection, rejected, introduction.reject(rejected));
   }
 
-  #tooLate({ introduction }: Pending): Refusal {
+  #tooLate({ introduction }: Pending): Rejection {
     const seconds = this.config.headTimeoutMs / 1000;
     if (introduction !== undefined) {
-      return refusal('NOT_READY', `what the request needs was not there within ${seconds} s`);
+      return rejection('NOT_READY', `what the request needs was not there within ${seconds} s`);
     }
-    return refusal('HEAD_TIMEOUT', `the request head was not complete within ${seconds} s`);
+    return rejection('HEAD_TIMEOUT', `the request head was not complete within ${seconds} s`);
   }
 
-  #connect(connection: Connection, pending: Pending, introduction: Introduction): void {
+  #connect(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
     const { query } = introduction;
     const { clientId } = query;
     const sentUnder = pending.frontedUnder ?? query.sentUnder;
@@ -382,13 +385,13 @@ export class DevicePort implements TransportEvents {
       }
       if (!this.clients.shards.takesGuest(shard)) {
         const why = 'too many devices that belong to other edges are here; come through a front';
-        const refused = refusal('GUESTS_FULL', why);
-        return this.#refuse(connection, refused, introduction.refuse(refused));
+        const rejected = rejection('GUESTS_FULL', why);
+        return this.#reject(connection, rejected, introduction.reject(rejected));
       }
     }
-    const refused = this.#refusal(shard, clientId);
-    if (refused !== undefined) {
-      return this.#refuse(connection, refused, introduction.refuse(refused));
+    const rejected = this.#rejection(shard, clientId);
+    if (rejected !== undefined) {
+      return this.#reject(connection, rejected, introduction.reject(rejected));
     }
     this.#pending.delete(connection);
     this.clients.open(connection, shard, introduction, pending.verified!, pending.bytes);
@@ -401,7 +404,7 @@ export class DevicePort implements TransportEvents {
   #sendBack(
     connection: Connection,
     pending: Pending,
-    introduction: Introduction,
+    introduction: ConnectRequest,
     shard: number,
   ): void {
     this.#sentBack.inc();
@@ -411,18 +414,18 @@ export class DevicePort implements TransportEvents {
     this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), undefined);
   }
 
-  #refusal(shard: number, clientId: string): Refusal | undefined {
+  #rejection(shard: number, clientId: string): Rejection | undefined {
     const { table } = this.clients;
     const { connectionsMax } = this.config;
-    if (this.isClosing) return refusal('NOT_READY', 'this edge is about to end; ask again');
+    if (this.isClosing) return rejection('NOT_READY', 'this edge is about to end; ask again');
     // Whoever is here already takes its own place: its old connection may be long dead.
     if (table.count < connectionsMax || table.find(shard, clientId) !== undefined) return undefined;
     const why = `the edge holds ${connectionsMax} connections and takes no more`;
-    return refusal('EDGE_FULL', why);
+    return rejection('EDGE_FULL', why);
   }
 
-  #refuse(connection: Connection, { code }: Refusal, bytes: Buffer): void {
-    this.#refused.inc({ code });
+  #reject(connection: Connection, { code }: Rejection, bytes: Buffer): void {
+    this.#rejected.inc({ code });
     this.#respond(connection, bytes);
   }
 

@@ -3,7 +3,7 @@
  * to check, a shard to subscribe to, an inbox to read. When a hundred thousand devices come back at
  * once, they are let in at a rate under which those who are connected go on being served. Pure.
  *
- * Two lanes: devices that were connected before go first, because pushes wait for them. New ones
+ * Two pipelines: devices that were connected before go first, because pushes wait for them. New ones
  * are turned away when half of the room is taken, so that they cannot keep the others out.
  *
  * The rate follows what it does to the edge, as a sender's window follows what the network loses
@@ -18,16 +18,16 @@
 export interface HandshakeOptions {
   /** 0: everybody is let in at once. */
   readonly perSecondMax: number;
-  /** Of both lanes together. */
+  /** Of both pipelines together. */
   readonly waitingMax: number;
   /** Who has waited for longer is told to come again. */
   readonly waitMsMax: number;
 }
 
-export type Offer = 'enter' | 'wait' | 'refused';
+export type Offer = 'enter' | 'wait' | 'rejected';
 
 /** What the edge is like after the step before. */
-export interface Strain {
+export interface Pressure {
   /** How late this step is, in ms. */
   readonly lateMs: number;
   /** Inboxes that are being read or wait to be. */
@@ -96,13 +96,13 @@ export class Handshakes<Item> {
   offer(nowMs: number, item: Item, isResuming: boolean, isShort: boolean): Offer {
     const { waitingCount } = this;
     const room = isResuming ? this.options.waitingMax : this.options.waitingMax / 2;
-    if (isShort && !isResuming) return 'refused';
+    if (isShort && !isResuming) return 'rejected';
     if (!this.#isPaced) return 'enter';
     if (waitingCount === 0 && this.#credit >= 1) {
       this.#credit--;
       return 'enter';
     }
-    if (waitingCount >= room) return 'refused';
+    if (waitingCount >= room) return 'rejected';
     (isResuming ? this.#resuming : this.#others).add({ item, sinceMs: nowMs });
     return 'wait';
   }
@@ -113,21 +113,21 @@ export class Handshakes<Item> {
    */
   step(
     nowMs: number,
-    strain: Strain,
+    pressure: Pressure,
     isHere: (item: Item) => boolean,
   ): { entering: Item[]; late: Item[] } {
     const { waitMsMax } = this.options;
-    this.#perSecond = this.#nextPerSecond(strain);
+    this.#perSecond = this.#nextPerSecond(pressure);
     // Time that was lost is not made up for: it was lost because there was too much to do.
     const earned = (this.#perSecond * HANDSHAKE_STEP_MS) / 1_000;
     this.#credit = Math.min(this.#creditMax, this.#credit + earned);
     const entering: Item[] = [];
     const late: Item[] = [];
-    for (const lane of [this.#resuming, this.#others]) {
-      for (const waiting of lane) {
+    for (const pipeline of [this.#resuming, this.#others]) {
+      for (const waiting of pipeline) {
         const isOver = nowMs > waiting.sinceMs + waitMsMax;
         if (!isOver && this.#credit < 1) break;
-        lane.delete(waiting);
+        pipeline.delete(waiting);
         if (!isHere(waiting.item)) continue;
         if (isOver) {
           late.push(waiting.item);
@@ -140,7 +140,7 @@ export class Handshakes<Item> {
     return { entering, late };
   }
 
-  #nextPerSecond({ lateMs, reads }: Strain): number {
+  #nextPerSecond({ lateMs, reads }: Pressure): number {
     const { perSecondMax } = this.options;
     const now = this.#perSecond;
     if (lateMs > LATE_MS || reads > READS_MAX) {

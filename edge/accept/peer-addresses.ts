@@ -15,7 +15,7 @@ const FLAGS_AT = 18;
 const HAS_ADDRESS = 1;
 const IS_FRONTED = 2;
 
-export class Origins {
+export class PeerAddresses {
   /** Set once, before the first connection. */
   transport!: Pick<Transport, 'remoteAddress'>;
   #bytes = Buffer.alloc(0);

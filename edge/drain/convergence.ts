@@ -11,8 +11,8 @@ import { type Assignment, shardsOf } from '../../common/cluster/assignment.js';
 /** By then control has planned anew and begun to move what an edge that has come is to have. */
 const QUIET_MS = 30_000;
 
-export class Settling {
-  #isSettled = false;
+export class Convergence {
+  #hasConverged = false;
   #quietSinceMs: number | undefined;
 
   /** @param incarnation of this process */
@@ -22,10 +22,10 @@ export class Settling {
   ) {}
 
   /** Why the edge has not settled; undefined: it has. To be asked again and again. */
-  unsettledBecause(nowMs: number, assignment: Assignment | undefined): string | undefined {
-    if (this.#isSettled) return undefined;
+  notConvergedBecause(nowMs: number, assignment: Assignment | undefined): string | undefined {
+    if (this.#hasConverged) return undefined;
     const reason = this.#reason(nowMs, assignment);
-    this.#isSettled = reason === undefined;
+    this.#hasConverged = reason === undefined;
     return reason;
   }
 

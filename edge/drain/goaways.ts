@@ -1,6 +1,6 @@
 /**
  * Lets clients go that belong elsewhere, a few at a time: those of shards that this edge has lost,
- * and everybody when it is to be empty. Goes on with moves and with the edge's own departure on the
+ * and everybody when it is to be empty. Goes on with moves and with the edge's own shutdown on the
  * way.
  */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
@@ -12,7 +12,7 @@ import type { Pace } from '../../proto/gen/longline/v1/edge_session.js';
 import type { Clients } from '../session/clients.js';
 import { GoawayCredit } from './goaway-credit.js';
 import { GoawayQueue } from './goaway-queue.js';
-import type { Departure, DepartureStep, Standing } from './shutdown.js';
+import type { Shutdown, ShutdownStep, Standing } from './shutdown.js';
 
 /** How long a device is told to wait: it is one of a few that are told at the same time. */
 const RETRY_MS = { min: 100, max: 1_000 };
@@ -20,7 +20,7 @@ const RETRY_MS = { min: 100, max: 1_000 };
 const RETRY_CLOSING_MS = { min: 500, max: 5_000 };
 
 /** Control, as far as it matters here. */
-export interface Steering {
+export interface Operations {
   readonly isUp: boolean;
   readonly pace: Pace;
   reportSoon(): void;
@@ -35,13 +35,13 @@ export class Goaways {
 
   constructor(
     readonly clients: Clients,
-    readonly departure: Departure,
+    readonly shutdown: Shutdown,
     readonly feed: Pick<AssignmentFeed, 'current'>,
     metrics: Metrics,
   ) {
     this.#queue = new GoawayQueue((connection) => clients.table.holds(connection));
     metrics.gauge(
-      'longline_edge_goaways_waiting',
+      'longline_edge_goaways_pending',
       'Clients of shards that have moved away, still to be told to go.',
       () => this.waiting,
     );
@@ -60,12 +60,16 @@ export class Goaways {
 
   /**
    * To be called every `GOAWAY_STEP_MS`.
-   * @param steering undefined before there is any
-   * @param isDeaf this edge cannot prove that it hears Redis
+   * @param operations undefined before there is any
+   * @param startsUnsubscribed this edge cannot prove that it hears Redis
    */
-  step(nowMs: number, steering: Steering | undefined, isDeaf: boolean): DepartureStep {
+  step(
+    nowMs: number,
+    operations: Operations | undefined,
+    startsUnsubscribed: boolean,
+  ): ShutdownStep {
     const { shards, table } = this.clients;
-    const step = this.departure.step(nowMs, { ...this.#standing(steering), isDeaf });
+    const step = this.shutdown.step(nowMs, { ...this.#standing(operations), startsUnsubscribed });
     if (!step.isForAll) this.#queue.keepOthers();
     else if (this.#queue.isEmpty) this.#queue.loseAll(table.all());
     for (let left = this.#credit.take(nowMs, step.goawaysPerSecond); left > 0; left--) {
@@ -76,12 +80,12 @@ export class Goaways {
     }
     shards.step(nowMs, (shard) => this.#queue.isAwaited(shard));
     const moves = shards.acquired().length + shards.released().length;
-    if (moves !== this.#movesReported) steering?.reportSoon();
+    if (moves !== this.#movesReported) operations?.reportSoon();
     this.#movesReported = moves;
     return step;
   }
 
-  #standing(steering: Steering | undefined): Omit<Standing, 'isDeaf'> {
+  #standing(operations: Operations | undefined): Omit<Standing, 'startsUnsubscribed'> {
     const { shards, table } = this.clients;
     const edges = this.feed.current?.edges ?? [];
     const { edgeId } = shards;
@@ -92,9 +96,9 @@ export class Goaways {
       notReleased: shards.handingOverCount - shards.released().length,
       isDraining: edges.some(({ id, intent }) => id === edgeId && intent === 'draining'),
       hasRefuge: edges.some(({ id, intent }) => id !== edgeId && intent === 'none'),
-      isControlUp: steering?.isUp ?? false,
-      goawaysPerSecond: steering?.pace.goawaysPerSecond ?? 0,
-      drainUntilMs: steering?.pace.drainUntilMs ?? 0,
+      isControlUp: operations?.isUp ?? false,
+      goawaysPerSecond: operations?.pace.goawaysPerSecond ?? 0,
+      drainUntilMs: operations?.pace.drainUntilMs ?? 0,
       lastGoawayAtMs: this.#lastGoawayAtMs,
     };
   }
@@ -107,7 +111,7 @@ export class Goaways {
     const isElsewhere = owner !== undefined && owner.id !== this.clients.edgeId;
     // Without a cursor: only the device knows what it has.
     const query = { clientId, lastEventId: '', sentUnder: undefined };
-    const ticket = this.clients.identities.ticketOf(connection);
+    const ticket = this.clients.tokenExpiry.ticketOf(connection);
     const url = isElsewhere
       ? connectUrl(owner.advertisedUrl, query, current!.position, ticket)
       : undefined;

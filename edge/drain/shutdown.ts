@@ -23,7 +23,7 @@ export interface Standing {
   /** The assignment says that this edge is to lose all its shards. */
   readonly isDraining: boolean;
   /** It cannot prove that it hears Redis. */
-  readonly isDeaf: boolean;
+  readonly startsUnsubscribed: boolean;
   /** Another edge is there that takes shards. */
   readonly hasRefuge: boolean;
   readonly isControlUp: boolean;
@@ -35,7 +35,7 @@ export interface Standing {
   readonly lastGoawayAtMs: number;
 }
 
-export interface DepartureStep {
+export interface ShutdownStep {
   readonly goawaysPerSecond: number;
   /** Whether those are to go, too, whose shard this edge has not lost. */
   readonly isForAll: boolean;
@@ -48,7 +48,7 @@ export interface DepartureStep {
 /** How often a step is made. */
 export const GOAWAY_STEP_MS = 100;
 
-export interface DepartureOptions {
+export interface ShutdownOptions {
   /** From being told to end until the end; 0: at once. */
   readonly drainMs: number;
   /** Whether an operator's drain ends the process, too. */
@@ -66,12 +66,12 @@ const RETURN_MS = 3_000;
 /** The last goaway is aimed some steps before the deadline, not at it. */
 const MARGIN_MS = 2 * GOAWAY_STEP_MS;
 
-export class Departure {
+export class Shutdown {
   #toldAtMs: number | undefined;
   #controlHeardAtMs: number;
 
   constructor(
-    readonly options: DepartureOptions,
+    readonly options: ShutdownOptions,
     nowMs: number,
   ) {
     this.#controlHeardAtMs = nowMs;
@@ -86,7 +86,7 @@ export class Departure {
     return this.#toldAtMs !== undefined;
   }
 
-  step(nowMs: number, standing: Standing): DepartureStep {
+  step(nowMs: number, standing: Standing): ShutdownStep {
     const { connections, isDraining, isControlUp } = standing;
     if (isControlUp) this.#controlHeardAtMs = nowMs;
     const controlAwayMs = nowMs - this.#controlHeardAtMs;
@@ -99,7 +99,7 @@ export class Departure {
     const isOver =
       (this.isLeaving && (!standing.hasRefuge || nowMs >= mustEndAtMs)) ||
       (isLeft && nowMs >= standing.lastGoawayAtMs + RETURN_MS);
-    const isNoPlaceToStay = this.isLeaving || isDraining || standing.isDeaf;
+    const isNoPlaceToStay = this.isLeaving || isDraining || standing.startsUnsubscribed;
     const isForAll = isNoPlaceToStay && standing.shardsOwned === 0;
 
     const isDrainTimed = isDraining && standing.drainUntilMs > 0;

@@ -4,7 +4,7 @@
  */
 
 import { isMessageId } from '../../common/cluster/inbox.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 
 /** What only one kind of message may be larger than. */
 const MESSAGE_BYTES_MAX = 4 * 1024;
@@ -22,9 +22,9 @@ export type DeviceMessage =
 
 /**
  * Reads what a device says. Only the members that its type has may be there, and only as strings: what
- * is none of ours is refused before anybody can build on it.
+ * is none of ours is rejected before anybody can build on it.
  */
-export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Refusal {
+export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
   if (bytes.length > TOKEN_MESSAGE_BYTES_MAX) return tooLarge(TOKEN_MESSAGE_BYTES_MAX);
   const members = parseMembers(bytes.toString());
   if (members === undefined) return malformed('expected a JSON object whose members are strings');
@@ -57,10 +57,10 @@ function parseMembers(text: string): Map<string, string> | undefined {
   return members;
 }
 
-function tooLarge(bytesMax: number): Refusal {
-  return refusal('PAYLOAD_TOO_LARGE', `a message of a device has at most ${bytesMax} bytes`);
+function tooLarge(bytesMax: number): Rejection {
+  return rejection('PAYLOAD_TOO_LARGE', `a message of a device has at most ${bytesMax} bytes`);
 }
 
-function malformed(why: string): Refusal {
-  return refusal('REQUEST_MALFORMED', why);
+function malformed(why: string): Rejection {
+  return rejection('REQUEST_MALFORMED', why);
 }

@@ -24,7 +24,7 @@ export type Envelope =
   /** The last one: connect to `url`, or to the router if there is none, after `retryMs`. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string | undefined }
   /** The last one: the client has connected elsewhere. Do not reconnect. */
-  | { readonly type: 'taken-over' }
+  | { readonly type: 'session-replaced' }
   /** The token of the device ends in so many milliseconds. */
   | { readonly type: 'expiring'; readonly inMs: number }
   /** A newer ticket, after a newer token. */

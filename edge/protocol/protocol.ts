@@ -7,13 +7,13 @@
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */
 import type { Credentials } from '../../common/auth/authenticator.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import type { Connection } from '../../common/transport/transport.js';
 import type { ConnectQuery } from '../../common/wire/connect-query.js';
 
 /**
  * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
- * buffer was full · `taken_over` its client has a newer connection · `disconnected` a backend
+ * buffer was full · `session_replaced` its client has a newer connection · `disconnected` a backend
  * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
  * `silent` it has not said for too long that it is there · `not_ready` its shard's subscription was
  * not confirmed in time · `flooding` it has sent more than it may in a second · `goaway` its shard
@@ -24,7 +24,7 @@ export type EndReason =
   | 'peer'
   | 'error'
   | 'slow'
-  | 'taken_over'
+  | 'session_replaced'
   | 'disconnected'
   | 'unexpected_bytes'
   | 'silent'
@@ -95,7 +95,7 @@ export interface Host {
   reply(connection: Connection, bytes: Uint8Array): void;
   /** The device has everything up to `id`. Ids that it was not sent are none of its business. */
   confirm(connection: Connection, id: string): void;
-  /** A device that was answered with `isDeaf` wants pushes from now on. */
+  /** A device that was answered with `startsUnsubscribed` wants pushes from now on. */
   listen(connection: Connection, from: StartFrom): void;
   /** It wants no more. */
   unlisten(connection: Connection): void;
@@ -113,13 +113,13 @@ export interface Host {
 }
 
 /** What a device says when it connects, whatever it speaks. */
-export interface Introduction {
+export interface ConnectRequest {
   readonly protocol: Protocol;
   /** The newest id that it has: an id, '' for none, undefined for something that is no id. */
   readonly cursor: string | undefined;
   readonly from: StartFrom;
   /** It is to get nothing until it asks for it. */
-  readonly isDeaf: boolean;
+  readonly startsUnsubscribed: boolean;
   /** It says that it was connected before: it is let in before those who were not. */
   readonly isResuming: boolean;
   /** How it shows that it is who it says. */
@@ -129,32 +129,32 @@ export interface Introduction {
   /** Bytes behind the introduction: they are for the protocol, once the device is answered. */
   readonly rest: Buffer;
   /** Whether more may come before it is answered; else that ends the connection. */
-  readonly mayHurry: boolean;
+  readonly acceptsEarlyData: boolean;
   /**
    * What it is told first, as soon as it is answered.
    * @param ticket with which it may come back; undefined where nobody needs one
    */
   answer(ticket: string | undefined): Buffer;
   /** What it is told instead. */
-  refuse(refused: Refusal): Buffer;
+  reject(rejected: Rejection): Buffer;
   /** What sends it to another address; undefined: it would not follow. */
   redirect(url: string): Buffer | undefined;
-  /** The connection is registered, and will be answered or refused. */
+  /** The connection is registered, and will be answered or rejected. */
   onRegistered?(connection: Connection): void;
   /** To be waited for before it is answered. */
-  prepare?(): Promise<Refusal | undefined>;
+  prepare?(): Promise<Rejection | undefined>;
 }
 
 /** What the first bytes of a connection turn out to be. */
 export type FirstBytes =
   | { readonly type: 'incomplete' }
-  | { readonly type: 'introduction'; readonly introduction: Introduction }
+  | { readonly type: 'introduction'; readonly introduction: ConnectRequest }
   /** A complete exchange of its own, such as a preflight request. */
   | { readonly type: 'answered'; readonly bytes: Buffer }
-  | { readonly type: 'refused'; readonly refused: Refusal; readonly bytes: Buffer };
+  | { readonly type: 'rejected'; readonly rejected: Rejection; readonly bytes: Buffer };
 
 /** Reads the first bytes of the connections that begin in its way. */
-export interface Introducer {
+export interface ProtocolDetector {
   couldBe(bytes: Buffer): boolean;
   /**
    * @param bytes all that have come
@@ -162,5 +162,5 @@ export interface Introducer {
    */
   read(bytes: Buffer, searched: number): FirstBytes;
   /** What is said when the rest does not come in time, or when nobody has come to know it. */
-  refuse(refused: Refusal): Buffer;
+  reject(rejected: Rejection): Buffer;
 }

@@ -70,7 +70,7 @@ export class CatchUp {
     metrics: Metrics,
   ) {
     this.#replayed = metrics.counter(
-      'longline_edge_replayed_total',
+      'longline_edge_pushes_replayed_total',
       'Durable pushes that were written from an inbox.',
     );
     metrics.gauge(
@@ -132,7 +132,7 @@ export class CatchUp {
   }
 
   #add(connection: Connection, work: Work): void {
-    this.table.become(connection, 'behind');
+    this.table.become(connection, 'catchingUp');
     this.#works.set(connection, work);
   }
 

@@ -7,7 +7,7 @@
  */
 import type { Counter } from 'prom-client';
 import type { Verified } from '../../common/auth/authenticator.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import {
   type Connection,
@@ -15,11 +15,11 @@ import {
   WRITE_RESULTS,
 } from '../../common/transport/transport.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
-import type { Origins } from '../accept/peer-addresses.js';
+import type { PeerAddresses } from '../accept/peer-addresses.js';
 import type {
+  ConnectRequest,
   EndReason,
   Host,
-  Introduction,
   Message,
   Protocol,
   StartFrom,
@@ -30,19 +30,19 @@ import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
 import { SecondCounts } from './second-counts.js';
 import type { Takeover } from './takeover.js';
-import type { Identities } from './token-expiry.js';
+import type { TokenExpiry } from './token-expiry.js';
 
 /**
  * `absent` the client is not here · `written` handed to its socket · `behind` its connection is
  * still being told what is stored, this push among it · `slow` its send buffer was full and its
  * connection was closed.
  */
-export type PushOutcome = 'absent' | 'written' | 'behind' | 'slow';
+export type PushOutcome = 'absent' | 'written' | 'catchingUp' | 'slow';
 
 /** A connection that waits for its shard. */
 interface Opening {
   readonly sinceMs: number;
-  readonly introduction: Introduction;
+  readonly introduction: ConnectRequest;
   /** What it has sent meanwhile. */
   early: Buffer;
 }
@@ -67,11 +67,11 @@ export class Clients implements Host {
     readonly transport: Transport,
     readonly catchUp: CatchUp,
     readonly confirmations: Confirmations,
-    readonly identities: Identities,
+    readonly tokenExpiry: TokenExpiry,
     readonly takeover: Takeover,
     readonly edgeId: string,
     readonly inboundBytesPerSecondMax: number,
-    readonly origins: Origins,
+    readonly origins: PeerAddresses,
     readonly announce: (connection: Connection, renewed: boolean) => void,
     metrics: Metrics,
   ) {
@@ -81,7 +81,7 @@ export class Clients implements Host {
       ['protocol'],
     );
     this.#ended = metrics.counter(
-      'longline_edge_connections_ended_total',
+      'longline_edge_connections_closed_total',
       'Connections of clients that ended, by reason.',
       ['reason'],
     );
@@ -93,7 +93,7 @@ export class Clients implements Host {
     this.#pushes = {
       absent: pushes.labels('absent'),
       written: pushes.labels('written'),
-      behind: pushes.labels('behind'),
+      catchingUp: pushes.labels('catching_up'),
       slow: pushes.labels('slow'),
     };
   }
@@ -102,16 +102,16 @@ export class Clients implements Host {
   open(
     connection: Connection,
     shard: number,
-    introduction: Introduction,
+    introduction: ConnectRequest,
     verified: Verified,
     early: Buffer,
   ): void {
     const { protocol, query } = introduction;
     const nowMs = Date.now();
     const older = this.table.add(connection, query.clientId, shard, protocol, nowMs);
-    this.identities.register(connection, verified);
+    this.tokenExpiry.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
-    if (older !== undefined) this.#ending(older, query.clientId, 'taken_over');
+    if (older !== undefined) this.#ending(older, query.clientId, 'session_replaced');
     introduction.onRegistered?.(connection);
     const opening = { sinceMs: nowMs, introduction, early };
     if (this.shards.isConfirmed(shard)) return this.#answer(connection, opening);
@@ -129,7 +129,7 @@ export class Clients implements Host {
         this.#answer(connection, opening);
       } else {
         this.announce(connection, true);
-        if (state !== 'deaf') this.catchUp.again(connection);
+        if (state !== 'unsubscribed') this.catchUp.again(connection);
       }
     }
   }
@@ -192,17 +192,17 @@ export class Clients implements Host {
   }
 
   /** Ends one that was never answered, with this in place of the answer. */
-  refuse(connection: Connection, refused: Refusal): void {
+  reject(connection: Connection, rejected: Rejection): void {
     const opening = this.#opening.get(connection);
     if (opening !== undefined) {
-      this.end(connection, 'not_ready', opening.introduction.refuse(refused));
+      this.end(connection, 'not_ready', opening.introduction.reject(rejected));
     }
   }
 
   /** To be called about once a second. */
   sweep(): void {
     this.#inbound.clear();
-    this.identities.sweep(Date.now());
+    this.tokenExpiry.sweep(Date.now());
     for (const protocol of this.table.protocols) protocol.sweep?.();
   }
 
@@ -235,7 +235,7 @@ export class Clients implements Host {
       return;
     }
     const { length } = opening.early;
-    if (!opening.introduction.mayHurry || length + bytes.length > EARLY_BYTES_MAX) {
+    if (!opening.introduction.acceptsEarlyData || length + bytes.length > EARLY_BYTES_MAX) {
       this.end(connection, 'unexpected_bytes');
     } else {
       opening.early = Buffer.concat([opening.early, bytes]);
@@ -258,12 +258,12 @@ export class Clients implements Host {
   }
 
   listen(connection: Connection, from: StartFrom): void {
-    if (this.table.stateOf(connection) === 'deaf') this.catchUp.start(connection, '', from);
+    if (this.table.stateOf(connection) === 'unsubscribed') this.catchUp.start(connection, '', from);
   }
 
   unlisten(connection: Connection): void {
     this.catchUp.stop(connection);
-    this.table.become(connection, 'deaf');
+    this.table.become(connection, 'unsubscribed');
   }
 
   wake(connection: Connection): void {
@@ -275,7 +275,7 @@ export class Clients implements Host {
   }
 
   renew(connection: Connection, token: string): void {
-    this.identities.renew(connection, token);
+    this.tokenExpiry.renew(connection, token);
   }
 
   clientIdOf(connection: Connection): string {
@@ -289,35 +289,35 @@ export class Clients implements Host {
   #answer(connection: Connection, { introduction, early }: Opening): void {
     this.#writeAnswer(connection, introduction);
     this.announce(connection, false);
-    if (introduction.isDeaf) this.table.become(connection, 'deaf');
+    if (introduction.startsUnsubscribed) this.table.become(connection, 'unsubscribed');
     else this.catchUp.start(connection, introduction.cursor, introduction.from);
     if (early.length > 0) introduction.protocol.onBytes(connection, early);
   }
 
-  #writeAnswer(connection: Connection, introduction: Introduction): void {
-    this.transport.write(connection, introduction.answer(this.identities.ticketOf(connection)));
+  #writeAnswer(connection: Connection, introduction: ConnectRequest): void {
+    this.transport.write(connection, introduction.answer(this.tokenExpiry.ticketOf(connection)));
   }
 
   #push(shard: number, clientId: string, message: Message): PushOutcome {
     const connection = this.#findAnswered(shard, clientId);
     if (connection === undefined) return 'absent';
     const state = this.table.stateOf(connection);
-    if (state === 'deaf') return 'absent';
+    if (state === 'unsubscribed') return 'absent';
     const { id } = message;
     if (id !== '') {
-      if (state === 'behind') {
+      if (state === 'catchingUp') {
         this.catchUp.again(connection);
-        return 'behind';
+        return 'catchingUp';
       }
       if (this.table.wasSent(connection, id)) return 'written';
       // Heard again before it is known that the subscription is back: writing this one would pass
       // over what was missed. With the confirmation, the inbox is read.
-      if (!this.shards.isConfirmed(shard)) return 'behind';
+      if (!this.shards.isConfirmed(shard)) return 'catchingUp';
     }
     const bytes = this.table.protocolOf(connection).encode(connection, message);
     if (bytes === undefined) {
       this.catchUp.park(connection);
-      return 'behind';
+      return 'catchingUp';
     }
     const result = this.transport.write(connection, bytes);
     if (result === 'gone') return 'absent';

@@ -27,11 +27,11 @@ import type { Protocol } from '../protocol/protocol.js';
  *   wait their turn in the inbox. Ends when nothing more is stored past what it was told.
  * - `live`: gets every push as it comes. Ends, back to `behind`, when its shard has a gap.
  */
-export type ConnectionState = 'opening' | 'deaf' | 'behind' | 'live';
+export type ConnectionState = 'opening' | 'unsubscribed' | 'catchingUp' | 'live';
 
-const STATES: readonly ConnectionState[] = ['opening', 'deaf', 'behind', 'live'];
+const STATES: readonly ConnectionState[] = ['opening', 'unsubscribed', 'catchingUp', 'live'];
 const STATE_OPENING = STATES.indexOf('opening');
-const STATE_BEHIND = STATES.indexOf('behind');
+const STATE_CATCHING_UP = STATES.indexOf('catchingUp');
 /** Beyond it, or for ever: an expiry is kept as seconds in four bytes. */
 const NEVER_S = 2 ** 32 - 1;
 const FIRST_SLOTS = 1024;
@@ -222,7 +222,7 @@ export class Connections {
   /** Those of a shard that get pushes. */
   *listeningOf(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
-      if (this.#states[slot]! >= STATE_BEHIND) yield this.#at(slot);
+      if (this.#states[slot]! >= STATE_CATCHING_UP) yield this.#at(slot);
     }
   }
 

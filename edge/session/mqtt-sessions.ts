@@ -10,7 +10,7 @@
  * client comes, written when a session begins or its subscriptions change and when a client goes that
  * has not confirmed everything, never on the way of a push.
  */
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Outcome } from '../../common/redis/execute.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Grant, GrantedQos } from '../protocol/mqtt/connections.js';
@@ -34,7 +34,7 @@ export class MqttSessions implements MqttSessionStore {
     readonly tagOf: (clientId: string) => string,
   ) {}
 
-  async open(clientId: string, { isClean, isKept }: SessionWish): Promise<MqttSession | Refusal> {
+  async open(clientId: string, { isClean, isKept }: SessionWish): Promise<MqttSession | Rejection> {
     const found = isClean ? null : await this.#find(clientId);
     return found ?? (await this.#begin(clientId, isClean, isKept)) ?? NEW;
   }
@@ -52,7 +52,7 @@ export class MqttSessions implements MqttSessionStore {
     void this.link.execute('set', [this.#sentKey(clientId), value, 'PX', ms]);
   }
 
-  async #find(clientId: string): Promise<MqttSession | null | Refusal> {
+  async #find(clientId: string): Promise<MqttSession | null | Rejection> {
     const [key, sentKey] = [this.#key(clientId), this.#sentKey(clientId)];
     const found = await this.link.execute<(string | null)[]>('mget', [key, sentKey]);
     if (found.type !== 'done') return unavailable(found);
@@ -64,7 +64,11 @@ export class MqttSessions implements MqttSessionStore {
   }
 
   /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
-  async #begin(clientId: string, isClean: boolean, isKept: boolean): Promise<Refusal | undefined> {
+  async #begin(
+    clientId: string,
+    isClean: boolean,
+    isKept: boolean,
+  ): Promise<Rejection | undefined> {
     if (!isKept && !isClean) return undefined;
     const [key, sentKey] = [this.#key(clientId), this.#sentKey(clientId)];
     const begun = isKept
@@ -96,6 +100,6 @@ function parseInFlight(value: string): InFlight | undefined {
   return ids === undefined ? undefined : { packetId: Number(packetId), ids: ids.split(',') };
 }
 
-function unavailable(outcome: Exclude<Outcome<unknown>, { type: 'done' }>): Refusal {
-  return refusal('REDIS_UNAVAILABLE', `the session could not be looked up: ${outcome.reason}`);
+function unavailable(outcome: Exclude<Outcome<unknown>, { type: 'done' }>): Rejection {
+  return rejection('REDIS_UNAVAILABLE', `the session could not be looked up: ${outcome.reason}`);
 }

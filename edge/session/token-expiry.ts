@@ -4,13 +4,13 @@
  * before, it is told. All that is kept of this per connection is four bytes in the table.
  */
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
-import type { Refusal } from '../../common/process/errors.js';
+import type { Rejection } from '../../common/process/errors.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Connections } from './connections.js';
 
 const NOTICE_MS = 60_000;
 
-export class Identities {
+export class TokenExpiry {
   /** Everybody whose token ends before this was told so, or came after it. */
   #toldUntilMs = Date.now() + NOTICE_MS;
   /** Whose newer token is being verified; one at a time of each. */
@@ -64,7 +64,7 @@ export class Identities {
     this.#toldUntilMs = Math.max(this.#toldUntilMs, Math.floor(tellUntilMs / 1_000) * 1_000);
   }
 
-  #onRenewed(connection: Connection, checked: Verified | Refusal): void {
+  #onRenewed(connection: Connection, checked: Verified | Rejection): void {
     if ('code' in checked) return this.end(connection);
     this.register(connection, checked);
     const ticket = this.ticketOf(connection);

@@ -2,7 +2,7 @@
  * What comes over the channel of a shard, and what is answered.
  *
  * Every edge that is subscribed to the shard answers every question, and says whether it owns the
- * shard. The asker knows from Redis how many subscribers its question had, so it can tell "the
+ * shard. The shardQueries knows from Redis how many subscribers its question had, so it can tell "the
  * client is nowhere" from "the answer of the edge that holds it has not come yet": a guest is found
  * although the owner has already said that it does not have it.
  */
@@ -105,8 +105,12 @@ export class Delivery implements ShardHandler {
     }
     if (envelope.seq !== '') this.#count(shard, Number(envelope.seq));
     const answer = this.#answer(shard, envelope);
-    if (answer === undefined || envelope.askId === 0) return;
-    const reply: Reply = { askId: envelope.askId, owner: this.shards.owns(shard), body: answer };
+    if (answer === undefined || envelope.queryId === 0) return;
+    const reply: Reply = {
+      queryId: envelope.queryId,
+      owner: this.shards.owns(shard),
+      body: answer,
+    };
     this.replies.add(envelope.replyChannel, reply);
   }
 
@@ -167,7 +171,7 @@ export class Delivery implements ShardHandler {
     switch (body?.$case) {
       case 'push': {
         const outcome = this.clients.push(shard, clientId, { id, ...body.value });
-        if (outcome === 'written' || outcome === 'behind') this.rates.count(shard, 1);
+        if (outcome === 'written' || outcome === 'catchingUp') this.rates.count(shard, 1);
         return { $case: outcome, value: {} };
       }
       case 'broadcast': {
@@ -198,7 +202,7 @@ export class Delivery implements ShardHandler {
     // One that was not answered yet was not announced either: its own announcement comes later.
     const held = found !== undefined && table.stateOf(found) === 'opening' ? undefined : found;
     const decision = takeover.onAnnounced({ edgeIncarnation, connection, renewed }, held);
-    if (decision === 'close') this.clients.end(held!, 'taken_over');
+    if (decision === 'close') this.clients.end(held!, 'session_replaced');
     else if (decision === 'announce') this.announce(held!, false);
   }
 
@@ -215,7 +219,7 @@ export class Delivery implements ShardHandler {
   #publish(shard: number, announcements: Announcement[]): void {
     const { edgeIncarnation } = this.clients.takeover;
     const envelope: ShardEnvelope = {
-      askId: 0,
+      queryId: 0,
       replyChannel: '',
       clientId: '',
       id: '',

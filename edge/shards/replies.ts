@@ -1,9 +1,9 @@
 /**
- * Answers on their way to whoever asked, collected per asker and sent once per turn of the event
+ * Answers on their way to whoever asked, collected per shardQueries and sent once per turn of the event
  * loop: a thousand pushes that arrive in one read are answered with one publish.
  *
  * Bound: `REPLIES_PER_BATCH_MAX` per message; a full batch is sent at once. A batch that Redis
- * refuses is dropped and counted: the asker then says UNKNOWN, which is the truth.
+ * rejects is dropped and counted: the shardQueries then says UNKNOWN, which is the truth.
  */
 import type { Counter } from 'prom-client';
 import type { RedisLink } from '../../common/redis/redis-link.js';

@@ -27,7 +27,7 @@ const KINDS = [
   ],
 ];
 
-/** @returns how many values files there are @throws Failure with what the server refused */
+/** @returns how many values files there are @throws Failure with what the server rejected */
 export async function checkChart(say: (line: string) => void): Promise<number> {
   const files = readdirSync(join(CHART, 'ci')).filter((name) => name.endsWith('.yaml'));
   for (const file of files) {

@@ -31,7 +31,7 @@ export function run(command: string, args: readonly string[], input?: string): P
 }
 
 /** @returns what it printed on both outputs; undefined when it succeeded */
-export async function refusalOf(
+export async function rejectionOf(
   command: string,
   args: readonly string[],
 ): Promise<string | undefined> {

@@ -17,7 +17,7 @@ import { Failure } from '../../cli/failure.js';
 import { packageRoot } from '../../common/process/package-root.js';
 import { buildBinaries } from './binaries.js';
 import { makeCgroups, removeCgroups } from './cgroups.js';
-import { refusalOf, run } from './command.js';
+import { rejectionOf, run } from './command.js';
 import { fetchCrds } from './crds.js';
 import type { InsideOptions, InsideResult } from './inside.js';
 import { ensureHelm } from './kubectl.js';
@@ -110,7 +110,7 @@ async function runInside(signal: AbortSignal): Promise<InsideResult> {
 async function installPackages(): Promise<void> {
   const missing: string[] = [];
   for (const [command, name] of Object.entries(PACKAGES)) {
-    if (await refusalOf('sh', ['-c', `command -v ${command}`])) missing.push(name);
+    if (await rejectionOf('sh', ['-c', `command -v ${command}`])) missing.push(name);
   }
   if (missing.length === 0) return;
   const script = pathToFileURL(join(packageRoot, 'scripts/system-packages.mjs')).href;

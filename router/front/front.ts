@@ -14,15 +14,15 @@ import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { anyAddress, type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
 import type { CorsOrigins } from '../../common/wire/cors.js';
-import { frontExtra } from '../../common/wire/front-tlv.js';
-import { ProxyGate } from '../../common/wire/proxy-guard.js';
+import { frontTlv } from '../../common/wire/front-tlv.js';
+import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
 import { FrontEdges, type Lookup } from './edges.js';
-import { type Refused, readIntroduction, refuseLate, refuseUnknown } from './handshake.js';
+import { type Rejected, readIntroduction, rejectLate, rejectUnknown } from './handshake.js';
 import { LetGo } from './paced-close.js';
 import { type FrontPipe, FrontPipes } from './splices.js';
 import {
@@ -82,11 +82,11 @@ export class Front implements TransportEvents, FrontDesk {
   readonly #edges: FrontEdges;
   readonly #room: WaitingRoom;
   readonly #letGo = { edge_gone: new LetGo(), left: new LetGo() };
-  readonly #proxies: ProxyGate;
-  readonly #refused: Counter<'code'>;
+  readonly #proxies: ProxyGuard;
+  readonly #rejected: Counter<'code'>;
   readonly #opened: Counter;
   readonly #ended: Counter<'reason'>;
-  readonly #turnedAway: Counter;
+  readonly #overLimit: Counter;
   #transport!: Transport;
   #isLeaving = false;
 
@@ -98,10 +98,10 @@ export class Front implements TransportEvents, FrontDesk {
   ) {
     this.#edges = new FrontEdges(lookup);
     this.#room = new WaitingRoom(config, assignment, this.#edges, this, metrics);
-    this.#proxies = new ProxyGate(config.proxyNetworks);
-    this.#refused = metrics.counter(
-      'longline_router_front_refused_total',
-      'Devices that the front has refused, by error code.',
+    this.#proxies = new ProxyGuard(config.proxyNetworks);
+    this.#rejected = metrics.counter(
+      'longline_router_front_rejected_total',
+      'Devices that the front has rejected, by error code.',
       ['code'],
     );
     this.#opened = metrics.counter(
@@ -109,12 +109,12 @@ export class Front implements TransportEvents, FrontDesk {
       'Devices that the front has passed on to an edge.',
     );
     this.#ended = metrics.counter(
-      'longline_router_front_ended_total',
+      'longline_router_front_closed_total',
       'Devices that were passed on and whose connection has ended, by reason.',
       ['reason'],
     );
-    this.#turnedAway = metrics.counter(
-      'longline_router_front_turned_away_total',
+    this.#overLimit = metrics.counter(
+      'longline_router_front_over_limit_total',
       'Connections closed unheard because too many were open.',
     );
     metrics.gauge(
@@ -123,7 +123,7 @@ export class Front implements TransportEvents, FrontDesk {
       () => this.#pipes.count,
     );
     metrics.gauge(
-      'longline_router_front_waiting',
+      'longline_router_front_pending',
       'Devices that have not said yet who they are, or whose edge is not connected to yet.',
       () => this.#pending.size + this.#room.size,
     );
@@ -148,7 +148,7 @@ export class Front implements TransportEvents, FrontDesk {
     if (this.#room.onOpen(connection)) return;
     if (this.#isLeaving || this.#held >= this.config.devicesMax + REFUSALS_AT_ONCE_MAX) {
       // What is left of the bound is for connections to edges.
-      this.#turnedAway.inc();
+      this.#overLimit.inc();
       return this.#transport.destroy(connection);
     }
     const sinceMs = Date.now();
@@ -177,8 +177,8 @@ export class Front implements TransportEvents, FrontDesk {
     this.#endPipe(this.#pipes.find(connection), 'ended');
   }
 
-  onTurnedAway(): void {
-    this.#turnedAway.inc();
+  onOverLimit(): void {
+    this.#overLimit.inc();
   }
 
   onTimer(connection: Connection): void {
@@ -198,7 +198,7 @@ export class Front implements TransportEvents, FrontDesk {
     for (const [device, { sinceMs, bytes }] of this.#pending) {
       if (sinceMs > nowMs - headTimeoutMs) break;
       const why = `the request head was not complete within ${headTimeoutMs / 1000} s`;
-      this.#end(device, refuseLate(bytes, refusal('HEAD_TIMEOUT', why)));
+      this.#end(device, rejectLate(bytes, rejection('HEAD_TIMEOUT', why)));
     }
     this.#room.step(nowMs);
     for (const reason of ['edge_gone', 'left'] as const) {
@@ -213,9 +213,9 @@ export class Front implements TransportEvents, FrontDesk {
   leave(nowMs: number): void {
     this.#isLeaving = true;
     this.#transport.stopListening();
-    const refused = refusal('NOT_READY', 'this router is about to end; ask again');
-    for (const [device] of this.#pending) this.#end(device, refuseUnknown(refused));
-    this.#room.refuseAll(refused);
+    const rejected = rejection('NOT_READY', 'this router is about to end; ask again');
+    for (const [device] of this.#pending) this.#end(device, rejectUnknown(rejected));
+    this.#room.rejectAll(rejected);
     this.#letGo.left.add(nowMs, this.#pipes.devicesOf(undefined), this.config.drainMs);
   }
 
@@ -223,7 +223,7 @@ export class Front implements TransportEvents, FrontDesk {
   passOn(device: Connection, upstream: Connection, destination: Destination): void {
     const { visitor, edge, sentUnder } = destination;
     // Where the device has connected to is of no interest to the edge.
-    const header = proxyHeader(visitor.source, anyAddress(visitor.source), [frontExtra(sentUnder)]);
+    const header = proxyHeader(visitor.source, anyAddress(visitor.source), [frontTlv(sentUnder)]);
     this.#transport.write(upstream, Buffer.concat([header, visitor.bytes]));
     if (!this.#transport.pipe(device, upstream)) {
       // The device is gone, which is about to be told.
@@ -234,8 +234,8 @@ export class Front implements TransportEvents, FrontDesk {
     this.#opened.inc();
   }
 
-  refuse(device: Connection, { introduced }: Visitor, refused: Refusal): void {
-    this.#end(device, { type: 'refused', refused, bytes: introduced.refuse(refused) });
+  reject(device: Connection, { introduced }: Visitor, rejected: Rejection): void {
+    this.#end(device, { type: 'rejected', rejected, bytes: introduced.reject(rejected) });
   }
 
   get #held(): number {
@@ -252,7 +252,7 @@ export class Front implements TransportEvents, FrontDesk {
       pending.bytes = Buffer.from(all);
       return;
     }
-    if (header !== 'none' && 'code' in header) return this.#end(device, refuseUnknown(header));
+    if (header !== 'none' && 'code' in header) return this.#end(device, rejectUnknown(header));
     pending.isAtStart = false;
     if (header === 'none') return this.#introduce(device, pending, all, 0);
     pending.source = header.source;
@@ -270,7 +270,7 @@ export class Front implements TransportEvents, FrontDesk {
       pending.bytes = bytes;
       return;
     }
-    if (introduced.type === 'refused') return this.#end(device, introduced);
+    if (introduced.type === 'rejected') return this.#end(device, introduced);
     const peer = parseEndpoint(this.#transport.remoteAddress(device) ?? '');
     const source = pending.source ?? peer;
     // It is gone, which is about to be told.
@@ -279,7 +279,7 @@ export class Front implements TransportEvents, FrontDesk {
     const visitor = { sinceMs: Date.now(), introduced, shard, source, bytes };
     if (this.#pipes.count + this.#room.size >= devicesMax) {
       const why = `the front holds ${devicesMax} devices and takes no more`;
-      return this.refuse(device, visitor, refusal('FRONT_FULL', why));
+      return this.reject(device, visitor, rejection('FRONT_FULL', why));
     }
     this.#pending.delete(device);
     // What else it sends waits with the kernel until it can be passed on.
@@ -297,9 +297,9 @@ export class Front implements TransportEvents, FrontDesk {
   }
 
   /** Ends a device that was not passed on. */
-  #end(device: Connection, { refused, bytes }: Refused): void {
+  #end(device: Connection, { rejected, bytes }: Rejected): void {
     this.#pending.delete(device);
-    this.#refused.inc({ code: refused.code });
+    this.#rejected.inc({ code: rejected.code });
     this.#transport.write(device, bytes);
     this.#transport.end(device);
   }

@@ -1,28 +1,28 @@
 /**
  * What a front has to know of a device: its clientId, whatever it speaks. It reads as strictly as an
- * edge and refuses in the same words; all that is no matter of finding the owner it leaves to the
+ * edge and rejects in the same words; all that is no matter of finding the owner it leaves to the
  * edge, which gets the same bytes. Pure.
  */
 
-import { catalogue, type Refusal, refusal } from '../../common/process/errors.js';
+import { catalogue, type Rejection, rejection } from '../../common/process/errors.js';
 import { parseConnectQuery } from '../../common/wire/connect-query.js';
 import { type CorsOrigins, corsHeaders } from '../../common/wire/cors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../common/wire/http-head.js';
-import { httpRefusal, httpResponse } from '../../common/wire/http-response.js';
+import { httpRejection, httpResponse } from '../../common/wire/http-response.js';
 import { MQTT_CONNECT_BYTE, parseMqttConnect } from '../../common/wire/mqtt/connect.js';
-import { connackRefusal } from '../../common/wire/mqtt/rejection.js';
+import { connackRejection } from '../../common/wire/mqtt/rejection.js';
 
 /** A device that has said who it is. */
 export interface Introduced {
   readonly type: 'introduced';
   readonly clientId: string;
   /** What it is told when it cannot be passed on, in its own protocol. */
-  refuse(refused: Refusal): Buffer;
+  reject(rejected: Rejection): Buffer;
 }
 
-export interface Refused {
-  readonly type: 'refused';
-  readonly refused: Refusal;
+export interface Rejected {
+  readonly type: 'rejected';
+  readonly rejected: Rejection;
   readonly bytes: Buffer;
 }
 
@@ -39,37 +39,37 @@ export function readIntroduction(
   searched: number,
   headBytesMax: number,
   corsOrigins: CorsOrigins,
-): Introduced | Refused | 'more' {
+): Introduced | Rejected | 'more' {
   if (bytes[0] === MQTT_CONNECT_BYTE) return readMqtt(bytes, headBytesMax);
   if (couldBeHttp(bytes)) return readHttp(bytes, searched, headBytesMax, corsOrigins);
   const why = 'the first bytes are of no protocol that is spoken here';
-  return refuseUnknown(refusal('REQUEST_MALFORMED', why));
+  return rejectUnknown(rejection('REQUEST_MALFORMED', why));
 }
 
 /** In the words that somebody understands whose protocol is not known. */
-export function refuseUnknown(refused: Refusal): Refused {
-  return { type: 'refused', refused, bytes: httpRefusal(refused, []) };
+export function rejectUnknown(rejected: Rejection): Rejected {
+  return { type: 'rejected', rejected, bytes: httpRejection(rejected, []) };
 }
 
 /** The same for one whose introduction did not come in time. */
-export function refuseLate(begun: Buffer, refused: Refusal): Refused {
+export function rejectLate(begun: Buffer, rejected: Rejection): Rejected {
   // An MQTT client whose version is not known is closed without a word.
-  if (begun[0] !== MQTT_CONNECT_BYTE) return refuseUnknown(refused);
-  return { type: 'refused', refused, bytes: connackRefusal(undefined, refused) };
+  if (begun[0] !== MQTT_CONNECT_BYTE) return rejectUnknown(rejected);
+  return { type: 'rejected', rejected, bytes: connackRejection(undefined, rejected) };
 }
 
-function readMqtt(bytes: Buffer, packetBytesMax: number): Introduced | Refused | 'more' {
+function readMqtt(bytes: Buffer, packetBytesMax: number): Introduced | Rejected | 'more' {
   const connect = parseMqttConnect(bytes, packetBytesMax);
   if (connect === 'more') return 'more';
   if ('code' in connect) {
-    const answer = connackRefusal(connect.version, connect);
-    return { type: 'refused', refused: connect, bytes: answer };
+    const answer = connackRejection(connect.version, connect);
+    return { type: 'rejected', rejected: connect, bytes: answer };
   }
   const { clientId, version } = connect;
   return {
     type: 'introduced',
     clientId,
-    refuse: (refused) => connackRefusal(version, refused),
+    reject: (rejected) => connackRejection(version, rejected),
   };
 }
 
@@ -78,30 +78,30 @@ function readHttp(
   searched: number,
   headBytesMax: number,
   corsOrigins: CorsOrigins,
-): Introduced | Refused | 'more' {
+): Introduced | Rejected | 'more' {
   const read = readHead(bytes, searched, headBytesMax);
   if (read === 'more') return 'more';
-  if ('code' in read) return refuseUnknown(read);
+  if ('code' in read) return rejectUnknown(read);
   const { head } = read;
   const cors = corsHeaders(corsOrigins, head.headers.get('origin'));
-  const refuse = (refused: Refusal) => refuseHttp(refused, head, cors);
+  const reject = (rejected: Rejection) => rejectHttp(rejected, head, cors);
   if (head.target.split('?', 1)[0] !== '/connect') {
-    const refused = refusal('NOT_FOUND', 'the only path here is /connect');
-    return { type: 'refused', refused, bytes: refuse(refused) };
+    const rejected = rejection('NOT_FOUND', 'the only path here is /connect');
+    return { type: 'rejected', rejected, bytes: reject(rejected) };
   }
   const query = parseConnectQuery(head.target);
-  if ('code' in query) return { type: 'refused', refused: query, bytes: refuse(query) };
-  return { type: 'introduced', clientId: query.clientId, refuse };
+  if ('code' in query) return { type: 'rejected', rejected: query, bytes: reject(query) };
+  return { type: 'introduced', clientId: query.clientId, reject };
 }
 
 /**
  * An EventSource never comes back after any status but 200 (HTML §9.2.3), so one that is to ask again
  * is told so in a stream.
  */
-function refuseHttp(refused: Refusal, head: HttpHead, cors: [string, string][]): Buffer {
-  const mayComeAgain = catalogue[refused.code].http === 503;
+function rejectHttp(rejected: Rejection, head: HttpHead, cors: [string, string][]): Buffer {
+  const mayComeAgain = catalogue[rejected.code].http === 503;
   if (!mayComeAgain || !head.headers.get('accept')?.includes('text/event-stream')) {
-    return httpRefusal(refused, cors, head.method);
+    return httpRejection(rejected, cors, head.method);
   }
   const headers: [string, string][] = [
     ['Content-Type', 'text/event-stream'],

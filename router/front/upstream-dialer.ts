@@ -2,13 +2,13 @@
  * The devices of a front whose owner is not connected to yet. Each waits for the owner that the newest
  * assignment names: a connection to another one that is under way is given up. An edge that cannot be
  * reached is tried again, so that one that is started again in its place is missed only shortly; a
- * device that has waited for too long is refused.
+ * device that has waited for too long is rejected.
  */
 import { isIP } from 'node:net';
 import type { Counter } from 'prom-client';
 import { type Assignment, ownerOf, type Position } from '../../common/cluster/assignment.js';
 import type { Endpoint } from '../../common/net/ip-address.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { FrontEdge, FrontEdges } from './edges.js';
@@ -17,7 +17,7 @@ import type { Introduced } from './handshake.js';
 export interface WaitingRoomConfig {
   /** From the introduction to a connection to the owner. */
   readonly connectTimeoutMs: number;
-  /** Devices that wait for one edge; more are refused. */
+  /** Devices that wait for one edge; more are rejected. */
   readonly waitingMax: number;
   /** Of those of the edge's family each is used in its turn; none: the system chooses. */
   readonly sourceAddresses: readonly string[];
@@ -36,7 +36,7 @@ export interface Visitor {
 /** What the room asks of its front. */
 export interface FrontDesk {
   passOn(device: Connection, upstream: Connection, destination: Destination): void;
-  refuse(device: Connection, visitor: Visitor, refused: Refusal): void;
+  reject(device: Connection, visitor: Visitor, rejected: Rejection): void;
 }
 
 /** A visitor on its way. */
@@ -103,13 +103,13 @@ export class WaitingRoom {
         this.#connect(device, waiting, nowMs);
       } else {
         const why = `the edge of this client could not be reached within ${connectTimeoutMs} ms`;
-        this.#refuse(device, waiting, refusal('EDGE_UNREACHABLE', why));
+        this.#reject(device, waiting, rejection('EDGE_UNREACHABLE', why));
       }
     }
   }
 
-  refuseAll(refused: Refusal): void {
-    for (const [device, waiting] of this.#waiting) this.#refuse(device, waiting, refused);
+  rejectAll(rejected: Rejection): void {
+    for (const [device, waiting] of this.#waiting) this.#reject(device, waiting, rejected);
   }
 
   /** Returns false for a connection that is not to an edge. */
@@ -138,7 +138,7 @@ export class WaitingRoom {
     return true;
   }
 
-  /** A device is served, refused or gone. */
+  /** A device is served, rejected or gone. */
   leave(device: Connection): void {
     const waiting = this.#waiting.get(device);
     if (waiting === undefined) return;
@@ -153,14 +153,14 @@ export class WaitingRoom {
     const owner = assignment && ownerOf(assignment, shard);
     if (owner === undefined) {
       const why = `no edge owns shard ${shard} at the moment`;
-      return this.#refuse(device, waiting, refusal('NO_EDGE', why));
+      return this.#reject(device, waiting, rejection('NO_EDGE', why));
     }
     const edge = this.edges.of(owner);
     if (waiting.edge !== edge) {
       this.#giveUp(waiting);
       if (edge.waiting >= this.config.waitingMax) {
         const why = `${edge.waiting} devices wait for edge ${owner.id} already`;
-        return this.#refuse(device, waiting, refusal('OVERLOADED', why));
+        return this.#reject(device, waiting, rejection('OVERLOADED', why));
       }
       waiting.edge = edge;
       edge.waiting++;
@@ -173,7 +173,7 @@ export class WaitingRoom {
     const upstream = this.transport.connect(ip, edge.port, source);
     if (upstream === undefined) {
       const why = 'no connection to the edge could be opened';
-      return this.#refuse(device, waiting, refusal('FRONT_FULL', why));
+      return this.#reject(device, waiting, rejection('FRONT_FULL', why));
     }
     waiting.upstream = upstream;
     waiting.sentUnder = assignment!.position;
@@ -197,8 +197,8 @@ export class WaitingRoom {
     this.transport.destroy(upstream);
   }
 
-  #refuse(device: Connection, { visitor }: Waiting, refused: Refusal): void {
+  #reject(device: Connection, { visitor }: Waiting, rejected: Rejection): void {
     this.leave(device);
-    this.desk.refuse(device, visitor, refused);
+    this.desk.reject(device, visitor, rejected);
   }
 }

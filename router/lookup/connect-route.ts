@@ -10,8 +10,8 @@ import type { Authenticator } from '../../common/auth/authenticator.js';
 import { bearerOf } from '../../common/auth/tokens.js';
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
-import { sendRefusal } from '../../common/process/http-server.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
+import { sendRejection } from '../../common/process/http-server.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { connectUrl, parseConnectQuery } from '../../common/wire/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/wire/cors.js';
@@ -37,26 +37,29 @@ export function addConnectRoute(
     }
   };
 
-  const refuse = (reply: FastifyReply, refused: Refusal) => {
-    lookups.inc({ answer: 'refused' });
-    return sendRefusal(reply, refused);
+  const reject = (reply: FastifyReply, rejected: Rejection) => {
+    lookups.inc({ answer: 'rejected' });
+    return sendRejection(reply, rejected);
   };
 
   server.get('/connect', async (request, reply) => {
     answerCommon(request, reply);
     const query = parseConnectQuery(request.url);
-    if ('code' in query) return refuse(reply, query);
+    if ('code' in query) return reject(reply, query);
     const { clientId, credentials } = query;
     const token = bearerOf(request.headers.authorization) ?? credentials.token;
     const verified = await authenticator.check(clientId, { ...credentials, token });
-    if ('code' in verified) return refuse(reply, verified);
+    if ('code' in verified) return reject(reply, verified);
     const shard = shardOf(clientId, shardCount);
     const current = assignment();
     const owner = current && ownerOf(current, shard);
     if (owner === undefined) {
       lookups.inc({ answer: 'no_edge' });
       reply.header('retry-after', '1');
-      return sendRefusal(reply, refusal('NO_EDGE', `no edge owns shard ${shard} at the moment`));
+      return sendRejection(
+        reply,
+        rejection('NO_EDGE', `no edge owns shard ${shard} at the moment`),
+      );
     }
     const { position } = current!;
     const ticket = authenticator.issueTicket(clientId, verified);
@@ -81,7 +84,7 @@ export function addConnectRoute(
     handler: (request, reply) => {
       reply.header('allow', 'GET, OPTIONS');
       const why = `/connect is for GET, not ${request.method}`;
-      return sendRefusal(reply, refusal('METHOD_NOT_ALLOWED', why));
+      return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', why));
     },
   });
 }

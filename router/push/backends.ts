@@ -7,7 +7,7 @@ import type { ServerUnaryCall } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { certificateNames } from '../../common/auth/certificate-names.js';
 import { bearerOf, findToken } from '../../common/auth/tokens.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { authorizationOf } from '../../common/process/grpc-server.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -27,7 +27,7 @@ export type BackendCall = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | '
 export interface Backend {
   readonly name: string;
   /** Undefined when so many pushes are all right now. */
-  refusePushes(count: number): Refusal | undefined;
+  rejectPushes(count: number): Rejection | undefined;
 }
 
 /** Who it is where nobody has to show anything. */
@@ -69,48 +69,48 @@ export class Backends {
   }
 
   /** Who makes this call, if they may use the scope. */
-  admit(call: BackendCall, scope: Scope): Backend | Refusal {
+  admit(call: BackendCall, scope: Scope): Backend | Rejection {
     const found = this.#find(call);
     if ('code' in found) return found;
     if (found.scopes.has(scope)) return this.#backend(found.name);
-    return refusal('PERMISSION_DENIED', `${found.name} has not the scope ${scope}`);
+    return rejection('PERMISSION_DENIED', `${found.name} has not the scope ${scope}`);
   }
 
-  #find(call: BackendCall): { name: string; scopes: ReadonlySet<Scope> } | Refusal {
+  #find(call: BackendCall): { name: string; scopes: ReadonlySet<Scope> } | Rejection {
     const { tokens, tokensFile, certificates } = this.config;
     if (tokens.length + certificates.length === 0 && tokensFile === undefined) return ANYBODY;
     const shown = bearerOf(authorizationOf(call.metadata));
     if (shown !== undefined) {
       const token = findToken([...tokens, ...this.#fileTokens], shown);
-      return token ?? refusal('UNAUTHENTICATED', 'nobody has this token');
+      return token ?? rejection('UNAUTHENTICATED', 'nobody has this token');
     }
     const names = certificateNames(call.getAuthContext().sslPeerCertificate);
     const certificate = certificates.find(({ name }) => names.includes(name));
     if (certificate !== undefined) return certificate;
     const why = 'expected metadata authorization: Bearer with a token, or a known certificate';
-    return refusal('UNAUTHENTICATED', why);
+    return rejection('UNAUTHENTICATED', why);
   }
 
   /** One for each name, so that all that a backend opens counts together. */
   #backend(name: string): Backend {
     let backend = this.#backends.get(name);
     if (backend === undefined) {
-      backend = { name, refusePushes: this.#limiter(name) };
+      backend = { name, rejectPushes: this.#limiter(name) };
       this.#backends.set(name, backend);
     }
     return backend;
   }
 
-  #limiter(name: string): (count: number) => Refusal | undefined {
+  #limiter(name: string): (count: number) => Rejection | undefined {
     const max = this.pushesPerSecondMax;
     if (max === undefined) return () => undefined;
     const bucket = new TokenBucket(max, performance.now());
     const limited = this.#limited.labels(name);
-    const refused = refusal('RATE_LIMITED', `${name} may push ${max} times a second here`);
+    const rejected = rejection('RATE_LIMITED', `${name} may push ${max} times a second here`);
     return (count) => {
       if (bucket.take(performance.now(), count)) return undefined;
       limited.inc(count);
-      return refused;
+      return rejected;
     };
   }
 }

@@ -5,7 +5,7 @@
  * Counted by windows of a second, because a push pays for it: so around the border of two windows up
  * to twice as many may pass. What is remembered is bounded by the pushes of one second.
  */
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 
 const WINDOW_MS = 1_000;
 
@@ -16,7 +16,7 @@ export class ClientRates {
   constructor(readonly perSecondMax: number) {}
 
   /** Counts a push, or says why it must not be. */
-  refuse(clientId: string, nowMs: number): Refusal | undefined {
+  reject(clientId: string, nowMs: number): Rejection | undefined {
     if (nowMs >= this.#endsAtMs) {
       this.#counts.clear();
       this.#endsAtMs = nowMs + WINDOW_MS;
@@ -24,7 +24,7 @@ export class ClientRates {
     const count = (this.#counts.get(clientId) ?? 0) + 1;
     if (count > this.perSecondMax) {
       const why = `a client gets at most ${this.perSecondMax} pushes a second through one router`;
-      return refusal('RATE_LIMITED', why);
+      return rejection('RATE_LIMITED', why);
     }
     this.#counts.set(clientId, count);
     return undefined;

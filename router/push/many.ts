@@ -1,7 +1,7 @@
 /** Pushes to more than one client: the same payload for a list of them, or for all that are there. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Asker } from '../../common/cluster/shard-query.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import type { ShardQueries } from '../../common/cluster/shard-query.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type {
   BroadcastRequest,
   BroadcastResponse,
@@ -10,7 +10,7 @@ import type {
   PushManyResponse,
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
-import { type Pusher, refusePayload } from './pusher.js';
+import { type Pusher, rejectPayload } from './pusher.js';
 
 const CLIENT_IDS_MAX = 10_000;
 /** Pushes of one call that wait for their verdict. */
@@ -22,18 +22,18 @@ const SHARDS_AT_ONCE = 8;
 export async function pushMany(
   pusher: Pusher,
   request: PushManyRequest,
-): Promise<PushManyResponse | Refusal> {
+): Promise<PushManyResponse | Rejection> {
   const { clientIds, ...common } = request;
   if (clientIds.length === 0 || clientIds.length > CLIENT_IDS_MAX) {
     const why = `client_ids has 1 to ${CLIENT_IDS_MAX} entries, this one ${clientIds.length}`;
-    return refusal('REQUEST_MALFORMED', why);
+    return rejection('REQUEST_MALFORMED', why);
   }
   const counts = new Map<Verdict, number>();
   const failures: ClientFailure[] = [];
   let failed = 0;
   // In the order of shards: neighbours share a master, and its connection sends them as one.
   const ordered = clientIds
-    .map((clientId) => ({ clientId, shard: pusher.asker.shardOf(clientId) }))
+    .map((clientId) => ({ clientId, shard: pusher.shardQueries.shardOf(clientId) }))
     .sort((a, b) => a.shard - b.shard);
   await inParallel(ordered, PUSHES_AT_ONCE, async ({ clientId }) => {
     const result = await pusher.push({ ...common, clientId });
@@ -53,22 +53,22 @@ export async function pushMany(
 
 /** @param isCancelled whether the caller has lost interest */
 export async function broadcast(
-  asker: Asker,
+  shardQueries: ShardQueries,
   request: BroadcastRequest,
   limits: { readonly waitMs: number; readonly payloadBytesMax: number },
   isCancelled: () => boolean,
-): Promise<BroadcastResponse | Refusal> {
+): Promise<BroadcastResponse | Rejection> {
   const { payload, contentType, clientsPerSecond } = request;
   if (clientsPerSecond === 0) {
-    return refusal('REQUEST_MALFORMED', 'clients_per_second is at least 1');
+    return rejection('REQUEST_MALFORMED', 'clients_per_second is at least 1');
   }
-  const unfit = refusePayload(request, limits.payloadBytesMax);
+  const unfit = rejectPayload(request, limits.payloadBytesMax);
   if (unfit !== undefined) return unfit;
   const total: BroadcastResponse = { written: 0, slow: 0, shardsUnknown: 0 };
   /** When the clients that were written to so far have used up their share of time. */
   let freeAtMs = performance.now();
   await inParallel(
-    Array.from({ length: asker.shardCount }).keys(),
+    Array.from({ length: shardQueries.shardCount }).keys(),
     SHARDS_AT_ONCE,
     async (shard) => {
       while (!isCancelled() && freeAtMs > performance.now()) {
@@ -76,7 +76,7 @@ export async function broadcast(
       }
       if (isCancelled()) return;
       const body = { $case: 'broadcast', value: { payload, contentType } } as const;
-      const answers = await asker.askShard(shard, body, limits.waitMs);
+      const answers = await shardQueries.askShard(shard, body, limits.waitMs);
       if ('code' in answers || !answers.complete) total.shardsUnknown++;
       if ('code' in answers) return;
       let written = 0;

@@ -1,6 +1,6 @@
 /** `longline.v1.PushService` over gRPC: translates between the wire and `Pusher`. */
 import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toServiceError } from '../../common/process/grpc-server.js';
 import type { Logger } from '../../common/process/log.js';
 import type {
@@ -31,22 +31,22 @@ export function createPushService(
   const unary = unaryOf(pusher, backends, log);
   return {
     push: unary('push', (request, _call, backend) => {
-      return backend.refusePushes(1) ?? pusher.push(request);
+      return backend.rejectPushes(1) ?? pusher.push(request);
     }),
     pushMany: unary('push', (request, _call, backend) => {
-      return backend.refusePushes(request.clientIds.length) ?? pushMany(pusher, request);
+      return backend.rejectPushes(request.clientIds.length) ?? pushMany(pusher, request);
     }),
     broadcast: unary('push', (request, call, backend) => {
       return (
-        backend.refusePushes(1) ??
-        broadcast(pusher.asker, request, pusher.config, () => call.cancelled)
+        backend.rejectPushes(1) ??
+        broadcast(pusher.shardQueries, request, pusher.config, () => call.cancelled)
       );
     }),
     getPresence: unary('presence', ({ clientId }) => pusher.presence(clientId)),
     disconnect: unary('disconnect', ({ clientId }) => pusher.disconnect(clientId)),
     pushStream: (call) => {
       const backend = backends.admit(call, 'push');
-      if ('code' in backend) call.emit('error', toServiceError(pusher.refused(backend)));
+      if ('code' in backend) call.emit('error', toServiceError(pusher.rejected(backend)));
       else new PushStream(call, backend, pusher, backends, log, stopping);
     },
   };
@@ -59,16 +59,16 @@ function unaryOf(pusher: Pusher, backends: Backends, log: Logger) {
       request: Request,
       call: ServerUnaryCall<Request, Response>,
       backend: Backend,
-    ) => Promise<Response | Refusal> | Refusal,
+    ) => Promise<Response | Rejection> | Rejection,
   ): handleUnaryCall<Request, Response> =>
     (call, callback) => {
       const backend = backends.admit(call, scope);
-      if ('code' in backend) return callback(toServiceError(pusher.refused(backend)));
+      if ('code' in backend) return callback(toServiceError(pusher.rejected(backend)));
       const result = handle(call.request, call, backend);
-      if (!(result instanceof Promise)) return callback(toServiceError(pusher.refused(result)));
+      if (!(result instanceof Promise)) return callback(toServiceError(pusher.rejected(result)));
       result.then(
         (answer) => {
-          if ('code' in answer) callback(toServiceError(answer as Refusal));
+          if ('code' in answer) callback(toServiceError(answer as Rejection));
           else callback(null, answer);
         },
         (error) => callback(toServiceError(internal(log, error))),
@@ -132,24 +132,24 @@ class PushStream {
       this.#version = this.backends.version;
       return true;
     }
-    this.call.emit('error', toServiceError(this.pusher.refused(backend)));
+    this.call.emit('error', toServiceError(this.pusher.rejected(backend)));
     return false;
   }
 
   #push({ correlationId, push }: PushStreamItem): void {
     this.#inFlight++;
     if (push === undefined) {
-      return this.#answer(correlationId, refusal('REQUEST_MALFORMED', 'the item has no push'));
+      return this.#answer(correlationId, rejection('REQUEST_MALFORMED', 'the item has no push'));
     }
-    const limited = this.backend.refusePushes(1);
-    if (limited !== undefined) return this.#answer(correlationId, this.pusher.refused(limited));
+    const limited = this.backend.rejectPushes(1);
+    if (limited !== undefined) return this.#answer(correlationId, this.pusher.rejected(limited));
     this.pusher.push(push).then(
       (pushed) => this.#answer(correlationId, pushed),
       (error) => this.#answer(correlationId, internal(this.log, error)),
     );
   }
 
-  #answer(correlationId: PushStreamItem['correlationId'], pushed: PushResponse | Refusal): void {
+  #answer(correlationId: PushStreamItem['correlationId'], pushed: PushResponse | Rejection): void {
     const outcome: PushStreamResult['outcome'] =
       'code' in pushed ? { $case: 'failure', value: pushed } : { $case: 'push', value: pushed };
     if (this.#results.push({ correlationId, outcome }) === 1) setImmediate(() => this.#flush());
@@ -184,12 +184,12 @@ class PushStream {
     if (this.#inFlight > 0 || this.call.writableEnded) return;
     if (this.#hasEnded) this.call.end();
     else if (this.stopping.aborted) {
-      this.call.emit('error', toServiceError(refusal('NOT_READY', 'the router is stopping')));
+      this.call.emit('error', toServiceError(rejection('NOT_READY', 'the router is stopping')));
     }
   }
 }
 
-function internal(log: Logger, error: Error): Refusal {
+function internal(log: Logger, error: Error): Rejection {
   log.error({ err: error }, 'a push failed unexpectedly');
-  return refusal('INTERNAL', 'unexpected failure; see the log of the router');
+  return rejection('INTERNAL', 'unexpected failure; see the log of the router');
 }

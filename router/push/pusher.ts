@@ -2,11 +2,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
 import { isAcked, type StorePush, storePush } from '../../common/cluster/inbox.js';
-import type { Answers, Asker, Send } from '../../common/cluster/shard-query.js';
-import { type Refusal, refusal } from '../../common/process/errors.js';
+import type { Answers, Send, ShardQueries } from '../../common/cluster/shard-query.js';
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { refuseClientId } from '../../common/wire/client-id.js';
+import { rejectClientId } from '../../common/wire/client-id.js';
 import {
   AcceptLevel,
   type DisconnectResponse,
@@ -47,12 +47,12 @@ export class Pusher {
   readonly #dropped: Counter;
   /** Bound to their labels: looking them up takes longer than counting. */
   readonly #verdicts: ReadonlyMap<Verdict, Counter.Internal>;
-  readonly #refused: Counter<'code'>;
+  readonly #rejected: Counter<'code'>;
   readonly #seconds: Histogram;
   readonly #rates: ClientRates;
 
   constructor(
-    readonly asker: Asker,
+    readonly shardQueries: ShardQueries,
     readonly link: Pick<RedisLink, 'execute'>,
     readonly writers: SafeWriters,
     readonly config: PusherConfig,
@@ -66,9 +66,9 @@ export class Pusher {
     this.#verdicts = new Map(
       verdicts.map((verdict) => [verdict, pushes.labels({ verdict: Verdict[verdict]! })]),
     );
-    this.#refused = metrics.counter(
-      'longline_router_requests_refused_total',
-      'Requests of backends that were refused, by error code.',
+    this.#rejected = metrics.counter(
+      'longline_router_requests_rejected_total',
+      'Requests of backends that were rejected, by error code.',
       ['code'],
     );
     this.#dropped = metrics.counter(
@@ -83,23 +83,23 @@ export class Pusher {
   }
 
   // Not async, as little as what it calls for a live push: a push pays for each promise.
-  push(request: PushRequest): Promise<PushResponse | Refusal> {
+  push(request: PushRequest): Promise<PushResponse | Rejection> {
     const ttlMs = request.ttlMs ?? this.config.ttlDefaultMs;
-    const refused = this.#refuse(request, ttlMs);
-    if (refused !== undefined) return Promise.resolve(this.refused(refused));
+    const rejected = this.#reject(request, ttlMs);
+    if (rejected !== undefined) return Promise.resolve(this.rejected(rejected));
     const startedMs = performance.now();
-    const limited = this.#rates.refuse(request.clientId, startedMs);
-    if (limited !== undefined) return Promise.resolve(this.refused(limited));
+    const limited = this.#rates.reject(request.clientId, startedMs);
+    if (limited !== undefined) return Promise.resolve(this.rejected(limited));
     const responding = ttlMs === 0 ? this.#pushLive(request) : this.#pushDurable(request, ttlMs);
     return responding.then((response) => {
-      if ('code' in response) return this.refused(response);
+      if ('code' in response) return this.rejected(response);
       this.#seconds.observe((performance.now() - startedMs) / 1_000);
       this.#verdicts.get(response.verdict)!.inc();
       return response;
     });
   }
 
-  #pushLive(request: PushRequest): Promise<PushResponse | Refusal> {
+  #pushLive(request: PushRequest): Promise<PushResponse | Rejection> {
     return this.#ask(request, 0).then((answers) => {
       if ('code' in answers) return answers;
       const verdict = verdictOfLive(answers);
@@ -107,9 +107,9 @@ export class Pusher {
     });
   }
 
-  async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Refusal> {
+  async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Rejection> {
     const { clientId, payload, contentType, idempotencyKey } = request;
-    const tag = this.asker.tagOf(clientId);
+    const tag = this.shardQueries.tagOf(clientId);
     const startedMs = performance.now();
     const safety = safetyOf(request, this.config.safety);
     let storing: SafelyStored | undefined;
@@ -125,7 +125,8 @@ export class Pusher {
       return { type: 'published', receivers: stored.receivers };
     });
     if ('code' in answers) return answers;
-    if (storing?.type === 'impossible') return refusal('ACCEPT_LEVEL_UNAVAILABLE', storing.reason);
+    if (storing?.type === 'impossible')
+      return rejection('ACCEPT_LEVEL_UNAVAILABLE', storing.reason);
     if (storing?.type !== 'stored') {
       // Redis did not answer in time. Whatever the edges say, nothing was confirmed beyond that.
       const verdict = safety === undefined ? verdictOfDurable(answers, false) : VERDICT_UNKNOWN;
@@ -170,80 +171,86 @@ export class Pusher {
     );
   }
 
-  #ask(request: PushRequest, ttlMs: number, send?: Send): Promise<Answers | Refusal> {
+  #ask(request: PushRequest, ttlMs: number, send?: Send): Promise<Answers | Rejection> {
     const { payload, contentType } = request;
     const body = { $case: 'push', value: { payload, contentType, ttlMs } } as const;
-    return this.asker.ask(request.clientId, body, this.#waitMs(request), isFinalForPush, send);
+    return this.shardQueries.ask(
+      request.clientId,
+      body,
+      this.#waitMs(request),
+      isFinalForPush,
+      send,
+    );
   }
 
   #waitMs(request: PushRequest): number {
     return request.waitMs === 0 ? this.config.waitMs : request.waitMs;
   }
 
-  async presence(clientId: string): Promise<GetPresenceResponse | Refusal> {
-    const refused = refuseClientId(clientId);
-    if (refused !== undefined) return this.refused(refused);
-    const found = await this.asker.askPresence(clientId);
-    return 'code' in found ? this.refused(found) : found;
+  async presence(clientId: string): Promise<GetPresenceResponse | Rejection> {
+    const rejected = rejectClientId(clientId);
+    if (rejected !== undefined) return this.rejected(rejected);
+    const found = await this.shardQueries.askPresence(clientId);
+    return 'code' in found ? this.rejected(found) : found;
   }
 
-  async disconnect(clientId: string): Promise<DisconnectResponse | Refusal> {
-    const refused = refuseClientId(clientId);
-    if (refused !== undefined) return this.refused(refused);
+  async disconnect(clientId: string): Promise<DisconnectResponse | Rejection> {
+    const rejected = rejectClientId(clientId);
+    if (rejected !== undefined) return this.rejected(rejected);
     const body = { $case: 'disconnect', value: {} } as const;
-    const answers = await this.asker.ask(clientId, body, this.config.waitMs, () => false);
-    if ('code' in answers) return this.refused(answers);
+    const answers = await this.shardQueries.ask(clientId, body, this.config.waitMs, () => false);
+    if ('code' in answers) return this.rejected(answers);
     const closed = answers.bodies.filter((answer) => answer.$case === 'closed').length;
     return { closed, complete: answers.complete };
   }
 
-  #refuse(request: PushRequest, ttlMs: number): Refusal | undefined {
+  #reject(request: PushRequest, ttlMs: number): Rejection | undefined {
     const { payloadBytesMax, ttlMaxMs } = this.config;
     const { waitMs, idempotencyKey } = request;
-    const unfit = refusePayload(request, payloadBytesMax);
+    const unfit = rejectPayload(request, payloadBytesMax);
     if (unfit !== undefined) return unfit;
     if (waitMs > WAIT_MS_MAX) {
-      return refusal('REQUEST_MALFORMED', `wait_ms is at most ${WAIT_MS_MAX}`);
+      return rejection('REQUEST_MALFORMED', `wait_ms is at most ${WAIT_MS_MAX}`);
     }
     if (AcceptLevel[request.acceptLevel] === undefined) {
-      return refusal('REQUEST_MALFORMED', `accept_level ${request.acceptLevel} is not known`);
+      return rejection('REQUEST_MALFORMED', `accept_level ${request.acceptLevel} is not known`);
     }
     const isForStored =
       request.waitFor === WaitFor.WAIT_FOR_STORED || request.waitFor === WaitFor.WAIT_FOR_ACKED;
     if (WaitFor[request.waitFor] === undefined || (isForStored && ttlMs === 0)) {
       const why = `wait_for ${request.waitFor} is not known, or not for a live-only push`;
-      return refusal('REQUEST_MALFORMED', why);
+      return rejection('REQUEST_MALFORMED', why);
     }
-    if (ttlMs > ttlMaxMs) return refusal('TTL_TOO_LONG', `ttl_ms is at most ${ttlMaxMs}`);
+    if (ttlMs > ttlMaxMs) return rejection('TTL_TOO_LONG', `ttl_ms is at most ${ttlMaxMs}`);
     if (Buffer.byteLength(idempotencyKey) > IDEMPOTENCY_KEY_BYTES_MAX) {
       const why = `an idempotency key has at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
-      return refusal('IDEMPOTENCY_KEY_INVALID', why);
+      return rejection('IDEMPOTENCY_KEY_INVALID', why);
     }
     if (idempotencyKey !== '' && ttlMs === 0) {
       const why = 'a live-only push is not stored, so nothing can recognise it again';
-      return refusal('IDEMPOTENCY_KEY_INVALID', why);
+      return rejection('IDEMPOTENCY_KEY_INVALID', why);
     }
-    return refuseClientId(request.clientId);
+    return rejectClientId(request.clientId);
   }
 
-  /** Counts a refusal on its way to the caller. */
-  refused(refused: Refusal): Refusal {
-    this.#refused.inc({ code: refused.code });
-    return refused;
+  /** Counts a rejection on its way to the caller. */
+  rejected(rejected: Rejection): Rejection {
+    this.#rejected.inc({ code: rejected.code });
+    return rejected;
   }
 }
 
 /** Why a payload cannot be passed on, or what is said to be in it. */
-export function refusePayload(
+export function rejectPayload(
   { payload, contentType }: Pick<PushRequest, 'payload' | 'contentType'>,
   payloadBytesMax: number,
-): Refusal | undefined {
+): Rejection | undefined {
   if (payload.length > payloadBytesMax) {
     const why = `a payload has at most ${payloadBytesMax} bytes, this one ${payload.length}`;
-    return refusal('PAYLOAD_TOO_LARGE', why);
+    return rejection('PAYLOAD_TOO_LARGE', why);
   }
   if (CONTENT_TYPE.test(contentType)) return undefined;
-  return refusal('REQUEST_MALFORMED', 'content_type is at most 128 printable ASCII characters');
+  return rejection('REQUEST_MALFORMED', 'content_type is at most 128 printable ASCII characters');
 }
 
 /** What a push has to be safe against beyond being in Redis; undefined: nothing. */

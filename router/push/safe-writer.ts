@@ -58,7 +58,7 @@ export class SafeWriters {
   /** Never rejects. */
   async store(push: StorePush, safety: Safety): Promise<SafelyStored> {
     const address = this.link.subscriber.masterOf(shardChannel(push.tag));
-    if (address === undefined) return { type: 'refused', reason: 'the shard has no master now' };
+    if (address === undefined) return { type: 'rejected', reason: 'the shard has no master now' };
     this.#forgetFormerMasters();
     let writer = this.#writers.get(address);
     if (writer === undefined) {

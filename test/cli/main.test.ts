@@ -23,7 +23,7 @@ test.each([
   [['dev', '--edges', '51'], /whole number from 1 to 50/],
   [['status', '--control', 'localhost:7200'], /expected a URL/],
   [['explain', 'alice', 'bob'], /too many arguments/],
-])('refuses %j with exit status 2', (args, message) => {
+])('rejects %j with exit status 2', (args, message) => {
   const answer = longline(...args);
   expect(answer).toMatchObject({ status: 2, stdout: '' });
   expect(answer.stderr).toMatch(message);

@@ -24,7 +24,7 @@ let url: string;
 let streams: { request: IncomingMessage; response: ServerResponse }[];
 let lookUps: IncomingMessage[];
 /** What a look-up is answered, unless with the URL of the edge. */
-let refuseLookUp: ((response: ServerResponse) => void) | undefined;
+let rejectLookUp: ((response: ServerResponse) => void) | undefined;
 
 /** What the URL of the edge ends with. */
 let ticket: string;
@@ -37,7 +37,7 @@ let gaps: number;
 beforeEach(async () => {
   streams = [];
   lookUps = [];
-  refuseLookUp = undefined;
+  rejectLookUp = undefined;
   ticket = '';
   got = [];
   states = [];
@@ -49,7 +49,7 @@ beforeEach(async () => {
       return;
     }
     lookUps.push(request);
-    if (refuseLookUp !== undefined) return refuseLookUp(response);
+    if (rejectLookUp !== undefined) return rejectLookUp(response);
     response.end(JSON.stringify({ url: `${url}${request.url}&epoch=1-5${ticket}` }));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -182,15 +182,15 @@ describe('over a stream', () => {
     ]);
   });
 
-  test('waits as long as a refusal says', async () => {
-    refuseLookUp = (response) => response.writeHead(503, { 'Retry-After': '7' }).end('');
+  test('waits as long as a rejection says', async () => {
+    rejectLookUp = (response) => response.writeHead(503, { 'Retry-After': '7' }).end('');
     start();
     await eventually(() => states.at(-1)?.type === 'waiting');
     expect((states.at(-1) as { retryMs: number }).retryMs).toBeGreaterThanOrEqual(7_000);
   });
 
   test('takes a router that names no edge for one that failed', async () => {
-    refuseLookUp = (response) => response.end('{}');
+    rejectLookUp = (response) => response.end('{}');
     start();
     await eventually(() => states.at(-1)?.type === 'waiting');
     expect(states.at(-1)).toMatchObject({ why: 'the router names no edge' });
@@ -246,7 +246,7 @@ describe('over a stream', () => {
     connected.close();
     await once(response, 'close');
     expect(states.at(-1)).toEqual({ type: 'closed', why: 'closed' });
-    refuseLookUp = () => {};
+    rejectLookUp = () => {};
     states = [];
     const asking = start();
     await eventually(() => lookUps.length === 2);
@@ -258,9 +258,9 @@ describe('over a stream', () => {
   test('stops when it is taken over', async () => {
     start();
     const { response } = await stream(1);
-    response.end(line({ type: 'taken-over' }));
+    response.end(line({ type: 'session-replaced' }));
     await eventually(() => states.at(-1)?.type === 'closed');
-    expect(states.at(-1)).toEqual({ type: 'closed', why: 'taken-over' });
+    expect(states.at(-1)).toEqual({ type: 'closed', why: 'session-replaced' });
     expect(lookUps).toHaveLength(1);
   });
 
@@ -346,7 +346,7 @@ describe('over a WebSocket', () => {
   test('stops when the edge closes it as taken over', async () => {
     start({ webSocket });
     (await socket(1)).end(4001);
-    expect(states.at(-1)).toEqual({ type: 'closed', why: 'taken-over' });
+    expect(states.at(-1)).toEqual({ type: 'closed', why: 'session-replaced' });
   });
 
   test('falls back to a stream when WebSockets come to nothing', async () => {
@@ -362,13 +362,13 @@ describe('over a WebSocket', () => {
 
   test('goes on when a WebSocket cannot even be made', async () => {
     let made = 0;
-    class Refused extends FakeWebSocket {
+    class Rejected extends FakeWebSocket {
       constructor(target: string, protocols: string[]) {
         super(target, protocols);
         if (++made === 1) throw new SyntaxError('not here');
       }
     }
-    start({ webSocket: Refused });
+    start({ webSocket: Rejected });
     await socket(2);
     expect(states[1]).toMatchObject({ type: 'waiting', why: 'SyntaxError: not here' });
   });

@@ -12,7 +12,7 @@ const HEARTBEAT_MS = 15_000;
 /** Everything random is in the middle. */
 const HALF: number = 0.5;
 const WELCOME: ServerMessage = { type: 'welcome', heartbeatMs: HEARTBEAT_MS };
-const FAILURE = { why: 'refused' };
+const FAILURE = { why: 'rejected' };
 
 /** A machine in virtual time. */
 class Scene {
@@ -324,11 +324,11 @@ describe('silence', () => {
 
 describe('the end', () => {
   test.each<[string, ClientEvent]>([
-    ['by its message', { type: 'message', attempt: 1, message: { type: 'taken-over' } }],
+    ['by its message', { type: 'message', attempt: 1, message: { type: 'session-replaced' } }],
     ['by its close code', { type: 'failed', attempt: 1, failure: { why: '', closeCode: 4001 } }],
   ])('comes with a takeover, %s', (_, event) => {
     const scene = new Scene().connected();
-    expect(scene.take(event)).toEqual([DROP, state({ type: 'closed', why: 'taken-over' })]);
+    expect(scene.take(event)).toEqual([DROP, state({ type: 'closed', why: 'session-replaced' })]);
     expect(scene.wakeAtMs).toBe(Number.POSITIVE_INFINITY);
   });
 

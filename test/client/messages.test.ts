@@ -30,7 +30,7 @@ describe('a message', () => {
       { type: 'goaway', retryMs: 420, url: 'http://e/connect?clientId=a' },
     ],
     ['{"type":"goaway","retryMs":420}', { type: 'goaway', retryMs: 420 }],
-    ['{"type":"taken-over"}', { type: 'taken-over' }],
+    ['{"type":"session-replaced"}', { type: 'session-replaced' }],
     ['{"type":"ticket","ticket":"t"}', { type: 'ticket', ticket: 't' }],
     ['{"type":"expiring","inMs":60000}', { type: 'expiring' }],
     ['{"type":"pong"}', { type: 'other' }],

@@ -25,7 +25,7 @@ const NOWHERE = REQUEST.replace('/connect', '/nowhere');
 const get = (...lines: string[]) =>
   `GET ${TARGET} HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`;
 
-/** What the port answers to these bytes; what it refuses, it also closes. */
+/** What the port answers to these bytes; what it rejects, it also closes. */
 async function statusOf(bytes: string): Promise<number> {
   const socket = await RawSocket.connect(port);
   try {
@@ -58,7 +58,7 @@ describe('is served', () => {
   });
 });
 
-describe('is refused', () => {
+describe('is rejected', () => {
   test.each([
     ['§3 no version', `GET ${TARGET} \r\n\r\n`, 400],
     ['§2.3 a version from the future', REQUEST.replace('1.1', '9.9'), 505],

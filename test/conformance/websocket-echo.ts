@@ -73,7 +73,7 @@ const { transport }: { transport: Transport } = openTransport(
     },
     onEnd: (connection) => host.end(connection, 'peer'),
     onClose: (connection) => host.end(connection, 'peer'),
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   },
   { connectionsMax: 100, sendBufferBytesMax: BYTES_MAX },

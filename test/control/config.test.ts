@@ -62,7 +62,7 @@ test('keeps of a token its name and its hash', () => {
 });
 
 test.each(['ada', 'ada:', 'ada:too-short', ':0123456789abcdef', 'ada:0123456789abcdef,', 'a b:c'])(
-  'refuses the tokens %j without repeating them',
+  'rejects the tokens %j without repeating them',
   (tokens) => {
     const bad = { ...env, LONGLINE_CONTROL_VIEWER_TOKENS: tokens };
     const problem = 'LONGLINE_CONTROL_VIEWER_TOKENS: expected name:token, separated by commas';

@@ -40,7 +40,7 @@ test('a short drill keeps every promise, says so in one line, and leaves nothing
   expect(left().filter((name) => !before.includes(name))).toEqual([]);
 }, 180_000);
 
-test('refuses what makes no sense', () => {
+test('rejects what makes no sense', () => {
   for (const args of [
     ['--seconds', '0'],
     ['--clients', 'many'],

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, jest } from '@jest/globals';
-import { CHART, envOf, find, helmTest, lint, type Rendered, refusal, render } from './helm.js';
+import { CHART, envOf, find, helmTest, lint, type Rendered, rejection, render } from './helm.js';
 
 /** Each start of Helm takes a second or two when the machine is busy. */
 jest.setTimeout(60_000);
@@ -88,7 +88,7 @@ describe.each(VALUES)('%s', (values) => {
 
 describe('values', () => {
   helmTest('are not enough as they come: two questions have no default', () => {
-    const said = refusal([]);
+    const said = rejection([]);
     expect(said).toMatch(/2 problem\(s\) in the values/);
     expect(said).toMatch(/auth.mode: nothing starts unauthenticated by accident/);
     expect(said).toMatch(/redis: say where it is/);
@@ -104,8 +104,8 @@ describe('values', () => {
     ['edge.settings.LONGLINE_EDGE_ID=edge-1', /LONGLINE_EDGE_ID/],
     ['edge.reach.mode=magic', /mode/],
     ['auth.mode=maybe', /mode/],
-  ])('are refused by the schema: %s', (set, why) => {
-    expect(refusal(withSets(set))).toMatch(why);
+  ])('are rejected by the schema: %s', (set, why) => {
+    expect(rejection(withSets(set))).toMatch(why);
   });
 
   helmTest.each([
@@ -149,8 +149,8 @@ describe('values', () => {
       ['autoscaling.mode=keda', 'autoscaling.scaleDownSeconds=60'],
       /the next would go while it does/,
     ],
-  ])('are refused when they contradict each other: %j', (sets, why) => {
-    expect(refusal(withSets(...sets))).toMatch(why);
+  ])('are rejected when they contradict each other: %j', (sets, why) => {
+    expect(rejection(withSets(...sets))).toMatch(why);
   });
 });
 

@@ -41,8 +41,8 @@ export function find(rendered: readonly Rendered[], kind: string, name: string):
   throw new Error(`${found.length} of ${kind} ${name}`);
 }
 
-/** What Helm says when it refuses; throws when it does not. */
-export function refusal(args: readonly string[]): string {
+/** What Helm says when it rejects; throws when it does not. */
+export function rejection(args: readonly string[]): string {
   const { status, stdout, stderr } = spawnSync(helm!, ['template', 'longline', CHART, ...args], {
     encoding: 'utf8',
   });

@@ -55,7 +55,7 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
     },
     (edge) => {
       const intent = pick<Intent>(['draining', 'cordoned', 'none']);
-      if (world.leader.planner.refuseIntent(edge.id, intent, false) === undefined) {
+      if (world.leader.planner.rejectIntent(edge.id, intent, false) === undefined) {
         world.leader.tell({ type: 'intent', edgeId: edge.id, intent });
       }
     },
@@ -70,7 +70,9 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
     },
     () => world.store.loseWrites(1 + Math.floor(4 * random())),
     () => world.leader.tell({ type: pick(['pause', 'abort', 'resume'] as const) }),
-    () => world.leader.membership.frozenUntilMs && world.leader.onMember({ type: 'believe' }),
+    () =>
+      world.leader.membership.frozenUntilMs &&
+      world.leader.onMember({ type: 'confirm-lost-edges' }),
     () => {
       const plan = world.leader.planner.preview(world.nowMs);
       if (plan !== undefined) world.leader.tell({ type: 'apply', plan });
@@ -84,7 +86,7 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
   world.badness = 0;
   for (const edge of world.edges) {
     edge.lie = 'none';
-    edge.isDeaf = false;
+    edge.startsUnsubscribed = false;
   }
   for (const control of world.controls.slice(0, -1)) control.isGone = true;
   world.elect();
@@ -95,7 +97,7 @@ export function chaosRound(seed: number, sabotage: (world: World) => void = () =
     if (intent === 'cordoned') world.leader.tell({ type: 'intent', edgeId: id, intent: 'none' });
   }
   world.agenda.runUntil(CHAOS_MS + CALM_MS);
-  // The operator's plan is refused while control carries out one of its own.
+  // The operator's plan is rejected while control carries out one of its own.
   for (let tries = 0; tries < TRIES; tries++) {
     const { planner } = world.leader;
     const plan = planner.preview(world.nowMs);

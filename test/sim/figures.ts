@@ -7,7 +7,7 @@ import {
   type World as PlanWorld,
   placeAtOnce,
 } from '../../control/planning/plan.js';
-import { Ledger } from '../../control/planning/projected-loads.js';
+import { ProjectedLoads } from '../../control/planning/projected-loads.js';
 import { buildRing } from '../../control/planning/ring.js';
 import {
   contentOf,
@@ -103,27 +103,27 @@ function caseOf(content: Content, loads: ShardLoads): Case {
 }
 
 function ratio({ content, world }: Case): { moved: number; maxOverReachable: number } {
-  const ledger = new Ledger(
+  const projected = new ProjectedLoads(
     world.edges.map((edge) => ({ ...edge, takesPart: true })),
     content.owners,
     world.loads,
   );
   let above = 0;
   let below = 0;
-  for (const [index, target] of ledger.targets.entries()) {
-    above += Math.max(0, ledger.load[index]! - (1 + TOLERANCE) * target);
-    below += Math.max(0, (1 - TOLERANCE) * target - ledger.load[index]!);
+  for (const [index, target] of projected.targets.entries()) {
+    above += Math.max(0, projected.load[index]! - (1 + TOLERANCE) * target);
+    below += Math.max(0, (1 - TOLERANCE) * target - projected.load[index]!);
   }
   const plan = makePlan(content, ON, world, true);
   for (const { shard, to } of plan.steps) {
-    ledger.book(
+    projected.book(
       shard,
       world.edges.findIndex(({ id }) => id === to),
     );
   }
   return {
     moved: movedBy(plan) / Math.max(above, below),
-    maxOverReachable: ledger.imbalance().maxOverReachable,
+    maxOverReachable: projected.imbalance().maxOverReachable,
   };
 }
 

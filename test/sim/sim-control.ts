@@ -89,7 +89,7 @@ export class SimControl {
         zone: '',
         isMember: isMember(record),
         isAlive: record.state.type === 'alive',
-        isCutOff: this.membership.cutOff.has(record.id),
+        isPartitioned: this.membership.partitionedEdges.has(record.id),
       })),
       newestSeen: this.membership.newestSeen,
       isFrozen: this.membership.frozenUntilMs !== undefined,

@@ -16,7 +16,7 @@ export class SimEdge {
   table: Assignment | undefined;
   lie: Lie = 'none';
   /** It is cut from Redis only: control is heard, and hears it say so. */
-  isDeaf = false;
+  startsUnsubscribed = false;
   /** Shard → when its subscription is proven. */
   readonly subscribed = new Map<number, number>();
   /** Shard → since when it is not wanted any more. */
@@ -42,7 +42,9 @@ export class SimEdge {
 
   isSubscribed(nowMs: number, shard: number): boolean {
     return (
-      this.isUp && !this.isDeaf && nowMs >= (this.subscribed.get(shard) ?? Number.POSITIVE_INFINITY)
+      this.isUp &&
+      !this.startsUnsubscribed &&
+      nowMs >= (this.subscribed.get(shard) ?? Number.POSITIVE_INFINITY)
     );
   }
 

@@ -1,7 +1,7 @@
 /** One cluster in the model: its edges, its clients, its controls, and what must hold. */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { PlannerOptions } from '../../control/planning/planner.js';
-import { Ledger } from '../../control/planning/projected-loads.js';
+import { ProjectedLoads } from '../../control/planning/projected-loads.js';
 import { lognormal } from './draw.js';
 import { Agenda, findTableViolation, Store } from './model.js';
 import { LEASE_MS, SimControl } from './sim-control.js';
@@ -123,9 +123,9 @@ export class World {
 
   /** The edge hears nothing of Redis for so long. */
   deafen(edge: SimEdge, forMs: number): void {
-    edge.isDeaf = true;
+    edge.startsUnsubscribed = true;
     this.agenda.in(forMs, () => {
-      edge.isDeaf = false;
+      edge.startsUnsubscribed = false;
     });
   }
 
@@ -135,12 +135,12 @@ export class World {
   maxOverReachable(): number {
     const { edges, owners } = this.store.table!;
     const loads = { load: this.sizes, connections: this.sizes, isKnown: new Uint8Array() };
-    const ledger = new Ledger(
+    const projected = new ProjectedLoads(
       edges.map(({ id, intent }) => ({ id, capacity: 1e6, takesPart: intent === 'none' })),
       owners,
       loads,
     );
-    return ledger.imbalance().maxOverReachable;
+    return projected.imbalance().maxOverReachable;
   }
 
   violate(what: string): void {
@@ -164,7 +164,8 @@ export class World {
       this.clientsMoved += this.sizes[shard]!;
       const owner = this.edges.find(({ id }) => id === to!.id)!;
       const isReady = owner.isSubscribed(this.nowMs, shard);
-      const isExcused = !owner.isUp || owner.isDeaf || this.nowMs < owner.startedAtMs + GRACE_MS;
+      const isExcused =
+        !owner.isUp || owner.startsUnsubscribed || this.nowMs < owner.startedAtMs + GRACE_MS;
       if (!isReady && !isExcused) {
         this.violate(`shard ${shard} went from ${from.id} to ${to!.id}, which does not hear it`);
       }
@@ -184,7 +185,7 @@ export class World {
     const isExcused =
       process === undefined ||
       !process.isUp ||
-      process.isDeaf ||
+      process.startsUnsubscribed ||
       process.startedAtMs > this.#ownedSinceMs[shard]! - GRACE_MS;
     if (!isExcused) this.violate(`nobody hears shard ${shard} after ${edge.id} let go of it`);
   }
@@ -239,7 +240,7 @@ export class World {
       connections: loads.connections,
       guests: 0,
       shardsSubscribed: edge.subscribed.size,
-      ready: !edge.isDeaf,
+      ready: !edge.startsUnsubscribed,
       shards: loads.shards,
     };
     const send = () => control.onStats(edge.id, number, moves, loads, counts, CAPACITY);

@@ -1,5 +1,5 @@
 /**
- * One HTTP request and its whole answer. Not `fetch`, which follows redirects, refuses to send
+ * One HTTP request and its whole answer. Not `fetch`, which follows redirects, rejects to send
  * `Origin`, and normalises targets that tests mean as they are.
  */
 import { once } from 'node:events';

@@ -4,7 +4,7 @@
  *
  * Clause numbers are those of MQTT 5; where 3.1.1 numbers differently it is named.
  */
-import { refuseClientId } from '../client-id.js';
+import { rejectClientId } from '../client-id.js';
 import { frameMqtt, MqttFields } from './fields.js';
 import { MQTT_PROPERTIES_OF, MQTT_PROPERTY, readProperties } from './properties.js';
 import {
@@ -55,7 +55,7 @@ const FLAG = { clean: 0x02, will: 0x04, willRetain: 0x20, password: 0x40, userna
 
 /**
  * @param bytes all that has come of the connection
- * @param packetBytesMax of the whole packet; more is refused before it has come
+ * @param packetBytesMax of the whole packet; more is rejected before it has come
  * @returns 'more' while it is not complete
  */
 export function parseMqttConnect(
@@ -148,14 +148,14 @@ function readWill(fields: MqttFields, flags: number, version: MqttVersion): Mqtt
 
 /**
  * A clientId is part of the topic of its pushes, and a topic name has no wildcards [MQTT-3.3.2-2]. An
- * empty one would have to be replaced by one of ours, which no backend could know; so it is refused
+ * empty one would have to be replaced by one of ours, which no backend could know; so it is rejected
  * as [MQTT-3.1.3-8] allows, with Clean Start or without.
  */
 function checkClientId(fields: MqttFields, clientId: string): void {
   if (fields.fault !== undefined) return;
   const reason = MQTT_REASON.clientIdentifierNotValid;
-  const refused = refuseClientId(clientId);
-  if (refused !== undefined) fields.fail({ ...refused, reason });
+  const rejected = rejectClientId(clientId);
+  if (rejected !== undefined) fields.fail({ ...rejected, reason });
   else if (/[#+]/.test(clientId)) {
     const message = 'a clientId with # or + cannot be part of a topic';
     fields.fail({ code: 'CLIENT_ID_INVALID', message, reason });
@@ -172,7 +172,7 @@ function unsupported(level: number): MqttFault {
   };
 }
 
-/** Of a CONNECT that is refused by its length, if that much of it has come. */
+/** Of a CONNECT that is rejected by its length, if that much of it has come. */
 function versionIn(bytes: Buffer): MqttVersion | undefined {
   const at = bytes.subarray(0, 12).indexOf(NAME);
   const level = at < 0 ? undefined : bytes[at + NAME.length];

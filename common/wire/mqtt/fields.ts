@@ -18,7 +18,7 @@ const LENGTH_BYTES_MAX = 4;
 
 /**
  * Reads the length of the packet that begins at `at`, and nothing that lies behind it: a packet that
- * announces too much is refused before it has come.
+ * announces too much is rejected before it has come.
  * @param packetBytesMax of the whole packet (§3.1.2.11.4)
  * @returns 'more' while the header or the packet is not complete
  */

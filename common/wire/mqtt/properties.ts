@@ -1,6 +1,6 @@
 /**
  * The properties of MQTT 5 (§2.2.2), as far as a client may send them. Each is checked whether it is
- * used here or not: a packet with a wrong one is refused as a whole.
+ * used here or not: a packet with a wrong one is rejected as a whole.
  */
 import type { MqttFields } from './fields.js';
 import { MQTT_REASON, malformed, protocolError } from './rejection.js';

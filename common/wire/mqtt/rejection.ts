@@ -1,9 +1,9 @@
 /**
- * Reason codes of MQTT 5 (§2.4), and how a CONNECT is refused with them. Whatever goes wrong with an
+ * Reason codes of MQTT 5 (§2.4), and how a CONNECT is rejected with them. Whatever goes wrong with an
  * MQTT client has a reason; MQTT 3.1.1 has only five of them, as return codes of CONNACK (its
  * §3.2.2.3), and otherwise closes without a word.
  */
-import type { ErrorCode, Refusal } from '../../process/errors.js';
+import type { ErrorCode, Rejection } from '../../process/errors.js';
 
 /** 4: MQTT 3.1.1 · 5: MQTT 5. As the level in CONNECT says. */
 export type MqttVersion = 4 | 5;
@@ -44,7 +44,7 @@ export const MQTT_REASON = {
 export type MqttReason = (typeof MQTT_REASON)[keyof typeof MQTT_REASON];
 
 /** What is wrong with a packet. It ends the connection (§4.13). Returned, not thrown. */
-export interface MqttFault extends Refusal {
+export interface MqttFault extends Rejection {
   readonly reason: MqttReason;
   /** As far as the CONNECT was understood: in which version to answer. */
   readonly version?: MqttVersion;
@@ -63,7 +63,7 @@ export function protocolError(
   return { code: 'REQUEST_MALFORMED', message, reason };
 }
 
-/** Refusals that are no matter of MQTT itself. */
+/** Rejections that are no matter of MQTT itself. */
 const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   CLIENT_ID_INVALID: MQTT_REASON.clientIdentifierNotValid,
   REQUEST_MALFORMED: MQTT_REASON.malformedPacket,
@@ -82,8 +82,8 @@ const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   REDIS_UNAVAILABLE: MQTT_REASON.serverUnavailable,
 };
 
-export function mqttReasonOf(refused: Refusal | MqttFault): MqttReason {
-  return 'reason' in refused ? refused.reason : (REASONS[refused.code] ?? 0x80);
+export function mqttReasonOf(rejected: Rejection | MqttFault): MqttReason {
+  return 'reason' in rejected ? rejected.reason : (REASONS[rejected.code] ?? 0x80);
 }
 
 /** MQTT 3.1.1 §3.2.2.3. Reasons that are not here close the connection without a CONNACK. */
@@ -98,7 +98,7 @@ const RETURN_CODES: Partial<Record<MqttReason, number>> = {
 
 /**
  * What may be over when the client asks again. It is not told, although §3.2.2.3 says that it should
- * be: mqtt.js takes every CONNACK that refuses for the last word and never comes back, while it does
+ * be: mqtt.js takes every CONNACK that rejects for the last word and never comes back, while it does
  * after a connection that has only ended.
  */
 const PASSING: ReadonlySet<MqttReason> = new Set([
@@ -110,25 +110,25 @@ const PASSING: ReadonlySet<MqttReason> = new Set([
 const REASON_STRING = 0x1f;
 
 /**
- * The CONNACK that refuses a CONNECT; empty when the connection is only to be closed: for what will
+ * The CONNACK that rejects a CONNECT; empty when the connection is only to be closed: for what will
  * pass, always while the version is not known, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
  * there).
  * @param packetBytesMax what the client takes, if that is known
  */
-export function connackRefusal(
+export function connackRejection(
   version: MqttVersion | undefined,
-  refused: Refusal,
+  rejected: Rejection,
   packetBytesMax = Number.POSITIVE_INFINITY,
 ): Buffer {
-  const reason = mqttReasonOf(refused);
+  const reason = mqttReasonOf(rejected);
   if (version === undefined || PASSING.has(reason)) return Buffer.alloc(0);
   if (version === 4) {
     const code = RETURN_CODES[reason];
-    // [MQTT-3.2.2-4] of 3.1.1: a refusal never says that a session is present.
+    // [MQTT-3.2.2-4] of 3.1.1: a rejection never says that a session is present.
     return code === undefined ? Buffer.alloc(0) : Buffer.from([0x20, 2, 0, code]);
   }
   // Bounded, so that both lengths fit one byte.
-  const message = Buffer.from(refused.message).subarray(0, 100).toString('ascii');
+  const message = Buffer.from(rejected.message).subarray(0, 100).toString('ascii');
   const properties = 3 + message.length;
   // [MQTT-3.2.2-19]
   if (5 + properties > packetBytesMax) return Buffer.from([0x20, 3, 0, reason, 0]);

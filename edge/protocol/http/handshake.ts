@@ -5,13 +5,13 @@
 import type { Credentials } from '../../../common/auth/authenticator.js';
 import { bearerOf } from '../../../common/auth/tokens.js';
 import { isMessageId } from '../../../common/cluster/inbox.js';
-import { type Refusal, refusal } from '../../../common/process/errors.js';
+import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';
-import { type ConnectRequest, parseConnectQuery } from '../../../common/wire/connect-query.js';
+import { type ConnectTarget, parseConnectQuery } from '../../../common/wire/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../../common/wire/cors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../../common/wire/http-head.js';
-import { httpRefusal, httpResponse } from '../../../common/wire/http-response.js';
-import type { FirstBytes, Introducer, Introduction, Protocol } from '../protocol.js';
+import { httpRejection, httpResponse } from '../../../common/wire/http-response.js';
+import type { ConnectRequest, FirstBytes, Protocol, ProtocolDetector } from '../protocol.js';
 import {
   type Handshake,
   isOriginAllowed,
@@ -23,7 +23,7 @@ import type { WebSocketRaw } from '../websocket/websocket-raw.js';
 import { ndjsonOpening } from './ndjson.js';
 import { sseOpening } from './sse.js';
 
-export interface HttpIntroducerConfig {
+export interface HttpDetectorConfig {
   readonly headBytesMax: number;
   readonly heartbeatMs: number;
   readonly corsOrigins: CorsOrigins;
@@ -38,9 +38,9 @@ export interface HttpProtocols {
 
 const NO_BYTES = Buffer.alloc(0);
 
-export class HttpIntroducer implements Introducer {
+export class HttpDetector implements ProtocolDetector {
   constructor(
-    readonly config: HttpIntroducerConfig,
+    readonly config: HttpDetectorConfig,
     readonly protocols: HttpProtocols,
   ) {}
 
@@ -51,18 +51,18 @@ export class HttpIntroducer implements Introducer {
   read(bytes: Buffer, searched: number): FirstBytes {
     const read = readHead(bytes, searched, this.config.headBytesMax);
     if (read === 'more') return { type: 'incomplete' };
-    if ('code' in read) return this.#refused(read);
+    if ('code' in read) return this.#rejected(read);
     return this.#understand(read.head, read.byteLength < bytes.length);
   }
 
   /** While the request is not understood no page may read the answer. */
-  refuse(refused: Refusal): Buffer {
-    return httpRefusal(refused, []);
+  reject(rejected: Rejection): Buffer {
+    return httpRejection(rejected, []);
   }
 
   #understand(head: HttpHead, isFollowed: boolean): FirstBytes {
     if (head.target.split('?', 1)[0] !== '/connect') {
-      return this.#refused(refusal('NOT_FOUND', 'the only path here is /connect'), head);
+      return this.#rejected(rejection('NOT_FOUND', 'the only path here is /connect'), head);
     }
     if (head.method === 'OPTIONS') {
       const bytes = httpResponse(204, [...PREFLIGHT_HEADERS, ...this.#cors(head)]);
@@ -70,34 +70,34 @@ export class HttpIntroducer implements Introducer {
     }
     if (head.method !== 'GET') {
       const why = `/connect is for GET, not ${head.method}`;
-      return this.#refused(refusal('METHOD_NOT_ALLOWED', why), head);
+      return this.#rejected(rejection('METHOD_NOT_ALLOWED', why), head);
     }
     if (isFollowed) {
-      return this.#refused(refusal('REQUEST_MALFORMED', 'bytes follow the request head'), head);
+      return this.#rejected(rejection('REQUEST_MALFORMED', 'bytes follow the request head'), head);
     }
     const query = parseConnectQuery(head.target);
-    if ('code' in query) return this.#refused(query, head);
+    if ('code' in query) return this.#rejected(query, head);
     return isWebSocketUpgrade(head) ? this.#upgrade(head, query) : this.#stream(head, query);
   }
 
-  #stream(head: HttpHead, query: ConnectRequest): FirstBytes {
+  #stream(head: HttpHead, query: ConnectTarget): FirstBytes {
     const { heartbeatMs } = this.config;
     const cors = this.#cors(head);
-    const introduction = new StreamIntroduction(head, query, this.protocols, cors, heartbeatMs);
+    const introduction = new StreamConnectRequest(head, query, this.protocols, cors, heartbeatMs);
     return { type: 'introduction', introduction };
   }
 
-  #upgrade(head: HttpHead, query: ConnectRequest): FirstBytes {
+  #upgrade(head: HttpHead, query: ConnectTarget): FirstBytes {
     const { config, protocols } = this;
     if (!isOriginAllowed(config.corsOrigins, head)) {
       const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
-      return this.#refused(refusal('ORIGIN_REFUSED', why), head);
+      return this.#rejected(rejection('ORIGIN_NOT_ALLOWED', why), head);
     }
     const handshake = readHandshake(head);
-    if ('code' in handshake) return this.#refused(handshake, head);
+    if ('code' in handshake) return this.#rejected(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const introduction = new UpgradeIntroduction(
+    const introduction = new UpgradeConnectRequest(
       head,
       query,
       protocol,
@@ -107,9 +107,9 @@ export class HttpIntroducer implements Introducer {
     return { type: 'introduction', introduction };
   }
 
-  #refused(refused: Refusal, head?: HttpHead): FirstBytes {
+  #rejected(rejected: Rejection, head?: HttpHead): FirstBytes {
     const cors = head === undefined ? [] : this.#cors(head);
-    return { type: 'refused', refused, bytes: httpRefusal(refused, cors, head?.method) };
+    return { type: 'rejected', rejected, bytes: httpRejection(rejected, cors, head?.method) };
   }
 
   #cors(head: HttpHead): [string, string][] {
@@ -118,18 +118,18 @@ export class HttpIntroducer implements Introducer {
 }
 
 /** What all that comes over HTTP has in common. */
-class HttpIntroduction {
+class HttpConnectRequest {
   readonly credentials: Credentials;
   readonly cursor: string | undefined;
   readonly from = 'unconfirmed';
-  readonly isDeaf = false;
+  readonly startsUnsubscribed = false;
   readonly isResuming: boolean;
   readonly rest = NO_BYTES;
-  readonly mayHurry = false;
+  readonly acceptsEarlyData = false;
 
   constructor(
     { headers }: HttpHead,
-    readonly query: ConnectRequest,
+    readonly query: ConnectTarget,
     token: string | undefined,
   ) {
     const { credentials, lastEventId } = query;
@@ -141,13 +141,13 @@ class HttpIntroduction {
   }
 }
 
-class StreamIntroduction extends HttpIntroduction implements Introduction {
+class StreamConnectRequest extends HttpConnectRequest implements ConnectRequest {
   readonly protocol: Protocol;
   readonly #isNdjson: boolean;
 
   constructor(
     head: HttpHead,
-    query: ConnectRequest,
+    query: ConnectTarget,
     { ndjson, sse }: HttpProtocols,
     readonly cors: [string, string][],
     readonly heartbeatMs: number,
@@ -163,8 +163,8 @@ class StreamIntroduction extends HttpIntroduction implements Introduction {
     return ndjsonOpening(cors, { clientId: query.clientId, heartbeatMs, ticket });
   }
 
-  refuse(refused: Refusal): Buffer {
-    return httpRefusal(refused, this.cors);
+  reject(rejected: Rejection): Buffer {
+    return httpRejection(rejected, this.cors);
   }
 
   redirect(url: string): Buffer {
@@ -172,10 +172,10 @@ class StreamIntroduction extends HttpIntroduction implements Introduction {
   }
 }
 
-class UpgradeIntroduction extends HttpIntroduction implements Introduction {
+class UpgradeConnectRequest extends HttpConnectRequest implements ConnectRequest {
   constructor(
     head: HttpHead,
-    query: ConnectRequest,
+    query: ConnectTarget,
     readonly protocol: WebSocketRaw | WebSocketJson,
     readonly handshake: Handshake,
     readonly heartbeatMs: number,
@@ -192,8 +192,8 @@ class UpgradeIntroduction extends HttpIntroduction implements Introduction {
     return Buffer.concat([response, welcome]);
   }
 
-  refuse(refused: Refusal): Buffer {
-    return httpRefusal(refused, []);
+  reject(rejected: Rejection): Buffer {
+    return httpRejection(rejected, []);
   }
 
   /** Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest. */

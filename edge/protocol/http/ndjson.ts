@@ -10,7 +10,7 @@ import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 
 const RESET = line({ type: 'reset' });
 const HEARTBEAT = line({ type: 'heartbeat' });
-const TAKEN_OVER = line({ type: 'taken-over' });
+const SESSION_REPLACED = line({ type: 'session-replaced' });
 const EXPIRED = line({ type: 'expired' });
 
 export function ndjsonOpening(
@@ -40,7 +40,7 @@ export class Ndjson implements Protocol {
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
-    return reason === 'taken_over' ? TAKEN_OVER : undefined;
+    return reason === 'session_replaced' ? SESSION_REPLACED : undefined;
   }
 
   expiring(_: Connection, inMs: number): Buffer {

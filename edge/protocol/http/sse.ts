@@ -13,7 +13,7 @@ import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 /** How long a client waits before it reconnects, in milliseconds. */
 const RETRY_MS = 1_000;
 /** A client that was taken over has a newer connection: two of them must not chase each other. */
-const RETRY_TAKEN_OVER_MS = 30_000;
+const RETRY_SESSION_REPLACED_MS = 30_000;
 
 const FIRST_WORDS = `retry: ${RETRY_MS}\n\n`;
 const LINE_END = /\r\n|\r|\n/;
@@ -24,8 +24,8 @@ const CR = 0x0d;
 export const SSE_HEARTBEAT = Buffer.from(':\n\n');
 
 /** The last event on a connection whose client has connected again elsewhere. */
-export const SSE_TAKEN_OVER = Buffer.from(
-  `retry: ${RETRY_TAKEN_OVER_MS}\nevent: taken-over\ndata: {}\n\n`,
+export const SSE_SESSION_REPLACED = Buffer.from(
+  `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: session-replaced\ndata: {}\n\n`,
 );
 
 /**
@@ -36,7 +36,7 @@ export const SSE_RESET = Buffer.from('event: reset\ndata: {}\n\n');
 
 /** The last event on a connection whose token has ended: the device is to get a new one. */
 export const SSE_EXPIRED = Buffer.from(
-  `retry: ${RETRY_TAKEN_OVER_MS}\nevent: expired\ndata: {}\n\n`,
+  `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: expired\ndata: {}\n\n`,
 );
 
 /**
@@ -98,7 +98,7 @@ export class Sse implements Protocol {
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return SSE_EXPIRED;
-    return reason === 'taken_over' ? SSE_TAKEN_OVER : undefined;
+    return reason === 'session_replaced' ? SSE_SESSION_REPLACED : undefined;
   }
 
   expiring(_: Connection, inMs: number): Buffer {

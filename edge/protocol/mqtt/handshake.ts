@@ -1,26 +1,26 @@
 /** How a device introduces itself over MQTT: CONNECT (MQTT 5 §3.1), which is answered with CONNACK. */
 import type { Credentials } from '../../../common/auth/authenticator.js';
-import { type Refusal, refusal } from '../../../common/process/errors.js';
+import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';
 import type { ConnectQuery } from '../../../common/wire/connect-query.js';
 import { type MqttConnect, parseMqttConnect } from '../../../common/wire/mqtt/connect.js';
 import {
-  connackRefusal,
+  connackRejection,
   MQTT_REASON,
   type MqttFault,
   type MqttVersion,
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
-import type { FirstBytes, Introducer, Introduction, Protocol } from '../protocol.js';
+import type { ConnectRequest, FirstBytes, Protocol, ProtocolDetector } from '../protocol.js';
 import type { MqttConnections } from './connections.js';
 import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
 import type { MqttSession, MqttSessionStore } from './session-store.js';
 
-export interface MqttIntroducerConfig {
+export interface MqttDetectorConfig {
   /** Of a packet that is read here, CONNECT and later ones. */
   readonly headBytesMax: number;
   /** What becomes of a CONNECT with a will, which nobody here would publish. */
-  readonly mqttWills: 'refuse' | 'ignore';
+  readonly mqttWills: 'reject' | 'ignore';
   /** The longest silence that a device may ask for. */
   readonly mqttKeepAliveMaxMs: number;
   /** Of a session whose client is away. */
@@ -30,9 +30,9 @@ export interface MqttIntroducerConfig {
 const NO_BYTES = Buffer.alloc(0);
 const TLS_HANDSHAKE = 0x16;
 
-export class MqttIntroducer implements Introducer {
+export class MqttDetector implements ProtocolDetector {
   constructor(
-    readonly config: MqttIntroducerConfig,
+    readonly config: MqttDetectorConfig,
     readonly protocols: Readonly<Record<MqttVersion, Protocol>>,
     readonly connections: MqttConnections,
     readonly sessions: MqttSessionStore,
@@ -46,15 +46,15 @@ export class MqttIntroducer implements Introducer {
   read(bytes: Buffer): FirstBytes {
     const connect = parseMqttConnect(bytes, this.config.headBytesMax);
     if (connect === 'more') return { type: 'incomplete' };
-    if ('code' in connect) return refused(connect.version, connect);
+    if ('code' in connect) return rejected(connect.version, connect);
     const fault = this.#fault(connect);
-    if (fault !== undefined) return refused(connect.version, fault);
+    if (fault !== undefined) return rejected(connect.version, fault);
     const rest = bytes.subarray(connect.byteLength);
-    return { type: 'introduction', introduction: new MqttIntroduction(this, connect, rest) };
+    return { type: 'introduction', introduction: new MqttConnectRequest(this, connect, rest) };
   }
 
   /** Of somebody whose version is not known yet. */
-  refuse(): Buffer {
+  reject(): Buffer {
     return NO_BYTES;
   }
 
@@ -65,7 +65,7 @@ export class MqttIntroducer implements Introducer {
       return protocolError(why, MQTT_REASON.packetTooLarge);
     }
     if (will === undefined || this.config.mqttWills === 'ignore') return undefined;
-    const { code, message } = refusal('PERMISSION_DENIED', 'wills are not published here');
+    const { code, message } = rejection('PERMISSION_DENIED', 'wills are not published here');
     if (version === 4) return { code, message, reason: MQTT_REASON.notAuthorized };
     // [MQTT-3.2.2-13], [MQTT-3.2.2-12]
     if (will.isRetained) return { code, message, reason: MQTT_REASON.retainNotSupported };
@@ -74,55 +74,55 @@ export class MqttIntroducer implements Introducer {
   }
 }
 
-class MqttIntroduction implements Introduction {
+class MqttConnectRequest implements ConnectRequest {
   readonly protocol: Protocol;
   readonly query: ConnectQuery;
   readonly credentials: Credentials;
   /** The inbox knows what the client has confirmed. */
   readonly cursor = '';
-  readonly from: Introduction['from'];
+  readonly from: ConnectRequest['from'];
   readonly isResuming: boolean;
   /** Packets may follow CONNECT before it is answered (§3.1.4). */
-  readonly mayHurry = true;
+  readonly acceptsEarlyData = true;
   /** Known when it is prepared. */
   #session: MqttSession = { isPresent: false, grants: [] };
   #connection: Connection | undefined;
 
   constructor(
-    readonly introducer: MqttIntroducer,
+    readonly detector: MqttDetector,
     readonly connect: MqttConnect,
     readonly rest: Buffer,
   ) {
-    this.protocol = introducer.protocols[connect.version];
+    this.protocol = detector.protocols[connect.version];
     this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
     this.credentials = { token: connect.token, ticket: undefined };
     this.from = connect.isClean ? 'now' : 'unconfirmed';
     this.isResuming = !connect.isClean;
   }
 
-  get isDeaf(): boolean {
+  get startsUnsubscribed(): boolean {
     return this.#session.grants.length === 0;
   }
 
-  async prepare(): Promise<Refusal | undefined> {
+  async prepare(): Promise<Rejection | undefined> {
     const { clientId, isClean, sessionExpirySeconds } = this.connect;
     // [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6]
     const wish = { isClean, isKept: sessionExpirySeconds > 0 };
-    const session = await this.introducer.sessions.open(clientId, wish);
+    const session = await this.detector.sessions.open(clientId, wish);
     if ('code' in session) return session;
     this.#session = session;
     return undefined;
   }
 
   onRegistered(connection: Connection): void {
-    const { connections } = this.introducer;
+    const { connections } = this.detector;
     this.#connection = connection;
     connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session);
   }
 
   answer(): Buffer {
-    const { connect, introducer } = this;
-    const { headBytesMax, mqttSessionSecondsMax } = introducer.config;
+    const { connect, detector } = this;
+    const { headBytesMax, mqttSessionSecondsMax } = detector.config;
     const keepAliveSeconds = this.#keepAliveSeconds();
     // [MQTT-3.1.2-22]
     this.protocol.host.setTimer(this.#connection!, keepAliveSeconds * 1500);
@@ -137,8 +137,8 @@ class MqttIntroduction implements Introduction {
     });
   }
 
-  refuse(refused: Refusal): Buffer {
-    return connackRefusal(this.connect.version, refused, this.connect.packetBytesMax);
+  reject(rejected: Rejection): Buffer {
+    return connackRejection(this.connect.version, rejected, this.connect.packetBytesMax);
   }
 
   /** Hardly a client follows a Server Reference: whoever has come is served. */
@@ -152,12 +152,12 @@ class MqttIntroduction implements Introduction {
    */
   #keepAliveSeconds(): number {
     const { version, keepAliveSeconds } = this.connect;
-    const secondsMax = Math.floor(this.introducer.config.mqttKeepAliveMaxMs / 1000);
+    const secondsMax = Math.floor(this.detector.config.mqttKeepAliveMaxMs / 1000);
     if (keepAliveSeconds === 0) return secondsMax;
     return version === 4 ? keepAliveSeconds : Math.min(keepAliveSeconds, secondsMax);
   }
 }
 
-function refused(version: MqttVersion | undefined, refused: Refusal): FirstBytes {
-  return { type: 'refused', refused, bytes: connackRefusal(version, refused) };
+function rejected(version: MqttVersion | undefined, rejected: Rejection): FirstBytes {
+  return { type: 'rejected', rejected, bytes: connackRejection(version, rejected) };
 }

@@ -61,7 +61,7 @@ const TOO_MANY_FILTERS = protocolError(
 
 /** What MQTT 5 says last (§3.14.2.1). Whoever closed or broke the connection is told nothing. */
 const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
-  taken_over: MQTT_REASON.sessionTakenOver,
+  session_replaced: MQTT_REASON.sessionTakenOver,
   disconnected: MQTT_REASON.administrativeAction,
   unexpected_bytes: MQTT_REASON.protocolError,
   flooding: MQTT_REASON.messageRateTooHigh,
@@ -170,7 +170,7 @@ export class Mqtt implements Protocol {
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const isStored = expirySeconds > 0 || !connections.isClean(connection);
     // Whoever took it over has the session now.
-    if (reason === 'taken_over') connections.handOver(connection, clientId);
+    if (reason === 'session_replaced') connections.handOver(connection, clientId);
     else if (isStored) {
       this.sessions.expire(clientId, expirySeconds, connections.inFlight(connection));
     }
@@ -199,7 +199,7 @@ export class Mqtt implements Protocol {
       case 'pubrec':
       case 'pubrel':
       case 'pubcomp':
-        return this.#refuseQos2(connection, packet, replies);
+        return this.#rejectQos2(connection, packet, replies);
       case 'pingreq':
         replies.push(MQTT_PINGRESP); // [MQTT-3.12.4-1]
         return undefined;
@@ -212,7 +212,7 @@ export class Mqtt implements Protocol {
         this.#unsubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'publish':
-        return this.#refusePublish(packet.packetId, replies);
+        return this.#rejectPublish(packet.packetId, replies);
       case 'disconnect':
         return this.#disconnect(connection, packet.sessionExpirySeconds);
       default:
@@ -243,7 +243,7 @@ export class Mqtt implements Protocol {
    * Nothing is ever sent or taken with QoS 2, but a client may go on with what it began elsewhere:
    * each half of such an exchange gets its other half (§3.5, §3.6), and so it ends.
    */
-  #refuseQos2(
+  #rejectQos2(
     connection: Connection,
     { type, packetId, reason }: MqttAck,
     replies: Buffer[],
@@ -339,7 +339,7 @@ export class Mqtt implements Protocol {
   }
 
   /** [MQTT-3.3.5-2] of 3.1.1: a connection of 3.1.1 has to be closed, one of MQTT 5 need not. */
-  #refusePublish(packetId: number, replies: Buffer[]): MqttFault | undefined {
+  #rejectPublish(packetId: number, replies: Buffer[]): MqttFault | undefined {
     const reason = MQTT_REASON.notAuthorized;
     if (this.version === 4 || packetId === 0) {
       return { code: 'PERMISSION_DENIED', message: 'devices do not publish here', reason };

@@ -1,5 +1,5 @@
 /** What a persistent session is, beside the inbox: that it exists, and the subscriptions of a client. */
-import type { Refusal } from '../../../common/process/errors.js';
+import type { Rejection } from '../../../common/process/errors.js';
 import type { Grant } from './connections.js';
 import type { InFlight } from './window.js';
 
@@ -22,7 +22,7 @@ export interface SessionWish {
 /** Where sessions outlive connections. Nothing here throws; what could not be stored is forgotten. */
 export interface MqttSessionStore {
   /** The session of a client that connects, or why that cannot be said. */
-  open(clientId: string, wish: SessionWish): Promise<MqttSession | Refusal>;
+  open(clientId: string, wish: SessionWish): Promise<MqttSession | Rejection>;
   /** Stores the subscriptions of a session that is kept, while its client is connected. */
   store(clientId: string, grants: readonly Grant[]): void;
   /**

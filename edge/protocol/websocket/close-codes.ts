@@ -4,7 +4,7 @@ import { CLOSE_REASON_BYTES_MAX, closeFrame } from './writer.js';
 
 const GOING_AWAY = 1001;
 /** §7.4.2: ours. */
-const TAKEN_OVER = 4001;
+const SESSION_REPLACED = 4001;
 const MOVED = 4002;
 const EXPIRED = 4003;
 
@@ -14,7 +14,7 @@ const EXPIRED = 4003;
  */
 const CLOSING: Partial<Record<EndReason, Buffer>> = {
   disconnected: closeFrame(1000),
-  taken_over: closeFrame(TAKEN_OVER),
+  session_replaced: closeFrame(SESSION_REPLACED),
   expired: closeFrame(EXPIRED, 'the token has ended'),
   silent: closeFrame(1008, 'no pong came'),
   flooding: closeFrame(1008, 'more than a device may send in a second'),

@@ -189,7 +189,7 @@ export class FrameReader {
 
   /** @param least what does not fit into the shorter form, which must be used if it does (§5.2) */
   #readLongLength(byte: number, least: number): Violation | undefined {
-    // Past 2^53 this is inexact, and refused below all the same.
+    // Past 2^53 this is inexact, and rejected below all the same.
     this.#length = this.#length * 256 + byte;
     if (--this.#missing > 0) return undefined;
     if (this.#length < least) {

@@ -4,7 +4,7 @@
  * cost every connection a window, and lets a few bytes become many.
  */
 import { hash } from 'node:crypto';
-import { type Refusal, refusal } from '../../../common/process/errors.js';
+import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { HttpHead } from '../../../common/wire/http-head.js';
 import { headerLines, statusLine } from '../../../common/wire/http-response.js';
 
@@ -41,14 +41,14 @@ export function isWebSocketUpgrade({ headers }: HttpHead): boolean {
 }
 
 /** @param head of a GET that `isWebSocketUpgrade` */
-export function readHandshake(head: HttpHead): Handshake | Refusal {
+export function readHandshake(head: HttpHead): Handshake | Rejection {
   const { headers } = head;
   if (head.minorVersion < 1) return malformed('a WebSocket takes HTTP/1.1');
   if (!tokensOf(headers.get('connection')).includes('upgrade')) {
     return malformed('Connection does not have upgrade, which a proxy on the way may have taken');
   }
   if (headers.get('sec-websocket-version') !== '13') {
-    return refusal('WEBSOCKET_VERSION_UNSUPPORTED', 'Sec-WebSocket-Version is not 13');
+    return rejection('WEBSOCKET_VERSION_UNSUPPORTED', 'Sec-WebSocket-Version is not 13');
   }
   const key = headers.get('sec-websocket-key');
   if (key === undefined || !KEY.test(key)) {
@@ -109,6 +109,6 @@ function tokensOf(value: string | undefined): string[] {
   return value === undefined ? [] : value.split(',').map((token) => token.trim().toLowerCase());
 }
 
-function malformed(why: string): Refusal {
-  return refusal('REQUEST_MALFORMED', why);
+function malformed(why: string): Rejection {
+  return rejection('REQUEST_MALFORMED', why);
 }

@@ -14,7 +14,10 @@ import { EMPTY_PING, textFrame } from './writer.js';
 
 const PONG = envelopeFrame({ type: 'pong' });
 const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closing('expired')!]);
-const TAKEN_OVER = Buffer.concat([envelopeFrame({ type: 'taken-over' }), closing('taken_over')!]);
+const SESSION_REPLACED = Buffer.concat([
+  envelopeFrame({ type: 'session-replaced' }),
+  closing('session_replaced')!,
+]);
 
 export class WebSocketJson implements Protocol, MessageSink {
   readonly name = 'websocket-json';
@@ -43,7 +46,7 @@ export class WebSocketJson implements Protocol, MessageSink {
 
   farewell(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
-    return reason === 'taken_over' ? TAKEN_OVER : closing(reason);
+    return reason === 'session_replaced' ? SESSION_REPLACED : closing(reason);
   }
 
   expiring(_: Connection, inMs: number): Buffer {

@@ -193,7 +193,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* Whether a setting concerns a role: which would refuse it, or should not be told. Takes role and name. */ -}}
+{{- /* Whether a setting concerns a role: which would reject it, or should not be told. Takes role and name. */ -}}
 {{- define "longline.concerns" -}}
 {{- $of := dict
   "LONGLINE_JWT_" "edge router"

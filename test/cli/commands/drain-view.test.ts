@@ -15,10 +15,10 @@ const edge: EdgeView = {
 };
 const drain = {
   edgeId: 'edge-2',
-  shardsWaiting: 1,
+  shardsPending: 1,
   shardsMoving: 2,
-  clientsLeft: 30,
-  secondsLeft: 3,
+  clientsRemaining: 30,
+  secondsRemaining: 3,
   finished: false,
 };
 const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
@@ -26,13 +26,13 @@ const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
 
 test('takes the progress from control', () => {
   const others = [{ ...drain, edgeId: 'edge-1', finished: true }, drain];
-  const going = { type: 'draining', clients: 30, shards: 3, secondsLeft: 3 };
+  const going = { type: 'draining', clients: 30, shards: 3, secondsRemaining: 3 };
   expect(view(others, [edge])).toEqual(going);
   expect(view([{ ...drain, finished: true }], [edge])).toEqual({ type: 'finished' });
 });
 
 test('goes by the intent while control shows no progress', () => {
-  const going = { type: 'draining', clients: 40, shards: 3, secondsLeft: null };
+  const going = { type: 'draining', clients: 40, shards: 3, secondsRemaining: null };
   expect(view([], [edge], false)).toEqual(going);
   expect(view([], [{ ...edge, intent: 'none' }], false)).toEqual({ type: 'unknown' });
 });

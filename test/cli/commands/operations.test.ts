@@ -1,9 +1,9 @@
-/** What the compiled command says and asks, against a control whose steering is a fake. */
+/** What the compiled command says and asks, against a control whose operations is a fake. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { shardOf } from '../../../common/cluster/shard.js';
-import { refusal } from '../../../common/process/errors.js';
+import { rejection } from '../../../common/process/errors.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import type { DrainProgress } from '../../../control/pace/drain-progress.js';
 import {
@@ -49,7 +49,7 @@ async function longline(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   return { status: await exited, ...seen };
 }
 
-const by = (reason: string) => ({ who: 'local', reason });
+const by = (reason: string) => ({ actor: 'local', reason });
 
 test('rebalance --dry-run shows the plan and moves nothing', async () => {
   const { status, stdout } = await longline(['rebalance', '--dry-run']);
@@ -59,27 +59,33 @@ test('rebalance --dry-run shows the plan and moves nothing', async () => {
   expect(stdout).toContain('100 reconnects/s expected, ETA 12s');
   expect(stdout).toContain('max/mean 1.500 → 1.040');
   expect(stdout).toContain('1 shard 3\n');
-  expect(control.steering.told).toEqual([]);
+  expect(control.operations.told).toEqual([]);
 });
 
 test('rebalance does exactly what it has shown', async () => {
   const { status, stdout } = await longline(['rebalance', '--reason', 'hot']);
   expect([status, stdout]).toEqual([0, expect.stringContaining('Begun')]);
-  expect(control.steering.told).toEqual([['rebalance', somePlan.on, by('hot')]]);
+  expect(control.operations.told).toEqual([['rebalance', somePlan.on, by('hot')]]);
   const json = await longline(['rebalance', '--json']);
   expect(JSON.parse(json.stdout)).toEqual({ applied: true, plan: somePlan });
 });
 
 test('rebalance with nothing to move asks for nothing', async () => {
-  const none = { shards: 0, clients: 0, transfers: [], reconnectsPerSecond: 0, secondsLeft: 0 };
-  control.steering.planned = { ...somePlan, ...none };
+  const none = {
+    shards: 0,
+    clients: 0,
+    transfers: [],
+    reconnectsPerSecond: 0,
+    secondsRemaining: 0,
+  };
+  control.operations.planned = { ...somePlan, ...none };
   const { status, stdout } = await longline(['rebalance']);
   expect([status, stdout]).toEqual([0, expect.stringContaining('Nothing to move')]);
-  expect(control.steering.told).toEqual([]);
+  expect(control.operations.told).toEqual([]);
 });
 
-test('what is refused is said in one line, with status 2', async () => {
-  control.steering.refused = refusal('PLAN_OUTDATED', 'it is now 1-8');
+test('what is rejected is said in one line, with status 2', async () => {
+  control.operations.rejected = rejection('PLAN_OUTDATED', 'it is now 1-8');
   expect(await longline(['rebalance'])).toMatchObject({
     status: 2,
     stderr: 'longline: PLAN_OUTDATED: it is now 1-8\n',
@@ -87,9 +93,9 @@ test('what is refused is said in one line, with status 2', async () => {
   expect(await longline(['undrain', 'edge-1'])).toMatchObject({ status: 2, stdout: '' });
 });
 
-test.each(['pause', 'resume', 'abort', 'believe'])('%s', async (order) => {
+test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'])('%s', async (order) => {
   expect(await longline([order, '--reason', 'so'])).toMatchObject({ status: 0, stderr: '' });
-  expect(control.steering.told).toEqual([[order, by('so')]]);
+  expect(control.operations.told).toEqual([[order, by('so')]]);
 });
 
 test('cordon and undrain', async () => {
@@ -97,23 +103,23 @@ test('cordon and undrain', async () => {
   const { stdout } = await longline(['undrain', 'edge-1', '--json']);
   expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-1', intent: 'none' });
   const options = { perSecondMax: undefined, deadlineMs: undefined };
-  expect(control.steering.told).toEqual([
+  expect(control.operations.told).toEqual([
     ['setIntent', 'edge-1', 'cordoned', { ...options, isForced: true }, by('')],
     ['setIntent', 'edge-1', 'none', { ...options, isForced: false }, by('')],
   ]);
 });
 
-const drainOf = (clientsLeft: number, isFinished = false): DrainProgress => ({
+const drainOf = (clientsRemaining: number, isFinished = false): DrainProgress => ({
   edgeId: 'edge-2',
-  shardsWaiting: 0,
+  shardsPending: 0,
   shardsMoving: isFinished ? 0 : 2,
-  clientsLeft,
-  secondsLeft: clientsLeft / 100,
+  clientsRemaining,
+  secondsRemaining: clientsRemaining / 100,
   isFinished,
 });
 
 test('drain stays until the edge is empty', async () => {
-  control.steering.info = { ...idle, drains: [drainOf(9_998)] };
+  control.operations.info = { ...idle, drains: [drainOf(9_998)] };
   const args = ['drain', 'edge-2', '--rate', '500', '--deadline', '5m', '--reason', 'old'];
   const { seen, exited } = start(args);
   await eventually(() => seen.stdout.includes('ETA'));
@@ -121,44 +127,46 @@ test('drain stays until the edge is empty', async () => {
     /^edge-2 \[-{30}\] 0 % {2}9,998 clients, 2 shards left {2}ETA 1m 40s$/m,
   );
   const options = { perSecondMax: 500, deadlineMs: 300_000, isForced: false };
-  expect(control.steering.told).toEqual([['setIntent', 'edge-2', 'draining', options, by('old')]]);
-  control.steering.info = { ...idle, drains: [drainOf(0, true)] };
+  expect(control.operations.told).toEqual([
+    ['setIntent', 'edge-2', 'draining', options, by('old')],
+  ]);
+  control.operations.info = { ...idle, drains: [drainOf(0, true)] };
   expect(await exited).toBe(0);
   expect(seen.stdout).toMatch(/edge-2 is empty: its process may end\n$/);
 });
 
 test('a drain that goes on is followed, and one that is taken back ends with 1', async () => {
-  control.steering.intents.set('edge-2', 'draining');
-  control.steering.info = { ...idle, drains: [drainOf(5)] };
+  control.operations.intents.set('edge-2', 'draining');
+  control.operations.info = { ...idle, drains: [drainOf(5)] };
   const { seen, exited } = start(['drain', 'edge-2']);
   await eventually(() => seen.stdout.includes('ETA'));
   expect(seen.stderr).toMatch(/draining already/);
-  control.steering.info = idle;
+  control.operations.info = idle;
   expect(await exited).toBe(1);
   expect(seen.stdout).toMatch(/was taken back\n$/);
 });
 
 test('drain --no-wait, and --json', async () => {
   expect((await longline(['drain', 'edge-2', '--no-wait'])).stdout).toMatch(/^edge-2 is draining;/);
-  control.steering.info = { ...idle, drains: [drainOf(0, true)] };
+  control.operations.info = { ...idle, drains: [drainOf(0, true)] };
   const { status, stdout } = await longline(['drain', 'edge-2', '--json']);
   expect(status).toBe(0);
   expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-2', outcome: 'finished' });
 });
 
 test('a drain outlives its control', async () => {
-  control.steering.info = { ...idle, drains: [drainOf(5)] };
+  control.operations.info = { ...idle, drains: [drainOf(5)] };
   const { seen, exited } = start(['drain', 'edge-2']);
   await eventually(() => seen.stdout.includes('ETA'));
   const port = Number(new URL(control.url).port);
   await control.stop();
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   control = await startSteeredControl(undefined, port);
-  control.steering.info = { ...idle, drains: [drainOf(0, true)] };
+  control.operations.info = { ...idle, drains: [drainOf(0, true)] };
   expect(await exited).toBe(0);
 });
 
-test('drain refuses what control refuses, and words that are no duration', async () => {
+test('drain rejects what control rejects, and words that are no duration', async () => {
   const unknown = await longline(['drain', 'nobody']);
   expect(unknown).toMatchObject({ status: 2, stderr: expect.stringContaining('NOT_FOUND') });
   for (const deadline of ['5', '5d', '-5m', '1.5h']) {
@@ -167,19 +175,19 @@ test('drain refuses what control refuses, and words that are no duration', async
 });
 
 test('events, all and after one', async () => {
-  control.steering.log({
+  control.operations.log({
     type: 'operator',
-    did: 'drain',
+    action: 'drain',
     edgeId: 'edge-2',
     ...by('it is old'),
   });
-  control.steering.log({ type: 'move-begun', shard: 17, from: 'edge-2', to: 'edge-1' });
-  control.steering.log({ type: 'shards-placed', to: 'edge-1', shards: 2 });
+  control.operations.log({ type: 'move-started', shard: 17, from: 'edge-2', to: 'edge-1' });
+  control.operations.log({ type: 'shards-placed', to: 'edge-1', shards: 2 });
   const { status, stdout } = await longline(['events']);
   expect(status).toBe(0);
   expect(stdout.split('\n').map((line) => line.replace(/ {2}20.*Z {2}/, ' '))).toEqual([
     '1 1.7  operator  drain  edge-2  by local  because: it is old',
-    '2 1.7  move-begun  shard 17  edge-2 → edge-1',
+    '2 1.7  move-started  shard 17  edge-2 → edge-1',
     '3 1.7  shards-placed  to edge-1  2 shards',
     '',
   ]);
@@ -188,18 +196,18 @@ test('events, all and after one', async () => {
 });
 
 test('events --follow goes on, over a restart of control, too', async () => {
-  control.steering.log({ type: 'edge-joined', edgeId: 'edge-1' });
+  control.operations.log({ type: 'edge-joined', edgeId: 'edge-1' });
   const { seen } = start(['events', '--follow']);
   await eventually(() => seen.stdout.includes('edge-joined'));
-  control.steering.log({ type: 'edge-restarted', edgeId: 'edge-1' });
+  control.operations.log({ type: 'edge-restarted', edgeId: 'edge-1' });
   await eventually(() => seen.stdout.includes('edge-restarted'));
   const port = Number(new URL(control.url).port);
   await control.stop();
   control = await startSteeredControl(undefined, port);
-  control.steering.log({ type: 'leader-changed', controlId: 'control-2' });
+  control.operations.log({ type: 'leader-changed', controlId: 'control-2' });
   await eventually(() => seen.stdout.includes('control-2'));
   control.cut();
-  control.steering.log({ type: 'edge-left', edgeId: 'edge-1', shards: 2 });
+  control.operations.log({ type: 'edge-left', edgeId: 'edge-1', shards: 2 });
   await eventually(() => seen.stdout.includes('edge-left'));
   expect(seen.stdout.split('\n')).toHaveLength(5);
   expect(seen.stderr.match(/trying again/g)).toHaveLength(2);
@@ -207,15 +215,15 @@ test('events --follow goes on, over a restart of control, too', async () => {
 
 test('status shows intents, moves and what stands still', async () => {
   const phase = 'handing-over' as const;
-  control.steering.info = {
+  control.operations.info = {
     ...idle,
-    inFlight: [{ shard: 7, from: 'edge-1', to: 'edge-2', phase, clientsLeft: 31 }],
-    waiting: 4,
+    inFlight: [{ shard: 7, from: 'edge-1', to: 'edge-2', phase, clientsRemaining: 31 }],
+    pending: 4,
     isPaused: true,
     frozenUntilMs: Date.now() + 60_000,
     perSecond: 25,
-    why: 'pressure',
-    secondsLeft: 75,
+    paceReason: 'pressure',
+    secondsRemaining: 75,
     drains: [drainOf(31)],
   };
   const { status, stdout } = await longline(['status']);
@@ -225,10 +233,10 @@ test('status shows intents, moves and what stands still', async () => {
   expect(stdout).toMatch(/^Paused/m);
   expect(stdout).toMatch(/^Frozen.*(5\ds|60s|1m 0s)/m);
   expect(stdout).toMatch(/^Draining edge-2: 31 clients and 2 shards left$/m);
-  expect(stdout).toMatch(/^Moving 1 shard, 4 waiting · 25.0 clients\/s \(pressure\), ETA 1m 15s$/m);
+  expect(stdout).toMatch(/^Moving 1 shard, 4 pending · 25.0 clients\/s \(pressure\), ETA 1m 15s$/m);
   expect(stdout).toMatch(/^ +7 +edge-1 +edge-2 +handing-over +31$/m);
   const json = JSON.parse((await longline(['status', '--json'])).stdout);
-  expect(json).toMatchObject({ cluster: { leader: 'control-1' }, moves: { waiting: 4 } });
+  expect(json).toMatchObject({ cluster: { leader: 'control-1' }, moves: { pending: 4 } });
 });
 
 test('status --watch prints again, and what it last knew while control is away', async () => {
@@ -259,13 +267,13 @@ test('explain tells where a shard is going, and why a client is a guest', async 
 test('tokens come from --token or the environment', async () => {
   await control.stop();
   control = await startSteeredControl(guarded);
-  const refused = { status: 2, stdout: '', stderr: expect.stringContaining('UNAUTHENTICATED') };
-  expect(await longline(['status'])).toMatchObject(refused);
-  expect(await longline(['events', '--follow'])).toMatchObject(refused);
+  const rejected = { status: 2, stdout: '', stderr: expect.stringContaining('UNAUTHENTICATED') };
+  expect(await longline(['status'])).toMatchObject(rejected);
+  expect(await longline(['events', '--follow'])).toMatchObject(rejected);
   expect((await longline(['status'], { LONGLINE_TOKEN: VIEWER })).status).toBe(0);
   const denied = await longline(['pause'], { LONGLINE_TOKEN: VIEWER });
   expect(denied).toMatchObject({ status: 2, stderr: expect.stringContaining('PERMISSION_DENIED') });
   const given = await longline(['pause', '--token', OPERATOR], { LONGLINE_TOKEN: VIEWER });
   expect(given.status).toBe(0);
-  expect(control.steering.told).toEqual([['pause', { who: 'ada', reason: '' }]]);
+  expect(control.operations.told).toEqual([['pause', { actor: 'ada', reason: '' }]]);
 });

@@ -59,12 +59,12 @@ test('leaves a killed process dead unless it restarts, and starts it again when 
 test('a process that does not start is not started again, and says why', async () => {
   const fake = fakeRole({ FAKE_REFUSES: '1' }, true);
   await expect(fake.start()).rejects.toThrow(
-    new Failure('fake did not start: exit status 1\n  the fake role refuses'),
+    new Failure('fake did not start: exit status 1\n  the fake role rejects'),
   );
   expect(fake.isWanted).toBe(false);
 });
 
-test('leaves a process dead that refuses its configuration', async () => {
+test('leaves a process dead that rejects its configuration', async () => {
   const fake = fakeRole({}, true);
   await fake.start();
   await fake.kill('SIGHUP');

@@ -1,6 +1,6 @@
 /**
  * Goal: when more devices come than an edge lets in, those that were connected before come first,
- * nobody who may wait is lost, and whoever is refused is told when to come again.
+ * nobody who may wait is lost, and whoever is rejected is told when to come again.
  * Method: one edge that lets in few, and more devices at once than may wait.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -18,7 +18,7 @@ beforeAll(async () => {
     edges: 1,
     env: {
       LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
-      LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: `${WAITING_MAX}`,
+      LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: `${WAITING_MAX}`,
       LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: `${PER_PREFIX_MAX}`,
     },
   });
@@ -42,7 +42,7 @@ test('devices that come back are let in first, new ones are turned away when too
     );
   await ask(resuming.slice(0, WAITING_MAX / 2 + 5));
   await eventually(async () => {
-    const waiting = await running.metric('edge-1', 'longline_edge_handshakes_waiting');
+    const waiting = await running.metric('edge-1', 'longline_edge_handshakes_pending');
     expect(waiting).toBeGreaterThanOrEqual(WAITING_MAX / 2);
   });
   await ask(others);
@@ -63,12 +63,12 @@ test('a thousand connections from one address leave room for others, and make ro
   );
   const left = () => crowd.filter(({ isOver }) => !isOver);
   await eventually(() => expect(left()).toHaveLength(PER_PREFIX_MAX));
-  const turnedAway = crowd.find(({ isOver }) => isOver)!;
-  expect([turnedAway.status, turnedAway.code]).toEqual([429, 'PREFIX_FULL']);
-  const refused = { code: 'PREFIX_FULL' };
+  const overLimit = crowd.find(({ isOver }) => isOver)!;
+  expect([overLimit.status, overLimit.code]).toEqual([429, 'PREFIX_FULL']);
+  const rejected = { code: 'PREFIX_FULL' };
   await eventually(async () => {
-    const metric = 'longline_edge_requests_refused_total';
-    expect(await running.metric('edge-1', metric, refused)).toBe(count - PER_PREFIX_MAX);
+    const metric = 'longline_edge_requests_rejected_total';
+    expect(await running.metric('edge-1', metric, rejected)).toBe(count - PER_PREFIX_MAX);
   });
 
   const other = await RawSocket.connect(port, '127.0.0.10');

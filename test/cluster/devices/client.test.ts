@@ -162,7 +162,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await older.untilConnected();
     const newer = listen(clientId);
     await eventually(() => older.state?.type === 'closed');
-    expect(older.state).toEqual({ type: 'closed', why: 'taken-over' });
+    expect(older.state).toEqual({ type: 'closed', why: 'session-replaced' });
     await newer.untilConnected();
     expect((await running.push.push(clientId, 'to the newer', LIVE)).verdict).toBe('WRITTEN');
     await eventually(() => newer.data.includes('to the newer'));
@@ -238,7 +238,7 @@ describe('in a page of Chromium', () => {
       response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
       response.end(
         isScript
-          ? readFileSync(join(packageRoot, 'dist/edge/client', url))
+          ? readFileSync(join(packageRoot, 'dist/client', url))
           : '<!doctype html><title>A page of another origin</title>',
       );
     }).listen(0, '127.0.0.1');

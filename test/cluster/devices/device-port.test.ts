@@ -15,8 +15,8 @@ import { eventually } from '../../support/eventually.js';
 const HEAD_TIMEOUT_MS = 1_500;
 const HEAD_BYTES_MAX = 8_192;
 const CONNECTIONS_MAX = 40;
-const REFUSED = 'longline_edge_requests_refused_total';
-const ENDED = 'longline_edge_connections_ended_total';
+const REFUSED = 'longline_edge_requests_rejected_total';
+const ENDED = 'longline_edge_connections_closed_total';
 
 let running: RunningCluster;
 let port: number;
@@ -177,7 +177,7 @@ describe('another protocol', () => {
     ['TLS', Buffer.from('16030100c8010000c40303', 'hex')],
     ['Redis', '*1\r\n$4\r\nPING\r\n'],
     ['noise', Buffer.from('00ff00ff', 'hex')],
-  ])('such as %s is refused at its first bytes', async (_, bytes) => {
+  ])('such as %s is rejected at its first bytes', async (_, bytes) => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(bytes);
@@ -198,12 +198,12 @@ describe('another protocol', () => {
   test.each([
     ['version 1', Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n')],
     ['version 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex')],
-  ])('such as a PROXY header of %s is refused of whoever is no proxy', async (_, bytes) => {
-    const wentUp = await watch(REFUSED, { code: 'PROXY_REFUSED' });
+  ])('such as a PROXY header of %s is rejected of whoever is no proxy', async (_, bytes) => {
+    const wentUp = await watch(REFUSED, { code: 'PROXY_NOT_ALLOWED' });
     const socket = await dial();
     await socket.send(bytes);
     await socket.untilOver();
-    expect([socket.status, socket.code]).toEqual([403, 'PROXY_REFUSED']);
+    expect([socket.status, socket.code]).toEqual([403, 'PROXY_NOT_ALLOWED']);
     await wentUp();
   });
 
@@ -240,7 +240,7 @@ describe('a request that two parsers could read differently', () => {
     ['a second request behind it', `${line}Host: a\r\n\r\n${line}Host: a\r\n\r\n`],
     ['two blanks in its line', 'GET  /connect?clientId=a HTTP/1.1\r\nHost: a\r\n\r\n'],
     ['a byte over 127 in its target', 'GET /connect?clientId=\xff HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ])('is refused with 400 and closed: %s', async (_, bytes) => {
+  ])('is rejected with 400 and closed: %s', async (_, bytes) => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(Buffer.from(bytes, 'latin1'));
@@ -252,7 +252,7 @@ describe('a request that two parsers could read differently', () => {
     await wentUp();
   });
 
-  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('is refused with 505: %s', async (version) => {
+  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('is rejected with 505: %s', async (version) => {
     const wentUp = await watch(REFUSED, { code: 'HTTP_VERSION_UNSUPPORTED' });
     const socket = await dial();
     await socket.send(`GET /connect?clientId=a ${version}\r\nHost: a\r\n\r\n`);
@@ -358,7 +358,7 @@ describe('a client that stops to read', () => {
   }, 90_000);
 });
 
-test('an edge that is full refuses with 503 EDGE_FULL, and takes the next when one has gone', async () => {
+test('an edge that is full rejects with 503 EDGE_FULL, and takes the next when one has gone', async () => {
   const wentUp = await watch(REFUSED, { code: 'EDGE_FULL' });
   const clients: RawSocket[] = [];
   while (clients.length < CONNECTIONS_MAX - 1)

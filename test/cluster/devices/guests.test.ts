@@ -11,8 +11,8 @@ import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { eventually } from '../../support/eventually.js';
 
-const FOREIGN = 'longline_edge_foreign_shards';
-const REFUSED = 'longline_edge_requests_refused_total';
+const FOREIGN = 'longline_edge_shards_not_owned';
+const REFUSED = 'longline_edge_requests_rejected_total';
 const UPGRADE =
   'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
@@ -45,15 +45,15 @@ async function request(clientId: string, headers = ''): Promise<RawSocket> {
   return socket;
 }
 
-test('guests of as many shards as may be are served, whoever belongs to one more is refused', async () => {
+test('guests of as many shards as may be are served, whoever belongs to one more is rejected', async () => {
   const device = await MqttDevice.connect(port, guest);
   await device.subscribe(`push/${guest}`);
   expect(await running.metric('edge-1', FOREIGN)).toBe(1);
   expect(await running.push.push(guest, 'to a guest')).toMatchObject({ verdict: 'WRITTEN' });
 
-  const refused = await request(stranger, UPGRADE);
-  expect([refused.status, refused.code]).toEqual([503, 'GUESTS_FULL']);
-  expect(refused.text).toContain('\r\nRetry-After: ');
+  const rejected = await request(stranger, UPGRADE);
+  expect([rejected.status, rejected.code]).toEqual([503, 'GUESTS_FULL']);
+  expect(rejected.text).toContain('\r\nRetry-After: ');
   await expect(MqttDevice.connect(port, stranger)).rejects.toThrow();
   expect(await running.metric('edge-1', REFUSED, { code: 'GUESTS_FULL' })).toBe(2);
 

@@ -16,8 +16,8 @@ import { eventually } from '../../support/eventually.js';
 
 const HEAD_TIMEOUT_MS = 1_500;
 const HEAD_BYTES_MAX = 8_192;
-const REFUSED = 'longline_edge_requests_refused_total';
-const ENDED = 'longline_edge_connections_ended_total';
+const REFUSED = 'longline_edge_requests_rejected_total';
+const ENDED = 'longline_edge_connections_closed_total';
 const IGNORED = 'longline_edge_mqtt_ignored_total';
 const CONNECTIONS = 'longline_edge_connections';
 
@@ -141,7 +141,7 @@ describe('before a CONNECT is complete', () => {
       'PERMISSION_DENIED',
       '20020005',
     ],
-  ])('%s is refused and counted', async (_clause, bytes, code, answer) => {
+  ])('%s is rejected and counted', async (_clause, bytes, code, answer) => {
     const more = await counted(REFUSED, { code }, async () => {
       const socket = await dial(bytes);
       await socket.untilOver();
@@ -300,7 +300,7 @@ describe('after a CONNECT', () => {
     },
   );
 
-  test('topics of others are refused filter by filter, and nothing of theirs arrives', async () => {
+  test('topics of others are rejected filter by filter, and nothing of theirs arrives', async () => {
     const filters = ['push/healthy', 'push/healthy/#', '+', '$SYS/#', '$share/g/#', '/push/thief'];
     const asked = filters.flatMap((filter) => [field(filter), hex('01')]);
     const socket = await dial(
@@ -342,7 +342,7 @@ describe('after a CONNECT', () => {
     const socket = await dial(connect(), packet(0x82, hex('0001'), asked));
     await eventually(() => socket.bytes.length > count);
     expect(hexOf(socket).endsWith('01'.repeat(count))).toBe(true);
-    // 10^5 of them do not fit, and are refused from the header.
+    // 10^5 of them do not fit, and are rejected from the header.
     const tooMany = await dial(connect({ clientId: 'b' }), hex('82 80 b5 18'));
     await tooMany.untilOver();
   });

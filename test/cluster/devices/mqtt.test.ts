@@ -23,7 +23,7 @@ import {
 } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 
-const ENDED = 'longline_edge_connections_ended_total';
+const ENDED = 'longline_edge_connections_closed_total';
 const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
 
 let running: RunningCluster;

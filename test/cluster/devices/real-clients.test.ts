@@ -120,7 +120,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
     await page.evaluate(`
       globalThis.got = [];
       globalThis.source = new EventSource(${JSON.stringify(running.connectUrl(clientId))});
-      for (const name of ['message', 'base64', 'reset', 'taken-over']) {
+      for (const name of ['message', 'base64', 'reset', 'session-replaced']) {
         source.addEventListener(name, ({ type, data, lastEventId }) => {
           got.push({ type, data, lastEventId });
         });

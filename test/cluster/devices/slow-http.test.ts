@@ -47,7 +47,7 @@ afterAll(async () => {
 }, 30_000);
 
 const timeouts = () =>
-  running.metric(EDGE, 'longline_edge_requests_refused_total', { code: 'HEAD_TIMEOUT' });
+  running.metric(EDGE, 'longline_edge_requests_rejected_total', { code: 'HEAD_TIMEOUT' });
 
 /** Pushes to the device that behaves while the tool runs; resolves with what the tool says last. */
 async function attack(...options: string[]): Promise<string> {
@@ -92,7 +92,7 @@ describe('slowhttptest', () => {
   );
 
   testHere(
-    'with slow bodies is refused: nothing here has a body',
+    'with slow bodies is rejected: nothing here has a body',
     async () => {
       const said = await attack('-B', '-t', 'POST', '-s', '8192', '-x', '10', '-l', '10');
       expect(said).toMatch(/No open connections left/);

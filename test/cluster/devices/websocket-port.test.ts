@@ -15,8 +15,8 @@ import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
 const PAGE = 'https://app.example';
-const REFUSED = 'longline_edge_requests_refused_total';
-const ENDED = 'longline_edge_connections_ended_total';
+const REFUSED = 'longline_edge_requests_rejected_total';
+const ENDED = 'longline_edge_connections_closed_total';
 const FAILED = 'longline_edge_websocket_failures_total';
 const HEARTBEAT_MS = 1_000;
 const PING_ROUNDS_MAX = 1_000;
@@ -109,10 +109,10 @@ describe('an upgrade', () => {
       '§10.2 by a foreign page',
       [...UPGRADE, 'Origin: https://evil.example'],
       403,
-      'ORIGIN_REFUSED',
+      'ORIGIN_NOT_ALLOWED',
     ],
-    ['§10.2 by a page without origin', [...UPGRADE, 'Origin: null'], 403, 'ORIGIN_REFUSED'],
-  ])('%s is refused', async (_clause, headers, status, code) => {
+    ['§10.2 by a page without origin', [...UPGRADE, 'Origin: null'], 403, 'ORIGIN_NOT_ALLOWED'],
+  ])('%s is rejected', async (_clause, headers, status, code) => {
     const wentUp = await watch(REFUSED, { code });
     const socket = await dial();
     await socket.send(request('upgrade', headers));

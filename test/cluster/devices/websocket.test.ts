@@ -180,7 +180,7 @@ describe.each(CLIENTS)('%s', (name, testHere, open) => {
       const first = await connect(open, clientId, JSON_PROTOCOL);
       const second = await connect(open, clientId);
       expect(await first.untilClosed()).toMatchObject({ code: 4001 });
-      expect(first.envelopes.at(-1)).toEqual({ type: 'taken-over' });
+      expect(first.envelopes.at(-1)).toEqual({ type: 'session-replaced' });
       const third = await connect(open, clientId);
       expect(await second.untilClosed()).toMatchObject({ code: 4001 });
       await untilLive(clientId);
@@ -254,7 +254,7 @@ describe('a client that comes back', () => {
     await overSse.ended;
     expect(overSse.events.map(({ event, data }) => [event, data])).toEqual([
       ['message', 'two'],
-      ['taken-over', '{}'],
+      ['session-replaced', '{}'],
     ]);
     await running.push.push('switch', 'three');
     await back.untilReceived(1);

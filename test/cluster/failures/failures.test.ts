@@ -100,9 +100,9 @@ describe('with control and three edges, dead ones left dead', () => {
   afterAll(() => running?.stop(), 30_000);
 
   test.each(['edge', 'router', 'control'])(
-    '%s: one with another shard count is refused in one line',
+    '%s: one with another shard count is rejected in one line',
     async (role) => {
-      const ended = await refusedForItsShardCount(role);
+      const ended = await rejectedForItsShardCount(role);
       expect(ended.code).toBe(78);
       expect(ended.errors).toMatch(/^.*\b1024\b.*\b4096\b.*\n$/);
     },
@@ -243,7 +243,7 @@ describe('with dead roles restarted in place', () => {
       await eventually(async () => !(await running.isReady(name)), 20_000);
     }
     for (const options of [LIVE, {}]) {
-      await expect(running.push.push(clientIds[0]!, 'refused', options)).rejects.toMatchObject({
+      await expect(running.push.push(clientIds[0]!, 'rejected', options)).rejects.toMatchObject({
         code: status.UNAVAILABLE,
         details: expect.stringContaining('REDIS_UNAVAILABLE'),
       });
@@ -271,7 +271,7 @@ describe('with dead roles restarted in place', () => {
 
   test('a Redis that came back empty has learnt the cluster settings again', async () => {
     // Else a process that is set wrong would be let in, and hash clients to other shards.
-    await eventually(async () => (await refusedForItsShardCount('router')).code === 78, 40_000);
+    await eventually(async () => (await rejectedForItsShardCount('router')).code === 78, 40_000);
   }, 60_000);
 });
 
@@ -306,7 +306,7 @@ test('a process with bad settings says all that is wrong at once, and exits with
 });
 
 /** Starts a role that disagrees with the running cluster about the number of shards. */
-function refusedForItsShardCount(role: string) {
+function rejectedForItsShardCount(role: string) {
   return run(role, {
     LONGLINE_AUTH: 'none',
     LONGLINE_REDIS_URL: running.redis.url,
@@ -316,7 +316,7 @@ function refusedForItsShardCount(role: string) {
   });
 }
 
-/** Runs a role that is expected to refuse to start; it is ended if it does not. */
+/** Runs a role that is expected to reject to start; it is ended if it does not. */
 async function run(role: string, env: NodeJS.ProcessEnv) {
   const script = join(packageRoot, 'dist', role, 'main.js');
   const child = spawn(process.execPath, [script], {

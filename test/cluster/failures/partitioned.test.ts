@@ -98,7 +98,7 @@ test('an edge that is cut from Redis only is emptied, and nothing durable is los
   proxy.cut();
   await eventually(async () => !(await running.isReady(CUT)), 10_000);
   await pushToAll();
-  await eventually(async () => (await eventTypes()).includes('edge-cut-off'), 3 * LEASE_MS);
+  await eventually(async () => (await eventTypes()).includes('edge-partitioned'), 3 * LEASE_MS);
   await eventually(async () => {
     await pushToAll();
     return devices.every(
@@ -112,7 +112,7 @@ test('an edge that is cut from Redis only is emptied, and nothing durable is los
   expect((await running.edges()).map(({ intent }) => intent)).toEqual(['none', 'none', 'none']);
 
   proxy.heal();
-  await eventually(async () => (await eventTypes()).includes('edge-healed'), 30_000);
+  await eventually(async () => (await eventTypes()).includes('edge-recovered'), 30_000);
   expect(await running.isReady(CUT)).toBe(true);
   await pushToAll();
   await untilAllReceived();

@@ -187,19 +187,19 @@ async function pushUntil(over: Promise<void>): Promise<number> {
     isOver = true;
   };
   over.then(end, end);
-  let refused: PushedDevice[] = [];
+  let rejected: PushedDevice[] = [];
   let setbacks = 0;
   const giveUpMs = performance.now() + 2 * HEALED_MS_MAX;
-  for (let isLastRound = false; !isLastRound || refused.length > 0; ) {
+  for (let isLastRound = false; !isLastRound || rejected.length > 0; ) {
     expect(performance.now()).toBeLessThan(giveUpMs);
     isLastRound = isOver;
-    const outcomes = await pushToDevices(isLastRound ? refused : devices, WAIT_TROUBLED_MS);
+    const outcomes = await pushToDevices(isLastRound ? rejected : devices, WAIT_TROUBLED_MS);
     const reasons = Object.keys(tally(outcomes.filter((outcome) => !isAccepted(outcome))));
     for (const reason of reasons) {
       expect(['UNKNOWN', 'REDIS_UNAVAILABLE']).toContain(reason);
     }
-    refused = devices.filter((device) => device.isPending);
-    setbacks += refused.length;
+    rejected = devices.filter((device) => device.isPending);
+    setbacks += rejected.length;
   }
   await over;
   await everythingAcceptedHasArrived();

@@ -65,8 +65,8 @@ function request(clientId: string, headers = ''): string {
   return `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: front\r\n${headers}\r\n`;
 }
 
-const refusedAt = (router: string, code: string) =>
-  running.metric(router, 'longline_router_front_refused_total', { code });
+const rejectedAt = (router: string, code: string) =>
+  running.metric(router, 'longline_router_front_rejected_total', { code });
 
 const devicesAt = (router: string) => running.metric(router, 'longline_router_front_devices');
 
@@ -294,23 +294,23 @@ describe('what is no introduction', () => {
       'PROXY v1 of a stranger',
       `PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n${request('a')}`,
       403,
-      'PROXY_REFUSED',
+      'PROXY_NOT_ALLOWED',
     ],
     [
       'PROXY v2 of a stranger',
       Buffer.from('0d0a0d0a000d0a515549540a', 'hex'),
       403,
-      'PROXY_REFUSED',
+      'PROXY_NOT_ALLOWED',
     ],
   ] as const)(
-    '%s is refused as an edge refuses it, and counted',
+    '%s is rejected as an edge rejects it, and counted',
     async (_, bytes, status, code) => {
-      const before = await refusedAt('router', code);
+      const before = await rejectedAt('router', code);
       const socket = await dial();
       await socket.send(bytes);
       await socket.untilOver();
       expect([socket.status, socket.code]).toEqual([status, code]);
-      expect(await refusedAt('router', code)).toBe(before + 1);
+      expect(await rejectedAt('router', code)).toBe(before + 1);
     },
   );
 
@@ -326,7 +326,7 @@ describe('what is no introduction', () => {
     expect(performance.now() - sinceMs).toBeLessThan(HEAD_TIMEOUT_MS + 2_000);
   });
 
-  test('an MQTT client without a clientId is refused in its own words', async () => {
+  test('an MQTT client without a clientId is rejected in its own words', async () => {
     const socket = await dial();
     // CONNECT, MQTT 3.1.1, no clean session, empty clientId: [MQTT-3.1.3-8] of 3.1.1.
     await socket.send(Buffer.from('100c00044d5154540400003c0000', 'hex'));
@@ -369,7 +369,7 @@ describe('a PROXY header', () => {
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
   });
 
-  test('that cannot be read is refused of a proxy, too', async () => {
+  test('that cannot be read is rejected of a proxy, too', async () => {
     const socket = await dial('router', '127.0.0.9');
     await socket.send('PROXY TCP4 198.51.100.7 203.0.113.1 04711 443\r\n');
     await socket.untilOver();

@@ -129,11 +129,11 @@ async function metric(name: string, label = ''): Promise<number> {
   return Number(line?.split(' ').at(-1) ?? 0);
 }
 
-const refused = (code: string) => metric('front_refused_total', `{code="${code}"}`);
+const rejected = (code: string) => metric('front_rejected_total', `{code="${code}"}`);
 
 /** The answers to devices of all kinds that cannot be served now. */
-async function expectRefusals(code: string): Promise<void> {
-  const before = await refused(code);
+async function expectRejections(code: string): Promise<void> {
+  const before = await rejected(code);
   const [plain, stream, mqtt4, mqtt5] = [
     await connect('a'),
     await connect('a', 'text/event-stream'),
@@ -146,9 +146,9 @@ async function expectRefusals(code: string): Promise<void> {
   // An EventSource never comes back after a status of 503.
   expect(stream.status).toBe(200);
   expect(stream.text).toMatch(/\r\n\r\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
-  // mqtt.js never comes back after a CONNACK that refuses.
+  // mqtt.js never comes back after a CONNACK that rejects.
   expect([mqtt4.text, mqtt5.text]).toEqual(['', '']);
-  expect(await refused(code)).toBe(before + 4);
+  expect(await rejected(code)).toBe(before + 4);
 }
 
 const untilWaiting = (count: number) =>
@@ -157,13 +157,13 @@ const untilWaiting = (count: number) =>
 describe('an owner that is not there', () => {
   test('because there is none, is said in the words of each protocol', async () => {
     await own(undefined, [one]);
-    await expectRefusals('NO_EDGE');
+    await expectRejections('NO_EDGE');
   }, 60_000);
 
   test('because it is dead, is said when it was tried for long enough', async () => {
     const before = await metric('front_connect_failures_total');
     await own(DEAD, [DEAD]);
-    await expectRefusals('EDGE_UNREACHABLE');
+    await expectRejections('EDGE_UNREACHABLE');
     expect(await metric('front_connect_failures_total')).toBeGreaterThan(before + 1);
     expect(await metric('front_waiting')).toBe(0);
   }, 60_000);
@@ -258,11 +258,11 @@ describe('bounds', () => {
   beforeAll(async () => {
     router = await startRouter({
       LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2',
-      LONGLINE_ROUTER_FRONT_WAITING_MAX: '1',
+      LONGLINE_ROUTER_FRONT_PENDING_MAX: '1',
     });
   }, 60_000);
 
-  test('devices over the maximum are refused, and one that leaves makes room', async () => {
+  test('devices over the maximum are rejected, and one that leaves makes room', async () => {
     await own(one, [one]);
     const first = await connect('a');
     await first.untilText('retry: 1000');
@@ -281,7 +281,7 @@ describe('bounds', () => {
     await own(one, [one]);
     await eventually(async () => expect(await metric('front_devices')).toBe(0));
     const before = await metric('front_turned_away_total');
-    // As many as are heard: the devices, and as many as may be refused at once.
+    // As many as are heard: the devices, and as many as may be rejected at once.
     for (let i = 0; i < 140; i++) await dial().catch(() => {});
     await eventually(async () => expect(await metric('front_turned_away_total')).toBe(before + 10));
     sockets[0]!.close();

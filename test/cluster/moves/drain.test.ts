@@ -1,5 +1,5 @@
 /**
- * Goal: an edge does its part of a move and of its own departure: it proves what it acquires, lets
+ * Goal: an edge does its part of a move and of its own shutdown: it proves what it acquires, lets
  * the clients go of what it has lost, at the pace that it is told, releases it, and ends when it is
  * empty or when its time is up. No push is lost meanwhile.
  * Method: real edges, a real router and a real Redis; control is played by the test, so that each
@@ -137,7 +137,7 @@ describe('a shard that moves', () => {
       // Handing over: nobody is told to go before a pace is heard.
       publish({ second: [SHARD], moves: [{ shard: SHARD, phase: 'handing-over' }] });
       await eventually(() => expect(control.stats('edge-1').guests).toBe(before.length));
-      expect(await metric(one, /^longline_edge_goaways_waiting (\d+)$/m)).toBe(before.length);
+      expect(await metric(one, /^longline_edge_goaways_pending (\d+)$/m)).toBe(before.length);
       const { incarnation, epoch } = control.current.position;
       const sent = `&epoch=${incarnation}-${epoch}`;
       const guest = await connect(one, `${guestId}${sent}`);
@@ -211,7 +211,7 @@ describe('an edge that is told to end', () => {
     publish();
     for (const id of clientIdsOf(SHARD, 3)) await connect(one, id);
     one.signal('SIGTERM');
-    await eventually(() => expect(control.stats('edge-1').leaving).toBe(true), 1_000);
+    await eventually(() => expect(control.stats('edge-1').shuttingDown).toBe(true), 1_000);
     const ready = await ask(`http://127.0.0.1:${one.ports.admin}/readyz`);
     expect(ready).toMatchObject({ status: 503, body: expect.stringMatching(/leaving/) });
     expect(openCount()).toBe(3);
@@ -273,7 +273,7 @@ describe('an edge that is told to end', () => {
     publish();
     await eventually(() => control.stats('edge-1').ready);
     one.signal('SIGTERM');
-    await eventually(() => control.stats('edge-1').leaving);
+    await eventually(() => control.stats('edge-1').shuttingDown);
     expect(one.exitCode).toBe(null);
     one.signal('SIGTERM');
     expect(await one.exited).toBe(0);
@@ -306,7 +306,7 @@ test('of several controls, an edge finds the one that leads', async () => {
       LONGLINE_CONTROL_ADDRESS: `127.0.0.1:1,${other.address}, ${control.address}`,
       LONGLINE_EDGE_ZONE: 'zone-b',
     });
-    expect(other.refusals).toBeGreaterThan(0);
+    expect(other.rejections).toBeGreaterThan(0);
     const { hello, stats } = control.sessions.get('edge-1')!;
     expect(hello.zone).toBe('zone-b');
     await eventually(() => stats !== undefined || control.sessions.get('edge-1')?.stats);

@@ -106,8 +106,8 @@ describe('two connections of one clientId', () => {
     ['on two edges, the newer a guest', 'edge-1', 'edge-3'],
   ])('%s: the older is told and closed, the newer remains', async (what, olderAt, newerAt) => {
     const clientId = await running.clientIdOf('edge-1', `twice ${what}`);
-    const reason = { reason: 'taken_over' };
-    const counter = 'longline_edge_connections_ended_total';
+    const reason = { reason: 'session_replaced' };
+    const counter = 'longline_edge_connections_closed_total';
     const before = await running.metric(olderAt, counter, reason);
     const older = await open(await sentToEdge(olderAt, clientId));
     const untilOlder = running.push.push(clientId, 'to the older', LIVE);
@@ -116,7 +116,7 @@ describe('two connections of one clientId', () => {
     await older.ended;
     expect(older.events).toEqual([
       { event: 'message', id: '', data: 'to the older' },
-      { event: 'taken-over', id: '', data: '{}' },
+      { event: 'session-replaced', id: '', data: '{}' },
     ]);
     // Two of them must not chase each other.
     expect(older.retryMs).toBe(30_000);
@@ -200,7 +200,7 @@ describe.each([
         'access-control-allow-headers': expect.stringContaining('Last-Event-ID'),
       },
     });
-    // Credentials beside `*` would be refused by browsers, and must never be offered.
+    // Credentials beside `*` would be rejected by browsers, and must never be offered.
     expect(answer.headers).not.toHaveProperty('access-control-allow-credentials');
   });
 
@@ -216,14 +216,14 @@ describe.each([
     ['half a percent escape', '?clientId=%4', 'CLIENT_ID_INVALID'],
     ['two clientIds', '?clientId=a&clientId=a', 'REQUEST_MALFORMED'],
     ['an epoch that is none', '?clientId=a&epoch=new', 'REQUEST_MALFORMED'],
-  ])('refuses %s with 400 and a code', async (__, query, code) => {
+  ])('rejects %s with 400 and a code', async (__, query, code) => {
     const answer = await ask(`${origin()}/connect${query}`);
     expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([400, code]);
-    // A page may read why it was refused.
+    // A page may read why it was rejected.
     expect(answer.headers['access-control-allow-origin']).toBe('*');
   });
 
-  test.each(['POST', 'PUT', 'PATCH', 'DELETE'])('refuses %s with 405', async (method) => {
+  test.each(['POST', 'PUT', 'PATCH', 'DELETE'])('rejects %s with 405', async (method) => {
     const answer = await ask(`${origin()}/connect?clientId=a`, { method });
     expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([
       405,
@@ -233,7 +233,7 @@ describe.each([
   });
 
   test.each(['/', '/connect/', '/connectx?clientId=a', '/..', '//connect?clientId=a'])(
-    'refuses %s with 404',
+    'rejects %s with 404',
     async (path) => {
       const answer = await ask(`${origin()}${path}`);
       expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([404, 'NOT_FOUND']);

@@ -266,7 +266,7 @@ describe('a payload', () => {
     ]);
   });
 
-  test('of 1 MiB less one, and of 1 MiB, arrives; one byte more is refused', async () => {
+  test('of 1 MiB less one, and of 1 MiB, arrives; one byte more is rejected', async () => {
     const client = await connect('payload-large');
     for (const size of [MIB - 1, MIB]) {
       const { verdict } = await running.push.push('payload-large', Buffer.alloc(size, 'x'), LIVE);
@@ -290,12 +290,15 @@ test.each([
   ['with a TTL over the maximum', 'a', { ttlMs: 0xffffffff }, 'TTL_TOO_LONG'],
   ['with a key of 129 bytes', 'a', { idempotencyKey: 'k'.repeat(129) }, 'IDEMPOTENCY_KEY_INVALID'],
   ['live-only with a key', 'a', { ...LIVE, idempotencyKey: 'k' }, 'IDEMPOTENCY_KEY_INVALID'],
-])('a push that is wrong is refused: clientId or option %s', async (_, clientId, options, code) => {
-  await expect(running.push.push(clientId, 'x', options)).rejects.toMatchObject({
-    code: status.INVALID_ARGUMENT,
-    details: expect.stringContaining(code),
-  });
-});
+])(
+  'a push that is wrong is rejected: clientId or option %s',
+  async (_, clientId, options, code) => {
+    await expect(running.push.push(clientId, 'x', options)).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringContaining(code),
+    });
+  },
+);
 
 test('a clientId may be 256 bytes long and have any printable character', async () => {
   for (const clientId of ['ü'.repeat(128), '..', '/a?b#c&d=e%20+', '{x}:*', '日本語 🦈']) {
@@ -311,7 +314,7 @@ test('PushStream answers thousands of pushes, matched by correlation id, bad one
   const count = 4_000;
   const items = Array.from({ length: count }, (_, i) => {
     const kind = i % 100;
-    // Most go to clients that are here, some to nobody, some are refused.
+    // Most go to clients that are here, some to nobody, some are rejected.
     const clientId = kind === 0 ? '' : kind === 1 ? 'stream-nobody' : `stream-${i % 10}`;
     return { correlationId: i + 1, push: pushRequest(clientId, `${i}`, LIVE) };
   });
@@ -366,7 +369,7 @@ describe('a client that is connected', () => {
   test('is disconnected on demand, and counted', async () => {
     const clientId = await running.clientIdOf('edge-3', 'disconnect');
     const reason = { reason: 'disconnected' };
-    const counter = 'longline_edge_connections_ended_total';
+    const counter = 'longline_edge_connections_closed_total';
     const before = await running.metric('edge-3', counter, reason);
     const client = await connect(clientId);
     expect(await running.push.disconnect(clientId)).toEqual({ closed: 1, complete: true });

@@ -87,7 +87,7 @@ describe('PushMany', () => {
     await everyDeviceHas('once');
   });
 
-  test('says which clientIds it refused, and pushes to the others', async () => {
+  test('says which clientIds it rejected, and pushes to the others', async () => {
     const result = await pushMany({
       clientIds: ['', 'there-3', 'x'.repeat(257)],
       payload: Buffer.from('y'),
@@ -100,7 +100,7 @@ describe('PushMany', () => {
     ]);
   });
 
-  test.each([0, 10_001])('refuses %d clientIds', async (count) => {
+  test.each([0, 10_001])('rejects %d clientIds', async (count) => {
     const clientIds = new Array<string>(count).fill('x');
     await expect(pushMany({ clientIds })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   });
@@ -133,13 +133,13 @@ describe('Broadcast', () => {
     });
     expect(error?.code).toBe(status.DEADLINE_EXCEEDED);
     await eventually(async () => {
-      expect(await running.metric('router', 'longline_router_asks_in_flight')).toBe(0);
+      expect(await running.metric('router', 'longline_router_shard_queries_in_flight')).toBe(0);
     });
     const reached = [...devices.values()].filter((d) => d.events.some((e) => e.data === 'no'));
     expect(reached.length).toBeLessThan(40);
   });
 
-  test('refuses a rate of nothing', async () => {
+  test('rejects a rate of nothing', async () => {
     await expect(broadcast({ clientsPerSecond: 0 })).rejects.toMatchObject({
       code: status.INVALID_ARGUMENT,
     });
@@ -179,7 +179,7 @@ describe('waiting', () => {
     ]);
   });
 
-  test('for what a live-only push cannot have is refused', async () => {
+  test('for what a live-only push cannot have is rejected', async () => {
     const request = { clientId: 'x', payload, ttlMs: 0, waitFor: WaitFor.WAIT_FOR_ACKED };
     await expect(push(request)).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   });
@@ -202,7 +202,7 @@ describe('accept levels', () => {
     });
   });
 
-  test('a Redis that does not write to disk refuses fsynced', async () => {
+  test('a Redis that does not write to disk rejects fsynced', async () => {
     const acceptLevel = AcceptLevel.ACCEPT_LEVEL_FSYNCED;
     await expect(push({ clientId, payload, acceptLevel })).rejects.toMatchObject({
       code: status.FAILED_PRECONDITION,

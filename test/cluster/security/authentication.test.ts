@@ -168,7 +168,7 @@ describe('a device', () => {
       'audience',
     ],
     ['a ticket of nobody', 'A'.repeat(32), 401, 'UNAUTHENTICATED', 'ticket'],
-  ])('with %s is refused, by router and edge', async (_, token, status, code, reason) => {
+  ])('with %s is rejected, by router and edge', async (_, token, status, code, reason) => {
     const url = await bareUrlOf('mallory');
     const headers = token === undefined ? {} : bearer(token);
     const edge = running.cluster.names.find((name) => {
@@ -178,7 +178,7 @@ describe('a device', () => {
       ['edge', edge, url],
       ['router', 'router', running.connectUrl('mallory')],
     ] as const) {
-      const metric = `longline_${role}_tokens_refused_total`;
+      const metric = `longline_${role}_tokens_rejected_total`;
       const before = await running.metric(name, metric, { reason });
       const answer = await ask(target, { headers });
       expect(answer.status).toBe(status);
@@ -188,7 +188,7 @@ describe('a device', () => {
     }
   });
 
-  test('with the ticket of another is refused', async () => {
+  test('with the ticket of another is rejected', async () => {
     const ticket = new URL(await edgeUrlOf('alice')).searchParams.get('ticket');
     const answer = await ask(`${await bareUrlOf('mallory')}&ticket=${ticket}`);
     expect(answer.status).toBe(401);
@@ -304,7 +304,7 @@ describe('an MQTT client', () => {
     [4, 5],
     [5, 0x87],
   ] as const)(
-    'of version %d is refused with code %d where its token is not good',
+    'of version %d is rejected with code %d where its token is not good',
     async (protocolVersion, code) => {
       const port = await portOf('mallory');
       const bad = [undefined, 'noise', tokenOf('alice'), tokenOf('mallory', { exp: 1 })];
@@ -330,7 +330,7 @@ describe('an MQTT client', () => {
 });
 
 describe('a backend', () => {
-  test('without a token, or with one that is not good, is refused', async () => {
+  test('without a token, or with one that is not good, is rejected', async () => {
     for (const token of ['', 'x', `${OPS}x`, LINK]) {
       const client = new PushClient(running.cluster.routerAddress, token);
       const unauthenticated = { code: status.UNAUTHENTICATED };
@@ -382,7 +382,7 @@ describe('an edge', () => {
   test.each(['', 'wrong-token-0123456789'])(
     'that shows the link token %j is not let in',
     async (token) => {
-      const metric = 'longline_control_links_refused_total';
+      const metric = 'longline_control_links_rejected_total';
       const before = await running.metric('control', metric);
       const edge = await startRole('edge', {
         LONGLINE_REDIS_URL: running.redis.url,

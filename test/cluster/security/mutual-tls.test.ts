@@ -89,7 +89,7 @@ test('a backend pushes with its certificate, or with a token', async () => {
 
 test('who shows nothing, or a certificate for something else, is told so', () => {
   const strangers = new Authority();
-  const refused: [options: string[], why: RegExp][] = [
+  const rejected: [options: string[], why: RegExp][] = [
     [['--ca', authority.ca], /UNAUTHENTICATED/],
     [withCertificate(authority.issue('reader')), /PERMISSION_DENIED/],
     [withCertificate(authority.issue('unknown')), /UNAUTHENTICATED/],
@@ -98,7 +98,7 @@ test('who shows nothing, or a certificate for something else, is told so', () =>
     [['--token', DESK], /cannot push through/],
     [['--ca', '/nowhere/ca.pem'], /nowhere/],
   ];
-  for (const [options, why] of refused) {
+  for (const [options, why] of rejected) {
     const { status, stdout, stderr } = push('not for alice', ...options);
     expect({ options, status, stdout }).toEqual({ options, status: 2, stdout: '' });
     expect(stderr).toMatch(why);
@@ -107,7 +107,7 @@ test('who shows nothing, or a certificate for something else, is told so', () =>
 });
 
 test('an edge whose certificate has another name is no edge', async () => {
-  const metric = 'longline_control_links_refused_total';
+  const metric = 'longline_control_links_rejected_total';
   const before = await running.metric('control', metric);
   const edge = await startRole('edge', {
     ...linkEnv(authority.issue('edge-of-somebody-else')),

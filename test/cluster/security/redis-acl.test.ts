@@ -74,7 +74,7 @@ test(
     expect((await backend.presence('alice')).connections).toHaveLength(1);
 
     const again = await SseClient.open(`${url}&lastEventId=${messageId}`);
-    await eventually(() => device.events.some(({ event }) => event === 'taken-over'));
+    await eventually(() => device.events.some(({ event }) => event === 'session-replaced'));
     await untilCaughtUp(cluster);
     expect(await backend.push('alice', 'after it')).toMatchObject({ verdict: 'WRITTEN' });
     await eventually(() => again.data.includes('after it'));

@@ -43,7 +43,7 @@ async function countOf(metric: string, value: string): Promise<number> {
   const found = (await metrics.registry.getSingleMetric(metric)!.get()).values;
   return found.find(({ labels }) => Object.values(labels).includes(value))?.value ?? 0;
 }
-const refusedFor = (reason: string) => countOf('longline_edge_tokens_refused_total', reason);
+const rejectedFor = (reason: string) => countOf('longline_edge_tokens_rejected_total', reason);
 const acceptedBy = (by: string) => countOf('longline_edge_tokens_accepted_total', by);
 
 test('with LONGLINE_AUTH=none everybody is let in for ever, and gets no ticket', async () => {
@@ -63,10 +63,10 @@ test('a token lets its subject in, and nobody else', async () => {
   expect(authenticator.check('alice', { ...NOTHING, token })).not.toBeInstanceOf(Promise);
   expect(await acceptedBy('memory')).toBe(1);
   for (const other of ['Alice', 'alice ', 'alice\u0301', 'bob']) {
-    const refused = await authenticator.check(other, { ...NOTHING, token });
-    expect(refused).toMatchObject({ code: 'PERMISSION_DENIED' });
+    const rejected = await authenticator.check(other, { ...NOTHING, token });
+    expect(rejected).toMatchObject({ code: 'PERMISSION_DENIED' });
   }
-  expect(await refusedFor('subject')).toBe(4);
+  expect(await rejectedFor('subject')).toBe(4);
 });
 
 test('who has a ticket, or a token that was seen before, is known without effort', async () => {
@@ -106,10 +106,10 @@ test.each([
   ],
   ['a megabyte', 'a'.repeat(1_000_000), 'UNAUTHENTICATED', 'too_long'],
   ['what looks like a ticket', 'A'.repeat(32), 'UNAUTHENTICATED', 'ticket'],
-])('%s is refused, and counted by its reason', async (_, token, code, reason) => {
+])('%s is rejected, and counted by its reason', async (_, token, code, reason) => {
   const authenticator = await open(inline);
   expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({ code });
-  expect(await refusedFor(reason)).toBe(1);
+  expect(await rejectedFor(reason)).toBe(1);
 });
 
 test('a ticket lets in at once, wherever it stands, until the token would have expired', async () => {
@@ -129,7 +129,7 @@ test('a ticket lets in at once, wherever it stands, until the token would have e
   expect(authenticator.check('alice', { ...NOTHING, ticket: old })).toMatchObject({
     code: 'TOKEN_EXPIRED',
   });
-  expect(await refusedFor('ticket_expired')).toBe(1);
+  expect(await rejectedFor('ticket_expired')).toBe(1);
 });
 
 test('beside a ticket that is not good, a token counts', async () => {

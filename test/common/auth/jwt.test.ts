@@ -85,13 +85,13 @@ describe('a good token', () => {
 });
 
 describe('algorithm', () => {
-  test.each(['none', 'None', 'nOnE', 'NONE'])('alg %s is refused', async (alg) => {
+  test.each(['none', 'None', 'nOnE', 'NONE'])('alg %s is rejected', async (alg) => {
     const unsigned = `${base64url(JSON.stringify({ alg }))}.${base64url(JSON.stringify(claimsOf('alice')))}.`;
     expect(await verify(unsigned)).toBe('malformed');
     expect(await verify(`${unsigned}AA`)).toBe('algorithm');
   });
 
-  test('HS256 with the RSA public key as the secret is refused', async () => {
+  test('HS256 with the RSA public key as the secret is rejected', async () => {
     for (const secret of [pemOf(rsa), pemOf(rsa).trim()]) {
       const token = signed({ alg: 'HS256', kid: 'rsa-1' }, claimsOf('alice'), secret);
       expect(await verify(token, { keys: pemOf(rsa) })).toBe('key');
@@ -100,13 +100,13 @@ describe('algorithm', () => {
     }
   });
 
-  test('one that is not configured is refused, though its key is there', async () => {
+  test('one that is not configured is rejected, though its key is there', async () => {
     const token = signed({ alg: 'ES256', kid: 'ec-1' }, claimsOf('alice'), p256.privateKey);
     expect(await verify(token, { keys: JWKS, algorithms: ['RS256'] })).toBe('algorithm');
   });
 
   test.each(['HS384', 'RS512', 'PS256', 'ES384', 'dir', '', 1, null, ['RS256']])(
-    'alg %j is refused',
+    'alg %j is rejected',
     async (alg) => {
       const token = signed({ alg } as object, claimsOf('alice'), SECRET);
       expect(await verify(token)).toBe('algorithm');
@@ -115,7 +115,7 @@ describe('algorithm', () => {
 });
 
 describe('key', () => {
-  test('one that is not ours is refused', async () => {
+  test('one that is not ours is rejected', async () => {
     const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
     expect(await verify(signed(RS256, claimsOf('alice'), other.privateKey), { keys: JWKS })).toBe(
       'signature',
@@ -139,7 +139,7 @@ describe('key', () => {
     expect(await verify(token, { keys: JWKS })).toBe('key');
   });
 
-  test.each([1, null, {}, ['rsa-1'], true])('kid %j is refused', async (kid) => {
+  test.each([1, null, {}, ['rsa-1'], true])('kid %j is rejected', async (kid) => {
     const token = signed({ alg: 'RS256', kid }, claimsOf('alice'), rsa.privateKey);
     expect(await verify(token, { keys: JWKS })).toBe('malformed');
   });
@@ -202,18 +202,18 @@ describe('claims', () => {
     ['they are a list', '["alice"]'],
     ['they are no JSON', 'alice'],
     ['there is a NUL in the JSON', '{"sub":"alice",\0"exp":9999999999}'],
-  ])('refused: %s', async (_, claims) => {
+  ])('rejected: %s', async (_, claims) => {
     expect(await verify(hs256(claims))).toBe('malformed');
   });
 
-  test('exp in the past is refused, beyond the clock skew', async () => {
+  test('exp in the past is rejected, beyond the clock skew', async () => {
     expect(await verify(tokenOf('alice', { exp: inSeconds(-3) }))).toBe('expired');
     const policy = { skewMs: 10_000 };
     const token = tokenOf('alice', { exp: inSeconds(-3) });
     expect(await verify(token, { policy })).toMatchObject({ clientId: 'alice' });
   });
 
-  test('nbf and iat in the future are refused, beyond the clock skew', async () => {
+  test('nbf and iat in the future are rejected, beyond the clock skew', async () => {
     for (const claim of ['nbf', 'iat']) {
       const token = tokenOf('alice', { [claim]: inSeconds(5) });
       expect(await verify(token)).toBe('not_yet_valid');
@@ -236,7 +236,7 @@ describe('claims', () => {
     });
   });
 
-  test('a wrong audience is refused, and any audience where none is configured', async () => {
+  test('a wrong audience is rejected, and any audience where none is configured', async () => {
     const policy = { audiences: ['push', 'push-eu'] };
     const ofAudience = (aud: unknown) => tokenOf('alice', { aud });
     expect(await verify(ofAudience('push-eu'), { policy })).toMatchObject({ clientId: 'alice' });
@@ -250,7 +250,7 @@ describe('claims', () => {
     expect(await verify(ofAudience('push'))).toBe('audience');
   });
 
-  test('a wrong issuer is refused', async () => {
+  test('a wrong issuer is rejected', async () => {
     const policy = { issuers: ['https://login.example'] };
     const iss = 'https://login.example';
     expect(await verify(tokenOf('alice', { iss }), { policy })).toMatchObject({
@@ -286,7 +286,7 @@ describe('form', () => {
     expect(await verify(token)).toBe('malformed');
   });
 
-  test('padding, blanks, line ends and NULs are refused', async () => {
+  test('padding, blanks, line ends and NULs are rejected', async () => {
     const token = tokenOf('alice');
     for (const text of [
       `${token}=`,
@@ -299,7 +299,7 @@ describe('form', () => {
     }
   });
 
-  test('crit and an unencoded payload are refused (RFC 7515 §4.1.11, RFC 7797)', async () => {
+  test('crit and an unencoded payload are rejected (RFC 7515 §4.1.11, RFC 7797)', async () => {
     for (const header of [
       { alg: 'HS256', crit: ['exp'], exp: 1 },
       { alg: 'HS256', crit: [] },
@@ -309,7 +309,7 @@ describe('form', () => {
     }
   });
 
-  test('one flipped character anywhere is refused', async () => {
+  test('one flipped character anywhere is rejected', async () => {
     const verifier = await verifierOf();
     const token = tokenOf('alice');
     // The last character has unused bits: another text of the same signature.

@@ -58,7 +58,7 @@ test.each([
   ['more than 64 keys', json({ keys: Array.from({ length: 65 }, () => jwkOf(p256, 'a')) })],
   ['a kid that is a number', json({ ...jwkOf(p256, 'a'), kid: 7 })],
   ['a kid of 257 characters', json(jwkOf(p256, 'k'.repeat(257)))],
-])('refuses %s without repeating it', async (_, text) => {
+])('rejects %s without repeating it', async (_, text) => {
   await expect(read(text)).rejects.toThrow();
   const { message } = (await read(text).catch((error) => error)) as Error;
   if (text.length > 30) expect(message).not.toContain(text.slice(0, 30));

@@ -109,7 +109,7 @@ describe('with jwt, whatever lets somebody in must be set', () => {
   });
 });
 
-test('with none, keys are refused rather than passed over', () => {
+test('with none, keys are rejected rather than passed over', () => {
   const env = { LONGLINE_JWT_KEYS: SECRET };
   expect(wrong(() => edge(env))).toEqual(['LONGLINE_JWT_KEYS']);
   expect(wrong(() => router(env))).toEqual(['LONGLINE_JWT_KEYS']);
@@ -133,7 +133,7 @@ test.each([
     without(LINK_TLS, 'LONGLINE_LINK_TLS_KEY_FILE'),
     'LONGLINE_LINK_TLS_CERT_FILE',
   ],
-] as const)('refuses %s', (_, env, name) => {
+] as const)('rejects %s', (_, env, name) => {
   expect(wrong(() => edge({ ...JWT, ...env }))).toEqual([name]);
 });
 
@@ -162,7 +162,7 @@ test.each([
   'shop:push+:0123456789abcdef',
   'shop:push:short',
   'shop:push:0123456789 bcdef',
-])('refuses %j as the token of a backend, and does not repeat it', (entry) => {
+])('rejects %j as the token of a backend, and does not repeat it', (entry) => {
   const env = { ...JWT, LONGLINE_BACKEND_TOKENS: entry };
   expect(wrong(() => router(env))).toEqual(['LONGLINE_BACKEND_TOKENS']);
   if (entry.length > 8) expect(() => router(env)).not.toThrow(entry);

@@ -22,7 +22,7 @@ test('a ticket is good for its client until it expires, and the skew after', () 
   );
 });
 
-test('a ticket with any flipped bit is refused', () => {
+test('a ticket with any flipped bit is rejected', () => {
   const ticket = Buffer.from(tickets.issue('alice', NOW_MS + 1_000), 'base64url');
   for (let bit = 0; bit < ticket.length * 8; bit++) {
     const forged = Buffer.from(ticket);
@@ -31,7 +31,7 @@ test('a ticket with any flipped bit is refused', () => {
   }
 });
 
-test('a ticket with any other character, one more or one less is refused', () => {
+test('a ticket with any other character, one more or one less is rejected', () => {
   fc.assert(
     fc.property(fc.nat(31), fc.stringMatching(/^[\w-]$/), (at, character) => {
       const ticket = tickets.issue('alice', NOW_MS);
@@ -46,7 +46,7 @@ test('a ticket with any other character, one more or one less is refused', () =>
   }
 });
 
-test('a ticket of another client is refused', () => {
+test('a ticket of another client is rejected', () => {
   fc.assert(
     fc.property(clientIds, clientIds, (clientId, other) => {
       fc.pre(clientId !== other);

@@ -60,30 +60,30 @@ describe('decodeAssignment', () => {
     expect(decodeAssignment(bytes.subarray(0, -2), 4)).toEqual(before);
   });
 
-  test('refuses garbage', () => {
+  test('rejects garbage', () => {
     expect(decodeAssignment(Buffer.from('garbage'), 4)).toMatch(/cannot be decoded/);
     expect(decodeAssignment(Buffer.alloc(0), 4)).toBe('it has no position');
   });
 
-  test('refuses a map of another size', () => {
+  test('rejects a map of another size', () => {
     expect(decodeAssignment(encodeAssignment(assignment), 8)).toMatch(/4 shards where 8/);
   });
 });
 
 describe('fromWire', () => {
-  test('refuses an owner that is not listed', () => {
+  test('rejects an owner that is not listed', () => {
     const wire = toWire(assignment);
     expect(fromWire({ ...wire, owners: [0, 1, 2, 3] }, 4)).toMatch(/shard 3 belongs to/);
   });
 
-  test('refuses edges that are unsorted or given twice', () => {
+  test('rejects edges that are unsorted or given twice', () => {
     const wire = toWire(assignment);
     const [a, b] = wire.edges;
     expect(fromWire({ ...wire, edges: [b!, a!] }, 4)).toMatch(/not sorted/);
     expect(fromWire({ ...wire, edges: [a!, a!] }, 4)).toMatch(/not sorted/);
   });
 
-  test('refuses intents and phases of a newer version', () => {
+  test('rejects intents and phases of a newer version', () => {
     const wire = toWire(assignment);
     const edges = wire.edges.map((one) => ({ ...one, intent: 9 }));
     expect(fromWire({ ...wire, edges }, 4)).toBe('edge a has an unknown intent');
@@ -104,7 +104,7 @@ describe('fromWire', () => {
   });
 });
 
-describe('findProblem refuses a move', () => {
+describe('findProblem rejects a move', () => {
   const move: Move = { shard: 1, from: 'b', to: 'a', phase: 'acquiring' };
   test.each<[string, Move[], RegExp]>([
     ['of a shard that there is not', [{ ...move, shard: 4 }], /shard 4 is to move, of 4/],

@@ -40,7 +40,7 @@ beforeEach(async () => {
 });
 
 const envelope = ShardEnvelope.encode({
-  askId: 1,
+  queryId: 1,
   replyChannel: 'lr:{7}:p',
   clientId: 'alice',
   body: { $case: 'push', value: { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 } },
@@ -110,7 +110,7 @@ describe('storePush', () => {
     subscriber.disconnect();
     expect(stored).toMatchObject({ type: 'stored', receivers: 1, dropped: 0 });
     expect(ShardEnvelope.decode(rung[0]!)).toMatchObject({
-      askId: 1,
+      queryId: 1,
       clientId: 'alice',
       id: stored.type === 'stored' && stored.id,
       seq: '1',
@@ -208,13 +208,13 @@ describe('storePush', () => {
     expect(entry!.ttlMs).toBeLessThanOrEqual(5_000);
   });
 
-  test('is refused by a Redis that is full, and nothing is stored', async () => {
+  test('is rejected by a Redis that is full, and nothing is stored', async () => {
     await link.commands.config('SET', 'maxmemory', '1');
     const what = { envelope, payload: Buffer.from('p'), contentType: '' };
     const push = { tag: TAG, clientId: 'alice', ...what, ttlMs: 1_000, idempotencyKey: '' };
     const outcome = await storePush(link, push, AMPLE);
     await link.commands.config('SET', 'maxmemory', '0');
-    expect(outcome).toMatchObject({ type: 'refused', reason: expect.stringMatching(/^OOM/) });
+    expect(outcome).toMatchObject({ type: 'rejected', reason: expect.stringMatching(/^OOM/) });
     expect(await idsOf()).toEqual([]);
   });
 

@@ -58,11 +58,11 @@ describe('parseEdgeConfig', () => {
     );
   });
 
-  test.each(['1e3', '0x10', ' 7000', '7000.5', '-1'])('refuses %j as a port', (text) => {
+  test.each(['1e3', '0x10', ' 7000', '7000.5', '-1'])('rejects %j as a port', (text) => {
     expect(problemsOf({ ...GOOD, LONGLINE_EDGE_PORT: text })).toHaveLength(1);
   });
 
-  test('refuses more connections than there are descriptors for', () => {
+  test('rejects more connections than there are descriptors for', () => {
     const env = { ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19489' };
     expect(problemsOf(env)[0]).toMatch(/need an open-file limit of 20001; it is 20000/);
     expect(problemsOf({ ...GOOD, LONGLINE_EDGE_CONNECTIONS_MAX: '19488' })).toEqual([]);
@@ -83,7 +83,7 @@ describe('parseEdgeConfig', () => {
     );
   });
 
-  test('reads several controls, and what a departure needs', () => {
+  test('reads several controls, and what a shutdown needs', () => {
     expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
       controlAddresses: ['localhost:7201'],
       zone: '',
@@ -108,7 +108,7 @@ describe('parseEdgeConfig', () => {
     });
   });
 
-  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('refuses %j as addresses of control', (text) => {
+  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('rejects %j as addresses of control', (text) => {
     expect(problemsOf({ ...GOOD, LONGLINE_CONTROL_ADDRESS: text })).toHaveLength(1);
   });
 
@@ -126,7 +126,7 @@ describe('parseEdgeConfig', () => {
   });
 });
 
-test('a default TTL over the maximum is refused at the start', () => {
+test('a default TTL over the maximum is rejected at the start', () => {
   const env = {
     LONGLINE_REDIS_URL: 'redis://localhost',
     LONGLINE_AUTH: 'none',
@@ -166,7 +166,7 @@ describe('the front of a router', () => {
     expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
   });
 
-  test('refuses networks and addresses that are none', () => {
+  test('rejects networks and addresses that are none', () => {
     const networks = { ...withFront, LONGLINE_PROXY_NETWORKS: '10.0.0.0/8, fd00::/129' };
     expect(() => parseRouterConfig(networks, 20_000)).toThrow(/PROXY_NETWORKS: expected networks/);
     const sources = { ...withFront, LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: '127.0.0.1,host' };

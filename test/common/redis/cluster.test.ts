@@ -47,7 +47,7 @@ function allConfirmed(deadlineMs = 5_000): Promise<unknown> {
   );
 }
 
-/** Refused publishes are tried again, as whoever publishes would. */
+/** Rejected publishes are tried again, as whoever publishes would. */
 async function everyPublishArrives(): Promise<void> {
   ear.heard.clear();
   await Promise.all(

@@ -1,39 +1,39 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { parseRedisUrl } from '../../../common/redis/connection.js';
-import { Lane } from '../../../common/redis/pipeline.js';
+import { RedisPipeline } from '../../../common/redis/pipeline.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
 let redis: TestRedis;
-let lane: Lane;
+let pipeline: RedisPipeline;
 
-async function open(url: string): Promise<Lane> {
-  const opened = new Lane(parseRedisUrl(url), 'lane-under-test');
+async function open(url: string): Promise<RedisPipeline> {
+  const opened = new RedisPipeline(parseRedisUrl(url), 'lane-under-test');
   await eventually(() => expect(opened.isReady).toBe(true));
   return opened;
 }
 
 beforeEach(async () => {
   redis = await startRedis();
-  lane = await open(redis.url);
+  pipeline = await open(redis.url);
 });
 
 afterEach(async () => {
-  lane.close();
+  pipeline.close();
   await redis.stop();
 });
 
 test('answers come to the command that asked, in order, text or bytes', async () => {
-  const running = Array.from({ length: 5_000 }, (_, i) => lane.execute('incr', [`n${i % 3}`]));
+  const running = Array.from({ length: 5_000 }, (_, i) => pipeline.execute('incr', [`n${i % 3}`]));
   const outcomes = await Promise.all(running);
   expect(outcomes.map((outcome) => outcome.type === 'done' && outcome.reply)).toEqual(
     Array.from({ length: 5_000 }, (_, i) => Math.floor(i / 3) + 1),
   );
   const bytes = Buffer.from([0, 255, 13, 10]);
-  await lane.execute('set', ['b', bytes]);
-  expect(await lane.execute('get', ['b'], 'bytes')).toEqual({ type: 'done', reply: bytes });
-  expect(await lane.execute('mget', ['n0', 'nothing'])).toEqual({
+  await pipeline.execute('set', ['b', bytes]);
+  expect(await pipeline.execute('get', ['b'], 'bytes')).toEqual({ type: 'done', reply: bytes });
+  expect(await pipeline.execute('mget', ['n0', 'nothing'])).toEqual({
     type: 'done',
     reply: ['1667', null],
   });
@@ -41,45 +41,47 @@ test('answers come to the command that asked, in order, text or bytes', async ()
 
 test('a value of megabytes goes both ways', async () => {
   const value = Buffer.alloc(3_000_000, 'x');
-  await lane.execute('set', ['big', value]);
-  const outcome = await lane.execute<Buffer>('get', ['big'], 'bytes');
+  await pipeline.execute('set', ['big', value]);
+  const outcome = await pipeline.execute<Buffer>('get', ['big'], 'bytes');
   expect(outcome.type === 'done' && outcome.reply.equals(value)).toBe(true);
 });
 
-test('a command that Redis declines is refused; one that failed half-way is unknown', async () => {
+test('a command that Redis declines is rejected; one that failed half-way is unknown', async () => {
   const script = "redis.call('set', KEYS[1], 1) return redis.call('nonsense')";
-  expect(await lane.execute('evalsha', ['0'.repeat(40), 0])).toMatchObject({ type: 'refused' });
-  expect(await lane.execute('eval', [script, 1, 'k'])).toMatchObject({ type: 'unknown' });
-  expect(await lane.execute('get', ['k'])).toEqual({ type: 'done', reply: '1' });
+  expect(await pipeline.execute('evalsha', ['0'.repeat(40), 0])).toMatchObject({
+    type: 'rejected',
+  });
+  expect(await pipeline.execute('eval', [script, 1, 'k'])).toMatchObject({ type: 'unknown' });
+  expect(await pipeline.execute('get', ['k'])).toEqual({ type: 'done', reply: '1' });
 });
 
 test('what was sent to a connection that is cut is unknown, and the next one works', async () => {
   await redis.kill('SIGSTOP');
-  const running = [lane.execute('incr', ['n']), lane.execute('incr', ['n'])];
+  const running = [pipeline.execute('incr', ['n']), pipeline.execute('incr', ['n'])];
   await new Promise((resolve) => setTimeout(resolve, 50));
   await redis.kill('SIGKILL');
   for (const outcome of await Promise.all(running)) {
     expect(outcome).toEqual({ type: 'unknown', reason: 'Connection is closed.' });
   }
-  expect(lane.isReady).toBe(false);
+  expect(pipeline.isReady).toBe(false);
   await redis.restart();
-  await eventually(() => expect(lane.isReady).toBe(true));
-  expect(await lane.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
+  await eventually(() => expect(pipeline.isReady).toBe(true));
+  expect(await pipeline.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
 });
 
 test('an answer that is late is unknown, and does not go to somebody else', async () => {
   await redis.kill('SIGSTOP');
-  const late = await lane.execute('incr', ['n']);
+  const late = await pipeline.execute('incr', ['n']);
   expect(late).toEqual({ type: 'unknown', reason: 'Command timed out' });
-  const next = lane.execute('incr', ['n']);
+  const next = pipeline.execute('incr', ['n']);
   await redis.kill('SIGCONT');
   expect(await next).toEqual({ type: 'done', reply: 2 });
 });
 
 test('closing settles what is under way', async () => {
   await redis.kill('SIGSTOP');
-  const running = lane.execute('incr', ['n']);
-  lane.close();
+  const running = pipeline.execute('incr', ['n']);
+  pipeline.close();
   expect(await running).toMatchObject({ type: 'unknown' });
 });
 

@@ -122,7 +122,7 @@ describe('a standalone Redis', () => {
     expect(ear.lost.size).toBe(0);
   });
 
-  test('refuses publishes while it is down, and says unknown when it stalls', async () => {
+  test('rejects publishes while it is down, and says unknown when it stalls', async () => {
     const redis = await start();
     const link = await open(redis.url);
     const channel = channels[0]!;
@@ -139,20 +139,20 @@ describe('a standalone Redis', () => {
     expect((await cut).type).toBe('unknown');
 
     const sentAtMs = performance.now();
-    expect((await link.publish(channel, Buffer.from('x'))).type).toBe('refused');
+    expect((await link.publish(channel, Buffer.from('x'))).type).toBe('rejected');
     expect(performance.now() - sentAtMs).toBeLessThan(100);
   });
 
-  test('refuses a command that it declines for want of memory', async () => {
+  test('rejects a command that it declines for want of memory', async () => {
     const redis = await start();
     const link = await open(redis.url);
     await link.commands.config('SET', 'maxmemory', '1');
     expect(await link.execute('set', ['k', 'v'])).toMatchObject({
-      type: 'refused',
+      type: 'rejected',
       reason: expect.stringMatching(/^OOM /),
     });
     expect(await link.execute('eval', ["return redis.call('set', 'k', 'v')", 0])).toMatchObject({
-      type: 'refused',
+      type: 'rejected',
     });
   });
 
@@ -221,26 +221,26 @@ describe('opening', () => {
     const at = `127.0.0.1:${redis.port}`;
     await expect(openAt(`redis://:wrong@${at}`)).rejects.toThrow(
       new EnvironmentError(
-        `Redis at ${at} refuses us: WRONGPASS invalid username-password pair or user is disabled.`,
+        `Redis at ${at} rejects us: WRONGPASS invalid username-password pair or user is disabled.`,
       ),
     );
-    await expect(openAt(redis.url)).rejects.toThrow(/refuses us: NOAUTH/);
+    await expect(openAt(redis.url)).rejects.toThrow(/rejects us: NOAUTH/);
 
     const admin = new Redis(redis.port, '127.0.0.1', { password: 'right' });
     const limit = (...rules: string[]) =>
       admin.acl('SETUSER', 'u', 'reset', 'on', '>p', '+@all', ...rules);
     await limit('~ll:*');
-    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*channel/);
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/rejects us: NOPERM .*channel/);
     await limit('&ll:*', '&lr:*');
-    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*key/);
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/rejects us: NOPERM .*key/);
     await limit('~ll:*', '&ll:*', '&lr:*', '-info');
-    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/refuses us: NOPERM .*info/);
+    await expect(openAt(`redis://u:p@${at}`)).rejects.toThrow(/rejects us: NOPERM .*info/);
     await limit('~ll:*', '&ll:*', '&lr:*');
     await (await openAt(`redis://u:p@${at}`)).close();
     admin.disconnect();
   });
 
-  test('refuses several seeds that are no cluster', async () => {
+  test('rejects several seeds that are no cluster', async () => {
     const redis = await start();
     await expect(openAt(redis.url, redis.url)).rejects.toThrow(/not in cluster mode/);
   });

@@ -44,7 +44,7 @@ const ECHO = `
     onBytes: (connection, bytes) => transport.write(connection, Buffer.from(bytes)),
     onEnd: (connection) => transport.end(connection),
     onClose: () => held--,
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   }, { connectionsMax: 1000, sendBufferBytesMax: 65536 });
 `;
@@ -101,7 +101,7 @@ describeNative('a transport that is to accept few', () => {
         onBytes: () => {},
         onEnd: () => {},
         onClose: () => held--,
-        onTurnedAway: () => {},
+        onOverLimit: () => {},
         onTimer: () => {},
       },
       { connectionsMax: 1_000, sendBufferBytesMax: 65_536 },

@@ -39,7 +39,7 @@ beforeEach(async () => {
     },
     onEnd: (connection) => transport.end(connection),
     onClose: (_, cause) => void mine.closed.push(cause),
-    onTurnedAway: () => {},
+    onOverLimit: () => {},
     onTimer: () => {},
   };
   own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
@@ -146,7 +146,7 @@ test('who speaks no TLS is let go and counted', async () => {
   await open();
 });
 
-test.each(['TLSv1', 'TLSv1.1'] as const)('%s is refused', async (version) => {
+test.each(['TLSv1', 'TLSv1.1'] as const)('%s is rejected', async (version) => {
   const only = { minVersion: version, maxVersion: version };
   const peer = dial({ ...only, ciphers: 'DEFAULT:@SECLEVEL=0' });
   await new Promise((resolve) => peer.once('close', resolve));

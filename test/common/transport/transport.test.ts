@@ -9,7 +9,7 @@ import {
   type CloseCause,
   type Connection,
   slotOf,
-  TIMER_GRAIN_MS,
+  TIMER_RESOLUTION_MS,
   type Transport,
   type TransportEvents,
   type TransportLimits,
@@ -28,7 +28,7 @@ class Recorder implements TransportEvents {
   readonly ended: Connection[] = [];
   readonly closed = new Map<Connection, CloseCause>();
   readonly timedOut: Connection[] = [];
-  turnedAway = 0;
+  overLimit = 0;
 
   onOpen(connection: Connection): void {
     this.opened.push(connection);
@@ -43,8 +43,8 @@ class Recorder implements TransportEvents {
     expect(this.closed.has(connection)).toBe(false);
     this.closed.set(connection, cause);
   }
-  onTurnedAway(): void {
-    this.turnedAway++;
+  onOverLimit(): void {
+    this.overLimit++;
   }
   onTimer(connection: Connection): void {
     this.timedOut.push(connection);
@@ -146,7 +146,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     await eventually(() => expect(events.closed.get(connection)).toBe('local'));
   });
 
-  test('takes any one write to an empty buffer, and refuses what would pass the bound', async () => {
+  test('takes any one write to an empty buffer, and rejects what would pass the bound', async () => {
     const { peer, connection } = await open();
     peer.pause();
     // More than the kernel takes for a peer that does not read.
@@ -180,7 +180,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     const surplus = connect(port, '127.0.0.1');
     surplus.on('error', () => {});
     await once(surplus, 'close');
-    expect(events.turnedAway).toBe(1);
+    expect(events.overLimit).toBe(1);
     expect(events.opened).toHaveLength(LIMITS.connectionsMax);
     for (const { connection } of held) {
       expect(transport.write(connection, Buffer.from('x'))).toBe('accepted');
@@ -279,7 +279,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     const tookMs = performance.now() - sinceMs;
     expect(tookMs).toBeGreaterThanOrEqual(299);
     // As late again, for a machine that is busy.
-    expect(tookMs).toBeLessThan(300 + 2 * TIMER_GRAIN_MS);
+    expect(tookMs).toBeLessThan(300 + 2 * TIMER_RESOLUTION_MS);
     await new Promise((resolve) => setTimeout(resolve, 600));
     expect(events.timedOut).toEqual([connection]);
   });
@@ -310,7 +310,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     await eventually(() => expect(events.closed.size).toBe(2));
   });
 
-  test('a connection that is refused closes with cause error, without having opened', async () => {
+  test('a connection that is rejected closes with cause error, without having opened', async () => {
     const connection = transport.connect('127.0.0.1', 1, '')!;
     expect(transport.write(connection, Buffer.from('x'))).toBe('gone');
     await eventually(() => expect(events.closed.get(connection)).toBe('error'));

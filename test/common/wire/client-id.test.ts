@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseEncodedClientId, refuseClientId } from '../../../common/wire/client-id.js';
+import { parseEncodedClientId, rejectClientId } from '../../../common/wire/client-id.js';
 
-describe('refuseClientId', () => {
+describe('rejectClientId', () => {
   test.each([
     'a',
     'x'.repeat(256),
@@ -11,7 +11,7 @@ describe('refuseClientId', () => {
     '👩‍👩‍👧',
     '__proto__',
   ])('takes %j', (clientId) => {
-    expect(refuseClientId(clientId)).toBeUndefined();
+    expect(rejectClientId(clientId)).toBeUndefined();
   });
 
   test.each([
@@ -24,8 +24,8 @@ describe('refuseClientId', () => {
     ['DEL', 'a\x7f'],
     ['a C1 control', 'a\u0085'],
     ['a lone surrogate', 'a\ud800'],
-  ])('refuses one that is %s', (_what, clientId) => {
-    expect(refuseClientId(clientId)?.code).toBe('CLIENT_ID_INVALID');
+  ])('rejects one that is %s', (_what, clientId) => {
+    expect(rejectClientId(clientId)?.code).toBe('CLIENT_ID_INVALID');
   });
 });
 
@@ -41,7 +41,7 @@ describe('parseEncodedClientId', () => {
   });
 
   test.each(['%ff', '%C3', '%', '%zz', '%00', '%0D%0A', '', '%ED%A0%80'])(
-    'refuses %j',
+    'rejects %j',
     (encoded) => {
       expect(parseEncodedClientId(encoded)).toMatchObject({ code: 'CLIENT_ID_INVALID' });
     },

@@ -44,7 +44,7 @@ describe('parseConnectQuery', () => {
     ['/connect?clientId=a&epoch=', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&epoch=1-2-3', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&epoch=-1-2', 'REQUEST_MALFORMED'],
-  ])('refuses %s with %s', (target, code) => {
+  ])('rejects %s with %s', (target, code) => {
     expect(parseConnectQuery(target)).toMatchObject({ code });
   });
 });

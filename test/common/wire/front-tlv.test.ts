@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { parseEndpoint } from '../../../common/net/ip-address.js';
-import { frontExtra, sentUnderOf } from '../../../common/wire/front-tlv.js';
+import { frontTlv, sentUnderOf } from '../../../common/wire/front-tlv.js';
 import {
   type ProxyHeader,
   proxyHeader,
@@ -15,7 +15,7 @@ function readWith(extras: [number, Buffer][]): ProxyHeader {
 
 test('a front says under which assignment it sends a device', () => {
   const position = { incarnation: 2, epoch: 17 };
-  const [type, value] = frontExtra(position);
+  const [type, value] = frontTlv(position);
   expect(value.toString()).toBe('longline 2-17');
   expect(sentUnderOf(readWith([[type, value]]))).toEqual(position);
 });

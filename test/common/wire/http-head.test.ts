@@ -44,7 +44,7 @@ describe('readHead', () => {
     }
   });
 
-  test('refuses a head that is too long, complete or not', () => {
+  test('rejects a head that is too long, complete or not', () => {
     const long = `${HEAD.slice(0, -2)}X: ${'y'.repeat(64)}`;
     for (const text of [long, `${long}\r\n\r\n`]) {
       expect(read(text)).toMatchObject({ code: 'HEAD_TOO_LARGE' });
@@ -114,7 +114,7 @@ describe('parseHead', () => {
     ['§6.3 two lengths', ['Host: a', 'Content-Length: 0', 'Content-Length: 0']],
     ['§6.2 a body', ['Host: a', 'Content-Length: 5']],
     ['§6.2 a signed length', ['Host: a', 'Content-Length: +0']],
-  ])('refuses %s', (_clause, lines) => {
+  ])('rejects %s', (_clause, lines) => {
     expect(get(...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
@@ -129,17 +129,17 @@ describe('parseHead', () => {
     'GET /',
     'GE(T / HTTP/1.1',
     '\nGET / HTTP/1.1',
-  ])('refuses the request line %j', (line) => {
+  ])('rejects the request line %j', (line) => {
     expect(parse(`${line}\r\nHost: a\r\n\r\n`)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
-  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('refuses %s by its number', (version) => {
+  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('rejects %s by its number', (version) => {
     expect(parse(`GET / ${version}\r\nHost: a\r\n\r\n`)).toMatchObject({
       code: 'HTTP_VERSION_UNSUPPORTED',
     });
   });
 
-  test('takes 100 header lines and refuses 101', () => {
+  test('takes 100 header lines and rejects 101', () => {
     const lines = (n: number) => Array.from({ length: n - 1 }, (_, i) => `X-${i}: y`);
     expect(get('Host: a', ...lines(100))).toMatchObject({ method: 'GET' });
     expect(get('Host: a', ...lines(101))).toMatchObject({ code: 'HEAD_TOO_LARGE' });
@@ -163,7 +163,7 @@ describe('parseHead', () => {
     ['§6.3 both lengths', '1.1', ['Content-Length: 5', 'Transfer-Encoding: chunked']],
     ['§6.2 a signed length', '1.1', ['Content-Length: +5']],
     ['§6.2 a list of lengths', '1.1', ['Content-Length: 5, 5']],
-  ])('refuses a body that could end in two places: %s', (_clause, version, lines) => {
+  ])('rejects a body that could end in two places: %s', (_clause, version, lines) => {
     expect(post(version, ...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 

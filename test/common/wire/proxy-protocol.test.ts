@@ -73,7 +73,7 @@ describe('version 1 (§2.1)', () => {
     'PROXY UNKNOWN \n\r\n',
     'PROXY \r\n',
     `PROXY UNKNOWN ${'x'.repeat(92)}\r\n`,
-  ])('refuses %j', (line) => {
+  ])('rejects %j', (line) => {
     expect(codeOf(Buffer.from(line))).toBe('PROXY_MALFORMED');
   });
 
@@ -118,7 +118,7 @@ describe('version 2 (§2.2)', () => {
     ['an extra without a length', '21 11 000e c0000201 c6336402 1f90 01bb e1 00'],
     ['an extra that is too long', '21 11 0010 c0000201 c6336402 1f90 01bb e1 0002 2a'],
     ['2,049 bytes, before they have come', '21 11 0801'],
-  ])('refuses %s', (_name, rest) => {
+  ])('rejects %s', (_name, rest) => {
     expect(codeOf(hex(SIGNATURE + rest))).toBe('PROXY_MALFORMED');
   });
 
@@ -175,10 +175,10 @@ describe('a connection without a header', () => {
   );
 });
 
-test('a stranger is refused as soon as it is clear what it sends, and others are not asked about', () => {
+test('a stranger is rejected as soon as it is clear what it sends, and others are not asked about', () => {
   const no = () => false;
-  expect(readProxyHeader(Buffer.from('PROXY '), no)).toMatchObject({ code: 'PROXY_REFUSED' });
-  expect(readProxyHeader(hex(SIGNATURE), no)).toMatchObject({ code: 'PROXY_REFUSED' });
+  expect(readProxyHeader(Buffer.from('PROXY '), no)).toMatchObject({ code: 'PROXY_NOT_ALLOWED' });
+  expect(readProxyHeader(hex(SIGNATURE), no)).toMatchObject({ code: 'PROXY_NOT_ALLOWED' });
   const never = () => {
     throw new Error('asked');
   };

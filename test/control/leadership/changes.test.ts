@@ -34,11 +34,11 @@ test('the first assignment', () => {
 
 test('the life of a move', () => {
   const done = settleMoves(handingOver, () => ({ type: 'done', why: 'released' }));
-  expect(changesBetween(at(base), at(begun))).toEqual([{ type: 'move-begun', ...move }]);
+  expect(changesBetween(at(base), at(begun))).toEqual([{ type: 'move-started', ...move }]);
   expect(changesBetween(at(begun), at(handingOver))).toEqual([
     { type: 'move-handed-over', ...move },
   ]);
-  expect(changesBetween(at(handingOver), at(done))).toEqual([{ type: 'move-done', ...move }]);
+  expect(changesBetween(at(handingOver), at(done))).toEqual([{ type: 'move-completed', ...move }]);
   expect(changesBetween(at(begun), at(base))).toEqual([{ type: 'move-rolled-back', ...move }]);
 });
 

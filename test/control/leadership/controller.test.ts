@@ -10,7 +10,7 @@ import {
 } from '../../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import { Director } from '../../../control/leadership/controller.js';
+import { Controller } from '../../../control/leadership/controller.js';
 import type { EdgeReport } from '../../../control/membership/members.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
@@ -22,7 +22,7 @@ const KEY = 'll:assignment';
 
 let server: TestRedis;
 let redis: Redis;
-let directors: Director[];
+let directors: Controller[];
 
 beforeEach(async () => {
   server = await startRedis();
@@ -36,15 +36,15 @@ beforeEach(async () => {
   directors = [];
 });
 afterEach(async () => {
-  for (const director of directors) director.close();
+  for (const controller of directors) controller.close();
   redis.disconnect();
   await server.stop();
 });
 
 /** A control that leads, or believes so. */
-function startControl(): { director: Director; published: Position[]; metrics: Metrics } {
+function startControl(): { controller: Controller; published: Position[]; metrics: Metrics } {
   const metrics = new Metrics();
-  const director = new Director({
+  const controller = new Controller({
     link: { commands: redis },
     controlId: 'control',
     shardCount: SHARDS,
@@ -53,16 +53,16 @@ function startControl(): { director: Director; published: Position[]; metrics: M
     log: pino({ level: 'silent' }),
     metrics,
   });
-  directors.push(director);
-  director.onLeader({ type: 'me' });
+  directors.push(controller);
+  controller.onLeader({ type: 'me' });
   const published: Position[] = [];
-  director.watch(({ position }) => published.push(position));
-  return { director, published, metrics };
+  controller.watch(({ position }) => published.push(position));
+  return { controller, published, metrics };
 }
 
 /** What an edge without clients says, to which every move is easy. */
-function reportOf(director: Director, edgeId: string): EdgeReport {
-  const { moves = [], position = ORIGIN } = director.current ?? {};
+function reportOf(controller: Controller, edgeId: string): EdgeReport {
+  const { moves = [], position = ORIGIN } = controller.current ?? {};
   const shardsIn = (phase: Move['phase'], end: 'from' | 'to') =>
     moves.filter((move) => move.phase === phase && move[end] === edgeId).map(({ shard }) => shard);
   return {
@@ -80,15 +80,15 @@ function reportOf(director: Director, edgeId: string): EdgeReport {
 
 /** An edge that says hello, and reports for as long as the returned session is not broken. */
 function join(
-  director: Director,
+  controller: Controller,
   id: string,
   have = ORIGIN,
   incarnation = 'i1',
 ): { broke(): void } {
   const edge = { id, incarnation, advertisedUrl: `http://${id}:7000`, capacity: 1_000, zone: '' };
-  const session = director.open(edge, have, () => {});
+  const session = controller.open(edge, have, () => {});
   if ('code' in session) throw new Error(session.message);
-  const report = () => session.report(reportOf(director, id));
+  const report = () => session.report(reportOf(controller, id));
   report();
   const reporting = setInterval(report, REPORT_MS).unref();
   return {
@@ -109,22 +109,22 @@ const sharesIn = (assignment: Assignment) =>
   Object.fromEntries(assignment.edges.map(({ id }) => [id, shardsOf(assignment, id).length]));
 
 test('writes one first assignment for edges that start together', async () => {
-  const { director, published } = startControl();
-  join(director, 'edge-1');
-  join(director, 'edge-2');
+  const { controller, published } = startControl();
+  join(controller, 'edge-1');
+  join(controller, 'edge-2');
   await eventually(() => published.length === 1);
   expect(published).toEqual([{ incarnation: 0, epoch: 1 }]);
-  expect(await stored()).toEqual(director.current);
+  expect(await stored()).toEqual(controller.current);
   expect(sharesIn(await stored())).toEqual({ 'edge-1': 32, 'edge-2': 32 });
 });
 
 test('gives a joiner its share, and the shards of a dead edge to the others', async () => {
-  const { director } = startControl();
-  join(director, 'edge-1');
-  const second = join(director, 'edge-2');
+  const { controller } = startControl();
+  join(controller, 'edge-1');
+  const second = join(controller, 'edge-2');
   await eventually(async () => expect((await stored()).edges).toHaveLength(2));
   const before = await stored();
-  join(director, 'edge-3');
+  join(controller, 'edge-3');
   await eventually(async () => {
     const now = await stored();
     expect(now.moves).toEqual([]);
@@ -141,28 +141,28 @@ test('gives a joiner its share, and the shards of a dead edge to the others', as
 });
 
 test('a new process of an edge keeps the shards and is published', async () => {
-  const { director } = startControl();
-  join(director, 'edge-1');
-  const old = join(director, 'edge-2');
+  const { controller } = startControl();
+  join(controller, 'edge-1');
+  const old = join(controller, 'edge-2');
   await eventually(stored);
   const before = shardsOf(await stored(), 'edge-2');
   old.broke();
-  join(director, 'edge-2', ORIGIN, 'i2');
+  join(controller, 'edge-2', ORIGIN, 'i2');
   await eventually(async () => expect((await stored()).edges[1]!.incarnation).toBe('i2'));
   expect(shardsOf(await stored(), 'edge-2')).toEqual(before);
 });
 
 test('a control that starts anew moves nothing', async () => {
   const first = startControl();
-  join(first.director, 'edge-1');
-  join(first.director, 'edge-2');
+  join(first.controller, 'edge-1');
+  join(first.controller, 'edge-2');
   const before = await eventually(stored);
-  first.director.close();
-  const { director, published } = startControl();
+  first.controller.close();
+  const { controller, published } = startControl();
   await eventually(() => published.length === 1);
-  join(director, 'edge-1');
-  join(director, 'edge-2');
-  join(director, 'edge-3');
+  join(controller, 'edge-1');
+  join(controller, 'edge-2');
+  join(controller, 'edge-3');
   await eventually(() => published.length === 2);
   // The one change is the joiner's.
   const after = await stored();
@@ -173,18 +173,18 @@ test('a control that starts anew moves nothing', async () => {
 });
 
 test('notices what another control has written', async () => {
-  const { director, published } = startControl();
-  join(director, 'edge-1');
+  const { controller, published } = startControl();
+  join(controller, 'edge-1');
   const mine = await eventually(stored);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
   await writeAssignment(redis, theirs, mine.position);
   await eventually(() => published.length === 2);
-  expect(director.current).toEqual(theirs);
+  expect(controller.current).toEqual(theirs);
 });
 
 test('plans again when another control was faster', async () => {
-  const { director, metrics } = startControl();
-  join(director, 'edge-1');
+  const { controller, metrics } = startControl();
+  join(controller, 'edge-1');
   const mine = await eventually(stored);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
   // The other control writes between our read and our write.
@@ -194,83 +194,85 @@ test('plans again when another control was faster', async () => {
     await writeAssignment(redis, theirs, mine.position);
     return redis.eval(...args);
   }) as typeof evaluate;
-  join(director, 'edge-2');
+  join(controller, 'edge-2');
   await eventually(async () => expect((await stored()).edges).toHaveLength(2));
   expect((await stored()).position).toEqual({ incarnation: 0, epoch: 3 });
-  expect(await metrics.registry.metrics()).toContain('longline_control_cas_lost_total 1');
+  expect(await metrics.registry.metrics()).toContain('longline_control_write_conflicts_total 1');
 });
 
 test('two controls that plan at once agree in the end', async () => {
   const controls = [startControl(), startControl()];
-  for (const { director } of controls) {
-    join(director, 'edge-1');
-    join(director, 'edge-2');
+  for (const { controller } of controls) {
+    join(controller, 'edge-1');
+    join(controller, 'edge-2');
   }
   await eventually(() => controls.every(({ published }) => published.length > 0));
   await eventually(async () => {
-    for (const { director } of controls) expect(director.current).toEqual(await stored());
+    for (const { controller } of controls) expect(controller.current).toEqual(await stored());
   });
   expect((await stored()).position).toEqual({ incarnation: 0, epoch: 1 });
 });
 
 test('goes on at a higher incarnation when Redis has lost what was written', async () => {
-  const { director, published } = startControl();
-  join(director, 'edge-1');
+  const { controller, published } = startControl();
+  join(controller, 'edge-1');
   await eventually(() => published.length === 1);
   await redis.flushall();
   await eventually(() => published.length === 2);
   expect(published[1]).toEqual({ incarnation: 1, epoch: 2 });
-  expect((await stored()).owners).toEqual(director.current!.owners);
+  expect((await stored()).owners).toEqual(controller.current!.owners);
 });
 
 test('goes past the newest assignment that an edge has seen', async () => {
-  const { director, published } = startControl();
-  join(director, 'edge-1', { incarnation: 3, epoch: 40 });
+  const { controller, published } = startControl();
+  join(controller, 'edge-1', { incarnation: 3, epoch: 40 });
   await eventually(() => published.length === 1);
   expect(await stored()).toMatchObject({ position: { incarnation: 4, epoch: 41 } });
 });
 
 test('survives a Redis that is away, and writes what was due meanwhile', async () => {
-  const { director, published } = startControl();
-  join(director, 'edge-1');
+  const { controller, published } = startControl();
+  join(controller, 'edge-1');
   await eventually(() => published.length === 1);
   await server.kill('SIGKILL');
-  await eventually(() => director.notReadyBecause().length === 1);
-  join(director, 'edge-2');
-  expect(director.current!.edges).toHaveLength(1);
+  await eventually(() => controller.notReadyBecause().length === 1);
+  join(controller, 'edge-2');
+  expect(controller.current!.edges).toHaveLength(1);
   await server.restart();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 15_000);
-  expect(director.notReadyBecause()).toEqual([]);
+  expect(controller.notReadyBecause()).toEqual([]);
   // This Redis came back empty.
   expect(published.at(-1)).toEqual({ incarnation: 1, epoch: 2 });
 });
 
 test('does not touch garbage, says so, and goes on when it is gone', async () => {
-  const { director, published, metrics } = startControl();
-  join(director, 'edge-1');
+  const { controller, published, metrics } = startControl();
+  join(controller, 'edge-1');
   const good = await eventually(stored);
   await redis.set(KEY, 'garbage');
-  await eventually(() => director.notReadyBecause().length === 1);
-  join(director, 'edge-2');
-  expect(director.current).toEqual(good);
-  expect(await metrics.registry.metrics()).toMatch(/longline_control_garbage_reads_total [1-9]/);
+  await eventually(() => controller.notReadyBecause().length === 1);
+  join(controller, 'edge-2');
+  expect(controller.current).toEqual(good);
+  expect(await metrics.registry.metrics()).toMatch(
+    /longline_control_invalid_assignments_total [1-9]/,
+  );
   const later = published.length;
   await eventually(async () =>
-    expect(await metrics.registry.metrics()).toMatch(/garbage_reads_total [3-9]/),
+    expect(await metrics.registry.metrics()).toMatch(/invalid_assignments_total [3-9]/),
   );
   expect(published).toHaveLength(later);
   expect(await redis.get(KEY)).toBe('garbage');
   await redis.del(KEY);
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 10_000);
-  expect(director.notReadyBecause()).toEqual([]);
+  expect(controller.notReadyBecause()).toEqual([]);
 });
 
 test('publishes nothing to a watcher that has left', async () => {
-  const { director, published } = startControl();
+  const { controller, published } = startControl();
   const seen: Assignment[] = [];
-  const stop = director.watch((assignment) => seen.push(assignment));
+  const stop = controller.watch((assignment) => seen.push(assignment));
   stop();
-  join(director, 'edge-1');
+  join(controller, 'edge-1');
   await eventually(() => published.length === 1);
   expect(seen).toEqual([]);
 });

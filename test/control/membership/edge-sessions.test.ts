@@ -29,7 +29,7 @@ import { apiOf } from '../operator/fake-operations.js';
 const SHARDS = 8;
 const LEASE_MS = 60_000;
 
-/** Stands in for the director: real members, assignments and paces by hand. */
+/** Stands in for the controller: real members, assignments and paces by hand. */
 class Desk {
   readonly reports: EdgeReport[] = [];
   readonly rejections: string[] = [];
@@ -92,7 +92,7 @@ beforeEach(async () => {
     async () => ({ connections: [], complete: true }),
   );
   const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
-  const options = { director: desk, shardCount: SHARDS, log, metrics };
+  const options = { controller: desk, shardCount: SHARDS, log, metrics };
   grpc = createControlGrpc(options, guard, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
@@ -127,11 +127,11 @@ const stats: Stats = {
   memory: [],
   acquired: [],
   released: [],
-  leaving: false,
-  handshakesWaiting: 0,
+  shuttingDown: false,
+  handshakesPending: 0,
   eventLoopLagMs: 0,
   memoryHeadroom: 1,
-  goawaysWaiting: 0,
+  goawaysPending: 0,
 };
 
 /** One edge's session, as the edge sees it. */
@@ -212,8 +212,8 @@ test('skips assignments that are overtaken while one is on its way', async () =>
 
 test('forgets a stream that is gone', async () => {
   const edge = new Edge({});
-  const refused = new Edge({ capacity: 0 });
-  await eventually(() => edge.isAccepted && refused.end !== undefined);
+  const rejected = new Edge({ capacity: 0 });
+  await eventually(() => edge.isAccepted && rejected.end !== undefined);
   expect(desk.watchers.size).toBe(1);
   edge.stream.cancel();
   await eventually(() => desk.watchers.size === 0);
@@ -244,7 +244,7 @@ test.each<[string, Partial<Hello>, status, RegExp]>([
     status.INVALID_ARGUMENT,
     /have/,
   ],
-])('refuses a hello with %s', async (_, hello, code, details) => {
+])('rejects a hello with %s', async (_, hello, code, details) => {
   const edge = new Edge(hello);
   await eventually(() => edge.end !== undefined);
   expect(edge.end).toMatchObject({ code, details: expect.stringMatching(details) });
@@ -256,12 +256,12 @@ test.each(['edge-1', 'x'.repeat(128), 'A.b_c-9'])('takes the id %s', async (edge
   await eventually(() => edge.isAccepted);
 });
 
-test('refuses the id of a live edge, with the code also in the metadata', async () => {
+test('rejects the id of a live edge, with the code also in the metadata', async () => {
   const first = new Edge({});
   await eventually(() => first.isAccepted);
   const second = new Edge({ incarnation: 'i2' });
-  const refused = new Promise<ServiceError>((resolve) => second.stream.on('error', resolve));
-  const error = await refused;
+  const rejected = new Promise<ServiceError>((resolve) => second.stream.on('error', resolve));
+  const error = await rejected;
   expect(error.code).toBe(status.ALREADY_EXISTS);
   expect(error.metadata.get('longline-code')).toEqual(['EDGE_ID_IN_USE']);
   first.report({});
@@ -277,20 +277,20 @@ test('ends the older session of a process that opens a newer one', async () => {
   expect(states()).toEqual(['edge-1 alive']);
 });
 
-test('refuses a session that does not begin with a hello', async () => {
+test('rejects a session that does not begin with a hello', async () => {
   const edge = new Edge();
   edge.report({});
   await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
 });
 
-test('refuses a second hello', async () => {
+test('rejects a second hello', async () => {
   const edge = new Edge({});
   edge.send({ $case: 'hello', value: good });
   await eventually(() => edge.end?.code === status.INVALID_ARGUMENT);
   await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
 });
 
-test('refuses a session that says nothing for five seconds', async () => {
+test('rejects a session that says nothing for five seconds', async () => {
   const edge = new Edge();
   await eventually(() => edge.end?.code === status.INVALID_ARGUMENT, 8_000);
 });

@@ -43,7 +43,7 @@ test('ends when half are back, and is patient with the others', () => {
 test('does not freeze again for what it has believed', () => {
   const freeze = new Freeze(LEASE_MS);
   freeze.judge(1_000, members(4, 1_000, 1_000, 1_000));
-  freeze.believe(2_000);
+  freeze.confirmLostEdges(2_000);
   freeze.judge(2_000, members(4, 1_000, 1_000, 1_000));
   expect(freeze.endsAtMs).toBeUndefined();
 });

@@ -24,31 +24,31 @@ function guardOf(tokens: readonly string[], certificates: readonly string[] = []
   return new LinkGuard({ tokens, certificates }, new Metrics());
 }
 
-const refused = expect.objectContaining({ code: 'UNAUTHENTICATED' });
+const rejected = expect.objectContaining({ code: 'UNAUTHENTICATED' });
 
 test('where nothing is set, everybody may link', () => {
-  expect(guardOf([]).refuse(callWith())).toBeUndefined();
+  expect(guardOf([]).reject(callWith())).toBeUndefined();
 });
 
 test('any of the tokens is good, and nothing else', () => {
   const guard = guardOf([NEW, OLD]);
-  expect(guard.refuse(callWith(OLD))).toBeUndefined();
-  expect(guard.refuse(callWith(NEW))).toBeUndefined();
+  expect(guard.reject(callWith(OLD))).toBeUndefined();
+  expect(guard.reject(callWith(NEW))).toBeUndefined();
   for (const token of [undefined, '', 'x', `${NEW}x`, NEW.toUpperCase()]) {
-    expect(guard.refuse(callWith(token))).toEqual(refused);
+    expect(guard.reject(callWith(token))).toEqual(rejected);
   }
   // A certificate names nobody where no names are set.
-  expect(guard.refuse(callWith(undefined, 'edge'))).toEqual(refused);
+  expect(guard.reject(callWith(undefined, 'edge'))).toEqual(rejected);
 });
 
 test('a certificate with one of the names is good without a token', () => {
   const guard = guardOf([], ['edge', 'router']);
-  expect(guard.refuse(callWith(undefined, 'edge'))).toBeUndefined();
-  expect(guard.refuse(callWith(undefined, 'shop'))).toEqual(refused);
-  expect(guard.refuse(callWith(NEW))).toEqual(refused);
+  expect(guard.reject(callWith(undefined, 'edge'))).toBeUndefined();
+  expect(guard.reject(callWith(undefined, 'shop'))).toEqual(rejected);
+  expect(guard.reject(callWith(NEW))).toEqual(rejected);
 });
 
-test('whoever is refused is told so and does not reach the service', () => {
+test('whoever is rejected is told so and does not reach the service', () => {
   const served: unknown[] = [];
   const guarded = guardOf([NEW]).guard((call: ReturnType<typeof callWith>) => served.push(call));
   const stranger = callWith();

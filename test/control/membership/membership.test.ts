@@ -173,7 +173,7 @@ test('plans at once for a new process in the place of a suspect edge', () => {
   expect(story.machine.edges[1]).toMatchObject({ incarnation: 'i2', counts: undefined });
 });
 
-test('refuses a second process under the id of a live edge', () => {
+test('rejects a second process under the id of a live edge', () => {
   const story = Story.settled();
   expect(story.now(hello('b', 3, 'i2'))).toEqual(['end 3 EDGE_ID_IN_USE']);
   expect(story.machine.edges[1]).toMatchObject({ incarnation: 'i1', state: { session: 2 } });
@@ -317,12 +317,12 @@ test('thaws when half of the edges are back, and then gives the others a lease',
 
 test('believes an operator that the edges are gone', () => {
   const story = vanished('c', 'd', 'e');
-  expect(story.now({ type: 'believe' })).toEqual(['replan']);
+  expect(story.now({ type: 'confirm-lost-edges' })).toEqual(['replan']);
   expect(story.states()).toMatchObject({ a: 'alive', c: 'dead', d: 'dead', e: 'dead' });
   expect(story.machine.frozenUntilMs).toBeUndefined();
   // It is about the freeze: an edge that has only just vanished has its lease.
   const calm = vanished('e');
-  expect(calm.now({ type: 'believe' })).toEqual([]);
+  expect(calm.now({ type: 'confirm-lost-edges' })).toEqual([]);
   expect(calm.states()).toMatchObject({ e: 'suspect' });
 });
 
@@ -334,7 +334,7 @@ function notReady(story: Story, ids: readonly string[], ms: number): string[] {
       story.now(ids.includes(id) ? unwell(id, session) : report(id, session));
     }
   }
-  return [...story.machine.cutOff].sort();
+  return [...story.machine.partitionedEdges].sort();
 }
 
 function threeEdges(): Story {
@@ -372,10 +372,10 @@ test('an edge that is leaving, that is not heard, or that is a new process is no
     const leaving = { ...counts, ready: false, leaving: true };
     story.now({ type: 'report', edgeId: 'c', session: 3, counts: leaving });
   }
-  expect(story.machine.cutOff.size).toBe(0);
+  expect(story.machine.partitionedEdges.size).toBe(0);
   expect(notReady(story, ['c'], 14_000)).toEqual(['c']);
   story.now(broken('c', 3));
-  expect(story.machine.cutOff.size).toBe(0);
+  expect(story.machine.partitionedEdges.size).toBe(0);
   story.now(hello('c', 3, 'i2'));
   expect(notReady(story, ['c'], 10_000)).toEqual([]);
 });

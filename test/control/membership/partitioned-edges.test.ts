@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals';
-import { CutOff } from '../../../control/membership/partitioned-edges.js';
+import { PartitionedEdges } from '../../../control/membership/partitioned-edges.js';
 
 const LEASE_MS = 10_000;
 
-function say(cutOff: CutOff, nowMs: number, ids: readonly string[]): void {
-  for (const id of ['a', 'b', 'c', 'd']) cutOff.hear(nowMs, id, !ids.includes(id));
+function say(partitionedEdges: PartitionedEdges, nowMs: number, ids: readonly string[]): void {
+  for (const id of ['a', 'b', 'c', 'd']) partitionedEdges.hear(nowMs, id, !ids.includes(id));
 }
 
 test.each([
@@ -14,25 +14,25 @@ test.each([
   [3, 2, false],
   [4, 2, true],
   [4, 3, false],
-])('of %i edges, %i are not ready: cut off %s', (members, count, isCutOff) => {
-  const cutOff = new CutOff(LEASE_MS);
+])('of %i edges, %i are not ready: cut off %s', (members, count, isPartitioned) => {
+  const partitionedEdges = new PartitionedEdges(LEASE_MS);
   const ids = ['a', 'b', 'c', 'd'].slice(0, count);
   for (const nowMs of [0, 2_000, 10_000]) {
-    say(cutOff, nowMs, ids);
-    expect([...cutOff.judge(nowMs, members)]).toEqual([]);
+    say(partitionedEdges, nowMs, ids);
+    expect([...partitionedEdges.judge(nowMs, members)]).toEqual([]);
   }
-  say(cutOff, 10_001, ids);
-  expect([...cutOff.judge(10_001, members)]).toEqual(isCutOff ? ids : []);
+  say(partitionedEdges, 10_001, ids);
+  expect([...partitionedEdges.judge(10_001, members)]).toEqual(isPartitioned ? ids : []);
 });
 
 test('begins anew whenever it was ready, or is forgotten', () => {
   for (const heal of ['ready', 'forget']) {
-    const cutOff = new CutOff(LEASE_MS);
-    say(cutOff, 0, ['a']);
-    if (heal === 'ready') say(cutOff, 9_000, []);
-    else cutOff.forget('a');
-    say(cutOff, 9_001, ['a']);
-    expect(cutOff.judge(19_001, 4).size).toBe(0);
-    expect(cutOff.judge(19_002, 4).size).toBe(1);
+    const partitionedEdges = new PartitionedEdges(LEASE_MS);
+    say(partitionedEdges, 0, ['a']);
+    if (heal === 'ready') say(partitionedEdges, 9_000, []);
+    else partitionedEdges.forget('a');
+    say(partitionedEdges, 9_001, ['a']);
+    expect(partitionedEdges.judge(19_001, 4).size).toBe(0);
+    expect(partitionedEdges.judge(19_002, 4).size).toBe(1);
   }
 });

@@ -25,7 +25,14 @@ function metadata(token?: string): Metadata {
 }
 
 const READS = ['cluster', 'edges', 'edges/edge-1', 'shards', 'clients/alice', 'moves', 'plan'];
-const WRITES = ['rebalance', 'pause', 'resume', 'abort', 'believe', 'edges/edge-1/drain'];
+const WRITES = [
+  'rebalance',
+  'pause',
+  'resume',
+  'abort',
+  'confirm-lost-edges',
+  'edges/edge-1/drain',
+];
 
 test.each([...READS, 'events', 'settings'])('who reads /v1/%s shows a token', async (path) => {
   const url = `${control.url}/v1/${path}`;
@@ -39,15 +46,15 @@ test.each([...READS, 'events', 'settings'])('who reads /v1/%s shows a token', as
 
 test.each(WRITES)('who writes /v1/%s shows an operator’s token', async (path) => {
   const url = `${control.url}/v1/${path}`;
-  // Refused before the body is looked at.
+  // Rejected before the body is looked at.
   expect((await ask(url, '{')).status).toBe(401);
   expect(await ask(url, '{', bearer(VIEWER))).toMatchObject({
     status: 403,
     body: { error: { code: 'PERMISSION_DENIED', message: expect.stringContaining('vic') } },
   });
-  expect(control.steering.told).toEqual([]);
+  expect(control.operations.told).toEqual([]);
   expect((await ask(url, {}, bearer(OPERATOR))).status).toBe(200);
-  expect(control.steering.told[0]!.at(-1)).toEqual({ who: 'ada', reason: '' });
+  expect(control.operations.told[0]!.at(-1)).toEqual({ actor: 'ada', reason: '' });
 });
 
 test.each(['', 'Bearer', 'Bearer ', `Basic ${VIEWER}`, VIEWER, `Bearer ${VIEWER} x`])(
@@ -64,7 +71,7 @@ test.each(['/healthz', '/readyz', '/v1/openapi.json'])('%s stays open', async (p
 test('a stream of events takes a token, too', async () => {
   const headers = { accept: 'text/event-stream' };
   expect((await ask(`${control.url}/v1/events`, undefined, headers)).status).toBe(401);
-  expect(control.steering.watchers.size).toBe(0);
+  expect(control.operations.watchers.size).toBe(0);
 });
 
 test('gRPC takes the same tokens', async () => {
@@ -74,14 +81,14 @@ test('gRPC takes the same tokens', async () => {
   const pause = (token?: string) =>
     call<PauseResponse>((done) => grpc.pause({ reason: '' }, metadata(token), done));
   await expect(moves()).rejects.toMatchObject({ code: status.UNAUTHENTICATED });
-  expect((await moves(VIEWER)).moves?.waiting).toBe(0);
+  expect((await moves(VIEWER)).moves?.pending).toBe(0);
   await expect(pause()).rejects.toMatchObject({ code: status.UNAUTHENTICATED });
   await expect(pause(VIEWER)).rejects.toMatchObject({
     code: status.PERMISSION_DENIED,
     details: expect.stringContaining('PERMISSION_DENIED'),
   });
   await pause(OPERATOR);
-  expect(control.steering.told).toEqual([['pause', { who: 'ada', reason: '' }]]);
+  expect(control.operations.told).toEqual([['pause', { actor: 'ada', reason: '' }]]);
   const watch = grpc.watchEvents({ after: 0 });
   const error = await new Promise<ServiceError>((resolve) => watch.once('error', resolve));
   expect(error.code).toBe(status.UNAUTHENTICATED);
@@ -91,7 +98,7 @@ test('gRPC takes the same tokens', async () => {
       .once('data', resolve)
       .on('error', () => {}),
   );
-  control.steering.log({ type: 'edge-joined', edgeId: 'edge-3' });
+  control.operations.log({ type: 'edge-joined', edgeId: 'edge-3' });
   expect((await heard).event?.edgeId).toBe('edge-3');
 });
 

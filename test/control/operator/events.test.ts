@@ -24,12 +24,12 @@ afterEach(async () => {
 
 const operator = {
   type: 'operator',
-  did: 'drain',
+  action: 'drain',
   edgeId: 'edge-1',
-  who: 'ada',
+  actor: 'ada',
   reason: 'old',
 } as const;
-const move = { type: 'move-begun', shard: 0, from: 'edge-1', to: 'edge-2' } as const;
+const move = { type: 'move-started', shard: 0, from: 'edge-1', to: 'edge-2' } as const;
 const some: LogEntry[] = [
   operator,
   { type: 'intent-changed', edgeId: 'edge-1', intent: 'draining' },
@@ -37,7 +37,7 @@ const some: LogEntry[] = [
 ];
 
 function logSome(): void {
-  for (const entry of some) control.steering.log(entry);
+  for (const entry of some) control.operations.log(entry);
 }
 
 async function openStream(query = '', headers = {}) {
@@ -72,7 +72,7 @@ test('an id that was never given is of another log, so that all is new', async (
 });
 
 test.each(['x', '-1', '1.5', '', '1&after=2', '9'.repeat(16)])(
-  'refuses to look after %j',
+  'rejects to look after %j',
   async (after) => {
     const answer = await ask(`${control.url}/v1/events?after=${after}`);
     expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
@@ -84,13 +84,13 @@ test('a stream has the history and then what happens, and can be taken up again'
   const first = await watch();
   expect(first.response.headers['content-type']).toBe('text/event-stream');
   await eventually(() => first.events.length === 3);
-  control.steering.log({ type: 'leader-changed', controlId: 'control-2' });
+  control.operations.log({ type: 'leader-changed', controlId: 'control-2' });
   await eventually(() => first.events.length === 4);
   expect(first.ids()).toEqual([1, 2, 3, 4]);
   expect(JSON.parse(first.events[3]!.data)).toMatchObject({ id: 4, controlId: 'control-2' });
   first.response.destroy();
-  await eventually(() => control.steering.watchers.size === 0);
-  control.steering.log(move);
+  await eventually(() => control.operations.watchers.size === 0);
+  control.operations.log(move);
   // The header is newer than the query, which a reconnect repeats.
   const second = await watch('?after=1', { 'last-event-id': '3' });
   await eventually(() => second.events.length === 2);
@@ -101,21 +101,21 @@ test('HEAD and plain GET do not stream', async () => {
   const headers = { accept: 'text/event-stream' };
   const head = await fetch(`${control.url}/v1/events`, { method: 'HEAD', headers });
   expect([head.status, await head.text()]).toEqual([200, '']);
-  expect(control.steering.watchers.size).toBe(0);
+  expect(control.operations.watchers.size).toBe(0);
 });
 
 test('a reader who does not read is cut', async () => {
   const response = await openStream();
-  await eventually(() => control.steering.watchers.size === 1);
+  await eventually(() => control.operations.watchers.size === 1);
   response.pause();
   const reason = 'x'.repeat(10_000);
   // Kernel buffers take some megabytes first.
-  for (let i = 0; i < 5_000 && control.steering.watchers.size > 0; i++) {
-    control.steering.log({ ...operator, reason });
-    control.steering.events.length = 1;
+  for (let i = 0; i < 5_000 && control.operations.watchers.size > 0; i++) {
+    control.operations.log({ ...operator, reason });
+    control.operations.events.length = 1;
     if (i % 50 === 0) await new Promise(setImmediate);
   }
-  expect(control.steering.watchers.size).toBe(0);
+  expect(control.operations.watchers.size).toBe(0);
 });
 
 test('so many streams, and no more until one ends', async () => {
@@ -142,7 +142,7 @@ test('gRPC watches the same events', async () => {
   watching.on('data', ({ event }: WatchEventsResponse) => heard.push(event!));
   watching.on('error', () => {});
   await eventually(() => heard.length === 2);
-  control.steering.log(operator);
+  control.operations.log(operator);
   await eventually(() => heard.length === 3);
   expect(heard).toMatchObject([
     { id: 2, type: 'intent-changed', intent: EdgeIntent.EDGE_INTENT_DRAINING, shard: undefined },
@@ -150,19 +150,19 @@ test('gRPC watches the same events', async () => {
     { id: 4, ...operator, position: { incarnation: 1, epoch: 7 } },
   ]);
   watching.cancel();
-  await eventually(() => control.steering.watchers.size === 0);
+  await eventually(() => control.operations.watchers.size === 0);
 });
 
 test('gRPC cuts a watcher who does not read', async () => {
   const watching = control.grpc.watchEvents({ after: 0 });
   watching.on('error', () => {});
-  await eventually(() => control.steering.watchers.size === 1);
-  for (let i = 0; i < 20_000 && control.steering.watchers.size > 0; i++) {
-    control.steering.log({ ...operator, reason: 'x'.repeat(1_000) });
-    control.steering.events.length = 1;
+  await eventually(() => control.operations.watchers.size === 1);
+  for (let i = 0; i < 20_000 && control.operations.watchers.size > 0; i++) {
+    control.operations.log({ ...operator, reason: 'x'.repeat(1_000) });
+    control.operations.events.length = 1;
     if (i % 50 === 0) await new Promise(setImmediate);
   }
-  expect(control.steering.watchers.size).toBe(0);
+  expect(control.operations.watchers.size).toBe(0);
 });
 
 test('docs/operations.md has every type of event', () => {

@@ -1,8 +1,8 @@
-/** A steering that does nothing but remember: what it was told, and what it is to answer. */
+/** A operations that does nothing but remember: what it was told, and what it is to answer. */
 
 import { hashToken } from '../../../common/auth/tokens.js';
 import type { Intent, Position } from '../../../common/cluster/assignment.js';
-import type { Refusal } from '../../../common/process/errors.js';
+import type { Rejection } from '../../../common/process/errors.js';
 import { Access } from '../../../control/operator/access.js';
 import type { OperatorApi } from '../../../control/operator/openapi.js';
 import type {
@@ -10,21 +10,21 @@ import type {
   LogEntry,
   LoggedEvent,
   MovesInfo,
+  Operations,
   PlanInfo,
-  Steering,
 } from '../../../control/operator/operations.js';
 import { OperatorOrders } from '../../../control/operator/orders.js';
 import type { OperatorQueries } from '../../../control/operator/queries.js';
-import { refuseIntent } from '../../../control/planning/preconditions.js';
+import { rejectIntent } from '../../../control/planning/preconditions.js';
 
 export const idle: MovesInfo = {
   inFlight: [],
-  waiting: 0,
+  pending: 0,
   isPaused: false,
   frozenUntilMs: undefined,
   perSecond: 0,
-  why: 'nothing-to-do',
-  secondsLeft: undefined,
+  paceReason: 'nothing-to-do',
+  secondsRemaining: undefined,
   drains: [],
 };
 
@@ -37,14 +37,14 @@ export const somePlan: PlanInfo = {
   maxOverMean: { before: 1.5, after: 1.04 },
   irreducible: [3],
   reconnectsPerSecond: 100,
-  secondsLeft: 12,
+  secondsRemaining: 12,
 };
 
-export class FakeSteering implements Steering {
+export class FakeOperations implements Operations {
   info: MovesInfo = idle;
-  planned: PlanInfo | Refusal = somePlan;
+  planned: PlanInfo | Rejection = somePlan;
   /** What any order is answered; undefined: it is done. */
-  refused: Refusal | undefined;
+  rejected: Rejection | undefined;
   readonly told: unknown[][] = [];
   readonly events: LoggedEvent[] = [];
   readonly watchers = new Set<(event: LoggedEvent) => void>();
@@ -57,33 +57,33 @@ export class FakeSteering implements Steering {
     return this.info;
   }
 
-  plan(): PlanInfo | Refusal {
+  plan(): PlanInfo | Rejection {
     return this.planned;
   }
 
-  rebalance(on: Position | undefined, by: Audit): PlanInfo | Refusal {
+  rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection {
     this.told.push(['rebalance', on, by]);
-    return this.refused ?? this.planned;
+    return this.rejected ?? this.planned;
   }
 
-  pause(by: Audit): Refusal | undefined {
-    if (this.refused === undefined) this.info = { ...this.info, isPaused: true };
+  pause(by: Audit): Rejection | undefined {
+    if (this.rejected === undefined) this.info = { ...this.info, isPaused: true };
     return this.#order('pause', by);
   }
 
-  resume(by: Audit): Refusal | undefined {
+  resume(by: Audit): Rejection | undefined {
     return this.#order('resume', by);
   }
 
-  abort(by: Audit): Refusal | undefined {
+  abort(by: Audit): Rejection | undefined {
     return this.#order('abort', by);
   }
 
-  believe(by: Audit): Refusal | undefined {
-    return this.#order('believe', by);
+  confirmLostEdges(by: Audit): Rejection | undefined {
+    return this.#order('confirm-lost-edges', by);
   }
 
-  setIntent(...order: Parameters<Steering['setIntent']>): Refusal | undefined {
+  setIntent(...order: Parameters<Operations['setIntent']>): Rejection | undefined {
     const [edgeId, intent, { isForced }] = order;
     this.told.push(['setIntent', ...order]);
     const edges = [...this.intents].map(([id, is]) => ({
@@ -92,9 +92,9 @@ export class FakeSteering implements Steering {
       advertisedUrl: '',
       intent: is,
     }));
-    const refused = this.refused ?? refuseIntent(edges, edgeId, intent, isForced);
-    if (refused === undefined) this.intents.set(edgeId, intent);
-    return refused;
+    const rejected = this.rejected ?? rejectIntent(edges, edgeId, intent, isForced);
+    if (rejected === undefined) this.intents.set(edgeId, intent);
+    return rejected;
   }
 
   eventsAfter(after: number): readonly LoggedEvent[] {
@@ -114,9 +114,9 @@ export class FakeSteering implements Steering {
     for (const onEvent of this.watchers) onEvent(event);
   }
 
-  #order(name: string, by: Audit): Refusal | undefined {
+  #order(name: string, by: Audit): Rejection | undefined {
     this.told.push([name, by]);
-    return this.refused;
+    return this.rejected;
   }
 }
 
@@ -131,9 +131,9 @@ export const guarded = new Access(
 
 export function apiOf(
   queries: OperatorQueries,
-  steering: Steering = new FakeSteering(),
+  operations: Operations = new FakeOperations(),
   access = open,
 ): OperatorApi {
   const settings = { LONGLINE_CONTROL_LEASE_MS: 10_000 };
-  return { queries, orders: new OperatorOrders(steering), access, settings };
+  return { queries, orders: new OperatorOrders(operations), access, settings };
 }

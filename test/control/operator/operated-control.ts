@@ -1,4 +1,4 @@
-/** The operator API of a control whose steering is a fake, over HTTP and gRPC. */
+/** The operator API of a control whose operations is a fake, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
@@ -12,7 +12,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
-import { apiOf, FakeSteering, open } from './fake-operations.js';
+import { apiOf, FakeOperations, open } from './fake-operations.js';
 
 const edgeOf = (id: string): EdgeRecord => ({
   id,
@@ -26,7 +26,7 @@ const edgeOf = (id: string): EdgeRecord => ({
 });
 
 export interface SteeredControl {
-  readonly steering: FakeSteering;
+  readonly operations: FakeOperations;
   /** What control knows; to be changed by tests. */
   readonly world: { snapshot: Snapshot; connections: Presence[] };
   readonly url: string;
@@ -43,7 +43,7 @@ const IDS = ['edge-1', 'edge-2'];
 
 /** @param port of HTTP; 0: any */
 export async function startSteeredControl(access = open, port = 0): Promise<SteeredControl> {
-  const steering = new FakeSteering();
+  const operations = new FakeOperations();
   const world: SteeredControl['world'] = {
     snapshot: {
       assignment: {
@@ -63,7 +63,7 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
     () => world.snapshot,
     async () => ({ connections: world.connections, complete: true }),
   );
-  const api = apiOf(queries, steering, access);
+  const api = apiOf(queries, operations, access);
   const http = createHttpServer(new Metrics(), () => []);
   addOperatorRoutes(http, api);
   const httpPort = await listenHttp(http, '127.0.0.1', port);
@@ -72,7 +72,7 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
   const grpcPort = await bindGrpc(server, '127.0.0.1', 0);
   const grpc = new OperatorServiceClient(`127.0.0.1:${grpcPort}`, credentials.createInsecure());
   return {
-    steering,
+    operations,
     world,
     url: `http://127.0.0.1:${httpPort}`,
     grpc,

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { refusal } from '../../../common/process/errors.js';
+import { rejection } from '../../../common/process/errors.js';
 import { clientAnswer, errorAnswer } from '../../../control/operator/answers.js';
 import {
   intentAnswer,
@@ -28,40 +28,40 @@ beforeEach(async () => {
 });
 afterEach(() => control.stop());
 
-const by = (reason: string) => ({ who: 'local', reason });
+const by = (reason: string) => ({ actor: 'local', reason });
 const noOptions = { perSecondMax: undefined, deadlineMs: undefined, isForced: false };
 const drain = {
   edgeId: 'edge-2',
-  shardsWaiting: 3,
+  shardsPending: 3,
   shardsMoving: 1,
-  clientsLeft: undefined,
-  secondsLeft: undefined,
+  clientsRemaining: undefined,
+  secondsRemaining: undefined,
   isFinished: false,
 };
 
 test('/v1/moves tells unknown from zero', async () => {
-  control.steering.info = {
+  control.operations.info = {
     ...idle,
     inFlight: [
-      { shard: 1, from: 'edge-1', to: 'edge-2', phase: 'acquiring', clientsLeft: undefined },
-      { shard: 2, from: 'edge-1', to: 'edge-2', phase: 'handing-over', clientsLeft: 0 },
+      { shard: 1, from: 'edge-1', to: 'edge-2', phase: 'acquiring', clientsRemaining: undefined },
+      { shard: 2, from: 'edge-1', to: 'edge-2', phase: 'handing-over', clientsRemaining: 0 },
     ],
-    secondsLeft: Number.POSITIVE_INFINITY,
+    secondsRemaining: Number.POSITIVE_INFINITY,
     drains: [drain],
   };
   const { body } = await ask(`${control.url}/v1/moves`);
   expect(movesAnswer.strict().parse(body)).toMatchObject({
-    inFlight: [{ phase: 'acquiring', clientsLeft: null }, { clientsLeft: 0 }],
+    inFlight: [{ phase: 'acquiring', clientsRemaining: null }, { clientsRemaining: 0 }],
     paused: false,
     frozenUntilMs: null,
-    secondsLeft: null,
-    drains: [{ edgeId: 'edge-2', clientsLeft: null, secondsLeft: null, finished: false }],
+    secondsRemaining: null,
+    drains: [{ edgeId: 'edge-2', clientsRemaining: null, secondsRemaining: null, finished: false }],
   });
   const { moves } = await call<GetMovesResponse>((done) => control.grpc.getMoves({}, done));
   expect(moves).toMatchObject({
-    inFlight: [{ clientsLeft: undefined }, { clientsLeft: 0 }],
+    inFlight: [{ clientsRemaining: undefined }, { clientsRemaining: 0 }],
     frozenUntilMs: undefined,
-    drains: [{ clientsLeft: undefined }],
+    drains: [{ clientsRemaining: undefined }],
   });
 });
 
@@ -72,7 +72,7 @@ test('/v1/plan is what a rebalance would do, and nothing is done', async () => {
     control.grpc.planRebalance({}, done),
   );
   expect(plan).toMatchObject({ clients: 1_200, maxOverMeanBefore: 1.5, maxOverMeanAfter: 1.04 });
-  expect(control.steering.told).toEqual([]);
+  expect(control.operations.told).toEqual([]);
 });
 
 test('/v1/rebalance passes on which plan was seen, by whom and why', async () => {
@@ -83,22 +83,25 @@ test('/v1/rebalance passes on which plan was seen, by whom and why', async () =>
     control.grpc.rebalance({ on: somePlan.on, reason: 'grpc' }, done),
   );
   expect(answer.plan?.shards).toBe(3);
-  expect(control.steering.told).toEqual([
+  expect(control.operations.told).toEqual([
     ['rebalance', somePlan.on, by('hot')],
     ['rebalance', undefined, by('')],
     ['rebalance', somePlan.on, by('grpc')],
   ]);
 });
 
-test.each(['pause', 'resume', 'abort', 'believe'] as const)('/v1/%s', async (order) => {
+test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'] as const)('/v1/%s', async (order) => {
   const answer = await ask(`${control.url}/v1/${order}`, { reason: 'so' });
   expect(answer.status).toBe(200);
   expect(movesAnswer.strict().parse(answer.body).paused).toBe(order === 'pause');
   const { moves } = await call<PauseResponse>((done) =>
-    control.grpc[order]({ reason: 'grpc' }, done),
+    control.grpc[order === 'confirm-lost-edges' ? 'confirmLostEdges' : order](
+      { reason: 'grpc' },
+      done,
+    ),
   );
   expect(moves?.paused).toBe(order === 'pause');
-  expect(control.steering.told).toEqual([
+  expect(control.operations.told).toEqual([
     [order, by('so')],
     [order, by('grpc')],
   ]);
@@ -119,7 +122,7 @@ test('an edge is drained, and that is taken back', async () => {
   expect((await ask(`${edge}/undrain`, {})).body.intent).toBe('none');
   expect((await ask(`${edge}/cordon`, { force: true })).body.intent).toBe('cordoned');
   const options = { perSecondMax: 500, deadlineMs: 300_000, isForced: false };
-  expect(control.steering.told).toEqual([
+  expect(control.operations.told).toEqual([
     ['setIntent', 'edge-2', 'draining', options, by('old')],
     ['setIntent', 'edge-2', 'draining', options, by('old')],
     ['setIntent', 'edge-2', 'none', noOptions, by('')],
@@ -142,7 +145,7 @@ test('gRPC sets intents in the same bounds', async () => {
     );
   const draining = EdgeIntent.EDGE_INTENT_DRAINING;
   expect(await set(draining, { rate: 5 })).toEqual({ edgeId: 'edge-2', intent: draining });
-  expect(control.steering.told[0]![3]).toEqual({ ...noOptions, perSecondMax: 5 });
+  expect(control.operations.told[0]![3]).toEqual({ ...noOptions, perSecondMax: 5 });
   await expect(set(draining)).rejects.toMatchObject({
     code: status.ALREADY_EXISTS,
     details: expect.stringContaining('INTENT_UNCHANGED'),
@@ -157,13 +160,16 @@ test('gRPC sets intents in the same bounds', async () => {
   ).rejects.toMatchObject(malformed);
 });
 
-test('says who leads, and where, if the refusal does', async () => {
-  control.steering.refused = refusal('NOT_LEADER', 'control-2 leads: http://10.0.0.2:7200, ask it');
+test('says who leads, and where, if the rejection does', async () => {
+  control.operations.rejected = rejection(
+    'NOT_LEADER',
+    'control-2 leads: http://10.0.0.2:7200, ask it',
+  );
   const pause = await ask(`${control.url}/v1/pause`, {});
   expect(pause.status).toBe(503);
   expect(errorAnswer.parse(pause.body).error.code).toBe('NOT_LEADER');
   expect(pause.headers.get('location')).toBe('http://10.0.0.2:7200/v1/pause');
-  control.steering.planned = refusal('NOT_LEADER', 'control-2 leads');
+  control.operations.planned = rejection('NOT_LEADER', 'control-2 leads');
   const plan = await ask(`${control.url}/v1/plan`);
   expect([plan.status, plan.headers.get('location')]).toEqual([503, null]);
   await expect(
@@ -189,14 +195,14 @@ test.each([
   ['an empty body', '/v1/pause', ''],
   ['no JSON', '/v1/pause', '{'],
   ['a prototype', '/v1/pause', '{"__proto__":{"reason":"x"}}'],
-])('refuses %s', async (_, path, body) => {
+])('rejects %s', async (_, path, body) => {
   const answer = await ask(`${control.url}${path}`, body);
   expect(answer.status).toBe(400);
   expect(errorAnswer.strict().parse(answer.body).error.code).toBe('REQUEST_MALFORMED');
-  expect(control.steering.told).toEqual([]);
+  expect(control.operations.told).toEqual([]);
 });
 
-test('refuses what a foreign page could send without asking', async () => {
+test('rejects what a foreign page could send without asking', async () => {
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp']) {
     const answer = await ask(`${control.url}/v1/pause`, '{}', { 'content-type': type });
     expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
@@ -207,12 +213,12 @@ test('refuses what a foreign page could send without asking', async () => {
   expect((await ask(`${control.url}/v1/pause`, '{}', utf8)).status).toBe(200);
 });
 
-test('refuses a body over its bound', async () => {
+test('rejects a body over its bound', async () => {
   const answer = await ask(`${control.url}/v1/pause`, { reason: 'x'.repeat(5_000) });
   expect(answer).toMatchObject({ status: 413, body: { error: { code: 'PAYLOAD_TOO_LARGE' } } });
 });
 
-test('refuses to write by GET, and an edge that nobody knows', async () => {
+test('rejects to write by GET, and an edge that nobody knows', async () => {
   const wrong = await ask(`${control.url}${DRAIN}`);
   expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
   for (const id of ['nobody', 'a%2Fb']) {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
-import { type Refusal, refusal } from '../../../common/process/errors.js';
+import { type Rejection, rejection } from '../../../common/process/errors.js';
 import {
   bindGrpc,
   createGrpcServer,
@@ -98,7 +98,7 @@ const presence = {
 };
 
 let snapshot: Snapshot;
-let located: { connections: (typeof presence)[]; complete: boolean } | Refusal;
+let located: { connections: (typeof presence)[]; complete: boolean } | Rejection;
 let asked: string[];
 let http: FastifyInstance;
 let httpPort: number;
@@ -233,7 +233,7 @@ test('/v1/edges/:id/memory tells what a connection has added, and what that mean
   expect(response).toEqual(answer);
 });
 
-test('the memory of an edge that does not report, or does not exist, is refused', async () => {
+test('the memory of an edge that does not report, or does not exist, is rejected', async () => {
   expect((await get('/v1/edges/edge-2/memory')).status).toBe(503);
   expect((await get('/v1/edges/nobody/memory')).status).toBe(404);
   expect((await get('/v1/edges//memory')).status).toBe(404);
@@ -297,21 +297,21 @@ test.each([
   ['of 257 bytes', 'x'.repeat(257)],
   ['far too long', 'x'.repeat(5_000)],
   ['with a control character', 'a%00b'],
-])('refuses a clientId that is %s', async (_, encoded) => {
+])('rejects a clientId that is %s', async (_, encoded) => {
   const { status: code, body } = await get(`/v1/clients/${encoded}`);
   expect(code).toBe(400);
   expect(errorAnswer.strict().parse(body).error.code).toBe('CLIENT_ID_INVALID');
   expect(asked).toEqual([]);
 });
 
-test.each(['%FF', '%C3', '%zz', '%'])('refuses a path that is not UTF-8: %s', async (encoded) => {
+test.each(['%FF', '%C3', '%zz', '%'])('rejects a path that is not UTF-8: %s', async (encoded) => {
   const { status: code, body } = await get(`/v1/clients/${encoded}`);
   expect(code).toBe(400);
   expect(errorAnswer.strict().parse(body).error.code).toBe('REQUEST_MALFORMED');
 });
 
 test('says why a client cannot be located', async () => {
-  located = refusal('REDIS_UNAVAILABLE', 'no reply channel');
+  located = rejection('REDIS_UNAVAILABLE', 'no reply channel');
   const { status: code, body } = await get('/v1/clients/alice');
   expect(code).toBe(503);
   expect(body).toEqual({ error: { code: 'REDIS_UNAVAILABLE', message: 'no reply channel' } });
@@ -322,7 +322,7 @@ test('answers HEAD like GET without the body', async () => {
 });
 
 test.each(['/v1/cluster', '/v1/edges/edge-1', '/v1/clients/alice', '/v1/openapi.json'])(
-  'refuses other methods for %s, whatever the body is',
+  'rejects other methods for %s, whatever the body is',
   async (path) => {
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
       const { status: code, allow, body } = await send(method, path, 'x');
@@ -351,7 +351,7 @@ test('describes every path in an OpenAPI document that refers only to what it ha
     '/v1/pause',
     '/v1/resume',
     '/v1/abort',
-    '/v1/believe',
+    '/v1/confirm-lost-edges',
     '/v1/events',
     '/v1/settings',
   ]);
@@ -394,7 +394,7 @@ test('gRPC gives the same answers', async () => {
   expect(where).toMatchObject({ clientId: 'alice', connections: [presence], complete: true });
 });
 
-test('gRPC refuses with the same codes', async () => {
+test('gRPC rejects with the same codes', async () => {
   await expect(
     call<GetEdgeResponse>((done) => client.getEdge({ edgeId: 'x' }, done)),
   ).rejects.toMatchObject({

@@ -17,21 +17,21 @@ const empty = { ...full, owners: Uint16Array.of(1, 1, 1, 1) };
 test('counts shards that wait and that move, and how long the clients take', () => {
   expect(drainProgress(handingOver, A, 600, 50)).toEqual({
     edgeId: A,
-    shardsWaiting: 1,
+    shardsPending: 1,
     shardsMoving: 2,
-    clientsLeft: 600,
-    secondsLeft: 12,
+    clientsRemaining: 600,
+    secondsRemaining: 12,
     isFinished: false,
   });
 });
 
 test('does not know how long it takes while nothing moves or the edge is not heard', () => {
-  expect(drainProgress(begun, A, 600, 0).secondsLeft).toBeUndefined();
-  expect(drainProgress(begun, A, undefined, 50).secondsLeft).toBeUndefined();
+  expect(drainProgress(begun, A, 600, 0).secondsRemaining).toBeUndefined();
+  expect(drainProgress(begun, A, undefined, 50).secondsRemaining).toBeUndefined();
 });
 
 test('is finished when nothing is owned, moving or held', () => {
-  expect(drainProgress(empty, A, 0, 0)).toMatchObject({ isFinished: true, secondsLeft: 0 });
+  expect(drainProgress(empty, A, 0, 0)).toMatchObject({ isFinished: true, secondsRemaining: 0 });
   expect(drainProgress(empty, A, 1, 0).isFinished).toBe(false);
   expect(drainProgress(empty, A, undefined, 0).isFinished).toBe(false);
   expect(drainProgress(handingOver, A, 0, 0).isFinished).toBe(false);

@@ -17,8 +17,8 @@ const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
     shardsSubscribed: 1,
     ready: true,
     shards: [],
-    goawaysWaiting: 7,
-    handshakesWaiting: 2,
+    goawaysPending: 7,
+    handshakesPending: 2,
     eventLoopLagMs: 3,
     memoryHeadroom: 0.5,
   },
@@ -28,7 +28,7 @@ const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
 test('who has clients to let go gives, unless it is not heard or has none', () => {
   const dead = edge('c', { state: { type: 'dead', forgetAtMs: 1 } });
   const silent = edge('d', { counts: undefined });
-  expect(donorsAmong([edge('a'), dead, silent])).toEqual([{ edgeId: 'a', clientsLeft: 7 }]);
+  expect(donorsAmong([edge('a'), dead, silent])).toEqual([{ edgeId: 'a', clientsRemaining: 7 }]);
 });
 
 test('those take that shards are being handed over to', () => {
@@ -41,7 +41,7 @@ test('those take that shards are being handed over to', () => {
       edgeId: third,
       isAlive: true,
       atMs: 5_000,
-      handshakesWaiting: 2,
+      handshakesPending: 2,
       eventLoopLagP99Ms: 3,
       memoryHeadroom: 0.5,
     },

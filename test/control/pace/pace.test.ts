@@ -3,14 +3,14 @@ import fc from 'fast-check';
 import { Pacer, type ReceiverReport } from '../../../control/pace/pace.js';
 
 const donors = [
-  { edgeId: 'a', clientsLeft: 3_000 },
-  { edgeId: 'b', clientsLeft: 1_000 },
+  { edgeId: 'a', clientsRemaining: 3_000 },
+  { edgeId: 'b', clientsRemaining: 1_000 },
 ];
 const receiver = (nowMs: number, more: Partial<ReceiverReport> = {}): ReceiverReport => ({
   edgeId: 'r',
   isAlive: true,
   atMs: nowMs,
-  handshakesWaiting: 0,
+  handshakesPending: 0,
   eventLoopLagP99Ms: 5,
   memoryHeadroom: 0.5,
   ...more,
@@ -28,33 +28,33 @@ function run(pacer: Pacer, fromMs: number, steps: number, more: Partial<Receiver
 
 test('begins carefully, and goes up to the budget while receivers are idle', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
-  expect(run(pacer, 0, 1)).toMatchObject({ perSecond: 40, why: 'idle' });
+  expect(run(pacer, 0, 1)).toMatchObject({ perSecond: 40, reason: 'idle' });
   expect(run(pacer, 2_000, 4).perSecond).toBe(120);
   expect(run(pacer, 10_000, 50).perSecond).toBe(1_000);
 });
 
 test.each<[string, Partial<ReceiverReport>]>([
-  ['handshakes wait', { handshakesWaiting: 65 }],
+  ['handshakes wait', { handshakesPending: 65 }],
   ['the event loop lags', { eventLoopLagP99Ms: 21 }],
   ['memory is short', { memoryHeadroom: 0.09 }],
 ])('halves when %s', (_, pressure) => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
-  expect(run(pacer, 100_000, 1, pressure)).toMatchObject({ perSecond: 500, why: 'pressure' });
+  expect(run(pacer, 100_000, 1, pressure)).toMatchObject({ perSecond: 500, reason: 'pressure' });
   expect(run(pacer, 102_000, 50, pressure).perSecond).toBe(1);
 });
 
 test('remembers pressure until the next step', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
-  pacer.step(99_000, donors, [receiver(99_000, { handshakesWaiting: 65 })]);
-  expect(run(pacer, 100_000, 1)).toMatchObject({ perSecond: 500, why: 'pressure' });
-  expect(run(pacer, 102_000, 1)).toMatchObject({ perSecond: 520, why: 'idle' });
+  pacer.step(99_000, donors, [receiver(99_000, { handshakesPending: 65 })]);
+  expect(run(pacer, 100_000, 1)).toMatchObject({ perSecond: 500, reason: 'pressure' });
+  expect(run(pacer, 102_000, 1)).toMatchObject({ perSecond: 520, reason: 'idle' });
 });
 
 test('does not raise a rate that nobody makes use of', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
-  const few = [{ edgeId: 'a', clientsLeft: 50 }];
+  const few = [{ edgeId: 'a', clientsRemaining: 50 }];
   const rates = [0, 2_000, 4_000, 6_000].map(
     (nowMs) => pacer.step(nowMs, few, [receiver(nowMs)]).perSecond,
   );
@@ -62,14 +62,14 @@ test('does not raise a rate that nobody makes use of', () => {
 });
 
 test('is not pressed at the bounds', () => {
-  const bounds = { handshakesWaiting: 64, eventLoopLagP99Ms: 20, memoryHeadroom: 0.1 };
-  expect(run(new Pacer({ perSecondMax: 1_000 }), 0, 1, bounds).why).toBe('idle');
+  const bounds = { handshakesPending: 64, eventLoopLagP99Ms: 20, memoryHeadroom: 0.1 };
+  expect(run(new Pacer({ perSecondMax: 1_000 }), 0, 1, bounds).reason).toBe('idle');
 });
 
 test('holds its rate while a receiver is not heard', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
-  expect(run(pacer, 10_000, 3, { atMs: 0 })).toMatchObject({ perSecond: 20, why: 'held' });
-  expect(pacer.step(20_000, donors, []).why).toBe('held');
+  expect(run(pacer, 10_000, 3, { atMs: 0 })).toMatchObject({ perSecond: 20, reason: 'held' });
+  expect(pacer.step(20_000, donors, []).reason).toBe('held');
 });
 
 test('stops when a receiver dies, and begins again carefully', () => {
@@ -77,9 +77,9 @@ test('stops when a receiver dies, and begins again carefully', () => {
   run(pacer, 0, 50);
   const dead = [receiver(100_000, { isAlive: false })];
   const stopped = pacer.step(100_000, donors, dead);
-  expect(stopped).toMatchObject({ perSecond: 0, why: 'stopped', secondsLeft: Infinity });
+  expect(stopped).toMatchObject({ perSecond: 0, reason: 'stopped', secondsRemaining: Infinity });
   expect([...stopped.byEdge.values()]).toEqual([0, 0]);
-  expect(pacer.step(109_000, donors, []).why).toBe('stopped');
+  expect(pacer.step(109_000, donors, []).reason).toBe('stopped');
   expect(run(pacer, 110_000, 1).perSecond).toBe(40);
 });
 
@@ -96,13 +96,13 @@ test('divides the rate by what is left, and says how long it takes', () => {
     ['a', 3_000],
     ['b', 1_000],
   ]);
-  expect(pace.secondsLeft).toBe(1);
+  expect(pace.secondsRemaining).toBe(1);
 });
 
 test('has nothing to do when nobody is left', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
-  const pace = pacer.step(0, [{ edgeId: 'a', clientsLeft: 0 }], [receiver(0)]);
-  expect(pace).toMatchObject({ perSecond: 0, secondsLeft: 0, why: 'nothing-to-do' });
+  const pace = pacer.step(0, [{ edgeId: 'a', clientsRemaining: 0 }], [receiver(0)]);
+  expect(pace).toMatchObject({ perSecond: 0, secondsRemaining: 0, reason: 'nothing-to-do' });
 });
 
 test('never passes the budget, however often it is asked', () => {
@@ -110,7 +110,7 @@ test('never passes the budget, however often it is asked', () => {
     edgeId: fc.constantFrom('r', 's'),
     isAlive: fc.boolean(),
     atMs: fc.nat(100_000),
-    handshakesWaiting: fc.nat(100),
+    handshakesPending: fc.nat(100),
     eventLoopLagP99Ms: fc.nat(80),
     memoryHeadroom: fc.double({ min: 0, max: 1, noNaN: true }),
   });
@@ -119,9 +119,9 @@ test('never passes the budget, however often it is asked', () => {
     fc.property(fc.integer({ min: 1, max: 5_000 }), fc.array(step), (perSecondMax, steps) => {
       const pacer = new Pacer({ perSecondMax });
       let nowMs = 0;
-      for (const [ms, reports, clientsLeft] of steps) {
+      for (const [ms, reports, clientsRemaining] of steps) {
         nowMs += ms;
-        const pace = pacer.step(nowMs, [{ edgeId: 'c', clientsLeft }, ...donors], reports);
+        const pace = pacer.step(nowMs, [{ edgeId: 'c', clientsRemaining }, ...donors], reports);
         expect(pace.perSecond).toBeGreaterThanOrEqual(0);
         expect(pace.perSecond).toBeLessThanOrEqual(perSecondMax);
         const sum = [...pace.byEdge.values()].reduce((total, rate) => total + rate, 0);

@@ -11,7 +11,7 @@ export function planEdge(index: number, more: Partial<PlanEdge> = {}): PlanEdge 
     capacity: 1_000_000,
     zone: '',
     isAlive: true,
-    isCutOff: false,
+    isPartitioned: false,
     isKnown: true,
     mayGive: true,
     mayReceive: true,

@@ -1,27 +1,27 @@
 import { expect, test } from '@jest/globals';
 import { NO_OWNER } from '../../../common/cluster/assignment.js';
 import { fillJoiners, placeOrphans } from '../../../control/planning/placement.js';
-import { Ledger } from '../../../control/planning/projected-loads.js';
+import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
 import { contentOf, loadsOf } from './balance-world.js';
 
 test('a joiner is filled in the order of the ring, within the shares of all', () => {
   const loads = loadsOf(Array.from({ length: 4096 }, (_, shard) => 10 + (shard % 3)));
   const content = contentOf(5, 4096);
-  const ledgerOf = (owners: Uint16Array, count: number) => {
+  const projectedOf = (owners: Uint16Array, count: number) => {
     const edges = content.edges.map(({ id }, index) => {
       return { id, capacity: 1_000_000, takesPart: index < count };
     });
-    return new Ledger(edges, owners, loads);
+    return new ProjectedLoads(edges, owners, loads);
   };
-  const all = ledgerOf(content.owners, 5);
+  const all = projectedOf(content.owners, 5);
   placeOrphans(all);
   // The last edge dies, and comes back.
-  const without = ledgerOf(
+  const without = projectedOf(
     all.owners.map((owner) => (owner === 4 ? NO_OWNER : owner)),
     4,
   );
   placeOrphans(without);
-  const back = ledgerOf(without.owners, 5);
+  const back = projectedOf(without.owners, 5);
   const moves = fillJoiners(
     back,
     (index) => index === 4,
@@ -43,11 +43,11 @@ test('orphans go to whoever has room for them, and to the coldest if nobody has'
     { id: 'b', capacity: 100, takesPart: true },
     { id: 'c', capacity: 1_000, takesPart: false },
   ];
-  const ledger = new Ledger(edges, new Uint16Array(4).fill(NO_OWNER), loads);
-  placeOrphans(ledger);
-  expect([...ledger.owners].filter((owner) => owner === 2)).toEqual([]);
-  expect(ledger.connections[0]! + ledger.connections[1]!).toBe(200);
-  const roomy = new Ledger(edges, Uint16Array.of(NO_OWNER, 0, 1, 2), loads);
+  const projected = new ProjectedLoads(edges, new Uint16Array(4).fill(NO_OWNER), loads);
+  placeOrphans(projected);
+  expect([...projected.owners].filter((owner) => owner === 2)).toEqual([]);
+  expect(projected.connections[0]! + projected.connections[1]!).toBe(200);
+  const roomy = new ProjectedLoads(edges, Uint16Array.of(NO_OWNER, 0, 1, 2), loads);
   placeOrphans(roomy);
   expect(roomy.owners[0]).toBe(1);
 });

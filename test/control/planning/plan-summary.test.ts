@@ -35,15 +35,15 @@ test('adds up by edges and by reason, and expects what the budget allows', () =>
     maxOverMean: plan.maxOverMean,
     irreducible: [],
     reconnectsPerSecond: 50,
-    secondsLeft: 20,
+    secondsRemaining: 20,
   });
 });
 
 test('expects that moves with few clients take their time all the same', () => {
   const expected = { perSecond: 1_000, movesInFlightMax: 1, moveSecondsMin: 12 };
-  expect(summarize(plan, expected)).toMatchObject({ secondsLeft: 36 });
+  expect(summarize(plan, expected)).toMatchObject({ secondsRemaining: 36 });
   expect(summarize({ ...plan, steps: [] }, expected)).toMatchObject({
-    secondsLeft: 0,
+    secondsRemaining: 0,
     reconnectsPerSecond: 0,
   });
 });

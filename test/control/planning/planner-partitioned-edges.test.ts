@@ -4,16 +4,16 @@ import { edge, Story } from './planner-story.js';
 
 const IDS = ['a', 'b', 'c'];
 
-function cutOff(...ids: string[]): Story {
+function partitionedEdges(...ids: string[]): Story {
   const story = Story.withEdges(...IDS);
   story.passWithReports(IDS, 34_000);
-  story.edges = IDS.map((id) => edge(id, { isCutOff: ids.includes(id) }));
+  story.edges = IDS.map((id) => edge(id, { isPartitioned: ids.includes(id) }));
   story.tellEdges();
   return story;
 }
 
 test('an edge that is cut off loses its shards by moves, without an intent', () => {
-  const story = cutOff('c');
+  const story = partitionedEdges('c');
   expect(
     story.stored!.moves.every(({ from, phase }) => from === 'c' && phase === 'acquiring'),
   ).toBe(true);
@@ -24,7 +24,7 @@ test('an edge that is cut off loses its shards by moves, without an intent', () 
 });
 
 test('healed, it keeps what it has, and is given its share after a while', () => {
-  const story = cutOff('c');
+  const story = partitionedEdges('c');
   story.passWithReports(IDS, 4_000);
   story.edges = IDS.map((id) => edge(id));
   story.tellEdges();
@@ -40,15 +40,15 @@ test('healed, it keeps what it has, and is given its share after a while', () =>
 });
 
 test('nothing moves when nobody could take it', () => {
-  const story = cutOff(...IDS);
+  const story = partitionedEdges(...IDS);
   story.passWithReports(IDS, 60_000);
   expect(story.moves()).toEqual([]);
   expect(Object.values(story.shares()).sort()).toEqual([5, 5, 6]);
 });
 
 test('an edge that is cut off gets nothing of one that dies', () => {
-  const story = cutOff('c');
-  story.members(edge('a'), edge('c', { isCutOff: true }));
+  const story = partitionedEdges('c');
+  story.members(edge('a'), edge('c', { isPartitioned: true }));
   story.passWithReports(['a', 'c'], 90_000);
   expect(story.shares()).toEqual({ a: 16, c: 0 });
 });

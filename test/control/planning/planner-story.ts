@@ -34,7 +34,7 @@ export const edge = (id: string, more: Partial<PlannerEdge> = {}): PlannerEdge =
   zone: '',
   isMember: true,
   isAlive: true,
-  isCutOff: false,
+  isPartitioned: false,
   ...more,
 });
 

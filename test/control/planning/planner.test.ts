@@ -153,17 +153,17 @@ test('a new process of a draining edge is not draining, that of a cordoned one i
   expect(story.stored!.edges.map(({ intent }) => intent)).toEqual(['none', 'cordoned', 'none']);
 });
 
-test('refuses intents that make no sense', () => {
+test('rejects intents that make no sense', () => {
   const story = Story.withEdges('a', 'b');
   const { planner } = story;
-  expect(planner.refuseIntent('x', 'draining', false)?.code).toBe('NOT_FOUND');
-  expect(planner.refuseIntent('a', 'none', false)?.code).toBe('INTENT_UNCHANGED');
+  expect(planner.rejectIntent('x', 'draining', false)?.code).toBe('NOT_FOUND');
+  expect(planner.rejectIntent('a', 'none', false)?.code).toBe('INTENT_UNCHANGED');
   story.intent('a', 'draining');
-  expect(planner.refuseIntent('a', 'draining', false)?.code).toBe('INTENT_UNCHANGED');
-  expect(planner.refuseIntent('b', 'draining', false)?.code).toBe('LAST_EDGE');
-  expect(planner.refuseIntent('b', 'cordoned', false)?.code).toBe('LAST_EDGE');
-  expect(planner.refuseIntent('b', 'draining', true)).toBeUndefined();
-  expect(planner.refuseIntent('a', 'none', false)).toBeUndefined();
+  expect(planner.rejectIntent('a', 'draining', false)?.code).toBe('INTENT_UNCHANGED');
+  expect(planner.rejectIntent('b', 'draining', false)?.code).toBe('LAST_EDGE');
+  expect(planner.rejectIntent('b', 'cordoned', false)?.code).toBe('LAST_EDGE');
+  expect(planner.rejectIntent('b', 'draining', true)).toBeUndefined();
+  expect(planner.rejectIntent('a', 'none', false)).toBeUndefined();
 });
 
 test('begins and plans nothing while membership is frozen, but goes on with what is begun', () => {
@@ -201,13 +201,13 @@ test('applies a plan that was asked for, unless the world has changed', () => {
   story.passWithReports(['a', 'b'], 4_000, lopsided);
   const plan = story.planner.preview(story.nowMs)!;
   const other = { ...plan, on: { incarnation: 0, epoch: 9 } };
-  expect(story.planner.refusePlan(other)?.code).toBe('PLAN_OUTDATED');
+  expect(story.planner.rejectPlan(other)?.code).toBe('PLAN_OUTDATED');
   story.tell({ type: 'apply', plan: other });
   expect(story.moves()).toEqual([]);
-  expect(story.planner.refusePlan(plan)).toBeUndefined();
+  expect(story.planner.rejectPlan(plan)).toBeUndefined();
   story.tell({ type: 'apply', plan });
   expect(story.stored!.moves.length).toBe(Math.min(2, plan.steps.length));
-  expect(story.planner.refusePlan(plan)?.code).toBe('PLAN_OUTDATED');
+  expect(story.planner.rejectPlan(plan)?.code).toBe('PLAN_OUTDATED');
 });
 
 test('says the same when told twice', () => {

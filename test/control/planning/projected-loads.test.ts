@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { NO_OWNER } from '../../../common/cluster/assignment.js';
-import { Ledger } from '../../../control/planning/projected-loads.js';
+import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
 import { edgeName, loadsOf } from './balance-world.js';
 
 const edges = (...capacities: number[]) =>
@@ -12,37 +12,45 @@ const edges = (...capacities: number[]) =>
   }));
 
 test('targets share all load by capacity, with what nobody has yet', () => {
-  const ledger = new Ledger(
+  const projected = new ProjectedLoads(
     edges(100, 300),
     Uint16Array.of(0, 1, NO_OWNER, 1),
     loadsOf([10, 10, 10, 10]),
   );
-  expect([...ledger.targets]).toEqual([10, 30]);
-  expect(ledger.ratio(1)).toBeCloseTo(2 / 3);
+  expect([...projected.targets]).toEqual([10, 30]);
+  expect(projected.ratio(1)).toBeCloseTo(2 / 3);
 });
 
 test('a shard above the share is a share of its own, and the others share the rest', () => {
   const owners = Uint16Array.of(0, 0, 1, 1, 2);
-  const ledger = new Ledger(edges(100, 100, 100), owners, loadsOf([90, 10, 10, 10, 10]));
-  expect([...ledger.targets]).toEqual([90, 20, 20]);
-  expect(ledger.irreducible()).toEqual([0]);
-  expect(ledger.imbalance().maxOverMean).toBeCloseTo(100 / (130 / 3));
-  expect(ledger.imbalance().maxOverReachable).toBeCloseTo(100 / 90);
-  ledger.book(0, 2);
-  expect([...ledger.targets]).toEqual([20, 20, 90]);
+  const projected = new ProjectedLoads(edges(100, 100, 100), owners, loadsOf([90, 10, 10, 10, 10]));
+  expect([...projected.targets]).toEqual([90, 20, 20]);
+  expect(projected.irreducible()).toEqual([0]);
+  expect(projected.imbalance().maxOverMean).toBeCloseTo(100 / (130 / 3));
+  expect(projected.imbalance().maxOverReachable).toBeCloseTo(100 / 90);
+  projected.book(0, 2);
+  expect([...projected.targets]).toEqual([20, 20, 90]);
 });
 
 test('who takes no part has no target, and its shards do not count', () => {
-  const ledger = new Ledger(edges(100, 100, 0), Uint16Array.of(0, 1, 2), loadsOf([10, 30, 500]));
-  expect([...ledger.targets].slice(2)).toEqual([0]);
-  expect(ledger.imbalance().maxOverMean).toBeCloseTo(1.5);
-  ledger.release(2);
-  expect([...ledger.targets]).toEqual([270, 270, 0]);
+  const projected = new ProjectedLoads(
+    edges(100, 100, 0),
+    Uint16Array.of(0, 1, 2),
+    loadsOf([10, 30, 500]),
+  );
+  expect([...projected.targets].slice(2)).toEqual([0]);
+  expect(projected.imbalance().maxOverMean).toBeCloseTo(1.5);
+  projected.release(2);
+  expect([...projected.targets]).toEqual([270, 270, 0]);
 });
 
 test('knows who has room', () => {
-  const ledger = new Ledger(edges(40, 100), Uint16Array.of(0, 1, 1), loadsOf([30, 10, 11]));
-  expect([ledger.hasRoomFor(1, 0), ledger.hasRoomFor(2, 0)]).toEqual([true, false]);
+  const projected = new ProjectedLoads(
+    edges(40, 100),
+    Uint16Array.of(0, 1, 1),
+    loadsOf([30, 10, 11]),
+  );
+  expect([projected.hasRoomFor(1, 0), projected.hasRoomFor(2, 0)]).toEqual([true, false]);
 });
 
 test('books keep their sums, whatever is booked', () => {
@@ -53,22 +61,22 @@ test('books keep their sums, whatever is booked', () => {
       fc.array(load, { minLength: 6, maxLength: 6 }),
       fc.array(booking),
       (loads, bookings) => {
-        const ledger = new Ledger(
+        const projected = new ProjectedLoads(
           edges(100, 200, 0),
           Uint16Array.of(0, 1, 2, 0, 1, NO_OWNER),
           loadsOf(loads),
         );
         for (const [shard, to] of bookings) {
-          if (to === null) ledger.release(shard);
-          else ledger.book(shard, to);
+          if (to === null) projected.release(shard);
+          else projected.book(shard, to);
         }
-        const fresh = new Ledger(ledger.edges, ledger.owners, ledger.loads);
-        expect(ledger.load).toEqual(fresh.load);
-        expect(ledger.connections).toEqual(fresh.connections);
+        const fresh = new ProjectedLoads(projected.edges, projected.owners, projected.loads);
+        expect(projected.load).toEqual(fresh.load);
+        expect(projected.connections).toEqual(fresh.connections);
         for (const [index, target] of fresh.targets.entries()) {
-          expect(ledger.targets[index]).toBeCloseTo(target);
+          expect(projected.targets[index]).toBeCloseTo(target);
         }
-        expect(ledger.shards.map((shards) => [...shards].sort())).toEqual(
+        expect(projected.shards.map((shards) => [...shards].sort())).toEqual(
           fresh.shards.map((shards) => [...shards].sort()),
         );
       },

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Ledger } from '../../../control/planning/projected-loads.js';
+import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
 import { type BalanceEdge, isOutOfBand, rebalance } from '../../../control/planning/rebalance.js';
 import { edgeName, loadsOf } from './balance-world.js';
 
@@ -17,8 +17,8 @@ const edge = (index: number, more: Partial<BalanceEdge> = {}): BalanceEdge => ({
 const FREE = { loadShareMax: 1, isMovable: () => true };
 
 /** `shares[i]` are the loads of the shards of edge i; shards are numbered in that order. */
-function ledgerOf(shares: readonly (readonly number[])[], more: Partial<BalanceEdge>[] = []) {
-  return new Ledger(
+function projectedOf(shares: readonly (readonly number[])[], more: Partial<BalanceEdge>[] = []) {
+  return new ProjectedLoads(
     shares.map((_, index) => edge(index, more[index])),
     Uint16Array.from(shares.flatMap((loads, index) => loads.map(() => index))),
     loadsOf(shares.flat()),
@@ -28,27 +28,27 @@ function ledgerOf(shares: readonly (readonly number[])[], more: Partial<BalanceE
 const many = (count: number, load: number) => new Array<number>(count).fill(load);
 
 test('acts above 1.10 of the share, or below 0.90 of it, and not between', () => {
-  expect(isOutOfBand(ledgerOf([many(109, 10), many(100, 10), many(91, 10)]))).toBe(false);
-  expect(isOutOfBand(ledgerOf([many(112, 10), many(94, 10), many(94, 10)]))).toBe(true);
-  expect(isOutOfBand(ledgerOf([many(106, 10), many(106, 10), many(88, 10)]))).toBe(true);
+  expect(isOutOfBand(projectedOf([many(109, 10), many(100, 10), many(91, 10)]))).toBe(false);
+  expect(isOutOfBand(projectedOf([many(112, 10), many(94, 10), many(94, 10)]))).toBe(true);
+  expect(isOutOfBand(projectedOf([many(106, 10), many(106, 10), many(88, 10)]))).toBe(true);
 });
 
 test('does not act for a handful of clients, however uneven they are', () => {
-  expect(isOutOfBand(ledgerOf([many(50, 1), many(1, 1), many(1, 1)]))).toBe(false);
+  expect(isOutOfBand(projectedOf([many(50, 1), many(1, 1), many(1, 1)]))).toBe(false);
 });
 
 test('moves no more than what brings every edge just inside the band', () => {
-  const ledger = ledgerOf([many(120, 10), many(80, 10)]);
-  const moves = rebalance(ledger, FREE);
+  const projected = projectedOf([many(120, 10), many(80, 10)]);
+  const moves = rebalance(projected, FREE);
   expect(moves).toHaveLength(15);
   expect(moves.every(({ from, to }) => from === 0 && to === 1)).toBe(true);
-  expect([...ledger.load]).toEqual([1_050, 950]);
+  expect([...projected.load]).toEqual([1_050, 950]);
 });
 
 test('prefers the shard that removes most imbalance for the fewest connections', () => {
   // 150 outside on either side; that of 500 would cost more than it helps.
-  const ledger = ledgerOf([[500, 150, ...many(55, 10)], many(80, 10)]);
-  expect(rebalance(ledger, FREE)[0]).toEqual({ shard: 1, from: 0, to: 1 });
+  const projected = projectedOf([[500, 150, ...many(55, 10)], many(80, 10)]);
+  expect(rebalance(projected, FREE)[0]).toEqual({ shard: 1, from: 0, to: 1 });
 });
 
 test('counts the cost in connections when load is traffic', () => {
@@ -56,40 +56,40 @@ test('counts the cost in connections when load is traffic', () => {
   const connections = Float64Array.of(300, 300, 5, 300, 300, 300, ...many(6, 100));
   const owners = Uint16Array.from(load, (_, shard) => (shard < 6 ? 0 : 1));
   const loads = { load, connections, isKnown: new Uint8Array(12).fill(1) };
-  const ledger = new Ledger([edge(0), edge(1)], owners, loads);
-  expect(rebalance(ledger, FREE)[0]!.shard).toBe(2);
+  const projected = new ProjectedLoads([edge(0), edge(1)], owners, loads);
+  expect(rebalance(projected, FREE)[0]!.shard).toBe(2);
 });
 
 test('moves shards with clients, not hundreds without', () => {
-  const ledger = ledgerOf([[...many(120, 10), ...many(500, 0.01)], many(80, 10)]);
-  const moves = rebalance(ledger, FREE);
+  const projected = projectedOf([[...many(120, 10), ...many(500, 0.01)], many(80, 10)]);
+  const moves = rebalance(projected, FREE);
   expect(moves.length).toBeLessThan(25);
-  expect(ledger.load[0]).toBeLessThanOrEqual(1.05 * ledger.targets[0]!);
+  expect(projected.load[0]).toBeLessThanOrEqual(1.05 * projected.targets[0]!);
 });
 
 test('passes over an edge that cannot be helped, and helps the next', () => {
   const giant = [2_000];
-  const ledger = ledgerOf([giant, many(100, 10), many(60, 10), many(60, 10)]);
-  const moves = rebalance(ledger, FREE);
+  const projected = projectedOf([giant, many(100, 10), many(60, 10), many(60, 10)]);
+  const moves = rebalance(projected, FREE);
   expect(moves.length).toBeGreaterThan(0);
   expect(moves.every(({ from }) => from === 1)).toBe(true);
-  expect(ledger.load[1]).toBeLessThanOrEqual(1.05 * (2_200 / 3));
-  expect(ledger.irreducible()).toEqual([0]);
-  expect(ledger.imbalance().maxOverReachable).toBeLessThanOrEqual(1.05);
+  expect(projected.load[1]).toBeLessThanOrEqual(1.05 * (2_200 / 3));
+  expect(projected.irreducible()).toEqual([0]);
+  expect(projected.imbalance().maxOverReachable).toBeLessThanOrEqual(1.05);
 });
 
 test('moves the rest away from a giant shard, and two giants apart', () => {
-  const ledger = ledgerOf([[2_000, 2_000, ...many(20, 10)], many(40, 10), many(40, 10)]);
-  rebalance(ledger, FREE);
-  expect(ledger.owners[0]).not.toBe(ledger.owners[1]);
-  expect(ledger.imbalance().maxOverReachable).toBeLessThanOrEqual(1.06);
+  const projected = projectedOf([[2_000, 2_000, ...many(20, 10)], many(40, 10), many(40, 10)]);
+  rebalance(projected, FREE);
+  expect(projected.owners[0]).not.toBe(projected.owners[1]);
+  expect(projected.imbalance().maxOverReachable).toBeLessThanOrEqual(1.06);
 });
 
 test('fills a joiner to its share, others only to the band', () => {
-  const joining = ledgerOf([many(100, 10), many(100, 10), []], [{}, {}, { isJoining: true }]);
+  const joining = projectedOf([many(100, 10), many(100, 10), []], [{}, {}, { isJoining: true }]);
   rebalance(joining, FREE);
   expect(joining.load[2]).toBeGreaterThan(650);
-  const other = ledgerOf([many(100, 10), many(100, 10), []]);
+  const other = projectedOf([many(100, 10), many(100, 10), []]);
   rebalance(other, FREE);
   expect(other.load[2]).toBeGreaterThan(630);
   expect(other.load[2]).toBeLessThan(650);
@@ -99,43 +99,43 @@ test('prefers a receiver of the same zone among those that are alike', () => {
   const shares = [many(120, 10), many(90, 10), many(90, 10)];
   for (const zone of ['west', 'east']) {
     const zones = [{ zone }, { zone: 'west' }, { zone: 'east' }];
-    expect(rebalance(ledgerOf(shares, zones), FREE)[0]!.to).toBe(zone === 'west' ? 1 : 2);
+    expect(rebalance(projectedOf(shares, zones), FREE)[0]!.to).toBe(zone === 'west' ? 1 : 2);
   }
   // But not above load.
   const uneven = [many(130, 10), many(95, 10), many(75, 10)];
   const zones = [{ zone: 'west' }, { zone: 'west' }, { zone: 'east' }];
-  expect(rebalance(ledgerOf(uneven, zones), FREE)[0]!.to).toBe(2);
+  expect(rebalance(projectedOf(uneven, zones), FREE)[0]!.to).toBe(2);
 });
 
 test('gives no edge more than it can hold', () => {
   const shares = [many(120, 10), many(40, 10), many(40, 10)];
-  const ledger = ledgerOf(shares, [{ capacity: 500 }, { capacity: 450 }, { capacity: 500 }]);
-  rebalance(ledger, FREE);
-  expect(ledger.connections[1]).toBeLessThanOrEqual(450);
+  const projected = projectedOf(shares, [{ capacity: 500 }, { capacity: 450 }, { capacity: 500 }]);
+  rebalance(projected, FREE);
+  expect(projected.connections[1]).toBeLessThanOrEqual(450);
 });
 
 test('shares by capacity', () => {
-  const ledger = ledgerOf(
+  const projected = projectedOf(
     [many(200, 10), many(100, 10)],
     [{ capacity: 1_000 }, { capacity: 3_000 }],
   );
-  rebalance(ledger, FREE);
-  expect(ledger.load[0]! / ledger.load[1]!).toBeCloseTo(1 / 3, 1);
+  rebalance(projected, FREE);
+  expect(projected.load[0]! / projected.load[1]!).toBeCloseTo(1 / 3, 1);
 });
 
 test('leaves alone what may not move, give, receive or take part', () => {
   const shares = [many(200, 10), many(100, 10), many(100, 10)];
-  const stuck = rebalance(ledgerOf(shares), { ...FREE, isMovable: (shard) => shard === 5 });
+  const stuck = rebalance(projectedOf(shares), { ...FREE, isMovable: (shard) => shard === 5 });
   expect(stuck.map(({ shard }) => shard)).toEqual([5]);
-  expect(rebalance(ledgerOf(shares, [{ mayGive: false }]), FREE)).toEqual([]);
-  const cooling = rebalance(ledgerOf(shares, [{}, { mayReceive: false }]), FREE);
+  expect(rebalance(projectedOf(shares, [{ mayGive: false }]), FREE)).toEqual([]);
+  const cooling = rebalance(projectedOf(shares, [{}, { mayReceive: false }]), FREE);
   expect(cooling.every(({ to }) => to === 2)).toBe(true);
-  expect(rebalance(ledgerOf(shares, [{ takesPart: false }]), FREE)).toEqual([]);
+  expect(rebalance(projectedOf(shares, [{ takesPart: false }]), FREE)).toEqual([]);
 });
 
 test('stops when the budget of the round is spent', () => {
-  const ledger = ledgerOf([many(300, 10), many(100, 10)]);
-  expect(rebalance(ledger, { ...FREE, loadShareMax: 0.05 })).toHaveLength(20);
+  const projected = projectedOf([many(300, 10), many(100, 10)]);
+  expect(rebalance(projected, { ...FREE, loadShareMax: 0.05 })).toHaveLength(20);
 });
 
 test('never makes anything worse, moves a shard once, and ends', () => {
@@ -143,10 +143,10 @@ test('never makes anything worse, moves a shard once, and ends', () => {
   const shares = fc.array(fc.array(load, { maxLength: 30 }), { minLength: 1, maxLength: 8 });
   fc.assert(
     fc.property(shares, (cluster) => {
-      const ledger = ledgerOf(cluster);
-      const before = ledger.imbalance();
-      const moves = rebalance(ledger, FREE);
-      expect(ledger.imbalance().maxOverMean).toBeLessThanOrEqual(before.maxOverMean + 1e-9);
+      const projected = projectedOf(cluster);
+      const before = projected.imbalance();
+      const moves = rebalance(projected, FREE);
+      expect(projected.imbalance().maxOverMean).toBeLessThanOrEqual(before.maxOverMean + 1e-9);
       expect(new Set(moves.map(({ shard }) => shard)).size).toBe(moves.length);
       expect(moves.every(({ from, to }) => from !== to)).toBe(true);
     }),

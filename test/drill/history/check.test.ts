@@ -34,7 +34,7 @@ const allowed: Case[] = [
       connections: [connection([receipt(2, '5-0')])],
     },
   ],
-  ['a push that is refused and not received', { pushes: [push(1, [attempt('REFUSED')])] }],
+  ['a push that is rejected and not received', { pushes: [push(1, [attempt('REFUSED')])] }],
   [
     'a retry that finds what an unanswered attempt has stored',
     {
@@ -264,7 +264,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'falseVerdicts',
-    'DUPLICATE after nothing but refusals',
+    'DUPLICATE after nothing but rejections',
     {
       pushes: [push(1, [attempt('REFUSED'), attempt('DUPLICATE', '5-0', 11_000)])],
       connections: [connection([receipt(1, '5-0')])],
@@ -320,7 +320,7 @@ const caught: [check: CheckName, ...Case][] = [
   ['phantoms', 'what was never pushed', { connections: [connection([receipt(9, '5-0')])] }],
   [
     'phantoms',
-    'what was refused, every time',
+    'what was rejected, every time',
     {
       pushes: [push(1, [attempt('REFUSED'), attempt('REFUSED')])],
       connections: [connection([receipt(1, '5-0')])],

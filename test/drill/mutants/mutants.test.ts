@@ -14,7 +14,7 @@ test.each(patches)('%s: its text is in dist/%s exactly once', (_, file, patch) =
   expect(patched(code, patch)).not.toBe(code);
 });
 
-test('a text that is not there, or there twice, is refused', () => {
+test('a text that is not there, or there twice, is rejected', () => {
   const patch = { file: 'a.js', find: 'x', replace: 'y' };
   expect(patched('axb', patch)).toBe('ayb');
   expect(() => patched('ab', patch)).toThrow('0 times in a.js');

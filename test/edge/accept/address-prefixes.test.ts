@@ -2,14 +2,14 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { parseEndpoint } from '../../../common/net/ip-address.js';
 import { connectionOf } from '../../../common/transport/transport.js';
-import { Prefixes } from '../../../edge/accept/address-prefixes.js';
+import { AddressPrefixes } from '../../../edge/accept/address-prefixes.js';
 
 const at = (slot: number) => connectionOf(slot, 1);
 const from = (text: string) => parseEndpoint(text)!;
 
-describe('Prefixes', () => {
+describe('AddressPrefixes', () => {
   test('a place has so many connections and no more, and others are not concerned', () => {
-    const prefixes = new Prefixes(2);
+    const prefixes = new AddressPrefixes(2);
     expect(prefixes.enter(at(0), from('192.0.2.7:1000'))).toBe(true);
     expect(prefixes.enter(at(1), from('192.0.2.7:1001'))).toBe(true);
     expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(false);
@@ -28,13 +28,13 @@ describe('Prefixes', () => {
     ['[::ffff:192.0.2.7]:7', '192.0.2.7:8', false],
     ['[::ffff:192.0.2.7]:7', '[::ffff:192.0.2.8]:8', true],
   ])('%s and %s: both may have one of one: %s', (first, second, isOther) => {
-    const prefixes = new Prefixes(1);
+    const prefixes = new AddressPrefixes(1);
     prefixes.enter(at(0), from(first));
     expect(prefixes.enter(at(1), from(second))).toBe(isOther);
   });
 
   test('slots far beyond the first are counted', () => {
-    const prefixes = new Prefixes(1);
+    const prefixes = new AddressPrefixes(1);
     expect(prefixes.enter(at(100_000), from('192.0.2.7:1'))).toBe(true);
     prefixes.leave(at(100_000));
     expect(prefixes.count).toBe(0);
@@ -44,7 +44,7 @@ describe('Prefixes', () => {
     const step = fc.record({ slot: fc.nat(8), host: fc.nat(3), isLeaving: fc.boolean() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-        const prefixes = new Prefixes(2);
+        const prefixes = new AddressPrefixes(2);
         const model = new Map<number, number>();
         for (const { slot, host, isLeaving } of steps) {
           if (isLeaving) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { HANDSHAKE_STEP_MS, Handshakes, type Strain } from '../../../edge/accept/handshakes.js';
+import { HANDSHAKE_STEP_MS, Handshakes, type Pressure } from '../../../edge/accept/handshakes.js';
 
 const OPTIONS = { perSecondMax: 1_000, waitingMax: 100, waitMsMax: 5_000 };
 /** What is let in per step at full rate. */
@@ -9,7 +9,7 @@ const PER_STEP = (OPTIONS.perSecondMax * HANDSHAKE_STEP_MS) / 1_000;
 const AT_FIRST = 500;
 const AT_LEAST = 200;
 const isHere = () => true;
-const calm: Strain = { lateMs: 0, reads: 0 };
+const calm: Pressure = { lateMs: 0, reads: 0 };
 
 /** A queue in which one is waiting, because the burst is used up. */
 function busy(): Handshakes<string> {
@@ -43,18 +43,18 @@ describe('Handshakes', () => {
     ]);
   });
 
-  test('new devices are refused at half of the room, others at all of it', () => {
+  test('new devices are rejected at half of the room, others at all of it', () => {
     const handshakes = busy();
     const offer = (isResuming: boolean) => handshakes.offer(0, 'x', isResuming, false);
-    while (offer(false) !== 'refused');
+    while (offer(false) !== 'rejected');
     expect(handshakes.waitingCount).toBe(OPTIONS.waitingMax / 2);
-    while (offer(true) !== 'refused');
+    while (offer(true) !== 'rejected');
     expect(handshakes.waitingCount).toBe(OPTIONS.waitingMax);
   });
 
   test('an edge that is short of memory takes nobody new', () => {
     const handshakes = new Handshakes<string>(OPTIONS);
-    expect(handshakes.offer(0, 'x', false, true)).toBe('refused');
+    expect(handshakes.offer(0, 'x', false, true)).toBe('rejected');
     expect(handshakes.offer(0, 'x', true, true)).toBe('enter');
   });
 
@@ -69,9 +69,9 @@ describe('Handshakes', () => {
   test.each([
     ['the event loop is late', { lateMs: 11, reads: 0 }],
     ['inboxes are not read in time', { lateMs: 0, reads: 17 }],
-  ])('the rate falls while %s, but not to nothing, and comes back', (_, strain) => {
+  ])('the rate falls while %s, but not to nothing, and comes back', (_, pressure) => {
     const handshakes = new Handshakes<string>(OPTIONS);
-    for (let i = 0; i < 100; i++) handshakes.step(i * HANDSHAKE_STEP_MS, strain, isHere);
+    for (let i = 0; i < 100; i++) handshakes.step(i * HANDSHAKE_STEP_MS, pressure, isHere);
     expect(handshakes.perSecond).toBe(AT_LEAST);
     for (let i = 0; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isHere);
     expect(handshakes.perSecond).toBe(AT_FIRST);
@@ -80,7 +80,7 @@ describe('Handshakes', () => {
   test('the rate grows to what is configured while somebody waits, and is not kept for nobody', () => {
     const handshakes = busy();
     const rates = Array.from({ length: 300 }, (_, i) => {
-      while (handshakes.offer(i * HANDSHAKE_STEP_MS, 'x', true, false) !== 'refused');
+      while (handshakes.offer(i * HANDSHAKE_STEP_MS, 'x', true, false) !== 'rejected');
       handshakes.step(i * HANDSHAKE_STEP_MS, calm, isHere);
       return handshakes.perSecond;
     });
@@ -95,7 +95,7 @@ describe('Handshakes', () => {
     const handshakes = busy();
     expect(handshakes.accepts).toBe(15);
     while (handshakes.perSecond < OPTIONS.perSecondMax) {
-      while (handshakes.offer(0, 'x', true, false) !== 'refused');
+      while (handshakes.offer(0, 'x', true, false) !== 'rejected');
       handshakes.step(0, calm, isHere);
     }
     expect(handshakes.accepts).toBe(1.5 * PER_STEP);
@@ -114,7 +114,7 @@ describe('Handshakes', () => {
     handshakes.step(0, { lateMs: 1_000, reads: 1_000 }, isHere);
     expect(handshakes.offer(0, 0, false, false)).toBe('enter');
     expect(handshakes.accepts).toBe(Number.POSITIVE_INFINITY);
-    expect(handshakes.offer(0, 0, false, true)).toBe('refused');
+    expect(handshakes.offer(0, 0, false, true)).toBe('rejected');
   });
 
   test('never lets in more than the rate and a burst, and loses nobody', () => {
@@ -128,14 +128,14 @@ describe('Handshakes', () => {
       fc.property(fc.array(action, { maxLength: 40 }), (actions) => {
         const handshakes = new Handshakes<number>(OPTIONS);
         const counts = { entered: 0, waiting: 0 };
-        for (const [i, { offers, isResuming, ...strain }] of actions.entries()) {
+        for (const [i, { offers, isResuming, ...pressure }] of actions.entries()) {
           const nowMs = i * HANDSHAKE_STEP_MS;
           for (let n = 0; n < offers; n++) {
             const offer = handshakes.offer(nowMs, n, isResuming, false);
             if (offer === 'enter') counts.entered++;
             if (offer === 'wait') counts.waiting++;
           }
-          const { entering, late } = handshakes.step(nowMs, strain, isHere);
+          const { entering, late } = handshakes.step(nowMs, pressure, isHere);
           counts.entered += entering.length;
           counts.waiting -= entering.length + late.length;
           expect(handshakes.waitingCount).toBe(counts.waiting);

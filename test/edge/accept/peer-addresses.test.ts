@@ -1,12 +1,12 @@
 import { expect, test } from '@jest/globals';
 import { parseEndpoint } from '../../../common/net/ip-address.js';
 import { connectionOf } from '../../../common/transport/transport.js';
-import { Origins } from '../../../edge/accept/peer-addresses.js';
+import { PeerAddresses } from '../../../edge/accept/peer-addresses.js';
 
 const ALICE = connectionOf(3, 1);
 
-function originsWith(remoteAddress: string | undefined): Origins {
-  const origins = new Origins();
+function originsWith(remoteAddress: string | undefined): PeerAddresses {
+  const origins = new PeerAddresses();
   origins.transport = { remoteAddress: () => remoteAddress };
   return origins;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Departure, type Standing } from '../../../edge/drain/shutdown.js';
+import { Shutdown, type Standing } from '../../../edge/drain/shutdown.js';
 
 const serving: Standing = {
   connections: 100,
@@ -8,7 +8,7 @@ const serving: Standing = {
   handingOver: 0,
   notReleased: 0,
   isDraining: false,
-  isDeaf: false,
+  startsUnsubscribed: false,
   hasRefuge: true,
   isControlUp: true,
   goawaysPerSecond: 7,
@@ -18,17 +18,17 @@ const serving: Standing = {
 const empty: Standing = { ...serving, connections: 0, shardsOwned: 0 };
 
 const options = { drainMs: 60_000, exitWhenDrained: false };
-const departure = (more = {}) => new Departure({ ...options, ...more }, 0);
+const shutdown = (more = {}) => new Shutdown({ ...options, ...more }, 0);
 
-function told(more = {}): Departure {
-  const leaving = departure(more);
+function told(more = {}): Shutdown {
+  const leaving = shutdown(more);
   leaving.leave(0);
   return leaving;
 }
 
 describe('an edge that stays', () => {
   test('lets clients go at the pace of control, and of lost shards only', () => {
-    expect(departure().step(1_000, serving)).toEqual({
+    expect(shutdown().step(1_000, serving)).toEqual({
       goawaysPerSecond: 7,
       isForAll: false,
       isClosing: false,
@@ -37,7 +37,7 @@ describe('an edge that stays', () => {
   });
 
   test('lets nobody go while control is away, however long', () => {
-    const stays = departure();
+    const stays = shutdown();
     for (const nowMs of [0, 5_000, 3_600_000]) {
       const step = stays.step(nowMs, { ...serving, isControlUp: false });
       expect(step).toMatchObject({ goawaysPerSecond: 0, isOver: false });
@@ -45,18 +45,18 @@ describe('an edge that stays', () => {
   });
 
   test('does not end because it is empty', () => {
-    expect(departure().step(1_000, empty).isOver).toBe(false);
+    expect(shutdown().step(1_000, empty).isOver).toBe(false);
   });
 });
 
 describe('an edge that does not hear Redis', () => {
   test("lets its guests go once its shards are others', and does not end", () => {
-    const deaf = { ...serving, isDeaf: true };
-    expect(departure().step(1_000, deaf).isForAll).toBe(false);
+    const deaf = { ...serving, startsUnsubscribed: true };
+    expect(shutdown().step(1_000, deaf).isForAll).toBe(false);
     const without = { ...deaf, shardsOwned: 0 };
-    expect(departure().step(1_000, without)).toMatchObject({ isForAll: true, isOver: false });
+    expect(shutdown().step(1_000, without)).toMatchObject({ isForAll: true, isOver: false });
     const empty = { ...without, connections: 0 };
-    expect(departure().step(60_000, empty).isOver).toBe(false);
+    expect(shutdown().step(60_000, empty).isOver).toBe(false);
   });
 });
 
@@ -64,25 +64,25 @@ describe('an edge that an operator drains', () => {
   const draining = { ...serving, isDraining: true };
 
   test('lets the others go, too, once it owns nothing', () => {
-    expect(departure().step(1_000, draining).isForAll).toBe(false);
-    expect(departure().step(1_000, { ...draining, shardsOwned: 0 }).isForAll).toBe(true);
+    expect(shutdown().step(1_000, draining).isForAll).toBe(false);
+    expect(shutdown().step(1_000, { ...draining, shardsOwned: 0 }).isForAll).toBe(true);
   });
 
   test('ends when it is empty only if it is set to', () => {
     const drained = { ...empty, isDraining: true };
-    expect(departure().step(1_000, drained).isOver).toBe(false);
-    expect(departure({ exitWhenDrained: true }).step(1_000, drained).isOver).toBe(true);
+    expect(shutdown().step(1_000, drained).isOver).toBe(false);
+    expect(shutdown({ exitWhenDrained: true }).step(1_000, drained).isOver).toBe(true);
   });
 
   test('closes whoever is left before the deadline, and serves whoever comes after it', () => {
     const timed = { ...draining, drainUntilMs: 60_000 };
-    expect(departure().step(54_000, timed).isClosing).toBe(false);
-    const closing = departure().step(56_000, timed);
+    expect(shutdown().step(54_000, timed).isClosing).toBe(false);
+    const closing = shutdown().step(56_000, timed);
     expect(closing).toMatchObject({ isClosing: true, isForAll: true, isOver: false });
     expect(closing.goawaysPerSecond).toBeGreaterThan(25);
-    expect(departure().step(60_000, timed).isClosing).toBe(false);
+    expect(shutdown().step(60_000, timed).isClosing).toBe(false);
     // A deadline that was left behind by an earlier drain means nothing.
-    expect(departure().step(56_000, { ...timed, isDraining: false }).isClosing).toBe(false);
+    expect(shutdown().step(56_000, { ...timed, isDraining: false }).isClosing).toBe(false);
   });
 });
 
@@ -99,7 +99,7 @@ describe('an edge that is told to end', () => {
   test('ends at once when nobody could take its place, or when it is not to drain', () => {
     expect(told().step(0, { ...serving, hasRefuge: false }).isOver).toBe(true);
     expect(told({ drainMs: 0 }).step(0, serving).isOver).toBe(true);
-    expect(departure().step(0, { ...serving, hasRefuge: false }).isOver).toBe(false);
+    expect(shutdown().step(0, { ...serving, hasRefuge: false }).isOver).toBe(false);
   });
 
   test('without control, lets go who belongs elsewhere at its own pace, and waits for no word', () => {
@@ -120,7 +120,7 @@ describe('an edge that is told to end', () => {
     expect(leaving.step(15_001, { ...alone, connections: 1 }).isOver).toBe(false);
     expect(leaving.step(15_001, { ...alone, lastGoawayAtMs: 14_000 }).isOver).toBe(false);
     expect(leaving.step(15_001, alone).isOver).toBe(true);
-    expect(departure().step(15_001, alone).isOver).toBe(false);
+    expect(shutdown().step(15_001, alone).isOver).toBe(false);
   });
 
   test('goes by the earlier of two deadlines', () => {

@@ -18,7 +18,7 @@ test.each([
   expect(parse(text)).toEqual(message);
 });
 
-describe('what is refused', () => {
+describe('what is rejected', () => {
   test.each([
     '',
     'x',

@@ -1,14 +1,14 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Transport } from '../../../common/transport/transport.js';
-import { Origins } from '../../../edge/accept/peer-addresses.js';
+import { PeerAddresses } from '../../../edge/accept/peer-addresses.js';
 import { Sse } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
 import { Clients } from '../../../edge/session/clients.js';
 import type { Confirmations } from '../../../edge/session/confirmations.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { Takeover } from '../../../edge/session/takeover.js';
-import type { Identities } from '../../../edge/session/token-expiry.js';
+import type { TokenExpiry } from '../../../edge/session/token-expiry.js';
 import type { Shards } from '../../../edge/shards/shards.js';
 
 const SHARD = 7;
@@ -34,11 +34,11 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     transport,
     {} as CatchUp,
     {} as Confirmations,
-    {} as Identities,
+    {} as TokenExpiry,
     new Takeover('here'),
     'edge-1',
     65_536,
-    new Origins(),
+    new PeerAddresses(),
     () => {},
     new Metrics(),
   );
@@ -66,7 +66,7 @@ test('a push that comes before its subscription is known to be back waits in the
   push('5-0');
   // 6-0 is missed while Redis is away; 7-0 comes before the confirmation does.
   shards.isConfirmed = false;
-  expect(push('7-0')).toBe('behind');
+  expect(push('7-0')).toBe('catchingUp');
   expect(table.sentId(ALICE)).toBe('5-0');
   expect(written).toHaveLength(1);
 });

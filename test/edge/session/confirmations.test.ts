@@ -9,7 +9,7 @@ function inboxes() {
   const redis = { isThere: true };
   const link = {
     async execute<Reply>(_: string, args: readonly unknown[]) {
-      if (!redis.isThere) return { type: 'refused', reason: 'away' } as Outcome<Reply>;
+      if (!redis.isThere) return { type: 'rejected', reason: 'away' } as Outcome<Reply>;
       confirmed.push(String(args.at(-1)));
       return { type: 'done', reply: 1 } as Outcome<Reply>;
     },

@@ -1,11 +1,11 @@
 import { beforeEach, expect, test } from '@jest/globals';
 import type { Authenticator, Verified } from '../../../common/auth/authenticator.js';
-import { type Refusal, refusal } from '../../../common/process/errors.js';
+import { type Rejection, rejection } from '../../../common/process/errors.js';
 import { connectionOf, slotOf } from '../../../common/transport/transport.js';
 import { Ndjson } from '../../../edge/protocol/http/ndjson.js';
 import { Sse } from '../../../edge/protocol/http/sse.js';
 import { Connections } from '../../../edge/session/connections.js';
-import { Identities } from '../../../edge/session/token-expiry.js';
+import { TokenExpiry } from '../../../edge/session/token-expiry.js';
 
 const NOW_MS = Math.ceil(Date.now() / 1_000) * 1_000;
 const SKEW_MS = 5_000;
@@ -21,8 +21,8 @@ let table: Connections;
 let written: string[];
 let ended: number[];
 /** What the authenticator finds of the next token. */
-let next: Verified | Refusal | Promise<Verified | Refusal>;
-let identities: Identities;
+let next: Verified | Rejection | Promise<Verified | Rejection>;
+let tokenExpiry: TokenExpiry;
 
 beforeEach(() => {
   table = new Connections(4096, [sse, ndjson]);
@@ -40,7 +40,7 @@ beforeEach(() => {
     knows: () => false,
     issueTicket: (clientId, { expiresAtMs }) => `${clientId}@${expiresAtMs}`,
   };
-  identities = new Identities(table, transport, authenticator, (connection) => {
+  tokenExpiry = new TokenExpiry(table, transport, authenticator, (connection) => {
     ended.push(connection);
     table.remove(connection);
   });
@@ -48,23 +48,23 @@ beforeEach(() => {
 
 function add(connection: number, expiresAtMs: number, protocol: Sse | Ndjson = sse): void {
   table.add(connection, `client-${slotOf(connection)}`, 7, protocol, NOW_MS);
-  identities.register(connection, { expiresAtMs });
+  tokenExpiry.register(connection, { expiresAtMs });
   table.become(connection, 'live');
 }
 
 test('a connection ends when its token has ended and the skew has passed', () => {
   add(ALICE, NOW_MS + 70_000);
-  identities.sweep(NOW_MS + 74_999);
+  tokenExpiry.sweep(NOW_MS + 74_999);
   expect(ended).toEqual([]);
-  identities.sweep(NOW_MS + 75_000);
+  tokenExpiry.sweep(NOW_MS + 75_000);
   expect(ended).toEqual([ALICE]);
 });
 
 test('a fraction of a second is not taken away', () => {
   add(ALICE, NOW_MS + 70_001);
-  identities.sweep(NOW_MS + 75_999);
+  tokenExpiry.sweep(NOW_MS + 75_999);
   expect(ended).toEqual([]);
-  identities.sweep(NOW_MS + 76_000);
+  tokenExpiry.sweep(NOW_MS + 76_000);
   expect(ended).toEqual([ALICE]);
 });
 
@@ -72,7 +72,7 @@ test.each([Number.POSITIVE_INFINITY, 2 ** 32 * 1_000, 2 ** 48])(
   'one that expires at %d never ends here',
   (expiresAtMs) => {
     add(ALICE, expiresAtMs);
-    identities.sweep(2 ** 47);
+    tokenExpiry.sweep(2 ** 47);
     expect(ended).toEqual([]);
     expect(table.expiresAtMs(ALICE)).toBe(Number.POSITIVE_INFINITY);
   },
@@ -82,7 +82,7 @@ test('a device is told once, a minute before', () => {
   add(ALICE, NOW_MS + 130_500);
   add(BOB, NOW_MS + 130_000, ndjson);
   add(CAROL, Number.POSITIVE_INFINITY);
-  for (let ms = 0; ms <= 75_000; ms += 1_003) identities.sweep(NOW_MS + ms);
+  for (let ms = 0; ms <= 75_000; ms += 1_003) tokenExpiry.sweep(NOW_MS + ms);
   expect(written.sort()).toEqual([
     expect.stringMatching(/^event: expiring\ndata: \{"inMs":(59|60)\d{3}\}\n\n$/),
     expect.stringMatching(/^\{"type":"expiring","inMs":(59|60)\d{3}\}\n$/),
@@ -93,32 +93,32 @@ test('a device is told once, a minute before', () => {
 test('one that is being answered is left to its deadline', () => {
   add(ALICE, NOW_MS);
   table.become(ALICE, 'opening');
-  identities.sweep(NOW_MS + 10_000);
+  tokenExpiry.sweep(NOW_MS + 10_000);
   expect(ended).toEqual([]);
 });
 
 test('a newer token lengthens the connection, and gives a newer ticket', async () => {
   add(ALICE, NOW_MS + 10_000, ndjson);
   next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
-  identities.renew(ALICE, 'token');
+  tokenExpiry.renew(ALICE, 'token');
   await next;
-  identities.sweep(NOW_MS + 90_000);
+  tokenExpiry.sweep(NOW_MS + 90_000);
   expect(ended).toEqual([]);
-  expect(identities.ticketOf(ALICE)).toBe(`client-1@${NOW_MS + 90_000}`);
+  expect(tokenExpiry.ticketOf(ALICE)).toBe(`client-1@${NOW_MS + 90_000}`);
 });
 
 test('a newer token that is not good ends it', () => {
   add(ALICE, NOW_MS + 10_000);
-  next = refusal('UNAUTHENTICATED', 'no');
-  identities.renew(ALICE, 'token');
+  next = rejection('UNAUTHENTICATED', 'no');
+  tokenExpiry.renew(ALICE, 'token');
   expect(ended).toEqual([ALICE]);
 });
 
 test('a second token while the first is being verified ends it', async () => {
   add(ALICE, NOW_MS + 10_000);
   next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
-  identities.renew(ALICE, 'token');
-  identities.renew(ALICE, 'token');
+  tokenExpiry.renew(ALICE, 'token');
+  tokenExpiry.renew(ALICE, 'token');
   expect(ended).toEqual([ALICE]);
   await next;
   // Its slot may be somebody else's by now.

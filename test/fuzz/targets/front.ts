@@ -30,7 +30,7 @@ export const frontTargets: readonly Target[] = [
           searched = bytes.length;
           if (read === 'more') return read;
           clientId = read.type === 'introduced' ? read.clientId : undefined;
-          return read.type === 'refused' ? outcomeOf(read.refused) : `introduced ${clientId}`;
+          return read.type === 'rejected' ? outcomeOf(read.rejected) : `introduced ${clientId}`;
         };
       };
       const whole = input.length === 0 ? 'more' : reader()(input);

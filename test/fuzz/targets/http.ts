@@ -4,7 +4,7 @@ import { isMessageId } from '../../../common/cluster/inbox.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { parseConnectQuery } from '../../../common/wire/connect-query.js';
 import { findHeadEnd, parseHead } from '../../../common/wire/http-head.js';
-import { HttpIntroducer } from '../../../edge/protocol/http/handshake.js';
+import { HttpDetector } from '../../../edge/protocol/http/handshake.js';
 import { Ndjson } from '../../../edge/protocol/http/ndjson.js';
 import { Sse } from '../../../edge/protocol/http/sse.js';
 import type { FirstBytes } from '../../../edge/protocol/protocol.js';
@@ -65,7 +65,7 @@ const QUERY_WORDS = bytesOf(
   '+',
 );
 
-const introducer = makeIntroducer();
+const detector = makeDetector();
 
 export const httpTargets: readonly Target[] = [
   {
@@ -125,7 +125,7 @@ export const httpTargets: readonly Target[] = [
 
 /** The clientId that an edge knows a device by that says this; undefined: it is not let in. */
 export function clientIdAtEdge(head: Buffer): string | undefined {
-  const read = introducer.read(head, 0);
+  const read = detector.read(head, 0);
   return read.type === 'introduction' ? read.introduction.query.clientId : undefined;
 }
 
@@ -138,21 +138,21 @@ function introduce(pieces: readonly Buffer[]): string {
     all = Buffer.concat([all, piece]);
     // What follows a complete head is another matter in each cut: it may not have come yet.
     const end = findHeadEnd(all, 0);
-    read = introducer.read(end < 0 ? all : all.subarray(0, end), searched);
+    read = detector.read(end < 0 ? all : all.subarray(0, end), searched);
     if (read.type !== 'incomplete') break;
   }
-  if (read.type === 'refused') return outcomeOf(read.refused);
+  if (read.type === 'rejected') return outcomeOf(read.rejected);
   if (read.type !== 'introduction') return read.type;
   const { introduction } = read;
   introduction.answer(undefined);
   return `${introduction.protocol.name}, cursor ${introduction.cursor !== undefined}`;
 }
 
-function makeIntroducer(): HttpIntroducer {
+function makeDetector(): HttpDetector {
   const metrics = new Metrics();
   const failures = countFailures(metrics);
   const frames = { heartbeatMs: 15_000, inboundFramesPerSecondMax: 1_000 };
-  return new HttpIntroducer(
+  return new HttpDetector(
     { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
     {
       sse: new Sse(),

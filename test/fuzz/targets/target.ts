@@ -1,5 +1,5 @@
 /** What a fuzz target is, and what several of them need. */
-import type { Refusal } from '../../../common/process/errors.js';
+import type { Rejection } from '../../../common/process/errors.js';
 import type { Random } from '../mutate.js';
 
 export interface Target {
@@ -42,6 +42,6 @@ export function readInPieces<T>(
 }
 
 /** The beginning of a message says what is wrong; the rest repeats what came. */
-export function outcomeOf({ code, message }: Refusal): string {
+export function outcomeOf({ code, message }: Rejection): string {
   return `${code} ${message.slice(0, 12)}`;
 }

@@ -20,7 +20,7 @@ const clientMessage: Target = {
   words: bytesOf(
     '"type":',
     '"reset"',
-    '"taken-over"',
+    '"session-replaced"',
     '"__proto__":{',
     '{',
     '[',

@@ -1,7 +1,7 @@
-/** What every device is asked for, in any cut; refusals of real connections are in test/cluster. */
+/** What every device is asked for, in any cut; rejections of real connections are in test/cluster. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { refusal } from '../../../common/process/errors.js';
+import { rejection } from '../../../common/process/errors.js';
 import { readIntroduction } from '../../../router/front/handshake.js';
 import { connect as mqttConnect } from '../../support/devices/mqtt-bytes.js';
 
@@ -42,19 +42,21 @@ test('nothing is kept beyond the bound, in either protocol', () => {
   const head = Buffer.from(`GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(600)}`);
   expect(read(head.subarray(0, HEAD_BYTES_MAX))).toBe('more');
   expect(read(head.subarray(0, HEAD_BYTES_MAX + 1))).toMatchObject({
-    refused: { code: 'HEAD_TOO_LARGE' },
+    rejected: { code: 'HEAD_TOO_LARGE' },
   });
   // The length of an MQTT packet says at once that it is too large.
-  expect(read(Buffer.from('10ff7f', 'hex'))).toMatchObject({ refused: { code: 'HEAD_TOO_LARGE' } });
+  expect(read(Buffer.from('10ff7f', 'hex'))).toMatchObject({
+    rejected: { code: 'HEAD_TOO_LARGE' },
+  });
 });
 
-test('a refusal is for the page that asked, and an EventSource is told when to come again', () => {
+test('a rejection is for the page that asked, and an EventSource is told when to come again', () => {
   const from = (headers: string) =>
     Buffer.from(`GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
   const answer = (bytes: Buffer, code: 'NO_EDGE' | 'NOT_FOUND') => {
     const introduced = read(bytes);
     if (introduced === 'more' || introduced.type !== 'introduced') throw new Error('no clientId');
-    return introduced.refuse(refusal(code, 'no')).toString();
+    return introduced.reject(rejection(code, 'no')).toString();
   };
   const page = 'Origin: https://page.example\r\n';
   const events = 'Accept: text/event-stream\r\n';

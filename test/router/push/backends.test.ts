@@ -113,8 +113,8 @@ test('each backend may push so many times a second, whichever token it shows', (
   };
   const backends = backendsOf({ ...TOKENS, tokens: [...TOKENS.tokens, second] }, 10);
   const admitted = (token: string) => backends.admit(bearer(token), 'push') as Backend;
-  for (let i = 0; i < 5; i++) expect(admitted(SHOP).refusePushes(1)).toBeUndefined();
-  expect(admitted(`${SHOP}2`).refusePushes(100)).toBeUndefined();
-  expect(admitted(SHOP).refusePushes(1)).toMatchObject({ code: 'RATE_LIMITED' });
-  expect(admitted(OPS).refusePushes(1)).toBeUndefined();
+  for (let i = 0; i < 5; i++) expect(admitted(SHOP).rejectPushes(1)).toBeUndefined();
+  expect(admitted(`${SHOP}2`).rejectPushes(100)).toBeUndefined();
+  expect(admitted(SHOP).rejectPushes(1)).toMatchObject({ code: 'RATE_LIMITED' });
+  expect(admitted(OPS).rejectPushes(1)).toBeUndefined();
 });

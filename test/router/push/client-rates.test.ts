@@ -3,10 +3,10 @@ import { ClientRates } from '../../../router/push/client-rates.js';
 
 test('a client gets so many pushes a second, whatever others get', () => {
   const rates = new ClientRates(3);
-  const refusals = (clientId: string, nowMs: number) =>
-    Array.from({ length: 5 }, () => rates.refuse(clientId, nowMs)).filter(Boolean).length;
-  expect(refusals('alice', 10)).toBe(2);
-  expect(refusals('bob', 20)).toBe(2);
-  expect(rates.refuse('alice', 1_009)).toMatchObject({ code: 'RATE_LIMITED' });
-  expect(refusals('alice', 1_010)).toBe(2);
+  const rejections = (clientId: string, nowMs: number) =>
+    Array.from({ length: 5 }, () => rates.reject(clientId, nowMs)).filter(Boolean).length;
+  expect(rejections('alice', 10)).toBe(2);
+  expect(rejections('bob', 20)).toBe(2);
+  expect(rates.reject('alice', 1_009)).toMatchObject({ code: 'RATE_LIMITED' });
+  expect(rejections('alice', 1_010)).toBe(2);
 });

@@ -158,10 +158,10 @@ test('what was replicated survives the loss of the master, what was only accepte
   expect(survived).not.toContain(idOf(accepted.reply));
 });
 
-test('a master that is down refuses, and is written to again when it is back', async () => {
+test('a master that is down rejects, and is written to again when it is back', async () => {
   await master.kill('SIGKILL');
-  const refused = await writers.store(push(), replicated(1));
-  expect(['refused', 'unknown']).toContain(refused.type);
+  const rejected = await writers.store(push(), replicated(1));
+  expect(['rejected', 'unknown']).toContain(rejected.type);
   await master.restart();
   await eventually(async () => {
     const result = await writers.store(push(), replicated(1));

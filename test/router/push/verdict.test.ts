@@ -4,7 +4,7 @@ import { isFinalForPush, verdictOfDurable, verdictOfLive } from '../../../router
 
 const absent = { $case: 'absent', value: {} } as const;
 const written = { $case: 'written', value: {} } as const;
-const behind = { $case: 'behind', value: {} } as const;
+const behind = { $case: 'catchingUp', value: {} } as const;
 const slow = { $case: 'slow', value: {} } as const;
 
 describe('the verdict of a live push', () => {

@@ -51,7 +51,7 @@ export class FakeControl {
   current = BEGINNING;
   /** Whether it lets anybody in. */
   leads = true;
-  refusals = 0;
+  rejections = 0;
 
   private constructor(
     readonly grpc: GrpcServer,
@@ -114,7 +114,7 @@ export class FakeControl {
 
   #open(call: Session['call']): void {
     if (!this.leads) {
-      this.refusals++;
+      this.rejections++;
       call.emit('error', { code: status.UNAVAILABLE, details: 'another one leads' });
       return;
     }

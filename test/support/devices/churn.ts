@@ -85,7 +85,7 @@ export class Churn implements TransportEvents {
   }
 
   onEnd(): void {}
-  onTurnedAway(): void {}
+  onOverLimit(): void {}
   onTimer(): void {}
 
   #connectMore(): void {

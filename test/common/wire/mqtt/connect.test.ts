@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type MqttConnect, parseMqttConnect } from '../../../../common/wire/mqtt/connect.js';
-import { connackRefusal, type MqttFault } from '../../../../common/wire/mqtt/rejection.js';
+import { connackRejection, type MqttFault } from '../../../../common/wire/mqtt/rejection.js';
 import { connect, field, hex, packet } from '../../../support/devices/mqtt-bytes.js';
 
 const BYTES_MAX = 1024;
@@ -11,7 +11,7 @@ const parse = (bytes: Buffer) => parseMqttConnect(bytes, BYTES_MAX);
 function answerTo(bytes: Buffer): string {
   const fault = parse(bytes) as MqttFault;
   expect(fault).toMatchObject({ code: expect.any(String) });
-  return connackRefusal(fault.version, fault).toString('hex');
+  return connackRejection(fault.version, fault).toString('hex');
 }
 
 const reasonOf = (bytes: Buffer) => (parse(bytes) as MqttFault).reason;
@@ -82,7 +82,7 @@ describe('a CONNECT that is good', () => {
   });
 });
 
-describe('a CONNECT that is refused', () => {
+describe('a CONNECT that is rejected', () => {
   test.each([
     ['[MQTT-3.1.0-1] another packet first', 'c0 00'],
     ['[MQTT-2.1.3-1] flags in the fixed header', '11 0d 0004 4d515454 04 02 003c 0001 61'],
@@ -195,15 +195,15 @@ describe('a CONNECT that is refused', () => {
     ['a value that is over the property length', '11 0000', 0x81],
     ['[MQTT-1.5.4-2] a user property with U+0000', '26 0001 00 0001 61', 0x81],
     ['[MQTT-1.5.5-1] a padded identifier', '91 00 00000001', 0x81],
-  ])('properties: %s is refused', (_what, properties, reason) => {
+  ])('properties: %s is rejected', (_what, properties, reason) => {
     expect(reasonOf(connect({ version: 5, properties }))).toBe(reason);
   });
 
-  test('properties: a length over the end of the packet is refused', () => {
+  test('properties: a length over the end of the packet is rejected', () => {
     expect(reasonOf(hex('10 0e 0004 4d515454 05 02 000a 7f 0001 61'))).toBe(0x81);
   });
 
-  test('properties of the will: one of CONNECT is refused', () => {
+  test('properties of the will: one of CONNECT is rejected', () => {
     const rest = Buffer.concat([hex('03 21 0001'), field('t'), field('m')]);
     expect(reasonOf(connect({ version: 5, flags: 0x06, rest }))).toBe(0x81);
   });
@@ -214,7 +214,7 @@ describe('a CONNECT that is refused', () => {
   });
 });
 
-test('whatever comes is refused, read or awaited, and never thrown at', () => {
+test('whatever comes is rejected, read or awaited, and never thrown at', () => {
   const start = connect({ version: 5, flags: 0xce, properties: '21 0001', rest: field('t') });
   fc.assert(
     fc.property(
@@ -224,7 +224,7 @@ test('whatever comes is refused, read or awaited, and never thrown at', () => {
         const bytes = Buffer.concat([start, more]);
         for (const [at, byte] of changes) bytes[at] = byte;
         const result = parse(bytes);
-        if (result !== 'more' && 'code' in result) connackRefusal(result.version, result);
+        if (result !== 'more' && 'code' in result) connackRejection(result.version, result);
       },
     ),
     { numRuns: 5_000 },

@@ -3,7 +3,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import fc from 'fast-check';
 import {
   SSE_HEARTBEAT,
-  SSE_TAKEN_OVER,
+  SSE_SESSION_REPLACED,
   sseEvent,
   sseGoaway,
   sseOpening,
@@ -82,8 +82,8 @@ test('the opening is a complete response head and the retry time', () => {
 });
 
 test('a client that is taken over is told, and comes back late', () => {
-  const { events, retriesMs } = parse(SSE_TAKEN_OVER.toString());
-  expect(events).toMatchObject([{ event: 'taken-over' }]);
+  const { events, retriesMs } = parse(SSE_SESSION_REPLACED.toString());
+  expect(events).toMatchObject([{ event: 'session-replaced' }]);
   expect(retriesMs).toEqual([30_000]);
 });
 

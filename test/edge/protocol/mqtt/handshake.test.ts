@@ -1,30 +1,30 @@
 import { describe, expect, test } from '@jest/globals';
-import type { Refusal } from '../../../../common/process/errors.js';
+import type { Rejection } from '../../../../common/process/errors.js';
 import { connectionOf } from '../../../../common/transport/transport.js';
 import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
 import { MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
-import { MqttIntroducer } from '../../../../edge/protocol/mqtt/handshake.js';
+import { MqttDetector } from '../../../../edge/protocol/mqtt/handshake.js';
 import type {
   MqttSession,
   MqttSessionStore,
   SessionWish,
 } from '../../../../edge/protocol/mqtt/session-store.js';
-import type { Introduction, Protocol } from '../../../../edge/protocol/protocol.js';
+import type { ConnectRequest, Protocol } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex } from '../../../support/devices/mqtt-bytes.js';
 
 const ALICE = connectionOf(1, 1);
 const CONFIG = {
   headBytesMax: 8_192,
-  mqttWills: 'refuse' as const,
+  mqttWills: 'reject' as const,
   mqttKeepAliveMaxMs: 600_000,
   mqttSessionSecondsMax: 1_000,
 };
-const AWAY: Refusal = { code: 'REDIS_UNAVAILABLE', message: 'away' };
+const AWAY: Rejection = { code: 'REDIS_UNAVAILABLE', message: 'away' };
 
 /** What introducing takes of an edge, written down. The types are forced: more is not used. */
 function edge(
   config: Partial<typeof CONFIG> | { mqttWills: 'ignore' } = {},
-  found?: MqttSession | Refusal,
+  found?: MqttSession | Rejection,
 ) {
   const timersMs: number[] = [];
   const done: string[] = [];
@@ -38,24 +38,24 @@ function edge(
     },
   } as unknown as MqttSessionStore;
   const connections = new MqttConnections();
-  const introducer = new MqttIntroducer(
+  const detector = new MqttDetector(
     { ...CONFIG, ...config },
     { 4: protocol, 5: protocol },
     connections,
     sessions,
   );
-  return { introducer, timersMs, done, connections };
+  return { detector, timersMs, done, connections };
 }
 
-function introduce(introducer: MqttIntroducer, bytes: Buffer): Introduction {
-  const read = introducer.read(bytes);
+function introduce(detector: MqttDetector, bytes: Buffer): ConnectRequest {
+  const read = detector.read(bytes);
   if (read.type !== 'introduction') throw new Error(`not let in: ${JSON.stringify(read)}`);
   return read.introduction;
 }
 
 /** The CONNACK of a client that is let in, in hex. */
 async function answerTo(made: ReturnType<typeof edge>, bytes: Buffer): Promise<string> {
-  const introduction = introduce(made.introducer, bytes);
+  const introduction = introduce(made.detector, bytes);
   expect(await introduction.prepare!()).toBeUndefined();
   introduction.onRegistered!(ALICE);
   return introduction.answer(undefined).toString('hex');
@@ -68,23 +68,30 @@ describe('sessions', () => {
     const made = edge({}, FOUND);
     expect(await answerTo(made, connect())).toBe('20020000');
     expect(made.done).toEqual(['a clean']);
-    expect(introduce(made.introducer, connect())).toMatchObject({ from: 'now', isDeaf: true });
+    expect(introduce(made.detector, connect())).toMatchObject({
+      from: 'now',
+      startsUnsubscribed: true,
+    });
   });
 
   test('one that is stored is present [MQTT-3.2.2-3], and its pushes flow', async () => {
     const made = edge({}, FOUND);
     expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.connections.qosOf(ALICE)).toBe(1);
-    const introduction = introduce(made.introducer, connect({ flags: 0 }));
+    const introduction = introduce(made.detector, connect({ flags: 0 }));
     await introduction.prepare!();
-    expect(introduction).toMatchObject({ from: 'unconfirmed', isDeaf: false, isResuming: true });
+    expect(introduction).toMatchObject({
+      from: 'unconfirmed',
+      startsUnsubscribed: false,
+      isResuming: true,
+    });
   });
 
   test('one without subscriptions is present, too, and gets nothing yet', async () => {
     const made = edge({}, { isPresent: true, grants: [] });
     expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.done).toEqual(['a kept']);
-    expect(introduce(made.introducer, connect({ flags: 0 })).isDeaf).toBe(true);
+    expect(introduce(made.detector, connect({ flags: 0 })).startsUnsubscribed).toBe(true);
   });
 
   test('one that is not stored is not', async () => {
@@ -93,10 +100,10 @@ describe('sessions', () => {
 
   test('while Redis is away nobody is let in, and nobody is told to stay away', async () => {
     for (const version of [4, 5] as const) {
-      const introduction = introduce(edge({}, AWAY).introducer, connect({ version, flags: 0 }));
-      const refused = await introduction.prepare!();
-      expect(refused).toEqual(AWAY);
-      expect(introduction.refuse(refused!)).toHaveLength(0);
+      const introduction = introduce(edge({}, AWAY).detector, connect({ version, flags: 0 }));
+      const rejected = await introduction.prepare!();
+      expect(rejected).toEqual(AWAY);
+      expect(introduction.reject(rejected!)).toHaveLength(0);
     }
   });
 
@@ -142,18 +149,18 @@ describe('a client that takes small packets only [MQTT-3.1.2-24]', () => {
   const taking = (bytes: number) =>
     connect({ version: 5, properties: `27 ${bytes.toString(16).padStart(8, '0')}` });
 
-  test('is let in when a CONNACK fits, and else refused in five bytes', async () => {
+  test('is let in when a CONNACK fits, and else rejected in five bytes', async () => {
     expect(await answerTo(edge(), taking(28))).toMatch(/^20..0000/);
-    const read = edge().introducer.read(taking(27));
-    expect(read.type === 'refused' ? read.bytes[3] : 0).toBe(0x95);
+    const read = edge().detector.read(taking(27));
+    expect(read.type === 'rejected' ? read.bytes[3] : 0).toBe(0x95);
   });
 
   test('is told no more than the reason', async () => {
-    const introduction = introduce(edge().introducer, taking(28));
-    const refuse = (length: number) =>
-      introduction.refuse({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
-    expect(refuse(21).toString('hex')).toBe('2003008700');
-    expect(refuse(20)).toHaveLength(28);
+    const introduction = introduce(edge().detector, taking(28));
+    const reject = (length: number) =>
+      introduction.reject({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
+    expect(reject(21).toString('hex')).toBe('2003008700');
+    expect(reject(20)).toHaveLength(28);
   });
 });
 
@@ -168,25 +175,24 @@ describe('wills', () => {
     [5, 0x06, '90'],
     [5, 0x16, '9b'],
     [5, 0x26, '9a'],
-  ] as const)('level %i, flags %i: refused', (version, flags, answer) => {
-    const read = edge().introducer.read(will(version, flags));
-    const hexOf = read.type === 'refused' ? read.bytes.toString('hex') : '';
+  ] as const)('level %i, flags %i: rejected', (version, flags, answer) => {
+    const read = edge().detector.read(will(version, flags));
+    const hexOf = read.type === 'rejected' ? read.bytes.toString('hex') : '';
     expect(version === 4 ? hexOf : hexOf.slice(6, 8)).toBe(answer);
   });
 
   test('are ignored where the operator wants that', () => {
-    const { introducer } = edge({ mqttWills: 'ignore' });
+    const { detector } = edge({ mqttWills: 'ignore' });
     for (const version of [4, 5] as const) {
-      expect(introducer.read(will(version, 0x36)).type).toBe('introduction');
+      expect(detector.read(will(version, 0x36)).type).toBe('introduction');
     }
   });
 });
 
 test('tells a CONNECT from a TLS handshake and from HTTP by the first byte', () => {
-  const { introducer } = edge();
-  for (const first of [0x10, 0x11, 0x1f])
-    expect(introducer.couldBe(Buffer.from([first]))).toBe(true);
+  const { detector } = edge();
+  for (const first of [0x10, 0x11, 0x1f]) expect(detector.couldBe(Buffer.from([first]))).toBe(true);
   for (const first of [0x16, 0x47, 0x00, 0xc0, 0x30]) {
-    expect(introducer.couldBe(Buffer.from([first]))).toBe(false);
+    expect(detector.couldBe(Buffer.from([first]))).toBe(false);
   }
 });

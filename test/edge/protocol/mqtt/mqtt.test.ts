@@ -162,7 +162,7 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
     expect(bench.bytes(given)).toEqual(['unlisten', 'reply b0050008000011']);
   });
 
-  test('3.1.1 has one code for all that is refused', () => {
+  test('3.1.1 has one code for all that is rejected', () => {
     const bench = new Bench(4);
     const asked = [field('push/bob'), hex('00'), field('$share/g/#'), hex('00')];
     expect(bench.bytes(packet(0x82, hex('0007'), ...asked))).toEqual(['reply 900400078080']);
@@ -325,7 +325,7 @@ describe('what ends a connection', () => {
     expect(new Bench(5).bytes(hex('82 ffffff7f'))).toEqual(['end unexpected_bytes e00195']);
   });
 
-  test('a PUBLISH of QoS 0; one of QoS 1 is only refused in MQTT 5 ([MQTT-3.3.5-2] of 3.1.1)', () => {
+  test('a PUBLISH of QoS 0; one of QoS 1 is only rejected in MQTT 5 ([MQTT-3.3.5-2] of 3.1.1)', () => {
     expect(new Bench(5).bytes(hex('30 04 0001 74 00'))).toEqual(['end unexpected_bytes e00187']);
     expect(new Bench(5).bytes(hex('32 06 0001 74 0005 00'))).toEqual(['reply 4003000587']);
     expect(new Bench(4).bytes(hex('32 05 0001 74 0005'))).toEqual(['end unexpected_bytes']);
@@ -368,12 +368,12 @@ describe('what ends a connection', () => {
 
   test('who took a session over has it', () => {
     const bench = new Bench(4, KEPT, SUBSCRIBED);
-    bench.end(ALICE, 'taken_over');
-    expect(bench.takeDone()).toEqual(['end taken_over']);
+    bench.end(ALICE, 'session_replaced');
+    expect(bench.takeDone()).toEqual(['end session_replaced']);
   });
 
   test.each([
-    ['taken_over', 'e0018e'],
+    ['session_replaced', 'e0018e'],
     ['disconnected', 'e00198'],
     ['silent', 'e0018d'],
     ['flooding', 'e00196'],

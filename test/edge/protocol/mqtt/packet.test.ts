@@ -46,11 +46,11 @@ describe('frameMqtt', () => {
     }
   });
 
-  test.each(['c0 ff ff ff ff', 'c0 80 80 80 80 01'])('refuses %s of five bytes', (text) => {
+  test.each(['c0 ff ff ff ff', 'c0 80 80 80 80 01'])('rejects %s of five bytes', (text) => {
     expect(frameMqtt(hex(text), 0, BYTES_MAX)).toMatchObject({ reason: 0x81 });
   });
 
-  test.each(['c0 80 00', 'c0 80 80 00'])('refuses %s, which is padded [MQTT-1.5.5-1]', (text) => {
+  test.each(['c0 80 00', 'c0 80 80 00'])('rejects %s, which is padded [MQTT-1.5.5-1]', (text) => {
     expect(frameMqtt(hex(text), 0, BYTES_MAX)).toMatchObject({ reason: 0x81 });
   });
 });
@@ -126,7 +126,7 @@ describe('packets that are good', () => {
   });
 });
 
-describe('packets that are refused', () => {
+describe('packets that are rejected', () => {
   const SUBSCRIBE_5 = '82 07 0001 00 0001 23';
   test.each([
     [4, '00 00', 0x81, '§2.1.2 packet type 0'],
@@ -201,7 +201,7 @@ describe('packets that are refused', () => {
   });
 });
 
-test('whatever comes is read, refused or awaited, and never thrown at', () => {
+test('whatever comes is read, rejected or awaited, and never thrown at', () => {
   fc.assert(
     fc.property(
       fc.nat(255),

@@ -195,14 +195,14 @@ describe('bounds', () => {
     expect(read(frames(message(11)), limits)).toEqual(['violation 1009']);
   });
 
-  test('fragments count together, and are refused by their header', () => {
+  test('fragments count together, and are rejected by their header', () => {
     const first: Frame = { opcode: 1, payload: Buffer.alloc(6, 'x'), isFinal: false };
     expect(read(frames(first, part(4, true)), limits)).toEqual([`text ${'x'.repeat(10)}`]);
     const header = maskedFrame(part(5, true)).subarray(0, 2);
     expect(read(Buffer.concat([frames(first), header]), limits)).toEqual(['violation 1009']);
   });
 
-  test('a message that is announced as huge is refused before anything of it is kept', () => {
+  test('a message that is announced as huge is rejected before anything of it is kept', () => {
     const { seen, reader } = readPieces([hex('82 ff 000000000fffffff')]);
     expect(seen).toEqual(['violation 1009']);
     expect(reader.isOver).toBe(true);

@@ -77,16 +77,16 @@ describe('the upgrade', () => {
     ['§4.1 10. one name twice', { 'sec-websocket-protocol': 'a, b, a' }],
     ['§4.1 10. an empty name', { 'sec-websocket-protocol': 'a, , b' }],
     ['§4.1 10. a name that is no token', { 'sec-websocket-protocol': 'a(b)' }],
-  ])('refuses %s', (_clause, changed) => {
+  ])('rejects %s', (_clause, changed) => {
     expect(readHandshake(request(changed))).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
-  test('§4.2.1 1. refuses HTTP/1.0', () => {
+  test('§4.2.1 1. rejects HTTP/1.0', () => {
     expect(readHandshake(request({}, '1.0'))).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
   test.each([undefined, '', '12', '14', '8', '013', '13, 8'])(
-    '§4.4 refuses version %j',
+    '§4.4 rejects version %j',
     (version) => {
       expect(readHandshake(request({ 'sec-websocket-version': version }))).toMatchObject({
         code: 'WEBSOCKET_VERSION_UNSUPPORTED',

@@ -314,9 +314,9 @@ describe('§7.4 how connections are closed', () => {
     expect(protocol.goaway(1, 420, undefined)).toEqual(
       Buffer.concat([textFrame('{"type":"goaway","retryMs":420}'), closeFrame(1001)]),
     );
-    expect(protocol.farewell(1, 'taken_over')).toEqual(
-      Buffer.concat([textFrame('{"type":"taken-over"}'), closeFrame(4001)]),
+    expect(protocol.farewell(1, 'session_replaced')).toEqual(
+      Buffer.concat([textFrame('{"type":"session-replaced"}'), closeFrame(4001)]),
     );
-    expect(plain().protocol.farewell(1, 'taken_over')).toEqual(closeFrame(4001));
+    expect(plain().protocol.farewell(1, 'session_replaced')).toEqual(closeFrame(4001));
   });
 });
