@@ -13,8 +13,8 @@ import { eventually } from '../../support/eventually.js';
 const dist = pathToFileURL(`${packageRoot}/dist/cli/`).href;
 
 const SCRIPT = `
-import { LocalCluster } from '${dist}local-cluster.js';
-import { startRedis } from '${dist}local-redis.js';
+import { LocalCluster } from '${dist}local/cluster.js';
+import { startRedis } from '${dist}local/redis.js';
 const redis = await startRedis();
 const options = { redisUrl: redis.url, edges: 1, ports: 'free', restart: true };
 const cluster = await LocalCluster.start(options);
