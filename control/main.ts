@@ -84,11 +84,11 @@ await runRole(async () => {
   };
   countEdges(metrics, controller);
 
-  const notReadyBecause = () => [
+  const notReadyReasons = () => [
     ...channels.notDeliveringBecause(),
-    ...controller.notReadyBecause(),
+    ...controller.notReadyReasons(),
   ];
-  const http = createHttpServer(metrics, notReadyBecause);
+  const http = createHttpServer(metrics, notReadyReasons);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, metrics);
@@ -107,7 +107,7 @@ await runRole(async () => {
   );
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
-    const status = notReadyBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    const status = notReadyReasons().length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', ...SERVICES]) grpc.health.setStatus(service, status);
   }, 1_000);
 

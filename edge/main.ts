@@ -210,13 +210,12 @@ await runRole(async () => {
     () => shards.ownedCount,
   );
 
-  const notReadyBecause = () => {
+  const notReadyReasons = () => {
     const reasons = [...privateChannels.notDeliveringBecause()];
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     const unconfirmed = shards.unconfirmedOwnedCount();
     if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
-    const noKeys = auth.notReadyBecause();
-    if (noKeys !== undefined) reasons.push(noKeys);
+    reasons.push(...auth.notReadyReasons());
     if (shutdown.isLeaving) reasons.push('the edge is leaving');
     return reasons;
   };
@@ -234,7 +233,7 @@ await runRole(async () => {
       connections: table.count,
       guests: shards.guestCount(),
       shardsSubscribed: shards.confirmedCount(),
-      ready: notReadyBecause().length === 0,
+      ready: notReadyReasons().length === 0,
       memory: memory.parts(),
       acquired: shards.acquired(),
       released: shards.released(),
@@ -251,11 +250,11 @@ await runRole(async () => {
   await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
 
   const devicePort = await transport.listen(config.host, config.port);
-  const admin = createHttpServer(metrics, notReadyBecause);
+  const admin = createHttpServer(metrics, notReadyReasons);
   const convergence = new Convergence(edgeId, incarnation);
   addReadyRoute(admin, '/convergedz', () => {
     const unsettled = convergence.notConvergedBecause(Date.now(), feed.current);
-    return [...notReadyBecause(), ...(unsettled === undefined ? [] : [unsettled])];
+    return [...notReadyReasons(), ...(unsettled === undefined ? [] : [unsettled])];
   });
   const adminPort = await listenHttp(admin, config.host, config.adminPort);
   const advertisedUrl = config.advertisedUrl ?? defaultAdvertisedUrl(devicePort, isTls);

@@ -80,15 +80,14 @@ await runRole(async () => {
   );
 
   const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
-  const notReadyBecause = () => {
+  const notReadyReasons = () => {
     const reasons = [...channels.notDeliveringBecause()];
-    const noKeys = auth.notReadyBecause();
-    if (noKeys !== undefined) reasons.push(noKeys);
+    reasons.push(...auth.notReadyReasons());
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     if (front?.isLeaving) reasons.push('the router is leaving');
     return reasons;
   };
-  const http = createHttpServer(metrics, notReadyBecause);
+  const http = createHttpServer(metrics, notReadyReasons);
   const { authenticator } = auth;
   addConnectRoute(http, () => feed.current, shardCount, config.corsOrigins, authenticator, metrics);
 

@@ -196,7 +196,7 @@ export class LocalCluster {
     const deadline = performance.now() + deadlineMs;
     for (;;) {
       this.#options.signal?.throwIfAborted();
-      const missing = await this.#notReadyBecause();
+      const missing = await this.#notReadyReason();
       if (missing === undefined) return;
       if (performance.now() > deadline) {
         throw new Failure(`the cluster is not ready after ${deadlineMs} ms: ${missing}`);
@@ -205,7 +205,7 @@ export class LocalCluster {
     }
   }
 
-  async #notReadyBecause(): Promise<string | undefined> {
+  async #notReadyReason(): Promise<string | undefined> {
     const expected = this.#members.filter((member) => member.process.isWanted);
     for (const { name } of expected) {
       const signal = AbortSignal.timeout(READYZ_DEADLINE_MS);

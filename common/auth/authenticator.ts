@@ -1,16 +1,16 @@
 /**
- * Whether a device is who it says: by the ticket that it was given, at once, or by its token, which
- * may take a while. One question for every protocol; where what was shown came from is theirs to know.
+ * Authenticates devices: synchronously by resume ticket, or by JWT, whose signature may have to be
+ * verified asynchronously. Protocols extract the credentials; this code is the same for all of them.
  */
 import type { Counter } from 'prom-client';
 import { type Rejection, rejection } from '../process/errors.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { JwtVerifier, TokenProblem } from './jwt.js';
-import { looksLikeTicket, type Tickets } from './ticket.js';
+import { hasTicketFormat, type Tickets } from './ticket.js';
 import type { VerifiedToken } from './verified-cache.js';
 
-/** What a device shows. Either may be a token or a ticket; what it is called decides nothing. */
+/** Credentials of a connect request. Either field may hold a token or a ticket. */
 export interface Credentials {
   readonly token: string | undefined;
   readonly ticket: string | undefined;
@@ -19,52 +19,55 @@ export interface Credentials {
 export const NO_CREDENTIALS: Credentials = { token: undefined, ticket: undefined };
 
 export interface Verified {
-  /** When the connection has to end unless the device shows a newer token; Infinity: never. */
+  /** Unix ms when the connection ends unless the device sends a newer token; Infinity: never. */
   readonly expiresAtMs: number;
 }
 
 export interface Authenticator {
-  /** How long after its time a token still counts. */
+  /** Milliseconds that a token stays valid after its `exp`. */
   readonly skewMs: number;
   check(
     clientId: string,
     credentials: Credentials,
   ): Verified | Rejection | Promise<Verified | Rejection>;
-  /** Whether it is surely somebody who was here before, as far as that is known without effort. */
-  knows(clientId: string, credentials: Credentials): boolean;
-  /** A ticket for who was verified; undefined where nobody needs one. */
+  /**
+   * True when the credentials are known to be valid without verifying a signature: a valid ticket,
+   * or a token in the cache. Such clients are returning ones.
+   */
+  isKnown(clientId: string, credentials: Credentials): boolean;
+  /** Returns a ticket for a verified client; undefined when devices are not authenticated. */
   issueTicket(clientId: string, verified: Verified): string | undefined;
 }
 
 const FOREVER: Verified = { expiresAtMs: Number.POSITIVE_INFINITY };
 
-/** LONGLINE_AUTH=none: everybody is who they say. */
-export const everybody: Authenticator = {
+/** LONGLINE_AUTH=none: accepts every client. */
+export const acceptAll: Authenticator = {
   skewMs: 0,
   check: () => FOREVER,
-  knows: () => true,
+  isKnown: () => true,
   issueTicket: () => undefined,
 };
 
 type Problem = TokenProblem | 'missing' | 'subject' | 'ticket' | 'ticket_expired' | 'bug';
 
-const REFUSALS: Readonly<Record<Problem, Rejection>> = {
-  missing: rejection('UNAUTHENTICATED', 'a token is needed'),
-  too_long: rejection('UNAUTHENTICATED', 'the token is over 8 KiB'),
+const REJECTIONS: Readonly<Record<Problem, Rejection>> = {
+  missing: rejection('UNAUTHENTICATED', 'no credentials were sent; send a JWT or a resume ticket'),
+  too_long: rejection('UNAUTHENTICATED', 'the token is longer than 8192 characters'),
   malformed: rejection('UNAUTHENTICATED', 'the token is not a JWT with valid exp and sub'),
-  algorithm: rejection('UNAUTHENTICATED', 'tokens of this algorithm are not accepted'),
-  key: rejection('UNAUTHENTICATED', 'no key that is in force has signed the token'),
-  signature: rejection('UNAUTHENTICATED', 'the signature of the token is wrong'),
+  algorithm: rejection('UNAUTHENTICATED', 'the algorithm of the token is not accepted'),
+  key: rejection('UNAUTHENTICATED', 'no key in use matches the token'),
+  signature: rejection('UNAUTHENTICATED', 'the signature of the token is invalid'),
   expired: rejection('TOKEN_EXPIRED', 'the token has expired; get a new one'),
   not_yet_valid: rejection('UNAUTHENTICATED', 'the token is not valid yet'),
   audience: rejection('UNAUTHENTICATED', 'the token is for another audience'),
   issuer: rejection('UNAUTHENTICATED', 'the token is from another issuer'),
   subject: rejection('PERMISSION_DENIED', 'the token is for another clientId'),
-  ticket: rejection('UNAUTHENTICATED', 'the ticket was not given to this clientId'),
+  ticket: rejection('UNAUTHENTICATED', 'the ticket was not issued to this clientId'),
   ticket_expired: rejection('TOKEN_EXPIRED', 'the ticket has expired; get a new token'),
-  no_keys: rejection('NOT_READY', 'no key is known to verify tokens with; try again'),
-  overloaded: rejection('OVERLOADED', 'too many tokens are being verified; try again'),
-  bug: rejection('INTERNAL', 'the token could not be verified; the log says more'),
+  no_keys: rejection('NOT_READY', 'no key is available to verify tokens; retry later'),
+  overloaded: rejection('OVERLOADED', 'too many tokens are being verified; retry later'),
+  bug: rejection('INTERNAL', 'the token could not be verified; see the log'),
 };
 
 export class JwtAuthenticator implements Authenticator {
@@ -80,12 +83,12 @@ export class JwtAuthenticator implements Authenticator {
   ) {
     this.#rejected = metrics.counter(
       `longline_${role}_tokens_rejected_total`,
-      'Tokens and tickets of devices that were rejected, by reason.',
+      'Rejected device tokens and tickets by reason',
       ['reason'],
     );
     this.#accepted = metrics.counter(
       `longline_${role}_tokens_accepted_total`,
-      'Devices that were found to be who they say, by how that was found.',
+      'Authenticated devices by method',
       ['by'],
     );
   }
@@ -96,32 +99,32 @@ export class JwtAuthenticator implements Authenticator {
 
   check(clientId: string, { token, ticket }: Credentials) {
     const tickets = [ticket, token].filter(
-      (shown) => shown !== undefined && looksLikeTicket(shown),
+      (credential) => credential !== undefined && hasTicketFormat(credential),
     );
     let problem: Problem = ticket === undefined && token === undefined ? 'missing' : 'ticket';
-    for (const shown of tickets) {
-      const checked = this.tickets.check(shown!, clientId, Date.now());
+    for (const credential of tickets) {
+      const checked = this.tickets.check(credential!, clientId, Date.now());
       if (typeof checked !== 'string') return this.#accept('ticket', checked);
       problem = checked === 'expired' ? 'ticket_expired' : 'ticket';
     }
-    // A device whose ticket is not good any more may have a token that is.
+    // A device with an invalid ticket may still have a valid token.
     if (token === undefined || tickets.includes(token)) return this.#reject(problem);
     const result = this.verifier.verify(token);
     if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'memory');
     return result.then(
-      (slow) => this.#conclude(clientId, slow, 'signature'),
+      (verified) => this.#conclude(clientId, verified, 'signature'),
       (error) => {
-        this.log.error({ err: error }, 'verifying a token failed unexpectedly');
+        this.log.error({ err: error }, 'token verification failed unexpectedly');
         return this.#reject('bug');
       },
     );
   }
 
-  knows(clientId: string, { token, ticket }: Credentials): boolean {
-    return [ticket, token].some((shown) => {
-      if (shown === undefined) return false;
-      if (!looksLikeTicket(shown)) return this.verifier.remembers(shown);
-      return typeof this.tickets.check(shown, clientId, Date.now()) !== 'string';
+  isKnown(clientId: string, { token, ticket }: Credentials): boolean {
+    return [ticket, token].some((credential) => {
+      if (credential === undefined) return false;
+      if (!hasTicketFormat(credential)) return this.verifier.isCached(credential);
+      return typeof this.tickets.check(credential, clientId, Date.now()) !== 'string';
     });
   }
 
@@ -141,6 +144,6 @@ export class JwtAuthenticator implements Authenticator {
 
   #reject(reason: Problem): Rejection {
     this.#rejected.inc({ reason });
-    return REFUSALS[reason];
+    return REJECTIONS[reason];
   }
 }

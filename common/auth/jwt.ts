@@ -67,7 +67,7 @@ export class JwtVerifier {
   }
 
   /** Whether this very token was verified before, with keys that are still in force. */
-  remembers(token: string): boolean {
+  isCached(token: string): boolean {
     return this.#cache.find(token, this.keys.version) !== undefined;
   }
 

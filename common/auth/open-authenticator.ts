@@ -1,10 +1,10 @@
-/** Puts the authentication of devices together, from settings. */
+/** Builds the device authenticator from settings. */
 import type { Counter } from 'prom-client';
 import { EnvironmentError } from '../process/lifecycle.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { WatchedFiles } from '../process/watched-files.js';
-import { type Authenticator, everybody, JwtAuthenticator } from './authenticator.js';
+import { type Authenticator, acceptAll, JwtAuthenticator } from './authenticator.js';
 import type { JwtConfig, KeysFrom } from './device-settings.js';
 import { JWKS_TIMES, Jwks } from './jwks.js';
 import { JwtVerifier } from './jwt.js';
@@ -14,21 +14,22 @@ import { Tickets } from './ticket.js';
 
 export interface OpenedAuthenticator {
   readonly authenticator: Authenticator;
-  /** Why nobody new can be let in at the moment; undefined when somebody can. */
-  notReadyBecause(): string | undefined;
+  /** Why new devices cannot be authenticated now; empty when they can. */
+  notReadyReasons(): readonly string[];
   close(): void;
 }
 
-const OPEN: OpenedAuthenticator = {
-  authenticator: everybody,
-  notReadyBecause: () => undefined,
+const WITHOUT_AUTHENTICATION: OpenedAuthenticator = {
+  authenticator: acceptAll,
+  notReadyReasons: () => [],
   close: () => {},
 };
 
 /**
- * Resolves when keys are there, or were asked for in vain from a URL that may have them later.
- * @param config undefined: devices are believed
- * @throws EnvironmentError when keys are of no use
+ * Resolves when the keys are loaded. A JWKS URL that does not answer is no error: it is fetched
+ * again later.
+ * @param config undefined: devices are not authenticated
+ * @throws EnvironmentError when inline keys or a key file cannot be used
  */
 export async function openAuthenticator(
   config: JwtConfig | undefined,
@@ -36,11 +37,11 @@ export async function openAuthenticator(
   metrics: Metrics,
   role: 'edge' | 'router',
 ): Promise<OpenedAuthenticator> {
-  if (config === undefined) return OPEN;
+  if (config === undefined) return WITHOUT_AUTHENTICATION;
   const { algorithms, policy, ticketSecrets } = config;
   const fetches = metrics.counter(
     `longline_${role}_jwks_fetches_total`,
-    'Fetches of the keys that tokens are verified with, by outcome.',
+    'JWKS fetches by outcome',
     ['outcome'],
   );
   const keys = new KeySet(algorithms);
@@ -53,12 +54,12 @@ export async function openAuthenticator(
       metrics,
       role,
     ),
-    notReadyBecause: () => (keys.isEmpty ? 'no key is known to verify tokens with' : undefined),
+    notReadyReasons: () => (keys.isEmpty ? ['no key is available to verify tokens'] : []),
     close: () => source?.close(),
   };
 }
 
-/** Resolves with what keeps the keys new, if they may change. */
+/** Loads the keys. Resolves with the refresher of a source that may change. */
 async function openKeys(
   from: KeysFrom,
   keys: KeySet,
@@ -67,12 +68,12 @@ async function openKeys(
 ): Promise<{ close(): void } | undefined> {
   switch (from.type) {
     case 'inline':
-      return takeInline(from.text, keys);
+      return loadInline(from.text, keys);
     case 'file':
-      return WatchedFiles.open([from.path], ([text]) => takeText(String(text), keys), log);
+      return WatchedFiles.open([from.path], ([text]) => loadText(String(text), keys), log);
     case 'url': {
       const times = { ...JWKS_TIMES, refreshMs: from.refreshMs };
-      const jwks = new Jwks(from.url, times, (taken) => keys.replace(taken), fetches, log);
+      const jwks = new Jwks(from.url, times, (fetched) => keys.replace(fetched), fetches, log);
       keys.lookAgain = () => jwks.lookAgain();
       await jwks.start();
       return jwks;
@@ -80,18 +81,19 @@ async function openKeys(
   }
 }
 
-async function takeInline(text: string, keys: KeySet): Promise<undefined> {
+async function loadInline(text: string, keys: KeySet): Promise<undefined> {
   try {
-    await takeText(text, keys);
+    await loadText(text, keys);
   } catch (error) {
     throw new EnvironmentError(`LONGLINE_JWT_KEYS: ${(error as Error).message}`);
   }
 }
 
-/** Takes all of them or none. */
-async function takeText(text: string, keys: KeySet): Promise<void> {
+/** Replaces all keys, or none when the text cannot be used. */
+async function loadText(text: string, keys: KeySet): Promise<void> {
   const read = await readKeys(text);
-  const isOfUse = ({ algorithm }: VerificationKey) => keys.algorithms.includes(algorithm);
-  if (!read.some(isOfUse)) throw new Error(`no key is for ${keys.algorithms.join(', ')}`);
+  const isUsable = ({ algorithm }: VerificationKey) => keys.algorithms.includes(algorithm);
+  if (!read.some(isUsable))
+    throw new Error(`no key is for LONGLINE_JWT_ALGORITHMS (${keys.algorithms.join(', ')})`);
   keys.replace(read);
 }

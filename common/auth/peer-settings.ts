@@ -92,7 +92,7 @@ export const linkPeerSettings = {
   LONGLINE_LINK_CERTIFICATES: listOf(z.string().min(1)).default([]),
 };
 
-/** Who may link to control. None of either: everybody. */
+/** Who may link to control. None of either: acceptAll. */
 export interface LinkPeers {
   readonly tokens: readonly string[];
   readonly certificates: readonly string[];

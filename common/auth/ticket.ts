@@ -22,7 +22,7 @@ const CONTEXT = 'longline ticket';
 
 export type TicketCheck = { readonly expiresAtMs: number } | 'forged' | 'expired';
 
-export function looksLikeTicket(text: string): boolean {
+export function hasTicketFormat(text: string): boolean {
   return TICKET.test(text);
 }
 
@@ -46,7 +46,7 @@ export class Tickets {
   }
 
   check(ticket: string, clientId: string, nowMs: number): TicketCheck {
-    if (!looksLikeTicket(ticket)) return 'forged';
+    if (!hasTicketFormat(ticket)) return 'forged';
     const bytes = Buffer.from(ticket, 'base64url');
     const signed = bytes.subarray(0, SIGNED_BYTES);
     const mac = bytes.subarray(SIGNED_BYTES);

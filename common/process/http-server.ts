@@ -12,7 +12,7 @@ export type ReadyCheck = () => readonly string[];
 
 const BODY_BYTES_MAX = 64 * 1024;
 
-export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck): FastifyInstance {
+export function createHttpServer(metrics: Metrics, notReadyReasons: ReadyCheck): FastifyInstance {
   const server = Fastify({
     bodyLimit: BODY_BYTES_MAX,
     routerOptions: { maxParamLength: 1024 },
@@ -27,7 +27,7 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
     return sendRejection(reply, rejection(codeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
-  addReadyRoute(server, '/readyz', notReadyBecause);
+  addReadyRoute(server, '/readyz', notReadyReasons);
   server.get('/metrics', async (_request, reply) => {
     reply.header('content-type', metrics.registry.contentType);
     return metrics.registry.metrics();
@@ -39,10 +39,10 @@ export function createHttpServer(metrics: Metrics, notReadyBecause: ReadyCheck):
 export function addReadyRoute(
   server: FastifyInstance,
   path: string,
-  notReadyBecause: ReadyCheck,
+  notReadyReasons: ReadyCheck,
 ): void {
   server.get(path, (_request, reply) => {
-    const reasons = notReadyBecause();
+    const reasons = notReadyReasons();
     if (reasons.length === 0) return { status: 'ready' };
     return reply
       .code(catalogue.NOT_READY.http)

@@ -156,7 +156,7 @@ export class Controller implements Operations {
     };
   }
 
-  notReadyBecause(): string[] {
+  notReadyReasons(): string[] {
     if (this.#trouble === undefined) return [];
     return [`the stored assignment is ${this.#trouble.type}: ${this.#trouble.reason}`];
   }

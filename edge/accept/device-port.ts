@@ -284,7 +284,7 @@ export class DevicePort implements TransportEvents {
     pending.bytes = introduction.rest.length === 0 ? NO_BYTES : Buffer.from(introduction.rest);
     const { query, credentials } = introduction;
     const isResuming =
-      introduction.isResuming && this.authenticator.knows(query.clientId, credentials);
+      introduction.isResuming && this.authenticator.isKnown(query.clientId, credentials);
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
     if (offer === 'enter') this.#authenticate(connection, pending, introduction);
     else if (offer === 'rejected') {

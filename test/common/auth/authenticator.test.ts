@@ -73,12 +73,12 @@ test('who has a ticket, or a token that was seen before, is known without effort
   const authenticator = await open(inline);
   const token = tokenOf('alice');
   const ticket = authenticator.issueTicket('alice', { expiresAtMs: Date.now() + 60_000 });
-  expect(authenticator.knows('alice', { ...NOTHING, ticket })).toBe(true);
-  expect(authenticator.knows('bob', { ...NOTHING, ticket })).toBe(false);
-  expect(authenticator.knows('alice', { ...NOTHING, token })).toBe(false);
+  expect(authenticator.isKnown('alice', { ...NOTHING, ticket })).toBe(true);
+  expect(authenticator.isKnown('bob', { ...NOTHING, ticket })).toBe(false);
+  expect(authenticator.isKnown('alice', { ...NOTHING, token })).toBe(false);
   await authenticator.check('alice', { ...NOTHING, token });
-  expect(authenticator.knows('alice', { ...NOTHING, token })).toBe(true);
-  expect(authenticator.knows('alice', NOTHING)).toBe(false);
+  expect(authenticator.isKnown('alice', { ...NOTHING, token })).toBe(true);
+  expect(authenticator.isKnown('alice', NOTHING)).toBe(false);
 });
 
 test.each([
@@ -172,5 +172,5 @@ test('without an answer from the URL it starts, lets nobody in and is not ready'
   expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({
     code: 'NOT_READY',
   });
-  expect(opened[0]!.notReadyBecause()).toBe('no key is known to verify tokens with');
+  expect(opened[0]!.notReadyReasons()).toEqual(['no key is available to verify tokens']);
 });

@@ -235,12 +235,12 @@ test('survives a Redis that is away, and writes what was due meanwhile', async (
   join(controller, 'edge-1');
   await eventually(() => published.length === 1);
   await server.kill('SIGKILL');
-  await eventually(() => controller.notReadyBecause().length === 1);
+  await eventually(() => controller.notReadyReasons().length === 1);
   join(controller, 'edge-2');
   expect(controller.current!.edges).toHaveLength(1);
   await server.restart();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 15_000);
-  expect(controller.notReadyBecause()).toEqual([]);
+  expect(controller.notReadyReasons()).toEqual([]);
   // This Redis came back empty.
   expect(published.at(-1)).toEqual({ incarnation: 1, epoch: 2 });
 });
@@ -250,7 +250,7 @@ test('does not touch garbage, says so, and goes on when it is gone', async () =>
   join(controller, 'edge-1');
   const good = await eventually(stored);
   await redis.set(KEY, 'garbage');
-  await eventually(() => controller.notReadyBecause().length === 1);
+  await eventually(() => controller.notReadyReasons().length === 1);
   join(controller, 'edge-2');
   expect(controller.current).toEqual(good);
   expect(await metrics.registry.metrics()).toMatch(
@@ -264,7 +264,7 @@ test('does not touch garbage, says so, and goes on when it is gone', async () =>
   expect(await redis.get(KEY)).toBe('garbage');
   await redis.del(KEY);
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 10_000);
-  expect(controller.notReadyBecause()).toEqual([]);
+  expect(controller.notReadyReasons()).toEqual([]);
 });
 
 test('publishes nothing to a watcher that has left', async () => {

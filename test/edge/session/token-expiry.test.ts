@@ -37,7 +37,7 @@ beforeEach(() => {
   const authenticator: Authenticator = {
     skewMs: SKEW_MS,
     check: () => next,
-    knows: () => false,
+    isKnown: () => false,
     issueTicket: (clientId, { expiresAtMs }) => `${clientId}@${expiresAtMs}`,
   };
   tokenExpiry = new TokenExpiry(table, transport, authenticator, (connection) => {
