@@ -6,9 +6,8 @@
  * A connection costs four bytes here, a place an entry in a map.
  */
 import { type Endpoint, ipText, isMapped } from '../../common/net/ip-address.js';
+import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
-
-const FIRST_SLOTS = 1024;
 
 export class AddressPrefixes {
   /** By slot: which place, plus one; 0: none. */
@@ -29,11 +28,7 @@ export class AddressPrefixes {
     const place = known ?? this.#add(prefix);
     this.#counts[place]!++;
     const slot = slotOf(connection);
-    if (slot >= this.#places.length) {
-      const grown = new Uint32Array(Math.max(slot + 1, this.#places.length * 2));
-      grown.set(this.#places);
-      this.#places = grown;
-    }
+    this.#places = ensureSlot(this.#places, slot);
     this.#places[slot] = place + 1;
     return true;
   }

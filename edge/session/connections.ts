@@ -11,6 +11,7 @@
  * - removing a connection never removes the newer one of the same client.
  */
 import { parseMessageId } from '../../common/cluster/inbox.js';
+import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import {
   type Connection,
   connectionOf,
@@ -34,7 +35,6 @@ const STATE_OPENING = STATES.indexOf('opening');
 const STATE_CATCHING_UP = STATES.indexOf('catchingUp');
 /** Beyond it, or for ever: an expiry is kept as seconds in four bytes. */
 const NEVER_S = 2 ** 32 - 1;
-const FIRST_SLOTS = 1024;
 
 export class Connections {
   /** By slot; 0: the slot holds no client. */
@@ -77,7 +77,7 @@ export class Connections {
     const slot = slotOf(connection);
     const replaced = this.find(shard, clientId);
     if (replaced !== undefined) this.remove(replaced);
-    this.#growTo(slot);
+    this.#ensureSlot(slot);
     this.#generations[slot] = generationOf(connection);
     this.#shards[slot] = shard;
     this.#states[slot] = STATE_OPENING;
@@ -239,21 +239,15 @@ export class Connections {
     return connectionOf(slot, this.#generations[slot]!);
   }
 
-  #growTo(slot: number): void {
+  #ensureSlot(slot: number): void {
     if (slot < this.#generations.length) return;
-    const length = Math.max(slot + 1, this.#generations.length * 2);
-    this.#generations = grown(this.#generations, new Uint32Array(length));
-    this.#shards = grown(this.#shards, new Uint16Array(length));
-    this.#states = grown(this.#states, new Uint8Array(length));
-    this.#protocols = grown(this.#protocols, new Uint8Array(length));
-    this.#expiresAtS = grown(this.#expiresAtS, new Uint32Array(length));
-    this.#connectedAtMs = grown(this.#connectedAtMs, new Float64Array(length));
-    this.#sentMs = grown(this.#sentMs, new Float64Array(length));
-    this.#sentN = grown(this.#sentN, new Uint32Array(length));
+    this.#generations = ensureSlot(this.#generations, slot);
+    this.#shards = ensureSlot(this.#shards, slot);
+    this.#states = ensureSlot(this.#states, slot);
+    this.#protocols = ensureSlot(this.#protocols, slot);
+    this.#expiresAtS = ensureSlot(this.#expiresAtS, slot);
+    this.#connectedAtMs = ensureSlot(this.#connectedAtMs, slot);
+    this.#sentMs = ensureSlot(this.#sentMs, slot);
+    this.#sentN = ensureSlot(this.#sentN, slot);
   }
-}
-
-function grown<A extends { set(from: A): void }>(from: A, to: A): A {
-  to.set(from);
-  return to;
 }

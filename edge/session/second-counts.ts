@@ -2,9 +2,8 @@
  * How much each connection has done in the current second, by slot. A Map that is filled and cleared
  * every second would outlive the young generation each time, and be megabytes of garbage.
  */
+import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
-
-const FIRST_SLOTS = 1024;
 
 export class SecondCounts {
   #counts = new Uint32Array(FIRST_SLOTS);
@@ -15,11 +14,7 @@ export class SecondCounts {
 
   set(connection: Connection, count: number): void {
     const slot = slotOf(connection);
-    if (slot >= this.#counts.length) {
-      const grown = new Uint32Array(Math.max(slot + 1, this.#counts.length * 2));
-      grown.set(this.#counts);
-      this.#counts = grown;
-    }
+    this.#counts = ensureSlot(this.#counts, slot);
     this.#counts[slot] = count;
   }
 

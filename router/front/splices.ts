@@ -3,6 +3,7 @@
  * by slot, 10 bytes for each connection and two connections for each device; no object, as there may
  * be a hundred thousand.
  */
+import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
 
 export interface FrontPipe {
@@ -11,15 +12,14 @@ export interface FrontPipe {
   readonly edge: number;
 }
 
-/** No edge: the slot is not of a device. */
-const NONE = 0xffff;
-const FIRST_SLOTS = 1_024;
-
 export class FrontPipes {
   /** By slot: the other connection of the pipe; 0: the slot has none. */
   #others = new Float64Array(FIRST_SLOTS);
-  /** By slot of a device: its edge, as a number whose meaning is the caller's. */
-  #edges = new Uint16Array(FIRST_SLOTS).fill(NONE);
+  /**
+   * By slot of a device: its edge plus one; 0: the slot is not of a device. The meaning of an edge's
+   * number is the caller's.
+   */
+  #edges = new Uint16Array(FIRST_SLOTS);
   #count = 0;
 
   get count(): number {
@@ -32,10 +32,12 @@ export class FrontPipes {
 
   /** @param edge below 65535 */
   add(device: Connection, upstream: Connection, edge: number): void {
-    this.#growTo(Math.max(slotOf(device), slotOf(upstream)));
+    const slot = Math.max(slotOf(device), slotOf(upstream));
+    this.#others = ensureSlot(this.#others, slot);
+    this.#edges = ensureSlot(this.#edges, slot);
     this.#others[slotOf(device)] = upstream;
     this.#others[slotOf(upstream)] = device;
-    this.#edges[slotOf(device)] = edge;
+    this.#edges[slotOf(device)] = edge + 1;
     this.#count++;
   }
 
@@ -43,14 +45,14 @@ export class FrontPipes {
   find(connection: Connection): FrontPipe | undefined {
     const other = this.#others[slotOf(connection)] ?? 0;
     if (other === 0 || this.#others[slotOf(other)] !== connection) return undefined;
-    const isDevice = this.#edges[slotOf(connection)] !== NONE;
+    const isDevice = this.#edges[slotOf(connection)] !== 0;
     const [device, upstream] = isDevice ? [connection, other] : [other, connection];
-    return { device, upstream, edge: this.#edges[slotOf(device)]! };
+    return { device, upstream, edge: this.#edges[slotOf(device)]! - 1 };
   }
 
   remove({ device, upstream }: FrontPipe): void {
     this.#others[slotOf(device)] = this.#others[slotOf(upstream)] = 0;
-    this.#edges[slotOf(device)] = NONE;
+    this.#edges[slotOf(device)] = 0;
     this.#count--;
   }
 
@@ -58,21 +60,10 @@ export class FrontPipes {
   devicesOf(edge: number | undefined): Connection[] {
     const devices: Connection[] = [];
     for (let slot = 0; slot < this.#edges.length; slot++) {
-      const its = this.#edges[slot]!;
-      if (its === NONE || (edge !== undefined && its !== edge)) continue;
+      const its = this.#edges[slot]! - 1;
+      if (its < 0 || (edge !== undefined && its !== edge)) continue;
       devices.push(this.#others[slotOf(this.#others[slot]!)]!);
     }
     return devices;
-  }
-
-  #growTo(slot: number): void {
-    const { length } = this.#others;
-    if (slot < length) return;
-    const grown = Math.max(slot + 1, 2 * length);
-    const [others, edges] = [this.#others, this.#edges];
-    this.#others = new Float64Array(grown);
-    this.#others.set(others);
-    this.#edges = new Uint16Array(grown).fill(NONE);
-    this.#edges.set(edges);
   }
 }

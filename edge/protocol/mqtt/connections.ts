@@ -6,6 +6,7 @@
  * comes again.
  */
 import { crc32 } from 'node:zlib';
+import { ensureSlot, FIRST_SLOTS } from '../../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../../common/transport/transport.js';
 import type { MqttConnect } from '../../../common/wire/mqtt/connect.js';
 import type { MqttSession } from './session-store.js';
@@ -25,7 +26,6 @@ export const GRANTS_MAX = 16;
 /** Pushes in flight to one connection, if it takes so many. */
 export const IN_FLIGHT_MAX = 32;
 
-const FIRST_SLOTS = 1024;
 /** In `#qos`. */
 const NO_GRANT = 0xff;
 
@@ -59,7 +59,7 @@ export class MqttConnections {
     session: MqttSession,
   ): void {
     const slot = slotOf(connection);
-    this.#growTo(slot);
+    this.#ensureSlot(slot);
     this.#keepAliveSeconds[slot] = keepAliveSeconds;
     this.#isClean[slot] = connect.isClean ? 1 : 0;
     this.#sessionExpirySeconds[slot] = connect.sessionExpirySeconds;
@@ -201,21 +201,15 @@ export class MqttConnections {
     ];
   }
 
-  #growTo(slot: number): void {
+  #ensureSlot(slot: number): void {
     if (slot < this.#qos.length) return;
-    const length = Math.max(slot + 1, this.#qos.length * 2);
-    this.#keepAliveSeconds = grown(this.#keepAliveSeconds, new Uint16Array(length));
-    this.#isClean = grown(this.#isClean, new Uint8Array(length));
-    this.#sessionExpirySeconds = grown(this.#sessionExpirySeconds, new Uint32Array(length));
-    this.#inFlightMax = grown(this.#inFlightMax, new Uint8Array(length));
-    this.#packetBytesMax = grown(this.#packetBytesMax, new Uint32Array(length));
-    this.#packetIds = grown(this.#packetIds, new Uint16Array(length));
-    this.#filterHashes = grown(this.#filterHashes, new Uint32Array(length));
-    this.#qos = grown(this.#qos, new Uint8Array(length));
+    this.#keepAliveSeconds = ensureSlot(this.#keepAliveSeconds, slot);
+    this.#isClean = ensureSlot(this.#isClean, slot);
+    this.#sessionExpirySeconds = ensureSlot(this.#sessionExpirySeconds, slot);
+    this.#inFlightMax = ensureSlot(this.#inFlightMax, slot);
+    this.#packetBytesMax = ensureSlot(this.#packetBytesMax, slot);
+    this.#packetIds = ensureSlot(this.#packetIds, slot);
+    this.#filterHashes = ensureSlot(this.#filterHashes, slot);
+    this.#qos = ensureSlot(this.#qos, slot);
   }
-}
-
-function grown<A extends { set(from: A): void }>(from: A, to: A): A {
-  to.set(from);
-  return to;
 }
