@@ -134,7 +134,7 @@ export class RoleProcess {
         starting(new Failure([`${name} did not start: ${how}`, ...lastLines].join('\n  ')));
       } else if (this.#isWanted && restart && code !== EXIT_CONFIG) {
         this.#deaths = performance.now() - bornAtMs > STABLE_MS ? 1 : this.#deaths + 1;
-        const delayMs = backoffMs(this.#deaths, Math.random());
+        const delayMs = backoffMs(this.#deaths);
         onOutput(`died (${how}), starts again in ${delayMs} ms`);
         this.#restartTimer = setTimeout(() => this.#launch(), delayMs);
       } else if (this.#isWanted) {

@@ -111,6 +111,6 @@ export class GrpcLink<
       this.log.warn({ link: this.name, code: status[code], details }, 'link is down, trying again');
     }
     const rounds = Math.ceil(this.#tries / this.clients.length);
-    this.#retry = setTimeout(() => this.#connect(), backoffMs(rounds, Math.random()));
+    this.#retry = setTimeout(() => this.#connect(), backoffMs(rounds));
   }
 }

@@ -41,7 +41,7 @@ export function addressOf({ host, port }: Endpoint): string {
 }
 
 export function reconnectMs(tries: number): number {
-  return Math.min(RECONNECT_MS_MAX, backoffMs(tries, Math.random()));
+  return backoffMs(tries, RECONNECT_MS_MAX);
 }
 
 /**

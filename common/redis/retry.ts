@@ -27,6 +27,6 @@ export async function retryUntilAvailable<T>(
       saidAtMs = performance.now();
       log.warn({ reason: result.reason }, 'waiting for Redis');
     }
-    await sleep(backoffMs(tries, Math.random()));
+    await sleep(backoffMs(tries));
   }
 }

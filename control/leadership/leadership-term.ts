@@ -17,7 +17,7 @@ import { readAssignment, writeAssignment } from '../../common/cluster/assignment
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { type EdgeReport, Members, nowMs } from '../membership/members.js';
+import { type EdgeReport, Members, nowMs } from '../membership/membership-driver.js';
 import { isMember, type Membership } from '../membership/membership.js';
 import { Planner, type PlannerAction, type PlannerEvent } from '../planning/planner.js';
 
@@ -162,7 +162,7 @@ export class LeadershipTerm {
   #readLater(isFine: boolean): void {
     this.#failures = isFine ? 0 : this.#failures + 1;
     clearTimeout(this.#readTimer);
-    const afterMs = isFine ? READ_INTERVAL_MS : backoffMs(this.#failures, Math.random());
+    const afterMs = isFine ? READ_INTERVAL_MS : backoffMs(this.#failures);
     this.#readTimer = setTimeout(() => void this.#read(), afterMs);
   }
 

@@ -74,7 +74,7 @@ export class Backend {
     for (let tries = 1; !this.#isClosed; tries++) {
       const attempt = await this.#attempt(push, payload, pick(random, this.#streams), acceptLevel);
       if (attempt !== undefined && isAccepted(attempt)) break;
-      await sleep(Math.min(BACKOFF_MS_MAX, backoffMs(tries, random())));
+      await sleep(backoffMs(tries, BACKOFF_MS_MAX, random));
     }
     this.#undecided--;
   }

@@ -214,7 +214,7 @@ export class Device {
   #retrySoon(): void {
     clearTimeout(this.#retry);
     if (this.#isStopped || this.#absence !== undefined) return;
-    const delayMs = Math.min(BACKOFF_MS_MAX, backoffMs(++this.#tries, this.world.random()));
+    const delayMs = backoffMs(++this.#tries, BACKOFF_MS_MAX, this.world.random);
     this.#retry = setTimeout(() => this.connect(), delayMs);
   }
 

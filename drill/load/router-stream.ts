@@ -30,6 +30,9 @@ interface Waiting {
 /** Routers answer within two seconds, and Redis gets two more. */
 const ANSWER_MS_MAX = 10_000;
 
+/** The load of a drill must be back soon after a router is. */
+const BACKOFF_MS_MAX = 800;
+
 /** The only error that does not say that nothing was done. */
 const CODE_OF_A_BUG = 'INTERNAL';
 
@@ -103,7 +106,7 @@ export class RouterStream {
     for (const { answer } of unanswered.values()) {
       answer({ outcome: 'UNANSWERED', messageId: '', detail: 'the stream ended' });
     }
-    setTimeout(() => this.#open(), backoffMs(Math.min(4, ++this.#tries), this.#random()));
+    setTimeout(() => this.#open(), backoffMs(++this.#tries, BACKOFF_MS_MAX, this.#random));
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
+import { randomBetween } from '../../common/process/backoff.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
@@ -115,6 +116,6 @@ export class Goaways {
     const url = isElsewhere
       ? connectUrl(owner.advertisedUrl, query, current!.position, ticket)
       : undefined;
-    this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), url);
+    this.clients.letGo(connection, randomBetween(min, max), url);
   }
 }
