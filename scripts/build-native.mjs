@@ -1,7 +1,7 @@
 /**
- * Builds the native transport with the compiler and the headers of Node that are there; downloads
- * nothing. Without one of them, a library that came with the package is used, and where there is
- * none, the portable transport. One line says so.
+ * Builds the native transport with the installed compiler and Node headers; downloads nothing.
+ * Without a compiler or headers, Longline uses the prebuilt library of the package, or the portable
+ * transport if there is none for this architecture. One line reports which.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -9,33 +9,33 @@ import { dirname, join } from 'node:path';
 
 const SOURCES = 'common/transport/native';
 const OUTPUT = 'build/transport.node';
-/** N-API of this version is in every Node that Longline runs on. */
+/** Supported by every Node version that Longline runs on. */
 const NAPI_VERSION = 9;
 
-/** What the build depends on beside its sources. */
+/** Everything that the build depends on besides its sources, as one string to compare. */
 export function toolchain() {
   return [process.version, process.arch, findCompiler(), findHeaders()].join(' ');
 }
 
-/** Returns whether it was built. */
+/** Returns true if the library was built; otherwise reports why not. */
 export function buildNative(root, say, flags = []) {
   rmSync(join(root, OUTPUT), { force: true });
-  const why = tryToBuild(root, findCompiler(), OUTPUT, flags);
-  if (why === undefined) return true;
+  const error = build(root, findCompiler(), OUTPUT, flags);
+  if (error === undefined) return true;
   const used = existsSync(join(root, prebuiltPath(process.arch))) ? 'prebuilt native' : 'portable';
-  say(`the ${used} transport is used: ${why}`);
+  say(`using the ${used} transport: ${error}`);
   return false;
 }
 
-/** Where a library for machines without a compiler is; common/transport/native-transport.ts knows. */
+/** The library for machines without a compiler; common/transport/native-transport.ts loads it. */
 function prebuiltPath(arch) {
   return `prebuilds/linux-${arch}/transport.node`;
 }
 
 /**
- * Builds for every architecture that there is a compiler for. N-API is the same in all versions of
- * Node, and what it needs of the C++ library is linked in, so each runs wherever its C library is
- * not older than this machine's.
+ * Builds for each architecture whose compiler is installed. N-API is stable across Node versions and
+ * the C++ library is linked statically, so a result runs wherever the C library is at least as new
+ * as this machine's.
  */
 export function prebuild(root, say) {
   const compilers = { x64: 'x86_64-linux-gnu-g++', arm64: 'aarch64-linux-gnu-g++' };
@@ -43,24 +43,24 @@ export function prebuild(root, say) {
   for (const [arch, compiler] of Object.entries(compilers)) {
     const output = prebuiltPath(arch);
     const flags = ['-static-libstdc++', '-static-libgcc', '-s'];
-    const why = isThere(compiler)
-      ? tryToBuild(root, compiler, output, flags)
-      : `there is no ${compiler}`;
-    say(why === undefined ? `${output}` : `not for ${arch}: ${why}`);
-    if (why === undefined) built++;
+    const error = isInstalled(compiler)
+      ? build(root, compiler, output, flags)
+      : `${compiler} is not installed`;
+    say(error === undefined ? output : `skipped ${arch}: ${error}`);
+    if (error === undefined) built++;
   }
   return built > 0;
 }
 
-/** Returns why it could not be built. */
-function tryToBuild(root, compiler, output, flags) {
-  if (process.platform !== 'linux') return 'the native one is for Linux';
-  if (compiler === undefined) return 'there is no C++ compiler (c++, g++ or clang++)';
+/** Returns why the build failed; undefined on success. */
+function build(root, compiler, output, flags) {
+  if (process.platform !== 'linux') return 'the native transport needs Linux';
+  if (compiler === undefined) return 'no C++ compiler is installed (c++, g++ or clang++)';
   const headers = findHeaders();
-  if (headers === undefined) return 'there are no headers of Node (node_api.h)';
+  if (headers === undefined) return 'the Node headers are not installed (node_api.h)';
   mkdirSync(join(root, dirname(output)), { recursive: true });
   const sources = readdirSync(join(root, SOURCES)).filter((name) => name.endsWith('.cc'));
-  // Renamed when it is whole: a process may be loading the one before.
+  // Renamed when complete: a process may be loading the previous library.
   const unfinished = `${output}.${process.pid}`;
   const { status, stderr } = spawnSync(
     compiler,
@@ -89,14 +89,14 @@ function tryToBuild(root, compiler, output, flags) {
 }
 
 function findCompiler() {
-  return ['c++', 'g++', 'clang++'].find(isThere);
+  return ['c++', 'g++', 'clang++'].find(isInstalled);
 }
 
-function isThere(compiler) {
+function isInstalled(compiler) {
   return spawnSync(compiler, ['--version']).status === 0;
 }
 
-/** Beside this Node, or where npm was told that they are. */
+/** Searches beside this Node, then npm's `nodedir`. */
 function findHeaders() {
   const prefixes = [dirname(dirname(process.execPath)), process.env.npm_config_nodedir];
   return prefixes

@@ -1,12 +1,12 @@
-/** The Helm that the tests of the chart use, and what renders from it. */
+/** The Helm that renders the chart and runs its tests. */
 import { ensureTool, findTool } from './fetched-tools.mjs';
 
-/** @returns {string | undefined} the command to run; undefined where there is none */
+/** @returns {string | undefined} the command to run; undefined if Helm is not installed */
 export function findHelm() {
   return findTool('helm');
 }
 
-/** @param {(line: string) => void} say */
+/** @param {(line: string) => void} say receives progress and the reason of a failure */
 export function ensureHelm(say) {
   ensureTool('helm', say);
 }

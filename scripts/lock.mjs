@@ -1,7 +1,7 @@
 /**
- * A lock between processes: a file that names its holder. A holder that died leaves the file
- * behind, so whoever finds a dead holder's file puts its own in its place. Two may find it at
- * once: the last rename wins, and each looks again before it believes that it won.
+ * A lock between processes: a file that contains the pid of its owner. An owner that died leaves the
+ * file behind, so a process that finds the file of a dead owner replaces it with its own. Two
+ * processes may do that at once: the last rename wins, and each reads the file again to see which.
  */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -12,12 +12,12 @@ const POLL_MS = 100;
 /**
  * Runs `work` while holding the lock.
  * @param {string} path
- * @param {() => void} onWait called once if somebody else holds it
+ * @param {() => void} onWait called once if another process holds the lock
  * @param {() => Promise<void> | void} work
  */
 export async function withLock(path, onWait, work) {
   mkdirSync(dirname(path), { recursive: true });
-  for (let tries = 0; !(await take(path)); tries++) {
+  for (let tries = 0; !(await acquire(path)); tries++) {
     if (tries === 0) onWait();
     await sleep(POLL_MS);
   }
@@ -28,18 +28,18 @@ export async function withLock(path, onWait, work) {
   }
 }
 
-async function take(path) {
+async function acquire(path) {
   const mine = String(process.pid);
   const claim = `${path}.${mine}`;
   writeFileSync(claim, mine);
   try {
-    // Unlike creating and then writing it, this never leaves a file that names nobody.
+    // Atomic: unlike create and write, this never leaves an empty file.
     linkSync(claim, path);
     return true;
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
-    const holder = read(path);
-    if (holder === undefined || isAlive(Number(holder))) return false;
+    const owner = read(path);
+    if (owner === undefined || isAlive(Number(owner))) return false;
     renameSync(claim, path);
     await sleep(POLL_MS);
     return read(path) === mine;

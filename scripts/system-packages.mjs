@@ -1,10 +1,10 @@
 /**
- * Installs packages with the system's own package manager, where that is possible without asking
- * anybody: as root, through a `sudo` that wants no password, or with Homebrew.
+ * Installs packages with the system's package manager where that needs no password: as root,
+ * through a `sudo` without a password, or with Homebrew.
  */
 import { spawnSync } from 'node:child_process';
 
-/** Debian starts a service as soon as its package is installed, unless this file forbids it. */
+/** policy-rc.d stops Debian from starting a service as soon as its package is installed. */
 const APT_SCRIPT = `
   export DEBIAN_FRONTEND=noninteractive
   policy=/usr/sbin/policy-rc.d
@@ -18,7 +18,7 @@ const APT_SCRIPT = `
   install "$@" || { apt-get -o DPkg::Lock::Timeout=300 update -q; install "$@"; }
 `;
 
-/** In the order in which they are looked for. Each script gets the packages as arguments. */
+/** In order of preference. Each script gets the packages as arguments. */
 const MANAGERS = [
   { name: 'apt-get', script: APT_SCRIPT },
   { name: 'apk', script: 'apk add --no-cache "$@"' },
@@ -28,17 +28,17 @@ const MANAGERS = [
 ];
 
 /**
- * @param {Record<string, string[]>} packages by package manager; a manager without an entry is not used
- * @param {(line: string) => void} say hears what is about to be installed
- * @returns {string | undefined} why the packages are not installed
+ * @param {Record<string, string[]>} packages by package manager; managers without an entry are skipped
+ * @param {(line: string) => void} say receives one line before the installation
+ * @returns {string | undefined} why the packages could not be installed
  */
 export function installPackages(packages, say) {
   const manager = MANAGERS.find(({ name }) => packages[name] && isCommand(name));
-  if (manager === undefined) return 'no known package manager has them';
+  if (manager === undefined) return 'no supported package manager is installed';
   const names = packages[manager.name];
   const prefix = manager.asUser ? [] : asRoot();
   if (prefix === undefined) {
-    return `it takes root: ${manager.name} ${manager.name === 'apk' ? 'add' : 'install'} ${names.join(' ')}`;
+    return `run as root: ${manager.name} ${manager.name === 'apk' ? 'add' : 'install'} ${names.join(' ')}`;
   }
   say(`installing ${names.join(', ')} (${manager.name})`);
   const [command, ...args] = [...prefix, 'sh', '-c', manager.script, 'sh', ...names];
@@ -49,7 +49,7 @@ export function installPackages(packages, say) {
   return status === 0 ? undefined : `${manager.name} failed:\n${stdout}${stderr}`;
 }
 
-/** What to put before a command to run it as root; undefined when that would need a password. */
+/** Prefix that runs a command as root; undefined if that needs a password. */
 function asRoot() {
   if (process.getuid?.() === 0) return [];
   return succeeds('sudo', '-n', 'true') ? ['sudo', '-n'] : undefined;

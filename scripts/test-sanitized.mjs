@@ -1,7 +1,7 @@
 /**
- * The tests of the transports with the native one built for AddressSanitizer and
- * UndefinedBehaviorSanitizer, and random calls against its C++ alone. Puts the usual build back when
- * it is done. In Node leaks are not looked for: it has its own at exit.
+ * Runs the transport tests with the native transport built for AddressSanitizer and
+ * UndefinedBehaviorSanitizer, then the C++ fuzz test without Node. Restores the normal build
+ * afterwards. Leak detection is off in Node, which leaks at exit itself.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -24,7 +24,7 @@ const STEPS = 100_000;
 
 if (buildNative(ROOT, console.error, FLAGS)) {
   try {
-    // The addon is loaded by a program that knows nothing of sanitizers.
+    // Node itself is built without sanitizers, so their run-time libraries must be preloaded.
     const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
       execFileSync('c++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
     );
