@@ -8,7 +8,7 @@ import {
   linkPeerSettings,
   linkPeers,
 } from '../common/auth/peer-settings.js';
-import { TOKEN_ENTRY, type Token, toToken } from '../common/auth/tokens.js';
+import { TOKEN_ENTRY, type Token, parseToken } from '../common/auth/tokens.js';
 import {
   ConfigError,
   type Env,
@@ -30,7 +30,7 @@ const tokens = listOf(
     error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
   }),
 )
-  .transform((entries) => entries.map(toToken))
+  .transform((entries) => entries.map(parseToken))
   .default([]);
 
 const settings = {

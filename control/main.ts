@@ -11,12 +11,12 @@ import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
-import { PrivateChannels } from '../common/redis/private-channels.js';
+import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { parseControlConfig, shownSettings } from './config.js';
 import { Controller } from './leadership/controller.js';
 import { Leadership } from './leadership/leadership.js';
 import { edgesDesired } from './membership/edges-desired.js';
-import { LinkGuard } from './membership/link-guard.js';
+import { LinkGuard } from './links/link-guard.js';
 import { Access } from './operator/access.js';
 import { createControlGrpc, SERVICES } from './operator/control-grpc.js';
 import { forwardToLeader } from './operator/forward.js';
@@ -74,7 +74,7 @@ await runRole(async () => {
             ? controller.leader.control.id
             : '',
     }),
-    (clientId) => shardQueries.askPresence(clientId),
+    (clientId) => shardQueries.queryPresence(clientId),
   );
   const api = {
     queries,
@@ -85,7 +85,7 @@ await runRole(async () => {
   countEdges(metrics, controller);
 
   const notReadyReasons = () => [
-    ...channels.notDeliveringBecause(),
+    ...channels.notDeliveringReasons(),
     ...controller.notReadyReasons(),
   ];
   const http = createHttpServer(metrics, notReadyReasons);

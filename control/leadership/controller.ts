@@ -15,7 +15,7 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { notLeader, nowMs, type Session } from '../membership/members.js';
+import { notLeader, nowMs, type Session } from '../membership/membership-driver.js';
 import type { EdgeRecord, HelloEdge } from '../membership/membership.js';
 import type {
   Audit,
@@ -26,7 +26,7 @@ import type {
   Operations,
   OperatorEntry,
   PlanInfo,
-} from '../operator/operations.js';
+} from './operations.js';
 import { drainProgress } from '../pace/drain-progress.js';
 import { donorsAmong, receiversAmong } from '../pace/goaway-pace.js';
 import { type Pace, Pacer } from '../pace/pace.js';

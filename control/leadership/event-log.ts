@@ -1,6 +1,6 @@
 /** What has happened to the assignment and who did it: the last entries, and whoever follows them. */
 import type { Position } from '../../common/cluster/assignment.js';
-import type { LogEntry, LoggedEvent } from '../operator/operations.js';
+import type { LogEntry, LoggedEvent } from './operations.js';
 
 /** A join of the fifth edge to 4096 shards is some 2,500 entries. */
 const KEPT_MAX = 4_000;

@@ -3,9 +3,9 @@ import { createGrpcServer, type GrpcServer } from '../../common/process/grpc-ser
 import { AssignmentServiceService } from '../../proto/gen/longline/v1/assignment.js';
 import { EdgeSessionServiceService } from '../../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../../proto/gen/longline/v1/operator.js';
-import { createAssignmentService } from '../leadership/assignment-service.js';
-import { createEdgeSessionService, type EdgeSessionsOptions } from '../membership/edge-sessions.js';
-import type { LinkGuard } from '../membership/link-guard.js';
+import { createAssignmentService } from '../links/assignment-service.js';
+import { createEdgeSessionService, type EdgeSessionsOptions } from '../links/edge-sessions.js';
+import type { LinkGuard } from '../links/link-guard.js';
 import type { OperatorApi } from './openapi.js';
 import { createOperatorService } from './service.js';
 

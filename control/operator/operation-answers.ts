@@ -1,7 +1,7 @@
 /** What operators get of moves, plans and events, as schemas; see answers.ts. */
 import { z } from 'zod';
 import { count, intent, move, position } from './answers.js';
-import type { LogEntry } from './operations.js';
+import type { LogEntry } from '../leadership/operations.js';
 
 const seconds = z.number().min(0).nullable();
 

@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import type { Intent } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
 import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
-import type { Audit, LoggedEvent, MovesInfo, Operations, PlanInfo } from './operations.js';
+import type { Audit, LoggedEvent, MovesInfo, Operations, PlanInfo } from '../leadership/operations.js';
 import type { cordonBody, drainBody, rebalanceBody } from './requests.js';
 
 /** Orders by their HTTP path, with the operation that each names. */

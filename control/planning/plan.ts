@@ -11,10 +11,10 @@
  * The churn is accounted by phase: only the third is the rebalancer's own doing.
  */
 import { type Content, NO_OWNER, type Position } from '../../common/cluster/assignment.js';
-import type { ShardLoads } from './loads.js';
-import { fillJoiners, placeOrphans } from './placement.js';
-import { type PlannedMove, ProjectedLoads } from './projected-loads.js';
-import { type BalanceEdge, isOutOfBand, rebalance } from './rebalance.js';
+import type { ShardLoads } from '../placement/loads.js';
+import { fillJoiners, placeOrphans } from '../placement/placement.js';
+import { type PlannedMove, ProjectedLoads } from '../placement/projected-loads.js';
+import { type BalanceEdge, isOutOfBand, rebalance } from '../placement/rebalance.js';
 
 /** An edge of the table, as the plan sees it. */
 export interface PlanEdge {

@@ -27,8 +27,8 @@ import {
 import type { Rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
 import { Cooldowns } from './cooldowns.js';
-import { type LoadReport, Loads } from './loads.js';
-import { MoveWatch } from './move-watch.js';
+import { type LoadReport, Loads } from '../placement/loads.js';
+import { MoveWatch } from './move-tracker.js';
 import type { MoveDeadlines, MoveReport, MoveStep } from './moves.js';
 import { makePlan, type Plan, placeAtOnce, type Step, type World } from './plan.js';
 import { PlanQueue } from './plan-queue.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { seededRandom } from '../sim/draw.js';
+import { seededRandom } from '../sim/random.js';
 import { formatHex, parseHex } from './corpus.js';
 import { cut, INPUT_BYTES_MAX, mutate } from './mutate.js';
 import { targets } from './targets/targets.js';

@@ -8,7 +8,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { seededRandom } from '../sim/draw.js';
+import { seededRandom } from '../sim/random.js';
 import { keep, loadCorpus } from './corpus.js';
 import { INPUT_BYTES_MAX, mutate, pick } from './mutate.js';
 import type { Target } from './targets/target.js';

@@ -5,9 +5,9 @@
  */
 import { comparePositions, type Intent } from '../../common/cluster/assignment.js';
 import { isSameContent } from '../../control/planning/transitions.js';
-import { seededRandom } from './draw.js';
+import { seededRandom } from './random.js';
 import type { Lie, SimEdge } from './sim-edge.js';
-import { World } from './world.js';
+import { World } from './sim-cluster.js';
 
 const CHAOS_MS = 120_000;
 /** Leases, freezes, deadlines and cooldowns of failed edges must be over. */

@@ -9,7 +9,7 @@ import {
   movesWhenStationary,
   planMs,
   rollingRestartChurn,
-} from './figures.js';
+} from './measurements.js';
 
 /** Shown of those that fail; the seed repeats them. */
 const FAILURES_SHOWN = 5;

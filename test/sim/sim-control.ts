@@ -6,7 +6,7 @@ import {
   Membership,
   type MembershipEvent,
 } from '../../control/membership/membership.js';
-import { findReportProblem, type LoadReport } from '../../control/planning/loads.js';
+import { findReportProblem, type LoadReport } from '../../control/placement/loads.js';
 import type { MoveReport } from '../../control/planning/moves.js';
 import { Planner, type PlannerEvent, type PlannerOptions } from '../../control/planning/planner.js';
 import type { Agenda, Store } from './model.js';

@@ -1,6 +1,6 @@
 /** An edge in the model: what it subscribes to, whom it holds, what it says. */
 import { type Assignment, comparePositions, ORIGIN } from '../../common/cluster/assignment.js';
-import type { LoadReport, ShardReport } from '../../control/planning/loads.js';
+import type { LoadReport, ShardReport } from '../../control/placement/loads.js';
 import type { MoveReport } from '../../control/planning/moves.js';
 
 const LINGER_MS = 3_000;

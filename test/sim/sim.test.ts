@@ -13,7 +13,7 @@ import {
   movesWhenRedisIsGone,
   movesWhenStationary,
   rollingRestartChurn,
-} from './figures.js';
+} from './measurements.js';
 
 const ROUNDS = 60;
 

@@ -7,7 +7,7 @@ import {
   setIntent,
   settleMoves,
 } from '../../../control/planning/transitions.js';
-import { contentOf, edgeName } from '../planning/balance-world.js';
+import { contentOf, edgeName } from '../planning/plan-inputs.js';
 
 const [A, B, C] = [edgeName(0), edgeName(1), edgeName(2)] as const;
 const at = (content: Content, incarnation = 0): Assignment => ({

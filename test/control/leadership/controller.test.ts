@@ -11,7 +11,7 @@ import {
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { Controller } from '../../../control/leadership/controller.js';
-import type { EdgeReport } from '../../../control/membership/members.js';
+import type { EdgeReport } from '../../../control/membership/membership-driver.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { ORIGIN } from '../../../common/cluster/assignment.js';
 import { EventLog } from '../../../control/leadership/event-log.js';
-import type { LoggedEvent } from '../../../control/operator/operations.js';
+import type { LoggedEvent } from '../../../control/leadership/operations.js';
 
 test('tells what came after an id, oldest first, and what comes', () => {
   const log = new EventLog();

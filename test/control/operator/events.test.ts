@@ -4,7 +4,7 @@ import { get, type IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { EVENT_TYPES, eventsAnswer } from '../../../control/operator/operation-answers.js';
-import type { LogEntry } from '../../../control/operator/operations.js';
+import type { LogEntry } from '../../../control/leadership/operations.js';
 import { EdgeIntent } from '../../../proto/gen/longline/v1/assignment.js';
 import type { Event, WatchEventsResponse } from '../../../proto/gen/longline/v1/operator.js';
 import { eventually } from '../../support/eventually.js';

@@ -12,7 +12,7 @@ import type {
   MovesInfo,
   Operations,
   PlanInfo,
-} from '../../../control/operator/operations.js';
+} from '../../../control/leadership/operations.js';
 import { OperatorOrders } from '../../../control/operator/orders.js';
 import type { OperatorQueries } from '../../../control/operator/queries.js';
 import { rejectIntent } from '../../../control/planning/preconditions.js';

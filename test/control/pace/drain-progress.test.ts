@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { drainProgress } from '../../../control/pace/drain-progress.js';
 import { beginMoves, settleMoves } from '../../../control/planning/transitions.js';
-import { contentOf, edgeName } from '../planning/balance-world.js';
+import { contentOf, edgeName } from '../planning/plan-inputs.js';
 
 const [A, B] = [edgeName(0), edgeName(1)] as const;
 const full = { ...contentOf(2, 4), owners: Uint16Array.of(0, 0, 0, 1) };

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import type { EdgeRecord } from '../../../control/membership/membership.js';
 import { donorsAmong, receiversAmong } from '../../../control/pace/goaway-pace.js';
-import { contentOf } from '../planning/balance-world.js';
+import { contentOf } from '../planning/plan-inputs.js';
 
 const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
   id,

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { type Content, findProblem, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { makePlan, type Plan, placeAtOnce, type World } from '../../../control/planning/plan.js';
 import { beginMoves } from '../../../control/planning/transitions.js';
-import { contentOf, edgeName, loadsOf, planEdge, withIntent, worldOf } from './balance-world.js';
+import { contentOf, edgeName, loadsOf, planEdge, withIntent, worldOf } from './plan-inputs.js';
 
 const SHARDS = 256;
 const ON = { incarnation: 1, epoch: 3 };

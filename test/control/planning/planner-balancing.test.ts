@@ -1,7 +1,7 @@
 /** What has begun to be evened out is finished, whoever leads, and nothing else is begun for it. */
 import { expect, test } from '@jest/globals';
 import { type Assignment, shardsOf } from '../../../common/cluster/assignment.js';
-import { Story } from './planner-story.js';
+import { Story } from './planner-harness.js';
 
 const IDS = ['a', 'b'];
 

@@ -1,6 +1,6 @@
 /** The shards of an edge that cannot deliver go to the others, and come back when it can. */
 import { expect, test } from '@jest/globals';
-import { edge, Story } from './planner-story.js';
+import { edge, Story } from './planner-harness.js';
 
 const IDS = ['a', 'b', 'c'];
 

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { shardsOf } from '../../../common/cluster/assignment.js';
 import type { PlannerEvent } from '../../../control/planning/planner.js';
-import { edge, Story } from './planner-story.js';
+import { edge, Story } from './planner-harness.js';
 
 test('writes the first table at once, on top of nothing', () => {
   const story = Story.withEdges('a', 'b');

@@ -10,7 +10,7 @@ import {
   setIntent,
   settleMoves,
 } from '../../../control/planning/transitions.js';
-import { contentOf, edgeName } from './balance-world.js';
+import { contentOf, edgeName } from './plan-inputs.js';
 
 const [A, B, C] = [edgeName(0), edgeName(1), edgeName(2)] as const;
 

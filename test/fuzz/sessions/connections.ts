@@ -7,10 +7,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { residentBytes } from '../../../bench/memory/resident.js';
+import { residentBytes } from '../../../bench/support/memory/process-memory.js';
 import { readLogLine } from '../../../cli/local/log-line.js';
 import { packageRoot } from '../../../common/process/package-root.js';
-import { seededRandom } from '../../sim/draw.js';
+import { seededRandom } from '../../sim/random.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { eventually } from '../../support/eventually.js';
 import { SECRET } from '../../support/tokens.js';
@@ -53,7 +53,7 @@ interface Held {
 
 export async function fuzzConnections(seed: number, seconds: number): Promise<ConnectionResult> {
   const failures: string[] = [];
-  const collector = pathToFileURL(join(packageRoot, 'dist/bench/memory/collect-on-signal.js')).href;
+  const collector = pathToFileURL(join(packageRoot, 'dist/bench/support/memory/collect-on-signal.js')).href;
   let isEnding = false;
   const running = await RunningCluster.start({
     edges: 1,

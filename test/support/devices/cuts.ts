@@ -2,7 +2,7 @@
  * The ways in which bytes can come over a connection: whole, one at a time, and cut anywhere. A byte
  * machine must make the same of all of them.
  */
-import { seededRandom } from '../../sim/draw.js';
+import { seededRandom } from '../../sim/random.js';
 
 const RANDOM_CUTS = 20;
 

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { buildRing, type RingNode } from '../../../control/planning/ring.js';
+import { buildRing, type RingNode } from '../../../control/placement/ring.js';
 
 const SHARDS = 4096;
 

@@ -1,24 +1,24 @@
 /** What the balancing costs and reaches, in clusters without chaos. */
 import { type Content, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
-import type { ShardLoads } from '../../control/planning/loads.js';
+import type { ShardLoads } from '../../control/placement/loads.js';
 import {
   makePlan,
   type Plan,
   type World as PlanWorld,
   placeAtOnce,
 } from '../../control/planning/plan.js';
-import { ProjectedLoads } from '../../control/planning/projected-loads.js';
-import { buildRing } from '../../control/planning/ring.js';
+import { ProjectedLoads } from '../../control/placement/projected-loads.js';
+import { buildRing } from '../../control/placement/ring.js';
 import {
   contentOf,
   loadsOf,
   planEdge,
   withIntent,
   worldOf,
-} from '../control/planning/balance-world.js';
-import { lognormal, seededRandom } from './draw.js';
+} from '../control/planning/plan-inputs.js';
+import { lognormal, seededRandom } from './random.js';
 import type { SimEdge } from './sim-edge.js';
-import { World } from './world.js';
+import { World } from './sim-cluster.js';
 
 const ON = { incarnation: 0, epoch: 1 };
 /** Edges may be this far from their share in the end; the lower bounds allow it, too. */

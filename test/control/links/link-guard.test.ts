@@ -2,7 +2,7 @@ import type { PeerCertificate } from 'node:tls';
 import { Metadata } from '@grpc/grpc-js';
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
-import { LinkGuard } from '../../../control/membership/link-guard.js';
+import { LinkGuard } from '../../../control/links/link-guard.js';
 
 const OLD = 'old-link-token-0123456789';
 const NEW = 'new-link-token-0123456789';

@@ -9,7 +9,7 @@ import {
   type Position,
   shardsOf,
 } from '../../../common/cluster/assignment.js';
-import type { LoadReport } from '../../../control/planning/loads.js';
+import type { LoadReport } from '../../../control/placement/loads.js';
 import {
   Planner,
   type PlannerAction,

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
-import { type BalanceEdge, isOutOfBand, rebalance } from '../../../control/planning/rebalance.js';
-import { edgeName, loadsOf } from './balance-world.js';
+import { ProjectedLoads } from '../../../control/placement/projected-loads.js';
+import { type BalanceEdge, isOutOfBand, rebalance } from '../../../control/placement/rebalance.js';
+import { edgeName, loadsOf } from '../planning/plan-inputs.js';
 
 const edge = (index: number, more: Partial<BalanceEdge> = {}): BalanceEdge => ({
   id: edgeName(index),

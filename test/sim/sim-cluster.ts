@@ -1,8 +1,8 @@
 /** One cluster in the model: its edges, its clients, its controls, and what must hold. */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { PlannerOptions } from '../../control/planning/planner.js';
-import { ProjectedLoads } from '../../control/planning/projected-loads.js';
-import { lognormal } from './draw.js';
+import { ProjectedLoads } from '../../control/placement/projected-loads.js';
+import { lognormal } from './random.js';
 import { Agenda, findTableViolation, Store } from './model.js';
 import { LEASE_MS, SimControl } from './sim-control.js';
 import { SimEdge } from './sim-edge.js';

@@ -10,8 +10,8 @@ import {
 import { bindGrpc, type GrpcServer } from '../../../common/process/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { EdgePace } from '../../../control/leadership/controller.js';
-import { LinkGuard } from '../../../control/membership/link-guard.js';
-import { type EdgeReport, Members } from '../../../control/membership/members.js';
+import { LinkGuard } from '../../../control/links/link-guard.js';
+import { type EdgeReport, Members } from '../../../control/membership/membership-driver.js';
 import { createControlGrpc } from '../../../control/operator/control-grpc.js';
 import { OperatorQueries } from '../../../control/operator/queries.js';
 import { AssignmentServiceClient } from '../../../proto/gen/longline/v1/assignment.js';

@@ -18,10 +18,10 @@ import type {
   ShardLoads,
   Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
-import { streamAssignments } from '../leadership/assignment-stream.js';
+import { streamAssignments } from './assignment-stream.js';
 import type { Controller, EdgePace } from '../leadership/controller.js';
-import { findReportProblem, type ShardReport } from '../planning/loads.js';
-import type { EdgeReport, Session } from './members.js';
+import { findReportProblem, type ShardReport } from '../placement/loads.js';
+import type { EdgeReport, Session } from '../membership/membership-driver.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 

@@ -1,7 +1,7 @@
 /** Drives `Membership`: gives it the time, and ends the sessions that it ends. */
 import type { EdgeIdentity, Position } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import type { LoadReport } from '../planning/loads.js';
+import type { LoadReport } from '../placement/loads.js';
 import type { MoveReport } from '../planning/moves.js';
 import {
   type EdgeCounts,

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { NO_OWNER } from '../../../common/cluster/assignment.js';
-import { fillJoiners, placeOrphans } from '../../../control/planning/placement.js';
-import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
-import { contentOf, loadsOf } from './balance-world.js';
+import { fillJoiners, placeOrphans } from '../../../control/placement/placement.js';
+import { ProjectedLoads } from '../../../control/placement/projected-loads.js';
+import { contentOf, loadsOf } from '../planning/plan-inputs.js';
 
 test('a joiner is filled in the order of the ring, within the shares of all', () => {
   const loads = loadsOf(Array.from({ length: 4096 }, (_, shard) => 10 + (shard % 3)));

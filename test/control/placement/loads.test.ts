@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Assignment, Position } from '../../../common/cluster/assignment.js';
-import { findReportProblem, type LoadReport, Loads } from '../../../control/planning/loads.js';
-import { contentOf, edgeName } from './balance-world.js';
+import { findReportProblem, type LoadReport, Loads } from '../../../control/placement/loads.js';
+import { contentOf, edgeName } from '../planning/plan-inputs.js';
 
 const [A, B] = [edgeName(0), edgeName(1)] as const;
 const FOLLOW_MS = 30_000;

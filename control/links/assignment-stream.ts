@@ -8,7 +8,7 @@ import {
 } from '../../common/cluster/assignment.js';
 import type { WatchRequest, WatchResponse } from '../../proto/gen/longline/v1/assignment.js';
 import type { SessionRequest, SessionResponse } from '../../proto/gen/longline/v1/edge_session.js';
-import type { Controller } from './controller.js';
+import type { Controller } from '../leadership/controller.js';
 
 type Stream =
   | ServerDuplexStream<SessionRequest, SessionResponse>

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { NO_OWNER } from '../../../common/cluster/assignment.js';
-import { ProjectedLoads } from '../../../control/planning/projected-loads.js';
-import { edgeName, loadsOf } from './balance-world.js';
+import { ProjectedLoads } from '../../../control/placement/projected-loads.js';
+import { edgeName, loadsOf } from '../planning/plan-inputs.js';
 
 const edges = (...capacities: number[]) =>
   capacities.map((capacity, index) => ({

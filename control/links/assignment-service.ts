@@ -3,7 +3,7 @@ import { Metadata } from '@grpc/grpc-js';
 import { ORIGIN } from '../../common/cluster/assignment.js';
 import type { AssignmentServiceServer } from '../../proto/gen/longline/v1/assignment.js';
 import { streamAssignments } from './assignment-stream.js';
-import type { Controller } from './controller.js';
+import type { Controller } from '../leadership/controller.js';
 
 export function createAssignmentService(
   controller: Pick<Controller, 'watch'>,

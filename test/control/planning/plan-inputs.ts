@@ -1,6 +1,6 @@
 /** Clusters for tests of the plan: edges of one size, shards with given loads. */
 import { type Content, type Intent, NO_OWNER } from '../../../common/cluster/assignment.js';
-import type { ShardLoads } from '../../../control/planning/loads.js';
+import type { ShardLoads } from '../../../control/placement/loads.js';
 import type { PlanEdge, World } from '../../../control/planning/plan.js';
 
 export const edgeName = (index: number) => `edge-${String(index).padStart(4, '0')}`;

@@ -4,7 +4,7 @@
  */
 import type { Intent, Position } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
-import type { Change } from '../leadership/changes.js';
+import type { Change } from './changes.js';
 import type { DrainProgress } from '../pace/drain-progress.js';
 import type { Pace } from '../pace/pace.js';
 import type { PlanSummary } from '../planning/plan-summary.js';
