@@ -1,29 +1,78 @@
-/** How devices are authenticated: the settings of edge and router. */
+/** Settings of edge and router for the authentication of devices. */
 import { z } from 'zod';
 import { integer, listOf } from '../process/config.js';
 import type { JwtPolicy } from './jwt.js';
 import { ALGORITHMS, type Algorithm } from './keys.js';
 
 export const deviceAuthSettings = {
-  /** Whatever a token says of itself, only these count. */
   LONGLINE_JWT_ALGORITHMS: listOf(
     z.enum(ALGORITHMS, { error: `expected some of ${ALGORITHMS.join(', ')}` }),
-  ).optional(),
-  /** Where keys come from: one of these three, no more and no less. */
-  LONGLINE_JWT_KEYS: z.string().optional(),
-  LONGLINE_JWT_KEYS_FILE: z.string().optional(),
+  )
+    .optional()
+    .describe(
+      'Accepted signature algorithms, separated by commas: HS256, RS256, ES256, EdDSA. A token ' +
+        'with another algorithm is rejected, whichever keys are configured. Required with ' +
+        'LONGLINE_AUTH=jwt.',
+    ),
+  LONGLINE_JWT_KEYS: z
+    .string()
+    .optional()
+    .describe(
+      'Verification keys: PEM of public keys or certificates, a JWK, a JWKS or, for HS256, the ' +
+        'secret itself (at least 32 bytes). Exactly one of LONGLINE_JWT_KEYS, ' +
+        'LONGLINE_JWT_KEYS_FILE and LONGLINE_JWT_JWKS_URL is set.',
+    ),
+  LONGLINE_JWT_KEYS_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'File with verification keys, in the formats of LONGLINE_JWT_KEYS. A changed file is read ' +
+        'within 2 s; if it cannot be used, an error is logged and the old keys stay in use.',
+    ),
   LONGLINE_JWT_JWKS_URL: z
     .string()
-    .refine(isTrustworthyUrl, 'expected an https:// URL; http:// only on the loopback address')
-    .optional(),
-  LONGLINE_JWT_JWKS_REFRESH_MS: integer(1_000, 86_400_000).default(300_000),
-  LONGLINE_JWT_AUDIENCE: listOf(z.string().min(1)).default([]),
-  LONGLINE_JWT_ISSUER: listOf(z.string().min(1)).default([]),
-  LONGLINE_JWT_SKEW_MS: integer(0, 300_000).default(30_000),
-  /** Signs resume tickets: the first signs, all verify. */
+    .refine(isSecureUrl, 'expected an https:// URL; http:// only on the loopback address')
+    .optional()
+    .describe(
+      'URL of a JWKS: `https://`, or `http://` on the loopback address. Not for HS256. It is ' +
+        'fetched at start, at every refresh interval and, at most every 30 s, for a token with an ' +
+        'unknown key id. A response may take 5 s and have 256 KiB; redirects are not followed. ' +
+        'While fetches fail, the last keys stay in use for 24 hours.',
+    ),
+  LONGLINE_JWT_JWKS_REFRESH_MS: integer(1_000, 86_400_000)
+    .default(300_000)
+    .describe(
+      'Milliseconds between fetches of LONGLINE_JWT_JWKS_URL, which is how long a withdrawn key ' +
+        'is still accepted. Too low loads the key server.',
+    ),
+  LONGLINE_JWT_AUDIENCE: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'Accepted audiences, separated by commas: `aud` of a token must contain one of them. Unset: ' +
+        'a token with an `aud` is meant for another service and is rejected.',
+    ),
+  LONGLINE_JWT_ISSUER: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'Accepted issuers, separated by commas: `iss` of a token must be one of them. Unset: any.',
+    ),
+  LONGLINE_JWT_SKEW_MS: integer(0, 300_000)
+    .default(30_000)
+    .describe(
+      'Tolerated clock difference in milliseconds: tokens are accepted that much before `nbf` and ' +
+        'after `exp`, and connections end that much after their token expires. Too low rejects ' +
+        'fresh tokens of an issuer whose clock is ahead; too high accepts expired ones.',
+    ),
   LONGLINE_TICKET_SECRET: listOf(
     z.string().regex(/^[\x21-\x7e]{32,}$/, 'expected at least 32 printable characters, or several'),
-  ).optional(),
+  )
+    .optional()
+    .describe(
+      'Secret that signs resume tickets: at least 32 printable characters without commas. Of ' +
+        'several, separated by commas, the first signs and all verify. To replace it, append the ' +
+        'new secret on all edges and routers, then put it first, then remove the old one. ' +
+        'Required with LONGLINE_AUTH=jwt.',
+    ),
 };
 
 export type KeysFrom =
@@ -44,14 +93,16 @@ type Parsed = z.infer<z.ZodObject<typeof deviceAuthSettings>> & {
 };
 
 /**
- * Undefined: devices are believed.
- * @param problems gets what does not fit together
+ * Returns undefined when devices are not authenticated.
+ * @param problems receives the combinations of settings that are invalid
  */
 export function deviceAuth(parsed: Parsed, problems: string[]): JwtConfig | undefined {
   const keys = keysFrom(parsed);
   if (parsed.LONGLINE_AUTH === 'none') {
-    // Whoever sets keys believes that tokens are checked.
-    for (const { name } of keys) problems.push(`${name}: not looked at with LONGLINE_AUTH=none`);
+    // An operator who sets keys expects that tokens are verified.
+    for (const { name } of keys) {
+      problems.push(`${name}: has no effect with LONGLINE_AUTH=none; remove it, or set jwt`);
+    }
     return undefined;
   }
   const algorithms = parsed.LONGLINE_JWT_ALGORITHMS ?? [];
@@ -65,7 +116,7 @@ export function deviceAuth(parsed: Parsed, problems: string[]): JwtConfig | unde
     return undefined;
   }
   if (source.from.type === 'url' && algorithms.includes('HS256')) {
-    problems.push('LONGLINE_JWT_ALGORITHMS: HS256 has a secret, and a URL gives none away');
+    problems.push('LONGLINE_JWT_ALGORITHMS: HS256 needs a secret, which a JWKS URL cannot provide');
   }
   const policy = {
     audiences: parsed.LONGLINE_JWT_AUDIENCE,
@@ -91,7 +142,7 @@ function keysFrom(parsed: Parsed): { name: string; from: KeysFrom }[] {
   return found;
 }
 
-function isTrustworthyUrl(text: string): boolean {
+function isSecureUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
   const isLoopback = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);

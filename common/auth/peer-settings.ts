@@ -1,16 +1,32 @@
 /**
- * How the processes of a cluster and its backends know each other over gRPC: TLS of what listens
- * (router and control), and what edges and routers show control.
+ * Settings for TLS and authentication of gRPC: the server side (router and control), and the links
+ * that edges and routers open to control.
  */
 import { z } from 'zod';
 import { listOf } from '../process/config.js';
 
-/** Of router and control, which listen. */
+/** Settings of the gRPC servers: router and control. */
 export const grpcTlsSettings = {
-  LONGLINE_GRPC_TLS_CERT_FILE: z.string().optional(),
-  LONGLINE_GRPC_TLS_KEY_FILE: z.string().optional(),
-  /** Certificates of these authorities count as names. */
-  LONGLINE_GRPC_TLS_CLIENT_CA_FILE: z.string().optional(),
+  LONGLINE_GRPC_TLS_CERT_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file with the certificate of the gRPC server, followed by its intermediate ' +
+        'certificates. A changed file is used for new connections within 2 s. Unset: gRPC ' +
+        'without TLS.',
+    ),
+  LONGLINE_GRPC_TLS_KEY_FILE: z
+    .string()
+    .optional()
+    .describe('PEM file with the private key of LONGLINE_GRPC_TLS_CERT_FILE.'),
+  LONGLINE_GRPC_TLS_CLIENT_CA_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file with the authorities whose client certificates are accepted. A certificate is ' +
+        'requested, not required: a client without one authenticates with a token. Unset: client ' +
+        'certificates are ignored.',
+    ),
 };
 
 export interface GrpcTlsFiles {
@@ -19,7 +35,10 @@ export interface GrpcTlsFiles {
   readonly clientCa: string | undefined;
 }
 
-/** Undefined: without TLS. @param problems gets what does not fit together */
+/**
+ * Returns undefined without TLS.
+ * @param problems receives the combinations of settings that are invalid
+ */
 export function grpcTls(
   parsed: z.infer<z.ZodObject<typeof grpcTlsSettings>>,
   problems: string[],
@@ -32,28 +51,42 @@ export function grpcTls(
   if (cert === undefined && key === undefined && clientCa === undefined) return undefined;
   if (cert !== undefined && key !== undefined) return { cert, key, clientCa };
   problems.push(
-    'LONGLINE_GRPC_TLS_CERT_FILE: it and LONGLINE_GRPC_TLS_KEY_FILE need each other, ' +
-      'and LONGLINE_GRPC_TLS_CLIENT_CA_FILE needs both',
+    'LONGLINE_GRPC_TLS_CERT_FILE: set it together with LONGLINE_GRPC_TLS_KEY_FILE; ' +
+      'LONGLINE_GRPC_TLS_CLIENT_CA_FILE needs both',
   );
   return undefined;
 }
 
-/** Of edge and router, which connect to control. */
+/** Settings of the links to control, which edges and routers open. */
 export const linkTlsSettings = {
-  /** The authority of control's certificate; without it, links are not encrypted. */
-  LONGLINE_LINK_TLS_CA_FILE: z.string().optional(),
-  LONGLINE_LINK_TLS_CERT_FILE: z.string().optional(),
-  LONGLINE_LINK_TLS_KEY_FILE: z.string().optional(),
+  LONGLINE_LINK_TLS_CA_FILE: z
+    .string()
+    .optional()
+    .describe(
+      "PEM file with the authority of control's certificate. A changed file is used for new " +
+        'connections within 2 s. Unset: links to control are not encrypted.',
+    ),
+  LONGLINE_LINK_TLS_CERT_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file with the client certificate that is presented to control, instead of ' +
+        'LONGLINE_LINK_TOKEN. Needs LONGLINE_LINK_TLS_KEY_FILE and LONGLINE_LINK_TLS_CA_FILE.',
+    ),
+  LONGLINE_LINK_TLS_KEY_FILE: z
+    .string()
+    .optional()
+    .describe('PEM file with the private key of LONGLINE_LINK_TLS_CERT_FILE.'),
 };
 
 export interface LinkTlsFiles {
   readonly ca: string;
-  /** What is shown to control, if anything. */
+  /** Client certificate, if one is presented to control. */
   readonly own: { readonly cert: string; readonly key: string } | undefined;
 }
 
 export interface LinkConfig {
-  /** Shown to control; undefined: nothing is. */
+  /** Sent to control; undefined: none. */
   readonly token: string | undefined;
   readonly tls: LinkTlsFiles | undefined;
 }
@@ -63,7 +96,7 @@ type ParsedLink = z.infer<z.ZodObject<typeof linkTlsSettings>> & {
   readonly LONGLINE_LINK_TOKEN?: readonly string[] | undefined;
 };
 
-/** @param problems gets what does not fit together */
+/** @param problems receives the combinations of settings that are invalid */
 export function linkConfig(parsed: ParsedLink, problems: string[]): LinkConfig {
   const {
     LONGLINE_LINK_TLS_CA_FILE: ca,
@@ -74,7 +107,7 @@ export function linkConfig(parsed: ParsedLink, problems: string[]): LinkConfig {
   const hasBoth = cert !== undefined && key !== undefined;
   if ((cert ?? key) !== undefined && !(hasBoth && ca !== undefined)) {
     problems.push(
-      'LONGLINE_LINK_TLS_CERT_FILE: it needs LONGLINE_LINK_TLS_KEY_FILE and LONGLINE_LINK_TLS_CA_FILE',
+      'LONGLINE_LINK_TLS_CERT_FILE: needs LONGLINE_LINK_TLS_KEY_FILE and LONGLINE_LINK_TLS_CA_FILE',
     );
   }
   if (parsed.LONGLINE_AUTH === 'jwt' && token === undefined && !hasBoth) {
@@ -86,19 +119,24 @@ export function linkConfig(parsed: ParsedLink, problems: string[]): LinkConfig {
   return { token, tls: ca === undefined ? undefined : { ca, own } };
 }
 
-/** Of control: who is let in. */
+/** Settings of control for the peers that may open a link. */
 export const linkPeerSettings = {
-  /** Names of certificates that edges and routers show. */
-  LONGLINE_LINK_CERTIFICATES: listOf(z.string().min(1)).default([]),
+  LONGLINE_LINK_CERTIFICATES: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'Names in the client certificates of edges and routers, separated by commas; they ' +
+        'authenticate a link instead of LONGLINE_LINK_TOKEN. If neither is set, every process ' +
+        'that can reach control may join as an edge.',
+    ),
 };
 
-/** Who may link to control. None of either: acceptAll. */
+/** Credentials of the peers that may link to control. If both lists are empty, every peer may. */
 export interface LinkPeers {
   readonly tokens: readonly string[];
   readonly certificates: readonly string[];
 }
 
-/** @param problems gets what does not fit together */
+/** @param problems receives the combinations of settings that are invalid */
 export function linkPeers(
   parsed: z.infer<z.ZodObject<typeof linkPeerSettings & typeof grpcTlsSettings>> &
     Pick<ParsedLink, 'LONGLINE_AUTH' | 'LONGLINE_LINK_TOKEN'>,
@@ -107,7 +145,7 @@ export function linkPeers(
   const tokens = parsed.LONGLINE_LINK_TOKEN ?? [];
   const certificates = parsed.LONGLINE_LINK_CERTIFICATES;
   if (certificates.length > 0 && parsed.LONGLINE_GRPC_TLS_CLIENT_CA_FILE === undefined) {
-    problems.push('LONGLINE_LINK_CERTIFICATES: it needs LONGLINE_GRPC_TLS_CLIENT_CA_FILE');
+    problems.push('LONGLINE_LINK_CERTIFICATES: needs LONGLINE_GRPC_TLS_CLIENT_CA_FILE');
   }
   if (parsed.LONGLINE_AUTH === 'jwt' && tokens.length === 0 && certificates.length === 0) {
     problems.push(

@@ -1,13 +1,15 @@
 /**
- * Settings come from `LONGLINE_*` environment variables and are parsed once per process. Every
- * problem is reported at once; none is repaired silently.
+ * Settings come from `LONGLINE_*` environment variables and are parsed once per process. All
+ * problems are reported together; none is corrected silently.
  *
- * A role's own settings start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_` or `LONGLINE_CONTROL_`;
- * what several roles share has no role in its name. So a process can tell a misspelt setting of
- * its own (an error) from another role's setting in the same environment (none of its business).
+ * The settings of one role start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_` or `LONGLINE_CONTROL_`;
+ * shared settings have no role in their name. A process can thus distinguish a misspelt setting of
+ * its own (an error) from a setting of another role in the same environment (ignored).
+ *
+ * The descriptions of the schemas are the source of the settings reference.
  */
 import { z } from 'zod';
-import { entriesOf, SECRET_ENTRY } from '../auth/tokens.js';
+import { SECRET_ENTRY } from '../auth/tokens.js';
 import { isShardCount } from '../cluster/shard.js';
 import { isNetwork } from '../net/networks.js';
 
@@ -16,47 +18,68 @@ export type Env = Readonly<Record<string, string | undefined>>;
 export const ROLES = ['edge', 'router', 'control'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Settings that every role has. */
+/** Settings of every role. */
 export const sharedSettings = {
-  /**
-   * `redis://` or `rediss://` with optional user, password and database; several, separated by
-   * commas, are seeds of one Redis Cluster. Whether it is a Cluster is asked of the server.
-   */
   LONGLINE_REDIS_URL: listOf(
     z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }),
+  ).describe(
+    'URL of Redis: `redis://` or `rediss://` (TLS), with optional user, password and database. ' +
+      'Several URLs, separated by commas, are seeds of one Redis Cluster with the same ' +
+      'credentials, or Sentinels. Key names are fixed, so each Longline cluster needs a Redis ' +
+      'database of its own.',
   ),
-  /** The master that Sentinels watch under this name; the URLs are the Sentinels' then. */
   LONGLINE_REDIS_SENTINEL_MASTER: z
     .string()
-    .regex(
-      /^[A-Za-z0-9._-]+$/,
-      'expected the name of a master, as in the configuration of Sentinel',
-    )
-    .optional(),
-  /** A cluster setting: stored in Redis at the first start, rejected when it differs later. */
+    .regex(/^[A-Za-z0-9._-]+$/, 'expected the name of a master, as in sentinel.conf')
+    .optional()
+    .describe(
+      'Name of the master that Sentinel monitors. If set, LONGLINE_REDIS_URL lists the Sentinels; ' +
+        'user, password and database in the URLs are those of Redis, and Sentinels accept the ' +
+        'same user and password or none.',
+    ),
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine(isShardCount, 'expected a power of two')
-    .default(4096),
-  /** Address that listening sockets bind to. */
-  LONGLINE_HOST: z.string().min(1).default('0.0.0.0'),
-  LONGLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-  /**
-   * Nothing is open by accident: `jwt` needs all that lets somebody in to be set, for devices, backends
-   * and links alike. With `none` devices are believed, and of the rest is asked for what is set.
-   */
-  LONGLINE_AUTH: z.enum(['none', 'jwt'], {
-    error: "required: 'jwt', or 'none', which means that devices are not authenticated",
-  }),
-  /** What edges and routers show control: the first is shown, all are accepted. */
+    .default(4096)
+    .describe(
+      'Number of shards, a power of two up to 16384, fixed for the life of the cluster. It is ' +
+        'stored in Redis at the first start; a process with another value does not start.',
+    ),
+  LONGLINE_HOST: z
+    .string()
+    .min(1)
+    .default('0.0.0.0')
+    .describe('Address that all listening sockets bind to.'),
+  LONGLINE_LOG_LEVEL: z
+    .enum(['debug', 'info', 'warn', 'error'])
+    .default('info')
+    .describe('Lowest level that is logged. Logs are JSON lines on standard output.'),
+  LONGLINE_AUTH: z
+    .enum(['none', 'jwt'], {
+      error: "required: 'jwt', or 'none', which means that devices are not authenticated",
+    })
+    .describe(
+      '`jwt`: devices authenticate with a JWT or a resume ticket, and no role starts unless ' +
+        'credentials for backends and links are set, too. `none`: devices are not authenticated; ' +
+        'backends and links are, if their credentials are set. There is no default, so that no ' +
+        'cluster is open by accident. Operators are authenticated by ' +
+        'LONGLINE_CONTROL_OPERATOR_TOKENS in either case.',
+    ),
   LONGLINE_LINK_TOKEN: listOf(
     z.string().regex(SECRET_ENTRY, 'expected a token of at least 16 characters, or several'),
-  ).optional(),
+  )
+    .optional()
+    .describe(
+      'Token that edges and routers send to control: at least 16 of A-Z a-z 0-9 . _ ~ + / -, ' +
+        'with optional `=` at the end. Of several, separated by commas, the first is sent and all ' +
+        'are accepted, so that a token can be replaced process by process. Required with ' +
+        'LONGLINE_AUTH=jwt unless client certificates are used.',
+    ),
 };
 
-/** What every role knows, parsed. */
+/** The parsed settings of every role. */
 export interface SharedConfig {
   readonly redisUrls: readonly string[];
-  /** Undefined: no Sentinels. */
+  /** Undefined: Sentinel is not used. */
   readonly redisSentinelMaster: string | undefined;
   readonly shardCount: number;
   readonly host: string;
@@ -73,39 +96,57 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
   };
 }
 
-/** Settings of the roles that devices talk to: edge and router. Others let them pass. */
+/** Settings of the roles that clients connect to: edge and router. Control ignores them. */
 export const servingSettings = {
-  /** What holds the connections of devices; unset: native where it was built, else net. */
-  LONGLINE_TRANSPORT: z.enum(['net', 'native']).optional(),
-  /** `host:port` of control's gRPC; several, separated by commas, of several controls. */
+  LONGLINE_TRANSPORT: z
+    .enum(['net', 'native'])
+    .optional()
+    .describe(
+      'Socket implementation for client connections on edges and front proxies. `native`: C++ on ' +
+        'one epoll descriptor, Linux only; the process does not start where it cannot be loaded. ' +
+        '`net`: sockets of Node.js, on every platform. Unset: `native` where it was built, else ' +
+        '`net`.',
+    ),
   LONGLINE_CONTROL_ADDRESS: listOf(
     z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
       error: 'expected host:port, or several, separated by commas',
     }),
+  ).describe(
+    'The gRPC address of control as `host:port`. List every control, separated by commas: the ' +
+      'process tries them in turn until it reaches the leader.',
   ),
-  /** Networks in CIDR notation, separated by commas: whoever connects from there may be a proxy. */
   LONGLINE_PROXY_NETWORKS: listOf(
     z.string().refine(isNetwork, {
       error: 'expected networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas',
     }),
-  ).default([]),
-  /**
-   * PeerAddresses whose pages may connect: `*`, or a comma-separated list such as `https://a.example`.
-   * `null` is what a browser sends after a redirect from one foreign origin to another.
-   */
+  )
+    .default([])
+    .describe(
+      'Networks or single addresses, separated by commas, of proxies whose PROXY header (version ' +
+        '1 or 2) is trusted, such as `10.0.0.0/8,2001:db8::/32`. A PROXY header from any other ' +
+        'address is rejected. Listing an address that clients can have lets them forge their ' +
+        'source address. With front proxies, edges list the addresses of the routers.',
+    ),
   LONGLINE_CORS_ORIGINS: listOf(
     z.union([z.enum(['*', 'null']), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
       error: "expected '*', 'null' or origins such as https://app.example, separated by commas",
     }),
-  ).optional(),
+  )
+    .optional()
+    .describe(
+      'Origins whose pages may connect, separated by commas, such as `https://app.example`, or ' +
+        '`*`. Unset: none. Also enforced for WebSockets, except for pages of the host they ' +
+        'connect to. A browser that is redirected from one foreign origin to another sends ' +
+        '`Origin: null`: add `null`, or let pages query the router for their edge first.',
+    ),
 };
 
-/** Names that processes carry in the ring, in logs and in channel names. */
+/** Identifier of a process in the hash ring, in logs and in channel names. */
 export const processName = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ -');
 
-/** 0 lets the system choose a free port. */
+/** A TCP port; 0: any free port. */
 export const port = (fallback: number) => integer(0, 65535).default(fallback);
 
 export function integer(min: number, max: number) {
@@ -116,12 +157,15 @@ export function integer(min: number, max: number) {
     .pipe(z.number().min(min).max(max));
 }
 
-/** A list that is separated by commas. */
+/** A list separated by commas; blanks around entries are ignored. */
 export function listOf<Entry extends z.ZodType<unknown, string>>(entry: Entry) {
-  return z.string().transform(entriesOf).pipe(z.array(entry));
+  return z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .pipe(z.array(entry));
 }
 
-/** All that is wrong with an environment, one line per problem. */
+/** Every problem in an environment, one line each. */
 export class ConfigError extends Error {
   constructor(
     readonly role: Role,
@@ -135,19 +179,15 @@ export class ConfigError extends Error {
 
 /**
  * Parses the settings of `shape` from `env`.
- * @throws ConfigError with every problem, unknown settings included
+ * @throws ConfigError with every problem, including unknown and renamed settings
  */
 export function parseSettings<Shape extends z.ZodRawShape>(
   role: Role,
   shape: Shape,
   env: Env,
 ): z.infer<z.ZodObject<Shape>> {
-  const problems = Object.keys(env)
-    .filter(
-      (name) => name.startsWith('LONGLINE_') && !(name in shape) && !isOthers(name, role, shape),
-    )
-    .map((name) => `${name}: unknown setting`);
-  // An empty variable is an unset one, as shells and charts write it.
+  const problems = Object.keys(env).flatMap((name) => nameProblem(name, role, shape) ?? []);
+  // An empty variable counts as unset: shells and Helm charts write it that way.
   const present = Object.fromEntries(
     Object.keys(shape).flatMap((name) => (env[name] ? [[name, env[name]]] : [])),
   );
@@ -160,10 +200,17 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
-/** What the command line reads, maybe in the same environment. */
-const COMMAND_SETTINGS = ['LONGLINE_TOKEN'];
+/** Settings that were renamed before 1.0, old → new. Ignoring one would silently apply a default. */
+const RENAMED_SETTINGS: Readonly<Record<string, string>> = {
+  LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: 'LONGLINE_EDGE_HANDSHAKES_PENDING_MAX',
+  LONGLINE_EDGE_HANDSHAKE_WAIT_MS: 'LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS',
+  LONGLINE_ROUTER_FRONT_WAITING_MAX: 'LONGLINE_ROUTER_FRONT_PENDING_MAX',
+};
 
-/** Settings that some roles share; whoever has one of a group knows them all. */
+/** Settings of the command line client, which may share the environment. */
+const CLI_SETTINGS = ['LONGLINE_TOKEN'];
+
+/** Prefixes of settings that some roles share. A role has all settings of a group or none. */
 const GROUPS = [
   'LONGLINE_JWT_',
   'LONGLINE_TICKET_',
@@ -173,8 +220,16 @@ const GROUPS = [
   'LONGLINE_LINK_CERTIFICATES',
 ];
 
-function isOthers(name: string, role: Role, shape: z.ZodRawShape): boolean {
-  if (name in servingSettings || COMMAND_SETTINGS.includes(name)) return true;
+/** Renamed settings of every role are reported: a shared environment is corrected in one pass. */
+function nameProblem(name: string, role: Role, shape: z.ZodRawShape): string | undefined {
+  const renamed = RENAMED_SETTINGS[name];
+  if (renamed !== undefined) return `${name} was renamed; set ${renamed} instead`;
+  if (!name.startsWith('LONGLINE_') || name in shape) return undefined;
+  return belongsToOther(name, role, shape) ? undefined : `${name}: unknown setting`;
+}
+
+function belongsToOther(name: string, role: Role, shape: z.ZodRawShape): boolean {
+  if (name in servingSettings || CLI_SETTINGS.includes(name)) return true;
   const group = GROUPS.find((prefix) => name.startsWith(prefix));
   if (group !== undefined) return !Object.keys(shape).some((own) => own.startsWith(group));
   return ROLES.some(

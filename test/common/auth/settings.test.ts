@@ -34,8 +34,8 @@ const edge = (env: Env) => parseEdgeConfig({ ...EDGE, ...env }, 20_000);
 const router = (env: Env) => parseRouterConfig({ ...SERVING, ...env }, 20_000);
 const control = (env: Env) => parseControlConfig({ ...CONTROL, ...env });
 
-/** Names of the settings that are wrong. */
-function wrong(parse: () => unknown): string[] {
+/** Returns the names of the invalid settings. */
+function invalid(parse: () => unknown): string[] {
   try {
     parse();
     return [];
@@ -49,16 +49,16 @@ function without(env: Env, ...names: string[]): Env {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name)));
 }
 
-test('LONGLINE_AUTH must be said, in one of its two words', () => {
+test('LONGLINE_AUTH is required and accepts two values', () => {
   for (const value of ['', 'off', 'NONE', 'JWT', 'none,jwt']) {
-    expect(wrong(() => edge({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
-    expect(wrong(() => router({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
-    expect(wrong(() => control({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
+    expect(invalid(() => edge({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
+    expect(invalid(() => router({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
+    expect(invalid(() => control({ LONGLINE_AUTH: value }))).toEqual(['LONGLINE_AUTH']);
   }
 });
 
-describe('with jwt, whatever lets somebody in must be set', () => {
-  test('all of it is enough', () => {
+describe('with jwt, every credential is required', () => {
+  test('accepts a complete configuration', () => {
     expect(edge(JWT).jwt).toEqual({
       algorithms: ['RS256', 'EdDSA'],
       keys: { type: 'file', path: '/keys.pem' },
@@ -69,24 +69,24 @@ describe('with jwt, whatever lets somebody in must be set', () => {
     expect(control(JWT).peers.tokens).toEqual(['a-link-token-0123456789']);
   });
 
-  test('nothing of it is all wrong', () => {
-    expect(wrong(() => edge({ LONGLINE_AUTH: 'jwt' }))).toEqual([
+  test('reports every missing credential', () => {
+    expect(invalid(() => edge({ LONGLINE_AUTH: 'jwt' }))).toEqual([
       'LONGLINE_JWT_ALGORITHMS',
       'LONGLINE_JWT_KEYS',
       'LONGLINE_LINK_TOKEN',
       'LONGLINE_TICKET_SECRET',
     ]);
-    expect(wrong(() => router({ LONGLINE_AUTH: 'jwt' }))).toEqual([
+    expect(invalid(() => router({ LONGLINE_AUTH: 'jwt' }))).toEqual([
       'LONGLINE_BACKEND_TOKENS',
       'LONGLINE_JWT_ALGORITHMS',
       'LONGLINE_JWT_KEYS',
       'LONGLINE_LINK_TOKEN',
       'LONGLINE_TICKET_SECRET',
     ]);
-    expect(wrong(() => control({ LONGLINE_AUTH: 'jwt' }))).toEqual(['LONGLINE_LINK_TOKEN']);
+    expect(invalid(() => control({ LONGLINE_AUTH: 'jwt' }))).toEqual(['LONGLINE_LINK_TOKEN']);
   });
 
-  test('certificates do instead of tokens', () => {
+  test('certificates replace tokens', () => {
     const env = without(JWT, 'LONGLINE_LINK_TOKEN', 'LONGLINE_BACKEND_TOKENS');
     expect(edge({ ...env, ...LINK_TLS }).link).toEqual({
       token: undefined,
@@ -101,18 +101,18 @@ describe('with jwt, whatever lets somebody in must be set', () => {
       'edge',
       'router',
     ]);
-    // An authority alone names nobody.
-    expect(wrong(() => control({ ...env, ...GRPC_TLS }))).toEqual(['LONGLINE_LINK_TOKEN']);
-    expect(wrong(() => router({ ...env, ...LINK_TLS, ...GRPC_TLS }))).toEqual([
+    // An authority alone authorises no name.
+    expect(invalid(() => control({ ...env, ...GRPC_TLS }))).toEqual(['LONGLINE_LINK_TOKEN']);
+    expect(invalid(() => router({ ...env, ...LINK_TLS, ...GRPC_TLS }))).toEqual([
       'LONGLINE_BACKEND_TOKENS',
     ]);
   });
 });
 
-test('with none, keys are rejected rather than passed over', () => {
+test('with none, keys are rejected rather than ignored', () => {
   const env = { LONGLINE_JWT_KEYS: SECRET };
-  expect(wrong(() => edge(env))).toEqual(['LONGLINE_JWT_KEYS']);
-  expect(wrong(() => router(env))).toEqual(['LONGLINE_JWT_KEYS']);
+  expect(invalid(() => edge(env))).toEqual(['LONGLINE_JWT_KEYS']);
+  expect(invalid(() => router(env))).toEqual(['LONGLINE_JWT_KEYS']);
 });
 
 test.each([
@@ -134,7 +134,7 @@ test.each([
     'LONGLINE_LINK_TLS_CERT_FILE',
   ],
 ] as const)('rejects %s', (_, env, name) => {
-  expect(wrong(() => edge({ ...JWT, ...env }))).toEqual([name]);
+  expect(invalid(() => edge({ ...JWT, ...env }))).toEqual([name]);
 });
 
 test.each([
@@ -145,12 +145,12 @@ test.each([
   ['http://127.0.0.1:8080/jwks', true],
   ['http://[::1]/jwks', true],
   ['https://keys.example/jwks', true],
-])('of the URL %s for keys it is %s that it is taken', (url, isTaken) => {
+])('the JWKS URL %s: accepted is %s', (url, isAccepted) => {
   const env = { ...without(JWT, 'LONGLINE_JWT_KEYS_FILE'), LONGLINE_JWT_JWKS_URL: url };
-  expect(wrong(() => edge(env))).toEqual(isTaken ? [] : ['LONGLINE_JWT_JWKS_URL']);
-  if (!isTaken) return;
+  expect(invalid(() => edge(env))).toEqual(isAccepted ? [] : ['LONGLINE_JWT_JWKS_URL']);
+  if (!isAccepted) return;
   const hs256 = { ...env, LONGLINE_JWT_ALGORITHMS: 'HS256' };
-  expect(wrong(() => edge(hs256))).toEqual(['LONGLINE_JWT_ALGORITHMS']);
+  expect(invalid(() => edge(hs256))).toEqual(['LONGLINE_JWT_ALGORITHMS']);
 });
 
 test.each([
@@ -162,23 +162,23 @@ test.each([
   'shop:push+:0123456789abcdef',
   'shop:push:short',
   'shop:push:0123456789 bcdef',
-])('rejects %j as the token of a backend, and does not repeat it', (entry) => {
+])('rejects %j as a backend token without repeating it', (entry) => {
   const env = { ...JWT, LONGLINE_BACKEND_TOKENS: entry };
-  expect(wrong(() => router(env))).toEqual(['LONGLINE_BACKEND_TOKENS']);
+  expect(invalid(() => router(env))).toEqual(['LONGLINE_BACKEND_TOKENS']);
   if (entry.length > 8) expect(() => router(env)).not.toThrow(entry);
   expect(() => readTokens(`# tokens\n${entry}`)).toThrow(/^line 2: expected name:scope/);
 });
 
-test('reads a file of tokens', () => {
+test('reads a token file', () => {
   const [shop, ops] = readTokens(
-    '# who may push\nshop:push:0123456789abcdef\r\n\n ops:push+presence+disconnect:c29tZSB2ZXJ5IHNlY3JldA==\n',
+    '# backends\nshop:push:0123456789abcdef\r\n\n ops:push+presence+disconnect:c29tZSB2ZXJ5IHNlY3JldA==\n',
   );
   expect(shop).toMatchObject({ name: 'shop', scopes: new Set(['push']) });
   expect(ops).toMatchObject({ name: 'ops', scopes: new Set(['push', 'presence', 'disconnect']) });
 });
 
-test('other roles let the settings of a group pass that they have nothing of', () => {
+test('a role ignores a group of settings of which it has none', () => {
   const all = { ...JWT, ...LINK_TLS, LONGLINE_BACKEND_TOKENS: 'nonsense' };
-  expect(wrong(() => edge(all))).toEqual([]);
-  expect(wrong(() => control({ ...all, LONGLINE_JWT_WHATEVER: 'x' }))).toEqual([]);
+  expect(invalid(() => edge(all))).toEqual([]);
+  expect(invalid(() => control({ ...all, LONGLINE_JWT_OTHER: 'x' }))).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { looksLikeTicket, Tickets } from '../../../common/auth/ticket.js';
+import { hasTicketFormat, Tickets } from '../../../common/auth/ticket.js';
 import { tokenOf } from '../../support/tokens.js';
 
 const SECRET = 'the-secret-of-this-cluster-is-this';
@@ -67,8 +67,8 @@ test('the first secret signs, all verify, and one that is gone does not', () => 
 });
 
 test('a ticket is told from a token, and of a time beyond counting is taken what can be counted', () => {
-  expect(looksLikeTicket(tickets.issue('alice', NOW_MS))).toBe(true);
-  expect(looksLikeTicket(tokenOf('alice'))).toBe(false);
+  expect(hasTicketFormat(tickets.issue('alice', NOW_MS))).toBe(true);
+  expect(hasTicketFormat(tokenOf('alice'))).toBe(false);
   const ticket = tickets.issue('alice', Number.MAX_SAFE_INTEGER);
   expect(tickets.check(ticket, 'alice', NOW_MS)).toEqual({ expiresAtMs: 2 ** 48 - 1 });
 });

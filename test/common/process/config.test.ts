@@ -1,5 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { ConfigError } from '../../../common/process/config.js';
+import { deviceAuthSettings } from '../../../common/auth/device-settings.js';
+import {
+  grpcTlsSettings,
+  linkPeerSettings,
+  linkTlsSettings,
+} from '../../../common/auth/peer-settings.js';
+import { ConfigError, servingSettings, sharedSettings } from '../../../common/process/config.js';
+import { parseControlConfig } from '../../../control/config.js';
 import { parseEdgeConfig } from '../../../edge/config.js';
 import { parseRouterConfig } from '../../../router/config.js';
 
@@ -52,10 +59,8 @@ describe('parseEdgeConfig', () => {
     ]);
   });
 
-  test('lets the settings of other roles pass, and an empty variable is an unset one', () => {
-    expect(problemsOf({ ...GOOD, LONGLINE_ROUTER_WHATEVER: 'x', LONGLINE_EDGE_PORT: '' })).toEqual(
-      [],
-    );
+  test('ignores settings of other roles, and treats an empty variable as unset', () => {
+    expect(problemsOf({ ...GOOD, LONGLINE_ROUTER_OTHER: 'x', LONGLINE_EDGE_PORT: '' })).toEqual([]);
   });
 
   test.each(['1e3', '0x10', ' 7000', '7000.5', '-1'])('rejects %j as a port', (text) => {
@@ -69,7 +74,7 @@ describe('parseEdgeConfig', () => {
     expect(problemsOf(GOOD, 64)).toHaveLength(1);
   });
 
-  test('takes one of several advertised URLs by the number that its id ends with', () => {
+  test('selects one of several advertised URLs by the number at the end of the edge id', () => {
     const urls = 'http://10.0.0.1:31000,http://10.0.0.1:31001';
     const env = { ...GOOD, LONGLINE_EDGE_ADVERTISED_URL: urls };
     const urlOf = (edgeId: string) =>
@@ -83,7 +88,7 @@ describe('parseEdgeConfig', () => {
     );
   });
 
-  test('reads several controls, and what a shutdown needs', () => {
+  test('reads several control addresses and the settings of a shutdown', () => {
     expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
       controlAddresses: ['localhost:7201'],
       zone: '',
@@ -108,7 +113,7 @@ describe('parseEdgeConfig', () => {
     });
   });
 
-  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('rejects %j as addresses of control', (text) => {
+  test.each(['', 'a', 'a:1,', 'a:1,,b:2', 'a:b'])('rejects %j as control addresses', (text) => {
     expect(problemsOf({ ...GOOD, LONGLINE_CONTROL_ADDRESS: text })).toHaveLength(1);
   });
 
@@ -126,6 +131,43 @@ describe('parseEdgeConfig', () => {
   });
 });
 
+describe('a renamed setting', () => {
+  const RENAMED = [
+    ['LONGLINE_EDGE_HANDSHAKES_WAITING_MAX', 'LONGLINE_EDGE_HANDSHAKES_PENDING_MAX'],
+    ['LONGLINE_EDGE_HANDSHAKE_WAIT_MS', 'LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS'],
+    ['LONGLINE_ROUTER_FRONT_WAITING_MAX', 'LONGLINE_ROUTER_FRONT_PENDING_MAX'],
+  ] as const;
+  const { LONGLINE_EDGE_ID: _, ...router } = GOOD;
+  const { LONGLINE_CONTROL_ADDRESS: __, ...control } = router;
+
+  test.each(RENAMED)('stops every role: %s', (old, current) => {
+    const problem = `${old} was renamed; set ${current} instead`;
+    const set = { [old]: '1000' };
+    expect(problemsOf({ ...GOOD, ...set })).toEqual([problem]);
+    expect(() => parseRouterConfig({ ...router, ...set }, 20_000)).toThrow(problem);
+    expect(() => parseControlConfig({ ...control, ...set })).toThrow(problem);
+  });
+
+  test('names the new value, too', () => {
+    const [problem] = problemsOf({ ...GOOD, LONGLINE_EDGE_MQTT_WILLS: 'refuse' });
+    expect(problem).toMatch(/^LONGLINE_EDGE_MQTT_WILLS: .*reject/);
+  });
+});
+
+test('every shared setting has a description', () => {
+  const groups = [
+    sharedSettings,
+    servingSettings,
+    deviceAuthSettings,
+    grpcTlsSettings,
+    linkTlsSettings,
+    linkPeerSettings,
+  ];
+  for (const [name, schema] of groups.flatMap((group) => Object.entries(group))) {
+    expect([name, schema.description ?? '']).toEqual([name, expect.stringMatching(/\.$/)]);
+  }
+});
+
 test('a default TTL over the maximum is rejected at the start', () => {
   const env = {
     LONGLINE_REDIS_URL: 'redis://localhost',
@@ -141,7 +183,7 @@ test('a default TTL over the maximum is rejected at the start', () => {
   });
 });
 
-describe('the front of a router', () => {
+describe('the front proxy of a router', () => {
   const env = {
     LONGLINE_REDIS_URL: 'redis://localhost',
     LONGLINE_AUTH: 'none',
@@ -149,7 +191,7 @@ describe('the front of a router', () => {
   };
   const withFront = { ...env, LONGLINE_ROUTER_FRONT_PORT: '7102' };
 
-  test('is there only when it has a port', () => {
+  test('is configured only when it has a port', () => {
     expect(parseRouterConfig(env, 20_000).front).toBeUndefined();
     expect(parseRouterConfig(withFront, 20_000).front).toMatchObject({
       port: 7102,
@@ -158,7 +200,7 @@ describe('the front of a router', () => {
     });
   });
 
-  test('holds half as many devices as there are descriptors to spare, and not one more', () => {
+  test('accepts at most half as many devices as there are spare descriptors', () => {
     expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(9_488);
     const set = (max: string) => ({ ...withFront, LONGLINE_ROUTER_FRONT_DEVICES_MAX: max });
     expect(parseRouterConfig(set('9488'), 20_000).front!.devicesMax).toBe(9_488);
@@ -166,7 +208,7 @@ describe('the front of a router', () => {
     expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
   });
 
-  test('rejects networks and addresses that are none', () => {
+  test('rejects invalid networks and addresses', () => {
     const networks = { ...withFront, LONGLINE_PROXY_NETWORKS: '10.0.0.0/8, fd00::/129' };
     expect(() => parseRouterConfig(networks, 20_000)).toThrow(/PROXY_NETWORKS: expected networks/);
     const sources = { ...withFront, LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: '127.0.0.1,host' };

@@ -8,13 +8,13 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { pino } from 'pino';
+import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import { PrivateChannels } from '../../../common/redis/private-channels.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
 import { eventually } from '../../support/eventually.js';
-import { Ear } from '../../support/recording-subscriber.js';
+import { RecordingSubscriber } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
 const tags = shardTags(4096);
@@ -23,13 +23,13 @@ const metrics = new Metrics();
 let cluster: TestCluster;
 let link: RedisLink;
 let privates: PrivateChannels;
-let ear: Ear;
+let ear: RecordingSubscriber;
 
 beforeAll(async () => {
   cluster = await startRedisCluster();
   link = await openRedis({ urls: cluster.urls.slice(0, 2), name: 'test', log, metrics });
   privates = new PrivateChannels(link, 4096, 'p1', log);
-  ear = new Ear();
+  ear = new RecordingSubscriber();
   for (const channel of channels) link.subscriber.want(channel, ear);
   await allConfirmed();
 }, 40_000);
@@ -42,7 +42,7 @@ afterAll(async () => {
 
 function allConfirmed(deadlineMs = 5_000): Promise<unknown> {
   return eventually(
-    () => ear.confirmed.size === channels.length && privates.notDeliveringBecause().length === 0,
+    () => ear.confirmed.size === channels.length && privates.notDeliveringReasons().length === 0,
     deadlineMs,
   );
 }

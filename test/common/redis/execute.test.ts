@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { fateOf } from '../../../common/redis/execute.js';
+import { outcomeOfError } from '../../../common/redis/execute.js';
 
 test.each([
   ['Connection is closed.', false, 'rejected'],
@@ -12,5 +12,5 @@ test.each([
   ['Too many Cluster redirections. Last error: Error: Connection is closed.', true, 'unknown'],
   ['ERR broken script: 0123, on @user_script:1.', true, 'unknown'],
 ])('%s (sent: %s) means %s', (message, wasSent, type) => {
-  expect(fateOf(message, wasSent).type).toBe(type);
+  expect(outcomeOfError(message, wasSent).type).toBe(type);
 });

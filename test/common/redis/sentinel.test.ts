@@ -11,7 +11,7 @@ import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { parseRedisUrl } from '../../../common/redis/connection.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { askMaster } from '../../../common/redis/sentinel.js';
+import { findMaster } from '../../../common/redis/sentinel.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
@@ -115,7 +115,7 @@ test('says why there is no master', async () => {
   const sentinels = [1, sentinelPorts[0]!].map((port) =>
     parseRedisUrl(`redis://:${PASSWORD}@127.0.0.1:${port}`),
   );
-  const answer = await askMaster(sentinels, 'nobody', 'test');
+  const answer = await findMaster(sentinels, 'nobody', 'test');
   expect(answer).toEqual({
     type: 'away',
     reason: expect.stringMatching(/:1: .*ECONNREFUSED.*: it knows no master nobody$/),

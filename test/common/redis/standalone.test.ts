@@ -2,15 +2,15 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { agreeOnSettings } from '../../../common/cluster/cluster-settings.js';
+import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import { PrivateChannels } from '../../../common/redis/private-channels.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { PrivateEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
-import { Ear } from '../../support/recording-subscriber.js';
+import { RecordingSubscriber } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
 const channels = shardTags(4096).map(shardChannel);
@@ -32,7 +32,7 @@ async function open(url: string): Promise<RedisLink> {
   return link;
 }
 
-async function publishToAll(link: RedisLink, ear: Ear): Promise<void> {
+async function publishToAll(link: RedisLink, ear: RecordingSubscriber): Promise<void> {
   ear.heard.clear();
   const payload = Buffer.from([0, 255, 1]);
   const results = await Promise.all(channels.map((channel) => link.publish(channel, payload)));
@@ -47,7 +47,7 @@ describe('a standalone Redis', () => {
     const link = await open(redis.url);
     expect(link.isCluster).toBe(false);
     expect(link.subscriber.masters()).toEqual([`127.0.0.1:${redis.port}`]);
-    const ear = new Ear();
+    const ear = new RecordingSubscriber();
     for (const channel of channels) link.subscriber.want(channel, ear);
     await eventually(() => link.subscriber.confirmedCount === channels.length);
     await publishToAll(link, ear);
@@ -61,7 +61,7 @@ describe('a standalone Redis', () => {
   test('is found again after it was killed and restarted on its port', async () => {
     const redis = await start();
     const link = await open(redis.url);
-    const ear = new Ear();
+    const ear = new RecordingSubscriber();
     for (const channel of channels) link.subscriber.want(channel, ear);
     await eventually(() => ear.confirmed.size === channels.length);
     await redis.kill('SIGKILL');
@@ -78,7 +78,7 @@ describe('a standalone Redis', () => {
     const link = await open(redis.url);
     const { subscriber } = link;
     const [a, b, c] = channels as [string, string, string];
-    const ear = new Ear();
+    const ear = new RecordingSubscriber();
     subscriber.want(a, ear);
     subscriber.unwant(a);
     subscriber.want(a, ear);
@@ -89,7 +89,7 @@ describe('a standalone Redis', () => {
     await eventually(() => ear.confirmed.has(a) && ear.confirmed.has(c));
     expect(subscriber.confirmedCount).toBe(2);
 
-    const second = new Ear();
+    const second = new RecordingSubscriber();
     subscriber.unwant(a);
     subscriber.want(a, second);
     subscriber.unwant(c);
@@ -107,9 +107,9 @@ describe('a standalone Redis', () => {
     const link = await open(redis.url);
     const { subscriber } = link;
     const channel = channels[0]!;
-    let ear = new Ear();
+    let ear = new RecordingSubscriber();
     for (let round = 0; round < 200; round++) {
-      ear = new Ear();
+      ear = new RecordingSubscriber();
       subscriber.want(channel, ear);
       await new Promise((resolve) => setImmediate(resolve));
       if (round % 3 === 0) await link.commands.ping();
@@ -162,11 +162,11 @@ describe('a standalone Redis', () => {
     const privates = new PrivateChannels(link, 4096, 'p1', log);
     closing.push(() => privates.close());
     const address = `127.0.0.1:${redis.port}`;
-    expect(privates.notDeliveringBecause()).toEqual([
+    expect(privates.notDeliveringReasons()).toEqual([
       `no probe has come back yet through Redis ${address}`,
     ]);
     expect(privates.replyChannelFor('0')).toBeUndefined();
-    await eventually(() => privates.notDeliveringBecause().length === 0, 900);
+    await eventually(() => privates.notDeliveringReasons().length === 0, 900);
     expect(privates.replyChannelFor('0')).toMatch(/^lr:\{\d+\}:p1$/);
 
     const onReplies = jest.fn();
@@ -180,11 +180,11 @@ describe('a standalone Redis', () => {
 
     await redis.kill('SIGSTOP');
     await eventually(() => {
-      const [reason] = privates.notDeliveringBecause();
+      const [reason] = privates.notDeliveringReasons();
       expect(reason).toMatch(`the last probe came back through Redis ${address} 3.`);
     });
     await redis.kill('SIGCONT');
-    await eventually(() => privates.notDeliveringBecause().length === 0, 4_000);
+    await eventually(() => privates.notDeliveringReasons().length === 0, 4_000);
   });
 
   test('holds a cluster to the shard count it was started with', async () => {

@@ -14,11 +14,14 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { packageRoot } from '../../../common/process/package-root.js';
-import { NativeTransport, notNativeBecause } from '../../../common/transport/native-transport.js';
+import {
+  NativeTransport,
+  nativeUnavailableReason,
+} from '../../../common/transport/native-transport.js';
 import { eventually } from '../../support/eventually.js';
 
 const COMPILED = join(packageRoot, 'dist/common/transport');
-const describeNative = notNativeBecause() === undefined ? describe : describe.skip;
+const describeNative = nativeUnavailableReason() === undefined ? describe : describe.skip;
 
 const peers: Socket[] = [];
 const children: ChildProcess[] = [];

@@ -3,7 +3,10 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { NativeTransport, notNativeBecause } from '../../../common/transport/native-transport.js';
+import {
+  NativeTransport,
+  nativeUnavailableReason,
+} from '../../../common/transport/native-transport.js';
 import { NetTransport } from '../../../common/transport/net-transport.js';
 import {
   type CloseCause,
@@ -52,7 +55,7 @@ class Recorder implements TransportEvents {
 }
 
 const implementations: [string, Implementation][] = [['net', NetTransport]];
-if (notNativeBecause() === undefined) implementations.push(['native', NativeTransport]);
+if (nativeUnavailableReason() === undefined) implementations.push(['native', NativeTransport]);
 
 describe.each(implementations)('the %s transport', (_name, TransportUnderTest) => {
   let events: Recorder;

@@ -3,7 +3,7 @@ import {
   choosePrivateChannels,
   findUnproven,
   PROOF_MS_MAX,
-} from '../../../common/redis/private-channels.js';
+} from '../../../common/cluster/private-channels.js';
 
 test('a proof holds for three seconds', () => {
   const proven = new Map([['a', 1_000]]);
