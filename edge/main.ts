@@ -12,7 +12,7 @@ import { announceListening, runRole, stopOnSignals } from '../common/process/lif
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
-import { PrivateChannels } from '../common/redis/private-channels.js';
+import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { openTransport } from '../common/transport/open-transport.js';
 import { TlsIdentity } from '../common/transport/tls-identity.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
@@ -23,17 +23,17 @@ import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
 import { Convergence } from './drain/convergence.js';
 import { Goaways } from './drain/goaways.js';
 import { GOAWAY_STEP_MS, Shutdown } from './drain/shutdown.js';
-import { HttpDetector } from './protocol/http/handshake.js';
-import { Ndjson } from './protocol/http/ndjson.js';
-import { Sse } from './protocol/http/sse.js';
-import { MqttConnections } from './protocol/mqtt/connections.js';
+import { HttpDetector } from './protocol/http/detector.js';
+import { NdjsonProtocol } from './protocol/http/ndjson.js';
+import { SseProtocol } from './protocol/http/sse.js';
+import { MqttConnectionTable } from './protocol/mqtt/connection-table.js';
 import { MqttCounters } from './protocol/mqtt/counters.js';
-import { MqttDetector } from './protocol/mqtt/handshake.js';
-import { Mqtt } from './protocol/mqtt/mqtt.js';
+import { MqttDetector } from './protocol/mqtt/detector.js';
+import { MqttProtocol } from './protocol/mqtt/mqtt.js';
 import type { Protocol } from './protocol/protocol.js';
 import { countFailures } from './protocol/websocket/inbound.js';
-import { WebSocketJson } from './protocol/websocket/websocket-json.js';
-import { WebSocketRaw } from './protocol/websocket/websocket-raw.js';
+import { JsonWebSocketProtocol } from './protocol/websocket/json.js';
+import { RawWebSocketProtocol } from './protocol/websocket/raw.js';
 import { ControlLink } from './report/control-link.js';
 import { EventLoopLag, MessageRates, memoryHeadroom } from './report/load.js';
 import { MemoryAccount, readProc } from './report/memory.js';
@@ -79,19 +79,19 @@ await runRole(async () => {
   });
   const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
 
-  const sse = new Sse();
-  const ndjson = new Ndjson();
+  const sse = new SseProtocol();
+  const ndjson = new NdjsonProtocol();
   const failures = countFailures(metrics);
-  const websocketRaw = new WebSocketRaw(config, failures, metrics);
-  const websocketJson = new WebSocketJson(config, failures);
-  const mqttConnections = new MqttConnections();
+  const websocketRaw = new RawWebSocketProtocol(config, failures, metrics);
+  const websocketJson = new JsonWebSocketProtocol(config, failures);
+  const mqttConnections = new MqttConnectionTable();
   const mqttSessions = new MqttSessions(link, (clientId) =>
     shards.tagOf(shardOf(clientId, shardCount)),
   );
   const mqttCounters = new MqttCounters(metrics);
   const mqtt = {
-    4: new Mqtt(4, config, mqttConnections, mqttSessions, mqttCounters),
-    5: new Mqtt(5, config, mqttConnections, mqttSessions, mqttCounters),
+    4: new MqttProtocol(4, config, mqttConnections, mqttSessions, mqttCounters),
+    5: new MqttProtocol(5, config, mqttConnections, mqttSessions, mqttCounters),
   };
   const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
   const overHttp = { sse, ndjson, websocketRaw, websocketJson };
@@ -127,8 +127,8 @@ await runRole(async () => {
     connectionsMax: config.connectionsMax + REFUSALS_AT_ONCE_MAX,
     sendBufferBytesMax: config.sendBufferBytesMax,
   };
-  const { transport, name, because } = openTransport(config.transport, port, limits, identity);
-  log.info({ transport: name, because }, 'the transport is chosen');
+  const { transport, name, reason } = openTransport(config.transport, port, limits, identity);
+  log.info({ transport: name, reason }, 'the transport is chosen');
   const catchUp = new CatchUp(
     table,
     transport,
@@ -211,7 +211,7 @@ await runRole(async () => {
   );
 
   const notReadyReasons = () => {
-    const reasons = [...privateChannels.notDeliveringBecause()];
+    const reasons = [...privateChannels.notDeliveringReasons()];
     if (feed.current === undefined) reasons.push('no assignment is known yet');
     const unconfirmed = shards.unconfirmedOwnedCount();
     if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
@@ -302,7 +302,7 @@ await runRole(async () => {
   const confirming = setInterval(() => void confirmations.flush(), CONFIRMATIONS_FLUSH_MS);
 
   const step = () => {
-    const startsUnsubscribed = privateChannels.notDeliveringBecause().length > 0;
+    const startsUnsubscribed = privateChannels.notDeliveringReasons().length > 0;
     const { isClosing, isOver } = goaways.step(Date.now(), control, startsUnsubscribed);
     port.isClosing = isClosing && shutdown.isLeaving;
     if (isOver) stop('has left');

@@ -10,6 +10,7 @@ import type { Authenticator, Verified } from '../../common/auth/authenticator.js
 import type { Assignment, Position } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
+import { randomBetween } from '../../common/process/backoff.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type {
@@ -43,7 +44,7 @@ interface Pending {
   stage: 'reading' | 'queued' | 'preparing';
   /** Since when it is being read, or being prepared. */
   sinceMs: number;
-  /** Of an introduction that is not complete; then, what has come behind it. */
+  /** Of an request that is not complete; then, what has come behind it. */
   bytes: Buffer;
   /** Whether a PROXY header may still come first. */
   isAtStart: boolean;
@@ -52,7 +53,7 @@ interface Pending {
   /** Who reads it, once that is clear. */
   detector: ProtocolDetector | undefined;
   /** What it has said, once that is understood. */
-  introduction: ConnectRequest | undefined;
+  request: ConnectRequest | undefined;
   /** Once it is known to be who it says. */
   verified: Verified | undefined;
 }
@@ -132,7 +133,7 @@ export class DevicePort implements TransportEvents {
       isAtStart: true,
       frontedUnder: undefined,
       detector: undefined,
-      introduction: undefined,
+      request: undefined,
       verified: undefined,
     });
     if (this.#prefixes === undefined) return;
@@ -144,8 +145,8 @@ export class DevicePort implements TransportEvents {
   onBytes(connection: Connection, bytes: Buffer): void {
     const pending = this.#pending.get(connection);
     if (pending === undefined) this.clients.onBytes(connection, bytes);
-    else if (pending.introduction === undefined) this.#read(connection, pending, bytes);
-    else this.#hurry(connection, pending, pending.introduction, bytes);
+    else if (pending.request === undefined) this.#read(connection, pending, bytes);
+    else this.#hurry(connection, pending, pending.request, bytes);
   }
 
   /** A FIN ends the connection: no client of ours closes only one direction and stays. */
@@ -185,11 +186,11 @@ export class DevicePort implements TransportEvents {
     this.transport.acceptAtMost(this.#handshakes.accepts);
     for (const connection of late) {
       const pending = this.#pending.get(connection)!;
-      this.#overloaded(connection, pending.introduction!, 'too many devices were let in before');
+      this.#overloaded(connection, pending.request!, 'too many devices were let in before');
     }
     for (const connection of entering) {
       const pending = this.#pending.get(connection)!;
-      this.#authenticate(connection, pending, pending.introduction!);
+      this.#authenticate(connection, pending, pending.request!);
     }
   }
 
@@ -200,7 +201,7 @@ export class DevicePort implements TransportEvents {
       if (pending.sinceMs >= deadlineMs) break;
       if (pending.stage === 'queued') continue;
       const rejected = this.#tooLate(pending);
-      const rejecter = pending.introduction ?? pending.detector ?? this.detectors[0];
+      const rejecter = pending.request ?? pending.detector ?? this.detectors[0];
       this.#reject(connection, rejected, rejecter.reject(rejected));
     }
     for (const connection of [...this.clients.openingSince(deadlineMs)]) {
@@ -272,54 +273,54 @@ export class DevicePort implements TransportEvents {
         return this.#respond(connection, read.bytes);
       case 'rejected':
         return this.#reject(connection, read.rejected, read.bytes);
-      case 'introduction':
-        return this.#queue(connection, pending, read.introduction);
+      case 'connect':
+        return this.#queue(connection, pending, read.request);
     }
   }
 
-  #queue(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
+  #queue(connection: Connection, pending: Pending, request: ConnectRequest): void {
     pending.stage = 'queued';
-    pending.introduction = introduction;
+    pending.request = request;
     // What is kept must not be the transport's buffer.
-    pending.bytes = introduction.rest.length === 0 ? NO_BYTES : Buffer.from(introduction.rest);
-    const { query, credentials } = introduction;
+    pending.bytes = request.earlyData.length === 0 ? NO_BYTES : Buffer.from(request.earlyData);
+    const { query, credentials } = request;
     const isResuming =
-      introduction.isResuming && this.authenticator.isKnown(query.clientId, credentials);
+      request.isResuming && this.authenticator.isKnown(query.clientId, credentials);
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
-    if (offer === 'enter') this.#authenticate(connection, pending, introduction);
+    if (offer === 'enter') this.#authenticate(connection, pending, request);
     else if (offer === 'rejected') {
       const why = this.isShort ? 'the edge is short of memory' : 'too many devices wait already';
-      this.#overloaded(connection, introduction, why);
+      this.#overloaded(connection, request, why);
     }
   }
 
-  #overloaded(connection: Connection, introduction: ConnectRequest, why: string): void {
-    const retryAfterS = Math.ceil(Math.random() * RETRY_AFTER_S_MAX);
+  #overloaded(connection: Connection, request: ConnectRequest, why: string): void {
+    const retryAfterS = randomBetween(1, RETRY_AFTER_S_MAX);
     const rejected = { ...rejection('OVERLOADED', `${why}; ask again`), retryAfterS };
-    this.#reject(connection, rejected, introduction.reject(rejected));
+    this.#reject(connection, rejected, request.reject(rejected));
   }
 
   /** Nothing is done for a device before it is known to be who it says. */
-  #authenticate(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
-    const { query, credentials } = introduction;
+  #authenticate(connection: Connection, pending: Pending, request: ConnectRequest): void {
+    const { query, credentials } = request;
     const onChecked = (checked: Verified | Rejection) => {
       if ('code' in checked) {
-        return this.#reject(connection, checked, introduction.reject(checked));
+        return this.#reject(connection, checked, request.reject(checked));
       }
       pending.verified = checked;
-      this.#prepare(connection, pending, introduction);
+      this.#prepare(connection, pending, request);
     };
     const checking = this.authenticator.check(query.clientId, credentials);
     if (checking instanceof Promise) this.#await(connection, pending, checking, onChecked);
     else onChecked(checking);
   }
 
-  #prepare(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
-    const preparing = introduction.prepare?.();
-    if (preparing === undefined) return this.#connect(connection, pending, introduction);
+  #prepare(connection: Connection, pending: Pending, request: ConnectRequest): void {
+    const preparing = request.prepare?.();
+    if (preparing === undefined) return this.#connect(connection, pending, request);
     this.#await(connection, pending, preparing, (rejected) => {
-      if (rejected === undefined) this.#connect(connection, pending, introduction);
-      else this.#reject(connection, rejected, introduction.reject(rejected));
+      if (rejected === undefined) this.#connect(connection, pending, request);
+      else this.#reject(connection, rejected, request.reject(rejected));
     });
   }
 
@@ -341,30 +342,25 @@ export class DevicePort implements TransportEvents {
   }
 
   /** More has come before the device was answered. */
-  #hurry(
-    connection: Connection,
-    pending: Pending,
-    introduction: ConnectRequest,
-    bytes: Buffer,
-  ): void {
-    if (introduction.acceptsEarlyData && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
+  #hurry(connection: Connection, pending: Pending, request: ConnectRequest, bytes: Buffer): void {
+    if (request.acceptsEarlyData && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
       pending.bytes = Buffer.concat([pending.bytes, bytes]);
       return;
     }
     const rejected = rejection('REQUEST_MALFORMED', 'bytes have come before the answer');
-    this.#reject(connection, rejected, introduction.reject(rejected));
+    this.#reject(connection, rejected, request.reject(rejected));
   }
 
-  #tooLate({ introduction }: Pending): Rejection {
+  #tooLate({ request }: Pending): Rejection {
     const seconds = this.config.headTimeoutMs / 1000;
-    if (introduction !== undefined) {
+    if (request !== undefined) {
       return rejection('NOT_READY', `what the request needs was not there within ${seconds} s`);
     }
     return rejection('HEAD_TIMEOUT', `the request head was not complete within ${seconds} s`);
   }
 
-  #connect(connection: Connection, pending: Pending, introduction: ConnectRequest): void {
-    const { query } = introduction;
+  #connect(connection: Connection, pending: Pending, request: ConnectRequest): void {
+    const { query } = request;
     const { clientId } = query;
     const sentUnder = pending.frontedUnder ?? query.sentUnder;
     const shard = shardOf(clientId, this.clients.table.shardCount);
@@ -372,13 +368,13 @@ export class DevicePort implements TransportEvents {
     const admission = admit(assignment, this.config.edgeId, shard, sentUnder);
     if (this.origins.isFronted(connection)) {
       if (admission.type === 'redirect' || this.isClosing) {
-        return this.#sendBack(connection, pending, introduction, shard);
+        return this.#sendBack(connection, pending, request, shard);
       }
     } else if (admission.type === 'redirect') {
       // A ticket and not the token: the address of another edge is no place for it.
       const ticket = this.authenticator.issueTicket(clientId, pending.verified!);
       const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position, ticket);
-      const redirection = introduction.redirect(url);
+      const redirection = request.redirect(url);
       if (redirection !== undefined) {
         this.#redirected.inc();
         return this.#respond(connection, redirection);
@@ -386,15 +382,15 @@ export class DevicePort implements TransportEvents {
       if (!this.clients.shards.takesGuest(shard)) {
         const why = 'too many devices that belong to other edges are here; come through a front';
         const rejected = rejection('GUESTS_FULL', why);
-        return this.#reject(connection, rejected, introduction.reject(rejected));
+        return this.#reject(connection, rejected, request.reject(rejected));
       }
     }
     const rejected = this.#rejection(shard, clientId);
     if (rejected !== undefined) {
-      return this.#reject(connection, rejected, introduction.reject(rejected));
+      return this.#reject(connection, rejected, request.reject(rejected));
     }
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, introduction, pending.verified!, pending.bytes);
+    this.clients.open(connection, shard, request, pending.verified!, pending.bytes);
   }
 
   /**
@@ -404,14 +400,14 @@ export class DevicePort implements TransportEvents {
   #sendBack(
     connection: Connection,
     pending: Pending,
-    introduction: ConnectRequest,
+    request: ConnectRequest,
     shard: number,
   ): void {
     this.#sentBack.inc();
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, introduction, pending.verified!, pending.bytes);
+    this.clients.open(connection, shard, request, pending.verified!, pending.bytes);
     const { min, max } = RETRY_MS;
-    this.clients.letGo(connection, Math.round(min + Math.random() * (max - min)), undefined);
+    this.clients.letGo(connection, randomBetween(min, max), undefined);
   }
 
   #rejection(shard: number, clientId: string): Rejection | undefined {

@@ -1,8 +1,8 @@
 /**
- * What a protocol is to the rest of an edge: it gives bytes meaning, in both directions, and knows
- * no sockets. One object serves all connections that speak it, so that an idle connection costs
- * nothing here: what a connection needs beyond typed arrays exists only while it is needed (half a
- * frame, a push that is not confirmed yet).
+ * Contract between an edge and the protocols that devices speak. A protocol encodes pushes and
+ * decodes the bytes of devices; it opens no sockets. One object serves all connections of a protocol
+ * and allocates per connection only while needed (an incomplete frame, an unconfirmed push), so an
+ * idle connection costs nothing here beyond typed arrays.
  *
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */
@@ -12,13 +12,18 @@ import type { Connection } from '../../common/transport/transport.js';
 import type { ConnectQuery } from '../../common/wire/connect-query.js';
 
 /**
- * Why a connection of a client ended. `peer`, `error` as the transport says · `slow` its send
- * buffer was full · `session_replaced` its client has a newer connection · `disconnected` a backend
- * asked for it · `unexpected_bytes` it sent something that its protocol does not allow ·
- * `silent` it has not said for too long that it is there · `not_ready` its shard's subscription was
- * not confirmed in time · `flooding` it has sent more than it may in a second · `goaway` its shard
- * belongs to another edge, or this edge is to be empty · `expired` its token has ended, or a newer
- * one was not good.
+ * Reason for which a client's connection ended:
+ *
+ * - `peer`, `error`: as the transport reports it;
+ * - `slow`: the send buffer was full;
+ * - `session_replaced`: the client has a newer connection;
+ * - `disconnected`: a backend called Disconnect;
+ * - `unexpected_bytes`: the device violated its protocol;
+ * - `silent`: no sign of life within the protocol's timeout, or a packet that stayed incomplete;
+ * - `not_ready`: the subscription of the shard was not confirmed in time;
+ * - `flooding`: the device exceeded its rate of bytes or frames;
+ * - `goaway`: another edge owns the shard, or this edge drains;
+ * - `expired`: the token expired, or a newer token was invalid.
  */
 export type EndReason =
   | 'peer'
@@ -33,134 +38,148 @@ export type EndReason =
   | 'goaway'
   | 'expired';
 
-/** A push on its way to a device. */
+/** A push to one device. */
 export interface Message {
-  /** Of a durable push; '': live only. */
+  /** Id of a durable push; '' for a live-only push. */
   readonly id: string;
   readonly payload: Buffer;
-  /** Printable ASCII, such as `application/json`; '': the backend did not say. */
+  /** Printable ASCII, such as `application/json`; '' if the backend set none. */
   readonly contentType: string;
-  /** For how much longer it is worth anything, in milliseconds; 0: live only. */
+  /** Remaining TTL in milliseconds; 0 for a live-only push. */
   readonly ttlMs: number;
 }
 
-/** Where a device that was not told what it missed begins: with all that is not confirmed, or now. */
+/** First push to deliver to a device without a cursor: the oldest unconfirmed one, or the next. */
 export type StartFrom = 'unconfirmed' | 'now';
 
 export interface Protocol {
-  /** As in presence, such as `sse`. */
+  /** Name in presence and metrics, such as `sse`. */
   readonly name: string;
-  /** Set once, before the first connection: the edge and its protocols know each other. */
+  /** Set once, before the first connection: host and protocols refer to each other. */
   host: Host;
-  /** Whether a push looks the same to every connection, so that it need be encoded only once. */
-  readonly isShared: boolean;
-  /** Every connection gets it from time to time; undefined: here the device is the one that beats. */
+  /** Whether a push has the same bytes on every connection, so that it is encoded only once. */
+  readonly isEncodingShared: boolean;
+  /** Sent to every connection periodically; undefined if the device sends the heartbeats. */
   readonly heartbeat: Buffer | undefined;
-  /** The history of the client is not complete; undefined: this protocol has no way to say so. */
+  /** Reports a gap in the client's history; undefined if the protocol cannot express it. */
   readonly reset: Buffer | undefined;
   /**
-   * A push as the device gets it. Undefined: the device has to confirm others first; the push
-   * waits in the inbox until the host is told to `wake` the connection. Only for one with an id.
+   * Encodes a push. Returns undefined when the device must confirm earlier pushes first; the push
+   * then stays in the inbox until the protocol calls `resumePushes`. Only for a push with an id.
    */
-  encode(connection: Connection, message: Message): Buffer | undefined;
+  encodePush(connection: Connection, message: Message): Buffer | undefined;
   /**
-   * The last bytes for a device that belongs elsewhere.
-   * @param url where to connect; undefined: nobody knows, the router is to be asked
+   * Encodes the last bytes before the connection is closed because of a goaway.
+   * @param url where to connect next; undefined: ask the router
    */
-  goaway(connection: Connection, retryMs: number, url: string | undefined): Buffer | undefined;
-  /** Its token is about to end; undefined, or absent: this protocol has no way to say so. */
-  expiring?(connection: Connection, inMs: number): Buffer | undefined;
-  /** A newer ticket for a device that has shown a newer token; likewise. */
-  ticket?(connection: Connection, ticket: string): Buffer | undefined;
-  /** The last bytes of a connection that ends for any other reason; its client is unknown by then. */
-  farewell(connection: Connection, reason: EndReason): Buffer | undefined;
-  /** The device has sent something, after it was answered. Only valid during the call. */
+  encodeGoaway(
+    connection: Connection,
+    retryMs: number,
+    url: string | undefined,
+  ): Buffer | undefined;
+  /**
+   * Encodes the warning that the token expires in `inMs` milliseconds. Returns undefined, or is
+   * absent, if the protocol cannot express it.
+   */
+  encodeTokenExpiring?(connection: Connection, inMs: number): Buffer | undefined;
+  /** Encodes a new resume ticket after a renewed token; undefined or absent as above. */
+  encodeTicket?(connection: Connection, ticket: string): Buffer | undefined;
+  /**
+   * Encodes the last bytes before the connection is closed for any other reason. The connection
+   * has left the connection table by then, so its clientId is unknown.
+   */
+  encodeClose(connection: Connection, reason: EndReason): Buffer | undefined;
+  /** Processes bytes of an accepted connection. `bytes` are only valid during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
-  /** A device that listens from now on is told everything that is pushed from here on. */
-  onListening?(connection: Connection): void;
-  /** The timer that the host was asked for has run out. */
+  /** The subscription is active: the device receives every push from here on. */
+  onSubscribed?(connection: Connection): void;
+  /** The timer of `Host.setTimer` has expired. */
   onTimer?(connection: Connection): void;
   /**
-   * The connection has ended, its client is unknown: what was kept of it is to be forgotten.
-   * @param clientId whose it was
+   * Releases the state of a connection that has ended and left the connection table.
+   * @param clientId client that the connection belonged to
    */
   onClosed?(connection: Connection, clientId: string, reason: EndReason): void;
-  /** About once a second. */
+  /** Called about once a second. */
   sweep?(): void;
 }
 
-/** What a protocol can have done. All of it is about a connection that was answered. */
+/** Operations of the edge for its protocols, on accepted connections. */
 export interface Host {
-  /** Writes what the protocol itself has to say. One that does not read is ended as slow. */
+  /** Writes the protocol's own bytes. Ends a connection whose send buffer is full as `slow`. */
   reply(connection: Connection, bytes: Uint8Array): void;
-  /** The device has everything up to `id`. Ids that it was not sent are none of its business. */
+  /** Confirms all pushes up to `id`. Ignores an id that was not sent on this connection. */
   confirm(connection: Connection, id: string): void;
-  /** A device that was answered with `startsUnsubscribed` wants pushes from now on. */
-  listen(connection: Connection, from: StartFrom): void;
-  /** It wants no more. */
-  unlisten(connection: Connection): void;
-  /** Pushes that `encode` had no room for can be tried again. */
-  wake(connection: Connection): void;
-  /** The device shows a newer token, or a ticket; one that is not good ends the connection. */
-  renew(connection: Connection, token: string): void;
-  /** Ends it, with these last bytes or with those of `farewell`. */
+  /** Starts delivery to a device that was accepted with `startsUnsubscribed`. */
+  subscribe(connection: Connection, startFrom: StartFrom): void;
+  /** Stops delivery. */
+  unsubscribe(connection: Connection): void;
+  /** Retries pushes for which `encodePush` returned undefined. */
+  resumePushes(connection: Connection): void;
+  /** Replaces the token, by a token or a ticket; an invalid one ends the connection. */
+  renewToken(connection: Connection, token: string): void;
+  /** Ends the connection with `last`, or with the bytes of `encodeClose`. */
   end(connection: Connection, reason: EndReason, last?: Buffer): void;
-  /** Of the transport: one per connection, coarse. 0 stops it. */
+  /** Sets the transport's coarse timer, one per connection; 0 stops it. */
   setTimer(connection: Connection, afterMs: number): void;
   clientIdOf(connection: Connection): string;
-  /** The newest id that was written to it, or ''. */
-  sentId(connection: Connection): string;
+  /** Newest id that was written to the connection; '' if none. */
+  lastSentId(connection: Connection): string;
 }
 
-/** What a device says when it connects, whatever it speaks. */
+/**
+ * Request of a device to connect, in any protocol. `accept`, `reject` and `redirect` encode the
+ * response; the edge writes it.
+ */
 export interface ConnectRequest {
   readonly protocol: Protocol;
-  /** The newest id that it has: an id, '' for none, undefined for something that is no id. */
+  /** Newest id that the device has: an id, '' for none, undefined if it sent an invalid one. */
   readonly cursor: string | undefined;
-  readonly from: StartFrom;
-  /** It is to get nothing until it asks for it. */
+  readonly startFrom: StartFrom;
+  /** Whether delivery starts only with `Host.subscribe`. */
   readonly startsUnsubscribed: boolean;
-  /** It says that it was connected before: it is let in before those who were not. */
+  /** Whether the device claims an earlier connection; these are admitted before new devices. */
   readonly isResuming: boolean;
-  /** How it shows that it is who it says. */
+  /** Token and resume ticket, not yet verified. */
   readonly credentials: Credentials;
-  /** Where it was sent from and what it has, for whoever sends it on. */
+  /** Query of `/connect`, which a redirect repeats. */
   readonly query: ConnectQuery;
-  /** Bytes behind the introduction: they are for the protocol, once the device is answered. */
-  readonly rest: Buffer;
-  /** Whether more may come before it is answered; else that ends the connection. */
+  /** Bytes that followed the request; `protocol` receives them once the device is accepted. */
+  readonly earlyData: Buffer;
+  /** Whether the device may send early data; otherwise it ends the connection. */
   readonly acceptsEarlyData: boolean;
   /**
-   * What it is told first, as soon as it is answered.
-   * @param ticket with which it may come back; undefined where nobody needs one
+   * Encodes the first bytes of an accepted connection.
+   * @param ticket resume ticket; undefined if devices are not authenticated
    */
-  answer(ticket: string | undefined): Buffer;
-  /** What it is told instead. */
+  accept(ticket: string | undefined): Buffer;
+  /** Encodes the response to a rejected request. */
   reject(rejected: Rejection): Buffer;
-  /** What sends it to another address; undefined: it would not follow. */
+  /** Encodes a redirect to another edge; undefined if the device would not follow it. */
   redirect(url: string): Buffer | undefined;
-  /** The connection is registered, and will be answered or rejected. */
+  /** The connection is in the connection table; it will be accepted or rejected. */
   onRegistered?(connection: Connection): void;
-  /** To be waited for before it is answered. */
+  /** Loads what `accept` needs; the edge waits for it. */
   prepare?(): Promise<Rejection | undefined>;
 }
 
-/** What the first bytes of a connection turn out to be. */
-export type FirstBytes =
+/** Result of protocol detection on the first bytes of a connection. */
+export type DetectionResult =
   | { readonly type: 'incomplete' }
-  | { readonly type: 'introduction'; readonly introduction: ConnectRequest }
-  /** A complete exchange of its own, such as a preflight request. */
+  | { readonly type: 'connect'; readonly request: ConnectRequest }
+  /** A complete exchange without a client, such as a preflight request. */
   | { readonly type: 'answered'; readonly bytes: Buffer }
   | { readonly type: 'rejected'; readonly rejected: Rejection; readonly bytes: Buffer };
 
-/** Reads the first bytes of the connections that begin in its way. */
+/** Parses the connect request of one protocol family. */
 export interface ProtocolDetector {
+  /** Whether a connection that starts with `bytes` may speak this protocol. */
   couldBe(bytes: Buffer): boolean;
   /**
-   * @param bytes all that have come
-   * @param searched how many of them an earlier call has seen
+   * @param bytes all bytes received so far
+   * @param searched number of them that an earlier call has searched
    */
-  read(bytes: Buffer, searched: number): FirstBytes;
-  /** What is said when the rest does not come in time, or when nobody has come to know it. */
+  read(bytes: Buffer, searched: number): DetectionResult;
+  /** Encodes a rejection for a device whose request is incomplete or unknown. */
   reject(rejected: Rejection): Buffer;
 }

@@ -1,15 +1,16 @@
 /**
- * Tells a connection what its inbox holds past what it was told, and lets it go live when nothing
- * is left: after a connect, and again whenever its shard had a gap.
+ * Writes the backlog of a connection: the pushes in its inbox after the last id that was sent. When
+ * nothing is left, the connection becomes `live`. This happens after a connect, and again whenever
+ * the shard had a gap.
  *
- * Why no push is lost and none is told twice: while a connection is behind, a durable push that
- * comes over the channel only marks it to be read once more. So when it goes live, every push that
- * came before was read from the inbox, and every later one comes over the channel; what came both
- * ways is recognised by its id.
+ * Why no push is lost or delivered twice: while a connection is catching up, a durable push from the
+ * channel only requests another read of the inbox. So when the connection becomes live, every
+ * earlier push was read from the inbox, and every later one arrives over the channel. A push that
+ * arrives both ways is recognised by its id.
  *
- * At most `AT_ONCE_MAX` inboxes are read at a time; the others wait their turn, first come, first
- * served. Memory is bounded by that times one page. A connection that has to confirm pushes before
- * it may be sent more is parked: it gives its turn up until it is woken.
+ * At most `READS_MAX` inboxes are read at a time; the others queue in order of arrival. Memory is
+ * bounded by that times one page. A connection that must confirm pushes before it can receive more
+ * is parked: it gives up its place until `unpark`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
@@ -24,204 +25,212 @@ import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { StartFrom } from '../protocol/protocol.js';
+import type { ShardNames } from '../shards/shard-names.js';
 import type { Connections } from './connections.js';
 
-const AT_ONCE_MAX = 256;
+const READS_MAX = 256;
 const ENTRIES_PER_PAGE = 32;
 const RETRY_MS = 500;
-/** How often a send buffer is looked at that has to drain before more can be written. */
+/** Interval of write attempts while a send buffer is full. */
 const DRAIN_POLL_MS = 20;
 
-/** A device that makes no room for so long is slow: others wait for its turn to end. */
+/** A device whose send buffer stays full for this long is slow: it keeps others waiting. */
 const STALLED_MS = 10_000;
 
-/** What one connection is behind with. It is forgotten when the connection is live or has ended. */
-interface Work {
-  /** Whether what was stored before is passed over, until that has been done. */
-  from: StartFrom;
-  /** The id that the device named, until it has been confirmed; '' afterwards. */
+/** Progress of one connection; dropped when the connection is live or has ended. */
+interface Progress {
+  /** 'now' until the entries before the connect have been skipped. */
+  startFrom: StartFrom;
+  /** The id that the device sent as its cursor, until it has been confirmed; then ''. */
   cursor: string;
-  /** The device must be told that its history is not complete. */
+  /** The device must receive a `reset`: its history has a gap. */
   isIncomplete: boolean;
-  /** A push came meanwhile: the inbox has to be read once more. */
-  isAgain: boolean;
-  /** It waits to be woken. */
+  /** A push has arrived meanwhile: the inbox must be read once more. */
+  mustReadAgain: boolean;
+  /** Waits for `unpark`. */
   isParked: boolean;
 }
 
-/** Of a page: nothing is left · there is more · the connection was parked, or is gone. */
+/** `empty` nothing is left · `more` there is another page · `stopped` parked, or ended. */
 type PageResult = 'empty' | 'more' | 'stopped';
 
+export interface CatchUpOptions {
+  readonly table: Connections;
+  readonly transport: Pick<Transport, 'write'>;
+  readonly link: Pick<RedisLink, 'execute'>;
+  readonly names: Pick<ShardNames, 'tagOf'>;
+  /** Ends a connection whose send buffer does not drain. */
+  readonly onSlow: (connection: Connection) => void;
+  readonly metrics: Metrics;
+}
+
 export class CatchUp {
-  readonly #works = new Map<Connection, Work>();
-  readonly #waiting: Connection[] = [];
+  readonly #progress = new Map<Connection, Progress>();
+  readonly #queue: Connection[] = [];
   #running = 0;
-  /** Of the running: those that wait for something else than Redis. */
-  #resting = 0;
+  /** Running reads that sleep instead of waiting for a reply of Redis. */
+  #sleeping = 0;
   readonly #replayed: Counter;
 
-  /** @param onSlow ends a connection that does not read */
-  constructor(
-    readonly table: Connections,
-    readonly transport: Transport,
-    readonly link: Pick<RedisLink, 'execute'>,
-    readonly tagOf: (shard: number) => string,
-    readonly onSlow: (connection: Connection) => void,
-    metrics: Metrics,
-  ) {
+  constructor(readonly options: CatchUpOptions) {
+    const { metrics } = options;
     this.#replayed = metrics.counter(
       'longline_edge_pushes_replayed_total',
-      'Durable pushes that were written from an inbox.',
+      'Durable pushes written from inboxes',
     );
     metrics.gauge(
       'longline_edge_catching_up',
-      'Connections that are being told what their inbox holds.',
-      () => this.#works.size,
+      'Connections that are receiving their backlog',
+      () => this.#progress.size,
     );
   }
 
   /**
-   * For a connection that is not behind.
-   * @param cursor what the device says it has: an id, '' for nothing, undefined for what is no id
+   * Starts with a connection that is not catching up.
+   * @param cursor newest id that the device has; '' for none, undefined for an invalid one
    */
-  start(connection: Connection, cursor: string | undefined, from: StartFrom): void {
+  start(connection: Connection, cursor: string | undefined, startFrom: StartFrom): void {
     this.#add(connection, {
-      from,
+      startFrom,
       cursor: cursor ?? '',
       isIncomplete: cursor === undefined,
-      isAgain: false,
+      mustReadAgain: false,
       isParked: false,
     });
     this.#run(connection);
   }
 
-  /** There may be more in the inbox than was known. For any connection that gets pushes. */
-  again(connection: Connection): void {
-    const work = this.#works.get(connection);
-    if (work !== undefined) work.isAgain = true;
+  /** Reads the inbox again, because it may have new entries. Only for a subscribed connection. */
+  readAgain(connection: Connection): void {
+    const progress = this.#progress.get(connection);
+    if (progress !== undefined) progress.mustReadAgain = true;
     else this.start(connection, '', 'unconfirmed');
   }
 
-  /** A push had no room: it stays in the inbox until the connection is woken. */
+  /** The device cannot receive a push yet: it stays in the inbox until `unpark`. */
   park(connection: Connection): void {
     this.#add(connection, {
-      from: 'unconfirmed',
+      startFrom: 'unconfirmed',
       cursor: '',
       isIncomplete: false,
-      isAgain: false,
+      mustReadAgain: false,
       isParked: true,
     });
   }
 
-  /** There is room again. */
-  wake(connection: Connection): void {
-    const work = this.#works.get(connection);
-    if (work === undefined || !work.isParked) return;
-    work.isParked = false;
+  /** The device can receive pushes again. */
+  unpark(connection: Connection): void {
+    const progress = this.#progress.get(connection);
+    if (progress === undefined || !progress.isParked) return;
+    progress.isParked = false;
     this.#run(connection);
   }
 
-  /** The connection is to be told nothing more, or has ended. */
+  /** The connection has unsubscribed or ended. */
   stop(connection: Connection): void {
-    this.#works.delete(connection);
+    this.#progress.delete(connection);
   }
 
-  /** Inboxes that Redis is being asked for, or that wait for their turn. */
-  get readsUnderWay(): number {
-    return this.#running - this.#resting + this.#waiting.length;
+  /** Inbox reads that wait for Redis or for a place. */
+  get pendingReads(): number {
+    return this.#running - this.#sleeping + this.#queue.length;
   }
 
-  #add(connection: Connection, work: Work): void {
-    this.table.become(connection, 'catchingUp');
-    this.#works.set(connection, work);
+  #add(connection: Connection, progress: Progress): void {
+    this.options.table.setState(connection, 'catchingUp');
+    this.#progress.set(connection, progress);
   }
 
   #run(connection: Connection): void {
-    if (this.#running < AT_ONCE_MAX) void this.#runFrom(connection);
-    else this.#waiting.push(connection);
+    if (this.#running < READS_MAX) void this.#runFrom(connection);
+    else this.#queue.push(connection);
   }
 
   async #runFrom(first: Connection): Promise<void> {
     this.#running++;
-    for (
-      let next: Connection | undefined = first;
-      next !== undefined;
-      next = this.#waiting.shift()
-    ) {
-      const work = this.#works.get(next);
-      if (work === undefined) continue;
+    for (let next: Connection | undefined = first; next !== undefined; next = this.#queue.shift()) {
+      const progress = this.#progress.get(next);
+      if (progress === undefined) continue;
       let result: PageResult;
-      do result = await this.#readPage(next, work);
+      do result = await this.#readPage(next, progress);
       while (result === 'more');
       if (result === 'stopped') continue;
-      // In the same turn: whoever finds the connection live may start anew.
-      this.table.become(next, 'live');
-      this.#works.delete(next);
+      // In the same turn, because a caller that finds the connection live may start again.
+      this.options.table.setState(next, 'live');
+      this.#progress.delete(next);
     }
     this.#running--;
   }
 
-  /** False when the connection was stopped, or has started anew since. */
-  #isCurrent(connection: Connection, work: Work): boolean {
-    return this.#works.get(connection) === work;
+  /** False if the connection was stopped, or has started again since. */
+  #isCurrent(connection: Connection, progress: Progress): boolean {
+    return this.#progress.get(connection) === progress;
   }
 
-  async #readPage(connection: Connection, work: Work): Promise<PageResult> {
-    const { table } = this;
+  async #readPage(connection: Connection, progress: Progress): Promise<PageResult> {
+    const { table, link, names } = this.options;
     const clientId = table.clientIdOf(connection);
-    const tag = this.tagOf(table.shardOf(connection));
-    if (work.from === 'now') {
-      const newest = await readNewestId(this.link, tag, clientId);
-      if (newest.type !== 'done') return this.#postpone(connection, work);
-      if (!this.#isCurrent(connection, work)) return 'stopped';
+    const tag = names.tagOf(table.shardOf(connection));
+    if (progress.startFrom === 'now') {
+      const newest = await readNewestId(link, tag, clientId);
+      if (newest.type !== 'done') return this.#postpone(connection, progress);
+      if (!this.#isCurrent(connection, progress)) return 'stopped';
       if (newest.reply !== '') table.markSent(connection, newest.reply);
-      work.from = 'unconfirmed';
-      table.protocolOf(connection).onListening?.(connection);
-      if (!this.#isCurrent(connection, work)) return 'stopped';
+      progress.startFrom = 'unconfirmed';
+      table.protocolOf(connection).onSubscribed?.(connection);
+      if (!this.#isCurrent(connection, progress)) return 'stopped';
     }
-    if (work.cursor !== '') {
-      const resumed = await resumeInbox(this.link, tag, clientId, work.cursor);
-      if (resumed.type !== 'done') return this.#postpone(connection, work);
-      if (!this.#isCurrent(connection, work)) return 'stopped';
-      if (resumed.reply) table.markSent(connection, work.cursor);
-      else work.isIncomplete = true;
-      work.cursor = '';
+    if (progress.cursor !== '') {
+      const resumed = await resumeInbox(link, tag, clientId, progress.cursor);
+      if (resumed.type !== 'done') return this.#postpone(connection, progress);
+      if (!this.#isCurrent(connection, progress)) return 'stopped';
+      if (resumed.reply) table.markSent(connection, progress.cursor);
+      else progress.isIncomplete = true;
+      progress.cursor = '';
     }
-    work.isAgain = false;
-    const after = table.sentId(connection);
-    const page = await readInbox(this.link, tag, clientId, after, ENTRIES_PER_PAGE);
-    if (page.type !== 'done') return this.#postpone(connection, work);
-    if (!this.#isCurrent(connection, work)) return 'stopped';
+    progress.mustReadAgain = false;
+    const after = table.lastSentId(connection);
+    const page = await readInbox(link, tag, clientId, after, ENTRIES_PER_PAGE);
+    if (page.type !== 'done') return this.#postpone(connection, progress);
+    if (!this.#isCurrent(connection, progress)) return 'stopped';
     const { entries, gone } = page.reply;
     if (after !== '' && gone !== '' && isIdBefore(after, gone)) {
-      work.isIncomplete = true;
+      progress.isIncomplete = true;
       table.markSent(connection, gone);
     }
-    if (after !== '' && entries.some(isExpired)) work.isIncomplete = true;
-    const { reset } = table.protocolOf(connection);
-    if (work.isIncomplete && reset !== undefined) {
-      if (!(await this.#writePatiently(connection, work, reset))) return 'stopped';
+    if (after !== '' && entries.some(isExpired)) progress.isIncomplete = true;
+    return this.#writePage(connection, progress, entries);
+  }
+
+  async #writePage(
+    connection: Connection,
+    progress: Progress,
+    entries: readonly InboxEntry[],
+  ): Promise<PageResult> {
+    const { reset } = this.options.table.protocolOf(connection);
+    if (progress.isIncomplete && reset !== undefined) {
+      if (!(await this.#writeWhenDrained(connection, progress, reset))) return 'stopped';
     }
-    work.isIncomplete = false;
+    progress.isIncomplete = false;
     for (const entry of entries) {
-      if (!(await this.#write(connection, work, entry))) return 'stopped';
+      if (!(await this.#write(connection, progress, entry))) return 'stopped';
     }
-    return entries.length < ENTRIES_PER_PAGE && !work.isAgain ? 'empty' : 'more';
+    return entries.length < ENTRIES_PER_PAGE && !progress.mustReadAgain ? 'empty' : 'more';
   }
 
-  /** Redis is away, which its own connection logs: the inbox is still there later. */
-  async #postpone(connection: Connection, work: Work): Promise<PageResult> {
-    await this.#rest(RETRY_MS);
-    return this.#isCurrent(connection, work) ? 'more' : 'stopped';
+  /** Waits for Redis, whose link logs that it is unreachable; the inbox remains. */
+  async #postpone(connection: Connection, progress: Progress): Promise<PageResult> {
+    await this.#sleep(RETRY_MS);
+    return this.#isCurrent(connection, progress) ? 'more' : 'stopped';
   }
 
-  /** Resolves with false when the connection was stopped or parked. */
-  async #write(connection: Connection, work: Work, entry: InboxEntry): Promise<boolean> {
-    const { table } = this;
+  /** Resolves with false if the connection was stopped or parked. */
+  async #write(connection: Connection, progress: Progress, entry: InboxEntry): Promise<boolean> {
+    const { table } = this.options;
     if (!isExpired(entry)) {
-      const bytes = table.protocolOf(connection).encode(connection, entry);
-      work.isParked = bytes === undefined;
-      if (bytes === undefined || !(await this.#writePatiently(connection, work, bytes))) {
+      const bytes = table.protocolOf(connection).encodePush(connection, entry);
+      progress.isParked = bytes === undefined;
+      if (bytes === undefined || !(await this.#writeWhenDrained(connection, progress, bytes))) {
         return false;
       }
       this.#replayed.inc();
@@ -230,23 +239,28 @@ export class CatchUp {
     return true;
   }
 
-  /** Waits for room. Resolves with false when the connection was stopped. */
-  async #writePatiently(connection: Connection, work: Work, bytes: Buffer): Promise<boolean> {
-    const giveUpMs = performance.now() + STALLED_MS;
+  /** Waits while the send buffer is full. Resolves with false if the connection was stopped. */
+  async #writeWhenDrained(
+    connection: Connection,
+    progress: Progress,
+    bytes: Buffer,
+  ): Promise<boolean> {
+    const { transport, onSlow } = this.options;
+    const stalledAtMs = performance.now() + STALLED_MS;
     while (
-      this.#isCurrent(connection, work) &&
-      this.transport.write(connection, bytes) === 'full'
+      this.#isCurrent(connection, progress) &&
+      transport.write(connection, bytes) === 'full'
     ) {
-      if (performance.now() > giveUpMs) this.onSlow(connection);
-      else await this.#rest(DRAIN_POLL_MS);
+      if (performance.now() > stalledAtMs) onSlow(connection);
+      else await this.#sleep(DRAIN_POLL_MS);
     }
-    return this.#isCurrent(connection, work);
+    return this.#isCurrent(connection, progress);
   }
 
-  async #rest(ms: number): Promise<void> {
-    this.#resting++;
+  async #sleep(ms: number): Promise<void> {
+    this.#sleeping++;
     await sleep(ms);
-    this.#resting--;
+    this.#sleeping--;
   }
 }
 

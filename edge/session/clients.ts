@@ -42,7 +42,7 @@ export type PushOutcome = 'absent' | 'written' | 'catchingUp' | 'slow';
 /** A connection that waits for its shard. */
 interface Opening {
   readonly sinceMs: number;
-  readonly introduction: ConnectRequest;
+  readonly request: ConnectRequest;
   /** What it has sent meanwhile. */
   early: Buffer;
 }
@@ -98,22 +98,22 @@ export class Clients implements Host {
     };
   }
 
-  /** @param early what has come behind the introduction */
+  /** @param early what has come behind the request */
   open(
     connection: Connection,
     shard: number,
-    introduction: ConnectRequest,
+    request: ConnectRequest,
     verified: Verified,
     early: Buffer,
   ): void {
-    const { protocol, query } = introduction;
+    const { protocol, query } = request;
     const nowMs = Date.now();
     const older = this.table.add(connection, query.clientId, shard, protocol, nowMs);
     this.tokenExpiry.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#ending(older, query.clientId, 'session_replaced');
-    introduction.onRegistered?.(connection);
-    const opening = { sinceMs: nowMs, introduction, early };
+    request.onRegistered?.(connection);
+    const opening = { sinceMs: nowMs, request, early };
     if (this.shards.isConfirmed(shard)) return this.#answer(connection, opening);
     this.#opening.set(connection, opening);
     this.shards.reconcile(shard);
@@ -149,7 +149,7 @@ export class Clients implements Host {
   broadcast(shard: number, payload: Buffer, contentType: string) {
     const message = { id: '', payload, contentType, ttlMs: 0 };
     return this.#writeAll(this.table.listeningOf(shard), (protocol, connection) =>
-      protocol.encode(connection, message),
+      protocol.encodePush(connection, message),
     );
   }
 
@@ -177,8 +177,8 @@ export class Clients implements Host {
   letGo(connection: Connection, retryMs: number, owner: string | undefined): void {
     const url = this.origins.isFronted(connection) ? undefined : owner;
     const opening = this.#opening.get(connection);
-    if (opening !== undefined) this.#writeAnswer(connection, opening.introduction);
-    const last = this.table.protocolOf(connection).goaway(connection, retryMs, url);
+    if (opening !== undefined) this.#writeAnswer(connection, opening.request);
+    const last = this.table.protocolOf(connection).encodeGoaway(connection, retryMs, url);
     this.end(connection, 'goaway', last);
   }
 
@@ -195,7 +195,7 @@ export class Clients implements Host {
   reject(connection: Connection, rejected: Rejection): void {
     const opening = this.#opening.get(connection);
     if (opening !== undefined) {
-      this.end(connection, 'not_ready', opening.introduction.reject(rejected));
+      this.end(connection, 'not_ready', opening.request.reject(rejected));
     }
   }
 
@@ -235,7 +235,7 @@ export class Clients implements Host {
       return;
     }
     const { length } = opening.early;
-    if (!opening.introduction.acceptsEarlyData || length + bytes.length > EARLY_BYTES_MAX) {
+    if (!opening.request.acceptsEarlyData || length + bytes.length > EARLY_BYTES_MAX) {
       this.end(connection, 'unexpected_bytes');
     } else {
       opening.early = Buffer.concat([opening.early, bytes]);
@@ -257,16 +257,16 @@ export class Clients implements Host {
     this.confirmations.add(tag, table.clientIdOf(connection), id);
   }
 
-  listen(connection: Connection, from: StartFrom): void {
+  subscribe(connection: Connection, from: StartFrom): void {
     if (this.table.stateOf(connection) === 'unsubscribed') this.catchUp.start(connection, '', from);
   }
 
-  unlisten(connection: Connection): void {
+  unsubscribe(connection: Connection): void {
     this.catchUp.stop(connection);
     this.table.become(connection, 'unsubscribed');
   }
 
-  wake(connection: Connection): void {
+  resumePushes(connection: Connection): void {
     this.catchUp.wake(connection);
   }
 
@@ -274,7 +274,7 @@ export class Clients implements Host {
     this.transport.setTimer(connection, afterMs);
   }
 
-  renew(connection: Connection, token: string): void {
+  renewToken(connection: Connection, token: string): void {
     this.tokenExpiry.renew(connection, token);
   }
 
@@ -282,20 +282,20 @@ export class Clients implements Host {
     return this.table.clientIdOf(connection);
   }
 
-  sentId(connection: Connection): string {
-    return this.table.sentId(connection);
+  lastSentId(connection: Connection): string {
+    return this.table.lastSentId(connection);
   }
 
-  #answer(connection: Connection, { introduction, early }: Opening): void {
-    this.#writeAnswer(connection, introduction);
+  #answer(connection: Connection, { request, early }: Opening): void {
+    this.#writeAnswer(connection, request);
     this.announce(connection, false);
-    if (introduction.startsUnsubscribed) this.table.become(connection, 'unsubscribed');
-    else this.catchUp.start(connection, introduction.cursor, introduction.from);
-    if (early.length > 0) introduction.protocol.onBytes(connection, early);
+    if (request.startsUnsubscribed) this.table.become(connection, 'unsubscribed');
+    else this.catchUp.start(connection, request.cursor, request.startFrom);
+    if (early.length > 0) request.protocol.onBytes(connection, early);
   }
 
-  #writeAnswer(connection: Connection, introduction: ConnectRequest): void {
-    this.transport.write(connection, introduction.answer(this.tokenExpiry.ticketOf(connection)));
+  #writeAnswer(connection: Connection, request: ConnectRequest): void {
+    this.transport.write(connection, request.accept(this.tokenExpiry.ticketOf(connection)));
   }
 
   #push(shard: number, clientId: string, message: Message): PushOutcome {
@@ -314,7 +314,7 @@ export class Clients implements Host {
       // over what was missed. With the confirmation, the inbox is read.
       if (!this.shards.isConfirmed(shard)) return 'catchingUp';
     }
-    const bytes = this.table.protocolOf(connection).encode(connection, message);
+    const bytes = this.table.protocolOf(connection).encodePush(connection, message);
     if (bytes === undefined) {
       this.catchUp.park(connection);
       return 'catchingUp';
@@ -341,7 +341,7 @@ export class Clients implements Host {
     const alike = new Map<Protocol, Connection[]>();
     for (const connection of [...connections]) {
       const protocol = this.table.protocolOf(connection);
-      if (!protocol.isShared) {
+      if (!protocol.isEncodingShared) {
         this.#writeAlike([connection], encode(protocol, connection), counts);
         continue;
       }
@@ -390,8 +390,8 @@ export class Clients implements Host {
       this.transport.destroy(connection);
     } else {
       // Who was not answered yet does not speak the protocol yet.
-      const farewell = opening === undefined ? protocol.farewell(connection, reason) : undefined;
-      const bytes = last ?? farewell;
+      const closeBytes = opening === undefined ? protocol.encodeClose(connection, reason) : undefined;
+      const bytes = last ?? closeBytes;
       if (bytes !== undefined) this.transport.write(connection, bytes);
       this.transport.end(connection);
     }

@@ -1,8 +1,9 @@
 /**
- * The table of connections that hold a client: the heart of an edge, and most of its memory.
+ * The connection table: every connection that a client was registered for. It is the heart of an
+ * edge, and most of its memory.
  *
  * State per connection lives in arrays indexed by the transport's slot. Clients are found through
- * one Map per shard, so that a shard is counted, walked and forgotten without touching the others.
+ * one Map per shard, so that a shard is counted, iterated and dropped without touching the others.
  *
  * Invariants:
  * - a clientId has at most one connection here;
@@ -21,23 +22,23 @@ import {
 import type { Protocol } from '../protocol/protocol.js';
 
 /**
- * - `opening`: registered, not answered yet; ends when the shard's subscription is confirmed.
- * - `deaf`: answered, and gets nothing; ends, to `behind`, when the device asks for pushes, which not
- *   every protocol does.
- * - `behind`: answered; is being told what its inbox holds. Live-only pushes reach it, durable ones
- *   wait their turn in the inbox. Ends when nothing more is stored past what it was told.
- * - `live`: gets every push as it comes. Ends, back to `behind`, when its shard has a gap.
+ * - `opening`: registered, not accepted yet. Ends when the shard's subscription is confirmed.
+ * - `unsubscribed`: accepted, and receives no pushes. Changes to `catchingUp` when the device
+ *   subscribes, which not every protocol offers.
+ * - `catchingUp`: accepted, and receiving the backlog. Live-only pushes reach it, durable ones wait
+ *   in the inbox. Changes to `live` when the inbox holds nothing newer than the last id sent.
+ * - `live`: receives every push as it arrives. Changes to `catchingUp` when its shard has a gap.
  */
 export type ConnectionState = 'opening' | 'unsubscribed' | 'catchingUp' | 'live';
 
 const STATES: readonly ConnectionState[] = ['opening', 'unsubscribed', 'catchingUp', 'live'];
 const STATE_OPENING = STATES.indexOf('opening');
 const STATE_CATCHING_UP = STATES.indexOf('catchingUp');
-/** Beyond it, or for ever: an expiry is kept as seconds in four bytes. */
+/** No expiry, or one beyond what seconds in four bytes can express. */
 const NEVER_S = 2 ** 32 - 1;
 
 export class Connections {
-  /** By slot; 0: the slot holds no client. */
+  /** By slot; 0: the slot has no client. */
   #generations = new Uint32Array(FIRST_SLOTS);
   #shards = new Uint16Array(FIRST_SLOTS);
   #states = new Uint8Array(FIRST_SLOTS);
@@ -45,20 +46,18 @@ export class Connections {
   #protocols = new Uint8Array(FIRST_SLOTS);
   /** Unix time in milliseconds, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
-  /** Unix time in seconds, by slot: when the token of the connection ends. */
+  /** Unix time in seconds, by slot: expiry of the connection's token. */
   #expiresAtS = new Uint32Array(FIRST_SLOTS);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
   #sentMs = new Float64Array(FIRST_SLOTS);
   #sentN = new Uint32Array(FIRST_SLOTS);
   readonly #clientIds: (string | undefined)[] = [];
   readonly #slotsByShard: (Map<string, number> | undefined)[];
+  /** Every protocol that a connection has used; never more than 256. */
+  readonly protocols: Protocol[] = [];
   #count = 0;
 
-  /** @param protocols all that a connection may speak */
-  constructor(
-    readonly shardCount: number,
-    readonly protocols: readonly Protocol[],
-  ) {
+  constructor(readonly shardCount: number) {
     this.#slotsByShard = new Array(shardCount);
   }
 
@@ -81,7 +80,7 @@ export class Connections {
     this.#generations[slot] = generationOf(connection);
     this.#shards[slot] = shard;
     this.#states[slot] = STATE_OPENING;
-    this.#protocols[slot] = this.protocols.indexOf(protocol);
+    this.#protocols[slot] = this.#indexOf(protocol);
     this.#connectedAtMs[slot] = nowMs;
     this.#expiresAtS[slot] = NEVER_S;
     this.#sentMs[slot] = this.#sentN[slot] = 0;
@@ -93,9 +92,9 @@ export class Connections {
     return replaced;
   }
 
-  /** Returns false when the connection holds no client, as when a newer one has replaced it. */
+  /** Returns false for a connection that is not registered, as when a newer one has replaced it. */
   remove(connection: Connection): boolean {
-    if (!this.holds(connection)) return false;
+    if (!this.has(connection)) return false;
     const slot = slotOf(connection);
     const shard = this.#shards[slot]!;
     const slots = this.#slotsByShard[shard]!;
@@ -107,7 +106,7 @@ export class Connections {
     return true;
   }
 
-  /** Of the arrays; the maps are on the heap of JavaScript. */
+  /** Size of the arrays; the maps are on the JavaScript heap. */
   get bytes(): number {
     return [
       this.#generations,
@@ -121,7 +120,7 @@ export class Connections {
     ].reduce((sum, array) => sum + array.byteLength, 0);
   }
 
-  holds(connection: Connection): boolean {
+  has(connection: Connection): boolean {
     return this.#generations[slotOf(connection)] === generationOf(connection);
   }
 
@@ -130,7 +129,7 @@ export class Connections {
     return slot === undefined ? undefined : this.#at(slot);
   }
 
-  /** Only for a connection that holds a client. */
+  /** Only for a registered connection. */
   clientIdOf(connection: Connection): string {
     return this.#clientIds[slotOf(connection)]!;
   }
@@ -147,8 +146,8 @@ export class Connections {
     return this.#connectedAtMs[slotOf(connection)]!;
   }
 
-  /** @param atMs rounded up to a second; Infinity: never */
-  expireAt(connection: Connection, atMs: number): void {
+  /** @param atMs Unix time, rounded up to a second; Infinity: never */
+  setExpiry(connection: Connection, atMs: number): void {
     this.#expiresAtS[slotOf(connection)] = Math.min(NEVER_S, Math.ceil(atMs / 1_000));
   }
 
@@ -157,7 +156,7 @@ export class Connections {
     return atS === NEVER_S ? Number.POSITIVE_INFINITY : atS * 1_000;
   }
 
-  /** Those that were answered and whose token ends by then. The table must not change meanwhile. */
+  /** Accepted connections whose token expires by `atMs`. Do not modify the table while iterating. */
   *expiringBy(atMs: number): Generator<Connection> {
     const atS = Math.min(NEVER_S - 1, Math.floor(atMs / 1_000));
     for (let slot = 0; slot < this.#generations.length; slot++) {
@@ -170,17 +169,17 @@ export class Connections {
     return STATES[this.#states[slotOf(connection)]!]!;
   }
 
-  become(connection: Connection, state: ConnectionState): void {
+  setState(connection: Connection, state: ConnectionState): void {
     this.#states[slotOf(connection)] = STATES.indexOf(state);
   }
 
-  /** The id of the newest durable push that was written to it, or ''. */
-  sentId(connection: Connection): string {
+  /** Id of the newest durable push that was written to the connection; '' if none. */
+  lastSentId(connection: Connection): string {
     const slot = slotOf(connection);
     return this.#sentMs[slot] === 0 ? '' : `${this.#sentMs[slot]}-${this.#sentN[slot]}`;
   }
 
-  /** Whether a push with this id was written to it already: ids grow per client. */
+  /** Whether the push with this id was written to the connection: ids increase per client. */
   wasSent(connection: Connection, id: string): boolean {
     const slot = slotOf(connection);
     const [ms, n] = parseMessageId(id);
@@ -196,7 +195,7 @@ export class Connections {
     return this.#slotsByShard[shard]?.size ?? 0;
   }
 
-  /** The shards with at least one connection, and how many each of them has. */
+  /** The shards with at least one connection, and the number of connections of each. */
   loads(): { shards: number[]; connections: number[] } {
     const shards: number[] = [];
     const connections: number[] = [];
@@ -209,25 +208,25 @@ export class Connections {
     return { shards, connections };
   }
 
-  /** The connections of a shard. The table must not change while this is iterated. */
+  /** Connections of a shard. Do not modify the table while iterating. */
   *ofShard(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
   }
 
-  /** All of them, in no order. The same holds. */
+  /** All connections, unordered. Do not modify the table while iterating. */
   *all(): Generator<Connection> {
     for (let shard = 0; shard < this.shardCount; shard++) yield* this.ofShard(shard);
   }
 
-  /** Those of a shard that get pushes. */
-  *listeningOf(shard: number): Generator<Connection> {
+  /** Connections of a shard that receive pushes. Do not modify the table while iterating. */
+  *subscribedOf(shard: number): Generator<Connection> {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
       if (this.#states[slot]! >= STATE_CATCHING_UP) yield this.#at(slot);
     }
   }
 
-  /** Every connection that was answered and whose slot is `part` modulo `parts`: a sweep's step. */
-  *answeredPart(part: number, parts: number): Generator<Connection> {
+  /** Accepted connections whose slot is `part` modulo `parts`: one step of a sweep. */
+  *acceptedPart(part: number, parts: number): Generator<Connection> {
     for (let slot = part; slot < this.#generations.length; slot += parts) {
       if (this.#generations[slot] !== 0 && this.#states[slot] !== STATE_OPENING) {
         yield this.#at(slot);
@@ -237,6 +236,11 @@ export class Connections {
 
   #at(slot: number): Connection {
     return connectionOf(slot, this.#generations[slot]!);
+  }
+
+  #indexOf(protocol: Protocol): number {
+    const index = this.protocols.indexOf(protocol);
+    return index === -1 ? this.protocols.push(protocol) - 1 : index;
   }
 
   #ensureSlot(slot: number): void {

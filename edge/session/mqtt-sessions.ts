@@ -13,8 +13,13 @@
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Outcome } from '../../common/redis/execute.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import type { Grant, GrantedQos } from '../protocol/mqtt/connections.js';
-import type { MqttSession, MqttSessionStore, SessionWish } from '../protocol/mqtt/session-store.js';
+import type {
+  GrantedQos,
+  MqttSession,
+  MqttSessionStore,
+  MqttSubscription,
+  SessionOptions,
+} from '../protocol/mqtt/session-store.js';
 import type { InFlight } from '../protocol/mqtt/window.js';
 
 /**
@@ -25,7 +30,7 @@ const CONNECTED_MS = 30 * 24 * 3600 * 1000;
 /** How long a session is kept at most when its client is away. */
 export const SESSION_SECONDS_MAX = 7 * 24 * 3600;
 
-const NEW: MqttSession = { isPresent: false, grants: [] };
+const NEW: MqttSession = { isPresent: false, subscriptions: [] };
 
 export class MqttSessions implements MqttSessionStore {
   constructor(
@@ -34,13 +39,16 @@ export class MqttSessions implements MqttSessionStore {
     readonly tagOf: (clientId: string) => string,
   ) {}
 
-  async open(clientId: string, { isClean, isKept }: SessionWish): Promise<MqttSession | Rejection> {
+  async open(
+    clientId: string,
+    { isClean, isPersistent }: SessionOptions,
+  ): Promise<MqttSession | Rejection> {
     const found = isClean ? null : await this.#find(clientId);
-    return found ?? (await this.#begin(clientId, isClean, isKept)) ?? NEW;
+    return found ?? (await this.#begin(clientId, isClean, isPersistent)) ?? NEW;
   }
 
-  store(clientId: string, grants: readonly Grant[]): void {
-    const value = grants.map(({ filterHash, qos }) => `${filterHash}:${qos}`).join(',');
+  store(clientId: string, subscriptions: readonly MqttSubscription[]): void {
+    const value = subscriptions.map(({ filterHash, qos }) => `${filterHash}:${qos}`).join(',');
     void this.link.execute('set', [this.#key(clientId), value, 'PX', CONNECTED_MS]);
   }
 
@@ -56,25 +64,29 @@ export class MqttSessions implements MqttSessionStore {
     const [key, sentKey] = [this.#key(clientId), this.#sentKey(clientId)];
     const found = await this.link.execute<(string | null)[]>('mget', [key, sentKey]);
     if (found.type !== 'done') return unavailable(found);
-    const [grants, sent] = found.reply;
+    const [subscriptions, sent] = found.reply;
     if (typeof sent === 'string') void this.link.execute('del', [sentKey]);
-    if (typeof grants !== 'string') return null;
+    if (typeof subscriptions !== 'string') return null;
     void this.link.execute('pexpire', [key, CONNECTED_MS]);
-    return { isPresent: true, grants: parseGrants(grants), inFlight: parseInFlight(sent ?? '') };
+    return {
+      isPresent: true,
+      subscriptions: parseSubscriptions(subscriptions),
+      inFlight: parseInFlight(sent ?? ''),
+    };
   }
 
   /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
   async #begin(
     clientId: string,
     isClean: boolean,
-    isKept: boolean,
+    isPersistent: boolean,
   ): Promise<Rejection | undefined> {
-    if (!isKept && !isClean) return undefined;
+    if (!isPersistent && !isClean) return undefined;
     const [key, sentKey] = [this.#key(clientId), this.#sentKey(clientId)];
-    const begun = isKept
+    const begun = isPersistent
       ? await this.link.execute('set', [key, '', 'PX', CONNECTED_MS])
       : await this.link.execute('del', [key, sentKey]);
-    if (isKept && isClean) void this.link.execute('del', [sentKey]);
+    if (isPersistent && isClean) void this.link.execute('del', [sentKey]);
     return begun.type === 'done' ? undefined : unavailable(begun);
   }
 
@@ -88,7 +100,7 @@ export class MqttSessions implements MqttSessionStore {
 }
 
 /** What was not written by an edge is no subscription. */
-function parseGrants(value: string): Grant[] {
+function parseSubscriptions(value: string): MqttSubscription[] {
   return [...value.matchAll(/(\d+):([01])/g)].map(([, hash, qos]) => ({
     filterHash: Number(hash),
     qos: Number(qos) as GrantedQos,

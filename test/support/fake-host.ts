@@ -29,18 +29,18 @@ export class FakeHost implements Host {
     this.calls.push(`${connection} confirm ${id}`);
   }
 
-  listen(): void {}
+  subscribe(): void {}
 
-  unlisten(): void {}
+  unsubscribe(): void {}
 
-  wake(): void {}
+  resumePushes(): void {}
 
-  renew(connection: Connection, token: string): void {
-    this.calls.push(`${connection} renew ${token}`);
+  renewToken(connection: Connection, token: string): void {
+    this.calls.push(`${connection} renewToken ${token}`);
   }
 
   end(connection: Connection, reason: EndReason, last?: Buffer): void {
-    const bytes = last ?? this.protocol.farewell(connection, reason);
+    const bytes = last ?? this.protocol.encodeClose(connection, reason);
     const said = bytes === undefined ? '' : ` ${bytes.toString('hex')}`;
     this.calls.push(`${connection} end ${reason}${said}`);
     this.protocol.onClosed?.(connection, this.clientIdOf(connection), reason);
@@ -54,7 +54,7 @@ export class FakeHost implements Host {
     return `client-${connection}`;
   }
 
-  sentId(connection: Connection): string {
+  lastSentId(connection: Connection): string {
     return this.sent.get(connection) ?? '';
   }
 }

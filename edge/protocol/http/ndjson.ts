@@ -22,28 +22,28 @@ export function ndjsonOpening(
 }
 
 /** Devices only listen: whatever they send ends the connection. */
-export class Ndjson implements Protocol {
+export class NdjsonProtocol implements Protocol {
   readonly name = 'ndjson';
-  readonly isShared = true;
+  readonly isEncodingShared = true;
   readonly heartbeat = HEARTBEAT;
   readonly reset = RESET;
 
   host!: Host;
 
-  encode(_: Connection, message: Message): Buffer {
+  encodePush(_: Connection, message: Message): Buffer {
     return Buffer.from(`${pushText(message)}\n`);
   }
 
-  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+  encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
     return line({ type: 'goaway', retryMs, url });
   }
 
-  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+  encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
     return reason === 'session_replaced' ? SESSION_REPLACED : undefined;
   }
 
-  expiring(_: Connection, inMs: number): Buffer {
+  encodeTokenExpiring(_: Connection, inMs: number): Buffer {
     return line({ type: 'expiring', inMs });
   }
 

@@ -80,28 +80,28 @@ export function sseEvent(id: string, payload: Buffer): Buffer {
 }
 
 /** Devices only listen: whatever they send ends the connection. */
-export class Sse implements Protocol {
+export class SseProtocol implements Protocol {
   readonly name = 'sse';
-  readonly isShared = true;
+  readonly isEncodingShared = true;
   readonly heartbeat = SSE_HEARTBEAT;
   readonly reset = SSE_RESET;
 
   host!: Host;
 
-  encode(_: Connection, { id, payload }: Message): Buffer {
+  encodePush(_: Connection, { id, payload }: Message): Buffer {
     return sseEvent(id, payload);
   }
 
-  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+  encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
     return sseGoaway(retryMs, url);
   }
 
-  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+  encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return SSE_EXPIRED;
     return reason === 'session_replaced' ? SSE_SESSION_REPLACED : undefined;
   }
 
-  expiring(_: Connection, inMs: number): Buffer {
+  encodeTokenExpiring(_: Connection, inMs: number): Buffer {
     return Buffer.from(`event: expiring\ndata: {"inMs":${inMs}}\n\n`);
   }
 

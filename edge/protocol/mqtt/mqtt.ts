@@ -4,7 +4,7 @@
  * client's inbox and its subscriptions; PUBACK confirms.
  *
  * One object per version serves all its connections. What a connection needs beyond its bytes in
- * `MqttConnections` exists only for as long as it needs it: half a packet, pushes in flight.
+ * `MqttConnectionTable` exists only for as long as it needs it: half a packet, pushes in flight.
  */
 import { isIdBefore } from '../../../common/cluster/inbox.js';
 import { assertNever } from '../../../common/process/state-machine.js';
@@ -18,7 +18,7 @@ import {
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
-import type { GrantedQos, MqttConnections } from './connections.js';
+import type { MqttConnectionTable } from './connection-table.js';
 import type { MqttCounters } from './counters.js';
 import {
   disconnectPacket,
@@ -31,7 +31,7 @@ import {
   unsubackPacket,
 } from './encode.js';
 import { type MqttAck, type MqttPacket, parseMqttPacket, type RequestedFilter } from './packet.js';
-import type { MqttSessionStore } from './session-store.js';
+import type { GrantedQos, MqttSessionStore } from './session-store.js';
 import { covers, isSharedFilter, topicOf } from './topic.js';
 import type { MqttWindow } from './window.js';
 
@@ -69,9 +69,9 @@ const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
   silent: MQTT_REASON.keepAliveTimeout,
 };
 
-export class Mqtt implements Protocol {
+export class MqttProtocol implements Protocol {
   readonly name: string;
-  readonly isShared = false;
+  readonly isEncodingShared = false;
   /** The device is the one that beats. */
   readonly heartbeat = undefined;
   /** MQTT has no word for it. */
@@ -89,7 +89,7 @@ export class Mqtt implements Protocol {
   constructor(
     readonly version: MqttVersion,
     readonly config: MqttConfig,
-    readonly connections: MqttConnections,
+    readonly connections: MqttConnectionTable,
     readonly sessions: MqttSessionStore,
     readonly counters: MqttCounters,
   ) {
@@ -100,7 +100,7 @@ export class Mqtt implements Protocol {
    * Durable pushes go out with the granted QoS, live-only ones with QoS 0. One that is larger than
    * the device takes counts as delivered [MQTT-3.1.2-25].
    */
-  encode(connection: Connection, message: Message): Buffer | undefined {
+  encodePush(connection: Connection, message: Message): Buffer | undefined {
     const { connections, host, version } = this;
     const { id } = message;
     const window = connections.window(connection);
@@ -112,20 +112,26 @@ export class Mqtt implements Protocol {
     const packetId = isAcked ? connections.packetId(connection) : 0;
     const topic = topicOf(host.clientIdOf(connection));
     const packet = publishPacket(version, topic, packetId, message, isAcked && wasSent);
-    const fits = connections.takes(connection, packet.length);
+    const fits = connections.acceptsPacketSize(connection, packet.length);
     if (!fits) this.counters.pushesTooLarge.inc();
     if (isDurable) this.#track(connection, window, id, isAcked && fits);
     return fits ? packet : NOTHING;
   }
 
-  goaway(connection: Connection, _retryMs: number, url: string | undefined): Buffer | undefined {
+  encodeGoaway(
+    connection: Connection,
+    _retryMs: number,
+    url: string | undefined,
+  ): Buffer | undefined {
     if (this.version === 4) return undefined;
     const reason = MQTT_REASON.useAnotherServer;
     const packet = disconnectPacket(reason, url === undefined ? undefined : addressOf(url));
-    return this.connections.takes(connection, packet.length) ? packet : disconnectPacket(reason);
+    return this.connections.acceptsPacketSize(connection, packet.length)
+      ? packet
+      : disconnectPacket(reason);
   }
 
-  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+  encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     const code = FAREWELLS[reason];
     return this.version === 4 || code === undefined ? undefined : disconnectPacket(code);
   }
@@ -153,7 +159,7 @@ export class Mqtt implements Protocol {
     if (replies.length > 0) this.host.reply(connection, Buffer.concat(replies));
   }
 
-  onListening(connection: Connection): void {
+  onSubscribed(connection: Connection): void {
     const subacks = this.#takeSubacks(connection);
     if (subacks.length > 0) this.host.reply(connection, Buffer.concat(subacks));
   }
@@ -222,7 +228,7 @@ export class Mqtt implements Protocol {
 
   /** [MQTT-3.1.2-24] */
   #canAnswer(connection: Connection, filters: number): boolean {
-    return this.connections.takes(connection, ACK_BYTES + filters);
+    return this.connections.acceptsPacketSize(connection, ACK_BYTES + filters);
   }
 
   #ack(connection: Connection, packetId: number): void {
@@ -236,7 +242,7 @@ export class Mqtt implements Protocol {
     const confirmed = window.settle();
     if (window.isEmpty) this.connections.closeWindow(connection);
     if (confirmed !== '') this.host.confirm(connection, confirmed);
-    if (wasFull && !this.#isFull(connection, window)) this.host.wake(connection);
+    if (wasFull && !this.#isFull(connection, window)) this.host.resumePushes(connection);
   }
 
   /**
@@ -281,7 +287,7 @@ export class Mqtt implements Protocol {
   #listen(connection: Connection): void {
     const isClean = this.connections.isClean(connection);
     if (isClean) this.#subacks.set(connection, []);
-    this.host.listen(connection, isClean ? 'now' : 'unconfirmed');
+    this.host.subscribe(connection, isClean ? 'now' : 'unconfirmed');
   }
 
   /** The reason code of one filter [MQTT-3.8.4-6]. 3.1.1 has only one for all that fails. */
@@ -292,7 +298,7 @@ export class Mqtt implements Protocol {
       reason = isSharedFilter(filter)
         ? MQTT_REASON.sharedSubscriptionsNotSupported
         : MQTT_REASON.topicFilterInvalid;
-    } else if (!this.connections.grant(connection, filter, granted)) {
+    } else if (!this.connections.subscribe(connection, filter, granted)) {
       reason = MQTT_REASON.quotaExceeded;
     }
     return this.version === 4 && reason > 1 ? MQTT_REASON.unspecifiedError : reason;
@@ -306,7 +312,7 @@ export class Mqtt implements Protocol {
   ): void {
     const { connections } = this;
     const reasons = filters.map((filter) =>
-      connections.revoke(connection, filter)
+      connections.unsubscribe(connection, filter)
         ? MQTT_REASON.success
         : MQTT_REASON.noSubscriptionExisted,
     );
@@ -319,11 +325,11 @@ export class Mqtt implements Protocol {
 
   #unlisten(connection: Connection, replies: Buffer[]): void {
     const { connections, host } = this;
-    host.unlisten(connection);
+    host.unsubscribe(connection);
     replies.push(...this.#takeSubacks(connection));
     // Those that waited for room in the send buffer are not coming any more.
-    const sentId = host.sentId(connection);
-    connections.window(connection)?.forget((id) => sentId === '' || isIdBefore(sentId, id));
+    const lastSentId = host.lastSentId(connection);
+    connections.window(connection)?.forget((id) => lastSentId === '' || isIdBefore(lastSentId, id));
   }
 
   #takeSubacks(connection: Connection): readonly Buffer[] {
@@ -335,7 +341,7 @@ export class Mqtt implements Protocol {
   #store(connection: Connection): void {
     const { connections, host, sessions } = this;
     if (connections.sessionExpirySeconds(connection) === 0) return;
-    sessions.store(host.clientIdOf(connection), connections.grantsOf(connection));
+    sessions.store(host.clientIdOf(connection), connections.subscriptionsOf(connection));
   }
 
   /** [MQTT-3.3.5-2] of 3.1.1: a connection of 3.1.1 has to be closed, one of MQTT 5 need not. */
@@ -404,8 +410,8 @@ export class Mqtt implements Protocol {
   /** Those that are not written yet, because the send buffer is full, wait for the next sweep. */
   #confirmSettled(): void {
     for (const [connection, id] of this.#settled) {
-      const sentId = this.host.sentId(connection);
-      if (sentId === '' || isIdBefore(sentId, id)) continue;
+      const lastSentId = this.host.lastSentId(connection);
+      if (lastSentId === '' || isIdBefore(lastSentId, id)) continue;
       this.#settled.delete(connection);
       this.host.confirm(connection, id);
     }

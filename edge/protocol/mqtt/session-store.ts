@@ -1,33 +1,41 @@
-/** What a persistent session is, beside the inbox: that it exists, and the subscriptions of a client. */
+/** Storage contract for persistent MQTT sessions: subscriptions and in-flight pushes per client. */
 import type { Rejection } from '../../../common/process/errors.js';
-import type { Grant } from './connections.js';
 import type { InFlight } from './window.js';
 
+/** QoS that this server grants; it does not support QoS 2. */
+export type GrantedQos = 0 | 1;
+
+/** Subscription with a filter that covers the device's topic. */
+export interface MqttSubscription {
+  readonly filterHash: number;
+  readonly qos: GrantedQos;
+}
+
 export interface MqttSession {
-  /** It was there before; it may have no subscriptions. */
+  /** Whether the session existed before this connection; it may have no subscriptions. */
   readonly isPresent: boolean;
-  readonly grants: readonly Grant[];
-  /** What an earlier connection was sent and has not confirmed, as far as that is known. */
+  readonly subscriptions: readonly MqttSubscription[];
+  /** Pushes that an earlier connection sent and the client did not confirm, if known. */
   readonly inFlight?: InFlight | undefined;
 }
 
-/** What a client wants of its session when it connects. */
-export interface SessionWish {
-  /** Whatever was there before is over. */
+/** Session options of a CONNECT. */
+export interface SessionOptions {
+  /** Whether to discard an existing session. */
   readonly isClean: boolean;
-  /** It outlives the connection. */
-  readonly isKept: boolean;
+  /** Whether the session outlives the connection. */
+  readonly isPersistent: boolean;
 }
 
-/** Where sessions outlive connections. Nothing here throws; what could not be stored is forgotten. */
+/** Storage of sessions between connections. No method throws; a failed write is lost. */
 export interface MqttSessionStore {
-  /** The session of a client that connects, or why that cannot be said. */
-  open(clientId: string, wish: SessionWish): Promise<MqttSession | Rejection>;
-  /** Stores the subscriptions of a session that is kept, while its client is connected. */
-  store(clientId: string, grants: readonly Grant[]): void;
+  /** Loads or creates the session of a client; a rejection if storage is unavailable. */
+  open(clientId: string, options: SessionOptions): Promise<MqttSession | Rejection>;
+  /** Stores the subscriptions of a persistent session while its client is connected. */
+  store(clientId: string, subscriptions: readonly MqttSubscription[]): void;
   /**
-   * The client is gone: its session ends when it stays away for so long.
-   * @param inFlight what it has not confirmed; undefined: nothing
+   * Lets the session of a disconnected client expire after `afterSeconds`.
+   * @param inFlight unconfirmed pushes; undefined if none
    */
   expire(clientId: string, afterSeconds: number, inFlight: InFlight | undefined): void;
 }

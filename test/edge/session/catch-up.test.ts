@@ -2,13 +2,13 @@ import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { Transport, WriteResult } from '../../../common/transport/transport.js';
-import { Sse } from '../../../edge/protocol/http/sse.js';
+import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { CatchUp } from '../../../edge/session/catch-up.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { eventually } from '../../support/eventually.js';
 
 const ALICE = 1;
-const SSE = new Sse();
+const SSE = new SseProtocol();
 
 test('a device whose buffer is full is still told that its history is not complete', async () => {
   const table = new Connections(4096, [SSE]);

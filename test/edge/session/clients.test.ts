@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Transport } from '../../../common/transport/transport.js';
 import { PeerAddresses } from '../../../edge/accept/peer-addresses.js';
-import { Sse } from '../../../edge/protocol/http/sse.js';
+import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
 import { Clients } from '../../../edge/session/clients.js';
 import type { Confirmations } from '../../../edge/session/confirmations.js';
@@ -13,7 +13,7 @@ import type { Shards } from '../../../edge/shards/shards.js';
 
 const SHARD = 7;
 const ALICE = 1;
-const SSE = new Sse();
+const SSE = new SseProtocol();
 
 /**
  * An edge with one live connection, of alice, and what is written to it. The types are forced: of
@@ -56,7 +56,7 @@ test('a push moves the mark of what was sent, and is not written again', () => {
   const { push, table, written } = edgeWithAlice({ isConfirmed: true });
   expect(push('5-0')).toBe('written');
   expect(push('5-0')).toBe('written');
-  expect(table.sentId(ALICE)).toBe('5-0');
+  expect(table.lastSentId(ALICE)).toBe('5-0');
   expect(written).toEqual(['id: 5-0\ndata: x\n\n']);
 });
 
@@ -67,6 +67,6 @@ test('a push that comes before its subscription is known to be back waits in the
   // 6-0 is missed while Redis is away; 7-0 comes before the confirmation does.
   shards.isConfirmed = false;
   expect(push('7-0')).toBe('catchingUp');
-  expect(table.sentId(ALICE)).toBe('5-0');
+  expect(table.lastSentId(ALICE)).toBe('5-0');
   expect(written).toHaveLength(1);
 });

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { connectionOf } from '../../../common/transport/transport.js';
-import { Sse } from '../../../edge/protocol/http/sse.js';
+import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { Connections } from '../../../edge/session/connections.js';
 
 const SHARDS = 4;
-const SSE = new Sse();
+const SSE = new SseProtocol();
 const connectionAt = (slot: number, generation: number) => connectionOf(slot, generation);
 
 describe('Connections', () => {
@@ -54,10 +54,10 @@ describe('Connections', () => {
     const table = new Connections(SHARDS, [SSE]);
     const connection = connectionAt(0, 1);
     table.add(connection, 'alice', 2, SSE, 10);
-    expect(table.sentId(connection)).toBe('');
+    expect(table.lastSentId(connection)).toBe('');
     expect(table.wasSent(connection, '0-1')).toBe(false);
     table.markSent(connection, '1700000000000-9');
-    expect(table.sentId(connection)).toBe('1700000000000-9');
+    expect(table.lastSentId(connection)).toBe('1700000000000-9');
     for (const id of ['1700000000000-9', '1700000000000-8', '999999999999-10']) {
       expect(table.wasSent(connection, id)).toBe(true);
     }

@@ -32,10 +32,10 @@ beforeEach(async () => {
   await link.commands.flushall();
 });
 
-const CLEAN = { isClean: true, isKept: false };
-const CLEAN_AND_KEPT = { isClean: true, isKept: true };
-const KEPT = { isClean: false, isKept: true };
-const ENDING = { isClean: false, isKept: false };
+const CLEAN = { isClean: true, isPersistent: false };
+const CLEAN_AND_KEPT = { isClean: true, isPersistent: true };
+const KEPT = { isClean: false, isPersistent: true };
+const ENDING = { isClean: false, isPersistent: false };
 const GRANTS = [
   { filterHash: 0xffff_ffff, qos: 1 },
   { filterHash: 0, qos: 0 },
@@ -43,31 +43,31 @@ const GRANTS = [
 
 test('what was stored is found, and stays while the client is connected', async () => {
   sessions.store(CLIENT, GRANTS);
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS });
   await link.commands.expire(KEY, 60);
-  expect(await sessions.open(CLIENT, ENDING)).toEqual({ isPresent: true, grants: GRANTS });
+  expect(await sessions.open(CLIENT, ENDING)).toEqual({ isPresent: true, subscriptions: GRANTS });
   await eventually(async () => (await link.commands.ttl(KEY)) > 29 * DAY_SECONDS);
 });
 
 test('one that is kept is present the next time, without subscriptions, too', async () => {
   for (const wish of [KEPT, CLEAN_AND_KEPT]) {
     await link.commands.flushall();
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
-    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: [] });
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: [] });
   }
 });
 
 test('a clean one ends what was there', async () => {
   for (const wish of [CLEAN, CLEAN_AND_KEPT]) {
     sessions.store(CLIENT, GRANTS);
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
-    expect(await sessions.open(CLIENT, KEPT)).toMatchObject({ grants: [] });
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toMatchObject({ subscriptions: [] });
   }
 });
 
 test('a client that wants no session writes nothing', async () => {
   for (const wish of [CLEAN, ENDING]) {
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, grants: [] });
+    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
   }
   expect(await link.commands.dbsize()).toBe(0);
 });
@@ -88,8 +88,8 @@ test('what was in flight when the client left is found once, and lives as long a
   sessions.expire(CLIENT, 60, inFlight);
   await eventually(async () => (await link.commands.ttl(SENT_KEY)) > 0);
   expect(await link.commands.ttl(SENT_KEY)).toBeLessThanOrEqual(60);
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS, inFlight });
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: GRANTS });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS, inFlight });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS });
 });
 
 test('what was in flight ends with the session', async () => {
@@ -98,7 +98,7 @@ test('what was in flight ends with the session', async () => {
     sessions.store(CLIENT, GRANTS);
     sessions.expire(CLIENT, 60, inFlight);
     await sessions.open(CLIENT, wish);
-    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: wish.isKept, grants: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: wish.isPersistent, subscriptions: [] });
   }
   sessions.expire(CLIENT, 0, inFlight);
   await eventually(async () => (await link.commands.dbsize()) === 0);
@@ -106,5 +106,5 @@ test('what was in flight ends with the session', async () => {
 
 test('what no edge has written is no subscription', async () => {
   await link.commands.mset(KEY, 'nonsense', SENT_KEY, '7:none,such');
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, grants: [] });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: [] });
 });

@@ -2,8 +2,8 @@ import { beforeEach, expect, test } from '@jest/globals';
 import type { Authenticator, Verified } from '../../../common/auth/authenticator.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import { connectionOf, slotOf } from '../../../common/transport/transport.js';
-import { Ndjson } from '../../../edge/protocol/http/ndjson.js';
-import { Sse } from '../../../edge/protocol/http/sse.js';
+import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
+import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { TokenExpiry } from '../../../edge/session/token-expiry.js';
 
@@ -15,8 +15,8 @@ const [ALICE, BOB, CAROL] = [1, 2, 3].map((slot) => connectionOf(slot, 1)) as [
   number,
 ];
 
-const sse = new Sse();
-const ndjson = new Ndjson();
+const sse = new SseProtocol();
+const ndjson = new NdjsonProtocol();
 let table: Connections;
 let written: string[];
 let ended: number[];
@@ -46,7 +46,7 @@ beforeEach(() => {
   });
 });
 
-function add(connection: number, expiresAtMs: number, protocol: Sse | Ndjson = sse): void {
+function add(connection: number, expiresAtMs: number, protocol: SseProtocol | NdjsonProtocol = sse): void {
   table.add(connection, `client-${slotOf(connection)}`, 7, protocol, NOW_MS);
   tokenExpiry.register(connection, { expiresAtMs });
   table.become(connection, 'live');

@@ -4,13 +4,13 @@ import { isMessageId } from '../../../common/cluster/inbox.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { parseConnectQuery } from '../../../common/wire/connect-query.js';
 import { findHeadEnd, parseHead } from '../../../common/wire/http-head.js';
-import { HttpDetector } from '../../../edge/protocol/http/handshake.js';
-import { Ndjson } from '../../../edge/protocol/http/ndjson.js';
-import { Sse } from '../../../edge/protocol/http/sse.js';
-import type { FirstBytes } from '../../../edge/protocol/protocol.js';
+import { HttpDetector } from '../../../edge/protocol/http/detector.js';
+import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
+import { SseProtocol } from '../../../edge/protocol/http/sse.js';
+import type { DetectionResult } from '../../../edge/protocol/protocol.js';
 import { countFailures } from '../../../edge/protocol/websocket/inbound.js';
-import { WebSocketJson } from '../../../edge/protocol/websocket/websocket-json.js';
-import { WebSocketRaw } from '../../../edge/protocol/websocket/websocket-raw.js';
+import { JsonWebSocketProtocol } from '../../../edge/protocol/websocket/json.js';
+import { RawWebSocketProtocol } from '../../../edge/protocol/websocket/raw.js';
 import { cut } from '../mutate.js';
 import { bytesOf, outcomeOf, same, type Target } from './target.js';
 
@@ -126,13 +126,13 @@ export const httpTargets: readonly Target[] = [
 /** The clientId that an edge knows a device by that says this; undefined: it is not let in. */
 export function clientIdAtEdge(head: Buffer): string | undefined {
   const read = detector.read(head, 0);
-  return read.type === 'introduction' ? read.introduction.query.clientId : undefined;
+  return read.type === 'connect' ? read.request.query.clientId : undefined;
 }
 
 /** How a connection that says this begins. */
 function introduce(pieces: readonly Buffer[]): string {
   let all: Buffer = Buffer.alloc(0);
-  let read: FirstBytes = { type: 'incomplete' };
+  let read: DetectionResult = { type: 'incomplete' };
   for (const piece of pieces) {
     const searched = all.length;
     all = Buffer.concat([all, piece]);
@@ -142,10 +142,10 @@ function introduce(pieces: readonly Buffer[]): string {
     if (read.type !== 'incomplete') break;
   }
   if (read.type === 'rejected') return outcomeOf(read.rejected);
-  if (read.type !== 'introduction') return read.type;
-  const { introduction } = read;
-  introduction.answer(undefined);
-  return `${introduction.protocol.name}, cursor ${introduction.cursor !== undefined}`;
+  if (read.type !== 'connect') return read.type;
+  const { request } = read;
+  request.accept(undefined);
+  return `${request.protocol.name}, cursor ${request.cursor !== undefined}`;
 }
 
 function makeDetector(): HttpDetector {
@@ -155,10 +155,10 @@ function makeDetector(): HttpDetector {
   return new HttpDetector(
     { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
     {
-      sse: new Sse(),
-      ndjson: new Ndjson(),
-      websocketRaw: new WebSocketRaw(frames, failures, metrics),
-      websocketJson: new WebSocketJson(frames, failures),
+      sse: new SseProtocol(),
+      ndjson: new NdjsonProtocol(),
+      websocketRaw: new RawWebSocketProtocol(frames, failures, metrics),
+      websocketJson: new JsonWebSocketProtocol(frames, failures),
     },
   );
 }

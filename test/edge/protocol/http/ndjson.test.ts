@@ -1,12 +1,12 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Ndjson, ndjsonOpening } from '../../../../edge/protocol/http/ndjson.js';
+import { NdjsonProtocol, ndjsonOpening } from '../../../../edge/protocol/http/ndjson.js';
 
-const ndjson = new Ndjson();
+const ndjson = new NdjsonProtocol();
 const CONNECTION = 1;
 
 function lineOf(payload: Buffer, id = '5-0', contentType = '') {
-  const bytes = ndjson.encode(CONNECTION, { id, payload, contentType, ttlMs: 1 });
+  const bytes = ndjson.encodePush(CONNECTION, { id, payload, contentType, ttlMs: 1 });
   const text = bytes.toString();
   expect(text.indexOf('\n')).toBe(text.length - 1);
   return JSON.parse(text);
@@ -46,7 +46,7 @@ test('the answer begins with a welcome', () => {
 });
 
 test('a goaway without an address does not name one', () => {
-  expect(JSON.parse(ndjson.goaway(CONNECTION, 420, undefined).toString())).toEqual({
+  expect(JSON.parse(ndjson.encodeGoaway(CONNECTION, 420, undefined).toString())).toEqual({
     type: 'goaway',
     retryMs: 420,
   });

@@ -4,10 +4,13 @@ import { Metrics } from '../../../../common/process/metrics.js';
 import { connectionOf } from '../../../../common/transport/transport.js';
 import { type MqttConnect, parseMqttConnect } from '../../../../common/wire/mqtt/connect.js';
 import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
-import { type Grant, MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
+import { MqttConnectionTable } from '../../../../edge/protocol/mqtt/connection-table.js';
 import { MqttCounters } from '../../../../edge/protocol/mqtt/counters.js';
-import { Mqtt } from '../../../../edge/protocol/mqtt/mqtt.js';
-import type { MqttSessionStore } from '../../../../edge/protocol/mqtt/session-store.js';
+import { MqttProtocol } from '../../../../edge/protocol/mqtt/mqtt.js';
+import type {
+  MqttSessionStore,
+  MqttSubscription,
+} from '../../../../edge/protocol/mqtt/session-store.js';
 import type { InFlight } from '../../../../edge/protocol/mqtt/window.js';
 import type { EndReason, Host } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex, packet } from '../../../support/devices/mqtt-bytes.js';
@@ -24,24 +27,30 @@ const unsubscribe = (version: MqttVersion) =>
 /** A connection of alice, and all that is done about it, in words. */
 class Bench implements Host, MqttSessionStore {
   readonly done: string[] = [];
-  readonly mqtt: Mqtt;
+  readonly mqtt: MqttProtocol;
   sent = '';
   isOver = false;
 
   constructor(
     readonly version: MqttVersion,
     parts: Parameters<typeof connect>[0] = {},
-    grants: readonly Grant[] = [],
+    subscriptions: readonly MqttSubscription[] = [],
     inFlight?: InFlight,
   ) {
-    const connections = new MqttConnections();
+    const connections = new MqttConnectionTable();
     const config = { headBytesMax: 1_024, headTimeoutMs: 2_000 };
-    this.mqtt = new Mqtt(version, config, connections, this, new MqttCounters(new Metrics()));
+    this.mqtt = new MqttProtocol(
+      version,
+      config,
+      connections,
+      this,
+      new MqttCounters(new Metrics()),
+    );
     this.mqtt.host = this;
     const bytes = connect({ version, ...parts });
     connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
       isPresent: inFlight !== undefined,
-      grants,
+      subscriptions,
       inFlight,
     });
   }
@@ -54,7 +63,7 @@ class Bench implements Host, MqttSessionStore {
   /** Encodes a push and lets it be written. */
   push(id: string, payload = 'x'): string | undefined {
     const message = { id, payload: Buffer.from(payload), contentType: '', ttlMs: 0 };
-    const bytes = this.mqtt.encode(ALICE, message);
+    const bytes = this.mqtt.encodePush(ALICE, message);
     if (bytes !== undefined && id !== '') this.sent = id;
     return bytes?.toString('hex');
   }
@@ -69,20 +78,20 @@ class Bench implements Host, MqttSessionStore {
   confirm(_: number, id: string): void {
     this.done.push(`confirm ${id}`);
   }
-  listen(_: number, from: string): void {
-    this.done.push(`listen ${from}`);
+  subscribe(_: number, startFrom: string): void {
+    this.done.push(`subscribe ${startFrom}`);
   }
-  unlisten(): void {
-    this.done.push('unlisten');
+  unsubscribe(): void {
+    this.done.push('unsubscribe');
   }
-  wake(): void {
-    this.done.push('wake');
+  resumePushes(): void {
+    this.done.push('resumePushes');
   }
-  renew(): void {
-    this.done.push('renew');
+  renewToken(): void {
+    this.done.push('renewToken');
   }
   end(connection: number, reason: EndReason, last?: Buffer): void {
-    const bytes = last ?? this.mqtt.farewell(connection, reason);
+    const bytes = last ?? this.mqtt.encodeClose(connection, reason);
     this.done.push(`end ${reason} ${bytes?.toString('hex') ?? ''}`.trim());
     this.isOver = true;
     this.mqtt.onClosed(connection, 'alice', reason);
@@ -91,14 +100,14 @@ class Bench implements Host, MqttSessionStore {
   clientIdOf(): string {
     return 'alice';
   }
-  sentId(): string {
+  lastSentId(): string {
     return this.sent;
   }
   async open() {
-    return { isPresent: false, grants: [] };
+    return { isPresent: false, subscriptions: [] };
   }
-  store(_: string, grants: readonly Grant[]): void {
-    this.done.push(`store ${grants.map(({ qos }) => qos)}`);
+  store(_: string, subscriptions: readonly MqttSubscription[]): void {
+    this.done.push(`store ${subscriptions.map(({ qos }) => qos)}`);
   }
   expire(_: string, afterSeconds: number, inFlight: InFlight | undefined): void {
     const left = inFlight === undefined ? '' : ` ${inFlight.packetId}:${inFlight.ids}`;
@@ -107,30 +116,30 @@ class Bench implements Host, MqttSessionStore {
 }
 
 const KEPT = { flags: 0x00 };
-const SUBSCRIBED: readonly Grant[] = [{ filterHash: 1, qos: 1 }];
+const SUBSCRIBED: readonly MqttSubscription[] = [{ filterHash: 1, qos: 1 }];
 
 describe('SUBSCRIBE and UNSUBSCRIBE', () => {
   test('a clean session begins with what comes now, and is not stored', () => {
     const bench = new Bench(4);
     // Until it is known what was before, there is no SUBACK: what follows one must arrive.
     expect(bench.bytes(subscribe(4, 1), subscribe(4, 0), hex('c000'))).toEqual([
-      'listen now',
+      'subscribe now',
       'reply d000',
     ]);
-    bench.mqtt.onListening(ALICE);
+    bench.mqtt.onSubscribed(ALICE);
     expect(bench.takeDone()).toEqual(['reply 90030001019003000100']);
     expect(bench.bytes(subscribe(4, 1))).toEqual(['reply 9003000101']);
-    expect(bench.bytes(unsubscribe(4))).toEqual(['unlisten', 'reply b0020002']);
+    expect(bench.bytes(unsubscribe(4))).toEqual(['unsubscribe', 'reply b0020002']);
   });
 
   test('UNSUBSCRIBE is answered after the SUBSCRIBE before it, however early it comes', () => {
     const bench = new Bench(4);
     expect(bench.bytes(subscribe(4, 1), unsubscribe(4))).toEqual([
-      'listen now',
-      'unlisten',
+      'subscribe now',
+      'unsubscribe',
       'reply 9003000101b0020002',
     ]);
-    bench.mqtt.onListening(ALICE);
+    bench.mqtt.onSubscribed(ALICE);
     expect(bench.takeDone()).toEqual([]);
   });
 
@@ -138,11 +147,11 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
     const bench = new Bench(4, KEPT);
     expect(bench.bytes(subscribe(4, 0))).toEqual([
       'store 0',
-      'listen unconfirmed',
+      'subscribe unconfirmed',
       'reply 9003000100',
     ]);
     expect(bench.bytes(subscribe(4, 1))).toEqual(['store 1', 'reply 9003000101']);
-    expect(bench.bytes(unsubscribe(4))).toEqual(['store ', 'unlisten', 'reply b0020002']);
+    expect(bench.bytes(unsubscribe(4))).toEqual(['store ', 'unsubscribe', 'reply b0020002']);
   });
 
   test('MQTT 5 is told each reason [MQTT-3.8.4-6], [MQTT-3.11.3-1]', () => {
@@ -155,11 +164,11 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
       ]),
     ];
     expect(bench.bytes(packet(0x82, hex('0007'), ...asked))).toEqual([
-      'listen unconfirmed',
+      'subscribe unconfirmed',
       'reply 90060007008f9e01',
     ]);
     const given = packet(0xa2, hex('0008'), hex('00'), field('push/+'), field('#'));
-    expect(bench.bytes(given)).toEqual(['unlisten', 'reply b0050008000011']);
+    expect(bench.bytes(given)).toEqual(['unsubscribe', 'reply b0050008000011']);
   });
 
   test('3.1.1 has one code for all that is rejected', () => {
@@ -193,7 +202,7 @@ describe('pushes', () => {
     two.push('2-0');
     expect(two.push('3-0')).toBeUndefined();
     expect(two.push('')).toBeDefined();
-    expect(two.bytes(hex('4002 0001'))).toEqual(['confirm 1-0', 'wake']);
+    expect(two.bytes(hex('4002 0001'))).toEqual(['confirm 1-0', 'resumePushes']);
     expect(two.push('3-0')).toBeDefined();
     const many = new Bench(4, KEPT, SUBSCRIBED);
     for (let i = 1; i <= 32; i++) expect(many.push(`${i}-0`)).toBeDefined();
@@ -234,7 +243,7 @@ describe('pushes', () => {
   test('of QoS 0 are confirmed when they are written', () => {
     const bench = new Bench(4, KEPT, [{ filterHash: 1, qos: 0 }]);
     const message = { id: '1-0', payload: Buffer.from('x'), contentType: '', ttlMs: 0 };
-    expect(bench.mqtt.encode(ALICE, message)).toBeDefined();
+    expect(bench.mqtt.encodePush(ALICE, message)).toBeDefined();
     bench.mqtt.sweep();
     expect(bench.takeDone()).toEqual([]);
     bench.sent = '1-0';
@@ -301,7 +310,7 @@ describe('pushes', () => {
     bench.bytes(subscribe(4, 1));
     bench.push('1-0');
     const message = { id: '2-0', payload: Buffer.from('x'), contentType: '', ttlMs: 0 };
-    bench.mqtt.encode(ALICE, message);
+    bench.mqtt.encodePush(ALICE, message);
     bench.bytes(unsubscribe(4), subscribe(4, 1));
     expect(bench.push('2-0')).toContain('0002');
     expect(bench.bytes(hex('4002 0001'), hex('4002 0002'))).toEqual(['confirm 1-0', 'confirm 2-0']);
@@ -380,13 +389,14 @@ describe('what ends a connection', () => {
     ['peer', undefined],
     ['error', undefined],
   ] as const)('%s is told as it is', (reason, expected) => {
-    expect(new Bench(5).mqtt.farewell(ALICE, reason)?.toString('hex')).toBe(expected);
-    expect(new Bench(4).mqtt.farewell(ALICE, reason)).toBeUndefined();
+    expect(new Bench(5).mqtt.encodeClose(ALICE, reason)?.toString('hex')).toBe(expected);
+    expect(new Bench(4).mqtt.encodeClose(ALICE, reason)).toBeUndefined();
   });
 
   test('a goaway names the server (§4.11), if that fits [MQTT-3.1.2-24]', () => {
     const url = 'http://edge-2.example:7000/connect?clientId=alice&epoch=1-2';
-    const goaway = (bench: Bench, to: string | undefined) => bench.mqtt.goaway(ALICE, 100, to);
+    const goaway = (bench: Bench, to: string | undefined) =>
+      bench.mqtt.encodeGoaway(ALICE, 100, to);
     expect(goaway(new Bench(5), url)?.toString('latin1')).toContain('\0\x13edge-2.example:7000');
     expect(goaway(new Bench(5), 'http://[::1]/connect')?.toString('latin1')).toContain('[::1]:80');
     expect(goaway(new Bench(5), undefined)?.toString('hex')).toBe('e0019c');

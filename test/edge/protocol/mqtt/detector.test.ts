@@ -2,12 +2,12 @@ import { describe, expect, test } from '@jest/globals';
 import type { Rejection } from '../../../../common/process/errors.js';
 import { connectionOf } from '../../../../common/transport/transport.js';
 import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
-import { MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
-import { MqttDetector } from '../../../../edge/protocol/mqtt/handshake.js';
+import { MqttConnectionTable } from '../../../../edge/protocol/mqtt/connection-table.js';
+import { MqttDetector } from '../../../../edge/protocol/mqtt/detector.js';
 import type {
   MqttSession,
   MqttSessionStore,
-  SessionWish,
+  SessionOptions,
 } from '../../../../edge/protocol/mqtt/session-store.js';
 import type { ConnectRequest, Protocol } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex } from '../../../support/devices/mqtt-bytes.js';
@@ -31,13 +31,13 @@ function edge(
   const host = { setTimer: (_: number, afterMs: number) => timersMs.push(afterMs) };
   const protocol = { host } as unknown as Protocol;
   const sessions = {
-    open: async (clientId: string, { isClean, isKept }: SessionWish) => {
-      done.push(`${clientId}${isClean ? ' clean' : ''}${isKept ? ' kept' : ''}`);
-      const session = found ?? { isPresent: false, grants: [] };
-      return isClean && !('code' in session) ? { isPresent: false, grants: [] } : session;
+    open: async (clientId: string, { isClean, isPersistent }: SessionOptions) => {
+      done.push(`${clientId}${isClean ? ' clean' : ''}${isPersistent ? ' kept' : ''}`);
+      const session = found ?? { isPresent: false, subscriptions: [] };
+      return isClean && !('code' in session) ? { isPresent: false, subscriptions: [] } : session;
     },
   } as unknown as MqttSessionStore;
-  const connections = new MqttConnections();
+  const connections = new MqttConnectionTable();
   const detector = new MqttDetector(
     { ...CONFIG, ...config },
     { 4: protocol, 5: protocol },
@@ -49,27 +49,27 @@ function edge(
 
 function introduce(detector: MqttDetector, bytes: Buffer): ConnectRequest {
   const read = detector.read(bytes);
-  if (read.type !== 'introduction') throw new Error(`not let in: ${JSON.stringify(read)}`);
-  return read.introduction;
+  if (read.type !== 'connect') throw new Error(`not let in: ${JSON.stringify(read)}`);
+  return read.request;
 }
 
 /** The CONNACK of a client that is let in, in hex. */
 async function answerTo(made: ReturnType<typeof edge>, bytes: Buffer): Promise<string> {
-  const introduction = introduce(made.detector, bytes);
-  expect(await introduction.prepare!()).toBeUndefined();
-  introduction.onRegistered!(ALICE);
-  return introduction.answer(undefined).toString('hex');
+  const request = introduce(made.detector, bytes);
+  expect(await request.prepare!()).toBeUndefined();
+  request.onRegistered!(ALICE);
+  return request.accept(undefined).toString('hex');
 }
 
 describe('sessions', () => {
-  const FOUND: MqttSession = { isPresent: true, grants: [{ filterHash: 7, qos: 1 }] };
+  const FOUND: MqttSession = { isPresent: true, subscriptions: [{ filterHash: 7, qos: 1 }] };
 
   test('a clean one ends what was there [MQTT-3.1.2-4], and is never present [MQTT-3.2.2-2]', async () => {
     const made = edge({}, FOUND);
     expect(await answerTo(made, connect())).toBe('20020000');
     expect(made.done).toEqual(['a clean']);
     expect(introduce(made.detector, connect())).toMatchObject({
-      from: 'now',
+      startFrom: 'now',
       startsUnsubscribed: true,
     });
   });
@@ -78,17 +78,17 @@ describe('sessions', () => {
     const made = edge({}, FOUND);
     expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.connections.qosOf(ALICE)).toBe(1);
-    const introduction = introduce(made.detector, connect({ flags: 0 }));
-    await introduction.prepare!();
-    expect(introduction).toMatchObject({
-      from: 'unconfirmed',
+    const request = introduce(made.detector, connect({ flags: 0 }));
+    await request.prepare!();
+    expect(request).toMatchObject({
+      startFrom: 'unconfirmed',
       startsUnsubscribed: false,
       isResuming: true,
     });
   });
 
   test('one without subscriptions is present, too, and gets nothing yet', async () => {
-    const made = edge({}, { isPresent: true, grants: [] });
+    const made = edge({}, { isPresent: true, subscriptions: [] });
     expect(await answerTo(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.done).toEqual(['a kept']);
     expect(introduce(made.detector, connect({ flags: 0 })).startsUnsubscribed).toBe(true);
@@ -100,10 +100,10 @@ describe('sessions', () => {
 
   test('while Redis is away nobody is let in, and nobody is told to stay away', async () => {
     for (const version of [4, 5] as const) {
-      const introduction = introduce(edge({}, AWAY).detector, connect({ version, flags: 0 }));
-      const rejected = await introduction.prepare!();
+      const request = introduce(edge({}, AWAY).detector, connect({ version, flags: 0 }));
+      const rejected = await request.prepare!();
       expect(rejected).toEqual(AWAY);
-      expect(introduction.reject(rejected!)).toHaveLength(0);
+      expect(request.reject(rejected!)).toHaveLength(0);
     }
   });
 
@@ -156,9 +156,9 @@ describe('a client that takes small packets only [MQTT-3.1.2-24]', () => {
   });
 
   test('is told no more than the reason', async () => {
-    const introduction = introduce(edge().detector, taking(28));
+    const request = introduce(edge().detector, taking(28));
     const reject = (length: number) =>
-      introduction.reject({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
+      request.reject({ code: 'UNAUTHENTICATED', message: 'x'.repeat(length) });
     expect(reject(21).toString('hex')).toBe('2003008700');
     expect(reject(20)).toHaveLength(28);
   });
@@ -184,7 +184,7 @@ describe('wills', () => {
   test('are ignored where the operator wants that', () => {
     const { detector } = edge({ mqttWills: 'ignore' });
     for (const version of [4, 5] as const) {
-      expect(detector.read(will(version, 0x36)).type).toBe('introduction');
+      expect(detector.read(will(version, 0x36)).type).toBe('connect');
     }
   });
 });

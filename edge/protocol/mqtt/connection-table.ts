@@ -1,57 +1,48 @@
 /**
- * What is kept of each MQTT connection, by its slot: some twenty bytes. What a few have more of (a
- * second subscription, pushes in flight) is in a map, only for those.
+ * State of all MQTT connections: about twenty bytes each, in arrays indexed by slot. State that few
+ * connections have (further subscriptions, pushes in flight) is in maps.
  *
- * A subscription is known by a hash of its filter: all that is ever asked is whether the same filter
- * comes again.
+ * A subscription is identified by a hash of its filter, because it is only ever compared with
+ * another filter of the same client.
  */
 import { crc32 } from 'node:zlib';
 import { ensureSlot, FIRST_SLOTS } from '../../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../../common/transport/transport.js';
 import type { MqttConnect } from '../../../common/wire/mqtt/connect.js';
-import type { MqttSession } from './session-store.js';
+import type { GrantedQos, MqttSession, MqttSubscription } from './session-store.js';
 import { type InFlight, MqttWindow } from './window.js';
 
-/** What the server grants: it knows no QoS 2. */
-export type GrantedQos = 0 | 1;
-
-/** A filter that covers the device's topic, and what it was granted. */
-export interface Grant {
-  readonly filterHash: number;
-  readonly qos: GrantedQos;
-}
-
-/** More filters than cover a topic of two levels. */
-export const GRANTS_MAX = 16;
-/** Pushes in flight to one connection, if it takes so many. */
+/** Subscriptions per connection: more than there are filters that cover a topic of two levels. */
+export const SUBSCRIPTIONS_MAX = 16;
+/** Pushes in flight per connection, unless the client's Receive Maximum is lower. */
 export const IN_FLIGHT_MAX = 32;
 
-/** In `#qos`. */
-const NO_GRANT = 0xff;
+/** Value in `#qos` of a connection without subscriptions. */
+const NO_SUBSCRIPTION = 0xff;
 
-export class MqttConnections {
+export class MqttConnectionTable {
   #keepAliveSeconds = new Uint16Array(FIRST_SLOTS);
   #isClean = new Uint8Array(FIRST_SLOTS);
   #sessionExpirySeconds = new Uint32Array(FIRST_SLOTS);
   #inFlightMax = new Uint8Array(FIRST_SLOTS);
-  /** 0: of any size. */
+  /** Maximum Packet Size of the client; 0: unlimited. */
   #packetBytesMax = new Uint32Array(FIRST_SLOTS);
-  /** What the next push gets when there is no window. */
+  /** Packet identifier of the next push while the connection has no window. */
   #packetIds = new Uint16Array(FIRST_SLOTS);
-  /** The only grant, or the first. */
+  /** Filter and QoS of the first subscription. */
   #filterHashes = new Uint32Array(FIRST_SLOTS);
   #qos = new Uint8Array(FIRST_SLOTS);
-  /** Further grants, of those that have them. */
-  readonly #more = new Map<Connection, Grant[]>();
+  /** Subscriptions after the first. */
+  readonly #more = new Map<Connection, MqttSubscription[]>();
   readonly #windows = new Map<Connection, MqttWindow>();
-  /** Of the connection that was taken over last, if it had something in flight. */
+  /** Pushes in flight on the connection that was replaced last; undefined if there were none. */
   #handedOver: { readonly clientId: string; readonly inFlight: InFlight } | undefined;
 
   get bytes(): number {
     return this.#arrays().reduce((sum, array) => sum + array.byteLength, 0);
   }
 
-  /** @param keepAliveSeconds as it was agreed */
+  /** @param keepAliveSeconds negotiated value, which may differ from that of CONNECT */
   add(
     connection: Connection,
     connect: MqttConnect,
@@ -68,12 +59,12 @@ export class MqttConnections {
       ? connect.packetBytesMax
       : 0;
     this.#packetIds[slot] = 1;
-    const inFlight = this.#leftBehind(connect.clientId, session);
+    const inFlight = this.#resumedInFlight(connect.clientId, session);
     if (inFlight !== undefined) this.#windows.set(connection, new MqttWindow(inFlight));
-    this.#setGrants(connection, session.grants);
+    this.#setSubscriptions(connection, session.subscriptions);
   }
 
-  /** What it has in flight is for the connection that takes it over, which is added right after. */
+  /** Keeps the pushes in flight for the connection that replaces this one, which is added next. */
   handOver(connection: Connection, clientId: string): void {
     const inFlight = this.inFlight(connection);
     this.#handedOver = inFlight === undefined ? undefined : { clientId, inFlight };
@@ -104,12 +95,13 @@ export class MqttConnections {
     return this.#inFlightMax[slotOf(connection)]!;
   }
 
-  takes(connection: Connection, packetBytes: number): boolean {
+  /** Whether a packet is within the client's Maximum Packet Size. */
+  acceptsPacketSize(connection: Connection, packetBytes: number): boolean {
     const bytesMax = this.#packetBytesMax[slotOf(connection)]!;
     return bytesMax === 0 || packetBytes <= bytesMax;
   }
 
-  /** What the next push gets. */
+  /** Packet identifier of the next push. */
   packetId(connection: Connection): number {
     const window = this.#windows.get(connection);
     return window === undefined ? this.#packetIds[slotOf(connection)]! : window.packetId;
@@ -119,13 +111,13 @@ export class MqttConnections {
     return this.#windows.get(connection);
   }
 
-  /** Undefined: nothing. */
+  /** Pushes in flight; undefined if there are none. */
   inFlight(connection: Connection): InFlight | undefined {
     const window = this.#windows.get(connection);
     return window === undefined || window.isEmpty ? undefined : window.inFlight;
   }
 
-  /** Returns that which there is, or a new one. */
+  /** Returns the existing window, or opens one. */
   openWindow(connection: Connection): MqttWindow {
     const opened =
       this.#windows.get(connection) ??
@@ -134,56 +126,62 @@ export class MqttConnections {
     return opened;
   }
 
-  /** Its last push is confirmed. */
+  /** Removes an empty window; packet identifiers go on where it ended. */
   closeWindow(connection: Connection): void {
     this.#packetIds[slotOf(connection)] = this.packetId(connection);
     this.#windows.delete(connection);
   }
 
-  /** The highest that a filter was granted [MQTT-3.3.4-2]; undefined: it is not subscribed. */
+  /** Highest QoS of all subscriptions [MQTT-3.3.4-2]; undefined if there are none. */
   qosOf(connection: Connection): GrantedQos | undefined {
     const qos = this.#qos[slotOf(connection)]!;
-    if (qos === NO_GRANT) return undefined;
-    return qos === 1 || this.#more.get(connection)?.some((grant) => grant.qos === 1) ? 1 : 0;
+    if (qos === NO_SUBSCRIPTION) return undefined;
+    return qos === 1 || this.#more.get(connection)?.some((other) => other.qos === 1) ? 1 : 0;
   }
 
-  grantsOf(connection: Connection): readonly Grant[] {
+  subscriptionsOf(connection: Connection): readonly MqttSubscription[] {
     const slot = slotOf(connection);
     const qos = this.#qos[slot]!;
-    if (qos === NO_GRANT) return [];
+    if (qos === NO_SUBSCRIPTION) return [];
     const first = { filterHash: this.#filterHashes[slot]!, qos: qos as GrantedQos };
     return [first, ...(this.#more.get(connection) ?? [])];
   }
 
-  /** Replaces what the same filter had [MQTT-3.8.4-3]. Returns false when it has too many. */
-  grant(connection: Connection, filter: string, qos: GrantedQos): boolean {
+  /**
+   * Adds a subscription, or replaces that with the same filter [MQTT-3.8.4-3].
+   * @returns false if the connection has `SUBSCRIPTIONS_MAX` others
+   */
+  subscribe(connection: Connection, filter: string, qos: GrantedQos): boolean {
     const filterHash = crc32(filter);
-    const others = this.grantsOf(connection).filter((grant) => grant.filterHash !== filterHash);
-    if (others.length >= GRANTS_MAX) return false;
-    this.#setGrants(connection, [...others, { filterHash, qos }]);
+    const others = this.subscriptionsOf(connection).filter(
+      (subscription) => subscription.filterHash !== filterHash,
+    );
+    if (others.length >= SUBSCRIPTIONS_MAX) return false;
+    this.#setSubscriptions(connection, [...others, { filterHash, qos }]);
     return true;
   }
 
-  /** Returns false when it did not have that filter. */
-  revoke(connection: Connection, filter: string): boolean {
+  /** Returns false if there was no subscription with that filter. */
+  unsubscribe(connection: Connection, filter: string): boolean {
     const filterHash = crc32(filter);
-    const grants = this.grantsOf(connection);
-    const others = grants.filter((grant) => grant.filterHash !== filterHash);
-    this.#setGrants(connection, others);
-    return others.length < grants.length;
+    const subscriptions = this.subscriptionsOf(connection);
+    const others = subscriptions.filter((subscription) => subscription.filterHash !== filterHash);
+    this.#setSubscriptions(connection, others);
+    return others.length < subscriptions.length;
   }
 
-  #leftBehind(clientId: string, { inFlight, isPresent }: MqttSession): InFlight | undefined {
+  /** Pushes in flight of the replaced connection, which are newer than those in storage. */
+  #resumedInFlight(clientId: string, { inFlight, isPresent }: MqttSession): InFlight | undefined {
     const handedOver = this.#handedOver;
     this.#handedOver = undefined;
     if (!isPresent || handedOver?.clientId !== clientId) return inFlight;
     return handedOver.inFlight;
   }
 
-  #setGrants(connection: Connection, [first, ...more]: readonly Grant[]): void {
+  #setSubscriptions(connection: Connection, [first, ...more]: readonly MqttSubscription[]): void {
     const slot = slotOf(connection);
     this.#filterHashes[slot] = first?.filterHash ?? 0;
-    this.#qos[slot] = first?.qos ?? NO_GRANT;
+    this.#qos[slot] = first?.qos ?? NO_SUBSCRIPTION;
     if (more.length > 0) this.#more.set(connection, more);
     else this.#more.delete(connection);
   }

@@ -19,9 +19,9 @@ const SESSION_REPLACED = Buffer.concat([
   closing('session_replaced')!,
 ]);
 
-export class WebSocketJson implements Protocol, MessageSink {
+export class JsonWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket-json';
-  readonly isShared = true;
+  readonly isEncodingShared = true;
   readonly heartbeat = EMPTY_PING;
   readonly reset = envelopeFrame({ type: 'reset' });
   readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
@@ -36,24 +36,24 @@ export class WebSocketJson implements Protocol, MessageSink {
     this.#inbound.begin(connection);
   }
 
-  encode(_: Connection, message: Message): Buffer {
+  encodePush(_: Connection, message: Message): Buffer {
     return textFrame(pushText(message));
   }
 
-  goaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
+  encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
     return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayClosing(url)]);
   }
 
-  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+  encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
     return reason === 'session_replaced' ? SESSION_REPLACED : closing(reason);
   }
 
-  expiring(_: Connection, inMs: number): Buffer {
+  encodeTokenExpiring(_: Connection, inMs: number): Buffer {
     return envelopeFrame({ type: 'expiring', inMs });
   }
 
-  ticket(_: Connection, ticket: string): Buffer {
+  encodeTicket(_: Connection, ticket: string): Buffer {
     return envelopeFrame({ type: 'ticket', ticket });
   }
 
@@ -82,7 +82,7 @@ export class WebSocketJson implements Protocol, MessageSink {
     }
     if (message.type === 'ack') this.host.confirm(connection, message.id);
     else if (message.type === 'ping') this.host.reply(connection, PONG);
-    else this.host.renew(connection, message.token);
+    else this.host.renewToken(connection, message.token);
     return undefined;
   }
 

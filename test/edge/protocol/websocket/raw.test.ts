@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { Metrics } from '../../../../common/process/metrics.js';
 import { countFailures } from '../../../../edge/protocol/websocket/inbound.js';
-import { WebSocketJson } from '../../../../edge/protocol/websocket/websocket-json.js';
-import { WebSocketRaw } from '../../../../edge/protocol/websocket/websocket-raw.js';
+import { JsonWebSocketProtocol } from '../../../../edge/protocol/websocket/json.js';
+import { RawWebSocketProtocol } from '../../../../edge/protocol/websocket/raw.js';
 import {
   closeFrame,
   EMPTY_PING,
@@ -22,13 +22,13 @@ const PING: Frame = { opcode: 9, payload: Buffer.alloc(0) };
 function plain() {
   const metrics = new Metrics();
   const failures = countFailures(metrics);
-  const protocol = new WebSocketRaw(CONFIG, failures, metrics);
+  const protocol = new RawWebSocketProtocol(CONFIG, failures, metrics);
   return { protocol, failures, host: new FakeHost(protocol) };
 }
 
 function json() {
   const failures = countFailures(new Metrics());
-  const protocol = new WebSocketJson(CONFIG, failures);
+  const protocol = new JsonWebSocketProtocol(CONFIG, failures);
   return { protocol, failures, host: new FakeHost(protocol) };
 }
 
@@ -218,22 +218,22 @@ describe('plain pushes', () => {
     ['application/jsonp', '82'],
     ['image/png', '82'],
   ])('of content type %j begin with %s', (contentType, first) => {
-    const frame = plain().protocol.encode(1, message('', '{}', contentType));
+    const frame = plain().protocol.encodePush(1, message('', '{}', contentType));
     expect(frame.toString('hex')).toBe(`${first}027b7d`);
   });
 
   test('§8.1 are binary when they are not UTF-8, whatever their content type says', () => {
-    const frame = plain().protocol.encode(1, message('', Buffer.of(0xc3, 0x28), 'text/plain'));
+    const frame = plain().protocol.encodePush(1, message('', Buffer.of(0xc3, 0x28), 'text/plain'));
     expect(frame.toString('hex')).toBe('8202c328');
   });
 
   test('are confirmed by the pong to a ping with the newest id, once a second', () => {
     const { protocol, host } = plain();
     for (const id of ['5-0', '5-1']) {
-      protocol.encode(1, message(id, 'x'));
+      protocol.encodePush(1, message(id, 'x'));
       host.sent.set(1, id);
     }
-    protocol.encode(2, message('', 'live only'));
+    protocol.encodePush(2, message('', 'live only'));
     expect(host.take()).toEqual([]);
     protocol.sweep();
     expect(host.take()).toEqual([`1 reply 8903${Buffer.from('5-1').toString('hex')}`]);
@@ -247,7 +247,7 @@ describe('plain pushes', () => {
 
   test('are not asked about once the connection has ended', () => {
     const { protocol, host } = plain();
-    protocol.encode(1, message('5-0', 'x'));
+    protocol.encodePush(1, message('5-0', 'x'));
     host.sent.set(1, '5-0');
     host.end(1, 'peer');
     host.take();
@@ -259,10 +259,10 @@ describe('plain pushes', () => {
 describe('longline.json', () => {
   test('a push is one text frame', () => {
     const { protocol } = json();
-    expect(protocol.encode(1, message('5-0', 'a\n\r\0"', 'text/plain'))).toEqual(
+    expect(protocol.encodePush(1, message('5-0', 'a\n\r\0"', 'text/plain'))).toEqual(
       textFrame('{"type":"push","id":"5-0","contentType":"text/plain","data":"a\\n\\r\\u0000\\""}'),
     );
-    expect(protocol.encode(1, message('', Buffer.of(0xff)))).toEqual(
+    expect(protocol.encodePush(1, message('', Buffer.of(0xff)))).toEqual(
       textFrame('{"type":"push","base64":"/w=="}'),
     );
   });
@@ -298,25 +298,25 @@ describe('longline.json', () => {
 describe('§7.4 how connections are closed', () => {
   test.each([plain, json])('by %p', (make) => {
     const { protocol } = make();
-    expect(protocol.farewell(1, 'disconnected')).toEqual(closeFrame(1000));
-    expect(protocol.farewell(1, 'peer')).toBeUndefined();
-    expect(protocol.farewell(1, 'error')).toBeUndefined();
+    expect(protocol.encodeClose(1, 'disconnected')).toEqual(closeFrame(1000));
+    expect(protocol.encodeClose(1, 'peer')).toBeUndefined();
+    expect(protocol.encodeClose(1, 'error')).toBeUndefined();
     const url = 'http://e:1/connect?clientId=a&epoch=0-2';
-    const moved = protocol.goaway(1, 420, url);
+    const moved = protocol.encodeGoaway(1, 420, url);
     expect(moved.subarray(-closeFrame(4002, url).length)).toEqual(closeFrame(4002, url));
-    expect(protocol.goaway(1, 420, undefined).subarray(-4)).toEqual(closeFrame(1001));
+    expect(protocol.encodeGoaway(1, 420, undefined).subarray(-4)).toEqual(closeFrame(1001));
     const tooLong = `http://e:1/connect?clientId=${'a'.repeat(100)}`;
-    expect(protocol.goaway(1, 420, tooLong).subarray(-4)).toEqual(closeFrame(4002));
+    expect(protocol.encodeGoaway(1, 420, tooLong).subarray(-4)).toEqual(closeFrame(4002));
   });
 
   test('with an envelope before, where there are any', () => {
     const { protocol } = json();
-    expect(protocol.goaway(1, 420, undefined)).toEqual(
+    expect(protocol.encodeGoaway(1, 420, undefined)).toEqual(
       Buffer.concat([textFrame('{"type":"goaway","retryMs":420}'), closeFrame(1001)]),
     );
-    expect(protocol.farewell(1, 'session_replaced')).toEqual(
+    expect(protocol.encodeClose(1, 'session_replaced')).toEqual(
       Buffer.concat([textFrame('{"type":"session-replaced"}'), closeFrame(4001)]),
     );
-    expect(plain().protocol.farewell(1, 'session_replaced')).toEqual(closeFrame(4001));
+    expect(plain().protocol.encodeClose(1, 'session_replaced')).toEqual(closeFrame(4001));
   });
 });

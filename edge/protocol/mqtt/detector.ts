@@ -11,8 +11,8 @@ import {
   type MqttVersion,
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
-import type { ConnectRequest, FirstBytes, Protocol, ProtocolDetector } from '../protocol.js';
-import type { MqttConnections } from './connections.js';
+import type { ConnectRequest, DetectionResult, Protocol, ProtocolDetector } from '../protocol.js';
+import type { MqttConnectionTable } from './connection-table.js';
 import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
 import type { MqttSession, MqttSessionStore } from './session-store.js';
 
@@ -34,7 +34,7 @@ export class MqttDetector implements ProtocolDetector {
   constructor(
     readonly config: MqttDetectorConfig,
     readonly protocols: Readonly<Record<MqttVersion, Protocol>>,
-    readonly connections: MqttConnections,
+    readonly connections: MqttConnectionTable,
     readonly sessions: MqttSessionStore,
   ) {}
 
@@ -43,14 +43,14 @@ export class MqttDetector implements ProtocolDetector {
     return bytes[0]! >> 4 === 1 && bytes[0] !== TLS_HANDSHAKE;
   }
 
-  read(bytes: Buffer): FirstBytes {
+  read(bytes: Buffer): DetectionResult {
     const connect = parseMqttConnect(bytes, this.config.headBytesMax);
     if (connect === 'more') return { type: 'incomplete' };
     if ('code' in connect) return rejected(connect.version, connect);
     const fault = this.#fault(connect);
     if (fault !== undefined) return rejected(connect.version, fault);
-    const rest = bytes.subarray(connect.byteLength);
-    return { type: 'introduction', introduction: new MqttConnectRequest(this, connect, rest) };
+    const earlyData = bytes.subarray(connect.byteLength);
+    return { type: 'connect', request: new MqttConnectRequest(this, connect, earlyData) };
   }
 
   /** Of somebody whose version is not known yet. */
@@ -80,34 +80,34 @@ class MqttConnectRequest implements ConnectRequest {
   readonly credentials: Credentials;
   /** The inbox knows what the client has confirmed. */
   readonly cursor = '';
-  readonly from: ConnectRequest['from'];
+  readonly startFrom: ConnectRequest['startFrom'];
   readonly isResuming: boolean;
   /** Packets may follow CONNECT before it is answered (§3.1.4). */
   readonly acceptsEarlyData = true;
   /** Known when it is prepared. */
-  #session: MqttSession = { isPresent: false, grants: [] };
+  #session: MqttSession = { isPresent: false, subscriptions: [] };
   #connection: Connection | undefined;
 
   constructor(
     readonly detector: MqttDetector,
     readonly connect: MqttConnect,
-    readonly rest: Buffer,
+    readonly earlyData: Buffer,
   ) {
     this.protocol = detector.protocols[connect.version];
     this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
     this.credentials = { token: connect.token, ticket: undefined };
-    this.from = connect.isClean ? 'now' : 'unconfirmed';
+    this.startFrom = connect.isClean ? 'now' : 'unconfirmed';
     this.isResuming = !connect.isClean;
   }
 
   get startsUnsubscribed(): boolean {
-    return this.#session.grants.length === 0;
+    return this.#session.subscriptions.length === 0;
   }
 
   async prepare(): Promise<Rejection | undefined> {
     const { clientId, isClean, sessionExpirySeconds } = this.connect;
     // [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6]
-    const wish = { isClean, isKept: sessionExpirySeconds > 0 };
+    const wish = { isClean, isPersistent: sessionExpirySeconds > 0 };
     const session = await this.detector.sessions.open(clientId, wish);
     if ('code' in session) return session;
     this.#session = session;
@@ -120,7 +120,7 @@ class MqttConnectRequest implements ConnectRequest {
     connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session);
   }
 
-  answer(): Buffer {
+  accept(): Buffer {
     const { connect, detector } = this;
     const { headBytesMax, mqttSessionSecondsMax } = detector.config;
     const keepAliveSeconds = this.#keepAliveSeconds();
@@ -158,6 +158,6 @@ class MqttConnectRequest implements ConnectRequest {
   }
 }
 
-function rejected(version: MqttVersion | undefined, rejected: Rejection): FirstBytes {
+function rejected(version: MqttVersion | undefined, rejected: Rejection): DetectionResult {
   return { type: 'rejected', rejected, bytes: connackRejection(version, rejected) };
 }

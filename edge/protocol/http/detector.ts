@@ -11,15 +11,15 @@ import { type ConnectTarget, parseConnectQuery } from '../../../common/wire/conn
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../../common/wire/cors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../../common/wire/http-head.js';
 import { httpRejection, httpResponse } from '../../../common/wire/http-response.js';
-import type { ConnectRequest, FirstBytes, Protocol, ProtocolDetector } from '../protocol.js';
+import type { ConnectRequest, DetectionResult, Protocol, ProtocolDetector } from '../protocol.js';
 import {
   type Handshake,
   isOriginAllowed,
   isWebSocketUpgrade,
   readHandshake,
 } from '../websocket/handshake.js';
-import { envelopeFrame, type WebSocketJson } from '../websocket/websocket-json.js';
-import type { WebSocketRaw } from '../websocket/websocket-raw.js';
+import { envelopeFrame, type JsonWebSocketProtocol } from '../websocket/json.js';
+import type { RawWebSocketProtocol } from '../websocket/raw.js';
 import { ndjsonOpening } from './ndjson.js';
 import { sseOpening } from './sse.js';
 
@@ -32,8 +32,8 @@ export interface HttpDetectorConfig {
 export interface HttpProtocols {
   readonly sse: Protocol;
   readonly ndjson: Protocol;
-  readonly websocketRaw: WebSocketRaw;
-  readonly websocketJson: WebSocketJson;
+  readonly websocketRaw: RawWebSocketProtocol;
+  readonly websocketJson: JsonWebSocketProtocol;
 }
 
 const NO_BYTES = Buffer.alloc(0);
@@ -48,7 +48,7 @@ export class HttpDetector implements ProtocolDetector {
     return couldBeHttp(bytes);
   }
 
-  read(bytes: Buffer, searched: number): FirstBytes {
+  read(bytes: Buffer, searched: number): DetectionResult {
     const read = readHead(bytes, searched, this.config.headBytesMax);
     if (read === 'more') return { type: 'incomplete' };
     if ('code' in read) return this.#rejected(read);
@@ -60,7 +60,7 @@ export class HttpDetector implements ProtocolDetector {
     return httpRejection(rejected, []);
   }
 
-  #understand(head: HttpHead, isFollowed: boolean): FirstBytes {
+  #understand(head: HttpHead, isFollowed: boolean): DetectionResult {
     if (head.target.split('?', 1)[0] !== '/connect') {
       return this.#rejected(rejection('NOT_FOUND', 'the only path here is /connect'), head);
     }
@@ -80,14 +80,14 @@ export class HttpDetector implements ProtocolDetector {
     return isWebSocketUpgrade(head) ? this.#upgrade(head, query) : this.#stream(head, query);
   }
 
-  #stream(head: HttpHead, query: ConnectTarget): FirstBytes {
+  #stream(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { heartbeatMs } = this.config;
     const cors = this.#cors(head);
-    const introduction = new StreamConnectRequest(head, query, this.protocols, cors, heartbeatMs);
-    return { type: 'introduction', introduction };
+    const request = new StreamConnectRequest(head, query, this.protocols, cors, heartbeatMs);
+    return { type: 'connect', request };
   }
 
-  #upgrade(head: HttpHead, query: ConnectTarget): FirstBytes {
+  #upgrade(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { config, protocols } = this;
     if (!isOriginAllowed(config.corsOrigins, head)) {
       const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
@@ -97,17 +97,11 @@ export class HttpDetector implements ProtocolDetector {
     if ('code' in handshake) return this.#rejected(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const introduction = new UpgradeConnectRequest(
-      head,
-      query,
-      protocol,
-      handshake,
-      config.heartbeatMs,
-    );
-    return { type: 'introduction', introduction };
+    const request = new UpgradeConnectRequest(head, query, protocol, handshake, config.heartbeatMs);
+    return { type: 'connect', request };
   }
 
-  #rejected(rejected: Rejection, head?: HttpHead): FirstBytes {
+  #rejected(rejected: Rejection, head?: HttpHead): DetectionResult {
     const cors = head === undefined ? [] : this.#cors(head);
     return { type: 'rejected', rejected, bytes: httpRejection(rejected, cors, head?.method) };
   }
@@ -121,10 +115,10 @@ export class HttpDetector implements ProtocolDetector {
 class HttpConnectRequest {
   readonly credentials: Credentials;
   readonly cursor: string | undefined;
-  readonly from = 'unconfirmed';
+  readonly startFrom = 'unconfirmed';
   readonly startsUnsubscribed = false;
   readonly isResuming: boolean;
-  readonly rest = NO_BYTES;
+  readonly earlyData = NO_BYTES;
   readonly acceptsEarlyData = false;
 
   constructor(
@@ -157,7 +151,7 @@ class StreamConnectRequest extends HttpConnectRequest implements ConnectRequest 
     this.protocol = this.#isNdjson ? ndjson : sse;
   }
 
-  answer(ticket: string | undefined): Buffer {
+  accept(ticket: string | undefined): Buffer {
     const { cors, heartbeatMs, query } = this;
     if (!this.#isNdjson) return sseOpening(cors, ticket);
     return ndjsonOpening(cors, { clientId: query.clientId, heartbeatMs, ticket });
@@ -176,14 +170,14 @@ class UpgradeConnectRequest extends HttpConnectRequest implements ConnectRequest
   constructor(
     head: HttpHead,
     query: ConnectTarget,
-    readonly protocol: WebSocketRaw | WebSocketJson,
+    readonly protocol: RawWebSocketProtocol | JsonWebSocketProtocol,
     readonly handshake: Handshake,
     readonly heartbeatMs: number,
   ) {
     super(head, query, handshake.token);
   }
 
-  answer(ticket: string | undefined): Buffer {
+  accept(ticket: string | undefined): Buffer {
     const { response, subprotocol } = this.handshake;
     if (subprotocol !== 'longline.json') return response;
     const { heartbeatMs, query } = this;

@@ -16,9 +16,9 @@ import { closing, goawayClosing } from './close-codes.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
 import { binaryFrame, EMPTY_PING, pingFrame, textFrame } from './writer.js';
 
-export class WebSocketRaw implements Protocol, MessageSink {
+export class RawWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket';
-  readonly isShared = true;
+  readonly isEncodingShared = true;
   readonly heartbeat = EMPTY_PING;
   /** There is no frame that would say it. */
   readonly reset = undefined;
@@ -41,16 +41,16 @@ export class WebSocketRaw implements Protocol, MessageSink {
     this.#inbound.begin(connection);
   }
 
-  encode(connection: Connection, { id, payload, contentType }: Message): Buffer {
+  encodePush(connection: Connection, { id, payload, contentType }: Message): Buffer {
     if (id !== '') this.#unasked.add(connection);
     return isTextual(contentType) && isUtf8(payload) ? textFrame(payload) : binaryFrame(payload);
   }
 
-  goaway(_: Connection, _retryMs: number, url: string | undefined): Buffer {
+  encodeGoaway(_: Connection, _retryMs: number, url: string | undefined): Buffer {
     return goawayClosing(url);
   }
 
-  farewell(_: Connection, reason: EndReason): Buffer | undefined {
+  encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     return closing(reason);
   }
 
@@ -72,7 +72,7 @@ export class WebSocketRaw implements Protocol, MessageSink {
     const unasked = [...this.#unasked];
     this.#unasked.clear();
     for (const connection of unasked) {
-      const id = this.host.sentId(connection);
+      const id = this.host.lastSentId(connection);
       if (id !== '') this.host.reply(connection, pingFrame(id));
     }
   }

@@ -1,55 +1,59 @@
 import { beforeEach, expect, test } from '@jest/globals';
 import { connectionOf } from '../../../../common/transport/transport.js';
 import { type MqttConnect, parseMqttConnect } from '../../../../common/wire/mqtt/connect.js';
-import { GRANTS_MAX, MqttConnections } from '../../../../edge/protocol/mqtt/connections.js';
+import {
+  MqttConnectionTable,
+  SUBSCRIPTIONS_MAX,
+} from '../../../../edge/protocol/mqtt/connection-table.js';
 import type { MqttSession } from '../../../../edge/protocol/mqtt/session-store.js';
 import { connect } from '../../../support/devices/mqtt-bytes.js';
 
 const ALICE = connectionOf(3, 1);
 const CONNECT = parseMqttConnect(connect(), 100) as MqttConnect;
 
-const NEW = { isPresent: false, grants: [] };
-let connections: MqttConnections;
+const NEW = { isPresent: false, subscriptions: [] };
+let connections: MqttConnectionTable;
 
 beforeEach(() => {
-  connections = new MqttConnections();
+  connections = new MqttConnectionTable();
   connections.add(ALICE, CONNECT, 60, NEW);
 });
 
 test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
   expect(connections.qosOf(ALICE)).toBeUndefined();
-  connections.grant(ALICE, '#', 0);
+  connections.subscribe(ALICE, '#', 0);
   expect(connections.qosOf(ALICE)).toBe(0);
-  connections.grant(ALICE, 'push/+', 1);
+  connections.subscribe(ALICE, 'push/+', 1);
   expect(connections.qosOf(ALICE)).toBe(1);
-  connections.revoke(ALICE, 'push/+');
+  connections.unsubscribe(ALICE, 'push/+');
   expect(connections.qosOf(ALICE)).toBe(0);
 });
 
 test('the same filter again replaces what it had [MQTT-3.8.4-3]', () => {
-  connections.grant(ALICE, '#', 1);
-  connections.grant(ALICE, '#', 0);
+  connections.subscribe(ALICE, '#', 1);
+  connections.subscribe(ALICE, '#', 0);
   expect(connections.qosOf(ALICE)).toBe(0);
-  expect(connections.revoke(ALICE, '#')).toBe(true);
-  expect(connections.revoke(ALICE, '#')).toBe(false);
+  expect(connections.unsubscribe(ALICE, '#')).toBe(true);
+  expect(connections.unsubscribe(ALICE, '#')).toBe(false);
   expect(connections.qosOf(ALICE)).toBeUndefined();
 });
 
-test('grants are bounded, and those that are there can still change', () => {
-  for (let i = 0; i < GRANTS_MAX; i++) expect(connections.grant(ALICE, `a/${i}`, 0)).toBe(true);
-  expect(connections.grant(ALICE, 'one more', 1)).toBe(false);
-  expect(connections.grant(ALICE, 'a/0', 1)).toBe(true);
-  expect(connections.grantsOf(ALICE)).toHaveLength(GRANTS_MAX);
+test('subscriptions are bounded, and those that are there can still change', () => {
+  for (let i = 0; i < SUBSCRIPTIONS_MAX; i++)
+    expect(connections.subscribe(ALICE, `a/${i}`, 0)).toBe(true);
+  expect(connections.subscribe(ALICE, 'one more', 1)).toBe(false);
+  expect(connections.subscribe(ALICE, 'a/0', 1)).toBe(true);
+  expect(connections.subscriptionsOf(ALICE)).toHaveLength(SUBSCRIPTIONS_MAX);
 });
 
 test('a slot that is used again has nothing of who had it before', () => {
-  connections.grant(ALICE, '#', 1);
-  connections.grant(ALICE, '+/+', 1);
+  connections.subscribe(ALICE, '#', 1);
+  connections.subscribe(ALICE, '+/+', 1);
   connections.openWindow(ALICE).add('1-0');
   connections.forget(ALICE);
   const bob = connectionOf(3, 2);
   connections.add(bob, CONNECT, 60, NEW);
-  expect(connections.grantsOf(bob)).toEqual([]);
+  expect(connections.subscriptionsOf(bob)).toEqual([]);
   expect(connections.packetId(bob)).toBe(1);
 });
 
@@ -68,7 +72,7 @@ test('packet identifiers go on from window to window', () => {
 
 test('what was in flight is handed over to the connection that takes it over, and to no other', () => {
   const bob = connectionOf(4, 1);
-  const present = { isPresent: true, grants: [] };
+  const present = { isPresent: true, subscriptions: [] };
   const left = { packetId: 1, ids: ['1-0'] };
   const takeOver = (clientId: string, session: MqttSession) => {
     connections.openWindow(ALICE).add('1-0');
@@ -92,11 +96,11 @@ test('what was in flight is handed over to the connection that takes it over, an
 
 test('what is kept grows with the slots', () => {
   const far = connectionOf(5_000, 1);
-  connections.grant(ALICE, '#', 1);
+  connections.subscribe(ALICE, '#', 1);
   connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, NEW);
   expect(connections.qosOf(ALICE)).toBe(1);
   expect(connections.inFlightMax(far)).toBe(7);
-  expect(connections.takes(far, 100)).toBe(true);
-  expect(connections.takes(far, 101)).toBe(false);
-  expect(connections.takes(ALICE, 10_000_000)).toBe(true);
+  expect(connections.acceptsPacketSize(far, 100)).toBe(true);
+  expect(connections.acceptsPacketSize(far, 101)).toBe(false);
+  expect(connections.acceptsPacketSize(ALICE, 10_000_000)).toBe(true);
 });
