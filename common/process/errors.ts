@@ -1,12 +1,12 @@
 /**
- * The error catalogue: every rejection that a device, a backend or an operator can meet, in one
- * table. A code is stable for ever; the message beside it says what was expected and what came.
- * It is mapped to a protocol's own status once, at the boundary.
+ * The error catalogue: every rejection that a device, backend or operator can receive. A rejection
+ * means that a request is invalid or cannot be served. Its code is stable for ever; its message
+ * says what was wrong and what to do. Each protocol maps the code to its own status at its boundary.
  */
 import { status } from '@grpc/grpc-js';
 
 interface CatalogueEntry {
-  /** When it is answered. */
+  /** Condition for the rejection, in sentences; the source of the error reference. */
   readonly when: string;
   readonly http: number;
   readonly grpc: status;
@@ -14,196 +14,200 @@ interface CatalogueEntry {
 
 export const catalogue = {
   CLIENT_ID_INVALID: {
-    when: 'a clientId is empty, longer than 256 bytes, not UTF-8 or has control characters',
+    when: 'The clientId is empty, longer than 256 bytes, not UTF-8, or contains a control character.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   REQUEST_MALFORMED: {
-    when: 'a request cannot be parsed, or a required part of it is missing',
+    when: 'The request cannot be parsed, or a required part is missing.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   UNAUTHENTICATED: {
-    when: 'no token was shown, or one that is not good',
+    when: 'The request has no credentials, or invalid ones.',
     http: 401,
     grpc: status.UNAUTHENTICATED,
   },
   TOKEN_EXPIRED: {
-    when: 'the token or the ticket of a device has expired; with a new one it is let in',
+    when: 'The token or resume ticket of the device has expired. Connect again with a new token.',
     http: 401,
     grpc: status.UNAUTHENTICATED,
   },
   PERMISSION_DENIED: {
-    when: 'the token is good, and not for this: for another clientId, or without the scope',
+    when: 'The credentials are valid but do not permit the request: they are for another clientId, or lack the scope.',
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
   ORIGIN_NOT_ALLOWED: {
-    when: 'a page of this origin may not open a WebSocket here',
+    when: 'The Origin of a WebSocket handshake is not in LONGLINE_CORS_ORIGINS.',
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
-  NOT_FOUND: { when: 'no such path or object', http: 404, grpc: status.NOT_FOUND },
+  NOT_FOUND: { when: 'The path or object does not exist.', http: 404, grpc: status.NOT_FOUND },
   METHOD_NOT_ALLOWED: {
-    when: 'the path exists, the method does not',
+    when: 'The path exists but does not support the method.',
     http: 405,
     grpc: status.UNIMPLEMENTED,
   },
   HEAD_TIMEOUT: {
-    when: 'the request head was not complete in time',
+    when: 'The request head was not complete within the configured time.',
     http: 408,
     grpc: status.DEADLINE_EXCEEDED,
   },
   PAYLOAD_TOO_LARGE: {
-    when: 'a payload or a request body is over its bound',
+    when: 'The payload or request body exceeds the configured maximum.',
     http: 413,
     grpc: status.INVALID_ARGUMENT,
   },
   TARGET_TOO_LONG: {
-    when: 'the first line of a request is over the bound of its head',
+    when: 'The request line exceeds the maximum size of a request head.',
     http: 414,
     grpc: status.INVALID_ARGUMENT,
   },
   WEBSOCKET_VERSION_UNSUPPORTED: {
-    when: 'a WebSocket handshake is not of version 13',
+    when: 'The WebSocket version of the handshake is not 13.',
     http: 426,
     grpc: status.INVALID_ARGUMENT,
   },
   HEAD_TOO_LARGE: {
-    when: 'the request head is over its bound',
+    when: 'The request head or MQTT packet exceeds the configured maximum, or has more than 100 header lines.',
     http: 431,
     grpc: status.INVALID_ARGUMENT,
   },
   HTTP_VERSION_UNSUPPORTED: {
-    when: 'the request is not HTTP/1.0 or HTTP/1.1',
+    when: 'The HTTP version is neither 1.0 nor 1.1.',
     http: 505,
     grpc: status.INVALID_ARGUMENT,
   },
   MQTT_VERSION_UNSUPPORTED: {
-    when: 'an MQTT client speaks neither 3.1.1 nor 5',
+    when: 'The MQTT version is neither 3.1.1 nor 5.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   PROXY_MALFORMED: {
-    when: 'a PROXY header cannot be read',
+    when: 'The PROXY header cannot be parsed.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   PROXY_NOT_ALLOWED: {
-    when: 'a PROXY header comes from an address that is in none of LONGLINE_PROXY_NETWORKS',
+    when: 'The sender of a PROXY header is not in LONGLINE_PROXY_NETWORKS.',
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
   PREFIX_FULL: {
-    when: 'as many connections as may come from one place; close some, or ask again later',
+    when: 'The IP address (for IPv6, its /64 prefix) has the maximum number of connections. Close some, or retry later.',
     http: 429,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   EDGE_FULL: {
-    when: 'the edge holds as many connections as it may',
+    when: 'The edge has the maximum number of connections. Retry later.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   GUESTS_FULL: {
-    when: 'the device belongs to another edge and follows no redirect, and this edge has too many such',
+    when: 'Another edge owns the shard of the client, the client cannot follow a redirect, and this edge serves the maximum number of shards for guests. Retry later.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   FRONT_FULL: {
-    when: 'the front of a router holds as many devices as it may',
+    when: 'The front proxy has the maximum number of connections. Retry later.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   NO_EDGE: {
-    when: 'no edge owns the shard of this client at the moment; ask again',
+    when: 'No edge owns the shard of the client at the moment. Retry later.',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
   EDGE_UNREACHABLE: {
-    when: 'the front of a router could not connect to the edge that owns the shard; ask again',
+    when: 'The front proxy could not connect to the edge that owns the shard. Retry later.',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
   NOT_READY: {
-    when: 'the process cannot prove that it delivers at the moment; ask again',
+    when: 'The process is starting, stopping or cannot currently serve the request. Retry later.',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
   RATE_LIMITED: {
-    when: 'more was asked for in a second than this caller may; ask again later',
+    when: 'The caller or the client is over its pushes per second. Retry later.',
     http: 429,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   OVERLOADED: {
-    when: 'too many requests are in flight; ask again later',
+    when: 'Too many requests or handshakes are in progress. Retry later.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   REDIS_UNAVAILABLE: {
-    when: 'Redis rejected or could not be reached; nothing was sent',
+    when: 'Redis is unreachable or rejected the command. Nothing was sent.',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
   STORAGE_FULL: {
-    when: 'Redis is out of memory or cannot persist; nothing was stored',
+    when: 'Redis is out of memory or cannot persist. Nothing was stored.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
   TTL_TOO_LONG: {
-    when: 'a TTL is over the configured maximum',
+    when: 'The TTL exceeds the configured maximum.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   IDEMPOTENCY_KEY_INVALID: {
-    when: 'an idempotency key is over 128 bytes, or given for a live-only push',
+    when: 'The idempotency key is longer than 128 bytes, or the push is live-only.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
   ACCEPT_LEVEL_UNAVAILABLE: {
-    when: 'the Redis of this shard is not set up for the accept level; nothing was stored',
+    when: 'The Redis of the shard is not configured for the accept level. Nothing was stored.',
     http: 409,
     grpc: status.FAILED_PRECONDITION,
   },
   EDGE_ID_IN_USE: {
-    when: 'a live edge of the same id has another incarnation',
+    when: 'A live edge with the same id and another incarnation is connected to control.',
     http: 409,
     grpc: status.ALREADY_EXISTS,
   },
   SETTINGS_MISMATCH: {
-    when: 'a process disagrees with the cluster about a cluster setting',
+    when: 'A cluster setting of the process differs from that of the cluster.',
     http: 409,
     grpc: status.FAILED_PRECONDITION,
   },
   NOT_LEADER: {
-    when: 'this control does not lead; the message names the one that does',
+    when: 'This control is not the leader. The message names the leader.',
     http: 503,
     grpc: status.UNAVAILABLE,
   },
   PLAN_OUTDATED: {
-    when: 'the cluster has changed since the plan was made, or moves are under way; plan again',
+    when: 'The cluster has changed since the plan was made, or moves are in progress. Make a new plan.',
     http: 409,
     grpc: status.ABORTED,
   },
   INTENT_UNCHANGED: {
-    when: 'the edge is already draining, cordoned or neither, as was asked',
+    when: 'The edge is already draining, cordoned or neither, as requested.',
     http: 409,
     grpc: status.ALREADY_EXISTS,
   },
   LAST_EDGE: {
-    when: 'no other edge could take the shards; it can be forced',
+    when: 'No other edge could own the shards. Use `force` to proceed.',
     http: 409,
     grpc: status.FAILED_PRECONDITION,
   },
-  INTERNAL: { when: 'a bug; the log says more', http: 500, grpc: status.INTERNAL },
+  INTERNAL: {
+    when: 'An internal error. The log has the details.',
+    http: 500,
+    grpc: status.INTERNAL,
+  },
 } as const satisfies Record<string, CatalogueEntry>;
 
 export type ErrorCode = keyof typeof catalogue;
 
-/** A rejection on its way to whoever caused it. Returned, not thrown. */
+/** A request that is rejected. Returned, not thrown. */
 export interface Rejection {
   readonly code: ErrorCode;
   readonly message: string;
-  /** In how many seconds to ask again, where that is known. */
+  /** Seconds after which to retry, where known. */
   readonly retryAfterS?: number;
 }
 

@@ -118,7 +118,7 @@ function describeRejections(codes: readonly ErrorCode[]): object {
     [...statuses].map((status) => {
       const lines = codes
         .filter((code) => catalogue[code].http === status)
-        .map((code) => `${code}: ${catalogue[code].when}.`);
+        .map((code) => `${code}: ${catalogue[code].when}`);
       return [status, { description: lines.join('\n'), content }];
     }),
   );
