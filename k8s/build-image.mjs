@@ -1,13 +1,13 @@
 /**
- * Makes the image without a registry and without a builder: from this machine's Node and the libraries
- * that it is linked with, and from what was compiled. In spirit it is k8s/Dockerfile: the same folder
- * /app, the same user, no shell. For trying things out where no base image can be had; what it makes is
- * for machines like this one.
+ * Builds the image without a registry or a container builder: from this machine's Node, the libraries
+ * that it is linked with, and the compiled code. Equivalent to k8s/Dockerfile: the same folder /app, the
+ * same user, no shell. For tests where no base image can be pulled; the image runs on machines like
+ * this one.
  *
  *   node k8s/build-image.mjs [--name longline:0.1.0] [--output build/image/longline.tar]
  *
- * The output is an OCI image layout in a tar, with what `docker load` wants beside it:
- * `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:` take it. The same
+ * The output is a tar with an OCI image layout and the manifest.json of `docker save`:
+ * `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:` accept it. The same
  * inputs and SOURCE_DATE_EPOCH give the same bytes.
  */
 import { spawnSync } from 'node:child_process';
@@ -41,12 +41,12 @@ const ETC = {
   'nsswitch.conf': 'hosts: files dns\n',
 };
 
-/** @returns what was written, and the digest of its manifest */
+/** @returns {{name: string, output: string, digest: string, bytes: number}} `digest` of the manifest */
 export function buildImage({ name, output, epoch }) {
   const work = mkdtempSync(join(tmpdir(), 'longline-image-'));
   try {
     const layers = [
-      layer(join(work, 'libraries'), 'the libraries that node is linked with', addLibraries, epoch),
+      layer(join(work, 'libraries'), 'libraries that node is linked with', addLibraries, epoch),
       layer(join(work, 'node'), `node ${process.version}`, addNode, epoch),
       layer(join(work, 'app'), `longline ${version}`, (root) => stage(join(root, 'app')), epoch),
     ];
@@ -71,14 +71,14 @@ function addNode(root) {
   copy(execPath, join(root, 'usr/local/bin/node'));
 }
 
-/** The file itself, not a link to it. */
+/** Copies the file that a link points to. */
 function copy(from, to) {
   mkdirSync(dirname(to), { recursive: true });
   cpSync(from, to, { dereference: true });
 }
 
-/** Whose the files are, how old, and in which order: nothing of it comes from this machine. */
-function layer(root, what, fill, epoch) {
+/** Owner, time and order of the files are fixed, so that the layer does not depend on this machine. */
+function layer(root, title, fill, epoch) {
   mkdirSync(root, { recursive: true });
   fill(root);
   const tar = run(
@@ -94,7 +94,7 @@ function layer(root, what, fill, epoch) {
     `--directory=${root}`,
     '.',
   );
-  return { what, diffId: digestOf(tar), gzipped: gzipSync(tar, { level: 6 }) };
+  return { title, diffId: digestOf(tar), gzipped: gzipSync(tar, { level: 6 }) };
 }
 
 function write(layout, layers, { name, output, epoch }) {
@@ -123,7 +123,7 @@ function write(layout, layers, { name, output, epoch }) {
       Labels: { 'org.opencontainers.image.title': 'longline' },
     },
     rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
-    history: layers.map(({ what }) => ({ created, created_by: what })),
+    history: layers.map(({ title }) => ({ created, created_by: title })),
   });
   const blobs = layers.map(({ gzipped }) => put(gzipped));
   const manifest = putJson({
@@ -193,7 +193,7 @@ function run(command, ...args) {
   return command === 'ldd' ? stdout.toString() : stdout;
 }
 
-/** When the newest commit was made: two builds of it are the same. */
+/** Time of the newest commit in seconds, so that two builds of it are identical. */
 function commitTime() {
   const { stdout } = spawnSync('git', ['log', '-1', '--format=%ct'], { cwd: ROOT });
   return Number(stdout?.toString() || 0);

@@ -1,6 +1,6 @@
 /**
- * Whether the role in this container is alive, for a HEALTHCHECK: exit status 0 if one of the ports
- * answers on which roles are asked for their health.
+ * Health check of the role in this container, for HEALTHCHECK: exits 0 if /healthz answers on one of
+ * the HTTP ports of the roles.
  */
 const { env } = process;
 const ports = [
@@ -15,7 +15,7 @@ try {
       const answer = await fetch(`http://127.0.0.1:${port}/healthz`, {
         signal: AbortSignal.timeout(3_000),
       });
-      if (!answer.ok) throw new Error(`port ${port} says ${answer.status}`);
+      if (!answer.ok) throw new Error(`port ${port} answered ${answer.status}`);
     }),
   );
 } catch ({ errors }) {

@@ -1,7 +1,7 @@
 /**
- * Writes what is made of something else, to be run after each change of the chart or of a setting; tests
- * compare. From the chart: what kustomize starts from. From the sources of the roles: which settings
- * the schema of the chart's values admits.
+ * Writes the generated files of k8s/: the kustomize base, from the chart, and the settings that
+ * values.schema.json accepts, from the sources of the roles. Run it after each change of the chart or of
+ * a setting; tests compare.
  *
  *   node k8s/render.mjs && npm run -s fix
  */
@@ -17,11 +17,11 @@ const CHART = join(HERE, 'longline');
 const COMMON = ['--set', 'auth.mode=none', '--set', 'redis.existingSecret.name=longline-redis'];
 const TRIAL = ['--set', 'redis.bundled.enabled=true', '--show-only', 'templates/redis.yaml'];
 
-/** What the chart's ports and probes rely on, or what is wrong for something that is started again. */
+/** Settings on which ports and probes of the chart depend, or that do not suit a restarted pod. */
 const NOT_OFFERED =
   /_(PORT|TOKENS|TOKENS_FILE|TLS_CERT_FILE|TLS_KEY_FILE)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES$/;
 
-/** Each file with its content. */
+/** @returns {{path: string, text: string}[]} each file with its content */
 export function renderKustomize() {
   return [
     ['base/longline.yaml', render('--skip-tests')],
@@ -31,8 +31,8 @@ export function renderKustomize() {
 
 function render(...args) {
   const options = ['template', 'longline', CHART, '--namespace', 'longline', ...COMMON, ...args];
-  const said = execFileSync(findHelm() ?? 'helm', options, { encoding: 'utf8' });
-  return `# Made of the chart by k8s/render.mjs.\n${said.replace(/Helm$/gm, 'kustomize')}`;
+  const rendered = execFileSync(findHelm() ?? 'helm', options, { encoding: 'utf8' });
+  return `# Rendered from the chart by k8s/render.mjs.\n${rendered.replace(/Helm$/gm, 'kustomize')}`;
 }
 
 export function renderSchema() {
@@ -54,7 +54,7 @@ export function renderSchema() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const schema = renderSchema();
   const before = readFileSync(schema.path, 'utf8');
-  // What differs only in layout is the formatter's business.
+  // Compared as JSON: the formatter owns the layout.
   if (JSON.stringify(JSON.parse(before)) !== JSON.stringify(JSON.parse(schema.text))) {
     writeFileSync(schema.path, schema.text);
   }

@@ -1,6 +1,6 @@
 /**
- * Puts into a folder what an image of Longline has: compiled code, the native transport, and the
- * dependencies that it takes to run, from the lock. Deterministic: the same sources give the same bytes.
+ * Copies the contents of an image into a folder: compiled code, the native transport, and the
+ * production dependencies of the lock file. Deterministic: the same sources give the same bytes.
  *
  *   node k8s/stage.mjs <folder>
  */
@@ -10,10 +10,10 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FILES = ['package.json', 'k8s/health.mjs', 'build/transport.node'];
-/** Of dist/; the rest is tests and benches. */
+/** Folders of dist/; the others are tests and benches. */
 const FOLDERS = ['cli', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
-/** What nobody reads at run time. */
-const IDLE = /\.(md|markdown|map|d\.ts|d\.mts|d\.cts|tsbuildinfo)$/;
+/** Files that are not read at run time. */
+const UNUSED = /\.(md|markdown|map|d\.ts|d\.mts|d\.cts|tsbuildinfo)$/;
 
 export function stage(to) {
   rmSync(to, { recursive: true, force: true });
@@ -22,7 +22,7 @@ export function stage(to) {
   for (const path of productionPackages()) copy(path, to);
 }
 
-/** A package that the system has nothing for, such as one of another platform, is not installed. */
+/** Packages that are not installed, such as those for other platforms, are skipped. */
 function productionPackages() {
   const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
   return Object.entries(packages)
@@ -34,11 +34,11 @@ function copy(path, to) {
   mkdirSync(dirname(join(to, path)), { recursive: true });
   cpSync(join(ROOT, path), join(to, path), {
     recursive: true,
-    filter: (source) => !IDLE.test(source) && !isNested(source, path),
+    filter: (source) => !UNUSED.test(source) && !isNested(source, path),
   });
 }
 
-/** Packages inside a package are entries of the lock of their own. */
+/** Packages nested in a package have their own entries in the lock file. */
 function isNested(source, path) {
   return source.slice(join(ROOT, path).length).startsWith('/node_modules');
 }
@@ -46,5 +46,5 @@ function isNested(source, path) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , to] = process.argv;
   stage(to);
-  console.log(`${to}: ${readdirSync(join(to, 'node_modules')).length} packages at the top`);
+  console.log(`${to}: ${readdirSync(join(to, 'node_modules')).length} top-level packages`);
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, jest } from '@jest/globals';
 import { CHART, envOf, find, helmTest, lint, type Rendered, rejection, render } from './helm.js';
 
-/** Each start of Helm takes a second or two when the machine is busy. */
+/** Each start of Helm takes a second or two on a busy machine. */
 jest.setTimeout(60_000);
 
 const TRIAL = ['--set', 'auth.mode=none', '--set', 'redis.bundled.enabled=true'];
@@ -19,7 +19,7 @@ function withSets(...sets: readonly string[]): string[] {
   return [...TRIAL, ...sets.flatMap((set) => ['--set', set])];
 }
 
-/** The whole of what `edge.reach` and its like lead to. */
+/** LONGLINE_EDGE_ADVERTISED_URL of the edges for these values. */
 function advertisedUrl(...sets: readonly string[]): string {
   const env = envOf(find(render(withSets(...sets)), 'StatefulSet', 'longline-edge'));
   return env.LONGLINE_EDGE_ADVERTISED_URL!;
@@ -28,19 +28,19 @@ function advertisedUrl(...sets: readonly string[]): string {
 describe.each(VALUES)('%s', (values) => {
   let rendered: Rendered[];
 
-  helmTest('passes helm lint --strict, and renders', () => {
+  helmTest('passes helm lint --strict and renders', () => {
     lint(values);
     rendered = render(['-f', values]);
     expect(rendered.length).toBeGreaterThan(10);
     expect(rendered.map(({ text }) => text).join()).not.toMatch(/<no value>|<nil>|: null$/m);
   });
 
-  helmTest('has no two objects of one kind and name', () => {
+  helmTest('has no two objects with the same kind and name', () => {
     const names = rendered.map(({ kind, name }) => `${kind} ${name}`);
     expect(names).toEqual([...new Set(names)]);
   });
 
-  helmTest('gives no pod more than it needs', () => {
+  helmTest('restricts the privileges of every pod', () => {
     const pods = rendered.filter(({ kind }) => WORKLOADS.includes(kind));
     expect(pods.length).toBeGreaterThanOrEqual(ROLES.length);
     for (const { text } of pods) {
@@ -58,7 +58,7 @@ describe.each(VALUES)('%s', (values) => {
     }
   });
 
-  helmTest('gives each role probes, resources, a spread and a disruption budget', () => {
+  helmTest('gives every role probes, resources, a topology spread and a disruption budget', () => {
     for (const [kind, name] of ROLES) {
       const text = find(rendered, kind, name);
       for (const part of ['livenessProbe', 'readinessProbe', 'resources', 'affinity']) {
@@ -77,7 +77,7 @@ describe.each(VALUES)('%s', (values) => {
     }
   });
 
-  helmTest('gives an edge time to leave', () => {
+  helmTest('gives an edge time to drain', () => {
     const text = find(rendered, 'StatefulSet', 'longline-edge');
     const graceSeconds = Number(/terminationGracePeriodSeconds: (\d+)/.exec(text)![1]);
     const drainMs = Number(envOf(text).LONGLINE_EDGE_DRAIN_MS);
@@ -87,11 +87,11 @@ describe.each(VALUES)('%s', (values) => {
 });
 
 describe('values', () => {
-  helmTest('are not enough as they come: two questions have no default', () => {
-    const said = rejection([]);
-    expect(said).toMatch(/2 problem\(s\) in the values/);
-    expect(said).toMatch(/auth.mode: nothing starts unauthenticated by accident/);
-    expect(said).toMatch(/redis: say where it is/);
+  helmTest('have no default for auth.mode and the address of Redis', () => {
+    const message = rejection([]);
+    expect(message).toMatch(/2 problem\(s\) in the values/);
+    expect(message).toMatch(/auth.mode: not set; set jwt, or none/);
+    expect(message).toMatch(/redis: no address; set redis.existingSecret.name/);
   });
 
   helmTest.each([
@@ -104,53 +104,59 @@ describe('values', () => {
     ['edge.settings.LONGLINE_EDGE_ID=edge-1', /LONGLINE_EDGE_ID/],
     ['edge.reach.mode=magic', /mode/],
     ['auth.mode=maybe', /mode/],
-  ])('are rejected by the schema: %s', (set, why) => {
-    expect(rejection(withSets(set))).toMatch(why);
+  ])('are rejected by the schema: %s', (set, message) => {
+    expect(rejection(withSets(set))).toMatch(message);
   });
 
   helmTest.each([
     [
       ['edge.drainSeconds=30'],
-      /edge.drainSeconds: 30, but an edge with 20000 connections needs 122/,
+      /edge.drainSeconds: 30 is too short; an edge with 20000 connections needs 122 s/,
     ],
     [
       ['edge.terminationGracePeriodSeconds=60'],
-      /60, but the drain takes 122 and the end 15: at least 137/,
+      /60 is too short; the drain needs 122 s and the shutdown 15 s: set at least 137/,
     ],
     [
       ['edge.connections=400000', 'edge.terminationGracePeriodSeconds=120'],
-      /edge.terminationGracePeriodSeconds: 120, but the drain takes 312/,
+      /edge.terminationGracePeriodSeconds: 120 is too short; the drain needs 312 s/,
     ],
-    [['control.reconnectsPerSecondMax=100', 'edge.drainSeconds=90'], /needs 312 to leave at 100/],
-    [['redis.url=redis://r:6379'], /bundled.enabled, and a url of another Redis/],
+    [['control.reconnectsPerSecondMax=100', 'edge.drainSeconds=90'], /needs 312 s to drain at 100/],
+    [['redis.url=redis://r:6379'], /bundled.enabled and url are both set/],
     [
       ['redis.bundled.enabled=false', 'redis.url=redis://r', 'redis.existingSecret.name=r'],
-      /two answers to one question/,
+      /url and existingSecret.name are both set/,
     ],
-    [['router.front.enabled=true'], /edges believe routers only if they know their network/],
+    [['router.front.enabled=true'], /edges accept PROXY headers only from known networks/],
     [['redis.sentinelMaster=m'], /the bundled Redis has no Sentinels/],
-    [['auth.mode=jwt'], /5 problem.*must have LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
-    [['auth.settings.LONGLINE_JWT_AUDIENCE=a'], /mode=none that they are not/],
-    [['auth.settings.LONGLINE_LINK_CERTIFICATES=c'], /takes tls.clientCertificates/],
-    [['tls.grpcSecret=s'], /edges and routers need its authority: linkSecret/],
-    [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /nothing in front of it/],
-    [['tls.edgeSecret=s', 'edge.settings.LONGLINE_TRANSPORT=native'], /speaks no TLS/],
-    [['tls.clientCertificates=true'], /it takes TLS/],
-    [['auth.existingSecret.name=s'], /list its keys/],
-    [['edge.reach.mode=tlsRoute'], /tlsRoute tells edges apart by their names/],
-    [['edge.reach.mode=loadBalancer'], /say `domain`.*or `addresses`/],
+    [['auth.mode=jwt'], /5 problem.*mode=jwt requires LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
+    [
+      ['auth.settings.LONGLINE_JWT_AUDIENCE=a'],
+      /LONGLINE_JWT_AUDIENCE has no effect with mode=none/,
+    ],
+    [['auth.settings.LONGLINE_LINK_CERTIFICATES=c'], /requires tls.clientCertificates=true/],
+    [['tls.grpcSecret=s'], /set linkSecret, the authority that edges and routers trust/],
+    [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /set together with proxyNetworks/],
+    [
+      ['tls.edgeSecret=s', 'edge.settings.LONGLINE_TRANSPORT=native'],
+      /native transport does not support TLS/,
+    ],
+    [['tls.clientCertificates=true'], /requires TLS; set grpcSecret and linkSecret/],
+    [['auth.existingSecret.name=s'], /list the keys to use/],
+    [['edge.reach.mode=tlsRoute'], /tlsRoute routes to edges by their names/],
+    [['edge.reach.mode=loadBalancer'], /requires `domain`.*or `addresses`/],
     [
       ['edge.reach.mode=loadBalancer', 'edge.reach.addresses={a,b}'],
-      /edge.reach.addresses: 2 for up to 3 edges/,
+      /edge.reach.addresses: 2 addresses for up to 3 edges/,
     ],
-    [['edge.reach.mode=nodePort', 'edge.reach.nodePortBase=32766'], /go past 32767/],
+    [['edge.reach.mode=nodePort', 'edge.reach.nodePortBase=32766'], /exceeds port 32767/],
     [['autoscaling.mode=hpa', 'autoscaling.minReplicas=11'], /maxReplicas is below minReplicas/],
     [
       ['autoscaling.mode=keda', 'autoscaling.scaleDownSeconds=60'],
-      /the next would go while it does/,
+      /60 is too short; an edge needs up to 137 s to shut down/,
     ],
-  ])('are rejected when they contradict each other: %j', (sets, why) => {
-    expect(rejection(withSets(...sets))).toMatch(why);
+  ])('are rejected when they contradict each other: %j', (sets, message) => {
+    expect(rejection(withSets(...sets))).toMatch(message);
   });
 });
 
@@ -180,39 +186,36 @@ describe('a device', () => {
     expect(advertisedUrl(...sets)).toBe(url);
   });
 
-  helmTest(
-    'is let in to an edge that is not ready: it may be leaving, or about to get shards',
-    () => {
-      const rendered = render(withSets('edge.reach.mode=nodePort'));
-      for (const name of ['longline-edge', 'longline-edge-0', 'longline-edge-2']) {
-        expect(find(rendered, 'Service', name)).toMatch(/publishNotReadyAddresses: true/);
-      }
-      expect(find(rendered, 'Service', 'longline-edge-2')).toMatch(/nodePort: 31002/);
-    },
-  );
+  helmTest('reaches an edge that is not ready, because it may drain or wait for shards', () => {
+    const rendered = render(withSets('edge.reach.mode=nodePort'));
+    for (const name of ['longline-edge', 'longline-edge-0', 'longline-edge-2']) {
+      expect(find(rendered, 'Service', name)).toMatch(/publishNotReadyAddresses: true/);
+    }
+    expect(find(rendered, 'Service', 'longline-edge-2')).toMatch(/nodePort: 31002/);
+  });
 
-  helmTest('finds a way to each edge that an autoscaler may start', () => {
+  helmTest('has a route to every edge that an autoscaler may start', () => {
     const rendered = render(withSets('edge.reach.mode=nodePort', 'autoscaling.mode=hpa'));
     expect(find(rendered, 'Service', 'longline-edge-9')).toMatch(/nodePort: 31009/);
-    // An upgrade must not undo what the autoscaler did.
+    // An upgrade must not reset the number of edges that the autoscaler set.
     expect(find(rendered, 'StatefulSet', 'longline-edge')).not.toMatch(/^ {2}replicas:/m);
   });
 });
 
 describe('a secret', () => {
-  helmTest('is given to those roles only whom it concerns', () => {
+  helmTest('is passed only to the roles that it applies to', () => {
     const rendered = render(['-f', join(CHART, 'ci/jwt-values.yaml')]);
     const envs = ROLES.map(([kind, name]) => envOf(find(rendered, kind, name)));
-    const haveIt = (setting: string) => envs.map((env) => setting in env);
-    expect(haveIt('LONGLINE_CONTROL_OPERATOR_TOKENS')).toEqual([false, false, true]);
-    expect(haveIt('LONGLINE_BACKEND_TOKENS')).toEqual([false, true, false]);
-    expect(haveIt('LONGLINE_TICKET_SECRET')).toEqual([true, true, false]);
-    expect(haveIt('LONGLINE_LINK_TOKEN')).toEqual([true, true, true]);
-    expect(haveIt('LONGLINE_GRPC_TLS_KEY_FILE')).toEqual([false, true, true]);
-    expect(haveIt('LONGLINE_LINK_TLS_CA_FILE')).toEqual([true, true, false]);
+    const isSetIn = (setting: string) => envs.map((env) => setting in env);
+    expect(isSetIn('LONGLINE_CONTROL_OPERATOR_TOKENS')).toEqual([false, false, true]);
+    expect(isSetIn('LONGLINE_BACKEND_TOKENS')).toEqual([false, true, false]);
+    expect(isSetIn('LONGLINE_TICKET_SECRET')).toEqual([true, true, false]);
+    expect(isSetIn('LONGLINE_LINK_TOKEN')).toEqual([true, true, true]);
+    expect(isSetIn('LONGLINE_GRPC_TLS_KEY_FILE')).toEqual([false, true, true]);
+    expect(isSetIn('LONGLINE_LINK_TLS_CA_FILE')).toEqual([true, true, false]);
   });
 
-  helmTest('of Redis is not copied, and its authority is believed', () => {
+  helmTest('of Redis is not copied, and its authority is trusted', () => {
     const rendered = render(['-f', join(CHART, 'ci/balancer-values.yaml')]);
     expect(rendered.filter(({ kind }) => kind === 'Secret')).toEqual([]);
     for (const [kind, name] of ROLES) {

@@ -13,18 +13,18 @@ const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
 
 const RENDER = pathToFileURL(join(packageRoot, 'k8s/render.mjs')).href;
 
-helmTest('what kustomize starts from is what node k8s/render.mjs makes of the chart', async () => {
+helmTest('the kustomize base is up to date with the chart: run node k8s/render.mjs', async () => {
   for (const { path, text } of (await import(RENDER)).renderKustomize()) {
     expect(readFileSync(path, 'utf8')).toBe(text);
   }
 });
 
-test('the schema admits the settings that roles have: node k8s/render.mjs writes them', async () => {
+test('the schema is up to date with the settings: run node k8s/render.mjs', async () => {
   const { path, text } = (await import(RENDER)).renderSchema();
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(JSON.parse(text));
 });
 
-(hasKubectl ? test : test.skip)('kubectl makes a whole of it', () => {
+(hasKubectl ? test : test.skip)('kubectl kustomize builds the overlay', () => {
   const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', FOLDER], {
     encoding: 'utf8',
   });

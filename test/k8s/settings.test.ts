@@ -1,4 +1,4 @@
-/** The chart knows the settings that exist, and sets or admits each of them. */
+/** The chart sets or accepts every setting of the roles, and no others. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
@@ -21,7 +21,7 @@ jest.setTimeout(60_000);
 const ROLES = ['edge', 'router', 'control'] as const;
 const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
 
-/** Not for a pod, or left at what the chart's ports and probes rely on. */
+/** Settings that do not suit a pod, or on which ports and probes of the chart depend. */
 const NOT_OFFERED = [
   'LONGLINE_HOST',
   'LONGLINE_EDGE_PORT',
@@ -32,14 +32,14 @@ const NOT_OFFERED = [
   'LONGLINE_ROUTER_FRONT_PORT',
   'LONGLINE_CONTROL_HTTP_PORT',
   'LONGLINE_CONTROL_GRPC_PORT',
-  // Secrets are variables here.
+  // The chart passes secrets as variables.
   'LONGLINE_JWT_KEYS_FILE',
   'LONGLINE_BACKEND_TOKENS_FILE',
   // A pod has one address.
   'LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES',
 ];
 
-/** Values files that together set all that can be set, but for TLS of edges, which goes with no front. */
+/** Values that together set everything except TLS of edges, which excludes a front. */
 const EVERYTHING = [
   ...['balancer', 'front', 'jwt'].flatMap((name) => ['-f', join(CHART, `ci/${name}-values.yaml`)]),
   ...['--set', 'redis.bundled.enabled=false'],
@@ -52,7 +52,6 @@ const AUTH_SETTINGS = {
   control: [grpcTlsSettings, linkPeerSettings],
 };
 
-/** All settings of a role. */
 function settingsOf(role: (typeof ROLES)[number]): string[] {
   const own = readFileSync(join(packageRoot, role, 'config.ts'), 'utf8');
   const shared = [sharedSettings, ...(role === 'control' ? [] : [servingSettings])];
@@ -68,46 +67,46 @@ function envIn(rendered: readonly Rendered[], role: string): Record<string, stri
 }
 
 describe.each(ROLES)('%s', (role) => {
-  helmTest(
-    'gets from the chart no setting that it has not, and can be given all that it has',
-    () => {
-      const given = [EVERYTHING, EDGE_TLS].flatMap((args) =>
-        Object.keys(envIn(render(args), role)),
-      );
-      const offered = [
-        ...given.filter((name) => name.startsWith('LONGLINE_')),
-        ...schema.$defs[`${role}Setting`].enum,
-      ];
-      const inChart = [
-        ...offered,
-        ...schema.$defs.authSetting.enum,
-        ...schema.$defs.secretSetting.enum,
-        ...NOT_OFFERED,
-      ];
-      const existing = settingsOf(role);
-      expect(offered.filter((name) => !existing.includes(name))).toEqual([]);
-      expect(existing.filter((name) => !inChart.includes(name))).toEqual([]);
-    },
-  );
+  helmTest('gets only existing settings from the chart, and every setting can be set there', () => {
+    const rendered = [EVERYTHING, EDGE_TLS].flatMap((args) =>
+      Object.keys(envIn(render(args), role)),
+    );
+    const offered = [
+      ...rendered.filter((name) => name.startsWith('LONGLINE_')),
+      ...schema.$defs[`${role}Setting`].enum,
+    ];
+    const inChart = [
+      ...offered,
+      ...schema.$defs.authSetting.enum,
+      ...schema.$defs.secretSetting.enum,
+      ...NOT_OFFERED,
+    ];
+    const existing = settingsOf(role);
+    expect(offered.filter((name) => !existing.includes(name))).toEqual([]);
+    expect(existing.filter((name) => !inChart.includes(name))).toEqual([]);
+  });
 });
 
-helmTest('every role accepts the environment that the chart gives it', () => {
+helmTest('every role accepts its environment from the chart', () => {
   const rendered = render(EVERYTHING);
-  /** What the kubelet puts in. */
-  const filledIn = (role: string) => {
+  /** Resolves references as the kubelet does. */
+  const resolvedEnv = (role: string) => {
     const env = envIn(rendered, role);
     for (const [key, value] of Object.entries(env)) {
       if (value.includes('secretKeyRef')) env[key] = SECRETS[key]!;
       else if (value.includes('metadata.name')) env[key] = `longline-${role}-0`;
       else if (value.includes('fieldRef')) env[key] = '';
     }
-    const known = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
+    const variables = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
     for (const [key, value] of Object.entries(env)) {
-      env[key] = value.replace(/\$\((\w+)\)/g, (_, ref: keyof typeof known) => known[ref] ?? '?');
+      env[key] = value.replace(
+        /\$\((\w+)\)/g,
+        (_, name: keyof typeof variables) => variables[name] ?? '?',
+      );
     }
     return env;
   };
-  const edge = parseEdgeConfig(filledIn('edge'), 1_000_000);
+  const edge = parseEdgeConfig(resolvedEnv('edge'), 1_000_000);
   expect(edge).toMatchObject({
     edgeId: 'longline-edge-0',
     advertisedUrl: 'https://longline-edge-0.push.example.com',
@@ -116,9 +115,9 @@ helmTest('every role accepts the environment that the chart gives it', () => {
     heartbeatMs: 30_000,
     zone: '',
   });
-  const router = parseRouterConfig(filledIn('router'), 1_000_000);
+  const router = parseRouterConfig(resolvedEnv('router'), 1_000_000);
   expect(router.controlAddresses).toEqual(['longline-control-all.push.svc:7201']);
-  const control = parseControlConfig(filledIn('control'));
+  const control = parseControlConfig(resolvedEnv('control'));
   expect(control).toMatchObject({ advertisedUrl: 'http://10.0.0.1:7200' });
   expect(control.operatorTokens).toHaveLength(1);
 });
@@ -131,12 +130,12 @@ const SECRETS: Record<string, string> = {
   LONGLINE_CONTROL_OPERATOR_TOKENS: 'ann:0123456789abcdef',
 };
 
-test('the dashboard shows metrics that exist', () => {
+test('the dashboard queries only existing metrics', () => {
   const dashboard = readFileSync(join(CHART, 'files/dashboard.json'), 'utf8');
   const operations = readFileSync(join(packageRoot, 'docs/operations.md'), 'utf8');
-  const shown = [...new Set(dashboard.match(/longline_\w+/g))];
-  expect(shown.length).toBeGreaterThan(15);
-  const unknown = shown.filter(
+  const queried = [...new Set(dashboard.match(/longline_\w+/g))];
+  expect(queried.length).toBeGreaterThan(15);
+  const unknown = queried.filter(
     (name) => !operations.includes(`| \`${name.replace(/_bucket$/, '')}\` |`),
   );
   expect(unknown).toEqual([]);

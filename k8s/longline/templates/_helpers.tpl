@@ -1,4 +1,4 @@
-{{- /* Names, labels, and what the pods of all roles have in common. */ -}}
+{{- /* Names, labels, and the parts that the pods of all roles share. */ -}}
 
 {{- define "longline.name" -}}
 {{- if contains "longline" .Release.Name -}}
@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* What a selector has. Takes a dict of the root and a role. */ -}}
+{{- /* Selector labels. Argument: dict with root and role. */ -}}
 {{- define "longline.selector" -}}
 app.kubernetes.io/name: longline
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -39,7 +39,7 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{- /* The secret that the URL of Redis is in, and its key. */ -}}
+{{- /* Name and key of the secret that contains the Redis URL. */ -}}
 {{- define "longline.redisSecret" -}}
 {{- .Values.redis.existingSecret.name | default (printf "%s-redis" (include "longline.name" .)) -}}
 {{- end -}}
@@ -47,7 +47,7 @@ labels:
 {{- if .Values.redis.existingSecret.name -}}{{ .Values.redis.existingSecret.key }}{{- else -}}url{{- end -}}
 {{- end -}}
 
-{{- /* Where a pod may run. Takes a dict of the root and a role. */ -}}
+{{- /* Scheduling constraints of a pod. Argument: dict with root and role. */ -}}
 {{- define "longline.placement" -}}
 {{- $own := index .root.Values .role -}}
 affinity:
@@ -88,11 +88,11 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* The part of a pod's spec that nobody who breaks in can do much with. */ -}}
+{{- /* Security settings of a pod: no API token, no root, no extra privileges. */ -}}
 {{- define "longline.pod" -}}
 serviceAccountName: {{ include "longline.name" .root }}
 automountServiceAccountToken: false
-# Else the services of this release would be LONGLINE_… variables, and no settings of ours.
+# Otherwise Kubernetes adds a LONGLINE_… variable for each service, which Longline rejects as unknown.
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
@@ -112,7 +112,7 @@ securityContext:
 {{- define "longline.container" -}}
 image: {{ include "longline.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-# What a role says before it ends, such as a setting that is wrong, is in the pod's status.
+# Shows the last log lines, such as an invalid setting, in the status of the pod.
 terminationMessagePolicy: FallbackToLogsOnError
 securityContext:
   allowPrivilegeEscalation: false
@@ -121,7 +121,7 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
-{{- /* Settings that all roles have. */ -}}
+{{- /* Settings of all roles. */ -}}
 {{- define "longline.env" -}}
 {{- $root := .root -}}
 - name: LONGLINE_REDIS_URL
@@ -145,7 +145,7 @@ securityContext:
 {{- end }}
 {{- $role := .role -}}
 {{- range $name := $root.Values.auth.existingSecret.keys }}
-{{- if include "longline.concerns" (dict "role" $role "name" $name) }}
+{{- if include "longline.appliesTo" (dict "role" $role "name" $name) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
@@ -154,7 +154,7 @@ securityContext:
 {{- end }}
 {{- end }}
 {{- range $name, $value := $root.Values.auth.settings }}
-{{- if include "longline.concerns" (dict "role" $role "name" $name) }}
+{{- if include "longline.appliesTo" (dict "role" $role "name" $name) }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
@@ -193,8 +193,11 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* Whether a setting concerns a role: which would reject it, or should not be told. Takes role and name. */ -}}
-{{- define "longline.concerns" -}}
+{{- /*
+"true" if a setting applies to a role. Other roles would reject the setting, or must not see its secret.
+Argument: dict with role and name.
+*/ -}}
+{{- define "longline.appliesTo" -}}
 {{- $of := dict
   "LONGLINE_JWT_" "edge router"
   "LONGLINE_TICKET_" "edge router"
@@ -210,7 +213,7 @@ securityContext:
 {{- if contains .role $roles -}}true{{- end -}}
 {{- end -}}
 
-{{- /* Settings that edges and routers have. */ -}}
+{{- /* Settings of edges and routers. */ -}}
 {{- define "longline.servingEnv" -}}
 - name: LONGLINE_CONTROL_ADDRESS
   value: {{ include "longline.name" . }}-control-all.{{ .Release.Namespace }}.svc:7201
@@ -224,7 +227,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* Secrets that a role reads as files: by the name of the volume. Takes the root and a role. */ -}}
+{{- /* Secrets that a role reads as files, by the name of the volume. Argument: dict with root and role. */ -}}
 {{- define "longline.files" -}}
 {{- $files := dict -}}
 {{- with .root.Values.redis.caSecret.name }}{{ $_ := set $files "redis-ca" . }}{{ end -}}
@@ -256,7 +259,7 @@ volumes:
 {{- end -}}
 {{- end -}}
 
-{{- /* Alive as long as it answers; ready when it can prove that it delivers. */ -}}
+{{- /* Live while it answers; ready when it can deliver. */ -}}
 {{- define "longline.probes" -}}
 livenessProbe:
   httpGet:
@@ -264,7 +267,7 @@ livenessProbe:
     port: {{ .port }}
   periodSeconds: 10
   timeoutSeconds: 5
-  # A minute: killing an edge that only lags sends all its devices to others that lag, too.
+  # A minute: killing an edge that is only slow would send all its devices to edges that are slow, too.
   failureThreshold: 6
 readinessProbe:
   httpGet:

@@ -1,4 +1,4 @@
-{{- /* How a device reaches one particular edge: what the edge says of itself, and its own service. */ -}}
+{{- /* How devices reach a particular edge: its advertised URL and its own service. */ -}}
 
 {{- define "longline.scheme" -}}
 {{- with .Values.edge.reach -}}
@@ -10,14 +10,13 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The port of an edge's own address: with hostPort the node's, with loadBalancer the service's. */ -}}
+{{- /* Port in the advertised URL: with hostPort the port of the node, with loadBalancer of the service. */ -}}
 {{- define "longline.reachPort" -}}
 {{- .Values.edge.reach.port | default 7000 -}}
 {{- end -}}
 
 {{- /*
-Several, separated by commas: the edge takes the one of its ordinal. What stands in $( ) is put in by
-the kubelet.
+Several URLs, separated by commas: each edge uses the one at its ordinal. The kubelet expands $( ).
 */ -}}
 {{- define "longline.advertisedUrl" -}}
 {{- $scheme := include "longline.scheme" . -}}
@@ -48,7 +47,7 @@ the kubelet.
 {{- join "," $urls -}}
 {{- end -}}
 
-{{- /* Whether each edge has a service of its own. */ -}}
+{{- /* "true" if each edge has a service of its own. */ -}}
 {{- define "longline.hasOwnServices" -}}
 {{- with .Values.edge.reach -}}
 {{- if or (has .mode (list "nodePort" "loadBalancer" "tlsRoute")) (and (eq .mode "balancer") .domain) -}}

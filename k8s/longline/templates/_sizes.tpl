@@ -1,6 +1,6 @@
-{{- /* Numbers that follow from other numbers. docs/kubernetes.md shows where they were measured. */ -}}
+{{- /* Computed sizes. docs/kubernetes.md shows how they were measured. */ -}}
 
-{{- /* Edges that there may be. */ -}}
+{{- /* Maximum number of edges. */ -}}
 {{- define "longline.edgesMax" -}}
 {{- if .Values.autoscaling.mode -}}{{ int .Values.autoscaling.maxReplicas }}{{- else -}}{{ int .Values.edge.replicas }}{{- end -}}
 {{- end -}}
@@ -10,14 +10,14 @@
 {{- end -}}
 
 {{- /*
-How long an edge needs to leave, in seconds:
-  prepare     15 for each eighth of all shards that it owns: that many are on their way at a time
-  ramp        49: the pace needs 98 s to its full height, which costs half of that time
+Seconds that an edge needs to drain:
+  prepare     15 per eighth of all shards that it owns: that many move at a time
+  ramp        49: the pace reaches its maximum in 98 s, which costs half of that time
   reconnects  connections ÷ rate
-  linger      13: 10 for answers to pushes under way, 3 for browsers that come back once
-  closing     5: whoever is left
+  linger      13: 10 for verdicts of pushes in flight, 3 for browsers that reconnect once
+  closing     5: the remaining connections
 */ -}}
-{{- define "longline.leaveSeconds" -}}
+{{- define "longline.drainSecondsMin" -}}
 {{- $edges := include "longline.edgesMin" . | int -}}
 {{- $prepare := mul 15 (div (add 8 $edges -1) $edges) -}}
 {{- $rate := int .Values.control.reconnectsPerSecondMax -}}
@@ -26,7 +26,7 @@ How long an edge needs to leave, in seconds:
 {{- end -}}
 
 {{- define "longline.drainSeconds" -}}
-{{- .Values.edge.drainSeconds | default (include "longline.leaveSeconds" .) -}}
+{{- .Values.edge.drainSeconds | default (include "longline.drainSecondsMin" .) -}}
 {{- end -}}
 
 {{- define "longline.graceSeconds" -}}
@@ -34,14 +34,14 @@ How long an edge needs to leave, in seconds:
 {{- end -}}
 
 {{- /*
-Memory of an edge in MiB. Request: 128 and 5 KiB for each connection, kernel included, which is charged
-to the pod as well. Limit: twice that, for devices that do not read.
+Memory request of an edge in MiB: 128 plus 5 KiB per connection. This includes kernel memory, which is
+charged to the pod. The limit is twice the request, for slow consumers.
 */ -}}
 {{- define "longline.edgeMemory" -}}
 {{- add 128 (div (mul 5 (int .Values.edge.connections)) 1024) -}}
 {{- end -}}
 
-{{- /* Of a router: 256, and 10 KiB for each device of the front, which has two sockets. */ -}}
+{{- /* Memory request of a router in MiB: 256 plus 10 KiB per front device, which has two sockets. */ -}}
 {{- define "longline.routerMemory" -}}
 {{- $front := .Values.router.front -}}
 {{- add 256 (ternary (div (mul 10 (int $front.devices)) 1024) 0 $front.enabled) -}}
@@ -59,7 +59,7 @@ to the pod as well. Limit: twice that, for devices that do not read.
 requests:
   cpu: {{ .cpu }}
   memory: {{ .memory }}Mi
-# No limit of CPU: a throttled process lags, and looks dead.
+# No CPU limit: a throttled process answers late and appears dead.
 limits:
   memory: {{ mul 2 .memory }}Mi
 {{- end -}}
