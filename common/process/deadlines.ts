@@ -1,34 +1,34 @@
 /**
- * Many deadlines for one timer, coarse: those that fall into the same grain of time pass together.
- * Nothing is taken out when what it was for is done; whoever asks finds that out by the number.
+ * Many coarse deadlines for one timer: deadlines in the same interval of `resolutionMs` expire
+ * together. A deadline cannot be cancelled; the caller ignores an expired id that it no longer has.
  * Pure.
  */
 export class Deadlines {
-  /** By the grain in which they pass. */
+  /** Ids by the interval at whose end they expire. */
   readonly #buckets = new Map<number, number[]>();
-  /** The grains up to here have passed. */
-  #passed = 0;
+  /** The last interval that has expired. */
+  #expiredUntil = 0;
 
   constructor(readonly resolutionMs: number) {}
 
-  /** @param id a number, so that millions of them are nothing to a garbage collector */
+  /** @param id a number, so that millions of deadlines do not load the garbage collector */
   add(id: number, dueAtMs: number): void {
-    const bucket = Math.max(Math.ceil(dueAtMs / this.resolutionMs), this.#passed + 1);
+    const bucket = Math.max(Math.ceil(dueAtMs / this.resolutionMs), this.#expiredUntil + 1);
     const ids = this.#buckets.get(bucket);
     if (ids === undefined) this.#buckets.set(bucket, [id]);
     else ids.push(id);
   }
 
-  /** Those that have passed since the last call: never early, at most a grain late. */
-  passed(nowMs: number): number[] {
+  /** Returns the ids expired since the last call: never early, at most `resolutionMs` late. */
+  takeExpired(nowMs: number): number[] {
     const until = Math.floor(nowMs / this.resolutionMs);
-    const passed: number[] = [];
+    const expired: number[] = [];
     for (const [bucket, ids] of this.#buckets) {
       if (bucket > until) continue;
-      for (const id of ids) passed.push(id);
+      for (const id of ids) expired.push(id);
       this.#buckets.delete(bucket);
     }
-    this.#passed = until;
-    return passed;
+    this.#expiredUntil = until;
+    return expired;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * A link: one long-lived gRPC stream to control, opened again for ever. Where there are several
- * controls, one leads and the others end the stream at once: after each end the next one is tried.
- * Backoff with jitter between rounds; one log line per outage and one per recovery, not one per try.
+ * A link: one long-lived gRPC stream to control, reopened whenever it ends. Of several controls only
+ * the leader accepts the stream; the others end it at once, and the link tries the next one, with
+ * backoff after each round. An outage and a recovery are logged once each, not each attempt.
  */
 import {
   type ChannelOptions,
@@ -14,9 +14,9 @@ import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
 /**
- * A peer that is gone without a word is noticed within about ten seconds. Retries are ours, not the
- * library's: it would buffer what a long-lived stream has sent. A name that several controls share, as
- * in Kubernetes, is a list of controls, too: each stream is opened at the next one.
+ * Keepalive detects a dead peer within about ten seconds. Retries of the library are off, as it would
+ * buffer everything that a long-lived stream has sent. A host name may resolve to several controls,
+ * as in Kubernetes: round_robin opens each stream to the next one.
  */
 export const LINK_OPTIONS: ChannelOptions = {
   'grpc.keepalive_time_ms': 5_000,
@@ -29,15 +29,15 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.dns_min_time_between_resolutions_ms': 5_000,
 };
 
-/** What a link shows of itself when it opens a stream. */
+/** Metadata with which a link opens its stream. */
 export function linkMetadata(token: string | undefined): Metadata {
   const metadata = new Metadata();
   if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
   return metadata;
 }
 
-/** A control that has not taken the stream by then is stalled, and another one may lead. */
-const ACCEPT_MS = 5_000;
+/** A control that has not accepted the stream by then is stalled; the link tries the next one. */
+const ACCEPT_TIMEOUT_MS = 5_000;
 
 export class GrpcLink<
   Service extends Client,
@@ -46,12 +46,14 @@ export class GrpcLink<
 > {
   #stream: Stream | undefined;
   #isUp = false;
-  #tries = 0;
+  /** Failed attempts since the link was last up. */
+  #failures = 0;
+  /** Index into `clients` of the next attempt. */
   #next = 0;
-  #retry: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
 
   /**
-   * @param clients one for each control
+   * @param clients one per control
    * @param open opens the stream
    */
   constructor(
@@ -64,18 +66,18 @@ export class GrpcLink<
     this.#connect();
   }
 
-  /** True from when the other side has accepted the stream until it ends. */
+  /** True from when control accepts the stream until it ends. */
   get isUp(): boolean {
     return this.#isUp;
   }
 
-  /** The stream while there is one; it may not have reached the other side yet. */
+  /** The current stream, which control may not have accepted yet; undefined between attempts. */
   get stream(): Stream | undefined {
     return this.#stream;
   }
 
   close(): void {
-    clearTimeout(this.#retry);
+    clearTimeout(this.#retryTimer);
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
@@ -86,18 +88,18 @@ export class GrpcLink<
     const stream = this.open(this.clients[this.#next]!);
     this.#next = (this.#next + 1) % this.clients.length;
     this.#stream = stream;
-    const giveUp = setTimeout(() => stream.cancel(), ACCEPT_MS);
+    const acceptTimer = setTimeout(() => stream.cancel(), ACCEPT_TIMEOUT_MS);
     stream.on('metadata', () => {
-      clearTimeout(giveUp);
+      clearTimeout(acceptTimer);
       this.log.info({ link: this.name }, 'link is up');
       this.#isUp = true;
-      this.#tries = 0;
+      this.#failures = 0;
     });
     stream.on('data', this.onMessage);
-    // Every end of a stream, clean ones included, has exactly one status.
+    // Every stream ends with exactly one status, also without an error.
     stream.on('error', () => {});
     stream.on('status', (end) => {
-      clearTimeout(giveUp);
+      clearTimeout(acceptTimer);
       if (this.#stream === stream) this.#onEnd(end.code, end.details);
     });
   }
@@ -106,11 +108,11 @@ export class GrpcLink<
     const wasUp = this.#isUp;
     this.#isUp = false;
     this.#stream = undefined;
-    this.#tries++;
-    if (wasUp || this.#tries === 1) {
-      this.log.warn({ link: this.name, code: status[code], details }, 'link is down, trying again');
+    this.#failures++;
+    if (wasUp || this.#failures === 1) {
+      this.log.warn({ link: this.name, code: status[code], details }, 'link is down, retrying');
     }
-    const rounds = Math.ceil(this.#tries / this.clients.length);
-    this.#retry = setTimeout(() => this.#connect(), backoffMs(rounds));
+    const rounds = Math.ceil(this.#failures / this.clients.length);
+    this.#retryTimer = setTimeout(() => this.#connect(), backoffMs(rounds));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A gRPC server with what every one of ours has: `grpc.health.v1` and server reflection, so that
- * grpcurl and grpc-health-probe work as they come.
+ * A gRPC server with `grpc.health.v1` and server reflection, so that grpcurl and grpc-health-probe
+ * work without configuration.
  */
 import { readFileSync } from 'node:fs';
 import {
@@ -16,7 +16,7 @@ import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-
 import { catalogue, type Rejection } from './errors.js';
 import { EnvironmentError } from './lifecycle.js';
 
-/** The schema, built beside the generated code. */
+/** Descriptors of all services, generated with the code. */
 const SCHEMA_URL = new URL('../../proto/gen/image.binpb', import.meta.url);
 
 export interface GrpcServer {
@@ -36,7 +36,7 @@ export function createGrpcServer(services: readonly string[], options: ServerOpt
   return { server, health };
 }
 
-/** Resolves with the port; rejects with an EnvironmentError when it cannot. */
+/** Resolves with the bound port; rejects with an EnvironmentError when it cannot listen. */
 export function bindGrpc(
   server: Server,
   host: string,
@@ -52,12 +52,12 @@ export function bindGrpc(
   });
 }
 
-/** The value of `authorization` in the metadata of a call. */
+/** Returns the value of `authorization` in the metadata of a call. */
 export function authorizationOf(metadata: Metadata): string | undefined {
   return metadata.get('authorization')[0]?.toString();
 }
 
-/** A rejection as gRPC says it: the status, and the catalogue code both in message and metadata. */
+/** Maps a rejection to a gRPC status, with its code in the message and in the metadata. */
 export function toServiceError(rejected: Rejection): Partial<ServiceError> {
   const metadata = new Metadata();
   metadata.set('longline-code', rejected.code);

@@ -1,6 +1,6 @@
 /**
- * TLS of gRPC, from files that may change: what is new counts for connections that come after it,
- * and those that are open stay.
+ * TLS for gRPC from files that may change: new certificates apply to new connections; open
+ * connections stay.
  */
 import { createSecureContext } from 'node:tls';
 import {
@@ -18,26 +18,26 @@ type IdentityListener = Parameters<
   experimental.CertificateProvider['addIdentityCertificateListener']
 >[0];
 
-/** Hands the library what is in force, now and when it changes. */
+/** Provides the current certificates to the gRPC library, and notifies it of changes. */
 class Certificates implements experimental.CertificateProvider {
   readonly #caListeners = new Set<CaListener>();
   readonly #identityListeners = new Set<IdentityListener>();
   #ca: Buffer | undefined;
   #identity: { readonly cert: Buffer; readonly key: Buffer } | undefined;
 
-  /** @throws Error when they do not fit together, and then nothing has changed */
+  /** @throws Error when key and certificate do not match; nothing has changed then */
   replace(ca: Buffer | undefined, cert: Buffer | undefined, key: Buffer | undefined): void {
     createSecureContext({ ca, cert, key });
     this.#ca = ca;
     this.#identity = cert && key && { cert, key };
-    for (const listener of this.#caListeners) this.#tellCa(listener);
-    for (const listener of this.#identityListeners) this.#tellIdentity(listener);
+    for (const listener of this.#caListeners) this.#notifyCa(listener);
+    for (const listener of this.#identityListeners) this.#notifyIdentity(listener);
   }
 
   addCaCertificateListener(listener: CaListener): void {
     this.#caListeners.add(listener);
-    // Whoever listens wants to hear it, and the library is deaf until it has returned from this.
-    process.nextTick(() => this.#tellCa(listener));
+    // The library ignores a notification before addCaCertificateListener has returned.
+    process.nextTick(() => this.#notifyCa(listener));
   }
 
   removeCaCertificateListener(listener: CaListener): void {
@@ -46,28 +46,28 @@ class Certificates implements experimental.CertificateProvider {
 
   addIdentityCertificateListener(listener: IdentityListener): void {
     this.#identityListeners.add(listener);
-    process.nextTick(() => this.#tellIdentity(listener));
+    process.nextTick(() => this.#notifyIdentity(listener));
   }
 
   removeIdentityCertificateListener(listener: IdentityListener): void {
     this.#identityListeners.delete(listener);
   }
 
-  #tellCa(listener: CaListener): void {
+  #notifyCa(listener: CaListener): void {
     listener(this.#ca ? { caCertificate: this.#ca } : null);
   }
 
-  #tellIdentity(listener: IdentityListener): void {
+  #notifyIdentity(listener: IdentityListener): void {
     const identity = this.#identity;
     listener(identity ? { certificate: identity.cert, privateKey: identity.key } : null);
   }
 }
 
 /**
- * What a gRPC server listens with. Whether a client has to show a certificate is not decided here: it
- * may have a token instead, and a probe of its health needs neither.
+ * Creates the credentials of a gRPC server. A client certificate is requested but not required: a
+ * client may have a token instead, and a health probe needs neither.
  * @param files undefined: without TLS
- * @throws EnvironmentError when the files are of no use
+ * @throws EnvironmentError when the files cannot be used
  */
 export async function serverCredentials(
   files: GrpcTlsFiles | undefined,
@@ -79,10 +79,10 @@ export async function serverCredentials(
   const paths = clientCa === undefined ? [cert, key] : [cert, key, clientCa];
   await WatchedFiles.open(
     paths,
-    ([certNow, keyNow, caNow]) => certificates.replace(caNow, certNow, keyNow),
+    ([newCert, newKey, newCa]) => certificates.replace(newCa, newCert, newKey),
     log,
   );
-  // The library calls its first parameter the authority's, and takes it for the server's own.
+  // Despite its name (caCertificateProvider), the first parameter provides the server certificate.
   return experimental.createCertificateProviderServerCredentials(
     certificates,
     clientCa === undefined ? null : certificates,
@@ -91,9 +91,9 @@ export async function serverCredentials(
 }
 
 /**
- * What links to control are opened with.
+ * Creates the credentials of links to control.
  * @param files undefined: without TLS
- * @throws EnvironmentError when the files are of no use
+ * @throws EnvironmentError when the files cannot be used
  */
 export async function linkCredentials(
   files: LinkTlsFiles | undefined,
@@ -104,7 +104,7 @@ export async function linkCredentials(
   const { ca, own } = files;
   await WatchedFiles.open(
     own === undefined ? [ca] : [ca, own.cert, own.key],
-    ([caNow, certNow, keyNow]) => certificates.replace(caNow, certNow, keyNow),
+    ([newCa, newCert, newKey]) => certificates.replace(newCa, newCert, newKey),
     log,
   );
   return experimental.createCertificateProviderChannelCredentials(

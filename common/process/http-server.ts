@@ -1,18 +1,21 @@
 /**
- * The HTTP server that every role has for people and probes: `/healthz`, `/readyz`, `/metrics`,
- * to which router and control add their own routes. Devices never come here.
+ * The HTTP server of every role for operators and probes: `/healthz`, `/readyz` and `/metrics`.
+ * Router and control add their own routes. Client connections use other ports.
  */
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
 import type { Metrics } from './metrics.js';
 
-/** Why the process cannot serve at the moment; empty when it can. */
-export type ReadyCheck = () => readonly string[];
+/** Returns why the process cannot serve at the moment; empty when it can. */
+export type ReadinessCheck = () => readonly string[];
 
 const BODY_BYTES_MAX = 64 * 1024;
 
-export function createHttpServer(metrics: Metrics, notReadyReasons: ReadyCheck): FastifyInstance {
+export function createHttpServer(
+  metrics: Metrics,
+  notReadyReasons: ReadinessCheck,
+): FastifyInstance {
   const server = Fastify({
     bodyLimit: BODY_BYTES_MAX,
     routerOptions: { maxParamLength: 1024 },
@@ -24,7 +27,7 @@ export function createHttpServer(metrics: Metrics, notReadyReasons: ReadyCheck):
     return sendRejection(reply, rejection('NOT_FOUND', `no route for ${request.method} ${path}`));
   });
   server.setErrorHandler((error: { statusCode?: number; message: string }, _request, reply) => {
-    return sendRejection(reply, rejection(codeOf(error.statusCode), error.message));
+    return sendRejection(reply, rejection(errorCodeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
   addReadyRoute(server, '/readyz', notReadyReasons);
@@ -35,11 +38,11 @@ export function createHttpServer(metrics: Metrics, notReadyReasons: ReadyCheck):
   return server;
 }
 
-/** Answers 200 when there is no reason not to be ready, else 503 with the reasons. */
+/** Responds with 200 when the check returns no reason, else with 503 and the reasons. */
 export function addReadyRoute(
   server: FastifyInstance,
   path: string,
-  notReadyReasons: ReadyCheck,
+  notReadyReasons: ReadinessCheck,
 ): void {
   server.get(path, (_request, reply) => {
     const reasons = notReadyReasons();
@@ -50,7 +53,7 @@ export function addReadyRoute(
   });
 }
 
-/** Starts to listen and resolves with the port. */
+/** Starts to listen. Resolves with the bound port. */
 export async function listenHttp(
   server: FastifyInstance,
   host: string,
@@ -62,13 +65,13 @@ export async function listenHttp(
 
 export function sendRejection(reply: FastifyReply, rejected: Rejection): FastifyReply {
   const status = catalogue[rejected.code].http;
-  // RFC 9110 §11.6.1: which authentication would help.
+  // RFC 9110 §11.6.1
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   return reply.code(status).send(errorBody(rejected));
 }
 
-/** @param statusCode what the HTTP library would answer */
-function codeOf(statusCode: number | undefined): ErrorCode {
+/** @param statusCode the status that Fastify would respond with */
+function errorCodeOf(statusCode: number | undefined): ErrorCode {
   if (statusCode === undefined || statusCode >= 500) return 'INTERNAL';
   return statusCode === 413 ? 'PAYLOAD_TOO_LARGE' : 'REQUEST_MALFORMED';
 }

@@ -1,35 +1,35 @@
 /**
- * How a role's process lives: it starts, says so in one line, and stops once, whatever the reason.
- * Only `main.ts` of a role uses this.
+ * Start and stop of a role's process. A process logs one line when it listens, and stops once.
+ * Used only by the `main.ts` of a role.
  */
 import { ConfigError } from './config.js';
 import type { Logger } from './log.js';
 
-/** A stop that takes longer is cut: what is held open then is not ours to wait for. */
+/** Maximum duration of `stop`; a process that is not done by then exits with status 1. */
 const STOP_DEADLINE_MS = 10_000;
 
 /**
- * Stops on SIGTERM, on SIGINT and when the parent that started us over an IPC channel is gone, so
- * that a crashed local cluster leaves nothing running. Exits 0 when `stop` resolves. A signal while
- * it is stopping exits at once.
- * @param leave what SIGTERM asks for instead, the first time: to get ready to stop, however long that
- * takes
- * @returns stops for another reason
+ * Stops the process on SIGTERM, on SIGINT, and when its parent closes the IPC channel, so that a
+ * crashed local cluster leaves no processes behind. Exits with status 0 when `stop` resolves. A
+ * signal during the stop exits at once.
+ * @param drain called on the first SIGTERM instead of `stop`; may take any time, and then calls the
+ * returned function
+ * @returns a function that stops the process for another reason
  */
 export function stopOnSignals(
   log: Logger,
   stop: () => Promise<void>,
-  leave?: () => void,
+  drain?: () => void,
 ): (reason: string) => void {
-  for (const end of ENDS) process.off(end, endAtOnce);
-  let leaving = false;
+  for (const event of EARLY_EXIT_EVENTS) process.off(event, exitAtOnce);
+  let draining = false;
   let stopping = false;
   const begin = (reason: string) => {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ reason }, 'stopping');
     setTimeout(() => {
-      log.error('did not stop in time');
+      log.error({ deadlineMs: STOP_DEADLINE_MS }, 'stop timed out; exiting');
       process.exit(1);
     }, STOP_DEADLINE_MS).unref();
     stop().then(
@@ -41,34 +41,34 @@ export function stopOnSignals(
     );
   };
   process.on('SIGTERM', (signal) => {
-    if (leave === undefined || leaving || stopping) return begin(signal);
-    leaving = true;
-    log.info({ reason: signal }, 'leaving');
-    leave();
+    if (drain === undefined || draining || stopping) return begin(signal);
+    draining = true;
+    log.info({ reason: signal }, 'draining before the stop');
+    drain();
   });
   process.on('SIGINT', begin);
-  if (process.connected) process.once('disconnect', () => begin('parent is gone'));
+  if (process.connected) process.once('disconnect', () => begin('parent process ended'));
   return (reason) => {
     if (!stopping) begin(reason);
   };
 }
 
-/** The ports that a process listens on, by what they are for, such as `{ devices: 7000 }`. */
+/** Ports that a process listens on, by purpose, such as `{ devices: 7000 }`. */
 export type ListeningPorts = Readonly<Record<string, number>>;
 
-/** Says in the log, and to a parent that started us over an IPC channel, where we listen. */
+/** Reports the listening ports in the log and, over an IPC channel, to the parent process. */
 export function announceListening(log: Logger, ports: ListeningPorts): void {
   log.info({ ports }, 'listening');
   process.send?.({ type: 'listening', ports });
 }
 
 /**
- * Runs a role's start. An environment problem ends the process with one readable message, a signal
- * or the end of its parent ends it at once: there is nothing yet that could be left in order. Nobody else would end it, as the
- * kernel spares the first process of a container.
+ * Runs the start of a role. A problem of the environment ends the process with one readable
+ * message. A signal or the end of the parent process exits at once, as there is no state to clean
+ * up yet. The handlers are needed because PID 1 of a container has no default signal actions.
  */
 export async function runRole(start: () => Promise<void>): Promise<void> {
-  for (const end of ENDS) process.on(end, endAtOnce);
+  for (const event of EARLY_EXIT_EVENTS) process.on(event, exitAtOnce);
   try {
     await start();
   } catch (error) {
@@ -80,14 +80,14 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
   }
 }
 
-/** What ends a process that has not started yet; `disconnect`: its parent is gone. */
-const ENDS = ['SIGTERM', 'SIGINT', 'disconnect'] as const;
+/** Events that end a process during its start; `disconnect`: its parent process ended. */
+const EARLY_EXIT_EVENTS = ['SIGTERM', 'SIGINT', 'disconnect'] as const;
 
-function endAtOnce(): void {
+function exitAtOnce(): void {
   process.exit(0);
 }
 
-/** The machine or a neighbour is not as it must be; the message says what to do. */
+/** The machine or a peer prevents the start; the message says what to do. */
 export class EnvironmentError extends Error {}
 
 function isEnvironmentError(error: unknown): error is Error {

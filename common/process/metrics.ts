@@ -1,6 +1,6 @@
 /**
- * Metrics of one process. A metric is named `longline_<role>_<what>_<unit>`; a label never takes
- * its value from a clientId or anything else that strangers choose.
+ * Metrics of one process, named `longline_<role>_<subject>_<unit>`. Label values never come from
+ * clientIds or other input of clients, which would make their number unbounded.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -19,7 +19,7 @@ export class Metrics {
     return new Counter({ name, help, labelNames, registers: [this.registry] });
   }
 
-  /** A gauge that is read when it is scraped. */
+  /** Registers a gauge that is read at each scrape. */
   gauge(name: string, help: string, read: () => number): void {
     new Gauge({
       name,
@@ -31,7 +31,7 @@ export class Metrics {
     });
   }
 
-  /** The same with a child per label value. */
+  /** Registers a gauge with one child per label value, read at each scrape. */
   gauges(
     name: string,
     help: string,

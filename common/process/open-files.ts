@@ -1,4 +1,4 @@
-/** The soft limit on open files, which Node raises to the hard limit at start. */
+/** Returns the soft limit on open files, which Node raises to the hard limit at start. */
 export function openFilesMax(): number {
   const report = process.report.getReport() as {
     userLimits?: { open_files?: { soft: number | 'unlimited' } };

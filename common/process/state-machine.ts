@@ -1,20 +1,23 @@
 /**
- * A machine decides; its driver acts. Same inputs, same outputs: no I/O, timers, clock or
- * randomness inside.
+ * A deterministic state machine without I/O, timers, clock or randomness. Its driver performs the
+ * actions.
  */
 export interface Machine<Event, Action> {
-  /** Takes an event, or the passing of time when `event` is null. Early and repeated calls are harmless. */
+  /**
+   * Processes an event, or only the passing of time when `event` is null. Early and repeated calls
+   * are harmless.
+   */
   step(nowMs: number, event: Event | null): Output<Action>;
 }
 
 export interface Output<Action> {
   /** The driver performs these in order. */
   readonly actions: readonly Action[];
-  /** When time alone changes something next; Infinity: never. */
+  /** Time of the next `step` that is needed without an event; Infinity: none. */
   readonly wakeAtMs: number;
 }
 
-/** Makes the compiler prove that a switch is exhaustive. */
+/** Makes the compiler check that a switch is exhaustive. */
 export function assertNever(value: never): never {
   throw new Error(`unexpected value ${JSON.stringify(value)}`);
 }

@@ -1,50 +1,50 @@
 /**
- * Files that may change while the process runs: keys, tokens, certificates. They are read again
- * every two seconds and compared by content, as a mounted secret changes by a symbolic link that
- * points elsewhere, of which a watcher of the file hears nothing.
+ * Files that may change while the process runs: keys, tokens, certificates. They are read every two
+ * seconds and compared by content: a mounted secret changes through a symbolic link, which a file
+ * watcher does not notice.
  *
- * What belongs together, such as a certificate and its key, is watched together, and is taken as a
- * whole or not at all: while the two do not fit, what was taken before stays in force.
+ * Files that belong together, such as a certificate and its key, are watched together and applied
+ * together: while they do not match, the previous contents stay in use.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { EnvironmentError } from './lifecycle.js';
 import type { Logger } from './log.js';
 
-const LOOK_MS = 2_000;
+const POLL_MS = 2_000;
 
-/** Takes over new contents, in the order of the paths; throws when they are of no use. */
-type Take = (contents: readonly Buffer[]) => void | Promise<void>;
+/** Applies new contents, in the order of the paths; throws when they cannot be used. */
+type Apply = (contents: readonly Buffer[]) => void | Promise<void>;
 
 export class WatchedFiles {
   #digest = '';
-  /** What was wrong at the last look, so that it is said once; '' when nothing was. */
+  /** Problem of the last poll, so that it is logged once; '' if there was none. */
   #problem = '';
-  #isLooking = false;
+  #isPolling = false;
   readonly #timer: NodeJS.Timeout;
 
   private constructor(
     readonly paths: readonly string[],
-    readonly take: Take,
+    readonly apply: Apply,
     readonly log: Logger,
-    lookMs: number,
+    pollMs: number,
   ) {
-    this.#timer = setInterval(() => void this.#lookAgain(), lookMs).unref();
+    this.#timer = setInterval(() => void this.#poll(), pollMs).unref();
   }
 
   /**
-   * Resolves when the files were taken for the first time.
-   * @throws EnvironmentError when they cannot be read, or are of no use
+   * Resolves when the files have been applied for the first time.
+   * @throws EnvironmentError when they cannot be read or used
    */
   static async open(
     paths: readonly string[],
-    take: Take,
+    apply: Apply,
     log: Logger,
-    lookMs = LOOK_MS,
+    pollMs = POLL_MS,
   ): Promise<WatchedFiles> {
-    const files = new WatchedFiles(paths, take, log, lookMs);
+    const files = new WatchedFiles(paths, apply, log, pollMs);
     try {
-      await files.#look();
+      await files.#applyChanges();
     } catch (error) {
       files.close();
       throw new EnvironmentError(`cannot use ${paths.join(', ')}: ${(error as Error).message}`);
@@ -56,35 +56,36 @@ export class WatchedFiles {
     clearInterval(this.#timer);
   }
 
-  async #look(): Promise<boolean> {
+  /** Resolves with whether the contents had changed. */
+  async #applyChanges(): Promise<boolean> {
     const contents = await Promise.all(this.paths.map((path) => readFile(path)));
     const hash = createHash('sha256');
     for (const content of contents) hash.update(`${content.length}:`).update(content);
     const digest = hash.digest('base64');
     if (digest === this.#digest) return false;
-    await this.take(contents);
+    await this.apply(contents);
     this.#digest = digest;
     return true;
   }
 
-  async #lookAgain(): Promise<void> {
-    if (this.#isLooking) return;
-    this.#isLooking = true;
+  async #poll(): Promise<void> {
+    if (this.#isPolling) return;
+    this.#isPolling = true;
     const { paths } = this;
     try {
-      if (await this.#look()) this.log.info({ paths }, 'files have changed and are in force');
+      if (await this.#applyChanges()) this.log.info({ paths }, 'changed files applied');
       this.#problem = '';
     } catch (error) {
       const { message } = error as Error;
       if (message !== this.#problem) {
         this.log.error(
           { paths, problem: message },
-          'changed files are of no use, the old ones stay',
+          'changed files cannot be used; the previous contents stay in use',
         );
       }
       this.#problem = message;
     } finally {
-      this.#isLooking = false;
+      this.#isPolling = false;
     }
   }
 }

@@ -33,12 +33,12 @@ function linkTo(...addresses: string[]) {
   return link;
 }
 
-test('passes over an address where nobody listens', async () => {
+test('skips an address that refuses connections', async () => {
   const link = linkTo('127.0.0.1:1', control.address);
   await eventually(() => link.isUp);
 });
 
-test('passes over a peer that takes the connection and then says nothing', async () => {
+test('skips a peer that accepts the connection but sends nothing', async () => {
   const stalled = createServer((socket) => {
     socket.on('error', () => {});
     closing.push({ close: () => socket.destroy() });
@@ -50,7 +50,7 @@ test('passes over a peer that takes the connection and then says nothing', async
   await eventually(() => link.isUp, 10_000);
 });
 
-test('finds the control that leads among several of one name', async () => {
+test('finds the leader among several controls with one name', async () => {
   const follower = await FakeControl.start();
   closing.push({ close: () => follower.stop() });
   follower.leads = false;
@@ -72,7 +72,7 @@ test('finds the control that leads among several of one name', async () => {
   expect([...control.sessions.keys()]).toEqual(['edge-1']);
 });
 
-test('an answer is waited for no longer once it has come', async () => {
+test('the accept timeout does not end a link that is up', async () => {
   const link = linkTo(control.address);
   await eventually(() => link.isUp);
   await new Promise((resolve) => setTimeout(resolve, 6_000));

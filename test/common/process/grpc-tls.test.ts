@@ -37,15 +37,15 @@ const SERVICE = {
 };
 
 let authority: Authority;
-let strangers: Authority;
+let otherAuthority: Authority;
 let server: Server;
 let port: number;
-/** Whose content changes. */
+/** The certificate files of the server, which tests replace. */
 let own: CertificateFiles;
 
 beforeAll(async () => {
   authority = new Authority();
-  strangers = new Authority();
+  otherAuthority = new Authority();
   own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
   install(authority.issue('first'));
   server = new Server();
@@ -70,8 +70,8 @@ function install(files: CertificateFiles): void {
   copyFileSync(files.key, own.key);
 }
 
-/** The names that the server sees in the client's certificate. */
-function ask(channel: ChannelCredentials): Promise<string> {
+/** Resolves with the names that the server finds in the client certificate. */
+function queryNames(channel: ChannelCredentials): Promise<string> {
   const client = new (makeClientConstructor(SERVICE, 'test'))(`localhost:${port}`, channel);
   clients.push(client);
   return new Promise((resolve, reject) => {
@@ -81,8 +81,8 @@ function ask(channel: ChannelCredentials): Promise<string> {
   });
 }
 
-/** The common name of what the server shows. */
-function shown(): Promise<string> {
+/** Resolves with the common name of the server certificate. */
+function serverName(): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = { host: '127.0.0.1', port, servername: 'localhost', ALPNProtocols: ['h2'] };
     const socket: TLSSocket = connect({ ...options, ca: readFileSync(authority.ca) }, () => {
@@ -94,40 +94,40 @@ function shown(): Promise<string> {
 }
 
 describe('TLS of gRPC', () => {
-  test('a client shows its certificate, or none', async () => {
+  test('a client presents its certificate, or none', async () => {
     const { ca } = authority;
-    expect(await ask(await linkCredentials({ ca, own: undefined }, log))).toBe('');
+    expect(await queryNames(await linkCredentials({ ca, own: undefined }, log))).toBe('');
     const names = ['DNS:edge-1.example', 'URI:spiffe://prod/edge'];
     const link = { ca, own: authority.issue('edge', names) };
-    expect(await ask(await linkCredentials(link, log))).toBe(
+    expect(await queryNames(await linkCredentials(link, log))).toBe(
       'edge edge-1.example spiffe://prod/edge',
     );
   });
 
-  test('a certificate of another authority is no name', async () => {
-    const link = { ca: authority.ca, own: strangers.issue('edge') };
-    expect(await ask(await linkCredentials(link, log))).toBe('');
+  test('a certificate of another authority has no names', async () => {
+    const link = { ca: authority.ca, own: otherAuthority.issue('edge') };
+    expect(await queryNames(await linkCredentials(link, log))).toBe('');
   });
 
-  test('a server of another authority is not trusted, and neither is one without TLS', async () => {
-    const link = await linkCredentials({ ca: strangers.ca, own: undefined }, log);
-    await expect(ask(link)).rejects.toMatchObject({ code: status.UNAVAILABLE });
-    await expect(ask(credentials.createInsecure())).rejects.toMatchObject({
+  test('a client trusts neither a server of another authority nor one without TLS', async () => {
+    const link = await linkCredentials({ ca: otherAuthority.ca, own: undefined }, log);
+    await expect(queryNames(link)).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    await expect(queryNames(credentials.createInsecure())).rejects.toMatchObject({
       code: status.UNAVAILABLE,
     });
   });
 
-  test('a certificate is replaced under the open port, and not by one without its key', async () => {
+  test('a server certificate is replaced at run time, once its key matches', async () => {
     const second = authority.issue('second');
     copyFileSync(second.cert, own.cert);
-    expect(await shown()).toBe('first');
+    expect(await serverName()).toBe('first');
     copyFileSync(second.key, own.key);
-    await eventually(async () => expect(await shown()).toBe('second'));
+    await eventually(async () => expect(await serverName()).toBe('second'));
     install(authority.issue('third'));
-    await eventually(async () => expect(await shown()).toBe('third'));
+    await eventually(async () => expect(await serverName()).toBe('third'));
   });
 
-  test('a link shows its new certificate when it connects again', async () => {
+  test('a link presents its new certificate when it reconnects', async () => {
     const files = {
       cert: join(authority.folder, 'link.pem'),
       key: join(authority.folder, 'link.key'),
@@ -138,15 +138,15 @@ describe('TLS of gRPC', () => {
     };
     put(authority.issue('edge-old', ['DNS:old.example']));
     const link = await linkCredentials({ ca: authority.ca, own: files }, log);
-    expect(await ask(link)).toBe('edge-old old.example');
+    expect(await queryNames(link)).toBe('edge-old old.example');
     put(authority.issue('edge-new', ['DNS:new.example']));
     await eventually(async () => {
       for (const client of clients.splice(0)) client.close();
-      expect(await ask(link)).toBe('edge-new new.example');
+      expect(await queryNames(link)).toBe('edge-new new.example');
     });
   });
 
-  test('files that are of no use are said at the start', async () => {
+  test('files that cannot be used fail at start', async () => {
     const mixed = { cert: own.cert, key: authority.issue('x').key, clientCa: undefined };
     await expect(serverCredentials(mixed, log)).rejects.toThrow(EnvironmentError);
     const missing = { ca: '/nowhere/ca.pem', own: undefined };

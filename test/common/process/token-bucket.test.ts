@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { TokenBucket } from '../../../common/process/token-bucket.js';
 
-test('gives a second’s worth at once, and then so many a second', () => {
+test('allows a burst of one second’s tokens, then the configured rate', () => {
   const bucket = new TokenBucket(10, 0);
   const taken = (nowMs: number) => {
     let count = 0;
@@ -15,14 +15,14 @@ test('gives a second’s worth at once, and then so many a second', () => {
   expect(taken(3_600_000)).toBe(10);
 });
 
-test('what is taken beyond is a debt', () => {
+test('a call may take more than is left and leaves a debt', () => {
   const bucket = new TokenBucket(10, 0);
   expect(bucket.take(0, 25)).toBe(true);
   expect(bucket.take(1_500)).toBe(false);
   expect(bucket.take(1_600)).toBe(true);
 });
 
-test('over any time it gives at most its rate, a second’s worth and the last call', () => {
+test('grants at most its rate, one burst and the last call over any time', () => {
   const calls = fc.array(fc.tuple(fc.nat(500), fc.integer({ min: 1, max: 20 })));
   fc.assert(
     fc.property(calls, (steps) => {
@@ -38,7 +38,7 @@ test('over any time it gives at most its rate, a second’s worth and the last c
   );
 });
 
-test('a clock that goes back gives nothing', () => {
+test('a clock that goes backwards grants nothing', () => {
   const bucket = new TokenBucket(1, 1_000);
   expect(bucket.take(1_000)).toBe(true);
   expect(bucket.take(0)).toBe(false);
