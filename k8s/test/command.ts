@@ -1,15 +1,15 @@
-/** Runs a command to its end. */
+/** Runs commands and captures their output. */
 import { execFile } from 'node:child_process';
 import { Failure } from '../../cli/failure.js';
 
-/** Of a chart with its test output, or of a cluster's objects: far above what either prints. */
+/** Far above the output of Helm or kubectl. */
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
-/** How much of its output explains why a command failed. */
+/** Lines of output that the message of a failure quotes. */
 const LAST_LINES = 30;
 
 /**
- * @returns what it printed on standard output
- * @throws Failure with what it printed last
+ * @returns standard output
+ * @throws Failure with the last lines of its output if the exit status is not 0
  */
 export function run(command: string, args: readonly string[], input?: string): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -19,18 +19,18 @@ export function run(command: string, args: readonly string[], input?: string): P
       { maxBuffer: OUTPUT_BYTES_MAX },
       (error, stdout, stderr) => {
         if (error === null) return resolve(stdout);
-        const said = `${stdout}${stderr}`.trimEnd().split('\n').slice(-LAST_LINES);
-        const how = error.signal ?? error.code ?? error.message;
-        reject(new Failure([`${command} ${args.join(' ')}: ${how}`, ...said].join('\n  ')));
+        const lines = `${stdout}${stderr}`.trimEnd().split('\n').slice(-LAST_LINES);
+        const status = error.signal ?? error.code ?? error.message;
+        reject(new Failure([`${command} ${args.join(' ')}: ${status}`, ...lines].join('\n  ')));
       },
     );
-    // A command may end without reading it; what became of that, its status says.
+    // A command may exit without reading its input; its status shows whether that is an error.
     child.stdin!.on('error', () => {});
     child.stdin!.end(input);
   });
 }
 
-/** @returns what it printed on both outputs; undefined when it succeeded */
+/** @returns the failure message; undefined if the command succeeded */
 export async function rejectionOf(
   command: string,
   args: readonly string[],

@@ -1,21 +1,21 @@
 /**
- * The half of the test that runs in its own namespaces, as their process 1. Its argument is
- * `InsideOptions` as JSON; it prints `InsideResult` as JSON.
+ * The part of the test that runs in its own namespaces, as process 1. Its argument is `InsideOptions`
+ * as JSON; it prints `InsideResult` as JSON.
  */
 import { Failure } from '../../cli/failure.js';
-import { makeCertificates } from './certificates.js';
-import { checkChart, checkKustomization } from './chart-checks.js';
-import { startControlPlane } from './control-plane.js';
-import { applyCrds } from './crds.js';
-import { type HeldResult, holdDevices } from './held.js';
-import { makePauseImage, makeRedisImage } from './images.js';
+import { checkChart, checkKustomization } from './checks/chart-checks.js';
+import { checkOperations, type OperationsResult } from './checks/operations.js';
+import { checkTrial } from './checks/trial.js';
+import { makeCertificates } from './cluster/certificates.js';
+import { startControlPlane } from './cluster/control-plane.js';
+import { applyCrds } from './cluster/crds.js';
+import { makePauseImage, makeRedisImage } from './cluster/images.js';
+import { makeMachine } from './cluster/machine.js';
+import { startNodes } from './cluster/nodes.js';
 import { helm, kubectl } from './kubectl.js';
-import { makeMachine } from './machine.js';
-import { startNodes } from './nodes.js';
-import { tryTrial } from './trial.js';
 
 export interface InsideOptions {
-  /** Of Longline. */
+  /** Path of the archive with the Longline image. */
   readonly imageArchive: string;
   readonly devices: number;
   readonly pushesPerSecond: number;
@@ -24,9 +24,9 @@ export interface InsideOptions {
 export interface InsideResult {
   readonly kubernetes: string;
   readonly helm: string;
-  /** In k8s/longline/ci: each was installed, upgraded, rolled back and uninstalled. */
+  /** Files in k8s/longline/ci that were installed, upgraded, rolled back and uninstalled. */
   readonly valuesFiles: number;
-  readonly held: HeldResult;
+  readonly operations: OperationsResult;
 }
 
 const options = JSON.parse(process.argv[2]!) as InsideOptions;
@@ -34,14 +34,14 @@ const startMs = performance.now();
 const say = (line: string) =>
   process.stderr.write(`k8s ${Math.round((performance.now() - startMs) / 1000)} s: ${line}\n`);
 
-// Whoever started us is gone, or wants us to be. With us goes all that we have started.
+// Standard input closes when main.ts ends or stops the test. Process 1 takes all others with it.
 process.stdin.resume().on('close', () => process.exit(1));
 
 try {
   process.stdout.write(`${JSON.stringify(await test())}\n`, () => process.exit(0));
 } catch (error) {
   say(error instanceof Failure ? error.message : `${(error as Error).stack}`);
-  await sayState();
+  await printState();
   process.exit(1);
 }
 
@@ -55,8 +55,8 @@ async function test(): Promise<InsideResult> {
   await checkKustomization(say);
   say('starting two nodes');
   await startNodes([await makePauseImage(), await makeRedisImage(), options.imageArchive]);
-  await tryTrial(say);
-  const held = await holdDevices(options, say);
+  await checkTrial(say);
+  const operations = await checkOperations(options, say);
   const server = JSON.parse(await kubectl('version', '--output=json')) as {
     serverVersion: { gitVersion: string };
   };
@@ -64,18 +64,18 @@ async function test(): Promise<InsideResult> {
     kubernetes: server.serverVersion.gitVersion,
     helm: (await helm('version', '--template={{.Version}}')).trim(),
     valuesFiles,
-    held,
+    operations,
   };
 }
 
-/** What there is to see when something did not come true. */
-async function sayState(): Promise<void> {
-  for (const question of [
+/** Prints pods and events, for the diagnosis of a failure. */
+async function printState(): Promise<void> {
+  for (const args of [
     ['get', 'pods', '--all-namespaces', '--output=wide'],
     ['get', 'events', '--all-namespaces', '--sort-by=.lastTimestamp'],
   ]) {
     try {
-      say((await kubectl(...question)).split('\n').slice(-40).join('\n'));
+      say((await kubectl(...args)).split('\n').slice(-40).join('\n'));
     } catch (error) {
       say((error as Error).message);
     }

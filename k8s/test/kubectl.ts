@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Failure } from '../../cli/failure.js';
 import { packageRoot } from '../../common/process/package-root.js';
-import { binary } from './binaries.js';
+import { binary } from './cluster/binaries.js';
+import { KUBECONFIG } from './cluster/layout.js';
 import { run } from './command.js';
-import { KUBECONFIG } from './layout.js';
 
 const script = pathToFileURL(join(packageRoot, 'scripts/ensure-helm.mjs')).href;
 const { ensureHelm: ensure, findHelm } = (await import(script)) as {
@@ -12,23 +12,23 @@ const { ensureHelm: ensure, findHelm } = (await import(script)) as {
   findHelm: () => string | undefined;
 };
 
-/** @throws Failure when there is none, and none can be fetched */
+/** @throws Failure if Helm is neither installed nor can be fetched */
 export function ensureHelm(say: (line: string) => void): void {
   ensure(say);
-  if (findHelm() === undefined) throw new Failure('this needs helm');
+  if (findHelm() === undefined) throw new Failure('helm is not installed: install it');
 }
 
-/** @returns what it printed @throws Failure with what it said */
+/** @returns standard output @throws Failure with its output */
 export function helm(...args: string[]): Promise<string> {
   return run(findHelm()!, [`--kubeconfig=${KUBECONFIG}`, ...args]);
 }
 
-/** @returns what it printed @throws Failure with what it said */
+/** @returns standard output @throws Failure with its output */
 export function kubectl(...args: string[]): Promise<string> {
   return run(binary('kubectl'), [`--kubeconfig=${KUBECONFIG}`, ...args]);
 }
 
-/** Of objects, as text. */
+/** @param objects YAML or JSON */
 export function apply(objects: string, ...args: string[]): Promise<string> {
   const command = [`--kubeconfig=${KUBECONFIG}`, 'apply', ...args, '--filename=-'];
   return run(binary('kubectl'), command, objects);

@@ -1,10 +1,10 @@
 /**
- * `npm run test:k8s`: the chart on a real Kubernetes. Progress goes to standard error, one line of
- * JSON to standard output; exit status 0 if all that it says is as it must be.
+ * `npm run test:k8s`: tests the chart on a real Kubernetes. Progress goes to standard error, the
+ * result to standard output as one line of JSON. Exits 0 if every check passed.
  *
- * This half installs and builds what is needed, then starts the other half (inside.ts) in namespaces
- * of its own. There it is process 1: when it ends, the kernel ends every process, mount, network
- * device and rule that the test made. It ends when its standard input does, so also when we are killed.
+ * This process installs and builds the requirements, then starts inside.ts as process 1 of new
+ * namespaces: when that ends, the kernel removes every process, mount, network device and rule of the
+ * test. It ends with its standard input, so also when this process is killed.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,13 +15,13 @@ import { parseArgs } from 'node:util';
 import { stopRequest } from '../../cli/commands/stop-request.js';
 import { Failure } from '../../cli/failure.js';
 import { packageRoot } from '../../common/process/package-root.js';
-import { buildBinaries } from './binaries.js';
-import { makeCgroups, removeCgroups } from './cgroups.js';
+import { buildBinaries } from './cluster/binaries.js';
+import { makeCgroups, removeCgroups } from './cluster/cgroups.js';
+import { fetchCrds } from './cluster/crds.js';
+import { LONGLINE_IMAGE } from './cluster/layout.js';
 import { rejectionOf, run } from './command.js';
-import { fetchCrds } from './crds.js';
 import type { InsideOptions, InsideResult } from './inside.js';
 import { ensureHelm } from './kubectl.js';
-import { LONGLINE_IMAGE } from './layout.js';
 
 /** Debian's package of each command. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -53,10 +53,10 @@ const signal = stopRequest();
 try {
   const { result, prepareSeconds } = await main(signal);
   console.log(JSON.stringify({ ...result, prepareSeconds, seconds: secondsSince(startMs) }));
-  const broken = Object.values(result.held.violations).some((count) => count > 0);
-  process.exitCode = broken ? 1 : 0;
+  const violations = Object.values(result.operations.violations);
+  process.exitCode = violations.some((count) => count > 0) ? 1 : 0;
 } catch (error) {
-  // Whatever was under way has failed because it was told to.
+  // After a stop request, the operation in progress fails with an error of its own.
   if (!(error instanceof Failure || signal.aborted)) throw error;
   say(signal.aborted ? 'stopped' : `failed: ${(error as Error).message}`);
   process.exitCode = 1;
@@ -66,13 +66,13 @@ async function main(
   signal: AbortSignal,
 ): Promise<{ result: InsideResult; prepareSeconds: number }> {
   if (process.platform !== 'linux' || process.getuid!() !== 0) {
-    throw new Failure('this needs Linux and root: it starts kubelets');
+    throw new Failure('the test starts kubelets: run it on Linux as root');
   }
   await installPackages();
   ensureHelm(say);
   await fetchCrds();
   await buildBinaries(say, signal);
-  say('making the image');
+  say('building the image');
   const build = join(packageRoot, 'k8s/build-image.mjs');
   await run(process.execPath, [build, '--name', LONGLINE_IMAGE, '--output', ARCHIVE]);
   const prepareSeconds = secondsSince(startMs);
@@ -97,13 +97,13 @@ async function runInside(signal: AbortSignal): Promise<InsideResult> {
   const command = [process.execPath, inside, JSON.stringify(options)];
   const child = spawn('unshare', [...namespaces, '--kill-child', ...command], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // Ctrl-C reaches us only, and we end it.
+    // Ctrl-C reaches only this process, which then closes the child's standard input.
     detached: true,
   });
   signal.addEventListener('abort', () => child.stdin.destroy());
   const [printed, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   signal.throwIfAborted();
-  if (status !== 0) throw new Failure(`the test ended with ${status}`);
+  if (status !== 0) throw new Failure(`the test exited with ${status}`);
   return JSON.parse(printed) as InsideResult;
 }
 
@@ -117,6 +117,6 @@ async function installPackages(): Promise<void> {
   const { installPackages: install } = (await import(script)) as {
     installPackages: (packages: object, say: (line: string) => void) => string | undefined;
   };
-  const why = install({ 'apt-get': missing }, say);
-  if (why !== undefined) throw new Failure(why);
+  const failure = install({ 'apt-get': missing }, say);
+  if (failure !== undefined) throw new Failure(failure);
 }

@@ -1,29 +1,29 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../../cli/failure.js';
 
-/** Asking costs a process each time, on a machine that has better things to do. */
+/** Each poll starts a process. */
 const POLL_MS = 500;
 
 /**
- * Resolves when `isSo` returns true. What it throws counts as false, and is told if that is the end.
- * @param what as in "… did not come true in 60 s"
- * @throws Failure after the deadline
+ * Resolves when `condition` returns true. An error that it throws counts as false.
+ * @param description of the condition, for the message: "node-1 is ready"
+ * @throws Failure after the deadline, with the last error
  */
 export async function until(
-  what: string,
+  description: string,
   deadlineMs: number,
-  isSo: () => Promise<boolean>,
+  condition: () => Promise<boolean>,
 ): Promise<void> {
   const endMs = performance.now() + deadlineMs;
   for (;;) {
-    let why = '';
+    let lastError = '';
     try {
-      if (await isSo()) return;
+      if (await condition()) return;
     } catch (error) {
-      why = `: ${(error as Error).message}`;
+      lastError = `: ${(error as Error).message}`;
     }
     if (performance.now() >= endMs) {
-      throw new Failure(`${what}: not in ${deadlineMs / 1000} s${why}`);
+      throw new Failure(`not true after ${deadlineMs / 1000} s: ${description}${lastError}`);
     }
     await sleep(POLL_MS);
   }

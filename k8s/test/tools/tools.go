@@ -1,7 +1,7 @@
 //go:build tools
 
-// Package tools names what the test of the chart builds from the Go module proxy, so that go.mod and
-// go.sum pin all of it.
+// Package tools imports the commands that the test of the chart builds from the Go module proxy, so that
+// go.mod and go.sum pin them.
 package tools
 
 import (

@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with the plugins that a cluster's DNS takes, and no others: those that
-// it comes with pull in the libraries of every cloud.
+// Command coredns is CoreDNS with only the plugins that cluster DNS needs: the default plugins import the
+// libraries of every cloud.
 package main
 
 import (

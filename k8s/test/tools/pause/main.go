@@ -1,4 +1,4 @@
-// Command pause is the process that keeps a pod's namespaces: it waits, and buries orphans.
+// Command pause is the process that holds the namespaces of a pod: it waits and reaps orphans.
 package main
 
 import (

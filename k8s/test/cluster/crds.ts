@@ -1,12 +1,12 @@
 /**
- * What a chart may use of others: the types of the Prometheus operator, KEDA and the Gateway API, as
- * these projects release them, so that the API server checks our objects against the real schemas.
+ * Custom resource definitions that the chart uses, of the Prometheus operator, KEDA and the Gateway API,
+ * as these projects release them, so that the API server validates against the real schemas.
  */
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { packageRoot } from '../../common/process/package-root.js';
-import { run } from './command.js';
-import { kubectl } from './kubectl.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { run } from '../command.js';
+import { kubectl } from '../kubectl.js';
 
 const FOLDER = join(packageRoot, 'build/k8s/crds');
 
@@ -17,7 +17,7 @@ const FILES: Readonly<Record<string, string>> = {
   'github.com/kedacore/keda/v2@v2.21.0': 'config/crd/bases/keda.sh_scaledobjects.yaml',
 };
 
-/** From the Go module proxy: their modules contain them. */
+/** Copies the definitions out of the projects' Go modules, which the Go module proxy serves. */
 export async function fetchCrds(): Promise<void> {
   mkdirSync(FOLDER, { recursive: true });
   for (const [module, file] of Object.entries(FILES)) {
@@ -31,7 +31,7 @@ export async function fetchCrds(): Promise<void> {
 
 export async function applyCrds(): Promise<void> {
   const files = readdirSync(FOLDER).map((name) => join(FOLDER, name));
-  // Some are longer than what `apply` would note on them of itself.
+  // Server-side: some are too large for the last-applied annotation of a client-side apply.
   await kubectl('apply', '--server-side', ...files.map((file) => `--filename=${file}`));
   await kubectl('wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s');
 }

@@ -1,9 +1,9 @@
-/** The devices of the rebalance bench and the backend that pushes to them, against a service's names. */
+/** Runs the devices and the backend of the rebalance bench against the services of the chart. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { ClientsResult, ToClients } from '../../bench/rebalance/clients-process.js';
-import { until } from './until.js';
+import type { ClientsResult, ToClients } from '../../../bench/rebalance/clients-process.js';
+import { until } from '../until.js';
 
 const PROCESSES = 2;
 const CONNECTED_MS_MAX = 60_000;
@@ -11,9 +11,9 @@ const CONNECTED_MS_MAX = 60_000;
 export interface DevicesOptions {
   readonly count: number;
   readonly pushesPerSecond: number;
-  /** HTTP of the routers. */
+  /** HTTP URL of the routers. */
   readonly routerUrl: string;
-  /** gRPC of the routers, `host:port`. */
+  /** gRPC address of the routers, `host:port`. */
   readonly routerAddress: string;
 }
 
@@ -25,14 +25,14 @@ export class Devices {
     this.#count = count;
   }
 
-  /** Resolves when all are connected and pushed to. */
+  /** Resolves when all devices are connected and receive pushes. */
   static async connect({ count, pushesPerSecond, ...at }: DevicesOptions): Promise<Devices> {
     const devices = new Devices(count);
     const script = fileURLToPath(
-      new URL('../../bench/rebalance/clients-process.js', import.meta.url),
+      new URL('../../../bench/rebalance/clients-process.js', import.meta.url),
     );
     for (let i = 0; i < PROCESSES; i++) devices.#children.push(fork(script));
-    await devices.#ask((i) => ({
+    await devices.#request((i) => ({
       ...{ type: 'connect', prefix: `client-${i}`, ...at, edgeUrls: [] },
       clients: Math.floor((count + i) / PROCESSES),
       pushesPerSecond: pushesPerSecond / PROCESSES,
@@ -43,24 +43,24 @@ export class Devices {
 
   async untilConnected(): Promise<void> {
     await until(`${this.#count} devices are connected`, CONNECTED_MS_MAX, async () => {
-      const counts = (await this.#ask(() => ({ type: 'count' }))) as number[];
+      const counts = (await this.#request(() => ({ type: 'count' }))) as number[];
       return counts.reduce((sum, count) => sum + count, 0) === this.#count;
     });
   }
 
-  /** What is pushed from now on belongs to this phase. */
-  async begin(name: string): Promise<void> {
-    await this.#ask(() => ({ type: 'phase', name }));
+  /** Starts a phase: later pushes are counted under its name. */
+  async beginPhase(name: string): Promise<void> {
+    await this.#request(() => ({ type: 'phase', name }));
   }
 
-  /** Waits for what is on its way, and lets them go. */
+  /** Waits for pushes in flight and disconnects the devices. */
   async finish(): Promise<readonly ClientsResult[]> {
-    const results = (await this.#ask(() => ({ type: 'finish' }))) as ClientsResult[];
+    const results = (await this.#request(() => ({ type: 'finish' }))) as ClientsResult[];
     for (const child of this.#children) child.kill();
     return results;
   }
 
-  #ask(message: (process: number) => ToClients): Promise<unknown[]> {
+  #request(message: (process: number) => ToClients): Promise<unknown[]> {
     return Promise.all(
       this.#children.map(async (child, i) => {
         const answered = once(child, 'message');

@@ -1,9 +1,9 @@
 /**
- * One authority, and what it signs: the API's certificate, the kubelets', and that of an
- * administrator, which the parts of the control plane use as well. Pods have their service accounts.
+ * One authority and the certificates that it signs: of the API, of the kubelets, and of an
+ * administrator, which the control plane uses as well. Pods authenticate with service accounts.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { run } from './command.js';
+import { run } from '../command.js';
 import {
   API_SERVICE,
   API_URL,
@@ -22,7 +22,7 @@ const SUBJECTS: Readonly<Record<string, { subject: string; names: string }>> = {
   admin: { subject: '/O=system:masters/CN=admin', names: 'DNS:admin' },
 };
 
-/** Elliptic, because a key of RSA takes a second to find. */
+/** Elliptic curve, because generating an RSA key takes a second. */
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'];
 
 export const certificateOf = (name: string) => `${CERTIFICATES}/${name}.crt`;
@@ -30,19 +30,19 @@ export const keyOf = (name: string) => `${CERTIFICATES}/${name}.key`;
 
 export async function makeCertificates(): Promise<void> {
   mkdirSync(CERTIFICATES, { recursive: true });
-  const made = (name: string) => ['-keyout', keyOf(name), '-out', certificateOf(name)];
+  const outputs = (name: string) => ['-keyout', keyOf(name), '-out', certificateOf(name)];
   await run('openssl', [
     'req',
     '-x509',
     ...NEW_KEY,
-    ...made('ca'),
+    ...outputs('ca'),
     '-subj',
     '/CN=longline-test-ca',
   ]);
   for (const [name, { subject, names }] of Object.entries(SUBJECTS)) {
     const signedBy = ['-CA', certificateOf('ca'), '-CAkey', keyOf('ca')];
-    const more = ['-subj', subject, '-addext', `subjectAltName=${names}`];
-    await run('openssl', ['req', '-x509', ...signedBy, ...NEW_KEY, ...made(name), ...more]);
+    const identity = ['-subj', subject, '-addext', `subjectAltName=${names}`];
+    await run('openssl', ['req', '-x509', ...signedBy, ...NEW_KEY, ...outputs(name), ...identity]);
   }
   await run('openssl', ['genrsa', '-out', keyOf('service-accounts'), '2048']);
   writeFileSync(KUBECONFIG, JSON.stringify(kubeconfig()));

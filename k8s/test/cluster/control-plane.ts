@@ -1,4 +1,4 @@
-/** etcd, the API server, the controllers and the scheduler: each one process, as it comes. */
+/** Starts etcd, the API server, the controller manager and the scheduler: one process each. */
 
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
@@ -55,10 +55,10 @@ export async function startControlPlane(): Promise<void> {
   );
 }
 
-/** Two of the three have a certificate of their own making, so whose it is is not looked at. */
+/** Two of the three serve self-signed certificates, so the certificate is not verified. */
 function isHealthy(port: number, path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const asked = request(
+    const call = request(
       {
         ...{ host: '127.0.0.1', port, path, rejectUnauthorized: false },
         cert: readFileSync(certificateOf('admin')),
@@ -69,7 +69,7 @@ function isHealthy(port: number, path: string): Promise<boolean> {
         resolve(answer.statusCode === 200);
       },
     );
-    asked.on('error', reject);
-    asked.end();
+    call.on('error', reject);
+    call.end();
   });
 }

@@ -1,7 +1,6 @@
 /**
- * The cgroups below which the kubelets keep those of their pods. The only thing of the test that does
- * not end with its namespaces, so whoever started these removes it; with what an earlier test left
- * behind that could not.
+ * Parent cgroups of the kubelets' pods. They do not end with the namespaces of the test, so the process
+ * that created the namespaces removes them, including those that an earlier run could not remove.
  */
 import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +8,7 @@ import { CGROUP, NODES } from './layout.js';
 
 const MOUNTS = '/sys/fs/cgroup';
 
-/** All pods together would weigh as much as one process beside them. This is as much as eight. */
+/** By default all pods together weigh as much as one process beside them. This is eight times that. */
 const CPU_WEIGHTS = { 'cpu.shares': '8192', 'cpu.weight': '800' };
 
 export function makeCgroups(): void {
@@ -21,18 +20,18 @@ export function makeCgroups(): void {
   }
 }
 
-/** When no process is left in them. */
+/** Requires that no process is left in them. */
 export function removeCgroups(): void {
   for (const path of paths()) if (existsSync(path)) removeTree(path);
 }
 
 function paths(): string[] {
-  // Version 2 is one hierarchy, version 1 one per controller.
+  // Version 2 has one hierarchy, version 1 one per controller.
   if (existsSync(join(MOUNTS, 'cgroup.controllers'))) return [join(MOUNTS, CGROUP)];
   return readdirSync(MOUNTS).map((controller) => join(MOUNTS, controller, CGROUP));
 }
 
-/** The files in a cgroup are no files: only its folders can be, and must be, removed. */
+/** Only the folders of a cgroup can be removed; its files are virtual. */
 function removeTree(path: string): void {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     if (entry.isDirectory()) removeTree(join(path, entry.name));

@@ -1,16 +1,17 @@
-/** What a node's parts are told. */
+/** Configurations of containerd, CNI, the kubelet and kube-proxy of a node. */
 import { certificateOf, keyOf } from './certificates.js';
 import {
   CGROUP,
   DOMAIN,
+  folderOf,
   KUBECONFIG,
   MACHINE_ADDRESS,
   type Node,
   PAUSE_IMAGE,
   POD_NETWORKS,
   RUN,
+  socketOf,
 } from './layout.js';
-import { folderOf, socketOf } from './nodes.js';
 
 export function containerdConfig(node: Node): string {
   return `
@@ -23,7 +24,7 @@ state = "${folderOf(node)}/containerd"
   path = "${folderOf(node)}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "${PAUSE_IMAGE}"
-  # Where root may not make a process less likely to be killed than itself is.
+  # For machines where root may not lower the OOM score of a process below its own.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
@@ -40,7 +41,7 @@ export function cniConfig(node: Node) {
         type: 'bridge',
         bridge: 'cni0',
         isGateway: true,
-        // A pod may reach itself through its service.
+        // Lets a pod reach itself through its service.
         hairpinMode: true,
         ipam: {
           type: 'host-local',
@@ -68,7 +69,7 @@ export function kubeletConfig(node: Node) {
     tlsPrivateKeyFile: keyOf('kubelet'),
     cgroupDriver: 'cgroupfs',
     cgroupRoot: `/${CGROUP}/${node.name}`,
-    // Version 1 is deprecated, and what some machines still have.
+    // Version 1 is deprecated, but some machines still have it.
     failCgroupV1: false,
     failSwapOn: false,
     containerRuntimeEndpoint: `unix://${socketOf(node)}`,
@@ -77,7 +78,7 @@ export function kubeletConfig(node: Node) {
     resolvConf: `${RUN}/resolv.conf`,
     volumePluginDir: `${folderOf(node)}/volume-plugins`,
     podLogsDir: `${folderOf(node)}/logs`,
-    // Its disk is the memory of a machine that others fill as well.
+    // The disk is the machine's memory, which other processes fill as well: no eviction for disk.
     evictionHard: { 'memory.available': '200Mi' },
     imageGCHighThresholdPercent: 100,
     imageGCLowThresholdPercent: 99,
@@ -92,7 +93,7 @@ export function kubeProxyConfig(node: Node) {
     mode: 'iptables',
     clusterCIDR: POD_NETWORKS,
     healthzBindAddress: `${node.address}:10256`,
-    // These are the machine's, not those of a network namespace.
+    // These sysctls are global to the machine: kube-proxy must not change them.
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
   };
 }

@@ -1,18 +1,18 @@
 /**
- * Builds Kubernetes and CoreDNS from the Go module proxy, in the versions that tools/go.mod
- * names. k8s.io/kubernetes as a module replaces its own libraries with folders that it does not
- * contain, so `go install` cannot build it; our go.mod names their releases instead.
+ * Builds Kubernetes and CoreDNS from the Go module proxy, in the versions pinned by tools/go.mod.
+ * The k8s.io/kubernetes module replaces its own libraries with folders that it does not contain, so
+ * `go install` cannot build it; our go.mod pins the releases of these libraries instead.
  *
- * Gently: it takes a quarter of an hour of one core, and somebody may be working on the machine.
+ * The build takes a quarter of an hour of one core, at the lowest priority.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Failure } from '../../cli/failure.js';
-import { packageRoot } from '../../common/process/package-root.js';
-import { run } from './command.js';
+import { Failure } from '../../../cli/failure.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { run } from '../command.js';
 
 const SOURCES = join(packageRoot, 'k8s/test/tools');
 const FOLDER = join(packageRoot, 'build/k8s/bin');
@@ -35,7 +35,7 @@ export function binary(name: BinaryName): string {
   return join(FOLDER, name);
 }
 
-/** Does nothing if they are there and their sources have not changed. */
+/** Builds all binaries unless they exist and their sources have not changed. */
 export async function buildBinaries(
   say: (line: string) => void,
   signal: AbortSignal,
@@ -43,7 +43,7 @@ export async function buildBinaries(
   const digest = await digestOfSources();
   mkdirSync(FOLDER, { recursive: true });
   if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === digest) return;
-  say('building Kubernetes from its sources: the first time takes a quarter of an hour and more');
+  say('building Kubernetes from source: the first build takes at least a quarter of an hour');
   for (const [name, path] of Object.entries(PACKAGES)) {
     const fromMs = performance.now();
     await build(path, signal);
@@ -56,7 +56,7 @@ async function build(path: string, signal: AbortSignal): Promise<void> {
   const flags = ['-p', '1', '-trimpath', `-ldflags=-s -w ${versionFlags()}`, '-o', `${FOLDER}/`];
   const child = spawn('nice', ['-n', '19', 'go', 'build', ...flags, path], {
     cwd: SOURCES,
-    // A toolchain that is not here cannot be fetched everywhere.
+    // Uses the installed toolchain: another one cannot be downloaded everywhere.
     env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
     stdio: ['ignore', 'ignore', 'inherit'],
     signal,
@@ -65,7 +65,7 @@ async function build(path: string, signal: AbortSignal): Promise<void> {
   if (status !== 0) throw new Failure(`go build ${path} failed (${status})`);
 }
 
-/** Kubernetes does not know its version unless it is told, and a chart asks for it. */
+/** Linker flags that set the version of Kubernetes, which the chart checks. */
 function versionFlags(): string {
   const required = readFileSync(join(SOURCES, 'go.mod'), 'utf8');
   const [, version, major, minor] = /k8s\.io\/kubernetes (v(\d+)\.(\d+)\.\d+)/.exec(required)!;

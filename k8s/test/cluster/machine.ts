@@ -1,10 +1,10 @@
 /**
- * Makes a small data centre of the namespaces that this process was started in: their mounts, and a
- * network with a namespace for each node. What is made here ends with the last process in them,
- * however that comes about, and nothing of it is seen from outside.
+ * Sets up the namespaces that this process was started in: mounts, and a network with a namespace per
+ * node. The kernel removes all of it with the last process in the namespaces, and none of it is
+ * visible from outside.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { run } from './command.js';
+import { run } from '../command.js';
 import {
   BRIDGE,
   DOMAIN,
@@ -17,8 +17,8 @@ import {
 } from './layout.js';
 
 /**
- * A kubelet sets these for the whole machine unless they are so already. It reads and writes a file
- * of ours instead.
+ * Values that a kubelet requires and otherwise sets for the whole machine. A bind mount gives it a file
+ * of the test to read and write instead.
  */
 const KERNEL_SETTINGS: Readonly<Record<string, string>> = {
   'vm/overcommit_memory': '1',
@@ -40,7 +40,7 @@ async function makeMounts(): Promise<void> {
   for (const folder of [LOGS, `${RUN}/sysctl`, `${RUN}/var/new`, `${RUN}/var/work`]) {
     mkdirSync(folder, { recursive: true });
   }
-  // A kubelet has folders there that it cannot be talked out of. What it writes, nobody else sees.
+  // A kubelet has fixed folders below /var. The overlay keeps its writes inside the namespace.
   const layers = `lowerdir=/var,upperdir=${RUN}/var/new,workdir=${RUN}/var/work`;
   await run('mount', ['-t', 'overlay', '-o', layers, 'overlay', '/var']);
   for (const [name, value] of Object.entries(KERNEL_SETTINGS)) {
@@ -52,7 +52,7 @@ async function makeMounts(): Promise<void> {
   const search = `search svc.${DOMAIN} ${DOMAIN}\noptions ndots:5\n`;
   writeFileSync(resolver, `nameserver ${MACHINE_ADDRESS}\n${search}`);
   await run('mount', ['--bind', resolver, '/etc/resolv.conf']);
-  // A volume that a kubelet mounts for a pod has to be seen by the runtime.
+  // Volumes that a kubelet mounts for a pod must be visible to the container runtime.
   await run('mount', ['--make-rshared', '/']);
 }
 
@@ -69,17 +69,17 @@ async function makeNetwork(): Promise<void> {
     await ip(`-n ${name} link set lo up`);
     await ip(`-n ${name} address add ${address}/${NODE_NETWORK_BITS} dev eth0`);
     await ip(`-n ${name} link set eth0 up`);
-    // To pods of other nodes, by way of the machine. There is nothing else outside.
+    // To pods of other nodes through the machine. There is no other network.
     await ip(`-n ${name} route add default via ${MACHINE_ADDRESS}`);
     await ip(`route add ${podNetwork} via ${address}`);
     await run(...inNode(name, 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward'));
   }
-  // What has no kube-proxy of its own reaches services by way of a node.
+  // The machine has no kube-proxy and reaches services through a node.
   await ip(`route add ${SERVICE_NETWORK} via ${NODES[0]!.address}`);
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
 }
 
-/** A command in a node's network: not by `ip netns exec`, which hides the cgroups. */
+/** Command line that runs a command in a node's network. `ip netns exec` would hide the cgroups. */
 export function inNode(node: string, ...command: readonly string[]): [string, string[]] {
   return ['nsenter', [`--net=/run/netns/${node}`, ...command]];
 }

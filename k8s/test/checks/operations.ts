@@ -1,57 +1,57 @@
 /**
- * Devices held through everything that is done to an installed cluster on a running one: edges,
- * routers and controls are upgraded, edges are scaled. Devices reach edges from outside the pods'
- * network, each by its own NodePort.
+ * Keeps devices connected and pushes to them while the release is upgraded, scaled, drained and rolled
+ * back and an edge is killed. Devices reach each edge from outside the pod network by its NodePort.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientsResult, PhaseResult } from '../../bench/rebalance/clients-process.js';
-import { packageRoot } from '../../common/process/package-root.js';
+import type { ClientsResult, PhaseResult } from '../../../bench/rebalance/clients-process.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { startDaemon } from '../cluster/daemon.js';
+import { DOMAIN, MACHINE_ADDRESS, NODES, RUN } from '../cluster/layout.js';
+import { run } from '../command.js';
+import { helm, kubectl } from '../kubectl.js';
+import { until } from '../until.js';
 import { CHART, makeNamespace } from './chart-checks.js';
-import { run } from './command.js';
-import { startDaemon } from './daemon.js';
 import { Devices } from './devices.js';
-import { helm, kubectl } from './kubectl.js';
-import { DOMAIN, MACHINE_ADDRESS, NODES, RUN } from './layout.js';
-import { until } from './until.js';
 
-const NAMESPACE = 'held';
+const NAMESPACE = 'operations';
 const HERE = `--namespace=${NAMESPACE}`;
 const RELEASE = 'longline';
-const VALUES = `--values=${join(packageRoot, 'k8s/test/held-values.yaml')}`;
+const VALUES = `--values=${join(packageRoot, 'k8s/test/checks/operations-values.yaml')}`;
 const WAIT = ['--wait', '--timeout=15m'];
 const REDIS_PORT = 6379;
 const IDLE_MS = 10_000;
 const REPLACED_MS_MAX = 60_000;
 const DRAINED = NODES[1]!.name;
 
-export interface HeldResult {
-  /** Accepted pushes that did not arrive, as the checker of `longline drill` judges. */
+export interface OperationsResult {
+  /** Accepted pushes that did not arrive, according to the checker of `longline drill`. */
   readonly lostDurable: number;
-  /** Every violation, by check. */
+  /** Number of violations by check. */
   readonly violations: Readonly<Record<string, number>>;
   readonly lostLive: number;
   readonly devices: number;
   readonly pushes: number;
-  readonly phases: Readonly<Record<string, PhaseOfAll>>;
+  readonly phases: Readonly<Record<string, PhaseTotals>>;
 }
 
-interface PhaseOfAll {
+/** A phase over all processes with devices. */
+interface PhaseTotals {
   readonly seconds: number;
   readonly pushes: number;
-  /** Connections that were opened. */
+  /** Connections opened during the phase. */
   readonly connects: number;
   readonly verdictP99Ms: number;
 }
 
-export async function holdDevices(
+export async function checkOperations(
   { devices: count, pushesPerSecond }: { devices: number; pushesPerSecond: number },
   say: (line: string) => void,
-): Promise<HeldResult> {
+): Promise<OperationsResult> {
   await startRedis();
   await makeNamespace(NAMESPACE, 'restricted');
-  say('helm install: until every pod is ready');
+  say('helm install, waiting until every pod is ready');
   await helm('install', RELEASE, CHART, HERE, VALUES, ...WAIT);
   say('helm test');
   await helm('test', RELEASE, HERE);
@@ -63,11 +63,11 @@ export async function holdDevices(
   });
   say(`${count} devices are connected`);
   const seconds: Record<string, number> = {};
-  const phase = async (name: string, says: string, work: () => Promise<unknown>) => {
-    say(says);
+  const phase = async (name: string, title: string, operation: () => Promise<unknown>) => {
+    say(title);
     const fromMs = performance.now();
-    await devices.begin(name);
-    await work();
+    await devices.beginPhase(name);
+    await operation();
     await devices.untilConnected();
     seconds[name] = Math.round((performance.now() - fromMs) / 1000);
   };
@@ -82,8 +82,8 @@ export async function holdDevices(
       ...WAIT,
     );
 
-  await phase('idle', 'nothing happens', () => sleep(IDLE_MS));
-  await phase('upgradeEdges', 'helm upgrade of edges, one after the other', () =>
+  await phase('idle', 'idle', () => sleep(IDLE_MS));
+  await phase('upgradeEdges', 'helm upgrade of edges, one at a time', () =>
     upgrade('edge.podAnnotations.upgraded=yes'),
   );
   await phase('upgradeOthers', 'helm upgrade of routers and controls', () =>
@@ -97,24 +97,24 @@ export async function holdDevices(
     await kubectl('uncordon', DRAINED);
     await kubectl('rollout', 'status', `statefulset/${RELEASE}-edge`, HERE, '--timeout=5m');
   });
-  await phase('scaleDown', 'kubectl scale: one edge less', async () => {
+  await phase('scaleDown', 'kubectl scale to 2 edges', async () => {
     await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=2');
     await kubectl('wait', 'pod', `${RELEASE}-edge-2`, HERE, '--for=delete', '--timeout=5m');
   });
-  await phase('scaleUp', 'kubectl scale: one edge more', async () => {
+  await phase('scaleUp', 'kubectl scale to 3 edges', async () => {
     await kubectl('scale', 'statefulset', `${RELEASE}-edge`, HERE, '--replicas=3');
     await kubectl('rollout', 'status', `statefulset/${RELEASE}-edge`, HERE, '--timeout=5m');
   });
-  await phase('killEdge', 'an edge is killed', async () => {
+  await phase('killEdge', 'kill an edge', async () => {
     const killed = `${RELEASE}-edge-0`;
     const before = await uidOf(killed);
     await kubectl('delete', 'pod', killed, HERE, '--grace-period=0', '--force');
-    await until(`${killed} is there again`, REPLACED_MS_MAX, async () => {
+    await until(`${killed} is replaced`, REPLACED_MS_MAX, async () => {
       return (await uidOf(killed)) !== before;
     });
     await kubectl('wait', 'pod', killed, HERE, '--for=condition=Ready', '--timeout=5m');
   });
-  await phase('rollBack', 'helm rollback to what was installed', () =>
+  await phase('rollBack', 'helm rollback to revision 1', () =>
     helm('rollback', RELEASE, '1', HERE, ...WAIT),
   );
   const results = await devices.finish();
@@ -126,7 +126,7 @@ function uidOf(pod: string): Promise<string> {
   return kubectl('get', 'pod', pod, HERE, '--output=jsonpath={.metadata.uid}');
 }
 
-/** Outside of Kubernetes, as the Redis of most who have one. */
+/** Redis runs outside Kubernetes, as in most installations. */
 async function startRedis(): Promise<void> {
   mkdirSync(`${RUN}/redis`);
   const at = ['--bind', MACHINE_ADDRESS, '--port', `${REDIS_PORT}`, '--protected-mode', 'no'];
@@ -141,7 +141,7 @@ function summarise(
   results: readonly ClientsResult[],
   seconds: Readonly<Record<string, number>>,
   devices: number,
-): HeldResult {
+): OperationsResult {
   const violations: Record<string, number> = {};
   for (const { findings } of results) {
     for (const [name, count] of Object.entries(findings)) {
@@ -152,7 +152,7 @@ function summarise(
     const parts = results.map((result) => result.phases[name]!);
     const sum = (of: (part: PhaseResult) => number) =>
       parts.reduce((total, part) => total + of(part), 0);
-    const phase: PhaseOfAll = {
+    const phase: PhaseTotals = {
       seconds: took,
       pushes: sum((part) => part.pushes),
       connects: sum((part) => part.connects),

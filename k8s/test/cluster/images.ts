@@ -1,23 +1,23 @@
 /**
- * Images of what is no part of Longline, as OCI archives, from files of this machine: those that
- * everybody uses lie in registries.
+ * OCI archives of third-party images, built from files of this machine: the official images are in
+ * registries that the test cannot reach.
  */
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { run } from '../command.js';
 import { binary } from './binaries.js';
-import { run } from './command.js';
 import { PAUSE_IMAGE, REDIS_IMAGE, RUN } from './layout.js';
 
 const MEDIA_TYPE = 'application/vnd.oci.image';
 const USER = '65532:65532';
 
-/** The process that keeps a pod's namespaces. @returns the archive */
+/** The process that holds the namespaces of a pod. @returns the path of the archive */
 export function makePauseImage(): Promise<string> {
   return makeImage(PAUSE_IMAGE, { '/pause': binary('pause') }, { Entrypoint: ['/pause'] });
 }
 
-/** The machine's redis-server, for the chart's trial. @returns the archive */
+/** The machine's redis-server, for the bundled Redis of the chart. @returns the path of the archive */
 export async function makeRedisImage(): Promise<string> {
   const path = (await run('sh', ['-c', 'command -v redis-server'])).trim();
   const libraries = (await run('ldd', [path])).match(/\/\S+\.so\S*/g)!;
@@ -26,7 +26,7 @@ export async function makeRedisImage(): Promise<string> {
   return makeImage(REDIS_IMAGE, files, { Cmd: ['redis-server'], Env: ['PATH=/usr/bin'] });
 }
 
-/** @param files where each is in the image, and where it comes from */
+/** @param files source path on this machine by path in the image */
 async function makeImage(
   name: string,
   files: Readonly<Record<string, string>>,

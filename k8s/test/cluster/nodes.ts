@@ -1,25 +1,32 @@
 /**
- * Real nodes: each has containerd with runc, bridge networking by CNI, a kubelet and kube-proxy, in a
- * network namespace of its own. The cluster's DNS runs on the machine beside them, because a test of
- * the chart needs it to be there and not to be looked at.
+ * Real nodes: each runs containerd with runc, CNI bridge networking, a kubelet and kube-proxy in its own
+ * network namespace. CoreDNS runs on the machine instead of in a pod: the test needs name resolution,
+ * but does not test its deployment.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { run } from '../command.js';
+import { kubectl } from '../kubectl.js';
 import { binary } from './binaries.js';
 import { certificateOf, keyOf } from './certificates.js';
-import { run } from './command.js';
 import { startDaemon } from './daemon.js';
-import { kubectl } from './kubectl.js';
-import { API_URL, DOMAIN, KUBECONFIG, MACHINE_ADDRESS, NODES, type Node, RUN } from './layout.js';
+import {
+  API_URL,
+  DOMAIN,
+  folderOf,
+  KUBECONFIG,
+  MACHINE_ADDRESS,
+  NODES,
+  type Node,
+  RUN,
+  socketOf,
+} from './layout.js';
 import { inNode } from './machine.js';
 import { cniConfig, containerdConfig, kubeletConfig, kubeProxyConfig } from './node-configs.js';
 
 const COREDNS_PORT = 8181;
 const KUBE_PROXY_PORT = 10256;
 
-export const folderOf = (node: Node) => `${RUN}/${node.name}`;
-export const socketOf = (node: Node) => `${folderOf(node)}/containerd.sock`;
-
-/** @param archives of the images that there are, as `docker save` or OCI writes them */
+/** @param archives image archives to import into each node, of `docker save` or OCI */
 export async function startNodes(archives: readonly string[]): Promise<void> {
   await startDns();
   for (const node of NODES) await startNode(node, archives);
@@ -29,7 +36,7 @@ async function startNode(node: Node, archives: readonly string[]): Promise<void>
   const folder = folderOf(node);
   const file = (name: string) => `${folder}/${name}`;
   mkdirSync(file('cni'), { recursive: true });
-  // JSON is YAML.
+  // JSON is valid YAML.
   writeFileSync(file('cni/pods.conflist'), JSON.stringify(cniConfig(node)));
   writeFileSync(file('kubelet.yaml'), JSON.stringify(kubeletConfig(node)));
   writeFileSync(file('kube-proxy.yaml'), JSON.stringify(kubeProxyConfig(node)));

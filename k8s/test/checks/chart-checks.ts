@@ -1,18 +1,18 @@
 /**
- * What the API server says of the chart, for every values file in k8s/longline/ci. No node is there
- * yet: pods are made, and wait.
+ * Checks the chart against the API server, for every values file in k8s/longline/ci. There are no nodes
+ * yet: pods are created and stay pending.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Failure } from '../../cli/failure.js';
-import { packageRoot } from '../../common/process/package-root.js';
-import { apply, helm, kubectl } from './kubectl.js';
-import { until } from './until.js';
+import { Failure } from '../../../cli/failure.js';
+import { packageRoot } from '../../../common/process/package-root.js';
+import { apply, helm, kubectl } from '../kubectl.js';
+import { until } from '../until.js';
 
 export const CHART = join(packageRoot, 'k8s/longline');
 const RELEASE = 'longline';
 const GONE_MS_MAX = 60_000;
-/** Kubernetes makes some objects by itself, for those that it was given, and clears them later. */
+/** Includes objects that Kubernetes creates for those of the chart and deletes later. */
 const KINDS = [
   ...['statefulsets', 'deployments', 'services', 'pods', 'secrets', 'configmaps'],
   ...['serviceaccounts', 'networkpolicies', 'poddisruptionbudgets', 'horizontalpodautoscalers'],
@@ -27,7 +27,7 @@ const KINDS = [
   ],
 ];
 
-/** @returns how many values files there are @throws Failure with what the server rejected */
+/** @returns the number of values files @throws Failure with the message of the server */
 export async function checkChart(say: (line: string) => void): Promise<number> {
   const files = readdirSync(join(CHART, 'ci')).filter((name) => name.endsWith('.yaml'));
   for (const file of files) {
@@ -40,13 +40,13 @@ export async function checkChart(say: (line: string) => void): Promise<number> {
 async function checkValues(file: string): Promise<void> {
   const namespace = `ci-${file.replace('-values.yaml', '')}`;
   const path = join(CHART, 'ci', file);
-  // A port of the node is a privilege.
+  // The restricted pod security level forbids host ports.
   const isPrivileged = readFileSync(path, 'utf8').includes('mode: hostPort');
   await makeNamespace(namespace, isPrivileged ? 'privileged' : 'restricted');
   const here = `--namespace=${namespace}`;
   const values = `--values=${path}`;
   await helm('install', RELEASE, CHART, here, values, '--dry-run=server');
-  // Helm does not mind a field that does not exist, nor a warning.
+  // Helm ignores unknown fields and warnings; kubectl rejects both here.
   const server = '--dry-run=server';
   const manifest = await helm('template', RELEASE, CHART, here, values, server, '--no-hooks');
   await apply(manifest, here, server, '--validate=strict', '--warnings-as-errors');
@@ -57,13 +57,13 @@ async function checkValues(file: string): Promise<void> {
   await helm('rollback', RELEASE, '1', here);
   await requireLogLevel(namespace, 'info');
   await helm('uninstall', RELEASE, here);
-  await until(`nothing of ${file} is left`, GONE_MS_MAX, async () => {
+  await until(`no object of ${file} is left`, GONE_MS_MAX, async () => {
     const mine = `--selector=app.kubernetes.io/instance=${RELEASE}`;
     return (await kubectl('get', KINDS.join(','), here, mine, '--output=name')) === '';
   });
 }
 
-/** What `kubectl apply -k` makes of the same chart. */
+/** Applies and deletes k8s/kustomize. */
 export async function checkKustomization(say: (line: string) => void): Promise<void> {
   say('kustomize: apply, delete');
   const folder = `--kustomize=${join(packageRoot, 'k8s/kustomize')}`;
@@ -71,7 +71,7 @@ export async function checkKustomization(say: (line: string) => void): Promise<v
   await kubectl('delete', folder, '--timeout=60s');
 }
 
-/** @param level of the pod security standards that must hold */
+/** @param level pod security level to enforce */
 export async function makeNamespace(
   name: string,
   level: 'restricted' | 'privileged',

@@ -1,15 +1,15 @@
-/** What somebody does first: installs a trial with its own Redis, and has Helm push through it. */
+/** Checks the trial of the documentation: installs the chart with its bundled Redis and runs `helm test`. */
 import { chmodSync, mkdirSync } from 'node:fs';
+import { LONGLINE_IMAGE, REDIS_IMAGE, RUN } from '../cluster/layout.js';
+import { apply, helm, kubectl } from '../kubectl.js';
 import { CHART, makeNamespace } from './chart-checks.js';
-import { apply, helm, kubectl } from './kubectl.js';
-import { LONGLINE_IMAGE, REDIS_IMAGE, RUN } from './layout.js';
 
 const NAMESPACE = 'trial';
 const HERE = `--namespace=${NAMESPACE}`;
 const RELEASE = 'longline';
 
-export async function tryTrial(say: (line: string) => void): Promise<void> {
-  say('a trial: install, test, uninstall');
+export async function checkTrial(say: (line: string) => void): Promise<void> {
+  say('trial: install, test, uninstall');
   await makeNamespace(NAMESPACE, 'restricted');
   await apply(JSON.stringify(makeVolume()));
   const [repository, tag] = LONGLINE_IMAGE.split(':');
@@ -28,11 +28,11 @@ export async function tryTrial(say: (line: string) => void): Promise<void> {
   await kubectl('delete', 'namespace', NAMESPACE, '--timeout=2m');
 }
 
-/** A cluster's storage class would make one for the claim; this one waits for it. */
+/** The volume for the claim of Redis: this cluster has no storage class that would provision it. */
 function makeVolume() {
   const path = `${RUN}/trial-volume`;
   mkdirSync(path);
-  // Kubernetes gives a folder of the host to nobody.
+  // Kubernetes does not change the owner of a hostPath.
   chmodSync(path, 0o777);
   return {
     apiVersion: 'v1',
@@ -42,7 +42,7 @@ function makeVolume() {
       capacity: { storage: '1Gi' },
       accessModes: ['ReadWriteOnce'],
       hostPath: { path },
-      // Claims of others wait as well.
+      // Reserves the volume for this claim.
       claimRef: { namespace: NAMESPACE, name: `data-${RELEASE}-redis-0` },
     },
   };

@@ -1,16 +1,16 @@
-/** What runs for as long as the test does. Nothing stops it: it ends with its namespaces. */
+/** Processes that run for the whole test. They end with the namespaces of the test. */
 import { spawn } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
-import { Failure } from '../../cli/failure.js';
+import { Failure } from '../../../cli/failure.js';
+import { until } from '../until.js';
 import { LOGS } from './layout.js';
-import { until } from './until.js';
 
 const READY_MS_MAX = 120_000;
 const LAST_LINES = 40;
 
 /**
- * Starts it and waits until it is ready; its output goes to a file.
- * @throws Failure with its last lines when it ends before, or takes too long
+ * Starts a process and waits until it is ready. Its output goes to `LOGS`.
+ * @throws Failure with the last lines of its log if it exits first or misses the deadline
  */
 export async function startDaemon(
   name: string,
@@ -33,10 +33,9 @@ export async function startDaemon(
   } catch (error) {
     throw new Failure(`${(error as Error).message}\n${lastLinesOf(log)}`);
   }
-  if (ended !== undefined) throw new Failure(`${name} ended (${ended})\n${lastLinesOf(log)}`);
+  if (ended !== undefined) throw new Failure(`${name} exited (${ended})\n${lastLinesOf(log)}`);
 }
 
-/** For whoever wants to know why. */
-export function lastLinesOf(log: string): string {
+function lastLinesOf(log: string): string {
   return readFileSync(log, 'utf8').trimEnd().split('\n').slice(-LAST_LINES).join('\n');
 }

@@ -1,24 +1,24 @@
 /**
- * Where things are inside the namespaces of the test. All folders lie on file systems that end with
- * these namespaces, so nothing here has to be unique or removed.
+ * Paths, addresses and names inside the namespaces of the test. The file systems of these folders end
+ * with the namespaces, so no name has to be unique and no file has to be removed.
  */
 export const RUN = '/run/longline';
 export const LOGS = `${RUN}/log`;
 export const CERTIFICATES = `${RUN}/pki`;
 export const KUBECONFIG = `${RUN}/kubeconfig`;
 
-/** The network of the nodes: a bridge, of which the machine has the first address. */
+/** Network of the nodes: a bridge whose first address is the machine's. */
 export const BRIDGE = 'nodes';
 export const MACHINE_ADDRESS = '10.77.0.1';
 export const NODE_NETWORK_BITS = 24;
 export const API_PORT = 6443;
 export const API_URL = `https://${MACHINE_ADDRESS}:${API_PORT}`;
 export const SERVICE_NETWORK = '10.96.0.0/16';
-/** The first of them is the API's own. */
+/** The first address of the service network, which Kubernetes gives to its API. */
 export const API_SERVICE = '10.96.0.1';
 export const DOMAIN = 'cluster.local';
 
-/** Each has a network namespace of its own, and folders and cgroups that carry its name. */
+/** Each node has its own network namespace, folder and cgroup, all with its name. */
 export interface Node {
   readonly name: string;
   readonly address: string;
@@ -29,11 +29,13 @@ export const NODES: readonly Node[] = [
   { name: 'node-2', address: '10.77.0.12', podNetwork: '10.88.2.0/24' },
 ];
 export const POD_NETWORKS = '10.88.0.0/16';
+export const folderOf = (node: Node) => `${RUN}/${node.name}`;
+export const socketOf = (node: Node) => `${folderOf(node)}/containerd.sock`;
 
-/** Below the root of every cgroup hierarchy; the only thing here that outlives the namespaces. */
+/** Below the root of every cgroup hierarchy. Cgroups are all that outlives the namespaces. */
 export const CGROUP = 'longline-k8s-test';
 
 export const PAUSE_IMAGE = 'longline.test/pause:1';
-/** As held-values.yaml has it. */
+/** The image in checks/operations-values.yaml. */
 export const LONGLINE_IMAGE = 'longline.test/longline:test';
 export const REDIS_IMAGE = 'longline.test/redis:test';
