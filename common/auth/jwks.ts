@@ -1,23 +1,23 @@
 /**
- * Keys from a URL (RFC 7517 §5): fetched at the start and then regularly; a key that is not there any
- * more stops to count with the next fetch. A token that names an unknown key asks for a fetch, too,
- * and a cooldown keeps strangers who invent names from making us fetch all the time.
+ * Keys from a URL (RFC 7517 §5), fetched at start and then regularly. A key that was removed from the
+ * URL is accepted until the next fetch. A token with an unknown `kid` also triggers a fetch; a
+ * cooldown keeps clients with invented `kid`s from causing a fetch per connection.
  *
- * While the URL does not answer, the last good keys stay, but not for ever: then none are in force
- * and nobody is let in. What comes is bounded in time and size, and a redirect is not followed: the
- * address that was configured is the one that is trusted.
+ * While fetches fail, the last keys stay in use for a bounded time; after it there are no keys, and
+ * no new device is accepted. Time and size of a response are bounded. Redirects are not followed:
+ * only the configured address is trusted.
  */
 import type { Counter } from 'prom-client';
 import type { Logger } from '../process/log.js';
 import { readKeys, type VerificationKey } from './keys.js';
 
 export interface JwksTimes {
-  /** How often the keys are fetched: how long a key that was withdrawn still counts. */
+  /** Interval of fetches, and so the time that a withdrawn key is still accepted. */
   readonly refreshMs: number;
-  /** Between two fetches, whoever asks for them. */
+  /** Minimum time between a fetch and one triggered by a token, and retry interval. */
   readonly cooldownMs: number;
   readonly timeoutMs: number;
-  /** How long the last good keys count while there are no newer ones. */
+  /** Time that the last keys stay in use while fetches fail. */
   readonly keepMs: number;
 }
 
@@ -27,33 +27,33 @@ const BODY_BYTES_MAX = 256 * 1024;
 
 export class Jwks {
   #fetching: Promise<void> | undefined;
-  #triedAtMs = Number.NEGATIVE_INFINITY;
-  #hadAtMs: number | undefined;
+  #fetchedAtMs = Number.NEGATIVE_INFINITY;
+  #succeededAtMs: number | undefined;
   #problem = '';
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /**
-   * @param take takes over the keys; none when there is nothing that may count any more
-   * @param fetches counts by outcome: `ok`, `failed`
+   * @param onKeys receives the new keys; none when the last ones have become too old
+   * @param fetches outcomes: `ok`, `failed`
    */
   constructor(
     readonly url: string,
     readonly times: JwksTimes,
-    readonly take: (keys: readonly VerificationKey[]) => void,
+    readonly onKeys: (keys: readonly VerificationKey[]) => void,
     readonly fetches: Counter<'outcome'>,
     readonly log: Logger,
   ) {}
 
-  /** Resolves after the first fetch, whatever came of it. */
+  /** Resolves after the first fetch, successful or not. */
   start(): Promise<void> {
     return this.#fetch();
   }
 
-  /** Fetches, unless that was just done; resolves when it is done. */
-  lookAgain(): Promise<void> {
+  /** Fetches unless within the cooldown. Resolves when the fetch is done. */
+  refetch(): Promise<void> {
     if (this.#fetching !== undefined) return this.#fetching;
-    if (performance.now() < this.#triedAtMs + this.times.cooldownMs) return Promise.resolve();
+    if (performance.now() < this.#fetchedAtMs + this.times.cooldownMs) return Promise.resolve();
     return this.#fetch();
   }
 
@@ -62,17 +62,17 @@ export class Jwks {
     clearTimeout(this.#timer);
   }
 
-  /** One at a time; whoever asks meanwhile waits for the same one. */
+  /** Runs one fetch at a time; concurrent callers share it. */
   #fetch(): Promise<void> {
     this.#fetching ??= this.#fetchOnce().finally(() => {
       this.#fetching = undefined;
-      this.#triedAtMs = performance.now();
-      this.#planNext();
+      this.#fetchedAtMs = performance.now();
+      this.#scheduleNext();
     });
     return this.#fetching;
   }
 
-  #planNext(): void {
+  #scheduleNext(): void {
     clearTimeout(this.#timer);
     if (this.#isClosed) return;
     const { refreshMs, cooldownMs } = this.times;
@@ -83,13 +83,13 @@ export class Jwks {
   async #fetchOnce(): Promise<void> {
     try {
       const read = await readKeys(await download(this.url, this.times.timeoutMs));
-      // A secret that a URL hands out is none.
+      // A secret that is available from a URL is not secret.
       const keys = read.filter(({ algorithm }) => algorithm !== 'HS256');
-      this.#hadAtMs = performance.now();
-      if (this.#problem !== '') this.log.info({ url: this.url }, 'the JWKS is there again');
+      this.#succeededAtMs = performance.now();
+      if (this.#problem !== '') this.log.info({ url: this.url }, 'JWKS fetched again');
       this.#problem = '';
       this.fetches.inc({ outcome: 'ok' });
-      this.take(keys);
+      this.onKeys(keys);
     } catch (error) {
       this.fetches.inc({ outcome: 'failed' });
       this.#onProblem(problemOf(error as Error));
@@ -97,13 +97,20 @@ export class Jwks {
   }
 
   #onProblem(problem: string): void {
-    if (problem !== this.#problem) this.log.error({ url: this.url, problem }, 'no JWKS comes');
+    if (problem !== this.#problem)
+      this.log.error({ url: this.url, problem }, 'fetching the JWKS failed');
     this.#problem = problem;
-    if (this.#hadAtMs === undefined || performance.now() < this.#hadAtMs + this.times.keepMs)
+    if (
+      this.#succeededAtMs === undefined ||
+      performance.now() < this.#succeededAtMs + this.times.keepMs
+    )
       return;
-    this.#hadAtMs = undefined;
-    this.log.error({ url: this.url }, 'the keys of the JWKS are too old, none are in force');
-    this.take([]);
+    this.#succeededAtMs = undefined;
+    this.log.error(
+      { url: this.url },
+      'the JWKS keys have expired; no token can be verified until a fetch succeeds',
+    );
+    this.onKeys([]);
   }
 }
 
@@ -115,18 +122,18 @@ async function download(url: string, timeoutMs: number): Promise<string> {
   });
   if (response.status !== 200) {
     await response.body?.cancel();
-    throw new Error(`expected status 200, not ${response.status}`);
+    throw new Error(`expected status 200, got ${response.status}`);
   }
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > BODY_BYTES_MAX) throw new Error(`a JWKS has at most ${BODY_BYTES_MAX} bytes`);
+    if (bytes > BODY_BYTES_MAX) throw new Error(`the response is over ${BODY_BYTES_MAX} bytes`);
     chunks.push(chunk);
   }
   const text = Buffer.concat(chunks).toString();
-  // A secret or a PEM is no answer to this question.
-  if (!text.trimStart().startsWith('{')) throw new Error('the answer is no JSON object');
+  // `readKeys` also accepts a PEM or a plain secret, which a JWKS URL must not return.
+  if (!text.trimStart().startsWith('{')) throw new Error('the response is not a JSON object');
   return text;
 }
 

@@ -1,8 +1,8 @@
 /**
- * Verifies JSON Web Tokens (RFC 7519) as RFC 8725 asks for: the algorithm is one of those that were
- * configured, whatever the token says; its header chooses among our keys and brings none (`jku`,
- * `x5u`, `jwk` and `x5c` are not looked at); `exp` and `sub` must be there; and whatever is checked is
- * checked to be of the right type first.
+ * Verifies JSON Web Tokens (RFC 7519) according to RFC 8725: only configured algorithms are
+ * accepted; the token header selects among the configured keys and cannot supply one (`jku`, `x5u`,
+ * `jwk` and `x5c` are ignored); `exp` and `sub` are required; the type of a claim is checked before
+ * its value.
  */
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { KeySet } from './key-set.js';
@@ -10,15 +10,15 @@ import { ALGORITHMS, type Algorithm, type VerificationKey } from './keys.js';
 import { VerifiedCache, type VerifiedToken } from './verified-cache.js';
 
 export interface JwtPolicy {
-  /** One of them must be in `aud`. None: a token that has an audience is not for us. */
+  /** `aud` must contain one of them. Empty: a token with an `aud` is rejected. */
   readonly audiences: readonly string[];
-  /** `iss` must be one of them. None: any will do. */
+  /** `iss` must be one of them. Empty: any. */
   readonly issuers: readonly string[];
-  /** How far other clocks may be off. */
+  /** Tolerated clock difference in milliseconds. */
   readonly skewMs: number;
 }
 
-/** Why a token is not good. */
+/** Why a token is rejected. */
 export type TokenProblem =
   | 'too_long'
   | 'malformed'
@@ -33,9 +33,9 @@ export type TokenProblem =
   | 'overloaded';
 
 export const TOKEN_LENGTH_MAX = 8 * 1024;
-/** Three parts, none of them empty: a token without a signature does not look like one. */
+/** JWS compact serialization with three non-empty parts, so never without a signature. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
-/** Tokens that are being verified. At some 10,000 a second, the last one waits for less than one. */
+/** Verifications in progress. At about 10,000 a second, the last one waits less than a second. */
 const IN_FLIGHT_MAX = 8_192;
 
 export class JwtVerifier {
@@ -49,7 +49,7 @@ export class JwtVerifier {
     readonly now: () => number = Date.now,
   ) {}
 
-  /** Answers at once about what is known already. */
+  /** Returns the result directly when no signature has to be verified. */
   verify(token: string): VerifiedToken | TokenProblem | Promise<VerifiedToken | TokenProblem> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
     const known = this.#cache.find(token, this.keys.version);
@@ -61,25 +61,25 @@ export class JwtVerifier {
     if (algorithm === undefined || !this.keys.algorithms.includes(algorithm)) return 'algorithm';
     if (this.#inFlight >= IN_FLIGHT_MAX) return 'overloaded';
     this.#inFlight++;
-    return this.#verifySlowly(token, algorithm, kid).finally(() => {
+    return this.#verifySignature(token, algorithm, kid).finally(() => {
       this.#inFlight--;
     });
   }
 
-  /** Whether this very token was verified before, with keys that are still in force. */
+  /** True when this token was verified before with the keys in use. */
   isCached(token: string): boolean {
     return this.#cache.find(token, this.keys.version) !== undefined;
   }
 
-  async #verifySlowly(
+  async #verifySignature(
     token: string,
     algorithm: Algorithm,
     kid: string | undefined,
   ): Promise<VerifiedToken | TokenProblem> {
-    let keys = this.keys.fitting(algorithm, kid);
+    let keys = this.keys.candidates(algorithm, kid);
     if (keys.length === 0) {
-      await this.keys.lookAgain?.();
-      keys = this.keys.fitting(algorithm, kid);
+      await this.keys.refetch?.();
+      keys = this.keys.candidates(algorithm, kid);
     }
     const { version } = this.keys;
     let result: JWTPayload | TokenProblem = 'key';
@@ -110,13 +110,13 @@ export class JwtVerifier {
     }
   }
 
-  /** What the library leaves to us: it takes 1e400, which is Infinity, for a time. */
+  /** Checks what jose does not: it accepts 1e400, which is Infinity, as a time. */
   #readClaims({ sub, exp, iat, nbf, aud }: JWTPayload): VerifiedToken | TokenProblem {
     if (typeof sub !== 'string' || sub === '' || !isTime(exp)) return 'malformed';
     if ((iat !== undefined && !isTime(iat)) || (nbf !== undefined && !isTime(nbf))) {
       return 'malformed';
     }
-    // RFC 7519 §4.1.3: with an audience to which we do not belong it must be rejected.
+    // RFC 7519 §4.1.3: a token for another audience must be rejected.
     if (aud !== undefined && this.policy.audiences.length === 0) return 'audience';
     if (iat !== undefined && iat * 1_000 > this.now() + this.policy.skewMs) return 'not_yet_valid';
     return { clientId: sub, expiresAtMs: exp * 1_000 };
@@ -127,7 +127,7 @@ export class JwtVerifier {
   }
 }
 
-/** RFC 7519 §2, NumericDate: seconds. Beyond what a number can count there is no time. */
+/** RFC 7519 §2, NumericDate: seconds, bounded so that milliseconds are a safe integer. */
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER / 1_000;
 }
@@ -139,7 +139,7 @@ function readHeader(token: string) {
     if (kid !== undefined && typeof kid !== 'string') return undefined;
     return { algorithm: ALGORITHMS.find((algorithm) => algorithm === alg), kid };
   } catch {
-    return undefined; // No base64url, no JSON, no object.
+    return undefined; // Not base64url, not JSON, or not an object.
   }
 }
 

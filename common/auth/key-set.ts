@@ -1,19 +1,19 @@
-/** The keys that are in force. They are replaced as a whole when a file or a URL has others. */
+/** The verification keys in use. They are replaced together when their file or URL changes. */
 import { type Algorithm, KID_LENGTH_MAX, type VerificationKey } from './keys.js';
 
-/** Trying a token with several keys costs as much as so many tokens. */
-const TRIED_MAX = 4;
+/** Limits the signatures verified per token: each candidate key costs one. */
+const CANDIDATES_MAX = 4;
 
 export class KeySet {
   #keys: readonly VerificationKey[] = [];
   #version = 0;
-  /** Looks whether there are newer keys; resolves when that is known. For keys that come by URL. */
-  lookAgain: (() => Promise<void>) | undefined;
+  /** Fetches newer keys, resolving when done; undefined unless the keys come from a URL. */
+  refetch: (() => Promise<void>) | undefined;
 
-  /** @param algorithms the ones that count; keys of others are as good as absent */
+  /** @param algorithms keys of other algorithms are ignored */
   constructor(readonly algorithms: readonly Algorithm[]) {}
 
-  /** Grows with each change: what was concluded from keys of an older version is worth nothing. */
+  /** Increases with each change; results from an older version are invalid. */
   get version(): number {
     return this.#version;
   }
@@ -28,15 +28,15 @@ export class KeySet {
   }
 
   /**
-   * The keys that may have signed a token: the one that it names or, if it names none, all of its
-   * algorithm, unless they are too many to try. A name only ever selects among what is here: it is
-   * no path, no query and no URL.
+   * Returns the keys that may have signed a token: the one with its `kid` or, without a `kid`, all
+   * keys of its algorithm, unless they are too many to try. A `kid` only selects among these keys;
+   * it is never used as a path, query or URL.
    */
-  fitting(algorithm: Algorithm, kid: string | undefined): readonly VerificationKey[] {
+  candidates(algorithm: Algorithm, kid: string | undefined): readonly VerificationKey[] {
     if (kid !== undefined && kid.length > KID_LENGTH_MAX) return [];
     const keys = this.#keys.filter((key) => key.algorithm === algorithm);
-    // A PEM and a plain secret have no name: they serve tokens that name a key as well.
+    // A PEM and a plain secret have no kid; they also serve tokens with one.
     const named = kid === undefined ? keys : keys.filter((key) => (key.kid ?? kid) === kid);
-    return named.length <= TRIED_MAX ? named : [];
+    return named.length <= CANDIDATES_MAX ? named : [];
   }
 }

@@ -74,7 +74,7 @@ async function openKeys(
     case 'url': {
       const times = { ...JWKS_TIMES, refreshMs: from.refreshMs };
       const jwks = new Jwks(from.url, times, (fetched) => keys.replace(fetched), fetches, log);
-      keys.lookAgain = () => jwks.lookAgain();
+      keys.refetch = () => jwks.refetch();
       await jwks.start();
       return jwks;
     }

@@ -1,15 +1,15 @@
 /**
- * Resume tickets: what an edge gives a device whose token it has checked, so that the next edge can
- * tell in microseconds that this was done. A ticket is for one clientId and ends with the token; it is
- * worth what the token is worth, and for nothing but to connect.
+ * Resume tickets: an edge issues one to a device whose token it has verified, so that the next edge
+ * authenticates the device in microseconds. A ticket is valid for one clientId until the token
+ * expires, and only for connecting.
  *
  *   bytes   0       version, 1
- *           1..6    when it expires, Unix time in milliseconds, big-endian
- *           7..23   HMAC-SHA256 over "longline ticket", bytes 0 to 6 and the clientId; its first 17
- *                   bytes (RFC 2104 §5 allows half of the hash or more)
+ *           1..6    expiry, Unix time in milliseconds, big-endian
+ *           7..23   first 17 bytes of HMAC-SHA256 over "longline ticket", bytes 0 to 6 and the
+ *                   clientId (RFC 2104 §5 allows truncation to half of the hash or more)
  *
- * In base64url these are 32 characters without padding and without unused bits, so there is exactly
- * one text for each ticket; and no dot, by which a ticket differs from a JWT wherever both may come.
+ * In base64url these are 32 characters without padding or unused bits, so each ticket has exactly
+ * one encoding. It contains no dot, which distinguishes it from a JWT.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
@@ -28,8 +28,8 @@ export function hasTicketFormat(text: string): boolean {
 
 export class Tickets {
   /**
-   * @param secrets the first one signs, all verify: that is how they are replaced
-   * @param skewMs how long after its time a ticket still counts, as a token does
+   * @param secrets the first one signs, all verify, so that secrets can be replaced
+   * @param skewMs time that a ticket stays valid after its expiry, as for tokens
    */
   constructor(
     readonly secrets: readonly string[],

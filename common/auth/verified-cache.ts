@@ -1,24 +1,23 @@
 /**
- * Tokens that were found good lately: a signature takes long to verify, and a device that comes back
- * shows the same token. Bounded, and the token that was not seen for longest goes first. Kept by hash,
- * so that nobody finds tokens in a heap snapshot.
+ * LRU cache of verified tokens: verifying a signature is expensive, and a device that reconnects
+ * sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
  */
 import { createHash } from 'node:crypto';
 
 export interface VerifiedToken {
-  /** The client that it is for: its subject. */
+  /** The subject of the token. */
   readonly clientId: string;
-  /** Its `exp`, in milliseconds. */
+  /** The `exp` of the token, in Unix ms. */
   readonly expiresAtMs: number;
 }
 
-/** About 200 bytes each. */
+/** An entry takes about 200 bytes. */
 const TOKENS_MAX = 2_000;
 
 export class VerifiedCache {
-  /** Oldest first. */
+  /** Least recently used first. */
   readonly #tokens = new Map<string, VerifiedToken>();
-  /** Of the keys with which all of these were verified. */
+  /** Version of the key set that verified all of these tokens. */
   #version = -1;
 
   constructor(readonly tokensMax = TOKENS_MAX) {}

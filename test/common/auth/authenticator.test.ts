@@ -37,7 +37,7 @@ async function open(keys: KeysFrom, more: Partial<JwtConfig> = {}) {
 }
 
 const inline: KeysFrom = { type: 'inline', text: SECRET };
-const NOTHING = { token: undefined, ticket: undefined };
+const NO_CREDENTIALS = { token: undefined, ticket: undefined };
 
 async function countOf(metric: string, value: string): Promise<number> {
   const found = (await metrics.registry.getSingleMetric(metric)!.get()).values;
@@ -46,39 +46,39 @@ async function countOf(metric: string, value: string): Promise<number> {
 const rejectedFor = (reason: string) => countOf('longline_edge_tokens_rejected_total', reason);
 const acceptedBy = (by: string) => countOf('longline_edge_tokens_accepted_total', by);
 
-test('with LONGLINE_AUTH=none everybody is let in for ever, and gets no ticket', async () => {
+test('with LONGLINE_AUTH=none every client is accepted without expiry and gets no ticket', async () => {
   const { authenticator } = await openAuthenticator(undefined, log, new Metrics(), 'edge');
   const verified = { expiresAtMs: Number.POSITIVE_INFINITY };
-  expect(authenticator.check('alice', NOTHING)).toEqual(verified);
+  expect(authenticator.check('alice', NO_CREDENTIALS)).toEqual(verified);
   expect(authenticator.issueTicket('alice', verified)).toBeUndefined();
 });
 
-test('a token lets its subject in, and nobody else', async () => {
+test('a token is accepted for its subject only', async () => {
   const authenticator = await open(inline);
   const token = tokenOf('alice');
-  expect(await authenticator.check('alice', { ...NOTHING, token })).toEqual({
+  expect(await authenticator.check('alice', { ...NO_CREDENTIALS, token })).toEqual({
     expiresAtMs: expect.any(Number),
   });
   expect(await acceptedBy('signature')).toBe(1);
-  expect(authenticator.check('alice', { ...NOTHING, token })).not.toBeInstanceOf(Promise);
+  expect(authenticator.check('alice', { ...NO_CREDENTIALS, token })).not.toBeInstanceOf(Promise);
   expect(await acceptedBy('memory')).toBe(1);
   for (const other of ['Alice', 'alice ', 'alice\u0301', 'bob']) {
-    const rejected = await authenticator.check(other, { ...NOTHING, token });
+    const rejected = await authenticator.check(other, { ...NO_CREDENTIALS, token });
     expect(rejected).toMatchObject({ code: 'PERMISSION_DENIED' });
   }
   expect(await rejectedFor('subject')).toBe(4);
 });
 
-test('who has a ticket, or a token that was seen before, is known without effort', async () => {
+test('a client with a valid ticket or a cached token is known', async () => {
   const authenticator = await open(inline);
   const token = tokenOf('alice');
   const ticket = authenticator.issueTicket('alice', { expiresAtMs: Date.now() + 60_000 });
-  expect(authenticator.isKnown('alice', { ...NOTHING, ticket })).toBe(true);
-  expect(authenticator.isKnown('bob', { ...NOTHING, ticket })).toBe(false);
-  expect(authenticator.isKnown('alice', { ...NOTHING, token })).toBe(false);
-  await authenticator.check('alice', { ...NOTHING, token });
-  expect(authenticator.isKnown('alice', { ...NOTHING, token })).toBe(true);
-  expect(authenticator.isKnown('alice', NOTHING)).toBe(false);
+  expect(authenticator.isKnown('alice', { ...NO_CREDENTIALS, ticket })).toBe(true);
+  expect(authenticator.isKnown('bob', { ...NO_CREDENTIALS, ticket })).toBe(false);
+  expect(authenticator.isKnown('alice', { ...NO_CREDENTIALS, token })).toBe(false);
+  await authenticator.check('alice', { ...NO_CREDENTIALS, token });
+  expect(authenticator.isKnown('alice', { ...NO_CREDENTIALS, token })).toBe(true);
+  expect(authenticator.isKnown('alice', NO_CREDENTIALS)).toBe(false);
 });
 
 test.each([
@@ -105,47 +105,49 @@ test.each([
     'key',
   ],
   ['a megabyte', 'a'.repeat(1_000_000), 'UNAUTHENTICATED', 'too_long'],
-  ['what looks like a ticket', 'A'.repeat(32), 'UNAUTHENTICATED', 'ticket'],
-])('%s is rejected, and counted by its reason', async (_, token, code, reason) => {
+  ['a forged ticket', 'A'.repeat(32), 'UNAUTHENTICATED', 'ticket'],
+])('%s is rejected and counted by reason', async (_, token, code, reason) => {
   const authenticator = await open(inline);
-  expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({ code });
+  expect(await authenticator.check('alice', { ...NO_CREDENTIALS, token })).toMatchObject({ code });
   expect(await rejectedFor(reason)).toBe(1);
 });
 
-test('a ticket lets in at once, wherever it stands, until the token would have expired', async () => {
+test('a ticket is accepted synchronously in either field until the token expires', async () => {
   const authenticator = await open(inline);
   const verified = { expiresAtMs: Date.now() + 60_000 };
   const ticket = authenticator.issueTicket('alice', verified)!;
-  expect(authenticator.check('alice', { ...NOTHING, ticket })).toEqual(verified);
-  expect(authenticator.check('alice', { ...NOTHING, token: ticket })).toEqual(verified);
+  expect(authenticator.check('alice', { ...NO_CREDENTIALS, ticket })).toEqual(verified);
+  expect(authenticator.check('alice', { ...NO_CREDENTIALS, token: ticket })).toEqual(verified);
   expect(authenticator.check('alice', { token: tokenOf('alice', { exp: 1 }), ticket })).toEqual(
     verified,
   );
   expect(await acceptedBy('ticket')).toBe(3);
-  expect(authenticator.check('bob', { ...NOTHING, ticket })).toMatchObject({
+  expect(authenticator.check('bob', { ...NO_CREDENTIALS, ticket })).toMatchObject({
     code: 'UNAUTHENTICATED',
   });
   const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
-  expect(authenticator.check('alice', { ...NOTHING, ticket: old })).toMatchObject({
+  expect(authenticator.check('alice', { ...NO_CREDENTIALS, ticket: old })).toMatchObject({
     code: 'TOKEN_EXPIRED',
   });
   expect(await rejectedFor('ticket_expired')).toBe(1);
 });
 
-test('beside a ticket that is not good, a token counts', async () => {
+test('a valid token is accepted beside an invalid ticket', async () => {
   const authenticator = await open(inline);
   const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
   for (const ticket of [old, 'A'.repeat(32), 'noise']) {
-    const shown = { token: tokenOf('alice'), ticket };
-    expect(await authenticator.check('alice', shown)).toEqual({ expiresAtMs: expect.any(Number) });
+    const credentials = { token: tokenOf('alice'), ticket };
+    expect(await authenticator.check('alice', credentials)).toEqual({
+      expiresAtMs: expect.any(Number),
+    });
   }
 });
 
-test('keys in a file are replaced as it changes, and stay while it is of no use', async () => {
+test('keys of a file are replaced when it changes, and stay while it cannot be used', async () => {
   const path = join(mkdtempSync(join(tmpdir(), 'longline-keys-')), 'keys');
   writeFileSync(path, SECRET);
   const authenticator = await open({ type: 'file', path });
-  const check = (token: string) => authenticator.check('alice', { ...NOTHING, token });
+  const check = (token: string) => authenticator.check('alice', { ...NO_CREDENTIALS, token });
   const old = tokenOf('alice');
   expect(await check(old)).toHaveProperty('expiresAtMs');
   writeFileSync(path, 'too short');
@@ -158,18 +160,18 @@ test('keys in a file are replaced as it changes, and stay while it is of no use'
 });
 
 test.each([
-  ['a file that is not there', { type: 'file', path: '/nowhere/keys' }],
-  ['a secret that is too short', { type: 'inline', text: 'short' }],
+  ['a missing file', { type: 'file', path: '/nowhere/keys' }],
+  ['a short secret', { type: 'inline', text: 'short' }],
   ['keys of other algorithms only', { type: 'inline', text: pemOf(p256) }],
-] as const)('with %s it does not start', async (_, keys) => {
+] as const)('does not start with %s', async (_, keys) => {
   await expect(open(keys)).rejects.toThrow(EnvironmentError);
 });
 
-test('without an answer from the URL it starts, lets nobody in and is not ready', async () => {
+test('starts without a response from the JWKS URL, rejects every token and is not ready', async () => {
   const url = 'http://127.0.0.1:9/jwks.json';
   const authenticator = await open({ type: 'url', url, refreshMs: 60_000 });
   const token = signed({ alg: 'EdDSA' }, claimsOf('alice'), ed25519.privateKey);
-  expect(await authenticator.check('alice', { ...NOTHING, token })).toMatchObject({
+  expect(await authenticator.check('alice', { ...NO_CREDENTIALS, token })).toMatchObject({
     code: 'NOT_READY',
   });
   expect(opened[0]!.notReadyReasons()).toEqual(['no key is available to verify tokens']);

@@ -17,10 +17,10 @@ test('reads the common name, DNS names and URIs', () => {
   expect(certificateNames(undefined)).toEqual([]);
 });
 
-test('two common names are none', () => {
+test('ignores ambiguous common names', () => {
   expect(names(['shop', 'ops'])).toEqual([]);
 });
 
-test('a name that has a comma in it does not become two', () => {
+test('does not read a name with a comma as two names', () => {
   expect(names('shop', 'URI:"http://a/, DNS:ops", DNS:"x, DNS:ops, y"')).toEqual(['shop']);
 });

@@ -14,16 +14,16 @@ const TIMES: JwksTimes = { refreshMs: HOUR_MS, cooldownMs: 0, timeoutMs: 3_000, 
 
 let server: Server;
 let url: string;
-let asked: number;
+let requestCount: number;
 let answer: (response: ServerResponse) => void;
 const opened: Jwks[] = [];
 
 beforeEach(async () => {
-  asked = 0;
+  requestCount = 0;
   answer = answers([jwkOf(rsa, 'rsa-1')]);
   server = createServer((request, response) => {
-    asked++;
-    if (request.url === '/elsewhere') response.end(good);
+    requestCount++;
+    if (request.url === '/other.json') response.end(good);
     else answer(response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -42,12 +42,18 @@ function answers(keys: readonly object[]) {
 
 async function open(times: Partial<JwksTimes> = {}) {
   const metrics = new Metrics();
-  const fetches = metrics.counter('fetches', 'By outcome.', ['outcome']);
+  const fetches = metrics.counter('fetches', 'Fetches by outcome', ['outcome']);
   const keys = new KeySet(['RS256', 'ES256', 'HS256']);
   const log = pino({ level: 'silent' });
-  const jwks = new Jwks(url, { ...TIMES, ...times }, (taken) => keys.replace(taken), fetches, log);
+  const jwks = new Jwks(
+    url,
+    { ...TIMES, ...times },
+    (fetched) => keys.replace(fetched),
+    fetches,
+    log,
+  );
   opened.push(jwks);
-  keys.lookAgain = () => jwks.lookAgain();
+  keys.refetch = () => jwks.refetch();
   const verifier = new JwtVerifier(keys, { audiences: [], issuers: [], skewMs: 0 });
   await jwks.start();
   const count = async (outcome: string) =>
@@ -55,53 +61,53 @@ async function open(times: Partial<JwksTimes> = {}) {
   return { jwks, keys, verifier, count };
 }
 
-const byRsa = () => signed({ alg: 'RS256', kid: 'rsa-1' }, claimsOf('alice'), rsa.privateKey);
-const byP256 = () => signed({ alg: 'ES256', kid: 'ec-1' }, claimsOf('alice'), p256.privateKey);
+const rsaToken = () => signed({ alg: 'RS256', kid: 'rsa-1' }, claimsOf('alice'), rsa.privateKey);
+const p256Token = () => signed({ alg: 'ES256', kid: 'ec-1' }, claimsOf('alice'), p256.privateKey);
 
-test('a token of a new key is good as soon as the URL has it', async () => {
+test('accepts a token of a new key as soon as the URL returns the key', async () => {
   const { verifier } = await open();
-  expect(await verifier.verify(byRsa())).toMatchObject({ clientId: 'alice' });
-  expect(await verifier.verify(byP256())).toBe('key');
+  expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' });
+  expect(await verifier.verify(p256Token())).toBe('key');
   answer = answers([jwkOf(rsa, 'rsa-1'), jwkOf(p256, 'ec-1')]);
-  expect(await verifier.verify(byP256())).toMatchObject({ clientId: 'alice' });
+  expect(await verifier.verify(p256Token())).toMatchObject({ clientId: 'alice' });
 });
 
-test('a key that is withdrawn stops to count with the next fetch', async () => {
+test('rejects tokens of a removed key after the next fetch', async () => {
   const { verifier } = await open({ refreshMs: 30 });
-  const token = byRsa();
+  const token = rsaToken();
   expect(await verifier.verify(token)).toMatchObject({ clientId: 'alice' });
   answer = answers([jwkOf(p256, 'ec-1')]);
   await eventually(async () => expect(await verifier.verify(token)).toBe('key'), 10_000);
 });
 
-test('unknown keys lead to one fetch per cooldown, and to one at a time', async () => {
+test('unknown key ids cause one fetch per cooldown, and one at a time', async () => {
   const { verifier, jwks } = await open({ cooldownMs: HOUR_MS });
-  expect(asked).toBe(1);
-  for (let i = 0; i < 10; i++) expect(await verifier.verify(byP256())).toBe('key');
-  expect(asked).toBe(1);
+  expect(requestCount).toBe(1);
+  for (let i = 0; i < 10; i++) expect(await verifier.verify(p256Token())).toBe('key');
+  expect(requestCount).toBe(1);
   jwks.close();
   const { verifier: second } = await open();
-  asked = 0;
+  requestCount = 0;
   const waiting: ServerResponse[] = [];
   answer = (response) => waiting.push(response);
-  const verdicts = Array.from({ length: 10 }, () => second.verify(byP256()));
+  const verdicts = Array.from({ length: 10 }, () => second.verify(p256Token()));
   await eventually(() => expect(waiting).toHaveLength(1));
   answers([jwkOf(p256, 'ec-1')])(waiting[0]!);
   for (const verdict of await Promise.all(verdicts)) {
     expect(verdict).toMatchObject({ clientId: 'alice' });
   }
-  expect(asked).toBe(1);
+  expect(requestCount).toBe(1);
 });
 
 const FAULTS: readonly [string, (response: ServerResponse) => void][] = [
   ['answers 500', (response) => void response.writeHead(500).end('oops')],
-  ['redirects', (response) => void response.writeHead(302, { location: '/elsewhere' }).end()],
-  ['is slow', () => {}],
+  ['redirects', (response) => void response.writeHead(302, { location: '/other.json' }).end()],
+  ['never responds', () => {}],
   [
-    'sends a head and then nothing',
+    'sends only a response head',
     (response) => void response.writeHead(200, { 'content-length': 100 }).flushHeaders(),
   ],
-  ['hangs up', (response) => void response.destroy()],
+  ['closes the connection', (response) => void response.destroy()],
   ['sends too much', (response) => void response.end(`${good}${' '.repeat(256 * 1024)}`)],
   ['sends no JSON', (response) => void response.end('<html>')],
   ['sends a secret as text', (response) => void response.end(SECRET)],
@@ -113,43 +119,43 @@ const FAULTS: readonly [string, (response: ServerResponse) => void][] = [
 ];
 const good = JSON.stringify({ keys: [jwkOf(rsa, 'rsa-1')] });
 
-test.each(FAULTS)('with a server that %s nobody is let in', async (_, fault) => {
+test.each(FAULTS)('with a server that %s no token is accepted', async (_, fault) => {
   answer = fault;
   const { verifier, keys } = await open({ cooldownMs: HOUR_MS });
   expect(keys.isEmpty).toBe(true);
-  expect(await verifier.verify(byRsa())).toBe('no_keys');
+  expect(await verifier.verify(rsaToken())).toBe('no_keys');
   const hs256 = signed({ alg: 'HS256', kid: 'rsa-1' }, claimsOf('alice'), SECRET);
   expect(await verifier.verify(hs256)).toBe('no_keys');
-  expect(asked).toBe(1);
+  expect(requestCount).toBe(1);
 });
 
 test.each(FAULTS.filter(([fault]) => fault !== 'sends a secret'))(
-  'with a server that later %s the last good keys stay, and go when they are too old',
+  'with a server that later %s the last keys stay in use until they are too old',
   async (_, fault) => {
     const { verifier, jwks, count } = await open({ keepMs: 400 });
-    expect(await verifier.verify(byRsa())).toMatchObject({ clientId: 'alice' });
-    asked = 0;
+    expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' });
+    requestCount = 0;
     answer = fault;
-    await jwks.lookAgain();
+    await jwks.refetch();
     if ((await count('failed')) === 1) {
       await eventually(async () => {
-        asked = 0;
-        await jwks.lookAgain();
-        expect(await verifier.verify(byRsa())).toBe('no_keys');
+        requestCount = 0;
+        await jwks.refetch();
+        expect(await verifier.verify(rsaToken())).toBe('no_keys');
       }, 15_000);
     }
     answer = answers([jwkOf(rsa, 'rsa-1')]);
-    await jwks.lookAgain();
-    expect(await verifier.verify(byRsa())).toMatchObject({ clientId: 'alice' });
+    await jwks.refetch();
+    expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' });
   },
 );
 
-test('a server that is down is asked again by itself', async () => {
+test('retries a failed fetch after the cooldown', async () => {
   answer = (response) => void response.writeHead(503).end();
   const { verifier } = await open({ cooldownMs: 30 });
-  expect(await verifier.verify(byRsa())).toBe('no_keys');
+  expect(await verifier.verify(rsaToken())).toBe('no_keys');
   answer = answers([jwkOf(rsa, 'rsa-1')]);
   await eventually(async () =>
-    expect(await verifier.verify(byRsa())).toMatchObject({ clientId: 'alice' }),
+    expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' }),
   );
 });

@@ -1,4 +1,4 @@
-/** The attacks on tokens of RFC 8725 and of our own list, each by its name. */
+/** Attacks on tokens from RFC 8725 and from our own list, each with its name. */
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { type JwtPolicy, JwtVerifier } from '../../../common/auth/jwt.js';
@@ -42,26 +42,26 @@ async function verify(token: string, options?: Options) {
 const RS256 = { alg: 'RS256', kid: 'rsa-1' };
 const inSeconds = (seconds: number) => Math.floor(Date.now() / 1_000) + seconds;
 
-describe('a good token', () => {
-  const good = { clientId: 'alice', expiresAtMs: expect.any(Number) };
+describe('a valid token', () => {
+  const accepted = { clientId: 'alice', expiresAtMs: expect.any(Number) };
 
   test.each([
     ['HS256', SECRET, SECRET],
     ['RS256', pemOf(rsa), rsa.privateKey],
     ['ES256', pemOf(p256), p256.privateKey],
     ['EdDSA', pemOf(ed25519), ed25519.privateKey],
-  ] as const)('of %s is good, with or without the name of a key', async (alg, keys, key) => {
-    expect(await verify(signed({ alg }, claimsOf('alice'), key), { keys })).toEqual(good);
+  ] as const)('with %s is accepted, with or without a kid', async (alg, keys, key) => {
+    expect(await verify(signed({ alg }, claimsOf('alice'), key), { keys })).toEqual(accepted);
     const named = signed({ alg, kid: 'any' }, claimsOf('alice'), key);
-    expect(await verify(named, { keys })).toEqual(good);
+    expect(await verify(named, { keys })).toEqual(accepted);
   });
 
-  test('is verified with the key that it names', async () => {
+  test('is verified with the key of its kid', async () => {
     const token = signed({ alg: 'EdDSA', kid: 'ed-1' }, claimsOf('alice'), ed25519.privateKey);
-    expect(await verify(token, { keys: JWKS })).toEqual(good);
+    expect(await verify(token, { keys: JWKS })).toEqual(accepted);
   });
 
-  test('says when it expires, a fraction of a second included', async () => {
+  test('has an expiry with fractions of a second', async () => {
     const exp = inSeconds(60) + 0.5;
     expect(await verify(tokenOf('alice', { exp }))).toEqual({
       clientId: 'alice',
@@ -69,13 +69,13 @@ describe('a good token', () => {
     });
   });
 
-  test('is known the second time, until the keys change or it expires', async () => {
+  test('is cached until the keys change or it expires', async () => {
     let nowMs = Date.now();
     const verifier = await verifierOf({ now: () => nowMs });
     const token = tokenOf('alice');
     expect(verifier.verify(token)).toBeInstanceOf(Promise);
     await verifier.verify(token);
-    expect(verifier.verify(token)).toEqual(good);
+    expect(verifier.verify(token)).toEqual(accepted);
     nowMs += 3_602_000;
     expect(verifier.verify(token)).toBe('expired');
     nowMs -= 3_602_000;
@@ -100,7 +100,7 @@ describe('algorithm', () => {
     }
   });
 
-  test('one that is not configured is rejected, though its key is there', async () => {
+  test('an algorithm that is not configured is rejected even if its key is known', async () => {
     const token = signed({ alg: 'ES256', kid: 'ec-1' }, claimsOf('alice'), p256.privateKey);
     expect(await verify(token, { keys: JWKS, algorithms: ['RS256'] })).toBe('algorithm');
   });
@@ -115,7 +115,7 @@ describe('algorithm', () => {
 });
 
 describe('key', () => {
-  test('one that is not ours is rejected', async () => {
+  test('a foreign key is rejected', async () => {
     const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
     expect(await verify(signed(RS256, claimsOf('alice'), other.privateKey), { keys: JWKS })).toBe(
       'signature',
@@ -134,7 +134,7 @@ describe('key', () => {
     'x'.repeat(300),
     '',
     'rsa-1\0',
-  ])('kid %j is only a name', async (kid) => {
+  ])('kid %j is not interpreted', async (kid) => {
     const token = signed({ alg: 'RS256', kid }, claimsOf('alice'), rsa.privateKey);
     expect(await verify(token, { keys: JWKS })).toBe('key');
   });
@@ -144,7 +144,7 @@ describe('key', () => {
     expect(await verify(token, { keys: JWKS })).toBe('malformed');
   });
 
-  test('the header brings none: jku, x5u, x5c and jwk are not looked at', async () => {
+  test('keys in the header are ignored: jku, x5u, x5c and jwk', async () => {
     const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const header = {
       ...RS256,
@@ -159,7 +159,7 @@ describe('key', () => {
     expect(await verify(good, { keys: JWKS })).toMatchObject({ clientId: 'alice' });
   });
 
-  test('one that was withdrawn does not count any more', async () => {
+  test('a removed key is no longer accepted', async () => {
     const verifier = await verifierOf({ keys: JWKS });
     const token = signed(RS256, claimsOf('alice'), rsa.privateKey);
     expect(await verifier.verify(token)).toMatchObject({ clientId: 'alice' });
@@ -167,12 +167,12 @@ describe('key', () => {
     expect(await verifier.verify(token)).toBe('key');
   });
 
-  test('without any, nobody is let in', async () => {
+  test('without keys, no token is accepted', async () => {
     const verifier = new JwtVerifier(new KeySet(ALGORITHMS), OPEN);
     expect(verifier.verify(tokenOf('alice'))).toBe('no_keys');
   });
 
-  test('a token without the name of a key is tried with four and not with more', async () => {
+  test('a token without a kid is tried with at most four keys', async () => {
     const pairs = Array.from({ length: 5 }, () => generateKeyPairSync('ed25519'));
     const token = signed({ alg: 'EdDSA' }, claimsOf('alice'), pairs[3]!.privateKey);
     const keysOf = (count: number) => pairs.slice(0, count).map(pemOf).join('');
@@ -191,7 +191,7 @@ describe('claims', () => {
     ['exp is NaN', '{"sub":"alice","exp":NaN}'],
     ['exp is null', '{"sub":"alice","exp":null}'],
     ['exp is a list', '{"sub":"alice","exp":[9999999999]}'],
-    ['exp is beyond counting', '{"sub":"alice","exp":1e300}'],
+    ['exp is over the safe integers', '{"sub":"alice","exp":1e300}'],
     ['sub is missing', '{"exp":9999999999}'],
     ['sub is empty', '{"sub":"","exp":9999999999}'],
     ['sub is a number', '{"sub":7,"exp":9999999999}'],
@@ -199,8 +199,8 @@ describe('claims', () => {
     ['nbf is a string', '{"sub":"alice","exp":9999999999,"nbf":"0"}'],
     ['iat is a string', '{"sub":"alice","exp":9999999999,"iat":"0"}'],
     ['nbf is 1e400', '{"sub":"alice","exp":9999999999,"nbf":-1e400}'],
-    ['they are a list', '["alice"]'],
-    ['they are no JSON', 'alice'],
+    ['claims are a list', '["alice"]'],
+    ['claims are not JSON', 'alice'],
     ['there is a NUL in the JSON', '{"sub":"alice",\0"exp":9999999999}'],
   ])('rejected: %s', async (_, claims) => {
     expect(await verify(hs256(claims))).toBe('malformed');
@@ -228,7 +228,7 @@ describe('claims', () => {
     });
   });
 
-  test('of a claim that is given twice the last one counts (RFC 7519 §4)', async () => {
+  test('the last of a duplicate claim is used (RFC 7519 §4)', async () => {
     const token = hs256('{"sub":"alice","exp":9999999999,"sub":"bob","exp":1}');
     expect(await verify(token)).toBe('expired');
     expect(await verify(hs256('{"sub":"bob","exp":9999999999,"sub":"alice"}'))).toMatchObject({
@@ -236,7 +236,7 @@ describe('claims', () => {
     });
   });
 
-  test('a wrong audience is rejected, and any audience where none is configured', async () => {
+  test('a wrong audience is rejected, and any audience if none is configured', async () => {
     const policy = { audiences: ['push', 'push-eu'] };
     const ofAudience = (aud: unknown) => tokenOf('alice', { aud });
     expect(await verify(ofAudience('push-eu'), { policy })).toMatchObject({ clientId: 'alice' });
@@ -262,7 +262,7 @@ describe('claims', () => {
 });
 
 describe('form', () => {
-  test('a token of 8 KiB is looked at, one byte more is not', async () => {
+  test('a token of 8 KiB is verified, a longer one is not', async () => {
     const [header, claims] = tokenOf('alice').split('.') as [string, string];
     const atBound = `${header}.${claims}.${'A'.repeat(8_192 - header.length - claims.length - 2)}`;
     expect(atBound).toHaveLength(8_192);
@@ -282,7 +282,7 @@ describe('form', () => {
     '€.b.c',
     'a b.c.d',
     'eyJ9.e30.AA',
-  ])('%j is no token', async (token) => {
+  ])('%j is malformed', async (token) => {
     expect(await verify(token)).toBe('malformed');
   });
 

@@ -10,7 +10,7 @@ const tickets = new Tickets([SECRET], 30_000);
 const clientIds = fc.string({ unit: 'binary', minLength: 1, maxLength: 64 });
 const expiries = fc.integer({ min: NOW_MS, max: 2 ** 48 - 1 });
 
-test('a ticket is good for its client until it expires, and the skew after', () => {
+test('a ticket is valid for its client until its expiry plus the skew', () => {
   fc.assert(
     fc.property(clientIds, expiries, (clientId, expiresAtMs) => {
       const ticket = tickets.issue(clientId, expiresAtMs);
@@ -55,7 +55,7 @@ test('a ticket of another client is rejected', () => {
   );
 });
 
-test('the first secret signs, all verify, and one that is gone does not', () => {
+test('the first secret signs, all verify, and a removed one does not', () => {
   const ticket = tickets.issue('alice', NOW_MS);
   const next = new Tickets(['the-secret-that-comes-after-that-one', SECRET], 30_000);
   expect(next.check(ticket, 'alice', NOW_MS)).toEqual({ expiresAtMs: NOW_MS });
@@ -66,7 +66,7 @@ test('the first secret signs, all verify, and one that is gone does not', () => 
   expect(last.check(ticket, 'alice', NOW_MS)).toBe('forged');
 });
 
-test('a ticket is told from a token, and of a time beyond counting is taken what can be counted', () => {
+test('a ticket differs from a token, and its expiry is capped at 48 bits', () => {
   expect(hasTicketFormat(tickets.issue('alice', NOW_MS))).toBe(true);
   expect(hasTicketFormat(tokenOf('alice'))).toBe(false);
   const ticket = tickets.issue('alice', Number.MAX_SAFE_INTEGER);

@@ -179,7 +179,7 @@ test('a default TTL over the maximum is rejected at the start', () => {
   const enough = { ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' };
   expect(parseRouterConfig(enough, 20_000)).toMatchObject({
     ttlDefaultMs: 1_000,
-    safety: undefined,
+    acceptLevel: undefined,
   });
 });
 

@@ -33,7 +33,7 @@ function linkTo(...addresses: string[]) {
   return link;
 }
 
-test('skips an address that refuses connections', async () => {
+test('skips an address without a listener', async () => {
   const link = linkTo('127.0.0.1:1', control.address);
   await eventually(() => link.isUp);
 });
