@@ -1,46 +1,50 @@
 /**
- * What a device tells as JSON, in one text message each of the WebSocket subprotocol `longline.json`.
- * What it is told is in `json-envelope.ts`.
+ * JSON messages from a device: one per text message of the WebSocket subprotocol `longline.json`.
+ * `json-envelope.ts` has the messages to a device.
  */
 
 import { isMessageId } from '../../common/cluster/inbox.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 
-/** What only one kind of message may be larger than. */
+/** Maximum size of a message that carries no token. */
 const MESSAGE_BYTES_MAX = 4 * 1024;
-/** A token is signed by somebody else, who may have much to say. */
+/** Larger, because an external issuer decides how many claims a token has. */
 const TOKEN_MESSAGE_BYTES_MAX = 12 * 1024;
 
-/** No message of a device is larger. */
+/** Maximum size of any message. */
 export const DEVICE_MESSAGE_BYTES_MAX = TOKEN_MESSAGE_BYTES_MAX;
 
-/** What a device may say. `ack` confirms everything up to its id. */
+/** `ack` confirms all pushes up to its id. */
 export type DeviceMessage =
   | { readonly type: 'ack'; readonly id: string }
   | { readonly type: 'ping' }
   | { readonly type: 'token'; readonly token: string };
 
 /**
- * Reads what a device says. Only the members that its type has may be there, and only as strings: what
- * is none of ours is rejected before anybody can build on it.
+ * Parses a message. Unknown members and values that are not strings are rejected, so that no client
+ * comes to depend on them being ignored.
  */
 export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
-  if (bytes.length > TOKEN_MESSAGE_BYTES_MAX) return tooLarge(TOKEN_MESSAGE_BYTES_MAX);
+  if (bytes.length > TOKEN_MESSAGE_BYTES_MAX) {
+    return tooLarge(bytes.length, TOKEN_MESSAGE_BYTES_MAX);
+  }
   const members = parseMembers(bytes.toString());
   if (members === undefined) return malformed('expected a JSON object whose members are strings');
   const type = members.get('type');
-  if (type !== 'token' && bytes.length > MESSAGE_BYTES_MAX) return tooLarge(MESSAGE_BYTES_MAX);
+  if (type !== 'token' && bytes.length > MESSAGE_BYTES_MAX) {
+    return tooLarge(bytes.length, MESSAGE_BYTES_MAX);
+  }
   const id = members.get('id');
   const token = members.get('token');
   if (type === 'ping' && members.size === 1) return { type };
   if (type === 'ack' && members.size === 2 && id !== undefined) {
-    return isMessageId(id) ? { type, id } : malformed('the id of an ack is not one of ours');
+    return isMessageId(id) ? { type, id } : malformed('the id of an ack is not the id of a push');
   }
   if (type === 'token' && members.size === 2 && token !== undefined) return { type, token };
   return malformed('expected {"type":"ack","id":…}, {"type":"ping"} or {"type":"token","token":…}');
 }
 
-/** A Map, so that no name of a member means anything to anybody (`__proto__`). */
+/** Returns a Map, so that a member name such as `__proto__` has no effect. */
 function parseMembers(text: string): Map<string, string> | undefined {
   let value: unknown;
   try {
@@ -57,10 +61,11 @@ function parseMembers(text: string): Map<string, string> | undefined {
   return members;
 }
 
-function tooLarge(bytesMax: number): Rejection {
-  return rejection('PAYLOAD_TOO_LARGE', `a message of a device has at most ${bytesMax} bytes`);
+function tooLarge(bytes: number, bytesMax: number): Rejection {
+  const message = `the message is ${bytes} bytes; the maximum is ${bytesMax}`;
+  return rejection('PAYLOAD_TOO_LARGE', message);
 }
 
-function malformed(why: string): Rejection {
-  return rejection('REQUEST_MALFORMED', why);
+function malformed(message: string): Rejection {
+  return rejection('REQUEST_MALFORMED', message);
 }

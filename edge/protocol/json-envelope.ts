@@ -1,42 +1,45 @@
 /**
- * What a device is told as JSON: one object per line (`ndjson.ts`) or per WebSocket message. `type`
- * says what it is; a device must ignore types that it does not know.
+ * JSON messages to a device: one object per line (`http/ndjson.ts`) or per WebSocket message
+ * (`websocket/json.ts`). A device must ignore a `type` that it does not know.
  */
 import { isUtf8 } from 'node:buffer';
 import type { Message } from './protocol.js';
 
-/** The first one. */
+/** First message on a connection. */
 export interface Welcome {
   readonly type: 'welcome';
   readonly clientId: string;
   readonly heartbeatMs: number;
-  /** With which the device may come back; absent where nobody needs one. */
+  /** Resume ticket for the next connect; absent if devices are not authenticated. */
   readonly ticket: string | undefined;
 }
 
 export type Envelope =
   | Welcome
-  /** The history since the id that the device named is not complete; all that is stored follows. */
+  /** Pushes since the device's last id were lost. All pushes still stored follow. */
   | { readonly type: 'reset' }
   | { readonly type: 'heartbeat' }
-  /** What answers the `ping` of a device. */
+  /** Response to a device's `ping`. */
   | { readonly type: 'pong' }
-  /** The last one: connect to `url`, or to the router if there is none, after `retryMs`. */
+  /** Last message: connect to `url`, or to the router if it is absent, after `retryMs`. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string | undefined }
-  /** The last one: the client has connected elsewhere. Do not reconnect. */
+  /** Last message: the client has a newer connection. Do not reconnect. */
   | { readonly type: 'session-replaced' }
-  /** The token of the device ends in so many milliseconds. */
+  /** The token expires in `inMs` milliseconds. */
   | { readonly type: 'expiring'; readonly inMs: number }
-  /** A newer ticket, after a newer token. */
+  /** New resume ticket, sent after a renewed token. */
   | { readonly type: 'ticket'; readonly ticket: string }
-  /** The last one: the token has ended. Connect with a new one. */
+  /** Last message: the token has expired. Connect with a new one. */
   | { readonly type: 'expired' };
 
 export function envelopeText(envelope: Envelope): string {
   return JSON.stringify(envelope);
 }
 
-/** `data` is a payload that is UTF-8, as it is; `base64` any other. A live-only push has no id. */
+/**
+ * Encodes a push. A UTF-8 payload is in `data` unchanged, any other in `base64`. A live-only push
+ * has no id.
+ */
 export function pushText({ id, payload, contentType }: Message): string {
   return JSON.stringify({
     type: 'push',

@@ -1,8 +1,8 @@
 /**
  * Contract between an edge and the protocols that devices speak. A protocol encodes pushes and
- * decodes the bytes of devices; it opens no sockets. One object serves all connections of a protocol
- * and allocates per connection only while needed (an incomplete frame, an unconfirmed push), so an
- * idle connection costs nothing here beyond typed arrays.
+ * decodes the bytes of devices; it opens no sockets. One object serves all connections of a
+ * protocol and allocates per connection only while needed (an incomplete frame, an unconfirmed
+ * push), so an idle connection costs nothing here beyond typed arrays.
  *
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */

@@ -15,7 +15,7 @@ import { findHeadEnd, parseHead } from '../../common/wire/http-head.js';
 import type { Host } from '../../edge/protocol/protocol.js';
 import { readHandshake } from '../../edge/protocol/websocket/handshake.js';
 import {
-  countFailures,
+  webSocketFailures,
   type MessageSink,
   WebSocketInbound,
 } from '../../edge/protocol/websocket/inbound.js';
@@ -51,7 +51,7 @@ const config = {
   heartbeatMs: 1_000,
   inboundFramesPerSecondMax: Number.POSITIVE_INFINITY,
 };
-const inbound = new WebSocketInbound(config, echo, countFailures(new Metrics()));
+const inbound = new WebSocketInbound(config, echo, webSocketFailures(new Metrics()));
 
 const { transport }: { transport: Transport } = openTransport(
   undefined,

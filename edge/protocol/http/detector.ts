@@ -1,6 +1,6 @@
 /**
- * How a device introduces itself over HTTP: `GET /connect?clientId=…`. What it accepts says which
- * of the streams it gets.
+ * Connect requests over HTTP: `GET /connect?clientId=…`. The headers Upgrade and Accept select the
+ * protocol: WebSocket, NDJSON or server-sent events.
  */
 import type { Credentials } from '../../../common/auth/authenticator.js';
 import { bearerOf } from '../../../common/auth/tokens.js';
@@ -13,10 +13,10 @@ import { couldBeHttp, type HttpHead, readHead } from '../../../common/wire/http-
 import { httpRejection, httpResponse } from '../../../common/wire/http-response.js';
 import type { ConnectRequest, DetectionResult, Protocol, ProtocolDetector } from '../protocol.js';
 import {
-  type Handshake,
   isOriginAllowed,
   isWebSocketUpgrade,
   readHandshake,
+  type WebSocketHandshake,
 } from '../websocket/handshake.js';
 import { envelopeFrame, type JsonWebSocketProtocol } from '../websocket/json.js';
 import type { RawWebSocketProtocol } from '../websocket/raw.js';
@@ -52,28 +52,31 @@ export class HttpDetector implements ProtocolDetector {
     const read = readHead(bytes, searched, this.config.headBytesMax);
     if (read === 'more') return { type: 'incomplete' };
     if ('code' in read) return this.#rejected(read);
-    return this.#understand(read.head, read.byteLength < bytes.length);
+    return this.#route(read.head, read.byteLength < bytes.length);
   }
 
-  /** While the request is not understood no page may read the answer. */
+  /** Without CORS headers: the origin is unknown, so no page may read the response. */
   reject(rejected: Rejection): Buffer {
     return httpRejection(rejected, []);
   }
 
-  #understand(head: HttpHead, isFollowed: boolean): DetectionResult {
+  #route(head: HttpHead, hasTrailingBytes: boolean): DetectionResult {
     if (head.target.split('?', 1)[0] !== '/connect') {
-      return this.#rejected(rejection('NOT_FOUND', 'the only path here is /connect'), head);
+      return this.#rejected(rejection('NOT_FOUND', 'unknown path; connect to /connect'), head);
     }
     if (head.method === 'OPTIONS') {
       const bytes = httpResponse(204, [...PREFLIGHT_HEADERS, ...this.#cors(head)]);
       return { type: 'answered', bytes };
     }
     if (head.method !== 'GET') {
-      const why = `/connect is for GET, not ${head.method}`;
-      return this.#rejected(rejection('METHOD_NOT_ALLOWED', why), head);
+      const message = `/connect accepts GET, not ${head.method}`;
+      return this.#rejected(rejection('METHOD_NOT_ALLOWED', message), head);
     }
-    if (isFollowed) {
-      return this.#rejected(rejection('REQUEST_MALFORMED', 'bytes follow the request head'), head);
+    if (hasTrailingBytes) {
+      return this.#rejected(
+        rejection('REQUEST_MALFORMED', 'bytes follow the request head; GET /connect has no body'),
+        head,
+      );
     }
     const query = parseConnectQuery(head.target);
     if ('code' in query) return this.#rejected(query, head);
@@ -83,21 +86,21 @@ export class HttpDetector implements ProtocolDetector {
   #stream(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { heartbeatMs } = this.config;
     const cors = this.#cors(head);
-    const request = new StreamConnectRequest(head, query, this.protocols, cors, heartbeatMs);
+    const request = new StreamRequest(head, query, this.protocols, cors, heartbeatMs);
     return { type: 'connect', request };
   }
 
   #upgrade(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { config, protocols } = this;
     if (!isOriginAllowed(config.corsOrigins, head)) {
-      const why = 'pages of this origin may not connect: LONGLINE_CORS_ORIGINS says which may';
-      return this.#rejected(rejection('ORIGIN_NOT_ALLOWED', why), head);
+      const message = 'the origin is not allowed; add it to LONGLINE_CORS_ORIGINS';
+      return this.#rejected(rejection('ORIGIN_NOT_ALLOWED', message), head);
     }
     const handshake = readHandshake(head);
     if ('code' in handshake) return this.#rejected(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const request = new UpgradeConnectRequest(head, query, protocol, handshake, config.heartbeatMs);
+    const request = new UpgradeRequest(head, query, protocol, handshake, config.heartbeatMs);
     return { type: 'connect', request };
   }
 
@@ -111,8 +114,8 @@ export class HttpDetector implements ProtocolDetector {
   }
 }
 
-/** What all that comes over HTTP has in common. */
-class HttpConnectRequest {
+/** Members that the streams and WebSockets share. */
+abstract class HttpConnectRequest {
   readonly credentials: Credentials;
   readonly cursor: string | undefined;
   readonly startFrom = 'unconfirmed';
@@ -121,21 +124,22 @@ class HttpConnectRequest {
   readonly earlyData = NO_BYTES;
   readonly acceptsEarlyData = false;
 
+  /** @param token token from outside the Authorization header and the query, if any */
   constructor(
     { headers }: HttpHead,
     readonly query: ConnectTarget,
     token: string | undefined,
   ) {
     const { credentials, lastEventId } = query;
-    const shown = bearerOf(headers.get('authorization')) ?? token ?? credentials.token;
-    this.credentials = { ticket: credentials.ticket, token: shown };
-    const named = headers.get('last-event-id') ?? lastEventId;
-    this.cursor = named === '' || isMessageId(named) ? named : undefined;
-    this.isResuming = named !== '';
+    const bearer = bearerOf(headers.get('authorization')) ?? token ?? credentials.token;
+    this.credentials = { ticket: credentials.ticket, token: bearer };
+    const lastId = headers.get('last-event-id') ?? lastEventId;
+    this.cursor = lastId === '' || isMessageId(lastId) ? lastId : undefined;
+    this.isResuming = lastId !== '';
   }
 }
 
-class StreamConnectRequest extends HttpConnectRequest implements ConnectRequest {
+class StreamRequest extends HttpConnectRequest implements ConnectRequest {
   readonly protocol: Protocol;
   readonly #isNdjson: boolean;
 
@@ -166,12 +170,12 @@ class StreamConnectRequest extends HttpConnectRequest implements ConnectRequest 
   }
 }
 
-class UpgradeConnectRequest extends HttpConnectRequest implements ConnectRequest {
+class UpgradeRequest extends HttpConnectRequest implements ConnectRequest {
   constructor(
     head: HttpHead,
     query: ConnectTarget,
     readonly protocol: RawWebSocketProtocol | JsonWebSocketProtocol,
-    readonly handshake: Handshake,
+    readonly handshake: WebSocketHandshake,
     readonly heartbeatMs: number,
   ) {
     super(head, query, handshake.token);
@@ -190,12 +194,12 @@ class UpgradeConnectRequest extends HttpConnectRequest implements ConnectRequest
     return httpRejection(rejected, []);
   }
 
-  /** Browsers, and most others, do not follow one here (RFC 6455 §4.1): it is served as a guest. */
+  /** Browsers and most libraries do not follow one (RFC 6455 §4.1); the client becomes a guest. */
   redirect(): undefined {
     return undefined;
   }
 
   onRegistered(connection: Connection): void {
-    this.protocol.begin(connection);
+    this.protocol.restartTimer(connection);
   }
 }

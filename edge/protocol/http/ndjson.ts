@@ -1,6 +1,6 @@
 /**
- * Newline-delimited JSON over an HTTP answer without end, for clients that have no parser of
- * server-sent events: one envelope per line. JSON escapes line ends, so payloads arrive exactly.
+ * Newline-delimited JSON over an unending HTTP response, for clients without a parser for
+ * server-sent events: one envelope per line. JSON escapes line breaks, so payloads arrive exactly.
  */
 
 import type { Connection } from '../../../common/transport/transport.js';
@@ -13,6 +13,7 @@ const HEARTBEAT = line({ type: 'heartbeat' });
 const SESSION_REPLACED = line({ type: 'session-replaced' });
 const EXPIRED = line({ type: 'expired' });
 
+/** Encodes the response head and the welcome. */
 export function ndjsonOpening(
   corsHeaders: readonly (readonly [string, string])[],
   welcome: Omit<Welcome, 'type'>,
@@ -21,7 +22,7 @@ export function ndjsonOpening(
   return Buffer.concat([head, line({ type: 'welcome', ...welcome })]);
 }
 
-/** Devices only listen: whatever they send ends the connection. */
+/** Devices send nothing after the request; any byte ends the connection. */
 export class NdjsonProtocol implements Protocol {
   readonly name = 'ndjson';
   readonly isEncodingShared = true;

@@ -1,76 +1,76 @@
 /**
  * Server-sent events (HTML §9.2, https://html.spec.whatwg.org/#server-sent-events).
  *
- * A payload that is UTF-8 becomes the data of a `message` event. The format has no escape for line
- * ends, so CR, LF and CRLF each end a line and arrive as LF. A payload that is not UTF-8 arrives as
- * the data of a `base64` event. An empty payload arrives as an event with empty data.
+ * A UTF-8 payload is the data of a `message` event. The format cannot escape line breaks, so CR, LF
+ * and CRLF all arrive as LF. Any other payload is the data of a `base64` event. An empty payload
+ * arrives as an event with empty data.
  */
 import { isUtf8 } from 'node:buffer';
 import type { Connection } from '../../../common/transport/transport.js';
 import { streamHead } from '../../../common/wire/http-response.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 
-/** How long a client waits before it reconnects, in milliseconds. */
+/** Reconnect delay of the client after a lost connection. */
 const RETRY_MS = 1_000;
-/** A client that was taken over has a newer connection: two of them must not chase each other. */
+/** Longer, so that two devices with the same clientId do not replace each other in a loop. */
 const RETRY_SESSION_REPLACED_MS = 30_000;
 
-const FIRST_WORDS = `retry: ${RETRY_MS}\n\n`;
-const LINE_END = /\r\n|\r|\n/;
+const RETRY_FIELD = `retry: ${RETRY_MS}\n\n`;
+const LINE_BREAK = /\r\n|\r|\n/;
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** A comment: keeps middleboxes from forgetting the connection, and finds dead peers. */
+/** A comment: keeps NAT and proxy state alive, and detects dead peers. */
 export const SSE_HEARTBEAT = Buffer.from(':\n\n');
 
-/** The last event on a connection whose client has connected again elsewhere. */
+/** Last event on a connection whose client has a newer one. */
 export const SSE_SESSION_REPLACED = Buffer.from(
   `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: session-replaced\ndata: {}\n\n`,
 );
 
 /**
- * The history of the client is not complete: something may have expired, or had to go, since the id
- * that it named. Everything still stored follows.
+ * Reports a gap: pushes after the client's Last-Event-ID may have expired or been evicted. All
+ * pushes still stored follow.
  */
 export const SSE_RESET = Buffer.from('event: reset\ndata: {}\n\n');
 
-/** The last event on a connection whose token has ended: the device is to get a new one. */
+/** Last event on a connection whose token has expired: the device must obtain a new one. */
 export const SSE_EXPIRED = Buffer.from(
   `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: expired\ndata: {}\n\n`,
 );
 
 /**
- * The last event on a connection whose client belongs elsewhere.
- * @param url where to connect; undefined: nobody knows, the router is to be asked
+ * Encodes the last event before a goaway closes the connection.
+ * @param url where to connect next; undefined: ask the router
  */
 export function sseGoaway(retryMs: number, url: string | undefined): Buffer {
   return Buffer.from(`retry: ${retryMs}\nevent: goaway\ndata: ${JSON.stringify({ url })}\n\n`);
 }
 
 /**
- * The response head, and the first bytes of the stream. The body ends with the connection.
- * @param ticket an event that says it, where there is one
+ * Encodes the response head and the first bytes of the stream. The body ends with the connection.
+ * @param ticket resume ticket, sent as an event; undefined if devices are not authenticated
  */
 export function sseOpening(
   corsHeaders: readonly (readonly [string, string])[],
   ticket?: string,
 ): Buffer {
-  const head = streamHead('text/event-stream', corsHeaders, FIRST_WORDS);
+  const head = streamHead('text/event-stream', corsHeaders, RETRY_FIELD);
   if (ticket === undefined) return head;
   return Buffer.concat([head, Buffer.from(`event: ticket\ndata: {"ticket":"${ticket}"}\n\n`)]);
 }
 
-/** @param id without line ends and NUL, which our ids never have; empty: the event has no id */
+/** @param id contains no line break or NUL, as push ids never do; '' for an event without an id */
 export function sseEvent(id: string, payload: Buffer): Buffer {
   const idLine = id === '' ? '' : `id: ${id}\n`;
   if (!isUtf8(payload)) {
     return Buffer.from(`${idLine}event: base64\ndata: ${payload.toString('base64')}\n\n`);
   }
   if (payload.includes(LF) || payload.includes(CR)) {
-    const lines = payload.toString().split(LINE_END);
+    const lines = payload.toString().split(LINE_BREAK);
     return Buffer.from(`${idLine}${lines.map((line) => `data: ${line}\n`).join('')}\n`);
   }
-  // The common case: one line, copied once.
+  // Common case: one line, copied once.
   const before = `${idLine}data: `;
   const event = Buffer.allocUnsafe(before.length + payload.length + 2);
   event.write(before, 0, 'latin1');
@@ -79,7 +79,7 @@ export function sseEvent(id: string, payload: Buffer): Buffer {
   return event;
 }
 
-/** Devices only listen: whatever they send ends the connection. */
+/** Devices send nothing after the request; any byte ends the connection. */
 export class SseProtocol implements Protocol {
   readonly name = 'sse';
   readonly isEncodingShared = true;

@@ -1,4 +1,4 @@
-/** What both versions of MQTT count. */
+/** Counters that both versions of MQTT share. */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';
 
@@ -9,12 +9,12 @@ export class MqttCounters {
   constructor(metrics: Metrics) {
     this.ignored = metrics.counter(
       'longline_edge_mqtt_ignored_total',
-      'Packets of MQTT devices that had no effect: a puback of an unknown identifier, a publish, what belongs to QoS 2.',
+      'MQTT packets without effect, by packet: unknown PUBACK, PUBLISH, QoS 2',
       ['packet'],
     );
     this.pushesTooLarge = metrics.counter(
       'longline_edge_mqtt_pushes_too_large_total',
-      'Pushes that were not sent because they are larger than the MQTT device takes.',
+      'Pushes not sent because they exceed the Maximum Packet Size of the MQTT device',
     );
   }
 }

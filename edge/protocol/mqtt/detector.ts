@@ -1,4 +1,4 @@
-/** How a device introduces itself over MQTT: CONNECT (MQTT 5 §3.1), which is answered with CONNACK. */
+/** Connect requests over MQTT: CONNECT (MQTT 5 §3.1) and its response CONNACK. */
 import type { Credentials } from '../../../common/auth/authenticator.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';
@@ -17,13 +17,13 @@ import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
 import type { MqttSession, MqttSessionStore } from './session-store.js';
 
 export interface MqttDetectorConfig {
-  /** Of a packet that is read here, CONNECT and later ones. */
+  /** Maximum size of an inbound packet, CONNECT and later ones. */
   readonly headBytesMax: number;
-  /** What becomes of a CONNECT with a will, which nobody here would publish. */
+  /** Treatment of a CONNECT with a will, which this server never publishes. */
   readonly mqttWills: 'reject' | 'ignore';
-  /** The longest silence that a device may ask for. */
+  /** Maximum keep alive. */
   readonly mqttKeepAliveMaxMs: number;
-  /** Of a session whose client is away. */
+  /** Maximum session expiry. */
   readonly mqttSessionSecondsMax: number;
 }
 
@@ -38,7 +38,7 @@ export class MqttDetector implements ProtocolDetector {
     readonly sessions: MqttSessionStore,
   ) {}
 
-  /** A CONNECT, whatever its flags. */
+  /** Accepts any flags, so that `read` can report invalid ones. */
   couldBe(bytes: Buffer): boolean {
     return bytes[0]! >> 4 === 1 && bytes[0] !== TLS_HANDSHAKE;
   }
@@ -53,19 +53,22 @@ export class MqttDetector implements ProtocolDetector {
     return { type: 'connect', request: new MqttConnectRequest(this, connect, earlyData) };
   }
 
-  /** Of somebody whose version is not known yet. */
+  /** Empty: the protocol version is unknown, so no CONNACK can be encoded. */
   reject(): Buffer {
     return NO_BYTES;
   }
 
-  /** Nobody publishes here, not even for one who has gone. Ignored is ignored, all of it. */
+  /** Devices cannot publish, so wills cannot work. `ignore` ignores all fields of a will. */
   #fault({ will, version, packetBytesMax }: MqttConnect): MqttFault | undefined {
     if (packetBytesMax < CONNACK_BYTES_MAX) {
-      const why = `no answer fits into a packet of ${packetBytesMax} bytes [MQTT-3.1.2-24]`;
-      return protocolError(why, MQTT_REASON.packetTooLarge);
+      const message = `a CONNACK exceeds Maximum Packet Size ${packetBytesMax} [MQTT-3.1.2-24]`;
+      return protocolError(message, MQTT_REASON.packetTooLarge);
     }
     if (will === undefined || this.config.mqttWills === 'ignore') return undefined;
-    const { code, message } = rejection('PERMISSION_DENIED', 'wills are not published here');
+    const { code, message } = rejection(
+      'PERMISSION_DENIED',
+      'wills are not supported; connect without one',
+    );
     if (version === 4) return { code, message, reason: MQTT_REASON.notAuthorized };
     // [MQTT-3.2.2-13], [MQTT-3.2.2-12]
     if (will.isRetained) return { code, message, reason: MQTT_REASON.retainNotSupported };
@@ -78,13 +81,13 @@ class MqttConnectRequest implements ConnectRequest {
   readonly protocol: Protocol;
   readonly query: ConnectQuery;
   readonly credentials: Credentials;
-  /** The inbox knows what the client has confirmed. */
+  /** None: MQTT has no cursor; the inbox has what the client has not confirmed. */
   readonly cursor = '';
   readonly startFrom: ConnectRequest['startFrom'];
   readonly isResuming: boolean;
-  /** Packets may follow CONNECT before it is answered (§3.1.4). */
+  /** Packets may follow CONNECT before CONNACK (§3.1.4). */
   readonly acceptsEarlyData = true;
-  /** Known when it is prepared. */
+  /** Set by `prepare`. */
   #session: MqttSession = { isPresent: false, subscriptions: [] };
   #connection: Connection | undefined;
 
@@ -107,8 +110,8 @@ class MqttConnectRequest implements ConnectRequest {
   async prepare(): Promise<Rejection | undefined> {
     const { clientId, isClean, sessionExpirySeconds } = this.connect;
     // [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.1.2-6]
-    const wish = { isClean, isPersistent: sessionExpirySeconds > 0 };
-    const session = await this.detector.sessions.open(clientId, wish);
+    const options = { isClean, isPersistent: sessionExpirySeconds > 0 };
+    const session = await this.detector.sessions.open(clientId, options);
     if ('code' in session) return session;
     this.#session = session;
     return undefined;
@@ -126,13 +129,13 @@ class MqttConnectRequest implements ConnectRequest {
     const keepAliveSeconds = this.#keepAliveSeconds();
     // [MQTT-3.1.2-22]
     this.protocol.host.setTimer(this.#connection!, keepAliveSeconds * 1500);
-    const isAsked = keepAliveSeconds === connect.keepAliveSeconds;
-    const isShorter = connect.sessionExpirySeconds > mqttSessionSecondsMax;
+    const isUnchanged = keepAliveSeconds === connect.keepAliveSeconds;
+    const isCapped = connect.sessionExpirySeconds > mqttSessionSecondsMax;
     return connackPacket(connect.version, {
       // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
       isSessionPresent: this.#session.isPresent,
-      sessionExpirySeconds: isShorter ? mqttSessionSecondsMax : undefined,
-      keepAliveSeconds: isAsked ? undefined : keepAliveSeconds,
+      sessionExpirySeconds: isCapped ? mqttSessionSecondsMax : undefined,
+      keepAliveSeconds: isUnchanged ? undefined : keepAliveSeconds,
       packetBytesMax: headBytesMax,
     });
   }
@@ -141,14 +144,14 @@ class MqttConnectRequest implements ConnectRequest {
     return connackRejection(this.connect.version, rejected, this.connect.packetBytesMax);
   }
 
-  /** Hardly a client follows a Server Reference: whoever has come is served. */
+  /** Hardly any client follows a Server Reference, so the device is served here, as a guest. */
   redirect(): undefined {
     return undefined;
   }
 
   /**
-   * A client of MQTT 5 can be told another time than it wished (§3.2.2.3.14). One of 3.1.1 cannot:
-   * its wish holds, unless it wished for no end at all, which would leave dead connections for ever.
+   * MQTT 5 lets the server override the keep alive (§3.2.2.3.14). In 3.1.1 the client's value
+   * holds, except zero (no keep alive), with which dead connections would stay forever.
    */
   #keepAliveSeconds(): number {
     const { version, keepAliveSeconds } = this.connect;

@@ -1,4 +1,6 @@
-/** The packets that a server sends (MQTT 5 §3, in 3.1.1 the same without properties). */
+/**
+ * Encoder for the packets that a server sends (MQTT 5 §3; 3.1.1 is the same without properties).
+ */
 import { isUtf8 } from 'node:buffer';
 import { MQTT_PROPERTY as P } from '../../../common/wire/mqtt/properties.js';
 import {
@@ -11,18 +13,19 @@ import type { Message } from '../protocol.js';
 
 export const MQTT_PINGRESP = Buffer.from([0xd0, 0]);
 
-const NOTHING = Buffer.alloc(0);
+const NO_BYTES = Buffer.alloc(0);
 
-/** The longest CONNACK, with all of its properties. */
+/** Size of the longest CONNACK, with all properties. */
 export const CONNACK_BYTES_MAX = 28;
 
-/** What a client is told when it is let in (§3.2). */
+/** CONNACK of an accepted client (§3.2). */
 export interface Connack {
   readonly isSessionPresent: boolean;
-  /** Undefined: as the client wished. Here and below it is only told in MQTT 5. */
+  /** Undefined: as requested. This and the following fields are sent in MQTT 5 only. */
   readonly sessionExpirySeconds: number | undefined;
+  /** Undefined: as requested. */
   readonly keepAliveSeconds: number | undefined;
-  /** Of packets that are read here. */
+  /** Maximum size of an inbound packet. */
   readonly packetBytesMax: number;
 }
 
@@ -49,23 +52,23 @@ export function connackPacket(version: MqttVersion, connack: Connack): Buffer {
 }
 
 /**
- * @param packetId 0: QoS 0
- * @param isAgain it may have come on an earlier connection [MQTT-3.3.1-1]
+ * @param packetId 0 for QoS 0
+ * @param isDuplicate whether an earlier connection may have delivered it [MQTT-3.3.1-1]
  */
 export function publishPacket(
   version: MqttVersion,
   topic: string,
   packetId: number,
   message: Message,
-  isAgain = false,
+  isDuplicate = false,
 ): Buffer {
-  const first = 0x30 | (isAgain ? 0x08 : 0) | (packetId === 0 ? 0 : 0x02);
-  const id = packetId === 0 ? NOTHING : uint16(packetId);
-  const properties = version === 5 ? withLength(publishProperties(message)) : NOTHING;
+  const first = 0x30 | (isDuplicate ? 0x08 : 0) | (packetId === 0 ? 0 : 0x02);
+  const id = packetId === 0 ? NO_BYTES : uint16(packetId);
+  const properties = version === 5 ? withLength(publishProperties(message)) : NO_BYTES;
   return packet(first, stringField(topic), id, properties, message.payload);
 }
 
-/** @param reasons per filter: the granted QoS, or why there is none (§3.9.3) */
+/** @param reasons one per filter: the granted QoS or an error (§3.9.3) */
 export function subackPacket(
   version: MqttVersion,
   packetId: number,
@@ -74,12 +77,12 @@ export function subackPacket(
   return packet(
     0x90,
     uint16(packetId),
-    version === 5 ? withLength([]) : NOTHING,
+    version === 5 ? withLength([]) : NO_BYTES,
     Buffer.from(reasons),
   );
 }
 
-/** @param reasons per filter; 3.1.1 has no room for them */
+/** @param reasons one per filter; 3.1.1 has no field for them */
 export function unsubackPacket(
   version: MqttVersion,
   packetId: number,
@@ -89,28 +92,28 @@ export function unsubackPacket(
   return packet(0xb0, uint16(packetId), withLength([]), Buffer.from(reasons));
 }
 
-/** Only in MQTT 5. */
+/** MQTT 5 only. */
 export function pubackPacket(packetId: number, reason: MqttReason): Buffer {
   return packet(0x40, uint16(packetId), Buffer.from([reason]));
 }
 
-/** What an unknown PUBREC is answered (§3.6). */
+/** Response to a PUBREC with an unknown packet identifier (§3.6). */
 export function pubrelPacket(version: MqttVersion, packetId: number): Buffer {
   return packet(0x62, uint16(packetId), unknownId(version));
 }
 
-/** What an unknown PUBREL is answered [MQTT-4.3.3-11]. */
+/** Response to a PUBREL with an unknown packet identifier [MQTT-4.3.3-11]. */
 export function pubcompPacket(version: MqttVersion, packetId: number): Buffer {
   return packet(0x70, uint16(packetId), unknownId(version));
 }
 
 function unknownId(version: MqttVersion): Buffer {
-  return version === 5 ? Buffer.from([MQTT_REASON.packetIdentifierNotFound]) : NOTHING;
+  return version === 5 ? Buffer.from([MQTT_REASON.packetIdentifierNotFound]) : NO_BYTES;
 }
 
 /**
- * Only in MQTT 5.
- * @param serverReference `host:port`; undefined: the client has to know where else to go
+ * MQTT 5 only.
+ * @param serverReference `host:port` to connect to; undefined if the edge names none
  */
 export function disconnectPacket(reason: MqttReason, serverReference?: string): Buffer {
   if (serverReference === undefined) return packet(0xe0, Buffer.from([reason]));
@@ -120,11 +123,11 @@ export function disconnectPacket(reason: MqttReason, serverReference?: string): 
 
 function publishProperties({ payload, contentType, ttlMs }: Message): Buffer[] {
   const properties: Buffer[] = [];
-  // §3.3.2.3.2: only for what is said to be text, and is.
+  // §3.3.2.3.2: only for a textual content type with a UTF-8 payload.
   if (isTextual(contentType) && isUtf8(payload)) {
     properties.push(byteProperty(P.payloadFormatIndicator, 1));
   }
-  // §3.3.2.3.3, in whole seconds. A live-only push does not say how long it is good for.
+  // §3.3.2.3.3, in whole seconds. A live-only push has no expiry.
   if (ttlMs > 0) properties.push(uint32Property(P.messageExpiryInterval, Math.ceil(ttlMs / 1000)));
   if (contentType !== '') {
     properties.push(Buffer.from([P.contentType]), stringField(contentType));
@@ -137,7 +140,7 @@ function packet(first: number, ...parts: Buffer[]): Buffer {
   return Buffer.concat([Buffer.from([first, ...variableInt(length)]), ...parts]);
 }
 
-/** Properties behind their length (§2.2.2.1). */
+/** Properties with their length prefix (§2.2.2.1). */
 function withLength(properties: readonly Buffer[]): Buffer {
   const all = Buffer.concat(properties);
   return Buffer.concat([Buffer.from(variableInt(all.length)), all]);
@@ -146,9 +149,11 @@ function withLength(properties: readonly Buffer[]): Buffer {
 /** §1.5.5 */
 function variableInt(value: number): number[] {
   const bytes: number[] = [];
-  let rest = value;
-  for (; rest > 0x7f; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
-  bytes.push(rest);
+  let remaining = value;
+  for (; remaining > 0x7f; remaining = Math.floor(remaining / 128)) {
+    bytes.push((remaining % 128) | 0x80);
+  }
+  bytes.push(remaining);
   return bytes;
 }
 

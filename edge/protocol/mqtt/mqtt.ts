@@ -1,10 +1,10 @@
 /**
- * MQTT 3.1.1 and 5 for devices that only receive: each has one topic, `push/<clientId>`, and gets its
- * pushes when it has subscribed to it by any filter that covers it. A persistent session is the
- * client's inbox and its subscriptions; PUBACK confirms.
+ * MQTT 3.1.1 and 5 for devices that only receive. Each has one topic, `push/<clientId>`, and gets
+ * its pushes while it is subscribed with any filter that covers the topic. A persistent session is
+ * the client's inbox plus its subscriptions; PUBACK confirms a push.
  *
- * One object per version serves all its connections. What a connection needs beyond its bytes in
- * `MqttConnectionTable` exists only for as long as it needs it: half a packet, pushes in flight.
+ * One object per version serves all its connections. State beyond the bytes in
+ * `MqttConnectionTable` exists only while needed: an incomplete packet, pushes in flight.
  */
 import { isIdBefore } from '../../../common/cluster/inbox.js';
 import { assertNever } from '../../../common/process/state-machine.js';
@@ -36,31 +36,31 @@ import { covers, isSharedFilter, topicOf } from './topic.js';
 import type { MqttWindow } from './window.js';
 
 export interface MqttConfig {
-  /** Of a packet that is read here. */
+  /** Maximum size of an inbound packet. */
   readonly headBytesMax: number;
-  /** From the first byte of a packet to its last. */
+  /** Maximum time from the first byte of a packet to its last. */
   readonly headTimeoutMs: number;
 }
 
-/** A packet of which some has come. */
-interface HalfPacket {
+/** An incomplete packet. */
+interface PartialPacket {
   bytes: Buffer;
-  /** The sweep that saw its first bytes. */
+  /** Value of `#sweeps` when its first bytes arrived. */
   readonly sinceSweep: number;
 }
 
-const NOTHING = Buffer.alloc(0);
+const NO_BYTES = Buffer.alloc(0);
 
-/** Of a SUBACK or UNSUBACK without its reasons, of which each has a byte. */
+/** Maximum SUBACK or UNSUBACK without its reason codes of one byte each. */
 const ACK_BYTES = 8;
 
 const TOO_MANY_FILTERS = protocolError(
-  'the answer to so many filters is more than the client takes [MQTT-3.1.2-24]',
+  'the SUBACK for so many filters exceeds Maximum Packet Size [MQTT-3.1.2-24]',
   MQTT_REASON.packetTooLarge,
 );
 
-/** What MQTT 5 says last (§3.14.2.1). Whoever closed or broke the connection is told nothing. */
-const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
+/** Reason codes of the final DISCONNECT (§3.14.2.1); none if the peer closed the connection. */
+const DISCONNECT_REASONS: { readonly [reason in EndReason]?: MqttReason } = {
   session_replaced: MQTT_REASON.sessionTakenOver,
   disconnected: MQTT_REASON.administrativeAction,
   unexpected_bytes: MQTT_REASON.protocolError,
@@ -72,17 +72,17 @@ const FAREWELLS: { readonly [reason in EndReason]?: MqttReason } = {
 export class MqttProtocol implements Protocol {
   readonly name: string;
   readonly isEncodingShared = false;
-  /** The device is the one that beats. */
+  /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
-  /** MQTT has no word for it. */
+  /** MQTT cannot express a gap. */
   readonly reset = undefined;
 
   host!: Host;
 
-  readonly #partials = new Map<Connection, HalfPacket>();
-  /** By connection, a push that needs no PUBACK: it is confirmed as soon as it was written. */
-  readonly #settled = new Map<Connection, string>();
-  /** SUBACKs of a clean session that wait until it is known which pushes were before. */
+  readonly #partials = new Map<Connection, PartialPacket>();
+  /** Newest push that needs no PUBACK, per connection: confirmed as soon as it is written. */
+  readonly #confirmOnWrite = new Map<Connection, string>();
+  /** SUBACKs of clean sessions, held back until delivery has started. */
   readonly #subacks = new Map<Connection, Buffer[]>();
   #sweeps = 0;
 
@@ -97,8 +97,8 @@ export class MqttProtocol implements Protocol {
   }
 
   /**
-   * Durable pushes go out with the granted QoS, live-only ones with QoS 0. One that is larger than
-   * the device takes counts as delivered [MQTT-3.1.2-25].
+   * Durable pushes have the granted QoS, live-only ones QoS 0. A push that exceeds the client's
+   * Maximum Packet Size counts as delivered [MQTT-3.1.2-25].
    */
   encodePush(connection: Connection, message: Message): Buffer | undefined {
     const { connections, host, version } = this;
@@ -107,7 +107,7 @@ export class MqttProtocol implements Protocol {
     const isDurable = id !== '';
     // [MQTT-3.3.4-9]
     if (isDurable && window !== undefined && this.#isFull(connection, window)) return undefined;
-    const wasSent = isDurable && (window?.goTo(id) ?? false);
+    const wasSent = isDurable && (window?.advanceTo(id) ?? false);
     const isAcked = isDurable && connections.qosOf(connection) === 1;
     const packetId = isAcked ? connections.packetId(connection) : 0;
     const topic = topicOf(host.clientIdOf(connection));
@@ -115,7 +115,7 @@ export class MqttProtocol implements Protocol {
     const fits = connections.acceptsPacketSize(connection, packet.length);
     if (!fits) this.counters.pushesTooLarge.inc();
     if (isDurable) this.#track(connection, window, id, isAcked && fits);
-    return fits ? packet : NOTHING;
+    return fits ? packet : NO_BYTES;
   }
 
   encodeGoaway(
@@ -132,7 +132,7 @@ export class MqttProtocol implements Protocol {
   }
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
-    const code = FAREWELLS[reason];
+    const code = DISCONNECT_REASONS[reason];
     return this.version === 4 || code === undefined ? undefined : disconnectPacket(code);
   }
 
@@ -151,9 +151,9 @@ export class MqttProtocol implements Protocol {
       if (fault !== undefined) return this.#fail(connection, fault, replies);
       at = frame.end;
     }
-    this.#keep(connection, partial, all, at);
+    this.#storePartial(connection, partial, all, at);
     if (at > 0) {
-      // [MQTT-3.1.2-22]: only a whole packet is a sign of life.
+      // Only a complete packet restarts the timeout [MQTT-3.1.2-22].
       this.host.setTimer(connection, this.connections.keepAliveSeconds(connection) * 1500);
     }
     if (replies.length > 0) this.host.reply(connection, Buffer.concat(replies));
@@ -171,11 +171,11 @@ export class MqttProtocol implements Protocol {
   onClosed(connection: Connection, clientId: string, reason: EndReason): void {
     const { connections } = this;
     this.#partials.delete(connection);
-    this.#settled.delete(connection);
+    this.#confirmOnWrite.delete(connection);
     this.#subacks.delete(connection);
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const isStored = expirySeconds > 0 || !connections.isClean(connection);
-    // Whoever took it over has the session now.
+    // The newer connection has the session now.
     if (reason === 'session_replaced') connections.handOver(connection, clientId);
     else if (isStored) {
       this.sessions.expire(clientId, expirySeconds, connections.inFlight(connection));
@@ -189,10 +189,10 @@ export class MqttProtocol implements Protocol {
     for (const [connection, { sinceSweep }] of this.#partials) {
       if (sinceSweep < oldest) this.host.end(connection, 'silent');
     }
-    this.#confirmSettled();
+    this.#confirmWritten();
   }
 
-  /** Returns what is wrong, or that the connection has ended. */
+  /** Returns a fault that fails the connection, or 'ended' if it has ended. */
   #handle(
     connection: Connection,
     packet: MqttPacket,
@@ -200,62 +200,62 @@ export class MqttProtocol implements Protocol {
   ): MqttFault | 'ended' | undefined {
     switch (packet.type) {
       case 'puback':
-        this.#ack(connection, packet.packetId);
+        this.#handlePuback(connection, packet.packetId);
         return undefined;
       case 'pubrec':
       case 'pubrel':
       case 'pubcomp':
-        return this.#rejectQos2(connection, packet, replies);
+        return this.#completeQos2(connection, packet, replies);
       case 'pingreq':
         replies.push(MQTT_PINGRESP); // [MQTT-3.12.4-1]
         return undefined;
       case 'subscribe':
-        if (!this.#canAnswer(connection, packet.filters.length)) return TOO_MANY_FILTERS;
-        this.#subscribe(connection, packet.packetId, packet.filters, replies);
+        if (!this.#canAcknowledge(connection, packet.filters.length)) return TOO_MANY_FILTERS;
+        this.#handleSubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'unsubscribe':
-        if (!this.#canAnswer(connection, packet.filters.length)) return TOO_MANY_FILTERS;
-        this.#unsubscribe(connection, packet.packetId, packet.filters, replies);
+        if (!this.#canAcknowledge(connection, packet.filters.length)) return TOO_MANY_FILTERS;
+        this.#handleUnsubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'publish':
         return this.#rejectPublish(packet.packetId, replies);
       case 'disconnect':
-        return this.#disconnect(connection, packet.sessionExpirySeconds);
+        return this.#handleDisconnect(connection, packet.sessionExpirySeconds);
       default:
         return assertNever(packet);
     }
   }
 
-  /** [MQTT-3.1.2-24] */
-  #canAnswer(connection: Connection, filters: number): boolean {
+  /** Whether the SUBACK or UNSUBACK is within Maximum Packet Size [MQTT-3.1.2-24]. */
+  #canAcknowledge(connection: Connection, filters: number): boolean {
     return this.connections.acceptsPacketSize(connection, ACK_BYTES + filters);
   }
 
-  #ack(connection: Connection, packetId: number): void {
+  #handlePuback(connection: Connection, packetId: number): void {
     const window = this.connections.window(connection);
     const wasFull = window !== undefined && this.#isFull(connection, window);
     if (window === undefined || !window.ack(packetId)) {
-      // Late, twice, or made up: it confirms nothing.
+      // A late, duplicate or invented PUBACK confirms nothing.
       this.counters.ignored.inc({ packet: 'puback' });
       return;
     }
-    const confirmed = window.settle();
+    const confirmed = window.takeConfirmed();
     if (window.isEmpty) this.connections.closeWindow(connection);
     if (confirmed !== '') this.host.confirm(connection, confirmed);
     if (wasFull && !this.#isFull(connection, window)) this.host.resumePushes(connection);
   }
 
   /**
-   * Nothing is ever sent or taken with QoS 2, but a client may go on with what it began elsewhere:
-   * each half of such an exchange gets its other half (§3.5, §3.6), and so it ends.
+   * Completes QoS 2 exchanges. This server neither sends nor accepts QoS 2, but a client may resume
+   * an exchange that it began with another server: each packet gets its response (§3.5, §3.6).
    */
-  #rejectQos2(
+  #completeQos2(
     connection: Connection,
     { type, packetId, reason }: MqttAck,
     replies: Buffer[],
   ): MqttFault | undefined {
     if (type !== 'pubrel' && this.connections.window(connection)?.has(packetId)) {
-      return protocolError('only a PUBACK answers a push of QoS 1 [MQTT-4.3.2-4]');
+      return protocolError('a QoS 1 push must be acknowledged with PUBACK [MQTT-4.3.2-4]');
     }
     this.counters.ignored.inc({ packet: type });
     if (type === 'pubrel') replies.push(pubcompPacket(this.version, packetId));
@@ -265,7 +265,7 @@ export class MqttProtocol implements Protocol {
     return undefined;
   }
 
-  #subscribe(
+  #handleSubscribe(
     connection: Connection,
     packetId: number,
     filters: readonly RequestedFilter[],
@@ -274,23 +274,26 @@ export class MqttProtocol implements Protocol {
     const { connections, host } = this;
     const wasSubscribed = connections.qosOf(connection) !== undefined;
     const topic = topicOf(host.clientIdOf(connection));
-    const reasons = filters.map((asked) => this.#grant(connection, topic, asked));
+    const reasons = filters.map((requested) => this.#grant(connection, topic, requested));
     if (reasons.some((reason) => reason < MQTT_REASON.unspecifiedError)) {
-      this.#store(connection);
-      if (!wasSubscribed) this.#listen(connection);
+      this.#storeSubscriptions(connection);
+      if (!wasSubscribed) this.#startDelivery(connection);
     }
     const suback = subackPacket(this.version, packetId, reasons);
     (this.#subacks.get(connection) ?? replies).push(suback);
   }
 
-  /** Whoever has a SUBACK gets everything that is pushed afterwards. */
-  #listen(connection: Connection): void {
+  /**
+   * The SUBACK promises every later push. A clean session starts with the next push, so its SUBACK
+   * must wait until delivery has started.
+   */
+  #startDelivery(connection: Connection): void {
     const isClean = this.connections.isClean(connection);
     if (isClean) this.#subacks.set(connection, []);
     this.host.subscribe(connection, isClean ? 'now' : 'unconfirmed');
   }
 
-  /** The reason code of one filter [MQTT-3.8.4-6]. 3.1.1 has only one for all that fails. */
+  /** Subscribes and returns the reason code [MQTT-3.8.4-6]; 3.1.1 has one code for all failures. */
   #grant(connection: Connection, topic: string, { filter, qos }: RequestedFilter): number {
     const granted: GrantedQos = qos === 0 ? 0 : 1;
     let reason: number = granted;
@@ -304,7 +307,7 @@ export class MqttProtocol implements Protocol {
     return this.version === 4 && reason > 1 ? MQTT_REASON.unspecifiedError : reason;
   }
 
-  #unsubscribe(
+  #handleUnsubscribe(
     connection: Connection,
     packetId: number,
     filters: readonly string[],
@@ -317,19 +320,21 @@ export class MqttProtocol implements Protocol {
         : MQTT_REASON.noSubscriptionExisted,
     );
     if (reasons.includes(MQTT_REASON.success)) {
-      this.#store(connection);
-      if (connections.qosOf(connection) === undefined) this.#unlisten(connection, replies);
+      this.#storeSubscriptions(connection);
+      if (connections.qosOf(connection) === undefined) this.#stopDelivery(connection, replies);
     }
     replies.push(unsubackPacket(this.version, packetId, reasons));
   }
 
-  #unlisten(connection: Connection, replies: Buffer[]): void {
+  #stopDelivery(connection: Connection, replies: Buffer[]): void {
     const { connections, host } = this;
     host.unsubscribe(connection);
     replies.push(...this.#takeSubacks(connection));
-    // Those that waited for room in the send buffer are not coming any more.
+    // Pushes that waited for space in the send buffer will not be written any more.
     const lastSentId = host.lastSentId(connection);
-    connections.window(connection)?.forget((id) => lastSentId === '' || isIdBefore(lastSentId, id));
+    connections
+      .window(connection)
+      ?.dropUnwritten((id) => lastSentId === '' || isIdBefore(lastSentId, id));
   }
 
   #takeSubacks(connection: Connection): readonly Buffer[] {
@@ -338,27 +343,34 @@ export class MqttProtocol implements Protocol {
     return subacks;
   }
 
-  #store(connection: Connection): void {
+  #storeSubscriptions(connection: Connection): void {
     const { connections, host, sessions } = this;
     if (connections.sessionExpirySeconds(connection) === 0) return;
     sessions.store(host.clientIdOf(connection), connections.subscriptionsOf(connection));
   }
 
-  /** [MQTT-3.3.5-2] of 3.1.1: a connection of 3.1.1 has to be closed, one of MQTT 5 need not. */
+  /** 3.1.1 must close the connection ([MQTT-3.3.5-2] of 3.1.1); MQTT 5 can reject the message. */
   #rejectPublish(packetId: number, replies: Buffer[]): MqttFault | undefined {
     const reason = MQTT_REASON.notAuthorized;
     if (this.version === 4 || packetId === 0) {
-      return { code: 'PERMISSION_DENIED', message: 'devices do not publish here', reason };
+      return {
+        code: 'PERMISSION_DENIED',
+        message: 'devices cannot publish; subscribe to push/<clientId>',
+        reason,
+      };
     }
     this.counters.ignored.inc({ packet: 'publish' });
     replies.push(pubackPacket(packetId, reason));
     return undefined;
   }
 
-  #disconnect(connection: Connection, expirySeconds: number | undefined): MqttFault | 'ended' {
+  #handleDisconnect(
+    connection: Connection,
+    expirySeconds: number | undefined,
+  ): MqttFault | 'ended' {
     if (expirySeconds !== undefined) {
       if (expirySeconds > 0 && this.connections.sessionExpirySeconds(connection) === 0) {
-        return protocolError('a session that was to end cannot be kept (§3.14.2.2.2)');
+        return protocolError('session expiry cannot change from zero (§3.14.2.2.2)');
       }
       this.connections.setSessionExpirySeconds(connection, expirySeconds);
     }
@@ -366,20 +378,26 @@ export class MqttProtocol implements Protocol {
     return 'ended';
   }
 
-  /** §4.13.1. In 3.1.1 the connection is closed without a word. */
+  /** Fails the connection (§4.13.1). 3.1.1 closes it without a packet. */
   #fail(connection: Connection, { reason }: MqttFault, replies: readonly Buffer[]): void {
     const last = this.version === 5 ? [...replies, disconnectPacket(reason)] : replies;
     this.host.end(connection, 'unexpected_bytes', Buffer.concat(last));
   }
 
-  /** Keeps what has come of the next packet. */
-  #keep(connection: Connection, partial: HalfPacket | undefined, all: Buffer, at: number): void {
+  /** Keeps the bytes of an incomplete packet. */
+  #storePartial(
+    connection: Connection,
+    partial: PartialPacket | undefined,
+    all: Buffer,
+    at: number,
+  ): void {
     if (at === all.length) {
       if (partial !== undefined) this.#partials.delete(connection);
     } else if (partial !== undefined && at === 0) {
       partial.bytes = all;
     } else {
-      // Not the transport's buffer, nor more of it than this packet. Deleted first: oldest first.
+      // A copy of this packet only: the transport reuses its buffer. Deleted first, to keep the map
+      // oldest first.
       this.#partials.delete(connection);
       const bytes = Buffer.from(all.subarray(at));
       this.#partials.set(connection, { bytes, sinceSweep: this.#sweeps });
@@ -390,35 +408,35 @@ export class MqttProtocol implements Protocol {
     return window.size >= this.connections.inFlightMax(connection);
   }
 
-  /** @param isAwaited the device has to confirm it */
+  /** @param needsAck whether the device must confirm the push */
   #track(
     connection: Connection,
     window: MqttWindow | undefined,
     id: string,
-    isAwaited: boolean,
+    needsAck: boolean,
   ): void {
-    if (isAwaited) {
+    if (needsAck) {
       this.connections.openWindow(connection).add(id);
     } else if (window !== undefined && window.size > 0) {
-      window.pass(id);
+      window.addConfirmed(id);
     } else {
-      if (this.#settled.size === 0) setImmediate(() => this.#confirmSettled());
-      this.#settled.set(connection, id);
+      if (this.#confirmOnWrite.size === 0) setImmediate(() => this.#confirmWritten());
+      this.#confirmOnWrite.set(connection, id);
     }
   }
 
-  /** Those that are not written yet, because the send buffer is full, wait for the next sweep. */
-  #confirmSettled(): void {
-    for (const [connection, id] of this.#settled) {
+  /** A push that still waits for space in the send buffer is checked again by the next sweep. */
+  #confirmWritten(): void {
+    for (const [connection, id] of this.#confirmOnWrite) {
       const lastSentId = this.host.lastSentId(connection);
       if (lastSentId === '' || isIdBefore(lastSentId, id)) continue;
-      this.#settled.delete(connection);
+      this.#confirmOnWrite.delete(connection);
       this.host.confirm(connection, id);
     }
   }
 }
 
-/** `host:port`, as a Server Reference is commonly written (§4.11). */
+/** Server Reference in its usual form, `host:port` (§4.11). */
 function addressOf(url: string): string {
   const { hostname, port, protocol } = new URL(url);
   return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;

@@ -1,6 +1,7 @@
 /**
- * What a client may send after its CONNECT, read strictly (MQTT 5 §3, in 3.1.1 the same without
- * properties). What only a server sends, and what only devices that publish need, are faults here.
+ * Strict parser for the packets of a client after CONNECT (MQTT 5 §3; 3.1.1 is the same without
+ * properties). Packets that only a server sends, and features that only publishers need, are
+ * faults.
  */
 import { MqttFields, type MqttFrame } from '../../../common/wire/mqtt/fields.js';
 import {
@@ -21,7 +22,7 @@ import { isSharedFilter, isTopicFilter } from './topic.js';
 export type MqttPacket =
   | {
       readonly type: 'publish';
-      /** 0: of QoS 0. More than QoS 1 is a fault. */
+      /** 0 for QoS 0; QoS 2 is a fault. */
       readonly packetId: number;
     }
   | MqttAck
@@ -34,14 +35,14 @@ export type MqttPacket =
   | { readonly type: 'pingreq' }
   | {
       readonly type: 'disconnect';
-      /** Undefined: what CONNECT said still holds. */
+      /** Undefined: the value of CONNECT still holds. */
       readonly sessionExpirySeconds: number | undefined;
     };
 
 export interface MqttAck {
   readonly type: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
   readonly packetId: number;
-  /** In 3.1.1 always 0, success. */
+  /** Reason code; always 0 (success) in 3.1.1. */
   readonly reason: number;
 }
 
@@ -50,7 +51,7 @@ export interface RequestedFilter {
   readonly qos: number;
 }
 
-/** Packet types, the upper half of the first byte (§2.1.2). */
+/** Packet types: the upper four bits of the first byte (§2.1.2). */
 const TYPE = {
   connect: 1,
   publish: 3,
@@ -65,21 +66,24 @@ const TYPE = {
   auth: 15,
 };
 
-/** [MQTT-2.1.3-1]: these have 2 in the lower half of the first byte, the others nothing. */
+/** Types whose flags, the lower four bits, are 2; those of all others are 0 [MQTT-2.1.3-1]. */
 const FLAGGED = new Set([TYPE.pubrel, TYPE.subscribe, TYPE.unsubscribe]);
 
-/** Of PUBACK and PUBREC (§3.4.2.1, §3.5.2.1). */
+/** Reason codes of PUBACK and PUBREC (§3.4.2.1, §3.5.2.1). */
 const RECEIPT_REASONS = new Set([0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]);
-/** Of PUBREL and PUBCOMP (§3.6.2.1, §3.7.2.1). */
+/** Reason codes of PUBREL and PUBCOMP (§3.6.2.1, §3.7.2.1). */
 const RELEASE_REASONS = new Set([0x00, 0x92]);
-/** Those that a client may send (§3.14.2.1). */
+/** Reason codes of DISCONNECT that a client may send (§3.14.2.1). */
 const DISCONNECT_REASONS = new Set([
   0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
 ]);
 
 const NO_PROPERTIES: MqttProperties = new Map();
 
-/** @param frame where the packet whose first byte is `first` lies in `bytes` */
+/**
+ * @param first first byte of the packet
+ * @param frame bounds of the rest of the packet within `bytes`
+ */
 export function parseMqttPacket(
   first: number,
   bytes: Buffer,
@@ -99,7 +103,7 @@ function readPacket(
   const type = first >> 4;
   if (type === TYPE.publish) return readPublish(first, fields, version);
   const flags = FLAGGED.has(type) ? 0x02 : 0;
-  if ((first & 0x0f) !== flags) return malformed('reserved flags are wrong [MQTT-2.1.3-1]');
+  if ((first & 0x0f) !== flags) return malformed('invalid reserved flags [MQTT-2.1.3-1]');
   switch (type) {
     case TYPE.puback:
       return { type: 'puback', ...readAck(fields, version, RECEIPT_REASONS) };
@@ -126,38 +130,38 @@ function readPacket(
     case 0:
       return malformed('packet type 0 is forbidden (§2.1.2)');
     default:
-      return protocolError(`a client does not send packet type ${type} here (§2.1.2)`);
+      return protocolError(`unexpected packet type ${type} from a client (§2.1.2)`);
   }
 }
 
-/** A device may not publish, and is told so as exactly as the standard knows it. */
+/** Devices cannot publish; each fault has the most specific reason code of the standard. */
 function readPublish(
   first: number,
   fields: MqttFields,
   version: MqttVersion,
 ): MqttPacket | MqttFault {
   const qos = (first >> 1) & 3;
-  if (qos === 3) return malformed('QoS 3 [MQTT-3.3.1-4]');
+  if (qos === 3) return malformed('invalid QoS 3 [MQTT-3.3.1-4]');
   if (qos === 0 && first & 0x08) return malformed('DUP with QoS 0 [MQTT-3.3.1-2]');
   const topic = fields.string();
   const packetId = qos > 0 ? fields.packetId() : 0;
   const properties = readPropertiesOf('publish', fields, version);
   if (fields.fault !== undefined) return fields.fault;
   if (properties.has(MQTT_PROPERTY.topicAlias)) {
-    const message = 'topic aliases are not known here [MQTT-3.3.2-9]';
+    const message = 'topic aliases are not supported [MQTT-3.3.2-9]';
     return protocolError(message, MQTT_REASON.topicAliasInvalid);
   }
-  if (topic === '') return protocolError('a topic name is empty [MQTT-4.7.3-1]');
+  if (topic === '') return protocolError('empty topic name [MQTT-4.7.3-1]');
   if (/[#+]/.test(topic)) {
-    const message = 'a topic name has wildcards [MQTT-3.3.2-2]';
+    const message = 'topic name contains wildcards [MQTT-3.3.2-2]';
     return protocolError(message, MQTT_REASON.topicNameInvalid);
   }
   if (first & 0x01) {
-    const message = 'nothing is retained here [MQTT-3.2.2-14]';
+    const message = 'retained messages are not supported [MQTT-3.2.2-14]';
     return protocolError(message, MQTT_REASON.retainNotSupported);
   }
   if (qos === 2) {
-    return protocolError('QoS 2 is not known here [MQTT-3.2.2-11]', MQTT_REASON.qosNotSupported);
+    return protocolError('QoS 2 is not supported [MQTT-3.2.2-11]', MQTT_REASON.qosNotSupported);
   }
   return { type: 'publish', packetId };
 }
@@ -172,7 +176,7 @@ function readAck(
   if (version === 5 && fields.left > 0) {
     reason = fields.byte();
     if (!reasons.has(reason)) {
-      fields.fail(protocolError('no reason of such a packet [MQTT-3.4.2-1], [MQTT-3.6.2-1]'));
+      fields.fail(protocolError('invalid reason code [MQTT-3.4.2-1], [MQTT-3.6.2-1]'));
     }
     if (fields.left > 0) readProperties(fields, MQTT_PROPERTIES_OF.ack);
   }
@@ -184,7 +188,7 @@ function readSubscribe(fields: MqttFields, version: MqttVersion): MqttPacket | M
   const packetId = fields.packetId();
   const properties = readPropertiesOf('subscribe', fields, version);
   if (properties.has(MQTT_PROPERTY.subscriptionIdentifier)) {
-    const message = 'subscription identifiers are not known here (§3.2.2.3.12)';
+    const message = 'subscription identifiers are not supported (§3.2.2.3.12)';
     return protocolError(message, MQTT_REASON.subscriptionIdentifiersNotSupported);
   }
   const filters: RequestedFilter[] = [];
@@ -206,10 +210,10 @@ function optionsFault(
 ): MqttFault | undefined {
   const qos = options & 3;
   if (options & (version === 4 ? 0xfc : 0xc0)) {
-    return malformed('reserved bits of subscription options [MQTT-3.8.3-5]');
+    return malformed('reserved bits set in subscription options [MQTT-3.8.3-5]');
   }
-  if (qos === 3) return protocolError('a subscription of QoS 3 (§3.8.3.1)');
-  if (((options >> 4) & 3) === 3) return protocolError('retain handling 3 (§3.8.3.1)');
+  if (qos === 3) return protocolError('subscription with invalid QoS 3 (§3.8.3.1)');
+  if (((options >> 4) & 3) === 3) return protocolError('invalid retain handling 3 (§3.8.3.1)');
   if (options & 0x04 && isSharedFilter(filter)) {
     return protocolError('No Local on a shared subscription [MQTT-3.8.3-4]');
   }
@@ -228,9 +232,7 @@ function readUnsubscribe(fields: MqttFields, version: MqttVersion): MqttPacket |
 function readFilter(fields: MqttFields): string {
   const filter = fields.string();
   if (!isTopicFilter(filter)) {
-    fields.fail(
-      malformed('this is no topic filter [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1]'),
-    );
+    fields.fail(malformed('invalid topic filter [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1]'));
   }
   return filter;
 }
@@ -240,7 +242,7 @@ function readDisconnect(fields: MqttFields, version: MqttVersion): MqttPacket | 
   if (version === 5 && fields.left > 0) {
     const reason = fields.byte();
     if (!DISCONNECT_REASONS.has(reason)) {
-      return protocolError('no reason of a client to disconnect [MQTT-3.14.2-1]');
+      return protocolError('invalid reason code in DISCONNECT [MQTT-3.14.2-1]');
     }
     if (fields.left > 0) {
       const properties = readProperties(fields, MQTT_PROPERTIES_OF.disconnect);

@@ -1,98 +1,100 @@
 /**
- * The pushes that one connection was sent with QoS 1 and has not confirmed, oldest first. It exists
- * only while there are any, or while there are some that an earlier connection of the session left
- * behind: those are sent again, with the identifiers that they had [MQTT-4.4.0-1].
+ * In-flight window: the QoS 1 pushes that one connection was sent and has not confirmed, oldest
+ * first. A connection has a window only while it has such pushes, or while an earlier connection of
+ * its session left some: these are resent with their original packet identifiers [MQTT-4.4.0-1].
  *
- * Packet identifiers count up without a hole, over all windows of a connection: so one that comes
- * late, or twice, is not mistaken for that of a later push ([MQTT-2.2.1-4] would let us start
- * anew). A client confirms in the order of the pushes [MQTT-4.6.0-2]; if one does not, what it
- * confirmed early counts when everything before it is confirmed, too.
+ * Packet identifiers count up without gaps over all windows of a connection, so a late or duplicate
+ * PUBACK does not match a later push ([MQTT-2.2.1-4] would allow to reuse them). A client must
+ * confirm in the order of the pushes [MQTT-4.6.0-2]; an acknowledgement out of order takes effect
+ * once everything before it is confirmed.
  */
 import { isIdBefore } from '../../../common/cluster/inbox.js';
 
 const PACKET_IDS = 65_535;
 
-/** The identifier that is `n` after this one: 1 follows 65,535. */
+/** Returns the identifier `n` after this one; 1 follows 65,535. */
 function packetIdAfter(packetId: number, n: number): number {
   return ((packetId - 1 + n) % PACKET_IDS) + 1;
 }
 
-/** What was sent and not confirmed. */
+/** Pushes that were sent and not confirmed. */
 export interface InFlight {
-  /** Of the first; the others have those after it, without a hole. */
+  /** Packet identifier of the first push; those of the others follow without gaps. */
   readonly packetId: number;
-  /** Of pushes, oldest first. */
+  /** Push ids, oldest first. */
   readonly ids: readonly string[];
 }
 
-interface Sent {
+interface SentPush {
   readonly id: string;
   isAcked: boolean;
 }
 
 export class MqttWindow {
-  readonly #sent: Sent[] = [];
-  /** Left behind by an earlier connection and not sent again yet. */
-  readonly #left: string[];
-  /** Of the oldest. */
+  readonly #sent: SentPush[] = [];
+  /** Ids from an earlier connection that have not been resent yet. */
+  readonly #toResend: string[];
+  /** Packet identifier of the oldest push. */
   #firstPacketId: number;
 
-  /** @param inFlight its ids were left behind; the first packet identifier to be given out is its */
+  /** @param inFlight pushes to resend; the window's packet identifiers start with its first one */
   constructor({ packetId, ids }: InFlight) {
     this.#firstPacketId = packetId;
-    this.#left = [...ids];
+    this.#toResend = [...ids];
   }
 
   get size(): number {
     return this.#sent.length;
   }
 
-  /** Nothing is in flight, nor waits to be sent again. */
+  /** Whether nothing is in flight or to be resent. */
   get isEmpty(): boolean {
-    return this.size === 0 && this.#left.length === 0;
+    return this.size === 0 && this.#toResend.length === 0;
   }
 
-  /** What the next push gets. */
+  /** Packet identifier of the next push. */
   get packetId(): number {
     return packetIdAfter(this.#firstPacketId, this.size);
   }
 
-  /** What the next connection of the session has to send again. */
+  /** Pushes that the next connection of the session must resend. */
   get inFlight(): InFlight {
     return {
       packetId: this.#firstPacketId,
-      ids: [...this.#sent.map(({ id }) => id), ...this.#left],
+      ids: [...this.#sent.map(({ id }) => id), ...this.#toResend],
     };
   }
 
   /**
-   * Makes this push the next one. What was left behind before it and is not coming again, because it
-   * has expired, keeps its identifier to itself.
-   * @returns whether it was left behind
+   * Prepares to send the push `id` next. Older pushes that were to be resent have expired; each
+   * keeps its packet identifier.
+   * @returns whether `id` was sent by an earlier connection
    */
-  goTo(id: string): boolean {
-    while (this.#left.length > 0 && isIdBefore(this.#left[0]!, id)) this.pass(this.#left[0]!);
-    return this.#left[0] === id;
+  advanceTo(id: string): boolean {
+    while (this.#toResend.length > 0 && isIdBefore(this.#toResend[0]!, id)) {
+      this.addConfirmed(this.#toResend[0]!);
+    }
+    return this.#toResend[0] === id;
   }
 
-  /** The next push is sent, and waits to be confirmed. Returns its packet identifier. */
+  /** Adds the next push, which the client must confirm. Returns its packet identifier. */
   add(id: string): number {
     const { packetId } = this;
     this.#push({ id, isAcked: false });
     return packetId;
   }
 
-  /** The next push is not confirmed by the client, and settled with those before it. */
-  pass(id: string): void {
+  /** Adds the next push, which needs no PUBACK and is confirmed together with those before it. */
+  addConfirmed(id: string): void {
     this.#push({ id, isAcked: true });
-    if (this.size === 1) this.settle();
+    if (this.size === 1) this.takeConfirmed();
   }
 
   has(packetId: number): boolean {
     return this.#find(packetId) !== undefined;
   }
 
-  /** Returns false for an identifier that is not in flight. */
+  /** Returns false if the packet identifier is not in flight. */
   ack(packetId: number): boolean {
     const acked = this.#find(packetId);
     if (acked === undefined) return false;
@@ -100,25 +102,25 @@ export class MqttWindow {
     return true;
   }
 
-  /** Takes out what is confirmed with everything before it. Returns the newest id of that, or ''. */
-  settle(): string {
-    const waiting = this.#sent.findIndex(({ isAcked }) => !isAcked);
-    const settled = this.#sent.splice(0, waiting < 0 ? this.size : waiting);
-    this.#firstPacketId = packetIdAfter(this.#firstPacketId, settled.length);
-    return settled.at(-1)?.id ?? '';
+  /** Removes the pushes before the oldest unconfirmed one. Returns the newest removed id, or ''. */
+  takeConfirmed(): string {
+    const oldestUnacked = this.#sent.findIndex(({ isAcked }) => !isAcked);
+    const confirmed = this.#sent.splice(0, oldestUnacked < 0 ? this.size : oldestUnacked);
+    this.#firstPacketId = packetIdAfter(this.#firstPacketId, confirmed.length);
+    return confirmed.at(-1)?.id ?? '';
   }
 
-  /** Forgets the newest ones for as long as `isUnsent`: they were never written. */
-  forget(isUnsent: (id: string) => boolean): void {
-    while (this.size > 0 && isUnsent(this.#sent.at(-1)!.id)) this.#sent.pop();
+  /** Removes the newest pushes as long as `isUnwritten` holds. */
+  dropUnwritten(isUnwritten: (id: string) => boolean): void {
+    while (this.size > 0 && isUnwritten(this.#sent.at(-1)!.id)) this.#sent.pop();
   }
 
-  #push(sent: Sent): void {
-    if (this.#left[0] === sent.id) this.#left.shift();
+  #push(sent: SentPush): void {
+    if (this.#toResend[0] === sent.id) this.#toResend.shift();
     this.#sent.push(sent);
   }
 
-  #find(packetId: number): Sent | undefined {
+  #find(packetId: number): SentPush | undefined {
     return this.#sent[(packetId - this.#firstPacketId + PACKET_IDS) % PACKET_IDS];
   }
 }

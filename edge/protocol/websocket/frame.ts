@@ -1,14 +1,13 @@
 /**
- * Reads the frames that a device sends (RFC 6455 §5): a machine whose states are in wire order. It
- * asks for no more than one byte at a time of a header, and copies a payload once, unmasked.
+ * Parser for the frames of a device (RFC 6455 §5): a state machine with its states in wire order.
+ * It consumes headers one byte at a time and copies a payload once, while unmasking it.
  *
- * The hard thing is memory. A reader holds bytes only of a frame or message that is not complete, and
- * whoever drives it forgets an idle one, so that a connection which says nothing costs nothing. What
- * it may hold is checked before it is held, and a message has one buffer, however many fragments it
- * comes in: a fragment of one byte costs one byte.
+ * Memory is bounded. A reader buffers only an incomplete frame or message, and its caller drops an
+ * idle reader, so an idle connection costs nothing. Limits are checked before bytes are buffered.
+ * All fragments of a message go into one buffer, so a fragment of one byte costs one byte.
  *
  * Invariants:
- * - `isIdle` is true exactly between messages: a new reader would read on in the same way;
+ * - `isIdle` is true exactly between messages: a new reader would continue in the same way;
  * - nothing is read after a violation or after the peer's close frame.
  */
 import { isUtf8 } from 'node:buffer';
@@ -23,31 +22,31 @@ export const OPCODES = {
   pong: 10,
 } as const;
 
-/** RFC 6455 §7.4.1: stands for a close frame without a code; never on the wire. */
+/** Code of a close frame without one (RFC 6455 §7.4.1); never on the wire. */
 export const NO_CLOSE_CODE = 1005;
 
 export interface FrameLimits {
-  /** Payload bytes of one message, all its fragments together. */
+  /** Payload bytes per message, over all its fragments. */
   readonly messageBytesMax: number;
-  /** Frames of one message, empty ones included: they cost time, if not memory. */
+  /** Frames per message, empty ones included: they cost time, if not memory. */
   readonly fragmentsMax: number;
 }
 
-/** What has been read. The buffers are the sink's to keep. */
+/** Receiver of parsed frames. It owns the buffers that it is passed. */
 export interface FrameSink {
   onMessage(payload: Buffer, isText: boolean): void;
   onPing(payload: Buffer): void;
   onPong(payload: Buffer): void;
-  /** The peer closes; nothing more is read. */
+  /** The peer sent a close frame; nothing more is read. */
   onClose(code: number, reason: string): void;
 }
 
-/** Why the connection must be failed (RFC 6455 §7.1.7). */
+/** Protocol violation that fails the connection (RFC 6455 §7.1.7). */
 export interface Violation {
-  /** Of RFC 6455 §7.4. */
+  /** RFC 6455 §7.4 */
   readonly closeCode: 1002 | 1003 | 1007 | 1008 | 1009 | 1013;
-  /** At most 123 bytes. */
-  readonly why: string;
+  /** Reason of the close frame, at most 123 bytes. */
+  readonly reason: string;
 }
 
 const READ_OPCODE = 0;
@@ -60,7 +59,7 @@ const OVER = 6;
 
 /** RFC 6455 §5.5 */
 export const CONTROL_BYTES_MAX = 125;
-/** RFC 6455 §5.2: stand for a length in the 2, or the 8 bytes that follow. */
+/** Markers of a length in the 2 or 8 bytes that follow (RFC 6455 §5.2). */
 export const LENGTH_16 = 126;
 export const LENGTH_64 = 127;
 
@@ -68,19 +67,19 @@ const NOTHING = Buffer.alloc(0);
 
 export class FrameReader {
   #state = READ_OPCODE;
-  /** Of the current frame. */
+  /** Opcode and FIN of the current frame. */
   #opcode: number = OPCODES.continuation;
   #isFinal = false;
-  /** Payload bytes as announced; while its extended form is read, as far as that is known. */
+  /** Announced payload bytes; while an extended length is incomplete, the value so far. */
   #length = 0;
-  /** Bytes that are missing of the extended length or of the mask. */
+  /** Missing bytes of the extended length or of the mask. */
   #missing = 0;
   #mask = 0;
-  /** Payload bytes of the frame that have come: how far the mask is turned. */
+  /** Payload bytes of the frame read so far; selects the next byte of the mask. */
   #done = 0;
-  /** Payload of a control frame, which may come between the fragments of a message (§5.4). */
+  /** Payload of a control frame, which may be between the fragments of a message (§5.4). */
   #control = NOTHING;
-  /** Of the current message: text or binary; 0: none has begun. */
+  /** Opcode of the current message, text or binary; 0 between messages. */
   #messageOpcode = 0;
   #fragments = 0;
   #message = NOTHING;
@@ -91,117 +90,120 @@ export class FrameReader {
     readonly sink: FrameSink,
   ) {}
 
-  /** Nothing is incomplete: this reader may be forgotten, and another one go on. */
+  /** Whether nothing is incomplete: a new reader could replace this one. */
   get isIdle(): boolean {
     return this.#state === READ_OPCODE && this.#messageOpcode === 0;
   }
 
-  /** Nothing is read any more: the peer has closed, or has broken the rules. */
+  /** Whether the peer has closed or violated the protocol: further bytes are ignored. */
   get isOver(): boolean {
     return this.#state === OVER;
   }
 
-  /** @param bytes as they come; may change after the call. Returns what is wrong with them. */
+  /**
+   * @param bytes the next bytes, in pieces of any size; may be overwritten after the call
+   * @returns the violation that fails the connection, if any
+   */
   read(bytes: Uint8Array): Violation | undefined {
     let at = 0;
     while (at < bytes.length) {
-      let violation: Violation | undefined;
+      let violated: Violation | undefined;
       switch (this.#state) {
         case READ_OPCODE:
-          violation = this.#readOpcode(bytes[at++]!);
+          violated = this.#readOpcode(bytes[at++]!);
           break;
         case READ_LENGTH:
-          violation = this.#readLength(bytes[at++]!);
+          violated = this.#readLength(bytes[at++]!);
           break;
         case READ_LENGTH_16:
-          violation = this.#readLongLength(bytes[at++]!, LENGTH_16);
+          violated = this.#readLongLength(bytes[at++]!, LENGTH_16);
           break;
         case READ_LENGTH_64:
-          violation = this.#readLongLength(bytes[at++]!, 0x1_0000);
+          violated = this.#readLongLength(bytes[at++]!, 0x1_0000);
           break;
         case READ_MASK:
-          violation = this.#readMask(bytes[at++]!);
+          violated = this.#readMask(bytes[at++]!);
           break;
         case READ_PAYLOAD: {
           const until = Math.min(bytes.length, at + this.#length - this.#done);
-          violation = this.#readPayload(bytes.subarray(at, until));
+          violated = this.#readPayload(bytes.subarray(at, until));
           at = until;
           break;
         }
         case OVER:
           return undefined;
       }
-      if (violation !== undefined) {
+      if (violated !== undefined) {
         this.#becomeOver();
-        return violation;
+        return violated;
       }
     }
     return undefined;
   }
 
-  /** FIN, RSV and opcode (§5.2), and what follows from them and the message so far (§5.4). */
+  /** FIN, RSV and opcode (§5.2), checked against the state of the message (§5.4). */
   #readOpcode(byte: number): Violation | undefined {
-    if ((byte & 0x70) !== 0) return violated(1002, 'a reserved bit is set (RFC 6455 §5.2)');
+    if ((byte & 0x70) !== 0) return violation(1002, 'reserved bit set (RFC 6455 §5.2)');
     this.#isFinal = (byte & 0x80) !== 0;
     this.#opcode = byte & 0x0f;
     switch (this.#opcode) {
       case OPCODES.continuation:
         if (this.#messageOpcode === 0) {
-          return violated(1002, 'a continuation of no message (RFC 6455 §5.4)');
+          return violation(1002, 'continuation frame outside a message (RFC 6455 §5.4)');
         }
         break;
       case OPCODES.text:
       case OPCODES.binary:
         if (this.#messageOpcode !== 0) {
-          return violated(1002, 'a message within a message (RFC 6455 §5.4)');
+          return violation(1002, 'new message before the end of the last (RFC 6455 §5.4)');
         }
         this.#messageOpcode = this.#opcode;
         break;
       case OPCODES.close:
       case OPCODES.ping:
       case OPCODES.pong:
-        if (!this.#isFinal) return violated(1002, 'a control frame in fragments (RFC 6455 §5.5)');
+        if (!this.#isFinal) return violation(1002, 'fragmented control frame (RFC 6455 §5.5)');
         break;
       default:
-        return violated(1002, `opcode ${this.#opcode} is reserved (RFC 6455 §5.2)`);
+        return violation(1002, `reserved opcode ${this.#opcode} (RFC 6455 §5.2)`);
     }
     if (!this.#isControl && ++this.#fragments > this.limits.fragmentsMax) {
-      return violated(1008, `a message of more than ${this.limits.fragmentsMax} fragments`);
+      return violation(1008, `message of more than ${this.limits.fragmentsMax} fragments`);
     }
     this.#state = READ_LENGTH;
     return undefined;
   }
 
-  /** The mask bit and the length, or how many bytes it has (§5.2). */
+  /** MASK bit and 7-bit length, or the marker of an extended length (§5.2). */
   #readLength(byte: number): Violation | undefined {
-    if ((byte & 0x80) === 0) return violated(1002, 'a frame without mask (RFC 6455 §5.1)');
+    if ((byte & 0x80) === 0) return violation(1002, 'unmasked frame (RFC 6455 §5.1)');
     const length = byte & 0x7f;
     if (this.#isControl && length > CONTROL_BYTES_MAX) {
-      return violated(1002, 'a control frame of over 125 bytes (RFC 6455 §5.5)');
+      return violation(1002, 'control frame of more than 125 bytes (RFC 6455 §5.5)');
     }
     this.#length = length;
-    if (length < LENGTH_16) return this.#haveLength();
+    if (length < LENGTH_16) return this.#checkLength();
     this.#length = 0;
     this.#missing = length === LENGTH_16 ? 2 : 8;
     this.#state = length === LENGTH_16 ? READ_LENGTH_16 : READ_LENGTH_64;
     return undefined;
   }
 
-  /** @param least what does not fit into the shorter form, which must be used if it does (§5.2) */
+  /** @param least smallest length that needs this form; the shortest form is mandatory (§5.2) */
   #readLongLength(byte: number, least: number): Violation | undefined {
-    // Past 2^53 this is inexact, and rejected below all the same.
+    // Inexact above 2^53, but such a length is rejected below anyway.
     this.#length = this.#length * 256 + byte;
     if (--this.#missing > 0) return undefined;
     if (this.#length < least) {
-      return violated(1002, 'a length in more bytes than it needs (RFC 6455 §5.2)');
+      return violation(1002, 'length not in its shortest form (RFC 6455 §5.2)');
     }
-    return this.#haveLength();
+    return this.#checkLength();
   }
 
-  #haveLength(): Violation | undefined {
+  #checkLength(): Violation | undefined {
     const { messageBytesMax } = this.limits;
     if (!this.#isControl && this.#messageLength + this.#length > messageBytesMax) {
-      return violated(1009, `a message of more than ${messageBytesMax} bytes`);
+      return violation(1009, `message of more than ${messageBytesMax} bytes`);
     }
     this.#missing = 4;
     this.#state = READ_MASK;
@@ -222,7 +224,7 @@ export class FrameReader {
     if (this.#isControl) {
       this.#unmask(bytes, this.#control, this.#done);
     } else {
-      this.#makeRoomFor(bytes.length);
+      this.#reserve(bytes.length);
       this.#unmask(bytes, this.#message, this.#messageLength);
       this.#messageLength += bytes.length;
     }
@@ -233,20 +235,20 @@ export class FrameReader {
   /** §5.3 */
   #unmask(from: Uint8Array, to: Buffer, at: number): void {
     for (let i = 0; i < from.length; i++) {
-      const turn = (this.#done + i) & 3;
-      to[at + i] = from[i]! ^ (this.#mask >>> (24 - 8 * turn));
+      const maskByte = (this.#done + i) & 3;
+      to[at + i] = from[i]! ^ (this.#mask >>> (24 - 8 * maskByte));
     }
   }
 
-  /** Twice as much each time, so that a message in tiny pieces is not copied once per piece. */
-  #makeRoomFor(bytes: number): void {
+  /** Doubles the buffer, so that a message in tiny pieces is not copied once per piece. */
+  #reserve(bytes: number): void {
     const needed = this.#messageLength + bytes;
     if (needed <= this.#message.length) return;
     const wanted = Math.min(2 * this.#message.length, this.limits.messageBytesMax);
-    // Not from the pool of Node: a small piece that waits would hold a large one.
-    const roomier = Buffer.allocUnsafeSlow(Math.max(needed, wanted));
-    this.#message.copy(roomier, 0, 0, this.#messageLength);
-    this.#message = roomier;
+    // Not from Node's buffer pool: a small incomplete message would retain a whole pool.
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, wanted));
+    this.#message.copy(larger, 0, 0, this.#messageLength);
+    this.#message = larger;
   }
 
   #endFrame(): Violation | undefined {
@@ -271,19 +273,20 @@ export class FrameReader {
     const payload = this.#message.subarray(0, this.#messageLength);
     const isText = this.#messageOpcode === OPCODES.text;
     this.#forgetMessage();
-    // RFC 6455 §8.1. Once per message, at its end: it is short, and each look would begin anew.
-    if (isText && !isUtf8(payload)) return violated(1007, 'text that is not UTF-8');
+    // RFC 6455 §8.1. Checked once, at the end: messages are short, and a check per fragment would
+    // start over each time.
+    if (isText && !isUtf8(payload)) return violation(1007, 'text is not UTF-8');
     this.sink.onMessage(payload, isText);
     return undefined;
   }
 
   /** §5.5.1, §7.4 */
   #close(body: Buffer): Violation | undefined {
-    if (body.length === 1) return violated(1002, 'a close frame with half a code');
+    if (body.length === 1) return violation(1002, 'close frame with a code of one byte');
     const code = body.length === 0 ? NO_CLOSE_CODE : body.readUInt16BE(0);
-    if (body.length > 0 && !isCloseCode(code)) return violated(1002, `the close code ${code}`);
+    if (body.length > 0 && !isCloseCode(code)) return violation(1002, `invalid close code ${code}`);
     const reason = body.subarray(2);
-    if (!isUtf8(reason)) return violated(1007, 'a close reason that is not UTF-8');
+    if (!isUtf8(reason)) return violation(1007, 'close reason is not UTF-8');
     this.#becomeOver();
     this.sink.onClose(code, reason.toString());
     return undefined;
@@ -305,12 +308,12 @@ export class FrameReader {
   }
 }
 
-/** RFC 6455 §7.4: those that may be sent. 1012 to 1014 were registered later with IANA. */
+/** Codes that an endpoint may send (RFC 6455 §7.4); 1012 to 1014 were registered later (IANA). */
 function isCloseCode(code: number): boolean {
   if (code >= 3000) return code < 5000;
   return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014);
 }
 
-function violated(closeCode: Violation['closeCode'], why: string): Violation {
-  return { closeCode, why };
+function violation(closeCode: Violation['closeCode'], reason: string): Violation {
+  return { closeCode, reason };
 }

@@ -1,7 +1,6 @@
 /**
- * The opening handshake of a WebSocket, the server's side (RFC 6455 §4.2): from a request head to the
- * head of the answer, or to what is wrong with it. No extension is accepted: permessage-deflate would
- * cost every connection a window, and lets a few bytes become many.
+ * Server side of the opening handshake (RFC 6455 §4.2). No extension is accepted:
+ * permessage-deflate costs every connection a compression window and allows decompression bombs.
  */
 import { hash } from 'node:crypto';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
@@ -9,68 +8,68 @@ import type { HttpHead } from '../../../common/wire/http-head.js';
 import { headerLines, statusLine } from '../../../common/wire/http-response.js';
 
 /**
- * What a device may ask for by name. `longline.raw` is what it gets without a name as well: a browser
- * that names something, such as its token, fails the connection when nothing of it is chosen.
+ * Supported subprotocols. `longline.raw` is the default and exists as a name because a browser
+ * fails the connection when the server selects none of the names that it offers, such as its token.
  */
 const SUBPROTOCOLS = ['longline.json', 'longline.raw'] as const;
 
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
-/** What follows is no subprotocol but a credential, for browsers, which cannot set a header. */
+/** Prefix of a token in Sec-WebSocket-Protocol, for browsers, which cannot set other headers. */
 const TOKEN_PREFIX = 'longline.token.';
 
 /** RFC 6455 §1.3 */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-/** §4.2.1, number 5: 16 bytes as base64. */
+/** 16 bytes in base64 (§4.2.1, number 5). */
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 /** RFC 9110 §5.6.2 */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-export interface Handshake {
+export interface WebSocketHandshake {
   readonly subprotocol: Subprotocol | undefined;
-  /** As the device offered it; undefined: none. */
+  /** Token among the offered subprotocols, if any. */
   readonly token: string | undefined;
-  /** The answer's head, complete: frames follow it. */
+  /** Complete response head; frames follow it. */
   readonly response: Buffer;
 }
 
-/** Whether a request wants to become a WebSocket. Other things in Upgrade are ignored (RFC 9110 §7.8). */
+/** Whether Upgrade contains `websocket`; other values are ignored (RFC 9110 §7.8). */
 export function isWebSocketUpgrade({ headers }: HttpHead): boolean {
   return tokensOf(headers.get('upgrade')).includes('websocket');
 }
 
-/** @param head of a GET that `isWebSocketUpgrade` */
-export function readHandshake(head: HttpHead): Handshake | Rejection {
+/** @param head GET for which `isWebSocketUpgrade` is true */
+export function readHandshake(head: HttpHead): WebSocketHandshake | Rejection {
   const { headers } = head;
-  if (head.minorVersion < 1) return malformed('a WebSocket takes HTTP/1.1');
+  if (head.minorVersion < 1) return malformed('a WebSocket needs HTTP/1.1');
   if (!tokensOf(headers.get('connection')).includes('upgrade')) {
-    return malformed('Connection does not have upgrade, which a proxy on the way may have taken');
+    return malformed('Connection lacks `upgrade`; a proxy on the path may have removed it');
   }
   if (headers.get('sec-websocket-version') !== '13') {
-    return rejection('WEBSOCKET_VERSION_UNSUPPORTED', 'Sec-WebSocket-Version is not 13');
+    return rejection('WEBSOCKET_VERSION_UNSUPPORTED', 'Sec-WebSocket-Version must be 13');
   }
   const key = headers.get('sec-websocket-key');
   if (key === undefined || !KEY.test(key)) {
-    return malformed('Sec-WebSocket-Key is not one of 16 bytes as base64');
+    return malformed('Sec-WebSocket-Key must be 16 bytes in base64');
   }
   const offered = readOffered(headers.get('sec-websocket-protocol'));
   if (offered === undefined) {
-    return malformed('Sec-WebSocket-Protocol is not a list of different names');
+    return malformed('Sec-WebSocket-Protocol must be a list of distinct names');
   }
-  // The device has put them into the order that it prefers (§4.1, number 10).
+  // In the order of the device's preference (§4.1, number 10).
   const subprotocol = offered.find((name): name is Subprotocol =>
     SUBPROTOCOLS.includes(name as Subprotocol),
   );
   const token = offered.find((name) => name.startsWith(TOKEN_PREFIX))?.slice(TOKEN_PREFIX.length);
-  return { subprotocol, token, response: accepting(key, subprotocol) };
+  return { subprotocol, token, response: responseHead(key, subprotocol) };
 }
 
 /**
- * Whether a page of this origin may connect. Nobody else asks this question: browsers apply no CORS
- * to a WebSocket, and send cookies and what else they have (§10.2). A page of the host that it
- * connects to may; so may what is no page and names no origin.
- * @param allowed as `LONGLINE_CORS_ORIGINS` says
+ * Whether a page of this origin may connect. The server must check: browsers do not apply CORS to
+ * WebSockets and send cookies along (§10.2). Requests without an origin, which are not from pages,
+ * and pages of the requested host are always allowed.
+ * @param allowed value of `LONGLINE_CORS_ORIGINS`
  */
 export function isOriginAllowed(
   allowed: readonly string[] | undefined,
@@ -79,13 +78,13 @@ export function isOriginAllowed(
   const origin = headers.get('origin');
   if (origin === undefined) return true;
   if (allowed?.includes('*') || allowed?.includes(origin)) return true;
-  // Whether the page came over TLS is not known here.
+  // The scheme is not compared: whether a proxy terminated TLS is unknown here.
   return (
     /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === headers.get('host')?.toLowerCase()
   );
 }
 
-function accepting(key: string, subprotocol: Subprotocol | undefined): Buffer {
+function responseHead(key: string, subprotocol: Subprotocol | undefined): Buffer {
   const accept = hash('sha1', `${key}${ACCEPT_GUID}`, 'base64');
   const headers: [string, string][] = [
     ['Upgrade', 'websocket'],
@@ -96,7 +95,7 @@ function accepting(key: string, subprotocol: Subprotocol | undefined): Buffer {
   return Buffer.from(`${statusLine(101)}${headerLines(headers)}\r\n`);
 }
 
-/** Undefined: what is there is not allowed. */
+/** Returns undefined for an invalid list. */
 function readOffered(value: string | undefined): string[] | undefined {
   if (value === undefined) return [];
   const names = value.split(',').map((name) => name.trim());
@@ -104,11 +103,11 @@ function readOffered(value: string | undefined): string[] | undefined {
   return isValid ? names : undefined;
 }
 
-/** Of a list of names without regard to case. */
+/** Elements of a comma-separated list, in lower case. */
 function tokensOf(value: string | undefined): string[] {
   return value === undefined ? [] : value.split(',').map((token) => token.trim().toLowerCase());
 }
 
-function malformed(why: string): Rejection {
-  return rejection('REQUEST_MALFORMED', why);
+function malformed(message: string): Rejection {
+  return rejection('REQUEST_MALFORMED', message);
 }

@@ -1,10 +1,10 @@
 /**
- * What devices send over WebSockets, up to whole messages: frames are read, pings answered, closes
- * echoed, and what breaks a rule or a bound is closed with the code that its clause names.
+ * Inbound half of a WebSocket: parses frames into messages, answers pings, echoes close frames, and
+ * fails the connection on a violation or an exceeded limit, with the close code of the RFC.
  *
- * A connection has state here only while a message of it is incomplete, and four bytes that count the
- * frames of a second. Its being there at all is watched by the transport's timer: a device
- * that has not even answered a ping for `HEARTBEATS_MISSED_MAX` heartbeats is gone.
+ * Per connection there are four bytes that count the frames of the current second, and a reader
+ * while a message is incomplete. The transport's timer ends a connection that sent nothing, not
+ * even a pong, for `HEARTBEATS_MISSED_MAX` heartbeats.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';
@@ -16,27 +16,27 @@ import { closeFrame, pongFrame } from './writer.js';
 
 export interface WebSocketConfig {
   readonly heartbeatMs: number;
-  /** Of one device. Over it, its connection is closed. */
+  /** Per device; exceeding it closes the connection. */
   readonly inboundFramesPerSecondMax: number;
 }
 
-/** The protocol that the messages are for. */
+/** Protocol that receives the messages. */
 export interface MessageSink {
   readonly host: Host;
-  /** The longest message that it wants to hear. */
+  /** Maximum size of a message. */
   readonly messageBytesMax: number;
-  /** Returns what is wrong with it. */
+  /** Returns a violation if the message is invalid. */
   onMessage(connection: Connection, payload: Buffer, isText: boolean): Violation | undefined;
   onPong(connection: Connection, payload: Buffer): void;
 }
 
-/** More than any message needs that is worth its frames. */
+/** Far above what a client library produces for messages of a few KiB. */
 const FRAGMENTS_MAX = 128;
-/** Messages that are incomplete at the same time, over all connections: with their bytes some MB. */
+/** Incomplete messages at once, over all connections: a few MB with their bytes. */
 const INCOMPLETE_MAX = 4_096;
-/** A message must be complete within so many sweeps, which come once a second. */
+/** Sweeps, one per second, within which a message must be complete. */
 const INCOMPLETE_SWEEPS_MAX = 10;
-/** Of one read; of more, only the newest is answered (RFC 6455 §5.5.3). */
+/** Pongs per read; of further pings only the newest is answered (RFC 6455 §5.5.3). */
 const PONGS_MAX = 16;
 const HEARTBEATS_MISSED_MAX = 3;
 
@@ -49,18 +49,21 @@ interface Incomplete {
 }
 
 export class WebSocketInbound implements FrameSink {
-  /** Oldest first. */
+  /** Readers with an incomplete message, oldest first. */
   readonly #incomplete = new Map<Connection, Incomplete>();
-  /** Frames that have come in the current second. */
+  /** Frames received in the current second. */
   readonly #frames = new SecondCounts();
-  /** Reads for whoever has nothing incomplete. */
+  /** Shared by all connections without an incomplete message. */
   #idleReader: FrameReader;
   #sweeps = 0;
   readonly #failed: Counter<'code'>;
 
-  /** Of the call of `read` that is under way. Undefined: its connection has ended meanwhile. */
+  /**
+   * State of the current call of `read`, for the callbacks of the reader. The connection is
+   * undefined once it has ended.
+   */
   #connection: Connection | undefined;
-  #framesOfIt = 0;
+  #frameCount = 0;
   #hasMessageEnded = false;
   #pongs: Buffer[] = [];
   #violation: Violation | undefined;
@@ -75,88 +78,88 @@ export class WebSocketInbound implements FrameSink {
     this.#idleReader = this.#newReader();
   }
 
-  /** A device has come. */
-  begin(connection: Connection): void {
-    const silenceMsMax = HEARTBEATS_MISSED_MAX * this.config.heartbeatMs;
-    this.sink.host.setTimer(connection, silenceMsMax);
+  /** Starts or restarts the timer that ends a silent connection. */
+  restartTimer(connection: Connection): void {
+    const silentMsMax = HEARTBEATS_MISSED_MAX * this.config.heartbeatMs;
+    this.sink.host.setTimer(connection, silentMsMax);
   }
 
   read(connection: Connection, bytes: Buffer): void {
-    this.begin(connection);
+    this.restartTimer(connection);
     const reader = this.#incomplete.get(connection)?.reader ?? this.#idleReader;
     this.#connection = connection;
-    this.#framesOfIt = this.#frames.get(connection);
+    this.#frameCount = this.#frames.get(connection);
     this.#violation = this.#closeCode = undefined;
     this.#hasMessageEnded = false;
     const violation = reader.read(bytes);
     this.#keep(reader);
     this.#answerPings(connection);
-    if (this.#framesOfIt > this.config.inboundFramesPerSecondMax) {
+    if (this.#frameCount > this.config.inboundFramesPerSecondMax) {
       return this.sink.host.end(connection, 'flooding');
     }
-    if (this.#connection !== undefined) this.#frames.set(connection, this.#framesOfIt);
+    if (this.#connection !== undefined) this.#frames.set(connection, this.#frameCount);
     if (violation !== undefined) this.#fail(connection, violation);
     else if (this.#violation !== undefined) this.#fail(connection, this.#violation);
     else if (this.#closeCode !== undefined) this.#echoClose(connection, this.#closeCode);
   }
 
-  /** The connection has ended. */
+  /** Releases the state of a connection that has ended. */
   forget(connection: Connection): void {
     this.#incomplete.delete(connection);
     this.#frames.forget(connection);
     if (this.#connection === connection) this.#connection = undefined;
   }
 
-  /** To be called about once a second. */
+  /** Call about once a second. */
   sweep(): void {
     this.#sweeps++;
     this.#frames.clear();
     for (const [connection, { sinceSweep }] of this.#incomplete) {
       if (this.#sweeps - sinceSweep <= INCOMPLETE_SWEEPS_MAX) break;
-      this.#fail(connection, { closeCode: 1008, why: 'a message was not complete in time' });
+      this.#fail(connection, { closeCode: 1008, reason: 'message incomplete after 10 s' });
     }
   }
 
   onMessage(payload: Buffer, isText: boolean): void {
     this.#hasMessageEnded = true;
-    if (!this.#isHeard()) return;
-    // In the order in which it was asked. Which may show that it does not read.
+    if (!this.#countFrame()) return;
+    // Pongs first, in order of arrival. Writing them may end a slow connection.
     this.#answerPings(this.#connection!);
     if (this.#connection === undefined) return;
     this.#violation = this.sink.onMessage(this.#connection, payload, isText);
   }
 
   onPing(payload: Buffer): void {
-    if (!this.#isHeard()) return;
+    if (!this.#countFrame()) return;
     if (this.#pongs.length === PONGS_MAX) this.#pongs.pop();
     this.#pongs.push(pongFrame(payload));
   }
 
   onPong(payload: Buffer): void {
-    if (this.#isHeard()) this.sink.onPong(this.#connection!, payload);
+    if (this.#countFrame()) this.sink.onPong(this.#connection!, payload);
   }
 
   onClose(code: number): void {
-    if (this.#isHeard()) this.#closeCode = code;
+    if (this.#countFrame()) this.#closeCode = code;
   }
 
-  /** Counts a frame. Nobody listens any more to whoever has broken a rule, or is gone. */
-  #isHeard(): boolean {
+  /** Counts a frame; returns false if it is ignored, because the connection failed or ended. */
+  #countFrame(): boolean {
     if (this.#connection === undefined || this.#violation !== undefined) return false;
-    return ++this.#framesOfIt <= this.config.inboundFramesPerSecondMax;
+    return ++this.#frameCount <= this.config.inboundFramesPerSecondMax;
   }
 
-  /** Keeps a reader for exactly as long as it holds something. */
+  /** Keeps a reader exactly while its message is incomplete. */
   #keep(reader: FrameReader): void {
     const connection = this.#connection;
     if (reader === this.#idleReader && !reader.isIdle) this.#idleReader = this.#newReader();
     if (connection === undefined || reader.isOver) return;
-    // What is incomplete now may be another message than before, with its own time.
+    // The incomplete message may be a later one than before, with its own deadline.
     if (reader.isIdle || this.#hasMessageEnded) this.#incomplete.delete(connection);
     if (reader.isIdle || this.#incomplete.has(connection)) return;
     this.#incomplete.set(connection, { reader, sinceSweep: this.#sweeps });
     if (this.#incomplete.size <= INCOMPLETE_MAX) return;
-    this.#violation ??= { closeCode: 1013, why: 'too many messages are incomplete' };
+    this.#violation ??= { closeCode: 1013, reason: 'too many incomplete messages' };
   }
 
   #answerPings(connection: Connection): void {
@@ -168,9 +171,9 @@ export class WebSocketInbound implements FrameSink {
   }
 
   /** RFC 6455 §7.1.7 */
-  #fail(connection: Connection, { closeCode, why }: Violation): void {
+  #fail(connection: Connection, { closeCode, reason }: Violation): void {
     this.#failed.inc({ code: closeCode });
-    this.sink.host.end(connection, 'unexpected_bytes', closeFrame(closeCode, why));
+    this.sink.host.end(connection, 'unexpected_bytes', closeFrame(closeCode, reason));
   }
 
   /** RFC 6455 §5.5.1 */
@@ -185,11 +188,11 @@ export class WebSocketInbound implements FrameSink {
   }
 }
 
-/** One for all protocols that are WebSockets. */
-export function countFailures(metrics: Metrics): Counter<'code'> {
+/** Counter that all WebSocket protocols share. */
+export function webSocketFailures(metrics: Metrics): Counter<'code'> {
   return metrics.counter(
     'longline_edge_websocket_failures_total',
-    'WebSockets that were closed for what the device sent, by close code.',
+    'WebSockets closed because of what the device sent, by close code',
     ['code'],
   );
 }

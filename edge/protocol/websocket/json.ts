@@ -1,22 +1,22 @@
 /**
- * WebSockets with the subprotocol `longline.json`: one envelope per text message in both directions.
- * Pushes have ids, which the device confirms when it has done with them.
+ * WebSockets with the subprotocol `longline.json`: one JSON object per text message in both
+ * directions. The device confirms the ids of pushes after processing them.
  */
 import type { Counter } from 'prom-client';
 import type { Connection } from '../../../common/transport/transport.js';
 import { DEVICE_MESSAGE_BYTES_MAX, parseDeviceMessage } from '../device-message.js';
 import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
-import { closing, goawayClosing } from './close-codes.js';
+import { closeFrameOf, goawayFrame } from './close-codes.js';
 import type { Violation } from './frame.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
 import { EMPTY_PING, textFrame } from './writer.js';
 
 const PONG = envelopeFrame({ type: 'pong' });
-const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closing('expired')!]);
+const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closeFrameOf('expired')!]);
 const SESSION_REPLACED = Buffer.concat([
   envelopeFrame({ type: 'session-replaced' }),
-  closing('session_replaced')!,
+  closeFrameOf('session_replaced')!,
 ]);
 
 export class JsonWebSocketProtocol implements Protocol, MessageSink {
@@ -32,8 +32,8 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     this.#inbound = new WebSocketInbound(config, this, failures);
   }
 
-  begin(connection: Connection): void {
-    this.#inbound.begin(connection);
+  restartTimer(connection: Connection): void {
+    this.#inbound.restartTimer(connection);
   }
 
   encodePush(_: Connection, message: Message): Buffer {
@@ -41,12 +41,12 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
   }
 
   encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
-    return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayClosing(url)]);
+    return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayFrame(url)]);
   }
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
-    return reason === 'session_replaced' ? SESSION_REPLACED : closing(reason);
+    return reason === 'session_replaced' ? SESSION_REPLACED : closeFrameOf(reason);
   }
 
   encodeTokenExpiring(_: Connection, inMs: number): Buffer {
@@ -74,11 +74,11 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
   }
 
   onMessage(connection: Connection, payload: Buffer, isText: boolean): Violation | undefined {
-    if (!isText) return { closeCode: 1003, why: 'expected JSON as text' };
+    if (!isText) return { closeCode: 1003, reason: 'expected JSON in a text message' };
     const message = parseDeviceMessage(payload);
     if ('code' in message) {
       const closeCode = message.code === 'PAYLOAD_TOO_LARGE' ? 1009 : 1008;
-      return { closeCode, why: message.message };
+      return { closeCode, reason: message.message };
     }
     if (message.type === 'ack') this.host.confirm(connection, message.id);
     else if (message.type === 'ping') this.host.reply(connection, PONG);
@@ -86,7 +86,7 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     return undefined;
   }
 
-  /** Pings are only sent to hear whether the device is there. */
+  /** Pings only detect dead peers; `ack` confirms pushes. */
   onPong(): void {}
 }
 

@@ -1,9 +1,10 @@
 /**
- * WebSockets without a subprotocol, or with `longline.raw`: each push is one frame and nothing else,
- * for clients that know nothing of us. It is text where its content type says so, and binary else.
+ * WebSockets without a subprotocol or with `longline.raw`: each push is one frame with the bare
+ * payload, for clients that do not know Longline. The frame is text if the content type is textual,
+ * otherwise binary.
  *
- * Such a client gets no ids and cannot say what it has. But every client answers pings, in order with
- * what it reads. So after pushes it is sent a ping with the newest id, and its pong confirms them.
+ * Such a client receives no ids and cannot send acks. But every client answers pings, in order with
+ * what it reads: after pushes the edge sends a ping with the newest id, and the pong confirms them.
  */
 import { isUtf8 } from 'node:buffer';
 import type { Counter } from 'prom-client';
@@ -12,7 +13,7 @@ import type { Metrics } from '../../../common/process/metrics.js';
 import type { Connection } from '../../../common/transport/transport.js';
 import { isTextual } from '../content-type.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
-import { closing, goawayClosing } from './close-codes.js';
+import { closeFrameOf, goawayFrame } from './close-codes.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
 import { binaryFrame, EMPTY_PING, pingFrame, textFrame } from './writer.js';
 
@@ -20,38 +21,38 @@ export class RawWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket';
   readonly isEncodingShared = true;
   readonly heartbeat = EMPTY_PING;
-  /** There is no frame that would say it. */
+  /** A bare payload cannot express a gap. */
   readonly reset = undefined;
   readonly messageBytesMax = 4 * 1024;
   host!: Host;
   readonly #inbound: WebSocketInbound;
-  /** Those that were sent a push with an id since they were last asked with a ping. */
-  readonly #unasked = new Set<Connection>();
+  /** Connections that were sent a durable push after their last ping. */
+  readonly #unpinged = new Set<Connection>();
   readonly #ignored: Counter;
 
   constructor(config: WebSocketConfig, failures: Counter<'code'>, metrics: Metrics) {
     this.#inbound = new WebSocketInbound(config, this, failures);
     this.#ignored = metrics.counter(
       'longline_edge_websocket_messages_ignored_total',
-      'Messages of devices over WebSockets without a subprotocol, which nobody reads.',
+      'Messages from devices on WebSockets without a subprotocol, which are discarded',
     );
   }
 
-  begin(connection: Connection): void {
-    this.#inbound.begin(connection);
+  restartTimer(connection: Connection): void {
+    this.#inbound.restartTimer(connection);
   }
 
   encodePush(connection: Connection, { id, payload, contentType }: Message): Buffer {
-    if (id !== '') this.#unasked.add(connection);
+    if (id !== '') this.#unpinged.add(connection);
     return isTextual(contentType) && isUtf8(payload) ? textFrame(payload) : binaryFrame(payload);
   }
 
   encodeGoaway(_: Connection, _retryMs: number, url: string | undefined): Buffer {
-    return goawayClosing(url);
+    return goawayFrame(url);
   }
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
-    return closing(reason);
+    return closeFrameOf(reason);
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
@@ -63,21 +64,21 @@ export class RawWebSocketProtocol implements Protocol, MessageSink {
   }
 
   onClosed(connection: Connection): void {
-    this.#unasked.delete(connection);
+    this.#unpinged.delete(connection);
     this.#inbound.forget(connection);
   }
 
   sweep(): void {
     this.#inbound.sweep();
-    const unasked = [...this.#unasked];
-    this.#unasked.clear();
-    for (const connection of unasked) {
+    const unpinged = [...this.#unpinged];
+    this.#unpinged.clear();
+    for (const connection of unpinged) {
       const id = this.host.lastSentId(connection);
       if (id !== '') this.host.reply(connection, pingFrame(id));
     }
   }
 
-  /** Clients that send something to be kept alive are many; there is nothing to be told here. */
+  /** Discarded, not rejected: many clients send keepalive messages of their own. */
   onMessage(): undefined {
     this.#ignored.inc();
   }

@@ -1,16 +1,15 @@
 /**
- * Makes the frames that an edge sends (RFC 6455 §5.2): never in fragments, never masked (§5.1),
- * header and payload in one buffer, so that a payload is copied once and a frame is one write. What
- * is the same for everybody is made once.
+ * Encoder for the frames that an edge sends (RFC 6455 §5.2): never fragmented, never masked (§5.1).
+ * Header and payload are in one buffer, so a payload is copied once and a frame is one write.
  */
 import { CONTROL_BYTES_MAX, LENGTH_16, LENGTH_64, OPCODES } from './frame.js';
 
 const FINAL = 0x80;
 
-/** A close frame's reason has what its code leaves of a control frame (§5.5.1). */
+/** Maximum reason: a control frame without its close code (§5.5.1). */
 export const CLOSE_REASON_BYTES_MAX = CONTROL_BYTES_MAX - 2;
 
-/** Keeps middleboxes from forgetting the connection, and finds dead peers. */
+/** Keeps NAT and proxy state alive, and detects dead peers. */
 export const EMPTY_PING = frame(OPCODES.ping, Buffer.alloc(0));
 
 export function binaryFrame(payload: Buffer): Buffer {
@@ -27,7 +26,7 @@ export function pingFrame(payload: string): Buffer {
   return frame(OPCODES.ping, payload);
 }
 
-/** @param payload of the ping that it answers (§5.5.3) */
+/** @param payload payload of the ping (§5.5.3) */
 export function pongFrame(payload: Buffer): Buffer {
   return frame(OPCODES.pong, payload);
 }
@@ -43,19 +42,19 @@ export function closeFrame(code: number, reason = ''): Buffer {
 function frame(opcode: number, payload: string | Buffer): Buffer {
   const length = Buffer.byteLength(payload);
   const headerLength = length < LENGTH_16 ? 2 : length < 0x1_0000 ? 4 : 10;
-  const made = Buffer.allocUnsafe(headerLength + length);
-  made[0] = FINAL | opcode;
+  const encoded = Buffer.allocUnsafe(headerLength + length);
+  encoded[0] = FINAL | opcode;
   if (headerLength === 2) {
-    made[1] = length;
+    encoded[1] = length;
   } else if (headerLength === 4) {
-    made[1] = LENGTH_16;
-    made.writeUInt16BE(length, 2);
+    encoded[1] = LENGTH_16;
+    encoded.writeUInt16BE(length, 2);
   } else {
-    made[1] = LENGTH_64;
-    made.writeUInt32BE(Math.floor(length / 2 ** 32), 2);
-    made.writeUInt32BE(length % 2 ** 32, 6);
+    encoded[1] = LENGTH_64;
+    encoded.writeUInt32BE(Math.floor(length / 2 ** 32), 2);
+    encoded.writeUInt32BE(length % 2 ** 32, 6);
   }
-  if (typeof payload === 'string') made.write(payload, headerLength);
-  else payload.copy(made, headerLength);
-  return made;
+  if (typeof payload === 'string') encoded.write(payload, headerLength);
+  else payload.copy(encoded, headerLength);
+  return encoded;
 }

@@ -1,9 +1,9 @@
-/** Fuzz targets: what devices say over WebSockets. */
+/** Fuzz targets: WebSocket frames and messages of devices. */
 import { parseDeviceMessage } from '../../../edge/protocol/device-message.js';
 import { FrameReader, type FrameSink } from '../../../edge/protocol/websocket/frame.js';
 import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
 import { hex } from '../../support/devices/mqtt-bytes.js';
-import { cut } from '../mutate.js';
+import { split } from '../mutate.js';
 import { bytesOf, outcomeOf, same, type Target } from './target.js';
 
 const LIMITS = { messageBytesMax: 12 * 1024, fragmentsMax: 128 };
@@ -27,7 +27,7 @@ export const websocketTargets: readonly Target[] = [
       ),
       hex('81 85 37fa213d 7f9f4d5158'),
     ],
-    words: [
+    dictionary: [
       frames(text('x')),
       frames({ ...text('x'), isFinal: false }),
       frames({ opcode: 0, payload: Buffer.alloc(0), isFinal: false }),
@@ -46,8 +46,8 @@ export const websocketTargets: readonly Target[] = [
     ],
     run(input, random) {
       const whole = readFrames([input]);
-      same(readFrames(cut(input, random)), whole, 'it depends on where it is cut');
-      // Which things were seen, not how many of each.
+      same(readFrames(split(input, random)), whole, 'the result depends on how the input is split');
+      // The kinds of frames, not how many of each.
       return [...new Set(whole.split(',').map((each) => each.split(' ', 1)[0]))].sort().join();
     },
   },
@@ -58,7 +58,7 @@ export const websocketTargets: readonly Target[] = [
       '{"type":"ping"}',
       '{"type":"token","token":"a.b.c"}',
     ),
-    words: bytesOf(
+    dictionary: bytesOf(
       '"type":',
       '"ack"',
       '"id":',
@@ -74,18 +74,19 @@ export const websocketTargets: readonly Target[] = [
     run(input) {
       const message = parseDeviceMessage(input);
       if ('code' in message) return outcomeOf(message);
-      for (const value of Object.values(message)) same(typeof value, 'string', 'no string');
+      for (const value of Object.values(message))
+        same(typeof value, 'string', 'a field is not a string');
       return message.type;
     },
   },
 ];
 
-/** What a reader makes of bytes, in words. */
+/** What a reader makes of bytes, in dictionary. */
 function readFrames(pieces: readonly Buffer[]): string {
   const seen: string[] = [];
   const sink: FrameSink = {
     onMessage: (payload, isText) => {
-      same(payload.length <= LIMITS.messageBytesMax, true, 'a message is over its bound');
+      same(payload.length <= LIMITS.messageBytesMax, true, 'accepted a message over the limit');
       seen.push(`${isText ? 'text' : 'binary'} ${payload.toString('hex')}`);
     },
     onPing: (payload) => seen.push(`ping ${payload.toString('hex')}`),
@@ -95,7 +96,7 @@ function readFrames(pieces: readonly Buffer[]): string {
   const reader = new FrameReader(LIMITS, sink);
   for (const piece of pieces) {
     const violation = reader.read(piece);
-    if (violation !== undefined) seen.push(`violation${violation.closeCode} ${violation.why}`);
+    if (violation !== undefined) seen.push(`violation${violation.closeCode} ${violation.reason}`);
   }
   return `${seen.join(',')}${reader.isIdle ? ',idle' : ''}`;
 }

@@ -19,7 +19,7 @@ beforeEach(() => {
   connections.add(ALICE, CONNECT, 60, NEW);
 });
 
-test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
+test('uses the highest QoS of all subscriptions [MQTT-3.3.4-2]', () => {
   expect(connections.qosOf(ALICE)).toBeUndefined();
   connections.subscribe(ALICE, '#', 0);
   expect(connections.qosOf(ALICE)).toBe(0);
@@ -29,7 +29,7 @@ test('the highest QoS that a filter was granted counts [MQTT-3.3.4-2]', () => {
   expect(connections.qosOf(ALICE)).toBe(0);
 });
 
-test('the same filter again replaces what it had [MQTT-3.8.4-3]', () => {
+test('replaces the subscription with the same filter [MQTT-3.8.4-3]', () => {
   connections.subscribe(ALICE, '#', 1);
   connections.subscribe(ALICE, '#', 0);
   expect(connections.qosOf(ALICE)).toBe(0);
@@ -38,7 +38,7 @@ test('the same filter again replaces what it had [MQTT-3.8.4-3]', () => {
   expect(connections.qosOf(ALICE)).toBeUndefined();
 });
 
-test('subscriptions are bounded, and those that are there can still change', () => {
+test('bounds the number of subscriptions; existing ones can still change', () => {
   for (let i = 0; i < SUBSCRIPTIONS_MAX; i++)
     expect(connections.subscribe(ALICE, `a/${i}`, 0)).toBe(true);
   expect(connections.subscribe(ALICE, 'one more', 1)).toBe(false);
@@ -46,7 +46,7 @@ test('subscriptions are bounded, and those that are there can still change', () 
   expect(connections.subscriptionsOf(ALICE)).toHaveLength(SUBSCRIPTIONS_MAX);
 });
 
-test('a slot that is used again has nothing of who had it before', () => {
+test('clears the state of a reused slot', () => {
   connections.subscribe(ALICE, '#', 1);
   connections.subscribe(ALICE, '+/+', 1);
   connections.openWindow(ALICE).add('1-0');
@@ -57,24 +57,24 @@ test('a slot that is used again has nothing of who had it before', () => {
   expect(connections.packetId(bob)).toBe(1);
 });
 
-test('packet identifiers go on from window to window', () => {
+test('continues packet identifiers from window to window', () => {
   const window = connections.openWindow(ALICE);
   expect(connections.openWindow(ALICE)).toBe(window);
   window.add('1-0');
   expect(connections.packetId(ALICE)).toBe(2);
   window.ack(1);
-  window.settle();
+  window.takeConfirmed();
   connections.closeWindow(ALICE);
   expect(connections.window(ALICE)).toBeUndefined();
   expect(connections.packetId(ALICE)).toBe(2);
   expect(connections.openWindow(ALICE).add('2-0')).toBe(2);
 });
 
-test('what was in flight is handed over to the connection that takes it over, and to no other', () => {
+test('hands pushes in flight over only to the connection that replaces this one', () => {
   const bob = connectionOf(4, 1);
   const present = { isPresent: true, subscriptions: [] };
   const left = { packetId: 1, ids: ['1-0'] };
-  const takeOver = (clientId: string, session: MqttSession) => {
+  const replace = (clientId: string, session: MqttSession) => {
     connections.openWindow(ALICE).add('1-0');
     connections.handOver(ALICE, CONNECT.clientId);
     connections.forget(ALICE);
@@ -84,17 +84,17 @@ test('what was in flight is handed over to the connection that takes it over, an
     connections.add(ALICE, CONNECT, 60, NEW);
     return inFlight;
   };
-  expect(takeOver(CONNECT.clientId, present)).toEqual(left);
-  expect(takeOver('somebody else', present)).toBeUndefined();
-  expect(takeOver(CONNECT.clientId, NEW)).toBeUndefined();
-  // Newer than what an earlier connection had left in Redis.
+  expect(replace(CONNECT.clientId, present)).toEqual(left);
+  expect(replace('bob', present)).toBeUndefined();
+  expect(replace(CONNECT.clientId, NEW)).toBeUndefined();
+  // Newer than the pushes that an earlier connection stored in Redis.
   const stored = { ...present, inFlight: { packetId: 9, ids: ['0-1'] } };
-  expect(takeOver(CONNECT.clientId, stored)).toEqual(left);
+  expect(replace(CONNECT.clientId, stored)).toEqual(left);
   connections.add(bob, CONNECT, 60, present);
   expect(connections.inFlight(bob)).toBeUndefined();
 });
 
-test('what is kept grows with the slots', () => {
+test('grows with the highest slot', () => {
   const far = connectionOf(5_000, 1);
   connections.subscribe(ALICE, '#', 1);
   connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, NEW);

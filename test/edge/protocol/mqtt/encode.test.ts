@@ -10,7 +10,7 @@ import {
   unsubackPacket,
 } from '../../../../edge/protocol/mqtt/encode.js';
 
-/** Reads a packet as a client that we did not write does. */
+/** Parses a packet with an independent client library. */
 function read(bytes: Buffer, protocolVersion: 4 | 5): Packet {
   const packets: Packet[] = [];
   const reading = parser({ protocolVersion });
@@ -30,7 +30,7 @@ const message = (payload: string, contentType = '', ttlMs = 0) => ({
   ttlMs,
 });
 
-describe('packets of 3.1.1', () => {
+describe('packets of MQTT 3.1.1', () => {
   test.each([
     ['CONNACK', connack(4, true), '20 02 01 00'],
     ['PUBLISH of QoS 0', publishPacket(4, 'push/a', 0, message('x')), '30 09 0006 707573682f61 78'],
@@ -47,7 +47,7 @@ describe('packets of 3.1.1', () => {
   });
 });
 
-describe('packets of 5', () => {
+describe('packets of MQTT 5', () => {
   test.each([
     ['PUBLISH', publishPacket(5, 'a', 1, message('x')), '32 07 0001 61 0001 00 78'],
     ['SUBACK', subackPacket(5, 1, [1, 0x8f]), '90 05 0001 00 01 8f'],
@@ -59,7 +59,7 @@ describe('packets of 5', () => {
     expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''));
   });
 
-  test('CONNACK says what the server can do (§3.2.2.3)', () => {
+  test('CONNACK has the capabilities of the server (§3.2.2.3)', () => {
     expect(read(connack(5, false), 5)).toMatchObject({
       cmd: 'connack',
       sessionPresent: false,
@@ -75,7 +75,7 @@ describe('packets of 5', () => {
     });
   });
 
-  test('CONNACK says what is not as the client wished', () => {
+  test('CONNACK has the values that differ from the request', () => {
     const bytes = connackPacket(5, {
       isSessionPresent: true,
       sessionExpirySeconds: 604_800,
@@ -88,7 +88,7 @@ describe('packets of 5', () => {
     });
   });
 
-  test('PUBLISH says what the payload is, and how long it is good for (§3.3.2.3)', () => {
+  test('PUBLISH has the content type and the expiry of the payload (§3.3.2.3)', () => {
     const bytes = publishPacket(5, 'a', 1, message('{}', 'application/json', 1_001));
     expect(read(bytes, 5)).toMatchObject({
       qos: 1,
@@ -103,7 +103,7 @@ describe('packets of 5', () => {
     });
   });
 
-  test('what is not UTF-8 is not called so, whatever its content type', () => {
+  test('PUBLISH marks a payload as UTF-8 only if it is, for any content type', () => {
     const bytes = publishPacket(5, 'a', 1, {
       ...message('', 'text/plain'),
       payload: Buffer.from([0xff]),

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { covers, isTopicFilter } from '../../../../edge/protocol/mqtt/topic.js';
 
-describe('a topic filter', () => {
+describe('isTopicFilter', () => {
   test.each(['#', '+', 'a', '/', 'a/#', '+/+', '/#', 'a//b', '$share/g/a'])(
-    'may be %s',
+    'accepts %s',
     (filter) => {
       expect(isTopicFilter(filter)).toBe(true);
     },
@@ -18,7 +18,7 @@ describe('a topic filter', () => {
     ['a+', '[MQTT-4.7.1-2]'],
     ['+a/b', '[MQTT-4.7.1-2]'],
     ['+#', '[MQTT-4.7.1-2]'],
-  ])('may not be %j %s', (filter) => {
+  ])('rejects %j %s', (filter) => {
     expect(isTopicFilter(filter)).toBe(false);
   });
 });
@@ -41,11 +41,11 @@ describe('covers (§4.7.1)', () => {
     'push/+/+',
     'PUSH/me',
     'other/#',
-  ])('%s does not', (filter) => {
+  ])('%s does not cover push/me', (filter) => {
     expect(covers(filter, 'push/me')).toBe(false);
   });
 
-  test('slashes in a clientId are levels', () => {
+  test('treats slashes in a clientId as level separators', () => {
     expect(covers('push/+', 'push/a/b')).toBe(false);
     expect(covers('push/+/b', 'push/a/b')).toBe(true);
     expect(covers('push/#', 'push/a/b')).toBe(true);

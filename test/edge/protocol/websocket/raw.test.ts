@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Metrics } from '../../../../common/process/metrics.js';
-import { countFailures } from '../../../../edge/protocol/websocket/inbound.js';
+import { webSocketFailures } from '../../../../edge/protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from '../../../../edge/protocol/websocket/json.js';
 import { RawWebSocketProtocol } from '../../../../edge/protocol/websocket/raw.js';
 import {
@@ -21,13 +21,13 @@ const PING: Frame = { opcode: 9, payload: Buffer.alloc(0) };
 
 function plain() {
   const metrics = new Metrics();
-  const failures = countFailures(metrics);
+  const failures = webSocketFailures(metrics);
   const protocol = new RawWebSocketProtocol(CONFIG, failures, metrics);
   return { protocol, failures, host: new FakeHost(protocol) };
 }
 
 function json() {
-  const failures = countFailures(new Metrics());
+  const failures = webSocketFailures(new Metrics());
   const protocol = new JsonWebSocketProtocol(CONFIG, failures);
   return { protocol, failures, host: new FakeHost(protocol) };
 }
@@ -96,7 +96,7 @@ describe('what a device sends', () => {
     const { protocol, host, failures } = plain();
     protocol.onBytes(1, Buffer.from('810161', 'hex'));
     expect(host.take()).toEqual([
-      ended('unexpected_bytes', 1002, 'a frame without mask (RFC 6455 §5.1)'),
+      ended('unexpected_bytes', 1002, 'unmasked frame (RFC 6455 §5.1)'),
     ]);
     const { values } = await failures.get();
     expect(values).toEqual([{ labels: { code: 1002 }, value: 1 }]);
@@ -107,7 +107,7 @@ describe('what a device sends', () => {
     protocol.onBytes(1, frames(text('keep me alive'), { opcode: 2, payload: Buffer.of(255) }));
     expect(host.take()).toEqual([]);
     protocol.onBytes(1, frames({ opcode: 1, payload: Buffer.of(255) }));
-    expect(host.take()).toEqual([ended('unexpected_bytes', 1007, 'text that is not UTF-8')]);
+    expect(host.take()).toEqual([ended('unexpected_bytes', 1007, 'text is not UTF-8')]);
   });
 
   test('connections do not mix, however their frames are cut', () => {
@@ -140,9 +140,7 @@ describe('bounds', () => {
     protocol.onBytes(1, frames(...second));
     expect(host.take()).toEqual([]);
     protocol.onBytes(1, frames(pong));
-    expect(host.take()).toEqual([
-      ended('flooding', 1008, 'more than a device may send in a second'),
-    ]);
+    expect(host.take()).toEqual([ended('flooding', 1008, 'inbound rate limit exceeded')]);
   });
 
   test('a message is complete within ten seconds, one byte at a time or not', () => {
@@ -153,9 +151,7 @@ describe('bounds', () => {
       protocol.onBytes(1, Buffer.of(byte));
       protocol.sweep();
     }
-    expect(host.take()).toEqual([
-      ended('unexpected_bytes', 1008, 'a message was not complete in time'),
-    ]);
+    expect(host.take()).toEqual([ended('unexpected_bytes', 1008, 'message incomplete after 10 s')]);
   });
 
   test('a device whose messages are always cut by the network stays', () => {
@@ -176,9 +172,7 @@ describe('bounds', () => {
     }
     expect(host.take()).toEqual([]);
     protocol.onBytes(1, Buffer.of(0x81));
-    expect(host.take()).toEqual([
-      ended('unexpected_bytes', 1013, 'too many messages are incomplete'),
-    ]);
+    expect(host.take()).toEqual([ended('unexpected_bytes', 1013, 'too many incomplete messages')]);
     protocol.onBytes(10, Buffer.from('8000000000', 'hex'));
     protocol.onBytes(2, Buffer.of(0x81));
     expect(host.take()).toEqual([]);
@@ -188,13 +182,13 @@ describe('bounds', () => {
 describe('who is there', () => {
   test('a device that says nothing for three heartbeats is gone', () => {
     const { protocol, host } = plain();
-    protocol.begin(1);
+    protocol.restartTimer(1);
     expect(host.timersMs.get(1)).toBe(45_000);
     host.timersMs.clear();
     protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.alloc(0) }));
     expect(host.timersMs.get(1)).toBe(45_000);
     protocol.onTimer(1);
-    expect(host.take()).toEqual([ended('silent', 1008, 'no pong came')]);
+    expect(host.take()).toEqual([ended('silent', 1008, 'no pong for three heartbeats')]);
   });
 
   test('the heartbeat is one buffer for all', () => {
