@@ -24,14 +24,14 @@ import {
 import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
 import type { FrontConfig } from './front/front.js';
+import type { RequiredLevel } from './push/accept-level-writer.js';
 import { type BackendConfig, backendConfig, backendSettings } from './push/backend-settings.js';
-import type { Safety } from './push/safe-writer.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Descriptors that a router with a front needs beside its devices: Redis, gRPC, HTTP, standard
- * streams, and devices that are being rejected.
+ * Descriptors that a router with a front needs besides those of its devices: Redis, gRPC, HTTP,
+ * standard streams, and devices that are being rejected.
  */
 const DESCRIPTORS_RESERVED = 1_024;
 
@@ -42,111 +42,178 @@ const settings = {
   ...linkTlsSettings,
   ...grpcTlsSettings,
   ...backendSettings,
-  LONGLINE_ROUTER_ID: processName.optional(),
-  LONGLINE_ROUTER_HTTP_PORT: port(7100),
-  LONGLINE_ROUTER_GRPC_PORT: port(7101),
-  LONGLINE_ROUTER_WAIT_MS: integer(10, 60_000).default(2_000),
-  LONGLINE_ROUTER_IN_FLIGHT_MAX: integer(1, 10_000_000).default(100_000),
-  LONGLINE_ROUTER_TTL_DEFAULT_MS: integer(0, 30 * DAY_MS).default(60_000),
-  LONGLINE_ROUTER_TTL_MAX_MS: integer(0, 30 * DAY_MS).default(7 * DAY_MS),
-  LONGLINE_ROUTER_INBOX_COUNT_MAX: integer(1, 1_000_000).default(1_000),
-  LONGLINE_ROUTER_INBOX_BYTES_MAX: integer(1, 1024 * 1024 * 1024).default(4 * 1024 * 1024),
+  LONGLINE_ROUTER_ID: processName
+    .optional()
+    .describe(
+      'Unique name of the router in logs and on its reply channels: 1 to 128 of A-Z a-z 0-9 . _ -. ' +
+        'Unset: `router-` and a random number.',
+    ),
+  LONGLINE_ROUTER_HTTP_PORT: port(7100).describe(
+    'Port for `/connect`, health checks and metrics. 0: any free port.',
+  ),
+  LONGLINE_ROUTER_GRPC_PORT: port(7101).describe(
+    'Port of the Push API (gRPC) for backends. 0: any free port.',
+  ),
+  LONGLINE_ROUTER_WAIT_MS: integer(10, 60_000)
+    .default(2_000)
+    .describe(
+      'Milliseconds that a push waits for its verdict unless the caller sets `wait_ms`. Below about ' +
+        '1000, pushes during a failover of Redis end as UNKNOWN that would still have got an answer; ' +
+        'too high, callers wait longer for edges that do not answer.',
+    ),
+  LONGLINE_ROUTER_IN_FLIGHT_MAX: integer(1, 10_000_000)
+    .default(100_000)
+    .describe(
+      'Shard queries that await answers of edges, of all callers together; more are rejected with ' +
+        'OVERLOADED. Too low rejects bursts; too high costs memory while edges do not answer.',
+    ),
+  LONGLINE_ROUTER_TTL_DEFAULT_MS: integer(0, 30 * DAY_MS)
+    .default(60_000)
+    .describe(
+      'TTL in milliseconds of a push without `ttl_ms`. 0: live only. Too low, pushes expire before ' +
+        'a device has reconnected. Must not be over `LONGLINE_ROUTER_TTL_MAX_MS`.',
+    ),
+  LONGLINE_ROUTER_TTL_MAX_MS: integer(0, 30 * DAY_MS)
+    .default(7 * DAY_MS)
+    .describe(
+      'Maximum `ttl_ms` of a push; longer ones are rejected with TTL_TOO_LONG. Every stored push ' +
+        'costs Redis its payload and about 100 bytes, so a high value needs more memory there.',
+    ),
+  LONGLINE_ROUTER_INBOX_COUNT_MAX: integer(1, 1_000_000)
+    .default(1_000)
+    .describe(
+      'Maximum number of pushes in the inbox of one client; the oldest are removed beyond it. Too ' +
+        'low, devices that were away have gaps; too high, each inbox may cost Redis more memory.',
+    ),
+  LONGLINE_ROUTER_INBOX_BYTES_MAX: integer(1, 1024 * 1024 * 1024)
+    .default(4 * 1024 * 1024)
+    .describe(
+      'Maximum payload bytes in the inbox of one client; the oldest pushes are removed beyond it. A ' +
+        'push that is larger has the inbox to itself. Too low, devices that were away have gaps.',
+    ),
   LONGLINE_ROUTER_ACCEPT_LEVEL: z
     .string()
     .regex(
       /^(accepted|fsynced|replicated:[1-9]\d?)$/,
       'expected accepted, fsynced or replicated:<n>',
     )
-    .default('accepted'),
-  LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024).default(1024 * 1024),
-  LONGLINE_ROUTER_FRONT_PORT: integer(0, 65_535).optional(),
-  LONGLINE_ROUTER_FRONT_DEVICES_MAX: integer(1, 5_000_000).optional(),
+    .default('accepted')
+    .describe(
+      'Condition for the answer to a durable push without `accept_level`: `accepted` (Redis has ' +
+        "it), `fsynced` (it is on the master's disk) or `replicated:<n>` (n replicas have it, 1 to " +
+        '99). A higher level survives more failures and takes longer.',
+    ),
+  LONGLINE_ROUTER_PAYLOAD_BYTES_MAX: integer(1, 16 * 1024 * 1024)
+    .default(1024 * 1024)
+    .describe(
+      'Maximum bytes of a payload; larger ones are rejected with PAYLOAD_TOO_LARGE. The send buffer ' +
+        'of an edge accepts one push of any size when it is empty.',
+    ),
+  LONGLINE_ROUTER_FRONT_PORT: integer(0, 65_535)
+    .optional()
+    .describe(
+      'Port of the front proxy, for devices that can be configured with one address only. 0: any ' +
+        'free port. Unset: no front.',
+    ),
+  LONGLINE_ROUTER_FRONT_DEVICES_MAX: integer(1, 5_000_000)
+    .optional()
+    .describe(
+      'Maximum number of devices on the front; more are rejected with FRONT_FULL. Each uses two ' +
+        'descriptors. Unset: half of the open-file limit less 1024; a higher value is an error at ' +
+        'startup (raise `ulimit -n`).',
+    ),
   LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
     .string()
     .transform((text) => text.split(',').map((address) => address.trim()))
     .pipe(z.array(z.string().refine((text) => isIP(text) !== 0, 'expected IP addresses')))
-    .default([]),
-  LONGLINE_ROUTER_FRONT_PENDING_MAX: integer(1, 5_000_000).default(10_000),
-  LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
-  LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
-  LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000).default(5_000),
-  LONGLINE_ROUTER_FRONT_DRAIN_MS: integer(0, 3_600_000).default(10_000),
-  LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000).default(5_000),
-  LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000).optional(),
+    .default([])
+    .describe(
+      'Local IP addresses from which the front connects to edges, in rotation, separated by commas. ' +
+        'Each has about 28,000 ports (`net.ipv4.ip_local_port_range`) for the devices of one edge. ' +
+        'Unset: the system chooses.',
+    ),
+  LONGLINE_ROUTER_FRONT_PENDING_MAX: integer(1, 5_000_000)
+    .default(10_000)
+    .describe(
+      'Devices that may be pending until the front has connected to one edge; more are rejected with ' +
+        'OVERLOADED. Too low rejects devices while an edge restarts; too high costs memory.',
+    ),
+  LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX: integer(256, 65_536)
+    .default(8_192)
+    .describe(
+      'Maximum bytes of a request head, and of an MQTT CONNECT, at the front. Set it like ' +
+        '`LONGLINE_EDGE_HEAD_BYTES_MAX`, as the lower of the two applies. Too low rejects long ' +
+        'cookies; each incomplete head may use this much memory.',
+    ),
+  LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: integer(100, 60_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds from the connect of a device to its complete request head, else it is rejected ' +
+        'with HEAD_TIMEOUT. Too low rejects slow networks; too high lets silent connections use ' +
+        'capacity.',
+    ),
+  LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS: integer(100, 60_000)
+    .default(5_000)
+    .describe(
+      'Milliseconds that the front tries to connect a device to its owner edge, else it is rejected ' +
+        'with EDGE_UNREACHABLE. Should be longer than an edge takes to restart in place; too high, ' +
+        'devices wait long for an edge that is gone.',
+    ),
+  LONGLINE_ROUTER_FRONT_DRAIN_MS: integer(0, 3_600_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds over which SIGTERM disconnects the devices of the front, evenly. 0: all at once. ' +
+        'Too low causes a reconnect storm; keep it some seconds below the time after which the ' +
+        'router is killed.',
+    ),
+  LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000)
+    .default(5_000)
+    .describe(
+      'Maximum pushes per second to one client through this router; more are rejected with ' +
+        'RATE_LIMITED. After an idle second a burst of one more second’s worth passes. Too low ' +
+        'rejects bursts; too high lets a faulty backend flood a device and its inbox.',
+    ),
+  LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000)
+    .optional()
+    .describe(
+      'Maximum pushes per second of one backend through this router; more are rejected with ' +
+        'RATE_LIMITED. PushMany counts once per client, Broadcast once. Unset: no bound.',
+    ),
 };
 
 export interface RouterConfig extends SharedConfig {
-  /** Names the router in logs and on its reply channels; any unique name, random by default. */
   readonly routerId: string;
-  /** Devices ask `/connect` here. 0: any free port. */
   readonly httpPort: number;
-  /** Backends push here. 0: any free port. */
   readonly grpcPort: number;
-  /**
-   * How long a push waits for its verdict unless the caller says otherwise. Below a second or so,
-   * pushes during a failover of Redis end as UNKNOWN that would have had an answer.
-   */
   readonly waitMs: number;
-  /** Questions to edges in flight, of all callers together; more are rejected as OVERLOADED. */
   readonly inFlightMax: number;
-  /** How long a push is kept that does not say. 0: live only. */
   readonly ttlDefaultMs: number;
-  /** A longer TTL is rejected. Every stored push costs Redis its payload and about 100 bytes. */
   readonly ttlMaxMs: number;
-  /** Bounds of one client's inbox; over either, its oldest pushes go. */
   readonly inbox: InboxBounds;
-  /**
-   * What a durable push must be safe against before it is answered, unless it says so itself;
-   * undefined: it is answered when Redis has it.
-   */
-  readonly safety: Safety | undefined;
-  /** Larger payloads are rejected. An edge's send buffer takes one of any size when it is empty. */
+  /** Default accept level; undefined: a push is answered when Redis has it. */
+  readonly acceptLevel: RequiredLevel | undefined;
   readonly payloadBytesMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
-  /** What holds the connections of the front; undefined: native where it was built, else net. */
+  /** Transport of the front; undefined: native where it was built, else net. */
   readonly transport: TransportName | undefined;
   /** Undefined: the router has no front. */
   readonly front: RouterFrontConfig | undefined;
-  /** How devices are authenticated; undefined: they are believed. */
+  /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
-  /** What control is shown. */
+  /** Credentials for control. */
   readonly link: LinkConfig;
-  /** Who may push. */
   readonly backends: BackendConfig;
-  /** To each client, here: far above what a device can make use of, far below what would bury it. */
+  /** Per client. */
   readonly clientPushesPerSecondMax: number;
-  /** Of each backend, here; undefined: no bound. */
+  /** Per backend; undefined: no bound. */
   readonly pushesPerSecondMax: number | undefined;
 }
 
 export interface RouterFrontConfig extends FrontConfig {
-  /** Devices connect here. 0: any free port. */
+  /** 0: any free port. */
   readonly port: number;
-  /**
-   * Devices that are held; more are rejected with FRONT_FULL. Each takes two descriptors. Default: as
-   * many as the open-file limit allows, less 1024 descriptors for everything else; more than that is
-   * an error at the start.
-   */
-  readonly devicesMax: number;
-  /**
-   * Addresses of this machine from which edges are connected to, each in its turn; empty: the system
-   * chooses. Each has about 28,000 ports (net.ipv4.ip_local_port_range) for the devices of one edge.
-   */
-  readonly sourceAddresses: readonly string[];
-  /** Devices that wait for one edge; more are rejected as OVERLOADED. */
-  readonly waitingMax: number;
-  /** As an edge's; a bound below that of edges makes the lower one count. */
-  readonly headBytesMax: number;
-  readonly headTimeoutMs: number;
-  /**
-   * From the introduction to a connection to the owner. Longer than an edge takes to start again
-   * in its place; as long, a device waits for one that is gone.
-   */
-  readonly connectTimeoutMs: number;
-  /** SIGTERM lets the devices go evenly over this time; 0: at once. */
-  readonly drainMs: number;
 }
 
 /**
@@ -157,7 +224,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
   const parsed = parseSettings('router', settings, env);
   const problems: string[] = [];
   if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
-    problems.push('LONGLINE_ROUTER_TTL_DEFAULT_MS: it is over LONGLINE_ROUTER_TTL_MAX_MS');
+    problems.push('LONGLINE_ROUTER_TTL_DEFAULT_MS: must not be over LONGLINE_ROUTER_TTL_MAX_MS');
   }
   const jwt = deviceAuth(parsed, problems);
   const link = linkConfig(parsed, problems);
@@ -176,7 +243,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
       countMax: parsed.LONGLINE_ROUTER_INBOX_COUNT_MAX,
       bytesMax: parsed.LONGLINE_ROUTER_INBOX_BYTES_MAX,
     },
-    safety: parseSafety(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
+    acceptLevel: parseAcceptLevel(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
@@ -208,7 +275,7 @@ function frontConfig(
     port,
     devicesMax,
     sourceAddresses: parsed.LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES,
-    waitingMax: parsed.LONGLINE_ROUTER_FRONT_PENDING_MAX,
+    pendingMax: parsed.LONGLINE_ROUTER_FRONT_PENDING_MAX,
     headBytesMax: parsed.LONGLINE_ROUTER_FRONT_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS,
     connectTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS,
@@ -220,7 +287,7 @@ function frontConfig(
 }
 
 /** @param text `accepted`, `fsynced` or `replicated:<n>` */
-function parseSafety(text: string): Safety | undefined {
+function parseAcceptLevel(text: string): RequiredLevel | undefined {
   const [level, count] = text.split(':');
   if (level === 'fsynced') return { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
   if (level !== 'replicated') return undefined;

@@ -4,136 +4,159 @@ import { setMaxListeners } from 'node:events';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
+import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { bindGrpc, createGrpcServer } from '../common/process/grpc-server.js';
+import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc-server.js';
 import { linkCredentials, serverCredentials } from '../common/process/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
-import { createLogger } from '../common/process/log.js';
+import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
-import { PrivateChannels } from '../common/redis/private-channels.js';
+import type { RedisLink } from '../common/redis/redis-link.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
-import { parseRouterConfig } from './config.js';
-import { FrontPort } from './front/listener.js';
+import { parseRouterConfig, type RouterConfig } from './config.js';
+import { FrontListener } from './front/listener.js';
 import { AssignmentLink } from './lookup/assignment-link.js';
 import { addConnectRoute } from './lookup/connect-route.js';
+import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
 import { createPushService } from './push/push-service.js';
 import { Pusher } from './push/pusher.js';
-import { SafeWriters } from './push/safe-writer.js';
 
-/** A frame of PushStream carries several payloads; below this nobody has to think about it. */
+/** A frame of PushStream carries several payloads; up to this size callers need not count bytes. */
 const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;
+/** Room in a message for everything besides the payload. */
+const GRPC_OVERHEAD_BYTES = 65_536;
 const PUSH_SERVICE = 'longline.v1.PushService';
+const HEALTH_INTERVAL_MS = 1_000;
+
+/** The parts of a router that the functions below share. */
+interface RouterContext {
+  readonly config: RouterConfig;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly link: RedisLink;
+  /** Aborted when the router stops. */
+  readonly stopping: AbortSignal;
+}
 
 await runRole(async () => {
   const config = parseRouterConfig(process.env, openFilesMax());
-  const { routerId, shardCount } = config;
+  const { routerId, shardCount, host } = config;
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
-
   const link = await joinCluster({
     config,
     name: routerId,
-    host: config.host,
+    host,
     port: config.httpPort,
     log,
     metrics,
   });
-  const processId = `${routerId}:${randomUUID()}`;
-  const channels = new PrivateChannels(link, shardCount, processId, log);
-  const shardQueries = new ShardQueries(
-    link,
-    channels,
-    shardCount,
-    config.inFlightMax,
-    metrics,
-    'router',
-  );
-  channels.onReplies = (batch) => shardQueries.onReplies(batch);
-
+  const channels = new PrivateChannels(link, shardCount, `${routerId}:${randomUUID()}`, log);
   const stopping = new AbortController();
-  // Each stream of pushes wants to know.
+  // Every push stream listens to it.
   setMaxListeners(0, stopping.signal);
+  const context: RouterContext = { config, log, metrics, link, stopping: stopping.signal };
+
   const feed = new AssignmentFeed((assignment) => front?.assign(assignment), metrics, 'router');
-  const front =
-    config.front &&
-    new FrontPort(
-      config.front,
-      config.transport,
-      () => feed.current,
-      () => stop('has let its devices go'),
-      log,
-      metrics,
-    );
+  const front = createFront(context, feed, () => stop('drained'));
+  const control = await followAssignment(context, feed);
+
+  const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
+  const http = createHttpServer(metrics, () => [
+    ...channels.notDeliveringReasons(),
+    ...auth.notReadyReasons(),
+    ...(feed.current === undefined ? ['no assignment was received yet'] : []),
+    ...(front?.isDraining ? ['the router is draining'] : []),
+  ]);
+  addConnectRoute(http, {
+    assignment: () => feed.current,
+    shardCount,
+    corsOrigins: config.corsOrigins,
+    authenticator: auth.authenticator,
+    metrics,
+  });
+  const { grpc, writers } = await createPushServer(context, channels);
+
+  const httpPort = await listenHttp(http, host, config.httpPort);
+  const frontPort = await front?.listen(host);
+  const tls = await serverCredentials(config.backends.tls, log);
+  const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
+  const health = setInterval(() => {
+    const status = channels.notDeliveringReasons().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
+  }, HEALTH_INTERVAL_MS);
+
+  const closeAll = async () => {
+    clearInterval(health);
+    stopping.abort();
+    await front?.close();
+    control.close();
+    auth.close();
+    await http.close();
+    await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
+    channels.close();
+    writers.close();
+    await link.close();
+  };
+  const stop = stopOnSignals(log, closeAll, front && (() => front.drain()));
+  const ports = { http: httpPort, grpc: grpcPort };
+  announceListening(log, frontPort === undefined ? ports : { ...ports, front: frontPort });
+});
+
+function createFront(
+  { config, log, metrics }: RouterContext,
+  feed: AssignmentFeed,
+  onDrained: () => void,
+): FrontListener | undefined {
+  if (config.front === undefined) return undefined;
+  const { front, transport } = config;
+  const assignment = () => feed.current;
+  return new FrontListener({ config: front, transport, assignment, onDrained, log, metrics });
+}
+
+/** Follows the assignment at control, and in Redis while no control is connected. */
+async function followAssignment(
+  context: RouterContext,
+  feed: AssignmentFeed,
+): Promise<AssignmentLink> {
+  const { config, log, link, stopping } = context;
+  const { shardCount } = config;
   let control: AssignmentLink | undefined;
-  await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping.signal);
-  control = new AssignmentLink(
-    config.controlAddresses,
-    await linkCredentials(config.link.tls, log),
-    linkMetadata(config.link.token),
+  await followRedis(feed, link, shardCount, () => control?.isUp ?? false, log, stopping);
+  control = new AssignmentLink({
+    addresses: config.controlAddresses,
+    credentials: await linkCredentials(config.link.tls, log),
+    metadata: linkMetadata(config.link.token),
     feed,
     shardCount,
     log,
-  );
+  });
+  return control;
+}
 
-  const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
-  const notReadyReasons = () => {
-    const reasons = [...channels.notDeliveringBecause()];
-    reasons.push(...auth.notReadyReasons());
-    if (feed.current === undefined) reasons.push('no assignment is known yet');
-    if (front?.isLeaving) reasons.push('the router is leaving');
-    return reasons;
-  };
-  const http = createHttpServer(metrics, notReadyReasons);
-  const { authenticator } = auth;
-  addConnectRoute(http, () => feed.current, shardCount, config.corsOrigins, authenticator, metrics);
-
+/** Creates the gRPC server of the Push API, which does not listen yet. */
+async function createPushServer(
+  { config, log, metrics, link, stopping }: RouterContext,
+  channels: PrivateChannels,
+): Promise<{ grpc: GrpcServer; writers: AcceptLevelWriters }> {
+  const { shardCount, inFlightMax, inbox, payloadBytesMax } = config;
+  const shardQueries = new ShardQueries(link, channels, shardCount, inFlightMax, metrics, 'router');
+  channels.onReplies = (batch) => shardQueries.onReplies(batch);
+  const writers = new AcceptLevelWriters(link, inbox);
+  const pusher = new Pusher({ shardQueries, link, writers, config, metrics });
+  const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
+  await backends.watchFile(log);
   const grpc = createGrpcServer([PUSH_SERVICE], {
     'grpc.max_receive_message_length': Math.max(
       GRPC_MESSAGE_BYTES_MIN,
-      config.payloadBytesMax + 65_536,
+      payloadBytesMax + GRPC_OVERHEAD_BYTES,
     ),
   });
-  const writers = new SafeWriters(link, config.inbox);
-  const pusher = new Pusher(shardQueries, link, writers, config, metrics);
-  const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
-  await backends.watchFile(log);
-  grpc.server.addService(
-    PushServiceService,
-    createPushService(pusher, backends, log, stopping.signal),
-  );
-
-  const httpPort = await listenHttp(http, config.host, config.httpPort);
-  const frontPort = await front?.listen(config.host);
-  const tls = await serverCredentials(config.backends.tls, log);
-  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort, tls);
-  const health = setInterval(() => {
-    const status = channels.notDeliveringBecause().length === 0 ? 'SERVING' : 'NOT_SERVING';
-    for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
-  }, 1_000);
-
-  const stop = stopOnSignals(
-    log,
-    async () => {
-      clearInterval(health);
-      stopping.abort();
-      await front?.close();
-      control.close();
-      auth.close();
-      await http.close();
-      await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
-      channels.close();
-      writers.close();
-      await link.close();
-    },
-    front && (() => front.leave()),
-  );
-  announceListening(log, {
-    http: httpPort,
-    grpc: grpcPort,
-    ...(frontPort === undefined ? {} : { front: frontPort }),
-  });
-});
+  const service = createPushService({ pusher, backends, log, stopping });
+  grpc.server.addService(PushServiceService, service);
+  return { grpc, writers };
+}

@@ -30,15 +30,15 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'router/push/pusher.js',
-        find: 'return storePush(this.link, push, this.config.inbox).then(',
-        replace: `setTimeout(() => void storePush(this.link, push, this.config.inbox), 100);
+        find: 'return storePush(this.#link, push, this.config.inbox).then(',
+        replace: `setTimeout(() => void storePush(this.#link, push, this.config.inbox), 100);
         const stored = { type: 'stored', id: '', receivers: 0, dropped: 0 };
         return Promise.resolve({ type: 'done', reply: stored }).then(`,
       },
       {
         file: 'router/push/pusher.js',
         find: "return { type: 'published', receivers: stored.receivers };",
-        replace: "return { type: 'settled' };",
+        replace: "return { type: 'decided' };",
       },
     ],
     kinds: ['killRouter', 'killRedis'],
@@ -93,7 +93,7 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
       {
         file: 'common/redis/shard-subscriber.js',
         find: 'this.lost.inc();',
-        replace: 'this.lost.inc(); this.unsettled.delete(subscription);',
+        replace: 'this.lost.inc(); this.misplaced.delete(subscription);',
       },
     ],
     kinds: ['cutSubscriber'],

@@ -1,4 +1,4 @@
-/** Makes whole goaways of a rate: what is saved up while nobody is to go is bounded. Pure. */
+/** Turns a rate into whole goaways; the credit saved while none are due is bounded. Pure. */
 
 /** After a stall of the event loop, no more than this is made up for at once. */
 const BURST_MS = 500;
@@ -7,11 +7,11 @@ export class GoawayCredit {
   #credit = 0;
   #atMs = Number.NEGATIVE_INFINITY;
 
-  /** How many may be told to go now, since the last call. They count as told. */
+  /** Returns how many goaways are due since the last call, and deducts them. */
   take(nowMs: number, perSecond: number): number {
     const passedMs = Math.max(0, Math.min(nowMs - this.#atMs, BURST_MS));
     this.#atMs = nowMs;
-    // A rate that is none, too: it came over the wire.
+    // Also for NaN: the rate was received over the network.
     if (!(perSecond > 0)) {
       this.#credit = 0;
       return 0;

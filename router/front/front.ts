@@ -1,14 +1,16 @@
 /**
- * The front: one address for devices that can know only one. It reads as far as the clientId, whatever
- * the protocol, connects to the device port of the owner, says there for whom (PROXY protocol), passes
- * on the bytes that it has read, and joins the two connections in the transport. From then on it only
- * hears that they have ended.
+ * The front proxy: one address for devices that can be configured with only one. It reads a device's
+ * first bytes up to the clientId, in any protocol, connects to the device port of the owner
+ * edge, sends a PROXY header and the bytes that it has read, and splices the two connections in the
+ * transport. From then on it only learns that they have ended.
  *
- * A device is `pending` until it has said who it is, in the waiting room until its owner is connected
- * to, then one end of a pipe. Only before that has it an object, with bounded bytes and a deadline.
+ * A device connection is `unidentified` until its connect request is complete, then queued in the
+ * upstream dialer until its edge is connected, then one end of a splice. Only the first two states
+ * cost an object, with bounded bytes and a deadline.
  *
- * The front says nothing of its own to a device of a pipe: goaways are the edge's, which knows that the
- * device came through a front. When the edge is gone the connection just ends; the device comes again.
+ * The front sends nothing of its own into a splice: the edge, which knows that the device connected
+ * through a front, sends the GOAWAY. When the edge is gone the connection closes and the device
+ * reconnects.
  */
 import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
@@ -21,19 +23,24 @@ import type { CorsOrigins } from '../../common/wire/cors.js';
 import { frontTlv } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
-import { FrontEdges, type Lookup } from './edges.js';
-import { type Rejected, readIntroduction, rejectLate, rejectUnknown } from './handshake.js';
-import { LetGo } from './paced-close.js';
-import { type FrontPipe, FrontPipes } from './splices.js';
+import { FrontEdges, type ResolveHost } from './edges.js';
 import {
-  type Destination,
-  type FrontDesk,
-  type Visitor,
-  WaitingRoom,
-  type WaitingRoomConfig,
+  type RejectedRequest,
+  readConnectRequest,
+  rejectIncomplete,
+  rejectUnknownProtocol,
+} from './handshake.js';
+import { PacedClose } from './paced-close.js';
+import { type Splice, Splices } from './splices.js';
+import {
+  type DialerConfig,
+  type DialerEvents,
+  type PendingConnection,
+  type Upstream,
+  UpstreamDialer,
 } from './upstream-dialer.js';
 
-export interface FrontConfig extends WaitingRoomConfig {
+export interface FrontConfig extends DialerConfig {
   readonly devicesMax: number;
   readonly headBytesMax: number;
   readonly headTimeoutMs: number;
@@ -43,138 +50,160 @@ export interface FrontConfig extends WaitingRoomConfig {
   readonly proxyNetworks: readonly string[];
 }
 
-/** A device that has not said yet who it is. */
-interface Pending {
-  readonly sinceMs: number;
+interface FrontOptions {
+  readonly config: FrontConfig;
+  readonly assignment: () => Assignment | undefined;
+  readonly resolveHost: ResolveHost;
+  /** Called once, by the constructor. */
+  readonly openTransport: (events: TransportEvents) => Transport;
+  readonly metrics: Metrics;
+}
+
+/** A device connection whose clientId is not known yet. */
+interface Unidentified {
+  readonly acceptedAtMs: number;
   bytes: Buffer;
   /** Whether a PROXY header may still come first. */
   isAtStart: boolean;
-  /** As a PROXY header says. */
+  /** Client address in the PROXY header, if there was one. */
   source: Endpoint | undefined;
 }
 
 /**
- * Why a pipe has ended. `ended` one of its ends did · `edge_gone` the edge is not of the cluster any
- * more · `left` the router is about to end.
+ * Reason for the end of a splice. `ended` one of its ends closed · `edge_gone` the edge is no longer
+ * in the assignment · `left` the router is draining.
  */
-type PipeEnd = 'ended' | 'edge_gone' | 'left';
+type SpliceEnd = 'ended' | 'edge_gone' | 'left';
 
-/** How often a step is made. */
+/** Interval of `step`. */
 export const FRONT_STEP_MS = 100;
-/** Room for devices that are being told that the front is full. */
-const REFUSALS_AT_ONCE_MAX = 128;
+/** Connections beyond the bound that are open only to send FRONT_FULL. */
+const REJECTIONS_AT_ONCE_MAX = 128;
 
 const NO_BYTES = Buffer.alloc(0);
-/** One direction of a pipe has ended: the other has as long as an edge would give it. */
+/** After a FIN in one direction: time for the other, as on an edge. */
 const LINGER_MS = 2_000;
-/** The devices of an edge that is gone are let go over this time. */
-const EDGE_GONE_OVER_MS = 2_000;
+/** Devices of an edge that left the assignment are closed over this period. */
+const EDGE_GONE_CLOSE_MS = 2_000;
 
-/** Sockets that a front needs at most. */
+/** Maximum number of sockets that a front uses. */
 export function frontConnectionsMax(devicesMax: number): number {
-  return 2 * devicesMax + REFUSALS_AT_ONCE_MAX;
+  return 2 * devicesMax + REJECTIONS_AT_ONCE_MAX;
 }
 
-export class Front implements TransportEvents, FrontDesk {
+export class Front implements TransportEvents, DialerEvents {
+  readonly transport: Transport;
+  readonly #config: FrontConfig;
   /** Oldest first. */
-  readonly #pending = new Map<Connection, Pending>();
-  readonly #pipes = new FrontPipes();
+  readonly #unidentified = new Map<Connection, Unidentified>();
+  readonly #splices = new Splices();
   readonly #edges: FrontEdges;
-  readonly #room: WaitingRoom;
-  readonly #letGo = { edge_gone: new LetGo(), left: new LetGo() };
+  readonly #dialer: UpstreamDialer;
+  readonly #closing = { edge_gone: new PacedClose(), left: new PacedClose() };
   readonly #proxies: ProxyGuard;
   readonly #rejected: Counter<'code'>;
   readonly #opened: Counter;
-  readonly #ended: Counter<'reason'>;
+  readonly #closed: Counter<'reason'>;
   readonly #overLimit: Counter;
-  #transport!: Transport;
-  #isLeaving = false;
+  #isDraining = false;
 
-  constructor(
-    readonly config: FrontConfig,
-    assignment: () => Assignment | undefined,
-    lookup: Lookup,
-    metrics: Metrics,
-  ) {
-    this.#edges = new FrontEdges(lookup);
-    this.#room = new WaitingRoom(config, assignment, this.#edges, this, metrics);
+  constructor({ config, assignment, resolveHost, openTransport, metrics }: FrontOptions) {
+    this.#config = config;
+    this.transport = openTransport(this);
+    this.#edges = new FrontEdges(resolveHost);
+    this.#dialer = new UpstreamDialer({
+      config,
+      assignment,
+      edges: this.#edges,
+      transport: this.transport,
+      events: this,
+      metrics,
+    });
     this.#proxies = new ProxyGuard(config.proxyNetworks);
     this.#rejected = metrics.counter(
       'longline_router_front_rejected_total',
-      'Devices that the front has rejected, by error code.',
+      'Devices rejected by the front, by error code',
       ['code'],
     );
     this.#opened = metrics.counter(
       'longline_router_front_opened_total',
-      'Devices that the front has passed on to an edge.',
+      'Devices forwarded to an edge',
     );
-    this.#ended = metrics.counter(
+    this.#closed = metrics.counter(
       'longline_router_front_closed_total',
-      'Devices that were passed on and whose connection has ended, by reason.',
+      'Forwarded devices whose connection has closed, by reason',
       ['reason'],
     );
     this.#overLimit = metrics.counter(
       'longline_router_front_over_limit_total',
-      'Connections closed unheard because too many were open.',
+      'Connections closed without an answer because too many were open',
     );
+    this.#addGauges(metrics);
+  }
+
+  #addGauges(metrics: Metrics): void {
     metrics.gauge(
       'longline_router_front_devices',
-      'Devices that are passed on to an edge.',
-      () => this.#pipes.count,
+      'Devices that are forwarded to an edge',
+      () => this.#splices.count,
     );
     metrics.gauge(
       'longline_router_front_pending',
-      'Devices that have not said yet who they are, or whose edge is not connected to yet.',
-      () => this.#pending.size + this.#room.size,
+      'Devices whose clientId is not read yet or whose edge is not connected yet',
+      () => this.#unidentified.size + this.#dialer.size,
     );
     metrics.gauges(
       'longline_router_front_memory_bytes',
-      'Where the memory of the connections of the front is, by part.',
+      'Memory of the connections of the front, by part',
       'part',
-      () => Object.entries({ ...this.#transport.memory(), pipes: this.#pipes.bytes }),
+      () => Object.entries({ ...this.transport.memory(), pipes: this.#splices.bytes }),
+    );
+    metrics.gauge(
+      'longline_router_front_accept_pauses',
+      'Pauses of half a second in accepting because the system had run out of descriptors',
+      () => this.transport.acceptPauses(),
     );
   }
 
-  /** To be set once, before the port opens: the transport knows the front. */
-  set transport(transport: Transport) {
-    this.#transport = this.#room.transport = transport;
-  }
-
-  get isLeaving(): boolean {
-    return this.#isLeaving;
+  get isDraining(): boolean {
+    return this.#isDraining;
   }
 
   onOpen(connection: Connection): void {
-    if (this.#room.onOpen(connection)) return;
-    if (this.#isLeaving || this.#held >= this.config.devicesMax + REFUSALS_AT_ONCE_MAX) {
-      // What is left of the bound is for connections to edges.
+    if (this.#dialer.onOpen(connection)) return;
+    const { devicesMax } = this.#config;
+    if (this.#isDraining || this.#deviceCount >= devicesMax + REJECTIONS_AT_ONCE_MAX) {
+      // The rest of the transport's connections is reserved for upstreams.
       this.#overLimit.inc();
-      return this.#transport.destroy(connection);
+      return this.transport.destroy(connection);
     }
-    const sinceMs = Date.now();
-    const pending = { sinceMs, bytes: NO_BYTES, isAtStart: true, source: undefined };
-    this.#pending.set(connection, pending);
+    this.#unidentified.set(connection, {
+      acceptedAtMs: Date.now(),
+      bytes: NO_BYTES,
+      isAtStart: true,
+      source: undefined,
+    });
   }
 
-  /** From a device that is let go, nothing matters any more. */
+  /** Bytes from a device that is being disconnected are ignored. */
   onBytes(connection: Connection, bytes: Buffer): void {
-    const pending = this.#pending.get(connection);
-    if (pending !== undefined) this.#read(connection, pending, bytes);
+    const unidentified = this.#unidentified.get(connection);
+    if (unidentified !== undefined) this.#read(connection, unidentified, bytes);
   }
 
-  /** A FIN of one end of a pipe is passed on; any other ends the connection. */
+  /** The transport forwards a FIN within a splice; a FIN before that ends the connection. */
   onEnd(connection: Connection): void {
-    const pipe = this.#pipes.find(connection);
-    if (pipe !== undefined) return this.#transport.setTimer(pipe.device, LINGER_MS);
-    this.#pending.delete(connection);
-    this.#transport.end(connection);
+    const splice = this.#splices.find(connection);
+    if (splice !== undefined) return this.transport.setTimer(splice.device, LINGER_MS);
+    this.#unidentified.delete(connection);
+    this.transport.end(connection);
   }
 
   onClose(connection: Connection): void {
-    if (this.#room.onClose(connection)) return;
-    this.#pending.delete(connection);
-    this.#room.leave(connection);
-    this.#endPipe(this.#pipes.find(connection), 'ended');
+    if (this.#dialer.onClose(connection)) return;
+    this.#unidentified.delete(connection);
+    this.#dialer.remove(connection);
+    this.#endSplice(this.#splices.find(connection), 'ended');
   }
 
   onOverLimit(): void {
@@ -182,125 +211,127 @@ export class Front implements TransportEvents, FrontDesk {
   }
 
   onTimer(connection: Connection): void {
-    this.#endPipe(this.#pipes.find(connection), 'ended');
+    this.#endSplice(this.#splices.find(connection), 'ended');
   }
 
-  /** Takes over a new assignment. */
+  /** Applies a new assignment. */
   assign({ edges }: Assignment): void {
     for (const { number } of this.#edges.assign(edges)) {
-      this.#letGo.edge_gone.add(Date.now(), this.#pipes.devicesOf(number), EDGE_GONE_OVER_MS);
+      const devices = this.#splices.devicesOf(number);
+      this.#closing.edge_gone.add(Date.now(), devices, EDGE_GONE_CLOSE_MS);
     }
   }
 
-  /** To be called every `FRONT_STEP_MS`. Returns whether the front has left, and is empty. */
+  /** Called every `FRONT_STEP_MS`. Returns true when a drain is complete. */
   step(nowMs: number): boolean {
-    const { headTimeoutMs } = this.config;
-    for (const [device, { sinceMs, bytes }] of this.#pending) {
-      if (sinceMs > nowMs - headTimeoutMs) break;
-      const why = `the request head was not complete within ${headTimeoutMs / 1000} s`;
-      this.#end(device, rejectLate(bytes, rejection('HEAD_TIMEOUT', why)));
+    const { headTimeoutMs } = this.#config;
+    for (const [device, { acceptedAtMs, bytes }] of this.#unidentified) {
+      if (acceptedAtMs > nowMs - headTimeoutMs) break;
+      const message = `the request head was not complete within ${headTimeoutMs / 1000} s`;
+      this.#end(device, rejectIncomplete(bytes, rejection('HEAD_TIMEOUT', message)));
     }
-    this.#room.step(nowMs);
+    this.#dialer.step(nowMs);
     for (const reason of ['edge_gone', 'left'] as const) {
-      for (const device of this.#letGo[reason].take(nowMs)) {
-        this.#endPipe(this.#pipes.find(device), reason);
+      for (const device of this.#closing[reason].take(nowMs)) {
+        this.#endSplice(this.#splices.find(device), reason);
       }
     }
-    return this.#isLeaving && this.#pipes.count === 0;
+    return this.#isDraining && this.#splices.count === 0;
   }
 
-  /** Lets nobody in any more, and everybody go, over the time that is set for it. */
-  leave(nowMs: number): void {
-    this.#isLeaving = true;
-    this.#transport.stopListening();
-    const rejected = rejection('NOT_READY', 'this router is about to end; ask again');
-    for (const [device] of this.#pending) this.#end(device, rejectUnknown(rejected));
-    this.#room.rejectAll(rejected);
-    this.#letGo.left.add(nowMs, this.#pipes.devicesOf(undefined), this.config.drainMs);
+  /** Stops accepting, rejects pending devices and closes the others over `drainMs`. */
+  drain(nowMs: number): void {
+    this.#isDraining = true;
+    this.transport.stopListening();
+    const rejected = rejection('NOT_READY', 'this router is shutting down; retry');
+    for (const [device] of this.#unidentified) this.#end(device, rejectUnknownProtocol(rejected));
+    this.#dialer.rejectAll(rejected);
+    this.#closing.left.add(nowMs, this.#splices.devicesOf(undefined), this.#config.drainMs);
   }
 
-  /** The edge is connected to: it is told who comes, and what the device has said. */
-  passOn(device: Connection, upstream: Connection, destination: Destination): void {
-    const { visitor, edge, sentUnder } = destination;
-    // Where the device has connected to is of no interest to the edge.
-    const header = proxyHeader(visitor.source, anyAddress(visitor.source), [frontTlv(sentUnder)]);
-    this.#transport.write(upstream, Buffer.concat([header, visitor.bytes]));
-    if (!this.#transport.pipe(device, upstream)) {
-      // The device is gone, which is about to be told.
-      return this.#transport.destroy(upstream);
+  onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void {
+    const { connection, edge, position } = upstream;
+    // The edge does not use the address that the device has connected to.
+    const header = proxyHeader(pending.source, anyAddress(pending.source), [frontTlv(position)]);
+    this.transport.write(connection, Buffer.concat([header, pending.bytes]));
+    if (!this.transport.pipe(device, connection)) {
+      // The device has closed: its onClose follows.
+      return this.transport.destroy(connection);
     }
-    this.#pipes.add(device, upstream, edge.number);
+    this.#splices.add(device, connection, edge.number);
     edge.devices++;
     this.#opened.inc();
   }
 
-  reject(device: Connection, { introduced }: Visitor, rejected: Rejection): void {
-    this.#end(device, { type: 'rejected', rejected, bytes: introduced.reject(rejected) });
+  onRejected(device: Connection, { request }: PendingConnection, rejected: Rejection): void {
+    this.#end(device, { type: 'rejected', rejected, bytes: request.reject(rejected) });
   }
 
-  get #held(): number {
-    return this.#pending.size + this.#room.size + this.#pipes.count;
+  get #deviceCount(): number {
+    return this.#unidentified.size + this.#dialer.size + this.#splices.count;
   }
 
-  #read(device: Connection, pending: Pending, bytes: Buffer): void {
-    const { length } = pending.bytes;
-    const all = length === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
-    if (!pending.isAtStart) return this.#introduce(device, pending, all, length);
-    const header = this.#proxies.read(all, () => this.#transport.remoteAddress(device));
+  #read(device: Connection, unidentified: Unidentified, bytes: Buffer): void {
+    const { length } = unidentified.bytes;
+    const all = length === 0 ? bytes : Buffer.concat([unidentified.bytes, bytes]);
+    if (!unidentified.isAtStart) return this.#identify(device, unidentified, all, length);
+    const header = this.#proxies.read(all, () => this.transport.remoteAddress(device));
     if (header === 'more') {
-      // What is kept must not be the transport's buffer.
-      pending.bytes = Buffer.from(all);
+      // A copy, as `all` may be the transport's buffer.
+      unidentified.bytes = Buffer.from(all);
       return;
     }
-    if (header !== 'none' && 'code' in header) return this.#end(device, rejectUnknown(header));
-    pending.isAtStart = false;
-    if (header === 'none') return this.#introduce(device, pending, all, 0);
-    pending.source = header.source;
-    pending.bytes = NO_BYTES;
+    if (header !== 'none' && 'code' in header) {
+      return this.#end(device, rejectUnknownProtocol(header));
+    }
+    unidentified.isAtStart = false;
+    if (header === 'none') return this.#identify(device, unidentified, all, 0);
+    unidentified.source = header.source;
+    unidentified.bytes = NO_BYTES;
     const rest = all.subarray(header.byteLength);
-    if (rest.length > 0) this.#introduce(device, pending, rest, 0);
+    if (rest.length > 0) this.#identify(device, unidentified, rest, 0);
   }
 
-  /** @param searched how many of the bytes an earlier call has seen */
-  #introduce(device: Connection, pending: Pending, all: Buffer, searched: number): void {
-    const { headBytesMax, devicesMax, corsOrigins, shardCount } = this.config;
-    const introduced = readIntroduction(all, searched, headBytesMax, corsOrigins);
+  /** @param searched number of these bytes that an earlier call has searched */
+  #identify(device: Connection, unidentified: Unidentified, all: Buffer, searched: number): void {
+    const { headBytesMax, devicesMax, corsOrigins, shardCount } = this.#config;
+    const request = readConnectRequest(all, searched, headBytesMax, corsOrigins);
     const bytes = Buffer.from(all);
-    if (introduced === 'more') {
-      pending.bytes = bytes;
+    if (request === 'more') {
+      unidentified.bytes = bytes;
       return;
     }
-    if (introduced.type === 'rejected') return this.#end(device, introduced);
-    const peer = parseEndpoint(this.#transport.remoteAddress(device) ?? '');
-    const source = pending.source ?? peer;
-    // It is gone, which is about to be told.
+    if (request.type === 'rejected') return this.#end(device, request);
+    const peer = parseEndpoint(this.transport.remoteAddress(device) ?? '');
+    const source = unidentified.source ?? peer;
+    // The device has closed: its onClose follows.
     if (source === undefined) return;
-    const shard = shardOf(introduced.clientId, shardCount);
-    const visitor = { sinceMs: Date.now(), introduced, shard, source, bytes };
-    if (this.#pipes.count + this.#room.size >= devicesMax) {
-      const why = `the front holds ${devicesMax} devices and takes no more`;
-      return this.reject(device, visitor, rejection('FRONT_FULL', why));
+    const shard = shardOf(request.clientId, shardCount);
+    const pending = { identifiedAtMs: Date.now(), request, shard, source, bytes };
+    if (this.#splices.count + this.#dialer.size >= devicesMax) {
+      const message = `the front has ${devicesMax} devices, its maximum; retry later`;
+      return this.onRejected(device, pending, rejection('FRONT_FULL', message));
     }
-    this.#pending.delete(device);
-    // What else it sends waits with the kernel until it can be passed on.
-    this.#transport.pause(device);
-    this.#room.add(device, visitor);
+    this.#unidentified.delete(device);
+    // Further bytes stay in the kernel until they can be forwarded.
+    this.transport.pause(device);
+    this.#dialer.add(device, pending);
   }
 
-  #endPipe(pipe: FrontPipe | undefined, reason: PipeEnd): void {
-    if (pipe === undefined) return;
-    this.#pipes.remove(pipe);
-    this.#edges.byNumber(pipe.edge).devices--;
-    this.#ended.inc({ reason });
-    this.#transport.end(pipe.device);
-    this.#transport.end(pipe.upstream);
+  #endSplice(splice: Splice | undefined, reason: SpliceEnd): void {
+    if (splice === undefined) return;
+    this.#splices.remove(splice);
+    this.#edges.byNumber(splice.edge).devices--;
+    this.#closed.inc({ reason });
+    this.transport.end(splice.device);
+    this.transport.end(splice.upstream);
   }
 
-  /** Ends a device that was not passed on. */
-  #end(device: Connection, { rejected, bytes }: Rejected): void {
-    this.#pending.delete(device);
+  /** Rejects a device that was not forwarded. */
+  #end(device: Connection, { rejected, bytes }: RejectedRequest): void {
+    this.#unidentified.delete(device);
     this.#rejected.inc({ code: rejected.code });
-    this.#transport.write(device, bytes);
-    this.#transport.end(device);
+    this.transport.write(device, bytes);
+    this.transport.end(device);
   }
 }

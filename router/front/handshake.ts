@@ -1,7 +1,7 @@
 /**
- * What a front has to know of a device: its clientId, whatever it speaks. It reads as strictly as an
- * edge and rejects in the same words; all that is no matter of finding the owner it leaves to the
- * edge, which gets the same bytes. Pure.
+ * Reads the clientId from the first bytes of a device, in any protocol. It validates and rejects as
+ * an edge does; everything that is not needed to find the owner is left to the edge, which receives
+ * the same bytes. Pure.
  */
 
 import { catalogue, type Rejection, rejection } from '../../common/process/errors.js';
@@ -12,62 +12,66 @@ import { httpRejection, httpResponse } from '../../common/wire/http-response.js'
 import { MQTT_CONNECT_BYTE, parseMqttConnect } from '../../common/wire/mqtt/connect.js';
 import { connackRejection } from '../../common/wire/mqtt/rejection.js';
 
-/** A device that has said who it is. */
-export interface Introduced {
-  readonly type: 'introduced';
+/** A connect request whose clientId is valid. */
+export interface ConnectRequest {
+  readonly type: 'accepted';
   readonly clientId: string;
-  /** What it is told when it cannot be passed on, in its own protocol. */
+  /** Encodes a rejection in the device's protocol. */
   reject(rejected: Rejection): Buffer;
 }
 
-export interface Rejected {
+export interface RejectedRequest {
   readonly type: 'rejected';
   readonly rejected: Rejection;
+  /** The rejection, encoded in the device's protocol as far as that is known. */
   readonly bytes: Buffer;
 }
 
-/** How long an EventSource is to wait before it comes again, in milliseconds. */
+/** Reconnect delay of an EventSource that was rejected, in milliseconds. */
 const RETRY_MS = 2_000;
 
 /**
- * Reads the first bytes of a device.
- * @param searched how many of them an earlier call has seen
- * @returns 'more' while they are not enough
+ * Parses the first bytes of a device.
+ * @param searched number of these bytes that an earlier call has searched
+ * @returns 'more' while the request is incomplete
  */
-export function readIntroduction(
+export function readConnectRequest(
   bytes: Buffer,
   searched: number,
   headBytesMax: number,
   corsOrigins: CorsOrigins,
-): Introduced | Rejected | 'more' {
+): ConnectRequest | RejectedRequest | 'more' {
   if (bytes[0] === MQTT_CONNECT_BYTE) return readMqtt(bytes, headBytesMax);
   if (couldBeHttp(bytes)) return readHttp(bytes, searched, headBytesMax, corsOrigins);
-  const why = 'the first bytes are of no protocol that is spoken here';
-  return rejectUnknown(rejection('REQUEST_MALFORMED', why));
+  const message = 'the first bytes are neither HTTP nor an MQTT CONNECT';
+  return rejectUnknownProtocol(rejection('REQUEST_MALFORMED', message));
 }
 
-/** In the words that somebody understands whose protocol is not known. */
-export function rejectUnknown(rejected: Rejection): Rejected {
+/** Rejects a device whose protocol is unknown: as HTTP, which people can read at least. */
+export function rejectUnknownProtocol(rejected: Rejection): RejectedRequest {
   return { type: 'rejected', rejected, bytes: httpRejection(rejected, []) };
 }
 
-/** The same for one whose introduction did not come in time. */
-export function rejectLate(begun: Buffer, rejected: Rejection): Rejected {
-  // An MQTT client whose version is not known is closed without a word.
-  if (begun[0] !== MQTT_CONNECT_BYTE) return rejectUnknown(rejected);
+/** Rejects a device whose connect request did not arrive in time. */
+export function rejectIncomplete(received: Buffer, rejected: Rejection): RejectedRequest {
+  // An MQTT client whose version is unknown is closed without a CONNACK.
+  if (received[0] !== MQTT_CONNECT_BYTE) return rejectUnknownProtocol(rejected);
   return { type: 'rejected', rejected, bytes: connackRejection(undefined, rejected) };
 }
 
-function readMqtt(bytes: Buffer, packetBytesMax: number): Introduced | Rejected | 'more' {
+function readMqtt(
+  bytes: Buffer,
+  packetBytesMax: number,
+): ConnectRequest | RejectedRequest | 'more' {
   const connect = parseMqttConnect(bytes, packetBytesMax);
   if (connect === 'more') return 'more';
   if ('code' in connect) {
-    const answer = connackRejection(connect.version, connect);
-    return { type: 'rejected', rejected: connect, bytes: answer };
+    const response = connackRejection(connect.version, connect);
+    return { type: 'rejected', rejected: connect, bytes: response };
   }
   const { clientId, version } = connect;
   return {
-    type: 'introduced',
+    type: 'accepted',
     clientId,
     reject: (rejected) => connackRejection(version, rejected),
   };
@@ -78,10 +82,10 @@ function readHttp(
   searched: number,
   headBytesMax: number,
   corsOrigins: CorsOrigins,
-): Introduced | Rejected | 'more' {
+): ConnectRequest | RejectedRequest | 'more' {
   const read = readHead(bytes, searched, headBytesMax);
   if (read === 'more') return 'more';
-  if ('code' in read) return rejectUnknown(read);
+  if ('code' in read) return rejectUnknownProtocol(read);
   const { head } = read;
   const cors = corsHeaders(corsOrigins, head.headers.get('origin'));
   const reject = (rejected: Rejection) => rejectHttp(rejected, head, cors);
@@ -91,16 +95,16 @@ function readHttp(
   }
   const query = parseConnectQuery(head.target);
   if ('code' in query) return { type: 'rejected', rejected: query, bytes: reject(query) };
-  return { type: 'introduced', clientId: query.clientId, reject };
+  return { type: 'accepted', clientId: query.clientId, reject };
 }
 
 /**
- * An EventSource never comes back after any status but 200 (HTML §9.2.3), so one that is to ask again
- * is told so in a stream.
+ * An EventSource never reconnects after a status other than 200 (HTML §9.2.3), so a rejection that
+ * permits a retry is sent to it as an event in a stream.
  */
 function rejectHttp(rejected: Rejection, head: HttpHead, cors: [string, string][]): Buffer {
-  const mayComeAgain = catalogue[rejected.code].http === 503;
-  if (!mayComeAgain || !head.headers.get('accept')?.includes('text/event-stream')) {
+  const isRetryable = catalogue[rejected.code].http === 503;
+  if (!isRetryable || !head.headers.get('accept')?.includes('text/event-stream')) {
     return httpRejection(rejected, cors, head.method);
   }
   const headers: [string, string][] = [

@@ -1,70 +1,79 @@
-/** Runs a front: its transport, its steps, and its end. */
+/** Runs a front: its transport, its listening port, its periodic step, and its shutdown. */
 import { lookup } from 'node:dns/promises';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
-import type { Transport } from '../../common/transport/transport.js';
+import type { TransportEvents } from '../../common/transport/transport.js';
 import type { RouterFrontConfig } from '../config.js';
 import { FRONT_STEP_MS, Front, frontConnectionsMax } from './front.js';
 
-/** What waits for a device or an edge that does not read: one read of the other, no more. */
+/** Bytes that are buffered for a peer that does not read: one read of the other side. */
 const SEND_BUFFER_BYTES_MAX = 64 * 1024;
 
-export class FrontPort {
+interface FrontListenerOptions {
+  readonly config: RouterFrontConfig;
+  /** Undefined: the best one available. */
+  readonly transport: TransportName | undefined;
+  readonly assignment: () => Assignment | undefined;
+  /** Called when a drain has closed the last device. */
+  readonly onDrained: () => void;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export class FrontListener {
   readonly #front: Front;
-  readonly #transport: Transport;
+  readonly #port: number;
   readonly #steps: NodeJS.Timeout;
 
-  /** @param onEmpty called when the front was told to leave and has let everybody go */
-  constructor(
-    readonly config: RouterFrontConfig,
-    transportName: TransportName | undefined,
-    assignment: () => Assignment | undefined,
-    onEmpty: () => void,
-    log: Logger,
-    metrics: Metrics,
-  ) {
-    const find = async (host: string) => {
-      const found = await lookup(host, { all: true });
-      return found.map(({ address }) => address);
+  constructor({ config, transport, assignment, onDrained, log, metrics }: FrontListenerOptions) {
+    const open = (events: TransportEvents) => {
+      const opened = openTransport(transport, events, {
+        connectionsMax: frontConnectionsMax(config.devicesMax),
+        sendBufferBytesMax: SEND_BUFFER_BYTES_MAX,
+      });
+      const { name, reason } = opened;
+      log.info({ transport: name, reason }, 'transport of the front selected');
+      return opened.transport;
     };
-    this.#front = new Front(config, assignment, find, metrics);
-    const { transport, name, because } = openTransport(transportName, this.#front, {
-      connectionsMax: frontConnectionsMax(config.devicesMax),
-      sendBufferBytesMax: SEND_BUFFER_BYTES_MAX,
+    this.#port = config.port;
+    this.#front = new Front({
+      config,
+      assignment,
+      resolveHost,
+      openTransport: open,
+      metrics,
     });
-    log.info({ transport: name, because }, 'the transport of the front is chosen');
-    this.#transport = this.#front.transport = transport;
     this.#steps = setInterval(() => {
-      if (this.#front.step(Date.now())) onEmpty();
+      if (this.#front.step(Date.now())) onDrained();
     }, FRONT_STEP_MS);
-    metrics.gauge(
-      'longline_router_front_accept_pauses',
-      'Times that nothing was accepted for half a second, as the system had run out of descriptors.',
-      () => transport.acceptPauses(),
-    );
   }
 
   /** Resolves with the port. */
   listen(host: string): Promise<number> {
-    return this.#transport.listen(host, this.config.port);
+    return this.#front.transport.listen(host, this.#port);
   }
 
-  get isLeaving(): boolean {
-    return this.#front.isLeaving;
+  get isDraining(): boolean {
+    return this.#front.isDraining;
   }
 
   assign(assignment: Assignment): void {
     this.#front.assign(assignment);
   }
 
-  leave(): void {
-    this.#front.leave(Date.now());
+  drain(): void {
+    this.#front.drain(Date.now());
   }
 
   async close(): Promise<void> {
     clearInterval(this.#steps);
-    await this.#transport.close();
+    await this.#front.transport.close();
   }
+}
+
+async function resolveHost(host: string): Promise<string[]> {
+  const addresses = await lookup(host, { all: true });
+  return addresses.map(({ address }) => address);
 }

@@ -1,24 +1,22 @@
 /**
- * The devices that a front has passed on: which connection belongs to which, and to what edge. Arrays
- * by slot, 10 bytes for each connection and two connections for each device; no object, as there may
- * be a hundred thousand.
+ * The connections that a front forwards: pairs of a device and its upstream connection, with the
+ * edge. Arrays indexed by slot, 10 bytes per connection and two connections per device, rather than
+ * objects, as there may be a hundred thousand.
  */
 import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
 
-export interface FrontPipe {
+export interface Splice {
   readonly device: Connection;
   readonly upstream: Connection;
+  /** Number of the edge. */
   readonly edge: number;
 }
 
-export class FrontPipes {
-  /** By slot: the other connection of the pipe; 0: the slot has none. */
+export class Splices {
+  /** By slot: the other connection of the pair; 0: none. */
   #others = new Float64Array(FIRST_SLOTS);
-  /**
-   * By slot of a device: its edge plus one; 0: the slot is not of a device. The meaning of an edge's
-   * number is the caller's.
-   */
+  /** By slot of a device: the number of its edge plus one; 0: the slot is not a device's. */
   #edges = new Uint16Array(FIRST_SLOTS);
   #count = 0;
 
@@ -30,7 +28,7 @@ export class FrontPipes {
     return this.#others.byteLength + this.#edges.byteLength;
   }
 
-  /** @param edge below 65535 */
+  /** @param edge a number below 65535 that the caller assigns */
   add(device: Connection, upstream: Connection, edge: number): void {
     const slot = Math.max(slotOf(device), slotOf(upstream));
     this.#others = ensureSlot(this.#others, slot);
@@ -41,8 +39,8 @@ export class FrontPipes {
     this.#count++;
   }
 
-  /** The pipe that a connection is one end of. */
-  find(connection: Connection): FrontPipe | undefined {
+  /** Finds a splice by either of its connections. */
+  find(connection: Connection): Splice | undefined {
     const other = this.#others[slotOf(connection)] ?? 0;
     if (other === 0 || this.#others[slotOf(other)] !== connection) return undefined;
     const isDevice = this.#edges[slotOf(connection)] !== 0;
@@ -50,18 +48,18 @@ export class FrontPipes {
     return { device, upstream, edge: this.#edges[slotOf(device)]! - 1 };
   }
 
-  remove({ device, upstream }: FrontPipe): void {
+  remove({ device, upstream }: Splice): void {
     this.#others[slotOf(device)] = this.#others[slotOf(upstream)] = 0;
     this.#edges[slotOf(device)] = 0;
     this.#count--;
   }
 
-  /** @param edge undefined: of all */
+  /** @param edge undefined: all edges */
   devicesOf(edge: number | undefined): Connection[] {
     const devices: Connection[] = [];
     for (let slot = 0; slot < this.#edges.length; slot++) {
-      const its = this.#edges[slot]! - 1;
-      if (its < 0 || (edge !== undefined && its !== edge)) continue;
+      const deviceEdge = this.#edges[slot]! - 1;
+      if (deviceEdge < 0 || (edge !== undefined && deviceEdge !== edge)) continue;
       devices.push(this.#others[slotOf(this.#others[slot]!)]!);
     }
     return devices;

@@ -1,8 +1,8 @@
 /**
- * The devices of a front whose owner is not connected to yet. Each waits for the owner that the newest
- * assignment names: a connection to another one that is under way is given up. An edge that cannot be
- * reached is tried again, so that one that is started again in its place is missed only shortly; a
- * device that has waited for too long is rejected.
+ * Connects identified devices to their owner edges, with a bounded queue per edge. A device is queued
+ * for the owner in the newest assignment: when the owner changes, a connect in progress is dropped.
+ * A failed connect is retried, so that an edge that restarts in place is missed only briefly. A
+ * device whose edge is not reached in time is rejected.
  */
 import { isIP } from 'node:net';
 import type { Counter } from 'prom-client';
@@ -12,193 +12,199 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { FrontEdge, FrontEdges } from './edges.js';
-import type { Introduced } from './handshake.js';
+import type { ConnectRequest } from './handshake.js';
 
-export interface WaitingRoomConfig {
-  /** From the introduction to a connection to the owner. */
+export interface DialerConfig {
+  /** From the connect request to an open connection to the owner. */
   readonly connectTimeoutMs: number;
-  /** Devices that wait for one edge; more are rejected. */
-  readonly waitingMax: number;
-  /** Of those of the edge's family each is used in its turn; none: the system chooses. */
+  /** Bound of the queue of one edge. */
+  readonly pendingMax: number;
+  /** Addresses of the edge's IP family are used in rotation; none: the system chooses. */
   readonly sourceAddresses: readonly string[];
 }
 
-/** A device that has said who it is. */
-export interface Visitor {
-  readonly sinceMs: number;
-  readonly introduced: Introduced;
+/** A device connection that was identified and is not connected to its edge yet. */
+export interface PendingConnection {
+  readonly identifiedAtMs: number;
+  readonly request: ConnectRequest;
   readonly shard: number;
   readonly source: Endpoint;
-  /** All that it has sent. */
+  /** Everything that the device has sent. */
   readonly bytes: Buffer;
 }
 
-/** What the room asks of its front. */
-export interface FrontDesk {
-  passOn(device: Connection, upstream: Connection, destination: Destination): void;
-  reject(device: Connection, visitor: Visitor, rejected: Rejection): void;
-}
-
-/** A visitor on its way. */
-export interface Destination {
-  readonly visitor: Visitor;
+/** The edge that a pending connection was connected to. */
+export interface Upstream {
+  readonly connection: Connection;
   readonly edge: FrontEdge;
-  /** The assignment that says so. */
-  readonly sentUnder: Position;
+  /** Version of the assignment in which the edge owns the shard. */
+  readonly position: Position;
 }
 
-interface Waiting {
-  readonly visitor: Visitor;
-  /** That it waits for. */
+/** Receives the outcome for each device that was queued, exactly one of the two. */
+export interface DialerEvents {
+  onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void;
+  onRejected(device: Connection, pending: PendingConnection, rejected: Rejection): void;
+}
+
+interface DialerOptions {
+  readonly config: DialerConfig;
+  readonly assignment: () => Assignment | undefined;
+  readonly edges: FrontEdges;
+  readonly transport: Transport;
+  readonly events: DialerEvents;
+  readonly metrics: Metrics;
+}
+
+interface Queued {
+  readonly pending: PendingConnection;
+  /** The edge whose queue the device is in. */
   edge: FrontEdge | undefined;
-  /** The connection to it that is under way, and under which assignment. */
+  /** The connect in progress, and the assignment that it follows. */
   upstream: Connection | undefined;
-  sentUnder: Position | undefined;
+  position: Position | undefined;
 }
 
-/** An edge that could not be reached is left alone for so long. */
-const TRY_AGAIN_MS = 500;
-/** Connections to one edge that are under way at the same time: less than its backlog takes. */
+/** Delay after a failed connect to an edge. */
+const RETRY_MS = 500;
+/** Concurrent connects to one edge: below the length of its listen backlog. */
 const CONNECTING_MAX = 512;
 
-export class WaitingRoom {
-  /** Oldest first. */
-  readonly #waiting = new Map<Connection, Waiting>();
-  /** The device for which a connection is under way. */
+export class UpstreamDialer {
+  /** By device, oldest first. */
+  readonly #queued = new Map<Connection, Queued>();
+  /** By connect in progress: its device. */
   readonly #devices = new Map<Connection, Connection>();
-  readonly #failed: Counter;
-  /** How many connections were begun. */
-  #begun = 0;
-  /** Set once, before the first device. */
-  transport!: Transport;
+  readonly #options: DialerOptions;
+  readonly #failures: Counter;
+  /** Number of connects so far, for the rotation of source addresses. */
+  #connects = 0;
 
-  constructor(
-    readonly config: WaitingRoomConfig,
-    readonly assignment: () => Assignment | undefined,
-    readonly edges: FrontEdges,
-    readonly desk: FrontDesk,
-    metrics: Metrics,
-  ) {
-    this.#failed = metrics.counter(
+  constructor(options: DialerOptions) {
+    this.#options = options;
+    this.#failures = options.metrics.counter(
       'longline_router_front_connect_failures_total',
-      'Connections to edges that did not come about.',
+      'Failed connects to edges',
     );
   }
 
+  /** Devices in all queues. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#queued.size;
   }
 
-  add(device: Connection, visitor: Visitor): void {
-    const waiting = { visitor, edge: undefined, upstream: undefined, sentUnder: undefined };
-    this.#waiting.set(device, waiting);
-    this.#connect(device, waiting, visitor.sinceMs);
+  add(device: Connection, pending: PendingConnection): void {
+    const queued = { pending, edge: undefined, upstream: undefined, position: undefined };
+    this.#queued.set(device, queued);
+    this.#connect(device, queued, pending.identifiedAtMs);
   }
 
-  /** To be called often. */
+  /** Retries connects and rejects devices at their deadline. Called every `FRONT_STEP_MS`. */
   step(nowMs: number): void {
-    const { connectTimeoutMs } = this.config;
-    for (const [device, waiting] of this.#waiting) {
-      if (waiting.visitor.sinceMs > nowMs - connectTimeoutMs) {
-        this.#connect(device, waiting, nowMs);
+    const { connectTimeoutMs } = this.#options.config;
+    for (const [device, queued] of this.#queued) {
+      if (queued.pending.identifiedAtMs > nowMs - connectTimeoutMs) {
+        this.#connect(device, queued, nowMs);
       } else {
-        const why = `the edge of this client could not be reached within ${connectTimeoutMs} ms`;
-        this.#reject(device, waiting, rejection('EDGE_UNREACHABLE', why));
+        const message = `the client's edge was unreachable for ${connectTimeoutMs} ms; retry later`;
+        this.#reject(device, queued, rejection('EDGE_UNREACHABLE', message));
       }
     }
   }
 
   rejectAll(rejected: Rejection): void {
-    for (const [device, waiting] of this.#waiting) this.#reject(device, waiting, rejected);
+    for (const [device, queued] of this.#queued) this.#reject(device, queued, rejected);
   }
 
-  /** Returns false for a connection that is not to an edge. */
+  /** Returns false for a connection that the dialer did not start. */
   onOpen(upstream: Connection): boolean {
     const device = this.#devices.get(upstream);
     if (device === undefined) return false;
-    const { visitor, edge, sentUnder } = this.#waiting.get(device)!;
-    const destination = { visitor, edge: edge!, sentUnder: sentUnder! };
-    // It is the front's from now on.
-    this.#settle(upstream, edge!);
-    this.#waiting.get(device)!.upstream = undefined;
-    this.leave(device);
-    this.desk.passOn(device, upstream, destination);
+    const queued = this.#queued.get(device)!;
+    const { pending, edge, position } = queued;
+    // From here on the connection belongs to the front.
+    this.#finish(upstream, edge!);
+    queued.upstream = undefined;
+    this.remove(device);
+    const connected = { connection: upstream, edge: edge!, position: position! };
+    this.#options.events.onConnected(device, pending, connected);
     return true;
   }
 
-  /** The same for one that is gone. */
+  /** Returns false for a connection that the dialer did not start. */
   onClose(upstream: Connection): boolean {
     const device = this.#devices.get(upstream);
     if (device === undefined) return false;
-    const waiting = this.#waiting.get(device)!;
-    this.#settle(upstream, waiting.edge!);
-    waiting.upstream = undefined;
-    this.#failed.inc();
-    this.edges.failed(waiting.edge!, Date.now() + TRY_AGAIN_MS);
+    const queued = this.#queued.get(device)!;
+    this.#finish(upstream, queued.edge!);
+    queued.upstream = undefined;
+    this.#failures.inc();
+    this.#options.edges.connectFailed(queued.edge!, Date.now() + RETRY_MS);
     return true;
   }
 
-  /** A device is served, rejected or gone. */
-  leave(device: Connection): void {
-    const waiting = this.#waiting.get(device);
-    if (waiting === undefined) return;
-    this.#waiting.delete(device);
-    this.#giveUp(waiting);
+  /** Removes a device that is forwarded, rejected or disconnected. */
+  remove(device: Connection): void {
+    const queued = this.#queued.get(device);
+    if (queued === undefined) return;
+    this.#queued.delete(device);
+    this.#leaveQueue(queued);
   }
 
-  /** Sees to it that the owner is being connected to, as far as that is possible now. */
-  #connect(device: Connection, waiting: Waiting, nowMs: number): void {
-    const { shard } = waiting.visitor;
-    const assignment = this.assignment();
+  /** Starts to connect to the current owner, unless that is in progress or not possible yet. */
+  #connect(device: Connection, queued: Queued, nowMs: number): void {
+    const { config, edges, transport } = this.#options;
+    const { shard } = queued.pending;
+    const assignment = this.#options.assignment();
     const owner = assignment && ownerOf(assignment, shard);
     if (owner === undefined) {
-      const why = `no edge owns shard ${shard} at the moment`;
-      return this.#reject(device, waiting, rejection('NO_EDGE', why));
+      const message = `shard ${shard} has no owner now; retry later`;
+      return this.#reject(device, queued, rejection('NO_EDGE', message));
     }
-    const edge = this.edges.of(owner);
-    if (waiting.edge !== edge) {
-      this.#giveUp(waiting);
-      if (edge.waiting >= this.config.waitingMax) {
-        const why = `${edge.waiting} devices wait for edge ${owner.id} already`;
-        return this.#reject(device, waiting, rejection('OVERLOADED', why));
+    const edge = edges.get(owner);
+    if (queued.edge !== edge) {
+      this.#leaveQueue(queued);
+      if (edge.queued >= config.pendingMax) {
+        const message = `${edge.queued} devices are pending for edge ${owner.id}; retry later`;
+        return this.#reject(device, queued, rejection('OVERLOADED', message));
       }
-      waiting.edge = edge;
-      edge.waiting++;
+      queued.edge = edge;
+      edge.queued++;
     }
-    const ip = edge.ips[edge.ipAt % edge.ips.length];
-    if (waiting.upstream !== undefined || ip === undefined) return;
-    if (edge.connecting >= CONNECTING_MAX || nowMs < edge.notBeforeMs) return;
-    const sources = this.config.sourceAddresses.filter((source) => isIP(source) === isIP(ip));
-    const source = sources[this.#begun++ % sources.length] ?? '';
-    const upstream = this.transport.connect(ip, edge.port, source);
+    const ip = edge.ips[edge.ipIndex % edge.ips.length];
+    if (queued.upstream !== undefined || ip === undefined) return;
+    if (edge.connecting >= CONNECTING_MAX || nowMs < edge.retryAtMs) return;
+    const sources = config.sourceAddresses.filter((source) => isIP(source) === isIP(ip));
+    const source = sources[this.#connects++ % sources.length] ?? '';
+    const upstream = transport.connect(ip, edge.port, source);
     if (upstream === undefined) {
-      const why = 'no connection to the edge could be opened';
-      return this.#reject(device, waiting, rejection('FRONT_FULL', why));
+      const message = 'the front has no free connection to the edge; retry later';
+      return this.#reject(device, queued, rejection('FRONT_FULL', message));
     }
-    waiting.upstream = upstream;
-    waiting.sentUnder = assignment!.position;
+    queued.upstream = upstream;
+    queued.position = assignment!.position;
     edge.connecting++;
     this.#devices.set(upstream, device);
   }
 
-  /** A connection is under way no more. */
-  #settle(upstream: Connection, edge: FrontEdge): void {
+  /** Ends the bookkeeping of a connect in progress. */
+  #finish(upstream: Connection, edge: FrontEdge): void {
     this.#devices.delete(upstream);
     edge.connecting--;
   }
 
-  #giveUp(waiting: Waiting): void {
-    const { edge, upstream } = waiting;
+  #leaveQueue(queued: Queued): void {
+    const { edge, upstream } = queued;
     if (edge === undefined) return;
-    edge.waiting--;
-    waiting.edge = waiting.upstream = undefined;
+    edge.queued--;
+    queued.edge = queued.upstream = undefined;
     if (upstream === undefined) return;
-    this.#settle(upstream, edge);
-    this.transport.destroy(upstream);
+    this.#finish(upstream, edge);
+    this.#options.transport.destroy(upstream);
   }
 
-  #reject(device: Connection, { visitor }: Waiting, rejected: Rejection): void {
-    this.leave(device);
-    this.desk.reject(device, visitor, rejected);
+  #reject(device: Connection, { pending }: Queued, rejected: Rejection): void {
+    this.remove(device);
+    this.#options.events.onRejected(device, pending, rejected);
   }
 }

@@ -1,4 +1,4 @@
-/** The router's watch of the assignment at control. */
+/** The router's link to control: watches the assignment. */
 import type { ChannelCredentials, ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../../common/process/grpc-link.js';
@@ -8,6 +8,17 @@ import {
   type WatchResponse,
 } from '../../proto/gen/longline/v1/assignment.js';
 
+interface AssignmentLinkOptions {
+  /** `host:port` of each control. */
+  readonly addresses: readonly string[];
+  readonly credentials: ChannelCredentials;
+  /** Sent with each call: the link token. */
+  readonly metadata: Metadata;
+  readonly feed: AssignmentFeed;
+  readonly shardCount: number;
+  readonly log: Logger;
+}
+
 export class AssignmentLink {
   readonly #link: GrpcLink<
     AssignmentServiceClient,
@@ -15,23 +26,12 @@ export class AssignmentLink {
     ClientReadableStream<WatchResponse>
   >;
 
-  /**
-   * @param addresses `host:port` of each control
-   * @param credentials with which they are connected to
-   * @param shown what they are shown
-   */
-  constructor(
-    addresses: readonly string[],
-    credentials: ChannelCredentials,
-    shown: Metadata,
-    feed: AssignmentFeed,
-    shardCount: number,
-    log: Logger,
-  ) {
+  constructor(options: AssignmentLinkOptions) {
+    const { addresses, credentials, metadata, feed, shardCount, log } = options;
     this.#link = new GrpcLink(
       'control',
       addresses.map((address) => new AssignmentServiceClient(address, credentials, LINK_OPTIONS)),
-      (client) => client.watch({ have: feed.position }, shown),
+      (client) => client.watch({ have: feed.position }, metadata),
       ({ assignment }) => {
         feed.offerWire(assignment, shardCount, log);
       },

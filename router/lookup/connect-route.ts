@@ -1,9 +1,9 @@
 /**
- * `GET /connect?clientId=…`: where does this client belong? A redirect for whoever follows it (curl
- * -L, EventSource, fetch), JSON for whoever asks for it by name in `Accept`.
+ * `GET /connect?clientId=…`: looks up the owner edge of a client. The answer is a redirect for
+ * clients that follow it (curl -L, EventSource, fetch), or JSON when `Accept` names it.
  *
- * Where devices are authenticated, it is done here, and the address that they get has a ticket in
- * it: the token itself does not travel on.
+ * Where devices are authenticated, the router authenticates them, and the address in the answer has a
+ * ticket: the token itself is not forwarded.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Authenticator } from '../../common/auth/authenticator.js';
@@ -16,21 +16,23 @@ import type { Metrics } from '../../common/process/metrics.js';
 import { connectUrl, parseConnectQuery } from '../../common/wire/connect-query.js';
 import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/wire/cors.js';
 
-export function addConnectRoute(
-  server: FastifyInstance,
-  assignment: () => Assignment | undefined,
-  shardCount: number,
-  corsOrigins: CorsOrigins,
-  authenticator: Authenticator,
-  metrics: Metrics,
-): void {
+interface ConnectRouteOptions {
+  readonly assignment: () => Assignment | undefined;
+  readonly shardCount: number;
+  readonly corsOrigins: CorsOrigins;
+  readonly authenticator: Authenticator;
+  readonly metrics: Metrics;
+}
+
+export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOptions): void {
+  const { assignment, shardCount, corsOrigins, authenticator, metrics } = options;
   const lookups = metrics.counter(
     'longline_router_lookups_total',
-    'Answers to /connect, by kind.',
+    'Requests to /connect, by kind of answer',
     ['answer'],
   );
 
-  const answerCommon = (request: FastifyRequest, reply: FastifyReply) => {
+  const addCommonHeaders = (request: FastifyRequest, reply: FastifyReply) => {
     reply.header('cache-control', 'no-store');
     for (const [name, value] of corsHeaders(corsOrigins, request.headers.origin)) {
       reply.header(name, value);
@@ -43,7 +45,7 @@ export function addConnectRoute(
   };
 
   server.get('/connect', async (request, reply) => {
-    answerCommon(request, reply);
+    addCommonHeaders(request, reply);
     const query = parseConnectQuery(request.url);
     if ('code' in query) return reject(reply, query);
     const { clientId, credentials } = query;
@@ -56,10 +58,8 @@ export function addConnectRoute(
     if (owner === undefined) {
       lookups.inc({ answer: 'no_edge' });
       reply.header('retry-after', '1');
-      return sendRejection(
-        reply,
-        rejection('NO_EDGE', `no edge owns shard ${shard} at the moment`),
-      );
+      const message = `shard ${shard} has no owner now; retry later`;
+      return sendRejection(reply, rejection('NO_EDGE', message));
     }
     const { position } = current!;
     const ticket = authenticator.issueTicket(clientId, verified);
@@ -73,7 +73,7 @@ export function addConnectRoute(
   });
 
   server.options('/connect', (request, reply) => {
-    answerCommon(request, reply);
+    addCommonHeaders(request, reply);
     for (const [name, value] of PREFLIGHT_HEADERS) reply.header(name, value);
     return reply.code(204).send();
   });
@@ -83,8 +83,8 @@ export function addConnectRoute(
     url: '/connect',
     handler: (request, reply) => {
       reply.header('allow', 'GET, OPTIONS');
-      const why = `/connect is for GET, not ${request.method}`;
-      return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', why));
+      const message = `/connect does not accept ${request.method}; use GET`;
+      return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', message));
     },
   });
 }

@@ -1,4 +1,4 @@
-/** Which backends there are and what they may do: settings of the router. */
+/** Router settings for the credentials and scopes of backends. */
 import { z } from 'zod';
 import { type GrpcTlsFiles, grpcTls } from '../../common/auth/peer-settings.js';
 import { hashToken, SCOPED_TOKEN_ENTRY, type Token } from '../../common/auth/tokens.js';
@@ -12,7 +12,7 @@ export interface BackendToken extends Token {
 }
 
 export interface BackendCertificate {
-  /** A name that the certificate has. */
+  /** Common name, DNS name or URI of the certificate. */
   readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
 }
@@ -21,7 +21,7 @@ const EXPECTED = `name:scope+scope:token with scopes ${SCOPES.join(', ')} and at
 
 const tokenEntry = z
   .string()
-  // What came is not repeated: it is a secret.
+  // The message must not repeat the entry: it is a secret.
   .refine((entry) => SCOPED_TOKEN_ENTRY.test(entry) && haveScopes(entry), `expected ${EXPECTED}`);
 
 const certificateEntry = z
@@ -32,14 +32,33 @@ const certificateEntry = z
   );
 
 export const backendSettings = {
-  LONGLINE_BACKEND_TOKENS: listOf(tokenEntry).default([]),
-  LONGLINE_BACKEND_TOKENS_FILE: z.string().optional(),
-  LONGLINE_BACKEND_CERTIFICATES: listOf(certificateEntry).default([]),
+  LONGLINE_BACKEND_TOKENS: listOf(tokenEntry)
+    .default([])
+    .describe(
+      'Tokens of backends, as `name:scope+scope:token`, separated by commas. The scopes are `push`, ' +
+        '`presence` and `disconnect`; a token has at least 16 characters. Two tokens may have the ' +
+        'same name, so that one can be replaced.',
+    ),
+  LONGLINE_BACKEND_TOKENS_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'File with more tokens, one per line; a line that starts with `#` is a comment. It is read ' +
+        'again within 2 s of a change; a file that cannot be parsed is logged, and the old tokens ' +
+        'stay valid.',
+    ),
+  LONGLINE_BACKEND_CERTIFICATES: listOf(certificateEntry)
+    .default([])
+    .describe(
+      'Scopes of client certificates, as `name:scope+scope`, separated by commas. The name is the ' +
+        'common name, a DNS name or a URI of the certificate. Requires ' +
+        '`LONGLINE_GRPC_TLS_CLIENT_CA_FILE`.',
+    ),
 };
 
 export interface BackendConfig {
   readonly tokens: readonly BackendToken[];
-  /** More tokens, one a line, read again when they change. */
+  /** File with further tokens, one per line, read again when it changes. */
   readonly tokensFile: string | undefined;
   readonly certificates: readonly BackendCertificate[];
   readonly tls: GrpcTlsFiles | undefined;
@@ -48,7 +67,7 @@ export interface BackendConfig {
 type Parsed = z.infer<z.ZodObject<typeof backendSettings>> &
   Parameters<typeof grpcTls>[0] & { readonly LONGLINE_AUTH: 'none' | 'jwt' };
 
-/** @param problems gets what does not fit together */
+/** @param problems receives settings that contradict each other */
 export function backendConfig(parsed: Parsed, problems: string[]): BackendConfig {
   const tokens = parsed.LONGLINE_BACKEND_TOKENS.map(toBackendToken);
   const tokensFile = parsed.LONGLINE_BACKEND_TOKENS_FILE;
@@ -57,7 +76,7 @@ export function backendConfig(parsed: Parsed, problems: string[]): BackendConfig
     scopes: scopesOf(entry.slice(entry.lastIndexOf(':') + 1)),
   }));
   if (certificates.length > 0 && parsed.LONGLINE_GRPC_TLS_CLIENT_CA_FILE === undefined) {
-    problems.push('LONGLINE_BACKEND_CERTIFICATES: it needs LONGLINE_GRPC_TLS_CLIENT_CA_FILE');
+    problems.push('LONGLINE_BACKEND_CERTIFICATES: requires LONGLINE_GRPC_TLS_CLIENT_CA_FILE');
   }
   const hasAny = tokens.length + certificates.length > 0 || tokensFile !== undefined;
   if (parsed.LONGLINE_AUTH === 'jwt' && !hasAny) {
@@ -70,8 +89,8 @@ export function backendConfig(parsed: Parsed, problems: string[]): BackendConfig
 }
 
 /**
- * Reads a file of tokens: one a line, and lines that begin with # are comments.
- * @throws Error that names the first line that is not one, and does not repeat it
+ * Parses a token file: one token per line; lines that start with # are comments.
+ * @throws Error with the number of the first invalid line, which it does not repeat
  */
 export function readTokens(text: string): BackendToken[] {
   return text.split('\n').flatMap((line, i) => {
@@ -82,7 +101,7 @@ export function readTokens(text: string): BackendToken[] {
   });
 }
 
-/** @param entry that is one */
+/** @param entry a valid token entry */
 function toBackendToken(entry: string): BackendToken {
   const [name, scopes, token] = entry.split(':') as [string, string, string];
   return { name, scopes: scopesOf(scopes), sha256: hashToken(token) };

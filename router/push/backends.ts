@@ -1,7 +1,7 @@
 /**
- * Who pushes, and whether they may: backends are known by a bearer token or by a name in their client
- * certificate, have scopes, and push so many times a second at most. Tokens in a file count from when
- * it has changed, and a stream that was opened with one that is gone ends with its next push.
+ * Authenticates and authorises backends: a bearer token or a name in the client certificate names the
+ * backend, its scopes say what it may do, and its pushes per second are bounded. A token file takes
+ * effect when it changes; a stream that was opened with a removed token ends at its next push.
  */
 import type { ServerUnaryCall } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
@@ -21,17 +21,17 @@ import {
   type Scope,
 } from './backend-settings.js';
 
-/** What is looked at of a call. */
+/** The parts of a call that authentication reads. */
 export type BackendCall = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getAuthContext'>;
 
 export interface Backend {
   readonly name: string;
-  /** Undefined when so many pushes are all right now. */
+  /** Counts pushes; returns a rejection, and counts none, when the backend is over its rate. */
   rejectPushes(count: number): Rejection | undefined;
 }
 
-/** Who it is where nobody has to show anything. */
-const ANYBODY = { name: 'anybody', scopes: new Set<Scope>(SCOPES) };
+/** Every caller, where neither tokens nor certificates are configured. */
+const ANONYMOUS = { name: 'anonymous', scopes: new Set<Scope>(SCOPES) };
 
 export class Backends {
   #fileTokens: readonly BackendToken[] = [];
@@ -39,7 +39,7 @@ export class Backends {
   readonly #backends = new Map<string, Backend>();
   readonly #limited: Counter<'backend'>;
 
-  /** @param pushesPerSecondMax of each; undefined: no bound */
+  /** @param pushesPerSecondMax per backend; undefined: no bound */
   constructor(
     readonly config: Omit<BackendConfig, 'tls'>,
     readonly pushesPerSecondMax: number | undefined,
@@ -47,17 +47,17 @@ export class Backends {
   ) {
     this.#limited = metrics.counter(
       'longline_router_pushes_rate_limited_total',
-      'Pushes that were over the bound of their backend.',
+      'Pushes rejected because their backend was over its rate, by backend',
       ['backend'],
     );
   }
 
-  /** Grows when somebody may not push any more who could before. */
+  /** Grows whenever the token file changes: streams that are open must be authorised again. */
   get version(): number {
     return this.#version;
   }
 
-  /** @throws EnvironmentError when the file of tokens is of no use */
+  /** @throws EnvironmentError when the token file cannot be read or parsed */
   async watchFile(log: Logger): Promise<void> {
     const { tokensFile } = this.config;
     if (tokensFile === undefined) return;
@@ -68,30 +68,31 @@ export class Backends {
     await WatchedFiles.open([tokensFile], take, log);
   }
 
-  /** Who makes this call, if they may use the scope. */
-  admit(call: BackendCall, scope: Scope): Backend | Rejection {
-    const found = this.#find(call);
+  /** Returns the backend that makes a call, if it has the scope. */
+  authorize(call: BackendCall, scope: Scope): Backend | Rejection {
+    const found = this.#authenticate(call);
     if ('code' in found) return found;
     if (found.scopes.has(scope)) return this.#backend(found.name);
-    return rejection('PERMISSION_DENIED', `${found.name} has not the scope ${scope}`);
+    return rejection('PERMISSION_DENIED', `${found.name} lacks the scope ${scope}`);
   }
 
-  #find(call: BackendCall): { name: string; scopes: ReadonlySet<Scope> } | Rejection {
+  #authenticate(call: BackendCall): { name: string; scopes: ReadonlySet<Scope> } | Rejection {
     const { tokens, tokensFile, certificates } = this.config;
-    if (tokens.length + certificates.length === 0 && tokensFile === undefined) return ANYBODY;
-    const shown = bearerOf(authorizationOf(call.metadata));
-    if (shown !== undefined) {
-      const token = findToken([...tokens, ...this.#fileTokens], shown);
-      return token ?? rejection('UNAUTHENTICATED', 'nobody has this token');
+    if (tokens.length + certificates.length === 0 && tokensFile === undefined) return ANONYMOUS;
+    const presented = bearerOf(authorizationOf(call.metadata));
+    if (presented !== undefined) {
+      const token = findToken([...tokens, ...this.#fileTokens], presented);
+      return token ?? rejection('UNAUTHENTICATED', 'the token is unknown');
     }
     const names = certificateNames(call.getAuthContext().sslPeerCertificate);
     const certificate = certificates.find(({ name }) => names.includes(name));
     if (certificate !== undefined) return certificate;
-    const why = 'expected metadata authorization: Bearer with a token, or a known certificate';
-    return rejection('UNAUTHENTICATED', why);
+    const message =
+      'no credentials; send metadata authorization: Bearer <token> or a known client certificate';
+    return rejection('UNAUTHENTICATED', message);
   }
 
-  /** One for each name, so that all that a backend opens counts together. */
+  /** One per name, so that all connections and tokens of a backend share its rate. */
   #backend(name: string): Backend {
     let backend = this.#backends.get(name);
     if (backend === undefined) {
@@ -106,7 +107,8 @@ export class Backends {
     if (max === undefined) return () => undefined;
     const bucket = new TokenBucket(max, performance.now());
     const limited = this.#limited.labels(name);
-    const rejected = rejection('RATE_LIMITED', `${name} may push ${max} times a second here`);
+    const message = `${name} is over ${max} pushes a second on this router; retry later`;
+    const rejected = rejection('RATE_LIMITED', message);
     return (count) => {
       if (bucket.take(performance.now(), count)) return undefined;
       limited.inc(count);

@@ -1,32 +1,38 @@
 /**
- * How many pushes a second one client may get through this router: whatever goes wrong in a backend,
- * one device is not buried, nor the inbox of a client rewritten all the time. Pure.
+ * Bound on the pushes per second to one client through this router: a backend that fails must neither
+ * flood one device nor rewrite one inbox all the time. Pure.
  *
- * Counted by windows of a second, because a push pays for it: so around the border of two windows up
- * to twice as many may pass. What is remembered is bounded by the pushes of one second.
+ * A token bucket per client. A bucket that was not used for a second is full again, so it need not be
+ * kept: two maps that rotate every second bound the memory by the clients of two seconds.
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import { TokenBucket } from '../../common/process/token-bucket.js';
 
-const WINDOW_MS = 1_000;
+const ROTATE_MS = 1_000;
 
 export class ClientRates {
-  readonly #counts = new Map<string, number>();
-  #endsAtMs = 0;
+  #current = new Map<string, TokenBucket>();
+  #previous = new Map<string, TokenBucket>();
+  #rotateAtMs = 0;
 
   constructor(readonly perSecondMax: number) {}
 
-  /** Counts a push, or says why it must not be. */
+  /** Counts a push, or returns the reason to reject it. */
   reject(clientId: string, nowMs: number): Rejection | undefined {
-    if (nowMs >= this.#endsAtMs) {
-      this.#counts.clear();
-      this.#endsAtMs = nowMs + WINDOW_MS;
+    if (nowMs >= this.#rotateAtMs) this.#rotate(nowMs);
+    let bucket = this.#current.get(clientId);
+    if (bucket === undefined) {
+      bucket = this.#previous.get(clientId) ?? new TokenBucket(this.perSecondMax, nowMs);
+      this.#current.set(clientId, bucket);
     }
-    const count = (this.#counts.get(clientId) ?? 0) + 1;
-    if (count > this.perSecondMax) {
-      const why = `a client gets at most ${this.perSecondMax} pushes a second through one router`;
-      return rejection('RATE_LIMITED', why);
-    }
-    this.#counts.set(clientId, count);
-    return undefined;
+    if (bucket.take(nowMs)) return undefined;
+    const message = `over ${this.perSecondMax} pushes a second to this client; retry later`;
+    return rejection('RATE_LIMITED', message);
+  }
+
+  #rotate(nowMs: number): void {
+    this.#previous = this.#current;
+    this.#current = new Map();
+    this.#rotateAtMs = nowMs + ROTATE_MS;
   }
 }

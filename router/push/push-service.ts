@@ -13,22 +13,26 @@ import type {
 } from '../../proto/gen/longline/v1/push.js';
 import type { Scope } from './backend-settings.js';
 import type { Backend, Backends } from './backends.js';
-import { broadcast, pushMany } from './many.js';
+import { broadcast, pushMany } from './fan-out.js';
 import type { Pusher } from './pusher.js';
 
 /**
- * Pushes of one stream that wait for a verdict or to be read by the caller. At the bound the router
- * stops reading, and HTTP/2 flow control stops the caller; at half of it the router reads on.
+ * Pushes of one stream that await a verdict or whose result the caller has not read. At the bound the
+ * router stops reading, and HTTP/2 flow control stops the caller; at half of it reading resumes.
  */
 const IN_FLIGHT_PER_STREAM_MAX = 8_192;
 
-export function createPushService(
-  pusher: Pusher,
-  backends: Backends,
-  log: Logger,
-  stopping: AbortSignal,
-): PushServiceServer {
-  const unary = unaryOf(pusher, backends, log);
+interface PushServiceOptions {
+  readonly pusher: Pusher;
+  readonly backends: Backends;
+  readonly log: Logger;
+  /** Aborted when the router shuts down. */
+  readonly stopping: AbortSignal;
+}
+
+export function createPushService(options: PushServiceOptions): PushServiceServer {
+  const { pusher, backends } = options;
+  const unary = unaryOf(options);
   return {
     push: unary('push', (request, _call, backend) => {
       return backend.rejectPushes(1) ?? pusher.push(request);
@@ -45,14 +49,14 @@ export function createPushService(
     getPresence: unary('presence', ({ clientId }) => pusher.presence(clientId)),
     disconnect: unary('disconnect', ({ clientId }) => pusher.disconnect(clientId)),
     pushStream: (call) => {
-      const backend = backends.admit(call, 'push');
+      const backend = backends.authorize(call, 'push');
       if ('code' in backend) call.emit('error', toServiceError(pusher.rejected(backend)));
-      else new PushStream(call, backend, pusher, backends, log, stopping);
+      else new PushStream(call, backend, options);
     },
   };
 }
 
-function unaryOf(pusher: Pusher, backends: Backends, log: Logger) {
+function unaryOf({ pusher, backends, log }: PushServiceOptions) {
   return <Request, Response extends object>(
     scope: Scope,
     handle: (
@@ -62,46 +66,44 @@ function unaryOf(pusher: Pusher, backends: Backends, log: Logger) {
     ) => Promise<Response | Rejection> | Rejection,
   ): handleUnaryCall<Request, Response> =>
     (call, callback) => {
-      const backend = backends.admit(call, scope);
+      const backend = backends.authorize(call, scope);
       if ('code' in backend) return callback(toServiceError(pusher.rejected(backend)));
       const result = handle(call.request, call, backend);
       if (!(result instanceof Promise)) return callback(toServiceError(pusher.rejected(result)));
       result.then(
-        (answer) => {
-          if ('code' in answer) callback(toServiceError(answer as Rejection));
-          else callback(null, answer);
+        (response) => {
+          if ('code' in response) callback(toServiceError(response as Rejection));
+          else callback(null, response);
         },
         (error) => callback(toServiceError(internal(log, error))),
       );
     };
 }
 
-/** One caller's stream: results go back in frames, one per turn of the event loop. */
+/** One caller's stream. Results are sent in frames, one per turn of the event loop. */
 class PushStream {
   #inFlight = 0;
   #results: PushStreamResult[] = [];
   #isWritable = true;
   #isReading = true;
   #hasEnded = false;
-  /** Of the tokens among which the caller's was. */
+  /** Version of the tokens under which the caller was authorised. */
   #version: number;
 
   constructor(
     readonly call: ServerDuplexStream<PushStreamRequest, PushStreamResponse>,
     readonly backend: Backend,
-    readonly pusher: Pusher,
-    readonly backends: Backends,
-    readonly log: Logger,
-    readonly stopping: AbortSignal,
+    readonly options: PushServiceOptions,
   ) {
+    const { backends, stopping } = options;
     this.#version = backends.version;
-    const leave = () => this.#leave();
-    stopping.addEventListener('abort', leave);
-    call.on('close', () => stopping.removeEventListener('abort', leave));
+    const stop = () => this.#stop();
+    stopping.addEventListener('abort', stop);
+    call.on('close', () => stopping.removeEventListener('abort', stop));
     call.on('data', (request: PushStreamRequest) => {
-      if (this.#version !== this.backends.version && !this.#isStillAdmitted()) return;
+      if (this.#version !== backends.version && !this.#isStillAuthorized()) return;
       for (const item of request.items) this.#push(item);
-      this.#steer();
+      this.#controlFlow();
     });
     call.on('drain', () => {
       this.#isWritable = true;
@@ -111,47 +113,54 @@ class PushStream {
       this.#hasEnded = true;
       this.#endWhenDone();
     });
-    // A caller that cancels or is gone: what is in flight goes on, nobody hears of it.
+    // The caller has cancelled or disconnected: pushes in flight complete, their results are dropped.
     call.on('error', () => {});
   }
 
   /**
-   * The router stops: what it has read is answered, and what it has not, the caller sends to another
-   * router. Such a stream would never end by itself.
+   * On shutdown the router answers what it has read; the caller sends the rest to another router.
+   * Without this the stream would never end.
    */
-  #leave(): void {
+  #stop(): void {
     this.call.pause();
     this.#endWhenDone();
   }
 
-  /** Ends the stream of a caller whose token is gone. */
-  #isStillAdmitted(): boolean {
+  /** Ends the stream if the caller's token was removed. */
+  #isStillAuthorized(): boolean {
+    const { backends, pusher } = this.options;
     if (this.call.writableEnded) return false;
-    const backend = this.backends.admit(this.call, 'push');
+    const backend = backends.authorize(this.call, 'push');
     if (!('code' in backend)) {
-      this.#version = this.backends.version;
+      this.#version = backends.version;
       return true;
     }
-    this.call.emit('error', toServiceError(this.pusher.rejected(backend)));
+    this.call.emit('error', toServiceError(pusher.rejected(backend)));
     return false;
   }
 
   #push({ correlationId, push }: PushStreamItem): void {
+    const { pusher, log } = this.options;
     this.#inFlight++;
     if (push === undefined) {
       return this.#answer(correlationId, rejection('REQUEST_MALFORMED', 'the item has no push'));
     }
     const limited = this.backend.rejectPushes(1);
-    if (limited !== undefined) return this.#answer(correlationId, this.pusher.rejected(limited));
-    this.pusher.push(push).then(
-      (pushed) => this.#answer(correlationId, pushed),
-      (error) => this.#answer(correlationId, internal(this.log, error)),
+    if (limited !== undefined) return this.#answer(correlationId, pusher.rejected(limited));
+    pusher.push(push).then(
+      (response) => this.#answer(correlationId, response),
+      (error) => this.#answer(correlationId, internal(log, error)),
     );
   }
 
-  #answer(correlationId: PushStreamItem['correlationId'], pushed: PushResponse | Rejection): void {
+  #answer(
+    correlationId: PushStreamItem['correlationId'],
+    response: PushResponse | Rejection,
+  ): void {
     const outcome: PushStreamResult['outcome'] =
-      'code' in pushed ? { $case: 'failure', value: pushed } : { $case: 'push', value: pushed };
+      'code' in response
+        ? { $case: 'failure', value: response }
+        : { $case: 'push', value: response };
     if (this.#results.push({ correlationId, outcome }) === 1) setImmediate(() => this.#flush());
   }
 
@@ -162,17 +171,17 @@ class PushStream {
     this.#inFlight -= results.length;
     if (this.call.cancelled || this.call.writableEnded) return;
     this.#isWritable = this.call.write({ results });
-    this.#steer();
+    this.#controlFlow();
     this.#endWhenDone();
   }
 
-  #steer(): void {
+  #controlFlow(): void {
     if (this.#isReading && this.#inFlight >= IN_FLIGHT_PER_STREAM_MAX) {
       this.#isReading = false;
       this.call.pause();
     } else if (
       !this.#isReading &&
-      !this.stopping.aborted &&
+      !this.options.stopping.aborted &&
       this.#inFlight <= IN_FLIGHT_PER_STREAM_MAX / 2
     ) {
       this.#isReading = true;
@@ -183,13 +192,14 @@ class PushStream {
   #endWhenDone(): void {
     if (this.#inFlight > 0 || this.call.writableEnded) return;
     if (this.#hasEnded) this.call.end();
-    else if (this.stopping.aborted) {
-      this.call.emit('error', toServiceError(rejection('NOT_READY', 'the router is stopping')));
+    else if (this.options.stopping.aborted) {
+      const message = 'the router is shutting down; push through another one';
+      this.call.emit('error', toServiceError(rejection('NOT_READY', message)));
     }
   }
 }
 
 function internal(log: Logger, error: Error): Rejection {
-  log.error({ err: error }, 'a push failed unexpectedly');
+  log.error({ err: error }, 'push failed unexpectedly');
   return rejection('INTERNAL', 'unexpected failure; see the log of the router');
 }

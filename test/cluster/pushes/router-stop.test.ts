@@ -51,6 +51,6 @@ test('what the router has read is answered, then the stream ends and so does the
   const error = await ended;
   expect(answered).toHaveLength(2);
   expect(error.code).toBe(status.UNAVAILABLE);
-  expect(error.details).toMatch(/^NOT_READY: the router is stopping/);
+  expect(error.details).toMatch(/^NOT_READY: the router is shutting down/);
   expect(await router.exited).toBe(0);
 });

@@ -175,7 +175,7 @@ test('a default TTL over the maximum is rejected at the start', () => {
     LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
     LONGLINE_ROUTER_TTL_MAX_MS: '1000',
   };
-  expect(() => parseRouterConfig(env, 20_000)).toThrow(/TTL_DEFAULT_MS: it is over/);
+  expect(() => parseRouterConfig(env, 20_000)).toThrow(/TTL_DEFAULT_MS: must not be over/);
   const enough = { ...env, LONGLINE_ROUTER_TTL_DEFAULT_MS: '1000' };
   expect(parseRouterConfig(enough, 20_000)).toMatchObject({
     ttlDefaultMs: 1_000,

@@ -43,3 +43,28 @@ test('a clock that goes backwards grants nothing', () => {
   expect(bucket.take(1_000)).toBe(true);
   expect(bucket.take(0)).toBe(false);
 });
+
+test('the burst bounds what is taken at once, and whole tokens are taken together', () => {
+  const bucket = new TokenBucket(10, 0, 5);
+  expect(bucket.takeWhole(0)).toBe(5);
+  expect(bucket.takeWhole(199)).toBe(1);
+  expect(bucket.takeWhole(200)).toBe(1);
+  expect(bucket.takeWhole(60_000)).toBe(5);
+});
+
+test('a new rate counts from the last call', () => {
+  const bucket = new TokenBucket(0, 0);
+  bucket.setRate(10, 5);
+  expect(bucket.takeWhole(200)).toBe(2);
+  bucket.setRate(0, 0);
+  expect(bucket.takeWhole(60_000)).toBe(0);
+});
+
+test('a charge is a debt that takes its time to pay off', () => {
+  const bucket = new TokenBucket(10, 0, 0);
+  expect(bucket.debtMs(0)).toBe(0);
+  bucket.charge(0, 20);
+  bucket.charge(0, 5);
+  expect(bucket.debtMs(500)).toBe(2_000);
+  expect(bucket.debtMs(2_500)).toBe(0);
+});

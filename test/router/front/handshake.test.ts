@@ -1,14 +1,14 @@
-/** What every device is asked for, in any cut; rejections of real connections are in test/cluster. */
+/** Connect requests in any fragmentation; rejections of real connections are tested in test/cluster. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { rejection } from '../../../common/process/errors.js';
-import { readIntroduction } from '../../../router/front/handshake.js';
+import { readConnectRequest } from '../../../router/front/handshake.js';
 import { connect as mqttConnect } from '../../support/devices/mqtt-bytes.js';
 
 const HEAD_BYTES_MAX = 512;
 
 function read(bytes: Buffer, searched = 0) {
-  return readIntroduction(bytes, searched, HEAD_BYTES_MAX, ['https://page.example']);
+  return readConnectRequest(bytes, searched, HEAD_BYTES_MAX, ['https://page.example']);
 }
 
 const webSocket = Buffer.from(
@@ -27,36 +27,36 @@ describe.each([
   ['MQTT 3.1.1', mqttConnect({ version: 4, clientId: 'a/b' })],
   ['MQTT 5', mqttConnect({ version: 5, clientId: 'a/b', properties: '210014' })],
 ])('%s', (_, bytes) => {
-  test('says its clientId when it is whole and not before, whatever follows', () => {
+  test('is accepted when it is complete and not before, with or without further bytes', () => {
     for (let length = 1; length < bytes.length; length++) {
       expect(read(bytes.subarray(0, length), length - 1)).toBe('more');
     }
     const followed = Buffer.concat([bytes, Buffer.from([0x82, 0x80, 0, 0, 0, 0])]);
     for (const whole of [bytes, followed]) {
-      expect(read(whole)).toMatchObject({ type: 'introduced', clientId: 'a/b' });
+      expect(read(whole)).toMatchObject({ type: 'accepted', clientId: 'a/b' });
     }
   });
 });
 
-test('nothing is kept beyond the bound, in either protocol', () => {
+test('a head over the bound is rejected, in either protocol', () => {
   const head = Buffer.from(`GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(600)}`);
   expect(read(head.subarray(0, HEAD_BYTES_MAX))).toBe('more');
   expect(read(head.subarray(0, HEAD_BYTES_MAX + 1))).toMatchObject({
     rejected: { code: 'HEAD_TOO_LARGE' },
   });
-  // The length of an MQTT packet says at once that it is too large.
+  // The length in the fixed header of an MQTT packet is enough to reject it.
   expect(read(Buffer.from('10ff7f', 'hex'))).toMatchObject({
     rejected: { code: 'HEAD_TOO_LARGE' },
   });
 });
 
-test('a rejection is for the page that asked, and an EventSource is told when to come again', () => {
+test('a rejection has CORS headers, and for an EventSource a retry delay', () => {
   const from = (headers: string) =>
     Buffer.from(`GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
   const answer = (bytes: Buffer, code: 'NO_EDGE' | 'NOT_FOUND') => {
-    const introduced = read(bytes);
-    if (introduced === 'more' || introduced.type !== 'introduced') throw new Error('no clientId');
-    return introduced.reject(rejection(code, 'no')).toString();
+    const request = read(bytes);
+    if (request === 'more' || request.type !== 'accepted') throw new Error('no clientId');
+    return request.reject(rejection(code, 'no')).toString();
   };
   const page = 'Origin: https://page.example\r\n';
   const events = 'Accept: text/event-stream\r\n';
@@ -72,7 +72,7 @@ test('a rejection is for the page that asked, and an EventSource is told when to
   expect(answer(from(events), 'NOT_FOUND')).toMatch(/^HTTP\/1.1 404 /);
 });
 
-test('any bytes in any cut are answered, wait for more, or are understood', () => {
+test('any bytes in any fragmentation are accepted, rejected or incomplete', () => {
   const begins = fc.constantFrom(
     Buffer.from('GET /connect?clientId='),
     Buffer.from([0x10]),

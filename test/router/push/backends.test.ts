@@ -15,14 +15,14 @@ import { eventually } from '../../support/eventually.js';
 const log = pino({ level: 'silent' });
 const SHOP = 'shop-token-0123456789';
 const OPS = 'ops-token-0123456789';
-const NOBODY: BackendConfig = {
+const NO_BACKENDS: BackendConfig = {
   tokens: [],
   tokensFile: undefined,
   certificates: [],
   tls: undefined,
 };
 const TOKENS: BackendConfig = {
-  ...NOBODY,
+  ...NO_BACKENDS,
   tokens: [
     { name: 'shop', scopes: new Set(['push']), sha256: hashToken(SHOP) },
     { name: 'ops', scopes: new Set(SCOPES), sha256: hashToken(OPS) },
@@ -41,80 +41,88 @@ function callWith(authorization?: string, CN?: string): BackendCall {
 }
 
 const bearer = (token: string) => callWith(`Bearer ${token}`);
-const nobody = { code: 'UNAUTHENTICATED' };
-const notForThis = { code: 'PERMISSION_DENIED' };
+const unauthenticated = { code: 'UNAUTHENTICATED' };
+const permissionDenied = { code: 'PERMISSION_DENIED' };
 
-test('where nothing is set, anybody may do everything', () => {
-  const backends = backendsOf(NOBODY);
+test('without credentials configured, every caller has every scope', () => {
+  const backends = backendsOf(NO_BACKENDS);
   for (const scope of SCOPES) {
-    expect(backends.admit(callWith(), scope)).toMatchObject({ name: 'anybody' });
+    expect(backends.authorize(callWith(), scope)).toMatchObject({ name: 'anonymous' });
   }
 });
 
-test('a token is good for its scopes', () => {
+test('a token has its scopes and no others', () => {
   const backends = backendsOf(TOKENS);
-  expect(backends.admit(bearer(SHOP), 'push')).toMatchObject({ name: 'shop' });
-  expect(backends.admit(bearer(SHOP), 'presence')).toMatchObject(notForThis);
-  expect(backends.admit(bearer(SHOP), 'disconnect')).toMatchObject(notForThis);
+  expect(backends.authorize(bearer(SHOP), 'push')).toMatchObject({ name: 'shop' });
+  expect(backends.authorize(bearer(SHOP), 'presence')).toMatchObject(permissionDenied);
+  expect(backends.authorize(bearer(SHOP), 'disconnect')).toMatchObject(permissionDenied);
   for (const scope of SCOPES) {
-    expect(backends.admit(bearer(OPS), scope)).toMatchObject({ name: 'ops' });
+    expect(backends.authorize(bearer(OPS), scope)).toMatchObject({ name: 'ops' });
   }
 });
 
 test.each([undefined, '', 'Bearer', `Bearer ${SHOP}x`, `Bearer ${SHOP} x`, `Basic ${SHOP}`, SHOP])(
-  'authorization %j is nobody’s',
+  'authorization %j is rejected',
   (authorization) => {
-    expect(backendsOf(TOKENS).admit(callWith(authorization), 'push')).toMatchObject(nobody);
+    expect(backendsOf(TOKENS).authorize(callWith(authorization), 'push')).toMatchObject(
+      unauthenticated,
+    );
   },
 );
 
-test('a certificate is good by its name; beside a token, the token counts', () => {
+test('a certificate is matched by its name; a token takes precedence', () => {
   const certificates = [{ name: 'shop.example', scopes: new Set(['push'] as const) }];
   const backends = backendsOf({ ...TOKENS, certificates });
-  expect(backends.admit(callWith(undefined, 'shop.example'), 'push')).toMatchObject({
+  expect(backends.authorize(callWith(undefined, 'shop.example'), 'push')).toMatchObject({
     name: 'shop.example',
   });
-  expect(backends.admit(callWith(undefined, 'shop.example'), 'presence')).toMatchObject(notForThis);
-  expect(backends.admit(callWith(undefined, 'evil.example'), 'push')).toMatchObject(nobody);
-  expect(backends.admit(callWith(`Bearer ${OPS}`, 'shop.example'), 'presence')).toMatchObject({
+  expect(backends.authorize(callWith(undefined, 'shop.example'), 'presence')).toMatchObject(
+    permissionDenied,
+  );
+  expect(backends.authorize(callWith(undefined, 'evil.example'), 'push')).toMatchObject(
+    unauthenticated,
+  );
+  expect(backends.authorize(callWith(`Bearer ${OPS}`, 'shop.example'), 'presence')).toMatchObject({
     name: 'ops',
   });
-  expect(backends.admit(callWith('Bearer x', 'shop.example'), 'push')).toMatchObject(nobody);
+  expect(backends.authorize(callWith('Bearer x', 'shop.example'), 'push')).toMatchObject(
+    unauthenticated,
+  );
 });
 
-test('tokens of a file come and go with it, and an empty one lets nobody in', async () => {
+test('tokens follow their file, and an empty file rejects every caller', async () => {
   const tokensFile = join(mkdtempSync(join(tmpdir(), 'longline-tokens-')), 'tokens');
   writeFileSync(tokensFile, `shop:push:${SHOP}\n`);
-  const backends = backendsOf({ ...NOBODY, tokensFile });
+  const backends = backendsOf({ ...NO_BACKENDS, tokensFile });
   await backends.watchFile(log);
-  expect(backends.admit(bearer(SHOP), 'push')).toMatchObject({ name: 'shop' });
+  expect(backends.authorize(bearer(SHOP), 'push')).toMatchObject({ name: 'shop' });
   const { version } = backends;
   writeFileSync(tokensFile, `shop:push:${SHOP}-2\nops:presence:${OPS}\n`);
   await eventually(() => backends.version !== version);
-  expect(backends.admit(bearer(SHOP), 'push')).toMatchObject(nobody);
-  expect(backends.admit(bearer(`${SHOP}-2`), 'push')).toMatchObject({ name: 'shop' });
-  expect(backends.admit(bearer(OPS), 'push')).toMatchObject(notForThis);
-  writeFileSync(tokensFile, '# nobody\n');
+  expect(backends.authorize(bearer(SHOP), 'push')).toMatchObject(unauthenticated);
+  expect(backends.authorize(bearer(`${SHOP}-2`), 'push')).toMatchObject({ name: 'shop' });
+  expect(backends.authorize(bearer(OPS), 'push')).toMatchObject(permissionDenied);
+  writeFileSync(tokensFile, '# none\n');
   await eventually(() => backends.version === version + 2);
-  expect(backends.admit(bearer(OPS), 'presence')).toMatchObject(nobody);
-  expect(backends.admit(callWith(), 'push')).toMatchObject(nobody);
+  expect(backends.authorize(bearer(OPS), 'presence')).toMatchObject(unauthenticated);
+  expect(backends.authorize(callWith(), 'push')).toMatchObject(unauthenticated);
 });
 
-test('a file that is of no use is said at the start', async () => {
-  const backends = backendsOf({ ...NOBODY, tokensFile: '/nowhere/tokens' });
+test('a token file that cannot be read is an error at startup', async () => {
+  const backends = backendsOf({ ...NO_BACKENDS, tokensFile: '/nowhere/tokens' });
   await expect(backends.watchFile(log)).rejects.toThrow(EnvironmentError);
 });
 
-test('each backend may push so many times a second, whichever token it shows', () => {
+test('each backend has one rate limit for all of its tokens', () => {
   const second = {
     name: 'shop',
     scopes: new Set(['push'] as const),
     sha256: hashToken(`${SHOP}2`),
   };
   const backends = backendsOf({ ...TOKENS, tokens: [...TOKENS.tokens, second] }, 10);
-  const admitted = (token: string) => backends.admit(bearer(token), 'push') as Backend;
-  for (let i = 0; i < 5; i++) expect(admitted(SHOP).rejectPushes(1)).toBeUndefined();
-  expect(admitted(`${SHOP}2`).rejectPushes(100)).toBeUndefined();
-  expect(admitted(SHOP).rejectPushes(1)).toMatchObject({ code: 'RATE_LIMITED' });
-  expect(admitted(OPS).rejectPushes(1)).toBeUndefined();
+  const backendOf = (token: string) => backends.authorize(bearer(token), 'push') as Backend;
+  for (let i = 0; i < 5; i++) expect(backendOf(SHOP).rejectPushes(1)).toBeUndefined();
+  expect(backendOf(`${SHOP}2`).rejectPushes(100)).toBeUndefined();
+  expect(backendOf(SHOP).rejectPushes(1)).toMatchObject({ code: 'RATE_LIMITED' });
+  expect(backendOf(OPS).rejectPushes(1)).toBeUndefined();
 });

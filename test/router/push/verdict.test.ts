@@ -4,7 +4,7 @@ import { isFinalForPush, verdictOfDurable, verdictOfLive } from '../../../router
 
 const absent = { $case: 'absent', value: {} } as const;
 const written = { $case: 'written', value: {} } as const;
-const behind = { $case: 'catchingUp', value: {} } as const;
+const catchingUp = { $case: 'catchingUp', value: {} } as const;
 const slow = { $case: 'slow', value: {} } as const;
 
 describe('the verdict of a live push', () => {
@@ -12,16 +12,16 @@ describe('the verdict of a live push', () => {
     ['one edge wrote it', [absent, written], true, Verdict.VERDICT_WRITTEN],
     ['an edge wrote it, another never answered', [written], false, Verdict.VERDICT_WRITTEN],
     [
-      'an old connection was slow, the newer got it',
+      'an old connection was slow, the newer one was written',
       [slow, written],
       true,
       Verdict.VERDICT_WRITTEN,
     ],
     ['the client was slow', [absent, slow], true, Verdict.VERDICT_SLOW],
-    ['all say that it is not there', [absent, absent], true, Verdict.VERDICT_OFFLINE],
-    ['not all have answered', [absent], false, Verdict.VERDICT_UNKNOWN],
-    ['nobody has answered', [], false, Verdict.VERDICT_UNKNOWN],
-  ])('when %s', (_what, bodies, complete, verdict) => {
+    ['all edges report it absent', [absent, absent], true, Verdict.VERDICT_OFFLINE],
+    ['not all edges have answered', [absent], false, Verdict.VERDICT_UNKNOWN],
+    ['no edge has answered', [], false, Verdict.VERDICT_UNKNOWN],
+  ])('when %s', (_condition, bodies, complete, verdict) => {
     expect(verdictOfLive({ bodies, complete })).toBe(verdict);
   });
 });
@@ -31,16 +31,21 @@ describe('the verdict of a durable push', () => {
     ['one edge wrote it', [absent, written], true, Verdict.VERDICT_WRITTEN],
     ['an edge wrote it, Redis never answered', [written], false, Verdict.VERDICT_WRITTEN],
     ['the client was slow', [slow], true, Verdict.VERDICT_STORED],
-    ['the client is being told what is stored', [behind], true, Verdict.VERDICT_STORED],
-    ['the client is not there', [absent], true, Verdict.VERDICT_STORED],
-    ['it is stored and nobody has answered', [], true, Verdict.VERDICT_STORED],
-    ['Redis never answered, but an edge heard the bell', [absent], false, Verdict.VERDICT_STORED],
-    ['nobody has answered at all', [], false, Verdict.VERDICT_UNKNOWN],
-  ])('when %s', (_what, bodies, isStored, verdict) => {
+    ['the client is catching up', [catchingUp], true, Verdict.VERDICT_STORED],
+    ['the client is absent', [absent], true, Verdict.VERDICT_STORED],
+    ['it is stored and no edge has answered', [], true, Verdict.VERDICT_STORED],
+    ['Redis never answered, but an edge was notified', [absent], false, Verdict.VERDICT_STORED],
+    ['no edge has answered', [], false, Verdict.VERDICT_UNKNOWN],
+  ])('when %s', (_condition, bodies, isStored, verdict) => {
     expect(verdictOfDurable({ bodies, complete: false }, isStored)).toBe(verdict);
   });
 });
 
-test('only a write is final before all have answered', () => {
-  expect([absent, written, behind, slow].map(isFinalForPush)).toEqual([false, true, false, false]);
+test('only a write is final before all edges have answered', () => {
+  expect([absent, written, catchingUp, slow].map(isFinalForPush)).toEqual([
+    false,
+    true,
+    false,
+    false,
+  ]);
 });

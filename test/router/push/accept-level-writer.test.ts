@@ -1,6 +1,6 @@
 /**
- * **Goal:** an accept level is said only when it is true.
- * **Method:** a real master, with and without a replica that can be stopped, and with the settings
+ * Goal: an accept level is reported only when it holds.
+ * Method: a real master, with and without a replica that can be stopped, and with the settings
  * that make a reply mean "on disk".
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -10,13 +10,17 @@ import { type Stored, type StorePush, storePush } from '../../../common/cluster/
 import { Metrics } from '../../../common/process/metrics.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../../proto/gen/longline/v1/push.js';
-import { type SafelyStored, type Safety, SafeWriters } from '../../../router/push/safe-writer.js';
+import {
+  AcceptLevelWriters,
+  type RequiredLevel,
+  type StoreOutcome,
+} from '../../../router/push/accept-level-writer.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
 const BOUNDS = { countMax: 100, bytesMax: 1_000_000 };
-const FSYNCED: Safety = { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
-const replicated = (replicas: number): Safety => ({
+const FSYNCED: RequiredLevel = { level: AcceptLevel.ACCEPT_LEVEL_FSYNCED, replicas: 0 };
+const replicated = (replicas: number): RequiredLevel => ({
   level: AcceptLevel.ACCEPT_LEVEL_REPLICATED,
   replicas,
 });
@@ -24,15 +28,15 @@ const replicated = (replicas: number): Safety => ({
 let master: TestRedis;
 let replica: TestRedis;
 let link: RedisLink;
-let writers: SafeWriters;
+let writers: AcceptLevelWriters;
 
 beforeAll(async () => {
   master = await startRedis(['--repl-diskless-sync-delay', '0']);
   replica = await startRedis(['--replicaof', `127.0.0.1 ${master.port}`]);
   const log = pino({ level: 'silent' });
   link = await openRedis({ urls: [master.url], name: 'test', log, metrics: new Metrics() });
-  writers = new SafeWriters(link, BOUNDS);
-  // Online is not enough: a replica that has just loaded confirms nothing for a while.
+  writers = new AcceptLevelWriters(link, BOUNDS);
+  // A replica that has just loaded is online and does not confirm writes for a while.
   const redis = new Redis(master.port);
   await eventually(async () => {
     await redis.set('warm', '1');
@@ -54,35 +58,35 @@ function push(idempotencyKey = ''): StorePush {
   return { tag: '7', clientId: 'a', envelope: payload, payload, ...rest };
 }
 
-async function stored(storing: Promise<SafelyStored>) {
+async function stored(storing: Promise<StoreOutcome>) {
   const result = await storing;
   if (result.type !== 'stored') throw new Error(result.reason);
   return result;
 }
 
 describe('replicated', () => {
-  test('is said when as many replicas have it as were asked for', async () => {
+  test('is confirmed when the required number of replicas has the push', async () => {
     expect(await writers.store(push(), replicated(1))).toMatchObject({
       type: 'stored',
       stored: { type: 'stored' },
-      isSafe: true,
+      isConfirmed: true,
     });
   });
 
-  test('is not said when there are fewer, and the push is stored all the same', async () => {
+  test('is not confirmed with fewer replicas, and the push is stored nevertheless', async () => {
     const before = await link.commands.xlen('ll:{7}:in:a');
     expect(await writers.store(push(), replicated(2))).toMatchObject({
       type: 'stored',
-      isSafe: false,
+      isConfirmed: false,
     });
     expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before + 1);
   });
 
-  test('a batch is answered each by its own number', async () => {
+  test('each push of a batch is judged by its own number of replicas', async () => {
     const results = await Promise.all(
       [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count))),
     );
-    expect(results.map((result) => result.type === 'stored' && result.isSafe)).toEqual([
+    expect(results.map((result) => result.type === 'stored' && result.isConfirmed)).toEqual([
       true,
       false,
       true,
@@ -90,24 +94,24 @@ describe('replicated', () => {
     ]);
   });
 
-  test('is not said while the replica does not confirm, but when the push is tried again', async () => {
+  test('is confirmed on retry after a replica that did not confirm is back', async () => {
     await replica.kill('SIGSTOP');
     const first = await writers.store(push('k'), replicated(1));
     await replica.kill('SIGCONT');
-    expect(first).toMatchObject({ type: 'stored', stored: { type: 'stored' }, isSafe: false });
+    expect(first).toMatchObject({ type: 'stored', stored: { type: 'stored' }, isConfirmed: false });
     expect(await writers.store(push('k'), replicated(1))).toMatchObject({
       type: 'stored',
       stored: { type: 'duplicate' },
-      isSafe: true,
+      isConfirmed: true,
     });
   });
 
-  test('a repeated push is not said to be safe because it wrote nothing', async () => {
+  test('a duplicate is not confirmed merely because it wrote nothing', async () => {
     await writers.store(push('j'), replicated(1));
     await replica.kill('SIGSTOP');
     const again = await writers.store(push('j'), replicated(1));
     await replica.kill('SIGCONT');
-    expect(again).toMatchObject({ stored: { type: 'duplicate' }, isSafe: false });
+    expect(again).toMatchObject({ stored: { type: 'duplicate' }, isConfirmed: false });
   });
 });
 
@@ -118,9 +122,12 @@ describe('fsynced', () => {
     ['no-appendfsync-on-rewrite', 'no'],
   ];
 
-  test('is impossible unless every setting makes it true, and then nothing is stored', async () => {
+  test('is unavailable unless every setting permits it, and then nothing is stored', async () => {
     for (const [name, value] of settings) await link.commands.config('SET', name, value);
-    expect(await writers.store(push(), FSYNCED)).toMatchObject({ type: 'stored', isSafe: true });
+    expect(await writers.store(push(), FSYNCED)).toMatchObject({
+      type: 'stored',
+      isConfirmed: true,
+    });
     const wrong = [
       ['appendonly', 'no'],
       ['appendfsync', 'everysec'],
@@ -130,41 +137,41 @@ describe('fsynced', () => {
       await link.commands.config('SET', name, value);
       const before = await link.commands.xlen('ll:{7}:in:a');
       const result = await writers.store(push(), FSYNCED);
-      expect(result).toEqual({ type: 'impossible', reason: `${name} is ${value}` });
+      expect(result).toEqual({ type: 'unavailable', reason: `${name} is ${value}` });
       expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before);
       await link.commands.config('SET', name, settings[i]![1]);
     }
   });
 });
 
-test('what was replicated survives the loss of the master, what was only accepted does not', async () => {
+test('a replicated push survives the loss of the master, an accepted one does not', async () => {
   const idOf = (stored: Stored) => (stored.type === 'stored' ? stored.id : stored.firstId);
-  const safe = await stored(writers.store(push(), replicated(1)));
-  expect(safe.isSafe).toBe(true);
-  // The replica is promoted while the master does not know it: both take writes for a while.
+  const confirmed = await stored(writers.store(push(), replicated(1)));
+  expect(confirmed.isConfirmed).toBe(true);
+  // The replica is promoted without the master noticing: both accept writes for a while.
   const promoted = new Redis(replica.port);
   await promoted.replicaof('NO', 'ONE');
   const accepted = await storePush(link, push(), BOUNDS);
-  const unsafe = await stored(writers.store(push(), replicated(1)));
-  expect(unsafe.isSafe).toBe(false);
+  const unconfirmed = await stored(writers.store(push(), replicated(1)));
+  expect(unconfirmed.isConfirmed).toBe(false);
   await master.kill('SIGKILL');
   const survived = (await promoted.xrange('ll:{7}:in:a', '-', '+')).map(([id]) => id);
   await promoted.replicaof('127.0.0.1', master.port);
   promoted.disconnect();
   await master.restart();
-  expect(survived).toContain(idOf(safe.stored));
-  expect(survived).not.toContain(idOf(unsafe.stored));
+  expect(survived).toContain(idOf(confirmed.stored));
+  expect(survived).not.toContain(idOf(unconfirmed.stored));
   if (accepted.type !== 'done') throw new Error(accepted.reason);
   expect(survived).not.toContain(idOf(accepted.reply));
 });
 
-test('a master that is down rejects, and is written to again when it is back', async () => {
+test('a master that is down rejects, and accepts writes again when it is back', async () => {
   await master.kill('SIGKILL');
   const rejected = await writers.store(push(), replicated(1));
   expect(['rejected', 'unknown']).toContain(rejected.type);
   await master.restart();
   await eventually(async () => {
     const result = await writers.store(push(), replicated(1));
-    expect(result).toMatchObject({ type: 'stored', isSafe: true });
+    expect(result).toMatchObject({ type: 'stored', isConfirmed: true });
   }, 15_000);
 });

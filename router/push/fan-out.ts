@@ -1,7 +1,8 @@
-/** Pushes to more than one client: the same payload for a list of them, or for all that are there. */
+/** Pushes to more than one client: one payload for a list of clients, or for all connected ones. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ShardQueries } from '../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import { TokenBucket } from '../../common/process/token-bucket.js';
 import type {
   BroadcastRequest,
   BroadcastResponse,
@@ -10,14 +11,17 @@ import type {
   PushManyResponse,
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
-import { type Pusher, rejectPayload } from './pusher.js';
+import { rejectPayload } from './push-check.js';
+import type { Pusher } from './pusher.js';
 
 const CLIENT_IDS_MAX = 10_000;
-/** Pushes of one call that wait for their verdict. */
+/** Pushes of one call that await their verdict. */
 const PUSHES_AT_ONCE = 1_000;
-const FAILURES_SAID_MAX = 100;
-/** Shards of one broadcast that wait for an answer: one that nobody owns must not stop the others. */
+const FAILURES_REPORTED_MAX = 100;
+/** Shards of one broadcast that await answers: a shard without an owner must not stop the others. */
 const SHARDS_AT_ONCE = 8;
+/** Interval at which a broadcast that waits notices a cancellation. */
+const CANCEL_POLL_MS = 1_000;
 
 export async function pushMany(
   pusher: Pusher,
@@ -25,13 +29,13 @@ export async function pushMany(
 ): Promise<PushManyResponse | Rejection> {
   const { clientIds, ...common } = request;
   if (clientIds.length === 0 || clientIds.length > CLIENT_IDS_MAX) {
-    const why = `client_ids has 1 to ${CLIENT_IDS_MAX} entries, this one ${clientIds.length}`;
-    return rejection('REQUEST_MALFORMED', why);
+    const message = `client_ids has ${clientIds.length} entries; 1 to ${CLIENT_IDS_MAX} are allowed`;
+    return rejection('REQUEST_MALFORMED', message);
   }
   const counts = new Map<Verdict, number>();
   const failures: ClientFailure[] = [];
   let failed = 0;
-  // In the order of shards: neighbours share a master, and its connection sends them as one.
+  // In the order of shards: neighbours share a master, and its connection pipelines them.
   const ordered = clientIds
     .map((clientId) => ({ clientId, shard: pusher.shardQueries.shardOf(clientId) }))
     .sort((a, b) => a.shard - b.shard);
@@ -42,7 +46,7 @@ export async function pushMany(
       return;
     }
     failed++;
-    if (failures.length < FAILURES_SAID_MAX) failures.push({ clientId, failure: result });
+    if (failures.length < FAILURES_REPORTED_MAX) failures.push({ clientId, failure: result });
   });
   return {
     counts: Array.from(counts, ([verdict, count]) => ({ verdict, count })),
@@ -51,7 +55,7 @@ export async function pushMany(
   };
 }
 
-/** @param isCancelled whether the caller has lost interest */
+/** @param isCancelled whether the caller has cancelled the call */
 export async function broadcast(
   shardQueries: ShardQueries,
   request: BroadcastRequest,
@@ -60,23 +64,24 @@ export async function broadcast(
 ): Promise<BroadcastResponse | Rejection> {
   const { payload, contentType, clientsPerSecond } = request;
   if (clientsPerSecond === 0) {
-    return rejection('REQUEST_MALFORMED', 'clients_per_second is at least 1');
+    return rejection('REQUEST_MALFORMED', 'clients_per_second is 0; the minimum is 1');
   }
-  const unfit = rejectPayload(request, limits.payloadBytesMax);
-  if (unfit !== undefined) return unfit;
+  const invalidPayload = rejectPayload(request, limits.payloadBytesMax);
+  if (invalidPayload !== undefined) return invalidPayload;
   const total: BroadcastResponse = { written: 0, slow: 0, shardsUnknown: 0 };
-  /** When the clients that were written to so far have used up their share of time. */
-  let freeAtMs = performance.now();
+  // Without a burst: how many clients a shard has is known only after they were written to.
+  const bucket = new TokenBucket(clientsPerSecond, performance.now(), 0);
+  const debtMs = () => bucket.debtMs(performance.now());
   await inParallel(
     Array.from({ length: shardQueries.shardCount }).keys(),
     SHARDS_AT_ONCE,
     async (shard) => {
-      while (!isCancelled() && freeAtMs > performance.now()) {
-        await sleep(Math.min(1_000, freeAtMs - performance.now()));
+      for (let waitMs = debtMs(); waitMs > 0 && !isCancelled(); waitMs = debtMs()) {
+        await sleep(Math.min(CANCEL_POLL_MS, waitMs));
       }
       if (isCancelled()) return;
       const body = { $case: 'broadcast', value: { payload, contentType } } as const;
-      const answers = await shardQueries.askShard(shard, body, limits.waitMs);
+      const answers = await shardQueries.queryShard(shard, body, limits.waitMs);
       if ('code' in answers || !answers.complete) total.shardsUnknown++;
       if ('code' in answers) return;
       let written = 0;
@@ -86,13 +91,13 @@ export async function broadcast(
         total.slow += answer.value.slow;
       }
       total.written += written;
-      freeAtMs = Math.max(freeAtMs, performance.now()) + (written * 1_000) / clientsPerSecond;
+      bucket.charge(performance.now(), written);
     },
   );
   return total;
 }
 
-/** Works on all items, on at most `atOnce` of them at a time, in their order. */
+/** Runs `work` for each item, in order, for at most `atOnce` items at a time. */
 async function inParallel<Item>(
   items: Iterable<Item>,
   atOnce: number,
