@@ -1,16 +1,16 @@
-/** `longline doctor`: what stops this machine from holding many connections, and what to set. */
+/** `longline doctor`: limits of this machine that prevent many connections, and how to raise them. */
 import { judge } from './findings.js';
 import { readMachine } from './readings.js';
 
 export interface DoctorOptions {
-  /** How many connections this machine is to hold. */
+  /** Number of connections that this machine should hold. */
   readonly connections: number;
-  /** URL of a Redis to look at, too. */
+  /** URL of a Redis to check as well. */
   readonly redis?: string;
   readonly json?: boolean;
 }
 
-/** Returns the exit status: 1 when the connections cannot be held. */
+/** Returns the exit status: 1 when the machine cannot hold the connections. */
 export async function doctor(options: DoctorOptions): Promise<number> {
   const findings = judge(await readMachine(options.redis), options.connections);
   if (options.json) {

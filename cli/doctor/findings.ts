@@ -1,27 +1,27 @@
 /**
- * What keeps a machine from holding many connections, judged from what was read of it. Pure: the
- * readings come from `readings.ts`. What could not be read is said as such and never taken for good.
+ * Limits that prevent a machine from holding many connections, judged from its readings. Pure: the
+ * readings come from `readings.ts`. A value that could not be read is `unknown`, never `ok`.
  */
 
-/** Undefined: it could not be read, or there is no such thing on this machine. */
+/** Undefined: the value could not be read, or this machine does not have it. */
 export interface Readings {
-  /** Of this process; Node raises the soft limit to the hard one by itself. */
+  /** Hard limit of this process; Node.js raises the soft limit to it. */
   readonly openFilesMax: number | undefined;
-  /** Of any process: what `ulimit -n` can be set to. */
+  /** Upper bound of `ulimit -n` for any process. */
   readonly openFilesPerProcessMax: number | undefined;
   readonly openFilesPerMachineMax: number | undefined;
   readonly listenBacklogMax: number | undefined;
   readonly synBacklogMax: number | undefined;
-  /** In pages of 4,096 bytes: above the third number the kernel drops. */
+  /** In pages of 4,096 bytes; the kernel drops packets above the third number. */
   readonly tcpMemPages: readonly [number, number, number] | undefined;
   readonly localPorts: readonly [first: number, last: number] | undefined;
   readonly conntrack: { readonly count: number; readonly max: number } | undefined;
   readonly memoryBytes: number | undefined;
-  /** What the control group may use; Infinity: no limit. */
+  /** Memory limit of the control group; Infinity: no limit. */
   readonly cgroupMemoryBytesMax: number | undefined;
-  /** Why the native transport cannot be loaded; '': it can. */
-  readonly notNativeBecause: string | undefined;
-  /** Undefined: no Redis was named. */
+  /** Reason why the native transport cannot be loaded; '' when it can. */
+  readonly nativeUnavailableReason: string | undefined;
+  /** Undefined: no Redis URL was given. */
   readonly redis: RedisReadings | undefined;
 }
 
@@ -36,31 +36,31 @@ export type RedisReadings =
       readonly appendOnly: boolean | undefined;
     };
 
-/** `fail` the wanted connections cannot be held · `warn` they can, until something goes wrong. */
+/** `fail`: the machine cannot hold the connections · `warn`: it can, until a failure or a burst. */
 export type Grade = 'ok' | 'warn' | 'fail' | 'unknown';
 
 export interface Finding {
   readonly what: string;
   readonly grade: Grade;
   readonly value: string;
-  /** What to set, and why; '' when all is well. */
+  /** What to set, and why; '' for `ok`. */
   readonly advice: string;
 }
 
-/** Descriptors that an edge keeps for itself (edge/config.ts). */
+/** Descriptors that an edge reserves for other purposes (edge/config.ts). */
 const DESCRIPTORS_RESERVED = 512;
 const PAGE_BYTES = 4_096;
 /** Kernel and edge together with the portable transport, rounded up: docs/measurements.md. */
 const BYTES_PER_CONNECTION = 10 * 1_024;
-/** What the kernel charges at least for a socket with one unsent push. */
+/** Minimum of kernel memory for a socket with one unsent push. */
 const TCP_BYTES_PER_BUSY_CONNECTION = PAGE_BYTES;
-/** The first with sharded pub/sub. */
+/** First version with sharded pub/sub. */
 const REDIS_MAJOR_MIN = 7;
 const SUBSCRIBER_BUFFER_BYTES_MIN = 64 * 1024 * 1024;
-/** The backlog that edges ask for. */
+/** Listen backlog of edges. */
 const LISTEN_BACKLOG = 4_096;
 
-/** @param connections how many this machine is to hold, over all of its edges */
+/** @param connections number that this machine should hold, over all of its edges */
 export function judge(readings: Readings, connections: number): Finding[] {
   return [
     judgeOpenFiles(readings, connections),
@@ -93,7 +93,7 @@ function judgeMachineFiles(readings: Readings, connections: number): Finding {
   const what = 'open files of the machine';
   const max = readings.openFilesPerMachineMax;
   if (max === undefined) return unread(what);
-  // As many again for everything else that runs here.
+  // The same number again for everything else on this machine.
   const wanted = 2 * connections;
   if (max >= wanted) return ok(what, `${max}`);
   return {
@@ -112,7 +112,7 @@ function judgeBacklogs(readings: Readings): Finding {
   if (Math.min(listen, syn ?? listen) >= LISTEN_BACKLOG) return ok(what, value);
   const advice =
     `sysctl net.core.somaxconn=${LISTEN_BACKLOG} net.ipv4.tcp_max_syn_backlog=${LISTEN_BACKLOG}: ` +
-    'when all devices come back at once, the rest is dropped and tries again after a second or more';
+    'in a reconnect storm, the kernel drops the rest, which retry after a second or more';
   return { what, grade: 'warn', value, advice };
 }
 
@@ -126,7 +126,7 @@ function judgeTcpMemory(readings: Readings, connections: number): Finding {
   const wantedPages = Math.ceil(wanted / PAGE_BYTES);
   const advice =
     `sysctl net.ipv4.tcp_mem="${wantedPages >> 1} ${(wantedPages * 3) >> 2} ${wantedPages}": ` +
-    'a push to every connection at once needs a page each, above this the kernel drops';
+    'a push to every connection at once needs a page each, and the kernel drops packets above this';
   return { what, grade: 'warn', value, advice };
 }
 
@@ -146,11 +146,11 @@ function judgeMemory(readings: Readings, connections: number): Finding {
 
 function judgeTransport(readings: Readings): Finding {
   const what = 'transport of edges';
-  if (readings.notNativeBecause === undefined) return unread(what);
-  if (readings.notNativeBecause === '') return ok(what, 'native');
+  if (readings.nativeUnavailableReason === undefined) return unread(what);
+  if (readings.nativeUnavailableReason === '') return ok(what, 'native');
   const advice =
-    `native is not to be had: ${readings.notNativeBecause}. It takes Linux and, at set-up, a C++ ` +
-    'compiler; the portable one costs more than a kilobyte of memory per connection more';
+    `native is not available: ${readings.nativeUnavailableReason}. It needs Linux and, at set-up, a ` +
+    'C++ compiler; the portable one needs over a kilobyte more memory per connection';
   return { what, grade: 'warn', value: 'net', advice };
 }
 
@@ -162,12 +162,12 @@ function judgePorts(readings: Readings): Finding {
   if (last - first >= 28_000) return ok(what, value);
   const advice =
     'sysctl net.ipv4.ip_local_port_range="1024 65535": it bounds outgoing connections to one ' +
-    'address, as of a load test or a proxy; held connections need none';
+    'address, as a load test or a proxy opens them; accepted connections need none';
   return { what, grade: 'warn', value, advice };
 }
 
 function judgeConntrack(readings: Readings, connections: number): Finding[] {
-  // Not loaded: nothing is tracked, which is best.
+  // The module is not loaded and tracks nothing, which is best.
   if (readings.conntrack === undefined) return [];
   const { count, max } = readings.conntrack;
   const what = 'tracked connections (conntrack)';
@@ -176,14 +176,14 @@ function judgeConntrack(readings: Readings, connections: number): Finding[] {
   if (max >= wanted) return [ok(what, value)];
   const advice =
     `sysctl net.netfilter.nf_conntrack_max=${wanted}, or a NOTRACK rule for the device port: ` +
-    'when the table is full, new connections are dropped without a word';
+    'when the table is full, the kernel silently drops new connections';
   return [{ what, grade: max > connections ? 'warn' : 'fail', value, advice }];
 }
 
 function judgeRedis(redis: RedisReadings | undefined): Finding[] {
   if (redis === undefined) return [];
   if ('unreachable' in redis) {
-    const advice = 'nothing is delivered without it: check the address and the credentials';
+    const advice = 'no push is delivered without it: check the address and the credentials';
     return [{ what: 'Redis', grade: 'fail', value: redis.unreachable, advice }];
   }
   const { version, subscriberBuffer, maxmemoryBytes, maxmemoryPolicy, appendOnly } = redis;
@@ -193,7 +193,7 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
     what: 'Redis version',
     grade: isOld ? 'fail' : 'ok',
     value: version,
-    advice: isOld ? `Redis ${REDIS_MAJOR_MIN} or newer: older ones have no sharded pub/sub` : '',
+    advice: isOld ? `upgrade to Redis ${REDIS_MAJOR_MIN} or newer: older ones lack sharded pub/sub` : '',
   });
   findings.push(judgeSubscriberBuffer(subscriberBuffer));
   findings.push(judgeEviction(maxmemoryBytes, maxmemoryPolicy));
@@ -201,7 +201,7 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
   if (appendOnly === undefined) findings.push(unread(persistence));
   else if (appendOnly) findings.push(ok(persistence, 'append-only file'));
   else {
-    const advice = 'appendonly yes: without it, a restart of Redis forgets every stored push';
+    const advice = 'appendonly yes: without it, a restart of Redis loses every stored push';
     findings.push({ what: persistence, grade: 'warn', value: 'no append-only file', advice });
   }
   return findings;
@@ -214,8 +214,8 @@ function judgeSubscriberBuffer(limits: readonly [number, number, number] | undef
   const value = hard === 0 ? 'no limit' : `${mebibytes(hard)}, ${mebibytes(soft)} for ${seconds} s`;
   if (hard === 0 || hard >= SUBSCRIBER_BUFFER_BYTES_MIN) return ok(what, value);
   const advice =
-    'CONFIG SET client-output-buffer-limit "pubsub 256mb 64mb 60": an edge that stalls under load is ' +
-    'cut off at this, and has to read the inboxes of all its clients';
+    'CONFIG SET client-output-buffer-limit "pubsub 256mb 64mb 60": Redis disconnects an edge that ' +
+    'lags more than this under load, and the edge then has to read the inboxes of all its clients';
   return { what, grade: 'warn', value, advice };
 }
 
@@ -225,7 +225,7 @@ function judgeEviction(maxmemoryBytes: number | undefined, policy: string | unde
   const value = maxmemoryBytes === 0 ? 'no limit' : `${mebibytes(maxmemoryBytes)}, ${policy}`;
   if (policy === 'noeviction') return ok(what, value);
   const advice =
-    'maxmemory-policy noeviction: any other silently deletes inboxes that were accepted';
+    'maxmemory-policy noeviction: any other silently deletes accepted pushes from inboxes';
   return { what, grade: maxmemoryBytes === 0 ? 'warn' : 'fail', value, advice };
 }
 
@@ -234,7 +234,7 @@ function ok(what: string, value: string): Finding {
 }
 
 function unread(what: string): Finding {
-  return { what, grade: 'unknown', value: '?', advice: 'it could not be read here' };
+  return { what, grade: 'unknown', value: '?', advice: 'the value could not be read on this machine' };
 }
 
 function mebibytes(bytes: number): string {

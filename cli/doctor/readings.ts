@@ -1,7 +1,7 @@
-/** Reads what `findings.ts` judges: /proc, control groups (v1 and v2), and Redis if one is named. */
+/** Readings for `findings.ts`: /proc, control groups (v1 and v2), and Redis if its URL is given. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
-import { notNativeBecause } from '../../common/transport/native-transport.js';
+import { nativeUnavailableReason } from '../../common/transport/native-transport.js';
 import type { Readings, RedisReadings } from './findings.js';
 
 const REDIS_MS_MAX = 2_000;
@@ -25,7 +25,7 @@ export async function readMachine(redisUrl: string | undefined): Promise<Reading
     cgroupMemoryBytesMax: parseCgroupLimit(
       text('/sys/fs/cgroup/memory.max') ?? text('/sys/fs/cgroup/memory/memory.limit_in_bytes'),
     ),
-    notNativeBecause: notNativeBecause() ?? '',
+    nativeUnavailableReason: nativeUnavailableReason() ?? '',
     redis: redisUrl === undefined ? undefined : await readRedis(redisUrl),
   };
 }
@@ -42,14 +42,14 @@ export function parseMemTotal(meminfo: string | undefined): number | undefined {
   return found === undefined ? undefined : Number(found) * 1024;
 }
 
-/** `max` in version 2; a number near 2^63 in version 1 stands for none. */
+/** No limit is `max` in version 2 and a number near 2^63 in version 1. */
 export function parseCgroupLimit(limit: string | undefined): number | undefined {
   if (limit === undefined) return undefined;
   const bytes = Number(limit);
   return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
 }
 
-/** The subscribers' part of `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`. */
+/** Limits of subscribers in `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`. */
 export function parseSubscriberBuffer(
   limits: string | undefined,
 ): readonly [number, number, number] | undefined {
@@ -65,12 +65,12 @@ async function readRedis(url: string): Promise<RedisReadings> {
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
   });
-  // The reason comes with the rejection of `connect`.
+  // `connect` rejects with the same error.
   redis.on('error', () => {});
   try {
     await redis.connect();
     const info = await redis.info('server');
-    // Managed services and least-privilege users may not ask for settings.
+    // Managed services and least-privilege users may not have permission for CONFIG.
     const setting = async (name: string): Promise<string | undefined> =>
       ((await redis.config('GET', name).catch(() => [])) as string[])[1];
     const maxmemory = await setting('maxmemory');

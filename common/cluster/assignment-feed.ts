@@ -1,6 +1,6 @@
 /**
- * The newest assignment that this process has seen, wherever it came from: the stream from control,
- * or Redis while that stream is down. An older one is never taken.
+ * The newest assignment received by this process, from the stream of control or, while that stream
+ * is down, from Redis. An older assignment never replaces it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Assignment as Wire } from '../../proto/gen/longline/v1/assignment.js';
@@ -29,7 +29,7 @@ export class AssignmentFeed {
   ) {
     metrics.gauge(
       `longline_${role}_assignment_epoch`,
-      'Epoch of the newest assignment seen.',
+      'Epoch of the newest assignment received',
       () => this.position.epoch,
     );
   }
@@ -42,25 +42,26 @@ export class AssignmentFeed {
     return this.#current?.position ?? ORIGIN;
   }
 
-  /** Takes an assignment if it is newer than the current one. */
+  /** Replaces the current assignment if this one is newer. */
   offer(assignment: Assignment): void {
     if (comparePositions(assignment.position, this.position) <= 0) return;
     this.#current = assignment;
     this.onChange(assignment);
   }
 
-  /** The same for one that came over the wire; one that makes no sense is rejected and logged. */
+  /** The same for an assignment from the wire. Rejects and logs an invalid one. */
   offerWire(wire: Wire | undefined, shardCount: number, log: Logger): void {
     if (wire === undefined) return;
     const assignment = fromWire(wire, shardCount);
-    if (typeof assignment === 'string') log.error({ reason: assignment }, 'rejected an assignment');
+    if (typeof assignment === 'string')
+      log.error({ reason: assignment }, 'rejected an invalid assignment');
     else this.offer(assignment);
   }
 }
 
 /**
- * Reads the assignment from Redis once, and then again and again while the stream from control is
- * down. Resolves after the first try; goes on until `signal` is aborted.
+ * Reads the assignment from Redis once, and then polls it while the stream from control is down.
+ * Resolves after the first read; polls until `signal` is aborted.
  */
 export async function followRedis(
   feed: AssignmentFeed,
@@ -76,7 +77,7 @@ export async function followRedis(
     else if (result.type === 'garbage') {
       log.error(
         { reason: result.reason },
-        'the stored assignment is unusable, keeping the last one',
+        'the assignment in Redis is invalid, keeping the current one',
       );
     }
   };

@@ -1,7 +1,7 @@
 /**
- * The assignment in Redis: one hash under one key, so that it lives on one master of a Cluster.
- * `table` is the whole assignment; `incarnation` and `epoch` repeat its position, so that a script
- * can compare it without reading the rest.
+ * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster. `table`
+ * is the encoded assignment. `incarnation` and `epoch` repeat its position, so that a script can
+ * compare it without decoding the rest.
  */
 import type { Cluster, Redis } from 'ioredis';
 import {
@@ -14,15 +14,15 @@ import {
 export type ReadResult =
   | { readonly type: 'none' }
   | { readonly type: 'assignment'; readonly assignment: Assignment }
-  /** Something is stored that no control of this version wrote. Only a person can know why. */
+  /** The stored value was not written by a control of this version; an operator has to find out why. */
   | { readonly type: 'garbage'; readonly reason: string }
   | { readonly type: 'unavailable'; readonly reason: string };
 
 export type WriteResult =
   | { readonly type: 'committed' }
-  /** Another assignment than the expected one is stored; nothing was written. */
+  /** Not written: the stored assignment is not the expected one. */
   | { readonly type: 'lost' }
-  /** It may or may not have been written: read before the next try. */
+  /** Written or not: read before the next write. */
   | { readonly type: 'unavailable'; readonly reason: string };
 
 const KEY = 'll:assignment';
@@ -31,7 +31,7 @@ const KEY = 'll:assignment';
  * Compare and set.
  * Input:  KEYS[1] the hash; ARGV: expected incarnation and epoch (0 and 0: nothing is stored),
  *         next incarnation and epoch, next table
- * Output: 1 written, 0 something else than the expected is stored
+ * Output: 1 written, 0 the stored assignment is not the expected one
  */
 const COMPARE_AND_SET = `
 local stored = redis.call('HMGET', KEYS[1], 'incarnation', 'epoch')
@@ -48,23 +48,27 @@ export async function readAssignment(
     fields = await commands.hmgetBuffer(KEY, 'incarnation', 'epoch', 'table');
   } catch (error) {
     const reason = (error as Error).message;
-    // The one rejection that is about what is stored, not about Redis.
+    // The only error that concerns the stored value, not Redis.
     return { type: reason.startsWith('WRONGTYPE') ? 'garbage' : 'unavailable', reason };
   }
   const [incarnation, epoch, table] = fields;
   if (!incarnation && !epoch && !table) return { type: 'none' };
-  if (!incarnation || !epoch || !table) return { type: 'garbage', reason: 'a field is missing' };
+  if (!incarnation || !epoch || !table)
+    return { type: 'garbage', reason: 'a field of its hash is missing' };
   const assignment = decodeAssignment(table, shardCount);
   if (typeof assignment === 'string') return { type: 'garbage', reason: assignment };
   const { position } = assignment;
-  // As text, because that is how the script compares them.
+  // Compared as text, as in the script.
   if (`${position.incarnation} ${position.epoch}` !== `${incarnation} ${epoch}`) {
-    return { type: 'garbage', reason: 'its position is not the one stored beside it' };
+    return {
+      type: 'garbage',
+      reason: 'its position differs from the fields `incarnation` and `epoch`',
+    };
   }
   return { type: 'assignment', assignment };
 }
 
-/** Writes `next` if the stored assignment is the one at `expected`; ORIGIN: if none is stored. */
+/** Writes `next` if the stored assignment has the position `expected`; ORIGIN: if none is stored. */
 export async function writeAssignment(
   commands: Redis | Cluster,
   next: Assignment,
@@ -72,7 +76,7 @@ export async function writeAssignment(
 ): Promise<WriteResult> {
   const { incarnation, epoch } = next.position;
   try {
-    // EVAL, not EVALSHA: writes are rare, and a script cache that was flushed is no case at all.
+    // EVAL, not EVALSHA: writes are rare, and a flushed script cache needs no handling.
     const written = await commands.eval(
       COMPARE_AND_SET,
       1,

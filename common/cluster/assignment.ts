@@ -1,13 +1,13 @@
 /**
  * The assignment: the whole map shard -> edge. Immutable; a change is a new assignment with a
- * higher position. It only tells a device where to connect: no push depends on it.
+ * higher position. It only determines where a device connects: no push depends on it.
  *
- * Why a position has two numbers: suppose Redis fails over and loses epoch 8, which edges have
- * already seen. A leader that continued with another epoch 8 would split the cluster into edges
- * that believe the old 8 and edges that believe the new one. So it raises the incarnation instead:
- * everything of a higher incarnation supersedes everything of a lower one.
+ * A position has two numbers for this reason: suppose Redis fails over and loses epoch 8, which
+ * some edges have already received. A leader that continued with another epoch 8 would split the
+ * cluster into edges that accepted the old 8 and edges that accepted the new one. So it raises the
+ * incarnation instead: a higher incarnation supersedes every position of a lower one.
  *
- * The moves in flight are part of it, and all that is: whoever reads the table can go on with them.
+ * The assignment contains the whole state of the moves in flight, so a new leader can continue them.
  */
 import {
   EdgeIntent,
@@ -15,23 +15,24 @@ import {
   Assignment as Wire,
 } from '../../proto/gen/longline/v1/assignment.js';
 
+/** Version of an assignment; compared by incarnation, then epoch. */
 export interface Position {
   readonly incarnation: number;
   readonly epoch: number;
 }
 
-/** An edge as it describes itself. */
+/** An edge's description of itself. */
 export interface EdgeIdentity {
   readonly id: string;
   /** Unique per process start. */
   readonly incarnation: string;
-  /** Where devices reach the edge: scheme, host and port, without a path. */
+  /** The edge's URL for devices: scheme, host and port, without a path. */
   readonly advertisedUrl: string;
-  /** `host:port` where the fronts of routers reach the edge; undefined: as in `advertisedUrl`. */
+  /** `host:port` of the edge for front proxies; undefined: those of `advertisedUrl`. */
   readonly frontAddress?: string | undefined;
 }
 
-/** `cordoned`: gets no new shards. `draining`: is to lose all its shards. */
+/** `cordoned`: the edge gets no new shards. `draining`: all its shards move away. */
 export type Intent = 'none' | 'cordoned' | 'draining';
 
 export interface AssignedEdge extends EdgeIdentity {
@@ -39,12 +40,12 @@ export interface AssignedEdge extends EdgeIdentity {
 }
 
 export type Phase =
-  /** `from` owns the shard, `to` subscribes and proves it. */
+  /** `from` owns the shard; `to` subscribes to it and proves delivery. */
   | 'acquiring'
-  /** `to` owns the shard, `from` is still subscribed and tells its clients to go. */
+  /** `to` owns the shard; `from` is still subscribed and sends its clients GOAWAYs. */
   | 'handing-over';
 
-/** A shard on its way. */
+/** The change of a shard's owner, in progress. */
 export interface Move {
   readonly shard: number;
   /** Ids of two different edges of the assignment. */
@@ -53,17 +54,17 @@ export interface Move {
   readonly phase: Phase;
 }
 
-/** What an assignment says, without its place in history. */
+/** An assignment without its position. */
 export interface Content {
   /** Sorted by id. */
   readonly edges: readonly AssignedEdge[];
-  /** For each shard the index of its owner in `edges`, or `NO_OWNER`. */
+  /** By shard: the index of its owner in `edges`, or `NO_OWNER`. */
   readonly owners: Uint16Array;
-  /** Sorted by shard, at most one for each. */
+  /** Sorted by shard, at most one per shard. */
   readonly moves: readonly Move[];
   /**
-   * Edges are being evened out and are not as even as is aimed at yet: control has begun, and goes on
-   * although what is left would not make it begin. In the table, so that a next leader does, too.
+   * Rebalancing has begun and has not reached its target. Control continues it even if the remaining
+   * imbalance would not start it. Part of the assignment so that the next leader continues, too.
    */
   readonly isBalancing: boolean;
 }
@@ -74,7 +75,7 @@ export interface Assignment extends Content {
 
 export const NO_OWNER = 0xffff;
 
-/** Before the first assignment. */
+/** The position before the first assignment. */
 export const ORIGIN: Position = { incarnation: 0, epoch: 0 };
 
 const INTENTS = {
@@ -98,7 +99,7 @@ export function ownerOf({ edges, owners }: Content, shard: number): AssignedEdge
   return index === undefined || index === NO_OWNER ? undefined : edges[index];
 }
 
-/** The shards that `edgeId` owns, ascending. */
+/** The shards owned by `edgeId`, ascending. */
 export function shardsOf({ edges, owners }: Content, edgeId: string): number[] {
   const index = edges.findIndex((edge) => edge.id === edgeId);
   const shards: number[] = [];
@@ -109,25 +110,26 @@ export function shardsOf({ edges, owners }: Content, edgeId: string): number[] {
   return shards;
 }
 
-/** What makes no sense about `content`, if anything: every assignment that is written or read passes. */
+/** Validates an assignment before it is written and after it is read. Returns the first error. */
 export function findProblem({ edges, owners, moves }: Content): string | undefined {
   for (let i = 1; i < edges.length; i++) {
     if (edges[i - 1]!.id >= edges[i]!.id) return 'its edges are not sorted by unique id';
   }
-  const stray = owners.findIndex((owner) => owner !== NO_OWNER && owner >= edges.length);
-  if (stray >= 0) return `shard ${stray} belongs to an edge that is not listed`;
+  const invalid = owners.findIndex((owner) => owner !== NO_OWNER && owner >= edges.length);
+  if (invalid >= 0) return `the owner of shard ${invalid} is not in its edges`;
   const indexOf = new Map(edges.map((edge, index) => [edge.id, index]));
   let last = -1;
   for (const { shard, from, to, phase } of moves) {
-    if (shard >= owners.length) return `shard ${shard} is to move, of ${owners.length}`;
+    if (shard >= owners.length) return `it moves shard ${shard} of ${owners.length}`;
     if (shard <= last) return 'its moves are not sorted by unique shard';
     last = shard;
     const move = `the move of shard ${shard} from ${from} to ${to}`;
-    if (!indexOf.has(from) || !indexOf.has(to)) return `${move} is between edges not listed`;
-    if (from === to) return `${move} leads nowhere`;
+    if (!indexOf.has(from) || !indexOf.has(to))
+      return `${move} has an edge that is not in its edges`;
+    if (from === to) return `${move} ends where it begins`;
     const owner = phase === 'acquiring' ? from : to;
     if (owners[shard] !== indexOf.get(owner))
-      return `${move} is ${phase}, but ${owner} is not owner`;
+      return `${move} is ${phase}, but ${owner} is not the owner`;
   }
   return undefined;
 }
@@ -142,7 +144,7 @@ export function toWire({ position, edges, owners, moves, isBalancing }: Assignme
   };
 }
 
-/** Reads an assignment from the wire or from Redis. Returns what is wrong with it as a string. */
+/** Converts an assignment from the wire or from Redis. Returns a string if it is invalid: the error. */
 export function fromWire(wire: Wire, shardCount: number): Assignment | string {
   if (wire.position === undefined) return 'it has no position';
   if (wire.owners.length !== shardCount) {
@@ -151,8 +153,8 @@ export function fromWire(wire: Wire, shardCount: number): Assignment | string {
   const owners = new Uint16Array(shardCount);
   for (let shard = 0; shard < shardCount; shard++) {
     const entry = wire.owners[shard]!;
-    // Before the entry is cut to the 16 bits of an index.
-    if (entry > wire.edges.length) return `shard ${shard} belongs to an edge that is not listed`;
+    // Checked before the entry is truncated to the 16 bits of an index.
+    if (entry > wire.edges.length) return `the owner of shard ${shard} is not in its edges`;
     owners[shard] = entry === 0 ? NO_OWNER : entry - 1;
   }
   const edges: AssignedEdge[] = [];

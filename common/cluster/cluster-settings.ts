@@ -1,6 +1,6 @@
 /**
- * Settings that the whole cluster must agree on. The first process to start stores its own; every
- * later one compares.
+ * Settings that must be equal in the whole cluster. The first process to start stores its own in
+ * Redis; every later one compares.
  */
 import { EnvironmentError } from '../process/lifecycle.js';
 import type { RedisLink } from '../redis/redis-link.js';
@@ -25,15 +25,15 @@ export async function agreeOnSettings(
   );
   if (stored !== String(shardCount)) {
     throw new EnvironmentError(
-      `LONGLINE_SHARD_COUNT is ${shardCount} here, but this cluster was started with ${stored}; ` +
+      `LONGLINE_SHARD_COUNT is ${shardCount}, but this cluster was started with ${stored}; ` +
         `set it to ${stored}`,
     );
   }
 }
 
 /**
- * Stores the settings again in a Redis that has come back empty, so that who starts later still has
- * something to agree with. To be called about once a second; a call that fails is made up by the next.
+ * Stores the settings again in a Redis that lost its data, for processes that start later. To be
+ * called about once a second: the next call makes up for one that fails.
  */
 export async function restoreSettings(
   link: Pick<RedisLink, 'execute'>,
@@ -42,16 +42,16 @@ export async function restoreSettings(
   await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
 }
 
-/** Both commands are harmless when repeated, so a lost answer needs no care. */
+/** Both commands are idempotent, so a lost reply needs no handling. */
 async function storeOrRead(
   link: Pick<RedisLink, 'execute'>,
   shardCount: number,
 ): Promise<Attempt<string>> {
-  const storing = await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
-  if (storing.type !== 'done') return { type: 'away', reason: storing.reason };
-  const reading = await link.execute<string | null>('hget', [KEY, 'shardCount']);
-  if (reading.type !== 'done') return { type: 'away', reason: reading.reason };
-  // Null: someone deleted the hash between the two commands.
-  if (reading.reply === null) return { type: 'away', reason: `${KEY} has just been deleted` };
-  return { type: 'answered', value: reading.reply };
+  const written = await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
+  if (written.type !== 'done') return { type: 'unavailable', reason: written.reason };
+  const read = await link.execute<string | null>('hget', [KEY, 'shardCount']);
+  if (read.type !== 'done') return { type: 'unavailable', reason: read.reason };
+  // The hash was deleted between the two commands.
+  if (read.reply === null) return { type: 'unavailable', reason: `${KEY} was deleted` };
+  return { type: 'done', value: read.reply };
 }

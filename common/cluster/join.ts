@@ -1,7 +1,7 @@
 /**
- * How a role begins: it waits for Redis, and agrees with the cluster on its settings. That may take as
- * long as it likes, and whatever watches the process must be able to tell that from a dead one: so
- * meanwhile its HTTP port answers, alive and not ready, and says what is waited for.
+ * Startup of a role: it waits for Redis, and compares its settings with the cluster's. The wait has no
+ * limit, and a supervisor must be able to tell it from a hang. So the role's HTTP port already serves
+ * health checks: alive, not ready, and the reason.
  */
 import type { SharedConfig } from '../process/config.js';
 import { createHttpServer, listenHttp } from '../process/http-server.js';
@@ -14,28 +14,28 @@ type RedisConfig = Pick<SharedConfig, 'redisUrls' | 'redisSentinelMaster'>;
 
 export interface JoinOptions {
   readonly config: RedisConfig & ClusterSettings;
-  /** Shown by CLIENT LIST; such as `edge-1`. */
+  /** Connection name in CLIENT LIST, such as `edge-1`. */
   readonly name: string;
-  /** Where health is asked. */
+  /** Host of the HTTP port with the health checks. */
   readonly host: string;
-  /** 0: nobody can know the port before the role listens, so nothing answers. */
+  /** 0 (any free port): nothing is served, as no supervisor knows the port before the role listens. */
   readonly port: number;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
-/** @throws EnvironmentError when waiting would not help */
+/** @throws EnvironmentError when Redis rejects the role for good, or a setting differs */
 export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   const { config, name, host, port, log, metrics } = options;
-  let waitsFor = 'Redis has not answered yet';
-  const meanwhile = createHttpServer(metrics, () => [waitsFor]);
-  if (port !== 0) await listenHttp(meanwhile, host, port);
+  let notReadyReason = 'Redis has not answered yet';
+  const healthServer = createHttpServer(metrics, () => [notReadyReason]);
+  if (port !== 0) await listenHttp(healthServer, host, port);
   const onWaiting = (reason: string) => {
-    waitsFor = `waiting for Redis: ${reason}`;
+    notReadyReason = `waiting for Redis: ${reason}`;
   };
   const { redisUrls: urls, redisSentinelMaster: sentinelMaster } = config;
   const link = await openRedis({ urls, sentinelMaster, name, log, metrics, onWaiting });
   await agreeOnSettings(link, config, onWaiting);
-  await meanwhile.close();
+  await healthServer.close();
   return link;
 }

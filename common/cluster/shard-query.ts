@@ -1,12 +1,12 @@
 /**
- * Asking the edges: one envelope on a shard's channel, and the answers of everybody who listens
- * there. Pushes, presence and disconnects all go this way.
+ * Scatter-gather queries: one envelope on a shard's channel, and one reply from each edge that is
+ * subscribed to it. Pushes, presence and disconnects are such queries.
  *
- * When all have answered is known from two facts: how many subscribers Redis gave the envelope to,
- * and that the owner is among those who answered. The first alone is a hint only (right after a
- * failover Redis counts too few); the second alone would overlook a guest on another edge.
+ * Completeness: a result is complete when the shard's owner has replied, and at least as many edges
+ * have replied as Redis counted receivers of the envelope. The count alone is not enough, because
+ * Redis counts too few right after a failover. The owner alone is not enough, because the client may
+ * be a guest on another edge.
  */
-
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import {
   type Reply,
@@ -17,47 +17,48 @@ import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import { Deadlines } from '../process/deadlines.js';
 import { type Rejection, rejection } from '../process/errors.js';
 import type { Metrics } from '../process/metrics.js';
-import type { PrivateChannels } from '../redis/private-channels.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
+import type { PrivateChannels } from './private-channels.js';
 import { shardChannel, shardOf, shardTags } from './shard.js';
 
-/** Answers of the edges to one question, as far as they came in time. */
-export interface Answers {
-  readonly bodies: readonly NonNullable<Reply['body']>[];
-  /** Every edge that could hold the client has answered, the owner among them. */
+type ReplyBody = NonNullable<Reply['body']>;
+type QueryBody = NonNullable<ShardEnvelope['body']>;
+
+/** The replies of the edges to one query that arrived in time. */
+export interface QueryResult {
+  readonly bodies: readonly ReplyBody[];
+  /** Every edge that could have the client has replied, the owner among them. */
   readonly complete: boolean;
 }
 
-/**
- * What became of the question itself. `settled`: it was decided without the edges, nobody will
- * answer.
- */
-export type SendResult = PublishResult | { readonly type: 'settled' };
+/** `decided`: the envelope was not published, because the result does not depend on the edges. */
+export type SendResult = PublishResult | { readonly type: 'decided' };
 
-/** Puts an envelope on a channel, one way or another. */
-export type Send = (channel: string, envelope: Buffer) => Promise<SendResult>;
+/** Publishes an envelope, directly or as a part of a script. */
+export type SendEnvelope = (channel: string, envelope: Buffer) => Promise<SendResult>;
 
-interface Ask {
-  readonly bodies: NonNullable<Reply['body']>[];
-  ownerAnswered: boolean;
-  /** Undefined until Redis has said how many subscribers the question had. */
+interface PendingQuery {
+  readonly bodies: ReplyBody[];
+  hasOwnerReply: boolean;
+  /** Receivers of the envelope as counted by Redis; undefined until it was published. */
   receivers: number | undefined;
-  /** An answer has come that no other can better; only what became of the question is waited for. */
-  hasFinal: boolean;
-  readonly isFinal: (body: NonNullable<Reply['body']>) => boolean;
-  readonly settle: (answers: Answers | Rejection) => void;
+  /** A final reply has arrived: only the result of sending is awaited. */
+  hasFinalReply: boolean;
+  readonly isFinal: (body: ReplyBody) => boolean;
+  readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
-const PRESENCE_WAIT_MS = 1_000;
-/** How much later than asked for a question may be given up. */
-const DEADLINE_GRAIN_MS = 20;
+const PRESENCE_TIMEOUT_MS = 1_000;
+/** A query times out at most this much late. */
+const TIMEOUT_RESOLUTION_MS = 20;
 
 export class ShardQueries {
-  readonly #asks = new Map<number, Ask>();
-  /** One for all questions: a timer for each would cost more than the question itself. */
-  readonly #deadlines = new Deadlines(DEADLINE_GRAIN_MS);
+  /** By query id. */
+  readonly #pending = new Map<number, PendingQuery>();
+  /** Shared by all queries: a timer for each would cost more than the query itself. */
+  readonly #deadlines = new Deadlines(TIMEOUT_RESOLUTION_MS);
   readonly #tags: readonly string[];
-  /** Kept for its memory, which a new one would have to grow first. */
+  /** Reused: a new writer would have to grow its buffer first. */
   readonly #writer = new BinaryWriter();
   #lastQueryId = 0;
 
@@ -65,89 +66,86 @@ export class ShardQueries {
     readonly link: Pick<RedisLink, 'publish'>,
     readonly channels: Pick<PrivateChannels, 'replyChannelFor'>,
     readonly shardCount: number,
-    /** Bound on questions that wait for answers; more are rejected as OVERLOADED. */
+    /** Limit of queries in flight; more are rejected as OVERLOADED. */
     readonly inFlightMax: number,
     metrics: Metrics,
     role: 'router' | 'control',
   ) {
     this.#tags = shardTags(shardCount);
     setInterval(() => {
-      for (const queryId of this.#deadlines.passed(performance.now())) this.#settle(queryId);
-    }, DEADLINE_GRAIN_MS).unref();
+      for (const queryId of this.#deadlines.takeExpired(performance.now())) this.#finish(queryId);
+    }, TIMEOUT_RESOLUTION_MS).unref();
     metrics.gauge(
       `longline_${role}_shard_queries_in_flight`,
-      'Questions to edges that wait for an answer.',
-      () => this.#asks.size,
+      'Shard queries that await replies of edges',
+      () => this.#pending.size,
     );
   }
 
   /**
-   * Asks the edges that listen to the client's shard. Settles when what became of the question is
-   * known and all have answered or `isFinal` says so of an answer, or after `waitMs`.
-   * @param send how the question is put on the shard's channel
+   * Queries the edges of the client's shard. Resolves when the result of sending is known and the
+   * replies are complete or one of them is final; at the latest after `timeoutMs`.
+   * @param isFinal whether no later reply can change the result
+   * @param send how the envelope is published; by default with SPUBLISH
    */
-  ask(
+  query(
     clientId: string,
-    body: NonNullable<ShardEnvelope['body']>,
-    waitMs: number,
-    isFinal: Ask['isFinal'],
-    send?: Send,
-  ): Promise<Answers | Rejection> {
-    return this.#ask(this.tagOf(clientId), clientId, body, waitMs, isFinal, send);
+    body: QueryBody,
+    timeoutMs: number,
+    isFinal: PendingQuery['isFinal'],
+    send?: SendEnvelope,
+  ): Promise<QueryResult | Rejection> {
+    return this.#query(this.tagOf(clientId), clientId, body, timeoutMs, isFinal, send);
   }
 
-  /** Asks the edges that listen to a shard about all of its clients. */
-  askShard(
-    shard: number,
-    body: NonNullable<ShardEnvelope['body']>,
-    waitMs: number,
-  ): Promise<Answers | Rejection> {
-    return this.#ask(this.#tags[shard]!, '', body, waitMs, () => false);
+  /** Queries the edges of a shard about all clients of the shard. */
+  queryShard(shard: number, body: QueryBody, timeoutMs: number): Promise<QueryResult | Rejection> {
+    return this.#query(this.#tags[shard]!, '', body, timeoutMs, () => false);
   }
 
-  #ask(
+  #query(
     tag: string,
     clientId: string,
-    body: NonNullable<ShardEnvelope['body']>,
-    waitMs: number,
-    isFinal: Ask['isFinal'],
-    send: Send = (channel, envelope) => this.link.publish(channel, envelope),
-  ): Promise<Answers | Rejection> {
+    body: QueryBody,
+    timeoutMs: number,
+    isFinal: PendingQuery['isFinal'],
+    send: SendEnvelope = (channel, envelope) => this.link.publish(channel, envelope),
+  ): Promise<QueryResult | Rejection> {
     const replyChannel = this.channels.replyChannelFor(tag);
     if (replyChannel === undefined) {
-      const why = 'no reply channel is confirmed at the moment';
-      return Promise.resolve(rejection('REDIS_UNAVAILABLE', why));
+      const reason = 'Redis has not confirmed a reply channel of this process; retry later';
+      return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
     }
-    if (this.#asks.size >= this.inFlightMax) {
-      const why = `${this.inFlightMax} questions are in flight`;
-      return Promise.resolve(rejection('OVERLOADED', why));
+    if (this.#pending.size >= this.inFlightMax) {
+      const reason = `${this.inFlightMax} shard queries are in flight, the maximum; retry later`;
+      return Promise.resolve(rejection('OVERLOADED', reason));
     }
     const queryId = ++this.#lastQueryId;
     const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
     const bytes = ShardEnvelope.encode(envelope, this.#writer).finish();
-    return new Promise((settle) => {
-      const ask: Ask = {
+    return new Promise((resolve) => {
+      const query: PendingQuery = {
         bodies: [],
-        ownerAnswered: false,
+        hasOwnerReply: false,
         receivers: undefined,
-        hasFinal: false,
+        hasFinalReply: false,
         isFinal,
-        settle,
+        resolve,
       };
-      this.#asks.set(queryId, ask);
-      this.#deadlines.add(queryId, performance.now() + waitMs);
+      this.#pending.set(queryId, query);
+      this.#deadlines.add(queryId, performance.now() + timeoutMs);
       void send(shardChannel(tag), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
         (result) => {
           if (result.type === 'rejected') {
-            this.#asks.delete(queryId);
-            settle(rejectRedis(result.reason));
+            this.#pending.delete(queryId);
+            resolve(redisRejection(result.reason));
           } else if (result.type === 'published') {
-            ask.receivers = result.receivers;
-            if (ask.hasFinal || isComplete(ask)) this.#settle(queryId);
-          } else if (result.type === 'settled') {
-            this.#settle(queryId);
+            query.receivers = result.receivers;
+            if (query.hasFinalReply || isComplete(query)) this.#finish(queryId);
+          } else if (result.type === 'decided') {
+            this.#finish(queryId);
           }
-          // Unknown: the answers, or their absence until the deadline, will tell.
+          // Unknown: replies show that it was published; without any, the query times out.
         },
       );
     });
@@ -162,44 +160,44 @@ export class ShardQueries {
     return this.#tags[this.shardOf(clientId)]!;
   }
 
-  async askPresence(
+  async queryPresence(
     clientId: string,
   ): Promise<{ connections: Presence[]; complete: boolean } | Rejection> {
     const body = { $case: 'presence', value: {} } as const;
-    const answers = await this.ask(clientId, body, PRESENCE_WAIT_MS, () => false);
-    if ('code' in answers) return answers;
-    const connections = answers.bodies.flatMap((b) => (b.$case === 'presence' ? [b.value] : []));
-    return { connections, complete: answers.complete };
+    const result = await this.query(clientId, body, PRESENCE_TIMEOUT_MS, () => false);
+    if ('code' in result) return result;
+    const connections = result.bodies.flatMap((b) => (b.$case === 'presence' ? [b.value] : []));
+    return { connections, complete: result.complete };
   }
 
-  /** To be given every batch of replies that comes on a private channel of this process. */
+  /** To be called with every batch of replies that arrives on a private channel of this process. */
   onReplies(batch: ReplyBatch): void {
     for (const reply of batch.replies) {
-      const ask = this.#asks.get(reply.queryId);
-      // Late, or of a version that answers something we do not know.
-      if (ask === undefined || reply.body === undefined) continue;
-      ask.bodies.push(reply.body);
-      if (reply.owner) ask.ownerAnswered = true;
-      if (ask.isFinal(reply.body)) ask.hasFinal = true;
-      const isSent = ask.receivers !== undefined;
-      if (isSent && (ask.hasFinal || isComplete(ask))) this.#settle(reply.queryId);
+      const query = this.#pending.get(reply.queryId);
+      // A late reply, or one of a newer version with a body unknown here.
+      if (query === undefined || reply.body === undefined) continue;
+      query.bodies.push(reply.body);
+      if (reply.owner) query.hasOwnerReply = true;
+      if (query.isFinal(reply.body)) query.hasFinalReply = true;
+      const isSent = query.receivers !== undefined;
+      if (isSent && (query.hasFinalReply || isComplete(query))) this.#finish(reply.queryId);
     }
   }
 
-  #settle(queryId: number): void {
-    const ask = this.#asks.get(queryId);
-    if (ask === undefined) return;
-    this.#asks.delete(queryId);
-    ask.settle({ bodies: ask.bodies, complete: isComplete(ask) });
+  #finish(queryId: number): void {
+    const query = this.#pending.get(queryId);
+    if (query === undefined) return;
+    this.#pending.delete(queryId);
+    query.resolve({ bodies: query.bodies, complete: isComplete(query) });
   }
 }
 
-/** Redis says itself when it is full or cannot persist, and that is another trouble than its absence. */
-function rejectRedis(reason: string): Rejection {
+/** Distinguishes a Redis that is full or cannot persist, and says so, from one that is unavailable. */
+function redisRejection(reason: string): Rejection {
   const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
   return rejection(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
 }
 
-function isComplete(ask: Ask): boolean {
-  return ask.ownerAnswered && ask.receivers !== undefined && ask.bodies.length >= ask.receivers;
+function isComplete({ hasOwnerReply, receivers, bodies }: PendingQuery): boolean {
+  return hasOwnerReply && receivers !== undefined && bodies.length >= receivers;
 }

@@ -1,17 +1,17 @@
 /**
- * clientId -> shard -> Redis tag -> channel. The whole cluster, in any language, must agree on
- * this file; `test/common/cluster/shard-vectors.json` is its published truth.
+ * clientId -> shard -> Redis tag -> channel. Every implementation, in any language, must map them
+ * alike; `test/common/cluster/shard-vectors.json` has the published test vectors.
  */
 import assert from 'node:assert';
 import { crc32 } from 'node:zlib';
 import keySlot from 'cluster-key-slot';
 
-/** Redis Cluster has this many slots, for ever. https://redis.io/docs/reference/cluster-spec */
+/** Number of slots of Redis Cluster, fixed: https://redis.io/docs/reference/cluster-spec */
 const REDIS_SLOTS = 16384;
 
 /**
- * Which slice of the clientId space a client belongs to: CRC-32/ISO-HDLC of the UTF-8 bytes, mod
- * shardCount. `shardCount` is a power of two, so the mask is the remainder.
+ * The shard of a client: CRC-32/ISO-HDLC of the clientId's UTF-8 bytes, modulo `shardCount`.
+ * `shardCount` is a power of two, so the mask is the remainder.
  */
 export function shardOf(clientId: string, shardCount: number): number {
   return crc32(clientId) & (shardCount - 1);
@@ -24,9 +24,9 @@ export function isShardCount(count: number): boolean {
 }
 
 /**
- * The tag of each shard: the smallest integer whose Redis slot lies in the shard's own run of
- * slots. Every run of 16384 / shardCount slots gets exactly one tag, so the masters of a Redis
- * Cluster get equal numbers of shards; `{0}`, `{1}`, … would skew them by a factor of two.
+ * The tag of each shard: the smallest integer whose Redis slot is in the shard's own range of slots.
+ * Every range of 16384 / shardCount slots gets exactly one tag, so the masters of a Redis Cluster
+ * get equal numbers of shards; `{0}`, `{1}`, … would skew them by a factor of two.
  */
 export function shardTags(shardCount: number): readonly string[] {
   assert(isShardCount(shardCount), `shardCount ${shardCount} is not a power of two up to 16384`);
@@ -43,12 +43,12 @@ export function shardTags(shardCount: number): readonly string[] {
   return tags;
 }
 
-/** The channel on which the edges of a shard listen. */
+/** The channel to which the edges of a shard are subscribed. */
 export function shardChannel(tag: string): string {
   return `ll:{${tag}}`;
 }
 
-/** A channel of one process only, for the answers and probes addressed to it. */
+/** A channel to which one process is subscribed, for replies and probes to it. */
 export function privateChannel(tag: string, processId: string): string {
   return `lr:{${tag}}:${processId}`;
 }

@@ -1,9 +1,9 @@
-/** What every connection to Redis has in common: addresses, patience, manners in the log. */
+/** Addresses, timeouts, reconnection and logging, common to all connections to Redis. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { backoffMs } from '../process/backoff.js';
 import type { Logger } from '../process/log.js';
 
-/** A node that can be dialled, with the credentials that all nodes share. */
+/** Address of a node, and the credentials that all nodes share. */
 export interface Endpoint {
   readonly host: string;
   readonly port: number;
@@ -15,13 +15,13 @@ export interface Endpoint {
 
 const DEFAULT_PORT = 6379;
 const CONNECT_MS_MAX = 2_000;
-/** A caller waits for no command longer than this. */
+/** Timeout of a command. */
 export const COMMAND_MS_MAX = 2_000;
-/** A peer that owes an answer for so long is dead, whatever TCP believes. */
+/** A server that owes a reply and sends nothing for this long is dead, even if TCP is connected. */
 export const SILENCE_MS_MAX = 5_000;
-/** How long a closed connection may linger until its peer closes it, too. */
+/** Longest wait for the peer to close its side of a connection that we closed. */
 const DISCONNECT_MS_MAX = 500;
-/** Lower than the general bound: pushes are missed while a subscriber is away. */
+/** Lower than the bound elsewhere, because a disconnected subscriber misses pushes. */
 const RECONNECT_MS_MAX = 1_000;
 
 export function parseRedisUrl(text: string): Endpoint {
@@ -45,8 +45,8 @@ export function reconnectMs(tries: number): number {
 }
 
 /**
- * Nothing is queued while the connection is down and nothing is sent twice: a caller learns at
- * once, and decides.
+ * Options for ioredis under which it neither queues a command while disconnected nor sends one twice:
+ * the command fails at once, and its caller decides whether to retry.
  */
 export function connectionOptions(endpoint: Endpoint, name: string) {
   return {
@@ -61,7 +61,7 @@ export function connectionOptions(endpoint: Endpoint, name: string) {
     socketTimeout: SILENCE_MS_MAX,
     disconnectTimeout: DISCONNECT_MS_MAX,
     retryStrategy: reconnectMs,
-    // 0 rejects what was in flight when the connection closes; without it, it would hang.
+    // 0 rejects commands in flight when the connection closes; they would hang without it.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
@@ -70,31 +70,31 @@ export function connectionOptions(endpoint: Endpoint, name: string) {
 }
 
 /**
- * Says that a connection is lost, each reason once until it is back. Only messages are logged: an
- * ioredis error carries the arguments of its command, and those of HELLO hold the password.
+ * Logs that a connection is lost, each reason once until it is ready again. Logs only the message of
+ * an error: an ioredis error carries the arguments of its command, and HELLO's include the password.
  */
 export function logOutages(client: Redis | Cluster, log: Logger, redis: string): void {
   const reasons = new Set<string>();
-  const lose = (reason: string) => {
+  const logOnce = (reason: string) => {
     if (reasons.has(reason)) return;
     reasons.add(reason);
     log.warn({ redis, reason }, 'Redis connection lost');
   };
-  // A rejection by several addresses of one name has no message, only a code.
+  // An AggregateError (every address of a name failed) has a code and no message.
   client.on('error', (error: NodeJS.ErrnoException) =>
-    lose(error.message || error.code || 'error'),
+    logOnce(error.message || error.code || 'error'),
   );
-  client.on('reconnecting', () => lose('connection closed'));
+  client.on('reconnecting', () => logOnce('connection closed'));
   client.on('ready', () => {
-    if (reasons.size > 0) log.info({ redis }, 'Redis connection is back');
+    if (reasons.size > 0) log.info({ redis }, 'Redis connection restored');
     reasons.clear();
   });
 }
 
-/** Resolves when the socket is gone. */
+/** Disconnects. Resolves when the socket is closed. */
 export async function closeClient(client: Redis | Cluster): Promise<void> {
   const isOpen = client.status === 'ready' || client.status === 'connect';
-  // Not `once` of node:events, which rejects when the handshake is cut short with an error.
+  // Not `once` of node:events, which rejects if the handshake fails with an error.
   const ended = isOpen && new Promise((resolve) => client.once('end', resolve));
   client.disconnect();
   await ended;

@@ -1,7 +1,7 @@
 /**
- * One Redis command whose fate is said exactly. A rejected ioredis promise does not tell whether
- * the command may have run: `Connection is closed.` comes before as well as after it was sent. So
- * this watches whether the command was ever handed to a socket.
+ * Runs one Redis command through ioredis and reports whether it ran, did not run, or may have run.
+ * A rejected ioredis promise does not say: `Connection is closed.` is the error both before and after
+ * the command was sent. So this records whether the command was written to a socket.
  */
 import { Writable } from 'node:stream';
 import { type Cluster, Command, type Redis } from 'ioredis';
@@ -9,17 +9,17 @@ import { type CommandArgs, CommandBuffer } from './command-buffer.js';
 
 export type Outcome<Reply> =
   | { readonly type: 'done'; readonly reply: Reply }
-  /** Surely not executed. */
+  /** Not executed. */
   | { readonly type: 'rejected'; readonly reason: string }
-  /** It may or may not have been executed. */
+  /** Executed or not: the reply was lost or is late. */
   | { readonly type: 'unknown'; readonly reason: string };
 
 /**
- * Error codes with which Redis declines a command before it runs. Redis checks the write-related
- * ones in a script too, but only before its first write (`scriptVerify*` in script.c, Redis 7.0).
- * Any other error may come from the middle of a script.
+ * Error codes with which Redis rejects a command before it runs. In a script, Redis checks for the
+ * write-related ones only before the first write (`scriptVerify*` in script.c, Redis 7.0). Any other
+ * error may come from the middle of a script.
  */
-const DECLINED = new Set([
+const REJECTIONS = new Set([
   'ASK',
   'BUSY',
   'CLUSTERDOWN',
@@ -37,12 +37,12 @@ const DECLINED = new Set([
   'TRYAGAIN',
 ]);
 
-/** How ioredis words that it gave up following redirections; the server's last error follows. */
+/** ioredis's message after too many redirections; the server's last error follows. */
 const REDIRECTIONS_EXHAUSTED = /^Too many Cluster redirections\. Last error: (?:ReplyError: )?/;
 
 /**
- * @param args as ioredis takes them
- * @param replyAs what strings in the reply become: text, or bytes where they may not be UTF-8
+ * Never rejects.
+ * @param replyAs type of the strings in the reply: `bytes` where they may not be UTF-8
  */
 export async function execute<Reply>(
   client: Redis | Cluster,
@@ -62,7 +62,7 @@ export async function execute<Reply>(
   try {
     return { type: 'done', reply: (await client.sendCommand(command)) as Reply };
   } catch (error) {
-    return fateOf((error as Error).message, wasSent);
+    return outcomeOfError((error as Error).message, wasSent);
   }
 }
 
@@ -70,7 +70,7 @@ const commandBuffer = new CommandBuffer();
 
 const corked = new WeakSet<Writable>();
 
-/** One system call for all commands of a turn; one each halves what a process can publish. */
+/** Writes all commands of a turn with one system call; one each halves the publish rate. */
 function corkForThisTurn(socket: Writable): void {
   if (corked.has(socket)) return;
   corked.add(socket);
@@ -81,11 +81,11 @@ function corkForThisTurn(socket: Writable): void {
   });
 }
 
-/** What became of a command that failed. */
-export function fateOf(message: string, wasSent: boolean): Outcome<never> {
+/** Outcome of a command that failed with this error message. */
+export function outcomeOfError(message: string, wasSent: boolean): Outcome<never> {
   const reason = message.replace(REDIRECTIONS_EXHAUSTED, '');
-  const wasDeclined = DECLINED.has(reason.split(' ', 1)[0]!);
-  // ioredis sends a command that timed out in its queue all the same, as soon as it can.
+  const wasRejected = REJECTIONS.has(reason.split(' ', 1)[0]!);
+  // ioredis still sends a command that timed out in its queue, as soon as it is connected.
   const maySendLater = reason === 'Command timed out';
-  return { type: wasDeclined || (!wasSent && !maySendLater) ? 'rejected' : 'unknown', reason };
+  return { type: wasRejected || (!wasSent && !maySendLater) ? 'rejected' : 'unknown', reason };
 }

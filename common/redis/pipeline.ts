@@ -1,26 +1,26 @@
 /**
- * A pipelined connection to one Redis server for the commands that every push needs: one write for
- * all commands of a turn, no timer and no object per command but the one that awaits its reply. It
- * costs a router a third of what the same commands cost through ioredis, which stays in charge of
- * everything else: topology, redirections, and commands while this connection is away.
+ * A pipelined connection to one Redis server, for the commands of pushes. It writes all commands of a
+ * turn at once, and has no timer and only one object per command. It costs a router a third of the
+ * same commands through ioredis, which keeps the rest: topology, redirections, and commands while
+ * this connection is down.
  *
- * Never reports a fate that it does not know: what was sent and not answered is `unknown`.
+ * Never guesses an outcome: a command that was sent and got no reply is `unknown`.
  */
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import Parser from 'redis-parser';
 import { type CommandArgs, CommandBuffer } from './command-buffer.js';
 import { COMMAND_MS_MAX, type Endpoint, reconnectMs, SILENCE_MS_MAX } from './connection.js';
-import { fateOf, type Outcome } from './execute.js';
+import { type Outcome, outcomeOfError } from './execute.js';
 
-/** The grain of deadlines. */
+/** Resolution of timeouts. */
 const TICK_MS = 250;
 
-interface Sent {
+interface PendingCommand {
   readonly replyAs: 'text' | 'bytes';
   readonly sentAtMs: number;
-  /** Undefined once it was told that the answer is too late. */
-  settle: ((outcome: Outcome<never>) => void) | undefined;
+  /** Undefined after the command timed out: its reply is still due, and is dropped. */
+  resolve: ((outcome: Outcome<never>) => void) | undefined;
 }
 
 export class RedisPipeline {
@@ -29,89 +29,90 @@ export class RedisPipeline {
     returnBuffers: true,
     returnReply: (reply) => this.#onReply(reply),
     returnError: (error) => this.#onError(error.message),
-    // What cannot be parsed says nothing about which reply was meant.
+    // After a parse error, replies can no longer be matched to commands.
     returnFatalError: () => this.#socket.destroy(),
   });
-  readonly #ticking: NodeJS.Timeout;
+  readonly #tickTimer: NodeJS.Timeout;
   #socket!: Socket;
-  /** Oldest first, from `#head`: Redis answers in the order of the commands. */
-  #sent: Sent[] = [];
+  /** Oldest first, from `#head`: Redis replies in the order of the commands. */
+  #pending: PendingCommand[] = [];
   #head = 0;
   #isReady = false;
   #isFlushDue = false;
+  /** When the first command of this turn was appended: the sending time of all of them. */
   #turnMs = 0;
-  #heardAtMs = 0;
+  #receivedAtMs = 0;
   #tries = 0;
-  #redialling: NodeJS.Timeout | undefined;
+  #reconnectTimer: NodeJS.Timeout | undefined;
 
   constructor(
     readonly endpoint: Endpoint,
     readonly name: string,
   ) {
-    this.#ticking = setInterval(() => this.#tick(), TICK_MS);
-    this.#dial();
+    this.#tickTimer = setInterval(() => this.#tick(), TICK_MS);
+    this.#connect();
   }
 
-  /** Whether commands can be sent at the moment. */
+  /** True while commands can be sent. */
   get isReady(): boolean {
     return this.#isReady;
   }
 
-  /** Only while it is ready. Never rejects. */
+  /** Sends a command; to be called only while ready. Never rejects. */
   execute<Reply>(
     name: string,
     args: CommandArgs,
     replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
-    return new Promise((settle) => {
+    return new Promise((resolve) => {
       this.#out.append(name, args);
       if (!this.#isFlushDue) {
         this.#isFlushDue = true;
         this.#turnMs = performance.now();
         setImmediate(() => this.#flush());
       }
-      this.#sent.push({ replyAs, sentAtMs: this.#turnMs, settle });
+      this.#pending.push({ replyAs, sentAtMs: this.#turnMs, resolve });
     });
   }
 
   close(): void {
-    clearInterval(this.#ticking);
-    clearTimeout(this.#redialling);
+    clearInterval(this.#tickTimer);
+    clearTimeout(this.#reconnectTimer);
     this.#socket.removeAllListeners('close').destroy();
     this.#failAll();
   }
 
-  #dial(): void {
+  #connect(): void {
     const { host, port, isTls } = this.endpoint;
     const socket = isTls
       ? connectTls({ host, port, servername: host })
       : connect({ host, port, noDelay: true, keepAlive: true });
     this.#socket = socket;
-    this.#heardAtMs = performance.now();
-    socket.once(isTls ? 'secureConnect' : 'connect', () => void this.#greet());
+    this.#receivedAtMs = performance.now();
+    socket.once(isTls ? 'secureConnect' : 'connect', () => void this.#handshake());
     socket.on('data', (bytes) => {
-      this.#heardAtMs = performance.now();
+      this.#receivedAtMs = performance.now();
       this.#parser.execute(bytes);
     });
-    // `close` follows; the other connections to this server say in the log what is the matter.
+    // `close` follows. The cause is logged by the ioredis connections to this server.
     socket.on('error', () => {});
     socket.once('close', () => {
       this.#failAll();
-      this.#redialling = setTimeout(() => this.#dial(), reconnectMs(++this.#tries));
+      this.#reconnectTimer = setTimeout(() => this.#connect(), reconnectMs(++this.#tries));
     });
   }
 
-  async #greet(): Promise<void> {
+  async #handshake(): Promise<void> {
     const { username, password, db } = this.endpoint;
-    const greetings: CommandArgs[] = [['client', 'setname', this.name]];
-    if (db !== 0) greetings.unshift(['select', db]);
+    const commands: CommandArgs[] = [['client', 'setname', this.name]];
+    if (db !== 0) commands.unshift(['select', db]);
     if (password !== undefined) {
-      greetings.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
+      commands.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
     }
-    const answers = await Promise.all(
-      greetings.map(([name, ...args]) => this.execute(name as string, args)),
+    const outcomes = await Promise.all(
+      commands.map(([name, ...args]) => this.execute(name as string, args)),
     );
-    this.#isReady = answers.every(({ type }) => type === 'done');
+    this.#isReady = outcomes.every(({ type }) => type === 'done');
     if (this.#isReady) this.#tries = 0;
     else this.#socket.destroy();
   }
@@ -122,54 +123,51 @@ export class RedisPipeline {
   }
 
   #onReply(reply: unknown): void {
-    const sent = this.#next();
-    sent.settle?.({
-      type: 'done',
-      reply: (sent.replyAs === 'text' ? toText(reply) : reply) as never,
-    });
+    const { replyAs, resolve } = this.#shift();
+    resolve?.({ type: 'done', reply: (replyAs === 'text' ? toText(reply) : reply) as never });
   }
 
   #onError(message: string): void {
-    this.#next().settle?.(fateOf(message, true));
-    // A demoted master keeps its connections; a new one finds whoever has its name now.
+    this.#shift().resolve?.(outcomeOfError(message, true));
+    // A demoted master keeps its connections; reconnecting resolves the name to the new master.
     if (message.startsWith('READONLY')) this.#socket.destroy();
   }
 
-  #next(): Sent {
-    const sent = this.#sent[this.#head++]!;
-    if (this.#head === this.#sent.length) {
-      this.#sent = [];
+  #shift(): PendingCommand {
+    const command = this.#pending[this.#head++]!;
+    if (this.#head === this.#pending.length) {
+      this.#pending = [];
       this.#head = 0;
-    } else if (this.#head >= 1024 && this.#head * 2 >= this.#sent.length) {
-      this.#sent.splice(0, this.#head);
+    } else if (this.#head >= 1024 && this.#head * 2 >= this.#pending.length) {
+      this.#pending.splice(0, this.#head);
       this.#head = 0;
     }
-    return sent;
+    return command;
   }
 
   #tick(): void {
     const nowMs = performance.now();
-    for (let i = this.#head; i < this.#sent.length; i++) {
-      const sent = this.#sent[i]!;
-      if (sent.sentAtMs > nowMs - COMMAND_MS_MAX) break;
-      sent.settle?.({ type: 'unknown', reason: 'Command timed out' });
-      sent.settle = undefined;
+    for (let i = this.#head; i < this.#pending.length; i++) {
+      const command = this.#pending[i]!;
+      if (command.sentAtMs > nowMs - COMMAND_MS_MAX) break;
+      command.resolve?.({ type: 'unknown', reason: 'Command timed out' });
+      command.resolve = undefined;
     }
-    const isOwedAnAnswer = this.#head < this.#sent.length || !this.#isReady;
-    if (isOwedAnAnswer && this.#heardAtMs < nowMs - SILENCE_MS_MAX) this.#socket.destroy();
-    // A server that owes nothing is not silent.
-    if (!isOwedAnAnswer) this.#heardAtMs = nowMs;
+    const isReplyDue = this.#head < this.#pending.length || !this.#isReady;
+    if (isReplyDue && this.#receivedAtMs < nowMs - SILENCE_MS_MAX) this.#socket.destroy();
+    // The silence of a server counts from the moment it owes a reply.
+    if (!isReplyDue) this.#receivedAtMs = nowMs;
   }
 
   #failAll(): void {
     this.#isReady = false;
-    const unanswered = this.#sent.slice(this.#head);
-    this.#sent = [];
+    const unanswered = this.#pending.slice(this.#head);
+    this.#pending = [];
     this.#head = 0;
     this.#out.take();
     this.#parser.reset();
-    for (const { settle } of unanswered) {
-      settle?.({ type: 'unknown', reason: 'Connection is closed.' });
+    for (const { resolve } of unanswered) {
+      resolve?.({ type: 'unknown', reason: 'Connection is closed.' });
     }
   }
 }

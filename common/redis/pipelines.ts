@@ -1,4 +1,4 @@
-/** A pipeline to each master, for whoever knows the key of a command. */
+/** One pipelined connection per master. */
 import type { Endpoint } from './connection.js';
 import { RedisPipeline } from './pipeline.js';
 import { splitAddress } from './slot-map.js';
@@ -6,13 +6,13 @@ import { splitAddress } from './slot-map.js';
 export class RedisPipelines {
   readonly #pipelines = new Map<string, RedisPipeline>();
 
-  /** @param endpoint any node, with the credentials that all share */
+  /** @param endpoint any node, with the credentials that all nodes share */
   constructor(
     readonly endpoint: Endpoint,
     readonly name: string,
   ) {}
 
-  /** The pipeline to a master; undefined while it cannot take commands. */
+  /** The pipeline to the master at `host:port`; undefined while it cannot send commands. */
   to(address: string | undefined): RedisPipeline | undefined {
     if (address === undefined) return undefined;
     let pipeline = this.#pipelines.get(address);

@@ -1,9 +1,9 @@
 /**
  * This process's link to Redis: a client for commands and a subscriber for shard channels. It is
- * opened once, at the start, and then survives whatever Redis does.
+ * opened once, at start, and then survives every outage, failover and resharding of Redis.
  *
- * A command never hangs its caller: nothing is queued while Redis is away, nothing that may have
- * run is sent again, and no answer is waited for longer than two seconds.
+ * A command never hangs its caller: it is not queued while Redis is unavailable, not sent again if
+ * it may have run, and times out after two seconds.
  */
 import { Cluster, Redis } from 'ioredis';
 import { EnvironmentError } from '../process/lifecycle.js';
@@ -23,30 +23,30 @@ import {
 import { execute, type Outcome } from './execute.js';
 import { RedisPipelines } from './pipelines.js';
 import { retryUntilAvailable } from './retry.js';
-import { askSlotMapOf, type ViaSentinels, viaSentinels } from './sentinel.js';
+import { fetchSlotMapFromSentinels, type SentinelOptions, sentinelOptions } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
-import { checkAllAtStartup } from './startup-check.js';
+import { runStartupCheck } from './startup-check.js';
 
 export interface RedisLinkOptions {
   /** One server, seeds of one Redis Cluster with the same credentials, or Sentinels. */
   readonly urls: readonly string[];
-  /** The name of the master that the Sentinels watch; undefined: there are none. */
+  /** Name under which the Sentinels monitor the master; undefined: no Sentinels. */
   readonly sentinelMaster?: string | undefined;
-  /** Shown by CLIENT LIST; such as `edge-1`. */
+  /** Connection name in CLIENT LIST, such as `edge-1`. */
   readonly name: string;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Hears why Redis is still waited for. */
+  /** Called with the reason after each failed attempt to open the link. */
   readonly onWaiting?: (reason: string) => void;
 }
 
 export type PublishResult =
-  /** `receivers` is a hint: after a failover Redis was seen to count too few. */
+  /** `receivers` is a hint: Redis was seen to count too few after a failover. */
   | { readonly type: 'published'; readonly receivers: number }
-  /** Surely not published. */
+  /** Not published. */
   | { readonly type: 'rejected'; readonly reason: string }
-  /** It may have been published. */
+  /** Published or not: the reply was lost or is late. */
   | { readonly type: 'unknown'; readonly reason: string };
 
 export interface RedisLink {
@@ -54,31 +54,31 @@ export interface RedisLink {
   readonly subscriber: ShardSubscriber;
   readonly isCluster: boolean;
   readonly log: Logger;
-  /** Runs a command and says exactly what became of it. Never rejects. */
+  /** Runs a command, and reports whether it ran, did not run, or may have run. Never rejects. */
   execute<Reply>(
     name: string,
     args: CommandArgs,
     replyAs?: 'text' | 'bytes',
   ): Promise<Outcome<Reply>>;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
-  /** A connection of the caller's own to one master, for commands that concern a connection. */
+  /** Opens a dedicated connection to a master, for commands with state per connection (WAIT). */
   connectTo(address: string): Redis;
-  /** Whether commands can be sent at the moment. */
+  /** True while commands can be sent. */
   isUp(): boolean;
   close(): Promise<void>;
 }
 
-/** A redirection costs a round trip; a cluster that needs more of them is not in order. */
+/** A redirection costs a round trip; more than this means that the cluster is misconfigured. */
 const REDIRECTIONS_MAX = 5;
 const RETRY_MS = 100;
 const SLOTS_REFRESH_INTERVAL_MS = 3_000;
-/** How soon a new master gets a pipeline, should no command ask for it earlier. */
+/** A new master gets its pipeline at the first command to it, or after this time. */
 const FOLLOW_INTERVAL_MS = 1_000;
-/** Answers of Redis Cluster that ioredis knows how to follow. The command did not run. */
+/** Errors of Redis Cluster that ioredis handles: it redirects or retries. The command did not run. */
 const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
 
 /**
- * Waits for as long as no server answers.
+ * Opens the link. Retries until a server is available.
  * @throws EnvironmentError when a server is too old, or rejects our credentials or commands
  */
 export async function openRedis({
@@ -92,15 +92,18 @@ export async function openRedis({
   const seeds = urls.map(parseRedisUrl);
   const { endpoint, isCluster, slotMap } = await retryUntilAvailable(
     log,
-    () => checkAllAtStartup(seeds, sentinelMaster, name),
+    () => runStartupCheck(seeds, sentinelMaster, name),
     onWaiting,
   );
   if (isCluster && sentinelMaster !== undefined) {
-    throw new EnvironmentError(`${addressOf(endpoint)} is in cluster mode, which has no Sentinels`);
+    throw new EnvironmentError(
+      `${addressOf(endpoint)} is in cluster mode, which has no Sentinels: set no Sentinel master`,
+    );
   }
   if (!isCluster && seeds.length > 1 && sentinelMaster === undefined) {
     throw new EnvironmentError(
-      `${seeds.length} Redis URLs are seeds of one Redis Cluster, but ${addressOf(endpoint)} is not in cluster mode`,
+      `${addressOf(endpoint)} is not in cluster mode, but there are ${seeds.length} Redis URLs: ` +
+        'give one URL, or the seeds of one Redis Cluster',
     );
   }
   const commands = isCluster
@@ -108,7 +111,7 @@ export async function openRedis({
     : connectSingle(
         endpoint,
         name,
-        sentinelMaster === undefined ? {} : viaSentinels(seeds, sentinelMaster),
+        sentinelMaster === undefined ? {} : sentinelOptions(seeds, sentinelMaster),
       );
   logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
   await untilReady(commands);
@@ -121,20 +124,20 @@ export async function openRedis({
         logOutages(redis, log, `${address} (subscriber)`);
         return redis;
       },
-      askSlotMap:
+      fetchSlotMap:
         commands instanceof Cluster
-          ? (ready) => askSlotMap(commands, ready, endpoint)
+          ? (ready) => fetchSlotMap(commands, ready, endpoint)
           : sentinelMaster === undefined
             ? null
-            : () => askSlotMapOf(seeds, sentinelMaster, name),
+            : () => fetchSlotMapFromSentinels(seeds, sentinelMaster, name),
     },
     log,
     metrics,
   );
   const pipelines = new RedisPipelines(endpoint, name);
   pipelines.follow(subscriber.masters());
-  const following = setInterval(() => pipelines.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
-  // No async functions here: each would cost every push an object or two.
+  const followTimer = setInterval(() => pipelines.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
+  // Not async: that would allocate one or two objects more per push.
   const run: RedisLink['execute'] = <Reply>(
     command: string,
     args: CommandArgs,
@@ -145,8 +148,8 @@ export async function openRedis({
     const running = pipeline.execute<Reply>(command, args, replyAs);
     if (!isCluster) return running;
     return running.then((outcome) => {
-      const isElsewhere = outcome.type === 'rejected' && REDIRECTED.test(outcome.reason);
-      return isElsewhere ? execute<Reply>(commands, command, args, replyAs) : outcome;
+      const isRedirected = outcome.type === 'rejected' && REDIRECTED.test(outcome.reason);
+      return isRedirected ? execute<Reply>(commands, command, args, replyAs) : outcome;
     });
   };
   return {
@@ -164,7 +167,7 @@ export async function openRedis({
     },
     isUp: () => commands.status === 'ready',
     async close() {
-      clearInterval(following);
+      clearInterval(followTimer);
       pipelines.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
     },
@@ -175,23 +178,27 @@ function toPublishResult(outcome: Outcome<number>): PublishResult {
   return outcome.type === 'done' ? { type: 'published', receivers: outcome.reply } : outcome;
 }
 
-/** The key by which Redis Cluster routes a command: of those that are used here. */
+/** The key by which Redis Cluster routes one of the commands that Longline uses. */
 function keyOf(command: string, args: CommandArgs): string {
   return String(command === 'eval' || command === 'evalsha' ? args[2] : args[0]);
 }
 
-function connectSingle(endpoint: Endpoint, name: string, via: Partial<ViaSentinels> = {}): Redis {
+function connectSingle(
+  endpoint: Endpoint,
+  name: string,
+  sentinels: Partial<SentinelOptions> = {},
+): Redis {
   return new Redis({
     ...connectionOptions(endpoint, name),
-    ...via,
+    ...sentinels,
     commandTimeout: COMMAND_MS_MAX,
-    // A demoted master keeps its connections; a new one finds whoever has its name now.
+    // A demoted master keeps its connections; reconnecting resolves the name to the new master.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
 }
 
 function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
-  // Where a node is and when it is dialled again are the cluster client's business.
+  // The cluster client sets the addresses of nodes and reconnects to them.
   const {
     host: _host,
     port: _port,
@@ -206,29 +213,29 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
         commandTimeout: COMMAND_MS_MAX,
       },
       enableOfflineQueue: false,
-      // It asks a random node, and starts all over when that is still being dialled. A cluster that
-      // is down says so to every command.
+      // The check queries a random node, and starts over if that node is not connected yet. A cluster
+      // that is down answers every command with CLUSTERDOWN.
       enableReadyCheck: false,
       clusterRetryStrategy: reconnectMs,
       maxRedirections: REDIRECTIONS_MAX,
       retryDelayOnClusterDown: RETRY_MS,
       retryDelayOnTryAgain: RETRY_MS,
-      // 0 turns it off: ioredis would send again what a lost connection may have executed.
+      // 0: never. ioredis would resend commands that may have run before the connection was lost.
       retryDelayOnFailover: 0,
-      // ioredis 6.0.0 has no default for it, whatever its documentation says.
+      // ioredis 6.0.0 has no default, contrary to its documentation.
       slotsRefreshInterval: SLOTS_REFRESH_INTERVAL_MS,
       slotsRefreshTimeout: COMMAND_MS_MAX,
-      // Leaves names as they are: a certificate is for a name, not for an address.
+      // Keeps host names: certificates are issued for names, not for addresses.
       dnsLookup: (host, callback) => callback(null, host),
     },
   );
-  // ioredis dials a node for its first command and rejects all others until it is ready. So dial
-  // it when it becomes known, but after the command that a redirection may have brought along.
-  cluster.on('+node', (node: Redis) => setImmediate(() => dial(node)));
+  // ioredis connects to a node at its first command and rejects all others until it is ready. So
+  // connect when the node is added, but after the command of a redirection that may have added it.
+  cluster.on('+node', (node: Redis) => setImmediate(() => connectNode(node)));
   return cluster;
 }
 
-function dial(node: Redis): void {
+function connectNode(node: Redis): void {
   const isReplica = node.options.readOnly;
   if (node.status === 'wait' && !isReplica) node.connect().catch(() => {});
 }
@@ -236,16 +243,16 @@ function dial(node: Redis): void {
 async function untilReady(client: Redis | Cluster): Promise<void> {
   if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
   if (client instanceof Redis) return;
-  // One that cannot be reached ends, and is no reason to wait.
-  const dialled = client.nodes('master').filter(({ status }) => status !== 'ready');
+  // A node that cannot be reached emits `end`, and is not waited for.
+  const connecting = client.nodes('master').filter(({ status }) => status !== 'ready');
   await Promise.all(
-    dialled.map(
+    connecting.map(
       (node) => new Promise((resolve) => node.once('ready', resolve).once('end', resolve)),
     ),
   );
 }
 
-async function askSlotMap(
+async function fetchSlotMap(
   cluster: Cluster,
   ready: { readonly redis: Redis; readonly address: string } | undefined,
   seed: Endpoint,

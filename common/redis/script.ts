@@ -1,6 +1,6 @@
 /**
- * A Lua script, called by its hash. A server that does not know it (new, failed over, SCRIPT FLUSH)
- * says so before anything has run, and gets the text.
+ * A Lua script, called by its hash (EVALSHA). A server without the script (new, failed over, SCRIPT
+ * FLUSH) replies NOSCRIPT before anything runs, and then receives the text (EVAL).
  */
 import { createHash } from 'node:crypto';
 import type { Outcome } from './execute.js';
@@ -13,21 +13,21 @@ export class Script {
     this.#sha1 = createHash('sha1').update(text).digest('hex');
   }
 
-  /** @param read makes of a reply what the caller wants to know */
+  /** @param parse converts a reply to the result */
   run<Reply, Result>(
     link: Pick<RedisLink, 'execute'>,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
     replyAs: 'text' | 'bytes',
-    read: (reply: Reply) => Result,
+    parse: (reply: Reply) => Result,
   ): Promise<Outcome<Result>> {
-    const called = (script: string) => [script, keys.length, ...keys, ...args];
-    const done = (outcome: Outcome<Reply>): Outcome<Result> =>
-      outcome.type === 'done' ? { type: 'done', reply: read(outcome.reply) } : outcome;
-    return link.execute<Reply>('evalsha', called(this.#sha1), replyAs).then((outcome) => {
-      const isUnknown = outcome.type === 'rejected' && outcome.reason.startsWith('NOSCRIPT');
-      if (!isUnknown) return done(outcome);
-      return link.execute<Reply>('eval', called(this.text), replyAs).then(done);
+    const argsOf = (script: string) => [script, keys.length, ...keys, ...args];
+    const parsed = (outcome: Outcome<Reply>): Outcome<Result> =>
+      outcome.type === 'done' ? { type: 'done', reply: parse(outcome.reply) } : outcome;
+    return link.execute<Reply>('evalsha', argsOf(this.#sha1), replyAs).then((outcome) => {
+      const isMissing = outcome.type === 'rejected' && outcome.reason.startsWith('NOSCRIPT');
+      if (!isMissing) return parsed(outcome);
+      return link.execute<Reply>('eval', argsOf(this.text), replyAs).then(parsed);
     });
   }
 }

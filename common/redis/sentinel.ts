@@ -1,7 +1,6 @@
 /**
- * Redis with Sentinel: one master, and processes beside it that know which server that is. They are
- * asked at the start and then every few seconds; nothing that they push is listened to, so nothing can
- * be missed.
+ * Redis with Sentinel: Sentinels are processes that know which server is the master. They are queried
+ * at start and then every few seconds. Their notifications are not used, so none can be missed.
  */
 import { Redis } from 'ioredis';
 import { addressOf, connectionOptions, type Endpoint, reconnectMs } from './connection.js';
@@ -9,53 +8,57 @@ import type { Attempt } from './retry.js';
 import { type SlotMap, singleMaster, splitAddress } from './slot-map.js';
 
 /**
- * Asks each Sentinel in turn for the master.
- * @param sentinels with the credentials of the Redis, which a Sentinel may have, too, or none
+ * Queries one Sentinel after another for the address of the master.
+ * @param sentinels with the credentials of the Redis, which the Sentinels share or do not require
  */
-export async function askMaster(
+export async function findMaster(
   sentinels: readonly Endpoint[],
   master: string,
   name: string,
 ): Promise<Attempt<Endpoint>> {
   const reasons: string[] = [];
   for (const sentinel of sentinels) {
-    const answer = await ask(sentinel, master, name);
-    if (answer.type === 'answered') {
-      return { type: 'answered', value: { ...sentinel, ...splitAddress(answer.value) } };
+    const result = await querySentinel(sentinel, master, name);
+    if (result.type === 'done') {
+      return { type: 'done', value: { ...sentinel, ...splitAddress(result.value) } };
     }
-    reasons.push(`${addressOf(sentinel)}: ${answer.reason}`);
+    reasons.push(`${addressOf(sentinel)}: ${result.reason}`);
   }
-  return { type: 'away', reason: reasons.join('; ') };
+  return { type: 'unavailable', reason: reasons.join('; ') };
 }
 
-/** The same as a map of slots. @throws when no Sentinel answers */
-export async function askSlotMapOf(
+/** The same as a slot map. @throws when no Sentinel names the master */
+export async function fetchSlotMapFromSentinels(
   sentinels: readonly Endpoint[],
   master: string,
   name: string,
 ): Promise<SlotMap> {
-  const answer = await askMaster(sentinels, master, name);
-  if (answer.type === 'away') throw new Error(answer.reason);
-  return singleMaster(addressOf(answer.value));
+  const result = await findMaster(sentinels, master, name);
+  if (result.type === 'unavailable') throw new Error(result.reason);
+  return singleMaster(addressOf(result.value));
 }
 
-export type ViaSentinels = ReturnType<typeof viaSentinels>;
+export type SentinelOptions = ReturnType<typeof sentinelOptions>;
 
-/** For ioredis, in the place of an address: whoever is master when it is dialled. */
-export function viaSentinels(sentinels: readonly Endpoint[], master: string) {
+/** Options for ioredis in place of an address: it dials the master of the moment. */
+export function sentinelOptions(sentinels: readonly Endpoint[], master: string) {
   const { username, password, isTls } = sentinels[0]!;
   return {
     sentinels: sentinels.map(({ host, port }) => ({ host, port })),
     name: master,
     sentinelRetryStrategy: reconnectMs,
-    // No server name: it would be that of the first master for ever.
+    // Without a server name: ioredis would use that of the first master for all later ones.
     ...(isTls && { enableTLSForSentinelMode: true, tls: {}, sentinelTLS: {} }),
     ...(username && { sentinelUsername: username }),
     ...(password && { sentinelPassword: password }),
   };
 }
 
-async function ask(sentinel: Endpoint, master: string, name: string): Promise<Attempt<string>> {
+async function querySentinel(
+  sentinel: Endpoint,
+  master: string,
+  name: string,
+): Promise<Attempt<string>> {
   const redis = new Redis({
     ...connectionOptions({ ...sentinel, db: 0 }, name),
     lazyConnect: true,
@@ -69,12 +72,14 @@ async function ask(sentinel: Endpoint, master: string, name: string): Promise<At
   try {
     await redis.connect();
     const found = await redis.call('SENTINEL', 'get-master-addr-by-name', master);
-    if (found === null) return { type: 'away', reason: `it knows no master ${master}` };
+    if (found === null) {
+      return { type: 'unavailable', reason: `it monitors no master named ${master}` };
+    }
     const [host, port] = found as [string, string];
-    return { type: 'answered', value: `${host}:${port}` };
+    return { type: 'done', value: `${host}:${port}` };
   } catch (error) {
     const { message } = error as Error;
-    return { type: 'away', reason: message === 'Connection is closed.' ? reason : message };
+    return { type: 'unavailable', reason: message === 'Connection is closed.' ? reason : message };
   } finally {
     redis.disconnect();
   }

@@ -1,14 +1,14 @@
 /**
- * Sharded subscriptions that are proven, not hoped for. One plain connection per master carries
- * one SSUBSCRIBE per channel; a standalone Redis is a cluster with one master.
+ * Sharded subscriptions with confirmation. One plain connection per master carries one SSUBSCRIBE per
+ * channel; a standalone Redis is treated as a cluster with one master.
  *
- * The hard thing: a subscription ends without anyone's doing. Redis drops it when its slot moves
- * or its master is demoted (an unsolicited `sunsubscribe`), and with the connection. So this keeps
- * what is wanted apart from what Redis confirmed, and a reconciler closes the difference: in the
- * turn of a change, when a connection becomes ready, after a refreshed slot map, and once a
- * second whatever happened. The slot map is only a hint about where to ask, because a freshly
- * asked node may not have heard of a move: a channel stays where it is confirmed until another
- * master confirms it or Redis takes it away.
+ * The difficulty: a subscription can end without a request. Redis drops it when its slot moves or
+ * its master is demoted (an unsolicited `sunsubscribe`), and when the connection closes. So this
+ * class keeps the desired subscriptions apart from those that Redis confirmed. A reconciler
+ * closes the difference: in the turn of a change, when a connection becomes ready, after a refresh
+ * of the slot map, and once a second in any case. The slot map is only a hint where to subscribe,
+ * because the queried node may not know of a move yet: a channel stays where it is confirmed until
+ * another master confirms it or Redis drops it.
  *
  * ioredis' own sharded subscribers are not used: they skip resubscription when a slot moves away
  * and back, swallow rejections, and spin while a master is unreachable (ioredis 6.0.0).
@@ -23,24 +23,24 @@ import { closeClient } from './connection.js';
 import type { SlotMap } from './slot-map.js';
 
 export interface ChannelHandler {
-  /** `payload` is a slice of what was read from the socket, not a copy. */
+  /** `payload` is a slice of the buffer read from the socket, not a copy. */
   onMessage(channel: string, payload: Buffer): void;
-  /** Redis confirmed the subscription: from now on messages flow. */
+  /** Redis confirmed the subscription: messages are delivered from now on. */
   onConfirmed(channel: string): void;
-  /** The subscription was confirmed and is not any more: messages may be missed until onConfirmed. */
+  /** A confirmed subscription was lost: messages may be missed until the next `onConfirmed`. */
   onLost(channel: string): void;
 }
 
-/** How the subscriber reaches Redis. */
-export interface Reach {
+/** The subscriber's access to Redis. */
+export interface Connector {
   readonly slotMap: SlotMap;
-  /** Opens a connection that reconnects for ever. */
+  /** Opens a connection that reconnects without a limit. */
   connect(address: string): Redis;
   /**
-   * Asks for a newer map; null on a standalone Redis, which has one for ever.
-   * @param ready a connection of ours that can be asked, if there is one
+   * Fetches a newer map; null for a standalone Redis, whose map never changes.
+   * @param ready one of our connections that can be queried, if any
    */
-  readonly askSlotMap:
+  readonly fetchSlotMap:
     | ((ready: { readonly redis: Redis; readonly address: string } | undefined) => Promise<SlotMap>)
     | null;
 }
@@ -49,57 +49,57 @@ interface Subscription {
   readonly channel: string;
   readonly slot: number;
   readonly handler: ChannelHandler;
-  /** The connection on which Redis confirmed it. */
-  heldOn: MasterConnection | undefined;
-  /** The connection on which an SSUBSCRIBE awaits its answer. */
-  joiningOn: MasterConnection | undefined;
+  /** Connection on which Redis confirmed the subscription. */
+  confirmedOn: MasterConnection | undefined;
+  /** Connection on which an SSUBSCRIBE awaits its reply. */
+  pendingOn: MasterConnection | undefined;
 }
 
 interface MasterConnection {
   readonly address: string;
   readonly redis: Redis;
   /** Channels to SUNSUBSCRIBE at the end of this turn. */
-  leaving: string[];
-  /** Redis may have taken channels away; found out at the end of this turn. */
+  unsubscribes: string[];
+  /** Redis may have dropped channels; to be checked at the end of this turn. */
   isSuspect: boolean;
   /** The last logged rejection, so that each is logged once. */
   rejection: string | undefined;
 }
 
 const TICK_MS = 1_000;
-/** A map that nothing casts doubt on is asked for again every so many ticks. */
+/** Ticks between refreshes of the slot map while nothing indicates that it is outdated. */
 const TICKS_PER_REFRESH = 3;
-/** Bounds what a cluster costs whose nodes redirect to each other. */
-const REFRESH_GAP_MS = 200;
+/** Bounds the refreshes against a cluster whose nodes redirect to each other. */
+const REFRESH_DELAY_MS = 200;
 
 export class ShardSubscriber {
   private readonly desired = new Map<string, Subscription>();
-  /** Those of `desired` that are not known to be held on the master of their slot. */
-  private readonly unsettled = new Set<Subscription>();
+  /** The desired subscriptions that are not known to be confirmed on the master of their slot. */
+  private readonly misplaced = new Set<Subscription>();
   private readonly connections = new Map<string, MasterConnection>();
   private slotMap: SlotMap;
   private confirmed = 0;
   private ticks = 0;
-  private readonly ticking: NodeJS.Timeout;
-  private turn: NodeJS.Immediate | undefined;
-  private refreshing: NodeJS.Timeout | undefined;
+  private readonly tickTimer: NodeJS.Timeout;
+  private reconcileTimer: NodeJS.Immediate | undefined;
+  private refreshTimer: NodeJS.Timeout | undefined;
   private isClosed = false;
   private readonly lost: Counter;
   private readonly reconnects: Counter;
 
   constructor(
-    private readonly reach: Reach,
+    private readonly connector: Connector,
     private readonly log: Logger,
     metrics: Metrics,
   ) {
     metrics.gauge(
       'longline_redis_subscriptions_desired',
-      'Shard channels that this process wants to hear',
+      'Shard channels that this process subscribes to',
       () => this.desired.size,
     );
     metrics.gauge(
       'longline_redis_subscriptions_confirmed',
-      'Shard channels that Redis confirmed',
+      'Shard channels whose subscription Redis has confirmed',
       () => this.confirmed,
     );
     this.lost = metrics.counter(
@@ -110,47 +110,47 @@ export class ShardSubscriber {
       'longline_redis_reconnects_total',
       'Times a subscriber connection became ready again',
     );
-    this.slotMap = reach.slotMap;
+    this.slotMap = connector.slotMap;
     this.connectMasters();
-    this.ticking = setInterval(() => this.tick(), TICK_MS);
+    this.tickTimer = setInterval(() => this.tick(), TICK_MS);
   }
 
-  /** Subscribes, and keeps subscribed. A repeated call changes nothing. */
-  want(channel: string, handler: ChannelHandler): void {
-    const wanted = this.desired.get(channel);
-    if (wanted !== undefined) {
-      assert(wanted.handler === handler, `channel ${channel} already has another handler`);
+  /** Subscribes, and resubscribes after every loss. A repeated call changes nothing. */
+  subscribe(channel: string, handler: ChannelHandler): void {
+    const existing = this.desired.get(channel);
+    if (existing !== undefined) {
+      assert(existing.handler === handler, `channel ${channel} already has another handler`);
       return;
     }
     const subscription: Subscription = {
       channel,
       slot: keySlot(channel),
       handler,
-      heldOn: undefined,
-      joiningOn: undefined,
+      confirmedOn: undefined,
+      pendingOn: undefined,
     };
     this.desired.set(channel, subscription);
-    this.unsettled.add(subscription);
-    this.reconcileSoon();
+    this.misplaced.add(subscription);
+    this.scheduleReconcile();
   }
 
-  /** Unsubscribes. The handler hears nothing any more, not even `onLost`. */
-  unwant(channel: string): void {
+  /** Unsubscribes. The handler is not called any more, not even for `onLost`. */
+  unsubscribe(channel: string): void {
     const subscription = this.desired.get(channel);
     if (subscription === undefined) return;
     this.desired.delete(channel);
-    this.unsettled.delete(subscription);
-    const { heldOn, joiningOn } = subscription;
-    if (heldOn !== undefined) {
+    this.misplaced.delete(subscription);
+    const { confirmedOn, pendingOn } = subscription;
+    if (confirmedOn !== undefined) {
       this.confirmed--;
-      this.leave(channel, heldOn);
+      this.scheduleUnsubscribe(channel, confirmedOn);
     }
-    // Sent now and not after the answer: it must precede the SSUBSCRIBE of whoever wants it next.
-    if (joiningOn !== undefined) this.leave(channel, joiningOn);
+    // Not after the reply: it must precede the SSUBSCRIBE of a later subscription to the channel.
+    if (pendingOn !== undefined) this.scheduleUnsubscribe(channel, pendingOn);
   }
 
   isConfirmed(channel: string): boolean {
-    return this.desired.get(channel)?.heldOn !== undefined;
+    return this.desired.get(channel)?.confirmedOn !== undefined;
   }
 
   get confirmedCount(): number {
@@ -162,18 +162,18 @@ export class ShardSubscriber {
     return this.slotMap.masters;
   }
 
-  /** The master of the channel's slot, as far as the slot map knows. */
+  /** The master of the channel's slot, according to the slot map. */
   masterOf(channel: string): string | undefined {
     return this.slotMap.masterOf(channel);
   }
 
   async close(): Promise<void> {
     this.isClosed = true;
-    clearInterval(this.ticking);
-    clearTimeout(this.refreshing);
-    clearImmediate(this.turn);
+    clearInterval(this.tickTimer);
+    clearTimeout(this.refreshTimer);
+    clearImmediate(this.reconcileTimer);
     this.desired.clear();
-    this.unsettled.clear();
+    this.misplaced.clear();
     this.confirmed = 0;
     await Promise.all(Array.from(this.connections.values(), ({ redis }) => closeClient(redis)));
   }
@@ -181,12 +181,12 @@ export class ShardSubscriber {
   private tick(): void {
     for (const connection of this.connections.values()) {
       connection.isSuspect = true;
-      // Something to answer, so that the socket timeout notices a dead peer.
+      // Without a reply that is due, the socket timeout would not detect a dead peer.
       if (connection.redis.status === 'ready') connection.redis.ping().catch(() => {});
     }
-    const isDoubtful = this.confirmed < this.desired.size;
-    if (++this.ticks % TICKS_PER_REFRESH === 0 || isDoubtful) this.refreshSoon();
-    this.reconcileSoon();
+    const isIncomplete = this.confirmed < this.desired.size;
+    if (++this.ticks % TICKS_PER_REFRESH === 0 || isIncomplete) this.scheduleRefresh();
+    this.scheduleReconcile();
   }
 
   private connectMasters(): void {
@@ -196,183 +196,183 @@ export class ShardSubscriber {
   }
 
   private connect(address: string): MasterConnection {
-    const redis = this.reach.connect(address);
+    const redis = this.connector.connect(address);
     const connection: MasterConnection = {
       address,
       redis,
-      leaving: [],
+      unsubscribes: [],
       isSuspect: false,
       rejection: undefined,
     };
     let wasReady = false;
-    redis.on('smessageBuffer', (channel: Buffer, payload: Buffer) => {
-      const name = channel.toString();
-      this.desired.get(name)?.handler.onMessage(name, payload);
+    redis.on('smessageBuffer', (channelBytes: Buffer, payload: Buffer) => {
+      const channel = channelBytes.toString();
+      this.desired.get(channel)?.handler.onMessage(channel, payload);
     });
     redis.on('ready', () => {
       if (wasReady) this.reconnects.inc();
       wasReady = true;
-      this.reconcileSoon();
+      this.scheduleReconcile();
     });
     redis.on('close', () => {
-      connection.leaving = [];
-      this.dropLost(connection);
+      connection.unsubscribes = [];
+      this.detectLost(connection);
     });
-    // ioredis says `moved` for an unsolicited sunsubscribe and for a rejected SSUBSCRIBE.
+    // ioredis emits `moved` for an unsolicited sunsubscribe and for a rejected SSUBSCRIBE.
     redis.on('moved', () => {
       connection.isSuspect = true;
-      this.reconcileSoon();
-      this.refreshSoon(connection);
+      this.scheduleReconcile();
+      this.scheduleRefresh(connection);
     });
     return connection;
   }
 
-  /** At the end of the turn, so that a thousand changes make one pipeline. */
-  private reconcileSoon(): void {
+  /** Reconciles at the end of the turn, so that a thousand changes make one pipeline. */
+  private scheduleReconcile(): void {
     if (this.isClosed) return;
-    this.turn ??= setImmediate(() => {
-      this.turn = undefined;
+    this.reconcileTimer ??= setImmediate(() => {
+      this.reconcileTimer = undefined;
       this.reconcile();
     });
   }
 
   private reconcile(): void {
     for (const connection of this.connections.values()) {
-      if (connection.isSuspect) this.dropLost(connection);
-      this.sendLeaves(connection);
+      if (connection.isSuspect) this.detectLost(connection);
+      this.sendUnsubscribes(connection);
     }
-    const joins = new Map<MasterConnection, Subscription[]>();
-    for (const subscription of this.unsettled) {
+    const subscribes = new Map<MasterConnection, Subscription[]>();
+    for (const subscription of this.misplaced) {
       const target = this.connections.get(this.slotMap.masterOfSlot(subscription.slot) ?? '');
-      if (target?.redis.status !== 'ready' || subscription.joiningOn !== undefined) continue;
-      subscription.joiningOn = target;
-      const joining = joins.get(target);
-      if (joining === undefined) joins.set(target, [subscription]);
-      else joining.push(subscription);
+      if (target?.redis.status !== 'ready' || subscription.pendingOn !== undefined) continue;
+      subscription.pendingOn = target;
+      const batch = subscribes.get(target);
+      if (batch === undefined) subscribes.set(target, [subscription]);
+      else batch.push(subscription);
     }
-    for (const [target, subscriptions] of joins) void this.join(target, subscriptions);
+    for (const [target, batch] of subscribes) void this.sendSubscribes(target, batch);
   }
 
-  /** Never rejects: `exec` resolves with an error for each command that a lost connection took. */
-  private async join(target: MasterConnection, subscriptions: Subscription[]): Promise<void> {
-    const commands = subscriptions.map(({ channel }) => ['ssubscribe', channel]);
+  /** Never rejects: `exec` resolves with an error for each command in flight on a lost connection. */
+  private async sendSubscribes(target: MasterConnection, batch: Subscription[]): Promise<void> {
+    const commands = batch.map(({ channel }) => ['ssubscribe', channel]);
     const replies = (await target.redis.pipeline(commands).exec()) ?? [];
     const subscribed = subscribedOn(target.redis);
-    subscriptions.forEach((subscription, i) => {
-      subscription.joiningOn = undefined;
+    batch.forEach((subscription, i) => {
+      subscription.pendingOn = undefined;
       const error = replies[i]?.[0];
-      if (error) this.noteRejection(target, error.message);
-      // Neither unwanted meanwhile, nor taken back between the answer and now.
-      else if (this.unsettled.has(subscription) && subscribed.has(subscription.channel)) {
+      if (error) this.logRejection(target, error.message);
+      // Not if it was unsubscribed meanwhile, or dropped by Redis since the reply.
+      else if (this.misplaced.has(subscription) && subscribed.has(subscription.channel)) {
         this.confirm(subscription, target);
       }
     });
   }
 
   private confirm(subscription: Subscription, target: MasterConnection): void {
-    const { channel, handler, heldOn } = subscription;
+    const { channel, handler, confirmedOn } = subscription;
     target.rejection = undefined;
-    if (heldOn !== undefined) {
-      // A master that lost the slot unnoticed may have swallowed messages for some time.
-      this.lose(subscription);
-      this.leave(channel, heldOn);
+    if (confirmedOn !== undefined) {
+      // The former master may have lost the slot unnoticed, and with it messages for some time.
+      this.markLost(subscription);
+      this.scheduleUnsubscribe(channel, confirmedOn);
     }
-    subscription.heldOn = target;
-    this.unsettled.delete(subscription);
+    subscription.confirmedOn = target;
+    this.misplaced.delete(subscription);
     this.confirmed++;
     handler.onConfirmed(channel);
   }
 
-  private lose(subscription: Subscription): void {
-    subscription.heldOn = undefined;
-    this.unsettled.add(subscription);
+  private markLost(subscription: Subscription): void {
+    subscription.confirmedOn = undefined;
+    this.misplaced.add(subscription);
     this.confirmed--;
     this.lost.inc();
     subscription.handler.onLost(subscription.channel);
   }
 
-  /** Finds out what Redis has taken away; with the connection gone, that is everything. */
-  private dropLost(connection: MasterConnection): void {
+  /** Finds the channels that Redis has dropped: all of them, if the connection is closed. */
+  private detectLost(connection: MasterConnection): void {
     connection.isSuspect = false;
     const subscribed = subscribedOn(connection.redis);
     for (const subscription of this.desired.values()) {
-      if (subscription.heldOn === connection && !subscribed.has(subscription.channel)) {
-        this.lose(subscription);
+      if (subscription.confirmedOn === connection && !subscribed.has(subscription.channel)) {
+        this.markLost(subscription);
       }
     }
   }
 
-  private leave(channel: string, connection: MasterConnection): void {
-    connection.leaving.push(channel);
-    this.reconcileSoon();
+  private scheduleUnsubscribe(channel: string, connection: MasterConnection): void {
+    connection.unsubscribes.push(channel);
+    this.scheduleReconcile();
   }
 
-  private sendLeaves({ leaving, redis }: MasterConnection): void {
-    if (leaving.length === 0 || redis.status !== 'ready') return;
-    // A rejection (MOVED) means that Redis has dropped the channel itself.
-    void redis.pipeline(leaving.map((channel) => ['sunsubscribe', channel])).exec();
-    leaving.length = 0;
+  private sendUnsubscribes({ unsubscribes, redis }: MasterConnection): void {
+    if (unsubscribes.length === 0 || redis.status !== 'ready') return;
+    // A rejection (MOVED) means that Redis has already dropped the channel.
+    void redis.pipeline(unsubscribes.map((channel) => ['sunsubscribe', channel])).exec();
+    unsubscribes.length = 0;
   }
 
-  /** A moved slot is everyday business; any other rejection is logged once, until one succeeds. */
-  private noteRejection(connection: MasterConnection, reason: string): void {
+  /** Logs a rejection once until a subscription succeeds. MOVED is normal and not logged. */
+  private logRejection(connection: MasterConnection, reason: string): void {
     if (reason.startsWith('MOVED ') || connection.redis.status !== 'ready') return;
     if (connection.rejection === reason) return;
     connection.rejection = reason;
     this.log.warn({ redis: connection.address, reason }, 'Redis rejects a subscription');
   }
 
-  /** @param informant whoever spoke of a move knows where to */
-  private refreshSoon(informant?: MasterConnection): void {
-    if (this.reach.askSlotMap === null || this.isClosed) return;
-    this.refreshing ??= setTimeout(() => {
-      void this.refresh(informant).finally(() => {
-        this.refreshing = undefined;
+  /** @param preferred the connection that reported a move: its server knows the new master */
+  private scheduleRefresh(preferred?: MasterConnection): void {
+    if (this.connector.fetchSlotMap === null || this.isClosed) return;
+    this.refreshTimer ??= setTimeout(() => {
+      void this.refresh(preferred).finally(() => {
+        this.refreshTimer = undefined;
       });
-    }, REFRESH_GAP_MS);
+    }, REFRESH_DELAY_MS);
   }
 
-  private async refresh(informant?: MasterConnection): Promise<void> {
+  private async refresh(preferred?: MasterConnection): Promise<void> {
     try {
-      const slotMap = await this.askSlotMap(informant);
-      // A node that has just been reset knows no master at all.
-      if (slotMap.masters.length > 0 && !this.isClosed) this.adopt(slotMap);
+      const slotMap = await this.fetchSlotMap(preferred);
+      // A node that has just been reset knows no masters.
+      if (slotMap.masters.length > 0 && !this.isClosed) this.apply(slotMap);
     } catch (error) {
-      // Nobody can be asked at the moment; the next tick asks again.
+      // No server is available; the next tick tries again.
       this.log.debug({ reason: (error as Error).message }, 'no slot map');
     }
   }
 
-  private askSlotMap(informant?: MasterConnection): Promise<SlotMap> {
+  private fetchSlotMap(preferred?: MasterConnection): Promise<SlotMap> {
     const ready = [...this.connections.values()].filter(({ redis }) => redis.status === 'ready');
-    const asked =
-      informant?.redis.status === 'ready' ? informant : ready[this.ticks % ready.length];
-    return this.reach.askSlotMap!(asked);
+    const queried =
+      preferred?.redis.status === 'ready' ? preferred : ready[this.ticks % ready.length];
+    return this.connector.fetchSlotMap!(queried);
   }
 
-  private adopt(slotMap: SlotMap): void {
+  private apply(slotMap: SlotMap): void {
     this.slotMap = slotMap;
     this.connectMasters();
     const inUse = new Set<MasterConnection | undefined>();
     for (const subscription of this.desired.values()) {
-      const { heldOn, slot } = subscription;
-      inUse.add(heldOn);
-      if (heldOn?.address !== slotMap.masterOfSlot(slot)) this.unsettled.add(subscription);
-      else if (heldOn !== undefined) this.unsettled.delete(subscription);
+      const { confirmedOn, slot } = subscription;
+      inUse.add(confirmedOn);
+      if (confirmedOn?.address !== slotMap.masterOfSlot(slot)) this.misplaced.add(subscription);
+      else if (confirmedOn !== undefined) this.misplaced.delete(subscription);
     }
     for (const [address, connection] of this.connections) {
-      // A former master keeps its connection until its channels are confirmed elsewhere.
+      // A former master keeps its connection until another master has confirmed its channels.
       if (slotMap.masters.includes(address) || inUse.has(connection)) continue;
       this.connections.delete(address);
       void closeClient(connection.redis);
     }
-    this.reconcileSoon();
+    this.scheduleReconcile();
   }
 }
 
 /**
- * The channels that Redis lists for this connection, by every `ssubscribe` and `sunsubscribe` frame
- * so far. ioredis keeps it; its `moved` event does not say which channel was taken away.
+ * The channels to which Redis has this connection subscribed, according to the `ssubscribe` and
+ * `sunsubscribe` frames so far. ioredis keeps this list; its `moved` event does not name the channel.
  */
 function subscribedOn(redis: Redis): ReadonlySet<string> {
   const subscriber = redis.status === 'ready' && redis.condition?.subscriber;

@@ -1,32 +1,32 @@
-/** Which master holds which of Redis Cluster's slots, as one server told it. Immutable. */
+/** The master of each Redis Cluster slot, as reported by one server. Immutable. */
 import assert from 'node:assert';
 import keySlot from 'cluster-key-slot';
 
 export interface SlotMap {
   /** `host:port`, sorted. */
   readonly masters: readonly string[];
-  /** Undefined when no master holds the slot. */
+  /** `host:port`; undefined while the slot has no master. */
   masterOfSlot(slot: number): string | undefined;
-  /** Of a key, or a channel. */
+  /** The same for the slot of a key or channel. */
   masterOf(key: string): string | undefined;
 }
 
-/** A standalone Redis: one master for everything. */
+/** The map of a standalone Redis, which is the master of every slot. */
 export function singleMaster(address: string): SlotMap {
   return { masters: [address], masterOfSlot: () => address, masterOf: () => address };
 }
 
 /**
  * Parses a reply to CLUSTER SLOTS: `[first, last, [host, port, …], …replicas]` for each range.
- * @param askedHost stands in where the server does not know its own host (empty or null, see
+ * @param queriedHost replaces the host of a server that does not know its own (empty or null, see
  *   https://redis.io/docs/latest/commands/cluster-slots)
  */
-export function parseClusterSlots(reply: unknown, askedHost: string): SlotMap {
+export function parseClusterSlots(reply: unknown, queriedHost: string): SlotMap {
   assert(Array.isArray(reply), 'CLUSTER SLOTS did not return an array');
   const masterBySlot: string[] = [];
   const masters = new Set<string>();
   for (const [first, last, [host, port]] of reply as [number, number, [string | null, number]][]) {
-    const address = `${host || askedHost}:${port}`;
+    const address = `${host || queriedHost}:${port}`;
     masters.add(address);
     for (let slot = first; slot <= last; slot++) masterBySlot[slot] = address;
   }

@@ -1,74 +1,73 @@
-/** The first look at Redis: is it new enough, does it let us in, is it a Cluster? */
+/** Startup check of Redis: its version, our permissions, and whether it is a Redis Cluster. */
 import { Redis } from 'ioredis';
-import { privateChannel, shardChannel } from '../cluster/shard.js';
 import { EnvironmentError } from '../process/lifecycle.js';
 import { addressOf, connectionOptions, type Endpoint } from './connection.js';
 import type { Attempt } from './retry.js';
-import { askMaster } from './sentinel.js';
+import { findMaster } from './sentinel.js';
 import { parseClusterSlots, type SlotMap, singleMaster } from './slot-map.js';
 
 export interface StartupCheck {
-  /** The server that answered. */
+  /** The server that passed the check. */
   readonly endpoint: Endpoint;
   readonly isCluster: boolean;
   readonly slotMap: SlotMap;
 }
 
-/** Sharded pub/sub came with 7.0. */
+/** Sharded pub/sub was added in 7.0. */
 const MAJOR_VERSION_MIN = 7;
 
-/** Error codes that no waiting mends. */
+/** Error codes that a retry does not help against. */
 const FORBIDDEN = /^(?:WRONGPASS|NOAUTH|NOPERM)\b/;
 
 /**
- * Harmless commands that need every permission we need. Redis checks permissions before it
- * redirects, so any node of a cluster can answer.
+ * Harmless commands that together need every permission Longline needs: keys and channels `ll:*`,
+ * channels `lr:*`. Redis checks permissions before it redirects, so any node of a cluster will do.
  */
 const PERMISSION_CHECKS = [
   ['exists', 'll:settings'],
-  ['ssubscribe', shardChannel('0')],
-  ['ssubscribe', privateChannel('0', 'checkAtStartup')],
-  ['spublish', privateChannel('0', 'checkAtStartup'), ''],
+  ['ssubscribe', 'll:{0}'],
+  ['ssubscribe', 'lr:{0}:startup-check'],
+  ['spublish', 'lr:{0}:startup-check', ''],
 ] as const;
 
-/** @param sentinelMaster undefined: the seeds are servers themselves, no Sentinels */
-export async function checkAllAtStartup(
+/**
+ * Checks the servers one after another and returns the first that is available.
+ * @param sentinelMaster undefined: the seeds are Redis servers, not Sentinels
+ * @throws EnvironmentError when a server is too old, or rejects our credentials or commands
+ */
+export async function runStartupCheck(
   seeds: readonly Endpoint[],
   sentinelMaster: string | undefined,
   name: string,
 ): Promise<Attempt<StartupCheck>> {
-  if (sentinelMaster === undefined) return checkAtStartup(seeds, name);
-  const master = await askMaster(seeds, sentinelMaster, name);
-  return master.type === 'away' ? master : checkAtStartup([master.value], name);
+  if (sentinelMaster === undefined) return checkServers(seeds, name);
+  const master = await findMaster(seeds, sentinelMaster, name);
+  return master.type === 'unavailable' ? master : checkServers([master.value], name);
 }
 
-/**
- * Asks each seed once, in order.
- * @throws EnvironmentError when a server answers that can never serve us
- */
-export async function checkAtStartup(
-  seeds: readonly Endpoint[],
+async function checkServers(
+  servers: readonly Endpoint[],
   name: string,
 ): Promise<Attempt<StartupCheck>> {
   const reasons: string[] = [];
-  for (const seed of seeds) {
-    const result = await checkOneAtStartup(seed, name);
-    if (result.type === 'answered') return result;
-    reasons.push(`${addressOf(seed)}: ${result.reason}`);
+  for (const server of servers) {
+    const result = await checkServer(server, name);
+    if (result.type === 'done') return result;
+    reasons.push(`${addressOf(server)}: ${result.reason}`);
   }
-  return { type: 'away', reason: reasons.join('; ') };
+  return { type: 'unavailable', reason: reasons.join('; ') };
 }
 
-async function checkOneAtStartup(endpoint: Endpoint, name: string): Promise<Attempt<StartupCheck>> {
+async function checkServer(endpoint: Endpoint, name: string): Promise<Attempt<StartupCheck>> {
   const redis = new Redis({
     ...connectionOptions(endpoint, name),
     lazyConnect: true,
     retryStrategy: () => null,
-    // It would wait for a server that is loading; asking again later is our business.
+    // ioredis would wait for a server that is loading its data; our caller retries instead.
     enableReadyCheck: false,
   });
   let reason = 'connection closed';
-  // The event says why; the rejection of `connect` says only that the connection was closed.
+  // The event has the cause; the rejection of `connect` only says that the connection was closed.
   redis.on('error', (error) => {
     reason = error.message;
   });
@@ -77,14 +76,18 @@ async function checkOneAtStartup(endpoint: Endpoint, name: string): Promise<Atte
     const info = parseInfo(await redis.info());
     const tooOld = rejectVersion(info.get('redis_version') ?? 'unknown');
     if (tooOld !== undefined) throw new EnvironmentError(`${addressOf(endpoint)}: ${tooOld}`);
-    if (info.get('loading') === '1') return { type: 'away', reason: 'it is loading its data' };
+    if (info.get('loading') === '1') {
+      return { type: 'unavailable', reason: 'it is loading its data' };
+    }
     await checkPermissions(redis);
     const isCluster = info.get('cluster_enabled') === '1';
     const slotMap = isCluster
       ? parseClusterSlots(await redis.cluster('SLOTS'), endpoint.host)
       : singleMaster(addressOf(endpoint));
-    if (slotMap.masters.length === 0) return { type: 'away', reason: 'its cluster has no slots' };
-    return { type: 'answered', value: { endpoint, isCluster, slotMap } };
+    if (slotMap.masters.length === 0) {
+      return { type: 'unavailable', reason: 'its cluster has no slots' };
+    }
+    return { type: 'done', value: { endpoint, isCluster, slotMap } };
   } catch (error) {
     if (error instanceof EnvironmentError) throw error;
     const message = (error as Error).message;
@@ -93,7 +96,7 @@ async function checkOneAtStartup(endpoint: Endpoint, name: string): Promise<Atte
         throw new EnvironmentError(`Redis at ${addressOf(endpoint)} rejects us: ${text}`);
       }
     }
-    return { type: 'away', reason: message === 'Connection is closed.' ? reason : message };
+    return { type: 'unavailable', reason: message === 'Connection is closed.' ? reason : message };
   } finally {
     redis.disconnect();
   }
@@ -102,7 +105,7 @@ async function checkOneAtStartup(endpoint: Endpoint, name: string): Promise<Atte
 async function checkPermissions(redis: Redis): Promise<void> {
   const replies = await redis.pipeline(PERMISSION_CHECKS.map((check) => [...check])).exec();
   for (const [error] of replies ?? []) {
-    // Anything else, such as MOVED, is said to someone who is allowed to ask.
+    // Any other error, such as MOVED, means that the permission check was passed.
     if (error && FORBIDDEN.test(error.message)) throw error;
   }
 }
@@ -116,8 +119,8 @@ function parseInfo(text: string): Map<string, string> {
   );
 }
 
-/** Returns why `version` will not do, or undefined when it will. */
+/** Returns the error if `version` is too old. */
 export function rejectVersion(version: string): string | undefined {
   if (Number.parseInt(version, 10) >= MAJOR_VERSION_MIN) return undefined;
-  return `Redis ${MAJOR_VERSION_MIN}.0.0 or newer is needed (sharded pub/sub), this is ${version}`;
+  return `Redis is ${version}; sharded pub/sub needs ${MAJOR_VERSION_MIN}.0.0 or newer`;
 }

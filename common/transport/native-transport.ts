@@ -1,7 +1,7 @@
 /**
- * The transport in C++ (native/): a held connection is a slot of 56 bytes and whatever the kernel
- * takes; no object, closure or timer of JavaScript. What happens is collected there and fetched
- * here, once per turn of the event loop.
+ * The transport in C++ (native/). A connection costs a slot of 56 bytes and the kernel's memory, but
+ * no JavaScript object, closure or timer. The C++ code collects events, which are fetched here once
+ * per turn of the event loop.
  */
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
@@ -23,7 +23,7 @@ import {
   type WriteResult,
 } from './transport.js';
 
-/** What native/binding.cc offers, in its order. Numbers below 0 are errors of the system. */
+/** The functions of native/binding.cc, in its order. Results below 0 are negative errnos. */
 interface Binding {
   listen(host: string, port: number): number;
   connect(host: string, port: number, localAddress: string): number;
@@ -35,23 +35,23 @@ interface Binding {
   bufferedBytes(connection: Connection): number;
   remoteAddress(connection: Connection): string | undefined;
   pause(connection: Connection): void;
-  /** 1 when it could, else 0. */
+  /** 1: piped; 0: not. */
   pipe(one: Connection, other: Connection): number;
   acceptAtMost(count: number): void;
   stopListening(): void;
   close(): void;
-  /** Writes the oldest events to the array that it was given, and returns how many. */
+  /** Writes the oldest events to the `events` array of the constructor. Returns their number. */
   fetch(): number;
-  /** How often nothing was accepted for a while because descriptors or memory had run out. */
+  /** Number of pauses in accepting because descriptors or memory were exhausted. */
   acceptPauses(): number;
   slotBytes(): number;
-  /** With the room that they have. */
+  /** Their capacity. */
   sendBufferBytes(): number;
-  /** Gives everything up that is not memory. */
+  /** Releases all resources except memory. */
   dispose(): void;
 }
 
-/** What the binding can count. */
+/** Maximum of the binding's 32-bit counter. */
 const ACCEPTS_MAX = 2 ** 32 - 1;
 
 interface Addon {
@@ -65,17 +65,17 @@ interface Addon {
   ) => Binding;
 }
 
-/** As in native/transport.h. */
+/** Event types, as in native/transport.h. */
 const OPEN = 0;
 const BYTES = 1;
 const END = 2;
 const CLOSED = 3;
 const CLOSE_CAUSES: readonly CloseCause[] = ['peer', 'local', 'error'];
-const TURNED_AWAY = 6;
+const OVER_LIMIT = 6;
 const TIMER = 7;
 const WORDS_PER_EVENT = 5;
 const EVENTS_PER_FETCH = 1_024;
-/** For all connections together: what they send is handed on before the next is read. */
+/** Shared by all connections: events are dispatched before the next round of reads. */
 const READ_BUFFER_BYTES = 256 * 1024;
 
 export class NativeTransport implements Transport {
@@ -83,7 +83,7 @@ export class NativeTransport implements Transport {
   readonly #binding: Binding;
   readonly #readBuffer = Buffer.from(new ArrayBuffer(READ_BUFFER_BYTES));
   readonly #fetched = new Uint32Array(EVENTS_PER_FETCH * WORDS_PER_EVENT);
-  /** Closed by the user since they were fetched: nothing but `onClose` follows. */
+  /** Closed by the user while events are dispatched: only `onClose` follows. */
   readonly #silenced = new Set<Connection>();
   #isDispatching = false;
   #isDispatchDue = false;
@@ -132,7 +132,7 @@ export class NativeTransport implements Transport {
   }
 
   setTimer(connection: Connection, afterMs: number): void {
-    // One more than fits: part of the tick that is under way is over already.
+    // One more tick, because part of the current one has already passed.
     const ticks = afterMs === 0 ? 0 : Math.ceil(afterMs / TIMER_RESOLUTION_MS) + 1;
     this.#binding.setTimer(connection, ticks);
   }
@@ -161,7 +161,7 @@ export class NativeTransport implements Transport {
 
   pipe(one: Connection, other: Connection): boolean {
     const isPiped = this.#binding.pipe(one, other) === 1;
-    // Both may have come to their end with it.
+    // Both may be closed by it.
     this.#dispatchSoon();
     return isPiped;
   }
@@ -198,7 +198,7 @@ export class NativeTransport implements Transport {
     else this.#dispatchSoon();
   }
 
-  /** For events that a call of the user's has caused. */
+  /** Dispatches events that were caused by a call of the user. */
   #dispatchSoon(): void {
     if (this.#isDispatching || this.#isDispatchDue) return;
     this.#isDispatchDue = true;
@@ -211,23 +211,23 @@ export class NativeTransport implements Transport {
   #dispatch(): void {
     this.#isDispatching = true;
     for (let count = this.#binding.fetch(); count > 0; count = this.#binding.fetch()) {
-      for (let i = 0; i < count; i++) this.#tell(i * WORDS_PER_EVENT);
+      for (let i = 0; i < count; i++) this.#dispatchOne(i * WORDS_PER_EVENT);
     }
     this.#silenced.clear();
     this.#isDispatching = false;
   }
 
-  #tell(at: number): void {
+  #dispatchOne(at: number): void {
     const type = this.#fetched[at]!;
     const connection = connectionOf(this.#fetched[at + 1]!, this.#fetched[at + 2]!);
-    if (type >= CLOSED && type < TURNED_AWAY) {
+    if (type >= CLOSED && type < OVER_LIMIT) {
       this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
-    } else if (type === TURNED_AWAY) {
+    } else if (type === OVER_LIMIT) {
       this.#events.onOverLimit();
     } else if (type === OPEN) {
       this.#events.onOpen(connection);
     } else if (this.#silenced.has(connection)) {
-      // It was ended by what was told before this.
+      // The user closed it during an earlier event of this batch.
     } else if (type === BYTES) {
       const offset = this.#fetched[at + 3]!;
       const bytes = this.#readBuffer.subarray(offset, offset + this.#fetched[at + 4]!);
@@ -240,8 +240,8 @@ export class NativeTransport implements Transport {
   }
 }
 
-/** Why the addon cannot be used; undefined when it can. */
-export function notNativeBecause(): string | undefined {
+/** Why the addon cannot be loaded; undefined if it can. */
+export function nativeUnavailableReason(): string | undefined {
   try {
     loadAddon();
     return undefined;
@@ -251,11 +251,11 @@ export function notNativeBecause(): string | undefined {
 }
 
 function loadAddon(): Addon {
-  // Of this machine, or what came with the package; from the sources, and from dist/.
+  // Built on this machine, or shipped with the package; seen from the sources, and from dist/.
   const files = ['build/transport.node', `prebuilds/${platform}-${arch}/transport.node`];
   const places = ['../..', '../../..'].flatMap((root) => files.map((file) => `${root}/${file}`));
   const paths = places.map((place) => fileURLToPath(new URL(place, import.meta.url)));
   const path = paths.find((each) => existsSync(each));
-  if (path === undefined) throw new Error('it was not built: npm run build says why');
+  if (path === undefined) throw new Error('it was not built; `npm run build` reports why');
   return createRequire(import.meta.url)(path);
 }

@@ -1,10 +1,10 @@
 /**
- * The portable transport over `node:net`, and the definition of what a transport does.
+ * The portable transport over `node:net`, and the reference implementation of the contract.
  *
- * No closure, timer or emitter per connection beyond what `net` itself needs: all sockets share
- * the same few listener functions, which find their connection on the socket.
+ * It adds no closure, timer or emitter per connection to those of `net`: all sockets share the same
+ * few listener functions, which find their connection on the socket.
  *
- * With an identity it speaks TLS to whoever connects; a connection is one when its handshake is done.
+ * With an identity, accepted connections use TLS. `onOpen` follows the handshake.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -22,40 +22,40 @@ import {
   type WriteResult,
 } from './transport.js';
 
-/** How long a connection that we ended waits for its peer to close. */
+/** Longest wait for the peer to close a connection that we ended. */
 const LINGER_MS = 2_000;
 
-interface HeldSocket extends Socket {
+interface TransportSocket extends Socket {
   connection: Connection;
   transport: NetTransport;
   cause: CloseCause;
   timer: NodeJS.Timeout | undefined;
-  /** The other one of a pipe. */
-  peer: HeldSocket | undefined;
+  /** The other socket of the pipe. */
+  peer: TransportSocket | undefined;
 }
 
 export class NetTransport implements Transport {
   readonly #server: Server;
   /** By slot. */
-  readonly #sockets: (HeldSocket | undefined)[] = [];
-  /** By slot: how often it has been used. */
+  readonly #sockets: (TransportSocket | undefined)[] = [];
+  /** By slot: times that it was used. */
   readonly #generations: number[] = [];
   readonly #freeSlots: number[] = [];
-  /** With TLS: all that is under it, as a socket whose handshake goes on is nowhere else. */
+  /** With TLS: the TCP sockets, because a socket in its handshake is in no slot yet. */
   readonly #accepted = new Set<Socket>();
-  #held = 0;
+  #openCount = 0;
 
   constructor(
     readonly events: TransportEvents,
     readonly limits: TransportLimits,
     identity?: TlsIdentity,
   ) {
-    // Half-open, so that it is the user who decides what a FIN means.
+    // Half-open: the user decides what to do after a FIN.
     const options = { allowHalfOpen: true, noDelay: true, keepAlive: true };
     this.#server = identity?.createServer(options) ?? createServer(options);
     this.#server.maxConnections = limits.connectionsMax;
     this.#server.on(identity === undefined ? 'connection' : 'secureConnection', (socket) =>
-      events.onOpen(this.#hold(socket as HeldSocket)),
+      events.onOpen(this.#register(socket as TransportSocket)),
     );
     if (identity !== undefined) this.#server.on('connection', (socket) => this.#accept(socket));
     this.#server.on('drop', () => events.onOverLimit());
@@ -73,12 +73,12 @@ export class NetTransport implements Transport {
   }
 
   connect(host: string, port: number, localAddress: string): Connection | undefined {
-    if (this.#held >= this.limits.connectionsMax) return undefined;
+    if (this.#openCount >= this.limits.connectionsMax) return undefined;
     const from = localAddress === '' ? {} : { localAddress };
     const options = { host, port, ...from, allowHalfOpen: true, noDelay: true, keepAlive: true };
-    const socket = connect(options) as HeldSocket;
+    const socket = connect(options) as TransportSocket;
     socket.once('connect', onConnect);
-    return this.#hold(socket);
+    return this.#register(socket);
   }
 
   write(connection: Connection, bytes: Uint8Array): WriteResult {
@@ -119,8 +119,8 @@ export class NetTransport implements Transport {
       socket.destroy();
       return;
     }
-    // Closing while the peer still sends would reset the connection and could take our last bytes
-    // with it (RFC 9112 §9.6): we send a FIN, read on and drop, and wait for the peer's FIN.
+    // Closing while the peer still sends would reset the connection, and the peer could lose our last
+    // bytes (RFC 9112 §9.6). So send a FIN, read and drop bytes, and wait for the peer's FIN.
     socket.end();
     socket.resume();
     if (socket.readableEnded) socket.destroySoon();
@@ -132,7 +132,7 @@ export class NetTransport implements Transport {
     if (socket === undefined) return;
     unpipe(socket);
     socket.cause = 'local';
-    // Node resets what it has wrapped in TLS no more than anybody else can.
+    // Node cannot reset a TLS socket.
     if (socket instanceof TLSSocket) socket.destroy();
     else socket.resetAndDestroy();
   }
@@ -196,7 +196,7 @@ export class NetTransport implements Transport {
     socket.once('close', () => this.#accepted.delete(socket));
   }
 
-  #hold(socket: HeldSocket): Connection {
+  #register(socket: TransportSocket): Connection {
     const slot = this.#freeSlots.pop() ?? this.#sockets.length;
     const generation = (this.#generations[slot] ?? 0) + 1;
     this.#generations[slot] = generation;
@@ -206,7 +206,7 @@ export class NetTransport implements Transport {
     socket.cause = 'peer';
     socket.timer = undefined;
     socket.peer = undefined;
-    this.#held++;
+    this.#openCount++;
     socket.on('data', onData);
     socket.on('drain', onDrain);
     socket.on('end', onEnd);
@@ -215,70 +215,70 @@ export class NetTransport implements Transport {
     return socket.connection;
   }
 
-  #find(connection: Connection): HeldSocket | undefined {
+  #find(connection: Connection): TransportSocket | undefined {
     const socket = this.#sockets[slotOf(connection)];
     return socket?.connection === connection ? socket : undefined;
   }
 
-  /** For the shared listeners below. */
-  release(socket: HeldSocket): void {
+  /** Frees the slot of a closed socket; called by the shared listeners below. */
+  release(socket: TransportSocket): void {
     const slot = slotOf(socket.connection);
     clearTimeout(socket.timer);
     unpipe(socket);
-    this.#held--;
+    this.#openCount--;
     this.events.onClose(socket.connection, socket.cause);
     this.#sockets[slot] = undefined;
     this.#freeSlots.push(slot);
   }
 }
 
-function onConnect(this: HeldSocket): void {
+function onConnect(this: TransportSocket): void {
   this.transport.events.onOpen(this.connection);
 }
 
-function onTimer(socket: HeldSocket): void {
+function onTimer(socket: TransportSocket): void {
   socket.transport.events.onTimer(socket.connection);
 }
 
-function destroySocket(socket: HeldSocket): void {
+function destroySocket(socket: TransportSocket): void {
   socket.destroy();
 }
 
-function isPipeable(socket: HeldSocket): boolean {
+function isPipeable(socket: TransportSocket): boolean {
   return socket.peer === undefined && socket.writable && !socket.connecting;
 }
 
-/** Its peer is an ordinary connection from now on. */
-function unpipe(socket: HeldSocket): void {
+/** Dissolves the pipe: the other socket becomes an ordinary connection. */
+function unpipe(socket: TransportSocket): void {
   const { peer } = socket;
   if (peer === undefined) return;
   socket.peer = peer.peer = undefined;
   peer.resume();
 }
 
-function onData(this: HeldSocket, bytes: Buffer): void {
+function onData(this: TransportSocket, bytes: Buffer): void {
   if (this.cause === 'local') return;
   if (this.peer === undefined) this.transport.events.onBytes(this.connection, bytes);
   else if (!this.peer.write(bytes)) this.pause();
 }
 
-function onDrain(this: HeldSocket): void {
+function onDrain(this: TransportSocket): void {
   this.peer?.resume();
 }
 
-function onEnd(this: HeldSocket): void {
+function onEnd(this: TransportSocket): void {
   if (this.cause === 'local') return this.destroySoon();
   this.transport.events.onEnd(this.connection);
   this.peer?.end();
 }
 
-function onError(this: HeldSocket, error: NodeJS.ErrnoException): void {
-  // A peer that resets or has gone away is everyday life; the rest is the system's doing.
+function onError(this: TransportSocket, error: NodeJS.ErrnoException): void {
+  // A reset by the peer is normal. Any other error comes from the system.
   if (this.cause === 'peer' && error.code !== 'ECONNRESET' && error.code !== 'EPIPE') {
     this.cause = 'error';
   }
 }
 
-function onClose(this: HeldSocket): void {
+function onClose(this: TransportSocket): void {
   this.transport.release(this);
 }

@@ -1,6 +1,6 @@
-/** Which transport a process uses: native where it was built, else the portable one. */
+/** Selects the transport of a process: the native one if it was built, else the portable one. */
 import { EnvironmentError } from '../process/lifecycle.js';
-import { NativeTransport, notNativeBecause } from './native-transport.js';
+import { NativeTransport, nativeUnavailableReason } from './native-transport.js';
 import { NetTransport } from './net-transport.js';
 import type { TlsIdentity } from './tls-identity.js';
 import type { Transport, TransportEvents, TransportLimits } from './transport.js';
@@ -10,32 +10,38 @@ export type TransportName = 'net' | 'native';
 export interface OpenedTransport {
   readonly transport: Transport;
   readonly name: TransportName;
-  readonly because: string;
+  /** Why this transport was selected. */
+  readonly reason: string;
 }
 
 /**
- * @param wanted by name, or undefined for the best there is
- * @param identity with which TLS is spoken; then `wanted` is not `native`
- * @throws EnvironmentError when `native` is wanted and cannot be loaded
+ * @param requested undefined: the fastest that is available
+ * @param identity for TLS; `requested` must not be `native` then
+ * @throws EnvironmentError when `native` is requested and cannot be loaded
  */
 export function openTransport(
-  wanted: TransportName | undefined,
+  requested: TransportName | undefined,
   events: TransportEvents,
   limits: TransportLimits,
   identity?: TlsIdentity,
 ): OpenedTransport {
   if (identity !== undefined) {
-    const because = 'only this one speaks TLS';
-    return { transport: new NetTransport(events, limits, identity), name: 'net', because };
+    const reason = 'only this transport supports TLS';
+    return { transport: new NetTransport(events, limits, identity), name: 'net', reason };
   }
-  const notNative = wanted === 'net' ? undefined : notNativeBecause();
-  if (wanted === 'native' && notNative !== undefined) {
-    throw new EnvironmentError(`LONGLINE_TRANSPORT=native, but it cannot be loaded: ${notNative}`);
+  const unavailable = requested === 'net' ? undefined : nativeUnavailableReason();
+  if (requested === 'native' && unavailable !== undefined) {
+    throw new EnvironmentError(
+      `LONGLINE_TRANSPORT is native, but the addon cannot be loaded: ${unavailable}`,
+    );
   }
-  if (wanted === 'net' || notNative !== undefined) {
-    const because = notNative === undefined ? 'LONGLINE_TRANSPORT says so' : `native: ${notNative}`;
-    return { transport: new NetTransport(events, limits), name: 'net', because };
+  if (requested === 'net' || unavailable !== undefined) {
+    const reason =
+      unavailable === undefined
+        ? 'set by LONGLINE_TRANSPORT'
+        : `native is unavailable: ${unavailable}`;
+    return { transport: new NetTransport(events, limits), name: 'net', reason };
   }
-  const because = wanted === undefined ? 'it was built' : 'LONGLINE_TRANSPORT says so';
-  return { transport: new NativeTransport(events, limits), name: 'native', because };
+  const reason = requested === undefined ? 'the addon is available' : 'set by LONGLINE_TRANSPORT';
+  return { transport: new NativeTransport(events, limits), name: 'native', reason };
 }

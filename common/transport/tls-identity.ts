@@ -1,7 +1,7 @@
 /**
- * What a TLS server shows of itself: one certificate, or several of which the client's server name
- * (SNI, RFC 6066 §3) chooses. Certificates and keys are watched: what is new counts for the
- * handshakes that come after it, and connections that are open stay.
+ * The certificates of a TLS server: one, or several that are selected by the client's server name
+ * (SNI, RFC 6066 §3). Certificate and key files are watched: changed files apply to new handshakes,
+ * and open connections stay.
  */
 import { X509Certificate } from 'node:crypto';
 import type { ServerOpts } from 'node:net';
@@ -9,7 +9,7 @@ import { createSecureContext, createServer, type SecureContext, type Server } fr
 import type { Logger } from '../process/log.js';
 import { WatchedFiles } from '../process/watched-files.js';
 
-/** Paths of PEM files; a certificate is followed by what lies between it and its authority. */
+/** Paths of PEM files; intermediate certificates follow the certificate in `cert`. */
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
@@ -18,24 +18,24 @@ export interface TlsFiles {
 const HANDSHAKE_MS = 10_000;
 const OPTIONS = { minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS } as const;
 
-interface Named {
-  /** Lower-case; `*.` stands for one label (RFC 6125 §6.4.3). */
+interface NamedContext {
+  /** In lower case; `*.` matches one label (RFC 6125 §6.4.3). */
   readonly names: readonly string[];
   readonly context: SecureContext;
 }
 
 export class TlsIdentity {
   #servers: Server[] = [];
-  #named: readonly Named[] = [];
-  /** For clients that name nobody whom we know. */
-  #first!: { readonly cert: Buffer; readonly key: Buffer };
+  #contexts: readonly NamedContext[] = [];
+  /** For clients whose server name matches no certificate. */
+  #default!: { readonly cert: Buffer; readonly key: Buffer };
   #files: WatchedFiles | undefined;
 
   private constructor(readonly onHandshakeFailed: () => void) {}
 
   /**
-   * @param files the first one is shown to clients that name nobody whom we know
-   * @throws EnvironmentError when they are of no use
+   * @param files the first certificate is used for server names that match none
+   * @throws EnvironmentError when a file cannot be read or is invalid
    */
   static async open(
     files: readonly TlsFiles[],
@@ -44,7 +44,7 @@ export class TlsIdentity {
   ): Promise<TlsIdentity> {
     const identity = new TlsIdentity(onHandshakeFailed);
     const paths = files.flatMap(({ cert, key }) => [cert, key]);
-    identity.#files = await WatchedFiles.open(paths, (all) => identity.#take(all), log);
+    identity.#files = await WatchedFiles.open(paths, (contents) => identity.#apply(contents), log);
     return identity;
   }
 
@@ -52,11 +52,11 @@ export class TlsIdentity {
     const server = createServer({
       ...options,
       ...OPTIONS,
-      ...this.#first,
+      ...this.#default,
       SNICallback: (name, done) => done(null, this.#find(name)),
     });
-    // The peer has gone, is too slow, speaks no TLS, or wants what we have not. Node leaves it to
-    // whoever listens here to close the connection; it would stay open for ever.
+    // The client disconnected, timed out, does not speak TLS, or supports no common version or cipher.
+    // With a listener for this event, Node does not close the socket itself.
     server.on('tlsClientError', (_error, socket) => {
       socket.destroy();
       this.onHandshakeFailed();
@@ -69,26 +69,27 @@ export class TlsIdentity {
     this.#files?.close();
   }
 
-  #take(contents: readonly Buffer[]): void {
+  #apply(contents: readonly Buffer[]): void {
     const pairs = Array.from({ length: contents.length / 2 }, (_, i) => ({
       cert: contents[2 * i]!,
       key: contents[2 * i + 1]!,
     }));
-    // Throws when a key is not that of its certificate.
-    this.#named = pairs.map((pair) => ({
+    // Throws if a key does not match its certificate.
+    this.#contexts = pairs.map((pair) => ({
       names: dnsNames(pair.cert),
       context: createSecureContext({ ...OPTIONS, ...pair }),
     }));
-    this.#first = pairs[0]!;
-    for (const server of this.#servers) server.setSecureContext({ ...OPTIONS, ...this.#first });
+    this.#default = pairs[0]!;
+    for (const server of this.#servers) server.setSecureContext({ ...OPTIONS, ...this.#default });
   }
 
-  /** Undefined: the first one. */
+  /** Undefined: no certificate matches, and Node uses the default. */
   #find(serverName: string): SecureContext | undefined {
     const name = serverName.toLowerCase();
     const wildcard = name.replace(/^[^.]+/, '*');
-    const matches = (wanted: string) => this.#named.find(({ names }) => names.includes(wanted));
-    return (matches(name) ?? matches(wildcard))?.context;
+    const contextOf = (pattern: string) =>
+      this.#contexts.find(({ names }) => names.includes(pattern))?.context;
+    return contextOf(name) ?? contextOf(wildcard);
   }
 }
 

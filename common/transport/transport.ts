@@ -1,24 +1,24 @@
 /**
- * The transport moves bytes; it gives them no meaning. This is the contract that every
- * implementation keeps, and `test/common/transport` is its test suite.
+ * The transport moves bytes and does not interpret them. This is the contract of every
+ * implementation; `test/common/transport` is its test suite.
  *
- * A connection is a number, not an object: `slot + generation * SLOTS`. Slots are small and are
- * used again, so whoever keeps state per connection keeps it in arrays indexed by slot. A number is
- * never used again within the life of the process, so a late call about a closed connection finds
- * nothing instead of somebody else's socket.
+ * A connection is a number, not an object: `slot + generation * SLOTS`. Slots are small numbers and
+ * are reused, so state per connection is kept in arrays indexed by slot (slot-arrays.ts). A
+ * connection number is never reused within the life of the process, so a late call for a closed
+ * connection finds no connection instead of another one.
  */
 
 /** One live connection. */
 export type Connection = number;
 
-/** Bound on slots: 2^24 connections per process. */
+/** Limit of slots: 2^24 connections per process. */
 const SLOTS = 2 ** 24;
 
 export function slotOf(connection: Connection): number {
   return connection % SLOTS;
 }
 
-/** From 1: how often the slot has been used. */
+/** Times that the slot was used, from 1. */
 export function generationOf(connection: Connection): number {
   return Math.floor(connection / SLOTS);
 }
@@ -27,124 +27,122 @@ export function connectionOf(slot: number, generation: number): Connection {
   return generation * SLOTS + slot;
 }
 
-/**
- * `peer` closed or reset it · `local` we closed it · `error` the system did (the socket failed).
- */
+/** `peer` closed or reset the connection · `local` we closed it · `error` the socket failed. */
 export type CloseCause = 'peer' | 'local' | 'error';
 
-/** What a transport tells its user. No call is made from within a call of the user's. */
+/** Callbacks of a transport. None is called from within a call to the transport. */
 export interface TransportEvents {
-  /** A peer has connected to us, or we to a peer. */
+  /** A connection was accepted, or a connection to a peer was established. */
   onOpen(connection: Connection): void;
-  /** Bytes have come. The buffer is the transport's own and only valid during the call. */
+  /** Bytes were received. The buffer belongs to the transport and is valid only during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
-  /** The peer will send no more (FIN); it may still read. The only thing told of a pipe but its end. */
+  /** The peer sends no more (FIN) but may still read. Apart from `onClose`, the only event of a pipe. */
   onEnd(connection: Connection): void;
   /**
-   * The connection is gone. Once per connection, after everything else about it; without an `onOpen`
-   * when `connect` did not succeed.
+   * The connection is closed. Called once per connection, as its last event; without an `onOpen` before
+   * it if `connect` failed.
    */
   onClose(connection: Connection, cause: CloseCause): void;
-  /** A peer was turned away unheard because `connectionsMax` connections are open. */
+  /** A new connection was closed at once because `connectionsMax` connections are open. */
   onOverLimit(): void;
-  /** The timer of this connection has run out: never early, at most `TIMER_RESOLUTION_MS` late. */
+  /** The timer of the connection expired: never early, at most `TIMER_RESOLUTION_MS` late. */
   onTimer(connection: Connection): void;
 }
 
-/** Timers are coarse, so that a hundred thousand of them cost next to nothing. */
+/** Timers are coarse so that a hundred thousand of them cost almost nothing. */
 export const TIMER_RESOLUTION_MS = 250;
 
 /**
- * `accepted` the bytes are with the kernel or in the connection's send buffer · `full` rejected
- * whole: the send buffer is not empty and would pass its bound · `gone` no such connection.
+ * `accepted` the bytes are in the kernel or in the connection's send buffer · `full` no byte was
+ * accepted: the send buffer is not empty and would exceed its limit · `gone` no such connection.
  */
 export type WriteResult = 'accepted' | 'full' | 'gone';
 
 export const WRITE_RESULTS: readonly WriteResult[] = ['accepted', 'full', 'gone'];
 
 export interface TransportLimits {
-  /** Open connections; more are turned away. */
+  /** Open connections; a new one beyond them is closed (`onOverLimit`). */
   readonly connectionsMax: number;
   /**
-   * Bytes that wait in user space for one peer to read. A single write to an empty buffer is
-   * always taken, so the true bound is this or one write, whichever is more.
+   * Unsent bytes in user space per connection. A single write to an empty buffer is always accepted,
+   * so the actual limit is the maximum of this and the largest write.
    */
   readonly sendBufferBytesMax: number;
 }
 
 /** In bytes. */
 export interface TransportMemory {
-  /** For connections, open or not: they are used again. 0 where they are objects on the heap. */
+  /** All slots, used or free. 0 for an implementation whose connections are objects on the heap. */
   readonly slots: number;
-  /** What waits for peers to read, and the room that it has. */
+  /** Capacity of the send buffers, which hold unsent bytes. */
   readonly sendBuffers: number;
 }
 
 export interface Transport {
-  /** Starts to accept. Port 0: any free one. Resolves with the port; rejects when it is taken. */
+  /** Starts accepting. Port 0: any free port. Resolves with the port; rejects if it is in use. */
   listen(host: string, port: number): Promise<number>;
   /**
-   * Starts to connect; `onOpen` or `onClose` follows. Undefined: `connectionsMax` are open.
+   * Starts connecting; `onOpen` or `onClose` follows. Undefined: `connectionsMax` are open.
    * @param host an IP address
-   * @param localAddress the source address; '' lets the system choose
+   * @param localAddress the source address; '': chosen by the system
    */
   connect(host: string, port: number, localAddress: string): Connection | undefined;
   /**
-   * Takes all of `bytes` or none; they must not change afterwards. Never blocks, never throws for a
-   * peer's fault. `gone` before `onOpen`, too.
+   * Accepts all of `bytes` or none; they must not change afterwards. Never blocks, and never throws because of the peer.
+   * Returns `gone` also before `onOpen`.
    */
   write(connection: Connection, bytes: Uint8Array): WriteResult;
   /**
    * Writes the same bytes to the first `count` of `connections`.
-   * @param results by index: what became of each, as an index into `WRITE_RESULTS`
+   * @param results receives the result for each connection, as an index into `WRITE_RESULTS`
    */
   writeMany(connections: Float64Array, count: number, bytes: Uint8Array, results: Uint8Array): void;
-  /** Sets the one timer of a connection, instead of what it was set to. 0 stops it. */
+  /** Sets the connection's only timer and replaces its former setting. 0 stops it. */
   setTimer(connection: Connection, afterMs: number): void;
   /**
-   * Closes after what was written has been sent; a peer that does not close too is cut two seconds
-   * later. Nothing but `onClose` follows.
+   * Closes after all written bytes were sent. If the peer does not close too, the connection is closed
+   * two seconds later. Only `onClose` follows.
    */
   end(connection: Connection): void;
-  /** Closes at once with a reset; what was not sent is dropped. `onClose` follows. */
+  /** Closes at once with a reset and drops unsent bytes. `onClose` follows. */
   destroy(connection: Connection): void;
-  /** Bytes that the kernel has not taken yet; 0 for a connection that is gone. */
+  /** Bytes that the kernel has not accepted yet; 0 for a closed connection. */
   bufferedBytes(connection: Connection): number;
-  /** `address:port` of the peer; undefined for a connection that is gone. */
+  /** `address:port` of the peer; undefined for a closed connection. */
   remoteAddress(connection: Connection): string | undefined;
   /**
-   * Reads nothing more from the connection until it is piped or ended: what its peer sends waits
-   * with the kernel, and so does its FIN. To be called from within its `onBytes`; whatever was read
-   * before would still be told. A peer that goes away meanwhile may be noticed late.
+   * Stops reading from the connection until it is piped or ended: the peer's bytes and its FIN stay
+   * in the kernel. To be called from the connection's `onBytes`: otherwise bytes that were read before
+   * may still be reported. A peer that disconnects meanwhile may be detected late.
    */
   pause(connection: Connection): void;
   /**
-   * From now on what comes from each of the two goes to the other and is not told. Each is read only
-   * as fast as the other is sent to. A FIN is told (`onEnd`), and is passed on when all before it
-   * was; the other direction goes on. When both directions have ended, both connections close.
+   * Joins two connections: bytes from each are forwarded to the other and not reported. Each is read
+   * only as fast as the other accepts bytes. A FIN is reported (`onEnd`) and forwarded after the bytes
+   * before it; the other direction stays open. After both FINs, both connections close.
    *
-   * When one of them ends otherwise, by its peer or by a call, the other is an ordinary connection
-   * again, which still sends what waits: whoever hears `onClose` of the one may write last words to
-   * the other, and must end it. Timers and `write` work as ever.
+   * If one of them closes otherwise, by its peer or by a call, the other becomes an ordinary connection
+   * again and still sends its buffered bytes. The user may then write to the other, and must end it.
+   * Timers and `write` work as without a pipe.
    *
-   * @returns false, having done nothing, unless both are open and neither is in a pipe, or was told by one
-   * to send no more
+   * @returns false, without any change, unless both are open, neither is in a pipe, and neither has been
+   * sent a FIN by one
    */
   pipe(one: Connection, other: Connection): boolean;
   /**
-   * How often nothing was accepted for a while because descriptors or memory had run out. 0 for an
-   * implementation that leaves that to Node.
+   * Number of pauses in accepting because descriptors or memory were exhausted. 0 for an implementation
+   * that leaves accepting to Node.
    */
   acceptPauses(): number;
   memory(): TransportMemory;
   /**
-   * Accepts so many more until it is called again; until the first call, any number. The others wait
-   * with the kernel, where they cost next to nothing. An implementation that leaves this to Node
-   * accepts whatever comes.
+   * Accepts at most `count` more connections until the next call; before the first call there is no
+   * limit. Further connections wait in the kernel's backlog, where they cost almost nothing. An
+   * implementation that leaves accepting to Node ignores this.
    */
   acceptAtMost(count: number): void;
-  /** Stops to accept. What was accepted stays. */
+  /** Stops accepting. Accepted connections stay open. */
   stopListening(): void;
-  /** Stops to accept and closes every connection. Resolves when all are closed. */
+  /** Stops accepting and closes every connection. Resolves when all are closed. */
   close(): Promise<void>;
 }

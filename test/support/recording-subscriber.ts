@@ -1,15 +1,16 @@
 import type { ChannelHandler } from '../../common/redis/shard-subscriber.js';
 
-/** Remembers what a subscriber told it. */
-export class Ear implements ChannelHandler {
-  readonly heard = new Map<string, Buffer[]>();
-  /** Now confirmed; and lost since. */
+/** Records the messages of its channels, and which subscriptions are confirmed or lost. */
+export class RecordingSubscriber implements ChannelHandler {
+  /** By channel. */
+  readonly messages = new Map<string, Buffer[]>();
   readonly confirmed = new Set<string>();
+  /** Lost, and not confirmed again. */
   readonly lost = new Set<string>();
   losses = 0;
 
   onMessage(channel: string, payload: Buffer): void {
-    this.heard.set(channel, [...(this.heard.get(channel) ?? []), payload]);
+    this.messages.set(channel, [...(this.messages.get(channel) ?? []), payload]);
   }
 
   onConfirmed(channel: string): void {

@@ -3,7 +3,7 @@ import { type Grade, judge, type Readings } from '../../../cli/doctor/findings.j
 
 const CONNECTIONS = 100_000;
 
-const WELL: Readings = {
+const SUFFICIENT: Readings = {
   openFilesMax: 200_000,
   openFilesPerProcessMax: 1_048_576,
   openFilesPerMachineMax: 1_000_000,
@@ -14,7 +14,7 @@ const WELL: Readings = {
   conntrack: { count: 12, max: 262_144 },
   memoryBytes: 8 * 2 ** 30,
   cgroupMemoryBytesMax: Infinity,
-  notNativeBecause: '',
+  nativeUnavailableReason: '',
   redis: {
     version: '7.0.15',
     subscriberBuffer: [2 ** 28, 2 ** 26, 60],
@@ -23,7 +23,7 @@ const WELL: Readings = {
     appendOnly: true,
   },
 };
-const { redis: WELL_REDIS } = WELL;
+const { redis: SUFFICIENT_REDIS } = SUFFICIENT;
 
 function graded(readings: Readings): [string, Grade][] {
   return judge(readings, CONNECTIONS)
@@ -31,8 +31,8 @@ function graded(readings: Readings): [string, Grade][] {
     .map(({ what, grade }) => [what, grade]);
 }
 
-test('finds nothing to say about a machine that is well set up', () => {
-  expect(graded(WELL)).toEqual([]);
+test('reports nothing for a machine with sufficient limits', () => {
+  expect(graded(SUFFICIENT)).toEqual([]);
 });
 
 test.each<[Partial<Readings>, string, Grade]>([
@@ -48,35 +48,35 @@ test.each<[Partial<Readings>, string, Grade]>([
   [{ localPorts: [40_000, 50_000] }, 'local ports', 'warn'],
   [{ conntrack: { count: 0, max: 131_072 } }, 'tracked connections (conntrack)', 'warn'],
   [{ conntrack: { count: 0, max: 65_536 } }, 'tracked connections (conntrack)', 'fail'],
-  [{ notNativeBecause: 'it was not built' }, 'transport of edges', 'warn'],
+  [{ nativeUnavailableReason: 'it was not built' }, 'transport of edges', 'warn'],
   [{ redis: { unreachable: 'connect ECONNREFUSED' } }, 'Redis', 'fail'],
-  [{ redis: { ...WELL_REDIS, version: '6.2.7' } as never }, 'Redis version', 'fail'],
+  [{ redis: { ...SUFFICIENT_REDIS, version: '6.2.7' } as never }, 'Redis version', 'fail'],
   [
-    { redis: { ...WELL_REDIS, subscriberBuffer: [2 ** 25, 2 ** 23, 60] } as never },
+    { redis: { ...SUFFICIENT_REDIS, subscriberBuffer: [2 ** 25, 2 ** 23, 60] } as never },
     'Redis buffer per subscriber',
     'warn',
   ],
   [
-    { redis: { ...WELL_REDIS, maxmemoryPolicy: 'allkeys-lru' } as never },
+    { redis: { ...SUFFICIENT_REDIS, maxmemoryPolicy: 'allkeys-lru' } as never },
     'Redis when its memory is full',
     'fail',
   ],
-  [{ redis: { ...WELL_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
+  [{ redis: { ...SUFFICIENT_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
 ])('%j: %s is a %s', (readings, what, grade) => {
-  expect(graded({ ...WELL, ...readings })).toEqual([[what, grade]]);
+  expect(graded({ ...SUFFICIENT, ...readings })).toEqual([[what, grade]]);
 });
 
-test('what could not be read is unknown, not well', () => {
-  // The type is forced: entries do not know that they are all of them.
-  const unread = Object.fromEntries(
-    Object.keys(WELL).map((name) => [name, undefined]),
+test('a value that could not be read is unknown, not ok', () => {
+  // `Object.fromEntries` loses the names in its type.
+  const unreadable = Object.fromEntries(
+    Object.keys(SUFFICIENT).map((name) => [name, undefined]),
   ) as unknown as Readings;
-  const grades = judge(unread, CONNECTIONS).map(({ grade }) => grade);
+  const grades = judge(unreadable, CONNECTIONS).map(({ grade }) => grade);
   expect(new Set(grades)).toEqual(new Set(['unknown']));
 });
 
-test('says how many edges or which limit the wanted connections need', () => {
-  const [files] = judge({ ...WELL, openFilesMax: 20_000 }, CONNECTIONS);
+test('advises how many edges or which limit the connections need', () => {
+  const [files] = judge({ ...SUFFICIENT, openFilesMax: 20_000 }, CONNECTIONS);
   expect(files!.value).toBe('20000: 19488 connections per edge');
   expect(files!.advice).toContain('run 6 edges, or set LimitNOFILE=100512');
 });

@@ -8,7 +8,7 @@ import {
 } from '../../../cli/doctor/readings.js';
 import { startRedis } from '../../support/cluster/redis.js';
 
-test('the hard limit of open files is read, which Node raises the soft one to', () => {
+test('reads the hard limit of open files, to which Node.js raises the soft limit', () => {
   const limits =
     'Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 20000                files     \n';
   expect(parseOpenFiles(limits)).toBe(20_000);
@@ -16,14 +16,14 @@ test('the hard limit of open files is read, which Node raises the soft one to', 
   expect(parseOpenFiles('nonsense')).toBeUndefined();
 });
 
-test('limits of control groups of both versions are read', () => {
+test('reads limits of control groups of both versions', () => {
   expect(parseCgroupLimit('max\n')).toBe(Infinity);
   expect(parseCgroupLimit('9223372036854771712\n')).toBe(Infinity);
   expect(parseCgroupLimit('2147483648\n')).toBe(2 ** 31);
   expect(parseCgroupLimit(undefined)).toBeUndefined();
 });
 
-test('memory and the buffer of subscribers are read', () => {
+test('reads memory and the buffer limit of subscribers', () => {
   expect(parseMemTotal('MemTotal:       24000000 kB\nMemFree: 1 kB\n')).toBe(24_000_000 * 1024);
   expect(
     parseSubscriberBuffer('normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60'),
@@ -45,7 +45,7 @@ test('reads this machine and a real Redis', async () => {
   }
 });
 
-test('a Redis that is not there is a reading, too', async () => {
+test('an unreachable Redis is a reading, too', async () => {
   const { redis } = await readMachine('redis://127.0.0.1:1');
   expect(redis).toEqual({ unreachable: expect.any(String) });
 });

@@ -89,7 +89,7 @@ afterEach(() => {
 
 test('every shard has one subscriber, on its master, and each master a third of them', async () => {
   await everyShardHasOneSubscriber();
-  const { masters } = await askSlotMap();
+  const { masters } = await fetchSlotMap();
   expect(masters).toHaveLength(3);
   for (const master of masters) {
     const { length } = await shardChannelsOf(master);
@@ -107,7 +107,7 @@ test('a push to every shard is answered by its owner and reaches its client', as
 }, 40_000);
 
 test('slots that move to another master and back take their subscriptions along', async () => {
-  const { masters, masterOfSlot } = await askSlotMap();
+  const { masters, masterOfSlot } = await fetchSlotMap();
   const [home, away] = masters as [string, string];
   const moving = devices
     .map(({ shard }) => keySlot(channels[shard]!))
@@ -120,13 +120,13 @@ test('slots that move to another master and back take their subscriptions along'
     })();
     await pushUntil(migrating);
     await healed();
-    const slotMap = await askSlotMap();
+    const slotMap = await fetchSlotMap();
     for (const slot of moving) expect(slotMap.masterOfSlot(slot)).toBe(to);
   }
 }, 90_000);
 
 test('the replica of a killed master takes over and nothing that was accepted is lost', async () => {
-  const killed = (await askSlotMap()).masters.find((master) => master !== witness)!;
+  const killed = (await fetchSlotMap()).masters.find((master) => master !== witness)!;
   const replica = await redis.replicaOf(killed);
   const outage = (async () => {
     await redis.killNode(killed);
@@ -134,7 +134,7 @@ test('the replica of a killed master takes over and nothing that was accepted is
   })();
   expect(await pushUntil(outage)).toBeGreaterThan(0);
   await healed();
-  const { masters } = await askSlotMap();
+  const { masters } = await fetchSlotMap();
   expect(masters).toContain(replica);
   expect(masters).not.toContain(killed);
 }, 90_000);
@@ -147,7 +147,7 @@ async function healed(): Promise<void> {
 
 async function everyShardHasOneSubscriber(): Promise<void> {
   await eventually(async () => {
-    const { masters, masterOfSlot } = await askSlotMap();
+    const { masters, masterOfSlot } = await fetchSlotMap();
     const listed = new Map<string, string[]>(masters.map((master) => [master, []]));
     for (const channel of channels) listed.get(masterOfSlot(keySlot(channel))!)!.push(channel);
     for (const [master, expected] of listed) {
@@ -254,7 +254,7 @@ function tally(outcomes: Outcome[]): Record<string, number> {
   return counts;
 }
 
-async function askSlotMap(): Promise<SlotMap> {
+async function fetchSlotMap(): Promise<SlotMap> {
   return parseClusterSlots(await redis.call(witness, 'CLUSTER', 'SLOTS'), '127.0.0.1');
 }
 

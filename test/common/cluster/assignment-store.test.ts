@@ -30,13 +30,13 @@ const at = (incarnation: number, epoch: number): Assignment => ({
   isBalancing: true,
 });
 
-test('reads none before the first write, and then what was written', async () => {
+test('reads none before the first write, and then the written assignment', async () => {
   expect(await readAssignment(redis, 4)).toEqual({ type: 'none' });
   expect(await writeAssignment(redis, at(0, 1), ORIGIN)).toEqual({ type: 'committed' });
   expect(await readAssignment(redis, 4)).toEqual({ type: 'assignment', assignment: at(0, 1) });
 });
 
-test('writes only on top of the expected position', async () => {
+test('writes only if the stored position is the expected one', async () => {
   await writeAssignment(redis, at(0, 1), ORIGIN);
   for (const expected of [ORIGIN, { incarnation: 0, epoch: 2 }, { incarnation: 1, epoch: 1 }]) {
     expect(await writeAssignment(redis, at(0, 2), expected)).toEqual({ type: 'lost' });
@@ -47,7 +47,7 @@ test('writes only on top of the expected position', async () => {
   });
 });
 
-test('lets one of many concurrent writers win', async () => {
+test('one of several concurrent writers wins', async () => {
   const results = await Promise.all(
     Array.from({ length: 10 }, () => writeAssignment(redis, at(0, 1), ORIGIN)),
   );
@@ -65,29 +65,32 @@ test('writes after SCRIPT FLUSH', async () => {
 test.each<[string, () => Promise<unknown>]>([
   ['a value of another type', () => redis.set(KEY, 'hello')],
   ['a missing field', () => redis.hset(KEY, { incarnation: 0, epoch: 1 })],
-  ['bytes that are no table', () => redis.hset(KEY, { incarnation: 0, epoch: 1, table: '\xff' })],
+  [
+    'a table that cannot be decoded',
+    () => redis.hset(KEY, { incarnation: 0, epoch: 1, table: '\xff' }),
+  ],
   [
     'another shard count',
     () => writeAssignment(redis, { ...at(0, 1), owners: new Uint16Array(8) }, ORIGIN),
   ],
   [
-    'a position that is not that of the table',
+    'fields that differ from the position in the table',
     () => writeAssignment(redis, at(0, 1), ORIGIN).then(() => redis.hset(KEY, 'epoch', 7)),
   ],
   [
-    'a position that is no number',
+    'an incarnation that is not a number',
     () => writeAssignment(redis, at(0, 1), ORIGIN).then(() => redis.hset(KEY, 'incarnation', 'x')),
   ],
-])('calls %s garbage', async (_, store) => {
+])('reports %s as garbage', async (_, store) => {
   await store();
   expect(await readAssignment(redis, 4)).toEqual({ type: 'garbage', reason: expect.any(String) });
 });
 
-test('says that Redis is unavailable when it is', async () => {
-  const nobody = new Redis({ port: 1, enableOfflineQueue: false, retryStrategy: () => null });
-  nobody.on('error', () => {});
+test('reports that Redis is unavailable', async () => {
+  const unreachable = new Redis({ port: 1, enableOfflineQueue: false, retryStrategy: () => null });
+  unreachable.on('error', () => {});
   const unavailable = { type: 'unavailable', reason: expect.any(String) };
-  expect(await readAssignment(nobody, 4)).toEqual(unavailable);
-  expect(await writeAssignment(nobody, at(0, 1), ORIGIN)).toEqual(unavailable);
-  nobody.disconnect();
+  expect(await readAssignment(unreachable, 4)).toEqual(unavailable);
+  expect(await writeAssignment(unreachable, at(0, 1), ORIGIN)).toEqual(unavailable);
+  unreachable.disconnect();
 });

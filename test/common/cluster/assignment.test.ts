@@ -39,7 +39,7 @@ test('positions compare by incarnation, then epoch', () => {
   expect(comparePositions(at(2, 2), at(2, 2))).toBe(0);
 });
 
-test('owners are found, and shards without one', () => {
+test('ownerOf and shardsOf find owners, and shards without an owner', () => {
   expect(ownerOf(assignment, 1)?.id).toBe('b');
   expect(ownerOf(assignment, 2)).toBeUndefined();
   expect(ownerOf(assignment, 4)).toBeUndefined();
@@ -52,9 +52,9 @@ describe('decodeAssignment', () => {
     expect(decodeAssignment(encodeAssignment(assignment), 4)).toEqual(assignment);
   });
 
-  test('reads a table of before there was a word for balancing as one without', () => {
+  test('an assignment from before `balancing` existed is not balancing', () => {
     const bytes = encodeAssignment(assignment);
-    // The last field, a tag and a boolean.
+    // `balancing` is the last field: a tag and a boolean.
     expect([...bytes.subarray(-2)]).toEqual([0x28, 0x01]);
     const before = { ...assignment, isBalancing: false };
     expect(decodeAssignment(bytes.subarray(0, -2), 4)).toEqual(before);
@@ -65,7 +65,7 @@ describe('decodeAssignment', () => {
     expect(decodeAssignment(Buffer.alloc(0), 4)).toBe('it has no position');
   });
 
-  test('rejects a map of another size', () => {
+  test('rejects an assignment with another shard count', () => {
     expect(decodeAssignment(encodeAssignment(assignment), 8)).toMatch(/4 shards where 8/);
   });
 });
@@ -73,10 +73,12 @@ describe('decodeAssignment', () => {
 describe('fromWire', () => {
   test('rejects an owner that is not listed', () => {
     const wire = toWire(assignment);
-    expect(fromWire({ ...wire, owners: [0, 1, 2, 3] }, 4)).toMatch(/shard 3 belongs to/);
+    expect(fromWire({ ...wire, owners: [0, 1, 2, 3] }, 4)).toMatch(
+      /owner of shard 3 is not in its edges/,
+    );
   });
 
-  test('rejects edges that are unsorted or given twice', () => {
+  test('rejects edges that are unsorted or duplicate', () => {
     const wire = toWire(assignment);
     const [a, b] = wire.edges;
     expect(fromWire({ ...wire, edges: [b!, a!] }, 4)).toMatch(/not sorted/);
@@ -91,7 +93,7 @@ describe('fromWire', () => {
     expect(fromWire({ ...wire, moves }, 4)).toBe('the move of shard 0 is in an unknown phase');
   });
 
-  test('never throws, whatever it is given, and what it accepts makes sense', () => {
+  test('never throws, and accepts only valid assignments', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), fc.nat(120), fc.nat(255), (noise, at, byte) => {
         decodeAssignment(noise, 4);
@@ -107,12 +109,16 @@ describe('fromWire', () => {
 describe('findProblem rejects a move', () => {
   const move: Move = { shard: 1, from: 'b', to: 'a', phase: 'acquiring' };
   test.each<[string, Move[], RegExp]>([
-    ['of a shard that there is not', [{ ...move, shard: 4 }], /shard 4 is to move, of 4/],
-    ['beside another of the same shard', [move, move], /not sorted by unique shard/],
-    ['to an edge that is not listed', [{ ...move, to: 'c' }], /between edges not listed/],
-    ['to where it is', [{ ...move, to: 'b' }], /leads nowhere/],
-    ['whose owner is not the one of its phase', [{ ...move, phase: 'handing-over' }], /not owner/],
-    ['of a shard that nobody owns', [{ ...move, shard: 2 }], /not owner/],
+    ['of a shard that does not exist', [{ ...move, shard: 4 }], /moves shard 4 of 4/],
+    ['if the shard has another', [move, move], /not sorted by unique shard/],
+    [
+      'to an edge that is not listed',
+      [{ ...move, to: 'c' }],
+      /has an edge that is not in its edges/,
+    ],
+    ['to its own source', [{ ...move, to: 'b' }], /ends where it begins/],
+    ['whose phase requires another owner', [{ ...move, phase: 'handing-over' }], /not the owner/],
+    ['of a shard without an owner', [{ ...move, shard: 2 }], /not the owner/],
   ])('%s', (_, moves, reason) => {
     expect(findProblem({ ...assignment, moves })).toMatch(reason);
   });

@@ -24,10 +24,10 @@ describe('shardTags', () => {
     for (const [shard, tag] of Object.entries(tags)) expect(all[Number(shard)]).toBe(tag);
   });
 
-  test.each([1, 16, 4096, 16384])('put %d shards on as many even runs of slots', (count) => {
-    const run = 16384 / count;
+  test.each([1, 16, 4096, 16384])('map %d shards to as many equal ranges of slots', (count) => {
+    const rangeSlots = 16384 / count;
     const slots = shardTags(count).map((tag) => keySlot(shardChannel(tag)));
-    for (const [shard, slot] of slots.entries()) expect(Math.floor(slot / run)).toBe(shard);
+    for (const [shard, slot] of slots.entries()) expect(Math.floor(slot / rangeSlots)).toBe(shard);
   });
 });
 

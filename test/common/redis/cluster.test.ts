@@ -1,6 +1,6 @@
 /**
- * **Goal:** whatever a Redis Cluster does to its slots, subscriptions end up on the right master,
- * what was missed is reported, and a publish to every channel arrives.
+ * **Goal:** after every change of a Redis Cluster's slots, subscriptions are on the right master,
+ * losses were reported, and a publish to every channel arrives.
  *
  * **Method:** three real masters with replicas; slots are moved and masters killed while 4096
  * channels are subscribed.
@@ -22,40 +22,42 @@ const channels = tags.map(shardChannel);
 const metrics = new Metrics();
 let cluster: TestCluster;
 let link: RedisLink;
-let privates: PrivateChannels;
-let ear: RecordingSubscriber;
+let privateChannels: PrivateChannels;
+let handler: RecordingSubscriber;
 
 beforeAll(async () => {
   cluster = await startRedisCluster();
   link = await openRedis({ urls: cluster.urls.slice(0, 2), name: 'test', log, metrics });
-  privates = new PrivateChannels(link, 4096, 'p1', log);
-  ear = new RecordingSubscriber();
-  for (const channel of channels) link.subscriber.want(channel, ear);
+  privateChannels = new PrivateChannels(link, 4096, 'p1', log);
+  handler = new RecordingSubscriber();
+  for (const channel of channels) link.subscriber.subscribe(channel, handler);
   await allConfirmed();
 }, 40_000);
 
 afterAll(async () => {
-  privates?.close();
+  privateChannels?.close();
   await link?.close();
   await cluster?.stop();
 });
 
 function allConfirmed(deadlineMs = 5_000): Promise<unknown> {
   return eventually(
-    () => ear.confirmed.size === channels.length && privates.notDeliveringReasons().length === 0,
+    () =>
+      handler.confirmed.size === channels.length &&
+      privateChannels.notDeliveringReasons().length === 0,
     deadlineMs,
   );
 }
 
-/** Rejected publishes are tried again, as whoever publishes would. */
-async function everyPublishArrives(): Promise<void> {
-  ear.heard.clear();
+/** Publishes to every channel, with retries while rejected, and waits for the messages. */
+async function expectEveryPublishToArrive(): Promise<void> {
+  handler.messages.clear();
   await Promise.all(
     channels.map((channel) =>
       eventually(async () => (await link.publish(channel, Buffer.from('x'))).type === 'published'),
     ),
   );
-  await eventually(() => expect(ear.heard.size).toBe(channels.length));
+  await eventually(() => expect(handler.messages.size).toBe(channels.length));
 }
 
 function otherMaster(address: string): string {
@@ -72,7 +74,7 @@ test('every channel is confirmed on its own master', async () => {
     );
     expect(listed.length).toBeGreaterThan(1300);
   }
-  await everyPublishArrives();
+  await expectEveryPublishToArrive();
 });
 
 test('a link opens at the first try, although every master is a seed', async () => {
@@ -91,68 +93,68 @@ test('a link opens at the first try, although every master is a seed', async () 
   }
 });
 
-test('answers are asked for on the master of the shard', () => {
+test('replies to a query are received through the master of the shard', () => {
   for (const tag of tags) {
-    const replyChannel = privates.replyChannelFor(tag)!;
+    const replyChannel = privateChannels.replyChannelFor(tag)!;
     expect(link.subscriber.masterOf(replyChannel)).toBe(link.subscriber.masterOf(`ll:{${tag}}`));
   }
 });
 
-test('a slot that moves away and back loses its channel twice and gets it back', async () => {
+test('a channel whose slot moves away and back is lost and confirmed twice', async () => {
   const channel = channels[7]!;
   const home = link.subscriber.masterOf(channel)!;
-  const away = otherMaster(home);
-  for (const to of [away, home]) {
-    const losses = ear.losses;
+  const other = otherMaster(home);
+  for (const to of [other, home]) {
+    const losses = handler.losses;
     await cluster.migrateSlot(keySlot(channel), to);
-    await eventually(() => ear.losses > losses);
+    await eventually(() => handler.losses > losses);
     await allConfirmed(2_000);
     await eventually(() => link.subscriber.masterOf(channel) === to);
-    expect(ear.losses).toBe(losses + 1);
-    await everyPublishArrives();
+    expect(handler.losses).toBe(losses + 1);
+    await expectEveryPublishToArrive();
   }
 });
 
-test('a slot that moves away and back at once is noticed, too', async () => {
+test('detects a slot that moves away and back at once', async () => {
   const channel = channels[11]!;
   const home = link.subscriber.masterOf(channel)!;
-  const losses = ear.losses;
+  const losses = handler.losses;
   await cluster.migrateSlot(keySlot(channel), otherMaster(home));
   await cluster.migrateSlot(keySlot(channel), home);
-  await eventually(() => ear.losses > losses);
+  await eventually(() => handler.losses > losses);
   await allConfirmed(2_000);
-  await everyPublishArrives();
+  await expectEveryPublishToArrive();
 });
 
-test('a master that is killed is replaced by its replica', async () => {
+test('subscriptions move to the replica of a killed master', async () => {
   const killed = link.subscriber.masters()[0]!;
   const orphans = channels.filter((channel) => link.subscriber.masterOf(channel) === killed);
   const cpuBefore = process.cpuUsage();
   const killedAtMs = performance.now();
   await cluster.killNode(killed);
-  await eventually(() => orphans.every((channel) => ear.lost.has(channel)));
+  await eventually(() => orphans.every((channel) => handler.lost.has(channel)));
   expect((await link.publish(orphans[0]!, Buffer.from('x'))).type).not.toBe('published');
   await allConfirmed(15_000);
   const { user, system } = process.cpuUsage(cpuBefore);
-  // ioredis' own sharded subscribers spin here: they take a whole core.
+  // ioredis' own sharded subscribers spin here and use a whole core.
   expect((user + system) / 1000).toBeLessThan((performance.now() - killedAtMs) / 2);
   expect(link.subscriber.masters()).not.toContain(killed);
-  await everyPublishArrives();
+  await expectEveryPublishToArrive();
 
-  // It comes back as a replica of its replica, and nothing changes.
-  const losses = ear.losses;
+  // It restarts as a replica of its replica, and nothing changes.
+  const losses = handler.losses;
   await cluster.restartNode(killed);
   await eventually(async () => String(await cluster.call(killed, 'ROLE')).startsWith('slave'));
-  await everyPublishArrives();
-  expect(ear.losses).toBe(losses);
+  await expectEveryPublishToArrive();
+  expect(handler.losses).toBe(losses);
 }, 40_000);
 
-test('a master that hands over to its replica loses its channels to it', async () => {
+test('subscriptions move to the replica after a manual failover', async () => {
   const demoted = link.subscriber.masters()[1]!;
   const moved = channels.filter((channel) => link.subscriber.masterOf(channel) === demoted);
   const replica = await cluster.replicaOf(demoted);
   await cluster.call(replica, 'CLUSTER', 'FAILOVER');
   await eventually(() => moved.every((c) => link.subscriber.masterOf(c) === replica), 10_000);
   await allConfirmed(5_000);
-  await everyPublishArrives();
+  await expectEveryPublishToArrive();
 }, 40_000);

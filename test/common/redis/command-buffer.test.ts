@@ -21,7 +21,7 @@ test('writes lengths of any number of digits, and long texts', () => {
   }
 });
 
-test('gives what was appended since it was last asked', () => {
+test('take returns the commands appended since the last take', () => {
   const buffer = new CommandBuffer();
   buffer.append('ping', []);
   buffer.append('get', ['a']);
@@ -29,7 +29,7 @@ test('gives what was appended since it was last asked', () => {
   expect(buffer.take()).toHaveLength(0);
 });
 
-test('what was taken stays as it is while later commands outgrow the memory', () => {
+test('taken commands stay unchanged while later ones outgrow the arena', () => {
   const buffer = new CommandBuffer();
   const payload = (i: number) => Buffer.alloc(i * 1_000, `${i % 10}`);
   const expected: string[] = [];

@@ -9,7 +9,7 @@ let redis: TestRedis;
 let pipeline: RedisPipeline;
 
 async function open(url: string): Promise<RedisPipeline> {
-  const opened = new RedisPipeline(parseRedisUrl(url), 'lane-under-test');
+  const opened = new RedisPipeline(parseRedisUrl(url), 'pipeline-under-test');
   await eventually(() => expect(opened.isReady).toBe(true));
   return opened;
 }
@@ -24,7 +24,7 @@ afterEach(async () => {
   await redis.stop();
 });
 
-test('answers come to the command that asked, in order, text or bytes', async () => {
+test('each command gets its own reply, in order, as text or bytes', async () => {
   const running = Array.from({ length: 5_000 }, (_, i) => pipeline.execute('incr', [`n${i % 3}`]));
   const outcomes = await Promise.all(running);
   expect(outcomes.map((outcome) => outcome.type === 'done' && outcome.reply)).toEqual(
@@ -39,14 +39,14 @@ test('answers come to the command that asked, in order, text or bytes', async ()
   });
 });
 
-test('a value of megabytes goes both ways', async () => {
+test('sends and receives a value of megabytes', async () => {
   const value = Buffer.alloc(3_000_000, 'x');
   await pipeline.execute('set', ['big', value]);
   const outcome = await pipeline.execute<Buffer>('get', ['big'], 'bytes');
   expect(outcome.type === 'done' && outcome.reply.equals(value)).toBe(true);
 });
 
-test('a command that Redis declines is rejected; one that failed half-way is unknown', async () => {
+test('a command that Redis rejects is rejected; a script that fails midway is unknown', async () => {
   const script = "redis.call('set', KEYS[1], 1) return redis.call('nonsense')";
   expect(await pipeline.execute('evalsha', ['0'.repeat(40), 0])).toMatchObject({
     type: 'rejected',
@@ -55,7 +55,7 @@ test('a command that Redis declines is rejected; one that failed half-way is unk
   expect(await pipeline.execute('get', ['k'])).toEqual({ type: 'done', reply: '1' });
 });
 
-test('what was sent to a connection that is cut is unknown, and the next one works', async () => {
+test('commands in flight on a lost connection are unknown, and the next connection works', async () => {
   await redis.kill('SIGSTOP');
   const running = [pipeline.execute('incr', ['n']), pipeline.execute('incr', ['n'])];
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -69,7 +69,7 @@ test('what was sent to a connection that is cut is unknown, and the next one wor
   expect(await pipeline.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
 });
 
-test('an answer that is late is unknown, and does not go to somebody else', async () => {
+test('a command whose reply is late is unknown, and the reply goes to no other command', async () => {
   await redis.kill('SIGSTOP');
   const late = await pipeline.execute('incr', ['n']);
   expect(late).toEqual({ type: 'unknown', reason: 'Command timed out' });
@@ -78,14 +78,14 @@ test('an answer that is late is unknown, and does not go to somebody else', asyn
   expect(await next).toEqual({ type: 'done', reply: 2 });
 });
 
-test('closing settles what is under way', async () => {
+test('close resolves the commands in flight', async () => {
   await redis.kill('SIGSTOP');
   const running = pipeline.execute('incr', ['n']);
   pipeline.close();
   expect(await running).toMatchObject({ type: 'unknown' });
 });
 
-test('authenticates, names itself and selects its database, each time anew', async () => {
+test('authenticates, sets its name and selects its database on every connection', async () => {
   const locked = await startRedis(['--requirepass', 'secret']);
   const url = `redis://:secret@127.0.0.1:${locked.port}/3`;
   const guarded = await open(url);
@@ -93,7 +93,7 @@ test('authenticates, names itself and selects its database, each time anew', asy
   try {
     for (const _ of ['first', 'again']) {
       await eventually(async () => {
-        expect(await observer.client('LIST')).toMatch(/name=lane-under-test .* db=3 /);
+        expect(await observer.client('LIST')).toMatch(/name=pipeline-under-test .* db=3 /);
       });
       await guarded.execute('client', ['kill', 'type', 'normal', 'skipme', 'no']);
       await eventually(() => expect(guarded.isReady).toBe(true));

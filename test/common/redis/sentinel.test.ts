@@ -26,9 +26,9 @@ let master: TestRedis;
 let replica: TestRedis;
 let sentinelPorts: number[];
 let link: RedisLink;
-const ending: (() => void)[] = [];
+const cleanups: (() => void)[] = [];
 
-/** A Sentinel without a password of its own; it writes its configuration anew as it goes. */
+/** Starts a Sentinel without a password; Sentinels rewrite their configuration file. */
 async function startSentinel(): Promise<number> {
   const port = await freePort();
   const folder = mkdtempSync(join(tmpdir(), 'longline-sentinel-'));
@@ -45,7 +45,7 @@ sentinel failover-timeout ${MASTER} 5000
 `,
   );
   const server = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
-  ending.push(() => {
+  cleanups.push(() => {
     server.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
   });
@@ -58,14 +58,14 @@ beforeAll(async () => {
   replica = await startRedis([...args, '--replicaof', `127.0.0.1 ${master.port}`]);
   sentinelPorts = [await startSentinel(), await startSentinel(), await startSentinel()];
   const sentinel = new Redis(sentinelPorts[0]!, '127.0.0.1');
-  ending.push(() => sentinel.disconnect());
+  cleanups.push(() => sentinel.disconnect());
   await eventually(async () => {
     const [found] = (await sentinel.call('SENTINEL', 'masters')) as string[][];
-    const told = (name: string) => found![found!.indexOf(name) + 1];
-    return told('num-slaves') === '1' && told('num-other-sentinels') === '2';
+    const field = (name: string) => found![found!.indexOf(name) + 1];
+    return field('num-slaves') === '1' && field('num-other-sentinels') === '2';
   }, DEADLINE_MS);
   link = await openRedis({
-    // The first one is not there: the next ones are asked.
+    // The first one is unreachable: the next ones are queried.
     urls: [1, ...sentinelPorts].map((port) => `redis://:${PASSWORD}@127.0.0.1:${port}`),
     sentinelMaster: MASTER,
     name: 'test',
@@ -76,27 +76,27 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await link?.close();
-  for (const end of ending) end();
+  for (const cleanup of cleanups) cleanup();
   await replica?.stop();
   await master?.stop();
 }, 30_000);
 
-test('finds the master through Sentinels, and the next one after a failover', async () => {
+test('finds the master through Sentinels, and the new master after a failover', async () => {
   const channel = shardChannel(shardTags(4096)[17]!);
-  const heard: string[] = [];
-  link.subscriber.want(channel, {
-    onMessage: (_, payload) => void heard.push(payload.toString()),
+  const received: string[] = [];
+  link.subscriber.subscribe(channel, {
+    onMessage: (_, payload) => void received.push(payload.toString()),
     onConfirmed: () => {},
     onLost: () => {},
   });
   const isDelivered = async (text: string) => {
     await link.publish(channel, Buffer.from(text));
-    return heard.includes(text);
+    return received.includes(text);
   };
   await eventually(() => isDelivered('before'), DEADLINE_MS);
   expect(link.subscriber.masters()).toEqual([`127.0.0.1:${master.port}`]);
   expect(await link.execute('set', ['ll:key', 'kept'])).toMatchObject({ type: 'done' });
-  // What is not replicated yet would be lost, and rightly.
+  // A write that is not replicated yet may be lost.
   await eventually(async () => {
     const reader = new Redis(replica.port, '127.0.0.1', { password: PASSWORD });
     const value = await reader.get('ll:key').finally(() => reader.disconnect());
@@ -107,17 +107,17 @@ test('finds the master through Sentinels, and the next one after a failover', as
   await eventually(() => isDelivered('after'), DEADLINE_MS);
   expect(link.subscriber.masters()).toEqual([`127.0.0.1:${replica.port}`]);
   expect(await link.execute('get', ['ll:key'])).toMatchObject({ type: 'done', reply: 'kept' });
-  // ioredis follows, too: leadership and the table go through it.
+  // ioredis, which carries leadership and the assignment, follows too.
   await eventually(async () => (await link.commands.get('ll:key')) === 'kept', DEADLINE_MS);
 });
 
-test('says why there is no master', async () => {
+test('reports why there is no master', async () => {
   const sentinels = [1, sentinelPorts[0]!].map((port) =>
     parseRedisUrl(`redis://:${PASSWORD}@127.0.0.1:${port}`),
   );
-  const answer = await findMaster(sentinels, 'nobody', 'test');
-  expect(answer).toEqual({
-    type: 'away',
-    reason: expect.stringMatching(/:1: .*ECONNREFUSED.*: it knows no master nobody$/),
+  const result = await findMaster(sentinels, 'unknown', 'test');
+  expect(result).toEqual({
+    type: 'unavailable',
+    reason: expect.stringMatching(/:1: .*ECONNREFUSED.*: it monitors no master named unknown$/),
   });
 });

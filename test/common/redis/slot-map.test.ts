@@ -8,19 +8,19 @@ test('the first node of each range is its master', () => {
       [0, 4, ['a', 1, 'id']],
       [7, 16383, ['b', 2, 'id']],
     ],
-    'asked',
+    'queried',
   );
   expect(map.masters).toEqual(['a:1', 'b:2']);
   expect([0, 4, 5, 6, 7, 16383].map(map.masterOfSlot)).toEqual([
     ...['a:1', 'a:1', 'b:2', undefined, 'b:2', 'b:2'],
   ]);
-  // Redis says so: CLUSTER KEYSLOT foo is 12182.
+  // CLUSTER KEYSLOT foo is 12182.
   expect([map.masterOf('foo'), map.masterOf('{foo}bar')]).toEqual(['b:2', 'b:2']);
 });
 
-test('a server that does not know its own host has the one it was asked at', () => {
-  expect(parseClusterSlots([[0, 1, ['', 1]]], 'asked').masters).toEqual(['asked:1']);
-  expect(parseClusterSlots([[0, 1, [null, 1]]], 'asked').masters).toEqual(['asked:1']);
+test('a server that does not know its own host gets the host that was queried', () => {
+  expect(parseClusterSlots([[0, 1, ['', 1]]], 'queried').masters).toEqual(['queried:1']);
+  expect(parseClusterSlots([[0, 1, [null, 1]]], 'queried').masters).toEqual(['queried:1']);
 });
 
 test('a standalone Redis is the master of every slot', () => {

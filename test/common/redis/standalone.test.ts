@@ -32,97 +32,97 @@ async function open(url: string): Promise<RedisLink> {
   return link;
 }
 
-async function publishToAll(link: RedisLink, ear: RecordingSubscriber): Promise<void> {
-  ear.heard.clear();
+async function publishToAll(link: RedisLink, handler: RecordingSubscriber): Promise<void> {
+  handler.messages.clear();
   const payload = Buffer.from([0, 255, 1]);
   const results = await Promise.all(channels.map((channel) => link.publish(channel, payload)));
   expect(new Set(results.map(({ type }) => type))).toEqual(new Set(['published']));
-  await eventually(() => ear.heard.size === channels.length);
-  for (const heard of ear.heard.values()) expect(heard).toEqual([payload]);
+  await eventually(() => handler.messages.size === channels.length);
+  for (const messages of handler.messages.values()) expect(messages).toEqual([payload]);
 }
 
 describe('a standalone Redis', () => {
-  test('carries 4096 subscriptions and survives a killed connection', async () => {
+  test('keeps 4096 subscriptions, also after their connection was killed', async () => {
     const redis = await start();
     const link = await open(redis.url);
     expect(link.isCluster).toBe(false);
     expect(link.subscriber.masters()).toEqual([`127.0.0.1:${redis.port}`]);
-    const ear = new RecordingSubscriber();
-    for (const channel of channels) link.subscriber.want(channel, ear);
+    const handler = new RecordingSubscriber();
+    for (const channel of channels) link.subscriber.subscribe(channel, handler);
     await eventually(() => link.subscriber.confirmedCount === channels.length);
-    await publishToAll(link, ear);
+    await publishToAll(link, handler);
 
     expect(await link.commands.call('CLIENT', 'KILL', 'TYPE', 'pubsub')).toBe(1);
-    await eventually(() => ear.lost.size === channels.length);
-    await eventually(() => ear.confirmed.size === channels.length && ear.lost.size === 0);
-    await publishToAll(link, ear);
+    await eventually(() => handler.lost.size === channels.length);
+    await eventually(() => handler.confirmed.size === channels.length && handler.lost.size === 0);
+    await publishToAll(link, handler);
   });
 
-  test('is found again after it was killed and restarted on its port', async () => {
+  test('is reconnected to after it was killed and restarted', async () => {
     const redis = await start();
     const link = await open(redis.url);
-    const ear = new RecordingSubscriber();
-    for (const channel of channels) link.subscriber.want(channel, ear);
-    await eventually(() => ear.confirmed.size === channels.length);
+    const handler = new RecordingSubscriber();
+    for (const channel of channels) link.subscriber.subscribe(channel, handler);
+    await eventually(() => handler.confirmed.size === channels.length);
     await redis.kill('SIGKILL');
-    await eventually(() => ear.lost.size === channels.length);
+    await eventually(() => handler.lost.size === channels.length);
     expect(link.subscriber.confirmedCount).toBe(0);
     await redis.restart();
-    await eventually(() => ear.confirmed.size === channels.length);
+    await eventually(() => handler.confirmed.size === channels.length);
     await eventually(() => link.isUp());
-    await publishToAll(link, ear);
+    await publishToAll(link, handler);
   });
 
-  test('ends with what was asked last, however often it changes within a turn', async () => {
+  test('the last of several calls within a turn wins', async () => {
     const redis = await start();
     const link = await open(redis.url);
     const { subscriber } = link;
     const [a, b, c] = channels as [string, string, string];
-    const ear = new RecordingSubscriber();
-    subscriber.want(a, ear);
-    subscriber.unwant(a);
-    subscriber.want(a, ear);
-    subscriber.want(a, ear);
-    subscriber.want(b, ear);
-    subscriber.unwant(b);
-    subscriber.want(c, ear);
-    await eventually(() => ear.confirmed.has(a) && ear.confirmed.has(c));
+    const handler = new RecordingSubscriber();
+    subscriber.subscribe(a, handler);
+    subscriber.unsubscribe(a);
+    subscriber.subscribe(a, handler);
+    subscriber.subscribe(a, handler);
+    subscriber.subscribe(b, handler);
+    subscriber.unsubscribe(b);
+    subscriber.subscribe(c, handler);
+    await eventually(() => handler.confirmed.has(a) && handler.confirmed.has(c));
     expect(subscriber.confirmedCount).toBe(2);
 
     const second = new RecordingSubscriber();
-    subscriber.unwant(a);
-    subscriber.want(a, second);
-    subscriber.unwant(c);
+    subscriber.unsubscribe(a);
+    subscriber.subscribe(a, second);
+    subscriber.unsubscribe(c);
     await eventually(() => second.confirmed.has(a));
-    expect(ear.lost.size).toBe(0);
+    expect(handler.lost.size).toBe(0);
     const listed = await link.commands.pubsub('SHARDCHANNELS');
     expect(listed).toEqual([a]);
     await link.publish(a, Buffer.from('x'));
-    await eventually(() => second.heard.size === 1);
-    expect(ear.heard.size).toBe(0);
+    await eventually(() => second.messages.size === 1);
+    expect(handler.messages.size).toBe(0);
   });
 
-  test('ends with what was asked last while answers are on their way', async () => {
+  test('the last call wins while replies are in flight', async () => {
     const redis = await start();
     const link = await open(redis.url);
     const { subscriber } = link;
     const channel = channels[0]!;
-    let ear = new RecordingSubscriber();
+    let handler = new RecordingSubscriber();
     for (let round = 0; round < 200; round++) {
-      ear = new RecordingSubscriber();
-      subscriber.want(channel, ear);
+      handler = new RecordingSubscriber();
+      subscriber.subscribe(channel, handler);
       await new Promise((resolve) => setImmediate(resolve));
       if (round % 3 === 0) await link.commands.ping();
-      if (round < 199) subscriber.unwant(channel);
+      if (round < 199) subscriber.unsubscribe(channel);
     }
-    await eventually(() => ear.confirmed.has(channel));
+    await eventually(() => handler.confirmed.has(channel));
     await link.commands.ping();
     expect(subscriber.isConfirmed(channel)).toBe(true);
     expect(await link.commands.pubsub('SHARDNUMSUB', channel)).toEqual([channel, 1]);
-    expect(ear.lost.size).toBe(0);
+    expect(handler.lost.size).toBe(0);
   });
 
-  test('rejects publishes while it is down, and says unknown when it stalls', async () => {
+  test('a publish is rejected while Redis is down, and unknown when Redis stalls', async () => {
     const redis = await start();
     const link = await open(redis.url);
     const channel = channels[0]!;
@@ -143,7 +143,7 @@ describe('a standalone Redis', () => {
     expect(performance.now() - sentAtMs).toBeLessThan(100);
   });
 
-  test('rejects a command that it declines for want of memory', async () => {
+  test('a command is rejected when Redis is out of memory', async () => {
     const redis = await start();
     const link = await open(redis.url);
     await link.commands.config('SET', 'maxmemory', '1');
@@ -156,38 +156,38 @@ describe('a standalone Redis', () => {
     });
   });
 
-  test('is not ready while its probes do not come back, and heals', async () => {
+  test('is not delivering while probes do not return, and recovers', async () => {
     const redis = await start();
     const link = await open(redis.url);
-    const privates = new PrivateChannels(link, 4096, 'p1', log);
-    closing.push(() => privates.close());
+    const privateChannels = new PrivateChannels(link, 4096, 'p1', log);
+    closing.push(() => privateChannels.close());
     const address = `127.0.0.1:${redis.port}`;
-    expect(privates.notDeliveringReasons()).toEqual([
-      `no probe has come back yet through Redis ${address}`,
+    expect(privateChannels.notDeliveringReasons()).toEqual([
+      `no probe has returned through Redis ${address} yet`,
     ]);
-    expect(privates.replyChannelFor('0')).toBeUndefined();
-    await eventually(() => privates.notDeliveringReasons().length === 0, 900);
-    expect(privates.replyChannelFor('0')).toMatch(/^lr:\{\d+\}:p1$/);
+    expect(privateChannels.replyChannelFor('0')).toBeUndefined();
+    await eventually(() => privateChannels.notDeliveringReasons().length === 0, 900);
+    expect(privateChannels.replyChannelFor('0')).toMatch(/^lr:\{\d+\}:p1$/);
 
     const onReplies = jest.fn();
-    privates.onReplies = onReplies;
+    privateChannels.onReplies = onReplies;
     const batch = { edgeId: 'edge-1', replies: [] };
     const envelope = { body: { $case: 'replies' as const, value: batch } };
     const bytes = Buffer.from(PrivateEnvelope.encode(envelope).finish());
-    await link.publish(privates.replyChannelFor('0')!, Buffer.from([0xff]));
-    await link.publish(privates.replyChannelFor('0')!, bytes);
+    await link.publish(privateChannels.replyChannelFor('0')!, Buffer.from([0xff]));
+    await link.publish(privateChannels.replyChannelFor('0')!, bytes);
     await eventually(() => expect(onReplies).toHaveBeenCalledWith(batch));
 
     await redis.kill('SIGSTOP');
     await eventually(() => {
-      const [reason] = privates.notDeliveringReasons();
-      expect(reason).toMatch(`the last probe came back through Redis ${address} 3.`);
+      const [reason] = privateChannels.notDeliveringReasons();
+      expect(reason).toMatch(`the last probe returned through Redis ${address} 3.`);
     });
     await redis.kill('SIGCONT');
-    await eventually(() => privates.notDeliveringReasons().length === 0, 4_000);
+    await eventually(() => privateChannels.notDeliveringReasons().length === 0, 4_000);
   });
 
-  test('holds a cluster to the shard count it was started with', async () => {
+  test('rejects a shard count other than the one the cluster was started with', async () => {
     const redis = await start();
     const link = await open(redis.url);
     await Promise.all([
@@ -208,7 +208,7 @@ describe('opening', () => {
   const openAt = (...urls: string[]) =>
     openRedis({ urls, name: 'test', log, metrics: new Metrics() });
 
-  test('waits for a Redis that is not there yet', async () => {
+  test('waits for a Redis that is not started yet', async () => {
     const redis = await start();
     await redis.kill('SIGKILL');
     const opening = openAt(redis.url);
@@ -216,7 +216,7 @@ describe('opening', () => {
     await (await opening).close();
   });
 
-  test('names a wrong password, a missing one and a missing permission', async () => {
+  test('reports a wrong password, a missing password and a missing permission', async () => {
     const redis = await start(['--requirepass', 'right']);
     const at = `127.0.0.1:${redis.port}`;
     await expect(openAt(`redis://:wrong@${at}`)).rejects.toThrow(
@@ -240,7 +240,7 @@ describe('opening', () => {
     admin.disconnect();
   });
 
-  test('rejects several seeds that are no cluster', async () => {
+  test('rejects several seeds that are not a cluster', async () => {
     const redis = await start();
     await expect(openAt(redis.url, redis.url)).rejects.toThrow(/not in cluster mode/);
   });

@@ -1,7 +1,7 @@
 /**
- * **Goal:** what only the native transport can get wrong: descriptors that run out, threads that end,
- * an addon that cannot be loaded.
- * **Method:** the compiled code, in processes and threads of their own.
+ * **Goal:** failures that only the native transport can have: exhausted descriptors, threads that
+ * end, an addon that cannot be loaded.
+ * **Method:** the compiled code, in separate processes and threads.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -38,25 +38,26 @@ function connectPeer(port: number): Socket {
   return peer;
 }
 
-/** Echoes. Says its port, and then once a second what it holds, its pauses, and its CPU in ms. */
-const ECHO = `
+/** An echo server; its variables are `transport` and `open`, the number of open connections. */
+const ECHO_SERVER = `
   const { NativeTransport } = await import(${JSON.stringify(pathToFileURL(join(COMPILED, 'native-transport.js')).href)});
-  let held = 0;
+  let open = 0;
   const transport = new NativeTransport({
-    onOpen: () => held++,
+    onOpen: () => open++,
     onBytes: (connection, bytes) => transport.write(connection, Buffer.from(bytes)),
     onEnd: (connection) => transport.end(connection),
-    onClose: () => held--,
+    onClose: () => open--,
     onOverLimit: () => {},
     onTimer: () => {},
   }, { connectionsMax: 1000, sendBufferBytesMax: 65536 });
 `;
 
-describeNative('when descriptors run out', () => {
-  test('what is held is served, nothing spins, and who waits is let in when there is room', async () => {
-    const program = `${ECHO}
+describeNative('when descriptors are exhausted', () => {
+  test('serves open connections without spinning, and accepts waiting ones later', async () => {
+    // Prints the port, then every 250 ms: open connections, pauses in accepting, CPU time in µs.
+    const program = `${ECHO_SERVER}
       console.log(await transport.listen('127.0.0.1', 0));
-      setInterval(() => console.log(held, transport.acceptPauses(), process.cpuUsage().user + process.cpuUsage().system), 250);`;
+      setInterval(() => console.log(open, transport.acceptPauses(), process.cpuUsage().user + process.cpuUsage().system), 250);`;
     const child = spawn(
       'sh',
       ['-c', 'ulimit -n 64; exec "$0" --input-type=module -e "$1"', process.execPath, program],
@@ -74,9 +75,9 @@ describeNative('when descriptors run out', () => {
       const [, pauses] = await numbers();
       expect(pauses).toBeGreaterThanOrEqual(2);
     });
-    const [held, , cpuBefore] = await numbers();
-    expect(held).toBeGreaterThan(20);
-    expect(held).toBeLessThan(64);
+    const [open, , cpuBefore] = await numbers();
+    expect(open).toBeGreaterThan(20);
+    expect(open).toBeLessThan(64);
 
     const first = waiting[0]!;
     first.write('hello');
@@ -85,7 +86,7 @@ describeNative('when descriptors run out', () => {
     await numbers();
     await numbers();
     const [, , cpuAfter] = await numbers();
-    // Three quarters of a second, of which a spinning one would take most.
+    // Measured over three quarters of a second, most of which a spinning process would use.
     expect(cpuAfter! - cpuBefore!).toBeLessThan(300_000);
 
     for (const peer of waiting.slice(0, 60)) peer.destroy();
@@ -95,15 +96,15 @@ describeNative('when descriptors run out', () => {
   });
 });
 
-describeNative('a transport that is to accept few', () => {
-  test('accepts no more than it is told, and whoever waits is served later', async () => {
-    let held = 0;
+describeNative('acceptAtMost', () => {
+  test('limits accepted connections, and the others are accepted later', async () => {
+    let open = 0;
     const transport = new NativeTransport(
       {
-        onOpen: () => held++,
+        onOpen: () => open++,
         onBytes: () => {},
         onEnd: () => {},
-        onClose: () => held--,
+        onClose: () => open--,
         onOverLimit: () => {},
         onTimer: () => {},
       },
@@ -113,16 +114,16 @@ describeNative('a transport that is to accept few', () => {
       const port = await transport.listen('127.0.0.1', 0);
       transport.acceptAtMost(2);
       for (let i = 0; i < 100; i++) connectPeer(port);
-      await eventually(() => expect(held).toBe(2));
+      await eventually(() => expect(open).toBe(2));
       await sleep(100);
-      expect(held).toBe(2);
+      expect(open).toBe(2);
       transport.acceptAtMost(0);
       await sleep(50);
-      expect(held).toBe(2);
+      expect(open).toBe(2);
       transport.acceptAtMost(70);
-      await eventually(() => expect(held).toBe(72));
+      await eventually(() => expect(open).toBe(72));
       transport.acceptAtMost(Number.POSITIVE_INFINITY);
-      await eventually(() => expect(held).toBe(100));
+      await eventually(() => expect(open).toBe(100));
     } finally {
       await transport.close();
     }
@@ -130,10 +131,10 @@ describeNative('a transport that is to accept few', () => {
 });
 
 describeNative('in several threads', () => {
-  test('each serves its own, and one that is ended takes only its own with it', async () => {
+  test('each thread serves its connections, and its end closes only those', async () => {
     const program = `
       const { parentPort } = require('node:worker_threads');
-      (async () => {${ECHO} parentPort.postMessage(await transport.listen('127.0.0.1', 0));})();`;
+      (async () => {${ECHO_SERVER} parentPort.postMessage(await transport.listen('127.0.0.1', 0));})();`;
     const workers = Array.from({ length: 3 }, () => new Worker(program, { eval: true }));
     const ports = await Promise.all(
       workers.map(async (worker) => (await once(worker, 'message'))[0] as number),
@@ -158,8 +159,8 @@ describe('an addon that cannot be loaded', () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
   });
 
-  /** What `openTransport` makes of it, asked in a copy of the compiled code. */
-  async function open(addon: string | undefined, wanted: string | undefined): Promise<string> {
+  /** Returns the output of `openTransport` in a copy of the compiled code with this addon. */
+  async function open(addon: string | undefined, requested: string | undefined): Promise<string> {
     mkdirSync(join(packageRoot, 'build'), { recursive: true });
     // Below the package, so that its dependencies are found.
     const folder = mkdtempSync(join(packageRoot, 'build/copy-'));
@@ -175,31 +176,33 @@ describe('an addon that cannot be loaded', () => {
     const program = `
       const { openTransport } = await import(${JSON.stringify(module)});
       try {
-        const { name, because } = openTransport(${JSON.stringify(wanted)}, {}, { connectionsMax: 1 });
-        console.log(name + ': ' + because);
+        const { name, reason } = openTransport(${JSON.stringify(requested)}, {}, { connectionsMax: 1 });
+        console.log(name + ': ' + reason);
       } catch (error) {
         console.log(error.constructor.name + ': ' + error.message);
       }`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', program]);
     children.push(child);
-    let said = '';
+    let output = '';
     child.stdout.on('data', (bytes) => {
-      said += bytes;
+      output += bytes;
     });
     await once(child, 'close');
-    return said.trim();
+    return output.trim();
   }
 
-  test('is replaced by the portable transport, and the reason is said', async () => {
-    expect(await open('this is no library', undefined)).toMatch(
-      /^net: native: .*(file too short|invalid ELF header)/,
+  test('is replaced by the portable transport, with the reason', async () => {
+    expect(await open('not a library', undefined)).toMatch(
+      /^net: native is unavailable: .*(file too short|invalid ELF header)/,
     );
-    expect(await open(undefined, undefined)).toMatch(/^net: native: it was not built/);
+    expect(await open(undefined, undefined)).toMatch(
+      /^net: native is unavailable: it was not built/,
+    );
   });
 
-  test('is an error when it was asked for by name', async () => {
-    expect(await open('this is no library', 'native')).toMatch(
-      /^EnvironmentError: LONGLINE_TRANSPORT=native, but it cannot be loaded: /,
+  test('is an error if it was requested by name', async () => {
+    expect(await open('not a library', 'native')).toMatch(
+      /^EnvironmentError: LONGLINE_TRANSPORT is native, but the addon cannot be loaded: /,
     );
   });
 });

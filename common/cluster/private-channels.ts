@@ -1,30 +1,30 @@
 /**
- * The private channels of this process, one on each master that holds a shard. They have two uses:
+ * The private channels of this process, one on each master that has a shard. They have two uses:
  *
- * - **Proof of delivery.** A connected socket proves nothing, so once a second a probe is published
- *   through each master to ourselves. A master whose probes do not come back is not delivering.
- * - **Replies.** Whoever asks something on a shard channel names the private channel on the same
- *   master, so that question and answer need the same master only.
+ * - **Proof of delivery.** A connected socket proves nothing. So the process publishes a probe to
+ *   itself through each master once a second. A master whose probes do not return is not delivering.
+ * - **Replies.** A query on a shard channel names the private channel on the same master for its
+ *   replies, so that query and replies depend on one master only.
  */
 import { PrivateEnvelope, type ReplyBatch } from '../../proto/gen/longline/v1/envelope.js';
-import { privateChannel, shardChannel, shardTags } from '../cluster/shard.js';
 import type { Logger } from '../process/log.js';
-import type { RedisLink } from './redis-link.js';
-import type { ChannelHandler } from './shard-subscriber.js';
+import type { RedisLink } from '../redis/redis-link.js';
+import type { ChannelHandler } from '../redis/shard-subscriber.js';
+import { privateChannel, shardChannel, shardTags } from './shard.js';
 
 const PROBE_INTERVAL_MS = 1_000;
-/** Two probes may be lost or late. */
+/** A probe proves delivery for this long: two of its successors may be lost or late. */
 export const PROOF_MS_MAX = 3_000;
 
 export class PrivateChannels implements ChannelHandler {
-  /** The channel on each master. */
+  /** By master. */
   private channels: ReadonlyMap<string, string> = new Map();
-  /** For each master when the newest probe that came back was sent. */
+  /** By master: sending time of the newest probe that returned, in ms of the monotonic clock. */
   private readonly provenAtMs = new Map<string, number>();
   private readonly candidates: readonly string[];
-  private readonly probing: NodeJS.Timeout;
+  private readonly probeTimer: NodeJS.Timeout;
 
-  /** Takes the answers that arrive; set before anything is asked. */
+  /** Receives replies; to be set before the first query. */
   onReplies: (batch: ReplyBatch) => void = () => {};
 
   /** @param processId unique per process start */
@@ -36,20 +36,20 @@ export class PrivateChannels implements ChannelHandler {
   ) {
     this.candidates = shardTags(shardCount).map((tag) => privateChannel(tag, processId));
     this.follow();
-    this.probing = setInterval(() => {
+    this.probeTimer = setInterval(() => {
       this.follow();
       for (const channel of this.channels.values()) this.probe(channel);
     }, PROBE_INTERVAL_MS);
   }
 
-  /** Each master that has not proven within three seconds that it delivers; empty when all have. */
-  notDeliveringBecause(): string[] {
+  /** One reason for each master without a proof of delivery in the last three seconds. */
+  notDeliveringReasons(): string[] {
     return findUnproven(this.channels.keys(), this.provenAtMs, performance.now());
   }
 
   /**
-   * Where to have answers about this shard sent: the confirmed channel on the shard's own master,
-   * else any confirmed one; undefined when there is none.
+   * The channel for replies about a shard: the confirmed channel on the shard's own master, else any
+   * confirmed one; undefined if there is none.
    */
   replyChannelFor(shardTag: string): string | undefined {
     const { subscriber } = this.link;
@@ -62,8 +62,8 @@ export class PrivateChannels implements ChannelHandler {
   }
 
   close(): void {
-    clearInterval(this.probing);
-    for (const channel of this.channels.values()) this.link.subscriber.unwant(channel);
+    clearInterval(this.probeTimer);
+    for (const channel of this.channels.values()) this.link.subscriber.unsubscribe(channel);
     this.channels = new Map();
   }
 
@@ -76,18 +76,18 @@ export class PrivateChannels implements ChannelHandler {
       return;
     }
     if (body?.$case === 'replies') this.onReplies(body.value);
-    else if (body?.$case === 'probe') this.takeProbe(channel, body.value.nonce);
+    else if (body?.$case === 'probe') this.onProbe(channel, body.value.nonce);
   }
 
-  /** Proves at once, so that a healed master need not wait for the next round. */
+  /** Probes at once, so that readiness does not wait for the next interval after an outage. */
   onConfirmed(channel: string): void {
     this.probe(channel);
   }
 
-  /** Says nothing about the past: the proofs just grow old. */
+  /** Does nothing: without new probes, the last proof expires. */
   onLost(): void {}
 
-  /** Moves the channels along with the topology. */
+  /** Updates the channels to the current masters. */
   private follow(): void {
     const { subscriber } = this.link;
     const channels = choosePrivateChannels(
@@ -98,31 +98,31 @@ export class PrivateChannels implements ChannelHandler {
     );
     const kept = new Set(channels.values());
     for (const [master, channel] of this.channels) {
-      if (!kept.has(channel)) subscriber.unwant(channel);
+      if (!kept.has(channel)) subscriber.unsubscribe(channel);
       if (channels.get(master) !== channel) this.provenAtMs.delete(master);
     }
     this.channels = channels;
-    for (const channel of kept) subscriber.want(channel, this);
+    for (const channel of kept) subscriber.subscribe(channel, this);
   }
 
-  /** The nonce is the sending time on our own clock: a late probe proves no more than it should. */
+  /** The nonce is the sending time on our own clock, so a late probe proves no more than it should. */
   private probe(channel: string): void {
     const nonce = Math.floor(performance.now());
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
-    // A rejection needs no care: the probe is missed.
+    // A failed publish needs no handling: the probe does not return.
     void this.link.publish(channel, Buffer.from(PrivateEnvelope.encode(envelope).finish()));
   }
 
-  private takeProbe(channel: string, nonce: number): void {
-    for (const [master, itsChannel] of this.channels) {
-      if (itsChannel === channel) this.provenAtMs.set(master, nonce);
+  private onProbe(probedChannel: string, nonce: number): void {
+    for (const [master, channel] of this.channels) {
+      if (channel === probedChannel) this.provenAtMs.set(master, nonce);
     }
   }
 }
 
 /**
- * One of `candidates` for each master: the one it has for as long as that stays there, else the
- * first that lives there. A master without any shard gets none: nothing needs to be proven of it.
+ * Chooses one of `candidates` for each master: its current channel while that is still in a slot of
+ * the master, else the first candidate that is. A master without shards needs no proof and gets none.
  */
 export function choosePrivateChannels(
   masters: readonly string[],
@@ -132,15 +132,17 @@ export function choosePrivateChannels(
 ): Map<string, string> {
   const chosen = new Map<string, string>();
   for (const master of masters) {
-    const now = current.get(master);
-    const isStill = now !== undefined && masterOf(now) === master;
-    const channel = isStill ? now : candidates.find((candidate) => masterOf(candidate) === master);
+    const existing = current.get(master);
+    const isStill = existing !== undefined && masterOf(existing) === master;
+    const channel = isStill
+      ? existing
+      : candidates.find((candidate) => masterOf(candidate) === master);
     if (channel !== undefined) chosen.set(master, channel);
   }
   return chosen;
 }
 
-/** @param provenAtMs when the newest probe that came back through a master was sent */
+/** @param provenAtMs by master: sending time of the newest probe that returned */
 export function findUnproven(
   masters: Iterable<string>,
   provenAtMs: ReadonlyMap<string, number>,
@@ -149,10 +151,10 @@ export function findUnproven(
   const reasons: string[] = [];
   for (const master of masters) {
     const atMs = provenAtMs.get(master);
-    if (atMs === undefined) reasons.push(`no probe has come back yet through Redis ${master}`);
+    if (atMs === undefined) reasons.push(`no probe has returned through Redis ${master} yet`);
     else if (nowMs - atMs > PROOF_MS_MAX) {
       const ageSeconds = ((nowMs - atMs) / 1000).toFixed(1);
-      reasons.push(`the last probe came back through Redis ${master} ${ageSeconds} s ago`);
+      reasons.push(`the last probe returned through Redis ${master} ${ageSeconds} s ago`);
     }
   }
   return reasons;
