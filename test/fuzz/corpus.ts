@@ -1,6 +1,6 @@
 /**
- * Inputs that are kept: one file each in `test/fuzz/corpus/<target>/`, as hex, so that they can be
- * read and compared. A run begins with them, and adds those that led to something new.
+ * Saved inputs: one file each in `test/fuzz/corpus/<target>/`, as hex, so that they can be read and
+ * compared. A run starts with them and adds inputs with a new outcome.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,10 +9,10 @@ import { packageRoot } from '../../common/process/package-root.js';
 
 const FOLDER = join(packageRoot, 'test/fuzz/corpus');
 const BYTES_PER_LINE = 32;
-/** What is larger explains itself by its seed, and is no reading matter. */
-const KEPT_BYTES_MAX = 512;
+/** Larger inputs are too long to read; the seed reproduces them. */
+const SAVED_BYTES_MAX = 512;
 
-/** `#` begins a comment, to the end of the line. */
+/** `#` starts a comment that ends with the line. */
 export function parseHex(text: string): Buffer {
   return Buffer.from(text.replace(/#.*$/gm, '').replace(/\s+/g, ''), 'hex');
 }
@@ -33,16 +33,17 @@ export function loadCorpus(target: string): Buffer[] {
 }
 
 /**
- * Keeps an input unless it is too large to be read; one that broke something is always kept.
- * @returns the path of its file
+ * Saves an input. A new one is skipped if it is larger than `SAVED_BYTES_MAX`; a failing one is always
+ * saved.
+ * @returns the path of the file; undefined if it was skipped
  */
-export function keep(
+export function saveInput(
   target: string,
   kind: 'new' | 'failing',
   input: Buffer,
   comment: string,
 ): string | undefined {
-  if (kind === 'new' && input.length > KEPT_BYTES_MAX) return undefined;
+  if (kind === 'new' && input.length > SAVED_BYTES_MAX) return undefined;
   const digest = createHash('sha256').update(input).digest('hex').slice(0, 12);
   const name = `${target}/${kind === 'new' ? '' : 'failing-'}${digest}.hex`;
   mkdirSync(join(FOLDER, target), { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * Input that is nearly right, for every parser and for a whole edge: nothing may crash, hang, grow,
- * or let others feel it. `npm run fuzz -- --seconds 60 --seed 1 --json`.
+ * Fuzzes every parser, then a running cluster, with nearly valid input: nothing may crash, hang or leak,
+ * and other clients must not be affected. `npm run fuzz -- --seconds 60 --seed 1 --json`.
  */
 import { parseArgs } from 'node:util';
 import { fuzzParsers } from './parsers.js';
@@ -17,7 +17,7 @@ const { values } = parseArgs({
 const seconds = numberOf('seconds', values.seconds);
 const seed = numberOf('seed', values.seed);
 
-// Said first: whatever happens, it can be repeated.
+// Printed first, so that a crash can be reproduced.
 console.error(`seed ${seed}`);
 const parsers = await fuzzParsers(seed, seconds / 2);
 const connections = await fuzzConnections(seed, seconds / 2);
@@ -37,7 +37,7 @@ console.log(
         failures,
       })
     : `seed ${seed} · ${targets.length} parsers, ${parsers.inputs} inputs, ${parsers.outcomes} outcomes · ` +
-        `${connections.sessions} sessions beside ${connections.pushes} pushes, the slowest ${connections.slowestPushMs} ms · ` +
+        `${connections.sessions} sessions, ${connections.pushes} pushes, slowest push ${connections.slowestPushMs} ms · ` +
         `${failures.length} failures`,
 );
 process.exitCode = failures.length === 0 ? 0 : 1;
@@ -45,7 +45,7 @@ process.exitCode = failures.length === 0 ? 0 : 1;
 function numberOf(option: string, text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) {
-    throw new Error(`--${option} needs a whole number from 1, not ${text}`);
+    throw new Error(`--${option} is ${text}: set a whole number from 1`);
   }
   return value;
 }

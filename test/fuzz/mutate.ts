@@ -1,56 +1,57 @@
 /**
- * Makes inputs out of inputs: valid ones with a few things wrong. Pure: the same randomness, the same
- * bytes.
+ * Mutates valid inputs into nearly valid ones. Pure: the same random numbers give the same bytes.
  */
 
-/** Above the bounds of all parsers, so that those are tested; the bytes of an input in flight. */
+/** Maximum size of an input: above the limits of all parsers, so that these are tested. */
 export const INPUT_BYTES_MAX = 64 * 1024;
 const STEPS_MAX = 4;
 const BYTE_BY_BYTE_MAX = 256;
-/** Bytes at which lengths, signs and character sets change. */
-const EDGES = [0x00, 0x01, 0x0a, 0x0d, 0x20, 0x7d, 0x7e, 0x7f, 0x80, 0xbf, 0xc0, 0xed, 0xf5, 0xff];
+/** Bytes at the limits of lengths, signs and character sets. */
+const BOUNDARY_BYTES = [
+  0x00, 0x01, 0x0a, 0x0d, 0x20, 0x7d, 0x7e, 0x7f, 0x80, 0xbf, 0xc0, 0xed, 0xf5, 0xff,
+];
 
 export type Random = () => number;
 
-type Step = (input: Buffer, random: Random, other: Buffer, words: readonly Buffer[]) => Buffer;
+type Step = (input: Buffer, random: Random, other: Buffer, dictionary: readonly Buffer[]) => Buffer;
 
 const steps: readonly Step[] = [
-  /** One bit is another. */
+  /** Flips a bit. */
   (input, random) => {
     const changed = Buffer.from(input);
     const at = below(input.length, random);
     if (changed.length > 0) changed[at] = changed[at]! ^ (1 << below(8, random));
     return changed;
   },
-  /** One byte is one at an edge. */
+  /** Replaces a byte with a boundary byte. */
   (input, random) => {
     const changed = Buffer.from(input);
-    if (changed.length > 0) changed[below(input.length, random)] = pick(EDGES, random);
+    if (changed.length > 0) changed[below(input.length, random)] = pick(BOUNDARY_BYTES, random);
     return changed;
   },
-  /** Noise comes in between. */
+  /** Inserts random bytes. */
   (input, random) => {
     const noise = Buffer.from(
       Array.from({ length: 1 + below(8, random) }, () => below(256, random)),
     );
     return insert(input, noise, random);
   },
-  /** A word that means something comes in between, or takes the place of as many bytes. */
-  (input, random, _, words) => {
-    if (words.length === 0) return input;
-    const word = pick(words, random);
-    if (random() < 0.5) return insert(input, word, random);
+  /** Inserts a token of the dictionary, or overwrites as many bytes with it. */
+  (input, random, _, dictionary) => {
+    if (dictionary.length === 0) return input;
+    const token = pick(dictionary, random);
+    if (random() < 0.5) return insert(input, token, random);
     const at = below(input.length + 1, random);
-    return Buffer.concat([input.subarray(0, at), word, input.subarray(at + word.length)]);
+    return Buffer.concat([input.subarray(0, at), token, input.subarray(at + token.length)]);
   },
-  /** A part is gone. */
+  /** Removes a part. */
   (input, random) => {
     const [from, to] = range(input, random);
     return Buffer.concat([input.subarray(0, from), input.subarray(to)]);
   },
-  /** The end is gone. */
+  /** Truncates the input. */
   (input, random) => input.subarray(0, below(input.length + 1, random)),
-  /** A part comes twice, or very often: what grows with the square of it is found so. */
+  /** Repeats a part once, or very often, which finds quadratic time. */
   (input, random) => {
     const [from, to] = range(input, random);
     const part = input.subarray(from, to);
@@ -59,13 +60,13 @@ const steps: readonly Step[] = [
     const more = Buffer.alloc(times * part.length, part);
     return Buffer.concat([input.subarray(0, to), more, input.subarray(to)]);
   },
-  /** It goes on as another one does. */
+  /** Joins the start of the input and the end of another one. */
   (input, random, other) =>
     Buffer.concat([
       input.subarray(0, below(input.length + 1, random)),
       other.subarray(below(other.length + 1, random)),
     ]),
-  /** A number in it is larger or smaller than any. */
+  /** Replaces a number with an extreme one. */
   (input, random) => {
     const digits = [...input.toString('latin1').matchAll(/\d+/g)];
     if (digits.length === 0) return input;
@@ -79,23 +80,27 @@ const steps: readonly Step[] = [
   },
 ];
 
-/** @param corpus not empty */
+/**
+ * Applies one to `STEPS_MAX` mutations to an input of the corpus.
+ * @param corpus at least one input
+ * @param dictionary tokens with a meaning to the parser
+ */
 export function mutate(
   corpus: readonly Buffer[],
-  words: readonly Buffer[],
+  dictionary: readonly Buffer[],
   random: Random,
 ): Buffer {
   let input = pick(corpus, random);
   const other = pick(corpus, random);
   const count = 1 + below(STEPS_MAX, random);
   for (let i = 0; i < count; i++) {
-    input = pick(steps, random)(input, random, other, words).subarray(0, INPUT_BYTES_MAX);
+    input = pick(steps, random)(input, random, other, dictionary).subarray(0, INPUT_BYTES_MAX);
   }
   return input;
 }
 
-/** The same bytes in pieces: whole, byte by byte if they are few, or cut anywhere. */
-export function cut(input: Buffer, random: Random): Buffer[] {
+/** Splits an input as a network may: not at all, into single bytes if it is short, or anywhere. */
+export function split(input: Buffer, random: Random): Buffer[] {
   if (random() < 0.2 && input.length <= BYTE_BY_BYTE_MAX) {
     return [...input].map((byte) => Buffer.of(byte));
   }

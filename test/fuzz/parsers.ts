@@ -1,39 +1,38 @@
 /**
- * Fuzzes the parsers, in a thread of its own: one that does not come back can be ended there.
+ * Fuzzes the parsers in a worker thread, which can be terminated when a parser hangs.
  *
- * The thread writes each input into memory that it shares with the main thread before it runs it. So
- * it is known what it hangs on.
+ * The worker writes each input to shared memory before it runs the parser, so that the main thread can
+ * save the input of a hang.
  */
-
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { seededRandom } from '../sim/random.js';
-import { keep, loadCorpus } from './corpus.js';
+import { loadCorpus, saveInput } from './corpus.js';
 import { INPUT_BYTES_MAX, mutate, pick } from './mutate.js';
 import type { Target } from './targets/target.js';
 import { targets } from './targets/targets.js';
 
 export interface ParserResult {
   readonly inputs: number;
-  /** Different things that became of inputs. */
+  /** Number of different outcomes. */
   readonly outcomes: number;
   readonly failures: readonly string[];
 }
 
-/** Of one input, the best of three: above it, its time grows faster than its length. */
+/** Maximum time of one input, of the best try: longer means that time grows faster than the length. */
 const SLOW_MS = 100;
 const SLOW_TRIES = 10;
 const HANG_MS = 10_000;
-/** A target gets its turn for so long. */
+/** Time that one target runs before another is picked. */
 const SLICE_MS = 100;
-/** Of the heap, without garbage, over all inputs of a run. */
+/** Maximum growth of the heap over a run, after a garbage collection. */
 const GROWTH_BYTES_MAX = 16 * 1024 * 1024;
-/** Inputs are also made of those that led to something new, up to so many per target. */
+/** Maximum inputs per target from which new ones are mutated. */
 const FOUND_MAX = 200;
 const FAILURES_MAX = 10;
 
-/** What is shared: a counter of inputs, the index of the target, the length, then the input. */
+/** Layout of the shared memory: number of inputs so far, index of the target, length, input. */
 const HEADER_INTS = 3;
 const HEADER_BYTES = 4 * HEADER_INTS;
 
@@ -43,7 +42,7 @@ interface Job {
   readonly shared: SharedArrayBuffer;
 }
 
-/** Resolves when the time is over, or something hangs. */
+/** Resolves when the time is over or a parser hangs. */
 export function fuzzParsers(seed: number, seconds: number): Promise<ParserResult> {
   const shared = new SharedArrayBuffer(HEADER_BYTES + INPUT_BYTES_MAX);
   const header = new Int32Array(shared, 0, HEADER_INTS);
@@ -61,8 +60,8 @@ export function fuzzParsers(seed: number, seconds: number): Promise<ParserResult
       void worker.terminate();
       const target = targets[header[1]!]!.name;
       const input = Buffer.from(Buffer.from(shared, HEADER_BYTES, header[2]!));
-      const path = keep(target, 'failing', input, `does not come back, seed ${seed}`);
-      resolve({ inputs: count, outcomes: 0, failures: [`${target} does not come back: ${path}`] });
+      const path = saveInput(target, 'failing', input, `hangs, seed ${seed}`);
+      resolve({ inputs: count, outcomes: 0, failures: [`${target} hangs: ${path}`] });
     }, HANG_MS);
     worker.on('message', resolve);
     worker.on('error', reject);
@@ -89,8 +88,8 @@ class Fuzzer {
     return this.#outcomes.size;
   }
 
-  /** Plays what is there already: what becomes of that is not new. */
-  async begin(): Promise<void> {
+  /** Runs the saved inputs, whose outcomes are not new. */
+  async start(): Promise<void> {
     for (const input of this.#found) {
       const outcome = await this.#try(input);
       if (outcome !== undefined) this.#outcomes.add(outcome);
@@ -98,15 +97,15 @@ class Fuzzer {
   }
 
   async step(): Promise<void> {
-    const input = mutate(this.#found, this.target.words, this.random);
+    const input = mutate(this.#found, this.target.dictionary, this.random);
     const outcome = await this.#try(input);
     if (outcome === undefined || this.#outcomes.has(outcome)) return;
     this.#outcomes.add(outcome);
     if (this.#found.length < FOUND_MAX) this.#found.push(Buffer.from(input));
-    keep(this.target.name, 'new', input, outcome);
+    saveInput(this.target.name, 'new', input, outcome);
   }
 
-  /** Returns what became of it; undefined: it is a failure, and was kept. */
+  /** Returns the outcome; undefined for a failure, which has been recorded. */
   async #try(input: Buffer): Promise<string | undefined> {
     this.inputs++;
     const header = new Int32Array(this.job.shared, 0, HEADER_INTS);
@@ -116,7 +115,7 @@ class Fuzzer {
     Atomics.add(header, 0, 1);
     try {
       let [outcome, bestMs] = await this.#timed(input);
-      // What is slow once was perhaps only kept waiting by others on the machine.
+      // One slow run may be due to other processes on the machine.
       for (let i = 0; i < SLOW_TRIES && bestMs >= SLOW_MS; i++) {
         bestMs = Math.min(bestMs, (await this.#timed(input))[1]);
       }
@@ -130,31 +129,31 @@ class Fuzzer {
 
   async #timed(input: Buffer): Promise<[outcome: string, ms: number]> {
     const startedMs = performance.now();
-    // What a message repeats of the input is no news.
     const result = this.target.run(input, this.random);
-    // Waiting costs more than most of them take.
+    // An await would cost more than most targets do.
     const outcome = typeof result === 'string' ? result : await result;
+    // Without numbers and the part of a message that repeats the input.
     return [outcome.replace(/\d+/g, 'N').slice(0, 36), performance.now() - startedMs];
   }
 
-  #fail(input: Buffer, why: string): void {
+  #fail(input: Buffer, message: string): void {
     if (this.failures.length >= FAILURES_MAX) return;
-    const path = keep(this.target.name, 'failing', input, `${why}, seed ${this.job.seed}`);
-    this.failures.push(`${this.target.name}: ${why}: ${path}`);
+    const path = saveInput(this.target.name, 'failing', input, `${message}, seed ${this.job.seed}`);
+    this.failures.push(`${this.target.name}: ${message}: ${path}`);
   }
 }
 
 async function run(job: Job): Promise<ParserResult> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
-  // Nothing that is read may change what everything is made of.
+  // A parser that pollutes the prototype throws.
   Object.freeze(Object.prototype);
   const random = seededRandom(job.seed);
   const failures: string[] = [];
   const fuzzers = targets.map((target, index) => new Fuzzer(target, index, job, random, failures));
-  for (const fuzzer of fuzzers) await fuzzer.begin();
+  for (const fuzzer of fuzzers) await fuzzer.start();
   const endMs = performance.now() + job.seconds * 1_000;
-  // What compiled code and caches take is there after a tenth of the time.
+  // Compiled code and caches have been allocated after a tenth of the time.
   let before: number | undefined;
   const warmMs = performance.now() + job.seconds * 100;
   while (performance.now() < endMs) {

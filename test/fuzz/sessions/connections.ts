@@ -1,7 +1,6 @@
 /**
- * Fuzzes the device port of a real edge and the front of a real router in a cluster of their own: they
- * must not die or complain, must give back what they took, and must not let devices that behave feel
- * anything.
+ * Fuzzes the device port of a real edge and the front of a real router: they must not crash or log
+ * warnings, must release their resources, and must keep serving well-behaved devices.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,10 +13,10 @@ import { seededRandom } from '../../sim/random.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { eventually } from '../../support/eventually.js';
 import { SECRET } from '../../support/tokens.js';
-import { keep, loadCorpus } from '../corpus.js';
+import { loadCorpus, saveInput } from '../corpus.js';
 import { targets } from '../targets/targets.js';
 import { Attackers } from './attackers.js';
-import { Healthy } from './healthy.js';
+import { HealthyDevices } from './healthy.js';
 import { connectDevices } from './healthy-device.js';
 import { sessions } from './sessions.js';
 
@@ -30,22 +29,22 @@ export interface ConnectionResult {
 
 const EDGE = 'edge-1';
 const ROUTER = 'router';
-/** Those that devices can reach. */
+/** Processes that devices can reach. */
 const TARGETS = [EDGE, ROUTER];
 const CORPUS = 'connections';
 const BACKEND_TOKEN = 'backend-token-0123456789';
 const HEAD_TIMEOUT_MS = 1_000;
-/** The deadline is looked at once a second. */
-const PATIENCE_MS = HEAD_TIMEOUT_MS + 2_000;
-/** Over a run, after the first fifth of it. Descriptors: of our own questions over HTTP. */
+/** The edge checks the timeout once per second. */
+const CLOSE_TIMEOUT_MS = HEAD_TIMEOUT_MS + 2_000;
+/** Maximum growth between a fifth of a run and its end. Descriptors: for the HTTP requests of the test. */
 const DESCRIPTORS_GROWTH_MAX = 2;
-/** Without garbage. */
+/** After a garbage collection. */
 const HEAP_GROWTH_BYTES_MAX = 8 * 1024 * 1024;
 const RESIDENT_GROWTH_BYTES_MAX = 32 * 1024 * 1024;
-const SETTLE_DEADLINE_MS = 30_000;
+const RELEASE_DEADLINE_MS = 30_000;
 
-/** Of one process. */
-interface Held {
+/** Resources of one process. */
+interface Usage {
   readonly descriptors: number;
   readonly heapBytes: number;
   readonly residentBytes: number;
@@ -53,7 +52,9 @@ interface Held {
 
 export async function fuzzConnections(seed: number, seconds: number): Promise<ConnectionResult> {
   const failures: string[] = [];
-  const collector = pathToFileURL(join(packageRoot, 'dist/bench/support/memory/collect-on-signal.js')).href;
+  const collector = pathToFileURL(
+    join(packageRoot, 'dist/bench/support/memory/collect-on-signal.js'),
+  ).href;
   let isEnding = false;
   const running = await RunningCluster.start({
     edges: 1,
@@ -72,7 +73,7 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
     },
     onOutput: (name, line) => {
       const { text, isAlarming } = readLogLine(line);
-      if (TARGETS.includes(name) && isAlarming && !isEnding) failures.push(`${name} says: ${text}`);
+      if (TARGETS.includes(name) && isAlarming && !isEnding) failures.push(`${name} logs: ${text}`);
     },
   });
   const portOf = (url: string) => Number(new URL(url).port);
@@ -81,27 +82,29 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
     ports: [portOf(running.cluster.edgeUrl(EDGE)), frontPort],
     sessions,
     corpus: loadCorpus(CORPUS),
-    words: targets.flatMap(({ words }) => words),
+    dictionary: targets.flatMap(({ dictionary }) => dictionary),
     random: seededRandom(seed),
-    patienceMs: PATIENCE_MS,
+    closeTimeoutMs: CLOSE_TIMEOUT_MS,
   });
-  let healthy: Healthy | undefined;
+  let healthy: HealthyDevices | undefined;
   try {
-    healthy = new Healthy(await connectDevices(running, frontPort), running.push);
+    healthy = new HealthyDevices(await connectDevices(running, frontPort), running.push);
     await healthy.untilConnected();
-    let isOver = false;
+    let isStopped = false;
     const pushing = healthy
-      .push(() => isOver)
+      .push(() => isStopped)
       .catch((error) => {
         failures.push(`a push failed: ${error}`);
       });
     const attacking = attack(running, attackers, healthy.devices.length, seconds);
-    failures.push(...(await attacking.catch((error) => [died(running, attackers, seed, error)])));
-    isOver = true;
+    failures.push(
+      ...(await attacking.catch((error) => [describeFailure(running, attackers, seed, error)])),
+    );
+    isStopped = true;
     await pushing;
     failures.push(...(await healthy.failures()));
   } catch (error) {
-    failures.push(`devices that behave are not served: ${error}`);
+    failures.push(`well-behaved devices are not served: ${error}`);
   } finally {
     isEnding = true;
     await healthy?.close();
@@ -115,54 +118,54 @@ export async function fuzzConnections(seed: number, seconds: number): Promise<Co
   };
 }
 
-/** Returns what was not given back. */
+/** Returns the resources that were not released. */
 async function attack(
   running: RunningCluster,
   attackers: Attackers,
   healthy: number,
   seconds: number,
 ): Promise<string[]> {
-  const allHeld = async () => {
-    await untilAlone(running, healthy);
-    return Promise.all(TARGETS.map((name) => held(running, name)));
+  const measure = async () => {
+    await untilDisconnected(running, healthy);
+    return Promise.all(TARGETS.map((name) => usageOf(running, name)));
   };
   await attackers.run(seconds / 5);
-  const before = await allHeld();
+  const before = await measure();
   await attackers.run((seconds * 4) / 5);
   let failures: string[] = [];
-  // What is freed is given back to the system late; what leaks never is.
+  // Freed memory returns to the system late; leaked memory never does.
   await eventually(async () => {
-    const after = await allHeld();
+    const after = await measure();
     failures = TARGETS.flatMap((name, i) => compare(name, before[i]!, after[i]!));
     return failures.length === 0;
-  }, SETTLE_DEADLINE_MS).catch((error) => {
+  }, RELEASE_DEADLINE_MS).catch((error) => {
     if (failures.length === 0) throw error;
   });
   return failures;
 }
 
-function compare(name: string, before: Held, after: Held): string[] {
-  const bounds: [keyof Held, number][] = [
+function compare(name: string, before: Usage, after: Usage): string[] {
+  const bounds: [keyof Usage, number][] = [
     ['descriptors', DESCRIPTORS_GROWTH_MAX],
     ['heapBytes', HEAP_GROWTH_BYTES_MAX],
     ['residentBytes', RESIDENT_GROWTH_BYTES_MAX],
   ];
   return bounds
-    .filter(([what, growthMax]) => after[what] - before[what] > growthMax)
-    .map(([what]) => `${name} has not given back: ${what} ${before[what]}, then ${after[what]}`);
+    .filter(([resource, growthMax]) => after[resource] - before[resource] > growthMax)
+    .map(([resource]) => `${name} leaks ${resource}: ${before[resource]}, then ${after[resource]}`);
 }
 
-/** Only those that behave are left. */
-async function untilAlone(running: RunningCluster, healthy: number): Promise<void> {
+/** Resolves when only the healthy devices are connected. */
+async function untilDisconnected(running: RunningCluster, healthy: number): Promise<void> {
   await eventually(
     async () => (await running.metric(EDGE, 'longline_edge_connections')) === healthy,
-    SETTLE_DEADLINE_MS,
+    RELEASE_DEADLINE_MS,
   );
 }
 
-async function held(running: RunningCluster, name: string): Promise<Held> {
+async function usageOf(running: RunningCluster, name: string): Promise<Usage> {
   const pid = running.cluster.pid(name);
-  if (pid === undefined) throw new Error(`${name} is not there any more`);
+  if (pid === undefined) throw new Error(`${name} has exited`);
   process.kill(pid, 'SIGUSR2');
   await sleep(1_000);
   const space = (space: string) =>
@@ -174,12 +177,17 @@ async function held(running: RunningCluster, name: string): Promise<Held> {
   };
 }
 
-/** Keeps what was being said: if something has died, it is of one of these. */
-function died(running: RunningCluster, attackers: Attackers, seed: number, error: unknown): string {
-  const dead = TARGETS.filter((name) => running.cluster.pid(name) === undefined);
-  const why = dead.length > 0 ? `${dead.join()} has died` : `it does not settle: ${error}`;
-  const paths = [...attackers.saying].map((flights) =>
-    keep(CORPUS, 'failing', Buffer.concat(flights), `${why}, seed ${seed}`),
+/** Saves the sessions in progress: if a process has exited, one of them is the cause. */
+function describeFailure(
+  running: RunningCluster,
+  attackers: Attackers,
+  seed: number,
+  error: unknown,
+): string {
+  const exited = TARGETS.filter((name) => running.cluster.pid(name) === undefined);
+  const message = exited.length > 0 ? `${exited.join()} exited` : `connections remain: ${error}`;
+  const paths = [...attackers.inProgress].map((flights) =>
+    saveInput(CORPUS, 'failing', Buffer.concat(flights), `${message}, seed ${seed}`),
   );
-  return [why, ...paths].join(', ');
+  return [message, ...paths].join(', ');
 }

@@ -1,4 +1,4 @@
-/** A device that behaves, for each protocol: what others do must not be felt by it. */
+/** A well-behaved device per protocol, which the fuzzing of other connections must not affect. */
 import { WebSocket } from 'ws';
 import { type ClientState, type ConnectOptions, connect } from '../../../client/connect.js';
 import type { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -8,22 +8,22 @@ import { tokenOf } from '../../support/tokens.js';
 
 export interface HealthyDevice {
   readonly clientId: string;
-  /** Grows as pushes come, in their order. */
+  /** Payloads in the order of their arrival. */
   readonly received: readonly string[];
-  /** Connections that it has had; it comes to one when it is ready. */
+  /** Connections opened so far: 1 when the device is ready. */
   connections(): number;
   close(): unknown;
 }
 
-/** @param port of the front, for those that know one address only */
+/** @param port front port, for the clients that do not follow redirects */
 export async function connectDevices(
   running: RunningCluster,
   port: number,
 ): Promise<HealthyDevice[]> {
   return [
     sse(running),
-    ours(running, 'ndjson', {}),
-    ours(running, 'websocket-json', { webSocket: WebSocket }),
+    longlineClient(running, 'ndjson', {}),
+    longlineClient(running, 'websocket-json', { webSocket: WebSocket }),
     plainWebSocket(port),
     await mqtt(port, 4),
     await mqtt(port, 5),
@@ -43,7 +43,7 @@ function sse(running: RunningCluster): HealthyDevice {
   };
 }
 
-function ours(
+function longlineClient(
   running: RunningCluster,
   protocol: string,
   options: Pick<ConnectOptions, 'webSocket'>,
@@ -67,7 +67,7 @@ function ours(
   };
 }
 
-/** It never comes back: a connection that is lost is a push that is missed. */
+/** Does not reconnect: a lost connection shows as a missed push. */
 function plainWebSocket(port: number): HealthyDevice {
   const clientId = 'healthy-websocket';
   const received: string[] = [];
@@ -83,7 +83,7 @@ function plainWebSocket(port: number): HealthyDevice {
   };
 }
 
-/** Nor does this one. */
+/** Does not reconnect either. */
 async function mqtt(port: number, protocolVersion: 4 | 5): Promise<HealthyDevice> {
   const clientId = `healthy-mqtt-${protocolVersion}`;
   const device = await MqttDevice.connect(port, clientId, {

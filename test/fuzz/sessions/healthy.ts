@@ -1,4 +1,4 @@
-/** Pushes all the time to devices that behave, and judges what they got. */
+/** Pushes continuously to well-behaved devices and checks what they received. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PushClient } from '../../support/cluster/push-client.js';
 import { eventually } from '../../support/eventually.js';
@@ -7,9 +7,9 @@ import type { HealthyDevice } from './healthy-device.js';
 const PUSH_INTERVAL_MS = 50;
 const ARRIVAL_MS_MAX = 10_000;
 
-export class Healthy {
+export class HealthyDevices {
   readonly #pushed: string[] = [];
-  /** Of the slowest verdict, in milliseconds. */
+  /** Time from request to verdict of the slowest push, in milliseconds. */
   slowestMs = 0;
 
   constructor(
@@ -25,9 +25,9 @@ export class Healthy {
     return eventually(() => this.devices.every((device) => device.connections() === 1), 30_000);
   }
 
-  /** Resolves when it was told that it is over. */
-  async push(isOver: () => boolean): Promise<void> {
-    while (!isOver()) {
+  /** Pushes to every device until `isStopped` returns true. */
+  async push(isStopped: () => boolean): Promise<void> {
+    while (!isStopped()) {
       const text = `push ${this.#pushed.length}`;
       this.#pushed.push(text);
       await Promise.all(this.devices.map(({ clientId }) => this.#push(clientId, text)));
@@ -35,7 +35,7 @@ export class Healthy {
     }
   }
 
-  /** What is wrong with the devices, after what is on its way has had time to come. */
+  /** Waits for pushes in flight; returns a line per device that missed one or reconnected. */
   async failures(): Promise<string[]> {
     const { length } = this.#pushed;
     const isDone = () => this.devices.every(({ received }) => received.length >= length);
@@ -43,10 +43,12 @@ export class Healthy {
     return this.devices.flatMap((device) => [
       ...(device.received.join() === this.#pushed.join()
         ? []
-        : [`${device.clientId} got ${device.received.length} of ${length} pushes, or disordered`]),
+        : [
+            `${device.clientId} received ${device.received.length} of ${length} pushes, or in another order`,
+          ]),
       ...(device.connections() === 1
         ? []
-        : [`${device.clientId} has had ${device.connections()} connections`]),
+        : [`${device.clientId} opened ${device.connections()} connections; expected 1`]),
     ]);
   }
 

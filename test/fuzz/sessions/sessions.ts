@@ -1,4 +1,4 @@
-/** What devices say that behave, for each protocol of the device port: what sessions are made from. */
+/** Valid sessions for each protocol of the device port, which attackers mutate. */
 import type { MqttVersion } from '../../../common/wire/mqtt/rejection.js';
 import { proxyHeader } from '../../../common/wire/proxy-protocol.js';
 import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
@@ -10,7 +10,7 @@ import { bytesOf } from '../targets/target.js';
 
 export interface Session {
   readonly protocol: string;
-  /** What is said before the first answer, then what is said after it, and so on. */
+  /** Bytes to send, one buffer before each reply. */
   flights(clientId: string): readonly Buffer[];
 }
 
@@ -19,7 +19,7 @@ const http = (query: string, headers = '') =>
 const inQuery = (clientId: string) => `${clientId}&token=${tokenOf(clientId)}`;
 const inHeader = (clientId: string) => `Authorization: Bearer ${tokenOf(clientId)}\r\n`;
 
-/** With a username, which 3.1.1 asks for where there is a password [MQTT-3.1.2-22]. */
+/** With a username, which MQTT 3.1.1 requires with a password [MQTT-3.1.2-22]. */
 const mqttConnect = (version: MqttVersion, clientId: string) => {
   const rest = Buffer.concat([field('name'), field(tokenOf(clientId))]);
   return connect({ version, clientId, flags: 0xc2, rest });

@@ -1,4 +1,4 @@
-/** Fuzz targets: what devices show to be let in. Only one client was ever given anything. */
+/** Fuzz targets: tokens and resume tickets. Only one client was ever issued any. */
 import { JwtVerifier } from '../../../common/auth/jwt.js';
 import { KeySet } from '../../../common/auth/key-set.js';
 import { readKeys } from '../../../common/auth/keys.js';
@@ -36,7 +36,7 @@ export const authTargets: readonly Target[] = [
         'x'.repeat(40),
       ),
     ),
-    words: bytesOf(
+    dictionary: bytesOf(
       header,
       body,
       signature,
@@ -53,8 +53,8 @@ export const authTargets: readonly Target[] = [
     async run(input) {
       const verified = await verifier.verify(input.toString('latin1'));
       if (typeof verified === 'string') return verified;
-      same(verified.clientId, CLIENT, 'a token was made up for somebody else');
-      same(verified.expiresAtMs, ENDS_AT_MS, 'a token was made to last longer');
+      same(verified.clientId, CLIENT, 'a forged token for another client was accepted');
+      same(verified.expiresAtMs, ENDS_AT_MS, 'a token with a forged expiry was accepted');
       return 'verified';
     },
   },
@@ -65,12 +65,12 @@ export const authTargets: readonly Target[] = [
       tickets.issue(CLIENT, NOW_MS - 1),
       tickets.issue('device-2', ENDS_AT_MS),
     ),
-    words: bytesOf('A', '_', '-', '=', '.', '\0'),
+    dictionary: bytesOf('A', '_', '-', '=', '.', '\0'),
     run(input) {
       const text = input.toString('latin1');
       const checked = tickets.check(text, CLIENT, NOW_MS);
       if (typeof checked === 'string') return checked;
-      same(text, ticket, 'another text counts as the ticket');
+      same(text, ticket, 'a ticket that was not issued was accepted');
       return 'good';
     },
   },

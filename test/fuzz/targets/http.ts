@@ -118,7 +118,7 @@ export const httpTargets: readonly Target[] = [
       if ('code' in query) return outcomeOf(query);
       const bytes = Buffer.byteLength(query.clientId);
       same(bytes >= 1 && bytes <= 256, true, `accepted a clientId of ${bytes} bytes`);
-      return `cursor ${isMessageId(query.lastEventId)}, epoch ${query.sentUnder !== undefined}`;
+      return `cursor ${isMessageId(query.lastEventId)}, epoch ${query.routedUnder !== undefined}`;
     },
   },
 ];

@@ -1,10 +1,10 @@
-/** Fuzz targets: what MQTT clients say. */
+/** Fuzz targets: packets of MQTT clients. */
 import { parseMqttConnect } from '../../../common/wire/mqtt/connect.js';
 import { frameMqtt } from '../../../common/wire/mqtt/fields.js';
 import type { MqttVersion } from '../../../common/wire/mqtt/rejection.js';
 import { parseMqttPacket } from '../../../edge/protocol/mqtt/packet.js';
 import { connect, field, hex, packet } from '../../support/devices/mqtt-bytes.js';
-import { cut } from '../mutate.js';
+import { split } from '../mutate.js';
 import { outcomeOf, readInPieces, same, type Target } from './target.js';
 
 const PACKET_BYTES_MAX = 8 * 1024;
@@ -16,7 +16,7 @@ const WILL_AND_TOKEN = Buffer.concat([
   field('token'),
 ]);
 
-export const MQTT_WORDS = [
+export const MQTT_DICTIONARY = [
   hex('0004 4d515454'),
   hex('0006 4d5149736470 03'),
   hex('ffffff7f'),
@@ -33,7 +33,7 @@ export const MQTT_WORDS = [
   ...['01', '11', '15', '16', '17', '19', '21', '22', '26', '27'].map(hex),
 ];
 
-/** What a device says after its CONNECT, by version. */
+/** Packets of a device after its CONNECT, by version. */
 export const MQTT_PACKETS: Readonly<Record<MqttVersion, readonly Buffer[]>> = {
   4: [
     packet(0x82, hex('0001'), field('push/+'), hex('01')),
@@ -65,19 +65,23 @@ export const mqttTargets: readonly Target[] = [
       connect({ version: 5, properties: '26 0001 61 0001 62 15 0001 61' }),
       connect({ version: 5, flags: 0xc6, rest: Buffer.concat([hex('00'), WILL_AND_TOKEN]) }),
     ],
-    words: MQTT_WORDS,
+    dictionary: MQTT_DICTIONARY,
     run(input, random) {
       const read = (bytes: Buffer) => {
         const connected = parseMqttConnect(bytes, PACKET_BYTES_MAX);
         if (connected === 'more') return connected;
         if ('code' in connected) return outcomeOf(connected);
         const { byteLength, clientId, version } = connected;
-        same(byteLength <= bytes.length, true, 'a packet ends behind what has come');
-        same(/\0/.test(clientId), false, 'a clientId with NUL has passed [MQTT-1.5.4-2]');
+        same(byteLength <= bytes.length, true, 'a packet ends after the received bytes');
+        same(/\0/.test(clientId), false, 'accepted a clientId with NUL [MQTT-1.5.4-2]');
         return `version ${version}, clientId ${clientId.length}`;
       };
       const whole = read(input);
-      same(readInPieces(cut(input, random), read), whole, 'it depends on where it is cut');
+      same(
+        readInPieces(split(input, random), read),
+        whole,
+        'the result depends on how the input is split',
+      );
       return whole;
     },
   },
@@ -85,11 +89,15 @@ export const mqttTargets: readonly Target[] = [
     (version): Target => ({
       name: `mqtt-${version === 4 ? '3.1.1' : '5'}-packet`,
       inputs: MQTT_PACKETS[version],
-      words: MQTT_WORDS,
+      dictionary: MQTT_DICTIONARY,
       run(input, random) {
         const read = (bytes: Buffer) => readPacket(bytes, version);
         const whole = read(input);
-        same(readInPieces(cut(input, random), read), whole, 'it depends on where it is cut');
+        same(
+          readInPieces(split(input, random), read),
+          whole,
+          'the result depends on how the input is split',
+        );
         return whole;
       },
     }),
@@ -100,7 +108,7 @@ function readPacket(bytes: Buffer, version: MqttVersion): string {
   const frame = bytes.length === 0 ? 'more' : frameMqtt(bytes, 0, PACKET_BYTES_MAX);
   if (frame === 'more') return frame;
   if ('code' in frame) return outcomeOf(frame);
-  same(frame.end <= bytes.length, true, 'a packet ends behind what has come');
+  same(frame.end <= bytes.length, true, 'a packet ends after the received bytes');
   const read = parseMqttPacket(bytes[0]!, bytes, frame, version);
   return 'code' in read ? outcomeOf(read) : read.type;
 }

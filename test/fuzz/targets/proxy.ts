@@ -1,7 +1,7 @@
-/** Fuzz targets: what proxies say about the connections that they pass on. */
+/** Fuzz targets: PROXY headers. */
 import { readProxyHeader } from '../../../common/wire/proxy-protocol.js';
 import { hex } from '../../support/devices/mqtt-bytes.js';
-import { cut } from '../mutate.js';
+import { split } from '../mutate.js';
 import { bytesOf, outcomeOf, readInPieces, same, type Target } from './target.js';
 
 const SIGNATURE = '0d0a0d0a000d0a515549540a';
@@ -13,13 +13,13 @@ export const proxyTargets: readonly Target[] = [
       ...bytesOf(
         'PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET',
         'PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 1 65535\r\n',
-        'PROXY UNKNOWN whatever\r\n',
+        'PROXY UNKNOWN ignored\r\n',
       ),
       hex(`${SIGNATURE} 21 11 000c c0000201 c6336401 dc04 01bb 474554`),
       hex(`${SIGNATURE} 21 21 0028 ${'20'.repeat(32)} dc04 01bb 04 0001 00`),
       hex(`${SIGNATURE} 20 00 0000`),
     ],
-    words: [
+    dictionary: [
       ...bytesOf(
         'PROXY ',
         'TCP4 ',
@@ -44,13 +44,17 @@ export const proxyTargets: readonly Target[] = [
         const header = readProxyHeader(bytes, () => true);
         if (typeof header === 'string') return header;
         if ('code' in header) return outcomeOf(header);
-        const { byteLength, source, extras } = header;
-        same(byteLength <= bytes.length, true, 'a header ends behind what has come');
+        const { byteLength, source, tlvs } = header;
+        same(byteLength <= bytes.length, true, 'a header ends after the received bytes');
         same(source === undefined || source.ip.length === 16, true, 'an address has 16 bytes');
-        return `header ${byteLength} ${source?.ip.toString('hex')} ${source?.port} ${extras.size}`;
+        return `header ${byteLength} ${source?.ip.toString('hex')} ${source?.port} ${tlvs.size}`;
       };
       const whole = read(input);
-      same(readInPieces(cut(input, random), read), whole, 'it depends on where it is cut');
+      same(
+        readInPieces(split(input, random), read),
+        whole,
+        'the result depends on how the input is split',
+      );
       return whole.startsWith('header ') ? 'header' : whole;
     },
   },

@@ -1,16 +1,16 @@
-/** What a fuzz target is, and what several of them need. */
+/** The interface of a fuzz target, and helpers for several targets. */
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Random } from '../mutate.js';
 
 export interface Target {
   readonly name: string;
-  /** Something for the mutator to begin with beside the corpus. */
+  /** Valid inputs to mutate, besides the corpus. */
   readonly inputs: readonly Buffer[];
-  /** What means something to this parser. */
-  readonly words: readonly Buffer[];
+  /** Tokens with a meaning to this parser, for the mutator. */
+  readonly dictionary: readonly Buffer[];
   /**
-   * Reads an input. Returns in short what became of it: by that, something new is noticed.
-   * @throws when something that must hold does not
+   * Parses an input. Returns a short outcome; inputs with a new outcome are added to the corpus.
+   * @throws Error if an invariant does not hold
    */
   run(input: Buffer, random: Random): string | Promise<string>;
 }
@@ -20,13 +20,14 @@ export function bytesOf(...texts: string[]): Buffer[] {
   return texts.map((text) => Buffer.from(text, 'latin1'));
 }
 
-export function same<T>(actual: T, expected: T, why: string): void {
-  if (actual !== expected) throw new Error(`${why}: ${actual} instead of ${expected}`);
+/** @throws Error with `message` if the two differ */
+export function same<T>(actual: T, expected: T, message: string): void {
+  if (actual !== expected) throw new Error(`${message}: ${actual} instead of ${expected}`);
 }
 
 /**
- * What a reader of all that has come says when it comes in these pieces: what it said first that was
- * not 'more'.
+ * Calls a parser with all bytes received so far after each piece, until its result is not 'more'.
+ * @returns that result, or 'more'
  */
 export function readInPieces<T>(
   pieces: readonly Buffer[],
@@ -41,7 +42,7 @@ export function readInPieces<T>(
   return 'more';
 }
 
-/** The beginning of a message says what is wrong; the rest repeats what came. */
+/** Code and start of the message; the rest of the message repeats the input. */
 export function outcomeOf({ code, message }: Rejection): string {
   return `${code} ${message.slice(0, 12)}`;
 }

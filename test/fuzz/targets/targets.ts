@@ -1,4 +1,4 @@
-/** What is fuzzed without a socket: everything that reads what a stranger has written. */
+/** All fuzz targets: every parser of untrusted bytes. */
 import { parseMessage } from '../../../client/messages.js';
 import { authTargets } from './auth.js';
 import { frontTargets } from './front.js';
@@ -8,7 +8,7 @@ import { proxyTargets } from './proxy.js';
 import { bytesOf, type Target } from './target.js';
 import { websocketTargets } from './websocket.js';
 
-/** The other way round: what our own client reads. */
+/** Messages of an edge, which the Longline client parses. */
 const clientMessage: Target = {
   name: 'client-message',
   inputs: bytesOf(
@@ -17,7 +17,7 @@ const clientMessage: Target = {
     '{"type":"push","base64":"/wA="}',
     '{"type":"goaway","retryMs":420,"url":"http://edge/connect?clientId=a"}',
   ),
-  words: bytesOf(
+  dictionary: bytesOf(
     '"type":',
     '"reset"',
     '"session-replaced"',

@@ -81,7 +81,7 @@ export const websocketTargets: readonly Target[] = [
   },
 ];
 
-/** What a reader makes of bytes, in dictionary. */
+/** Describes the frames that a reader finds in the pieces. */
 function readFrames(pieces: readonly Buffer[]): string {
   const seen: string[] = [];
   const sink: FrameSink = {
