@@ -1,27 +1,27 @@
 /**
- * The inbox: what is stored for a client until it is confirmed or expires, in Redis.
+ * The inbox in Redis: the durable pushes of a client, stored until they are confirmed or expire.
  *
  * Keys of one client, all in the slot of its shard's tag:
  *
- *   ll:{tag}:seq             counter; how many durable pushes the shard has had
- *   ll:{tag}:in:<clientId>   stream; one entry per push, oldest first. Fields, in this order:
- *                            p payload · x when it expires, Unix time in ms · b payload bytes that
- *                            the stream ever held before it (so the bytes held now are known from
- *                            its first and last entry) · c content type, if it has one
- *   ll:{tag}:ack:<clientId>  hash of ids; `last` the newest ever given to this client · `acked` the
- *                            newest that was confirmed · `gone` the newest that left the inbox
- *                            unconfirmed. It outlives the inbox, so that a device which comes back
- *                            after a quiet day is told that it missed nothing. And what spares a
- *                            push the reading of other pushes, while the inbox is not empty:
- *                            `held` what `b` of the next entry is · `floor` and `due` what `b` and
- *                            `x` of the oldest are; without `due`, the oldest must be looked at
- *   ll:{tag}:idem:<clientId>\0<key>   string; the id that the client's push with this key got
+ *   ll:{tag}:seq             counter: durable pushes of the shard so far
+ *   ll:{tag}:in:<clientId>   stream: one entry per push, oldest first. Fields, in this order:
+ *                            p payload · x expiry, Unix time in ms · b total payload bytes of all
+ *                            earlier entries, deleted ones included (so the first and last entry
+ *                            give the bytes stored now) · c content type, if any
+ *   ll:{tag}:ack:<clientId>  hash of ids: `last` the newest ever assigned for this client · `acked`
+ *                            the newest confirmed · `gone` the newest that left the inbox
+ *                            unconfirmed. It outlives the inbox, so that a device that connects
+ *                            after a quiet day learns that it missed nothing. While the inbox is not
+ *                            empty, it also has what a push would otherwise read from other entries:
+ *                            `held` the next entry's `b` · `floor` and `due` the oldest entry's `b`
+ *                            and `x`; without `due`, the oldest entry must be read
+ *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
- * Confirmed entries are deleted, so what an inbox holds is exactly what is not confirmed. The history
- * past a cursor is complete when the cursor is an entry, or one of the three ids above (any other id
- * is not this client's, or older than what was confirmed), and nothing past it has gone.
+ * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. The history
+ * after a cursor is complete if the cursor is an entry or one of the three ids above (any other id
+ * is another client's, or older than the newest confirmed), and no later push is gone.
  *
- * Everything that changes an inbox is one script: there is no state between "stored" and "rung".
+ * Every change of an inbox is one script, so no push is stored without being published.
  */
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
@@ -29,18 +29,18 @@ import { Script } from '../redis/script.js';
 import { shardChannel } from './shard.js';
 
 export interface InboxBounds {
-  /** Pushes per inbox. The oldest goes. */
+  /** Pushes per inbox; beyond it, the oldest is dropped. */
   readonly countMax: number;
-  /** Payload bytes per inbox. The oldest goes. */
+  /** Payload bytes per inbox; beyond it, the oldest pushes are dropped. */
   readonly bytesMax: number;
 }
 
-/** How long an idempotency key is remembered, or the push's TTL if that is longer. */
+/** Lifetime of an idempotency key, or the push's TTL if that is longer. */
 const IDEMPOTENCY_MS = 10 * 60 * 1000;
-/** How long `last` and `gone` outlive the newest push. */
+/** Lifetime of the `ack` hash after the newest push, or the push's TTL if that is longer. */
 const HISTORY_MS = 24 * 60 * 60 * 1000;
 
-/** Helpers that the scripts begin with. */
+/** Lua helpers at the start of the scripts. */
 const LUA_COMMON = `
 local function parse(id)
   local dash = string.find(id, '-', 1, true)
@@ -67,13 +67,13 @@ end
 `;
 
 /**
- * Stores a push and rings the bell.
+ * Stores a push and publishes it.
  * Input:  KEYS seq, inbox, ack, [idem]; ARGV channel, envelope, payload, TTL in ms, count bound,
  *         bytes bound, history in ms, idempotency in ms, content type
- * Output: {1, id, receivers, how many older pushes were dropped} or {0, first id} for a duplicate
+ * Output: {1, id, receivers, number of older pushes dropped}; {0, first id} for a duplicate
  * Events: the envelope on the channel, with two fields appended that only this script knows: a
- *         message of Protocol Buffers followed by more fields is again a message. Fields 8 and 9,
- *         strings (wire type 2), so their tags are 0x42 and 0x4a.
+ *         protobuf message followed by further fields is a valid message. They are the fields 8 and
+ *         9, strings (wire type 2), so their tags are 0x42 and 0x4a.
  */
 const PUSH = new Script(`${LUA_COMMON}
 local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -81,14 +81,14 @@ local payload, ttl = ARGV[3], tonumber(ARGV[4])
 if idem then
   local seen = redis.call('GET', idem)
   if seen then
-    -- A write: a WAIT after it covers the first push, too.
+    -- This is a write, so that a later WAIT also covers the first push.
     redis.call('PEXPIRE', idem, ARGV[8])
     return {0, seen}
   end
 end
 local now = nowMs()
 local count, dropped, isNew = redis.call('XLEN', inbox), 0, false
--- Of an inbox that is empty: this push will be its oldest.
+-- Values for an empty inbox, of which this push becomes the oldest.
 local held, floor, due = 0, 0, now + ttl
 if count > 0 then
   local known = redis.call('HMGET', ack, 'held', 'floor', 'due')
@@ -113,7 +113,7 @@ if count > 0 then
     floor, due = oldest[2][6], oldest[2][4]
   end
 elseif redis.call('EXISTS', inbox) == 0 then
-  -- It expired whole, or never was: nothing that was given out before is there any more.
+  -- The inbox expired or never existed: no earlier push is in it.
   isNew = true
   local last = redis.call('HGET', ack, 'last')
   if last then redis.call('HSET', ack, 'gone', last) end
@@ -126,7 +126,7 @@ local id = redis.call('XADD', inbox, '*', unpack(entry))
 redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
 redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
 if count > 0 then
-  -- Not shortened: an older entry may stay for longer than this one.
+  -- Not shortened: an older entry may have a longer TTL than this one.
   redis.call('PEXPIRE', ack, ARGV[7], 'GT')
 else
   redis.call('PEXPIRE', ack, ARGV[7])
@@ -138,9 +138,9 @@ local receivers = redis.call('SPUBLISH', ARGV[1], ARGV[2] .. stored)
 return {1, id, receivers, dropped}`);
 
 /**
- * A device came back and says what it has: that is confirmed, and deleted.
+ * Resumes after a device's cursor: confirms and deletes everything up to it.
  * Input:  KEYS inbox, ack; ARGV cursor
- * Output: 1 when what is stored past the cursor is all there was, else 0
+ * Output: 1 if the history after the cursor is complete, else 0
  */
 const RESUME = new Script(`${LUA_COMMON}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
@@ -155,9 +155,9 @@ confirm(inbox, ack, cursor)
 return 1`);
 
 /**
- * A device says that it has everything up to an id that it was sent: that is deleted.
+ * Confirms and deletes everything up to an id that the device received.
  * Input:  KEYS inbox, ack; ARGV id
- * Output: 1, or 0 when that was known already, or Redis has lost the push
+ * Output: 1; 0 if it was confirmed already, or if Redis has lost the push
  */
 const CONFIRM = new Script(`${LUA_COMMON}
 local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
@@ -168,8 +168,8 @@ confirm(inbox, ack, id)
 return 1`);
 
 /**
- * Some of an inbox, and what is missing before it.
- * Input:  KEYS inbox, ack; ARGV where to start, count
+ * Reads a part of an inbox, and the newest push that is missing.
+ * Input:  KEYS inbox, ack; ARGV start of the range, count
  * Output: {entries, gone}
  */
 const READ = new Script(`
@@ -183,7 +183,7 @@ export type Stored =
       readonly type: 'stored';
       readonly id: string;
       readonly receivers: number;
-      /** Older pushes of the client that had to go for this one, or had expired. */
+      /** Older pushes of the client that were dropped for this one, or had expired. */
       readonly dropped: number;
     }
   | { readonly type: 'duplicate'; readonly firstId: string };
@@ -191,7 +191,7 @@ export type Stored =
 export interface StorePush {
   readonly tag: string;
   readonly clientId: string;
-  /** A ShardEnvelope without `id` and `seq`, which the script appends. */
+  /** An encoded ShardEnvelope without `id` and `seq`, which the script appends. */
   readonly envelope: Uint8Array;
   readonly payload: Buffer;
   readonly contentType: string;
@@ -207,7 +207,7 @@ export function storePush(
 ): Promise<Outcome<Stored>> {
   const { tag, clientId, idempotencyKey, envelope } = push;
   const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
-  // A clientId has no control characters, so no two pairs of clientId and key meet.
+  // A clientId has no control characters, so the key is unambiguous.
   if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
   return PUSH.run(
     link,
@@ -234,25 +234,25 @@ function readStored(reply: [1, string, number, number] | [0, string]): Stored {
   return { type: 'stored', id, receivers, dropped };
 }
 
-/** An entry of an inbox. */
+/** A stored push. */
 export interface InboxEntry {
   readonly id: string;
   readonly payload: Buffer;
   /** Empty: none. */
   readonly contentType: string;
-  /** What is left of its TTL, in milliseconds; 0 or less: it must not be delivered any more. */
+  /** Rest of its TTL in milliseconds; 0 or less: expired, and must not be delivered. */
   readonly ttlMs: number;
 }
 
 const ID = /^\d{1,15}-\d{1,15}$/;
 
-/** Whether a text could be the id of a push: what devices send back is checked before it is used. */
+/** Whether a text has the form of a message id: ids from devices are checked before their use. */
 export function isMessageId(text: string): boolean {
   return ID.test(text);
 }
 
 /**
- * Confirms everything up to `cursor`, which is an id. Resolves with whether the history past it is
+ * Confirms everything up to `cursor`, a message id. Resolves with whether the history after it is
  * complete.
  */
 export function resumeInbox(
@@ -265,7 +265,7 @@ export function resumeInbox(
   return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
 }
 
-/** Confirms everything up to `id`, which was sent to the client. Resolves with whether Redis did. */
+/** Confirms everything up to `id`, which was sent to the client. Resolves with 1, or 0 if no change. */
 export function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
@@ -273,10 +273,10 @@ export function confirmInbox(
   id: string,
 ): Promise<Outcome<number>> {
   const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
-  return CONFIRM.run(link, keys, [id], 'text', (removed: number) => removed);
+  return CONFIRM.run(link, keys, [id], 'text', (confirmed: number) => confirmed);
 }
 
-/** The newest id that was ever given to the client, or ''. */
+/** Reads the newest id ever assigned for the client, or ''. */
 export async function readNewestId(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
@@ -286,17 +286,17 @@ export async function readNewestId(
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply ?? '' } : outcome;
 }
 
-/** Some of an inbox, and what can no longer be read of it, as of one moment. */
+/** A part of an inbox and the newest push missing from it, read atomically. */
 export interface InboxPage {
   /** Oldest first. */
   readonly entries: readonly InboxEntry[];
-  /** The newest id that left the inbox unconfirmed; '': none. Past it, nothing is missing. */
+  /** The newest id that left the inbox unconfirmed; '': none. No later push is missing. */
   readonly gone: string;
 }
 
-const NOTHING: InboxPage = { entries: [], gone: '' };
+const EMPTY_PAGE: InboxPage = { entries: [], gone: '' };
 
-/** Up to `countMax` entries past `after`; '': from the oldest. Changes nothing. */
+/** Reads up to `countMax` entries after the id `after`; '': from the oldest. Confirms nothing. */
 export function readInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
@@ -309,18 +309,18 @@ export function readInbox(
 }
 
 function readPage([entries, gone]: [[Buffer, Buffer[]][], Buffer]): InboxPage {
-  if (entries.length === 0 && gone.length === 0) return NOTHING;
+  if (entries.length === 0 && gone.length === 0) return EMPTY_PAGE;
   const nowMs = Date.now();
-  const read = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
+  const parsed = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
     id: id.toString(),
     payload: payload!,
     contentType: contentType?.toString('latin1') ?? '',
     ttlMs: Number(expiresAtMs) - nowMs,
   }));
-  return { entries: read, gone: gone.toString() };
+  return { entries: parsed, gone: gone.toString() };
 }
 
-/** Whether the client has confirmed `id`, or a later one. False while Redis cannot be asked. */
+/** Whether the client has confirmed `id` or a later id. False if Redis does not answer. */
 export async function isAcked(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
@@ -338,15 +338,15 @@ export function isIdBefore(a: string, b: string): boolean {
   return aMs < bMs || (aMs === bMs && aN < bN);
 }
 
-/** The two numbers of an id: Unix time in ms, and a counter within that millisecond. */
+/** The two parts of a message id: Unix time in ms, and a counter within that millisecond. */
 export function parseMessageId(id: string): [ms: number, n: number] {
   const dash = id.indexOf('-');
   return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
 }
 
 /**
- * How many durable pushes each of these shards has had; undefined while Redis cannot be asked. In
- * Redis Cluster no command may name the keys of two shards (CROSSSLOT).
+ * Reads the number of durable pushes of each of these shards so far; undefined if Redis does not
+ * answer. In Redis Cluster, a command must not name keys of two shards (CROSSSLOT).
  */
 export async function readShardCounters(
   link: Pick<RedisLink, 'execute' | 'isCluster'>,

@@ -88,7 +88,7 @@ async function isComplete(cursor: string): Promise<boolean> {
 }
 
 describe('storePush', () => {
-  test('stores bytes as they are, in order, and counts the shard', async () => {
+  test('stores payloads unchanged, in order, and counts the pushes of the shard', async () => {
     const payload = Buffer.from([0, 255, 13, 10, 128]);
     const ids = [await storeId({ payload }), await storeId({ clientId: 'bob' }), await storeId()];
     const rest = { contentType: '', ttlMs: expect.any(Number) };
@@ -100,16 +100,16 @@ describe('storePush', () => {
     expect(await readShardCounters(link, [TAG, '8'])).toEqual([3, 0]);
   });
 
-  test('rings with id and number appended to the envelope', async () => {
+  test('publishes the envelope with id and number appended', async () => {
     const subscriber = new Redis(redis.port);
-    const rung: Buffer[] = [];
-    subscriber.on('smessageBuffer', (_channel, message: Buffer) => rung.push(message));
+    const published: Buffer[] = [];
+    subscriber.on('smessageBuffer', (_channel, message: Buffer) => published.push(message));
     await subscriber.ssubscribe(`ll:{${TAG}}`);
     const stored = await store();
-    await eventually(() => expect(rung).toHaveLength(1));
+    await eventually(() => expect(published).toHaveLength(1));
     subscriber.disconnect();
     expect(stored).toMatchObject({ type: 'stored', receivers: 1, dropped: 0 });
-    expect(ShardEnvelope.decode(rung[0]!)).toMatchObject({
+    expect(ShardEnvelope.decode(published[0]!)).toMatchObject({
       queryId: 1,
       clientId: 'alice',
       id: stored.type === 'stored' && stored.id,
@@ -117,7 +117,7 @@ describe('storePush', () => {
     });
   });
 
-  test('an idempotency key is stored once per client, and answers with the first id', async () => {
+  test('a push with a known idempotency key is not stored, and gets the first id', async () => {
     const id = await storeId({ idempotencyKey: 'k{}:' });
     expect(await store({ idempotencyKey: 'k{}:' })).toEqual({ type: 'duplicate', firstId: id });
     expect(await idsOf()).toEqual([id]);
@@ -127,7 +127,7 @@ describe('storePush', () => {
     });
   });
 
-  test('the oldest goes at the bound on count, and not one before it', async () => {
+  test('drops the oldest at the limit on count, and not before', async () => {
     const bounds = { countMax: 3, bytesMax: 1_000_000 };
     const ids: string[] = [];
     for (let i = 0; i < 3; i++) ids.push(await storeId({}, bounds));
@@ -140,31 +140,31 @@ describe('storePush', () => {
     [29, 0],
     [30, 0],
     [31, 1],
-  ])('with 20 of 50 bytes held, a push of %d bytes drops %d', async (bytes, dropped) => {
+  ])('with 20 of 50 bytes stored, a push of %d bytes drops %d', async (bytes, dropped) => {
     const bounds = { countMax: 100, bytesMax: 50 };
     await store({ payload: Buffer.alloc(10) }, bounds);
     await store({ payload: Buffer.alloc(10) }, bounds);
     expect(await store({ payload: Buffer.alloc(bytes) }, bounds)).toMatchObject({ dropped });
   });
 
-  test('a push larger than the bound has the inbox to itself', async () => {
+  test('a push larger than the limit on bytes is stored alone', async () => {
     const bounds = { countMax: 100, bytesMax: 50 };
     await store({ payload: Buffer.alloc(10) }, bounds);
     const id = await storeId({ payload: Buffer.alloc(60) }, bounds);
     expect(await idsOf()).toEqual([id]);
   });
 
-  test('the bound on bytes holds over any history', async () => {
+  test('the limit on bytes applies after any history', async () => {
     const bounds = { countMax: 100, bytesMax: 100 };
     for (let i = 0; i < 60; i++) {
       const id = await storeId({ payload: Buffer.alloc((i * 7) % 40) }, bounds);
       if (i % 9 === 0) await resumeInbox(link, TAG, 'alice', id);
-      const held = (await read()).reduce((sum, entry) => sum + entry.payload.length, 0);
-      expect(held).toBeLessThanOrEqual(100);
+      const storedBytes = (await read()).reduce((sum, entry) => sum + entry.payload.length, 0);
+      expect(storedBytes).toBeLessThanOrEqual(100);
     }
   });
 
-  test('what has expired is marked when read, and dropped by the next push', async () => {
+  test('an expired entry has no TTL left when read, and is dropped by the next push', async () => {
     await store({ ttlMs: 30 });
     const kept = await storeId();
     await eventually(async () =>
@@ -182,7 +182,7 @@ describe('storePush', () => {
     await eventually(async () => expect(await read('', 'bob')).toEqual([]));
   });
 
-  test('what is known of an inbox outlives its longest TTL', async () => {
+  test('the ack hash outlives the longest TTL of the inbox', async () => {
     const weekMs = 7 * 24 * 3_600_000;
     await store({ ttlMs: weekMs });
     await store({ ttlMs: 1_000 });
@@ -200,7 +200,7 @@ describe('storePush', () => {
     expect(await idsOf()).toHaveLength(2);
   });
 
-  test('keeps what is left of the TTL, and the content type', async () => {
+  test('keeps the rest of the TTL, and the content type', async () => {
     await storeId({ ttlMs: 5_000, contentType: 'application/json' });
     const [entry] = await read();
     expect(entry).toMatchObject({ contentType: 'application/json' });
@@ -208,17 +208,17 @@ describe('storePush', () => {
     expect(entry!.ttlMs).toBeLessThanOrEqual(5_000);
   });
 
-  test('is rejected by a Redis that is full, and nothing is stored', async () => {
+  test('is rejected by a full Redis without being stored', async () => {
     await link.commands.config('SET', 'maxmemory', '1');
-    const what = { envelope, payload: Buffer.from('p'), contentType: '' };
-    const push = { tag: TAG, clientId: 'alice', ...what, ttlMs: 1_000, idempotencyKey: '' };
+    const message = { envelope, payload: Buffer.from('p'), contentType: '' };
+    const push = { tag: TAG, clientId: 'alice', ...message, ttlMs: 1_000, idempotencyKey: '' };
     const outcome = await storePush(link, push, AMPLE);
     await link.commands.config('SET', 'maxmemory', '0');
     expect(outcome).toMatchObject({ type: 'rejected', reason: expect.stringMatching(/^OOM/) });
     expect(await idsOf()).toEqual([]);
   });
 
-  test('a clientId cannot leave its key', async () => {
+  test('a clientId cannot escape its key', async () => {
     for (const clientId of ['{8}:in:alice', '}', 'a:b', '*', 'alice:idem']) {
       await store({ clientId });
       expect(await read('', clientId)).toHaveLength(1);
@@ -229,13 +229,13 @@ describe('storePush', () => {
 });
 
 describe('resumeInbox', () => {
-  test('confirms up to the cursor and leaves the rest', async () => {
+  test('confirms up to the cursor and keeps the rest', async () => {
     const ids = [await storeId(), await storeId(), await storeId()];
     expect(await isComplete(ids[1]!)).toBe(true);
     expect(await idsOf()).toEqual([ids[2]]);
   });
 
-  test('is complete again and again for the same cursor, and for the newest id', async () => {
+  test('is complete repeatedly for the same cursor, and for the newest id', async () => {
     const ids = [await storeId(), await storeId()];
     for (const cursor of [ids[0]!, ids[0]!, ids[1]!, ids[1]!]) {
       expect(await isComplete(cursor)).toBe(true);
@@ -250,13 +250,13 @@ describe('resumeInbox', () => {
     expect(await idsOf()).toEqual([ids[2]]);
   });
 
-  test('is complete for a device that has everything, although the inbox has expired', async () => {
+  test('is complete for the newest id after the inbox has expired', async () => {
     const id = await storeId({ ttlMs: 20 });
     await eventually(async () => expect(await read()).toEqual([]));
     expect(await isComplete(id)).toBe(true);
   });
 
-  test('is not complete when something past the cursor has expired with its inbox', async () => {
+  test('is not complete if a later push has expired with the inbox', async () => {
     const first = await storeId({ ttlMs: 20 });
     const second = await storeId({ ttlMs: 20 });
     await eventually(async () => expect(await read()).toEqual([]));
@@ -267,7 +267,7 @@ describe('resumeInbox', () => {
     expect(await isComplete(third)).toBe(true);
   });
 
-  test('is not complete when something past the cursor had to go', async () => {
+  test('is not complete if a later push was dropped', async () => {
     const bounds = { countMax: 2, bytesMax: 1_000 };
     const ids: string[] = [];
     for (let i = 0; i < 4; i++) ids.push(await storeId({}, bounds));
@@ -275,13 +275,13 @@ describe('resumeInbox', () => {
     expect(await isComplete(ids[1]!)).toBe(true);
   });
 
-  test('is not complete for what is older than what was confirmed', async () => {
+  test('is not complete for an id older than the newest confirmed', async () => {
     const ids = [await storeId(), await storeId(), await storeId()];
     expect(await isComplete(ids[1]!)).toBe(true);
     expect(await isComplete(ids[0]!)).toBe(false);
   });
 
-  test("is not complete for another client's id, and that confirms nothing", async () => {
+  test("is not complete for another client's id, and confirms nothing", async () => {
     // Ids are times: two clients can have the same one within a millisecond.
     const nextMs = async (startedMs = Date.now()) =>
       eventually(() => expect(Date.now()).toBeGreaterThan(startedMs));
@@ -295,7 +295,7 @@ describe('resumeInbox', () => {
   });
 
   test.each(['0-0', '9999999999999-0', '1-1'])(
-    'is not complete for %s, never given out',
+    'is not complete for %s, which was never assigned',
     async (id) => {
       await store();
       expect(await isComplete(id)).toBe(false);
@@ -303,7 +303,7 @@ describe('resumeInbox', () => {
     },
   );
 
-  test('is not complete for a client that nothing was ever pushed to', async () => {
+  test('is not complete for a client without any push', async () => {
     expect(await isComplete('1-1')).toBe(false);
   });
 });
@@ -311,14 +311,14 @@ describe('resumeInbox', () => {
 describe('confirmInbox', () => {
   const confirm = async (id: string) => (await confirmInbox(link, TAG, 'alice', id)) as unknown;
 
-  test('deletes everything up to the id, and the history past it stays complete', async () => {
+  test('deletes everything up to the id, and the history after it stays complete', async () => {
     const ids = [await storeId(), await storeId(), await storeId()];
     expect(await confirm(ids[1]!)).toEqual({ type: 'done', reply: 1 });
     expect(await idsOf()).toEqual([ids[2]]);
     expect(await isComplete(ids[1]!)).toBe(true);
   });
 
-  test('never moves backwards, nor past what was ever given', async () => {
+  test('never moves backwards, nor past the newest id', async () => {
     const ids = [await storeId(), await storeId()];
     for (const id of [ids[0]!, ids[0]!]) await confirm(id);
     expect(await confirm('0-1')).toEqual({ type: 'done', reply: 0 });
@@ -333,7 +333,7 @@ describe('readInbox', () => {
     return page.type === 'done' && page.reply.gone;
   };
 
-  test('says what has gone as of the same moment, also between two pages', async () => {
+  test('reads entries and the newest missing id atomically, also between two pages', async () => {
     const bounds = { countMax: 2, bytesMax: 1_000 };
     const ids = [await storeId({}, bounds), await storeId({}, bounds)];
     expect(await isComplete(ids[0]!)).toBe(true);
@@ -343,7 +343,7 @@ describe('readInbox', () => {
     expect(await goneOf()).toBe(ids[1]);
   });
 
-  test('says that all has gone when the inbox has expired, and nothing when there was none', async () => {
+  test('the newest id is missing after the inbox expired, and none if there was no inbox', async () => {
     expect(await goneOf()).toBe('');
     const id = await storeId({ ttlMs: 20 });
     await eventually(async () => expect(await read()).toEqual([]));
@@ -352,7 +352,7 @@ describe('readInbox', () => {
 });
 
 test.each(['', '-', '1', '1-', '-1', '$', '>', '+', '1-2-3', '1-2 ', '१-२', `${'9'.repeat(16)}-0`])(
-  '%j is no message id',
+  '%j is not a message id',
   (text) => {
     expect(isMessageId(text)).toBe(false);
   },
