@@ -1,10 +1,10 @@
 /**
- * IP addresses as 16 bytes, so that one comparison does for both families: an IPv4 address is an IPv6
- * address that begins with ::ffff (RFC 4291 §2.5.5.2), as sockets have it that hear both.
+ * IP addresses as 16 bytes, so that both families compare alike. An IPv4 address is represented as an
+ * IPv4-mapped IPv6 address, ::ffff:0:0/96 (RFC 4291 §2.5.5.2), as on dual-stack sockets.
  */
 import { isIP, isIPv4 } from 'node:net';
 
-/** Where a connection comes from or goes to. */
+/** Address and port of one end of a connection. */
 export interface Endpoint {
   /** 16 bytes. */
   readonly ip: Buffer;
@@ -14,17 +14,17 @@ export interface Endpoint {
 const IPV4_PREFIX = Buffer.from('00000000000000000000ffff', 'hex');
 const ENDPOINT = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/;
 
-/** Whether the address is one of IPv4. */
-export function isMapped(ip: Buffer): boolean {
+/** True for an IPv4 address. */
+export function isIpv4Mapped(ip: Buffer): boolean {
   return ip.subarray(0, IPV4_PREFIX.length).equals(IPV4_PREFIX);
 }
 
-/** The unspecified address of the same family (0.0.0.0, ::), which stands for one that is not said. */
-export function anyAddress({ ip }: Endpoint): Endpoint {
-  return { ip: isMapped(ip) ? ipBytes('0.0.0.0')! : Buffer.alloc(16), port: 0 };
+/** Returns the unspecified address of the same family (0.0.0.0 or ::), with port 0. */
+export function unspecifiedAddress({ ip }: Endpoint): Endpoint {
+  return { ip: isIpv4Mapped(ip) ? ipBytes('0.0.0.0')! : Buffer.alloc(16), port: 0 };
 }
 
-/** Undefined for what is no address; a zone (`%eth0`) is none of an address. */
+/** Returns 16 bytes; undefined for text that is not an address or has a zone (`%eth0`). */
 export function ipBytes(text: string): Buffer | undefined {
   if (isIP(text) === 0 || text.includes('%')) return undefined;
   if (isIPv4(text)) return Buffer.concat([IPV4_PREFIX, ipv4Bytes(text)]);
@@ -35,16 +35,16 @@ export function ipBytes(text: string): Buffer | undefined {
   return Buffer.concat([before, zeros, after]);
 }
 
-/** Of 16 bytes, or of the 4 of an IPv4 address. */
+/** @param ip 16 bytes, or the 4 bytes of an IPv4 address */
 export function ipText(ip: Buffer): string {
   if (ip.length === 4) return ip.join('.');
-  if (isMapped(ip)) return ip.subarray(IPV4_PREFIX.length).join('.');
+  if (isIpv4Mapped(ip)) return ip.subarray(IPV4_PREFIX.length).join('.');
   const groups = [0, 2, 4, 6, 8, 10, 12, 14].map((at) => ip.readUInt16BE(at).toString(16));
-  // The URL standard writes an address as RFC 5952 does.
+  // The URL standard serialises addresses as RFC 5952 does.
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
 }
 
-/** Reads `address:port`, or `[address]:port`, as the transport writes them. */
+/** Parses `address:port` or `[address]:port`; undefined for other text. */
 export function parseEndpoint(text: string): Endpoint | undefined {
   const match = ENDPOINT.exec(text);
   const ip = match === null ? undefined : ipBytes((match[1] ?? match[2])!);
@@ -53,14 +53,14 @@ export function parseEndpoint(text: string): Endpoint | undefined {
 }
 
 export function endpointText({ ip, port }: Endpoint): string {
-  return isMapped(ip) ? `${ipText(ip)}:${port}` : `[${ipText(ip)}]:${port}`;
+  return isIpv4Mapped(ip) ? `${ipText(ip)}:${port}` : `[${ipText(ip)}]:${port}`;
 }
 
 function ipv4Bytes(text: string): Buffer {
   return Buffer.from(text.split('.').map(Number));
 }
 
-/** Groups of 16 bits, of which the last two may be written as an IPv4 address. */
+/** Parses groups of 16 bits; the last two may be written as an IPv4 address. */
 function groupBytes(text: string): Buffer {
   const parts = text === '' ? [] : text.split(':');
   return Buffer.concat(

@@ -1,15 +1,15 @@
-/** Networks in CIDR notation, and whether an address is in one of them. */
+/** A set of networks in CIDR notation. */
 import { BlockList, isIP } from 'node:net';
-import { type Endpoint, ipText, isMapped } from './ip-address.js';
+import { type Endpoint, ipText, isIpv4Mapped } from './ip-address.js';
 
 const NETWORK = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i;
 
 export class Networks {
-  // Made for rejecting, it is a set of networks all the same.
+  // Despite its name, a plain set of networks.
   readonly #list = new BlockList();
   readonly #isEmpty: boolean;
 
-  /** @param networks each passes `isNetwork` */
+  /** @param networks each must pass `isNetwork` */
   constructor(networks: readonly string[]) {
     this.#isEmpty = networks.length === 0;
     for (const network of networks) {
@@ -20,14 +20,14 @@ export class Networks {
     }
   }
 
-  /** An IPv4 address is the same however it is written (::ffff:192.0.2.1). */
+  /** Treats an IPv4-mapped address (::ffff:192.0.2.1) as IPv4. */
   includes({ ip }: Endpoint): boolean {
     if (this.#isEmpty) return false;
-    return this.#list.check(ipText(ip), isMapped(ip) ? 'ipv4' : 'ipv6');
+    return this.#list.check(ipText(ip), isIpv4Mapped(ip) ? 'ipv4' : 'ipv6');
   }
 }
 
-/** `192.0.2.0/24`, `2001:db8::/32`, or a single address. */
+/** True for a network such as `192.0.2.0/24` or `2001:db8::/32`, and for a single address. */
 export function isNetwork(text: string): boolean {
   const match = NETWORK.exec(text);
   const family = match === null ? 0 : isIP(match[1]!);

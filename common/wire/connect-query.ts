@@ -1,17 +1,17 @@
 /**
- * The query of `GET /connect`, which router and edge read alike:
+ * The query of `GET /connect` on routers and edges:
  *
  *   clientId     percent-encoded, required
  *   lastEventId  the newest id that the device has, for clients that cannot set the header
- *   token        a JWT, for clients that cannot set the header; never passed on
- *   ticket       what stands in for a token that was checked before
- *   epoch        `<incarnation>-<epoch>` of the assignment under which somebody sent the device here
+ *   token        a JWT, for clients that cannot set the header; never forwarded
+ *   ticket       a resume ticket instead of a token
+ *   epoch        `<incarnation>-<epoch>` of the assignment under which the device was routed here
  *
- * `epoch` is what ends redirects. An edge that does not own the shard redirects a device only when
- * its own assignment is newer than the one that sent it; else it serves the device as a guest. So
- * every further redirect happens under a strictly newer assignment, and no two edges can send a
- * device back and forth; yet a browser that comes back hours later to an edge which has long lost
- * the shard is redirected again, although its URL still says where it was once sent.
+ * `epoch` prevents redirect loops. An edge that does not own the shard redirects a device only when
+ * its own assignment is newer than `epoch`; else it serves the device as a guest. Each further
+ * redirect therefore happens under a strictly newer assignment, and two edges cannot redirect a
+ * device to each other. A browser that reconnects hours later to an edge that has since lost the
+ * shard is still redirected, as the `epoch` in its URL is older.
  */
 
 import type { Credentials } from '../auth/authenticator.js';
@@ -21,23 +21,23 @@ import { parseEncodedClientId } from './client-id.js';
 
 export interface ConnectQuery {
   readonly clientId: string;
-  /** As it came: '' when it is not given, and anything at all when it is. */
+  /** Not validated; '' when it is not given. */
   readonly lastEventId: string;
-  readonly sentUnder: Position | undefined;
+  readonly routedUnder: Position | undefined;
 }
 
-/** A request to connect: who it says that it is, and how it would show that. */
+/** The query of a connect request with its credentials. */
 export interface ConnectTarget extends ConnectQuery {
   readonly credentials: Credentials;
 }
 
 const POSITION = /^(\d{1,15})-(\d{1,15})$/;
 
-/** @param target the request target: path and query as they came */
+/** @param target the request target: path and query, not decoded */
 export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   let clientId: string | undefined;
   let lastEventId = '';
-  let sentUnder: Position | undefined;
+  let routedUnder: Position | undefined;
   const credentials: { token: string | undefined; ticket: string | undefined } = {
     token: undefined,
     ticket: undefined,
@@ -48,32 +48,32 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
     const name = equals < 0 ? pair : pair.slice(0, equals);
     const value = equals < 0 ? '' : pair.slice(equals + 1);
     if (name === 'clientId') {
-      if (clientId !== undefined) return rejection('REQUEST_MALFORMED', 'clientId is given twice');
+      if (clientId !== undefined) return rejection('REQUEST_MALFORMED', 'clientId occurs twice');
       const parsed = parseEncodedClientId(value);
       if (typeof parsed !== 'string') return parsed;
       clientId = parsed;
     } else if (name === 'lastEventId') {
       lastEventId = value;
     } else if (name === 'epoch') {
-      sentUnder = parsePosition(value);
-      if (sentUnder === undefined) {
-        return rejection('REQUEST_MALFORMED', 'epoch is not <incarnation>-<epoch>');
+      routedUnder = parsePosition(value);
+      if (routedUnder === undefined) {
+        return rejection('REQUEST_MALFORMED', 'epoch must be <incarnation>-<epoch>');
       }
     } else if (name === 'token' || name === 'ticket') {
       if (credentials[name] !== undefined) {
-        return rejection('REQUEST_MALFORMED', `${name} is given twice`);
+        return rejection('REQUEST_MALFORMED', `${name} occurs twice`);
       }
-      // Neither has a character that would be encoded; what was encoded is not good.
+      // Neither contains characters that need encoding; an encoded one is invalid.
       credentials[name] = value;
     }
   }
   if (clientId === undefined) {
-    return rejection('CLIENT_ID_INVALID', 'the query has no clientId: GET /connect?clientId=…');
+    return rejection('CLIENT_ID_INVALID', 'the query has no clientId; use GET /connect?clientId=…');
   }
-  return { clientId, lastEventId, sentUnder, credentials };
+  return { clientId, lastEventId, routedUnder, credentials };
 }
 
-/** Reads `<incarnation>-<epoch>`. */
+/** Parses `<incarnation>-<epoch>`; undefined for other text. */
 export function parsePosition(text: string): Position | undefined {
   const match = POSITION.exec(text);
   return match === null ? undefined : { incarnation: Number(match[1]), epoch: Number(match[2]) };
@@ -84,17 +84,18 @@ export function positionText({ incarnation, epoch }: Position): string {
 }
 
 /**
- * Where a device that was sent away under `position` finds its edge.
- * @param ticket with which it need not show its token again, where tokens are asked for
+ * Builds the URL at which a device connects to its edge.
+ * @param routedUnder version of the assignment that names this edge as the owner
+ * @param ticket resume ticket, so that the device need not send its token again
  */
 export function connectUrl(
   advertisedUrl: string,
   { clientId, lastEventId }: ConnectQuery,
-  sentUnder: Position,
+  routedUnder: Position,
   ticket?: string,
 ): string {
   const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
-  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${positionText(sentUnder)}`;
-  const shown = ticket === undefined ? '' : `&ticket=${ticket}`;
-  return `${advertisedUrl}/connect?${query}${shown}`;
+  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${positionText(routedUnder)}`;
+  const credentials = ticket === undefined ? '' : `&ticket=${ticket}`;
+  return `${advertisedUrl}/connect?${query}${credentials}`;
 }

@@ -1,10 +1,10 @@
 /**
- * Which pages may read our answers (Fetch standard, CORS protocol). Credentials are never allowed,
- * so `*` is safe to answer, and an Origin is only ever echoed when it is on the list.
+ * CORS (Fetch standard): origins whose pages may read responses. Credentials are never allowed, so
+ * `*` is safe; an Origin is echoed only when it is listed. Undefined: CORS is off.
  */
 export type CorsOrigins = readonly string[] | undefined;
 
-/** The headers to add to an answer to a request with this Origin header. */
+/** Returns the headers of a response to a request with this Origin header. */
 export function corsHeaders(allowed: CorsOrigins, origin: string | undefined): [string, string][] {
   if (allowed === undefined) return [];
   if (allowed.includes('*')) return [['Access-Control-Allow-Origin', '*']];
@@ -13,7 +13,7 @@ export function corsHeaders(allowed: CorsOrigins, origin: string | undefined): [
   return [['Access-Control-Allow-Origin', origin], vary];
 }
 
-/** What the answer to a preflight request says beside `corsHeaders`. */
+/** Headers of a response to a preflight request, in addition to `corsHeaders`. */
 export const PREFLIGHT_HEADERS: readonly [string, string][] = [
   ['Access-Control-Allow-Methods', 'GET'],
   ['Access-Control-Allow-Headers', 'Accept, Authorization, Cache-Control, Last-Event-ID'],

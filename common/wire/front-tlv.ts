@@ -1,10 +1,10 @@
 /**
- * What the front of a router adds to its PROXY headers: that it is one, and under which assignment it
- * sends the device. So an edge knows that the device sees one address only, and whether the router
- * knew as much as the edge does.
+ * TLV that a front proxy adds to its PROXY headers: a marker, and the version of the assignment under
+ * which it routed the device. The marker tells the edge that the device cannot follow a redirect; the
+ * version, whether the router's assignment is as new as the edge's.
  *
- * The type is of those that applications may use (proxy-protocol.txt §2.2.7). Clouds use some of
- * them for their own ends (0xE0, 0xEA, 0xEE), so the value names us, too.
+ * The type is in the range for applications (proxy-protocol.txt §2.2.7). Cloud providers use some of
+ * it (0xE0, 0xEA, 0xEE), so the value starts with a name.
  */
 import type { Position } from '../cluster/assignment.js';
 import { parsePosition, positionText } from './connect-query.js';
@@ -13,12 +13,12 @@ import type { ProxyHeader } from './proxy-protocol.js';
 const TYPE = 0xe5;
 const NAME = 'longline ';
 
-export function frontTlv(sentUnder: Position): readonly [type: number, value: Buffer] {
-  return [TYPE, Buffer.from(NAME + positionText(sentUnder))];
+export function frontTlv(routedUnder: Position): readonly [type: number, value: Buffer] {
+  return [TYPE, Buffer.from(NAME + positionText(routedUnder))];
 }
 
-/** Undefined for a header that is not of a front. */
-export function sentUnderOf({ extras }: ProxyHeader): Position | undefined {
-  const text = extras.get(TYPE)?.toString('latin1') ?? '';
+/** Returns the assignment version; undefined for a header that is not from a front proxy. */
+export function readFrontTlv({ tlvs }: ProxyHeader): Position | undefined {
+  const text = tlvs.get(TYPE)?.toString('latin1') ?? '';
   return text.startsWith(NAME) ? parsePosition(text.slice(NAME.length)) : undefined;
 }

@@ -1,25 +1,25 @@
-/** Complete HTTP/1.1 answers of the device port. Every one of them ends the connection. */
+/** HTTP/1.1 responses to devices. Each response ends the connection. */
 import { STATUS_CODES } from 'node:http';
 import { catalogue, errorBody, type Rejection } from '../process/errors.js';
 
 type Headers = readonly (readonly [string, string])[];
 
 export function httpResponse(status: number, headers: Headers, body = ''): Buffer {
-  // A 204 must not have a length (RFC 9110 §8.6).
+  // A 204 must not have a Content-Length (RFC 9110 §8.6).
   const length = status === 204 ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`;
   return Buffer.from(
     `${statusLine(status)}${headerLines(headers)}${length}Connection: close\r\n\r\n${body}`,
   );
 }
 
-/** @param method of the request, as far as it was understood */
+/** @param method method of the request, if it could be parsed */
 export function httpRejection(rejected: Rejection, headers: Headers, method = ''): Buffer {
   const status = catalogue[rejected.code].http;
   const all: [string, string][] = [
     ['Content-Type', 'application/json'],
     ['Cache-Control', 'no-store'],
   ];
-  // RFC 9110 §11.6.1: which authentication would help.
+  // RFC 9110 §11.6.1
   if (status === 401) all.push(['WWW-Authenticate', 'Bearer']);
   if (status === 405) all.push(['Allow', 'GET, OPTIONS']);
   if (status === 426) {
@@ -29,18 +29,18 @@ export function httpRejection(rejected: Rejection, headers: Headers, method = ''
   if (status === 503) all.push(['Retry-After', `${rejected.retryAfterS ?? 1}`]);
   const body = JSON.stringify(errorBody(rejected));
   const response = httpResponse(status, [...all, ...headers], body);
-  // RFC 9110 §9.3.2: the length that it would have, and nothing of it.
+  // RFC 9110 §9.3.2: the Content-Length of the body, without the body.
   return method === 'HEAD' ? response.subarray(0, -Buffer.byteLength(body)) : response;
 }
 
-/** By everything in them: as many as there are origins whose pages may connect, times formats. */
+/** By content type and headers; bounded by the number of allowed origins times formats. */
 const streamHeads = new Map<string, Buffer>();
 
 /**
- * The head of an answer without end, and what its body begins with. It is made once for all
- * connections that get the same.
+ * Returns the head of a streaming response and the start of its body. All connections with the same
+ * parameters share one buffer.
  */
-export function streamHead(contentType: string, corsHeaders: Headers, begin: string): Buffer {
+export function streamHead(contentType: string, corsHeaders: Headers, bodyStart: string): Buffer {
   const key = `${contentType}\n${headerLines(corsHeaders)}`;
   let head = streamHeads.get(key);
   if (head === undefined) {
@@ -51,7 +51,7 @@ export function streamHead(contentType: string, corsHeaders: Headers, begin: str
       ['Connection', 'close'],
       ...corsHeaders,
     ];
-    head = Buffer.from(`${statusLine(200)}${headerLines(headers)}\r\n${begin}`);
+    head = Buffer.from(`${statusLine(200)}${headerLines(headers)}\r\n${bodyStart}`);
     streamHeads.set(key, head);
   }
   return head;

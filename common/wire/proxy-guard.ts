@@ -1,5 +1,4 @@
-/** Who may say for whom it connects: reads the PROXY header of proxies, and rejects those of strangers. */
-
+/** Reads PROXY headers from trusted proxies, and rejects PROXY headers from other peers. */
 import { type Endpoint, parseEndpoint } from '../net/ip-address.js';
 import { Networks } from '../net/networks.js';
 import type { Rejection } from '../process/errors.js';
@@ -8,19 +7,19 @@ import { type ProxyHeader, readProxyHeader } from './proxy-protocol.js';
 export class ProxyGuard {
   readonly #proxies: Networks;
 
-  /** @param networks where proxies connect from */
+  /** @param networks networks of the trusted proxies */
   constructor(networks: readonly string[]) {
     this.#proxies = new Networks(networks);
   }
 
-  believes(peer: Endpoint): boolean {
+  trusts(peer: Endpoint): boolean {
     return this.#proxies.includes(peer);
   }
 
   /**
    * Reads the first bytes of a connection.
-   * @param remoteAddress asked only when there is a header
-   * @returns as `readProxyHeader`
+   * @param remoteAddress called only when there is a header
+   * @returns see `readProxyHeader`
    */
   read(
     bytes: Buffer,
@@ -28,7 +27,7 @@ export class ProxyGuard {
   ): ProxyHeader | Rejection | 'more' | 'none' {
     return readProxyHeader(bytes, () => {
       const peer = parseEndpoint(remoteAddress() ?? '');
-      return peer !== undefined && this.believes(peer);
+      return peer !== undefined && this.trusts(peer);
     });
   }
 }

@@ -1,25 +1,23 @@
 /**
- * The PROXY protocol, versions 1 and 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): what a
- * proxy says about a connection before the first byte of its client, so that who is behind it still
- * sees the client's address.
+ * The PROXY protocol, versions 1 and 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): a header
+ * before the first byte of a connection, with which a proxy passes on the address of its client.
  *
- * A header is as good as whoever sent it: it is read only when its sender is believed. Any other
- * sender is rejected, and not just ignored, because what a stranger writes there is a lie.
+ * A header is accepted only from a trusted peer. Other peers are rejected, not ignored, because
+ * their header may contain a forged address.
  */
-
-import { type Endpoint, ipBytes, isMapped } from '../net/ip-address.js';
+import { type Endpoint, ipBytes, isIpv4Mapped } from '../net/ip-address.js';
 import { type Rejection, rejection } from '../process/errors.js';
 
 export interface ProxyHeader {
-  /** What follows is the client's. */
+  /** Length of the header; the bytes of the client follow. */
   readonly byteLength: number;
-  /** The client; undefined: the proxy speaks for itself, or does not know. */
+  /** Address of the client; undefined if the proxy connects for itself, or does not know it. */
   readonly source: Endpoint | undefined;
-  /** What else it says, by type (§2.2); of a type that comes twice, the last. */
-  readonly extras: ReadonlyMap<number, Buffer>;
+  /** TLV values by type (§2.2); the last one of a repeated type. */
+  readonly tlvs: ReadonlyMap<number, Buffer>;
 }
 
-/** §2.1: 107 bytes, line end included, always hold a header of version 1. */
+/** §2.1: maximum size of a header of version 1, including the line end. */
 const V1_BYTES_MAX = 107;
 const V1_START = Buffer.from('PROXY ');
 const V1_TCP = /^PROXY TCP([46]) ([0-9a-fA-F.:]+) ([0-9a-fA-F.:]+) (\d{1,5}) (\d{1,5})$/;
@@ -28,10 +26,10 @@ const CRLF = Buffer.from('\r\n');
 
 const V2_SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
 const V2_START_BYTES = 16;
-/** Addresses and extras. The largest that are known carry a certificate's names. */
+/** Addresses and TLVs. The largest TLVs in use contain the names of a certificate. */
 const V2_REST_BYTES_MAX = 2_048;
 const COMMAND = { local: 0, proxy: 1 };
-/** What may go over a TCP connection, and how many bytes its two ends take (§2.2). */
+/** Address families on a TCP connection, and the size of both addresses with ports (§2.2). */
 const FAMILY = { unspecified: 0x00, tcp4: 0x11, tcp6: 0x21, unix: 0x31 };
 const ADDRESS_BYTES = new Map([
   [FAMILY.unspecified, 0],
@@ -41,36 +39,36 @@ const ADDRESS_BYTES = new Map([
 ]);
 
 /**
- * Reads a header at the beginning of a connection's bytes.
- * @param isBelieved asked only when there is one
- * @returns 'none' when there is none, 'more' while that is not clear or it is not complete
+ * Reads a header at the start of a connection.
+ * @param isTrusted called only when there is a header
+ * @returns 'none' without a header, 'more' while the bytes are incomplete
  */
 export function readProxyHeader(
   bytes: Buffer,
-  isBelieved: () => boolean,
+  isTrusted: () => boolean,
 ): ProxyHeader | Rejection | 'more' | 'none' {
-  const start = [V1_START, V2_SIGNATURE].find((each) => beginsAlike(bytes, each));
+  const start = [V1_START, V2_SIGNATURE].find((each) => isPrefix(bytes, each));
   if (start === undefined) return 'none';
   if (bytes.length < start.length) return 'more';
-  if (!isBelieved()) {
-    const why = 'this peer is in none of LONGLINE_PROXY_NETWORKS and may not send a PROXY header';
-    return rejection('PROXY_NOT_ALLOWED', why);
+  if (!isTrusted()) {
+    const message = 'PROXY header from an address that is not in LONGLINE_PROXY_NETWORKS';
+    return rejection('PROXY_NOT_ALLOWED', message);
   }
   return start === V1_START ? readV1(bytes) : readV2(bytes);
 }
 
-/** A header of version 2. Two addresses of different families are both written as IPv6. */
+/** Builds a header of version 2. Addresses of different families are both written as IPv6. */
 export function proxyHeader(
   source: Endpoint,
   destination: Endpoint,
-  extras: readonly (readonly [type: number, value: Buffer])[],
+  tlvs: readonly (readonly [type: number, value: Buffer])[],
 ): Buffer {
-  const isV4 = isMapped(source.ip) && isMapped(destination.ip);
+  const isV4 = isIpv4Mapped(source.ip) && isIpv4Mapped(destination.ip);
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(source.port, 0);
   ports.writeUInt16BE(destination.port, 2);
   const ips = [source.ip, destination.ip].map((ip) => (isV4 ? ip.subarray(12) : ip));
-  const rest = Buffer.concat([...ips, ports, ...extras.flatMap(extraBytes)]);
+  const rest = Buffer.concat([...ips, ports, ...tlvs.flatMap(encodeTlv)]);
   const start = Buffer.alloc(V2_START_BYTES);
   V2_SIGNATURE.copy(start);
   start[12] = 0x20 | COMMAND.proxy;
@@ -79,11 +77,11 @@ export function proxyHeader(
   return Buffer.concat([start, rest]);
 }
 
-function extraBytes([type, value]: readonly [number, Buffer]): Buffer[] {
+function encodeTlv([type, value]: readonly [number, Buffer]): Buffer[] {
   return [Buffer.from([type, value.length >> 8, value.length & 0xff]), value];
 }
 
-function beginsAlike(bytes: Buffer, start: Buffer): boolean {
+function isPrefix(bytes: Buffer, start: Buffer): boolean {
   if (bytes.length > 0 && bytes[0] !== start[0]) return false;
   const length = Math.min(bytes.length, start.length);
   return bytes.subarray(0, length).equals(start.subarray(0, length));
@@ -92,22 +90,24 @@ function beginsAlike(bytes: Buffer, start: Buffer): boolean {
 function readV1(bytes: Buffer): ProxyHeader | Rejection | 'more' {
   const end = bytes.subarray(0, V1_BYTES_MAX).indexOf(CRLF);
   if (end < 0) {
-    return bytes.length < V1_BYTES_MAX ? 'more' : malformed(`no line end in ${V1_BYTES_MAX} bytes`);
+    return bytes.length < V1_BYTES_MAX
+      ? 'more'
+      : malformed(`no line end within ${V1_BYTES_MAX} bytes`);
   }
   const line = bytes.toString('latin1', 0, end);
   const byteLength = end + CRLF.length;
-  const extras = new Map<number, Buffer>();
-  if (V1_UNKNOWN.test(line)) return { byteLength, source: undefined, extras };
+  const tlvs = new Map<number, Buffer>();
+  if (V1_UNKNOWN.test(line)) return { byteLength, source: undefined, tlvs };
   const [, family, from, to, fromPort, toPort] = V1_TCP.exec(line) ?? [];
   if (family === undefined) return malformed('expected "PROXY TCP4|TCP6 source destination ports"');
   const source = v1Endpoint(family, from!, fromPort!);
   if (source === undefined || v1Endpoint(family, to!, toPort!) === undefined) {
-    return malformed('an address or a port of the line is none');
+    return malformed('an address or port is invalid');
   }
-  return { byteLength, source, extras };
+  return { byteLength, source, tlvs };
 }
 
-/** In the canonical form of its family; a port without leading zeros (§2.1). */
+/** Accepts only the canonical form of the family, and a port without leading zeros (§2.1). */
 function v1Endpoint(family: string, address: string, portText: string): Endpoint | undefined {
   const ip = ipBytes(address);
   const isOfFamily = address.includes(':') === (family === '6');
@@ -122,22 +122,26 @@ function readV2(bytes: Buffer): ProxyHeader | Rejection | 'more' {
   if (bytes.length < V2_START_BYTES) return 'more';
   const command = bytes[12]! & 0x0f;
   if (bytes[12]! >> 4 !== 2 || command > COMMAND.proxy) {
-    return malformed('expected version 2, and LOCAL or PROXY');
+    return malformed('expected version 2 with command LOCAL or PROXY');
   }
   const restBytes = bytes.readUInt16BE(14);
-  if (restBytes > V2_REST_BYTES_MAX) return malformed(`it is over ${V2_REST_BYTES_MAX} bytes`);
+  if (restBytes > V2_REST_BYTES_MAX)
+    return malformed(
+      `it has ${restBytes} bytes after its start; the maximum is ${V2_REST_BYTES_MAX}`,
+    );
   const byteLength = V2_START_BYTES + restBytes;
   if (bytes.length < byteLength) return 'more';
   const rest = bytes.subarray(V2_START_BYTES, byteLength);
-  // Of LOCAL, nothing else is to be looked at: the connection is the proxy's own.
-  if (command === COMMAND.local) return { byteLength, source: undefined, extras: new Map() };
+  // LOCAL: a connection of the proxy itself; the rest of the header must be ignored.
+  if (command === COMMAND.local) return { byteLength, source: undefined, tlvs: new Map() };
   const family = bytes[13]!;
   const addressBytes = ADDRESS_BYTES.get(family);
-  if (addressBytes === undefined) return malformed('expected TCP over IPv4 or IPv6, or UNSPEC');
+  if (addressBytes === undefined)
+    return malformed('expected address family TCP over IPv4 or IPv6, Unix stream, or UNSPEC');
   if (restBytes < addressBytes) return malformed('it is too short for its addresses');
-  const extras = readExtras(rest.subarray(addressBytes));
-  if (extras === undefined) return malformed('what follows its addresses does not fit');
-  return { byteLength, source: v2Source(family, rest), extras };
+  const tlvs = readTlvs(rest.subarray(addressBytes));
+  if (tlvs === undefined) return malformed('its TLVs do not fit its length');
+  return { byteLength, source: v2Source(family, rest), tlvs };
 }
 
 function v2Source(family: number, rest: Buffer): Endpoint | undefined {
@@ -148,19 +152,19 @@ function v2Source(family: number, rest: Buffer): Endpoint | undefined {
   return { ip: Buffer.from(rest.subarray(0, 16)), port: rest.readUInt16BE(32) };
 }
 
-/** Undefined when they do not fill their room exactly. */
-function readExtras(bytes: Buffer): Map<number, Buffer> | undefined {
-  const extras = new Map<number, Buffer>();
+/** Returns undefined when the TLVs do not fill `bytes` exactly. */
+function readTlvs(bytes: Buffer): Map<number, Buffer> | undefined {
+  const tlvs = new Map<number, Buffer>();
   for (let at = 0; at < bytes.length; ) {
     if (at + 3 > bytes.length) return undefined;
     const end = at + 3 + bytes.readUInt16BE(at + 1);
     if (end > bytes.length) return undefined;
-    extras.set(bytes[at]!, Buffer.from(bytes.subarray(at + 3, end)));
+    tlvs.set(bytes[at]!, Buffer.from(bytes.subarray(at + 3, end)));
     at = end;
   }
-  return extras;
+  return tlvs;
 }
 
-function malformed(why: string): Rejection {
-  return rejection('PROXY_MALFORMED', `a PROXY header cannot be read: ${why}`);
+function malformed(problem: string): Rejection {
+  return rejection('PROXY_MALFORMED', `invalid PROXY header: ${problem}`);
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { endpointText, ipBytes, ipText, parseEndpoint } from '../../../common/net/ip-address.js';
 
-describe('an address as bytes', () => {
+describe('ipBytes', () => {
   test.each([
     ['192.0.2.1', '00000000000000000000ffffc0000201'],
     ['0.0.0.0', '00000000000000000000ffff00000000'],
@@ -19,11 +19,11 @@ describe('an address as bytes', () => {
   });
 
   test.each(['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '::1%eth0', 'g::', ':::', '1:2:3:4:5:6:7:8:9'])(
-    '%j is none',
+    'rejects %j',
     (text) => expect(ipBytes(text)).toBeUndefined(),
   );
 
-  test('is written so that it reads back as the same, mapped IPv4 as IPv4', () => {
+  test('reads what ipText writes, and ipText writes mapped addresses as IPv4', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), (array) => {
         const ip = Buffer.from(array);
@@ -36,7 +36,7 @@ describe('an address as bytes', () => {
   });
 });
 
-test('an endpoint reads back as it is written, and nothing else is one', () => {
+test('parseEndpoint reads what endpointText writes, and rejects other text', () => {
   for (const text of ['192.0.2.1:7000', '[2001:db8::1]:1', '127.0.0.1:65535']) {
     expect(endpointText(parseEndpoint(text)!)).toBe(text);
   }

@@ -19,11 +19,11 @@ test.each([
   expect(includes(['198.51.100.0/24', network], inside)).toBe(true);
 });
 
-test('no network includes nothing', () => {
+test('an empty list includes no address', () => {
   expect(includes([], '127.0.0.1:1')).toBe(false);
 });
 
-test('a network is an address and a prefix that fits its family', () => {
+test('a network is an address with an optional prefix length of its family', () => {
   for (const text of ['10.0.0.0/8', '10.0.0.0/32', '::/0', '2001:db8::/128', '::1']) {
     expect(isNetwork(text)).toBe(true);
   }

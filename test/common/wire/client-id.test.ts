@@ -10,7 +10,7 @@ describe('rejectClientId', () => {
     'with space',
     '👩‍👩‍👧',
     '__proto__',
-  ])('takes %j', (clientId) => {
+  ])('accepts %j', (clientId) => {
     expect(rejectClientId(clientId)).toBeUndefined();
   });
 
@@ -24,7 +24,7 @@ describe('rejectClientId', () => {
     ['DEL', 'a\x7f'],
     ['a C1 control', 'a\u0085'],
     ['a lone surrogate', 'a\ud800'],
-  ])('rejects one that is %s', (_what, clientId) => {
+  ])('rejects a clientId: %s', (_name, clientId) => {
     expect(rejectClientId(clientId)?.code).toBe('CLIENT_ID_INVALID');
   });
 });
@@ -36,7 +36,7 @@ describe('parseEncodedClientId', () => {
     ['a+b', 'a+b'],
     ['a%20b', 'a b'],
     ['%7Ba%7D%2F', '{a}/'],
-  ])('reads %s', (encoded, clientId) => {
+  ])('parses %s', (encoded, clientId) => {
     expect(parseEncodedClientId(encoded)).toBe(clientId);
   });
 

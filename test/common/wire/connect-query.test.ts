@@ -4,13 +4,13 @@ import { connectUrl, parseConnectQuery } from '../../../common/wire/connect-quer
 describe('parseConnectQuery', () => {
   test('reads what connectUrl writes', () => {
     const position = { incarnation: 2, epoch: 17 };
-    const query = { clientId: 'é {x}&y=1', lastEventId: '1-2', sentUnder: undefined };
+    const query = { clientId: 'é {x}&y=1', lastEventId: '1-2', routedUnder: undefined };
     const url = new URL(connectUrl('http://edge-1:7000', query, position));
     expect(url.origin).toBe('http://edge-1:7000');
     const credentials = { token: undefined, ticket: undefined };
     expect(parseConnectQuery(url.pathname + url.search)).toEqual({
       ...query,
-      sentUnder: position,
+      routedUnder: position,
       credentials,
     });
     const withTicket = new URL(connectUrl('http://edge-1:7000', query, position, 'abc'));
@@ -19,16 +19,16 @@ describe('parseConnectQuery', () => {
     });
   });
 
-  test('ignores parameters that it does not know', () => {
+  test('ignores unknown parameters', () => {
     expect(parseConnectQuery('/connect?a=1&clientId=x&b')).toEqual({
       clientId: 'x',
       lastEventId: '',
-      sentUnder: undefined,
+      routedUnder: undefined,
       credentials: { token: undefined, ticket: undefined },
     });
   });
 
-  test('reads a token and a ticket as they are', () => {
+  test('does not decode a token or a ticket', () => {
     expect(parseConnectQuery('/connect?token=a.b.c&clientId=x&ticket=t%41')).toMatchObject({
       credentials: { token: 'a.b.c', ticket: 't%41' },
     });

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { parseEndpoint } from '../../../common/net/ip-address.js';
-import { frontTlv, sentUnderOf } from '../../../common/wire/front-tlv.js';
+import { frontTlv, readFrontTlv } from '../../../common/wire/front-tlv.js';
 import {
   type ProxyHeader,
   proxyHeader,
@@ -9,22 +9,22 @@ import {
 
 const endpoint = parseEndpoint('192.0.2.1:1')!;
 
-function readWith(extras: [number, Buffer][]): ProxyHeader {
-  return readProxyHeader(proxyHeader(endpoint, endpoint, extras), () => true) as ProxyHeader;
+function readWith(tlvs: [number, Buffer][]): ProxyHeader {
+  return readProxyHeader(proxyHeader(endpoint, endpoint, tlvs), () => true) as ProxyHeader;
 }
 
-test('a front says under which assignment it sends a device', () => {
+test('a front proxy sends the version of its assignment', () => {
   const position = { incarnation: 2, epoch: 17 };
   const [type, value] = frontTlv(position);
   expect(value.toString()).toBe('longline 2-17');
-  expect(sentUnderOf(readWith([[type, value]]))).toEqual(position);
+  expect(readFrontTlv(readWith([[type, value]]))).toEqual(position);
 });
 
 test.each([
-  ['nothing', []],
+  ['a header without TLVs', []],
   ['another type', [[0xe0, Buffer.from('longline 2-17')]]],
   ['another name', [[0xe5, Buffer.from('2-17')]]],
-  ['no position', [[0xe5, Buffer.from('longline x')]]],
-] as [string, [number, Buffer][]][])('%s is of no front', (_, extras) => {
-  expect(sentUnderOf(readWith(extras))).toBeUndefined();
+  ['no version', [[0xe5, Buffer.from('longline x')]]],
+] as [string, [number, Buffer][]][])('%s is not from a front proxy', (_, tlvs) => {
+  expect(readFrontTlv(readWith(tlvs))).toBeUndefined();
 });

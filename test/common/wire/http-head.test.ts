@@ -6,7 +6,7 @@ const get = (...lines: string[]) =>
   parse(`GET /connect?clientId=a HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`);
 
 describe('findHeadEnd', () => {
-  test('finds the end wherever the bytes are cut', () => {
+  test('finds the end across any split of the bytes', () => {
     const head = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     for (let cut = 0; cut < head.length; cut++) {
       expect(findHeadEnd(head.subarray(0, cut), 0)).toBe(-1);
@@ -22,8 +22,8 @@ describe('couldBeHttp', () => {
     ['NUL', '\0'],
     ['MQTT CONNECT', '\x10\x0c'],
     ['MQTT PUBREC', 'P\x02'],
-    ['a blank', ' GET'],
-  ])('tells %s apart at once', (_what, bytes) => {
+    ['a space', ' GET'],
+  ])('rejects the first bytes of %s', (_name, bytes) => {
     expect(couldBeHttp(Buffer.from(bytes, 'latin1'))).toBe(false);
   });
 });
@@ -32,12 +32,12 @@ describe('readHead', () => {
   const read = (text: string, searched = 0) => readHead(Buffer.from(text), searched, 64);
   const HEAD = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-  test('waits for the empty line, and says where it ends', () => {
+  test('waits for the empty line, and returns its end', () => {
     expect(read(HEAD.slice(0, -1))).toBe('more');
     expect(read(`${HEAD}more`, HEAD.length - 1)).toMatchObject({ byteLength: HEAD.length });
   });
 
-  test('does not wait behind lines that end wrongly, RFC 9112 §2.2', () => {
+  test('rejects bare LF without waiting for more, RFC 9112 §2.2', () => {
     for (const text of ['GET / HTTP/1.1\nHost: a\n\n', 'GET / HTTP/1.1\r\nHost: ab\n\n']) {
       expect(read(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });
       expect(findHeadEnd(Buffer.from(`${text}X: y\r\n\r\n`), 0)).toBe(text.length);
@@ -51,7 +51,7 @@ describe('readHead', () => {
     }
   });
 
-  test('says so when it is the target that is too long, RFC 9112 §3', () => {
+  test('distinguishes a target that is too long, RFC 9112 §3', () => {
     expect(read(`GET /${'x'.repeat(64)}`)).toMatchObject({ code: 'TARGET_TOO_LONG' });
     expect(read(`\r\nGET /${'x'.repeat(64)}`)).toMatchObject({ code: 'TARGET_TOO_LONG' });
   });
@@ -72,39 +72,39 @@ describe('parseHead', () => {
     });
   });
 
-  test('takes the absolute form, RFC 9112 §3.2.2', () => {
+  test('accepts the absolute form, RFC 9112 §3.2.2', () => {
     expect(parse('GET http://h:1/connect?x HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({
       target: '/connect?x',
     });
     expect(parse('GET http://h HTTP/1.1\r\nHost: h\r\n\r\n')).toMatchObject({ target: '/' });
   });
 
-  test('forgives one empty line before the request, RFC 9112 §2.2', () => {
+  test('ignores one empty line before the request, RFC 9112 §2.2', () => {
     expect(parse('\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n')).toMatchObject({ method: 'GET' });
   });
 
   test.each(['', 'edge', 'edge:80', 'edge:', '10.0.0.1:7010', '[::1]:7010', 'a_b.c-d~e%20'])(
-    'takes the Host %j, RFC 9112 §3.2',
+    'accepts the Host %j, RFC 9112 §3.2',
     (host) => {
       expect(get(`Host: ${host}`)).toMatchObject({ method: 'GET' });
     },
   );
 
-  test('takes HTTP/1.0 without Host', () => {
+  test('accepts HTTP/1.0 without Host', () => {
     expect(parse('GET / HTTP/1.0\r\n\r\n')).toMatchObject({ target: '/', minorVersion: 0 });
   });
 
   test.each([
     ['§3.2 no Host', []],
     ['§3.2 two Hosts', ['Host: a', 'Host: a']],
-    ['§3.2 a Host with a blank', ['Host: a b']],
+    ['§3.2 a Host with a space', ['Host: a b']],
     ['§3.2 a Host with a path', ['Host: a/b']],
     ['§3.2 a Host with a user', ['Host: a@b']],
     ['§3.2 a Host with two ports', ['Host: a:1:2']],
     ['§3.2 a Host with half an address', ['Host: [::1']],
-    ['§5.1 a blank before the colon', ['Host : a']],
+    ['§5.1 a space before the colon', ['Host : a']],
     ['§5.2 a folded line', ['Host: a', ' b']],
-    ['§5 a name that is no token', ['Host: a', 'X(y): z']],
+    ['§5 a name that is not a token', ['Host: a', 'X(y): z']],
     ['§5 no colon', ['Host: a', 'nonsense']],
     ['§2.2 a bare LF', ['Host: a\nX: b']],
     ['§2.2 a bare CR', ['Host: a\rX: b']],
@@ -133,13 +133,13 @@ describe('parseHead', () => {
     expect(parse(`${line}\r\nHost: a\r\n\r\n`)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
-  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('rejects %s by its number', (version) => {
+  test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('rejects the version %s', (version) => {
     expect(parse(`GET / ${version}\r\nHost: a\r\n\r\n`)).toMatchObject({
       code: 'HTTP_VERSION_UNSUPPORTED',
     });
   });
 
-  test('takes 100 header lines and rejects 101', () => {
+  test('accepts 100 header lines and rejects 101', () => {
     const lines = (n: number) => Array.from({ length: n - 1 }, (_, i) => `X-${i}: y`);
     expect(get('Host: a', ...lines(100))).toMatchObject({ method: 'GET' });
     expect(get('Host: a', ...lines(101))).toMatchObject({ code: 'HEAD_TOO_LARGE' });
@@ -149,7 +149,7 @@ describe('parseHead', () => {
     parse(`POST / HTTP/${version}\r\nHost: a\r\n${lines.map((l) => `${l}\r\n`).join('')}\r\n`);
 
   test.each(['Content-Length: 5', 'Transfer-Encoding: chunked', 'Transfer-Encoding: Chunked'])(
-    'leaves a body to those who know the method: %s',
+    'accepts an unambiguous body of another method: %s',
     (line) => {
       expect(post('1.1', line)).toMatchObject({ method: 'POST' });
     },
@@ -167,7 +167,7 @@ describe('parseHead', () => {
     expect(post(version, ...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
-  test('keeps header names that are names of object members apart', () => {
+  test('treats __proto__ as an ordinary header name', () => {
     const head = get('Host: a', '__proto__: x');
     expect('code' in head || head.headers.get('__proto__')).toBe('x');
   });

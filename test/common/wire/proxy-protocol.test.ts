@@ -1,4 +1,4 @@
-/** The PROXY protocol: sections are those of proxy-protocol.txt of HAProxy 3.0. */
+/** Section numbers are those of proxy-protocol.txt of HAProxy 3.0. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { endpointText, parseEndpoint } from '../../../common/net/ip-address.js';
@@ -10,13 +10,13 @@ import {
 import { hex } from '../../support/devices/mqtt-bytes.js';
 
 const SIGNATURE = '0d0a0d0a 000d0a51 5549540a';
-const yes = () => true;
+const isTrusted = () => true;
 
 function read(bytes: Buffer) {
-  return readProxyHeader(bytes, yes);
+  return readProxyHeader(bytes, isTrusted);
 }
 
-/** Byte by byte it is never anything but incomplete, and whole it is read, whatever follows. */
+/** Expects each prefix of the header to be incomplete; reads the header with bytes after it. */
 function readWhole(header: Buffer): ProxyHeader {
   for (let length = 0; length < header.length; length++) {
     expect(read(header.subarray(0, length))).toBe('more');
@@ -50,7 +50,7 @@ describe('version 1 (§2.1)', () => {
     ],
     ['PROXY UNKNOWN\r\n', undefined],
     ['PROXY UNKNOWN ff:: what ever 65535 65535\r\n', undefined],
-  ])('%j comes from %s', (line, source) => {
+  ])('reads the source of %j: %s', (line, source) => {
     expect(sourceOf(Buffer.from(line))).toBe(source);
   });
 
@@ -77,7 +77,7 @@ describe('version 1 (§2.1)', () => {
     expect(codeOf(Buffer.from(line))).toBe('PROXY_MALFORMED');
   });
 
-  test('takes a line of 107 bytes with its end, and waits for no more', () => {
+  test('accepts a line of 107 bytes, and does not wait for a longer one', () => {
     const longest = Buffer.from(`PROXY UNKNOWN ${'x'.repeat(91)}\r\n`);
     expect(longest).toHaveLength(107);
     expect(sourceOf(longest)).toBeUndefined();
@@ -94,7 +94,7 @@ describe('version 2 (§2.2)', () => {
       '[2001:db8::1]:65535',
     ],
     ['UNSPEC', '21 00 0000', undefined],
-    ['UNSPEC with something', '21 00 0004 030001ff', undefined],
+    ['UNSPEC with TLVs', '21 00 0004 030001ff', undefined],
     ['a Unix socket', `21 31 00d8 ${'00'.repeat(216)}`, undefined],
     ['LOCAL', '20 00 0000', undefined],
     [
@@ -102,8 +102,8 @@ describe('version 2 (§2.2)', () => {
       '20 11 000c c0000201 c6336402 1f90 01bb',
       undefined,
     ],
-    ['LOCAL of a family that is none', '20 ff 0003 010203', undefined],
-    ['an extra', '21 11 0010 c0000201 c6336402 1f90 01bb e1 0001 2a', '192.0.2.1:8080'],
+    ['LOCAL with an unknown family', '20 ff 0003 010203', undefined],
+    ['a TLV', '21 11 0010 c0000201 c6336402 1f90 01bb e1 0001 2a', '192.0.2.1:8080'],
   ])('reads %s', (_name, rest, source) => {
     expect(sourceOf(hex(SIGNATURE + rest))).toBe(source);
   });
@@ -114,22 +114,22 @@ describe('version 2 (§2.2)', () => {
     ['an unknown command', '22 11 000c c0000201 c6336402 1f90 01bb'],
     ['UDP', '21 12 000c c0000201 c6336402 1f90 01bb'],
     ['an unknown family', '21 41 000c c0000201 c6336402 1f90 01bb'],
-    ['addresses that do not fit', '21 11 000b c0000201 c6336402 1f90 01'],
-    ['an extra without a length', '21 11 000e c0000201 c6336402 1f90 01bb e1 00'],
-    ['an extra that is too long', '21 11 0010 c0000201 c6336402 1f90 01bb e1 0002 2a'],
-    ['2,049 bytes, before they have come', '21 11 0801'],
+    ['truncated addresses', '21 11 000b c0000201 c6336402 1f90 01'],
+    ['a TLV without a length', '21 11 000e c0000201 c6336402 1f90 01bb e1 00'],
+    ['a TLV over the end', '21 11 0010 c0000201 c6336402 1f90 01bb e1 0002 2a'],
+    ['an announced length of 2,049 bytes', '21 11 0801'],
   ])('rejects %s', (_name, rest) => {
     expect(codeOf(hex(SIGNATURE + rest))).toBe('PROXY_MALFORMED');
   });
 
-  test('takes 2,048 bytes of addresses and extras', () => {
-    const extra = Buffer.alloc(2_048 - 12 - 3);
+  test('accepts 2,048 bytes of addresses and TLVs', () => {
+    const tlv = Buffer.alloc(2_048 - 12 - 3);
     const endpoint = parseEndpoint('192.0.2.1:1')!;
-    const header = proxyHeader(endpoint, endpoint, [[4, extra]]);
-    expect(readWhole(header).extras.get(4)).toEqual(extra);
+    const header = proxyHeader(endpoint, endpoint, [[4, tlv]]);
+    expect(readWhole(header).tlvs.get(4)).toEqual(tlv);
   });
 
-  test('is written as the specification has it', () => {
+  test('writes the format of the specification', () => {
     const header = proxyHeader(
       parseEndpoint('192.0.2.1:8080')!,
       parseEndpoint('198.51.100.2:443')!,
@@ -138,22 +138,22 @@ describe('version 2 (§2.2)', () => {
     expect(header).toEqual(hex(`${SIGNATURE} 21 11 0011 c0000201 c6336402 1f90 01bb e5 0002 6869`));
   });
 
-  test('reads what it writes, at random', () => {
+  test('reads random headers that it writes', () => {
     const endpoint = fc
       .tuple(fc.oneof(fc.ipV4(), fc.ipV6()), fc.integer({ min: 0, max: 65_535 }))
       .map(([address, port]) =>
         parseEndpoint(address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`),
       )
       .filter((each) => each !== undefined);
-    const extra = fc.tuple(
+    const tlv = fc.tuple(
       fc.integer({ min: 0, max: 255 }),
       fc.uint8Array({ maxLength: 50 }).map((array) => Buffer.from(array)),
     );
     fc.assert(
-      fc.property(endpoint, endpoint, fc.array(extra, { maxLength: 5 }), (from, to, extras) => {
-        const result = readWhole(proxyHeader(from, to, extras));
+      fc.property(endpoint, endpoint, fc.array(tlv, { maxLength: 5 }), (from, to, tlvs) => {
+        const result = readWhole(proxyHeader(from, to, tlvs));
         expect(result.source).toEqual(from);
-        expect(result.extras).toEqual(new Map(extras));
+        expect(result.tlvs).toEqual(new Map(tlvs));
       }),
     );
   });
@@ -168,19 +168,22 @@ describe('a connection without a header', () => {
     '\r\nGET',
     '\r\n\r\nG',
     '\x10\x0c',
-  ])('%j has none', (text) => expect(read(Buffer.from(text, 'latin1'))).toBe('none'));
+  ])('%j has no header', (text) => expect(read(Buffer.from(text, 'latin1'))).toBe('none'));
 
-  test.each(['', 'P', 'PROXY', '\r', '\r\n', '\r\n\r\n\0\r\nQUIT'])('%j is not clear yet', (text) =>
-    expect(read(Buffer.from(text, 'latin1'))).toBe('more'),
+  test.each(['', 'P', 'PROXY', '\r', '\r\n', '\r\n\r\n\0\r\nQUIT'])(
+    '%j may still be a header',
+    (text) => expect(read(Buffer.from(text, 'latin1'))).toBe('more'),
   );
 });
 
-test('a stranger is rejected as soon as it is clear what it sends, and others are not asked about', () => {
-  const no = () => false;
-  expect(readProxyHeader(Buffer.from('PROXY '), no)).toMatchObject({ code: 'PROXY_NOT_ALLOWED' });
-  expect(readProxyHeader(hex(SIGNATURE), no)).toMatchObject({ code: 'PROXY_NOT_ALLOWED' });
+test('an untrusted sender of a header is rejected early, and trust is checked only for headers', () => {
+  const isUntrusted = () => false;
+  expect(readProxyHeader(Buffer.from('PROXY '), isUntrusted)).toMatchObject({
+    code: 'PROXY_NOT_ALLOWED',
+  });
+  expect(readProxyHeader(hex(SIGNATURE), isUntrusted)).toMatchObject({ code: 'PROXY_NOT_ALLOWED' });
   const never = () => {
-    throw new Error('asked');
+    throw new Error('called');
   };
   expect(readProxyHeader(Buffer.from('GET /'), never)).toBe('none');
   expect(readProxyHeader(Buffer.from('PROXY'), never)).toBe('more');
