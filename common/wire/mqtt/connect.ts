@@ -1,8 +1,8 @@
 /**
- * CONNECT of MQTT 3.1.1 and 5, which the edge and the router's front read alike: whole, strictly
- * and within a bound. What may be asked for is decided here as far as no setting has a say in it.
+ * Strict parser for CONNECT of MQTT 3.1.1 and 5 on edges and front proxies. It rejects everything
+ * that is invalid regardless of settings.
  *
- * Clause numbers are those of MQTT 5; where 3.1.1 numbers differently it is named.
+ * Clause numbers are those of MQTT 5 unless 3.1.1 is named.
  */
 import { rejectClientId } from '../client-id.js';
 import { frameMqtt, MqttFields } from './fields.js';
@@ -15,27 +15,27 @@ import {
   protocolError,
 } from './rejection.js';
 
-/** The first byte of every MQTT connection, and of nothing else that is spoken here. */
+/** First byte of an MQTT connection, and of no other supported protocol. */
 export const MQTT_CONNECT_BYTE = 0x10;
 
 export interface MqttConnect {
   readonly type: 'connect';
   readonly version: MqttVersion;
   readonly clientId: string;
-  /** Clean Start (5), CleanSession (3.1.1): only what comes from now on. */
+  /** Clean Start (5) or CleanSession (3.1.1). */
   readonly isClean: boolean;
   /** 0: none. */
   readonly keepAliveSeconds: number;
-  /** The password, or the username without one; undefined: neither was given. */
+  /** The password, else the username; undefined without both. */
   readonly token: string | undefined;
   readonly will: MqttWill | undefined;
-  /** How long the session outlives the connection; 2^32-1: for ever. */
+  /** Lifetime of the session after the connection; `SESSION_NEVER_EXPIRES`: unlimited. */
   readonly sessionExpirySeconds: number;
-  /** How many unconfirmed publishes the client takes. */
+  /** Receive Maximum: unacknowledged publishes that the client accepts. */
   readonly receiveMax: number;
-  /** Of a packet that the client takes. */
+  /** Maximum Packet Size that the client accepts; Infinity: no limit. */
   readonly packetBytesMax: number;
-  /** The bytes that follow it are packets already (§3.1.4). */
+  /** Length of the CONNECT; further packets may follow at once (§3.1.4). */
   readonly byteLength: number;
 }
 
@@ -44,19 +44,19 @@ export interface MqttWill {
   readonly isRetained: boolean;
 }
 
-export const SESSION_FOR_EVER = 0xffff_ffff;
+export const SESSION_NEVER_EXPIRES = 0xffff_ffff;
 
-/** `MQTT` as a string field, and the level that follows it (§3.1.2.1, §3.1.2.2). */
+/** The protocol name `MQTT` as a string field, which the level follows (§3.1.2.1, §3.1.2.2). */
 const NAME = Buffer.from('\0\x04MQTT', 'latin1');
-/** MQTT 3.1 and its level. */
+/** Protocol name and level of MQTT 3.1. */
 const OLD_NAME = Buffer.from('\0\x06MQIsdp\x03', 'latin1');
 
 const FLAG = { clean: 0x02, will: 0x04, willRetain: 0x20, password: 0x40, username: 0x80 };
 
 /**
- * @param bytes all that has come of the connection
- * @param packetBytesMax of the whole packet; more is rejected before it has come
- * @returns 'more' while it is not complete
+ * @param bytes all bytes of the connection so far
+ * @param packetBytesMax maximum size of the packet; a larger one is rejected by its header
+ * @returns 'more' while the packet is incomplete
  */
 export function parseMqttConnect(
   bytes: Buffer,
@@ -64,7 +64,7 @@ export function parseMqttConnect(
 ): MqttConnect | MqttFault | 'more' {
   if (bytes.length === 0) return 'more';
   // [MQTT-3.1.0-1], and the flags of the fixed header [MQTT-2.1.3-1].
-  if (bytes[0] !== MQTT_CONNECT_BYTE) return malformed('the first packet is no CONNECT');
+  if (bytes[0] !== MQTT_CONNECT_BYTE) return malformed('the first packet is not CONNECT');
   const frame = frameMqtt(bytes, 0, packetBytesMax);
   if (frame === 'more') return 'more';
   if ('code' in frame) {
@@ -83,7 +83,7 @@ export function parseMqttConnect(
   return fields.fault === undefined ? connect : { ...fields.fault, version: level };
 }
 
-/** Reads on from the connect flags; faults are in `fields`. */
+/** Reads from the connect flags to the end; faults are in `fields`. */
 function readConnect(fields: MqttFields, version: MqttVersion, byteLength: number): MqttConnect {
   const flags = fields.byte();
   checkFlags(fields, flags, version);
@@ -98,7 +98,7 @@ function readConnect(fields: MqttFields, version: MqttVersion, byteLength: numbe
   checkClientId(fields, clientId);
   if (properties.has(MQTT_PROPERTY.authenticationMethod)) {
     // [MQTT-4.12.0-1]
-    const message = 'no authentication method is known here; send a token as the password';
+    const message = 'enhanced authentication is not supported; send a token as the password';
     fields.fail({ code: 'UNAUTHENTICATED', message, reason: MQTT_REASON.badAuthenticationMethod });
   } else if (properties.has(MQTT_PROPERTY.authenticationData)) {
     fields.fail(protocolError('authentication data without a method (§3.1.2.11.10)'));
@@ -112,10 +112,10 @@ function readConnect(fields: MqttFields, version: MqttVersion, byteLength: numbe
     keepAliveSeconds,
     token: password ?? username,
     will,
-    // In 3.1.1, a session that is not clean has no end (its §3.1.2.4).
+    // A session with CleanSession 0 does not expire (3.1.1 §3.1.2.4).
     sessionExpirySeconds:
       version === 4 && !isClean
-        ? SESSION_FOR_EVER
+        ? SESSION_NEVER_EXPIRES
         : (properties.get(MQTT_PROPERTY.sessionExpiryInterval) ?? 0),
     receiveMax: properties.get(MQTT_PROPERTY.receiveMaximum) ?? 65_535,
     packetBytesMax: properties.get(MQTT_PROPERTY.maximumPacketSize) ?? Number.POSITIVE_INFINITY,
@@ -129,7 +129,7 @@ function checkFlags(fields: MqttFields, flags: number, version: MqttVersion): vo
   if (willQos === 3) fields.fail(malformed('the QoS of the will is 3 [MQTT-3.1.2-12]'));
   if (!(flags & FLAG.will) && (willQos > 0 || flags & FLAG.willRetain)) {
     const clauses = '[MQTT-3.1.2-11], [MQTT-3.1.2-13]';
-    fields.fail(malformed(`flags of a will without a will ${clauses}`));
+    fields.fail(malformed(`will flags are set without a will ${clauses}`));
   }
   if (version === 4 && flags & FLAG.password && !(flags & FLAG.username)) {
     fields.fail(malformed('a password without a username [MQTT-3.1.2-22] of 3.1.1'));
@@ -140,16 +140,16 @@ function readWill(fields: MqttFields, flags: number, version: MqttVersion): Mqtt
   if (version === 5) readProperties(fields, MQTT_PROPERTIES_OF.will);
   const topic = fields.string();
   if (fields.fault === undefined && (topic === '' || /[#+]/.test(topic))) {
-    fields.fail(malformed('the topic of the will is no topic name [MQTT-3.3.2-2], [MQTT-4.7.3-1]'));
+    fields.fail(malformed('the will topic is not a topic name [MQTT-3.3.2-2], [MQTT-4.7.3-1]'));
   }
   fields.binary();
   return { qos: (flags >> 3) & 3, isRetained: (flags & FLAG.willRetain) !== 0 };
 }
 
 /**
- * A clientId is part of the topic of its pushes, and a topic name has no wildcards [MQTT-3.3.2-2]. An
- * empty one would have to be replaced by one of ours, which no backend could know; so it is rejected
- * as [MQTT-3.1.3-8] allows, with Clean Start or without.
+ * The topic of pushes contains the clientId, and topic names have no wildcards [MQTT-3.3.2-2]. An
+ * empty clientId is rejected, with Clean Start or without, as [MQTT-3.1.3-8] allows: backends could
+ * not know one that the server assigns.
  */
 function checkClientId(fields: MqttFields, clientId: string): void {
   if (fields.fault !== undefined) return;
@@ -157,22 +157,22 @@ function checkClientId(fields: MqttFields, clientId: string): void {
   const rejected = rejectClientId(clientId);
   if (rejected !== undefined) fields.fail({ ...rejected, reason });
   else if (/[#+]/.test(clientId)) {
-    const message = 'a clientId with # or + cannot be part of a topic';
+    const message = 'the clientId contains # or +, which cannot be part of a topic name';
     fields.fail({ code: 'CLIENT_ID_INVALID', message, reason });
   }
 }
 
-/** [MQTT-3.1.2-2]: in the words of the version that is nearest. */
+/** [MQTT-3.1.2-2], encoded for the nearest supported version. */
 function unsupported(level: number): MqttFault {
   return {
     code: 'MQTT_VERSION_UNSUPPORTED',
-    message: `expected MQTT 3.1.1 (level 4) or 5, not level ${level}`,
+    message: `protocol level ${level} is not supported; use MQTT 3.1.1 (level 4) or 5`,
     reason: MQTT_REASON.unsupportedProtocolVersion,
     version: level < 4 ? 4 : 5,
   };
 }
 
-/** Of a CONNECT that is rejected by its length, if that much of it has come. */
+/** Returns the version of a CONNECT that is too long, if enough of it has been received. */
 function versionIn(bytes: Buffer): MqttVersion | undefined {
   const at = bytes.subarray(0, 12).indexOf(NAME);
   const level = at < 0 ? undefined : bytes[at + NAME.length];

@@ -1,26 +1,26 @@
 /**
- * The fields that MQTT packets are made of (MQTT 5 §1.5), read strictly and within bounds. A reader
- * remembers the first thing that was wrong and then reads only zeros and empty strings, so that a
- * packet is read from top to bottom as the standard lists it, and looked at once in the end.
+ * Strict reader for the fields of MQTT packets (MQTT 5 §1.5). It keeps the first fault, and then
+ * returns only zeros and empty strings, so that callers read a packet in the order of the standard
+ * and check for a fault once at the end.
  */
 import { isUtf8 } from 'node:buffer';
 import { MQTT_REASON, type MqttFault, malformed, protocolError } from './rejection.js';
 
-/** Where one packet lies. */
+/** Offsets of one packet. */
 export interface MqttFrame {
-  /** Of its variable header. */
+  /** Start of its variable header. */
   readonly start: number;
-  /** Of the next packet. */
+  /** Start of the next packet. */
   readonly end: number;
 }
 
 const LENGTH_BYTES_MAX = 4;
 
 /**
- * Reads the length of the packet that begins at `at`, and nothing that lies behind it: a packet that
- * announces too much is rejected before it has come.
- * @param packetBytesMax of the whole packet (§3.1.2.11.4)
- * @returns 'more' while the header or the packet is not complete
+ * Reads the length of the packet at offset `at`. A packet that is too long is rejected by its header,
+ * before the rest is received.
+ * @param packetBytesMax maximum size of the whole packet (§3.1.2.11.4)
+ * @returns 'more' while the header or the packet is incomplete
  */
 export function frameMqtt(
   bytes: Buffer,
@@ -37,7 +37,7 @@ export function frameMqtt(
     const start = at + 2 + i;
     const end = start + remaining;
     if (end - at > packetBytesMax) {
-      const message = `the packet is over ${packetBytesMax} bytes`;
+      const message = `the packet is ${end - at} bytes; the maximum is ${packetBytesMax}`;
       return { code: 'HEAD_TOO_LARGE', message, reason: MQTT_REASON.packetTooLarge };
     }
     return end > bytes.length ? 'more' : { start, end };
@@ -58,12 +58,12 @@ export class MqttFields {
     this.#end = end;
   }
 
-  /** The first thing that was wrong. */
+  /** The first fault. */
   get fault(): MqttFault | undefined {
     return this.#fault;
   }
 
-  get left(): number {
+  get remaining(): number {
     return this.#end - this.#at;
   }
 
@@ -73,17 +73,17 @@ export class MqttFields {
   }
 
   byte(): number {
-    return this.#take(1) ? this.bytes[this.#at - 1]! : 0;
+    return this.#advance(1) ? this.bytes[this.#at - 1]! : 0;
   }
 
   /** §1.5.2 */
   uint16(): number {
-    return this.#take(2) ? this.bytes.readUInt16BE(this.#at - 2) : 0;
+    return this.#advance(2) ? this.bytes.readUInt16BE(this.#at - 2) : 0;
   }
 
   /** §1.5.3 */
   uint32(): number {
-    return this.#take(4) ? this.bytes.readUInt32BE(this.#at - 4) : 0;
+    return this.#advance(4) ? this.bytes.readUInt32BE(this.#at - 4) : 0;
   }
 
   /** §1.5.5 */
@@ -100,15 +100,15 @@ export class MqttFields {
     return 0;
   }
 
-  /** §1.5.6. The bytes are those of the packet, not a copy. */
+  /** §1.5.6. Returns a view of the packet, not a copy. */
   binary(): Buffer {
     const length = this.uint16();
-    return this.#take(length)
+    return this.#advance(length)
       ? this.bytes.subarray(this.#at - length, this.#at)
       : this.bytes.subarray(0, 0);
   }
 
-  /** §1.5.4. A byte order mark stays what it is [MQTT-1.5.4-3]. */
+  /** §1.5.4. A byte order mark is kept [MQTT-1.5.4-3]. */
   string(): string {
     const bytes = this.binary();
     if (!isUtf8(bytes)) this.fail(malformed('a string is not UTF-8 [MQTT-1.5.4-1]'));
@@ -123,13 +123,13 @@ export class MqttFields {
     return id;
   }
 
-  /** What follows the last field is nobody's. */
+  /** Fails if bytes follow the last field. */
   finish(): void {
-    if (this.left > 0) this.fail(malformed('bytes are left over in a packet'));
+    if (this.remaining > 0) this.fail(malformed('the packet has bytes after its last field'));
   }
 
-  #take(length: number): boolean {
-    if (this.left < length) {
+  #advance(length: number): boolean {
+    if (this.remaining < length) {
       this.fail(malformed('a packet ends within a field'));
       return false;
     }

@@ -1,6 +1,6 @@
 /**
- * The properties of MQTT 5 (§2.2.2), as far as a client may send them. Each is checked whether it is
- * used here or not: a packet with a wrong one is rejected as a whole.
+ * MQTT 5 properties (§2.2.2) in packets of clients. Unused properties are validated, too: a packet
+ * with an invalid one is rejected.
  */
 import type { MqttFields } from './fields.js';
 import { MQTT_REASON, malformed, protocolError } from './rejection.js';
@@ -36,7 +36,7 @@ export const MQTT_PROPERTY = {
 
 const P = MQTT_PROPERTY;
 
-/** Which properties the packets of clients may have. */
+/** Allowed properties of each packet type from clients. */
 export const MQTT_PROPERTIES_OF = {
   connect: new Set<number>([
     P.sessionExpiryInterval,
@@ -80,7 +80,7 @@ export const MQTT_PROPERTIES_OF = {
   ]),
 } as const;
 
-/** How a property is read. Texts and binary data are only checked: nothing here uses them. */
+/** Reads a value. Strings and binary data are validated but not used; their length is returned. */
 function readValue(id: number, fields: MqttFields): number {
   switch (id) {
     case P.payloadFormatIndicator:
@@ -124,28 +124,29 @@ function isInRange(id: number, value: number): boolean {
   }
 }
 
-/** By identifier: numbers as they are, of anything else its length. */
+/** Values by identifier; for strings and binary data, their length. */
 export type MqttProperties = ReadonlyMap<number, number>;
 
 const NONE: MqttProperties = new Map();
 
-/** Reads the property length and what it spans; faults are in `fields`. */
+/** Reads the property length and the properties; faults are in `fields`. */
 export function readProperties(fields: MqttFields, allowed: ReadonlySet<number>): MqttProperties {
   const length = fields.variableInt();
   if (length === 0) return NONE;
-  if (length > fields.left) {
-    fields.fail(malformed('the property length is over the end of the packet (§2.2.2.1)'));
+  if (length > fields.remaining) {
+    fields.fail(malformed('the property length exceeds the packet (§2.2.2.1)'));
     return NONE;
   }
-  const until = fields.left - length;
+  const until = fields.remaining - length;
   const properties = new Map<number, number>();
-  while (fields.left > until) {
-    // An identifier is a variable byte integer; all that exist have one byte.
+  while (fields.remaining > until) {
+    // An identifier is a variable byte integer; all defined ones have one byte.
     const id = fields.variableInt();
     const name = `property 0x${id.toString(16).padStart(2, '0')}`;
-    if (!allowed.has(id)) fields.fail(malformed(`${name} must not be in this packet (§2.2.2.2)`));
+    if (!allowed.has(id))
+      fields.fail(malformed(`${name} is not allowed in this packet (§2.2.2.2)`));
     if (id !== P.userProperty && properties.has(id)) {
-      fields.fail(protocolError(`${name} comes twice`));
+      fields.fail(protocolError(`${name} occurs twice`));
     }
     const value = readValue(id, fields);
     if (id === P.topicAlias && value === 0) {
@@ -153,11 +154,11 @@ export function readProperties(fields: MqttFields, allowed: ReadonlySet<number>)
         protocolError('the topic alias is 0 [MQTT-3.3.2-8]', MQTT_REASON.topicAliasInvalid),
       );
     }
-    if (!isInRange(id, value)) fields.fail(protocolError(`${name} is ${value}`));
+    if (!isInRange(id, value)) fields.fail(protocolError(`${name} has the invalid value ${value}`));
     properties.set(id, value);
   }
-  if (fields.left < until) {
-    fields.fail(malformed('a property is over the end of the property length (§2.2.2.1)'));
+  if (fields.remaining < until) {
+    fields.fail(malformed('a property exceeds the property length (§2.2.2.1)'));
   }
   return properties;
 }

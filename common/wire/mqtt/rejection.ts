@@ -1,14 +1,13 @@
 /**
- * Reason codes of MQTT 5 (§2.4), and how a CONNECT is rejected with them. Whatever goes wrong with an
- * MQTT client has a reason; MQTT 3.1.1 has only five of them, as return codes of CONNACK (its
- * §3.2.2.3), and otherwise closes without a word.
+ * Reason codes of MQTT 5 (§2.4), and the CONNACK that rejects a CONNECT with one. MQTT 3.1.1 has only
+ * five return codes of CONNACK (its §3.2.2.3); for other reasons the connection is just closed.
  */
 import type { ErrorCode, Rejection } from '../../process/errors.js';
 
-/** 4: MQTT 3.1.1 · 5: MQTT 5. As the level in CONNECT says. */
+/** Protocol level in CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5. */
 export type MqttVersion = 4 | 5;
 
-/** Those that are sent here. Their names are the standard's. */
+/** Reason codes in use, with the names of the standard. */
 export const MQTT_REASON = {
   success: 0x00,
   noSubscriptionExisted: 0x11,
@@ -43,10 +42,10 @@ export const MQTT_REASON = {
 
 export type MqttReason = (typeof MQTT_REASON)[keyof typeof MQTT_REASON];
 
-/** What is wrong with a packet. It ends the connection (§4.13). Returned, not thrown. */
+/** An invalid packet, which ends the connection (§4.13). Returned, not thrown. */
 export interface MqttFault extends Rejection {
   readonly reason: MqttReason;
-  /** As far as the CONNECT was understood: in which version to answer. */
+  /** Version of the response, if the CONNECT could be parsed that far. */
   readonly version?: MqttVersion;
 }
 
@@ -55,7 +54,7 @@ export function malformed(message: string): MqttFault {
   return { code: 'REQUEST_MALFORMED', message, reason: MQTT_REASON.malformedPacket };
 }
 
-/** The bytes follow the format, but must not come here or now (§1.2, Protocol Error). */
+/** The bytes follow the format but are not allowed here or now (§1.2, Protocol Error). */
 export function protocolError(
   message: string,
   reason: MqttReason = MQTT_REASON.protocolError,
@@ -63,7 +62,7 @@ export function protocolError(
   return { code: 'REQUEST_MALFORMED', message, reason };
 }
 
-/** Rejections that are no matter of MQTT itself. */
+/** Reason codes of rejections that are not specific to MQTT. */
 const REASONS: Partial<Record<ErrorCode, MqttReason>> = {
   CLIENT_ID_INVALID: MQTT_REASON.clientIdentifierNotValid,
   REQUEST_MALFORMED: MQTT_REASON.malformedPacket,
@@ -97,11 +96,10 @@ const RETURN_CODES: Partial<Record<MqttReason, number>> = {
 };
 
 /**
- * What may be over when the client asks again. It is not told, although §3.2.2.3 says that it should
- * be: mqtt.js takes every CONNACK that rejects for the last word and never comes back, while it does
- * after a connection that has only ended.
+ * Temporary reasons, for which the connection is closed without the CONNACK that §3.2.2.3 recommends:
+ * mqtt.js never reconnects after a rejecting CONNACK, but does after a closed connection.
  */
-const PASSING: ReadonlySet<MqttReason> = new Set([
+const TEMPORARY: ReadonlySet<MqttReason> = new Set([
   MQTT_REASON.serverUnavailable,
   MQTT_REASON.serverBusy,
   MQTT_REASON.quotaExceeded,
@@ -110,10 +108,10 @@ const PASSING: ReadonlySet<MqttReason> = new Set([
 const REASON_STRING = 0x1f;
 
 /**
- * The CONNACK that rejects a CONNECT; empty when the connection is only to be closed: for what will
- * pass, always while the version is not known, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
+ * Returns the CONNACK that rejects a CONNECT. It is empty, so that the connection is just closed, for
+ * temporary reasons, for an unknown version, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
  * there).
- * @param packetBytesMax what the client takes, if that is known
+ * @param packetBytesMax Maximum Packet Size of the client, if known
  */
 export function connackRejection(
   version: MqttVersion | undefined,
@@ -121,13 +119,13 @@ export function connackRejection(
   packetBytesMax = Number.POSITIVE_INFINITY,
 ): Buffer {
   const reason = mqttReasonOf(rejected);
-  if (version === undefined || PASSING.has(reason)) return Buffer.alloc(0);
+  if (version === undefined || TEMPORARY.has(reason)) return Buffer.alloc(0);
   if (version === 4) {
     const code = RETURN_CODES[reason];
-    // [MQTT-3.2.2-4] of 3.1.1: a rejection never says that a session is present.
+    // [MQTT-3.2.2-4] of 3.1.1: Session Present is 0 in a rejection.
     return code === undefined ? Buffer.alloc(0) : Buffer.from([0x20, 2, 0, code]);
   }
-  // Bounded, so that both lengths fit one byte.
+  // Truncated so that both lengths fit in one byte.
   const message = Buffer.from(rejected.message).subarray(0, 100).toString('ascii');
   const properties = 3 + message.length;
   // [MQTT-3.2.2-19]

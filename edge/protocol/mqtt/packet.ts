@@ -173,12 +173,12 @@ function readAck(
 ): { packetId: number; reason: number } {
   const packetId = fields.packetId();
   let reason = 0;
-  if (version === 5 && fields.left > 0) {
+  if (version === 5 && fields.remaining > 0) {
     reason = fields.byte();
     if (!reasons.has(reason)) {
       fields.fail(protocolError('invalid reason code [MQTT-3.4.2-1], [MQTT-3.6.2-1]'));
     }
-    if (fields.left > 0) readProperties(fields, MQTT_PROPERTIES_OF.ack);
+    if (fields.remaining > 0) readProperties(fields, MQTT_PROPERTIES_OF.ack);
   }
   fields.finish();
   return { packetId, reason };
@@ -192,7 +192,7 @@ function readSubscribe(fields: MqttFields, version: MqttVersion): MqttPacket | M
     return protocolError(message, MQTT_REASON.subscriptionIdentifiersNotSupported);
   }
   const filters: RequestedFilter[] = [];
-  while (fields.left > 0) {
+  while (fields.remaining > 0) {
     const filter = readFilter(fields);
     const options = fields.byte();
     const fault = optionsFault(options, filter, version);
@@ -224,7 +224,7 @@ function readUnsubscribe(fields: MqttFields, version: MqttVersion): MqttPacket |
   const packetId = fields.packetId();
   readPropertiesOf('unsubscribe', fields, version);
   const filters: string[] = [];
-  while (fields.left > 0) filters.push(readFilter(fields));
+  while (fields.remaining > 0) filters.push(readFilter(fields));
   if (filters.length === 0) return protocolError('no topic filter [MQTT-3.10.3-2]');
   return { type: 'unsubscribe', packetId, filters };
 }
@@ -239,12 +239,12 @@ function readFilter(fields: MqttFields): string {
 
 function readDisconnect(fields: MqttFields, version: MqttVersion): MqttPacket | MqttFault {
   let sessionExpirySeconds: number | undefined;
-  if (version === 5 && fields.left > 0) {
+  if (version === 5 && fields.remaining > 0) {
     const reason = fields.byte();
     if (!DISCONNECT_REASONS.has(reason)) {
       return protocolError('invalid reason code in DISCONNECT [MQTT-3.14.2-1]');
     }
-    if (fields.left > 0) {
+    if (fields.remaining > 0) {
       const properties = readProperties(fields, MQTT_PROPERTIES_OF.disconnect);
       sessionExpirySeconds = properties.get(MQTT_PROPERTY.sessionExpiryInterval);
     }

@@ -7,8 +7,8 @@ import { connect, field, hex, packet } from '../../../support/devices/mqtt-bytes
 const BYTES_MAX = 1024;
 const parse = (bytes: Buffer) => parseMqttConnect(bytes, BYTES_MAX);
 
-/** The answer to a CONNECT in hex: '' for a close without a word. */
-function answerTo(bytes: Buffer): string {
+/** Returns the response to a CONNECT in hex; '' if the connection is just closed. */
+function responseTo(bytes: Buffer): string {
   const fault = parse(bytes) as MqttFault;
   expect(fault).toMatchObject({ code: expect.any(String) });
   return connackRejection(fault.version, fault).toString('hex');
@@ -16,7 +16,7 @@ function answerTo(bytes: Buffer): string {
 
 const reasonOf = (bytes: Buffer) => (parse(bytes) as MqttFault).reason;
 
-describe('a CONNECT that is good', () => {
+describe('a valid CONNECT', () => {
   const vectors: [string, string, Partial<MqttConnect>][] = [
     [
       'of 3.1.1',
@@ -56,19 +56,19 @@ describe('a CONNECT that is good', () => {
     ],
   ];
 
-  test.each(vectors)('%s is read', (_what, text, expected) => {
+  test.each(vectors)('%s is parsed', (_name, text, expected) => {
     const bytes = hex(text);
     expect(parse(bytes)).toMatchObject({ type: 'connect', byteLength: bytes.length, ...expected });
   });
 
-  test.each(vectors)('%s is not complete until its last byte', (_what, text) => {
+  test.each(vectors)('%s is incomplete until its last byte', (_name, text) => {
     const bytes = hex(text);
     for (let cut = 0; cut < bytes.length; cut++) {
       expect(parse(bytes.subarray(0, cut))).toBe('more');
     }
   });
 
-  test('ends where the next packet begins', () => {
+  test('ends at the next packet', () => {
     const bytes = Buffer.concat([connect(), hex('c000')]);
     expect(parse(bytes)).toMatchObject({ byteLength: bytes.length - 2 });
   });
@@ -82,7 +82,7 @@ describe('a CONNECT that is good', () => {
   });
 });
 
-describe('a CONNECT that is rejected', () => {
+describe('a rejected CONNECT', () => {
   test.each([
     ['[MQTT-3.1.0-1] another packet first', 'c0 00'],
     ['[MQTT-2.1.3-1] flags in the fixed header', '11 0d 0004 4d515454 04 02 003c 0001 61'],
@@ -92,31 +92,28 @@ describe('a CONNECT that is rejected', () => {
     ['[MQTT-3.1.2-1] another protocol name', '10 0d 0004 4d515455 04 02 003c 0001 61'],
     ['an empty packet', '10 00'],
     ['a packet that ends after the protocol name', '10 06 0004 4d515454'],
-  ])('%s closes without a word', (_what, text) => {
-    expect(answerTo(hex(text))).toBe('');
+  ])('%s closes without a CONNACK', (_name, text) => {
+    expect(responseTo(hex(text))).toBe('');
   });
 
-  test('of MQTT 3.1 is told the return code 0x01 [MQTT-3.1.2-2] of 3.1.1', () => {
-    expect(answerTo(hex('10 0f 0006 4d5149736470 03 02 003c 0001 61'))).toBe('20020001');
+  test('of MQTT 3.1 receives return code 0x01 [MQTT-3.1.2-2] of 3.1.1', () => {
+    expect(responseTo(hex('10 0f 0006 4d5149736470 03 02 003c 0001 61'))).toBe('20020001');
   });
 
-  test.each([3, 6, 0x84])(
-    'of level %i is told that the version is not supported [MQTT-3.1.2-2]',
-    (level) => {
-      const bytes = connect();
-      bytes[8] = level;
-      const answer = answerTo(bytes);
-      if (level < 4) expect(answer).toBe('20020001');
-      else expect(answer.slice(4, 8)).toBe('0084');
-    },
-  );
+  test.each([3, 6, 0x84])('of level %i receives an unsupported version [MQTT-3.1.2-2]', (level) => {
+    const bytes = connect();
+    bytes[8] = level;
+    const response = responseTo(bytes);
+    if (level < 4) expect(response).toBe('20020001');
+    else expect(response.slice(4, 8)).toBe('0084');
+  });
 
-  test('of 256 MB is told so from its header, if its version has come [MQTT-3.2.2-15]', () => {
+  test('of 256 MB is rejected by its header, if its version was received [MQTT-3.2.2-15]', () => {
     const bytes = hex('10 ff ff ff 7f 0004 4d515454 05');
-    expect(answerTo(bytes).slice(4, 8)).toBe('0095');
+    expect(responseTo(bytes).slice(4, 8)).toBe('0095');
   });
 
-  test('is as long as may be, and no byte longer', () => {
+  test('may have the maximum size, but not one byte more', () => {
     const room = BYTES_MAX - connect({ flags: 0x82, rest: field('') }).length - 1;
     const of = (length: number) => connect({ flags: 0x82, rest: field('x'.repeat(length)) });
     expect(of(room)).toHaveLength(BYTES_MAX);
@@ -144,16 +141,16 @@ describe('a CONNECT that is rejected', () => {
     ['[MQTT-1.5.4-1] a clientId with a surrogate', connect({ clientId: hex('eda080') })],
     ['[MQTT-1.5.4-1] an overlong encoding', connect({ clientId: hex('c0af') })],
     ['[MQTT-1.5.4-2] a clientId with U+0000', connect({ clientId: 'a\0b' })],
-    ['§3.1.3 bytes behind the last field', connect({ rest: hex('00') })],
-    ['§3.1.3 a field over the end', connect({ flags: 0x82, rest: hex('0005 61') })],
-    ['§3.1.3.5 a username that its flag announces and that is missing', connect({ flags: 0x82 })],
+    ['§3.1.3 bytes after the last field', connect({ rest: hex('00') })],
+    ['§3.1.3 a field beyond the packet', connect({ flags: 0x82, rest: hex('0005 61') })],
+    ['§3.1.3.5 a missing username despite its flag', connect({ flags: 0x82 })],
   ];
 
-  test.each(faults)('%s: 3.1.1 closes without a word [MQTT-3.1.4-1]', (_what, bytes) => {
-    expect(answerTo(bytes)).toBe('');
+  test.each(faults)('%s: 3.1.1 closes without a CONNACK [MQTT-3.1.4-1]', (_name, bytes) => {
+    expect(responseTo(bytes)).toBe('');
   });
 
-  test.each(faults)('%s: 5 may say 0x81 [MQTT-3.1.4-1]', (_what, four) => {
+  test.each(faults)('%s: 5 responds with 0x81 [MQTT-3.1.4-1]', (_name, four) => {
     // The same packet with the level of 5, and with no properties.
     const body = four.subarray(2);
     const isWill = (body[7]! & 0x04) !== 0;
@@ -162,12 +159,12 @@ describe('a CONNECT that is rejected', () => {
     const withWill = isWill
       ? Buffer.concat([five.subarray(0, 14), hex('00'), five.subarray(14)])
       : five;
-    const answer = answerTo(packet(0x10, withWill));
-    expect(answer.slice(0, 2) + answer.slice(4, 8)).toBe('200081');
+    const response = responseTo(packet(0x10, withWill));
+    expect(response.slice(0, 2) + response.slice(4, 8)).toBe('200081');
   });
 
   test('[MQTT-3.1.2-22] of 3.1.1: a password without a username closes', () => {
-    expect(answerTo(connect({ flags: 0x42, rest: field('p') }))).toBe('');
+    expect(responseTo(connect({ flags: 0x42, rest: field('p') }))).toBe('');
   });
 
   test.each([
@@ -177,44 +174,44 @@ describe('a CONNECT that is rejected', () => {
     ['with a line end', 'a\nb', 0x02],
     ['with #', 'a#', 0x02],
     ['with +', '+', 0x02],
-  ])('a clientId %s is told 0x02, or 0x85', (_what, clientId, flags) => {
-    expect(answerTo(connect({ clientId, flags }))).toBe('20020002');
-    expect(answerTo(connect({ clientId, flags, version: 5 })).slice(4, 8)).toBe('0085');
+  ])('a clientId %s receives 0x02 or 0x85', (_name, clientId, flags) => {
+    expect(responseTo(connect({ clientId, flags }))).toBe('20020002');
+    expect(responseTo(connect({ clientId, flags, version: 5 })).slice(4, 8)).toBe('0085');
   });
 
   test.each([
     ['an unknown identifier', '7f 00', 0x81],
-    ['one of another packet', '23 0001', 0x81],
-    ['one of the will', '18 00000001', 0x81],
-    ['one that comes twice', '21 0001 21 0001', 0x82],
+    ['a property of another packet', '23 0001', 0x81],
+    ['a property of the will', '18 00000001', 0x81],
+    ['a repeated property', '21 0001 21 0001', 0x82],
     ['§3.1.2.11.3 a receive maximum of 0', '21 0000', 0x82],
     ['§3.1.2.11.4 a maximum packet size of 0', '27 00000000', 0x82],
     ['§3.1.2.11.7 a flag that is 2', '17 02', 0x82],
     ['§3.1.2.11.10 authentication data without a method', '16 0001 61', 0x82],
     ['[MQTT-4.12.0-1] an authentication method', '15 0001 61', 0x8c],
-    ['a value that is over the property length', '11 0000', 0x81],
+    ['a value beyond the property length', '11 0000', 0x81],
     ['[MQTT-1.5.4-2] a user property with U+0000', '26 0001 00 0001 61', 0x81],
     ['[MQTT-1.5.5-1] a padded identifier', '91 00 00000001', 0x81],
-  ])('properties: %s is rejected', (_what, properties, reason) => {
+  ])('properties: %s is rejected', (_name, properties, reason) => {
     expect(reasonOf(connect({ version: 5, properties }))).toBe(reason);
   });
 
-  test('properties: a length over the end of the packet is rejected', () => {
+  test('properties: a length beyond the packet is rejected', () => {
     expect(reasonOf(hex('10 0e 0004 4d515454 05 02 000a 7f 0001 61'))).toBe(0x81);
   });
 
-  test('properties of the will: one of CONNECT is rejected', () => {
+  test('will properties: a property of CONNECT is rejected', () => {
     const rest = Buffer.concat([hex('03 21 0001'), field('t'), field('m')]);
     expect(reasonOf(connect({ version: 5, flags: 0x06, rest }))).toBe(0x81);
   });
 
-  test('properties: a user property may come as often as one likes', () => {
+  test('properties: a user property may be repeated', () => {
     const properties = '26 0001 6b 0001 76'.repeat(3);
     expect(parse(connect({ version: 5, properties }))).toMatchObject({ type: 'connect' });
   });
 });
 
-test('whatever comes is rejected, read or awaited, and never thrown at', () => {
+test('arbitrary bytes are parsed, rejected or incomplete, and never throw', () => {
   const start = connect({ version: 5, flags: 0xce, properties: '21 0001', rest: field('t') });
   fc.assert(
     fc.property(
