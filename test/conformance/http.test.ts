@@ -31,7 +31,7 @@ async function statusOf(bytes: string): Promise<number> {
   try {
     await socket.send(Buffer.from(bytes, 'latin1'));
     await eventually(() => socket.status !== undefined);
-    if (socket.status !== 200) await socket.untilOver();
+    if (socket.status !== 200) await socket.untilEnded();
     return socket.status!;
   } finally {
     socket.close();
@@ -129,7 +129,7 @@ test('RFC 9110 §9.3.2 HEAD gets the head of an answer and nothing else', async 
   for (const target of [TARGET, '/nowhere']) {
     const socket = await RawSocket.connect(port);
     await socket.send(`HEAD ${target} HTTP/1.1\r\nHost: edge\r\n\r\n`);
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBeGreaterThanOrEqual(404);
     expect(socket.text.endsWith('\r\n\r\n')).toBe(true);
   }
@@ -144,7 +144,7 @@ test('§3 a request that is not complete is waited for, wherever it ends', async
   }
   // A complete one that came after them is answered: so they have been looked at.
   expect(await statusOf(REQUEST)).toBe(200);
-  expect(sockets.filter(({ text, isOver }) => text !== '' || isOver)).toEqual([]);
+  expect(sockets.filter(({ text, isEnded }) => text !== '' || isEnded)).toEqual([]);
   for (const [i, socket] of sockets.entries()) {
     await socket.send(REQUEST.slice(i + 1));
     await eventually(() => socket.status === 200);

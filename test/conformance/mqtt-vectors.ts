@@ -105,17 +105,17 @@ async function untilAnswer(socket: RawSocket, from: number): Promise<number> {
     const frame = frameMqtt(socket.bytes, from, BYTES_MAX);
     return typeof frame === 'object' && 'end' in frame ? frame.end : 0;
   };
-  await eventually(() => end() > 0 || socket.isOver, ANSWER_MS).catch(() => {});
+  await eventually(() => end() > 0 || socket.isEnded, ANSWER_MS).catch(() => {});
   return end() || socket.bytes.length;
 }
 
 async function isEnded(socket: RawSocket, isOverWanted: boolean): Promise<boolean> {
-  if (isOverWanted) await socket.untilOver(END_MS).catch(() => {});
+  if (isOverWanted) await socket.untilEnded(END_MS).catch(() => {});
   const before = socket.bytes.length;
   await socket.send(hex('c000'));
-  await eventually(() => socket.bytes.length > before || socket.isOver, ANSWER_MS).catch(() => {});
+  await eventually(() => socket.bytes.length > before || socket.isEnded, ANSWER_MS).catch(() => {});
   await sleep(10);
-  return socket.isOver;
+  return socket.isEnded;
 }
 
 function connectOf(version: 3 | 4 | 5): Buffer {

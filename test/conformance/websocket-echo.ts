@@ -15,9 +15,9 @@ import { findHeadEnd, parseHead } from '../../common/wire/http-head.js';
 import type { Host } from '../../edge/protocol/protocol.js';
 import { readHandshake } from '../../edge/protocol/websocket/handshake.js';
 import {
-  webSocketFailures,
   type MessageSink,
   WebSocketInbound,
+  webSocketFailures,
 } from '../../edge/protocol/websocket/inbound.js';
 import { binaryFrame, textFrame } from '../../edge/protocol/websocket/writer.js';
 

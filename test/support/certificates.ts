@@ -1,4 +1,4 @@
-/** Certificates as a test needs them, made with the `openssl` command. */
+/** Issues certificates for tests with the `openssl` command. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,9 +13,10 @@ export interface CertificateFiles {
   readonly key: string;
 }
 
+/** A certificate authority; its files stay in a temporary folder. */
 export class Authority {
   readonly folder = mkdtempSync(join(tmpdir(), 'longline-ca-'));
-  /** Path of its certificate. */
+  /** Path of the CA certificate. */
   readonly ca = join(this.folder, 'ca.pem');
   readonly #key = join(this.folder, 'ca.key');
   #serial = 0;
@@ -26,8 +27,8 @@ export class Authority {
   }
 
   /**
-   * @param commonName of the subject
-   * @param alternatives such as `DNS:localhost`
+   * @param commonName CN of the subject
+   * @param alternatives subject alternative names, such as `DNS:localhost`
    */
   issue(commonName: string, alternatives: readonly string[] = ['DNS:localhost']): CertificateFiles {
     const name = join(this.folder, `${++this.#serial}`);

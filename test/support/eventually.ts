@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const POLL_MS = 10;
 
 /**
- * Resolves with what `fn` returns as soon as it neither throws nor returns false; rejects with its
- * last error when that takes longer than `deadlineMs`.
+ * Polls `fn` until it neither throws nor returns false. Resolves with its result; rejects with its
+ * last error after `deadlineMs`.
  */
 export async function eventually<T>(fn: () => T | Promise<T>, deadlineMs = 5_000): Promise<T> {
   const endMs = performance.now() + deadlineMs;

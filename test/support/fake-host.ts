@@ -1,21 +1,21 @@
-/** What a protocol has had done, in words; nothing is really done. */
+/** Records the calls of a protocol to its host as lines of text. */
 import type { Connection } from '../../common/transport/transport.js';
 import type { EndReason, Host, Protocol } from '../../edge/protocol/protocol.js';
 
 export class FakeHost implements Host {
-  /** In order. Bytes are in hex. */
+  /** In call order. Bytes are in hex. */
   readonly calls: string[] = [];
   readonly timersMs = new Map<Connection, number>();
-  /** By connection: the newest id that was written. */
+  /** The newest id written to each connection. */
   readonly sent = new Map<Connection, string>();
-  /** Connections that do not read: a reply ends them. */
+  /** Connections with a full send buffer: a reply ends them. */
   readonly full = new Set<Connection>();
 
   constructor(readonly protocol: Protocol) {
     protocol.host = this;
   }
 
-  /** What has been done since the last look. */
+  /** Returns and clears the recorded calls. */
   take(): string[] {
     return this.calls.splice(0);
   }

@@ -12,8 +12,8 @@ interface Snapshot {
 }
 
 /**
- * How many objects a heap snapshot has, by type and constructor; strings are one group. Without
- * compiled code, which comes and goes.
+ * Counts the objects of a heap snapshot by type and constructor; strings are one group. Compiled code
+ * is left out, because V8 creates and discards it at any time.
  */
 export function countObjects(file: string): Map<string, number> {
   const { snapshot, nodes, strings } = JSON.parse(readFileSync(file, 'utf8')) as Snapshot;

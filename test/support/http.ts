@@ -1,28 +1,31 @@
 /**
- * One HTTP request and its whole answer. Not `fetch`, which follows redirects, rejects to send
- * `Origin`, and normalises targets that tests mean as they are.
+ * One HTTP request and its complete response. Not `fetch`, which follows redirects, forbids `Origin`
+ * and normalises the target.
  */
 import { once } from 'node:events';
 import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 
-export interface Answer {
+export interface HttpResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
 }
 
-export interface Question {
+export interface HttpRequestOptions {
   readonly method?: string;
   readonly headers?: Record<string, string>;
 }
 
-const ANSWER_DEADLINE_MS = 10_000;
+const RESPONSE_DEADLINE_MS = 10_000;
 
-export async function ask(url: string, question: Question = {}): Promise<Answer> {
-  const { method = 'GET', headers = {} } = question;
+export async function httpRequest(
+  url: string,
+  options: HttpRequestOptions = {},
+): Promise<HttpResponse> {
+  const { method = 'GET', headers = {} } = options;
   const [, origin, path] = /^(https?:\/\/[^/]+)(.*)$/.exec(url)!;
-  const signal = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+  const signal = AbortSignal.timeout(RESPONSE_DEADLINE_MS);
   const call = request(origin!, { method, path: path || '/', headers, agent: false, signal });
   call.end();
   const [response] = (await once(call, 'response')) as [IncomingMessage];

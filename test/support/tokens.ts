@@ -1,4 +1,4 @@
-/** Tokens as a test wants them: signed with the bare primitives, so that nothing is put right. */
+/** Signs tokens with bare crypto primitives, so that tests can make invalid ones. */
 import {
   createHmac,
   createSign,
@@ -14,17 +14,17 @@ export const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 export const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 export const ed25519 = generateKeyPairSync('ed25519');
 
-/** Ends in an hour. */
-export function claimsOf(clientId: string, more: object = {}): object {
-  return { sub: clientId, exp: Math.floor(Date.now() / 1_000) + 3_600, ...more };
+/** Claims that expire in an hour, with further ones. */
+export function claimsOf(clientId: string, further: object = {}): object {
+  return { sub: clientId, exp: Math.floor(Date.now() / 1_000) + 3_600, ...further };
 }
 
-/** A good token of HS256. */
-export function tokenOf(clientId: string, more: object = {}): string {
-  return signed({ alg: 'HS256', typ: 'JWT' }, claimsOf(clientId, more), SECRET);
+/** A valid HS256 token, with further claims. */
+export function tokenOf(clientId: string, further: object = {}): string {
+  return signed({ alg: 'HS256', typ: 'JWT' }, claimsOf(clientId, further), SECRET);
 }
 
-/** @param claims JSON text as it is, or an object */
+/** @param claims an object, or JSON text to sign unchanged */
 export function signed(header: object, claims: object | string, key: string | KeyObject): string {
   const text = typeof claims === 'string' ? claims : JSON.stringify(claims);
   const input = `${base64url(JSON.stringify(header))}.${base64url(text)}`;

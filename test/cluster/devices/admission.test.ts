@@ -46,7 +46,7 @@ test('devices that come back are let in first, new ones are turned away when too
     expect(waiting).toBeGreaterThanOrEqual(WAITING_MAX / 2);
   });
   await ask(others);
-  await Promise.all(others.map(({ socket }) => socket.untilOver()));
+  await Promise.all(others.map(({ socket }) => socket.untilEnded()));
   for (const { socket } of others) {
     expect([socket.status, socket.code]).toEqual([503, 'OVERLOADED']);
     expect(socket.text).toMatch(/\r\nRetry-After: ([1-9]|10)\r\n/);
@@ -61,9 +61,9 @@ test('a thousand connections from one address leave room for others, and make ro
   const crowd = await Promise.all(
     Array.from({ length: count }, () => RawSocket.connect(port, '127.0.0.9')),
   );
-  const left = () => crowd.filter(({ isOver }) => !isOver);
+  const left = () => crowd.filter(({ isEnded }) => !isEnded);
   await eventually(() => expect(left()).toHaveLength(PER_PREFIX_MAX));
-  const overLimit = crowd.find(({ isOver }) => isOver)!;
+  const overLimit = crowd.find(({ isEnded }) => isEnded)!;
   expect([overLimit.status, overLimit.code]).toEqual([429, 'PREFIX_FULL']);
   const rejected = { code: 'PREFIX_FULL' };
   await eventually(async () => {

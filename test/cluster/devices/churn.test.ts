@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { residentBytes } from '../../../bench/memory/resident.js';
+import { residentBytes } from '../../../bench/support/memory/process-memory.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -35,7 +35,9 @@ let folder: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'longline-churn-'));
-  const collector = pathToFileURL(join(packageRoot, 'dist/bench/memory/collect-on-signal.js')).href;
+  const collector = pathToFileURL(
+    join(packageRoot, 'dist/bench/support/memory/collect-on-signal.js'),
+  ).href;
   running = await RunningCluster.start({
     edges: 1,
     env: {

@@ -91,7 +91,7 @@ const edgesOf = async (clientId: string) =>
 
 /** Drains an edge of its one client; resolves with what was pushed to it meanwhile. */
 async function drainOf(edge: string, clientId: string): Promise<string[]> {
-  await running.steer(`/v1/edges/${edge}/drain`);
+  await running.postToControl(`/v1/edges/${edge}/drain`);
   const pushed: string[] = [];
   await eventually(async () => {
     pushed.push(`moving ${pushed.length}`);
@@ -152,7 +152,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => listener.data.includes(moving.at(-1)));
     expect(listener.data).toEqual(moving);
     const waits = listener.states.filter(({ type }) => type === 'waiting');
-    expect(waits).toEqual([{ type: 'waiting', retryMs: expect.any(Number), why: 'goaway' }]);
+    expect(waits).toEqual([{ type: 'waiting', retryMs: expect.any(Number), reason: 'goaway' }]);
     await running.undrain('edge-1');
   }, 180_000);
 
@@ -162,7 +162,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await older.untilConnected();
     const newer = listen(clientId);
     await eventually(() => older.state?.type === 'closed');
-    expect(older.state).toEqual({ type: 'closed', why: 'session-replaced' });
+    expect(older.state).toEqual({ type: 'closed', reason: 'session-replaced' });
     await newer.untilConnected();
     expect((await running.push.push(clientId, 'to the newer', LIVE)).verdict).toBe('WRITTEN');
     await eventually(() => newer.data.includes('to the newer'));

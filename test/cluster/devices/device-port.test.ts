@@ -120,7 +120,7 @@ describe('a request head', () => {
     const wentUp = await watch(REFUSED, { code: 'HEAD_TOO_LARGE' });
     const socket = await dial();
     await socket.send(headOf(HEAD_BYTES_MAX + 1));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([431, 'HEAD_TOO_LARGE']);
     await wentUp();
   });
@@ -130,7 +130,7 @@ describe('a request head', () => {
     const socket = await dial();
     await socket.send('GET /connect?clientId=endless HTTP/1.1\r\nX: ');
     await socket.send('x'.repeat(64 * 1024));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([431, 'HEAD_TOO_LARGE']);
     await wentUp();
   });
@@ -139,7 +139,7 @@ describe('a request head', () => {
     const wentUp = await watch(REFUSED, { code: 'HEAD_TOO_LARGE' });
     const socket = await dial();
     await socket.send(request('many', ...Array.from({ length: 100 }, (_, i) => `X-${i}: y`)));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBe(431);
     await wentUp();
   });
@@ -158,7 +158,7 @@ describe('a request head', () => {
     }, 100);
     try {
       for (const socket of [dripping, silent, oneByte]) {
-        await socket.untilOver();
+        await socket.untilEnded();
         expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
       }
     } finally {
@@ -181,7 +181,7 @@ describe('another protocol', () => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(bytes);
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
     await wentUp();
   });
@@ -190,7 +190,7 @@ describe('another protocol', () => {
     const wentUp = await watch(REFUSED, { code: 'HTTP_VERSION_UNSUPPORTED' });
     const socket = await dial();
     await socket.send('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([505, 'HTTP_VERSION_UNSUPPORTED']);
     await wentUp();
   });
@@ -202,7 +202,7 @@ describe('another protocol', () => {
     const wentUp = await watch(REFUSED, { code: 'PROXY_NOT_ALLOWED' });
     const socket = await dial();
     await socket.send(bytes);
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([403, 'PROXY_NOT_ALLOWED']);
     await wentUp();
   });
@@ -211,7 +211,7 @@ describe('another protocol', () => {
     const wentUp = await watch(REFUSED, { code: 'HEAD_TIMEOUT' });
     const socket = await dial();
     await socket.send('SSH-2.0-OpenSSH_9.2p1\r\n');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
     await wentUp();
   });
@@ -244,7 +244,7 @@ describe('a request that two parsers could read differently', () => {
     const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(Buffer.from(bytes, 'latin1'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
     // One answer, whatever followed.
     expect(socket.text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
@@ -256,7 +256,7 @@ describe('a request that two parsers could read differently', () => {
     const wentUp = await watch(REFUSED, { code: 'HTTP_VERSION_UNSUPPORTED' });
     const socket = await dial();
     await socket.send(`GET /connect?clientId=a ${version}\r\nHost: a\r\n\r\n`);
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBe(505);
     await wentUp();
   });
@@ -267,7 +267,7 @@ describe('a connection that was answered', () => {
     const wentUp = await watch(ENDED, { reason: 'unexpected_bytes' });
     const socket = await connectRaw('pipeliner');
     await socket.send(request('somebody-else'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
     expect((await running.push.presence('somebody-else')).connections).toEqual([]);
     await wentUp();
@@ -277,7 +277,7 @@ describe('a connection that was answered', () => {
     const wentUp = await watch(ENDED, { reason: 'peer' });
     const socket = await connectRaw('half-closed');
     socket.halfClose();
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.errorCode).toBeUndefined();
     expect((await running.push.push('half-closed', 'x', LIVE)).verdict).toBe('OFFLINE');
     await wentUp();
@@ -300,7 +300,7 @@ test('resets and half-closes before and within a head leave nothing behind', asy
     if (i % 2 === 0) socket.reset();
     else socket.halfClose();
   }
-  for (const socket of sockets) await socket.untilOver();
+  for (const socket of sockets) await socket.untilEnded();
   await wentUp(0);
   expect(await running.metric('edge-1', 'longline_edge_connections')).toBe(1);
 });
@@ -322,8 +322,8 @@ describe('a client that stops to read', () => {
     expect(verdicts.at(-1)).toBe('SLOW');
     await wentUp();
     expect((await running.push.push('slow-live', 'x', LIVE)).verdict).toBe('OFFLINE');
-    socket.readOn();
-    await socket.untilOver();
+    socket.resumeReading();
+    await socket.untilEnded();
   }, 60_000);
 
   test('gets its durable pushes when it comes back: all that it has not confirmed', async () => {
@@ -365,7 +365,7 @@ test('an edge that is full rejects with 503 EDGE_FULL, and takes the next when o
     clients.push(await connectRaw(`n-${clients.length}`));
   const tooMany = await dial();
   await tooMany.send(request('too-many'));
-  await tooMany.untilOver();
+  await tooMany.untilEnded();
   expect([tooMany.status, tooMany.code]).toEqual([503, 'EDGE_FULL']);
   expect(tooMany.text).toMatch(/\r\nRetry-After: \d+\r\n/);
   await wentUp();

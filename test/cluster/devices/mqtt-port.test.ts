@@ -144,7 +144,7 @@ describe('before a CONNECT is complete', () => {
   ])('%s is rejected and counted', async (_clause, bytes, code, answer) => {
     const more = await counted(REFUSED, { code }, async () => {
       const socket = await dial(bytes);
-      await socket.untilOver();
+      await socket.untilEnded();
       expect(hexOf(socket)).toBe(answer);
     });
     expect(more).toBe(1);
@@ -157,13 +157,13 @@ describe('before a CONNECT is complete', () => {
   ])('MQTT 5: %s', async (_clause, parts, reason) => {
     const rest = Buffer.concat([hex('00'), field('t'), field('')]);
     const socket = await dial(connect({ version: 5, ...parts, rest }));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.bytes[3]).toBe(reason);
   });
 
   test('MQTT 5: an authentication method [MQTT-4.12.0-1]', async () => {
     const socket = await dial(connect({ version: 5, properties: '15 0001 61' }));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.bytes[3]).toBe(0x8c);
   });
 
@@ -172,7 +172,7 @@ describe('before a CONNECT is complete', () => {
     async (length) => {
       const more = await counted(REFUSED, { code: 'HEAD_TIMEOUT' }, async () => {
         const socket = await dial(connect().subarray(0, length));
-        await socket.untilOver(HEAD_TIMEOUT_MS + 3_000);
+        await socket.untilEnded(HEAD_TIMEOUT_MS + 3_000);
         expect(hexOf(socket)).toBe('');
       });
       expect(more).toBe(1);
@@ -186,10 +186,10 @@ describe('before a CONNECT is complete', () => {
     for (const byte of bytes) {
       const nextMs = performance.now() + 50;
       await socket.send(Buffer.from([byte]));
-      await eventually(() => socket.isOver || performance.now() > nextMs);
-      if (socket.isOver) break;
+      await eventually(() => socket.isEnded || performance.now() > nextMs);
+      if (socket.isEnded) break;
     }
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(performance.now() - startMs).toBeLessThan(HEAD_TIMEOUT_MS + 3_000);
   });
 });
@@ -229,7 +229,7 @@ describe('after a CONNECT', () => {
       const socket = await dial(connect({ version: 5 }));
       await eventually(() => socket.bytes[0] === 0x20);
       await socket.send(bytes);
-      await socket.untilOver();
+      await socket.untilEnded();
       expect(hexOf(socket).slice(-6)).toBe(`e001${reason.toString(16)}`);
     });
     expect(more).toBe(1);
@@ -245,7 +245,7 @@ describe('after a CONNECT', () => {
       const socket = await dial(connect());
       await eventually(() => hexOf(socket) === '20020000');
       await socket.send(bytes);
-      await socket.untilOver();
+      await socket.untilEnded();
       expect(hexOf(socket)).toBe('20020000');
     });
     expect(more).toBe(1);
@@ -263,7 +263,7 @@ describe('after a CONNECT', () => {
       await running.push.push(clientId, 'second');
       await eventually(() => hexOf(socket).endsWith(Buffer.from('second').toString('hex')));
       await socket.send(hex('4002 0001 e000'));
-      await socket.untilOver();
+      await socket.untilEnded();
       const again = await dial(connect({ clientId, flags: 0 }));
       await eventually(() => hexOf(again).includes(Buffer.from('second').toString('hex')));
       expect(hexOf(again)).not.toContain(Buffer.from('first').toString('hex'));
@@ -296,7 +296,7 @@ describe('after a CONNECT', () => {
       const again = await dial(connect({ clientId, flags: 0 }));
       await eventually(() => hexOf(again) === `20020100${publish('3a', '0002', 'bb')}`);
       await again.send(hex('4002 0002 e000'));
-      await again.untilOver();
+      await again.untilEnded();
     },
   );
 
@@ -315,14 +315,14 @@ describe('after a CONNECT', () => {
 
   test('nothing behind a DISCONNECT is read', async () => {
     const socket = await dial(connect(), hex('e000 c000'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(hexOf(socket)).toBe('20020000');
   });
 
   test('half a packet that stays half is closed at the deadline', async () => {
     const more = await counted(ENDED, { reason: 'silent' }, async () => {
       const socket = await dial(connect({ version: 5 }), hex('82 07 0001'));
-      await socket.untilOver(HEAD_TIMEOUT_MS + 4_000);
+      await socket.untilEnded(HEAD_TIMEOUT_MS + 4_000);
       expect(hexOf(socket).slice(-6)).toBe('e0018d');
     });
     expect(more).toBe(1);
@@ -344,7 +344,7 @@ describe('after a CONNECT', () => {
     expect(hexOf(socket).endsWith('01'.repeat(count))).toBe(true);
     // 10^5 of them do not fit, and are rejected from the header.
     const tooMany = await dial(connect({ clientId: 'b' }), hex('82 80 b5 18'));
-    await tooMany.untilOver();
+    await tooMany.untilEnded();
   });
 
   test('a reset after the handshake, and a FIN, are ends like any other', async () => {
@@ -355,7 +355,7 @@ describe('after a CONNECT', () => {
       const fin = await dial(connect({ clientId: 'b' }), SUBSCRIBE);
       await eventually(() => hexOf(fin).endsWith(SUBSCRIBED));
       fin.halfClose();
-      await fin.untilOver();
+      await fin.untilEnded();
       await eventually(
         async () => (await running.metric('edge-1', 'longline_edge_connections')) === 2,
       );

@@ -179,7 +179,7 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     // Bytes that are no whole packet are no sign of life.
     await eventually(() => device.bytes.length > 0);
     await device.send(hex('c0'));
-    await device.untilOver();
+    await device.untilEnded();
     expect(performance.now() - startMs).toBeGreaterThan(1_450);
     expect(performance.now() - startMs).toBeLessThan(3_500);
     expect(device.bytes.subarray(-3).toString('hex')).toBe(version === 5 ? 'e0018d' : '020000');

@@ -188,7 +188,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
 
       // Its shard moves away. The edge tells the page to go, which asks the same edge again and is
       // sent on; whatever is pushed meanwhile arrives once, in order.
-      await running.steer('/v1/edges/edge-1/drain');
+      await running.postToControl('/v1/edges/edge-1/drain');
       const moving: string[] = [];
       await eventually(async () => {
         moving.push(`moving ${moving.length}`);

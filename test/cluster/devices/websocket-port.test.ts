@@ -116,7 +116,7 @@ describe('an upgrade', () => {
     const wentUp = await watch(REFUSED, { code });
     const socket = await dial();
     await socket.send(request('upgrade', headers));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([status, code]);
     if (status === 426) expect(socket.text).toContain('\r\nSec-WebSocket-Version: 13\r\n');
     await wentUp();
@@ -126,7 +126,7 @@ describe('an upgrade', () => {
     const wentUp = await watch(REFUSED, { code: 'METHOD_NOT_ALLOWED' });
     const socket = await dial();
     await socket.send(request('upgrade', UPGRADE, 'POST'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBe(405);
     await wentUp();
   });
@@ -141,7 +141,7 @@ describe('an upgrade', () => {
     await socket.send(
       Buffer.concat([Buffer.from(request('hasty', UPGRADE)), hex('8980 00000000')]),
     );
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
     await wentUp();
   });
@@ -178,7 +178,7 @@ describe('RFC 6455: what fails a connection', () => {
     ];
     const socket = await open('rude');
     await socket.send(hex(bytes));
-    await socket.untilOver();
+    await socket.untilEnded();
     const frame = Buffer.from(framesOf(socket), 'hex');
     expect([frame[0], frame.readUInt16BE(2)]).toEqual([0x88, Number(code)]);
     expect(frame.length).toBe(2 + frame[1]!);
@@ -194,7 +194,7 @@ describe('RFC 6455: what fails a connection', () => {
       const first: Frame = { opcode: 1, payload, isFinal: false };
       const more = Array.from({ length: 1_000 }, () => ({ ...first, opcode: 0 }));
       await socket.send(frames(first, ...more));
-      await socket.untilOver();
+      await socket.untilEnded();
       expect(framesOf(socket)).toMatch(/^88..03f0/);
       await failed();
     }
@@ -206,12 +206,12 @@ describe('RFC 6455: what fails a connection', () => {
     const pings = frames(
       ...Array.from({ length: 500 }, (): Frame => ({ opcode: 9, payload: Buffer.alloc(0) })),
     );
-    for (let i = 0; i < PING_ROUNDS_MAX && !socket.isOver; i++) {
+    for (let i = 0; i < PING_ROUNDS_MAX && !socket.isEnded; i++) {
       await socket.send(pings);
       // A socket that is gone takes bytes at once, and its end is only heard in another turn.
       await nextTurn();
     }
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(framesOf(socket)).toMatch(/^(8a00|8900)+88..03f0/);
     await ended();
   });
@@ -229,14 +229,14 @@ describe('a connection that behaves', () => {
     await eventually(() =>
       framesOf(socket).includes(`8a0d${Buffer.from('are you there').toString('hex')}`),
     );
-    expect(socket.isOver).toBe(false);
+    expect(socket.isEnded).toBe(false);
   });
 
   test('§5.5.1, §7.1.2 has its close frame echoed', async () => {
     const ended = await watch(ENDED, { reason: 'peer' });
     const socket = await open('leaver');
     await socket.send(hex('88 85 00000000 03e8 627965 89 80 00000000'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(framesOf(socket)).toBe('880203e8');
     await ended();
     expect((await running.push.push('leaver', 'x', LIVE)).verdict).toBe('OFFLINE');
@@ -254,7 +254,7 @@ describe('a connection that behaves', () => {
   test('that never answers a ping is closed after three heartbeats', async () => {
     const ended = await watch(ENDED, { reason: 'silent' });
     const socket = await open('deaf');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(framesOf(socket)).toMatch(/^88..03f0/);
     await ended();
   });

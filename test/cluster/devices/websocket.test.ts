@@ -20,9 +20,9 @@ import {
 } from '../../support/devices/system-clients.js';
 import {
   type OpenWebSocket,
-  openBrowsers,
-  openNodes,
-  openPythons,
+  openBrowserWebSocket,
+  openNodeWebSocket,
+  openPythonWebSocket,
   openWs,
   type WebSocketClient,
 } from '../../support/devices/websocket-client.js';
@@ -103,9 +103,9 @@ const PAYLOADS: readonly (readonly [
 
 const CLIENTS = [
   ['ws', test, openWs],
-  ['WebSocket of Node', test, openNodes],
-  ['websockets of Python', testWith(PYTHON_WEBSOCKETS), openPythons],
-  ['WebSocket of Chromium', testWith(CHROMIUM), openBrowsers(newPage)],
+  ['WebSocket of Node', test, openNodeWebSocket],
+  ['websockets of Python', testWith(PYTHON_WEBSOCKETS), openPythonWebSocket],
+  ['WebSocket of Chromium', testWith(CHROMIUM), openBrowserWebSocket(newPage)],
 ] as const;
 
 describe.each(CLIENTS)('%s', (name, testHere, open) => {

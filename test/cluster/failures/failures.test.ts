@@ -14,7 +14,7 @@ import { status } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis } from '../../../cli/local/redis.js';
 import { packageRoot } from '../../../common/process/package-root.js';
-import { LIVE, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { LIVE, pushRequest, verdictName } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { Device } from '../../support/devices/device.js';
 import { eventually } from '../../support/eventually.js';
@@ -74,7 +74,7 @@ class Rounds {
     expect(results).toHaveLength(receivers.length);
     results.sort((a, b) => a.correlationId - b.correlationId);
     return results.map(({ outcome }) =>
-      outcome?.$case === 'push' ? wordOf(outcome.value.verdict) : outcome?.value.code,
+      outcome?.$case === 'push' ? verdictName(outcome.value.verdict) : outcome?.value.code,
     );
   }
 
@@ -155,7 +155,7 @@ describe('with control and three edges, dead ones left dead', () => {
     for (let i = 0; i < 3; i++) await rounds.push();
 
     // Evening out what the survivors got would move clients that lost nothing.
-    await running.steer('/v1/pause');
+    await running.postToControl('/v1/pause');
     await running.cluster.kill('edge-3');
     const killedAtMs = performance.now();
     let isBack = false;

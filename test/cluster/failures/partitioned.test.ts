@@ -95,7 +95,7 @@ test('most edges fall silent at once: control freezes, and nothing has moved whe
 test('an edge that is cut from Redis only is emptied, and nothing durable is lost', async () => {
   const { cluster, proxy } = running;
   const pid = cluster.pid(CUT);
-  proxy.cut();
+  proxy.partition();
   await eventually(async () => !(await running.isReady(CUT)), 10_000);
   await pushToAll();
   await eventually(async () => (await eventTypes()).includes('edge-partitioned'), 3 * LEASE_MS);
@@ -111,7 +111,7 @@ test('an edge that is cut from Redis only is emptied, and nothing durable is los
   expect(cluster.pid(CUT)).toBe(pid);
   expect((await running.edges()).map(({ intent }) => intent)).toEqual(['none', 'none', 'none']);
 
-  proxy.heal();
+  proxy.resume();
   await eventually(async () => (await eventTypes()).includes('edge-recovered'), 30_000);
   expect(await running.isReady(CUT)).toBe(true);
   await pushToAll();

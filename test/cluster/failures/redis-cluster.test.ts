@@ -16,7 +16,7 @@ import { LocalCluster } from '../../../cli/local/cluster.js';
 import { shardChannel, shardOf, shardTags } from '../../../common/cluster/shard.js';
 import { parseClusterSlots, type SlotMap } from '../../../common/redis/slot-map.js';
 import type { PushRequest, PushStreamResult } from '../../../proto/gen/longline/v1/push.js';
-import { PushClient, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { PushClient, pushRequest, verdictName } from '../../support/cluster/push-client.js';
 import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
 import { type ReceivedEvent, SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
@@ -240,7 +240,7 @@ async function pushAll(requests: readonly PushRequest[]): Promise<Outcome[]> {
 
 /** The verdict's name or the error's code. */
 function word(outcome: Outcome): string {
-  if (outcome?.$case === 'push') return wordOf(outcome.value.verdict);
+  if (outcome?.$case === 'push') return verdictName(outcome.value.verdict);
   return outcome?.value.code ?? 'no outcome';
 }
 

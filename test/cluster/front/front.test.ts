@@ -151,8 +151,8 @@ describe('a device that knows the front only', () => {
     expect(sent).toBeGreaterThan(1);
     const other = await open(await running.clientIdOf('edge-1', 'unharmed'));
     expect(other.isOpen).toBe(true);
-    socket.readOn();
-    await eventually(() => socket.text.length > sent * 400_000 || socket.isOver, 20_000);
+    socket.resumeReading();
+    await eventually(() => socket.text.length > sent * 400_000 || socket.isEnded, 20_000);
   }, 60_000);
 
   test('whose FIN comes is ended by its edge, and both connections of the front are given up', async () => {
@@ -162,7 +162,7 @@ describe('a device that knows the front only', () => {
     await socket.untilText('retry');
     expect(await devicesAt('router')).toBe(1);
     socket.halfClose();
-    await socket.untilOver();
+    await socket.untilEnded();
     await eventually(async () => expect(await devicesAt('router')).toBe(0));
     expect((await running.push.presence('half-closed')).connections).toEqual([]);
   });
@@ -170,13 +170,13 @@ describe('a device that knows the front only', () => {
   test('that sends what it must not is ended by its edge, as without a front', async () => {
     const socket = await dial();
     await socket.send(`${request('talker')}GET / HTTP/1.1\r\n\r\n`);
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
     const late = await dial();
     await late.send(request('talker'));
     await late.untilText('retry');
     await late.send('more');
-    await late.untilOver();
+    await late.untilEnded();
   });
 });
 
@@ -308,7 +308,7 @@ describe('what is no introduction', () => {
       const before = await rejectedAt('router', code);
       const socket = await dial();
       await socket.send(bytes);
-      await socket.untilOver();
+      await socket.untilEnded();
       expect([socket.status, socket.code]).toEqual([status, code]);
       expect(await rejectedAt('router', code)).toBe(before + 1);
     },
@@ -320,7 +320,7 @@ describe('what is no introduction', () => {
     const dripping = setInterval(() => void socket.send('X: y\r\n'), 100);
     await socket.send(head);
     const sinceMs = performance.now();
-    await socket.untilOver();
+    await socket.untilEnded();
     clearInterval(dripping);
     expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
     expect(performance.now() - sinceMs).toBeLessThan(HEAD_TIMEOUT_MS + 2_000);
@@ -330,7 +330,7 @@ describe('what is no introduction', () => {
     const socket = await dial();
     // CONNECT, MQTT 3.1.1, no clean session, empty clientId: [MQTT-3.1.3-8] of 3.1.1.
     await socket.send(Buffer.from('100c00044d5154540400003c0000', 'hex'));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(Buffer.from(socket.text, 'latin1').toString('hex')).toBe('20020002');
   });
 });
@@ -365,14 +365,14 @@ describe('a PROXY header', () => {
   test('twice is one too many', async () => {
     const socket = await dial('router', '127.0.0.9');
     await socket.send(Buffer.concat([header, header, Buffer.from(request('twice'))]));
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
   });
 
   test('that cannot be read is rejected of a proxy, too', async () => {
     const socket = await dial('router', '127.0.0.9');
     await socket.send('PROXY TCP4 198.51.100.7 203.0.113.1 04711 443\r\n');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'PROXY_MALFORMED']);
   });
 });

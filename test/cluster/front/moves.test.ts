@@ -104,7 +104,7 @@ test('nobody is a guest or misses anything, whatever is drained, killed or ended
   await untilReceived(['at first']);
 
   // An edge is drained: its devices are told to go without a URL, and come back to their front.
-  await running.steer('/v1/edges/edge-3/drain');
+  await running.postToControl('/v1/edges/edge-3/drain');
   await pushToAll('while one is drained');
   await eventually(async () => {
     const edge = (await running.edges()).find(({ id }) => id === 'edge-3')!;

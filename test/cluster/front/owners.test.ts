@@ -12,7 +12,7 @@ import { type Role, startRole } from '../../support/cluster/role.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { openWs } from '../../support/devices/websocket-client.js';
 import { eventually } from '../../support/eventually.js';
-import { ask } from '../../support/http.js';
+import { httpRequest } from '../../support/http.js';
 
 const SHARDS = 8;
 /** Nobody listens there. */
@@ -124,7 +124,7 @@ async function connectMqtt(version: 4 | 5): Promise<RawSocket> {
 }
 
 async function metric(name: string, label = ''): Promise<number> {
-  const { body } = await ask(`http://127.0.0.1:${router.ports.http}/metrics`);
+  const { body } = await httpRequest(`http://127.0.0.1:${router.ports.http}/metrics`);
   const line = body.split('\n').find((each) => each.startsWith(`longline_router_${name}${label} `));
   return Number(line?.split(' ').at(-1) ?? 0);
 }
@@ -140,7 +140,7 @@ async function expectRejections(code: string): Promise<void> {
     await connectMqtt(4),
     await connectMqtt(5),
   ];
-  for (const socket of [plain, stream, mqtt4, mqtt5]) await socket.untilOver();
+  for (const socket of [plain, stream, mqtt4, mqtt5]) await socket.untilEnded();
   expect([plain.status, plain.code]).toEqual([503, code]);
   expect(plain.text).toContain('\r\nRetry-After: 1\r\n');
   // An EventSource never comes back after a status of 503.
@@ -173,7 +173,7 @@ describe('an owner that is not there', () => {
     const silent = { ...DEAD, frontAddress: '192.0.2.1:9' };
     await own(silent, [silent]);
     const socket = await connect('a');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBe(503);
   }, 60_000);
 
@@ -211,7 +211,7 @@ describe('an edge and a front that do not know the same', () => {
     await own(two, [one, two], 'edges');
     await untilEdgesKnow();
     const socket = await connect('b');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(socket.status).toBe(200);
     expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
     const url = `http://127.0.0.1:${router.ports.front}/connect?clientId=c`;
@@ -248,7 +248,7 @@ describe('an edge and a front that do not know the same', () => {
     const socket = await connect('e');
     await socket.untilText('retry: 1000');
     await own(two, [two], 'routers');
-    await socket.untilOver();
+    await socket.untilEnded();
     expect(await gone()).toBe(before + 1);
     await eventually(async () => expect(await metric('front_devices')).toBe(0));
   }, 60_000);
@@ -268,7 +268,7 @@ describe('bounds', () => {
     await first.untilText('retry: 1000');
     await (await connect('b')).untilText('retry: 1000');
     const third = await connect('c');
-    await third.untilOver();
+    await third.untilEnded();
     expect([third.status, third.code]).toEqual([503, 'FRONT_FULL']);
     first.close();
     await eventually(async () => {
@@ -297,9 +297,9 @@ describe('bounds', () => {
     const first = await connect('a');
     await untilWaiting(1);
     const second = await connect('b');
-    await second.untilOver();
+    await second.untilEnded();
     expect([second.status, second.code]).toEqual([503, 'OVERLOADED']);
-    await first.untilOver();
+    await first.untilEnded();
     expect(first.code).toBe('EDGE_UNREACHABLE');
   }, 60_000);
 });

@@ -14,7 +14,7 @@ import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { type Role, startRole } from '../../support/cluster/role.js';
 import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
-import { ask } from '../../support/http.js';
+import { httpRequest } from '../../support/http.js';
 
 const SHARDS = 8;
 /** The shard that is moved. */
@@ -110,7 +110,7 @@ const goawayOf = (client: SseClient) =>
   client.events.filter(({ event }) => event === 'goaway').map(({ data }) => JSON.parse(data));
 
 async function metric(edge: Role, pattern: RegExp): Promise<number> {
-  const { body } = await ask(`http://127.0.0.1:${edge.ports.admin}/metrics`);
+  const { body } = await httpRequest(`http://127.0.0.1:${edge.ports.admin}/metrics`);
   return Number(pattern.exec(body)?.[1] ?? 0);
 }
 
@@ -161,7 +161,7 @@ describe('a shard that moves', () => {
       expect(new Set(clients.slice(0, -1).map(({ retryMs }) => retryMs)).size).toBeGreaterThan(1);
       expect(await metric(one, /ended_total\{reason="goaway"\} (\d+)/)).toBe(before.length);
 
-      // Pushed to between two edges, it waits in the inbox; at the new edge it is served.
+      // PushResult to between two edges, it waits in the inbox; at the new edge it is served.
       const id = before[0]!;
       expect((await push.push(id, 'on the way')).verdict).toBe('STORED');
       const back = await open(goawayOf(clients[0]!)[0].url);
@@ -169,7 +169,7 @@ describe('a shard that moves', () => {
       expect(control.stats('edge-2').guests).toBe(0);
       // Whoever comes back to the old edge is sent on.
       const old = `http://127.0.0.1:${one.ports.devices}/connect?clientId=${before[1]}`;
-      expect(await ask(old)).toMatchObject({ status: 307 });
+      expect(await httpRequest(old)).toMatchObject({ status: 307 });
 
       // The guest came by choice: it stays, is served, and keeps the subscription.
       await eventually(() => expect(control.stats('edge-1').released).toEqual([SHARD]), 15_000);
@@ -212,7 +212,7 @@ describe('an edge that is told to end', () => {
     for (const id of clientIdsOf(SHARD, 3)) await connect(one, id);
     one.signal('SIGTERM');
     await eventually(() => expect(control.stats('edge-1').shuttingDown).toBe(true), 1_000);
-    const ready = await ask(`http://127.0.0.1:${one.ports.admin}/readyz`);
+    const ready = await httpRequest(`http://127.0.0.1:${one.ports.admin}/readyz`);
     expect(ready).toMatchObject({ status: 503, body: expect.stringMatching(/leaving/) });
     expect(openCount()).toBe(3);
     const all = Array.from({ length: SHARDS }, (_, shard) => shard);
@@ -300,7 +300,7 @@ test('an edge that an operator drains stays, closes whoever is left by the deadl
 
 test('of several controls, an edge finds the one that leads', async () => {
   const other = await FakeControl.start();
-  other.leads = false;
+  other.isLeader = false;
   try {
     await startEdge('edge-1', {
       LONGLINE_CONTROL_ADDRESS: `127.0.0.1:1,${other.address}, ${control.address}`,
@@ -311,8 +311,8 @@ test('of several controls, an edge finds the one that leads', async () => {
     expect(hello.zone).toBe('zone-b');
     await eventually(() => stats !== undefined || control.sessions.get('edge-1')?.stats);
     // The leader changes.
-    control.leads = false;
-    other.leads = true;
+    control.isLeader = false;
+    other.isLeader = true;
     control.sessions.get('edge-1')!.call.end();
     await eventually(() => other.sessions.has('edge-1'), 15_000);
   } finally {

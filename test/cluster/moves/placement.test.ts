@@ -9,7 +9,7 @@ import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
-import { ask } from '../../support/http.js';
+import { httpRequest } from '../../support/http.js';
 
 let running: RunningCluster;
 const opened: SseClient[] = [];
@@ -46,7 +46,7 @@ describe('a device at the wrong edge', () => {
     const clientId = await running.clientIdOf('edge-2', 'wrong/edge ü');
     const counter = 'longline_edge_redirects_total';
     const before = await running.metric('edge-1', counter);
-    const answer = await ask(`${atEdge('edge-1', clientId)}&lastEventId=1-1`);
+    const answer = await httpRequest(`${atEdge('edge-1', clientId)}&lastEventId=1-1`);
     const { position } = await running.view();
     expect(answer).toMatchObject({
       status: 307,
@@ -66,7 +66,7 @@ describe('a device at the wrong edge', () => {
 
   test('is redirected although it was sent there, when that was under an older epoch', async () => {
     const clientId = await running.clientIdOf('edge-2', 'stale');
-    const answer = await ask(`${atEdge('edge-1', clientId)}&epoch=0-0`);
+    const answer = await httpRequest(`${atEdge('edge-1', clientId)}&epoch=0-0`);
     expect(answer.status).toBe(307);
   });
 
@@ -152,7 +152,7 @@ describe('two connections of one clientId', () => {
 describe('/connect of the router', () => {
   test('redirects to the owner, uncached', async () => {
     const { edgeId, url } = await running.lookUp('anybody');
-    const answer = await ask(running.connectUrl('anybody'), { headers: { accept: '*/*' } });
+    const answer = await httpRequest(running.connectUrl('anybody'), { headers: { accept: '*/*' } });
     expect(answer).toMatchObject({
       status: 307,
       headers: { location: url, 'cache-control': 'no-store', 'access-control-allow-origin': '*' },
@@ -163,7 +163,7 @@ describe('/connect of the router', () => {
   test('answers JSON to whoever asks for it', async () => {
     const { position } = await running.view();
     const headers = { accept: 'application/json', origin: 'https://page.example' };
-    const answer = await ask(running.connectUrl('anybody'), { headers });
+    const answer = await httpRequest(running.connectUrl('anybody'), { headers });
     expect(answer).toMatchObject({
       status: 200,
       headers: { 'access-control-allow-origin': '*', 'cache-control': 'no-store' },
@@ -184,7 +184,7 @@ describe.each([
   ['an edge', () => running.cluster.edgeUrl('edge-1')],
 ])('%s', (_, origin) => {
   test('answers a preflight', async () => {
-    const answer = await ask(`${origin()}/connect?clientId=a`, {
+    const answer = await httpRequest(`${origin()}/connect?clientId=a`, {
       method: 'OPTIONS',
       headers: {
         origin: 'https://page.example',
@@ -217,14 +217,14 @@ describe.each([
     ['two clientIds', '?clientId=a&clientId=a', 'REQUEST_MALFORMED'],
     ['an epoch that is none', '?clientId=a&epoch=new', 'REQUEST_MALFORMED'],
   ])('rejects %s with 400 and a code', async (__, query, code) => {
-    const answer = await ask(`${origin()}/connect${query}`);
+    const answer = await httpRequest(`${origin()}/connect${query}`);
     expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([400, code]);
     // A page may read why it was rejected.
     expect(answer.headers['access-control-allow-origin']).toBe('*');
   });
 
   test.each(['POST', 'PUT', 'PATCH', 'DELETE'])('rejects %s with 405', async (method) => {
-    const answer = await ask(`${origin()}/connect?clientId=a`, { method });
+    const answer = await httpRequest(`${origin()}/connect?clientId=a`, { method });
     expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([
       405,
       'METHOD_NOT_ALLOWED',
@@ -235,7 +235,7 @@ describe.each([
   test.each(['/', '/connect/', '/connectx?clientId=a', '/..', '//connect?clientId=a'])(
     'rejects %s with 404',
     async (path) => {
-      const answer = await ask(`${origin()}${path}`);
+      const answer = await httpRequest(`${origin()}${path}`);
       expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([404, 'NOT_FOUND']);
     },
   );

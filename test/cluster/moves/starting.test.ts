@@ -7,7 +7,7 @@ import { freePort } from '../../../cli/local/ports.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { startRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
-import { ask } from '../../support/http.js';
+import { httpRequest } from '../../support/http.js';
 
 /** Generous: the machine may be busy with other test files. */
 const DEADLINE_MS = 45_000;
@@ -55,15 +55,15 @@ describe.each(ROLES)('$role', (role) => {
     const port = await freePort();
     const starting = await start(role, { LONGLINE_REDIS_URL: `redis://127.0.0.1:${port}` });
     await eventually(async () => {
-      const answer = await ask(`${starting.health}/readyz`);
+      const answer = await httpRequest(`${starting.health}/readyz`);
       expect(answer.status).toBe(503);
       expect(JSON.parse(answer.body).reasons[0]).toMatch(/waiting for Redis: .*ECONNREFUSED/);
     }, DEADLINE_MS);
-    expect((await ask(`${starting.health}/healthz`)).status).toBe(200);
+    expect((await httpRequest(`${starting.health}/healthz`)).status).toBe(200);
     const redis = await startRedis([], async () => port);
     try {
       await eventually(async () => {
-        const { body } = await ask(`${starting.health}/readyz`);
+        const { body } = await httpRequest(`${starting.health}/readyz`);
         expect(body).not.toMatch(/waiting for Redis/);
       }, DEADLINE_MS);
     } finally {
@@ -77,7 +77,7 @@ describe.each(ROLES)('$role', (role) => {
   ])('is ended by %s while Redis is away', async (_, end) => {
     const starting = await start(role, { LONGLINE_REDIS_URL: 'redis://127.0.0.1:1' });
     await eventually(async () => {
-      expect((await ask(`${starting.health}/healthz`)).status).toBe(200);
+      expect((await httpRequest(`${starting.health}/healthz`)).status).toBe(200);
     }, DEADLINE_MS);
     // Not `exited`: after `disconnect` there is no `close`.
     const gone = once(starting.child, 'exit');
@@ -91,7 +91,7 @@ describe.each(ROLES)('$role', (role) => {
       const env = { LONGLINE_REDIS_URL: redis.url };
       const first = await start(ROLES[2], env);
       await eventually(async () => {
-        expect((await ask(`${first.health}/readyz`)).status).toBe(200);
+        expect((await httpRequest(`${first.health}/readyz`)).status).toBe(200);
       }, DEADLINE_MS);
       const second = await start(role, { ...env, LONGLINE_SHARD_COUNT: '1024' });
       expect(await second.exited).toBe(78);

@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { Redis } from 'ioredis';
 import { controlApi } from '../../../cli/control/api.js';
 import { shardOf } from '../../../common/cluster/shard.js';
-import { LIVE, pushRequest, wordOf } from '../../support/cluster/push-client.js';
+import { LIVE, pushRequest, verdictName } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { SseClient, type SseOptions } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
@@ -327,7 +327,7 @@ test('PushStream answers thousands of pushes, matched by correlation id, bad one
   const summary = new Map<string, number>();
   for (const { correlationId, push } of items) {
     const outcome = byId.get(correlationId)!;
-    const said = outcome.$case === 'push' ? wordOf(outcome.value.verdict) : outcome.value.code;
+    const said = outcome.$case === 'push' ? verdictName(outcome.value.verdict) : outcome.value.code;
     const to = push.clientId.replace(/\d+$/, 'n');
     summary.set(`${to}: ${said}`, (summary.get(`${to}: ${said}`) ?? 0) + 1);
   }

@@ -22,7 +22,7 @@ import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { NotAStream, type ReceivedEvent, SseClient } from '../../support/devices/sse-client.js';
 import { openWs } from '../../support/devices/websocket-client.js';
 import { eventually } from '../../support/eventually.js';
-import { ask } from '../../support/http.js';
+import { httpRequest } from '../../support/http.js';
 import { claimsOf, rsa, SECRET, signed, tokenOf } from '../../support/tokens.js';
 
 const OPS = 'ops-token-0123456789';
@@ -77,7 +77,7 @@ const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
 /** By the router, as curl does: the header is not shown to whoever it is redirected to. */
 async function open(clientId: string, token: string): Promise<SseClient> {
-  const answer = await ask(running.connectUrl(clientId), { headers: bearer(token) });
+  const answer = await httpRequest(running.connectUrl(clientId), { headers: bearer(token) });
   expect(answer.status).toBe(307);
   const device = await SseClient.open(answer.headers.location!);
   if (clientId !== healthyId) devices.push(device);
@@ -86,7 +86,7 @@ async function open(clientId: string, token: string): Promise<SseClient> {
 
 async function edgeUrlOf(clientId: string): Promise<string> {
   const headers = { accept: 'application/json', ...bearer(tokenOf(clientId)) };
-  return JSON.parse((await ask(running.connectUrl(clientId), { headers })).body).url;
+  return JSON.parse((await httpRequest(running.connectUrl(clientId), { headers })).body).url;
 }
 
 /** Of a device that comes to the right edge without anything. */
@@ -104,8 +104,8 @@ describe('a device', () => {
   test('is sent on with a ticket, and its token stays behind', async () => {
     const token = tokenOf('alice');
     const urls = [`${running.connectUrl('alice')}&token=${token}`];
-    const byHeader = await ask(running.connectUrl('alice'), { headers: bearer(token) });
-    const byQuery = await ask(urls[0]!);
+    const byHeader = await httpRequest(running.connectUrl('alice'), { headers: bearer(token) });
+    const byQuery = await httpRequest(urls[0]!);
     for (const { status, headers } of [byHeader, byQuery]) {
       expect(status).toBe(307);
       const location = headers.location!;
@@ -137,7 +137,7 @@ describe('a device', () => {
   test('is redirected by an edge with a ticket', async () => {
     const [clientId] = await running.clientIdsOf('edge-2', 1);
     const url = `${running.cluster.edgeUrl('edge-1')}/connect?clientId=${clientId}`;
-    const answer = await ask(url, { headers: bearer(tokenOf(clientId!)) });
+    const answer = await httpRequest(url, { headers: bearer(tokenOf(clientId!)) });
     expect(answer.status).toBe(307);
     const location = answer.headers.location!;
     expect(location).toContain(running.cluster.edgeUrl('edge-2'));
@@ -180,7 +180,7 @@ describe('a device', () => {
     ] as const) {
       const metric = `longline_${role}_tokens_rejected_total`;
       const before = await running.metric(name, metric, { reason });
-      const answer = await ask(target, { headers });
+      const answer = await httpRequest(target, { headers });
       expect(answer.status).toBe(status);
       expect(codeOf(answer)).toBe(code);
       expect(answer.headers['www-authenticate']).toBe(status === 401 ? 'Bearer' : undefined);
@@ -190,7 +190,7 @@ describe('a device', () => {
 
   test('with the ticket of another is rejected', async () => {
     const ticket = new URL(await edgeUrlOf('alice')).searchParams.get('ticket');
-    const answer = await ask(`${await bareUrlOf('mallory')}&ticket=${ticket}`);
+    const answer = await httpRequest(`${await bareUrlOf('mallory')}&ticket=${ticket}`);
     expect(answer.status).toBe(401);
   });
 
@@ -211,7 +211,7 @@ describe('a device', () => {
   test('is told the same in ndjson, and gets its ticket with the welcome', async () => {
     const exp = Math.floor(Date.now() / 1_000) + 2;
     const headers = { accept: 'application/x-ndjson', ...bearer(tokenOf('brief', { exp })) };
-    const { body } = await ask(await bareUrlOf('brief'), { headers });
+    const { body } = await httpRequest(await bareUrlOf('brief'), { headers });
     const said = body
       .trim()
       .split('\n')
@@ -248,9 +248,9 @@ describe('a WebSocket', () => {
       'sec-websocket-key': Buffer.alloc(16).toString('base64'),
     };
     const url = await bareUrlOf('mallory');
-    expect((await ask(url, { headers: upgrade })).status).toBe(401);
+    expect((await httpRequest(url, { headers: upgrade })).status).toBe(401);
     const protocol = { 'sec-websocket-protocol': `longline.json, ${offer(tokenOf('alice'))}` };
-    expect((await ask(url, { headers: { ...upgrade, ...protocol } })).status).toBe(403);
+    expect((await httpRequest(url, { headers: { ...upgrade, ...protocol } })).status).toBe(403);
   });
 
   test('goes on with a newer token, and ends with the last one', async () => {

@@ -85,7 +85,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
       return tokenOf(clientId);
     });
     await eventually(() => isConnected(listener), 30_000);
-    await running.steer('/v1/edges/edge-1/drain');
+    await running.postToControl('/v1/edges/edge-1/drain');
     await eventually(async () => {
       const { connections } = await running.push.presence(clientId);
       return connections.map(({ edgeId }) => edgeId).join() === 'edge-2' && isConnected(listener);
@@ -121,7 +121,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect(calls).toBe(2);
     expect(listener.states[1]).toMatchObject({
       type: 'waiting',
-      why: expect.stringContaining('PERMISSION_DENIED'),
+      reason: expect.stringContaining('PERMISSION_DENIED'),
     });
   }, 60_000);
 });

@@ -1,4 +1,4 @@
-/** Stands in for control: the edges and routers are real, what they are told is up to the test. */
+/** A control for real edges and routers, whose assignments and paces the test chooses. */
 import {
   Metadata,
   type ServerDuplexStream,
@@ -33,11 +33,11 @@ import {
 interface Session {
   readonly hello: Hello;
   readonly call: ServerDuplexStream<SessionRequest, SessionResponse>;
-  /** Of the last report. */
+  /** The last report. */
   stats: Stats | undefined;
 }
 
-const BEGINNING: Assignment = {
+const INITIAL: Assignment = {
   position: { incarnation: 1, epoch: 0 },
   edges: [],
   owners: new Uint16Array(0),
@@ -48,9 +48,9 @@ const BEGINNING: Assignment = {
 export class FakeControl {
   readonly sessions = new Map<string, Session>();
   readonly #watches = new Set<ServerWritableStream<WatchRequest, WatchResponse>>();
-  current = BEGINNING;
-  /** Whether it lets anybody in. */
-  leads = true;
+  current = INITIAL;
+  /** While false, sessions of edges are rejected. */
+  isLeader = true;
   rejections = 0;
 
   private constructor(
@@ -61,7 +61,7 @@ export class FakeControl {
   static async start(): Promise<FakeControl> {
     const grpc = createGrpcServer([], {});
     const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
-    // Bound first, as the address is all that the edges need; nobody knows it yet.
+    // Services can still be added after the bind: no peer knows the address yet.
     const control = new FakeControl(grpc, address);
     grpc.server.addService(EdgeSessionServiceService, {
       session: (call: Session['call']) => control.#open(call),
@@ -72,15 +72,15 @@ export class FakeControl {
     return control;
   }
 
-  /** Makes `content` the newest assignment and tells everybody, or only those who are named. */
-  publish(content: Content, hearers: 'all' | 'edges' | 'routers' = 'all'): void {
+  /** Makes `content` the newest assignment and sends it to all peers, or only to one role. */
+  publish(content: Content, recipients: 'all' | 'edges' | 'routers' = 'all'): void {
     const { incarnation, epoch } = this.current.position;
     this.current = { ...content, position: { incarnation, epoch: epoch + 1 } };
     const assignment = toWire(this.current);
-    if (hearers !== 'routers') {
+    if (recipients !== 'routers') {
       for (const { call } of this.sessions.values()) call.write({ assignment, pace: undefined });
     }
-    if (hearers !== 'edges') for (const call of this.#watches) call.write({ assignment });
+    if (recipients !== 'edges') for (const call of this.#watches) call.write({ assignment });
   }
 
   pace(edgeId: string, pace: Partial<Pace>): void {
@@ -88,14 +88,14 @@ export class FakeControl {
     this.sessions.get(edgeId)!.call.write({ assignment: undefined, pace: whole });
   }
 
-  /** What the edge has reported under the newest assignment. @throws until it has */
+  /** The report of an edge under the newest assignment. @throws Error until it has sent one */
   stats(edgeId: string): Stats {
     const stats = this.sessions.get(edgeId)?.stats;
     if (stats?.measuredUnder?.epoch === this.current.position.epoch) return stats;
     throw new Error(`${edgeId} has not reported under the newest assignment`);
   }
 
-  /** The edges as they have introduced themselves, sorted. */
+  /** The connected edges as in their hello, sorted by id. */
   edges(intents: Record<string, AssignedEdge['intent']> = {}): AssignedEdge[] {
     return [...this.sessions.values()]
       .map(({ hello }) => ({
@@ -113,9 +113,9 @@ export class FakeControl {
   }
 
   #open(call: Session['call']): void {
-    if (!this.leads) {
+    if (!this.isLeader) {
       this.rejections++;
-      call.emit('error', { code: status.UNAVAILABLE, details: 'another one leads' });
+      call.emit('error', { code: status.UNAVAILABLE, details: 'not the leader' });
       return;
     }
     let session: Session | undefined;
@@ -125,7 +125,7 @@ export class FakeControl {
       session = { hello: body.value, call, stats: undefined };
       this.sessions.set(body.value.edgeId, session);
       call.sendMetadata(new Metadata());
-      if (this.current !== BEGINNING) {
+      if (this.current !== INITIAL) {
         call.write({ assignment: toWire(this.current), pace: undefined });
       }
     });
@@ -139,7 +139,7 @@ export class FakeControl {
   #watch(call: ServerWritableStream<WatchRequest, WatchResponse>): void {
     call.sendMetadata(new Metadata());
     this.#watches.add(call);
-    if (this.current !== BEGINNING) call.write({ assignment: toWire(this.current) });
+    if (this.current !== INITIAL) call.write({ assignment: toWire(this.current) });
     call.on('close', () => this.#watches.delete(call));
   }
 }

@@ -1,18 +1,18 @@
-/** Numbers that a member of a cluster tells of itself. */
+/** Metrics of the processes of a cluster. */
 import type { LocalCluster } from '../../../cli/local/cluster.js';
 import { eventually } from '../eventually.js';
-import { ask } from '../http.js';
+import { httpRequest } from '../http.js';
 
 /**
- * The value of a metric; 0 while the labelled child does not exist yet.
- * @param httpUrl of the member
+ * The value of a metric; 0 while there is no sample with these labels yet.
+ * @param httpUrl HTTP URL of the process
  */
 export async function metricOf(
   httpUrl: string,
   metric: string,
   labels: Record<string, string> = {},
 ): Promise<number> {
-  const { body } = await ask(`${httpUrl}/metrics`);
+  const { body } = await httpRequest(`${httpUrl}/metrics`);
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   for (const line of body.split('\n')) {
     const [, found, labelled = '', value] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
@@ -22,7 +22,7 @@ export async function metricOf(
   return 0;
 }
 
-/** While a device is told what its inbox holds, a durable push to it is truly STORED. */
+/** Waits until no edge is catching up: until then, a durable push gets the verdict STORED. */
 export async function untilCaughtUp(cluster: LocalCluster): Promise<void> {
   for (const name of cluster.namesOf('edge')) {
     if (cluster.pid(name) === undefined) continue;

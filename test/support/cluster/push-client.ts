@@ -1,4 +1,4 @@
-/** The gRPC push API as a backend uses it, with promises. */
+/** A backend: the gRPC push API with promises. */
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import {
   type DisconnectResponse,
@@ -13,21 +13,21 @@ import {
 
 export type PushOptions = Partial<Omit<PushRequest, 'clientId' | 'payload'>>;
 
-/** For a push whose edge is dead and will not answer. */
+/** For a push whose edge is dead: does not wait long for the verdict. */
 export const NO_ANSWER: PushOptions = { waitMs: 1_000 };
 
-/** Live only: delivered now or never. */
+/** A live push, which is not stored. */
 export const LIVE: PushOptions = { ttlMs: 0 };
 
-/** What the caller gets, with the verdict in words. */
-export interface Pushed {
+export interface PushResult {
+  /** Such as `DELIVERED`. */
   readonly verdict: string;
   readonly messageId: string;
 }
 
 /**
- * Much more than a router's own default: on a machine that is busy with other tests, a verdict must
- * not become UNKNOWN. It is waited out only where nobody is there to answer.
+ * Far above the default of a router, so that a verdict does not become UNKNOWN on a busy machine. Only a
+ * push without a reply waits that long.
  */
 const WAIT_MS = 10_000;
 const CALL_DEADLINE_MS = 30_000;
@@ -36,30 +36,30 @@ export class PushClient {
   readonly #client: PushServiceClient;
 
   /**
-   * @param address `host:port` of a router's gRPC
-   * @param token what the router is shown; '' for nothing
+   * @param address `host:port` of a router's gRPC port
+   * @param token bearer token; '' for none
    */
   constructor(
     address: string,
     readonly token = '',
   ) {
     this.#client = new PushServiceClient(address, credentials.createInsecure(), {
-      // After a restart of the router, the next call does not wait for a long backoff.
+      // A call after a restart of the router must not wait for a long backoff.
       'grpc.max_reconnect_backoff_ms': 500,
     });
   }
 
-  /** Rejects with gRPC's own error; its `code` and `details` are the answer. */
+  /** @throws ServiceError with `code` and `details` of the router */
   async push(
     clientId: string,
     payload: string | Uint8Array,
     options: PushOptions = {},
-  ): Promise<Pushed> {
+  ): Promise<PushResult> {
     const request = pushRequest(clientId, payload, options);
     const { verdict, messageId } = await this.#call<PushResponse>((...rest) =>
       this.#client.push(request, ...rest),
     );
-    return { verdict: wordOf(verdict), messageId };
+    return { verdict: verdictName(verdict), messageId };
   }
 
   presence(clientId: string): Promise<GetPresenceResponse> {
@@ -70,9 +70,9 @@ export class PushClient {
     return this.#call((...rest) => this.#client.disconnect({ clientId }, ...rest));
   }
 
-  /** Sends frames of items on one stream; resolves with all results when the router ends it. */
+  /** Sends frames of items on one stream. Resolves with all results when the router ends the stream. */
   stream(frames: readonly PushStreamItem[][]): Promise<PushStreamResult[]> {
-    const stream = this.#client.pushStream(this.#shown(), deadline());
+    const stream = this.#client.pushStream(this.#metadata(), deadline());
     const results: PushStreamResult[] = [];
     return new Promise((resolve, reject) => {
       stream.on('data', (frame: { results: PushStreamResult[] }) => results.push(...frame.results));
@@ -87,7 +87,7 @@ export class PushClient {
     this.#client.close();
   }
 
-  #shown(): Metadata {
+  #metadata(): Metadata {
     const metadata = new Metadata();
     if (this.token !== '') metadata.set('authorization', `Bearer ${this.token}`);
     return metadata;
@@ -97,7 +97,7 @@ export class PushClient {
     start: (metadata: Metadata, options: { deadline: number }, callback: Callback<T>) => unknown,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      start(this.#shown(), deadline(), (error, response) => {
+      start(this.#metadata(), deadline(), (error, response) => {
         if (error) reject(error);
         else resolve(response);
       });
@@ -118,7 +118,7 @@ export function pushRequest(
   });
 }
 
-export function wordOf(verdict: Verdict): string {
+export function verdictName(verdict: Verdict): string {
   return Verdict[verdict]!.replace('VERDICT_', '');
 }
 

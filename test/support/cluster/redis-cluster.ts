@@ -1,4 +1,4 @@
-/** A real Redis Cluster on loopback: three masters, a replica each. */
+/** A real Redis Cluster on loopback: three masters with one replica each. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
@@ -10,14 +10,14 @@ const run = promisify(execFile);
 
 export interface TestCluster {
   readonly urls: readonly string[];
-  /** `host:port` of the master that a node which is alive names for the slot. */
+  /** `host:port` of the master of a slot, according to the first live node. */
   masterOfSlot(slot: number): Promise<string>;
-  /** Moves a slot in place, as `redis-cli --cluster reshard` does. */
+  /** Migrates a slot with its keys, as `redis-cli --cluster reshard` does. */
   migrateSlot(slot: number, toAddress: string): Promise<void>;
   /** Kills the server at `host:port`. */
   killNode(address: string): Promise<void>;
   replicaOf(master: string): Promise<string>;
-  /** Starts it again, without its data. */
+  /** Restarts the server without its data. */
   restartNode(address: string): Promise<void>;
   /** Runs a command on the server at `host:port`. */
   call(address: string, ...command: string[]): Promise<unknown>;
@@ -30,7 +30,7 @@ export async function startRedisCluster(): Promise<TestCluster> {
   const args = [
     ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500'],
     ...['--cluster-allow-pubsubshard-when-down', 'no'],
-    // A replica that has not synchronised yet cannot take over.
+    // A replica that has not synchronised yet cannot be promoted.
     ...['--repl-diskless-sync-delay', '0'],
   ];
   const nodes: TestRedis[] = [];

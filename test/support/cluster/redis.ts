@@ -1,4 +1,4 @@
-/** A real Redis of its own for each test, gone with the test process however that ends. */
+/** Starts a real Redis for a test. It ends with the test process, even if that is killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -13,11 +13,11 @@ export interface TestRedis {
   readonly url: string;
   readonly port: number;
   isRunning(): boolean;
-  /** Ends it and removes its files. */
+  /** Kills the server and removes its files. */
   stop(): Promise<void>;
-  /** Sends a signal; resolves when a fatal one has taken effect. */
+  /** Sends a signal. Resolves when the server has exited, unless it is SIGSTOP or SIGCONT. */
   kill(signal: NodeJS.Signals): Promise<void>;
-  /** Starts it again on the same port, after it was killed. */
+  /** Restarts a killed server on the same port. */
   restart(): Promise<void>;
 }
 
@@ -60,12 +60,12 @@ async function launch(
 ): Promise<ChildProcess> {
   const settings = ['--port', port, '--save', '', '--appendonly', 'no', '--dir', directory];
   const server = spawn('redis-server', [...settings.map(String), ...args], { stdio: 'ignore' });
-  dieWithUs(server);
+  killWithParent(server);
   const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: 0 });
   probe.on('error', () => {});
   await eventually(async () => {
     if (server.exitCode !== null) throw new Error(`redis-server exited with ${server.exitCode}`);
-    // A server that wants a password is up, too.
+    // A server that requires a password is up as well.
     await probe.ping().catch((error: Error) => {
       if (!/NOAUTH/.test(error.message)) throw error;
     });
@@ -75,15 +75,15 @@ async function launch(
 }
 
 /**
- * For the day when the test process is killed: the standard input of this shell, a pipe from us,
- * ends then, and it takes the child along.
+ * Kills the child when this process ends, however that happens: the kernel then closes the pipe that is
+ * the standard input of the guard.
  */
-function dieWithUs(child: ChildProcess): void {
+function killWithParent(child: ChildProcess): void {
   const guard = spawn('sh', ['-c', 'cat > /dev/null; kill -9 "$0"', String(child.pid)], {
     stdio: ['pipe', 'ignore', 'ignore'],
   });
   guard.unref();
   (guard.stdin as Socket).unref();
-  // Before the child's id can belong to someone else.
+  // Before the kernel can reuse the pid of the child.
   child.once('exit', () => guard.kill('SIGKILL'));
 }

@@ -1,4 +1,4 @@
-/** One role as a process of its own, with the environment that a test gives it. */
+/** Starts one role as a process with a given environment. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -8,13 +8,13 @@ export interface Role {
   readonly ports: Readonly<Record<string, number>>;
   readonly exitCode: number | null;
   signal(name: NodeJS.Signals): void;
-  /** Resolves with the exit status when it is gone by itself. */
+  /** Resolves with the exit status. */
   readonly exited: Promise<number | null>;
-  /** Ends it if it is still there. */
+  /** Kills the process if it still runs. */
   stop(): Promise<void>;
 }
 
-/** Resolves when it listens. */
+/** Resolves when the role listens. @throws Error if it exits first */
 export async function startRole(role: string, env: NodeJS.ProcessEnv): Promise<Role> {
   const child: ChildProcess = fork(join(packageRoot, 'dist', role, 'main.js'), [], {
     env: { PATH: process.env.PATH, LONGLINE_AUTH: 'none', LONGLINE_HOST: '127.0.0.1', ...env },
@@ -23,7 +23,7 @@ export async function startRole(role: string, env: NodeJS.ProcessEnv): Promise<R
   const exited = once(child, 'exit').then(([code]) => code as number | null);
   const listening = once(child, 'message') as Promise<[{ ports: Record<string, number> }]>;
   const first = await Promise.race([listening, exited]);
-  if (!Array.isArray(first)) throw new Error(`${role} has exited with ${first}`);
+  if (!Array.isArray(first)) throw new Error(`${role} exited with ${first}`);
   return {
     ports: first[0].ports,
     get exitCode() {

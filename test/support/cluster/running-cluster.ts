@@ -1,4 +1,4 @@
-/** A cluster of real processes over a real Redis, ready to be used, and gone afterwards. */
+/** A cluster of real processes on a real Redis. */
 import {
   type ClusterView,
   controlApi,
@@ -9,7 +9,7 @@ import { LocalCluster } from '../../../cli/local/cluster.js';
 import { type LocalRedis, startRedis } from '../../../cli/local/redis.js';
 import { shardOf } from '../../../common/cluster/shard.js';
 import { eventually } from '../eventually.js';
-import { ask } from '../http.js';
+import { httpRequest } from '../http.js';
 import { metricOf, untilCaughtUp } from './metric.js';
 import { PushClient } from './push-client.js';
 import { TcpProxy } from './tcp-proxy.js';
@@ -18,14 +18,14 @@ export interface RunningClusterOptions {
   readonly edges: number;
   readonly controls?: number;
   readonly routers?: number;
-  /** Whether a role that dies is started again in place. */
+  /** Restart roles that exit. Default: false. */
   readonly restart?: boolean;
   readonly env?: NodeJS.ProcessEnv;
-  /** Hears each line that a role prints. */
+  /** Receives each line that a role prints. */
   readonly onOutput?: (name: string, line: string) => void;
-  /** A member that can be cut from Redis. */
+  /** Name of the process that reaches Redis through `proxy`, and so can be partitioned from it. */
   readonly behindProxy?: string;
-  /** What routers are shown; '' for nothing. */
+  /** Bearer token of the push client; '' for none. */
   readonly token?: string;
 }
 
@@ -37,15 +37,15 @@ export interface ShardView {
 
 /** Generous: the machine may be busy with other test files. */
 const READY_DEADLINE_MS = 45_000;
-/** On a busy machine an edge may come so late that it gets its share by moves, a minute later. */
+/** On a busy machine an edge may start so late that moves, a minute later, give it its share. */
 const START_TRIES = 3;
-/** Of the largest share over the smallest: no first assignment for all edges is further apart. */
-const EVEN_OVER_LEAST = 1.05;
-/** How much of what the roles printed explains a cluster that does not get ready. */
+/** Maximum ratio of the largest to the smallest share when the first assignment has all edges. */
+const SHARE_RATIO_MAX = 1.05;
+/** Lines of output to print when a cluster does not become ready. */
 const LAST_LINES = 60;
 
 export class RunningCluster {
-  /** A restarted Redis is another one. */
+  /** Replaced when a test restarts Redis. */
   redis: LocalRedis;
   readonly #lines: string[];
 
@@ -53,7 +53,7 @@ export class RunningCluster {
     readonly cluster: LocalCluster,
     readonly push: PushClient,
     redis: LocalRedis,
-    /** Between Redis and the member that can be cut from it. */
+    /** Between Redis and the process named by `behindProxy`. */
     readonly proxy: TcpProxy,
     lines: string[],
   ) {
@@ -65,7 +65,7 @@ export class RunningCluster {
     for (let tries = 1; ; tries++) {
       const running = await RunningCluster.#startOnce(options);
       if (tries === START_TRIES || (await running.#isEven())) return running;
-      console.log('an edge came too late for the first assignment: the cluster is started again');
+      console.log('an edge missed the first assignment: restarting the cluster');
       await running.stop();
     }
   }
@@ -101,7 +101,7 @@ export class RunningCluster {
     }
   }
 
-  /** Prints what the roles have said last when they do not get ready. */
+  /** Prints the last output of the roles if they do not become ready. */
   async untilReady(): Promise<void> {
     try {
       await this.cluster.waitUntilReady(READY_DEADLINE_MS);
@@ -118,20 +118,20 @@ export class RunningCluster {
     await this.redis.stop();
   }
 
-  /** Where the router sends a client: the URL of `/connect` there. */
+  /** The `/connect` URL of the router. */
   connectUrl(clientId: string): string {
     return `${this.cluster.routerUrl}/connect?clientId=${encodeURIComponent(clientId)}`;
   }
 
-  /** What the router answers to whoever asks for JSON. */
+  /** The JSON response of `/connect`. */
   async lookUp(clientId: string): Promise<{ edgeId: string; url: string; shard: number }> {
     const headers = { accept: 'application/json' };
-    const answer = await ask(this.connectUrl(clientId), { headers });
-    if (answer.status !== 200) throw new Error(`look-up of ${clientId}: ${answer.body}`);
-    return JSON.parse(answer.body);
+    const response = await httpRequest(this.connectUrl(clientId), { headers });
+    if (response.status !== 200) throw new Error(`look-up of ${clientId}: ${response.body}`);
+    return JSON.parse(response.body);
   }
 
-  /** `count` clientIds that begin with `prefix` and whose shards `edgeId` owns now. */
+  /** `count` clientIds that start with `prefix` and whose shards `edgeId` owns now. */
   async clientIdsOf(edgeId: string, count: number, prefix = 'client'): Promise<string[]> {
     const shards = await this.shards();
     if (!shards.some(({ owner }) => owner === edgeId)) throw new Error(`${edgeId} owns no shard`);
@@ -147,17 +147,17 @@ export class RunningCluster {
     return untilCaughtUp(this.cluster);
   }
 
-  /** Asks control to do something, as an operator does. */
-  async steer(path: string): Promise<void> {
+  /** Sends an operator call to control. */
+  async postToControl(path: string): Promise<void> {
     const headers = { 'content-type': 'application/json' };
     const { controlUrl } = this.cluster;
-    const answer = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    const response = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   }
 
-  /** Takes the drain of an edge back; resolves when it owns shards again. */
+  /** Cancels the drain of an edge. Resolves when the edge owns shards again. */
   async undrain(edgeId: string): Promise<void> {
-    await this.steer(`/v1/edges/${edgeId}/undrain`);
+    await this.postToControl(`/v1/edges/${edgeId}/undrain`);
     await eventually(
       async () => (await this.shards()).some(({ owner }) => owner === edgeId),
       READY_DEADLINE_MS,
@@ -169,14 +169,14 @@ export class RunningCluster {
     return (await this.clientIdsOf(edgeId, 1, prefix))[0]!;
   }
 
-  /** Whether the first assignment was for all edges: else shares are not even until moves are over. */
+  /** True if the first assignment had all edges: otherwise shares are uneven until moves finish. */
   async #isEven(): Promise<boolean> {
     const sizes = (await this.edges()).map(({ shardsOwned }) => shardsOwned);
-    return Math.max(...sizes) <= EVEN_OVER_LEAST * Math.min(...sizes);
+    return Math.max(...sizes) <= SHARE_RATIO_MAX * Math.min(...sizes);
   }
 
   async shards(): Promise<ShardView[]> {
-    return JSON.parse((await ask(`${this.cluster.controlUrl}/v1/shards`)).body).shards;
+    return JSON.parse((await httpRequest(`${this.cluster.controlUrl}/v1/shards`)).body).shards;
   }
 
   edges(): Promise<EdgeView[]> {
@@ -192,10 +192,10 @@ export class RunningCluster {
   }
 
   async isReady(name: string): Promise<boolean> {
-    return (await ask(`${this.cluster.httpUrl(name)}/readyz`)).status === 200;
+    return (await httpRequest(`${this.cluster.httpUrl(name)}/readyz`)).status === 200;
   }
 
-  /** The value of a metric of one member; 0 while the labelled child does not exist yet. */
+  /** The value of a metric of one process; 0 while there is no sample with these labels yet. */
   metric(name: string, metric: string, labels: Record<string, string> = {}): Promise<number> {
     return metricOf(this.cluster.httpUrl(name), metric, labels);
   }

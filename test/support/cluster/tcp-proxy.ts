@@ -1,10 +1,10 @@
-/** A TCP proxy that can go silent, as a network does that is cut: nothing passes and nothing ends. */
+/** A TCP proxy that can simulate a partition: no bytes pass, and no connection ends. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
 export class TcpProxy {
   readonly #pairs = new Set<readonly [Socket, Socket]>();
-  #isCut = false;
+  #isPartitioned = false;
 
   private constructor(
     readonly server: Server,
@@ -25,8 +25,8 @@ export class TcpProxy {
     return (this.server.address() as AddressInfo).port;
   }
 
-  cut(): void {
-    this.#isCut = true;
+  partition(): void {
+    this.#isPartitioned = true;
     for (const [near, far] of this.#pairs) {
       for (const socket of [near, far]) {
         socket.unpipe();
@@ -35,9 +35,9 @@ export class TcpProxy {
     }
   }
 
-  /** What was connected through it finds out that it is not any more. */
-  heal(): void {
-    this.#isCut = false;
+  /** Forwards new connections again and closes the existing ones. */
+  resume(): void {
+    this.#isPartitioned = false;
     this.#endAll();
   }
 
@@ -57,7 +57,7 @@ export class TcpProxy {
         for (const each of pair) each.destroy();
       });
     }
-    if (this.#isCut) return;
+    if (this.#isPartitioned) return;
     near.pipe(far);
     far.pipe(near);
   }

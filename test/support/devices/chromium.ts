@@ -1,4 +1,4 @@
-/** Nothing that a test does not need, no sandbox (tests run as root), nothing asked of the internet. */
+/** Minimal features, no sandbox because tests run as root, and no requests to the internet. */
 export const CHROMIUM_ARGS = [
   '--no-sandbox',
   '--disable-gpu',

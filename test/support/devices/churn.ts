@@ -1,9 +1,9 @@
 /**
- * Devices that come and go by the thousand, each with one of the ways that a connection can end: a
- * third of them for server-sent events, a third as WebSockets, a third over MQTT. The last two go in
+ * Connects and disconnects devices by the thousand, each with one of the possible endings: a third of
+ * them with server-sent events, a third with WebSockets, a third with MQTT. The last two disconnect in
  * the middle of a message.
  */
-import { GREETINGS, type GreetingName } from '../../../bench/memory/requests.js';
+import { DEVICE_PROTOCOLS, type DeviceProtocol } from '../../../bench/support/devices/requests.js';
 import { openTransport } from '../../../common/transport/open-transport.js';
 import type {
   Connection,
@@ -12,42 +12,42 @@ import type {
 } from '../../../common/transport/transport.js';
 
 /**
- * `closed` answered, then a FIN and nothing more said (half-close) · `reset` answered, then reset ·
- * `unfinished` gone in the middle of the request · `silent` gone without a word
+ * `closed`: FIN after the response (half-close) · `reset`: RST after the response ·
+ * `unfinished`: FIN in the middle of the request · `silent`: FIN before the first byte
  */
 export type Ending = 'closed' | 'reset' | 'unfinished' | 'silent';
 
 const ENDINGS: readonly Ending[] = ['closed', 'reset', 'unfinished', 'silent'];
-const PROTOCOLS: readonly GreetingName[] = ['sse', 'ws', 'mqtt'];
-/** What they say when they are answered: a ping, and the first half of a message. */
-const SPEECHES: Partial<Record<GreetingName, Buffer>> = {
+const PROTOCOLS: readonly DeviceProtocol[] = ['sse', 'ws', 'mqtt'];
+/** Bytes sent after the response: a ping and the first half of a message. */
+const REPLIES: Partial<Record<DeviceProtocol, Buffer>> = {
   ws: Buffer.from('898000000000' + '818500000000' + '4865', 'hex'),
   mqtt: Buffer.from('c000' + '82070002', 'hex'),
 };
-const AT_ONCE = 400;
+const CONCURRENT_MAX = 400;
 const LOCAL_ADDRESSES = 16;
 
 export class Churn implements TransportEvents {
   readonly #transport: Transport;
   readonly #numbers = new Map<Connection, number>();
   #started = 0;
-  #wanted = 0;
+  #target = 0;
   #answered = 0;
   #onDone = () => {};
 
   constructor(readonly port: number) {
-    const limits = { connectionsMax: AT_ONCE, sendBufferBytesMax: 64 * 1024 };
+    const limits = { connectionsMax: CONCURRENT_MAX, sendBufferBytesMax: 64 * 1024 };
     this.#transport = openTransport(undefined, this, limits).transport;
   }
 
-  /** How many were answered before they went, so far. */
+  /** Number of devices so far that received a response. */
   get answered(): number {
     return this.#answered;
   }
 
-  /** Resolves when so many more have come and gone. */
+  /** Resolves when `count` more devices have connected and disconnected. */
   run(count: number): Promise<void> {
-    this.#wanted += count;
+    this.#target += count;
     return new Promise((resolve) => {
       this.#onDone = resolve;
       this.#connectMore();
@@ -60,7 +60,7 @@ export class Churn implements TransportEvents {
 
   onOpen(connection: Connection): void {
     const number = this.#numbers.get(connection)!;
-    const greeting = GREETINGS[protocolOf(number)];
+    const greeting = DEVICE_PROTOCOLS[protocolOf(number)];
     const request = Buffer.from(greeting.request(`/connect?clientId=churn-${number}`), 'latin1');
     const ending = endingOf(number);
     if (ending === 'silent') this.#transport.end(connection);
@@ -73,8 +73,8 @@ export class Churn implements TransportEvents {
   onBytes(connection: Connection): void {
     this.#answered++;
     const number = this.#numbers.get(connection)!;
-    const speech = SPEECHES[protocolOf(number)];
-    if (speech !== undefined) this.#transport.write(connection, speech);
+    const reply = REPLIES[protocolOf(number)];
+    if (reply !== undefined) this.#transport.write(connection, reply);
     if (endingOf(number) === 'reset') this.#transport.destroy(connection);
     else this.#transport.end(connection);
   }
@@ -89,17 +89,17 @@ export class Churn implements TransportEvents {
   onTimer(): void {}
 
   #connectMore(): void {
-    while (this.#started < this.#wanted && this.#numbers.size < AT_ONCE) {
+    while (this.#started < this.#target && this.#numbers.size < CONCURRENT_MAX) {
       const address = `127.0.2.${1 + (this.#started % LOCAL_ADDRESSES)}`;
       const connection = this.#transport.connect('127.0.0.1', this.port, address);
-      // The slot of the one before is free in the next turn.
+      // The slot of a closed connection is free in the next turn of the event loop.
       if (connection === undefined) {
         setImmediate(() => this.#connectMore());
         return;
       }
       this.#numbers.set(connection, this.#started++);
     }
-    if (this.#numbers.size === 0 && this.#started === this.#wanted) this.#onDone();
+    if (this.#numbers.size === 0 && this.#started === this.#target) this.#onDone();
   }
 }
 
@@ -107,6 +107,6 @@ function endingOf(number: number): Ending {
   return ENDINGS[number % ENDINGS.length]!;
 }
 
-function protocolOf(number: number): GreetingName {
+function protocolOf(number: number): DeviceProtocol {
   return PROTOCOLS[Math.floor(number / ENDINGS.length) % PROTOCOLS.length]!;
 }

@@ -1,25 +1,25 @@
 /**
- * A device that behaves: it asks the router where it belongs, connects there, and whenever that
- * ends, asks again, with the newest id that it has.
+ * A well-behaved device: queries the router for its edge, connects there, and after each disconnect
+ * queries the router again, with the newest id that it received.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ReceivedEvent, SseClient } from './sse-client.js';
 
-/** Long enough not to hammer a cluster that is healing, short enough for a test. */
+/** Long enough not to overload a recovering cluster, short enough for a test. */
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 400;
 
 export class Device {
-  /** Everything that came, over all connections. */
+  /** All events over all connections. */
   readonly events: ReceivedEvent[] = [];
-  /** Connections that it has had. */
+  /** Number of connections opened. */
   connections = 0;
   #lastId = '';
   #stream: SseClient | undefined;
   #isClosed = false;
   readonly #loop: Promise<void>;
 
-  /** @param connectUrl of the router, with the clientId */
+  /** @param connectUrl `/connect` of the router, with the clientId */
   constructor(
     readonly clientId: string,
     readonly connectUrl: string,
@@ -27,12 +27,12 @@ export class Device {
     this.#loop = this.#run();
   }
 
-  /** The edge that it is connected to; undefined while it is not. */
+  /** Origin of the edge; undefined while disconnected. */
   get connectedTo(): string | undefined {
     return this.#stream?.isOpen ? new URL(this.#stream.url).origin : undefined;
   }
 
-  /** The data of what was pushed, each durable push once: a repeat has an id that came before. */
+  /** Payloads of pushes, without repeats, which have an id that was received before. */
   get received(): string[] {
     const seen = new Set<string>();
     return this.events.flatMap(({ event, id, data }) => {
@@ -66,7 +66,7 @@ export class Device {
         if (this.#isClosed) this.#stream.close();
         await this.#stream.ended;
       } catch {
-        // Nobody there, or nobody owns the shard at the moment: asked again below.
+        // The router is down or the shard has no owner at the moment: retries below.
       }
       if (!this.#isClosed) {
         await sleep(RETRY_MS_MIN + Math.random() * (RETRY_MS_MAX - RETRY_MS_MIN));

@@ -1,8 +1,8 @@
-/** Frames of a WebSocket as a client sends them (RFC 6455 §5.2), well formed. */
+/** Well-formed WebSocket frames of a client (RFC 6455 §5.2). */
 export interface Frame {
   readonly opcode: number;
   readonly payload: Buffer;
-  /** Unless it is false. */
+  /** Default: true. */
   readonly isFinal?: boolean;
 }
 

@@ -1,17 +1,17 @@
-/** MQTT packets for tests, in hex and put together from their fields. */
+/** Builds MQTT packets from hex and from their fields. */
 
-/** `10 0c 0004 4d515454…`: blanks are for the reader. */
+/** Parses hex with blanks, such as `10 0c 0004 4d515454`. */
 export function hex(text: string): Buffer {
   return Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 }
 
-/** A UTF-8 string or binary data as a field (MQTT 5 §1.5.4, §1.5.6). */
+/** Encodes a UTF-8 string or binary data as a field (MQTT 5 §1.5.4, §1.5.6). */
 export function field(content: string | Buffer): Buffer {
   const bytes = Buffer.from(content);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
 }
 
-/** A variable byte integer (§1.5.5). */
+/** Encodes a variable byte integer (MQTT 5 §1.5.5). */
 export function variable(value: number): Buffer {
   const bytes: number[] = [];
   do {
@@ -29,13 +29,13 @@ export function packet(first: number, ...parts: Buffer[]): Buffer {
 
 interface ConnectParts {
   readonly version?: 4 | 5;
-  /** Of the connect flags; default: clean. */
+  /** Connect flags. Default: 0x02, a clean session. */
   readonly flags?: number;
   readonly keepAliveSeconds?: number;
-  /** In hex, without their length. */
+  /** Hex, without the property length. */
   readonly properties?: string;
   readonly clientId?: string | Buffer;
-  /** What follows the clientId. */
+  /** Bytes after the clientId. */
   readonly rest?: Buffer;
 }
 

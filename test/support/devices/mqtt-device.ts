@@ -1,4 +1,4 @@
-/** A device with mqtt.js, a client that nobody wrote for Longline. */
+/** A device with mqtt.js, a third-party client. */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { eventually } from '../eventually.js';
 
@@ -11,7 +11,7 @@ export interface MqttReceived {
 
 export class MqttDevice {
   readonly received: MqttReceived[] = [];
-  /** What the server gave as the reason when it closed; only MQTT 5 says so. */
+  /** Reason code of the server's DISCONNECT, which only MQTT 5 has. */
   disconnectReason: number | undefined;
   serverReference: string | undefined;
   isClosed = false;
@@ -35,7 +35,7 @@ export class MqttDevice {
     client.on('error', () => {});
   }
 
-  /** Rejects when the server does not let it in. It does not come back by itself. */
+  /** Connects without automatic reconnects. @throws Error if the server rejects the CONNECT */
   static async connect(
     port: number,
     clientId: string,
@@ -47,12 +47,12 @@ export class MqttDevice {
       protocolVersion: 4,
       ...options,
     });
-    // Before it is connected: a session that is present has pushes right behind CONNACK.
+    // Created before the connect: pushes of a present session follow CONNACK immediately.
     const device = new MqttDevice(client);
     await new Promise<void>((resolve, reject) => {
       client.once('connect', () => resolve());
       client.once('error', reject);
-      client.once('close', () => reject(new Error(`${clientId} was not let in`)));
+      client.once('close', () => reject(new Error(`${clientId}: closed before CONNACK`)));
     });
     return device;
   }
@@ -79,7 +79,7 @@ export class MqttDevice {
     return this.client.endAsync();
   }
 
-  /** Ends without a DISCONNECT, as a device does whose battery is empty. */
+  /** Closes the connection without a DISCONNECT, like a device without power. */
   drop(): void {
     this.client.stream.destroy();
   }

@@ -1,28 +1,28 @@
-/** A TCP connection that says exactly the bytes it is told, and keeps what comes back. */
+/** A TCP connection that sends given bytes and collects the received ones. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { eventually } from '../eventually.js';
 
 export class RawSocket {
   #received: Buffer[] = [];
-  /** The peer has sent a FIN, or the connection is gone. */
-  isOver = false;
-  /** `ECONNRESET` and the like, if that is how it ended. */
+  /** The peer has sent a FIN, or the connection is closed. */
+  isEnded = false;
+  /** Such as `ECONNRESET`, if the connection ended with an error. */
   errorCode: string | undefined;
 
   private constructor(readonly socket: Socket) {
     socket.on('data', (bytes) => this.#received.push(bytes));
-    const over = () => {
-      this.isOver = true;
+    const onEnd = () => {
+      this.isEnded = true;
     };
-    socket.on('end', over);
-    socket.on('close', over);
+    socket.on('end', onEnd);
+    socket.on('close', onEnd);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.errorCode = error.code;
     });
   }
 
-  /** @param from one of this machine's own addresses */
+  /** @param from local address to connect from */
   static async connect(port: number, from = '127.0.0.1'): Promise<RawSocket> {
     const options = { host: '127.0.0.1', port, localAddress: from };
     const socket = connect({ ...options, allowHalfOpen: true, noDelay: true });
@@ -34,23 +34,23 @@ export class RawSocket {
     return this.bytes.toString('latin1');
   }
 
-  /** All that has come. */
+  /** All received bytes. */
   get bytes(): Buffer {
     return Buffer.concat(this.#received);
   }
 
-  /** Of an HTTP answer; undefined before it came. */
+  /** Status of the HTTP response; undefined before its arrival. */
   get status(): number | undefined {
     const status = /^HTTP\/1\.1 (\d{3}) /.exec(this.text)?.[1];
     return status === undefined ? undefined : Number(status);
   }
 
-  /** The catalogue code in the body of an answer. */
+  /** Error code in the body of the response. */
   get code(): string | undefined {
     return /"code":"([A-Z_]+)"/.exec(this.text)?.[1];
   }
 
-  /** Resolves when the bytes are with the kernel, or the connection is gone. */
+  /** Resolves when the kernel has the bytes, or the connection is closed. */
   send(bytes: string | Uint8Array): Promise<void> {
     return new Promise((resolve) => {
       if (!this.socket.writable) resolve();
@@ -58,21 +58,21 @@ export class RawSocket {
     });
   }
 
-  /** Says FIN, goes on reading. */
+  /** Sends a FIN and continues to read. */
   halfClose(): void {
     this.socket.end();
   }
 
-  /** Reads no more: what comes piles up on the way. */
+  /** Stops reading, so that bytes accumulate in the buffers of kernel and peer. */
   stopReading(): void {
     this.socket.pause();
   }
 
-  readOn(): void {
+  resumeReading(): void {
     this.socket.resume();
   }
 
-  /** Ends with a RST. */
+  /** Closes the connection with a RST. */
   reset(): void {
     this.socket.resetAndDestroy();
   }
@@ -81,8 +81,8 @@ export class RawSocket {
     this.socket.destroy();
   }
 
-  untilOver(deadlineMs = 10_000): Promise<boolean> {
-    return eventually(() => this.isOver, deadlineMs);
+  untilEnded(deadlineMs = 10_000): Promise<boolean> {
+    return eventually(() => this.isEnded, deadlineMs);
   }
 
   untilText(wanted: string, deadlineMs = 10_000): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** One connection for server-sent events, as a device has it, and everything that came over it. */
+/** A connection of a device for server-sent events, which collects all events. */
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -6,44 +6,44 @@ import { createParser } from 'eventsource-parser';
 import { eventually } from '../eventually.js';
 
 export interface ReceivedEvent {
-  /** `message` unless the event has another name. */
+  /** Default: `message`. */
   readonly event: string;
-  /** Empty: the event has no id. */
+  /** Empty if the event has no id. */
   readonly id: string;
   readonly data: string;
 }
 
 export interface SseOptions {
   readonly headers?: Record<string, string>;
-  /** Hears each event as it comes. */
+  /** Receives each event on arrival. */
   readonly onEvent?: (event: ReceivedEvent) => void;
 }
 
-/** The answer was no stream. */
+/** Thrown for a response other than 200. */
 export class NotAStream extends Error {
   constructor(
     readonly status: number,
     readonly location: string | undefined,
     readonly body: string,
   ) {
-    super(`the answer is ${status}, not a stream: ${body}`);
+    super(`the response is ${status}, not a stream: ${body}`);
   }
 }
 
 const REDIRECTS_MAX = 5;
-const ANSWER_DEADLINE_MS = 20_000;
+const RESPONSE_DEADLINE_MS = 20_000;
 
 export class SseClient {
   readonly events: ReceivedEvent[] = [];
-  /** What the server asked for last, in milliseconds. */
+  /** The last `retry:` of the server, in milliseconds. */
   retryMs: number | undefined;
   isOpen = true;
-  /** Resolves when the stream is over, for whatever reason. */
+  /** Resolves when the stream ends, also after an error. */
   readonly ended: Promise<void>;
 
   private constructor(
     readonly response: IncomingMessage,
-    /** Where it is connected, redirects followed. */
+    /** Final URL after redirects. */
     readonly url: string,
     onEvent: SseOptions['onEvent'],
   ) {
@@ -69,8 +69,8 @@ export class SseClient {
   }
 
   /**
-   * Follows redirects. Resolves when the server has answered with a stream.
-   * @throws NotAStream for any other answer
+   * Follows redirects. Resolves when the server has responded with a stream.
+   * @throws NotAStream for any other response
    */
   static async open(url: string, options: SseOptions = {}): Promise<SseClient> {
     let target = url;
@@ -83,10 +83,10 @@ export class SseClient {
     }
   }
 
-  /** The same without following redirects. */
+  /** Like `open`, but does not follow redirects. */
   static async openOnce(url: string, options: SseOptions = {}): Promise<SseClient> {
     const giveUp = new AbortController();
-    const deadline = setTimeout(() => giveUp.abort(), ANSWER_DEADLINE_MS);
+    const deadline = setTimeout(() => giveUp.abort(), RESPONSE_DEADLINE_MS);
     try {
       const headers = { accept: 'text/event-stream', ...options.headers };
       const call = request(url, { headers, agent: false, signal: giveUp.signal });
@@ -101,7 +101,7 @@ export class SseClient {
     }
   }
 
-  /** The data of what came by push: control events such as `reset` left out. */
+  /** Data of pushes, without control events such as `reset`. */
   get data(): string[] {
     return this.events.filter(({ event }) => event === 'message').map(({ data }) => data);
   }
@@ -110,11 +110,11 @@ export class SseClient {
     return this.events.filter(({ id }) => id !== '').map(({ id }) => id);
   }
 
-  /** Resolves when `count` events have come in all. */
+  /** Resolves when at least `count` events have been received in total. */
   async until(count: number, deadlineMs = 10_000): Promise<ReceivedEvent[]> {
     await eventually(() => {
       if (this.events.length >= count) return true;
-      throw new Error(`${this.events.length} of ${count} events came`);
+      throw new Error(`received ${this.events.length} of ${count} events`);
     }, deadlineMs);
     return this.events;
   }

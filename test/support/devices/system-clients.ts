@@ -1,13 +1,13 @@
 /**
- * Clients that are not ours and not in package.json. Where one is missing (`npm test` installs them
- * where it can) its tests are skipped, and a line says so: never silently.
+ * Third-party clients of the system, which are not in package.json. `npm test` installs them where it
+ * can. The tests of a missing client are skipped with a line that says so.
  */
 import { spawnSync } from 'node:child_process';
 import { test } from '@jest/globals';
 
 export interface SystemClient {
   readonly name: string;
-  /** What succeeds exactly where the client can be used. */
+  /** Command that succeeds if the client can be used. */
   readonly probe: readonly [command: string, ...args: string[]];
 }
 
@@ -19,7 +19,7 @@ export const NGINX: SystemClient = { name: 'nginx', probe: ['nginx', '-v'] };
 export const CHROMIUM_PATH = '/usr/bin/chromium';
 export const CHROMIUM: SystemClient = { name: 'Chromium', probe: [CHROMIUM_PATH, '--version'] };
 
-/** Debian's own interpreter: its packages are invisible to any other on the path. */
+/** Debian's interpreter: other interpreters on the path do not see Debian's packages. */
 export const PYTHON_PATH = '/usr/bin/python3';
 export const PYTHON_GRPC: SystemClient = {
   name: 'python3 with grpcio, protoc and grpc_python_plugin',
@@ -50,7 +50,7 @@ export const SLOWHTTPTEST: SystemClient = {
   probe: ['sh', '-c', 'command -v slowhttptest'],
 };
 
-/** `test` where the client is there, else `test.skip` and a line that says why. */
+/** `test` if the client is installed; otherwise `test.skip`, and a line that says why. */
 export function testWith({ name, probe }: SystemClient): typeof test | typeof test.skip {
   const [command, ...args] = probe;
   if (spawnSync(command, args, { stdio: 'ignore' }).status === 0) return test;

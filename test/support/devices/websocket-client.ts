@@ -1,6 +1,6 @@
 /**
- * WebSocket clients that nobody wrote for Longline, all used alike: `ws`, Node's own, Python's
- * `websockets`, and a browser's.
+ * Third-party WebSocket clients behind one interface: `ws`, Node's built-in client, Python's
+ * `websockets`, and a browser.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -20,25 +20,25 @@ interface Closed {
   readonly reason: string;
 }
 
-/** As the processes print it. */
+/** An event of a client process, one JSON line each. */
 type ClientEvent =
   | { readonly type: 'open'; readonly protocol: string }
   | { readonly type: 'message'; readonly text?: string; readonly base64?: string }
   | ({ readonly type: 'close' } & Closed);
 
 export class WebSocketClient {
-  /** What it was answered: '' for no subprotocol. Undefined: it is not open yet. */
+  /** Negotiated subprotocol, '' for none; undefined until the connection is open. */
   protocol: string | undefined;
   readonly received: Received[] = [];
   closed: Closed | undefined;
 
-  /** @param end lets it go without a close frame, if it is still there */
+  /** @param end ends the client without a close frame */
   constructor(
     readonly send: (text: string) => Promise<void>,
     readonly end: () => Promise<void>,
   ) {}
 
-  hear(event: ClientEvent): void {
+  handle(event: ClientEvent): void {
     if (event.type === 'open') this.protocol = event.protocol;
     else if (event.type === 'close') this.closed = event;
     else if (event.text !== undefined) {
@@ -48,7 +48,7 @@ export class WebSocketClient {
     }
   }
 
-  /** What it was told, of a client with `longline.json`. */
+  /** Received messages of the subprotocol `longline.json`. */
   get envelopes(): Record<string, unknown>[] {
     return this.received.map(({ payload }) => JSON.parse(payload.toString()));
   }
@@ -61,7 +61,7 @@ export class WebSocketClient {
   async untilReceived(count: number): Promise<void> {
     await eventually(() => {
       if (this.received.length >= count) return true;
-      throw new Error(`${this.received.length} of ${count} messages came`);
+      throw new Error(`received ${this.received.length} of ${count} messages`);
     }, 20_000);
   }
 
@@ -71,7 +71,7 @@ export class WebSocketClient {
   }
 }
 
-/** Opens a WebSocket with one kind of client. The URL may begin with `http:`. */
+/** Opens a WebSocket with one kind of client. The URL may start with `http:`. */
 export type OpenWebSocket = (url: string, ...subprotocols: string[]) => Promise<WebSocketClient>;
 
 export const openWs: OpenWebSocket = (url, ...subprotocols) => {
@@ -80,37 +80,37 @@ export const openWs: OpenWebSocket = (url, ...subprotocols) => {
     async (text) => socket.send(text),
     async () => socket.terminate(),
   );
-  socket.on('open', () => client.hear({ type: 'open', protocol: socket.protocol }));
+  socket.on('open', () => client.handle({ type: 'open', protocol: socket.protocol }));
   socket.on('message', (data: Buffer, isBinary) => {
     client.received.push({ kind: isBinary ? 'binary' : 'text', payload: data });
   });
   socket.on('error', () => {});
   socket.on('close', (code, reason) => {
-    client.hear({ type: 'close', code, reason: reason.toString() });
+    client.handle({ type: 'close', code, reason: reason.toString() });
   });
   return client.untilOpen();
 };
 
-export const openNodes: OpenWebSocket = (url, ...subprotocols) =>
+export const openNodeWebSocket: OpenWebSocket = (url, ...subprotocols) =>
   openProcess(
     process.execPath,
-    ['--experimental-websocket', '--no-warnings', script('websocket-of-node.mjs')],
+    ['--experimental-websocket', '--no-warnings', script('websocket-node.mjs')],
     [asWs(url), ...subprotocols],
   );
 
-export const openPythons: OpenWebSocket = (url, ...subprotocols) =>
-  openProcess(PYTHON_PATH, [script('websocket-of-python.py')], [asWs(url), ...subprotocols]);
+export const openPythonWebSocket: OpenWebSocket = (url, ...subprotocols) =>
+  openProcess(PYTHON_PATH, [script('websocket-python.py')], [asWs(url), ...subprotocols]);
 
-/** In a page of a browser. It is said to be of the origin of `pageUrl`. */
-export function openBrowsers(newPage: () => Promise<Page>): OpenWebSocket {
+/** Opens it in a page of a browser, whose origin it has. */
+export function openBrowserWebSocket(newPage: () => Promise<Page>): OpenWebSocket {
   return async (url, ...subprotocols) => {
     const page = await newPage();
     const client = new WebSocketClient(
       (text) => page.evaluate(`socket.send(${JSON.stringify(text)})`),
       () => page.close(),
     );
-    await page.exposeFunction('say', (event: ClientEvent) => client.hear(event));
-    // Not a function: compiled for coverage or the like, it would not run in the page.
+    await page.exposeFunction('say', (event: ClientEvent) => client.handle(event));
+    // A string, because an instrumented function would not run in the page.
     await page.evaluate(`
       globalThis.socket = new WebSocket(...${JSON.stringify([asWs(url), subprotocols])});
       socket.binaryType = 'arraybuffer';
@@ -137,7 +137,7 @@ function openProcess(
     () => ended(child),
   );
   child.stdin.on('error', () => {});
-  createInterface({ input: child.stdout }).on('line', (line) => client.hear(JSON.parse(line)));
+  createInterface({ input: child.stdout }).on('line', (line) => client.handle(JSON.parse(line)));
   return client.untilOpen();
 }
 

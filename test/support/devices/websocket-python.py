@@ -1,5 +1,5 @@
-"""A WebSocket client for tests: one JSON line per event on standard output, one line of standard
-input per text message to send."""
+"""A WebSocket client for tests. Prints one JSON line per event to standard output; sends each line of
+standard input as a text message."""
 
 import asyncio
 import base64
@@ -9,7 +9,7 @@ import sys
 import websockets
 
 
-def say(**event):
+def report(**event):
     print(json.dumps(event), flush=True)
 
 
@@ -25,18 +25,18 @@ async def send_lines(socket):
 async def main(url, subprotocols):
     options = {"subprotocols": subprotocols} if subprotocols else {}
     async with websockets.connect(url, max_size=None, **options) as socket:
-        say(type="open", protocol=socket.subprotocol or "")
+        report(type="open", protocol=socket.subprotocol or "")
         sending = asyncio.create_task(send_lines(socket))
         try:
             async for message in socket:
                 if isinstance(message, str):
-                    say(type="message", text=message)
+                    report(type="message", text=message)
                 else:
-                    say(type="message", base64=base64.b64encode(message).decode())
+                    report(type="message", base64=base64.b64encode(message).decode())
         except websockets.ConnectionClosedError:
             pass
         sending.cancel()
-        say(type="close", code=socket.close_code, reason=socket.close_reason)
+        report(type="close", code=socket.close_code, reason=socket.close_reason)
 
 
 asyncio.run(main(sys.argv[1], sys.argv[2:]))
