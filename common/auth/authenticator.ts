@@ -1,6 +1,7 @@
 /**
  * Authenticates devices: synchronously by resume ticket, or by JWT, whose signature may have to be
- * verified asynchronously. Protocols extract the credentials; this code is the same for all of them.
+ * verified asynchronously. Protocols extract the credentials; this code is the same for all of
+ * them.
  */
 import type { Counter } from 'prom-client';
 import { type Rejection, rejection } from '../process/errors.js';

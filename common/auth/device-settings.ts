@@ -35,9 +35,9 @@ export const deviceAuthSettings = {
     .optional()
     .describe(
       'URL of a JWKS: `https://`, or `http://` on the loopback address. Not for HS256. It is ' +
-        'fetched at start, at every refresh interval and, at most every 30 s, for a token with an ' +
-        'unknown key id. A response may take 5 s and have 256 KiB; redirects are not followed. ' +
-        'While fetches fail, the last keys stay in use for 24 hours.',
+        'fetched at start, at every refresh interval and, at most every 30 s, for a token with ' +
+        'an unknown key id. A response may take 5 s and have 256 KiB; redirects are not ' +
+        'followed. While fetches fail, the last keys stay in use for 24 hours.',
     ),
   LONGLINE_JWT_JWKS_REFRESH_MS: integer(1_000, 86_400_000)
     .default(300_000)
@@ -48,8 +48,8 @@ export const deviceAuthSettings = {
   LONGLINE_JWT_AUDIENCE: listOf(z.string().min(1))
     .default([])
     .describe(
-      'Accepted audiences, separated by commas: `aud` of a token must contain one of them. Unset: ' +
-        'a token with an `aud` is meant for another service and is rejected.',
+      'Accepted audiences, separated by commas: `aud` of a token must contain one of them. ' +
+        'Unset: a token with an `aud` is meant for another service and is rejected.',
     ),
   LONGLINE_JWT_ISSUER: listOf(z.string().min(1))
     .default([])
@@ -59,9 +59,9 @@ export const deviceAuthSettings = {
   LONGLINE_JWT_SKEW_MS: integer(0, 300_000)
     .default(30_000)
     .describe(
-      'Tolerated clock difference in milliseconds: tokens are accepted that much before `nbf` and ' +
-        'after `exp`, and connections end that much after their token expires. Too low rejects ' +
-        'fresh tokens of an issuer whose clock is ahead; too high accepts expired ones.',
+      'Tolerated clock difference in milliseconds: tokens are accepted that much before `nbf` ' +
+        'and after `exp`, and connections end that much after their token expires. Too low ' +
+        'rejects fresh tokens of an issuer whose clock is ahead; too high accepts expired ones.',
     ),
   LONGLINE_TICKET_SECRET: listOf(
     z.string().regex(/^[\x21-\x7e]{32,}$/, 'expected at least 32 printable characters, or several'),

@@ -1,6 +1,6 @@
 /**
- * Keys from a URL (RFC 7517 §5), fetched at start and then regularly. A key that was removed from the
- * URL is accepted until the next fetch. A token with an unknown `kid` also triggers a fetch; a
+ * Keys from a URL (RFC 7517 §5), fetched at start and then regularly. A key that was removed from
+ * the URL is accepted until the next fetch. A token with an unknown `kid` also triggers a fetch; a
  * cooldown keeps clients with invented `kid`s from causing a fetch per connection.
  *
  * While fetches fail, the last keys stay in use for a bounded time; after it there are no keys, and

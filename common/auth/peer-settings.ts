@@ -112,7 +112,8 @@ export function linkConfig(parsed: ParsedLink, problems: string[]): LinkConfig {
   }
   if (parsed.LONGLINE_AUTH === 'jwt' && token === undefined && !hasBoth) {
     problems.push(
-      'LONGLINE_LINK_TOKEN: required with LONGLINE_AUTH=jwt, unless LONGLINE_LINK_TLS_CERT_FILE is set',
+      'LONGLINE_LINK_TOKEN: required with LONGLINE_AUTH=jwt, ' +
+        'unless LONGLINE_LINK_TLS_CERT_FILE is set',
     );
   }
   const own = hasBoth ? { cert, key } : undefined;
@@ -149,7 +150,8 @@ export function linkPeers(
   }
   if (parsed.LONGLINE_AUTH === 'jwt' && tokens.length === 0 && certificates.length === 0) {
     problems.push(
-      'LONGLINE_LINK_TOKEN: required with LONGLINE_AUTH=jwt, unless LONGLINE_LINK_CERTIFICATES is set',
+      'LONGLINE_LINK_TOKEN: required with LONGLINE_AUTH=jwt, ' +
+        'unless LONGLINE_LINK_CERTIFICATES is set',
     );
   }
   return { tokens, certificates };

@@ -1,6 +1,6 @@
 /**
- * IP addresses as 16 bytes, so that both families compare alike. An IPv4 address is represented as an
- * IPv4-mapped IPv6 address, ::ffff:0:0/96 (RFC 4291 §2.5.5.2), as on dual-stack sockets.
+ * IP addresses as 16 bytes, so that both families compare alike. An IPv4 address is represented as
+ * an IPv4-mapped IPv6 address, ::ffff:0:0/96 (RFC 4291 §2.5.5.2), as on dual-stack sockets.
  */
 import { isIP, isIPv4 } from 'node:net';
 

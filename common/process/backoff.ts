@@ -9,7 +9,8 @@ const LAST_MS_MAX = 5_000;
 
 /**
  * Returns the milliseconds to wait after `failures` failed attempts (from 1): full jitter over an
- * exponentially growing bound, as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+ * exponentially growing bound, as in "Exponential Backoff And Jitter" (AWS Architecture Blog,
+ * 2015).
  * @param maxMs upper limit of the bound
  * @param random uniform in [0, 1)
  */

@@ -33,9 +33,9 @@ export const sharedSettings = {
     .regex(/^[A-Za-z0-9._-]+$/, 'expected the name of a master, as in sentinel.conf')
     .optional()
     .describe(
-      'Name of the master that Sentinel monitors. If set, LONGLINE_REDIS_URL lists the Sentinels; ' +
-        'user, password and database in the URLs are those of Redis, and Sentinels accept the ' +
-        'same user and password or none.',
+      'Name of the master that Sentinel monitors. If set, LONGLINE_REDIS_URL lists the ' +
+        'Sentinels; user, password and database in the URLs are those of Redis, and Sentinels ' +
+        'accept the same user and password or none.',
     ),
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine(isShardCount, 'expected a power of two')
@@ -70,8 +70,8 @@ export const sharedSettings = {
     .optional()
     .describe(
       'Token that edges and routers send to control: at least 16 of A-Z a-z 0-9 . _ ~ + / -, ' +
-        'with optional `=` at the end. Of several, separated by commas, the first is sent and all ' +
-        'are accepted, so that a token can be replaced process by process. Required with ' +
+        'with optional `=` at the end. Of several, separated by commas, the first is sent and ' +
+        'all are accepted, so that a token can be replaced process by process. Required with ' +
         'LONGLINE_AUTH=jwt unless client certificates are used.',
     ),
 };
@@ -171,9 +171,8 @@ export class ConfigError extends Error {
     readonly role: Role,
     readonly problems: readonly string[],
   ) {
-    super(
-      `${role}: ${problems.length} problem(s) in the environment\n${problems.map((p) => `  ${p}`).join('\n')}`,
-    );
+    const lines = problems.map((problem) => `  ${problem}`);
+    super([`${role}: ${problems.length} problem(s) in the environment`, ...lines].join('\n'));
   }
 }
 
@@ -200,7 +199,9 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
-/** Settings that were renamed before 1.0, old → new. Ignoring one would silently apply a default. */
+/**
+ * Settings that were renamed before 1.0, old → new. Ignoring one would silently apply a default.
+ */
 const RENAMED_SETTINGS: Readonly<Record<string, string>> = {
   LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: 'LONGLINE_EDGE_HANDSHAKES_PENDING_MAX',
   LONGLINE_EDGE_HANDSHAKE_WAIT_MS: 'LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS',

@@ -1,7 +1,7 @@
 /**
- * A link: one long-lived gRPC stream to control, reopened whenever it ends. Of several controls only
- * the leader accepts the stream; the others end it at once, and the link tries the next one, with
- * backoff after each round. An outage and a recovery are logged once each, not each attempt.
+ * A link: one long-lived gRPC stream to control, reopened whenever it ends. Of several controls
+ * only the leader accepts the stream; the others end it at once, and the link tries the next one,
+ * with backoff after each round. An outage and a recovery are logged once each, not each attempt.
  */
 import {
   type ChannelOptions,
@@ -14,9 +14,9 @@ import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
 /**
- * Keepalive detects a dead peer within about ten seconds. Retries of the library are off, as it would
- * buffer everything that a long-lived stream has sent. A host name may resolve to several controls,
- * as in Kubernetes: round_robin opens each stream to the next one.
+ * Keepalive detects a dead peer within about ten seconds. Retries of the library are off, as it
+ * would buffer everything that a long-lived stream has sent. A host name may resolve to several
+ * controls, as in Kubernetes: round_robin opens each stream to the next one.
  */
 export const LINK_OPTIONS: ChannelOptions = {
   'grpc.keepalive_time_ms': 5_000,

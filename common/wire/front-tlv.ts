@@ -1,10 +1,10 @@
 /**
- * TLV that a front proxy adds to its PROXY headers: a marker, and the version of the assignment under
- * which it routed the device. The marker tells the edge that the device cannot follow a redirect; the
- * version, whether the router's assignment is as new as the edge's.
+ * TLV that a front proxy adds to its PROXY headers: a marker, and the version of the assignment
+ * under which it routed the device. The marker tells the edge that the device cannot follow a
+ * redirect; the version, whether the router's assignment is as new as the edge's.
  *
- * The type is in the range for applications (proxy-protocol.txt §2.2.7). Cloud providers use some of
- * it (0xE0, 0xEA, 0xEE), so the value starts with a name.
+ * The type is in the range for applications (proxy-protocol.txt §2.2.7). Cloud providers use some
+ * of it (0xE0, 0xEA, 0xEE), so the value starts with a name.
  */
 import type { Position } from '../cluster/assignment.js';
 import { parsePosition, positionText } from './connect-query.js';

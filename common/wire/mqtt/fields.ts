@@ -17,8 +17,8 @@ export interface MqttFrame {
 const LENGTH_BYTES_MAX = 4;
 
 /**
- * Reads the length of the packet at offset `at`. A packet that is too long is rejected by its header,
- * before the rest is received.
+ * Reads the length of the packet at offset `at`. A packet that is too long is rejected by its
+ * header, before the rest is received.
  * @param packetBytesMax maximum size of the whole packet (§3.1.2.11.4)
  * @returns 'more' while the header or the packet is incomplete
  */

@@ -1,6 +1,7 @@
 /**
- * Reason codes of MQTT 5 (§2.4), and the CONNACK that rejects a CONNECT with one. MQTT 3.1.1 has only
- * five return codes of CONNACK (its §3.2.2.3); for other reasons the connection is just closed.
+ * Reason codes of MQTT 5 (§2.4), and the CONNACK that rejects a CONNECT with one. MQTT 3.1.1 has
+ * only five return codes of CONNACK (its §3.2.2.3); for other reasons the connection is just
+ * closed.
  */
 import type { ErrorCode, Rejection } from '../../process/errors.js';
 
@@ -96,8 +97,9 @@ const RETURN_CODES: Partial<Record<MqttReason, number>> = {
 };
 
 /**
- * Temporary reasons, for which the connection is closed without the CONNACK that §3.2.2.3 recommends:
- * mqtt.js never reconnects after a rejecting CONNACK, but does after a closed connection.
+ * Temporary reasons, for which the connection is closed without the CONNACK that §3.2.2.3
+ * recommends: mqtt.js never reconnects after a rejecting CONNACK, but does after a closed
+ * connection.
  */
 const TEMPORARY: ReadonlySet<MqttReason> = new Set([
   MQTT_REASON.serverUnavailable,
@@ -108,8 +110,8 @@ const TEMPORARY: ReadonlySet<MqttReason> = new Set([
 const REASON_STRING = 0x1f;
 
 /**
- * Returns the CONNACK that rejects a CONNECT. It is empty, so that the connection is just closed, for
- * temporary reasons, for an unknown version, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
+ * Returns the CONNACK that rejects a CONNECT. It is empty, so that the connection is just closed,
+ * for temporary reasons, for an unknown version, and for most faults of MQTT 3.1.1 ([MQTT-3.1.4-1]
  * there).
  * @param packetBytesMax Maximum Packet Size of the client, if known
  */

@@ -46,7 +46,7 @@ async function countOf(metric: string, value: string): Promise<number> {
 const rejectedFor = (reason: string) => countOf('longline_edge_tokens_rejected_total', reason);
 const acceptedBy = (by: string) => countOf('longline_edge_tokens_accepted_total', by);
 
-test('with LONGLINE_AUTH=none every client is accepted without expiry and gets no ticket', async () => {
+test('LONGLINE_AUTH=none accepts every client without expiry and issues no ticket', async () => {
   const { authenticator } = await openAuthenticator(undefined, log, new Metrics(), 'edge');
   const verified = { expiresAtMs: Number.POSITIVE_INFINITY };
   expect(authenticator.check('alice', NO_CREDENTIALS)).toEqual(verified);
@@ -167,7 +167,7 @@ test.each([
   await expect(open(keys)).rejects.toThrow(EnvironmentError);
 });
 
-test('starts without a response from the JWKS URL, rejects every token and is not ready', async () => {
+test('starts without a JWKS response, rejects every token and is not ready', async () => {
   const url = 'http://127.0.0.1:9/jwks.json';
   const authenticator = await open({ type: 'url', url, refreshMs: 60_000 });
   const token = signed({ alg: 'EdDSA' }, claimsOf('alice'), ed25519.privateKey);

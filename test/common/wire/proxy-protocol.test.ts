@@ -176,7 +176,7 @@ describe('a connection without a header', () => {
   );
 });
 
-test('an untrusted sender of a header is rejected early, and trust is checked only for headers', () => {
+test('rejects an untrusted header early, and checks trust only for headers', () => {
   const isUntrusted = () => false;
   expect(readProxyHeader(Buffer.from('PROXY '), isUntrusted)).toMatchObject({
     code: 'PROXY_NOT_ALLOWED',
