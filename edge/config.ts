@@ -20,22 +20,19 @@ import type { TransportName } from '../common/transport/open-transport.js';
 import type { TlsFiles } from '../common/transport/tls-identity.js';
 import type { HandshakeOptions } from './accept/handshakes.js';
 
-/**
- * Descriptors that an edge needs beside its devices: Redis, gRPC, HTTP, standard streams, and
- * connections that are being rejected.
- */
+/** Descriptors for everything but devices: Redis, gRPC, HTTP, standard streams, rejections. */
 const DESCRIPTORS_RESERVED = 512;
 
-const settings = {
-  ...sharedSettings,
-  ...servingSettings,
-  ...deviceAuthSettings,
-  ...linkTlsSettings,
-  /** Stable across restarts: the ring places shards by it. */
-  LONGLINE_EDGE_ID: processName,
-  LONGLINE_EDGE_PORT: port(7000),
-  LONGLINE_EDGE_ADMIN_PORT: port(7001),
-  /** Several, separated by commas: the edge whose id ends with `-n` takes the nth, from 0 on. */
+const identitySettings = {
+  LONGLINE_EDGE_ID: processName.describe(
+    'Name of this edge: 1 to 128 of A-Z a-z 0-9 . _ -. It must be unique in the cluster and stable ' +
+      'across restarts, because shards are placed by it; an edge with a new name starts without ' +
+      'shards.',
+  ),
+  LONGLINE_EDGE_PORT: port(7000).describe('Port for device connections. 0: any free port.'),
+  LONGLINE_EDGE_ADMIN_PORT: port(7001).describe(
+    'Port for health checks and metrics. 0: any free port.',
+  ),
   LONGLINE_EDGE_ADVERTISED_URL: z
     .string()
     .transform((text) => text.split(',').map((url) => url.trim()))
@@ -44,125 +41,226 @@ const settings = {
         z.string().regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path'),
       ),
     )
-    .optional(),
+    .optional()
+    .describe(
+      'URL of this edge as devices reach it: scheme, host and port, without a path. The edge cannot ' +
+        'check it; devices that are redirected to a wrong URL cannot connect. Of several URLs, ' +
+        'separated by commas, the edge whose id ends with `-0` uses the first, `-1` the second, so ' +
+        'that all edges can share one environment. Unset: `http(s)://<hostname>:<port>`.',
+    ),
   LONGLINE_EDGE_FRONT_ADDRESS: z
     .string()
     .refine((text) => parseHostPort(text) !== undefined, 'expected host:port')
-    .optional(),
-  LONGLINE_EDGE_TLS_CERT_FILE: listOf(z.string().min(1)).default([]),
-  LONGLINE_EDGE_TLS_KEY_FILE: listOf(z.string().min(1)).default([]),
-  LONGLINE_EDGE_CONNECTIONS_MAX: integer(1, 10_000_000).optional(),
-  LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536).default(8_192),
-  LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000).default(10_000),
-  LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000).default(15_000),
-  LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS: integer(10_000, 65_535_000).default(1_200_000),
-  LONGLINE_EDGE_MQTT_WILLS: z.enum(['reject', 'ignore']).default('reject'),
-  LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024).default(256 * 1024),
-  LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024).default(65_536),
-  LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000).default(1_000),
-  LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: integer(1, 10_000_000).optional(),
-  LONGLINE_EDGE_GUEST_SHARDS_MAX: integer(0, 65_536).default(1_024),
-  LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(0, 1_000_000).default(5_000),
-  LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: integer(2, 10_000_000).optional(),
-  LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS: integer(100, 600_000).default(30_000),
-  LONGLINE_EDGE_ZONE: processName.or(z.literal('')).default(''),
-  LONGLINE_EDGE_DRAIN_MS: integer(0, 86_400_000).default(60_000),
+    .optional()
+    .describe(
+      "`host:port` of this edge's device port as front proxies reach it. Set it if the advertised " +
+        'URL is a public address or ends TLS. The networks of the routers must be in ' +
+        'LONGLINE_PROXY_NETWORKS of the edge. Unset: host and port of the advertised URL.',
+    ),
+  LONGLINE_EDGE_TLS_CERT_FILE: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'PEM file with the certificate of the device port and its intermediate certificates. Of ' +
+        "several files, separated by commas, the device's SNI selects one, and the first is the " +
+        'default. With TLS the transport is `net`, and LONGLINE_PROXY_NETWORKS must not be set. ' +
+        'Files are read again within 2 s of a change. Unset: devices connect without TLS.',
+    ),
+  LONGLINE_EDGE_TLS_KEY_FILE: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'PEM files with the private keys of LONGLINE_EDGE_TLS_CERT_FILE, in the same order. Files are ' +
+        'read again within 2 s of a change.',
+    ),
+  LONGLINE_EDGE_ZONE: processName
+    .or(z.literal(''))
+    .default('')
+    .describe(
+      'Failure domain of this edge, such as an availability zone: 1 to 128 of A-Z a-z 0-9 . _ -. ' +
+        'Control considers it when it places shards. Unset: none.',
+    ),
+};
+
+const connectionSettings = {
+  LONGLINE_EDGE_CONNECTIONS_MAX: integer(1, 10_000_000)
+    .optional()
+    .describe(
+      'Maximum number of client connections; more are rejected with EDGE_FULL. Up to 128 further ' +
+        'sockets are open at a time to send that rejection; beyond them, connections are closed ' +
+        'unread. It is also the capacity of the edge: shards are distributed in proportion to it. ' +
+        'Unset: the open-file limit less 512 descriptors for everything else. A larger value is an ' +
+        'error at the start: raise `ulimit -n`.',
+    ),
+  LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: integer(1, 10_000_000)
+    .optional()
+    .describe(
+      'Maximum number of connections from one source prefix: an IPv4 address, or the first 64 bits ' +
+        'of an IPv6 address. More are rejected with PREFIX_FULL. Set it where the edge sees the ' +
+        'addresses of devices, directly or in PROXY headers, to what the largest office behind one ' +
+        'address needs, such as 1000. Unset: no limit, because behind a load balancer without ' +
+        'PROXY headers all devices have the same address.',
+    ),
+  LONGLINE_EDGE_GUEST_SHARDS_MAX: integer(0, 65_536)
+    .default(1_024)
+    .describe(
+      'Maximum number of shards of other edges that this edge subscribes to for guests: WebSocket ' +
+        'and MQTT clients that connect without a front proxy. A client of one more shard is ' +
+        'rejected with GUESTS_FULL; connected guests stay. 0: no guests. Too high undoes the ' +
+        'sharding, because every edge then receives every push.',
+    ),
+  LONGLINE_EDGE_HEAD_BYTES_MAX: integer(256, 65_536)
+    .default(8_192)
+    .describe(
+      'Maximum size in bytes of a request head, and of a packet from an MQTT device. Too low rejects ' +
+        'requests with long cookies; each incomplete head may take this much memory.',
+    ),
+  LONGLINE_EDGE_HEAD_TIMEOUT_MS: integer(100, 60_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds from the connect to the end of the request head, and again until the ' +
+        'subscription of the shard is confirmed. Checked once a second. Too low rejects devices on ' +
+        'slow networks; too high lets idle connections occupy descriptors.',
+    ),
+  LONGLINE_EDGE_HEARTBEAT_MS: integer(1_000, 300_000)
+    .default(15_000)
+    .describe(
+      'Interval in milliseconds of heartbeats to every connection, rounded up to whole seconds: a ' +
+        'comment, or a ping over a WebSocket. A WebSocket that sends nothing for three intervals, ' +
+        'not even a pong, is closed as silent. Keep it below the shortest idle timeout on the way ' +
+        '(30 s is common); each doubling halves the cost of idle connections.',
+    ),
+  LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS: integer(10_000, 65_535_000)
+    .default(1_200_000)
+    .describe(
+      'Maximum MQTT keep alive in milliseconds. An MQTT 5 device that requests more receives this ' +
+        'value as Server Keep Alive; it also applies to devices that request none. A device that is ' +
+        'silent for one and a half times its keep alive is disconnected. Too low drains batteries; ' +
+        'too high keeps dead connections.',
+    ),
+  LONGLINE_EDGE_MQTT_WILLS: z
+    .enum(['reject', 'ignore'])
+    .default('reject')
+    .describe(
+      'Treatment of an MQTT CONNECT with a will. Wills are never published: `reject` rejects the ' +
+        'client, `ignore` accepts it without its will.',
+    ),
+  LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX: integer(1_024, 64 * 1024 * 1024)
+    .default(256 * 1024)
+    .describe(
+      'Maximum number of bytes that wait in user space for one client, beyond what the kernel has ' +
+        'accepted. A client that exceeds it is closed as slow. A single push of any size is accepted ' +
+        'while nothing waits. Too low closes clients on slow networks; too high lets them take ' +
+        'memory.',
+    ),
+  LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX: integer(256, 64 * 1024 * 1024)
+    .default(65_536)
+    .describe(
+      'Maximum number of bytes per second from one device after its connect request. Over it the ' +
+        'connection is closed as flooding. Too low closes devices that confirm many pushes.',
+    ),
+  LONGLINE_EDGE_INBOUND_FRAMES_PER_SECOND_MAX: integer(1, 1_000_000)
+    .default(1_000)
+    .describe(
+      'Maximum number of frames per second from one WebSocket. Over it the connection is closed as ' +
+        'flooding. Too low closes devices that confirm the pushes of a backlog one by one.',
+    ),
+};
+
+const admissionSettings = {
+  LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(0, 1_000_000)
+    .default(5_000)
+    .describe(
+      'Maximum number of devices admitted per second; 0: not paced. The rate starts at 500, grows ' +
+        'while devices wait, and falls to as few as 200 when the event loop is late or inboxes are ' +
+        'not read in time. Devices that were connected before are admitted first; with ' +
+        'authentication, those are devices with a resume ticket or a token that this edge has ' +
+        'verified.',
+    ),
+  LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: integer(2, 10_000_000)
+    .optional()
+    .describe(
+      'Maximum number of devices that wait for admission. New devices are rejected with OVERLOADED ' +
+        'at half of it, returning ones at all of it. Unset: as LONGLINE_EDGE_CONNECTIONS_MAX.',
+    ),
+  LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS: integer(100, 600_000)
+    .default(30_000)
+    .describe(
+      'Maximum wait for admission in milliseconds, after which a device is rejected with OVERLOADED. ' +
+        'Too low turns one reconnect storm into a series of them; a waiting device costs little, ' +
+        'and an EventSource that is rejected never retries by itself.',
+    ),
+};
+
+const drainSettings = {
+  LONGLINE_EDGE_DRAIN_MS: integer(0, 86_400_000)
+    .default(60_000)
+    .describe(
+      'Milliseconds from SIGTERM to the exit, in which the edge moves its clients to other edges. ' +
+        'The remaining clients are closed over the last 5 s. 0: the edge stops at once. Keep it some ' +
+        'seconds below the time after which the process is killed ' +
+        '(`terminationGracePeriodSeconds`, `TimeoutStopSec`).',
+    ),
   LONGLINE_EDGE_EXIT_WHEN_DRAINED: z
     .enum(['true', 'false'])
     .default('false')
-    .transform((text) => text === 'true'),
+    .transform((text) => text === 'true')
+    .describe(
+      "`true`: the process also exits when an operator's drain has emptied the edge. Leave it " +
+        '`false` where a supervisor would restart the process at once. `false`: it exits on SIGTERM ' +
+        'only.',
+    ),
 };
 
+export const edgeSettings = {
+  ...sharedSettings,
+  ...servingSettings,
+  ...deviceAuthSettings,
+  ...linkTlsSettings,
+  ...identitySettings,
+  ...connectionSettings,
+  ...admissionSettings,
+  ...drainSettings,
+};
+
+/** Parsed settings; the schemas above describe them. */
 export interface EdgeConfig extends SharedConfig {
   readonly edgeId: string;
-  /** Devices connect here. 0: any free port. */
   readonly port: number;
-  /** Health and metrics. 0: any free port. */
   readonly adminPort: number;
-  /**
-   * Where devices reach this edge from outside; undefined: `http://<hostname>:<port>`. Too wrong to
-   * be noticed here: a device that is redirected to a dead address finds out.
-   */
   readonly advertisedUrl: string | undefined;
-  /**
-   * `host:port` where the fronts of routers reach this edge; undefined: as in `advertisedUrl`. To be
-   * set where that is a public address, or ends TLS.
-   */
   readonly frontAddress: string | undefined;
-  /**
-   * Connections that hold a client; more are rejected with EDGE_FULL. Default: the open-file limit
-   * less 512 descriptors for everything else. More than that is an error, never a surprise later.
-   */
   readonly connectionsMax: number;
-  /** Bound of a request head. Too low rejects long cookies; each pending head may cost this much. */
   readonly headBytesMax: number;
-  /** From the first packet to the end of the head, and then again to a confirmed subscription. */
   readonly headTimeoutMs: number;
-  /**
-   * Every connection gets a comment this often. Below the shortest idle timeout of any middlebox on
-   * the way (30 s is common); each doubling halves the cost of idle connections.
-   */
   readonly heartbeatMs: number;
-  /**
-   * How long an MQTT device may be silent at most; a device of MQTT 5 that asks for more, or for no
-   * end, is told this instead. One of 3.1.1 that asks for no end gets this, too. Dead peers are
-   * found after one and a half times as long; too low costs batteries.
-   */
   readonly mqttKeepAliveMaxMs: number;
-  /** Wills are never published. `ignore` lets clients in that have one and do without it. */
   readonly mqttWills: 'reject' | 'ignore';
-  /** Bytes that wait in user space for one slow client; over it the client is closed as slow. */
   readonly sendBufferBytesMax: number;
-  /** What one device may send in a second, beyond its first request; over it it is closed. */
   readonly inboundBytesPerSecondMax: number;
-  /**
-   * Likewise, in frames of a WebSocket. Too low closes devices that confirm one by one what they have
-   * found in their inbox.
-   */
   readonly inboundFramesPerSecondMax: number;
-  /**
-   * Shards of other edges that are listened to for guests; 0: no guest. Too many undo the sharding:
-   * every edge would hear every push.
-   */
   readonly guestShardsMax: number;
-  /** Connections from one place, as far as the edge sees where from; undefined: no bound. */
   readonly connectionsPerPrefixMax: number | undefined;
-  /**
-   * How many devices are let in: at most so many a second (fewer while the event loop is late), the
-   * others wait. Waiting: as many as connections unless set. A wait that is too short turns a storm
-   * into one that comes again and again; an EventSource that is rejected never comes back.
-   */
   readonly handshakes: HandshakeOptions;
-  /** Such as an availability zone; '': none. */
+  /** '': none. */
   readonly zone: string;
-  /**
-   * From SIGTERM until whoever is left is closed; 0: nobody is waited for. Below the time that
-   * whatever runs the process grants it before SIGKILL.
-   */
   readonly drainMs: number;
-  /** Whether the process ends, too, when an operator has drained it; else it waits for SIGTERM. */
   readonly exitWhenDrained: boolean;
-  /** What holds the connections; undefined: native where it was built, else net. */
   readonly transport: TransportName | undefined;
-  /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
-  /** Who may say for whom it connects; see `Networks`. */
   readonly proxyNetworks: readonly string[];
-  /** How devices are authenticated; undefined: they are believed. */
+  /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
-  /** Certificates for devices; none: without TLS. The first one is for whoever names no other. */
+  /** Empty: devices connect without TLS. The first certificate is the default for SNI. */
   readonly tls: readonly TlsFiles[];
-  /** What control is shown. */
   readonly link: LinkConfig;
 }
 
 /**
- * @param openFilesMax the process's limit on open files
+ * @param openFilesMax open-file limit of the process
  * @throws ConfigError with every problem
  */
 export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
-  const parsed = parseSettings('edge', settings, env);
+  const parsed = parseSettings('edge', edgeSettings, env);
   const problems: string[] = [];
   const connectionsLimit = openFilesMax - DESCRIPTORS_RESERVED;
   const connectionsMax = parsed.LONGLINE_EDGE_CONNECTIONS_MAX ?? connectionsLimit;
@@ -197,8 +295,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     guestShardsMax: parsed.LONGLINE_EDGE_GUEST_SHARDS_MAX,
     handshakes: {
       perSecondMax: parsed.LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX,
-      waitingMax: parsed.LONGLINE_EDGE_HANDSHAKES_PENDING_MAX ?? connectionsMax,
-      waitMsMax: parsed.LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS,
+      pendingMax: parsed.LONGLINE_EDGE_HANDSHAKES_PENDING_MAX ?? connectionsMax,
+      timeoutMs: parsed.LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS,
     },
     zone: parsed.LONGLINE_EDGE_ZONE,
     drainMs: parsed.LONGLINE_EDGE_DRAIN_MS,
@@ -212,46 +310,46 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
   };
 }
 
-/** @param urls one for all edges, or one for each, by the number that their ids end with */
+/** @param urls one for all edges, or one per edge, by the number at the end of its id */
 function advertisedUrlOf(urls: readonly string[] | undefined, edgeId: string): string | undefined {
   if (urls === undefined || urls.length === 1) return urls?.[0];
   const ordinal = /-(\d{1,6})$/.exec(edgeId)?.[1];
   const url = urls[Number(ordinal)];
   if (url !== undefined) return url;
   throw new ConfigError('edge', [
-    `LONGLINE_EDGE_ADVERTISED_URL: it has ${urls.length} URLs, and none for ${edgeId}: an id that ` +
-      `ends with -0 takes the first`,
+    `LONGLINE_EDGE_ADVERTISED_URL: it lists ${urls.length} URLs and none for ${edgeId}; the edge ` +
+      'whose id ends with -0 uses the first',
   ]);
 }
 
 function tlsFiles(
-  parsed: z.infer<z.ZodObject<typeof settings>>,
+  parsed: z.infer<z.ZodObject<typeof edgeSettings>>,
   problems: string[],
 ): readonly TlsFiles[] {
   const keys = parsed.LONGLINE_EDGE_TLS_KEY_FILE;
   const files = parsed.LONGLINE_EDGE_TLS_CERT_FILE.map((cert, i) => ({ cert, key: keys[i]! }));
   if (files.length !== keys.length) {
     problems.push(
-      `LONGLINE_EDGE_TLS_KEY_FILE: ${keys.length} keys for ${files.length} certificates of ` +
-        'LONGLINE_EDGE_TLS_CERT_FILE',
+      `LONGLINE_EDGE_TLS_KEY_FILE: ${keys.length} keys for ${files.length} certificates; list one ` +
+        'key per file of LONGLINE_EDGE_TLS_CERT_FILE',
     );
   }
   if (files.length > 0 && parsed.LONGLINE_TRANSPORT === 'native') {
     problems.push(
-      'LONGLINE_TRANSPORT: native speaks no TLS; with LONGLINE_EDGE_TLS_CERT_FILE it is net, or ' +
-        'something in front of the edge ends TLS',
+      'LONGLINE_TRANSPORT: native does not support TLS; use net, or end TLS in front of the edge ' +
+        'and unset LONGLINE_EDGE_TLS_CERT_FILE',
     );
   }
   if (files.length > 0 && parsed.LONGLINE_PROXY_NETWORKS.length > 0) {
     problems.push(
-      'LONGLINE_PROXY_NETWORKS: what comes from a proxy is not encrypted, and with ' +
-        'LONGLINE_EDGE_TLS_CERT_FILE everything has to be',
+      'LONGLINE_PROXY_NETWORKS: connections from a proxy are not encrypted, but ' +
+        'LONGLINE_EDGE_TLS_CERT_FILE requires TLS for all; unset one of them',
     );
   }
   return files;
 }
 
-/** What an edge calls itself to devices unless it is told. */
+/** The URL of an edge without LONGLINE_EDGE_ADVERTISED_URL. */
 export function defaultAdvertisedUrl(port: number, isTls: boolean): string {
   return `${isTls ? 'https' : 'http'}://${hostname()}:${port}`;
 }

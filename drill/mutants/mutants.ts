@@ -1,9 +1,8 @@
 /**
- * Bugs that the drill must catch: a checker that has never failed proves nothing. Each is a change
- * of the compiled code, so production code needs no switches for it, and each is one that somebody
- * could have written in good faith. `find` must be in its file exactly once.
+ * Bugs that the drill must catch: a checker that has never failed proves nothing. Each is a patch
+ * of the compiled code, so that production code needs no switches for it, and each is a mistake
+ * that a developer could make. `find` must occur in its file exactly once.
  */
-
 import type { FaultKind } from '../faults/schedule.js';
 import type { CheckName } from '../history/check.js';
 
@@ -17,15 +16,15 @@ export interface Patch {
 export interface Mutant {
   readonly name: string;
   readonly patches: readonly Patch[];
-  /** The faults under which it shows. */
+  /** Faults under which the bug has an effect. */
   readonly kinds: readonly FaultKind[];
-  /** The check that it is expected to fail; others may, too. */
+  /** The check that is expected to catch it; others may, too. */
   readonly check: CheckName;
 }
 
 export const MUTANTS: readonly Mutant[] = [
   {
-    // The router collects pushes for a moment, and says STORED meanwhile.
+    // The router answers STORED and stores the push 100 ms later.
     name: 'acknowledge-before-xadd',
     patches: [
       {
@@ -45,7 +44,7 @@ export const MUTANTS: readonly Mutant[] = [
     check: 'lost',
   },
   {
-    // Off by one: what follows the confirmed entry goes, too.
+    // Off by one: the entry after the confirmed one is deleted, too.
     name: 'trim-early',
     patches: [
       {
@@ -60,17 +59,18 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'lost',
   },
   {
-    // What was handed to the socket is confirmed as if the device had it.
+    // A push is confirmed when it is written to the socket, before the device has received it.
     name: 'confirm-at-write',
     patches: [
       {
         file: 'edge/session/catch-up.js',
-        find: 'async #write(connection, work, entry) {',
+        find: 'async #write(connection, progress, entry) {',
         replace: `confirm(connection, id) {
-        const tag = this.tagOf(this.table.shardOf(connection));
-        void resumeInbox(this.link, tag, this.table.clientIdOf(connection), id);
+        const { table, link, names } = this.options;
+        const tag = names.tagOf(table.shardOf(connection));
+        void resumeInbox(link, tag, table.clientIdOf(connection), id);
     }
-    async #write(connection, work, entry) {`,
+    async #write(connection, progress, entry) {`,
       },
       {
         file: 'edge/session/catch-up.js',
@@ -79,15 +79,15 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
       },
       {
         file: 'edge/session/clients.js',
-        find: 'this.table.markSent(connection, id);',
-        replace: '{ this.table.markSent(connection, id); this.catchUp.confirm(connection, id); }',
+        find: 'table.markSent(connection, id);',
+        replace: '{ table.markSent(connection, id); catchUp.confirm(connection, id); }',
       },
     ],
     kinds: ['cut', 'away'],
     check: 'lost',
   },
   {
-    // A subscription that Redis took away stays away.
+    // The edge does not resubscribe after Redis has dropped a subscription.
     name: 'forget-to-resubscribe',
     patches: [
       {
@@ -100,20 +100,20 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'lost',
   },
   {
-    // The end of an old connection forgets the client, although a newer connection holds it.
+    // The end of an old connection removes the client, although it has a newer connection.
     name: 'drop-in-takeover',
     patches: [
       {
         file: 'edge/session/clients.js',
-        find: "this.#ending(older, query.clientId, 'session_replaced');",
-        replace: `{ this.#ending(older, query.clientId, 'session_replaced'); setImmediate(() => this.table.remove(connection)); }`,
+        find: "this.#onRemoved(older, query.clientId, 'session_replaced');",
+        replace: `{ this.#onRemoved(older, query.clientId, 'session_replaced'); setImmediate(() => table.remove(connection)); }`,
       },
     ],
     kinds: ['takeover'],
     check: 'falseVerdicts',
   },
   {
-    // An inbox is not read in its order.
+    // The first two entries of an inbox are delivered in the wrong order.
     name: 'reorder-two',
     patches: [
       {
@@ -127,13 +127,13 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'outOfOrder',
   },
   {
-    // Seen in our own code: a push that is heard again, before it is known that the subscription is
-    // back, moves the edge's mark past those that were missed.
+    // A former bug of Longline: a push that arrives before the resubscription is confirmed moves
+    // the edge's mark past the pushes that were missed.
     name: 'write-past-a-gap',
     patches: [
       {
         file: 'edge/session/clients.js',
-        find: 'if (!this.shards.isConfirmed(shard))',
+        find: 'if (!shards.isConfirmed(shard))',
         replace: 'if (false)',
       },
     ],
@@ -141,7 +141,7 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'lost',
   },
   {
-    // A retry is a push of its own.
+    // A retry with the same idempotency key is stored again.
     name: 'forget-the-key',
     patches: [
       {
@@ -154,7 +154,7 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'unexplainedDuplicates',
   },
   {
-    // Whatever was asked, it was written.
+    // Every push is reported as written.
     name: 'always-written',
     patches: [
       {

@@ -1,63 +1,63 @@
 /**
- * How many connections come from where, so that no single place takes all of them. A place is an
- * IPv4 address, behind which there may be a whole office, or the first 64 bits of an IPv6 address,
- * of which one device has as many as it likes (RFC 6177). Pure.
+ * Counts connections per source prefix, so that one source cannot occupy the whole edge. A prefix is
+ * an IPv4 address, which may be a whole office behind NAT, or the first 64 bits of an IPv6 address,
+ * because one device can use any number of addresses below them (RFC 6177). Pure.
  *
- * A connection costs four bytes here, a place an entry in a map.
+ * A connection costs four bytes, a prefix one entry in a map.
  */
-import { type Endpoint, ipText, isMapped } from '../../common/net/ip-address.js';
+import { type Endpoint, ipText, isIpv4Mapped } from '../../common/net/ip-address.js';
 import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
 
 export class AddressPrefixes {
-  /** By slot: which place, plus one; 0: none. */
-  #places = new Uint32Array(FIRST_SLOTS);
-  readonly #placeOf = new Map<string, number>();
-  /** By place. */
+  /** By slot: index of the prefix plus one; 0: not counted. */
+  #indexes = new Uint32Array(FIRST_SLOTS);
+  readonly #indexOf = new Map<string, number>();
+  /** By index. */
   readonly #prefixes: string[] = [];
   readonly #counts: number[] = [];
   readonly #unused: number[] = [];
 
   constructor(readonly connectionsMax: number) {}
 
-  /** Counts a connection, unless its place has as many as it may. */
-  enter(connection: Connection, endpoint: Endpoint): boolean {
+  /** Counts a connection. Returns false, and does not, if its prefix is at the limit. */
+  add(connection: Connection, endpoint: Endpoint): boolean {
     const prefix = prefixOf(endpoint);
-    const known = this.#placeOf.get(prefix);
+    const known = this.#indexOf.get(prefix);
     if (known !== undefined && this.#counts[known]! >= this.connectionsMax) return false;
-    const place = known ?? this.#add(prefix);
-    this.#counts[place]!++;
+    const index = known ?? this.#addPrefix(prefix);
+    this.#counts[index]!++;
     const slot = slotOf(connection);
-    this.#places = ensureSlot(this.#places, slot);
-    this.#places[slot] = place + 1;
+    this.#indexes = ensureSlot(this.#indexes, slot);
+    this.#indexes[slot] = index + 1;
     return true;
   }
 
-  /** For a connection that has ended, and nothing for one that was not counted. */
-  leave(connection: Connection): void {
+  /** Does nothing for a connection that was not counted. */
+  remove(connection: Connection): void {
     const slot = slotOf(connection);
-    const place = (this.#places[slot] ?? 0) - 1;
-    if (place < 0) return;
-    this.#places[slot] = 0;
-    if (--this.#counts[place]! > 0) return;
-    this.#placeOf.delete(this.#prefixes[place]!);
-    this.#unused.push(place);
+    const index = (this.#indexes[slot] ?? 0) - 1;
+    if (index < 0) return;
+    this.#indexes[slot] = 0;
+    if (--this.#counts[index]! > 0) return;
+    this.#indexOf.delete(this.#prefixes[index]!);
+    this.#unused.push(index);
   }
 
-  /** Places that have connections. */
+  /** Number of prefixes with connections. */
   get count(): number {
-    return this.#placeOf.size;
+    return this.#indexOf.size;
   }
 
-  #add(prefix: string): number {
-    const place = this.#unused.pop() ?? this.#counts.length;
-    this.#placeOf.set(prefix, place);
-    this.#prefixes[place] = prefix;
-    this.#counts[place] = 0;
-    return place;
+  #addPrefix(prefix: string): number {
+    const index = this.#unused.pop() ?? this.#counts.length;
+    this.#indexOf.set(prefix, index);
+    this.#prefixes[index] = prefix;
+    this.#counts[index] = 0;
+    return index;
   }
 }
 
 function prefixOf({ ip }: Endpoint): string {
-  return isMapped(ip) ? ipText(ip) : ip.toString('hex', 0, 8);
+  return isIpv4Mapped(ip) ? ipText(ip) : ip.toString('hex', 0, 8);
 }

@@ -1,4 +1,4 @@
-/** Whether a device that came here is served here. Pure. */
+/** Decides whether this edge serves a device or redirects it. Pure. */
 import {
   type AssignedEdge,
   type Assignment,
@@ -12,20 +12,20 @@ export type Admission = { type: 'serve' } | { type: 'redirect'; owner: AssignedE
 const SERVE: Admission = { type: 'serve' };
 
 /**
- * The owner of a shard serves its clients. Anybody else redirects a device once, and serves it as
- * a guest when it was sent here under an assignment at least as new as ours: whoever sent it knows
- * as much as we do (see `connect-query.ts`).
+ * The owner of a shard serves its clients. Any other edge redirects a device once, and serves it as
+ * a guest if the device was sent here under an assignment at least as new as its own: the sender
+ * then knew that assignment too, and redirecting could loop (see `connect-query.ts`).
  */
 export function admit(
   assignment: Assignment | undefined,
   edgeId: string,
   shard: number,
-  sentUnder: Position | undefined,
+  routedUnder: Position | undefined,
 ): Admission {
   if (assignment === undefined) return SERVE;
   const owner = ownerOf(assignment, shard);
   if (owner === undefined || owner.id === edgeId) return SERVE;
-  const sentByEqual =
-    sentUnder !== undefined && comparePositions(sentUnder, assignment.position) >= 0;
-  return sentByEqual ? SERVE : { type: 'redirect', owner };
+  const isSenderCurrent =
+    routedUnder !== undefined && comparePositions(routedUnder, assignment.position) >= 0;
+  return isSenderCurrent ? SERVE : { type: 'redirect', owner };
 }

@@ -1,13 +1,13 @@
 /**
- * The port that devices connect to. It reads the first bytes of a connection, decides with them
- * what the device speaks and wants, and hands connections that hold a client to `Clients`.
+ * The port that devices connect to. It detects the protocol from the first bytes of a connection,
+ * authenticates the client, and passes the connection to `Clients`, or redirects or rejects it.
  *
- * Until then a connection costs one entry in `#pending`, with bounded bytes and an absolute deadline:
- * a device that sends its request one byte at a time does not live longer for it.
+ * Until then a connection costs one entry in `#pending`, with bounded bytes and an absolute
+ * deadline: sending a request one byte at a time does not extend it.
  */
 import type { Counter } from 'prom-client';
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
-import type { Assignment, Position } from '../../common/cluster/assignment.js';
+import type { AssignedEdge, Assignment, Position } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
 import { randomBetween } from '../../common/process/backoff.js';
@@ -20,10 +20,12 @@ import type {
   TransportEvents,
 } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
-import { sentUnderOf } from '../../common/wire/front-tlv.js';
+import { readFrontTlv } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import type { ConnectRequest, ProtocolDetector } from '../protocol/protocol.js';
-import { type Clients, EARLY_BYTES_MAX } from '../session/clients.js';
+import { type Clients, EARLY_DATA_BYTES_MAX } from '../session/clients.js';
+import type { Connections } from '../session/connections.js';
+import type { Shards } from '../shards/shards.js';
 import { AddressPrefixes } from './address-prefixes.js';
 import { admit } from './admission.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
@@ -38,90 +40,96 @@ export interface DevicePortConfig {
   readonly proxyNetworks: readonly string[];
 }
 
-/** A connection that holds no client yet. */
+export interface DevicePortOptions {
+  readonly config: DevicePortConfig;
+  readonly transport: Pick<Transport, 'remoteAddress' | 'write' | 'end' | 'acceptAtMost'>;
+  /** The first one encodes the rejection of a connection whose protocol is unknown. */
+  readonly detectors: readonly [ProtocolDetector, ...ProtocolDetector[]];
+  readonly peers: PeerAddresses;
+  readonly authenticator: Authenticator;
+  readonly assignment: () => Assignment | undefined;
+  readonly shards: Pick<Shards, 'acceptsGuest'>;
+  readonly table: Connections;
+  readonly clients: Clients;
+  /** Inbox reads that are running or queued. */
+  readonly pendingReads: () => number;
+  readonly metrics: Metrics;
+}
+
+/** A connection without a registered client. */
 interface Pending {
-  /** `reading` its first bytes · `queued`: it waits to be let in · `preparing` what it takes. */
+  /** `reading` the request · `queued` for admission · `preparing` authentication and session. */
   stage: 'reading' | 'queued' | 'preparing';
-  /** Since when it is being read, or being prepared. */
+  /** Start of reading or of preparing. */
   sinceMs: number;
-  /** Of an request that is not complete; then, what has come behind it. */
+  /** Bytes of an incomplete request; later, early data. */
   bytes: Buffer;
-  /** Whether a PROXY header may still come first. */
+  /** Whether a PROXY header may still follow. */
   isAtStart: boolean;
-  /** Of a device that a front has sent: under which assignment. */
+  /** Version of the assignment under which a front proxy has chosen this edge. */
   frontedUnder: Position | undefined;
-  /** Who reads it, once that is clear. */
+  /** Set when the protocol is detected. */
   detector: ProtocolDetector | undefined;
-  /** What it has said, once that is understood. */
+  /** Set when the request is complete. */
   request: ConnectRequest | undefined;
-  /** Once it is known to be who it says. */
+  /** Set when the client is authenticated. */
   verified: Verified | undefined;
 }
 
-/** Whoever is told to come again is told so with jitter, in seconds. */
+/** Retry-After is randomised up to this value, in seconds. */
 const RETRY_AFTER_S_MAX = 10;
+/** Range of the delay after which a device retries that a front proxy sent to the wrong edge. */
+const RETRY_MS = { min: 500, max: 2_000 };
 
 const NO_BYTES = Buffer.alloc(0);
-/** How long a device that a front has sent here in vain waits before it comes again. */
-const RETRY_MS = { min: 500, max: 2_000 };
 
 export class DevicePort implements TransportEvents {
   /** Oldest first. */
   readonly #pending = new Map<Connection, Pending>();
   readonly #handshakes: Handshakes<Connection>;
   readonly #prefixes: AddressPrefixes | undefined;
+  readonly #proxies: ProxyGuard;
   readonly #rejected: Counter<'code'>;
   readonly #redirected: Counter;
   readonly #overLimit: Counter;
-  readonly #sentBack: Counter;
-  readonly #proxies: ProxyGuard;
-  /** Set once, before the port opens: transport, clients and this know each other. */
-  transport!: Transport;
-  clients!: Clients;
-  /** The first one answers what nobody knows. */
-  detectors!: readonly [ProtocolDetector, ...ProtocolDetector[]];
-  /** The edge is about to end: nobody is let in. */
+  readonly #staleRoutes: Counter;
+  /** Whether the edge is about to exit: no device is admitted. */
   isClosing = false;
-  /** The edge is short of memory: nobody new is let in. */
-  isShort = false;
+  /** Whether the edge is short of memory: no new device is admitted. */
+  isMemoryLow = false;
 
-  constructor(
-    readonly config: DevicePortConfig,
-    readonly assignment: () => Assignment | undefined,
-    readonly origins: PeerAddresses,
-    readonly authenticator: Authenticator,
-    metrics: Metrics,
-  ) {
+  constructor(readonly options: DevicePortOptions) {
+    const { config, metrics } = options;
     this.#handshakes = new Handshakes(config.handshakes);
     const perPrefixMax = config.connectionsPerPrefixMax;
     this.#prefixes = perPrefixMax === undefined ? undefined : new AddressPrefixes(perPrefixMax);
+    this.#proxies = new ProxyGuard(config.proxyNetworks);
     metrics.gauge(
       'longline_edge_handshakes_pending',
-      'Devices that have said what they want and wait to be let in.',
-      () => this.#handshakes.waitingCount,
+      'Devices that have sent their connect request and wait for admission',
+      () => this.#handshakes.queuedCount,
     );
     metrics.gauge(
       'longline_edge_handshakes_per_second_max',
-      'How many devices a second are let in at most, at the moment; +Inf without a pace.',
+      'Current bound on admissions per second; +Inf if not paced',
       () => this.#handshakes.perSecond,
     );
-    this.#proxies = new ProxyGuard(config.proxyNetworks);
-    this.#sentBack = metrics.counter(
+    this.#staleRoutes = metrics.counter(
       'longline_edge_front_stale_routes_total',
-      'Devices that a front has sent here and that were told to come again, as they belong elsewhere.',
+      'Devices sent here by a front proxy with a stale assignment, and told to retry',
     );
     this.#rejected = metrics.counter(
       'longline_edge_requests_rejected_total',
-      'Requests on the device port that were rejected, by error code.',
+      'Rejected requests on the device port, by error code',
       ['code'],
     );
     this.#redirected = metrics.counter(
       'longline_edge_redirects_total',
-      'Devices that were sent to the owner of their shard.',
+      'Devices redirected to the owner of their shard',
     );
     this.#overLimit = metrics.counter(
       'longline_edge_connections_over_limit_total',
-      'Connections closed unheard because too many were open.',
+      'Connections closed unread because too many were open',
     );
   }
 
@@ -137,29 +145,33 @@ export class DevicePort implements TransportEvents {
       verified: undefined,
     });
     if (this.#prefixes === undefined) return;
-    const source = parseEndpoint(this.transport.remoteAddress(connection) ?? '');
-    // Of whom a proxy brings, its header will tell.
-    if (source !== undefined && !this.#proxies.believes(source)) this.#enter(connection, source);
+    const source = parseEndpoint(this.options.transport.remoteAddress(connection) ?? '');
+    // A connection from a proxy is counted when its PROXY header states the client's address.
+    if (source !== undefined && !this.#proxies.trusts(source)) {
+      this.#countPrefix(connection, source);
+    }
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
     const pending = this.#pending.get(connection);
-    if (pending === undefined) this.clients.onBytes(connection, bytes);
+    if (pending === undefined) this.options.clients.onBytes(connection, bytes);
     else if (pending.request === undefined) this.#read(connection, pending, bytes);
-    else this.#hurry(connection, pending, pending.request, bytes);
+    else this.#onEarlyData(connection, pending, pending.request, bytes);
   }
 
-  /** A FIN ends the connection: no client of ours closes only one direction and stays. */
+  /** A FIN ends the connection: no client half-closes and stays. */
   onEnd(connection: Connection): void {
-    if (this.#pending.delete(connection)) this.transport.end(connection);
-    else this.clients.end(connection, 'peer');
+    const { transport, clients } = this.options;
+    if (this.#pending.delete(connection)) transport.end(connection);
+    else clients.end(connection, 'peer');
   }
 
   onClose(connection: Connection, cause: CloseCause): void {
+    const { clients, peers } = this.options;
     this.#pending.delete(connection);
-    this.clients.end(connection, cause === 'error' ? 'error' : 'peer');
-    this.origins.forget(connection);
-    this.#prefixes?.leave(connection);
+    clients.end(connection, cause === 'error' ? 'error' : 'peer');
+    peers.forget(connection);
+    this.#prefixes?.remove(connection);
   }
 
   onOverLimit(): void {
@@ -167,101 +179,103 @@ export class DevicePort implements TransportEvents {
   }
 
   onTimer(connection: Connection): void {
-    this.clients.onTimer(connection);
+    this.options.clients.onTimer(connection);
   }
 
-  /** Connections that were accepted and are not served yet. */
-  get waitingCount(): number {
-    return this.#pending.size + this.clients.openingCount;
+  /** Connections that were accepted by the transport and are not served yet. */
+  get pendingCount(): number {
+    return this.#pending.size + this.options.clients.openingCount;
   }
 
   /**
-   * Lets in whose turn it is. To be called every `HANDSHAKE_STEP_MS`.
+   * Admits queued devices. To be called every `HANDSHAKE_STEP_MS`.
    * @param lateMs how late this call is
    */
-  letIn(lateMs: number): void {
-    const isHere = (connection: Connection) => this.#pending.has(connection);
-    const pressure = { lateMs, reads: this.clients.catchUp.readsUnderWay };
-    const { entering, late } = this.#handshakes.step(performance.now(), pressure, isHere);
-    this.transport.acceptAtMost(this.#handshakes.accepts);
-    for (const connection of late) {
+  admitQueued(lateMs: number): void {
+    const { transport, pendingReads } = this.options;
+    const isConnected = (connection: Connection) => this.#pending.has(connection);
+    const pressure = { lateMs, reads: pendingReads() };
+    const { admitted, expired } = this.#handshakes.step(performance.now(), pressure, isConnected);
+    transport.acceptAtMost(this.#handshakes.accepts);
+    for (const connection of expired) {
       const pending = this.#pending.get(connection)!;
-      this.#overloaded(connection, pending.request!, 'too many devices were let in before');
+      this.#rejectOverload(connection, pending.request!, 'the device was not admitted in time');
     }
-    for (const connection of entering) {
+    for (const connection of admitted) {
       const pending = this.#pending.get(connection)!;
       this.#authenticate(connection, pending, pending.request!);
     }
   }
 
-  /** Ends what has taken too long. To be called about once a second. */
+  /** Rejects connections that have exceeded their deadline. To be called about once a second. */
   sweep(nowMs: number): void {
-    const deadlineMs = nowMs - this.config.headTimeoutMs;
+    const { config, detectors, clients } = this.options;
+    const deadlineMs = nowMs - config.headTimeoutMs;
     for (const [connection, pending] of this.#pending) {
       if (pending.sinceMs >= deadlineMs) break;
       if (pending.stage === 'queued') continue;
-      const rejected = this.#tooLate(pending);
-      const rejecter = pending.request ?? pending.detector ?? this.detectors[0];
+      const rejected = this.#timeoutRejection(pending);
+      const rejecter = pending.request ?? pending.detector ?? detectors[0];
       this.#reject(connection, rejected, rejecter.reject(rejected));
     }
-    for (const connection of [...this.clients.openingSince(deadlineMs)]) {
-      const why = 'the subscription of this shard could not be confirmed in time';
-      const rejected = rejection('NOT_READY', why);
+    for (const connection of [...clients.openingSince(deadlineMs)]) {
+      const message = 'the subscription of this shard was not confirmed in time; retry';
+      const rejected = rejection('NOT_READY', message);
       this.#rejected.inc({ code: rejected.code });
-      this.clients.reject(connection, rejected);
+      clients.reject(connection, rejected);
     }
   }
 
   #read(connection: Connection, pending: Pending, bytes: Buffer): void {
-    // Nearly always the first bytes come whole, and nothing of them is kept.
+    // Nearly always the first bytes are the whole request, and none of them are kept.
     const { length } = pending.bytes;
     const all = length === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
-    if (pending.isAtStart) this.#readStart(connection, pending, all);
-    else this.#introduce(connection, pending, all, length);
+    if (pending.isAtStart) this.#readProxyHeader(connection, pending, all);
+    else this.#detect(connection, pending, all, length);
   }
 
-  #readStart(connection: Connection, pending: Pending, bytes: Buffer): void {
-    const header = this.#proxies.read(bytes, () => this.transport.remoteAddress(connection));
+  #readProxyHeader(connection: Connection, pending: Pending, bytes: Buffer): void {
+    const { transport, detectors, peers } = this.options;
+    const header = this.#proxies.read(bytes, () => transport.remoteAddress(connection));
     if (header === 'more') {
-      // What is kept must not be the transport's buffer.
+      // A copy, because the buffer belongs to the transport.
       pending.bytes = Buffer.from(bytes);
       return;
     }
     if (header === 'none') {
       pending.isAtStart = false;
-      return this.#introduce(connection, pending, bytes, 0);
+      return this.#detect(connection, pending, bytes, 0);
     }
     if ('code' in header) {
-      return this.#reject(connection, header, this.detectors[0].reject(header));
+      return this.#reject(connection, header, detectors[0].reject(header));
     }
     pending.isAtStart = false;
-    pending.frontedUnder = sentUnderOf(header);
-    this.origins.set(connection, header.source, pending.frontedUnder !== undefined);
+    pending.frontedUnder = readFrontTlv(header);
+    peers.set(connection, header.source, pending.frontedUnder !== undefined);
     pending.bytes = NO_BYTES;
-    if (header.source !== undefined && !this.#enter(connection, header.source)) return;
+    if (header.source !== undefined && !this.#countPrefix(connection, header.source)) return;
     const rest = bytes.subarray(header.byteLength);
-    if (rest.length > 0) this.#introduce(connection, pending, rest, 0);
+    if (rest.length > 0) this.#detect(connection, pending, rest, 0);
   }
 
-  /** Returns false when too many are there from where it comes: then it was rejected. */
-  #enter(connection: Connection, source: Endpoint): boolean {
-    if (this.#prefixes?.enter(connection, source) ?? true) return true;
-    const max = this.config.connectionsPerPrefixMax;
-    const rejected = rejection(
-      'PREFIX_FULL',
-      `${max} connections come from the same place already`,
-    );
-    this.#reject(connection, rejected, this.detectors[0].reject(rejected));
+  /** Returns false, after a rejection, if the prefix of the source is at its limit. */
+  #countPrefix(connection: Connection, source: Endpoint): boolean {
+    if (this.#prefixes?.add(connection, source) ?? true) return true;
+    const { config, detectors } = this.options;
+    const message = `${config.connectionsPerPrefixMax} connections from this address prefix are open`;
+    const rejected = rejection('PREFIX_FULL', message);
+    this.#reject(connection, rejected, detectors[0].reject(rejected));
     return false;
   }
 
-  /** @param searched how many of the bytes an earlier call has seen */
-  #introduce(connection: Connection, pending: Pending, all: Buffer, searched: number): void {
-    const detector = this.detectors.find((each) => each.couldBe(all));
+  /** @param searched number of bytes that an earlier call has searched */
+  #detect(connection: Connection, pending: Pending, all: Buffer, searched: number): void {
+    const { detectors } = this.options;
+    const detector = detectors.find((each) => each.couldBe(all));
     if (detector === undefined) {
-      const why = 'the first bytes are of no protocol that is spoken here';
-      const rejected = rejection('REQUEST_MALFORMED', why);
-      return this.#reject(connection, rejected, this.detectors[0].reject(rejected));
+      const message = 'the first bytes belong to no supported protocol; use HTTP or MQTT';
+      const rejected = rejection('REQUEST_MALFORMED', message);
+      return this.#reject(connection, rejected, detectors[0].reject(rejected));
     }
     pending.detector = detector;
     const read = detector.read(all, searched);
@@ -279,28 +293,29 @@ export class DevicePort implements TransportEvents {
   }
 
   #queue(connection: Connection, pending: Pending, request: ConnectRequest): void {
+    const { authenticator } = this.options;
     pending.stage = 'queued';
     pending.request = request;
-    // What is kept must not be the transport's buffer.
+    // A copy, because the buffer belongs to the transport.
     pending.bytes = request.earlyData.length === 0 ? NO_BYTES : Buffer.from(request.earlyData);
     const { query, credentials } = request;
-    const isResuming =
-      request.isResuming && this.authenticator.isKnown(query.clientId, credentials);
-    const offer = this.#handshakes.offer(performance.now(), connection, isResuming, this.isShort);
-    if (offer === 'enter') this.#authenticate(connection, pending, request);
+    const isResuming = request.isResuming && authenticator.isKnown(query.clientId, credentials);
+    const { isMemoryLow } = this;
+    const offer = this.#handshakes.offer(performance.now(), connection, isResuming, isMemoryLow);
+    if (offer === 'admitted') this.#authenticate(connection, pending, request);
     else if (offer === 'rejected') {
-      const why = this.isShort ? 'the edge is short of memory' : 'too many devices wait already';
-      this.#overloaded(connection, request, why);
+      const message = isMemoryLow ? 'the edge is short of memory' : 'too many devices are waiting';
+      this.#rejectOverload(connection, request, message);
     }
   }
 
-  #overloaded(connection: Connection, request: ConnectRequest, why: string): void {
+  #rejectOverload(connection: Connection, request: ConnectRequest, message: string): void {
     const retryAfterS = randomBetween(1, RETRY_AFTER_S_MAX);
-    const rejected = { ...rejection('OVERLOADED', `${why}; ask again`), retryAfterS };
+    const rejected = { ...rejection('OVERLOADED', `${message}; retry later`), retryAfterS };
     this.#reject(connection, rejected, request.reject(rejected));
   }
 
-  /** Nothing is done for a device before it is known to be who it says. */
+  /** Comes first: an unauthenticated device must not cause any other work. */
   #authenticate(connection: Connection, pending: Pending, request: ConnectRequest): void {
     const { query, credentials } = request;
     const onChecked = (checked: Verified | Rejection) => {
@@ -310,7 +325,7 @@ export class DevicePort implements TransportEvents {
       pending.verified = checked;
       this.#prepare(connection, pending, request);
     };
-    const checking = this.authenticator.check(query.clientId, credentials);
+    const checking = this.options.authenticator.check(query.clientId, credentials);
     if (checking instanceof Promise) this.#await(connection, pending, checking, onChecked);
     else onChecked(checking);
   }
@@ -324,100 +339,117 @@ export class DevicePort implements TransportEvents {
     });
   }
 
-  /** Goes on with what was waited for, if the connection is still there and was not rejected. */
+  /** Continues with the result, unless the connection has closed or was rejected meanwhile. */
   #await<Result>(
     connection: Connection,
     pending: Pending,
-    waitedFor: Promise<Result>,
-    goOn: (result: Result) => void,
+    promise: Promise<Result>,
+    onResult: (result: Result) => void,
   ): void {
     pending.stage = 'preparing';
     pending.sinceMs = Date.now();
-    // The oldest come first.
+    // Inserted anew to keep the map ordered by age.
     this.#pending.delete(connection);
     this.#pending.set(connection, pending);
-    void waitedFor.then((result) => {
-      if (this.#pending.get(connection) === pending) goOn(result);
+    void promise.then((result) => {
+      if (this.#pending.get(connection) === pending) onResult(result);
     });
   }
 
-  /** More has come before the device was answered. */
-  #hurry(connection: Connection, pending: Pending, request: ConnectRequest, bytes: Buffer): void {
-    if (request.acceptsEarlyData && pending.bytes.length + bytes.length <= EARLY_BYTES_MAX) {
+  /** Handles bytes that arrive after the request and before its acceptance. */
+  #onEarlyData(
+    connection: Connection,
+    pending: Pending,
+    request: ConnectRequest,
+    bytes: Buffer,
+  ): void {
+    const length = pending.bytes.length + bytes.length;
+    if (request.acceptsEarlyData && length <= EARLY_DATA_BYTES_MAX) {
       pending.bytes = Buffer.concat([pending.bytes, bytes]);
       return;
     }
-    const rejected = rejection('REQUEST_MALFORMED', 'bytes have come before the answer');
+    const message = 'bytes arrived before the response; wait for it';
+    const rejected = rejection('REQUEST_MALFORMED', message);
     this.#reject(connection, rejected, request.reject(rejected));
   }
 
-  #tooLate({ request }: Pending): Rejection {
-    const seconds = this.config.headTimeoutMs / 1000;
+  #timeoutRejection({ request }: Pending): Rejection {
+    const seconds = this.options.config.headTimeoutMs / 1000;
     if (request !== undefined) {
-      return rejection('NOT_READY', `what the request needs was not there within ${seconds} s`);
+      return rejection('NOT_READY', `the request could not be prepared within ${seconds} s; retry`);
     }
     return rejection('HEAD_TIMEOUT', `the request head was not complete within ${seconds} s`);
   }
 
   #connect(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const { query } = request;
-    const { clientId } = query;
-    const sentUnder = pending.frontedUnder ?? query.sentUnder;
-    const shard = shardOf(clientId, this.clients.table.shardCount);
-    const assignment = this.assignment();
-    const admission = admit(assignment, this.config.edgeId, shard, sentUnder);
-    if (this.origins.isFronted(connection)) {
+    const { config, table, peers, shards, clients } = this.options;
+    const { clientId, routedUnder } = request.query;
+    const shard = shardOf(clientId, table.shardCount);
+    const assignment = this.options.assignment();
+    const admission = admit(assignment, config.edgeId, shard, pending.frontedUnder ?? routedUnder);
+    if (peers.isFronted(connection)) {
       if (admission.type === 'redirect' || this.isClosing) {
-        return this.#sendBack(connection, pending, request, shard);
+        return this.#rejectStaleRoute(connection, pending, request, shard);
       }
     } else if (admission.type === 'redirect') {
-      // A ticket and not the token: the address of another edge is no place for it.
-      const ticket = this.authenticator.issueTicket(clientId, pending.verified!);
-      const url = connectUrl(admission.owner.advertisedUrl, query, assignment!.position, ticket);
-      const redirection = request.redirect(url);
-      if (redirection !== undefined) {
+      const redirect = this.#redirect(request, pending, admission.owner, assignment!);
+      if (redirect !== undefined) {
         this.#redirected.inc();
-        return this.#respond(connection, redirection);
+        return this.#respond(connection, redirect);
       }
-      if (!this.clients.shards.takesGuest(shard)) {
-        const why = 'too many devices that belong to other edges are here; come through a front';
-        const rejected = rejection('GUESTS_FULL', why);
+      if (!shards.acceptsGuest(shard)) {
+        const message = 'the edge serves too many shards of other edges; use a front proxy';
+        const rejected = rejection('GUESTS_FULL', message);
         return this.#reject(connection, rejected, request.reject(rejected));
       }
     }
-    const rejected = this.#rejection(shard, clientId);
+    const rejected = this.#capacityRejection(shard, clientId);
     if (rejected !== undefined) {
       return this.#reject(connection, rejected, request.reject(rejected));
     }
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, request, pending.verified!, pending.bytes);
+    clients.open(connection, shard, request, pending.verified!, pending.bytes);
+  }
+
+  /** Encodes the redirect to the owner; undefined if the device would not follow it. */
+  #redirect(
+    request: ConnectRequest,
+    { verified }: Pending,
+    owner: AssignedEdge,
+    { position }: Assignment,
+  ): Buffer | undefined {
+    const { query } = request;
+    // A ticket and not the token, which must not appear in a URL.
+    const ticket = this.options.authenticator.issueTicket(query.clientId, verified!);
+    return request.redirect(connectUrl(owner.advertisedUrl, query, position, ticket));
   }
 
   /**
-   * A router with an older assignment than ours has sent it. It knows no address but the front's, so
-   * it is told to come again, in the words of its protocol: by then the router knows more.
+   * Handles a device that a front proxy has routed by an older assignment. The device knows no
+   * address but the front's, so it is accepted and receives a goaway in its protocol: by the time it
+   * retries, the router has the newer assignment.
    */
-  #sendBack(
+  #rejectStaleRoute(
     connection: Connection,
     pending: Pending,
     request: ConnectRequest,
     shard: number,
   ): void {
-    this.#sentBack.inc();
+    const { clients } = this.options;
+    this.#staleRoutes.inc();
     this.#pending.delete(connection);
-    this.clients.open(connection, shard, request, pending.verified!, pending.bytes);
-    const { min, max } = RETRY_MS;
-    this.clients.letGo(connection, randomBetween(min, max), undefined);
+    clients.open(connection, shard, request, pending.verified!, pending.bytes);
+    clients.sendGoaway(connection, randomBetween(RETRY_MS.min, RETRY_MS.max), undefined);
   }
 
-  #rejection(shard: number, clientId: string): Rejection | undefined {
-    const { table } = this.clients;
-    const { connectionsMax } = this.config;
-    if (this.isClosing) return rejection('NOT_READY', 'this edge is about to end; ask again');
-    // Whoever is here already takes its own place: its old connection may be long dead.
+  #capacityRejection(shard: number, clientId: string): Rejection | undefined {
+    const { table, config } = this.options;
+    const { connectionsMax } = config;
+    if (this.isClosing) return rejection('NOT_READY', 'this edge is shutting down; retry');
+    // A client that is registered here replaces its own connection, which may be long dead.
     if (table.count < connectionsMax || table.find(shard, clientId) !== undefined) return undefined;
-    const why = `the edge holds ${connectionsMax} connections and takes no more`;
-    return rejection('EDGE_FULL', why);
+    const message = `the edge is full: ${connectionsMax} connections are open; retry elsewhere`;
+    return rejection('EDGE_FULL', message);
   }
 
   #reject(connection: Connection, { code }: Rejection, bytes: Buffer): void {
@@ -426,8 +458,9 @@ export class DevicePort implements TransportEvents {
   }
 
   #respond(connection: Connection, response: Buffer): void {
+    const { transport } = this.options;
     this.#pending.delete(connection);
-    this.transport.write(connection, response);
-    this.transport.end(connection);
+    transport.write(connection, response);
+    transport.end(connection);
   }
 }

@@ -1,70 +1,72 @@
 /**
- * Who may begin when. A handshake costs an edge much more than a connection that is held: a token
- * to check, a shard to subscribe to, an inbox to read. When a hundred thousand devices come back at
- * once, they are let in at a rate under which those who are connected go on being served. Pure.
+ * Paces handshakes. A handshake costs an edge much more than an established connection: a token to
+ * verify, a shard to subscribe to, an inbox to read. When a hundred thousand devices reconnect at
+ * once, they are admitted at a rate at which established connections are still served. Pure.
  *
- * Two pipelines: devices that were connected before go first, because pushes wait for them. New ones
- * are turned away when half of the room is taken, so that they cannot keep the others out.
+ * There are two queues. Devices that were connected before go first, because pushes wait for them.
+ * New devices are rejected when half of the room is taken, so that they cannot displace the others.
  *
- * The rate follows what it does to the edge, as a sender's window follows what the network loses
- * (RFC 5681), and what is not used is not kept (RFC 7661). It begins low, grows a little in every step in which somebody waits, falls by a third when the event
- * loop is late or inboxes are not read as fast as devices come, and goes back to where it began when
- * nobody waits. Nobody has to know what this machine and its Redis can bear.
+ * The rate adapts to the load that it causes, as a sender's window adapts to loss (RFC 5681), and a
+ * rate that is not used is not kept (RFC 7661). It starts low and grows a little in every step in
+ * which devices wait. It falls by a third when the event loop is late or inboxes are not read as
+ * fast as devices arrive, and returns to its start when no device waits. So the capacity of the
+ * machine and of its Redis need not be configured.
  *
- * Connections are accepted in step with that, half as fast again as devices are let in. The others
- * wait with the kernel: to accept ten thousand at once takes a second in which nobody is served.
+ * Connections are accepted at one and a half times that rate. The others wait in the kernel:
+ * accepting ten thousand at once takes a second in which no device is served.
  */
 
 export interface HandshakeOptions {
-  /** 0: everybody is let in at once. */
+  /** Handshakes per second; 0: not paced. */
   readonly perSecondMax: number;
-  /** Of both pipelines together. */
-  readonly waitingMax: number;
-  /** Who has waited for longer is told to come again. */
-  readonly waitMsMax: number;
+  /** Bound on both queues together. */
+  readonly pendingMax: number;
+  /** A device that has waited longer than this is rejected. */
+  readonly timeoutMs: number;
 }
 
-export type Offer = 'enter' | 'wait' | 'rejected';
+/** `admitted` it may start now · `queued` it waits for a step · `rejected` there is no room. */
+export type Offer = 'admitted' | 'queued' | 'rejected';
 
-/** What the edge is like after the step before. */
+/** Load of the edge since the step before. */
 export interface Pressure {
   /** How late this step is, in ms. */
   readonly lateMs: number;
-  /** Inboxes that are being read or wait to be. */
+  /** Inbox reads that are running or queued. */
   readonly reads: number;
 }
 
-/** How often `step` is to be called. */
+/** Interval of `step`. */
 export const HANDSHAKE_STEP_MS = 20;
-/** An event loop that is later than this keeps those waiting who are connected already. */
+/** A later event loop delays devices that are already connected. */
 const LATE_MS = 10;
-/** Those of one step are read before the next one, unless Redis or the edge has too much to do. */
+/** The reads of one step end before the next, unless Redis or the edge is overloaded. */
 const READS_MAX = 16;
-/** Where the growth begins; as all that follows, chosen with bench:storm. */
+/** Start of the growth; this and all values below were chosen with bench:storm. */
 const PER_SECOND_AT_FIRST = 500;
-/** Even a busy edge lets some in, or the storm would never end. */
+/** Even a busy edge admits some, or a reconnect storm would never end. */
 const PER_SECOND_MIN = 200;
-/** Doubles in 1.4 s; level when every fortieth step is too much. */
+/** Doubles in 1.4 s; stays level if every fortieth step lowers the rate. */
 const RAISE = 1.01;
 const LOWER = 0.67;
-/** After an idle time no more than this many steps' worth come in at once. */
+/** After an idle time no more than this many steps' worth are admitted at once. */
 const BURST_STEPS = 2;
-/** A lead, so that those who come back are known before those who are new have their turn. */
-const ACCEPTS_PER_ENTRY = 1.5;
-/** At least so many are accepted: whoever connects and wants nothing must not keep others out. */
+/** A lead, so that returning devices have sent their request before it is the turn of new ones. */
+const ACCEPTS_PER_ADMISSION = 1.5;
+/** Lower bound: connections that send no request must not keep others out. */
 const ACCEPTS_PER_SECOND_MIN = 300;
-/** The same while nobody waits. */
+/** The same while no device waits. */
 const ACCEPTS_PER_SECOND_IDLE = 1_000;
 
-interface Waiting<Item> {
+interface Queued<Item> {
   readonly item: Item;
   readonly sinceMs: number;
 }
 
 export class Handshakes<Item> {
-  /** Oldest first; whoever has gone meanwhile is still in it. */
-  readonly #resuming = new Set<Waiting<Item>>();
-  readonly #others = new Set<Waiting<Item>>();
+  /** Oldest first; may include items that have disconnected. */
+  readonly #resuming = new Set<Queued<Item>>();
+  readonly #others = new Set<Queued<Item>>();
   #perSecond: number;
   #credit: number;
 
@@ -73,71 +75,71 @@ export class Handshakes<Item> {
     this.#credit = this.#creditMax;
   }
 
-  get waitingCount(): number {
+  get queuedCount(): number {
     return this.#resuming.size + this.#others.size;
   }
 
-  /** At the moment. Without a pace, Infinity. */
+  /** The current rate; Infinity if not paced. */
   get perSecond(): number {
     return this.#isPaced ? this.#perSecond : Number.POSITIVE_INFINITY;
   }
 
-  /** How many connections may be accepted until the next step. */
+  /** Number of connections to accept until the next step. */
   get accepts(): number {
     if (!this.#isPaced) return Number.POSITIVE_INFINITY;
-    const least = this.waitingCount === 0 ? ACCEPTS_PER_SECOND_IDLE : ACCEPTS_PER_SECOND_MIN;
-    const perSecond = Math.max(least, this.#perSecond * ACCEPTS_PER_ENTRY);
+    const least = this.queuedCount === 0 ? ACCEPTS_PER_SECOND_IDLE : ACCEPTS_PER_SECOND_MIN;
+    const perSecond = Math.max(least, this.#perSecond * ACCEPTS_PER_ADMISSION);
     return Math.ceil((perSecond * HANDSHAKE_STEP_MS) / 1_000);
   }
 
   /**
-   * @param isShort whether the edge is short of memory: then nobody new is let in
+   * @param isMemoryLow whether the edge is short of memory: then new devices are rejected
    */
-  offer(nowMs: number, item: Item, isResuming: boolean, isShort: boolean): Offer {
-    const { waitingCount } = this;
-    const room = isResuming ? this.options.waitingMax : this.options.waitingMax / 2;
-    if (isShort && !isResuming) return 'rejected';
-    if (!this.#isPaced) return 'enter';
-    if (waitingCount === 0 && this.#credit >= 1) {
+  offer(nowMs: number, item: Item, isResuming: boolean, isMemoryLow: boolean): Offer {
+    const { queuedCount } = this;
+    const room = isResuming ? this.options.pendingMax : this.options.pendingMax / 2;
+    if (isMemoryLow && !isResuming) return 'rejected';
+    if (!this.#isPaced) return 'admitted';
+    if (queuedCount === 0 && this.#credit >= 1) {
       this.#credit--;
-      return 'enter';
+      return 'admitted';
     }
-    if (waitingCount >= room) return 'rejected';
+    if (queuedCount >= room) return 'rejected';
     (isResuming ? this.#resuming : this.#others).add({ item, sinceMs: nowMs });
-    return 'wait';
+    return 'queued';
   }
 
   /**
-   * @param isHere whether whoever waits is still there
-   * @returns who may enter now, and who has waited for too long
+   * @param isConnected whether a queued device is still connected
+   * @returns the devices that are admitted now, and those that have waited too long
    */
   step(
     nowMs: number,
     pressure: Pressure,
-    isHere: (item: Item) => boolean,
-  ): { entering: Item[]; late: Item[] } {
-    const { waitMsMax } = this.options;
+    isConnected: (item: Item) => boolean,
+  ): { admitted: Item[]; expired: Item[] } {
+    const { timeoutMs } = this.options;
     this.#perSecond = this.#nextPerSecond(pressure);
-    // Time that was lost is not made up for: it was lost because there was too much to do.
+    // Lost time is not made up for: it was lost because of overload.
     const earned = (this.#perSecond * HANDSHAKE_STEP_MS) / 1_000;
     this.#credit = Math.min(this.#creditMax, this.#credit + earned);
-    const entering: Item[] = [];
-    const late: Item[] = [];
-    for (const pipeline of [this.#resuming, this.#others]) {
-      for (const waiting of pipeline) {
-        const isOver = nowMs > waiting.sinceMs + waitMsMax;
-        if (!isOver && this.#credit < 1) break;
-        pipeline.delete(waiting);
-        if (!isHere(waiting.item)) continue;
-        if (isOver) {
-          late.push(waiting.item);
+    const admitted: Item[] = [];
+    const expired: Item[] = [];
+    for (const queue of [this.#resuming, this.#others]) {
+      for (const queued of queue) {
+        const isExpired = nowMs > queued.sinceMs + timeoutMs;
+        if (!isExpired && this.#credit < 1) break;
+        queue.delete(queued);
+        if (!isConnected(queued.item)) continue;
+        if (isExpired) {
+          expired.push(queued.item);
         } else {
           this.#credit--;
-          entering.push(waiting.item);
+          admitted.push(queued.item);
         }
       }
     }
-    return { entering, late };
+    return { admitted, expired };
   }
 
   #nextPerSecond({ lateMs, reads }: Pressure): number {
@@ -146,7 +148,7 @@ export class Handshakes<Item> {
     if (lateMs > LATE_MS || reads > READS_MAX) {
       return Math.max(Math.min(perSecondMax, PER_SECOND_MIN), now * LOWER);
     }
-    if (this.waitingCount > 0) return Math.min(perSecondMax, now * RAISE);
+    if (this.queuedCount > 0) return Math.min(perSecondMax, now * RAISE);
     const atFirst = this.#perSecondAtFirst;
     return now < atFirst ? Math.min(atFirst, now * RAISE) : Math.max(atFirst, now / RAISE);
   }

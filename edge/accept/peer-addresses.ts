@@ -1,9 +1,9 @@
 /**
- * Where devices really come from, of those whom a proxy brought: its PROXY header says so. Everybody
- * else comes from where the socket says.
+ * Source addresses of devices: as stated by the PROXY header for connections from a proxy, and as
+ * reported by the socket for all others.
  *
- * 19 bytes per slot, from the first header on; without proxies nothing. A Map would be 150 bytes for
- * each device, and behind a front all devices are brought.
+ * 19 bytes per slot, from the first header on; without proxies none. A Map would take 150 bytes per
+ * device, and behind a front proxy every device has a header.
  */
 import { type Endpoint, endpointText } from '../../common/net/ip-address.js';
 import { ensureSlot } from '../../common/transport/slot-arrays.js';
@@ -15,16 +15,16 @@ const HAS_ADDRESS = 1;
 const IS_FRONTED = 2;
 
 export class PeerAddresses {
-  /** Set once, before the first connection. */
-  transport!: Pick<Transport, 'remoteAddress'>;
   /** By slot, `IP_BYTES` each. */
   #ips = new Uint8Array();
   #ports = new Uint16Array();
   #flags = new Uint8Array();
 
+  constructor(readonly transport: Pick<Transport, 'remoteAddress'>) {}
+
   /**
-   * @param source undefined: the proxy did not say
-   * @param isFronted the proxy is the front of a router: the device knows no other address
+   * @param source undefined: the PROXY header states no address
+   * @param isFronted the proxy is a front proxy: the device knows no other address
    */
   set(connection: Connection, source: Endpoint | undefined, isFronted: boolean): void {
     const slot = slotOf(connection);
@@ -36,7 +36,7 @@ export class PeerAddresses {
     this.#flags[slot] = (source === undefined ? 0 : HAS_ADDRESS) | (isFronted ? IS_FRONTED : 0);
   }
 
-  /** To be called for every connection that is gone: its slot is used again. */
+  /** To be called for every connection that has closed: its slot is reused. */
   forget(connection: Connection): void {
     const slot = slotOf(connection);
     if (slot < this.#flags.length) this.#flags[slot] = 0;
@@ -46,7 +46,7 @@ export class PeerAddresses {
     return this.#has(connection, IS_FRONTED);
   }
 
-  /** `address:port`; undefined for a connection that is gone. */
+  /** `address:port`; undefined for a connection that has closed. */
   addressOf(connection: Connection): string | undefined {
     if (!this.#has(connection, HAS_ADDRESS)) return this.transport.remoteAddress(connection);
     const slot = slotOf(connection);

@@ -1,14 +1,14 @@
 /**
- * Whether an edge has settled since its process began: it has got its share of the shards, and nothing
- * is on its way to it or from it. Whoever replaces edges one after the other waits for that before the
- * next one, so that no client has to move twice for nothing. Pure.
+ * Whether an edge has converged since its process started: it has its share of the shards, and none
+ * are moving to it or away from it. A rolling replacement of edges waits for that before the next
+ * edge, so that no client has to move twice. Pure.
  *
- * It is said once and then holds for the life of the process: later moves are everyday business. And it
- * is not waited for when nothing moves at all: moves are paused, or no control is there to make them.
+ * Once reached, it holds for the life of the process: later moves are normal operation. It is not
+ * waited for when nothing moves at all, because moves are paused or no control is there to start them.
  */
 import { type Assignment, shardsOf } from '../../common/cluster/assignment.js';
 
-/** By then control has planned anew and begun to move what an edge that has come is to have. */
+/** By then control has made a new plan and started to move shards to an edge that has joined. */
 const QUIET_MS = 30_000;
 
 export class Convergence {
@@ -21,26 +21,28 @@ export class Convergence {
     readonly incarnation: string,
   ) {}
 
-  /** Why the edge has not settled; undefined: it has. To be asked again and again. */
-  notConvergedBecause(nowMs: number, assignment: Assignment | undefined): string | undefined {
-    if (this.#hasConverged) return undefined;
+  /** Why the edge has not converged; empty when it has. To be called repeatedly. */
+  notConvergedReasons(nowMs: number, assignment: Assignment | undefined): readonly string[] {
+    if (this.#hasConverged) return [];
     const reason = this.#reason(nowMs, assignment);
     this.#hasConverged = reason === undefined;
-    return reason;
+    return reason === undefined ? [] : [reason];
   }
 
   #reason(nowMs: number, assignment: Assignment | undefined): string | undefined {
-    const me = assignment?.edges.find(({ id }) => id === this.edgeId);
-    if (assignment === undefined || me === undefined) return 'no assignment knows the edge yet';
-    // Nothing comes to an edge that operators keep empty. The process before this one may have ended
-    // a moment ago, and that it was to be emptied says nothing of this one.
-    if (me.intent !== 'none' && me.incarnation === this.incarnation) return undefined;
+    const own = assignment?.edges.find(({ id }) => id === this.edgeId);
+    if (assignment === undefined || own === undefined) {
+      return 'the edge is not part of an assignment yet';
+    }
+    // An edge that operators cordon or drain receives no shards. The intent may still be that of the
+    // previous process, which has ended a moment ago; it does not apply to this one.
+    if (own.intent !== 'none' && own.incarnation === this.incarnation) return undefined;
     const moving = assignment.moves.filter((move) =>
       [move.from, move.to].includes(this.edgeId),
     ).length;
     if (moving > 0) {
       this.#quietSinceMs = undefined;
-      return `${moving} shards are moving to the edge or away from it`;
+      return `${moving} shards are moving to or from the edge`;
     }
     const owned = shardsOf(assignment, this.edgeId).length;
     const sharing = assignment.edges.filter(({ intent }) => intent === 'none').length;
@@ -48,6 +50,6 @@ export class Convergence {
     if (owned >= half) return undefined;
     this.#quietSinceMs ??= nowMs;
     if (nowMs - this.#quietSinceMs >= QUIET_MS) return undefined;
-    return `the edge owns ${owned} shards, and more are to come`;
+    return `the edge owns ${owned} shards and waits for more`;
   }
 }

@@ -1,10 +1,10 @@
 /**
- * Who is to be told to go: the clients of the shards that this edge has lost, in the order in which
- * it lost them, and then, when the edge is to be empty, everybody else. Pure.
+ * Connections that will receive a goaway: the clients of lost shards, in the order in which the
+ * shards were lost, and then, when the edge is to become empty, all others. Pure.
  *
- * Only those stand in it who were here when the shard was lost. Whoever comes later was sent here
- * by somebody who knew, and is served. A connection that ends by itself is not taken out: its
- * number is never used again, so whoever comes across it finds it gone.
+ * The queue contains only clients that were connected when the shard was lost. A client that
+ * connects later was sent here under the newer assignment, and is served. A connection that ends by
+ * itself stays in the queue: its number is never reused, so it is skipped when its turn comes.
  */
 import type { Connection } from '../../common/transport/transport.js';
 
@@ -12,70 +12,70 @@ export class GoawayQueue {
   readonly #byShard = new Map<number, Connection[]>();
   #others: Connection[] = [];
 
-  /** @param isHere whether a connection still holds a client */
-  constructor(readonly isHere: (connection: Connection) => boolean) {}
+  /** @param isOpen whether a connection is still registered */
+  constructor(readonly isOpen: (connection: Connection) => boolean) {}
 
-  /** The shard was lost, and these are its clients. */
-  lose(shard: number, connections: Iterable<Connection>): void {
+  /** Adds the clients of a shard that was lost. */
+  addShard(shard: number, connections: Iterable<Connection>): void {
     this.#byShard.set(shard, [...connections]);
   }
 
-  /** The shard is ours again: its clients are where they belong. */
-  regain(shard: number): void {
+  /** Removes the clients of a shard that this edge owns again. */
+  removeShard(shard: number): void {
     this.#byShard.delete(shard);
   }
 
-  /** The lost shards of which somebody may be left. */
+  /** Lost shards that may still have queued clients. */
   shards(): number[] {
     return [...this.#byShard.keys()];
   }
 
-  /** Everybody is to go; after those of lost shards. */
-  loseAll(connections: Iterable<Connection>): void {
+  /** Adds all other clients, after those of lost shards. */
+  addOthers(connections: Iterable<Connection>): void {
     this.#others = [...connections];
   }
 
-  /** Whoever is of no lost shard may stay. */
-  keepOthers(): void {
+  /** Removes the clients of shards that were not lost. */
+  removeOthers(): void {
     this.#others.length = 0;
   }
 
-  /** Whether clients of before are left of a lost shard. */
-  isAwaited(shard: number): boolean {
-    const waiting = this.#byShard.get(shard);
-    if (waiting === undefined) return false;
-    if (this.#dropGone(waiting)) return true;
+  /** Whether queued clients of a lost shard are still connected. */
+  hasRemaining(shard: number): boolean {
+    const queued = this.#byShard.get(shard);
+    if (queued === undefined) return false;
+    if (this.#trim(queued)) return true;
     this.#byShard.delete(shard);
     return false;
   }
 
   get isEmpty(): boolean {
-    for (const shard of this.#byShard.keys()) if (this.isAwaited(shard)) return false;
-    return !this.#dropGone(this.#others);
+    for (const shard of this.#byShard.keys()) if (this.hasRemaining(shard)) return false;
+    return !this.#trim(this.#others);
   }
 
-  /** Takes out the next to go, if anybody is left. */
+  /** Removes and returns the next connection; undefined if the queue is empty. */
   take(): Connection | undefined {
     for (const shard of this.#byShard.keys()) {
-      if (this.isAwaited(shard)) return this.#byShard.get(shard)!.pop();
+      if (this.hasRemaining(shard)) return this.#byShard.get(shard)!.pop();
     }
-    return this.#dropGone(this.#others) ? this.#others.pop() : undefined;
+    return this.#trim(this.#others) ? this.#others.pop() : undefined;
   }
 
-  /** How many are waiting. */
+  /** Number of queued clients that are still connected. */
   count(): number {
-    const waiting = new Set(this.#others);
+    const queued = new Set(this.#others);
     for (const ofShard of this.#byShard.values()) {
-      for (const connection of ofShard) waiting.add(connection);
+      for (const connection of ofShard) queued.add(connection);
     }
     let count = 0;
-    for (const connection of waiting) if (this.isHere(connection)) count++;
+    for (const connection of queued) if (this.isOpen(connection)) count++;
     return count;
   }
 
-  /** Until the last one is here. Returns false when nobody is. */
-  #dropGone(waiting: Connection[]): boolean {
-    while (waiting.length > 0 && !this.isHere(waiting.at(-1)!)) waiting.pop();
-    return waiting.length > 0;
+  /** Removes closed connections from the end. Returns false if none remains. */
+  #trim(queued: Connection[]): boolean {
+    while (queued.length > 0 && !this.isOpen(queued.at(-1)!)) queued.pop();
+    return queued.length > 0;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Lets clients go that belong elsewhere, a few at a time: those of shards that this edge has lost,
- * and everybody when it is to be empty. Goes on with moves and with the edge's own shutdown on the
- * way.
+ * Sends goaways to clients that belong elsewhere, a few at a time: those of shards that this edge
+ * has lost, and all when it is to become empty. Each step also advances the moves of shards and the
+ * edge's own shutdown.
  */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
@@ -11,111 +11,126 @@ import type { Connection } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
 import type { Pace } from '../../proto/gen/longline/v1/edge_session.js';
 import type { Clients } from '../session/clients.js';
+import type { Connections } from '../session/connections.js';
+import type { TokenExpiry } from '../session/token-expiry.js';
+import type { Shards } from '../shards/shards.js';
 import { GoawayCredit } from './goaway-credit.js';
 import { GoawayQueue } from './goaway-queue.js';
-import type { Shutdown, ShutdownStep, Standing } from './shutdown.js';
+import type { EdgeState, Shutdown, ShutdownStep } from './shutdown.js';
 
-/** How long a device is told to wait: it is one of a few that are told at the same time. */
+/** Range of the delay before a device reconnects: few receive a goaway at the same time. */
 const RETRY_MS = { min: 100, max: 1_000 };
-/** The same when everybody has to go at once. */
+/** The same when all clients receive one within seconds. */
 const RETRY_CLOSING_MS = { min: 500, max: 5_000 };
 
-/** Control, as far as it matters here. */
-export interface Operations {
+/** The part of the control link that is used here. */
+export interface ControlSession {
   readonly isUp: boolean;
   readonly pace: Pace;
   reportSoon(): void;
+}
+
+export interface GoawaysOptions {
+  readonly edgeId: string;
+  readonly table: Connections;
+  readonly clients: Pick<Clients, 'sendGoaway'>;
+  readonly tokenExpiry: Pick<TokenExpiry, 'ticketOf'>;
+  readonly shards: Shards;
+  readonly shutdown: Shutdown;
+  readonly feed: Pick<AssignmentFeed, 'current'>;
+  readonly metrics: Metrics;
 }
 
 export class Goaways {
   readonly #queue: GoawayQueue;
   readonly #credit = new GoawayCredit();
   #lastGoawayAtMs = Number.NEGATIVE_INFINITY;
-  /** How many moves have been reported to have come to their end here. */
+  /** Number of acquired and released shards in the last report. */
   #movesReported = 0;
 
-  constructor(
-    readonly clients: Clients,
-    readonly shutdown: Shutdown,
-    readonly feed: Pick<AssignmentFeed, 'current'>,
-    metrics: Metrics,
-  ) {
-    this.#queue = new GoawayQueue((connection) => clients.table.holds(connection));
+  constructor(readonly options: GoawaysOptions) {
+    const { table, metrics } = options;
+    this.#queue = new GoawayQueue((connection) => table.has(connection));
     metrics.gauge(
       'longline_edge_goaways_pending',
-      'Clients of shards that have moved away, still to be told to go.',
-      () => this.waiting,
+      'Clients of shards that have moved away which have received no goaway yet',
+      () => this.pendingCount,
     );
   }
 
-  get waiting(): number {
+  get pendingCount(): number {
     return this.#queue.count();
   }
 
-  /** Takes over a new assignment. */
+  /** Applies a new assignment. */
   assign(assignment: Assignment): void {
-    const { shards, table } = this.clients;
-    for (const shard of shards.assign(assignment)) this.#queue.lose(shard, table.ofShard(shard));
-    for (const shard of this.#queue.shards()) if (shards.owns(shard)) this.#queue.regain(shard);
+    const { shards, table } = this.options;
+    for (const shard of shards.assign(assignment)) {
+      this.#queue.addShard(shard, table.ofShard(shard));
+    }
+    for (const shard of this.#queue.shards()) {
+      if (shards.owns(shard)) this.#queue.removeShard(shard);
+    }
   }
 
   /**
    * To be called every `GOAWAY_STEP_MS`.
-   * @param operations undefined before there is any
-   * @param startsUnsubscribed this edge cannot prove that it hears Redis
+   * @param isRedisSilent this edge cannot prove that it receives messages from Redis
    */
-  step(
-    nowMs: number,
-    operations: Operations | undefined,
-    startsUnsubscribed: boolean,
-  ): ShutdownStep {
-    const { shards, table } = this.clients;
-    const step = this.shutdown.step(nowMs, { ...this.#standing(operations), startsUnsubscribed });
-    if (!step.isForAll) this.#queue.keepOthers();
-    else if (this.#queue.isEmpty) this.#queue.loseAll(table.all());
+  step(nowMs: number, control: ControlSession, isRedisSilent: boolean): ShutdownStep {
+    const { shards, table, shutdown } = this.options;
+    const step = shutdown.step(nowMs, this.#state(control, isRedisSilent));
+    if (!step.isForAll) this.#queue.removeOthers();
+    else if (this.#queue.isEmpty) this.#queue.addOthers(table.all());
     for (let left = this.#credit.take(nowMs, step.goawaysPerSecond); left > 0; left--) {
       const connection = this.#queue.take();
       if (connection === undefined) break;
-      this.#letGo(connection, step.isClosing ? RETRY_CLOSING_MS : RETRY_MS);
+      this.#sendGoaway(connection, step.isClosing ? RETRY_CLOSING_MS : RETRY_MS);
       this.#lastGoawayAtMs = nowMs;
     }
-    shards.step(nowMs, (shard) => this.#queue.isAwaited(shard));
+    shards.step(nowMs, (shard) => this.#queue.hasRemaining(shard));
     const moves = shards.acquired().length + shards.released().length;
-    if (moves !== this.#movesReported) operations?.reportSoon();
+    if (moves !== this.#movesReported) control.reportSoon();
     this.#movesReported = moves;
     return step;
   }
 
-  #standing(operations: Operations | undefined): Omit<Standing, 'startsUnsubscribed'> {
-    const { shards, table } = this.clients;
-    const edges = this.feed.current?.edges ?? [];
-    const { edgeId } = shards;
+  #state({ isUp, pace }: ControlSession, isRedisSilent: boolean): EdgeState {
+    const { edgeId, shards, table, feed } = this.options;
+    const edges = feed.current?.edges ?? [];
     return {
       connections: table.count,
       shardsOwned: shards.ownedCount,
       handingOver: shards.handingOverCount,
       notReleased: shards.handingOverCount - shards.released().length,
       isDraining: edges.some(({ id, intent }) => id === edgeId && intent === 'draining'),
-      hasRefuge: edges.some(({ id, intent }) => id !== edgeId && intent === 'none'),
-      isControlUp: operations?.isUp ?? false,
-      goawaysPerSecond: operations?.pace.goawaysPerSecond ?? 0,
-      drainUntilMs: operations?.pace.drainUntilMs ?? 0,
+      isRedisSilent,
+      hasOtherEdge: edges.some(({ id, intent }) => id !== edgeId && intent === 'none'),
+      isControlUp: isUp,
+      goawaysPerSecond: pace.goawaysPerSecond,
+      drainUntilMs: pace.drainUntilMs,
       lastGoawayAtMs: this.#lastGoawayAtMs,
     };
   }
 
-  #letGo(connection: Connection, { min, max }: typeof RETRY_MS): void {
-    const { table } = this.clients;
-    const clientId = table.clientIdOf(connection);
-    const { current } = this.feed;
+  #sendGoaway(connection: Connection, { min, max }: typeof RETRY_MS): void {
+    const { clients } = this.options;
+    clients.sendGoaway(connection, randomBetween(min, max), this.#ownerUrl(connection));
+  }
+
+  /** URL of the edge that owns the connection's shard; undefined if there is no other owner. */
+  #ownerUrl(connection: Connection): string | undefined {
+    const { edgeId, table, tokenExpiry, feed } = this.options;
+    const { current } = feed;
     const owner = current && ownerOf(current, table.shardOf(connection));
-    const isElsewhere = owner !== undefined && owner.id !== this.clients.edgeId;
-    // Without a cursor: only the device knows what it has.
-    const query = { clientId, lastEventId: '', sentUnder: undefined };
-    const ticket = this.clients.tokenExpiry.ticketOf(connection);
-    const url = isElsewhere
-      ? connectUrl(owner.advertisedUrl, query, current!.position, ticket)
-      : undefined;
-    this.clients.letGo(connection, randomBetween(min, max), url);
+    if (owner === undefined || owner.id === edgeId) return undefined;
+    // Without a cursor: only the device knows which pushes it has.
+    const query = {
+      clientId: table.clientIdOf(connection),
+      lastEventId: '',
+      routedUnder: undefined,
+    };
+    const ticket = tokenExpiry.ticketOf(connection);
+    return connectUrl(owner.advertisedUrl, query, current!.position, ticket);
   }
 }

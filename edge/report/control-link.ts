@@ -1,6 +1,6 @@
 /**
- * The edge's session with control: counts go up every two seconds, assignments come down, and how
- * fast clients are to be told to go. Nothing that carries pushes waits for it.
+ * The edge's session with control: statistics go up every two seconds; assignments and the pace of
+ * goaways come down. No push depends on it.
  */
 import type { ChannelCredentials, ClientDuplexStream, Metadata } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
@@ -16,13 +16,27 @@ import {
 } from '../../proto/gen/longline/v1/edge_session.js';
 
 const STATS_INTERVAL_MS = 2_000;
-/** What changes within so short a time is one report. */
+/** Changes within this time share one report. */
 const SOON_MS = 50;
 /**
- * While shards move, something changes all the time, and each report tells of all shards: without a
- * bound, edges do little else.
+ * Minimum time between reports that changes cause. While shards move, something changes all the
+ * time, and each report lists all shards: without a bound, edges would do little else.
  */
 const BETWEEN_MS = 250;
+
+export interface ControlLinkOptions {
+  /** `host:port` of each control. */
+  readonly addresses: readonly string[];
+  readonly credentials: ChannelCredentials;
+  /** Sent with each session; carries the link token. */
+  readonly metadata: Metadata;
+  readonly feed: AssignmentFeed;
+  /** Returns the current description of this edge. */
+  readonly hello: () => Hello;
+  /** Returns the current statistics of this edge. */
+  readonly measure: () => Stats;
+  readonly log: Logger;
+}
 
 export class ControlLink {
   readonly #link: GrpcLink<
@@ -35,29 +49,15 @@ export class ControlLink {
   #reportedAtMs = Number.NEGATIVE_INFINITY;
   #pace: Pace = { goawaysPerSecond: 0, drainUntilMs: 0 };
 
-  /**
-   * @param addresses `host:port` of each control
-   * @param credentials with which they are connected to
-   * @param shown what they are shown
-   * @param hello what the edge is, as it would say it now
-   * @param measure what the edge holds now
-   */
-  constructor(
-    addresses: readonly string[],
-    credentials: ChannelCredentials,
-    shown: Metadata,
-    feed: AssignmentFeed,
-    hello: () => Hello,
-    readonly measure: () => Stats,
-    log: Logger,
-  ) {
+  constructor(readonly options: ControlLinkOptions) {
+    const { addresses, credentials, metadata, feed, hello, measure, log } = options;
     this.#link = new GrpcLink(
       'control',
       addresses.map((address) => new EdgeSessionServiceClient(address, credentials, LINK_OPTIONS)),
       (client) => {
-        // What another control asked for may be too fast by now; its deadline is still a deadline.
+        // The rate of the previous control may be too high by now; its deadline remains valid.
         this.#pace = { ...this.#pace, goawaysPerSecond: 0 };
-        const stream = client.session(shown);
+        const stream = client.session(metadata);
         stream.write({ body: { $case: 'hello', value: hello() } });
         stream.write({ body: { $case: 'stats', value: measure() } });
         return stream;
@@ -66,7 +66,7 @@ export class ControlLink {
         this.#pace = pace ?? this.#pace;
         if (assignment === undefined) return;
         feed.offerWire(assignment, hello().shardCount, log);
-        // Control learns at once, not two seconds later, what the assignment has changed here.
+        // Reports the effects of the assignment at once, not two seconds later.
         this.reportSoon();
       },
       log,
@@ -78,12 +78,12 @@ export class ControlLink {
     return this.#link.isUp;
   }
 
-  /** What control has asked for last. */
+  /** The newest pace that control has requested. */
   get pace(): Pace {
     return this.#pace;
   }
 
-  /** Something has changed that control waits for. */
+  /** Reports a change that control waits for. */
   reportSoon(): void {
     if (this.#soon !== undefined) return;
     const waitMs = this.#reportedAtMs + BETWEEN_MS - performance.now();
@@ -102,6 +102,6 @@ export class ControlLink {
 
   #report(): void {
     this.#reportedAtMs = performance.now();
-    this.#link.stream?.write({ body: { $case: 'stats', value: this.measure() } });
+    this.#link.stream?.write({ body: { $case: 'stats', value: this.options.measure() } });
   }
 }

@@ -1,22 +1,22 @@
-/** How hard an edge works, as far as control wants to know. */
+/** Load of an edge, as control uses it. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
-/** Reports may follow each other closely: what is measured over less time than this is noise. */
+/** Reports may follow each other closely: a measurement over less time than this is noise. */
 const WINDOW_MS = 1_000;
 
 /**
- * Rates are smoothed over about so long. Two seconds hold a push to this shard by chance and none to
- * that one: a control that believed them would move the lucky ones, and find them as idle as the rest.
+ * Time constant of the smoothing of rates. Within two seconds, one shard gets a push by chance and
+ * another gets none: if control used such rates, it would move the former for nothing.
  */
 const SMOOTHING_MS = 60_000;
 
-/** Pushes a second that reached clients, by shard, over about the last minute. Pure. */
+/** Pushes per second that were written to clients, by shard, over about the last minute. Pure. */
 export class MessageRates {
   readonly #counts: Uint32Array;
-  /** Of the past, each moment of it weighing less the longer ago it is. */
+  /** Exponential moving average: the older a moment, the lower its weight. */
   readonly #smoothed: Float32Array;
   readonly #perSecond: Float32Array;
-  /** What all of the past weighs: less than 1 as long as there is not much of it. */
+  /** Weight of all measured time: below 1 until enough has passed. */
   #weight = 0;
 
   constructor(
@@ -32,7 +32,7 @@ export class MessageRates {
     this.#counts[shard]! += messages;
   }
 
-  /** As it was at the last call, if that was just now. */
+  /** Returns the rates by shard; within `WINDOW_MS` of the last measurement, the same again. */
   read(nowMs: number): Float32Array {
     const passedMs = nowMs - this.sinceMs;
     if (passedMs < WINDOW_MS) return this.#perSecond;
@@ -51,7 +51,7 @@ export class MessageRates {
 
 const LAG_RESOLUTION_MS = 10;
 
-/** How late the event loop is, 99th percentile since the last report. */
+/** Event loop lag in milliseconds, 99th percentile since the last report. */
 export class EventLoopLag {
   readonly #delays = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
   #lagMs = 0;
@@ -64,7 +64,7 @@ export class EventLoopLag {
   read(): number {
     const nowMs = performance.now();
     if (nowMs - this.#sinceMs < WINDOW_MS) return this.#lagMs;
-    // What is measured is from one tick to the next: the time between them is not lag.
+    // The histogram contains the time from tick to tick; the regular interval is not lag.
     const betweenMs = this.#delays.percentile(99) / 1e6;
     this.#lagMs = Math.max(0, betweenMs - LAG_RESOLUTION_MS);
     this.#delays.reset();
@@ -74,8 +74,8 @@ export class EventLoopLag {
 }
 
 /**
- * The share of its memory that a process has not used, 0 to 1.
- * @param limitBytes of its control group; 0 or absurdly large: there is none
+ * Unused share of the memory of a process, 0 to 1.
+ * @param limitBytes limit of its control group; 0 or absurdly large: none
  */
 export function memoryHeadroom(
   residentBytes: number,

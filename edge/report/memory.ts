@@ -1,15 +1,15 @@
 /**
- * Where the memory of an edge is: in parts that add up to its resident memory, and beside them what
- * the kernel keeps for its connections, which no process is charged with.
+ * Memory of an edge by part: parts that add up to its resident memory, and beside them the kernel's
+ * memory for its connections, which is charged to no process.
  *
- * Each part is told with what it was before the first connection, so that the difference, over the
- * connections, is what one of them costs.
+ * Each part includes its size before the first connection: the difference, divided by the number of
+ * connections, is the cost of one.
  */
 import { readFileSync } from 'node:fs';
 import type { MemoryPart } from '../../proto/gen/longline/v1/edge_session.js';
 import { parseSocketBuffers, type Slab, SOCKET_CACHES } from './slab.js';
 
-/** In bytes. */
+/** In bytes, except `connections`. */
 export interface MemoryReadings {
   readonly connections: number;
   readonly resident: number;
@@ -19,16 +19,16 @@ export interface MemoryReadings {
   readonly table: number;
   readonly slots: number;
   readonly sendBuffers: number;
-  /** Empty where they cannot be read. */
+  /** Empty if they cannot be read. */
   readonly slabs: ReadonlyMap<string, Slab>;
-  /** Contents of /proc/net/sockstat; undefined where it cannot be read. */
+  /** Contents of /proc/net/sockstat; undefined if it cannot be read. */
   readonly sockstat: string | undefined;
 }
 
 export class MemoryAccount {
   readonly #atStart: ReadonlyMap<string, number>;
 
-  /** To be made before the first connection. */
+  /** To be created before the first connection. */
   constructor(readonly read: () => MemoryReadings) {
     this.#atStart = measureParts(read());
   }
@@ -52,7 +52,7 @@ export function measureParts(readings: MemoryReadings): Map<string, number> {
   }
   if (readings.sockstat !== undefined) {
     const { bytes, sockets } = parseSocketBuffers(readings.sockstat);
-    // The kernel does not say whose they are.
+    // An even share: the kernel does not report buffers per process.
     parts.set('kernel/buffers', sockets === 0 ? 0 : (bytes * connections) / sockets);
   }
   parts.set('slots', slots);
@@ -65,7 +65,7 @@ export function measureParts(readings: MemoryReadings): Map<string, number> {
   return parts;
 }
 
-/** What the system says of itself; undefined where it does not, or not to us. */
+/** Contents of a file of /proc; undefined if it does not exist or may not be read. */
 export function readProc(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');

@@ -1,9 +1,9 @@
 /**
- * The kernel's share of a connection, read from /proc/slabinfo: each socket has one object in each
- * of a few caches of the kernel's slab allocator. Only root may read it.
+ * Kernel memory of a connection, from /proc/slabinfo: each socket has one object in each of a few
+ * caches of the kernel's slab allocator. Only root may read the file.
  */
 
-/** In the order of their size. */
+/** Ordered by object size. */
 export const SOCKET_CACHES = [
   'TCP',
   'sock_inode_cache',
@@ -14,9 +14,9 @@ export const SOCKET_CACHES = [
 ] as const;
 
 export interface Slab {
-  /** An object's share of its pages: its size, and what a page is too large by. */
+  /** An object's share of its pages: its size, and its part of the unused rest of the pages. */
   readonly bytesPerObject: number;
-  /** Of all pages of the cache, whether their objects are in use or not. */
+  /** All pages of the cache, including those of unused objects. */
   readonly bytes: number;
 }
 
@@ -40,7 +40,10 @@ export function parseSlabs(slabinfo: string): Map<string, Slab> {
   return slabs;
 }
 
-/** The memory of all TCP buffers of the machine and how many sockets share it (/proc/net/sockstat). */
+/**
+ * Memory of all TCP buffers of the machine, and the number of sockets that share it.
+ * @param sockstat contents of /proc/net/sockstat
+ */
 export function parseSocketBuffers(sockstat: string): { bytes: number; sockets: number } {
   const fields = /^TCP: inuse (\d+) .*\bmem (\d+)$/m.exec(sockstat);
   return { sockets: Number(fields?.[1] ?? 0), bytes: Number(fields?.[2] ?? 0) * PAGE_BYTES };

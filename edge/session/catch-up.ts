@@ -247,10 +247,7 @@ export class CatchUp {
   ): Promise<boolean> {
     const { transport, onSlow } = this.options;
     const stalledAtMs = performance.now() + STALLED_MS;
-    while (
-      this.#isCurrent(connection, progress) &&
-      transport.write(connection, bytes) === 'full'
-    ) {
+    while (this.#isCurrent(connection, progress) && transport.write(connection, bytes) === 'full') {
       if (performance.now() > stalledAtMs) onSlow(connection);
       else await this.#sleep(DRAIN_POLL_MS);
     }

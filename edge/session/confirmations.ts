@@ -1,17 +1,17 @@
 /**
- * What devices have confirmed, on its way to Redis: collected per client and sent a few times a
- * second, because of many confirmations the newest says it all. One that Redis did not take is sent
- * again, so that a push is not told twice only because Redis was away.
+ * Confirmations of devices on their way to Redis: collected per client and sent a few times a
+ * second, because the newest confirmation covers all earlier ones. One that Redis did not accept is
+ * sent again, so that a push is not delivered twice only because Redis was unreachable.
  *
- * Bound: one entry per client; clients that are gone keep theirs until Redis has it. Over
- * `CLIENTS_MAX` confirmations are dropped and counted: the device gets those pushes again.
+ * Bound: one entry per client; entries of disconnected clients stay until Redis has them. Over
+ * `CLIENTS_MAX`, confirmations are dropped and counted: the device receives those pushes again.
  */
 import type { Counter } from 'prom-client';
 import { confirmInbox, isIdBefore } from '../../common/cluster/inbox.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 
-/** To be flushed this often. Also what `ACKED` is late by at most. */
+/** Interval of `flush`, and so the maximum delay of `ACKED`. */
 export const CONFIRMATIONS_FLUSH_MS = 100;
 const CLIENTS_MAX = 100_000;
 
@@ -23,7 +23,7 @@ interface Confirmation {
 
 export class Confirmations {
   /** By clientId. */
-  readonly #waiting = new Map<string, Confirmation>();
+  readonly #pending = new Map<string, Confirmation>();
   readonly #confirmed: Counter;
   readonly #dropped: Counter;
 
@@ -33,33 +33,33 @@ export class Confirmations {
   ) {
     this.#confirmed = metrics.counter(
       'longline_edge_confirmations_total',
-      'Confirmations of devices that were written to inboxes, each for all up to one push.',
+      'Confirmations written to inboxes, each for all pushes up to one id',
     );
     this.#dropped = metrics.counter(
       'longline_edge_confirmations_dropped_total',
-      'Confirmations that were forgotten because too many waited for Redis.',
+      'Confirmations dropped because too many were waiting for Redis',
     );
   }
 
   add(tag: string, clientId: string, id: string): void {
-    const known = this.#waiting.get(clientId);
-    if (known !== undefined && !isIdBefore(known.id, id)) return;
-    if (known === undefined && this.#waiting.size >= CLIENTS_MAX) this.#dropped.inc();
-    else this.#waiting.set(clientId, { tag, clientId, id });
+    const pending = this.#pending.get(clientId);
+    if (pending !== undefined && !isIdBefore(pending.id, id)) return;
+    if (pending === undefined && this.#pending.size >= CLIENTS_MAX) this.#dropped.inc();
+    else this.#pending.set(clientId, { tag, clientId, id });
   }
 
-  /** Sends what has been collected of one client now: it may be back, here or elsewhere, in no time. */
-  hurry(clientId: string): void {
-    const waiting = this.#waiting.get(clientId);
-    if (waiting === undefined) return;
-    this.#waiting.delete(clientId);
-    void this.#send(waiting);
+  /** Sends the confirmation of one client now: it may reconnect, here or elsewhere, at once. */
+  flushClient(clientId: string): void {
+    const pending = this.#pending.get(clientId);
+    if (pending === undefined) return;
+    this.#pending.delete(clientId);
+    void this.#send(pending);
   }
 
-  /** Sends what has been collected. Resolves when Redis has answered all of it. */
+  /** Sends all collected confirmations. Resolves when Redis has replied to all of them. */
   async flush(): Promise<void> {
-    const sent = [...this.#waiting.values()];
-    this.#waiting.clear();
+    const sent = [...this.#pending.values()];
+    this.#pending.clear();
     await Promise.all(sent.map((confirmation) => this.#send(confirmation)));
   }
 

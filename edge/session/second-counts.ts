@@ -1,6 +1,6 @@
 /**
- * How much each connection has done in the current second, by slot. A Map that is filled and cleared
- * every second would outlive the young generation each time, and be megabytes of garbage.
+ * A counter per connection for the current second, by slot. A Map that is filled and cleared every
+ * second would be promoted to the old generation each time, and leave megabytes of garbage there.
  */
 import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../common/transport/transport.js';
@@ -18,13 +18,13 @@ export class SecondCounts {
     this.#counts[slot] = count;
   }
 
-  /** To be called for every connection that is gone: its slot is used again. */
+  /** To be called for every connection that has closed: its slot is reused. */
   forget(connection: Connection): void {
     const slot = slotOf(connection);
     if (slot < this.#counts.length) this.#counts[slot] = 0;
   }
 
-  /** A second is over. */
+  /** Resets all counters. To be called once a second. */
   clear(): void {
     this.#counts.fill(0);
   }

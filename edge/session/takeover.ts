@@ -1,16 +1,17 @@
 /**
- * Two connections of one clientId: the newer wins, cluster-wide, and no clock decides.
+ * Decides between two connections of one clientId: the newer wins, cluster-wide, without clocks.
  *
- * Every new connection is announced on its shard's channel. Redis puts the announcements of all
- * edges into one order, which all of them see. An edge that sees another's announcement of a client
- * after its own has lost the client and closes its connection; one that sees it before its own is
- * about to win and waits.
+ * Every accepted connection is announced on its shard's channel. Redis orders the announcements of
+ * all edges, and all edges receive them in that order. An edge that receives another edge's
+ * announcement of a client after its own has lost the client and closes its connection. An edge
+ * that receives it before its own announcement is about to win, and waits.
  *
- * An edge whose subscription had a gap may have missed announcements. It announces what it holds
- * again, marked as `renewed`. Whoever holds the client undisputed has the newer connection, and
- * answers by announcing it once more. If both had the gap, both renew, and the order decides.
+ * An edge whose subscription had a gap may have missed announcements. It announces its connections
+ * again, marked as `renewed`. An edge whose connection of that client is undisputed has the newer
+ * one, and replies with another announcement. If both had the gap, both renew, and the order
+ * decides.
  *
- * Pure: decides, and tells its caller what to announce and what to close.
+ * Pure: returns what the caller must announce or close.
  */
 import type { Connection } from '../../common/transport/transport.js';
 
@@ -20,38 +21,38 @@ export interface Announced {
   readonly renewed: boolean;
 }
 
-/** `close` the local connection, it was taken over · `announce` the local connection once more. */
+/** `close` the local connection: it was replaced · `announce` the local connection once more. */
 export type TakeoverDecision = 'nothing' | 'close' | 'announce';
 
 export class Takeover {
-  /** Connections whose own announcement has not come back yet, with the time it was sent. */
-  readonly #unseen = new Map<Connection, number>();
+  /** Connections whose own announcement has not arrived back yet, with the time it was sent. */
+  readonly #unconfirmed = new Map<Connection, number>();
 
   constructor(readonly edgeIncarnation: string) {}
 
   /** The connection's announcement is being sent. */
-  announcing(connection: Connection, nowMs: number): void {
-    this.#unseen.delete(connection);
-    this.#unseen.set(connection, nowMs);
+  onAnnouncing(connection: Connection, nowMs: number): void {
+    this.#unconfirmed.delete(connection);
+    this.#unconfirmed.set(connection, nowMs);
   }
 
   forget(connection: Connection): void {
-    this.#unseen.delete(connection);
+    this.#unconfirmed.delete(connection);
   }
 
-  /** @param held this edge's connection of the announced client, if it has one */
-  onAnnounced(announced: Announced, held: Connection | undefined): TakeoverDecision {
+  /** @param local this edge's connection of the announced client, if any */
+  onAnnounced(announced: Announced, local: Connection | undefined): TakeoverDecision {
     if (announced.edgeIncarnation === this.edgeIncarnation) {
-      this.#unseen.delete(announced.connection);
+      this.#unconfirmed.delete(announced.connection);
       return 'nothing';
     }
-    if (held === undefined || this.#unseen.has(held)) return 'nothing';
+    if (local === undefined || this.#unconfirmed.has(local)) return 'nothing';
     return announced.renewed ? 'announce' : 'close';
   }
 
   /** Connections whose announcement was sent before `sentBeforeMs` and must be presumed lost. */
   *overdue(sentBeforeMs: number): Generator<Connection> {
-    for (const [connection, sentMs] of this.#unseen) {
+    for (const [connection, sentMs] of this.#unconfirmed) {
       if (sentMs >= sentBeforeMs) return;
       yield connection;
     }

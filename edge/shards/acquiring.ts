@@ -1,11 +1,11 @@
 /**
- * Shards that are moving to this edge. It says that it has acquired one when its channel is proven
- * to deliver: Redis has confirmed the subscription, and since then something came over the channel.
- * The confirmation alone would not do: a master that was cut off confirms as well, and what is
- * published elsewhere never comes. On a quiet channel the something is a probe of our own. Pure.
+ * Shards that are moving to this edge. The edge reports a shard as acquired when its channel is
+ * proven to deliver: Redis has confirmed the subscription, and a message has arrived since then.
+ * The confirmation alone is not enough: a partitioned master confirms as well, and messages that
+ * are published on the other side never arrive. On a quiet channel the edge publishes a probe. Pure.
  */
 
-/** An unanswered probe is sent again: it may be lost with a connection, or precede a confirmation. */
+/** An unanswered probe is repeated: a lost connection, or a late confirmation, may have eaten it. */
 const PROBE_AGAIN_MS = 500;
 
 interface Proof {
@@ -16,7 +16,7 @@ interface Proof {
 export class Acquiring {
   #shards: ReadonlyMap<number, Proof> = new Map();
 
-  /** @param shards all that are moving here now */
+  /** @param shards all shards that are moving here now */
   assign(shards: readonly number[]): void {
     const before = this.#shards;
     this.#shards = new Map(
@@ -28,20 +28,20 @@ export class Acquiring {
     return this.#shards.has(shard);
   }
 
-  /** Something came over the channel of a shard whose subscription is confirmed. */
-  heard(shard: number): void {
+  /** A message has arrived over the channel of a shard whose subscription is confirmed. */
+  onMessage(shard: number): void {
     const proof = this.#shards.get(shard);
     if (proof !== undefined) proof.isProven = true;
   }
 
-  /** The subscription was lost, and with it whatever it had proven. */
-  lost(shard: number): void {
+  /** The subscription was lost, and with it the proof. */
+  onLost(shard: number): void {
     const proof = this.#shards.get(shard);
     if (proof !== undefined) Object.assign(proof, unproven());
   }
 
-  /** The shards to publish a probe for now. */
-  toProbe(nowMs: number, isConfirmed: (shard: number) => boolean): number[] {
+  /** Returns the shards to publish a probe for now. */
+  takeProbes(nowMs: number, isConfirmed: (shard: number) => boolean): number[] {
     const due: number[] = [];
     for (const [shard, proof] of this.#shards) {
       if (proof.isProven || nowMs < proof.probedAtMs + PROBE_AGAIN_MS || !isConfirmed(shard)) {

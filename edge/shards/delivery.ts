@@ -1,66 +1,93 @@
 /**
- * What comes over the channel of a shard, and what is answered.
+ * Dispatches the messages of shard channels to the clients of this edge, and sends the replies.
  *
- * Every edge that is subscribed to the shard answers every question, and says whether it owns the
- * shard. The shardQueries knows from Redis how many subscribers its question had, so it can tell "the
- * client is nowhere" from "the answer of the edge that holds it has not come yet": a guest is found
- * although the owner has already said that it does not have it.
+ * Every edge that is subscribed to a shard replies to every query, and states whether it owns the
+ * shard. The router knows from Redis how many subscribers received its query. So it can distinguish
+ * "the client is connected nowhere" from "the edge with the client has not replied yet", and it
+ * finds a guest although the owner has already replied `absent`.
  */
 import type { Counter } from 'prom-client';
 import { readShardCounters } from '../../common/cluster/inbox.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import type { Connection } from '../../common/transport/transport.js';
 import {
   type Announcement,
   type Reply,
   ShardEnvelope,
 } from '../../proto/gen/longline/v1/envelope.js';
+import type { Presence } from '../../proto/gen/longline/v1/push.js';
+import type { Message } from '../protocol/protocol.js';
 import type { MessageRates } from '../report/load.js';
-import type { Clients } from '../session/clients.js';
+import type { Announcements } from './announcements.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
+import type { ShardNames } from './shard-names.js';
 import type { ShardHandler, Shards } from './shards.js';
 
-/** An announcement that has not come back after this long is sent again. */
-const ANNOUNCEMENT_OVERDUE_MS = 3_000;
-/** Keeps one envelope well below a megabyte. */
-const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
+/**
+ * `absent` the client is not connected here · `written` handed to its socket · `catchingUp` its
+ * connection is still receiving the backlog, which includes this push · `slow` its send buffer was
+ * full and its connection was closed.
+ */
+export type PushOutcome = 'absent' | 'written' | 'catchingUp' | 'slow';
+
+/** Connections that a broadcast was written to, and those that it closed as slow. */
+export interface BroadcastCounts {
+  written: number;
+  slow: number;
+}
+
+/** The clients of this edge, as a shard channel addresses them. */
+export interface ShardClients {
+  /** The subscription of a shard is confirmed, for the first time or after a loss. */
+  onConfirmed(shard: number): void;
+  /** Pushes of the shard were missed; the durable ones are in the inboxes. */
+  onGap(shard: number): void;
+  /** An edge, possibly this one, has announced a connection. */
+  onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
+  push(shard: number, clientId: string, message: Message): PushOutcome;
+  /** Writes a live-only push to every client of the shard. */
+  broadcast(shard: number, payload: Buffer, contentType: string): BroadcastCounts;
+  presence(shard: number, clientId: string): Presence | undefined;
+  /** Returns false if the client is not connected here. */
+  disconnect(shard: number, clientId: string): boolean;
+}
+
+export interface DeliveryOptions {
+  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
+  readonly names: ShardNames;
+  readonly shards: Pick<Shards, 'owns' | 'isConfirmed' | 'hasClients'>;
+  readonly clients: ShardClients;
+  readonly announcements: Announcements;
+  readonly replies: Replies;
+  readonly rates: MessageRates;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
 
 export class Delivery implements ShardHandler {
-  /** To be announced at the end of this turn, by shard. */
-  readonly #announcements = new Map<number, Announcement[]>();
   readonly #sequences: Sequences;
-  /** Shards that are wanted and whose subscription was lost, with the time. */
+  /** Shards whose subscription was lost and is needed, with the time of the loss. */
   readonly #lostAtMs = new Map<number, number>();
   readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
   readonly #gaps: Counter;
-  /** Set once, before anything is subscribed: clients, shards and this know each other. */
-  clients!: Clients;
-  shards!: Shards;
 
-  constructor(
-    readonly link: Pick<RedisLink, 'publish' | 'execute' | 'isCluster'>,
-    shardCount: number,
-    readonly replies: Replies,
-    readonly rates: MessageRates,
-    readonly log: Logger,
-    metrics: Metrics,
-  ) {
-    this.#sequences = new Sequences(shardCount);
+  constructor(readonly options: DeliveryOptions) {
+    const { names, metrics } = options;
+    this.#sequences = new Sequences(names.shardCount);
     this.#gaps = metrics.counter(
       'longline_edge_gaps_total',
-      'Gaps found in the numbers of the durable pushes of a shard; each leads to a re-read.',
+      'Gaps in the sequence numbers of durable pushes of a shard; each causes a re-read of inboxes',
     );
     this.#gapSeconds = metrics.counter(
       'longline_edge_gap_seconds_total',
-      'Seconds that shards were without their subscription, summed over shards as they heal.',
+      'Seconds without a shard subscription, summed over shards when they recover',
     );
     this.#malformed = metrics.counter(
       'longline_edge_envelopes_malformed_total',
-      'Messages on shard channels that could not be decoded.',
+      'Messages on shard channels that could not be decoded',
     );
   }
 
@@ -68,17 +95,16 @@ export class Delivery implements ShardHandler {
     const lostAtMs = this.#lostAtMs.get(shard);
     if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
     this.#lostAtMs.delete(shard);
-    // Asked before the inboxes are read: what is counted now, they hold.
-    void this.#lookAtCounters([shard]);
-    this.clients.onConfirmed(shard);
+    // Before the inboxes are read: they contain every push that the counter includes now.
+    void this.#readCounters([shard]);
+    this.options.clients.onConfirmed(shard);
   }
 
-  /** An announcement of nobody: it means nothing to others, and comes back to us. */
   onUnproven(shard: number): void {
-    this.#publish(shard, []);
+    this.options.announcements.probe(shard);
   }
 
-  /** Nothing more is done until the subscription is back: what was missed is found out then. */
+  /** Processing resumes when the subscription is confirmed; missed pushes are found then. */
   onLost(shard: number): void {
     this.#sequences.forget(shard);
     this.#lostAtMs.set(shard, performance.now());
@@ -90,144 +116,87 @@ export class Delivery implements ShardHandler {
   }
 
   onMessage(shard: number, payload: Buffer): void {
+    const { clients, shards, replies, log } = this.options;
     let envelope: ShardEnvelope;
     try {
       envelope = ShardEnvelope.decode(payload);
     } catch (error) {
       this.#malformed.inc();
-      this.log.warn({ shard, err: error }, 'dropped a malformed envelope');
+      log.warn({ shard, err: error }, 'dropped a malformed envelope');
       return;
     }
     if (envelope.body?.$case === 'announce') {
       const { edgeIncarnation, announcements } = envelope.body.value;
-      for (const announced of announcements) this.#onAnnounced(shard, edgeIncarnation, announced);
+      for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
       return;
     }
-    if (envelope.seq !== '') this.#count(shard, Number(envelope.seq));
-    const answer = this.#answer(shard, envelope);
-    if (answer === undefined || envelope.queryId === 0) return;
-    const reply: Reply = {
-      queryId: envelope.queryId,
-      owner: this.shards.owns(shard),
-      body: answer,
-    };
-    this.replies.add(envelope.replyChannel, reply);
-  }
-
-  /** Sends the announcement of a connection at the end of this turn. */
-  announce(connection: Connection, renewed: boolean): void {
-    const { table, takeover } = this.clients;
-    const shard = table.shardOf(connection);
-    takeover.announcing(connection, Date.now());
-    if (this.#announcements.size === 0) setImmediate(() => this.#flushAnnouncements());
-    const announcement = { clientId: table.clientIdOf(connection), connection, renewed };
-    const pending = this.#announcements.get(shard);
-    if (pending === undefined) this.#announcements.set(shard, [announcement]);
-    else pending.push(announcement);
+    if (envelope.seq !== '' && !this.#sequences.onPush(shard, Number(envelope.seq))) {
+      this.#onGap(shard);
+    }
+    const body = this.#process(shard, envelope);
+    if (body === undefined || envelope.queryId === 0) return;
+    const { queryId, replyChannel } = envelope;
+    replies.add(replyChannel, { queryId, owner: shards.owns(shard), body });
   }
 
   /**
-   * One step of reading the counters of the shards that have clients here: the last push before a
-   * silence may be lost, and no later one would show it. Whoever reads all of them at once keeps
-   * pushes waiting. To be called with each part every few seconds.
+   * Reads the counters of those shards with clients whose number is `part` modulo `parts`. The last
+   * push before a silence may be lost, and no later push would reveal it. Reading all counters at
+   * once would delay pushes. To be called with each part every few seconds.
    */
-  lookAtCounters(part: number, parts: number): void {
-    const { table } = this.clients;
-    const shards: number[] = [];
-    for (let shard = part; shard < table.shardCount; shard += parts) {
-      if (table.countOf(shard) > 0 && this.shards.isConfirmed(shard)) shards.push(shard);
+  pollShardCounters(part: number, parts: number): void {
+    const { names, shards } = this.options;
+    const polled: number[] = [];
+    for (let shard = part; shard < names.shardCount; shard += parts) {
+      if (shards.hasClients(shard) && shards.isConfirmed(shard)) polled.push(shard);
     }
-    if (shards.length > 0) void this.#lookAtCounters(shards);
+    if (polled.length > 0) void this.#readCounters(polled);
   }
 
-  /** Sends again what must be presumed lost. To be called about once a second. */
-  sweep(nowMs: number): void {
-    const overdue = [...this.clients.takeover.overdue(nowMs - ANNOUNCEMENT_OVERDUE_MS)];
-    for (const connection of overdue) this.announce(connection, true);
-  }
-
-  async #lookAtCounters(shards: readonly number[]): Promise<void> {
-    const tags = shards.map((shard) => this.shards.tagOf(shard));
-    const counters = await readShardCounters(this.link, tags);
-    for (const [i, shard] of shards.entries()) {
+  async #readCounters(polled: readonly number[]): Promise<void> {
+    const { link, names, shards } = this.options;
+    const tags = polled.map((shard) => names.tagOf(shard));
+    const counters = await readShardCounters(link, tags);
+    for (const [i, shard] of polled.entries()) {
       const counter = counters[i];
-      // Unknown while Redis is away: the next look will tell.
-      if (counter === undefined || !this.shards.isConfirmed(shard)) continue;
+      // Undefined while Redis is unreachable: the next poll reads it.
+      if (counter === undefined || !shards.isConfirmed(shard)) continue;
       if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
     }
   }
 
-  #count(shard: number, seq: number): void {
-    if (!this.#sequences.onPush(shard, seq)) this.#onGap(shard);
-  }
-
   #onGap(shard: number): void {
     this.#gaps.inc();
-    this.clients.onGap(shard);
+    this.options.clients.onGap(shard);
   }
 
-  #answer(shard: number, envelope: ShardEnvelope): Reply['body'] {
+  /** Returns the body of the reply; undefined for an envelope that this version does not know. */
+  #process(shard: number, envelope: ShardEnvelope): Reply['body'] {
+    const { clients, rates } = this.options;
     const { clientId, id, body } = envelope;
     switch (body?.$case) {
       case 'push': {
-        const outcome = this.clients.push(shard, clientId, { id, ...body.value });
-        if (outcome === 'written' || outcome === 'catchingUp') this.rates.count(shard, 1);
+        const outcome = clients.push(shard, clientId, { id, ...body.value });
+        if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
         return { $case: outcome, value: {} };
       }
       case 'broadcast': {
         const { payload, contentType } = body.value;
-        const counts = this.clients.broadcast(shard, payload, contentType);
-        this.rates.count(shard, counts.written);
+        const counts = clients.broadcast(shard, payload, contentType);
+        rates.count(shard, counts.written);
         return { $case: 'broadcast', value: counts };
       }
       case 'presence': {
-        const presence = this.clients.presence(shard, clientId);
+        const presence = clients.presence(shard, clientId);
         if (presence === undefined) return { $case: 'absent', value: {} };
         return { $case: 'presence', value: presence };
       }
       case 'disconnect': {
-        const wasHere = this.clients.disconnect(shard, clientId);
-        return { $case: wasHere ? 'closed' : 'absent', value: {} };
+        const wasConnected = clients.disconnect(shard, clientId);
+        return { $case: wasConnected ? 'closed' : 'absent', value: {} };
       }
       default:
-        // Of a newer version than ours: whoever asked will not hear from us.
         return undefined;
     }
-  }
-
-  #onAnnounced(shard: number, edgeIncarnation: string, announced: Announcement): void {
-    const { table, takeover } = this.clients;
-    const { connection, renewed } = announced;
-    const found = table.find(shard, announced.clientId);
-    // One that was not answered yet was not announced either: its own announcement comes later.
-    const held = found !== undefined && table.stateOf(found) === 'opening' ? undefined : found;
-    const decision = takeover.onAnnounced({ edgeIncarnation, connection, renewed }, held);
-    if (decision === 'close') this.clients.end(held!, 'session_replaced');
-    else if (decision === 'announce') this.announce(held!, false);
-  }
-
-  #flushAnnouncements(): void {
-    for (const [shard, announcements] of this.#announcements) {
-      while (announcements.length > ANNOUNCEMENTS_PER_ENVELOPE_MAX) {
-        this.#publish(shard, announcements.splice(0, ANNOUNCEMENTS_PER_ENVELOPE_MAX));
-      }
-      this.#publish(shard, announcements);
-    }
-    this.#announcements.clear();
-  }
-
-  #publish(shard: number, announcements: Announcement[]): void {
-    const { edgeIncarnation } = this.clients.takeover;
-    const envelope: ShardEnvelope = {
-      queryId: 0,
-      replyChannel: '',
-      clientId: '',
-      id: '',
-      seq: '',
-      body: { $case: 'announce', value: { edgeIncarnation, announcements } },
-    };
-    const bytes = Buffer.from(ShardEnvelope.encode(envelope).finish());
-    // Whether it arrived is seen when it comes back over the channel, and only then.
-    void this.link.publish(this.shards.channelOf(shard), bytes);
   }
 }

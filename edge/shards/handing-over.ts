@@ -1,17 +1,17 @@
 /**
- * Shards that are moving away from this edge. It stays subscribed until its clients of before are
- * gone, and a while longer: a push on its way to a device that has just left still finds it here.
- * Then it has released the shard, and says so for as long as the table has the move.
+ * Shards that are moving away from this edge. It stays subscribed until the clients from before the
+ * move are gone, and `LINGER_MS` longer: a push in flight to a device that has just left still
+ * reaches this edge. Then the shard is released, and reported so while the assignment has the move.
  *
- * A function of the table and of who is still here: an edge that was started anew in between holds
- * nobody, lingers, and releases. Pure.
+ * The state follows from the assignment and the connected clients: an edge that restarts in between
+ * has no clients, lingers, and releases. Pure.
  */
 
-/** Longer than it takes a device to be at its new edge. */
+/** Longer than a device needs to reach its new edge. */
 export const LINGER_MS = 10_000;
 
 interface Leaving {
-  /** Since when nobody of before is left; undefined: somebody is. */
+  /** Since when no client from before is left; undefined: some are. */
   quietSinceMs: number | undefined;
   isReleased: boolean;
 }
@@ -19,7 +19,7 @@ interface Leaving {
 export class HandingOver {
   #shards: ReadonlyMap<number, Leaving> = new Map();
 
-  /** @param shards all that are moving away now */
+  /** @param shards all shards that are moving away now */
   assign(shards: readonly number[]): void {
     const before = this.#shards;
     this.#shards = new Map(
@@ -30,19 +30,19 @@ export class HandingOver {
     );
   }
 
-  /** Whether this edge stays subscribed to the shard for the sake of the move. */
-  keeps(shard: number): boolean {
+  /** Whether the move requires that this edge stays subscribed to the shard. */
+  needsSubscription(shard: number): boolean {
     return this.#shards.get(shard)?.isReleased === false;
   }
 
   /**
-   * @param isAwaited whether clients of before are still here
+   * @param hasRemaining whether clients from before the move are still connected
    * @returns the shards that are released from now on
    */
-  step(nowMs: number, isAwaited: (shard: number) => boolean): number[] {
+  step(nowMs: number, hasRemaining: (shard: number) => boolean): number[] {
     const released: number[] = [];
     for (const [shard, leaving] of this.#shards) {
-      if (leaving.isReleased || isAwaited(shard)) continue;
+      if (leaving.isReleased || hasRemaining(shard)) continue;
       leaving.quietSinceMs ??= nowMs;
       if (nowMs < leaving.quietSinceMs + LINGER_MS) continue;
       leaving.isReleased = true;

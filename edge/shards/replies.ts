@@ -1,11 +1,12 @@
 /**
- * Answers on their way to whoever asked, collected per shardQueries and sent once per turn of the event
+ * Replies to shard queries, collected per reply channel and published once per turn of the event
  * loop: a thousand pushes that arrive in one read are answered with one publish.
  *
- * Bound: `REPLIES_PER_BATCH_MAX` per message; a full batch is sent at once. A batch that Redis
- * rejects is dropped and counted: the shardQueries then says UNKNOWN, which is the truth.
+ * Bound: `REPLIES_PER_BATCH_MAX` per message; a full batch is published at once. A batch that Redis
+ * rejects is dropped and counted: the router then reports UNKNOWN, which is the truth.
  */
 import type { Counter } from 'prom-client';
+import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { PrivateEnvelope, type Reply } from '../../proto/gen/longline/v1/envelope.js';
 
@@ -13,12 +14,18 @@ const REPLIES_PER_BATCH_MAX = 1_000;
 
 export class Replies {
   readonly #pending = new Map<string, Reply[]>();
+  readonly #dropped: Counter;
 
   constructor(
     readonly edgeId: string,
     readonly link: Pick<RedisLink, 'publish'>,
-    readonly dropped: Counter,
-  ) {}
+    metrics: Metrics,
+  ) {
+    this.#dropped = metrics.counter(
+      'longline_edge_replies_dropped_total',
+      'Replies to shard queries that Redis did not accept',
+    );
+  }
 
   add(replyChannel: string, reply: Reply): void {
     const batch = this.#pending.get(replyChannel);
@@ -44,6 +51,6 @@ export class Replies {
     };
     const bytes = Buffer.from(PrivateEnvelope.encode(envelope).finish());
     const result = await this.link.publish(channel, bytes);
-    if (result.type !== 'published') this.dropped.inc(replies.length);
+    if (result.type !== 'published') this.#dropped.inc(replies.length);
   }
 }

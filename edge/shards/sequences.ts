@@ -1,12 +1,12 @@
 /**
- * Redis pub/sub drops silently. Every durable push of a shard carries the next number of that
- * shard, so a hole shows with the push after it, and a lost last push shows when the shard's counter
- * is read and stays ahead of what came. Pure.
+ * Detects lost pushes: Redis pub/sub drops messages silently. Every durable push of a shard carries
+ * the next number of that shard, so a gap shows with the push after it. A lost last push shows when
+ * the shard's counter in Redis stays ahead of the received numbers. Pure.
  */
 export class Sequences {
-  /** By shard: the number of the newest push that came; NaN: not known. */
+  /** By shard: number of the newest received push; NaN: unknown. */
   readonly #last: Float64Array;
-  /** By shard: the counter at the last look, while it was ahead of what had come; else NaN. */
+  /** By shard: counter at the last poll if it was ahead of the received numbers; otherwise NaN. */
   readonly #ahead: Float64Array;
 
   constructor(shardCount: number) {
@@ -14,22 +14,22 @@ export class Sequences {
     this.#ahead = new Float64Array(shardCount).fill(Number.NaN);
   }
 
-  /** The subscription was lost: what comes next proves nothing about what was missed. */
+  /** The subscription was lost: later numbers prove nothing about what was missed meanwhile. */
   forget(shard: number): void {
     this.#last[shard] = this.#ahead[shard] = Number.NaN;
   }
 
-  /** A push came. Returns false when one before it did not: the shard has a gap. */
+  /** Records a received push. Returns false if an earlier push is missing. */
   onPush(shard: number, seq: number): boolean {
     const last = this.#last[shard]!;
     this.#last[shard] = seq;
-    // A lower number is a gap too: Redis has lost writes, and counts them again.
+    // A lower number is a gap too: Redis has lost writes and assigns the numbers again.
     return Number.isNaN(last) || seq === last + 1;
   }
 
   /**
-   * The shard's counter was read. Returns false when it was ahead at the last look already and what
-   * it counted has still not come: one look alone could overtake a push that is on its way.
+   * Records the shard's counter. Returns false if it was ahead at the previous poll already and the
+   * pushes up to there have still not arrived: a single poll could overtake a push in flight.
    */
   onCounter(shard: number, counter: number): boolean {
     const last = this.#last[shard]!;

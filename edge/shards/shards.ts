@@ -1,67 +1,68 @@
 /**
- * Which shards this edge listens to. It is subscribed to a shard exactly while it owns it, is
- * acquiring it, hands it over, or holds a client of it; whether Redis has confirmed that is the
- * subscriber's business and asked there.
+ * The shards that this edge is subscribed to: exactly those that it owns, acquires, hands over, or
+ * has a client of. Whether Redis has confirmed a subscription is state of the subscriber.
  */
 import { type Assignment, ownerOf, type Phase } from '../../common/cluster/assignment.js';
-import { shardChannel, shardTags } from '../../common/cluster/shard.js';
 import type { ChannelHandler, ShardSubscriber } from '../../common/redis/shard-subscriber.js';
-import type { Connections } from '../session/connections.js';
 import { Acquiring } from './acquiring.js';
 import { HandingOver } from './handing-over.js';
+import type { ShardNames } from './shard-names.js';
 
-/** What happens on the channel of a shard. */
+/** Receives the events of shard channels. */
 export interface ShardHandler {
   onMessage(shard: number, payload: Buffer): void;
   onConfirmed(shard: number): void;
   onLost(shard: number): void;
-  /** Something must come over the channel, to prove that it delivers. */
+  /** A message must arrive over the channel to prove that it delivers. */
   onUnproven(shard: number): void;
-  /** Nothing is listened to any more, and nothing of the past matters. */
+  /** The subscription is no longer needed; state of the shard can be dropped. */
   onLeft(shard: number): void;
 }
 
+/** Number of clients per shard that are connected here. */
+export interface ClientCounts {
+  countOf(shard: number): number;
+}
+
+export interface ShardsOptions {
+  readonly edgeId: string;
+  readonly names: ShardNames;
+  readonly clientCounts: ClientCounts;
+  readonly subscriber: Pick<ShardSubscriber, 'subscribe' | 'unsubscribe' | 'isConfirmed'>;
+  /** Bound on subscribed shards of other edges, above which no new guest is accepted. */
+  readonly guestShardsMax: number;
+  /**
+   * Returns the handler of channel events. It is created after the shards, because it delivers to
+   * the clients, which subscribe to shards here.
+   */
+  readonly handler: () => ShardHandler;
+}
+
 export class Shards {
-  readonly shardCount: number;
-  readonly #tags: readonly string[];
-  readonly #channels: readonly string[];
-  readonly #shardOfChannel = new Map<string, number>();
   readonly #owned: Uint8Array;
   readonly #channelHandler: ChannelHandler;
   readonly #acquiring = new Acquiring();
   readonly #handingOver = new HandingOver();
   #ownedCount = 0;
-  /** 1: the channel is wanted. */
-  readonly #listening: Uint8Array;
-  #listeningCount = 0;
+  /** 1: the edge is subscribed, or subscribing, to the channel. */
+  readonly #subscribed: Uint8Array;
+  #subscribedCount = 0;
 
-  constructor(
-    readonly edgeId: string,
-    readonly connections: Connections,
-    readonly subscriber: ShardSubscriber,
-    readonly handler: ShardHandler,
-    /** Shards of others that are listened to for guests. */
-    readonly guestShardsMax: number,
-  ) {
-    this.shardCount = connections.shardCount;
-    this.#tags = shardTags(this.shardCount);
-    this.#channels = this.#tags.map(shardChannel);
-    for (const [shard, channel] of this.#channels.entries())
-      this.#shardOfChannel.set(channel, shard);
-    this.#owned = new Uint8Array(this.shardCount);
-    this.#listening = new Uint8Array(this.shardCount);
-    const shardOf = (channel: string) => this.#shardOfChannel.get(channel)!;
+  constructor(readonly options: ShardsOptions) {
+    const { names, handler } = options;
+    this.#owned = new Uint8Array(names.shardCount);
+    this.#subscribed = new Uint8Array(names.shardCount);
     this.#channelHandler = {
       onMessage: (channel, payload) => {
-        const shard = shardOf(channel);
-        if (this.#acquiring.has(shard) && this.isConfirmed(shard)) this.#acquiring.heard(shard);
-        handler.onMessage(shard, payload);
+        const shard = names.shardOf(channel);
+        if (this.#acquiring.has(shard) && this.isConfirmed(shard)) this.#acquiring.onMessage(shard);
+        handler().onMessage(shard, payload);
       },
-      onConfirmed: (channel) => handler.onConfirmed(shardOf(channel)),
+      onConfirmed: (channel) => handler().onConfirmed(names.shardOf(channel)),
       onLost: (channel) => {
-        const shard = shardOf(channel);
-        this.#acquiring.lost(shard);
-        handler.onLost(shard);
+        const shard = names.shardOf(channel);
+        this.#acquiring.onLost(shard);
+        handler().onLost(shard);
       },
     };
   }
@@ -75,29 +76,27 @@ export class Shards {
   }
 
   isConfirmed(shard: number): boolean {
-    return this.subscriber.isConfirmed(this.#channels[shard]!);
+    const { names, subscriber } = this.options;
+    return subscriber.isConfirmed(names.channelOf(shard));
   }
 
-  tagOf(shard: number): string {
-    return this.#tags[shard]!;
+  hasClients(shard: number): boolean {
+    return this.options.clientCounts.countOf(shard) > 0;
   }
 
-  channelOf(shard: number): string {
-    return this.#channels[shard]!;
-  }
-
-  /** Takes over a new assignment. Returns the shards that this edge has lost by it. */
+  /** Applies a new assignment. Returns the shards that this edge owned and has lost. */
   assign(assignment: Assignment): number[] {
+    const { edgeId, names } = this.options;
     const moving = (phase: Phase, end: 'from' | 'to') =>
       assignment.moves
-        .filter((move) => move.phase === phase && move[end] === this.edgeId)
+        .filter((move) => move.phase === phase && move[end] === edgeId)
         .map(({ shard }) => shard);
     this.#acquiring.assign(moving('acquiring', 'to'));
     this.#handingOver.assign(moving('handing-over', 'from'));
     const lost: number[] = [];
     this.#ownedCount = 0;
-    for (let shard = 0; shard < this.shardCount; shard++) {
-      const owned = ownerOf(assignment, shard)?.id === this.edgeId;
+    for (let shard = 0; shard < names.shardCount; shard++) {
+      const owned = ownerOf(assignment, shard)?.id === edgeId;
       if (this.owns(shard) && !owned) lost.push(shard);
       this.#owned[shard] = owned ? 1 : 0;
       if (owned) this.#ownedCount++;
@@ -107,21 +106,21 @@ export class Shards {
   }
 
   /**
-   * Goes on with the moves. To be called several times a second.
-   * @param isAwaited whether clients of a lost shard are here that have not been told to go
+   * Advances the moves. To be called several times a second.
+   * @param hasRemaining whether clients of a lost shard are here that have received no goaway yet
    */
-  step(nowMs: number, isAwaited: (shard: number) => boolean): void {
-    const unproven = this.#acquiring.toProbe(nowMs, (shard) => this.isConfirmed(shard));
-    for (const shard of unproven) this.handler.onUnproven(shard);
-    for (const shard of this.#handingOver.step(nowMs, isAwaited)) this.reconcile(shard);
+  step(nowMs: number, hasRemaining: (shard: number) => boolean): void {
+    const unproven = this.#acquiring.takeProbes(nowMs, (shard) => this.isConfirmed(shard));
+    for (const shard of unproven) this.options.handler().onUnproven(shard);
+    for (const shard of this.#handingOver.step(nowMs, hasRemaining)) this.reconcile(shard);
   }
 
-  /** Shards that are moving here and whose channel has proven to deliver. */
+  /** Shards that are moving here and whose channel is proven to deliver. */
   acquired(): number[] {
     return this.#acquiring.acquired();
   }
 
-  /** Shards that are moving away and need nothing more of this edge. */
+  /** Shards that are moving away and need nothing more from this edge. */
   released(): number[] {
     return this.#handingOver.released();
   }
@@ -131,53 +130,57 @@ export class Shards {
   }
 
   confirmedCount(): number {
-    let count = 0;
-    for (let shard = 0; shard < this.shardCount; shard++) if (this.isConfirmed(shard)) count++;
-    return count;
+    return this.#count((shard) => this.isConfirmed(shard));
   }
 
-  /** How many owned shards Redis has not confirmed. */
+  /** Number of owned shards whose subscription Redis has not confirmed. */
   unconfirmedOwnedCount(): number {
-    let count = 0;
-    for (let shard = 0; shard < this.shardCount; shard++) {
-      if (this.owns(shard) && !this.isConfirmed(shard)) count++;
-    }
-    return count;
+    return this.#count((shard) => this.owns(shard) && !this.isConfirmed(shard));
   }
 
-  /** Shards of others that this edge listens to: for guests, or because they are moving. */
+  /** Subscribed shards of other edges: for guests, or because they are moving. */
   get foreignCount(): number {
-    return this.#listeningCount - this.#ownedCount;
+    return this.#subscribedCount - this.#ownedCount;
   }
 
-  /** Whether a client of a shard of another edge may come: each such shard is one more to hear. */
-  takesGuest(shard: number): boolean {
-    return this.#listening[shard] === 1 || this.foreignCount < this.guestShardsMax;
+  /** Whether a client of another edge's shard may connect: each such shard is one more channel. */
+  acceptsGuest(shard: number): boolean {
+    return this.#subscribed[shard] === 1 || this.foreignCount < this.options.guestShardsMax;
   }
 
   guestCount(): number {
+    const { names, clientCounts } = this.options;
     let count = 0;
-    for (let shard = 0; shard < this.shardCount; shard++) {
-      if (!this.owns(shard)) count += this.connections.countOf(shard);
+    for (let shard = 0; shard < names.shardCount; shard++) {
+      if (!this.owns(shard)) count += clientCounts.countOf(shard);
     }
     return count;
   }
 
-  /** To be called whenever the first client of a shard has come or the last one has gone. */
+  /** Subscribes or unsubscribes. To be called when a shard gets its first or loses its last client. */
   reconcile(shard: number): void {
-    const channel = this.#channels[shard]!;
-    const isWanted =
+    const { names, subscriber, handler } = this.options;
+    const channel = names.channelOf(shard);
+    const isNeeded =
       this.owns(shard) ||
-      this.connections.countOf(shard) > 0 ||
+      this.hasClients(shard) ||
       this.#acquiring.has(shard) ||
-      this.#handingOver.keeps(shard);
-    this.#listeningCount += (isWanted ? 1 : 0) - this.#listening[shard]!;
-    this.#listening[shard] = isWanted ? 1 : 0;
-    if (isWanted) {
-      this.subscriber.want(channel, this.#channelHandler);
+      this.#handingOver.needsSubscription(shard);
+    this.#subscribedCount += (isNeeded ? 1 : 0) - this.#subscribed[shard]!;
+    this.#subscribed[shard] = isNeeded ? 1 : 0;
+    if (isNeeded) {
+      subscriber.subscribe(channel, this.#channelHandler);
     } else {
-      this.subscriber.unwant(channel);
-      this.handler.onLeft(shard);
+      subscriber.unsubscribe(channel);
+      handler().onLeft(shard);
     }
+  }
+
+  #count(matches: (shard: number) => boolean): number {
+    let count = 0;
+    for (let shard = 0; shard < this.options.names.shardCount; shard++) {
+      if (matches(shard)) count++;
+    }
+    return count;
   }
 }

@@ -8,16 +8,16 @@ const at = (slot: number) => connectionOf(slot, 1);
 const from = (text: string) => parseEndpoint(text)!;
 
 describe('AddressPrefixes', () => {
-  test('a place has so many connections and no more, and others are not concerned', () => {
+  test('limits the connections of one prefix, and of no other', () => {
     const prefixes = new AddressPrefixes(2);
-    expect(prefixes.enter(at(0), from('192.0.2.7:1000'))).toBe(true);
-    expect(prefixes.enter(at(1), from('192.0.2.7:1001'))).toBe(true);
-    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(false);
-    expect(prefixes.enter(at(3), from('192.0.2.8:1000'))).toBe(true);
-    prefixes.leave(at(2));
-    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(false);
-    prefixes.leave(at(0));
-    expect(prefixes.enter(at(2), from('192.0.2.7:1002'))).toBe(true);
+    expect(prefixes.add(at(0), from('192.0.2.7:1000'))).toBe(true);
+    expect(prefixes.add(at(1), from('192.0.2.7:1001'))).toBe(true);
+    expect(prefixes.add(at(2), from('192.0.2.7:1002'))).toBe(false);
+    expect(prefixes.add(at(3), from('192.0.2.8:1000'))).toBe(true);
+    prefixes.remove(at(2));
+    expect(prefixes.add(at(2), from('192.0.2.7:1002'))).toBe(false);
+    prefixes.remove(at(0));
+    expect(prefixes.add(at(2), from('192.0.2.7:1002'))).toBe(true);
   });
 
   test.each([
@@ -27,33 +27,33 @@ describe('AddressPrefixes', () => {
     ['[::1]:7', '[::2]:8', false],
     ['[::ffff:192.0.2.7]:7', '192.0.2.7:8', false],
     ['[::ffff:192.0.2.7]:7', '[::ffff:192.0.2.8]:8', true],
-  ])('%s and %s: both may have one of one: %s', (first, second, isOther) => {
+  ])('%s and %s: with a limit of one, both are counted: %s', (first, second, areBothCounted) => {
     const prefixes = new AddressPrefixes(1);
-    prefixes.enter(at(0), from(first));
-    expect(prefixes.enter(at(1), from(second))).toBe(isOther);
+    prefixes.add(at(0), from(first));
+    expect(prefixes.add(at(1), from(second))).toBe(areBothCounted);
   });
 
-  test('slots far beyond the first are counted', () => {
+  test('counts slots far beyond the first', () => {
     const prefixes = new AddressPrefixes(1);
-    expect(prefixes.enter(at(100_000), from('192.0.2.7:1'))).toBe(true);
-    prefixes.leave(at(100_000));
+    expect(prefixes.add(at(100_000), from('192.0.2.7:1'))).toBe(true);
+    prefixes.remove(at(100_000));
     expect(prefixes.count).toBe(0);
   });
 
-  test('counts as a model does, and forgets places that nobody is at', () => {
-    const step = fc.record({ slot: fc.nat(8), host: fc.nat(3), isLeaving: fc.boolean() });
+  test('counts as a model does, and drops prefixes without connections', () => {
+    const step = fc.record({ slot: fc.nat(8), host: fc.nat(3), isRemoval: fc.boolean() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
         const prefixes = new AddressPrefixes(2);
         const model = new Map<number, number>();
-        for (const { slot, host, isLeaving } of steps) {
-          if (isLeaving) {
-            prefixes.leave(at(slot));
+        for (const { slot, host, isRemoval } of steps) {
+          if (isRemoval) {
+            prefixes.remove(at(slot));
             model.delete(slot);
           } else if (!model.has(slot)) {
-            const there = [...model.values()].filter((each) => each === host).length;
-            expect(prefixes.enter(at(slot), from(`192.0.2.${host}:1`))).toBe(there < 2);
-            if (there < 2) model.set(slot, host);
+            const count = [...model.values()].filter((each) => each === host).length;
+            expect(prefixes.add(at(slot), from(`192.0.2.${host}:1`))).toBe(count < 2);
+            if (count < 2) model.set(slot, host);
           }
           expect(prefixes.count).toBe(new Set(model.values()).size);
         }

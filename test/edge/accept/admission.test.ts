@@ -20,20 +20,20 @@ function assignmentAt(epoch: number, owner: number): Assignment {
   };
 }
 
-test('the owner serves, and so does everybody while nobody owns the shard', () => {
+test('the owner serves, and so does every edge while the shard has no owner', () => {
   expect(admit(assignmentAt(1, 0), 'a', 0, undefined).type).toBe('serve');
   expect(admit(assignmentAt(1, NO_OWNER), 'a', 0, undefined).type).toBe('serve');
   expect(admit(undefined, 'a', 0, undefined).type).toBe('serve');
 });
 
-test('another edge redirects a device that nobody has sent', () => {
+test('another edge redirects a device that was not sent there', () => {
   expect(admit(assignmentAt(1, 1), 'a', 0, undefined)).toMatchObject({
     type: 'redirect',
     owner: { id: 'b' },
   });
 });
 
-test('a device sent here under our own or a newer assignment is a guest', () => {
+test('a device sent here under the same or a newer assignment is a guest', () => {
   for (const epoch of [5, 6]) {
     expect(admit(assignmentAt(5, 1), 'a', 0, { incarnation: 1, epoch }).type).toBe('serve');
   }
@@ -43,21 +43,21 @@ test('a device sent here under an older assignment is redirected again', () => {
   expect(admit(assignmentAt(5, 1), 'a', 0, { incarnation: 1, epoch: 4 }).type).toBe('redirect');
 });
 
-test('edges that disagree never send a device in a circle', () => {
-  // Every edge has some assignment of its own; a device goes where it is sent.
+test('edges with different assignments never redirect a device in a circle', () => {
+  // Every edge has an assignment of its own; a device follows every redirect.
   const assignments = fc.tuple(
     ...EDGES.map(() => fc.record({ epoch: fc.nat(5), owner: fc.nat(2) })),
   );
   fc.assert(
     fc.property(assignments, fc.nat(2), (views, start) => {
       let at = start;
-      let sentUnder: Assignment['position'] | undefined;
+      let routedUnder: Assignment['position'] | undefined;
       for (let hops = 0; ; hops++) {
         expect(hops).toBeLessThanOrEqual(EDGES.length);
         const view = assignmentAt(views[at]!.epoch, views[at]!.owner);
-        const admission = admit(view, EDGES[at]!, 0, sentUnder);
+        const admission = admit(view, EDGES[at]!, 0, routedUnder);
         if (admission.type === 'serve') return;
-        sentUnder = view.position;
+        routedUnder = view.position;
         at = EDGES.indexOf(admission.owner.id);
       }
     }),

@@ -2,40 +2,40 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { HANDSHAKE_STEP_MS, Handshakes, type Pressure } from '../../../edge/accept/handshakes.js';
 
-const OPTIONS = { perSecondMax: 1_000, waitingMax: 100, waitMsMax: 5_000 };
-/** What is let in per step at full rate. */
+const OPTIONS = { perSecondMax: 1_000, pendingMax: 100, timeoutMs: 5_000 };
+/** Admissions per step at the full rate. */
 const PER_STEP = (OPTIONS.perSecondMax * HANDSHAKE_STEP_MS) / 1_000;
-/** A second, before it is known what the edge can bear. */
+/** Initial rate per second, before the load of the edge is known. */
 const AT_FIRST = 500;
 const AT_LEAST = 200;
-const isHere = () => true;
+const isConnected = () => true;
 const calm: Pressure = { lateMs: 0, reads: 0 };
 
-/** A queue in which one is waiting, because the burst is used up. */
+/** Handshakes with one queued device, because the burst is used up. */
 function busy(): Handshakes<string> {
   const handshakes = new Handshakes<string>(OPTIONS);
-  while (handshakes.offer(0, 'first', true, false) === 'enter');
+  while (handshakes.offer(0, 'first', true, false) === 'admitted');
   return handshakes;
 }
 
 describe('Handshakes', () => {
-  test('nobody waits while there are few', () => {
+  test('admits at once while there are few', () => {
     const handshakes = new Handshakes<string>(OPTIONS);
     for (let step = 1; step < 50; step++) {
-      expect(handshakes.offer(step * HANDSHAKE_STEP_MS, 'x', false, false)).toBe('enter');
-      handshakes.step(step * HANDSHAKE_STEP_MS, calm, isHere);
+      expect(handshakes.offer(step * HANDSHAKE_STEP_MS, 'x', false, false)).toBe('admitted');
+      handshakes.step(step * HANDSHAKE_STEP_MS, calm, isConnected);
     }
   });
 
-  test('whoever was connected before goes first, in the order in which they came', () => {
+  test('admits returning devices first, in the order of their arrival', () => {
     const handshakes = busy();
     const offers = ['new-1', 'old-1', 'new-2', 'old-2'];
-    let entered: string[] = [];
+    let admitted: string[] = [];
     for (const name of offers) handshakes.offer(0, name, name.startsWith('old'), false);
-    while (handshakes.waitingCount > 0) {
-      entered = [...entered, ...handshakes.step(0, calm, isHere).entering];
+    while (handshakes.queuedCount > 0) {
+      admitted = [...admitted, ...handshakes.step(0, calm, isConnected).admitted];
     }
-    expect(entered.filter((name) => offers.includes(name))).toEqual([
+    expect(admitted.filter((name) => offers.includes(name))).toEqual([
       'old-1',
       'old-2',
       'new-1',
@@ -43,81 +43,81 @@ describe('Handshakes', () => {
     ]);
   });
 
-  test('new devices are rejected at half of the room, others at all of it', () => {
+  test('rejects new devices at half of the room, returning ones at all of it', () => {
     const handshakes = busy();
     const offer = (isResuming: boolean) => handshakes.offer(0, 'x', isResuming, false);
     while (offer(false) !== 'rejected');
-    expect(handshakes.waitingCount).toBe(OPTIONS.waitingMax / 2);
+    expect(handshakes.queuedCount).toBe(OPTIONS.pendingMax / 2);
     while (offer(true) !== 'rejected');
-    expect(handshakes.waitingCount).toBe(OPTIONS.waitingMax);
+    expect(handshakes.queuedCount).toBe(OPTIONS.pendingMax);
   });
 
-  test('an edge that is short of memory takes nobody new', () => {
+  test('rejects new devices while the edge is short of memory', () => {
     const handshakes = new Handshakes<string>(OPTIONS);
     expect(handshakes.offer(0, 'x', false, true)).toBe('rejected');
-    expect(handshakes.offer(0, 'x', true, true)).toBe('enter');
+    expect(handshakes.offer(0, 'x', true, true)).toBe('admitted');
   });
 
-  test('whoever has waited for too long is told so, and whoever has gone is passed over', () => {
+  test('returns devices that have waited too long, and skips those that have disconnected', () => {
     const handshakes = busy();
-    for (const name of ['gone', 'here']) handshakes.offer(0, name, true, false);
-    const { late } = handshakes.step(OPTIONS.waitMsMax + 1, calm, (name) => name === 'here');
-    expect(late).toEqual(['here']);
-    expect(handshakes.waitingCount).toBe(0);
+    for (const name of ['closed', 'open']) handshakes.offer(0, name, true, false);
+    const { expired } = handshakes.step(OPTIONS.timeoutMs + 1, calm, (name) => name === 'open');
+    expect(expired).toEqual(['open']);
+    expect(handshakes.queuedCount).toBe(0);
   });
 
   test.each([
     ['the event loop is late', { lateMs: 11, reads: 0 }],
     ['inboxes are not read in time', { lateMs: 0, reads: 17 }],
-  ])('the rate falls while %s, but not to nothing, and comes back', (_, pressure) => {
+  ])('the rate falls to a minimum while %s, and recovers', (_, pressure) => {
     const handshakes = new Handshakes<string>(OPTIONS);
-    for (let i = 0; i < 100; i++) handshakes.step(i * HANDSHAKE_STEP_MS, pressure, isHere);
+    for (let i = 0; i < 100; i++) handshakes.step(i * HANDSHAKE_STEP_MS, pressure, isConnected);
     expect(handshakes.perSecond).toBe(AT_LEAST);
-    for (let i = 0; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isHere);
+    for (let i = 0; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isConnected);
     expect(handshakes.perSecond).toBe(AT_FIRST);
   });
 
-  test('the rate grows to what is configured while somebody waits, and is not kept for nobody', () => {
+  test('the rate grows to the configured one while devices wait, and then returns to its start', () => {
     const handshakes = busy();
     const rates = Array.from({ length: 300 }, (_, i) => {
       while (handshakes.offer(i * HANDSHAKE_STEP_MS, 'x', true, false) !== 'rejected');
-      handshakes.step(i * HANDSHAKE_STEP_MS, calm, isHere);
+      handshakes.step(i * HANDSHAKE_STEP_MS, calm, isConnected);
       return handshakes.perSecond;
     });
     expect(rates[0]).toBeLessThan(1.1 * AT_FIRST);
     expect(rates.at(-1)).toBe(OPTIONS.perSecondMax);
-    for (let i = 300; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isHere);
+    for (let i = 300; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isConnected);
     expect(handshakes.perSecond).toBe(AT_FIRST);
   });
 
-  test('many are accepted while nobody waits, else some more than are let in', () => {
+  test('accepts more connections than it admits devices', () => {
     expect(new Handshakes<string>(OPTIONS).accepts).toBe(20);
     const handshakes = busy();
     expect(handshakes.accepts).toBe(15);
     while (handshakes.perSecond < OPTIONS.perSecondMax) {
       while (handshakes.offer(0, 'x', true, false) !== 'rejected');
-      handshakes.step(0, calm, isHere);
+      handshakes.step(0, calm, isConnected);
     }
     expect(handshakes.accepts).toBe(1.5 * PER_STEP);
   });
 
-  test('a rate below the least of others is kept all the same', () => {
+  test('keeps a configured rate below the minimum', () => {
     const handshakes = new Handshakes<string>({ ...OPTIONS, perSecondMax: 3 });
     expect(handshakes.perSecond).toBe(3);
-    handshakes.step(0, { lateMs: 100, reads: 0 }, isHere);
+    handshakes.step(0, { lateMs: 100, reads: 0 }, isConnected);
     expect(handshakes.perSecond).toBe(3);
   });
 
-  test('without a pace everybody enters at once', () => {
+  test('admits all at once if not paced', () => {
     const handshakes = new Handshakes<number>({ ...OPTIONS, perSecondMax: 0 });
-    for (let i = 0; i < 10_000; i++) expect(handshakes.offer(0, i, false, false)).toBe('enter');
-    handshakes.step(0, { lateMs: 1_000, reads: 1_000 }, isHere);
-    expect(handshakes.offer(0, 0, false, false)).toBe('enter');
+    for (let i = 0; i < 10_000; i++) expect(handshakes.offer(0, i, false, false)).toBe('admitted');
+    handshakes.step(0, { lateMs: 1_000, reads: 1_000 }, isConnected);
+    expect(handshakes.offer(0, 0, false, false)).toBe('admitted');
     expect(handshakes.accepts).toBe(Number.POSITIVE_INFINITY);
     expect(handshakes.offer(0, 0, false, true)).toBe('rejected');
   });
 
-  test('never lets in more than the rate and a burst, and loses nobody', () => {
+  test('never admits more than the rate and a burst, and loses no device', () => {
     const action = fc.record({
       offers: fc.nat(40),
       isResuming: fc.boolean(),
@@ -127,20 +127,20 @@ describe('Handshakes', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 40 }), (actions) => {
         const handshakes = new Handshakes<number>(OPTIONS);
-        const counts = { entered: 0, waiting: 0 };
+        const counts = { admitted: 0, queued: 0 };
         for (const [i, { offers, isResuming, ...pressure }] of actions.entries()) {
           const nowMs = i * HANDSHAKE_STEP_MS;
           for (let n = 0; n < offers; n++) {
             const offer = handshakes.offer(nowMs, n, isResuming, false);
-            if (offer === 'enter') counts.entered++;
-            if (offer === 'wait') counts.waiting++;
+            if (offer === 'admitted') counts.admitted++;
+            if (offer === 'queued') counts.queued++;
           }
-          const { entering, late } = handshakes.step(nowMs, pressure, isHere);
-          counts.entered += entering.length;
-          counts.waiting -= entering.length + late.length;
-          expect(handshakes.waitingCount).toBe(counts.waiting);
-          expect(counts.waiting).toBeLessThanOrEqual(OPTIONS.waitingMax);
-          expect(counts.entered).toBeLessThanOrEqual((i + 1 + 2) * PER_STEP);
+          const { admitted, expired } = handshakes.step(nowMs, pressure, isConnected);
+          counts.admitted += admitted.length;
+          counts.queued -= admitted.length + expired.length;
+          expect(handshakes.queuedCount).toBe(counts.queued);
+          expect(counts.queued).toBeLessThanOrEqual(OPTIONS.pendingMax);
+          expect(counts.admitted).toBeLessThanOrEqual((i + 1 + 2) * PER_STEP);
         }
       }),
     );

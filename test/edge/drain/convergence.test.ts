@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { AssignedEdge, Assignment, Intent, Move } from '../../../common/cluster/assignment.js';
 import { Convergence } from '../../../edge/drain/convergence.js';
 
-/** Four shards; `owners` by the number of their edge. */
+/** Four shards; `owners` are indexes of edges. */
 function assignment(
   owners: readonly number[],
   moves: readonly Move[] = [],
@@ -19,68 +19,67 @@ function assignment(
   return { position, edges, owners: Uint16Array.from(owners), moves, isBalancing };
 }
 
-const TO_ME: Move = { shard: 0, from: 'edge-1', to: 'edge-0', phase: 'acquiring' };
+const TO_EDGE_0: Move = { shard: 0, from: 'edge-1', to: 'edge-0', phase: 'acquiring' };
+
+const NOW_MS = 1_000;
 
 describe('an edge', () => {
-  test('has not settled before an assignment knows it', () => {
+  test('has not converged before an assignment contains it', () => {
     const convergence = new Convergence('edge-9', 'i');
-    expect(convergence.notConvergedBecause(0, undefined)).toMatch(/no assignment/);
-    expect(convergence.notConvergedBecause(99_000, assignment([0, 0, 1, 1]))).toMatch(
-      /no assignment/,
-    );
+    const reasons = ['the edge is not part of an assignment yet'];
+    expect(convergence.notConvergedReasons(0, undefined)).toEqual(reasons);
+    expect(convergence.notConvergedReasons(99_000, assignment([0, 0, 1, 1]))).toEqual(reasons);
   });
 
-  test('has settled at once when it owns its share, as after a restart in place', () => {
-    expect(
-      new Convergence('edge-0', 'i').notConvergedBecause(0, assignment([0, 0, 1, 1])),
-    ).toBeUndefined();
-  });
-
-  test('has not settled while shards move to it, however long that takes', () => {
+  test('has converged at once when it owns its share, as after a restart in place', () => {
     const convergence = new Convergence('edge-0', 'i');
-    expect(convergence.notConvergedBecause(0, assignment([1, 0, 1, 1], [TO_ME]))).toMatch(
-      /1 shards are/,
-    );
-    expect(
-      convergence.notConvergedBecause(90_000, assignment([1, 0, 1, 1], [TO_ME])),
-    ).toBeDefined();
-    expect(convergence.notConvergedBecause(90_001, assignment([0, 0, 1, 1]))).toBeUndefined();
+    expect(convergence.notConvergedReasons(0, assignment([0, 0, 1, 1]))).toEqual([]);
   });
 
-  test('has not settled between two batches of moves', () => {
+  test('has not converged while shards move to it, however long that takes', () => {
     const convergence = new Convergence('edge-0', 'i');
-    convergence.notConvergedBecause(0, assignment([1, 1, 1, 1], [TO_ME]));
-    const between = assignment([1, 1, 1, 1]);
-    expect(convergence.notConvergedBecause(1, between)).toBe(
-      'the edge owns 0 shards, and more are to come',
-    );
+    const moving = assignment([1, 0, 1, 1], [TO_EDGE_0]);
+    const reasons = ['1 shards are moving to or from the edge'];
+    expect(convergence.notConvergedReasons(0, moving)).toEqual(reasons);
+    expect(convergence.notConvergedReasons(90_000, moving)).toEqual(reasons);
+    expect(convergence.notConvergedReasons(90_001, assignment([0, 0, 1, 1]))).toEqual([]);
+  });
+
+  test('has not converged between two batches of moves', () => {
+    const convergence = new Convergence('edge-0', 'i');
+    convergence.notConvergedReasons(0, assignment([1, 1, 1, 1], [TO_EDGE_0]));
+    expect(convergence.notConvergedReasons(1, assignment([1, 1, 1, 1]))).toEqual([
+      'the edge owns 0 shards and waits for more',
+    ]);
   });
 
   test('waits no longer when nothing has moved for half a minute', () => {
     const convergence = new Convergence('edge-0', 'i');
     const paused = assignment([1, 1, 1, 1]);
-    expect(convergence.notConvergedBecause(1_000, paused)).toBeDefined();
-    expect(convergence.notConvergedBecause(30_999, paused)).toBeDefined();
-    expect(convergence.notConvergedBecause(31_000, paused)).toBeUndefined();
+    expect(convergence.notConvergedReasons(NOW_MS, paused)).toHaveLength(1);
+    expect(convergence.notConvergedReasons(NOW_MS + 29_999, paused)).toHaveLength(1);
+    expect(convergence.notConvergedReasons(NOW_MS + 30_000, paused)).toEqual([]);
   });
 
-  test('stays settled, whatever moves later', () => {
+  test('stays converged when shards move later', () => {
     const convergence = new Convergence('edge-0', 'i');
-    convergence.notConvergedBecause(0, assignment([0, 0, 1, 1]));
-    expect(convergence.notConvergedBecause(1, assignment([1, 1, 1, 1], [TO_ME]))).toBeUndefined();
+    convergence.notConvergedReasons(0, assignment([0, 0, 1, 1]));
+    expect(convergence.notConvergedReasons(1, assignment([1, 1, 1, 1], [TO_EDGE_0]))).toEqual([]);
   });
 
   test('waits for nothing when operators keep it empty', () => {
     const cordoned = assignment([1, 1, 1, 1], [], ['cordoned', 'none']);
-    expect(new Convergence('edge-0', 'i').notConvergedBecause(0, cordoned)).toBeUndefined();
+    expect(new Convergence('edge-0', 'i').notConvergedReasons(0, cordoned)).toEqual([]);
   });
 
-  test('has not settled because the process before it was to be emptied', () => {
+  test('waits although the previous process was draining', () => {
     const convergence = new Convergence('edge-0', 'next');
-    const before = assignment([1, 1, 1, 1], [], ['draining', 'none']);
-    expect(convergence.notConvergedBecause(0, before)).toMatch(/owns 0 shards/);
-    expect(convergence.notConvergedBecause(1, assignment([1, 1, 1, 1], [TO_ME]))).toMatch(
-      /1 shards are/,
-    );
+    const draining = assignment([1, 1, 1, 1], [], ['draining', 'none']);
+    expect(convergence.notConvergedReasons(0, draining)).toEqual([
+      expect.stringMatching(/owns 0 shards/),
+    ]);
+    expect(convergence.notConvergedReasons(1, assignment([1, 1, 1, 1], [TO_EDGE_0]))).toEqual([
+      expect.stringMatching(/1 shards are/),
+    ]);
   });
 });

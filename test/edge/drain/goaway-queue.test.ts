@@ -2,76 +2,76 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { GoawayQueue } from '../../../edge/drain/goaway-queue.js';
 
-const queueOver = (here: Set<number>) => new GoawayQueue((connection) => here.has(connection));
+const queueOver = (open: Set<number>) => new GoawayQueue((connection) => open.has(connection));
 
 describe('GoawayQueue', () => {
-  test('takes those of lost shards first, shard by shard, then the others', () => {
+  test('takes the clients of lost shards first, shard by shard, then the others', () => {
     const queue = queueOver(new Set([1, 2, 3, 4]));
-    queue.loseAll([1, 2, 3, 4]);
-    queue.lose(7, [1]);
-    queue.lose(5, [3]);
+    queue.addOthers([1, 2, 3, 4]);
+    queue.addShard(7, [1]);
+    queue.addShard(5, [3]);
     expect(queue.count()).toBe(4);
     expect([queue.take(), queue.take()]).toEqual([1, 3]);
     expect(queue.isEmpty).toBe(false);
   });
 
-  test('what is ours again, or may stay, is not taken', () => {
+  test('does not take clients of a shard that is owned again, or others that may stay', () => {
     const queue = queueOver(new Set([1, 2, 3]));
-    queue.lose(7, [1]);
-    queue.lose(8, [2]);
-    queue.regain(7);
+    queue.addShard(7, [1]);
+    queue.addShard(8, [2]);
+    queue.removeShard(7);
     expect(queue.take()).toBe(2);
-    queue.loseAll([3]);
-    queue.keepOthers();
+    queue.addOthers([3]);
+    queue.removeOthers();
     expect(queue.take()).toBeUndefined();
   });
 
   /**
-   * Goal: whatever happens in whatever order, exactly those are taken who were here when their shard
-   * was lost, are still here, and whose shard has not come back; each once.
-   * Method: random losses, returns, ends and takes, beside a model of plain sets.
+   * Goal: in any order of events, exactly those connections are taken that were open when their
+   * shard was lost, are still open, and whose shard is not owned again; each once.
+   * Method: random losses, returns, closes and takes, compared with a model of plain sets.
    */
-  test('takes whom a model takes', () => {
+  test('takes the connections that a model takes', () => {
     const step = fc.record({
-      what: fc.constantFrom('connect', 'lose', 'regain', 'end', 'take', 'take'),
+      what: fc.constantFrom('connect', 'lose', 'regain', 'close', 'take', 'take'),
       shard: fc.nat(3),
       which: fc.nat(20),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const here = new Map<number, number>();
-        const waiting = new Map<number, number>();
-        const isHere = (connection: number) => here.has(connection);
-        const queue = new GoawayQueue(isHere);
+        const open = new Map<number, number>();
+        const queued = new Map<number, number>();
+        const isOpen = (connection: number) => open.has(connection);
+        const queue = new GoawayQueue(isOpen);
         let last = 0;
         for (const { what, shard, which } of steps) {
-          const ofShard = [...here].filter(([, of]) => of === shard).map(([one]) => one);
-          if (what === 'connect') here.set(++last, shard);
+          const ofShard = [...open].filter(([, of]) => of === shard).map(([one]) => one);
+          if (what === 'connect') open.set(++last, shard);
           if (what === 'lose') {
-            // As it is lost once until it is ours again.
-            if ([...waiting.values()].includes(shard)) continue;
-            queue.lose(shard, ofShard);
-            for (const connection of ofShard) waiting.set(connection, shard);
+            // A shard is lost only once until it is owned again.
+            if ([...queued.values()].includes(shard)) continue;
+            queue.addShard(shard, ofShard);
+            for (const connection of ofShard) queued.set(connection, shard);
           }
           if (what === 'regain') {
-            queue.regain(shard);
-            for (const [connection, of] of waiting) if (of === shard) waiting.delete(connection);
+            queue.removeShard(shard);
+            for (const [connection, of] of queued) if (of === shard) queued.delete(connection);
           }
-          if (what === 'end') {
-            here.delete(which);
-            waiting.delete(which);
+          if (what === 'close') {
+            open.delete(which);
+            queued.delete(which);
           }
           if (what === 'take') {
             const taken = queue.take();
-            if (taken === undefined) expect(waiting.size).toBe(0);
-            else expect(waiting.delete(taken)).toBe(true);
-            // Whoever was told to go ends.
-            if (taken !== undefined) here.delete(taken);
+            if (taken === undefined) expect(queued.size).toBe(0);
+            else expect(queued.delete(taken)).toBe(true);
+            // A connection ends after its goaway.
+            if (taken !== undefined) open.delete(taken);
           }
-          expect(queue.count()).toBe(waiting.size);
-          expect(queue.isEmpty).toBe(waiting.size === 0);
+          expect(queue.count()).toBe(queued.size);
+          expect(queue.isEmpty).toBe(queued.size === 0);
           for (let of = 0; of < 4; of++) {
-            expect(queue.isAwaited(of)).toBe([...waiting.values()].includes(of));
+            expect(queue.hasRemaining(of)).toBe([...queued.values()].includes(of));
           }
         }
       }),

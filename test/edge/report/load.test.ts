@@ -1,19 +1,19 @@
 import { expect, test } from '@jest/globals';
 import { EventLoopLag, MessageRates, memoryHeadroom } from '../../../edge/report/load.js';
 
-test('message rates are right from the first reading on, and nothing is forgotten by asking', () => {
+test('message rates are correct from the first reading, and reading loses no counts', () => {
   const rates = new MessageRates(4, 0);
   rates.count(1, 10);
   rates.count(1, 10);
   rates.count(3, 4);
   expect([...rates.read(2_000)]).toEqual([0, 10, 0, 2]);
-  // Too soon to tell anything new.
+  // Too soon for a new measurement.
   rates.count(1, 20);
   expect([...rates.read(2_100)]).toEqual([0, 10, 0, 2]);
   expect(rates.read(4_000)[1]).toBeCloseTo(10, 3);
 });
 
-test('message rates even out what is chance, and follow what lasts', () => {
+test('message rates even out chance, and follow lasting changes', () => {
   const rates = new MessageRates(2, 0);
   let nowMs = 0;
   const pass = (seconds: number, perSecond: number) => {
@@ -30,14 +30,14 @@ test('message rates even out what is chance, and follow what lasts', () => {
   expect(pass(300, 0)).toBeLessThan(0.2);
 });
 
-test('memory headroom goes by the tighter of control group and machine', () => {
+test('memory headroom uses the lower of the limits of control group and machine', () => {
   expect(memoryHeadroom(25, 100, 1_000)).toBe(0.75);
   expect(memoryHeadroom(25, 2 ** 64, 1_000)).toBe(0.975);
   expect(memoryHeadroom(25, 0, 1_000)).toBe(0.975);
   expect(memoryHeadroom(200, 100, 1_000)).toBe(0);
 });
 
-test('a blocked event loop is late, an idle one is not', async () => {
+test('a blocked event loop has lag, an idle one has not', async () => {
   const lag = new EventLoopLag();
   await new Promise((resolve) => setTimeout(resolve, 1_100));
   const idleMs = lag.read();
@@ -48,6 +48,6 @@ test('a blocked event loop is late, an idle one is not', async () => {
   }
   const blockedMs = lag.read();
   expect(blockedMs).toBeGreaterThan(150);
-  // Beside other tests an idle loop is late as well, but not like that.
+  // With other tests running, an idle loop has some lag as well, but less.
   expect(idleMs).toBeLessThan(blockedMs / 2);
 });

@@ -25,18 +25,18 @@ test('the parts of the process add up to its resident memory', () => {
   expect(parts.reduce((sum, [, bytes]) => sum + bytes, 0)).toBe(readings.resident);
 });
 
-test('the kernel’s part is what so many sockets take', () => {
+test('the kernel’s part is the cost of the sockets', () => {
   const parts = measureParts(readings);
   expect(parts.get('kernel/TCP')).toBe(Math.round((100 * 8 * 4096) / 13));
   expect(parts.get('kernel/buffers')).toBe((10 * 4096) / 2);
 });
 
-test('what may not be read is left out', () => {
+test('leaves out what cannot be read', () => {
   const parts = measureParts({ ...readings, slabs: new Map(), sockstat: undefined });
   expect([...parts.keys()].filter((name) => name.startsWith('kernel/'))).toEqual([]);
 });
 
-test('each part is told with what it was at the start', () => {
+test('reports each part with its size at the start', () => {
   let now: MemoryReadings = { ...readings, connections: 0, table: 1_000 };
   const account = new MemoryAccount(() => now);
   now = readings;

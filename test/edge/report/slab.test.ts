@@ -16,7 +16,7 @@ test('an object costs its share of the pages, not only its size', () => {
   expect(slabs.size).toBe(2);
 });
 
-test('socket buffers are told in pages', () => {
+test('socket buffers are given in pages', () => {
   const sockstat =
     'sockets: used 10\nTCP: inuse 4 orphan 0 tw 0 alloc 5 mem 305\nUDP: inuse 0 mem 0\n';
   expect(parseSocketBuffers(sockstat)).toEqual({ sockets: 4, bytes: 305 * 4096 });

@@ -1,7 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Transport } from '../../../common/transport/transport.js';
-import { PeerAddresses } from '../../../edge/accept/peer-addresses.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
 import { Clients } from '../../../edge/session/clients.js';
@@ -16,8 +15,8 @@ const ALICE = 1;
 const SSE = new SseProtocol();
 
 /**
- * An edge with one live connection, of alice, and what is written to it. The types are forced: of
- * its transport and its shards, a push uses just what stands here.
+ * An edge with one live connection, of alice, and the bytes written to it. Types are forced: a push
+ * uses only these methods of the transport and of the shards.
  */
 function edgeWithAlice(shards: { isConfirmed: boolean }) {
   const written: string[] = [];
@@ -27,23 +26,24 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
       return 'accepted';
     },
   } as unknown as Transport;
-  const table = new Connections(4096, [SSE]);
-  const clients = new Clients(
+  const table = new Connections(4096);
+  const clients = new Clients({
+    edgeId: 'edge-1',
+    inboundBytesPerSecondMax: 65_536,
     table,
-    { isConfirmed: () => shards.isConfirmed } as unknown as Shards,
+    names: { tagOf: String },
+    shards: { isConfirmed: () => shards.isConfirmed } as unknown as Shards,
     transport,
-    {} as CatchUp,
-    {} as Confirmations,
-    {} as TokenExpiry,
-    new Takeover('here'),
-    'edge-1',
-    65_536,
-    new PeerAddresses(),
-    () => {},
-    new Metrics(),
-  );
+    peers: { addressOf: () => '192.0.2.1:1', isFronted: () => false },
+    catchUp: {} as CatchUp,
+    confirmations: {} as Confirmations,
+    tokenExpiry: {} as TokenExpiry,
+    takeover: new Takeover('here'),
+    announcements: { add: () => {} },
+    metrics: new Metrics(),
+  });
   table.add(ALICE, 'alice', SHARD, SSE, 0);
-  table.become(ALICE, 'live');
+  table.setState(ALICE, 'live');
   const push = (id: string) => clients.push(SHARD, 'alice', messageOf(id));
   return { push, table, written };
 }
@@ -52,7 +52,7 @@ function messageOf(id: string) {
   return { id, payload: Buffer.from('x'), contentType: '', ttlMs: 60_000 };
 }
 
-test('a push moves the mark of what was sent, and is not written again', () => {
+test('a push advances the last sent id, and is not written again', () => {
   const { push, table, written } = edgeWithAlice({ isConfirmed: true });
   expect(push('5-0')).toBe('written');
   expect(push('5-0')).toBe('written');
@@ -60,11 +60,11 @@ test('a push moves the mark of what was sent, and is not written again', () => {
   expect(written).toEqual(['id: 5-0\ndata: x\n\n']);
 });
 
-test('a push that comes before its subscription is known to be back waits in the inbox', () => {
+test('a push that arrives before the subscription is confirmed again waits in the inbox', () => {
   const shards = { isConfirmed: true };
   const { push, table, written } = edgeWithAlice(shards);
   push('5-0');
-  // 6-0 is missed while Redis is away; 7-0 comes before the confirmation does.
+  // 6-0 is missed while Redis is unreachable; 7-0 arrives before the confirmation.
   shards.isConfirmed = false;
   expect(push('7-0')).toBe('catchingUp');
   expect(table.lastSentId(ALICE)).toBe('5-0');

@@ -3,13 +3,13 @@ import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
 import { Confirmations } from '../../../edge/session/confirmations.js';
 
-/** A Redis that keeps what it is told, while it is there. */
+/** A Redis that records confirmations while it is reachable. */
 function inboxes() {
   const confirmed: string[] = [];
-  const redis = { isThere: true };
+  const redis = { isReachable: true };
   const link = {
     async execute<Reply>(_: string, args: readonly unknown[]) {
-      if (!redis.isThere) return { type: 'rejected', reason: 'away' } as Outcome<Reply>;
+      if (!redis.isReachable) return { type: 'rejected', reason: 'unreachable' } as Outcome<Reply>;
       confirmed.push(String(args.at(-1)));
       return { type: 'done', reply: 1 } as Outcome<Reply>;
     },
@@ -17,7 +17,7 @@ function inboxes() {
   return { confirmed, redis, confirmations: new Confirmations(link, new Metrics()) };
 }
 
-test('of several confirmations of a client only the newest is sent', async () => {
+test('sends only the newest of several confirmations of a client', async () => {
   const { confirmed, confirmations } = inboxes();
   for (const id of ['5-0', '7-1', '7-0', '6-9']) confirmations.add('7', 'alice', id);
   confirmations.add('7', 'bob', '1-0');
@@ -27,24 +27,24 @@ test('of several confirmations of a client only the newest is sent', async () =>
   expect(confirmed).toHaveLength(2);
 });
 
-test('what Redis did not take is sent again, unless a newer one has come', async () => {
+test('sends what Redis did not accept again, unless a newer one has arrived', async () => {
   const { confirmed, redis, confirmations } = inboxes();
-  redis.isThere = false;
+  redis.isReachable = false;
   confirmations.add('7', 'alice', '5-0');
   confirmations.add('7', 'bob', '1-0');
   await confirmations.flush();
   confirmations.add('7', 'alice', '6-0');
-  redis.isThere = true;
+  redis.isReachable = true;
   await confirmations.flush();
   expect(confirmed.sort()).toEqual(['1-0', '6-0']);
 });
 
-test('what a client has confirmed that leaves is sent at once', async () => {
+test('sends the confirmation of one client at once', async () => {
   const { confirmed, confirmations } = inboxes();
   confirmations.add('7', 'alice', '5-0');
   confirmations.add('7', 'bob', '1-0');
-  confirmations.hurry('alice');
-  confirmations.hurry('carol');
+  confirmations.flushClient('alice');
+  confirmations.flushClient('carol');
   expect(confirmed).toEqual(['5-0']);
   await confirmations.flush();
   expect(confirmed).toEqual(['5-0', '1-0']);

@@ -10,7 +10,7 @@ const connectionAt = (slot: number, generation: number) => connectionOf(slot, ge
 
 describe('Connections', () => {
   test('a newer connection of a client replaces the older one', () => {
-    const table = new Connections(SHARDS, [SSE]);
+    const table = new Connections(SHARDS);
     expect(table.add(connectionAt(0, 1), 'alice', 2, SSE, 10)).toBeUndefined();
     expect(table.add(connectionAt(1, 1), 'alice', 2, SSE, 20)).toBe(connectionAt(0, 1));
     expect(table.find(2, 'alice')).toBe(connectionAt(1, 1));
@@ -18,40 +18,40 @@ describe('Connections', () => {
   });
 
   test('removing the older connection does not remove the newer one', () => {
-    const table = new Connections(SHARDS, [SSE]);
+    const table = new Connections(SHARDS);
     table.add(connectionAt(0, 1), 'alice', 2, SSE, 10);
     table.add(connectionAt(1, 1), 'alice', 2, SSE, 20);
     expect(table.remove(connectionAt(0, 1))).toBe(false);
     expect(table.find(2, 'alice')).toBe(connectionAt(1, 1));
   });
 
-  test('a connection of an earlier generation of a slot is not held', () => {
-    const table = new Connections(SHARDS, [SSE]);
+  test('a connection of an earlier generation of a slot is not registered', () => {
+    const table = new Connections(SHARDS);
     table.add(connectionAt(3, 2), 'bob', 0, SSE, 10);
-    expect(table.holds(connectionAt(3, 1))).toBe(false);
+    expect(table.has(connectionAt(3, 1))).toBe(false);
     expect(table.remove(connectionAt(3, 1))).toBe(false);
     expect(table.count).toBe(1);
   });
 
-  test('slots far beyond the first are held', () => {
-    const table = new Connections(SHARDS, [SSE]);
+  test('registers slots far beyond the first', () => {
+    const table = new Connections(SHARDS);
     table.add(connectionAt(100_000, 1), 'far', 1, SSE, 10);
     expect(table.find(1, 'far')).toBe(connectionAt(100_000, 1));
     expect(table.connectedAtMs(connectionAt(100_000, 1))).toBe(10);
   });
 
-  test('only answered connections are swept, each once per round', () => {
-    const table = new Connections(SHARDS, [SSE]);
+  test('only accepted connections are swept, each once per round', () => {
+    const table = new Connections(SHARDS);
     for (let slot = 0; slot < 10; slot++) {
       table.add(connectionAt(slot, 1), `c${slot}`, slot % SHARDS, SSE, 0);
-      if (slot % 2 === 0) table.become(connectionAt(slot, 1), 'live');
+      if (slot % 2 === 0) table.setState(connectionAt(slot, 1), 'live');
     }
-    const swept = [0, 1, 2].flatMap((part) => [...table.answeredPart(part, 3)]);
+    const swept = [0, 1, 2].flatMap((part) => [...table.acceptedPart(part, 3)]);
     expect(swept.sort()).toEqual([0, 2, 4, 6, 8].map((slot) => connectionAt(slot, 1)).sort());
   });
 
-  test('knows what was sent, by the order of ids', () => {
-    const table = new Connections(SHARDS, [SSE]);
+  test('decides by the order of ids what was sent', () => {
+    const table = new Connections(SHARDS);
     const connection = connectionAt(0, 1);
     table.add(connection, 'alice', 2, SSE, 10);
     expect(table.lastSentId(connection)).toBe('');
@@ -75,7 +75,7 @@ describe('Connections', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const table = new Connections(SHARDS, [SSE]);
+        const table = new Connections(SHARDS);
         const model = new Map<string, number>();
         const generations = new Map<number, number>();
         for (const { slot, client, remove, stale } of steps) {

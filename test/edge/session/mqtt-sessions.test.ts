@@ -88,7 +88,11 @@ test('what was in flight when the client left is found once, and lives as long a
   sessions.expire(CLIENT, 60, inFlight);
   await eventually(async () => (await link.commands.ttl(SENT_KEY)) > 0);
   expect(await link.commands.ttl(SENT_KEY)).toBeLessThanOrEqual(60);
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS, inFlight });
+  expect(await sessions.open(CLIENT, KEPT)).toEqual({
+    isPresent: true,
+    subscriptions: GRANTS,
+    inFlight,
+  });
   expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS });
 });
 
@@ -98,7 +102,10 @@ test('what was in flight ends with the session', async () => {
     sessions.store(CLIENT, GRANTS);
     sessions.expire(CLIENT, 60, inFlight);
     await sessions.open(CLIENT, wish);
-    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: wish.isPersistent, subscriptions: [] });
+    expect(await sessions.open(CLIENT, KEPT)).toEqual({
+      isPresent: wish.isPersistent,
+      subscriptions: [],
+    });
   }
   sessions.expire(CLIENT, 0, inFlight);
   await eventually(async () => (await link.commands.dbsize()) === 0);

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { connectionOf } from '../../../common/transport/transport.js';
 import { SecondCounts } from '../../../edge/session/second-counts.js';
 
-test('counts by connection, for a second', () => {
+test('counts by connection, until cleared', () => {
   const counts = new SecondCounts();
   const [near, far] = [connectionOf(3, 1), connectionOf(5_000, 1)];
   counts.set(near, 7);
@@ -12,7 +12,7 @@ test('counts by connection, for a second', () => {
   expect([counts.get(near), counts.get(far)]).toEqual([0, 0]);
 });
 
-test('whoever gets the slot of a connection that is gone begins at nothing', () => {
+test('a reused slot starts at zero', () => {
   const counts = new SecondCounts();
   counts.set(connectionOf(3, 1), 7);
   counts.forget(connectionOf(3, 1));

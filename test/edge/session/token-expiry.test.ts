@@ -20,12 +20,12 @@ const ndjson = new NdjsonProtocol();
 let table: Connections;
 let written: string[];
 let ended: number[];
-/** What the authenticator finds of the next token. */
+/** Result of the next check of a token. */
 let next: Verified | Rejection | Promise<Verified | Rejection>;
 let tokenExpiry: TokenExpiry;
 
 beforeEach(() => {
-  table = new Connections(4096, [sse, ndjson]);
+  table = new Connections(4096);
   written = [];
   ended = [];
   const transport = {
@@ -46,10 +46,14 @@ beforeEach(() => {
   });
 });
 
-function add(connection: number, expiresAtMs: number, protocol: SseProtocol | NdjsonProtocol = sse): void {
+function add(
+  connection: number,
+  expiresAtMs: number,
+  protocol: SseProtocol | NdjsonProtocol = sse,
+): void {
   table.add(connection, `client-${slotOf(connection)}`, 7, protocol, NOW_MS);
   tokenExpiry.register(connection, { expiresAtMs });
-  table.become(connection, 'live');
+  table.setState(connection, 'live');
 }
 
 test('a connection ends when its token has ended and the skew has passed', () => {
@@ -60,7 +64,7 @@ test('a connection ends when its token has ended and the skew has passed', () =>
   expect(ended).toEqual([ALICE]);
 });
 
-test('a fraction of a second is not taken away', () => {
+test('expiry is rounded up to a second', () => {
   add(ALICE, NOW_MS + 70_001);
   tokenExpiry.sweep(NOW_MS + 75_999);
   expect(ended).toEqual([]);
@@ -69,7 +73,7 @@ test('a fraction of a second is not taken away', () => {
 });
 
 test.each([Number.POSITIVE_INFINITY, 2 ** 32 * 1_000, 2 ** 48])(
-  'one that expires at %d never ends here',
+  'a connection that expires at %d never ends',
   (expiresAtMs) => {
     add(ALICE, expiresAtMs);
     tokenExpiry.sweep(2 ** 47);
@@ -78,7 +82,7 @@ test.each([Number.POSITIVE_INFINITY, 2 ** 32 * 1_000, 2 ** 48])(
   },
 );
 
-test('a device is told once, a minute before', () => {
+test('a device is warned once, a minute before', () => {
   add(ALICE, NOW_MS + 130_500);
   add(BOB, NOW_MS + 130_000, ndjson);
   add(CAROL, Number.POSITIVE_INFINITY);
@@ -90,14 +94,14 @@ test('a device is told once, a minute before', () => {
   expect(ended).toEqual([]);
 });
 
-test('one that is being answered is left to its deadline', () => {
+test('a connection that is not accepted yet does not expire', () => {
   add(ALICE, NOW_MS);
-  table.become(ALICE, 'opening');
+  table.setState(ALICE, 'opening');
   tokenExpiry.sweep(NOW_MS + 10_000);
   expect(ended).toEqual([]);
 });
 
-test('a newer token lengthens the connection, and gives a newer ticket', async () => {
+test('a newer token extends the connection, and results in a newer ticket', async () => {
   add(ALICE, NOW_MS + 10_000, ndjson);
   next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
   tokenExpiry.renew(ALICE, 'token');
@@ -107,20 +111,20 @@ test('a newer token lengthens the connection, and gives a newer ticket', async (
   expect(tokenExpiry.ticketOf(ALICE)).toBe(`client-1@${NOW_MS + 90_000}`);
 });
 
-test('a newer token that is not good ends it', () => {
+test('an invalid newer token ends the connection', () => {
   add(ALICE, NOW_MS + 10_000);
   next = rejection('UNAUTHENTICATED', 'no');
   tokenExpiry.renew(ALICE, 'token');
   expect(ended).toEqual([ALICE]);
 });
 
-test('a second token while the first is being verified ends it', async () => {
+test('a second token during the verification of the first ends the connection', async () => {
   add(ALICE, NOW_MS + 10_000);
   next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
   tokenExpiry.renew(ALICE, 'token');
   tokenExpiry.renew(ALICE, 'token');
   expect(ended).toEqual([ALICE]);
   await next;
-  // Its slot may be somebody else's by now.
+  // Its slot may belong to another client by now.
   expect(written).toEqual([]);
 });

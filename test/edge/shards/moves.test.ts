@@ -1,4 +1,4 @@
-/** Both ends of a move as an edge has them: what it acquires and what it hands over. */
+/** Both ends of a move on an edge: shards that it acquires and shards that it hands over. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Acquiring } from '../../../edge/shards/acquiring.js';
@@ -8,40 +8,40 @@ const yes = () => true;
 const no = () => false;
 
 describe('Acquiring', () => {
-  test('a shard is acquired when something was heard since it was assigned', () => {
+  test('a shard is acquired when a message has arrived since its assignment', () => {
     const acquiring = new Acquiring();
-    acquiring.heard(3);
+    acquiring.onMessage(3);
     acquiring.assign([3, 4]);
     expect(acquiring.acquired()).toEqual([]);
-    acquiring.heard(3);
+    acquiring.onMessage(3);
     expect(acquiring.acquired()).toEqual([3]);
     acquiring.assign([3, 4, 5]);
     expect(acquiring.acquired()).toEqual([3]);
   });
 
-  test('a lost subscription takes the proof back', () => {
+  test('a lost subscription voids the proof', () => {
     const acquiring = new Acquiring();
     acquiring.assign([3]);
-    acquiring.heard(3);
-    acquiring.lost(3);
+    acquiring.onMessage(3);
+    acquiring.onLost(3);
     expect(acquiring.acquired()).toEqual([]);
-    expect(acquiring.toProbe(0, yes)).toEqual([3]);
+    expect(acquiring.takeProbes(0, yes)).toEqual([3]);
   });
 
-  test('probes what is confirmed and not proven, again after a while', () => {
+  test('probes confirmed shards without proof, repeatedly', () => {
     const acquiring = new Acquiring();
     acquiring.assign([3, 4]);
-    acquiring.heard(4);
-    expect(acquiring.toProbe(0, no)).toEqual([]);
-    expect(acquiring.toProbe(100, yes)).toEqual([3]);
-    expect(acquiring.toProbe(200, yes)).toEqual([]);
-    expect(acquiring.toProbe(600, yes)).toEqual([3]);
+    acquiring.onMessage(4);
+    expect(acquiring.takeProbes(0, no)).toEqual([]);
+    expect(acquiring.takeProbes(100, yes)).toEqual([3]);
+    expect(acquiring.takeProbes(200, yes)).toEqual([]);
+    expect(acquiring.takeProbes(600, yes)).toEqual([3]);
   });
 
-  test('a move that ends is forgotten, and proven anew when there is another', () => {
+  test('a move that ends is dropped, and the next one needs a new proof', () => {
     const acquiring = new Acquiring();
     acquiring.assign([3]);
-    acquiring.heard(3);
+    acquiring.onMessage(3);
     acquiring.assign([]);
     expect(acquiring.has(3)).toBe(false);
     acquiring.assign([3]);
@@ -50,17 +50,17 @@ describe('Acquiring', () => {
 });
 
 describe('HandingOver', () => {
-  test('is released when nobody of before is left, and a while later', () => {
+  test('releases a shard some time after the last client from before has left', () => {
     const handingOver = new HandingOver();
     handingOver.assign([3]);
     expect(handingOver.step(0, yes)).toEqual([]);
     expect(handingOver.step(50_000, no)).toEqual([]);
     expect(handingOver.step(50_000 + LINGER_MS - 1, no)).toEqual([]);
-    expect(handingOver.keeps(3)).toBe(true);
+    expect(handingOver.needsSubscription(3)).toBe(true);
     expect(handingOver.step(50_000 + LINGER_MS, no)).toEqual([3]);
-    expect(handingOver.keeps(3)).toBe(false);
+    expect(handingOver.needsSubscription(3)).toBe(false);
     expect(handingOver.released()).toEqual([3]);
-    // Said once to whoever steps, and reported for as long as the table has it.
+    // Returned once by `step`, and reported while the assignment has the move.
     expect(handingOver.step(99_000, no)).toEqual([]);
     handingOver.assign([3, 4]);
     expect(handingOver.released()).toEqual([3]);
@@ -69,11 +69,11 @@ describe('HandingOver', () => {
   });
 
   /**
-   * Goal: a shard is released only when nobody was awaited for all of the linger, and then for ever;
-   * and an edge that starts anew at any moment still comes to its end.
-   * Method: random tables, ends of clients and restarts, with time passing.
+   * Goal: a shard is released only after `LINGER_MS` without remaining clients, and then for ever,
+   * and an edge that restarts at any moment still releases it.
+   * Method: random assignments, departures of clients and restarts, with time passing.
    */
-  test('never releases before its time, and always in the end', () => {
+  test('never releases early, and always eventually', () => {
     const step = fc.record({
       what: fc.constantFrom('assign', 'empty', 'pass', 'restart'),
       shards: fc.uniqueArray(fc.nat(4)),
@@ -84,9 +84,9 @@ describe('HandingOver', () => {
         let handingOver = new HandingOver();
         let nowMs = 0;
         let moving: number[] = [];
-        /** Shard → since when nobody is awaited. */
+        /** By shard: since when no clients remain. */
         const quiet = new Map<number, number>();
-        const isAwaited = (shard: number) => !quiet.has(shard);
+        const hasRemaining = (shard: number) => !quiet.has(shard);
         for (const { what, shards, passMs } of steps) {
           if (what === 'assign') {
             for (const shard of shards) if (!moving.includes(shard)) quiet.delete(shard);
@@ -101,7 +101,7 @@ describe('HandingOver', () => {
           } else {
             nowMs += passMs;
           }
-          handingOver.step(nowMs, isAwaited);
+          handingOver.step(nowMs, hasRemaining);
           for (const shard of handingOver.released()) {
             expect(moving).toContain(shard);
             expect(nowMs - quiet.get(shard)!).toBeGreaterThanOrEqual(LINGER_MS);

@@ -11,14 +11,14 @@ describe('Sequences', () => {
     expect(sequences.onPush(0, 21)).toBe(true);
   });
 
-  test('a number that comes again is a gap: Redis has lost writes', () => {
+  test('a repeated number is a gap: Redis has lost writes', () => {
     const sequences = new Sequences(1);
     sequences.onPush(0, 5);
     expect(sequences.onPush(0, 3)).toBe(false);
     expect(sequences.onPush(0, 4)).toBe(true);
   });
 
-  test('a lost last push shows at the second look at the counter', () => {
+  test('a lost last push shows at the second poll of the counter', () => {
     const sequences = new Sequences(1);
     sequences.onPush(0, 5);
     expect(sequences.onCounter(0, 6)).toBe(true);
@@ -26,7 +26,7 @@ describe('Sequences', () => {
     expect(sequences.onCounter(0, 6)).toBe(true);
   });
 
-  test('a push that the first look has overtaken is no gap', () => {
+  test('a push that the first poll has overtaken is no gap', () => {
     const sequences = new Sequences(1);
     sequences.onPush(0, 5);
     expect(sequences.onCounter(0, 6)).toBe(true);
@@ -36,21 +36,21 @@ describe('Sequences', () => {
     expect(sequences.onCounter(0, 7)).toBe(true);
   });
 
-  test('a counter that is read first is where pushes are counted from', () => {
+  test('the first counter read is where numbers start', () => {
     const sequences = new Sequences(2);
     expect(sequences.onCounter(1, 9)).toBe(true);
     expect(sequences.onPush(1, 11)).toBe(false);
     expect(sequences.onPush(0, 1)).toBe(true);
   });
 
-  test('nothing is known after the subscription was lost', () => {
+  test('a lost subscription resets the numbers', () => {
     const sequences = new Sequences(1);
     sequences.onPush(0, 5);
     sequences.forget(0);
     expect(sequences.onPush(0, 9)).toBe(true);
   });
 
-  test('every silent loss is found, and nothing else, after two looks', () => {
+  test('finds every silent loss, and nothing else, after two polls', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom('arrives', 'is lost'), { maxLength: 30 }), (pushes) => {
         const sequences = new Sequences(1);
@@ -59,7 +59,7 @@ describe('Sequences', () => {
         for (const [i, fate] of pushes.entries()) {
           if (fate === 'arrives' && !sequences.onPush(0, i + 1)) isFound = true;
         }
-        for (let looks = 0; looks < 2; looks++) {
+        for (let polls = 0; polls < 2; polls++) {
           if (!sequences.onCounter(0, pushes.length)) isFound = true;
         }
         expect(isFound).toBe(pushes.includes('is lost'));

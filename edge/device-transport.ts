@@ -1,0 +1,65 @@
+/** Opens the transport of the device port: limits, TLS, and its log line and metrics. */
+import type { Logger } from '../common/process/log.js';
+import type { Metrics } from '../common/process/metrics.js';
+import { openTransport } from '../common/transport/open-transport.js';
+import { TlsIdentity } from '../common/transport/tls-identity.js';
+import type { Transport, TransportEvents } from '../common/transport/transport.js';
+import type { EdgeConfig } from './config.js';
+
+/** Connections beyond the limit that are open while they receive EDGE_FULL. */
+const REJECTIONS_AT_ONCE_MAX = 128;
+
+/** Opens the certificates of the device port; undefined if devices connect without TLS. */
+export async function openTlsIdentity(
+  { tls }: EdgeConfig,
+  log: Logger,
+  metrics: Metrics,
+): Promise<TlsIdentity | undefined> {
+  const failed = metrics.counter(
+    'longline_edge_tls_handshakes_failed_total',
+    'Incomplete TLS handshakes with devices',
+  );
+  return tls.length === 0 ? undefined : TlsIdentity.open(tls, () => failed.inc(), log);
+}
+
+export interface DeviceTransportOptions {
+  readonly config: EdgeConfig;
+  readonly identity: TlsIdentity | undefined;
+  /** Returns the handler of events. It is created after the transport, because it writes to it. */
+  readonly handler: () => TransportEvents;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export function openDeviceTransport(options: DeviceTransportOptions): Transport {
+  const { config, identity, handler, log, metrics } = options;
+  const limits = {
+    connectionsMax: config.connectionsMax + REJECTIONS_AT_ONCE_MAX,
+    sendBufferBytesMax: config.sendBufferBytesMax,
+  };
+  const events = forwardTo(handler);
+  const { transport, name, reason } = openTransport(config.transport, events, limits, identity);
+  log.info({ transport: name, reason }, 'transport of devices selected');
+  metrics.gauge(
+    'longline_edge_transport_native',
+    'Whether the native transport is in use: 1, or 0 for the portable one',
+    () => (name === 'native' ? 1 : 0),
+  );
+  metrics.gauge(
+    'longline_edge_accept_pauses',
+    'Pauses of half a second in accepting connections, caused by a lack of descriptors',
+    () => transport.acceptPauses(),
+  );
+  return transport;
+}
+
+function forwardTo(handler: () => TransportEvents): TransportEvents {
+  return {
+    onOpen: (connection) => handler().onOpen(connection),
+    onBytes: (connection, bytes) => handler().onBytes(connection, bytes),
+    onEnd: (connection) => handler().onEnd(connection),
+    onClose: (connection, cause) => handler().onClose(connection, cause),
+    onOverLimit: () => handler().onOverLimit(),
+    onTimer: (connection) => handler().onTimer(connection),
+  };
+}

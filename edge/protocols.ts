@@ -1,0 +1,59 @@
+/** Creates the protocols of an edge and the detectors of their connect requests. */
+import { shardOf } from '../common/cluster/shard.js';
+import type { Metrics } from '../common/process/metrics.js';
+import type { RedisLink } from '../common/redis/redis-link.js';
+import type { EdgeConfig } from './config.js';
+import { HttpDetector } from './protocol/http/detector.js';
+import { NdjsonProtocol } from './protocol/http/ndjson.js';
+import { SseProtocol } from './protocol/http/sse.js';
+import { MqttConnectionTable } from './protocol/mqtt/connection-table.js';
+import { MqttCounters } from './protocol/mqtt/counters.js';
+import { MqttDetector } from './protocol/mqtt/detector.js';
+import { MqttProtocol } from './protocol/mqtt/mqtt.js';
+import type { Host, ProtocolDetector } from './protocol/protocol.js';
+import { webSocketFailures } from './protocol/websocket/inbound.js';
+import { JsonWebSocketProtocol } from './protocol/websocket/json.js';
+import { RawWebSocketProtocol } from './protocol/websocket/raw.js';
+import { MqttSessions, SESSION_SECONDS_MAX } from './session/mqtt-sessions.js';
+import type { ShardNames } from './shards/shard-names.js';
+
+export interface ProtocolsOptions {
+  readonly config: EdgeConfig;
+  readonly host: Host;
+  readonly link: Pick<RedisLink, 'execute'>;
+  readonly names: ShardNames;
+  readonly metrics: Metrics;
+}
+
+export interface Protocols {
+  readonly detectors: readonly [ProtocolDetector, ...ProtocolDetector[]];
+  /** Its arrays are part of the memory account. */
+  readonly mqttConnections: MqttConnectionTable;
+}
+
+export function createProtocols(options: ProtocolsOptions): Protocols {
+  const { config, host, link, names, metrics } = options;
+  const failures = webSocketFailures(metrics);
+  const overHttp = {
+    sse: new SseProtocol(),
+    ndjson: new NdjsonProtocol(),
+    websocketRaw: new RawWebSocketProtocol(config, failures, metrics),
+    websocketJson: new JsonWebSocketProtocol(config, failures),
+  };
+  const mqttConnections = new MqttConnectionTable();
+  const sessions = new MqttSessions(link, (clientId) =>
+    names.tagOf(shardOf(clientId, names.shardCount)),
+  );
+  const counters = new MqttCounters(metrics);
+  const mqtt = {
+    4: new MqttProtocol(4, config, mqttConnections, sessions, counters),
+    5: new MqttProtocol(5, config, mqttConnections, sessions, counters),
+  };
+  for (const protocol of [...Object.values(overHttp), mqtt[4], mqtt[5]]) protocol.host = host;
+  const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
+  const detectors = [
+    new HttpDetector(config, overHttp),
+    new MqttDetector(mqttConfig, mqtt, mqttConnections, sessions),
+  ] as const;
+  return { detectors, mqttConnections };
+}

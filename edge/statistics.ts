@@ -1,0 +1,90 @@
+/** Statistics of an edge: its gauges, its memory account, and its reports to control. */
+import { totalmem } from 'node:os';
+import type { Metrics } from '../common/process/metrics.js';
+import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
+import type { Edge } from './edge.js';
+import { type EventLoopLag, memoryHeadroom } from './report/load.js';
+import { MemoryAccount, readProc } from './report/memory.js';
+import { parseSlabs } from './report/slab.js';
+
+export function registerGauges({ table, shards }: Edge, metrics: Metrics): void {
+  metrics.gauge(
+    'longline_edge_connections',
+    'Connections with a registered client',
+    () => table.count,
+  );
+  metrics.gauge('longline_edge_guests', 'Clients whose shard another edge owns', () =>
+    shards.guestCount(),
+  );
+  metrics.gauge(
+    'longline_edge_shards_not_owned',
+    'Subscribed shards of other edges, for guests or moves',
+    () => shards.foreignCount,
+  );
+  metrics.gauge(
+    'longline_edge_shards_owned',
+    'Shards that this edge owns',
+    () => shards.ownedCount,
+  );
+}
+
+/** To be called before the first connection. */
+export function openMemoryAccount(edge: Edge, metrics: Metrics): MemoryAccount {
+  const { table, mqttConnections, peers, transport } = edge;
+  // Read once: it takes milliseconds, and the kernel does not change the size of its objects.
+  const slabs = parseSlabs(readProc('/proc/slabinfo') ?? '');
+  const memory = new MemoryAccount(() => {
+    const { rss, heapUsed, heapTotal } = process.memoryUsage();
+    return {
+      connections: table.count,
+      resident: rss,
+      heapUsed,
+      heapTotal,
+      table: table.bytes + mqttConnections.bytes + peers.bytes,
+      ...transport.memory(),
+      slabs,
+      sockstat: readProc('/proc/net/sockstat'),
+    };
+  });
+  metrics.gauges(
+    'longline_edge_memory_bytes',
+    'Bytes of memory of the edge and its connections, by part',
+    'part',
+    () => memory.parts().map(({ name, bytes }) => [name, bytes]),
+  );
+  return memory;
+}
+
+/** Unused share of the memory of this process, 0 to 1. */
+export function currentHeadroom(): number {
+  const limit = process.constrainedMemory() ?? 0;
+  return memoryHeadroom(process.memoryUsage.rss(), limit, totalmem());
+}
+
+export function measureStats(
+  edge: Edge,
+  memory: MemoryAccount,
+  lag: EventLoopLag,
+  isReady: boolean,
+): Stats {
+  const { table, shards, rates, feed, shutdown, port, goaways } = edge;
+  const perSecond = rates.read(Date.now());
+  const { shards: loaded, connections } = table.loads();
+  const messagesPer1000Seconds = loaded.map((shard) => Math.round(perSecond[shard]! * 1_000));
+  return {
+    measuredUnder: feed.position,
+    loads: { shards: loaded, connections, messagesPer1000Seconds },
+    connections: table.count,
+    guests: shards.guestCount(),
+    shardsSubscribed: shards.confirmedCount(),
+    ready: isReady,
+    memory: memory.parts(),
+    acquired: shards.acquired(),
+    released: shards.released(),
+    shuttingDown: shutdown.isStarted,
+    handshakesPending: port.pendingCount,
+    eventLoopLagMs: lag.read(),
+    memoryHeadroom: currentHeadroom(),
+    goawaysPending: goaways.pendingCount,
+  };
+}

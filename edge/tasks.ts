@@ -1,0 +1,54 @@
+/** The periodic tasks of an edge. */
+import { HANDSHAKE_STEP_MS } from './accept/handshakes.js';
+import type { EdgeConfig } from './config.js';
+import type { Edge } from './edge.js';
+import type { PeriodicTask } from './periodic-tasks.js';
+import { CONFIRMATIONS_FLUSH_MS } from './session/confirmations.js';
+import { currentHeadroom } from './statistics.js';
+
+const SWEEP_MS = 1_000;
+
+/** With a smaller share of free memory, no new device is admitted: the present ones may grow. */
+const HEADROOM_MIN = 0.05;
+
+/**
+ * A lost last push of a shard is found after two polls of its counter. Every step polls one part of
+ * the shards, so that each shard is polled every two seconds.
+ */
+const COUNTERS_STEP_MS = 100;
+const COUNTERS_PARTS = 20;
+
+export function edgeTasks(edge: Edge, { heartbeatMs }: EdgeConfig): PeriodicTask[] {
+  return [
+    { everyMs: SWEEP_MS, run: sweeper(edge, heartbeatMs) },
+    { everyMs: COUNTERS_STEP_MS, run: counterPoller(edge) },
+    { everyMs: HANDSHAKE_STEP_MS, run: admitter(edge) },
+    { everyMs: CONFIRMATIONS_FLUSH_MS, run: () => void edge.confirmations.flush() },
+  ];
+}
+
+function sweeper({ port, clients }: Edge, heartbeatMs: number): () => void {
+  const parts = Math.ceil(heartbeatMs / SWEEP_MS);
+  let sweeps = 0;
+  return () => {
+    const nowMs = Date.now();
+    port.sweep(nowMs);
+    port.isMemoryLow = currentHeadroom() < HEADROOM_MIN;
+    clients.heartbeat(sweeps++ % parts, parts);
+    clients.sweep(nowMs);
+  };
+}
+
+function counterPoller({ delivery }: Edge): () => void {
+  let steps = 0;
+  return () => delivery.pollShardCounters(steps++ % COUNTERS_PARTS, COUNTERS_PARTS);
+}
+
+function admitter({ port }: Edge): () => void {
+  let steppedAtMs = performance.now();
+  return () => {
+    const nowMs = performance.now();
+    port.admitQueued(Math.max(0, nowMs - steppedAtMs - HANDSHAKE_STEP_MS));
+    steppedAtMs = nowMs;
+  };
+}
