@@ -1,17 +1,22 @@
-/** What is asked over HTTP: where a client belongs, and the stream where there is no WebSocket. */
+/**
+ * HTTP requests of the client: the lookup at the router, and the stream that replaces a WebSocket.
+ */
 import type { Failure } from './machine.js';
 
-/** Over what an edge sends for the largest payload that a router can be set to take, as base64. */
+/** Above the line of the largest payload that a router can be configured to accept, in base64. */
 const LINE_CHARACTERS_MAX = 32 * 1024 * 1024;
 
-/** Thrown when an answer is not what was asked for. */
-export class Unusable extends Error {
+/** Thrown for an unsuccessful or invalid response. */
+export class ConnectError extends Error {
   constructor(readonly failure: Failure) {
-    super(failure.why);
+    super(failure.reason);
   }
 }
 
-/** Resolves with the URL of `/connect` at the edge that owns the client's shard. */
+/**
+ * Resolves with the URL of `/connect` at the edge that owns the client's shard.
+ * @throws ConnectError for a rejection or an invalid response; any error of `fetch`
+ */
 export async function lookUp(
   router: string,
   clientId: string,
@@ -19,15 +24,17 @@ export async function lookUp(
   signal: AbortSignal,
 ): Promise<string> {
   const url = `${router.replace(/\/+$/, '')}/connect?clientId=${encodeURIComponent(clientId)}`;
-  const response = await ask(url, 'application/json', token, signal);
+  const response = await get(url, 'application/json', token, signal);
   const { url: edge } = (await response.json()) as { url?: unknown };
-  if (typeof edge !== 'string') throw new Unusable({ why: 'the router names no edge' });
+  if (typeof edge !== 'string') throw new ConnectError({ reason: 'the router returned no url' });
   return edge;
 }
 
 /**
- * Hands each line of an `application/x-ndjson` answer to `onText`; resolves when it ends.
- * @throws when it breaks, is rejected, or `signal` ends it
+ * Reads an `application/x-ndjson` response and calls `onText` with each line. Resolves when the
+ * response ends.
+ * @throws ConnectError for a rejection or a line that is too long; any error of `fetch`, also when
+ *   `signal` aborts it
  */
 export async function readStream(
   url: string,
@@ -35,29 +42,29 @@ export async function readStream(
   signal: AbortSignal,
   onText: (text: string) => void,
 ): Promise<void> {
-  const response = await ask(url, 'application/x-ndjson', token, signal);
+  const response = await get(url, 'application/x-ndjson', token, signal);
   const reader = response.body!.getReader();
   const decoder = new TextDecoder();
-  let rest = '';
+  let partial = '';
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
     const text = decoder.decode(value, { stream: true });
-    // Only what is new is searched: a long line comes in many pieces.
+    // Only the new text is searched: a long line arrives in many pieces.
     const end = text.lastIndexOf('\n');
     if (end < 0) {
-      rest += text;
-      if (rest.length > LINE_CHARACTERS_MAX) throw new Unusable({ why: 'a line has no end' });
+      partial += text;
+      if (partial.length > LINE_CHARACTERS_MAX) throw new ConnectError({ reason: 'line too long' });
       continue;
     }
-    const lines = (rest + text.slice(0, end)).split('\n');
-    rest = text.slice(end + 1);
+    const lines = (partial + text.slice(0, end)).split('\n');
+    partial = text.slice(end + 1);
     for (const line of lines) if (!signal.aborted) onText(line);
   }
 }
 
-/** The answer, if it is one of success. */
-async function ask(
+/** Returns a response with a status of success. */
+async function get(
   url: string,
   accept: string,
   token: string | undefined,
@@ -67,7 +74,7 @@ async function ask(
   if (token !== undefined) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(url, { headers, signal });
   if (response.ok) return response;
-  const why = `HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`;
+  const reason = `HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`;
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-  throw new Unusable(seconds >= 0 ? { why, retryAfterMs: seconds * 1_000 } : { why });
+  throw new ConnectError(seconds >= 0 ? { reason, retryAfterMs: seconds * 1_000 } : { reason });
 }

@@ -1,81 +1,94 @@
 /**
- * What a client of Longline does next. A pure machine; `connect.ts` drives it.
+ * Pure state machine of the client; `connect.ts` drives it.
  *
- * The hard thing is that connections fail half-way, and that what they still had to say arrives
- * late. So each try has a number, which events repeat, and an event of another try changes nothing.
+ * Connections fail half-way, and their last events arrive late. So each attempt has a number that
+ * its events carry, and events of an earlier attempt are ignored.
  *
- * Invariants: at most one try is under way; the newest id only grows, except that a `reset` forgets
- * it; no id is given to the application twice without a gap in between; nothing happens after
- * `closed`; whatever is waited for has an end.
+ * Invariants:
+ * - at most one attempt is open;
+ * - the newest id only grows, except that a `reset` clears it;
+ * - no id is passed to the application twice without a gap in between;
+ * - nothing happens after `closed`;
+ * - every wait has a deadline.
  */
-import type { Machine, Output } from '../common/process/state-machine.js';
 import { type DeviceMessage, isNewer, type Push, type ServerMessage } from './messages.js';
 
-/** A WebSocket, or the body of an HTTP answer that does not end. */
+/** Kind of connection: a WebSocket, or an HTTP response that does not end. */
 export type Via = 'websocket' | 'stream';
 
-/** What the application is told of. */
+/** State of the client, as `onState` receives it. */
 export type ClientState =
+  /** An attempt to connect has started. */
   | { readonly type: 'connecting' }
+  /** Connected: the client receives every push from here on. */
   | { readonly type: 'connected'; readonly via: Via }
-  /** Nothing is connected; the next try comes in `retryMs`, or earlier if the network comes back. */
-  | { readonly type: 'waiting'; readonly retryMs: number; readonly why: string }
-  /** For good. `session-replaced`: this clientId has connected elsewhere. `closed`: by `close()`. */
-  | { readonly type: 'closed'; readonly why: 'closed' | 'session-replaced' };
+  /**
+   * Not connected, because of `reason`, a text for logs. The next attempt starts in `retryMs`
+   * milliseconds, or earlier when the network is back.
+   */
+  | { readonly type: 'waiting'; readonly retryMs: number; readonly reason: string }
+  /**
+   * Closed for good: by `close()`, or because the clientId has a newer connection
+   * (`session-replaced`).
+   */
+  | { readonly type: 'closed'; readonly reason: 'closed' | 'session-replaced' };
 
 type State =
   /** Before `start`. */
   | { readonly type: 'idle' }
-  /** Entered by a failure and by a goaway. Ends with time; `url`: where to connect then. */
+  /** Entered on a failure or a goaway; left when the time is over. */
   | {
       readonly type: 'waiting';
       readonly untilMs: number;
+      /** Edge to connect to; undefined: query the router. */
       readonly url: string | undefined;
-      /** A server said how long: news of the network does not make it shorter. */
-      readonly isTold: boolean;
+      /** Whether a server set the delay: a probe does not shorten it. */
+      readonly isServerDelay: boolean;
     }
-  /** Entered when a wait is over. Ends with a welcome, a failure, or time. */
+  /** Entered when a wait is over; left on the welcome, a failure, or the timeout. */
   | {
       readonly type: 'connecting';
       readonly attempt: number;
       readonly via: Via;
       readonly untilMs: number;
     }
-  /** Entered by the welcome. Ends with a goaway, a takeover, a failure, or silence. */
+  /** Entered on the welcome; left on a goaway, a takeover, a failure, or the heartbeat timeout. */
   | {
       readonly type: 'connected';
       readonly attempt: number;
       readonly via: Via;
       readonly sinceMs: number;
       readonly heartbeatMs: number;
-      heardAtMs: number;
-      /** When a ping went out that nothing has answered; undefined: none is out. */
+      lastMessageAtMs: number;
+      /** Time of a ping that has no response yet; undefined: none. */
       pingedAtMs: number | undefined;
-      /** When the newest id is to be confirmed; undefined: it has been. */
+      /** Time at which to confirm the newest id; undefined: it is confirmed. */
       ackAtMs: number | undefined;
     }
-  /** Entered by a takeover and by `close`. Does not end. */
+  /** Entered on a takeover or on `close`; final. */
   | { readonly type: 'closed' };
 
 export type ClientEvent =
   | { readonly type: 'start' }
   | { readonly type: 'message'; readonly attempt: number; readonly message: ServerMessage }
-  /** A try came to nothing, or its connection has ended. */
+  /** The attempt failed, or its connection has ended. */
   | { readonly type: 'failed'; readonly attempt: number; readonly failure: Failure }
-  /** The network is back, or somebody looks: a good moment to find out how things are. */
-  | { readonly type: 'nudge' }
+  /** The network may be back, or the page is visible: check the connection, or retry sooner. */
+  | { readonly type: 'probe' }
   | { readonly type: 'close' };
 
 export interface Failure {
-  readonly why: string;
-  /** A server asks for so much patience. */
+  readonly reason: string;
+  /** Retry-After of the server, in milliseconds. */
   readonly retryAfterMs?: number;
-  /** Of a WebSocket that was closed. */
+  /** Close code of a WebSocket. */
   readonly closeCode?: number;
 }
 
 export type ClientAction =
-  /** Connect; ask the router where, unless `url` says. `ticket`: shown instead of a token. */
+  /**
+   * Connect to `url`, or without it to the edge that the router returns. `ticket` replaces a token.
+   */
   | {
       readonly type: 'open';
       readonly attempt: number;
@@ -84,43 +97,53 @@ export type ClientAction =
       readonly lastEventId: string;
       readonly ticket: string | undefined;
     }
-  /** End the try that is under way, with its connection if it has one. */
-  | { readonly type: 'drop' }
-  /** Only ever over a WebSocket. */
+  /** Abort the current attempt and close its connection. */
+  | { readonly type: 'abort' }
+  /** Send a message; over a WebSocket only. */
   | { readonly type: 'send'; readonly message: DeviceMessage }
-  /** Get a new token, and send it; only ever over a WebSocket. */
-  | { readonly type: 'renew' }
+  /** Obtain a new token and send it; over a WebSocket only. */
+  | { readonly type: 'renew-token' }
   | { readonly type: 'push'; readonly push: Push }
   | { readonly type: 'gap' }
   | { readonly type: 'state'; readonly state: ClientState };
 
-/** Those of the edge that say more than that the connection is over. */
-const CLOSE_CODES = { sessionReplaced: 4001, unauthenticated: 4003 };
+/** Result of a step. */
+export interface ClientOutput {
+  /** To be performed in order. */
+  readonly actions: readonly ClientAction[];
+  /** Time of the next step if no event arrives before; Infinity: none. */
+  readonly wakeAtMs: number;
+}
 
-/** The bound of the first wait after a failure, and of the longest. Waits are uniform below it. */
+/** Close codes of an edge with a meaning beyond the end of the connection. */
+const CLOSE_CODES = { sessionReplaced: 4001, tokenExpired: 4003 };
+
+/**
+ * Upper bound of the delay after the first failure, and after many. Delays are uniform below it.
+ */
 const FIRST_BOUND_MS = 500;
 const LAST_BOUND_MS = 30_000;
-/** A connection that lasted so long was a good one: after it, waits begin anew. */
-const GOOD_MS = 10_000;
-/** An edge lets a device wait for its turn for 30 s, and then has 10 s for the subscription. */
+/** Duration after which a connection counts as stable, which resets the backoff. */
+const STABLE_MS = 10_000;
+/** An edge queues a device for up to 30 s and then waits up to 10 s for the subscription. */
 const CONNECT_MS_MAX = 45_000;
-/** Confirmations are collected for so long: a confirmation costs the cluster a script in Redis. */
-const ACK_MS = 200;
-/** After so many WebSockets that never got a welcome, one try is a stream: a proxy may forbid them. */
+/** Acks are batched over this time: each costs the cluster a script in Redis. */
+const ACK_DELAY_MS = 200;
+/** WebSocket attempts without a welcome before one stream: a proxy may block WebSockets. */
 const WEBSOCKETS_MAX = 2;
 
-export class ClientMachine implements Machine<ClientEvent, ClientAction> {
+export class ClientMachine {
   #state: State = { type: 'idle' };
   #attempt = 0;
-  /** Since the last good connection, or good news. */
+  /** Failures since the last stable connection, or since the last probe while waiting. */
   #failures = 0;
-  /** Tries in a row that never got a welcome. */
-  #unwelcome = 0;
+  /** Consecutive attempts without a welcome. */
+  #failedAttempts = 0;
   #ticket: string | undefined;
-  #newest: string;
+  #newestId: string;
 
   /**
-   * @param lastEventId the newest id that the application has; '' for none
+   * @param lastEventId newest id that the application has processed; '' for none
    * @param random uniform in [0, 1)
    */
   constructor(
@@ -128,17 +151,18 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     lastEventId: string,
     readonly random: () => number,
   ) {
-    this.#newest = lastEventId;
+    this.#newestId = lastEventId;
   }
 
-  step(nowMs: number, event: ClientEvent | null): Output<ClientAction> {
+  /** @param event null when only time has passed; early and repeated calls are harmless */
+  step(nowMs: number, event: ClientEvent | null): ClientOutput {
     const actions: ClientAction[] = [];
-    if (event !== null) this.#take(nowMs, event, actions);
-    this.#pass(nowMs, actions);
+    if (event !== null) this.#handle(nowMs, event, actions);
+    this.#advance(nowMs, actions);
     return { actions, wakeAtMs: this.#wakeAtMs() };
   }
 
-  #take(nowMs: number, event: ClientEvent, actions: ClientAction[]): void {
+  #handle(nowMs: number, event: ClientEvent, actions: ClientAction[]): void {
     const state = this.#state;
     if (state.type === 'closed') return;
     switch (event.type) {
@@ -147,15 +171,15 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         return;
       case 'message':
         if (!('attempt' in state) || state.attempt !== event.attempt) return;
-        return this.#hear(nowMs, event.message, actions);
+        return this.#receive(nowMs, event.message, actions);
       case 'failed':
         if (!('attempt' in state) || state.attempt !== event.attempt) return;
         if (event.failure.closeCode === CLOSE_CODES.sessionReplaced) {
           return this.#becomeClosed('session-replaced', actions);
         }
         return this.#fail(nowMs, event.failure, actions);
-      case 'nudge':
-        return this.#nudge(nowMs, actions);
+      case 'probe':
+        return this.#probe(nowMs, actions);
       case 'close':
         this.#ack(actions);
         return this.#becomeClosed('closed', actions);
@@ -164,27 +188,27 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     }
   }
 
-  #hear(nowMs: number, message: ServerMessage, actions: ClientAction[]): void {
+  #receive(nowMs: number, message: ServerMessage, actions: ClientAction[]): void {
     if (message.type === 'welcome') this.#becomeConnected(nowMs, message, actions);
     const state = this.#state;
     if (state.type === 'connected') {
-      state.heardAtMs = nowMs;
+      state.lastMessageAtMs = nowMs;
       state.pingedAtMs = undefined;
     }
     switch (message.type) {
       case 'push':
-        return this.#receive(nowMs, message.push, actions);
+        return this.#receivePush(nowMs, message.push, actions);
       case 'reset':
-        // What follows may have any id: Redis may have come back empty.
-        this.#newest = '';
+        // The pushes that follow may have smaller ids, if Redis has lost its data.
+        this.#newestId = '';
         actions.push({ type: 'gap' });
         return;
       case 'goaway':
-        this.#forgive(nowMs);
+        this.#resetBackoffIfStable(nowMs);
         this.#ack(actions);
         return this.#becomeWaiting(nowMs, message.retryMs, 'goaway', actions, {
           url: message.url,
-          isTold: true,
+          isServerDelay: true,
         });
       case 'session-replaced':
         return this.#becomeClosed('session-replaced', actions);
@@ -192,11 +216,11 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         this.#ticket = message.ticket;
         return;
       case 'expiring':
-        // The ticket ends with the token; another one comes when the token was renewed.
+        // The ticket expires with the token; the edge sends a new one after the token is renewed.
         this.#ticket = undefined;
-        // A stream cannot say it: it ends with its token, and the next one begins with a new one.
+        // A stream cannot send a token: it ends with its own, and the next attempt uses a new one.
         if (state.type === 'connected' && state.via === 'websocket')
-          actions.push({ type: 'renew' });
+          actions.push({ type: 'renew-token' });
         return;
       case 'welcome':
       case 'other':
@@ -206,19 +230,19 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     }
   }
 
-  #receive(nowMs: number, push: Push, actions: ClientAction[]): void {
+  #receivePush(nowMs: number, push: Push, actions: ClientAction[]): void {
     if (push.id !== undefined) {
-      if (!isNewer(push.id, this.#newest)) return;
-      this.#newest = push.id;
+      if (!isNewer(push.id, this.#newestId)) return;
+      this.#newestId = push.id;
       if (this.#state.type === 'connected' && this.#state.via === 'websocket') {
-        this.#state.ackAtMs ??= nowMs + ACK_MS;
+        this.#state.ackAtMs ??= nowMs + ACK_DELAY_MS;
       }
     }
     actions.push({ type: 'push', push });
   }
 
-  /** What time alone changes. */
-  #pass(nowMs: number, actions: ClientAction[]): void {
+  /** Performs the transitions and messages that are due. */
+  #advance(nowMs: number, actions: ClientAction[]): void {
     const state = this.#state;
     switch (state.type) {
       case 'idle':
@@ -228,11 +252,11 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
         if (nowMs >= state.untilMs) this.#becomeConnecting(nowMs, state.url, actions);
         return;
       case 'connecting':
-        if (nowMs >= state.untilMs) this.#fail(nowMs, { why: 'no answer in time' }, actions);
+        if (nowMs >= state.untilMs) this.#fail(nowMs, { reason: 'connect timeout' }, actions);
         return;
       case 'connected':
-        if (nowMs >= this.#silentAtMs(state)) {
-          return this.#fail(nowMs, { why: 'the edge is silent' }, actions);
+        if (nowMs >= this.#timeoutAtMs(state)) {
+          return this.#fail(nowMs, { reason: 'heartbeat timeout' }, actions);
         }
         if (state.ackAtMs !== undefined && nowMs >= state.ackAtMs) this.#ack(actions);
         if (nowMs >= this.#pingAtMs(state)) this.#ping(nowMs, state, actions);
@@ -247,23 +271,25 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     if (state.type === 'waiting' || state.type === 'connecting') return state.untilMs;
     if (state.type !== 'connected') return Number.POSITIVE_INFINITY;
     const { ackAtMs = Number.POSITIVE_INFINITY } = state;
-    return Math.min(ackAtMs, this.#pingAtMs(state), this.#silentAtMs(state));
+    return Math.min(ackAtMs, this.#pingAtMs(state), this.#timeoutAtMs(state));
   }
 
   /**
-   * A stream has heartbeats of its own. Those of a WebSocket are invisible to a page, so it asks.
+   * A stream carries heartbeats. A page does not see those of a WebSocket, so the client sends a
+   * ping after a heartbeat without a message.
    */
   #pingAtMs(state: State & { type: 'connected' }): number {
-    const asks = state.via === 'websocket' && state.pingedAtMs === undefined;
-    return asks ? state.heardAtMs + state.heartbeatMs : Number.POSITIVE_INFINITY;
+    const isDue = state.via === 'websocket' && state.pingedAtMs === undefined;
+    return isDue ? state.lastMessageAtMs + state.heartbeatMs : Number.POSITIVE_INFINITY;
   }
 
   /**
-   * After two heartbeats without a word. Over a WebSocket it takes a ping without an answer: timers
-   * of a page in the background are late, and its edge may just never have been asked.
+   * A stream times out after two heartbeats without a message. A WebSocket times out only after a
+   * ping without a response: timers of a background page fire late, so the ping may be late, too.
    */
-  #silentAtMs({ via, pingedAtMs, heardAtMs, heartbeatMs }: State & { type: 'connected' }): number {
-    if (via === 'stream') return heardAtMs + 2 * heartbeatMs;
+  #timeoutAtMs(state: State & { type: 'connected' }): number {
+    const { via, pingedAtMs, lastMessageAtMs, heartbeatMs } = state;
+    if (via === 'stream') return lastMessageAtMs + 2 * heartbeatMs;
     return (pingedAtMs ?? Number.POSITIVE_INFINITY) + heartbeatMs;
   }
 
@@ -272,23 +298,23 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
     actions.push({ type: 'send', message: { type: 'ping' } });
   }
 
-  /** Confirms what has come and has not been confirmed. */
+  /** Confirms the newest id if it is unconfirmed. */
   #ack(actions: ClientAction[]): void {
     if (this.#state.type !== 'connected' || this.#state.ackAtMs === undefined) return;
     this.#state.ackAtMs = undefined;
-    // A reset may have come after it.
-    if (this.#newest !== '') {
-      actions.push({ type: 'send', message: { type: 'ack', id: this.#newest } });
+    // A reset may have cleared the id.
+    if (this.#newestId !== '') {
+      actions.push({ type: 'send', message: { type: 'ack', id: this.#newestId } });
     }
   }
 
-  #nudge(nowMs: number, actions: ClientAction[]): void {
+  #probe(nowMs: number, actions: ClientAction[]): void {
     const state = this.#state;
     if (state.type === 'connected' && this.#pingAtMs(state) !== Number.POSITIVE_INFINITY) {
       this.#ping(nowMs, state, actions);
     }
-    if (state.type !== 'waiting' || state.isTold) return;
-    // Everybody on the same network hears that it is back at the same time.
+    if (state.type !== 'waiting' || state.isServerDelay) return;
+    // With jitter: all clients of a network that is back receive this event at once.
     this.#failures = 0;
     const untilMs = Math.min(state.untilMs, nowMs + this.#jitter(FIRST_BOUND_MS));
     this.#state = { ...state, untilMs };
@@ -296,31 +322,30 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
 
   #fail(nowMs: number, failure: Failure, actions: ClientAction[]): void {
     const isConnecting = this.#state.type === 'connecting';
-    if (isConnecting) this.#unwelcome++;
-    // The ticket may be what was rejected. Then the next try shows a token.
-    if (isConnecting || failure.closeCode === CLOSE_CODES.unauthenticated) this.#ticket = undefined;
-    this.#forgive(nowMs);
+    if (isConnecting) this.#failedAttempts++;
+    // The edge may have rejected the ticket: the next attempt uses a token.
+    if (isConnecting || failure.closeCode === CLOSE_CODES.tokenExpired) this.#ticket = undefined;
+    this.#resetBackoffIfStable(nowMs);
     const boundMs = Math.min(LAST_BOUND_MS, FIRST_BOUND_MS * 2 ** this.#failures++);
     const waitMs = (failure.retryAfterMs ?? 0) + this.#jitter(boundMs);
-    this.#becomeWaiting(nowMs, waitMs, failure.why, actions, {
+    this.#becomeWaiting(nowMs, waitMs, failure.reason, actions, {
       url: undefined,
-      isTold: failure.retryAfterMs !== undefined,
+      isServerDelay: failure.retryAfterMs !== undefined,
     });
   }
 
-  /** Once a connection has lasted, what went wrong before it does not count. */
-  #forgive(nowMs: number): void {
+  #resetBackoffIfStable(nowMs: number): void {
     const state = this.#state;
-    if (state.type === 'connected' && nowMs - state.sinceMs >= GOOD_MS) this.#failures = 0;
+    if (state.type === 'connected' && nowMs - state.sinceMs >= STABLE_MS) this.#failures = 0;
   }
 
   #becomeConnecting(nowMs: number, url: string | undefined, actions: ClientAction[]): void {
     const isStream =
-      !this.hasWebSocket || this.#unwelcome % (WEBSOCKETS_MAX + 1) === WEBSOCKETS_MAX;
+      !this.hasWebSocket || this.#failedAttempts % (WEBSOCKETS_MAX + 1) === WEBSOCKETS_MAX;
     const via: Via = isStream ? 'stream' : 'websocket';
     const attempt = ++this.#attempt;
     this.#state = { type: 'connecting', attempt, via, untilMs: nowMs + CONNECT_MS_MAX };
-    const [lastEventId, ticket] = [this.#newest, this.#ticket];
+    const [lastEventId, ticket] = [this.#newestId, this.#ticket];
     actions.push(
       { type: 'state', state: { type: 'connecting' } },
       { type: 'open', attempt, via, url, lastEventId, ticket },
@@ -334,7 +359,7 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
   ): void {
     if (this.#state.type !== 'connecting') return;
     const { attempt, via } = this.#state;
-    this.#unwelcome = 0;
+    this.#failedAttempts = 0;
     this.#ticket = ticket ?? this.#ticket;
     this.#state = {
       type: 'connected',
@@ -342,7 +367,7 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
       via,
       sinceMs: nowMs,
       heartbeatMs,
-      heardAtMs: nowMs,
+      lastMessageAtMs: nowMs,
       pingedAtMs: undefined,
       ackAtMs: undefined,
     };
@@ -352,17 +377,17 @@ export class ClientMachine implements Machine<ClientEvent, ClientAction> {
   #becomeWaiting(
     nowMs: number,
     retryMs: number,
-    why: string,
+    reason: string,
     actions: ClientAction[],
-    next: { readonly url: string | undefined; readonly isTold: boolean },
+    next: { readonly url: string | undefined; readonly isServerDelay: boolean },
   ): void {
     this.#state = { type: 'waiting', untilMs: nowMs + retryMs, ...next };
-    actions.push({ type: 'drop' }, { type: 'state', state: { type: 'waiting', retryMs, why } });
+    actions.push({ type: 'abort' }, { type: 'state', state: { type: 'waiting', retryMs, reason } });
   }
 
-  #becomeClosed(why: 'closed' | 'session-replaced', actions: ClientAction[]): void {
+  #becomeClosed(reason: 'closed' | 'session-replaced', actions: ClientAction[]): void {
     this.#state = { type: 'closed' };
-    actions.push({ type: 'drop' }, { type: 'state', state: { type: 'closed', why } });
+    actions.push({ type: 'abort' }, { type: 'state', state: { type: 'closed', reason } });
   }
 
   #jitter(boundMs: number): number {

@@ -1,65 +1,69 @@
 /**
- * The JSON envelope in which an edge and a device talk: one text frame of the WebSocket subprotocol
- * `longline.json`, or one line of an `application/x-ndjson` stream. Pure.
+ * JSON messages between edge and device: one per text frame of the WebSocket subprotocol
+ * `longline.json`, or one per line of an `application/x-ndjson` stream.
  *
- * What is not understood is no message: an edge may be newer than this client.
+ * Unknown messages are ignored, because an edge may be newer than this client.
  */
+
+/** A push, as `onPush` receives it. */
 export interface Push {
-  /** Grows from push to push. Absent: the push is live only, and cannot come again. */
+  /** Id, `<Unix milliseconds>-<n>`, increasing from push to push; absent for a live-only push. */
   readonly id?: string;
-  /** Text, or bytes when the payload is not UTF-8. */
+  /** Payload: a string if it is UTF-8, otherwise bytes. */
   readonly data: string | Uint8Array;
+  /** Content type that the backend set, if any. */
   readonly contentType?: string;
 }
 
-/** What an edge says. */
+/** Messages from an edge. */
 export type ServerMessage =
-  /** Comes first: the connection is good, and nothing that is pushed from here on can miss it. */
+  /** First message: the client is connected and receives every push from here on. */
   | { readonly type: 'welcome'; readonly heartbeatMs: number; readonly ticket?: string }
   | { readonly type: 'push'; readonly push: Push }
-  /** Something since the id that was named is gone. All that is still stored follows. */
+  /** Pushes since the `lastEventId` were lost. All pushes still stored follow. */
   | { readonly type: 'reset' }
-  /** Connect again after `retryMs`: at `url`, or where the router says. */
+  /** Last message: connect after `retryMs`, to `url` or, without it, through the router. */
   | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string }
+  /** Last message: the clientId has a newer connection. */
   | { readonly type: 'session-replaced' }
-  /** Shown instead of a token at the next connect. */
+  /** Resume ticket, which replaces the token at the next connect. */
   | { readonly type: 'ticket'; readonly ticket: string }
-  /** The token that this connection was let in with is about to end. */
+  /** The token of this connection is about to expire. */
   | { readonly type: 'expiring' }
-  /** A heartbeat, an answer to a ping, or something that only a later client understands. */
+  /** A heartbeat, a pong, or a message that this client does not know. */
   | { readonly type: 'other' };
 
-/** What a device says, over a WebSocket. */
+/** Messages from a device, over a WebSocket only. */
 export type DeviceMessage =
-  /** Confirms everything up to `id`. */
+  /** Confirms all pushes up to `id`. */
   | { readonly type: 'ack'; readonly id: string }
   | { readonly type: 'ping' }
   | { readonly type: 'token'; readonly token: string };
 
 const OTHER: ServerMessage = { type: 'other' };
 
-/** @param text one frame or line */
+/** @param text one text frame or line */
 export function parseMessage(text: string): ServerMessage {
-  let said: Record<string, unknown>;
+  let members: Record<string, unknown>;
   try {
-    said = Object(JSON.parse(text));
+    members = Object(JSON.parse(text));
   } catch {
     return OTHER;
   }
-  const { type, ticket } = said;
+  const { type, ticket } = members;
   switch (type) {
     case 'welcome': {
-      const heartbeatMs = positive(said.heartbeatMs);
+      const heartbeatMs = positive(members.heartbeatMs);
       if (heartbeatMs === undefined) return OTHER;
       return isText(ticket) ? { type, heartbeatMs, ticket } : { type, heartbeatMs };
     }
     case 'push': {
-      const push = parsePush(said);
+      const push = parsePush(members);
       return push === undefined ? OTHER : { type, push };
     }
     case 'goaway': {
-      const retryMs = positive(said.retryMs) ?? 0;
-      return isText(said.url) ? { type, retryMs, url: said.url } : { type, retryMs };
+      const retryMs = positive(members.retryMs) ?? 0;
+      return isText(members.url) ? { type, retryMs, url: members.url } : { type, retryMs };
     }
     case 'ticket':
       return isText(ticket) ? { type, ticket } : OTHER;
@@ -91,8 +95,9 @@ function bytesOf(base64: string): Uint8Array | undefined {
 }
 
 /**
- * Ids are `<Unix ms>-<n>`, both without leading zeros and up to 20 digits, which no number holds.
- * @returns whether `id` is newer than `than`; anything is newer than nothing
+ * Compares ids. Both parts of an id are decimal without leading zeros and up to 20 digits, more
+ * than a number can represent.
+ * @returns whether `id` is newer than `than`; any id is newer than ''
  */
 export function isNewer(id: string, than: string): boolean {
   const [ms = '', n = ''] = id.split('-');

@@ -1,7 +1,7 @@
-/** A connection over WebSocket: the subprotocol `longline.json`. */
+/** Connection over WebSocket with the subprotocol `longline.json`. */
 import type { Failure } from './machine.js';
 
-/** A browser's WebSocket, that of Node from 22 on, or that of the package `ws`. */
+/** Part of the WebSocket interface that the client uses. */
 export interface WebSocketLike {
   onmessage: unknown;
   onclose: unknown;
@@ -10,17 +10,19 @@ export interface WebSocketLike {
   close(): void;
 }
 
+/** WebSocket of a browser, of Node.js from 22 on, or of the package `ws`. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 const SUBPROTOCOL = 'longline.json';
 
 /**
- * @param url as the router gives it: `http:` or `https:`
- * @param token shown as a subprotocol, which is in no log, unlike a query
- * @param signal ends the connection, after which nothing is heard of it
- * @param onText hears each frame
- * @param onEnd comes once
- * @returns what sends a frame
+ * Opens a connection to an edge.
+ * @param url URL from the router or a goaway: `http:` or `https:`
+ * @param token sent as a subprotocol, which access logs do not contain, unlike the query
+ * @param signal closes the connection; no callback is called afterwards
+ * @param onText called with each message
+ * @param onEnd called once when the connection fails or ends
+ * @returns function that sends a text message
  */
 export function openWebSocket(
   WebSocket: WebSocketConstructor,
@@ -36,11 +38,11 @@ export function openWebSocket(
   socket.onmessage = ({ data }: { data: unknown }) => {
     if (!signal.aborted) onText(String(data));
   };
-  // Why a WebSocket fails is not told to a page. What there is to know comes with the close.
+  // An error event has no details in a browser; the close event that follows has the code.
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     if (signal.aborted) return;
-    onEnd({ why: `closed with ${code} ${reason}`.trim(), closeCode: code });
+    onEnd({ reason: `WebSocket closed with ${code} ${reason}`.trim(), closeCode: code });
   };
   return (text) => socket.send(text);
 }

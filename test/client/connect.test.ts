@@ -1,7 +1,6 @@
 /**
- * Goal: what the machine decides is done, over a real stream and over anything that has the shape
- * of a browser's WebSocket.
- * Method: a server that is both router and edge and says what the test tells it to.
+ * Goal: the client performs the machine's actions over a real stream and over a fake WebSocket.
+ * Method: one HTTP server is both router and edge; each test writes its responses.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -18,28 +17,28 @@ import type { WebSocketLike } from '../../client/web-socket.js';
 import { eventually } from '../support/eventually.js';
 
 let server: Server;
-/** Of the server, as router and as edge. */
+/** URL of the server, as router and as edge. */
 let url: string;
-/** Requests to the edge, oldest first, with what answers them. */
+/** Requests to the edge and their responses, oldest first. */
 let streams: { request: IncomingMessage; response: ServerResponse }[];
 let lookUps: IncomingMessage[];
-/** What a look-up is answered, unless with the URL of the edge. */
-let rejectLookUp: ((response: ServerResponse) => void) | undefined;
+/** Replaces the response to a lookup. */
+let respondToLookUp: ((response: ServerResponse) => void) | undefined;
 
-/** What the URL of the edge ends with. */
+/** Appended to the URL of the edge. */
 let ticket: string;
 
 const clients: Client[] = [];
-let got: Push[];
+let received: Push[];
 let states: ClientState[];
 let gaps: number;
 
 beforeEach(async () => {
   streams = [];
   lookUps = [];
-  rejectLookUp = undefined;
+  respondToLookUp = undefined;
   ticket = '';
-  got = [];
+  received = [];
   states = [];
   gaps = 0;
   FakeWebSocket.all = [];
@@ -49,7 +48,7 @@ beforeEach(async () => {
       return;
     }
     lookUps.push(request);
-    if (rejectLookUp !== undefined) return rejectLookUp(response);
+    if (respondToLookUp !== undefined) return respondToLookUp(response);
     response.end(JSON.stringify({ url: `${url}${request.url}&epoch=1-5${ticket}` }));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -66,7 +65,7 @@ function start(options: Partial<ConnectOptions> = {}): Client {
   const client = connect({
     router: url,
     clientId: 'al ice+1',
-    onPush: (push) => got.push(push),
+    onPush: (push) => received.push(push),
     onGap: () => gaps++,
     onState: (state) => states.push(state),
     ...options,
@@ -79,7 +78,7 @@ const line = (message: object) => `${JSON.stringify(message)}\n`;
 const WELCOME = line({ type: 'welcome', clientId: 'a', heartbeatMs: 15_000 });
 const typesOf = () => states.map(({ type }) => type);
 
-/** What is said next: the stream of the `count`th request, with its welcome written. */
+/** Waits for the `count`th request to the edge and writes the welcome. */
 async function stream(count: number, welcome = WELCOME) {
   await eventually(() => streams.length === count);
   const { request, response } = streams[count - 1]!;
@@ -87,7 +86,7 @@ async function stream(count: number, welcome = WELCOME) {
   return { request, response };
 }
 
-/** Has the shape of a WebSocket, and says what it is told. */
+/** WebSocket whose events the test triggers. */
 class FakeWebSocket implements WebSocketLike {
   static all: FakeWebSocket[] = [];
   onmessage: unknown;
@@ -111,7 +110,7 @@ class FakeWebSocket implements WebSocketLike {
     this.isClosed = true;
   }
 
-  hear(message: object): void {
+  receive(message: object): void {
     (this.onmessage as (event: { data: unknown }) => void)({ data: JSON.stringify(message) });
   }
 
@@ -123,12 +122,12 @@ class FakeWebSocket implements WebSocketLike {
 async function socket(count: number): Promise<FakeWebSocket> {
   await eventually(() => FakeWebSocket.all.length === count);
   const last = FakeWebSocket.all[count - 1]!;
-  last.hear({ type: 'welcome', clientId: 'a', heartbeatMs: 15_000, ticket: `ticket-${count}` });
+  last.receive({ type: 'welcome', clientId: 'a', heartbeatMs: 15_000, ticket: `ticket-${count}` });
   return last;
 }
 
 describe('over a stream', () => {
-  test('asks the router, then the edge, with the clientId as it is', async () => {
+  test('connects to the router, then to the edge, with the exact clientId', async () => {
     start();
     const { request } = await stream(1);
     expect(lookUps[0]!.url).toBe('/connect?clientId=al%20ice%2B1');
@@ -138,7 +137,7 @@ describe('over a stream', () => {
     expect(states).toEqual([{ type: 'connecting' }, { type: 'connected', via: 'stream' }]);
   });
 
-  test('hears lines wherever they are cut', async () => {
+  test('parses lines that arrive byte by byte', async () => {
     start();
     const { response } = await stream(1);
     const lines =
@@ -148,12 +147,15 @@ describe('over a stream', () => {
     for (const byte of Buffer.from(lines)) {
       await new Promise((written) => response.write(Buffer.of(byte), written));
     }
-    await eventually(() => got.length === 2);
-    expect(got).toEqual([{ id: '1-0', data: 'grüße 🦈\r\n' }, { data: Uint8Array.of(255, 0) }]);
+    await eventually(() => received.length === 2);
+    expect(received).toEqual([
+      { id: '1-0', data: 'grüße 🦈\r\n' },
+      { data: Uint8Array.of(255, 0) },
+    ]);
     expect(gaps).toBe(1);
   });
 
-  test('resumes with its newest id when the stream ends or breaks', async () => {
+  test('resumes with the newest id when the stream ends or breaks', async () => {
     start({ lastEventId: '1-0' });
     const first = await stream(1);
     expect(first.request.url).toContain('&lastEventId=1-0');
@@ -165,7 +167,7 @@ describe('over a stream', () => {
     expect(lookUps).toHaveLength(3);
   });
 
-  test('follows a goaway to its target, and asks the router when that fails', async () => {
+  test('follows a goaway to its url and queries the router when that fails', async () => {
     start();
     const { response } = await stream(1);
     response.write(line({ type: 'goaway', retryMs: 10, url: `${url}/connect?clientId=moved` }));
@@ -177,33 +179,33 @@ describe('over a stream', () => {
     expect(lookUps).toHaveLength(2);
     const waiting = states.filter(({ type }) => type === 'waiting');
     expect(waiting).toEqual([
-      { type: 'waiting', retryMs: 10, why: 'goaway' },
-      { type: 'waiting', retryMs: expect.any(Number), why: 'HTTP 503: no' },
+      { type: 'waiting', retryMs: 10, reason: 'goaway' },
+      { type: 'waiting', retryMs: expect.any(Number), reason: 'HTTP 503: no' },
     ]);
   });
 
-  test('waits as long as a rejection says', async () => {
-    rejectLookUp = (response) => response.writeHead(503, { 'Retry-After': '7' }).end('');
+  test('waits at least as long as Retry-After', async () => {
+    respondToLookUp = (response) => response.writeHead(503, { 'Retry-After': '7' }).end('');
     start();
     await eventually(() => states.at(-1)?.type === 'waiting');
     expect((states.at(-1) as { retryMs: number }).retryMs).toBeGreaterThanOrEqual(7_000);
   });
 
-  test('takes a router that names no edge for one that failed', async () => {
-    rejectLookUp = (response) => response.end('{}');
+  test('retries when the router returns no url', async () => {
+    respondToLookUp = (response) => response.end('{}');
     start();
     await eventually(() => states.at(-1)?.type === 'waiting');
-    expect(states.at(-1)).toMatchObject({ why: 'the router names no edge' });
+    expect(states.at(-1)).toMatchObject({ reason: 'the router returned no url' });
   });
 
-  test('ends a connection that is silent for two heartbeats', async () => {
+  test('closes a stream without a message for two heartbeats', async () => {
     start();
     const { response } = await stream(1, line({ type: 'welcome', heartbeatMs: 30 }));
     await once(response, 'close');
     await stream(2);
   });
 
-  test('shows a token that is asked for anew each time', async () => {
+  test('calls token for each attempt', async () => {
     let calls = 0;
     start({ token: async () => `token-${++calls}` });
     const { request, response } = await stream(1);
@@ -212,7 +214,7 @@ describe('over a stream', () => {
     expect((await stream(2)).request.headers.authorization).toBe('Bearer token-2');
   });
 
-  test('shows its token to the router alone when that gives it a ticket for the edge', async () => {
+  test('sends the token only to the router if the url of the edge has a ticket', async () => {
     ticket = '&ticket=t1';
     let calls = 0;
     start({ token: async () => `token-${++calls}` });
@@ -227,7 +229,7 @@ describe('over a stream', () => {
     expect([calls, lookUps.length]).toEqual([1, 1]);
   });
 
-  test('tries again when there is no token to be had', async () => {
+  test('retries when token rejects', async () => {
     let calls = 0;
     start({
       token: async () => {
@@ -236,38 +238,38 @@ describe('over a stream', () => {
       },
     });
     await stream(1);
-    expect(states[1]).toMatchObject({ type: 'waiting', why: 'Error: logged out' });
+    expect(states[1]).toMatchObject({ type: 'waiting', reason: 'Error: logged out' });
   });
 
-  test('ends when it is closed, whatever it is doing', async () => {
+  test('closes while connected and during a lookup', async () => {
     const connected = start();
     const { response } = await stream(1);
     await eventually(() => states.at(-1)?.type === 'connected');
     connected.close();
     await once(response, 'close');
-    expect(states.at(-1)).toEqual({ type: 'closed', why: 'closed' });
-    rejectLookUp = () => {};
+    expect(states.at(-1)).toEqual({ type: 'closed', reason: 'closed' });
+    respondToLookUp = () => {};
     states = [];
-    const asking = start();
+    const lookingUp = start();
     await eventually(() => lookUps.length === 2);
-    asking.close();
+    lookingUp.close();
     await eventually(() => lookUps[1]!.destroyed);
     expect(typesOf()).toEqual(['connecting', 'closed']);
   });
 
-  test('stops when it is taken over', async () => {
+  test('stays closed after its session is replaced', async () => {
     start();
     const { response } = await stream(1);
     response.end(line({ type: 'session-replaced' }));
     await eventually(() => states.at(-1)?.type === 'closed');
-    expect(states.at(-1)).toEqual({ type: 'closed', why: 'session-replaced' });
+    expect(states.at(-1)).toEqual({ type: 'closed', reason: 'session-replaced' });
     expect(lookUps).toHaveLength(1);
   });
 
-  test('can be closed by what it calls', async () => {
+  test('can be closed in a callback', async () => {
     const client = start({
       onPush: (push) => {
-        got.push(push);
+        received.push(push);
         client.close();
       },
     });
@@ -275,36 +277,36 @@ describe('over a stream', () => {
     const push = (n: number) => line({ type: 'push', id: `1-${n}`, data: '' });
     response.write(push(1) + push(2));
     await eventually(() => states.at(-1)?.type === 'closed');
-    expect(got).toHaveLength(1);
+    expect(received).toHaveLength(1);
   });
 });
 
 describe('over a WebSocket', () => {
   const webSocket = FakeWebSocket;
 
-  test('speaks longline.json to the edge that the router names', async () => {
+  test('offers longline.json to the edge that the router returns', async () => {
     start({ webSocket, lastEventId: '1-0' });
-    const { url: asked, protocols } = await socket(1);
+    const { url: requested, protocols } = await socket(1);
     const edge = url.replace('http:', 'ws:');
-    expect(asked).toBe(`${edge}/connect?clientId=al%20ice%2B1&epoch=1-5&lastEventId=1-0`);
+    expect(requested).toBe(`${edge}/connect?clientId=al%20ice%2B1&epoch=1-5&lastEventId=1-0`);
     expect(protocols).toEqual(['longline.json']);
     expect(states.at(-1)).toEqual({ type: 'connected', via: 'websocket' });
   });
 
-  test('confirms what came, all at once', async () => {
+  test('confirms several pushes with one ack', async () => {
     start({ webSocket });
     const edge = await socket(1);
-    for (let n = 0; n < 3; n++) edge.hear({ type: 'push', id: `1-${n}`, data: `${n}` });
+    for (let n = 0; n < 3; n++) edge.receive({ type: 'push', id: `1-${n}`, data: `${n}` });
     expect(edge.sent).toEqual([]);
     await eventually(() => edge.sent.length > 0);
     expect(edge.sent).toEqual(['{"type":"ack","id":"1-2"}']);
-    edge.hear({ type: 'push', id: '1-3', data: '' });
+    edge.receive({ type: 'push', id: '1-3', data: '' });
     clients.at(-1)!.close();
     expect(edge.sent.at(-1)).toBe('{"type":"ack","id":"1-3"}');
     expect(edge.isClosed).toBe(true);
   });
 
-  test('shows its token as a subprotocol, then the newest ticket, then a token again', async () => {
+  test('sends a token as a subprotocol, then the newest ticket, then a token again', async () => {
     let calls = 0;
     start({ webSocket, token: async () => `jwt-${++calls}` });
     const first = await socket(1);
@@ -318,38 +320,38 @@ describe('over a WebSocket', () => {
     expect(FakeWebSocket.all[2]!.protocols).toEqual(['longline.json', 'longline.token.jwt-2']);
   });
 
-  test('sends a new token when its own is about to end', async () => {
+  test('sends a new token when its token is about to expire', async () => {
     let calls = 0;
     start({ webSocket, token: async () => `jwt-${++calls}` });
     const edge = await socket(1);
-    edge.hear({ type: 'expiring', inMs: 60_000 });
+    edge.receive({ type: 'expiring', inMs: 60_000 });
     await eventually(() => edge.sent.length > 0);
     expect(edge.sent).toEqual(['{"type":"token","token":"jwt-2"}']);
   });
 
-  test('asks a silent edge, and leaves it', async () => {
+  test('pings a silent edge, then disconnects', async () => {
     start({ webSocket });
     const edge = await socket(1);
-    edge.hear({ type: 'goaway', retryMs: 1 });
+    edge.receive({ type: 'goaway', retryMs: 1 });
     await eventually(() => FakeWebSocket.all.length === 2);
     const silent = FakeWebSocket.all[1]!;
-    silent.hear({ type: 'welcome', clientId: 'a', heartbeatMs: 30 });
+    silent.receive({ type: 'welcome', clientId: 'a', heartbeatMs: 30 });
     await eventually(() => silent.isClosed);
     expect(silent.sent).toEqual(['{"type":"ping"}']);
-    // What it says now is not heard any more.
-    silent.hear({ type: 'push', id: '1-0', data: '' });
+    // Events after the disconnect are ignored.
+    silent.receive({ type: 'push', id: '1-0', data: '' });
     silent.end(1006);
-    expect(got).toEqual([]);
-    expect(states.at(-1)).toMatchObject({ type: 'waiting', why: 'the edge is silent' });
+    expect(received).toEqual([]);
+    expect(states.at(-1)).toMatchObject({ type: 'waiting', reason: 'heartbeat timeout' });
   });
 
-  test('stops when the edge closes it as taken over', async () => {
+  test('stays closed after close code 4001', async () => {
     start({ webSocket });
     (await socket(1)).end(4001);
-    expect(states.at(-1)).toEqual({ type: 'closed', why: 'session-replaced' });
+    expect(states.at(-1)).toEqual({ type: 'closed', reason: 'session-replaced' });
   });
 
-  test('falls back to a stream when WebSockets come to nothing', async () => {
+  test('falls back to a stream when WebSockets fail', async () => {
     start({ webSocket });
     await eventually(() => FakeWebSocket.all.length === 1);
     FakeWebSocket.all[0]!.end(1006);
@@ -360,7 +362,7 @@ describe('over a WebSocket', () => {
     expect(states.at(-1)).toEqual({ type: 'connected', via: 'stream' });
   });
 
-  test('goes on when a WebSocket cannot even be made', async () => {
+  test('retries when the WebSocket constructor throws', async () => {
     let made = 0;
     class Rejected extends FakeWebSocket {
       constructor(target: string, protocols: string[]) {
@@ -370,6 +372,6 @@ describe('over a WebSocket', () => {
     }
     start({ webSocket: Rejected });
     await socket(2);
-    expect(states[1]).toMatchObject({ type: 'waiting', why: 'SyntaxError: not here' });
+    expect(states[1]).toMatchObject({ type: 'waiting', reason: 'SyntaxError: not here' });
   });
 });

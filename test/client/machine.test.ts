@@ -9,13 +9,13 @@ import {
 import type { ServerMessage } from '../../client/messages.js';
 
 const HEARTBEAT_MS = 15_000;
-/** Everything random is in the middle. */
+/** Result of every random draw. */
 const HALF: number = 0.5;
 const WELCOME: ServerMessage = { type: 'welcome', heartbeatMs: HEARTBEAT_MS };
-const FAILURE = { why: 'rejected' };
+const FAILURE = { reason: 'rejected' };
 
-/** A machine in virtual time. */
-class Scene {
+/** Machine in virtual time. */
+class MachineHarness {
   readonly machine: ClientMachine;
   nowMs = 1_000;
   wakeAtMs = Number.POSITIVE_INFINITY;
@@ -26,7 +26,7 @@ class Scene {
     this.machine = new ClientMachine(hasWebSocket, lastEventId, random);
   }
 
-  take(event: ClientEvent | null): ClientAction[] {
+  step(event: ClientEvent | null): ClientAction[] {
     const { actions, wakeAtMs } = this.machine.step(this.nowMs, event);
     for (const action of actions) if (action.type === 'open') this.attempt = action.attempt;
     this.actions = [...actions];
@@ -34,33 +34,33 @@ class Scene {
     return this.actions;
   }
 
-  hear(message: ServerMessage): ClientAction[] {
-    return this.take({ type: 'message', attempt: this.attempt, message });
+  receive(message: ServerMessage): ClientAction[] {
+    return this.step({ type: 'message', attempt: this.attempt, message });
   }
 
   push(id: string): ClientAction[] {
-    return this.hear({ type: 'push', push: { id, data: 'x' } });
+    return this.receive({ type: 'push', push: { id, data: 'x' } });
   }
 
   fail(retryAfterMs?: number): ClientAction[] {
     const failure = retryAfterMs === undefined ? FAILURE : { ...FAILURE, retryAfterMs };
-    return this.take({ type: 'failed', attempt: this.attempt, failure });
+    return this.step({ type: 'failed', attempt: this.attempt, failure });
   }
 
-  /** Lets time pass until the machine wants to be woken. */
-  wake(): ClientAction[] {
+  /** Advances time to the next deadline of the machine. */
+  advanceToDeadline(): ClientAction[] {
     this.nowMs = this.wakeAtMs;
-    return this.take(null);
+    return this.step(null);
   }
 
-  pass(ms: number): ClientAction[] {
+  advance(ms: number): ClientAction[] {
     this.nowMs += ms;
-    return this.take(null);
+    return this.step(null);
   }
 
   connected(): this {
-    this.take({ type: 'start' });
-    this.hear(WELCOME);
+    this.step({ type: 'start' });
+    this.receive(WELCOME);
     return this;
   }
 }
@@ -68,7 +68,7 @@ class Scene {
 const state = (state: ClientState): ClientAction => ({ type: 'state', state });
 const ack = (id: string): ClientAction => ({ type: 'send', message: { type: 'ack', id } });
 const PING: ClientAction = { type: 'send', message: { type: 'ping' } };
-const DROP: ClientAction = { type: 'drop' };
+const ABORT: ClientAction = { type: 'abort' };
 
 function open(fields: Partial<ClientAction & { type: 'open' }>): ClientAction {
   return {
@@ -85,56 +85,56 @@ function open(fields: Partial<ClientAction & { type: 'open' }>): ClientAction {
 const openOf = (actions: ClientAction[]) => actions.find((action) => action.type === 'open');
 
 describe('connecting', () => {
-  test('asks the router, and is connected by the welcome', () => {
-    const scene = new Scene({ lastEventId: '5-0' });
-    expect(scene.take({ type: 'start' })).toEqual([
+  test('opens an attempt and is connected on the welcome', () => {
+    const harness = new MachineHarness({ lastEventId: '5-0' });
+    expect(harness.step({ type: 'start' })).toEqual([
       state({ type: 'connecting' }),
       open({ lastEventId: '5-0' }),
     ]);
-    expect(scene.hear(WELCOME)).toEqual([state({ type: 'connected', via: 'websocket' })]);
+    expect(harness.receive(WELCOME)).toEqual([state({ type: 'connected', via: 'websocket' })]);
   });
 
-  test('uses a stream where there is no WebSocket', () => {
-    const scene = new Scene({ hasWebSocket: false });
-    expect(scene.take({ type: 'start' })).toContainEqual(open({ via: 'stream' }));
-    expect(scene.hear(WELCOME)).toEqual([state({ type: 'connected', via: 'stream' })]);
+  test('uses a stream without WebSocket', () => {
+    const harness = new MachineHarness({ hasWebSocket: false });
+    expect(harness.step({ type: 'start' })).toContainEqual(open({ via: 'stream' }));
+    expect(harness.receive(WELCOME)).toEqual([state({ type: 'connected', via: 'stream' })]);
   });
 
-  test('tries a stream after two WebSockets without a welcome, and again a WebSocket after one', () => {
-    const scene = new Scene();
-    const vias: unknown[] = [openOf(scene.take({ type: 'start' }))?.via];
+  test('tries a stream after two WebSockets without a welcome, then WebSockets again', () => {
+    const harness = new MachineHarness();
+    const vias: unknown[] = [openOf(harness.step({ type: 'start' }))?.via];
     for (let i = 0; i < 6; i++) {
-      scene.fail();
-      vias.push(openOf(scene.wake())?.via);
+      harness.fail();
+      vias.push(openOf(harness.advanceToDeadline())?.via);
     }
     const [w, s] = ['websocket', 'stream'];
     expect(vias).toEqual([w, w, s, w, w, s, w]);
   });
 
-  test('gives up a try after 45 s', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
-    expect(scene.wakeAtMs).toBe(scene.nowMs + 45_000);
-    expect(scene.wake()).toEqual([
-      DROP,
-      state({ type: 'waiting', retryMs: 250, why: 'no answer in time' }),
+  test('aborts an attempt after 45 s', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    expect(harness.wakeAtMs).toBe(harness.nowMs + 45_000);
+    expect(harness.advanceToDeadline()).toEqual([
+      ABORT,
+      state({ type: 'waiting', retryMs: 250, reason: 'connect timeout' }),
     ]);
   });
 
   test('starts once', () => {
-    expect(new Scene().connected().take({ type: 'start' })).toEqual([]);
+    expect(new MachineHarness().connected().step({ type: 'start' })).toEqual([]);
   });
 });
 
 describe('a failure', () => {
-  test('is followed by a wait below a bound that doubles up to 30 s', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
+  test('is followed by a delay below a bound that doubles up to 30 s', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
     const waits: number[] = [];
     for (let i = 0; i < 9; i++) {
-      scene.fail();
-      waits.push(scene.wakeAtMs - scene.nowMs);
-      scene.wake();
+      harness.fail();
+      waits.push(harness.wakeAtMs - harness.nowMs);
+      harness.advanceToDeadline();
     }
     expect(waits).toEqual([250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
   });
@@ -143,60 +143,60 @@ describe('a failure', () => {
     [9_999, 500],
     [10_000, 250],
   ])('of a connection that lasted %d ms is followed by %d ms', (lastedMs, expectedMs) => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
-    scene.fail();
-    scene.wake();
-    scene.hear(WELCOME);
-    scene.nowMs += lastedMs;
-    scene.fail();
-    expect(scene.wakeAtMs - scene.nowMs).toBe(expectedMs);
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    harness.fail();
+    harness.advanceToDeadline();
+    harness.receive(WELCOME);
+    harness.nowMs += lastedMs;
+    harness.fail();
+    expect(harness.wakeAtMs - harness.nowMs).toBe(expectedMs);
   });
 
-  test('asks for as much patience as the server does, and jitter on top', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
-    scene.fail(1_000);
-    expect(scene.wakeAtMs - scene.nowMs).toBe(1_250);
-    // Good news of the network is none of the server.
-    scene.take({ type: 'nudge' });
-    expect(scene.wakeAtMs - scene.nowMs).toBe(1_250);
+  test('adds jitter to the delay that the server sets', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    harness.fail(1_000);
+    expect(harness.wakeAtMs - harness.nowMs).toBe(1_250);
+    // A probe does not shorten a delay that the server set.
+    harness.step({ type: 'probe' });
+    expect(harness.wakeAtMs - harness.nowMs).toBe(1_250);
   });
 
-  test('leads back to the router, with the newest id', () => {
-    const scene = new Scene().connected();
-    scene.push('7-0');
-    scene.fail();
-    expect(scene.wake()).toContainEqual(open({ attempt: 2, lastEventId: '7-0' }));
+  test('is followed by an attempt through the router with the newest id', () => {
+    const harness = new MachineHarness().connected();
+    harness.push('7-0');
+    harness.fail();
+    expect(harness.advanceToDeadline()).toContainEqual(open({ attempt: 2, lastEventId: '7-0' }));
   });
 
-  test('of an earlier try changes nothing', () => {
-    const scene = new Scene().connected();
-    expect(scene.take({ type: 'failed', attempt: 0, failure: FAILURE })).toEqual([]);
-    scene.fail();
-    scene.wake();
-    expect(scene.take({ type: 'failed', attempt: 1, failure: FAILURE })).toEqual([]);
-    expect(scene.take({ type: 'message', attempt: 1, message: WELCOME })).toEqual([]);
+  test('of an earlier attempt is ignored', () => {
+    const harness = new MachineHarness().connected();
+    expect(harness.step({ type: 'failed', attempt: 0, failure: FAILURE })).toEqual([]);
+    harness.fail();
+    harness.advanceToDeadline();
+    expect(harness.step({ type: 'failed', attempt: 1, failure: FAILURE })).toEqual([]);
+    expect(harness.step({ type: 'message', attempt: 1, message: WELCOME })).toEqual([]);
   });
 });
 
-describe('a nudge', () => {
-  test('shortens a long wait, with jitter', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
+describe('a probe', () => {
+  test('shortens a long delay, with jitter', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
     for (let i = 0; i < 6; i++) {
-      scene.fail();
-      if (i < 5) scene.wake();
+      harness.fail();
+      if (i < 5) harness.advanceToDeadline();
     }
-    expect(scene.wakeAtMs - scene.nowMs).toBe(8_000);
-    scene.take({ type: 'nudge' });
-    expect(scene.wakeAtMs - scene.nowMs).toBe(250);
+    expect(harness.wakeAtMs - harness.nowMs).toBe(8_000);
+    harness.step({ type: 'probe' });
+    expect(harness.wakeAtMs - harness.nowMs).toBe(250);
   });
 
-  test('asks a connection whether it lives, once', () => {
-    const scene = new Scene().connected();
-    expect(scene.take({ type: 'nudge' })).toEqual([PING]);
-    expect(scene.take({ type: 'nudge' })).toEqual([]);
+  test('pings a connection once', () => {
+    const harness = new MachineHarness().connected();
+    expect(harness.step({ type: 'probe' })).toEqual([PING]);
+    expect(harness.step({ type: 'probe' })).toEqual([]);
   });
 });
 
@@ -207,189 +207,196 @@ describe('a goaway', () => {
     url: 'http://b/connect?clientId=a',
   };
 
-  test('leads to its target after its delay', () => {
-    const scene = new Scene().connected();
-    scene.push('7-0');
-    expect(scene.hear(goaway)).toEqual([
+  test('reconnects to its url after its delay', () => {
+    const harness = new MachineHarness().connected();
+    harness.push('7-0');
+    expect(harness.receive(goaway)).toEqual([
       ack('7-0'),
-      DROP,
-      state({ type: 'waiting', retryMs: 420, why: 'goaway' }),
+      ABORT,
+      state({ type: 'waiting', retryMs: 420, reason: 'goaway' }),
     ]);
-    expect(scene.wakeAtMs - scene.nowMs).toBe(420);
-    expect(scene.wake()).toContainEqual(open({ attempt: 2, url: goaway.url, lastEventId: '7-0' }));
+    expect(harness.wakeAtMs - harness.nowMs).toBe(420);
+    expect(harness.advanceToDeadline()).toContainEqual(
+      open({ attempt: 2, url: goaway.url, lastEventId: '7-0' }),
+    );
   });
 
-  test('without a target leads to the router', () => {
-    const scene = new Scene().connected();
-    scene.hear({ type: 'goaway', retryMs: 420 });
-    expect(scene.wake()).toContainEqual(open({ attempt: 2 }));
+  test('without a url reconnects through the router', () => {
+    const harness = new MachineHarness().connected();
+    harness.receive({ type: 'goaway', retryMs: 420 });
+    expect(harness.advanceToDeadline()).toContainEqual(open({ attempt: 2 }));
   });
 
-  test('to a target that fails leads to the router', () => {
-    const scene = new Scene().connected();
-    scene.hear(goaway);
-    scene.wake();
-    scene.fail();
-    expect(scene.wake()).toContainEqual(open({ attempt: 3 }));
+  test('to an edge that fails is followed by an attempt through the router', () => {
+    const harness = new MachineHarness().connected();
+    harness.receive(goaway);
+    harness.advanceToDeadline();
+    harness.fail();
+    expect(harness.advanceToDeadline()).toContainEqual(open({ attempt: 3 }));
   });
 
-  test('is not hurried by a nudge', () => {
-    const scene = new Scene().connected();
-    scene.hear(goaway);
-    scene.take({ type: 'nudge' });
-    expect(scene.wakeAtMs - scene.nowMs).toBe(420);
+  test('is not shortened by a probe', () => {
+    const harness = new MachineHarness().connected();
+    harness.receive(goaway);
+    harness.step({ type: 'probe' });
+    expect(harness.wakeAtMs - harness.nowMs).toBe(420);
   });
 });
 
 describe('a push', () => {
-  test('is given to the application once', () => {
-    const scene = new Scene().connected();
+  test('is delivered once', () => {
+    const harness = new MachineHarness().connected();
     const push = { id: '7-0', data: 'x' };
-    expect(scene.push('7-0')).toEqual([{ type: 'push', push }]);
-    for (const id of ['7-0', '6-9', '6-10']) expect(scene.push(id)).toEqual([]);
-    expect(scene.push('7-1')).toHaveLength(1);
+    expect(harness.push('7-0')).toEqual([{ type: 'push', push }]);
+    for (const id of ['7-0', '6-9', '6-10']) expect(harness.push(id)).toEqual([]);
+    expect(harness.push('7-1')).toHaveLength(1);
   });
 
-  test('that is live only is given, and changes nothing', () => {
-    const scene = new Scene().connected();
+  test('without an id is delivered and not confirmed', () => {
+    const harness = new MachineHarness().connected();
     const push = { data: 'x' };
-    expect(scene.hear({ type: 'push', push })).toEqual([{ type: 'push', push }]);
-    scene.fail();
-    expect(openOf(scene.wake())?.lastEventId).toBe('');
+    expect(harness.receive({ type: 'push', push })).toEqual([{ type: 'push', push }]);
+    harness.fail();
+    expect(openOf(harness.advanceToDeadline())?.lastEventId).toBe('');
   });
 
-  test('is confirmed after 200 ms, with all that came meanwhile', () => {
-    const scene = new Scene().connected();
-    scene.push('7-0');
-    expect(scene.pass(199)).toEqual([]);
-    scene.push('8-0');
-    expect(scene.pass(1)).toEqual([ack('8-0')]);
-    expect(scene.pass(200)).toEqual([]);
+  test('is confirmed after 200 ms, together with later pushes', () => {
+    const harness = new MachineHarness().connected();
+    harness.push('7-0');
+    expect(harness.advance(199)).toEqual([]);
+    harness.push('8-0');
+    expect(harness.advance(1)).toEqual([ack('8-0')]);
+    expect(harness.advance(200)).toEqual([]);
   });
 
-  test('over a stream is confirmed by the next connect only', () => {
-    const scene = new Scene({ hasWebSocket: false }).connected();
-    scene.push('7-0');
-    expect(scene.pass(200)).toEqual([]);
+  test('over a stream is confirmed only by the next connect', () => {
+    const harness = new MachineHarness({ hasWebSocket: false }).connected();
+    harness.push('7-0');
+    expect(harness.advance(200)).toEqual([]);
   });
 });
 
 describe('a reset', () => {
-  test('is a gap, after which any id is new', () => {
-    const scene = new Scene({ lastEventId: '9-0' }).connected();
-    expect(scene.hear({ type: 'reset' })).toEqual([{ type: 'gap' }]);
-    expect(scene.push('3-0')).toHaveLength(1);
+  test('reports a gap and accepts any id afterwards', () => {
+    const harness = new MachineHarness({ lastEventId: '9-0' }).connected();
+    expect(harness.receive({ type: 'reset' })).toEqual([{ type: 'gap' }]);
+    expect(harness.push('3-0')).toHaveLength(1);
   });
 
-  test('leaves nothing to confirm', () => {
-    const scene = new Scene().connected();
-    scene.push('7-0');
-    scene.hear({ type: 'reset' });
-    expect(scene.pass(200)).toEqual([]);
+  test('discards the pending ack', () => {
+    const harness = new MachineHarness().connected();
+    harness.push('7-0');
+    harness.receive({ type: 'reset' });
+    expect(harness.advance(200)).toEqual([]);
   });
 });
 
-describe('silence', () => {
-  test('of a WebSocket is asked about after a heartbeat, and ends it after another', () => {
-    const scene = new Scene().connected();
-    expect(scene.pass(HEARTBEAT_MS - 1)).toEqual([]);
-    expect(scene.pass(1)).toEqual([PING]);
-    expect(scene.pass(HEARTBEAT_MS - 1)).toEqual([]);
-    expect(scene.pass(1)).toEqual([
-      DROP,
-      state({ type: 'waiting', retryMs: 250, why: 'the edge is silent' }),
+describe('the heartbeat timeout', () => {
+  test('pings a silent WebSocket after one heartbeat and closes it after another', () => {
+    const harness = new MachineHarness().connected();
+    expect(harness.advance(HEARTBEAT_MS - 1)).toEqual([]);
+    expect(harness.advance(1)).toEqual([PING]);
+    expect(harness.advance(HEARTBEAT_MS - 1)).toEqual([]);
+    expect(harness.advance(1)).toEqual([
+      ABORT,
+      state({ type: 'waiting', retryMs: 250, reason: 'heartbeat timeout' }),
     ]);
   });
 
-  test('is over with anything that comes', () => {
-    const scene = new Scene().connected();
-    scene.pass(HEARTBEAT_MS);
-    scene.pass(HEARTBEAT_MS - 1);
-    scene.hear({ type: 'other' });
-    expect(scene.pass(HEARTBEAT_MS - 1)).toEqual([]);
-    expect(scene.pass(1)).toEqual([PING]);
+  test('restarts on any message', () => {
+    const harness = new MachineHarness().connected();
+    harness.advance(HEARTBEAT_MS);
+    harness.advance(HEARTBEAT_MS - 1);
+    harness.receive({ type: 'other' });
+    expect(harness.advance(HEARTBEAT_MS - 1)).toEqual([]);
+    expect(harness.advance(1)).toEqual([PING]);
   });
 
-  test('is not found by a timer that came late: the edge had not been asked', () => {
-    const scene = new Scene().connected();
-    expect(scene.pass(10 * HEARTBEAT_MS)).toEqual([PING]);
+  test('does not close a WebSocket when the timer fires late: no ping was sent yet', () => {
+    const harness = new MachineHarness().connected();
+    expect(harness.advance(10 * HEARTBEAT_MS)).toEqual([PING]);
   });
 
-  test('of a stream ends it after two heartbeats', () => {
-    const scene = new Scene({ hasWebSocket: false }).connected();
-    expect(scene.pass(2 * HEARTBEAT_MS - 1)).toEqual([]);
-    expect(scene.pass(1)).toContainEqual(DROP);
+  test('closes a silent stream after two heartbeats', () => {
+    const harness = new MachineHarness({ hasWebSocket: false }).connected();
+    expect(harness.advance(2 * HEARTBEAT_MS - 1)).toEqual([]);
+    expect(harness.advance(1)).toContainEqual(ABORT);
   });
 });
 
-describe('the end', () => {
+describe('closing', () => {
   test.each<[string, ClientEvent]>([
-    ['by its message', { type: 'message', attempt: 1, message: { type: 'session-replaced' } }],
-    ['by its close code', { type: 'failed', attempt: 1, failure: { why: '', closeCode: 4001 } }],
-  ])('comes with a takeover, %s', (_, event) => {
-    const scene = new Scene().connected();
-    expect(scene.take(event)).toEqual([DROP, state({ type: 'closed', why: 'session-replaced' })]);
-    expect(scene.wakeAtMs).toBe(Number.POSITIVE_INFINITY);
+    ['message', { type: 'message', attempt: 1, message: { type: 'session-replaced' } }],
+    ['close code', { type: 'failed', attempt: 1, failure: { reason: '', closeCode: 4001 } }],
+  ])('follows a replaced session (%s)', (_, event) => {
+    const harness = new MachineHarness().connected();
+    expect(harness.step(event)).toEqual([
+      ABORT,
+      state({ type: 'closed', reason: 'session-replaced' }),
+    ]);
+    expect(harness.wakeAtMs).toBe(Number.POSITIVE_INFINITY);
   });
 
-  test('comes with close, which confirms what came', () => {
-    const scene = new Scene().connected();
-    scene.push('7-0');
-    expect(scene.take({ type: 'close' })).toEqual([
+  test('confirms received pushes and ignores later events', () => {
+    const harness = new MachineHarness().connected();
+    harness.push('7-0');
+    expect(harness.step({ type: 'close' })).toEqual([
       ack('7-0'),
-      DROP,
-      state({ type: 'closed', why: 'closed' }),
+      ABORT,
+      state({ type: 'closed', reason: 'closed' }),
     ]);
-    expect(scene.take({ type: 'close' })).toEqual([]);
-    expect(scene.take({ type: 'nudge' })).toEqual([]);
+    expect(harness.step({ type: 'close' })).toEqual([]);
+    expect(harness.step({ type: 'probe' })).toEqual([]);
   });
 });
 
 describe('a resume ticket', () => {
-  test('is shown at the next connect, the newest that came', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
-    scene.hear({ ...WELCOME, ticket: 'first' });
-    scene.hear({ type: 'ticket', ticket: 'second' });
-    scene.hear({ type: 'goaway', retryMs: 100 });
-    expect(openOf(scene.wake())?.ticket).toBe('second');
+  test('is sent with the next connect, the newest one', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    harness.receive({ ...WELCOME, ticket: 'first' });
+    harness.receive({ type: 'ticket', ticket: 'second' });
+    harness.receive({ type: 'goaway', retryMs: 100 });
+    expect(openOf(harness.advanceToDeadline())?.ticket).toBe('second');
   });
 
-  test('is not shown again when a try with it has come to nothing', () => {
-    const scene = new Scene();
-    scene.take({ type: 'start' });
-    scene.hear({ ...WELCOME, ticket: 'first' });
-    scene.fail();
-    expect(openOf(scene.wake())?.ticket).toBe('first');
-    scene.fail();
-    expect(openOf(scene.wake())?.ticket).toBeUndefined();
+  test('is not reused after a failed attempt', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    harness.receive({ ...WELCOME, ticket: 'first' });
+    harness.fail();
+    expect(openOf(harness.advanceToDeadline())?.ticket).toBe('first');
+    harness.fail();
+    expect(openOf(harness.advanceToDeadline())?.ticket).toBeUndefined();
+  });
+
+  test('is dropped when the edge closes with 4003', () => {
+    const harness = new MachineHarness();
+    harness.step({ type: 'start' });
+    harness.receive({ ...WELCOME, ticket: 'old-ticket' });
+    harness.step({ type: 'failed', attempt: 1, failure: { reason: '', closeCode: 4003 } });
+    expect(openOf(harness.advanceToDeadline())?.ticket).toBeUndefined();
   });
 });
 
-test('a ticket is forgotten when the edge says that its token has ended', () => {
-  const scene = new Scene();
-  scene.take({ type: 'start' });
-  scene.hear({ ...WELCOME, ticket: 'of the old token' });
-  scene.take({ type: 'failed', attempt: 1, failure: { why: '', closeCode: 4003 } });
-  expect(openOf(scene.wake())?.ticket).toBeUndefined();
-});
-
-describe('a token that is about to end', () => {
+describe('an expiring token', () => {
   test('is renewed over a WebSocket', () => {
-    expect(new Scene().connected().hear({ type: 'expiring' })).toEqual([{ type: 'renew' }]);
+    expect(new MachineHarness().connected().receive({ type: 'expiring' })).toEqual([
+      { type: 'renew-token' },
+    ]);
   });
 
-  test('ends a stream, which begins anew with another', () => {
-    const scene = new Scene({ hasWebSocket: false });
-    scene.take({ type: 'start' });
-    scene.hear({ ...WELCOME, ticket: 'of the old token' });
-    expect(scene.hear({ type: 'expiring' })).toEqual([]);
-    scene.fail();
-    expect(openOf(scene.wake())?.ticket).toBeUndefined();
+  test('is not renewed over a stream, which drops its ticket', () => {
+    const harness = new MachineHarness({ hasWebSocket: false });
+    harness.step({ type: 'start' });
+    harness.receive({ ...WELCOME, ticket: 'old-ticket' });
+    expect(harness.receive({ type: 'expiring' })).toEqual([]);
+    harness.fail();
+    expect(openOf(harness.advanceToDeadline())?.ticket).toBeUndefined();
   });
 });
 
-describe('whatever happens', () => {
+describe('any sequence of events', () => {
   const message = fc.oneof<fc.Arbitrary<ServerMessage>[]>(
     fc.constant(WELCOME),
     fc.constant({ type: 'reset' }),
@@ -400,8 +407,8 @@ describe('whatever happens', () => {
     fc.nat(20).map((n) => ({ type: 'push' as const, push: { id: `1-${n}`, data: 'x' } })),
     fc.constant({ type: 'push' as const, push: { data: 'live' } }),
   );
-  /** `age`: how many tries ago the event began. */
-  const happening = fc.oneof(
+  /** `age`: number of attempts since that of the event. */
+  const occurrence = fc.oneof(
     { arbitrary: fc.record({ age: fc.constantFrom(0, 0, 0, 1), message }), weight: 10 },
     {
       arbitrary: fc.record({ age: fc.constantFrom(0, 1), failed: fc.constant(true) }),
@@ -411,87 +418,90 @@ describe('whatever happens', () => {
     { arbitrary: fc.constant({ nudge: true }), weight: 1 },
   );
 
-  test.each([true, false])('what must hold holds (WebSocket: %s)', (hasWebSocket) => {
+  test.each([true, false])('keeps the invariants (WebSocket: %s)', (hasWebSocket) => {
     fc.assert(
       fc.property(
-        fc.array(happening, { maxLength: 80 }),
+        fc.array(occurrence, { maxLength: 80 }),
         fc.double({ min: 0, max: 0.999, noNaN: true }),
         (all, random) => {
-          const scene = new Scene({ hasWebSocket, random: () => random });
-          const check = new Checker();
-          check.step(scene, scene.take({ type: 'start' }));
+          const harness = new MachineHarness({ hasWebSocket, random: () => random });
+          const check = new InvariantChecker();
+          check.step(harness, harness.step({ type: 'start' }));
           for (const each of all) {
             if ('message' in each) {
-              const attempt = scene.attempt - each.age;
-              check.step(scene, scene.take({ type: 'message', attempt, message: each.message }));
+              const attempt = harness.attempt - each.age;
+              check.step(
+                harness,
+                harness.step({ type: 'message', attempt, message: each.message }),
+              );
             } else if ('failed' in each) {
-              const attempt = scene.attempt - each.age;
-              check.step(scene, scene.take({ type: 'failed', attempt, failure: FAILURE }));
+              const attempt = harness.attempt - each.age;
+              check.step(harness, harness.step({ type: 'failed', attempt, failure: FAILURE }));
             } else if ('passMs' in each) {
-              check.step(scene, scene.pass(each.passMs));
+              check.step(harness, harness.advance(each.passMs));
             } else {
-              check.step(scene, scene.take({ type: 'nudge' }));
+              check.step(harness, harness.step({ type: 'probe' }));
             }
-            // Calling early is harmless.
-            if (scene.nowMs < scene.wakeAtMs) expect(scene.take(null)).toEqual([]);
+            // An early call has no effect.
+            if (harness.nowMs < harness.wakeAtMs) expect(harness.step(null)).toEqual([]);
           }
-          check.step(scene, scene.take({ type: 'close' }));
-          expect(scene.take({ type: 'nudge' })).toEqual([]);
-          expect(scene.pass(100_000)).toEqual([]);
+          check.step(harness, harness.step({ type: 'close' }));
+          expect(harness.step({ type: 'probe' })).toEqual([]);
+          expect(harness.advance(100_000)).toEqual([]);
         },
       ),
     );
   });
 });
 
-/** The invariants that the header of the machine lists, seen from outside. */
-class Checker {
-  #isUnderWay = false;
+/** Checks the invariants in the header of `machine.ts` on the actions. */
+class InvariantChecker {
+  #isOpen = false;
   #isConnected = false;
-  #given = new Set<string>();
+  #delivered = new Set<string>();
   #acked = '';
 
-  step(scene: Scene, actions: readonly ClientAction[]): void {
+  step(harness: MachineHarness, actions: readonly ClientAction[]): void {
     for (const action of actions) this.#check(action);
-    // Whatever is waited for has an end, unless it is over.
-    const isOver = actions.some(
+    // There is a deadline unless the client is closed.
+    const isClosed = actions.some(
       ({ type, ...rest }) => type === 'state' && 'state' in rest && rest.state.type === 'closed',
     );
-    expect(scene.wakeAtMs === Number.POSITIVE_INFINITY).toBe(isOver);
+    expect(harness.wakeAtMs === Number.POSITIVE_INFINITY).toBe(isClosed);
   }
 
   #check(action: ClientAction): void {
     switch (action.type) {
       case 'open':
-        expect(this.#isUnderWay).toBe(false);
-        this.#isUnderWay = true;
+        expect(this.#isOpen).toBe(false);
+        this.#isOpen = true;
         return;
-      case 'drop':
-        this.#isUnderWay = false;
+      case 'abort':
+        this.#isOpen = false;
         return;
       case 'state':
         this.#isConnected = action.state.type === 'connected';
         return;
       case 'gap':
-        this.#given.clear();
+        this.#delivered.clear();
         this.#acked = '';
         return;
       case 'push': {
         const { id } = action.push;
         if (id === undefined) return;
-        expect(this.#given.has(id)).toBe(false);
-        this.#given.add(id);
+        expect(this.#delivered.has(id)).toBe(false);
+        this.#delivered.add(id);
         return;
       }
       case 'send':
         expect(this.#isConnected).toBe(true);
         if (action.message.type !== 'ack') return;
-        // Only what was given is confirmed, and nothing twice.
-        expect(this.#given.has(action.message.id)).toBe(true);
+        // Only delivered ids are confirmed, each once.
+        expect(this.#delivered.has(action.message.id)).toBe(true);
         expect(action.message.id).not.toBe(this.#acked);
         this.#acked = action.message.id;
         return;
-      case 'renew':
+      case 'renew-token':
         expect(this.#isConnected).toBe(true);
     }
   }

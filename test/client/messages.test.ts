@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { isNewer, parseMessage } from '../../client/messages.js';
 
-describe('a message', () => {
+describe('parseMessage', () => {
   test.each([
     [
       '{"type":"welcome","clientId":"a","heartbeatMs":15000}',
@@ -35,7 +35,7 @@ describe('a message', () => {
     ['{"type":"expiring","inMs":60000}', { type: 'expiring' }],
     ['{"type":"pong"}', { type: 'other' }],
     ['{"type":"heartbeat"}', { type: 'other' }],
-  ])('%s is read', (text, message) => {
+  ])('parses %s', (text, message) => {
     expect(parseMessage(text)).toEqual(message);
   });
 
@@ -53,20 +53,20 @@ describe('a message', () => {
     '{"type":"push","id":"1-0","base64":"*"}',
     '{"type":"ticket"}',
     '{"__proto__":{"type":"reset"}}',
-  ])('%s is none that is understood', (text) => {
+  ])('ignores %s', (text) => {
     expect(parseMessage(text)).toEqual({ type: 'other' });
   });
 
-  test('is read, or not understood, whatever comes', () => {
+  test('never throws', () => {
     fc.assert(fc.property(fc.string(), (text) => parseMessage(text).type !== undefined));
     fc.assert(fc.property(fc.json(), (text) => parseMessage(text).type !== undefined));
   });
 });
 
-describe('an id', () => {
+describe('isNewer', () => {
   const part = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 
-  test('is newer by its time, then by its number', () => {
+  test('compares times, then numbers', () => {
     fc.assert(
       fc.property(part, part, part, part, (ms, n, thanMs, thanN) => {
         const expected = ms > thanMs || (ms === thanMs && n > thanN);
@@ -75,7 +75,7 @@ describe('an id', () => {
     );
   });
 
-  test('is not newer than itself, and newer than nothing', () => {
+  test('is false for the same id and true for no id', () => {
     expect(isNewer('1795-0', '1795-0')).toBe(false);
     expect(isNewer('0-1', '')).toBe(true);
   });
