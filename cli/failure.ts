@@ -1,2 +1,2 @@
-/** What the user asked for cannot be done; the message says why in one line. The CLI exits with 2. */
+/** The command cannot be done; the message gives the reason in one line. The CLI exits with 2. */
 export class Failure extends Error {}

@@ -1,4 +1,6 @@
-/** `longline doctor`: limits of this machine that prevent many connections, and how to raise them. */
+/**
+ * `longline doctor`: limits of this machine that prevent many connections, and how to raise them.
+ */
 import { judge } from './findings.js';
 import { readMachine } from './readings.js';
 

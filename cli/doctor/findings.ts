@@ -43,7 +43,7 @@ export interface Finding {
   readonly what: string;
   readonly grade: Grade;
   readonly value: string;
-  /** What to set, and why; '' for `ok`. */
+  /** Setting to change, and the reason; '' for `ok`. */
   readonly advice: string;
 }
 
@@ -149,8 +149,8 @@ function judgeTransport(readings: Readings): Finding {
   if (readings.nativeUnavailableReason === undefined) return unread(what);
   if (readings.nativeUnavailableReason === '') return ok(what, 'native');
   const advice =
-    `native is not available: ${readings.nativeUnavailableReason}. It needs Linux and, at set-up, a ` +
-    'C++ compiler; the portable one needs over a kilobyte more memory per connection';
+    `native is not available: ${readings.nativeUnavailableReason}. It needs Linux and, at set-up, ` +
+    'a C++ compiler; the portable one needs over a kilobyte more memory per connection';
   return { what, grade: 'warn', value: 'net', advice };
 }
 
@@ -193,7 +193,9 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
     what: 'Redis version',
     grade: isOld ? 'fail' : 'ok',
     value: version,
-    advice: isOld ? `upgrade to Redis ${REDIS_MAJOR_MIN} or newer: older ones lack sharded pub/sub` : '',
+    advice: isOld
+      ? `upgrade to Redis ${REDIS_MAJOR_MIN} or newer: older ones lack sharded pub/sub`
+      : '',
   });
   findings.push(judgeSubscriberBuffer(subscriberBuffer));
   findings.push(judgeEviction(maxmemoryBytes, maxmemoryPolicy));
@@ -214,8 +216,8 @@ function judgeSubscriberBuffer(limits: readonly [number, number, number] | undef
   const value = hard === 0 ? 'no limit' : `${mebibytes(hard)}, ${mebibytes(soft)} for ${seconds} s`;
   if (hard === 0 || hard >= SUBSCRIBER_BUFFER_BYTES_MIN) return ok(what, value);
   const advice =
-    'CONFIG SET client-output-buffer-limit "pubsub 256mb 64mb 60": Redis disconnects an edge that ' +
-    'lags more than this under load, and the edge then has to read the inboxes of all its clients';
+    'CONFIG SET client-output-buffer-limit "pubsub 256mb 64mb 60": Redis disconnects an edge ' +
+    'that lags more than this under load, and the edge then has to read the inboxes of all its clients';
   return { what, grade: 'warn', value, advice };
 }
 
@@ -234,7 +236,12 @@ function ok(what: string, value: string): Finding {
 }
 
 function unread(what: string): Finding {
-  return { what, grade: 'unknown', value: '?', advice: 'the value could not be read on this machine' };
+  return {
+    what,
+    grade: 'unknown',
+    value: '?',
+    advice: 'the value could not be read on this machine',
+  };
 }
 
 function mebibytes(bytes: number): string {

@@ -49,7 +49,9 @@ export function parseCgroupLimit(limit: string | undefined): number | undefined 
   return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
 }
 
-/** Limits of subscribers in `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`. */
+/**
+ * Limits of subscribers in `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`.
+ */
 export function parseSubscriberBuffer(
   limits: string | undefined,
 ): readonly [number, number, number] | undefined {

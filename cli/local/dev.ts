@@ -1,6 +1,6 @@
 /**
- * `longline dev`: Redis, control, a router and edges on this machine until Ctrl-C. A role's whole
- * log goes to a file of its own; the terminal gets what is worth a look.
+ * `longline dev`: Redis, control, a router and edges on this machine until Ctrl-C. The whole log of
+ * each role is written to a file; the terminal shows warnings and errors.
  */
 import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
@@ -18,14 +18,14 @@ export interface DevOptions {
   readonly restart: boolean;
 }
 
-const READY_DEADLINE_MS = 60_000;
+const READY_MS_MAX = 60_000;
 
-/** Runs until it is told to stop. @throws Failure when the cluster does not start, or Redis dies */
+/** Runs until the user stops it. @throws Failure when the cluster does not start, or Redis exits */
 export async function dev(options: DevOptions): Promise<void> {
   const stop = stopRequest();
   const stopped = once(stop, 'abort');
-  const givenUrl = process.env.LONGLINE_REDIS_URL;
-  const redis = givenUrl ? undefined : await startRedis({ say: console.log });
+  const externalUrl = process.env.LONGLINE_REDIS_URL;
+  const redis = externalUrl ? undefined : await startRedis({ onProgress: console.log });
   let cluster: LocalCluster | undefined;
   try {
     const logs = await mkdtemp(join(tmpdir(), 'longline-logs-'));
@@ -36,24 +36,25 @@ export async function dev(options: DevOptions): Promise<void> {
     const writeLog = logFiles(logs);
     cluster = await LocalCluster.start({
       ...options,
-      redisUrl: givenUrl || redis!.url,
+      redisUrl: externalUrl || redis!.url,
       ports: 'default',
       signal: stop,
       onOutput: (name, line) => {
         writeLog(name, line);
-        // A role that does not start says why in the failure; one that stops may complain.
+        // The Failure of a role that does not start has its output; errors of a stopping role are
+        // noise.
         if (cluster === undefined || stop.aborted) return;
         const { text, isAlarming } = readLogLine(line);
         if (isAlarming) console.log(`${name}: ${text}`);
       },
     });
-    stop.addEventListener('abort', () => console.log('Stopping; once more to stop at once'));
-    await cluster.waitUntilReady(READY_DEADLINE_MS);
+    stop.addEventListener('abort', () => console.log('Stopping; press Ctrl-C again to kill it'));
+    await cluster.waitUntilReady(READY_MS_MAX);
     console.log(welcome(cluster));
-    await Promise.race([stopped, redis?.gone ?? stopped]);
-    if (!stop.aborted) throw new Failure('Redis is gone, and with it all that the cluster knew');
+    await Promise.race([stopped, redis?.exited ?? stopped]);
+    if (!stop.aborted) throw new Failure('Redis has exited, and the cluster state with it');
   } catch (error) {
-    // Whatever was under way has failed because it was told to.
+    // After a stop request, every operation in flight fails.
     if (!stop.aborted) throw error;
   } finally {
     await cluster?.stop();
@@ -61,7 +62,9 @@ export async function dev(options: DevOptions): Promise<void> {
   }
 }
 
-/** Files stay open: a cleaner of temporary folders that removes them must not stop the cluster. */
+/**
+ * Keeps the files open: a cleaner of temporary folders that deletes them must not stop the cluster.
+ */
 function logFiles(folder: string): (name: string, line: string) => void {
   const files = new Map<string, number>();
   return (name, line) => {
@@ -76,11 +79,11 @@ function welcome(cluster: LocalCluster): string {
   return `
 Hold a connection open, as a device does:
   curl -N -L '${cluster.routerUrl}/connect?clientId=alice'
-The same for a client that knows one address only (WebSocket, EventSource, MQTT):
+The same for a client with a single address (WebSocket, EventSource, MQTT):
   curl -N '${cluster.frontUrl()}/connect?clientId=bob'
 Push to it from a second terminal:
   npx longline push alice '{"hello":"world"}'
-Look inside:
+Inspect the cluster:
   curl -s ${control}/v1/cluster ; curl -s ${control}/v1/edges ; curl -s ${control}/v1/clients/alice
   npx longline status
   npx longline explain alice

@@ -1,11 +1,13 @@
-/** What a role prints, for people: log lines are JSON (pino), everything else is a crash or worse. */
+/**
+ * Output of a role, for the terminal: log lines are JSON (pino), anything else comes from a crash.
+ */
 export interface LogLine {
   readonly text: string;
-  /** A warning, an error, or not a log line at all. */
+  /** Whether it is a warning, an error, or not a log line at all. */
   readonly isAlarming: boolean;
 }
 
-/** The numbers that pino gives to levels from `warn` up. */
+/** Pino's numbers of the levels from `warn` up. */
 const ALARMING_LEVELS: Readonly<Record<number, string>> = { 40: 'warn', 50: 'error', 60: 'fatal' };
 
 export function readLogLine(line: string): LogLine {

@@ -1,23 +1,30 @@
-/** Ports of this machine, as a local cluster needs them: known before anything is started. */
+/**
+ * Free ports of this machine. A local cluster needs all its ports before it starts the first
+ * process.
+ */
 import { createServer } from 'node:net';
 
-/** Everything local listens here. Clients that try ::1 first when told `localhost` fall back to it. */
+/**
+ * Listening address of all local processes. Clients that try ::1 for `localhost` first fall back to
+ * it.
+ */
 export const LOOPBACK = '127.0.0.1';
 
 /**
- * Below the ranges that Linux (32768) and macOS (49152) take outgoing ports from: a killed role
- * finds its port still free when it is started again.
+ * Below the ephemeral ports of Linux (from 32768) and macOS (from 49152): the port of a killed role
+ * is still free when the role is started again.
  */
 const FREE_FROM = 12_000;
 const FREE_BELOW = 32_000;
 
-/** More than the ports that one process asks for, most of the time. */
+/** More ports than one process needs as a rule. */
 const STRETCH = 101;
 let next = (process.pid * STRETCH) % (FREE_BELOW - FREE_FROM);
 
 /**
- * A port is used a while after it was found free. So each process looks along a stretch of its own,
- * from where it last found one: two that look at the same time do not find the same.
+ * Returns a free port. The caller binds it a while later, so each process searches a range of its
+ * own, from where it found the last one: two processes that search at the same time find different
+ * ports.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -27,7 +34,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** A node of a Redis Cluster also listens this far above its port. */
+/** Offset of the cluster bus port of a Redis Cluster node from its client port. */
 const CLUSTER_BUS_ABOVE = 10_000;
 
 export async function freeClusterPort(): Promise<number> {
@@ -38,7 +45,7 @@ export async function freeClusterPort(): Promise<number> {
   }
 }
 
-/** Whether somebody listens on `port` at either address that `localhost` may mean. */
+/** Whether a process listens on `port` at either address of `localhost`. */
 export async function isTaken(port: number): Promise<boolean> {
   return (await isTakenAt(LOOPBACK, port)) || (await isTakenAt('::1', port));
 }
@@ -48,7 +55,7 @@ function isTakenAt(host: string, port: number): Promise<boolean> {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE') resolve(true);
-      // A machine without IPv6 has nobody at ::1.
+      // On a machine without IPv6, no process listens at ::1.
       else if (host !== LOOPBACK) resolve(false);
       else reject(error);
     });

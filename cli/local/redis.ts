@@ -1,11 +1,11 @@
 /**
- * A private redis-server for the local cluster and for tests: on a free port of the loopback,
- * in its own temporary folder, without persistence (what a local cluster stores may die with it).
+ * A private redis-server for the local cluster and for tests: on a free port of the loopback, in
+ * its own temporary folder, without persistence (a local cluster may lose its data when it stops).
  *
- * The hard thing is that it never outlives us, not even when we are killed with SIGKILL. So it is
- * started through a shell that first leaves a guard behind: a subshell that waits for the end of
- * our pipe, then kills Redis and removes its folder. The shell itself becomes Redis (`exec`), so
- * the child's pid, signals and exit status are Redis' own.
+ * Redis must not outlive this process, not even one that is killed with SIGKILL. So it is started
+ * through a shell that first starts a guard: a subshell that waits for the end of a pipe from this
+ * process, then kills Redis and removes its folder. The shell itself becomes Redis (`exec`), so the
+ * child's pid, signals and exit status are those of Redis.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp } from 'node:fs/promises';
@@ -21,26 +21,30 @@ export interface LocalRedis {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Resolves when it is gone, for whatever reason. */
-  readonly gone: Promise<void>;
-  /** Resolves when it is gone and its folder is removed. */
+  /** Resolves when it has exited, for any reason. */
+  readonly exited: Promise<void>;
+  /** Resolves when it has exited and its folder is removed. */
   stop(): Promise<void>;
-  /** Resolves when a signal that ends it has ended it; one that does not, never does. */
+  /** Resolves when the signal has ended the process; never for a signal that does not end it. */
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
 export interface LocalRedisOptions {
-  /** A free one is chosen unless it is given. */
+  /** A free port by default. */
   readonly port?: number;
-  /** More arguments for redis-server, such as `['--cluster-enabled', 'yes']`; they win over ours. */
+  /**
+   * More arguments for redis-server, such as `['--cluster-enabled', 'yes']`; they override the
+   * defaults.
+   */
   readonly args?: readonly string[];
-  /** Hears it when something takes time, such as an installation. */
-  readonly say?: (line: string) => void;
+  /** Receives a message before each step that takes long, such as an installation. */
+  readonly onProgress?: (line: string) => void;
 }
 
 /**
- * $1: the folder; the rest: the command. Descriptor 3 is the pipe that only we hold open. The guard
- * keeps standard output open, so the child's `close` event comes after the guard's work.
+ * $1 is the folder, the rest the command. Descriptor 3 is the pipe whose other end only this
+ * process holds. The guard keeps standard output open, so the child's `close` event follows the
+ * guard's work.
  */
 const GUARDED = `
   exec 3<&0
@@ -51,31 +55,32 @@ const GUARDED = `
 
 /** @throws Failure when there is no usable redis-server, or it does not start */
 export async function startRedis(options: LocalRedisOptions = {}): Promise<LocalRedis> {
-  await ensureRedis(options.say ?? (() => {}));
+  await ensureRedis(options.onProgress ?? (() => {}));
   const port = options.port ?? (await freePort());
   const folder = await mkdtemp(join(tmpdir(), 'longline-redis-'));
   const command = ['redis-server', '--port', `${port}`, '--bind', LOOPBACK, '--dir', folder];
   command.push('--save', '', '--appendonly', 'no', ...(options.args ?? []));
   const child = spawn('sh', ['-c', GUARDED, 'sh', folder, ...command], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // Not of the terminal's process group: Ctrl-C must reach us only, Redis is stopped last.
+    // Outside the terminal's process group: Ctrl-C must reach only this process, which stops Redis
+    // last.
     detached: true,
   });
-  const gone = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   await untilReady(child);
   return {
     url: `redis://${LOOPBACK}:${port}`,
     port,
     pid: child.pid!,
-    gone,
+    exited,
     kill: (signal) => {
       child.kill(signal);
-      return gone;
+      return exited;
     },
-    // Nothing is worth saving, so this need not be gentle: closing the pipe is how the guard is told.
+    // There is no data to save: the end of the pipe makes the guard kill Redis.
     stop: () => {
       child.stdin!.destroy();
-      return gone;
+      return exited;
     },
   };
 }
@@ -97,12 +102,14 @@ function untilReady(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Set-up has the same file and runs before anything is compiled, so it is not TypeScript. */
-async function ensureRedis(say: (line: string) => void): Promise<void> {
+/** The set-up uses the same script before anything is compiled, so it is not TypeScript. */
+async function ensureRedis(onProgress: (line: string) => void): Promise<void> {
   const script = pathToFileURL(join(packageRoot, 'scripts/ensure-redis.mjs')).href;
-  const installer: { ensureRedis: (say: (line: string) => void) => void } = await import(script);
+  const installer: { ensureRedis: (onProgress: (line: string) => void) => void } = await import(
+    script
+  );
   try {
-    installer.ensureRedis(say);
+    installer.ensureRedis(onProgress);
   } catch (error) {
     throw new Failure((error as Error).message);
   }

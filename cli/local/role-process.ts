@@ -1,7 +1,8 @@
 /**
- * One role as a child process: started, watched, started again in place when it dies (on the same
- * ports: they are in its environment), stopped. It announces itself over the IPC channel, and
- * stops by itself when that channel closes, so it does not outlive us (common/process/lifecycle.ts).
+ * One role as a child process: started, supervised, restarted in place when it dies (on the same
+ * ports: they are in its environment), stopped. The role reports over the IPC channel that it
+ * listens, and exits when that channel closes, so it does not outlive this process
+ * (common/process/lifecycle.ts).
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,39 +11,41 @@ import { backoffMs } from '../../common/process/backoff.js';
 import { Failure } from '../failure.js';
 import { readLogLine } from './log-line.js';
 
-/** A role that rejects its settings or its machine (EX_CONFIG): another try would end the same. */
+/** EX_CONFIG: the role rejects its settings or its machine, and would do so again. */
 const EXIT_CONFIG = 78;
 
-/** A process that has lived this long did not die of its start: backoff begins anew. */
+/** A process that has run this long has started successfully: its backoff starts anew. */
 const STABLE_MS = 10_000;
 const LISTENING_DEADLINE_MS = 30_000;
-/** A little more than what a role grants itself before it gives up stopping. */
+/** A little more than the shutdown deadline of a role itself. */
 const STOP_DEADLINE_MS = 12_000;
-/** How much of its output explains why a process did not start. */
+/** Lines of output in the error message of a process that did not start. */
 const LAST_LINES = 5;
 
 export interface RoleProcessOptions {
   readonly name: string;
-  /** What to run, such as dist/edge/main.js. */
+  /** Compiled module, such as dist/edge/main.js. */
   readonly script: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Options of Node itself. */
+  /** Options of Node.js. */
   readonly nodeOptions: readonly string[];
-  /** Whether to start it again when it dies. */
+  /** Whether a dead process is started again. */
   readonly restart: boolean;
-  /** Hears each line that it prints, and what happens to it. */
+  /** Receives each line that it prints, and its deaths and restarts. */
   readonly onOutput: (line: string) => void;
 }
 
-/** Called with nothing when the process listens, with the reason when it ends before. */
+/**
+ * Called without an argument when the process listens, with the reason when it exits before that.
+ */
 type OnStarted = (failure?: Failure) => void;
 
 export class RoleProcess {
   readonly #options: RoleProcessOptions;
   #child: ChildProcess | undefined;
-  /** Set while a dead process waits to be started again. */
+  /** Set while a dead process is waiting for its restart. */
   #restartTimer: NodeJS.Timeout | undefined;
-  /** Deaths in a row without a stable life between. */
+  /** Consecutive deaths without STABLE_MS of running in between. */
   #deaths = 0;
   #isWanted = false;
 
@@ -55,12 +58,12 @@ export class RoleProcess {
     return this.#child?.pid;
   }
 
-  /** False when it was never started, was stopped, or died for good. */
+  /** Whether the process is running or will be restarted. */
   get isWanted(): boolean {
     return this.#isWanted;
   }
 
-  /** Resolves when it listens. @throws Failure when it ends before, or takes too long */
+  /** Resolves when it listens. @throws Failure when it exits before that, or takes too long */
   async start(): Promise<void> {
     if (this.#child !== undefined) return;
     clearTimeout(this.#restartTimer);
@@ -77,16 +80,18 @@ export class RoleProcess {
     });
   }
 
-  /** Resolves when the process is gone. What restarts will do so after this as after any death. */
+  /**
+   * Resolves when the process has exited. With `restart` it is started again, as after any death.
+   */
   async kill(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
-    const gone = once(child, 'close');
+    const exited = once(child, 'close');
     child.kill(signal);
-    await gone;
+    await exited;
   }
 
-  /** At once: SIGTERM would let an edge drain first. */
+  /** Stops it for good, with SIGINT: on SIGTERM, an edge would drain first. */
   async stop(): Promise<void> {
     this.#isWanted = false;
     clearTimeout(this.#restartTimer);
@@ -95,7 +100,7 @@ export class RoleProcess {
     clearTimeout(deadline);
   }
 
-  /** For whoever cannot wait. */
+  /** Kills it for good, without waiting for its exit. */
   killNow(): void {
     this.#isWanted = false;
     clearTimeout(this.#restartTimer);
@@ -108,11 +113,12 @@ export class RoleProcess {
       env,
       execArgv: [...nodeOptions],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      // Not of the terminal's process group: Ctrl-C reaches us only, we stop in our order.
+      // Outside the terminal's process group: Ctrl-C reaches only this process, which stops roles
+      // in order.
       detached: true,
     });
     this.#child = child;
-    const bornAtMs = performance.now();
+    const startedAtMs = performance.now();
     const lastLines: string[] = [];
     let starting = onStarted;
     for (const stream of [child.stdout!, child.stderr!]) {
@@ -128,18 +134,18 @@ export class RoleProcess {
     });
     child.once('close', (code, signal) => {
       this.#child = undefined;
-      const how = signal ?? `exit status ${code}`;
+      const status = signal ?? `exit status ${code}`;
       if (starting !== undefined) {
         this.#isWanted = false;
-        starting(new Failure([`${name} did not start: ${how}`, ...lastLines].join('\n  ')));
+        starting(new Failure([`${name} did not start: ${status}`, ...lastLines].join('\n  ')));
       } else if (this.#isWanted && restart && code !== EXIT_CONFIG) {
-        this.#deaths = performance.now() - bornAtMs > STABLE_MS ? 1 : this.#deaths + 1;
+        this.#deaths = performance.now() - startedAtMs > STABLE_MS ? 1 : this.#deaths + 1;
         const delayMs = backoffMs(this.#deaths);
-        onOutput(`died (${how}), starts again in ${delayMs} ms`);
+        onOutput(`died (${status}), restarts in ${delayMs} ms`);
         this.#restartTimer = setTimeout(() => this.#launch(), delayMs);
       } else if (this.#isWanted) {
         this.#isWanted = false;
-        onOutput(`died (${how}), stays dead`);
+        onOutput(`died (${status}), not restarted`);
       }
     });
   }

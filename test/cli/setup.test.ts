@@ -16,29 +16,29 @@ function setup() {
   return { status, stdout, stderr, tookMs: performance.now() - startMs };
 }
 
-test('does nothing, quickly and silently, when nothing has changed', () => {
+test('does nothing, quickly and silently, when no file has changed', () => {
   setup();
   const again = setup();
   expect(again).toMatchObject({ status: 0, stdout: '', stderr: '' });
-  // About 150 ms alone; tests share the machine.
+  // About 150 ms on an idle machine; tests share it.
   expect(again.tookMs).toBeLessThan(1_000);
 });
 
-test('its lock admits one at a time, and does not wait for a holder that died', async () => {
+test('its lock admits one process at a time, and ignores the lock of a dead process', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'longline-lock-'));
   const path = join(folder, 'lock');
-  const pidOfNobody = 2 ** 22 + 1;
-  writeFileSync(path, `${pidOfNobody}`);
+  const unusedPid = 2 ** 22 + 1;
+  writeFileSync(path, `${unusedPid}`);
   const { withLock } = await import(pathToFileURL(join(packageRoot, 'scripts/lock.mjs')).href);
-  const story: string[] = [];
+  const events: string[] = [];
   const work = async () => {
-    story.push('in');
+    events.push('in');
     await sleep(50);
-    story.push('out');
+    events.push('out');
   };
   await withLock(path, () => {}, work);
-  await Promise.all([1, 2].map(() => withLock(path, () => story.push('waits'), work)));
-  expect(story).toEqual(['in', 'out', 'in', 'waits', 'out', 'in', 'out']);
+  await Promise.all([1, 2].map(() => withLock(path, () => events.push('waits'), work)));
+  expect(events).toEqual(['in', 'out', 'in', 'waits', 'out', 'in', 'out']);
   expect(existsSync(path)).toBe(false);
   rmSync(folder, { recursive: true });
 });

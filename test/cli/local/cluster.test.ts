@@ -5,8 +5,8 @@ import { controlApi } from '../../../cli/control/api.js';
 import { LocalCluster } from '../../../cli/local/cluster.js';
 import { startRedis } from '../../../cli/local/redis.js';
 
-test('names every taken port and who wants it before anything is started', async () => {
-  const holders = await Promise.all([7101, 7011].map(hold));
+test('lists every taken port with its role before it starts any process', async () => {
+  const listeners = await Promise.all([7101, 7011].map(occupy));
   const output: string[] = [];
   const start = LocalCluster.start({
     redisUrl: 'redis://127.0.0.1:1',
@@ -17,10 +17,10 @@ test('names every taken port and who wants it before anything is started', async
   });
   await expect(start).rejects.toThrow(/7101 \(router, grpc\).*7011 \(edge-2, devices\)/);
   expect(output).toEqual([]);
-  for (const holder of holders) holder.close();
+  for (const listener of listeners) listener.close();
 });
 
-test('gets ready, restarts a killed edge in place, takes one more, and leaves nothing', async () => {
+test('gets ready, restarts a killed edge in place, adds an edge, and stops', async () => {
   const redis = await startRedis();
   const cluster = await LocalCluster.start({
     redisUrl: redis.url,
@@ -46,8 +46,8 @@ test('gets ready, restarts a killed edge in place, takes one more, and leaves no
   expect(cluster.names.filter((name) => cluster.pid(name) !== undefined)).toEqual([]);
 }, 60_000);
 
-/** Takes a port, unless somebody else has: then it is as taken as it must be. */
-async function hold(port: number) {
+/** Listens on a port, unless another process does: then the port is taken as well. */
+async function occupy(port: number) {
   const server = createServer().listen(port, '127.0.0.1');
   await Promise.race([once(server, 'listening'), once(server, 'error').catch(() => {})]);
   return server;

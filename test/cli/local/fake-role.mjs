@@ -1,5 +1,5 @@
-/** Stands in for a role: announces itself, and exits as a configuration problem does on SIGHUP. */
-if (process.env.FAKE_REFUSES !== undefined) {
+/** A fake role: reports that it listens, and exits with EX_CONFIG on SIGHUP. */
+if (process.env.FAKE_ROLE_REJECTS !== undefined) {
   process.stderr.write('the fake role rejects\n');
   process.exit(1);
 }

@@ -1,7 +1,7 @@
 /**
- * **Goal:** whoever started a local cluster and is killed without a chance to clean up leaves
- * nothing running, although roles still want to write to a log that nobody reads any more.
- * **Method:** a process of its own starts Redis and a cluster, says the pids, and kills itself.
+ * **Goal:** a process that started a local cluster and is killed without a chance to clean up
+ * leaves no process running, although the roles still write to log pipes without a reader.
+ * **Method:** a separate process starts Redis and a cluster, prints the pids, and kills itself.
  */
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
@@ -31,7 +31,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test('a cluster whose parent is killed ends', async () => {
+test('a cluster stops when its parent is killed', async () => {
   const parent = spawn(process.execPath, ['--input-type=module', '--eval', SCRIPT], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

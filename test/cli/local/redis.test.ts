@@ -23,7 +23,7 @@ test('serves sharded pub/sub, and leaves neither process nor folder after stop',
   expect(await isTaken(redis.port)).toBe(false);
 });
 
-test('comes back on the port that it had', async () => {
+test('starts again on the same port', async () => {
   const first = await startRedis();
   await first.kill('SIGKILL');
   const second = await startRedis({ port: first.port });
@@ -31,7 +31,7 @@ test('comes back on the port that it had', async () => {
   await second.stop();
 });
 
-test('says what redis-server said when it does not start', async () => {
+test('throws the output of a redis-server that does not start', async () => {
   const redis = await startRedis();
   await expect(startRedis({ port: redis.port })).rejects.toThrow(/did not start:.*in use/s);
   await redis.stop();

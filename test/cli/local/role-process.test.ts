@@ -23,7 +23,7 @@ function fakeRole(env: NodeJS.ProcessEnv, restart: boolean): RoleProcess {
 
 afterEach(() => role.stop());
 
-test('starts, and is gone after stop', async () => {
+test('starts, and has exited after stop', async () => {
   const fake = fakeRole({}, true);
   await fake.start();
   const pid = fake.pid!;
@@ -34,7 +34,7 @@ test('starts, and is gone after stop', async () => {
   expect(output).toEqual([]);
 });
 
-test('starts a killed process again', async () => {
+test('restarts a killed process', async () => {
   const fake = fakeRole({}, true);
   await fake.start();
   const before = fake.pid!;
@@ -43,35 +43,35 @@ test('starts a killed process again', async () => {
   expect(fake.isWanted).toBe(true);
   while (fake.pid === undefined) await sleep(10);
   expect(fake.pid).not.toBe(before);
-  expect(output).toEqual([expect.stringMatching(/^died \(SIGKILL\), starts again in \d+ ms$/)]);
+  expect(output).toEqual([expect.stringMatching(/^died \(SIGKILL\), restarts in \d+ ms$/)]);
 });
 
-test('leaves a killed process dead unless it restarts, and starts it again when asked', async () => {
+test('leaves a killed process dead without `restart`, and starts it again on request', async () => {
   const fake = fakeRole({}, false);
   await fake.start();
   await fake.kill('SIGKILL');
   expect(fake.isWanted).toBe(false);
-  expect(output).toEqual(['died (SIGKILL), stays dead']);
+  expect(output).toEqual(['died (SIGKILL), not restarted']);
   await fake.start();
   expect(isAlive(fake.pid!)).toBe(true);
 });
 
-test('a process that does not start is not started again, and says why', async () => {
-  const fake = fakeRole({ FAKE_REFUSES: '1' }, true);
+test('does not restart a process that failed to start, and throws its output', async () => {
+  const fake = fakeRole({ FAKE_ROLE_REJECTS: '1' }, true);
   await expect(fake.start()).rejects.toThrow(
     new Failure('fake did not start: exit status 1\n  the fake role rejects'),
   );
   expect(fake.isWanted).toBe(false);
 });
 
-test('leaves a process dead that rejects its configuration', async () => {
+test('does not restart a process that rejects its configuration', async () => {
   const fake = fakeRole({}, true);
   await fake.start();
   await fake.kill('SIGHUP');
-  expect(output).toEqual(['died (exit status 78), stays dead']);
+  expect(output).toEqual(['died (exit status 78), not restarted']);
 });
 
-test('stop prevents the restart that is due', async () => {
+test('stop cancels a pending restart', async () => {
   const fake = fakeRole({}, true);
   await fake.start();
   await fake.kill('SIGKILL');

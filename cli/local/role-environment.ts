@@ -1,0 +1,112 @@
+/** Ports and settings of the roles of a local cluster. */
+import { platform } from 'node:process';
+import { LOOPBACK } from './ports.js';
+
+export type RoleName = 'control' | 'router' | 'edge';
+
+/** Listening ports by purpose. Every role has HTTP for operators and probes. */
+export type Ports = Readonly<Record<string, number>> & { readonly http: number };
+
+/**
+ * Documented ports of the i-th process of a role, from 0: edges take the next port each, controls
+ * the next two, routers the next three.
+ */
+export const DEFAULT_PORTS: Readonly<Record<RoleName, (i: number) => Ports>> = {
+  control: (i) => ({ http: 7200 + 2 * i, grpc: 7201 + 2 * i }),
+  router: (i) => ({ http: 7100 + 3 * i, grpc: 7101 + 3 * i, front: 7102 + 3 * i }),
+  edge: (i) => ({ devices: 7010 + i, http: 7060 + i }),
+};
+
+/**
+ * Source address of the routers' front proxies. Edges trust the PROXY header of this address and of
+ * no other on this machine. Outside Linux, 127.0.0.1 is the only address of 127.0.0.0/8.
+ */
+const FRONT_SOURCE = platform === 'linux' ? '127.0.0.2' : LOOPBACK;
+
+/**
+ * Options of Node.js. Pushes in flight outlive a young generation of the default size, and a router
+ * then spends a third of its time copying them. An edge keeps next to nothing of what it allocates
+ * for a push: there, a larger one only costs memory (docs/measurements.md).
+ */
+export const NODE_OPTIONS: Readonly<Record<RoleName, readonly string[]>> = {
+  control: [],
+  router: ['--max-semi-space-size=32'],
+  edge: ['--max-semi-space-size=4'],
+};
+
+export interface RoleEnvironment {
+  readonly name: string;
+  readonly role: RoleName;
+  readonly ports: Ports;
+  readonly redisUrl: string;
+  /** `host:port` of every control's gRPC. */
+  readonly controlAddresses: readonly string[];
+  /** Settings of the caller, on top of this process' environment. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Environment variables of a role. */
+export function roleEnvironment({
+  name,
+  role,
+  ports,
+  redisUrl,
+  controlAddresses,
+  env,
+}: RoleEnvironment): NodeJS.ProcessEnv {
+  const shared: NodeJS.ProcessEnv = {
+    LONGLINE_AUTH: 'none',
+    LONGLINE_HOST: LOOPBACK,
+    LONGLINE_CORS_ORIGINS: '*',
+    ...process.env,
+    ...env,
+    LONGLINE_REDIS_URL: redisUrl,
+  };
+  if (role === 'control') {
+    return {
+      ...shared,
+      LONGLINE_CONTROL_ID: name,
+      LONGLINE_CONTROL_HTTP_PORT: `${ports.http}`,
+      LONGLINE_CONTROL_GRPC_PORT: `${ports.grpc}`,
+      LONGLINE_CONTROL_ADVERTISED_URL: `http://localhost:${ports.http}`,
+    };
+  }
+  const LONGLINE_CONTROL_ADDRESS = controlAddresses.join(',');
+  if (role === 'router') {
+    return {
+      ...shared,
+      LONGLINE_CONTROL_ADDRESS,
+      LONGLINE_ROUTER_ID: name,
+      LONGLINE_ROUTER_HTTP_PORT: `${ports.http}`,
+      LONGLINE_ROUTER_GRPC_PORT: `${ports.grpc}`,
+      LONGLINE_ROUTER_FRONT_PORT: `${ports.front}`,
+      LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: FRONT_SOURCE,
+    };
+  }
+  return {
+    ...shared,
+    LONGLINE_CONTROL_ADDRESS,
+    LONGLINE_EDGE_ID: name,
+    LONGLINE_EDGE_PORT: `${ports.devices}`,
+    LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
+    LONGLINE_EDGE_ADVERTISED_URL: edgeUrl(ports, env),
+    ...(isTls(env) ? {} : frontSettings(ports, shared.LONGLINE_PROXY_NETWORKS)),
+  };
+}
+
+/** Address of an edge for devices. */
+export function edgeUrl(ports: Ports, env: NodeJS.ProcessEnv): string {
+  return `${isTls(env) ? 'https' : 'http'}://localhost:${ports.devices}`;
+}
+
+/** Whether edges speak TLS with devices; they accept no front proxies then. */
+function isTls(env: NodeJS.ProcessEnv): boolean {
+  return !!{ ...process.env, ...env }.LONGLINE_EDGE_TLS_CERT_FILE;
+}
+
+function frontSettings(ports: Ports, proxyNetworks: string | undefined): NodeJS.ProcessEnv {
+  return {
+    LONGLINE_EDGE_FRONT_ADDRESS: `${LOOPBACK}:${ports.devices}`,
+    LONGLINE_PROXY_NETWORKS: [proxyNetworks, FRONT_SOURCE].filter(Boolean).join(','),
+  };
+}
