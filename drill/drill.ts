@@ -1,4 +1,7 @@
-/** `longline drill`: breaks things on purpose, and reports lost, duplicated, late. */
+/**
+ * `longline drill`: injects faults into a private cluster and reports lost, duplicate and late
+ * pushes.
+ */
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { stopRequest } from '../cli/commands/stop-request.js';
@@ -6,15 +9,15 @@ import { Failure } from '../cli/failure.js';
 import { packageRoot } from '../common/process/package-root.js';
 import { type FaultKind, possibleKinds, type RedisKind } from './faults/schedule.js';
 import type { CheckName, Finding } from './history/check.js';
-import { forPeople, isClean, story, summarise } from './history/report.js';
+import { describeViolations, formatSummary, isClean, summarise } from './history/report.js';
 import { MUTANTS, type Mutant } from './mutants/mutants.js';
 import { mutate } from './mutants/mutate.js';
-import { type DrillOptions, type DrillResult, runDrill } from './run.js';
-import { makeScratch } from './scratch.js';
+import { type DrillOptions, runDrill } from './run.js';
+import { makeTemporaryFolder } from './temporary-folder.js';
 
 export interface DrillCommandOptions {
   readonly seconds: number;
-  /** Any unless it is given; it is printed. */
+  /** Random by default; the result names it. */
   readonly seed?: number;
   readonly clients: number;
   readonly rate: number;
@@ -25,32 +28,34 @@ export interface DrillCommandOptions {
   readonly verbose?: boolean;
 }
 
-const PATIENCE_MS = 30_000;
+const RECOVERY_MS_MAX = 30_000;
 
-/** Pushing goes on for so long after all is healed: in calm, more is promised. */
+/** Duration of pushing without faults after the recovery: Longline promises more in that time. */
 const CALM_MS = 12_000;
 
-/** Short, dense, and not patient with what cannot heal. */
+/** Short and dense, with little time for what a mutant cannot recover from. */
 const MUTANT_DRILL = {
   redis: 'standalone',
   seconds: 12,
   clients: 200,
   pushesPerSecond: 400,
-  patienceMs: 8_000,
+  recoveryMsMax: 8_000,
   calmMs: 0,
 } as const;
 const SEEDS_PER_MUTANT = 3;
 
-/** Returns the exit status: 0 when every promise was kept. Progress goes to standard error. */
+/**
+ * Returns the exit status: 0 when every promise was kept. Progress is written to standard error.
+ */
 export async function drill(options: DrillCommandOptions): Promise<number> {
   const signal = stopRequest();
-  // Whoever waits listens to it, and many do at a time.
+  // Every wait adds a listener, and there are many at a time.
   setMaxListeners(0, signal);
   const common = {
     seed: options.seed ?? Math.floor(Math.random() * 1_000_000),
     isVerbose: options.verbose ?? false,
     signal,
-    say: (line: string) =>
+    log: (line: string) =>
       console.error(`drill ${(performance.now() / 1_000).toFixed(1)} s: ${line}`),
   };
   if (options.mutants) {
@@ -60,7 +65,7 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
   const possible = possibleKinds(options.redis);
   const impossible = options.only?.filter((kind) => !possible.includes(kind)) ?? [];
   if (impossible.length > 0) {
-    throw new Failure(`a ${options.redis} Redis cannot have ${impossible.join(', ')}`);
+    throw new Failure(`${impossible.join(', ')} cannot be injected with --redis ${options.redis}`);
   }
   const result = await runDrill({
     ...common,
@@ -69,26 +74,26 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
     clients: options.clients,
     pushesPerSecond: options.rate,
     kinds: options.only ?? possible,
-    patienceMs: PATIENCE_MS,
+    recoveryMsMax: RECOVERY_MS_MAX,
     calmMs: CALM_MS,
   });
   const summary = summarise(result);
-  if (!isClean(result)) console.error(story(result));
-  console.log(options.json ? JSON.stringify(summary) : forPeople(summary));
+  if (!isClean(result)) console.error(describeViolations(result));
+  console.log(options.json ? JSON.stringify(summary) : formatSummary(summary));
   return isClean(result) ? 0 : 1;
 }
 
-/** Each mutant must be caught, and the same drill must find nothing in what it was made from. */
+/** Each mutant must be caught, and the same drill must find nothing in the unpatched code. */
 async function drillMutants(options: DrillOptions, isJson: boolean): Promise<number> {
-  const { say } = options;
-  say('no mutant, every fault');
+  const { log } = options;
+  log('no mutant, every fault');
   const original = await runDrill(options);
-  if (!isClean(original)) console.error(story(original));
+  if (!isClean(original)) console.error(describeViolations(original));
   const by: Record<string, CheckName> = {};
   for (const mutant of MUTANTS) {
-    const check = await huntMutant(mutant, options);
+    const check = await catchMutant(mutant, options);
     if (check !== undefined) by[mutant.name] = check;
-    say(`${mutant.name}: ${check === undefined ? 'NOT CAUGHT' : `caught by ${check}`}`);
+    log(`${mutant.name}: ${check === undefined ? 'NOT CAUGHT' : `caught by ${check}`}`);
   }
   const caught = Object.keys(by).length;
   const summary = { mutants: MUTANTS.length, caught, by, originalIsClean: isClean(original) };
@@ -96,30 +101,27 @@ async function drillMutants(options: DrillOptions, isJson: boolean): Promise<num
   return caught === MUTANTS.length && isClean(original) ? 0 : 1;
 }
 
-/** Returns the check that caught it; undefined when none did, with any seed. */
-async function huntMutant(mutant: Mutant, options: DrillOptions): Promise<CheckName | undefined> {
-  const scratch = await makeScratch();
+/** Returns the check that caught the mutant; undefined when none did, with any seed. */
+async function catchMutant(mutant: Mutant, options: DrillOptions): Promise<CheckName | undefined> {
+  const folder = await makeTemporaryFolder();
   try {
-    const root = join(scratch.path, 'mutant');
+    const root = join(folder.path, 'mutant');
     await mutate(mutant, packageRoot, root);
+    // Most of the progress of a mutant is about what it cannot recover from.
+    const log = options.isVerbose ? options.log : () => {};
     for (let i = 0; i < SEEDS_PER_MUTANT; i++) {
       const seed = options.seed + i;
-      options.say(`${mutant.name}, seed ${seed}`);
-      const { findings } = await runMutant({ ...options, seed, root, kinds: mutant.kinds });
-      if (findings.length > 0) return caughtBy(mutant, findings);
+      options.log(`${mutant.name}, seed ${seed}`);
+      const { findings } = await runDrill({ ...options, log, seed, root, kinds: mutant.kinds });
+      if (findings.length > 0) return checkThatCaught(mutant, findings);
     }
     return undefined;
   } finally {
-    await scratch.remove();
+    await folder.remove();
   }
 }
 
-/** What a mutant cannot heal is no news; only what it broke is. */
-function runMutant(options: DrillOptions): Promise<DrillResult> {
-  return runDrill({ ...options, say: options.isVerbose ? options.say : () => {} });
-}
-
-/** The check that was meant to, if it did. */
-function caughtBy({ check }: Mutant, findings: readonly Finding[]): CheckName {
+/** The expected check, if it is among the findings. */
+function checkThatCaught({ check }: Mutant, findings: readonly Finding[]): CheckName {
   return findings.some((finding) => finding.check === check) ? check : findings[0]!.check;
 }

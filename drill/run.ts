@@ -1,15 +1,15 @@
 /**
- * One drill: a cluster of real processes, devices, a backend and a schedule of faults; then
- * everything is healed, and all that was accepted has to arrive.
+ * One drill: a cluster of real processes, devices, a backend and a schedule of faults. Then the
+ * faults stop, everything recovers, and all accepted pushes must arrive.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../cli/failure.js';
 import { LocalCluster } from '../cli/local/cluster.js';
 import { readLogLine } from '../cli/local/log-line.js';
-import { Ending, until } from './ending.js';
-import { ClusterStore } from './faults/cluster-store.js';
 import { Nemesis } from './faults/nemesis.js';
 import { between, pick, seeded } from './faults/random.js';
+import { ClusterRedis } from './faults/redis-cluster-fixture.js';
+import { type RedisFixture, StandaloneRedis } from './faults/redis-fixture.js';
 import {
   type FaultKind,
   planFaults,
@@ -17,87 +17,87 @@ import {
   type Scheduled,
   type ScheduleShape,
 } from './faults/schedule.js';
-import { StandaloneStore, type Store } from './faults/store.js';
 import { check, type Finding } from './history/check.js';
-import { type History, newHistory } from './history/history.js';
+import { type History, type HistoryInProgress, newHistory } from './history/history.js';
 import { Backend } from './load/backend.js';
 import { Fleet } from './load/fleet.js';
-import { makeScratch, type Scratch } from './scratch.js';
+import { Recovery, until } from './recovery.js';
+import { makeTemporaryFolder } from './temporary-folder.js';
 
 export interface DrillOptions {
-  /** How long things break. Starting before and healing after take 10 to 30 seconds more. */
+  /** Duration of the faults. Start and recovery take 10 to 30 seconds more. */
   readonly seconds: number;
   readonly seed: number;
   readonly clients: number;
   readonly pushesPerSecond: number;
   readonly redis: RedisKind;
-  /** What is broken. */
+  /** Kinds of faults to inject. */
   readonly kinds: readonly FaultKind[];
-  /** Where dist/ is: the package's own folder unless a patched copy is to run. */
+  /** Folder of dist/: the package's own by default, or a patched copy. */
   readonly root?: string;
-  /** How long a member may take to be ready again, and what was accepted to arrive in the end. */
-  readonly patienceMs: number;
-  /** How long pushing goes on after everything is healed. */
+  /** Time in which a member must become ready again, and in which accepted pushes must arrive. */
+  readonly recoveryMsMax: number;
+  /** Duration of pushing after the recovery. */
   readonly calmMs: number;
-  /** Also says what the roles warn about: while things break, that is a lot. */
+  /** Also logs the warnings of the roles; faults cause many. */
   readonly isVerbose: boolean;
   readonly signal: AbortSignal;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 export interface DrillResult {
   readonly options: DrillOptions;
   readonly schedule: readonly Scheduled[];
-  /** What was really done, by kind. */
+  /** Faults that were injected, by kind. */
   readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
   readonly history: History;
   readonly findings: readonly Finding[];
-  /** What did not come to rest although everything was healed. */
+  /** Descriptions of what did not recover after the faults. */
   readonly stuck: readonly string[];
 }
 
 const EDGES = 3;
 const ROUTERS = 2;
-/** Edges report every two seconds: shorter would depose healthy ones. */
+/** Edges report every two seconds: a shorter lease would expire for healthy ones. */
 const LEASE_MS = 5_000;
-/** Often, so that devices soon give up what is silent. */
+/** Short, so that devices soon give up a silent connection. */
 const HEARTBEAT_MS = 2_000;
 const READY_MS_MAX = 60_000;
 const CONNECTING_MS = 2_000;
 /** One device in ten gets half of the pushes, and most of the faults. */
-const BUSY_PART = 0.1;
-const LIVE_PART = 0.2;
+const BUSY_SHARE = 0.1;
+const LIVE_SHARE = 0.2;
 const PUSH_TICK_MS = 10;
-/** What a paused reader gets: more than the sockets between take. */
+/** Flood of a paused device: more than the sockets on the way can buffer. */
 const FLOOD_PUSHES = 100;
 const FLOOD_BYTES = 96 * 1024;
 
-/** @throws Failure when the cluster does not start, or the drill is told to stop */
+/** @throws Failure when the cluster does not start, or `signal` aborts the drill */
 export async function runDrill(options: DrillOptions): Promise<DrillResult> {
-  const scratch = await makeScratch();
+  const folder = await makeTemporaryFolder();
   try {
-    return await withStore(options, scratch);
+    return await withRedis(options, folder.path);
   } catch (error) {
-    // Whatever was under way has failed because it was told to.
-    throw options.signal.aborted ? new Failure('stopped before the drill was over') : error;
+    // After an abort, every operation in flight fails.
+    throw options.signal.aborted ? new Failure('stopped before the end of the drill') : error;
   } finally {
-    await scratch.remove();
+    await folder.remove();
   }
 }
 
-async function withStore(options: DrillOptions, scratch: Scratch): Promise<DrillResult> {
-  const start = options.redis === 'cluster' ? ClusterStore.start : StandaloneStore.start;
-  const store = await start(scratch.path, options.say);
+async function withRedis(options: DrillOptions, folder: string): Promise<DrillResult> {
+  const start = options.redis === 'cluster' ? ClusterRedis.start : StandaloneRedis.start;
+  const redis = await start(folder, options.log);
   try {
-    const cluster = await startCluster(options, store.url);
+    const cluster = await startCluster(options, redis.url);
     try {
       await cluster.waitUntilReady(READY_MS_MAX);
-      return await drill(options, cluster, store);
+      return await drill(options, cluster, redis);
     } finally {
       await cluster.stop();
     }
   } finally {
-    await store.stop();
+    await redis.stop();
   }
 }
 
@@ -113,13 +113,13 @@ function startCluster(options: DrillOptions, redisUrl: string): Promise<LocalClu
     env: {
       LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}`,
       LONGLINE_EDGE_HEARTBEAT_MS: `${HEARTBEAT_MS}`,
-      // Nothing may leave an inbox for want of room: it would look like a loss.
+      // A push that is trimmed from a full inbox would look lost.
       LONGLINE_ROUTER_INBOX_COUNT_MAX: '1000000',
       LONGLINE_ROUTER_INBOX_BYTES_MAX: `${256 * 1024 * 1024}`,
     },
     onOutput: (name, line) => {
       const { text, isAlarming } = readLogLine(line);
-      if (isAlarming && options.isVerbose) options.say(`${name}: ${text}`);
+      if (isAlarming && options.isVerbose) options.log(`${name}: ${text}`);
     },
   });
 }
@@ -127,19 +127,53 @@ function startCluster(options: DrillOptions, redisUrl: string): Promise<LocalClu
 async function drill(
   options: DrillOptions,
   cluster: LocalCluster,
-  store: Store,
+  redis: RedisFixture,
 ): Promise<DrillResult> {
-  const { say, signal } = options;
-  const random = seeded(options.seed);
+  const { log, recoveryMsMax, signal } = options;
   const history = newHistory();
-  const routers = cluster.namesOf('router');
   const shape = shapeOf(options);
   const schedule = planFaults(shape);
+  const { backend, fleet } = createLoad(options, cluster, redis, history);
+  const parts = { cluster, fleet, backend, history, recoveryMsMax, signal, log };
+  const nemesis = new Nemesis({ ...parts, redis });
+  const recovery = new Recovery(parts);
+  let pushing: NodeJS.Timeout | undefined;
+  try {
+    await connectAll(options, fleet);
+    log(`${options.clients} devices are connected; injecting ${schedule.length} faults`);
+    pushing = startPushing(options, shape.devicesBusy, backend, fleet);
+    const duration = sleep(options.seconds * 1000, undefined, { signal });
+    // Also after an abort, the nemesis first finishes the faults in progress.
+    const [injected] = await Promise.allSettled([nemesis.run(schedule), duration]);
+    if (injected.status === 'rejected') throw injected.reason;
+    signal.throwIfAborted();
+    await recovery.recover();
+    await sleep(options.calmMs, undefined, { signal });
+    clearInterval(pushing);
+    await recovery.drain();
+  } finally {
+    clearInterval(pushing);
+    nemesis.unfreezeAll();
+    backend.close();
+    fleet.stop();
+  }
+  const { stuck } = recovery;
+  return { options, schedule, faults: nemesis.counts, history, findings: check(history), stuck };
+}
+
+function createLoad(
+  options: DrillOptions,
+  cluster: LocalCluster,
+  redis: RedisFixture,
+  history: HistoryInProgress,
+): { readonly backend: Backend; readonly fleet: Fleet } {
+  const random = seeded(options.seed);
+  const routers = cluster.namesOf('router');
   const backend = new Backend({
     routers: routers.map((name) => cluster.grpcAddress(name)),
     history,
     random,
-    acceptLevels: store.acceptLevels,
+    acceptLevels: redis.acceptLevels,
     runId: `${options.seed}`,
   });
   const fleet = new Fleet({
@@ -150,49 +184,18 @@ async function drill(
     heartbeatMs: HEARTBEAT_MS,
     history,
     random,
-    signal,
+    signal: options.signal,
     flood: (clientId) => {
       for (let i = 0; i < FLOOD_PUSHES; i++) backend.push(clientId, true, FLOOD_BYTES);
     },
   });
-  const nemesis = new Nemesis({
-    cluster,
-    store,
-    fleet,
-    backend,
-    history,
-    patienceMs: options.patienceMs,
-    signal,
-    say,
-  });
-  let pushing: NodeJS.Timeout | undefined;
-  try {
-    await fleet.connect(CONNECTING_MS);
-    if (!(await until(() => fleet.openCount === options.clients, READY_MS_MAX, signal))) {
-      throw new Failure(`only ${fleet.openCount} of ${options.clients} devices could connect`);
-    }
-    say(`${options.clients} devices are connected; breaking ${schedule.length} things`);
-    pushing = pushSteadily(options, shape.devicesBusy, backend, fleet);
-    const pushingOn = sleep(options.seconds * 1000, undefined, { signal });
-    // Also when it is told to stop, the nemesis first puts down what it has in hand.
-    const [broken] = await Promise.allSettled([nemesis.run(schedule), pushingOn]);
-    if (broken.status === 'rejected') throw broken.reason;
-    signal.throwIfAborted();
-    const ending = new Ending(options, cluster, fleet, backend, history);
-    await ending.heal();
-    await sleep(options.calmMs, undefined, { signal });
-    clearInterval(pushing);
-    await ending.drain();
-    backend.close();
-    fleet.stop();
-    const { stuck } = ending;
-    return { options, schedule, faults: nemesis.counts, history, findings: check(history), stuck };
-  } finally {
-    clearInterval(pushing);
-    nemesis.thaw();
-    backend.close();
-    fleet.stop();
-  }
+  return { backend, fleet };
+}
+
+async function connectAll({ clients, signal }: DrillOptions, fleet: Fleet): Promise<void> {
+  await fleet.connect(CONNECTING_MS);
+  if (await until(() => fleet.openCount === clients, READY_MS_MAX, signal)) return;
+  throw new Failure(`only ${fleet.openCount} of ${clients} devices could connect`);
 }
 
 function shapeOf(options: DrillOptions): ScheduleShape {
@@ -202,14 +205,14 @@ function shapeOf(options: DrillOptions): ScheduleShape {
     edges: EDGES,
     routers: ROUTERS,
     devices: options.clients,
-    devicesBusy: Math.max(1, Math.floor(options.clients * BUSY_PART)),
+    devicesBusy: Math.max(1, Math.floor(options.clients * BUSY_SHARE)),
     leaseMs: LEASE_MS,
     kinds: options.kinds,
   };
 }
 
-/** Until the timer that it returns is cleared. */
-function pushSteadily(
+/** Pushes at a constant rate until the returned timer is cleared. */
+function startPushing(
   { pushesPerSecond, seed }: DrillOptions,
   devicesBusy: number,
   backend: Backend,
@@ -223,7 +226,7 @@ function pushSteadily(
     for (; pushed < due; pushed++) {
       const among = random() < 0.5 ? fleet.devices.slice(0, devicesBusy) : fleet.devices;
       const bytes = random() < 0.02 ? between(random, 1_000, 16_000) : between(random, 20, 300);
-      backend.push(pick(random, among).clientId, random() >= LIVE_PART, bytes);
+      backend.push(pick(random, among).clientId, random() >= LIVE_SHARE, bytes);
     }
   }, PUSH_TICK_MS);
 }

@@ -1,101 +1,105 @@
-/** Does to the cluster what the schedule says, and notes how long it took until it was whole again. */
+/**
+ * Injects the faults of a schedule into the cluster and its devices. "Nemesis" is Jepsen's word for
+ * the process that breaks the system under test. Each fault is recorded as a disturbance that ends
+ * when the cluster has recovered from it.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalCluster } from '../../cli/local/cluster.js';
 import { shardChannel, shardOf, shardTags } from '../../common/cluster/shard.js';
 import type { Disturbance, HistoryInProgress } from '../history/history.js';
 import type { Backend } from '../load/backend.js';
 import type { Fleet } from '../load/fleet.js';
-import { ClusterStore } from './cluster-store.js';
+import { ClusterRedis } from './redis-cluster-fixture.js';
+import { type RedisFixture, StandaloneRedis, SUBSCRIBER_LAG_BYTES_MAX } from './redis-fixture.js';
 import type { ClusterFault, FaultKind, Scheduled } from './schedule.js';
-import { StandaloneStore, type Store, SUBSCRIBER_LAG_BYTES_MAX } from './store.js';
 
 const POLL_MS = 50;
-/** Beyond Redis' own bound, what the sockets on the way swallow. */
+/** More than Redis' limit by as much as the sockets on the way can buffer. */
 const STALL_BYTES = SUBSCRIBER_LAG_BYTES_MAX + 8 * 1024 * 1024;
-/** What a cluster has unless it is configured otherwise. */
-const SHARDS = 4096;
 const STALL_PUSH_BYTES = 64 * 1024;
+/** The default number of shards. */
+const SHARDS = 4096;
 
 export interface NemesisOptions {
   readonly cluster: LocalCluster;
-  readonly store: Store;
+  readonly redis: RedisFixture;
   readonly fleet: Fleet;
   readonly backend: Backend;
   readonly history: HistoryInProgress;
-  /** How long a member may take to be ready again. */
-  readonly patienceMs: number;
-  /** Ends what is under way. */
+  /** Time in which a member must become ready again. */
+  readonly recoveryMsMax: number;
+  /** Aborts the faults in progress. */
   readonly signal: AbortSignal;
-  readonly say: (line: string) => void;
+  readonly log: (line: string) => void;
 }
 
 export class Nemesis {
   readonly counts: Partial<Record<FaultKind, number>> = {};
   readonly #options: NemesisOptions;
-  /** What is being done to each target: two faults of one target wait for each other. */
-  readonly #busy = new Map<string, Promise<void>>();
+  /** The last fault of each target. Faults of one target follow one another. */
+  readonly #lastFaults = new Map<string, Promise<void>>();
   readonly #frozen = new Set<number>();
 
   constructor(options: NemesisOptions) {
     this.#options = options;
   }
 
-  /** Resolves when the last fault is over. However it ends, nothing is under way then. */
+  /** Resolves, or rejects, when no fault is in progress any more. */
   async run(schedule: readonly Scheduled[]): Promise<void> {
     const startMs = performance.now();
-    const underWay: Promise<void>[] = [];
+    const inProgress: Promise<void>[] = [];
     try {
       for (const fault of schedule) {
         const waitMs = startMs + fault.atMs - performance.now();
         if (waitMs > 0) await this.#sleep(waitMs);
-        const doing = this.#befall(fault);
-        // Also when it fails before anybody waits for it.
-        doing.catch(() => {});
-        underWay.push(doing);
+        const injected = this.#inject(fault);
+        // It may reject before `Promise.all` below handles it.
+        injected.catch(() => {});
+        inProgress.push(injected);
       }
-      await Promise.all(underWay);
+      await Promise.all(inProgress);
     } finally {
-      await Promise.allSettled(underWay);
+      await Promise.allSettled(inProgress);
     }
   }
 
-  /** For the end, however it comes: a stopped process cannot stop. */
-  thaw(): void {
+  /** To be called before the cluster is stopped: a frozen process cannot exit. */
+  unfreezeAll(): void {
     for (const pid of this.#frozen) tryKill(pid, 'SIGCONT');
     this.#frozen.clear();
   }
 
-  async #befall(fault: Scheduled): Promise<void> {
+  async #inject(fault: Scheduled): Promise<void> {
     const { fleet } = this.#options;
     switch (fault.kind) {
       case 'cut':
       case 'away':
       case 'takeover':
         this.#count(fault.kind);
-        return fleet.befall(fault);
-      // What the device gets meanwhile may be too much for its edge's subscriber, too.
+        return fleet.inject(fault);
+      // The pushes to the paused device may be too much for the subscriber of its edge, too.
       case 'pause':
-        return this.#disturb(fault.kind, `device-${fault.device}`, () => fleet.befall(fault));
+        return this.#disturb(fault.kind, `device-${fault.device}`, () => fleet.inject(fault));
       default:
-        return this.#inTurn(fault, this.#targetOf(fault));
+        return this.#injectInTurn(fault, this.#targetOf(fault));
     }
   }
 
-  #inTurn(fault: ClusterFault, target: string): Promise<void> {
-    const before = this.#busy.get(target) ?? Promise.resolve();
-    const doing = before.then(() =>
-      this.#disturb(fault.kind, target, () => this.#do(fault, target)),
+  #injectInTurn(fault: ClusterFault, target: string): Promise<void> {
+    const before = this.#lastFaults.get(target) ?? Promise.resolve();
+    const injected = before.then(() =>
+      this.#disturb(fault.kind, target, () => this.#injectIntoCluster(fault, target)),
     );
-    // The next one of this target need not know that this one failed; `run` does.
-    this.#busy.set(
+    // A failure does not stop the next fault of this target; `run` rejects with it.
+    this.#lastFaults.set(
       target,
-      doing.catch(() => {}),
+      injected.catch(() => {}),
     );
-    return doing;
+    return injected;
   }
 
-  async #disturb(kind: FaultKind, target: string, work: () => Promise<void>): Promise<void> {
-    const { history, say } = this.#options;
+  async #disturb(kind: FaultKind, target: string, fault: () => Promise<void>): Promise<void> {
+    const { history, log } = this.#options;
     const disturbance: Disturbance = {
       kind,
       target,
@@ -104,13 +108,14 @@ export class Nemesis {
     };
     history.disturbances.push(disturbance);
     this.#count(kind);
-    await work();
+    await fault();
     disturbance.toMs = performance.now();
-    say(`${kind} ${target}: ${Math.round(disturbance.toMs - disturbance.fromMs)} ms`);
+    log(`${kind} ${target}: ${Math.round(disturbance.toMs - disturbance.fromMs)} ms`);
   }
 
-  async #do(fault: ClusterFault, target: string): Promise<void> {
-    const { cluster, signal, store } = this.#options;
+  /** Resolves when the cluster has recovered from the fault. */
+  async #injectIntoCluster(fault: ClusterFault, target: string): Promise<void> {
+    const { cluster, redis, signal } = this.#options;
     switch (fault.kind) {
       case 'killEdge':
       case 'killRouter':
@@ -121,29 +126,25 @@ export class Nemesis {
         await this.#freeze(target, fault.forMs);
         return this.#untilReady(target);
       case 'stallSubscriber':
-        this.#flood(target);
+        this.#floodEdge(target);
         await this.#freeze(target, fault.forMs);
         return this.#untilReady(target);
       case 'cutSubscriber':
-        // A Redis that is away at the moment has cut them already.
-        await store.cutConnections(`${target}-subscriber`).catch(() => 0);
+        // A Redis that is down at the moment has lost these connections already.
+        await redis.killConnections(`${target}-subscriber`).catch(() => 0);
         return this.#untilReady(target);
       case 'killRedis': {
-        const redis = requireStandalone(store);
-        await redis.kill();
+        const standalone = requireStandalone(redis);
+        await standalone.kill();
         await this.#sleep(fault.forMs);
-        await redis.startAgain();
+        await standalone.startAgain();
         return this.#untilAllReady();
       }
       case 'killMaster':
-        await requireCluster(store).failOver(fault.master, fault.forMs, signal);
+        await requireCluster(redis).failOver(fault.master, fault.forMs, signal);
         return this.#untilAllReady();
       case 'moveSlot':
-        await requireCluster(store).moveThereAndBack(
-          this.#keyOf(fault.device),
-          fault.forMs,
-          signal,
-        );
+        await requireCluster(redis).moveSlotAndBack(this.#keyOf(fault.device), fault.forMs, signal);
         return this.#untilAllReady();
     }
   }
@@ -162,14 +163,14 @@ export class Nemesis {
     return sleep(ms, undefined, { signal: this.#options.signal });
   }
 
-  /** Much for the clients of one edge at once, live only: it is for their edge to choke on. */
-  #flood(edge: string): void {
+  /** Sends more live-only pushes to the clients of one edge than its subscriber can take. */
+  #floodEdge(edge: string): void {
     const { backend, cluster, fleet } = this.#options;
     const { host } = new URL(cluster.edgeUrl(edge));
-    const there = fleet.devices.filter((device) => device.edges().includes(host));
-    if (there.length === 0) return;
+    const devices = fleet.devices.filter((device) => device.edges().includes(host));
+    if (devices.length === 0) return;
     for (let i = 0; i * STALL_PUSH_BYTES < STALL_BYTES; i++) {
-      backend.push(there[i % there.length]!.clientId, false, STALL_PUSH_BYTES);
+      backend.push(devices[i % devices.length]!.clientId, false, STALL_PUSH_BYTES);
     }
   }
 
@@ -177,10 +178,10 @@ export class Nemesis {
     for (const name of this.#options.cluster.names) await this.#untilReady(name);
   }
 
-  /** Resolves when the member says so, or after a while all the same. */
+  /** Resolves when the member is ready, or after `recoveryMsMax`. */
   async #untilReady(name: string): Promise<void> {
-    const { cluster, patienceMs, say } = this.#options;
-    const deadlineMs = performance.now() + patienceMs;
+    const { cluster, log, recoveryMsMax } = this.#options;
+    const deadlineMs = performance.now() + recoveryMsMax;
     while (performance.now() < deadlineMs) {
       const signal = AbortSignal.timeout(1_000);
       const answer = await fetch(`${cluster.httpUrl(name)}/readyz`, { signal }).catch(() => null);
@@ -188,7 +189,7 @@ export class Nemesis {
       if (answer?.ok) return;
       await this.#sleep(POLL_MS);
     }
-    say(`${name} is not ready after ${patienceMs} ms`);
+    log(`${name} is not ready after ${recoveryMsMax} ms`);
   }
 
   #targetOf(fault: ClusterFault): string {
@@ -207,7 +208,7 @@ export class Nemesis {
     }
   }
 
-  /** A key in the slot of the device's shard. */
+  /** A key in the Redis slot of the device's shard. */
   #keyOf(device: number): string {
     const { clientId } = this.#options.fleet.devices[device]!;
     return shardChannel(shardTags(SHARDS)[shardOf(clientId, SHARDS)]!);
@@ -218,20 +219,20 @@ export class Nemesis {
   }
 }
 
-function requireStandalone(store: Store): StandaloneStore {
-  if (store instanceof StandaloneStore) return store;
-  throw new Error('only a standalone Redis is killed as a whole');
+function requireStandalone(redis: RedisFixture): StandaloneRedis {
+  if (redis instanceof StandaloneRedis) return redis;
+  throw new Error('killRedis needs a standalone Redis; see possibleKinds');
 }
 
-function requireCluster(store: Store): ClusterStore {
-  if (store instanceof ClusterStore) return store;
-  throw new Error('only a Redis Cluster has masters and slots');
+function requireCluster(redis: RedisFixture): ClusterRedis {
+  if (redis instanceof ClusterRedis) return redis;
+  throw new Error('killMaster and moveSlot need a Redis Cluster; see possibleKinds');
 }
 
 function tryKill(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has died meanwhile, which is its right.
+    // The process has died meanwhile.
   }
 }

@@ -1,12 +1,12 @@
 /**
- * Chance that can be repeated: the same seed gives the same numbers on every machine. What the
- * system under test does with its own randomness is not repeated, and need not be.
+ * Reproducible random numbers: the same seed gives the same numbers on every machine. The
+ * randomness of the system under test is not reproduced, and need not be.
  */
 
 /** Uniform in [0, 1). */
 export type Random = () => number;
 
-/** Mulberry32 (Tommy Ettinger, 2017): 32 bits of state, and plenty for a schedule. */
+/** Mulberry32 (Tommy Ettinger, 2017): 32 bits of state, which is plenty for a schedule. */
 export function seeded(seed: number): Random {
   let state = seed >>> 0;
   return () => {

@@ -1,53 +1,59 @@
 /**
- * What is broken, and when. Pure: the same seed and shape give the same schedule. A seed repeats
- * the schedule, not the interleaving, which is the operating system's.
+ * Schedule of faults. Pure: the same seed and shape give the same schedule. A seed reproduces the
+ * schedule, not the interleaving, which depends on the operating system.
  *
- * Two streams run beside each other. The cluster's faults come from a bag that holds one of each
- * kind and is filled again when it is empty, so that a run of a minute has them all; they may
- * overlap. After every few of them comes a lull: some promises only hold when nothing is broken,
- * and could not be checked otherwise. The devices' faults go on all the time.
+ * Two streams of faults run in parallel. Faults of the cluster are drawn from a bag with one of
+ * each kind that is refilled when it is empty, so that a run of a minute has all kinds; they may
+ * overlap. After every few of them there is a lull: some promises only hold without faults, and
+ * could not be checked otherwise. Faults of devices have no lulls.
  */
 import { between, pick, type Random, seeded, shuffled } from './random.js';
 
 export type ClusterFault =
-  /** SIGKILL; started again in place. */
+  /** SIGKILL, then a restart in place. */
   | { readonly kind: 'killEdge'; readonly edge: number }
   | { readonly kind: 'killRouter'; readonly router: number }
   | { readonly kind: 'killControl' }
   /** SIGSTOP for longer than its lease, then SIGCONT. */
   | { readonly kind: 'freezeEdge'; readonly edge: number; readonly forMs: number }
-  /** SIGKILL; started again from its append-only file, on the same port. */
+  /** SIGKILL, then a restart from the append-only file, on the same port. */
   | { readonly kind: 'killRedis'; readonly forMs: number }
-  /** Redis closes the connection that an edge hears pushes on. */
+  /** Redis closes the connection on which an edge receives pushes. */
   | { readonly kind: 'cutSubscriber'; readonly edge: number }
-  /** An edge stops to read, and so much is pushed to it that Redis gives it up. */
+  /** An edge stops reading and receives so many pushes that Redis disconnects its subscriber. */
   | { readonly kind: 'stallSubscriber'; readonly edge: number; readonly forMs: number }
-  /** SIGKILL of one master of Redis Cluster; its replica takes over; it comes back as a replica. */
+  /**
+   * SIGKILL of one master of Redis Cluster. Its replica takes over, and it restarts as a replica.
+   */
   | { readonly kind: 'killMaster'; readonly master: number; readonly forMs: number }
   /** The slot of a device's shard moves to another master, and back. */
   | { readonly kind: 'moveSlot'; readonly device: number; readonly forMs: number };
 
 export type DeviceFault =
-  /** Ends connections. `deaf`: does not read for a moment before, so what was sent is lost. */
+  /**
+   * Ends connections. `silent`: stops reading a moment before a reset, so pushes in flight are
+   * lost.
+   */
   | {
       readonly kind: 'cut';
       readonly devices: readonly number[];
-      readonly how: 'reset' | 'fin' | 'deaf';
+      readonly how: 'reset' | 'fin' | 'silent';
     }
+  /** Disconnects, and reconnects later. */
   | { readonly kind: 'away'; readonly devices: readonly number[]; readonly forMs: number }
-  /** Stops to read while much is pushed, then reads on or resets. */
+  /** Stops reading while it receives a flood of pushes, then continues. */
   | { readonly kind: 'pause'; readonly device: number; readonly forMs: number }
   /** Opens a second connection beside the first. */
   | {
       readonly kind: 'takeover';
       readonly devices: readonly number[];
-      /** On which edge: the one that the router names, or any. */
+      /** At the edge that the router names, or at any. */
       readonly where: 'owner' | 'anywhere';
     };
 
 export type Fault = ClusterFault | DeviceFault;
 export type FaultKind = Fault['kind'];
-/** Milliseconds from the beginning of the run. */
+/** `atMs`: milliseconds from the start of the run. */
 export type Scheduled = Fault & { readonly atMs: number };
 
 export interface ScheduleShape {
@@ -56,9 +62,9 @@ export interface ScheduleShape {
   readonly edges: number;
   readonly routers: number;
   readonly devices: number;
-  /** The first so many devices get most of the pushes, and most of the faults. */
+  /** The first `devicesBusy` devices get most of the pushes, and most of the faults. */
   readonly devicesBusy: number;
-  /** How long an edge that is not heard keeps its shards. */
+  /** How long an edge that does not report keeps its shards. */
   readonly leaseMs: number;
   readonly kinds: readonly FaultKind[];
 }
@@ -76,7 +82,7 @@ const CLUSTER_KINDS: readonly FaultKind[] = [
   ...(['killMaster', 'moveSlot'] as const),
 ];
 
-/** What can be broken with such a Redis. */
+/** Kinds of faults that are possible with this kind of Redis. */
 export function possibleKinds(redis: RedisKind): readonly FaultKind[] {
   return redis === 'cluster' ? CLUSTER_KINDS : STANDALONE_KINDS;
 }
@@ -85,18 +91,18 @@ export const FAULT_KINDS = [...new Set([...STANDALONE_KINDS, ...CLUSTER_KINDS])]
 
 const DEVICE_KINDS: readonly FaultKind[] = ['cut', 'away', 'pause', 'takeover'];
 
-/** Devices first get to know their edges. */
+/** Time in which all devices connect. */
 const FIRST_MS = 2_000;
 const CLUSTER_GAP_MS = { min: 500, max: 5_000 };
 const FAULTS_BETWEEN_LULLS = 6;
 const LULL_MS = 12_000;
 const DEVICE_GAP_MS = { min: 50, max: 600 };
-/** Part of the devices that one fault befalls at most. */
-const DEVICES_PART_MAX = 0.1;
-/** A reader that pauses gets megabytes meanwhile: once in so many draws is enough. */
+/** Maximum share of the devices that one fault affects. */
+const DEVICES_SHARE_MAX = 0.1;
+/** A paused device gets megabytes of pushes: only one drawn pause in eight is injected. */
 const PAUSE_ONE_IN = 8;
 
-/** In the order of time. */
+/** Returns the faults in the order of time. */
 export function planFaults(shape: ScheduleShape): Scheduled[] {
   const random = seeded(shape.seed);
   const cluster = clusterFaults(shape, seeded(random() * 2 ** 32));
@@ -143,7 +149,7 @@ function clusterFault(kind: FaultKind, shape: ScheduleShape, random: Random): Cl
     case 'cutSubscriber':
       return { kind, edge };
     default:
-      throw new Error(`${kind} is no fault of the cluster`);
+      throw new Error(`${kind} is not a fault of the cluster`);
   }
 }
 
@@ -153,8 +159,8 @@ function deviceFaults(shape: ScheduleShape, random: Random): Scheduled[] {
   if (kinds.length === 0) return faults;
   for (let atMs = FIRST_MS; atMs < shape.durationMs; ) {
     const kind = pick(random, kinds);
-    const isTooMuch = kind === 'pause' && between(random, 1, PAUSE_ONE_IN) > 1;
-    if (!isTooMuch) faults.push({ atMs, ...deviceFault(kind, shape, random) });
+    const isSkipped = kind === 'pause' && between(random, 1, PAUSE_ONE_IN) > 1;
+    if (!isSkipped) faults.push({ atMs, ...deviceFault(kind, shape, random) });
     atMs += between(random, DEVICE_GAP_MS.min, DEVICE_GAP_MS.max);
   }
   return faults;
@@ -164,7 +170,7 @@ function deviceFault(kind: FaultKind, shape: ScheduleShape, random: Random): Dev
   const devices = someDevices(shape, random);
   switch (kind) {
     case 'cut':
-      return { kind, devices, how: pick(random, ['reset', 'fin', 'deaf']) };
+      return { kind, devices, how: pick(random, ['reset', 'fin', 'silent']) };
     case 'away':
       return { kind, devices, forMs: between(random, 500, 8_000) };
     case 'pause':
@@ -172,13 +178,13 @@ function deviceFault(kind: FaultKind, shape: ScheduleShape, random: Random): Dev
     case 'takeover':
       return { kind, devices, where: pick(random, ['owner', 'anywhere']) };
     default:
-      throw new Error(`${kind} is no fault of a device`);
+      throw new Error(`${kind} is not a fault of a device`);
   }
 }
 
-/** Some of the busy devices, or, now and then, of all. */
+/** Some of the busy devices, or, less often, of all devices. */
 function someDevices(shape: ScheduleShape, random: Random): number[] {
   const among = random() < 0.7 ? shape.devicesBusy : shape.devices;
-  const count = between(random, 1, Math.max(1, Math.floor(among * DEVICES_PART_MAX)));
+  const count = between(random, 1, Math.max(1, Math.floor(among * DEVICES_SHARE_MAX)));
   return Array.from({ length: count }, () => between(random, 0, among - 1));
 }

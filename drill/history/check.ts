@@ -1,27 +1,28 @@
 /**
- * What must be true of every history, whatever was broken. Pure, and written from what Longline
- * promises (docs/design.md), not from how it does it: it shares no code with what it checks.
+ * Invariants of every history, under any faults. Pure, and derived from the promises of Longline
+ * (docs/design.md), not from their implementation: it shares no code with what it checks.
  *
- * Three outcomes of an attempt matter. What was *accepted* must be received. What was *rejected*
- * must not be. What was neither (no answer, UNKNOWN) may be either, and is sent again.
+ * An attempt has one of three outcomes. An *accepted* push must be received. A *rejected* one must
+ * not be received. Any other (no answer, UNKNOWN) may or may not be received, and is retried.
  *
- * Some promises hold only for a device that is *steadily* connected (by exactly one connection, and
- * listening) and while nothing of the cluster is broken, or was a moment ago (*calm*).
+ * Some promises hold only in *calm*, and for a *steady* device. Calm: no part of the cluster is
+ * faulty now or was in the last AFTERMATH_MS. Steady: the device has exactly one connection, from
+ * STEADY_MS before until STEADY_MS after the moment in question, and reads from it.
  */
 import type { Attempt, Connection, History, Push, Receipt } from './history.js';
 import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './history-index.js';
 
 /**
  * - `lost` accepted, and never received.
- * - `outOfOrder` ids went back on a connection; a push was received before an older one; a push has
- *   a smaller id than one that was stored before it was sent.
- * - `unexplainedDuplicates` one id twice on a connection, or although the device had named it or a
- *   later one; one push under two ids; a live-only push twice.
- * - `falseVerdicts` an answer that cannot have been true, and a reset although nothing was missing.
- * - `late` accepted in calm for a steadily connected device, and not received for ten seconds.
- * - `phantoms` received, and never pushed or surely rejected.
- * - `misdelivered` received by somebody else.
- * - `corrupted` not the bytes that were pushed, or without the id that they have to have.
+ * - `outOfOrder` ids decrease on a connection; a push was received before an older one; a push
+ *   has a smaller id than one that was stored before it was sent.
+ * - `unexplainedDuplicates` one id twice on a connection, or at or before the cursor of the
+ *   device; one push under two ids; a live-only push twice.
+ * - `falseVerdicts` an answer that cannot have been true, and a reset although no push was missing.
+ * - `late` accepted in calm for a steady device, and not received for ten seconds.
+ * - `phantoms` received, and never pushed, or rejected at every attempt.
+ * - `misdelivered` received by another client.
+ * - `corrupted` other bytes than were pushed, or no id where there must be one.
  */
 export const CHECKS = [
   'lost',
@@ -39,27 +40,27 @@ export type CheckName = (typeof CHECKS)[number];
 export interface Finding {
   readonly check: CheckName;
   readonly clientId: string;
-  /** Undefined when it is about a connection, or about no push of ours. */
+  /** Undefined when the finding is about a connection or an unreadable payload. */
   readonly pushNumber: number | undefined;
-  readonly what: string;
+  readonly message: string;
 }
 
-/** What was broken takes so long to be over everywhere: a lease, a backoff, a second look. */
+/** Time until a fault has no more effect anywhere: a lease, a backoff, another poll. */
 const AFTERMATH_MS = 8_000;
-/** How long before and after a moment a connection must have been there to count as steady. */
+/** How long before and after a moment a connection must be open to count as steady. */
 const STEADY_MS = 2_000;
 const LATE_MS = 10_000;
 
-/** Verdicts that a push may get at all, by what was asked for. */
+/** Possible outcomes of a durable push, of a live-only push, and of both. */
 const OF_DURABLE: readonly unknown[] = ['ACKED', 'WRITTEN', 'STORED', 'DUPLICATE'];
 const OF_LIVE: readonly unknown[] = ['ACKED', 'WRITTEN', 'OFFLINE', 'SLOW'];
-const OF_ANY: readonly unknown[] = ['UNKNOWN', 'REFUSED', 'UNANSWERED', undefined];
+const OF_ANY: readonly unknown[] = ['UNKNOWN', 'REJECTED', 'UNANSWERED', undefined];
 
 export function check(history: History): Finding[] {
   const index = indexOf(history);
   const findings: Finding[] = [];
-  const find = (name: CheckName, clientId: string, push: number | undefined, what: string) =>
-    findings.push({ check: name, clientId, pushNumber: push, what });
+  const find = (name: CheckName, clientId: string, push: number | undefined, message: string) =>
+    findings.push({ check: name, clientId, pushNumber: push, message });
   for (const connection of history.connections) {
     checkReceipts(index, connection, find);
     checkConnection(index, connection, find);
@@ -81,15 +82,15 @@ type Find = (
   name: CheckName,
   clientId: string,
   pushNumber: number | undefined,
-  what: string,
+  message: string,
 ) => void;
 
-/** Each receipt by itself: whose is it, and is it what was pushed? */
+/** Checks the client and the contents of each receipt. */
 function checkReceipts(index: Indexed, { clientId, receipts }: Connection, find: Find): void {
   for (const { pushNumber, digest, messageId } of receipts) {
     const push = pushNumber === undefined ? undefined : index.pushOf(pushNumber);
     if (pushNumber === undefined) {
-      find('corrupted', clientId, undefined, `a payload that cannot be read, id ${messageId}`);
+      find('corrupted', clientId, undefined, `the payload of id ${messageId} cannot be parsed`);
     } else if (push === undefined) {
       find('phantoms', clientId, pushNumber, 'was never pushed');
     } else if (push.clientId !== clientId) {
@@ -97,17 +98,17 @@ function checkReceipts(index: Indexed, { clientId, receipts }: Connection, find:
     } else if (push.digest !== digest) {
       find('corrupted', clientId, pushNumber, 'its bytes have changed');
     } else if (push.isDurable !== (messageId !== '')) {
-      const what = push.isDurable
-        ? 'a durable push came without an id'
+      const message = push.isDurable
+        ? 'a durable push was received without an id'
         : 'a live-only push has an id';
-      find('corrupted', clientId, pushNumber, what);
-    } else if (push.attempts.every(({ outcome }) => outcome === 'REFUSED')) {
+      find('corrupted', clientId, pushNumber, message);
+    } else if (push.attempts.every(({ outcome }) => outcome === 'REJECTED')) {
       find('phantoms', clientId, pushNumber, 'every attempt was rejected');
     }
   }
 }
 
-/** What came over one connection, in its order. */
+/** Checks the ids on one connection, in the order of receipt. */
 function checkConnection(index: Indexed, connection: Connection, find: Find): void {
   const { clientId, cursor, receipts, resetsAtMs } = connection;
   const seen = new Set<string>();
@@ -122,21 +123,21 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
     } else {
       newest = messageId;
     }
-    // After a reset, everything that is stored comes again.
+    // After a reset, the edge sends everything that is stored.
     if (!isPastCursor && !resetsAtMs.some((resetMs) => resetMs <= atMs)) {
-      const what = `${messageId} although the device had named ${cursor}`;
-      find('unexplainedDuplicates', clientId, pushNumber, what);
+      const message = `${messageId} although the cursor of the device was ${cursor}`;
+      find('unexplainedDuplicates', clientId, pushNumber, message);
     }
     seen.add(messageId);
   }
-  // Nothing expires in a drill, and no inbox reaches its bound. But a failover may take with it what
-  // was received already and had not been accepted yet: then the device names what nobody knows.
+  // No push expires in a drill, and no inbox reaches its limit. But a failover may lose a push that
+  // was received and not accepted yet: then the cursor of the device does not exist any more.
   if (resetsAtMs.length > 0 && (cursor === '' || index.isAcceptedId(clientId, cursor))) {
     find(
       'falseVerdicts',
       clientId,
       undefined,
-      `a reset past ${cursor || 'no id'}, nothing is gone`,
+      `a reset after cursor ${cursor || 'none'} although no push is missing`,
     );
   }
 }
@@ -149,20 +150,22 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
     find('lost', clientId, number, `${accepted.outcome}, and never received`);
   } else if (accepted !== undefined && first!.receipt.atMs > accepted.endedAtMs + LATE_MS) {
     const untilMs = accepted.endedAtMs + LATE_MS;
-    const wasThere = index.steadyConnection(clientId, accepted.sentAtMs, untilMs, STEADY_MS);
-    if (wasThere !== undefined && index.isCalm(accepted.sentAtMs - AFTERMATH_MS, untilMs)) {
+    const steady = index.steadyConnection(clientId, accepted.sentAtMs, untilMs, STEADY_MS);
+    if (steady !== undefined && index.isCalm(accepted.sentAtMs - AFTERMATH_MS, untilMs)) {
       const lateMs = Math.round(first!.receipt.atMs - accepted.endedAtMs);
       find('late', clientId, number, `received ${lateMs} ms after ${accepted.outcome}`);
     }
   }
   const ids = new Set(received.map(({ receipt }) => receipt.messageId));
-  if (ids.size > 1 && !mayBeStoredAnew(index, push)) {
+  if (ids.size > 1 && !mayBeStoredTwice(index, push)) {
     find('unexplainedDuplicates', clientId, number, `one push under ids ${[...ids].join(', ')}`);
   }
 }
 
-/** A failover may take what was received and not accepted, and with it what would know a retry. */
-function mayBeStoredAnew(index: Indexed, { attempts }: Push): boolean {
+/**
+ * A failover may lose a push that was received and not accepted, and its idempotency key with it.
+ */
+function mayBeStoredTwice(index: Indexed, { attempts }: Push): boolean {
   const [first, last] = [attempts[0], attempts.at(-1)];
   return first !== undefined && index.hadFailover(first.sentAtMs, last!.endedAtMs);
 }
@@ -171,16 +174,22 @@ function checkLive(index: Indexed, push: Push, received: readonly Received[], fi
   for (const [i, { connection, receipt }] of received.entries()) {
     const isTwice = received.slice(0, i).some((earlier) => {
       if (earlier.connection === connection) return true;
-      // While one connection takes over from another, both may get it. An edge that was away may
-      // hear the bell late, after the device has come to it from another one.
+      // During a takeover, both connections may receive it. An edge that was faulty may receive the
+      // publication late, after the device has moved to it from another edge.
       const overlap = connection.openedAtMs <= earlier.connection.closedAtMs + STEADY_MS;
       return !overlap && index.isCalm(earlier.receipt.atMs - AFTERMATH_MS, receipt.atMs);
     });
-    if (isTwice) find('unexplainedDuplicates', push.clientId, push.number, 'live-only, and twice');
+    if (isTwice)
+      find(
+        'unexplainedDuplicates',
+        push.clientId,
+        push.number,
+        'a live-only push was received twice',
+      );
   }
 }
 
-/** What the router said, beside what the device saw. */
+/** Compares the router's answer with what the device received. */
 function checkAttempt(
   index: Indexed,
   push: Push,
@@ -190,32 +199,40 @@ function checkAttempt(
 ): void {
   const { clientId, number, isDurable, attempts } = push;
   const { outcome, messageId, sentAtMs, endedAtMs } = attempt;
-  const say = (what: string) => find('falseVerdicts', clientId, number, `${outcome}: ${what}`);
+  const report = (message: string) =>
+    find('falseVerdicts', clientId, number, `${outcome}: ${message}`);
   if (OF_ANY.includes(outcome)) return;
   if (!(isDurable ? OF_DURABLE : OF_LIVE).includes(outcome)) {
-    return say(isDurable ? 'of a durable push' : 'of a live-only push');
+    return report(
+      isDurable ? 'not possible for a durable push' : 'not possible for a live-only push',
+    );
   }
   if (outcome === 'DUPLICATE') {
     const before = attempts.slice(0, attempts.indexOf(attempt));
-    if (before.every((earlier) => earlier.outcome === 'REFUSED')) say('nothing was stored before');
+    if (before.every((earlier) => earlier.outcome === 'REJECTED'))
+      report('no earlier attempt can have stored it');
   }
   const ids = received.map(({ receipt }) => receipt.messageId);
   if (messageId !== '' && ids.length > 0 && !ids.includes(messageId)) {
-    say(`names ${messageId}, the device received ${ids.join(', ')}`);
+    report(`has id ${messageId}, the device received ${ids.join(', ')}`);
   }
   const isCalm = () => index.isCalm(sentAtMs - AFTERMATH_MS, endedAtMs);
   if (outcome === 'WRITTEN') {
-    const nobody = !index.hasConnection(clientId, sentAtMs - STEADY_MS, endedAtMs + STEADY_MS);
-    if (nobody && isCalm()) say('there was no connection');
+    const hadConnection = index.hasConnection(
+      clientId,
+      sentAtMs - STEADY_MS,
+      endedAtMs + STEADY_MS,
+    );
+    if (!hadConnection && isCalm()) report('the device had no connection');
   }
   if (isDurable || received.length > 0) return;
   const steady = index.steadyConnection(clientId, sentAtMs, endedAtMs, STEADY_MS);
   if (steady !== undefined && isCalm()) {
-    say(outcome === 'WRITTEN' ? 'never received' : `the device was connected to ${steady.edge}`);
+    report(outcome === 'WRITTEN' ? 'never received' : `the device was connected to ${steady.edge}`);
   }
 }
 
-/** Pushes reach a client in the order of their ids; what came again later does not count. */
+/** First receipts must follow the order of ids; later duplicates do not count. */
 function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void {
   const seen = new Set<string>();
   let newest: Receipt | undefined;
@@ -224,22 +241,27 @@ function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void 
     if (messageId === '' || seen.has(messageId)) continue;
     seen.add(messageId);
     if (newest !== undefined && compareIds(messageId, newest.messageId) < 0) {
-      find('outOfOrder', clientId, pushNumber, `${messageId} first came after ${newest.messageId}`);
+      find(
+        'outOfOrder',
+        clientId,
+        pushNumber,
+        `${messageId} was first received after ${newest.messageId}`,
+      );
     } else {
       newest = receipt;
     }
   }
 }
 
-/** What was stored before something else was sent has the smaller id, through whatever router. */
+/** A push that was stored before another was sent has the smaller id, through any router. */
 function checkRealTime(index: Indexed, clientId: string, find: Find): void {
   let latest: { push: Push; sentAtMs: number; messageId: string } | undefined;
   for (const { push, messageId } of index.storedOf(clientId)) {
     const sentAtMs = push.attempts[0]!.sentAtMs;
     const storedAtMs = push.attempts.find(isAccepted)!.endedAtMs;
     if (latest !== undefined && storedAtMs < latest.sentAtMs) {
-      const what = `has id ${messageId}, after ${latest.messageId} of push ${latest.push.number}, which was sent later`;
-      find('outOfOrder', clientId, push.number, what);
+      const later = `${latest.messageId} of push ${latest.push.number}, which was sent later`;
+      find('outOfOrder', clientId, push.number, `has id ${messageId}, after ${later}`);
     }
     if (latest === undefined || sentAtMs > latest.sentAtMs) latest = { push, sentAtMs, messageId };
   }

@@ -1,4 +1,4 @@
-/** A history, arranged so that each question of the check is answered without a walk through all. */
+/** Index of a history: each query of the check is answered without a scan of the whole history. */
 import type { Attempt, Connection, History, Push, Receipt } from './history.js';
 
 export interface Received {
@@ -9,23 +9,23 @@ export interface Received {
 export interface Indexed {
   readonly clientIds: readonly string[];
   pushOf(number: number): Push | undefined;
-  /** When and where its own client received it; first receipt first. */
+  /** Receipts of the push by its own client, the first receipt first. */
   receivedOf(push: Push): readonly Received[];
-  /** All that a client received, in the order of time. */
+  /** All receipts of a client, in the order of time. */
   receiptsOf(clientId: string): readonly Received[];
-  /** A client's durable pushes that were accepted and whose id is known, in the order of ids. */
+  /** Accepted durable pushes of a client whose id is known, in the order of ids. */
   storedOf(clientId: string): readonly { push: Push; messageId: string }[];
-  /** Whether the id is that of a push of the client which was accepted. */
+  /** Whether an accepted push of the client has this id. */
   isAcceptedId(clientId: string, messageId: string): boolean;
-  /** A master of Redis Cluster was lost between these times. */
+  /** Whether a master of Redis Cluster was killed between these times. */
   hadFailover(fromMs: number, toMs: number): boolean;
-  /** Nothing of the cluster was broken between these times. */
+  /** Whether no part of the cluster was faulty between these times. */
   isCalm(fromMs: number, toMs: number): boolean;
-  /** Tries that were not answered count: an edge may have taken them for connections. */
+  /** Unanswered requests count, too: an edge may regard them as connections. */
   hasConnection(clientId: string, fromMs: number, toMs: number): boolean;
   /**
-   * The connection that the client had from well before until well after, if it was the only one
-   * and the device listened.
+   * The connection that was open from `marginMs` before to `marginMs` after these times, if it was
+   * the only one and the device read from it.
    */
   steadyConnection(
     clientId: string,
@@ -35,14 +35,14 @@ export interface Indexed {
   ): Connection | undefined;
 }
 
-/** Whether the push is surely stored by the end of this attempt. */
+/** Whether the push is certainly stored by the end of this attempt. */
 export function isAccepted({ outcome }: Attempt): boolean {
   return (
     outcome === 'STORED' || outcome === 'WRITTEN' || outcome === 'ACKED' || outcome === 'DUPLICATE'
   );
 }
 
-/** Ids are `<ms>-<n>`, both decimal and without a bound worth a word. */
+/** Ids are `<ms>-<n>`, two decimal numbers of any length. */
 export function compareIds(a: string, b: string): number {
   const [aMs, aN] = a.split('-').map(BigInt) as [bigint, bigint];
   const [bMs, bN] = b.split('-').map(BigInt) as [bigint, bigint];
@@ -53,7 +53,7 @@ export function compareIds(a: string, b: string): number {
 export function indexOf(history: History): Indexed {
   const pushes = new Map(history.pushes.map((push) => [push.number, push]));
   const connections = groupBy(history.connections, ({ clientId }) => clientId);
-  const tries = groupBy(history.unansweredTries, ({ clientId }) => clientId);
+  const unanswered = groupBy(history.unansweredRequests, ({ clientId }) => clientId);
   const absences = groupBy(history.absences, ({ clientId }) => clientId);
   const durable = groupBy(
     history.pushes.filter(({ isDurable }) => isDurable),
@@ -61,8 +61,8 @@ export function indexOf(history: History): Indexed {
   );
   const receipts = new Map<string, Received[]>();
   const received = new Map<number, Received[]>();
-  for (const [clientId, held] of connections) {
-    const all = held.flatMap((connection) =>
+  for (const [clientId, ofClient] of connections) {
+    const all = ofClient.flatMap((connection) =>
       connection.receipts.map((receipt) => ({ connection, receipt })),
     );
     all.sort((a, b) => a.receipt.atMs - b.receipt.atMs);
@@ -108,7 +108,7 @@ export function indexOf(history: History): Indexed {
       !history.disturbances.some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
     hasConnection: (clientId, fromMs, toMs) =>
       overlapping(clientId, fromMs, toMs).length > 0 ||
-      (tries.get(clientId) ?? []).some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
+      (unanswered.get(clientId) ?? []).some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
     steadyConnection(clientId, fromMs, toMs, marginMs) {
       const [beginMs, endMs] = [fromMs - marginMs, toMs + marginMs];
       const [only, ...others] = overlapping(clientId, beginMs, endMs);

@@ -1,14 +1,14 @@
 /**
- * What happened, as seen from outside: every push with every answer to it, every connection with
- * everything that came over it, and what was broken when. It is all that the check knows.
+ * History of a drill as observed from outside: every push with every answer to it, every connection
+ * with everything received on it, and every fault. The check has no other input.
  *
- * All times are milliseconds of one monotonic clock: backend and devices live in one process, so
- * no two of them can disagree about what came first.
+ * All times are milliseconds of one monotonic clock: backend and devices run in one process, so
+ * that they agree on the order of events.
  */
 
 /**
- * How one attempt to push ended. The verdicts of the Push API, and beside them: `REFUSED` an error
- * that says that nothing was done · `UNANSWERED` the stream ended before an answer came.
+ * Outcome of one attempt to push. The verdicts of the Push API, and: `REJECTED` an error that
+ * guarantees that nothing was stored or written · `UNANSWERED` the stream ended before the answer.
  */
 export type PushOutcome =
   | 'ACKED'
@@ -18,58 +18,58 @@ export type PushOutcome =
   | 'SLOW'
   | 'DUPLICATE'
   | 'UNKNOWN'
-  | 'REFUSED'
+  | 'REJECTED'
   | 'UNANSWERED';
 
 export interface Attempt {
   readonly router: string;
   readonly sentAtMs: number;
-  /** Infinity while it is not answered. */
+  /** Infinity while there is no answer. */
   endedAtMs: number;
   outcome: PushOutcome | undefined;
-  /** The id that the answer names; '' for none. */
+  /** Message id in the answer; '' for none. */
   messageId: string;
-  /** The code and the message of a rejection. */
+  /** Code and message of a rejection. */
   detail: string;
 }
 
 export interface Push {
-  /** Unique in the run; the payload carries it. */
+  /** Unique in the run; part of the payload. */
   readonly number: number;
   readonly clientId: string;
   readonly isDurable: boolean;
   /** CRC-32 of the payload. */
   readonly digest: number;
-  /** In order; all with the same idempotency key. A live-only push has one. */
+  /** In order, all with the same idempotency key. A live-only push has one attempt. */
   readonly attempts: Attempt[];
 }
 
 export interface Receipt {
   readonly atMs: number;
-  /** What the event carries; '' for none. */
+  /** Id of the event; '' for none. */
   readonly messageId: string;
-  /** What the payload says; undefined when it cannot be read. */
+  /** Number in the payload; undefined when the payload cannot be parsed. */
   readonly pushNumber: number | undefined;
   readonly digest: number;
 }
 
-/** From the answer to a device's request until the device knows that it is over. */
+/** From the answer to a device's connect request until the device notices the end. */
 export interface Connection {
   readonly clientId: string;
   /** `host:port` of the edge. */
   readonly edge: string;
-  /** The id that the device named; '' for none. */
+  /** Newest message id that the device sent in its request; '' for none. */
   readonly cursor: string;
   readonly openedAtMs: number;
   /** Infinity while it is open. */
   closedAtMs: number;
-  closedBecause: string;
+  closeReason: string;
   readonly receipts: Receipt[];
-  /** When the edge said that the history past the cursor is not complete. */
+  /** Times of `reset` events: the edge cannot deliver everything after the cursor. */
   readonly resetsAtMs: number[];
 }
 
-/** A time in which a device did not listen, of its own will. */
+/** A period in which a device was disconnected or did not read, by a fault of the schedule. */
 export interface Absence {
   readonly clientId: string;
   readonly fromMs: number;
@@ -77,41 +77,41 @@ export interface Absence {
 }
 
 /**
- * From a device's request until it gave up or was rejected. An edge may have answered all the same,
- * and pushed, just before the device stopped listening.
+ * A connect request that the device gave up or that was rejected. An edge may have answered it, and
+ * pushed, just before the device gave up.
  */
-export interface UnansweredTry {
+export interface UnansweredRequest {
   readonly clientId: string;
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** A time in which something of the cluster was broken. */
+/** A period in which a part of the cluster was faulty. */
 export interface Disturbance {
   readonly kind: string;
   readonly target: string;
   readonly fromMs: number;
-  /** When it was whole again, by its own account; Infinity before. */
+  /** When the target reported that it is ready again; Infinity before. */
   toMs: number;
 }
 
 export interface History {
   readonly pushes: readonly Push[];
   readonly connections: readonly Connection[];
-  readonly unansweredTries: readonly UnansweredTry[];
+  readonly unansweredRequests: readonly UnansweredRequest[];
   readonly absences: readonly Absence[];
   readonly disturbances: readonly Disturbance[];
 }
 
-/** The same while it is being written. */
+/** A history that is still being recorded. */
 export interface HistoryInProgress {
   readonly pushes: Push[];
   readonly connections: Connection[];
-  readonly unansweredTries: UnansweredTry[];
+  readonly unansweredRequests: UnansweredRequest[];
   readonly absences: Absence[];
   readonly disturbances: Disturbance[];
 }
 
 export function newHistory(): HistoryInProgress {
-  return { pushes: [], connections: [], unansweredTries: [], absences: [], disturbances: [] };
+  return { pushes: [], connections: [], unansweredRequests: [], absences: [], disturbances: [] };
 }

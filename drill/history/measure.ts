@@ -1,19 +1,19 @@
-/** What a history amounts to, in numbers. Pure. */
+/** Figures of a history. Pure. */
 import type { Absence, History } from './history.js';
 import { groupBy, indexOf, isAccepted } from './history-index.js';
 
 export interface Figures {
-  /** Durable pushes that are surely stored. */
+  /** Durable pushes that are certainly stored. */
   readonly accepted: number;
-  /** Pushes, durable or not, that their client received at least once. */
+  /** Pushes, durable or live-only, that their client received at least once. */
   readonly delivered: number;
   /** Receipts of a push beyond the first. */
   readonly duplicates: number;
-  /** Attempts of which nobody could say what became of them. */
+  /** Attempts without an answer or with UNKNOWN. */
   readonly unknown: number;
   /**
-   * From the moment when an accepted push was sent until it was received, without the time in which
-   * the device did not listen of its own will. What is broken is part of it, on purpose.
+   * From the sending of an accepted push until its receipt, without the absences of the device.
+   * Faults of the cluster are part of it, on purpose.
    */
   readonly p50GapMs: number;
   readonly p99GapMs: number;
@@ -60,8 +60,8 @@ function absentMs(absences: readonly Absence[] | undefined, fromMs: number, toMs
   return sumMs;
 }
 
-/** @param sorted upwards; 0 when it is empty */
-function quantile(sorted: readonly number[], part: number): number {
-  const at = Math.min(sorted.length - 1, Math.floor(sorted.length * part));
+/** @param sorted in ascending order; the result is 0 when it is empty */
+function quantile(sorted: readonly number[], share: number): number {
+  const at = Math.min(sorted.length - 1, Math.floor(sorted.length * share));
   return Math.round(sorted[at] ?? 0);
 }

@@ -1,12 +1,11 @@
-/** What a drill says in the end: one line of JSON, or a few for people, and the story of a violation. */
-
+/** Report of a drill: one line of JSON or a few lines of text, and the details of violations. */
 import type { DrillResult } from '../run.js';
 import { CHECKS, type CheckName, type Finding } from './check.js';
 import type { History } from './history.js';
 import { measure } from './measure.js';
 
-/** Stories per check; the rest is counted. */
-const STORIES_MAX = 3;
+/** Findings per check that are described; the rest is counted. */
+const DESCRIBED_MAX = 3;
 
 export interface Summary extends Record<CheckName, number> {
   readonly stuck: number;
@@ -40,43 +39,52 @@ export function isClean({ findings, stuck }: DrillResult): boolean {
   return findings.length === 0 && stuck.length === 0;
 }
 
-export function forPeople(summary: Summary): string {
-  const broken = Object.entries(summary.faults).map(([kind, count]) => `${kind} ${count}`);
+export function formatSummary(summary: Summary): string {
+  const faults = Object.entries(summary.faults).map(([kind, count]) => `${kind} ${count}`);
   const checks = CHECKS.map((name) => `${name} ${summary[name]}`);
   return [
-    `accepted ${summary.accepted}, delivered ${summary.delivered}, duplicates ${summary.duplicates}, unknown ${summary.unknown}`,
-    `broken: ${broken.join(', ') || 'nothing'}`,
+    `accepted ${summary.accepted}, delivered ${summary.delivered}, ` +
+      `duplicates ${summary.duplicates}, unknown ${summary.unknown}`,
+    `faults: ${faults.join(', ') || 'none'}`,
     `gaps: p50 ${summary.p50GapMs} ms, p99 ${summary.p99GapMs} ms, max ${summary.maxGapMs} ms`,
     `violations: ${checks.join(', ')}, stuck ${summary.stuck}`,
   ].join('\n');
 }
 
-/** The seed, the schedule, and for some violations of each check all that is known about the push. */
-export function story({ options, schedule, history, findings, stuck }: DrillResult): string {
+/**
+ * Describes the seed, the schedule, and for some findings of each check the whole life of the push.
+ */
+export function describeViolations({
+  options,
+  schedule,
+  history,
+  findings,
+  stuck,
+}: DrillResult): string {
   const originMs = history.disturbances[0]?.fromMs ?? history.pushes[0]?.attempts[0]?.sentAtMs ?? 0;
   const at = (ms: number) => (Number.isFinite(ms) ? `${Math.round(ms - originMs)} ms` : 'never');
   const lines = [`seed ${options.seed}, ${options.seconds} s, ${options.clients} devices`];
   lines.push('schedule:', ...schedule.map((fault) => `  ${JSON.stringify(fault)}`));
-  lines.push('what was broken:');
+  lines.push('disturbances:');
   for (const { kind, target, fromMs, toMs } of history.disturbances) {
     lines.push(`  ${kind} ${target} ${at(fromMs)} – ${at(toMs)}`);
   }
-  lines.push(...stuck.map((what) => `stuck: ${what}`));
-  const told = new Map<CheckName, number>();
+  lines.push(...stuck.map((reason) => `stuck: ${reason}`));
+  const described = new Map<CheckName, number>();
   for (const finding of findings) {
-    const before = told.get(finding.check) ?? 0;
-    told.set(finding.check, before + 1);
-    if (before < STORIES_MAX) lines.push(...storyOf(finding, history, at));
+    const before = described.get(finding.check) ?? 0;
+    described.set(finding.check, before + 1);
+    if (before < DESCRIBED_MAX) lines.push(...describe(finding, history, at));
   }
-  for (const [check, count] of told) {
-    if (count > STORIES_MAX) lines.push(`${check}: ${count - STORIES_MAX} more`);
+  for (const [check, count] of described) {
+    if (count > DESCRIBED_MAX) lines.push(`${check}: ${count - DESCRIBED_MAX} more`);
   }
   return lines.join('\n');
 }
 
-function storyOf(finding: Finding, history: History, at: (ms: number) => string): string[] {
-  const { check, clientId, pushNumber, what } = finding;
-  const lines = [`${check}: push ${pushNumber ?? '-'} for ${clientId}: ${what}`];
+function describe(finding: Finding, history: History, at: (ms: number) => string): string[] {
+  const { check, clientId, pushNumber, message } = finding;
+  const lines = [`${check}: push ${pushNumber ?? '-'} for ${clientId}: ${message}`];
   const push = history.pushes.find(({ number }) => number === pushNumber);
   for (const attempt of push?.attempts ?? []) {
     const { router, sentAtMs, endedAtMs, outcome = 'no answer', messageId, detail } = attempt;
@@ -86,19 +94,20 @@ function storyOf(finding: Finding, history: History, at: (ms: number) => string)
   }
   for (const connection of history.connections) {
     if (connection.clientId !== clientId) continue;
-    const { edge, cursor, openedAtMs, closedAtMs, closedBecause, receipts } = connection;
-    const ends = receipts.map(({ messageId }) => messageId).filter((id) => id !== '');
+    const { edge, cursor, openedAtMs, closedAtMs, closeReason, receipts } = connection;
+    const ids = receipts.map(({ messageId }) => messageId).filter((id) => id !== '');
     lines.push(
-      `  connection at ${edge} ${at(openedAtMs)} – ${at(closedAtMs)} ${closedBecause}; named ` +
-        `${cursor || 'nothing'}; received ${receipts.length}, ${ends[0] ?? '-'} to ${ends.at(-1) ?? '-'}`,
+      `  connection at ${edge} ${at(openedAtMs)} – ${at(closedAtMs)} ${closeReason}; cursor ` +
+        `${cursor || 'none'}; received ${receipts.length}, ${ids[0] ?? '-'} to ${ids.at(-1) ?? '-'}`,
     );
     for (const receipt of receipts) {
       if (receipt.pushNumber !== pushNumber) continue;
       lines.push(`    received ${at(receipt.atMs)} with id ${receipt.messageId || '-'}`);
     }
   }
-  for (const { clientId: who, fromMs, toMs } of history.absences) {
-    if (who === clientId) lines.push(`  did not listen ${at(fromMs)} – ${at(toMs)}`);
+  for (const absence of history.absences) {
+    if (absence.clientId !== clientId) continue;
+    lines.push(`  absent ${at(absence.fromMs)} – ${at(absence.toMs)}`);
   }
   return lines;
 }

@@ -1,6 +1,6 @@
 /**
- * A backend as we would like them to be: every durable push has an idempotency key, and is sent
- * again with it, by any router, until somebody says that it is stored.
+ * A backend as users should write it: every durable push has an idempotency key, and is retried
+ * with the same key, through any router, until a router answers that it is stored.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from '../../common/process/backoff.js';
@@ -17,38 +17,38 @@ export interface BackendOptions {
   readonly history: HistoryInProgress;
   readonly random: Random;
   readonly acceptLevels: readonly AcceptLevel[];
-  /** Makes the idempotency keys of one run different from those of another. */
+  /** Prefix of the idempotency keys, different for each run. */
   readonly runId: string;
 }
 
-/** Nothing may expire while the drill runs: what does not come was lost. */
+/** No push may expire during the drill: it would look lost. */
 const TTL_MS = 60 * 60 * 1000;
-/** Retries of everything that Redis owes an answer to must not be what keeps it from answering. */
+/** Retries of all undecided pushes must not overload a Redis that has just recovered. */
 const BACKOFF_MS_MAX = 2_000;
-/** Bounds memory while Redis is away; more than a few seconds' worth of pushes. */
+/** Bounds memory while Redis is down; more than the pushes of a few seconds. */
 const UNDECIDED_MAX = 20_000;
 
 export class Backend {
   readonly #options: BackendOptions;
   readonly #streams: readonly RouterStream[];
-  readonly #sweeping: NodeJS.Timeout;
-  /** Durable pushes of which nobody has said yet that they are stored. */
+  readonly #sweepTimer: NodeJS.Timeout;
   #undecided = 0;
   #isClosed = false;
 
   constructor(options: BackendOptions) {
     this.#options = options;
     this.#streams = options.routers.map((address) => new RouterStream(address, options.random));
-    this.#sweeping = setInterval(() => {
+    this.#sweepTimer = setInterval(() => {
       for (const stream of this.#streams) stream.sweep(performance.now());
     }, 1_000);
   }
 
+  /** Durable pushes that no router has acknowledged as stored yet. */
   get undecided(): number {
     return this.#undecided;
   }
 
-  /** Pushes once, and a durable push again until it is stored. */
+  /** Sends a push; a durable one is retried until it is stored. */
   push(clientId: string, isDurable: boolean, bytesMin: number): void {
     if (this.#undecided >= UNDECIDED_MAX) return;
     const { history } = this.#options;
@@ -63,7 +63,7 @@ export class Backend {
 
   close(): void {
     this.#isClosed = true;
-    clearInterval(this.#sweeping);
+    clearInterval(this.#sweepTimer);
     for (const stream of this.#streams) stream.close();
   }
 
@@ -71,29 +71,29 @@ export class Backend {
     const { random, acceptLevels } = this.#options;
     this.#undecided++;
     const acceptLevel = pick(random, acceptLevels);
-    for (let tries = 1; !this.#isClosed; tries++) {
+    for (let failures = 1; !this.#isClosed; failures++) {
       const attempt = await this.#attempt(push, payload, pick(random, this.#streams), acceptLevel);
       if (attempt !== undefined && isAccepted(attempt)) break;
-      await sleep(backoffMs(tries, BACKOFF_MS_MAX, random));
+      await sleep(backoffMs(failures, BACKOFF_MS_MAX, random));
     }
     this.#undecided--;
   }
 
-  /** Resolves with undefined when the router cannot be reached: it was not attempted. */
+  /** Resolves with undefined when the router cannot be reached: then there was no attempt. */
   async #attempt(
     push: Push,
     payload: Buffer,
     to: RouterStream,
     acceptLevel = AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
   ): Promise<Attempt | undefined> {
-    const answering = to.push({
+    const answer = to.push({
       clientId: push.clientId,
       payload,
       acceptLevel,
       ttlMs: push.isDurable ? TTL_MS : 0,
       idempotencyKey: push.isDurable ? `${this.#options.runId}:${push.number}` : '',
     });
-    if (answering === undefined) return undefined;
+    if (answer === undefined) return undefined;
     const attempt: Attempt = {
       router: to.address,
       sentAtMs: performance.now(),
@@ -103,6 +103,6 @@ export class Backend {
       detail: '',
     };
     push.attempts.push(attempt);
-    return Object.assign(attempt, await answering, { endedAtMs: performance.now() });
+    return Object.assign(attempt, await answer, { endedAtMs: performance.now() });
   }
 }

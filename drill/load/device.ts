@@ -1,9 +1,9 @@
 /**
- * A device as we would like them to be: it asks any router for its edge, follows where it is sent,
- * comes back with backoff and the newest id that it has, and gives up a connection that is silent.
- * Every other one is an EventSource: it does not understand where a goaway sends it, and asks again.
- * Two things only a drill does: it stays away or stops reading when it is told, and it opens a
- * second connection beside the first.
+ * A device as users should write it: it asks any router for its edge, follows redirects, reconnects
+ * with backoff and its newest message id, and gives up a silent connection. Every other device
+ * behaves like an EventSource: it ignores the URL in a goaway and asks a router instead. Some
+ * behaviour exists only for the drill: on request a device disconnects, stops reading, or opens a
+ * second connection.
  */
 import { backoffMs } from '../../common/process/backoff.js';
 import { pick, type Random } from '../faults/random.js';
@@ -11,218 +11,222 @@ import type { Absence, Connection, HistoryInProgress } from '../history/history.
 import { digestOf, numberOf } from './payload.js';
 import { SseLink } from './sse-link.js';
 
-/** An answer to the request, redirects included, takes no longer from a healthy cluster. */
+/** A healthy cluster answers a connect request in less, redirects included. */
 const ANSWER_MS_MAX = 4_000;
-/** Heartbeats that have not come, and a moment, until a connection is given up. */
+/** A connection is given up after this many missed heartbeats, plus a margin. */
 const HEARTBEATS_MISSED_MAX = 3;
-const MOMENT_MS = 1_000;
-/** A device that backs off for longer would sleep through the drill. */
+const HEARTBEAT_MARGIN_MS = 1_000;
+/** With a longer backoff, a device would miss most of the drill. */
 const BACKOFF_MS_MAX = 2_000;
 
-export interface DeviceWorld {
+export interface DeviceContext {
   /** HTTP of every router. */
   readonly routerUrls: readonly string[];
-  /** How often its edges let a device hear from them at least. */
+  /** Heartbeat interval of the edges. */
   readonly heartbeatMs: number;
   readonly history: HistoryInProgress;
   readonly random: Random;
 }
 
-/** A link and its place in the history once it is answered. */
-interface Held {
+/** A link with its connect request, and its connection in the history once it is answered. */
+interface DeviceLink {
   readonly link: SseLink;
-  readonly askedAtMs: number;
+  readonly requestedAtMs: number;
   connection: Connection | undefined;
-  /** What it was told to do at its end. */
   goaway: Goaway | undefined;
 }
 
 interface Goaway {
   readonly retryMs: number;
-  /** Of the next edge, if it is known; with a path and a query. */
+  /** Complete URL of the next edge, if the edge knows it. */
   readonly url?: string;
 }
 
 export class Device {
-  /** The newest id that was received. */
+  /** Newest message id that was received. */
   #newestId = '';
-  readonly #held = new Set<Held>();
-  /** When it received a push last. */
+  readonly #links = new Set<DeviceLink>();
+  /** Time of the last push that was received. */
   receivedAtMs = 0;
-  #tries = 0;
-  #retry: NodeJS.Timeout | undefined;
+  #failures = 0;
+  #retryTimer: NodeJS.Timeout | undefined;
   #absence: Absence | undefined;
   #isStopped = false;
 
   constructor(
     readonly clientId: string,
     /**
-     * Whether it follows a goaway, and names its newest id in the query, as programs do that have to
-     * manage without an EventSource.
+     * Whether it follows the URL of a goaway and sends its newest id in the query, like a client
+     * without EventSource.
      */
-    readonly isOwnClient: boolean,
-    readonly world: DeviceWorld,
+    readonly isCustomClient: boolean,
+    readonly context: DeviceContext,
   ) {}
 
   get isOpen(): boolean {
-    for (const { link } of this.#held) if (link.isOpen && !link.isPaused) return true;
+    for (const { link } of this.#links) if (link.isOpen && !link.isPaused) return true;
     return false;
   }
 
-  /** The edges that it is connected to, as `host:port`. */
+  /** `host:port` of the edges that it is connected to. */
   edges(): string[] {
-    return [...this.#held].flatMap(({ connection }) => connection?.edge ?? []);
+    return [...this.#links].flatMap(({ connection }) => connection?.edge ?? []);
   }
 
   connect(): void {
-    clearTimeout(this.#retry);
+    clearTimeout(this.#retryTimer);
     if (this.#isStopped || this.#absence !== undefined) return;
-    this.#ask('');
+    this.#request('');
   }
 
   /**
-   * Connects once more beside what it has. Not while a request of it is under way: answered in the
-   * wrong order, the older of two cursors would look like that of a device which forgot something.
-   * @param edgeUrl at this edge, whoever owns the shard; unset: wherever a router says
+   * Opens a second connection. Does nothing while a connect request is unanswered: if two requests
+   * were answered in the wrong order, the older cursor would look like that of a device which lost
+   * ids.
+   * @param edgeUrl connects to this edge, whichever edge owns the shard; by default to any router
    */
   takeOver(edgeUrl?: string): void {
     if (this.#isStopped || this.#absence !== undefined) return;
-    for (const { link } of this.#held) if (!link.isOpen) return;
-    // Sent under an assignment newer than any: the edge serves us as a guest.
-    if (edgeUrl !== undefined) this.#ask('&epoch=999999999-0', edgeUrl);
+    for (const { link } of this.#links) if (!link.isOpen) return;
+    // With an epoch newer than any assignment, the edge accepts the device as a guest.
+    if (edgeUrl !== undefined) this.#request('&epoch=999999999-0', edgeUrl);
     else this.connect();
   }
 
-  /** Loses its connections; it does not know better than to come back. */
+  /** Loses its connections and reconnects with backoff. */
   cut(how: 'reset' | 'fin'): void {
-    for (const held of [...this.#held]) this.#end(held, how, `cut by the drill (${how})`);
-    this.#retrySoon();
+    for (const active of [...this.#links]) this.#close(active, how, `cut by the drill (${how})`);
+    this.#retryWithBackoff();
   }
 
-  /** Does not listen until it is back. */
-  leave(): void {
+  /** Stays disconnected until `resume`. */
+  disconnect(): void {
     if (this.#absence !== undefined) return;
     this.#beginAbsence();
-    clearTimeout(this.#retry);
-    for (const held of [...this.#held]) this.#end(held, 'fin', 'away');
+    clearTimeout(this.#retryTimer);
+    for (const active of [...this.#links]) this.#close(active, 'fin', 'disconnected by the drill');
   }
 
-  /** Stops reading until it is back, or until its connections are cut. */
+  /** Stops reading until `resume`, or until its connections are cut. */
   pause(): void {
-    if (this.#absence !== undefined || this.#held.size === 0) return;
+    if (this.#absence !== undefined || this.#links.size === 0) return;
     this.#beginAbsence();
-    for (const { link } of this.#held) link.pause();
+    for (const { link } of this.#links) link.pause();
   }
 
-  /** Listens again, whatever it did. */
-  back(): void {
+  /** Ends `disconnect` or `pause`. */
+  resume(): void {
     if (this.#absence !== undefined) this.#absence.toMs = performance.now();
     this.#absence = undefined;
-    for (const { link } of this.#held) if (link.isPaused) link.resume();
-    if (this.#held.size === 0) this.connect();
+    for (const { link } of this.#links) if (link.isPaused) link.resume();
+    if (this.#links.size === 0) this.connect();
   }
 
-  /** Gives up what is silent. To be called about twice a second. */
+  /** Gives up silent connections. To be called about twice a second. */
   sweep(nowMs: number): void {
-    const silenceMsMax = HEARTBEATS_MISSED_MAX * this.world.heartbeatMs + MOMENT_MS;
-    for (const held of [...this.#held]) {
-      if (held.link.isPaused) continue;
-      const silentMs = nowMs - held.link.heardAtMs;
-      if (silentMs <= (held.link.isOpen ? silenceMsMax : ANSWER_MS_MAX)) continue;
-      this.#end(held, 'reset', 'silent');
-      if (this.#held.size === 0) this.#retrySoon();
+    const silenceMsMax = HEARTBEATS_MISSED_MAX * this.context.heartbeatMs + HEARTBEAT_MARGIN_MS;
+    for (const active of [...this.#links]) {
+      if (active.link.isPaused) continue;
+      const silentMs = nowMs - active.link.activeAtMs;
+      if (silentMs <= (active.link.isOpen ? silenceMsMax : ANSWER_MS_MAX)) continue;
+      this.#close(active, 'reset', 'silent');
+      if (this.#links.size === 0) this.#retryWithBackoff();
     }
   }
 
   stop(): void {
     this.#isStopped = true;
-    clearTimeout(this.#retry);
-    for (const held of [...this.#held]) this.#end(held, 'reset', 'the drill is over');
+    clearTimeout(this.#retryTimer);
+    for (const active of [...this.#links]) this.#close(active, 'reset', 'the drill has ended');
   }
 
-  #ask(more: string, origin = pick(this.world.random, this.world.routerUrls)): void {
-    this.#open(new URL(`/connect?clientId=${encodeURIComponent(this.clientId)}${more}`, origin));
+  #request(query: string, origin = pick(this.context.random, this.context.routerUrls)): void {
+    this.#open(new URL(`/connect?clientId=${encodeURIComponent(this.clientId)}${query}`, origin));
   }
 
   #open(url: URL): void {
     const cursor = this.#newestId;
-    if (this.isOwnClient && cursor !== '') url.searchParams.set('lastEventId', cursor);
-    const held: Held = {
-      askedAtMs: performance.now(),
+    if (this.isCustomClient && cursor !== '') url.searchParams.set('lastEventId', cursor);
+    const active: DeviceLink = {
+      requestedAtMs: performance.now(),
       connection: undefined,
       goaway: undefined,
-      link: new SseLink(url, this.isOwnClient ? '' : cursor, {
+      link: new SseLink(url, this.isCustomClient ? '' : cursor, {
         onOpen: (edge) => {
-          held.connection = this.#connected(edge, cursor);
-          this.#tries = 0;
+          active.connection = this.#recordConnection(edge, cursor);
+          this.#failures = 0;
         },
         onEvent: ({ name, messageId, text, retryMs = 0 }) => {
-          const { receipts, resetsAtMs } = held.connection!;
+          const { receipts, resetsAtMs } = active.connection!;
           const atMs = performance.now();
           if (name === 'reset') resetsAtMs.push(atMs);
           if (name === 'goaway')
-            held.goaway = { ...(JSON.parse(text) as { url?: string }), retryMs };
+            active.goaway = { ...(JSON.parse(text) as { url?: string }), retryMs };
           if (name !== 'message') return;
           this.receivedAtMs = atMs;
           receipts.push({ atMs, messageId, pushNumber: numberOf(text), digest: digestOf(text) });
           if (messageId !== '' && isNewer(messageId, this.#newestId)) this.#newestId = messageId;
         },
-        onClose: (because) => {
-          this.#ended(held, because);
-          if (this.#held.size > 0) return;
-          if (held.goaway === undefined) this.#retrySoon();
-          else this.#obey(held.goaway);
+        onClose: (reason) => {
+          this.#closed(active, reason);
+          if (this.#links.size > 0) return;
+          if (active.goaway === undefined) this.#retryWithBackoff();
+          else this.#followGoaway(active.goaway);
         },
       }),
     };
-    this.#held.add(held);
+    this.#links.add(active);
   }
 
-  #connected(edge: string, cursor: string): Connection {
+  #recordConnection(edge: string, cursor: string): Connection {
     const connection: Connection = {
       clientId: this.clientId,
       edge,
       cursor,
       openedAtMs: performance.now(),
       closedAtMs: Number.POSITIVE_INFINITY,
-      closedBecause: '',
+      closeReason: '',
       receipts: [],
       resetsAtMs: [],
     };
-    this.world.history.connections.push(connection);
+    this.context.history.connections.push(connection);
     return connection;
   }
 
-  #end(held: Held, how: 'reset' | 'fin', because: string): void {
-    held.link.close(how);
-    this.#ended(held, because);
+  #close(active: DeviceLink, how: 'reset' | 'fin', reason: string): void {
+    active.link.close(how);
+    this.#closed(active, reason);
   }
 
-  #ended(held: Held, because: string): void {
-    this.#held.delete(held);
-    const { connection, askedAtMs } = held;
+  #closed(active: DeviceLink, reason: string): void {
+    this.#links.delete(active);
+    const { connection, requestedAtMs } = active;
     const nowMs = performance.now();
     if (connection === undefined) {
       const { clientId } = this;
-      this.world.history.unansweredTries.push({ clientId, fromMs: askedAtMs, toMs: nowMs });
+      this.context.history.unansweredRequests.push({
+        clientId,
+        fromMs: requestedAtMs,
+        toMs: nowMs,
+      });
       return;
     }
     connection.closedAtMs = nowMs;
-    connection.closedBecause = because;
+    connection.closeReason = reason;
   }
 
-  #retrySoon(): void {
-    clearTimeout(this.#retry);
+  #retryWithBackoff(): void {
+    clearTimeout(this.#retryTimer);
     if (this.#isStopped || this.#absence !== undefined) return;
-    const delayMs = backoffMs(++this.#tries, BACKOFF_MS_MAX, this.world.random);
-    this.#retry = setTimeout(() => this.connect(), delayMs);
+    const delayMs = Math.min(BACKOFF_MS_MAX, backoffMs(++this.#failures, this.context.random()));
+    this.#retryTimer = setTimeout(() => this.connect(), delayMs);
   }
 
-  #obey({ url, retryMs }: Goaway): void {
-    clearTimeout(this.#retry);
+  #followGoaway({ url, retryMs }: Goaway): void {
+    clearTimeout(this.#retryTimer);
     if (this.#isStopped || this.#absence !== undefined) return;
-    this.#retry = setTimeout(() => {
-      if (url !== undefined && this.isOwnClient) this.#open(new URL(url));
+    this.#retryTimer = setTimeout(() => {
+      if (url !== undefined && this.isCustomClient) this.#open(new URL(url));
       else this.connect();
     }, retryMs);
   }
@@ -233,11 +237,11 @@ export class Device {
       fromMs: performance.now(),
       toMs: Number.POSITIVE_INFINITY,
     };
-    this.world.history.absences.push(this.#absence);
+    this.context.history.absences.push(this.#absence);
   }
 }
 
-/** Ids are `<ms>-<n>`. The device compares them; the check has its own way. */
+/** Compares ids, `<ms>-<n>`. Separate from `compareIds`, which belongs to the check. */
 function isNewer(id: string, than: string): boolean {
   if (than === '') return true;
   const [aMs, aN] = id.split('-').map(Number);

@@ -1,29 +1,29 @@
-/** All devices of a drill, and what befalls them. */
+/** All devices of a drill, and their faults. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pick } from '../faults/random.js';
 import type { DeviceFault } from '../faults/schedule.js';
-import { Device, type DeviceWorld } from './device.js';
+import { Device, type DeviceContext } from './device.js';
 
 const SWEEP_MS = 500;
-/** How long a device does not read before a reset that takes what was sent with it. */
-const DEAF_MS = 700;
+/** How long a device stops reading before a reset, so that pushes in flight are lost. */
+const SILENT_MS = 700;
 
-export interface FleetOptions extends DeviceWorld {
+export interface FleetOptions extends DeviceContext {
   readonly count: number;
-  /** What their clientIds begin with. */
+  /** Prefix of the clientIds. */
   readonly prefix: string;
-  /** Where devices reach every edge. */
+  /** Address of every edge for devices. */
   readonly edgeUrls: readonly string[];
-  /** Pushes so much to a client that its connection cannot take it. */
+  /** Pushes more to a client than its connection can buffer. */
   readonly flood: (clientId: string) => void;
-  /** Ends what befalls them. */
+  /** Aborts the faults in progress. */
   readonly signal: AbortSignal;
 }
 
 export class Fleet {
   readonly devices: readonly Device[];
   readonly #options: FleetOptions;
-  readonly #sweeping: NodeJS.Timeout;
+  readonly #sweepTimer: NodeJS.Timeout;
 
   constructor(options: FleetOptions) {
     this.#options = options;
@@ -31,7 +31,7 @@ export class Fleet {
       { length: options.count },
       (_, i) => new Device(`${options.prefix}-${i}`, i % 2 === 1, options),
     );
-    this.#sweeping = setInterval(() => {
+    this.#sweepTimer = setInterval(() => {
       for (const device of this.devices) device.sweep(performance.now());
     }, SWEEP_MS);
   }
@@ -40,13 +40,13 @@ export class Fleet {
     return this.devices.filter(({ isOpen }) => isOpen).length;
   }
 
-  /** How long nobody has received anything. */
+  /** Milliseconds since the last receipt of any device. */
   silentMs(): number {
     const newestMs = Math.max(...this.devices.map(({ receivedAtMs }) => receivedAtMs));
     return performance.now() - newestMs;
   }
 
-  /** Spread over `overMs`. */
+  /** Starts all connections, spread over `overMs`. */
   async connect(overMs: number): Promise<void> {
     const perStep = Math.ceil((this.devices.length / overMs) * 20);
     for (const [i, device] of this.devices.entries()) {
@@ -55,53 +55,53 @@ export class Fleet {
     }
   }
 
-  /** Resolves when it is over, that is, when the devices may listen again. */
-  async befall(fault: DeviceFault): Promise<void> {
+  /** Resolves at the end of the fault, when the devices read or reconnect again. */
+  async inject(fault: DeviceFault): Promise<void> {
     switch (fault.kind) {
       case 'cut':
-        return this.#cut(this.#these(fault.devices), fault.how);
+        return this.#cut(this.#devicesAt(fault.devices), fault.how);
       case 'away': {
-        const devices = this.#these(fault.devices);
-        for (const device of devices) device.leave();
+        const devices = this.#devicesAt(fault.devices);
+        for (const device of devices) device.disconnect();
         await this.#sleep(fault.forMs);
-        for (const device of devices) device.back();
+        for (const device of devices) device.resume();
         return;
       }
       case 'pause': {
-        const [device] = this.#these([fault.device]);
+        const [device] = this.#devicesAt([fault.device]);
         device!.pause();
         this.#options.flood(device!.clientId);
         await this.#sleep(fault.forMs);
-        device!.back();
+        device!.resume();
         return;
       }
       case 'takeover': {
         const { edgeUrls, random } = this.#options;
-        for (const device of this.#these(fault.devices)) {
+        for (const device of this.#devicesAt(fault.devices)) {
           device.takeOver(fault.where === 'anywhere' ? pick(random, edgeUrls) : undefined);
         }
       }
     }
   }
 
-  /** Everybody comes back, whatever was planned. */
-  heal(): void {
-    for (const device of this.devices) device.back();
+  /** Ends all absences early. */
+  resumeAll(): void {
+    for (const device of this.devices) device.resume();
   }
 
   stop(): void {
-    clearInterval(this.#sweeping);
+    clearInterval(this.#sweepTimer);
     for (const device of this.devices) device.stop();
   }
 
-  async #cut(devices: Device[], how: 'reset' | 'fin' | 'deaf'): Promise<void> {
-    if (how === 'deaf') {
+  async #cut(devices: Device[], how: 'reset' | 'fin' | 'silent'): Promise<void> {
+    if (how === 'silent') {
       for (const device of devices) device.pause();
-      await this.#sleep(DEAF_MS);
+      await this.#sleep(SILENT_MS);
     }
     for (const device of devices) {
       device.cut(how === 'fin' ? 'fin' : 'reset');
-      if (how === 'deaf') device.back();
+      if (how === 'silent') device.resume();
     }
   }
 
@@ -109,7 +109,7 @@ export class Fleet {
     return sleep(ms, undefined, { signal: this.#options.signal });
   }
 
-  #these(numbers: readonly number[]): Device[] {
+  #devicesAt(numbers: readonly number[]): Device[] {
     return numbers.map((number) => this.devices[number]!);
   }
 }

@@ -1,10 +1,10 @@
 /**
- * What the drill pushes: text that says which push it is and for whom, so that a receipt can be
- * told from every other push, and is known for damaged when a byte of it has changed.
+ * Payload of a push: text with the number of the push and its clientId, so that a receipt
+ * identifies the push, and a digest shows whether a byte of it has changed.
  */
 import { crc32 } from 'node:zlib';
 
-/** Two, three and four bytes of UTF-8: a cut in the wrong place shows. */
+/** Characters of two, three and four bytes in UTF-8: a split inside a character becomes visible. */
 const FILLER = 'é—𝄞 longline ';
 
 export interface PayloadFacts {
@@ -12,14 +12,14 @@ export interface PayloadFacts {
   readonly number: number;
 }
 
-/** @param bytesMin it is filled up to about this */
+/** @param bytesMin the payload is padded to about this size */
 export function makePayload({ clientId, number }: PayloadFacts, bytesMin: number): Buffer {
   const head = `${number} ${clientId} `;
-  const times = Math.max(0, Math.ceil((bytesMin - head.length) / Buffer.byteLength(FILLER)));
-  return Buffer.from(`${head}${FILLER.repeat(times)}.`);
+  const repetitions = Math.max(0, Math.ceil((bytesMin - head.length) / Buffer.byteLength(FILLER)));
+  return Buffer.from(`${head}${FILLER.repeat(repetitions)}.`);
 }
 
-/** The number of the push; undefined for anything that is no payload of ours. */
+/** Returns the number of the push; undefined for text that is not a payload of the drill. */
 export function numberOf(payload: string): number | undefined {
   const match = /^(\d{1,15}) \S+ /.exec(payload);
   return match === null ? undefined : Number(match[1]);

@@ -1,6 +1,6 @@
 /**
- * One PushStream to one router, opened again and again. Pushes of a stream that ended are answered
- * `UNANSWERED`: they may have been done, and it is for the caller to find out.
+ * One PushStream to one router, reopened whenever it ends. Its unanswered pushes then have the
+ * outcome `UNANSWERED`: the router may have stored them, and the caller has to retry.
  */
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import { backoffMs } from '../../common/process/backoff.js';
@@ -27,22 +27,22 @@ interface Waiting {
   readonly answer: (answer: Answer) => void;
 }
 
-/** Routers answer within two seconds, and Redis gets two more. */
+/** Routers answer within two seconds, plus two for Redis. */
 const ANSWER_MS_MAX = 10_000;
 
 /** The load of a drill must be back soon after a router is. */
 const BACKOFF_MS_MAX = 800;
 
-/** The only error that does not say that nothing was done. */
-const CODE_OF_A_BUG = 'INTERNAL';
+/** The only error code that leaves open whether the push was stored. */
+const CODE_INTERNAL = 'INTERNAL';
 
 export class RouterStream {
   readonly #client: PushServiceClient;
   #call: ClientDuplexStream<PushStreamRequest, PushStreamResponse> | undefined;
-  /** By correlation id, oldest first; all of the current call. */
+  /** Pushes of the current call by correlation id, oldest first. */
   #waiting = new Map<number, Waiting>();
   #lastCorrelationId = 0;
-  #tries = 0;
+  #failures = 0;
   #isClosed = false;
   readonly #random: Random;
 
@@ -56,7 +56,7 @@ export class RouterStream {
     this.#open();
   }
 
-  /** Undefined when the stream is down at the moment: nothing was sent. */
+  /** Returns undefined while the stream is down: the push was not sent. */
   push(request: Partial<PushRequest>): Promise<Answer> | undefined {
     const call = this.#call;
     if (call === undefined) return undefined;
@@ -67,7 +67,7 @@ export class RouterStream {
     });
   }
 
-  /** Ends a call that does not answer. To be called about once a second. */
+  /** Cancels a call without answers. To be called about once a second. */
   sweep(nowMs: number): void {
     const [oldest] = this.#waiting.values();
     if (oldest !== undefined && nowMs - oldest.sinceMs > ANSWER_MS_MAX) this.#call?.cancel();
@@ -84,21 +84,21 @@ export class RouterStream {
     const call = this.#client.pushStream();
     this.#call = call;
     call.on('data', ({ results }: PushStreamResponse) => {
-      this.#tries = 0;
-      for (const result of results) this.#take(result);
+      this.#failures = 0;
+      for (const result of results) this.#onResult(result);
     });
-    // An error is followed by an end as well; whichever comes first ends it.
-    call.on('error', () => this.#end(call));
-    call.on('end', () => this.#end(call));
+    // `end` follows an `error`; the first of them counts.
+    call.on('error', () => this.#onEnd(call));
+    call.on('end', () => this.#onEnd(call));
   }
 
-  #take(result: PushStreamResult): void {
+  #onResult(result: PushStreamResult): void {
     const waiting = this.#waiting.get(result.correlationId);
     this.#waiting.delete(result.correlationId);
     waiting?.answer(answerOf(result));
   }
 
-  #end(call: ClientDuplexStream<PushStreamRequest, PushStreamResponse>): void {
+  #onEnd(call: ClientDuplexStream<PushStreamRequest, PushStreamResponse>): void {
     if (this.#call !== call) return;
     this.#call = undefined;
     const unanswered = this.#waiting;
@@ -106,18 +106,21 @@ export class RouterStream {
     for (const { answer } of unanswered.values()) {
       answer({ outcome: 'UNANSWERED', messageId: '', detail: 'the stream ended' });
     }
-    setTimeout(() => this.#open(), backoffMs(++this.#tries, BACKOFF_MS_MAX, this.#random));
+    setTimeout(() => this.#open(), backoffMs(++this.#failures, BACKOFF_MS_MAX, this.#random));
   }
 }
 
 function answerOf({ outcome }: PushStreamResult): Answer {
   if (outcome?.$case === 'push') {
     const { verdict, messageId } = outcome.value;
-    const word = Verdict[verdict].replace('VERDICT_', '') as PushOutcome;
-    return { outcome: word, messageId, detail: '' };
+    const name = Verdict[verdict].replace('VERDICT_', '') as PushOutcome;
+    return { outcome: name, messageId, detail: '' };
   }
-  const { code, message } = outcome?.value ?? { code: CODE_OF_A_BUG, message: 'an empty result' };
-  const isRejected = code !== CODE_OF_A_BUG;
+  const { code, message } = outcome?.value ?? {
+    code: CODE_INTERNAL,
+    message: 'a result without an outcome',
+  };
+  const isRejected = code !== CODE_INTERNAL;
   const detail = `${code}: ${message}`;
-  return { outcome: isRejected ? 'REFUSED' : 'UNANSWERED', messageId: '', detail };
+  return { outcome: isRejected ? 'REJECTED' : 'UNANSWERED', messageId: '', detail };
 }

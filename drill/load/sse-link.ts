@@ -1,23 +1,23 @@
 /**
  * One connection of a device, from the first SYN at a router to the end of the stream at an edge:
- * HTTP/1.1 and server-sent events by hand on a raw socket, because the drill resets, half-closes
- * and pauses it, and because nothing between may repair what the system got wrong.
+ * HTTP/1.1 and server-sent events on a raw socket, because the drill resets, half-closes and pauses
+ * it, and because a client library could hide errors of the system under test.
  */
 import { connect, type Socket } from 'node:net';
 
 export interface SseLinkHandler {
-  /** The answer is 200: events follow. */
+  /** The answer was 200, and events follow. `edge` is `host:port`. */
   onOpen(edge: string): void;
   onEvent(event: SseEvent): void;
-  /** Once, whatever the reason, unless we closed it. */
-  onClose(because: string): void;
+  /** Called once, for any reason except `close`. */
+  onClose(reason: string): void;
 }
 
 export interface SseEvent {
   readonly name: string;
   readonly messageId: string;
   readonly text: string;
-  /** When to come back after the end of the stream, in milliseconds, if it says so. */
+  /** Delay before reconnecting after the end of the stream, if the event has a `retry` field. */
   readonly retryMs?: number | undefined;
 }
 
@@ -32,12 +32,12 @@ export class SseLink {
   #redirects = 0;
   #text = '';
   #isPaused = false;
-  /** When anything came last, or was asked for; by the monotonic clock. */
-  heardAtMs = 0;
+  /** Time of the last bytes, or of the request; by the monotonic clock. */
+  activeAtMs = 0;
 
   /**
    * @param url of a router or an edge
-   * @param cursor sent as Last-Event-ID unless it is ''
+   * @param cursor value of the Last-Event-ID header; '' for no header
    */
   constructor(url: URL, cursor: string, handler: SseLinkHandler) {
     this.#cursor = cursor;
@@ -60,11 +60,11 @@ export class SseLink {
 
   resume(): void {
     this.#isPaused = false;
-    this.heardAtMs = performance.now();
+    this.activeAtMs = performance.now();
     this.#socket.resume();
   }
 
-  /** Ends it; nothing is heard of it any more. */
+  /** Closes the connection; the handler is not called any more. */
   close(how: 'reset' | 'fin'): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
@@ -77,7 +77,7 @@ export class SseLink {
     this.#socket = socket;
     this.#edge = url.host;
     this.#text = '';
-    this.heardAtMs = performance.now();
+    this.activeAtMs = performance.now();
     socket.setEncoding('utf8');
     socket.setNoDelay(true);
     const lastEventId = this.#cursor === '' ? '' : `Last-Event-ID: ${this.#cursor}\r\n`;
@@ -86,16 +86,16 @@ export class SseLink {
         `Accept: text/event-stream\r\n${lastEventId}\r\n`,
     );
     socket.on('data', (text: string) => this.#socket === socket && this.#onText(text));
-    let because = 'ended by the edge';
+    let reason = 'ended by the edge';
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      because = error.code ?? error.message;
+      reason = error.code ?? error.message;
     });
-    socket.on('close', () => this.#socket === socket && this.#lose(because));
+    socket.on('close', () => this.#socket === socket && this.#closed(reason));
   }
 
   #onText(text: string): void {
     if (this.#state === 'closed') return;
-    this.heardAtMs = performance.now();
+    this.activeAtMs = performance.now();
     this.#text += text;
     if (this.#state === 'head' && !this.#readHead()) return;
     let start = 0;
@@ -123,17 +123,17 @@ export class SseLink {
       this.#handler.onOpen(this.#edge);
       return true;
     }
-    const old = this.#socket;
+    const previous = this.#socket;
     if (status === '307' && location !== undefined && this.#redirects++ < REDIRECTS_MAX) {
       this.#dial(new URL(location));
     } else {
-      this.#lose(`answered ${status}`);
+      this.#closed(`answered ${status}`);
     }
-    old.destroy();
+    previous.destroy();
     return false;
   }
 
-  /** One event, or a comment. HTML §9.2.6, as far as our server goes. */
+  /** Parses one event or comment (HTML §9.2.6), as far as edges use the format. */
   #onBlock(block: string): void {
     let name = 'message';
     let messageId = '';
@@ -149,10 +149,10 @@ export class SseLink {
     this.#handler.onEvent({ name, messageId, text: data.join('\n'), retryMs });
   }
 
-  #lose(because: string): void {
+  #closed(reason: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#socket.destroy();
-    this.#handler.onClose(because);
+    this.#handler.onClose(reason);
   }
 }

@@ -1,20 +1,22 @@
-/** A copy of the compiled code with a bug in it. */
+/** Creates a copy of the compiled code with a bug. */
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../../cli/failure.js';
 import type { Mutant, Patch } from './mutants.js';
 
-/** @throws Failure when `find` is not there exactly once: the code has changed, and so must this */
+/** @throws Failure when `find` does not occur exactly once, because the code has changed */
 export function patched(code: string, { file, find, replace }: Patch): string {
   const parts = code.split(find);
   if (parts.length !== 2) {
-    throw new Failure(`a mutant's text is ${parts.length - 1} times in ${file}: ${find}`);
+    throw new Failure(
+      `${parts.length - 1} times in ${file}, expected once; update the mutant that finds: ${find}`,
+    );
   }
   return parts.join(replace);
 }
 
 /**
- * Makes `to` a folder that roles can be started from like from the package's own.
+ * Makes `to` a copy of the package from which roles can be started.
  * @param from the package's folder
  */
 export async function mutate(mutant: Mutant, from: string, to: string): Promise<void> {

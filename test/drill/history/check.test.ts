@@ -19,7 +19,7 @@ function checksOf(parts: Partial<History>): CheckName[] {
 }
 
 const allowed: Case[] = [
-  ['nothing at all', {}],
+  ['an empty history', {}],
   [
     'a push that is written and received',
     {
@@ -28,22 +28,22 @@ const allowed: Case[] = [
     },
   ],
   [
-    'a push of which nobody knows, received or not',
+    'an unacknowledged push, received or not',
     {
       pushes: [push(1, [attempt('UNKNOWN')]), push(2, [attempt('UNANSWERED')])],
       connections: [connection([receipt(2, '5-0')])],
     },
   ],
-  ['a push that is rejected and not received', { pushes: [push(1, [attempt('REFUSED')])] }],
+  ['a push that is rejected and not received', { pushes: [push(1, [attempt('REJECTED')])] }],
   [
-    'a retry that finds what an unanswered attempt has stored',
+    'a retry that finds the push of an unanswered attempt stored',
     {
       pushes: [push(1, [attempt('UNANSWERED'), attempt('DUPLICATE', '5-0', 11_000)])],
       connections: [connection([receipt(1, '5-0')])],
     },
   ],
   [
-    'the same id again on a later connection that had not named it',
+    'the same id again on a later connection with an older cursor',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [
@@ -53,29 +53,29 @@ const allowed: Case[] = [
     },
   ],
   [
-    'WRITTEN to a device that gave up when the edge had just answered',
+    'WRITTEN to a device that gave up just after the answer of the edge',
     {
       pushes: [push(1, [attempt('WRITTEN', '5-0')])],
       connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
-      unansweredTries: [{ clientId: 'alice', fromMs: 9_000, toMs: 13_000 }],
+      unansweredRequests: [{ clientId: 'alice', fromMs: 9_000, toMs: 13_000 }],
     },
   ],
   [
-    'an id past the one that the device had named',
+    'an id after the cursor of the device',
     {
       pushes: [push(1, [attempt('STORED', '10-0')])],
       connections: [connection([receipt(1, '10-0', 11_000)], { cursor: '9-7' })],
     },
   ],
   [
-    'ids of one millisecond, and ids with more digits than others',
+    'ids of one millisecond, and ids with different numbers of digits',
     {
       pushes: [1, 2, 3].map((number) => push(number, [attempt('UNKNOWN')])),
       connections: [connection([receipt(1, '9-2'), receipt(2, '9-10'), receipt(3, '10-0')])],
     },
   ],
   [
-    'a live-only push on both connections while one takes over from the other',
+    'a live-only push on both connections during a takeover',
     {
       pushes: [live(1, [attempt('WRITTEN')])],
       connections: [
@@ -85,37 +85,37 @@ const allowed: Case[] = [
     },
   ],
   [
-    'a reset for a device that names what was never accepted',
+    'a reset for a device whose cursor was never accepted',
     {
       pushes: [push(1, [attempt('UNKNOWN')])],
       connections: [connection([], { cursor: '5-0', resetsAtMs: [10_000] })],
     },
   ],
   [
-    'all that is stored, after such a reset',
+    'all stored pushes after such a reset',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [connection([receipt(1, '5-0')], { cursor: '6-0', resetsAtMs: [10_000] })],
     },
   ],
   [
-    'a retry that is stored anew because a failover took the first try',
+    'a retry that is stored again because a failover lost the first attempt',
     {
       pushes: [push(1, [attempt('UNKNOWN'), attempt('STORED', '6-0', 16_000)])],
       connections: [connection([receipt(1, '5-0'), receipt(1, '6-0', 16_010)])],
       disturbances: [{ ...disturbance(10_100, 15_000), kind: 'killMaster' }],
     },
   ],
-  ['OFFLINE for somebody who is away', { pushes: [live(1, [attempt('OFFLINE')])] }],
+  ['OFFLINE for a disconnected device', { pushes: [live(1, [attempt('OFFLINE')])] }],
   [
-    'OFFLINE for somebody who has just connected',
+    'OFFLINE for a device that has just connected',
     {
       pushes: [live(1, [attempt('OFFLINE')])],
       connections: [connection([], { openedAtMs: 9_000 })],
     },
   ],
   [
-    'OFFLINE shortly after something was broken',
+    'OFFLINE shortly after a fault',
     {
       pushes: [live(1, [attempt('OFFLINE')])],
       connections: [connection([])],
@@ -123,14 +123,14 @@ const allowed: Case[] = [
     },
   ],
   [
-    'WRITTEN, live only, to a connection that is cut then',
+    'WRITTEN, live-only, to a connection that is cut afterwards',
     {
       pushes: [live(1, [attempt('WRITTEN')])],
       connections: [connection([], { closedAtMs: 10_100 })],
     },
   ],
   [
-    'SLOW for somebody who does not read',
+    'SLOW for a device that does not read',
     {
       pushes: [live(1, [attempt('SLOW')])],
       connections: [connection([])],
@@ -138,14 +138,14 @@ const allowed: Case[] = [
     },
   ],
   [
-    'a late receipt by somebody who was away',
+    'a late receipt by a device that was disconnected',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [connection([receipt(1, '5-0', 40_000)], { openedAtMs: 39_000 })],
     },
   ],
   [
-    'a late receipt after something was broken',
+    'a late receipt after a fault',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [connection([receipt(1, '5-0', 40_000)])],
@@ -162,7 +162,7 @@ const caught: [check: CheckName, ...Case][] = [
   ['lost', 'STORED and never received', { pushes: [push(1, [attempt('STORED', '5-0')])] }],
   [
     'lost',
-    'WRITTEN and never received, however its connection ended',
+    'WRITTEN and never received, although the connection ended',
     {
       pushes: [push(1, [attempt('WRITTEN', '5-0')])],
       connections: [connection([], { closedAtMs: 10_006 })],
@@ -175,7 +175,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'lost',
-    'received by somebody else only',
+    'received only by another client',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [connection([receipt(1, '5-0')], { clientId: 'bob' })],
@@ -183,7 +183,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'outOfOrder',
-    'an id that goes back on one connection',
+    'a decreasing id on one connection',
     {
       pushes: [push(1, [attempt('UNKNOWN')]), push(2, [attempt('UNKNOWN')])],
       connections: [connection([receipt(2, '6-0'), receipt(1, '5-0')])],
@@ -202,7 +202,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'outOfOrder',
-    'a smaller id than that of a push which was sent later',
+    'a stored push whose id is greater than that of a push sent later',
     {
       pushes: [
         push(1, [attempt('STORED', '6-0', 10_000)]),
@@ -221,7 +221,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'unexplainedDuplicates',
-    'an id that the device had named',
+    'an id that is the cursor of the device',
     {
       pushes: [push(1, [attempt('WRITTEN', '5-0')])],
       connections: [connection([receipt(1, '5-0')], { cursor: '5-0' })],
@@ -256,7 +256,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'falseVerdicts',
-    'DUPLICATE for what was never tried before',
+    'DUPLICATE at the first attempt',
     {
       pushes: [push(1, [attempt('DUPLICATE', '5-0')])],
       connections: [connection([receipt(1, '5-0')])],
@@ -264,15 +264,15 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'falseVerdicts',
-    'DUPLICATE after nothing but rejections',
+    'DUPLICATE after rejections only',
     {
-      pushes: [push(1, [attempt('REFUSED'), attempt('DUPLICATE', '5-0', 11_000)])],
+      pushes: [push(1, [attempt('REJECTED'), attempt('DUPLICATE', '5-0', 11_000)])],
       connections: [connection([receipt(1, '5-0')])],
     },
   ],
   [
     'falseVerdicts',
-    'another id than the device received',
+    'an id other than the device received',
     {
       pushes: [push(1, [attempt('WRITTEN', '6-0')])],
       connections: [connection([receipt(1, '5-0')])],
@@ -280,17 +280,17 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'falseVerdicts',
-    'OFFLINE for somebody who is steadily connected',
+    'OFFLINE for a steady device',
     { pushes: [live(1, [attempt('OFFLINE')])], connections: [connection([])] },
   ],
   [
     'falseVerdicts',
-    'WRITTEN, live only, on a connection that stays and never gets it',
+    'WRITTEN, live-only, on a connection that stays open and never receives it',
     { pushes: [live(1, [attempt('WRITTEN')])], connections: [connection([])] },
   ],
   [
     'falseVerdicts',
-    'WRITTEN while nobody was connected',
+    'WRITTEN while no device was connected',
     {
       pushes: [push(1, [attempt('WRITTEN', '5-0')])],
       connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
@@ -300,7 +300,7 @@ const caught: [check: CheckName, ...Case][] = [
   ['falseVerdicts', 'STORED for a live-only push', { pushes: [live(1, [attempt('STORED')])] }],
   [
     'falseVerdicts',
-    'a reset for a device that names what was accepted',
+    'a reset for a device whose cursor was accepted',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [
@@ -311,24 +311,24 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'late',
-    'a receipt after more than ten seconds of calm',
+    'a receipt more than ten seconds later in calm',
     {
       pushes: [push(1, [attempt('STORED', '5-0')])],
       connections: [connection([receipt(1, '5-0', 40_000)])],
     },
   ],
-  ['phantoms', 'what was never pushed', { connections: [connection([receipt(9, '5-0')])] }],
+  ['phantoms', 'a push that was never sent', { connections: [connection([receipt(9, '5-0')])] }],
   [
     'phantoms',
-    'what was rejected, every time',
+    'a push that was rejected at every attempt',
     {
-      pushes: [push(1, [attempt('REFUSED'), attempt('REFUSED')])],
+      pushes: [push(1, [attempt('REJECTED'), attempt('REJECTED')])],
       connections: [connection([receipt(1, '5-0')])],
     },
   ],
   [
     'misdelivered',
-    'what was for somebody else',
+    'a push for another client',
     {
       pushes: [push(1, [attempt('UNKNOWN')])],
       connections: [connection([receipt(1, '5-0')], { clientId: 'bob' })],
@@ -344,7 +344,7 @@ const caught: [check: CheckName, ...Case][] = [
   ],
   [
     'corrupted',
-    'a payload that cannot be read',
+    'a payload that cannot be parsed',
     { connections: [connection([{ ...receipt(1, '5-0'), pushNumber: undefined }])] },
   ],
   [
@@ -358,9 +358,9 @@ test.each(caught)('%s: catches %s', (name, _, parts) => {
   expect(checksOf(parts)).toContain(name);
 });
 
-test('says which push it is about, and whose', () => {
+test('a finding names the push and the client', () => {
   const pushes = [push(1, [attempt('STORED', '5-0')])];
   expect(check(history({ pushes }))).toEqual([
-    { check: 'lost', clientId: 'alice', pushNumber: 1, what: 'STORED, and never received' },
+    { check: 'lost', clientId: 'alice', pushNumber: 1, message: 'STORED, and never received' },
   ]);
 });

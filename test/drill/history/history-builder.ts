@@ -1,4 +1,4 @@
-/** Histories by hand: a device, connected from 0 to the end, unless a test says otherwise. */
+/** Builders of histories. By default, the device `alice` is connected from 0 to END_MS. */
 import type {
   Absence,
   Attempt,
@@ -16,7 +16,7 @@ export function history(parts: Partial<History>): History {
   return {
     pushes: [],
     connections: [],
-    unansweredTries: [],
+    unansweredRequests: [],
     absences: [],
     disturbances: [],
     ...parts,
@@ -41,7 +41,7 @@ export function live(number: number, attempts: Attempt[]): Push {
   return push(number, attempts, { isDurable: false });
 }
 
-/** A receipt of push `pushNumber`; a moment after pushes are sent, unless it is given. */
+/** A receipt of push `pushNumber`; by default 10 ms after the default send time. */
 export function receipt(pushNumber: number, messageId: string, atMs = 10_010): Receipt {
   return { atMs, messageId, pushNumber, digest: pushNumber };
 }
@@ -53,7 +53,7 @@ export function connection(receipts: Receipt[], parts: Partial<Connection> = {})
     cursor: '',
     openedAtMs: 0,
     closedAtMs: END_MS,
-    closedBecause: '',
+    closeReason: '',
     receipts,
     resetsAtMs: [],
     ...parts,

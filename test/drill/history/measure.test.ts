@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { measure } from '../../../drill/history/measure.js';
 import { absence, attempt, connection, history, live, push, receipt } from './history-builder.js';
 
-test('an empty history measures nothing', () => {
+test('the figures of an empty history are zero', () => {
   expect(measure(history({}))).toEqual({
     accepted: 0,
     delivered: 0,
@@ -15,10 +15,10 @@ test('an empty history measures nothing', () => {
   });
 });
 
-test('counts what was accepted, delivered, delivered again, and unknown', () => {
+test('counts accepted, delivered, duplicate and unknown pushes', () => {
   const pushes = [
     push(1, [attempt('UNKNOWN'), attempt('UNANSWERED'), attempt('DUPLICATE', '5-0', 11_000)]),
-    push(2, [attempt('REFUSED')]),
+    push(2, [attempt('REJECTED')]),
     live(3, [attempt('WRITTEN')]),
   ];
   const connections = [
@@ -34,10 +34,10 @@ test('counts what was accepted, delivered, delivered again, and unknown', () => 
   });
 });
 
-test('a gap is from the sending of what was accepted to its first receipt', () => {
+test('a gap is measured from the sending of the accepted attempt to the first receipt', () => {
   const pushes = [
     push(1, [attempt('STORED', '5-0', 10_000)]),
-    push(2, [attempt('REFUSED', '', 10_000), attempt('STORED', '6-0', 11_000)]),
+    push(2, [attempt('REJECTED', '', 10_000), attempt('STORED', '6-0', 11_000)]),
   ];
   const connections = [connection([receipt(1, '5-0', 10_007), receipt(2, '6-0', 13_000)])];
   expect(measure(history({ pushes, connections }))).toMatchObject({
@@ -46,7 +46,7 @@ test('a gap is from the sending of what was accepted to its first receipt', () =
   });
 });
 
-test('a gap does not count the time in which the device did not listen', () => {
+test('a gap does not include absences of the device', () => {
   const pushes = [push(1, [attempt('STORED', '5-0', 10_000)])];
   const connections = [connection([receipt(1, '5-0', 20_000)])];
   const absences = [absence(9_000, 14_000), absence(15_000, 19_000)];

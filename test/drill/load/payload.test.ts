@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { seeded, shuffled } from '../../../drill/faults/random.js';
 import { digestOf, makePayload, numberOf } from '../../../drill/load/payload.js';
 
-test('a payload says which push it is, and is about as long as asked', () => {
+test('a payload has the number of the push and about the requested size', () => {
   const payload = makePayload({ clientId: 'device-7', number: 42 }, 1_000);
   expect(numberOf(payload.toString())).toBe(42);
   expect(payload.length).toBeGreaterThanOrEqual(1_000);
@@ -10,18 +10,18 @@ test('a payload says which push it is, and is about as long as asked', () => {
   expect(digestOf(payload)).toBe(digestOf(payload.toString()));
 });
 
-test('two pushes never have the same payload, nor two clients', () => {
+test('payloads differ between pushes and between clients', () => {
   const digests = [1, 2].flatMap((number) =>
     ['a', 'b'].map((clientId) => digestOf(makePayload({ clientId, number }, 0))),
   );
   expect(new Set(digests).size).toBe(4);
 });
 
-test('what is no payload of ours has no number', () => {
+test('text that is not a payload of the drill has no number', () => {
   for (const text of ['', '12', 'x 1 ', '1 ', '-1 a ']) expect(numberOf(text)).toBeUndefined();
 });
 
-test('the same seed gives the same numbers, which are spread over [0, 1)', () => {
+test('the same seed gives the same numbers, spread over [0, 1)', () => {
   const [a, b] = [seeded(7), seeded(7)];
   const numbers = Array.from({ length: 10_000 }, a);
   expect(numbers).toEqual(Array.from({ length: 10_000 }, b));

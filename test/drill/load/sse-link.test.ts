@@ -10,7 +10,7 @@ afterEach(() => {
   for (const server of servers.splice(0)) server.close();
 });
 
-/** Answers each request, whole, with what `answer` makes of it. */
+/** Starts a server that calls `answer` with each request. Resolves with its URL. */
 async function serve(answer: (request: string, socket: Socket) => void): Promise<string> {
   const server = createServer((socket) => {
     socket.on('error', () => {});
@@ -22,8 +22,8 @@ async function serve(answer: (request: string, socket: Socket) => void): Promise
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Resolves with all that was heard when the link is closed by its peer. */
-function listen(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: string }> {
+/** Resolves with all events and the reason of the end when the peer closes the link. */
+function readAll(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: string }> {
   const events: SseEvent[] = [];
   return new Promise((resolve) => {
     new SseLink(new URL('/connect?clientId=a', url), cursor, {
@@ -34,7 +34,7 @@ function listen(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: st
   });
 }
 
-test('reads events, whole or one byte at a time, and passes over comments', async () => {
+test('reads events, whole or one byte at a time, and ignores comments', async () => {
   const stream = `${HEAD}id: 5-0\ndata: é𝄞\n\n:\n\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\nretry: 70\nevent: goaway\ndata: {}\n\n`;
   const whole = await serve((_, socket) => socket.end(stream));
   const slow = await serve(async (_, socket) => {
@@ -46,7 +46,7 @@ test('reads events, whole or one byte at a time, and passes over comments', asyn
     socket.end();
   });
   for (const url of [whole, slow]) {
-    const { events, end } = await listen(url);
+    const { events, end } = await readAll(url);
     expect(events).toEqual([
       { name: 'OPEN', messageId: '', text: new URL(url).host },
       { name: 'message', messageId: '5-0', text: 'é𝄞' },
@@ -58,35 +58,35 @@ test('reads events, whole or one byte at a time, and passes over comments', asyn
   }
 });
 
-test('goes where it is sent, and says there, too, what it has', async () => {
-  let asked = '';
-  const edge = await serve((request, socket) => {
-    asked = request;
+test('follows a redirect and repeats Last-Event-ID', async () => {
+  let request = '';
+  const edge = await serve((text, socket) => {
+    request = text;
     socket.end(`${HEAD}data: x\n\n`);
   });
   const router = await serve((_, socket) =>
     socket.end(`HTTP/1.1 307 Temporary Redirect\r\nlocation: ${edge}/connect?epoch=1-2\r\n\r\n`),
   );
-  const { events } = await listen(router, '7-1');
+  const { events } = await readAll(router, '7-1');
   expect(events.map(({ text }) => text)).toEqual([new URL(edge).host, 'x']);
-  expect(asked).toContain('GET /connect?epoch=1-2 HTTP/1.1\r\n');
-  expect(asked).toContain('\r\nLast-Event-ID: 7-1\r\n');
+  expect(request).toContain('GET /connect?epoch=1-2 HTTP/1.1\r\n');
+  expect(request).toContain('\r\nLast-Event-ID: 7-1\r\n');
 });
 
-test('does not go in circles', async () => {
+test('follows a limited number of redirects', async () => {
   let requests = 0;
   const router: string = await serve((_, socket) => {
     requests++;
     socket.end(`HTTP/1.1 307 Temporary Redirect\r\nLocation: ${router}/connect\r\n\r\n`);
   });
-  expect((await listen(router)).end).toBe('answered 307');
+  expect((await readAll(router)).end).toBe('answered 307');
   expect(requests).toBe(6);
 });
 
-test('says how it ended', async () => {
+test('reports the reason of the end', async () => {
   const busy = await serve((_, socket) => socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n'));
-  expect((await listen(busy)).end).toBe('answered 503');
-  const rude = await serve((_, socket) => socket.resetAndDestroy());
-  expect((await listen(rude)).end).toBe('ECONNRESET');
-  expect((await listen('http://127.0.0.1:1')).end).toBe('ECONNREFUSED');
+  expect((await readAll(busy)).end).toBe('answered 503');
+  const resetting = await serve((_, socket) => socket.resetAndDestroy());
+  expect((await readAll(resetting)).end).toBe('ECONNRESET');
+  expect((await readAll('http://127.0.0.1:1')).end).toBe('ECONNREFUSED');
 });

@@ -9,18 +9,18 @@ const patches = MUTANTS.flatMap(({ name, patches }) =>
   patches.map((patch) => [name, patch.file, patch] as const),
 );
 
-test.each(patches)('%s: its text is in dist/%s exactly once', (_, file, patch) => {
+test.each(patches)('%s: its text occurs in dist/%s exactly once', (_, file, patch) => {
   const code = readFileSync(join(packageRoot, 'dist', file), 'utf8');
   expect(patched(code, patch)).not.toBe(code);
 });
 
-test('a text that is not there, or there twice, is rejected', () => {
+test('rejects a text that occurs never or twice', () => {
   const patch = { file: 'a.js', find: 'x', replace: 'y' };
   expect(patched('axb', patch)).toBe('ayb');
   expect(() => patched('ab', patch)).toThrow('0 times in a.js');
   expect(() => patched('xx', patch)).toThrow('2 times in a.js');
 });
 
-test('every mutant has a name of its own', () => {
+test('every mutant has a unique name', () => {
   expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
 });

@@ -1,8 +1,8 @@
 /**
- * A Redis Cluster of three masters with a replica each, and what can be done to it.
+ * A Redis Cluster of three masters with one replica each, and its faults.
  *
- * A master that is killed takes with it what its replica has not received yet. So here every
- * durable push asks to be accepted only when a replica has it, too.
+ * The writes that a killed master has not replicated yet are lost. So every durable push here
+ * requests to be accepted only after its replication.
  */
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
@@ -13,49 +13,55 @@ import { Failure } from '../../cli/failure.js';
 import { freeClusterPort } from '../../cli/local/ports.js';
 import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
-import { cutConnectionsAt, dial, folderOf, redisArgs, type Store } from './store.js';
+import {
+  connectTo,
+  dataFolder,
+  killConnectionsAt,
+  type RedisFixture,
+  redisArgs,
+} from './redis-fixture.js';
 
 const run = promisify(execFile);
 
 const MASTERS = 3;
 const NODE_TIMEOUT_MS = 1_500;
-const SETTLED_MS_MAX = 30_000;
+const CONVERGED_MS_MAX = 30_000;
 const POLL_MS = 100;
 const KEYS_PER_STEP = 100;
 
 const CLUSTER_ARGS = [
   ...['--cluster-enabled', 'yes', '--cluster-node-timeout', `${NODE_TIMEOUT_MS}`],
   ...['--cluster-allow-pubsubshard-when-down', 'no'],
-  // A replica that has not synchronised yet cannot take over.
+  // A replica cannot take over before its first synchronisation.
   ...['--repl-diskless-sync-delay', '0'],
 ];
 
-export class ClusterStore implements Store {
+export class ClusterRedis implements RedisFixture {
   readonly acceptLevels = [AcceptLevel.ACCEPT_LEVEL_REPLICATED];
   readonly #nodes: LocalRedis[] = [];
-  readonly #scratch: string;
+  readonly #parent: string;
 
-  private constructor(scratch: string) {
-    this.#scratch = scratch;
+  private constructor(parent: string) {
+    this.#parent = parent;
   }
 
-  /** @param scratch a folder for the folders of all nodes, which survive their restarts */
-  static async start(scratch: string, say: (line: string) => void): Promise<ClusterStore> {
-    const store = new ClusterStore(scratch);
+  /** @param parent folder of the data folders of all nodes, which survive restarts */
+  static async start(parent: string, onProgress: (line: string) => void): Promise<ClusterRedis> {
+    const redis = new ClusterRedis(parent);
     try {
       for (let i = 0; i < 2 * MASTERS; i++) {
-        await mkdir(folderOf(scratch, i));
+        await mkdir(dataFolder(parent, i));
         const port = await freeClusterPort();
-        store.#nodes.push(await startRedis({ port, args: store.#args(i), say }));
+        redis.#nodes.push(await startRedis({ port, args: redis.#args(i), onProgress }));
       }
-      const addresses = store.#nodes.map(({ port }) => `127.0.0.1:${port}`);
+      const addresses = redis.#nodes.map(({ port }) => `127.0.0.1:${port}`);
       await run('redis-cli', [
         ...['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes'],
       ]);
-      await store.settled();
-      return store;
+      await redis.untilConverged();
+      return redis;
     } catch (error) {
-      await store.stop();
+      await redis.stop();
       throw error;
     }
   }
@@ -64,15 +70,15 @@ export class ClusterStore implements Store {
     return this.#nodes.map(({ url }) => url).join(',');
   }
 
-  async cutConnections(name: string): Promise<number> {
+  async killConnections(name: string): Promise<number> {
     const counts = await Promise.all(
-      // A node that is away has none.
-      this.#nodes.map(({ port }) => cutConnectionsAt(port, name).catch(() => 0)),
+      // A dead node has none.
+      this.#nodes.map(({ port }) => killConnectionsAt(port, name).catch(() => 0)),
     );
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Kills the n-th master of now; its replica takes over; it is started again as a replica. */
+  /** Kills the n-th current master. Its replica takes over, and it restarts as a replica. */
   async failOver(n: number, downMs: number, signal: AbortSignal): Promise<void> {
     const masters = await this.#masterPorts();
     const port = masters[n % masters.length]!;
@@ -80,11 +86,11 @@ export class ClusterStore implements Store {
     await this.#nodes[i]!.kill('SIGKILL');
     await sleep(downMs, undefined, { signal });
     this.#nodes[i] = await startRedis({ port, args: this.#args(i) });
-    await this.settled();
+    await this.untilConverged();
   }
 
-  /** Moves the slot of a key to the next master, and back after a while. */
-  async moveThereAndBack(key: string, awayMs: number, signal: AbortSignal): Promise<void> {
+  /** Moves the slot of a key to the next master, and back after `awayMs`. */
+  async moveSlotAndBack(key: string, awayMs: number, signal: AbortSignal): Promise<void> {
     const slot = keySlot(key);
     const home = await this.#masterOfSlot(slot);
     const masters = await this.#masterPorts();
@@ -98,11 +104,11 @@ export class ClusterStore implements Store {
     await Promise.all(this.#nodes.map((node) => node.stop()));
   }
 
-  /** Resolves when all nodes agree, and every master has its replica in step. */
-  async settled(): Promise<void> {
-    const deadlineMs = performance.now() + SETTLED_MS_MAX;
+  /** Resolves when all nodes agree, and every master has an online replica. */
+  async untilConverged(): Promise<void> {
+    const deadlineMs = performance.now() + CONVERGED_MS_MAX;
     while (!(await this.#hasConverged().catch(() => false))) {
-      if (performance.now() > deadlineMs) throw new Failure('the Redis Cluster does not settle');
+      if (performance.now() > deadlineMs) throw new Failure('the Redis Cluster does not converge');
       await sleep(POLL_MS);
     }
   }
@@ -122,7 +128,7 @@ export class ClusterStore implements Store {
     return true;
   }
 
-  /** As `redis-cli --cluster reshard` does it. */
+  /** Moves a slot and its keys, in the same steps as `redis-cli --cluster reshard`. */
   async #migrate(slot: number, from: number, to: number): Promise<void> {
     const fromId = String(await this.#call(from, 'CLUSTER', 'MYID'));
     const toId = String(await this.#call(to, 'CLUSTER', 'MYID'));
@@ -155,7 +161,7 @@ export class ClusterStore implements Store {
     return [...new Set(ranges.map(([, , port]) => port))];
   }
 
-  /** Of the first node that answers. */
+  /** Slot ranges, from the first node that answers. */
   async #ranges(): Promise<[first: number, last: number, master: number][]> {
     for (const { port } of this.#nodes) {
       const reply = await this.#call(port, 'CLUSTER', 'SLOTS').catch(() => undefined);
@@ -167,7 +173,7 @@ export class ClusterStore implements Store {
   }
 
   async #call(port: number, ...[name, ...args]: string[]): Promise<unknown> {
-    const redis = await dial(port);
+    const redis = await connectTo(port);
     try {
       return await redis.call(name!, ...args);
     } finally {
@@ -176,6 +182,6 @@ export class ClusterStore implements Store {
   }
 
   #args(i: number): string[] {
-    return [...redisArgs(folderOf(this.#scratch, i)), ...CLUSTER_ARGS];
+    return [...redisArgs(dataFolder(this.#parent, i)), ...CLUSTER_ARGS];
   }
 }

@@ -1,9 +1,8 @@
 /**
- * The Redis of a drill, and what can be done to it. It keeps an append-only file with
- * `appendfsync always`: a push is answered when it is on disk, so that whatever was accepted must
- * be there after a SIGKILL, and a loss is ours. With `everysec` a SIGKILL loses nothing either, as
- * a rule; but Redis postpones its write for up to two seconds while the disk is busy, and then the
- * drill would report the disk.
+ * The Redis of a drill and its faults. It has an append-only file with `appendfsync always`: Redis
+ * answers a push when it is on disk, so every accepted push must survive a SIGKILL, and a loss is a
+ * bug of Longline. With `everysec` a SIGKILL loses nothing either as a rule, but Redis postpones
+ * its write for up to two seconds while the disk is busy, and the drill would then report the disk.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,17 +10,17 @@ import { Redis } from 'ioredis';
 import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 
-export interface Store {
+export interface RedisFixture {
   /** Value of LONGLINE_REDIS_URL. */
   readonly url: string;
-  /** What durable pushes ask for, each of these as often as the others. */
+  /** Accept levels of durable pushes, each used equally often. */
   readonly acceptLevels: readonly AcceptLevel[];
-  /** Has Redis close the connections of this name. Resolves with how many there were. */
-  cutConnections(name: string): Promise<number>;
+  /** Makes Redis close the connections with this name. Resolves with their number. */
+  killConnections(name: string): Promise<number>;
   stop(): Promise<void>;
 }
 
-/** A subscriber that lags more than this behind is cut by Redis. The default is 32 MB. */
+/** Redis disconnects a subscriber that lags more than this behind. The default is 32 MB. */
 export const SUBSCRIBER_LAG_BYTES_MAX = 1024 * 1024;
 
 export function redisArgs(folder: string): string[] {
@@ -32,7 +31,7 @@ export function redisArgs(folder: string): string[] {
   ];
 }
 
-export class StandaloneStore implements Store {
+export class StandaloneRedis implements RedisFixture {
   readonly acceptLevels = [AcceptLevel.ACCEPT_LEVEL_ACCEPTED, AcceptLevel.ACCEPT_LEVEL_FSYNCED];
   readonly #folder: string;
   #redis: LocalRedis;
@@ -42,11 +41,11 @@ export class StandaloneStore implements Store {
     this.#redis = redis;
   }
 
-  /** @param scratch a folder for its folder, which survives its restarts */
-  static async start(scratch: string, say: (line: string) => void): Promise<StandaloneStore> {
-    const folder = folderOf(scratch, 0);
+  /** @param parent folder of the data folder, which survives restarts */
+  static async start(parent: string, onProgress: (line: string) => void): Promise<StandaloneRedis> {
+    const folder = dataFolder(parent, 0);
     await mkdir(folder);
-    return new StandaloneStore(folder, await startRedis({ args: redisArgs(folder), say }));
+    return new StandaloneRedis(folder, await startRedis({ args: redisArgs(folder), onProgress }));
   }
 
   get url(): string {
@@ -57,14 +56,14 @@ export class StandaloneStore implements Store {
     return this.#redis.kill('SIGKILL');
   }
 
-  /** From its append-only file, on the same port. */
+  /** Starts it from its append-only file, on the same port. */
   async startAgain(): Promise<void> {
     const { port } = this.#redis;
     this.#redis = await startRedis({ port, args: redisArgs(this.#folder) });
   }
 
-  cutConnections(name: string): Promise<number> {
-    return cutConnectionsAt(this.#redis.port, name);
+  killConnections(name: string): Promise<number> {
+    return killConnectionsAt(this.#redis.port, name);
   }
 
   stop(): Promise<void> {
@@ -72,9 +71,9 @@ export class StandaloneStore implements Store {
   }
 }
 
-/** Has the server at this port close the connections of this name. */
-export async function cutConnectionsAt(port: number, name: string): Promise<number> {
-  const redis = await dial(port);
+/** Makes the server at this port close the connections with this name. */
+export async function killConnectionsAt(port: number, name: string): Promise<number> {
+  const redis = await connectTo(port);
   try {
     const list = String(await redis.client('LIST'));
     const ids = list
@@ -88,16 +87,16 @@ export async function cutConnectionsAt(port: number, name: string): Promise<numb
   }
 }
 
-/** A connection of our own that does not come back when it is lost. */
-export async function dial(port: number): Promise<Redis> {
+/** Opens a connection that is not reopened when it is lost. */
+export async function connectTo(port: number): Promise<Redis> {
   const redis = new Redis(port, '127.0.0.1', { retryStrategy: () => null, lazyConnect: true });
-  // What becomes of it, its commands tell.
+  // Its commands reject with the same error.
   redis.on('error', () => {});
   await redis.connect();
   return redis;
 }
 
-/** Where a server of a store keeps its data. */
-export function folderOf(scratch: string, server: number): string {
-  return join(scratch, `redis-${server}`);
+/** Data folder of the i-th server. */
+export function dataFolder(parent: string, i: number): string {
+  return join(parent, `redis-${i}`);
 }

@@ -1,26 +1,26 @@
-/** A temporary folder that does not outlive us, not even when we are killed. */
+/** A temporary folder that is removed even when this process is killed. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export interface Scratch {
+export interface TemporaryFolder {
   readonly path: string;
   remove(): Promise<void>;
 }
 
 /**
- * Waits for the end of our pipe, which only we hold open. Whoever wrote into the folder learns of
- * our death at the same moment; a second later they are gone, too.
+ * Waits for the end of a pipe whose other end only this process holds. The processes that write
+ * into the folder notice the death of this process in the same way, and have exited a second later.
  */
 const GUARD = 'read -r _; [ -d "$0" ] || exit; sleep 1; rm -rf "$0"';
 
-export async function makeScratch(): Promise<Scratch> {
+export async function makeTemporaryFolder(): Promise<TemporaryFolder> {
   const path = await mkdtemp(join(tmpdir(), 'longline-drill-'));
   const guard = spawn('sh', ['-c', GUARD, path], {
     stdio: ['pipe', 'ignore', 'ignore'],
-    // Not of the terminal's process group: Ctrl-C must not end it before us.
+    // Outside the terminal's process group: Ctrl-C must not stop it before this process.
     detached: true,
   });
   guard.unref();
