@@ -1,75 +1,67 @@
 /**
- * One push of 128 bytes to every one of 18,000 connections, again and again: what the native and the
- * portable transport do of it, and a loop in C that calls send(2), each in a fresh process and in
- * turn, with the same devices.
+ * One push of 128 bytes to each of 18,000 connections, repeatedly: the native and the portable
+ * transport, and a loop in C that calls send(2). Each runs in a fresh process, in turn, with the
+ * same devices.
  *
- *   writesPerSecond      connections over the time that the writing took
- *   firstToLastP99Ms     from the first device that has it to the last, 99th percentile of the pushes
- *   nativeRatioToBare    of the writes a second
+ *   writesPerSecond      connections over the duration of the writing
+ *   firstToLastP99Ms     from the first device that receives it to the last, 99th percentile of
+ *                        pushes
+ *   nativeRatioToBare    ratio of writes per second to those of the loop in C
  *
- * The devices read on the same machine while it writes. `--connections`, `--pushes` and `--rounds`
- * make it shorter, `--json` prints one line.
+ * The devices read on the same machine during the writing. `--connections`, `--pushes` and
+ * `--rounds` make it shorter, `--json` prints one line.
  */
-import { parseArgs } from 'node:util';
 import { table } from '../cli/commands/table.js';
 import { sseEvent, sseOpening } from '../edge/protocol/http/sse.js';
-import { HOLDER_NAMES, type HolderName, startHolder } from './memory/baseline-servers.js';
-import { Fleet } from './support/fleet.js';
-import { median, percentile, rounded } from './support/statistics.js';
+import { BASELINE_NAMES, type BaselineName, startBaseline } from './memory/baseline-servers.js';
+import { Fleet } from './support/devices/fleet.js';
+import { number, parseOptions } from './support/options.js';
+import { report } from './support/report.js';
+import { runInTurn } from './support/rounds.js';
+import { median, medianOf, percentile, rounded } from './support/statistics.js';
 
 const PAYLOAD_BYTES = 128;
-/** Not counted: code is compiled. */
+/** Not measured: code is being compiled. */
 const WARM_UP_PUSHES = 5;
-
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean' },
-    connections: { type: 'string', default: '18000' },
-    pushes: { type: 'string', default: '50' },
-    rounds: { type: 'string', default: '3' },
-  },
-});
-const connections = Number(values.connections);
-const pushes = Number(values.pushes);
-const rounds = Number(values.rounds);
 
 interface Run {
   readonly writesPerSecond: number;
   readonly firstToLastP99Ms: number;
 }
 
-const runs: Record<HolderName, Run[]> = { native: [], net: [], bare: [] };
-for (let round = 0; round < rounds; round++) {
-  for (const name of HOLDER_NAMES) runs[name].push(await run(name));
-}
-const native = medians(runs.native);
-const net = medians(runs.net);
-const bare = medians(runs.bare);
+const { json, connections, pushes, rounds } = parseOptions({
+  connections: number(18_000),
+  pushes: number(50),
+  rounds: number(3),
+});
+const runs = await runInTurn(rounds, BASELINE_NAMES, run);
+const [native, net, bare] = [medians(runs.native), medians(runs.net), medians(runs.bare)];
+const ratioToBare = ({ writesPerSecond }: Run) =>
+  rounded(writesPerSecond / bare.writesPerSecond, 3);
 const result = {
   native,
   net,
   bare,
-  nativeRatioToBare: rounded(native.writesPerSecond / bare.writesPerSecond, 3),
-  netRatioToBare: rounded(net.writesPerSecond / bare.writesPerSecond, 3),
+  nativeRatioToBare: ratioToBare(native),
+  netRatioToBare: ratioToBare(net),
   connections,
   pushes,
   rounds,
 };
-if (values.json) console.log(JSON.stringify(result));
-else printTable();
+report(json, result, printTable);
 
-async function run(name: HolderName): Promise<Run> {
+async function run(name: BaselineName): Promise<Run> {
   const event = sseEvent('', Buffer.alloc(PAYLOAD_BYTES, 'x')).toString();
-  const holder = await startHolder(name, sseOpening([]).toString(), event);
+  const server = await startBaseline(name, sseOpening([]).toString(), event);
   const fleet = new Fleet(1);
   try {
     const paths = Array.from({ length: connections }, (_, i) => `/connect?clientId=device-${i}`);
-    await fleet.connect([{ port: holder.port, paths }]);
+    await fleet.connect([{ port: server.port, paths }]);
     const rates: number[] = [];
     const firstToLastMs: number[] = [];
     for (let push = -WARM_UP_PUSHES; push < pushes; push++) {
       await fleet.expect([connections]);
-      const { written, seconds } = await holder.write();
+      const { written, seconds } = await server.write();
       if (written !== connections) throw new Error(`${name} wrote to ${written} connections`);
       const { firstUs, lastUs } = await fleet.arrived();
       if (push < 0) continue;
@@ -79,14 +71,14 @@ async function run(name: HolderName): Promise<Run> {
     return { writesPerSecond: median(rates), firstToLastP99Ms: percentile(firstToLastMs, 99) };
   } finally {
     fleet.stop();
-    await holder.stop();
+    await server.stop();
   }
 }
 
 function medians(of: readonly Run[]): Run {
   return {
-    writesPerSecond: Math.round(median(of.map((each) => each.writesPerSecond))),
-    firstToLastP99Ms: rounded(median(of.map((each) => each.firstToLastP99Ms)), 1),
+    writesPerSecond: medianOf(of, ({ writesPerSecond }) => writesPerSecond, 0),
+    firstToLastP99Ms: medianOf(of, ({ firstToLastP99Ms }) => firstToLastP99Ms, 1),
   };
 }
 
@@ -98,7 +90,7 @@ function printTable(): void {
     name,
     each.writesPerSecond,
     each.firstToLastP99Ms,
-    rounded(each.writesPerSecond / bare.writesPerSecond, 3),
+    ratioToBare(each),
   ]);
   console.log(table(['', 'writes/s', 'first to last, p99 ms', 'of bare'], rows));
 }

@@ -1,123 +1,109 @@
 /**
- * Delivered pushes a second, and the time from the call of Push to the bytes at the device: through
- * a whole cluster (Redis, control, one router, two edges, each a process) to some thousand SSE
- * connections, all on this machine. The ceiling, measured in turn with the rest, is what Redis does
- * of the same when nothing else is done.
+ * Delivered pushes per second, and the latency from the call of Push to the bytes at the device:
+ * through a whole cluster (Redis, control, one router, two edges, each a process) to 2,000 SSE
+ * connections, all on this machine. The ceiling, measured in turn with the rest, is the throughput
+ * of Redis for the same commands without a cluster.
  *
- *   unary           calls of Push, live only, a bounded number at a time
- *   streamLive      one PushStream, live only, a fixed window in flight
+ *   unary           calls of Push, live-only, a bounded number at a time
+ *   streamLive      one PushStream, live-only, a fixed window in flight
  *   streamDurable   the same with the default TTL: every push is stored
- *   paced5000       one PushStream, durable, 5,000 a second
+ *   paced5000       one PushStream, durable, 5,000 per second
  *
- * At saturation the latency is the window over the rate; only `paced5000` says what a push takes.
- * `--seconds 8` is for a smoke test; `--json` prints one line.
+ * At saturation the latency is the window divided by the rate; only `paced5000` measures the
+ * latency of a push. `--seconds 8` is for a smoke test; `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { credentials } from '@grpc/grpc-js';
 import { table } from '../cli/commands/table.js';
-import { LocalCluster } from '../cli/local/cluster.js';
-import { startRedis } from '../cli/local/redis.js';
+import type { LocalCluster } from '../cli/local/cluster.js';
+import type { LocalRedis } from '../cli/local/redis.js';
 import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { Ceiling } from './push/ceiling.js';
-import { type Load, Pushes } from './push/load.js';
-import { startReceivers } from './push/receivers.js';
-import type { Received } from './push/receivers-process.js';
+import { withCluster } from './support/cluster/bench-cluster.js';
+import { startReceivers } from './support/devices/receivers.js';
+import type { ReceivedPushes } from './support/devices/receivers-process.js';
+import { number, parseOptions } from './support/options.js';
+import { PushLoad, type RunningLoad } from './support/pushes/push-load.js';
+import { report } from './support/report.js';
+import { runInTurn } from './support/rounds.js';
 import { median, rounded } from './support/statistics.js';
 
 const DEVICES = 2_000;
-/** Half of what the router takes of one stream: saturates without being stopped by flow control. */
+/** Half of the router's limit per stream: saturates it without being stopped by flow control. */
 const WINDOW = 4_096;
 const UNARY_CONCURRENCY = 128;
-const READY_DEADLINE_MS = 30_000;
-/** Part of each run that is not measured: connections, compilers and inboxes warm up. */
+/** Share of each run that is not measured: connections, compilers and inboxes warm up. */
 const WARM_UP = 0.25;
-/** Shorter runs say little; then rather one round than three. */
+/** Shorter runs are not meaningful: then one round is better than three. */
 const RUN_SECONDS_MIN = 2;
+const LOADS = ['unary', 'streamLive', 'streamDurable', 'paced5000'] as const;
 
-const { values } = parseArgs({
-  options: { json: { type: 'boolean' }, seconds: { type: 'string', default: '60' } },
-});
-const seconds = Number(values.seconds);
-if (!(seconds >= 1)) throw new Error(`--seconds ${values.seconds}: expected a number from 1`);
+const { json, seconds } = parseOptions({ seconds: number(60) });
+const result = await withCluster({ edges: 2 }, measure);
+report(json, result, printTable);
 
-const redis = await startRedis({ say: console.error });
-let cluster: LocalCluster | undefined;
-try {
-  cluster = await LocalCluster.start({
-    redisUrl: redis.url,
-    edges: 2,
-    ports: 'free',
-    restart: false,
-    env: { LONGLINE_LOG_LEVEL: 'error' },
-    onOutput: (name, line) => console.error(`${name}: ${line}`),
-  });
-  await cluster.waitUntilReady(READY_DEADLINE_MS);
-  const result = await measure(cluster, redis.port);
-  if (values.json) console.log(JSON.stringify(result));
-  else printTable(result);
-} finally {
-  await cluster?.stop();
-  await redis.stop();
-}
-
-async function measure(cluster: LocalCluster, redisPort: number) {
+async function measure(cluster: LocalCluster, redis: LocalRedis) {
   const clientIds = Array.from({ length: DEVICES }, (_, i) => `device-${i}`);
-  const receivers = await startReceivers(await urlsOf(cluster, clientIds));
+  const receivers = await startReceivers(await edgeUrlsOf(cluster, clientIds));
   const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
-  const live = new Pushes(service, clientIds, 0);
-  const durable = new Pushes(service, clientIds, undefined);
-  const ceiling = await Ceiling.open(redisPort);
+  const live = new PushLoad(service, clientIds, 0);
+  const durable = new PushLoad(service, clientIds, undefined);
+  const ceiling = await Ceiling.open(redis.port);
   const loads = {
     unary: () => live.unary(UNARY_CONCURRENCY),
     streamLive: () => live.saturate(WINDOW),
     streamDurable: () => durable.saturate(WINDOW),
     paced5000: () => durable.pace(5_000),
   };
-  const names = Object.keys(loads) as (keyof typeof loads)[];
-  const runs = names.length + 2;
+  const runs = LOADS.length + 2;
   const rounds = seconds / runs / RUN_SECONDS_MIN >= 3 ? 3 : 1;
   const runSeconds = seconds / runs / rounds;
-
-  const received = new Map<string, Received[]>(names.map((name) => [name, []]));
   const ceilings = { live: [] as number[], durable: [] as number[] };
   try {
-    for (let round = 0; round < rounds; round++) {
-      // In turn, so that whatever else the machine does meanwhile hits all.
+    const received = await runInTurn(rounds, ['ceiling', ...LOADS], async (name) => {
+      if (name !== 'ceiling') return receivedUnder(loads[name], runSeconds, receivers.take);
       ceilings.live.push(await ceiling.measure('live', runSeconds, WINDOW));
       ceilings.durable.push(await ceiling.measure('durable', runSeconds, WINDOW));
-      for (const name of names) {
-        received.get(name)!.push(await receivedUnder(loads[name], runSeconds, receivers.take));
-      }
-    }
+      return undefined;
+    });
+    const of = (name: (typeof LOADS)[number]) => medians(received[name] as ReceivedPushes[]);
+    return summarize(
+      of,
+      { live: median(ceilings.live), durable: median(ceilings.durable) },
+      rounds,
+    );
   } finally {
     service.close();
     ceiling.close();
     receivers.stop();
   }
+}
 
-  const ceilingOf = { live: median(ceilings.live), durable: median(ceilings.durable) };
-  const of = (name: keyof typeof loads) => medians(received.get(name)!);
-  const besideCeiling = (all: ReturnType<typeof medians>, most: number) => ({
-    ...all,
-    ratioToCeiling: rounded(all.perSecond / most, 3),
+function summarize(
+  of: (name: (typeof LOADS)[number]) => ReturnType<typeof medians>,
+  ceiling: { readonly live: number; readonly durable: number },
+  rounds: number,
+) {
+  const withRatio = (figures: ReturnType<typeof medians>, ceilingPerSecond: number) => ({
+    ...figures,
+    ratioToCeiling: rounded(figures.perSecond / ceilingPerSecond, 3),
   });
   return {
     unary: of('unary'),
-    streamLive: besideCeiling(of('streamLive'), ceilingOf.live),
-    streamDurable: besideCeiling(of('streamDurable'), ceilingOf.durable),
+    streamLive: withRatio(of('streamLive'), ceiling.live),
+    streamDurable: withRatio(of('streamDurable'), ceiling.durable),
     paced5000: of('paced5000'),
-    ceiling: ceilingOf,
+    ceiling,
     devices: DEVICES,
     rounds,
   };
 }
 
 async function receivedUnder(
-  start: () => Load,
+  start: () => RunningLoad,
   runSeconds: number,
-  take: () => Promise<Received>,
-): Promise<Received> {
+  take: () => Promise<ReceivedPushes>,
+): Promise<ReceivedPushes> {
   const load = start();
   await sleep(runSeconds * WARM_UP * 1_000);
   await take();
@@ -127,7 +113,8 @@ async function receivedUnder(
   return received;
 }
 
-async function urlsOf(cluster: LocalCluster, clientIds: readonly string[]): Promise<string[]> {
+/** URL at its edge of each client, as the router redirects it. */
+async function edgeUrlsOf(cluster: LocalCluster, clientIds: readonly string[]): Promise<string[]> {
   const urls: string[] = [];
   for (const clientId of clientIds) {
     const url = `${cluster.routerUrl}/connect?clientId=${clientId}`;
@@ -137,8 +124,8 @@ async function urlsOf(cluster: LocalCluster, clientIds: readonly string[]): Prom
   return urls;
 }
 
-function medians(runs: readonly Received[]) {
-  const of = (name: keyof Received) => median(runs.map((run) => run[name]));
+function medians(runs: readonly ReceivedPushes[]) {
+  const of = (name: keyof ReceivedPushes) => median(runs.map((run) => run[name]));
   return {
     perSecond: of('perSecond'),
     p50Ms: of('p50Ms'),
@@ -147,7 +134,7 @@ function medians(runs: readonly Received[]) {
   };
 }
 
-function printTable(result: Awaited<ReturnType<typeof measure>>): void {
+function printTable(): void {
   const { ceiling, devices, rounds, ...rows } = result;
   const lines = Object.entries(rows).map(([name, row]) => {
     const ratio = 'ratioToCeiling' in row ? row.ratioToCeiling : '';

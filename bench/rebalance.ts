@@ -1,164 +1,146 @@
 /**
- * Live connections on the move: 20,000 clients on four edges, pushed to without a pause, durable and
- * live only. A fifth edge joins; then one of the first is told to end, drains and exits; then it
- * joins again, the leading control is killed in the middle of that, and whoever leads next has to
- * finish it without being asked.
+ * Moves of live connections: 20,000 clients on four edges receive durable and live-only pushes
+ * without a pause. A fifth edge joins; then one of the first four gets SIGTERM, drains and exits;
+ * then it joins again, and the leading control is killed in the middle of that: its successor has
+ * to finish the rebalancing without an operator.
  *
- *   lostDurable         accepted pushes that did not arrive, arrived out of order, or doubled without
- *                       a reason, as the checker of `longline drill` judges
- *   lostLive            live-only pushes that did not arrive, whatever was said of them
- *   maxOverMean         after each step: most connections of an edge over the mean
+ *   lostDurable         accepted pushes that did not arrive; `violations` has everything else that
+ *                       the checker of `longline drill` finds, such as wrong order and duplicates
+ *   lostLive            live-only pushes that did not arrive, whichever verdict they got
+ *   maxOverMean         after each step: connections of the fullest edge over the mean
  *   movedOverIdeal      connections opened in a step over those that had to move
  *   secondsToBalance    per step
- *   pushP99MsIdle, …Moving, …ByStep     from the call of Push to its answer; while an edge's process
- *                                       starts: …Starting
+ *   pushP99MsIdle, …Moving, …ByStep     from the call of Push to its answer; …Starting while the
+ *                                       process of an edge starts
+ *   rolling             duration of the rolling restart, connections opened per client, and push
+ *                       p99
  *
- *   rolling             of that: how long it took, connections opened per client, and the answers
- *
- * With `--rolling` every edge is then drained, ended and started again, one after the other, which
- * takes some five minutes more. `--clients`, `--pushes` (a second) and `--patience` (seconds until a
- * step that is not even ends all the same) make it smaller, `--json` prints one line.
+ * With `--rolling` every edge is then drained, stopped and started again, one after the other,
+ * which takes some five minutes more. `--clients`, `--pushes` (per second) and `--timeout` (seconds
+ * after which a step ends although the edges are not balanced) make it smaller, `--json` prints one
+ * line.
  */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { controlApi } from '../cli/control/api.js';
-import { LocalCluster } from '../cli/local/cluster.js';
-import { startRedis } from '../cli/local/redis.js';
+import type { LocalCluster } from '../cli/local/cluster.js';
 import type { ClientsResult, ToClients } from './rebalance/clients-process.js';
-import { rounded } from './support/statistics.js';
+import { withCluster } from './support/cluster/bench-cluster.js';
+import { readMetrics } from './support/cluster/metrics.js';
+import { WorkerProcesses } from './support/devices/worker-processes.js';
+import { flag, number, parseOptions } from './support/options.js';
+import { progress, report } from './support/report.js';
+import { rounded, sum } from './support/statistics.js';
 
 const EDGES = 4;
 const PROCESSES = 2;
-/** In MB. They hold a history that grows, and time stands still for them while all of it is collected. */
-const HEAP_OF_CLIENTS = ['--initial-old-space-size=2048'];
-const READY_DEADLINE_MS = 60_000;
+/** In MB. Their history grows, and a full garbage collection of it stops them. */
+const CLIENTS_HEAP = ['--initial-old-space-size=2048'];
 const IDLE_MS = 15_000;
 const STEP_DEADLINE_MS = 240_000;
 const POLL_MS = 500;
-/** Balanced, and nothing on its way, for so long. */
-const CALM_MS = 4_000;
+/** A step ends when the edges have been balanced, without a move, for this long. */
+const STABLE_MS = 4_000;
 const MAX_OVER_MEAN = 1.05;
-
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean' },
-    clients: { type: 'string', default: '20000' },
-    pushes: { type: 'string', default: '500' },
-    patience: { type: 'string', default: '100' },
-    rolling: { type: 'boolean' },
-  },
-});
-const clients = Number(values.clients);
-const pushesPerSecond = Number(values.pushes);
-/** When it is not even by then, it is said as it is: control looks every 30 s. */
-const balanceDeadlineMs = Number(values.patience) * 1_000;
-const say = (line: string) => process.stderr.write(`${line}\n`);
-
-const redis = await startRedis({ say });
-let cluster: LocalCluster | undefined;
-const children: ChildProcess[] = [];
-try {
-  cluster = await LocalCluster.start({
-    redisUrl: redis.url,
-    edges: EDGES,
-    controls: 2,
-    ports: 'free',
-    restart: false,
-    env: {
-      LONGLINE_LOG_LEVEL: 'error',
-      LONGLINE_EDGE_DRAIN_MS: `${STEP_DEADLINE_MS}`,
-    },
-    onOutput: (name, line) => say(`${name}: ${line}`),
-  });
-  await cluster.waitUntilReady(READY_DEADLINE_MS);
-  const result = await measure(cluster);
-  if (values.json) console.log(JSON.stringify(result));
-  else console.log(result);
-} finally {
-  for (const child of children) child.kill();
-  await cluster?.stop();
-  await redis.stop();
-}
-
-async function measure(cluster: LocalCluster) {
-  for (let i = 0; i < PROCESSES; i++) {
-    const module = fileURLToPath(new URL('rebalance/clients-process.js', import.meta.url));
-    children.push(fork(module, [], { execArgv: HEAP_OF_CLIENTS }));
-  }
-  const part = Math.ceil(clients / PROCESSES);
-  await Promise.all(
-    children.map((child, i) =>
-      ask(child, {
-        type: 'connect',
-        prefix: `client-${i}`,
-        clients: Math.min(part, clients - i * part),
-        pushesPerSecond: pushesPerSecond / PROCESSES,
-        routerUrl: cluster.routerUrl,
-        routerAddress: cluster.routerAddress,
-        edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
-      }),
-    ),
-  );
-  await untilConnected();
-  await askAll({ type: 'phase', name: 'convergence' });
-  const settled = await untilBalanced(cluster, EDGES);
-  await askAll({ type: 'phase', name: 'idle' });
-  await sleep(IDLE_MS);
-
-  await askAll({ type: 'phase', name: 'joinStart' });
-  say('a fifth edge joins');
-  await cluster.addEdge();
-  await untilMoving(cluster);
-  await askAll({ type: 'phase', name: 'join' });
-  const join = await untilBalanced(cluster, EDGES + 1);
-
-  await askAll({ type: 'phase', name: 'drain' });
-  say('edge-2 is told to end');
-  const fromMs = performance.now();
-  await cluster.kill('edge-2', 'SIGTERM');
-  const exitSeconds = (performance.now() - fromMs) / 1_000;
-  const drain = await untilBalanced(cluster, EDGES);
-
-  await askAll({ type: 'phase', name: 'leaderStart' });
-  say('edge-2 joins again, and the leader is killed on the way');
-  await cluster.startAgain('edge-2');
-  await untilMoving(cluster);
-  await askAll({ type: 'phase', name: 'leader' });
-  await cluster.kill(await leaderOf(cluster));
-  await until(async () => (await leaderOf(cluster)) !== '');
-  const leader = await untilBalanced(cluster, EDGES + 1);
-
-  const rollingSeconds = values.rolling ? await restartAll(cluster) : undefined;
-  await untilConnected();
-  const results = (await askAll({ type: 'finish' })) as ClientsResult[];
-  for (const { details } of results) for (const line of details) say(line);
-  return summarize(results, { settled, join, drain, leader }, exitSeconds, rollingSeconds);
-}
-
-/** Returns how long it took. */
-async function restartAll(cluster: LocalCluster): Promise<number> {
-  await askAll({ type: 'phase', name: 'rolling' });
-  const fromMs = performance.now();
-  for (const name of cluster.namesOf('edge')) {
-    say(`${name} is told to end, and starts again`);
-    await cluster.kill(name, 'SIGTERM');
-    await cluster.startAgain(name);
-    await untilCalm(cluster, EDGES + 1);
-  }
-  return (performance.now() - fromMs) / 1_000;
-}
+const STEPS = ['join', 'drain', 'leader'] as const;
 
 interface Balanced {
   readonly seconds: number;
   readonly maxOverMean: number;
 }
 
+type Steps = Readonly<Record<(typeof STEPS)[number], Balanced>>;
+
+const { json, clients, pushes, timeout, rolling } = parseOptions({
+  clients: number(20_000),
+  pushes: number(500),
+  // Control looks for an imbalance every 30 s.
+  timeout: number(100),
+  rolling: flag(),
+});
+const module = new URL('rebalance/clients-process.js', import.meta.url);
+const workers = new WorkerProcesses<ToClients>({
+  count: PROCESSES,
+  module,
+  execArgv: CLIENTS_HEAP,
+});
+const env = { LONGLINE_EDGE_DRAIN_MS: `${STEP_DEADLINE_MS}` };
+try {
+  report(json, await withCluster({ edges: EDGES, controls: 2, env }, measure));
+} finally {
+  workers.stop();
+}
+
+async function measure(cluster: LocalCluster) {
+  await connectClients(cluster);
+  await beginPhase('convergence');
+  await untilBalanced(cluster, EDGES);
+  await beginPhase('idle');
+  await sleep(IDLE_MS);
+
+  await beginPhase('joinStart');
+  progress('a fifth edge joins');
+  await cluster.addEdge();
+  await untilMoving(cluster);
+  await beginPhase('join');
+  const join = await untilBalanced(cluster, EDGES + 1);
+
+  await beginPhase('drain');
+  progress('edge-2 gets SIGTERM');
+  const fromMs = performance.now();
+  await cluster.kill('edge-2', 'SIGTERM');
+  const exitSeconds = (performance.now() - fromMs) / 1_000;
+  const drain = await untilBalanced(cluster, EDGES);
+
+  await beginPhase('leaderStart');
+  progress('edge-2 joins again, and the leading control is killed during the rebalancing');
+  await cluster.startAgain('edge-2');
+  await untilMoving(cluster);
+  await beginPhase('leader');
+  await cluster.kill(await leaderOf(cluster));
+  await until(async () => (await leaderOf(cluster)) !== '');
+  const leader = await untilBalanced(cluster, EDGES + 1);
+
+  const rollingSeconds = rolling ? await restartAll(cluster) : undefined;
+  await untilConnected();
+  const results = await workers.callAll<ClientsResult>(() => ({ type: 'finish' }));
+  for (const { details } of results) for (const line of details) progress(line);
+  return summarize(results, { join, drain, leader }, exitSeconds, rollingSeconds);
+}
+
+async function connectClients(cluster: LocalCluster): Promise<void> {
+  const part = Math.ceil(clients / PROCESSES);
+  await workers.callAll((i) => ({
+    type: 'connect',
+    prefix: `client-${i}`,
+    clients: Math.min(part, clients - i * part),
+    pushesPerSecond: pushes / PROCESSES,
+    routerUrl: cluster.routerUrl,
+    routerAddress: cluster.routerAddress,
+    edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
+  }));
+  await untilConnected();
+}
+
+async function beginPhase(name: string): Promise<void> {
+  await workers.callAll(() => ({ type: 'phase', name }));
+}
+
+/** Returns the duration in seconds. */
+async function restartAll(cluster: LocalCluster): Promise<number> {
+  await beginPhase('rolling');
+  const fromMs = performance.now();
+  for (const name of cluster.namesOf('edge')) {
+    progress(`${name} gets SIGTERM and is started again`);
+    await cluster.kill(name, 'SIGTERM');
+    await cluster.startAgain(name);
+    await untilStable(cluster, EDGES + 1, Number.POSITIVE_INFINITY);
+  }
+  return (performance.now() - fromMs) / 1_000;
+}
+
 function summarize(
   results: readonly ClientsResult[],
-  steps: Readonly<Record<'settled' | 'join' | 'drain' | 'leader', Balanced>>,
+  steps: Steps,
   exitSeconds: number,
   rollingSeconds: number | undefined,
 ) {
@@ -169,23 +151,22 @@ function summarize(
     }
   }
   const phase = (name: string) => results.map(({ phases }) => phases[name]!);
-  const connects = (name: string) => phase(name).reduce((sum, one) => sum + one.connects, 0);
-  const p99 = (name: string) => Math.max(...phase(name).map((one) => one.verdictP99Ms));
-  const receivedP99 = (name: string) => Math.max(...phase(name).map((one) => one.receivedP99Ms));
-  // A fifth of all: what an edge of five has.
+  const connects = (name: string) => sum(phase(name).map((part) => part.connects));
+  const p99 = (name: string) => Math.max(...phase(name).map((part) => part.verdictP99Ms));
+  const receivedP99 = (name: string) => Math.max(...phase(name).map((part) => part.receivedP99Ms));
+  // The share of one of five edges.
   const ideal = clients / (EDGES + 1);
-  const moving = ['join', 'drain', 'leader'] as const;
-  const over = (of: (name: (typeof moving)[number]) => number) =>
-    Object.fromEntries(moving.map((name) => [name, of(name)]));
+  const byStep = (figure: (name: keyof Steps) => number) =>
+    Object.fromEntries(STEPS.map((name) => [name, figure(name)]));
   return {
     lostDurable: violations.lost ?? 0,
     violations,
-    lostLive: results.reduce((sum, result) => sum + result.lostLive, 0),
-    pushes: results.reduce((sum, result) => sum + result.pushes, 0),
-    maxOverMean: Math.max(...moving.map((name) => steps[name].maxOverMean)),
-    maxOverMeanByStep: over((name) => steps[name].maxOverMean),
-    movedOverIdeal: over((name) => rounded(connects(name) / ideal, 3)),
-    secondsToBalance: over((name) => steps[name].seconds),
+    lostLive: sum(results.map(({ lostLive }) => lostLive)),
+    pushes: sum(results.map((result) => result.pushes)),
+    maxOverMean: Math.max(...STEPS.map((name) => steps[name].maxOverMean)),
+    maxOverMeanByStep: byStep((name) => steps[name].maxOverMean),
+    movedOverIdeal: byStep((name) => rounded(connects(name) / ideal, 3)),
+    secondsToBalance: byStep((name) => steps[name].seconds),
     drainExitSeconds: rounded(exitSeconds, 1),
     rolling: rollingSeconds && {
       seconds: rounded(rollingSeconds, 1),
@@ -194,12 +175,12 @@ function summarize(
     },
     pushP99MsIdle: p99('idle'),
     pushP99MsStarting: Math.max(p99('joinStart'), p99('leaderStart')),
-    pushP99MsMoving: Math.max(...moving.map(p99)),
-    pushP99MsByStep: over(p99),
+    pushP99MsMoving: Math.max(...STEPS.map(p99)),
+    pushP99MsByStep: byStep(p99),
     receivedP99MsIdle: receivedP99('idle'),
-    receivedP99MsMoving: Math.max(...moving.map(receivedP99)),
+    receivedP99MsMoving: Math.max(...STEPS.map(receivedP99)),
     clients,
-    pushesPerSecond,
+    pushesPerSecond: pushes,
   };
 }
 
@@ -207,41 +188,40 @@ function untilMoving(cluster: LocalCluster): Promise<void> {
   return until(async () => (await movesOf(cluster)).inFlight > 0);
 }
 
-/** Until nothing moves and everybody is connected. */
-function untilCalm(cluster: LocalCluster, edges: number): Promise<Balanced> {
-  return untilEven(cluster, edges, Number.POSITIVE_INFINITY);
-}
-
 async function untilBalanced(cluster: LocalCluster, edges: number): Promise<Balanced> {
-  const balanced = await untilEven(cluster, edges, MAX_OVER_MEAN);
-  say(`balanced after ${balanced.seconds} s, max/mean ${balanced.maxOverMean}`);
+  const balanced = await untilStable(cluster, edges, MAX_OVER_MEAN);
+  progress(`balanced after ${balanced.seconds} s, max/mean ${balanced.maxOverMean}`);
   return balanced;
 }
 
-async function untilEven(
+/**
+ * Resolves when nothing moves, all clients are connected, and no edge has more than
+ * `maxOverMeanMax` times the mean; after `--timeout` the last condition no longer applies.
+ */
+async function untilStable(
   cluster: LocalCluster,
   edges: number,
   maxOverMeanMax: number,
 ): Promise<Balanced> {
   const fromMs = performance.now();
-  let calmSinceMs: number | undefined;
+  let stableSinceMs: number | undefined;
   let maxOverMean = 0;
   await until(async () => {
     const { inFlight, waiting } = await movesOf(cluster);
     const counts = await connectionsOf(cluster);
-    const held = counts.reduce((sum, count) => sum + count, 0);
     maxOverMean = rounded(Math.max(...counts) / (clients / edges), 3);
-    const isLate = performance.now() - fromMs > balanceDeadlineMs;
-    const isEven = maxOverMean <= maxOverMeanMax || isLate;
-    const isCalm = inFlight + waiting === 0 && counts.length === edges && held === clients;
-    if (!isCalm || !isEven) calmSinceMs = undefined;
-    else calmSinceMs ??= performance.now();
-    return calmSinceMs !== undefined && performance.now() - calmSinceMs >= CALM_MS;
+    const isLate = performance.now() - fromMs > timeout * 1_000;
+    const isBalanced = maxOverMean <= maxOverMeanMax || isLate;
+    const areConnected = counts.length === edges && sum(counts) === clients;
+    const isStable = inFlight + waiting === 0 && areConnected && isBalanced;
+    stableSinceMs = isStable ? (stableSinceMs ?? performance.now()) : undefined;
+    return stableSinceMs !== undefined && performance.now() - stableSinceMs >= STABLE_MS;
   });
-  const seconds = rounded((performance.now() - fromMs - CALM_MS) / 1_000, 1);
+  const seconds = rounded((performance.now() - fromMs - STABLE_MS) / 1_000, 1);
   return { seconds, maxOverMean };
 }
 
+/** Connections of each living edge that owns shards. */
 async function connectionsOf(cluster: LocalCluster): Promise<number[]> {
   const edges = await controlApi(cluster.controlUrl).edges();
   return edges
@@ -258,34 +238,24 @@ async function movesOf(cluster: LocalCluster): Promise<{ inFlight: number; waiti
 async function leaderOf(cluster: LocalCluster): Promise<string> {
   for (const name of cluster.namesOf('control')) {
     if (cluster.pid(name) === undefined) continue;
-    const metrics = await (await fetch(`${cluster.httpUrl(name)}/metrics`)).text();
-    if (/^longline_control_leader 1$/m.test(metrics)) return name;
+    const metric = await readMetrics(cluster.httpUrl(name));
+    if (metric('longline_control_leader') === 1) return name;
   }
   throw new Error('no control leads');
 }
 
 async function untilConnected(): Promise<void> {
-  await until(async () => {
-    const counts = (await askAll({ type: 'count' })) as number[];
-    return counts.reduce((sum, count) => sum + count, 0) === clients;
-  });
+  await until(async () => sum(await workers.callAll(() => ({ type: 'count' }))) === clients);
 }
 
-/** While a control takes over, questions to it fail. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
+/**
+ * An error of `isDone` counts as not done: requests to control fail while another control takes
+ * over.
+ */
+async function until(isDone: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + STEP_DEADLINE_MS;
-  while (!(await isSo().catch(() => false))) {
-    if (performance.now() > deadline) throw new Error('it took too long');
+  while (!(await isDone().catch(() => false))) {
+    if (performance.now() > deadline) throw new Error(`not done after ${STEP_DEADLINE_MS} ms`);
     await sleep(POLL_MS);
   }
-}
-
-function askAll(message: ToClients): Promise<unknown[]> {
-  return Promise.all(children.map((child) => ask(child, message)));
-}
-
-async function ask(child: ChildProcess, message: ToClients): Promise<unknown> {
-  const answered = once(child, 'message');
-  child.send(message);
-  return (await answered)[0];
 }

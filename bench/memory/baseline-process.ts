@@ -1,6 +1,7 @@
 /**
- * What bare/holder.c does, on a transport of ours: `holder.js <transport> <opening> <event>`. Prints
- * its port, answers requests with the opening, and writes the event to all for each line of input.
+ * baseline.c on one of Longline's transports: `baseline-process.js <transport> <opening> <event>`.
+ * Prints its port, answers every request with the opening, and for each line on standard input
+ * writes the event to all connections.
  */
 import { createInterface } from 'node:readline';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
@@ -13,7 +14,7 @@ const [, , name, opening, event] = process.argv;
 const openingBytes = Buffer.from(opening!);
 const eventBytes = Buffer.from(event!);
 
-/** The first `count` are those that were answered, in any order. */
+/** The first `count` entries are the answered connections, in any order. */
 const connections = new Float64Array(CONNECTIONS_MAX);
 const indexOfSlot = new Int32Array(CONNECTIONS_MAX).fill(-1);
 const results = new Uint8Array(CONNECTIONS_MAX);

@@ -1,4 +1,7 @@
-/** Starts what holds connections in the benches, each in a fresh process. */
+/**
+ * Servers that do nothing but hold connections, each in a fresh process: on the native transport,
+ * on the portable one, and a loop in C (`bare`). They show what a transport costs without an edge.
+ */
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
@@ -8,10 +11,10 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../common/process/package-root.js';
 
-export const HOLDER_NAMES = ['native', 'net', 'bare'] as const;
-export type HolderName = (typeof HOLDER_NAMES)[number];
+export const BASELINE_NAMES = ['native', 'net', 'bare'] as const;
+export type BaselineName = (typeof BASELINE_NAMES)[number];
 
-export interface Holder {
+export interface BaselineServer {
   readonly pid: number;
   readonly port: number;
   /** Writes one event to every connection. */
@@ -20,23 +23,20 @@ export interface Holder {
 }
 
 /**
- * @param opening what every request is answered with
+ * @param opening answer to every request
  * @param event what `write` writes
- * @throws when there is no C compiler for the bare holder
+ * @throws Error when there is no C compiler for `bare`
  */
-export async function startHolder(
-  name: HolderName,
+export async function startBaseline(
+  name: BaselineName,
   opening: string,
   event: string,
-): Promise<Holder> {
-  const child =
-    name === 'bare'
-      ? spawn(buildBareHolder(), [opening, event], { stdio: ['pipe', 'pipe', 'inherit'] })
-      : spawn(
-          process.execPath,
-          [fileURLToPath(new URL('baseline-process.js', import.meta.url)), name, opening, event],
-          { stdio: ['pipe', 'pipe', 'inherit'] },
-        );
+): Promise<BaselineServer> {
+  const script = fileURLToPath(new URL('baseline-process.js', import.meta.url));
+  const command = name === 'bare' ? [compileBaseline()] : [process.execPath, script, name];
+  const child = spawn(command[0]!, [...command.slice(1), opening, event], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const lines = createInterface({ input: child.stdout });
   const nextLine = async () => String((await once(lines, 'line'))[0]);
   const port = Number(await nextLine());
@@ -54,16 +54,17 @@ export async function startHolder(
 }
 
 async function stop(child: ChildProcessByStdio<Writable, Readable, null>): Promise<void> {
-  const gone = once(child, 'exit');
+  const exited = once(child, 'exit');
   child.stdin.end();
-  await gone;
+  await exited;
 }
 
-function buildBareHolder(): string {
-  const output = join(packageRoot, 'build/bare-holder');
+/** Returns the path of the compiled program. */
+function compileBaseline(): string {
+  const output = join(packageRoot, 'build/baseline-server');
   mkdirSync(join(packageRoot, 'build'), { recursive: true });
   const source = join(packageRoot, 'bench/memory/baseline.c');
   const { status, stderr, error } = spawnSync('cc', ['-O2', source, '-o', output]);
-  if (status !== 0) throw new Error(`the bare holder needs a C compiler: ${error ?? stderr}`);
+  if (status !== 0) throw new Error(`cannot compile ${source} with cc: ${error ?? stderr}`);
   return output;
 }

@@ -1,11 +1,11 @@
-/* The least that can hold connections: one epoll descriptor, one array of file descriptors, no
- * state. What the native transport is compared with; it keeps no promise and survives no abuse.
+/* The minimum that can hold connections: one epoll descriptor, one array of file descriptors, no
+ * state. It is the baseline of the native transport; it guarantees nothing and survives no abuse.
  *
- *   holder <opening> <event>
+ *   baseline-server <opening> <event>
  *
- * Prints its port. Answers every request with the opening and keeps the connection. For each line on
- * standard input it writes the event once to every connection that it has answered, and prints how
- * many it wrote and how many nanoseconds that took. Ends with its standard input. */
+ * Prints its port. Answers every request with the opening and keeps the connection. For each line
+ * on standard input it writes the event once to every answered connection, and prints the number of
+ * writes and their duration in nanoseconds. Exits at the end of its standard input. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,36 +1,41 @@
 /**
- * The ceiling of the push bench: how many pushes a second Redis takes and hands to one subscriber
- * when nobody else does anything. The commands are those of a router, made once and then pipelined
- * through a plain socket; the subscriber is another, that counts.
+ * Ceiling of the push bench: pushes per second that Redis alone can take and deliver to one
+ * subscriber. The commands are those of a router, encoded once and then pipelined over a plain
+ * socket; the subscriber is another socket that counts.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type StorePush, storePush } from '../../common/cluster/inbox.js';
 import { shardChannel } from '../../common/cluster/shard.js';
 import { ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
-import { PAYLOAD_BYTES } from './payload.js';
+import { PAYLOAD_BYTES } from '../support/pushes/timed-payload.js';
 
 type Argument = string | number | Buffer;
 
-/** As many inboxes as the bench has devices, each in a shard that no edge listens to. */
+/** As many inboxes as the bench has devices, each in a shard without a subscribed edge. */
 const TAGS = 2_000;
-/** As the router's, and never reached here. */
+/** The router's limits, never reached here. */
 const BOUNDS = { countMax: 1_000, bytesMax: 4 * 1024 * 1024 };
 const TTL_MS = 60_000;
-/** What each message to a subscriber of shard channels has once. */
+/** Occurs once in each message to a subscriber of shard channels. */
 const MESSAGE = 'smessage';
+const CRLF = Buffer.from('\r\n');
+
+interface Ends {
+  readonly publisher: Socket;
+  readonly subscriber: Socket;
+  /** Encoded commands, one per inbox. */
+  readonly commands: { readonly live: readonly Buffer[]; readonly durable: readonly Buffer[] };
+}
 
 export class Ceiling {
+  readonly #ends: Ends;
   #received = 0;
 
-  private constructor(
-    readonly publisher: Socket,
-    readonly subscriber: Socket,
-    readonly live: readonly Buffer[],
-    readonly durable: readonly Buffer[],
-  ) {
+  private constructor(ends: Ends) {
+    this.#ends = ends;
     let rest = '';
-    subscriber.on('data', (bytes) => {
+    ends.subscriber.on('data', (bytes) => {
       const parts = (rest + bytes.toString('latin1')).split(MESSAGE);
       this.#received += parts.length - 1;
       rest = parts.at(-1)!.slice(1 - MESSAGE.length);
@@ -46,33 +51,30 @@ export class Ceiling {
     const live = pushes.map(({ tag, envelope }) =>
       encode('SPUBLISH', [shardChannel(tag), Buffer.from(envelope)]),
     );
-    const durable = await Promise.all(pushes.map(commandsOf));
-    publisher.write(durable[0]!.byText);
+    const stored = await Promise.all(pushes.map(storeCommands));
+    publisher.write(stored[0]!.withScript);
     await once(publisher, 'data');
-    return new Ceiling(
-      publisher,
-      subscriber,
-      live,
-      durable.map(({ byHash }) => byHash),
-    );
+    const durable = stored.map(({ byHash }) => byHash);
+    return new Ceiling({ publisher, subscriber, commands: { live, durable } });
   }
 
-  /** Messages a second at the subscriber, with so many commands in flight. */
+  /** Returns messages per second at the subscriber, with `window` commands in flight. */
   async measure(kind: 'live' | 'durable', seconds: number, window: number): Promise<number> {
-    const commands = this[kind];
+    const { publisher } = this.#ends;
+    const commands = this.#ends.commands[kind];
     let next = 0;
     let inFlight = 0;
     const send = (count: number) => {
       const batch = Array.from({ length: count }, () => commands[next++ % commands.length]!);
       inFlight += count;
-      this.publisher.write(Buffer.concat(batch));
+      publisher.write(Buffer.concat(batch));
     };
-    // An integer is a line, the answer of the script six: an array of an id and three integers.
+    // An integer is one line, the answer of the script six: an array of an id and three integers.
     const linesPerReply = kind === 'live' ? 1 : 6;
     let isStopped = false;
     let lines = 0;
     const drained = new Promise<void>((resolve) => {
-      this.publisher.on('data', (bytes) => {
+      publisher.on('data', (bytes) => {
         for (const byte of bytes) if (byte === 0x0a) lines++;
         const replies = Math.floor(lines / linesPerReply);
         lines -= replies * linesPerReply;
@@ -89,17 +91,17 @@ export class Ceiling {
     const perSecond = Math.round((this.#received - before) / elapsed);
     isStopped = true;
     await drained;
-    this.publisher.removeAllListeners('data');
+    publisher.removeAllListeners('data');
     return perSecond;
   }
 
   close(): void {
-    this.publisher.destroy();
-    this.subscriber.destroy();
+    this.#ends.publisher.destroy();
+    this.#ends.subscriber.destroy();
   }
 }
 
-/** What a router would store and publish for a client. */
+/** A push as a router stores and publishes it. */
 function pushTo(tag: string): StorePush {
   const payload = Buffer.alloc(PAYLOAD_BYTES, '.');
   const envelope = ShardEnvelope.encode({
@@ -114,8 +116,10 @@ function pushTo(tag: string): StorePush {
   return { tag, clientId: tag, envelope, payload, ...rest };
 }
 
-/** The commands with which a push is stored: by hash, and by text for a server that is new to it. */
-async function commandsOf(push: StorePush): Promise<{ byHash: Buffer; byText: Buffer }> {
+/**
+ * The commands that store a push: EVALSHA, and EVAL for a server that does not have the script yet.
+ */
+async function storeCommands(push: StorePush): Promise<{ byHash: Buffer; withScript: Buffer }> {
   const commands: Buffer[] = [];
   const link = {
     async execute(name: string, args: readonly Argument[]) {
@@ -124,9 +128,10 @@ async function commandsOf(push: StorePush): Promise<{ byHash: Buffer; byText: Bu
     },
   };
   await storePush(link, push, BOUNDS);
-  return { byHash: commands[0]!, byText: commands[1]! };
+  return { byHash: commands[0]!, withScript: commands[1]! };
 }
 
+/** A command of the Redis protocol (RESP). */
 function encode(name: string, args: readonly Argument[]): Buffer {
   const parts = [name, ...args].map((part) =>
     Buffer.isBuffer(part) ? part : Buffer.from(String(part)),
@@ -134,5 +139,3 @@ function encode(name: string, args: readonly Argument[]): Buffer {
   const chunks = parts.flatMap((part) => [Buffer.from(`$${part.length}\r\n`), part, CRLF]);
   return Buffer.concat([Buffer.from(`*${parts.length}\r\n`), ...chunks]);
 }
-
-const CRLF = Buffer.from('\r\n');

@@ -1,8 +1,7 @@
 /**
- * Half of the clients of the rebalance bench, and the backend that pushes to them, in a process of
- * their own: the devices and the history of the drill, without its faults.
+ * Process of the rebalance bench with half of its clients, and with the backend that pushes to
+ * them: the devices and the history of the drill, without its faults.
  */
-
 import { between, pick, seeded } from '../../drill/faults/random.js';
 import { CHECKS, check } from '../../drill/history/check.js';
 import { type History, newHistory } from '../../drill/history/history.js';
@@ -22,18 +21,18 @@ export type ToClients =
       readonly routerAddress: string;
       readonly edgeUrls: readonly string[];
     }
-  /** Answered with how many are connected. */
+  /** Answered with the number of connected clients. */
   | { readonly type: 'count' }
-  /** Begins a phase; the pushes and connections from now on belong to it. */
+  /** Begins a phase; later pushes and connections belong to it. */
   | { readonly type: 'phase'; readonly name: string }
-  /** Stops pushing, waits for what is on its way, and answers with `ClientsResult`. */
+  /** Stops pushing, waits for pushes in flight, and answers with `ClientsResult`. */
   | { readonly type: 'finish' };
 
 export interface PhaseResult {
   readonly pushes: number;
-  /** From the call to its answer. */
+  /** From the call of Push to its answer. */
   readonly verdictP99Ms: number;
-  /** From the call to the bytes at the device. */
+  /** From the call of Push to the bytes at the device. */
   readonly receivedP99Ms: number;
   /** Connections that were opened. */
   readonly connects: number;
@@ -42,9 +41,9 @@ export interface PhaseResult {
 export interface ClientsResult {
   /** Violations, by check. */
   readonly findings: Readonly<Record<string, number>>;
-  /** The first of them, in words. */
+  /** Descriptions of the first violations. */
   readonly details: readonly string[];
-  /** Live-only pushes that did not arrive, whatever was said of them. */
+  /** Live-only pushes that did not arrive, whichever verdict they got. */
   readonly lostLive: number;
   readonly pushes: number;
   readonly phases: Readonly<Record<string, PhaseResult>>;
@@ -55,8 +54,8 @@ const HEARTBEAT_MS = 15_000;
 const CONNECT_MS = 8_000;
 const DETAILS_MAX = 10;
 const PUSH_TICK_MS = 10;
-const LIVE_PART = 0.2;
-/** For what was accepted to arrive. */
+const LIVE_SHARE = 0.2;
+/** Time in which accepted pushes have to arrive. */
 const QUIET_MS = 10_000;
 
 const history = newHistory();
@@ -65,27 +64,27 @@ let fleet: Fleet;
 let backend: Backend;
 let pushing: NodeJS.Timeout;
 
-process.on('message', (message: ToClients) => void answer(message));
+process.on('message', async (message: ToClients) => {
+  process.send!(await answer(message));
+});
 process.on('disconnect', () => process.exit());
 
-async function answer(message: ToClients): Promise<void> {
+async function answer(message: ToClients): Promise<boolean | number | ClientsResult> {
   switch (message.type) {
     case 'connect':
-      process.send!(await connect(message));
-      break;
+      await connect(message);
+      return true;
     case 'count':
-      process.send!(fleet.openCount);
-      break;
+      return fleet.openCount;
     case 'phase':
       phases.push({ name: message.name, fromMs: performance.now() });
-      process.send!(true);
-      break;
+      return true;
     case 'finish':
-      process.send!(await finish());
+      return finish();
   }
 }
 
-async function connect(options: Extract<ToClients, { type: 'connect' }>): Promise<boolean> {
+async function connect(options: Extract<ToClients, { type: 'connect' }>): Promise<void> {
   const random = seeded(1);
   backend = new Backend({
     routers: [options.routerAddress],
@@ -112,10 +111,9 @@ async function connect(options: Extract<ToClients, { type: 'connect' }>): Promis
     const due = ((performance.now() - startMs) / 1000) * options.pushesPerSecond;
     for (; pushed < due; pushed++) {
       const { clientId } = pick(random, fleet.devices);
-      backend.push(clientId, random() >= LIVE_PART, between(random, 20, 300));
+      backend.push(clientId, random() >= LIVE_SHARE, between(random, 20, 300));
     }
   }, PUSH_TICK_MS);
-  return true;
 }
 
 async function finish(): Promise<ClientsResult> {
@@ -129,7 +127,7 @@ async function finish(): Promise<ClientsResult> {
   for (const { check: name } of found) findings[name]!++;
   const details = found
     .slice(0, DETAILS_MAX)
-    .map(({ check: name, clientId, what }) => `${name}: ${clientId}: ${what}`);
+    .map(({ check: name, clientId, message }) => `${name}: ${clientId}: ${message}`);
   const index = indexOf(history);
   const lostLive = history.pushes.filter(
     (push) => !push.isDurable && index.receivedOf(push).length === 0,

@@ -1,10 +1,9 @@
-/** A certificate that nobody trusts, made with the `openssl` command. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Settings of an edge that shows it. */
+/** Settings of an edge with a self-signed certificate, made by the `openssl` command. */
 export function tlsSettings(): NodeJS.ProcessEnv {
   const folder = mkdtempSync(join(tmpdir(), 'longline-tls-'));
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];

@@ -1,27 +1,27 @@
 /**
- * Devices of the storm bench, in a process of their own: each remembers the newest id that it got,
- * so that all of them can lose their connections and come back at once. Whoever is rejected comes
- * again when it is told to.
+ * Process of the storm bench with half of its devices. Each device remembers its newest message id,
+ * so that all of them can lose their connections and resume at once. A rejected device retries.
  */
 import { openTransport } from '../../common/transport/open-transport.js';
 import { type Connection, slotOf, type Transport } from '../../common/transport/transport.js';
-import { nowUs } from '../push/payload.js';
-import { stepBack } from '../support/own-session.js';
+import { nowUs } from '../support/clock.js';
+import { lowerPriority } from '../support/devices/low-priority.js';
 
-/** Each is answered when it is done. */
+/** Each request is answered when it is done. */
 export type ToStorm =
   | {
       readonly type: 'connect';
-      /** The third number of 127.0.x.y, where they connect from. */
+      /** Third number of the devices' source addresses, 127.0.x.y. */
       readonly network: number;
       readonly devices: readonly StormDevice[];
     }
-  /** Answered when each device has got so many events in all. */
+  /** Answered when each device has received this number of events in total. */
   | { readonly type: 'arrived'; readonly events: number }
   /** Resets all connections; answered when none is left. */
   | { readonly type: 'lose' }
-  /** Everybody comes back at once, and these come for the first time; answered with `Stormed`. */
-  | { readonly type: 'storm'; readonly newcomers: readonly StormDevice[] }
+  /** All devices reconnect at once, together with new ones; answered with `StormResult`. */
+  | { readonly type: 'reconnect'; readonly newDevices: readonly StormDevice[] }
+  /** Answered with `StormCounts`. */
   | { readonly type: 'count' };
 
 export interface StormDevice {
@@ -29,17 +29,19 @@ export interface StormDevice {
   readonly port: number;
 }
 
-export interface Stormed {
-  /** From the beginning of the storm to the answer, in ms, of each. */
+export interface StormResult {
+  /** From the start of the storm to the answer, in ms, of each device. */
   readonly resumedMs: readonly number[];
   readonly newMs: readonly number[];
-  /** How often somebody was told to come again, or was not heard at all. */
+  /** Connect requests that were rejected or dropped. */
   readonly rejections: number;
 }
 
+/** Counts of the push that was sent to each device while it was disconnected. */
 export interface StormCounts {
-  /** Devices that got none, or more than one, of the pushes that were sent while they were away. */
+  /** Devices that did not receive it. */
   readonly without: number;
+  /** Devices that received more than one. */
   readonly twice: number;
 }
 
@@ -48,23 +50,24 @@ interface Device extends StormDevice {
   connection: Connection | undefined;
   isAnswered: boolean;
   answeredMs: number;
-  newest: string;
-  /** What came of the event that is not complete. */
+  newestId: string;
+  /** Text of the event that is not complete yet. */
   rest: string;
   events: number;
+  /** Value of `events` at the start of the storm. */
   eventsBefore: number;
 }
 
 const CONNECTIONS_MAX = 19_500;
-const GENTLE_AT_ONCE = 256;
+/** Parallel connect requests before the storm. */
+const CONNECTING_MAX = 256;
 const ADDRESSES = 64;
-/** Whoever is cut off unheard tries again after this, and up to as long more. */
-const AGAIN_MS = 500;
+/** A device retries after this delay, plus a random part of up to as much again. */
+const RETRY_MS = 500;
 
-stepBack();
+lowerPriority();
 
 const devices: Device[] = [];
-/** By slot. */
 const bySlot: Device[] = [];
 let network = 0;
 let connecting = 0;
@@ -72,26 +75,26 @@ let rejections = 0;
 let startUs = nowUs();
 let isLosing = false;
 let queue: Device[] = [];
-let atOnce = GENTLE_AT_ONCE;
+let connectingMax = CONNECTING_MAX;
 let check: (() => void) | undefined;
 
 const { transport }: { transport: Transport } = openTransport(
   undefined,
   {
     onOpen(connection) {
-      const { clientId, newest } = bySlot[slotOf(connection)]!;
-      const cursor = newest === '' ? '' : `Last-Event-ID: ${newest}\r\n`;
+      const { clientId, newestId } = bySlot[slotOf(connection)]!;
+      const cursor = newestId === '' ? '' : `Last-Event-ID: ${newestId}\r\n`;
       const head = `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: bench\r\n${cursor}\r\n`;
       transport.write(connection, Buffer.from(head));
     },
-    onBytes: (connection, bytes) => read(bySlot[slotOf(connection)]!, bytes),
+    onBytes: (connection, bytes) => onBytes(bySlot[slotOf(connection)]!, bytes),
     onEnd: (connection) => transport.end(connection),
     onClose(connection) {
       const device = bySlot[slotOf(connection)]!;
       device.connection = undefined;
       if (!device.isAnswered) connecting--;
       device.isAnswered = false;
-      if (!isLosing) comeAgain(device, AGAIN_MS);
+      if (!isLosing) retry(device);
       connectMore();
       check?.();
     },
@@ -101,21 +104,21 @@ const { transport }: { transport: Transport } = openTransport(
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
 );
 
-process.on('message', (message: ToStorm) => void answer(message));
+process.on('message', async (message: ToStorm) => {
+  process.send!((await answer(message)) ?? true);
+});
 process.on('disconnect', () => process.exit());
 
-async function answer(message: ToStorm): Promise<void> {
+async function answer(message: ToStorm): Promise<StormResult | StormCounts | undefined> {
   switch (message.type) {
     case 'connect':
       network = message.network;
       add(message.devices, false);
       await until(() => devices.every(({ isAnswered }) => isAnswered));
-      process.send!(true);
-      break;
+      return undefined;
     case 'arrived':
       await until(() => devices.every(({ events }) => events >= message.events));
-      process.send!(true);
-      break;
+      return undefined;
     case 'lose':
       isLosing = true;
       for (const { connection } of devices) {
@@ -123,46 +126,53 @@ async function answer(message: ToStorm): Promise<void> {
       }
       await until(() => devices.every(({ connection }) => connection === undefined));
       isLosing = false;
-      process.send!(true);
-      break;
-    case 'storm':
-      process.send!(await storm(message.newcomers));
-      break;
+      return undefined;
+    case 'reconnect':
+      return reconnectAll(message.newDevices);
     case 'count':
-      process.send!(counts());
+      return counts();
   }
 }
 
-async function storm(newcomers: readonly StormDevice[]): Promise<Stormed> {
+async function reconnectAll(newDevices: readonly StormDevice[]): Promise<StormResult> {
   startUs = nowUs();
-  atOnce = CONNECTIONS_MAX;
+  connectingMax = CONNECTIONS_MAX;
   rejections = 0;
   for (const device of devices) device.eventsBefore = device.events;
   queue = [...devices];
-  add(newcomers, true);
+  add(newDevices, true);
   await until(() => devices.every(({ isAnswered }) => isAnswered));
-  const of = (isNew: boolean) =>
-    devices.filter((device) => device.isNew === isNew).map(({ answeredMs }) => answeredMs);
-  return { resumedMs: of(false), newMs: of(true), rejections };
+  const answeredMs = (isNew: boolean) =>
+    devices.filter((device) => device.isNew === isNew).map((device) => device.answeredMs);
+  return { resumedMs: answeredMs(false), newMs: answeredMs(true), rejections };
 }
 
 function add(added: readonly StormDevice[], isNew: boolean): void {
-  for (const device of added) {
-    const state = { connection: undefined, isAnswered: false, answeredMs: 0 };
-    const seen = { newest: '', rest: '', events: 0, eventsBefore: 0 };
-    const all: Device = { ...device, isNew, ...state, ...seen };
-    devices.push(all);
-    queue.push(all);
+  for (const { clientId, port } of added) {
+    const device: Device = {
+      clientId,
+      port,
+      isNew,
+      connection: undefined,
+      isAnswered: false,
+      answeredMs: 0,
+      newestId: '',
+      rest: '',
+      events: 0,
+      eventsBefore: 0,
+    };
+    devices.push(device);
+    queue.push(device);
   }
   connectMore();
 }
 
 function connectMore(): void {
-  while (queue.length > 0 && connecting < atOnce) {
+  while (queue.length > 0 && connecting < connectingMax) {
     const device = queue.pop()!;
     const host = 1 + (queue.length % ADDRESSES);
     const connection = transport.connect('127.0.0.1', device.port, `127.0.${network}.${host}`);
-    if (connection === undefined) return comeAgain(device, AGAIN_MS);
+    if (connection === undefined) return retry(device);
     device.connection = connection;
     device.rest = '';
     bySlot[slotOf(connection)] = device;
@@ -170,18 +180,18 @@ function connectMore(): void {
   }
 }
 
-function comeAgain(device: Device, afterMs: number): void {
+function retry(device: Device): void {
   rejections++;
   setTimeout(
     () => {
       queue.push(device);
       connectMore();
     },
-    afterMs * (1 + Math.random()),
+    RETRY_MS * (1 + Math.random()),
   );
 }
 
-function read(device: Device, bytes: Buffer): void {
+function onBytes(device: Device, bytes: Buffer): void {
   let text = device.rest + bytes.toString('latin1');
   if (!device.isAnswered) {
     const end = text.indexOf('\r\n\r\n');
@@ -189,7 +199,7 @@ function read(device: Device, bytes: Buffer): void {
       device.rest = text;
       return;
     }
-    // What rejects ends the connection, and then it is tried again.
+    // The edge closes a rejected connection, and `onClose` retries.
     if (!text.startsWith('HTTP/1.1 200')) return;
     device.isAnswered = true;
     device.answeredMs = (nowUs() - startUs) / 1e3;
@@ -202,23 +212,26 @@ function read(device: Device, bytes: Buffer): void {
   for (const block of end < 0 ? [] : text.slice(0, end).split('\n\n')) {
     const id = /^id: (.*)$/m.exec(block)?.[1];
     if (id === undefined) continue;
-    device.newest = id;
+    device.newestId = id;
     device.events++;
   }
   check?.();
 }
 
-/** Of one push that was sent to each device while it was away. */
 function counts(): StormCounts {
-  const got = devices.filter(({ isNew }) => !isNew).map((each) => each.events - each.eventsBefore);
+  const received = devices
+    .filter(({ isNew }) => !isNew)
+    .map(({ events, eventsBefore }) => events - eventsBefore);
   return {
-    without: got.filter((events) => events === 0).length,
-    twice: got.filter((events) => events > 1).length,
+    without: received.filter((events) => events === 0).length,
+    twice: received.filter((events) => events > 1).length,
   };
 }
 
-/** Looked at when something has come, at most some times a second. */
-function until(isSo: () => boolean): Promise<void> {
+/**
+ * Resolves when `isDone` returns true. It is called after bytes and closes, every 20 ms at most.
+ */
+function until(isDone: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     let isDue = false;
     check = () => {
@@ -226,7 +239,7 @@ function until(isSo: () => boolean): Promise<void> {
       isDue = true;
       setTimeout(() => {
         isDue = false;
-        if (check === undefined || !isSo()) return;
+        if (check === undefined || !isDone()) return;
         check = undefined;
         resolve();
       }, 20);

@@ -1,4 +1,4 @@
-/** Backends of the push bench: they push to the given clients, in turn, until they are stopped. */
+/** Backend of the benches: pushes to the given clients, round robin, until it is stopped. */
 import { once } from 'node:events';
 import {
   PushRequest,
@@ -6,20 +6,24 @@ import {
   type PushServiceClient,
   type PushStreamResponse,
   Verdict,
-} from '../../proto/gen/longline/v1/push.js';
-import { nowUs, timedPayload } from './payload.js';
+} from '../../../proto/gen/longline/v1/push.js';
+import { nowUs } from '../clock.js';
+import { timedPayload } from './timed-payload.js';
 
-export interface Load {
-  /** Resolves when every push has its verdict. @throws when one was not WRITTEN */
+export interface RunningLoad {
+  /**
+   * Resolves when every push has its verdict.
+   * @throws Error when a verdict is not WRITTEN
+   */
   stop(): Promise<void>;
 }
 
-/** Far more than any push takes on a machine that is merely slow. */
+/** Far longer than any push takes on a machine that is merely slow. */
 const WAIT_MS = 30_000;
-/** Bounds the frame with which a stream begins; later ones are as large as the results before. */
+/** Bounds the first frames of a stream; later frames are as large as the results they answer. */
 const ITEMS_PER_FRAME_MAX = 256;
 
-export class Pushes {
+export class PushLoad {
   #next = 0;
   #failed = 0;
   #firstFailure = '';
@@ -27,19 +31,19 @@ export class Pushes {
   constructor(
     readonly service: PushServiceClient,
     readonly clientIds: readonly string[],
-    /** 0: live only. Undefined: the router's default, durable. */
+    /** 0: live-only. Undefined: the router's default, durable. */
     readonly ttlMs: number | undefined,
   ) {}
 
-  /** So many calls of Push at a time. */
-  unary(concurrency: number): Load {
+  /** Unary calls of Push, `concurrency` at a time. */
+  unary(concurrency: number): RunningLoad {
     let isStopped = false;
     const caller = async () => {
       while (!isStopped) {
         const pushed = await new Promise<PushResponse | Error>((resolve) => {
           this.service.push(this.#request(), (error, response) => resolve(error ?? response));
         });
-        if (pushed instanceof Error) this.#failedWith(pushed.message);
+        if (pushed instanceof Error) this.#recordFailure(pushed.message);
         else this.#check(pushed);
       }
     };
@@ -53,8 +57,8 @@ export class Pushes {
     };
   }
 
-  /** One stream with so many pushes in flight: each verdict makes room for the next push. */
-  saturate(window: number): Load {
+  /** One stream with `window` pushes in flight: each verdict makes room for the next push. */
+  saturate(window: number): RunningLoad {
     const stream = this.#openStream((verdicts) => stream.write(verdicts));
     for (let sent = 0; sent < window; sent += ITEMS_PER_FRAME_MAX) {
       stream.write(Math.min(ITEMS_PER_FRAME_MAX, window - sent));
@@ -62,8 +66,8 @@ export class Pushes {
     return stream;
   }
 
-  /** One stream with so many pushes a second, whatever becomes of them. */
-  pace(perSecond: number): Load {
+  /** One stream at a fixed rate, independent of the verdicts. */
+  pace(perSecond: number): RunningLoad {
     const stream = this.#openStream(() => {});
     const startUs = nowUs();
     let sent = 0;
@@ -80,18 +84,18 @@ export class Pushes {
     };
   }
 
-  #openStream(onVerdicts: (count: number) => void): Load & { write(count: number): void } {
+  #openStream(onVerdicts: (count: number) => void): RunningLoad & { write(count: number): void } {
     const call = this.service.pushStream();
     let isStopped = false;
     call.on('data', ({ results }: PushStreamResponse) => {
       for (const { outcome } of results) {
         if (outcome?.$case === 'push') this.#check(outcome.value);
-        else this.#failedWith(outcome?.value.message ?? 'no outcome');
+        else this.#recordFailure(outcome?.value.message ?? 'no outcome');
       }
       onVerdicts(results.length);
     });
     const ended = once(call, 'end');
-    // `once` rejects when the stream fails, which `stop` then says.
+    // `once` rejects when the stream fails; `stop` throws that error.
     ended.catch(() => {});
     return {
       write: (count) => {
@@ -115,10 +119,10 @@ export class Pushes {
   }
 
   #check({ verdict }: PushResponse): void {
-    if (verdict !== Verdict.VERDICT_WRITTEN) this.#failedWith(Verdict[verdict]!);
+    if (verdict !== Verdict.VERDICT_WRITTEN) this.#recordFailure(Verdict[verdict]!);
   }
 
-  #failedWith(reason: string): void {
+  #recordFailure(reason: string): void {
     if (this.#failed++ === 0) this.#firstFailure = reason;
   }
 

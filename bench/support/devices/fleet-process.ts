@@ -1,29 +1,29 @@
 /**
- * Devices for benches: one process that holds many connections, counts the events that each gets of
- * server-sent events, and compares the clock with them. `Fleet` (fleet.ts) drives it.
+ * One process of a `Fleet` (fleet.ts): many connections, with a count of server-sent events for
+ * each and the times of the first and the last event.
  */
-import { openTransport } from '../../common/transport/open-transport.js';
-import { type Connection, slotOf, type Transport } from '../../common/transport/transport.js';
-import { GREETINGS, type GreetingName } from '../memory/requests.js';
-import { nowUs } from '../push/payload.js';
+import { openTransport } from '../../../common/transport/open-transport.js';
+import { type Connection, slotOf, type Transport } from '../../../common/transport/transport.js';
+import { nowUs } from '../clock.js';
+import { DEVICE_PROTOCOLS, type DeviceProtocol } from './requests.js';
 
-export type ToDevices =
-  /** Connects one device per path. Answered with `Connected` when all are answered, or failed. */
+export type ToFleet =
+  /** Connects one device per path. Answered with `Connected` when each has succeeded or failed. */
   | {
       readonly type: 'connect';
       readonly port: number;
-      /** The third number of 127.0.x.y, where they connect from. */
+      /** Third number of their source addresses, 127.0.x.y. */
       readonly network: number;
       readonly paths: readonly string[];
-      readonly protocol: GreetingName;
+      readonly protocol: DeviceProtocol;
     }
-  /** Forgets what came so far. Answered at once. */
+  /** Resets the counters. Answered at once. */
   | { readonly type: 'expect'; readonly events: number }
-  /** Answered with `Arrived` when so many events have come as were expected. */
+  /** Answered with `Arrived` when the expected number of events has been received. */
   | { readonly type: 'arrived' }
-  /** Answered at once, with `Counts` since the last `expect` or from the start. */
+  /** Answered at once with `Counts`, since the last `expect` or the start. */
   | { readonly type: 'count' }
-  /** Closes all. Answered when they are gone. */
+  /** Closes all connections. Answered when they are closed. */
   | { readonly type: 'close' };
 
 export interface Connected {
@@ -32,7 +32,7 @@ export interface Connected {
   readonly untilUs: number;
 }
 
-/** On the clock of `nowUs`. */
+/** Times of `nowUs`. */
 export interface Arrived {
   readonly firstUs: number;
   readonly lastUs: number;
@@ -41,35 +41,38 @@ export interface Arrived {
 export interface Counts {
   readonly connections: number;
   readonly events: number;
-  /** How many connections got none, and how many more than one. */
+  /** Connections that received no event. */
   readonly without: number;
+  /** Connections that received more than one event. */
   readonly twice: number;
 }
 
 const CONNECTIONS_MAX = 19_500;
-/** What a busy server can have waiting without turning anybody away. */
+/** Below the backlog of a busy server: none of these is dropped. */
 const CONNECTING_MAX = 512;
-/** Finding a free port takes the kernel the longer the fewer an address has left. */
+/** Finding a free port takes the kernel longer the fewer ports an address has left. */
 const ADDRESSES = 16;
 const LF = 0x0a;
-/** The first character of `data:`; no other line of our events begins with it. */
+/** First character of `data:`; no other line of an event starts with it. */
 const D = 0x64;
 
-type Job = Extract<ToDevices, { type: 'connect' }>;
+type ConnectJob = Extract<ToFleet, { type: 'connect' }>;
 
 const isAnswered = new Uint8Array(CONNECTIONS_MAX);
 const lastByte = new Uint8Array(CONNECTIONS_MAX);
 const events = new Uint32Array(CONNECTIONS_MAX);
-const requests = new Map<Connection, string>();
-let held = 0;
-let arrived = 0;
+/** Path by connection, while the connect request is not answered. */
+const pending = new Map<Connection, string>();
+const bySlot: Connection[] = [];
+let openCount = 0;
+let received = 0;
 let expected = Number.POSITIVE_INFINITY;
 let firstUs = 0;
 let lastUs = 0;
-let isAsked = false;
-let job: Job | undefined;
-/** Of all that are connected. */
-let greeting: (typeof GREETINGS)[GreetingName] = GREETINGS.sse;
+let isArrivedRequested = false;
+let job: ConnectJob | undefined;
+/** One protocol for all connections. */
+let protocol: (typeof DEVICE_PROTOCOLS)[DeviceProtocol] = DEVICE_PROTOCOLS.sse;
 let nextPath = 0;
 let failed = 0;
 let fromUs = 0;
@@ -79,17 +82,17 @@ const { transport }: { transport: Transport } = openTransport(
   undefined,
   {
     onOpen(connection) {
-      const path = requests.get(connection)!;
-      transport.write(connection, Buffer.from(greeting.request(path), 'latin1'));
+      const path = pending.get(connection)!;
+      transport.write(connection, Buffer.from(protocol.request(path), 'latin1'));
     },
     onBytes(connection, bytes) {
       const slot = slotOf(connection);
-      if (isAnswered[slot] === 1) return hear(connection, bytes);
-      requests.delete(connection);
-      if (bytes.includes(greeting.accepted)) {
+      if (isAnswered[slot] === 1) return readEvents(connection, bytes);
+      pending.delete(connection);
+      if (bytes.includes(protocol.accepted)) {
         isAnswered[slot] = 1;
         lastByte[slot] = bytes[bytes.length - 1]!;
-        held++;
+        openCount++;
       } else {
         failed++;
         transport.destroy(connection);
@@ -99,11 +102,11 @@ const { transport }: { transport: Transport } = openTransport(
     onEnd: (connection) => transport.end(connection),
     onClose(connection) {
       const slot = slotOf(connection);
-      if (isAnswered[slot] === 1) held--;
-      else if (requests.delete(connection)) failed++;
+      if (isAnswered[slot] === 1) openCount--;
+      else if (pending.delete(connection)) failed++;
       isAnswered[slot] = lastByte[slot] = events[slot] = 0;
       connectMore();
-      if (isClosing && held === 0) {
+      if (isClosing && openCount === 0) {
         isClosing = false;
         process.send!(true);
       }
@@ -114,75 +117,73 @@ const { transport }: { transport: Transport } = openTransport(
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
 );
 
-process.on('message', (message: ToDevices) => {
+process.on('message', (message: ToFleet) => {
   if (message.type === 'connect') {
     job = message;
-    greeting = GREETINGS[message.protocol];
+    protocol = DEVICE_PROTOCOLS[message.protocol];
     nextPath = failed = 0;
     fromUs = nowUs();
     connectMore();
   } else if (message.type === 'expect') {
     events.fill(0);
-    arrived = 0;
+    received = 0;
     expected = message.events;
     process.send!(true);
   } else if (message.type === 'arrived') {
-    isAsked = true;
-    sayArrived();
+    isArrivedRequested = true;
+    answerArrived();
   } else if (message.type === 'count') {
     process.send!(counts());
   } else {
-    isClosing = held > 0;
+    isClosing = openCount > 0;
     if (!isClosing) process.send!(true);
-    for (const [slot, answered] of isAnswered.entries()) if (answered) transport.end(open[slot]!);
+    for (const [slot, answered] of isAnswered.entries()) if (answered) transport.end(bySlot[slot]!);
   }
 });
 process.on('disconnect', () => process.exit());
 
-/** By slot. */
-const open: Connection[] = [];
-
 function connectMore(): void {
   if (job === undefined) return;
-  while (nextPath < job.paths.length && requests.size < CONNECTING_MAX) {
+  while (nextPath < job.paths.length && pending.size < CONNECTING_MAX) {
     const address = `127.0.${job.network}.${1 + (nextPath % ADDRESSES)}`;
     const connection = transport.connect('127.0.0.1', job.port, address);
     const path = job.paths[nextPath++]!;
     if (connection === undefined) {
       failed++;
     } else {
-      requests.set(connection, path);
-      open[slotOf(connection)] = connection;
+      pending.set(connection, path);
+      bySlot[slotOf(connection)] = connection;
     }
   }
-  if (nextPath < job.paths.length || requests.size > 0) return;
+  if (nextPath < job.paths.length || pending.size > 0) return;
   job = undefined;
   process.send!({ failed, fromUs, untilUs: nowUs() } satisfies Connected);
 }
 
-function hear(connection: Connection, bytes: Buffer): void {
-  const { heartbeat, answer } = greeting;
-  if (heartbeat === undefined) count(slotOf(connection), bytes);
+/** Counts events, or answers heartbeats if the protocol has any. */
+function readEvents(connection: Connection, bytes: Buffer): void {
+  const { heartbeat, answer } = protocol;
+  if (heartbeat === undefined) countEvents(slotOf(connection), bytes);
   else if (bytes.includes(heartbeat)) transport.write(connection, answer);
 }
 
-function count(slot: number, bytes: Buffer): void {
+function countEvents(slot: number, bytes: Buffer): void {
   let found = 0;
   if (lastByte[slot] === LF && bytes[0] === D) found++;
   for (let at = bytes.indexOf('\nd'); at >= 0; at = bytes.indexOf('\nd', at + 2)) found++;
   lastByte[slot] = bytes[bytes.length - 1]!;
   if (found === 0) return;
-  if (arrived === 0) firstUs = nowUs();
+  if (received === 0) firstUs = nowUs();
   events[slot] = events[slot]! + found;
-  arrived += found;
-  if (arrived < expected) return;
+  received += found;
+  if (received < expected) return;
   lastUs = nowUs();
-  sayArrived();
+  answerArrived();
 }
 
-function sayArrived(): void {
-  if (!isAsked || arrived < expected) return;
-  isAsked = false;
+function answerArrived(): void {
+  if (!isArrivedRequested || received < expected) return;
+  isArrivedRequested = false;
   process.send!({ firstUs, lastUs } satisfies Arrived);
 }
 
@@ -193,5 +194,5 @@ function counts(): Counts {
     if (answered === 1 && events[slot] === 0) without++;
     if (events[slot]! > 1) twice++;
   }
-  return { connections: held, events: arrived, without, twice };
+  return { connections: openCount, events: received, without, twice };
 }

@@ -1,14 +1,17 @@
-/** Devices for benches that speak TLS: what `devices.ts` does, as far as idle connections need it. */
+/**
+ * One process of a `Fleet` over TLS: `connect` and `close` of fleet-process.ts, for idle
+ * connections.
+ */
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
-import { GREETINGS } from '../memory/requests.js';
-import { nowUs } from '../push/payload.js';
-import type { Connected, ToDevices } from './devices.js';
+import { nowUs } from '../clock.js';
+import type { Connected, ToFleet } from './fleet-process.js';
+import { DEVICE_PROTOCOLS } from './requests.js';
 
 const CONNECTING_MAX = 64;
 const sockets = new Set<TLSSocket>();
 
-process.on('message', async (message: ToDevices) => {
+process.on('message', async (message: ToFleet) => {
   if (message.type === 'connect') process.send!(await connectAll(message.port, message.paths));
   if (message.type === 'close') {
     await Promise.all([...sockets].map((socket) => once(socket.destroy(), 'close')));
@@ -21,14 +24,14 @@ async function connectAll(port: number, paths: readonly string[]): Promise<Conne
   const rest = paths.values();
   let failed = 0;
   const worker = async () => {
-    for (const path of rest) if (!(await isLetIn(port, path))) failed++;
+    for (const path of rest) if (!(await isAccepted(port, path))) failed++;
   };
   await Promise.all(Array.from({ length: CONNECTING_MAX }, worker));
   return { failed, fromUs, untilUs: nowUs() };
 }
 
-function isLetIn(port: number, path: string): Promise<boolean> {
-  const { request, accepted } = GREETINGS.sse;
+function isAccepted(port: number, path: string): Promise<boolean> {
+  const { request, accepted } = DEVICE_PROTOCOLS.sse;
   const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
   sockets.add(socket);
   socket.on('close', () => sockets.delete(socket));

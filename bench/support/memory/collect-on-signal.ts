@@ -1,8 +1,8 @@
 /**
- * Loaded into a process that is measured (`node --import`): on SIGUSR2 it collects its garbage and
- * gives back pages that are nearly empty, so that what is counted then is what is held. V8 does the
- * same by itself when a process has been calm for half a minute ("reduce" in `--trace-gc`), for which
- * a bench would wait long.
+ * Module to be loaded into a measured process (`node --import`). On SIGUSR2 the process collects
+ * its garbage and returns nearly empty pages, so that its memory then is what it really holds. V8
+ * does the same after half a minute without activity ("reduce" in `--trace-gc`), too long for a
+ * bench to wait.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

@@ -1,0 +1,56 @@
+/** A cluster for one bench: on this machine, on free ports, with a Redis of its own. */
+import { LocalCluster, type LocalClusterOptions } from '../../../cli/local/cluster.js';
+import { type LocalRedis, startRedis } from '../../../cli/local/redis.js';
+import { progress } from '../report.js';
+
+/** An edge needs a few seconds; the clusters with a dozen edges share two cores. */
+const READY_MS_MAX = 120_000;
+
+export interface BenchCluster {
+  readonly cluster: LocalCluster;
+  readonly redis: LocalRedis;
+  stop(): Promise<void>;
+}
+
+export type BenchClusterOptions = Pick<LocalClusterOptions, 'edges' | 'routers' | 'controls'> & {
+  /** Settings of every role. */
+  readonly env?: NodeJS.ProcessEnv;
+};
+
+/** Resolves when the cluster is ready. Errors that roles log are printed on standard error. */
+export async function startBenchCluster(options: BenchClusterOptions): Promise<BenchCluster> {
+  const redis = await startRedis({ onProgress: progress });
+  let cluster: LocalCluster | undefined;
+  const stop = async () => {
+    await cluster?.stop();
+    await redis.stop();
+  };
+  try {
+    cluster = await LocalCluster.start({
+      ...options,
+      redisUrl: redis.url,
+      ports: 'free',
+      restart: false,
+      env: { LONGLINE_LOG_LEVEL: 'error', ...options.env },
+      onOutput: (name, line) => progress(`${name}: ${line}`),
+    });
+    await cluster.waitUntilReady(READY_MS_MAX);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { cluster, redis, stop };
+}
+
+/** Runs `measure` on a fresh cluster and stops the cluster, also when `measure` fails. */
+export async function withCluster<Result>(
+  options: BenchClusterOptions,
+  measure: (cluster: LocalCluster, redis: LocalRedis) => Promise<Result>,
+): Promise<Result> {
+  const { cluster, redis, stop } = await startBenchCluster(options);
+  try {
+    return await measure(cluster, redis);
+  } finally {
+    await stop();
+  }
+}
