@@ -53,7 +53,7 @@ test('skips a peer that accepts the connection but sends nothing', async () => {
 test('finds the leader among several controls with one name', async () => {
   const follower = await FakeControl.start();
   closing.push({ close: () => follower.stop() });
-  follower.leads = false;
+  follower.isLeader = false;
   const addresses = `ipv4:${follower.address},${control.address}`;
   const client = new EdgeSessionServiceClient(
     addresses,
