@@ -31,7 +31,7 @@ interface TransportSocket extends Socket {
   cause: CloseCause;
   timer: NodeJS.Timeout | undefined;
   /** The other socket of the pipe. */
-  peer: TransportSocket | undefined;
+  pipedTo: TransportSocket | undefined;
 }
 
 export class NetTransport implements Transport {
@@ -152,18 +152,18 @@ export class NetTransport implements Transport {
 
   pause(connection: Connection): void {
     const socket = this.#find(connection);
-    if (socket?.peer === undefined) socket?.pause();
+    if (socket?.pipedTo === undefined) socket?.pause();
   }
 
-  pipe(one: Connection, other: Connection): boolean {
-    const [socket, peer] = [this.#find(one), this.#find(other)];
-    if (socket === undefined || peer === undefined || socket === peer) return false;
-    if (!isPipeable(socket) || !isPipeable(peer)) return false;
-    socket.peer = peer;
-    peer.peer = socket;
-    for (const each of [socket, peer]) {
-      if (each.readableEnded) each.peer!.end();
-      if (!each.peer!.writableNeedDrain) each.resume();
+  pipe(one: Connection, another: Connection): boolean {
+    const [socket, other] = [this.#find(one), this.#find(another)];
+    if (socket === undefined || other === undefined || socket === other) return false;
+    if (!isPipeable(socket) || !isPipeable(other)) return false;
+    socket.pipedTo = other;
+    other.pipedTo = socket;
+    for (const each of [socket, other]) {
+      if (each.readableEnded) each.pipedTo!.end();
+      if (!each.pipedTo!.writableNeedDrain) each.resume();
     }
     return true;
   }
@@ -205,7 +205,7 @@ export class NetTransport implements Transport {
     socket.transport = this;
     socket.cause = 'peer';
     socket.timer = undefined;
-    socket.peer = undefined;
+    socket.pipedTo = undefined;
     this.#openCount++;
     socket.on('data', onData);
     socket.on('drain', onDrain);
@@ -245,31 +245,31 @@ function destroySocket(socket: TransportSocket): void {
 }
 
 function isPipeable(socket: TransportSocket): boolean {
-  return socket.peer === undefined && socket.writable && !socket.connecting;
+  return socket.pipedTo === undefined && socket.writable && !socket.connecting;
 }
 
 /** Dissolves the pipe: the other socket becomes an ordinary connection. */
 function unpipe(socket: TransportSocket): void {
-  const { peer } = socket;
-  if (peer === undefined) return;
-  socket.peer = peer.peer = undefined;
-  peer.resume();
+  const { pipedTo } = socket;
+  if (pipedTo === undefined) return;
+  socket.pipedTo = pipedTo.pipedTo = undefined;
+  pipedTo.resume();
 }
 
 function onData(this: TransportSocket, bytes: Buffer): void {
   if (this.cause === 'local') return;
-  if (this.peer === undefined) this.transport.events.onBytes(this.connection, bytes);
-  else if (!this.peer.write(bytes)) this.pause();
+  if (this.pipedTo === undefined) this.transport.events.onBytes(this.connection, bytes);
+  else if (!this.pipedTo.write(bytes)) this.pause();
 }
 
 function onDrain(this: TransportSocket): void {
-  this.peer?.resume();
+  this.pipedTo?.resume();
 }
 
 function onEnd(this: TransportSocket): void {
   if (this.cause === 'local') return this.destroySoon();
   this.transport.events.onEnd(this.connection);
-  this.peer?.end();
+  this.pipedTo?.end();
 }
 
 function onError(this: TransportSocket, error: NodeJS.ErrnoException): void {

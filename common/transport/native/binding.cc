@@ -1,5 +1,5 @@
-// The transport for JavaScript, without logic: one class with the functions of transport.h, in their
-// order. One instance per environment and transport; nothing is shared between threads. An open
+// The JavaScript binding of the transport, without logic: one class with the functions of
+// transport.h, in their order. Instances share no state, so each thread can have its own. An open
 // uv_poll at the end of a worker would abort the process, so a cleanup hook closes it before.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,7 @@ namespace {
 using longline::Event;
 using longline::Transport;
 
-// What a connection number is made of (SLOTS in ../transport.ts).
+// A connection number is `slot + generation * kSlots` (SLOTS in ../transport.ts).
 constexpr uint64_t kSlots = 1u << 24;
 constexpr size_t kHostBytesMax = 64;
 
@@ -25,7 +25,7 @@ struct Binding {
   Transport transport;
   napi_env env = nullptr;
   napi_ref onReady = nullptr;
-  // Keep the memory that the transport writes to.
+  // References that keep the memory to which the transport writes.
   napi_ref readBuffer = nullptr;
   napi_ref events = nullptr;
   Event *fetched = nullptr;
@@ -35,12 +35,12 @@ struct Binding {
   uv_timer_t timer;
   int openHandles = 0;
   bool isClosing = false;
-  // No JavaScript object refers to it any more.
-  bool isForgotten = false;
+  // The JavaScript object was garbage-collected.
+  bool isFinalized = false;
 };
 
 void release(Binding *binding) {
-  if (binding->openHandles == 0 && binding->isForgotten) delete binding;
+  if (binding->openHandles == 0 && binding->isFinalized) delete binding;
 }
 
 void onHandleClosed(uv_handle_t *handle) {
@@ -101,12 +101,12 @@ void onTimeout(uv_timer_t *timer) {
 
 void finalize(napi_env, void *data, void *) {
   auto *binding = static_cast<Binding *>(data);
-  binding->isForgotten = true;
+  binding->isFinalized = true;
   stop(binding);
   release(binding);
 }
 
-// The arguments of a call. What is missing or of another type reads as 0: the only caller is
+// The arguments of a call. A missing argument or one of another type reads as 0: the only caller is
 // native-transport.ts.
 struct Call {
   static constexpr size_t kArguments = 6;
@@ -141,10 +141,10 @@ struct Call {
     napi_get_typedarray_info(env, values[i], nullptr, length, &data, nullptr, nullptr);
     return static_cast<T *>(data);
   }
-  napi_value answer(double value) const {
-    napi_value result;
-    napi_create_double(env, value, &result);
-    return result;
+  napi_value result(double value) const {
+    napi_value number;
+    napi_create_double(env, value, &number);
+    return number;
   }
 };
 
@@ -154,7 +154,7 @@ napi_value listen(napi_env env, napi_callback_info info) {
   call.text(0, host);
   int result = call.binding->transport.listen(host, static_cast<uint16_t>(call.number(1)));
   if (result >= 0) keepAlive(call.binding);
-  return call.answer(result);
+  return call.result(result);
 }
 
 napi_value connect(napi_env env, napi_callback_info info) {
@@ -166,7 +166,7 @@ napi_value connect(napi_env env, napi_callback_info info) {
   int status = call.binding->transport.connect(host, static_cast<uint16_t>(call.number(1)),
                                                localHost, &slot, &generation);
   if (status >= 0) keepAlive(call.binding);
-  return call.answer(status < 0 ? status
+  return call.result(status < 0 ? status
                                 : static_cast<double>(generation * kSlots + slot));
 }
 
@@ -174,19 +174,19 @@ napi_value write(napi_env env, napi_callback_info info) {
   Call call(env, info);
   size_t length;
   char *bytes = call.array<char>(1, &length);
-  return call.answer(
+  return call.result(
       call.binding->transport.write(call.slot(0), call.generation(0), bytes, length));
 }
 
 napi_value writeMany(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  size_t most, length, resultsMax;
-  double *connections = call.array<double>(0, &most);
+  size_t connectionsLength, length, resultsLength;
+  double *connections = call.array<double>(0, &connectionsLength);
   size_t count = static_cast<size_t>(call.number(1));
   char *bytes = call.array<char>(2, &length);
-  uint8_t *results = call.array<uint8_t>(3, &resultsMax);
-  if (count > most) count = most;
-  if (count > resultsMax) count = resultsMax;
+  uint8_t *results = call.array<uint8_t>(3, &resultsLength);
+  if (count > connectionsLength) count = connectionsLength;
+  if (count > resultsLength) count = resultsLength;
   for (size_t i = 0; i < count; i++) {
     uint64_t connection = static_cast<uint64_t>(connections[i]);
     results[i] = call.binding->transport.write(static_cast<uint32_t>(connection % kSlots),
@@ -217,7 +217,7 @@ napi_value setTimer(napi_env env, napi_callback_info info) {
 
 napi_value bufferedBytes(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.answer(static_cast<double>(
+  return call.result(static_cast<double>(
       call.binding->transport.bufferedBytes(call.slot(0), call.generation(0))));
 }
 
@@ -251,7 +251,7 @@ napi_value pause(napi_env env, napi_callback_info info) {
 
 napi_value pipe(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.answer(call.binding->transport.pipe(call.slot(0), call.generation(0), call.slot(1),
+  return call.result(call.binding->transport.pipe(call.slot(0), call.generation(0), call.slot(1),
                                                   call.generation(1)));
 }
 
@@ -276,31 +276,31 @@ napi_value closeAll(napi_env env, napi_callback_info info) {
 napi_value fetch(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Binding *binding = call.binding;
-  // A worker that is being ended lets nothing be unwrapped any more.
+  // While a worker is terminating, napi_unwrap fails.
   if (binding == nullptr) return nullptr;
-  return call.answer(binding->transport.fetch(binding->fetched, binding->fetchedMax));
+  return call.result(binding->transport.fetch(binding->fetched, binding->fetchedMax));
 }
 
 napi_value acceptPauses(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.answer(static_cast<double>(call.binding->transport.acceptPauses()));
+  return call.result(static_cast<double>(call.binding->transport.acceptPauses()));
 }
 
 napi_value slotBytes(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.answer(static_cast<double>(call.binding->transport.slotBytes()));
+  return call.result(static_cast<double>(call.binding->transport.slotBytes()));
 }
 
 napi_value sendBufferBytes(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.answer(static_cast<double>(call.binding->transport.sendBufferBytes()));
+  return call.result(static_cast<double>(call.binding->transport.sendBufferBytes()));
 }
 
 napi_value dispose(napi_env env, napi_callback_info info) {
   Binding *binding = Call(env, info).binding;
   if (binding->isClosing) return nullptr;
   stop(binding);
-  // They refer to what refers to us.
+  // They refer to objects that refer to this one.
   napi_delete_reference(env, binding->onReady);
   napi_delete_reference(env, binding->readBuffer);
   napi_delete_reference(env, binding->events);
@@ -346,7 +346,7 @@ napi_value construct(napi_env env, napi_callback_info info) {
   uv_poll_start(&binding->poll, UV_READABLE, onReadable);
   uv_timer_start(&binding->timer, onTimeout, static_cast<uint64_t>(tickMs),
                  static_cast<uint64_t>(tickMs));
-  // Only sockets keep the process alive.
+  // The handles keep the process alive only after listen or connect.
   uv_unref(reinterpret_cast<uv_handle_t *>(&binding->poll));
   uv_unref(reinterpret_cast<uv_handle_t *>(&binding->timer));
   napi_add_async_cleanup_hook(env, onCleanup, binding, &binding->cleanup);

@@ -5,7 +5,7 @@ namespace longline {
 void TimerWheel::set(Timer *timer, uint32_t ticks) {
   stop(timer);
   timer->due = now_ + (ticks == 0 ? 1 : ticks);
-  // 0 stands for an idle timer; after 34 years of ticks, one of them is a tick late.
+  // 0 means idle. The count wraps after 34 years, when a timer is one tick late.
   if (timer->due == 0) timer->due = 1;
   Timer *&head = buckets_[timer->due % kBuckets];
   timer->next = head;

@@ -14,18 +14,18 @@ namespace longline {
 namespace {
 
 constexpr uint32_t kSlotsMax = 1u << 24;
-// Stands for the listener where a slot would be.
+// Identifies the listener among the epoll events of slots.
 constexpr uint64_t kListener = UINT64_MAX;
 constexpr int kReadyPerRound = 256;
 constexpr int kAcceptsPerRound = 64;
 constexpr size_t kReadBytesMax = 64 * 1024;
 constexpr int kBacklog = 4096;
-// A peer that has not acknowledged what was sent for so long is dead (RFC 5482): several times what
-// a phone takes to change networks, and far below the quarter of an hour of retransmissions.
+// A peer that has not acknowledged sent bytes for this long is dead (RFC 5482): several times what
+// a phone needs to change networks, and far below the quarter of an hour of TCP retransmissions.
 constexpr unsigned kUserTimeoutMs = 60'000;
-// How long a connection that we ended waits for its peer to close: 2 s.
+// Longest wait for the peer to close a connection that we ended: 2 s.
 constexpr uint32_t kLingerTicks = 8;
-// How long nothing is accepted when descriptors or memory have run out: 0.5 s.
+// Pause in accepting after descriptors or memory were exhausted: 0.5 s.
 constexpr uint32_t kAcceptPauseTicks = 2;
 
 bool parseAddress(const char *host, uint16_t port, sockaddr_storage *address, socklen_t *length) {
@@ -62,7 +62,7 @@ bool isShortage(int error) {
   return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-uint64_t nameOf(const Slot *slot) {
+uint64_t keyOf(const Slot *slot) {
   return (static_cast<uint64_t>(slot->generation) << 32) | slot->index;
 }
 
@@ -86,7 +86,7 @@ int Transport::listen(const char *host, uint16_t port) {
   int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   enable(fd, SOL_SOCKET, SO_REUSEADDR);
-  // "::" hears IPv4, too, whatever the system's default.
+  // "::" also accepts IPv4, independently of the system's default.
   if (address.ss_family == AF_INET6) enable(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   setOptions(fd);
   if (bind(fd, reinterpret_cast<sockaddr *>(&address), length) < 0 || ::listen(fd, kBacklog) < 0 ||
@@ -107,7 +107,7 @@ int Transport::connect(const char *host, uint16_t port, const char *localHost, u
   sockaddr_storage address, local;
   socklen_t length, localLength;
   if (!parseAddress(host, port, &address, &length)) return -EINVAL;
-  if (held_ >= limits_.connectionsMax) return -EUSERS;
+  if (openCount_ >= limits_.connectionsMax) return -EUSERS;
   int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   setOptions(fd);
@@ -117,7 +117,7 @@ int Transport::connect(const char *host, uint16_t port, const char *localHost, u
       ::close(fd);
       return -EINVAL;
     }
-    // Without it, the port would be taken for all destinations at once.
+    // Without it, the local port would be reserved for all destinations.
     enable(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
     status = bind(fd, reinterpret_cast<sockaddr *>(&local), localLength);
   }
@@ -139,7 +139,7 @@ int Transport::connect(const char *host, uint16_t port, const char *localHost, u
 WriteResult Transport::write(uint32_t index, uint32_t generation, const char *bytes,
                              size_t length) {
   Slot *slot = find(index, generation);
-  if (slot == nullptr || slot->state != kHeld || slot->hasWriteEnd) return kGone;
+  if (slot == nullptr || slot->state != kEstablished || slot->hasWriteEnd) return kGone;
   if (slot->out != nullptr) {
     if (slot->out->length + length > limits_.sendBufferBytesMax) return kFull;
     buffer(slot, bytes, length);
@@ -155,7 +155,7 @@ WriteResult Transport::write(uint32_t index, uint32_t generation, const char *by
   }
   if (static_cast<size_t>(sent) < length) {
     buffer(slot, bytes + sent, length - sent);
-    watchBoth(slot);
+    updateWatches(slot);
   }
   return kAccepted;
 }
@@ -164,16 +164,16 @@ void Transport::end(uint32_t index, uint32_t generation) {
   Slot *slot = find(index, generation);
   if (slot == nullptr || slot->state == kEnding) return;
   if (slot->state == kConnecting) return closeSlot(slot, kClosedByUs);
-  bool wasHeldBack = isHeldBack(slot);
+  bool wasReadPaused = isReadPaused(slot);
   unpipe(slot);
   slot->isPaused = false;
   slot->state = kEnding;
   wheel_.set(&slot->timer, kLingerTicks + 1);
-  // Its FIN is waited for.
-  if (wasHeldBack) watchAgain(slot);
+  // Reading must resume, to receive the peer's FIN.
+  if (wasReadPaused) updateWatch(slot);
   if (slot->out != nullptr) return;
-  // Closing while the peer still sends would reset the connection and could take our last bytes
-  // with it (RFC 9112 §9.6): a FIN, then read on and drop, until the peer's FIN.
+  // Closing while the peer still sends would reset the connection, and the peer could lose our last
+  // bytes (RFC 9112 §9.6). So send a FIN, then read and drop bytes until the peer's FIN.
   if (slot->hasReadEnd) {
     closeSlot(slot, kClosedByUs);
   } else {
@@ -191,7 +191,7 @@ void Transport::destroy(uint32_t index, uint32_t generation) {
 
 void Transport::setTimer(uint32_t index, uint32_t generation, uint32_t ticks) {
   Slot *slot = find(index, generation);
-  // Of one that is ending, the timer is ours.
+  // While ending, the slot's timer is the linger timer.
   if (slot == nullptr || slot->state == kEnding) return;
   if (ticks == 0) {
     wheel_.stop(&slot->timer);
@@ -215,9 +215,9 @@ int Transport::remoteAddress(uint32_t index, uint32_t generation,
 
 void Transport::pause(uint32_t index, uint32_t generation) {
   Slot *slot = find(index, generation);
-  if (slot == nullptr || slot->state != kHeld || slot->peer != kNoPeer) return;
+  if (slot == nullptr || slot->state != kEstablished || slot->pipedTo != kNotPiped) return;
   slot->isPaused = true;
-  watchAgain(slot);
+  updateWatch(slot);
 }
 
 bool Transport::pipe(uint32_t index, uint32_t generation, uint32_t otherIndex,
@@ -226,12 +226,14 @@ bool Transport::pipe(uint32_t index, uint32_t generation, uint32_t otherIndex,
   Slot *other = find(otherIndex, otherGeneration);
   if (slot == nullptr || other == nullptr || slot == other) return false;
   for (Slot *each : {slot, other}) {
-    if (each->state != kHeld || each->peer != kNoPeer || each->hasWriteEnd) return false;
+    bool isPipeable =
+        each->state == kEstablished && each->pipedTo == kNotPiped && !each->hasWriteEnd;
+    if (!isPipeable) return false;
   }
-  slot->peer = other->index;
-  other->peer = slot->index;
+  slot->pipedTo = other->index;
+  other->pipedTo = slot->index;
   slot->isPaused = other->isPaused = false;
-  watchBoth(slot);
+  updateWatches(slot);
   if (slot->hasReadEnd) endWriting(other);
   if (other->hasReadEnd) endWriting(slot);
   return true;
@@ -239,7 +241,7 @@ bool Transport::pipe(uint32_t index, uint32_t generation, uint32_t otherIndex,
 
 void Transport::acceptAtMost(uint32_t count) {
   acceptsLeft_ = count;
-  // A shortage comes first: it ends by itself.
+  // A pause after a shortage has precedence; it ends by itself.
   if (acceptAgainAt_ == 0) setAccepting(count > 0);
 }
 
@@ -270,12 +272,12 @@ void Transport::poll() {
   epoll_event ready[kReadyPerRound];
   int count = epoll_wait(epoll_, ready, kReadyPerRound, 0);
   for (int i = 0; i < count; i++) {
-    uint64_t name = ready[i].data.u64;
-    if (name == kListener) {
+    uint64_t key = ready[i].data.u64;
+    if (key == kListener) {
       accept();
       continue;
     }
-    Slot *slot = find(static_cast<uint32_t>(name), static_cast<uint32_t>(name >> 32));
+    Slot *slot = find(static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
     if (slot != nullptr) onReady(slot, ready[i].events);
   }
 }
@@ -283,14 +285,14 @@ void Transport::poll() {
 void Transport::tick() {
   if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(acceptsLeft_ > 0);
   for (Timer *timer = wheel_.tick(); timer != nullptr;) {
-    // A timer is the first member of its slot.
+    // The timer is the first member of its slot.
     Slot *slot = reinterpret_cast<Slot *>(timer);
     timer = timer->next;
     slot->timer.next = nullptr;
     if (slot->state == kEnding) {
       closeSlot(slot, kClosedByUs);
     } else {
-      say(kTimer, slot);
+      emit(kTimer, slot);
     }
   }
 }
@@ -331,7 +333,7 @@ Slot *Transport::takeSlot() {
       return nullptr;
     }
     chunks_.push_back(new Slot[kSlotsPerChunk]);
-    // Lowest first, so that tables indexed by slot stay short.
+    // Lowest first, so that arrays indexed by slot stay short.
     for (uint32_t i = kSlotsPerChunk; i-- > 0;) free_.push_back(first + i);
   }
   uint32_t index = free_.back();
@@ -339,9 +341,9 @@ Slot *Transport::takeSlot() {
   Slot *slot = at(index);
   slot->index = index;
   slot->generation++;
-  slot->peer = kNoPeer;
+  slot->pipedTo = kNotPiped;
   slot->hasReadEnd = slot->hasWriteEnd = slot->isPaused = false;
-  held_++;
+  openCount_++;
   return slot;
 }
 
@@ -351,31 +353,31 @@ void Transport::accept() {
     int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       acceptsLeft_--;
-      hold(fd);
+      addAccepted(fd);
       continue;
     }
     if (isShortage(errno)) {
-      // The connection stays in the backlog. Asking again at once would spin.
+      // The connection stays in the backlog. Retrying at once would spin.
       setAccepting(false);
       acceptAgainAt_ = wheel_.now() + kAcceptPauseTicks;
       acceptPauses_++;
       return;
     }
-    // EAGAIN ends the batch; anything else concerns one peer that is gone already (accept(2)).
+    // EAGAIN ends the batch; any other error concerns a single connection that failed (accept(2)).
     if (errno == EAGAIN) return;
   }
 }
 
-void Transport::hold(int fd) {
-  Slot *slot = held_ < limits_.connectionsMax ? takeSlot() : nullptr;
+void Transport::addAccepted(int fd) {
+  Slot *slot = openCount_ < limits_.connectionsMax ? takeSlot() : nullptr;
   if (slot == nullptr) {
     ::close(fd);
-    events_.push_back({kTurnedAway, 0, 0, 0, 0});
+    events_.push_back({kOverLimit, 0, 0, 0, 0});
     return;
   }
   slot->fd = fd;
-  slot->state = kHeld;
-  say(kOpen, slot);
+  slot->state = kEstablished;
+  emit(kOpen, slot);
   if (int error = watch(slot, EPOLL_CTL_ADD, EPOLLIN); error != 0) fail(slot, error);
 }
 
@@ -383,15 +385,15 @@ void Transport::onReady(Slot *slot, uint32_t ready) {
   if (slot->state == kConnecting) return onConnected(slot);
   if ((ready & EPOLLOUT) != 0) flush(slot);
   if (slot->state == kClosed) return;
-  // It may be held back since this round began.
-  if ((ready & EPOLLIN) != 0 && !slot->hasReadEnd && !isHeldBack(slot)) return read(slot);
+  // Reading may have been paused during this round.
+  if ((ready & EPOLLIN) != 0 && !slot->hasReadEnd && !isReadPaused(slot)) return read(slot);
   if ((ready & (EPOLLERR | EPOLLHUP)) != 0) {
     int error = 0;
     socklen_t length = sizeof error;
     getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-    // Both directions are over, but what came before the FIN waits for its turn to be read, or the
-    // other of the pipe to be done, too.
-    if (error == 0 && (slot->isPaused || slot->peer != kNoPeer)) return;
+    // Both directions have ended, but the bytes before the FIN are not read yet, or the other side
+    // of the pipe is not finished.
+    if (error == 0 && (slot->isPaused || slot->pipedTo != kNotPiped)) return;
     fail(slot, error == 0 ? ECONNRESET : error);
   }
 }
@@ -402,41 +404,41 @@ void Transport::onConnected(Slot *slot) {
   getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &length);
   if (error == 0) error = watch(slot, EPOLL_CTL_MOD, EPOLLIN);
   if (error != 0) return closeSlot(slot, kClosedByError);
-  slot->state = kHeld;
-  say(kOpen, slot);
+  slot->state = kEstablished;
+  emit(kOpen, slot);
 }
 
 void Transport::read(Slot *slot) {
-  bool isDropped = slot->state == kEnding;
+  bool isEnding = slot->state == kEnding;
   size_t room = readBufferBytes_ - readBufferUsed_;
-  // Full for this round: the socket stays ready.
+  // The read buffer is full for this round. The socket stays ready.
   if (room == 0) return;
   size_t most = room < kReadBytesMax ? room : kReadBytesMax;
-  bool isPiped = slot->peer != kNoPeer;
-  // What the other does not take at once is buffered, so no more is read than may be.
+  bool isPiped = slot->pipedTo != kNotPiped;
+  // Bytes that the other socket does not accept at once are buffered, so read at most the limit.
   if (isPiped && most > limits_.sendBufferBytesMax) most = limits_.sendBufferBytesMax;
   ssize_t length = recv(slot->fd, readBuffer_ + readBufferUsed_, most, 0);
   if (length > 0) {
-    if (isDropped) return;
-    if (isPiped) return pass(at(slot->peer), readBuffer_ + readBufferUsed_, length);
-    say(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
+    if (isEnding) return;
+    if (isPiped) return forward(at(slot->pipedTo), readBuffer_ + readBufferUsed_, length);
+    emit(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
     readBufferUsed_ += static_cast<size_t>(length);
   } else if (length == 0) {
     slot->hasReadEnd = true;
-    if (!isDropped) {
-      say(kEnd, slot);
+    if (!isEnding) {
+      emit(kEnd, slot);
     } else if (slot->out == nullptr) {
       return closeSlot(slot, kClosedByUs);
     }
-    // It would be readable for ever.
-    watchAgain(slot);
-    if (isPiped) endWriting(at(slot->peer));
+    // A socket after its FIN would stay readable.
+    updateWatch(slot);
+    if (isPiped) endWriting(at(slot->pipedTo));
   } else if (errno != EAGAIN && errno != EINTR) {
     fail(slot, errno);
   }
 }
 
-void Transport::pass(Slot *to, const char *bytes, size_t length) {
+void Transport::forward(Slot *to, const char *bytes, size_t length) {
   ssize_t sent = 0;
   if (to->out == nullptr) sent = send(to->fd, bytes, length, MSG_NOSIGNAL);
   if (sent < 0) {
@@ -445,29 +447,29 @@ void Transport::pass(Slot *to, const char *bytes, size_t length) {
   }
   if (static_cast<size_t>(sent) == length) return;
   buffer(to, bytes + sent, length - sent);
-  watchBoth(to);
+  updateWatches(to);
 }
 
-// The other of the pipe will send no more: so will this one, when nothing waits.
+// Forwards the FIN of the pipe's other side, once no unsent bytes are left.
 void Transport::endWriting(Slot *slot) {
   if (slot->out != nullptr || slot->hasWriteEnd) return;
   slot->hasWriteEnd = true;
   shutdown(slot->fd, SHUT_WR);
-  Slot *other = at(slot->peer);
+  Slot *other = at(slot->pipedTo);
   if (!slot->hasReadEnd || !other->hasWriteEnd) return;
   closeSlot(slot, kClosedByPeer);
   closeSlot(other, kClosedByPeer);
 }
 
 void Transport::unpipe(Slot *slot) {
-  if (slot->peer == kNoPeer) return;
-  Slot *other = at(slot->peer);
-  slot->peer = other->peer = kNoPeer;
-  watchAgain(other);
+  if (slot->pipedTo == kNotPiped) return;
+  Slot *other = at(slot->pipedTo);
+  slot->pipedTo = other->pipedTo = kNotPiped;
+  updateWatch(other);
 }
 
-bool Transport::isHeldBack(const Slot *slot) const {
-  return slot->isPaused || (slot->peer != kNoPeer && at(slot->peer)->out != nullptr);
+bool Transport::isReadPaused(const Slot *slot) const {
+  return slot->isPaused || (slot->pipedTo != kNotPiped && at(slot->pipedTo)->out != nullptr);
 }
 
 void Transport::flush(Slot *slot) {
@@ -486,8 +488,8 @@ void Transport::flush(Slot *slot) {
     if (slot->hasReadEnd) return closeSlot(slot, kClosedByUs);
     shutdown(slot->fd, SHUT_WR);
   }
-  watchBoth(slot);
-  if (slot->peer != kNoPeer && at(slot->peer)->hasReadEnd) endWriting(slot);
+  updateWatches(slot);
+  if (slot->pipedTo != kNotPiped && at(slot->pipedTo)->hasReadEnd) endWriting(slot);
 }
 
 void Transport::buffer(Slot *slot, const char *bytes, size_t length) {
@@ -521,41 +523,41 @@ void Transport::freeBuffer(Slot *slot) {
 int Transport::watch(Slot *slot, int operation, uint32_t events) {
   epoll_event event;
   event.events = events;
-  event.data.u64 = nameOf(slot);
+  event.data.u64 = keyOf(slot);
   return epoll_ctl(epoll_, operation, slot->fd, &event) < 0 ? errno : 0;
 }
 
-void Transport::watchAgain(Slot *slot) {
+void Transport::updateWatch(Slot *slot) {
   uint32_t events = 0;
-  if (!slot->hasReadEnd && !isHeldBack(slot)) events |= EPOLLIN;
+  if (!slot->hasReadEnd && !isReadPaused(slot)) events |= EPOLLIN;
   if (slot->out != nullptr) events |= EPOLLOUT;
-  // Of one that waits for nothing, errors and the end of both directions are said all the same;
-  // once is enough.
+  // Without events, epoll still reports errors and the end of both directions; edge-triggered, it
+  // reports them once.
   if (events == 0) events = EPOLLET;
-  // It cannot fail: the descriptor is there, and nothing is allocated.
+  // Cannot fail: the descriptor is registered, and nothing is allocated.
   watch(slot, EPOLL_CTL_MOD, events);
 }
 
-void Transport::watchBoth(Slot *slot) {
-  watchAgain(slot);
-  if (slot->peer != kNoPeer) watchAgain(at(slot->peer));
+void Transport::updateWatches(Slot *slot) {
+  updateWatch(slot);
+  if (slot->pipedTo != kNotPiped) updateWatch(at(slot->pipedTo));
 }
 
-void Transport::closeSlot(Slot *slot, EventType why) {
+void Transport::closeSlot(Slot *slot, EventType cause) {
   unpipe(slot);
   wheel_.stop(&slot->timer);
   freeBuffer(slot);
   ::close(slot->fd);
   slot->fd = -1;
   slot->state = kClosed;
-  held_--;
-  say(why, slot);
+  openCount_--;
+  emit(cause, slot);
 }
 
 void Transport::fail(Slot *slot, int error) {
-  // A peer that resets or has gone away is everyday life; the rest is the system's doing.
-  bool isPeers = error == ECONNRESET || error == EPIPE;
-  closeSlot(slot, slot->state == kEnding ? kClosedByUs : isPeers ? kClosedByPeer : kClosedByError);
+  // A reset by the peer is normal. Any other error comes from the system.
+  bool isByPeer = error == ECONNRESET || error == EPIPE;
+  closeSlot(slot, slot->state == kEnding ? kClosedByUs : isByPeer ? kClosedByPeer : kClosedByError);
 }
 
 void Transport::setAccepting(bool isAccepting) {
@@ -568,7 +570,7 @@ void Transport::setAccepting(bool isAccepting) {
   epoll_ctl(epoll_, isAccepting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, listener_, &event);
 }
 
-void Transport::say(EventType type, const Slot *slot, uint32_t offset, uint32_t length) {
+void Transport::emit(EventType type, const Slot *slot, uint32_t offset, uint32_t length) {
   events_.push_back({type, slot->index, slot->generation, offset, length});
 }
 

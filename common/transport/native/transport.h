@@ -1,8 +1,8 @@
-// Sockets, slots and one epoll descriptor; no JavaScript. It moves bytes and gives them no meaning.
+// Sockets, slots and one epoll descriptor, without JavaScript.
 //
-// The contract is that of ../transport.ts. What happens is collected as events and fetched by the
-// caller; nothing is called from here. Level-triggered: a connection is read once per round, so that
-// one that floods takes no more than its turn, and what is left makes the descriptor ready again.
+// The contract is that of ../transport.ts. Events are queued and fetched by the caller; there are
+// no callbacks. epoll is level-triggered: a connection is read once per round, so that one that
+// floods gets no more than its share, and its remaining bytes make the descriptor ready again.
 //
 // Single-threaded, no exceptions, no static state. Functions return 0 or more, or a negative errno.
 #pragma once
@@ -23,7 +23,7 @@ enum EventType : uint32_t {
   kClosedByPeer = 3,
   kClosedByUs = 4,
   kClosedByError = 5,
-  kTurnedAway = 6,
+  kOverLimit = 6,
   kTimer = 7,
 };
 
@@ -31,14 +31,14 @@ struct Event {
   uint32_t type;
   uint32_t slot;
   uint32_t generation;
-  // Of kBytes: where they are in the read buffer.
+  // kBytes only: the range in the read buffer.
   uint32_t offset;
   uint32_t length;
 };
 
 enum WriteResult : uint8_t { kAccepted = 0, kFull = 1, kGone = 2 };
 
-// What the kernel has not taken yet. Exists only while there is something.
+// Unsent bytes. Exists only while there are any.
 struct SendBuffer {
   char *bytes;
   size_t capacity;
@@ -47,37 +47,37 @@ struct SendBuffer {
 };
 
 enum SlotState : uint8_t {
-  // On the list of free slots.
+  // In the list of free slots.
   kFree,
   kConnecting,
-  kHeld,
-  // We have said that we will send no more; ends with the peer's FIN or the linger timer.
+  kEstablished,
+  // We ended it: it closes after the peer's FIN, or when the linger timer expires.
   kEnding,
-  // The socket is closed; ends when the event that says so has been fetched.
+  // The socket is closed. The slot becomes free after its close event was fetched.
   kClosed,
 };
 
-constexpr uint32_t kNoPeer = UINT32_MAX;
+constexpr uint32_t kNotPiped = UINT32_MAX;
 
 struct Slot {
   Timer timer;
   SendBuffer *out = nullptr;
   int fd = -1;
-  // How often the slot has been used.
+  // Times that the slot was used.
   uint32_t generation = 0;
-  // Also the link of the list of free slots.
+  // The slot's own number.
   uint32_t index = 0;
-  // The other connection of the pipe, or kNoPeer. Mutual, and of two that are held.
-  uint32_t peer = kNoPeer;
+  // The other slot of the pipe, or kNotPiped. Mutual; both are in the state kEstablished.
+  uint32_t pipedTo = kNotPiped;
   SlotState state = kFree;
-  // The peer will send no more.
+  // The peer has sent a FIN.
   bool hasReadEnd = false;
-  // We have passed on that the other of a pipe will send no more.
+  // The FIN of the pipe's other side was forwarded to this peer.
   bool hasWriteEnd = false;
-  // The user wants nothing to be read for now.
+  // The user paused reading.
   bool isPaused = false;
 };
-static_assert(sizeof(Slot) <= 56, "a held connection costs this much");
+static_assert(sizeof(Slot) <= 56, "documented as the cost of a connection");
 
 struct Limits {
   uint32_t connectionsMax;
@@ -92,40 +92,41 @@ class Transport {
   Transport(const Transport &) = delete;
   Transport &operator=(const Transport &) = delete;
 
-  // The descriptor to watch for readability, or a negative errno.
+  // The descriptor to poll for readability, or a negative errno.
   int descriptor() const { return epoll_; }
   // Returns the port.
   int listen(const char *host, uint16_t port);
-  // Starts to connect. `host` and `localHost` are IP addresses; "" lets the system choose.
+  // Starts connecting. Both hosts are IP addresses; `localHost` "": chosen by the system.
   int connect(const char *host, uint16_t port, const char *localHost, uint32_t *slot,
               uint32_t *generation);
   WriteResult write(uint32_t slot, uint32_t generation, const char *bytes, size_t length);
   void end(uint32_t slot, uint32_t generation);
   void destroy(uint32_t slot, uint32_t generation);
-  // 0 ticks stop it.
+  // 0 ticks stop the timer.
   void setTimer(uint32_t slot, uint32_t generation, uint32_t ticks);
   size_t bufferedBytes(uint32_t slot, uint32_t generation) const;
   // Returns 0, or a negative errno.
   int remoteAddress(uint32_t slot, uint32_t generation, sockaddr_storage *address) const;
-  // Reads nothing until the two are piped, or one is ended.
+  // Stops reading until the connection is piped or ended.
   void pause(uint32_t slot, uint32_t generation);
-  // Passes the bytes of each on to the other from now on. Returns false unless it could.
+  // Forwards the bytes of each to the other from now on. Returns false if that is not possible.
   bool pipe(uint32_t slot, uint32_t generation, uint32_t otherSlot, uint32_t otherGeneration);
-  // Accepts so many more until it is called again; until the first call, any number.
+  // Accepts at most `count` more until the next call; before the first call there is no limit.
   void acceptAtMost(uint32_t count);
-  // Stops to accept.
+  // Stops accepting.
   void stopListening();
-  // The same, and closes every connection.
+  // Stops accepting and closes every connection.
   void close();
-  // Closes, and gives the descriptor up.
+  // Closes everything, including the epoll descriptor.
   void dispose();
 
-  // Does one round of what the sockets are ready for. Only after all events were fetched.
+  // Handles the ready sockets once. To be called only after all events were fetched: it reuses the
+  // read buffer.
   void poll();
-  // To be called once per grain of the timers.
+  // Advances the timers; to be called once per TIMER_RESOLUTION_MS.
   void tick();
-  // Moves up to `max` events out, oldest first. Slots whose end was fetched by the call before this
-  // may be used again from now on.
+  // Removes up to `max` events from the queue, oldest first. Frees the slots whose close events
+  // were fetched by the previous call.
   uint32_t fetch(Event *events, uint32_t max);
   bool hasEvents() const { return fetched_ < events_.size(); }
 
@@ -133,7 +134,7 @@ class Transport {
   size_t slotBytes() const {
     return chunks_.size() * kSlotsPerChunk * sizeof(Slot) + free_.capacity() * sizeof(uint32_t);
   }
-  // With the room that they have.
+  // Their capacity.
   size_t sendBufferBytes() const { return sendBufferBytes_; }
 
  private:
@@ -145,25 +146,25 @@ class Transport {
   }
   Slot *takeSlot();
   void accept();
-  void hold(int fd);
+  void addAccepted(int fd);
   void onReady(Slot *slot, uint32_t ready);
   void onConnected(Slot *slot);
   void read(Slot *slot);
-  void pass(Slot *to, const char *bytes, size_t length);
+  void forward(Slot *to, const char *bytes, size_t length);
   void endWriting(Slot *slot);
   void unpipe(Slot *slot);
-  bool isHeldBack(const Slot *slot) const;
+  bool isReadPaused(const Slot *slot) const;
   void flush(Slot *slot);
   void buffer(Slot *slot, const char *bytes, size_t length);
   void freeBuffer(Slot *slot);
   int watch(Slot *slot, int operation, uint32_t events);
-  void watchAgain(Slot *slot);
-  // What waits to be sent to one of a pipe also decides whether the other is read.
-  void watchBoth(Slot *slot);
-  void closeSlot(Slot *slot, EventType why);
+  void updateWatch(Slot *slot);
+  // Also updates the other side of a pipe: it is read only while this one has no unsent bytes.
+  void updateWatches(Slot *slot);
+  void closeSlot(Slot *slot, EventType cause);
   void fail(Slot *slot, int error);
   void setAccepting(bool isAccepting);
-  void say(EventType type, const Slot *slot, uint32_t offset = 0, uint32_t length = 0);
+  void emit(EventType type, const Slot *slot, uint32_t offset = 0, uint32_t length = 0);
 
   const Limits limits_;
   char *const readBuffer_;
@@ -175,10 +176,10 @@ class Transport {
   uint64_t acceptsLeft_ = UINT64_MAX;
   uint32_t acceptAgainAt_ = 0;
   uint64_t acceptPauses_ = 0;
-  uint32_t held_ = 0;
+  uint32_t openCount_ = 0;
   size_t sendBufferBytes_ = 0;
   TimerWheel wheel_;
-  // Chunks are never moved: timers are linked by address.
+  // Chunks never move, because timers are linked by address.
   std::vector<Slot *> chunks_;
   std::vector<uint32_t> free_;
   std::vector<uint32_t> closing_;

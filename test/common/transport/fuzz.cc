@@ -1,6 +1,6 @@
-// Random calls against the timer wheel and the transport, each beside a model that is too simple to
-// be wrong. Deterministic but for what the kernel does: `fuzz <seed> <steps>`. To be run with
-// sanitizers; prints what broke and aborts.
+// Fuzzer of the timer wheel and the transport: random calls, each compared with a simple model.
+// Deterministic except for the kernel: `fuzz <seed> <steps>`. To be run with sanitizers; prints the
+// failed check and aborts.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,10 +11,10 @@
 
 #include "../../../common/transport/native/transport.h"
 
-#define CHECK(what)                                           \
+#define CHECK(condition)                                      \
   do {                                                        \
-    if (!(what)) {                                            \
-      fprintf(stderr, "line %d: not so: %s\n", __LINE__, #what); \
+    if (!(condition)) {                                       \
+      fprintf(stderr, "line %d: check failed: %s\n", __LINE__, #condition); \
       abort();                                                \
     }                                                         \
   } while (0)
@@ -40,7 +40,7 @@ void fuzzWheel(int steps) {
     switch (below(4)) {
       case 0:
       case 1: {
-        // Beyond one turn of the wheel, too.
+        // Also beyond one turn of the wheel.
         uint32_t ticks = below(10) == 0 ? below(2000) : below(20);
         wheel.set(&timers[i], ticks);
         due[i] = wheel.now() + (ticks == 0 ? 1 : ticks);
@@ -73,31 +73,31 @@ void fuzzWheel(int steps) {
   }
 }
 
-// The transport talks to itself: whatever it connects, it also accepts.
+// The transport connects to its own listener, so both ends of a connection are its own.
 void fuzzTransport(int steps) {
   constexpr uint32_t kConnectionsMax = 64;
   constexpr size_t kSendBufferBytesMax = 4096;
   static char readBuffer[8192];
-  // More than the kernel takes of it.
+  // More than the kernel buffers.
   static char payload[4 * 1024 * 1024];
   Transport transport({kConnectionsMax, kSendBufferBytesMax}, readBuffer, sizeof readBuffer);
   int port = transport.listen("127.0.0.1", 0);
   CHECK(port > 0);
-  enum State { kConnecting, kOpen, kSilenced };
-  using Name = std::pair<uint32_t, uint32_t>;
-  std::map<Name, State> alive;
-  std::set<Name> gone;
-  // Accepted, found by a random name, and not told yet.
-  std::set<Name> untold;
-  std::map<Name, Name> piped;  // both ways
-  auto unpipe = [&](Name name) {
-    auto it = piped.find(name);
+  enum State { kConnecting, kOpen, kEnded };
+  using Id = std::pair<uint32_t, uint32_t>;
+  std::map<Id, State> alive;
+  std::set<Id> gone;
+  // Accepted and hit by a random id before their open event was fetched.
+  std::set<Id> unreported;
+  std::map<Id, Id> piped;  // both ways
+  auto unpipe = [&](Id id) {
+    auto it = piped.find(id);
     if (it == piped.end()) return;
     piped.erase(it->second);
-    piped.erase(name);
+    piped.erase(id);
   };
-  auto any = [&]() -> Name {
-    // Also those that are gone, and some that never were.
+  auto any = [&]() -> Id {
+    // Also closed connections, and some that never existed.
     if (below(8) == 0) return {below(80), below(50)};
     if (below(8) == 0 && !gone.empty()) {
       auto it = gone.lower_bound({below(80), below(50)});
@@ -107,48 +107,49 @@ void fuzzTransport(int steps) {
     auto it = alive.lower_bound({below(80), 0});
     return it == alive.end() ? alive.begin()->first : it->first;
   };
-  // As the caller does: nothing new before all that was is told.
+  // As native-transport.ts does: all events are fetched before the next poll.
   auto fetchAll = [&] {
     Event events[16];
     while (uint32_t count = transport.fetch(events, below(16) + 1)) {
       for (uint32_t i = 0; i < count; i++) {
         const Event &event = events[i];
-        Name of = {event.slot, event.generation};
-        if (event.type == longline::kTurnedAway) continue;
-        auto it = alive.find(of);
+        Id id = {event.slot, event.generation};
+        if (event.type == longline::kOverLimit) continue;
+        auto it = alive.find(id);
         if (event.type == longline::kOpen) {
-          untold.erase(of);
+          unreported.erase(id);
           if (it == alive.end()) {
-            CHECK(gone.count(of) == 0);
-            alive.emplace(of, kOpen);
+            CHECK(gone.count(id) == 0);
+            alive.emplace(id, kOpen);
           } else if (it->second == kConnecting) {
             it->second = kOpen;
           } else {
-            CHECK(it->second == kSilenced);
+            CHECK(it->second == kEnded);
           }
           continue;
         }
         CHECK(it != alive.end());
         if (event.type >= longline::kClosedByPeer && event.type <= longline::kClosedByError) {
-          unpipe(of);
+          unpipe(id);
           alive.erase(it);
-          CHECK(gone.insert(of).second);
+          CHECK(gone.insert(id).second);
         } else if (event.type == longline::kBytes) {
           CHECK(event.length > 0 && event.offset + event.length <= sizeof readBuffer);
-          CHECK(piped.count(of) == 0);
+          CHECK(piped.count(id) == 0);
         }
       }
     }
   };
   for (int step = 0; step < steps; step++) {
-    Name name = any();
-    bool isAlive = alive.count(name) > 0;
+    Id id = any();
+    bool isAlive = alive.count(id) > 0;
     switch (below(14)) {
       case 0: {
         uint32_t slot, generation;
-        int result = transport.connect("127.0.0.1", static_cast<uint16_t>(port), "", &slot, &generation);
-        if (result == 0) {
-          CHECK(alive.emplace(Name{slot, generation}, kConnecting).second);
+        int status = transport.connect("127.0.0.1", static_cast<uint16_t>(port), "", &slot,
+                                       &generation);
+        if (status == 0) {
+          CHECK(alive.emplace(Id{slot, generation}, kConnecting).second);
           CHECK(gone.count({slot, generation}) == 0);
         }
         break;
@@ -157,52 +158,52 @@ void fuzzTransport(int steps) {
       case 2:
       case 3: {
         size_t length = below(50) == 0 ? sizeof payload : below(600);
-        size_t before = transport.bufferedBytes(name.first, name.second);
-        auto result = transport.write(name.first, name.second, payload, length);
+        size_t before = transport.bufferedBytes(id.first, id.second);
+        auto result = transport.write(id.first, id.second, payload, length);
         if (!isAlive && result != longline::kGone) {
-          CHECK(gone.count(name) == 0);
-          untold.insert(name);
+          CHECK(gone.count(id) == 0);
+          unreported.insert(id);
         }
         if (result == longline::kFull) {
           CHECK(before > 0 && before + length > kSendBufferBytesMax);
-          CHECK(transport.bufferedBytes(name.first, name.second) == before);
+          CHECK(transport.bufferedBytes(id.first, id.second) == before);
         }
         break;
       }
       case 4:
-        transport.end(name.first, name.second);
-        unpipe(name);
-        if (isAlive) alive[name] = kSilenced;
+        transport.end(id.first, id.second);
+        unpipe(id);
+        if (isAlive) alive[id] = kEnded;
         break;
       case 5:
         if (below(3) != 0) break;
-        transport.destroy(name.first, name.second);
-        unpipe(name);
-        if (isAlive) alive[name] = kSilenced;
+        transport.destroy(id.first, id.second);
+        unpipe(id);
+        if (isAlive) alive[id] = kEnded;
         break;
       case 6:
-        transport.setTimer(name.first, name.second, below(5));
+        transport.setTimer(id.first, id.second, below(5));
         break;
       case 7:
         transport.tick();
         break;
       case 8: {
-        // What was read before would still be told.
+        // Events of earlier reads would still be reported.
         fetchAll();
-        Name other = any();
-        bool isPossible = name != other && alive.count(name) > 0 && alive.count(other) > 0 &&
-                          alive[name] == kOpen && alive[other] == kOpen &&
-                          piped.count(name) == 0 && piped.count(other) == 0;
-        // Not, either, of one that was told to send no more, which the model does not know.
-        if (transport.pipe(name.first, name.second, other.first, other.second)) {
+        Id other = any();
+        bool isPossible = id != other && alive.count(id) > 0 && alive.count(other) > 0 &&
+                          alive[id] == kOpen && alive[other] == kOpen &&
+                          piped.count(id) == 0 && piped.count(other) == 0;
+        // pipe also fails after a forwarded FIN, which is not part of the model.
+        if (transport.pipe(id.first, id.second, other.first, other.second)) {
           CHECK(isPossible);
-          piped[name] = other;
-          piped[other] = name;
+          piped[id] = other;
+          piped[other] = id;
         }
         break;
       }
       case 9:
-        transport.pause(name.first, name.second);
+        transport.pause(id.first, id.second);
         break;
       default: {
         fetchAll();
@@ -215,17 +216,18 @@ void fuzzTransport(int steps) {
   Event events[16];
   while (uint32_t count = transport.fetch(events, 16)) {
     for (uint32_t i = 0; i < count; i++) {
-      if (events[i].type == longline::kOpen) untold.erase({events[i].slot, events[i].generation});
-      if (events[i].type >= longline::kClosedByPeer && events[i].type <= longline::kClosedByError) {
-        alive.erase({events[i].slot, events[i].generation});
+      const Event &event = events[i];
+      if (event.type == longline::kOpen) unreported.erase({event.slot, event.generation});
+      if (event.type >= longline::kClosedByPeer && event.type <= longline::kClosedByError) {
+        alive.erase({event.slot, event.generation});
       }
     }
   }
-  for (const auto &[name, state] : alive) {
-    fprintf(stderr, "never closed: slot %u generation %u state %d\n", name.first, name.second, state);
+  for (const auto &[id, state] : alive) {
+    fprintf(stderr, "never closed: slot %u generation %u state %d\n", id.first, id.second, state);
   }
   CHECK(alive.empty());
-  CHECK(untold.empty());
+  CHECK(unreported.empty());
   CHECK(transport.sendBufferBytes() == 0);
 }
 
@@ -237,6 +239,6 @@ int main(int argc, char **argv) {
   int steps = atoi(argv[2]);
   fuzzWheel(steps);
   fuzzTransport(steps);
-  printf("fuzz: seed %s, %d steps, nothing found\n", argv[1], steps);
+  printf("fuzz: seed %s, %d steps, no failure\n", argv[1], steps);
   return 0;
 }

@@ -1,5 +1,4 @@
-/** What TLS adds to the net transport, whose contract `transport.test.ts` checks. */
-
+/** TLS of the net transport; `transport.test.ts` checks the contract without TLS. */
 import { once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { connect as connectPlainly } from 'node:net';
@@ -30,22 +29,22 @@ const peers: { destroy(): void }[] = [];
 beforeEach(async () => {
   authority ??= new Authority();
   record = { failed: 0, opened: [], received: '', closed: [] };
-  // Connections of a former test may still be closing.
-  const mine = record;
+  // Connections of an earlier test may still be closing.
+  const current = record;
   const events: TransportEvents = {
-    onOpen: (connection) => void mine.opened.push(connection),
+    onOpen: (connection) => void current.opened.push(connection),
     onBytes: (_, bytes) => {
-      mine.received += String(bytes);
+      current.received += String(bytes);
     },
     onEnd: (connection) => transport.end(connection),
-    onClose: (_, cause) => void mine.closed.push(cause),
+    onClose: (_, cause) => void current.closed.push(cause),
     onOverLimit: () => {},
     onTimer: () => {},
   };
   own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
   install(authority.issue('first', ['DNS:first.example']));
   const second = authority.issue('second', ['DNS:second.example', 'DNS:*.wild.example']);
-  identity = await TlsIdentity.open([own, second], () => mine.failed++, log);
+  identity = await TlsIdentity.open([own, second], () => current.failed++, log);
   transport = new NetTransport(
     events,
     { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
@@ -78,13 +77,13 @@ async function open(options: ConnectionOptions = {}): Promise<TLSSocket> {
   const { length } = record.opened;
   const peer = dial(options);
   await once(peer, 'secureConnect');
-  // With TLS 1.3 the client is done first.
+  // With TLS 1.3, the client completes the handshake first.
   await eventually(() => record.opened.length > length);
   return peer;
 }
 
-/** The common name of the certificate that is shown to who asks for this name. */
-async function shown(servername: string): Promise<string> {
+/** Returns the common name of the certificate for this server name. */
+async function commonNameFor(servername: string): Promise<string> {
   const peer = await open({ servername });
   expect(peer.authorized).toBe(true);
   const name = String(peer.getPeerCertificate().subject.CN);
@@ -92,7 +91,7 @@ async function shown(servername: string): Promise<string> {
   return name;
 }
 
-test('carries bytes both ways and knows the peer', async () => {
+test('carries bytes both ways, and reports the address of the peer', async () => {
   const peer = await open();
   peer.write('hello');
   await eventually(() => expect(record.received).toBe('hello'));
@@ -102,7 +101,7 @@ test('carries bytes both ways and knows the peer', async () => {
   expect(transport.remoteAddress(record.opened[0]!)).toBe(`127.0.0.1:${peer.localPort}`);
 });
 
-test('a connection is one when its handshake is done', async () => {
+test('a connection opens after its handshake', async () => {
   const peer = connectPlainly({ host: '127.0.0.1', port });
   peers.push(peer);
   await once(peer, 'connect');
@@ -110,7 +109,7 @@ test('a connection is one when its handshake is done', async () => {
   await eventually(() => expect(record.opened).toHaveLength(1));
 });
 
-test('a peer that goes or falls silent during its handshake does not stay', async () => {
+test('closes peers that disconnect or stall during the handshake', async () => {
   const silent = async () => {
     const peer = connectPlainly({ host: '127.0.0.1', port });
     peers.push(peer);
@@ -121,21 +120,21 @@ test('a peer that goes or falls silent during its handshake does not stay', asyn
   };
   for (let i = 0; i < 2; i++) (await silent()).resetAndDestroy();
   for (let i = 0; i < CONNECTIONS_MAX; i++) await silent();
-  expect(await isLetIn()).toBe(false);
-  await eventually(isLetIn, 20_000);
+  expect(await canConnect()).toBe(false);
+  await eventually(canConnect, 20_000);
 }, 30_000);
 
-async function isLetIn(): Promise<boolean> {
+async function canConnect(): Promise<boolean> {
   const peer = dial();
-  const isIn = await new Promise<boolean>((resolve) => {
+  const isConnected = await new Promise<boolean>((resolve) => {
     peer.once('secureConnect', () => resolve(true));
     peer.once('close', () => resolve(false));
   });
   peer.destroy();
-  return isIn;
+  return isConnected;
 }
 
-test('who speaks no TLS is let go and counted', async () => {
+test('closes and counts peers that do not speak TLS', async () => {
   const peer = connectPlainly({ host: '127.0.0.1', port });
   peers.push(peer);
   peer.on('error', () => {});
@@ -154,35 +153,35 @@ test.each(['TLSv1', 'TLSv1.1'] as const)('%s is rejected', async (version) => {
   expect(record.opened).toEqual([]);
 });
 
-test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is spoken', async (version) => {
+test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is supported', async (version) => {
   const peer = await open({ minVersion: version, maxVersion: version });
   expect(peer.getProtocol()).toBe(version);
 });
 
-test('the server name chooses the certificate, and the first one is for the rest', async () => {
-  expect(await shown('second.example')).toBe('second');
-  expect(await shown('SECOND.example')).toBe('second');
-  expect(await shown('a.wild.example')).toBe('second');
-  expect(await shown('a.b.wild.example')).toBe('first');
-  expect(await shown('wild.example')).toBe('first');
-  expect(await shown('first.example')).toBe('first');
-  expect(await shown('unknown.example')).toBe('first');
+test('the server name selects the certificate; the first one is the default', async () => {
+  expect(await commonNameFor('second.example')).toBe('second');
+  expect(await commonNameFor('SECOND.example')).toBe('second');
+  expect(await commonNameFor('a.wild.example')).toBe('second');
+  expect(await commonNameFor('a.b.wild.example')).toBe('first');
+  expect(await commonNameFor('wild.example')).toBe('first');
+  expect(await commonNameFor('first.example')).toBe('first');
+  expect(await commonNameFor('unknown.example')).toBe('first');
 });
 
-test('a new certificate counts for new connections, and the old ones stay', async () => {
+test('a new certificate applies to new connections, and open ones stay', async () => {
   const old = await open({ servername: 'first.example' });
   const next = authority.issue('next', ['DNS:next.example']);
   copyFileSync(next.cert, own.cert);
-  expect(await shown('first.example')).toBe('first');
+  expect(await commonNameFor('first.example')).toBe('first');
   copyFileSync(next.key, own.key);
-  await eventually(async () => expect(await shown('next.example')).toBe('next'));
-  expect(await shown('unknown.example')).toBe('next');
-  expect(await shown('second.example')).toBe('second');
+  await eventually(async () => expect(await commonNameFor('next.example')).toBe('next'));
+  expect(await commonNameFor('unknown.example')).toBe('next');
+  expect(await commonNameFor('second.example')).toBe('second');
   old.write('still here');
   await eventually(() => expect(record.received).toBe('still here'));
 });
 
-test('end delivers what was written, and destroy closes at once', async () => {
+test('end delivers all written bytes, and destroy closes at once', async () => {
   const first = await open();
   transport.write(record.opened[0]!, Buffer.from('last words'));
   transport.end(record.opened[0]!);
@@ -196,7 +195,7 @@ test('end delivers what was written, and destroy closes at once', async () => {
   await eventually(() => expect(record.closed).toEqual(['local', 'local']));
 });
 
-test('a peer that does not read fills its send buffer', async () => {
+test('the send buffer of a peer that does not read becomes full', async () => {
   const peer = await open();
   peer.pause();
   const bytes = Buffer.alloc(32 * 1024);
@@ -204,7 +203,7 @@ test('a peer that does not read fills its send buffer', async () => {
   expect(transport.bufferedBytes(record.opened[0]!)).toBeGreaterThan(0);
 });
 
-test('certificates that are of no use are said at the start', async () => {
+test('invalid certificates are an error at start', async () => {
   const mixed = { cert: own.cert, key: authority.issue('other').key };
   await expect(TlsIdentity.open([mixed], () => {}, log)).rejects.toThrow(EnvironmentError);
   const missing = { cert: '/nowhere/cert.pem', key: own.key };

@@ -1,4 +1,4 @@
-/** The contract of `common/transport/transport.ts`, kept by every implementation. */
+/** The contract of `common/transport/transport.ts`, tested with every implementation. */
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -24,7 +24,7 @@ type Implementation = new (events: TransportEvents, limits: TransportLimits) => 
 
 const LIMITS = { connectionsMax: 5, sendBufferBytesMax: 64 * 1024 };
 
-/** Writes down what the transport says. */
+/** Records the events of a transport. */
 class Recorder implements TransportEvents {
   readonly opened: Connection[] = [];
   readonly received = new Map<Connection, string>();
@@ -85,7 +85,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     return { peer, connection: events.opened[opened]! };
   }
 
-  test('carries bytes both ways and knows the peer', async () => {
+  test('carries bytes both ways, and reports the address of the peer', async () => {
     const { peer, connection } = await open();
     peer.write('hello');
     await eventually(() => expect(events.received.get(connection)).toBe('hello'));
@@ -95,7 +95,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(transport.remoteAddress(connection)).toBe(`127.0.0.1:${peer.localPort}`);
   });
 
-  test('a FIN of the peer is said, and it can still be written to', async () => {
+  test('reports a FIN of the peer, and can still write to it', async () => {
     const { peer, connection } = await open();
     peer.end('last words');
     await eventually(() => expect(events.ended).toEqual([connection]));
@@ -124,7 +124,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(events.closed.get(connection)).toBe('local');
   });
 
-  test('end delivers what was written to a peer that goes on sending, and says nothing more', async () => {
+  test('end delivers all written bytes to a peer that keeps sending, without further events', async () => {
     const { peer, connection } = await open();
     let received = 0;
     peer.on('data', (bytes) => {
@@ -143,16 +143,16 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(events.ended).toEqual([]);
   });
 
-  test('end cuts a peer that does not close', async () => {
+  test('end closes a connection whose peer does not close', async () => {
     const { connection } = await open();
     transport.end(connection);
     await eventually(() => expect(events.closed.get(connection)).toBe('local'));
   });
 
-  test('takes any one write to an empty buffer, and rejects what would pass the bound', async () => {
+  test('accepts any write to an empty buffer, and rejects one beyond the limit', async () => {
     const { peer, connection } = await open();
     peer.pause();
-    // More than the kernel takes for a peer that does not read.
+    // More than the kernel buffers for a peer that does not read.
     expect(transport.write(connection, Buffer.alloc(32 << 20))).toBe('accepted');
     await eventually(() => expect(transport.bufferedBytes(connection)).toBeGreaterThan(0));
     expect(transport.write(connection, Buffer.from('x'))).toBe('full');
@@ -164,7 +164,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(transport.write(connection, Buffer.from('x'))).toBe('accepted');
   });
 
-  test('a slot is used again, a connection never', async () => {
+  test('reuses a slot, but never a connection number', async () => {
     const first = await open();
     first.peer.resetAndDestroy();
     await eventually(() => expect(events.closed.has(first.connection)).toBe(true));
@@ -177,28 +177,28 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(transport.write(second.connection, Buffer.from('x'))).toBe('accepted');
   });
 
-  test('turns away what is over the bound and keeps what it holds', async () => {
-    const held = [];
-    for (let i = 0; i < LIMITS.connectionsMax; i++) held.push(await open());
+  test('closes new connections over the limit, and keeps the open ones', async () => {
+    const connections = [];
+    for (let i = 0; i < LIMITS.connectionsMax; i++) connections.push(await open());
     const surplus = connect(port, '127.0.0.1');
     surplus.on('error', () => {});
     await once(surplus, 'close');
     expect(events.overLimit).toBe(1);
     expect(events.opened).toHaveLength(LIMITS.connectionsMax);
-    for (const { connection } of held) {
+    for (const { connection } of connections) {
       expect(transport.write(connection, Buffer.from('x'))).toBe('accepted');
     }
-    held[0]!.peer.resetAndDestroy();
+    connections[0]!.peer.resetAndDestroy();
     await eventually(() => expect(events.closed.size).toBe(1));
     await open();
   });
 
-  test('rejects when the port is taken', async () => {
+  test('rejects if the port is in use', async () => {
     const other = new TransportUnderTest(new Recorder(), LIMITS);
     await expect(other.listen('127.0.0.1', port)).rejects.toMatchObject({ code: 'EADDRINUSE' });
   });
 
-  test('close closes what is held', async () => {
+  test('close closes open connections', async () => {
     const { peer, connection } = await open();
     const end = once(peer, 'end');
     await transport.close();
@@ -206,22 +206,22 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(events.closed.has(connection)).toBe(true);
   });
 
-  test('a call into a callback of one connection may end others of the same batch', async () => {
-    const held: Awaited<ReturnType<typeof open>>[] = [];
-    for (let i = 0; i < LIMITS.connectionsMax; i++) held.push(await open());
-    const told: Connection[] = [];
+  test('a callback may close other connections with events in the same batch', async () => {
+    const connections: Awaited<ReturnType<typeof open>>[] = [];
+    for (let i = 0; i < LIMITS.connectionsMax; i++) connections.push(await open());
+    const reported: Connection[] = [];
     events.onBytes = (connection) => {
-      told.push(connection);
-      for (const each of held)
+      reported.push(connection);
+      for (const each of connections)
         if (each.connection !== connection) transport.destroy(each.connection);
     };
-    for (const { peer } of held) peer.write('all at once');
+    for (const { peer } of connections) peer.write('all at once');
     await eventually(() => expect(events.closed.size).toBe(LIMITS.connectionsMax - 1));
-    expect(told).toHaveLength(1);
-    expect(transport.write(told[0]!, Buffer.from('x'))).toBe('accepted');
+    expect(reported).toHaveLength(1);
+    expect(transport.write(reported[0]!, Buffer.from('x'))).toBe('accepted');
   });
 
-  test('writes one payload to many and says of each what became of it', async () => {
+  test('writeMany writes one payload to many connections, with a result for each', async () => {
     const [reader, gone, stuck] = [await open(), await open(), await open()];
     gone.peer.resetAndDestroy();
     await eventually(() => expect(events.closed.has(gone.connection)).toBe(true));
@@ -240,7 +240,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(String((await received)[0])).toBe('to all');
   });
 
-  test('what is written in pieces arrives whole and in order, however slowly it is read', async () => {
+  test('a slow reader receives all writes in order', async () => {
     const { peer, connection } = await open();
     peer.pause();
     let expected = '';
@@ -258,7 +258,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(received === expected).toBe(true);
   });
 
-  test('a peer that floods does not keep others from being heard', async () => {
+  test('a peer that floods does not starve others', async () => {
     const [flooding, quiet] = [await open(), await open()];
     const noise = setInterval(() => {
       if (flooding.peer.writableLength < 1 << 22) flooding.peer.write(Buffer.alloc(1 << 20, 'x'));
@@ -270,7 +270,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     clearInterval(noise);
   });
 
-  test('a timer runs out once, not early, and at most a grain late', async () => {
+  test('a timer expires once, not early, and at most its resolution late', async () => {
     const { connection } = await open();
     const stopped = (await open()).connection;
     transport.setTimer(connection, 10_000);
@@ -281,13 +281,13 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     await eventually(() => expect(events.timedOut).toEqual([connection]));
     const tookMs = performance.now() - sinceMs;
     expect(tookMs).toBeGreaterThanOrEqual(299);
-    // As late again, for a machine that is busy.
+    // Twice the resolution, for a busy machine.
     expect(tookMs).toBeLessThan(300 + 2 * TIMER_RESOLUTION_MS);
     await new Promise((resolve) => setTimeout(resolve, 600));
     expect(events.timedOut).toEqual([connection]);
   });
 
-  test('the timer of a connection that is gone is gone', async () => {
+  test('closing a connection stops its timer', async () => {
     const { peer, connection } = await open();
     transport.setTimer(connection, 250);
     peer.resetAndDestroy();
@@ -297,7 +297,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     expect(events.timedOut).toEqual([]);
   });
 
-  test('connects from an address of its choice, and carries bytes both ways', async () => {
+  test('connects from a given local address, and carries bytes both ways', async () => {
     const ours = transport.connect('127.0.0.1', port, '127.0.9.9')!;
     await eventually(() => expect(events.opened).toHaveLength(2));
     const theirs = events.opened.find((connection) => connection !== ours)!;
@@ -313,14 +313,14 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     await eventually(() => expect(events.closed.size).toBe(2));
   });
 
-  test('a connection that is rejected closes with cause error, without having opened', async () => {
+  test('a connect that fails closes with cause error, without onOpen', async () => {
     const connection = transport.connect('127.0.0.1', 1, '')!;
     expect(transport.write(connection, Buffer.from('x'))).toBe('gone');
     await eventually(() => expect(events.closed.get(connection)).toBe('error'));
     expect(events.opened).toEqual([]);
   });
 
-  test('connects no more than the bound', async () => {
+  test('connect is limited by connectionsMax', async () => {
     for (let i = 0; i < LIMITS.connectionsMax; i++) await open();
     expect(transport.connect('127.0.0.1', port, '')).toBeUndefined();
   });
@@ -337,7 +337,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       return { one, other };
     }
 
-    /** Collects what a peer receives, without keeping it. */
+    /** Counts and hashes the bytes that a peer receives. */
     function hashed(peer: Socket): { length: number; hash: Hash } {
       const got = { length: 0, hash: createHash('sha1') };
       peer.on('data', (bytes) => {
@@ -347,7 +347,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       return got;
     }
 
-    /** Resolves when bytes have waited for the peer of this connection for 200 ms. */
+    /** Resolves when the send buffer of this connection has not been empty for 200 ms. */
     async function stalled(connection: Connection): Promise<void> {
       let polls = 0;
       await eventually(() => {
@@ -356,7 +356,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       });
     }
 
-    test('passes bytes on both ways, and tells nothing of them', async () => {
+    test('forwards bytes both ways without reporting them', async () => {
       const { one, other } = await openPipe();
       one.peer.write('to the other');
       expect(String((await once(other.peer, 'data'))[0])).toBe('to the other');
@@ -365,7 +365,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(events.received.size).toBe(0);
     });
 
-    test('takes over what waited while a connection was paused, and nothing before it is lost', async () => {
+    test('forwards bytes that arrived during a pause, and loses none before them', async () => {
       const [one, other] = [await open(), await open()];
       events.onBytes = (connection, bytes) => {
         transport.pause(connection);
@@ -388,11 +388,11 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(events.ended).toEqual([one.connection]);
     });
 
-    test('carries much both ways at once, whole and in order, to peers that read in fits', async () => {
+    test('forwards megabytes both ways at once, in order, to peers that read intermittently', async () => {
       const { one, other } = await openPipe();
       const payload = randomBytes(24 << 20);
       const [atOne, atOther] = [hashed(one.peer), hashed(other.peer)];
-      const fits = setInterval(() => {
+      const pauses = setInterval(() => {
         for (const { peer } of [one, other]) {
           if (Math.random() < 0.5) peer.pause();
           else peer.resume();
@@ -404,7 +404,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
         expect(atOne.length).toBe(payload.length);
         expect(atOther.length).toBe(payload.length);
       }, 30_000);
-      clearInterval(fits);
+      clearInterval(pauses);
       const expected = createHash('sha1').update(payload).digest('hex');
       expect(atOne.hash.digest('hex')).toBe(expected);
       expect(atOther.hash.digest('hex')).toBe(expected);
@@ -413,7 +413,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     test.each([
       ['one', 'other'],
       ['other', 'one'],
-    ] as const)('reads %s only as fast as %s is read', async (from, to) => {
+    ] as const)('reads from %s only as fast as %s reads', async (from, to) => {
       const pipe = await openPipe();
       const [sender, reader] = [pipe[from], pipe[to]];
       reader.peer.pause();
@@ -424,7 +424,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(transport.bufferedBytes(reader.connection)).toBeLessThanOrEqual(
         2 * LIMITS.sendBufferBytesMax,
       );
-      // The other direction does not notice.
+      // The other direction is not affected.
       reader.peer.write('meanwhile');
       expect(String((await once(sender.peer, 'data'))[0])).toBe('meanwhile');
       const got = hashed(reader.peer);
@@ -432,7 +432,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       await eventually(() => expect(got.length).toBe(payload.length), 30_000);
     });
 
-    test('passes a FIN on after all before it, and the other direction goes on', async () => {
+    test('forwards a FIN after the bytes before it, and keeps the other direction open', async () => {
       const { one, other } = await openPipe();
       other.peer.pause();
       one.peer.end(Buffer.alloc(16 << 20));
@@ -454,7 +454,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(events.received.size).toBe(0);
     });
 
-    test('leaves an ordinary connection behind when one is reset: it takes last words', async () => {
+    test('after a reset of one, the other is an ordinary connection and can be written to', async () => {
       const { one, other } = await openPipe();
       events.onClose = (connection, cause) => {
         events.closed.set(connection, cause);
@@ -474,7 +474,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(events.closed.get(other.connection)).toBe('peer');
     });
 
-    test('still sends what waits for a connection whose other one is gone', async () => {
+    test('sends the buffered bytes of a connection after the other was closed', async () => {
       const { one, other } = await openPipe();
       one.peer.pause();
       other.peer.write(Buffer.alloc(64 << 20, 'x'));
@@ -491,14 +491,14 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(got.length).toBeGreaterThan(waiting);
     });
 
-    test('tells bytes again of a connection whose other one was ended', async () => {
+    test('reports bytes of a connection again after the other was ended', async () => {
       const { one, other } = await openPipe();
       transport.end(other.connection);
-      one.peer.write('anybody?');
-      await eventually(() => expect(events.received.get(one.connection)).toBe('anybody?'));
+      one.peer.write('hello?');
+      await eventually(() => expect(events.received.get(one.connection)).toBe('hello?'));
     });
 
-    test('is made of two that are open, are two, and are of no pipe', async () => {
+    test('requires two different open connections that are in no pipe', async () => {
       const { one, other } = await openPipe();
       const third = await open();
       expect(transport.pipe(one.connection, third.connection)).toBe(false);
@@ -512,7 +512,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
       expect(String((await once(third.peer, 'data'))[0])).toBe('anew');
     });
 
-    test('notices a reset of one that is not read because the other is not', async () => {
+    test('detects a reset of a connection that is not read', async () => {
       const { one, other } = await openPipe();
       other.peer.pause();
       one.peer.write(Buffer.alloc(64 << 20));
@@ -524,7 +524,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     });
   });
 
-  test('stops to listen, and keeps what it holds', async () => {
+  test('stopListening rejects new connections, and keeps open ones', async () => {
     const { peer, connection } = await open();
     transport.stopListening();
     const late = connect(port, '127.0.0.1');
