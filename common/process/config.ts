@@ -25,8 +25,8 @@ export const sharedSettings = {
   ).describe(
     'URL of Redis: `redis://` or `rediss://` (TLS), with optional user, password and database. ' +
       'Several URLs, separated by commas, are seeds of one Redis Cluster with the same ' +
-      'credentials, or Sentinels. Key names are fixed, so each Longline cluster needs a Redis ' +
-      'database of its own.',
+      'credentials, or Sentinels. Key and channel names are fixed, so each Longline cluster needs ' +
+      'a Redis of its own.',
   ),
   LONGLINE_REDIS_SENTINEL_MASTER: z
     .string()
@@ -199,9 +199,7 @@ export function parseSettings<Shape extends z.ZodRawShape>(
   return result.data;
 }
 
-/**
- * Settings that were renamed before 1.0, old → new. Ignoring one would silently apply a default.
- */
+/** Settings renamed before 1.0, old → new. Ignoring an old name would silently apply a default. */
 const RENAMED_SETTINGS: Readonly<Record<string, string>> = {
   LONGLINE_EDGE_HANDSHAKES_WAITING_MAX: 'LONGLINE_EDGE_HANDSHAKES_PENDING_MAX',
   LONGLINE_EDGE_HANDSHAKE_WAIT_MS: 'LONGLINE_EDGE_HANDSHAKE_TIMEOUT_MS',
@@ -223,9 +221,9 @@ const GROUPS = [
 
 /** Renamed settings of every role are reported: a shared environment is corrected in one pass. */
 function nameProblem(name: string, role: Role, shape: z.ZodRawShape): string | undefined {
+  if (!name.startsWith('LONGLINE_') || name in shape) return undefined;
   const renamed = RENAMED_SETTINGS[name];
   if (renamed !== undefined) return `${name} was renamed; set ${renamed} instead`;
-  if (!name.startsWith('LONGLINE_') || name in shape) return undefined;
   return belongsToOther(name, role, shape) ? undefined : `${name}: unknown setting`;
 }
 
