@@ -4,7 +4,7 @@ import { parseDeviceMessage } from '../../../edge/protocol/device-message.js';
 
 const parse = (text: string) => parseDeviceMessage(Buffer.from(text));
 
-/** A message of this type that is `bytes` long. */
+/** Message of `bytes` bytes, padded between `before` and `after`. */
 function ofLength(bytes: number, before: string, after: string): string {
   return before + 'x'.repeat(bytes - before.length - after.length) + after;
 }
@@ -14,11 +14,11 @@ test.each([
   [' { "id" : "1-2", "type" : "ack" } ', { type: 'ack', id: '1-2' }],
   ['{"type":"ping"}', { type: 'ping' }],
   ['{"type":"token","token":"a.b.c"}', { type: 'token', token: 'a.b.c' }],
-])('reads %s', (text, message) => {
+])('parses %s', (text, message) => {
   expect(parse(text)).toEqual(message);
 });
 
-describe('what is rejected', () => {
+describe('rejects', () => {
   test.each([
     '',
     'x',
@@ -52,7 +52,7 @@ describe('what is rejected', () => {
     expect(parse(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
-  test('nesting as deep as fits', () => {
+  test('the deepest nesting within the limit', () => {
     const depth = 2_000;
     expect(parse('['.repeat(depth) + ']'.repeat(depth))).toMatchObject({
       code: 'REQUEST_MALFORMED',
@@ -62,7 +62,7 @@ describe('what is rejected', () => {
     });
   });
 
-  test('whatever it is, nothing is thrown and no prototype changes', () => {
+  test('any input without throwing or changing a prototype', () => {
     fc.assert(
       fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
         parse(text);
@@ -73,7 +73,7 @@ describe('what is rejected', () => {
   });
 });
 
-test('an ack has at most 4 KiB, a token 12', () => {
+test('limits acks to 4 KiB and tokens to 12 KiB', () => {
   const tooLarge = { code: 'PAYLOAD_TOO_LARGE' };
   const ping = (bytes: number) => parse(ofLength(bytes, '{"type":"ping","x":"', '"}'));
   expect(ping(4_096)).toMatchObject({ code: 'REQUEST_MALFORMED' });

@@ -12,7 +12,7 @@ function lineOf(payload: Buffer, id = '5-0', contentType = '') {
   return JSON.parse(text);
 }
 
-test('every payload arrives exactly, on one line', () => {
+test('encodes every payload exactly, on one line', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 50 }), (bytes) => {
       const { data, base64 } = lineOf(Buffer.from(bytes));
@@ -23,7 +23,7 @@ test('every payload arrives exactly, on one line', () => {
   expect(lineOf(Buffer.from('a\r\nb\0c\u2028'))).toMatchObject({ data: 'a\r\nb\0c\u2028' });
 });
 
-test('a live-only push has no id, and what has no content type does not name one', () => {
+test('omits the id of a live-only push and an empty content type', () => {
   expect(lineOf(Buffer.from('x'), '')).toEqual({ type: 'push', data: 'x' });
   expect(lineOf(Buffer.from('x'), '5-0', 'text/plain')).toEqual({
     type: 'push',
@@ -33,7 +33,7 @@ test('a live-only push has no id, and what has no content type does not name one
   });
 });
 
-test('the answer begins with a welcome', () => {
+test('opens with a welcome', () => {
   const welcome = { clientId: 'alice', heartbeatMs: 15_000, ticket: undefined };
   const [head, body] = ndjsonOpening([], welcome).toString().split('\r\n\r\n');
   expect(head).toContain('Content-Type: application/x-ndjson');
@@ -45,7 +45,7 @@ test('the answer begins with a welcome', () => {
   expect(JSON.parse(withTicket[1]!)).toMatchObject({ type: 'welcome', ticket });
 });
 
-test('a goaway without an address does not name one', () => {
+test('omits the url of a goaway without one', () => {
   expect(JSON.parse(ndjson.encodeGoaway(CONNECTION, 420, undefined).toString())).toEqual({
     type: 'goaway',
     retryMs: 420,

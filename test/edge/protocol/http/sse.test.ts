@@ -9,7 +9,7 @@ import {
   sseOpening,
 } from '../../../../edge/protocol/http/sse.js';
 
-/** Reads a stream as a client that we did not write does. */
+/** Parses a stream with an independent client library. */
 function parse(stream: string): { events: EventSourceMessage[]; retriesMs: number[] } {
   const events: EventSourceMessage[] = [];
   const retriesMs: number[] = [];
@@ -31,12 +31,12 @@ describe('sseEvent', () => {
     expect(parse(sseEvent('', Buffer.alloc(0)).toString()).events).toMatchObject([{ data: '' }]);
   });
 
-  test('keeps every line, whatever ends it', () => {
+  test('keeps every line after any line break', () => {
     const stream = sseEvent('', Buffer.from('a\nb\rc\r\nd\n')).toString();
     expect(stream).toBe('data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n');
   });
 
-  test('a payload cannot forge fields or events', () => {
+  test('does not let a payload forge fields or events', () => {
     const payload = 'x\r\rid: 9\revent: evil\n\ndata: y';
     const { events } = parse(sseEvent('1-1', Buffer.from(payload)).toString());
     expect(events).toEqual([
@@ -44,7 +44,7 @@ describe('sseEvent', () => {
     ]);
   });
 
-  test('any text arrives as it was, but for line ends', () => {
+  test('delivers any text unchanged except for line breaks', () => {
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'binary' }), { maxLength: 5 }), (payloads) => {
         const stream = payloads.map((text) => sseEvent('7-7', Buffer.from(text)).toString());
@@ -60,7 +60,7 @@ describe('sseEvent', () => {
     );
   });
 
-  test('bytes that are not UTF-8 arrive as base64 under their own event name', () => {
+  test('delivers payloads that are not UTF-8 in base64 events', () => {
     fc.assert(
       fc.property(fc.uint8Array(), (bytes) => {
         const payload = Buffer.concat([bytes, Buffer.of(0xff)]);
@@ -73,7 +73,7 @@ describe('sseEvent', () => {
   });
 });
 
-test('the opening is a complete response head and the retry time', () => {
+test('opens with a complete response head and the retry time', () => {
   const opening = sseOpening([['Access-Control-Allow-Origin', '*']]).toString();
   const [head, body] = opening.split('\r\n\r\n');
   expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\nContent-Type: text\/event-stream\r\n/);
@@ -81,17 +81,17 @@ test('the opening is a complete response head and the retry time', () => {
   expect(parse(body!).retriesMs).toEqual([1_000]);
 });
 
-test('a client that is taken over is told, and comes back late', () => {
+test('delays the reconnect of a replaced client', () => {
   const { events, retriesMs } = parse(SSE_SESSION_REPLACED.toString());
   expect(events).toMatchObject([{ event: 'session-replaced' }]);
   expect(retriesMs).toEqual([30_000]);
 });
 
-test('a goaway says where to and when, or only when', () => {
-  const told = parse(sseGoaway(250, 'http://e:1/connect?clientId=a%0A&epoch=1-2').toString());
-  expect(told.retriesMs).toEqual([250]);
-  expect(told.events).toMatchObject([{ event: 'goaway', id: undefined }]);
-  expect(JSON.parse(told.events[0]!.data)).toEqual({
+test('encodes a goaway with its delay and optional url', () => {
+  const parsed = parse(sseGoaway(250, 'http://e:1/connect?clientId=a%0A&epoch=1-2').toString());
+  expect(parsed.retriesMs).toEqual([250]);
+  expect(parsed.events).toMatchObject([{ event: 'goaway', id: undefined }]);
+  expect(JSON.parse(parsed.events[0]!.data)).toEqual({
     url: 'http://e:1/connect?clientId=a%0A&epoch=1-2',
   });
   expect(parse(sseGoaway(250, undefined).toString()).events).toMatchObject([{ data: '{}' }]);

@@ -30,17 +30,17 @@ describe('frameMqtt', () => {
     ['ff ff 7f', 2_097_151],
     ['80 80 80 01', 2_097_152],
     ['ff ff ff 7f', 268_435_455],
-  ])('reads the length %s of table 1-1 as %i', (text, length) => {
+  ])('parses the length %s of table 1-1 as %i', (text, length) => {
     const bytes = hex(`c0 ${text}`);
     const { start, end } = { start: bytes.length, end: bytes.length + length };
     if (length === 0) expect(frameMqtt(bytes, 0, Infinity)).toEqual({ start, end });
     else expect(frameMqtt(bytes, 0, Infinity)).toBe('more');
-    // The packet as a whole is as long as may be, and one byte longer.
+    // The whole packet is at the limit, then one byte above it.
     expect(frameMqtt(bytes, 0, end)).not.toHaveProperty('code');
     expect(frameMqtt(bytes, 0, end - 1)).toMatchObject({ reason: 0x95 });
   });
 
-  test('waits for a length that is not complete', () => {
+  test('waits for an incomplete length', () => {
     for (const text of ['c0', 'c0 80', 'c0 80 80', 'c0 80 80 80']) {
       expect(frameMqtt(hex(text), 0, BYTES_MAX)).toBe('more');
     }
@@ -50,12 +50,12 @@ describe('frameMqtt', () => {
     expect(frameMqtt(hex(text), 0, BYTES_MAX)).toMatchObject({ reason: 0x81 });
   });
 
-  test.each(['c0 80 00', 'c0 80 80 00'])('rejects %s, which is padded [MQTT-1.5.5-1]', (text) => {
+  test.each(['c0 80 00', 'c0 80 80 00'])('rejects the padded length %s [MQTT-1.5.5-1]', (text) => {
     expect(frameMqtt(hex(text), 0, BYTES_MAX)).toMatchObject({ reason: 0x81 });
   });
 });
 
-describe('packets that are good', () => {
+describe('valid packets', () => {
   test.each([
     [4, '40 02 0001', { type: 'puback', packetId: 1, reason: 0 }],
     [5, '40 02 ffff', { type: 'puback', packetId: 0xffff, reason: 0 }],
@@ -93,7 +93,7 @@ describe('packets that are good', () => {
     [5, 'a2 06 0001 00 0001 23', { type: 'unsubscribe', packetId: 1, filters: ['#'] }],
     [4, '30 04 0001 74 78', { type: 'publish', packetId: 0 }],
     [5, '3a 07 0001 74 0009 00 78', { type: 'publish', packetId: 9 }],
-  ] as const)('level %i reads %s', (version, text, expected) => {
+  ] as const)('level %i parses %s', (version, text, expected) => {
     const bytes = hex(text);
     expect(parse(bytes, version)).toEqual(expected);
     for (let cut = 0; cut < bytes.length; cut++) {
@@ -118,7 +118,7 @@ describe('packets that are good', () => {
     [5, { cmd: 'unsubscribe', messageId: 7, unsubscriptions: ['a', '#'] }],
     [4, { cmd: 'pingreq' }],
     [5, { cmd: 'disconnect', reasonCode: 4, properties: { sessionExpiryInterval: 9 } }],
-  ])('level %i reads what mqtt-packet writes: %j', (version, written) => {
+  ])('level %i parses a packet of mqtt-packet: %j', (version, written) => {
     const bytes = generate(written, { protocolVersion: version });
     const read = parse(bytes, version);
     expect(read).toMatchObject({ type: written.cmd });
@@ -126,7 +126,7 @@ describe('packets that are good', () => {
   });
 });
 
-describe('packets that are rejected', () => {
+describe('invalid packets', () => {
   const SUBSCRIBE_5 = '82 07 0001 00 0001 23';
   test.each([
     [4, '00 00', 0x81, '§2.1.2 packet type 0'],
@@ -135,9 +135,9 @@ describe('packets that are rejected', () => {
     [4, '10 00', 0x82, '[MQTT-3.1.0-2] a second CONNECT'],
     [5, '20 00', 0x82, '§2.1.2 CONNACK from a client'],
     [5, '90 03 0001 00', 0x82, '§2.1.2 SUBACK from a client'],
-    [5, '50 03 0001 92', 0x82, '[MQTT-3.5.2-1] no reason of PUBREC'],
+    [5, '50 03 0001 92', 0x82, '[MQTT-3.5.2-1] invalid reason code of PUBREC'],
     [5, '60 02 0001', 0x81, '[MQTT-3.6.1-1] flags of PUBREL'],
-    [5, '62 03 0001 80', 0x82, '[MQTT-3.6.2-1] no reason of PUBREL'],
+    [5, '62 03 0001 80', 0x82, '[MQTT-3.6.2-1] invalid reason code of PUBREL'],
     [4, '70 03 0001 00', 0x81, 'a reason in PUBCOMP of 3.1.1'],
     [5, 'd0 00', 0x82, '§2.1.2 PINGRESP from a client'],
     [5, 'c1 00', 0x81, '[MQTT-2.1.3-1] flags of PINGREQ'],
@@ -145,9 +145,9 @@ describe('packets that are rejected', () => {
     [5, '42 02 0001', 0x81, '[MQTT-2.1.3-1] flags of PUBACK'],
     [5, '40 02 0000', 0x82, '[MQTT-2.2.1-3] packet identifier 0'],
     [4, '40 02 0000', 0x82, '[MQTT-2.3.1-1] of 3.1.1: packet identifier 0'],
-    [5, '40 01 00', 0x81, 'half a packet identifier'],
+    [5, '40 01 00', 0x81, 'a truncated packet identifier'],
     [4, '40 03 0001 00', 0x81, 'a reason in PUBACK of 3.1.1'],
-    [5, '40 03 0001 01', 0x82, '[MQTT-3.4.2-1] no reason of PUBACK'],
+    [5, '40 03 0001 01', 0x82, '[MQTT-3.4.2-1] invalid reason code of PUBACK'],
     [5, '40 06 0001 00 02 21 01', 0x81, 'a property of CONNECT in PUBACK'],
     [5, '40 0c 0001 00 08 1f 0001 78 1f 0001 78', 0x82, '§3.4.2.2.2 a reason string twice'],
     [5, '80 07 0001 00 0001 23 01', 0x81, '[MQTT-3.8.1-1] flags of SUBSCRIBE'],
@@ -176,7 +176,7 @@ describe('packets that are rejected', () => {
     [4, 'a2 05 0000 0001 23', 0x82, '[MQTT-2.2.1-3] packet identifier 0'],
     [4, 'e1 00', 0x81, '[MQTT-3.14.1-1] flags of DISCONNECT'],
     [4, 'e0 01 00', 0x81, '§3.14 of 3.1.1: DISCONNECT with a body'],
-    [5, 'e0 01 8e', 0x82, '[MQTT-3.14.2-1] a reason that only servers have'],
+    [5, 'e0 01 8e', 0x82, '[MQTT-3.14.2-1] a reason code of servers only'],
     [5, 'e0 05 00 03 1c 0000', 0x81, '[MQTT-3.14.2-1] a server reference from a client'],
     [5, '36 05 0001 74 0001', 0x81, '[MQTT-3.3.1-4] QoS 3'],
     [5, '38 04 0001 74 00', 0x81, '[MQTT-3.3.1-2] DUP with QoS 0'],
@@ -189,11 +189,11 @@ describe('packets that are rejected', () => {
     [5, '30 04 0001 23 00', 0x90, '[MQTT-3.3.2-2] a topic with a wildcard'],
     [4, '30 02 0000', 0x82, '[MQTT-4.7.3-1] an empty topic'],
     [4, '30 03 0001 00', 0x81, '[MQTT-1.5.4-2] U+0000 in a topic'],
-  ] as const)('level %i: %s is 0x%i', (version, text, reason, _clause) => {
+  ] as const)('level %i: %s is rejected with reason %i', (version, text, reason, _clause) => {
     expect(reasonOf(text, version)).toBe(reason);
   });
 
-  test('as many filters as fit are read, and a deep one, too', () => {
+  test('parses as many filters as fit, and a deep one', () => {
     const many = packet(0x82, hex('0001'), ...Array.from({ length: 250 }, () => hex('0001 23 01')));
     expect(parse(many, 4)).toMatchObject({ type: 'subscribe' });
     const deep = packet(0x82, hex('0001'), field('/'.repeat(900)), hex('01'));
@@ -201,7 +201,7 @@ describe('packets that are rejected', () => {
   });
 });
 
-test('whatever comes is read, rejected or awaited, and never thrown at', () => {
+test('never throws on any bytes', () => {
   fc.assert(
     fc.property(
       fc.nat(255),

@@ -2,14 +2,14 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import * as ws from 'ws';
 import { FrameReader, type FrameSink } from '../../../../edge/protocol/websocket/frame.js';
-import { waysToCut } from '../../../support/devices/cuts.js';
+import { chunkings } from '../../../support/devices/chunkings.js';
 import { type Frame, maskedFrame } from '../../../support/devices/masked-frame.js';
 
 const MESSAGE_BYTES_MAX = 70_000;
 const FRAGMENTS_MAX = 64;
 const LIMITS = { messageBytesMax: MESSAGE_BYTES_MAX, fragmentsMax: FRAGMENTS_MAX };
 
-/** What a reader makes of bytes, in words. */
+/** Feeds pieces to a reader and records its callbacks as text. */
 function readPieces(pieces: Iterable<Buffer>, limits = LIMITS) {
   const seen: string[] = [];
   const sink: FrameSink = {
@@ -22,7 +22,7 @@ function readPieces(pieces: Iterable<Buffer>, limits = LIMITS) {
   const reader = new FrameReader(limits, sink);
   for (const piece of pieces) {
     const violation = reader.read(piece);
-    // The transport uses its buffer again.
+    // The transport reuses its buffer.
     piece.fill(0xaa);
     if (violation !== undefined) seen.push(`violation ${violation.closeCode}`);
   }
@@ -31,7 +31,7 @@ function readPieces(pieces: Iterable<Buffer>, limits = LIMITS) {
 
 /** The same however the bytes are cut. */
 function read(bytes: Buffer, limits = LIMITS): string[] {
-  const all = [...waysToCut(bytes)].map(
+  const all = [...chunkings(bytes)].map(
     (pieces) =>
       readPieces(
         pieces.map((piece) => Buffer.from(piece)),
@@ -58,7 +58,11 @@ describe('messages', () => {
       '01 83 00000000 48656c 89 82 00000000 6869 80 82 00000000 6c6f',
       ['ping hi', 'text Hello'],
     ],
-    ['§8.1 UTF-8 that is cut by fragments', '01 81 00000000 c3 80 81 00000000 a9', ['text é']],
+    [
+      '§8.1 a UTF-8 character split over fragments',
+      '01 81 00000000 c3 80 81 00000000 a9',
+      ['text é'],
+    ],
     ['two messages', '81 81 00000000 61 82 81 00000000 62', ['text a', 'binary 62']],
   ])('%s', (_clause, bytes, expected) => {
     expect(read(hex(bytes))).toEqual(expected);
@@ -75,7 +79,7 @@ describe('messages', () => {
     expect(read(bytes)).toEqual([`binary ${'78'.repeat(length)}`]);
   });
 
-  test('any frames that a sender of other people makes are read as they were meant', () => {
+  test('parses any frames of the sender of ws', () => {
     const message = fc.record({
       opcode: fc.constantFrom(1, 2, 9, 10),
       text: fc.string({ unit: 'grapheme', maxLength: 20 }),
@@ -96,7 +100,7 @@ describe('messages', () => {
             bytes.push(...senderFrame(part, i === 0 ? opcode : 0, end === payload.length));
           }
         }
-        for (const pieces of waysToCut(Buffer.concat(bytes), seed)) {
+        for (const pieces of chunkings(Buffer.concat(bytes), seed)) {
           const { seen, reader } = readPieces(pieces.map((piece) => Buffer.from(piece)));
           expect(seen).toEqual(expected);
           expect(reader.isIdle).toBe(true);
@@ -107,7 +111,7 @@ describe('messages', () => {
   });
 });
 
-describe('what fails a connection', () => {
+describe('violations', () => {
   test.each([
     ['§5.1 a frame without mask', '81 05 48656c6c6f', 1002],
     ['§5.2 RSV1', 'c1 80 00000000', 1002],
@@ -159,28 +163,28 @@ describe('what fails a connection', () => {
 describe('close frames', () => {
   test.each([
     1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
-  ])('§7.4 takes the code %i', (code) => {
+  ])('§7.4 accepts the code %i', (code) => {
     const payload = Buffer.from('..bye');
     payload.writeUInt16BE(code);
     expect(read(maskedFrame({ opcode: 8, payload }))).toEqual([`close ${code} bye`]);
   });
 
-  test('§7.1.5 one without a code counts as 1005', () => {
+  test('§7.1.5 without a code count as 1005', () => {
     expect(read(hex('88 80 00000000'))).toEqual(['close 1005 ']);
   });
 
-  test('§5.5.1 nothing is read after it', () => {
+  test('§5.5.1 are the last frame that is read', () => {
     const { seen, reader } = readPieces([hex('88 80 00000000 89 80 00000000')]);
     expect(seen).toEqual(['close 1005 ']);
     expect(reader.isOver).toBe(true);
   });
 
-  test('§5.5 it may come within a message', () => {
+  test('§5.5 may be within a message', () => {
     expect(read(hex('01 81 00000000 61 88 80 00000000'))).toEqual(['close 1005 ']);
   });
 });
 
-describe('bounds', () => {
+describe('limits', () => {
   const limits = { messageBytesMax: 10, fragmentsMax: 4 };
   const part = (bytes: number, isFinal = false): Frame => ({
     opcode: 0,
@@ -188,27 +192,27 @@ describe('bounds', () => {
     isFinal,
   });
 
-  test('a message has exactly as many bytes as it may', () => {
+  test('accept a message of exactly the maximum size', () => {
     const message = (bytes: number): Frame => ({ opcode: 1, payload: Buffer.alloc(bytes, 'x') });
     expect(read(frames(message(9)), limits)).toEqual([`text ${'x'.repeat(9)}`]);
     expect(read(frames(message(10)), limits)).toEqual([`text ${'x'.repeat(10)}`]);
     expect(read(frames(message(11)), limits)).toEqual(['violation 1009']);
   });
 
-  test('fragments count together, and are rejected by their header', () => {
+  test('apply to all fragments together, as soon as the header is read', () => {
     const first: Frame = { opcode: 1, payload: Buffer.alloc(6, 'x'), isFinal: false };
     expect(read(frames(first, part(4, true)), limits)).toEqual([`text ${'x'.repeat(10)}`]);
     const header = maskedFrame(part(5, true)).subarray(0, 2);
     expect(read(Buffer.concat([frames(first), header]), limits)).toEqual(['violation 1009']);
   });
 
-  test('a message that is announced as huge is rejected before anything of it is kept', () => {
+  test('reject a huge length before buffering any of it', () => {
     const { seen, reader } = readPieces([hex('82 ff 000000000fffffff')]);
     expect(seen).toEqual(['violation 1009']);
     expect(reader.isOver).toBe(true);
   });
 
-  test('CVE-2026-48779: fragments of one byte and none are counted', () => {
+  test('CVE-2026-48779: count fragments of one byte and of none', () => {
     const first: Frame = { opcode: 1, payload: Buffer.from('x'), isFinal: false };
     expect(read(frames(first, part(1), part(0), part(1, true)), limits)).toEqual(['text xxx']);
     expect(read(frames(first, part(1), part(0), part(1), part(0)), limits)).toEqual([
@@ -220,7 +224,7 @@ describe('bounds', () => {
     ]);
   });
 
-  test('a control frame between fragments counts as none of them', () => {
+  test('do not count control frames between fragments', () => {
     const first: Frame = { opcode: 1, payload: Buffer.from('x'), isFinal: false };
     const pings = Array.from({ length: 9 }, (): Frame => ({ opcode: 9, payload: Buffer.alloc(0) }));
     expect(read(frames(first, ...pings, part(1, true)), limits)).toEqual([
@@ -230,7 +234,7 @@ describe('bounds', () => {
   });
 });
 
-test('a reader is idle exactly between messages', () => {
+test('is idle exactly between messages', () => {
   const bytes = frames(
     { opcode: 1, payload: Buffer.from('a'), isFinal: false },
     { opcode: 9, payload: Buffer.from('b') },
@@ -244,7 +248,7 @@ test('a reader is idle exactly between messages', () => {
   }
 });
 
-test('no bytes whatsoever make a reader throw, and what it holds stays in bounds', () => {
+test('never throws, and reports at most one violation', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 20 }), (pieces) => {
       const { seen } = readPieces(pieces.map((piece) => Buffer.from(piece)));
@@ -253,9 +257,9 @@ test('no bytes whatsoever make a reader throw, and what it holds stays in bounds
   );
 });
 
-/** A frame as the sender of `ws` makes it. */
+/** Encodes a frame with the sender of `ws`. */
 function senderFrame(payload: Buffer, opcode: number, isFinal: boolean): Buffer[] {
-  // The type is forced: @types/ws does not have it.
+  // The cast is needed: @types/ws lacks it.
   const { Sender } = ws as unknown as { Sender: WsSender };
   return Sender.frame(payload, {
     fin: isFinal,

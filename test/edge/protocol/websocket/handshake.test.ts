@@ -6,7 +6,7 @@ import {
   readHandshake,
 } from '../../../../edge/protocol/websocket/handshake.js';
 
-/** The request of RFC 6455 §1.2, with other headers and without those that are undefined. */
+/** Request of RFC 6455 §1.2 with changed headers; an undefined one is omitted. */
 function request(changed: Record<string, string | undefined> = {}, version = '1.1'): HttpHead {
   const headers = {
     host: 'server.example.com',
@@ -24,8 +24,8 @@ function request(changed: Record<string, string | undefined> = {}, version = '1.
   return head;
 }
 
-/** The handshake, which must succeed. */
-function shaken(head: HttpHead) {
+/** Reads a handshake that must succeed. */
+function acceptedHandshake(head: HttpHead) {
   const handshake = readHandshake(head);
   if ('code' in handshake) throw new Error(handshake.message);
   return { ...handshake, response: handshake.response.toString() };
@@ -33,8 +33,8 @@ function shaken(head: HttpHead) {
 
 const offer = (...names: string[]) => request({ 'sec-websocket-protocol': names.join(', ') });
 
-test('§1.3, §4.2.2 the answer has the key with the GUID, hashed', () => {
-  expect(shaken(request()).response).toBe(
+test('§1.3, §4.2.2 the response has the hash of the key and the GUID', () => {
+  expect(acceptedHandshake(request()).response).toBe(
     'HTTP/1.1 101 Switching Protocols\r\n' +
       'Upgrade: websocket\r\n' +
       'Connection: Upgrade\r\n' +
@@ -44,14 +44,14 @@ test('§1.3, §4.2.2 the answer has the key with the GUID, hashed', () => {
 
 describe('the upgrade', () => {
   test.each(['websocket', 'WebSocket', 'h2c, websocket', 'foo/1,WEBSOCKET'])(
-    '§4.2.1 3. is wanted by %j',
+    '§4.2.1 3. is requested by %j',
     (upgrade) => {
       expect(isWebSocketUpgrade(request({ upgrade }))).toBe(true);
     },
   );
 
   test.each([undefined, 'h2c', 'websockets', 'websocket/13', 'web socket'])(
-    'RFC 9110 §7.8 anything else, such as %j, is ignored',
+    'RFC 9110 §7.8 is not requested by %j',
     (upgrade) => {
       expect(isWebSocketUpgrade(request({ upgrade }))).toBe(false);
     },
@@ -59,24 +59,24 @@ describe('the upgrade', () => {
 
   test.each(['upgrade', 'keep-alive, Upgrade', 'Upgrade,close'])(
     '§4.2.1 4. Connection: %s',
-    (it) => {
-      expect(readHandshake(request({ connection: it }))).not.toHaveProperty('code');
+    (connection) => {
+      expect(readHandshake(request({ connection }))).not.toHaveProperty('code');
     },
   );
 
   test.each([
     ['§4.2.1 4. no Connection', { connection: undefined }],
     ['§4.2.1 4. Connection without upgrade', { connection: 'keep-alive' }],
-    ['§4.2.1 4. a Connection that only contains it', { connection: 'upgraded' }],
+    ['§4.2.1 4. Connection with a longer token', { connection: 'upgraded' }],
     ['§4.2.1 5. no key', { 'sec-websocket-key': undefined }],
     ['§4.2.1 5. an empty key', { 'sec-websocket-key': '' }],
     ['§4.2.1 5. a key of 15 bytes', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25j' }],
     ['§4.2.1 5. a key of 17 bytes', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZTE=' }],
-    ['§4.2.1 5. a key that is no base64', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25j_A==' }],
+    ['§4.2.1 5. a key that is not base64', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25j_A==' }],
     ['§11.3.1 two keys', { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==, x' }],
     ['§4.1 10. one name twice', { 'sec-websocket-protocol': 'a, b, a' }],
     ['§4.1 10. an empty name', { 'sec-websocket-protocol': 'a, , b' }],
-    ['§4.1 10. a name that is no token', { 'sec-websocket-protocol': 'a(b)' }],
+    ['§4.1 10. a name that is not a token', { 'sec-websocket-protocol': 'a(b)' }],
   ])('rejects %s', (_clause, changed) => {
     expect(readHandshake(request(changed))).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
@@ -96,32 +96,34 @@ describe('the upgrade', () => {
 });
 
 describe('subprotocols and extensions', () => {
-  test('§4.2.2 4. the first known name that is offered is chosen and said', () => {
-    const { subprotocol, response } = shaken(offer('mqtt', 'longline.raw', 'longline.json'));
+  test('§4.2.2 4. selects the first known name of the offer', () => {
+    const { subprotocol, response } = acceptedHandshake(
+      offer('mqtt', 'longline.raw', 'longline.json'),
+    );
     expect(subprotocol).toBe('longline.raw');
     expect(response).toContain('\r\nSec-WebSocket-Protocol: longline.raw\r\n');
   });
 
-  test('§4.2.2 4. none is said when none is known', () => {
-    const { subprotocol, response } = shaken(offer('mqtt', 'LONGLINE.JSON'));
+  test('§4.2.2 4. selects none if no name is known', () => {
+    const { subprotocol, response } = acceptedHandshake(offer('mqtt', 'LONGLINE.JSON'));
     expect(subprotocol).toBeUndefined();
     expect(response).not.toContain('Protocol:');
   });
 
-  test('a token is a credential: it is taken and never said again', () => {
-    const { subprotocol, token, response } = shaken(
+  test('reads a token and never repeats it in the response', () => {
+    const { subprotocol, token, response } = acceptedHandshake(
       offer('longline.token.a.b-c_d', 'longline.json'),
     );
     expect([subprotocol, token]).toEqual(['longline.json', 'a.b-c_d']);
     expect(response).not.toContain('token');
-    const alone = shaken(offer('longline.token.a.b.c'));
+    const alone = acceptedHandshake(offer('longline.token.a.b.c'));
     expect(alone).toMatchObject({ subprotocol: undefined, token: 'a.b.c' });
     expect(alone.response).not.toContain('Protocol:');
   });
 
-  test('§9.1 no extension is accepted', () => {
+  test('§9.1 accepts no extension', () => {
     const extensions = 'permessage-deflate; client_max_window_bits, x-other';
-    const { response } = shaken(request({ 'sec-websocket-extensions': extensions }));
+    const { response } = acceptedHandshake(request({ 'sec-websocket-extensions': extensions }));
     expect(response).not.toContain('Extensions');
   });
 });
@@ -130,18 +132,18 @@ describe('§10.2 the origin', () => {
   const isAllowed = (allowed: string[] | undefined, origin: string | undefined) =>
     isOriginAllowed(allowed, request({ origin }));
 
-  test('what names none is no page and may connect', () => {
+  test('allows a request without an origin, which is not from a page', () => {
     expect(isAllowed(undefined, undefined)).toBe(true);
     expect(isAllowed(['https://app.example'], undefined)).toBe(true);
   });
 
-  test('a page may that is on the list, or when every page may', () => {
+  test('allows listed origins, and any with *', () => {
     expect(isAllowed(['https://app.example'], 'https://app.example')).toBe(true);
     expect(isAllowed(['*'], 'https://evil.example')).toBe(true);
     expect(isAllowed(['null'], 'null')).toBe(true);
   });
 
-  test('a page of the host itself may', () => {
+  test('allows pages of the requested host', () => {
     expect(isAllowed(undefined, 'https://server.example.com')).toBe(true);
     expect(isAllowed(undefined, 'http://Server.Example.com')).toBe(true);
   });
@@ -155,7 +157,7 @@ describe('§10.2 the origin', () => {
     'null',
     '',
     'file://',
-  ])('a page of %j may not', (origin) => {
+  ])('rejects pages of %j', (origin) => {
     expect(isAllowed(['https://app.example'], origin)).toBe(false);
     expect(isAllowed(undefined, origin)).toBe(false);
   });

@@ -11,9 +11,9 @@ import {
   textFrame,
 } from '../../../../edge/protocol/websocket/writer.js';
 
-/** Reads frames as a client of other people does. */
+/** Parses frames with the receiver of `ws`. */
 async function received(bytes: Buffer): Promise<string[]> {
-  // The type is forced: @types/ws does not have it.
+  // The cast is needed: @types/ws lacks it.
   const { Receiver } = ws as unknown as { Receiver: new () => NodeJS.WritableStream };
   const receiver = new Receiver();
   const seen: string[] = [];
@@ -47,13 +47,13 @@ test.each([
   [256, '827e0100'],
   [65_535, '827effff'],
   [65_536, '827f0000000000010000'],
-])('§5.2, §5.7 the header of %i bytes is the shortest', (length, header) => {
+])('§5.2, §5.7 the header of %i bytes has the shortest form', (length, header) => {
   const frame = binaryFrame(Buffer.alloc(length));
   expect(frame.toString('hex', 0, header.length / 2)).toBe(header);
   expect(frame.length).toBe(header.length / 2 + length);
 });
 
-test('a client of other people reads what was meant', async () => {
+test('encodes frames that the receiver of ws parses', async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ unit: 'grapheme' }), fc.uint8Array(), async (text, bytes) => {
       const payload = Buffer.from(bytes);
@@ -73,7 +73,7 @@ test('a client of other people reads what was meant', async () => {
   );
 });
 
-test('the longest reason of a close frame is one that a client takes', async () => {
+test('encodes the longest close reason within the limit of a control frame', async () => {
   const reason = 'r'.repeat(CLOSE_REASON_BYTES_MAX);
   expect(await received(closeFrame(4002, reason))).toEqual([`close 4002 ${reason}`]);
 });

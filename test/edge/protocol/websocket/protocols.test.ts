@@ -9,7 +9,7 @@ import {
   pongFrame,
   textFrame,
 } from '../../../../edge/protocol/websocket/writer.js';
-import { waysToCut } from '../../../support/devices/cuts.js';
+import { chunkings } from '../../../support/devices/chunkings.js';
 import { type Frame, maskedFrame } from '../../../support/devices/masked-frame.js';
 import { FakeHost } from '../../../support/fake-host.js';
 
@@ -19,17 +19,17 @@ const CONFIG = {
 };
 const PING: Frame = { opcode: 9, payload: Buffer.alloc(0) };
 
-function plain() {
+function raw() {
   const metrics = new Metrics();
   const failures = webSocketFailures(metrics);
-  const protocol = new RawWebSocketProtocol(CONFIG, failures, metrics);
-  return { protocol, failures, host: new FakeHost(protocol) };
+  const host = new FakeHost((self) => new RawWebSocketProtocol(self, CONFIG, failures, metrics));
+  return { protocol: host.protocol, failures, host };
 }
 
 function json() {
   const failures = webSocketFailures(new Metrics());
-  const protocol = new JsonWebSocketProtocol(CONFIG, failures);
-  return { protocol, failures, host: new FakeHost(protocol) };
+  const host = new FakeHost((self) => new JsonWebSocketProtocol(self, CONFIG, failures));
+  return { protocol: host.protocol, failures, host };
 }
 
 const frames = (...all: Frame[]) => Buffer.concat(all.map(maskedFrame));
@@ -40,22 +40,22 @@ const message = (id: string, payload: string | Buffer, contentType = '') => ({
   contentType,
   ttlMs: 0,
 });
-/** As the host says it. */
-const ended = (reason: string, code: number, why = '') =>
-  `1 end ${reason} ${closeFrame(code, why).toString('hex')}`;
+/** The call that `FakeHost` records. */
+const ended = (endReason: string, code: number, closeReason = '') =>
+  `1 end ${endReason} ${closeFrame(code, closeReason).toString('hex')}`;
 
-describe('what a device sends', () => {
-  test('§5.5.2, §5.5.3 a ping is answered by a pong with its payload', () => {
+describe('inbound frames', () => {
+  test('§5.5.2, §5.5.3 answers a ping with its payload', () => {
     const bytes = frames({ opcode: 9, payload: Buffer.from('abc') });
-    for (const pieces of waysToCut(bytes)) {
-      const { protocol, host } = plain();
+    for (const pieces of chunkings(bytes)) {
+      const { protocol, host } = raw();
       for (const piece of pieces) protocol.onBytes(1, piece);
       expect(host.take()).toEqual(['1 reply 8a03616263']);
     }
   });
 
-  test('§5.5.3 of many pings in one read the newest is answered, in one write', () => {
-    const { protocol, host } = plain();
+  test('§5.5.3 answers many pings in one write, with the newest one last', () => {
+    const { protocol, host } = raw();
     const pings = Array.from(
       { length: 20 },
       (_, i): Frame => ({ opcode: 9, payload: Buffer.of(i) }),
@@ -65,35 +65,35 @@ describe('what a device sends', () => {
     expect(host.take()).toEqual([`1 reply ${Buffer.concat(answered).toString('hex')}`]);
   });
 
-  test('§5.5.3 a pong goes before the answer to a later message', () => {
+  test('§5.5.3 writes a pong before the response to a later message', () => {
     const { protocol, host } = json();
     protocol.onBytes(1, frames(PING, text('{"type":"ping"}')));
     const answer = textFrame('{"type":"pong"}').toString('hex');
     expect(host.take()).toEqual(['1 reply 8a00', `1 reply ${answer}`]);
   });
 
-  test('§5.5.3 a pong that nobody asked for is ignored', () => {
+  test('§5.5.3 ignores an unsolicited pong', () => {
     const { protocol, host } = json();
     protocol.onBytes(1, frames({ opcode: 10, payload: Buffer.from('1-0') }));
     expect(host.take()).toEqual([]);
   });
 
-  test('§5.5.1 a close frame is echoed, and what follows is not read', async () => {
-    const { protocol, host, failures } = plain();
+  test('§5.5.1 echoes a close frame and ignores what follows', async () => {
+    const { protocol, host, failures } = raw();
     const close: Frame = { opcode: 8, payload: Buffer.from('0bb8627965', 'hex') };
     protocol.onBytes(1, frames(close, PING, { opcode: 3, payload: Buffer.alloc(0) }));
     expect(host.take()).toEqual([ended('peer', 3000)]);
     expect((await failures.get()).values).toEqual([]);
   });
 
-  test('§5.5.1 a ping before the close frame is still answered', () => {
-    const { protocol, host } = plain();
+  test('§5.5.1 answers a ping before the close frame', () => {
+    const { protocol, host } = raw();
     protocol.onBytes(1, frames(PING, { opcode: 8, payload: Buffer.alloc(0) }));
     expect(host.take()).toEqual(['1 reply 8a00', ended('peer', 1000)]);
   });
 
-  test('§7.1.7 a violation is closed with its code and counted by it', async () => {
-    const { protocol, host, failures } = plain();
+  test('§7.1.7 closes with the code of a violation and counts it', async () => {
+    const { protocol, host, failures } = raw();
     protocol.onBytes(1, Buffer.from('810161', 'hex'));
     expect(host.take()).toEqual([
       ended('unexpected_bytes', 1002, 'unmasked frame (RFC 6455 §5.1)'),
@@ -102,15 +102,15 @@ describe('what a device sends', () => {
     expect(values).toEqual([{ labels: { code: 1002 }, value: 1 }]);
   });
 
-  test('messages to a plain connection are checked and ignored', () => {
-    const { protocol, host } = plain();
+  test('validates and discards messages on longline.raw', () => {
+    const { protocol, host } = raw();
     protocol.onBytes(1, frames(text('keep me alive'), { opcode: 2, payload: Buffer.of(255) }));
     expect(host.take()).toEqual([]);
     protocol.onBytes(1, frames({ opcode: 1, payload: Buffer.of(255) }));
     expect(host.take()).toEqual([ended('unexpected_bytes', 1007, 'text is not UTF-8')]);
   });
 
-  test('connections do not mix, however their frames are cut', () => {
+  test('keeps connections apart when their frames interleave', () => {
     const { protocol, host } = json();
     const acks = [1, 2, 3].map((n) => frames(text(`{"type":"ack","id":"${n}-0"}`)));
     for (let at = 0; at < acks[0]!.length; at++) {
@@ -119,10 +119,10 @@ describe('what a device sends', () => {
     expect(host.take()).toEqual(['1 confirm 1-0', '2 confirm 2-0', '3 confirm 3-0']);
   });
 
-  test('a connection that has ended within a message leaves nothing behind', () => {
-    const { protocol, host } = plain();
+  test('releases the state of a connection that ended within a message', () => {
+    const { protocol, host } = raw();
     host.full.add(1);
-    // A ping whose answer has no room, and half a message.
+    // A ping whose pong does not fit the send buffer, and an incomplete message.
     protocol.onBytes(1, Buffer.concat([frames(PING), frames(text('abc')).subarray(0, 5)]));
     expect(host.take()).toEqual(['1 end slow']);
     for (let second = 0; second < 20; second++) protocol.sweep();
@@ -130,9 +130,9 @@ describe('what a device sends', () => {
   });
 });
 
-describe('bounds', () => {
-  test('a device sends so many frames a second, and no more', () => {
-    const { protocol, host } = plain();
+describe('limits', () => {
+  test('closes with 1008 above the frame rate', () => {
+    const { protocol, host } = raw();
     const pong: Frame = { opcode: 10, payload: Buffer.alloc(0) };
     const second = Array.from({ length: 30 }, () => pong);
     protocol.onBytes(1, frames(...second));
@@ -143,8 +143,8 @@ describe('bounds', () => {
     expect(host.take()).toEqual([ended('flooding', 1008, 'inbound rate limit exceeded')]);
   });
 
-  test('a message is complete within ten seconds, one byte at a time or not', () => {
-    const { protocol, host } = plain();
+  test('closes with 1008 when a message is incomplete after ten seconds', () => {
+    const { protocol, host } = raw();
     const bytes = frames(text('0123456789'));
     for (const [i, byte] of bytes.entries()) {
       if (i > 10) break;
@@ -154,8 +154,8 @@ describe('bounds', () => {
     expect(host.take()).toEqual([ended('unexpected_bytes', 1008, 'message incomplete after 10 s')]);
   });
 
-  test('a device whose messages are always cut by the network stays', () => {
-    const { protocol, host } = plain();
+  test('keeps a device whose every read ends within a message', () => {
+    const { protocol, host } = raw();
     const bytes = frames(text('a'), text('b'));
     protocol.onBytes(1, bytes.subarray(0, 9));
     for (let second = 0; second < 30; second++) {
@@ -165,8 +165,8 @@ describe('bounds', () => {
     expect(host.take()).toEqual([]);
   });
 
-  test('4,096 messages are incomplete at the same time, and no more', () => {
-    const { protocol, host } = plain();
+  test('closes with 1013 above 4,096 incomplete messages', () => {
+    const { protocol, host } = raw();
     for (let connection = 10; connection < 10 + 4_096; connection++) {
       protocol.onBytes(connection, Buffer.of(0x81));
     }
@@ -179,9 +179,9 @@ describe('bounds', () => {
   });
 });
 
-describe('who is there', () => {
-  test('a device that says nothing for three heartbeats is gone', () => {
-    const { protocol, host } = plain();
+describe('liveness', () => {
+  test('closes with 1008 after three heartbeats of silence', () => {
+    const { protocol, host } = raw();
     protocol.restartTimer(1);
     expect(host.timersMs.get(1)).toBe(45_000);
     host.timersMs.clear();
@@ -191,13 +191,13 @@ describe('who is there', () => {
     expect(host.take()).toEqual([ended('silent', 1008, 'no pong for three heartbeats')]);
   });
 
-  test('the heartbeat is one buffer for all', () => {
-    expect(plain().protocol.heartbeat).toBe(EMPTY_PING);
+  test('shares one buffer for all heartbeats', () => {
+    expect(raw().protocol.heartbeat).toBe(EMPTY_PING);
     expect(json().protocol.heartbeat).toBe(EMPTY_PING);
   });
 });
 
-describe('plain pushes', () => {
+describe('pushes over longline.raw', () => {
   test.each([
     ['text/plain', '81'],
     ['text/html; charset=utf-8', '81'],
@@ -211,18 +211,18 @@ describe('plain pushes', () => {
     ['application/octet-stream', '82'],
     ['application/jsonp', '82'],
     ['image/png', '82'],
-  ])('of content type %j begin with %s', (contentType, first) => {
-    const frame = plain().protocol.encodePush(1, message('', '{}', contentType));
+  ])('of content type %j start with %s', (contentType, first) => {
+    const frame = raw().protocol.encodePush(1, message('', '{}', contentType));
     expect(frame.toString('hex')).toBe(`${first}027b7d`);
   });
 
-  test('§8.1 are binary when they are not UTF-8, whatever their content type says', () => {
-    const frame = plain().protocol.encodePush(1, message('', Buffer.of(0xc3, 0x28), 'text/plain'));
+  test('§8.1 are binary if they are not UTF-8, for any content type', () => {
+    const frame = raw().protocol.encodePush(1, message('', Buffer.of(0xc3, 0x28), 'text/plain'));
     expect(frame.toString('hex')).toBe('8202c328');
   });
 
-  test('are confirmed by the pong to a ping with the newest id, once a second', () => {
-    const { protocol, host } = plain();
+  test('are confirmed by the pong to a ping with the newest id, sent once a second', () => {
+    const { protocol, host } = raw();
     for (const id of ['5-0', '5-1']) {
       protocol.encodePush(1, message(id, 'x'));
       host.sent.set(1, id);
@@ -239,8 +239,8 @@ describe('plain pushes', () => {
     expect(host.take()).toEqual(['1 confirm 5-1']);
   });
 
-  test('are not asked about once the connection has ended', () => {
-    const { protocol, host } = plain();
+  test('cause no ping after the connection has ended', () => {
+    const { protocol, host } = raw();
     protocol.encodePush(1, message('5-0', 'x'));
     host.sent.set(1, '5-0');
     host.end(1, 'peer');
@@ -251,7 +251,7 @@ describe('plain pushes', () => {
 });
 
 describe('longline.json', () => {
-  test('a push is one text frame', () => {
+  test('encodes a push as one text frame', () => {
     const { protocol } = json();
     expect(protocol.encodePush(1, message('5-0', 'a\n\r\0"', 'text/plain'))).toEqual(
       textFrame('{"type":"push","id":"5-0","contentType":"text/plain","data":"a\\n\\r\\u0000\\""}'),
@@ -261,7 +261,7 @@ describe('longline.json', () => {
     );
   });
 
-  test('acks confirm, pings are answered', () => {
+  test('confirms acks and answers pings', () => {
     const { protocol, host } = json();
     protocol.onBytes(1, frames(text('{"type":"ack","id":"5-0"}'), text('{"type":"ping"}')));
     const pong = textFrame('{"type":"pong"}').toString('hex');
@@ -270,12 +270,12 @@ describe('longline.json', () => {
 
   test.each([
     ['binary', { opcode: 2, payload: Buffer.from('{"type":"ping"}') }, 1003],
-    ['what is no JSON', text('ping'), 1008],
-    ['what has another type', text('{"type":"push","data":"x"}'), 1008],
-    ['an ack of no id', text('{"type":"ack","id":"x"}'), 1008],
+    ['text that is not JSON', text('ping'), 1008],
+    ['an unknown type', text('{"type":"push","data":"x"}'), 1008],
+    ['an ack with an invalid id', text('{"type":"ack","id":"x"}'), 1008],
     ['an ack over 4 KiB', text(`{"type":"ack","id":"${'1'.repeat(4_200)}"}`), 1009],
     ['a token over 12 KiB', text(`{"type":"token","token":"${'x'.repeat(12_288)}"}`), 1009],
-  ])('%s fails the connection, and nothing after it counts', (_what, frame, code) => {
+  ])('%s fails the connection; later messages are ignored', (_what, frame, code) => {
     const { protocol, host } = json();
     protocol.onBytes(1, frames(frame, text('{"type":"ack","id":"5-0"}')));
     const [end, ...rest] = host.take();
@@ -283,14 +283,14 @@ describe('longline.json', () => {
     const [, , reason, hex] = end!.split(' ');
     const last = Buffer.from(hex!, 'hex');
     expect([reason, last[0], last.readUInt16BE(2)]).toEqual(['unexpected_bytes', 0x88, code]);
-    // RFC 6455 §5.5: the reason fits.
+    // The reason fits a control frame (RFC 6455 §5.5).
     expect(last.length).toBe(2 + last[1]!);
     expect(last[1]).toBeLessThanOrEqual(125);
   });
 });
 
-describe('§7.4 how connections are closed', () => {
-  test.each([plain, json])('by %p', (make) => {
+describe('§7.4 closing', () => {
+  test.each([raw, json])('uses the same codes in %p', (make) => {
     const { protocol } = make();
     expect(protocol.encodeClose(1, 'disconnected')).toEqual(closeFrame(1000));
     expect(protocol.encodeClose(1, 'peer')).toBeUndefined();
@@ -303,7 +303,7 @@ describe('§7.4 how connections are closed', () => {
     expect(protocol.encodeGoaway(1, 420, tooLong).subarray(-4)).toEqual(closeFrame(4002));
   });
 
-  test('with an envelope before, where there are any', () => {
+  test('sends an envelope before the close frame in longline.json', () => {
     const { protocol } = json();
     expect(protocol.encodeGoaway(1, 420, undefined)).toEqual(
       Buffer.concat([textFrame('{"type":"goaway","retryMs":420}'), closeFrame(1001)]),
@@ -311,6 +311,6 @@ describe('§7.4 how connections are closed', () => {
     expect(protocol.encodeClose(1, 'session_replaced')).toEqual(
       Buffer.concat([textFrame('{"type":"session-replaced"}'), closeFrame(4001)]),
     );
-    expect(plain().protocol.encodeClose(1, 'session_replaced')).toEqual(closeFrame(4001));
+    expect(raw().protocol.encodeClose(1, 'session_replaced')).toEqual(closeFrame(4001));
   });
 });
