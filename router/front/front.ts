@@ -15,7 +15,7 @@
 import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
-import { anyAddress, type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
+import { type Endpoint, parseEndpoint, unspecifiedAddress } from '../../common/net/ip-address.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
@@ -252,7 +252,9 @@ export class Front implements TransportEvents, DialerEvents {
   onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void {
     const { connection, edge, position } = upstream;
     // The edge does not use the address that the device has connected to.
-    const header = proxyHeader(pending.source, anyAddress(pending.source), [frontTlv(position)]);
+    const header = proxyHeader(pending.source, unspecifiedAddress(pending.source), [
+      frontTlv(position),
+    ]);
     this.transport.write(connection, Buffer.concat([header, pending.bytes]));
     if (!this.transport.pipe(device, connection)) {
       // The device has closed: its onClose follows.
