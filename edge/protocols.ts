@@ -37,19 +37,19 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
   const overHttp = {
     sse: new SseProtocol(),
     ndjson: new NdjsonProtocol(),
-    websocketRaw: new RawWebSocketProtocol(config, failures, metrics),
-    websocketJson: new JsonWebSocketProtocol(config, failures),
+    websocketRaw: new RawWebSocketProtocol(host, config, failures, metrics),
+    websocketJson: new JsonWebSocketProtocol(host, config, failures),
   };
   const mqttConnections = new MqttConnectionTable();
   const sessions = new MqttSessions(link, (clientId) =>
     names.tagOf(shardOf(clientId, names.shardCount)),
   );
   const counters = new MqttCounters(metrics);
+  const mqttOptions = { host, config, connections: mqttConnections, sessions, counters };
   const mqtt = {
-    4: new MqttProtocol(4, config, mqttConnections, sessions, counters),
-    5: new MqttProtocol(5, config, mqttConnections, sessions, counters),
+    4: new MqttProtocol({ version: 4, ...mqttOptions }),
+    5: new MqttProtocol({ version: 5, ...mqttOptions }),
   };
-  for (const protocol of [...Object.values(overHttp), mqtt[4], mqtt[5]]) protocol.host = host;
   const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
   const detectors = [
     new HttpDetector(config, overHttp),

@@ -55,8 +55,6 @@ export type StartFrom = 'unconfirmed' | 'now';
 export interface Protocol {
   /** Name in presence and metrics, such as `sse`. */
   readonly name: string;
-  /** Set once, before the first connection: host and protocols refer to each other. */
-  host: Host;
   /** Whether a push has the same bytes on every connection, so that it is encoded only once. */
   readonly isEncodingShared: boolean;
   /** Sent to every connection periodically; undefined if the device sends the heartbeats. */
@@ -89,8 +87,11 @@ export interface Protocol {
    * has left the connection table by then, so its clientId is unknown.
    */
   encodeClose(connection: Connection, reason: EndReason): Buffer | undefined;
-  /** Processes bytes of an accepted connection. `bytes` are only valid during the call. */
-  onBytes(connection: Connection, bytes: Buffer): void;
+  /**
+   * Processes bytes of an accepted connection; `bytes` are only valid during the call. Absent if
+   * devices only listen: the edge then ends the connection.
+   */
+  onBytes?(connection: Connection, bytes: Buffer): void;
   /** The subscription is active: the device receives every push from here on. */
   onSubscribed?(connection: Connection): void;
   /** The timer of `Host.setTimer` has expired. */

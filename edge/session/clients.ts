@@ -13,7 +13,14 @@ import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Announcement } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
-import type { ConnectRequest, EndReason, Host, Message, StartFrom } from '../protocol/protocol.js';
+import type {
+  ConnectRequest,
+  EndReason,
+  Host,
+  Message,
+  Protocol,
+  StartFrom,
+} from '../protocol/protocol.js';
 import type { Announcements } from '../shards/announcements.js';
 import type { BroadcastCounts, PushOutcome, ShardClients } from '../shards/delivery.js';
 import type { ShardNames } from '../shards/shard-names.js';
@@ -252,8 +259,7 @@ export class Clients implements Host, ShardClients {
     if (inbound > inboundBytesPerSecondMax) return this.end(connection, 'flooding');
     const opening = this.#opening.get(connection);
     if (opening === undefined) {
-      table.protocolOf(connection).onBytes(connection, bytes);
-      return;
+      return this.#passBytes(connection, table.protocolOf(connection), bytes);
     }
     const { length } = opening.earlyData;
     if (!opening.request.acceptsEarlyData || length + bytes.length > EARLY_DATA_BYTES_MAX) {
@@ -321,7 +327,12 @@ export class Clients implements Host, ShardClients {
     this.#announce(connection, false);
     if (request.startsUnsubscribed) table.setState(connection, 'unsubscribed');
     else catchUp.start(connection, request.cursor, request.startFrom);
-    if (earlyData.length > 0) request.protocol.onBytes(connection, earlyData);
+    if (earlyData.length > 0) this.#passBytes(connection, request.protocol, earlyData);
+  }
+
+  #passBytes(connection: Connection, protocol: Protocol, bytes: Buffer): void {
+    if (protocol.onBytes === undefined) this.end(connection, 'unexpected_bytes');
+    else protocol.onBytes(connection, bytes);
   }
 
   #writeAccept(connection: Connection, request: ConnectRequest): void {

@@ -2,7 +2,8 @@
 import type { Connection } from '../../common/transport/transport.js';
 import type { EndReason, Host, Protocol } from '../../edge/protocol/protocol.js';
 
-export class FakeHost implements Host {
+export class FakeHost<P extends Protocol> implements Host {
+  readonly protocol: P;
   /** In call order. Bytes are in hex. */
   readonly calls: string[] = [];
   readonly timersMs = new Map<Connection, number>();
@@ -11,8 +12,8 @@ export class FakeHost implements Host {
   /** Connections with a full send buffer: a reply ends them. */
   readonly full = new Set<Connection>();
 
-  constructor(readonly protocol: Protocol) {
-    protocol.host = this;
+  constructor(createProtocol: (host: Host) => P) {
+    this.protocol = createProtocol(this);
   }
 
   /** Returns and clears the recorded calls. */

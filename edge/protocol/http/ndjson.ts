@@ -6,7 +6,7 @@
 import type { Connection } from '../../../common/transport/transport.js';
 import { streamHead } from '../../../common/wire/http-response.js';
 import { type Envelope, envelopeText, pushText, type Welcome } from '../json-envelope.js';
-import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+import type { EndReason, Message, Protocol } from '../protocol.js';
 
 const RESET = line({ type: 'reset' });
 const HEARTBEAT = line({ type: 'heartbeat' });
@@ -29,8 +29,6 @@ export class NdjsonProtocol implements Protocol {
   readonly heartbeat = HEARTBEAT;
   readonly reset = RESET;
 
-  host!: Host;
-
   encodePush(_: Connection, message: Message): Buffer {
     return Buffer.from(`${pushText(message)}\n`);
   }
@@ -46,10 +44,6 @@ export class NdjsonProtocol implements Protocol {
 
   encodeTokenExpiring(_: Connection, inMs: number): Buffer {
     return line({ type: 'expiring', inMs });
-  }
-
-  onBytes(connection: Connection): void {
-    this.host.end(connection, 'unexpected_bytes');
   }
 }
 

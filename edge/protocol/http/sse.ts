@@ -8,7 +8,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Connection } from '../../../common/transport/transport.js';
 import { streamHead } from '../../../common/wire/http-response.js';
-import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+import type { EndReason, Message, Protocol } from '../protocol.js';
 
 /** Reconnect delay of the client after a lost connection. */
 const RETRY_MS = 1_000;
@@ -86,8 +86,6 @@ export class SseProtocol implements Protocol {
   readonly heartbeat = SSE_HEARTBEAT;
   readonly reset = SSE_RESET;
 
-  host!: Host;
-
   encodePush(_: Connection, { id, payload }: Message): Buffer {
     return sseEvent(id, payload);
   }
@@ -103,9 +101,5 @@ export class SseProtocol implements Protocol {
 
   encodeTokenExpiring(_: Connection, inMs: number): Buffer {
     return Buffer.from(`event: expiring\ndata: {"inMs":${inMs}}\n\n`);
-  }
-
-  onBytes(connection: Connection): void {
-    this.host.end(connection, 'unexpected_bytes');
   }
 }

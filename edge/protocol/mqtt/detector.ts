@@ -11,9 +11,10 @@ import {
   type MqttVersion,
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
-import type { ConnectRequest, DetectionResult, Protocol, ProtocolDetector } from '../protocol.js';
+import type { ConnectRequest, DetectionResult, ProtocolDetector } from '../protocol.js';
 import type { MqttConnectionTable } from './connection-table.js';
 import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
+import type { MqttProtocol } from './mqtt.js';
 import type { MqttSession, MqttSessionStore } from './session-store.js';
 
 export interface MqttDetectorConfig {
@@ -33,7 +34,7 @@ const TLS_HANDSHAKE = 0x16;
 export class MqttDetector implements ProtocolDetector {
   constructor(
     readonly config: MqttDetectorConfig,
-    readonly protocols: Readonly<Record<MqttVersion, Protocol>>,
+    readonly protocols: Readonly<Record<MqttVersion, MqttProtocol>>,
     readonly connections: MqttConnectionTable,
     readonly sessions: MqttSessionStore,
   ) {}
@@ -78,7 +79,7 @@ export class MqttDetector implements ProtocolDetector {
 }
 
 class MqttConnectRequest implements ConnectRequest {
-  readonly protocol: Protocol;
+  readonly protocol: MqttProtocol;
   readonly query: ConnectQuery;
   readonly credentials: Credentials;
   /** None: MQTT has no cursor; the inbox has what the client has not confirmed. */
@@ -97,7 +98,7 @@ class MqttConnectRequest implements ConnectRequest {
     readonly earlyData: Buffer,
   ) {
     this.protocol = detector.protocols[connect.version];
-    this.query = { clientId: connect.clientId, lastEventId: '', sentUnder: undefined };
+    this.query = { clientId: connect.clientId, lastEventId: '', routedUnder: undefined };
     this.credentials = { token: connect.token, ticket: undefined };
     this.startFrom = connect.isClean ? 'now' : 'unconfirmed';
     this.isResuming = !connect.isClean;

@@ -69,15 +69,28 @@ const DISCONNECT_REASONS: { readonly [reason in EndReason]?: MqttReason } = {
   silent: MQTT_REASON.keepAliveTimeout,
 };
 
+export interface MqttProtocolOptions {
+  readonly version: MqttVersion;
+  readonly host: Host;
+  readonly config: MqttConfig;
+  readonly connections: MqttConnectionTable;
+  readonly sessions: MqttSessionStore;
+  readonly counters: MqttCounters;
+}
+
 export class MqttProtocol implements Protocol {
+  readonly version: MqttVersion;
   readonly name: string;
+  readonly host: Host;
+  readonly config: MqttConfig;
+  readonly connections: MqttConnectionTable;
+  readonly sessions: MqttSessionStore;
+  readonly counters: MqttCounters;
   readonly isEncodingShared = false;
   /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
   /** MQTT cannot express a gap. */
   readonly reset = undefined;
-
-  host!: Host;
 
   readonly #partials = new Map<Connection, PartialPacket>();
   /** Newest push that needs no PUBACK, per connection: confirmed as soon as it is written. */
@@ -86,14 +99,14 @@ export class MqttProtocol implements Protocol {
   readonly #subacks = new Map<Connection, Buffer[]>();
   #sweeps = 0;
 
-  constructor(
-    readonly version: MqttVersion,
-    readonly config: MqttConfig,
-    readonly connections: MqttConnectionTable,
-    readonly sessions: MqttSessionStore,
-    readonly counters: MqttCounters,
-  ) {
-    this.name = version === 4 ? 'mqtt-3.1.1' : 'mqtt-5';
+  constructor(options: MqttProtocolOptions) {
+    this.version = options.version;
+    this.name = options.version === 4 ? 'mqtt-3.1.1' : 'mqtt-5';
+    this.host = options.host;
+    this.config = options.config;
+    this.connections = options.connections;
+    this.sessions = options.sessions;
+    this.counters = options.counters;
   }
 
   /**

@@ -30,7 +30,7 @@ export interface MessageSink {
   onPong(connection: Connection, payload: Buffer): void;
 }
 
-/** Far above what a client library produces for messages of a few KiB. */
+/** Frames per message; client libraries send messages of a few KiB in far fewer. */
 const FRAGMENTS_MAX = 128;
 /** Incomplete messages at once, over all connections: a few MB with their bytes. */
 const INCOMPLETE_MAX = 4_096;
@@ -143,7 +143,10 @@ export class WebSocketInbound implements FrameSink {
     if (this.#countFrame()) this.#closeCode = code;
   }
 
-  /** Counts a frame; returns false if it is ignored, because the connection failed or ended. */
+  /**
+   * Counts a frame. Returns false if it must be ignored: the connection has failed or ended, or is
+   * over its rate.
+   */
   #countFrame(): boolean {
     if (this.#connection === undefined || this.#violation !== undefined) return false;
     return ++this.#frameCount <= this.config.inboundFramesPerSecondMax;

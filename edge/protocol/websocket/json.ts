@@ -25,10 +25,13 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
   readonly heartbeat = EMPTY_PING;
   readonly reset = envelopeFrame({ type: 'reset' });
   readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
-  host!: Host;
   readonly #inbound: WebSocketInbound;
 
-  constructor(config: WebSocketConfig, failures: Counter<'code'>) {
+  constructor(
+    readonly host: Host,
+    config: WebSocketConfig,
+    failures: Counter<'code'>,
+  ) {
     this.#inbound = new WebSocketInbound(config, this, failures);
   }
 

@@ -24,13 +24,17 @@ export class RawWebSocketProtocol implements Protocol, MessageSink {
   /** A bare payload cannot express a gap. */
   readonly reset = undefined;
   readonly messageBytesMax = 4 * 1024;
-  host!: Host;
   readonly #inbound: WebSocketInbound;
   /** Connections that were sent a durable push after their last ping. */
   readonly #unpinged = new Set<Connection>();
   readonly #ignored: Counter;
 
-  constructor(config: WebSocketConfig, failures: Counter<'code'>, metrics: Metrics) {
+  constructor(
+    readonly host: Host,
+    config: WebSocketConfig,
+    failures: Counter<'code'>,
+    metrics: Metrics,
+  ) {
     this.#inbound = new WebSocketInbound(config, this, failures);
     this.#ignored = metrics.counter(
       'longline_edge_websocket_messages_ignored_total',

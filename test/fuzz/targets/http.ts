@@ -7,7 +7,7 @@ import { findHeadEnd, parseHead } from '../../../common/wire/http-head.js';
 import { HttpDetector } from '../../../edge/protocol/http/detector.js';
 import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
-import type { DetectionResult } from '../../../edge/protocol/protocol.js';
+import type { DetectionResult, Host } from '../../../edge/protocol/protocol.js';
 import { webSocketFailures } from '../../../edge/protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from '../../../edge/protocol/websocket/json.js';
 import { RawWebSocketProtocol } from '../../../edge/protocol/websocket/raw.js';
@@ -149,6 +149,8 @@ function detect(pieces: readonly Buffer[]): string {
 }
 
 function makeDetector(): HttpDetector {
+  // The type is forced: detection calls no method of the host.
+  const host = {} as Host;
   const metrics = new Metrics();
   const failures = webSocketFailures(metrics);
   const frames = { heartbeatMs: 15_000, inboundFramesPerSecondMax: 1_000 };
@@ -157,8 +159,8 @@ function makeDetector(): HttpDetector {
     {
       sse: new SseProtocol(),
       ndjson: new NdjsonProtocol(),
-      websocketRaw: new RawWebSocketProtocol(frames, failures, metrics),
-      websocketJson: new JsonWebSocketProtocol(frames, failures),
+      websocketRaw: new RawWebSocketProtocol(host, frames, failures, metrics),
+      websocketJson: new JsonWebSocketProtocol(host, frames, failures),
     },
   );
 }
