@@ -21,6 +21,7 @@ import type {
   Protocol,
   StartFrom,
 } from '../protocol/protocol.js';
+import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
 import type { BroadcastCounts, PushOutcome, ShardClients } from '../shards/delivery.js';
 import type { ShardNames } from '../shards/shard-names.js';
@@ -28,7 +29,6 @@ import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
-import { SecondCounts } from './second-counts.js';
 import type { Takeover } from './takeover.js';
 import type { TokenExpiry } from './token-expiry.js';
 import { writeMany } from './write-many.js';

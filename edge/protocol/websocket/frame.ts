@@ -55,7 +55,7 @@ const READ_LENGTH_16 = 2;
 const READ_LENGTH_64 = 3;
 const READ_MASK = 4;
 const READ_PAYLOAD = 5;
-const OVER = 6;
+const CLOSED = 6;
 
 /** RFC 6455 §5.5 */
 export const CONTROL_BYTES_MAX = 125;
@@ -96,8 +96,8 @@ export class FrameReader {
   }
 
   /** Whether the peer has closed or violated the protocol: further bytes are ignored. */
-  get isOver(): boolean {
-    return this.#state === OVER;
+  get isClosed(): boolean {
+    return this.#state === CLOSED;
   }
 
   /**
@@ -130,11 +130,11 @@ export class FrameReader {
           at = until;
           break;
         }
-        case OVER:
+        case CLOSED:
           return undefined;
       }
       if (violated !== undefined) {
-        this.#becomeOver();
+        this.#becomeClosed();
         return violated;
       }
     }
@@ -287,13 +287,13 @@ export class FrameReader {
     if (body.length > 0 && !isCloseCode(code)) return violation(1002, `invalid close code ${code}`);
     const reason = body.subarray(2);
     if (!isUtf8(reason)) return violation(1007, 'close reason is not UTF-8');
-    this.#becomeOver();
+    this.#becomeClosed();
     this.sink.onClose(code, reason.toString());
     return undefined;
   }
 
-  #becomeOver(): void {
-    this.#state = OVER;
+  #becomeClosed(): void {
+    this.#state = CLOSED;
     this.#control = NOTHING;
     this.#forgetMessage();
   }

@@ -9,8 +9,8 @@
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';
 import type { Connection } from '../../../common/transport/transport.js';
-import { SecondCounts } from '../../session/second-counts.js';
 import type { Host } from '../protocol.js';
+import { SecondCounts } from '../second-counts.js';
 import { FrameReader, type FrameSink, NO_CLOSE_CODE, type Violation } from './frame.js';
 import { closeFrame, pongFrame } from './writer.js';
 
@@ -156,7 +156,7 @@ export class WebSocketInbound implements FrameSink {
   #keep(reader: FrameReader): void {
     const connection = this.#connection;
     if (reader === this.#idleReader && !reader.isIdle) this.#idleReader = this.#newReader();
-    if (connection === undefined || reader.isOver) return;
+    if (connection === undefined || reader.isClosed) return;
     // The incomplete message may be a later one than before, with its own deadline.
     if (reader.isIdle || this.#hasMessageEnded) this.#incomplete.delete(connection);
     if (reader.isIdle || this.#incomplete.has(connection)) return;

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { connectionOf } from '../../../common/transport/transport.js';
-import { SecondCounts } from '../../../edge/session/second-counts.js';
+import { SecondCounts } from '../../../edge/protocol/second-counts.js';
 
 test('counts by connection, until cleared', () => {
   const counts = new SecondCounts();
