@@ -176,7 +176,7 @@ describe('close frames', () => {
   test('§5.5.1 are the last frame that is read', () => {
     const { seen, reader } = readPieces([hex('88 80 00000000 89 80 00000000')]);
     expect(seen).toEqual(['close 1005 ']);
-    expect(reader.isOver).toBe(true);
+    expect(reader.isClosed).toBe(true);
   });
 
   test('§5.5 may be within a message', () => {
@@ -209,7 +209,7 @@ describe('limits', () => {
   test('reject a huge length before buffering any of it', () => {
     const { seen, reader } = readPieces([hex('82 ff 000000000fffffff')]);
     expect(seen).toEqual(['violation 1009']);
-    expect(reader.isOver).toBe(true);
+    expect(reader.isClosed).toBe(true);
   });
 
   test('CVE-2026-48779: count fragments of one byte and of none', () => {
