@@ -1,14 +1,14 @@
 /**
- * The subscriptions of persistent MQTT sessions in Redis, so that a session is found by whichever
- * edge its client comes to:
+ * Persistent MQTT sessions in Redis, where any edge finds the session of a client that connects:
  *
- *   ll:{tag}:sub:<clientId>   string; `<hash of the filter>:<granted QoS>`, comma-separated; maybe empty
- *   ll:{tag}:sent:<clientId>  string; what was in flight when the last connection ended, if anything:
+ *   ll:{tag}:sub:<clientId>   string; `<hash of the filter>:<granted QoS>`, comma-separated; may be
+ *                             empty
+ *   ll:{tag}:sent:<clientId>  string; pushes in flight when the last connection ended, if any:
  *                             `<packet identifier of the first>:<id>,<id>…`
  *
- * What the session has not confirmed is the client's inbox, which all protocols share. Read when a
- * client comes, written when a session begins or its subscriptions change and when a client goes that
- * has not confirmed everything, never on the way of a push.
+ * Unconfirmed pushes of a session are the client's inbox, which all protocols share. Keys are read
+ * at a connect. They are written when a session starts, when its subscriptions change, and when a
+ * client with unconfirmed pushes disconnects; never on the path of a push.
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Outcome } from '../../common/redis/execute.js';
@@ -23,11 +23,11 @@ import type {
 import type { InFlight } from '../protocol/mqtt/window.js';
 
 /**
- * How long a subscription is kept of a client that is connected, or whose edge has died before it
- * could say that it is not: beyond any connection that lives, and not for ever.
+ * Expiry of the session of a connected client. It matters only if the edge dies before it can set
+ * `afterSeconds`: longer than any connection lasts, and finite.
  */
 const CONNECTED_MS = 30 * 24 * 3600 * 1000;
-/** How long a session is kept at most when its client is away. */
+/** Maximum session expiry of a disconnected client. */
 export const SESSION_SECONDS_MAX = 7 * 24 * 3600;
 
 const NEW: MqttSession = { isPresent: false, subscriptions: [] };
@@ -35,7 +35,7 @@ const NEW: MqttSession = { isPresent: false, subscriptions: [] };
 export class MqttSessions implements MqttSessionStore {
   constructor(
     readonly link: Pick<RedisLink, 'execute'>,
-    /** The tag of a client's shard. */
+    /** Returns the tag of the client's shard. */
     readonly tagOf: (clientId: string) => string,
   ) {}
 
@@ -44,7 +44,7 @@ export class MqttSessions implements MqttSessionStore {
     { isClean, isPersistent }: SessionOptions,
   ): Promise<MqttSession | Rejection> {
     const found = isClean ? null : await this.#find(clientId);
-    return found ?? (await this.#begin(clientId, isClean, isPersistent)) ?? NEW;
+    return found ?? (await this.#create(clientId, isClean, isPersistent)) ?? NEW;
   }
 
   store(clientId: string, subscriptions: readonly MqttSubscription[]): void {
@@ -75,19 +75,19 @@ export class MqttSessions implements MqttSessionStore {
     };
   }
 
-  /** A session without subscriptions is one, too [MQTT-3.2.2-3]. */
-  async #begin(
+  /** Stores a session without subscriptions, which exists as well [MQTT-3.2.2-3]. */
+  async #create(
     clientId: string,
     isClean: boolean,
     isPersistent: boolean,
   ): Promise<Rejection | undefined> {
     if (!isPersistent && !isClean) return undefined;
     const [key, sentKey] = [this.#key(clientId), this.#sentKey(clientId)];
-    const begun = isPersistent
+    const stored = isPersistent
       ? await this.link.execute('set', [key, '', 'PX', CONNECTED_MS])
       : await this.link.execute('del', [key, sentKey]);
     if (isPersistent && isClean) void this.link.execute('del', [sentKey]);
-    return begun.type === 'done' ? undefined : unavailable(begun);
+    return stored.type === 'done' ? undefined : unavailable(stored);
   }
 
   #key(clientId: string): string {
@@ -99,7 +99,7 @@ export class MqttSessions implements MqttSessionStore {
   }
 }
 
-/** What was not written by an edge is no subscription. */
+/** Ignores text that no edge has written. */
 function parseSubscriptions(value: string): MqttSubscription[] {
   return [...value.matchAll(/(\d+):([01])/g)].map(([, hash, qos]) => ({
     filterHash: Number(hash),
@@ -113,5 +113,8 @@ function parseInFlight(value: string): InFlight | undefined {
 }
 
 function unavailable(outcome: Exclude<Outcome<unknown>, { type: 'done' }>): Rejection {
-  return rejection('REDIS_UNAVAILABLE', `the session could not be looked up: ${outcome.reason}`);
+  return rejection(
+    'REDIS_UNAVAILABLE',
+    `the MQTT session could not be read or stored: ${outcome.reason}; retry`,
+  );
 }

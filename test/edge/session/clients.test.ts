@@ -15,15 +15,19 @@ const ALICE = 1;
 const SSE = new SseProtocol();
 
 /**
- * An edge with one live connection, of alice, and the bytes written to it. Types are forced: a push
- * uses only these methods of the transport and of the shards.
+ * An edge with one live connection, of alice, and the bytes written to it. Types are forced: the
+ * tests cause calls of these methods only.
  */
 function edgeWithAlice(shards: { isConfirmed: boolean }) {
   const written: string[] = [];
+  const ended: number[] = [];
   const transport = {
     write(_: number, bytes: Uint8Array) {
       written.push(Buffer.from(bytes).toString());
       return 'accepted';
+    },
+    end(connection: number) {
+      ended.push(connection);
     },
   } as unknown as Transport;
   const table = new Connections(4096);
@@ -32,11 +36,11 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     inboundBytesPerSecondMax: 65_536,
     table,
     names: { tagOf: String },
-    shards: { isConfirmed: () => shards.isConfirmed } as unknown as Shards,
+    shards: { isConfirmed: () => shards.isConfirmed, reconcile: () => {} } as unknown as Shards,
     transport,
     peers: { addressOf: () => '192.0.2.1:1', isFronted: () => false },
-    catchUp: {} as CatchUp,
-    confirmations: {} as Confirmations,
+    catchUp: { stop: () => {} } as unknown as CatchUp,
+    confirmations: { flushClient: () => {} } as unknown as Confirmations,
     tokenExpiry: {} as TokenExpiry,
     takeover: new Takeover('here'),
     announcements: { add: () => {} },
@@ -45,7 +49,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
   table.add(ALICE, 'alice', SHARD, SSE, 0);
   table.setState(ALICE, 'live');
   const push = (id: string) => clients.push(SHARD, 'alice', messageOf(id));
-  return { push, table, written };
+  return { clients, push, table, written, ended };
 }
 
 function messageOf(id: string) {
@@ -69,4 +73,11 @@ test('a push that arrives before the subscription is confirmed again waits in th
   expect(push('7-0')).toBe('catchingUp');
   expect(table.lastSentId(ALICE)).toBe('5-0');
   expect(written).toHaveLength(1);
+});
+
+test('bytes from a device that may only listen end its connection', () => {
+  const { clients, table, ended } = edgeWithAlice({ isConfirmed: true });
+  clients.onBytes(ALICE, Buffer.from('x'));
+  expect(ended).toEqual([ALICE]);
+  expect(table.count).toBe(0);
 });

@@ -33,46 +33,52 @@ beforeEach(async () => {
 });
 
 const CLEAN = { isClean: true, isPersistent: false };
-const CLEAN_AND_KEPT = { isClean: true, isPersistent: true };
-const KEPT = { isClean: false, isPersistent: true };
-const ENDING = { isClean: false, isPersistent: false };
-const GRANTS = [
+const CLEAN_PERSISTENT = { isClean: true, isPersistent: true };
+const PERSISTENT = { isClean: false, isPersistent: true };
+const NOT_PERSISTENT = { isClean: false, isPersistent: false };
+const SUBSCRIPTIONS = [
   { filterHash: 0xffff_ffff, qos: 1 },
   { filterHash: 0, qos: 0 },
 ] as const;
 
-test('what was stored is found, and stays while the client is connected', async () => {
-  sessions.store(CLIENT, GRANTS);
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS });
+test('finds stored subscriptions, which stay while the client is connected', async () => {
+  sessions.store(CLIENT, SUBSCRIPTIONS);
+  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
+    isPresent: true,
+    subscriptions: SUBSCRIPTIONS,
+  });
   await link.commands.expire(KEY, 60);
-  expect(await sessions.open(CLIENT, ENDING)).toEqual({ isPresent: true, subscriptions: GRANTS });
+  expect(await sessions.open(CLIENT, NOT_PERSISTENT)).toEqual({
+    isPresent: true,
+    subscriptions: SUBSCRIPTIONS,
+  });
   await eventually(async () => (await link.commands.ttl(KEY)) > 29 * DAY_SECONDS);
 });
 
-test('one that is kept is present the next time, without subscriptions, too', async () => {
-  for (const wish of [KEPT, CLEAN_AND_KEPT]) {
+test('a persistent session is present at the next connect, also without subscriptions', async () => {
+  for (const options of [PERSISTENT, CLEAN_PERSISTENT]) {
     await link.commands.flushall();
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
-    expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: [] });
+    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({ isPresent: true, subscriptions: [] });
   }
 });
 
-test('a clean one ends what was there', async () => {
-  for (const wish of [CLEAN, CLEAN_AND_KEPT]) {
-    sessions.store(CLIENT, GRANTS);
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
-    expect(await sessions.open(CLIENT, KEPT)).toMatchObject({ subscriptions: [] });
+test('a clean start discards the session', async () => {
+  for (const options of [CLEAN, CLEAN_PERSISTENT]) {
+    sessions.store(CLIENT, SUBSCRIPTIONS);
+    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, PERSISTENT)).toMatchObject({ subscriptions: [] });
   }
 });
 
-test('a client that wants no session writes nothing', async () => {
-  for (const wish of [CLEAN, ENDING]) {
-    expect(await sessions.open(CLIENT, wish)).toEqual({ isPresent: false, subscriptions: [] });
+test('a connect without a persistent session writes nothing', async () => {
+  for (const options of [CLEAN, NOT_PERSISTENT]) {
+    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
   }
   expect(await link.commands.dbsize()).toBe(0);
 });
 
-test('a session ends with the time that its client may be away, at most seven days', async () => {
+test('a session expires as requested, after seven days at most', async () => {
   sessions.store(CLIENT, [{ filterHash: 1, qos: 1 }]);
   sessions.expire(CLIENT, 0xffff_ffff, undefined);
   await eventually(async () => (await link.commands.ttl(KEY)) <= SESSION_SECONDS_MAX);
@@ -82,28 +88,31 @@ test('a session ends with the time that its client may be away, at most seven da
   await eventually(async () => (await link.commands.exists(KEY)) === 0);
 });
 
-test('what was in flight when the client left is found once, and lives as long as the session', async () => {
+test('pushes in flight at the disconnect are returned once, and expire with the session', async () => {
   const inFlight = { packetId: 65_535, ids: ['1-0', '2-3'] };
-  sessions.store(CLIENT, GRANTS);
+  sessions.store(CLIENT, SUBSCRIPTIONS);
   sessions.expire(CLIENT, 60, inFlight);
   await eventually(async () => (await link.commands.ttl(SENT_KEY)) > 0);
   expect(await link.commands.ttl(SENT_KEY)).toBeLessThanOrEqual(60);
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({
+  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
     isPresent: true,
-    subscriptions: GRANTS,
+    subscriptions: SUBSCRIPTIONS,
     inFlight,
   });
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: GRANTS });
+  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
+    isPresent: true,
+    subscriptions: SUBSCRIPTIONS,
+  });
 });
 
-test('what was in flight ends with the session', async () => {
+test('pushes in flight are discarded with the session', async () => {
   const inFlight = { packetId: 1, ids: ['1-0'] };
-  for (const wish of [CLEAN, CLEAN_AND_KEPT]) {
-    sessions.store(CLIENT, GRANTS);
+  for (const options of [CLEAN, CLEAN_PERSISTENT]) {
+    sessions.store(CLIENT, SUBSCRIPTIONS);
     sessions.expire(CLIENT, 60, inFlight);
-    await sessions.open(CLIENT, wish);
-    expect(await sessions.open(CLIENT, KEPT)).toEqual({
-      isPresent: wish.isPersistent,
+    await sessions.open(CLIENT, options);
+    expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
+      isPresent: options.isPersistent,
       subscriptions: [],
     });
   }
@@ -111,7 +120,7 @@ test('what was in flight ends with the session', async () => {
   await eventually(async () => (await link.commands.dbsize()) === 0);
 });
 
-test('what no edge has written is no subscription', async () => {
+test('ignores text that no edge has written', async () => {
   await link.commands.mset(KEY, 'nonsense', SENT_KEY, '7:none,such');
-  expect(await sessions.open(CLIENT, KEPT)).toEqual({ isPresent: true, subscriptions: [] });
+  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({ isPresent: true, subscriptions: [] });
 });

@@ -71,7 +71,7 @@ describe('HandingOver', () => {
   /**
    * Goal: a shard is released only after `LINGER_MS` without remaining clients, and then for ever,
    * and an edge that restarts at any moment still releases it.
-   * Method: random assignments, departures of clients and restarts, with time passing.
+   * Method: random assignments, disconnects and restarts, with time passing.
    */
   test('never releases early, and always eventually', () => {
     const step = fc.record({
