@@ -1,7 +1,4 @@
-/**
- * `longline drill`: injects faults into a private cluster and reports lost, duplicate and late
- * pushes.
- */
+/** `longline drill`: injects faults and reports lost, duplicate and late pushes. */
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { stopRequest } from '../cli/commands/stop-request.js';

@@ -41,8 +41,7 @@ export async function dev(options: DevOptions): Promise<void> {
       signal: stop,
       onOutput: (name, line) => {
         writeLog(name, line);
-        // The Failure of a role that does not start has its output; errors of a stopping role are
-        // noise.
+        // During the start, the Failure has this output; during the stop, errors are noise.
         if (cluster === undefined || stop.aborted) return;
         const { text, isAlarming } = readLogLine(line);
         if (isAlarming) console.log(`${name}: ${text}`);

@@ -1,13 +1,7 @@
-/**
- * Free ports of this machine. A local cluster needs all its ports before it starts the first
- * process.
- */
+/** Free ports of this machine. A local cluster chooses all of them before it starts a process. */
 import { createServer } from 'node:net';
 
-/**
- * Listening address of all local processes. Clients that try ::1 for `localhost` first fall back to
- * it.
- */
+/** Listening address of local processes. Clients that first try ::1 for `localhost` fall back. */
 export const LOOPBACK = '127.0.0.1';
 
 /**

@@ -32,10 +32,7 @@ export interface LocalRedis {
 export interface LocalRedisOptions {
   /** A free port by default. */
   readonly port?: number;
-  /**
-   * More arguments for redis-server, such as `['--cluster-enabled', 'yes']`; they override the
-   * defaults.
-   */
+  /** Arguments that override the defaults, such as `['--cluster-enabled', 'yes']`. */
   readonly args?: readonly string[];
   /** Receives a message before each step that takes long, such as an installation. */
   readonly onProgress?: (line: string) => void;
@@ -62,8 +59,7 @@ export async function startRedis(options: LocalRedisOptions = {}): Promise<Local
   command.push('--save', '', '--appendonly', 'no', ...(options.args ?? []));
   const child = spawn('sh', ['-c', GUARDED, 'sh', folder, ...command], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // Outside the terminal's process group: Ctrl-C must reach only this process, which stops Redis
-    // last.
+    // Outside the terminal's process group: on Ctrl-C, this process stops Redis last.
     detached: true,
   });
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));

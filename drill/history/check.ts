@@ -162,9 +162,7 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
   }
 }
 
-/**
- * A failover may lose a push that was received and not accepted, and its idempotency key with it.
- */
+/** A failover may lose a push that was received and not accepted, with its idempotency key. */
 function mayBeStoredTwice(index: Indexed, { attempts }: Push): boolean {
   const [first, last] = [attempts[0], attempts.at(-1)];
   return first !== undefined && index.hadFailover(first.sentAtMs, last!.endedAtMs);
@@ -179,13 +177,8 @@ function checkLive(index: Indexed, push: Push, received: readonly Received[], fi
       const overlap = connection.openedAtMs <= earlier.connection.closedAtMs + STEADY_MS;
       return !overlap && index.isCalm(earlier.receipt.atMs - AFTERMATH_MS, receipt.atMs);
     });
-    if (isTwice)
-      find(
-        'unexplainedDuplicates',
-        push.clientId,
-        push.number,
-        'a live-only push was received twice',
-      );
+    const { clientId, number } = push;
+    if (isTwice) find('unexplainedDuplicates', clientId, number, 'live-only, and received twice');
   }
 }
 
@@ -203,14 +196,12 @@ function checkAttempt(
     find('falseVerdicts', clientId, number, `${outcome}: ${message}`);
   if (OF_ANY.includes(outcome)) return;
   if (!(isDurable ? OF_DURABLE : OF_LIVE).includes(outcome)) {
-    return report(
-      isDurable ? 'not possible for a durable push' : 'not possible for a live-only push',
-    );
+    return report(`not possible for a ${isDurable ? 'durable' : 'live-only'} push`);
   }
   if (outcome === 'DUPLICATE') {
     const before = attempts.slice(0, attempts.indexOf(attempt));
-    if (before.every((earlier) => earlier.outcome === 'REJECTED'))
-      report('no earlier attempt can have stored it');
+    const wereRejected = before.every((earlier) => earlier.outcome === 'REJECTED');
+    if (wereRejected) report('no earlier attempt can have stored it');
   }
   const ids = received.map(({ receipt }) => receipt.messageId);
   if (messageId !== '' && ids.length > 0 && !ids.includes(messageId)) {
@@ -218,11 +209,8 @@ function checkAttempt(
   }
   const isCalm = () => index.isCalm(sentAtMs - AFTERMATH_MS, endedAtMs);
   if (outcome === 'WRITTEN') {
-    const hadConnection = index.hasConnection(
-      clientId,
-      sentAtMs - STEADY_MS,
-      endedAtMs + STEADY_MS,
-    );
+    const [fromMs, toMs] = [sentAtMs - STEADY_MS, endedAtMs + STEADY_MS];
+    const hadConnection = index.hasConnection(clientId, fromMs, toMs);
     if (!hadConnection && isCalm()) report('the device had no connection');
   }
   if (isDurable || received.length > 0) return;
