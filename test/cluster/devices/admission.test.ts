@@ -1,14 +1,14 @@
 /**
- * Goal: when more devices come than an edge lets in, those that were connected before come first,
- * nobody who may wait is lost, and whoever is rejected is told when to come again.
- * Method: one edge that lets in few, and more devices at once than may wait.
+ * Goal: when more devices connect than an edge admits, resuming devices are admitted first, every
+ * pending device is admitted in the end, and a rejected device gets a Retry-After.
+ * Method: one edge with a low handshake rate, and more devices at once than may be pending.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { eventually } from '../../support/eventually.js';
 
-const WAITING_MAX = 40;
+const PENDING_MAX = 40;
 const PER_PREFIX_MAX = 150;
 let running: RunningCluster;
 let port: number;
@@ -18,7 +18,7 @@ beforeAll(async () => {
     edges: 1,
     env: {
       LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
-      LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: `${WAITING_MAX}`,
+      LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: `${PENDING_MAX}`,
       LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: `${PER_PREFIX_MAX}`,
     },
   });
@@ -27,42 +27,42 @@ beforeAll(async () => {
 
 afterAll(() => running?.stop(), 30_000);
 
-test('devices that come back are let in first, new ones are turned away when too many wait', async () => {
+test('resuming devices are admitted first, new ones are rejected when too many are pending', async () => {
   const dial = async (clientId: string, cursor: string) => {
     const socket = await RawSocket.connect(port);
     const target = `/connect?clientId=${clientId}&lastEventId=${cursor}`;
     return { socket, target };
   };
-  const names = Array.from({ length: WAITING_MAX }, (_, i) => i);
+  const names = Array.from({ length: PENDING_MAX }, (_, i) => i);
   const resuming = await Promise.all(names.map((i) => dial(`back-${i}`, '1-0')));
   const others = await Promise.all(names.map((i) => dial(`new-${i}`, '')));
-  const ask = (all: typeof others) =>
+  const sendRequests = (all: typeof others) =>
     Promise.all(
       all.map(({ socket, target }) => socket.send(`GET ${target} HTTP/1.1\r\nHost: e\r\n\r\n`)),
     );
-  await ask(resuming.slice(0, WAITING_MAX / 2 + 5));
+  await sendRequests(resuming.slice(0, PENDING_MAX / 2 + 5));
   await eventually(async () => {
-    const waiting = await running.metric('edge-1', 'longline_edge_handshakes_pending');
-    expect(waiting).toBeGreaterThanOrEqual(WAITING_MAX / 2);
+    const pending = await running.metric('edge-1', 'longline_edge_handshakes_pending');
+    expect(pending).toBeGreaterThanOrEqual(PENDING_MAX / 2);
   });
-  await ask(others);
+  await sendRequests(others);
   await Promise.all(others.map(({ socket }) => socket.untilEnded()));
   for (const { socket } of others) {
     expect([socket.status, socket.code]).toEqual([503, 'OVERLOADED']);
     expect(socket.text).toMatch(/\r\nRetry-After: ([1-9]|10)\r\n/);
   }
-  await ask(resuming.slice(WAITING_MAX / 2 + 5));
+  await sendRequests(resuming.slice(PENDING_MAX / 2 + 5));
   await eventually(() => resuming.every(({ socket }) => socket.status === 200), 20_000);
   for (const { socket } of [...resuming, ...others]) socket.close();
 });
 
-test('a thousand connections from one address leave room for others, and make room when they go', async () => {
+test('a thousand connections from one address leave slots for others, and free their own', async () => {
   const count = 1_000;
   const crowd = await Promise.all(
     Array.from({ length: count }, () => RawSocket.connect(port, '127.0.0.9')),
   );
-  const left = () => crowd.filter(({ isEnded }) => !isEnded);
-  await eventually(() => expect(left()).toHaveLength(PER_PREFIX_MAX));
+  const open = () => crowd.filter(({ isEnded }) => !isEnded);
+  await eventually(() => expect(open()).toHaveLength(PER_PREFIX_MAX));
   const overLimit = crowd.find(({ isEnded }) => isEnded)!;
   expect([overLimit.status, overLimit.code]).toEqual([429, 'PREFIX_FULL']);
   const rejected = { code: 'PREFIX_FULL' };

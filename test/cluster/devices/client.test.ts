@@ -1,9 +1,9 @@
 /**
- * Goal: our own client misses nothing and repeats nothing, whatever happens to its edge: it dies, it
- * is drained, another connection takes over, a backend disconnects. It says so when something is
- * gone for good. The same in a page of Chromium, which loads the files as they are built.
- * Method: one cluster of processes of their own, whose dead roles are restarted in place; every
- * scenario over each way that the client has to connect.
+ * Goal: the Longline client neither misses nor repeats a push when its edge crashes or is drained, when
+ * another connection replaces it, and when a backend disconnects it. It reports a gap when pushes
+ * have expired. The same holds in a page of Chromium, which loads the built files.
+ * Method: one cluster of processes, which are restarted when they exit; every scenario over each
+ * transport of the client.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -29,19 +29,19 @@ import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
 import { CHROMIUM, CHROMIUM_PATH, testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 
-/** In Node 20 there is no WebSocket but the one that the client is given. */
+/** Node 20 has no global WebSocket, so the option selects the transport. */
 const VIAS: [string, WebSocketConstructor | undefined][] = [
   ['stream', undefined],
   ['websocket', WebSocket],
 ];
 
-/** Moves wait for the edge that receives, which has little of a machine that is busy. */
+/** Moves wait for the receiving edge, which is slow on a busy machine. */
 const DRAIN_DEADLINE_MS = 120_000;
 
 let running: RunningCluster;
 
 beforeAll(async () => {
-  // A drain of fewer shards is sooner over.
+  // A drain of fewer shards is shorter.
   const env = { LONGLINE_SHARD_COUNT: '64' };
   running = await RunningCluster.start({ edges: 2, restart: true, env });
 }, 90_000);
@@ -54,7 +54,7 @@ afterEach(() => {
   for (const listener of open.splice(0)) listener.client.close();
 });
 
-/** A client, and all that it was told. */
+/** A client with all its callbacks recorded. */
 class Listener {
   readonly pushes: Push[] = [];
   readonly states: ClientState[] = [];
@@ -89,8 +89,8 @@ class Listener {
 const edgesOf = async (clientId: string) =>
   (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
 
-/** Drains an edge of its one client; resolves with what was pushed to it meanwhile. */
-async function drainOf(edge: string, clientId: string): Promise<string[]> {
+/** Drains the edge of a client. Resolves with the payloads pushed during the drain. */
+async function drainWithPushes(edge: string, clientId: string): Promise<string[]> {
   await running.postToControl(`/v1/edges/${edge}/drain`);
   const pushed: string[] = [];
   await eventually(async () => {
@@ -106,7 +106,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
   const listen = (clientId: string, options: Partial<ConnectOptions> = {}) =>
     new Listener(clientId, { ...(webSocket && { webSocket }), ...options });
 
-  test('receives what was pushed, exactly', async () => {
+  test('receives the exact payloads', async () => {
     const clientId = `exact ${via} +/{}`;
     const listener = listen(clientId);
     await listener.untilConnected();
@@ -126,7 +126,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     ]);
   }, 40_000);
 
-  test('gets what was pushed while its edge was dead', async () => {
+  test('receives the pushes sent while its edge was down', async () => {
     const clientId = await running.clientIdOf('edge-2', `killed-${via}`);
     const listener = listen(clientId);
     await listener.untilConnected();
@@ -144,11 +144,11 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect(listener.gaps).toBe(0);
   }, 90_000);
 
-  test('goes where its edge sends it when that is drained', async () => {
+  test('connects to the edge named by the GOAWAY of a drained edge', async () => {
     const clientId = await running.clientIdOf('edge-1', `drained-${via}`);
     const listener = listen(clientId);
     await listener.untilConnected();
-    const moving = await drainOf('edge-1', clientId);
+    const moving = await drainWithPushes('edge-1', clientId);
     await eventually(() => listener.data.includes(moving.at(-1)));
     expect(listener.data).toEqual(moving);
     const waits = listener.states.filter(({ type }) => type === 'waiting');
@@ -156,7 +156,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await running.undrain('edge-1');
   }, 180_000);
 
-  test('stops when its clientId connects again elsewhere', async () => {
+  test('stops when another connection with its clientId replaces it', async () => {
     const clientId = `twice-${via}`;
     const older = listen(clientId);
     await older.untilConnected();
@@ -170,7 +170,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect(await edgesOf(clientId)).toHaveLength(1);
   }, 40_000);
 
-  test('comes back when a backend ends its connection', async () => {
+  test('reconnects when a backend disconnects it', async () => {
     const clientId = `disconnected-${via}`;
     const listener = listen(clientId);
     await listener.untilConnected();
@@ -181,7 +181,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect((await running.push.push(clientId, 'again')).verdict).toBe('WRITTEN');
   }, 40_000);
 
-  test('says that there is a gap when what it has missed is gone', async () => {
+  test('reports a gap when missed pushes have expired', async () => {
     const clientId = `gap-${via}`;
     const first = listen(clientId);
     await first.untilConnected();
@@ -198,7 +198,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => second.data.includes('kept'));
     expect(second.gaps).toBe(1);
     expect(second.data).toEqual(['kept']);
-    // What it had before is not missing when it names the newest.
+    // No gap for a client that resumes after the newest push.
     const third = listen(clientId, { lastEventId: second.pushes[0]!.id! });
     await third.untilConnected();
     await running.untilCaughtUp();
@@ -208,7 +208,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
   }, 40_000);
 });
 
-test('over a WebSocket, what it has got is confirmed while it is connected', async () => {
+test('over a WebSocket, received pushes are confirmed at once', async () => {
   const listener = new Listener('confirming', { webSocket: WebSocket });
   await listener.untilConnected();
   const { WAIT_FOR_ACKED: waitFor } = WaitFor;
@@ -217,7 +217,7 @@ test('over a WebSocket, what it has got is confirmed while it is connected', asy
   });
   expect(verdict).toBe('ACKED');
   expect(listener.pushes).toEqual([{ id: messageId, data: 'to be confirmed' }]);
-  // So it does not come again to whoever names nothing.
+  // So a client without a cursor does not receive them again.
   listener.client.close();
   const next = new Listener('confirming', { webSocket: WebSocket });
   await next.untilConnected();
@@ -232,7 +232,7 @@ describe('in a page of Chromium', () => {
 
   beforeAll(async () => {
     if (testHere === test.skip) return;
-    // What `exports` of package.json names, as any static server would serve it.
+    // Serves the files named by `exports` of package.json, as any static server would.
     pages = createServer(({ url = '' }, response) => {
       const isScript = extname(url) === '.js';
       response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
@@ -251,12 +251,12 @@ describe('in a page of Chromium', () => {
     pages?.close();
   }, 30_000);
 
-  /** A page that keeps all that its client is told. */
+  /** A page that records the callbacks of its client. */
   async function openPage(clientId: string, via: string): Promise<Page> {
     const page = await browser!.newPage();
     await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
     const options = JSON.stringify({ router: running.cluster.routerUrl, clientId });
-    // Not a function: compiled for coverage or the like, it would not run in the page.
+    // A string, because an instrumented function would not run in the page.
     await page.evaluate(`(async () => {
       if (${JSON.stringify(via)} === 'stream') delete globalThis.WebSocket;
       globalThis.got = [];
@@ -272,7 +272,7 @@ describe('in a page of Chromium', () => {
   }
 
   testHere.each(VIAS.map(([via]) => [via]))(
-    'misses nothing through edge restart and drain, over a %s',
+    'misses no push during an edge restart and a drain, over a %s',
     async (via) => {
       const clientId = await running.clientIdOf('edge-1', `page-${via}`);
       const page = await openPage(clientId, via);
@@ -287,7 +287,7 @@ describe('in a page of Chromium', () => {
       await running.push.push(clientId, 'while away', NO_ANSWER);
       await eventually(async () => (await data()).includes('while away'), 30_000);
       await running.untilReady();
-      const moving = await drainOf('edge-1', clientId);
+      const moving = await drainWithPushes('edge-1', clientId);
       await eventually(async () => (await data()).includes(moving.at(-1)!));
       expect(await data()).toEqual(['first', 'while away', ...moving]);
       await running.undrain('edge-1');

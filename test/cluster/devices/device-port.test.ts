@@ -1,9 +1,9 @@
 /**
- * Goal: whatever a peer sends to an edge, or fails to send or to read, gets a precise answer or a
- * clean close, is counted, and harms nobody else.
- * Method: one edge as a process of its own, raw sockets against its device port. Around each case a
- * well-behaved client on the same edge: it must stay connected and get a push afterwards, and the
- * counter with the case's label must have gone up by one.
+ * Goal: any bytes from a peer, or missing bytes or reads, lead to a precise response or a clean close, are
+ * counted, and do not affect other clients.
+ * Method: one edge as a process, raw sockets against its device port. During each case a well-behaved
+ * client is connected to the same edge: it must stay connected and receive a push afterwards, and the
+ * counter with the label of the case must have increased by one.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';
@@ -15,8 +15,8 @@ import { eventually } from '../../support/eventually.js';
 const HEAD_TIMEOUT_MS = 1_500;
 const HEAD_BYTES_MAX = 8_192;
 const CONNECTIONS_MAX = 40;
-const REFUSED = 'longline_edge_requests_rejected_total';
-const ENDED = 'longline_edge_connections_closed_total';
+const REJECTED = 'longline_edge_requests_rejected_total';
+const CLOSED = 'longline_edge_connections_closed_total';
 
 let running: RunningCluster;
 let port: number;
@@ -29,7 +29,7 @@ beforeAll(async () => {
     env: {
       LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
       LONGLINE_EDGE_CONNECTIONS_MAX: `${CONNECTIONS_MAX}`,
-      // What the client that does not read is owed in the end is more than the default.
+      // The slow client accumulates more than the default in its inbox.
       LONGLINE_ROUTER_INBOX_BYTES_MAX: `${256 * 1024 * 1024}`,
     },
   });
@@ -51,7 +51,7 @@ afterEach(async () => {
   expect(healthy.data).toEqual(['still here']);
   expect(healthy.isOpen).toBe(true);
   healthy.close();
-  // The next test counts ends: this one must be over.
+  // The next test counts closed connections: those of this test must be closed before.
   await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
 });
 
@@ -61,8 +61,8 @@ async function dial(): Promise<RawSocket> {
   return socket;
 }
 
-/** Resolves with a check that the labelled counter has gone up by one since. */
-async function watch(metric: string, label: Record<string, string>) {
+/** Resolves with a function that checks that the counter has increased by `by` since. */
+async function watchCounter(metric: string, label: Record<string, string>) {
   const before = await running.metric('edge-1', metric, label);
   return async (by = 1) => {
     await eventually(async () => {
@@ -77,7 +77,7 @@ function request(clientId: string, ...headers: string[]): string {
   );
 }
 
-/** Connects a client by hand; resolves when it is answered. */
+/** Connects a client over a raw socket. Resolves when the stream has started. */
 async function connectRaw(clientId: string): Promise<RawSocket> {
   const socket = await dial();
   await socket.send(request(clientId));
@@ -86,7 +86,7 @@ async function connectRaw(clientId: string): Promise<RawSocket> {
 }
 
 describe('a request head', () => {
-  test('is understood when it comes byte by byte', async () => {
+  test('is accepted byte by byte', async () => {
     const socket = await dial();
     for (const byte of Buffer.from(request('byte-by-byte', 'X-Padding: 0123456789'))) {
       await socket.send(Uint8Array.of(byte));
@@ -97,7 +97,7 @@ describe('a request head', () => {
     await socket.untilText('data: hello\n\n');
   });
 
-  test('is understood after one empty line', async () => {
+  test('is accepted after one empty line', async () => {
     const socket = await dial();
     await socket.send(`\r\n${request('empty-line')}`);
     await socket.untilText('retry: ');
@@ -116,36 +116,36 @@ describe('a request head', () => {
     await socket.untilText('retry: ');
   });
 
-  test('of one byte too many is answered 431', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HEAD_TOO_LARGE' });
+  test('one byte over the limit is answered with 431', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HEAD_TOO_LARGE' });
     const socket = await dial();
     await socket.send(headOf(HEAD_BYTES_MAX + 1));
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([431, 'HEAD_TOO_LARGE']);
-    await wentUp();
+    await increased();
   });
 
-  test('that never ends is answered 431 while it is still being sent', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HEAD_TOO_LARGE' });
+  test('that never ends is answered with 431 while it is still being sent', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HEAD_TOO_LARGE' });
     const socket = await dial();
     await socket.send('GET /connect?clientId=endless HTTP/1.1\r\nX: ');
     await socket.send('x'.repeat(64 * 1024));
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([431, 'HEAD_TOO_LARGE']);
-    await wentUp();
+    await increased();
   });
 
-  test('of 101 lines is answered 431', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HEAD_TOO_LARGE' });
+  test('of 101 lines is answered with 431', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HEAD_TOO_LARGE' });
     const socket = await dial();
     await socket.send(request('many', ...Array.from({ length: 100 }, (_, i) => `X-${i}: y`)));
     await socket.untilEnded();
     expect(socket.status).toBe(431);
-    await wentUp();
+    await increased();
   });
 
-  test('that drips is answered 408 at the absolute deadline, as are silence and one byte', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HEAD_TIMEOUT' });
+  test('that drips is answered with 408 at the absolute deadline, like silence and one byte', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HEAD_TIMEOUT' });
     const startMs = performance.now();
     const [dripping, silent, oneByte] = await Promise.all([dial(), dial(), dial()]);
     await oneByte.send('G');
@@ -154,7 +154,7 @@ describe('a request head', () => {
     const drip = setInterval(() => {
       void dripping.send(bytes.subarray(sent % bytes.length, (sent % bytes.length) + 1));
       sent++;
-      // Never complete: it would take many times the deadline.
+      // Never completes: that would take many times the deadline.
     }, 100);
     try {
       for (const socket of [dripping, silent, oneByte]) {
@@ -164,10 +164,10 @@ describe('a request head', () => {
     } finally {
       clearInterval(drip);
     }
-    // It dripped all the while, and not a moment was added for it.
+    // The bytes that dripped did not extend the deadline.
     expect(sent).toBeGreaterThan(5);
     expect(performance.now() - startMs).toBeGreaterThanOrEqual(HEAD_TIMEOUT_MS);
-    await wentUp(3);
+    await increased(3);
   });
 });
 
@@ -178,46 +178,46 @@ describe('another protocol', () => {
     ['Redis', '*1\r\n$4\r\nPING\r\n'],
     ['noise', Buffer.from('00ff00ff', 'hex')],
   ])('such as %s is rejected at its first bytes', async (_, bytes) => {
-    const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
+    const increased = await watchCounter(REJECTED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(bytes);
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
-    await wentUp();
+    await increased();
   });
 
-  test('such as HTTP/2 with prior knowledge is told which version is spoken', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HTTP_VERSION_UNSUPPORTED' });
+  test('such as HTTP/2 with prior knowledge is answered with 505', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HTTP_VERSION_UNSUPPORTED' });
     const socket = await dial();
     await socket.send('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([505, 'HTTP_VERSION_UNSUPPORTED']);
-    await wentUp();
+    await increased();
   });
 
   test.each([
     ['version 1', Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n')],
     ['version 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex')],
-  ])('such as a PROXY header of %s is rejected of whoever is no proxy', async (_, bytes) => {
-    const wentUp = await watch(REFUSED, { code: 'PROXY_NOT_ALLOWED' });
+  ])('such as a PROXY header of %s is rejected from a peer that is no proxy', async (_, bytes) => {
+    const increased = await watchCounter(REJECTED, { code: 'PROXY_NOT_ALLOWED' });
     const socket = await dial();
     await socket.send(bytes);
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([403, 'PROXY_NOT_ALLOWED']);
-    await wentUp();
+    await increased();
   });
 
-  test('such as SSH, which begins like a request, is answered 408 at the deadline', async () => {
-    const wentUp = await watch(REFUSED, { code: 'HEAD_TIMEOUT' });
+  test('such as SSH, which starts like a request, is answered with 408 at the deadline', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'HEAD_TIMEOUT' });
     const socket = await dial();
     await socket.send('SSH-2.0-OpenSSH_9.2p1\r\n');
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([408, 'HEAD_TIMEOUT']);
-    await wentUp();
+    await increased();
   });
 });
 
-describe('a request that two parsers could read differently', () => {
+describe('a request that two parsers could interpret differently', () => {
   const line = 'GET /connect?clientId=smuggler HTTP/1.1\r\n';
   test.each([
     ['two Hosts', `${line}Host: a\r\nHost: b\r\n\r\n`],
@@ -236,64 +236,64 @@ describe('a request that two parsers could read differently', () => {
     ['two lengths', `${line}Host: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n`],
     ['two cursors', `${line}Host: a\r\nLast-Event-ID: 1-1\r\nLast-Event-ID: 2-2\r\n\r\n`],
     ['a body', `${line}Host: a\r\nContent-Length: 5\r\n\r\nhello`],
-    ['a body that nobody announced', `${line}Host: a\r\n\r\nhello`],
+    ['a body without a length', `${line}Host: a\r\n\r\nhello`],
     ['a second request behind it', `${line}Host: a\r\n\r\n${line}Host: a\r\n\r\n`],
     ['two blanks in its line', 'GET  /connect?clientId=a HTTP/1.1\r\nHost: a\r\n\r\n'],
     ['a byte over 127 in its target', 'GET /connect?clientId=\xff HTTP/1.1\r\nHost: a\r\n\r\n'],
   ])('is rejected with 400 and closed: %s', async (_, bytes) => {
-    const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
+    const increased = await watchCounter(REJECTED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(Buffer.from(bytes, 'latin1'));
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
-    // One answer, whatever followed.
+    // One response, also for a second request.
     expect(socket.text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
     expect(socket.text).toContain('Connection: close\r\n');
-    await wentUp();
+    await increased();
   });
 
   test.each(['HTTP/0.9', 'HTTP/2.0', 'HTTP/9.9'])('is rejected with 505: %s', async (version) => {
-    const wentUp = await watch(REFUSED, { code: 'HTTP_VERSION_UNSUPPORTED' });
+    const increased = await watchCounter(REJECTED, { code: 'HTTP_VERSION_UNSUPPORTED' });
     const socket = await dial();
     await socket.send(`GET /connect?clientId=a ${version}\r\nHost: a\r\n\r\n`);
     await socket.untilEnded();
     expect(socket.status).toBe(505);
-    await wentUp();
+    await increased();
   });
 });
 
-describe('a connection that was answered', () => {
-  test('ends when its client asks for something else', async () => {
-    const wentUp = await watch(ENDED, { reason: 'unexpected_bytes' });
+describe('a connection with a response', () => {
+  test('ends when its client sends another request', async () => {
+    const increased = await watchCounter(CLOSED, { reason: 'unexpected_bytes' });
     const socket = await connectRaw('pipeliner');
-    await socket.send(request('somebody-else'));
+    await socket.send(request('other-client'));
     await socket.untilEnded();
     expect(socket.text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
-    expect((await running.push.presence('somebody-else')).connections).toEqual([]);
-    await wentUp();
+    expect((await running.push.presence('other-client')).connections).toEqual([]);
+    await increased();
   });
 
-  test('ends when its client closes its half', async () => {
-    const wentUp = await watch(ENDED, { reason: 'peer' });
+  test('ends after a FIN of its client', async () => {
+    const increased = await watchCounter(CLOSED, { reason: 'peer' });
     const socket = await connectRaw('half-closed');
     socket.halfClose();
     await socket.untilEnded();
     expect(socket.errorCode).toBeUndefined();
     expect((await running.push.push('half-closed', 'x', LIVE)).verdict).toBe('OFFLINE');
-    await wentUp();
+    await increased();
   });
 
-  test('ends when its client resets it', async () => {
-    const wentUp = await watch(ENDED, { reason: 'peer' });
+  test('ends after a RST of its client', async () => {
+    const increased = await watchCounter(CLOSED, { reason: 'peer' });
     const socket = await connectRaw('resetter');
     socket.reset();
-    await wentUp();
+    await increased();
     expect((await running.push.push('resetter', 'x', LIVE)).verdict).toBe('OFFLINE');
   });
 });
 
-test('resets and half-closes before and within a head leave nothing behind', async () => {
-  const wentUp = await watch(ENDED, { reason: 'peer' });
+test('a RST or FIN before or within a head leaks no connection', async () => {
+  const increased = await watchCounter(CLOSED, { reason: 'peer' });
   for (let i = 0; i < 50; i++) {
     const socket = await dial();
     if (i % 3 > 0) await socket.send(request(`torn-${i}`).slice(0, 1 + i));
@@ -301,17 +301,17 @@ test('resets and half-closes before and within a head leave nothing behind', asy
     else socket.halfClose();
   }
   for (const socket of sockets) await socket.untilEnded();
-  await wentUp(0);
+  await increased(0);
   expect(await running.metric('edge-1', 'longline_edge_connections')).toBe(1);
 });
 
-describe('a client that stops to read', () => {
+describe('a client that stops reading', () => {
   const payload = 'x'.repeat(256 * 1024);
-  /** More than the kernel's buffers on both sides could ever take. */
+  /** More than the buffers of the kernel on both sides can store. */
   const PUSHES_MAX = 400;
 
-  test('is SLOW for live pushes in the end, and closed', async () => {
-    const wentUp = await watch(ENDED, { reason: 'slow' });
+  test('causes the verdict SLOW for live pushes in the end, and is disconnected', async () => {
+    const increased = await watchCounter(CLOSED, { reason: 'slow' });
     const socket = await connectRaw('slow-live');
     socket.stopReading();
     const verdicts: string[] = [];
@@ -320,16 +320,16 @@ describe('a client that stops to read', () => {
     }
     expect(verdicts.slice(0, -1).every((verdict) => verdict === 'WRITTEN')).toBe(true);
     expect(verdicts.at(-1)).toBe('SLOW');
-    await wentUp();
+    await increased();
     expect((await running.push.push('slow-live', 'x', LIVE)).verdict).toBe('OFFLINE');
     socket.resumeReading();
     await socket.untilEnded();
   }, 60_000);
 
-  test('gets its durable pushes when it comes back: all that it has not confirmed', async () => {
-    const wentUp = await watch(ENDED, { reason: 'slow' });
+  test('receives all durable pushes that it has not confirmed when it reconnects', async () => {
+    const increased = await watchCounter(CLOSED, { reason: 'slow' });
     const socket = await connectRaw('slow-durable');
-    // So that the pushes below find it live, not still being told what is stored.
+    // So that the client is no longer catching up when the pushes below arrive.
     await eventually(
       async () => (await running.push.push('slow-durable', 'first')).verdict === 'WRITTEN',
     );
@@ -342,13 +342,13 @@ describe('a client that stops to read', () => {
       ids.push(pushed.messageId);
     }
     expect(verdict).toBe('STORED');
-    await wentUp();
+    await increased();
     const later = await running.push.push('slow-durable', 'last');
     expect(later.verdict).toBe('STORED');
     const back = await SseClient.open(running.connectUrl('slow-durable'));
     try {
       await eventually(() => back.data.at(-1) === 'last', 30_000);
-      // What was WRITTEN may never have been read: nothing confirmed it, so it comes again.
+      // A push that was WRITTEN may never have been read. Unconfirmed, it is sent again.
       expect(back.ids.slice(-ids.length - 1)).toEqual([...ids, later.messageId]);
       expect(back.data.at(0)).toBe('first');
       expect(back.events.every(({ event }) => event === 'message')).toBe(true);
@@ -358,8 +358,8 @@ describe('a client that stops to read', () => {
   }, 90_000);
 });
 
-test('an edge that is full rejects with 503 EDGE_FULL, and takes the next when one has gone', async () => {
-  const wentUp = await watch(REFUSED, { code: 'EDGE_FULL' });
+test('a full edge rejects with 503 EDGE_FULL until a client disconnects', async () => {
+  const increased = await watchCounter(REJECTED, { code: 'EDGE_FULL' });
   const clients: RawSocket[] = [];
   while (clients.length < CONNECTIONS_MAX - 1)
     clients.push(await connectRaw(`n-${clients.length}`));
@@ -368,7 +368,7 @@ test('an edge that is full rejects with 503 EDGE_FULL, and takes the next when o
   await tooMany.untilEnded();
   expect([tooMany.status, tooMany.code]).toEqual([503, 'EDGE_FULL']);
   expect(tooMany.text).toMatch(/\r\nRetry-After: \d+\r\n/);
-  await wentUp();
+  await increased();
   clients[0]!.close();
   await eventually(
     async () =>
@@ -377,11 +377,11 @@ test('an edge that is full rejects with 503 EDGE_FULL, and takes the next when o
   await connectRaw('the-next');
 });
 
-test('a clientId that holds a connection comes back although the edge is full', async () => {
+test('a connected clientId can reconnect although the edge is full', async () => {
   const clients: RawSocket[] = [];
   while (clients.length < CONNECTIONS_MAX - 1)
     clients.push(await connectRaw(`m-${clients.length}`));
-  // Its old connection may be dead without anybody knowing: it must not lock itself out.
+  // Its old connection may be dead but not yet detected: it must not lock the client out.
   const again = await dial();
   await again.send(request('m-0'));
   await eventually(() => again.status !== undefined);

@@ -1,8 +1,8 @@
 /**
- * Goal: devices that reach a wrong edge and follow no redirect are served there, but not so many that
- * every edge would have to listen to every shard.
- * Method: two edges that take the guests of one shard each; MQTT devices and WebSockets at the edge that
- * does not own their shards.
+ * Goal: an edge serves devices of other edges' shards that cannot follow redirects, but limits the number
+ * of such shards, so that not every edge subscribes to every shard.
+ * Method: two edges that accept the guests of one shard each; MQTT devices and WebSockets at the edge
+ * that does not own their shards.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { shardOf } from '../../../common/cluster/shard.js';
@@ -11,15 +11,15 @@ import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { eventually } from '../../support/eventually.js';
 
-const FOREIGN = 'longline_edge_shards_not_owned';
-const REFUSED = 'longline_edge_requests_rejected_total';
+const NOT_OWNED = 'longline_edge_shards_not_owned';
+const REJECTED = 'longline_edge_requests_rejected_total';
 const UPGRADE =
   'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 
 let running: RunningCluster;
 let port: number;
-/** A device of edge-2, another of the same shard, and one of another shard of edge-2. */
+/** A device of edge-2, another one of the same shard, and one of another shard of edge-2. */
 let guest: string;
 let neighbour: string;
 let stranger: string;
@@ -45,19 +45,19 @@ async function request(clientId: string, headers = ''): Promise<RawSocket> {
   return socket;
 }
 
-test('guests of as many shards as may be are served, whoever belongs to one more is rejected', async () => {
+test('guests are served up to the limit of shards, guests of a further shard are rejected', async () => {
   const device = await MqttDevice.connect(port, guest);
   await device.subscribe(`push/${guest}`);
-  expect(await running.metric('edge-1', FOREIGN)).toBe(1);
+  expect(await running.metric('edge-1', NOT_OWNED)).toBe(1);
   expect(await running.push.push(guest, 'to a guest')).toMatchObject({ verdict: 'WRITTEN' });
 
   const rejected = await request(stranger, UPGRADE);
   expect([rejected.status, rejected.code]).toEqual([503, 'GUESTS_FULL']);
   expect(rejected.text).toContain('\r\nRetry-After: ');
   await expect(MqttDevice.connect(port, stranger)).rejects.toThrow();
-  expect(await running.metric('edge-1', REFUSED, { code: 'GUESTS_FULL' })).toBe(2);
+  expect(await running.metric('edge-1', REJECTED, { code: 'GUESTS_FULL' })).toBe(2);
 
-  // One that costs nothing more, one that follows a redirect, and one that belongs here.
+  // A guest of the same shard, a device that follows redirects, and one whose shard edge-1 owns.
   const further = await request(neighbour, UPGRADE);
   const redirected = await request(stranger);
   const owned = await request(await running.clientIdOf('edge-1'), UPGRADE);
@@ -65,7 +65,7 @@ test('guests of as many shards as may be are served, whoever belongs to one more
 
   for (const socket of [further, redirected, owned]) socket.close();
   await device.close();
-  await eventually(async () => (await running.metric('edge-1', FOREIGN)) === 0);
+  await eventually(async () => (await running.metric('edge-1', NOT_OWNED)) === 0);
   const next = await request(stranger, UPGRADE);
   expect(next.status).toBe(101);
   next.close();

@@ -1,9 +1,9 @@
 /**
- * Goal: whatever an MQTT client sends to an edge, or fails to send, gets the answer of its standard's
- * clause or a clean close, is counted, and harms nobody else.
- * Method: one edge as a process of its own, raw sockets against its device port. Around each case two
- * well-behaved clients on the same edge, MQTT and server-sent events: they must stay connected and get
- * a push afterwards. The counter with the case's label must have gone up by one.
+ * Goal: each violation of the MQTT standards gets the response that the clause requires or a clean close,
+ * is counted, and does not affect other clients.
+ * Method: one edge as a process, raw sockets against its device port. During each case two well-behaved
+ * clients are connected to the same edge, with MQTT and server-sent events: they must stay connected and
+ * receive a push afterwards. The counter with the label of the case must have increased by one.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';
@@ -16,8 +16,8 @@ import { eventually } from '../../support/eventually.js';
 
 const HEAD_TIMEOUT_MS = 1_500;
 const HEAD_BYTES_MAX = 8_192;
-const REFUSED = 'longline_edge_requests_rejected_total';
-const ENDED = 'longline_edge_connections_closed_total';
+const REJECTED = 'longline_edge_requests_rejected_total';
+const CLOSED = 'longline_edge_connections_closed_total';
 const IGNORED = 'longline_edge_mqtt_ignored_total';
 const CONNECTIONS = 'longline_edge_connections';
 
@@ -56,7 +56,7 @@ afterEach(async () => {
   expect(watching.data).toEqual(['still here']);
   watching.close();
   await healthy.close();
-  // The next test counts ends: this one must be over.
+  // The next test counts closed connections: those of this test must be closed before.
   await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 0);
 });
 
@@ -70,8 +70,8 @@ async function dial(...bytes: Buffer[]): Promise<RawSocket> {
 const hexOf = (socket: RawSocket) => socket.bytes.toString('hex');
 const hexOfText = (text: string) => Buffer.from(text).toString('hex');
 
-/** What one label of a counter has gone up by meanwhile. */
-async function counted(
+/** Runs `work`; returns the increase of a labelled counter. */
+async function increaseDuring(
   metric: string,
   labels: Record<string, string>,
   work: () => Promise<void>,
@@ -142,26 +142,26 @@ describe('before a CONNECT is complete', () => {
       '20020005',
     ],
   ])('%s is rejected and counted', async (_clause, bytes, code, answer) => {
-    const more = await counted(REFUSED, { code }, async () => {
+    const increase = await increaseDuring(REJECTED, { code }, async () => {
       const socket = await dial(bytes);
       await socket.untilEnded();
       expect(hexOf(socket)).toBe(answer);
     });
-    expect(more).toBe(1);
+    expect(increase).toBe(1);
   });
 
   test.each([
     ['[MQTT-3.2.2-12] a will of QoS 2', { flags: 0x16 }, 0x9b],
     ['[MQTT-3.2.2-13] a retained will', { flags: 0x26 }, 0x9a],
     ['§3.1.3.3 a will', { flags: 0x06 }, 0x90],
-  ])('MQTT 5: %s', async (_clause, parts, reason) => {
+  ])('MQTT 5 rejects %s', async (_clause, parts, reason) => {
     const rest = Buffer.concat([hex('00'), field('t'), field('')]);
     const socket = await dial(connect({ version: 5, ...parts, rest }));
     await socket.untilEnded();
     expect(socket.bytes[3]).toBe(reason);
   });
 
-  test('MQTT 5: an authentication method [MQTT-4.12.0-1]', async () => {
+  test('MQTT 5 rejects an authentication method [MQTT-4.12.0-1]', async () => {
     const socket = await dial(connect({ version: 5, properties: '15 0001 61' }));
     await socket.untilEnded();
     expect(socket.bytes[3]).toBe(0x8c);
@@ -170,16 +170,16 @@ describe('before a CONNECT is complete', () => {
   test.each([1, 2, 9, 12])(
     '%i bytes and then silence are closed at the deadline',
     async (length) => {
-      const more = await counted(REFUSED, { code: 'HEAD_TIMEOUT' }, async () => {
+      const increase = await increaseDuring(REJECTED, { code: 'HEAD_TIMEOUT' }, async () => {
         const socket = await dial(connect().subarray(0, length));
         await socket.untilEnded(HEAD_TIMEOUT_MS + 3_000);
         expect(hexOf(socket)).toBe('');
       });
-      expect(more).toBe(1);
+      expect(increase).toBe(1);
     },
   );
 
-  test('one byte at a time does not live longer', async () => {
+  test('bytes that drip do not extend the deadline', async () => {
     const socket = await dial();
     const bytes = connect({ clientId: 'x'.repeat(200) });
     const startMs = performance.now();
@@ -198,11 +198,11 @@ describe('after a CONNECT', () => {
   const SUBSCRIBE = hex('82 06 0001 0001 23 01');
   const SUBSCRIBED = '9003000101';
 
-  test('cut anywhere, and with a SUBSCRIBE right behind it, it is answered', async () => {
-    const bytes = Buffer.concat([connect({ clientId: 'cut' }), SUBSCRIBE]);
-    for (let cut = 1; cut < bytes.length; cut++) {
-      const socket = await dial(bytes.subarray(0, cut));
-      await socket.send(bytes.subarray(cut));
+  test('a SUBSCRIBE right behind it is answered, however the bytes are split', async () => {
+    const bytes = Buffer.concat([connect({ clientId: 'split' }), SUBSCRIBE]);
+    for (let length = 1; length < bytes.length; length++) {
+      const socket = await dial(bytes.subarray(0, length));
+      await socket.send(bytes.subarray(length));
       await eventually(() => hexOf(socket) === `20020000${SUBSCRIBED}`);
       socket.close();
     }
@@ -225,35 +225,35 @@ describe('after a CONNECT', () => {
     ['§2.2.2.2 a property twice', hex('e0 0c 00 0a 11 00000000 11 00000000'), 0x82],
     ['§2.2.2.2 a property of another packet', hex('e0 05 00 03 230001'), 0x81],
   ])('MQTT 5 disconnects for %s', async (_clause, bytes, reason) => {
-    const more = await counted(ENDED, { reason: 'unexpected_bytes' }, async () => {
+    const increase = await increaseDuring(CLOSED, { reason: 'unexpected_bytes' }, async () => {
       const socket = await dial(connect({ version: 5 }));
       await eventually(() => socket.bytes[0] === 0x20);
       await socket.send(bytes);
       await socket.untilEnded();
       expect(hexOf(socket).slice(-6)).toBe(`e001${reason.toString(16)}`);
     });
-    expect(more).toBe(1);
+    expect(increase).toBe(1);
   });
 
   test.each([
     ['[MQTT-3.1.0-2] a second CONNECT', connect()],
     ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH', hex('30 03 0001 74')],
     ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH of QoS 1', hex('32 05 0001 74 0001')],
-    ['[MQTT-4.8.0-1] of 3.1.1: a filter that is none', hex('82 07 0001 0002 6123 01')],
+    ['[MQTT-4.8.0-1] of 3.1.1: an invalid filter', hex('82 07 0001 0002 6123 01')],
   ])('3.1.1 closes for %s', async (_clause, bytes) => {
-    const more = await counted(ENDED, { reason: 'unexpected_bytes' }, async () => {
+    const increase = await increaseDuring(CLOSED, { reason: 'unexpected_bytes' }, async () => {
       const socket = await dial(connect());
       await eventually(() => hexOf(socket) === '20020000');
       await socket.send(bytes);
       await socket.untilEnded();
       expect(hexOf(socket)).toBe('20020000');
     });
-    expect(more).toBe(1);
+    expect(increase).toBe(1);
   });
 
-  test('a PUBACK of nothing, or twice, confirms no push', async () => {
-    const more = await counted(IGNORED, { packet: 'puback' }, async () => {
-      const clientId = 'liar';
+  test('a PUBACK of an unknown packet identifier, or a second one, confirms no push', async () => {
+    const increase = await increaseDuring(IGNORED, { packet: 'puback' }, async () => {
+      const clientId = 'wrong-puback';
       const socket = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
       await eventually(() => hexOf(socket).endsWith(SUBSCRIBED));
       await socket.send(hex('4002 0001 4002 0007'));
@@ -270,15 +270,15 @@ describe('after a CONNECT', () => {
       // [MQTT-3.2.2-3]
       expect(hexOf(again).slice(0, 8)).toBe('20020100');
     });
-    expect(more).toBe(3);
+    expect(increase).toBe(3);
   });
 
   test.each([
-    ['has ended', 'sleepy'],
-    ['is taken over', 'slippy'],
+    ['a closed connection', 'closed'],
+    ['a replaced connection', 'replaced'],
   ])(
-    'what a connection that %s has not confirmed comes again as it was, with DUP [MQTT-4.4.0-1]',
-    async (how, clientId) => {
+    'pushes that %s has not confirmed are sent again unchanged, with DUP [MQTT-4.4.0-1]',
+    async (_, clientId) => {
       const first = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
       await eventually(() => hexOf(first).endsWith(SUBSCRIBED));
       for (const payload of ['aa', 'bb']) await running.push.push(clientId, payload);
@@ -289,7 +289,7 @@ describe('after a CONNECT', () => {
       await first.send(hex('4002 0001'));
       await first.send(hex('c000'));
       await eventually(() => hexOf(first).endsWith('d000'));
-      if (how === 'has ended') {
+      if (clientId === 'closed') {
         first.close();
         await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 2);
       }
@@ -300,12 +300,12 @@ describe('after a CONNECT', () => {
     },
   );
 
-  test('topics of others are rejected filter by filter, and nothing of theirs arrives', async () => {
+  test('topics of other clients are rejected per filter, and none of their pushes arrives', async () => {
     const filters = ['push/healthy', 'push/healthy/#', '+', '$SYS/#', '$share/g/#', '/push/thief'];
-    const asked = filters.flatMap((filter) => [field(filter), hex('01')]);
+    const requested = filters.flatMap((filter) => [field(filter), hex('01')]);
     const socket = await dial(
       connect({ clientId: 'thief' }),
-      packet(0x82, hex('0001'), ...asked, field('#'), hex('01')),
+      packet(0x82, hex('0001'), ...requested, field('#'), hex('01')),
     );
     await eventually(() => hexOf(socket) === '20020000' + '900900018080808080' + '8001');
     await running.push.push('thief', 'mine', LIVE);
@@ -313,19 +313,19 @@ describe('after a CONNECT', () => {
     expect(hexOf(socket)).not.toContain(Buffer.from('healthy').toString('hex'));
   });
 
-  test('nothing behind a DISCONNECT is read', async () => {
+  test('bytes after a DISCONNECT are ignored', async () => {
     const socket = await dial(connect(), hex('e000 c000'));
     await socket.untilEnded();
     expect(hexOf(socket)).toBe('20020000');
   });
 
-  test('half a packet that stays half is closed at the deadline', async () => {
-    const more = await counted(ENDED, { reason: 'silent' }, async () => {
+  test('a connection with an incomplete packet is closed at the deadline', async () => {
+    const increase = await increaseDuring(CLOSED, { reason: 'silent' }, async () => {
       const socket = await dial(connect({ version: 5 }), hex('82 07 0001'));
       await socket.untilEnded(HEAD_TIMEOUT_MS + 4_000);
       expect(hexOf(socket).slice(-6)).toBe('e0018d');
     });
-    expect(more).toBe(1);
+    expect(increase).toBe(1);
   });
 
   test('a thousand PINGREQs are answered with one write', async () => {
@@ -338,17 +338,17 @@ describe('after a CONNECT', () => {
 
   test('as many filters as fit into a packet are answered', async () => {
     const count = Math.floor((HEAD_BYTES_MAX - 10) / 4);
-    const asked = Buffer.concat(Array.from({ length: count }, () => hex('0001 23 01')));
-    const socket = await dial(connect(), packet(0x82, hex('0001'), asked));
+    const requested = Buffer.concat(Array.from({ length: count }, () => hex('0001 23 01')));
+    const socket = await dial(connect(), packet(0x82, hex('0001'), requested));
     await eventually(() => socket.bytes.length > count);
     expect(hexOf(socket).endsWith('01'.repeat(count))).toBe(true);
-    // 10^5 of them do not fit, and are rejected from the header.
+    // 10^5 filters do not fit, and are rejected from the header.
     const tooMany = await dial(connect({ clientId: 'b' }), hex('82 80 b5 18'));
     await tooMany.untilEnded();
   });
 
-  test('a reset after the handshake, and a FIN, are ends like any other', async () => {
-    const more = await counted(ENDED, { reason: 'peer' }, async () => {
+  test('a RST and a FIN after the handshake end the connection', async () => {
+    const increase = await increaseDuring(CLOSED, { reason: 'peer' }, async () => {
       const reset = await dial(connect(), SUBSCRIBE);
       await eventually(() => hexOf(reset).endsWith(SUBSCRIBED));
       reset.reset();
@@ -360,10 +360,10 @@ describe('after a CONNECT', () => {
         async () => (await running.metric('edge-1', 'longline_edge_connections')) === 2,
       );
     });
-    expect(more).toBe(2);
+    expect(increase).toBe(2);
   });
 
-  test('payloads with line ends, NULs and what is not UTF-8 arrive as they are', async () => {
+  test('payloads with line ends, NULs and bytes that are not UTF-8 arrive unchanged', async () => {
     const socket = await dial(connect({ clientId: 'bytes' }), SUBSCRIBE);
     await eventually(() => hexOf(socket).endsWith(SUBSCRIBED));
     const payload = Buffer.from('a\r\n\0\rb\n\n\xff\xfe', 'latin1');

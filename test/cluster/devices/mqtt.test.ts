@@ -1,7 +1,7 @@
 /**
- * Goal: MQTT clients that nobody wrote for Longline receive pushes, confirm them, lose none while they
- * are away or speak something else, and are told why their connection ends.
- * Method: mqtt.js, Paho for Python and mosquitto_sub against a cluster of processes of their own.
+ * Goal: third-party MQTT clients receive pushes, confirm them, lose none while they are disconnected or
+ * use another protocol, and receive the reason when the edge disconnects them.
+ * Method: mqtt.js, Paho for Python and mosquitto_sub against a cluster of processes.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,14 +23,14 @@ import {
 } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 
-const ENDED = 'longline_edge_connections_closed_total';
+const CLOSED = 'longline_edge_connections_closed_total';
 const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
 
 let running: RunningCluster;
 const devices: MqttDevice[] = [];
 
 beforeAll(async () => {
-  // Few shards, so that a drain is soon over.
+  // A drain of fewer shards is shorter.
   running = await RunningCluster.start({ edges: 2, env: { LONGLINE_SHARD_COUNT: '64' } });
 }, 90_000);
 
@@ -51,19 +51,19 @@ async function connect(clientId: string, options: IClientOptions = {}, edge = 'e
   return device;
 }
 
-/** A session that outlives its connection. */
-const KEPT: Record<4 | 5, IClientOptions> = {
+/** Options for a persistent session. */
+const PERSISTENT: Record<4 | 5, IClientOptions> = {
   4: { protocolVersion: 4, clean: false },
   5: { protocolVersion: 5, clean: false, properties: { sessionExpiryInterval: 3600 } },
 };
 
 describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
-  const kept = KEPT[version];
-  const of = (name: string) => `${name}-${version}`;
+  const persistent = PERSISTENT[version];
+  const clientIdOf = (name: string) => `${name}-${version}`;
 
-  test('gets pushes with QoS 1, and its PUBACK is an ACKED', async () => {
-    const clientId = of('qos1');
-    const device = await connect(clientId, kept);
+  test('receives pushes with QoS 1, and its PUBACK gives the verdict ACKED', async () => {
+    const clientId = clientIdOf('qos1');
+    const device = await connect(clientId, persistent);
     expect(await device.subscribe(`push/${clientId}`)).toEqual([1]);
     expect(await running.push.push(clientId, 'hello', ACKED)).toMatchObject({ verdict: 'ACKED' });
     expect(device.received).toMatchObject([
@@ -74,26 +74,26 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     });
   });
 
-  test('gets pushes with QoS 0 by any filter that covers its topic, confirmed as written', async () => {
-    const clientId = of('qos0');
-    const device = await connect(clientId, kept);
+  test('receives pushes with QoS 0 by any filter that matches, confirmed when written', async () => {
+    const clientId = clientIdOf('qos0');
+    const device = await connect(clientId, persistent);
     expect(await device.subscribe(['push/+', '#'], 0)).toEqual([0, 0]);
     expect(await running.push.push(clientId, 'once', ACKED)).toMatchObject({ verdict: 'ACKED' });
     expect(device.received).toMatchObject([{ payload: 'once', qos: 0 }]);
   });
 
-  test('is granted QoS 1 where it asks for 2, and no topics of others', async () => {
-    const clientId = of('granted');
-    const device = await connect(clientId, kept);
+  test('is granted QoS 1 for a request of 2, and no topics of other clients', async () => {
+    const clientId = clientIdOf('granted');
+    const device = await connect(clientId, persistent);
     expect(await device.subscribe(`push/${clientId}`, 2)).toEqual([1]);
-    const others = device.subscribe(['push/somebody-else', 'other/#', '$share/g/push/+']);
+    const others = device.subscribe(['push/other-client', 'other/#', '$share/g/push/+']);
     if (version === 4) await expect(others).rejects.toThrow();
     else await expect(others).rejects.toThrow(/not authorized|Shared|Topic Filter invalid/i);
   });
 
-  test('misses nothing of what was pushed while it was away', async () => {
-    const clientId = of('away');
-    const first = await connect(clientId, kept);
+  test('receives all pushes sent while it was disconnected', async () => {
+    const clientId = clientIdOf('away');
+    const first = await connect(clientId, persistent);
     await first.subscribe(`push/${clientId}`);
     await running.push.push(clientId, 'a', ACKED);
     first.drop();
@@ -103,22 +103,22 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
       verdicts.push((await running.push.push(clientId, payload)).verdict);
     }
     expect(verdicts).toEqual(['STORED', 'STORED', 'STORED']);
-    // The other edge: a session is not tied to where it began, nor does it have to subscribe again.
-    const second = await connect(clientId, kept, 'edge-2');
+    // A session can resume on another edge, without a new SUBSCRIBE.
+    const second = await connect(clientId, persistent, 'edge-2');
     await second.until(3);
     expect(second.payloads).toEqual(['b', 'c', 'd']);
     expect(second.client.connected).toBe(true);
   });
 
-  test('with a clean session gets what comes from now on, and the session before is gone', async () => {
-    const clientId = of('clean');
-    const first = await connect(clientId, kept);
+  test('with a clean session receives only later pushes, and its old session is discarded', async () => {
+    const clientId = clientIdOf('clean');
+    const first = await connect(clientId, persistent);
     await first.subscribe(`push/${clientId}`);
     await first.close();
     await running.push.push(clientId, 'old');
     const second = await connect(clientId, { protocolVersion: version, clean: true });
-    // Not subscribed: registered, and nothing reaches it.
-    expect(await running.push.push(clientId, 'unheard', LIVE)).toMatchObject({
+    // Connected but not subscribed: receives no push.
+    expect(await running.push.push(clientId, 'unsubscribed', LIVE)).toMatchObject({
       verdict: 'OFFLINE',
     });
     await second.subscribe(`push/${clientId}`);
@@ -126,10 +126,10 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     expect(second.payloads).toEqual(['new']);
   });
 
-  test('goes on where server-sent events stopped, and the other way round', async () => {
-    const clientId = of('switch');
+  test('resumes where server-sent events stopped, and the other way round', async () => {
+    const clientId = clientIdOf('switch');
     const url = running.connectUrl(clientId);
-    const mqtt = await connect(clientId, kept);
+    const mqtt = await connect(clientId, persistent);
     await mqtt.subscribe('#');
     await running.push.push(clientId, 'a', ACKED);
     await mqtt.close();
@@ -140,43 +140,43 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     await sse.until(2);
     expect(sse.data).toEqual(['b', 'c']);
     sse.close();
-    // What server-sent events were shown is not confirmed before they come back with its id.
+    // Server-sent events are confirmed only by a reconnect with their id.
     const again = await SseClient.open(url, { headers: { 'last-event-id': messageId } });
     await running.push.push(clientId, 'd');
     await again.until(1);
-    const back = await connect(clientId, kept);
+    const back = await connect(clientId, persistent);
     await running.push.push(clientId, 'e', ACKED);
     expect(back.payloads).toEqual(['d', 'e']);
     again.close();
   });
 
-  test('the newer connection of a clientId wins, on whichever edge', async () => {
-    const clientId = of('twice');
-    const older = await connect(clientId, kept);
+  test('the newer connection of a clientId replaces the older one, on any edge', async () => {
+    const clientId = clientIdOf('twice');
+    const older = await connect(clientId, persistent);
     await older.subscribe('push/+');
-    const newer = await connect(clientId, kept, 'edge-2');
+    const newer = await connect(clientId, persistent, 'edge-2');
     await older.untilClosed();
     if (version === 5) expect(older.disconnectReason).toBe(0x8e);
     await running.push.push(clientId, 'for the newer', ACKED);
     expect(newer.payloads).toEqual(['for the newer']);
   });
 
-  test('is ended by a backend', async () => {
-    const clientId = of('ended');
-    const device = await connect(clientId, kept);
+  test('is disconnected by a backend', async () => {
+    const clientId = clientIdOf('ended');
+    const device = await connect(clientId, persistent);
     await running.push.disconnect(clientId);
     await device.untilClosed();
     if (version === 5) expect(device.disconnectReason).toBe(0x98);
   });
 
   test('is closed after one and a half times its keep alive [MQTT-3.1.2-22]', async () => {
-    const clientId = of('silent');
-    const silent = () => running.metric('edge-1', ENDED, { reason: 'silent' });
+    const clientId = clientIdOf('silent');
+    const silent = () => running.metric('edge-1', CLOSED, { reason: 'silent' });
     const before = await silent();
     const device = await RawSocket.connect(portOf('edge-1'));
     const startMs = performance.now();
     await device.send(connectPacket({ version, keepAliveSeconds: 1, clientId }));
-    // Bytes that are no whole packet are no sign of life.
+    // An incomplete packet does not extend the keep alive.
     await eventually(() => device.bytes.length > 0);
     await device.send(hex('c0'));
     await device.untilEnded();
@@ -186,11 +186,11 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     expect(await silent()).toBe(before + 1);
   });
 
-  test('more pushes than may be in flight arrive in order, each once', async () => {
-    const clientId = of('many');
+  test('more pushes than Receive Maximum arrive in order, each once', async () => {
+    const clientId = clientIdOf('many');
     const device = await connect(clientId, {
-      ...kept,
-      properties: { ...kept.properties, receiveMaximum: 3 },
+      ...persistent,
+      properties: { ...persistent.properties, receiveMaximum: 3 },
     });
     await device.subscribe(`push/${clientId}`);
     const payloads = Array.from({ length: 100 }, (_, i) => `push ${i}`);
@@ -201,8 +201,8 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
 });
 
 describe('mqtt.js with MQTT 5', () => {
-  test('is told the content type and how long a push is good for', async () => {
-    const device = await connect('typed', KEPT[5]);
+  test('receives the content type and the remaining TTL of a push', async () => {
+    const device = await connect('typed', PERSISTENT[5]);
     await device.subscribe('push/typed');
     const options = { ...ACKED, ttlMs: 30_000, contentType: 'application/json' };
     await running.push.push('typed', '{}', options);
@@ -215,11 +215,11 @@ describe('mqtt.js with MQTT 5', () => {
     expect(properties.messageExpiryInterval).toBeLessThanOrEqual(30);
   });
 
-  test('does not get a push that is larger than it takes [MQTT-3.1.2-25]', async () => {
+  test('does not receive a push over its maximum packet size [MQTT-3.1.2-25]', async () => {
     const skipped = () => running.metric('edge-1', 'longline_edge_mqtt_pushes_too_large_total');
     const before = await skipped();
-    const properties = { ...KEPT[5].properties, maximumPacketSize: 200 };
-    const device = await connect('small', { ...KEPT[5], properties });
+    const properties = { ...PERSISTENT[5].properties, maximumPacketSize: 200 };
+    const device = await connect('small', { ...PERSISTENT[5], properties });
     await device.subscribe('push/small');
     expect(await running.push.push('small', 'x'.repeat(300), ACKED)).toMatchObject({
       verdict: 'ACKED',
@@ -229,8 +229,8 @@ describe('mqtt.js with MQTT 5', () => {
     expect(await skipped()).toBe(before + 1);
   });
 
-  test('is told what it may not do', async () => {
-    const device = await connect('limits', KEPT[5]);
+  test('receives a reason code when it publishes', async () => {
+    const device = await connect('limits', PERSISTENT[5]);
     expect(device.client.options.properties).toBeDefined();
     await expect(device.client.publishAsync('push/limits', 'x', { qos: 1 })).rejects.toThrow(
       /Not authorized/,
@@ -241,9 +241,9 @@ describe('mqtt.js with MQTT 5', () => {
     expect(device.disconnectReason).toBe(0x87);
   });
 
-  test('gets back on when its edge is drained, and is told where', async () => {
+  test('receives the address of its new edge when its edge is drained, and resumes there', async () => {
     const clientId = await running.clientIdOf('edge-1', 'drained');
-    const device = await connect(clientId, KEPT[5]);
+    const device = await connect(clientId, PERSISTENT[5]);
     await device.subscribe('#');
     await controlApi(running.cluster.controlUrl).drain('edge-1', {});
     try {
@@ -252,7 +252,7 @@ describe('mqtt.js with MQTT 5', () => {
       expect(device.serverReference).toBe(new URL(running.cluster.edgeUrl('edge-2')).host);
       const port = Number(device.serverReference!.split(':')[1]);
       expect(port).toBe(portOf('edge-2'));
-      const again = await connect(clientId, KEPT[5], 'edge-2');
+      const again = await connect(clientId, PERSISTENT[5], 'edge-2');
       await running.push.push(clientId, 'there', ACKED);
       expect(again.payloads).toEqual(['there']);
     } finally {
@@ -261,14 +261,14 @@ describe('mqtt.js with MQTT 5', () => {
   }, 60_000);
 });
 
-/** Prints `payload qos` of what comes on the client's own topic, a line each. */
+/** Prints a line `payload qos` for each message on the client's topic. */
 const PAHO = `
 import sys
 import paho.mqtt.client as mqtt
 port, client_id, version, qos = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 old = {} if hasattr(mqtt, 'CallbackAPIVersion') is False else {'callback_api_version': mqtt.CallbackAPIVersion.VERSION1}
-kept = {'clean_session': False} if version == 4 else {}
-client = mqtt.Client(client_id=client_id, protocol=version, **kept, **old)
+session = {'clean_session': False} if version == 4 else {}
+client = mqtt.Client(client_id=client_id, protocol=version, **session, **old)
 def on_connect(client, *_):
     client.subscribe('push/' + client_id, qos)
 client.on_connect = on_connect
@@ -278,7 +278,7 @@ client.connect('127.0.0.1', port, 30)
 client.loop_forever()
 `;
 
-/** Runs a client until it has printed `subscribed`. */
+/** Runs a client process during a test. */
 async function withProcess(
   command: string,
   args: string[],
@@ -326,10 +326,11 @@ for (const version of [4, 5]) {
     testWith(MOSQUITTO_SUB)(
       `mosquitto_sub at level ${version} receives and confirms with QoS ${qos}`,
       () => {
-        const where = ['-h', '127.0.0.1', '-p', `${portOf('edge-1')}`, '-i', name];
-        const how = ['-V', version === 4 ? 'mqttv311' : 'mqttv5', '-q', `${qos}`, '-c'];
-        const what = ['-t', `push/${name}`, '-F', '%p %q'];
-        return withProcess('mosquitto_sub', [...where, ...how, ...what], async (printed) => {
+        const address = ['-h', '127.0.0.1', '-p', `${portOf('edge-1')}`, '-i', name];
+        const session = ['-V', version === 4 ? 'mqttv311' : 'mqttv5', '-q', `${qos}`, '-c'];
+        const output = ['-t', `push/${name}`, '-F', '%p %q'];
+        const args = [...address, ...session, ...output];
+        return withProcess('mosquitto_sub', args, async (printed) => {
           const live = () => running.push.push(name, 'are you there', LIVE);
           await eventually(async () => (await live()).verdict === 'WRITTEN', 10_000);
           const pushed = await running.push.push(name, 'stored', ACKED);

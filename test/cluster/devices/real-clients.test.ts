@@ -1,9 +1,9 @@
 /**
- * Goal: clients that nobody wrote for Longline receive and push: curl, the `eventsource` package,
- * Chromium's EventSource, and a gRPC client in Python. The browser goes on receiving when its edge
- * restarts, and when its shard has moved meanwhile.
- * Method: one cluster of processes of their own, whose dead roles are restarted in place; each client
- * is a process of its own, too. The page of the browser has another origin than router and edges.
+ * Goal: third-party clients receive and push: curl, the `eventsource` package, EventSource in Chromium,
+ * and a gRPC client in Python. The browser keeps receiving when its edge restarts and when its shard
+ * moves.
+ * Method: one cluster of processes, which are restarted when they exit; each client is a process as
+ * well. The page of the browser has another origin than router and edges.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -40,7 +40,7 @@ beforeAll(async () => {
 
 afterAll(() => running?.stop(), 30_000);
 
-/** Resolves when a live push reaches the client, wherever it is just connecting. */
+/** Resolves when a live push reaches the client, which may still be connecting. */
 function untilWritten(clientId: string, payload: string, deadlineMs = 20_000): Promise<boolean> {
   return eventually(
     async () => (await running.push.push(clientId, payload, LIVE)).verdict === 'WRITTEN',
@@ -49,7 +49,7 @@ function untilWritten(clientId: string, payload: string, deadlineMs = 20_000): P
 }
 
 testWith(CURL)(
-  'curl follows the redirect and prints events as they come',
+  'curl follows the redirect and prints events on arrival',
   async () => {
     const curl = spawn('curl', ['-sS', '-N', '-L', running.connectUrl('curl')], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -70,7 +70,7 @@ testWith(CURL)(
   40_000,
 );
 
-test('the eventsource package receives, and resumes by itself when its edge restarts', async () => {
+test('the eventsource package receives, and resumes when its edge restarts', async () => {
   const clientId = await running.clientIdOf('edge-2', 'package');
   const source = new EventSource(running.connectUrl(clientId));
   const got: string[] = [];
@@ -112,11 +112,11 @@ describe('EventSource of Chromium, on a page of another origin', () => {
     pages?.close();
   }, 30_000);
 
-  /** A page that keeps all that its EventSource is told. */
+  /** A page that records the events of its EventSource. */
   async function openPage(clientId: string): Promise<Page> {
     const page = await browser!.newPage();
     await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
-    // Not a function: compiled for coverage or the like, it would not run in the page.
+    // A string, because an instrumented function would not run in the page.
     await page.evaluate(`
       globalThis.got = [];
       globalThis.source = new EventSource(${JSON.stringify(running.connectUrl(clientId))});
@@ -139,7 +139,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
     (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
 
   testHere(
-    'parses what is sent as it was meant',
+    'receives payloads that need careful framing',
     async () => {
       const page = await openPage('framing');
       await untilWritten('framing', 'begin');
@@ -170,7 +170,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
   );
 
   testHere(
-    'receives through redirect, edge restart, and the drain of its edge',
+    'receives after a redirect, a restart of its edge, and a drain of its edge',
     async () => {
       const clientId = await running.clientIdOf('edge-1', 'browser');
       const page = await openPage(clientId);
@@ -178,7 +178,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
       await untilReceived(page, 'through the redirect');
       expect(await edgesOf(clientId)).toEqual(['edge-1']);
 
-      // The edge restarts in place. The browser only ever asks that edge again.
+      // The edge restarts in place. The browser reconnects only to that edge.
       await running.cluster.kill('edge-1');
       const away = await running.push.push(clientId, 'while the edge was away', NO_ANSWER);
       expect(away.verdict).toBe('STORED');
@@ -186,8 +186,8 @@ describe('EventSource of Chromium, on a page of another origin', () => {
       await running.untilReady();
       expect(await edgesOf(clientId)).toEqual(['edge-1']);
 
-      // Its shard moves away. The edge tells the page to go, which asks the same edge again and is
-      // sent on; whatever is pushed meanwhile arrives once, in order.
+      // Its shard moves. The edge disconnects the page, which reconnects to the same edge and is
+      // redirected. Pushes during the move arrive once and in order.
       await running.postToControl('/v1/edges/edge-1/drain');
       const moving: string[] = [];
       await eventually(async () => {
@@ -212,7 +212,7 @@ describe('EventSource of Chromium, on a page of another origin', () => {
 });
 
 testWith(PYTHON_GRPC)(
-  'a client generated for Python pushes and gets the verdict',
+  'a generated Python client pushes and receives the verdict',
   async () => {
     const generated = await mkdtemp(join(tmpdir(), 'longline-python-'));
     try {
@@ -234,18 +234,21 @@ testWith(PYTHON_GRPC)(
         ];
         return JSON.parse((await execute(PYTHON_PATH, args)).stdout);
       };
-      const curious = new EventSource(running.connectUrl('python'));
+      const device = new EventSource(running.connectUrl('python'));
       const got: string[] = [];
-      curious.addEventListener('message', ({ data }) => got.push(data));
+      device.addEventListener('message', ({ data }) => got.push(data));
       try {
         await untilWritten('python', 'ready');
         expect(await push('python', 0)).toEqual({ verdict: 'VERDICT_WRITTEN', messageId: '' });
         await eventually(() => got.at(-1) === 'grüße');
       } finally {
-        curious.close();
+        device.close();
       }
-      expect(await push('python-nobody', 0)).toEqual({ verdict: 'VERDICT_OFFLINE', messageId: '' });
-      expect(await push('python-nobody', 60_000)).toEqual({
+      expect(await push('python-offline', 0)).toEqual({
+        verdict: 'VERDICT_OFFLINE',
+        messageId: '',
+      });
+      expect(await push('python-offline', 60_000)).toEqual({
         verdict: 'VERDICT_STORED',
         messageId: expect.stringMatching(/^\d+-\d+$/),
       });
@@ -260,7 +263,7 @@ testWith(PYTHON_GRPC)(
   60_000,
 );
 
-/** What a process has printed so far. */
+/** Returns a function that returns the output of a process so far. */
 function collect(child: ChildProcess): () => string {
   let printed = '';
   child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {

@@ -1,8 +1,8 @@
 /**
- * Goal: slowhttptest, which holds connections by being slow in each of its ways, gets nowhere, and a
- * device that behaves does not feel it.
- * Method: the tool against the device port of an edge whose deadline for request heads is short; what
- * the tool says itself, what the edge counts, and what the device got meanwhile.
+ * Goal: an edge withstands slowhttptest, which occupies connections with slow requests, and a
+ * well-behaved device is not affected.
+ * Method: runs the tool against the device port of an edge with a short head timeout, and checks the
+ * output of the tool, the metrics of the edge, and the pushes that the device receives.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -32,7 +32,7 @@ beforeAll(async () => {
   });
   client = connect({
     router: running.cluster.routerUrl,
-    clientId: 'behaves',
+    clientId: 'well-behaved',
     onPush: ({ data }) => got.push(data),
     onState: ({ type }) => {
       if (type === 'connected') connections++;
@@ -49,19 +49,19 @@ afterAll(async () => {
 const timeouts = () =>
   running.metric(EDGE, 'longline_edge_requests_rejected_total', { code: 'HEAD_TIMEOUT' });
 
-/** Pushes to the device that behaves while the tool runs; resolves with what the tool says last. */
+/** Pushes to the well-behaved device while the tool runs. Resolves with the output of the tool. */
 async function attack(...options: string[]): Promise<string> {
   const url = `${running.cluster.edgeUrl(EDGE)}/connect?clientId=slow`;
   const common = ['-c', `${CONNECTIONS}`, '-r', `${CONNECTIONS}`, '-i', '1', '-p', '5', '-u', url];
-  let isOver = false;
+  let isFinished = false;
   const attacking = execute('slowhttptest', [...options, ...common]).finally(() => {
-    isOver = true;
+    isFinished = true;
   });
   const pushed: string[] = [];
   const before = got.length;
-  while (!isOver) {
+  while (!isFinished) {
     pushed.push(`push ${pushed.length}`);
-    const { verdict } = await running.push.push('behaves', pushed.at(-1)!);
+    const { verdict } = await running.push.push('well-behaved', pushed.at(-1)!);
     expect(verdict).toBe('WRITTEN');
   }
   await eventually(() => got.length === before + pushed.length);
@@ -70,8 +70,8 @@ async function attack(...options: string[]): Promise<string> {
   return (await attacking).stdout.replaceAll(COLOURS, '');
 }
 
-/** Nobody is left but the device that behaves. */
-const untilAlone = () =>
+/** Resolves when only the well-behaved device is connected. */
+const untilDisconnected = () =>
   eventually(
     async () => (await running.metric(EDGE, 'longline_edge_connections')) === 1,
     HEAD_TIMEOUT_MS + 10_000,
@@ -79,24 +79,24 @@ const untilAlone = () =>
 
 describe('slowhttptest', () => {
   testHere(
-    'with slow heads is ended at the deadline',
+    'with slow heads is disconnected at the deadline',
     async () => {
       const before = await timeouts();
-      const said = await attack('-H', '-t', 'GET', '-x', '10', '-l', '10');
-      expect(said).toMatch(/service available:\s*YES/);
-      expect(said).toMatch(/No open connections left/);
+      const output = await attack('-H', '-t', 'GET', '-x', '10', '-l', '10');
+      expect(output).toMatch(/service available:\s*YES/);
+      expect(output).toMatch(/No open connections left/);
       expect((await timeouts()) - before).toBeGreaterThanOrEqual(CONNECTIONS);
-      await untilAlone();
+      await untilDisconnected();
     },
     60_000,
   );
 
   testHere(
-    'with slow bodies is rejected: nothing here has a body',
+    'with slow bodies is rejected, because no request may have a body',
     async () => {
-      const said = await attack('-B', '-t', 'POST', '-s', '8192', '-x', '10', '-l', '10');
-      expect(said).toMatch(/No open connections left/);
-      await untilAlone();
+      const output = await attack('-B', '-t', 'POST', '-s', '8192', '-x', '10', '-l', '10');
+      expect(output).toMatch(/No open connections left/);
+      await untilDisconnected();
     },
     60_000,
   );

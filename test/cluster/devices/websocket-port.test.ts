@@ -1,9 +1,9 @@
 /**
- * Goal: whatever a peer does wrong over a WebSocket is answered by the clause that it breaks, is
- * counted, and harms nobody else.
- * Method: one edge as a process of its own, raw sockets against its device port. Around each case a
- * client on the same edge that behaves: it must stay connected and get a push afterwards, and the
- * counter with the case's label must have gone up by one.
+ * Goal: each violation of RFC 6455 gets the response that its clause requires, is counted, and does not
+ * affect other clients.
+ * Method: one edge as a process, raw sockets against its device port. During each case a well-behaved
+ * client is connected to the same edge: it must stay connected and receive a push afterwards, and the
+ * counter with the label of the case must have increased by one.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -15,8 +15,8 @@ import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
 const PAGE = 'https://app.example';
-const REFUSED = 'longline_edge_requests_rejected_total';
-const ENDED = 'longline_edge_connections_closed_total';
+const REJECTED = 'longline_edge_requests_rejected_total';
+const CLOSED = 'longline_edge_connections_closed_total';
 const FAILED = 'longline_edge_websocket_failures_total';
 const HEARTBEAT_MS = 1_000;
 const PING_ROUNDS_MAX = 1_000;
@@ -52,8 +52,8 @@ afterEach(async () => {
   await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
 });
 
-/** Resolves with a check that the labelled counter has gone up by one since. */
-async function watch(metric: string, label: Record<string, string>) {
+/** Resolves with a function that checks that the counter has increased by one since. */
+async function watchCounter(metric: string, label: Record<string, string>) {
   const before = await running.metric('edge-1', metric, label);
   return () =>
     eventually(async () => {
@@ -75,7 +75,7 @@ async function dial(): Promise<RawSocket> {
   return socket;
 }
 
-/** A WebSocket that is open, by hand. */
+/** Opens a WebSocket over a raw socket. */
 async function open(clientId: string, ...headers: string[]): Promise<RawSocket> {
   const socket = await dial();
   await socket.send(request(clientId, [...UPGRADE, ...headers]));
@@ -84,7 +84,7 @@ async function open(clientId: string, ...headers: string[]): Promise<RawSocket> 
   return socket;
 }
 
-/** What has come after the answer's head, without heartbeats. */
+/** Received bytes after the response head, without heartbeats, in hex. */
 function framesOf(socket: RawSocket): string {
   const hex = socket.bytes.toString('hex');
   const end = Buffer.from('\r\n\r\n').toString('hex');
@@ -111,39 +111,44 @@ describe('an upgrade', () => {
       403,
       'ORIGIN_NOT_ALLOWED',
     ],
-    ['§10.2 by a page without origin', [...UPGRADE, 'Origin: null'], 403, 'ORIGIN_NOT_ALLOWED'],
+    [
+      '§10.2 by a page with an opaque origin',
+      [...UPGRADE, 'Origin: null'],
+      403,
+      'ORIGIN_NOT_ALLOWED',
+    ],
   ])('%s is rejected', async (_clause, headers, status, code) => {
-    const wentUp = await watch(REFUSED, { code });
+    const increased = await watchCounter(REJECTED, { code });
     const socket = await dial();
     await socket.send(request('upgrade', headers));
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([status, code]);
     if (status === 426) expect(socket.text).toContain('\r\nSec-WebSocket-Version: 13\r\n');
-    await wentUp();
+    await increased();
   });
 
-  test('§4.2.1 1. is a GET', async () => {
-    const wentUp = await watch(REFUSED, { code: 'METHOD_NOT_ALLOWED' });
+  test('§4.2.1 1. other than GET is rejected', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'METHOD_NOT_ALLOWED' });
     const socket = await dial();
     await socket.send(request('upgrade', UPGRADE, 'POST'));
     await socket.untilEnded();
     expect(socket.status).toBe(405);
-    await wentUp();
+    await increased();
   });
 
   test('§10.2 by a page on the list is accepted', async () => {
     await open('page', `Origin: ${PAGE}`);
   });
 
-  test('RFC 9931: bytes behind it are not waited for, and not read', async () => {
-    const wentUp = await watch(REFUSED, { code: 'REQUEST_MALFORMED' });
+  test('RFC 9931: with bytes after it, before the response, is rejected', async () => {
+    const increased = await watchCounter(REJECTED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();
     await socket.send(
       Buffer.concat([Buffer.from(request('hasty', UPGRADE)), hex('8980 00000000')]),
     );
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
-    await wentUp();
+    await increased();
   });
 
   test('RFC 9110 §7.8 to something else is ignored', async () => {
@@ -154,7 +159,7 @@ describe('an upgrade', () => {
   });
 });
 
-describe('RFC 6455: what fails a connection', () => {
+describe('RFC 6455: a connection fails for', () => {
   test.each([
     ['§5.1 a frame without mask', '81 01 61', '1002'],
     ['§5.2 a reserved bit', 'c1 81 00000000 61', '1002'],
@@ -173,8 +178,8 @@ describe('RFC 6455: what fails a connection', () => {
     ['§8.1 text that is not UTF-8', '81 82 00000000 c328', '1007'],
   ])('%s', async (_clause, bytes, code) => {
     const [failed, ended] = [
-      await watch(FAILED, { code }),
-      await watch(ENDED, { reason: 'unexpected_bytes' }),
+      await watchCounter(FAILED, { code }),
+      await watchCounter(CLOSED, { reason: 'unexpected_bytes' }),
     ];
     const socket = await open('rude');
     await socket.send(hex(bytes));
@@ -187,9 +192,9 @@ describe('RFC 6455: what fails a connection', () => {
     await ended();
   });
 
-  test('CVE-2026-48779: a message in fragments of one byte, and of none', async () => {
+  test('CVE-2026-48779: a message in fragments of one byte or zero bytes', async () => {
     for (const payload of [Buffer.from('x'), Buffer.alloc(0)]) {
-      const failed = await watch(FAILED, { code: '1008' });
+      const failed = await watchCounter(FAILED, { code: '1008' });
       const socket = await open('crumbs');
       const first: Frame = { opcode: 1, payload, isFinal: false };
       const more = Array.from({ length: 1_000 }, () => ({ ...first, opcode: 0 }));
@@ -201,14 +206,14 @@ describe('RFC 6455: what fails a connection', () => {
   });
 
   test('§5.5.2 a flood of pings', async () => {
-    const ended = await watch(ENDED, { reason: 'flooding' });
+    const ended = await watchCounter(CLOSED, { reason: 'flooding' });
     const socket = await open('flood');
     const pings = frames(
       ...Array.from({ length: 500 }, (): Frame => ({ opcode: 9, payload: Buffer.alloc(0) })),
     );
     for (let i = 0; i < PING_ROUNDS_MAX && !socket.isEnded; i++) {
       await socket.send(pings);
-      // A socket that is gone takes bytes at once, and its end is only heard in another turn.
+      // Writes to a closed socket succeed at once, and its close event needs another turn.
       await nextTurn();
     }
     await socket.untilEnded();
@@ -217,8 +222,8 @@ describe('RFC 6455: what fails a connection', () => {
   });
 });
 
-describe('a connection that behaves', () => {
-  test('§5.5.2 has its pings answered within a message, byte by byte', async () => {
+describe('a well-behaved connection', () => {
+  test('§5.5.2 receives a pong for a ping within a message, sent byte by byte', async () => {
     const socket = await open('ping');
     const bytes = frames(
       { opcode: 1, payload: Buffer.from('a'), isFinal: false },
@@ -232,8 +237,8 @@ describe('a connection that behaves', () => {
     expect(socket.isEnded).toBe(false);
   });
 
-  test('§5.5.1, §7.1.2 has its close frame echoed', async () => {
-    const ended = await watch(ENDED, { reason: 'peer' });
+  test('§5.5.1, §7.1.2 receives an echo of its close frame', async () => {
+    const ended = await watchCounter(CLOSED, { reason: 'peer' });
     const socket = await open('leaver');
     await socket.send(hex('88 85 00000000 03e8 627965 89 80 00000000'));
     await socket.untilEnded();
@@ -242,26 +247,26 @@ describe('a connection that behaves', () => {
     expect((await running.push.push('leaver', 'x', LIVE)).verdict).toBe('OFFLINE');
   });
 
-  test('ends when it closes its half, and when it resets', async () => {
-    for (const leave of ['halfClose', 'reset'] as const) {
-      const ended = await watch(ENDED, { reason: 'peer' });
+  test('ends after a FIN and after a RST of the client', async () => {
+    for (const ending of ['halfClose', 'reset'] as const) {
+      const ended = await watchCounter(CLOSED, { reason: 'peer' });
       const socket = await open('torn');
-      socket[leave]();
+      socket[ending]();
       await ended();
     }
   });
 
-  test('that never answers a ping is closed after three heartbeats', async () => {
-    const ended = await watch(ENDED, { reason: 'silent' });
-    const socket = await open('deaf');
+  test('is closed after three heartbeats without a pong', async () => {
+    const ended = await watchCounter(CLOSED, { reason: 'silent' });
+    const socket = await open('silent');
     await socket.untilEnded();
     expect(framesOf(socket)).toMatch(/^88..03f0/);
     await ended();
   });
 });
 
-test('a client that stops to read is cut, and others notice nothing', async () => {
-  const ended = await watch(ENDED, { reason: 'slow' });
+test('a client that stops reading is disconnected, and other clients are not affected', async () => {
+  const ended = await watchCounter(CLOSED, { reason: 'slow' });
   const socket = await open('slow');
   const answering = setInterval(
     () => void socket.send(frames({ opcode: 10, payload: Buffer.alloc(0) })),

@@ -1,7 +1,7 @@
 /**
- * Goal: WebSocket clients that nobody wrote for Longline receive, confirm, resume and are let go, with
- * and without envelopes; and a client may come back over another protocol and misses nothing.
- * Method: one cluster of processes of their own. Each client looks up its edge as an application does.
+ * Goal: third-party WebSocket clients receive, confirm, resume and are disconnected, with and without
+ * envelopes; a client that reconnects with another protocol misses nothing.
+ * Method: one cluster of processes. Each client looks up its edge as an application does.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -61,7 +61,7 @@ async function newPage(): Promise<Page> {
   return page;
 }
 
-/** Connects a client to the edge that it belongs to. */
+/** Connects a client to the edge that owns its shard. */
 async function connect(
   open: OpenWebSocket,
   clientId: string,
@@ -81,7 +81,7 @@ const untilLive = (clientId: string) =>
     20_000,
   );
 
-/** What is hard to frame, with the content type that it has and whether that makes it text. */
+/** Payloads that need careful framing, with their content type and whether they are sent as text. */
 const PAYLOADS: readonly (readonly [
   payload: string | Buffer,
   contentType: string,
@@ -109,10 +109,10 @@ const CLIENTS = [
 ] as const;
 
 describe.each(CLIENTS)('%s', (name, testHere, open) => {
-  const clientIdOf = (what: string) => `${name.replaceAll(' ', '-')}-${what}`;
+  const clientIdOf = (suffix: string) => `${name.replaceAll(' ', '-')}-${suffix}`;
 
   testHere(
-    'receives whatever is pushed, as it was',
+    'receives the exact payloads',
     async () => {
       const clientId = clientIdOf('plain');
       const client = await connect(open, clientId);
@@ -136,7 +136,7 @@ describe.each(CLIENTS)('%s', (name, testHere, open) => {
   );
 
   testHere(
-    'receives envelopes, and what it acknowledges is ACKED',
+    'receives envelopes, and its ack gives the verdict ACKED',
     async () => {
       const clientId = clientIdOf('json');
       const client = await connect(open, clientId, JSON_PROTOCOL);
@@ -154,16 +154,16 @@ describe.each(CLIENTS)('%s', (name, testHere, open) => {
           typeof push.data === 'string'
             ? Buffer.from(push.data)
             : Buffer.from(push.base64 as string, 'base64');
-        const said = [
+        const received = [
           push.type,
           push.id,
           push.contentType ?? '',
           bytes.equals(Buffer.from(payload)),
         ];
-        expect(said).toEqual(['push', ids[i], contentType, true]);
+        expect(received).toEqual(['push', ids[i], contentType, true]);
       }
-      const asked = { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 15_000 };
-      const pushing = running.push.push(clientId, 'confirm me', asked);
+      const options = { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 15_000 };
+      const pushing = running.push.push(clientId, 'confirm me', options);
       await client.untilReceived(2 + PAYLOADS.length);
       await client.send(JSON.stringify({ type: 'ack', id: client.envelopes.at(-1)!.id }));
       expect((await pushing).verdict).toBe('ACKED');
@@ -174,7 +174,7 @@ describe.each(CLIENTS)('%s', (name, testHere, open) => {
   );
 
   testHere(
-    'is told that it was taken over, and that a backend has closed it',
+    'receives the close code of a replaced session, and of a disconnect by a backend',
     async () => {
       const clientId = clientIdOf('closed');
       const first = await connect(open, clientId, JSON_PROTOCOL);
@@ -191,8 +191,8 @@ describe.each(CLIENTS)('%s', (name, testHere, open) => {
   );
 });
 
-describe('a client that comes back', () => {
-  test('names its cursor and gets what lies past it, with envelopes', async () => {
+describe('a client that reconnects', () => {
+  test('with a cursor receives the pushes after it, with envelopes', async () => {
     const first = await connect(openWs, 'resume', JSON_PROTOCOL);
     for (const payload of ['one', 'two', 'three']) await running.push.push('resume', payload);
     await first.untilReceived(4);
@@ -204,13 +204,13 @@ describe('a client that comes back', () => {
     expect(back.envelopes.slice(1).map(({ data }) => data)).toEqual(['three', 'while away']);
   });
 
-  test('is told that its history is not complete', async () => {
+  test('receives a reset if its history is incomplete', async () => {
     const client = await connect(openWs, 'lost', JSON_PROTOCOL, '&lastEventId=1-1');
     await client.untilReceived(2);
     expect(client.envelopes[1]).toEqual({ type: 'reset' });
   });
 
-  test('gets nothing again that it has confirmed, and all else', async () => {
+  test('receives all pushes that it has not confirmed', async () => {
     const first = await connect(openWs, 'acks', JSON_PROTOCOL);
     for (const payload of ['one', 'two', 'three']) await running.push.push('acks', payload);
     await first.untilReceived(4);
@@ -225,11 +225,11 @@ describe('a client that comes back', () => {
     expect(back.envelopes.slice(1).map(({ data }) => data)).toEqual(['three']);
   });
 
-  test('without envelopes has confirmed by pongs what it was sent', async () => {
+  test('without envelopes has confirmed by its pongs', async () => {
     const first = await connect(openWs, 'pongs');
     await untilLive('pongs');
-    const asked = { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 15_000 };
-    expect((await running.push.push('pongs', 'one', asked)).verdict).toBe('ACKED');
+    const options = { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 15_000 };
+    expect((await running.push.push('pongs', 'one', options)).verdict).toBe('ACKED');
     await first.end();
     await eventually(async () => (await running.push.presence('pongs')).connections.length === 0);
     await running.push.push('pongs', 'two');
@@ -240,7 +240,7 @@ describe('a client that comes back', () => {
     expect(back.received.map(({ payload }) => payload.toString())).toEqual(['two', 'three']);
   });
 
-  test('may do so over another protocol, and misses nothing', async () => {
+  test('with another protocol misses nothing', async () => {
     const overWebSocket = await connect(openWs, 'switch', JSON_PROTOCOL);
     const one = await running.push.push('switch', 'one');
     await overWebSocket.untilReceived(2);
@@ -272,8 +272,8 @@ test('a WebSocket at an edge that does not own its shard is served as a guest', 
   expect(connections).toMatchObject([{ edgeId: 'edge-2', guest: true }]);
 });
 
-/** The last one: nothing moves back afterwards. */
-test('every client is told where to go when its edge is drained, and goes there', async () => {
+/** The last test, because the edge stays drained. */
+test('every client receives the URL of its new edge when its edge is drained', async () => {
   const clients = CLIENTS.filter(([, testHere]) => testHere === test);
   const ids = await running.clientIdsOf('edge-2', 2 * clients.length, 'moved');
   const all = await Promise.all(
@@ -285,7 +285,7 @@ test('every client is told where to go when its edge is drained, and goes there'
       return { clientId, isJson, open, client };
     }),
   );
-  await steer('/v1/edges/edge-2/drain');
+  await running.postToControl('/v1/edges/edge-2/drain');
   const destination = `${running.cluster.edgeUrl('edge-1')}/connect?clientId=`;
   for (const { clientId, isJson, open, client } of all) {
     await eventually(() => client.closed !== undefined, 60_000);
@@ -308,13 +308,3 @@ const CONFIRMED = 'longline_edge_confirmations_total';
 
 const edgeOf = async (clientId: string) =>
   (await running.push.presence(clientId)).connections[0]!.edgeId;
-
-async function steer(path: string): Promise<void> {
-  const headers = { 'content-type': 'application/json' };
-  const answer = await fetch(running.cluster.controlUrl + path, {
-    method: 'POST',
-    headers,
-    body: '{}',
-  });
-  expect([answer.status, await answer.text()]).toEqual([200, expect.anything()]);
-}

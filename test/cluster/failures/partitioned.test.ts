@@ -1,9 +1,9 @@
 /**
- * Goal: control tells an edge that cannot deliver from a network that cannot be trusted. It empties
- * the one, and moves nothing for the other.
- * Method: processes of their own over a real Redis. Most edges are stopped for longer than a lease,
- * with their connections open; then one of them is cut from Redis only, by a proxy that goes silent.
- * Devices ask again when their connection ends; in the end each must have got all that was accepted.
+ * Goal: control distinguishes an edge that cannot deliver from an unreliable network. It drains the edge
+ * in the first case and moves nothing in the second.
+ * Method: processes on a real Redis. Most edges are stopped for longer than a lease, with their
+ * connections open; then one edge is partitioned from Redis only, by a proxy. Devices reconnect when
+ * their connection ends; in the end each must have received all accepted pushes.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -12,7 +12,7 @@ import { eventually } from '../../support/eventually.js';
 
 const LEASE_MS = 10_000;
 const EDGES = ['edge-1', 'edge-2', 'edge-3'];
-const CUT = 'edge-3';
+const PARTITIONED = 'edge-3';
 const DEVICES_PER_EDGE = 8;
 const TTL_MS = 300_000;
 
@@ -24,7 +24,7 @@ beforeAll(async () => {
   running = await RunningCluster.start({
     edges: EDGES.length,
     env: { LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}` },
-    behindProxy: CUT,
+    behindProxy: PARTITIONED,
   });
   for (const edgeId of EDGES) {
     for (const clientId of await running.clientIdsOf(edgeId, DEVICES_PER_EDGE, edgeId)) {
@@ -39,7 +39,7 @@ afterAll(async () => {
   await running?.stop();
 }, 30_000);
 
-/** Durably, to everybody; nobody waits for what became of it. */
+/** Sends a durable push to every device without waiting for delivery. */
 async function pushToAll(): Promise<void> {
   const payload = `push ${sent.length}`;
   sent.push(payload);
@@ -67,7 +67,7 @@ async function shardsOf(edgeId: string): Promise<number> {
   return (await running.shards()).filter(({ owner }) => owner === edgeId).length;
 }
 
-test('most edges fall silent at once: control freezes, and nothing has moved when they are back', async () => {
+test('when most edges are silent at once, control freezes and moves nothing', async () => {
   const before = (await running.events()).length;
   const eventsSince = async () =>
     (await running.events()).slice(before).filter(({ type }) => !/^(un)?frozen$/.test(type));
@@ -92,28 +92,29 @@ test('most edges fall silent at once: control freezes, and nothing has moved whe
   expect(devices.every(({ connections }) => connections === 1)).toBe(true);
 }, 90_000);
 
-test('an edge that is cut from Redis only is emptied, and nothing durable is lost', async () => {
+test('an edge that is partitioned from Redis only is drained, and no durable push is lost', async () => {
   const { cluster, proxy } = running;
-  const pid = cluster.pid(CUT);
+  const pid = cluster.pid(PARTITIONED);
   proxy.partition();
-  await eventually(async () => !(await running.isReady(CUT)), 10_000);
+  await eventually(async () => !(await running.isReady(PARTITIONED)), 10_000);
   await pushToAll();
   await eventually(async () => (await eventTypes()).includes('edge-partitioned'), 3 * LEASE_MS);
   await eventually(async () => {
     await pushToAll();
     return devices.every(
-      ({ connectedTo }) => connectedTo !== undefined && connectedTo !== cluster.edgeUrl(CUT),
+      ({ connectedTo }) =>
+        connectedTo !== undefined && connectedTo !== cluster.edgeUrl(PARTITIONED),
     );
   }, 60_000);
   await untilAllReceived();
-  await eventually(async () => (await shardsOf(CUT)) === 0, 60_000);
-  // Nobody has restarted it, and nobody has asked for it.
-  expect(cluster.pid(CUT)).toBe(pid);
+  await eventually(async () => (await shardsOf(PARTITIONED)) === 0, 60_000);
+  // The edge was not restarted, and no operator drained it.
+  expect(cluster.pid(PARTITIONED)).toBe(pid);
   expect((await running.edges()).map(({ intent }) => intent)).toEqual(['none', 'none', 'none']);
 
   proxy.resume();
   await eventually(async () => (await eventTypes()).includes('edge-recovered'), 30_000);
-  expect(await running.isReady(CUT)).toBe(true);
+  expect(await running.isReady(PARTITIONED)).toBe(true);
   await pushToAll();
   await untilAllReceived();
 }, 180_000);

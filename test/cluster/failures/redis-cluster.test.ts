@@ -1,13 +1,13 @@
 /**
- * **Goal:** whatever a Redis Cluster does to its slots and masters, no role needs a restart, every
- * shard is heard again by its owner, and a connected client gets what was pushed meanwhile.
+ * Goal: when a Redis Cluster moves slots or promotes a replica, no role needs a restart, every owner is
+ * subscribed to its shards again, and connected clients receive the pushes sent meanwhile.
  *
- * **Method:** three real masters with a replica each, a real cluster of three edges on top, and a
- * connected client of every fourth shard. Slots are moved and a master is killed under durable
- * pushes, which are repeated with their idempotency key until they are accepted. Healed means: a
- * live-only push to a client that is not connected is answered OFFLINE on every shard, which only
- * a subscribed owner can say; the masters list exactly one subscriber of every shard; and durable
- * pushes to all connected clients are written at once.
+ * Method: three real masters with one replica each, a real cluster of three edges, and a connected client
+ * of every fourth shard. Slots are moved and a master is killed during durable pushes, which are retried
+ * with their idempotency key until they are accepted. The cluster has recovered when a live push to an
+ * offline client gets OFFLINE on every shard, which only a subscribed owner can reply; when the
+ * masters list exactly one subscriber of every shard; and when durable pushes to all connected clients are
+ * WRITTEN.
  */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
@@ -23,17 +23,17 @@ import { eventually } from '../../support/eventually.js';
 
 const SHARDS = 4096;
 const EDGES = 3;
-/** One shard in so many has a connected client. */
+/** One of this many shards has a connected client. */
 const SHARDS_PER_DEVICE = 4;
 const SLOTS_MOVED = 12;
-const HEALED_MS_MAX = 15_000;
-/** Patience of a push whose answer must come, however busy the machine is. */
+const RECOVERY_MS_MAX = 15_000;
+/** Timeout of a push that must get a verdict, also on a busy machine. */
 const WAIT_MS = 5_000;
-/** Of one whose answer may never come. */
-const WAIT_TROUBLED_MS = 1_000;
+/** Timeout of a push during an outage, which may get no verdict. */
+const OUTAGE_WAIT_MS = 1_000;
 /** Longer than the test: nothing expires. */
 const TTL_MS = 10 * 60_000;
-const CONNECTS_AT_ONCE = 64;
+const CONCURRENT_CONNECTS = 64;
 
 type Outcome = PushStreamResult['outcome'];
 
@@ -41,7 +41,7 @@ const channels = shardTags(SHARDS).map(shardChannel);
 /** Connected before the first test. */
 let devices: PushedDevice[] = [];
 /** Clients that are never connected. */
-const strangers = clientPerShard('stranger');
+const offlineClients = clientPerShard('offline');
 
 let redis: TestCluster;
 let cluster: LocalCluster;
@@ -59,12 +59,12 @@ beforeAll(async () => {
     redisUrl: redis.urls.slice(0, 3).join(','),
     edges: EDGES,
     ports: 'free',
-    // A role that died would stay dead, and be seen.
+    // So that the test detects a role that exits.
     restart: false,
   });
   await cluster.waitUntilReady(40_000);
-  // A shard that moves has two subscribers for a while, and that is right.
-  await controlApi(cluster.controlUrl).tell('pause', {});
+  // A moving shard has two subscribers for a while, which is correct.
+  await controlApi(cluster.controlUrl).perform('pause', {});
   pids = new Map(cluster.names.map((name) => [name, cluster.pid(name)]));
   witness = await redis.masterOfSlot(keySlot(channels[0]!));
   pushes = new PushClient(cluster.routerAddress);
@@ -72,11 +72,11 @@ beforeAll(async () => {
   const connectSome = async () => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await next.connect();
   };
-  await Promise.all(Array.from({ length: CONNECTS_AT_ONCE }, connectSome));
+  await Promise.all(Array.from({ length: CONCURRENT_CONNECTS }, connectSome));
 }, 90_000);
 
 afterAll(async () => {
-  for (const device of devices) device.leave();
+  for (const device of devices) device.close();
   pushes?.close();
   await cluster?.stop();
   await redis?.stop();
@@ -87,7 +87,7 @@ afterEach(() => {
   expectNone(devices.filter(({ isConnected }) => !isConnected));
 });
 
-test('every shard has one subscriber, on its master, and each master a third of them', async () => {
+test('every shard has one subscriber, on its master, and each master a third of the shards', async () => {
   await everyShardHasOneSubscriber();
   const { masters } = await fetchSlotMap();
   expect(masters).toHaveLength(3);
@@ -106,7 +106,7 @@ test('a push to every shard is answered by its owner and reaches its client', as
   }
 }, 40_000);
 
-test('slots that move to another master and back take their subscriptions along', async () => {
+test('subscriptions follow slots to another master and back', async () => {
   const { masters, masterOfSlot } = await fetchSlotMap();
   const [home, away] = masters as [string, string];
   const moving = devices
@@ -119,28 +119,28 @@ test('slots that move to another master and back take their subscriptions along'
       for (const slot of moving) await redis.migrateSlot(slot, to);
     })();
     await pushUntil(migrating);
-    await healed();
+    await untilRecovered();
     const slotMap = await fetchSlotMap();
     for (const slot of moving) expect(slotMap.masterOfSlot(slot)).toBe(to);
   }
 }, 90_000);
 
-test('the replica of a killed master takes over and nothing that was accepted is lost', async () => {
+test('the replica of a killed master is promoted and no accepted push is lost', async () => {
   const killed = (await fetchSlotMap()).masters.find((master) => master !== witness)!;
   const replica = await redis.replicaOf(killed);
   const outage = (async () => {
     await redis.killNode(killed);
-    await everyOwnerAnswers(WAIT_TROUBLED_MS);
+    await everyOwnerAnswers(OUTAGE_WAIT_MS);
   })();
   expect(await pushUntil(outage)).toBeGreaterThan(0);
-  await healed();
+  await untilRecovered();
   const { masters } = await fetchSlotMap();
   expect(masters).toContain(replica);
   expect(masters).not.toContain(killed);
 }, 90_000);
 
-async function healed(): Promise<void> {
-  await everyOwnerAnswers(WAIT_TROUBLED_MS);
+async function untilRecovered(): Promise<void> {
+  await everyOwnerAnswers(OUTAGE_WAIT_MS);
   await everyShardHasOneSubscriber();
   await everyClientReceives();
 }
@@ -155,58 +155,58 @@ async function everyShardHasOneSubscriber(): Promise<void> {
       const counts = await redis.call(master, 'PUBSUB', 'SHARDNUMSUB', ...expected);
       expect(counts).toEqual(expected.flatMap((channel) => [channel, 1]));
     }
-  }, HEALED_MS_MAX);
+  }, RECOVERY_MS_MAX);
 }
 
-/** Only a subscribed owner can say that a client is nowhere: in one pass, each of them does. */
+/** Only a subscribed owner can reply OFFLINE: resolves when all owners do so in one pass. */
 async function everyOwnerAnswers(waitMs = WAIT_MS): Promise<void> {
   await eventually(async () => {
     const outcomes = await pushAll(
-      strangers.map((clientId) => pushRequest(clientId, 'x', { waitMs, ttlMs: 0 })),
+      offlineClients.map((clientId) => pushRequest(clientId, 'x', { waitMs, ttlMs: 0 })),
     );
     expect(tally(outcomes)).toEqual({ OFFLINE: SHARDS });
-  }, HEALED_MS_MAX);
+  }, RECOVERY_MS_MAX);
 }
 
 async function everyClientReceives(): Promise<void> {
   await eventually(async () => {
     const outcomes = await pushToDevices(devices, WAIT_MS);
-    // STORED: its client was still being told what it had missed.
+    // STORED would mean that the client is still catching up.
     expect(tally(outcomes)).toEqual({ WRITTEN: devices.length });
-  }, HEALED_MS_MAX);
+  }, RECOVERY_MS_MAX);
   await everythingAcceptedHasArrived();
 }
 
 /**
- * Pushes to every client, one after the other each, until `over` is and all are accepted. Resolves
- * with how many tries were not.
+ * Pushes to every client, one push at a time each, until `event` has ended and all are accepted.
+ * Resolves with the number of tries that were not accepted.
  */
-async function pushUntil(over: Promise<void>): Promise<number> {
+async function pushUntil(event: Promise<void>): Promise<number> {
   let isOver = false;
   const end = () => {
     isOver = true;
   };
-  over.then(end, end);
+  event.then(end, end);
   let rejected: PushedDevice[] = [];
-  let setbacks = 0;
-  const giveUpMs = performance.now() + 2 * HEALED_MS_MAX;
+  let failedTries = 0;
+  const giveUpMs = performance.now() + 2 * RECOVERY_MS_MAX;
   for (let isLastRound = false; !isLastRound || rejected.length > 0; ) {
     expect(performance.now()).toBeLessThan(giveUpMs);
     isLastRound = isOver;
-    const outcomes = await pushToDevices(isLastRound ? rejected : devices, WAIT_TROUBLED_MS);
+    const outcomes = await pushToDevices(isLastRound ? rejected : devices, OUTAGE_WAIT_MS);
     const reasons = Object.keys(tally(outcomes.filter((outcome) => !isAccepted(outcome))));
     for (const reason of reasons) {
       expect(['UNKNOWN', 'REDIS_UNAVAILABLE']).toContain(reason);
     }
     rejected = devices.filter((device) => device.isPending);
-    setbacks += rejected.length;
+    failedTries += rejected.length;
   }
-  await over;
+  await event;
   await everythingAcceptedHasArrived();
-  return setbacks;
+  return failedTries;
 }
 
-/** A new push to each, or once more the one that was not accepted. */
+/** Sends a new push to each device, or retries the one that was not accepted. */
 async function pushToDevices(
   addressed: readonly PushedDevice[],
   waitMs: number,
@@ -219,7 +219,7 @@ async function pushToDevices(
 async function everythingAcceptedHasArrived(): Promise<void> {
   await eventually(
     () => expectNone(devices.filter((device) => !device.hasAllAccepted())),
-    HEALED_MS_MAX,
+    RECOVERY_MS_MAX,
   );
   expectNone(devices.filter((device) => !device.isInOrder()));
 }
@@ -228,7 +228,7 @@ function expectNone(found: readonly PushedDevice[]): void {
   expect(found.map(({ clientId }) => clientId)).toEqual([]);
 }
 
-/** All at once, in one stream; the outcomes in the order of the requests. */
+/** Pushes all at once in one stream. Returns the outcomes in the order of the requests. */
 async function pushAll(requests: readonly PushRequest[]): Promise<Outcome[]> {
   const items = requests.map((push, correlationId) => ({ correlationId, push }));
   const outcomes = new Array<Outcome>(requests.length);
@@ -238,19 +238,19 @@ async function pushAll(requests: readonly PushRequest[]): Promise<Outcome[]> {
   return outcomes;
 }
 
-/** The verdict's name or the error's code. */
-function word(outcome: Outcome): string {
+/** Name of the verdict or code of the error. */
+function outcomeName(outcome: Outcome): string {
   if (outcome?.$case === 'push') return verdictName(outcome.value.verdict);
   return outcome?.value.code ?? 'no outcome';
 }
 
 function isAccepted(outcome: Outcome): boolean {
-  return ['WRITTEN', 'STORED', 'DUPLICATE'].includes(word(outcome));
+  return ['WRITTEN', 'STORED', 'DUPLICATE'].includes(outcomeName(outcome));
 }
 
 function tally(outcomes: Outcome[]): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const outcome of outcomes) counts[word(outcome)] = (counts[word(outcome)] ?? 0) + 1;
+  for (const name of outcomes.map(outcomeName)) counts[name] = (counts[name] ?? 0) + 1;
   return counts;
 }
 
@@ -262,7 +262,7 @@ async function shardChannelsOf(master: string): Promise<string[]> {
   return (await redis.call(master, 'PUBSUB', 'SHARDCHANNELS', 'll:*')) as string[];
 }
 
-/** The first `<name>-<n>` of every shard. */
+/** For every shard, the first clientId of the form `<name>-<n>`. */
 function clientPerShard(name: string): string[] {
   const clientIds: string[] = [];
   for (let n = 0, missing = SHARDS; missing > 0; n++) {
@@ -274,7 +274,7 @@ function clientPerShard(name: string): string[] {
   return clientIds;
 }
 
-/** A client that connects once, and remembers which of its pushes were accepted. */
+/** A client that connects once and records which of its pushes were accepted. */
 class PushedDevice {
   readonly shard: number;
   /** The newest push has not been accepted yet. */
@@ -299,11 +299,11 @@ class PushedDevice {
     return this.#stream!.events;
   }
 
-  leave(): void {
+  close(): void {
     this.#stream?.close();
   }
 
-  /** The payload counts. */
+  /** The payload is the number of the push. */
   nextPush(waitMs: number): PushRequest {
     if (!this.isPending) this.#pushes++;
     this.isPending = true;
@@ -317,15 +317,15 @@ class PushedDevice {
     this.#accepted.push({ id: outcome.value.messageId, data: `${this.#pushes}` });
   }
 
-  /** Without an id: an edge says that it wrote a push which Redis could not confirm any more. */
+  /** Accepted without an id: an edge wrote the push, but Redis could no longer confirm it. */
   hasAllAccepted(): boolean {
     const got = new Set(this.events.flatMap(({ id, data }) => [`${id} ${data}`, ` ${data}`]));
     return this.#accepted.every(({ id, data }) => got.has(`${id} ${data}`));
   }
 
   /**
-   * Whether all that came are pushes in their order. A repeated event has its first id. A push that
-   * was repeated because its first try died with the master may have two ids, like two pushes.
+   * True if all events are pushes in order. A repeated event has its first id. A push that was retried
+   * because its first try was lost with the master may have two ids, like two pushes.
    */
   isInOrder(): boolean {
     const dataById = new Map<string, string>();
@@ -342,7 +342,7 @@ class PushedDevice {
   }
 }
 
-/** Of ids, `<ms>-<n>`. */
+/** Compares message ids `<ms>-<n>`. */
 function isBefore(a: string, b: string): boolean {
   const [aMs, aN] = a.split('-').map(Number) as [number, number];
   const [bMs, bN] = b.split('-').map(Number) as [number, number];

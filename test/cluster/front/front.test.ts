@@ -1,8 +1,8 @@
 /**
- * Goal: a device that knows one address only, a router's front, is served by the owner of its shard,
- * under its own address, whatever it speaks; and nobody can lie about where he is from.
- * Method: processes of their own over a real Redis; two routers, both with a front; devices that speak
- * to nothing but a front.
+ * Goal: a device that connects to the front of a router is served by the owner of its shard, in every
+ * protocol, and the edge sees the device's address, which the device cannot forge.
+ * Method: processes on a real Redis; two routers, both with a front; devices that connect only to a
+ * front.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -70,7 +70,7 @@ const rejectedAt = (router: string, code: string) =>
 
 const devicesAt = (router: string) => running.metric(router, 'longline_router_front_devices');
 
-describe('a device that knows the front only', () => {
+describe('a device that connects to a front', () => {
   test('is served by the owner of its shard, never redirected, under its own address', async () => {
     for (const edge of running.cluster.namesOf('edge')) {
       const clientId = await running.clientIdOf(edge, `own-${edge}`);
@@ -91,7 +91,7 @@ describe('a device that knows the front only', () => {
     }
   });
 
-  test('resumes with the newest id that it has', async () => {
+  test('resumes after the newest id that it received', async () => {
     const stream = await open('resumer');
     const first = await running.push.push('resumer', 'one');
     await stream.until(1);
@@ -107,14 +107,14 @@ describe('a device that knows the front only', () => {
     expect(again.data).toEqual(['two']);
   });
 
-  test('that sends its head in pieces is served, too', async () => {
+  test('is served if it sends its head in pieces', async () => {
     const socket = await dial();
     for (const byte of request('pieces')) await socket.send(byte);
     await socket.untilText('retry: 1000\n\n');
     expect(socket.status).toBe(200);
   });
 
-  test('curl and EventSource need nothing special', async () => {
+  test('can be curl or an EventSource', async () => {
     const source = new EventSource(frontUrl('event-source'));
     try {
       const data = new Promise((resolve) => {
@@ -135,13 +135,13 @@ describe('a device that knows the front only', () => {
     });
   });
 
-  test('that does not read holds up nobody, and gets what was stored when it reads on', async () => {
+  test('does not block others while it does not read, and receives stored pushes when it does', async () => {
     const socket = await dial();
     await socket.send(request('stalled'));
     await socket.untilText('retry');
     socket.stopReading();
     const payload = 'x'.repeat(500_000);
-    // More than all buffers on the way.
+    // Until all buffers between edge and device are full.
     let sent = 0;
     await eventually(async () => {
       const { verdict } = await running.push.push('stalled', payload, { waitMs: 500 });
@@ -149,13 +149,13 @@ describe('a device that knows the front only', () => {
       expect(verdict).toBe('STORED');
     }, 30_000);
     expect(sent).toBeGreaterThan(1);
-    const other = await open(await running.clientIdOf('edge-1', 'unharmed'));
+    const other = await open(await running.clientIdOf('edge-1', 'unaffected'));
     expect(other.isOpen).toBe(true);
     socket.resumeReading();
     await eventually(() => socket.text.length > sent * 400_000 || socket.isEnded, 20_000);
   }, 60_000);
 
-  test('whose FIN comes is ended by its edge, and both connections of the front are given up', async () => {
+  test('is disconnected by its edge after a FIN, and the front closes both connections', async () => {
     await eventually(async () => expect(await devicesAt('router')).toBe(0));
     const socket = await dial();
     await socket.send(request('half-closed'));
@@ -167,7 +167,7 @@ describe('a device that knows the front only', () => {
     expect((await running.push.presence('half-closed')).connections).toEqual([]);
   });
 
-  test('that sends what it must not is ended by its edge, as without a front', async () => {
+  test('is disconnected by its edge after unexpected bytes, as without a front', async () => {
     const socket = await dial();
     await socket.send(`${request('talker')}GET / HTTP/1.1\r\n\r\n`);
     await socket.untilEnded();
@@ -181,7 +181,7 @@ describe('a device that knows the front only', () => {
 });
 
 describe('a WebSocket through a front', () => {
-  test('is served by the owner, both ways, and is no guest', async () => {
+  test('is served by the owner, in both directions, and is no guest', async () => {
     const edge = running.cluster.namesOf('edge')[1]!;
     const clientId = await running.clientIdOf(edge, 'socket');
     const client = await openWs(frontUrl(clientId), 'longline.json');
@@ -207,7 +207,7 @@ describe('a WebSocket through a front', () => {
     }
   });
 
-  test('without a subprotocol gets its frames, and is taken over by a newer one', async () => {
+  test('without a subprotocol receives frames, and is replaced by a newer connection', async () => {
     const one = await openWs(frontUrl('plain'));
     const two = await openWs(frontUrl('plain', 'router-2'));
     try {
@@ -251,7 +251,7 @@ describe.each([4, 5] as const)('an MQTT client (level %i) through a front', (pro
   });
 });
 
-describe('what is no introduction', () => {
+describe('an invalid connect request', () => {
   test.each([
     ['another path', 'GET / HTTP/1.1\r\nHost: x\r\n\r\n', 404, 'NOT_FOUND'],
     ['no clientId', 'GET /connect HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'CLIENT_ID_INVALID'],
@@ -291,30 +291,27 @@ describe('what is no introduction', () => {
     ['TLS', Buffer.from('16030100c8010000c40303', 'hex'), 400, 'REQUEST_MALFORMED'],
     ['Redis', '*1\r\n$4\r\nPING\r\n', 400, 'REQUEST_MALFORMED'],
     [
-      'PROXY v1 of a stranger',
+      'PROXY v1 from an unknown network',
       `PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n${request('a')}`,
       403,
       'PROXY_NOT_ALLOWED',
     ],
     [
-      'PROXY v2 of a stranger',
+      'PROXY v2 from an unknown network',
       Buffer.from('0d0a0d0a000d0a515549540a', 'hex'),
       403,
       'PROXY_NOT_ALLOWED',
     ],
-  ] as const)(
-    '%s is rejected as an edge rejects it, and counted',
-    async (_, bytes, status, code) => {
-      const before = await rejectedAt('router', code);
-      const socket = await dial();
-      await socket.send(bytes);
-      await socket.untilEnded();
-      expect([socket.status, socket.code]).toEqual([status, code]);
-      expect(await rejectedAt('router', code)).toBe(before + 1);
-    },
-  );
+  ] as const)('with %s is rejected as by an edge, and counted', async (_, bytes, status, code) => {
+    const before = await rejectedAt('router', code);
+    const socket = await dial();
+    await socket.send(bytes);
+    await socket.untilEnded();
+    expect([socket.status, socket.code]).toEqual([status, code]);
+    expect(await rejectedAt('router', code)).toBe(before + 1);
+  });
 
-  test('a head that does not end is answered 408 at the deadline, however it drips', async () => {
+  test('that drips is answered with 408 at the deadline', async () => {
     const socket = await dial();
     const head = request('slow').slice(0, -2);
     const dripping = setInterval(() => void socket.send('X: y\r\n'), 100);
@@ -326,7 +323,7 @@ describe('what is no introduction', () => {
     expect(performance.now() - sinceMs).toBeLessThan(HEAD_TIMEOUT_MS + 2_000);
   });
 
-  test('an MQTT client without a clientId is rejected in its own words', async () => {
+  test('of MQTT without a clientId is rejected with a CONNACK', async () => {
     const socket = await dial();
     // CONNECT, MQTT 3.1.1, no clean session, empty clientId: [MQTT-3.1.3-8] of 3.1.1.
     await socket.send(Buffer.from('100c00044d5154540400003c0000', 'hex'));
@@ -342,15 +339,18 @@ describe('a PROXY header', () => {
   test.each([
     ['version 1', Buffer.from('PROXY TCP4 198.51.100.7 203.0.113.1 4711 443\r\n'), 'one'],
     ['version 2', header, 'two'],
-  ])('of a proxy, in %s, goes through the front to presence', async (_, bytes, clientId) => {
-    const socket = await dial('router', '127.0.0.9');
-    await socket.send(Buffer.concat([bytes, Buffer.from(request(clientId))]));
-    await socket.untilText('retry');
-    const { connections } = await running.push.presence(clientId);
-    expect(connections[0]).toMatchObject({ remoteAddress: '198.51.100.7:4711' });
-  });
+  ])(
+    'of a proxy, in %s, sets the address in the presence of the device',
+    async (_, bytes, clientId) => {
+      const socket = await dial('router', '127.0.0.9');
+      await socket.send(Buffer.concat([bytes, Buffer.from(request(clientId))]));
+      await socket.untilText('retry');
+      const { connections } = await running.push.presence(clientId);
+      expect(connections[0]).toMatchObject({ remoteAddress: '198.51.100.7:4711' });
+    },
+  );
 
-  test('of a proxy is heard by an edge, too, byte by byte', async () => {
+  test('of a proxy is accepted by an edge as well, byte by byte', async () => {
     const clientId = await running.clientIdOf('edge-1', 'proxied');
     const { port } = new URL(running.cluster.edgeUrl('edge-1'));
     const socket = await RawSocket.connect(Number(port), '127.0.0.9');
@@ -362,14 +362,14 @@ describe('a PROXY header', () => {
     expect(connections[0]).toMatchObject({ remoteAddress: '198.51.100.7:4711' });
   });
 
-  test('twice is one too many', async () => {
+  test('is rejected if it is sent twice', async () => {
     const socket = await dial('router', '127.0.0.9');
     await socket.send(Buffer.concat([header, header, Buffer.from(request('twice'))]));
     await socket.untilEnded();
     expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
   });
 
-  test('that cannot be read is rejected of a proxy, too', async () => {
+  test('that is malformed is rejected', async () => {
     const socket = await dial('router', '127.0.0.9');
     await socket.send('PROXY TCP4 198.51.100.7 203.0.113.1 04711 443\r\n');
     await socket.untilEnded();

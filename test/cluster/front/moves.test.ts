@@ -1,8 +1,8 @@
 /**
- * Goal: devices that know fronts only are no guests and miss nothing, whatever is drained, killed or
- * ended, and every shard still has one subscriber.
- * Method: processes of their own over a real Redis; two routers, both with a front; devices of two
- * protocols that speak to nothing but a front.
+ * Goal: devices that connect to fronts are no guests and miss nothing when edges are drained or killed
+ * and routers restart, and every shard keeps one subscriber.
+ * Method: processes on a real Redis; two routers, both with a front; devices with two protocols that
+ * connect only to a front.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -46,7 +46,7 @@ function connectSse(count: number): Device[] {
 const untilConnected = () =>
   eventually(() => devices.every((device) => device.connectedTo !== undefined), 30_000);
 
-/** Clients of MQTT that come back by themselves, as they come: a session, and one address. */
+/** MQTT clients with a persistent session, one address and automatic reconnects. */
 async function connectMqtt(count: number): Promise<MqttDevice[]> {
   const connected: MqttDevice[] = [];
   for (let i = 0; i < count; i++) {
@@ -73,13 +73,13 @@ async function untilReceived(expected: string[]): Promise<void> {
     for (const device of devices) {
       expect({ [device.clientId]: device.received }).toEqual({ [device.clientId]: expected });
     }
-    // At least once: one that is confirmed while its edge dies comes again.
+    // At least once: a push whose PUBACK was lost with its edge is sent again.
     for (const { payloads } of mqttDevices) expect([...new Set(payloads)]).toEqual(expected);
   }, 30_000);
 }
 
-/** No guests, and one subscriber of every shard. */
-async function untilSharded(): Promise<void> {
+/** Resolves when there are no guests and every shard has one subscriber. */
+async function untilConverged(): Promise<void> {
   const shards = await running.shards();
   const redis = new Redis(running.redis.url);
   try {
@@ -95,15 +95,15 @@ async function untilSharded(): Promise<void> {
   }
 }
 
-test('nobody is a guest or misses anything, whatever is drained, killed or ended', async () => {
+test('no device is a guest or misses a push during a drain, a crash and a router restart', async () => {
   devices = connectSse(COUNT);
   mqttDevices = await connectMqtt(MQTT_COUNT);
   await untilConnected();
-  await untilSharded();
+  await untilConverged();
   await pushToAll('at first');
   await untilReceived(['at first']);
 
-  // An edge is drained: its devices are told to go without a URL, and come back to their front.
+  // A drained edge sends its devices a GOAWAY without a URL, and they reconnect to their front.
   await running.postToControl('/v1/edges/edge-3/drain');
   await pushToAll('while one is drained');
   await eventually(async () => {
@@ -115,16 +115,16 @@ test('nobody is a guest or misses anything, whatever is drained, killed or ended
   const goaways = devices.flatMap(({ events }) => events.filter(({ event }) => event === 'goaway'));
   expect(goaways.length).toBeGreaterThan(10);
   expect(new Set(goaways.map(({ data }) => data))).toEqual(new Set(['{}']));
-  await untilSharded();
+  await untilConverged();
 
-  // An edge dies: its connections end, and its devices come back when its shards have an owner.
+  // The connections of a crashed edge end, and its devices are served when its shards have an owner.
   await running.cluster.kill('edge-2');
   await pushToAll('while one is dead');
   await untilConnected();
   await untilReceived(['at first', 'while one is drained', 'while one is dead']);
-  await untilSharded();
+  await untilConverged();
 
-  // A router ends: it lets its devices go over a second and a half, and ends by itself.
+  // A router that shuts down disconnects its devices over 1.5 s and exits.
   const before = devices.filter((_, i) => i % 2 === 1).map(({ connections }) => connections);
   const sinceMs = performance.now();
   await running.cluster.kill('router-2', 'SIGTERM');
@@ -142,5 +142,5 @@ test('nobody is a guest or misses anything, whatever is drained, killed or ended
   ]);
   const after = devices.filter((_, i) => i % 2 === 1).map(({ connections }) => connections);
   expect(after).toEqual(before.map((count) => count + 1));
-  await untilSharded();
+  await untilConverged();
 }, 180_000);

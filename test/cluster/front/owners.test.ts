@@ -1,8 +1,8 @@
 /**
- * Goal: a front finds the owner that the newest assignment names, tells a device in its own protocol
- * when there is none, keeps to its bounds, and leaves it to the edge to know better.
- * Method: a real router with a front, real edges and a real Redis; control is played by the test, so
- * that owners can be dead, change at a moment of its choice, or be known to one side only.
+ * Goal: a front connects to the owner in the newest assignment, rejects a device in its own protocol if
+ * there is none, and enforces its limits; an edge with a newer assignment corrects the front.
+ * Method: a real router with a front, real edges and a real Redis. The test replaces control, so that
+ * owners can be dead, change at a chosen moment, or be known to one role only.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type AssignedEdge, NO_OWNER } from '../../../common/cluster/assignment.js';
@@ -15,7 +15,7 @@ import { eventually } from '../../support/eventually.js';
 import { httpRequest } from '../../support/http.js';
 
 const SHARDS = 8;
-/** Nobody listens there. */
+/** An edge at a port without a listener. */
 const DEAD: AssignedEdge = {
   id: 'edge-0',
   incarnation: 'dead',
@@ -25,7 +25,7 @@ const DEAD: AssignedEdge = {
 
 let redis: TestRedis;
 let control: FakeControl;
-/** The one that is asked. */
+/** The router under test. */
 let router: Role;
 let one: AssignedEdge;
 let two: AssignedEdge;
@@ -71,7 +71,7 @@ function startRouter(env: NodeJS.ProcessEnv = {}): Promise<Role> {
   });
 }
 
-/** As it is in assignments, with an address that is good whatever this machine's name is. */
+/** Returns the edge as in assignments, with an address that does not depend on the host name. */
 async function startEdge(id: string): Promise<AssignedEdge> {
   const { ports } = await start('edge', {
     LONGLINE_EDGE_ID: id,
@@ -84,17 +84,20 @@ async function startEdge(id: string): Promise<AssignedEdge> {
   return { ...edge, frontAddress: `127.0.0.1:${ports.devices}` };
 }
 
-/** Makes one edge the owner of all; undefined: nobody. Resolves when the router knows, if it is told. */
+/**
+ * Makes `owner` the owner of all shards; undefined for no owner. Resolves when the router has the
+ * assignment, unless it is sent to edges only.
+ */
 async function own(
   owner: AssignedEdge | undefined,
   all: readonly AssignedEdge[],
-  hearers?: 'edges' | 'routers',
+  recipients?: 'edges' | 'routers',
 ): Promise<void> {
   const edges = all.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const index = owner === undefined ? NO_OWNER : edges.indexOf(owner);
   const owners = new Uint16Array(SHARDS).fill(index);
-  control.publish({ edges, owners, moves: [], isBalancing: false }, hearers);
-  if (hearers === 'edges') return;
+  control.publish({ edges, owners, moves: [], isBalancing: false }, recipients);
+  if (recipients === 'edges') return;
   const { epoch } = control.current.position;
   await eventually(async () => expect(await metric('assignment_epoch')).toBe(epoch));
 }
@@ -131,7 +134,7 @@ async function metric(name: string, label = ''): Promise<number> {
 
 const rejected = (code: string) => metric('front_rejected_total', `{code="${code}"}`);
 
-/** The answers to devices of all kinds that cannot be served now. */
+/** Checks the responses to devices of all protocols that cannot be served now. */
 async function expectRejections(code: string): Promise<void> {
   const before = await rejected(code);
   const [plain, stream, mqtt4, mqtt5] = [
@@ -143,33 +146,33 @@ async function expectRejections(code: string): Promise<void> {
   for (const socket of [plain, stream, mqtt4, mqtt5]) await socket.untilEnded();
   expect([plain.status, plain.code]).toEqual([503, code]);
   expect(plain.text).toContain('\r\nRetry-After: 1\r\n');
-  // An EventSource never comes back after a status of 503.
+  // An EventSource does not reconnect after a status of 503.
   expect(stream.status).toBe(200);
   expect(stream.text).toMatch(/\r\n\r\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
-  // mqtt.js never comes back after a CONNACK that rejects.
+  // mqtt.js does not reconnect after a CONNACK that rejects.
   expect([mqtt4.text, mqtt5.text]).toEqual(['', '']);
   expect(await rejected(code)).toBe(before + 4);
 }
 
-const untilWaiting = (count: number) =>
-  eventually(async () => expect(await metric('front_waiting')).toBe(count));
+const untilPending = (count: number) =>
+  eventually(async () => expect(await metric('front_pending')).toBe(count));
 
-describe('an owner that is not there', () => {
-  test('because there is none, is said in the words of each protocol', async () => {
+describe('without a reachable owner', () => {
+  test('a device is rejected in its own protocol if there is no owner', async () => {
     await own(undefined, [one]);
     await expectRejections('NO_EDGE');
   }, 60_000);
 
-  test('because it is dead, is said when it was tried for long enough', async () => {
+  test('a device is rejected if the owner is dead, after several tries', async () => {
     const before = await metric('front_connect_failures_total');
     await own(DEAD, [DEAD]);
     await expectRejections('EDGE_UNREACHABLE');
     expect(await metric('front_connect_failures_total')).toBeGreaterThan(before + 1);
-    expect(await metric('front_waiting')).toBe(0);
+    expect(await metric('front_pending')).toBe(0);
   }, 60_000);
 
-  test('because its machine is silent, is given up at the deadline', async () => {
-    // TEST-NET-1 (RFC 5737): nobody answers, or nothing leads there.
+  test('a device is rejected at the deadline if the machine of the owner is silent', async () => {
+    // TEST-NET-1 (RFC 5737): no machine replies, or there is no route.
     const silent = { ...DEAD, frontAddress: '192.0.2.1:9' };
     await own(silent, [silent]);
     const socket = await connect('a');
@@ -177,7 +180,7 @@ describe('an owner that is not there', () => {
     expect(socket.status).toBe(503);
   }, 60_000);
 
-  test('is replaced by the one that the next assignment names', async () => {
+  test('a pending device is connected to the owner in the next assignment', async () => {
     await own(DEAD, [DEAD, one]);
     const failures = await metric('front_connect_failures_total');
     const socket = await connect('a');
@@ -189,27 +192,27 @@ describe('an owner that is not there', () => {
     expect(socket.status).toBe(200);
   }, 60_000);
 
-  test('is not waited for by a device that has gone', async () => {
+  test('a device that disconnects is no longer pending', async () => {
     await own(DEAD, [DEAD]);
-    await untilWaiting(0);
+    await untilPending(0);
     const socket = await connect('a');
-    await untilWaiting(1);
+    await untilPending(1);
     socket.reset();
-    await untilWaiting(0);
+    await untilPending(0);
     expect(socket.text).toBe('');
   }, 60_000);
 });
 
-describe('an edge and a front that do not know the same', () => {
+describe('an edge and a front with different assignments', () => {
   /** Resolves when both edges have reported under the newest assignment. */
-  const untilEdgesKnow = () =>
+  const untilEdgesReport = () =>
     eventually(() => control.stats('edge-1') && control.stats('edge-2') && true, 15_000);
 
-  test('the edge tells a device of a stale front to come again, without a URL', async () => {
+  test('the edge sends a device of a stale front a GOAWAY without a URL', async () => {
     await own(one, [one, two]);
     await (await connect('a')).untilText('retry: 1000');
     await own(two, [one, two], 'edges');
-    await untilEdgesKnow();
+    await untilEdgesReport();
     const socket = await connect('b');
     await socket.untilEnded();
     expect(socket.status).toBe(200);
@@ -228,9 +231,9 @@ describe('an edge and a front that do not know the same', () => {
     });
   }, 60_000);
 
-  test('an edge that knows less serves whom the front sends', async () => {
+  test('a stale edge serves the devices that the front forwards', async () => {
     await own(one, [one, two]);
-    await untilEdgesKnow();
+    await untilEdgesReport();
     await own(two, [one, two], 'routers');
     const socket = await connect('d');
     await socket.untilText('retry: 1000');
@@ -241,8 +244,8 @@ describe('an edge and a front that do not know the same', () => {
     expect(socket.text).not.toContain('goaway');
   }, 60_000);
 
-  test('a front lets the devices go of an edge that is of the cluster no more', async () => {
-    const gone = () => metric('front_ended_total', '{reason="edge_gone"}');
+  test('a front disconnects the devices of an edge that has left the cluster', async () => {
+    const gone = () => metric('front_closed_total', '{reason="edge_gone"}');
     await own(one, [one, two]);
     const before = await gone();
     const socket = await connect('e');
@@ -254,7 +257,7 @@ describe('an edge and a front that do not know the same', () => {
   }, 60_000);
 });
 
-describe('bounds', () => {
+describe('limits', () => {
   beforeAll(async () => {
     router = await startRouter({
       LONGLINE_ROUTER_FRONT_DEVICES_MAX: '2',
@@ -262,7 +265,7 @@ describe('bounds', () => {
     });
   }, 60_000);
 
-  test('devices over the maximum are rejected, and one that leaves makes room', async () => {
+  test('devices over the maximum are rejected until another one disconnects', async () => {
     await own(one, [one]);
     const first = await connect('a');
     await first.untilText('retry: 1000');
@@ -277,13 +280,13 @@ describe('bounds', () => {
     });
   }, 60_000);
 
-  test('connections that say nothing leave room for those to edges', async () => {
+  test('silent connections leave slots for the connections to edges', async () => {
     await own(one, [one]);
     await eventually(async () => expect(await metric('front_devices')).toBe(0));
-    const before = await metric('front_turned_away_total');
-    // As many as are heard: the devices, and as many as may be rejected at once.
+    const before = await metric('front_over_limit_total');
+    // The front accepts as many connections as devices, and as many as it may reject at once.
     for (let i = 0; i < 140; i++) await dial().catch(() => {});
-    await eventually(async () => expect(await metric('front_turned_away_total')).toBe(before + 10));
+    await eventually(async () => expect(await metric('front_over_limit_total')).toBe(before + 10));
     sockets[0]!.close();
     await eventually(async () => {
       const device = await connect('a');
@@ -291,11 +294,11 @@ describe('bounds', () => {
     });
   }, 60_000);
 
-  test('devices that wait for one edge are bounded', async () => {
+  test('the number of pending devices is limited', async () => {
     await own(DEAD, [DEAD]);
-    await untilWaiting(0);
+    await untilPending(0);
     const first = await connect('a');
-    await untilWaiting(1);
+    await untilPending(1);
     const second = await connect('b');
     await second.untilEnded();
     expect([second.status, second.code]).toEqual([503, 'OVERLOADED']);

@@ -1,9 +1,9 @@
 /**
- * Goal: an edge does its part of a move and of its own shutdown: it proves what it acquires, lets
- * the clients go of what it has lost, at the pace that it is told, releases it, and ends when it is
- * empty or when its time is up. No push is lost meanwhile.
- * Method: real edges, a real router and a real Redis; control is played by the test, so that each
- * word of it can be chosen.
+ * Goal: an edge executes its part of a move and of a shutdown: it proves acquired shards, sends GOAWAYs to
+ * the clients of lost shards at the pace that control sets, releases the shards, and exits when it is
+ * empty or its drain time is over. No push is lost.
+ * Method: real edges, a real router and a real Redis. The test replaces control, so that it can choose
+ * every message.
  */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { AssignedEdge, Move } from '../../../common/cluster/assignment.js';
@@ -51,7 +51,7 @@ async function start(role: string, env: NodeJS.ProcessEnv = {}): Promise<Role> {
   return started;
 }
 
-/** Its devices reach it at the first of its ports, whatever the name of this machine. */
+/** Resolves when the edge has a session with control. */
 async function startEdge(id: string, env: NodeJS.ProcessEnv = {}): Promise<Role> {
   const edge = await start('edge', {
     LONGLINE_EDGE_ID: id,
@@ -66,7 +66,7 @@ async function startEdge(id: string, env: NodeJS.ProcessEnv = {}): Promise<Role>
 const startRouter = () =>
   start('router', { LONGLINE_ROUTER_HTTP_PORT: '0', LONGLINE_ROUTER_GRPC_PORT: '0' });
 
-/** Everything is owned by the first edge but for the shards of `second`. */
+/** The first edge owns all shards except those of `second`. */
 function publish({
   second = [] as readonly number[],
   moves = [] as readonly Omit<Move, 'from' | 'to'>[],
@@ -94,7 +94,7 @@ async function connect(edge: Role, clientId: string): Promise<SseClient> {
   return open(url);
 }
 
-/** The host name that an edge advertises by itself may not resolve here. */
+/** Connects to the loopback address: the host name that an edge advertises may not resolve here. */
 async function open(url: string, headers = {}): Promise<SseClient> {
   const { port, pathname, search } = new URL(url);
   const client = await SseClient.openOnce(`http://127.0.0.1:${port}${pathname}${search}`, {
@@ -114,8 +114,8 @@ async function metric(edge: Role, pattern: RegExp): Promise<number> {
   return Number(pattern.exec(body)?.[1] ?? 0);
 }
 
-describe('a shard that moves', () => {
-  test('is acquired, its clients of before are let go at the given pace, and it is released', async () => {
+describe('a moving shard', () => {
+  test('is acquired, its clients receive GOAWAYs at the given pace, and it is released', async () => {
     const one = await startEdge('edge-1');
     const two = await startEdge('edge-2');
     const router = await startRouter();
@@ -127,14 +127,14 @@ describe('a shard that moves', () => {
       const [guestId, ...before] = ids as [string, ...string[]];
       for (const id of before) await connect(one, id);
 
-      // Acquired: subscribed, and proven although nobody pushes.
+      // Acquired: subscribed, and proven without a push.
       publish({ moves: [{ shard: SHARD, phase: 'acquiring' }] });
       await eventually(() => expect(control.stats('edge-2').acquired).toEqual([SHARD]));
       await eventually(() => control.stats('edge-1'));
       expect(control.stats('edge-1').acquired).toEqual([]);
       expect(control.stats('edge-2').shardsSubscribed).toBe(1);
 
-      // Handing over: nobody is told to go before a pace is heard.
+      // Handing over: no GOAWAY before the edge has received a pace.
       publish({ second: [SHARD], moves: [{ shard: SHARD, phase: 'handing-over' }] });
       await eventually(() => expect(control.stats('edge-1').guests).toBe(before.length));
       expect(await metric(one, /^longline_edge_goaways_pending (\d+)$/m)).toBe(before.length);
@@ -150,28 +150,28 @@ describe('a shard that moves', () => {
       expect(tookMs).toBeGreaterThan(900);
       expect(tookMs).toBeLessThan(3_000);
 
-      // Each was told where to, and for how long to wait.
+      // Each GOAWAY has a URL and a delay.
       const edges = control.edges();
       for (const [i, id] of before.entries()) {
-        const [gone] = goawayOf(clients[i]!);
-        expect(gone).toEqual({ url: `${edges[1]!.advertisedUrl}/connect?clientId=${id}${sent}` });
+        const [goaway] = goawayOf(clients[i]!);
+        expect(goaway).toEqual({ url: `${edges[1]!.advertisedUrl}/connect?clientId=${id}${sent}` });
         expect(clients[i]!.retryMs).toBeGreaterThanOrEqual(100);
         expect(clients[i]!.retryMs).toBeLessThanOrEqual(1_000);
       }
       expect(new Set(clients.slice(0, -1).map(({ retryMs }) => retryMs)).size).toBeGreaterThan(1);
-      expect(await metric(one, /ended_total\{reason="goaway"\} (\d+)/)).toBe(before.length);
+      expect(await metric(one, /closed_total\{reason="goaway"\} (\d+)/)).toBe(before.length);
 
-      // PushResult to between two edges, it waits in the inbox; at the new edge it is served.
+      // A push to a client between two edges is stored, and delivered by the new edge.
       const id = before[0]!;
       expect((await push.push(id, 'on the way')).verdict).toBe('STORED');
       const back = await open(goawayOf(clients[0]!)[0].url);
       await eventually(() => back.data.includes('on the way'));
       expect(control.stats('edge-2').guests).toBe(0);
-      // Whoever comes back to the old edge is sent on.
+      // A client that reconnects to the old edge is redirected.
       const old = `http://127.0.0.1:${one.ports.devices}/connect?clientId=${before[1]}`;
       expect(await httpRequest(old)).toMatchObject({ status: 307 });
 
-      // The guest came by choice: it stays, is served, and keeps the subscription.
+      // The guest connected after the move: it stays, is served, and keeps the subscription alive.
       await eventually(() => expect(control.stats('edge-1').released).toEqual([SHARD]), 15_000);
       expect(performance.now() - startMs).toBeGreaterThan(10_000);
       expect(guest.isOpen).toBe(true);
@@ -188,7 +188,7 @@ describe('a shard that moves', () => {
     }
   }, 60_000);
 
-  test('that comes back keeps its clients', async () => {
+  test('keeps its clients if it moves back', async () => {
     const one = await startEdge('edge-1');
     await startEdge('edge-2');
     publish();
@@ -204,8 +204,8 @@ describe('a shard that moves', () => {
   }, 30_000);
 });
 
-describe('an edge that is told to end', () => {
-  test('says so at once, is emptied, and exits 0', async () => {
+describe('an edge that receives SIGTERM', () => {
+  test('reports it at once, is drained, and exits with 0', async () => {
     const one = await startEdge('edge-1');
     await startEdge('edge-2');
     publish();
@@ -213,14 +213,14 @@ describe('an edge that is told to end', () => {
     one.signal('SIGTERM');
     await eventually(() => expect(control.stats('edge-1').shuttingDown).toBe(true), 1_000);
     const ready = await httpRequest(`http://127.0.0.1:${one.ports.admin}/readyz`);
-    expect(ready).toMatchObject({ status: 503, body: expect.stringMatching(/leaving/) });
+    expect(ready).toMatchObject({ status: 503, body: expect.stringMatching(/shutting down/) });
     expect(openCount()).toBe(3);
     const all = Array.from({ length: SHARDS }, (_, shard) => shard);
     const intents = { 'edge-1': 'draining' } as const;
     const moves = all.map((shard) => ({ shard, phase: 'handing-over' as const }));
     publish({ second: all, moves, intents });
     await eventually(() => control.stats('edge-1').guests === 3);
-    // A guest came by choice, and has to go all the same.
+    // Guests receive a GOAWAY as well.
     const [, , , guestId] = clientIdsOf(SHARD, 4);
     const { incarnation, epoch } = control.current.position;
     const guest = await connect(one, `${guestId}&epoch=${incarnation}-${epoch}`);
@@ -234,7 +234,7 @@ describe('an edge that is told to end', () => {
     expect(await one.exited).toBe(0);
   }, 45_000);
 
-  test('closes whoever is left before its deadline, lets nobody in, and exits 0', async () => {
+  test('disconnects the remaining clients by its deadline, admits no new one, and exits with 0', async () => {
     const one = await startEdge('edge-1', { LONGLINE_EDGE_DRAIN_MS: '4000' });
     await startEdge('edge-2');
     publish();
@@ -243,19 +243,19 @@ describe('an edge that is told to end', () => {
     const startMs = performance.now();
     one.signal('SIGTERM');
     await eventually(() => openCount() === 3);
-    // The others are still there: not all at once.
+    // The others are still connected: clients are disconnected gradually.
     expect(performance.now() - startMs).toBeLessThan(3_000);
     await expect(connect(one, other!)).rejects.toThrow(/503.*NOT_READY/);
     expect(await one.exited).toBe(0);
     expect(performance.now() - startMs).toBeGreaterThan(3_500);
     expect(openCount()).toBe(0);
-    // Nobody else owns their shard: they are to ask.
+    // Their shard has no other owner: they must query a router.
     for (const client of clients) expect(goawayOf(client)).toEqual([{}]);
   }, 30_000);
 
   test.each<[string, NodeJS.ProcessEnv]>([
-    ['is not to drain', { LONGLINE_EDGE_DRAIN_MS: '0' }],
-    ['is the only one', {}],
+    ['is configured not to drain', { LONGLINE_EDGE_DRAIN_MS: '0' }],
+    ['is the only edge', {}],
   ])('stops at once when it %s', async (_, env) => {
     const one = await startEdge('edge-1', env);
     if ('LONGLINE_EDGE_DRAIN_MS' in env) await startEdge('edge-2');
@@ -267,7 +267,7 @@ describe('an edge that is told to end', () => {
     expect(performance.now() - startMs).toBeLessThan(3_000);
   });
 
-  test('stops at once when it is told twice, or interrupted', async () => {
+  test('stops at once after a second SIGTERM, or after SIGINT', async () => {
     const one = await startEdge('edge-1');
     const two = await startEdge('edge-2');
     publish();
@@ -282,7 +282,7 @@ describe('an edge that is told to end', () => {
   });
 });
 
-test('an edge that an operator drains stays, closes whoever is left by the deadline, or ends if it is set to', async () => {
+test('an edge drained by an operator disconnects its clients by the deadline, and exits only if set to', async () => {
   const one = await startEdge('edge-1');
   await startEdge('edge-2');
   publish();
@@ -298,7 +298,7 @@ test('an edge that an operator drains stays, closes whoever is left by the deadl
   expect(await three.exited).toBe(0);
 }, 30_000);
 
-test('of several controls, an edge finds the one that leads', async () => {
+test('an edge finds the leader among several controls', async () => {
   const other = await FakeControl.start();
   other.isLeader = false;
   try {

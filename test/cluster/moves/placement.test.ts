@@ -1,8 +1,8 @@
 /**
- * Goal: a device ends at the owner of its shard, in one connection, whatever way it came; where it
- * cannot, it is served all the same and counted; a wrong request gets a precise answer.
- * Method: three edges as processes of their own over a real Redis; requests go to router and edges
- * alike, as devices and browsers send them.
+ * Goal: a device ends up at the owner of its shard, with one connection, from any first URL; if it
+ * cannot, it is served as a guest and counted; an invalid request gets a precise response.
+ * Method: three edges as processes on a real Redis; requests to router and edges as devices and browsers
+ * send them.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';
@@ -30,12 +30,12 @@ async function open(url: string): Promise<SseClient> {
   return client;
 }
 
-/** `/connect` of an edge, as a device asks that nobody has sent there. */
+/** `/connect` of an edge, for a device that was not sent there. */
 function atEdge(edgeId: string, clientId: string): string {
   return `${running.cluster.edgeUrl(edgeId)}/connect?clientId=${encodeURIComponent(clientId)}`;
 }
 
-/** The same for a device that was sent there under the current assignment. */
+/** `/connect` of an edge, for a device that was sent there under the current assignment. */
 async function sentToEdge(edgeId: string, clientId: string): Promise<string> {
   const { position } = await running.view();
   return `${atEdge(edgeId, clientId)}&epoch=${position.incarnation}-${position.epoch}`;
@@ -64,18 +64,18 @@ describe('a device at the wrong edge', () => {
     expect(new URL(client.url).origin).toBe(running.cluster.edgeUrl('edge-2'));
   });
 
-  test('is redirected although it was sent there, when that was under an older epoch', async () => {
+  test('is redirected if it was sent there under an older epoch', async () => {
     const clientId = await running.clientIdOf('edge-2', 'stale');
     const answer = await httpRequest(`${atEdge('edge-1', clientId)}&epoch=0-0`);
     expect(answer.status).toBe(307);
   });
 
-  test('is served as a guest when it was sent there under this epoch, counted, and pushed to', async () => {
+  test('is served as a guest if it was sent there under this epoch, counted, and receives pushes', async () => {
     const clientId = await running.clientIdOf('edge-2', 'guest');
     await running.push.push(clientId, 'stored');
     const client = await open(await sentToEdge('edge-1', clientId));
     await client.until(1);
-    // The owner says that it does not have the client, and that is not taken for the answer.
+    // The owner replies that the client is not connected there, which must not become the verdict.
     for (let i = 0; i < 20; i++) {
       const { verdict } = await running.push.push(clientId, `live ${i}`, LIVE);
       expect(verdict).toBe('WRITTEN');
@@ -92,7 +92,7 @@ describe('a device at the wrong edge', () => {
     await eventually(async () => (await running.view()).guests === 1, 10_000);
     client.close();
     await eventually(async () => (await running.metric('edge-1', 'longline_edge_guests')) === 0);
-    // Nobody there is said without waiting for a third edge that no longer listens.
+    // OFFLINE, without waiting for an edge that is no longer subscribed.
     await eventually(
       async () => (await running.push.push(clientId, 'gone', LIVE)).verdict === 'OFFLINE',
     );
@@ -104,21 +104,20 @@ describe('two connections of one clientId', () => {
     ['on the same edge', 'edge-1', 'edge-1'],
     ['on two edges, the newer at the owner', 'edge-2', 'edge-1'],
     ['on two edges, the newer a guest', 'edge-1', 'edge-3'],
-  ])('%s: the older is told and closed, the newer remains', async (what, olderAt, newerAt) => {
-    const clientId = await running.clientIdOf('edge-1', `twice ${what}`);
+  ])('%s: the older is replaced, the newer remains', async (placement, olderAt, newerAt) => {
+    const clientId = await running.clientIdOf('edge-1', `twice ${placement}`);
     const reason = { reason: 'session_replaced' };
     const counter = 'longline_edge_connections_closed_total';
     const before = await running.metric(olderAt, counter, reason);
     const older = await open(await sentToEdge(olderAt, clientId));
-    const untilOlder = running.push.push(clientId, 'to the older', LIVE);
-    expect((await untilOlder).verdict).toBe('WRITTEN');
+    expect((await running.push.push(clientId, 'to the older', LIVE)).verdict).toBe('WRITTEN');
     const newer = await open(await sentToEdge(newerAt, clientId));
     await older.ended;
     expect(older.events).toEqual([
       { event: 'message', id: '', data: 'to the older' },
       { event: 'session-replaced', id: '', data: '{}' },
     ]);
-    // Two of them must not chase each other.
+    // A long delay, so that two clients with one clientId do not replace each other in turn.
     expect(older.retryMs).toBe(30_000);
     expect(newer.isOpen).toBe(true);
     const { connections } = await running.push.presence(clientId);
@@ -131,7 +130,7 @@ describe('two connections of one clientId', () => {
     expect(await running.metric(olderAt, counter, reason)).toBe(before + 1);
   });
 
-  test('flapping between three edges ends with exactly one, which gets each push once', async () => {
+  test('after flapping between three edges exactly one remains, which receives each push once', async () => {
     const clientId = await running.clientIdOf('edge-1', 'flapping');
     const clients: SseClient[] = [];
     for (let i = 0; i < 30; i++) {
@@ -144,33 +143,35 @@ describe('two connections of one clientId', () => {
     const got = clients.filter((client) => client.ids.includes(messageId));
     expect(got).toEqual([last]);
     expect(last.ids).toEqual([messageId]);
-    // Sequential connects: the last one is the newest, and no clock was asked.
+    // Sequential connects: the last one is the newest, independent of any clock.
     expect(last).toBe(clients.at(-1));
   }, 40_000);
 });
 
 describe('/connect of the router', () => {
   test('redirects to the owner, uncached', async () => {
-    const { edgeId, url } = await running.lookUp('anybody');
-    const answer = await httpRequest(running.connectUrl('anybody'), { headers: { accept: '*/*' } });
+    const { edgeId, url } = await running.lookUp('any-client');
+    const answer = await httpRequest(running.connectUrl('any-client'), {
+      headers: { accept: '*/*' },
+    });
     expect(answer).toMatchObject({
       status: 307,
       headers: { location: url, 'cache-control': 'no-store', 'access-control-allow-origin': '*' },
     });
-    expect(url).toContain(`${running.cluster.edgeUrl(edgeId)}/connect?clientId=anybody&epoch=`);
+    expect(url).toContain(`${running.cluster.edgeUrl(edgeId)}/connect?clientId=any-client&epoch=`);
   });
 
-  test('answers JSON to whoever asks for it', async () => {
+  test('responds with JSON on request', async () => {
     const { position } = await running.view();
     const headers = { accept: 'application/json', origin: 'https://page.example' };
-    const answer = await httpRequest(running.connectUrl('anybody'), { headers });
+    const answer = await httpRequest(running.connectUrl('any-client'), { headers });
     expect(answer).toMatchObject({
       status: 200,
       headers: { 'access-control-allow-origin': '*', 'cache-control': 'no-store' },
     });
     expect(answer.headers['content-type']).toMatch(/^application\/json/);
     expect(JSON.parse(answer.body)).toEqual({
-      clientId: 'anybody',
+      clientId: 'any-client',
       shard: expect.any(Number),
       edgeId: expect.stringMatching(/^edge-[123]$/),
       url: expect.any(String),
@@ -200,7 +201,7 @@ describe.each([
         'access-control-allow-headers': expect.stringContaining('Last-Event-ID'),
       },
     });
-    // Credentials beside `*` would be rejected by browsers, and must never be offered.
+    // Browsers reject credentials with `*`, and Longline must never allow them.
     expect(answer.headers).not.toHaveProperty('access-control-allow-credentials');
   });
 
@@ -215,11 +216,11 @@ describe.each([
     ['bytes that are not UTF-8', '?clientId=%ff', 'CLIENT_ID_INVALID'],
     ['half a percent escape', '?clientId=%4', 'CLIENT_ID_INVALID'],
     ['two clientIds', '?clientId=a&clientId=a', 'REQUEST_MALFORMED'],
-    ['an epoch that is none', '?clientId=a&epoch=new', 'REQUEST_MALFORMED'],
+    ['an invalid epoch', '?clientId=a&epoch=new', 'REQUEST_MALFORMED'],
   ])('rejects %s with 400 and a code', async (__, query, code) => {
     const answer = await httpRequest(`${origin()}/connect${query}`);
     expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([400, code]);
-    // A page may read why it was rejected.
+    // A page may read the reason of the rejection.
     expect(answer.headers['access-control-allow-origin']).toBe('*');
   });
 

@@ -1,10 +1,9 @@
 /**
- * Goal: a rolling update is nothing that a backend or a device has to know of: every edge is told to
- * end, drains, exits and is started again, one after the other, and no durable push is lost, doubled
- * or out of order.
- * Method: processes of their own over a real Redis, pushed to without a pause; the next edge is told
- * to end when the one before has shards again. `npm run bench:rebalance -- --rolling` does the same with
- * thousands of clients.
+ * Goal: a rolling update is transparent to backends and devices: every edge in turn receives SIGTERM,
+ * drains, exits and is restarted, and no durable push is lost, duplicated or reordered.
+ * Method: processes on a real Redis with continuous pushes; the next edge receives SIGTERM when the
+ * previous one owns shards again. `npm run bench:rebalance -- --rolling` does the same with thousands of
+ * clients.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -22,7 +21,7 @@ const sent: string[] = [];
 beforeAll(async () => {
   running = await RunningCluster.start({
     edges: EDGES.length,
-    // So few that an edge is emptied in one round of moves, each of which takes over ten seconds.
+    // So few that an edge is drained in one round of moves, each of which takes more than ten seconds.
     env: { LONGLINE_SHARD_COUNT: '64' },
   });
   for (const edgeId of EDGES) {
@@ -46,7 +45,7 @@ async function pushToAll(): Promise<void> {
   );
 }
 
-test('every edge restarts, one after the other, and nobody misses anything', async () => {
+test('every edge restarts in turn, and no device misses a push', async () => {
   const pids = EDGES.map((name) => running.cluster.pid(name));
   let isOver = false;
   const pushing = (async () => {

@@ -1,4 +1,4 @@
-/** What a role says of itself while it cannot begin. */
+/** Health, readiness and exit status of a role that cannot start. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ const ROLES = [
   { role: 'control', portSetting: 'LONGLINE_CONTROL_HTTP_PORT' },
 ] as const;
 
-/** A role whose health is asked at `health`, and what it has said on standard error. */
+/** Starts a role. `health` is the URL of its health checks, `stderr` returns its output so far. */
 async function start({ role, portSetting }: (typeof ROLES)[number], env: NodeJS.ProcessEnv) {
   const port = await freePort();
   const child = spawn(process.execPath, [join(packageRoot, 'dist', role, 'main.js')], {
@@ -42,16 +42,16 @@ async function start({ role, portSetting }: (typeof ROLES)[number], env: NodeJS.
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   children.push(child);
-  let said = '';
+  let output = '';
   child.stderr!.on('data', (bytes) => {
-    said += bytes;
+    output += bytes;
   });
   const exited = once(child, 'close').then(([code]) => code as number | null);
-  return { child, exited, said: () => said, health: `http://127.0.0.1:${port}` };
+  return { child, exited, stderr: () => output, health: `http://127.0.0.1:${port}` };
 }
 
 describe.each(ROLES)('$role', (role) => {
-  test('is alive and not ready while Redis is away, says why, and begins when it is there', async () => {
+  test('is live but not ready while Redis is down, reports it, and starts when Redis is up', async () => {
     const port = await freePort();
     const starting = await start(role, { LONGLINE_REDIS_URL: `redis://127.0.0.1:${port}` });
     await eventually(async () => {
@@ -74,7 +74,7 @@ describe.each(ROLES)('$role', (role) => {
   test.each([
     ['SIGTERM', (child: ChildProcess) => child.kill('SIGTERM')],
     ['the end of its parent', (child: ChildProcess) => child.disconnect()],
-  ])('is ended by %s while Redis is away', async (_, end) => {
+  ])('exits after %s while Redis is down', async (_, end) => {
     const starting = await start(role, { LONGLINE_REDIS_URL: 'redis://127.0.0.1:1' });
     await eventually(async () => {
       expect((await httpRequest(`${starting.health}/healthz`)).status).toBe(200);
@@ -85,7 +85,7 @@ describe.each(ROLES)('$role', (role) => {
     expect((await gone)[0]).toBe(0);
   });
 
-  test('says what is wrong with its shard count, and ends', async () => {
+  test('reports a wrong shard count and exits', async () => {
     const redis = await startRedis();
     try {
       const env = { LONGLINE_REDIS_URL: redis.url };
@@ -95,7 +95,7 @@ describe.each(ROLES)('$role', (role) => {
       }, DEADLINE_MS);
       const second = await start(role, { ...env, LONGLINE_SHARD_COUNT: '1024' });
       expect(await second.exited).toBe(78);
-      expect(second.said()).toMatch(/LONGLINE_SHARD_COUNT is 1024 here.*set it to 4096/);
+      expect(second.stderr()).toMatch(/LONGLINE_SHARD_COUNT is 1024 here.*set it to 4096/);
     } finally {
       await redis.stop();
     }

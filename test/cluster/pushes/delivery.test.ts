@@ -1,10 +1,8 @@
 /**
- * Goal: what a backend is told about a push is what became of it, and a device gets everything that
- * was stored for it, once, in order.
- * Method: three edges, one router and one control as processes of their own over a real Redis;
- * devices speak HTTP, backends gRPC. Every test has clientIds of its own.
+ * Goal: the verdict of a push is correct, and a device receives all its stored pushes once and in order.
+ * Method: three edges, one router and one control as processes on a real Redis; devices use HTTP,
+ * backends gRPC. Every test has its own clientIds.
  */
-
 import { status } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -37,8 +35,8 @@ async function connect(clientId: string, options: SseOptions = {}, query = '') {
   return client;
 }
 
-/** Resolves when the cluster knows that the client has gone. */
-async function leave(clientId: string, client: SseClient) {
+/** Disconnects a client. Resolves when presence no longer lists it. */
+async function disconnect(clientId: string, client: SseClient) {
   client.close();
   await untilOffline(clientId);
 }
@@ -50,10 +48,10 @@ function untilOffline(clientId: string) {
   });
 }
 
-/** Connects, and returns what comes before a push that is made then. */
-async function connectAndSettle(clientId: string, options: SseOptions = {}, query = '') {
+/** Connects and returns the backlog: all events before a push that is sent after the connect. */
+async function connectAndCatchUp(clientId: string, options: SseOptions = {}, query = '') {
   const client = await connect(clientId, options, query);
-  // A durable one: it comes after all that the inbox holds.
+  // A durable push is delivered after the backlog.
   await running.push.push(clientId, 'the end');
   await eventually(() => client.data.at(-1) === 'the end');
   return client.events.slice(0, -1);
@@ -107,7 +105,7 @@ describe('shards', () => {
 });
 
 describe('a live push', () => {
-  test('is WRITTEN without an id to a client of each edge, and arrives', async () => {
+  test('to a client of each edge arrives and is WRITTEN, without an id', async () => {
     for (const edgeId of ['edge-1', 'edge-2', 'edge-3']) {
       const clientId = await running.clientIdOf(edgeId, 'live');
       const client = await connect(clientId);
@@ -118,15 +116,15 @@ describe('a live push', () => {
     }
   });
 
-  test('is OFFLINE for a client that is not connected, and is gone', async () => {
-    const pushed = await running.push.push('live-nobody', 'lost', LIVE);
+  test('to an offline client is OFFLINE and discarded', async () => {
+    const pushed = await running.push.push('live-offline', 'lost', LIVE);
     expect(pushed).toEqual({ verdict: 'OFFLINE', messageId: '' });
-    expect(await connectAndSettle('live-nobody')).toEqual([]);
+    expect(await connectAndCatchUp('live-offline')).toEqual([]);
   });
 });
 
 describe('a durable push', () => {
-  test('is STORED for a client that is away, which gets all in order when it connects', async () => {
+  test('to an offline client is STORED, and all are delivered in order when it connects', async () => {
     const payloads = Array.from({ length: 100 }, (_, i) => `push ${i}`);
     const ids = await store('durable-away', ...payloads);
     const client = await connect('durable-away');
@@ -134,12 +132,12 @@ describe('a durable push', () => {
     expect(events).toEqual(payloads.map((data, i) => ({ event: 'message', id: ids[i], data })));
   });
 
-  test('is WRITTEN with its id while the client is connected', async () => {
+  test('to a connected client is WRITTEN with its id', async () => {
     const client = await connect('durable-here');
     const ids: string[] = [];
     for (const payload of ['one', 'two']) {
       await eventually(async () => {
-        // Right after the connect the inbox is still being read: STORED, and told from there.
+        // A client that is still catching up gives STORED, and receives the push from its inbox.
         const { verdict, messageId } = await running.push.push('durable-here', payload);
         ids.push(messageId);
         return verdict === 'WRITTEN';
@@ -149,51 +147,51 @@ describe('a durable push', () => {
     expect(client.ids).toEqual(ids);
   });
 
-  test('is not delivered when its TTL has run out', async () => {
+  test('is not delivered after its TTL', async () => {
     await running.push.push('durable-ttl', 'short', { ttlMs: 1 });
     await running.push.push('durable-ttl', 'long', { ttlMs: 60_000 });
-    const events = await connectAndSettle('durable-ttl');
+    const events = await connectAndCatchUp('durable-ttl');
     expect(events.map(({ data }) => data)).toEqual(['long']);
   });
 
-  test('with an idempotency key that was seen is a DUPLICATE with the first id', async () => {
+  test('with a known idempotency key is a DUPLICATE with the first id', async () => {
     const options = { idempotencyKey: 'order-4711' };
     const first = await running.push.push('durable-idem', 'once', options);
     const again = await running.push.push('durable-idem', 'once', options);
     expect(first.verdict).toBe('STORED');
     expect(again).toEqual({ verdict: 'DUPLICATE', messageId: first.messageId });
-    const events = await connectAndSettle('durable-idem');
+    const events = await connectAndCatchUp('durable-idem');
     expect(events).toEqual([{ event: 'message', id: first.messageId, data: 'once' }]);
     const later = await running.push.push('durable-idem', 'once', options);
     expect(later).toEqual({ verdict: 'DUPLICATE', messageId: first.messageId });
   });
 });
 
-describe('a client that comes back', () => {
+describe('a client that reconnects', () => {
   test.each([
     ['header', (id: string) => ({ options: { headers: { 'last-event-id': id } }, query: '' })],
     ['query', (id: string) => ({ options: {}, query: `&lastEventId=${id}` })],
-  ])('gets exactly what is past the id that it names in the %s', async (where, name) => {
-    const clientId = `resume-${where}`;
+  ])('with an id in the %s receives exactly the pushes after it', async (place, optionsFor) => {
+    const clientId = `resume-${place}`;
     const ids = await store(clientId, 'a', 'b', 'c', 'd');
-    const { options, query } = name(ids[1]!);
-    const events = await connectAndSettle(clientId, options, query);
+    const { options, query } = optionsFor(ids[1]!);
+    const events = await connectAndCatchUp(clientId, options, query);
     expect(events.map(({ event, data }) => [event, data])).toEqual([
       ['message', 'c'],
       ['message', 'd'],
     ]);
   });
 
-  test('gets nothing when it names the newest id', async () => {
+  test('with the newest id receives nothing', async () => {
     const ids = await store('resume-newest', 'a', 'b');
     const headers = { 'last-event-id': ids[1]! };
-    expect(await connectAndSettle('resume-newest', { headers })).toEqual([]);
+    expect(await connectAndCatchUp('resume-newest', { headers })).toEqual([]);
   });
 
-  test('gets everything that it has not confirmed when it names no id', async () => {
+  test('without an id receives everything that it has not confirmed', async () => {
     await store('resume-none', 'a', 'b');
-    await leave('resume-none', await connect('resume-none'));
-    const events = await connectAndSettle('resume-none');
+    await disconnect('resume-none', await connect('resume-none'));
+    const events = await connectAndCatchUp('resume-none');
     expect(events.map(({ data }) => data)).toEqual(['a', 'b']);
   });
 
@@ -204,13 +202,13 @@ describe('a client that comes back', () => {
     ['of the future', () => '99999999999999-0'],
     ['of the distant past', () => '1-0'],
     ["another client's", (foreign: string) => foreign],
-  ])('that names an id which is %s is told so, and gets everything', async (what, idFrom) => {
-    const clientId = `reset-${what}`;
+  ])('with an id which is %s receives a reset and everything', async (kind, idFrom) => {
+    const clientId = `reset-${kind}`;
     const [a] = await store(clientId, 'a');
     const [foreign] = await store(`${clientId}-other`, 'x');
     const [b] = await store(clientId, 'b');
     const headers = { 'last-event-id': idFrom(foreign!) };
-    const events = await connectAndSettle(clientId, { headers });
+    const events = await connectAndCatchUp(clientId, { headers });
     expect(events).toEqual([
       { event: 'reset', id: '', data: '{}' },
       { event: 'message', id: a, data: 'a' },
@@ -218,7 +216,7 @@ describe('a client that comes back', () => {
     ]);
   });
 
-  test('is told so when something has expired since the id that it names', async () => {
+  test('receives a reset if a push after its id has expired', async () => {
     const [first] = await store('reset-expired', 'a');
     await running.push.push('reset-expired', 'short', { ttlMs: 1 });
     const [last] = await store('reset-expired', 'b');
@@ -238,7 +236,7 @@ describe('a payload', () => {
     expect((await client.until(1))[0]!.data).toBe('a\nb\nc\nd\n');
   });
 
-  test('that looks like fields of the stream stays data', async () => {
+  test('that looks like fields of the stream arrives as data', async () => {
     const client = await connect('payload-fields');
     const payload = 'x\n\nevent: reset\nid: 1-1\nretry: 1\n\n: y';
     await running.push.push('payload-fields', payload, LIVE);
@@ -246,7 +244,7 @@ describe('a payload', () => {
     expect(client.retryMs).toBe(1_000);
   });
 
-  test('that is empty arrives as an event with empty data', async () => {
+  test('without bytes arrives as an event with empty data', async () => {
     const client = await connect('payload-empty');
     await running.push.push('payload-empty', '', LIVE);
     expect(await client.until(1)).toEqual([{ event: 'message', id: '', data: '' }]);
@@ -266,7 +264,7 @@ describe('a payload', () => {
     ]);
   });
 
-  test('of 1 MiB less one, and of 1 MiB, arrives; one byte more is rejected', async () => {
+  test('of up to 1 MiB arrives; one byte more is rejected', async () => {
     const client = await connect('payload-large');
     for (const size of [MIB - 1, MIB]) {
       const { verdict } = await running.push.push('payload-large', Buffer.alloc(size, 'x'), LIVE);
@@ -290,15 +288,12 @@ test.each([
   ['with a TTL over the maximum', 'a', { ttlMs: 0xffffffff }, 'TTL_TOO_LONG'],
   ['with a key of 129 bytes', 'a', { idempotencyKey: 'k'.repeat(129) }, 'IDEMPOTENCY_KEY_INVALID'],
   ['live-only with a key', 'a', { ...LIVE, idempotencyKey: 'k' }, 'IDEMPOTENCY_KEY_INVALID'],
-])(
-  'a push that is wrong is rejected: clientId or option %s',
-  async (_, clientId, options, code) => {
-    await expect(running.push.push(clientId, 'x', options)).rejects.toMatchObject({
-      code: status.INVALID_ARGUMENT,
-      details: expect.stringContaining(code),
-    });
-  },
-);
+])('an invalid push is rejected: clientId or option %s', async (_, clientId, options, code) => {
+  await expect(running.push.push(clientId, 'x', options)).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringContaining(code),
+  });
+});
 
 test('a clientId may be 256 bytes long and have any printable character', async () => {
   for (const clientId of ['ü'.repeat(128), '..', '/a?b#c&d=e%20+', '{x}:*', '日本語 🦈']) {
@@ -309,13 +304,13 @@ test('a clientId may be 256 bytes long and have any printable character', async 
   }
 });
 
-test('PushStream answers thousands of pushes, matched by correlation id, bad ones among them', async () => {
+test('PushStream answers thousands of pushes by correlation id, including invalid ones', async () => {
   const clients = await Promise.all(Array.from({ length: 10 }, (_, i) => connect(`stream-${i}`)));
   const count = 4_000;
   const items = Array.from({ length: count }, (_, i) => {
     const kind = i % 100;
-    // Most go to clients that are here, some to nobody, some are rejected.
-    const clientId = kind === 0 ? '' : kind === 1 ? 'stream-nobody' : `stream-${i % 10}`;
+    // Most are for connected clients, some for an offline client, some are rejected.
+    const clientId = kind === 0 ? '' : kind === 1 ? 'stream-offline' : `stream-${i % 10}`;
     return { correlationId: i + 1, push: pushRequest(clientId, `${i}`, LIVE) };
   });
   const frames: (typeof items)[] = [];
@@ -327,13 +322,14 @@ test('PushStream answers thousands of pushes, matched by correlation id, bad one
   const summary = new Map<string, number>();
   for (const { correlationId, push } of items) {
     const outcome = byId.get(correlationId)!;
-    const said = outcome.$case === 'push' ? verdictName(outcome.value.verdict) : outcome.value.code;
-    const to = push.clientId.replace(/\d+$/, 'n');
-    summary.set(`${to}: ${said}`, (summary.get(`${to}: ${said}`) ?? 0) + 1);
+    const result =
+      outcome.$case === 'push' ? verdictName(outcome.value.verdict) : outcome.value.code;
+    const key = `${push.clientId.replace(/\d+$/, 'n')}: ${result}`;
+    summary.set(key, (summary.get(key) ?? 0) + 1);
   }
   expect(Object.fromEntries(summary)).toEqual({
     ': CLIENT_ID_INVALID': count / 100,
-    'stream-nobody: OFFLINE': count / 100,
+    'stream-offline: OFFLINE': count / 100,
     'stream-n: WRITTEN': (count / 100) * 98,
   });
   for (const [n, client] of clients.entries()) {
@@ -343,8 +339,8 @@ test('PushStream answers thousands of pushes, matched by correlation id, bad one
   }
 }, 60_000);
 
-describe('a client that is connected', () => {
-  test('is present where it is, and absent when it is gone', async () => {
+describe('a connected client', () => {
+  test('is listed by presence until it disconnects', async () => {
     const before = Date.now();
     const clientId = await running.clientIdOf('edge-2', 'presence');
     const client = await connect(clientId);
@@ -360,13 +356,13 @@ describe('a client that is connected', () => {
         guest: false,
       },
     ]);
-    // Clocks of one machine.
+    // Comparable, because it is the clock of one machine.
     expect(connections[0]!.connectedAtMs).toBeGreaterThanOrEqual(before);
     client.close();
     await untilOffline(clientId);
   });
 
-  test('is disconnected on demand, and counted', async () => {
+  test('is disconnected by a backend, and counted', async () => {
     const clientId = await running.clientIdOf('edge-3', 'disconnect');
     const reason = { reason: 'disconnected' };
     const counter = 'longline_edge_connections_closed_total';
@@ -378,7 +374,7 @@ describe('a client that is connected', () => {
     expect(await running.metric('edge-3', counter, reason)).toBe(before + 1);
   });
 
-  test('is explained over control: shard, tag, owner, and where it really is', async () => {
+  test('is described by control: shard, tag, owner and connections', async () => {
     const clientId = await running.clientIdOf('edge-1', 'explain');
     const api = controlApi(running.cluster.controlUrl);
     const shard = shardOf(clientId, SHARD_COUNT);

@@ -1,6 +1,6 @@
 /**
- * **Goal:** one call reaches many clients, and its counts are true; accept levels reach the caller.
- * **Method:** a cluster of real processes, clients on all edges, the gRPC API as a backend uses it.
+ * Goal: one call reaches many clients and returns correct counts; accept levels reach the caller.
+ * Method: a cluster of processes, clients on all edges, the gRPC API as a backend uses it.
  */
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -66,7 +66,7 @@ async function everyDeviceHas(data: string): Promise<void> {
 }
 
 describe('PushMany', () => {
-  test('counts the verdicts of those who are there and of those who are away', async () => {
+  test('counts the verdicts of connected and offline clients', async () => {
     const away = Array.from({ length: 25 }, (_, i) => `away-${i}`);
     const clientIds = [...devices.keys(), ...away];
     const payload = Buffer.from('many');
@@ -79,7 +79,7 @@ describe('PushMany', () => {
     await everyDeviceHas('many live');
   });
 
-  test('tried again with its key, pushes only to whom it did not reach', async () => {
+  test('retried with its idempotency key pushes only to the other clients', async () => {
     const request = { payload: Buffer.from('once'), idempotencyKey: 'k' };
     await pushMany({ ...request, clientIds: ['there-0', 'there-1'] });
     const again = await pushMany({ ...request, clientIds: [...devices.keys()] });
@@ -87,7 +87,7 @@ describe('PushMany', () => {
     await everyDeviceHas('once');
   });
 
-  test('says which clientIds it rejected, and pushes to the others', async () => {
+  test('returns the rejected clientIds and pushes to the others', async () => {
     const result = await pushMany({
       clientIds: ['', 'there-3', 'x'.repeat(257)],
       payload: Buffer.from('y'),
@@ -107,17 +107,17 @@ describe('PushMany', () => {
 });
 
 describe('Broadcast', () => {
-  test('reaches every client that is connected, once', async () => {
+  test('reaches every connected client once', async () => {
     const payload = Buffer.from('to all');
     const answer = await broadcast({ payload, clientsPerSecond: 100_000 });
     expect(answer).toEqual({ written: 40, slow: 0, shardsUnknown: 0 });
     await everyDeviceHas('to all');
   });
 
-  test('keeps the rate that the caller sets', async () => {
+  test('respects the rate that the caller sets', async () => {
     const started = performance.now();
     await broadcast({ payload: Buffer.from('slowly'), clientsPerSecond: 10 });
-    // Forty clients at ten a second; the first shards that are asked together come at once.
+    // 40 clients at 10 per second; the first batch of shard queries is sent at once.
     expect(performance.now() - started).toBeGreaterThan(3_000);
     await everyDeviceHas('slowly');
   });
@@ -139,22 +139,22 @@ describe('Broadcast', () => {
     expect(reached.length).toBeLessThan(40);
   });
 
-  test('rejects a rate of nothing', async () => {
+  test('rejects a rate of 0', async () => {
     await expect(broadcast({ clientsPerSecond: 0 })).rejects.toMatchObject({
       code: status.INVALID_ARGUMENT,
     });
   });
 });
 
-describe('waiting', () => {
+describe('a push that waits', () => {
   const payload = Buffer.from('awaited');
 
-  test('only for the store, a push is answered although its client is there', async () => {
+  test('for STORED returns without waiting for the connected client', async () => {
     const request = { clientId: 'there-5', payload, waitFor: WaitFor.WAIT_FOR_STORED };
     expect((await push(request)).verdict).toBe(Verdict.VERDICT_STORED);
   });
 
-  test('for the device, a push is ACKED when the device comes back and names its id', async () => {
+  test('for ACKED returns when the device reconnects with its id', async () => {
     const clientId = 'acking';
     const url = running.connectUrl(clientId);
     const device = await SseClient.open(url);
@@ -169,7 +169,7 @@ describe('waiting', () => {
     again.close();
   });
 
-  test('for the device, a push that is not confirmed in time is what it is', async () => {
+  test('for ACKED returns another verdict if it is not confirmed in time', async () => {
     const request = { payload, waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 300 };
     const there = await push({ ...request, clientId: 'there-6' });
     const away = await push({ ...request, clientId: 'away-6' });
@@ -179,7 +179,7 @@ describe('waiting', () => {
     ]);
   });
 
-  test('for what a live-only push cannot have is rejected', async () => {
+  test('for ACKED is rejected if it is live', async () => {
     const request = { clientId: 'x', payload, ttlMs: 0, waitFor: WaitFor.WAIT_FOR_ACKED };
     await expect(push(request)).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   });
@@ -189,20 +189,20 @@ describe('accept levels', () => {
   const clientId = 'there-0';
   const payload = Buffer.from('safe');
 
-  test('a durable push says that Redis has it', async () => {
+  test('a durable push is accepted by Redis', async () => {
     expect(await push({ clientId, payload })).toMatchObject({
       verdict: Verdict.VERDICT_WRITTEN,
       acceptLevel: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
     });
   });
 
-  test('a live push says that nothing is stored', async () => {
+  test('a live push has no accept level', async () => {
     expect(await push({ clientId, payload, ttlMs: 0 })).toMatchObject({
       acceptLevel: AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
     });
   });
 
-  test('a Redis that does not write to disk rejects fsynced', async () => {
+  test('fsynced is rejected if Redis does not sync each write', async () => {
     const acceptLevel = AcceptLevel.ACCEPT_LEVEL_FSYNCED;
     await expect(push({ clientId, payload, acceptLevel })).rejects.toMatchObject({
       code: status.FAILED_PRECONDITION,
@@ -212,7 +212,7 @@ describe('accept levels', () => {
     });
   });
 
-  test('without a replica, replicated is UNKNOWN and says what was confirmed', async () => {
+  test('without a replica, replicated is UNKNOWN with the level that was confirmed', async () => {
     const acceptLevel = AcceptLevel.ACCEPT_LEVEL_REPLICATED;
     expect(await push({ clientId, payload, acceptLevel })).toMatchObject({
       verdict: Verdict.VERDICT_UNKNOWN,

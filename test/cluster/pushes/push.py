@@ -1,4 +1,4 @@
-"""A backend in another language: pushes once, and prints what it is told as one line of JSON.
+"""A backend in Python: pushes once and prints the response as one line of JSON.
 
 python3 push.py <directory of the generated code> <host:port of a router> <clientId> <payload> <ttl>
 """

@@ -1,4 +1,4 @@
-/** What becomes of a backend's stream of pushes when its router is told to stop. */
+/** The push stream of a backend during the shutdown of its router. */
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { freePort } from '../../../cli/local/ports.js';
@@ -24,7 +24,7 @@ afterEach(async () => {
   await redis?.stop();
 });
 
-test('what the router has read is answered, then the stream ends and so does the router', async () => {
+test('the router answers the pushes that it has read, ends the stream and exits', async () => {
   redis = await startRedis();
   router = await startRole('router', {
     LONGLINE_REDIS_URL: redis.url,
@@ -42,7 +42,7 @@ test('what the router has read is answered, then the stream ends and so does the
     }
   });
   const ended = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
-  // No edge is there to answer: each push is stored, and waited for to its end.
+  // Without an edge, each push is stored and waits until its timeout.
   const pushes = [10, 2_000].map((waitMs) => pushRequest('alice', 'hello', { waitMs }));
   stream.write({ items: pushes.map((push, index) => ({ correlationId: index, push })) });
   await eventually(() => answered.length === 1, DEADLINE_MS);

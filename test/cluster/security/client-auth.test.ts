@@ -1,8 +1,8 @@
 /**
- * Goal: our own client gets in where devices are authenticated, stays in with new tokens, is moved
- * without being asked for one, and comes in again when its token was not good.
- * Method: a cluster of processes of their own with LONGLINE_AUTH=jwt, and tokens that last for seconds;
- * every scenario over each way that the client has to connect.
+ * Goal: the Longline client authenticates with a token, renews it, moves to another edge without one, and
+ * retries with a new token after a rejection.
+ * Method: a cluster of processes with LONGLINE_AUTH=jwt, and tokens that are valid for seconds; every
+ * scenario over each transport of the client.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
@@ -30,7 +30,7 @@ beforeAll(async () => {
     token: OPERATOR,
     env: {
       LONGLINE_AUTH: 'jwt',
-      // A drain of fewer shards is sooner over.
+      // A drain of fewer shards is shorter.
       LONGLINE_SHARD_COUNT: '64',
       LONGLINE_JWT_ALGORITHMS: 'HS256',
       LONGLINE_JWT_KEYS: SECRET,
@@ -77,7 +77,7 @@ const isConnected = ({ states }: Listener) => states.at(-1)?.type === 'connected
 const inSeconds = (seconds: number) => ({ exp: Math.floor(Date.now() / 1_000) + seconds });
 
 describe.each(VIAS)('over a %s', (via, webSocket) => {
-  test('is let in with its token, and moved without being asked for another', async () => {
+  test('connects with its token, and moves without another one', async () => {
     const clientId = await running.clientIdOf('edge-1', `moved-${via}`);
     let calls = 0;
     const listener = listen(clientId, webSocket, async () => {
@@ -97,7 +97,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await running.undrain('edge-1');
   }, 150_000);
 
-  test('comes back with a new token when its own has ended', async () => {
+  test('reconnects with a new token when the old one has expired', async () => {
     const clientId = `short-${via}`;
     let calls = 0;
     const listener = listen(clientId, webSocket, async () => {
@@ -111,11 +111,11 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => listener.data.includes('later'));
   }, 90_000);
 
-  test('comes in when it gets a token that is good, after one that is not', async () => {
+  test('connects with a valid token after an invalid one', async () => {
     const clientId = `wrong-${via}`;
     let calls = 0;
     const listener = listen(clientId, webSocket, async () => {
-      return ++calls === 1 ? tokenOf('somebody else') : tokenOf(clientId);
+      return ++calls === 1 ? tokenOf('another client') : tokenOf(clientId);
     });
     await eventually(() => isConnected(listener), 30_000);
     expect(calls).toBe(2);
@@ -129,7 +129,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
 test('over a WebSocket, its token is renewed in place', async () => {
   const clientId = 'renewed';
   let calls = 0;
-  // An edge tells a minute before a token ends.
+  // An edge requests a new token a minute before the expiry.
   const token = async () => tokenOf(clientId, inSeconds(++calls === 1 ? 63 : 3_600));
   const listener = listen(clientId, WebSocket, token);
   await eventually(() => calls === 2, 30_000);

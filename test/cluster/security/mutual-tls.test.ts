@@ -1,7 +1,7 @@
 /**
- * **Goal:** a cluster whose members and backends know each other by certificates, without one token,
- * works, and lets nobody else in.
- * **Method:** real processes, all of gRPC under TLS; pushes by the command line.
+ * Goal: a cluster works with roles and backends that authenticate with certificates instead of tokens,
+ * and rejects all others.
+ * Method: processes with TLS on all gRPC ports; pushes with the command line.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -59,7 +59,7 @@ function linkEnv({ cert, key }: CertificateFiles): NodeJS.ProcessEnv {
   };
 }
 
-/** `longline push alice <text>`, and what it printed. */
+/** Runs `longline push alice <text>`. */
 function push(text: string, ...options: string[]) {
   const command = join(packageRoot, 'dist/cli/main.js');
   const { routerAddress } = running.cluster;
@@ -87,9 +87,9 @@ test('a backend pushes with its certificate, or with a token', async () => {
   }
 });
 
-test('who shows nothing, or a certificate for something else, is told so', () => {
+test('a backend without valid credentials is rejected with the reason', () => {
   const strangers = new Authority();
-  const rejected: [options: string[], why: RegExp][] = [
+  const rejected: [options: string[], message: RegExp][] = [
     [['--ca', authority.ca], /UNAUTHENTICATED/],
     [withCertificate(authority.issue('reader')), /PERMISSION_DENIED/],
     [withCertificate(authority.issue('unknown')), /UNAUTHENTICATED/],
@@ -98,19 +98,19 @@ test('who shows nothing, or a certificate for something else, is told so', () =>
     [['--token', DESK], /cannot push through/],
     [['--ca', '/nowhere/ca.pem'], /nowhere/],
   ];
-  for (const [options, why] of rejected) {
+  for (const [options, message] of rejected) {
     const { status, stdout, stderr } = push('not for alice', ...options);
     expect({ options, status, stdout }).toEqual({ options, status: 2, stdout: '' });
-    expect(stderr).toMatch(why);
+    expect(stderr).toMatch(message);
   }
   expect(device.events.map(({ data }) => data)).not.toContain('not for alice');
 });
 
-test('an edge whose certificate has another name is no edge', async () => {
+test('an edge whose certificate has another name is rejected', async () => {
   const metric = 'longline_control_links_rejected_total';
   const before = await running.metric('control', metric);
   const edge = await startRole('edge', {
-    ...linkEnv(authority.issue('edge-of-somebody-else')),
+    ...linkEnv(authority.issue('edge-of-another-cluster')),
     LONGLINE_EDGE_ID: 'edge-9',
     LONGLINE_REDIS_URL: running.redis.url,
     LONGLINE_CONTROL_ADDRESS: running.cluster.grpcAddress('control'),

@@ -1,7 +1,7 @@
 /**
- * Goal: the rule in docs/kubernetes.md is all that a Redis user needs for Longline to work.
- * Method: a cluster of real processes whose Redis has that user and no other, and a log of what was
- * denied; everything that a backend, a device and an operator can do is done once.
+ * Goal: the ACL rule in docs/kubernetes.md grants all that Longline needs.
+ * Method: a cluster of processes on a Redis with that user; every operation of backends, devices and
+ * operators once; then the ACL log of Redis must be empty.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ let cluster: LocalCluster;
 let backend: PushClient;
 let admin: Redis;
 
-/** The words of `user longline …` in the document. */
+/** The arguments of `user longline …` in the document. */
 function documentedRule(): string[] {
   const document = readFileSync(join(packageRoot, 'docs/kubernetes.md'), 'utf8');
   const rule = /^user (longline on .*(?:\n {2}.*)*)/m.exec(document)![1]!;
@@ -60,7 +60,7 @@ afterAll(async () => {
 }, 30_000);
 
 test(
-  'the documented Redis user can do all that Longline does, and nothing was denied',
+  'the documented Redis user is allowed every command',
   async () => {
     const url = `${cluster.routerUrl}/connect?clientId=alice`;
     const key = { idempotencyKey: 'order-17' };
@@ -83,7 +83,7 @@ test(
     expect(await backend.push('alice', 'fsynced', { acceptLevel })).toMatchObject({
       verdict: 'WRITTEN',
     });
-    // Nobody confirms it, but the master has to be asked.
+    // Without a replica it is not confirmed, but WAIT must be allowed.
     await backend.push('alice', 'replicated', {
       acceptLevel: AcceptLevel.ACCEPT_LEVEL_REPLICATED,
       replicas: 1,
@@ -95,7 +95,7 @@ test(
     device.close();
     again.close();
 
-    // A session that is kept is found, changed and ended.
+    // Creates, resumes and discards an MQTT session.
     const port = Number(new URL(cluster.edgeUrl('edge-1')).port);
     for (const clean of [false, false, true]) {
       const phone = await MqttDevice.connect(port, 'phone', { clean });
@@ -112,7 +112,7 @@ test(
 );
 
 test(
-  'a user who may not use the channels is told so at the start',
+  'a user without access to the channels fails the startup check',
   async () => {
     await admin.acl('SETUSER', 'mute', 'on', `>${PASSWORD}`, '~ll:*', '+@all', 'resetchannels');
     const starting = LocalCluster.start({

@@ -1,7 +1,7 @@
 /**
- * **Goal:** devices are served over TLS, ended in the edge or by what stands in front of it, and the
- * configurations in docs/security.md work as they stand there.
- * **Method:** real processes, HAProxy and nginx among them, and clients that trust one authority.
+ * Goal: devices are served over TLS, terminated in the edge or by a proxy in front of it, and the
+ * configurations in docs/security.md work unchanged.
+ * Method: real processes, including HAProxy and nginx, and clients that trust one authority.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,14 +26,15 @@ const document = readFileSync(join(packageRoot, 'docs/security.md'), 'utf8');
 let authority: Authority;
 let ca: Buffer;
 let files: CertificateFiles;
-let behind: RunningCluster;
+/** A cluster behind a proxy, without TLS. */
+let proxied: RunningCluster;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
   authority = new Authority();
   ca = readFileSync(authority.ca);
   files = authority.issue('push', ['DNS:localhost']);
-  behind = await RunningCluster.start({
+  proxied = await RunningCluster.start({
     edges: 1,
     env: { LONGLINE_PROXY_NETWORKS: '127.0.0.1/32', LONGLINE_SHARD_COUNT: '64' },
   });
@@ -41,16 +42,16 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL');
-  await behind?.stop();
+  await proxied?.stop();
 }, 30_000);
 
-/** The block of the document that begins with these words. */
-function block(beginning: string): string {
-  const [, text] = document.split(`\`\`\`\n${beginning}`);
-  return `${beginning}${text!.split('```')[0]}`;
+/** The code block of the document that starts with this text. */
+function block(start: string): string {
+  const [, text] = document.split(`\`\`\`\n${start}`);
+  return `${start}${text!.split('```')[0]}`;
 }
 
-/** Starts a server and resolves when it takes connections at the port. */
+/** Starts a server. Resolves when it accepts connections at the port. */
 async function start(command: string, args: readonly string[], port: number): Promise<void> {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   children.push(child);
@@ -62,45 +63,45 @@ async function start(command: string, args: readonly string[], port: number): Pr
   }, 10_000);
 }
 
-/** What comes over a stream of server-sent events until a text is in it. */
-async function hear(port: number, clientId: string, text: string): Promise<string> {
+/** Connects with server-sent events and pushes until the text arrives. */
+async function receiveOverSse(port: number, clientId: string, text: string): Promise<void> {
   const call = request({ host: 'localhost', port, ca, path: `/connect?clientId=${clientId}` });
   call.end();
   const [response] = (await once(call, 'response')) as [IncomingMessage];
   expect(response.statusCode).toBe(200);
-  let heard = '';
+  let received = '';
   response.on('data', (bytes) => {
-    heard += bytes;
+    received += bytes;
   });
   response.on('error', () => {});
   await eventually(async () => {
-    await behindOrOwn(port).push.push(clientId, text);
-    return heard.includes(text);
+    await clusterAt(port).push.push(clientId, text);
+    return received.includes(text);
   }, 10_000);
   call.destroy();
-  return heard;
 }
 
+/** A cluster whose edge terminates TLS. */
 let own: RunningCluster | undefined;
 let ownPort = 0;
-const behindOrOwn = (port: number) => (port === ownPort ? own! : behind);
+const clusterAt = (port: number) => (port === ownPort ? own! : proxied);
 
-async function hearOverWebSocket(port: number, clientId: string): Promise<void> {
+async function receiveOverWebSocket(port: number, clientId: string): Promise<void> {
   const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, { ca });
   await once(socket, 'open');
   const message = once(socket, 'message');
-  await behindOrOwn(port).push.push(clientId, 'over a WebSocket');
+  await clusterAt(port).push.push(clientId, 'over a WebSocket');
   expect(String((await message)[0])).toBe('over a WebSocket');
   socket.terminate();
 }
 
-async function hearOverMqtt(port: number, clientId: string): Promise<void> {
+async function receiveOverMqtt(port: number, clientId: string): Promise<void> {
   const client = await connectAsync(`mqtts://localhost:${port}`, { clientId, ca }, false);
   await client.subscribeAsync('#', { qos: 1 });
   const message = new Promise<Buffer>((resolve) =>
     client.once('message', (_topic, payload) => resolve(payload)),
   );
-  await behindOrOwn(port).push.push(clientId, 'over MQTT');
+  await clusterAt(port).push.push(clientId, 'over MQTT');
   expect(String(await message)).toBe('over MQTT');
   await client.endAsync(true);
 }
@@ -119,21 +120,21 @@ describe('TLS in the edge', () => {
   }, 60_000);
   afterAll(() => own?.stop(), 30_000);
 
-  test('the router sends devices to https, and every protocol is served', async () => {
+  test('the router redirects devices to https, and every protocol is served', async () => {
     expect((await own!.lookUp('alice')).url).toMatch(/^https:\/\/localhost:\d+\/connect\?/);
-    await hear(ownPort, 'alice', 'over TLS');
-    await hearOverWebSocket(ownPort, 'bob');
-    await hearOverMqtt(ownPort, 'carol');
+    await receiveOverSse(ownPort, 'alice', 'over TLS');
+    await receiveOverWebSocket(ownPort, 'bob');
+    await receiveOverMqtt(ownPort, 'carol');
     expect(await own!.metric('edge-1', 'longline_edge_transport_native')).toBe(0);
   });
 });
 
 describe('TLS in front of the edge', () => {
   const folder = () => mkdtempSync(join(tmpdir(), 'longline-front-'));
-  const devicePort = () => new URL(behind.cluster.edgeUrl('edge-1')).port;
+  const devicePort = () => new URL(proxied.cluster.edgeUrl('edge-1')).port;
 
   testWith(HAPROXY)(
-    'HAProxy serves every protocol and says who connects',
+    'HAProxy serves every protocol and forwards the address of the client',
     async () => {
       const port = await freePort();
       const at = folder();
@@ -145,14 +146,14 @@ describe('TLS in front of the edge', () => {
         .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
       writeFileSync(join(at, 'haproxy.cfg'), config);
       await start('haproxy', ['-db', '-f', join(at, 'haproxy.cfg')], port);
-      await hear(port, 'alice', 'through HAProxy');
-      await hearOverWebSocket(port, 'bob');
-      await hearOverMqtt(port, 'carol');
+      await receiveOverSse(port, 'alice', 'through HAProxy');
+      await receiveOverWebSocket(port, 'bob');
+      await receiveOverMqtt(port, 'carol');
       const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=dave`, { ca });
       await once(socket, 'open');
-      // The type is forced: `ws` does not say that its socket can be asked.
+      // The types of `ws` do not include its socket.
       const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
-      const { connections } = await behind.push.presence('dave');
+      const { connections } = await proxied.push.presence('dave');
       expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
       socket.terminate();
     },
@@ -160,7 +161,7 @@ describe('TLS in front of the edge', () => {
   );
 
   testWith(NGINX)(
-    'nginx serves what is HTTP',
+    'nginx serves the HTTP protocols',
     async () => {
       const port = await freePort();
       const at = folder();
@@ -180,8 +181,8 @@ describe('TLS in front of the edge', () => {
           `http {\naccess_log off;\n${temps}\n${map}\n${server}}\n`,
       );
       await start('nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
-      await hear(port, 'erin', 'through nginx');
-      await hearOverWebSocket(port, 'frank');
+      await receiveOverSse(port, 'erin', 'through nginx');
+      await receiveOverWebSocket(port, 'frank');
     },
     40_000,
   );

@@ -152,7 +152,8 @@ export class RunningCluster {
     const headers = { 'content-type': 'application/json' };
     const { controlUrl } = this.cluster;
     const response = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    if (response.status !== 200)
+      throw new Error(`${path}: ${response.status} ${await response.text()}`);
   }
 
   /** Cancels the drain of an edge. Resolves when the edge owns shards again. */
