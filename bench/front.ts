@@ -11,8 +11,8 @@
  *   addedP50Ms, addedP99Ms    the difference
  *
  * Medians of rounds, each with a fresh cluster. All idle devices stay connected during the latency
- * measurement. `--devices 9000` is the maximum of a router with 20,000 files; `--json` prints one
- * line.
+ * measurement. `--devices 9000` is the maximum of a router with 20,000 files; `--json` prints
+ * one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';

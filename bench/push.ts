@@ -25,7 +25,6 @@ import type { ReceivedPushes } from './support/devices/receivers-process.js';
 import { number, parseOptions } from './support/options.js';
 import { PushLoad, type RunningLoad } from './support/pushes/push-load.js';
 import { report } from './support/report.js';
-import { runInTurn } from './support/rounds.js';
 import { median, rounded } from './support/statistics.js';
 
 const DEVICES = 2_000;
@@ -37,6 +36,7 @@ const WARM_UP = 0.25;
 /** Shorter runs are not meaningful: then one round is better than three. */
 const RUN_SECONDS_MIN = 2;
 const LOADS = ['unary', 'streamLive', 'streamDurable', 'paced5000'] as const;
+type LoadName = (typeof LOADS)[number];
 
 const { json, seconds } = parseOptions({ seconds: number(60) });
 const result = await withCluster({ edges: 2 }, measure);
@@ -58,44 +58,43 @@ async function measure(cluster: LocalCluster, redis: LocalRedis) {
   const runs = LOADS.length + 2;
   const rounds = seconds / runs / RUN_SECONDS_MIN >= 3 ? 3 : 1;
   const runSeconds = seconds / runs / rounds;
-  const ceilings = { live: [] as number[], durable: [] as number[] };
+  const ceilings: Record<'live' | 'durable', number[]> = { live: [], durable: [] };
+  const received = new Map<LoadName, ReceivedPushes[]>(LOADS.map((name) => [name, []]));
   try {
-    const received = await runInTurn(rounds, ['ceiling', ...LOADS], async (name) => {
-      if (name !== 'ceiling') return receivedUnder(loads[name], runSeconds, receivers.take);
+    // In turn: noise from the rest of the machine affects all of them alike.
+    for (let round = 0; round < rounds; round++) {
       ceilings.live.push(await ceiling.measure('live', runSeconds, WINDOW));
       ceilings.durable.push(await ceiling.measure('durable', runSeconds, WINDOW));
-      return undefined;
-    });
-    const of = (name: (typeof LOADS)[number]) => medians(received[name] as ReceivedPushes[]);
-    return summarize(
-      of,
-      { live: median(ceilings.live), durable: median(ceilings.durable) },
-      rounds,
-    );
+      for (const name of LOADS) {
+        received.get(name)!.push(await receivedUnder(loads[name], runSeconds, receivers.take));
+      }
+    }
   } finally {
     service.close();
     ceiling.close();
     receivers.stop();
   }
+  return summarize(received, ceilings);
 }
 
 function summarize(
-  of: (name: (typeof LOADS)[number]) => ReturnType<typeof medians>,
-  ceiling: { readonly live: number; readonly durable: number },
-  rounds: number,
+  received: ReadonlyMap<LoadName, readonly ReceivedPushes[]>,
+  ceilings: Readonly<Record<'live' | 'durable', readonly number[]>>,
 ) {
-  const withRatio = (figures: ReturnType<typeof medians>, ceilingPerSecond: number) => ({
-    ...figures,
-    ratioToCeiling: rounded(figures.perSecond / ceilingPerSecond, 3),
+  const ceiling = { live: median(ceilings.live), durable: median(ceilings.durable) };
+  const figures = (name: LoadName) => medians(received.get(name)!);
+  const withRatio = (name: LoadName, ceilingPerSecond: number) => ({
+    ...figures(name),
+    ratioToCeiling: rounded(figures(name).perSecond / ceilingPerSecond, 3),
   });
   return {
-    unary: of('unary'),
-    streamLive: withRatio(of('streamLive'), ceiling.live),
-    streamDurable: withRatio(of('streamDurable'), ceiling.durable),
-    paced5000: of('paced5000'),
+    unary: figures('unary'),
+    streamLive: withRatio('streamLive', ceiling.live),
+    streamDurable: withRatio('streamDurable', ceiling.durable),
+    paced5000: figures('paced5000'),
     ceiling,
     devices: DEVICES,
-    rounds,
+    rounds: ceilings.live.length,
   };
 }
 

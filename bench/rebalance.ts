@@ -248,10 +248,7 @@ async function untilConnected(): Promise<void> {
   await until(async () => sum(await workers.callAll(() => ({ type: 'count' }))) === clients);
 }
 
-/**
- * An error of `isDone` counts as not done: requests to control fail while another control takes
- * over.
- */
+/** An error of `isDone` counts as not done: requests to control fail during its failover. */
 async function until(isDone: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + STEP_DEADLINE_MS;
   while (!(await isDone().catch(() => false))) {

@@ -1,8 +1,8 @@
 /**
  * A reconnect storm: 30,000 connected devices lose their connections and reconnect at once,
  * together with some new devices, while 5,000 durable pushes per second flow to other devices. All
- * on this machine; the reconnecting devices run at a lower priority, because in production they are
- * elsewhere.
+ * on this machine; the reconnecting devices run at a lower priority, because in production they use
+ * other machines.
  *
  *   lost, twice         of the one push that was sent to each device while it was disconnected
  *   seconds             until all devices were connected again
@@ -104,7 +104,7 @@ function partOf<Item>(items: readonly Item[], process: number): readonly Item[] 
 
 /** Address of each client. Moves are paused, so it stays valid while the bench runs. */
 async function fixedAddresses(cluster: LocalCluster): Promise<(clientId: string) => StormDevice> {
-  await controlApi(cluster.controlUrl).tell('pause', {});
+  await controlApi(cluster.controlUrl).perform('pause', {});
   const ownerOf = await readOwners(cluster);
   return (clientId) => ({ clientId, port: devicePort(cluster, ownerOf(clientId)) });
 }

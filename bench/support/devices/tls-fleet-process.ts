@@ -1,7 +1,4 @@
-/**
- * One process of a `Fleet` over TLS: `connect` and `close` of fleet-process.ts, for idle
- * connections.
- */
+/** One process of a `Fleet` over TLS, for idle connections: `connect` and `close` only. */
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { nowUs } from '../clock.js';
