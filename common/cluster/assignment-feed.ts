@@ -74,7 +74,7 @@ export async function followRedis(
   const readOnce = async () => {
     const result = await readAssignment(link.commands, shardCount);
     if (result.type === 'assignment') feed.offer(result.assignment);
-    else if (result.type === 'garbage') {
+    else if (result.type === 'invalid') {
       log.error(
         { reason: result.reason },
         'the assignment in Redis is invalid, keeping the current one',

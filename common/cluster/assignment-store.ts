@@ -15,13 +15,13 @@ export type ReadResult =
   | { readonly type: 'none' }
   | { readonly type: 'assignment'; readonly assignment: Assignment }
   /** The stored value was not written by a control of this version; an operator has to find out why. */
-  | { readonly type: 'garbage'; readonly reason: string }
+  | { readonly type: 'invalid'; readonly reason: string }
   | { readonly type: 'unavailable'; readonly reason: string };
 
 export type WriteResult =
   | { readonly type: 'committed' }
   /** Not written: the stored assignment is not the expected one. */
-  | { readonly type: 'lost' }
+  | { readonly type: 'conflict' }
   /** Written or not: read before the next write. */
   | { readonly type: 'unavailable'; readonly reason: string };
 
@@ -49,19 +49,19 @@ export async function readAssignment(
   } catch (error) {
     const reason = (error as Error).message;
     // The only error that concerns the stored value, not Redis.
-    return { type: reason.startsWith('WRONGTYPE') ? 'garbage' : 'unavailable', reason };
+    return { type: reason.startsWith('WRONGTYPE') ? 'invalid' : 'unavailable', reason };
   }
   const [incarnation, epoch, table] = fields;
   if (!incarnation && !epoch && !table) return { type: 'none' };
   if (!incarnation || !epoch || !table)
-    return { type: 'garbage', reason: 'a field of its hash is missing' };
+    return { type: 'invalid', reason: 'a field of its hash is missing' };
   const assignment = decodeAssignment(table, shardCount);
-  if (typeof assignment === 'string') return { type: 'garbage', reason: assignment };
+  if (typeof assignment === 'string') return { type: 'invalid', reason: assignment };
   const { position } = assignment;
   // Compared as text, as in the script.
   if (`${position.incarnation} ${position.epoch}` !== `${incarnation} ${epoch}`) {
     return {
-      type: 'garbage',
+      type: 'invalid',
       reason: 'its position differs from the fields `incarnation` and `epoch`',
     };
   }
@@ -87,7 +87,7 @@ export async function writeAssignment(
       epoch,
       encodeAssignment(next),
     );
-    return { type: written === 1 ? 'committed' : 'lost' };
+    return { type: written === 1 ? 'committed' : 'conflict' };
   } catch (error) {
     return { type: 'unavailable', reason: (error as Error).message };
   }

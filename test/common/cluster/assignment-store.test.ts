@@ -39,7 +39,7 @@ test('reads none before the first write, and then the written assignment', async
 test('writes only if the stored position is the expected one', async () => {
   await writeAssignment(redis, at(0, 1), ORIGIN);
   for (const expected of [ORIGIN, { incarnation: 0, epoch: 2 }, { incarnation: 1, epoch: 1 }]) {
-    expect(await writeAssignment(redis, at(0, 2), expected)).toEqual({ type: 'lost' });
+    expect(await writeAssignment(redis, at(0, 2), expected)).toEqual({ type: 'conflict' });
   }
   expect(await readAssignment(redis, 4)).toEqual({ type: 'assignment', assignment: at(0, 1) });
   expect(await writeAssignment(redis, at(1, 2), { incarnation: 0, epoch: 1 })).toEqual({
@@ -52,7 +52,7 @@ test('one of several concurrent writers wins', async () => {
     Array.from({ length: 10 }, () => writeAssignment(redis, at(0, 1), ORIGIN)),
   );
   expect(results.filter(({ type }) => type === 'committed')).toHaveLength(1);
-  expect(results.filter(({ type }) => type === 'lost')).toHaveLength(9);
+  expect(results.filter(({ type }) => type === 'conflict')).toHaveLength(9);
 });
 
 test('writes after SCRIPT FLUSH', async () => {
@@ -81,9 +81,9 @@ test.each<[string, () => Promise<unknown>]>([
     'an incarnation that is not a number',
     () => writeAssignment(redis, at(0, 1), ORIGIN).then(() => redis.hset(KEY, 'incarnation', 'x')),
   ],
-])('reports %s as garbage', async (_, store) => {
+])('reports %s as invalid', async (_, store) => {
   await store();
-  expect(await readAssignment(redis, 4)).toEqual({ type: 'garbage', reason: expect.any(String) });
+  expect(await readAssignment(redis, 4)).toEqual({ type: 'invalid', reason: expect.any(String) });
 });
 
 test('reports that Redis is unavailable', async () => {
