@@ -35,7 +35,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  */
 const DESCRIPTORS_RESERVED = 1_024;
 
-const settings = {
+export const routerSettings = {
   ...sharedSettings,
   ...servingSettings,
   ...deviceAuthSettings,
@@ -170,7 +170,7 @@ const settings = {
     .default(5_000)
     .describe(
       'Maximum pushes per second to one client through this router; more are rejected with ' +
-        'RATE_LIMITED. After an idle second a burst of one more second’s worth passes. Too low ' +
+        'RATE_LIMITED. After an idle second, a burst of one more second of pushes passes. Too low ' +
         'rejects bursts; too high lets a faulty backend flood a device and its inbox.',
     ),
   LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000)
@@ -221,7 +221,7 @@ export interface RouterFrontConfig extends FrontConfig {
  * @throws ConfigError with every problem
  */
 export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig {
-  const parsed = parseSettings('router', settings, env);
+  const parsed = parseSettings('router', routerSettings, env);
   const problems: string[] = [];
   if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
     problems.push('LONGLINE_ROUTER_TTL_DEFAULT_MS: must not be over LONGLINE_ROUTER_TTL_MAX_MS');
@@ -258,7 +258,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
 }
 
 function frontConfig(
-  parsed: z.infer<z.ZodObject<typeof settings>>,
+  parsed: z.infer<z.ZodObject<typeof routerSettings>>,
   openFilesMax: number,
 ): RouterFrontConfig | undefined {
   const port = parsed.LONGLINE_ROUTER_FRONT_PORT;

@@ -1,37 +1,42 @@
-/** Who may look and who may steer: tokens that are shown as `Authorization: Bearer <token>`. */
+/** Authorisation of operators: `Authorization: Bearer <token>`, over HTTP and gRPC alike. */
 import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 
-export type Need = 'read' | 'write';
+/** Permission that a route requires. */
+export type Permission = 'read' | 'write';
 
-/** Who it is where nobody has to show a token. */
-const EVERYBODY = 'local';
+/** Name of every caller where no tokens are configured. */
+const LOCAL = 'local';
 
 export class Access {
-  /** Operators may look, too. Without any token everybody may do everything. */
+  /**
+   * Without any token every caller may read and write.
+   * @param operators tokens that may read and write
+   * @param viewers tokens that may read
+   */
   constructor(
     readonly operators: readonly Token[],
     readonly viewers: readonly Token[],
   ) {}
 
   /**
-   * The name of whoever it is.
-   * @param authorization the value of the header
+   * Returns the name of the caller's token.
+   * @param authorization value of the header
    */
-  admit(authorization: string | undefined, need: Need): string | Rejection {
-    if (this.operators.length === 0 && this.viewers.length === 0) return EVERYBODY;
-    const shown = bearerOf(authorization);
-    if (shown === undefined) {
-      return rejection('UNAUTHENTICATED', 'expected Authorization: Bearer with a token');
+  authorize(authorization: string | undefined, permission: Permission): string | Rejection {
+    if (this.operators.length === 0 && this.viewers.length === 0) return LOCAL;
+    const presented = bearerOf(authorization);
+    if (presented === undefined) {
+      return rejection('UNAUTHENTICATED', 'no token; send Authorization: Bearer <token>');
     }
-    const operator = findToken(this.operators, shown);
-    const viewer = findToken(this.viewers, shown);
+    const operator = findToken(this.operators, presented);
+    const viewer = findToken(this.viewers, presented);
     if (operator !== undefined) return operator.name;
-    if (viewer === undefined) return rejection('UNAUTHENTICATED', 'nobody has this token');
-    if (need === 'read') return viewer.name;
+    if (viewer === undefined) return rejection('UNAUTHENTICATED', 'the token is unknown');
+    if (permission === 'read') return viewer.name;
     return rejection(
       'PERMISSION_DENIED',
-      `${viewer.name} has a viewer's token, it takes an operator's`,
+      `the token of ${viewer.name} can only read; use an operator's token`,
     );
   }
 }

@@ -1,28 +1,29 @@
-/** The event log as server-sent events: what is kept, then what happens. */
+/** The event log as server-sent events: the stored events, then new ones. */
 import type { ServerResponse } from 'node:http';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import type { OperatorOrders } from './orders.js';
+import type { OperationsApi } from './operations.js';
 
-/** More than all that is kept, so that only a reader who does not read reaches it. */
+/** More than all stored events, so that only a client that does not read reaches it. */
 const BUFFER_BYTES_MAX = 1024 * 1024;
-/** Each has a buffer. */
+/** Bound on the buffers. */
 const STREAMS_MAX = 100;
-/** Whatever is on the way takes a silent stream for dead. */
-const KEEP_OPEN_MS = 15_000;
+/** Interval of comments: proxies close streams that are idle. */
+const KEEPALIVE_MS = 15_000;
 
 export class EventStreams {
   readonly #open = new Set<ServerResponse>();
 
-  constructor(readonly orders: OperatorOrders) {}
+  constructor(readonly operations: OperationsApi) {}
 
-  /** Undefined: another one may be opened. */
+  /** Returns a rejection when the maximum number of streams is open. */
   reject(): Rejection | undefined {
     if (this.#open.size < STREAMS_MAX) return undefined;
-    return rejection('OVERLOADED', `${STREAMS_MAX} streams of events are open`);
+    const message = `${STREAMS_MAX} event streams are open, the maximum; close one or retry later`;
+    return rejection('OVERLOADED', message);
   }
 
   open(response: ServerResponse, after: number): void {
-    // Gone already: its close would not be heard any more.
+    // Its close event has been emitted already.
     if (response.destroyed) return;
     response.writeHead(200, {
       'content-type': 'text/event-stream',
@@ -32,24 +33,24 @@ export class EventStreams {
     const write = (text: string) => {
       if (response.destroyed) return;
       response.write(text);
-      // It comes back and names the last one that it has.
+      // The client reconnects and sends the id of the last event it has received.
       if (response.writableLength > BUFFER_BYTES_MAX) response.destroy();
     };
     write('retry: 1000\n\n');
-    const unfollow = this.orders.followEvents(after, (event) =>
+    const unfollow = this.operations.followEvents(after, (event) =>
       write(`id: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`),
     );
-    const keepOpen = setInterval(() => write(':\n\n'), KEEP_OPEN_MS);
+    const keepalive = setInterval(() => write(':\n\n'), KEEPALIVE_MS);
     this.#open.add(response);
     response.on('error', () => {});
     response.once('close', () => {
       this.#open.delete(response);
-      clearInterval(keepOpen);
+      clearInterval(keepalive);
       unfollow();
     });
   }
 
-  /** Streams never end by themselves. */
+  /** Ends all streams; they never end by themselves. */
   endAll(): void {
     for (const response of this.#open) response.end();
   }

@@ -1,6 +1,6 @@
 /**
- * What operators can ask, over a snapshot of what control knows. Pure but for `locate`, which asks
- * the edges. Served over HTTP and gRPC alike.
+ * Queries of the operator API: the state of the cluster, read from a snapshot. Pure except for
+ * `locate`, which queries the edges. HTTP and gRPC share it.
  */
 import {
   type Assignment,
@@ -12,30 +12,30 @@ import {
 import { shardOf, shardTags } from '../../common/cluster/shard.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
-import type { EdgeRecord } from '../membership/membership.js';
+import type { EdgeRecord } from '../membership/edge-record.js';
 import type {
-  ClientAnswer,
-  ClusterAnswer,
-  EdgeAnswer,
+  ClientResponse,
+  ClusterResponse,
   EdgeInfo,
-  EdgesAnswer,
-  MemoryAnswer,
-  ShardsAnswer,
-} from './answers.js';
-import { memoryCosts } from './memory.js';
+  EdgeResponse,
+  EdgesResponse,
+  MemoryResponse,
+  ShardsResponse,
+} from './cluster-responses.js';
+import { memoryCosts } from './memory-costs.js';
 
 export interface Snapshot {
   readonly assignment: Assignment | undefined;
   /** Sorted by id. */
   readonly edges: readonly EdgeRecord[];
-  /** Id of the control that decides. Undefined: it is not known. */
+  /** Id of the leading control. Undefined: unknown. */
   readonly leader?: string | undefined;
 }
 
-/** Asks the edges where a client is connected now. */
+/** Queries the edges for the connections of a client. */
 export type Locate = (
   clientId: string,
-) => Promise<Pick<ClientAnswer, 'connections' | 'complete'> | Rejection>;
+) => Promise<Pick<ClientResponse, 'connections' | 'complete'> | Rejection>;
 
 export class OperatorQueries {
   readonly #tags: readonly string[];
@@ -48,7 +48,7 @@ export class OperatorQueries {
     this.#tags = shardTags(shardCount);
   }
 
-  cluster(): ClusterAnswer {
+  cluster(): ClusterResponse {
     const { assignment, edges, leader } = this.snapshot();
     const alive = edges.filter((edge) => edge.state.type === 'alive');
     const shares = alive.map((edge) => countShards(assignment, edge.id));
@@ -66,33 +66,33 @@ export class OperatorQueries {
     };
   }
 
-  edges(): EdgesAnswer {
+  edges(): EdgesResponse {
     const { assignment, edges } = this.snapshot();
     return { edges: edges.map((edge) => describe(edge, assignment)) };
   }
 
-  edge(id: string): EdgeAnswer | Rejection {
+  edge(id: string): EdgeResponse | Rejection {
     const { assignment, edges } = this.snapshot();
     const found = edges.find((edge) => edge.id === id);
-    if (found === undefined) return rejection('NOT_FOUND', `no edge has the id ${id}`);
+    if (found === undefined) return rejection('NOT_FOUND', `edge ${id} is unknown`);
     return {
       edge: describe(found, assignment),
       shards: assignment === undefined ? [] : shardsOf(assignment, id),
     };
   }
 
-  edgeMemory(id: string): MemoryAnswer | Rejection {
+  edgeMemory(id: string): MemoryResponse | Rejection {
     const found = this.snapshot().edges.find((edge) => edge.id === id);
-    if (found === undefined) return rejection('NOT_FOUND', `no edge has the id ${id}`);
+    if (found === undefined) return rejection('NOT_FOUND', `edge ${id} is unknown`);
     const { counts } = found;
     if (counts?.memory === undefined) {
-      return rejection('NOT_READY', `no report of edge ${id} is known at the moment`);
+      return rejection('NOT_READY', `edge ${id} has not reported; retry later`);
     }
     const { connections, memory } = counts;
     return { edgeId: id, connections, parts: memoryCosts(memory, connections) };
   }
 
-  shards(): ShardsAnswer {
+  shards(): ShardsResponse {
     const { assignment, edges } = this.snapshot();
     const connections = connectionsByShard(edges, this.shardCount);
     const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
@@ -110,7 +110,7 @@ export class OperatorQueries {
     };
   }
 
-  async client(clientId: string): Promise<ClientAnswer | Rejection> {
+  async client(clientId: string): Promise<ClientResponse | Rejection> {
     const rejected = rejectClientId(clientId);
     if (rejected !== undefined) return rejected;
     const located = await this.locate(clientId);
@@ -149,7 +149,7 @@ function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInf
   };
 }
 
-/** Guests included: a shard's clients may be on any edge. */
+/** Counts guests too: clients of a shard may be on any edge. */
 function connectionsByShard(edges: readonly EdgeRecord[], shardCount: number): number[] {
   const connections = new Array<number>(shardCount).fill(0);
   for (const { counts } of edges) {

@@ -1,154 +1,175 @@
 /** The routes of the operator API, in one table. */
 import { parseEncodedClientId } from '../../common/wire/client-id.js';
+import { type Route, read, write } from './api.js';
 import {
-  clientAnswer,
-  clusterAnswer,
-  edgeAnswer,
-  edgesAnswer,
-  memoryAnswer,
-  shardsAnswer,
-} from './answers.js';
-import { type Route, read, write } from './openapi.js';
+  clientResponse,
+  clusterResponse,
+  edgeResponse,
+  edgesResponse,
+  memoryResponse,
+  shardsResponse,
+} from './cluster-responses.js';
 import {
-  eventsAnswer,
-  intentAnswer,
-  movesAnswer,
-  planAnswer,
-  settingsAnswer,
-} from './operation-answers.js';
-import { cordonBody, drainBody, reasonBody, rebalanceBody } from './requests.js';
+  eventsResponse,
+  intentResponse,
+  movesResponse,
+  planResponse,
+  settingsResponse,
+} from './operation-responses.js';
+import { cordonBody, drainBody, reasonBody, rebalanceBody } from './request-bodies.js';
 
-export const routes: readonly Route[] = [
+const clusterRoutes: readonly Route[] = [
   read({
     path: '/v1/cluster',
-    summary: 'The cluster in a few numbers.',
-    answer: clusterAnswer,
+    summary: 'Returns a summary of the cluster.',
+    response: clusterResponse,
     rejections: [],
     respond: ({ queries }) => queries.cluster(),
   }),
   read({
     path: '/v1/edges',
-    summary: 'All edges that control has heard of, dead ones for some minutes.',
-    answer: edgesAnswer,
+    summary: 'Lists all edges. Dead edges are listed for some minutes.',
+    response: edgesResponse,
     rejections: [],
     respond: ({ queries }) => queries.edges(),
   }),
   read({
     path: '/v1/edges/{id}',
-    summary: 'One edge and its shards.',
-    answer: edgeAnswer,
+    summary: 'Returns one edge and its shards.',
+    response: edgeResponse,
     rejections: ['NOT_FOUND'],
-    // An id has only characters that need no encoding, so an encoded one is simply not found.
+    // An id needs no percent-encoding, so an encoded one is simply not found.
     respond: ({ queries }, { parameter: id }) => queries.edge(id),
   }),
   read({
     path: '/v1/edges/{id}/memory',
-    summary: 'Where the memory of an edge is, and what of it a connection costs.',
-    answer: memoryAnswer,
+    summary: 'Returns the memory of an edge by part, and its cost per connection.',
+    response: memoryResponse,
     rejections: ['NOT_FOUND', 'NOT_READY'],
     respond: ({ queries }, { parameter: id }) => queries.edgeMemory(id),
   }),
+];
+
+const intentRoutes: readonly Route[] = [
   write({
     path: '/v1/edges/{id}/drain',
-    summary: 'The edge is to lose all its shards and clients.',
+    summary: 'Drains an edge: all its shards and clients move to other edges.',
     body: drainBody,
-    answer: intentAnswer,
+    response: intentResponse,
     rejections: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
-    respond: ({ orders }, { parameter: id, body, actor }) =>
-      orders.setIntent(id, 'draining', body, actor),
+    respond: ({ operations }, { parameter: id, body, actor }) =>
+      operations.setIntent(id, 'draining', body, actor),
   }),
   write({
     path: '/v1/edges/{id}/cordon',
-    summary: 'The edge keeps its shards and gets no more.',
+    summary: 'Cordons an edge: it keeps its shards and gets no more.',
     body: cordonBody,
-    answer: intentAnswer,
+    response: intentResponse,
     rejections: ['NOT_FOUND', 'INTENT_UNCHANGED', 'LAST_EDGE'],
-    respond: ({ orders }, { parameter: id, body, actor }) =>
-      orders.setIntent(id, 'cordoned', body, actor),
+    respond: ({ operations }, { parameter: id, body, actor }) =>
+      operations.setIntent(id, 'cordoned', body, actor),
   }),
   write({
     path: '/v1/edges/{id}/undrain',
-    summary: 'Takes a drain or a cordon back.',
+    summary: 'Cancels a drain or a cordon.',
     body: reasonBody,
-    answer: intentAnswer,
+    response: intentResponse,
     rejections: ['NOT_FOUND', 'INTENT_UNCHANGED'],
-    respond: ({ orders }, { parameter: id, body, actor }) =>
-      orders.setIntent(id, 'none', { ...body, force: false }, actor),
+    respond: ({ operations }, { parameter: id, body, actor }) =>
+      operations.setIntent(id, 'none', { ...body, force: false }, actor),
   }),
+];
+
+const shardRoutes: readonly Route[] = [
   read({
     path: '/v1/shards',
-    summary: 'All shards: tag, owner, connections.',
-    answer: shardsAnswer,
+    summary: 'Lists all shards with tag, owner and number of connections.',
+    response: shardsResponse,
     rejections: [],
     respond: ({ queries }) => queries.shards(),
   }),
   read({
     path: '/v1/clients/{clientId}',
-    summary: 'Where a client belongs, and where it is connected now.',
-    answer: clientAnswer,
+    summary: 'Returns the owner edge of a client and the connections that it has now.',
+    response: clientResponse,
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
     respond: ({ queries }, { parameter }) => {
       const clientId = parseEncodedClientId(parameter);
       return typeof clientId === 'string' ? queries.client(clientId) : clientId;
     },
   }),
+];
+
+const moveRoutes: readonly Route[] = [
   read({
     path: '/v1/moves',
-    summary: 'What is on its way, what waits, how fast it goes.',
-    answer: movesAnswer,
+    summary: 'Returns the moves in progress, the number of pending ones, the pace and the drains.',
+    response: movesResponse,
     rejections: [],
-    respond: ({ orders }) => orders.moves(),
+    respond: ({ operations }) => operations.moves(),
   }),
   read({
     path: '/v1/plan',
-    summary: 'What a rebalance would do now.',
-    answer: planAnswer,
+    summary: 'Returns the plan that a rebalance would carry out now.',
+    response: planResponse,
     rejections: ['NOT_LEADER', 'NOT_READY'],
-    respond: ({ orders }) => orders.plan(),
+    respond: ({ operations }) => operations.plan(),
   }),
   write({
     path: '/v1/rebalance',
-    summary: 'Plans and begins to move; with on, exactly the plan that was shown.',
+    summary: 'Starts to rebalance. With `on`, only if the plan is still the one that was shown.',
     body: rebalanceBody,
-    answer: planAnswer,
+    response: planResponse,
     rejections: ['PLAN_OUTDATED', 'NOT_READY'],
-    respond: ({ orders }, { body, actor }) => orders.rebalance(body, actor),
+    respond: ({ operations }, { body, actor }) => operations.rebalance(body, actor),
   }),
   ...(
     [
-      ['pause', 'No move begins until resume; what is under way ends.'],
-      ['resume', 'Takes a pause back.'],
-      ['abort', 'Takes back what can be taken back, and forgets what waits.'],
+      ['pause', 'Pauses moves: none starts until a resume; those in progress complete.'],
+      ['resume', 'Ends a pause.'],
+      ['abort', 'Rolls back the moves that can still be rolled back, and drops the pending ones.'],
       [
         'confirm-lost-edges',
-        'The edges that have vanished at once are gone: what is frozen goes on.',
+        'Confirms that the edges that vanished at once are lost, which ends the freeze.',
       ],
     ] as const
-  ).map(([order, summary]) =>
+  ).map(([operation, summary]) =>
     write({
-      path: `/v1/${order}`,
+      path: `/v1/${operation}`,
       summary,
       body: reasonBody,
-      answer: movesAnswer,
+      response: movesResponse,
       rejections: [],
-      respond: ({ orders }, { body, actor }) => orders.tell(order, { actor, ...body }),
+      respond: ({ operations }, { body, actor }) =>
+        operations.perform(operation, { actor, ...body }),
     }),
   ),
+];
+
+const logRoutes: readonly Route[] = [
   {
     ...read({
       path: '/v1/events',
-      summary: 'The event log after an id; as a stream, all that happens from then on, too.',
-      answer: eventsAnswer,
+      summary: 'Returns the events after an id. As a stream, it continues with new events.',
+      response: eventsResponse,
       rejections: ['REQUEST_MALFORMED', 'OVERLOADED'],
-      respond: ({ orders }, { after }) => ({ events: orders.eventsAfter(after) }),
+      respond: ({ operations }, { after }) => ({ events: operations.eventsAfter(after) }),
     }),
     isLog: true,
   },
   read({
     path: '/v1/settings',
-    summary: 'What this control is set to.',
-    answer: settingsAnswer,
+    summary: 'Returns the settings of this control, without secrets.',
+    response: settingsResponse,
     rejections: [],
     respond: ({ settings }) => ({ settings }),
   }),
+];
+
+export const routes: readonly Route[] = [
+  ...clusterRoutes,
+  ...intentRoutes,
+  ...shardRoutes,
+  ...moveRoutes,
+  ...logRoutes,
 ];

@@ -7,21 +7,21 @@ import type {
   WatchEventsResponse,
 } from '../../../proto/gen/longline/v1/operator.js';
 import { guarded, OPERATOR, VIEWER } from './fake-operations.js';
-import { ask, call, type SteeredControl, startSteeredControl } from './operated-control.js';
+import { ask, call, type OperatedControl, startOperatedControl } from './operated-control.js';
 
-let control: SteeredControl;
+let control: OperatedControl;
 
 beforeEach(async () => {
-  control = await startSteeredControl(guarded);
+  control = await startOperatedControl(guarded);
 });
 afterEach(() => control.stop());
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
 function metadata(token?: string): Metadata {
-  const shown = new Metadata();
-  if (token !== undefined) shown.set('authorization', `Bearer ${token}`);
-  return shown;
+  const result = new Metadata();
+  if (token !== undefined) result.set('authorization', `Bearer ${token}`);
+  return result;
 }
 
 const READS = ['cluster', 'edges', 'edges/edge-1', 'shards', 'clients/alice', 'moves', 'plan'];
@@ -34,47 +34,47 @@ const WRITES = [
   'edges/edge-1/drain',
 ];
 
-test.each([...READS, 'events', 'settings'])('who reads /v1/%s shows a token', async (path) => {
+test.each([...READS, 'events', 'settings'])('GET /v1/%s requires a token', async (path) => {
   const url = `${control.url}/v1/${path}`;
-  const stranger = await ask(url);
-  expect(stranger).toMatchObject({ status: 401, body: { error: { code: 'UNAUTHENTICATED' } } });
-  expect(stranger.headers.get('www-authenticate')).toBe('Bearer');
+  const withoutToken = await ask(url);
+  expect(withoutToken).toMatchObject({ status: 401, body: { error: { code: 'UNAUTHENTICATED' } } });
+  expect(withoutToken.headers.get('www-authenticate')).toBe('Bearer');
   expect((await ask(url, undefined, bearer(`${VIEWER}x`))).status).toBe(401);
   expect((await ask(url, undefined, bearer(VIEWER))).status).toBe(200);
   expect((await ask(url, undefined, bearer(OPERATOR))).status).toBe(200);
 });
 
-test.each(WRITES)('who writes /v1/%s shows an operator’s token', async (path) => {
+test.each(WRITES)('POST /v1/%s requires an operator’s token', async (path) => {
   const url = `${control.url}/v1/${path}`;
-  // Rejected before the body is looked at.
+  // Rejected before the body is parsed.
   expect((await ask(url, '{')).status).toBe(401);
   expect(await ask(url, '{', bearer(VIEWER))).toMatchObject({
     status: 403,
     body: { error: { code: 'PERMISSION_DENIED', message: expect.stringContaining('vic') } },
   });
-  expect(control.operations.told).toEqual([]);
+  expect(control.operations.calls).toEqual([]);
   expect((await ask(url, {}, bearer(OPERATOR))).status).toBe(200);
-  expect(control.operations.told[0]!.at(-1)).toEqual({ actor: 'ada', reason: '' });
+  expect(control.operations.calls[0]!.at(-1)).toEqual({ actor: 'ada', reason: '' });
 });
 
 test.each(['', 'Bearer', 'Bearer ', `Basic ${VIEWER}`, VIEWER, `Bearer ${VIEWER} x`])(
-  'does not take %j for a token',
+  'rejects the header %j',
   async (authorization) => {
     expect((await ask(`${control.url}/v1/moves`, undefined, { authorization })).status).toBe(401);
   },
 );
 
-test.each(['/healthz', '/readyz', '/v1/openapi.json'])('%s stays open', async (path) => {
+test.each(['/healthz', '/readyz', '/v1/openapi.json'])('%s requires no token', async (path) => {
   expect((await ask(`${control.url}${path}`)).status).toBe(200);
 });
 
-test('a stream of events takes a token, too', async () => {
+test('an event stream requires a token', async () => {
   const headers = { accept: 'text/event-stream' };
   expect((await ask(`${control.url}/v1/events`, undefined, headers)).status).toBe(401);
   expect(control.operations.watchers.size).toBe(0);
 });
 
-test('gRPC takes the same tokens', async () => {
+test('gRPC requires the same tokens', async () => {
   const { grpc } = control;
   const moves = (token?: string) =>
     call<GetMovesResponse>((done) => grpc.getMoves({}, metadata(token), done));
@@ -88,28 +88,30 @@ test('gRPC takes the same tokens', async () => {
     details: expect.stringContaining('PERMISSION_DENIED'),
   });
   await pause(OPERATOR);
-  expect(control.operations.told).toEqual([['pause', { actor: 'ada', reason: '' }]]);
+  expect(control.operations.calls).toEqual([['pause', { actor: 'ada', reason: '' }]]);
   const watch = grpc.watchEvents({ after: 0 });
   const error = await new Promise<ServiceError>((resolve) => watch.once('error', resolve));
   expect(error.code).toBe(status.UNAUTHENTICATED);
-  const heard = new Promise<WatchEventsResponse>((resolve) =>
+  const received = new Promise<WatchEventsResponse>((resolve) =>
     grpc
       .watchEvents({ after: 0 }, metadata(VIEWER))
       .once('data', resolve)
       .on('error', () => {}),
   );
   control.operations.log({ type: 'edge-joined', edgeId: 'edge-3' });
-  expect((await heard).event?.edgeId).toBe('edge-3');
+  expect((await received).event?.edgeId).toBe('edge-3');
 });
 
-test('with viewers only, nobody may write', () => {
+test('with viewers only, every write is rejected', () => {
   const access = new Access([], guarded.viewers);
-  expect(access.admit(undefined, 'write')).toMatchObject({ code: 'UNAUTHENTICATED' });
-  expect(access.admit(`bearer ${VIEWER}`, 'read')).toBe('vic');
-  expect(access.admit(`bearer ${VIEWER}`, 'write')).toMatchObject({ code: 'PERMISSION_DENIED' });
+  expect(access.authorize(undefined, 'write')).toMatchObject({ code: 'UNAUTHENTICATED' });
+  expect(access.authorize(`bearer ${VIEWER}`, 'read')).toBe('vic');
+  expect(access.authorize(`bearer ${VIEWER}`, 'write')).toMatchObject({
+    code: 'PERMISSION_DENIED',
+  });
 });
 
-test('a token on both lists is an operator’s', () => {
+test('a token on both lists has an operator’s permission', () => {
   const access = new Access(guarded.operators, [...guarded.viewers, ...guarded.operators]);
-  expect(access.admit(`Bearer ${OPERATOR}`, 'write')).toBe('ada');
+  expect(access.authorize(`Bearer ${OPERATOR}`, 'write')).toBe('ada');
 });

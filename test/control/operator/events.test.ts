@@ -3,18 +3,18 @@ import { readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
-import { EVENT_TYPES, eventsAnswer } from '../../../control/operator/operation-answers.js';
 import type { LogEntry } from '../../../control/leadership/operations.js';
+import { EVENT_TYPES, eventsResponse } from '../../../control/operator/operation-responses.js';
 import { EdgeIntent } from '../../../proto/gen/longline/v1/assignment.js';
 import type { Event, WatchEventsResponse } from '../../../proto/gen/longline/v1/operator.js';
 import { eventually } from '../../support/eventually.js';
-import { ask, type SteeredControl, startSteeredControl } from './operated-control.js';
+import { ask, type OperatedControl, startOperatedControl } from './operated-control.js';
 
-let control: SteeredControl;
+let control: OperatedControl;
 let streams: IncomingMessage[];
 
 beforeEach(async () => {
-  control = await startSteeredControl();
+  control = await startOperatedControl();
   streams = [];
 });
 afterEach(async () => {
@@ -30,14 +30,14 @@ const operator = {
   reason: 'old',
 } as const;
 const move = { type: 'move-started', shard: 0, from: 'edge-1', to: 'edge-2' } as const;
-const some: LogEntry[] = [
+const entries: LogEntry[] = [
   operator,
   { type: 'intent-changed', edgeId: 'edge-1', intent: 'draining' },
   move,
 ];
 
-function logSome(): void {
-  for (const entry of some) control.operations.log(entry);
+function logAll(): void {
+  for (const entry of entries) control.operations.log(entry);
 }
 
 async function openStream(query = '', headers = {}) {
@@ -56,31 +56,31 @@ async function watch(query = '', headers = {}) {
   return { response, events, ids: () => events.map(({ id }) => Number(id)) };
 }
 
-test('the history, oldest first, and what is new in it', async () => {
-  logSome();
+test('the stored events, oldest first, and those after an id', async () => {
+  logAll();
   const { body } = await ask(`${control.url}/v1/events`);
-  const { events } = eventsAnswer.strict().parse(body);
+  const { events } = eventsResponse.strict().parse(body);
   expect(events.map(({ id }) => id)).toEqual([1, 2, 3]);
   expect(events[0]).toMatchObject({ ...operator, position: { incarnation: 1, epoch: 7 } });
   expect((await ask(`${control.url}/v1/events?after=2`)).body.events).toMatchObject([move]);
   expect((await ask(`${control.url}/v1/events?after=3`)).body.events).toEqual([]);
 });
 
-test('an id that was never given is of another log, so that all is new', async () => {
-  logSome();
+test('an id above the newest is from another log: all events are returned', async () => {
+  logAll();
   expect((await ask(`${control.url}/v1/events?after=900`)).body.events).toHaveLength(3);
 });
 
 test.each(['x', '-1', '1.5', '', '1&after=2', '9'.repeat(16)])(
-  'rejects to look after %j',
+  'rejects after=%j',
   async (after) => {
     const answer = await ask(`${control.url}/v1/events?after=${after}`);
     expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
   },
 );
 
-test('a stream has the history and then what happens, and can be taken up again', async () => {
-  logSome();
+test('a stream has the stored events and then new ones, and can be resumed', async () => {
+  logAll();
   const first = await watch();
   expect(first.response.headers['content-type']).toBe('text/event-stream');
   await eventually(() => first.events.length === 3);
@@ -104,7 +104,7 @@ test('HEAD and plain GET do not stream', async () => {
   expect(control.operations.watchers.size).toBe(0);
 });
 
-test('a reader who does not read is cut', async () => {
+test('a client that does not read is disconnected', async () => {
   const response = await openStream();
   await eventually(() => control.operations.watchers.size === 1);
   response.pause();
@@ -118,33 +118,33 @@ test('a reader who does not read is cut', async () => {
   expect(control.operations.watchers.size).toBe(0);
 });
 
-test('so many streams, and no more until one ends', async () => {
+test('rejects a stream over the maximum until another one ends', async () => {
   for (let i = 0; i < 100; i++) expect((await openStream()).statusCode).toBe(200);
   expect((await openStream()).statusCode).toBe(503);
   streams[0]!.destroy();
   await eventually(async () => (await openStream()).statusCode === 200);
 });
 
-test('a stop ends the streams', async () => {
+test('shutdown ends the streams', async () => {
   const { response, events } = await watch();
-  logSome();
+  logAll();
   await eventually(() => events.length === 3);
   const ended = once(response, 'end');
   await control.stop();
   await ended;
-  control = await startSteeredControl();
+  control = await startOperatedControl();
 });
 
 test('gRPC watches the same events', async () => {
-  logSome();
-  const heard: Event[] = [];
+  logAll();
+  const received: Event[] = [];
   const watching = control.grpc.watchEvents({ after: 1 });
-  watching.on('data', ({ event }: WatchEventsResponse) => heard.push(event!));
+  watching.on('data', ({ event }: WatchEventsResponse) => received.push(event!));
   watching.on('error', () => {});
-  await eventually(() => heard.length === 2);
+  await eventually(() => received.length === 2);
   control.operations.log(operator);
-  await eventually(() => heard.length === 3);
-  expect(heard).toMatchObject([
+  await eventually(() => received.length === 3);
+  expect(received).toMatchObject([
     { id: 2, type: 'intent-changed', intent: EdgeIntent.EDGE_INTENT_DRAINING, shard: undefined },
     { id: 3, ...move },
     { id: 4, ...operator, position: { incarnation: 1, epoch: 7 } },
@@ -153,7 +153,7 @@ test('gRPC watches the same events', async () => {
   await eventually(() => control.operations.watchers.size === 0);
 });
 
-test('gRPC cuts a watcher who does not read', async () => {
+test('gRPC disconnects a watcher that does not read', async () => {
   const watching = control.grpc.watchEvents({ after: 0 });
   watching.on('error', () => {});
   await eventually(() => control.operations.watchers.size === 1);
@@ -168,6 +168,6 @@ test('gRPC cuts a watcher who does not read', async () => {
 test('docs/operations.md has every type of event', () => {
   const text = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8');
   const section = text.split(/^## /m).find((each) => each.startsWith('Events\n'))!;
-  const described = [...section.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, type]) => type);
-  expect(described).toEqual(Object.keys(EVENT_TYPES));
+  const documented = [...section.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, type]) => type);
+  expect(documented).toEqual(Object.keys(EVENT_TYPES));
 });

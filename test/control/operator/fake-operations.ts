@@ -1,10 +1,8 @@
-/** A operations that does nothing but remember: what it was told, and what it is to answer. */
+/** A fake of the leader's operations: it records calls and returns what a test sets. */
 
 import { hashToken } from '../../../common/auth/tokens.js';
 import type { Intent, Position } from '../../../common/cluster/assignment.js';
 import type { Rejection } from '../../../common/process/errors.js';
-import { Access } from '../../../control/operator/access.js';
-import type { OperatorApi } from '../../../control/operator/openapi.js';
 import type {
   Audit,
   LogEntry,
@@ -13,7 +11,9 @@ import type {
   Operations,
   PlanInfo,
 } from '../../../control/leadership/operations.js';
-import { OperatorOrders } from '../../../control/operator/orders.js';
+import { Access } from '../../../control/operator/access.js';
+import type { OperatorApi } from '../../../control/operator/api.js';
+import { OperationsApi } from '../../../control/operator/operations.js';
 import type { OperatorQueries } from '../../../control/operator/queries.js';
 import { rejectIntent } from '../../../control/planning/preconditions.js';
 
@@ -43,9 +43,9 @@ export const somePlan: PlanInfo = {
 export class FakeOperations implements Operations {
   info: MovesInfo = idle;
   planned: PlanInfo | Rejection = somePlan;
-  /** What any order is answered; undefined: it is done. */
+  /** Returned by every operation; undefined: success. */
   rejected: Rejection | undefined;
-  readonly told: unknown[][] = [];
+  readonly calls: unknown[][] = [];
   readonly events: LoggedEvent[] = [];
   readonly watchers = new Set<(event: LoggedEvent) => void>();
   intents = new Map<string, Intent>([
@@ -62,30 +62,30 @@ export class FakeOperations implements Operations {
   }
 
   rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection {
-    this.told.push(['rebalance', on, by]);
+    this.calls.push(['rebalance', on, by]);
     return this.rejected ?? this.planned;
   }
 
   pause(by: Audit): Rejection | undefined {
     if (this.rejected === undefined) this.info = { ...this.info, isPaused: true };
-    return this.#order('pause', by);
+    return this.#record('pause', by);
   }
 
   resume(by: Audit): Rejection | undefined {
-    return this.#order('resume', by);
+    return this.#record('resume', by);
   }
 
   abort(by: Audit): Rejection | undefined {
-    return this.#order('abort', by);
+    return this.#record('abort', by);
   }
 
   confirmLostEdges(by: Audit): Rejection | undefined {
-    return this.#order('confirm-lost-edges', by);
+    return this.#record('confirm-lost-edges', by);
   }
 
-  setIntent(...order: Parameters<Operations['setIntent']>): Rejection | undefined {
-    const [edgeId, intent, { isForced }] = order;
-    this.told.push(['setIntent', ...order]);
+  setIntent(...args: Parameters<Operations['setIntent']>): Rejection | undefined {
+    const [edgeId, intent, { isForced }] = args;
+    this.calls.push(['setIntent', ...args]);
     const edges = [...this.intents].map(([id, is]) => ({
       id,
       incarnation: 'i',
@@ -106,7 +106,7 @@ export class FakeOperations implements Operations {
     return () => this.watchers.delete(onEvent);
   }
 
-  /** Something happens. */
+  /** Adds an event. */
   log(entry: LogEntry): void {
     const id = (this.events.at(-1)?.id ?? 0) + 1;
     const event = { id, atMs: 1_700_000_000_000, position: { incarnation: 1, epoch: 7 }, entry };
@@ -114,8 +114,8 @@ export class FakeOperations implements Operations {
     for (const onEvent of this.watchers) onEvent(event);
   }
 
-  #order(name: string, by: Audit): Rejection | undefined {
-    this.told.push([name, by]);
+  #record(name: string, by: Audit): Rejection | undefined {
+    this.calls.push([name, by]);
     return this.rejected;
   }
 }
@@ -135,5 +135,5 @@ export function apiOf(
   access = open,
 ): OperatorApi {
   const settings = { LONGLINE_CONTROL_LEASE_MS: 10_000 };
-  return { queries, orders: new OperatorOrders(operations), access, settings };
+  return { queries, operations: new OperationsApi(operations), access, settings };
 }

@@ -1,13 +1,13 @@
-/** The operator API of a control whose operations is a fake, over HTTP and gRPC. */
+/** The operator API of a control with fake operations, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import type { EdgeRecord } from '../../../control/membership/membership.js';
-import type { ClientAnswer } from '../../../control/operator/answers.js';
-import { addOperatorRoutes } from '../../../control/operator/http.js';
+import type { EdgeRecord } from '../../../control/membership/edge-record.js';
+import type { ClientResponse } from '../../../control/operator/cluster-responses.js';
+import { createOperatorService } from '../../../control/operator/grpc-service.js';
+import { addOperatorRoutes } from '../../../control/operator/http-api.js';
 import { OperatorQueries, type Snapshot } from '../../../control/operator/queries.js';
-import { createOperatorService } from '../../../control/operator/service.js';
 import {
   OperatorServiceClient,
   OperatorServiceService,
@@ -25,26 +25,26 @@ const edgeOf = (id: string): EdgeRecord => ({
   heardAtMs: undefined,
 });
 
-export interface SteeredControl {
+export interface OperatedControl {
   readonly operations: FakeOperations;
-  /** What control knows; to be changed by tests. */
-  readonly world: { snapshot: Snapshot; connections: Presence[] };
+  /** Input of the queries; tests change it. */
+  readonly state: { snapshot: Snapshot; connections: Presence[] };
   readonly url: string;
   readonly grpc: OperatorServiceClient;
-  /** Every connection breaks. */
+  /** Closes every connection. */
   cut(): void;
   /** Resolves when all requests have ended. */
   stop(): Promise<void>;
 }
 
-type Presence = ClientAnswer['connections'][number];
+type Presence = ClientResponse['connections'][number];
 
 const IDS = ['edge-1', 'edge-2'];
 
-/** @param port of HTTP; 0: any */
-export async function startSteeredControl(access = open, port = 0): Promise<SteeredControl> {
+/** @param port HTTP port; 0: any free port */
+export async function startOperatedControl(access = open, port = 0): Promise<OperatedControl> {
   const operations = new FakeOperations();
-  const world: SteeredControl['world'] = {
+  const state: OperatedControl['state'] = {
     snapshot: {
       assignment: {
         position: { incarnation: 1, epoch: 7 },
@@ -60,8 +60,8 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
   };
   const queries = new OperatorQueries(
     4,
-    () => world.snapshot,
-    async () => ({ connections: world.connections, complete: true }),
+    () => state.snapshot,
+    async () => ({ connections: state.connections, complete: true }),
   );
   const api = apiOf(queries, operations, access);
   const http = createHttpServer(new Metrics(), () => []);
@@ -73,7 +73,7 @@ export async function startSteeredControl(access = open, port = 0): Promise<Stee
   const grpc = new OperatorServiceClient(`127.0.0.1:${grpcPort}`, credentials.createInsecure());
   return {
     operations,
-    world,
+    state,
     url: `http://127.0.0.1:${httpPort}`,
     grpc,
     cut: () => http.server.closeAllConnections(),
@@ -94,15 +94,15 @@ export function call<Response>(
   });
 }
 
-export interface Answered {
+export interface HttpResponse {
   readonly status: number;
   readonly headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: it is what the tests look at.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read any field.
   readonly body: any;
 }
 
-/** @param body undefined: it is a GET; else a POST of it as JSON, or as it is if it is a string */
-export async function ask(url: string, body?: unknown, headers = {}): Promise<Answered> {
+/** @param body undefined: GET; a string: POST of that string; else: POST as JSON */
+export async function ask(url: string, body?: unknown, headers = {}): Promise<HttpResponse> {
   const response = await fetch(url, {
     ...(body !== undefined && {
       method: 'POST',

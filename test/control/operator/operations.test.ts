@@ -1,13 +1,13 @@
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { rejection } from '../../../common/process/errors.js';
-import { clientAnswer, errorAnswer } from '../../../control/operator/answers.js';
+import { clientResponse, errorResponse } from '../../../control/operator/cluster-responses.js';
 import {
-  intentAnswer,
-  movesAnswer,
-  planAnswer,
-  settingsAnswer,
-} from '../../../control/operator/operation-answers.js';
+  intentResponse,
+  movesResponse,
+  planResponse,
+  settingsResponse,
+} from '../../../control/operator/operation-responses.js';
 import { EdgeIntent } from '../../../proto/gen/longline/v1/assignment.js';
 import type {
   GetMovesResponse,
@@ -19,12 +19,12 @@ import type {
   SetIntentResponse,
 } from '../../../proto/gen/longline/v1/operator.js';
 import { idle, somePlan } from './fake-operations.js';
-import { ask, call, type SteeredControl, startSteeredControl } from './operated-control.js';
+import { ask, call, type OperatedControl, startOperatedControl } from './operated-control.js';
 
-let control: SteeredControl;
+let control: OperatedControl;
 
 beforeEach(async () => {
-  control = await startSteeredControl();
+  control = await startOperatedControl();
 });
 afterEach(() => control.stop());
 
@@ -39,7 +39,7 @@ const drain = {
   isFinished: false,
 };
 
-test('/v1/moves tells unknown from zero', async () => {
+test('/v1/moves distinguishes unknown from zero', async () => {
   control.operations.info = {
     ...idle,
     inFlight: [
@@ -50,7 +50,7 @@ test('/v1/moves tells unknown from zero', async () => {
     drains: [drain],
   };
   const { body } = await ask(`${control.url}/v1/moves`);
-  expect(movesAnswer.strict().parse(body)).toMatchObject({
+  expect(movesResponse.strict().parse(body)).toMatchObject({
     inFlight: [{ phase: 'acquiring', clientsRemaining: null }, { clientsRemaining: 0 }],
     paused: false,
     frozenUntilMs: null,
@@ -65,53 +65,56 @@ test('/v1/moves tells unknown from zero', async () => {
   });
 });
 
-test('/v1/plan is what a rebalance would do, and nothing is done', async () => {
+test('/v1/plan returns the plan and starts nothing', async () => {
   const { body } = await ask(`${control.url}/v1/plan`);
-  expect(planAnswer.strict().parse(body)).toEqual(somePlan);
+  expect(planResponse.strict().parse(body)).toEqual(somePlan);
   const { plan } = await call<PlanRebalanceResponse>((done) =>
     control.grpc.planRebalance({}, done),
   );
   expect(plan).toMatchObject({ clients: 1_200, maxOverMeanBefore: 1.5, maxOverMeanAfter: 1.04 });
-  expect(control.operations.told).toEqual([]);
+  expect(control.operations.calls).toEqual([]);
 });
 
-test('/v1/rebalance passes on which plan was seen, by whom and why', async () => {
+test('/v1/rebalance passes the plan that was shown, the actor and the reason', async () => {
   const { body } = await ask(`${control.url}/v1/rebalance`, { on: somePlan.on, reason: 'hot' });
-  expect(planAnswer.strict().parse(body)).toEqual(somePlan);
+  expect(planResponse.strict().parse(body)).toEqual(somePlan);
   await ask(`${control.url}/v1/rebalance`, {});
   const answer = await call<RebalanceResponse>((done) =>
     control.grpc.rebalance({ on: somePlan.on, reason: 'grpc' }, done),
   );
   expect(answer.plan?.shards).toBe(3);
-  expect(control.operations.told).toEqual([
+  expect(control.operations.calls).toEqual([
     ['rebalance', somePlan.on, by('hot')],
     ['rebalance', undefined, by('')],
     ['rebalance', somePlan.on, by('grpc')],
   ]);
 });
 
-test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'] as const)('/v1/%s', async (order) => {
-  const answer = await ask(`${control.url}/v1/${order}`, { reason: 'so' });
-  expect(answer.status).toBe(200);
-  expect(movesAnswer.strict().parse(answer.body).paused).toBe(order === 'pause');
-  const { moves } = await call<PauseResponse>((done) =>
-    control.grpc[order === 'confirm-lost-edges' ? 'confirmLostEdges' : order](
-      { reason: 'grpc' },
-      done,
-    ),
-  );
-  expect(moves?.paused).toBe(order === 'pause');
-  expect(control.operations.told).toEqual([
-    [order, by('so')],
-    [order, by('grpc')],
-  ]);
-});
+test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'] as const)(
+  '/v1/%s',
+  async (operation) => {
+    const answer = await ask(`${control.url}/v1/${operation}`, { reason: 'so' });
+    expect(answer.status).toBe(200);
+    expect(movesResponse.strict().parse(answer.body).paused).toBe(operation === 'pause');
+    const { moves } = await call<PauseResponse>((done) =>
+      control.grpc[operation === 'confirm-lost-edges' ? 'confirmLostEdges' : operation](
+        { reason: 'grpc' },
+        done,
+      ),
+    );
+    expect(moves?.paused).toBe(operation === 'pause');
+    expect(control.operations.calls).toEqual([
+      [operation, by('so')],
+      [operation, by('grpc')],
+    ]);
+  },
+);
 
-test('an edge is drained, and that is taken back', async () => {
+test('an edge is drained, and the drain is cancelled', async () => {
   const edge = `${control.url}/v1/edges/edge-2`;
   const body = { rate: 500, deadlineMs: 300_000, reason: 'old' };
   const drained = await ask(`${edge}/drain`, body);
-  expect(intentAnswer.strict().parse(drained.body)).toEqual({
+  expect(intentResponse.strict().parse(drained.body)).toEqual({
     edgeId: 'edge-2',
     intent: 'draining',
   });
@@ -122,7 +125,7 @@ test('an edge is drained, and that is taken back', async () => {
   expect((await ask(`${edge}/undrain`, {})).body.intent).toBe('none');
   expect((await ask(`${edge}/cordon`, { force: true })).body.intent).toBe('cordoned');
   const options = { perSecondMax: 500, deadlineMs: 300_000, isForced: false };
-  expect(control.operations.told).toEqual([
+  expect(control.operations.calls).toEqual([
     ['setIntent', 'edge-2', 'draining', options, by('old')],
     ['setIntent', 'edge-2', 'draining', options, by('old')],
     ['setIntent', 'edge-2', 'none', noOptions, by('')],
@@ -130,14 +133,14 @@ test('an edge is drained, and that is taken back', async () => {
   ]);
 });
 
-test('the last edge is drained by force only', async () => {
+test('the last edge is drained only with force', async () => {
   await ask(`${control.url}/v1/edges/edge-1/cordon`, {});
   const url = `${control.url}/v1/edges/edge-2/drain`;
   expect(await ask(url, {})).toMatchObject({ status: 409, body: { error: { code: 'LAST_EDGE' } } });
   expect((await ask(url, { force: true })).status).toBe(200);
 });
 
-test('gRPC sets intents in the same bounds', async () => {
+test('gRPC sets intents within the same bounds', async () => {
   const request = { edgeId: 'edge-2', rate: undefined, deadlineMs: undefined, force: false };
   const set = (intent: EdgeIntent, rest = {}) =>
     call<SetIntentResponse>((done) =>
@@ -145,7 +148,7 @@ test('gRPC sets intents in the same bounds', async () => {
     );
   const draining = EdgeIntent.EDGE_INTENT_DRAINING;
   expect(await set(draining, { rate: 5 })).toEqual({ edgeId: 'edge-2', intent: draining });
-  expect(control.operations.told[0]![3]).toEqual({ ...noOptions, perSecondMax: 5 });
+  expect(control.operations.calls[0]![3]).toEqual({ ...noOptions, perSecondMax: 5 });
   await expect(set(draining)).rejects.toMatchObject({
     code: status.ALREADY_EXISTS,
     details: expect.stringContaining('INTENT_UNCHANGED'),
@@ -160,14 +163,14 @@ test('gRPC sets intents in the same bounds', async () => {
   ).rejects.toMatchObject(malformed);
 });
 
-test('says who leads, and where, if the rejection does', async () => {
+test('NOT_LEADER has the location of the leader if it is known', async () => {
   control.operations.rejected = rejection(
     'NOT_LEADER',
     'control-2 leads: http://10.0.0.2:7200, ask it',
   );
   const pause = await ask(`${control.url}/v1/pause`, {});
   expect(pause.status).toBe(503);
-  expect(errorAnswer.parse(pause.body).error.code).toBe('NOT_LEADER');
+  expect(errorResponse.parse(pause.body).error.code).toBe('NOT_LEADER');
   expect(pause.headers.get('location')).toBe('http://10.0.0.2:7200/v1/pause');
   control.operations.planned = rejection('NOT_LEADER', 'control-2 leads');
   const plan = await ask(`${control.url}/v1/plan`);
@@ -181,9 +184,9 @@ const DRAIN = '/v1/edges/edge-2/drain';
 
 test.each([
   ['an unknown field', '/v1/pause', { why: 'x' }],
-  ['a field of another order', '/v1/edges/edge-2/cordon', { rate: 5 }],
+  ['a field of another operation', '/v1/edges/edge-2/cordon', { rate: 5 }],
   ['a string for a number', DRAIN, { rate: '5' }],
-  ['a rate of nothing', DRAIN, { rate: 0 }],
+  ['a rate of 0', DRAIN, { rate: 0 }],
   ['half a deadline', DRAIN, { deadlineMs: 0.5 }],
   ['a deadline in the past', DRAIN, { deadlineMs: -1 }],
   ['half a position', '/v1/rebalance', { on: { epoch: 7 } }],
@@ -191,18 +194,18 @@ test.each([
   ['a reason with a line break', '/v1/pause', { reason: 'a\nb' }],
   ['a long reason', '/v1/pause', { reason: 'x'.repeat(257) }],
   ['a list', '/v1/pause', []],
-  ['nothing', '/v1/pause', 'null'],
+  ['null', '/v1/pause', 'null'],
   ['an empty body', '/v1/pause', ''],
-  ['no JSON', '/v1/pause', '{'],
+  ['invalid JSON', '/v1/pause', '{'],
   ['a prototype', '/v1/pause', '{"__proto__":{"reason":"x"}}'],
 ])('rejects %s', async (_, path, body) => {
   const answer = await ask(`${control.url}${path}`, body);
   expect(answer.status).toBe(400);
-  expect(errorAnswer.strict().parse(answer.body).error.code).toBe('REQUEST_MALFORMED');
-  expect(control.operations.told).toEqual([]);
+  expect(errorResponse.strict().parse(answer.body).error.code).toBe('REQUEST_MALFORMED');
+  expect(control.operations.calls).toEqual([]);
 });
 
-test('rejects what a foreign page could send without asking', async () => {
+test('rejects content types that a page of another origin can send without a preflight', async () => {
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp']) {
     const answer = await ask(`${control.url}/v1/pause`, '{}', { 'content-type': type });
     expect(answer).toMatchObject({ status: 400, body: { error: { code: 'REQUEST_MALFORMED' } } });
@@ -213,31 +216,31 @@ test('rejects what a foreign page could send without asking', async () => {
   expect((await ask(`${control.url}/v1/pause`, '{}', utf8)).status).toBe(200);
 });
 
-test('rejects a body over its bound', async () => {
+test('rejects a body over the maximum', async () => {
   const answer = await ask(`${control.url}/v1/pause`, { reason: 'x'.repeat(5_000) });
   expect(answer).toMatchObject({ status: 413, body: { error: { code: 'PAYLOAD_TOO_LARGE' } } });
 });
 
-test('rejects to write by GET, and an edge that nobody knows', async () => {
+test('rejects a write by GET, and an unknown edge', async () => {
   const wrong = await ask(`${control.url}${DRAIN}`);
   expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
-  for (const id of ['nobody', 'a%2Fb']) {
+  for (const id of ['unknown', 'a%2Fb']) {
     expect((await ask(`${control.url}/v1/edges/${id}/drain`, {})).status).toBe(404);
   }
 });
 
 test('/v1/settings', async () => {
   const { body } = await ask(`${control.url}/v1/settings`);
-  expect(settingsAnswer.strict().parse(body).settings).toEqual({
+  expect(settingsResponse.strict().parse(body).settings).toEqual({
     LONGLINE_CONTROL_LEASE_MS: 10_000,
   });
 });
 
-test('a client’s shard on its way, and the intents of edges, are shown', async () => {
-  const { snapshot } = control.world;
+test('the move of a client’s shard and the intents of edges are returned', async () => {
+  const { snapshot } = control.state;
   const assignment = snapshot.assignment!;
   const phase = 'acquiring' as const;
-  control.world.snapshot = {
+  control.state.snapshot = {
     ...snapshot,
     assignment: {
       ...assignment,
@@ -251,7 +254,7 @@ test('a client’s shard on its way, and the intents of edges, are shown', async
     },
   };
   const { body } = await ask(`${control.url}/v1/clients/alice`);
-  const { move, shard, owner } = clientAnswer.strict().parse(body);
+  const { move, shard, owner } = clientResponse.strict().parse(body);
   expect(move).toMatchObject({ shard, from: owner, phase: 'acquiring' });
   const located = await call<LocateClientResponse>((done) =>
     control.grpc.locateClient({ clientId: 'alice' }, done),

@@ -14,19 +14,19 @@ import {
 } from '../../../common/process/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import type { EdgeRecord } from '../../../control/membership/membership.js';
+import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import {
-  clientAnswer,
-  clusterAnswer,
-  edgeAnswer,
-  edgesAnswer,
-  errorAnswer,
-  memoryAnswer,
-  shardsAnswer,
-} from '../../../control/operator/answers.js';
-import { addOperatorRoutes } from '../../../control/operator/http.js';
+  clientResponse,
+  clusterResponse,
+  edgeResponse,
+  edgesResponse,
+  errorResponse,
+  memoryResponse,
+  shardsResponse,
+} from '../../../control/operator/cluster-responses.js';
+import { createOperatorService } from '../../../control/operator/grpc-service.js';
+import { addOperatorRoutes } from '../../../control/operator/http-api.js';
 import { OperatorQueries, type Snapshot } from '../../../control/operator/queries.js';
-import { createOperatorService } from '../../../control/operator/service.js';
 import {
   EdgeState,
   type GetClusterResponse,
@@ -65,7 +65,7 @@ const alive: EdgeRecord = {
     ready: true,
     memory: [
       { name: 'table', bytes: 1_500, bytesAtStart: 1_000 },
-      { name: 'of-tomorrow', bytes: 7, bytesAtStart: 0 },
+      { name: 'of-a-newer-version', bytes: 7, bytesAtStart: 0 },
     ],
     shards: [
       { shard: 0, connections: 4 },
@@ -99,7 +99,7 @@ const presence = {
 
 let snapshot: Snapshot;
 let located: { connections: (typeof presence)[]; complete: boolean } | Rejection;
-let asked: string[];
+let queried: string[];
 let http: FastifyInstance;
 let httpPort: number;
 let grpc: GrpcServer;
@@ -108,12 +108,12 @@ let client: OperatorServiceClient;
 beforeEach(async () => {
   snapshot = { assignment, edges: [alive, suspect, dead], leader: 'control-1' };
   located = { connections: [presence], complete: true };
-  asked = [];
+  queried = [];
   const queries = new OperatorQueries(
     SHARDS,
     () => snapshot,
     async (clientId) => {
-      asked.push(clientId);
+      queried.push(clientId);
       return located;
     },
   );
@@ -131,12 +131,12 @@ afterEach(async () => {
   await http.close();
 });
 
-/** Sends the path exactly as it is given, unlike fetch. */
+/** Sends the path unchanged, unlike fetch. */
 async function send(method: string, path: string, payload = '') {
   const headers =
     payload === ''
       ? {}
-      : { 'content-type': 'text/unheard-of', 'content-length': Buffer.byteLength(payload) };
+      : { 'content-type': 'text/unknown', 'content-length': Buffer.byteLength(payload) };
   const sent = request({ port: httpPort, method, path, headers, agent: false });
   sent.end(payload);
   const [response] = (await once(sent, 'response')) as [IncomingMessage];
@@ -149,10 +149,10 @@ async function get(path: string) {
   return { status: code, body: JSON.parse(body) };
 }
 
-test('/v1/cluster sums up', async () => {
+test('/v1/cluster returns a summary', async () => {
   const { status: code, body } = await get('/v1/cluster');
   expect(code).toBe(200);
-  expect(clusterAnswer.strict().parse(body)).toEqual({
+  expect(clusterResponse.strict().parse(body)).toEqual({
     position: { incarnation: 1, epoch: 7 },
     shardCount: 4,
     shardsUnowned: 1,
@@ -164,23 +164,23 @@ test('/v1/cluster sums up', async () => {
   });
 });
 
-test('before the first assignment nothing is owned and nothing fails', async () => {
+test('before the first assignment no shard has an owner and no request fails', async () => {
   snapshot = { assignment: undefined, edges: [] };
-  expect(clusterAnswer.strict().parse((await get('/v1/cluster')).body)).toMatchObject({
+  expect(clusterResponse.strict().parse((await get('/v1/cluster')).body)).toMatchObject({
     position: { incarnation: 0, epoch: 0 },
     shardsUnowned: 4,
     shardsMaxOverMean: 0,
   });
-  expect(edgesAnswer.strict().parse((await get('/v1/edges')).body)).toEqual({ edges: [] });
-  const { shards } = shardsAnswer.strict().parse((await get('/v1/shards')).body);
+  expect(edgesResponse.strict().parse((await get('/v1/edges')).body)).toEqual({ edges: [] });
+  const { shards } = shardsResponse.strict().parse((await get('/v1/shards')).body);
   expect(shards.map((shard) => shard.owner)).toEqual([null, null, null, null]);
   const { body } = await get('/v1/clients/alice');
-  expect(clientAnswer.strict().parse(body)).toMatchObject({ owner: null, ownerUrl: null });
+  expect(clientResponse.strict().parse(body)).toMatchObject({ owner: null, ownerUrl: null });
 });
 
-test('/v1/edges tells unknown from zero', async () => {
+test('/v1/edges distinguishes unknown from zero', async () => {
   const { body } = await get('/v1/edges');
-  expect(edgesAnswer.strict().parse(body).edges).toEqual([
+  expect(edgesResponse.strict().parse(body).edges).toEqual([
     {
       ...identity('edge-1'),
       state: 'alive',
@@ -211,56 +211,59 @@ test('/v1/edges tells unknown from zero', async () => {
 
 test('/v1/edges/:id lists the shards of one edge', async () => {
   const { body } = await get('/v1/edges/edge-1');
-  expect(edgeAnswer.strict().parse(body)).toMatchObject({ edge: { id: 'edge-1' }, shards: [0, 1] });
+  expect(edgeResponse.strict().parse(body)).toMatchObject({
+    edge: { id: 'edge-1' },
+    shards: [0, 1],
+  });
 });
 
-test('/v1/edges/:id/memory tells what a connection has added, and what that means', async () => {
+test('/v1/edges/:id/memory returns the cost per connection and its meaning', async () => {
   const { body } = await get('/v1/edges/edge-1/memory?x');
-  const answer = memoryAnswer.strict().parse(body);
+  const answer = memoryResponse.strict().parse(body);
   expect(answer).toMatchObject({
     edgeId: 'edge-1',
     connections: 5,
     parts: [
       { name: 'table', bytes: 1_500, bytesPerConnection: 100 },
-      { name: 'of-tomorrow', bytes: 7, bytesPerConnection: 1.4 },
+      { name: 'of-a-newer-version', bytes: 7, bytesPerConnection: 1.4 },
     ],
   });
   expect(answer.parts[0]!.meaning).toMatch(/^arrays/);
-  expect(answer.parts[1]!.meaning).toMatch(/does not know the part/);
+  expect(answer.parts[1]!.meaning).toMatch(/^unknown to this control/);
   const response = await call<GetEdgeMemoryResponse>((callback) =>
     client.getEdgeMemory({ edgeId: 'edge-1' }, callback),
   );
   expect(response).toEqual(answer);
 });
 
-test('the memory of an edge that does not report, or does not exist, is rejected', async () => {
+test('the memory of an edge that does not report, or is unknown, is rejected', async () => {
   expect((await get('/v1/edges/edge-2/memory')).status).toBe(503);
-  expect((await get('/v1/edges/nobody/memory')).status).toBe(404);
+  expect((await get('/v1/edges/unknown/memory')).status).toBe(404);
   expect((await get('/v1/edges//memory')).status).toBe(404);
 });
 
-test.each(['nobody', '', '%2e', 'a/b'])('/v1/edges/%s is not found', async (id) => {
+test.each(['unknown', '', '%2e', 'a/b'])('/v1/edges/%s is not found', async (id) => {
   const { status: code, body } = await get(`/v1/edges/${id}`);
   expect(code).toBe(404);
-  expect(errorAnswer.strict().parse(body).error.code).toBe('NOT_FOUND');
+  expect(errorResponse.strict().parse(body).error.code).toBe('NOT_FOUND');
 });
 
-test('/v1/shards has tags, owners and connections wherever they are', async () => {
+test('/v1/shards has tags, owners and the connections on all edges', async () => {
   const { body } = await get('/v1/shards');
   const tags = shardTags(SHARDS);
-  expect(shardsAnswer.strict().parse(body).shards).toEqual([
+  expect(shardsResponse.strict().parse(body).shards).toEqual([
     { shard: 0, tag: tags[0], owner: 'edge-1', connections: 4 },
     { shard: 1, tag: tags[1], owner: 'edge-1', connections: 0 },
-    // One guest is known, but what the owner has is not.
+    // One guest is known, but not the connections of the owner.
     { shard: 2, tag: tags[2], owner: 'edge-2', connections: null },
     { shard: 3, tag: tags[3], owner: null, connections: null },
   ]);
 });
 
-test('/v1/clients/:clientId goes from the id to the connection', async () => {
+test('/v1/clients/:clientId returns the shard, the owner and the connections', async () => {
   const clientId = ['a', 'b', 'c', 'd', 'e', 'f'].find((id) => shardOf(id, SHARDS) === 2)!;
   const { body } = await get(`/v1/clients/${clientId}`);
-  expect(clientAnswer.strict().parse(body)).toEqual({
+  expect(clientResponse.strict().parse(body)).toEqual({
     clientId,
     shard: 2,
     tag: shardTags(SHARDS)[2],
@@ -284,33 +287,33 @@ test.each([
   'é'.repeat(128),
   '👍'.repeat(64),
   '/'.repeat(256),
-])('asks for the client %s by its percent-encoded id', async (clientId) => {
+])('accepts the percent-encoded clientId %s', async (clientId) => {
   const encoded = encodeURIComponent(clientId).replaceAll('.', '%2E');
   const { status: code, body } = await get(`/v1/clients/${encoded}?verbose=1`);
   expect(code).toBe(200);
   expect(body.clientId).toBe(clientId);
-  expect(asked).toEqual([clientId]);
+  expect(queried).toEqual([clientId]);
 });
 
 test.each([
   ['empty', ''],
   ['of 257 bytes', 'x'.repeat(257)],
-  ['far too long', 'x'.repeat(5_000)],
+  ['of 5,000 bytes', 'x'.repeat(5_000)],
   ['with a control character', 'a%00b'],
 ])('rejects a clientId that is %s', async (_, encoded) => {
   const { status: code, body } = await get(`/v1/clients/${encoded}`);
   expect(code).toBe(400);
-  expect(errorAnswer.strict().parse(body).error.code).toBe('CLIENT_ID_INVALID');
-  expect(asked).toEqual([]);
+  expect(errorResponse.strict().parse(body).error.code).toBe('CLIENT_ID_INVALID');
+  expect(queried).toEqual([]);
 });
 
 test.each(['%FF', '%C3', '%zz', '%'])('rejects a path that is not UTF-8: %s', async (encoded) => {
   const { status: code, body } = await get(`/v1/clients/${encoded}`);
   expect(code).toBe(400);
-  expect(errorAnswer.strict().parse(body).error.code).toBe('REQUEST_MALFORMED');
+  expect(errorResponse.strict().parse(body).error.code).toBe('REQUEST_MALFORMED');
 });
 
-test('says why a client cannot be located', async () => {
+test('returns the reason when a client cannot be located', async () => {
   located = rejection('REDIS_UNAVAILABLE', 'no reply channel');
   const { status: code, body } = await get('/v1/clients/alice');
   expect(code).toBe(503);
@@ -322,7 +325,7 @@ test('answers HEAD like GET without the body', async () => {
 });
 
 test.each(['/v1/cluster', '/v1/edges/edge-1', '/v1/clients/alice', '/v1/openapi.json'])(
-  'rejects other methods for %s, whatever the body is',
+  'rejects other methods for %s with any body',
   async (path) => {
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
       const { status: code, allow, body } = await send(method, path, 'x');
@@ -332,7 +335,7 @@ test.each(['/v1/cluster', '/v1/edges/edge-1', '/v1/clients/alice', '/v1/openapi.
   },
 );
 
-test('describes every path in an OpenAPI document that refers only to what it has', async () => {
+test('describes every path in an OpenAPI document whose references resolve', async () => {
   const { body } = await get('/v1/openapi.json');
   expect(body.openapi).toBe('3.1.0');
   expect(Object.keys(body.paths)).toEqual([
@@ -359,7 +362,7 @@ test('describes every path in an OpenAPI document that refers only to what it ha
   expect(operation.parameters[0]).toMatchObject({ name: 'clientId', in: 'path', required: true });
   expect(Object.keys(operation.responses)).toEqual(['200', '400', '401', '503']);
   const { schema } = operation.responses['200'].content['application/json'];
-  expect(schema.required).toEqual(Object.keys(clientAnswer.shape));
+  expect(schema.required).toEqual(Object.keys(clientResponse.shape));
   const references = JSON.stringify(body).match(/"#[^"]*"/g)!;
   expect(new Set(references)).toEqual(new Set(['"#/components/schemas/Error"']));
   expect(body.components.schemas.Error.type).toBe('object');
@@ -374,7 +377,7 @@ function call<Response>(
   });
 }
 
-test('gRPC gives the same answers', async () => {
+test('gRPC returns the same responses', async () => {
   expect(await call<GetClusterResponse>((done) => client.getCluster({}, done))).toEqual(
     (await get('/v1/cluster')).body,
   );

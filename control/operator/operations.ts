@@ -1,40 +1,51 @@
 /**
- * What operators see and do of moves, in the words of their API. Served over HTTP and gRPC alike;
- * who may is decided there.
+ * Operations on moves for the operator API: adapts the leader's `Operations` to the responses of the
+ * API. HTTP and gRPC share it, and authorise the caller before.
  */
 import type { z } from 'zod';
 import type { Intent } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
-import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
-import type { Audit, LoggedEvent, MovesInfo, Operations, PlanInfo } from '../leadership/operations.js';
-import type { cordonBody, drainBody, rebalanceBody } from './requests.js';
+import type {
+  Audit,
+  LoggedEvent,
+  MovesInfo,
+  Operations,
+  PlanInfo,
+} from '../leadership/operations.js';
+import type { EventInfo, MovesResponse, PlanResponse } from './operation-responses.js';
+import type { cordonBody, drainBody, rebalanceBody } from './request-bodies.js';
 
-/** Orders by their HTTP path, with the operation that each names. */
-const ORDERS = {
+/** Operations without parameters, by their HTTP path. */
+const METHODS = {
   pause: 'pause',
   resume: 'resume',
   abort: 'abort',
   'confirm-lost-edges': 'confirmLostEdges',
 } as const;
 
-export class OperatorOrders {
+export type SimpleOperation = keyof typeof METHODS;
+
+export class OperationsApi {
   constructor(readonly operations: Operations) {}
 
-  moves(): MovesAnswer {
+  moves(): MovesResponse {
     return describeMoves(this.operations.moves());
   }
 
-  plan(): PlanAnswer | Rejection {
+  plan(): PlanResponse | Rejection {
     return describePlan(this.operations.plan());
   }
 
-  rebalance({ on, reason }: z.infer<typeof rebalanceBody>, actor: string): PlanAnswer | Rejection {
+  rebalance(
+    { on, reason }: z.infer<typeof rebalanceBody>,
+    actor: string,
+  ): PlanResponse | Rejection {
     return describePlan(this.operations.rebalance(on, { actor, reason }));
   }
 
-  /** What moves then. */
-  tell(order: keyof typeof ORDERS, by: Audit): MovesAnswer | Rejection {
-    return this.operations[ORDERS[order]](by) ?? this.moves();
+  /** Returns the moves after the operation. */
+  perform(operation: SimpleOperation, by: Audit): MovesResponse | Rejection {
+    return this.operations[METHODS[operation]](by) ?? this.moves();
   }
 
   setIntent(
@@ -55,28 +66,31 @@ export class OperatorOrders {
   }
 
   /**
-   * The events after one. An id that has not been given yet is from the log of another control, or
-   * of another life of this one: all is new then.
+   * Returns the stored events after an id. An id above the newest one is from the log of another
+   * control, or of this one before its restart: then all events are new.
    */
   eventsAfter(after: number): EventInfo[] {
-    const kept = this.operations.eventsAfter(0);
-    const newest = kept.at(-1)?.id ?? 0;
-    return kept.filter(({ id }) => after > newest || id > after).map(describeEvent);
+    const stored = this.operations.eventsAfter(0);
+    const newest = stored.at(-1)?.id ?? 0;
+    return stored.filter(({ id }) => after > newest || id > after).map(describeEvent);
   }
 
-  /** Hears the events after one that are still kept, and each later one until it is called off. */
+  /**
+   * Calls `onEvent` for the stored events after an id and for every later event.
+   * @returns the function that ends it
+   */
   followEvents(after: number, onEvent: (event: EventInfo) => void): () => void {
     for (const event of this.eventsAfter(after)) onEvent(event);
     return this.operations.watchEvents((event) => onEvent(describeEvent(event)));
   }
 }
 
-function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): MovesAnswer {
+function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): MovesResponse {
   return {
     ...info,
     paused: isPaused,
     frozenUntilMs: info.frozenUntilMs ?? null,
-    secondsRemaining: finite(info.secondsRemaining),
+    secondsRemaining: finiteOrNull(info.secondsRemaining),
     inFlight: inFlight.map((move) => ({
       ...move,
       clientsRemaining: move.clientsRemaining ?? null,
@@ -84,19 +98,19 @@ function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): Move
     drains: drains.map(({ isFinished, ...drain }) => ({
       ...drain,
       clientsRemaining: drain.clientsRemaining ?? null,
-      secondsRemaining: finite(drain.secondsRemaining),
+      secondsRemaining: finiteOrNull(drain.secondsRemaining),
       finished: isFinished,
     })),
   };
 }
 
-function describePlan(plan: PlanInfo | Rejection): PlanAnswer | Rejection {
+function describePlan(plan: PlanInfo | Rejection): PlanResponse | Rejection {
   if ('code' in plan) return plan;
   return {
     ...plan,
     transfers: plan.transfers.map((transfer) => ({ ...transfer, shards: [...transfer.shards] })),
     irreducible: [...plan.irreducible],
-    secondsRemaining: finite(plan.secondsRemaining),
+    secondsRemaining: finiteOrNull(plan.secondsRemaining),
   };
 }
 
@@ -104,7 +118,7 @@ function describeEvent({ entry, ...event }: LoggedEvent): EventInfo {
   return { ...event, ...entry };
 }
 
-/** At a pace of nothing it takes for ever, which no number says. */
-function finite(seconds: number | undefined): number | null {
+/** At a pace of 0 the estimate is infinite, which JSON cannot express. */
+function finiteOrNull(seconds: number | undefined): number | null {
   return seconds !== undefined && Number.isFinite(seconds) ? seconds : null;
 }

@@ -1,7 +1,7 @@
-/** What operators send along, as schemas; the same bounds hold over gRPC. */
+/** Schemas of request bodies; the same bounds apply over gRPC. */
 import { z } from 'zod';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { position } from './answers.js';
+import { position } from './cluster-responses.js';
 
 const reason = z
   .string()
@@ -9,9 +9,9 @@ const reason = z
   // It is printed on terminals.
   .regex(/^\P{Cc}*$/u, 'expected no control characters')
   .default('')
-  .describe('Why, for the event log.');
+  .describe('Reason, for the event log.');
 
-const force = z.boolean().default(false).describe('Even if no other edge could take the shards.');
+const force = z.boolean().default(false).describe('Also if no other edge could get the shards.');
 
 export const reasonBody = z.strictObject({ reason });
 
@@ -19,7 +19,10 @@ export const rebalanceBody = z.strictObject({
   on: z
     .strictObject(position.shape)
     .optional()
-    .describe('The assignment of the plan that was shown; without it, whatever is now.'),
+    .describe(
+      'Assignment of the plan that was shown: the request fails if it has changed. Absent: the ' +
+        'current one.',
+    ),
   reason,
 });
 
@@ -29,13 +32,15 @@ export const drainBody = z.strictObject({
     .min(1)
     .max(1_000_000)
     .optional()
-    .describe('Clients told to go each second at most; without it, the pace of the cluster.'),
+    .describe('Maximum GOAWAYs per second of this edge. Absent: the pace of the cluster.'),
   deadlineMs: z
     .int()
     .min(0)
     .max(7 * 24 * 3_600_000)
     .optional()
-    .describe('How long from now until the edge closes whoever is left; without it, it does not.'),
+    .describe(
+      'Milliseconds from now until the edge closes the remaining connections. Absent: it does not.',
+    ),
   force,
   reason,
 });

@@ -1,4 +1,4 @@
-/** Answers of the operator API as gRPC has them. */
+/** Responses of the operator API as protobuf messages. */
 import type { Intent, Move } from '../../common/cluster/assignment.js';
 import {
   EdgeIntent,
@@ -12,8 +12,8 @@ import {
   type Moves,
   type RebalancePlan,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { EdgeInfo } from './answers.js';
-import type { EventInfo, MovesAnswer, PlanAnswer } from './operation-answers.js';
+import type { EdgeInfo } from './cluster-responses.js';
+import type { EventInfo, MovesResponse, PlanResponse } from './operation-responses.js';
 
 const STATES = {
   alive: EdgeState.EDGE_STATE_ALIVE,
@@ -32,12 +32,12 @@ const PHASES = {
   'handing-over': MovePhase.MOVE_PHASE_HANDING_OVER,
 };
 
-/** Undefined: nobody knows it. */
+/** Returns undefined for an unknown value. */
 export function intentOf(wire: EdgeIntent): Intent | undefined {
   return (Object.keys(INTENTS) as Intent[]).find((intent) => INTENTS[intent] === wire);
 }
 
-/** The wire of version 1 has no word for unknown counts of an edge: they are 0 there. */
+/** Version 1 of the protobuf messages cannot express unknown counts of an edge: they are 0. */
 export function edgeToWire(edge: EdgeInfo): Edge {
   return {
     ...edge,
@@ -56,7 +56,7 @@ export function moveToWire({ shard, from, to, phase }: Move): WireMove {
   return { shard, from, to, phase: PHASES[phase] };
 }
 
-export function movesToWire(moves: MovesAnswer): Moves {
+export function movesToWire(moves: MovesResponse): Moves {
   return {
     ...moves,
     frozenUntilMs: moves.frozenUntilMs ?? undefined,
@@ -73,7 +73,7 @@ export function movesToWire(moves: MovesAnswer): Moves {
   };
 }
 
-export function planToWire({ maxOverMean, ...plan }: PlanAnswer): RebalancePlan {
+export function planToWire({ maxOverMean, ...plan }: PlanResponse): RebalancePlan {
   return {
     ...plan,
     maxOverMeanBefore: maxOverMean.before,
@@ -85,6 +85,6 @@ export function planToWire({ maxOverMean, ...plan }: PlanAnswer): RebalancePlan 
 export function eventToWire({ intent, ...event }: EventInfo): Event {
   const { edgeId = '', from = '', to = '', action = '', actor = '', reason = '' } = event;
   const { controlId = '' } = event;
-  const words = { edgeId, from, to, action, actor, reason, controlId };
-  return { ...event, ...words, intent: intent && INTENTS[intent] };
+  const texts = { edgeId, from, to, action, actor, reason, controlId };
+  return { ...event, ...texts, intent: intent && INTENTS[intent] };
 }

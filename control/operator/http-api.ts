@@ -2,25 +2,27 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { sendRejection } from '../../common/process/http-server.js';
+import type { Permission } from './access.js';
+import { type Call, METHODS, type OperatorApi, type Route } from './api.js';
 import { EventStreams } from './event-stream.js';
-import { type Call, describeApi, METHODS, type OperatorApi, type Route } from './openapi.js';
-import { parseBody } from './requests.js';
+import { describeApi } from './openapi.js';
+import { parseBody } from './request-bodies.js';
 import { routes } from './routes.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who asks, once that is known. */
+    /** Name of the caller's token, once it is authorised. */
     actor: string;
   }
 }
 
 const BODY_BYTES_MAX = 4096;
 
-/** HEAD comes with GET. */
+/** Fastify adds HEAD to GET. */
 const ALL_METHODS = ['GET', 'DELETE', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
 
 export function addOperatorRoutes(server: FastifyInstance, api: OperatorApi): void {
-  const streams = new EventStreams(api.orders);
+  const streams = new EventStreams(api.operations);
   server.addHook('preClose', async () => streams.endAll());
   server.decorateRequest('actor', '');
   const document = describeApi(routes);
@@ -36,19 +38,19 @@ function addRoute(
   streams: EventStreams,
 ): void {
   const [prefix, suffix] = route.path.split(/\{\w+\}/) as [string, string?];
-  // A wildcard, because a clientId may have any length and any encoded character in it.
+  // A wildcard, because a clientId may contain any encoded character and is not limited in length.
   const url =
     suffix === undefined ? route.path : suffix === '' ? `${prefix}*` : `${prefix}:id${suffix}`;
   server.route({
-    method: METHODS[route.need],
+    method: METHODS[route.permission],
     url,
     bodyLimit: BODY_BYTES_MAX,
-    // Before the body is read.
+    // Rejects before the body is read.
     onRequest: async (request, reply) => {
-      const actor = api.access.admit(request.headers.authorization, route.need);
+      const actor = api.access.authorize(request.headers.authorization, route.permission);
       if (typeof actor !== 'string') return reject(request, reply, actor);
       request.actor = actor;
-      const rejected = route.need === 'write' ? rejectContentType(request) : undefined;
+      const rejected = route.permission === 'write' ? rejectContentType(request) : undefined;
       return rejected && reject(request, reply, rejected);
     },
     handler: async (request, reply) => {
@@ -56,26 +58,29 @@ function addRoute(
       const parameter = path.slice(prefix.length, path.length - (suffix ?? '').length);
       const call = readCall(request, route, parameter);
       if (isRejection(call)) return reject(request, reply, call);
-      if (route.isLog && wantsStream(request)) {
+      if (route.isLog && acceptsStream(request)) {
         const rejected = streams.reject();
         if (rejected) return reject(request, reply, rejected);
         reply.hijack();
         return streams.open(reply.raw, call.after);
       }
-      const answer = await route.respond(api, call);
-      return isRejection(answer) ? reject(request, reply, answer) : answer;
+      const response = await route.respond(api, call);
+      return isRejection(response) ? reject(request, reply, response) : response;
     },
   });
-  rejectOtherMethods(server, url, route.need);
+  rejectOtherMethods(server, url, route.permission);
 }
 
 /**
- * No page in an operator's browser can send this type to where it does not belong without asking
- * first, which is rejected.
+ * Requires a JSON content type: a page of another origin cannot send it without a CORS preflight,
+ * which is rejected.
  */
 function rejectContentType({ headers }: FastifyRequest): Rejection | undefined {
   if (/^application\/json\s*(;|$)/i.test(headers['content-type'] ?? '')) return undefined;
-  return rejection('REQUEST_MALFORMED', 'expected content-type: application/json, if only with {}');
+  return rejection(
+    'REQUEST_MALFORMED',
+    'content-type must be application/json; send {} as the body if there is nothing to say',
+  );
 }
 
 function readCall(request: FastifyRequest, route: Route, parameter: string): Call | Rejection {
@@ -86,30 +91,30 @@ function readCall(request: FastifyRequest, route: Route, parameter: string): Cal
   return { parameter, body: body?.parsed, actor: request.actor, after };
 }
 
-/** A stream that comes back names the newest event in a header; the query is as old as the stream. */
+/** A reconnect sends its newest event in a header, and repeats the query of the first request. */
 function readAfter(request: FastifyRequest): number | Rejection {
   const query = (request.query as Record<string, unknown>).after;
   const after = request.headers['last-event-id'] ?? query ?? '0';
   if (typeof after === 'string' && /^\d{1,15}$/.test(after)) return Number(after);
   return rejection(
     'REQUEST_MALFORMED',
-    `expected the id of an event, got ${JSON.stringify(after)}`,
+    `after is ${JSON.stringify(after)}; expected the id of an event`,
   );
 }
 
-function wantsStream({ method, headers }: FastifyRequest): boolean {
+function acceptsStream({ method, headers }: FastifyRequest): boolean {
   return method === 'GET' && (headers.accept ?? '').includes('text/event-stream');
 }
 
-function rejectOtherMethods(server: FastifyInstance, url: string, need: Route['need']): void {
-  const allowed = need === 'read' ? 'GET, HEAD' : 'POST';
+function rejectOtherMethods(server: FastifyInstance, url: string, permission: Permission): void {
+  const allowed = permission === 'read' ? 'GET, HEAD' : 'POST';
   server.route({
-    method: ALL_METHODS.filter((method) => method !== METHODS[need]),
+    method: ALL_METHODS.filter((method) => method !== METHODS[permission]),
     url,
-    // Rejected before the body is read, whatever it is.
+    // Rejects before the body is read.
     onRequest: async (request, reply) => {
       reply.header('allow', allowed);
-      const message = `this path has ${allowed}, not ${request.method}`;
+      const message = `this path does not accept ${request.method}; use ${allowed}`;
       return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', message));
     },
     handler: () => undefined,
@@ -123,6 +128,6 @@ function reject(request: FastifyRequest, reply: FastifyReply, rejected: Rejectio
   return sendRejection(reply, rejected);
 }
 
-function isRejection(answer: object): answer is Rejection {
-  return 'code' in answer;
+function isRejection(response: object): response is Rejection {
+  return 'code' in response;
 }

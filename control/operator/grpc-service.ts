@@ -1,4 +1,4 @@
-/** The gRPC OperatorService: the same answers as over HTTP, in the words of the wire. */
+/** The operator API over gRPC: the same responses as over HTTP, as protobuf messages. */
 import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
@@ -7,9 +7,8 @@ import type {
   WatchEventsRequest,
   WatchEventsResponse,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { Need } from './access.js';
-import type { OperatorApi } from './openapi.js';
-import { cordonBody, drainBody, parseBody, reasonBody, rebalanceBody } from './requests.js';
+import type { Permission } from './access.js';
+import type { OperatorApi } from './api.js';
 import {
   edgeToWire,
   eventToWire,
@@ -18,20 +17,22 @@ import {
   movesToWire,
   moveToWire,
   planToWire,
-} from './wire.js';
+} from './grpc-wire.js';
+import type { SimpleOperation } from './operations.js';
+import { cordonBody, drainBody, parseBody, reasonBody, rebalanceBody } from './request-bodies.js';
 
-/** More than all that is kept, so that only a watcher who does not read reaches it. */
-const EVENTS_WAITING_MAX = 4096;
+/** More than all stored events, so that only a client that does not read reaches it. */
+const EVENTS_BUFFERED_MAX = 4096;
 
 export function createOperatorService(api: OperatorApi): OperatorServiceServer {
-  const { queries, orders } = api;
+  const { queries, operations } = api;
   const read = unaryOf(api, 'read');
   const write = unaryOf(api, 'write');
-  const tell = (order: Parameters<typeof orders.tell>[0]) =>
+  const perform = (operation: SimpleOperation) =>
     write(({ reason }: { reason: string }, actor) => {
       const body = parseBody(reasonBody, { reason });
       if ('code' in body) return body;
-      return wrap('moves', movesToWire, orders.tell(order, { actor, ...body.parsed }));
+      return wrap('moves', movesToWire, operations.perform(operation, { actor, ...body.parsed }));
     });
   return {
     getCluster: read(() => {
@@ -40,8 +41,10 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
     }),
     listEdges: read(() => ({ edges: queries.edges().edges.map(edgeToWire) })),
     getEdge: read(({ edgeId }) => {
-      const answer = queries.edge(edgeId);
-      return 'code' in answer ? answer : { edge: edgeToWire(answer.edge), shards: answer.shards };
+      const response = queries.edge(edgeId);
+      return 'code' in response
+        ? response
+        : { edge: edgeToWire(response.edge), shards: response.shards };
     }),
     getEdgeMemory: read(({ edgeId }) => queries.edgeMemory(edgeId)),
     listShards: read(() => ({
@@ -52,31 +55,31 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
       })),
     })),
     locateClient: read(async ({ clientId }) => {
-      const answer = await queries.client(clientId);
-      if ('code' in answer) return answer;
-      const { owner, ownerUrl, move } = answer;
+      const response = await queries.client(clientId);
+      if ('code' in response) return response;
+      const { owner, ownerUrl, move } = response;
       return {
-        ...answer,
+        ...response,
         owner: owner ?? '',
         ownerUrl: ownerUrl ?? '',
         move: move === null ? undefined : moveToWire(move),
       };
     }),
-    getMoves: read(() => wrap('moves', movesToWire, orders.moves())),
-    planRebalance: read(() => wrap('plan', planToWire, orders.plan())),
+    getMoves: read(() => wrap('moves', movesToWire, operations.moves())),
+    planRebalance: read(() => wrap('plan', planToWire, operations.plan())),
     rebalance: write(({ on, reason }, actor) => {
       const body = parseBody(rebalanceBody, { on, reason });
       if ('code' in body) return body;
-      return wrap('plan', planToWire, orders.rebalance(body.parsed, actor));
+      return wrap('plan', planToWire, operations.rebalance(body.parsed, actor));
     }),
-    pause: tell('pause'),
-    resume: tell('resume'),
-    abort: tell('abort'),
-    confirmLostEdges: tell('confirm-lost-edges'),
-    setIntent: write(({ edgeId, intent: wanted, rate, deadlineMs, force, reason }, actor) => {
-      const intent = intentOf(wanted);
-      if (intent === undefined) return rejection('REQUEST_MALFORMED', `no intent is ${wanted}`);
-      // What only a drain has is rejected with anything else.
+    pause: perform('pause'),
+    resume: perform('resume'),
+    abort: perform('abort'),
+    confirmLostEdges: perform('confirm-lost-edges'),
+    setIntent: write(({ edgeId, intent: wire, rate, deadlineMs, force, reason }, actor) => {
+      const intent = intentOf(wire);
+      if (intent === undefined) return rejection('REQUEST_MALFORMED', `intent ${wire} is unknown`);
+      // The fields of a drain are rejected with any other intent.
       const body = parseBody(intent === 'draining' ? drainBody : cordonBody, {
         force,
         reason,
@@ -84,23 +87,23 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
         ...(deadlineMs !== undefined && { deadlineMs }),
       });
       if ('code' in body) return body;
-      const answer = orders.setIntent(edgeId, intent, body.parsed, actor);
-      return 'code' in answer ? answer : { edgeId, intent: INTENTS[intent] };
+      const response = operations.setIntent(edgeId, intent, body.parsed, actor);
+      return 'code' in response ? response : { edgeId, intent: INTENTS[intent] };
     }),
     watchEvents: watchEvents(api),
   };
 }
 
-function unaryOf({ access }: OperatorApi, need: Need) {
+function unaryOf({ access }: OperatorApi, permission: Permission) {
   return <Request, Response extends object>(
-    answer: (
+    respond: (
       request: Request,
       actor: string,
     ) => Response | Rejection | Promise<Response | Rejection>,
   ): handleUnaryCall<Request, Response> =>
     async (call, callback) => {
-      const actor = access.admit(authorizationOf(call.metadata), need);
-      const result = typeof actor === 'string' ? await answer(call.request, actor) : actor;
+      const actor = access.authorize(authorizationOf(call.metadata), permission);
+      const result = typeof actor === 'string' ? await respond(call.request, actor) : actor;
       if ('code' in result) callback(toServiceError(result));
       else callback(null, result);
     };
@@ -110,34 +113,35 @@ function watchEvents(
   api: OperatorApi,
 ): handleServerStreamingCall<WatchEventsRequest, WatchEventsResponse> {
   return (call) => {
-    const actor = api.access.admit(authorizationOf(call.metadata), 'read');
+    const actor = api.access.authorize(authorizationOf(call.metadata), 'read');
     if (typeof actor !== 'string') {
       call.emit('error', toServiceError(actor));
       return;
     }
     if (call.cancelled) return;
     let unfollow = () => {};
-    let isOver = false;
+    let hasEnded = false;
     const end = () => {
-      isOver = true;
+      hasEnded = true;
       unfollow();
     };
     call.once('cancelled', end);
-    unfollow = api.orders.followEvents(call.request.after, (event) => {
-      if (isOver) return;
+    unfollow = api.operations.followEvents(call.request.after, (event) => {
+      if (hasEnded) return;
       call.write({ event: eventToWire(event) });
-      if (call.writableLength <= EVENTS_WAITING_MAX) return;
+      if (call.writableLength <= EVENTS_BUFFERED_MAX) return;
       end();
-      call.emit('error', toServiceError(rejection('OVERLOADED', 'the watcher does not read')));
+      const message = `${EVENTS_BUFFERED_MAX} events are unread; watch again and read faster`;
+      call.emit('error', toServiceError(rejection('OVERLOADED', message)));
     });
   };
 }
 
-function wrap<Name extends string, Answer extends object, Wire>(
+function wrap<Name extends string, Body extends object, Wire>(
   name: Name,
-  toWire: (answer: Answer) => Wire,
-  answer: Answer | Rejection,
+  toWire: (response: Body) => Wire,
+  response: Body | Rejection,
 ): { [key in Name]: Wire } | Rejection {
-  if ('code' in answer) return answer;
-  return { [name]: toWire(answer) } as { [key in Name]: Wire };
+  if ('code' in response) return response;
+  return { [name]: toWire(response) } as { [key in Name]: Wire };
 }

@@ -1,0 +1,55 @@
+/** The operator API as a table of routes: the types of its entries. */
+import type { z } from 'zod';
+import type { ErrorCode } from '../../common/process/errors.js';
+import type { Access, Permission } from './access.js';
+import type { Settings } from './operation-responses.js';
+import type { OperationsApi } from './operations.js';
+import type { OperatorQueries } from './queries.js';
+
+export interface OperatorApi {
+  readonly queries: OperatorQueries;
+  readonly operations: OperationsApi;
+  readonly access: Access;
+  /** Settings of this control, without secrets. */
+  readonly settings: Settings;
+}
+
+export interface Call<Body = unknown> {
+  /** Path segment as received, percent-encoded; empty if the path has no parameter. */
+  readonly parameter: string;
+  /** Parsed by the schema of the route. */
+  readonly body: Body;
+  readonly actor: string;
+  /** Id of the newest event that the caller has; 0: none. */
+  readonly after: number;
+}
+
+interface RouteOf<Body> {
+  /** In OpenAPI notation, with at most one parameter. */
+  readonly path: string;
+  readonly summary: string;
+  readonly response: z.ZodObject;
+  /** Besides the codes that all routes with the same permission have. */
+  readonly rejections: readonly ErrorCode[];
+  // A method, so that the table can contain routes of all bodies.
+  respond(api: OperatorApi, call: Call<Body>): object | Promise<object>;
+}
+
+export interface Route extends RouteOf<unknown> {
+  readonly permission: Permission;
+  readonly body?: z.ZodObject;
+  /** The event log: it has the parameter `after` and can be streamed. */
+  readonly isLog?: boolean;
+}
+
+export function read(route: RouteOf<unknown>): Route {
+  return { ...route, permission: 'read' };
+}
+
+export function write<Body extends z.ZodObject>(
+  route: RouteOf<z.infer<Body>> & { readonly body: Body },
+): Route {
+  return { ...route, permission: 'write' };
+}
+
+export const METHODS: Readonly<Record<Permission, 'GET' | 'POST'>> = { read: 'GET', write: 'POST' };
