@@ -1,2 +1,2 @@
-/** The command cannot be done; the message gives the reason in one line. The CLI exits with 2. */
+/** A command cannot be carried out. The message is one line; the CLI exits with status 2. */
 export class Failure extends Error {}

@@ -1,47 +1,47 @@
 #!/usr/bin/env node
 /**
- * The `longline` command. It talks to a cluster through the public HTTP and gRPC APIs only. Exit
- * statuses: 0 it is so, 1 it is not (a push that was not written, a drain that was taken back), 2 it
- * could not be asked.
+ * The `longline` command. It uses only the public HTTP and gRPC APIs of a cluster. Exit statuses: 0
+ * success, 1 a negative result (a push that was not written, a drain that was cancelled), 2 the
+ * command could not be carried out.
  */
 import { Command, Option } from 'commander';
 import { faultKinds, wholeNumber } from './commands/arguments.js';
 import { addControlCommands } from './commands/control-commands.js';
 import { Failure } from './failure.js';
 
-const EXIT_COULD_NOT = 2;
+const EXIT_FAILURE = 2;
 
 const program = new Command('longline')
   .description('A push cluster for long connections')
   .showHelpAfterError('(see longline --help)')
-  // Also for the commands, which inherit it when they are made: 1 means something else here.
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_COULD_NOT));
+  // Set before the commands, which inherit it: commander's status 1 has another meaning here.
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_FAILURE));
 
 program
   .command('dev')
-  .description('run a whole cluster on this machine: Redis, control, router, edges')
-  .option('--edges <count>', 'how many edges', wholeNumber(1, 50), 3)
-  .option('--no-restart', 'leave a role that dies dead')
+  .description('run a whole cluster on this machine: Redis, control, router and edges')
+  .option('--edges <count>', 'number of edges', wholeNumber(1, 50), 3)
+  .option('--no-restart', 'do not restart a role that exits')
   .action(async (options) => (await import('./local/dev.js')).dev(options));
 
 program
   .command('push')
-  .description('push a payload to a client and print what became of it')
+  .description('push a payload to a client and print the verdict')
   .argument('<clientId>')
-  .argument('<payload>', 'text, or - for standard input')
-  .option('--router <host:port>', "a router's gRPC address", 'localhost:7101')
-  .option('--wait <ms>', 'how long to wait for the verdict', wholeNumber(1, 60_000))
+  .argument('<payload>', 'text, or - to read standard input')
+  .option('--router <host:port>', 'gRPC address of a router', 'localhost:7101')
+  .option('--wait <ms>', 'maximum time to wait for the verdict', wholeNumber(1, 60_000))
   .option(
     '--ttl <ms>',
-    'how long it is kept for a client that is away; 0: live only',
+    'time that the push is stored for a client that is offline; 0: live only',
     wholeNumber(0, 2 ** 32 - 1),
   )
-  .option('--content-type <type>', 'what the payload is, such as application/json')
-  .option('--idempotency-key <key>', 'pushed again with the same key, it is stored once')
-  .option('--token <token>', 'where the router asks for one; better in LONGLINE_TOKEN')
-  .option('--ca <file>', "the authority of the router's certificate: reach it by TLS")
-  .option('--cert <file>', 'a certificate to show the router')
-  .option('--key <file>', 'the key of the certificate')
+  .option('--content-type <type>', 'content type of the payload, such as application/json')
+  .option('--idempotency-key <key>', 'pushes with the same key are stored once')
+  .option('--token <token>', 'token for the router; prefer LONGLINE_TOKEN')
+  .option('--ca <file>', "CA of the router's certificate (PEM); enables TLS")
+  .option('--cert <file>', 'client certificate (PEM)')
+  .option('--key <file>', 'key of the client certificate (PEM)')
   .option('--json', 'print JSON')
   .action(async (clientId, payload, options) => {
     process.exitCode = await (await import('./commands/push.js')).push(clientId, payload, options);
@@ -51,9 +51,16 @@ addControlCommands(program);
 
 program
   .command('doctor')
-  .description('show what stops this machine from holding many connections, and what to set')
-  .option('--connections <count>', 'how many it is to hold', wholeNumber(1, 10_000_000), 100_000)
-  .option('--redis <url>', 'a Redis to look at, too', process.env.LONGLINE_REDIS_URL)
+  .description(
+    'show which limits of this machine are too low for many connections, and how to raise them',
+  )
+  .option(
+    '--connections <count>',
+    'number of connections to check for',
+    wholeNumber(1, 10_000_000),
+    100_000,
+  )
+  .option('--redis <url>', 'Redis to check as well', process.env.LONGLINE_REDIS_URL)
   .option('--json', 'print JSON')
   .action(async (options) => {
     process.exitCode = await (await import('./doctor/doctor.js')).doctor(options);
@@ -61,19 +68,23 @@ program
 
 program
   .command('drill')
-  .description('break a private cluster on purpose, and report what was lost, doubled or late')
-  .option('--seconds <count>', 'how long things break', wholeNumber(1, 86_400), 60)
-  .option('--seed <number>', 'which faults, when; any by default', wholeNumber(0, 2 ** 32 - 1))
-  .option('--clients <count>', 'how many devices', wholeNumber(1, 20_000), 1_500)
+  .description('inject faults into a private cluster and report lost, duplicate and late pushes')
+  .option('--seconds <count>', 'duration of the faults', wholeNumber(1, 86_400), 60)
+  .option(
+    '--seed <number>',
+    'seed of the fault schedule; random by default',
+    wholeNumber(0, 2 ** 32 - 1),
+  )
+  .option('--clients <count>', 'number of devices', wholeNumber(1, 20_000), 1_500)
   .option('--rate <count>', 'pushes per second', wholeNumber(1, 10_000), 300)
   .addOption(
-    new Option('--redis <kind>', 'what to store in')
+    new Option('--redis <kind>', 'kind of Redis')
       .choices(['standalone', 'cluster'])
       .default('standalone'),
   )
-  .option('--only <kinds>', 'break nothing else, such as killEdge,cut; or none', faultKinds)
-  .option('--mutants', 'plant bugs, and see that each is caught')
-  .option('--verbose', 'say what the processes warn about')
+  .option('--only <kinds>', 'only these faults, such as killEdge,cut; or none', faultKinds)
+  .option('--mutants', 'plant bugs and check that the drill detects each')
+  .option('--verbose', 'print warnings of the processes')
   .option('--json', 'print JSON')
   .action(async (options) => {
     process.exitCode = await (await import('../drill/drill.js')).drill(options);
@@ -82,7 +93,7 @@ program
 for (const role of ['edge', 'router', 'control']) {
   program
     .command(role)
-    .description(`run one ${role}, with settings from the environment`)
+    .description(`run one ${role}, configured by environment variables`)
     .action(async () => {
       await import(`../${role}/main.js`);
     });
@@ -93,5 +104,5 @@ try {
 } catch (error) {
   if (!(error instanceof Failure)) throw error;
   console.error(`longline: ${error.message}`);
-  process.exitCode = EXIT_COULD_NOT;
+  process.exitCode = EXIT_FAILURE;
 }

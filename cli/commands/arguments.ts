@@ -1,12 +1,12 @@
-/** What the words of a command line may be. */
+/** Parsers of command-line options. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { FAULT_KINDS, type FaultKind } from '../../drill/faults/schedule.js';
 
-/** What every command has that asks control. */
+/** Adds the options of every command that calls control. */
 export function withControl(command: Command): Command {
   return command
-    .option('--control <url>', "control's HTTP address", httpUrl, 'http://localhost:7200')
-    .option('--token <token>', 'where control asks for one; better in LONGLINE_TOKEN')
+    .option('--control <url>', 'HTTP address of control', httpUrl, 'http://localhost:7200')
+    .option('--token <token>', 'token for control; prefer LONGLINE_TOKEN')
     .option('--json', 'print JSON');
 }
 
@@ -20,7 +20,7 @@ export function wholeNumber(min: number, max: number) {
 
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** Such as 90s; in milliseconds. */
+/** Parses a duration such as `90s` into milliseconds. */
 export function duration(text: string): number {
   const [, count, unit] = /^(\d{1,6})([smh])$/.exec(text) ?? [];
   if (unit !== undefined) return Number(count) * UNITS_MS[unit]!;
@@ -31,7 +31,7 @@ export function faultKinds(text: string): FaultKind[] {
   const kinds = text === 'none' ? [] : text.split(',');
   const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
   if (unknown.length === 0) return kinds as FaultKind[];
-  throw new InvalidArgumentError(`expected some of ${FAULT_KINDS.join(', ')}`);
+  throw new InvalidArgumentError(`expected none, or some of ${FAULT_KINDS.join(', ')}`);
 }
 
 function httpUrl(text: string): string {

@@ -1,5 +1,5 @@
-/** How far an edge is with its drain, from what control says. Pure. */
-import type { EdgeView, MovesAnswer } from '../control/api.js';
+/** Progress of a drain, from the responses of control. Pure. */
+import type { EdgeView, MovesResponse } from '../control/api.js';
 
 export type DrainView =
   | {
@@ -9,14 +9,14 @@ export type DrainView =
       readonly shards: number;
       readonly secondsRemaining: number | null;
     }
-  | { readonly type: 'finished' | 'gone' | 'taken-back' }
-  /** Control does not show the drain yet. */
+  | { readonly type: 'finished' | 'gone' | 'cancelled' }
+  /** Control does not report the drain yet. */
   | { readonly type: 'unknown' };
 
-/** @param isSeen the edge has been seen draining before */
+/** @param isSeen whether an earlier view was `draining` */
 export function viewDrain(
   edgeId: string,
-  { drains }: Pick<MovesAnswer, 'drains'>,
+  { drains }: Pick<MovesResponse, 'drains'>,
   edges: readonly EdgeView[],
   isSeen: boolean,
 ): DrainView {
@@ -37,5 +37,5 @@ export function viewDrain(
     };
   }
   if (!isSeen) return { type: 'unknown' };
-  return { type: edge.intent === null ? 'gone' : 'taken-back' };
+  return { type: edge.intent === null ? 'gone' : 'cancelled' };
 }

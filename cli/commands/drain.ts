@@ -1,43 +1,43 @@
-/** `longline drain`: an edge loses its shards and clients, paced, and one sees how far it is. */
+/** `longline drain`: drains an edge and shows the progress. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlApi, controlApi } from '../control/api.js';
 import { isFinal, Rejected } from '../control/request.js';
 import { Failure } from '../failure.js';
 import { type DrainView, viewDrain } from './drain-view.js';
 import { bar, plural, spell } from './format.js';
-import { reasonOf, type SteerOptions } from './operations.js';
+import { type OperationOptions, reasonOf } from './operations.js';
 
-export interface DrainOptions extends SteerOptions {
-  /** Clients told to go each second at most. */
+export interface DrainOptions extends OperationOptions {
+  /** Maximum GOAWAYs per second. */
   readonly rate?: number;
-  /** In milliseconds from now. */
+  /** Milliseconds from now. */
   readonly deadline?: number;
   readonly wait: boolean;
 }
 
 const POLL_MS = 1_000;
-/** Where nothing can be redrawn. */
+/** Interval of lines where there is no terminal. */
 const PRINT_MS = 5_000;
-/** Another control takes over within this time, and an order shows within it. */
-const PATIENCE_MS = 30_000;
+/** Time for another control to take over, and for a new drain to show. */
+const RETRY_TIMEOUT_MS = 30_000;
 const BACK_TO_START_OF_LINE = '\r\u001b[K';
 
 /**
- * Returns the exit status: 0 when the edge is empty, or draining if nobody waits for that; 1 when
- * the drain was taken back.
- * @throws Failure when control rejects, or cannot be reached for long
+ * Returns the exit status: 0 when the edge is empty, or draining with `--no-wait`; 1 when the drain
+ * was cancelled.
+ * @throws Failure when control rejects, or is unreachable for 30 s
  */
 export async function drain(edgeId: string, options: DrainOptions): Promise<number> {
   const api = controlApi(options.control, options.token);
   const isNew = await begin(api, edgeId, options);
   if (!options.wait) {
     if (options.json) console.log(JSON.stringify({ edgeId, outcome: 'draining' }));
-    else console.log(`${edgeId} is draining${isNew ? '' : ' already'}; ${takeBack(edgeId)}`);
+    else console.log(`${edgeId} is ${isNew ? '' : 'already '}draining; ${cancelHint(edgeId)}`);
     return 0;
   }
-  if (!isNew) say(options, `${edgeId} is draining already; its rate and deadline stay as they are`);
+  if (!isNew) note(options, `${edgeId} is already draining; its rate and deadline are unchanged`);
   const onInterrupt = () => {
-    say(options, `\n${edgeId} goes on draining; ${takeBack(edgeId)}`);
+    note(options, `\n${edgeId} continues to drain; ${cancelHint(edgeId)}`);
     process.exit(130);
   };
   process.once('SIGINT', onInterrupt);
@@ -45,18 +45,18 @@ export async function drain(edgeId: string, options: DrainOptions): Promise<numb
   process.off('SIGINT', onInterrupt);
   if (options.json) console.log(JSON.stringify({ edgeId, outcome }));
   else console.log(OUTCOMES[outcome](edgeId));
-  return outcome === 'taken-back' ? 1 : 0;
+  return outcome === 'cancelled' ? 1 : 0;
 }
 
 type Outcome = Exclude<DrainView['type'], 'draining' | 'unknown'>;
 
 const OUTCOMES: Readonly<Record<Outcome, (edgeId: string) => string>> = {
-  finished: (edgeId) => `${edgeId} is empty: its process may end`,
+  finished: (edgeId) => `${edgeId} is empty: its process may be stopped`,
   gone: (edgeId) => `${edgeId} is gone`,
-  'taken-back': (edgeId) => `The drain of ${edgeId} was taken back`,
+  cancelled: (edgeId) => `The drain of ${edgeId} was cancelled`,
 };
 
-/** Returns false when it was draining before. */
+/** Returns false if the edge was draining already. */
 async function begin(api: ControlApi, edgeId: string, options: DrainOptions): Promise<boolean> {
   const { rate, deadline: deadlineMs, force } = options;
   try {
@@ -79,9 +79,9 @@ async function follow(api: ControlApi, edgeId: string, options: DrainOptions): P
   let isSeen = false;
   let seenAtMs = performance.now();
   for (;;) {
-    const view = await look(api, edgeId, isSeen);
+    const view = await fetchView(api, edgeId, isSeen);
     if (view instanceof Failure) {
-      if (performance.now() > seenAtMs + PATIENCE_MS) throw view;
+      if (performance.now() > seenAtMs + RETRY_TIMEOUT_MS) throw view;
     } else if (view.type !== 'draining') {
       show('');
       return view.type;
@@ -95,8 +95,8 @@ async function follow(api: ControlApi, edgeId: string, options: DrainOptions): P
   }
 }
 
-/** A failure may pass: another control takes over, or the order shows a little later. */
-async function look(
+/** Returns a failure that may pass: another control takes over, or the drain shows a bit later. */
+async function fetchView(
   api: ControlApi,
   edgeId: string,
   isSeen: boolean,
@@ -105,14 +105,14 @@ async function look(
     const [moves, edges] = await Promise.all([api.moves(), api.edges()]);
     const view = viewDrain(edgeId, moves, edges, isSeen);
     if (view.type !== 'unknown') return view;
-    return new Failure(`control does not say that ${edgeId} is draining`);
+    return new Failure(`control does not report that ${edgeId} is draining`);
   } catch (error) {
     if (error instanceof Failure && !isFinal(error)) return error;
     throw error;
   }
 }
 
-/** Shows each line in place of the one before it, or some of them where there is no terminal. */
+/** Redraws one line on a terminal; else prints a line every few seconds. */
 function progressLine({ json }: DrainOptions): (line: string) => void {
   if (json) return () => {};
   if (process.stdout.isTTY) return (line) => process.stdout.write(BACK_TO_START_OF_LINE + line);
@@ -126,7 +126,7 @@ function progressLine({ json }: DrainOptions): (line: string) => void {
 
 type Draining = Extract<DrainView, { type: 'draining' }>;
 
-/** An empty edge has shards to lose, too. */
+/** Shards count too: an edge without clients still has to lose them. */
 function weightOf({ clients, shards }: Draining): number {
   return (clients ?? 0) + shards;
 }
@@ -138,11 +138,11 @@ function describe(edgeId: string, view: Draining, most: number): string {
   return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ETA ${spell(secondsRemaining)}`;
 }
 
-function takeBack(edgeId: string): string {
-  return `longline undrain ${edgeId} takes it back`;
+function cancelHint(edgeId: string): string {
+  return `longline undrain ${edgeId} cancels the drain`;
 }
 
-/** Not on the standard output, which belongs to the outcome. */
-function say({ json }: DrainOptions, text: string): void {
+/** Prints to standard error: standard output is for the outcome. */
+function note({ json }: DrainOptions, text: string): void {
   if (!json) console.error(text);
 }

@@ -1,4 +1,4 @@
-/** `longline events`: what has happened, and what happens. */
+/** `longline events`: the event log, and new events with `--follow`. */
 import { controlApi, type EventInfo } from '../control/api.js';
 import { followEvents } from '../control/event-source.js';
 import { plural } from './format.js';
@@ -18,9 +18,9 @@ export async function events(options: EventsOptions): Promise<void> {
     for (const event of await controlApi(control, token).events(after)) print(event);
     return;
   }
-  // Whoever read along, `head` for one, has seen enough.
+  // The reader of the pipe, such as `head`, has exited.
   process.stdout.on('error', () => process.exit(0));
-  const onBreak = (why: string) => console.error(`longline: ${why}; trying again`);
+  const onBreak = (reason: string) => console.error(`longline: ${reason}; retrying`);
   for await (const event of followEvents({ url: control, token }, after, onBreak)) print(event);
 }
 
@@ -31,7 +31,7 @@ function describeEvent(event: EventInfo): string {
   return `${id}  ${at}  ${epoch}  ${type}  ${detail(event)}`.trimEnd();
 }
 
-/** What is there of it, in an order that can be read. */
+/** The fields that the event has, in reading order. */
 function detail(event: EventInfo): string {
   const { action, edgeId, shard, from, to, shards, intent, incarnation, controlId, actor, reason } =
     event;
@@ -46,7 +46,7 @@ function detail(event: EventInfo): string {
     incarnation !== undefined && `incarnation ${incarnation}`,
     controlId,
     actor && `by ${actor}`,
-    reason && `because: ${reason}`,
+    reason && `reason: ${reason}`,
   ];
   return parts.filter(Boolean).join('  ');
 }

@@ -1,4 +1,4 @@
-/** `longline explain`: clientId -> shard -> tag -> owner -> where it is really connected, and why. */
+/** `longline explain`: clientId → shard → channel → owner → actual connections, and why. */
 import { type ClientView, controlApi } from '../control/api.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
@@ -11,40 +11,39 @@ export async function explain(clientId: string, options: ControlOptions): Promis
     return;
   }
   const { shard, tag, owner, ownerUrl, move, connections, complete } = client;
-  const steps: [string, string][] = [
+  const lines: [string, string][] = [
     ['client', client.clientId],
     ['shard', `${shard}`],
     ['channel', `ll:{${tag}}`],
-    ['owner', owner ? `${owner}  ${ownerUrl}` : 'nobody at the moment'],
+    ['owner', owner ? `${owner}  ${ownerUrl}` : 'none now'],
   ];
-  if (move) steps.push(['moving', `from ${move.from} to ${move.to}: ${PHASES[move.phase]}`]);
+  if (move) lines.push(['moving', `from ${move.from} to ${move.to}: ${PHASES[move.phase]}`]);
   for (const { edgeId, protocol, remoteAddress, connectedAtMs, guest } of connections) {
     const since = new Date(connectedAtMs).toISOString();
-    steps.push([
+    lines.push([
       'connected',
       `${edgeId}${guest ? ' as a guest' : ''} over ${protocol} from ${remoteAddress} since ${since}`,
     ]);
-    if (guest) steps.push(['', whyGuest(edgeId, client)]);
+    if (guest) lines.push(['', guestReason(edgeId, client)]);
   }
   if (connections.length === 0) {
-    steps.push(['connected', complete ? 'nowhere' : 'nowhere that answered']);
+    lines.push(['connected', complete ? 'to no edge' : 'to no edge that answered']);
   }
-  if (!complete) steps.push(['', 'not every edge that could hold it answered in time']);
-  const [first, ...rest] = steps;
+  if (!complete) lines.push(['', 'an edge that could have a connection did not answer in time']);
+  const [first, ...rest] = lines;
   console.log(table(first!, rest));
 }
 
 const PHASES = {
-  acquiring: 'acquiring, the new owner proves that it hears the shard',
-  'handing-over': 'handing over, the old owner tells its clients to go',
+  acquiring: 'acquiring, the new edge subscribes to the shard',
+  'handing-over': 'handing over, the old edge sends its clients to the new one',
 };
 
-function whyGuest(edgeId: string, { move, owner }: ClientView): string {
-  if (owner === null) return 'a guest, as nobody owns its shard';
+function guestReason(edgeId: string, { move, owner }: ClientView): string {
+  if (owner === null) return 'a guest because its shard has no owner';
   if (move?.from === edgeId) {
-    return `a guest, as its shard went to ${move.to}: ${edgeId} will tell it to go there`;
+    return `a guest because its shard moved to ${move.to}: ${edgeId} will send it there`;
   }
-  if (move?.to === edgeId)
-    return `a guest until ${edgeId} owns its shard, which is on its way there`;
-  return `a guest, as ${owner} owns its shard now: it was sent here before, or found nobody else`;
+  if (move?.to === edgeId) return `a guest until ${edgeId} owns its shard, which is moving there`;
+  return `a guest because ${owner} owns its shard: it connected before that or reached no other edge`;
 }

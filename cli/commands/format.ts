@@ -1,6 +1,6 @@
-/** Numbers as people read them. */
+/** Formats numbers for people. */
 
-/** What control does not know at the moment. */
+/** Shown for a value that control does not know now. */
 export const UNKNOWN = '?';
 
 /** Such as `1m 20s`. */

@@ -1,4 +1,4 @@
-/** `longline memory`: what a connection consists of, per edge. */
+/** `longline memory`: memory of each edge by part, and its cost per connection. */
 import { controlApi, type MemoryView } from '../control/api.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
@@ -25,12 +25,12 @@ function describe({ edgeId, connections, parts }: MemoryView): string {
     bytesPerConnection,
     meaning,
   ]);
-  const isKernels = ({ name }: { name: string }) => name.startsWith('kernel/');
-  const kernel = parts.filter(isKernels);
-  const process = parts.filter((part) => !isKernels(part));
+  const isKernel = ({ name }: { name: string }) => name.startsWith('kernel/');
+  const kernel = parts.filter(isKernel);
+  const process = parts.filter((part) => !isKernel(part));
   const totals = [
-    ['the process', process] as const,
-    ...(kernel.length > 1 ? [['the kernel', kernel] as const] : []),
+    ['process total', process] as const,
+    ...(kernel.length > 1 ? [['kernel total', kernel] as const] : []),
   ].map(([name, of]) => [
     name,
     of.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -41,8 +41,8 @@ function describe({ edgeId, connections, parts }: MemoryView): string {
     `${edgeId}: ${connections} connections`,
     table(['part', 'bytes', 'per connection', ''], [...rows, ...totals]),
   ];
-  // Buffers alone can be read by everybody.
+  // Without permission only the buffers can be read.
   if (kernel.length <= 1)
-    lines.push('the kernel’s objects are not shown: the edge may not read /proc/slabinfo');
+    lines.push('Kernel objects are not included: the edge cannot read /proc/slabinfo');
   return lines.join('\n');
 }

@@ -1,4 +1,4 @@
-/** `longline push`: one push to one client, and what became of it. */
+/** `longline push`: one push to one client, and its verdict. */
 import { readFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import {
@@ -20,22 +20,22 @@ import { Failure } from '../failure.js';
 export interface PushOptions {
   /** `host:port` of a router's gRPC. */
   readonly router: string;
-  /** How long the router may wait for the verdict, in milliseconds. Its own default otherwise. */
+  /** Milliseconds that the router waits for the verdict. Undefined: the router's default. */
   readonly wait?: number;
-  /** How long the push is kept, in milliseconds; 0: live only. The router's default otherwise. */
+  /** TTL in milliseconds; 0: live only. Undefined: the router's default. */
   readonly ttl?: number;
-  /** Passed on to devices whose protocol can say it. */
+  /** Forwarded to devices whose protocol can express it. */
   readonly contentType?: string;
   readonly idempotencyKey?: string;
   readonly token?: string;
-  /** Files; without an authority, the router is reached without TLS. */
+  /** PEM files; with none of them the connection is without TLS. */
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
   readonly json?: boolean;
 }
 
-/** What the call may take beyond the wait: connecting, and a router's own default wait. */
+/** Time of a call beyond its wait: connecting, and a router's default wait. */
 const CALL_SLACK_MS = 15_000;
 
 /**
@@ -63,10 +63,16 @@ function call(clientId: string, payload: Buffer, options: PushOptions): Promise<
   const client = new PushServiceClient(router, credentialsOf(options));
   const deadline = Date.now() + waitMs + CALL_SLACK_MS;
   return new Promise<PushResponse>((resolve, reject) => {
-    const what = { clientId, payload, contentType };
-    const request = PushRequest.fromPartial({ ...what, waitMs, ttlMs, idempotencyKey });
+    const request = PushRequest.fromPartial({
+      clientId,
+      payload,
+      contentType,
+      waitMs,
+      ttlMs,
+      idempotencyKey,
+    });
     client.push(request, metadata, { deadline }, (error, response) => {
-      if (error) reject(explained(error, router));
+      if (error) reject(failureOf(error, router));
       else resolve(response);
     });
   }).finally(() => client.close());
@@ -84,11 +90,12 @@ function credentialsOf({ ca, cert, key }: PushOptions): ChannelCredentials {
   }
 }
 
-function explained(error: ServiceError, router: string): Failure {
-  const isAnswer = error.metadata.get('longline-code').length > 0;
-  if (isAnswer) return new Failure(error.details);
+function failureOf(error: ServiceError, router: string): Failure {
+  const isRejection = error.metadata.get('longline-code').length > 0;
+  if (isRejection) return new Failure(error.details);
   if (error.details.includes('ECONNREFUSED')) return notRunning(router);
-  if (error.code === status.DEADLINE_EXCEEDED)
-    return new Failure(`no answer from ${router} in time`);
+  if (error.code === status.DEADLINE_EXCEEDED) {
+    return new Failure(`${router} did not answer in time`);
+  }
   return new Failure(`cannot push through ${router}: ${error.details}`);
 }

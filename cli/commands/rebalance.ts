@@ -1,5 +1,5 @@
-/** `longline rebalance`: what would move, and then that. */
-import { controlApi, type PlanAnswer } from '../control/api.js';
+/** `longline rebalance`: shows the plan and carries it out. */
+import { controlApi, type PlanResponse } from '../control/api.js';
 import { grouped, plural, spell } from './format.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
@@ -17,17 +17,16 @@ export async function rebalance(options: RebalanceOptions): Promise<void> {
   const { dryRun, json, reason } = options;
   const plan = await api.plan();
   if (!json) console.log(describePlan(plan));
-  // What has been shown is what is done: anything else is rejected.
+  // Control rejects it unless this is still the plan that was shown.
   const isApplied = !dryRun && plan.shards > 0;
   const applied = isApplied
     ? await api.rebalance({ on: plan.on, ...(reason !== undefined && { reason }) })
     : plan;
   if (json) console.log(JSON.stringify({ applied: isApplied, plan: applied }));
-  else if (isApplied)
-    console.log('Begun. longline status --watch and longline events --follow show it');
+  else if (isApplied) console.log('Started; longline status --watch shows the progress');
 }
 
-function describePlan(plan: PlanAnswer): string {
+function describePlan(plan: PlanResponse): string {
   const { shards, clients, churn, maxOverMean, irreducible, on } = plan;
   const lines: string[] = [];
   if (shards === 0) lines.push('Nothing to move');
@@ -42,8 +41,8 @@ function describePlan(plan: PlanAnswer): string {
     lines.push(
       table(['from', 'to', 'shards', 'clients', ''], rows),
       `${plural(shards, 'shard')} with ${plural(clients, 'client')} move: ` +
-        `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to edges that came, ` +
-        `${grouped(churn.removal)} from edges that go`,
+        `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to new edges, ` +
+        `${grouped(churn.removal)} from draining edges`,
       `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsRemaining)}`,
     );
   }
@@ -53,7 +52,7 @@ function describePlan(plan: PlanAnswer): string {
   );
   if (irreducible.length > 0) {
     lines.push(
-      `Too hot for any edge, so they stay: ${plural(irreducible.length, 'shard')} ${list(irreducible)}`,
+      `Too large for any edge, not moved: ${plural(irreducible.length, 'shard')} ${list(irreducible)}`,
     );
   }
   return lines.join('\n');

@@ -1,11 +1,11 @@
-/** `longline status`: the edges and the cluster as control sees them, once or all the time. */
+/** `longline status`: the edges and the cluster, once or with refreshes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ClusterView,
   type ControlApi,
   controlApi,
   type EdgeView,
-  type MovesAnswer,
+  type MovesResponse,
 } from '../control/api.js';
 import { Failure } from '../failure.js';
 import { plural, spell, UNKNOWN } from './format.js';
@@ -14,7 +14,7 @@ import { table } from './table.js';
 export interface ControlOptions {
   /** URL of control's HTTP API. */
   readonly control: string;
-  /** LONGLINE_TOKEN otherwise. */
+  /** Undefined: LONGLINE_TOKEN. */
   readonly token?: string;
   readonly json?: boolean;
 }
@@ -24,34 +24,34 @@ export interface StatusOptions extends ControlOptions {
 }
 
 const REDRAW_MS = 1_000;
-/** Where nothing can be redrawn, it is printed again. */
+/** Interval where there is no terminal. */
 const REPRINT_MS = 2_000;
 const CLEAR = '\u001b[H\u001b[J';
 const MOVES_SHOWN_MAX = 10;
 
-/** @throws Failure when control rejects or cannot be reached; while it watches, only at first */
+/** @throws Failure when control rejects or cannot be reached; with `--watch` only at first */
 export async function status(options: StatusOptions): Promise<void> {
   const api = controlApi(options.control, options.token);
   const isScreen = process.stdout.isTTY && !options.json;
-  let shown = await look(api, options);
+  let shown = await fetchStatus(api, options);
   for (let stale = ''; ; ) {
     console.log(`${options.watch && isScreen ? CLEAR : ''}${shown}${stale}`);
     if (!options.watch) return;
     await sleep(isScreen ? REDRAW_MS : REPRINT_MS);
     try {
-      shown = await look(api, options);
+      shown = await fetchStatus(api, options);
       stale = '';
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      stale = options.json ? '' : `\nThat was before: ${error.message}`;
+      stale = options.json ? '' : `\nNot current: ${error.message}`;
     }
   }
 }
 
-async function look(api: ControlApi, { json }: StatusOptions): Promise<string> {
+async function fetchStatus(api: ControlApi, { json }: StatusOptions): Promise<string> {
   const [cluster, edges, moves] = await Promise.all([api.cluster(), api.edges(), api.moves()]);
   if (json) return JSON.stringify({ cluster, edges, moves });
-  return [edgeTable(edges), summary(cluster), ...moving(moves)].join('\n');
+  return [edgeTable(edges), summary(cluster), ...moveLines(moves)].join('\n');
 }
 
 function edgeTable(edges: readonly EdgeView[]): string {
@@ -85,8 +85,8 @@ function summary(cluster: ClusterView): string {
   ].join(' · ');
 }
 
-/** Nothing when there is nothing to say. */
-function moving(moves: MovesAnswer): string[] {
+/** Lines about moves and drains, if there are any. */
+function moveLines(moves: MovesResponse): string[] {
   const {
     inFlight,
     pending,
@@ -98,11 +98,12 @@ function moving(moves: MovesAnswer): string[] {
     drains,
   } = moves;
   const lines: string[] = [];
-  if (paused) lines.push('Paused: no move begins until longline resume');
+  if (paused) lines.push('Paused: no move starts until longline resume');
   if (frozenUntilMs !== null) {
     const left = spell(Math.max(0, frozenUntilMs - Date.now()) / 1_000);
     lines.push(
-      `Frozen: most edges vanished at once; believed in ${left}, or by longline confirm-lost-edges`,
+      'Frozen: most edges vanished at once; they count as lost ' +
+        `in ${left}, or after longline confirm-lost-edges`,
     );
   }
   for (const drain of drains) {

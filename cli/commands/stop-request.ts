@@ -1,10 +1,10 @@
-/** How a command that runs for long is told to stop. */
+/** Stop signal of long-running commands. */
 
 const PARENT_POLL_MS = 500;
 
 /**
- * Aborted by the first request to stop. The second one ends this process at once, and with it
- * everything: roles and Redis notice that it is gone.
+ * Returns a signal that the first SIGINT, SIGTERM or SIGHUP aborts. The second one ends this process
+ * at once; roles and Redis stop when they notice that it is gone.
  */
 export function stopRequest(): AbortSignal {
   const stopping = new AbortController();
@@ -13,7 +13,7 @@ export function stopRequest(): AbortSignal {
     stopping.abort();
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, request);
-  // When npm is killed, it leaves us behind without a signal.
+  // A killed npm leaves this process without a signal.
   if (process.env.npm_lifecycle_event !== undefined) {
     const parent = process.ppid;
     const watch = setInterval(() => {

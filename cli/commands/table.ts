@@ -1,24 +1,14 @@
-import Table from 'cli-table3';
-
 type Cell = string | number;
 
-/** A table without rules or colours, to be read by people and cut by `awk` alike. Numbers are right-aligned. */
+/**
+ * A table without rules or colours, so that people and `awk` can read it. Columns are separated by
+ * two spaces; a column with a number is right-aligned.
+ */
 export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const colAligns = head.map((_, column) =>
-    rows.some((row) => typeof row[column] === 'number') ? ('right' as const) : ('left' as const),
-  );
-  const lines = new Table({
-    chars: RULES,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
-    colAligns,
-  });
-  lines.push([...head], ...rows.map((row) => [...row]));
-  return lines.toString().replace(/ +$/gm, '');
+  const lines = [head, ...rows].map((cells) => cells.map(String));
+  const widths = head.map((_, column) => Math.max(...lines.map((cells) => cells[column]!.length)));
+  const isRight = head.map((_, column) => rows.some((row) => typeof row[column] === 'number'));
+  const pad = (cell: string, column: number) =>
+    isRight[column] ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!);
+  return lines.map((cells) => cells.map(pad).join('  ').replace(/ +$/, '')).join('\n');
 }
-
-const RULES = Object.fromEntries(
-  ['top', 'bottom', 'left', 'right']
-    .flatMap((side) => [side, `${side}-mid`, `${side}-left`, `${side}-right`])
-    .concat('mid', 'mid-mid', 'middle')
-    .map((rule) => [rule, '']),
-);

@@ -1,13 +1,13 @@
-/** Control's HTTP API, as far as the CLI reads it. */
+/** The parts of control's HTTP API that the CLI uses. */
 import type { Position } from '../../common/cluster/assignment.js';
 import type {
   EventInfo,
-  MovesAnswer,
-  PlanAnswer,
-} from '../../control/operator/operation-answers.js';
+  MovesResponse,
+  PlanResponse,
+} from '../../control/operator/operation-responses.js';
 import { type ControlAddress, callControl } from './request.js';
 
-export type { EventInfo, MovesAnswer, PlanAnswer };
+export type { EventInfo, MovesResponse, PlanResponse };
 
 export interface ClusterView {
   readonly position: { readonly incarnation: number; readonly epoch: number };
@@ -17,15 +17,15 @@ export interface ClusterView {
   readonly connections: number;
   readonly guests: number;
   readonly shardsMaxOverMean: number;
-  /** Id of the control that decides. */
+  /** Id of the leading control. */
   readonly leader: string | null;
 }
 
-/** Null: control does not know at the moment. */
+/** Null: unknown to control now. */
 export interface EdgeView {
   readonly id: string;
   readonly state: string;
-  /** Null: the assignment does not have the edge. */
+  /** Null: the edge is not in the assignment. */
   readonly intent: 'none' | 'cordoned' | 'draining' | null;
   readonly advertisedUrl: string;
   readonly shardsOwned: number;
@@ -50,7 +50,7 @@ export interface ClientView {
   readonly clientId: string;
   readonly shard: number;
   readonly tag: string;
-  /** Null while nobody owns the shard. */
+  /** Null: the shard has no owner. */
   readonly owner: string | null;
   readonly ownerUrl: string | null;
   readonly connections: readonly {
@@ -60,9 +60,9 @@ export interface ClientView {
     readonly remoteAddress: string;
     readonly guest: boolean;
   }[];
-  /** False when not every edge that could hold the client answered in time. */
+  /** False: an edge that could have a connection of the client did not answer in time. */
   readonly complete: boolean;
-  /** The shard on its way, if it is. */
+  /** Move of the shard in progress, if there is one. */
   readonly move: {
     readonly from: string;
     readonly to: string;
@@ -72,24 +72,24 @@ export interface ClientView {
 
 export interface DrainRequest {
   readonly rate?: number;
-  /** From now. */
+  /** Milliseconds from now. */
   readonly deadlineMs?: number;
   readonly force?: boolean;
   readonly reason?: string;
 }
 
-export type Order = 'pause' | 'resume' | 'abort' | 'confirm-lost-edges';
+export type SimpleOperation = 'pause' | 'resume' | 'abort' | 'confirm-lost-edges';
 
-/** Each rejects with a Failure when control cannot be reached, and a Rejected when it rejects. */
+/** Calls reject with `Rejected` when control rejects, with `Failure` when it is unreachable. */
 export interface ControlApi {
   cluster(): Promise<ClusterView>;
   edges(): Promise<EdgeView[]>;
   memory(edgeId: string): Promise<MemoryView>;
   client(clientId: string): Promise<ClientView>;
-  moves(): Promise<MovesAnswer>;
-  plan(): Promise<PlanAnswer>;
-  rebalance(request: { on: Position; reason?: string }): Promise<PlanAnswer>;
-  tell(order: Order, request: { reason?: string }): Promise<MovesAnswer>;
+  moves(): Promise<MovesResponse>;
+  plan(): Promise<PlanResponse>;
+  rebalance(request: { on: Position; reason?: string }): Promise<PlanResponse>;
+  perform(operation: SimpleOperation, request: { reason?: string }): Promise<MovesResponse>;
   drain(edgeId: string, request: DrainRequest): Promise<object>;
   cordon(edgeId: string, request: Pick<DrainRequest, 'force' | 'reason'>): Promise<object>;
   undrain(edgeId: string, request: { reason?: string }): Promise<object>;
@@ -97,7 +97,7 @@ export interface ControlApi {
   events(after: number): Promise<EventInfo[]>;
 }
 
-/** @param token where control asks for one */
+/** @param token undefined: control requires none */
 export function controlApi(url: string, token = process.env.LONGLINE_TOKEN): ControlApi {
   const address: ControlAddress = { url, token };
   const get = <Answer>(path: string) => callControl<Answer>(address, path);
@@ -111,7 +111,7 @@ export function controlApi(url: string, token = process.env.LONGLINE_TOKEN): Con
     moves: () => get('/v1/moves'),
     plan: () => get('/v1/plan'),
     rebalance: (request) => post('/v1/rebalance', request),
-    tell: (order, request) => post(`/v1/${order}`, request),
+    perform: (operation, request) => post(`/v1/${operation}`, request),
     drain: (edgeId, request) => post(`${edge(edgeId)}/drain`, request),
     cordon: (edgeId, request) => post(`${edge(edgeId)}/cordon`, request),
     undrain: (edgeId, request) => post(`${edge(edgeId)}/undrain`, request),

@@ -1,22 +1,22 @@
-/** Control's event log as it grows, across restarts of control and cut connections. */
+/** Follows control's event log, across restarts of control and broken connections. */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventInfo } from './api.js';
 import { type ControlAddress, isFinal, openControl } from './request.js';
 
 const RETRY_MS = 1_000;
-/** Control says something every 15 s. */
+/** Control sends a comment every 15 s. */
 const SILENCE_MAX_MS = 45_000;
 
 /**
- * Yields the events after one that are still kept, then each later one, without end.
- * @param onBreak hears why there is nothing at the moment; it is tried again
+ * Yields the stored events after an id, then each new one, without end.
+ * @param onBreak called with the reason when the stream breaks; it is opened again
  * @throws Failure when control rejects, or cannot be reached at first
  */
 export async function* followEvents(
   address: ControlAddress,
   after: number,
-  onBreak: (why: string) => void,
+  onBreak: (reason: string) => void,
 ): AsyncGenerator<EventInfo> {
   let newest = after;
   let hasConnected = false;
@@ -25,14 +25,14 @@ export async function* followEvents(
       const headers = { accept: 'text/event-stream', 'last-event-id': `${newest}` };
       const stream = await openControl(address, '/v1/events', headers);
       hasConnected = true;
-      // An event is one line of data; its id is in it, too.
+      // An event is one line of data, which also contains its id.
       for await (const line of linesOf(stream)) {
         if (!line.startsWith('data: ')) continue;
         const event = JSON.parse(line.slice('data: '.length)) as EventInfo;
         newest = event.id;
         yield event;
       }
-      onBreak('control has ended the stream');
+      onBreak('control ended the stream');
     } catch (error) {
       if (!hasConnected || isFinal(error)) throw error;
       onBreak((error as Error).message);
@@ -41,7 +41,7 @@ export async function* followEvents(
   }
 }
 
-/** Not readline, which does not notice that its input breaks. */
+/** Unlike readline it reports that its input has broken. */
 async function* linesOf(stream: IncomingMessage): AsyncGenerator<string> {
   stream.setTimeout(SILENCE_MAX_MS, () => stream.destroy(new Error('control is silent')));
   let rest = '';

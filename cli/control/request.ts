@@ -1,4 +1,7 @@
-/** Requests to control's HTTP API. Not `fetch`: it normalises paths, and `..` is a good clientId. */
+/**
+ * Requests to control's HTTP API. They do not use `fetch`, which normalises paths: `..` is a valid
+ * clientId.
+ */
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -10,7 +13,7 @@ export interface ControlAddress {
   readonly token: string | undefined;
 }
 
-/** Control was reached and said no. */
+/** Control was reached and rejected the request. */
 export class Rejected extends Failure {
   constructor(
     readonly code: string,
@@ -20,31 +23,31 @@ export class Rejected extends Failure {
   }
 }
 
-/** Asking again would not help. */
+/** Whether a retry cannot succeed. */
 export function isFinal(error: unknown): boolean {
   return error instanceof Rejected && ['UNAUTHENTICATED', 'PERMISSION_DENIED'].includes(error.code);
 }
 
-const ANSWER_DEADLINE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
-/** @param body undefined: it is a GET, else a POST */
+/** @param body undefined: GET, else POST */
 export async function callControl<Answer>(
   address: ControlAddress,
   path: string,
   body?: object,
 ): Promise<Answer> {
-  const signal = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
   try {
     const response = await send(address, path, { signal }, body);
-    const answer = await text(response);
-    if (response.statusCode === 200) return JSON.parse(answer) as Answer;
-    throw rejectedOf(address, path, response, answer);
+    const responseBody = await text(response);
+    if (response.statusCode === 200) return JSON.parse(responseBody) as Answer;
+    throw failureOfResponse(address, path, response, responseBody);
   } catch (error) {
-    throw explained(error as NodeJS.ErrnoException, address.url);
+    throw failureOf(error as NodeJS.ErrnoException, address.url);
   }
 }
 
-/** Resolves with an answer that goes on. */
+/** Resolves with the response once its head is received, such as a stream. */
 export async function openControl(
   address: ControlAddress,
   path: string,
@@ -53,9 +56,9 @@ export async function openControl(
   try {
     const response = await send(address, path, { headers });
     if (response.statusCode === 200) return response;
-    throw rejectedOf(address, path, response, await text(response));
+    throw failureOfResponse(address, path, response, await text(response));
   } catch (error) {
-    throw explained(error as NodeJS.ErrnoException, address.url);
+    throw failureOf(error as NodeJS.ErrnoException, address.url);
   }
 }
 
@@ -74,14 +77,14 @@ async function send(
   const method = payload ? 'POST' : 'GET';
   const request = url.startsWith('https:') ? httpsRequest : httpRequest;
   const call = request(url, { ...options, method, path, headers, agent: false });
-  // What goes wrong after the head is said by the response.
+  // Errors after the head are reported by the response.
   call.on('error', () => {});
   call.end(payload);
   const [response] = (await once(call, 'response')) as [IncomingMessage];
   return response;
 }
 
-function rejectedOf(
+function failureOfResponse(
   { url }: ControlAddress,
   path: string,
   { statusCode }: IncomingMessage,
@@ -92,20 +95,22 @@ function rejectedOf(
     return new Rejected(code, message);
   } catch {
     return new Failure(
-      `${url} answered ${statusCode} to ${path} and is probably not Longline's control`,
+      `${url} answered ${statusCode} to ${path}; it is probably not Longline's control`,
     );
   }
 }
 
-function explained(error: NodeJS.ErrnoException, url: string): Failure {
+function failureOf(error: NodeJS.ErrnoException, url: string): Failure {
   if (error instanceof Failure) return error;
   if (error.code === 'ECONNREFUSED') return notRunning(new URL(url).host);
   if (error.name === 'AbortError' || error.name === 'TimeoutError') {
-    return new Failure(`${url} did not answer within ${ANSWER_DEADLINE_MS} ms`);
+    return new Failure(`${url} did not answer within ${TIMEOUT_MS} ms`);
   }
   return new Failure(`cannot reach ${url}: ${error.message}`);
 }
 
 export function notRunning(address: string): Failure {
-  return new Failure(`nothing listens at ${address}; is the cluster running? (npm start)`);
+  return new Failure(
+    `nothing listens at ${address}; start the cluster (npm start) or name another address`,
+  );
 }

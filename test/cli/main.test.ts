@@ -1,4 +1,4 @@
-/** What the compiled command answers, as a shell sees it. */
+/** Output and exit status of the compiled command. */
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -24,14 +24,14 @@ test.each([
   [['status', '--control', 'localhost:7200'], /expected a URL/],
   [['explain', 'alice', 'bob'], /too many arguments/],
 ])('rejects %j with exit status 2', (args, message) => {
-  const answer = longline(...args);
-  expect(answer).toMatchObject({ status: 2, stdout: '' });
-  expect(answer.stderr).toMatch(message);
+  const result = longline(...args);
+  expect(result).toMatchObject({ status: 2, stdout: '' });
+  expect(result.stderr).toMatch(message);
 });
 
-test('says in one line that nothing listens', async () => {
+test('prints one line when nothing listens', async () => {
   const port = await freePort();
-  const stderr = `longline: nothing listens at localhost:${port}; is the cluster running? (npm start)\n`;
+  const stderr = `longline: nothing listens at localhost:${port}; start the cluster (npm start) or name another address\n`;
   const expected = { status: 2, stdout: '', stderr };
   expect(longline('push', 'alice', 'x', '--router', `localhost:${port}`)).toEqual(expected);
   expect(longline('status', '--control', `http://localhost:${port}`)).toEqual(expected);

@@ -24,23 +24,23 @@ const drain = {
 const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
   viewDrain('edge-2', { drains }, edges, isSeen);
 
-test('takes the progress from control', () => {
+test('returns the progress that control reports', () => {
   const others = [{ ...drain, edgeId: 'edge-1', finished: true }, drain];
-  const going = { type: 'draining', clients: 30, shards: 3, secondsRemaining: 3 };
-  expect(view(others, [edge])).toEqual(going);
+  const expected = { type: 'draining', clients: 30, shards: 3, secondsRemaining: 3 };
+  expect(view(others, [edge])).toEqual(expected);
   expect(view([{ ...drain, finished: true }], [edge])).toEqual({ type: 'finished' });
 });
 
-test('goes by the intent while control shows no progress', () => {
-  const going = { type: 'draining', clients: 40, shards: 3, secondsRemaining: null };
-  expect(view([], [edge], false)).toEqual(going);
+test('uses the intent while control reports no progress', () => {
+  const expected = { type: 'draining', clients: 40, shards: 3, secondsRemaining: null };
+  expect(view([], [edge], false)).toEqual(expected);
   expect(view([], [{ ...edge, intent: 'none' }], false)).toEqual({ type: 'unknown' });
 });
 
-test('tells an edge that has left from one that stays', () => {
+test('distinguishes an edge that has left from a cancelled drain', () => {
   expect(view([drain], [{ ...edge, state: 'dead' }])).toEqual({ type: 'gone' });
   expect(view([], [])).toEqual({ type: 'gone' });
   expect(view([], [{ ...edge, intent: null }])).toEqual({ type: 'gone' });
-  expect(view([], [{ ...edge, intent: 'none' }])).toEqual({ type: 'taken-back' });
-  expect(view([], [{ ...edge, intent: 'cordoned' }])).toEqual({ type: 'taken-back' });
+  expect(view([], [{ ...edge, intent: 'none' }])).toEqual({ type: 'cancelled' });
+  expect(view([], [{ ...edge, intent: 'cordoned' }])).toEqual({ type: 'cancelled' });
 });

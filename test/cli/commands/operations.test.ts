@@ -1,4 +1,4 @@
-/** What the compiled command says and asks, against a control whose operations is a fake. */
+/** Output and requests of the compiled command, against a control with fake operations. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -14,16 +14,16 @@ import {
   VIEWER,
 } from '../../control/operator/fake-operations.js';
 import {
-  type SteeredControl,
-  startSteeredControl,
+  type OperatedControl,
+  startOperatedControl,
 } from '../../control/operator/operated-control.js';
 import { eventually } from '../../support/eventually.js';
 
-let control: SteeredControl;
+let control: OperatedControl;
 let children: ChildProcess[];
 
 beforeEach(async () => {
-  control = await startSteeredControl();
+  control = await startOperatedControl();
   children = [];
 });
 afterEach(async () => {
@@ -55,22 +55,22 @@ test('rebalance --dry-run shows the plan and moves nothing', async () => {
   const { status, stdout } = await longline(['rebalance', '--dry-run']);
   expect(status).toBe(0);
   expect(stdout).toMatch(/^edge-1 +edge-2 +3 +1200 +0 1 2$/m);
-  expect(stdout).toContain('3 shards with 1,200 clients move: 1,000 to balance, 200 to edges');
+  expect(stdout).toContain('3 shards with 1,200 clients move: 1,000 to balance, 200 to new edges');
   expect(stdout).toContain('100 reconnects/s expected, ETA 12s');
   expect(stdout).toContain('max/mean 1.500 → 1.040');
   expect(stdout).toContain('1 shard 3\n');
-  expect(control.operations.told).toEqual([]);
+  expect(control.operations.calls).toEqual([]);
 });
 
-test('rebalance does exactly what it has shown', async () => {
+test('rebalance carries out the plan that it has shown', async () => {
   const { status, stdout } = await longline(['rebalance', '--reason', 'hot']);
-  expect([status, stdout]).toEqual([0, expect.stringContaining('Begun')]);
-  expect(control.operations.told).toEqual([['rebalance', somePlan.on, by('hot')]]);
+  expect([status, stdout]).toEqual([0, expect.stringContaining('Started')]);
+  expect(control.operations.calls).toEqual([['rebalance', somePlan.on, by('hot')]]);
   const json = await longline(['rebalance', '--json']);
   expect(JSON.parse(json.stdout)).toEqual({ applied: true, plan: somePlan });
 });
 
-test('rebalance with nothing to move asks for nothing', async () => {
+test('rebalance with nothing to move sends no request', async () => {
   const none = {
     shards: 0,
     clients: 0,
@@ -81,10 +81,10 @@ test('rebalance with nothing to move asks for nothing', async () => {
   control.operations.planned = { ...somePlan, ...none };
   const { status, stdout } = await longline(['rebalance']);
   expect([status, stdout]).toEqual([0, expect.stringContaining('Nothing to move')]);
-  expect(control.operations.told).toEqual([]);
+  expect(control.operations.calls).toEqual([]);
 });
 
-test('what is rejected is said in one line, with status 2', async () => {
+test('a rejection is printed in one line, with status 2', async () => {
   control.operations.rejected = rejection('PLAN_OUTDATED', 'it is now 1-8');
   expect(await longline(['rebalance'])).toMatchObject({
     status: 2,
@@ -95,7 +95,7 @@ test('what is rejected is said in one line, with status 2', async () => {
 
 test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'])('%s', async (order) => {
   expect(await longline([order, '--reason', 'so'])).toMatchObject({ status: 0, stderr: '' });
-  expect(control.operations.told).toEqual([[order, by('so')]]);
+  expect(control.operations.calls).toEqual([[order, by('so')]]);
 });
 
 test('cordon and undrain', async () => {
@@ -103,7 +103,7 @@ test('cordon and undrain', async () => {
   const { stdout } = await longline(['undrain', 'edge-1', '--json']);
   expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-1', intent: 'none' });
   const options = { perSecondMax: undefined, deadlineMs: undefined };
-  expect(control.operations.told).toEqual([
+  expect(control.operations.calls).toEqual([
     ['setIntent', 'edge-1', 'cordoned', { ...options, isForced: true }, by('')],
     ['setIntent', 'edge-1', 'none', { ...options, isForced: false }, by('')],
   ]);
@@ -118,7 +118,7 @@ const drainOf = (clientsRemaining: number, isFinished = false): DrainProgress =>
   isFinished,
 });
 
-test('drain stays until the edge is empty', async () => {
+test('drain waits until the edge is empty', async () => {
   control.operations.info = { ...idle, drains: [drainOf(9_998)] };
   const args = ['drain', 'edge-2', '--rate', '500', '--deadline', '5m', '--reason', 'old'];
   const { seen, exited } = start(args);
@@ -127,23 +127,23 @@ test('drain stays until the edge is empty', async () => {
     /^edge-2 \[-{30}\] 0 % {2}9,998 clients, 2 shards left {2}ETA 1m 40s$/m,
   );
   const options = { perSecondMax: 500, deadlineMs: 300_000, isForced: false };
-  expect(control.operations.told).toEqual([
+  expect(control.operations.calls).toEqual([
     ['setIntent', 'edge-2', 'draining', options, by('old')],
   ]);
   control.operations.info = { ...idle, drains: [drainOf(0, true)] };
   expect(await exited).toBe(0);
-  expect(seen.stdout).toMatch(/edge-2 is empty: its process may end\n$/);
+  expect(seen.stdout).toMatch(/edge-2 is empty: its process may be stopped\n$/);
 });
 
-test('a drain that goes on is followed, and one that is taken back ends with 1', async () => {
+test('an existing drain is followed, and a cancelled one exits with 1', async () => {
   control.operations.intents.set('edge-2', 'draining');
   control.operations.info = { ...idle, drains: [drainOf(5)] };
   const { seen, exited } = start(['drain', 'edge-2']);
   await eventually(() => seen.stdout.includes('ETA'));
-  expect(seen.stderr).toMatch(/draining already/);
+  expect(seen.stderr).toMatch(/already draining/);
   control.operations.info = idle;
   expect(await exited).toBe(1);
-  expect(seen.stdout).toMatch(/was taken back\n$/);
+  expect(seen.stdout).toMatch(/was cancelled\n$/);
 });
 
 test('drain --no-wait, and --json', async () => {
@@ -154,20 +154,20 @@ test('drain --no-wait, and --json', async () => {
   expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-2', outcome: 'finished' });
 });
 
-test('a drain outlives its control', async () => {
+test('a drain survives a restart of control', async () => {
   control.operations.info = { ...idle, drains: [drainOf(5)] };
   const { seen, exited } = start(['drain', 'edge-2']);
   await eventually(() => seen.stdout.includes('ETA'));
   const port = Number(new URL(control.url).port);
   await control.stop();
   await new Promise((resolve) => setTimeout(resolve, 1_500));
-  control = await startSteeredControl(undefined, port);
+  control = await startOperatedControl(undefined, port);
   control.operations.info = { ...idle, drains: [drainOf(0, true)] };
   expect(await exited).toBe(0);
 });
 
-test('drain rejects what control rejects, and words that are no duration', async () => {
-  const unknown = await longline(['drain', 'nobody']);
+test('drain fails when control rejects it, and on an invalid duration', async () => {
+  const unknown = await longline(['drain', 'unknown']);
   expect(unknown).toMatchObject({ status: 2, stderr: expect.stringContaining('NOT_FOUND') });
   for (const deadline of ['5', '5d', '-5m', '1.5h']) {
     expect((await longline(['drain', 'edge-2', '--deadline', deadline])).status).toBe(2);
@@ -186,7 +186,7 @@ test('events, all and after one', async () => {
   const { status, stdout } = await longline(['events']);
   expect(status).toBe(0);
   expect(stdout.split('\n').map((line) => line.replace(/ {2}20.*Z {2}/, ' '))).toEqual([
-    '1 1.7  operator  drain  edge-2  by local  because: it is old',
+    '1 1.7  operator  drain  edge-2  by local  reason: it is old',
     '2 1.7  move-started  shard 17  edge-2 → edge-1',
     '3 1.7  shards-placed  to edge-1  2 shards',
     '',
@@ -195,7 +195,7 @@ test('events, all and after one', async () => {
   expect(JSON.parse(json.stdout)).toMatchObject({ id: 3, type: 'shards-placed' });
 });
 
-test('events --follow goes on, over a restart of control, too', async () => {
+test('events --follow continues after a restart of control', async () => {
   control.operations.log({ type: 'edge-joined', edgeId: 'edge-1' });
   const { seen } = start(['events', '--follow']);
   await eventually(() => seen.stdout.includes('edge-joined'));
@@ -203,17 +203,17 @@ test('events --follow goes on, over a restart of control, too', async () => {
   await eventually(() => seen.stdout.includes('edge-restarted'));
   const port = Number(new URL(control.url).port);
   await control.stop();
-  control = await startSteeredControl(undefined, port);
+  control = await startOperatedControl(undefined, port);
   control.operations.log({ type: 'leader-changed', controlId: 'control-2' });
   await eventually(() => seen.stdout.includes('control-2'));
   control.cut();
   control.operations.log({ type: 'edge-left', edgeId: 'edge-1', shards: 2 });
   await eventually(() => seen.stdout.includes('edge-left'));
   expect(seen.stdout.split('\n')).toHaveLength(5);
-  expect(seen.stderr.match(/trying again/g)).toHaveLength(2);
+  expect(seen.stderr.match(/retrying/g)).toHaveLength(2);
 });
 
-test('status shows intents, moves and what stands still', async () => {
+test('status shows intents, moves, pause and freeze', async () => {
   const phase = 'handing-over' as const;
   control.operations.info = {
     ...idle,
@@ -239,34 +239,34 @@ test('status shows intents, moves and what stands still', async () => {
   expect(json).toMatchObject({ cluster: { leader: 'control-1' }, moves: { pending: 4 } });
 });
 
-test('status --watch prints again, and what it last knew while control is away', async () => {
+test('status --watch repeats, with the last known state while control is down', async () => {
   const { seen, child } = start(['status', '--watch']);
   await eventually(() => seen.stdout.split('edges alive').length > 2);
   const port = Number(new URL(control.url).port);
   await control.stop();
-  await eventually(() => seen.stdout.includes('That was before: nothing listens'));
-  control = await startSteeredControl(undefined, port);
+  await eventually(() => seen.stdout.includes('Not current: nothing listens'));
+  control = await startOperatedControl(undefined, port);
   expect(child.exitCode).toBeNull();
 });
 
-test('explain tells where a shard is going, and why a client is a guest', async () => {
-  const { snapshot } = control.world;
+test('explain shows the move of a shard, and why a client is a guest', async () => {
+  const { snapshot } = control.state;
   const shard = shardOf('alice', 4);
   const [from, to] = shard < 2 ? ['edge-1', 'edge-2'] : ['edge-2', 'edge-1'];
   const guest = { connectedAtMs: 0, protocol: 'sse', remoteAddress: '192.0.2.7:1', guest: true };
-  control.world.connections = [{ ...guest, edgeId: to! }];
+  control.state.connections = [{ ...guest, edgeId: to! }];
   const moves = [{ shard, from: from!, to: to!, phase: 'acquiring' as const }];
-  control.world.snapshot = { ...snapshot, assignment: { ...snapshot.assignment!, moves } };
+  control.state.snapshot = { ...snapshot, assignment: { ...snapshot.assignment!, moves } };
   const { stdout } = await longline(['explain', 'alice']);
   expect(stdout).toMatch(new RegExp(`^moving +from ${from} to ${to}: acquiring`, 'm'));
   expect(stdout).toContain(`a guest until ${to} owns its shard`);
-  control.world.snapshot = snapshot;
-  expect((await longline(['explain', 'alice'])).stdout).toContain(`as ${from} owns its shard now`);
+  control.state.snapshot = snapshot;
+  expect((await longline(['explain', 'alice'])).stdout).toContain(`because ${from} owns its shard`);
 });
 
 test('tokens come from --token or the environment', async () => {
   await control.stop();
-  control = await startSteeredControl(guarded);
+  control = await startOperatedControl(guarded);
   const rejected = { status: 2, stdout: '', stderr: expect.stringContaining('UNAUTHENTICATED') };
   expect(await longline(['status'])).toMatchObject(rejected);
   expect(await longline(['events', '--follow'])).toMatchObject(rejected);
@@ -275,5 +275,5 @@ test('tokens come from --token or the environment', async () => {
   expect(denied).toMatchObject({ status: 2, stderr: expect.stringContaining('PERMISSION_DENIED') });
   const given = await longline(['pause', '--token', OPERATOR], { LONGLINE_TOKEN: VIEWER });
   expect(given.status).toBe(0);
-  expect(control.operations.told).toEqual([['pause', { actor: 'ada', reason: '' }]]);
+  expect(control.operations.calls).toEqual([['pause', { actor: 'ada', reason: '' }]]);
 });
