@@ -1,8 +1,8 @@
 /**
- * Goal: the device port reads HTTP/1.1 as RFC 9112 says, strictly, and knows no request that another
- * reader could take for two.
- * Method: bytes to a real edge, each case by its clause. No suite could be had from a registry; the
- * cases cover what h1spec (https://github.com/uNetworking/h1spec) asks of a server, and more.
+ * Goal: the device port parses HTTP/1.1 strictly according to RFC 9112, and accepts no request that
+ * another parser could read as two.
+ * Method: sends bytes to a real edge, one case per clause. No suite is available in a registry; the cases
+ * cover h1spec (https://github.com/uNetworking/h1spec) and more.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { RunningCluster } from '../support/cluster/running-cluster.js';
@@ -25,7 +25,7 @@ const NOWHERE = REQUEST.replace('/connect', '/nowhere');
 const get = (...lines: string[]) =>
   `GET ${TARGET} HTTP/1.1\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`;
 
-/** What the port answers to these bytes; what it rejects, it also closes. */
+/** Status of the response to these bytes. A rejected connection must also be closed. */
 async function statusOf(bytes: string): Promise<number> {
   const socket = await RawSocket.connect(port);
   try {
@@ -41,13 +41,13 @@ async function statusOf(bytes: string): Promise<number> {
 describe('is served', () => {
   test.each([
     ['§3 a request', REQUEST],
-    ['§2.2 an empty line before it', `\r\n${REQUEST}`],
+    ['§2.2 an empty line before a request', `\r\n${REQUEST}`],
     ['§3.2.2 the absolute form', REQUEST.replace('/connect', 'http://edge/connect')],
     ['§5 names in any case, a tab before a value', get('hOsT:\tedge')],
     ['§5 an empty value, with and without blanks', get('Host: edge', 'X-A:', 'X-B:   ')],
     ['RFC 9110 §5.5 obs-text in a value', get('Host: edge', 'X: \xe9')],
     [
-      'RFC 9110 §7.8 an Upgrade to what is not known',
+      'RFC 9110 §7.8 an Upgrade to an unknown protocol',
       get('Host: edge', 'Upgrade: h2c', 'Connection: Upgrade'),
     ],
     ['RFC 9110 §10.1.1 an expectation without a body', get('Host: edge', 'Expect: 100-continue')],
@@ -61,15 +61,15 @@ describe('is served', () => {
 describe('is rejected', () => {
   test.each([
     ['§3 no version', `GET ${TARGET} \r\n\r\n`, 400],
-    ['§2.3 a version from the future', REQUEST.replace('1.1', '9.9'), 505],
-    ['§3 something before the method', `Extra line${REQUEST}`, 400],
+    ['§2.3 an unsupported version', REQUEST.replace('1.1', '9.9'), 505],
+    ['§3 bytes before the method', `Extra line${REQUEST}`, 400],
     ['§3.1 a method that is no token', REQUEST.replace('GET', 'G[T'), 400],
-    ['§3.1 a method in small letters', REQUEST.replace('GET', 'get'), 400],
+    ['§3.1 a method in lower case', REQUEST.replace('GET', 'get'), 400],
     ['§3.2 no Host', get('Accept: */*'), 400],
     ['§3.2 two Hosts', get('Host: edge', 'Host: other'), 400],
     ['§3.2.3 the authority form', `CONNECT edge:443 HTTP/1.1\r\nHost: edge:443\r\n\r\n`, 404],
     ['§3.2.4 the asterisk form', `OPTIONS * HTTP/1.1\r\nHost: edge\r\n\r\n`, 404],
-    ['§3.2 a Host that is none', get('Host: bad host'), 400],
+    ['§3.2 an invalid Host', get('Host: bad host'), 400],
     ['§3.2 a fragment in the target', REQUEST.replace('h1', 'h1#x'), 400],
     ['§3 a target of 9,000 bytes', REQUEST.replace('h1', 'x'.repeat(9_000)), 414],
     ['§5 brackets in a name', get('Host: edge', 'X-Invalid[]: test'), 400],
@@ -105,7 +105,7 @@ describe('is rejected', () => {
       400,
     ],
     ['§6.3 a body', `${get('Host: edge', 'Content-Length: 5')}hello`, 400],
-    ['§9.3.2 a second request behind it', `${REQUEST}${REQUEST}`, 400],
+    ['§9.3.2 a pipelined request', `${REQUEST}${REQUEST}`, 400],
     ['RFC 9110 §9.3.2 HEAD', REQUEST.replace('GET', 'HEAD'), 405],
     ['RFC 9110 §9.3.8 TRACE', REQUEST.replace('GET', 'TRACE'), 405],
     ['RFC 9110 §9.3.3 POST', REQUEST.replace('GET', 'POST'), 405],
@@ -119,13 +119,13 @@ describe('is rejected', () => {
       `${get('Host: edge', 'Transfer-Encoding: chunked').replace('GET', 'POST')}0\r\n\r\n`,
       405,
     ],
-    ['§9.3.2 a second request behind one to nowhere', `${NOWHERE}${NOWHERE}`, 404],
+    ['§9.3.2 a pipelined request to an unknown path', `${NOWHERE}${NOWHERE}`, 404],
   ])('%s', async (_clause, bytes, status) => {
     expect(await statusOf(bytes)).toBe(status);
   });
 });
 
-test('RFC 9110 §9.3.2 HEAD gets the head of an answer and nothing else', async () => {
+test('RFC 9110 §9.3.2 HEAD receives the head of a response without a body', async () => {
   for (const target of [TARGET, '/nowhere']) {
     const socket = await RawSocket.connect(port);
     await socket.send(`HEAD ${target} HTTP/1.1\r\nHost: edge\r\n\r\n`);
@@ -135,14 +135,14 @@ test('RFC 9110 §9.3.2 HEAD gets the head of an answer and nothing else', async 
   }
 });
 
-test('§3 a request that is not complete is waited for, wherever it ends', async () => {
+test('§3 an incomplete request gets no response until its last byte', async () => {
   const sockets: RawSocket[] = [];
   for (let length = 1; length < REQUEST.length; length++) {
     const socket = await RawSocket.connect(port);
     await socket.send(REQUEST.slice(0, length));
     sockets.push(socket);
   }
-  // A complete one that came after them is answered: so they have been looked at.
+  // The response to a later request shows that the edge has read the incomplete ones.
   expect(await statusOf(REQUEST)).toBe(200);
   expect(sockets.filter(({ text, isEnded }) => text !== '' || isEnded)).toEqual([]);
   for (const [i, socket] of sockets.entries()) {

@@ -1,11 +1,11 @@
 /**
- * Plays the packet sequences of Mosquitto's own test suite to a port that speaks MQTT, and prints
- * each that ends otherwise than there: the connection open instead of closed, or closed instead of
- * open. They are files of JSON in `test/broker/data` of Mosquitto's sources:
+ * Plays the packet sequences of Mosquitto's test suite to an MQTT port, and prints each that ends
+ * differently: the connection open instead of closed, or closed instead of open. They are JSON files in
+ * `test/broker/data` of Mosquitto's sources:
  *
  *   node dist/test/conformance/mqtt-vectors.js mosquitto-2.0.21/test/broker/data 7102
  *
- * docs/design.md says what came of it.
+ * docs/design.md has the results.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,11 +20,11 @@ interface Step {
   readonly payload: string;
 }
 
-/** What holds for a test unless it says something else. */
+/** Settings of a group, which a test may override. */
 interface Settings {
-  /** Protocol level of the CONNECT that comes before the steps. Default: 4. */
+  /** Protocol level of the CONNECT before the steps. Default: 4. */
   readonly ver?: 3 | 4 | 5;
-  /** Default: true. */
+  /** Send a CONNECT before the steps. Default: true. */
   readonly connect?: boolean;
   /** Default: true. */
   readonly expect_disconnect?: boolean;
@@ -42,7 +42,7 @@ interface Group extends Settings {
 }
 
 const ANSWER_MS = 1_000;
-/** How long a connection that should end may take, beyond its answers. */
+/** Maximum time until an expected close, after the last answer. */
 const END_MS = 500;
 const BYTES_MAX = 1_048_576;
 
@@ -63,7 +63,7 @@ for (const file of readdirSync(directory).sort()) {
 console.log(JSON.stringify(counts));
 
 async function play(group: string, vector: Vector): Promise<void> {
-  const { msgs, expect_disconnect: isOverWanted = true } = vector;
+  const { msgs, expect_disconnect: isEndExpected = true } = vector;
   const steps = msgs.map(({ type, payload }) => ({
     type,
     bytes: type === 'publish' ? Buffer.alloc(0) : bytesOf(payload),
@@ -87,11 +87,11 @@ async function play(group: string, vector: Vector): Promise<void> {
     answered = await untilAnswer(socket, from);
     isSame &&= socket.bytes.subarray(from, answered).equals(bytes!);
   }
-  const isOver = await isEnded(socket, isOverWanted);
+  const isEnded = await hasEnded(socket, isEndExpected);
   socket.close();
-  if (isOver !== isOverWanted) {
+  if (isEnded !== isEndExpected) {
     counts.otherEnd++;
-    console.log(`${group} | ${vector.name} | ${isOver ? 'closed' : 'open'}`);
+    console.log(`${group} | ${vector.name} | ${isEnded ? 'closed' : 'open'}`);
   } else if (isSame) {
     counts.same++;
   } else {
@@ -99,7 +99,7 @@ async function play(group: string, vector: Vector): Promise<void> {
   }
 }
 
-/** Returns where the packet that begins at `from` ends, or what there is when none comes. */
+/** Returns the end of the packet that starts at `from`; the number of received bytes if none arrives. */
 async function untilAnswer(socket: RawSocket, from: number): Promise<number> {
   const end = () => {
     const frame = frameMqtt(socket.bytes, from, BYTES_MAX);
@@ -109,8 +109,8 @@ async function untilAnswer(socket: RawSocket, from: number): Promise<number> {
   return end() || socket.bytes.length;
 }
 
-async function isEnded(socket: RawSocket, isOverWanted: boolean): Promise<boolean> {
-  if (isOverWanted) await socket.untilEnded(END_MS).catch(() => {});
+async function hasEnded(socket: RawSocket, isEndExpected: boolean): Promise<boolean> {
+  if (isEndExpected) await socket.untilEnded(END_MS).catch(() => {});
   const before = socket.bytes.length;
   await socket.send(hex('c000'));
   await eventually(() => socket.bytes.length > before || socket.isEnded, ANSWER_MS).catch(() => {});
@@ -126,8 +126,8 @@ function connectOf(version: 3 | 4 | 5): Buffer {
 }
 
 /**
- * Hex, with numbers and texts between: `i7` has one byte, `H7`, `k7`, `m7` and `s7` two, `L7` four,
- * `v7` and `r7` are variable byte integers, 'x' is text. Undefined: it is none of these.
+ * Parses hex with numbers and texts: `i7` is one byte, `H7`, `k7`, `m7` and `s7` two, `L7` four, `v7` and
+ * `r7` are variable byte integers, 'x' is text. Undefined for any other syntax.
  */
 function bytesOf(payload: string): Buffer | undefined {
   const parts: Buffer[] = [];

@@ -1,11 +1,11 @@
 /**
- * A server that echoes every message, made of what an edge reads and writes WebSockets with: what a
- * conformance suite needs, which a server that only pushes is not. For Autobahn's:
+ * A server that echoes every message, built from the WebSocket parser and writer of an edge. Conformance
+ * suites need an echo, and an edge only pushes. For Autobahn:
  *
  *   node dist/test/conformance/websocket-echo.js 9001
  *   wstest -m fuzzingclient -s test/conformance/autobahn.json
  *
- * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md says what came of it.
+ * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md has the results.
  */
 
 import { Metrics } from '../../common/process/metrics.js';
@@ -21,7 +21,7 @@ import {
 } from '../../edge/protocol/websocket/inbound.js';
 import { binaryFrame, textFrame } from '../../edge/protocol/websocket/writer.js';
 
-/** The suite's largest messages have 16 MiB. */
+/** Above the largest messages of the suite, 16 MiB. */
 const BYTES_MAX = 64 * 1024 * 1024;
 
 const heads = new Map<Connection, Buffer>();
@@ -38,7 +38,7 @@ const host: Pick<Host, 'reply' | 'end' | 'setTimer'> = {
   setTimer: () => {},
 };
 const echo: MessageSink = {
-  // Of its host, a reader of messages uses just what stands above.
+  // WebSocketInbound uses only these methods of its host.
   host: host as Host,
   messageBytesMax: BYTES_MAX,
   onMessage(connection, payload, isText) {
@@ -78,4 +78,4 @@ const { transport }: { transport: Transport } = openTransport(
   },
   { connectionsMax: 100, sendBufferBytesMax: BYTES_MAX },
 );
-console.log(`echoes on ${await transport.listen('127.0.0.1', Number(process.argv[2]))}`);
+console.log(`listening on ${await transport.listen('127.0.0.1', Number(process.argv[2]))}`);
