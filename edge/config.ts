@@ -201,8 +201,9 @@ const drainSettings = {
     ),
   LONGLINE_EDGE_EXIT_WHEN_DRAINED: z
     .enum(['true', 'false'])
-    .default('false')
     .transform((text) => text === 'true')
+    .pipe(z.boolean())
+    .default(false)
     .describe(
       "`true`: the process also exits when an operator's drain has emptied the edge. Leave it " +
         '`false` where a supervisor would restart the process at once. `false`: it exits on SIGTERM ' +

@@ -84,12 +84,12 @@ export class JwtAuthenticator implements Authenticator {
   ) {
     this.#rejected = metrics.counter(
       `longline_${role}_tokens_rejected_total`,
-      'Rejected device tokens and tickets by reason',
+      'Rejected device tokens and tickets, by reason',
       ['reason'],
     );
     this.#accepted = metrics.counter(
       `longline_${role}_tokens_accepted_total`,
-      'Authenticated devices by method',
+      'Authenticated devices, by method: ticket, memory (of verified tokens) or signature',
       ['by'],
     );
   }

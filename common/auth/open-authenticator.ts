@@ -41,7 +41,7 @@ export async function openAuthenticator(
   const { algorithms, policy, ticketSecrets } = config;
   const fetches = metrics.counter(
     `longline_${role}_jwks_fetches_total`,
-    'JWKS fetches by outcome',
+    'JWKS fetches, by outcome: ok or failed',
     ['outcome'],
   );
   const keys = new KeySet(algorithms);

@@ -19,14 +19,16 @@ export class Metrics {
     return new Counter({ name, help, labelNames, registers: [this.registry] });
   }
 
-  /** Registers a gauge that is read at each scrape. */
-  gauge(name: string, help: string, read: () => number): void {
+  /** Registers a gauge that is read at each scrape; it has no sample while `read` is undefined. */
+  gauge(name: string, help: string, read: () => number | undefined): void {
     new Gauge({
       name,
       help,
       registers: [this.registry],
       collect() {
-        this.set(read());
+        const value = read();
+        if (value === undefined) this.remove();
+        else this.set(value);
       },
     });
   }

@@ -53,7 +53,7 @@ export class Goaways {
     this.#queue = new GoawayQueue((connection) => table.has(connection));
     metrics.gauge(
       'longline_edge_goaways_pending',
-      'Clients of shards that have moved away which have received no goaway yet',
+      'Clients of shards that have moved away, before their GOAWAY',
       () => this.pendingCount,
     );
   }

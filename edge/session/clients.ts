@@ -95,7 +95,7 @@ export class Clients implements Host, ShardClients {
     );
     const pushes = metrics.counter(
       'longline_edge_pushes_total',
-      'Pushes received over shard channels, by outcome',
+      'Pushes received over shard channels, by outcome: written, catching_up, slow or absent',
       ['outcome'],
     );
     this.#pushes = {

@@ -131,7 +131,8 @@ export class Front implements TransportEvents, DialerEvents {
     );
     this.#closed = metrics.counter(
       'longline_router_front_closed_total',
-      'Forwarded devices whose connection has closed, by reason',
+      'Forwarded devices whose connection has closed, by reason: ended (by either side), ' +
+        'edge_gone (its edge has left the cluster) or left (shutdown of the router)',
       ['reason'],
     );
     this.#overLimit = metrics.counter(

@@ -28,7 +28,7 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
   const { assignment, shardCount, corsOrigins, authenticator, metrics } = options;
   const lookups = metrics.counter(
     'longline_router_lookups_total',
-    'Requests to /connect, by kind of answer',
+    'Requests to /connect, by answer: redirect, json, no_edge or rejected',
     ['answer'],
   );
 

@@ -9,7 +9,7 @@ export class MqttCounters {
   constructor(metrics: Metrics) {
     this.ignored = metrics.counter(
       'longline_edge_mqtt_ignored_total',
-      'MQTT packets without effect, by packet: unknown PUBACK, PUBLISH, QoS 2',
+      'MQTT packets without effect: puback of an unknown id, publish, and packets of QoS 2',
       ['packet'],
     );
     this.pushesTooLarge = metrics.counter(
