@@ -1,7 +1,7 @@
 /**
- * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster. `table`
- * is the encoded assignment. `incarnation` and `epoch` repeat its position, so that a script can
- * compare it without decoding the rest.
+ * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster.
+ * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, so that a
+ * script can compare it without decoding the rest.
  */
 import type { Cluster, Redis } from 'ioredis';
 import {
@@ -14,7 +14,9 @@ import {
 export type ReadResult =
   | { readonly type: 'none' }
   | { readonly type: 'assignment'; readonly assignment: Assignment }
-  /** The stored value was not written by a control of this version; an operator has to find out why. */
+  /**
+   * The stored value was not written by a control of this version; an operator has to find out why.
+   */
   | { readonly type: 'invalid'; readonly reason: string }
   | { readonly type: 'unavailable'; readonly reason: string };
 
@@ -68,7 +70,9 @@ export async function readAssignment(
   return { type: 'assignment', assignment };
 }
 
-/** Writes `next` if the stored assignment has the position `expected`; ORIGIN: if none is stored. */
+/**
+ * Writes `next` if the stored assignment has the position `expected`; ORIGIN: if none is stored.
+ */
 export async function writeAssignment(
   commands: Redis | Cluster,
   next: Assignment,

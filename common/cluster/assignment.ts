@@ -7,7 +7,8 @@
  * cluster into edges that accepted the old 8 and edges that accepted the new one. So it raises the
  * incarnation instead: a higher incarnation supersedes every position of a lower one.
  *
- * The assignment contains the whole state of the moves in flight, so a new leader can continue them.
+ * The assignment contains the whole state of the moves in flight, so a new leader can continue
+ * them.
  */
 import {
   EdgeIntent,
@@ -63,8 +64,9 @@ export interface Content {
   /** Sorted by shard, at most one per shard. */
   readonly moves: readonly Move[];
   /**
-   * Rebalancing has begun and has not reached its target. Control continues it even if the remaining
-   * imbalance would not start it. Part of the assignment so that the next leader continues, too.
+   * Rebalancing has begun and has not reached its target. Control continues it even if the
+   * remaining imbalance would not start it. Part of the assignment so that the next leader
+   * continues, too.
    */
   readonly isBalancing: boolean;
 }
@@ -144,7 +146,9 @@ export function toWire({ position, edges, owners, moves, isBalancing }: Assignme
   };
 }
 
-/** Converts an assignment from the wire or from Redis. Returns a string if it is invalid: the error. */
+/**
+ * Converts an assignment from the wire or from Redis. Returns a string if it is invalid: the error.
+ */
 export function fromWire(wire: Wire, shardCount: number): Assignment | string {
   if (wire.position === undefined) return 'it has no position';
   if (wire.owners.length !== shardCount) {

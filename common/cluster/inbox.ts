@@ -11,10 +11,10 @@
  *   ll:{tag}:ack:<clientId>  hash of ids: `last` the newest ever assigned for this client · `acked`
  *                            the newest confirmed · `gone` the newest that left the inbox
  *                            unconfirmed. It outlives the inbox, so that a device that connects
- *                            after a quiet day learns that it missed nothing. While the inbox is not
- *                            empty, it also has what a push would otherwise read from other entries:
- *                            `held` the next entry's `b` · `floor` and `due` the oldest entry's `b`
- *                            and `x`; without `due`, the oldest entry must be read
+ *                            after a quiet day learns that it missed nothing. While the inbox is
+ *                            not empty, it also has what a push would otherwise read from other
+ *                            entries: `held` the next entry's `b` · `floor` and `due` the oldest
+ *                            entry's `b` and `x`; without `due`, the oldest entry must be read
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
  * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. The history
@@ -265,7 +265,9 @@ export function resumeInbox(
   return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
 }
 
-/** Confirms everything up to `id`, which was sent to the client. Resolves with 1, or 0 if no change. */
+/**
+ * Confirms everything up to `id`, which was sent to the client. Resolves with 1, or 0 if no change.
+ */
 export function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,

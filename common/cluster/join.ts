@@ -1,7 +1,7 @@
 /**
- * Startup of a role: it waits for Redis, and compares its settings with the cluster's. The wait has no
- * limit, and a supervisor must be able to tell it from a hang. So the role's HTTP port already serves
- * health checks: alive, not ready, and the reason.
+ * Startup of a role: it waits for Redis, and compares its settings with the cluster's. The wait has
+ * no limit, and a supervisor must be able to tell it from a hang. So the role's HTTP port already
+ * serves health checks: alive, not ready, and the reason.
  */
 import type { SharedConfig } from '../process/config.js';
 import { createHttpServer, listenHttp } from '../process/http-server.js';
@@ -18,7 +18,9 @@ export interface JoinOptions {
   readonly name: string;
   /** Host of the HTTP port with the health checks. */
   readonly host: string;
-  /** 0 (any free port): nothing is served, as no supervisor knows the port before the role listens. */
+  /**
+   * 0 (any free port): nothing is served, as no supervisor knows the port before the role listens.
+   */
   readonly port: number;
   readonly log: Logger;
   readonly metrics: Metrics;

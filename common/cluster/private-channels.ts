@@ -2,7 +2,8 @@
  * The private channels of this process, one on each master that has a shard. They have two uses:
  *
  * - **Proof of delivery.** A connected socket proves nothing. So the process publishes a probe to
- *   itself through each master once a second. A master whose probes do not return is not delivering.
+ *   itself through each master once a second. A master whose probes do not return is not
+ *   delivering.
  * - **Replies.** A query on a shard channel names the private channel on the same master for its
  *   replies, so that query and replies depend on one master only.
  */
@@ -48,8 +49,8 @@ export class PrivateChannels implements ChannelHandler {
   }
 
   /**
-   * The channel for replies about a shard: the confirmed channel on the shard's own master, else any
-   * confirmed one; undefined if there is none.
+   * The channel for replies about a shard: the confirmed channel on the shard's own master, else
+   * any confirmed one; undefined if there is none.
    */
   replyChannelFor(shardTag: string): string | undefined {
     const { subscriber } = this.link;
@@ -105,7 +106,9 @@ export class PrivateChannels implements ChannelHandler {
     for (const channel of kept) subscriber.subscribe(channel, this);
   }
 
-  /** The nonce is the sending time on our own clock, so a late probe proves no more than it should. */
+  /**
+   * The nonce is the sending time on our own clock, so a late probe proves no more than it should.
+   */
   private probe(channel: string): void {
     const nonce = Math.floor(performance.now());
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
@@ -122,7 +125,8 @@ export class PrivateChannels implements ChannelHandler {
 
 /**
  * Chooses one of `candidates` for each master: its current channel while that is still in a slot of
- * the master, else the first candidate that is. A master without shards needs no proof and gets none.
+ * the master, else the first candidate that is. A master without shards needs no proof and gets
+ * none.
  */
 export function choosePrivateChannels(
   masters: readonly string[],

@@ -4,8 +4,8 @@
  *
  * Completeness: a result is complete when the shard's owner has replied, and at least as many edges
  * have replied as Redis counted receivers of the envelope. The count alone is not enough, because
- * Redis counts too few right after a failover. The owner alone is not enough, because the client may
- * be a guest on another edge.
+ * Redis counts too few right after a failover. The owner alone is not enough, because the client
+ * may be a guest on another edge.
  */
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import {
@@ -192,7 +192,9 @@ export class ShardQueries {
   }
 }
 
-/** Distinguishes a Redis that is full or cannot persist, and says so, from one that is unavailable. */
+/**
+ * Distinguishes a Redis that is full or cannot persist, and says so, from one that is unavailable.
+ */
 function redisRejection(reason: string): Rejection {
   const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
   return rejection(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);

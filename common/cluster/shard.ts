@@ -24,9 +24,9 @@ export function isShardCount(count: number): boolean {
 }
 
 /**
- * The tag of each shard: the smallest integer whose Redis slot is in the shard's own range of slots.
- * Every range of 16384 / shardCount slots gets exactly one tag, so the masters of a Redis Cluster
- * get equal numbers of shards; `{0}`, `{1}`, … would skew them by a factor of two.
+ * The tag of each shard: the smallest integer whose Redis slot is in the shard's own range of
+ * slots. Every range of 16384 / shardCount slots gets exactly one tag, so the masters of a Redis
+ * Cluster get equal numbers of shards; `{0}`, `{1}`, … would skew them by a factor of two.
  */
 export function shardTags(shardCount: number): readonly string[] {
   assert(isShardCount(shardCount), `shardCount ${shardCount} is not a power of two up to 16384`);

@@ -45,8 +45,8 @@ export function reconnectMs(tries: number): number {
 }
 
 /**
- * Options for ioredis under which it neither queues a command while disconnected nor sends one twice:
- * the command fails at once, and its caller decides whether to retry.
+ * Options for ioredis under which it neither queues a command while disconnected nor sends one
+ * twice: the command fails at once, and its caller decides whether to retry.
  */
 export function connectionOptions(endpoint: Endpoint, name: string) {
   return {
@@ -70,8 +70,9 @@ export function connectionOptions(endpoint: Endpoint, name: string) {
 }
 
 /**
- * Logs that a connection is lost, each reason once until it is ready again. Logs only the message of
- * an error: an ioredis error carries the arguments of its command, and HELLO's include the password.
+ * Logs that a connection is lost, each reason once until it is ready again. Logs only the message
+ * of an error: an ioredis error carries the arguments of its command, and HELLO's include the
+ * password.
  */
 export function logOutages(client: Redis | Cluster, log: Logger, redis: string): void {
   const reasons = new Set<string>();

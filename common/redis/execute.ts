@@ -1,7 +1,7 @@
 /**
  * Runs one Redis command through ioredis and reports whether it ran, did not run, or may have run.
- * A rejected ioredis promise does not say: `Connection is closed.` is the error both before and after
- * the command was sent. So this records whether the command was written to a socket.
+ * A rejected ioredis promise does not say: `Connection is closed.` is the error both before and
+ * after the command was sent. So this records whether the command was written to a socket.
  */
 import { Writable } from 'node:stream';
 import { type Cluster, Command, type Redis } from 'ioredis';
@@ -16,8 +16,8 @@ export type Outcome<Reply> =
 
 /**
  * Error codes with which Redis rejects a command before it runs. In a script, Redis checks for the
- * write-related ones only before the first write (`scriptVerify*` in script.c, Redis 7.0). Any other
- * error may come from the middle of a script.
+ * write-related ones only before the first write (`scriptVerify*` in script.c, Redis 7.0). Any
+ * other error may come from the middle of a script.
  */
 const REJECTIONS = new Set([
   'ASK',

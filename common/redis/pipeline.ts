@@ -1,8 +1,8 @@
 /**
- * A pipelined connection to one Redis server, for the commands of pushes. It writes all commands of a
- * turn at once, and has no timer and only one object per command. It costs a router a third of the
- * same commands through ioredis, which keeps the rest: topology, redirections, and commands while
- * this connection is down.
+ * A pipelined connection to one Redis server, for the commands of pushes. It writes all commands of
+ * a turn at once, and has no timer and only one object per command. It costs a router a third of
+ * the same commands through ioredis, which keeps the rest: topology, redirections, and commands
+ * while this connection is down.
  *
  * Never guesses an outcome: a command that was sent and got no reply is `unknown`.
  */

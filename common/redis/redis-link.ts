@@ -74,7 +74,9 @@ const RETRY_MS = 100;
 const SLOTS_REFRESH_INTERVAL_MS = 3_000;
 /** A new master gets its pipeline at the first command to it, or after this time. */
 const FOLLOW_INTERVAL_MS = 1_000;
-/** Errors of Redis Cluster that ioredis handles: it redirects or retries. The command did not run. */
+/**
+ * Errors of Redis Cluster that ioredis handles: it redirects or retries. The command did not run.
+ */
 const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
 
 /**
@@ -213,8 +215,8 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
         commandTimeout: COMMAND_MS_MAX,
       },
       enableOfflineQueue: false,
-      // The check queries a random node, and starts over if that node is not connected yet. A cluster
-      // that is down answers every command with CLUSTERDOWN.
+      // The check queries a random node, and starts over if that node is not connected yet. A
+      // cluster that is down answers every command with CLUSTERDOWN.
       enableReadyCheck: false,
       clusterRetryStrategy: reconnectMs,
       maxRedirections: REDIRECTIONS_MAX,

@@ -1,6 +1,7 @@
 /**
- * Redis with Sentinel: Sentinels are processes that know which server is the master. They are queried
- * at start and then every few seconds. Their notifications are not used, so none can be missed.
+ * Redis with Sentinel: Sentinels are processes that know which server is the master. They are
+ * queried at start and then every few seconds. Their notifications are not used, so none can be
+ * missed.
  */
 import { Redis } from 'ioredis';
 import { addressOf, connectionOptions, type Endpoint, reconnectMs } from './connection.js';

@@ -1,14 +1,14 @@
 /**
- * Sharded subscriptions with confirmation. One plain connection per master carries one SSUBSCRIBE per
- * channel; a standalone Redis is treated as a cluster with one master.
+ * Sharded subscriptions with confirmation. One plain connection per master carries one SSUBSCRIBE
+ * per channel; a standalone Redis is treated as a cluster with one master.
  *
  * The difficulty: a subscription can end without a request. Redis drops it when its slot moves or
  * its master is demoted (an unsolicited `sunsubscribe`), and when the connection closes. So this
- * class keeps the desired subscriptions apart from those that Redis confirmed. A reconciler
- * closes the difference: in the turn of a change, when a connection becomes ready, after a refresh
- * of the slot map, and once a second in any case. The slot map is only a hint where to subscribe,
- * because the queried node may not know of a move yet: a channel stays where it is confirmed until
- * another master confirms it or Redis drops it.
+ * class keeps the desired subscriptions apart from those that Redis confirmed. A reconciler closes
+ * the difference: in the turn of a change, when a connection becomes ready, after a refresh of the
+ * slot map, and once a second in any case. The slot map is only a hint where to subscribe, because
+ * the queried node may not know of a move yet: a channel stays where it is confirmed until another
+ * master confirms it or Redis drops it.
  *
  * ioredis' own sharded subscribers are not used: they skip resubscription when a slot moves away
  * and back, swallow rejections, and spin while a master is unreachable (ioredis 6.0.0).
@@ -253,7 +253,9 @@ export class ShardSubscriber {
     for (const [target, batch] of subscribes) void this.sendSubscribes(target, batch);
   }
 
-  /** Never rejects: `exec` resolves with an error for each command in flight on a lost connection. */
+  /**
+   * Never rejects: `exec` resolves with an error for each command in flight on a lost connection.
+   */
   private async sendSubscribes(target: MasterConnection, batch: Subscription[]): Promise<void> {
     const commands = batch.map(({ channel }) => ['ssubscribe', channel]);
     const replies = (await target.redis.pipeline(commands).exec()) ?? [];
@@ -372,7 +374,8 @@ export class ShardSubscriber {
 
 /**
  * The channels to which Redis has this connection subscribed, according to the `ssubscribe` and
- * `sunsubscribe` frames so far. ioredis keeps this list; its `moved` event does not name the channel.
+ * `sunsubscribe` frames so far. ioredis keeps this list; its `moved` event does not name the
+ * channel.
  */
 function subscribedOn(redis: Redis): ReadonlySet<string> {
   const subscriber = redis.status === 'ready' && redis.condition?.subscriber;

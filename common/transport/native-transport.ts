@@ -1,7 +1,7 @@
 /**
- * The transport in C++ (native/). A connection costs a slot of 56 bytes and the kernel's memory, but
- * no JavaScript object, closure or timer. The C++ code collects events, which are fetched here once
- * per turn of the event loop.
+ * The transport in C++ (native/). A connection costs a slot of 56 bytes and the kernel's memory,
+ * but no JavaScript object, closure or timer. The C++ code collects events, which are fetched here
+ * once per turn of the event loop.
  */
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';

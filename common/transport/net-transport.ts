@@ -119,8 +119,8 @@ export class NetTransport implements Transport {
       socket.destroy();
       return;
     }
-    // Closing while the peer still sends would reset the connection, and the peer could lose our last
-    // bytes (RFC 9112 §9.6). So send a FIN, read and drop bytes, and wait for the peer's FIN.
+    // Closing while the peer still sends would reset the connection, and the peer could lose our
+    // last bytes (RFC 9112 §9.6). So send a FIN, read and drop bytes, and wait for the peer's FIN.
     socket.end();
     socket.resume();
     if (socket.readableEnded) socket.destroySoon();

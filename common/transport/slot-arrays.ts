@@ -14,8 +14,9 @@ interface TypedArray {
 }
 
 /**
- * Returns `array` if it has the index `slot`, otherwise a copy with room for it. The copy is at least
- * twice as long, so that growth to n slots copies fewer than 2n elements in all; new elements are 0.
+ * Returns `array` if it has the index `slot`, otherwise a copy with room for it. The copy is at
+ * least twice as long, so that growth to n slots copies fewer than 2n elements in all; new elements
+ * are 0.
  */
 export function ensureSlot<A extends TypedArray>(array: A, slot: number): A {
   if (slot < array.length) return array;

@@ -55,8 +55,8 @@ export class TlsIdentity {
       ...this.#default,
       SNICallback: (name, done) => done(null, this.#find(name)),
     });
-    // The client disconnected, timed out, does not speak TLS, or supports no common version or cipher.
-    // With a listener for this event, Node does not close the socket itself.
+    // The client disconnected, timed out, does not speak TLS, or supports no common version or
+    // cipher. With a listener for this event, Node does not close the socket itself.
     server.on('tlsClientError', (_error, socket) => {
       socket.destroy();
       this.onHandshakeFailed();

@@ -36,11 +36,14 @@ export interface TransportEvents {
   onOpen(connection: Connection): void;
   /** Bytes were received. The buffer belongs to the transport and is valid only during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
-  /** The peer sends no more (FIN) but may still read. Apart from `onClose`, the only event of a pipe. */
+  /**
+   * The peer sends no more (FIN) but may still read. Apart from `onClose`, the only event of a
+   * pipe.
+   */
   onEnd(connection: Connection): void;
   /**
-   * The connection is closed. Called once per connection, as its last event; without an `onOpen` before
-   * it if `connect` failed.
+   * The connection is closed. Called once per connection, as its last event; without an `onOpen`
+   * before it if `connect` failed.
    */
   onClose(connection: Connection, cause: CloseCause): void;
   /** A new connection was closed at once because `connectionsMax` connections are open. */
@@ -64,8 +67,8 @@ export interface TransportLimits {
   /** Open connections; a new one beyond them is closed (`onOverLimit`). */
   readonly connectionsMax: number;
   /**
-   * Unsent bytes in user space per connection. A single write to an empty buffer is always accepted,
-   * so the actual limit is the maximum of this and the largest write.
+   * Unsent bytes in user space per connection. A single write to an empty buffer is always
+   * accepted, so the actual limit is the maximum of this and the largest write.
    */
   readonly sendBufferBytesMax: number;
 }
@@ -88,8 +91,8 @@ export interface Transport {
    */
   connect(host: string, port: number, localAddress: string): Connection | undefined;
   /**
-   * Accepts all of `bytes` or none; they must not change afterwards. Never blocks, and never throws because of the peer.
-   * Returns `gone` also before `onOpen`.
+   * Accepts all of `bytes` or none; they must not change afterwards. Never blocks, and never throws
+   * because of the peer. Returns `gone` also before `onOpen`.
    */
   write(connection: Connection, bytes: Uint8Array): WriteResult;
   /**
@@ -100,8 +103,8 @@ export interface Transport {
   /** Sets the connection's only timer and replaces its former setting. 0 stops it. */
   setTimer(connection: Connection, afterMs: number): void;
   /**
-   * Closes after all written bytes were sent. If the peer does not close too, the connection is closed
-   * two seconds later. Only `onClose` follows.
+   * Closes after all written bytes were sent. If the peer does not close too, the connection is
+   * closed two seconds later. Only `onClose` follows.
    */
   end(connection: Connection): void;
   /** Closes at once with a reset and drops unsent bytes. `onClose` follows. */
@@ -112,26 +115,26 @@ export interface Transport {
   remoteAddress(connection: Connection): string | undefined;
   /**
    * Stops reading from the connection until it is piped or ended: the peer's bytes and its FIN stay
-   * in the kernel. To be called from the connection's `onBytes`: otherwise bytes that were read before
-   * may still be reported. A peer that disconnects meanwhile may be detected late.
+   * in the kernel. To be called from the connection's `onBytes`: otherwise bytes that were read
+   * before may still be reported. A peer that disconnects meanwhile may be detected late.
    */
   pause(connection: Connection): void;
   /**
-   * Joins two connections: bytes from each are forwarded to the other and not reported. Each is read
-   * only as fast as the other accepts bytes. A FIN is reported (`onEnd`) and forwarded after the bytes
-   * before it; the other direction stays open. After both FINs, both connections close.
+   * Joins two connections: bytes from each are forwarded to the other and not reported. Each is
+   * read only as fast as the other accepts bytes. A FIN is reported (`onEnd`) and forwarded after
+   * the bytes before it; the other direction stays open. After both FINs, both connections close.
    *
-   * If one of them closes otherwise, by its peer or by a call, the other becomes an ordinary connection
-   * again and still sends its buffered bytes. The user may then write to the other, and must end it.
-   * Timers and `write` work as without a pipe.
+   * If one of them closes otherwise, by its peer or by a call, the other becomes an ordinary
+   * connection again and still sends its buffered bytes. The user may then write to the other, and
+   * must end it. Timers and `write` work as without a pipe.
    *
-   * @returns false, without any change, unless both are open, neither is in a pipe, and neither has been
-   * sent a FIN by one
+   * @returns false, without any change, unless both are open, neither is in a pipe, and no former
+   *   pipe has forwarded a FIN to either
    */
   pipe(one: Connection, other: Connection): boolean;
   /**
-   * Number of pauses in accepting because descriptors or memory were exhausted. 0 for an implementation
-   * that leaves accepting to Node.
+   * Number of pauses in accepting because descriptors or memory were exhausted. 0 for an
+   * implementation that leaves accepting to Node.
    */
   acceptPauses(): number;
   memory(): TransportMemory;
