@@ -8,7 +8,7 @@ import {
   linkPeerSettings,
   linkPeers,
 } from '../common/auth/peer-settings.js';
-import { TOKEN_ENTRY, type Token, parseToken } from '../common/auth/tokens.js';
+import { parseToken, TOKEN_ENTRY, type Token } from '../common/auth/tokens.js';
 import {
   ConfigError,
   type Env,
@@ -21,65 +21,90 @@ import {
   sharedConfig,
   sharedSettings,
 } from '../common/process/config.js';
-import type { Settings } from './operator/operation-answers.js';
+import type { Settings } from './operator/operation-responses.js';
 
-/** `name:token`, separated by commas. A token is what HTTP admits as one. */
+/** `name:token`, separated by commas. A token has the syntax of RFC 6750 (`b64token`). */
 const tokens = listOf(
   z.string().regex(TOKEN_ENTRY, {
-    // What came is not repeated: it is a secret.
+    // The message must not repeat the entry: it is a secret.
     error: 'expected name:token, separated by commas, with tokens of at least 16 characters',
   }),
 )
   .transform((entries) => entries.map(parseToken))
   .default([]);
 
-const settings = {
+export const controlSettings = {
   ...sharedSettings,
   ...grpcTlsSettings,
   ...linkPeerSettings,
-  LONGLINE_CONTROL_ID: processName.optional(),
-  LONGLINE_CONTROL_HTTP_PORT: port(7200),
-  LONGLINE_CONTROL_GRPC_PORT: port(7201),
-  LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000).default(10_000),
+  LONGLINE_CONTROL_ID: processName
+    .optional()
+    .describe(
+      'Unique name of this control in logs and on its reply channels: 1 to 128 of A-Z a-z 0-9 . _ -. ' +
+        'Unset: `control-` and a random number.',
+    ),
+  LONGLINE_CONTROL_HTTP_PORT: port(7200).describe(
+    'Port of the operator API (HTTP), health checks and metrics. 0: any free port.',
+  ),
+  LONGLINE_CONTROL_GRPC_PORT: port(7201).describe(
+    'Port for edges and routers, and for operators that use gRPC. 0: any free port.',
+  ),
+  LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds that an edge keeps its shards after its last report. Edges report every 2 s, so ' +
+        'the minimum of 3000 tolerates no lost report. Too low, a short pause of an edge moves its ' +
+        'clients; too high, the clients of a dead edge are sent to it for that long. Below 8000, ' +
+        'edges that all fall silent at once with open connections may be declared dead one by one, ' +
+        'without a freeze.',
+    ),
   LONGLINE_CONTROL_ADVERTISED_URL: z
     .string()
     .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
-    .optional(),
-  LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX: integer(1, 1_000_000).default(2_000),
-  LONGLINE_CONTROL_OPERATOR_TOKENS: tokens,
-  LONGLINE_CONTROL_VIEWER_TOKENS: tokens,
+    .optional()
+    .describe(
+      'URL of the operator API of this control as operators and other controls reach it: scheme, ' +
+        'host and port, without a path. Unset: `http://<hostname>:<port>`.',
+    ),
+  LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX: integer(1, 1_000_000)
+    .default(2_000)
+    .describe(
+      'Maximum number of clients per second that moves and drains send to other edges, over the ' +
+        'whole cluster. The rate starts at a fiftieth of it, grows by as much every 2 s while the ' +
+        'receiving edges have capacity, and falls while they are under pressure. Too low, drains ' +
+        'take long; too high, moves load the receiving edges.',
+    ),
+  LONGLINE_CONTROL_OPERATOR_TOKENS: tokens.describe(
+    'Tokens of operators that may change the cluster, as `name:token`, separated by commas. A token ' +
+      'has at least 16 of A-Z a-z 0-9 . _ ~ + / -, with optional `=` at the end; its name is shown in ' +
+      'the event log. Two tokens may have the same name, so that one can be replaced.',
+  ),
+  LONGLINE_CONTROL_VIEWER_TOKENS: tokens.describe(
+    'Tokens that may only read, in the same format; operators may read, too. If neither kind is set, ' +
+      'every client that can reach control may do everything; if only this one is set, no client may ' +
+      'change anything.',
+  ),
 };
 
+/** Parsed settings; the schemas above describe them. */
 export interface ControlConfig extends SharedConfig {
-  /** Names this control in logs and on its reply channels; any unique name, random by default. */
   readonly controlId: string;
-  /** Operators ask here: API, health, metrics. 0: any free port. */
   readonly httpPort: number;
-  /** Edges and routers connect here. 0: any free port. */
   readonly grpcPort: number;
-  /**
-   * How long an edge that is not heard keeps its shards, counted from its last report. Edges report
-   * every 2 s, so the minimum of 3 s forgives no lost report. Too low, and a short pause of an edge
-   * moves its clients; too high, and the clients of a dead edge are sent to it for that long.
-   */
   readonly leaseMs: number;
-  /** Where other controls and operators reach this one; undefined: `http://<hostname>:<port>`. */
   readonly advertisedUrl: string | undefined;
-  /** Clients that moves may send to other edges per second, over the whole cluster. */
   readonly reconnectsPerSecondMax: number;
-  /** Who may change something. No token of either kind: everybody may everything. */
   readonly operatorTokens: readonly Token[];
-  /** Who may look. */
   readonly viewerTokens: readonly Token[];
-  /** Of what edges, routers and operators reach by gRPC; undefined: without TLS. */
+  /** Undefined: gRPC without TLS. */
   readonly tls: GrpcTlsFiles | undefined;
-  /** Which edges and routers are let in. */
+  /** Credentials that edges and routers may present. */
   readonly peers: LinkPeers;
 }
 
 /** @throws ConfigError with every problem */
 export function parseControlConfig(env: Env): ControlConfig {
-  const parsed = parseSettings('control', settings, env);
+  const parsed = parseSettings('control', controlSettings, env);
   const problems: string[] = [];
   const tls = grpcTls(parsed, problems);
   const peers = linkPeers(parsed, problems);
@@ -100,13 +125,13 @@ export function parseControlConfig(env: Env): ControlConfig {
 }
 
 /**
- * All settings, by name, as operators may see them: of a token the name, of a URL no password.
+ * All settings by name, without secrets: tokens are replaced by their names, URLs lose passwords.
  * @throws ConfigError with every problem
  */
 export function shownSettings(env: Env): Settings {
-  const { LONGLINE_LINK_TOKEN: secret, ...parsed } = parseSettings('control', settings, env);
+  const { LONGLINE_LINK_TOKEN: secret, ...parsed } = parseSettings('control', controlSettings, env);
   const names = (of: readonly Token[]) => of.map(({ name }) => name);
-  // What is not set and has no default is not there.
+  // Settings that are unset and have no default are left out.
   const set = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
     return entry[1] !== undefined;
   });

@@ -1,7 +1,6 @@
 /** Starts a control: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { Gauge } from 'prom-client';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
@@ -13,23 +12,24 @@ import { announceListening, runRole, stopOnSignals } from '../common/process/lif
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { parseControlConfig, shownSettings } from './config.js';
+import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
-import { Leadership } from './leadership/leadership.js';
+import { addControllerGauges } from './leadership/controller-metrics.js';
+import { LeaderOperations } from './leadership/leader-operations.js';
+import { type Leader, Leadership } from './leadership/leadership.js';
 import { LinkGuard } from './links/link-guard.js';
-import { edgesDesired } from './membership/edges-desired.js';
 import { Access } from './operator/access.js';
-import { createControlGrpc, SERVICES } from './operator/control-grpc.js';
-import { forwardToLeader } from './operator/forward.js';
-import { addOperatorRoutes } from './operator/http.js';
-import { OperatorOrders } from './operator/orders.js';
+import { forwardToLeader } from './operator/forward-to-leader.js';
+import { addOperatorRoutes } from './operator/http-api.js';
+import { OperationsApi } from './operator/operations.js';
 import { OperatorQueries } from './operator/queries.js';
 
-/** Operators' questions about clients that wait for an answer. */
-const ASKS_IN_FLIGHT_MAX = 1_000;
+/** Maximum number of operators' client look-ups that wait for replies of edges. */
+const SHARD_QUERIES_IN_FLIGHT_MAX = 1_000;
 
 await runRole(async () => {
   const config = parseControlConfig(process.env);
-  const { controlId, shardCount, leaseMs } = config;
+  const { controlId, shardCount, leaseMs, reconnectsPerSecondMax } = config;
   const incarnation = randomUUID();
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
@@ -47,7 +47,7 @@ await runRole(async () => {
     link,
     channels,
     shardCount,
-    ASKS_IN_FLIGHT_MAX,
+    SHARD_QUERIES_IN_FLIGHT_MAX,
     metrics,
     'control',
   );
@@ -58,31 +58,28 @@ await runRole(async () => {
     controlId,
     shardCount,
     leaseMs,
-    reconnectsPerSecondMax: config.reconnectsPerSecondMax,
+    reconnectsPerSecondMax,
     log,
     metrics,
   });
+  addControllerGauges(metrics, controller, shardCount);
   const queries = new OperatorQueries(
     shardCount,
     () => ({
       assignment: controller.current,
       edges: controller.edges,
-      leader:
-        controller.leader.type === 'me'
-          ? controlId
-          : controller.leader.type === 'other'
-            ? controller.leader.control.id
-            : '',
+      leader: leaderId(controller.leader, controlId),
     }),
     (clientId) => shardQueries.queryPresence(clientId),
   );
   const api = {
     queries,
-    orders: new OperatorOrders(controller),
+    operations: new OperationsApi(
+      new LeaderOperations(controller, { shardCount, reconnectsPerSecondMax, log }),
+    ),
     access: new Access(config.operatorTokens, config.viewerTokens),
     settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
   };
-  countEdges(metrics, controller);
 
   const notReadyReasons = () => [
     ...channels.notDeliveringReasons(),
@@ -98,13 +95,13 @@ await runRole(async () => {
   const tls = await serverCredentials(config.tls, log);
   const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort, tls);
   const url = config.advertisedUrl ?? `http://${hostname()}:${httpPort}`;
-  const leadership = new Leadership(
-    link.commands,
-    { id: controlId, url },
+  const leadership = new Leadership({
+    commands: link.commands,
+    identity: { id: controlId, url },
     incarnation,
-    (leader) => controller.onLeader(leader),
+    onChange: (leader) => controller.setLeader(leader),
     log,
-  );
+  });
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
     const status = notReadyReasons().length === 0 ? 'SERVING' : 'NOT_SERVING';
@@ -116,7 +113,7 @@ await runRole(async () => {
     await leadership.close();
     controller.close();
     await http.close();
-    // Sessions and watches never end by themselves; edges and routers come back to whoever is next.
+    // Sessions and watches never end by themselves; edges and routers reconnect to the next leader.
     grpc.server.forceShutdown();
     channels.close();
     await link.close();
@@ -124,25 +121,8 @@ await runRole(async () => {
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
 
-function countEdges(metrics: Metrics, controller: Controller): void {
-  new Gauge({
-    name: 'longline_control_edges',
-    help: 'Edges by state.',
-    labelNames: ['state'],
-    registers: [metrics.registry],
-    collect() {
-      for (const state of ['alive', 'suspect', 'dead']) this.set({ state }, 0);
-      for (const edge of controller.edges) this.inc({ state: edge.state.type });
-    },
-  });
-  new Gauge({
-    name: 'longline_control_edges_desired',
-    help: 'Edges that the connected clients take. Only while this control leads and knows.',
-    registers: [metrics.registry],
-    collect() {
-      const wanted = edgesDesired(controller.edges);
-      if (wanted === undefined) this.remove();
-      else this.set(wanted);
-    },
-  });
+/** Empty: no control leads, or the leader is unknown. */
+function leaderId(leader: Leader, ownId: string): string {
+  if (leader.type === 'none') return '';
+  return leader.type === 'self' ? ownId : leader.control.id;
 }

@@ -1,6 +1,6 @@
 /**
- * Changes: what happened between two assignments, as the entries of an event log. Whoever follows
- * the table can tell the story, whichever control has written it.
+ * Differences between two assignments, as entries of the event log. Any control that follows the
+ * stored assignment can derive them, whichever control has written it.
  */
 import {
   type AssignedEdge,
@@ -19,28 +19,25 @@ export interface MoveChange {
 }
 
 export type Change =
-  /** Positions of a higher incarnation: Redis had lost writes. */
+  /** Positions continue with a higher incarnation, because Redis had lost writes. */
   | { readonly type: 'history-abandoned'; readonly incarnation: number }
   | { readonly type: 'edge-joined'; readonly edgeId: string }
-  /** It is not a member any more, dead or gone after a drain. */
+  /** The edge is no longer a member: it is dead, or has shut down after a drain. */
   | { readonly type: 'edge-left'; readonly edgeId: string; readonly shards: number }
   | { readonly type: 'edge-restarted'; readonly edgeId: string }
   | { readonly type: 'intent-changed'; readonly edgeId: string; readonly intent: Intent }
   | MoveChange
-  /** Edges are evened out from now on until they are as even as is aimed at, whoever leads. */
+  /** Balancing continues, also under another leader, until the load is inside the band. */
   | { readonly type: 'balancing-started' }
   | { readonly type: 'balancing-finished' }
-  /** Shards that changed owner without a move: first placed, or their owner was gone. */
+  /** Shards that got an owner without a move: they had none, or their owner had left. */
   | { readonly type: 'shards-placed'; readonly to: string; readonly shards: number };
 
-/** @param before undefined: there was none */
+const EMPTY: Content = { edges: [], owners: new Uint16Array(), moves: [], isBalancing: false };
+
+/** @param before undefined: there was no assignment */
 export function changesBetween(before: Assignment | undefined, after: Assignment): Change[] {
-  const was: Content = before ?? {
-    edges: [],
-    owners: new Uint16Array(),
-    moves: [],
-    isBalancing: false,
-  };
+  const was: Content = before ?? EMPTY;
   const changes: Change[] = [];
   const { incarnation } = after.position;
   if (before !== undefined && incarnation > before.position.incarnation) {
@@ -50,19 +47,8 @@ export function changesBetween(before: Assignment | undefined, after: Assignment
   if (was.isBalancing !== after.isBalancing) {
     changes.push({ type: after.isBalancing ? 'balancing-started' : 'balancing-finished' });
   }
-  const moved = new Set<number>();
-  for (const change of moveChanges(was, after)) {
-    moved.add(change.shard);
-    changes.push(change);
-  }
-  const placed = new Map<string, number>();
-  for (let shard = 0; shard < after.owners.length; shard++) {
-    const to = ownerOf(after, shard)?.id;
-    if (to === undefined || to === ownerOf(was, shard)?.id || moved.has(shard)) continue;
-    placed.set(to, (placed.get(to) ?? 0) + 1);
-  }
-  for (const [to, shards] of placed) changes.push({ type: 'shards-placed', to, shards });
-  return changes;
+  const moves = moveChanges(was, after);
+  return [...changes, ...moves, ...placements(was, after, new Set(moves.map((m) => m.shard)))];
 }
 
 function edgeChanges(before: Content, after: Content): Change[] {
@@ -87,19 +73,30 @@ function edgeChanges(before: Content, after: Content): Change[] {
 function moveChanges(before: Content, after: Content): MoveChange[] {
   const byShard = (moves: readonly Move[]) => new Map(moves.map((move) => [move.shard, move]));
   const [was, is] = [byShard(before.moves), byShard(after.moves)];
-  const isOf = (a: Move | undefined, b: Move) => a?.from === b.from && a.to === b.to;
+  const isSame = (a: Move | undefined, b: Move) => a?.from === b.from && a.to === b.to;
   const changes: MoveChange[] = [];
   for (const move of before.moves) {
     const { shard, from, to } = move;
-    if (isOf(is.get(shard), move)) continue;
+    if (isSame(is.get(shard), move)) continue;
     const type = ownerOf(after, shard)?.id === to ? 'move-completed' : 'move-rolled-back';
     changes.push({ type, shard, from, to });
   }
   for (const move of after.moves) {
     const { shard, from, to, phase } = move;
-    const then = was.get(shard);
-    if (!isOf(then, move)) changes.push({ type: 'move-started', shard, from, to });
-    else if (then!.phase !== phase) changes.push({ type: 'move-handed-over', shard, from, to });
+    const earlier = was.get(shard);
+    if (!isSame(earlier, move)) changes.push({ type: 'move-started', shard, from, to });
+    else if (earlier!.phase !== phase) changes.push({ type: 'move-handed-over', shard, from, to });
   }
   return changes;
+}
+
+/** Counts per edge the shards that it got without a move. */
+function placements(before: Content, after: Content, moved: ReadonlySet<number>): Change[] {
+  const placed = new Map<string, number>();
+  for (let shard = 0; shard < after.owners.length; shard++) {
+    const to = ownerOf(after, shard)?.id;
+    if (to === undefined || to === ownerOf(before, shard)?.id || moved.has(shard)) continue;
+    placed.set(to, (placed.get(to) ?? 0) + 1);
+  }
+  return [...placed].map(([to, shards]) => ({ type: 'shards-placed', to, shards }));
 }

@@ -1,12 +1,11 @@
 /**
- * What a control is to everybody else, whether it leads or not: the newest assignment, the edges'
- * sessions, and what operators steer. While it leads, a `LeadershipTerm` does the work; while another does, it
- * follows the stored table, so that routers which watch here lack nothing.
+ * The controller: the newest assignment, the sessions of edges and the event log of one control,
+ * whether it leads or not. While it leads, a `LeadershipTerm` does the work. While another control
+ * leads, it follows the stored assignment, so that routers can watch any control.
  */
 import {
   type Assignment,
   comparePositions,
-  type Intent,
   ORIGIN,
   type Position,
 } from '../../common/cluster/assignment.js';
@@ -15,91 +14,57 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { notLeader, nowMs, type Session } from '../membership/membership-driver.js';
-import type { EdgeRecord, HelloEdge } from '../membership/membership.js';
-import type {
-  Audit,
-  DrainOptions,
-  LogEntry,
-  LoggedEvent,
-  MovesInfo,
-  Operations,
-  OperatorEntry,
-  PlanInfo,
-} from './operations.js';
-import { drainProgress } from '../pace/drain-progress.js';
-import { donorsAmong, receiversAmong } from '../pace/goaway-pace.js';
-import { type Pace, Pacer } from '../pace/pace.js';
-import { summarize } from '../planning/plan-summary.js';
+import { nowMs } from '../membership/clock.js';
+import type { EdgeRecord, HelloEdge } from '../membership/edge-record.js';
+import type { Session } from '../membership/membership-driver.js';
+import { ClusterPace, type DrainLimits, type EdgePace } from '../pace/cluster-pace.js';
+import type { Pace } from '../pace/pace.js';
+import { donorsAmong, receiversAmong } from '../pace/pace-inputs.js';
 import { changesBetween } from './changes.js';
 import { EventLog } from './event-log.js';
 import type { Leader } from './leadership.js';
 import {
+  createTermCounters,
   LeadershipTerm,
   type LeadershipTermCounters,
-  movesInFlightMax,
   type StoreProblem,
 } from './leadership-term.js';
+import type { LogEntry } from './operations.js';
 
-const SECOND_MS = 1_000;
-/** Proof, two reports and the linger of the edge that hands over. */
-const MOVE_SECONDS_MIN = 15;
+const TICK_MS = 1_000;
 
 export interface ControllerOptions {
   readonly link: Pick<RedisLink, 'commands'>;
   readonly controlId: string;
   readonly shardCount: number;
   readonly leaseMs: number;
-  /** Reconnects a second that the cluster is to bear at most when shards move. */
+  /** Reconnects per second that the cluster can bear when shards move. */
   readonly reconnectsPerSecondMax: number;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
-/** How fast one edge is to let clients go. */
-export interface EdgePace {
-  readonly perSecond: number;
-  /** Unix time; undefined: whoever is left may stay. */
-  readonly drainUntilMs: number | undefined;
-}
-
-/** What an operator has said of one drain. */
-interface DrainWish {
-  readonly perSecondMax: number;
-  readonly untilMs: number | undefined;
-}
-
-const NO_PACE: Pace = {
-  perSecond: 0,
-  byEdge: new Map(),
-  secondsRemaining: 0,
-  reason: 'nothing-to-do',
-};
-
-export class Controller implements Operations {
+export class Controller {
+  readonly events = new EventLog();
   readonly #options: ControllerOptions;
   readonly #log: Logger;
   readonly #counters: LeadershipTermCounters;
-  readonly #events = new EventLog();
   readonly #watchers = new Set<(assignment: Assignment) => void>();
-  readonly #drains = new Map<string, DrainWish>();
-  readonly #everySecond: NodeJS.Timeout;
-  #leader: Leader = { type: 'nobody' };
+  readonly #pace: ClusterPace;
+  readonly #ticking: NodeJS.Timeout;
+  #leader: Leader = { type: 'none' };
   #term: LeadershipTerm | undefined;
   #current: Assignment | undefined;
-  #pacer: Pacer;
-  #pace = NO_PACE;
   #wasFrozen = false;
-  #werePartitioned: ReadonlySet<string> = new Set();
-  #trouble: StoreProblem | undefined = { type: 'unavailable', reason: 'it has not been read yet' };
+  #partitionedBefore: ReadonlySet<string> = new Set();
+  #storeProblem: StoreProblem | undefined = { type: 'unavailable', reason: 'it was not read yet' };
 
   constructor(options: ControllerOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#counters = createCounters(options.metrics);
-    this.#pacer = this.#newPacer();
-    this.#everySecond = setInterval(() => void this.#tick(), SECOND_MS);
-    this.#measure();
+    this.#counters = createTermCounters(options.metrics);
+    this.#pace = new ClusterPace(options.reconnectsPerSecondMax);
+    this.#ticking = setInterval(() => void this.#tick(), TICK_MS);
     void this.#follow();
   }
 
@@ -107,27 +72,30 @@ export class Controller implements Operations {
     return this.#current;
   }
 
-  /** Empty while another control leads: it knows them. */
+  /** Undefined while this control does not lead. */
+  get term(): LeadershipTerm | undefined {
+    return this.#term;
+  }
+
+  /** Empty while this control does not lead: edges have sessions with the leader only. */
   get edges(): readonly EdgeRecord[] {
-    return this.#term?.members.edges ?? [];
+    return this.#term?.membership.edges ?? [];
   }
 
   get leader(): Leader {
     return this.#leader;
   }
 
-  /** Begins or ends to lead. */
-  onLeader(leader: Leader): void {
+  /** Starts or ends a term. */
+  setLeader(leader: Leader): void {
     this.#leader = leader;
-    this.#drains.clear();
-    this.#pacer = this.#newPacer();
-    this.#pace = NO_PACE;
+    this.#pace.reset();
     const { controlId } = this.#options;
     const name = leader.type === 'other' ? leader.control.id : controlId;
-    if (leader.type !== 'nobody') this.#record({ type: 'leader-changed', controlId: name });
+    if (leader.type !== 'none') this.record({ type: 'leader-changed', controlId: name });
     this.#term?.close();
-    this.#term?.members.close(this.#notLeader());
-    this.#term = leader.type === 'me' ? this.#newTerm() : undefined;
+    this.#term?.membership.close(this.rejectAsFollower());
+    this.#term = leader.type === 'self' ? this.#newTerm() : undefined;
   }
 
   /** Calls `onChange` with the current assignment, if any, and then with every newer one. */
@@ -137,178 +105,90 @@ export class Controller implements Operations {
     return () => this.#watchers.delete(onChange);
   }
 
-  open(edge: HelloEdge, have: Position, end: (why: Rejection) => void): Session | Rejection {
-    return this.#term?.members.open(edge, have, end) ?? this.#notLeader();
+  /** @param end called when the session must end although its stream is open */
+  openSession(
+    edge: HelloEdge,
+    have: Position,
+    end: (reason: Rejection) => void,
+  ): Session | Rejection {
+    return this.#term?.membership.open(edge, have, end) ?? this.rejectAsFollower();
   }
 
-  /** For the event log: what an edge, or what calls itself one, was not believed. */
-  rejected(entry: Extract<LogEntry, { type: 'edge-rejected' | 'report-rejected' }>): void {
-    this.#record(entry);
+  get pace(): Pace {
+    return this.#pace.current;
   }
 
   paceOf(edgeId: string): EdgePace {
-    const edge = this.#current?.edges.find(({ id }) => id === edgeId);
-    const wish = edge?.intent === 'draining' ? this.#drains.get(edgeId) : undefined;
-    const given = this.#pace.byEdge.get(edgeId) ?? 0;
-    return {
-      perSecond: Math.min(given, wish?.perSecondMax ?? Number.POSITIVE_INFINITY),
-      drainUntilMs: wish?.untilMs,
-    };
+    return this.#pace.ofEdge(
+      edgeId,
+      this.#current?.edges.find(({ id }) => id === edgeId),
+    );
+  }
+
+  setDrainLimits(edgeId: string, limits: DrainLimits): void {
+    this.#pace.setDrainLimits(edgeId, limits);
+  }
+
+  /** Appends an entry to the event log. */
+  record(entry: LogEntry): void {
+    this.events.append(nowMs(), this.#current?.position ?? ORIGIN, entry);
+  }
+
+  /** The rejection of requests that only the leader can handle. */
+  rejectAsFollower(): Rejection {
+    if (this.#leader.type !== 'other') {
+      return rejection('NOT_LEADER', 'no control leads at the moment; try again');
+    }
+    const { id, url } = this.#leader.control;
+    return rejection('NOT_LEADER', `${id} at ${url} leads`);
   }
 
   notReadyReasons(): string[] {
-    if (this.#trouble === undefined) return [];
-    return [`the stored assignment is ${this.#trouble.type}: ${this.#trouble.reason}`];
+    if (this.#storeProblem === undefined) return [];
+    return [`the stored assignment is ${this.#storeProblem.type}: ${this.#storeProblem.reason}`];
   }
 
   close(): void {
-    clearInterval(this.#everySecond);
+    clearInterval(this.#ticking);
     this.#term?.close();
-  }
-
-  moves(): MovesInfo {
-    const { moves = [] } = this.#current ?? {};
-    const records = new Map(this.edges.map((edge) => [edge.id, edge]));
-    const clientsOn = (edgeId: string, shard: number) => {
-      const counts = records.get(edgeId)?.counts;
-      return counts && (counts.shards.find((one) => one.shard === shard)?.connections ?? 0);
-    };
-    const { perSecond, reason, secondsRemaining } = this.#pace;
-    return {
-      inFlight: moves.map((move) => ({
-        ...move,
-        clientsRemaining: clientsOn(move.from, move.shard),
-      })),
-      pending: this.#term?.planner.queue.length ?? 0,
-      isPaused: this.#term?.planner.isPaused ?? false,
-      frozenUntilMs: this.#term?.members.frozenUntilMs,
-      perSecond,
-      paceReason: reason,
-      secondsRemaining: Number.isFinite(secondsRemaining) ? secondsRemaining : undefined,
-      drains: (this.#current?.edges ?? [])
-        .filter(({ intent }) => intent === 'draining')
-        .map(({ id }) =>
-          drainProgress(
-            this.#current!,
-            id,
-            records.get(id)?.counts?.connections,
-            this.paceOf(id).perSecond,
-          ),
-        ),
-    };
-  }
-
-  plan(): PlanInfo | Rejection {
-    if (this.#term === undefined) return this.#notLeader();
-    const plan = this.#term.planner.preview(nowMs());
-    if (plan === undefined) return rejection('NOT_READY', 'there is no assignment yet');
-    const summary = summarize(plan, {
-      perSecond: this.#options.reconnectsPerSecondMax,
-      movesInFlightMax: movesInFlightMax(this.#options.shardCount),
-      moveSecondsMin: MOVE_SECONDS_MIN,
-    });
-    return { ...summary, on: plan.on };
-  }
-
-  rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection {
-    if (this.#term === undefined) return this.#notLeader();
-    const { planner } = this.#term;
-    const info = this.plan();
-    const plan = planner.preview(nowMs());
-    if ('code' in info || plan === undefined) return info;
-    const rejected = planner.rejectPlan(on === undefined ? plan : { ...plan, on });
-    if (rejected !== undefined) return rejected;
-    this.#recordOperator('rebalance', '', by);
-    this.#term.tell({ type: 'apply', plan });
-    return info;
-  }
-
-  pause(by: Audit): Rejection | undefined {
-    return this.#command('pause', by);
-  }
-
-  resume(by: Audit): Rejection | undefined {
-    return this.#command('resume', by);
-  }
-
-  abort(by: Audit): Rejection | undefined {
-    return this.#command('abort', by);
-  }
-
-  setIntent(
-    edgeId: string,
-    intent: Intent,
-    { isForced, perSecondMax, deadlineMs }: DrainOptions & { readonly isForced: boolean },
-    by: Audit,
-  ): Rejection | undefined {
-    if (this.#term === undefined) return this.#notLeader();
-    const rejected = this.#term.planner.rejectIntent(edgeId, intent, isForced);
-    if (rejected !== undefined) return rejected;
-    const action = { none: 'undrain', cordoned: 'cordon', draining: 'drain' } as const;
-    this.#recordOperator(action[intent], edgeId, by);
-    this.#drains.set(edgeId, {
-      perSecondMax: perSecondMax ?? Number.POSITIVE_INFINITY,
-      untilMs: deadlineMs === undefined ? undefined : Math.round(nowMs() + deadlineMs),
-    });
-    this.#term.tell({ type: 'intent', edgeId, intent });
-    return undefined;
-  }
-
-  confirmLostEdges(by: Audit): Rejection | undefined {
-    if (this.#term === undefined) return this.#notLeader();
-    this.#recordOperator('confirm-lost-edges', '', by);
-    this.#term.members.confirmLostEdges();
-    return undefined;
-  }
-
-  eventsAfter(after: number): readonly LoggedEvent[] {
-    return this.#events.after(after);
-  }
-
-  watchEvents(onEvent: (event: LoggedEvent) => void): () => void {
-    return this.#events.watch(onEvent);
-  }
-
-  #command(action: 'pause' | 'resume' | 'abort', by: Audit): Rejection | undefined {
-    if (this.#term === undefined) return this.#notLeader();
-    this.#recordOperator(action, '', by);
-    this.#term.tell({ type: action });
-    return undefined;
   }
 
   async #tick(): Promise<void> {
     if (this.#term === undefined) return this.#follow();
-    const { members, planner } = this.#term;
-    const isFrozen = members.frozenUntilMs !== undefined;
-    if (isFrozen !== this.#wasFrozen) this.#record({ type: isFrozen ? 'frozen' : 'unfrozen' });
-    this.#wasFrozen = isFrozen;
-    this.#recordPartitioned(members.partitionedEdges);
-    // Whoever was told to end has to, whatever else is held back.
-    const isHeld = (edge: EdgeRecord) => planner.isPaused && edge.counts?.leaving !== true;
-    const donors = donorsAmong(members.edges.filter((edge) => !isHeld(edge)));
-    this.#pace = this.#pacer.step(nowMs(), donors, receiversAmong(this.#current, members.edges));
+    const { membership, planner } = this.#term;
+    this.#recordFreeze(membership.frozenUntilMs !== undefined);
+    this.#recordPartitioned(membership.partitionedEdges);
+    // A pause holds moves back, but an edge that is shutting down has to empty anyway.
+    const mayDonate = ({ counts }: EdgeRecord) =>
+      !planner.isPaused || counts?.shuttingDown === true;
+    const donors = donorsAmong(membership.edges.filter(mayDonate));
+    this.#pace.update(nowMs(), donors, receiversAmong(this.#current, membership.edges));
   }
 
-  #recordPartitioned(arePartitioned: ReadonlySet<string>): void {
-    const before = this.#werePartitioned;
-    this.#werePartitioned = arePartitioned;
-    for (const edgeId of arePartitioned) {
-      if (!before.has(edgeId)) this.#record({ type: 'edge-partitioned', edgeId });
+  #recordFreeze(isFrozen: boolean): void {
+    if (isFrozen !== this.#wasFrozen) this.record({ type: isFrozen ? 'frozen' : 'unfrozen' });
+    this.#wasFrozen = isFrozen;
+  }
+
+  #recordPartitioned(partitioned: ReadonlySet<string>): void {
+    const before = this.#partitionedBefore;
+    this.#partitionedBefore = partitioned;
+    for (const edgeId of partitioned) {
+      if (!before.has(edgeId)) this.record({ type: 'edge-partitioned', edgeId });
     }
     for (const edgeId of before) {
-      if (!arePartitioned.has(edgeId)) this.#record({ type: 'edge-recovered', edgeId });
+      if (!partitioned.has(edgeId)) this.record({ type: 'edge-recovered', edgeId });
     }
   }
 
-  /** Reads what another control has written. */
+  /** Reads the assignment that another control has written. */
   async #follow(): Promise<void> {
     const { link, shardCount } = this.#options;
     const result = await readAssignment(link.commands, shardCount);
     if (this.#term !== undefined) return;
     if (result.type === 'assignment') this.#publish(result.assignment);
-    this.#onStoreProblem(
-      result.type === 'garbage' || result.type === 'unavailable' ? result : undefined,
-    );
+    const isProblem = result.type === 'invalid' || result.type === 'unavailable';
+    this.#setStoreProblem(isProblem ? result : undefined);
   }
 
   #newTerm(): LeadershipTerm {
@@ -320,12 +200,8 @@ export class Controller implements Operations {
       log: this.#log,
       counters: this.#counters,
       onAssignment: (assignment) => this.#publish(assignment),
-      onStoreProblem: (trouble) => this.#onStoreProblem(trouble),
+      onStoreProblem: (problem) => this.#setStoreProblem(problem),
     });
-  }
-
-  #newPacer(): Pacer {
-    return new Pacer({ perSecondMax: this.#options.reconnectsPerSecondMax });
   }
 
   #publish(assignment: Assignment): void {
@@ -334,88 +210,23 @@ export class Controller implements Operations {
     this.#current = assignment;
     const { position, edges, moves } = assignment;
     const ids = edges.map((edge) => edge.id);
-    this.#log.info({ position, edges: ids, moves: moves.length }, 'assignment');
-    for (const change of changesBetween(before, assignment)) this.#record(change);
+    this.#log.info({ position, edges: ids, moves: moves.length }, 'new assignment');
+    for (const change of changesBetween(before, assignment)) this.record(change);
     for (const watcher of this.#watchers) watcher(assignment);
   }
 
-  /** Says once per trouble what it is; the last good assignment stays in force. */
-  #onStoreProblem(trouble: StoreProblem | undefined): void {
-    if (trouble?.type === this.#trouble?.type) return;
-    this.#trouble = trouble;
-    if (trouble === undefined) {
-      this.#log.info('the stored assignment is in order');
+  /** Logs each problem once; the last valid assignment stays in force. */
+  #setStoreProblem(problem: StoreProblem | undefined): void {
+    if (problem?.type === this.#storeProblem?.type) return;
+    this.#storeProblem = problem;
+    if (problem === undefined) {
+      this.#log.info('the stored assignment is valid');
       return;
     }
-    const level = trouble.type === 'garbage' ? 'error' : 'warn';
-    this.#log[level](trouble, 'the stored assignment cannot be used, keeping the last one');
-    if (trouble.type === 'garbage')
-      this.#record({ type: 'assignment-invalid', reason: trouble.reason });
+    const level = problem.type === 'invalid' ? 'error' : 'warn';
+    this.#log[level](problem, 'the stored assignment cannot be used, keeping the last one');
+    if (problem.type === 'invalid') {
+      this.record({ type: 'assignment-invalid', reason: problem.reason });
+    }
   }
-
-  #recordOperator(action: OperatorEntry['action'], edgeId: string, by: Audit): void {
-    this.#record({ type: 'operator', action, edgeId, ...by });
-    this.#log.info({ action, edgeId, ...by }, 'an operator has asked for it');
-  }
-
-  #record(entry: LogEntry): void {
-    this.#events.append(nowMs(), this.#current?.position ?? ORIGIN, entry);
-  }
-
-  #notLeader(): Rejection {
-    if (this.#leader.type !== 'other') return notLeader('');
-    const { id, url } = this.#leader.control;
-    return notLeader(`${id} at ${url}`);
-  }
-
-  #measure(): void {
-    const { metrics } = this.#options;
-    metrics.gauge(
-      'longline_control_assignment_epoch',
-      'Epoch of the newest assignment.',
-      () => this.#current?.position.epoch ?? 0,
-    );
-    metrics.gauge('longline_control_shards_unowned', 'Shards without an owner.', () =>
-      this.#current === undefined
-        ? this.#options.shardCount
-        : this.#current.owners.filter((owner) => owner >= this.#current!.edges.length).length,
-    );
-    metrics.gauge('longline_control_leader', '1 while this control leads.', () =>
-      this.#term === undefined ? 0 : 1,
-    );
-    metrics.gauge(
-      'longline_control_moves_in_flight',
-      'Shards that are on their way from one edge to another.',
-      () => this.#current?.moves.length ?? 0,
-    );
-    metrics.gauge(
-      'longline_control_moves_pending',
-      'Moves that are planned and not begun.',
-      () => this.#term?.planner.queue.length ?? 0,
-    );
-    metrics.gauge(
-      'longline_control_goaways_per_second',
-      'Clients that edges are told to let go, per second.',
-      () => this.#pace.perSecond,
-    );
-    metrics.gauge(
-      'longline_control_frozen',
-      '1 while most edges have vanished at once and nothing is decided.',
-      () => (this.#term?.members.frozenUntilMs === undefined ? 0 : 1),
-    );
-  }
-}
-
-function createCounters(metrics: Metrics): LeadershipTermCounters {
-  return {
-    replans: metrics.counter('longline_control_replans_total', 'Assignments planned and written.'),
-    casLost: metrics.counter(
-      'longline_control_write_conflicts_total',
-      'Assignments not written because another control was faster.',
-    ),
-    garbageReads: metrics.counter(
-      'longline_control_invalid_assignments_total',
-      'Times that the stored assignment could not be understood.',
-    ),
-  };
 }

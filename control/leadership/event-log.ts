@@ -1,8 +1,8 @@
-/** What has happened to the assignment and who did it: the last entries, and whoever follows them. */
+/** Event log: the latest changes of the assignment and actions of operators, and subscribers. */
 import type { Position } from '../../common/cluster/assignment.js';
 import type { LogEntry, LoggedEvent } from './operations.js';
 
-/** A join of the fifth edge to 4096 shards is some 2,500 entries. */
+/** The join of a fifth edge to 4096 shards is about 2,500 entries. */
 const KEPT_MAX = 4_000;
 
 export class EventLog {
@@ -13,7 +13,7 @@ export class EventLog {
   append(atMs: number, position: Position, entry: LogEntry): void {
     const event = { id: ++this.#lastId, atMs: Math.round(atMs), position, entry };
     this.#events.push(event);
-    // In bulk, because the front of an array is dear to cut.
+    // In bulk, because removing the head of an array is expensive.
     if (this.#events.length > 2 * KEPT_MAX) this.#events.splice(0, KEPT_MAX);
     for (const watcher of this.#watchers) watcher(event);
   }
@@ -24,6 +24,7 @@ export class EventLog {
     return first < 0 ? [] : this.#events.slice(Math.max(first, this.#events.length - KEPT_MAX));
   }
 
+  /** Calls `onEvent` for every later event. Returns the function that ends it. */
   watch(onEvent: (event: LoggedEvent) => void): () => void {
     this.#watchers.add(onEvent);
     return () => this.#watchers.delete(onEvent);

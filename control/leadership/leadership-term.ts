@@ -1,10 +1,12 @@
 /**
- * What a control does while it leads: it hears the edges, and keeps the stored table what the planner
- * makes of that. One thing after the other goes to Redis: a read, or a write by compare-and-set.
- * Whatever fails is read again, so nothing has to be undone.
+ * One term of leadership: tracks the edges, and writes the assignment that the planner makes of
+ * their state. Redis operations run one at a time: a read, or a write by compare-and-set. After a
+ * failure the assignment is read again, so nothing has to be undone.
  *
- * Invariants: an assignment is published only after Redis has it; positions that are published only
- * grow; a stored table that cannot be understood is never overwritten.
+ * Invariants:
+ * - An assignment is published only after Redis has stored it.
+ * - Positions of published assignments only grow.
+ * - A stored assignment that is invalid is never overwritten.
  */
 import type { Counter } from 'prom-client';
 import {
@@ -16,33 +18,51 @@ import {
 import { readAssignment, writeAssignment } from '../../common/cluster/assignment-store.js';
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
+import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { type EdgeReport, Members, nowMs } from '../membership/membership-driver.js';
-import { isMember, type Membership } from '../membership/membership.js';
-import { Planner, type PlannerAction, type PlannerEvent } from '../planning/planner.js';
+import { nowMs } from '../membership/clock.js';
+import { isAlive, isMember } from '../membership/edge-record.js';
+import type { Membership } from '../membership/membership.js';
+import { type EdgeReport, MembershipDriver } from '../membership/membership-driver.js';
+import { Planner } from '../planning/planner.js';
+import type { PlannerAction, PlannerEvent } from '../planning/planner-events.js';
 
-/** How soon the write of another control is noticed, and that Redis has lost ours. */
+/** Delay until the write of another control, or a loss of writes in Redis, is noticed. */
 const READ_INTERVAL_MS = 1_000;
-/** B subscribes and proves it in a fraction of a second; Redis may be failing over. */
+/** Subscribing takes a fraction of a second, but Redis may be failing over. */
 const ACQUIRE_MS = 10_000;
-/** At a careful pace; past it the clients that are left stay where they are, as guests. */
+/** Enough for a slow pace; clients that are left after it stay where they are, as guests. */
 const HAND_OVER_MS = 120_000;
-/** The traffic of a moving shard goes to two edges: an eighth of all, and never fewer than these. */
+/** Pushes of a moving shard go to two edges, so at most this share of all shards moves at once. */
 const MOVES_IN_FLIGHT_SHARE = 1 / 8;
 const MOVES_IN_FLIGHT_MIN = 32;
-/** A message a second to a client costs an edge as much as some ten idle connections do. */
+/** One message per second to a client costs an edge about as much as ten idle connections. */
 const MESSAGE_WEIGHT = 10;
 
-/** Why the stored assignment cannot be read, used or written. */
+/** Reason why the stored assignment cannot be read, used or written. */
 export interface StoreProblem {
-  readonly type: 'unavailable' | 'garbage';
+  readonly type: 'unavailable' | 'invalid';
   readonly reason: string;
 }
 
 export interface LeadershipTermCounters {
   readonly replans: Counter;
-  readonly casLost: Counter;
-  readonly garbageReads: Counter;
+  readonly writeConflicts: Counter;
+  readonly invalidReads: Counter;
+}
+
+export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
+  return {
+    replans: metrics.counter('longline_control_replans_total', 'Assignments planned and written'),
+    writeConflicts: metrics.counter(
+      'longline_control_write_conflicts_total',
+      'Assignments not written because another control wrote first',
+    ),
+    invalidReads: metrics.counter(
+      'longline_control_invalid_assignments_total',
+      'Reads of an invalid stored assignment',
+    ),
+  };
 }
 
 export interface LeadershipTermOptions {
@@ -51,10 +71,10 @@ export interface LeadershipTermOptions {
   readonly leaseMs: number;
   readonly log: Logger;
   readonly counters: LeadershipTermCounters;
-  /** Hears each newer assignment, once it is stored. */
+  /** Called with each newer assignment after it is stored. */
   readonly onAssignment: (assignment: Assignment) => void;
-  /** Hears of trouble, and with undefined when it is over. */
-  readonly onStoreProblem: (trouble: StoreProblem | undefined) => void;
+  /** Called after every read and failed write; undefined: there is no problem any more. */
+  readonly onStoreProblem: (problem: StoreProblem | undefined) => void;
 }
 
 export function movesInFlightMax(shardCount: number): number {
@@ -62,16 +82,16 @@ export function movesInFlightMax(shardCount: number): number {
 }
 
 export class LeadershipTerm {
-  readonly members: Members;
+  readonly membership: MembershipDriver;
   readonly planner: Planner;
   readonly #options: LeadershipTermOptions;
   #published: Position = ORIGIN;
-  #problem: string | undefined;
-  /** Counted, so that a read knows whether a write has overtaken it. */
+  #plannerProblem: string | undefined;
+  /** Number of writes, by which a read notices that a write has overtaken it. */
   #writes = 0;
   #isWriting = false;
   #isRestored = false;
-  /** Reads and writes that failed since one succeeded. */
+  /** Consecutive reads and writes that failed. */
   #failures = 0;
   #isClosed = false;
   #readTimer: NodeJS.Timeout | undefined;
@@ -87,43 +107,43 @@ export class LeadershipTerm {
       acquireMs: ACQUIRE_MS,
       handOverMs: HAND_OVER_MS,
     });
-    this.members = new Members(leaseMs, {
-      onStep: (membership) => this.#onMembers(membership),
-      onReplan: () => this.tell({ type: 'replan' }),
-      onDrain: (edgeId) => this.tell({ type: 'intent', edgeId, intent: 'draining' }),
+    this.membership = new MembershipDriver(leaseMs, {
+      onStep: (membership) => this.#onMembershipStep(membership),
+      onReplan: () => this.handle({ type: 'replan' }),
+      onDrain: (edgeId) => this.handle({ type: 'intent', edgeId, intent: 'draining' }),
       onReport: (report) => this.#onReport(report),
     });
     void this.#read();
   }
 
-  /** Does at once what of `event` can be done without Redis. */
-  tell(event: PlannerEvent | null): void {
+  /** Passes `event`, or the passing of time, to the planner and performs its actions. */
+  handle(event: PlannerEvent | null): void {
     if (this.#isClosed) return;
     const { actions, wakeAtMs } = this.planner.step(nowMs(), event);
     clearTimeout(this.#wakeTimer);
     if (wakeAtMs !== Number.POSITIVE_INFINITY) {
       const afterMs = Math.max(1, Math.ceil(wakeAtMs - nowMs()));
-      this.#wakeTimer = setTimeout(() => this.tell(null), afterMs);
+      this.#wakeTimer = setTimeout(() => this.handle(null), afterMs);
     }
     this.#publish();
-    this.#alarm();
+    this.#logPlannerProblem();
     for (const action of actions) void this.#write(action);
   }
 
-  /** What is on its way to Redis may still arrive: it is one more table, like any other's. */
+  /** Ends the term. A pending write may still be stored, like a write of any other control. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#readTimer);
     clearTimeout(this.#wakeTimer);
   }
 
-  #onMembers(membership: Membership): void {
-    this.tell({
+  #onMembershipStep(membership: Membership): void {
+    this.handle({
       type: 'edges',
       edges: membership.edges.map((record) => ({
         ...record,
         isMember: isMember(record),
-        isAlive: record.state.type === 'alive',
+        isAlive: isAlive(record),
         isPartitioned: membership.partitionedEdges.has(record.id),
       })),
       newestSeen: membership.newestSeen,
@@ -132,7 +152,7 @@ export class LeadershipTerm {
   }
 
   #onReport({ moves, loads }: EdgeReport): void {
-    this.tell({ type: 'report', moves, loads });
+    this.handle({ type: 'report', moves, loads });
   }
 
   async #read(): Promise<void> {
@@ -140,29 +160,29 @@ export class LeadershipTerm {
     const { link, shardCount } = this.#options;
     const result = await readAssignment(link.commands, shardCount);
     if (this.#isClosed) return;
-    this.#readLater(result.type === 'none' || result.type === 'assignment');
-    if (result.type === 'unavailable' || result.type === 'garbage') {
-      if (result.type === 'garbage') this.#options.counters.garbageReads.inc();
+    this.#scheduleRead(result.type === 'none' || result.type === 'assignment');
+    if (result.type === 'unavailable' || result.type === 'invalid') {
+      if (result.type === 'invalid') this.#options.counters.invalidReads.inc();
       this.#options.onStoreProblem(result);
-      // Nothing is written over what is not understood.
-      if (!this.#isWriting) this.tell({ type: 'write-failed' });
+      // The planner must not write over an assignment that it could not read.
+      if (!this.#isWriting) this.handle({ type: 'write-failed' });
       return;
     }
     this.#options.onStoreProblem(undefined);
-    // A read that a write has overtaken would look like a Redis that has lost it.
+    // A read that a write has overtaken would look as if Redis had lost the write.
     if (this.#isWriting || this.#writes !== writes) return;
     const stored = result.type === 'assignment' ? result.assignment : undefined;
     if (!this.#isRestored) {
       this.#isRestored = true;
-      this.members.restore(stored?.edges ?? []);
+      this.membership.restore(stored?.edges ?? []);
     }
-    this.tell({ type: 'read', assignment: stored });
+    this.handle({ type: 'read', assignment: stored });
   }
 
-  #readLater(isFine: boolean): void {
-    this.#failures = isFine ? 0 : this.#failures + 1;
+  #scheduleRead(hasSucceeded: boolean): void {
+    this.#failures = hasSucceeded ? 0 : this.#failures + 1;
     clearTimeout(this.#readTimer);
-    const afterMs = isFine ? READ_INTERVAL_MS : backoffMs(this.#failures);
+    const afterMs = hasSucceeded ? READ_INTERVAL_MS : backoffMs(this.#failures);
     this.#readTimer = setTimeout(() => void this.#read(), afterMs);
   }
 
@@ -175,18 +195,18 @@ export class LeadershipTerm {
     if (result.type === 'committed') {
       this.#options.onStoreProblem(undefined);
       this.#options.counters.replans.inc();
-      this.tell({ type: 'written' });
+      this.handle({ type: 'written' });
       return;
     }
     if (result.type === 'unavailable') this.#options.onStoreProblem(result);
-    this.tell({ type: 'write-failed' });
+    this.handle({ type: 'write-failed' });
     clearTimeout(this.#readTimer);
-    if (result.type === 'lost') {
-      this.#options.counters.casLost.inc();
-      this.#options.log.info({ on }, 'another control was faster, reading again');
+    if (result.type === 'conflict') {
+      this.#options.counters.writeConflicts.inc();
+      this.#options.log.info({ on }, 'another control wrote the assignment first, reading it');
       void this.#read();
     } else {
-      this.#readLater(false);
+      this.#scheduleRead(false);
     }
   }
 
@@ -197,11 +217,11 @@ export class LeadershipTerm {
     this.#options.onAssignment(current);
   }
 
-  /** The planner has rejected to do something that made no sense. */
-  #alarm(): void {
+  #logPlannerProblem(): void {
     const { problem } = this.planner;
-    if (problem === this.#problem) return;
-    this.#problem = problem;
-    if (problem !== undefined) this.#options.log.error({ problem }, 'a plan made no sense: a bug');
+    if (problem === this.#plannerProblem) return;
+    this.#plannerProblem = problem;
+    if (problem === undefined) return;
+    this.#options.log.error({ problem }, 'the planner discarded an invalid change: a bug');
   }
 }

@@ -1,67 +1,68 @@
 /**
- * Which control leads. The lock in Redis is a hint: it keeps several controls from getting into each
- * other's way. That no shard moves twice does not depend on it, but on compare-and-set of the table
- * and on edges that reject what is older than what they have.
+ * Leader election by a lock in Redis. The lock is a hint: it keeps controls from working against
+ * each other. Safety does not depend on it, but on compare-and-set of the assignment and on edges
+ * that reject assignments older than their own.
  *
- * Whoever leads renews the lock well before it ends, and stops to lead when it could not for so long
- * that another may have it. Told to stop, it gives the lock back, and the next one leads at once.
+ * The leader renews the lock well before it expires, and stops leading when it could not renew it
+ * for so long that another control may hold it. On shutdown it releases the lock, and the next
+ * control leads at once.
  */
 import type { Cluster, Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Logger } from '../../common/process/log.js';
 
-/** How a control is found by the others. */
 export interface ControlIdentity {
   readonly id: string;
-  /** Of its HTTP API, from wherever operators and other controls are. */
+  /** URL of its HTTP API, reachable by operators and other controls. */
   readonly url: string;
 }
 
 export type Leader =
-  | { readonly type: 'me' }
+  | { readonly type: 'self' }
   | { readonly type: 'other'; readonly control: ControlIdentity }
-  | { readonly type: 'nobody' };
+  | { readonly type: 'none' };
+
+export interface LeadershipOptions {
+  readonly commands: Redis | Cluster;
+  readonly identity: ControlIdentity;
+  /** Unique per process start, so that a restarted control does not take its old lock for its own. */
+  readonly incarnation: string;
+  readonly onChange: (leader: Leader) => void;
+  readonly log: Logger;
+}
 
 const KEY = 'll:leader';
-/** With the interval of tries below 15 s after the death of a leader, the next one has its place. */
+/** With `INTERVAL_MS`, another control leads within 15 s after the leader has died. */
 const LOCK_MS = 8_000;
 const INTERVAL_MS = 1_000;
-/** The clock of Redis is not ours; so much earlier the lock counts as lost. */
+/** Redis and this process have different clocks, so the lock counts as lost this much earlier. */
 const MARGIN_MS = 1_500;
 
-/** KEYS[1] the lock; ARGV: our value, ms. Returns our value if it is ours now, else whose it is. */
-const TAKE_OR_RENEW = `
+/** KEYS[1] the lock; ARGV: own value, milliseconds. Returns the value of the holder. */
+const ACQUIRE_OR_RENEW = `
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return held end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]`;
 
-const GIVE_BACK = `
+const RELEASE = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`;
 
-const identity = z.object({ id: z.string(), url: z.string(), incarnation: z.string() });
+const lockValue = z.object({ id: z.string(), url: z.string(), incarnation: z.string() });
 
 export class Leadership {
+  readonly #options: LeadershipOptions;
   readonly #value: string;
-  #leader: Leader = { type: 'nobody' };
-  /** On our clock. */
+  #leader: Leader = { type: 'none' };
+  /** Monotonic time. */
   #heldUntilMs = 0;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
 
-  /**
-   * @param incarnation unique per process start: a control that starts anew does not take the lock
-   *   of the process before for its own
-   */
-  constructor(
-    readonly commands: Redis | Cluster,
-    readonly me: ControlIdentity,
-    incarnation: string,
-    readonly onChange: (leader: Leader) => void,
-    readonly log: Logger,
-  ) {
-    this.#value = JSON.stringify({ ...me, incarnation });
+  constructor(options: LeadershipOptions) {
+    this.#options = options;
+    this.#value = JSON.stringify({ ...options.identity, incarnation: options.incarnation });
     void this.#run();
   }
 
@@ -69,50 +70,57 @@ export class Leadership {
     return this.#leader;
   }
 
-  /** Gives the lock back. */
+  /** Stops leading and releases the lock. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    const wasMe = this.#leader.type === 'me';
-    this.#become({ type: 'nobody' });
-    if (wasMe) await this.commands.eval(GIVE_BACK, 1, KEY, this.#value).catch(() => {});
+    const wasLeader = this.#leader.type === 'self';
+    this.#setLeader({ type: 'none' });
+    if (!wasLeader) return;
+    await this.#options.commands.eval(RELEASE, 1, KEY, this.#value).catch(() => {});
   }
 
   async #run(): Promise<void> {
-    const askedAtMs = performance.now();
-    let held: string | undefined;
-    try {
-      held = String(await this.commands.eval(TAKE_OR_RENEW, 1, KEY, this.#value, LOCK_MS));
-    } catch {
-      // Redis is away, which its own connection logs.
-    }
+    const startedAtMs = performance.now();
+    const holder = await this.#acquireOrRenew();
     if (this.#isClosed) return;
-    if (held === this.#value) {
-      this.#heldUntilMs = askedAtMs + LOCK_MS - MARGIN_MS;
-      this.#become({ type: 'me' });
-    } else if (held !== undefined) {
-      this.#become(parseLeader(held));
-    } else if (this.#leader.type === 'me' && performance.now() >= this.#heldUntilMs) {
-      this.#become({ type: 'nobody' });
+    if (holder === this.#value) {
+      this.#heldUntilMs = startedAtMs + LOCK_MS - MARGIN_MS;
+      this.#setLeader({ type: 'self' });
+    } else if (holder !== undefined) {
+      this.#setLeader(parseLeader(holder));
+    } else if (this.#leader.type === 'self' && performance.now() >= this.#heldUntilMs) {
+      this.#setLeader({ type: 'none' });
     }
     this.#timer = setTimeout(() => void this.#run(), INTERVAL_MS);
   }
 
-  #become(leader: Leader): void {
+  /** The value of the lock's holder; undefined: Redis is unavailable. */
+  async #acquireOrRenew(): Promise<string | undefined> {
+    const { commands } = this.#options;
+    try {
+      return String(await commands.eval(ACQUIRE_OR_RENEW, 1, KEY, this.#value, LOCK_MS));
+    } catch {
+      // The Redis connection logs it.
+      return undefined;
+    }
+  }
+
+  #setLeader(leader: Leader): void {
     const name = (one: Leader) => (one.type === 'other' ? one.control.id : one.type);
     if (name(leader) === name(this.#leader)) return;
     this.#leader = leader;
-    this.log.info({ leader: name(leader) }, 'leadership has changed');
-    this.onChange(leader);
+    this.#options.log.info({ leader: name(leader) }, 'leader changed');
+    this.#options.onChange(leader);
   }
 }
 
-function parseLeader(held: string): Leader {
+function parseLeader(holder: string): Leader {
   try {
-    const { id, url } = identity.parse(JSON.parse(held));
+    const { id, url } = lockValue.parse(JSON.parse(holder));
     return { type: 'other', control: { id, url } };
   } catch {
-    // Of another version, or garbage: it ends like any other.
+    // Written by another version, or garbage: the lock expires like any other.
     return { type: 'other', control: { id: 'unknown', url: '' } };
   }
 }

@@ -1,17 +1,17 @@
 /**
- * What operators can see and do of moves, as their API asks it. The leader does it; a control that
- * is not the leader rejects with NOT_LEADER, and the message names who is.
+ * Operations on moves that the operator API offers. Only the leader performs them; other controls
+ * reject with NOT_LEADER, and the message names the leader.
  */
 import type { Intent, Position } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
-import type { Change } from './changes.js';
 import type { DrainProgress } from '../pace/drain-progress.js';
 import type { Pace } from '../pace/pace.js';
 import type { PlanSummary } from '../planning/plan-summary.js';
+import type { Change } from './changes.js';
 
-/** Who does something, and why; for the event log. */
+/** Origin of an operator's request, for the event log. */
 export interface Audit {
-  /** The name of the token, or `local` where nobody has to show one. */
+  /** Name of the token, or `local` where no token is required. */
   readonly actor: string;
   /** Empty: none was given. */
   readonly reason: string;
@@ -23,17 +23,18 @@ export interface MovesInfo {
     readonly from: string;
     readonly to: string;
     readonly phase: 'acquiring' | 'handing-over';
-    /** Clients that are still to go. Undefined: the edge does not report. */
+    /** Clients of the shard on `from`. Undefined: the edge does not report. */
     readonly clientsRemaining: number | undefined;
   }[];
-  /** Planned, and not begun. */
+  /** Planned moves that have not started. */
   readonly pending: number;
   readonly isPaused: boolean;
-  /** Unix time in milliseconds: while most edges have vanished at once, when that is believed. */
+  /** Unix time in milliseconds: latest end of the freeze. Undefined: membership is not frozen. */
   readonly frozenUntilMs: number | undefined;
+  /** GOAWAYs per second, cluster-wide. */
   readonly perSecond: number;
   readonly paceReason: Pace['reason'];
-  /** Undefined while nothing goes. */
+  /** Undefined while no GOAWAYs are sent. */
   readonly secondsRemaining: number | undefined;
   readonly drains: readonly DrainProgress[];
 }
@@ -44,24 +45,29 @@ export interface PlanInfo extends PlanSummary {
 }
 
 export interface DrainOptions {
-  /** Goaways a second of this edge at most. Undefined: what the cluster's pace gives it. */
+  /** Maximum GOAWAYs per second of this edge. Undefined: the cluster's pace. */
   readonly perSecondMax: number | undefined;
-  /** When the edge closes whoever is left. Undefined: never. */
+  /** Time until the edge disconnects the remaining clients. Undefined: never. */
   readonly deadlineMs: number | undefined;
 }
 
+export interface IntentOptions extends DrainOptions {
+  /** Also for the last edge that can get shards. */
+  readonly isForced: boolean;
+}
+
 export type LogEntry =
-  /** Most edges have vanished at once: nothing is decided. */
+  /** Most edges have vanished at once; nothing is decided meanwhile. */
   | { readonly type: 'frozen' }
   | { readonly type: 'unfrozen' }
-  /** It is heard and says that it is not ready: its shards go to others, until it is ready again. */
+  /** The edge has a session but reports that it is not ready: its shards move until it is ready. */
   | { readonly type: 'edge-partitioned'; readonly edgeId: string }
   | { readonly type: 'edge-recovered'; readonly edgeId: string }
-  /** What is stored cannot be understood; the last good assignment stays in force. */
+  /** The stored assignment is invalid; the last valid one stays in force. */
   | { readonly type: 'assignment-invalid'; readonly reason: string }
-  /** A process was not let in as this edge. */
+  /** A process was rejected under this edge id. */
   | { readonly type: 'edge-rejected'; readonly edgeId: string; readonly reason: string }
-  /** What the edge reports makes no sense; it lives, but its load is unknown. */
+  /** A report of the edge is implausible: it is alive, but its load is unknown. */
   | { readonly type: 'report-rejected'; readonly edgeId: string; readonly reason: string }
   | Change
   | OperatorEntry
@@ -78,38 +84,40 @@ export interface OperatorEntry extends Audit {
     | 'undrain'
     | 'cordon'
     | 'confirm-lost-edges';
-  /** Of which edge; empty: of the cluster. */
+  /** Empty for actions on the whole cluster. */
   readonly edgeId: string;
 }
 
-/** One line of the event log. Ids grow by one within the life of a control. */
+/** One entry of the event log. Ids grow by one while a control runs. */
 export interface LoggedEvent {
   readonly id: number;
+  /** Unix time in milliseconds. */
   readonly atMs: number;
+  /** Position of the assignment at that time. */
   readonly position: Position;
   readonly entry: LogEntry;
 }
 
 export interface Operations {
   moves(): MovesInfo;
-  /** What `rebalance` would do now. */
+  /** The plan that `rebalance` would carry out now. */
   plan(): PlanInfo | Rejection;
-  /** @param on the assignment that the operator has seen the plan for; undefined: whatever is now */
+  /** @param on the assignment of the plan that the operator has seen; undefined: the current one */
   rebalance(on: Position | undefined, by: Audit): PlanInfo | Rejection;
   pause(by: Audit): Rejection | undefined;
   resume(by: Audit): Rejection | undefined;
   abort(by: Audit): Rejection | undefined;
-  /** `none` takes a drain or a cordon back. */
+  /** `none` cancels a drain or a cordon. */
   setIntent(
     edgeId: string,
     intent: Intent,
-    options: DrainOptions & { readonly isForced: boolean },
+    options: IntentOptions,
     by: Audit,
   ): Rejection | undefined;
-  /** The edges that have vanished are gone: what is frozen goes on. */
+  /** Ends a freeze: the edges that have vanished are lost. */
   confirmLostEdges(by: Audit): Rejection | undefined;
-  /** The events with an id above `after`, oldest first; only the last thousand or so are kept. */
+  /** The events with an id above `after`, oldest first; only the last few thousand are kept. */
   eventsAfter(after: number): readonly LoggedEvent[];
-  /** Hears each event from now on, until the returned function is called. */
+  /** Calls `onEvent` for every later event. Returns the function that ends it. */
   watchEvents(onEvent: (event: LoggedEvent) => void): () => void;
 }

@@ -1,16 +1,16 @@
-/** The gRPC AssignmentService: routers watch the assignment. */
+/** The gRPC AssignmentService, over which routers watch the assignment. */
 import { Metadata } from '@grpc/grpc-js';
 import { ORIGIN } from '../../common/cluster/assignment.js';
 import type { AssignmentServiceServer } from '../../proto/gen/longline/v1/assignment.js';
-import { streamAssignments } from './assignment-stream.js';
 import type { Controller } from '../leadership/controller.js';
+import { streamAssignments } from './assignment-stream.js';
 
 export function createAssignmentService(
   controller: Pick<Controller, 'watch'>,
 ): AssignmentServiceServer {
   return {
     watch(call) {
-      // The watcher learns that it is served even when there is nothing newer for it.
+      // Metadata tells the router that it is connected, even when no newer assignment follows.
       call.sendMetadata(new Metadata());
       const stop = streamAssignments(call, controller, call.request.have ?? ORIGIN);
       call.on('close', stop);

@@ -1,4 +1,4 @@
-/** Sends assignments down one gRPC stream: whole, newest only. */
+/** Sends assignments over one gRPC stream: always whole, and only the newest. */
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import {
   type Assignment,
@@ -15,28 +15,29 @@ type Stream =
   | ServerWritableStream<WatchRequest, WatchResponse>;
 
 /**
- * Follows `controller` until the returned function is called. One assignment at most is on its way:
- * while a slow peer takes it, newer ones replace each other instead of piling up.
- * @param have what the peer already knows; nothing older is sent
+ * Sends the assignments of `controller` until the returned function is called. At most one
+ * assignment is in transit: while a slow peer receives it, newer ones replace each other instead of
+ * piling up.
+ * @param have the assignment that the peer has; only newer ones are sent
  */
 export function streamAssignments(
   stream: Stream,
   controller: Pick<Controller, 'watch'>,
   have: Position,
 ): () => void {
-  let waiting: Assignment | undefined;
+  let pending: Assignment | undefined;
   let isBusy = false;
-  const sendNext = () => {
-    const assignment = waiting;
-    waiting = undefined;
+  const sendPending = () => {
+    const assignment = pending;
+    pending = undefined;
     isBusy = assignment !== undefined;
-    // The callback comes when HTTP/2 flow control has let the message out.
-    if (assignment !== undefined)
-      stream.write({ assignment: toWire(assignment), pace: undefined }, sendNext);
+    if (assignment === undefined) return;
+    // The callback runs when HTTP/2 flow control has let the message through.
+    stream.write({ assignment: toWire(assignment), pace: undefined }, sendPending);
   };
   return controller.watch((assignment) => {
     if (comparePositions(assignment.position, have) <= 0) return;
-    waiting = assignment;
-    if (!isBusy) sendNext();
+    pending = assignment;
+    if (!isBusy) sendPending();
   });
 }

@@ -1,6 +1,6 @@
 /**
- * The gRPC EdgeSessionService: every edge keeps one session open. What comes up is checked here,
- * once; behind this file a hello is well-formed and counts are numbers.
+ * The gRPC EdgeSessionService: every edge keeps one session open. All input is validated here, so
+ * that the rest of control sees only well-formed hellos and plausible counts.
  */
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
@@ -18,21 +18,22 @@ import type {
   ShardLoads,
   Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
-import { streamAssignments } from './assignment-stream.js';
-import type { Controller, EdgePace } from '../leadership/controller.js';
-import { findReportProblem, type ShardReport } from '../placement/loads.js';
+import type { Controller } from '../leadership/controller.js';
 import type { EdgeReport, Session } from '../membership/membership-driver.js';
+import type { EdgePace } from '../pace/cluster-pace.js';
+import { findReportProblem, type ShardReport } from '../placement/load-report.js';
+import { streamAssignments } from './assignment-stream.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 
-const HELLO_WAIT_MS = 5_000;
+const HELLO_TIMEOUT_MS = 5_000;
 const PACE_INTERVAL_MS = 500;
 const ID = /^[A-Za-z0-9._-]{1,128}$/;
-/** A position beyond this is nonsense, and would leave control no room to go on. */
+/** A larger position is implausible, and would leave no room for the positions after it. */
 const POSITION_PART_MAX = 2 ** 48;
 
 export interface EdgeSessionsOptions {
-  readonly controller: Pick<Controller, 'watch' | 'open' | 'paceOf' | 'rejected'>;
+  readonly controller: Pick<Controller, 'watch' | 'openSession' | 'paceOf' | 'record'>;
   readonly shardCount: number;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -50,7 +51,7 @@ export function createEdgeSessionService({
     log,
     reportsRejected: metrics.counter(
       'longline_control_reports_rejected_total',
-      'Reports of edges whose counts were not to be believed.',
+      'Reports of edges with implausible counts',
     ),
   };
   return { session: (call) => new EdgeSession(call, context) };
@@ -64,11 +65,11 @@ class EdgeSession {
   /** Undefined until the hello. */
   #session: Session | undefined;
   #stopStream = () => {};
-  /** What the edge was told last. */
+  /** The pace that was last sent. */
   #pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
   #capacity = 0;
-  /** Whether the last report was not believed. */
-  #hasRejected = false;
+  /** Whether the last report was implausible. */
+  #wasImplausible = false;
   #edgeId = '';
   readonly #helloTimer: NodeJS.Timeout;
   #log: Logger;
@@ -79,12 +80,12 @@ class EdgeSession {
   ) {
     this.#log = context.log.child({ peer: call.getPeer() });
     this.#helloTimer = setTimeout(
-      () => this.#end(rejection('REQUEST_MALFORMED', `no hello within ${HELLO_WAIT_MS} ms`)),
-      HELLO_WAIT_MS,
+      () => this.#end(rejection('REQUEST_MALFORMED', `no hello within ${HELLO_TIMEOUT_MS} ms`)),
+      HELLO_TIMEOUT_MS,
     );
     call.on('data', (request) => this.#onRequest(request));
     call.on('end', () => call.end());
-    // Every stream closes once, whoever ended it.
+    // Every stream emits 'close' once, whichever side has ended it.
     call.on('close', () => this.#onClose());
   }
 
@@ -92,11 +93,11 @@ class EdgeSession {
     if (this.call.writableEnded) return;
     if (this.#session === undefined) {
       if (body?.$case === 'hello') this.#onHello(body.value);
-      else this.#end(rejection('REQUEST_MALFORMED', 'a session begins with a hello'));
+      else this.#end(rejection('REQUEST_MALFORMED', 'the first message must be a hello'));
     } else if (body?.$case === 'stats') {
       this.#session.report(this.#readStats(body.value));
     } else {
-      this.#end(rejection('REQUEST_MALFORMED', 'after the hello only stats are expected'));
+      this.#end(rejection('REQUEST_MALFORMED', 'messages after the hello must be stats'));
     }
   }
 
@@ -107,10 +108,11 @@ class EdgeSession {
     const { edgeId: id, incarnation, advertisedUrl, frontAddress, capacity, zone } = hello;
     const edge = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
     const opened =
-      rejectHello(hello, have, shardCount) ?? controller.open(edge, have, (why) => this.#end(why));
+      rejectHello(hello, have, shardCount) ??
+      controller.openSession(edge, have, (reason) => this.#end(reason));
     if ('code' in opened) {
       if (opened.code === 'EDGE_ID_IN_USE') {
-        controller.rejected({ type: 'edge-rejected', edgeId: id, reason: opened.message });
+        controller.record({ type: 'edge-rejected', edgeId: id, reason: opened.message });
       }
       this.#end(opened);
       return;
@@ -120,7 +122,7 @@ class EdgeSession {
     this.#capacity = capacity;
     this.#log = this.#log.child({ edgeId: id, incarnation });
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
-    // The edge learns that it was let in even when there is nothing newer for it.
+    // Metadata tells the edge that it is accepted, even when no newer assignment follows.
     this.call.sendMetadata(new Metadata());
     const stopAssignments = streamAssignments(this.call, controller, have);
     const pacing = setInterval(() => this.#sendPace(), PACE_INTERVAL_MS);
@@ -130,7 +132,7 @@ class EdgeSession {
     };
   }
 
-  /** A report with nonsense in it still shows that the edge lives; what it counts is unknown. */
+  /** An implausible report still renews the lease, but its counts are unknown. */
   #readStats(stats: Stats): EdgeReport {
     const { shardCount, controller } = this.context;
     const under = stats.measuredUnder ?? ORIGIN;
@@ -140,21 +142,21 @@ class EdgeSession {
       findReportProblem(loads, shardCount, this.#capacity) ?? findProblem(stats, shardCount);
     if (problem !== undefined) {
       this.context.reportsRejected.inc();
-      if (!this.#hasRejected) {
-        this.#log.warn({ problem }, 'a report is not to be believed');
-        controller.rejected({ type: 'report-rejected', edgeId: this.#edgeId, reason: problem });
+      if (!this.#wasImplausible) {
+        this.#log.warn({ problem }, 'implausible report');
+        controller.record({ type: 'report-rejected', edgeId: this.#edgeId, reason: problem });
       }
     }
-    this.#hasRejected = problem !== undefined;
+    this.#wasImplausible = problem !== undefined;
     return {
       counts: problem === undefined ? { ...stats, shards: loads.shards } : undefined,
       loads: problem === undefined ? loads : undefined,
       moves: { edgeId: this.#edgeId, under, acquired, released },
-      isLeaving: stats.shuttingDown,
+      isShuttingDown: stats.shuttingDown,
     };
   }
 
-  /** Only when there is something new to say. */
+  /** Sends the pace if it has changed. */
   #sendPace(): void {
     const pace = this.context.controller.paceOf(this.#edgeId);
     const { perSecond, drainUntilMs } = pace;
@@ -166,18 +168,18 @@ class EdgeSession {
     });
   }
 
-  #end(why: Rejection): void {
+  #end(reason: Rejection): void {
     if (this.call.writableEnded) return;
     this.#stopStream();
-    this.#log.warn({ why }, 'edge session ended');
-    this.call.emit('error', toServiceError(why));
+    this.#log.warn({ reason }, 'edge session ended');
+    this.call.emit('error', toServiceError(reason));
   }
 
   #onClose(): void {
     clearTimeout(this.#helloTimer);
     this.#stopStream();
     if (this.#session === undefined) return;
-    this.#session.broke();
+    this.#session.disconnected();
     this.#log.info('edge session closed');
   }
 }
@@ -186,7 +188,7 @@ function rejectHello(hello: Hello, have: Position, shardCount: number): Rejectio
   if (hello.shardCount !== shardCount) {
     return rejection(
       'SETTINGS_MISMATCH',
-      `the cluster has ${shardCount} shards, edge ${hello.edgeId} was started with ${hello.shardCount}`,
+      `the cluster has ${shardCount} shards, edge ${hello.edgeId} is configured with ${hello.shardCount}`,
     );
   }
   const id = '1 to 128 characters of A-Z a-z 0-9 . _ -';
@@ -202,19 +204,19 @@ function rejectHello(hello: Hello, have: Position, shardCount: number): Rejectio
     [hello.zone === '' || ID.test(hello.zone), `zone must be empty or ${id}`],
     [
       Math.max(have.incarnation, have.epoch) <= POSITION_PART_MAX,
-      `have must not be beyond ${POSITION_PART_MAX}`,
+      `have must not exceed ${POSITION_PART_MAX}`,
     ],
   ];
-  const broken = expectations.filter(([met]) => !met).map(([, text]) => text);
-  return broken.length === 0 ? undefined : rejection('REQUEST_MALFORMED', broken.join('; '));
+  const problems = expectations.filter(([met]) => !met).map(([, text]) => text);
+  return problems.length === 0 ? undefined : rejection('REQUEST_MALFORMED', problems.join('; '));
 }
 
-/** Scheme, host and port, written so that a path can be appended. */
+/** Whether `text` is scheme, host and port, so that a path can be appended. */
 function isOrigin(text: string): boolean {
   return /^https?:\/\/[^\s/?#@]+$/.test(text) && URL.canParse(text);
 }
 
-/** Columns of different lengths leave what is no number, which `findReportProblem` finds. */
+/** Missing entries of shorter columns become NaN, which `findReportProblem` rejects. */
 function readShards(loads: ShardLoads | undefined): ShardReport[] {
   const { shards = [], connections = [], messagesPer1000Seconds: rates = [] } = loads ?? {};
   const length = Math.max(shards.length, connections.length, rates.length);
@@ -227,10 +229,10 @@ function readShards(loads: ShardLoads | undefined): ShardReport[] {
 
 function findProblem(stats: Stats, shardCount: number): string | undefined {
   if (stats.shardsSubscribed > shardCount) {
-    return `${stats.shardsSubscribed} shards subscribed of ${shardCount}`;
+    return `${stats.shardsSubscribed} subscribed shards; the cluster has ${shardCount}`;
   }
   if (stats.guests > stats.connections) {
-    return `${stats.guests} guests among ${stats.connections} connections`;
+    return `${stats.guests} guests, but only ${stats.connections} connections`;
   }
   return undefined;
 }

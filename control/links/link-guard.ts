@@ -1,6 +1,6 @@
 /**
- * Who may be an edge or a router of this cluster: whoever shows the cluster's token, or a certificate
- * with one of the names that edges and routers have.
+ * Authentication of the links of edges and routers: by the cluster's link token, or by a client
+ * certificate with one of the configured names.
  */
 import type { ServerUnaryCall, ServiceError } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
@@ -11,7 +11,7 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
 import type { Metrics } from '../../common/process/metrics.js';
 
-/** What all calls have. */
+/** Common part of all kinds of gRPC calls. */
 interface LinkCall extends Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getAuthContext'> {
   emit(event: 'error', error: Partial<ServiceError>): boolean;
 }
@@ -27,11 +27,11 @@ export class LinkGuard {
     this.#tokens = peers.tokens.map((token) => ({ sha256: hashToken(token) }));
     this.#rejected = metrics.counter(
       'longline_control_links_rejected_total',
-      'Links of edges and routers that showed no token and no certificate, or not a good one.',
+      'Links of edges and routers rejected for missing or invalid credentials',
     );
   }
 
-  /** The same handler for whoever is let in. */
+  /** Wraps a handler so that it receives only authenticated calls. */
   guard<Call extends LinkCall>(handle: (call: Call) => void): (call: Call) => void {
     return (call) => {
       const rejected = this.reject(call);
@@ -41,13 +41,17 @@ export class LinkGuard {
     };
   }
 
+  /** Undefined: the call is authenticated, or neither tokens nor certificates are configured. */
   reject(call: LinkCall): Rejection | undefined {
     const { certificates } = this.peers;
     if (this.#tokens.length === 0 && certificates.length === 0) return undefined;
     const names = certificateNames(call.getAuthContext().sslPeerCertificate);
     if (names.some((name) => certificates.includes(name))) return undefined;
-    const shown = bearerOf(authorizationOf(call.metadata));
-    if (shown !== undefined && findToken(this.#tokens, shown) !== undefined) return undefined;
-    return rejection('UNAUTHENTICATED', 'this is no edge and no router of this cluster');
+    const token = bearerOf(authorizationOf(call.metadata));
+    if (token !== undefined && findToken(this.#tokens, token) !== undefined) return undefined;
+    return rejection(
+      'UNAUTHENTICATED',
+      'links need a valid link token or client certificate of this cluster',
+    );
   }
 }

@@ -1,16 +1,16 @@
 /**
- * How many edges the connected clients take, for whatever starts and stops edges by it. Pure.
+ * Number of edges that the connected clients need, for autoscalers. Pure.
  *
- * The sum counts, not the mean over edges: a mean says nothing of the fullest edge, and falls when an
- * edge is added that holds nobody yet. The room that is left is for the clients of an edge that dies or
- * is replaced, and for imbalance between two plans.
+ * It is computed from the sum of connections, not from a mean over edges: a mean does not show the
+ * fullest edge, and it falls when an empty edge is added. The room that is left is for the clients
+ * of an edge that dies or is replaced, and for imbalance between two plans.
  */
-import { type EdgeRecord, isMember } from './membership.js';
+import { type EdgeRecord, isMember } from './edge-record.js';
 
-/** So full an edge is to be. */
-const FULL_SHARE = 0.7;
+/** Share of its capacity that an edge should use. */
+const TARGET_UTILISATION = 0.7;
 
-/** Undefined while it is not known what every edge holds: a guess would stop edges that are needed. */
+/** Undefined while any member's connections are unknown: a guess would stop edges that are needed. */
 export function edgesDesired(edges: readonly EdgeRecord[]): number | undefined {
   const members = edges.filter(isMember);
   let connections = 0;
@@ -21,5 +21,5 @@ export function edgesDesired(edges: readonly EdgeRecord[]): number | undefined {
     capacity += edge.capacity / members.length;
   }
   if (members.length === 0) return undefined;
-  return Math.max(1, Math.ceil(connections / (capacity * FULL_SHARE)));
+  return Math.max(1, Math.ceil(connections / (capacity * TARGET_UTILISATION)));
 }

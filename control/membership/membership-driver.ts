@@ -1,52 +1,47 @@
-/** Drives `Membership`: gives it the time, and ends the sessions that it ends. */
+/** Drives the `Membership` machine: passes events and time in, and ends sessions on its request. */
 import type { EdgeIdentity, Position } from '../../common/cluster/assignment.js';
-import { type Rejection, rejection } from '../../common/process/errors.js';
-import type { LoadReport } from '../placement/loads.js';
+import type { Rejection } from '../../common/process/errors.js';
+import type { LoadReport } from '../placement/load-report.js';
 import type { MoveReport } from '../planning/moves.js';
-import {
-  type EdgeCounts,
-  type EdgeRecord,
-  type HelloEdge,
-  Membership,
-  type MembershipAction,
-  type MembershipEvent,
-} from './membership.js';
+import { nowMs } from './clock.js';
+import type { EdgeCounts, EdgeRecord, HelloEdge } from './edge-record.js';
+import { Membership, type MembershipAction, type MembershipEvent } from './membership.js';
 
-/** What one report of an edge says. */
+/** One report of an edge. */
 export interface EdgeReport {
-  /** Undefined when they are not to be believed. */
+  /** Undefined when they are implausible. */
   readonly counts: EdgeCounts | undefined;
   readonly loads: LoadReport | undefined;
   readonly moves: MoveReport;
-  readonly isLeaving: boolean;
+  readonly isShuttingDown: boolean;
 }
 
-/** One open session of one edge that was let in. */
+/** The open session of an edge that was accepted. */
 export interface Session {
   report(report: EdgeReport): void;
-  /** The stream is gone. */
-  broke(): void;
+  /** The stream has ended. */
+  disconnected(): void;
 }
 
-export interface MembersListener {
-  /** After each step, before what it leads to. */
+export interface MembershipListener {
+  /** Called after each step, before its actions. */
   onStep(membership: Membership): void;
   onReplan(): void;
   onDrain(edgeId: string): void;
-  /** Of an edge whose session is its newest. */
+  /** Called for reports from the newest session of an edge. */
   onReport(report: EdgeReport): void;
 }
 
-export class Members {
+export class MembershipDriver {
   readonly #machine: Membership;
-  /** How to end each open session. */
-  readonly #ends = new Map<number, (why: Rejection) => void>();
+  /** By session number: ends the session. */
+  readonly #ends = new Map<number, (reason: Rejection) => void>();
   #lastSession = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
     leaseMs: number,
-    readonly listener: MembersListener,
+    readonly listener: MembershipListener,
   ) {
     this.#machine = new Membership(leaseMs);
   }
@@ -63,42 +58,42 @@ export class Members {
     return this.#machine.frozenUntilMs;
   }
 
-  /** To be called once, before any plan: the edges that had shards before this control led. */
+  /** Must be called once: the edges of the assignment that was stored before this term. */
   restore(edges: readonly EdgeIdentity[]): void {
     this.#step({ type: 'restored', edges });
   }
 
-  /** @param end called when the session must end although its stream is fine */
-  open(edge: HelloEdge, have: Position, end: (why: Rejection) => void): Session | Rejection {
+  /** @param end called when the session must end although its stream is open */
+  open(edge: HelloEdge, have: Position, end: (reason: Rejection) => void): Session | Rejection {
     const session = ++this.#lastSession;
     let rejected: Rejection | undefined;
-    this.#ends.set(session, (why) => {
-      rejected = why;
+    this.#ends.set(session, (reason) => {
+      rejected = reason;
     });
     this.#step({ type: 'hello', session, edge, have });
     if (rejected !== undefined) return rejected;
     this.#ends.set(session, end);
     return {
       report: (report) => this.#onReport(edge.id, session, report),
-      broke: () => {
-        // Of a control that has stopped to lead, nobody is a member any more.
+      disconnected: () => {
+        // After the term has ended there are no sessions any more.
         if (!this.#ends.delete(session)) return;
-        this.#step({ type: 'broken', edgeId: edge.id, session });
+        this.#step({ type: 'disconnected', edgeId: edge.id, session });
       },
     };
   }
 
-  /** The edges that have vanished are gone. */
+  /** The edges that have vanished are lost. */
   confirmLostEdges(): void {
     this.#step({ type: 'confirm-lost-edges' });
   }
 
   /** Ends all sessions. */
-  close(why: Rejection): void {
+  close(reason: Rejection): void {
     clearTimeout(this.#timer);
     const ends = [...this.#ends.values()];
     this.#ends.clear();
-    for (const end of ends) end(why);
+    for (const end of ends) end(reason);
   }
 
   #onReport(edgeId: string, session: number, report: EdgeReport): void {
@@ -107,23 +102,23 @@ export class Members {
     const state = this.#machine.edges.find(({ id }) => id === edgeId)?.state;
     if (state?.type !== 'alive' || state.session !== session) return;
     this.listener.onReport(report);
-    if (report.isLeaving) this.#step({ type: 'leaving', edgeId, session });
+    if (report.isShuttingDown) this.#step({ type: 'shutting-down', edgeId, session });
   }
 
   #step(event: MembershipEvent | null): void {
     const { actions, wakeAtMs } = this.#machine.step(nowMs(), event);
     this.#wakeAt(wakeAtMs);
     this.listener.onStep(this.#machine);
-    for (const action of actions) this.#do(action);
+    for (const action of actions) this.#perform(action);
   }
 
-  #do(action: MembershipAction): void {
+  #perform(action: MembershipAction): void {
     if (action.type === 'replan') {
       this.listener.onReplan();
     } else if (action.type === 'drain') {
       this.listener.onDrain(action.edgeId);
     } else {
-      this.#ends.get(action.session)?.(action.why);
+      this.#ends.get(action.session)?.(action.reason);
       this.#ends.delete(action.session);
     }
   }
@@ -131,24 +126,11 @@ export class Members {
   #wakeAt(wakeAtMs: number): void {
     clearTimeout(this.#timer);
     if (wakeAtMs === Number.POSITIVE_INFINITY) return;
-    // Through setImmediate, so that reports which have come while this process was busy or stopped
-    // are read before the leases are judged.
+    // setImmediate lets reports that arrived while this process was busy or stopped be read before
+    // the leases are checked.
     this.#timer = setTimeout(
       () => setImmediate(() => this.#step(null)),
       Math.max(1, Math.ceil(wakeAtMs - nowMs())),
     ).unref();
   }
-}
-
-/** For sessions that end because this control does not lead any more. */
-export function notLeader(leader: string): Rejection {
-  return rejection(
-    'NOT_LEADER',
-    leader === '' ? 'no control leads at the moment' : `${leader} leads`,
-  );
-}
-
-/** Unix time that never jumps: leases must not run out because someone has set the clock. */
-export function nowMs(): number {
-  return performance.timeOrigin + performance.now();
 }

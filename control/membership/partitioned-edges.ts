@@ -1,36 +1,37 @@
 /**
- * Cut off: edges that are heard, and say without a break for longer than a lease that they are not
- * ready. Most likely such an edge cannot reach Redis: its clients get no pushes although their
- * connections are fine, and they would get them anywhere else. Pure; membership asks it.
+ * Partitioned edges: edges that keep their session but report without interruption for longer than
+ * a lease that they are not ready. Most likely such an edge cannot reach Redis: its clients get no
+ * pushes although their connections are fine, and would get them on any other edge. Pure; part of
+ * the membership machine.
  *
- * When most edges say so at once, it is Redis that is the matter and not they. Nobody would be
- * better off elsewhere, so nobody is cut off, and each has another lease to get well afterwards.
+ * When most edges report this at once, the cause is Redis and not the edges. No edge would serve
+ * the clients better, so none counts as partitioned, and each gets another lease to recover.
  */
 export class PartitionedEdges {
-  /** Since when each has said that it is not ready. */
-  readonly #since = new Map<string, number>();
+  /** By edge id: since when it has reported that it is not ready. */
+  readonly #notReadySince = new Map<string, number>();
 
   constructor(readonly leaseMs: number) {}
 
-  hear(nowMs: number, edgeId: string, isReady: boolean): void {
-    if (isReady) this.#since.delete(edgeId);
-    else if (!this.#since.has(edgeId)) this.#since.set(edgeId, nowMs);
+  onReport(nowMs: number, edgeId: string, isReady: boolean): void {
+    if (isReady) this.#notReadySince.delete(edgeId);
+    else if (!this.#notReadySince.has(edgeId)) this.#notReadySince.set(edgeId, nowMs);
   }
 
-  /** It is not heard, or it is another process: nothing is known of it. */
+  /** The edge has disconnected or is another process: its state is unknown. */
   forget(edgeId: string): void {
-    this.#since.delete(edgeId);
+    this.#notReadySince.delete(edgeId);
   }
 
-  /** @param memberCount how many edges there are in all */
-  judge(nowMs: number, memberCount: number): ReadonlySet<string> {
-    const count = this.#since.size;
+  /** Returns the ids of the partitioned edges. @param memberCount number of all members */
+  update(nowMs: number, memberCount: number): ReadonlySet<string> {
+    const count = this.#notReadySince.size;
     if (count >= 2 && count > memberCount / 2) {
-      for (const edgeId of this.#since.keys()) this.#since.set(edgeId, nowMs);
+      for (const edgeId of this.#notReadySince.keys()) this.#notReadySince.set(edgeId, nowMs);
     }
-    const partitionedEdges = [...this.#since].filter(
+    const partitioned = [...this.#notReadySince].filter(
       ([, sinceMs]) => nowMs > sinceMs + this.leaseMs,
     );
-    return new Set(partitionedEdges.map(([edgeId]) => edgeId));
+    return new Set(partitioned.map(([edgeId]) => edgeId));
   }
 }

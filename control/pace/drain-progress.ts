@@ -1,24 +1,24 @@
-/** Drains: how far an edge is with leaving, from what is assigned and what it reports. Pure. */
+/** Progress of a drain, from the assignment and the edge's reports. Pure. */
 import { type Content, shardsOf } from '../../common/cluster/assignment.js';
 import { projectedOwners } from '../planning/plan.js';
 
 export interface DrainProgress {
   readonly edgeId: string;
-  /** Shards that nobody else has begun to acquire. */
+  /** Shards that no other edge has started to acquire. */
   readonly shardsPending: number;
-  /** Shards on their way from it, in either phase. */
+  /** Shards that are moving away from it, in either phase. */
   readonly shardsMoving: number;
   /** Undefined while it does not report. */
   readonly clientsRemaining: number | undefined;
-  /** Undefined: it is not known, or nothing is moving. */
+  /** Undefined: unknown, or no client is being moved. */
   readonly secondsRemaining: number | undefined;
-  /** It owns nothing, hands nothing over and holds nobody: its process may end. */
+  /** It owns no shards, hands none over and has no clients: its process may end. */
   readonly isFinished: boolean;
 }
 
 /**
  * @param clientsRemaining connections that the edge reports, guests included
- * @param perSecond how many of its clients are told to go each second
+ * @param perSecond GOAWAYs per second that the edge sends
  */
 export function drainProgress(
   content: Content,
@@ -26,21 +26,21 @@ export function drainProgress(
   clientsRemaining: number | undefined,
   perSecond: number,
 ): DrainProgress {
-  const going = { ...content, owners: projectedOwners(content) };
-  const shardsPending = shardsOf(going, edgeId).length;
+  const afterMoves = { ...content, owners: projectedOwners(content) };
+  const shardsPending = shardsOf(afterMoves, edgeId).length;
   const shardsMoving = content.moves.filter((move) => move.from === edgeId).length;
   const isFinished = shardsPending === 0 && shardsMoving === 0 && clientsRemaining === 0;
-  const isKnown = clientsRemaining !== undefined && (perSecond > 0 || clientsRemaining === 0);
   return {
     edgeId,
     shardsPending,
     shardsMoving,
     clientsRemaining,
-    secondsRemaining: isKnown
-      ? clientsRemaining === 0
-        ? 0
-        : clientsRemaining / perSecond
-      : undefined,
+    secondsRemaining: secondsUntilGone(clientsRemaining, perSecond),
     isFinished,
   };
+}
+
+function secondsUntilGone(clients: number | undefined, perSecond: number): number | undefined {
+  if (clients === 0) return 0;
+  return clients === undefined || perSecond <= 0 ? undefined : clients / perSecond;
 }

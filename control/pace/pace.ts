@@ -1,20 +1,22 @@
 /**
- * Pace: how many clients a second are told to move, cluster-wide. A closed loop: the edges that
- * receive say how they feel, and the rate follows. It goes up by a little while all are idle and down by half as
- * soon as one is under pressure (as TCP does it: many small steps up, one large step down, settles near what the receivers can take
- * without anybody knowing what that is).
+ * Pace: how many clients per second get a GOAWAY, cluster-wide. A closed loop: the receiving edges
+ * report their load, and the rate follows it. The rate rises by a small step while all receivers
+ * are idle and is halved as soon as one is under pressure. Like TCP's congestion control, many
+ * small steps up and one large step down converge near what the receivers can take, without
+ * knowing that value. A TokenBucket, by contrast, enforces a rate that is given: the edges enforce
+ * the one that results here (edge/drain/goaway-credit.ts).
  *
- * Knowing nothing is not being idle: without fresh reports the rate stays where it is. When a
- * receiver dies in the middle of a move, its clients are a storm of their own: nobody else is told
- * to go until that is over.
+ * - Unknown is not idle: without fresh reports the rate stays where it is.
+ * - When a receiver dies during a move, its clients are a reconnect storm of their own, so no
+ *   GOAWAYs are sent until that is over.
  */
 
 export interface ReceiverReport {
   readonly edgeId: string;
   readonly isAlive: boolean;
-  /** When it said so. */
+  /** When the edge reported this. */
   readonly atMs: number;
-  /** Connections accepted that are not served yet. */
+  /** Connections that are accepted and not served yet. */
   readonly handshakesPending: number;
   readonly eventLoopLagP99Ms: number;
   /** Share of its memory that is free, 0 to 1. */
@@ -23,59 +25,60 @@ export interface ReceiverReport {
 
 export interface Donor {
   readonly edgeId: string;
-  /** Clients of shards that it is handing over. */
+  /** Clients that have to reconnect to another edge. */
   readonly clientsRemaining: number;
 }
 
 export interface PaceOptions {
-  /** Reconnects that the cluster is to bear at most. */
+  /** Reconnects per second that the cluster can bear. */
   readonly perSecondMax: number;
 }
 
 export interface Pace {
   readonly perSecond: number;
-  /** Goaways a second of each donor; sums to `perSecond`. */
+  /** GOAWAYs per second of each donor; sums to `perSecond`. */
   readonly byEdge: ReadonlyMap<string, number>;
-  /** How long that takes for all; Infinity while stopped, 0 when nothing is left. */
+  /** Time until no clients remain; Infinity while stopped, 0 when none remain. */
   readonly secondsRemaining: number;
-  /** `held`: something is not known. */
+  /** `held`: reports of a receiver are missing or old. */
   readonly reason: 'idle' | 'pressure' | 'held' | 'stopped' | 'nothing-to-do';
 }
 
 const STEP_MS = 2_000;
 const FRESH_MS = 6_000;
-/** What it begins with and goes up by, of the budget. */
+/** Initial rate and step up, as a share of `perSecondMax`. */
 const STEP_SHARE = 0.02;
 /**
- * Once nobody was told to go for so long, the rate that was right then says nothing any more, and it
- * begins as carefully as at first (RFC 5681, section 4.1, has the same for TCP).
+ * After so long without GOAWAYs the last rate says nothing about the present, and the rate starts
+ * again from its initial value (RFC 5681, section 4.1, does the same for TCP).
  */
-const FORGOTTEN_MS = 10_000;
-/** Under lasting pressure a move still ends some day. */
+const IDLE_RESET_MS = 10_000;
+/** A move ends even under lasting pressure. */
 const PER_SECOND_MIN = 1;
-/** After the death of a receiver. */
-const STOP_MS = FORGOTTEN_MS;
+/** Pause after the death of a receiver. */
+const STOP_MS = IDLE_RESET_MS;
 
+/** Values beyond these are pressure. */
 const HANDSHAKES_MAX = 64;
 const LAG_MS_MAX = 20;
 const HEADROOM_MIN = 0.1;
 
 export class Pacer {
-  /** Set by the first step that has something to do. */
+  /** Set by the first step with clients to move. */
   #perSecond = 0;
   #steppedAtMs = Number.NEGATIVE_INFINITY;
   #stoppedUntilMs = Number.NEGATIVE_INFINITY;
   #busyAtMs = Number.NEGATIVE_INFINITY;
   #aliveBefore = new Set<string>();
-  /** Since the last step up or down. */
+  /** Since the last adjustment. */
   #hasSeenPressure = false;
   #reason: Pace['reason'] = 'held';
 
   constructor(readonly options: PaceOptions) {}
 
   /**
-   * To be called once a second or oftener.
-   * @param receivers of all moves in flight; one that is missing has not reported
+   * Must be called at least once per second.
+   * @param receivers of all moves in flight; empty: none has reported
    */
   step(nowMs: number, donors: readonly Donor[], receivers: readonly ReceiverReport[]): Pace {
     const clientsRemaining = donors.reduce((sum, donor) => sum + donor.clientsRemaining, 0);
@@ -86,7 +89,7 @@ export class Pacer {
     if (hasDied) this.#stoppedUntilMs = nowMs + STOP_MS;
     if (nowMs < this.#stoppedUntilMs) return divide(0, donors, clientsRemaining, 'stopped');
     if (clientsRemaining === 0) return divide(0, donors, 0, 'nothing-to-do');
-    if (nowMs >= this.#busyAtMs + FORGOTTEN_MS) this.#perSecond = this.#first();
+    if (nowMs >= this.#busyAtMs + IDLE_RESET_MS) this.#perSecond = this.#initialRate();
     this.#busyAtMs = nowMs;
     this.#hasSeenPressure ||= receivers.some(isUnderPressure);
     if (nowMs >= this.#steppedAtMs + STEP_MS) {
@@ -106,13 +109,13 @@ export class Pacer {
       this.#reason = 'held';
     } else {
       this.#reason = 'idle';
-      // A rate that nobody makes use of proves nothing about a higher one (as RFC 7661 says of TCP).
+      // A rate that is not used says nothing about a higher one (RFC 7661 has this for TCP).
       if (clientsRemaining < this.#perSecond) return;
       this.#perSecond = Math.min(perSecondMax, this.#perSecond + STEP_SHARE * perSecondMax);
     }
   }
 
-  #first(): number {
+  #initialRate(): number {
     return Math.max(PER_SECOND_MIN, STEP_SHARE * this.options.perSecondMax);
   }
 }
@@ -125,7 +128,7 @@ function isUnderPressure(report: ReceiverReport): boolean {
   );
 }
 
-/** In proportion to what each has left, so that all end together. */
+/** Divides the rate in proportion to the remaining clients, so that all donors finish together. */
 function divide(
   perSecond: number,
   donors: readonly Donor[],

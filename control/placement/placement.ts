@@ -1,76 +1,76 @@
 /**
- * Placement: who gets the shards that nobody has, and which shards the ring means for a joiner. Pure.
+ * Placement: owners for unowned shards, and the shards that a joining edge should get. Pure.
  *
- * The table is the authority and the ring only the preference. A ring of hashed shards alone leaves
- * the fullest of 16 edges 11 % above the mean, however many points it has; so the ring is asked
- * under a bound on every edge's load. Shards that have an owner are not asked for at all.
+ * The assignment is the authority and the ring only a preference. A ring of hashed shards alone
+ * leaves the fullest of 16 edges 11 % above the mean, however many points it has. So the ring is
+ * used under a bound on the load of every edge. Shards that have an owner are left alone.
  */
 import { NO_OWNER } from '../../common/cluster/assignment.js';
 import type { PlannedMove, ProjectedLoads } from './projected-loads.js';
 import { buildRing, type Ring } from './ring.js';
 
-/** How far down its list a shard asks before it takes whoever is coldest. */
-const FAVOURITES = 8;
+/** Number of edges in the ring's order that are tried before the coldest edge is taken. */
+const PREFERRED_MAX = 8;
 
 /**
- * Gives every shard without owner to an edge that takes part: in the ring's order to one that stays
- * within its share by load, else to the coldest. This is also the emergency when an edge has died,
- * so it always finds somebody as long as anybody takes part; capacity is passed only when all are
- * full. Heavy shards come first, as the light ones fill what these leave.
+ * Assigns every unowned shard to an eligible edge: to the first in the ring's order that stays
+ * within its target, otherwise to the coldest. This is also the emergency path when an edge has
+ * died, so it always finds an owner while any edge is eligible; capacity is exceeded only when all
+ * edges are full. Heavy shards come first, and light ones fill the gaps.
  */
-export function placeOrphans(projected: ProjectedLoads): void {
-  const takers = projected.edges.filter((edge) => edge.takesPart);
-  if (takers.length === 0) return;
-  const orphans = [...projected.owners.keys()].filter(
+export function placeUnownedShards(projected: ProjectedLoads): void {
+  const eligible = projected.edges.filter((edge) => edge.isEligible);
+  if (eligible.length === 0) return;
+  const unowned = [...projected.owners.keys()].filter(
     (shard) => projected.owners[shard] === NO_OWNER,
   );
-  if (orphans.length === 0) return;
+  if (unowned.length === 0) return;
   const { load } = projected.loads;
-  orphans.sort((a, b) => load[b]! - load[a]! || a - b);
-  const ring = ringOf(takers);
+  unowned.sort((a, b) => load[b]! - load[a]! || a - b);
+  const ring = ringOf(eligible);
   const indexOf = new Map(projected.edges.map((edge, index) => [edge.id, index]));
-  for (const shard of orphans) {
-    const favourites = take(ring.preference(shard), FAVOURITES).map((id) => indexOf.get(id)!);
+  for (const shard of unowned) {
+    const preferred = take(ring.preference(shard), PREFERRED_MAX).map((id) => indexOf.get(id)!);
     const fits = (index: number) =>
       projected.load[index]! + load[shard]! <= projected.targets[index]! &&
       projected.hasRoomFor(shard, index);
-    projected.book(shard, favourites.find(fits) ?? coldestFor(projected, shard));
+    projected.assign(shard, preferred.find(fits) ?? coldestFor(projected, shard));
   }
 }
 
 /**
- * Books for each joiner the shards that the ring means for it, as far as its share and those of
- * the givers go. So an edge that comes back gets mostly what it had.
+ * Moves to each joining edge the shards for which the ring prefers it, as far as its target and
+ * those of the giving edges allow. So an edge that returns gets mostly the shards that it had.
  */
 export function fillJoiners(
   projected: ProjectedLoads,
   isJoiner: (index: number) => boolean,
   isMovable: (shard: number) => boolean,
 ): PlannedMove[] {
-  const takers = projected.edges.filter((edge) => edge.takesPart);
-  const ring = ringOf(takers);
+  const ring = ringOf(projected.edges.filter((edge) => edge.isEligible));
   const indexOf = new Map(projected.edges.map((edge, index) => [edge.id, index]));
   const moves: PlannedMove[] = [];
   for (const [shard, from] of projected.owners.entries()) {
-    if (from === NO_OWNER || !projected.edges[from]!.takesPart || !isMovable(shard)) continue;
+    if (from === NO_OWNER || !projected.edges[from]!.isEligible || !isMovable(shard)) continue;
     const to = indexOf.get(firstOf(ring.preference(shard)))!;
     if (!isJoiner(to) || isJoiner(from) || !projected.hasRoomFor(shard, to)) continue;
     const load = projected.loads.load[shard]!;
-    const isWithinShares =
+    const isWithinTargets =
       projected.load[from]! - load >= projected.targets[from]! &&
       projected.load[to]! + load <= projected.targets[to]!;
-    if (!isWithinShares) continue;
-    projected.book(shard, to);
+    if (!isWithinTargets) continue;
+    projected.assign(shard, to);
     moves.push({ shard, from, to });
   }
   return moves;
 }
 
+/** The eligible edge with the lowest ratio, among those with room if there are any. */
 function coldestFor(projected: ProjectedLoads, shard: number): number {
   let best: number | undefined;
   let bestHasRoom = false;
   for (const [index, edge] of projected.edges.entries()) {
-    if (!edge.takesPart) continue;
+    if (!edge.isEligible) continue;
     const hasRoom = projected.hasRoomFor(shard, index);
     const isBetter =
       best === undefined ||
@@ -82,7 +82,7 @@ function coldestFor(projected: ProjectedLoads, shard: number): number {
   return best!;
 }
 
-/** Relative to the mean, so that the ring has as many points whatever unit capacities are in. */
+/** Weights are relative to the mean, so that the unit of capacity does not change the points. */
 function ringOf(edges: readonly { readonly id: string; readonly capacity: number }[]): Ring {
   const meanCapacity = edges.reduce((sum, { capacity }) => sum + capacity, 0) / edges.length;
   return buildRing(edges.map((edge) => ({ id: edge.id, weight: edge.capacity / meanCapacity })));

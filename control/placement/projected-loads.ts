@@ -1,16 +1,16 @@
 /**
- * The projected: which shards each edge is to have and what they weigh, while a plan is made. Moves
- * are booked in it at once, so that every further decision sees the load to come.
+ * Projected loads: the shards that each edge will own and their load, while a plan is being made.
+ * Each planned move is applied at once, so that later decisions see the load to come.
  */
 import { NO_OWNER } from '../../common/cluster/assignment.js';
 import type { ShardLoads } from './loads.js';
 
 export interface ProjectedEdge {
   readonly id: string;
-  /** How many connections it can hold; at least 1. Its share of the load is proportional. */
+  /** Maximum number of connections, at least 1. An edge's share of the load is proportional to it. */
   readonly capacity: number;
-  /** False: its load is unknown, or it is to get nothing. It neither gives nor receives. */
-  readonly takesPart: boolean;
+  /** False: its load is unknown, or it must not get shards. It neither gives nor receives. */
+  readonly isEligible: boolean;
 }
 
 export interface PlannedMove {
@@ -21,8 +21,9 @@ export interface PlannedMove {
 }
 
 export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
-  /** For each shard the index of the edge that is to have it, or `NO_OWNER`. */
+  /** For each shard the index of its future owner, or `NO_OWNER`. */
   readonly owners: Uint16Array;
+  /** Per edge. */
   readonly load: Float64Array;
   readonly connections: Float64Array;
   readonly shards: Set<number>[];
@@ -44,40 +45,40 @@ export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
   }
 
   /**
-   * What each edge would carry if load were spread as evenly as it can be, with what nobody has yet;
-   * 0 for one that takes no part. A shard that is heavier than an edge's share is a share of its
-   * own, and the others share the rest: nobody can be brought to a mean that one shard is above.
+   * Load of each edge if load, that of unowned shards included, were spread as evenly as possible;
+   * 0 for an edge that is not eligible. A shard that is heavier than its edge's share is the whole
+   * target of that edge, and the other edges share the rest: no move can bring an edge down to a
+   * mean that one of its shards exceeds.
    */
   get targets(): Float64Array {
-    this.#targets ??= this.#spread();
+    this.#targets ??= this.#computeTargets();
     return this.#targets;
   }
 
-  /** Gives `shard` to the edge `to`, whoever has had it. */
-  book(shard: number, to: number): void {
-    this.release(shard);
+  /** Makes the edge `to` the owner of `shard`. */
+  assign(shard: number, to: number): void {
+    this.unassign(shard);
     this.owners[shard] = to;
     this.#add(shard, to);
-    // Now that share is this shard's, and the others share what is left.
+    // The shard is now the whole target of `to`, so the targets of the other edges change.
     if (this.loads.load[shard]! > this.targets[to]!) this.#targets = undefined;
   }
 
-  /** Makes `shard` nobody's. */
-  release(shard: number): void {
+  unassign(shard: number): void {
     const from = this.owners[shard]!;
     if (from === NO_OWNER) return;
     this.load[from]! -= this.loads.load[shard]!;
     this.connections[from]! -= this.loads.connections[shard]!;
     this.shards[from]!.delete(shard);
     this.owners[shard] = NO_OWNER;
-    if (!this.edges[from]!.takesPart || this.loads.load[shard]! >= this.targets[from]!) {
+    if (!this.edges[from]!.isEligible || this.loads.load[shard]! >= this.targets[from]!) {
       this.#targets = undefined;
     }
   }
 
-  /** Load over target; 1 is perfect. */
+  /** Load divided by target; 1 is perfect. */
   ratio(index: number): number {
-    // With more edges than shards, the share of some is nothing.
+    // With more edges than shards, the target of some edges is 0.
     return this.shards[index]!.size === 0 ? 0 : this.load[index]! / this.targets[index]!;
   }
 
@@ -86,24 +87,25 @@ export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
     return connections <= this.edges[index]!.capacity;
   }
 
-  /** Max over mean, by capacity, of the edges that take part; and over what can be reached. */
+  /**
+   * Load per capacity of the fullest eligible edge, divided by the mean and by the best that moves
+   * can reach; 1 is perfect.
+   */
   imbalance(): { maxOverMean: number; maxOverReachable: number } {
-    const parts = this.#parts();
-    const capacity = sumOf(parts, (index) => this.edges[index]!.capacity);
-    const mean = sumOf(parts, (index) => this.load[index]!) / capacity;
+    const eligible = this.#eligible();
+    const mean = this.#meanLoadPerCapacity(eligible);
     if (!(mean > 0)) return { maxOverMean: 1, maxOverReachable: 1 };
     return {
-      maxOverMean: maxOf(parts, (i) => this.load[i]! / (mean * this.edges[i]!.capacity)),
-      maxOverReachable: maxOf(parts, (index) => this.ratio(index)),
+      maxOverMean: maxOf(eligible, (i) => this.load[i]! / (mean * this.edges[i]!.capacity)),
+      maxOverReachable: maxOf(eligible, (index) => this.ratio(index)),
     };
   }
 
-  /** Shards that alone are heavier than the share of the edge that has them. */
+  /** Shards that are heavier than the whole share of their edge, ascending. */
   irreducible(): number[] {
-    const parts = this.#parts();
-    const capacity = sumOf(parts, (index) => this.edges[index]!.capacity);
-    const mean = sumOf(parts, (index) => this.load[index]!) / capacity;
-    return parts
+    const eligible = this.#eligible();
+    const mean = this.#meanLoadPerCapacity(eligible);
+    return eligible
       .flatMap((index) => {
         const share = mean * this.edges[index]!.capacity;
         return [...this.shards[index]!].filter((shard) => this.loads.load[shard]! > share);
@@ -117,13 +119,18 @@ export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
     this.shards[to]!.add(shard);
   }
 
-  #parts(): number[] {
-    return [...this.edges.keys()].filter((index) => this.edges[index]!.takesPart);
+  #eligible(): number[] {
+    return [...this.edges.keys()].filter((index) => this.edges[index]!.isEligible);
   }
 
-  #spread(): Float64Array {
+  #meanLoadPerCapacity(eligible: readonly number[]): number {
+    const capacity = sumOf(eligible, (index) => this.edges[index]!.capacity);
+    return sumOf(eligible, (index) => this.load[index]!) / capacity;
+  }
+
+  #computeTargets(): Float64Array {
     const targets = new Float64Array(this.edges.length);
-    let sharing = this.#parts();
+    let sharing = this.#eligible();
     let rest = sumOf(sharing, (index) => this.load[index]!);
     for (const [shard, owner] of this.owners.entries()) {
       if (owner === NO_OWNER) rest += this.loads.load[shard]!;
@@ -132,10 +139,10 @@ export class ProjectedLoads<Edge extends ProjectedEdge = ProjectedEdge> {
     for (;;) {
       const perCapacity = rest / sumOf(sharing, (index) => this.edges[index]!.capacity);
       const share = (index: number) => perCapacity * this.edges[index]!.capacity;
-      const giants = sharing.filter((index) => heaviest[index]! > share(index));
+      const withGiant = sharing.filter((index) => heaviest[index]! > share(index));
       for (const index of sharing) targets[index] = Math.max(heaviest[index]!, share(index));
-      if (giants.length === 0) return targets;
-      rest -= sumOf(giants, (index) => heaviest[index]!);
+      if (withGiant.length === 0) return targets;
+      rest -= sumOf(withGiant, (index) => heaviest[index]!);
       sharing = sharing.filter((index) => heaviest[index]! <= share(index));
     }
   }

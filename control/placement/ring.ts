@@ -1,33 +1,35 @@
 /**
- * The ring: which edges a shard prefers, in which order. It is a preference only; the assignment
+ * The ring: the order in which a shard prefers the edges. It is a preference only; the assignment
  * decides.
  *
- * `consistent-hash` is used in the one way in which two processes always agree: a fresh ring for
- * every membership (its `remove` breaks the next `add`), nodes added in the order of their ids,
- * points given explicitly (its own are random) and no point given twice (which of two nodes kept
- * it would depend on the history).
+ * Two processes must compute the same ring, which restricts how `consistent-hash` can be used: a
+ * new instance for every membership (its `remove` breaks the next `add`), nodes added in the order of
+ * their ids, explicit points (its own are random), and no point given to two nodes (which of the
+ * two kept it would depend on the order of changes).
  *
- * Invariants: the ring is a function of the set of nodes; a node that leaves changes the first
- * preference of its own shards only, but for the rare point that it had contested.
+ * Invariants:
+ * - The ring is a function of the set of nodes.
+ * - Removing a node changes the first preference of its own shards only, except for the rare point
+ *   that another node also hashes to.
  */
 import { createHash } from 'node:crypto';
 import ConsistentHash from 'consistent-hash';
 
 export interface RingNode {
   readonly id: string;
-  /** 1 is an ordinary node, 2 one that is to get twice as much. */
+  /** A node of weight 2 gets twice as many shards as one of weight 1. */
   readonly weight: number;
 }
 
 export interface Ring {
-  /** Every node once, most preferred first. Lazy: whoever needs only the first pays for one. */
+  /** Every node once, most preferred first. Lazy: reading only the first costs one lookup. */
   preference(shard: number): Iterable<string>;
 }
 
-/** The largest prime below 2^24, as the library's hash has 24 bits. */
+/** The largest prime below 2^24: `mix24` has 24 bits. */
 const RANGE = 16_777_213;
 
-/** More would not help: from here on the hashed shards themselves are the larger noise. */
+/** More points do not help: beyond this, the hashes of the shards are the larger noise. */
 const POINTS_PER_WEIGHT = 256;
 
 export function buildRing(nodes: readonly RingNode[]): Ring {
@@ -36,7 +38,7 @@ export function buildRing(nodes: readonly RingNode[]): Ring {
   ring._hash = (name) => mix24(Number(name));
   const taken = new Set<number>();
   for (const node of [...nodes].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-    // A contested point stays with the lowest id, which comes first.
+    // A point that two nodes hash to stays with the lower id, which is added first.
     const points = pointsOf(node).filter((point) => !taken.has(point));
     for (const point of points) taken.add(point);
     ring.add(node.id, points.length, points);
@@ -44,17 +46,17 @@ export function buildRing(nodes: readonly RingNode[]): Ring {
   return {
     *preference(shard) {
       const name = String(shard);
-      let served = 0;
-      for (let count = 1; served < nodes.length; count *= 4) {
+      let yielded = 0;
+      for (let count = 1; yielded < nodes.length; count *= 4) {
         const found = ring.get(name, Math.min(count, nodes.length)) ?? [];
-        yield* found.slice(served);
-        served = found.length;
+        yield* found.slice(yielded);
+        yielded = found.length;
       }
     },
   };
 }
 
-/** Prefix-stable: a heavier node has the points of a lighter one and more. At least one. */
+/** At least one point. A heavier node has all points of a lighter one and more. */
 function pointsOf({ id, weight }: RingNode): number[] {
   const count = Math.max(1, Math.round(POINTS_PER_WEIGHT * weight));
   const points = new Set<number>();
@@ -67,7 +69,7 @@ function pointsOf({ id, weight }: RingNode): number[] {
   return [...points];
 }
 
-/** The finalizer of MurmurHash3 (fmix32), cut to the 24 bits that the library can take. */
+/** The finalizer of MurmurHash3 (fmix32), truncated to the 24 bits that the library supports. */
 function mix24(value: number): number {
   let h = value;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -1,7 +1,7 @@
 /**
- * The move watch: what this control knows of the moves in flight besides the table: since when each
- * has been in its phase, and what the two edges have said last. A control that has just begun knows
- * nothing yet, gives every move its full time again, and hears from the edges within seconds.
+ * Tracks the moves in flight: how long each has been in its phase, and the latest report of both
+ * edges. None of this is stored. A new leader gives every move its full time again and receives
+ * reports of the edges within seconds.
  */
 import {
   type Assignment,
@@ -12,36 +12,38 @@ import {
 import { type MoveDeadlines, type MoveReport, type MoveStep, stepMove } from './moves.js';
 import { isSameMove } from './transitions.js';
 
-interface Seen {
+interface TrackedMove {
   readonly move: Move;
   readonly sinceMs: number;
-  /** The assignment in which it was first seen like this; older reports do not count. */
+  /** The first assignment with the move in this phase; reports on older ones do not count. */
   readonly since: Position;
 }
 
-export class MoveWatch {
-  /** By shard: the moves of the assignment that is followed. */
-  #seen = new Map<number, Seen>();
+export class MoveTracker {
+  /** By shard: the moves of the assignment in force. */
+  #moves = new Map<number, TrackedMove>();
+  /** By edge id. */
   readonly #reports = new Map<string, MoveReport>();
 
   constructor(readonly deadlines: MoveDeadlines) {}
 
-  follow(nowMs: number, table: Assignment): void {
-    const seen = new Map<number, Seen>();
-    for (const move of table.moves) {
-      const before = this.#seen.get(move.shard);
-      const isOld = before !== undefined && isSameMove(before.move, move);
-      seen.set(move.shard, isOld ? before : { move, sinceMs: nowMs, since: table.position });
+  onAssignment(nowMs: number, assignment: Assignment): void {
+    const moves = new Map<number, TrackedMove>();
+    for (const move of assignment.moves) {
+      const before = this.#moves.get(move.shard);
+      const isTracked = before !== undefined && isSameMove(before.move, move);
+      const tracked = isTracked ? before : { move, sinceMs: nowMs, since: assignment.position };
+      moves.set(move.shard, tracked);
     }
-    this.#seen = seen;
-    const ids = new Set(table.edges.map((edge) => edge.id));
+    this.#moves = moves;
+    const ids = new Set(assignment.edges.map((edge) => edge.id));
     for (const id of this.#reports.keys()) {
       if (!ids.has(id)) this.#reports.delete(id);
     }
   }
 
-  /** Returns false for a report that a newer one has overtaken, as when an edge changes its session. */
-  hear(report: MoveReport): boolean {
+  /** Returns false for a report older than the latest, as can happen when an edge reconnects. */
+  onReport(report: MoveReport): boolean {
     const before = this.#reports.get(report.edgeId);
     if (before !== undefined && comparePositions(report.under, before.under) < 0) return false;
     this.#reports.set(report.edgeId, report);
@@ -50,18 +52,18 @@ export class MoveWatch {
 
   /** Undefined for a move that is not in the assignment yet. */
   stepOf(nowMs: number, move: Move): MoveStep | undefined {
-    const seen = this.#seen.get(move.shard);
-    if (seen === undefined || !isSameMove(seen.move, move)) return undefined;
-    const { sinceMs, since } = seen;
+    const tracked = this.#moves.get(move.shard);
+    if (tracked === undefined || !isSameMove(tracked.move, move)) return undefined;
+    const { sinceMs, since } = tracked;
     const fromReport = this.#reports.get(move.from);
     const toReport = this.#reports.get(move.to);
     return stepMove(move, { sinceMs, since, fromReport, toReport }, nowMs, this.deadlines);
   }
 
-  /** When time alone changes something. */
-  endsAtMs(): number[] {
+  /** Deadlines of all moves in flight. */
+  deadlinesMs(): number[] {
     const { acquireMs, handOverMs } = this.deadlines;
-    return [...this.#seen.values()].map(
+    return [...this.#moves.values()].map(
       ({ move, sinceMs }) => sinceMs + (move.phase === 'acquiring' ? acquireMs : handOverMs),
     );
   }

@@ -1,31 +1,32 @@
 /**
- * Moves: what becomes next of one shard on its way from A to B (make before break). Pure, and a
- * function of what is stored and what edges have said: whichever control leads can go on with a
- * move that another has begun, and deciding twice is harmless.
+ * Moves: the next step of one shard that moves from edge A to edge B (make before break). Pure, and
+ * a function of the stored assignment and the reports of the edges. So any control that leads can
+ * continue a move that another one started, and deciding twice is harmless.
  *
- *   acquiring      B subscribes and proves it. A owns the shard and serves it; nobody has noticed.
- *   handing-over   B owns the shard: devices are sent there. A, still subscribed, tells its clients
- *                  to go, lingers, and unsubscribes.
+ *   acquiring      A owns the shard and serves it. B subscribes and proves that it receives.
+ *                  Clients have not noticed anything yet.
+ *   handing-over   B owns the shard: devices connect to B. A is still subscribed, sends its clients
+ *                  a GOAWAY, lingers, and unsubscribes.
  *
- * Whatever fails, one edge that is subscribed owns the shard: until B has proven itself that is A,
- * and afterwards B. So giving up is always only a word in the table.
+ * Invariant: the owner of the shard is subscribed, A until B has proven itself and B afterwards. So
+ * a move can be rolled back or completed by changing the assignment alone.
  */
 import { comparePositions, type Move, type Position } from '../../common/cluster/assignment.js';
 
-/** What an edge says of moves with every report, for as long as it is true. */
+/** State of the moves of one edge. Repeated in every report for as long as it is true. */
 export interface MoveReport {
   readonly edgeId: string;
-  /** The assignment under which it says so: what was true under an older one may have been undone. */
+  /** The assignment on which the report is based. A report on an older one may be obsolete. */
   readonly under: Position;
-  /** Shards that it is acquiring, and whose channel has proven to deliver. */
+  /** Shards that the edge is acquiring and whose channel is proven to deliver. */
   readonly acquired: readonly number[];
-  /** Shards that it was handing over, whose clients are gone and whose subscription is ended. */
+  /** Shards that the edge was handing over: their clients have left and it has unsubscribed. */
   readonly released: readonly number[];
 }
 
-/** What a control knows of a move besides the table. */
-export interface MoveKnowledge {
-  /** When, and under which assignment, this control first saw the move in its phase. */
+/** State of a move that is not in the assignment. */
+export interface MoveStatus {
+  /** When, and in which assignment, this control first saw the move in its present phase. */
   readonly sinceMs: number;
   readonly since: Position;
   readonly fromReport: MoveReport | undefined;
@@ -33,59 +34,60 @@ export interface MoveKnowledge {
 }
 
 export interface MoveDeadlines {
-  /** How long B may take to prove itself. */
+  /** Time for B to prove that it receives. */
   readonly acquireMs: number;
-  /** How long A may take to let its clients go; it closes what is left somewhat before. */
+  /** Time for the clients of A to leave; A disconnects the rest shortly before. */
   readonly handOverMs: number;
 }
 
 export type MoveStep =
   | { readonly type: 'wait'; readonly untilMs: number }
-  /** B has proven itself: the shard becomes B's. */
+  /** B has proven itself and becomes the owner. */
   | { readonly type: 'hand-over' }
-  /** B has the shard, the move ends. */
-  | { readonly type: 'done'; readonly why: 'released' | 'deadline' | 'from-died' }
-  /** A has the shard, the move ends. */
-  | { readonly type: 'roll-back'; readonly why: 'deadline' | 'to-died' | 'unwanted' };
+  /** The move ends with B as the owner. */
+  | { readonly type: 'done'; readonly reason: 'released' | 'deadline' | 'from-died' }
+  /** The move ends with A as the owner. */
+  | { readonly type: 'roll-back'; readonly reason: 'deadline' | 'to-died' | 'unwanted' };
 
-/** What becomes of a move when edges are gone; undefined: that does not touch it. */
-export function stepWithout(
+/** Step of a move whose edges may have left the cluster; undefined: both are present. */
+export function stepWithoutEdges(
   { from, to }: Move,
-  isThere: (id: string) => boolean,
+  isPresent: (id: string) => boolean,
 ): MoveStep | undefined {
-  // Nobody serves the shard but B, ready or not. If B is gone too, the orphan is placed anew.
-  if (!isThere(from)) return { type: 'done', why: 'from-died' };
-  return isThere(to) ? undefined : { type: 'roll-back', why: 'to-died' };
+  // Only B can serve the shard, ready or not. If B has left too, the shard is placed anew.
+  if (!isPresent(from)) return { type: 'done', reason: 'from-died' };
+  return isPresent(to) ? undefined : { type: 'roll-back', reason: 'to-died' };
 }
 
 export function stepMove(
   move: Move,
-  known: MoveKnowledge,
+  status: MoveStatus,
   nowMs: number,
   { acquireMs, handOverMs }: MoveDeadlines,
 ): MoveStep {
+  const { sinceMs, since, fromReport, toReport } = status;
   if (move.phase === 'acquiring') {
-    if (says(known.toReport, 'acquired', move.shard, known.since)) return { type: 'hand-over' };
-    const untilMs = known.sinceMs + acquireMs;
-    return nowMs < untilMs ? { type: 'wait', untilMs } : { type: 'roll-back', why: 'deadline' };
+    if (reports(toReport, 'acquired', move.shard, since)) return { type: 'hand-over' };
+    const untilMs = sinceMs + acquireMs;
+    return nowMs < untilMs ? { type: 'wait', untilMs } : { type: 'roll-back', reason: 'deadline' };
   }
-  if (says(known.fromReport, 'released', move.shard, known.since)) {
-    return { type: 'done', why: 'released' };
+  if (reports(fromReport, 'released', move.shard, since)) {
+    return { type: 'done', reason: 'released' };
   }
-  const untilMs = known.sinceMs + handOverMs;
-  // Past the deadline A has guests at most, which it serves and is subscribed for.
-  return nowMs < untilMs ? { type: 'wait', untilMs } : { type: 'done', why: 'deadline' };
+  const untilMs = sinceMs + handOverMs;
+  // After the deadline A has guests at most: it stays subscribed for them and serves them.
+  return nowMs < untilMs ? { type: 'wait', untilMs } : { type: 'done', reason: 'deadline' };
 }
 
-function says(
+function reports(
   report: MoveReport | undefined,
-  what: 'acquired' | 'released',
+  list: 'acquired' | 'released',
   shard: number,
   since: Position,
 ): boolean {
   return (
     report !== undefined &&
     comparePositions(report.under, since) >= 0 &&
-    report[what].includes(shard)
+    report[list].includes(shard)
   );
 }

@@ -1,18 +1,18 @@
 /**
- * The plan queue: the steps of a plan that have not begun. Only what is in flight is in the table;
- * this is in memory, and whoever leads next plans anew. The world changes while steps wait, so each
- * is looked at once more before it begins, and dropped if it makes no sense any more.
+ * Steps of a plan whose moves have not started. Only moves in flight are in the assignment; the
+ * queue is in memory, and the next leader plans anew. The cluster changes while steps wait, so each
+ * is checked again before it starts and dropped if it no longer applies.
  */
 import type { Content } from '../../common/cluster/assignment.js';
 import type { Cooldowns } from './cooldowns.js';
-import type { Step } from './plan.js';
+import type { PlanStep } from './plan.js';
 
 export class PlanQueue {
-  #steps: Step[] = [];
+  #steps: PlanStep[] = [];
 
   constructor(readonly cooldowns: Cooldowns) {}
 
-  get steps(): readonly Step[] {
+  get steps(): readonly PlanStep[] {
     return this.#steps;
   }
 
@@ -20,43 +20,43 @@ export class PlanQueue {
     return this.#steps.length;
   }
 
-  replace(steps: readonly Step[]): void {
+  replace(steps: readonly PlanStep[]): void {
     this.#steps = [...steps];
   }
 
-  /** Steps that were taken and have not begun after all. */
-  putBack(steps: readonly Step[]): void {
+  /** Returns steps that were taken and whose moves have not been stored. */
+  putBack(steps: readonly PlanStep[]): void {
     this.#steps.unshift(...steps);
   }
 
-  /** At most `count` steps that can begin now. `hasDropped`: the plan is not carried out as made. */
+  /** Takes at most `count` steps that can start now. `hasDropped`: others no longer applied. */
   take(
     nowMs: number,
     { edges, owners, moves }: Content,
     count: number,
     canReceive: (edgeId: string) => boolean,
-  ): { begun: Step[]; hasDropped: boolean } {
+  ): { started: PlanStep[]; hasDropped: boolean } {
     const moving = new Set(moves.map((move) => move.shard));
     const byId = new Map(edges.map((edge, index) => [edge.id, { ...edge, index }]));
-    const begun: Step[] = [];
+    const started: PlanStep[] = [];
     let hasDropped = false;
-    while (begun.length < count) {
+    while (started.length < count) {
       const step = this.#steps.shift();
       if (step === undefined) break;
-      const makesSense =
+      const applies =
         byId.get(step.from)?.index === owners[step.shard] &&
         !moving.has(step.shard) &&
         byId.get(step.to)?.intent === 'none' &&
         canReceive(step.to);
-      if (!makesSense) {
+      if (!applies) {
         hasDropped = true;
         continue;
       }
       moving.add(step.shard);
-      begun.push(step);
-      if (step.kind === 'balancing') this.cooldowns.balanced(nowMs, step);
-      if (step.kind === 'addition') this.cooldowns.filled(nowMs, step.to);
+      started.push(step);
+      if (step.kind === 'balancing') this.cooldowns.onBalancingMove(nowMs, step);
+      if (step.kind === 'addition') this.cooldowns.onFillingMove(nowMs, step.to);
     }
-    return { begun, hasDropped };
+    return { started, hasDropped };
   }
 }

@@ -1,5 +1,5 @@
-/** What an operator is shown of a plan before it is applied. Pure. */
-import type { Kind, Plan } from './plan.js';
+/** Summary of a plan, which operators see before they apply it. Pure. */
+import type { Plan, StepKind } from './plan.js';
 
 export interface Transfer {
   readonly from: string;
@@ -11,26 +11,27 @@ export interface Transfer {
 export interface PlanSummary {
   readonly shards: number;
   readonly clients: number;
-  /** Clients by what they are moved for; only balancing is the rebalancer's own doing. */
-  readonly churn: Readonly<Record<Kind, number>>;
+  /** Clients by the reason of their move; only balancing is the rebalancer's own decision. */
+  readonly churn: Readonly<Record<StepKind, number>>;
   /** Largest first. */
   readonly transfers: readonly Transfer[];
   readonly maxOverMean: Plan['maxOverMean'];
   readonly irreducible: readonly number[];
-  /** Expected, at the given pace and with no more moves in flight than may be. */
+  /** Estimates for the given pace and limit of moves in flight. */
   readonly reconnectsPerSecond: number;
   readonly secondsRemaining: number;
 }
 
 export interface Expectation {
+  /** Reconnects per second. */
   readonly perSecond: number;
   readonly movesInFlightMax: number;
-  /** What a move takes at least, however few its clients: proof, reports, linger. */
+  /** Shortest duration of a move, however few its clients: proof, reports, linger. */
   readonly moveSecondsMin: number;
 }
 
 export function summarize(plan: Plan, expected: Expectation): PlanSummary {
-  const churn: Record<Kind, number> = { removal: 0, addition: 0, balancing: 0 };
+  const churn: Record<StepKind, number> = { removal: 0, addition: 0, balancing: 0 };
   const transfers = new Map<
     string,
     { from: string; to: string; shards: number[]; clients: number }

@@ -1,22 +1,23 @@
 /**
- * The planner: keeps the table what the edges, their loads and the operators call for. A pure
- * machine; its driver reads and writes the table, and tells it what comes in.
+ * The planner keeps the assignment in line with the edges, their loads and the operators' requests.
+ * A pure machine; its driver reads and writes the stored assignment and passes events in.
  *
- * The table is all that survives this control, so it holds all that others need: owners, intents,
- * the moves in flight, and whether evening out has begun and is not finished. The rest of a plan is
- * only in memory, in a queue from which a bounded number of moves is in flight at a time; whoever
- * leads next plans anew from what is then so.
+ * Only the stored assignment survives this control. So it holds everything that another leader
+ * needs: owners, intents, the moves in flight, and whether balancing has started and is not
+ * finished. The rest of a plan is a queue in memory, from which a bounded number of moves is in
+ * flight at a time. The next leader plans anew from the state that it finds.
  *
- * Invariants: one write is on its way at most, on top of the newest table that was read, and none
- * after a write whose outcome is unknown until the table is read again; what is written makes
- * sense; positions only grow; no more than `movesInFlightMax` moves are begun at a time, and one
- * per shard; while membership is frozen nothing is planned or begun.
+ * Invariants:
+ * - At most one write is pending. It is based on the newest assignment that was read, and after a
+ *   write with unknown outcome the assignment is read again before the next write.
+ * - Every assignment that is written is valid, and positions only grow.
+ * - At most `movesInFlightMax` moves are in flight, and at most one per shard.
+ * - Nothing is planned or started while membership is frozen.
  */
 import {
   type Assignment,
   type Content,
   comparePositions,
-  type EdgeIdentity,
   findProblem,
   type Intent,
   type Move,
@@ -26,134 +27,71 @@ import {
 } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
-import { Cooldowns } from './cooldowns.js';
-import { type LoadReport, Loads } from '../placement/loads.js';
-import { MoveWatch } from './move-tracker.js';
-import type { MoveDeadlines, MoveReport, MoveStep } from './moves.js';
-import { makePlan, type Plan, placeAtOnce, type Step, type World } from './plan.js';
+import { assignUnowned } from './assign-unowned.js';
+import { ClusterView } from './cluster-view.js';
+import { makePlan } from './make-plan.js';
+import { MoveTracker } from './move-tracker.js';
+import type { MoveStep } from './moves.js';
+import type { Plan, PlanStep } from './plan.js';
 import { PlanQueue } from './plan-queue.js';
+import type { PlannerAction, PlannerEdge, PlannerEvent, PlannerOptions } from './planner-events.js';
 import { rejectIntent, rejectPlan } from './preconditions.js';
-import { adoptMembers, beginMoves, isSameContent, setIntent, settleMoves } from './transitions.js';
+import { adoptMembers, advanceMoves, isSameContent, setIntent, startMoves } from './transitions.js';
 
-export interface PlannerEdge extends EdgeIdentity {
-  /** Undefined: it has not said hello to this control yet. */
-  readonly capacity: number | undefined;
-  /** Empty: none was given. */
-  readonly zone: string;
-  /** Not dead: its shards stay with it. */
-  readonly isMember: boolean;
-  /** Heard: it can be given shards, unless it is cut off. */
-  readonly isAlive: boolean;
-  /** It is heard, and says that it cannot deliver: its shards are to go to others. */
-  readonly isPartitioned: boolean;
-}
-
-export type PlannerEvent =
-  /** What is stored: at first, when it is newer than what is known, and after a lost race. */
-  | { readonly type: 'read'; readonly assignment: Assignment | undefined }
-  /** The write on its way is stored. */
-  | { readonly type: 'written' }
-  /** The write on its way may or may not be stored. */
-  | { readonly type: 'write-failed' }
-  /** Whenever membership has changed. `newestSeen`: the newest assignment that any edge knows. */
-  | {
-      readonly type: 'edges';
-      readonly edges: readonly PlannerEdge[];
-      readonly newestSeen: Position;
-      readonly isFrozen: boolean;
-    }
-  /** Membership says that it is time to act on the change. */
-  | { readonly type: 'replan' }
-  /** With every report of an edge. `loads` is undefined when they made no sense. */
-  | {
-      readonly type: 'report';
-      readonly moves: MoveReport;
-      readonly loads: LoadReport | undefined;
-    }
-  /** Ask `rejectIntent` first. */
-  | { readonly type: 'intent'; readonly edgeId: string; readonly intent: Intent }
-  /** Ask `rejectPlan` first. */
-  | { readonly type: 'apply'; readonly plan: Plan }
-  /** Nothing is planned or begun; what is handing over goes on. */
-  | { readonly type: 'pause' }
-  | { readonly type: 'resume' }
-  /** A pause that also takes back what nobody has noticed yet. */
-  | { readonly type: 'abort' };
-
-/** Write `next` if the table is still at `on`, by compare-and-set. */
-export interface PlannerAction {
-  readonly type: 'write';
-  readonly next: Assignment;
-  readonly on: Position;
-}
-
-export interface PlannerOptions extends MoveDeadlines {
-  readonly shardCount: number;
-  /** The traffic of a moving shard goes to two edges. */
-  readonly movesInFlightMax: number;
-  /** How many idle connections one message per second is worth. */
-  readonly messageWeight: number;
-}
-
-/** At least twice the interval of reports, so that a plan sees what the one before has done. */
+/** At least two report intervals, so that a plan sees the effect of the one before. */
 const PLAN_INTERVAL_MS = 30_000;
-/** Steps of moves that come close together are written together: each table goes to everybody. */
+/** Delay until the next plan after one that could not be carried out as made. */
+const RETRY_MS = 5_000;
+/** Combines steps of moves into one write: every assignment is sent to all edges and routers. */
 const WRITE_INTERVAL_MS = 250;
 /**
- * Of the moves that may be in flight, so many are begun in one write. Those begun together end
- * together, and are a burst of work for the same edges at each step.
+ * Share of `movesInFlightMax` that one write may start. Moves that start together end together, and
+ * are a burst of work for the same edges at each step.
  */
-const BEGUN_AT_ONCE_SHARE = 1 / 16;
-const BEGUN_AT_ONCE_MIN = 4;
-/** Loads are taken down this often, so that those of an edge that dies are not old. */
-const MEASURE_INTERVAL_MS = 5_000;
+const STARTED_AT_ONCE_SHARE = 1 / 16;
+const STARTED_AT_ONCE_MIN = 4;
 
-/** A plan that could not be carried out is made again this soon. */
-const RETRY_MS = 5_000;
-
-/** What is on its way, and what becomes due again if it does not arrive. */
-interface Writing {
+/** A write whose outcome is unknown, and the requests that become due again if it fails. */
+interface PendingWrite {
   readonly action: PlannerAction;
   readonly isReplan: boolean;
   readonly isAbort: boolean;
-  readonly begun: readonly Step[];
+  readonly started: readonly PlanStep[];
 }
 
 export class Planner implements Machine<PlannerEvent, PlannerAction> {
-  readonly #loads: Loads;
-  readonly #cooldowns = new Cooldowns();
+  readonly #view: ClusterView;
+  readonly #moves: MoveTracker;
+  readonly #queue: PlanQueue;
   /** The newest assignment known. Undefined: nothing is stored, or it was not read yet. */
   #current: Assignment | undefined;
-  /** Position of what is stored; undefined: it must be read before anything is written. */
+  /** Position of the stored assignment; undefined: it must be read before the next write. */
   #stored: Position | undefined;
-  #writing: Writing | undefined;
+  #pendingWrite: PendingWrite | undefined;
   #writtenAtMs = Number.NEGATIVE_INFINITY;
   #newestSeen = ORIGIN;
-  #edges = new Map<string, PlannerEdge>();
   #isFrozen = false;
   #isPaused = false;
   #isReplanDue = false;
   #isAbortDue = false;
-  /** Asked for, and not stored yet. */
+  /** Requested intents that are not stored yet, by edge id. */
   readonly #intents = new Map<string, Intent>();
-  readonly #watch: MoveWatch;
-  readonly #queue = new PlanQueue(this.#cooldowns);
+  /** Undefined until the first step. */
   #planAtMs: number | undefined;
-  #measuredAtMs = Number.NEGATIVE_INFINITY;
-  /** The last thing that was not done because it made no sense: a bug, to be alarmed about. */
   #problem: string | undefined;
 
   constructor(readonly options: PlannerOptions) {
-    this.#loads = new Loads(options.shardCount, options.messageWeight);
-    this.#watch = new MoveWatch(options);
+    this.#view = new ClusterView(options.shardCount, options.messageWeight);
+    this.#moves = new MoveTracker(options);
+    this.#queue = new PlanQueue(this.#view.cooldowns);
   }
 
   get current(): Assignment | undefined {
     return this.#current;
   }
 
-  /** What waits to be begun, in this order. */
-  get queue(): readonly Step[] {
+  /** Planned moves that have not started, in their order. */
+  get queue(): readonly PlanStep[] {
     return this.#queue.steps;
   }
 
@@ -161,27 +99,26 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return this.#isPaused;
   }
 
+  /** The last change that was discarded because it was invalid: a bug. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
   step(nowMs: number, event: PlannerEvent | null): Output<PlannerAction> {
     this.#planAtMs ??= nowMs + PLAN_INTERVAL_MS;
-    if (event !== null) this.#take(nowMs, event);
-    if (nowMs >= this.#measuredAtMs + MEASURE_INTERVAL_MS) {
-      this.#measuredAtMs = nowMs;
-      this.#loads.measure(nowMs);
-    }
-    const isWriting = this.#writing !== undefined;
-    if (!isWriting && this.#stored !== undefined) this.#decide(nowMs, this.#stored);
-    const actions = isWriting || this.#writing === undefined ? [] : [this.#writing.action];
-    return { actions, wakeAtMs: this.#wakeAtMs(nowMs) };
+    if (event !== null) this.#handle(nowMs, event);
+    this.#view.measureIfDue(nowMs);
+    const wasWriting = this.#pendingWrite !== undefined;
+    if (!wasWriting && this.#stored !== undefined) this.#decide(nowMs, this.#stored);
+    const isNew = !wasWriting && this.#pendingWrite !== undefined;
+    return { actions: isNew ? [this.#pendingWrite!.action] : [], wakeAtMs: this.#wakeAtMs(nowMs) };
   }
 
-  /** What an operator who asks now would get. Undefined while there is no assignment. */
+  /** The plan for a rebalance that an operator requests now; undefined: there is no assignment. */
   preview(nowMs: number): Plan | undefined {
     const current = this.#current;
-    return current && makePlan(current, current.position, this.#world(nowMs, current), true);
+    if (current === undefined) return undefined;
+    return makePlan(current, current.position, this.#view.planInputs(nowMs, current), true);
   }
 
   rejectPlan(plan: Plan): Rejection | undefined {
@@ -189,14 +126,13 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   rejectIntent(edgeId: string, intent: Intent, isForced: boolean): Rejection | undefined {
-    const edges = this.#current?.edges ?? [];
-    const wanted = edges.map((edge) => {
+    const edges = (this.#current?.edges ?? []).map((edge) => {
       return { ...edge, intent: this.#intents.get(edge.id) ?? edge.intent };
     });
-    return rejectIntent(wanted, edgeId, intent, isForced);
+    return rejectIntent(edges, edgeId, intent, isForced);
   }
 
-  #take(nowMs: number, event: PlannerEvent): void {
+  #handle(nowMs: number, event: PlannerEvent): void {
     switch (event.type) {
       case 'read':
         this.#onRead(nowMs, event.assignment);
@@ -205,22 +141,20 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
         this.#onWritten(nowMs);
         break;
       case 'write-failed':
-        this.#takeBack();
+        this.#withdrawWrite();
         this.#stored = undefined;
         break;
       case 'edges':
         this.#onEdges(nowMs, event.edges);
         this.#isFrozen = event.isFrozen;
-        if (comparePositions(event.newestSeen, this.#newestSeen) > 0) {
-          this.#newestSeen = event.newestSeen;
-        }
+        this.#newestSeen = newer(event.newestSeen, this.#newestSeen);
         break;
       case 'replan':
         this.#isReplanDue = true;
         break;
       case 'report':
-        if (this.#watch.hear(event.moves)) {
-          this.#loads.hear(nowMs, event.moves.edgeId, event.loads);
+        if (this.#moves.onReport(event.moves)) {
+          this.#view.onReport(nowMs, event.moves.edgeId, event.loads);
         }
         break;
       case 'intent':
@@ -250,57 +184,51 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #onEdges(nowMs: number, edges: readonly PlannerEdge[]): void {
-    for (const { id, isPartitioned } of edges) {
-      if ((this.#edges.get(id)?.isPartitioned ?? false) === isPartitioned) continue;
-      // It may be cut off again: what it still has stays, but it is given nothing for a while.
-      if (!isPartitioned) this.#cooldowns.failed(nowMs, id);
-      this.#queue.replace([]);
-      this.#planAtMs = nowMs;
-    }
-    this.#edges = new Map(edges.map((edge) => [edge.id, edge]));
+    if (!this.#view.setEdges(nowMs, edges)) return;
+    this.#queue.replace([]);
+    this.#planAtMs = nowMs;
   }
 
   #onRead(nowMs: number, stored: Assignment | undefined): void {
-    this.#takeBack();
+    this.#withdrawWrite();
     this.#stored = stored?.position ?? ORIGIN;
     if (stored === undefined) return;
     if (comparePositions(stored.position, this.#current?.position ?? ORIGIN) <= 0) return;
-    // Another control is at work, or we come after one: its table may call for another plan.
+    // Another control has written it, so the queue may not fit any more.
     if (this.#queue.length > 0) this.#planSoon(nowMs);
     this.#queue.replace([]);
-    this.#follow(nowMs, stored);
+    this.#setCurrent(nowMs, stored);
   }
 
   #onWritten(nowMs: number): void {
-    if (this.#writing === undefined) return;
-    const { next } = this.#writing.action;
-    this.#writing = undefined;
+    if (this.#pendingWrite === undefined) return;
+    const { next } = this.#pendingWrite.action;
+    this.#pendingWrite = undefined;
     this.#stored = next.position;
-    this.#follow(nowMs, next);
+    this.#setCurrent(nowMs, next);
   }
 
-  /** What was on its way is not stored, as far as is known. */
-  #takeBack(): void {
-    if (this.#writing === undefined) return;
-    this.#isReplanDue ||= this.#writing.isReplan;
-    this.#isAbortDue ||= this.#writing.isAbort && this.#isPaused;
-    this.#queue.putBack(this.#writing.begun);
-    this.#writing = undefined;
+  /** Treats the pending write as not stored. */
+  #withdrawWrite(): void {
+    if (this.#pendingWrite === undefined) return;
+    this.#isReplanDue ||= this.#pendingWrite.isReplan;
+    this.#isAbortDue ||= this.#pendingWrite.isAbort && this.#isPaused;
+    this.#queue.putBack(this.#pendingWrite.started);
+    this.#pendingWrite = undefined;
   }
 
-  /** `next` is the assignment in force from now on. */
-  #follow(nowMs: number, next: Assignment): void {
-    // The loads of a table that is new to this control are known after as long.
+  #setCurrent(nowMs: number, next: Assignment): void {
+    // Loads under the first assignment that this control sees are known after about as long.
     if (this.#current === undefined) this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
     this.#current = next;
-    this.#loads.follow(nowMs, next);
-    this.#watch.follow(nowMs, next);
+    this.#view.onAssignment(nowMs, next);
+    this.#moves.onAssignment(nowMs, next);
     for (const { id, intent } of next.edges) {
       if (this.#intents.get(id) === intent) this.#intents.delete(id);
     }
   }
 
-  /** Sets `#writing` if the table is to change. */
+  /** Sets `#pendingWrite` if the assignment has to change. */
   #decide(nowMs: number, stored: Position): void {
     const newest = newer(this.#newestSeen, this.#current?.position ?? ORIGIN);
     const hasLostWrites = comparePositions(newest, stored) > 0;
@@ -310,44 +238,51 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
     const base = this.#current ?? emptyContent(this.options.shardCount);
     const [isReplan, isAbort] = [this.#isReplanDue, this.#isAbortDue];
-    let content: Content = base;
-    const change = (name: string, next: Content) => {
-      const problem = findProblem(next);
-      if (problem === undefined) content = next;
-      else this.#problem = `${name}: ${problem}`;
+    let content = this.#applyRequests(nowMs, base);
+    this.#isReplanDue = false;
+    this.#isAbortDue = false;
+    if (content.edges.length === 0) return;
+    content = this.#checked('plan', this.#planIfDue(nowMs, content, stored), content);
+    const started = this.#takeSteps(nowMs, content);
+    content = this.#checked('start', startMoves(content, started), content);
+    if (isSameContent(content, base) && !hasLostWrites) return;
+    const position = {
+      // Only a higher incarnation is newer than everything that any edge has seen.
+      incarnation: hasLostWrites ? newest.incarnation + 1 : stored.incarnation,
+      epoch: Math.max(newest.epoch, stored.epoch) + 1,
     };
-    if (isReplan) change('replan', this.#adopt(nowMs, content));
+    const action = { type: 'write', next: { ...content, position }, on: stored } as const;
+    this.#pendingWrite = { action, isReplan, isAbort, started };
+    this.#writtenAtMs = nowMs;
+  }
+
+  /** Applies changed members, requested intents, the next steps of moves, and an abort. */
+  #applyRequests(nowMs: number, base: Content): Content {
+    let content = base;
+    const isReplan = this.#isReplanDue;
+    if (isReplan) content = this.#checked('replan', this.#adoptMembers(nowMs, content), content);
     for (const [edgeId, intent] of this.#intents) {
       if (!content.edges.some(({ id }) => id === edgeId)) this.#intents.delete(edgeId);
-      else change('intent', setIntent(content, edgeId, intent));
+      else content = this.#checked('intent', setIntent(content, edgeId, intent), content);
     }
     if (isReplan || this.#intents.size > 0) {
       this.#queue.replace([]);
       this.#planAtMs = nowMs;
     }
-    change(
-      'moves',
-      settleMoves(content, (move) => this.#stepOf(nowMs, move)),
-    );
-    if (isAbort) change('abort', { ...content, isBalancing: false });
-    this.#isReplanDue = false;
-    this.#isAbortDue = false;
-    if (content.edges.length === 0) return;
-    change('plan', this.#planIfDue(nowMs, content, stored));
-    const begun = this.#begin(nowMs, content);
-    change('begin', beginMoves(content, begun));
-    if (isSameContent(content, base) && !hasLostWrites) return;
-    const position = {
-      // Only a higher incarnation is newer than all that anybody has seen.
-      incarnation: hasLostWrites ? newest.incarnation + 1 : stored.incarnation,
-      epoch: Math.max(newest.epoch, stored.epoch) + 1,
-    };
-    const action = { type: 'write', next: { ...content, position }, on: stored } as const;
-    this.#writing = { action, isReplan, isAbort, begun };
-    this.#writtenAtMs = nowMs;
+    const advanced = advanceMoves(content, (move) => this.#stepOf(nowMs, move));
+    content = this.#checked('moves', advanced, content);
+    return this.#isAbortDue ? { ...content, isBalancing: false } : content;
   }
 
-  /** Most events change nothing: a look at the moves is cheaper than at all shards. */
+  /** Returns `next` if it is valid, otherwise `fallback`. */
+  #checked(change: string, next: Content, fallback: Content): Content {
+    const problem = findProblem(next);
+    if (problem === undefined) return next;
+    this.#problem = `${change}: ${problem}`;
+    return fallback;
+  }
+
+  /** A cheap test, because most events change nothing and a decision looks at every shard. */
   #hasWork(nowMs: number): boolean {
     if (nowMs < this.#writtenAtMs + WRITE_INTERVAL_MS) return false;
     const moves = this.#current?.moves ?? [];
@@ -358,74 +293,50 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     );
   }
 
-  #adopt(nowMs: number, content: Content): Content {
-    const members = [...this.#edges.values()].filter((edge) => edge.isMember);
-    // Nobody to give anything to: what was, stands.
+  #adoptMembers(nowMs: number, content: Content): Content {
+    const { members } = this.#view;
+    // Without members no edge can own a shard, so the assignment stays as it is.
     if (members.length === 0) return content;
     const adopted = adoptMembers(content, members);
-    const owners = placeAtOnce(adopted, adopted.owners, this.#world(nowMs, adopted));
-    return { ...adopted, owners };
+    const inputs = this.#view.planInputs(nowMs, adopted);
+    return { ...adopted, owners: assignUnowned(adopted, adopted.owners, inputs) };
   }
 
   #stepOf(nowMs: number, move: Move): MoveStep | undefined {
     if (this.#isAbortDue && move.phase === 'acquiring') {
-      return { type: 'roll-back', why: 'unwanted' };
+      return { type: 'roll-back', reason: 'unwanted' };
     }
-    const step = this.#watch.stepOf(nowMs, move);
+    const step = this.#moves.stepOf(nowMs, move);
     if (step?.type === 'roll-back') {
-      if (step.why === 'deadline') this.#cooldowns.failed(nowMs, move.to);
+      if (step.reason === 'deadline') this.#view.cooldowns.onAcquireFailed(nowMs, move.to);
       this.#planSoon(nowMs);
     }
     return step;
   }
 
-  /** Evening out is over when a plan finds nothing left to do for it. */
+  /** Balancing is finished when a plan finds no more moves for it. */
   #planIfDue(nowMs: number, content: Content, on: Position): Content {
     if (nowMs < this.#planAtMs!) return content;
     this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
     if (this.#isPaused || this.#isFrozen || this.#queue.length > 0) return content;
-    const plan = makePlan(content, on, this.#world(nowMs, content), false);
+    const plan = makePlan(content, on, this.#view.planInputs(nowMs, content), false);
     if (plan.problems.length > 0) this.#problem = plan.problems.join('; ');
     this.#queue.replace(plan.steps);
     return { ...content, isBalancing: content.isBalancing && plan.isUnfinished };
   }
 
-  #begin(nowMs: number, content: Content): Step[] {
+  /** Takes the steps from the queue whose moves start with this write. */
+  #takeSteps(nowMs: number, content: Content): PlanStep[] {
     if (this.#isPaused || this.#isFrozen) return [];
     const { movesInFlightMax } = this.options;
-    const free = Math.min(
+    const count = Math.min(
       movesInFlightMax - content.moves.length,
-      Math.max(BEGUN_AT_ONCE_MIN, Math.ceil(movesInFlightMax * BEGUN_AT_ONCE_SHARE)),
+      Math.max(STARTED_AT_ONCE_MIN, Math.ceil(movesInFlightMax * STARTED_AT_ONCE_SHARE)),
     );
-    const canReceive = (edgeId: string) => this.#canReceive(nowMs, edgeId);
-    const { begun, hasDropped } = this.#queue.take(nowMs, content, free, canReceive);
+    const canReceive = (edgeId: string) => this.#view.canReceive(nowMs, edgeId);
+    const { started, hasDropped } = this.#queue.take(nowMs, content, count, canReceive);
     if (hasDropped) this.#planSoon(nowMs);
-    return begun;
-  }
-
-  #world(nowMs: number, content: Content): World {
-    const capacities = [...this.#edges.values()].flatMap(({ capacity }) => capacity ?? []);
-    const mean = capacities.reduce((sum, one) => sum + one, 0) / (capacities.length || 1);
-    return {
-      edges: content.edges.map(({ id }) => ({
-        id,
-        capacity: this.#edges.get(id)?.capacity ?? Math.max(1, mean),
-        zone: this.#edges.get(id)?.zone ?? '',
-        isAlive: this.#canReceive(nowMs, id),
-        isPartitioned: this.#edges.get(id)?.isPartitioned ?? false,
-        isKnown: this.#loads.isEdgeKnown(nowMs, id),
-        mayGive: this.#cooldowns.mayGive(nowMs, id),
-        mayReceive: this.#cooldowns.mayReceive(nowMs, id),
-      })),
-      loads: this.#loads.measure(nowMs),
-      isCooling: (shard) => this.#cooldowns.isCooling(nowMs, shard),
-    };
-  }
-
-  #canReceive(nowMs: number, edgeId: string): boolean {
-    const edge = this.#edges.get(edgeId);
-    const isThere = edge?.isAlive === true && !edge.isPartitioned;
-    return isThere && !this.#cooldowns.hasFailed(nowMs, edgeId);
+    return started;
   }
 
   #planSoon(nowMs: number): void {
@@ -434,8 +345,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
 
   #wakeAtMs(nowMs: number): number {
     const dueAtMs = [this.#planAtMs!, this.#writtenAtMs + WRITE_INTERVAL_MS];
-    const times = [...dueAtMs, ...this.#watch.endsAtMs()];
-    // What is due already waits for an event, not for time.
+    const times = [...dueAtMs, ...this.#moves.deadlinesMs()];
+    // Work that is already due waits for an event, not for time.
     return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
   }
 }

@@ -1,4 +1,4 @@
-/** What operators are rejected, before anything is done. Pure. */
+/** Checks of operator requests against the assignment, before anything is changed. Pure. */
 import {
   type Content,
   comparePositions,
@@ -8,16 +8,22 @@ import {
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Plan } from './plan.js';
 
-/** @param waiting moves of another plan that have not begun */
-export function rejectPlan(plan: Plan, position: Position, waiting: number): Rejection | undefined {
-  if (waiting > 0)
-    return rejection('PLAN_OUTDATED', `${waiting} moves of another plan are waiting`);
+/**
+ * @param position of the current assignment
+ * @param pending moves of another plan that have not started
+ */
+export function rejectPlan(plan: Plan, position: Position, pending: number): Rejection | undefined {
+  if (pending > 0) {
+    const message = `${pending} moves of another plan are pending; wait until they have started`;
+    return rejection('PLAN_OUTDATED', message);
+  }
   if (comparePositions(plan.on, position) === 0) return undefined;
   const [made, now] = [plan.on, position].map((at) => `${at.incarnation}-${at.epoch}`);
-  return rejection('PLAN_OUTDATED', `it was made for assignment ${made}, it is now ${now}`);
+  const message = `the plan is for assignment ${made}, the current one is ${now}; request a new plan`;
+  return rejection('PLAN_OUTDATED', message);
 }
 
-/** @param isForced the operator knows that nobody could take the shards */
+/** @param isForced skips the check that another edge can get the shards */
 export function rejectIntent(
   edges: Content['edges'],
   edgeId: string,
@@ -27,10 +33,10 @@ export function rejectIntent(
   const edge = edges.find(({ id }) => id === edgeId);
   if (edge === undefined) return rejection('NOT_FOUND', `the assignment has no edge ${edgeId}`);
   if (edge.intent === intent) {
-    const is = intent === 'none' ? 'neither draining nor cordoned' : `${intent} already`;
-    return rejection('INTENT_UNCHANGED', `edge ${edgeId} is ${is}`);
+    const state = intent === 'none' ? 'neither draining nor cordoned' : `already ${intent}`;
+    return rejection('INTENT_UNCHANGED', `edge ${edgeId} is ${state}`);
   }
-  const isNeeded = !edges.some((other) => other.id !== edgeId && other.intent === 'none');
-  if (intent === 'none' || isForced || !isNeeded) return undefined;
-  return rejection('LAST_EDGE', `edge ${edgeId} is the last one that can be given shards`);
+  const hasOther = edges.some((other) => other.id !== edgeId && other.intent === 'none');
+  if (intent === 'none' || isForced || hasOther) return undefined;
+  return rejection('LAST_EDGE', `edge ${edgeId} is the last edge that can get shards`);
 }

@@ -1,6 +1,6 @@
 /**
- * Transitions: the changes that a control makes to the table, each from one content that makes
- * sense to the next. Pure; the planner decides when.
+ * Changes that a control makes to the assignment, each from valid content to valid content. Pure;
+ * the planner decides when.
  */
 import {
   type AssignedEdge,
@@ -10,30 +10,33 @@ import {
   type Move,
   NO_OWNER,
 } from '../../common/cluster/assignment.js';
-import { type MoveStep, stepWithout } from './moves.js';
-import type { Step } from './plan.js';
+import { type MoveStep, stepWithoutEdges } from './moves.js';
+import type { PlanStep } from './plan.js';
 
-/** Takes the present members for the edges. Shards of those that are gone are left without owner. */
+/**
+ * Makes `members` the edges of the assignment. Shards of edges that have left become unowned, and
+ * their moves end.
+ */
 export function adoptMembers(content: Content, members: readonly EdgeIdentity[]): Content {
   const before = new Map(content.edges.map((edge) => [edge.id, edge]));
   const edges = [...members]
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .map(({ id, incarnation, advertisedUrl, frontAddress }): AssignedEdge => {
       const known = before.get(id);
-      // Draining is about a process that wants to end; that of a new one has begun.
+      // A drain applies to the process that was to end, not to its successor under the same id.
       const isOver = known?.intent === 'draining' && known.incarnation !== incarnation;
       const intent = isOver ? 'none' : (known?.intent ?? 'none');
       return { id, incarnation, advertisedUrl, frontAddress, intent };
     });
   const indexOf = new Map(edges.map((edge, index) => [edge.id, index]));
-  const settled = settleMoves(content, (move) => stepWithout(move, (id) => indexOf.has(id)));
+  const next = advanceMoves(content, (move) => stepWithoutEdges(move, (id) => indexOf.has(id)));
   const newIndex = content.edges.map((edge) => indexOf.get(edge.id) ?? NO_OWNER);
-  const owners = settled.owners.map((owner) => (owner === NO_OWNER ? owner : newIndex[owner]!));
-  return { ...settled, edges, owners };
+  const owners = next.owners.map((owner) => (owner === NO_OWNER ? owner : newIndex[owner]!));
+  return { ...next, edges, owners };
 }
 
-/** Takes each move one step further; one without a step, or that waits, stays as it is. */
-export function settleMoves(
+/** Applies its next step to each move; a move that waits or has no step stays as it is. */
+export function advanceMoves(
   content: Content,
   stepOf: (move: Move) => MoveStep | undefined,
 ): Content {
@@ -53,31 +56,35 @@ export function settleMoves(
 }
 
 /**
- * Begins moves of shards that none is in flight for. What evens edges out is to be finished, and the
- * table says so; what empties an edge is wanted by its intent, which is there, too.
+ * Adds moves of shards that are not moving. Balancing and filling must be finished, also by the
+ * next leader, so they set `isBalancing`. Emptying an edge needs no flag: its intent or its state
+ * repeats the request.
  */
-export function beginMoves(content: Content, begun: readonly Omit<Step, 'connections'>[]): Content {
+export function startMoves(
+  content: Content,
+  steps: readonly Omit<PlanStep, 'connections'>[],
+): Content {
   const moves = [
     ...content.moves,
-    ...begun.map(({ shard, from, to }): Move => ({ shard, from, to, phase: 'acquiring' })),
+    ...steps.map(({ shard, from, to }): Move => ({ shard, from, to, phase: 'acquiring' })),
   ];
-  const isBalancing = content.isBalancing || begun.some(({ kind }) => kind !== 'removal');
+  const isBalancing = content.isBalancing || steps.some(({ kind }) => kind !== 'removal');
   return { ...content, moves: moves.sort((a, b) => a.shard - b.shard), isBalancing };
 }
 
 /**
- * What is wanted of an edge that is taken back, or is to get nothing any more, undoes the moves that
- * have not been noticed yet.
+ * Sets the intent of an edge and rolls back its acquiring moves that contradict it: moves to an
+ * edge that must not get shards, and moves from an edge whose drain is cancelled.
  */
 export function setIntent(content: Content, edgeId: string, intent: Intent): Content {
   const edges = content.edges.map((edge) => (edge.id === edgeId ? { ...edge, intent } : edge));
-  const settled = settleMoves(content, (move) => {
+  const next = advanceMoves(content, (move) => {
     const isUnwanted =
       move.phase === 'acquiring' &&
       ((move.to === edgeId && intent !== 'none') || (move.from === edgeId && intent === 'none'));
-    return isUnwanted ? { type: 'roll-back', why: 'unwanted' } : undefined;
+    return isUnwanted ? { type: 'roll-back', reason: 'unwanted' } : undefined;
   });
-  return { ...settled, edges };
+  return { ...next, edges };
 }
 
 export function isSameContent(a: Content, b: Content): boolean {

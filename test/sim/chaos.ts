@@ -1,129 +1,140 @@
 /**
- * One round of chaos: a seeded cluster to which everything happens at once for some minutes, and
- * which must then come to rest: all edges served by one control, no move left, and, after an
- * operator has asked for it, as even as it can be.
+ * One round of chaos: a seeded cluster with all kinds of faults at once for two minutes. Afterwards
+ * it must converge: all edges follow one control, no move is left, and after a rebalance that an
+ * operator requests the load is as even as possible.
  */
 import { comparePositions, type Intent } from '../../common/cluster/assignment.js';
 import { isSameContent } from '../../control/planning/transitions.js';
 import { seededRandom } from './random.js';
-import type { Lie, SimEdge } from './sim-edge.js';
-import { World } from './sim-cluster.js';
+import { SimCluster } from './sim-cluster.js';
+import type { ReportFault, SimEdge } from './sim-edge.js';
 
 const CHAOS_MS = 120_000;
-/** Leases, freezes, deadlines and cooldowns of failed edges must be over. */
+/** Long enough for leases, freezes, deadlines and cooldowns of failed edges to end. */
 const CALM_MS = 150_000;
-/** The moves of the operator's plan. */
+/** Long enough for the moves of the operator's plan. */
 const BALANCING_MS = 240_000;
 const TRIES = 4;
 
 export interface RoundResult {
   readonly violations: readonly string[];
-  /** Over the best that shards of these sizes allow. */
+  /** Load of the fullest edge, divided by the best that shards of these sizes allow. */
   readonly maxOverReachable: number;
 }
 
-/** @param sabotage what to break in the world, to see that it is noticed */
-export function chaosRound(seed: number, sabotage: (world: World) => void = () => {}): RoundResult {
+/** @param sabotage breaks the model, to prove that violations are found */
+export function chaosRound(
+  seed: number,
+  sabotage: (cluster: SimCluster) => void = () => {},
+): RoundResult {
   const random = seededRandom(seed);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
-  const world = new World({
+  const cluster = new SimCluster({
     random,
     shardCount: 128,
     edgeCount: 3 + Math.floor(random() * 4),
     movesInFlightMax: 8,
     sigma: pick([0, 0.5, 1]),
   });
-  sabotage(world);
-  world.agenda.runUntil(5_000);
+  sabotage(cluster);
+  cluster.clock.runUntil(5_000);
 
-  world.badness = 1;
-  const shocks: ((edge: SimEdge) => void)[] = [
-    () => world.edges.length < 9 && world.addEdge(),
-    (edge) => world.upEdges.length > 1 && world.kill(edge, Number.POSITIVE_INFINITY),
-    (edge) => world.kill(edge, 1_000 + random() * 5_000),
-    (edge) => world.kill(edge, 5_000 + random() * 30_000),
-    (edge) => world.cut(edge, random() * 30_000),
-    (edge) => world.deafen(edge, random() * 60_000),
+  cluster.faultRate = 1;
+  const faults: ((edge: SimEdge) => void)[] = [
+    () => cluster.edges.length < 9 && cluster.addEdge(),
+    (edge) => cluster.upEdges.length > 1 && cluster.kill(edge, Number.POSITIVE_INFINITY),
+    (edge) => cluster.kill(edge, 1_000 + random() * 5_000),
+    (edge) => cluster.kill(edge, 5_000 + random() * 30_000),
+    (edge) => cluster.cutFromControl(edge, random() * 30_000),
+    (edge) => cluster.cutFromRedis(edge, random() * 60_000),
     () => {
-      for (const edge of world.upEdges) if (random() < 0.8) world.deafen(edge, random() * 40_000);
+      for (const edge of cluster.upEdges)
+        if (random() < 0.8) cluster.cutFromRedis(edge, random() * 40_000);
     },
     () => {
-      for (const edge of world.upEdges) if (random() < 0.7) world.cut(edge, random() * 20_000);
+      for (const edge of cluster.upEdges)
+        if (random() < 0.7) cluster.cutFromControl(edge, random() * 20_000);
     },
     (edge) => {
-      edge.lie = pick<Lie>(['zero', 'tenfold', 'frozen', 'garbage', 'none']);
+      edge.reportFault = pick<ReportFault>(['zero', 'tenfold', 'frozen', 'garbage', 'none']);
     },
     (edge) => {
       const intent = pick<Intent>(['draining', 'cordoned', 'none']);
-      if (world.leader.planner.rejectIntent(edge.id, intent, false) === undefined) {
-        world.leader.tell({ type: 'intent', edgeId: edge.id, intent });
+      if (cluster.leader.planner.rejectIntent(edge.id, intent, false) === undefined) {
+        cluster.leader.handle({ type: 'intent', edgeId: edge.id, intent });
       }
     },
     () => {
-      world.leader.stalledUntilMs = world.nowMs + random() * 40_000;
-      if (random() < 0.7) world.elect();
+      cluster.leader.stalledUntilMs = cluster.nowMs + random() * 40_000;
+      if (random() < 0.7) cluster.elect();
     },
-    () => world.elect(),
+    () => cluster.elect(),
     () => {
-      world.leader.isGone = true;
-      world.elect();
+      cluster.leader.isStopped = true;
+      cluster.elect();
     },
-    () => world.store.loseWrites(1 + Math.floor(4 * random())),
-    () => world.leader.tell({ type: pick(['pause', 'abort', 'resume'] as const) }),
+    () => cluster.store.loseWrites(1 + Math.floor(4 * random())),
+    () => cluster.leader.handle({ type: pick(['pause', 'abort', 'resume'] as const) }),
     () =>
-      world.leader.membership.frozenUntilMs &&
-      world.leader.onMember({ type: 'confirm-lost-edges' }),
+      cluster.leader.membership.frozenUntilMs &&
+      cluster.leader.onMembershipEvent({ type: 'confirm-lost-edges' }),
     () => {
-      const plan = world.leader.planner.preview(world.nowMs);
-      if (plan !== undefined) world.leader.tell({ type: 'apply', plan });
+      const plan = cluster.leader.planner.preview(cluster.nowMs);
+      if (plan !== undefined) cluster.leader.handle({ type: 'apply', plan });
     },
   ];
-  while (world.nowMs < CHAOS_MS) {
-    world.agenda.runUntil(world.nowMs + random() * 12_000);
-    pick(shocks)(pick(world.edges));
+  while (cluster.nowMs < CHAOS_MS) {
+    cluster.clock.runUntil(cluster.nowMs + random() * 12_000);
+    pick(faults)(pick(cluster.edges));
   }
 
-  world.badness = 0;
-  for (const edge of world.edges) {
-    edge.lie = 'none';
-    edge.startsUnsubscribed = false;
+  cluster.faultRate = 0;
+  for (const edge of cluster.edges) {
+    edge.reportFault = 'none';
+    edge.isCutFromRedis = false;
   }
-  for (const control of world.controls.slice(0, -1)) control.isGone = true;
-  world.elect();
-  world.controls.at(-2)!.isGone = true;
-  for (const edge of world.upEdges) world.cut(edge, 0);
-  world.agenda.runUntil(CHAOS_MS + CALM_MS / 2);
-  for (const { id, intent } of world.store.table!.edges) {
-    if (intent === 'cordoned') world.leader.tell({ type: 'intent', edgeId: id, intent: 'none' });
+  for (const control of cluster.controls.slice(0, -1)) control.isStopped = true;
+  cluster.elect();
+  cluster.controls.at(-2)!.isStopped = true;
+  for (const edge of cluster.upEdges) cluster.cutFromControl(edge, 0);
+  cluster.clock.runUntil(CHAOS_MS + CALM_MS / 2);
+  for (const { id, intent } of cluster.store.assignment!.edges) {
+    if (intent === 'cordoned')
+      cluster.leader.handle({ type: 'intent', edgeId: id, intent: 'none' });
   }
-  world.agenda.runUntil(CHAOS_MS + CALM_MS);
+  cluster.clock.runUntil(CHAOS_MS + CALM_MS);
   // The operator's plan is rejected while control carries out one of its own.
   for (let tries = 0; tries < TRIES; tries++) {
-    const { planner } = world.leader;
-    const plan = planner.preview(world.nowMs);
-    if (plan !== undefined) world.leader.tell({ type: 'apply', plan });
-    world.agenda.runUntil(world.nowMs + BALANCING_MS / TRIES);
+    const { planner } = cluster.leader;
+    const plan = planner.preview(cluster.nowMs);
+    if (plan !== undefined) cluster.leader.handle({ type: 'apply', plan });
+    cluster.clock.runUntil(cluster.nowMs + BALANCING_MS / TRIES);
   }
-  checkRest(world);
-  return { violations: world.violations, maxOverReachable: world.maxOverReachable() };
+  checkConverged(cluster);
+  return { violations: cluster.violations, maxOverReachable: cluster.maxOverReachable() };
 }
 
-function checkRest(world: World): void {
-  const table = world.store.table!;
-  const { planner } = world.leader;
-  if (planner.problem !== undefined) world.violate(`the planner stumbled: ${planner.problem}`);
-  if (table.moves.length > 0) world.violate(`${table.moves.length} moves do not end`);
-  if (planner.queue.length > 0) world.violate(`${planner.queue.length} moves do not begin`);
-  const up = world.upEdges.map(({ id }) => id).sort();
-  const listed = table.edges.map(({ id }) => id);
-  if (up.join() !== listed.join()) world.violate(`edges ${up} are up, ${listed} are listed`);
-  for (const { id, table: known } of world.upEdges) {
-    const isCurrent = known !== undefined && comparePositions(known.position, table.position) === 0;
-    if (!isCurrent || !isSameContent(known, table)) world.violate(`${id} does not follow`);
+function checkConverged(cluster: SimCluster): void {
+  const assignment = cluster.store.assignment!;
+  const { planner } = cluster.leader;
+  if (planner.problem !== undefined)
+    cluster.addViolation(`the planner discarded a change: ${planner.problem}`);
+  if (assignment.moves.length > 0)
+    cluster.addViolation(`${assignment.moves.length} moves do not end`);
+  if (planner.queue.length > 0) cluster.addViolation(`${planner.queue.length} moves do not start`);
+  const up = cluster.upEdges.map(({ id }) => id).sort();
+  const listed = assignment.edges.map(({ id }) => id);
+  if (up.join() !== listed.join()) cluster.addViolation(`edges ${up} are up, ${listed} are listed`);
+  for (const { id, assignment: known } of cluster.upEdges) {
+    const isCurrent =
+      known !== undefined && comparePositions(known.position, assignment.position) === 0;
+    if (!isCurrent || !isSameContent(known, assignment))
+      cluster.addViolation(`${id} does not have the assignment`);
   }
-  const owned = new Set(table.owners);
-  for (const [index, { id, intent }] of table.edges.entries()) {
-    const others = table.edges.some((other) => other.intent === 'none');
-    if (intent === 'draining' && others && owned.has(index)) world.violate(`${id} is not drained`);
+  const owned = new Set(assignment.owners);
+  for (const [index, { id, intent }] of assignment.edges.entries()) {
+    const others = assignment.edges.some((other) => other.intent === 'none');
+    if (intent === 'draining' && others && owned.has(index))
+      cluster.addViolation(`${id} is not drained`);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The pure parts of control, simulated: rounds of chaos in which what must hold is checked after
- * every step, and what balancing costs and reaches. One line of JSON with `--json`.
+ * Simulation of the pure parts of control: rounds of chaos in which invariants are checked after
+ * every step, and the cost and result of balancing. Prints one line of JSON with `--json`.
  */
 import { chaosRound } from './chaos.js';
 import {
@@ -11,7 +11,7 @@ import {
   rollingRestartChurn,
 } from './measurements.js';
 
-/** Shown of those that fail; the seed repeats them. */
+/** Failed rounds that are printed; the seed reproduces them. */
 const FAILURES_SHOWN = 5;
 
 const rounds = numberOf('--rounds', 200);
@@ -65,7 +65,8 @@ process.exitCode = violations === 0 ? 0 : 1;
 function numberOf(option: string, otherwise: number): number {
   const index = process.argv.indexOf(option);
   const value = index < 0 ? otherwise : Number(process.argv[index + 1]);
-  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${option} needs a number`);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new Error(`${option} must be followed by a whole number`);
   return value;
 }
 

@@ -1,41 +1,38 @@
-/** What the balancing costs and reaches, in clusters without chaos. */
+/** Cost and result of balancing, in clusters without faults. */
 import { type Content, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
 import type { ShardLoads } from '../../control/placement/loads.js';
-import {
-  makePlan,
-  type Plan,
-  type World as PlanWorld,
-  placeAtOnce,
-} from '../../control/planning/plan.js';
 import { ProjectedLoads } from '../../control/placement/projected-loads.js';
 import { buildRing } from '../../control/placement/ring.js';
+import { assignUnowned } from '../../control/planning/assign-unowned.js';
+import { makePlan } from '../../control/planning/make-plan.js';
+import type { Plan, PlanInputs } from '../../control/planning/plan.js';
 import {
   contentOf,
+  inputsOf,
   loadsOf,
   planEdge,
   withIntent,
-  worldOf,
 } from '../control/planning/plan-inputs.js';
 import { lognormal, seededRandom } from './random.js';
+import { SimCluster } from './sim-cluster.js';
 import type { SimEdge } from './sim-edge.js';
-import { World } from './sim-cluster.js';
 
 const ON = { incarnation: 0, epoch: 1 };
-/** Edges may be this far from their share in the end; the lower bounds allow it, too. */
+/** Accepted deviation from the target, which the lower bounds allow, too. */
 const TOLERANCE = 0.05;
 
-/** The first joins and balancing are over. */
-const SETTLED_MS = 600_000;
+/** Long enough for the first joins and balancing. */
+const CONVERGED_MS = 600_000;
 
-/** Loads are measured, and a plan has been made of them. */
-const MOVES_BEGIN_MS = 120_000;
+/** Long enough for loads to be measured and moves to start. */
+const MOVES_START_MS = 120_000;
 
 interface Case {
   readonly content: Content;
-  readonly world: PlanWorld;
+  readonly cluster: PlanInputs;
 }
 
-/** Moved clients over the least that any rebalancer has to move, and max over what is reachable. */
+/** Moved clients over the least that any rebalancer has to move, and max over reachable load. */
 export function efficiency(seed: number) {
   const random = seededRandom(seed);
   const uniform = ratio(uniformCase(random));
@@ -49,13 +46,13 @@ export function efficiency(seed: number) {
   };
 }
 
-/** Clients at random, placed by the ring alone: its imbalance is what is to be mended. */
+/** Random clients on shards placed by the ring alone, whose imbalance has to be corrected. */
 function uniformCase(random: () => number): Case {
   const edgeCount = 16;
   const counts = new Float64Array(4096);
   for (let client = 0; client < 200_000; client++) counts[Math.floor(4096 * random())]!++;
   const content = contentOf(edgeCount, 4096);
-  // The names of the edges are part of the draw.
+  // Random names give a random ring.
   const salt = Math.floor(1e9 * random());
   const names = content.edges.map(({ id }) => `${id}-${salt}`);
   const ring = buildRing(names.map((id) => ({ id, weight: 1 })));
@@ -63,7 +60,7 @@ function uniformCase(random: () => number): Case {
   return caseOf({ ...content, owners }, loadsOf(counts));
 }
 
-/** Shards of very different sizes, placed by count; one of them is more than an edge's share. */
+/** Shards of very different sizes, placed by count; one is heavier than an edge's share. */
 function skewedCase(random: () => number): Case {
   const edgeCount = 16;
   const loads = Float64Array.from({ length: 4096 }, () => Math.ceil(50 * lognormal(random, 1.5)));
@@ -75,17 +72,20 @@ function skewedCase(random: () => number): Case {
 function joinRatio(random: () => number): number {
   const loads = randomLoads(random);
   const before = placed(16, loads);
-  const { content, world } = caseOf({ ...contentOf(17, 4096), owners: before.owners }, loads);
+  const { content, cluster } = caseOf({ ...contentOf(17, 4096), owners: before.owners }, loads);
   const total = loads.load.reduce((sum, load) => sum + load, 0);
-  return movedBy(makePlan(content, ON, world, true)) / (total / 17);
+  return movedBy(makePlan(content, ON, cluster, true)) / (total / 17);
 }
 
 function leaveRatio(random: () => number): number {
   const loads = randomLoads(random);
   const before = placed(16, loads);
-  const { content, world } = caseOf(withIntent(before, 3, 'draining'), loads);
-  const held = loads.load.reduce((sum, load, i) => sum + (before.owners[i] === 3 ? load : 0), 0);
-  return movedBy(makePlan(content, ON, world, true)) / held;
+  const { content, cluster } = caseOf(withIntent(before, 3, 'draining'), loads);
+  const onLeaver = loads.load.reduce(
+    (sum, load, i) => sum + (before.owners[i] === 3 ? load : 0),
+    0,
+  );
+  return movedBy(makePlan(content, ON, cluster, true)) / onLeaver;
 }
 
 function randomLoads(random: () => number): ShardLoads {
@@ -93,20 +93,20 @@ function randomLoads(random: () => number): ShardLoads {
 }
 
 function placed(edgeCount: number, loads: ShardLoads): Content {
-  const { content, world } = caseOf(contentOf(edgeCount, loads.load.length), loads);
-  return { ...content, owners: placeAtOnce(content, content.owners, world) };
+  const { content, cluster } = caseOf(contentOf(edgeCount, loads.load.length), loads);
+  return { ...content, owners: assignUnowned(content, content.owners, cluster) };
 }
 
 function caseOf(content: Content, loads: ShardLoads): Case {
   const edges = content.edges.map((_, index) => planEdge(index));
-  return { content, world: worldOf(edges, loads) };
+  return { content, cluster: inputsOf(edges, loads) };
 }
 
-function ratio({ content, world }: Case): { moved: number; maxOverReachable: number } {
+function ratio({ content, cluster }: Case): { moved: number; maxOverReachable: number } {
   const projected = new ProjectedLoads(
-    world.edges.map((edge) => ({ ...edge, takesPart: true })),
+    cluster.edges.map((edge) => ({ ...edge, isEligible: true })),
     content.owners,
-    world.loads,
+    cluster.loads,
   );
   let above = 0;
   let below = 0;
@@ -114,11 +114,11 @@ function ratio({ content, world }: Case): { moved: number; maxOverReachable: num
     above += Math.max(0, projected.load[index]! - (1 + TOLERANCE) * target);
     below += Math.max(0, (1 - TOLERANCE) * target - projected.load[index]!);
   }
-  const plan = makePlan(content, ON, world, true);
+  const plan = makePlan(content, ON, cluster, true);
   for (const { shard, to } of plan.steps) {
-    projected.book(
+    projected.assign(
       shard,
-      world.edges.findIndex(({ id }) => id === to),
+      cluster.edges.findIndex(({ id }) => id === to),
     );
   }
   return {
@@ -131,7 +131,7 @@ function movedBy(plan: Plan): number {
   return plan.steps.reduce((sum, step) => sum + step.connections, 0);
 }
 
-/** How long a plan takes for shards of all sizes on that many edges, of which one has just come. */
+/** Duration of making a plan, for shards of all sizes and one edge that has just joined. */
 export function planMs(shardCount: number, edgeCount: number): number {
   const random = seededRandom(shardCount);
   const loads = loadsOf(
@@ -139,103 +139,104 @@ export function planMs(shardCount: number, edgeCount: number): number {
   );
   const before = placed(edgeCount - 1, loadsOf(new Float64Array(shardCount).fill(1)));
   const content = { ...contentOf(edgeCount, shardCount), owners: before.owners };
-  const { world } = caseOf(content, loads);
+  const { cluster } = caseOf(content, loads);
   const times = Array.from({ length: 5 }, () => {
     const start = performance.now();
-    makePlan(content, ON, world, true);
+    makePlan(content, ON, cluster, true);
     return performance.now() - start;
   });
   return times.toSorted((a, b) => a - b)[2]!;
 }
 
-/** Moves begun in half an hour in which clients come and go but nothing else happens. */
+/** Moves started in half an hour in which clients connect and disconnect but nothing else happens. */
 export function movesWhenStationary(seed: number): number {
-  const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(SETTLED_MS);
-  const before = world.movesBegun;
+  const cluster = quietWorld(seed, 0.5);
+  cluster.clock.runUntil(CONVERGED_MS);
+  const before = cluster.movesStarted;
   for (let minute = 0; minute < 30; minute++) {
-    world.agenda.runUntil(world.nowMs + 60_000);
-    world.flutter(0.05);
+    cluster.clock.runUntil(cluster.nowMs + 60_000);
+    cluster.churn(0.05);
   }
-  failIfViolated(world);
-  return world.movesBegun - before;
+  failIfViolated(cluster);
+  return cluster.movesStarted - before;
 }
 
-/** The share of all clients that was moved while every edge restarted in place, one at a time. */
+/** Share of all clients that moved while every edge restarted in place, one at a time. */
 export function rollingRestartChurn(seed: number): number {
-  const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(SETTLED_MS);
-  const before = world.clientsMoved;
-  for (const edge of world.edges) {
-    world.kill(edge, 5_000);
-    world.agenda.runUntil(world.nowMs + 45_000);
+  const cluster = quietWorld(seed, 0.5);
+  cluster.clock.runUntil(CONVERGED_MS);
+  const before = cluster.clientsMoved;
+  for (const edge of cluster.edges) {
+    cluster.kill(edge, 5_000);
+    cluster.clock.runUntil(cluster.nowMs + 45_000);
   }
-  world.agenda.runUntil(world.nowMs + 300_000);
-  failIfViolated(world);
-  return (world.clientsMoved - before) / world.sizes.reduce((sum, size) => sum + size, 0);
+  cluster.clock.runUntil(cluster.nowMs + 300_000);
+  failIfViolated(cluster);
+  return (cluster.clientsMoved - before) / cluster.sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /**
- * An edge is cut from Redis only for some minutes. How many shards it owns at the end of that, and
- * of what it owned before, how much it has again a while after it has healed.
+ * One edge cannot reach Redis for three minutes. Returns the number of shards that it owns at the
+ * end of that, and the share of its earlier shards that it has again after it has recovered.
  */
-export function cutFromRedis(seed: number): { left: number; regained: number } {
-  const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(SETTLED_MS);
-  const [edge] = world.edges as [SimEdge];
-  const owned = () => shardsOf(world.store.table!, edge.id).length;
+export function partitionOneEdge(seed: number): { left: number; regained: number } {
+  const cluster = quietWorld(seed, 0.5);
+  cluster.clock.runUntil(CONVERGED_MS);
+  const [edge] = cluster.edges as [SimEdge];
+  const owned = () => shardsOf(cluster.store.assignment!, edge.id).length;
   const before = owned();
-  world.deafen(edge, 180_000);
-  world.agenda.runUntil(world.nowMs + 170_000);
+  cluster.cutFromRedis(edge, 180_000);
+  cluster.clock.runUntil(cluster.nowMs + 170_000);
   const left = owned();
-  world.agenda.runUntil(world.nowMs + SETTLED_MS);
-  failIfViolated(world);
+  cluster.clock.runUntil(cluster.nowMs + CONVERGED_MS);
+  failIfViolated(cluster);
   return { left, regained: owned() / before };
 }
 
-/** Moves begun while all edges are cut from Redis for some minutes, and afterwards. */
-export function movesWhenRedisIsGone(seed: number): number {
-  const world = quietWorld(seed, 0.5);
-  world.agenda.runUntil(SETTLED_MS);
-  const before = world.movesBegun;
-  for (const [index, edge] of world.edges.entries()) world.deafen(edge, 120_000 + 1_000 * index);
-  world.agenda.runUntil(world.nowMs + SETTLED_MS);
-  failIfViolated(world);
-  return world.movesBegun - before;
+/** Moves started while no edge can reach Redis for some minutes, and afterwards. */
+export function movesWhenRedisIsUnreachable(seed: number): number {
+  const cluster = quietWorld(seed, 0.5);
+  cluster.clock.runUntil(CONVERGED_MS);
+  const before = cluster.movesStarted;
+  for (const [index, edge] of cluster.edges.entries())
+    cluster.cutFromRedis(edge, 120_000 + 1_000 * index);
+  cluster.clock.runUntil(cluster.nowMs + CONVERGED_MS);
+  failIfViolated(cluster);
+  return cluster.movesStarted - before;
 }
 
 /**
- * The shards of half of the edges become heavier. The leader begins to even that out and dies in the
- * middle of it, and so does the next one. How far the fullest edge is in the end from what can be
- * reached.
+ * The shards of half of the edges become heavier. The leader starts balancing and dies in the middle
+ * of it, and so does the next one. Returns the load of the fullest edge in the end, divided by the
+ * best that can be reached.
  */
 export function leaderDeaths(seed: number): number {
-  const world = quietWorld(seed, 0.5, 16);
-  world.agenda.runUntil(SETTLED_MS);
-  for (const edge of world.edges.slice(0, world.edges.length / 2)) world.grow(edge, 1.5);
+  const cluster = quietWorld(seed, 0.5, 16);
+  cluster.clock.runUntil(CONVERGED_MS);
+  for (const edge of cluster.edges.slice(0, cluster.edges.length / 2)) cluster.grow(edge, 1.5);
   for (let deaths = 0; deaths < 2; deaths++) {
-    const begun = world.movesBegun;
-    const untilMs = world.nowMs + MOVES_BEGIN_MS;
-    while (world.movesBegun === begun && world.nowMs < untilMs) {
-      world.agenda.runUntil(world.nowMs + 1_000);
+    const started = cluster.movesStarted;
+    const untilMs = cluster.nowMs + MOVES_START_MS;
+    while (cluster.movesStarted === started && cluster.nowMs < untilMs) {
+      cluster.clock.runUntil(cluster.nowMs + 1_000);
     }
-    world.leader.isGone = true;
-    world.agenda.runUntil(world.nowMs + 8_000);
-    world.elect();
+    cluster.leader.isStopped = true;
+    cluster.clock.runUntil(cluster.nowMs + 8_000);
+    cluster.elect();
   }
-  world.agenda.runUntil(world.nowMs + SETTLED_MS);
-  failIfViolated(world);
-  return world.maxOverReachable();
+  cluster.clock.runUntil(cluster.nowMs + CONVERGED_MS);
+  failIfViolated(cluster);
+  return cluster.maxOverReachable();
 }
 
-function quietWorld(seed: number, sigma: number, movesInFlightMax = 64): World {
+function quietWorld(seed: number, sigma: number, movesInFlightMax = 64): SimCluster {
   const random = seededRandom(seed);
-  return new World({ random, shardCount: 1024, edgeCount: 8, movesInFlightMax, sigma });
+  return new SimCluster({ random, shardCount: 1024, edgeCount: 8, movesInFlightMax, sigma });
 }
 
-function failIfViolated({ violations, store }: World): void {
+function failIfViolated({ violations, store }: SimCluster): void {
   if (violations.length > 0) throw new Error(violations.join('; '));
-  if (ownerOf(store.table!, 0) === undefined) throw new Error('nothing was assigned');
+  if (ownerOf(store.assignment!, 0) === undefined) throw new Error('shard 0 has no owner');
 }
 
 function first(ids: Iterable<string>): string {

@@ -1,9 +1,10 @@
 /**
- * A model of a cluster in virtual time: a table with compare-and-set, edges that subscribe and hold
- * clients, and controls that run the real machines. Messages are late and repeated, edges die, lie
- * and come back, controls stall and overlap. After every step what must hold is checked.
+ * A model of a cluster in virtual time: a store with compare-and-set, edges with subscriptions and
+ * clients, and controls that run the real machines. Messages are delayed and repeated, edges die,
+ * report wrong loads and restart, controls stall and overlap. Invariants are checked after every
+ * step.
  *
- * Nothing here waits or draws for itself: one seed, one history.
+ * Time and randomness come from the caller only: one seed, one history.
  */
 import {
   type Assignment,
@@ -13,8 +14,8 @@ import {
   type Position,
 } from '../../common/cluster/assignment.js';
 
-/** Things to do, in the order of their time. */
-export class Agenda {
+/** A virtual clock with timers, kept in a binary heap. */
+export class VirtualClock {
   nowMs = 0;
   readonly #items: { atMs: number; order: number; run: () => void }[] = [];
   #order = 0;
@@ -64,36 +65,37 @@ function isBefore(a: { atMs: number; order: number }, b: { atMs: number; order: 
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-const PAST_MAX = 4;
+const HISTORY_MAX = 4;
 
-/** The table in Redis. */
+/** The assignment in Redis. */
 export class Store {
-  table: Assignment | undefined;
-  /** Sabotage, to see that it is noticed: writes whatever is stored. */
-  isBlind = false;
-  /** The last tables, oldest first: what a failover can bring back. */
-  readonly #past: Assignment[] = [];
+  assignment: Assignment | undefined;
+  /** Fault injection: writes do not compare. */
+  skipsCompare = false;
+  /** The last assignments, oldest first, to which a failover can return. */
+  readonly #history: Assignment[] = [];
   onCommit: (before: Assignment | undefined, next: Assignment) => void = () => {};
 
   write(next: Assignment, on: Position): boolean {
-    const position = this.table?.position ?? ORIGIN;
-    if (!this.isBlind && comparePositions(position, on) !== 0) return false;
-    const before = this.table;
-    this.table = next;
-    if (before !== undefined) this.#past.push(before);
-    if (this.#past.length > PAST_MAX) this.#past.shift();
+    const position = this.assignment?.position ?? ORIGIN;
+    if (!this.skipsCompare && comparePositions(position, on) !== 0) return false;
+    const before = this.assignment;
+    this.assignment = next;
+    if (before !== undefined) this.#history.push(before);
+    if (this.#history.length > HISTORY_MAX) this.#history.shift();
     this.onCommit(before, next);
     return true;
   }
 
-  /** Redis fails over to a replica that lags behind by up to `PAST_MAX` writes. */
+  /** Redis fails over to a replica that lags behind by up to `HISTORY_MAX` writes. */
   loseWrites(writes: number): void {
-    for (let lost = 0; lost < writes; lost++) this.table = this.#past.pop() ?? this.table;
+    for (let lost = 0; lost < writes; lost++)
+      this.assignment = this.#history.pop() ?? this.assignment;
   }
 }
 
-/** What is wrong with `next` after `before`, whatever edges do. */
-export function findTableViolation(
+/** The violation of an invariant by `next` as the successor of `before`, if any. */
+export function findViolation(
   before: Assignment | undefined,
   next: Assignment,
   movesInFlightMax: number,
@@ -105,7 +107,7 @@ export function findTableViolation(
   if (before === undefined) return undefined;
   if (comparePositions(next.position, before.position) <= 0)
     return `the position did not grow ${JSON.stringify([before.position, next.position])}`;
-  // What is stored was not the newest: its history does not bind.
+  // Redis has lost writes, so `before` is not the predecessor.
   if (next.position.incarnation > before.position.incarnation) return undefined;
   const movesBefore = new Map(before.moves.map((move) => [move.shard, move]));
   for (const move of next.moves) {

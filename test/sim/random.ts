@@ -1,6 +1,6 @@
-/** Seeded draws. */
+/** Seeded random numbers. */
 
-/** Mulberry32: small, seeded, good enough to draw test clusters. */
+/** Mulberry32: small, seeded, good enough for test clusters. */
 export function seededRandom(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,40 +1,38 @@
-/** A control in the model: the real machines, and a driver as simple as can be. */
+/** A control in the model: the real machines with a minimal driver. */
 import { type Assignment, ORIGIN, type Position } from '../../common/cluster/assignment.js';
-import {
-  type EdgeCounts,
-  isMember,
-  Membership,
-  type MembershipEvent,
-} from '../../control/membership/membership.js';
-import { findReportProblem, type LoadReport } from '../../control/placement/loads.js';
+import { type EdgeCounts, isAlive, isMember } from '../../control/membership/edge-record.js';
+import { Membership, type MembershipEvent } from '../../control/membership/membership.js';
+import { findReportProblem, type LoadReport } from '../../control/placement/load-report.js';
 import type { MoveReport } from '../../control/planning/moves.js';
-import { Planner, type PlannerEvent, type PlannerOptions } from '../../control/planning/planner.js';
-import type { Agenda, Store } from './model.js';
+import { Planner } from '../../control/planning/planner.js';
+import type { PlannerEvent, PlannerOptions } from '../../control/planning/planner-events.js';
+import type { Store, VirtualClock } from './model.js';
 
 export const LEASE_MS = 10_000;
 
-export interface Weather {
-  /** How long a call to Redis takes. */
+/** Faults of calls to Redis, drawn for each call. */
+export interface RedisFaults {
+  /** Duration of the call in milliseconds. */
   readonly redisMs: () => number;
-  /** Whether the answer of a write does not arrive. */
-  readonly losesAnswer: () => boolean;
+  /** Whether the reply to a write is lost. */
+  readonly losesReply: () => boolean;
 }
 
 export class SimControl {
   readonly membership = new Membership(LEASE_MS);
   readonly planner: Planner;
-  /** It is stopped until then: whatever comes, waits. */
+  /** The process is suspended until then; all input waits. */
   stalledUntilMs = 0;
-  isGone = false;
+  isStopped = false;
   #isRestored = false;
-  #isBusy = false;
+  #isWriting = false;
   #writes = 0;
   readonly #wakes = { membership: Number.POSITIVE_INFINITY, planner: Number.POSITIVE_INFINITY };
 
   constructor(
-    readonly agenda: Agenda,
+    readonly clock: VirtualClock,
     readonly store: Store,
-    readonly weather: Weather,
+    readonly faults: RedisFaults,
     readonly options: PlannerOptions,
     readonly endSession: (session: number) => void,
   ) {
@@ -43,19 +41,19 @@ export class SimControl {
   }
 
   get #nowMs(): number {
-    return this.agenda.nowMs;
+    return this.clock.nowMs;
   }
 
-  /** Runs `task` when this control gets to it. */
-  #do(task: () => void): void {
-    if (this.isGone) return;
+  /** Runs `task` now, or when the process is no longer suspended. */
+  #run(task: () => void): void {
+    if (this.isStopped) return;
     const waitMs = this.stalledUntilMs - this.#nowMs;
     if (waitMs <= 0) task();
-    else this.agenda.in(waitMs, () => this.#do(task));
+    else this.clock.in(waitMs, () => this.#run(task));
   }
 
-  onMember(event: MembershipEvent | null): void {
-    this.#do(() => this.#stepMembership(event));
+  onMembershipEvent(event: MembershipEvent | null): void {
+    this.#run(() => this.#stepMembership(event));
   }
 
   onStats(
@@ -66,29 +64,29 @@ export class SimControl {
     counts: EdgeCounts,
     capacity: number,
   ): void {
-    this.#do(() => {
-      const isSane = findReportProblem(loads, this.options.shardCount, capacity) === undefined;
+    this.#run(() => {
+      const isPlausible = findReportProblem(loads, this.options.shardCount, capacity) === undefined;
       this.#stepMembership({ type: 'report', edgeId, session, counts });
       const record = this.membership.edges.find(({ id }) => id === edgeId);
       if (record?.state.type !== 'alive' || record.state.session !== session) return;
-      this.tell({ type: 'report', moves, loads: isSane ? loads : undefined });
+      this.handle({ type: 'report', moves, loads: isPlausible ? loads : undefined });
     });
   }
 
-  tell(event: PlannerEvent): void {
-    this.#do(() => this.#stepPlanner(event));
+  handle(event: PlannerEvent): void {
+    this.#run(() => this.#stepPlanner(event));
   }
 
   #stepMembership(event: MembershipEvent | null): void {
     const { actions, wakeAtMs } = this.membership.step(this.#nowMs, event);
-    this.#wake('membership', wakeAtMs, () => this.onMember(null));
+    this.#wake('membership', wakeAtMs, () => this.onMembershipEvent(null));
     this.#stepPlanner({
       type: 'edges',
       edges: this.membership.edges.map((record) => ({
         ...record,
         zone: '',
         isMember: isMember(record),
-        isAlive: record.state.type === 'alive',
+        isAlive: isAlive(record),
         isPartitioned: this.membership.partitionedEdges.has(record.id),
       })),
       newestSeen: this.membership.newestSeen,
@@ -105,54 +103,54 @@ export class SimControl {
 
   #stepPlanner(event: PlannerEvent | null): void {
     const { actions, wakeAtMs } = this.planner.step(this.#nowMs, event);
-    this.#wake('planner', wakeAtMs, () => this.#do(() => this.#stepPlanner(null)));
+    this.#wake('planner', wakeAtMs, () => this.#run(() => this.#stepPlanner(null)));
     for (const { next, on } of actions) this.#write(next, on);
   }
 
   #wake(machine: 'membership' | 'planner', atMs: number, run: () => void): void {
     this.#wakes[machine] = atMs;
     if (atMs === Number.POSITIVE_INFINITY) return;
-    this.agenda.in(atMs - this.#nowMs, () => {
-      // A later step has set another alarm.
+    this.clock.in(atMs - this.#nowMs, () => {
+      // A later step has set another timer.
       if (this.#wakes[machine] === atMs) run();
     });
   }
 
   #write(next: Assignment, on: Position): void {
-    this.#isBusy = true;
+    this.#isWriting = true;
     this.#writes++;
-    this.agenda.in(this.weather.redisMs(), () => {
+    this.clock.in(this.faults.redisMs(), () => {
       const isCommitted = this.store.write(next, on);
-      const isAnswered = !this.weather.losesAnswer();
-      const table = this.store.table;
-      this.agenda.in(this.weather.redisMs(), () =>
-        this.#do(() => {
-          this.#isBusy = false;
-          if (!isAnswered) this.#stepPlanner({ type: 'write-failed' });
+      const isReplied = !this.faults.losesReply();
+      const assignment = this.store.assignment;
+      this.clock.in(this.faults.redisMs(), () =>
+        this.#run(() => {
+          this.#isWriting = false;
+          if (!isReplied) this.#stepPlanner({ type: 'write-failed' });
           else if (isCommitted) this.#stepPlanner({ type: 'written' });
-          else this.#stepPlanner({ type: 'read', assignment: table });
+          else this.#stepPlanner({ type: 'read', assignment });
         }),
       );
     });
   }
 
-  /** Once a second, unless a write is on its way: one thing after the other. */
+  /** Reads once per second, unless a write is pending: operations run one at a time. */
   #poll(): void {
-    if (this.isGone) return;
-    this.agenda.in(1_000, () => this.#poll());
-    this.#do(() => {
-      if (this.#isBusy) return;
+    if (this.isStopped) return;
+    this.clock.in(1_000, () => this.#poll());
+    this.#run(() => {
+      if (this.#isWriting) return;
       const writes = this.#writes;
-      this.agenda.in(this.weather.redisMs(), () => {
-        const table = this.store.table;
-        this.#do(() => {
-          // A read that a write has overtaken would look like a Redis that has lost it.
+      this.clock.in(this.faults.redisMs(), () => {
+        const assignment = this.store.assignment;
+        this.#run(() => {
+          // A read that a write has overtaken would look as if Redis had lost the write.
           if (this.#writes !== writes) return;
           if (!this.#isRestored) {
             this.#isRestored = true;
-            this.#stepMembership({ type: 'restored', edges: table?.edges ?? [] });
+            this.#stepMembership({ type: 'restored', edges: assignment?.edges ?? [] });
           }
-          this.#stepPlanner({ type: 'read', assignment: table });
+          this.#stepPlanner({ type: 'read', assignment });
         });
       });
     });

@@ -1,23 +1,23 @@
 /**
- * Goal: whatever happens to edges, controls and messages, the table stays sound, no shard is left
- * unheard by a planned move, and the cluster comes to rest.
+ * Goal: under any faults of edges, controls and messages, the assignment stays valid, no planned move
+ * leaves a shard without a subscriber, and the cluster converges.
  * Method: the real machines in a model cluster with a virtual clock; every seed is one history.
  * `npm run sim` runs more of them.
  */
 import { expect, test } from '@jest/globals';
 import { chaosRound } from './chaos.js';
 import {
-  cutFromRedis,
   efficiency,
   leaderDeaths,
-  movesWhenRedisIsGone,
+  movesWhenRedisIsUnreachable,
   movesWhenStationary,
+  partitionOneEdge,
   rollingRestartChurn,
 } from './measurements.js';
 
 const ROUNDS = 60;
 
-test('nothing that must hold is violated in rounds of chaos', () => {
+test('no invariant is violated in rounds of chaos', () => {
   const failed: string[] = [];
   for (let seed = 1; seed <= ROUNDS; seed++) {
     const { violations } = chaosRound(seed);
@@ -30,10 +30,10 @@ test('the same seed is the same history', () => {
   expect(chaosRound(7)).toEqual(chaosRound(7));
 });
 
-test('notices a store that does not compare before it sets', () => {
+test('finds a store that does not compare before it sets', () => {
   const sabotaged = [1, 2, 3, 4, 5].flatMap((seed) => {
-    const { violations } = chaosRound(seed, (world) => {
-      world.store.isBlind = true;
+    const { violations } = chaosRound(seed, (cluster) => {
+      cluster.store.skipsCompare = true;
     });
     return violations;
   });
@@ -48,22 +48,22 @@ test('edges that restart in place keep their shards', () => {
   expect(rollingRestartChurn(1)).toBeLessThanOrEqual(0.02);
 });
 
-test('what a leader has begun to even out is finished, whoever dies in between', () => {
+test('balancing is finished although two leaders die in between', () => {
   for (const seed of [1, 2, 3]) expect(leaderDeaths(seed)).toBeLessThanOrEqual(1.05);
 });
 
-test('an edge that is cut from Redis only loses its shards, and gets its share again', () => {
-  const { left, regained } = cutFromRedis(1);
+test('an edge that cannot reach Redis loses its shards, and gets its share again', () => {
+  const { left, regained } = partitionOneEdge(1);
   expect(left).toBe(0);
   expect(regained).toBeGreaterThan(0.8);
   expect(regained).toBeLessThan(1.2);
 });
 
-test('nothing moves when all edges are cut from Redis', () => {
-  expect(movesWhenRedisIsGone(1)).toBe(0);
+test('nothing moves when no edge can reach Redis', () => {
+  expect(movesWhenRedisIsUnreachable(1)).toBe(0);
 });
 
-test('moves little more than any rebalancer must', () => {
+test('moves little more than any rebalancer has to', () => {
   const { uniform, skewed, join, leave, maxOverReachable } = efficiency(1);
   expect(uniform).toBeLessThanOrEqual(1.1);
   expect(skewed).toBeLessThanOrEqual(1.3);

@@ -3,9 +3,9 @@ import type { Assignment, Content } from '../../../common/cluster/assignment.js'
 import { changesBetween } from '../../../control/leadership/changes.js';
 import {
   adoptMembers,
-  beginMoves,
+  advanceMoves,
   setIntent,
-  settleMoves,
+  startMoves,
 } from '../../../control/planning/transitions.js';
 import { contentOf, edgeName } from '../planning/plan-inputs.js';
 
@@ -15,12 +15,12 @@ const at = (content: Content, incarnation = 0): Assignment => ({
   position: { incarnation, epoch: 1 },
 });
 const base: Content = { ...contentOf(2, 4), owners: Uint16Array.of(0, 0, 1, 1) };
-const begun = beginMoves(base, [{ shard: 1, from: A, to: B, kind: 'removal' }]);
-const handingOver = settleMoves(begun, () => ({ type: 'hand-over' }));
+const started = startMoves(base, [{ shard: 1, from: A, to: B, kind: 'removal' }]);
+const handingOver = advanceMoves(started, () => ({ type: 'hand-over' }));
 const move = { shard: 1, from: A, to: B };
 
-test('nothing between two that say the same', () => {
-  expect(changesBetween(at(begun), at(begun))).toEqual([]);
+test('there are none between equal assignments', () => {
+  expect(changesBetween(at(started), at(started))).toEqual([]);
 });
 
 test('the first assignment', () => {
@@ -33,13 +33,13 @@ test('the first assignment', () => {
 });
 
 test('the life of a move', () => {
-  const done = settleMoves(handingOver, () => ({ type: 'done', why: 'released' }));
-  expect(changesBetween(at(base), at(begun))).toEqual([{ type: 'move-started', ...move }]);
-  expect(changesBetween(at(begun), at(handingOver))).toEqual([
+  const done = advanceMoves(handingOver, () => ({ type: 'done', reason: 'released' }));
+  expect(changesBetween(at(base), at(started))).toEqual([{ type: 'move-started', ...move }]);
+  expect(changesBetween(at(started), at(handingOver))).toEqual([
     { type: 'move-handed-over', ...move },
   ]);
   expect(changesBetween(at(handingOver), at(done))).toEqual([{ type: 'move-completed', ...move }]);
-  expect(changesBetween(at(begun), at(base))).toEqual([{ type: 'move-rolled-back', ...move }]);
+  expect(changesBetween(at(started), at(base))).toEqual([{ type: 'move-rolled-back', ...move }]);
 });
 
 test('an edge that leaves, and where its shards went', () => {
@@ -51,7 +51,7 @@ test('an edge that leaves, and where its shards went', () => {
   ]);
 });
 
-test('an edge that comes, one that restarts, intents, and a lost history', () => {
+test('an edge that joins, one that restarts, an intent, and a lost history', () => {
   const [a, b] = base.edges;
   const joined = adoptMembers(base, [{ ...a!, incarnation: 'i2' }, b!, { ...b!, id: C }]);
   expect(changesBetween(at(base), at(setIntent(joined, B, 'draining'), 1))).toEqual([

@@ -22,7 +22,7 @@ const KEY = 'll:assignment';
 
 let server: TestRedis;
 let redis: Redis;
-let directors: Controller[];
+let controllers: Controller[];
 
 beforeEach(async () => {
   server = await startRedis();
@@ -33,15 +33,15 @@ beforeEach(async () => {
   });
   redis.on('error', () => {});
   await eventually(() => redis.status === 'ready');
-  directors = [];
+  controllers = [];
 });
 afterEach(async () => {
-  for (const controller of directors) controller.close();
+  for (const controller of controllers) controller.close();
   redis.disconnect();
   await server.stop();
 });
 
-/** A control that leads, or believes so. */
+/** A control that leads; several may do so at once. */
 function startControl(): { controller: Controller; published: Position[]; metrics: Metrics } {
   const metrics = new Metrics();
   const controller = new Controller({
@@ -53,14 +53,14 @@ function startControl(): { controller: Controller; published: Position[]; metric
     log: pino({ level: 'silent' }),
     metrics,
   });
-  directors.push(controller);
-  controller.onLeader({ type: 'me' });
+  controllers.push(controller);
+  controller.setLeader({ type: 'self' });
   const published: Position[] = [];
   controller.watch(({ position }) => published.push(position));
   return { controller, published, metrics };
 }
 
-/** What an edge without clients says, to which every move is easy. */
+/** The report of an edge without clients, which completes its part of every move at once. */
 function reportOf(controller: Controller, edgeId: string): EdgeReport {
   const { moves = [], position = ORIGIN } = controller.current ?? {};
   const shardsIn = (phase: Move['phase'], end: 'from' | 'to') =>
@@ -74,27 +74,27 @@ function reportOf(controller: Controller, edgeId: string): EdgeReport {
       acquired: shardsIn('acquiring', 'to'),
       released: shardsIn('handing-over', 'from'),
     },
-    isLeaving: false,
+    isShuttingDown: false,
   };
 }
 
-/** An edge that says hello, and reports for as long as the returned session is not broken. */
+/** Opens the session of an edge, which reports until it is disconnected. */
 function join(
   controller: Controller,
   id: string,
   have = ORIGIN,
   incarnation = 'i1',
-): { broke(): void } {
+): { disconnect(): void } {
   const edge = { id, incarnation, advertisedUrl: `http://${id}:7000`, capacity: 1_000, zone: '' };
-  const session = controller.open(edge, have, () => {});
+  const session = controller.openSession(edge, have, () => {});
   if ('code' in session) throw new Error(session.message);
   const report = () => session.report(reportOf(controller, id));
   report();
   const reporting = setInterval(report, REPORT_MS).unref();
   return {
-    broke: () => {
+    disconnect: () => {
       clearInterval(reporting);
-      session.broke();
+      session.disconnected();
     },
   };
 }
@@ -118,7 +118,7 @@ test('writes one first assignment for edges that start together', async () => {
   expect(sharesIn(await stored())).toEqual({ 'edge-1': 32, 'edge-2': 32 });
 });
 
-test('gives a joiner its share, and the shards of a dead edge to the others', async () => {
+test('gives a joining edge its share, and the shards of a dead edge to the others', async () => {
   const { controller } = startControl();
   join(controller, 'edge-1');
   const second = join(controller, 'edge-2');
@@ -135,24 +135,24 @@ test('gives a joiner its share, and the shards of a dead edge to the others', as
     shardsOf(before, 'edge-1').includes(shard),
   );
   expect(kept).toBe(true);
-  second.broke();
+  second.disconnect();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 2 * LEASE_MS);
   expect(sharesIn(await stored())).toEqual({ 'edge-1': 32, 'edge-3': 32 });
 });
 
-test('a new process of an edge keeps the shards and is published', async () => {
+test('a new process of an edge keeps its shards and is published', async () => {
   const { controller } = startControl();
   join(controller, 'edge-1');
   const old = join(controller, 'edge-2');
   await eventually(stored);
   const before = shardsOf(await stored(), 'edge-2');
-  old.broke();
+  old.disconnect();
   join(controller, 'edge-2', ORIGIN, 'i2');
   await eventually(async () => expect((await stored()).edges[1]!.incarnation).toBe('i2'));
   expect(shardsOf(await stored(), 'edge-2')).toEqual(before);
 });
 
-test('a control that starts anew moves nothing', async () => {
+test('a control that restarts moves nothing', async () => {
   const first = startControl();
   join(first.controller, 'edge-1');
   join(first.controller, 'edge-2');
@@ -164,7 +164,7 @@ test('a control that starts anew moves nothing', async () => {
   join(controller, 'edge-2');
   join(controller, 'edge-3');
   await eventually(() => published.length === 2);
-  // The one change is the joiner's.
+  // The only change is that of the joining edge.
   const after = await stored();
   expect(after.position).toEqual({ incarnation: 0, epoch: 2 });
   for (const id of ['edge-1', 'edge-2']) {
@@ -172,7 +172,7 @@ test('a control that starts anew moves nothing', async () => {
   }
 });
 
-test('notices what another control has written', async () => {
+test('follows an assignment that another control has written', async () => {
   const { controller, published } = startControl();
   join(controller, 'edge-1');
   const mine = await eventually(stored);
@@ -182,7 +182,7 @@ test('notices what another control has written', async () => {
   expect(controller.current).toEqual(theirs);
 });
 
-test('plans again when another control was faster', async () => {
+test('plans again when another control wrote first', async () => {
   const { controller, metrics } = startControl();
   join(controller, 'edge-1');
   const mine = await eventually(stored);
@@ -200,7 +200,7 @@ test('plans again when another control was faster', async () => {
   expect(await metrics.registry.metrics()).toContain('longline_control_write_conflicts_total 1');
 });
 
-test('two controls that plan at once agree in the end', async () => {
+test('two controls that plan at the same time agree in the end', async () => {
   const controls = [startControl(), startControl()];
   for (const { controller } of controls) {
     join(controller, 'edge-1');
@@ -213,7 +213,7 @@ test('two controls that plan at once agree in the end', async () => {
   expect((await stored()).position).toEqual({ incarnation: 0, epoch: 1 });
 });
 
-test('goes on at a higher incarnation when Redis has lost what was written', async () => {
+test('continues at a higher incarnation when Redis has lost writes', async () => {
   const { controller, published } = startControl();
   join(controller, 'edge-1');
   await eventually(() => published.length === 1);
@@ -223,14 +223,14 @@ test('goes on at a higher incarnation when Redis has lost what was written', asy
   expect((await stored()).owners).toEqual(controller.current!.owners);
 });
 
-test('goes past the newest assignment that an edge has seen', async () => {
+test('continues after the newest assignment that an edge has', async () => {
   const { controller, published } = startControl();
   join(controller, 'edge-1', { incarnation: 3, epoch: 40 });
   await eventually(() => published.length === 1);
   expect(await stored()).toMatchObject({ position: { incarnation: 4, epoch: 41 } });
 });
 
-test('survives a Redis that is away, and writes what was due meanwhile', async () => {
+test('survives an unavailable Redis, and then writes what became due', async () => {
   const { controller, published } = startControl();
   join(controller, 'edge-1');
   await eventually(() => published.length === 1);
@@ -241,11 +241,11 @@ test('survives a Redis that is away, and writes what was due meanwhile', async (
   await server.restart();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 15_000);
   expect(controller.notReadyReasons()).toEqual([]);
-  // This Redis came back empty.
+  // Redis has restarted empty.
   expect(published.at(-1)).toEqual({ incarnation: 1, epoch: 2 });
 });
 
-test('does not touch garbage, says so, and goes on when it is gone', async () => {
+test('does not overwrite garbage, reports it, and continues when it is deleted', async () => {
   const { controller, published, metrics } = startControl();
   join(controller, 'edge-1');
   const good = await eventually(stored);
@@ -267,7 +267,7 @@ test('does not touch garbage, says so, and goes on when it is gone', async () =>
   expect(controller.notReadyReasons()).toEqual([]);
 });
 
-test('publishes nothing to a watcher that has left', async () => {
+test('publishes nothing to a watcher that has stopped', async () => {
   const { controller, published } = startControl();
   const seen: Assignment[] = [];
   const stop = controller.watch((assignment) => seen.push(assignment));

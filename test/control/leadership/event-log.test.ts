@@ -3,11 +3,11 @@ import { ORIGIN } from '../../../common/cluster/assignment.js';
 import { EventLog } from '../../../control/leadership/event-log.js';
 import type { LoggedEvent } from '../../../control/leadership/operations.js';
 
-test('tells what came after an id, oldest first, and what comes', () => {
+test('returns the events after an id, oldest first, and notifies watchers of later ones', () => {
   const log = new EventLog();
   log.append(1_000.4, ORIGIN, { type: 'frozen' });
-  const heard: LoggedEvent[] = [];
-  const stop = log.watch((event) => heard.push(event));
+  const watched: LoggedEvent[] = [];
+  const stop = log.watch((event) => watched.push(event));
   log.append(2_000, ORIGIN, { type: 'unfrozen' });
   stop();
   log.append(3_000, ORIGIN, { type: 'frozen' });
@@ -18,7 +18,7 @@ test('tells what came after an id, oldest first, and what comes', () => {
   ]);
   expect(log.after(2).map(({ id }) => id)).toEqual([3]);
   expect(log.after(3)).toEqual([]);
-  expect(heard.map(({ id }) => id)).toEqual([2]);
+  expect(watched.map(({ id }) => id)).toEqual([2]);
 });
 
 test('keeps the last 4,000', () => {

@@ -1,6 +1,6 @@
 /**
- * **Goal:** one control leads, another takes over, whatever ends the first.
- * **Method:** real Redis; a control that is killed is one whose renewals stop.
+ * Goal: one control leads, and another takes over however the first one ends.
+ * Method: real Redis; a killed control is modelled by ending its renewals.
  */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -35,57 +35,57 @@ function start(id: string, incarnation = 'i1') {
   });
   redis.on('error', () => {});
   connections.push(redis);
-  const said: string[] = [];
+  const changes: string[] = [];
   const name = (leader: Leader) =>
     leader.type === 'other' ? `${leader.control.id} at ${leader.control.url}` : leader.type;
-  const leadership = new Leadership(
-    redis,
-    { id, url: `http://${id}:7200` },
+  const leadership = new Leadership({
+    commands: redis,
+    identity: { id, url: `http://${id}:7200` },
     incarnation,
-    (leader) => said.push(name(leader)),
-    pino({ level: 'silent' }),
-  );
+    onChange: (leader) => changes.push(name(leader)),
+    log: pino({ level: 'silent' }),
+  });
   open.push(leadership);
-  return { leadership, redis, said, leader: () => name(leadership.leader) };
+  return { leadership, redis, changes, leader: () => name(leadership.leader) };
 }
 
-test('the first leads, the second knows it, and takes over at once when the first stops', async () => {
+test('the first control leads, and the second takes over at once when the first stops', async () => {
   const first = start('control-1');
-  await eventually(() => first.leader() === 'me');
+  await eventually(() => first.leader() === 'self');
   const second = start('control-2');
   await eventually(() => second.leader() === 'control-1 at http://control-1:7200');
   await first.leadership.close();
-  await eventually(() => second.leader() === 'me', 3_000);
-  expect(first.said.at(-1)).toBe('nobody');
+  await eventually(() => second.leader() === 'self', 3_000);
+  expect(first.changes.at(-1)).toBe('none');
 });
 
-test('after the death of the leader another leads within ten seconds', async () => {
+test('another control leads within ten seconds after the death of the leader', async () => {
   const first = start('control-1');
-  await eventually(() => first.leader() === 'me');
+  await eventually(() => first.leader() === 'self');
   const second = start('control-2');
   first.redis.disconnect();
-  await eventually(() => second.leader() === 'me', 10_000);
-  expect(first.leader()).toBe('nobody');
+  await eventually(() => second.leader() === 'self', 10_000);
+  expect(first.leader()).toBe('none');
 });
 
-test('a leader without Redis stops to lead before another can have the lock', async () => {
+test('a leader without Redis stops leading before another control can get the lock', async () => {
   const first = start('control-1');
-  await eventually(() => first.leader() === 'me');
+  await eventually(() => first.leader() === 'self');
   first.redis.disconnect();
-  await eventually(() => first.leader() === 'nobody', 10_000);
+  await eventually(() => first.leader() === 'none', 10_000);
   expect(await observer.get(KEY)).not.toBeNull();
 });
 
-test('a control that starts anew waits for the lock of the process before', async () => {
+test('a restarted control waits for the lock of its previous process', async () => {
   const first = start('control-1');
-  await eventually(() => first.leader() === 'me');
+  await eventually(() => first.leader() === 'self');
   const again = start('control-1', 'i2');
   await eventually(() => again.leader() === 'control-1 at http://control-1:7200');
 });
 
-test('garbage in the lock is waited for like any other leader', async () => {
+test('garbage in the lock expires like the lock of any leader', async () => {
   await observer.set(KEY, 'garbage', 'PX', 2_500);
   const first = start('control-1');
   await eventually(() => first.leader() === 'unknown at ');
-  await eventually(() => first.leader() === 'me', 5_000);
+  await eventually(() => first.leader() === 'self', 5_000);
 });

@@ -9,11 +9,14 @@ import {
 } from '../../../common/cluster/assignment.js';
 import { bindGrpc, type GrpcServer } from '../../../common/process/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import type { EdgePace } from '../../../control/leadership/controller.js';
+import { createControlGrpc } from '../../../control/control-grpc.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
-import { type EdgeReport, Members } from '../../../control/membership/membership-driver.js';
-import { createControlGrpc } from '../../../control/operator/control-grpc.js';
+import {
+  type EdgeReport,
+  MembershipDriver,
+} from '../../../control/membership/membership-driver.js';
 import { OperatorQueries } from '../../../control/operator/queries.js';
+import type { EdgePace } from '../../../control/pace/cluster-pace.js';
 import { AssignmentServiceClient } from '../../../proto/gen/longline/v1/assignment.js';
 import {
   EdgeSessionServiceClient,
@@ -29,12 +32,12 @@ import { apiOf } from '../operator/fake-operations.js';
 const SHARDS = 8;
 const LEASE_MS = 60_000;
 
-/** Stands in for the controller: real members, assignments and paces by hand. */
-class Desk {
+/** Stands in for the controller: real membership, assignments and paces set by the tests. */
+class FakeController {
   readonly reports: EdgeReport[] = [];
-  readonly rejections: string[] = [];
+  readonly recorded: string[] = [];
   pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
-  readonly members = new Members(LEASE_MS, {
+  readonly membership = new MembershipDriver(LEASE_MS, {
     onStep: () => {},
     onReplan: () => {},
     onDrain: () => {},
@@ -49,16 +52,16 @@ class Desk {
     return () => this.watchers.delete(onChange);
   }
 
-  open(...args: Parameters<Members['open']>) {
-    return this.members.open(...args);
+  openSession(...args: Parameters<MembershipDriver['open']>) {
+    return this.membership.open(...args);
   }
 
   paceOf(): EdgePace {
     return this.pace;
   }
 
-  rejected({ type, edgeId }: { type: string; edgeId: string }): void {
-    this.rejections.push(`${type} ${edgeId}`);
+  record({ type }: { type: string }): void {
+    this.recorded.push(type);
   }
 
   publish(epoch: number): Assignment {
@@ -76,23 +79,23 @@ const assignmentAt = (position: Position): Assignment => ({
   isBalancing: false,
 });
 
-let desk: Desk;
+let controller: FakeController;
 let grpc: GrpcServer;
 let metrics: Metrics;
 let edges: EdgeSessionServiceClient;
 let routers: AssignmentServiceClient;
 
 beforeEach(async () => {
-  desk = new Desk();
+  controller = new FakeController();
   metrics = new Metrics();
   const log = pino({ level: 'silent' });
   const queries = new OperatorQueries(
     SHARDS,
-    () => ({ assignment: desk.current, edges: desk.members.edges }),
+    () => ({ assignment: controller.current, edges: controller.membership.edges }),
     async () => ({ connections: [], complete: true }),
   );
   const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
-  const options = { controller: desk, shardCount: SHARDS, log, metrics };
+  const options = { controller, shardCount: SHARDS, log, metrics };
   grpc = createControlGrpc(options, guard, apiOf(queries));
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
@@ -165,15 +168,19 @@ class Edge {
   }
 }
 
-const states = () => desk.members.edges.map(({ id, state }) => `${id} ${state.type}`);
+const states = () => controller.membership.edges.map(({ id, state }) => `${id} ${state.type}`);
 
-test('lets an edge in, takes its reports, and suspects it when its stream breaks', async () => {
+test('accepts an edge and its reports, and suspects it when its stream breaks', async () => {
   const edge = new Edge({});
   await eventually(() => edge.isAccepted);
   expect(states()).toEqual(['edge-1 alive']);
   edge.report({});
-  await eventually(() => desk.members.edges[0]!.counts !== undefined);
-  expect(desk.members.edges[0]!.counts).toMatchObject({ connections: 3, guests: 1, ready: true });
+  await eventually(() => controller.membership.edges[0]!.counts !== undefined);
+  expect(controller.membership.edges[0]!.counts).toMatchObject({
+    connections: 3,
+    guests: 1,
+    ready: true,
+  });
   edge.stream.cancel();
   await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
 });
@@ -187,36 +194,36 @@ test('suspects an edge that ends its stream', async () => {
 });
 
 test('sends the current assignment at once and then every newer one', async () => {
-  desk.publish(1);
+  controller.publish(1);
   const edge = new Edge({});
   await eventually(() => expect(edge.epochs).toEqual([1]));
-  desk.publish(2);
+  controller.publish(2);
   await eventually(() => expect(edge.epochs).toEqual([1, 2]));
 });
 
-test('sends nothing that the edge has already', async () => {
-  desk.publish(5);
+test('sends only assignments newer than that of the edge', async () => {
+  controller.publish(5);
   const edge = new Edge({ have: { incarnation: 0, epoch: 5 } });
   await eventually(() => edge.isAccepted);
-  desk.publish(6);
+  controller.publish(6);
   await eventually(() => expect(edge.epochs).toEqual([6]));
 });
 
-test('skips assignments that are overtaken while one is on its way', async () => {
+test('skips assignments that are replaced while one is in transit', async () => {
   const edge = new Edge({});
   await eventually(() => edge.isAccepted);
-  for (let epoch = 1; epoch <= 100; epoch++) desk.publish(epoch);
+  for (let epoch = 1; epoch <= 100; epoch++) controller.publish(epoch);
   await eventually(() => edge.epochs.at(-1) === 100);
   expect(edge.epochs).toEqual([1, 100]);
 });
 
-test('forgets a stream that is gone', async () => {
+test('stops watching when a stream has ended', async () => {
   const edge = new Edge({});
   const rejected = new Edge({ capacity: 0 });
   await eventually(() => edge.isAccepted && rejected.end !== undefined);
-  expect(desk.watchers.size).toBe(1);
+  expect(controller.watchers.size).toBe(1);
   edge.stream.cancel();
-  await eventually(() => desk.watchers.size === 0);
+  await eventually(() => controller.watchers.size === 0);
 });
 
 test.each<[string, Partial<Hello>, status, RegExp]>([
@@ -230,16 +237,16 @@ test.each<[string, Partial<Hello>, status, RegExp]>([
   ['an id with a slash', { edgeId: 'a/b' }, status.INVALID_ARGUMENT, /edge_id/],
   ['an id of 129 characters', { edgeId: 'x'.repeat(129) }, status.INVALID_ARGUMENT, /edge_id/],
   ['an empty incarnation', { incarnation: '' }, status.INVALID_ARGUMENT, /incarnation/],
-  ['a URL that is none', { advertisedUrl: 'edge-1:7000' }, status.INVALID_ARGUMENT, /url/],
+  ['an invalid URL', { advertisedUrl: 'edge-1:7000' }, status.INVALID_ARGUMENT, /url/],
   ['a URL with a path', { advertisedUrl: 'http://h:1/x' }, status.INVALID_ARGUMENT, /url/],
   ['a URL that ends in a slash', { advertisedUrl: 'http://h:1/' }, status.INVALID_ARGUMENT, /url/],
   ['a URL with a user', { advertisedUrl: 'http://u@h:1' }, status.INVALID_ARGUMENT, /url/],
   ['another scheme', { advertisedUrl: 'ftp://h:1' }, status.INVALID_ARGUMENT, /url/],
   ['a front address without a port', { frontAddress: 'edge-1' }, status.INVALID_ARGUMENT, /front/],
-  ['a port that is none', { advertisedUrl: 'http://h:99999' }, status.INVALID_ARGUMENT, /url/],
+  ['an invalid port', { advertisedUrl: 'http://h:99999' }, status.INVALID_ARGUMENT, /url/],
   ['no capacity', { capacity: 0 }, status.INVALID_ARGUMENT, /capacity/],
   [
-    'an absurd position',
+    'an implausible position',
     { have: { incarnation: 0, epoch: 2 ** 50 } },
     status.INVALID_ARGUMENT,
     /have/,
@@ -251,7 +258,7 @@ test.each<[string, Partial<Hello>, status, RegExp]>([
   expect(states()).toEqual([]);
 });
 
-test.each(['edge-1', 'x'.repeat(128), 'A.b_c-9'])('takes the id %s', async (edgeId) => {
+test.each(['edge-1', 'x'.repeat(128), 'A.b_c-9'])('accepts the id %s', async (edgeId) => {
   const edge = new Edge({ edgeId });
   await eventually(() => edge.isAccepted);
 });
@@ -265,7 +272,7 @@ test('rejects the id of a live edge, with the code also in the metadata', async 
   expect(error.code).toBe(status.ALREADY_EXISTS);
   expect(error.metadata.get('longline-code')).toEqual(['EDGE_ID_IN_USE']);
   first.report({});
-  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+  await eventually(() => controller.membership.edges[0]!.counts !== undefined);
 });
 
 test('ends the older session of a process that opens a newer one', async () => {
@@ -290,7 +297,7 @@ test('rejects a second hello', async () => {
   await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
 });
 
-test('rejects a session that says nothing for five seconds', async () => {
+test('rejects a session without a hello within five seconds', async () => {
   const edge = new Edge();
   await eventually(() => edge.end?.code === status.INVALID_ARGUMENT, 8_000);
 });
@@ -303,20 +310,20 @@ test.each<[string, Partial<Stats>]>([
   ['connections without a shard', { loads: undefined }],
   ['more subscribed shards than there are', { shardsSubscribed: SHARDS + 1 }],
   ['more guests than connections', { guests: 4 }],
-])('does not believe a report with %s, but that the edge lives', async (_, lie) => {
+])('ignores the counts of a report with %s, and keeps the edge alive', async (_, wrong) => {
   const edge = new Edge({});
   edge.report({});
-  await eventually(() => desk.members.edges[0]?.counts !== undefined);
-  edge.report(lie);
-  await eventually(() => desk.members.edges[0]!.counts === undefined);
+  await eventually(() => controller.membership.edges[0]?.counts !== undefined);
+  edge.report(wrong);
+  await eventually(() => controller.membership.edges[0]!.counts === undefined);
   expect(states()).toEqual(['edge-1 alive']);
   expect(await metrics.registry.metrics()).toContain('longline_control_reports_rejected_total 1');
   edge.report({});
-  await eventually(() => desk.members.edges[0]!.counts !== undefined);
+  await eventually(() => controller.membership.edges[0]!.counts !== undefined);
 });
 
-test('a watcher gets the current assignment, unless it has it, and every newer one', async () => {
-  desk.publish(3);
+test('a watcher receives the current assignment, unless it has it, and every newer one', async () => {
+  controller.publish(3);
   const seen: number[][] = [];
   for (const have of [undefined, ORIGIN, { incarnation: 0, epoch: 3 }]) {
     const epochs: number[] = [];
@@ -327,20 +334,20 @@ test('a watcher gets the current assignment, unless it has it, and every newer o
     await new Promise((resolve) => watch.on('metadata', resolve));
   }
   await eventually(() => expect(seen).toEqual([[3], [3], []]));
-  desk.publish(4);
+  controller.publish(4);
   await eventually(() => expect(seen).toEqual([[3, 4], [3, 4], [4]]));
 });
 
-test('a watcher that is cancelled is forgotten', async () => {
+test('stops watching when a router cancels', async () => {
   const watch = routers.watch({ have: undefined });
   watch.on('error', () => {});
-  await eventually(() => desk.watchers.size === 1);
+  await eventually(() => controller.watchers.size === 1);
   watch.cancel();
-  await eventually(() => desk.watchers.size === 0);
+  await eventually(() => controller.watchers.size === 0);
 });
 
-test('what a watcher gets is the whole assignment', async () => {
-  const published = desk.publish(1);
+test('a watcher receives the whole assignment', async () => {
+  const published = controller.publish(1);
   const watch = routers.watch({ have: undefined });
   watch.on('error', () => {});
   const { assignment } = await new Promise<{ assignment: unknown }>((resolve) =>

@@ -26,35 +26,35 @@ function guardOf(tokens: readonly string[], certificates: readonly string[] = []
 
 const rejected = expect.objectContaining({ code: 'UNAUTHENTICATED' });
 
-test('where nothing is set, everybody may link', () => {
+test('accepts every link while neither tokens nor certificates are configured', () => {
   expect(guardOf([]).reject(callWith())).toBeUndefined();
 });
 
-test('any of the tokens is good, and nothing else', () => {
+test('accepts any of the tokens, and nothing else', () => {
   const guard = guardOf([NEW, OLD]);
   expect(guard.reject(callWith(OLD))).toBeUndefined();
   expect(guard.reject(callWith(NEW))).toBeUndefined();
   for (const token of [undefined, '', 'x', `${NEW}x`, NEW.toUpperCase()]) {
     expect(guard.reject(callWith(token))).toEqual(rejected);
   }
-  // A certificate names nobody where no names are set.
+  // Certificates do not authenticate while no names are configured.
   expect(guard.reject(callWith(undefined, 'edge'))).toEqual(rejected);
 });
 
-test('a certificate with one of the names is good without a token', () => {
+test('accepts a certificate with one of the names, without a token', () => {
   const guard = guardOf([], ['edge', 'router']);
   expect(guard.reject(callWith(undefined, 'edge'))).toBeUndefined();
   expect(guard.reject(callWith(undefined, 'shop'))).toEqual(rejected);
   expect(guard.reject(callWith(NEW))).toEqual(rejected);
 });
 
-test('whoever is rejected is told so and does not reach the service', () => {
+test('answers a rejected call with UNAUTHENTICATED and does not pass it to the service', () => {
   const served: unknown[] = [];
   const guarded = guardOf([NEW]).guard((call: ReturnType<typeof callWith>) => served.push(call));
-  const stranger = callWith();
-  guarded(stranger);
+  const unauthenticated = callWith();
+  guarded(unauthenticated);
   expect(served).toEqual([]);
-  expect(stranger.emitted).toEqual([
+  expect(unauthenticated.emitted).toEqual([
     expect.objectContaining({ details: expect.stringContaining('UNAUTHENTICATED') }),
   ]);
   guarded(callWith(NEW));

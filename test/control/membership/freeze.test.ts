@@ -18,33 +18,33 @@ test.each([
   [1, 1, false],
 ])('of %i edges, %i at once: freezes %s', (count, vanished, isFrozen) => {
   const freeze = new Freeze(LEASE_MS);
-  freeze.judge(1_000, members(count, ...new Array<number>(vanished).fill(1_000)));
+  freeze.update(1_000, members(count, ...new Array<number>(vanished).fill(1_000)));
   expect(freeze.endsAtMs).toBe(isFrozen ? 31_000 : undefined);
 });
 
-test('counts only what has vanished within half a lease', () => {
+test('counts only edges that have vanished within half a lease', () => {
   const freeze = new Freeze(LEASE_MS);
-  freeze.judge(5_000, members(3, 0, 5_000));
+  freeze.update(5_000, members(3, 0, 5_000));
   expect(freeze.endsAtMs).toBeUndefined();
-  freeze.judge(5_000, members(3, 1, 5_000));
+  freeze.update(5_000, members(3, 1, 5_000));
   expect(freeze.endsAtMs).toBe(35_000);
 });
 
-test('ends when half are back, and is patient with the others', () => {
+test('ends when half of the edges are back, and gives the others a grace period', () => {
   const freeze = new Freeze(LEASE_MS);
-  freeze.judge(0, members(4, 0, 0, 0));
-  freeze.judge(20_000, members(4, 0, 0, 0));
+  freeze.update(0, members(4, 0, 0, 0));
+  freeze.update(20_000, members(4, 0, 0, 0));
   expect(freeze.endsAtMs).toBe(30_000);
-  freeze.judge(20_000, members(4, 0, 0));
+  freeze.update(20_000, members(4, 0, 0));
   expect(freeze.endsAtMs).toBeUndefined();
-  expect(freeze.patienceEndsAtMs).toBe(30_000);
+  expect(freeze.graceEndsAtMs).toBe(30_000);
 });
 
-test('does not freeze again for what it has believed', () => {
+test('does not freeze again for edges that are confirmed lost', () => {
   const freeze = new Freeze(LEASE_MS);
-  freeze.judge(1_000, members(4, 1_000, 1_000, 1_000));
+  freeze.update(1_000, members(4, 1_000, 1_000, 1_000));
   freeze.confirmLostEdges(2_000);
-  freeze.judge(2_000, members(4, 1_000, 1_000, 1_000));
+  freeze.update(2_000, members(4, 1_000, 1_000, 1_000));
   expect(freeze.endsAtMs).toBeUndefined();
 });
 
@@ -57,7 +57,7 @@ test('never lasts longer than three leases', () => {
       for (const [ms, missing] of steps) {
         nowMs += ms;
         const sinceMs = nowMs;
-        freeze.judge(
+        freeze.update(
           nowMs,
           missing.map((isMissing) => ({ vanishedAtMs: isMissing ? sinceMs : undefined })),
         );

@@ -3,8 +3,8 @@ import { PartitionedEdges } from '../../../control/membership/partitioned-edges.
 
 const LEASE_MS = 10_000;
 
-function say(partitionedEdges: PartitionedEdges, nowMs: number, ids: readonly string[]): void {
-  for (const id of ['a', 'b', 'c', 'd']) partitionedEdges.hear(nowMs, id, !ids.includes(id));
+function report(partitionedEdges: PartitionedEdges, nowMs: number, ids: readonly string[]): void {
+  for (const id of ['a', 'b', 'c', 'd']) partitionedEdges.onReport(nowMs, id, !ids.includes(id));
 }
 
 test.each([
@@ -14,25 +14,25 @@ test.each([
   [3, 2, false],
   [4, 2, true],
   [4, 3, false],
-])('of %i edges, %i are not ready: cut off %s', (members, count, isPartitioned) => {
+])('of %i edges, %i are not ready: partitioned %s', (members, count, isPartitioned) => {
   const partitionedEdges = new PartitionedEdges(LEASE_MS);
   const ids = ['a', 'b', 'c', 'd'].slice(0, count);
   for (const nowMs of [0, 2_000, 10_000]) {
-    say(partitionedEdges, nowMs, ids);
-    expect([...partitionedEdges.judge(nowMs, members)]).toEqual([]);
+    report(partitionedEdges, nowMs, ids);
+    expect([...partitionedEdges.update(nowMs, members)]).toEqual([]);
   }
-  say(partitionedEdges, 10_001, ids);
-  expect([...partitionedEdges.judge(10_001, members)]).toEqual(isPartitioned ? ids : []);
+  report(partitionedEdges, 10_001, ids);
+  expect([...partitionedEdges.update(10_001, members)]).toEqual(isPartitioned ? ids : []);
 });
 
-test('begins anew whenever it was ready, or is forgotten', () => {
-  for (const heal of ['ready', 'forget']) {
+test('starts again when the edge was ready, or is forgotten', () => {
+  for (const reset of ['ready', 'forget']) {
     const partitionedEdges = new PartitionedEdges(LEASE_MS);
-    say(partitionedEdges, 0, ['a']);
-    if (heal === 'ready') say(partitionedEdges, 9_000, []);
+    report(partitionedEdges, 0, ['a']);
+    if (reset === 'ready') report(partitionedEdges, 9_000, []);
     else partitionedEdges.forget('a');
-    say(partitionedEdges, 9_001, ['a']);
-    expect(partitionedEdges.judge(19_001, 4).size).toBe(0);
-    expect(partitionedEdges.judge(19_002, 4).size).toBe(1);
+    report(partitionedEdges, 9_001, ['a']);
+    expect(partitionedEdges.update(19_001, 4).size).toBe(0);
+    expect(partitionedEdges.update(19_002, 4).size).toBe(1);
   }
 });

@@ -26,7 +26,7 @@ function run(pacer: Pacer, fromMs: number, steps: number, more: Partial<Receiver
   return pace;
 }
 
-test('begins carefully, and goes up to the budget while receivers are idle', () => {
+test('starts at a low rate, and rises to the budget while receivers are idle', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   expect(run(pacer, 0, 1)).toMatchObject({ perSecond: 40, reason: 'idle' });
   expect(run(pacer, 2_000, 4).perSecond).toBe(120);
@@ -34,17 +34,17 @@ test('begins carefully, and goes up to the budget while receivers are idle', () 
 });
 
 test.each<[string, Partial<ReceiverReport>]>([
-  ['handshakes wait', { handshakesPending: 65 }],
+  ['handshakes are pending', { handshakesPending: 65 }],
   ['the event loop lags', { eventLoopLagP99Ms: 21 }],
-  ['memory is short', { memoryHeadroom: 0.09 }],
-])('halves when %s', (_, pressure) => {
+  ['memory is low', { memoryHeadroom: 0.09 }],
+])('halves the rate when %s', (_, pressure) => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
   expect(run(pacer, 100_000, 1, pressure)).toMatchObject({ perSecond: 500, reason: 'pressure' });
   expect(run(pacer, 102_000, 50, pressure).perSecond).toBe(1);
 });
 
-test('remembers pressure until the next step', () => {
+test('remembers pressure until the next adjustment', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
   pacer.step(99_000, donors, [receiver(99_000, { handshakesPending: 65 })]);
@@ -52,7 +52,7 @@ test('remembers pressure until the next step', () => {
   expect(run(pacer, 102_000, 1)).toMatchObject({ perSecond: 520, reason: 'idle' });
 });
 
-test('does not raise a rate that nobody makes use of', () => {
+test('does not raise a rate that is not used', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   const few = [{ edgeId: 'a', clientsRemaining: 50 }];
   const rates = [0, 2_000, 4_000, 6_000].map(
@@ -61,18 +61,18 @@ test('does not raise a rate that nobody makes use of', () => {
   expect(rates).toEqual([40, 60, 60, 60]);
 });
 
-test('is not pressed at the bounds', () => {
+test('values at the limits are not pressure', () => {
   const bounds = { handshakesPending: 64, eventLoopLagP99Ms: 20, memoryHeadroom: 0.1 };
   expect(run(new Pacer({ perSecondMax: 1_000 }), 0, 1, bounds).reason).toBe('idle');
 });
 
-test('holds its rate while a receiver is not heard', () => {
+test('holds its rate while a receiver does not report', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   expect(run(pacer, 10_000, 3, { atMs: 0 })).toMatchObject({ perSecond: 20, reason: 'held' });
   expect(pacer.step(20_000, donors, []).reason).toBe('held');
 });
 
-test('stops when a receiver dies, and begins again carefully', () => {
+test('stops when a receiver dies, and starts again at the initial rate', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
   const dead = [receiver(100_000, { isAlive: false })];
@@ -83,14 +83,14 @@ test('stops when a receiver dies, and begins again carefully', () => {
   expect(run(pacer, 110_000, 1).perSecond).toBe(40);
 });
 
-test('begins again carefully when nobody had to go for a while, not after a moment', () => {
+test('starts again at the initial rate after ten idle seconds, not earlier', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   run(pacer, 0, 50);
   expect(run(pacer, 106_000, 1).perSecond).toBe(1_000);
   expect(run(pacer, 116_000, 1).perSecond).toBe(40);
 });
 
-test('divides the rate by what is left, and says how long it takes', () => {
+test('divides the rate by remaining clients, and estimates the remaining time', () => {
   const pace = run(new Pacer({ perSecondMax: 4_000 }), 0, 100);
   expect([...pace.byEdge]).toEqual([
     ['a', 3_000],
@@ -99,13 +99,13 @@ test('divides the rate by what is left, and says how long it takes', () => {
   expect(pace.secondsRemaining).toBe(1);
 });
 
-test('has nothing to do when nobody is left', () => {
+test('has nothing to do when no clients remain', () => {
   const pacer = new Pacer({ perSecondMax: 1_000 });
   const pace = pacer.step(0, [{ edgeId: 'a', clientsRemaining: 0 }], [receiver(0)]);
   expect(pace).toMatchObject({ perSecond: 0, secondsRemaining: 0, reason: 'nothing-to-do' });
 });
 
-test('never passes the budget, however often it is asked', () => {
+test('never exceeds the budget, for any steps', () => {
   const report = fc.record({
     edgeId: fc.constantFrom('r', 's'),
     isAlive: fc.boolean(),

@@ -13,7 +13,7 @@ function firstChoices(nodes: readonly RingNode[]): string[] {
 
 const equal = (names: readonly string[]) => names.map((id) => ({ id, weight: 1 }));
 
-test('two rings agree on every shard, whatever the order of joining', () => {
+test('two rings agree on every shard, in any order of joining', () => {
   const members = ids.chain((all) =>
     fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length })),
   );
@@ -25,21 +25,21 @@ test('two rings agree on every shard, whatever the order of joining', () => {
   );
 });
 
-test('a leaver moves only its own shards', () => {
+test('removing a node changes only its own shards', () => {
   fc.assert(
     fc.property(ids, fc.nat(), (names, pick) => {
-      const leaver = names[pick % names.length]!;
+      const removed = names[pick % names.length]!;
       const before = firstChoices(equal(names));
-      const after = firstChoices(equal(names.filter((id) => id !== leaver)));
-      const strays = before.filter((owner, shard) => owner !== leaver && owner !== after[shard]);
-      // A point that the leaver had taken from a higher id goes back to it: a shard, rarely.
+      const after = firstChoices(equal(names.filter((id) => id !== removed)));
+      const strays = before.filter((owner, shard) => owner !== removed && owner !== after[shard]);
+      // A contested point falls back to the higher id, which rarely changes a shard.
       expect(strays.length).toBeLessThanOrEqual(2);
     }),
     { numRuns: 20 },
   );
 });
 
-test('a preference names every node once and begins alike however far it is read', () => {
+test('a preference lists every node once, and its start does not depend on how far it is read', () => {
   fc.assert(
     fc.property(ids, fc.nat(SHARDS - 1), (names, shard) => {
       const preference = [...buildRing(equal(names)).preference(shard)];
@@ -51,7 +51,7 @@ test('a preference names every node once and begins alike however far it is read
   );
 });
 
-test('an empty ring prefers nobody', () => {
+test('the preference of an empty ring is empty', () => {
   expect([...buildRing([]).preference(7)]).toEqual([]);
 });
 

@@ -1,7 +1,7 @@
-/** Clusters for tests of the plan: edges of one size, shards with given loads. */
+/** Inputs of plans for tests: edges of one size, shards with given loads. */
 import { type Content, type Intent, NO_OWNER } from '../../../common/cluster/assignment.js';
 import type { ShardLoads } from '../../../control/placement/loads.js';
-import type { PlanEdge, World } from '../../../control/planning/plan.js';
+import type { PlanEdge, PlanInputs } from '../../../control/planning/plan.js';
 
 export const edgeName = (index: number) => `edge-${String(index).padStart(4, '0')}`;
 
@@ -24,11 +24,11 @@ export function loadsOf(loads: ArrayLike<number>): ShardLoads {
   return { load, connections: load, isKnown: new Uint8Array(load.length).fill(1) };
 }
 
-export function worldOf(edges: readonly PlanEdge[], loads: ShardLoads): World {
-  return { edges, loads, isCooling: () => false };
+export function inputsOf(edges: readonly PlanEdge[], loads: ShardLoads): PlanInputs {
+  return { edges, loads, isCoolingDown: () => false };
 }
 
-/** Edges `edge-0000`… and who owns what; without owners nobody owns anything. */
+/** Edges `edge-0000`… and the owners of all shards; without `owners`, all are unowned. */
 export function contentOf(edgeCount: number, shardCount: number, owners?: Uint16Array): Content {
   return {
     edges: Array.from({ length: edgeCount }, (_, index) => ({

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
-import type { Kind, Plan } from '../../../control/planning/plan.js';
+import type { Plan, StepKind } from '../../../control/planning/plan.js';
 import { summarize } from '../../../control/planning/plan-summary.js';
 
-const step = (shard: number, from: string, to: string, kind: Kind, connections: number) => ({
+const step = (shard: number, from: string, to: string, kind: StepKind, connections: number) => ({
   shard,
   from,
   to,
@@ -22,7 +22,7 @@ const plan: Plan = {
   problems: [],
 };
 
-test('adds up by edges and by reason, and expects what the budget allows', () => {
+test('sums clients by edges and by reason, and estimates the duration from the budget', () => {
   const expected = { perSecond: 50, movesInFlightMax: 2, moveSecondsMin: 5 };
   expect(summarize(plan, expected)).toEqual({
     shards: 3,
@@ -39,7 +39,7 @@ test('adds up by edges and by reason, and expects what the budget allows', () =>
   });
 });
 
-test('expects that moves with few clients take their time all the same', () => {
+test('moves with few clients still take their minimum duration', () => {
   const expected = { perSecond: 1_000, movesInFlightMax: 1, moveSecondsMin: 12 };
   expect(summarize(plan, expected)).toMatchObject({ secondsRemaining: 36 });
   expect(summarize({ ...plan, steps: [] }, expected)).toMatchObject({

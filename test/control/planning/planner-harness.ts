@@ -1,4 +1,4 @@
-/** A planner, its table, and a driver that writes at once unless told otherwise. */
+/** A planner with its stored assignment and a driver that writes at once unless it is held. */
 import { expect } from '@jest/globals';
 import {
   type Assignment,
@@ -9,14 +9,14 @@ import {
   type Position,
   shardsOf,
 } from '../../../common/cluster/assignment.js';
-import type { LoadReport } from '../../../control/placement/loads.js';
-import {
-  Planner,
-  type PlannerAction,
-  type PlannerEdge,
-  type PlannerEvent,
-  type PlannerOptions,
-} from '../../../control/planning/planner.js';
+import type { LoadReport } from '../../../control/placement/load-report.js';
+import { Planner } from '../../../control/planning/planner.js';
+import type {
+  PlannerAction,
+  PlannerEdge,
+  PlannerEvent,
+  PlannerOptions,
+} from '../../../control/planning/planner-events.js';
 
 const OPTIONS: PlannerOptions = {
   shardCount: 16,
@@ -38,65 +38,66 @@ export const edge = (id: string, more: Partial<PlannerEdge> = {}): PlannerEdge =
   ...more,
 });
 
-export class Story {
+export class PlannerHarness {
   readonly planner: Planner;
   nowMs = 0;
   stored: Assignment | undefined;
   edges: PlannerEdge[] = [];
   newestSeen: Position = ORIGIN;
   isFrozen = false;
-  /** The write that has not been answered. */
+  /** The write that has not been completed. */
   pending: PlannerAction | undefined;
+  /** Writes wait for `completeWrite`. */
   isHeld = false;
 
   constructor(shardCount = OPTIONS.shardCount) {
     this.planner = new Planner({ ...OPTIONS, shardCount });
   }
 
-  tell(event: PlannerEvent | null): void {
+  handle(event: PlannerEvent | null): void {
     const { actions } = this.planner.step(this.nowMs, event);
     for (const action of actions) {
       expect(this.pending).toBeUndefined();
       expect(findProblem(action.next)).toBeUndefined();
       expect(action.next.moves.length).toBeLessThanOrEqual(OPTIONS.movesInFlightMax);
       this.pending = action;
-      if (!this.isHeld) this.answer();
+      if (!this.isHeld) this.completeWrite();
     }
   }
 
-  /** Redis does what it was asked. */
-  answer(): void {
+  /** Performs the pending write as Redis would. */
+  completeWrite(): void {
     const { next, on } = this.pending!;
     this.pending = undefined;
     const position = this.stored?.position ?? ORIGIN;
     if (comparePositions(on, position) === 0) {
       expect(comparePositions(next.position, position)).toBeGreaterThan(0);
       this.stored = next;
-      this.tell({ type: 'written' });
+      this.handle({ type: 'written' });
     } else {
-      this.tell({ type: 'read', assignment: this.stored });
+      this.handle({ type: 'read', assignment: this.stored });
     }
   }
 
-  members(...edges: PlannerEdge[]): void {
+  setMembers(...edges: PlannerEdge[]): void {
     this.edges = edges;
-    this.tellEdges();
-    this.tell({ type: 'replan' });
+    this.sendEdges();
+    this.handle({ type: 'replan' });
   }
 
-  tellEdges(): void {
+  sendEdges(): void {
     const { edges, newestSeen, isFrozen } = this;
-    this.tell({ type: 'edges', edges, newestSeen, isFrozen });
+    this.handle({ type: 'edges', edges, newestSeen, isFrozen });
   }
 
   pass(ms: number): void {
     for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
       this.nowMs += 250;
-      this.tell(null);
+      this.handle(null);
     }
   }
 
-  /** Every edge has done what the table asks, and says so; `loads` are per shard. */
+  /** Reports of edges that have completed their part of all moves; `loads` is per shard. */
   report(ids: string[], loads: (shard: number) => number = () => 100): void {
     for (const edgeId of ids) {
       const { position: under, moves } = this.stored!;
@@ -107,15 +108,15 @@ export class Story {
       }));
       const connections = shards.reduce((sum, one) => sum + one.connections, 0);
       const report: LoadReport = { under, connections, shards };
-      const of = (phase: string, who: 'from' | 'to') =>
-        moves.filter((m) => m.phase === phase && m[who] === edgeId).map((m) => m.shard);
-      this.tell({
+      const shardsOfMoves = (phase: string, end: 'from' | 'to') =>
+        moves.filter((m) => m.phase === phase && m[end] === edgeId).map((m) => m.shard);
+      this.handle({
         type: 'report',
         moves: {
           edgeId,
           under,
-          acquired: of('acquiring', 'to'),
-          released: of('handing-over', 'from'),
+          acquired: shardsOfMoves('acquiring', 'to'),
+          released: shardsOfMoves('handing-over', 'from'),
         },
         loads: report,
       });
@@ -129,7 +130,7 @@ export class Story {
     }
   }
 
-  shares(): Record<string, number> {
+  shardCounts(): Record<string, number> {
     const { edges } = this.stored!;
     return Object.fromEntries(edges.map(({ id }) => [id, shardsOf(this.stored!, id).length]));
   }
@@ -140,17 +141,17 @@ export class Story {
     );
   }
 
-  intent(edgeId: string, intent: Intent): void {
-    this.tell({ type: 'intent', edgeId, intent });
+  setIntent(edgeId: string, intent: Intent): void {
+    this.handle({ type: 'intent', edgeId, intent });
   }
 
-  static withEdges(...ids: string[]): Story {
-    return new Story().begin(...ids);
+  static withEdges(...ids: string[]): PlannerHarness {
+    return new PlannerHarness().start(...ids);
   }
 
-  begin(...ids: string[]): Story {
-    this.tell({ type: 'read', assignment: undefined });
-    this.members(...ids.map((id) => edge(id)));
+  start(...ids: string[]): PlannerHarness {
+    this.handle({ type: 'read', assignment: undefined });
+    this.setMembers(...ids.map((id) => edge(id)));
     return this;
   }
 }

@@ -1,164 +1,164 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { shardsOf } from '../../../common/cluster/assignment.js';
-import type { PlannerEvent } from '../../../control/planning/planner.js';
-import { edge, Story } from './planner-harness.js';
+import type { PlannerEvent } from '../../../control/planning/planner-events.js';
+import { edge, PlannerHarness } from './planner-harness.js';
 
-test('writes the first table at once, on top of nothing', () => {
-  const story = Story.withEdges('a', 'b');
-  expect(story.stored!.position).toEqual({ incarnation: 0, epoch: 1 });
-  expect(story.shares()).toEqual({ a: 8, b: 8 });
+test('writes the first assignment at once', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  expect(harness.stored!.position).toEqual({ incarnation: 0, epoch: 1 });
+  expect(harness.shardCounts()).toEqual({ a: 8, b: 8 });
 });
 
-test('writes nothing before it has read', () => {
-  const story = new Story();
-  story.members(edge('a'));
-  expect(story.stored).toBeUndefined();
-  story.tell({ type: 'read', assignment: undefined });
-  expect(story.shares()).toEqual({ a: 16 });
+test('writes nothing before the stored assignment is read', () => {
+  const harness = new PlannerHarness();
+  harness.setMembers(edge('a'));
+  expect(harness.stored).toBeUndefined();
+  harness.handle({ type: 'read', assignment: undefined });
+  expect(harness.shardCounts()).toEqual({ a: 16 });
 });
 
-test('fills a joiner move by move, never more in flight than allowed', () => {
-  const story = Story.withEdges('a', 'b');
-  story.members(edge('a'), edge('b'), edge('c'));
-  expect(story.shares()).toEqual({ a: 8, b: 8, c: 0 });
-  expect(story.stored!.moves.every((move) => move.phase === 'acquiring')).toBe(true);
-  expect(story.stored!.moves).toHaveLength(2);
-  story.passWithReports(['a', 'b', 'c'], 60_000);
-  expect([5, 6]).toContain(story.shares().c);
-  expect(story.moves()).toEqual([]);
+test('fills a joining edge by moves, never more in flight than allowed', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setMembers(edge('a'), edge('b'), edge('c'));
+  expect(harness.shardCounts()).toEqual({ a: 8, b: 8, c: 0 });
+  expect(harness.stored!.moves.every((move) => move.phase === 'acquiring')).toBe(true);
+  expect(harness.stored!.moves).toHaveLength(2);
+  harness.passWithReports(['a', 'b', 'c'], 60_000);
+  expect([5, 6]).toContain(harness.shardCounts().c);
+  expect(harness.moves()).toEqual([]);
 });
 
-test('gives a shard to its new owner only when that has proven it, and back if it does not', () => {
-  const story = Story.withEdges('a', 'b');
-  story.members(edge('a'), edge('b'), edge('c'));
-  story.passWithReports(['a', 'b'], 9_000);
-  expect(story.shares().c).toBe(0);
-  story.passWithReports(['a', 'b'], 4_000);
-  expect(story.moves()).toEqual([]);
-  expect(story.shares()).toEqual({ a: 8, b: 8, c: 0 });
-  // It is not asked again at once.
-  story.passWithReports(['a', 'b', 'c'], 30_000);
-  expect(story.moves()).toEqual([]);
-  story.passWithReports(['a', 'b', 'c'], 90_000);
-  expect([5, 6]).toContain(story.shares().c);
+test('changes the owner only after the new one has proven itself, else rolls back', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setMembers(edge('a'), edge('b'), edge('c'));
+  harness.passWithReports(['a', 'b'], 9_000);
+  expect(harness.shardCounts().c).toBe(0);
+  harness.passWithReports(['a', 'b'], 4_000);
+  expect(harness.moves()).toEqual([]);
+  expect(harness.shardCounts()).toEqual({ a: 8, b: 8, c: 0 });
+  // The edge is not tried again at once.
+  harness.passWithReports(['a', 'b', 'c'], 30_000);
+  expect(harness.moves()).toEqual([]);
+  harness.passWithReports(['a', 'b', 'c'], 90_000);
+  expect([5, 6]).toContain(harness.shardCounts().c);
 });
 
-test('places the shards of a dead edge at once, and moves nothing else', () => {
-  const story = Story.withEdges('a', 'b', 'c');
-  const before = shardsOf(story.stored!, 'a');
-  story.members(edge('a'), edge('b'));
-  expect(story.moves()).toEqual([]);
-  expect(Object.values(story.shares())).toEqual([8, 8]);
-  expect(shardsOf(story.stored!, 'a')).toEqual(expect.arrayContaining(before));
+test('assigns the shards of a dead edge at once, and moves nothing else', () => {
+  const harness = PlannerHarness.withEdges('a', 'b', 'c');
+  const before = shardsOf(harness.stored!, 'a');
+  harness.setMembers(edge('a'), edge('b'));
+  expect(harness.moves()).toEqual([]);
+  expect(Object.values(harness.shardCounts())).toEqual([8, 8]);
+  expect(shardsOf(harness.stored!, 'a')).toEqual(expect.arrayContaining(before));
 });
 
-test('resolves the moves of an edge that dies in either phase', () => {
+test('ends the moves of an edge that dies in either phase', () => {
   for (const dead of ['a', 'c']) {
     for (const isHandingOver of [false, true]) {
-      const story = Story.withEdges('a', 'b');
-      story.intent('b', 'cordoned');
-      story.members(edge('a'), edge('b'), edge('c'));
+      const harness = PlannerHarness.withEdges('a', 'b');
+      harness.setIntent('b', 'cordoned');
+      harness.setMembers(edge('a'), edge('b'), edge('c'));
       if (isHandingOver) {
-        story.pass(1_000);
-        story.report(['c']);
-        expect(story.stored!.moves[0]!.phase).toBe('handing-over');
+        harness.pass(1_000);
+        harness.report(['c']);
+        expect(harness.stored!.moves[0]!.phase).toBe('handing-over');
       }
-      const shards = story.stored!.moves.map((move) => move.shard);
-      const left = [edge('a'), edge('b'), edge('c')].filter(({ id }) => id !== dead);
-      story.members(...left);
+      const shards = harness.stored!.moves.map((move) => move.shard);
+      const remaining = [edge('a'), edge('b'), edge('c')].filter(({ id }) => id !== dead);
+      harness.setMembers(...remaining);
       const survivor = dead === 'a' ? 'c' : 'a';
-      expect(shardsOf(story.stored!, survivor)).toEqual(expect.arrayContaining(shards));
+      expect(shardsOf(harness.stored!, survivor)).toEqual(expect.arrayContaining(shards));
     }
   }
 });
 
-test('goes on with the moves that another control has begun', () => {
-  const first = Story.withEdges('a', 'b');
-  first.members(edge('a'), edge('b'), edge('c'));
-  const second = new Story();
+test('continues the moves that another control has started', () => {
+  const first = PlannerHarness.withEdges('a', 'b');
+  first.setMembers(edge('a'), edge('b'), edge('c'));
+  const second = new PlannerHarness();
   second.stored = first.stored;
-  second.tell({ type: 'read', assignment: first.stored });
-  second.members(...first.edges);
+  second.handle({ type: 'read', assignment: first.stored });
+  second.setMembers(...first.edges);
   second.passWithReports(['a', 'b', 'c'], 90_000);
-  expect([5, 6]).toContain(second.shares().c);
+  expect([5, 6]).toContain(second.shardCounts().c);
 });
 
-test('plans again on top of what another control has written', () => {
-  const story = Story.withEdges('a', 'b');
-  story.isHeld = true;
-  story.members(edge('a'), edge('b'), edge('c'));
-  const theirs = { ...story.stored!, position: { incarnation: 0, epoch: 2 } };
-  story.stored = theirs;
-  story.isHeld = false;
-  story.answer();
-  expect(story.stored!.position).toEqual({ incarnation: 0, epoch: 3 });
-  expect(story.stored!.edges.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+test('plans again on top of an assignment that another control has written', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.isHeld = true;
+  harness.setMembers(edge('a'), edge('b'), edge('c'));
+  const theirs = { ...harness.stored!, position: { incarnation: 0, epoch: 2 } };
+  harness.stored = theirs;
+  harness.isHeld = false;
+  harness.completeWrite();
+  expect(harness.stored!.position).toEqual({ incarnation: 0, epoch: 3 });
+  expect(harness.stored!.edges.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
 });
 
-test('writes nothing after a write of unknown outcome until it has read', () => {
-  const story = Story.withEdges('a', 'b');
-  story.isHeld = true;
-  story.members(edge('a'), edge('b'), edge('c'));
-  const { next } = story.pending!;
-  story.pending = undefined;
-  story.isHeld = false;
-  story.tell({ type: 'write-failed' });
-  story.pass(5_000);
-  expect(story.stored!.position.epoch).toBe(1);
+test('writes nothing after a write of unknown outcome until the assignment is read', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.isHeld = true;
+  harness.setMembers(edge('a'), edge('b'), edge('c'));
+  const { next } = harness.pending!;
+  harness.pending = undefined;
+  harness.isHeld = false;
+  harness.handle({ type: 'write-failed' });
+  harness.pass(5_000);
+  expect(harness.stored!.position.epoch).toBe(1);
   // It had been stored after all.
-  story.stored = next;
-  story.tell({ type: 'read', assignment: next });
-  story.passWithReports(['a', 'b', 'c'], 90_000);
-  expect([5, 6]).toContain(story.shares().c);
+  harness.stored = next;
+  harness.handle({ type: 'read', assignment: next });
+  harness.passWithReports(['a', 'b', 'c'], 90_000);
+  expect([5, 6]).toContain(harness.shardCounts().c);
 });
 
-test('goes on at a higher incarnation when Redis has lost writes', () => {
-  const story = Story.withEdges('a', 'b');
-  story.stored = undefined;
-  story.tell({ type: 'read', assignment: undefined });
-  expect(story.stored!).toMatchObject({ position: { incarnation: 1, epoch: 2 } });
-  story.newestSeen = { incarnation: 7, epoch: 70 };
-  story.tellEdges();
-  expect(story.stored!).toMatchObject({ position: { incarnation: 8, epoch: 71 } });
+test('continues at a higher incarnation when Redis has lost writes', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.stored = undefined;
+  harness.handle({ type: 'read', assignment: undefined });
+  expect(harness.stored!).toMatchObject({ position: { incarnation: 1, epoch: 2 } });
+  harness.newestSeen = { incarnation: 7, epoch: 70 };
+  harness.sendEdges();
+  expect(harness.stored!).toMatchObject({ position: { incarnation: 8, epoch: 71 } });
 });
 
 test('drains an edge', () => {
-  const story = Story.withEdges('a', 'b');
-  story.intent('a', 'draining');
-  expect(story.stored!.edges[0]!.intent).toBe('draining');
-  story.passWithReports(['a', 'b'], 60_000);
-  expect(story.shares()).toEqual({ a: 0, b: 16 });
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setIntent('a', 'draining');
+  expect(harness.stored!.edges[0]!.intent).toBe('draining');
+  harness.passWithReports(['a', 'b'], 60_000);
+  expect(harness.shardCounts()).toEqual({ a: 0, b: 16 });
 });
 
-test('takes a drain back: what nobody has noticed stays, what has been handed over goes on', () => {
-  const story = Story.withEdges('a', 'b');
-  story.intent('a', 'draining');
-  const [first, second] = story.stored!.moves;
-  const under = story.stored!.position;
-  const said = { edgeId: 'b', under, acquired: [first!.shard], released: [] };
-  story.tell({ type: 'report', moves: said, loads: undefined });
-  story.pass(1_000);
-  expect(story.stored!.moves).toEqual([{ ...first, phase: 'handing-over' }, second]);
-  story.intent('a', 'none');
-  expect(story.stored!.moves).toEqual([{ ...first, phase: 'handing-over' }]);
-  expect(story.shares()).toEqual({ a: 7, b: 9 });
+test('cancelling a drain rolls back acquiring moves and completes the others', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setIntent('a', 'draining');
+  const [first, second] = harness.stored!.moves;
+  const under = harness.stored!.position;
+  const report = { edgeId: 'b', under, acquired: [first!.shard], released: [] };
+  harness.handle({ type: 'report', moves: report, loads: undefined });
+  harness.pass(1_000);
+  expect(harness.stored!.moves).toEqual([{ ...first, phase: 'handing-over' }, second]);
+  harness.setIntent('a', 'none');
+  expect(harness.stored!.moves).toEqual([{ ...first, phase: 'handing-over' }]);
+  expect(harness.shardCounts()).toEqual({ a: 7, b: 9 });
 });
 
-test('a new process of a draining edge is not draining, that of a cordoned one is cordoned', () => {
-  const story = Story.withEdges('a', 'b', 'c');
-  story.intent('a', 'draining');
-  story.intent('b', 'cordoned');
-  story.members(...['a', 'b', 'c'].map((id) => edge(id, { incarnation: 'i2' })));
-  expect(story.stored!.edges.map(({ intent }) => intent)).toEqual(['none', 'cordoned', 'none']);
+test('a restart ends the drain of an edge, but not its cordon', () => {
+  const harness = PlannerHarness.withEdges('a', 'b', 'c');
+  harness.setIntent('a', 'draining');
+  harness.setIntent('b', 'cordoned');
+  harness.setMembers(...['a', 'b', 'c'].map((id) => edge(id, { incarnation: 'i2' })));
+  expect(harness.stored!.edges.map(({ intent }) => intent)).toEqual(['none', 'cordoned', 'none']);
 });
 
-test('rejects intents that make no sense', () => {
-  const story = Story.withEdges('a', 'b');
-  const { planner } = story;
+test('rejects invalid intents', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  const { planner } = harness;
   expect(planner.rejectIntent('x', 'draining', false)?.code).toBe('NOT_FOUND');
   expect(planner.rejectIntent('a', 'none', false)?.code).toBe('INTENT_UNCHANGED');
-  story.intent('a', 'draining');
+  harness.setIntent('a', 'draining');
   expect(planner.rejectIntent('a', 'draining', false)?.code).toBe('INTENT_UNCHANGED');
   expect(planner.rejectIntent('b', 'draining', false)?.code).toBe('LAST_EDGE');
   expect(planner.rejectIntent('b', 'cordoned', false)?.code).toBe('LAST_EDGE');
@@ -166,64 +166,64 @@ test('rejects intents that make no sense', () => {
   expect(planner.rejectIntent('a', 'none', false)).toBeUndefined();
 });
 
-test('begins and plans nothing while membership is frozen, but goes on with what is begun', () => {
-  const story = Story.withEdges('a', 'b');
-  story.intent('a', 'draining');
-  story.isFrozen = true;
-  story.tellEdges();
-  story.passWithReports(['a', 'b'], 90_000);
-  expect(story.shares()).toEqual({ a: 6, b: 10 });
-  expect(story.moves()).toEqual([]);
+test('plans and starts nothing while membership is frozen, but continues moves in flight', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setIntent('a', 'draining');
+  harness.isFrozen = true;
+  harness.sendEdges();
+  harness.passWithReports(['a', 'b'], 90_000);
+  expect(harness.shardCounts()).toEqual({ a: 6, b: 10 });
+  expect(harness.moves()).toEqual([]);
 });
 
-test('a pause begins nothing new, an abort also takes back what nobody has noticed', () => {
-  const story = Story.withEdges('a', 'b');
-  story.intent('a', 'draining');
-  expect(story.stored!.moves).toHaveLength(2);
-  story.tell({ type: 'pause' });
-  expect(story.stored!.moves).toHaveLength(2);
-  story.tell({ type: 'abort' });
-  expect(story.stored!.moves).toEqual([]);
-  expect(story.shares()).toEqual({ a: 8, b: 8 });
-  story.passWithReports(['a', 'b'], 60_000);
-  expect(story.shares()).toEqual({ a: 8, b: 8 });
-  story.tell({ type: 'resume' });
-  story.passWithReports(['a', 'b'], 90_000);
-  expect(story.shares()).toEqual({ a: 0, b: 16 });
+test('a pause starts nothing new, and an abort also rolls back acquiring moves', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  harness.setIntent('a', 'draining');
+  expect(harness.stored!.moves).toHaveLength(2);
+  harness.handle({ type: 'pause' });
+  expect(harness.stored!.moves).toHaveLength(2);
+  harness.handle({ type: 'abort' });
+  expect(harness.stored!.moves).toEqual([]);
+  expect(harness.shardCounts()).toEqual({ a: 8, b: 8 });
+  harness.passWithReports(['a', 'b'], 60_000);
+  expect(harness.shardCounts()).toEqual({ a: 8, b: 8 });
+  harness.handle({ type: 'resume' });
+  harness.passWithReports(['a', 'b'], 90_000);
+  expect(harness.shardCounts()).toEqual({ a: 0, b: 16 });
 });
 
-test('applies a plan that was asked for, unless the world has changed', () => {
-  const story = Story.withEdges('a', 'b');
-  const hot = (shard: number) => (shardsOf(story.stored!, 'a').includes(shard) ? 107 : 100);
-  story.passWithReports(['a', 'b'], 34_000, hot);
-  expect(story.planner.preview(story.nowMs)!.steps).toEqual([]);
+test('applies a requested plan, unless the assignment has changed', () => {
+  const harness = PlannerHarness.withEdges('a', 'b');
+  const hot = (shard: number) => (shardsOf(harness.stored!, 'a').includes(shard) ? 107 : 100);
+  harness.passWithReports(['a', 'b'], 34_000, hot);
+  expect(harness.planner.preview(harness.nowMs)!.steps).toEqual([]);
   const lopsided = (shard: number) => (shard % 2 === 0 ? 1_000 : 1);
-  story.passWithReports(['a', 'b'], 4_000, lopsided);
-  const plan = story.planner.preview(story.nowMs)!;
+  harness.passWithReports(['a', 'b'], 4_000, lopsided);
+  const plan = harness.planner.preview(harness.nowMs)!;
   const other = { ...plan, on: { incarnation: 0, epoch: 9 } };
-  expect(story.planner.rejectPlan(other)?.code).toBe('PLAN_OUTDATED');
-  story.tell({ type: 'apply', plan: other });
-  expect(story.moves()).toEqual([]);
-  expect(story.planner.rejectPlan(plan)).toBeUndefined();
-  story.tell({ type: 'apply', plan });
-  expect(story.stored!.moves.length).toBe(Math.min(2, plan.steps.length));
-  expect(story.planner.rejectPlan(plan)?.code).toBe('PLAN_OUTDATED');
+  expect(harness.planner.rejectPlan(other)?.code).toBe('PLAN_OUTDATED');
+  harness.handle({ type: 'apply', plan: other });
+  expect(harness.moves()).toEqual([]);
+  expect(harness.planner.rejectPlan(plan)).toBeUndefined();
+  harness.handle({ type: 'apply', plan });
+  expect(harness.stored!.moves.length).toBe(Math.min(2, plan.steps.length));
+  expect(harness.planner.rejectPlan(plan)?.code).toBe('PLAN_OUTDATED');
 });
 
-test('says the same when told twice', () => {
+test('handling the same event twice changes nothing more', () => {
   const kinds = fc.constantFrom('replan', 'pause', 'resume', 'abort', 'written', 'write-failed');
   fc.assert(
     fc.property(fc.array(kinds), (types) => {
-      const story = Story.withEdges('a', 'b', 'c');
+      const harness = PlannerHarness.withEdges('a', 'b', 'c');
       for (const type of types) {
-        story.tell({ type } as PlannerEvent);
-        story.tell({ type: 'read', assignment: story.stored });
-        const { stored } = story;
-        story.tell({ type: 'read', assignment: stored });
-        story.tell(null);
-        expect(story.stored).toBe(stored);
+        harness.handle({ type } as PlannerEvent);
+        harness.handle({ type: 'read', assignment: harness.stored });
+        const { stored } = harness;
+        harness.handle({ type: 'read', assignment: stored });
+        harness.handle(null);
+        expect(harness.stored).toBe(stored);
       }
-      expect(story.planner.problem).toBeUndefined();
+      expect(harness.planner.problem).toBeUndefined();
     }),
   );
 });

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import type { EdgeRecord } from '../../../control/membership/membership.js';
-import { donorsAmong, receiversAmong } from '../../../control/pace/goaway-pace.js';
+import type { EdgeRecord } from '../../../control/membership/edge-record.js';
+import { donorsAmong, receiversAmong } from '../../../control/pace/pace-inputs.js';
 import { contentOf } from '../planning/plan-inputs.js';
 
 const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
@@ -25,13 +25,13 @@ const edge = (id: string, over: Partial<EdgeRecord> = {}): EdgeRecord => ({
   ...over,
 });
 
-test('who has clients to let go gives, unless it is not heard or has none', () => {
+test('donors are alive edges with pending GOAWAYs', () => {
   const dead = edge('c', { state: { type: 'dead', forgetAtMs: 1 } });
   const silent = edge('d', { counts: undefined });
   expect(donorsAmong([edge('a'), dead, silent])).toEqual([{ edgeId: 'a', clientsRemaining: 7 }]);
 });
 
-test('those take that shards are being handed over to', () => {
+test('receivers are the edges to which shards are being handed over', () => {
   const content = contentOf(3, 8);
   const [first, second, third] = content.edges.map(({ id }) => id);
   const edges = [first!, second!, third!].map((id) => edge(id));
@@ -48,7 +48,7 @@ test('those take that shards are being handed over to', () => {
   ]);
 });
 
-test('when only guests go, all take that are given shards', () => {
+test('without such moves, receivers are all edges that may own shards', () => {
   const content = contentOf(3, 8);
   const edges = content.edges.map((each, i) => ({
     ...each,

@@ -1,6 +1,6 @@
-/** Who has clients to let go, and who is to take them: what the pace is made of. Pure. */
+/** Inputs of the pace: edges whose clients have to reconnect, and edges that receive them. Pure. */
 import type { Content } from '../../common/cluster/assignment.js';
-import type { EdgeRecord } from '../membership/membership.js';
+import type { EdgeRecord } from '../membership/edge-record.js';
 import type { Donor, ReceiverReport } from './pace.js';
 
 export function donorsAmong(edges: readonly EdgeRecord[]): Donor[] {
@@ -10,7 +10,10 @@ export function donorsAmong(edges: readonly EdgeRecord[]): Donor[] {
   });
 }
 
-/** The edges that shards are being handed over to; when only guests go, all that may get some. */
+/**
+ * The edges to which shards are being handed over. Without such moves only guests reconnect, and
+ * any edge that may own shards can receive them.
+ */
 export function receiversAmong(
   content: Content | undefined,
   edges: readonly EdgeRecord[],
