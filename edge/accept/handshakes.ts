@@ -11,6 +11,7 @@
  * which devices wait. It falls by a third when the event loop is late or inboxes are not read as
  * fast as devices arrive, and returns to its start when no device waits. So the capacity of the
  * machine and of its Redis need not be configured.
+ * This is a control loop with a queue: a TokenBucket has a rate that is configured, and rejects.
  *
  * Connections are accepted at one and a half times that rate. The others wait in the kernel:
  * accepting ten thousand at once takes a second in which no device is served.

@@ -1,25 +1,23 @@
-/** Turns a rate into whole goaways; the credit saved while none are due is bounded. Pure. */
+/**
+ * Turns a rate, which may change with every call, into whole goaways; the credit saved while none are
+ * due is bounded. Pure.
+ */
+import { TokenBucket } from '../../common/process/token-bucket.js';
 
 /** After a stall of the event loop, no more than this is made up for at once. */
 const BURST_MS = 500;
 
 export class GoawayCredit {
-  #credit = 0;
-  #atMs = Number.NEGATIVE_INFINITY;
+  readonly #bucket = new TokenBucket(0, 0);
 
   /** Returns how many goaways are due since the last call, and deducts them. */
   take(nowMs: number, perSecond: number): number {
-    const passedMs = Math.max(0, Math.min(nowMs - this.#atMs, BURST_MS));
-    this.#atMs = nowMs;
-    // Also for NaN: the rate was received over the network.
-    if (!(perSecond > 0)) {
-      this.#credit = 0;
-      return 0;
+    if (perSecond > 0) {
+      this.#bucket.setRate(perSecond, Math.max(1, (perSecond * BURST_MS) / 1_000));
+    } else {
+      // Also for NaN: the rate was received over the network.
+      this.#bucket.setRate(0, 0);
     }
-    const burst = Math.max(1, (perSecond * BURST_MS) / 1_000);
-    this.#credit = Math.min(burst, this.#credit + (perSecond * passedMs) / 1_000);
-    const whole = Math.floor(this.#credit);
-    this.#credit -= whole;
-    return whole;
+    return this.#bucket.takeWhole(nowMs);
   }
 }
