@@ -1,7 +1,9 @@
 /**
- * Settings, metrics, error codes and files in the documents exist, and every existing one is documented.
- * Names are found in the sources, so that none has to be registered for this test.
+ * Settings, metrics, error codes, commands, files and links in the documents exist, and every existing
+ * setting, metric and error code is documented. Names are found in the sources, independently of the
+ * generator of docs/reference, so that a name which the generator misses fails a test.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,10 +14,17 @@ import { catalogue } from '../common/process/errors.js';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROLES = ['common', 'edge', 'router', 'control'];
 const DOCUMENTS = ['README.md', ...filesBelow('docs', '.md')];
+/** Settings of the command line, which the roles ignore. */
+const CLI_SETTINGS = ['LONGLINE_TOKEN'];
 
-const operations = read('docs/operations.md');
+const commands = commandNames();
 
-test('docs/operations.md has exactly the existing settings', () => {
+test('docs/reference is up to date', () => {
+  const check = () => run('scripts/write-reference.mjs', '--check');
+  expect(check).not.toThrow();
+});
+
+test('docs/reference/settings.md has exactly the existing settings', () => {
   const sources = [...ROLES, 'cli', 'scripts'].flatMap((folder) => [
     ...filesBelow(folder, '.ts'),
     ...filesBelow(folder, '.mjs'),
@@ -24,28 +33,32 @@ test('docs/operations.md has exactly the existing settings', () => {
   const existing = sources.flatMap((file) =>
     settingsIn(read(file).replaceAll(/LONGLINE_\w+(?=: 'LONGLINE_)/g, '')),
   );
-  expect(settingsIn(operations)).toEqual(settingsIn(existing.join(' ')));
+  expect(unique([...describedSettings(), ...CLI_SETTINGS])).toEqual(unique(existing));
 });
 
-test('every setting mentioned in a document is described in docs/operations.md', () => {
-  const described = rowsOf(operations, /^\| `(LONGLINE_\w+)` \|/gm).map(([name]) => name);
+test('every setting mentioned in a document is described', () => {
+  const described = [...describedSettings(), ...CLI_SETTINGS];
   const mentioned = DOCUMENTS.flatMap((file) => settingsIn(read(file)));
-  expect(described.toSorted()).toEqual(unique(mentioned));
+  expect(mentioned.filter((name) => !described.includes(name))).toEqual([]);
+  expect(read('docs/operations.md')).toContain(CLI_SETTINGS[0]);
 });
 
-test('docs/operations.md has exactly the existing metrics', () => {
+test('docs/reference/metrics.md has exactly the existing metrics', () => {
   const existing = ROLES.flatMap((folder) => filesBelow(folder, '.ts')).flatMap((file) =>
     metricsIn(read(file)),
   );
   expect(existing.length).toBeGreaterThan(0);
-  const described = rowsOf(operations, /^\| `(longline_\w+)` \|/gm).map(([name]) => name);
+  const described = rowsOf('docs/reference/metrics.md', /^\| `(longline_\w+)` \|/gm).flat();
   expect(described.toSorted()).toEqual(unique(existing));
-  const mentioned = operations.match(/longline_\w+/g) ?? [];
-  expect(unique(mentioned)).toEqual(unique(existing));
+  const mentioned = DOCUMENTS.flatMap((file) => read(file).match(/\blongline_\w+/g) ?? []);
+  expect(mentioned.filter((name) => !described.includes(name))).toEqual([]);
 });
 
-test('the error catalogue in docs/operations.md equals the one in the code', () => {
-  const described = rowsOf(operations, /^\| `([A-Z_]+)` \| (\d{3}) \| ([A-Z_]+) \| (.+) \|$/gm);
+test('docs/reference/errors.md has exactly the catalogue of the code', () => {
+  const described = rowsOf(
+    'docs/reference/errors.md',
+    /^\| `([A-Z_]+)` \| (\d{3}) \| ([A-Z_]+) \| (.+) \|$/gm,
+  );
   const existing = Object.entries(catalogue).map(([code, { http, grpc, when }]) => {
     return [code, String(http), status[grpc], when];
   });
@@ -67,12 +80,44 @@ describe.each(DOCUMENTS)('%s', (document) => {
     expect(missing).toEqual([]);
   });
 
-  test('links only to files that exist', () => {
-    const linked = [...read(document).matchAll(/\]\((?!https?:)([^)#]+)/g)];
-    const missing = linked.map(([, path]) => join(document, '..', path!));
-    expect(missing.filter((path) => !existsSync(at(path)))).toEqual([]);
+  test('names only commands that exist', () => {
+    const named = [...read(document).matchAll(/(?:`|npx |^\$ )longline ([a-z][\w-]*)/gm)];
+    expect(named.map(([, name]) => name).filter((name) => !commands.includes(name!))).toEqual([]);
+  });
+
+  test('links only to files and headings that exist', () => {
+    const linked = [...read(document).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)];
+    const broken = linked.filter(([, path, heading]) => {
+      const target = path === '' ? document : join(document, '..', path!);
+      if (!existsSync(at(target))) return true;
+      return heading !== undefined && !headingIds(read(target)).includes(heading);
+    });
+    expect(broken.map(([link]) => link)).toEqual([]);
   });
 });
+
+function describedSettings(): string[] {
+  return rowsOf('docs/reference/settings.md', /^\| `(LONGLINE_\w+)` \|/gm).flat();
+}
+
+function commandNames(): string[] {
+  const [, list] = run('dist/cli/main.js', '--help').split('Commands:\n');
+  return [...list!.matchAll(/^ {2}([a-z][\w-]*) /gm)].map(([, name]) => name!);
+}
+
+/** Ids that GitHub gives to headings. */
+function headingIds(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+function run(...args: string[]): string {
+  return execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+}
 
 /** Whole names only: a name that ends with an underscore is a prefix. */
 function settingsIn(text: string): string[] {
@@ -92,8 +137,8 @@ function metricsIn(source: string): string[] {
   });
 }
 
-function rowsOf(text: string, row: RegExp): string[][] {
-  return [...text.matchAll(row)].map(([, ...cells]) => cells);
+function rowsOf(document: string, row: RegExp): string[][] {
+  return [...read(document).matchAll(row)].map(([, ...cells]) => cells);
 }
 
 function filesBelow(folder: string, suffix: string): string[] {

@@ -132,11 +132,11 @@ const SECRETS: Record<string, string> = {
 
 test('the dashboard queries only existing metrics', () => {
   const dashboard = readFileSync(join(CHART, 'files/dashboard.json'), 'utf8');
-  const operations = readFileSync(join(packageRoot, 'docs/operations.md'), 'utf8');
+  const metrics = readFileSync(join(packageRoot, 'docs/reference/metrics.md'), 'utf8');
   const queried = [...new Set(dashboard.match(/longline_\w+/g))];
   expect(queried.length).toBeGreaterThan(15);
   const unknown = queried.filter(
-    (name) => !operations.includes(`| \`${name.replace(/_bucket$/, '')}\` |`),
+    (name) => !metrics.includes(`| \`${name.replace(/_bucket$/, '')}\` |`),
   );
   expect(unknown).toEqual([]);
 });
