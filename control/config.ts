@@ -80,9 +80,9 @@ export const controlSettings = {
       'the event log. Two tokens may have the same name, so that one can be replaced.',
   ),
   LONGLINE_CONTROL_VIEWER_TOKENS: tokens.describe(
-    'Tokens that may only read, in the same format; operators may read, too. If neither kind is set, ' +
-      'every client that can reach control may do everything; if only this one is set, no client may ' +
-      'change anything.',
+    'Tokens that may only read, in the format of LONGLINE_CONTROL_OPERATOR_TOKENS, whose tokens may ' +
+      'read, too. If neither is set, every client that can reach control may do everything; if only ' +
+      'this one is set, no client may change anything.',
   ),
 };
 
@@ -128,24 +128,28 @@ export function parseControlConfig(env: Env): ControlConfig {
  * All settings by name, without secrets: tokens are replaced by their names, URLs lose passwords.
  * @throws ConfigError with every problem
  */
-export function shownSettings(env: Env): Settings {
-  const { LONGLINE_LINK_TOKEN: secret, ...parsed } = parseSettings('control', controlSettings, env);
-  const names = (of: readonly Token[]) => of.map(({ name }) => name);
+export function redactedSettings(env: Env): Settings {
+  const { LONGLINE_LINK_TOKEN: linkTokens, ...parsed } = parseSettings(
+    'control',
+    controlSettings,
+    env,
+  );
+  const names = (named: readonly Token[]) => named.map(({ name }) => name);
   // Settings that are unset and have no default are left out.
-  const set = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
+  const defined = Object.entries(parsed).filter((entry): entry is [string, string | number] => {
     return entry[1] !== undefined;
   });
   return {
-    ...Object.fromEntries(set),
-    ...(secret && { LONGLINE_LINK_TOKEN: `${secret.length} tokens` }),
+    ...Object.fromEntries(defined),
+    ...(linkTokens && { LONGLINE_LINK_TOKEN: `${linkTokens.length} tokens` }),
     LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
     LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
     LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),
   };
 }
 
-function withoutPassword(url: string): string {
-  const shown = new URL(url);
-  shown.password = '';
-  return shown.href;
+function withoutPassword(text: string): string {
+  const url = new URL(text);
+  url.password = '';
+  return url.href;
 }

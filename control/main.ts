@@ -9,9 +9,9 @@ import { bindGrpc } from '../common/process/grpc-server.js';
 import { serverCredentials } from '../common/process/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
-import { createLogger } from '../common/process/log.js';
+import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
-import { parseControlConfig, shownSettings } from './config.js';
+import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
 import { addControllerGauges } from './leadership/controller-metrics.js';
@@ -19,6 +19,7 @@ import { LeaderOperations } from './leadership/leader-operations.js';
 import { type Leader, Leadership } from './leadership/leadership.js';
 import { LinkGuard } from './links/link-guard.js';
 import { Access } from './operator/access.js';
+import type { OperatorApi } from './operator/api.js';
 import { forwardToLeader } from './operator/forward-to-leader.js';
 import { addOperatorRoutes } from './operator/http-api.js';
 import { OperationsApi } from './operator/operations.js';
@@ -63,24 +64,7 @@ await runRole(async () => {
     metrics,
   });
   addControllerGauges(metrics, controller, shardCount);
-  const queries = new OperatorQueries(
-    shardCount,
-    () => ({
-      assignment: controller.current,
-      edges: controller.edges,
-      leader: leaderId(controller.leader, controlId),
-    }),
-    (clientId) => shardQueries.queryPresence(clientId),
-  );
-  const api = {
-    queries,
-    operations: new OperationsApi(
-      new LeaderOperations(controller, { shardCount, reconnectsPerSecondMax, log }),
-    ),
-    access: new Access(config.operatorTokens, config.viewerTokens),
-    settings: { ...shownSettings(process.env), LONGLINE_CONTROL_ID: controlId },
-  };
-
+  const api = createOperatorApi(config, controller, shardQueries, log);
   const notReadyReasons = () => [
     ...channels.notDeliveringReasons(),
     ...controller.notReadyReasons(),
@@ -120,6 +104,31 @@ await runRole(async () => {
   });
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
+
+function createOperatorApi(
+  { controlId, shardCount, reconnectsPerSecondMax, operatorTokens, viewerTokens }: ControlConfig,
+  controller: Controller,
+  shardQueries: ShardQueries,
+  log: Logger,
+): OperatorApi {
+  const queries = new OperatorQueries(
+    shardCount,
+    () => ({
+      assignment: controller.current,
+      edges: controller.edges,
+      leader: leaderId(controller.leader, controlId),
+    }),
+    (clientId) => shardQueries.queryPresence(clientId),
+  );
+  return {
+    queries,
+    operations: new OperationsApi(
+      new LeaderOperations(controller, { shardCount, reconnectsPerSecondMax, log }),
+    ),
+    access: new Access(operatorTokens, viewerTokens),
+    settings: { ...redactedSettings(process.env), LONGLINE_CONTROL_ID: controlId },
+  };
+}
 
 /** Empty: no control leads, or the leader is unknown. */
 function leaderId(leader: Leader, ownId: string): string {

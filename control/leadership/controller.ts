@@ -3,17 +3,14 @@
  * whether it leads or not. While it leads, a `LeadershipTerm` does the work. While another control
  * leads, it follows the stored assignment, so that routers can watch any control.
  */
-import {
-  type Assignment,
-  comparePositions,
-  ORIGIN,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import type { Assignment } from '../../common/cluster/assignment.js';
 import { readAssignment } from '../../common/cluster/assignment-store.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
 import type { EdgeRecord, HelloEdge } from '../membership/edge-record.js';
 import type { Session } from '../membership/membership-driver.js';

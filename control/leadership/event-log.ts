@@ -1,5 +1,5 @@
 /** Event log: the latest changes of the assignment and actions of operators, and subscribers. */
-import type { Position } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import type { LogEntry, LoggedEvent } from './operations.js';
 
 /** The join of a fifth edge to 4096 shards is about 2,500 entries. */

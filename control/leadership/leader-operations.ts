@@ -1,7 +1,9 @@
 /** The operations of the operator API, performed by the leader's planner and membership. */
-import type { Intent, Position } from '../../common/cluster/assignment.js';
+
+import type { Intent } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
+import type { Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
 import { type DrainProgress, drainProgress } from '../pace/drain-progress.js';
 import { summarize } from '../planning/plan-summary.js';

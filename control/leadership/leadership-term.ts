@@ -8,18 +8,15 @@
  * - Positions of published assignments only grow.
  * - A stored assignment that is invalid is never overwritten.
  */
+
 import type { Counter } from 'prom-client';
-import {
-  type Assignment,
-  comparePositions,
-  ORIGIN,
-  type Position,
-} from '../../common/cluster/assignment.js';
+import type { Assignment } from '../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../common/cluster/assignment-store.js';
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
 import { isAlive, isMember } from '../membership/edge-record.js';
 import type { Membership } from '../membership/membership.js';

@@ -2,8 +2,10 @@
  * Operations on moves that the operator API offers. Only the leader performs them; other controls
  * reject with NOT_LEADER, and the message names the leader.
  */
-import type { Intent, Position } from '../../common/cluster/assignment.js';
+
+import type { Intent } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
+import type { Position } from '../../common/wire/position.js';
 import type { DrainProgress } from '../pace/drain-progress.js';
 import type { Pace } from '../pace/pace.js';
 import type { PlanSummary } from '../planning/plan-summary.js';

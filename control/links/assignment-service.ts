@@ -1,6 +1,7 @@
 /** The gRPC AssignmentService, over which routers watch the assignment. */
+
 import { Metadata } from '@grpc/grpc-js';
-import { ORIGIN } from '../../common/cluster/assignment.js';
+import { ORIGIN } from '../../common/wire/position.js';
 import type { AssignmentServiceServer } from '../../proto/gen/longline/v1/assignment.js';
 import type { Controller } from '../leadership/controller.js';
 import { streamAssignments } from './assignment-stream.js';

@@ -1,11 +1,8 @@
 /** Sends assignments over one gRPC stream: always whole, and only the newest. */
+
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
-import {
-  type Assignment,
-  comparePositions,
-  type Position,
-  toWire,
-} from '../../common/cluster/assignment.js';
+import { type Assignment, toWire } from '../../common/cluster/assignment.js';
+import { comparePositions, type Position } from '../../common/wire/position.js';
 import type { WatchRequest, WatchResponse } from '../../proto/gen/longline/v1/assignment.js';
 import type { SessionRequest, SessionResponse } from '../../proto/gen/longline/v1/edge_session.js';
 import type { Controller } from '../leadership/controller.js';

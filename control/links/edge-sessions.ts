@@ -2,14 +2,15 @@
  * The gRPC EdgeSessionService: every edge keeps one session open. All input is validated here, so
  * that the rest of control sees only well-formed hellos and plausible counts.
  */
+
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
-import { ORIGIN, type Position } from '../../common/cluster/assignment.js';
 import { parseHostPort } from '../../common/net/host-port.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toServiceError } from '../../common/process/grpc-server.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { ORIGIN, type Position } from '../../common/wire/position.js';
 import type {
   EdgeSessionServiceServer,
   Hello,

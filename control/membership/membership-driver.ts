@@ -1,6 +1,8 @@
 /** Drives the `Membership` machine: passes events and time in, and ends sessions on its request. */
-import type { EdgeIdentity, Position } from '../../common/cluster/assignment.js';
+
+import type { EdgeIdentity } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
+import type { Position } from '../../common/wire/position.js';
 import type { LoadReport } from '../placement/load-report.js';
 import type { MoveReport } from '../planning/moves.js';
 import { nowMs } from './clock.js';

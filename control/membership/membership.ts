@@ -19,14 +19,11 @@
  * - An event of a session that is not the record's own changes nothing.
  * - There is at most one `replan` per change.
  */
-import {
-  comparePositions,
-  type EdgeIdentity,
-  ORIGIN,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import type { EdgeIdentity } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import {
   type AliveEdge,
   type EdgeCounts,

@@ -1,5 +1,5 @@
 /** Load reports of edges, and the check that a report is plausible. */
-import type { Position } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 
 export interface ShardReport {
   readonly shard: number;

@@ -10,13 +10,9 @@
  * The connections of a shard are summed over all edges, because clients that are still connected
  * elsewhere will move to the owner.
  */
-import {
-  type Assignment,
-  comparePositions,
-  type EdgeIdentity,
-  ORIGIN,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import type { Assignment, EdgeIdentity } from '../../common/cluster/assignment.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import type { LoadReport } from './load-report.js';
 
 /** Each array has one entry per shard. */

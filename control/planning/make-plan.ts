@@ -7,7 +7,9 @@
  *    and is not finished.
  * Steps carry their phase, because only the third is the rebalancer's own decision.
  */
-import { type Content, NO_OWNER, type Position } from '../../common/cluster/assignment.js';
+
+import { type Content, NO_OWNER } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import { fillJoiners, placeUnownedShards } from '../placement/placement.js';
 import { type PlannedMove, ProjectedLoads } from '../placement/projected-loads.js';
 import { type BalanceEdge, isOutOfBand, rebalance } from '../placement/rebalance.js';

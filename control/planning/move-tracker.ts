@@ -3,12 +3,9 @@
  * edges. None of this is stored. A new leader gives every move its full time again and receives
  * reports of the edges within seconds.
  */
-import {
-  type Assignment,
-  comparePositions,
-  type Move,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import type { Assignment, Move } from '../../common/cluster/assignment.js';
+import { comparePositions, type Position } from '../../common/wire/position.js';
 import { type MoveDeadlines, type MoveReport, type MoveStep, stepMove } from './moves.js';
 import { isSameMove } from './transitions.js';
 

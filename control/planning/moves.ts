@@ -11,7 +11,9 @@
  * Invariant: the owner of the shard is subscribed, A until B has proven itself and B afterwards. So
  * a move can be rolled back or completed by changing the assignment alone.
  */
-import { comparePositions, type Move, type Position } from '../../common/cluster/assignment.js';
+
+import type { Move } from '../../common/cluster/assignment.js';
+import { comparePositions, type Position } from '../../common/wire/position.js';
 
 /** State of the moves of one edge. Repeated in every report for as long as it is true. */
 export interface MoveReport {

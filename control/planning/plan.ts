@@ -2,7 +2,9 @@
  * Plans: the moves to make, why, and what they cost. A plan is made from the assignment, the edges
  * and the loads (`make-plan.ts`); the planner carries it out a few shards at a time.
  */
-import type { Content, Position } from '../../common/cluster/assignment.js';
+
+import type { Content } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import type { ShardLoads } from '../placement/loads.js';
 
 /** State of an edge of the assignment that a plan depends on. */

@@ -1,10 +1,7 @@
 /** Inputs and outputs of the planner. */
-import type {
-  Assignment,
-  EdgeIdentity,
-  Intent,
-  Position,
-} from '../../common/cluster/assignment.js';
+
+import type { Assignment, EdgeIdentity, Intent } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import type { LoadReport } from '../placement/load-report.js';
 import type { MoveDeadlines, MoveReport } from './moves.js';
 import type { Plan } from './plan.js';

@@ -14,19 +14,18 @@
  * - At most `movesInFlightMax` moves are in flight, and at most one per shard.
  * - Nothing is planned or started while membership is frozen.
  */
+
 import {
   type Assignment,
   type Content,
-  comparePositions,
   findProblem,
   type Intent,
   type Move,
   NO_OWNER,
-  ORIGIN,
-  type Position,
 } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
 import { assertNever, type Machine, type Output } from '../../common/process/state-machine.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { assignUnowned } from './assign-unowned.js';
 import { ClusterView } from './cluster-view.js';
 import { makePlan } from './make-plan.js';

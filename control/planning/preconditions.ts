@@ -1,11 +1,8 @@
 /** Checks of operator requests against the assignment, before anything is changed. Pure. */
-import {
-  type Content,
-  comparePositions,
-  type Intent,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import type { Content, Intent } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import { comparePositions, type Position } from '../../common/wire/position.js';
 import type { Plan } from './plan.js';
 
 /**

@@ -1,11 +1,11 @@
 import { expect, test } from '@jest/globals';
 import { hashToken } from '../../common/auth/tokens.js';
 import type { ConfigError } from '../../common/process/config.js';
-import { parseControlConfig, shownSettings } from '../../control/config.js';
+import { parseControlConfig, redactedSettings } from '../../control/config.js';
 
 const env = { LONGLINE_REDIS_URL: 'redis://localhost:6379', LONGLINE_AUTH: 'none' };
 
-test('has defaults for all but Redis and authentication', () => {
+test('has defaults for all settings but Redis and authentication', () => {
   expect(parseControlConfig(env)).toEqual({
     controlId: expect.stringMatching(/^control-[0-9a-f]{8}$/),
     redisUrls: ['redis://localhost:6379'],
@@ -24,14 +24,14 @@ test('has defaults for all but Redis and authentication', () => {
   });
 });
 
-test('takes a lease of 3 s and not a shorter one', () => {
+test('accepts a lease of 3 s and rejects a shorter one', () => {
   expect(parseControlConfig({ ...env, LONGLINE_CONTROL_LEASE_MS: '3000' }).leaseMs).toBe(3_000);
   expect(() => parseControlConfig({ ...env, LONGLINE_CONTROL_LEASE_MS: '2999' })).toThrow(
     /LONGLINE_CONTROL_LEASE_MS/,
   );
 });
 
-test('names all problems at once', () => {
+test('reports all problems at once', () => {
   const bad = { LONGLINE_CONTROL_ID: 'a b', LONGLINE_CONTROL_LEASE: '1' };
   try {
     parseControlConfig(bad);
@@ -46,7 +46,7 @@ test('names all problems at once', () => {
   }
 });
 
-test('keeps of a token its name and its hash', () => {
+test('keeps only the name and the hash of a token', () => {
   const token = 'c29tZSB2ZXJ5IHNlY3JldA==';
   const LONGLINE_CONTROL_OPERATOR_TOKENS = `ada:${token}, bob:x${token}`;
   const { operatorTokens, viewerTokens } = parseControlConfig({
@@ -73,7 +73,7 @@ test.each(['ada', 'ada:', 'ada:too-short', ':0123456789abcdef', 'ada:0123456789a
 
 test('shows the settings without secrets', () => {
   const secret = 'very-secret-token';
-  const shown = shownSettings({
+  const shown = redactedSettings({
     ...env,
     LONGLINE_REDIS_URL: 'redis://ada:hunter2@a:1,redis://b:2',
     LONGLINE_CONTROL_OPERATOR_TOKENS: `ada:${secret}`,

@@ -3,7 +3,9 @@
  * it must converge: all edges follow one control, no move is left, and after a rebalance that an
  * operator requests the load is as even as possible.
  */
-import { comparePositions, type Intent } from '../../common/cluster/assignment.js';
+
+import type { Intent } from '../../common/cluster/assignment.js';
+import { comparePositions } from '../../common/wire/position.js';
 import { isSameContent } from '../../control/planning/transitions.js';
 import { seededRandom } from './random.js';
 import { SimCluster } from './sim-cluster.js';

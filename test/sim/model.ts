@@ -6,13 +6,9 @@
  *
  * Time and randomness come from the caller only: one seed, one history.
  */
-import {
-  type Assignment,
-  comparePositions,
-  findProblem,
-  ORIGIN,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import { type Assignment, findProblem } from '../../common/cluster/assignment.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 
 /** A virtual clock with timers, kept in a binary heap. */
 export class VirtualClock {

@@ -1,5 +1,7 @@
 /** A control in the model: the real machines with a minimal driver. */
-import { type Assignment, ORIGIN, type Position } from '../../common/cluster/assignment.js';
+
+import type { Assignment } from '../../common/cluster/assignment.js';
+import { ORIGIN, type Position } from '../../common/wire/position.js';
 import { type EdgeCounts, isAlive, isMember } from '../../control/membership/edge-record.js';
 import { Membership, type MembershipEvent } from '../../control/membership/membership.js';
 import { findReportProblem, type LoadReport } from '../../control/placement/load-report.js';

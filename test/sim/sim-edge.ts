@@ -1,5 +1,7 @@
 /** An edge in the model: its subscriptions, clients and reports. */
-import { type Assignment, comparePositions, ORIGIN } from '../../common/cluster/assignment.js';
+
+import type { Assignment } from '../../common/cluster/assignment.js';
+import { comparePositions, ORIGIN } from '../../common/wire/position.js';
 import type { LoadReport, ShardReport } from '../../control/placement/load-report.js';
 import type { MoveReport } from '../../control/planning/moves.js';
 

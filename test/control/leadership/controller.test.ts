@@ -1,15 +1,10 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import {
-  type Assignment,
-  type Move,
-  ORIGIN,
-  type Position,
-  shardsOf,
-} from '../../../common/cluster/assignment.js';
+import { type Assignment, type Move, shardsOf } from '../../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { Controller } from '../../../control/leadership/controller.js';
 import type { EdgeReport } from '../../../control/membership/membership-driver.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { ORIGIN } from '../../../common/cluster/assignment.js';
+import { ORIGIN } from '../../../common/wire/position.js';
 import { EventLog } from '../../../control/leadership/event-log.js';
 import type { LoggedEvent } from '../../../control/leadership/operations.js';
 

@@ -1,14 +1,10 @@
 import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import {
-  type Assignment,
-  ORIGIN,
-  type Position,
-  toWire,
-} from '../../../common/cluster/assignment.js';
+import { type Assignment, toWire } from '../../../common/cluster/assignment.js';
 import { bindGrpc, type GrpcServer } from '../../../common/process/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { createControlGrpc } from '../../../control/control-grpc.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
 import {

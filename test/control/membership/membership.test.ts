@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { ORIGIN } from '../../../common/cluster/assignment.js';
+import { ORIGIN } from '../../../common/wire/position.js';
 import type { EdgeCounts } from '../../../control/membership/edge-record.js';
 import {
   Membership,

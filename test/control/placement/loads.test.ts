@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Assignment, Position } from '../../../common/cluster/assignment.js';
+import type { Assignment } from '../../../common/cluster/assignment.js';
+import type { Position } from '../../../common/wire/position.js';
 import { findReportProblem, type LoadReport } from '../../../control/placement/load-report.js';
 import { Loads } from '../../../control/placement/loads.js';
 import { contentOf, edgeName } from '../planning/plan-inputs.js';
@@ -137,7 +138,7 @@ test.each<[string, Partial<LoadReport>, RegExp]>([
   ['more than the capacity', { connections: 1_001 }, /1001 connections; the capacity is 1000/],
   ['a wrong sum', { connections: 4 }, /4 connections; those of the shards sum to 5/],
   ['an unknown shard', report(1, { 4: 5 }), /shard 4 does not exist; the cluster has 4 shards/],
-  ['half a connection', report(1, { 1: 2.5 }), /2.5 connections of shard 1 is not a count/],
+  ['half a connection', report(1, { 1: 2.5 }), /2.5 connections is not a count/],
   [
     'an infinite rate',
     report(1, { 1: 5 }, Number.POSITIVE_INFINITY),

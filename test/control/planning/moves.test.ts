@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Move, Position } from '../../../common/cluster/assignment.js';
+import type { Move } from '../../../common/cluster/assignment.js';
+import type { Position } from '../../../common/wire/position.js';
 import {
   type MoveReport,
   type MoveStatus,

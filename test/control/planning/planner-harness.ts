@@ -1,14 +1,13 @@
 /** A planner with its stored assignment and a driver that writes at once unless it is held. */
+
 import { expect } from '@jest/globals';
 import {
   type Assignment,
-  comparePositions,
   findProblem,
   type Intent,
-  ORIGIN,
-  type Position,
   shardsOf,
 } from '../../../common/cluster/assignment.js';
+import { comparePositions, ORIGIN, type Position } from '../../../common/wire/position.js';
 import type { LoadReport } from '../../../control/placement/load-report.js';
 import { Planner } from '../../../control/planning/planner.js';
 import type {
