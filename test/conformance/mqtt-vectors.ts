@@ -5,7 +5,7 @@
  *
  *   node dist/test/conformance/mqtt-vectors.js mosquitto-2.0.21/test/broker/data 7102
  *
- * docs/design.md has the results.
+ * docs/protocols.md has the results.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -5,7 +5,7 @@
  *   node dist/test/conformance/websocket-echo.js 9001
  *   wstest -m fuzzingclient -s test/conformance/autobahn.json
  *
- * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/design.md has the results.
+ * `wstest` is `pip install autobahntestsuite` for Python 2.7. docs/protocols.md has the results.
  */
 
 import { Metrics } from '../../common/process/metrics.js';
