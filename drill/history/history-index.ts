@@ -59,22 +59,7 @@ export function indexOf(history: History): Indexed {
     history.pushes.filter(({ isDurable }) => isDurable),
     ({ clientId }) => clientId,
   );
-  const receipts = new Map<string, Received[]>();
-  const received = new Map<number, Received[]>();
-  for (const [clientId, ofClient] of connections) {
-    const all = ofClient.flatMap((connection) =>
-      connection.receipts.map((receipt) => ({ connection, receipt })),
-    );
-    all.sort((a, b) => a.receipt.atMs - b.receipt.atMs);
-    receipts.set(clientId, all);
-    for (const each of all) {
-      const number = each.receipt.pushNumber;
-      if (number === undefined || pushes.get(number)?.clientId !== clientId) continue;
-      const ofPush = received.get(number);
-      if (ofPush === undefined) received.set(number, [each]);
-      else ofPush.push(each);
-    }
-  }
+  const { receipts, received } = indexReceipts(connections, pushes);
   const receivedOf = (push: Push) => received.get(push.number) ?? [];
   const overlapping = (clientId: string, fromMs: number, toMs: number) =>
     (connections.get(clientId) ?? []).filter(
@@ -120,6 +105,31 @@ export function indexOf(history: History): Indexed {
       return wasSteady && !wasAbsent ? only : undefined;
     },
   };
+}
+
+function indexReceipts(
+  connections: ReadonlyMap<string, readonly Connection[]>,
+  pushes: ReadonlyMap<number, Push>,
+) {
+  /** By clientId, in the order of time. */
+  const receipts = new Map<string, Received[]>();
+  /** Receipts by the right client, by push number. */
+  const received = new Map<number, Received[]>();
+  for (const [clientId, ofClient] of connections) {
+    const all = ofClient.flatMap((connection) =>
+      connection.receipts.map((receipt) => ({ connection, receipt })),
+    );
+    all.sort((a, b) => a.receipt.atMs - b.receipt.atMs);
+    receipts.set(clientId, all);
+    for (const each of all) {
+      const number = each.receipt.pushNumber;
+      if (number === undefined || pushes.get(number)?.clientId !== clientId) continue;
+      const ofPush = received.get(number);
+      if (ofPush === undefined) received.set(number, [each]);
+      else ofPush.push(each);
+    }
+  }
+  return { receipts, received };
 }
 
 export function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
