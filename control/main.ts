@@ -1,12 +1,12 @@
 /** Starts a control: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { serverCredentials } from '../common/auth/grpc-tls.js';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { bindGrpc } from '../common/process/grpc-server.js';
-import { serverCredentials } from '../common/process/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';

@@ -1,11 +1,11 @@
 /** Starts an edge: settings from the environment, connections to the cluster, ports, signals. */
 import { randomUUID } from 'node:crypto';
+import { linkCredentials } from '../common/auth/grpc-tls.js';
 import { type OpenedAuthenticator, openAuthenticator } from '../common/auth/open-authenticator.js';
 import { followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { linkCredentials } from '../common/process/grpc-tls.js';
 import { addReadyRoute, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger } from '../common/process/log.js';

@@ -1,6 +1,7 @@
 /** Starts a router: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import { linkCredentials, serverCredentials } from '../common/auth/grpc-tls.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
@@ -8,7 +9,6 @@ import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
 import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc-server.js';
-import { linkCredentials, serverCredentials } from '../common/process/grpc-tls.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';

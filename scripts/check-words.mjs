@@ -20,13 +20,19 @@ const RULES = [
   [/^\s*(\/\*\*|\/\/)\s*What\s/, 'open with a noun or a verb'],
   [/\b(asker|askers|askId|ask_id)\b/i, 'shard query'],
   [/\blanes?\b/i, 'pipelined connection, RedisPipeline'],
-  [/\b(FrontDesk|Visitors?|WaitingRoom|waiting room)\b/i, 'front proxy, pending connection, upstream dialer'],
+  [
+    /\b(FrontDesk|Visitors?|WaitingRoom|waiting room)\b/i,
+    'front proxy, pending connection, upstream dialer',
+  ],
   [/\b(introduc(tion|tions|er|ers)|\w*Introduc(tion|er)\w*)\b/, 'protocol detection, handshake'],
   [/\b(hurry|hurries|hurried|mayHurry)\b/i, 'early data'],
   [/\b(deaf|isDeaf|deafen)\b/i, 'unsubscribed'],
   [/\b(let go|lets go|letting go|letGo|let-go|LetGo)\b/, 'disconnect, send a GOAWAY'],
   [/\b(doorbells?|bells?|rings? (the bell|here|for)|rung|rang)\b/i, 'notify, publish'],
-  [/\b\w*[Rr]efus(e|es|ed|al|als|ing)\b(?<!connection refused|refuses connections)/, 'reject, rejection; "connection refused" is TCP’s'],
+  [
+    /\b\w*[Rr]efus(e|es|ed|al|als|ing)\b(?<!connection refused|refuses connections)/,
+    'reject, rejection; "connection refused" is TCP’s',
+  ],
   [/\b(believe|believes|believed|believing)\b/i, 'trust, assume; confirm lost edges'],
   [/\bcut off\b/i, 'partitioned'],
   [/\b(heal|heals|healed|healing)\b/i, 'recover'],
@@ -38,7 +44,10 @@ const RULES = [
   [/\b(trouble|troubles)\b/i, 'error, problem'],
   [/\b(turned|turn|turns) away\b|\bturnedAway\b/i, 'rejected over the limit'],
   [/\btaken[-_]over\b/, 'session-replaced'],
-  [/\b(of whom|is told what|comes again|told to come again|counts for so many)\b/i, 'say it as to a colleague'],
+  [
+    /\b(of whom|is told what|comes again|told to come again|counts for so many)\b/i,
+    'say it as to a colleague',
+  ],
 ];
 
 const files = process.argv.length > 2 ? process.argv.slice(2) : trackedFiles();

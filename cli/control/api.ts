@@ -1,5 +1,5 @@
 /** The parts of control's HTTP API that the CLI uses. */
-import type { Position } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import type {
   EventInfo,
   MovesResponse,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { listOf } from '../process/config.js';
+import { SECRET_ENTRY } from './tokens.js';
 
 /** Settings of the gRPC servers: router and control. */
 export const grpcTlsSettings = {
@@ -57,8 +58,23 @@ export function grpcTls(
   return undefined;
 }
 
+/** Sent by edges and routers, accepted by control. */
+const linkTokenSetting = {
+  LONGLINE_LINK_TOKEN: listOf(
+    z.string().regex(SECRET_ENTRY, 'expected a token of at least 16 characters, or several'),
+  )
+    .optional()
+    .describe(
+      'Token that edges and routers send to control: at least 16 of A-Z a-z 0-9 . _ ~ + / -, ' +
+        'with optional `=` at the end. Of several, separated by commas, the first is sent and ' +
+        'all are accepted, so that a token can be replaced process by process. Required with ' +
+        'LONGLINE_AUTH=jwt unless client certificates are used.',
+    ),
+};
+
 /** Settings of the links to control, which edges and routers open. */
 export const linkTlsSettings = {
+  ...linkTokenSetting,
   LONGLINE_LINK_TLS_CA_FILE: z
     .string()
     .optional()
@@ -93,7 +109,6 @@ export interface LinkConfig {
 
 type ParsedLink = z.infer<z.ZodObject<typeof linkTlsSettings>> & {
   readonly LONGLINE_AUTH: 'none' | 'jwt';
-  readonly LONGLINE_LINK_TOKEN?: readonly string[] | undefined;
 };
 
 /** @param problems receives the combinations of settings that are invalid */
@@ -122,6 +137,7 @@ export function linkConfig(parsed: ParsedLink, problems: string[]): LinkConfig {
 
 /** Settings of control for the peers that may open a link. */
 export const linkPeerSettings = {
+  ...linkTokenSetting,
   LONGLINE_LINK_CERTIFICATES: listOf(z.string().min(1))
     .default([])
     .describe(

@@ -2,18 +2,14 @@
  * The newest assignment received by this process, from the stream of control or, while that stream
  * is down, from Redis. An older assignment never replaces it.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Assignment as Wire } from '../../proto/gen/longline/v1/assignment.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { RedisLink } from '../redis/redis-link.js';
-import {
-  type Assignment,
-  comparePositions,
-  fromWire,
-  ORIGIN,
-  type Position,
-} from './assignment.js';
+import { comparePositions, ORIGIN, type Position } from '../wire/position.js';
+import { type Assignment, fromWire } from './assignment.js';
 import { readAssignment } from './assignment-store.js';
 
 const POLL_INTERVAL_MS = 2_000;

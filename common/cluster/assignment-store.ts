@@ -3,13 +3,10 @@
  * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, so that a
  * script can compare it without decoding the rest.
  */
+
 import type { Cluster, Redis } from 'ioredis';
-import {
-  type Assignment,
-  decodeAssignment,
-  encodeAssignment,
-  type Position,
-} from './assignment.js';
+import type { Position } from '../wire/position.js';
+import { type Assignment, decodeAssignment, encodeAssignment } from './assignment.js';
 
 export type ReadResult =
   | { readonly type: 'none' }

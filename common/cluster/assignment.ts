@@ -15,12 +15,7 @@ import {
   MovePhase,
   Assignment as Wire,
 } from '../../proto/gen/longline/v1/assignment.js';
-
-/** Version of an assignment; compared by incarnation, then epoch. */
-export interface Position {
-  readonly incarnation: number;
-  readonly epoch: number;
-}
+import type { Position } from '../wire/position.js';
 
 /** An edge's description of itself. */
 export interface EdgeIdentity {
@@ -77,9 +72,6 @@ export interface Assignment extends Content {
 
 export const NO_OWNER = 0xffff;
 
-/** The position before the first assignment. */
-export const ORIGIN: Position = { incarnation: 0, epoch: 0 };
-
 const INTENTS = {
   none: EdgeIntent.EDGE_INTENT_UNSPECIFIED,
   cordoned: EdgeIntent.EDGE_INTENT_CORDONED,
@@ -90,11 +82,6 @@ const PHASES = {
   acquiring: MovePhase.MOVE_PHASE_ACQUIRING,
   'handing-over': MovePhase.MOVE_PHASE_HANDING_OVER,
 } as const satisfies Record<Phase, MovePhase>;
-
-/** Negative when `a` is older than `b`. */
-export function comparePositions(a: Position, b: Position): number {
-  return a.incarnation - b.incarnation || a.epoch - b.epoch;
-}
 
 export function ownerOf({ edges, owners }: Content, shard: number): AssignedEdge | undefined {
   const index = owners[shard];

@@ -9,8 +9,6 @@
  * The descriptions of the schemas are the source of the settings reference.
  */
 import { z } from 'zod';
-import { SECRET_ENTRY } from '../auth/tokens.js';
-import { isShardCount } from '../cluster/shard.js';
 import { isNetwork } from '../net/networks.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -38,7 +36,7 @@ export const sharedSettings = {
         'accept the same user and password or none.',
     ),
   LONGLINE_SHARD_COUNT: integer(1, 16384)
-    .refine(isShardCount, 'expected a power of two')
+    .refine((count) => (count & (count - 1)) === 0, 'expected a power of two')
     .default(4096)
     .describe(
       'Number of shards, a power of two up to 16384, fixed for the life of the cluster. It is ' +
@@ -63,16 +61,6 @@ export const sharedSettings = {
         'backends and links are, if their credentials are set. There is no default, so that no ' +
         'cluster is open by accident. Operators are authenticated by ' +
         'LONGLINE_CONTROL_OPERATOR_TOKENS in either case.',
-    ),
-  LONGLINE_LINK_TOKEN: listOf(
-    z.string().regex(SECRET_ENTRY, 'expected a token of at least 16 characters, or several'),
-  )
-    .optional()
-    .describe(
-      'Token that edges and routers send to control: at least 16 of A-Z a-z 0-9 . _ ~ + / -, ' +
-        'with optional `=` at the end. Of several, separated by commas, the first is sent and ' +
-        'all are accepted, so that a token can be replaced process by process. Required with ' +
-        'LONGLINE_AUTH=jwt unless client certificates are used.',
     ),
 };
 

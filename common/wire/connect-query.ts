@@ -15,9 +15,9 @@
  */
 
 import type { Credentials } from '../auth/authenticator.js';
-import type { Position } from '../cluster/assignment.js';
 import { type Rejection, rejection } from '../process/errors.js';
 import { parseEncodedClientId } from './client-id.js';
+import { type Position, parsePosition, positionText } from './position.js';
 
 export interface ConnectQuery {
   readonly clientId: string;
@@ -30,8 +30,6 @@ export interface ConnectQuery {
 export interface ConnectTarget extends ConnectQuery {
   readonly credentials: Credentials;
 }
-
-const POSITION = /^(\d{1,15})-(\d{1,15})$/;
 
 /** @param target the request target: path and query, not decoded */
 export function parseConnectQuery(target: string): ConnectTarget | Rejection {
@@ -71,16 +69,6 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
     return rejection('CLIENT_ID_INVALID', 'the query has no clientId; use GET /connect?clientId=…');
   }
   return { clientId, lastEventId, routedUnder, credentials };
-}
-
-/** Parses `<incarnation>-<epoch>`; undefined for other text. */
-export function parsePosition(text: string): Position | undefined {
-  const match = POSITION.exec(text);
-  return match === null ? undefined : { incarnation: Number(match[1]), epoch: Number(match[2]) };
-}
-
-export function positionText({ incarnation, epoch }: Position): string {
-  return `${incarnation}-${epoch}`;
 }
 
 /**

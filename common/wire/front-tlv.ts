@@ -6,8 +6,7 @@
  * The type is in the range for applications (proxy-protocol.txt §2.2.7). Cloud providers use some
  * of it (0xE0, 0xEA, 0xEE), so the value starts with a name.
  */
-import type { Position } from '../cluster/assignment.js';
-import { parsePosition, positionText } from './connect-query.js';
+import { type Position, parsePosition, positionText } from './position.js';
 import type { ProxyHeader } from './proxy-protocol.js';
 
 const TYPE = 0xe5;

@@ -2,16 +2,12 @@
  * Queries of the operator API: the state of the cluster, read from a snapshot. Pure except for
  * `locate`, which queries the edges. HTTP and gRPC share it.
  */
-import {
-  type Assignment,
-  NO_OWNER,
-  ORIGIN,
-  ownerOf,
-  shardsOf,
-} from '../../common/cluster/assignment.js';
+
+import { type Assignment, NO_OWNER, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../common/cluster/shard.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
+import { ORIGIN } from '../../common/wire/position.js';
 import type { EdgeRecord } from '../membership/edge-record.js';
 import type {
   ClientResponse,

@@ -1,11 +1,7 @@
 /** Decides whether this edge serves a device or redirects it. Pure. */
-import {
-  type AssignedEdge,
-  type Assignment,
-  comparePositions,
-  ownerOf,
-  type Position,
-} from '../../common/cluster/assignment.js';
+
+import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';
+import { comparePositions, type Position } from '../../common/wire/position.js';
 
 export type Admission = { type: 'serve' } | { type: 'redirect'; owner: AssignedEdge };
 

@@ -5,9 +5,10 @@
  * Until then a connection costs one entry in `#pending`, with bounded bytes and an absolute
  * deadline: sending a request one byte at a time does not extend it.
  */
+
 import type { Counter } from 'prom-client';
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
-import type { AssignedEdge, Assignment, Position } from '../../common/cluster/assignment.js';
+import type { AssignedEdge, Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
 import { randomBetween } from '../../common/process/backoff.js';
@@ -21,6 +22,7 @@ import type {
 } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
 import { readFrontTlv } from '../../common/wire/front-tlv.js';
+import type { Position } from '../../common/wire/position.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import type { ConnectRequest, ProtocolDetector } from '../protocol/protocol.js';
 import { type Clients, EARLY_DATA_BYTES_MAX } from '../session/clients.js';

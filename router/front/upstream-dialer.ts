@@ -4,13 +4,15 @@
  * A failed connect is retried, so that an edge that restarts in place is missed only briefly. A
  * device whose edge is not reached in time is rejected.
  */
+
 import { isIP } from 'node:net';
 import type { Counter } from 'prom-client';
-import { type Assignment, ownerOf, type Position } from '../../common/cluster/assignment.js';
+import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { Endpoint } from '../../common/net/ip-address.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
+import type { Position } from '../../common/wire/position.js';
 import type { FrontEdge, FrontEdges } from './edges.js';
 import type { ConnectRequest } from './handshake.js';
 

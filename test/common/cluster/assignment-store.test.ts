@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type Assignment, NO_OWNER, ORIGIN } from '../../../common/cluster/assignment.js';
+import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
+import { ORIGIN } from '../../../common/wire/position.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 
 const KEY = 'll:assignment';

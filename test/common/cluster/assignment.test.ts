@@ -2,7 +2,6 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
   type Assignment,
-  comparePositions,
   decodeAssignment,
   encodeAssignment,
   findProblem,
@@ -14,6 +13,7 @@ import {
   shardsOf,
   toWire,
 } from '../../../common/cluster/assignment.js';
+import { comparePositions } from '../../../common/wire/position.js';
 
 const edge = (id: string, intent: Intent = 'none') => ({
   id,

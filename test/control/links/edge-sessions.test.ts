@@ -181,6 +181,14 @@ test('accepts an edge and its reports, and suspects it when its stream breaks', 
   await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
 });
 
+test('passes on that an edge is shutting down, in the report and in its counts', async () => {
+  const edge = new Edge({});
+  edge.report({ shuttingDown: true, ready: false });
+  await eventually(() => controller.reports.length === 1);
+  expect(controller.reports[0]!.isShuttingDown).toBe(true);
+  expect(controller.membership.edges[0]!.counts).toMatchObject({ shuttingDown: true });
+});
+
 test('suspects an edge that ends its stream', async () => {
   const edge = new Edge({});
   await eventually(() => edge.isAccepted);

@@ -1,8 +1,9 @@
 /** A fake of the leader's operations: it records calls and returns what a test sets. */
 
 import { hashToken } from '../../../common/auth/tokens.js';
-import type { Intent, Position } from '../../../common/cluster/assignment.js';
+import type { Intent } from '../../../common/cluster/assignment.js';
 import type { Rejection } from '../../../common/process/errors.js';
+import type { Position } from '../../../common/wire/position.js';
 import type {
   Audit,
   LogEntry,

@@ -157,7 +157,7 @@ test('rejects a shard that is listed twice', () => {
 });
 
 test('always has a load for every shard, for any reports', () => {
-  const edge = fc.constantFrom(A, B, 'stranger');
+  const edge = fc.constantFrom(A, B, 'unknown');
   const counts = fc.dictionary(fc.constantFrom('0', '1', '2', '3'), fc.nat(500));
   const reported = fc.tuple(edge, fc.nat(3), fc.option(counts, { nil: undefined }), fc.nat(20_000));
   fc.assert(

@@ -21,12 +21,14 @@ function lopsided() {
   return { harness, loadOf, passUntil };
 }
 
-function maxOverMeanOf(table: Assignment, loadOf: (shard: number) => number): number {
+function maxOverMeanOf(assignment: Assignment, loadOf: (shard: number) => number): number {
   const loads = IDS.map((id) => {
-    const leaving = table.moves.filter(({ from, phase }) => from === id && phase === 'acquiring');
-    const arriving = table.moves.filter(({ to, phase }) => to === id && phase === 'acquiring');
+    const leaving = assignment.moves.filter(
+      ({ from, phase }) => from === id && phase === 'acquiring',
+    );
+    const arriving = assignment.moves.filter(({ to, phase }) => to === id && phase === 'acquiring');
     const moving = new Set(leaving.map(({ shard }) => shard));
-    const shards = shardsOf(table, id).filter((shard) => !moving.has(shard));
+    const shards = shardsOf(assignment, id).filter((shard) => !moving.has(shard));
     return [...shards, ...arriving.map(({ shard }) => shard)].reduce(
       (sum, s) => sum + loadOf(s),
       0,
@@ -36,27 +38,27 @@ function maxOverMeanOf(table: Assignment, loadOf: (shard: number) => number): nu
 }
 
 /** Another control leads; the queue of the previous leader is lost. */
-function takeOver(table: Assignment): PlannerHarness {
+function takeOver(assignment: Assignment): PlannerHarness {
   const harness = new PlannerHarness(64);
-  harness.stored = table;
-  harness.handle({ type: 'read', assignment: table });
+  harness.stored = assignment;
+  harness.handle({ type: 'read', assignment: assignment });
   harness.setMembers(...new PlannerHarness(64).start(...IDS).edges);
   return harness;
 }
 
 test('a new leader inside the band continues to the goal, because the assignment says so', () => {
   const { passUntil, loadOf } = lopsided();
-  const table = passUntil(1.09);
-  expect(maxOverMeanOf(table, loadOf)).toBeGreaterThan(1.05);
-  expect(table.isBalancing).toBe(true);
+  const assignment = passUntil(1.09);
+  expect(maxOverMeanOf(assignment, loadOf)).toBeGreaterThan(1.05);
+  expect(assignment.isBalancing).toBe(true);
 
-  const next = takeOver(table);
+  const next = takeOver(assignment);
   next.passWithReports(IDS, 120_000, loadOf);
   expect(maxOverMeanOf(next.stored!, loadOf)).toBeLessThanOrEqual(1.05);
   expect(next.stored).toMatchObject({ moves: [], isBalancing: false });
 
   // Without the flag it would not have started.
-  const other = takeOver({ ...table, isBalancing: false });
+  const other = takeOver({ ...assignment, isBalancing: false });
   other.passWithReports(IDS, 120_000, loadOf);
   expect(maxOverMeanOf(other.stored!, loadOf)).toBeGreaterThan(1.05);
 });

@@ -9,9 +9,9 @@ import {
   experimental,
   ServerCredentials,
 } from '@grpc/grpc-js';
-import type { GrpcTlsFiles, LinkTlsFiles } from '../auth/peer-settings.js';
-import type { Logger } from './log.js';
-import { WatchedFiles } from './watched-files.js';
+import type { Logger } from '../process/log.js';
+import { WatchedFiles } from '../process/watched-files.js';
+import type { GrpcTlsFiles, LinkTlsFiles } from './peer-settings.js';
 
 type CaListener = Parameters<experimental.CertificateProvider['addCaCertificateListener']>[0];
 type IdentityListener = Parameters<

@@ -13,8 +13,8 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { pino } from 'pino';
 import { certificateNames } from '../../../common/auth/certificate-names.js';
+import { linkCredentials, serverCredentials } from '../../../common/auth/grpc-tls.js';
 import { bindGrpc } from '../../../common/process/grpc-server.js';
-import { linkCredentials, serverCredentials } from '../../../common/process/grpc-tls.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { Authority, type CertificateFiles, OPENSSL } from '../../support/certificates.js';
 import { testWith } from '../../support/devices/system-clients.js';
