@@ -185,7 +185,10 @@ function summarize(
 }
 
 function untilMoving(cluster: LocalCluster): Promise<void> {
-  return until(async () => (await movesOf(cluster)).inFlight > 0);
+  return until(async () => {
+    const { inFlight } = await controlApi(cluster.controlUrl).moves();
+    return inFlight.length > 0;
+  });
 }
 
 async function untilBalanced(cluster: LocalCluster, edges: number): Promise<Balanced> {
@@ -207,13 +210,13 @@ async function untilStable(
   let stableSinceMs: number | undefined;
   let maxOverMean = 0;
   await until(async () => {
-    const { inFlight, waiting } = await movesOf(cluster);
+    const { inFlight, pending } = await controlApi(cluster.controlUrl).moves();
     const counts = await connectionsOf(cluster);
     maxOverMean = rounded(Math.max(...counts) / (clients / edges), 3);
     const isLate = performance.now() - fromMs > timeout * 1_000;
     const isBalanced = maxOverMean <= maxOverMeanMax || isLate;
     const areConnected = counts.length === edges && sum(counts) === clients;
-    const isStable = inFlight + waiting === 0 && areConnected && isBalanced;
+    const isStable = inFlight.length + pending === 0 && areConnected && isBalanced;
     stableSinceMs = isStable ? (stableSinceMs ?? performance.now()) : undefined;
     return stableSinceMs !== undefined && performance.now() - stableSinceMs >= STABLE_MS;
   });
@@ -227,12 +230,6 @@ async function connectionsOf(cluster: LocalCluster): Promise<number[]> {
   return edges
     .filter((edge) => edge.state === 'alive' && edge.shardsOwned > 0)
     .map((edge) => edge.connections ?? 0);
-}
-
-async function movesOf(cluster: LocalCluster): Promise<{ inFlight: number; waiting: number }> {
-  const answer = await fetch(`${cluster.controlUrl}/v1/moves`);
-  const { inFlight, waiting } = (await answer.json()) as { inFlight: unknown[]; waiting: number };
-  return { inFlight: inFlight.length, waiting };
 }
 
 async function leaderOf(cluster: LocalCluster): Promise<string> {
