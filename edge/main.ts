@@ -1,5 +1,6 @@
 /** Starts an edge: settings from the environment, connections to the cluster, ports, signals. */
 import { randomUUID } from 'node:crypto';
+import type { FastifyInstance } from 'fastify';
 import { linkCredentials } from '../common/auth/grpc-tls.js';
 import { type OpenedAuthenticator, openAuthenticator } from '../common/auth/open-authenticator.js';
 import { followRedis } from '../common/cluster/assignment-feed.js';
@@ -11,7 +12,8 @@ import { announceListening, runRole, stopOnSignals } from '../common/process/lif
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
-import { defaultAdvertisedUrl, parseEdgeConfig } from './config.js';
+import type { Hello } from '../proto/gen/longline/v1/edge_session.js';
+import { defaultAdvertisedUrl, type EdgeConfig, parseEdgeConfig } from './config.js';
 import { openTlsIdentity } from './device-transport.js';
 import { Convergence } from './drain/convergence.js';
 import { GOAWAY_STEP_MS } from './drain/shutdown.js';
@@ -28,14 +30,8 @@ await runRole(async () => {
   const incarnation = randomUUID();
   const log = createLogger('edge', edgeId, config.logLevel);
   const metrics = new Metrics();
-  const link = await joinCluster({
-    config,
-    name: edgeId,
-    host,
-    port: config.adminPort,
-    log,
-    metrics,
-  });
+  const join = { config, name: edgeId, host, port: config.adminPort, log, metrics };
+  const link = await joinCluster(join);
   const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const identity = await openTlsIdentity(config, log, metrics);
@@ -52,12 +48,12 @@ await runRole(async () => {
   const isLinked = () => control?.isUp ?? false;
   await followRedis(feed, link, shardCount, isLinked, log, stopping.signal);
   const devicePort = await transport.listen(host, config.port);
-  const admin = createHttpServer(metrics, notReadyReasons);
-  const convergence = new Convergence(edgeId, incarnation);
-  addReadyRoute(admin, '/convergedz', () => [
-    ...notReadyReasons(),
-    ...convergence.notConvergedReasons(Date.now(), feed.current),
-  ]);
+  const admin = createAdminServer(
+    edge,
+    new Convergence(edgeId, incarnation),
+    metrics,
+    notReadyReasons,
+  );
   const adminPort = await listenHttp(admin, host, config.adminPort);
   const advertisedUrl =
     config.advertisedUrl ?? defaultAdvertisedUrl(devicePort, identity !== undefined);
@@ -66,16 +62,7 @@ await runRole(async () => {
     credentials: await linkCredentials(config.link.tls, log),
     metadata: linkMetadata(config.link.token),
     feed,
-    hello: () => ({
-      edgeId,
-      incarnation,
-      advertisedUrl,
-      frontAddress: config.frontAddress,
-      capacity: config.connectionsMax,
-      shardCount,
-      have: feed.position,
-      zone: config.zone,
-    }),
+    hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
     measure: () => measureStats(edge, memory, lag, notReadyReasons().length === 0),
     log,
   });
@@ -114,6 +101,38 @@ await runRole(async () => {
   log.info({ advertisedUrl, incarnation, connectionsMax: config.connectionsMax }, 'edge started');
   announceListening(log, { devices: devicePort, admin: adminPort });
 });
+
+function createAdminServer(
+  { feed }: Edge,
+  convergence: Convergence,
+  metrics: Metrics,
+  notReadyReasons: () => string[],
+): FastifyInstance {
+  const admin = createHttpServer(metrics, notReadyReasons);
+  addReadyRoute(admin, '/convergedz', () => [
+    ...notReadyReasons(),
+    ...convergence.notConvergedReasons(Date.now(), feed.current),
+  ]);
+  return admin;
+}
+
+function describeEdge(
+  { feed }: Edge,
+  { edgeId, frontAddress, connectionsMax, shardCount, zone }: EdgeConfig,
+  incarnation: string,
+  advertisedUrl: string,
+): Hello {
+  return {
+    edgeId,
+    incarnation,
+    advertisedUrl,
+    frontAddress,
+    capacity: connectionsMax,
+    shardCount,
+    have: feed.position,
+    zone,
+  };
+}
 
 function edgeNotReadyReasons(
   { feed, shards, shutdown }: Edge,

@@ -118,7 +118,7 @@ export class DevicePort implements TransportEvents {
     );
     this.#staleRoutes = metrics.counter(
       'longline_edge_front_stale_routes_total',
-      'Devices sent here by a front proxy with a stale assignment, and told to retry',
+      'Devices sent here by a front proxy with a stale assignment, which receive a goaway',
     );
     this.#rejected = metrics.counter(
       'longline_edge_requests_rejected_total',
