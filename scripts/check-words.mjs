@@ -30,7 +30,7 @@ const RULES = [
   [/\b(let go|lets go|letting go|letGo|let-go|LetGo)\b/, 'disconnect, send a GOAWAY'],
   [/\b(doorbells?|bells?|rings? (the bell|here|for)|rung|rang)\b/i, 'notify, publish'],
   [
-    /\b\w*[Rr]efus(e|es|ed|al|als|ing)\b(?<!connection refused|refuses connections)/,
+    /\b\w*[Rr]efus(e|es|ed|al|als|ing)\b(?<!connection refused|WILLS: 'refuse)/,
     'reject, rejection; "connection refused" is TCP’s',
   ],
   [/\b(believe|believes|believed|believing)\b/i, 'trust, assume; confirm lost edges'],

@@ -37,21 +37,19 @@ const COMMAND = 'dist/cli/main.js';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 /** The client is for browsers, too: it is checked without the types of Node. */
 const CLIENT = 'client/tsconfig.json';
-const CLIENT_TYPES = 'dist/client/connect.d.ts';
+const CLIENT_TYPES = 'client/dist/connect.d.ts';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
-/** What each step last ran on. Without the dependencies there is nothing else either. */
+/** Digest of the inputs of each step at its last run; gone with the dependencies. */
 const STAMPS = 'node_modules/.longline-setup.json';
 
 const steps = [
   {
     name: 'dependencies',
-    says: 'installing dependencies (npm install)',
+    says: 'installing dependencies (npm ci)',
     digest: () => digestOf(['package-lock.json']),
-    // Not `npm ci`: it rejects a lock file that lacks packages for platforms which the registry that
-    // the lock was made with does not have. Like it, this obeys the lock and leaves it as it is.
-    // What builds is a development dependency, so these are included, whatever NODE_ENV says.
-    run: () => run('npm', 'install', '--no-save', '--ignore-scripts', '--include=dev'),
+    // The build needs development dependencies, even with NODE_ENV=production.
+    run: () => run('npm', 'ci', '--ignore-scripts', '--include=dev'),
   },
   {
     name: 'generated',
@@ -71,14 +69,14 @@ const steps = [
   {
     name: 'compiled',
     says: 'compiling (tsc)',
-    // The version of the build info: somebody else may have run the compiler meanwhile.
+    // The version of the build info: another process may have run the compiler meanwhile.
     digest: () =>
       digestOf(['package-lock.json', 'tsconfig.json', CLIENT, SCHEMA, ...sources()]) +
       versionOf(BUILD_INFO) +
       existsSync(at(COMMAND)) +
       existsSync(at(CLIENT_TYPES)),
     run: () => {
-      // Without its output, the compiler would believe its notes and emit only what changed.
+      // Without its output, the incremental compiler would emit only the files that changed.
       if (!existsSync(at(COMMAND))) rmSync(at(BUILD_INFO), { force: true });
       run('node_modules/.bin/tsc');
       run('node_modules/.bin/tsc', '-p', CLIENT);
@@ -139,7 +137,7 @@ function checkNode() {
   }
 }
 
-/** What `npx longline` finds. npm links the commands of dependencies only, not the package's own. */
+/** Makes `npx longline` work: npm links the commands of dependencies, not those of the package. */
 function linkCommand() {
   const link = at('node_modules/.bin/longline');
   rmSync(link, { force: true });

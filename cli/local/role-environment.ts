@@ -26,7 +26,7 @@ const FRONT_SOURCE = platform === 'linux' ? '127.0.0.2' : LOOPBACK;
 /**
  * Options of Node.js. Pushes in flight outlive a young generation of the default size, and a router
  * then spends a third of its time copying them. An edge keeps next to nothing of what it allocates
- * for a push: there, a larger one only costs memory (docs/measurements.md).
+ * for a push: there, a larger one only costs memory (docs/decisions/0009-young-generation.md).
  */
 export const NODE_OPTIONS: Readonly<Record<RoleName, readonly string[]>> = {
   control: [],

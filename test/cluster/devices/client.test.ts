@@ -238,7 +238,7 @@ describe('in a page of Chromium', () => {
       response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
       response.end(
         isScript
-          ? readFileSync(join(packageRoot, 'dist/client', url))
+          ? readFileSync(join(packageRoot, 'client/dist', url))
           : '<!doctype html><title>A page of another origin</title>',
       );
     }).listen(0, '127.0.0.1');
