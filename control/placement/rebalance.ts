@@ -102,33 +102,22 @@ function hottest(projected: ProjectedLoads<BalanceEdge>, skipped: Set<number>): 
 
 /** The receiver with the lowest ratio; among equals, one in the zone of `from` that a move helps. */
 function coldest(projected: ProjectedLoads<BalanceEdge>, from: number): number | undefined {
-  const best = coldestOf(projected, from, () => true);
+  let best: number | undefined;
+  for (const [index, edge] of projected.edges.entries()) {
+    if (!edge.isEligible || !edge.mayReceive || index === from) continue;
+    if (best === undefined || projected.ratio(index) < projected.ratio(best)) best = index;
+  }
   if (best === undefined) return undefined;
   const { zone } = projected.edges[from]!;
   const ratioMax = projected.ratio(best) + RATIO_TIE;
-  const inZone = coldestOf(
-    projected,
-    from,
-    (index) =>
-      projected.edges[index]!.zone === zone &&
-      projected.ratio(index) <= ratioMax &&
-      penalty(projected, from) + penalty(projected, index) > 0,
-  );
-  return inZone ?? best;
-}
-
-/** The receiver with the lowest ratio among those that pass `test`. */
-function coldestOf(
-  projected: ProjectedLoads<BalanceEdge>,
-  from: number,
-  test: (index: number) => boolean,
-): number | undefined {
-  let best: number | undefined;
+  let inZone: number | undefined;
   for (const [index, edge] of projected.edges.entries()) {
-    if (!edge.isEligible || !edge.mayReceive || index === from || !test(index)) continue;
-    if (best === undefined || projected.ratio(index) < projected.ratio(best)) best = index;
+    if (!edge.isEligible || !edge.mayReceive || index === from) continue;
+    if (edge.zone !== zone || projected.ratio(index) > ratioMax) continue;
+    if (penalty(projected, from) + penalty(projected, index) === 0) continue;
+    if (inZone === undefined || projected.ratio(index) < projected.ratio(inZone)) inZone = index;
   }
-  return best;
+  return inZone ?? best;
 }
 
 /** The movable shard of `from` with the highest score: imbalance removed per connection moved. */
