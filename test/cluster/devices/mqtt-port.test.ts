@@ -274,11 +274,12 @@ describe('after a CONNECT', () => {
   });
 
   test.each([
-    ['a closed connection', 'closed'],
-    ['a replaced connection', 'replaced'],
+    // The length of the clientId is part of the expected packets.
+    ['a closed connection', 'dup-01'],
+    ['a replaced connection', 'dup-02'],
   ])(
     'pushes that %s has not confirmed are sent again unchanged, with DUP [MQTT-4.4.0-1]',
-    async (_, clientId) => {
+    async (connection, clientId) => {
       const first = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
       await eventually(() => hexOf(first).endsWith(SUBSCRIBED));
       for (const payload of ['aa', 'bb']) await running.push.push(clientId, payload);
@@ -289,7 +290,7 @@ describe('after a CONNECT', () => {
       await first.send(hex('4002 0001'));
       await first.send(hex('c000'));
       await eventually(() => hexOf(first).endsWith('d000'));
-      if (clientId === 'closed') {
+      if (connection === 'a closed connection') {
         first.close();
         await eventually(async () => (await running.metric('edge-1', CONNECTIONS)) === 2);
       }
