@@ -7,7 +7,7 @@
 import { Command, Option } from 'commander';
 import { faultKinds, wholeNumber } from './commands/arguments.js';
 import { addControlCommands } from './commands/control-commands.js';
-import { Failure } from './failure.js';
+import { Failure } from './terminal/failure.js';
 
 const EXIT_FAILURE = 2;
 

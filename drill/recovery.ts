@@ -3,7 +3,7 @@
  * accepted must arrive.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../cli/failure.js';
+import { Failure } from '../cli/terminal/failure.js';
 import type { LocalCluster } from '../cli/local/cluster.js';
 import type { History } from './history/history.js';
 import { isAccepted } from './history/history-index.js';

@@ -3,7 +3,7 @@
  * faults stop, everything recovers, and all accepted pushes must arrive.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../cli/failure.js';
+import { Failure } from '../cli/terminal/failure.js';
 import { LocalCluster } from '../cli/local/cluster.js';
 import { readLogLine } from '../cli/local/log-line.js';
 import { Nemesis } from './faults/nemesis.js';

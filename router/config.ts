@@ -8,7 +8,6 @@ import {
   linkConfig,
   linkTlsSettings,
 } from '../common/auth/peer-settings.js';
-import type { InboxBounds } from '../common/cluster/inbox.js';
 import {
   ConfigError,
   type Env,
@@ -23,9 +22,10 @@ import {
 } from '../common/process/config.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
-import type { FrontConfig } from './front/front.js';
+import type { FrontListenerConfig } from './front/listener.js';
 import type { RequiredLevel } from './push/accept-level-writer.js';
 import { type BackendConfig, backendConfig, backendSettings } from './push/backend-settings.js';
+import type { PusherConfig } from './push/pusher.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -181,39 +181,25 @@ export const routerSettings = {
     ),
 };
 
-export interface RouterConfig extends SharedConfig {
+export interface RouterConfig extends SharedConfig, PusherConfig {
   readonly routerId: string;
   readonly httpPort: number;
   readonly grpcPort: number;
-  readonly waitMs: number;
   readonly inFlightMax: number;
-  readonly ttlDefaultMs: number;
-  readonly ttlMaxMs: number;
-  readonly inbox: InboxBounds;
-  /** Default accept level; undefined: a push is answered when Redis has it. */
-  readonly acceptLevel: RequiredLevel | undefined;
-  readonly payloadBytesMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: readonly string[] | undefined;
   /** Transport of the front; undefined: native where it was built, else net. */
   readonly transport: TransportName | undefined;
   /** Undefined: the router has no front. */
-  readonly front: RouterFrontConfig | undefined;
+  readonly front: FrontListenerConfig | undefined;
   /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
   /** Credentials for control. */
   readonly link: LinkConfig;
   readonly backends: BackendConfig;
-  /** Per client. */
-  readonly clientPushesPerSecondMax: number;
   /** Per backend; undefined: no bound. */
   readonly pushesPerSecondMax: number | undefined;
-}
-
-export interface RouterFrontConfig extends FrontConfig {
-  /** 0: any free port. */
-  readonly port: number;
 }
 
 /**
@@ -260,7 +246,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
 function frontConfig(
   parsed: z.infer<z.ZodObject<typeof routerSettings>>,
   openFilesMax: number,
-): RouterFrontConfig | undefined {
+): FrontListenerConfig | undefined {
   const port = parsed.LONGLINE_ROUTER_FRONT_PORT;
   if (port === undefined) return undefined;
   const devicesLimit = Math.floor((openFilesMax - DESCRIPTORS_RESERVED) / 2);

@@ -26,6 +26,10 @@ const TOOLS = ['bench', 'test', 'k8s'];
 /** Folders of a top-level folder, lowest first: each may import itself and those before it. */
 const ORDERS: Readonly<Record<string, readonly string[]>> = {
   common: ['net', 'process', 'auth', 'wire', 'transport', 'redis', 'cluster'],
+  edge: ['report', 'protocol', 'shards', 'session', 'accept', 'drain'],
+  router: ['lookup', 'push', 'front'],
+  control: ['placement', 'planning', 'membership', 'pace', 'leadership', 'links', 'operator'],
+  cli: ['terminal', 'control', 'local', 'doctor', 'commands'],
 };
 
 const FILE_LINES_MAX = 500;

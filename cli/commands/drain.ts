@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlApi, controlApi } from '../control/api.js';
 import { isFinal, Rejected } from '../control/request.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 import { type DrainView, viewDrain } from './drain-view.js';
 import { bar, plural, spell } from './format.js';
 import { type OperationOptions, reasonOf } from './operations.js';

@@ -15,7 +15,7 @@ import {
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
 import { notRunning } from '../control/request.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 
 export interface PushOptions {
   /** `host:port` of a router's gRPC. */

@@ -7,7 +7,7 @@ import {
   type EdgeView,
   type MovesResponse,
 } from '../control/api.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 import { plural, spell, UNKNOWN } from './format.js';
 import { table } from './table.js';
 

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { text } from 'node:stream/consumers';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 
 export interface ControlAddress {
   readonly url: string;
@@ -84,12 +84,23 @@ async function send(
   return response;
 }
 
+/**
+ * Redirects are not followed: the request may carry a token, and nothing proves that the other
+ * address is a control of the same cluster. A control that does not lead passes requests on.
+ */
 function failureOfResponse(
   { url }: ControlAddress,
   path: string,
-  { statusCode }: IncomingMessage,
+  { statusCode, headers }: IncomingMessage,
   body: string,
 ): Failure {
+  if (statusCode! >= 300 && statusCode! < 400 && URL.canParse(headers.location ?? '', url)) {
+    const { origin } = new URL(headers.location!, url);
+    return new Failure(
+      `${url} redirects ${path} to ${origin} (status ${statusCode}), and no token is sent there; ` +
+        `if that is this cluster's control, use --control ${origin}`,
+    );
+  }
   try {
     const { code, message } = JSON.parse(body).error;
     return new Rejected(code, message);

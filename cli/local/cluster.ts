@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { packageRoot } from '../../common/process/package-root.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 import { freePort, isTaken } from './ports.js';
 import { notReadyReason } from './readiness.js';
 import {

@@ -1,6 +1,6 @@
 /** Readiness of a local cluster, as its members and control report it. */
 import { controlApi } from '../control/api.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 
 const READYZ_MS_MAX = 2_000;
 

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { packageRoot } from '../../common/process/package-root.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 import { freePort, LOOPBACK } from './ports.js';
 
 export interface LocalRedis {

@@ -8,7 +8,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { backoffMs } from '../../common/process/backoff.js';
-import { Failure } from '../failure.js';
+import { Failure } from '../terminal/failure.js';
 import { readLogLine } from './log-line.js';
 
 /** EX_CONFIG: the role rejects its settings or its machine, and would do so again. */

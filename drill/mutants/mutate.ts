@@ -1,7 +1,7 @@
 /** Creates a copy of the compiled code with a bug. */
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Failure } from '../../cli/failure.js';
+import { Failure } from '../../cli/terminal/failure.js';
 import type { Mutant, Patch } from './mutants.js';
 
 /** @throws Failure when `find` does not occur exactly once, because the code has changed */

@@ -1,6 +1,6 @@
 /** Runs commands and captures their output. */
 import { execFile } from 'node:child_process';
-import { Failure } from '../../cli/failure.js';
+import { Failure } from '../../cli/terminal/failure.js';
 
 /** Far above the output of Helm or kubectl. */
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { Failure } from '../../cli/failure.js';
+import { Failure } from '../../cli/terminal/failure.js';
 import { packageRoot } from '../../common/process/package-root.js';
 import { binary } from './cluster/binaries.js';
 import { KUBECONFIG } from './cluster/layout.js';

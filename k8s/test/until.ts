@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../../cli/failure.js';
+import { Failure } from '../../cli/terminal/failure.js';
 
 /** Each poll starts a process. */
 const POLL_MS = 500;

@@ -5,14 +5,18 @@ import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
 import type { TransportEvents } from '../../common/transport/transport.js';
-import type { RouterFrontConfig } from '../config.js';
-import { FRONT_STEP_MS, Front, frontConnectionsMax } from './front.js';
+import { FRONT_STEP_MS, Front, type FrontConfig, frontConnectionsMax } from './front.js';
 
 /** Bytes that are buffered for a peer that does not read: one read of the other side. */
 const SEND_BUFFER_BYTES_MAX = 64 * 1024;
 
+export interface FrontListenerConfig extends FrontConfig {
+  /** 0: any free port. */
+  readonly port: number;
+}
+
 interface FrontListenerOptions {
-  readonly config: RouterFrontConfig;
+  readonly config: FrontListenerConfig;
   /** Undefined: the best one available. */
   readonly transport: TransportName | undefined;
   readonly assignment: () => Assignment | undefined;

@@ -1,7 +1,12 @@
 /** The Push API without gRPC: validates, queries the edges, and computes the verdict. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
-import { isAcked, type StorePush, storePush } from '../../common/cluster/inbox.js';
+import {
+  type InboxBounds,
+  isAcked,
+  type StorePush,
+  storePush,
+} from '../../common/cluster/inbox.js';
 import type { QueryResult, SendEnvelope, ShardQueries } from '../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -16,7 +21,6 @@ import {
   Verdict,
   WaitFor,
 } from '../../proto/gen/longline/v1/push.js';
-import type { RouterConfig } from '../config.js';
 import type { AcceptLevelWriters, RequiredLevel, StoreOutcome } from './accept-level-writer.js';
 import { ClientRates } from './client-rates.js';
 import { rejectPush, requiredLevelOf } from './push-check.js';
@@ -25,16 +29,19 @@ import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
 /** Interval of reading whether a device has confirmed a push with WAIT_FOR_ACKED. */
 const ACK_POLL_MS = 100;
 
-export type PusherConfig = Pick<
-  RouterConfig,
-  | 'waitMs'
-  | 'payloadBytesMax'
-  | 'ttlDefaultMs'
-  | 'ttlMaxMs'
-  | 'inbox'
-  | 'acceptLevel'
-  | 'clientPushesPerSecondMax'
->;
+/** The router's settings for pushes. */
+export interface PusherConfig {
+  /** How long a push waits for its verdict unless it says so itself. */
+  readonly waitMs: number;
+  readonly payloadBytesMax: number;
+  readonly ttlDefaultMs: number;
+  readonly ttlMaxMs: number;
+  readonly inbox: InboxBounds;
+  /** Default accept level; undefined: a push is answered when Redis has it. */
+  readonly acceptLevel: RequiredLevel | undefined;
+  /** Per client. */
+  readonly clientPushesPerSecondMax: number;
+}
 
 interface PusherOptions {
   readonly shardQueries: ShardQueries;

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Failure } from '../../../cli/failure.js';
+import { Failure } from '../../../cli/terminal/failure.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { apply, helm, kubectl } from '../kubectl.js';
 import { until } from '../until.js';

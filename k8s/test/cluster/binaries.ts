@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Failure } from '../../../cli/failure.js';
+import { Failure } from '../../../cli/terminal/failure.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { run } from '../command.js';
 

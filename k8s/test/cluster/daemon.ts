@@ -1,7 +1,7 @@
 /** Processes that run for the whole test. They end with the namespaces of the test. */
 import { spawn } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
-import { Failure } from '../../../cli/failure.js';
+import { Failure } from '../../../cli/terminal/failure.js';
 import { until } from '../until.js';
 import { LOGS } from './layout.js';
 

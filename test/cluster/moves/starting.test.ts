@@ -95,7 +95,7 @@ describe.each(ROLES)('$role', (role) => {
       }, DEADLINE_MS);
       const second = await start(role, { ...env, LONGLINE_SHARD_COUNT: '1024' });
       expect(await second.exited).toBe(78);
-      expect(second.stderr()).toMatch(/LONGLINE_SHARD_COUNT is 1024 here.*set it to 4096/);
+      expect(second.stderr()).toMatch(/LONGLINE_SHARD_COUNT is 1024, but.*set it to 4096/);
     } finally {
       await redis.stop();
     }
