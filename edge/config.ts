@@ -128,6 +128,15 @@ const connectionSettings = {
         'not even a pong, is closed as silent. Keep it below the shortest idle timeout on the way ' +
         '(30 s is common); each doubling halves the cost of idle connections.',
     ),
+  LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS: integer(1_000, 3_600_000)
+    .default(10_000)
+    .describe(
+      'Milliseconds after which a push that an MQTT device has not acknowledged takes no place among ' +
+        'the 32 in flight any more, so that later pushes are delivered. It is sent again on the next ' +
+        'connection. Up to 96 pushes per connection wait like this. Too low sends more than 32 ' +
+        'pushes to a device that is only slow; too high delays what follows a push that the device ' +
+        'does not acknowledge.',
+    ),
   LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS: integer(10_000, 65_535_000)
     .default(1_200_000)
     .describe(
@@ -135,6 +144,15 @@ const connectionSettings = {
         'value as Server Keep Alive; it also applies to devices that request none. A device that is ' +
         'silent for one and a half times its keep alive is disconnected. Too low drains batteries; ' +
         'too high keeps dead connections.',
+    ),
+  LONGLINE_EDGE_MQTT_PUBLISHES: z
+    .enum(['reject', 'ignore'])
+    .default('ignore')
+    .describe(
+      'Treatment of a PUBLISH from an MQTT device. Devices cannot publish: `ignore` drops the message ' +
+        'and counts it in longline_edge_mqtt_ignored_total, `reject` disconnects the device. MQTT 5 ' +
+        'devices receive the reason 0x87 in the acknowledgement, and with QoS 1 stay connected in ' +
+        'both cases; MQTT 3.1.1 devices receive an acknowledgement as if it was accepted.',
     ),
   LONGLINE_EDGE_MQTT_WILLS: z
     .enum(['reject', 'ignore'])
@@ -233,7 +251,9 @@ export interface EdgeConfig extends SharedConfig {
   readonly headBytesMax: number;
   readonly headTimeoutMs: number;
   readonly heartbeatMs: number;
+  readonly mqttAckTimeoutMs: number;
   readonly mqttKeepAliveMaxMs: number;
+  readonly mqttPublishes: 'reject' | 'ignore';
   readonly mqttWills: 'reject' | 'ignore';
   readonly sendBufferBytesMax: number;
   readonly inboundBytesPerSecondMax: number;
@@ -287,7 +307,9 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
+    mqttAckTimeoutMs: parsed.LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS,
     mqttKeepAliveMaxMs: parsed.LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS,
+    mqttPublishes: parsed.LONGLINE_EDGE_MQTT_PUBLISHES,
     mqttWills: parsed.LONGLINE_EDGE_MQTT_WILLS,
     sendBufferBytesMax: parsed.LONGLINE_EDGE_SEND_BUFFER_BYTES_MAX,
     inboundBytesPerSecondMax: parsed.LONGLINE_EDGE_INBOUND_BYTES_PER_SECOND_MAX,

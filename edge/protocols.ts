@@ -2,6 +2,7 @@
 import { shardOf } from '../common/cluster/shard.js';
 import type { Metrics } from '../common/process/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
+import { CHUNKED, UNTIL_CLOSE } from '../common/wire/body-framing.js';
 import type { EdgeConfig } from './config.js';
 import { HttpDetector } from './protocol/http/detector.js';
 import { NdjsonProtocol } from './protocol/http/ndjson.js';
@@ -35,8 +36,8 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
   const { config, host, link, names, metrics } = options;
   const failures = webSocketFailures(metrics);
   const overHttp = {
-    sse: new SseProtocol(),
-    ndjson: new NdjsonProtocol(),
+    sse: { chunked: new SseProtocol(CHUNKED), untilClose: new SseProtocol(UNTIL_CLOSE) },
+    ndjson: { chunked: new NdjsonProtocol(CHUNKED), untilClose: new NdjsonProtocol(UNTIL_CLOSE) },
     websocketRaw: new RawWebSocketProtocol(host, config, failures, metrics),
     websocketJson: new JsonWebSocketProtocol(host, config, failures),
   };
@@ -53,7 +54,7 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
   const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
   const detectors = [
     new HttpDetector(config, overHttp),
-    new MqttDetector(mqttConfig, mqtt, mqttConnections, sessions),
+    new MqttDetector(mqttConfig, mqtt, sessions),
   ] as const;
   return { detectors, mqttConnections };
 }

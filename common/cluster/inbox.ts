@@ -14,12 +14,16 @@
  *                            after a quiet day learns that it missed nothing. While the inbox is
  *                            not empty, it also has what a push would otherwise read from other
  *                            entries: `held` the next entry's `b` · `floor` and `due` the oldest
- *                            entry's `b` and `x`; without `due`, the oldest entry must be read
+ *                            entry's `b` and `x`; without `due`, the oldest entry must be read.
+ *                            After pushes were confirmed before an older one: `apart` the newest
+ *                            of them · `freed` payload bytes of those after the oldest entry
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
- * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. The history
- * after a cursor is complete if the cursor is an entry or one of the three ids above (any other id
- * is another client's, or older than the newest confirmed), and no later push is gone.
+ * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. `acked` says
+ * that everything up to it is confirmed; a push that is confirmed alone, before an older one, is just
+ * deleted. The history after a cursor is complete if the cursor is an entry or one of `last`,
+ * `acked`, `gone` and `apart` (any other id is another client's, or older than the newest confirmed),
+ * and no later push is gone.
  *
  * Every change of an inbox is one script, so no push is stored without being published.
  */
@@ -38,10 +42,10 @@ export interface InboxBounds {
 /** Lifetime of an idempotency key, or the push's TTL if that is longer. */
 const IDEMPOTENCY_MS = 10 * 60 * 1000;
 /** Lifetime of the `ack` hash after the newest push, or the push's TTL if that is longer. */
-const HISTORY_MS = 24 * 60 * 60 * 1000;
+export const HISTORY_MS = 24 * 60 * 60 * 1000;
 
 /** Lua helpers at the start of the scripts. */
-const LUA_COMMON = `
+export const LUA_COMMON = `
 local function parse(id)
   local dash = string.find(id, '-', 1, true)
   return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
@@ -63,6 +67,37 @@ local function confirm(inbox, ack, id)
   redis.call('HDEL', ack, 'due')
   local ms, n = parse(id)
   redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+end
+`;
+
+/**
+ * Lua helper of the scripts that confirm. It brings the ack hash up to date after entries between
+ * others were deleted: `apart` is the newest of them. It reads only entries that are older.
+ */
+export const LUA_SETTLE = `
+local function settle(inbox, ack, apart)
+  redis.call('HDEL', ack, 'due')
+  local known = redis.call('HMGET', ack, 'acked', 'gone', 'held')
+  local acked, gone, held = known[1], known[2], known[3]
+  local older = redis.call('XRANGE', inbox, '-', apart)
+  if not older[1] then
+    redis.call('HDEL', ack, 'freed')
+    if not acked or isBefore(acked, apart) then
+      -- Everything up to this id is confirmed, unless a push has left the inbox unconfirmed.
+      if gone and (not acked or isBefore(acked, gone)) then
+        redis.call('HSET', ack, 'apart', apart)
+        return
+      end
+      redis.call('HSET', ack, 'acked', apart)
+    end
+    redis.call('HDEL', ack, 'apart')
+    return
+  end
+  local ms, n = parse(apart)
+  local newer = redis.call('XRANGE', inbox, string.format('%.0f-%.0f', ms, n + 1), '+', 'COUNT', 1)[1]
+  local freed = (newer and newer[2][6] or held) - older[1][2][6]
+  for _, entry in ipairs(older) do freed = freed - #entry[2][2] end
+  redis.call('HSET', ack, 'apart', apart, 'freed', string.format('%.0f', freed))
 end
 `;
 
@@ -89,22 +124,27 @@ end
 local now = nowMs()
 local count, dropped, isNew = redis.call('XLEN', inbox), 0, false
 -- Values for an empty inbox, of which this push becomes the oldest.
-local held, floor, due = 0, 0, now + ttl
+local held, floor, due, freed = 0, 0, now + ttl, false
 if count > 0 then
-  local known = redis.call('HMGET', ack, 'held', 'floor', 'due')
-  held, floor, due = known[1], known[2], known[3]
+  local known = redis.call('HMGET', ack, 'held', 'floor', 'due', 'freed')
+  held, floor, due, freed = known[1], known[2], known[3], known[4]
   if not held then
     local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
     held, due = newest[2][6] + #newest[2][2], nil
   end
   while not due or tonumber(due) <= now or count >= tonumber(ARGV[5])
-      or held - floor + #payload > tonumber(ARGV[6]) do
+      or held - floor - (freed or 0) + #payload > tonumber(ARGV[6]) do
     local oldest = first(inbox)
     if due then
+      local nextFloor = oldest[2][6] + #oldest[2][2]
       redis.call('XDEL', inbox, oldest[1])
       redis.call('HSET', ack, 'gone', oldest[1])
       count, dropped = count - 1, dropped + 1
       oldest = first(inbox)
+      if freed then
+        freed = freed - ((oldest and oldest[2][6] or held) - nextFloor)
+        redis.call('HSET', ack, 'freed', string.format('%.0f', freed))
+      end
     end
     if not oldest then
       floor, due = held, now + ttl
@@ -115,8 +155,9 @@ if count > 0 then
 elseif redis.call('EXISTS', inbox) == 0 then
   -- The inbox expired or never existed: no earlier push is in it.
   isNew = true
-  local last = redis.call('HGET', ack, 'last')
-  if last then redis.call('HSET', ack, 'gone', last) end
+  local known = redis.call('HMGET', ack, 'last', 'apart')
+  if known[1] then redis.call('HSET', ack, 'gone', known[1]) end
+  if known[2] then redis.call('HDEL', ack, 'apart', 'freed') end
 end
 local entry = {'p', payload, 'x', now + ttl, 'b', held}
 if ARGV[9] ~= '' then
@@ -142,30 +183,54 @@ return {1, id, receivers, dropped}`);
  * Input:  KEYS inbox, ack; ARGV cursor
  * Output: 1 if the history after the cursor is complete, else 0
  */
-const RESUME = new Script(`${LUA_COMMON}
+const RESUME = new Script(`${LUA_COMMON}${LUA_SETTLE}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
-local known = redis.call('HMGET', ack, 'last', 'acked', 'gone')
-local last, acked, gone = known[1], known[2], known[3]
+local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart')
+local last, acked, gone, apart = known[1], known[2], known[3], known[4]
 if not last then return 0 end
 if redis.call('EXISTS', inbox) == 0 then gone = last end
-local isKnown = cursor == last or cursor == acked or cursor == gone
+local isKnown = cursor == last or cursor == acked or cursor == gone or cursor == apart
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
 confirm(inbox, ack, cursor)
+if apart then settle(inbox, ack, apart) end
 return 1`);
 
 /**
- * Confirms and deletes everything up to an id that the device received.
- * Input:  KEYS inbox, ack; ARGV id
- * Output: 1; 0 if it was confirmed already, or if Redis has lost the push
+ * Confirms and deletes everything up to an id that the device received, and single later pushes.
+ * Input:  KEYS inbox, ack; ARGV id or '', single ids
+ * Output: 1; 0 if all of it was confirmed already, or if Redis has lost the pushes
  */
-const CONFIRM = new Script(`${LUA_COMMON}
+const CONFIRM = new Script(`${LUA_COMMON}${LUA_SETTLE}
 local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
-local known = redis.call('HMGET', ack, 'last', 'acked')
-local last, acked = known[1], known[2]
-if not last or isBefore(last, id) or (acked and not isBefore(acked, id)) then return 0 end
-confirm(inbox, ack, id)
-return 1`);
+local known = redis.call('HMGET', ack, 'last', 'acked', 'apart')
+local last, acked, apart = known[1], known[2], known[3]
+if not last then return 0 end
+local changed = 0
+if id ~= '' and not isBefore(last, id) and not (acked and not isBefore(acked, id)) then
+  confirm(inbox, ack, id)
+  changed = 1
+end
+for i = 2, #ARGV do
+  if redis.call('XDEL', inbox, ARGV[i]) == 1 then
+    changed = 1
+    if not apart or isBefore(apart, ARGV[i]) then apart = ARGV[i] end
+  end
+end
+if apart and changed == 1 then settle(inbox, ack, apart) end
+return changed`);
+
+/**
+ * Whether a push, not newer than `apart`, was confirmed before an older one: it is not in the inbox
+ * and has not left it unconfirmed.
+ * Input:  KEYS inbox, ack; ARGV id
+ * Output: 1 or 0
+ */
+const IS_CONFIRMED_APART = new Script(`${LUA_COMMON}
+local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
+local gone = redis.call('HGET', ack, 'gone')
+if redis.call('EXISTS', inbox) == 0 or (gone and not isBefore(gone, id)) then return 0 end
+return redis.call('XRANGE', inbox, id, id)[1] and 0 or 1`);
 
 /**
  * Reads a part of an inbox, and the newest push that is missing.
@@ -266,16 +331,19 @@ export function resumeInbox(
 }
 
 /**
- * Confirms everything up to `id`, which was sent to the client. Resolves with 1, or 0 if no change.
+ * Confirms everything up to `id`, and the pushes `singles`, which were all sent to the client.
+ * Resolves with 1, or 0 if no change.
+ * @param id '': only the single pushes
  */
 export function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   id: string,
+  singles: readonly string[] = [],
 ): Promise<Outcome<number>> {
   const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
-  return CONFIRM.run(link, keys, [id], 'text', (confirmed: number) => confirmed);
+  return CONFIRM.run(link, keys, [id, ...singles], 'text', (confirmed: number) => confirmed);
 }
 
 /** Reads the newest id ever assigned for the client, or ''. */
@@ -322,16 +390,25 @@ function readPage([entries, gone]: [[Buffer, Buffer[]][], Buffer]): InboxPage {
   return { entries: parsed, gone: gone.toString() };
 }
 
-/** Whether the client has confirmed `id` or a later id. False if Redis does not answer. */
+/**
+ * Whether the client has confirmed `id`, alone or with everything up to a later id. False if Redis
+ * does not answer.
+ */
 export async function isAcked(
   link: Pick<RedisLink, 'execute'>,
   tag: string,
   clientId: string,
   id: string,
 ): Promise<boolean> {
-  const outcome = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'acked']);
-  if (outcome.type !== 'done' || outcome.reply === null) return false;
-  return !isIdBefore(outcome.reply, id);
+  const key = ackKey(tag, clientId);
+  const read = await link.execute<(string | null)[]>('hmget', [key, 'acked', 'apart']);
+  if (read.type !== 'done') return false;
+  const [acked, apart] = read.reply;
+  if (typeof acked === 'string' && !isIdBefore(acked, id)) return true;
+  if (typeof apart !== 'string' || isIdBefore(apart, id)) return false;
+  const keys = [inboxKey(tag, clientId), key];
+  const outcome = await IS_CONFIRMED_APART.run(link, keys, [id], 'text', Number);
+  return outcome.type === 'done' && outcome.reply === 1;
 }
 
 export function isIdBefore(a: string, b: string): boolean {
@@ -371,10 +448,10 @@ function counterKey(tag: string): string {
   return `ll:{${tag}}:seq`;
 }
 
-function inboxKey(tag: string, clientId: string): string {
+export function inboxKey(tag: string, clientId: string): string {
   return `ll:{${tag}}:in:${clientId}`;
 }
 
-function ackKey(tag: string, clientId: string): string {
+export function ackKey(tag: string, clientId: string): string {
   return `ll:{${tag}}:ack:${clientId}`;
 }

@@ -1,10 +1,12 @@
 /**
  * Confirmations of devices on their way to Redis: collected per client and sent a few times a
- * second, because the newest confirmation covers all earlier ones. One that Redis did not accept is
- * sent again, so that a push is not delivered twice only because Redis was unreachable.
+ * second, because the newest confirmation covers all earlier ones. Pushes that were confirmed before
+ * an older one are collected by id. What Redis did not accept is sent again, so that a push is not
+ * delivered twice only because Redis was unreachable.
  *
- * Bound: one entry per client; entries of disconnected clients stay until Redis has them. Over
- * `CLIENTS_MAX`, confirmations are dropped and counted: the device receives those pushes again.
+ * Bounds: one entry per client, with `SINGLES_MAX` ids; entries of disconnected clients stay until
+ * Redis has them. Over `CLIENTS_MAX` clients or `SINGLES_MAX` ids, confirmations are dropped and
+ * counted: the device receives those pushes again.
  */
 import type { Counter } from 'prom-client';
 import { confirmInbox, isIdBefore } from '../../common/cluster/inbox.js';
@@ -14,12 +16,18 @@ import type { RedisLink } from '../../common/redis/redis-link.js';
 /** Interval of `flush`, and so the maximum delay of `ACKED`. */
 export const CONFIRMATIONS_FLUSH_MS = 100;
 const CLIENTS_MAX = 100_000;
+const SINGLES_MAX = 1_000;
 
 interface Confirmation {
   readonly tag: string;
   readonly clientId: string;
+  /** Everything up to this id is confirmed; '': nothing. */
   readonly id: string;
+  /** Later pushes that are confirmed alone. */
+  readonly singles: readonly string[];
 }
+
+const NONE: readonly string[] = [];
 
 export class Confirmations {
   /** By clientId. */
@@ -33,7 +41,7 @@ export class Confirmations {
   ) {
     this.#confirmed = metrics.counter(
       'longline_edge_confirmations_total',
-      'Confirmations written to inboxes, each for all pushes up to one id',
+      'Confirmations written to inboxes, each for all pushes up to one id or for single pushes',
     );
     this.#dropped = metrics.counter(
       'longline_edge_confirmations_dropped_total',
@@ -43,9 +51,23 @@ export class Confirmations {
 
   add(tag: string, clientId: string, id: string): void {
     const pending = this.#pending.get(clientId);
-    if (pending !== undefined && !isIdBefore(pending.id, id)) return;
-    if (pending === undefined && this.#pending.size >= CLIENTS_MAX) this.#dropped.inc();
-    else this.#pending.set(clientId, { tag, clientId, id });
+    if (pending === undefined || pending.singles.length === 0) {
+      if (pending !== undefined && !isIdBefore(pending.id, id)) return;
+      return this.#set({ tag, clientId, id, singles: NONE });
+    }
+    if (pending.id !== '' && !isIdBefore(pending.id, id)) return;
+    const singles = pending.singles.filter((single) => isIdBefore(id, single));
+    this.#set({ tag, clientId, id, singles });
+  }
+
+  /** Confirms only the push `id`. */
+  addSingle(tag: string, clientId: string, id: string): void {
+    const pending = this.#pending.get(clientId);
+    const singles = pending?.singles ?? NONE;
+    const upTo = pending?.id ?? '';
+    if (singles.includes(id) || (upTo !== '' && !isIdBefore(upTo, id))) return;
+    if (singles.length >= SINGLES_MAX) this.#dropped.inc();
+    else this.#set({ tag, clientId, id: upTo, singles: [...singles, id] });
   }
 
   /** Sends the confirmation of one client now: it may reconnect, here or elsewhere, at once. */
@@ -63,9 +85,19 @@ export class Confirmations {
     await Promise.all(sent.map((confirmation) => this.#send(confirmation)));
   }
 
-  async #send({ tag, clientId, id }: Confirmation): Promise<void> {
-    const { type } = await confirmInbox(this.link, tag, clientId, id);
-    if (type === 'done') this.#confirmed.inc();
-    else this.add(tag, clientId, id);
+  #set(confirmation: Confirmation): void {
+    const { clientId } = confirmation;
+    if (this.#pending.size >= CLIENTS_MAX && !this.#pending.has(clientId)) this.#dropped.inc();
+    else this.#pending.set(clientId, confirmation);
+  }
+
+  async #send({ tag, clientId, id, singles }: Confirmation): Promise<void> {
+    const { type } = await confirmInbox(this.link, tag, clientId, id, singles);
+    if (type === 'done') {
+      this.#confirmed.inc();
+      return;
+    }
+    if (id !== '') this.add(tag, clientId, id);
+    for (const single of singles) this.addSingle(tag, clientId, single);
   }
 }

@@ -4,7 +4,7 @@
  *   ll:{tag}:sub:<clientId>   string; `<hash of the filter>:<granted QoS>`, comma-separated; may be
  *                             empty
  *   ll:{tag}:sent:<clientId>  string; pushes in flight when the last connection ended, if any:
- *                             `<packet identifier of the first>:<id>,<id>…`
+ *                             `<packet identifier>:<id>`, comma-separated
  *
  * Unconfirmed pushes of a session are the client's inbox, which all protocols share. Keys are read
  * at a connect. They are written when a session starts, when its subscriptions change, and when a
@@ -20,7 +20,7 @@ import type {
   MqttSubscription,
   SessionOptions,
 } from '../protocol/mqtt/session-store.js';
-import type { InFlight } from '../protocol/mqtt/window.js';
+import type { PushInFlight } from '../protocol/mqtt/window.js';
 
 /**
  * Expiry of the session of a connected client. It matters only if the edge dies before it can set
@@ -30,7 +30,7 @@ const CONNECTED_MS = 30 * 24 * 3600 * 1000;
 /** Maximum session expiry of a disconnected client. */
 export const SESSION_SECONDS_MAX = 7 * 24 * 3600;
 
-const NEW: MqttSession = { isPresent: false, subscriptions: [] };
+const NEW: MqttSession = { isPresent: false, subscriptions: [], inFlight: [] };
 
 export class MqttSessions implements MqttSessionStore {
   constructor(
@@ -52,11 +52,11 @@ export class MqttSessions implements MqttSessionStore {
     void this.link.execute('set', [this.#key(clientId), value, 'PX', CONNECTED_MS]);
   }
 
-  expire(clientId: string, afterSeconds: number, inFlight: InFlight | undefined): void {
+  expire(clientId: string, afterSeconds: number, inFlight: readonly PushInFlight[]): void {
     const ms = Math.min(afterSeconds, SESSION_SECONDS_MAX) * 1000;
     void this.link.execute('pexpire', [this.#key(clientId), ms]);
-    if (inFlight === undefined || ms === 0) return;
-    const value = `${inFlight.packetId}:${inFlight.ids.join(',')}`;
+    if (inFlight.length === 0 || ms === 0) return;
+    const value = inFlight.map(({ packetId, id }) => `${packetId}:${id}`).join(',');
     void this.link.execute('set', [this.#sentKey(clientId), value, 'PX', ms]);
   }
 
@@ -107,9 +107,12 @@ function parseSubscriptions(value: string): MqttSubscription[] {
   }));
 }
 
-function parseInFlight(value: string): InFlight | undefined {
-  const [, packetId, ids] = /^(\d+):(\d+-\d+(?:,\d+-\d+)*)$/.exec(value) ?? [];
-  return ids === undefined ? undefined : { packetId: Number(packetId), ids: ids.split(',') };
+/** Ignores text that no edge has written. */
+function parseInFlight(value: string): PushInFlight[] {
+  return [...value.matchAll(/(\d+):(\d+-\d+)/g)].map(([, packetId, id]) => ({
+    packetId: Number(packetId),
+    id: id!,
+  }));
 }
 
 function unavailable(outcome: Exclude<Outcome<unknown>, { type: 'done' }>): Rejection {

@@ -30,6 +30,10 @@ export class FakeHost<P extends Protocol> implements Host {
     this.calls.push(`${connection} confirm ${id}`);
   }
 
+  confirmSingle(connection: Connection, id: string): void {
+    this.calls.push(`${connection} confirmSingle ${id}`);
+  }
+
   subscribe(): void {}
 
   unsubscribe(): void {}

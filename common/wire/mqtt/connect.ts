@@ -48,8 +48,10 @@ export const SESSION_NEVER_EXPIRES = 0xffff_ffff;
 
 /** The protocol name `MQTT` as a string field, which the level follows (§3.1.2.1, §3.1.2.2). */
 const NAME = Buffer.from('\0\x04MQTT', 'latin1');
-/** Protocol name and level of MQTT 3.1. */
-const OLD_NAME = Buffer.from('\0\x06MQIsdp\x03', 'latin1');
+/** Protocol name of MQTT 3.1. */
+const OLD_NAME = Buffer.from('\0\x06MQIsdp', 'latin1');
+/** Set in the level by the bridges of some brokers. */
+const BRIDGE = 0x80;
 
 const FLAG = { clean: 0x02, will: 0x04, willRetain: 0x20, password: 0x40, username: 0x80 };
 
@@ -168,7 +170,7 @@ function unsupported(level: number): MqttFault {
     code: 'MQTT_VERSION_UNSUPPORTED',
     message: `protocol level ${level} is not supported; use MQTT 3.1.1 (level 4) or 5`,
     reason: MQTT_REASON.unsupportedProtocolVersion,
-    version: level < 4 ? 4 : 5,
+    version: (level & ~BRIDGE) <= 4 ? 4 : 5,
   };
 }
 

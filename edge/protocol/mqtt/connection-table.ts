@@ -1,6 +1,6 @@
 /**
- * State of all MQTT connections: about twenty bytes each, in arrays indexed by slot. State that few
- * connections have (further subscriptions, pushes in flight) is in maps.
+ * State of all MQTT connections: about twenty bytes each, in arrays indexed by slot. Subscriptions
+ * after the first, which few connections have, are in a map.
  *
  * A subscription is identified by a hash of its filter, because it is only ever compared with
  * another filter of the same client.
@@ -10,69 +10,77 @@ import { ensureSlot, FIRST_SLOTS } from '../../../common/transport/slot-arrays.j
 import { type Connection, slotOf } from '../../../common/transport/transport.js';
 import type { MqttConnect } from '../../../common/wire/mqtt/connect.js';
 import type { GrantedQos, MqttSession, MqttSubscription } from './session-store.js';
-import { type InFlight, MqttWindow } from './window.js';
+import type { PushInFlight } from './window.js';
 
 /** Subscriptions per connection: more than there are filters that cover a topic of two levels. */
 export const SUBSCRIPTIONS_MAX = 16;
-/** Pushes in flight per connection, unless the client's Receive Maximum is lower. */
-export const IN_FLIGHT_MAX = 32;
+
+const PACKET_IDS = 65_535;
 
 /** Value in `#qos` of a connection without subscriptions. */
-const NO_SUBSCRIPTION = 0xff;
+const NO_SUBSCRIPTION = 2;
+/** Set in `#qos` for Clean Start. */
+const CLEAN = 0x80;
+
+/** Pushes in flight on a connection that was replaced. */
+interface HandedOver {
+  readonly clientId: string;
+  readonly inFlight: readonly PushInFlight[];
+}
 
 export class MqttConnectionTable {
   #keepAliveSeconds = new Uint16Array(FIRST_SLOTS);
-  #isClean = new Uint8Array(FIRST_SLOTS);
   #sessionExpirySeconds = new Uint32Array(FIRST_SLOTS);
-  #inFlightMax = new Uint8Array(FIRST_SLOTS);
+  #receiveMax = new Uint16Array(FIRST_SLOTS);
   /** Maximum Packet Size of the client; 0: unlimited. */
   #packetBytesMax = new Uint32Array(FIRST_SLOTS);
-  /** Packet identifier of the next push while the connection has no window. */
+  /** Packet identifier of the next push, unless it is in use. */
   #packetIds = new Uint16Array(FIRST_SLOTS);
-  /** Filter and QoS of the first subscription. */
+  /** Filter of the first subscription. */
   #filterHashes = new Uint32Array(FIRST_SLOTS);
+  /** QoS of the first subscription, and `CLEAN`. */
   #qos = new Uint8Array(FIRST_SLOTS);
   /** Subscriptions after the first. */
   readonly #more = new Map<Connection, MqttSubscription[]>();
-  readonly #windows = new Map<Connection, MqttWindow>();
-  /** Pushes in flight on the connection that was replaced last; undefined if there were none. */
-  #handedOver: { readonly clientId: string; readonly inFlight: InFlight } | undefined;
+  /** Of the connection that was replaced last. */
+  #handedOver: HandedOver | undefined;
 
   get bytes(): number {
     return this.#arrays().reduce((sum, array) => sum + array.byteLength, 0);
   }
 
-  /** @param keepAliveSeconds negotiated value, which may differ from that of CONNECT */
+  /**
+   * Returns the pushes to resend.
+   * @param keepAliveSeconds negotiated value, which may differ from that of CONNECT
+   */
   add(
     connection: Connection,
     connect: MqttConnect,
     keepAliveSeconds: number,
     session: MqttSession,
-  ): void {
+  ): readonly PushInFlight[] {
     const slot = slotOf(connection);
     this.#ensureSlot(slot);
     this.#keepAliveSeconds[slot] = keepAliveSeconds;
-    this.#isClean[slot] = connect.isClean ? 1 : 0;
     this.#sessionExpirySeconds[slot] = connect.sessionExpirySeconds;
-    this.#inFlightMax[slot] = Math.min(connect.receiveMax, IN_FLIGHT_MAX);
+    this.#receiveMax[slot] = connect.receiveMax;
     this.#packetBytesMax[slot] = Number.isFinite(connect.packetBytesMax)
       ? connect.packetBytesMax
       : 0;
-    this.#packetIds[slot] = 1;
     const inFlight = this.#resumedInFlight(connect.clientId, session);
-    if (inFlight !== undefined) this.#windows.set(connection, new MqttWindow(inFlight));
+    this.#packetIds[slot] = packetIdAfter(inFlight.at(-1)?.packetId ?? 0);
+    this.#qos[slot] = connect.isClean ? CLEAN : 0;
     this.#setSubscriptions(connection, session.subscriptions);
+    return inFlight;
   }
 
-  /** Keeps the pushes in flight for the connection that replaces this one, which is added next. */
-  handOver(connection: Connection, clientId: string): void {
-    const inFlight = this.inFlight(connection);
-    this.#handedOver = inFlight === undefined ? undefined : { clientId, inFlight };
+  /** Keeps the pushes in flight for the connection that replaces theirs, which is added next. */
+  handOver(clientId: string, inFlight: readonly PushInFlight[]): void {
+    this.#handedOver = { clientId, inFlight };
   }
 
   forget(connection: Connection): void {
     this.#more.delete(connection);
-    this.#windows.delete(connection);
   }
 
   keepAliveSeconds(connection: Connection): number {
@@ -80,7 +88,7 @@ export class MqttConnectionTable {
   }
 
   isClean(connection: Connection): boolean {
-    return this.#isClean[slotOf(connection)] === 1;
+    return (this.#qos[slotOf(connection)]! & CLEAN) !== 0;
   }
 
   sessionExpirySeconds(connection: Connection): number {
@@ -91,8 +99,8 @@ export class MqttConnectionTable {
     this.#sessionExpirySeconds[slotOf(connection)] = seconds;
   }
 
-  inFlightMax(connection: Connection): number {
-    return this.#inFlightMax[slotOf(connection)]!;
+  receiveMax(connection: Connection): number {
+    return this.#receiveMax[slotOf(connection)]!;
   }
 
   /** Whether a packet is within the client's Maximum Packet Size. */
@@ -101,47 +109,25 @@ export class MqttConnectionTable {
     return bytesMax === 0 || packetBytes <= bytesMax;
   }
 
-  /** Packet identifier of the next push. */
-  packetId(connection: Connection): number {
-    const window = this.#windows.get(connection);
-    return window === undefined ? this.#packetIds[slotOf(connection)]! : window.packetId;
-  }
-
-  window(connection: Connection): MqttWindow | undefined {
-    return this.#windows.get(connection);
-  }
-
-  /** Pushes in flight; undefined if there are none. */
-  inFlight(connection: Connection): InFlight | undefined {
-    const window = this.#windows.get(connection);
-    return window === undefined || window.isEmpty ? undefined : window.inFlight;
-  }
-
-  /** Returns the existing window, or opens one. */
-  openWindow(connection: Connection): MqttWindow {
-    const opened =
-      this.#windows.get(connection) ??
-      new MqttWindow({ packetId: this.packetId(connection), ids: [] });
-    this.#windows.set(connection, opened);
-    return opened;
-  }
-
-  /** Removes an empty window; packet identifiers go on where it ended. */
-  closeWindow(connection: Connection): void {
-    this.#packetIds[slotOf(connection)] = this.packetId(connection);
-    this.#windows.delete(connection);
+  /** Returns the next packet identifier that is not in use [MQTT-2.2.1-3]. */
+  takePacketId(connection: Connection, isInUse: (packetId: number) => boolean): number {
+    const slot = slotOf(connection);
+    let packetId = this.#packetIds[slot]!;
+    while (isInUse(packetId)) packetId = packetIdAfter(packetId);
+    this.#packetIds[slot] = packetIdAfter(packetId);
+    return packetId;
   }
 
   /** Highest QoS of all subscriptions [MQTT-3.3.4-2]; undefined if there are none. */
   qosOf(connection: Connection): GrantedQos | undefined {
-    const qos = this.#qos[slotOf(connection)]!;
+    const qos = this.#qos[slotOf(connection)]! & ~CLEAN;
     if (qos === NO_SUBSCRIPTION) return undefined;
     return qos === 1 || this.#more.get(connection)?.some((other) => other.qos === 1) ? 1 : 0;
   }
 
   subscriptionsOf(connection: Connection): readonly MqttSubscription[] {
     const slot = slotOf(connection);
-    const qos = this.#qos[slot]!;
+    const qos = this.#qos[slot]! & ~CLEAN;
     if (qos === NO_SUBSCRIPTION) return [];
     const first = { filterHash: this.#filterHashes[slot]!, qos: qos as GrantedQos };
     return [first, ...(this.#more.get(connection) ?? [])];
@@ -171,7 +157,10 @@ export class MqttConnectionTable {
   }
 
   /** Pushes in flight of the replaced connection, which are newer than those in storage. */
-  #resumedInFlight(clientId: string, { inFlight, isPresent }: MqttSession): InFlight | undefined {
+  #resumedInFlight(
+    clientId: string,
+    { inFlight, isPresent }: MqttSession,
+  ): readonly PushInFlight[] {
     const handedOver = this.#handedOver;
     this.#handedOver = undefined;
     if (!isPresent || handedOver?.clientId !== clientId) return inFlight;
@@ -181,7 +170,7 @@ export class MqttConnectionTable {
   #setSubscriptions(connection: Connection, [first, ...more]: readonly MqttSubscription[]): void {
     const slot = slotOf(connection);
     this.#filterHashes[slot] = first?.filterHash ?? 0;
-    this.#qos[slot] = first?.qos ?? NO_SUBSCRIPTION;
+    this.#qos[slot] = (this.#qos[slot]! & CLEAN) | (first?.qos ?? NO_SUBSCRIPTION);
     if (more.length > 0) this.#more.set(connection, more);
     else this.#more.delete(connection);
   }
@@ -189,9 +178,8 @@ export class MqttConnectionTable {
   #arrays() {
     return [
       this.#keepAliveSeconds,
-      this.#isClean,
       this.#sessionExpirySeconds,
-      this.#inFlightMax,
+      this.#receiveMax,
       this.#packetBytesMax,
       this.#packetIds,
       this.#filterHashes,
@@ -202,12 +190,16 @@ export class MqttConnectionTable {
   #ensureSlot(slot: number): void {
     if (slot < this.#qos.length) return;
     this.#keepAliveSeconds = ensureSlot(this.#keepAliveSeconds, slot);
-    this.#isClean = ensureSlot(this.#isClean, slot);
     this.#sessionExpirySeconds = ensureSlot(this.#sessionExpirySeconds, slot);
-    this.#inFlightMax = ensureSlot(this.#inFlightMax, slot);
+    this.#receiveMax = ensureSlot(this.#receiveMax, slot);
     this.#packetBytesMax = ensureSlot(this.#packetBytesMax, slot);
     this.#packetIds = ensureSlot(this.#packetIds, slot);
     this.#filterHashes = ensureSlot(this.#filterHashes, slot);
     this.#qos = ensureSlot(this.#qos, slot);
   }
+}
+
+/** 1 follows 65,535. */
+function packetIdAfter(packetId: number): number {
+  return (packetId % PACKET_IDS) + 1;
 }

@@ -5,6 +5,7 @@ import type { Metrics } from '../../../common/process/metrics.js';
 export class MqttCounters {
   readonly ignored: Counter<'packet'>;
   readonly pushesTooLarge: Counter;
+  readonly unacknowledged: Counter<'outcome'>;
 
   constructor(metrics: Metrics) {
     this.ignored = metrics.counter(
@@ -15,6 +16,12 @@ export class MqttCounters {
     this.pushesTooLarge = metrics.counter(
       'longline_edge_mqtt_pushes_too_large_total',
       'Pushes not sent because they exceed the Maximum Packet Size of the MQTT device',
+    );
+    this.unacknowledged = metrics.counter(
+      'longline_edge_mqtt_unacknowledged_total',
+      'QoS 1 pushes without PUBACK that have left the in-flight window, by outcome: set_aside ' +
+        '(sent again on the next connection) or expired',
+      ['outcome'],
     );
   }
 }

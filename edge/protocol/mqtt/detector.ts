@@ -12,7 +12,6 @@ import {
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
 import type { ConnectRequest, DetectionResult, ProtocolDetector } from '../protocol.js';
-import type { MqttConnectionTable } from './connection-table.js';
 import { CONNACK_BYTES_MAX, connackPacket } from './encode.js';
 import type { MqttProtocol } from './mqtt.js';
 import type { MqttSession, MqttSessionStore } from './session-store.js';
@@ -35,7 +34,6 @@ export class MqttDetector implements ProtocolDetector {
   constructor(
     readonly config: MqttDetectorConfig,
     readonly protocols: Readonly<Record<MqttVersion, MqttProtocol>>,
-    readonly connections: MqttConnectionTable,
     readonly sessions: MqttSessionStore,
   ) {}
 
@@ -88,8 +86,9 @@ class MqttConnectRequest implements ConnectRequest {
   readonly isResuming: boolean;
   /** Packets may follow CONNECT before CONNACK (§3.1.4). */
   readonly acceptsEarlyData = true;
+  readonly followsRedirects = false;
   /** Set by `prepare`. */
-  #session: MqttSession = { isPresent: false, subscriptions: [] };
+  #session: MqttSession = { isPresent: false, subscriptions: [], inFlight: [] };
   #connection: Connection | undefined;
 
   constructor(
@@ -119,9 +118,8 @@ class MqttConnectRequest implements ConnectRequest {
   }
 
   onRegistered(connection: Connection): void {
-    const { connections } = this.detector;
     this.#connection = connection;
-    connections.add(connection, this.connect, this.#keepAliveSeconds(), this.#session);
+    this.protocol.register(connection, this.connect, this.#keepAliveSeconds(), this.#session);
   }
 
   accept(): Buffer {
@@ -143,6 +141,14 @@ class MqttConnectRequest implements ConnectRequest {
 
   reject(rejected: Rejection): Buffer {
     return connackRejection(this.connect.version, rejected, this.connect.packetBytesMax);
+  }
+
+  /**
+   * Empty in both versions: mqtt.js never reconnects after a CONNACK that rejects, not even after
+   * Use another server with a Server Reference; after a closed connection all libraries do.
+   */
+  retryLater(): Buffer {
+    return NO_BYTES;
   }
 
   /** Hardly any client follows a Server Reference, so the device is served here, as a guest. */

@@ -92,9 +92,18 @@ export function unsubackPacket(
   return packet(0xb0, uint16(packetId), withLength([]), Buffer.from(reasons));
 }
 
-/** MQTT 5 only. */
-export function pubackPacket(packetId: number, reason: MqttReason): Buffer {
-  return packet(0x40, uint16(packetId), Buffer.from([reason]));
+/**
+ * PUBACK for QoS 1 or PUBREC for QoS 2 of a message that is dropped. In MQTT 5 it rejects the
+ * message; 3.1.1 has no field for the reason.
+ */
+export function receiptPacket(
+  version: MqttVersion,
+  qos: number,
+  packetId: number,
+  reason: MqttReason,
+): Buffer {
+  const first = qos === 1 ? 0x40 : 0x50;
+  return packet(first, uint16(packetId), version === 5 ? Buffer.from([reason]) : NO_BYTES);
 }
 
 /** Response to a PUBREC with an unknown packet identifier (§3.6). */

@@ -1,14 +1,14 @@
 /**
  * MQTT 3.1.1 and 5 for devices that only receive. Each has one topic, `push/<clientId>`, and gets
  * its pushes while it is subscribed with any filter that covers the topic. A persistent session is
- * the client's inbox plus its subscriptions; PUBACK confirms a push.
+ * the client's inbox plus its subscriptions; PUBACK confirms a push (`delivery.ts`).
  *
  * One object per version serves all its connections. State beyond the bytes in
  * `MqttConnectionTable` exists only while needed: an incomplete packet, pushes in flight.
  */
-import { isIdBefore } from '../../../common/cluster/inbox.js';
 import { assertNever } from '../../../common/process/state-machine.js';
 import type { Connection } from '../../../common/transport/transport.js';
+import type { MqttConnect } from '../../../common/wire/mqtt/connect.js';
 import { frameMqtt } from '../../../common/wire/mqtt/fields.js';
 import {
   MQTT_REASON,
@@ -20,26 +20,35 @@ import {
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 import type { MqttConnectionTable } from './connection-table.js';
 import type { MqttCounters } from './counters.js';
+import { MqttDelivery } from './delivery.js';
 import {
   disconnectPacket,
   MQTT_PINGRESP,
-  pubackPacket,
   pubcompPacket,
-  publishPacket,
   pubrelPacket,
+  receiptPacket,
   subackPacket,
   unsubackPacket,
 } from './encode.js';
-import { type MqttAck, type MqttPacket, parseMqttPacket, type RequestedFilter } from './packet.js';
-import type { GrantedQos, MqttSessionStore } from './session-store.js';
+import {
+  type MqttAck,
+  type MqttPacket,
+  type MqttPublish,
+  parseMqttPacket,
+  type RequestedFilter,
+} from './packet.js';
+import type { GrantedQos, MqttSession, MqttSessionStore } from './session-store.js';
 import { covers, isSharedFilter, topicOf } from './topic.js';
-import type { MqttWindow } from './window.js';
 
 export interface MqttConfig {
   /** Maximum size of an inbound packet. */
   readonly headBytesMax: number;
   /** Maximum time from the first byte of a packet to its last. */
   readonly headTimeoutMs: number;
+  /** Time after which an unacknowledged push does not stop others any more. */
+  readonly mqttAckTimeoutMs: number;
+  /** Treatment of a PUBLISH, which this server never forwards. */
+  readonly mqttPublishes: 'reject' | 'ignore';
 }
 
 /** An incomplete packet. */
@@ -49,7 +58,7 @@ interface PartialPacket {
   readonly sinceSweep: number;
 }
 
-const NO_BYTES = Buffer.alloc(0);
+type MqttDisconnect = Extract<MqttPacket, { type: 'disconnect' }>;
 
 /** Maximum SUBACK or UNSUBACK without its reason codes of one byte each. */
 const ACK_BYTES = 8;
@@ -90,11 +99,9 @@ export class MqttProtocol implements Protocol {
   /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
   /** MQTT cannot express a gap. */
-  readonly reset = undefined;
 
+  readonly #delivery: MqttDelivery;
   readonly #partials = new Map<Connection, PartialPacket>();
-  /** Newest push that needs no PUBACK, per connection: confirmed as soon as it is written. */
-  readonly #confirmOnWrite = new Map<Connection, string>();
   /** SUBACKs of clean sessions, held back until delivery has started. */
   readonly #subacks = new Map<Connection, Buffer[]>();
   #sweeps = 0;
@@ -107,28 +114,22 @@ export class MqttProtocol implements Protocol {
     this.connections = options.connections;
     this.sessions = options.sessions;
     this.counters = options.counters;
+    this.#delivery = new MqttDelivery(options);
   }
 
-  /**
-   * Durable pushes have the granted QoS, live-only ones QoS 0. A push that exceeds the client's
-   * Maximum Packet Size counts as delivered [MQTT-3.1.2-25].
-   */
+  /** Registers a connection. It has negotiated `keepAliveSeconds`. */
+  register(
+    connection: Connection,
+    connect: MqttConnect,
+    keepAliveSeconds: number,
+    session: MqttSession,
+  ): void {
+    const inFlight = this.connections.add(connection, connect, keepAliveSeconds, session);
+    this.#delivery.resume(connection, inFlight);
+  }
+
   encodePush(connection: Connection, message: Message): Buffer | undefined {
-    const { connections, host, version } = this;
-    const { id } = message;
-    const window = connections.window(connection);
-    const isDurable = id !== '';
-    // [MQTT-3.3.4-9]
-    if (isDurable && window !== undefined && this.#isFull(connection, window)) return undefined;
-    const wasSent = isDurable && (window?.advanceTo(id) ?? false);
-    const isAcked = isDurable && connections.qosOf(connection) === 1;
-    const packetId = isAcked ? connections.packetId(connection) : 0;
-    const topic = topicOf(host.clientIdOf(connection));
-    const packet = publishPacket(version, topic, packetId, message, isAcked && wasSent);
-    const fits = connections.acceptsPacketSize(connection, packet.length);
-    if (!fits) this.counters.pushesTooLarge.inc();
-    if (isDurable) this.#track(connection, window, id, isAcked && fits);
-    return fits ? packet : NO_BYTES;
+    return this.#delivery.encode(connection, message);
   }
 
   encodeGoaway(
@@ -183,16 +184,15 @@ export class MqttProtocol implements Protocol {
 
   onClosed(connection: Connection, clientId: string, reason: EndReason): void {
     const { connections } = this;
+    const inFlight = this.#delivery.inFlight(connection);
+    this.#delivery.forget(connection);
     this.#partials.delete(connection);
-    this.#confirmOnWrite.delete(connection);
     this.#subacks.delete(connection);
     const expirySeconds = connections.sessionExpirySeconds(connection);
     const isStored = expirySeconds > 0 || !connections.isClean(connection);
     // The newer connection has the session now.
-    if (reason === 'session_replaced') connections.handOver(connection, clientId);
-    else if (isStored) {
-      this.sessions.expire(clientId, expirySeconds, connections.inFlight(connection));
-    }
+    if (reason === 'session_replaced') connections.handOver(clientId, inFlight);
+    else if (isStored) this.sessions.expire(clientId, expirySeconds, inFlight);
     connections.forget(connection);
   }
 
@@ -202,7 +202,7 @@ export class MqttProtocol implements Protocol {
     for (const [connection, { sinceSweep }] of this.#partials) {
       if (sinceSweep < oldest) this.host.end(connection, 'silent');
     }
-    this.#confirmWritten();
+    this.#delivery.sweep();
   }
 
   /** Returns a fault that fails the connection, or 'ended' if it has ended. */
@@ -213,7 +213,7 @@ export class MqttProtocol implements Protocol {
   ): MqttFault | 'ended' | undefined {
     switch (packet.type) {
       case 'puback':
-        this.#handlePuback(connection, packet.packetId);
+        this.#delivery.acknowledge(connection, packet.packetId);
         return undefined;
       case 'pubrec':
       case 'pubrel':
@@ -231,9 +231,9 @@ export class MqttProtocol implements Protocol {
         this.#handleUnsubscribe(connection, packet.packetId, packet.filters, replies);
         return undefined;
       case 'publish':
-        return this.#rejectPublish(packet.packetId, replies);
+        return this.#handlePublish(packet, replies);
       case 'disconnect':
-        return this.#handleDisconnect(connection, packet.sessionExpirySeconds);
+        return this.#handleDisconnect(connection, packet);
       default:
         return assertNever(packet);
     }
@@ -242,20 +242,6 @@ export class MqttProtocol implements Protocol {
   /** Whether the SUBACK or UNSUBACK is within Maximum Packet Size [MQTT-3.1.2-24]. */
   #canAcknowledge(connection: Connection, filters: number): boolean {
     return this.connections.acceptsPacketSize(connection, ACK_BYTES + filters);
-  }
-
-  #handlePuback(connection: Connection, packetId: number): void {
-    const window = this.connections.window(connection);
-    const wasFull = window !== undefined && this.#isFull(connection, window);
-    if (window === undefined || !window.ack(packetId)) {
-      // A late, duplicate or invented PUBACK confirms nothing.
-      this.counters.ignored.inc({ packet: 'puback' });
-      return;
-    }
-    const confirmed = window.takeConfirmed();
-    if (window.isEmpty) this.connections.closeWindow(connection);
-    if (confirmed !== '') this.host.confirm(connection, confirmed);
-    if (wasFull && !this.#isFull(connection, window)) this.host.resumePushes(connection);
   }
 
   /**
@@ -267,7 +253,7 @@ export class MqttProtocol implements Protocol {
     { type, packetId, reason }: MqttAck,
     replies: Buffer[],
   ): MqttFault | undefined {
-    if (type !== 'pubrel' && this.connections.window(connection)?.has(packetId)) {
+    if (type !== 'pubrel' && this.#delivery.isInFlight(connection, packetId)) {
       return protocolError('a QoS 1 push must be acknowledged with PUBACK [MQTT-4.3.2-4]');
     }
     this.counters.ignored.inc({ packet: type });
@@ -340,14 +326,9 @@ export class MqttProtocol implements Protocol {
   }
 
   #stopDelivery(connection: Connection, replies: Buffer[]): void {
-    const { connections, host } = this;
-    host.unsubscribe(connection);
+    this.host.unsubscribe(connection);
     replies.push(...this.#takeSubacks(connection));
-    // Pushes that waited for space in the send buffer will not be written any more.
-    const lastSentId = host.lastSentId(connection);
-    connections
-      .window(connection)
-      ?.dropUnwritten((id) => lastSentId === '' || isIdBefore(lastSentId, id));
+    this.#delivery.stop(connection);
   }
 
   #takeSubacks(connection: Connection): readonly Buffer[] {
@@ -362,24 +343,29 @@ export class MqttProtocol implements Protocol {
     sessions.store(host.clientIdOf(connection), connections.subscriptionsOf(connection));
   }
 
-  /** 3.1.1 must close the connection ([MQTT-3.3.5-2] of 3.1.1); MQTT 5 can reject the message. */
-  #rejectPublish(packetId: number, replies: Buffer[]): MqttFault | undefined {
+  /**
+   * MQTT 5 can reject a single message of QoS 1. Otherwise the connection fails, or the message is
+   * dropped: 3.1.1 acknowledges it then as if it was accepted ([MQTT-3.3.5-2] of 3.1.1).
+   */
+  #handlePublish(
+    { packetId, qos, unsupported }: MqttPublish,
+    replies: Buffer[],
+  ): MqttFault | undefined {
+    const { version } = this;
     const reason = MQTT_REASON.notAuthorized;
-    if (this.version === 4 || packetId === 0) {
-      return {
-        code: 'PERMISSION_DENIED',
-        message: 'devices cannot publish; subscribe to push/<clientId>',
-        reason,
-      };
+    const isRejectable = version === 5 && qos === 1 && unsupported === undefined;
+    if (this.config.mqttPublishes === 'reject' && !isRejectable) {
+      const message = 'devices cannot publish; subscribe to push/<clientId>';
+      return unsupported ?? { code: 'PERMISSION_DENIED', message, reason };
     }
     this.counters.ignored.inc({ packet: 'publish' });
-    replies.push(pubackPacket(packetId, reason));
+    if (qos > 0) replies.push(receiptPacket(version, qos, packetId, reason));
     return undefined;
   }
 
   #handleDisconnect(
     connection: Connection,
-    expirySeconds: number | undefined,
+    { reason, sessionExpirySeconds: expirySeconds }: MqttDisconnect,
   ): MqttFault | 'ended' {
     if (expirySeconds !== undefined) {
       if (expirySeconds > 0 && this.connections.sessionExpirySeconds(connection) === 0) {
@@ -387,7 +373,8 @@ export class MqttProtocol implements Protocol {
       }
       this.connections.setSessionExpirySeconds(connection, expirySeconds);
     }
-    this.host.end(connection, 'peer');
+    const isTooLarge = reason === MQTT_REASON.packetTooLarge;
+    this.host.end(connection, isTooLarge ? 'push_too_large' : 'peer');
     return 'ended';
   }
 
@@ -414,37 +401,6 @@ export class MqttProtocol implements Protocol {
       this.#partials.delete(connection);
       const bytes = Buffer.from(all.subarray(at));
       this.#partials.set(connection, { bytes, sinceSweep: this.#sweeps });
-    }
-  }
-
-  #isFull(connection: Connection, window: MqttWindow): boolean {
-    return window.size >= this.connections.inFlightMax(connection);
-  }
-
-  /** @param needsAck whether the device must confirm the push */
-  #track(
-    connection: Connection,
-    window: MqttWindow | undefined,
-    id: string,
-    needsAck: boolean,
-  ): void {
-    if (needsAck) {
-      this.connections.openWindow(connection).add(id);
-    } else if (window !== undefined && window.size > 0) {
-      window.addConfirmed(id);
-    } else {
-      if (this.#confirmOnWrite.size === 0) setImmediate(() => this.#confirmWritten());
-      this.#confirmOnWrite.set(connection, id);
-    }
-  }
-
-  /** A push that still waits for space in the send buffer is checked again by the next sweep. */
-  #confirmWritten(): void {
-    for (const [connection, id] of this.#confirmOnWrite) {
-      const lastSentId = this.host.lastSentId(connection);
-      if (lastSentId === '' || isIdBefore(lastSentId, id)) continue;
-      this.#confirmOnWrite.delete(connection);
-      this.host.confirm(connection, id);
     }
   }
 }

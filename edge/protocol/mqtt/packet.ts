@@ -20,11 +20,7 @@ import {
 import { isSharedFilter, isTopicFilter } from './topic.js';
 
 export type MqttPacket =
-  | {
-      readonly type: 'publish';
-      /** 0 for QoS 0; QoS 2 is a fault. */
-      readonly packetId: number;
-    }
+  | MqttPublish
   | MqttAck
   | {
       readonly type: 'subscribe';
@@ -35,9 +31,19 @@ export type MqttPacket =
   | { readonly type: 'pingreq' }
   | {
       readonly type: 'disconnect';
+      readonly reason: number;
       /** Undefined: the value of CONNECT still holds. */
       readonly sessionExpirySeconds: number | undefined;
     };
+
+export interface MqttPublish {
+  readonly type: 'publish';
+  /** 0 for QoS 0. */
+  readonly packetId: number;
+  readonly qos: number;
+  /** Fault of a retained message, or one of QoS 2, where publishing is rejected. */
+  readonly unsupported: MqttFault | undefined;
+}
 
 export interface MqttAck {
   readonly type: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
@@ -156,14 +162,16 @@ function readPublish(
     const message = 'topic name contains wildcards [MQTT-3.3.2-2]';
     return protocolError(message, MQTT_REASON.topicNameInvalid);
   }
+  return { type: 'publish', packetId, qos, unsupported: unsupportedFault(first, qos) };
+}
+
+function unsupportedFault(first: number, qos: number): MqttFault | undefined {
   if (first & 0x01) {
     const message = 'retained messages are not supported [MQTT-3.2.2-14]';
     return protocolError(message, MQTT_REASON.retainNotSupported);
   }
-  if (qos === 2) {
-    return protocolError('QoS 2 is not supported [MQTT-3.2.2-11]', MQTT_REASON.qosNotSupported);
-  }
-  return { type: 'publish', packetId };
+  if (qos < 2) return undefined;
+  return protocolError('QoS 2 is not supported [MQTT-3.2.2-11]', MQTT_REASON.qosNotSupported);
 }
 
 function readAck(
@@ -238,9 +246,10 @@ function readFilter(fields: MqttFields): string {
 }
 
 function readDisconnect(fields: MqttFields, version: MqttVersion): MqttPacket | MqttFault {
+  let reason = 0;
   let sessionExpirySeconds: number | undefined;
   if (version === 5 && fields.remaining > 0) {
-    const reason = fields.byte();
+    reason = fields.byte();
     if (!DISCONNECT_REASONS.has(reason)) {
       return protocolError('invalid reason code in DISCONNECT [MQTT-3.14.2-1]');
     }
@@ -250,7 +259,7 @@ function readDisconnect(fields: MqttFields, version: MqttVersion): MqttPacket | 
     }
   }
   fields.finish();
-  return { type: 'disconnect', sessionExpirySeconds };
+  return { type: 'disconnect', reason, sessionExpirySeconds };
 }
 
 function readPropertiesOf(

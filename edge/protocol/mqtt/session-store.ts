@@ -1,6 +1,6 @@
 /** Storage contract for persistent MQTT sessions: subscriptions and in-flight pushes per client. */
 import type { Rejection } from '../../../common/process/errors.js';
-import type { InFlight } from './window.js';
+import type { PushInFlight } from './window.js';
 
 /** QoS that this server grants; it does not support QoS 2. */
 export type GrantedQos = 0 | 1;
@@ -15,8 +15,8 @@ export interface MqttSession {
   /** Whether the session existed before this connection; it may have no subscriptions. */
   readonly isPresent: boolean;
   readonly subscriptions: readonly MqttSubscription[];
-  /** Pushes that an earlier connection sent and the client did not confirm, if known. */
-  readonly inFlight?: InFlight | undefined;
+  /** Pushes that an earlier connection sent and the client did not acknowledge, oldest first. */
+  readonly inFlight: readonly PushInFlight[];
 }
 
 /** Session options of a CONNECT. */
@@ -35,7 +35,7 @@ export interface MqttSessionStore {
   store(clientId: string, subscriptions: readonly MqttSubscription[]): void;
   /**
    * Lets the session of a disconnected client expire after `afterSeconds`.
-   * @param inFlight unconfirmed pushes; undefined if none
+   * @param inFlight unacknowledged pushes, oldest first
    */
-  expire(clientId: string, afterSeconds: number, inFlight: InFlight | undefined): void;
+  expire(clientId: string, afterSeconds: number, inFlight: readonly PushInFlight[]): void;
 }

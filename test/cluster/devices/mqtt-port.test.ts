@@ -30,7 +30,10 @@ const sockets: RawSocket[] = [];
 beforeAll(async () => {
   running = await RunningCluster.start({
     edges: 1,
-    env: { LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}` },
+    env: {
+      LONGLINE_EDGE_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
+      LONGLINE_EDGE_MQTT_PUBLISHES: 'reject',
+    },
   });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
 }, 90_000);
@@ -237,7 +240,7 @@ describe('after a CONNECT', () => {
 
   test.each([
     ['[MQTT-3.1.0-2] a second CONNECT', connect()],
-    ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH', hex('30 03 0001 74')],
+    ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH, if they are rejected', hex('30 03 0001 74')],
     ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH of QoS 1', hex('32 05 0001 74 0001')],
     ['[MQTT-4.8.0-1] of 3.1.1: an invalid filter', hex('82 07 0001 0002 6123 01')],
   ])('3.1.1 closes for %s', async (_clause, bytes) => {

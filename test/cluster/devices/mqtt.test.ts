@@ -7,11 +7,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { IClientOptions } from 'mqtt';
+import { type IPublishPacket, parser } from 'mqtt-packet';
 import { controlApi } from '../../../cli/control/api.js';
 import { WaitFor } from '../../../proto/gen/longline/v1/push.js';
 import { LIVE, type PushOptions } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
-import { connect as connectPacket, hex } from '../../support/devices/mqtt-bytes.js';
+import { connect as connectPacket, field, hex, packet } from '../../support/devices/mqtt-bytes.js';
 import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { SseClient } from '../../support/devices/sse-client.js';
@@ -31,7 +32,8 @@ const devices: MqttDevice[] = [];
 
 beforeAll(async () => {
   // A drain of fewer shards is shorter.
-  running = await RunningCluster.start({ edges: 2, env: { LONGLINE_SHARD_COUNT: '64' } });
+  const env = { LONGLINE_SHARD_COUNT: '64', LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS: '1000' };
+  running = await RunningCluster.start({ edges: 2, env });
 }, 90_000);
 
 afterAll(() => running?.stop(), 30_000);
@@ -236,9 +238,11 @@ describe('mqtt.js with MQTT 5', () => {
       /Not authorized/,
     );
     expect(device.client.connected).toBe(true);
-    await device.client.publishAsync('push/limits', 'x', { qos: 0 });
-    await device.untilClosed();
-    expect(device.disconnectReason).toBe(0x87);
+    // Announced as unsupported, but hardly any client looks at that.
+    await device.client.publishAsync('status/limits', 'x', { qos: 0, retain: true });
+    await device.subscribe('push/limits');
+    await running.push.push('limits', 'served', ACKED);
+    expect(device.payloads).toEqual(['served']);
   });
 
   test('receives the address of its new edge when its edge is drained, and resumes there', async () => {
@@ -259,6 +263,122 @@ describe('mqtt.js with MQTT 5', () => {
       await controlApi(running.cluster.controlUrl).undrain('edge-1', {});
     }
   }, 60_000);
+});
+
+test.each([0, 1, 2] as const)(
+  'a 3.1.1 device that publishes its state at QoS %i when it connects is served',
+  async (qos) => {
+    const ignored = () =>
+      running.metric('edge-1', 'longline_edge_mqtt_ignored_total', { packet: 'publish' });
+    const before = await ignored();
+    const clientId = `birth-${qos}`;
+    const device = await connect(clientId, PERSISTENT[4]);
+    await device.client.publishAsync(`state/${clientId}`, 'online', { qos, retain: true });
+    await device.subscribe(`push/${clientId}`);
+    await running.push.push(clientId, 'served', ACKED);
+    expect(device.payloads).toEqual(['served']);
+    expect(await ignored()).toBe(before + 1);
+  },
+);
+
+describe('pushes that a device leaves unacknowledged', () => {
+  const SESSION = { 4: { flags: 0 }, 5: { flags: 0, properties: '11 00000e10' } } as const;
+  const sockets: RawSocket[] = [];
+
+  afterEach(() => {
+    for (const socket of sockets.splice(0)) socket.close();
+  });
+
+  async function dial(version: 4 | 5, clientId: string, edge: string): Promise<RawSocket> {
+    const socket = await RawSocket.connect(portOf(edge));
+    sockets.push(socket);
+    await socket.send(connectPacket({ version, clientId, ...SESSION[version] }));
+    return socket;
+  }
+
+  async function subscribe(version: 4 | 5, socket: RawSocket): Promise<void> {
+    await socket.send(packet(0x82, hex(version === 5 ? '0001 00' : '0001'), field('#'), hex('01')));
+    await eventually(() =>
+      socket.bytes.includes(hex(version === 5 ? '90040001 0001' : '9003000101')),
+    );
+  }
+
+  const puback = (packetId: number) => Buffer.from([0x40, 2, packetId >> 8, packetId & 0xff]);
+
+  function publishesOf(version: 4 | 5, { bytes }: RawSocket): IPublishPacket[] {
+    const packets: IPublishPacket[] = [];
+    const parse = parser({ protocolVersion: version });
+    parse.on('packet', (each) => each.cmd === 'publish' && packets.push(each));
+    parse.parse(bytes);
+    return packets;
+  }
+
+  const payloadsOf = (version: 4 | 5, socket: RawSocket) =>
+    publishesOf(version, socket).map(({ payload }) => payload.toString());
+
+  test.each([
+    [4, 'edge-1'],
+    [4, 'edge-2'],
+    [5, 'edge-1'],
+    [5, 'edge-2'],
+  ] as const)('level %i: only these come again, on %s', async (version, edge) => {
+    const clientId = `lost-${version}-${edge}`;
+    const first = await dial(version, clientId, 'edge-1');
+    await subscribe(version, first);
+    for (const payload of ['1', '2', '3', '4']) await running.push.push(clientId, payload);
+    const acked = running.push.push(clientId, '5', { ...ACKED, waitMs: 5_000 });
+    await eventually(() => publishesOf(version, first).length === 5);
+    for (const packetId of [2, 3, 5, 4]) await first.send(puback(packetId));
+    expect(await acked).toMatchObject({ verdict: 'ACKED' });
+    const again = await dial(version, clientId, edge);
+    await first.untilEnded();
+    await running.push.push(clientId, '6');
+    await eventually(() => payloadsOf(version, again).includes('6'));
+    expect(payloadsOf(version, again)).toEqual(['1', '6']);
+    const [resent] = publishesOf(version, again);
+    if (edge === 'edge-1') expect(resent).toMatchObject({ messageId: 1, dup: true });
+    for (const { messageId } of publishesOf(version, again)) await again.send(puback(messageId!));
+    const last = running.push.push(clientId, '7', ACKED);
+    await eventually(() => payloadsOf(version, again).includes('7'));
+    await again.send(puback(publishesOf(version, again).at(-1)!.messageId!));
+    expect(await last).toMatchObject({ verdict: 'ACKED' });
+  });
+
+  test.each([4, 5] as const)('level %i: do not stop the others', async (version) => {
+    const clientId = `stuck-${version}`;
+    const device = await dial(version, clientId, 'edge-1');
+    await subscribe(version, device);
+    const payloads = Array.from({ length: 70 }, (_, i) => `push ${i}`);
+    for (const payload of payloads) await running.push.push(clientId, payload, { waitMs: 1 });
+    await eventually(() => publishesOf(version, device).length === 70, 10_000);
+    expect(payloadsOf(version, device)).toEqual(payloads);
+    // None was sent twice on one connection [MQTT-4.4.0-1].
+    expect(publishesOf(version, device).some(({ dup }) => dup)).toBe(false);
+    const aside = await running.metric('edge-1', 'longline_edge_mqtt_unacknowledged_total', {
+      outcome: 'set_aside',
+    });
+    expect(aside).toBeGreaterThanOrEqual(38);
+  });
+
+  test('leave the window when they expire', async () => {
+    const device = await dial(4, 'expiring', 'edge-1');
+    await subscribe(4, device);
+    await running.push.push('expiring', 'expires', { ttlMs: 500 });
+    await eventually(async () => {
+      const expired = { outcome: 'expired' };
+      return (
+        (await running.metric('edge-1', 'longline_edge_mqtt_unacknowledged_total', expired)) > 0
+      );
+    });
+    const last = running.push.push('expiring', 'later', { ...ACKED, waitMs: 5_000 });
+    await eventually(() => payloadsOf(4, device).includes('later'));
+    await device.send(puback(2));
+    expect(await last).toMatchObject({ verdict: 'ACKED' });
+    const again = await dial(4, 'expiring', 'edge-2');
+    await running.push.push('expiring', 'newest');
+    await eventually(() => payloadsOf(4, again).includes('newest'));
+    expect(payloadsOf(4, again)).toEqual(['newest']);
+  });
 });
 
 /** Prints a line `payload qos` for each message on the client's topic. */

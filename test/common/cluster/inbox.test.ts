@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import {
   confirmInbox,
   type InboxBounds,
+  isAcked,
   isMessageId,
   readInbox,
   readShardCounters,
@@ -324,6 +325,100 @@ describe('confirmInbox', () => {
     expect(await confirm('0-1')).toEqual({ type: 'done', reply: 0 });
     expect(await confirm('9999999999999-0')).toEqual({ type: 'done', reply: 0 });
     expect(await idsOf()).toEqual([ids[1]]);
+  });
+});
+
+describe('pushes that are confirmed alone', () => {
+  const confirm = async (upTo: string, ...singles: (string | undefined)[]) =>
+    (await confirmInbox(link, TAG, 'alice', upTo, singles as string[])) as unknown;
+  const acked = async (ids: readonly string[]) =>
+    Promise.all(ids.map((id) => isAcked(link, TAG, 'alice', id)));
+  const fields = async () => {
+    const { apart, freed } = await link.commands.hgetall(`ll:{${TAG}}:ack:alice`);
+    return { apart, freed };
+  };
+  const storeMany = async (count: number, push: Partial<StorePush> = {}) => {
+    const ids: string[] = [];
+    for (let i = 0; i < count; i++) ids.push(await storeId(push));
+    return ids;
+  };
+
+  test('leave the inbox, are acknowledged, and the others are not', async () => {
+    const ids = await storeMany(5);
+    expect(await confirm('', ids[1], ids[3])).toEqual({ type: 'done', reply: 1 });
+    expect(await confirm('', ids[1])).toEqual({ type: 'done', reply: 0 });
+    expect(await idsOf()).toEqual([ids[0], ids[2], ids[4]]);
+    expect(await acked(ids)).toEqual([false, true, false, true, false]);
+  });
+
+  test('are part of what is confirmed up to an id once nothing older is left', async () => {
+    const ids = await storeMany(5);
+    await confirm('', ids[1], ids[3]);
+    await confirm(ids[0]!);
+    expect(await acked(ids)).toEqual([true, true, false, true, false]);
+    await confirm('', ids[2]);
+    expect(await fields()).toEqual({});
+    expect(await acked(ids)).toEqual([true, true, true, true, false]);
+    expect(await isComplete(ids[3]!)).toBe(true);
+  });
+
+  test('are a valid cursor if they are the newest of them', async () => {
+    const ids = await storeMany(4);
+    await confirm('', ids[1], ids[2]);
+    expect(await isComplete(ids[2]!)).toBe(true);
+    expect(await idsOf()).toEqual([ids[3]]);
+  });
+
+  test('do not acknowledge an older push that has expired', async () => {
+    const [expired] = await storeMany(1, { ttlMs: 30 });
+    const ids = await storeMany(2);
+    await confirm('', ids[0]);
+    await eventually(async () => expect((await read())[0]?.ttlMs).toBeLessThanOrEqual(0));
+    const newest = await storeId();
+    expect(await idsOf()).toEqual([ids[1], newest]);
+    await confirm('', ids[1], newest);
+    expect(await acked([expired!, ...ids, newest])).toEqual([false, true, true, true]);
+    expect(await isComplete(newest)).toBe(true);
+  });
+
+  test('take no bytes: an older push stays in the inbox, whatever passes', async () => {
+    const bounds = { countMax: 100, bytesMax: 100 };
+    const payload = Buffer.alloc(30);
+    const oldest = await storeId({ payload }, bounds);
+    for (let i = 0; i < 20; i++) {
+      const kept = i % 7 === 3;
+      const id = await storeId({ payload: Buffer.alloc(kept ? 3 : 30) }, bounds);
+      if (!kept) await confirm('', id);
+    }
+    expect((await idsOf())[0]).toBe(oldest);
+    // 30 + 3 * 3 bytes are stored.
+    expect(await store({ payload: Buffer.alloc(61) }, bounds)).toMatchObject({ dropped: 0 });
+    expect(await store({ payload: Buffer.alloc(1) }, bounds)).toMatchObject({ dropped: 1 });
+    expect(await store({ payload: Buffer.alloc(29) }, bounds)).toMatchObject({ dropped: 0 });
+  });
+
+  test('the limit on bytes is exact after any history', async () => {
+    const bounds = { countMax: 100, bytesMax: 200 };
+    for (let i = 0; i < 150; i++) {
+      const before = await read();
+      const payload = Buffer.alloc((i * 7) % 40);
+      const total = before.reduce((sum, entry) => sum + entry.payload.length, payload.length);
+      const stored = await store({ payload }, bounds);
+      expect((stored as { dropped: number }).dropped > 0).toBe(total > 200);
+      const ids = await idsOf();
+      const nth = (n: number) => ids[n % ids.length]!;
+      if (i % 3 === 0) await confirm('', nth(i * 5), nth(i * 11));
+      if (i % 17 === 0) await confirm(nth(i * 3));
+    }
+  });
+
+  test('leave no trace after the inbox has expired', async () => {
+    const [, second] = await storeMany(3, { ttlMs: 60 });
+    await confirm('', second);
+    await eventually(async () => expect(await idsOf()).toEqual([]));
+    expect(await acked([second!])).toEqual([false]);
+    await storeId();
+    expect(await fields()).toEqual({});
   });
 });
 

@@ -36,6 +36,8 @@ const CLEAN = { isClean: true, isPersistent: false };
 const CLEAN_PERSISTENT = { isClean: true, isPersistent: true };
 const PERSISTENT = { isClean: false, isPersistent: true };
 const NOT_PERSISTENT = { isClean: false, isPersistent: false };
+const NEW = { isPresent: false, subscriptions: [], inFlight: [] };
+const EMPTY = { ...NEW, isPresent: true };
 const SUBSCRIPTIONS = [
   { filterHash: 0xffff_ffff, qos: 1 },
   { filterHash: 0, qos: 0 },
@@ -46,11 +48,13 @@ test('finds stored subscriptions, which stay while the client is connected', asy
   expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
     isPresent: true,
     subscriptions: SUBSCRIPTIONS,
+    inFlight: [],
   });
   await link.commands.expire(KEY, 60);
   expect(await sessions.open(CLIENT, NOT_PERSISTENT)).toEqual({
     isPresent: true,
     subscriptions: SUBSCRIPTIONS,
+    inFlight: [],
   });
   await eventually(async () => (await link.commands.ttl(KEY)) > 29 * DAY_SECONDS);
 });
@@ -58,38 +62,41 @@ test('finds stored subscriptions, which stay while the client is connected', asy
 test('a persistent session is present at the next connect, also without subscriptions', async () => {
   for (const options of [PERSISTENT, CLEAN_PERSISTENT]) {
     await link.commands.flushall();
-    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
-    expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({ isPresent: true, subscriptions: [] });
+    expect(await sessions.open(CLIENT, options)).toEqual(NEW);
+    expect(await sessions.open(CLIENT, PERSISTENT)).toEqual(EMPTY);
   }
 });
 
 test('a clean start discards the session', async () => {
   for (const options of [CLEAN, CLEAN_PERSISTENT]) {
     sessions.store(CLIENT, SUBSCRIPTIONS);
-    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, options)).toEqual(NEW);
     expect(await sessions.open(CLIENT, PERSISTENT)).toMatchObject({ subscriptions: [] });
   }
 });
 
 test('a connect without a persistent session writes nothing', async () => {
   for (const options of [CLEAN, NOT_PERSISTENT]) {
-    expect(await sessions.open(CLIENT, options)).toEqual({ isPresent: false, subscriptions: [] });
+    expect(await sessions.open(CLIENT, options)).toEqual(NEW);
   }
   expect(await link.commands.dbsize()).toBe(0);
 });
 
 test('a session expires as requested, after seven days at most', async () => {
   sessions.store(CLIENT, [{ filterHash: 1, qos: 1 }]);
-  sessions.expire(CLIENT, 0xffff_ffff, undefined);
+  sessions.expire(CLIENT, 0xffff_ffff, []);
   await eventually(async () => (await link.commands.ttl(KEY)) <= SESSION_SECONDS_MAX);
-  sessions.expire(CLIENT, 60, undefined);
+  sessions.expire(CLIENT, 60, []);
   await eventually(async () => (await link.commands.ttl(KEY)) <= 60);
-  sessions.expire(CLIENT, 0, undefined);
+  sessions.expire(CLIENT, 0, []);
   await eventually(async () => (await link.commands.exists(KEY)) === 0);
 });
 
 test('pushes in flight at the disconnect are returned once, and expire with the session', async () => {
-  const inFlight = { packetId: 65_535, ids: ['1-0', '2-3'] };
+  const inFlight = [
+    { packetId: 65_535, id: '1-0' },
+    { packetId: 3, id: '2-3' },
+  ];
   sessions.store(CLIENT, SUBSCRIPTIONS);
   sessions.expire(CLIENT, 60, inFlight);
   await eventually(async () => (await link.commands.ttl(SENT_KEY)) > 0);
@@ -102,11 +109,12 @@ test('pushes in flight at the disconnect are returned once, and expire with the 
   expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
     isPresent: true,
     subscriptions: SUBSCRIPTIONS,
+    inFlight: [],
   });
 });
 
 test('pushes in flight are discarded with the session', async () => {
-  const inFlight = { packetId: 1, ids: ['1-0'] };
+  const inFlight = [{ packetId: 1, id: '1-0' }];
   for (const options of [CLEAN, CLEAN_PERSISTENT]) {
     sessions.store(CLIENT, SUBSCRIPTIONS);
     sessions.expire(CLIENT, 60, inFlight);
@@ -114,6 +122,7 @@ test('pushes in flight are discarded with the session', async () => {
     expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({
       isPresent: options.isPersistent,
       subscriptions: [],
+      inFlight: [],
     });
   }
   sessions.expire(CLIENT, 0, inFlight);
@@ -122,5 +131,5 @@ test('pushes in flight are discarded with the session', async () => {
 
 test('ignores text that no edge has written', async () => {
   await link.commands.mset(KEY, 'nonsense', SENT_KEY, '7:none,such');
-  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual({ isPresent: true, subscriptions: [] });
+  expect(await sessions.open(CLIENT, PERSISTENT)).toEqual(EMPTY);
 });

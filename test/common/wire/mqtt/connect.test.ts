@@ -96,17 +96,25 @@ describe('a rejected CONNECT', () => {
     expect(responseTo(hex(text))).toBe('');
   });
 
-  test('of MQTT 3.1 receives return code 0x01 [MQTT-3.1.2-2] of 3.1.1', () => {
-    expect(responseTo(hex('10 0f 0006 4d5149736470 03 02 003c 0001 61'))).toBe('20020001');
-  });
+  test.each(['03', '04', '83'])(
+    'of MQTT 3.1, level 0x%s, receives return code 0x01 [MQTT-3.1.2-2] of 3.1.1',
+    (level) => {
+      const bytes = hex(`10 0f 0006 4d5149736470 ${level} 02 003c 0001 61`);
+      expect(responseTo(bytes)).toBe('20020001');
+    },
+  );
 
-  test.each([3, 6, 0x84])('of level %i receives an unsupported version [MQTT-3.1.2-2]', (level) => {
-    const bytes = connect();
-    bytes[8] = level;
-    const response = responseTo(bytes);
-    if (level < 4) expect(response).toBe('20020001');
-    else expect(response.slice(4, 8)).toBe('0084');
-  });
+  // 0x83 and 0x84 are from the bridges of some brokers.
+  test.each([3, 6, 0x83, 0x84, 0x85])(
+    'of level %i receives an unsupported version [MQTT-3.1.2-2]',
+    (level) => {
+      const bytes = connect();
+      bytes[8] = level;
+      const response = responseTo(bytes);
+      if ((level & 0x7f) <= 4) expect(response).toBe('20020001');
+      else expect(response.slice(4, 8)).toBe('0084');
+    },
+  );
 
   test('of 256 MB is rejected by its header, if its version was received [MQTT-3.2.2-15]', () => {
     const bytes = hex('10 ff ff ff 7f 0004 4d515454 05');

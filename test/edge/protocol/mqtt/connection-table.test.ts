@@ -11,7 +11,8 @@ import { connect } from '../../../support/devices/mqtt-bytes.js';
 const ALICE = connectionOf(3, 1);
 const CONNECT = parseMqttConnect(connect(), 100) as MqttConnect;
 
-const NEW = { isPresent: false, subscriptions: [] };
+const NEW = { isPresent: false, subscriptions: [], inFlight: [] };
+const NONE_IN_USE = () => false;
 let connections: MqttConnectionTable;
 
 beforeEach(() => {
@@ -49,49 +50,45 @@ test('bounds the number of subscriptions; existing ones can still change', () =>
 test('clears the state of a reused slot', () => {
   connections.subscribe(ALICE, '#', 1);
   connections.subscribe(ALICE, '+/+', 1);
-  connections.openWindow(ALICE).add('1-0');
+  connections.takePacketId(ALICE, NONE_IN_USE);
   connections.forget(ALICE);
   const bob = connectionOf(3, 2);
   connections.add(bob, CONNECT, 60, NEW);
   expect(connections.subscriptionsOf(bob)).toEqual([]);
-  expect(connections.packetId(bob)).toBe(1);
+  expect(connections.takePacketId(bob, NONE_IN_USE)).toBe(1);
 });
 
-test('continues packet identifiers from window to window', () => {
-  const window = connections.openWindow(ALICE);
-  expect(connections.openWindow(ALICE)).toBe(window);
-  window.add('1-0');
-  expect(connections.packetId(ALICE)).toBe(2);
-  window.ack(1);
-  window.takeConfirmed();
-  connections.closeWindow(ALICE);
-  expect(connections.window(ALICE)).toBeUndefined();
-  expect(connections.packetId(ALICE)).toBe(2);
-  expect(connections.openWindow(ALICE).add('2-0')).toBe(2);
+test('counts packet identifiers up, leaves out those in use, and wraps to 1 [MQTT-2.2.1-3]', () => {
+  const inFlight = [{ packetId: 65_533, id: '1-0' }];
+  connections.add(ALICE, CONNECT, 60, { isPresent: true, subscriptions: [], inFlight });
+  const taken = [1, 2, 3].map(() => connections.takePacketId(ALICE, (id) => id === 65_535));
+  expect(taken).toEqual([65_534, 1, 2]);
+});
+
+test('keeps Clean Start beside the subscriptions', () => {
+  expect(connections.isClean(ALICE)).toBe(true);
+  connections.subscribe(ALICE, '#', 1);
+  expect(connections.isClean(ALICE)).toBe(true);
+  connections.add(ALICE, { ...CONNECT, isClean: false }, 60, NEW);
+  expect(connections.isClean(ALICE)).toBe(false);
+  expect(connections.qosOf(ALICE)).toBeUndefined();
 });
 
 test('hands pushes in flight over only to the connection that replaces this one', () => {
   const bob = connectionOf(4, 1);
-  const present = { isPresent: true, subscriptions: [] };
-  const left = { packetId: 1, ids: ['1-0'] };
+  const present = { isPresent: true, subscriptions: [], inFlight: [] };
+  const left = [{ packetId: 1, id: '1-0' }];
   const replace = (clientId: string, session: MqttSession) => {
-    connections.openWindow(ALICE).add('1-0');
-    connections.handOver(ALICE, CONNECT.clientId);
-    connections.forget(ALICE);
-    connections.add(bob, { ...CONNECT, clientId }, 60, session);
-    const inFlight = connections.inFlight(bob);
-    connections.forget(bob);
-    connections.add(ALICE, CONNECT, 60, NEW);
-    return inFlight;
+    connections.handOver(CONNECT.clientId, left);
+    return connections.add(bob, { ...CONNECT, clientId }, 60, session);
   };
   expect(replace(CONNECT.clientId, present)).toEqual(left);
-  expect(replace('bob', present)).toBeUndefined();
-  expect(replace(CONNECT.clientId, NEW)).toBeUndefined();
+  expect(replace('bob', present)).toEqual([]);
+  expect(replace(CONNECT.clientId, NEW)).toEqual([]);
   // Newer than the pushes that an earlier connection stored in Redis.
-  const stored = { ...present, inFlight: { packetId: 9, ids: ['0-1'] } };
+  const stored = { ...present, inFlight: [{ packetId: 9, id: '0-1' }] };
   expect(replace(CONNECT.clientId, stored)).toEqual(left);
-  connections.add(bob, CONNECT, 60, present);
-  expect(connections.inFlight(bob)).toBeUndefined();
+  expect(connections.add(bob, CONNECT, 60, present)).toEqual([]);
 });
 
 test('grows with the highest slot', () => {
@@ -99,7 +96,7 @@ test('grows with the highest slot', () => {
   connections.subscribe(ALICE, '#', 1);
   connections.add(far, { ...CONNECT, receiveMax: 7, packetBytesMax: 100 }, 30, NEW);
   expect(connections.qosOf(ALICE)).toBe(1);
-  expect(connections.inFlightMax(far)).toBe(7);
+  expect(connections.receiveMax(far)).toBe(7);
   expect(connections.acceptsPacketSize(far, 100)).toBe(true);
   expect(connections.acceptsPacketSize(far, 101)).toBe(false);
   expect(connections.acceptsPacketSize(ALICE, 10_000_000)).toBe(true);

@@ -20,6 +20,7 @@ const CONFIG = {
   mqttKeepAliveMaxMs: 600_000,
   mqttSessionSecondsMax: 1_000,
 };
+const NEW = { isPresent: false, subscriptions: [], inFlight: [] };
 const UNAVAILABLE: Rejection = { code: 'REDIS_UNAVAILABLE', message: 'down' };
 
 /** A detector with recording fakes. The casts are safe: the detector uses no other members. */
@@ -30,19 +31,19 @@ function makeDetector(
   const timersMs: number[] = [];
   const opened: string[] = [];
   const host = { setTimer: (_: number, afterMs: number) => timersMs.push(afterMs) };
-  const protocol = { host } as unknown as MqttProtocol;
   const sessions = {
     open: async (clientId: string, { isClean, isPersistent }: SessionOptions) => {
       opened.push(`${clientId}${isClean ? ' clean' : ''}${isPersistent ? ' persistent' : ''}`);
-      const session = found ?? { isPresent: false, subscriptions: [] };
-      return isClean && !('code' in session) ? { isPresent: false, subscriptions: [] } : session;
+      const session = found ?? NEW;
+      return isClean && !('code' in session) ? NEW : session;
     },
   } as unknown as MqttSessionStore;
   const connections = new MqttConnectionTable();
+  const register = connections.add.bind(connections);
+  const protocol = { host, register } as unknown as MqttProtocol;
   const detector = new MqttDetector(
     { ...CONFIG, ...config },
     { 4: protocol, 5: protocol },
-    connections,
     sessions,
   );
   return { detector, timersMs, opened, connections };
@@ -63,7 +64,11 @@ async function accept(made: ReturnType<typeof makeDetector>, bytes: Buffer): Pro
 }
 
 describe('sessions', () => {
-  const FOUND: MqttSession = { isPresent: true, subscriptions: [{ filterHash: 7, qos: 1 }] };
+  const FOUND: MqttSession = {
+    isPresent: true,
+    subscriptions: [{ filterHash: 7, qos: 1 }],
+    inFlight: [],
+  };
 
   test('a clean session ends a stored one [MQTT-3.1.2-4], [MQTT-3.2.2-2]', async () => {
     const made = makeDetector({}, FOUND);
@@ -89,7 +94,7 @@ describe('sessions', () => {
   });
 
   test('a stored session without subscriptions is present and starts unsubscribed', async () => {
-    const made = makeDetector({}, { isPresent: true, subscriptions: [] });
+    const made = makeDetector({}, { ...NEW, isPresent: true });
     expect(await accept(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.opened).toEqual(['a persistent']);
     expect(connectRequest(made.detector, connect({ flags: 0 })).startsUnsubscribed).toBe(true);

@@ -4,8 +4,8 @@ import {
   connackPacket,
   disconnectPacket,
   MQTT_PINGRESP,
-  pubackPacket,
   publishPacket,
+  receiptPacket,
   subackPacket,
   unsubackPacket,
 } from '../../../../edge/protocol/mqtt/encode.js';
@@ -52,7 +52,9 @@ describe('packets of MQTT 5', () => {
     ['PUBLISH', publishPacket(5, 'a', 1, message('x')), '32 07 0001 61 0001 00 78'],
     ['SUBACK', subackPacket(5, 1, [1, 0x8f]), '90 05 0001 00 01 8f'],
     ['UNSUBACK', unsubackPacket(5, 1, [0, 0x11]), 'b0 05 0001 00 00 11'],
-    ['PUBACK', pubackPacket(1, 0x87), '40 03 0001 87'],
+    ['PUBACK', receiptPacket(5, 1, 1, 0x87), '40 03 0001 87'],
+    ['PUBREC', receiptPacket(5, 2, 1, 0x87), '50 03 0001 87'],
+    ['PUBACK of 3.1.1', receiptPacket(4, 1, 1, 0x87), '40 02 0001'],
     ['DISCONNECT', disconnectPacket(0x8e), 'e0 01 8e'],
     ['DISCONNECT with a server', disconnectPacket(0x9c, 'a:1'), 'e0 08 9c 06 1c 0003 613a31'],
   ])('%s', (_name, bytes, expected) => {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Metrics } from '../../../../common/process/metrics.js';
 import { connectionOf } from '../../../../common/transport/transport.js';
@@ -11,7 +11,7 @@ import type {
   MqttSessionStore,
   MqttSubscription,
 } from '../../../../edge/protocol/mqtt/session-store.js';
-import type { InFlight } from '../../../../edge/protocol/mqtt/window.js';
+import type { PushInFlight } from '../../../../edge/protocol/mqtt/window.js';
 import type { EndReason, Host } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex, packet } from '../../../support/devices/mqtt-bytes.js';
 
@@ -35,10 +35,16 @@ class MqttHarness implements Host, MqttSessionStore {
     readonly version: MqttVersion,
     parts: Parameters<typeof connect>[0] = {},
     subscriptions: readonly MqttSubscription[] = [],
-    inFlight?: InFlight,
+    inFlight: readonly PushInFlight[] = [],
+    publishes: 'reject' | 'ignore' = 'reject',
   ) {
     const connections = new MqttConnectionTable();
-    const config = { headBytesMax: 1_024, headTimeoutMs: 2_000 };
+    const config = {
+      headBytesMax: 1_024,
+      headTimeoutMs: 2_000,
+      mqttAckTimeoutMs: 10_000,
+      mqttPublishes: publishes,
+    };
     this.mqtt = new MqttProtocol({
       version,
       host: this,
@@ -48,8 +54,8 @@ class MqttHarness implements Host, MqttSessionStore {
       counters: new MqttCounters(new Metrics()),
     });
     const bytes = connect({ version, ...parts });
-    connections.add(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
-      isPresent: inFlight !== undefined,
+    this.mqtt.register(ALICE, parseMqttConnect(bytes, 1_024) as MqttConnect, 60, {
+      isPresent: inFlight.length > 0,
       subscriptions,
       inFlight,
     });
@@ -62,7 +68,8 @@ class MqttHarness implements Host, MqttSessionStore {
 
   /** Encodes a push and marks it as written. */
   push(id: string, payload = 'x'): string | undefined {
-    const message = { id, payload: Buffer.from(payload), contentType: '', ttlMs: 0 };
+    const ttlMs = id === '' ? 0 : 60_000;
+    const message = { id, payload: Buffer.from(payload), contentType: '', ttlMs };
     const bytes = this.mqtt.encodePush(ALICE, message);
     if (bytes !== undefined && id !== '') this.sent = id;
     return bytes?.toString('hex');
@@ -77,6 +84,9 @@ class MqttHarness implements Host, MqttSessionStore {
   }
   confirm(_: number, id: string): void {
     this.calls.push(`confirm ${id}`);
+  }
+  confirmSingle(_: number, id: string): void {
+    this.calls.push(`confirmSingle ${id}`);
   }
   subscribe(_: number, startFrom: string): void {
     this.calls.push(`subscribe ${startFrom}`);
@@ -104,14 +114,14 @@ class MqttHarness implements Host, MqttSessionStore {
     return this.sent;
   }
   async open() {
-    return { isPresent: false, subscriptions: [] };
+    return { isPresent: false, subscriptions: [], inFlight: [] };
   }
   store(_: string, subscriptions: readonly MqttSubscription[]): void {
     this.calls.push(`store ${subscriptions.map(({ qos }) => qos)}`);
   }
-  expire(_: string, afterSeconds: number, inFlight: InFlight | undefined): void {
-    const left = inFlight === undefined ? '' : ` ${inFlight.packetId}:${inFlight.ids}`;
-    this.calls.push(`expire ${afterSeconds}${left}`);
+  expire(_: string, afterSeconds: number, inFlight: readonly PushInFlight[]): void {
+    const left = inFlight.map(({ packetId, id }) => ` ${packetId}:${id}`);
+    this.calls.push(`expire ${afterSeconds}${left.join('')}`);
   }
 }
 
@@ -181,12 +191,12 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
 });
 
 describe('pushes', () => {
-  test('of QoS 1 are confirmed by PUBACK once those before them are', () => {
+  test('of QoS 1 are confirmed by PUBACK, alone if an earlier one is not acknowledged', () => {
     const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
     expect(harness.push('1-0')).toBe('320f000a707573682f616c696365000178');
     harness.push('2-0');
-    expect(harness.receive(hex('4002 0002'))).toEqual([]);
-    expect(harness.receive(hex('4002 0001'))).toEqual(['confirm 2-0']);
+    expect(harness.receive(hex('4002 0002'))).toEqual(['confirmSingle 2-0']);
+    expect(harness.receive(hex('4002 0001'))).toEqual(['confirm 1-0']);
     // Duplicate PUBACKs, and one that was never sent.
     expect(harness.receive(hex('4002 0001'), hex('4002 0002'), hex('4002 7777'))).toEqual([]);
     // A new packet identifier.
@@ -209,6 +219,67 @@ describe('pushes', () => {
     const many = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
     for (let i = 1; i <= 32; i++) expect(many.push(`${i}-0`)).toBeDefined();
     expect(many.push('33-0')).toBeUndefined();
+  });
+
+  describe('that stay unacknowledged', () => {
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+    const fill = (harness: MqttHarness, first: number, last: number) => {
+      for (let i = first; i <= last; i++) expect(harness.push(`${i}-0`)).toBeDefined();
+      expect(harness.push(`${last + 1}-0`)).toBeUndefined();
+    };
+
+    test('stop the others only for a while, and are in flight for the next connection', () => {
+      jest.useFakeTimers({ now: 1_000 });
+      const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
+      fill(harness, 1, 32);
+      jest.setSystemTime(11_001);
+      harness.mqtt.sweep();
+      expect(harness.takeCalls()).toEqual(['resumePushes']);
+      fill(harness, 33, 64);
+      // A late acknowledgement.
+      expect(harness.receive(hex('4002 0003'))).toEqual(['confirmSingle 3-0']);
+      harness.end(ALICE, 'peer');
+      expect(harness.takeCalls()[1]).toMatch(/^expire \d+ 1:1-0 2:2-0 4:4-0 /);
+    });
+
+    test('are bounded in number', () => {
+      jest.useFakeTimers({ now: 1_000 });
+      const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
+      for (let first = 1; first <= 97; first += 32) {
+        fill(harness, first, first + 31);
+        jest.advanceTimersByTime(10_001);
+        harness.mqtt.sweep();
+      }
+      expect(harness.takeCalls()).toEqual(['resumePushes', 'resumePushes', 'resumePushes']);
+      expect(harness.push('129-0')).toBeUndefined();
+    });
+
+    test('leave the window when they expire', () => {
+      jest.useFakeTimers({ now: 1_000 });
+      const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
+      fill(harness, 1, 32);
+      jest.setSystemTime(61_000);
+      harness.mqtt.sweep();
+      expect(harness.takeCalls()).toEqual(['resumePushes']);
+      harness.end(ALICE, 'peer');
+      expect(harness.takeCalls()[1]).toMatch(/^expire \d+$/);
+    });
+
+    test('count for Receive Maximum, so that no more are sent than it allows (§4.9)', () => {
+      jest.useFakeTimers({ now: 1_000 });
+      const harness = new MqttHarness(5, { properties: '210021' }, SUBSCRIBED);
+      fill(harness, 1, 32);
+      jest.setSystemTime(11_001);
+      harness.mqtt.sweep();
+      fill(harness, 33, 33);
+      jest.setSystemTime(90_000);
+      harness.mqtt.sweep();
+      expect(harness.push('34-0')).toBeUndefined();
+      harness.receive(hex('4002 0001'));
+      fill(harness, 34, 34);
+    });
   });
 
   test('are confirmed by a PUBACK with an error, too [MQTT-4.4.0-2]', () => {
@@ -254,7 +325,10 @@ describe('pushes', () => {
   });
 
   describe('in flight from an earlier connection', () => {
-    const IN_FLIGHT: InFlight = { packetId: 7, ids: ['1-0', '2-0'] };
+    const IN_FLIGHT = [
+      { packetId: 7, id: '1-0' },
+      { packetId: 8, id: '2-0' },
+    ];
 
     test('are stored when the connection ends', () => {
       const harness = new MqttHarness(5, { flags: 0, properties: '1100000100' }, SUBSCRIBED);
@@ -262,7 +336,7 @@ describe('pushes', () => {
       expect(harness.receive(hex('4002 0001'), hex('e000'))).toEqual([
         'confirm 1-0',
         'end peer',
-        'expire 256 2:2-0,3-0',
+        'expire 256 2:2-0 3:3-0',
       ]);
     });
 
@@ -291,20 +365,20 @@ describe('pushes', () => {
     harness.receive(subscribe(4, 0));
     harness.push('2-0');
     harness.mqtt.sweep();
-    expect(harness.takeCalls()).toEqual([]);
-    expect(harness.receive(hex('4002 0001'))).toEqual(['confirm 2-0']);
+    expect(harness.takeCalls()).toEqual(['confirmSingle 2-0']);
+    expect(harness.receive(hex('4002 0001'))).toEqual(['confirm 1-0']);
   });
 
   test('above Maximum Packet Size count as delivered [MQTT-3.1.2-25]', () => {
-    const harness = new MqttHarness(5, { properties: '27 00000014' }, SUBSCRIBED);
+    const harness = new MqttHarness(5, { properties: '27 0000001e' }, SUBSCRIBED);
     expect(harness.push('1-0', 'x'.repeat(30))).toBe('');
     harness.mqtt.sweep();
     expect(harness.takeCalls()).toEqual(['confirm 1-0']);
     expect(harness.push('2-0')).toContain('707573682f616c696365');
     expect(harness.push('3-0', 'x'.repeat(30))).toBe('');
     harness.mqtt.sweep();
-    expect(harness.takeCalls()).toEqual([]);
-    expect(harness.receive(hex('4002 0001'))).toEqual(['confirm 3-0']);
+    expect(harness.takeCalls()).toEqual(['confirmSingle 3-0']);
+    expect(harness.receive(hex('4002 0002'))).toEqual(['confirm 2-0']);
   });
 
   test('unwritten at UNSUBSCRIBE do not block later ones', () => {
@@ -314,8 +388,8 @@ describe('pushes', () => {
     const message = { id: '2-0', payload: Buffer.from('x'), contentType: '', ttlMs: 0 };
     harness.mqtt.encodePush(ALICE, message);
     harness.receive(unsubscribe(4), subscribe(4, 1));
-    expect(harness.push('2-0')).toContain('0002');
-    expect(harness.receive(hex('4002 0001'), hex('4002 0002'))).toEqual([
+    expect(harness.push('2-0')).toContain('0003');
+    expect(harness.receive(hex('4002 0001'), hex('4002 0003'))).toEqual([
       'confirm 1-0',
       'confirm 2-0',
     ]);
@@ -347,6 +421,30 @@ describe('the end of a connection', () => {
     ]);
     expect(new MqttHarness(5).receive(hex('32 06 0001 74 0005 00'))).toEqual(['reply 4003000587']);
     expect(new MqttHarness(4).receive(hex('32 05 0001 74 0005'))).toEqual(['end unexpected_bytes']);
+  });
+
+  test.each<[MqttVersion, string, string]>([
+    [4, '30 03 0001 74', ''],
+    [4, '32 05 0001 74 0005', '40020005'],
+    [4, '33 05 0001 74 0005', '40020005'],
+    [4, '34 05 0001 74 0005', '50020005'],
+    [5, '30 04 0001 74 00', ''],
+    [5, '31 04 0001 74 00', ''],
+    [5, '32 06 0001 74 0005 00', '4003000587'],
+    [5, '33 06 0001 74 0005 00', '4003000587'],
+    [5, '34 06 0001 74 0005 00', '5003000587'],
+  ])('does not follow a PUBLISH that is ignored: level %i, %s', (version, publish, reply) => {
+    const harness = new MqttHarness(version, {}, [], [], 'ignore');
+    expect(harness.receive(hex(publish))).toEqual(reply === '' ? [] : [`reply ${reply}`]);
+    // The rest of an exchange of QoS 2 [MQTT-4.3.3-11].
+    if (version === 4) expect(harness.receive(hex('6202 0005'))).toEqual(['reply 70020005']);
+  });
+
+  test('follows an invalid PUBLISH, also if they are ignored', () => {
+    for (const publish of ['36 06 0001 74 0005 00', '30 04 0001 23 00', '30 03 0000 00']) {
+      const [first] = new MqttHarness(5, {}, [], [], 'ignore').receive(hex(publish));
+      expect(first).toMatch(/^end unexpected_bytes/);
+    }
   });
 
   test('follows the timeout of an incomplete packet', () => {

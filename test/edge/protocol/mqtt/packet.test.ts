@@ -68,10 +68,10 @@ describe('valid packets', () => {
     [5, '62 03 0001 92', { type: 'pubrel', packetId: 1, reason: 0x92 }],
     [5, '70 0b 0001 00 07 26 0001 70 0001 71', { type: 'pubcomp', packetId: 1, reason: 0 }],
     [4, 'c0 00', { type: 'pingreq' }],
-    [4, 'e0 00', { type: 'disconnect', sessionExpirySeconds: undefined }],
-    [5, 'e0 00', { type: 'disconnect', sessionExpirySeconds: undefined }],
-    [5, 'e0 01 04', { type: 'disconnect', sessionExpirySeconds: undefined }],
-    [5, 'e0 07 00 05 11 00000010', { type: 'disconnect', sessionExpirySeconds: 16 }],
+    [4, 'e0 00', { type: 'disconnect', reason: 0, sessionExpirySeconds: undefined }],
+    [5, 'e0 00', { type: 'disconnect', reason: 0, sessionExpirySeconds: undefined }],
+    [5, 'e0 01 04', { type: 'disconnect', reason: 4, sessionExpirySeconds: undefined }],
+    [5, 'e0 07 00 05 11 00000010', { type: 'disconnect', reason: 0, sessionExpirySeconds: 16 }],
     [
       4,
       '82 0a 0001 0001 23 01 0001 2b 02',
@@ -91,8 +91,8 @@ describe('valid packets', () => {
     ],
     [4, 'a2 05 0001 0001 23', { type: 'unsubscribe', packetId: 1, filters: ['#'] }],
     [5, 'a2 06 0001 00 0001 23', { type: 'unsubscribe', packetId: 1, filters: ['#'] }],
-    [4, '30 04 0001 74 78', { type: 'publish', packetId: 0 }],
-    [5, '3a 07 0001 74 0009 00 78', { type: 'publish', packetId: 9 }],
+    [4, '30 04 0001 74 78', { type: 'publish', packetId: 0, qos: 0 }],
+    [5, '3a 07 0001 74 0009 00 78', { type: 'publish', packetId: 9, qos: 1 }],
   ] as const)('level %i parses %s', (version, text, expected) => {
     const bytes = hex(text);
     expect(parse(bytes, version)).toEqual(expected);
@@ -181,8 +181,6 @@ describe('invalid packets', () => {
     [5, '36 05 0001 74 0001', 0x81, '[MQTT-3.3.1-4] QoS 3'],
     [5, '38 04 0001 74 00', 0x81, '[MQTT-3.3.1-2] DUP with QoS 0'],
     [5, '32 06 0001 74 0000 00', 0x82, '[MQTT-2.2.1-3] packet identifier 0'],
-    [5, '34 06 0001 74 0001 00', 0x9b, '[MQTT-3.2.2-11] QoS 2'],
-    [5, '31 04 0001 74 00', 0x9a, '[MQTT-3.2.2-14] RETAIN'],
     [5, '30 07 0001 74 03 230001', 0x94, '[MQTT-3.3.2-9] a topic alias over the maximum of 0'],
     [5, '30 07 0001 74 03 230000', 0x94, '[MQTT-3.3.2-8] a topic alias of 0'],
     [5, '30 05 0001 74 01 0b', 0x81, '[MQTT-3.3.4-6] a subscription identifier from a client'],
@@ -191,6 +189,13 @@ describe('invalid packets', () => {
     [4, '30 03 0001 00', 0x81, '[MQTT-1.5.4-2] U+0000 in a topic'],
   ] as const)('level %i: %s is rejected with reason %i', (version, text, reason, _clause) => {
     expect(reasonOf(text, version)).toBe(reason);
+  });
+
+  test.each([
+    ['34 06 0001 74 0001 00', 2, 0x9b, '[MQTT-3.2.2-11] QoS 2'],
+    ['31 04 0001 74 00', 0, 0x9a, '[MQTT-3.2.2-14] RETAIN'],
+  ])('%s is a PUBLISH of QoS %i with the fault %i', (text, qos, reason, _clause) => {
+    expect(parse(hex(text), 5)).toMatchObject({ type: 'publish', qos, unsupported: { reason } });
   });
 
   test('parses as many filters as fit, and a deep one', () => {
