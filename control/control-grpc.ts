@@ -1,5 +1,5 @@
 /** The gRPC server of control, with its three services. */
-import { createGrpcServer, type GrpcServer } from '../common/process/grpc-server.js';
+import { createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
 import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js';
 import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';

@@ -6,7 +6,7 @@ import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
-import { bindGrpc } from '../common/process/grpc-server.js';
+import { bindGrpc } from '../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';

@@ -7,8 +7,8 @@ import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.j
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
+import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc-server.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';

@@ -9,6 +9,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  appendFileSync,
   chmodSync,
   copyFileSync,
   existsSync,
@@ -40,6 +41,8 @@ const CLIENT = 'client/tsconfig.json';
 const CLIENT_TYPES = 'client/dist/connect.d.ts';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
+/** What `common/process/build-info.ts` reads. */
+const BUILD = 'dist/build.json';
 /** Digest of the inputs of each step at its last run; gone with the dependencies. */
 const STAMPS = 'node_modules/.longline-setup.json';
 
@@ -64,6 +67,7 @@ const steps = [
     run: () => {
       run('node_modules/.bin/buf', 'generate');
       run('node_modules/.bin/buf', 'build', '-o', SCHEMA);
+      appendHealthSchema();
     },
   },
   {
@@ -83,6 +87,15 @@ const steps = [
       mkdirSync(dirname(at('dist', SCHEMA)), { recursive: true });
       copyFileSync(at(SCHEMA), at('dist', SCHEMA));
       linkCommand();
+    },
+  },
+  {
+    name: 'build',
+    says: 'recording the commit',
+    digest: () => `${commitOfSources()}${existsSync(at(BUILD))}`,
+    run: () => {
+      mkdirSync(dirname(at(BUILD)), { recursive: true });
+      writeFileSync(at(BUILD), `${JSON.stringify({ commit: commitOfSources() })}\n`);
     },
   },
   {
@@ -135,6 +148,22 @@ function checkNode() {
       `Longline needs Node.js ${NODE_MIN.join('.')} or later; this is ${process.versions.node}`,
     );
   }
+}
+
+/** Reflection also describes `grpc.health.v1`. Concatenated descriptor sets are one set. */
+function appendHealthSchema() {
+  const schema = `${SCHEMA}.health.binpb`;
+  run('node_modules/.bin/buf', 'build', 'node_modules/grpc-health-check/proto', '-o', schema);
+  appendFileSync(at(SCHEMA), readFileSync(at(schema)));
+  rmSync(at(schema));
+}
+
+/** The commit of a checkout; undefined without one, as in the build of an image. */
+function commitOfSources() {
+  if (process.env.LONGLINE_BUILD_COMMIT) return process.env.LONGLINE_BUILD_COMMIT;
+  if (!existsSync(at('.git'))) return undefined;
+  const { status, stdout } = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : undefined;
 }
 
 /** Makes `npx longline` work: npm links the commands of dependencies, not those of the package. */

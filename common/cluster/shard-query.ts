@@ -48,7 +48,7 @@ interface PendingQuery {
   readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
-const PRESENCE_TIMEOUT_MS = 1_000;
+const PRESENCE_MS_MAX = 1_000;
 /** A query times out at most this much late. */
 const TIMEOUT_RESOLUTION_MS = 20;
 
@@ -160,11 +160,14 @@ export class ShardQueries {
     return this.#tags[this.shardOf(clientId)]!;
   }
 
+  /** @param leftMs time that the caller has, if that is less than a second */
   async queryPresence(
     clientId: string,
+    leftMs = Number.POSITIVE_INFINITY,
   ): Promise<{ connections: Presence[]; complete: boolean } | Rejection> {
     const body = { $case: 'presence', value: {} } as const;
-    const result = await this.query(clientId, body, PRESENCE_TIMEOUT_MS, () => false);
+    const timeoutMs = Math.min(PRESENCE_MS_MAX, leftMs);
+    const result = await this.query(clientId, body, timeoutMs, () => false);
     if ('code' in result) return result;
     const connections = result.bodies.flatMap((b) => (b.$case === 'presence' ? [b.value] : []));
     return { connections, complete: result.complete };

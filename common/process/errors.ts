@@ -56,7 +56,7 @@ export const catalogue = {
     grpc: status.DEADLINE_EXCEEDED,
   },
   PAYLOAD_TOO_LARGE: {
-    when: 'The payload or request body exceeds the configured maximum.',
+    when: 'The payload or request body exceeds the configured maximum. A gRPC message over the limit on messages has this code and the status RESOURCE_EXHAUSTED.',
     http: 413,
     grpc: status.INVALID_ARGUMENT,
   },
@@ -179,6 +179,11 @@ export const catalogue = {
     when: 'This control is not the leader. The message names the leader.',
     http: 503,
     grpc: status.UNAVAILABLE,
+  },
+  DEADLINE_EXCEEDED: {
+    when: 'The deadline of the call passed, or leaves no time for a push. A push of a batch with this code was not sent.',
+    http: 504,
+    grpc: status.DEADLINE_EXCEEDED,
   },
   PLAN_OUTDATED: {
     when: 'The cluster has changed since the plan was made, or moves are in progress. Make a new plan.',

@@ -3,12 +3,18 @@
  * clientIds or other input of clients, which would make their number unbounded.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { buildInfo } from './build-info.js';
 
 export class Metrics {
   readonly registry = new Registry();
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    this.labels('longline_build_info', 'Build of the process; the value is always 1', {
+      version: buildInfo.version,
+      node: buildInfo.node,
+      commit: buildInfo.commit,
+    });
   }
 
   counter<Label extends string = never>(
@@ -49,6 +55,14 @@ export class Metrics {
         for (const [value, number] of read()) this.set({ [label]: value }, number);
       },
     });
+  }
+
+  /** Registers a gauge that is always 1 and says something by its labels. */
+  labels(name: string, help: string, values: Readonly<Record<string, string>>): void {
+    new Gauge({ name, help, labelNames: Object.keys(values), registers: [this.registry] }).set(
+      { ...values },
+      1,
+    );
   }
 
   histogram(name: string, help: string, buckets: readonly number[]): Histogram {

@@ -7,7 +7,7 @@ import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { parseHostPort } from '../../common/net/host-port.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { toServiceError } from '../../common/process/grpc-server.js';
+import { toServiceError } from '../../common/process/grpc/calls.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { ORIGIN, type Position } from '../../common/wire/position.js';

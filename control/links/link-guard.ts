@@ -8,7 +8,7 @@ import { certificateNames } from '../../common/auth/certificate-names.js';
 import type { LinkPeers } from '../../common/auth/peer-settings.js';
 import { bearerOf, findToken, hashToken } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
+import { authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';
 import type { Metrics } from '../../common/process/metrics.js';
 
 /** Common part of all kinds of gRPC calls. */

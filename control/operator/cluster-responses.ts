@@ -45,6 +45,13 @@ export const clusterResponse = z.object({
       'Largest number of shards of an edge divided by the mean. 1 is even, 0 is no edge alive.',
     ),
   leader: z.string().nullable().describe('Id of the leading control.'),
+  build: z
+    .object({
+      version: z.string(),
+      node: z.string().describe('Release of Node.js.'),
+      commit: z.string().describe('Git commit. Empty: it was not recorded at the build.'),
+    })
+    .describe('Build of the control that answered.'),
 });
 
 const edge = z.object({

@@ -1,7 +1,7 @@
 /** The operator API over gRPC: the same responses as over HTTP, as protobuf messages. */
 import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { authorizationOf, toServiceError } from '../../common/process/grpc-server.js';
+import { authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';
 import type {
   OperatorServiceServer,
   WatchEventsRequest,

@@ -5,6 +5,7 @@
 
 import { type Assignment, NO_OWNER, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../common/cluster/shard.js';
+import { buildInfo } from '../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
 import { ORIGIN } from '../../common/wire/position.js';
@@ -59,6 +60,7 @@ export class OperatorQueries {
       guests: sum(edges.map((edge) => edge.counts?.guests ?? 0)),
       shardsMaxOverMean: mean > 0 ? Math.max(...shares) / mean : 0,
       leader: leader ?? null,
+      build: buildInfo,
     };
   }
 

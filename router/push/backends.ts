@@ -8,7 +8,7 @@ import type { Counter } from 'prom-client';
 import { certificateNames } from '../../common/auth/certificate-names.js';
 import { bearerOf, findToken } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { authorizationOf } from '../../common/process/grpc-server.js';
+import { authorizationOf } from '../../common/process/grpc/calls.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { TokenBucket } from '../../common/process/token-bucket.js';

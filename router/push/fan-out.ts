@@ -11,21 +11,26 @@ import type {
   PushManyResponse,
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
+import { Places } from './places.js';
 import { rejectPayload } from './push-check.js';
 import type { Pusher } from './pusher.js';
 
 const CLIENT_IDS_MAX = 10_000;
-/** Pushes of one call that await their verdict. */
+/** Pushes of one call that await their verdict, while edges answer. */
 const PUSHES_AT_ONCE = 1_000;
 const FAILURES_REPORTED_MAX = 100;
-/** Shards of one broadcast that await answers: a shard without an owner must not stop the others. */
+/** Shards of one broadcast that await answers, while edges answer. */
 const SHARDS_AT_ONCE = 8;
-/** Interval at which a broadcast that waits notices a cancellation. */
-const CANCEL_POLL_MS = 1_000;
+/** One call may use this share of the shard queries in flight that the router permits. */
+const IN_FLIGHT_SHARE = 1 / 4;
+/** Interval at which a broadcast that waits notices that it must end. */
+const END_POLL_MS = 1_000;
 
+/** @param answerByMs when the response must be ready, in ms of the monotonic clock */
 export async function pushMany(
   pusher: Pusher,
   request: PushManyRequest,
+  answerByMs: number,
 ): Promise<PushManyResponse | Rejection> {
   const { clientIds, ...common } = request;
   if (clientIds.length === 0 || clientIds.length > CLIENT_IDS_MAX) {
@@ -39,15 +44,26 @@ export async function pushMany(
   const ordered = clientIds
     .map((clientId) => ({ clientId, shard: pusher.shardQueries.shardOf(clientId) }))
     .sort((a, b) => a.shard - b.shard);
-  await inParallel(ordered, PUSHES_AT_ONCE, async ({ clientId }) => {
-    const result = await pusher.push({ ...common, clientId });
+  const push = async (clientId: string) => {
+    const result = await pusher.push({ ...common, clientId }, answerByMs);
     if (!('code' in result)) {
       counts.set(result.verdict, (counts.get(result.verdict) ?? 0) + 1);
       return;
     }
     failed++;
     if (failures.length < FAILURES_REPORTED_MAX) failures.push({ clientId, failure: result });
-  });
+  };
+  const pendingMax = Math.max(PUSHES_AT_ONCE, shareOfInFlight(pusher.shardQueries));
+  const places = new Places(PUSHES_AT_ONCE, pendingMax);
+  try {
+    for (const { clientId } of ordered) {
+      await places.untilFree();
+      places.hold(push(clientId));
+    }
+    await places.untilDone();
+  } finally {
+    places.close();
+  }
   return {
     counts: Array.from(counts, ([verdict, count]) => ({ verdict, count })),
     failures,
@@ -55,57 +71,122 @@ export async function pushMany(
   };
 }
 
-/** @param isCancelled whether the caller has cancelled the call */
+export interface BroadcastLimits {
+  /** How long the answers for one shard are awaited. */
+  readonly waitMs: number;
+  readonly payloadBytesMax: number;
+  /** When the response must be ready, in ms of the monotonic clock. */
+  readonly answerByMs: number;
+  /** Whether the caller has cancelled the call, or the router shuts down. */
+  readonly isEnded: () => boolean;
+}
+
 export async function broadcast(
   shardQueries: ShardQueries,
   request: BroadcastRequest,
-  limits: { readonly waitMs: number; readonly payloadBytesMax: number },
-  isCancelled: () => boolean,
+  limits: BroadcastLimits,
 ): Promise<BroadcastResponse | Rejection> {
-  const { payload, contentType, clientsPerSecond } = request;
+  const { clientsPerSecond } = request;
   if (clientsPerSecond === 0) {
     return rejection('REQUEST_MALFORMED', 'clients_per_second is 0; the minimum is 1');
   }
   const invalidPayload = rejectPayload(request, limits.payloadBytesMax);
   if (invalidPayload !== undefined) return invalidPayload;
-  const total: BroadcastResponse = { written: 0, slow: 0, shardsUnknown: 0 };
-  // Without a burst: how many clients a shard has is known only after they were written to.
-  const bucket = new TokenBucket(clientsPerSecond, performance.now(), 0);
-  const debtMs = () => bucket.debtMs(performance.now());
-  await inParallel(
-    Array.from({ length: shardQueries.shardCount }).keys(),
-    SHARDS_AT_ONCE,
-    async (shard) => {
-      for (let waitMs = debtMs(); waitMs > 0 && !isCancelled(); waitMs = debtMs()) {
-        await sleep(Math.min(CANCEL_POLL_MS, waitMs));
-      }
-      if (isCancelled()) return;
-      const body = { $case: 'broadcast', value: { payload, contentType } } as const;
-      const answers = await shardQueries.queryShard(shard, body, limits.waitMs);
-      if ('code' in answers || !answers.complete) total.shardsUnknown++;
-      if ('code' in answers) return;
-      let written = 0;
-      for (const answer of answers.bodies) {
-        if (answer.$case !== 'broadcast') continue;
-        written += answer.value.written;
-        total.slow += answer.value.slow;
-      }
-      total.written += written;
-      bucket.charge(performance.now(), written);
-    },
-  );
-  return total;
+  return new Broadcast(shardQueries, request, limits).run();
 }
 
-/** Runs `work` for each item, in order, for at most `atOnce` items at a time. */
-async function inParallel<Item>(
-  items: Iterable<Item>,
-  atOnce: number,
-  work: (item: Item) => Promise<void>,
-): Promise<void> {
-  const rest = items[Symbol.iterator]();
-  const worker = async () => {
-    for (let next = rest.next(); !next.done; next = rest.next()) await work(next.value);
-  };
-  await Promise.all(Array.from({ length: atOnce }, worker));
+class Broadcast {
+  readonly #total: BroadcastResponse = { written: 0, slow: 0, shardsUnknown: 0, shardsNotSent: 0 };
+  readonly #bucket: TokenBucket;
+  /** Shards of which every edge has answered, and the clients that they had. */
+  #shardsComplete = 0;
+  #clientsComplete = 0;
+  #rejection: Rejection | undefined;
+
+  constructor(
+    readonly shardQueries: ShardQueries,
+    readonly request: BroadcastRequest,
+    readonly limits: BroadcastLimits,
+  ) {
+    // Without a burst: how many clients a shard has is known only after they were written to.
+    this.#bucket = new TokenBucket(request.clientsPerSecond, performance.now(), 0);
+  }
+
+  async run(): Promise<BroadcastResponse | Rejection> {
+    const { shardCount } = this.shardQueries;
+    const places = new Places(SHARDS_AT_ONCE, shareOfInFlight(this.shardQueries));
+    try {
+      for (let shard = 0; shard < shardCount; shard++) {
+        await places.untilFree();
+        await this.#untilPaid();
+        if (this.#isOver()) {
+          this.#total.shardsNotSent += shardCount - shard;
+          break;
+        }
+        places.hold(this.#send(shard));
+      }
+      await places.untilDone();
+    } finally {
+      places.close();
+    }
+    const isNothingSent = this.#total.shardsNotSent === shardCount;
+    return isNothingSent && this.#rejection !== undefined ? this.#rejection : this.#total;
+  }
+
+  #isOver(): boolean {
+    return performance.now() >= this.limits.answerByMs || this.limits.isEnded();
+  }
+
+  /** Mean of the shards of which every edge has answered. */
+  #clientsPerShard(): number {
+    return this.#shardsComplete === 0 ? 0 : this.#clientsComplete / this.#shardsComplete;
+  }
+
+  async #untilPaid(): Promise<void> {
+    for (;;) {
+      const nowMs = performance.now();
+      const debtMs = this.#bucket.debtMs(nowMs);
+      if (debtMs === 0 || this.#isOver()) return;
+      await sleep(Math.min(END_POLL_MS, debtMs, this.limits.answerByMs - nowMs));
+    }
+  }
+
+  /**
+   * Pays for the mean number of clients in advance: many shards may be pending when edges are slow,
+   * and the rate must be met all the same. The answer corrects it.
+   */
+  async #send(shard: number): Promise<void> {
+    const { payload, contentType } = this.request;
+    const { waitMs, answerByMs } = this.limits;
+    const nowMs = performance.now();
+    const paid = this.#clientsPerShard();
+    this.#bucket.charge(nowMs, paid);
+    const body = { $case: 'broadcast', value: { payload, contentType } } as const;
+    const timeoutMs = Math.min(waitMs, answerByMs - nowMs);
+    const answers = await this.shardQueries.queryShard(shard, body, timeoutMs);
+    if ('code' in answers) {
+      this.#total.shardsNotSent++;
+      this.#rejection = answers;
+      this.#bucket.charge(performance.now(), -paid);
+      return;
+    }
+    let written = 0;
+    for (const answer of answers.bodies) {
+      if (answer.$case !== 'broadcast') continue;
+      written += answer.value.written;
+      this.#total.slow += answer.value.slow;
+    }
+    this.#total.written += written;
+    if (answers.complete) {
+      this.#shardsComplete++;
+      this.#clientsComplete += written;
+    } else this.#total.shardsUnknown++;
+    // An edge that did not answer may have written to its clients all the same.
+    const cost = answers.complete ? written : Math.max(written, this.#clientsPerShard());
+    this.#bucket.charge(performance.now(), cost - paid);
+  }
+}
+
+function shareOfInFlight({ inFlightMax }: ShardQueries): number {
+  return Math.floor(inFlightMax * IN_FLIGHT_SHARE);
 }

@@ -1,7 +1,7 @@
 /** `longline.v1.PushService` over gRPC: translates between the wire and `Pusher`. */
 import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { toServiceError } from '../../common/process/grpc-server.js';
+import { answerByMs, toServiceError } from '../../common/process/grpc/calls.js';
 import type { Logger } from '../../common/process/log.js';
 import type {
   PushResponse,
@@ -31,23 +31,30 @@ interface PushServiceOptions {
 }
 
 export function createPushService(options: PushServiceOptions): PushServiceServer {
-  const { pusher, backends } = options;
+  const { pusher, backends, stopping } = options;
   const unary = unaryOf(options);
   return {
-    push: unary('push', (request, _call, backend) => {
-      return backend.rejectPushes(1) ?? pusher.push(request);
+    push: unary('push', (request, call, backend) => {
+      return backend.rejectPushes(1) ?? pusher.push(request, answerByMs(call));
     }),
-    pushMany: unary('push', (request, _call, backend) => {
-      return backend.rejectPushes(request.clientIds.length) ?? pushMany(pusher, request);
-    }),
-    broadcast: unary('push', (request, call, backend) => {
+    pushMany: unary('push', (request, call, backend) => {
       return (
-        backend.rejectPushes(1) ??
-        broadcast(pusher.shardQueries, request, pusher.config, () => call.cancelled)
+        backend.rejectPushes(request.clientIds.length) ??
+        pushMany(pusher, request, answerByMs(call))
       );
     }),
-    getPresence: unary('presence', ({ clientId }) => pusher.presence(clientId)),
-    disconnect: unary('disconnect', ({ clientId }) => pusher.disconnect(clientId)),
+    broadcast: unary('push', (request, call, backend) => {
+      const { waitMs, payloadBytesMax } = pusher.config;
+      const isEnded = () => call.cancelled || stopping.aborted;
+      const limits = { waitMs, payloadBytesMax, answerByMs: answerByMs(call), isEnded };
+      return backend.rejectPushes(1) ?? broadcast(pusher.shardQueries, request, limits);
+    }),
+    getPresence: unary('presence', ({ clientId }, call) => {
+      return pusher.presence(clientId, answerByMs(call));
+    }),
+    disconnect: unary('disconnect', ({ clientId }, call) => {
+      return pusher.disconnect(clientId, answerByMs(call));
+    }),
     pushStream: (call) => {
       const backend = backends.authorize(call, 'push');
       if ('code' in backend) call.emit('error', toServiceError(pusher.rejected(backend)));
@@ -89,6 +96,7 @@ class PushStream {
   #hasEnded = false;
   /** Version of the tokens under which the caller was authorised. */
   #version: number;
+  readonly #answerByMs: number;
 
   constructor(
     readonly call: ServerDuplexStream<PushStreamRequest, PushStreamResponse>,
@@ -97,6 +105,7 @@ class PushStream {
   ) {
     const { backends, stopping } = options;
     this.#version = backends.version;
+    this.#answerByMs = answerByMs(call);
     const stop = () => this.#stop();
     stopping.addEventListener('abort', stop);
     call.on('close', () => stopping.removeEventListener('abort', stop));
@@ -147,7 +156,7 @@ class PushStream {
     }
     const limited = this.backend.rejectPushes(1);
     if (limited !== undefined) return this.#answer(correlationId, pusher.rejected(limited));
-    pusher.push(push).then(
+    pusher.push(push, this.#answerByMs).then(
       (response) => this.#answer(correlationId, response),
       (error) => this.#answer(correlationId, internal(log, error)),
     );

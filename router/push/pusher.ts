@@ -8,6 +8,7 @@ import {
   storePush,
 } from '../../common/cluster/inbox.js';
 import type { QueryResult, SendEnvelope, ShardQueries } from '../../common/cluster/shard-query.js';
+import { isSkipped } from '../../common/cluster/undelivered.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
@@ -28,6 +29,8 @@ import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
 
 /** Interval of reading whether a device has confirmed a push with WAIT_FOR_ACKED. */
 const ACK_POLL_MS = 100;
+/** Skipped pushes are rare, so fewer polls look for them. */
+const POLLS_PER_SKIPPED = 5;
 
 /** The router's settings for pushes. */
 export interface PusherConfig {
@@ -95,15 +98,23 @@ export class Pusher {
     );
   }
 
-  // Not async, nor the functions it calls for a live push: each promise has a cost per push.
-  push(request: PushRequest): Promise<PushResponse | Rejection> {
+  /**
+   * Not async, nor the functions it calls for a live push: each promise has a cost per push.
+   * @param answerByMs when the response must be ready, in ms of the monotonic clock
+   */
+  push(request: PushRequest, answerByMs: number): Promise<PushResponse | Rejection> {
     const ttlMs = request.ttlMs ?? this.config.ttlDefaultMs;
     const invalid = rejectPush(request, ttlMs, this.config);
     if (invalid !== undefined) return Promise.resolve(this.rejected(invalid));
     const startedMs = performance.now();
+    const waitMs = Math.min(request.waitMs || this.config.waitMs, answerByMs - startedMs);
+    if (waitMs <= 0) return Promise.resolve(this.rejected(deadlineExceeded()));
     const limited = this.#rates.reject(request.clientId, startedMs);
     if (limited !== undefined) return Promise.resolve(this.rejected(limited));
-    const responding = ttlMs === 0 ? this.#pushLive(request) : this.#pushDurable(request, ttlMs);
+    const responding =
+      ttlMs === 0
+        ? this.#pushLive(request, waitMs)
+        : this.#pushDurable(request, ttlMs, startedMs + waitMs);
     return responding.then((response) => {
       if ('code' in response) return this.rejected(response);
       this.#seconds.observe((performance.now() - startedMs) / 1_000);
@@ -112,21 +123,26 @@ export class Pusher {
     });
   }
 
-  #pushLive(request: PushRequest): Promise<PushResponse | Rejection> {
-    return this.#query(request, 0).then((answers) => {
+  #pushLive(request: PushRequest, waitMs: number): Promise<PushResponse | Rejection> {
+    return this.#query(request, 0, waitMs).then((answers) => {
       if ('code' in answers) return answers;
       const verdict = verdictOfLive(answers);
       return { verdict, messageId: '', acceptLevel: ACCEPT_LEVEL_UNSPECIFIED };
     });
   }
 
-  async #pushDurable(request: PushRequest, ttlMs: number): Promise<PushResponse | Rejection> {
+  /** @param untilMs end of the wait, in ms of the monotonic clock */
+  async #pushDurable(
+    request: PushRequest,
+    ttlMs: number,
+    untilMs: number,
+  ): Promise<PushResponse | Rejection> {
     const { clientId, payload, contentType, idempotencyKey } = request;
     const tag = this.shardQueries.tagOf(clientId);
-    const startedMs = performance.now();
     const required = requiredLevelOf(request, this.config.acceptLevel);
     let outcome: StoreOutcome | undefined;
-    const answers = await this.#query(request, ttlMs, async (_channel, envelope) => {
+    const waitMs = untilMs - performance.now();
+    const answers = await this.#query(request, ttlMs, waitMs, async (_channel, envelope) => {
       const push = { tag, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
       outcome = await this.#store(push, required);
       if (outcome.type === 'unavailable') return { type: 'decided' };
@@ -153,29 +169,33 @@ export class Pusher {
     }
     const acceptLevel = required?.level ?? ACCEPT_LEVEL_ACCEPTED;
     if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
-      const waitMs = this.#waitMs(request) - (performance.now() - startedMs);
-      if (await this.#isAckedWithin(waitMs, tag, clientId, messageId)) {
-        return { verdict: Verdict.VERDICT_ACKED, messageId, acceptLevel };
-      }
+      const verdict = await this.#ackVerdictBy(untilMs, tag, clientId, messageId);
+      if (verdict !== undefined) return { verdict, messageId, acceptLevel };
     }
     const verdict =
       stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
     return { verdict, messageId, acceptLevel };
   }
 
-  /** Polls Redis, as the device may confirm to any edge. */
-  async #isAckedWithin(
-    waitMs: number,
+  /** Polls Redis, as the device may confirm to any edge. Undefined: it has not confirmed in time. */
+  async #ackVerdictBy(
+    untilMs: number,
     tag: string,
     clientId: string,
     messageId: string,
-  ): Promise<boolean> {
-    const deadlineMs = performance.now() + waitMs;
-    while (!(await isAcked(this.#link, tag, clientId, messageId))) {
-      if (performance.now() + ACK_POLL_MS > deadlineMs) return false;
+  ): Promise<Verdict | undefined> {
+    for (let polls = 1; ; polls++) {
+      const acked = await isAcked(this.#link, tag, clientId, messageId);
+      const isLast = performance.now() + ACK_POLL_MS > untilMs;
+      // A confirmation of a later push covers one that was skipped as well.
+      if (acked || isLast || polls % POLLS_PER_SKIPPED === 0) {
+        const skipped = await isSkipped(this.#link, tag, clientId, messageId);
+        if (skipped) return Verdict.VERDICT_SKIPPED;
+      }
+      if (acked) return Verdict.VERDICT_ACKED;
+      if (isLast) return undefined;
       await sleep(ACK_POLL_MS);
     }
-    return true;
   }
 
   #store(push: StorePush, required: RequiredLevel | undefined): Promise<StoreOutcome> {
@@ -190,35 +210,30 @@ export class Pusher {
   #query(
     request: PushRequest,
     ttlMs: number,
+    waitMs: number,
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
     const { payload, contentType } = request;
     const body = { $case: 'push', value: { payload, contentType, ttlMs } } as const;
-    return this.shardQueries.query(
-      request.clientId,
-      body,
-      this.#waitMs(request),
-      isFinalForPush,
-      send,
-    );
+    return this.shardQueries.query(request.clientId, body, waitMs, isFinalForPush, send);
   }
 
-  #waitMs(request: PushRequest): number {
-    return request.waitMs === 0 ? this.config.waitMs : request.waitMs;
-  }
-
-  async presence(clientId: string): Promise<GetPresenceResponse | Rejection> {
-    const invalid = rejectClientId(clientId);
+  /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
+  async presence(clientId: string, answerByMs: number): Promise<GetPresenceResponse | Rejection> {
+    const leftMs = answerByMs - performance.now();
+    const invalid = rejectClientId(clientId) ?? (leftMs <= 0 ? deadlineExceeded() : undefined);
     if (invalid !== undefined) return this.rejected(invalid);
-    const found = await this.shardQueries.queryPresence(clientId);
+    const found = await this.shardQueries.queryPresence(clientId, leftMs);
     return 'code' in found ? this.rejected(found) : found;
   }
 
-  async disconnect(clientId: string): Promise<DisconnectResponse | Rejection> {
-    const invalid = rejectClientId(clientId);
+  /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
+  async disconnect(clientId: string, answerByMs: number): Promise<DisconnectResponse | Rejection> {
+    const waitMs = Math.min(this.config.waitMs, answerByMs - performance.now());
+    const invalid = rejectClientId(clientId) ?? (waitMs <= 0 ? deadlineExceeded() : undefined);
     if (invalid !== undefined) return this.rejected(invalid);
     const body = { $case: 'disconnect', value: {} } as const;
-    const answers = await this.shardQueries.query(clientId, body, this.config.waitMs, () => false);
+    const answers = await this.shardQueries.query(clientId, body, waitMs, () => false);
     if ('code' in answers) return this.rejected(answers);
     const closed = answers.bodies.filter((answer) => answer.$case === 'closed').length;
     return { closed, complete: answers.complete };
@@ -229,4 +244,11 @@ export class Pusher {
     this.#rejected.inc({ code: rejected.code });
     return rejected;
   }
+}
+
+function deadlineExceeded(): Rejection {
+  return rejection(
+    'DEADLINE_EXCEEDED',
+    'the deadline of the call leaves no time; nothing was sent',
+  );
 }

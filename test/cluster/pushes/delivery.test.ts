@@ -209,11 +209,39 @@ describe('a client that reconnects', () => {
     const [b] = await store(clientId, 'b');
     const headers = { 'last-event-id': idFrom(foreign!) };
     const events = await connectAndCatchUp(clientId, { headers });
-    expect(events).toEqual([
-      { event: 'reset', id: '', data: '{}' },
+    const stored = [
       { event: 'message', id: a, data: 'a' },
       { event: 'message', id: b, data: 'b' },
-    ]);
+    ];
+    expect(events).toEqual([{ event: 'reset', id: expect.any(String), data: '{}' }, ...stored]);
+    const position = { 'last-event-id': events[0]!.id };
+    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual(stored);
+  });
+
+  test('receives one reset and not one per reconnect, if Redis knows nothing of it', async () => {
+    const clientId = 'reset-once';
+    const headers = { 'last-event-id': '1795386373482-0' };
+    const [reset, ...others] = await connectAndCatchUp(clientId, { headers });
+    expect([reset!.event, others]).toEqual(['reset', []]);
+    const position = { 'last-event-id': reset!.id };
+    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual([]);
+    // A push that expires meanwhile is not missed in silence.
+    await running.push.push(clientId, 'short', { ttlMs: 1 });
+    const [again] = await (await connect(clientId, { headers: position })).until(1);
+    expect(again!.event).toBe('reset');
+    const next = { 'last-event-id': again!.id };
+    expect(await connectAndCatchUp(clientId, { headers: next })).toEqual([]);
+  });
+
+  test('receives one reset for a push that has expired behind one with a longer TTL', async () => {
+    const clientId = 'reset-behind';
+    const [first] = await store(clientId, 'a');
+    await running.push.push(clientId, 'short', { ttlMs: 1 });
+    const headers = { 'last-event-id': first! };
+    const [reset] = await (await connect(clientId, { headers })).until(1);
+    expect(reset!.event).toBe('reset');
+    const position = { 'last-event-id': reset!.id };
+    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual([]);
   });
 
   test('receives a reset if a push after its id has expired', async () => {
@@ -223,7 +251,7 @@ describe('a client that reconnects', () => {
     const client = await connect('reset-expired', { headers: { 'last-event-id': first! } });
     const events = await client.until(2);
     expect(events).toEqual([
-      { event: 'reset', id: '', data: '{}' },
+      { event: 'reset', id: expect.any(String), data: '{}' },
       { event: 'message', id: last, data: 'b' },
     ]);
   });

@@ -14,7 +14,7 @@ import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals'
 import { pino } from 'pino';
 import { certificateNames } from '../../../common/auth/certificate-names.js';
 import { linkCredentials, serverCredentials } from '../../../common/auth/grpc-tls.js';
-import { bindGrpc } from '../../../common/process/grpc-server.js';
+import { bindGrpc } from '../../../common/process/grpc/grpc-server.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { Authority, type CertificateFiles, OPENSSL } from '../../support/certificates.js';
 import { testWith } from '../../support/devices/system-clients.js';

@@ -2,7 +2,7 @@ import { type ClientDuplexStream, credentials, type ServiceError, status } from 
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { type Assignment, toWire } from '../../../common/cluster/assignment.js';
-import { bindGrpc, type GrpcServer } from '../../../common/process/grpc-server.js';
+import { bindGrpc, type GrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { createControlGrpc } from '../../../control/control-grpc.js';
@@ -131,6 +131,10 @@ const stats: Stats = {
   eventLoopLagMs: 0,
   memoryHeadroom: 1,
   goawaysPending: 0,
+  clientsReturned: 0,
+  clientsReturnedIds: [],
+  reconnectLoops: [],
+  pushesSkipped: [],
 };
 
 /** One edge's session, as the edge sees it. */

@@ -1,6 +1,6 @@
 /** The operator API of a control with fake operations, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
-import { bindGrpc, createGrpcServer } from '../../../common/process/grpc-server.js';
+import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';

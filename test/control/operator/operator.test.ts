@@ -11,7 +11,7 @@ import {
   bindGrpc,
   createGrpcServer,
   type GrpcServer,
-} from '../../../common/process/grpc-server.js';
+} from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';

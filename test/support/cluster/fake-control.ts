@@ -15,7 +15,7 @@ import {
   bindGrpc,
   createGrpcServer,
   type GrpcServer,
-} from '../../../common/process/grpc-server.js';
+} from '../../../common/process/grpc/grpc-server.js';
 import {
   AssignmentServiceService,
   type WatchRequest,
