@@ -49,7 +49,7 @@ describe.each(VALUES)('%s', (values) => {
       expect(text).toMatch(/runAsNonRoot: true/);
       expect(text).toMatch(/readOnlyRootFilesystem: true/);
       expect(text).toMatch(/allowPrivilegeEscalation: false/);
-      expect(text).toMatch(/drop: \[ALL\]/);
+      expect(text).toMatch(/drop: \[ALL\]|drop:\n +- ALL/);
       expect(text).toMatch(/type: RuntimeDefault/);
       expect(text).toMatch(/terminationMessagePolicy: FallbackToLogsOnError/);
     }
@@ -129,7 +129,15 @@ describe('values', () => {
     ],
     [['router.front.enabled=true'], /edges accept PROXY headers only from known networks/],
     [['redis.sentinelMaster=m'], /the bundled Redis has no Sentinels/],
-    [['auth.mode=jwt'], /5 problem.*mode=jwt requires LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL/s],
+    [
+      ['auth.mode=jwt'],
+      /5 problem.*mode=jwt requires LONGLINE_JWT_KEYS or LONGLINE_JWT_JWKS_URL or auth.jwtKeysSecret/s,
+    ],
+    [
+      ['auth.mode=jwt', 'auth.jwtKeysSecret.name=k', 'auth.settings.LONGLINE_JWT_JWKS_URL=u'],
+      /LONGLINE_JWT_JWKS_URL and auth.jwtKeysSecret.name are set; set one of them/,
+    ],
+    [['auth.jwtKeysSecret.name=k'], /auth.jwtKeysSecret.name has no effect with mode=none/],
     [
       ['auth.settings.LONGLINE_JWT_AUDIENCE=a'],
       /LONGLINE_JWT_AUDIENCE has no effect with mode=none/,

@@ -26,7 +26,7 @@ export interface Rendered {
  */
 export function render(args: readonly string[]): Rendered[] {
   const options = ['template', 'longline', CHART, '--namespace', 'push', ...args];
-  const output = execFileSync(helm!, options, { encoding: 'utf8' });
+  const output = execFileSync(helm!, options, { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
   return output
     .split(/^---$/m)
     .filter((text) => /^kind:/m.test(text))

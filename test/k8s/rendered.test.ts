@@ -19,6 +19,11 @@ helmTest('the kustomize base is up to date with the chart: run node k8s/render.m
   }
 });
 
+helmTest("the chart's README.md is up to date: run node k8s/render.mjs", async () => {
+  const { path, text } = (await import(RENDER)).renderReadme();
+  expect(readFileSync(path, 'utf8')).toBe(text);
+});
+
 test('the schema is up to date with the settings: run node k8s/render.mjs', async () => {
   const { path, text } = (await import(RENDER)).renderSchema();
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(JSON.parse(text));

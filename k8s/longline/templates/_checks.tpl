@@ -6,7 +6,12 @@
   (include "longline.checkAuth" . | fromJsonArray)
   (include "longline.checkDrain" . | fromJsonArray)
   (include "longline.checkReach" . | fromJsonArray)
-  (include "longline.checkScaling" . | fromJsonArray) -}}
+  (include "longline.checkScaling" . | fromJsonArray)
+  (include "longline.checkServices" . | fromJsonArray)
+  (include "longline.checkRoutes" . | fromJsonArray)
+  (include "longline.checkPods" . | fromJsonArray)
+  (include "longline.checkLabels" . | fromJsonArray)
+  (include "longline.checkMonitoring" . | fromJsonArray) -}}
 {{- if $problems -}}
 {{- fail (printf "\n\n%d problem(s) in the values\n  %s\n" (len $problems) (join "\n  " $problems)) -}}
 {{- end -}}
@@ -41,23 +46,32 @@
 {{- $problems = append $problems "auth.mode: not set; set jwt, or none to run without authentication" -}}
 {{- end -}}
 {{- $given := concat .existingSecret.keys (keys .settings) -}}
+{{- $places := "in auth.settings or auth.existingSecret.keys" -}}
+{{- if .jwtKeysSecret.name }}{{ $given = append $given "auth.jwtKeysSecret.name" }}{{ end -}}
+{{- if .backendTokensSecret.name }}{{ $given = append $given "auth.backendTokensSecret.name" }}{{ end -}}
+{{- $keySources := list "LONGLINE_JWT_KEYS" "LONGLINE_JWT_JWKS_URL" "auth.jwtKeysSecret.name" -}}
+{{- $keysGiven := list -}}
+{{- range $keySources }}{{ if has . $given }}{{ $keysGiven = append $keysGiven . }}{{ end }}{{ end -}}
+{{- if gt (len $keysGiven) 1 -}}
+{{- $problems = append $problems (printf "auth: %s are set; set one of them" (join " and " $keysGiven)) -}}
+{{- end -}}
 {{- if eq .mode "jwt" -}}
 {{- range $all := list
   (list "LONGLINE_JWT_ALGORITHMS")
-  (list "LONGLINE_JWT_KEYS" "LONGLINE_JWT_JWKS_URL")
+  $keySources
   (list "LONGLINE_TICKET_SECRET")
   (list "LONGLINE_LINK_TOKEN" "LONGLINE_LINK_CERTIFICATES")
-  (list "LONGLINE_BACKEND_TOKENS" "LONGLINE_BACKEND_CERTIFICATES") -}}
+  (list "LONGLINE_BACKEND_TOKENS" "LONGLINE_BACKEND_CERTIFICATES" "auth.backendTokensSecret.name") -}}
 {{- $isGiven := false -}}
 {{- range $all }}{{ if has . $given }}{{ $isGiven = true }}{{ end }}{{ end -}}
 {{- if not $isGiven -}}
-{{- $problems = append $problems (printf "auth: mode=jwt requires %s in auth.settings or auth.existingSecret.keys" (join " or " $all)) -}}
+{{- $problems = append $problems (printf "auth: mode=jwt requires %s, settings %s" (join " or " $all) $places) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if eq .mode "none" -}}
 {{- range $given -}}
-{{- if or (hasPrefix "LONGLINE_JWT_" .) (hasPrefix "LONGLINE_TICKET_" .) -}}
+{{- if or (hasPrefix "LONGLINE_JWT_" .) (hasPrefix "LONGLINE_TICKET_" .) (eq "auth.jwtKeysSecret.name" .) -}}
 {{- $problems = append $problems (printf "auth: %s has no effect with mode=none; unset it or set mode=jwt" .) -}}
 {{- end -}}
 {{- end -}}

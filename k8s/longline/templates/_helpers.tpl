@@ -1,16 +1,25 @@
-{{- /* Names, labels, and the parts that the pods of all roles share. */ -}}
+{{- /* Names, labels, images, and the settings and files that roles share. */ -}}
 
+{{- /* Prefix of all names. 40 characters leave room for the longest suffix of 63 that Kubernetes allows. */ -}}
 {{- define "longline.name" -}}
-{{- if contains "longline" .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-longline" .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- $chart := include "longline.chartName" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name) -}}
+{{- .Values.fullnameOverride | default $full | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "longline.chartName" -}}
+{{- .Values.nameOverride | default "longline" -}}
+{{- end -}}
+
+{{- define "longline.serviceAccount" -}}
+{{- with .Values.serviceAccount -}}
+{{- .name | default (ternary (include "longline.name" $) "default" .create) -}}
 {{- end -}}
 {{- end -}}
 
 {{- /* Selector labels. Argument: dict with root and role. */ -}}
 {{- define "longline.selector" -}}
-app.kubernetes.io/name: longline
+app.kubernetes.io/name: {{ include "longline.chartName" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .role }}
 {{- end -}}
@@ -22,20 +31,84 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /*
+Metadata of an object. Argument: dict with root and role, and optionally name (default: that of the
+role), labels and annotations, which replace common ones with the same key.
+*/ -}}
 {{- define "longline.meta" -}}
-name: {{ include "longline.name" .root }}-{{ .role }}
+name: {{ .name | default (printf "%s-%s" (include "longline.name" .root) .role) }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "longline.labels" . | nindent 2 }}
+  {{- with include "longline.joined" (list .root.Values.commonLabels .labels) | fromJson }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with include "longline.joined" (list .root.Values.commonAnnotations .annotations) | fromJson }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Labels and annotations in a pod template. Argument: dict with root and role. */ -}}
+{{- define "longline.podMeta" -}}
+{{- $own := index .root.Values .role -}}
+labels:
+  {{- include "longline.selector" . | nindent 2 }}
+  {{- with include "longline.joined" (list .root.Values.commonLabels $own.podLabels) | fromJson }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with include "longline.joined" (list .root.Values.commonAnnotations $own.podAnnotations) | fromJson }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* JSON of several maps as one; later ones win. Argument: list of maps, or nothing in place of a map. */ -}}
+{{- define "longline.joined" -}}
+{{- $joined := dict -}}
+{{- range . -}}
+{{- range $key, $value := . | default dict -}}{{- $_ := set $joined $key $value -}}{{- end -}}
+{{- end -}}
+{{- toJson $joined -}}
+{{- end -}}
+
+{{- /*
+JSON of a map changed by another: maps are merged, other values replaced, and null removes a key.
+Argument: list of the two.
+*/ -}}
+{{- define "longline.changed" -}}
+{{- $base := index . 0 -}}
+{{- range $key, $value := index . 1 | default dict -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $base $key -}}
+{{- else if and (kindIs "map" $value) (kindIs "map" (get $base $key)) -}}
+{{- $_ := set $base $key (include "longline.changed" (list (get $base $key) $value) | fromJson) -}}
+{{- else -}}
+{{- $_ := set $base $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $base -}}
 {{- end -}}
 
 {{- define "longline.image" -}}
 {{- with .Values.image -}}
+{{- $registry := $.Values.global.imageRegistry | default .registry -}}
+{{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A global registry replaces that of the image, if it names one. */ -}}
+{{- define "longline.redisImage" -}}
+{{- $image := .Values.redis.bundled.image -}}
+{{- with .Values.global.imageRegistry -}}
+{{ . }}/{{ regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $image "" }}
+{{- else -}}
+{{ $image }}
 {{- end -}}
 {{- end -}}
 
@@ -45,80 +118,6 @@ labels:
 {{- end -}}
 {{- define "longline.redisKey" -}}
 {{- if .Values.redis.existingSecret.name -}}{{ .Values.redis.existingSecret.key }}{{- else -}}url{{- end -}}
-{{- end -}}
-
-{{- /* Scheduling constraints of a pod. Argument: dict with root and role. */ -}}
-{{- define "longline.placement" -}}
-{{- $own := index .root.Values .role -}}
-affinity:
-  nodeAffinity:
-    requiredDuringSchedulingIgnoredDuringExecution:
-      nodeSelectorTerms:
-        - matchExpressions:
-            - key: kubernetes.io/os
-              operator: In
-              values: [linux]
-            - key: kubernetes.io/arch
-              operator: In
-              values: {{ toJson .root.Values.image.architectures }}
-topologySpreadConstraints:
-  {{- with $own.topologySpreadConstraints }}
-  {{- toYaml . | nindent 2 }}
-  {{- else }}
-  {{- $selector := include "longline.selector" . }}
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-  - maxSkew: 1
-    topologyKey: {{ . }}
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- $selector | nindent 8 }}
-  {{- end }}
-  {{- end }}
-{{- with $own.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $own.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $own.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- end -}}
-
-{{- /* Security settings of a pod: no API token, no root, no extra privileges. */ -}}
-{{- define "longline.pod" -}}
-serviceAccountName: {{ include "longline.name" .root }}
-automountServiceAccountToken: false
-# Otherwise Kubernetes adds a LONGLINE_… variable for each service, which Longline rejects as unknown.
-enableServiceLinks: false
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
-{{- end -}}
-
-{{- define "longline.container" -}}
-image: {{ include "longline.image" .root }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-# Shows the last log lines, such as an invalid setting, in the status of the pod.
-terminationMessagePolicy: FallbackToLogsOnError
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
 {{- end -}}
 
 {{- /* Settings of all roles. */ -}}
@@ -157,6 +156,18 @@ securityContext:
 {{- if include "longline.appliesTo" (dict "role" $role "name" $name) }}
 - name: {{ $name }}
   value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.auth.jwtKeysSecret }}
+{{- if and .name (ne $role "control") }}
+- name: LONGLINE_JWT_KEYS_FILE
+  value: /etc/longline/jwt-keys/{{ .key }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.auth.backendTokensSecret }}
+{{- if and .name (eq $role "router") }}
+- name: LONGLINE_BACKEND_TOKENS_FILE
+  value: /etc/longline/backend-tokens/{{ .key }}
 {{- end }}
 {{- end }}
 {{- with $root.Values.tls }}
@@ -221,6 +232,10 @@ Argument: dict with role and name.
 - name: LONGLINE_CORS_ORIGINS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.appOrigins }}
+- name: LONGLINE_APP_ORIGINS
+  value: {{ . }}
+{{- end }}
 {{- with .Values.proxyNetworks }}
 - name: LONGLINE_PROXY_NETWORKS
   value: {{ . | quote }}
@@ -234,48 +249,41 @@ Argument: dict with role and name.
 {{- if eq .role "edge" }}{{ with .root.Values.tls.edgeSecret }}{{ $_ := set $files "edge-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "edge" }}{{ with .root.Values.tls.grpcSecret }}{{ $_ := set $files "grpc-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "control" }}{{ with .root.Values.tls.linkSecret }}{{ $_ := set $files "link-tls" . }}{{ end }}{{ end -}}
+{{- if ne .role "control" }}{{ with .root.Values.auth.jwtKeysSecret.name }}{{ $_ := set $files "jwt-keys" . }}{{ end }}{{ end -}}
+{{- if eq .role "router" }}{{ with .root.Values.auth.backendTokensSecret.name }}{{ $_ := set $files "backend-tokens" . }}{{ end }}{{ end -}}
 {{- toJson $files -}}
 {{- end -}}
 
 {{- define "longline.volumeMounts" -}}
-{{- with include "longline.files" . | fromJson -}}
+{{- $files := include "longline.files" . | fromJson -}}
+{{- $extra := (index .root.Values .role).extraVolumeMounts -}}
+{{- if or $files $extra -}}
 volumeMounts:
-  {{- range $name, $secret := . }}
+  {{- range $name, $secret := $files }}
   - name: {{ $name }}
     mountPath: /etc/longline/{{ $name }}
     readOnly: true
+  {{- end }}
+  {{- with $extra }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 {{- end -}}
 
 {{- define "longline.volumes" -}}
-{{- with include "longline.files" . | fromJson -}}
+{{- $files := include "longline.files" . | fromJson -}}
+{{- $extra := (index .root.Values .role).extraVolumes -}}
+{{- if or $files $extra -}}
 volumes:
-  {{- range $name, $secret := . }}
+  {{- range $name, $secret := $files }}
   - name: {{ $name }}
     secret:
       secretName: {{ $secret }}
   {{- end }}
+  {{- with $extra }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
-{{- end -}}
-
-{{- /* Live while it answers; ready when it can deliver. */ -}}
-{{- define "longline.probes" -}}
-livenessProbe:
-  httpGet:
-    path: /healthz
-    port: {{ .port }}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  # A minute: killing an edge that is only slow would send all its devices to edges that are slow, too.
-  failureThreshold: 6
-readinessProbe:
-  httpGet:
-    path: {{ .ready }}
-    port: {{ .port }}
-  periodSeconds: 2
-  timeoutSeconds: 2
-  failureThreshold: 2
 {{- end -}}
 
 {{- define "longline.disruptionBudget" -}}
