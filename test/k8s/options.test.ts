@@ -136,7 +136,7 @@ describe('the pods of ci/pods-values.yaml', () => {
     expect(readiness).not.toMatch(/httpGet/);
   });
 
-  helmTest('run on nodes for which the image is built, whatever the affinity', () => {
+  helmTest('run on nodes for which the image is built, with any affinity', () => {
     const edge = find(rendered(), 'StatefulSet', 'longline-edge');
     expect(edge.match(/key: kubernetes.io\/arch/g)).toHaveLength(2);
     expect(edge).toMatch(/key: pool\n/);

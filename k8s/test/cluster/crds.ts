@@ -10,22 +10,28 @@ import { kubectl } from '../kubectl.js';
 
 const FOLDER = join(packageRoot, 'build/k8s/crds');
 
-const FILES: Readonly<Record<string, string>> = {
-  'sigs.k8s.io/gateway-api@v1.6.3': 'config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml',
-  'github.com/prometheus-operator/prometheus-operator@v0.85.0':
-    'example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml',
-  'github.com/kedacore/keda/v2@v2.21.0': 'config/crd/bases/keda.sh_scaledobjects.yaml',
+/** Files by the module that contains them. */
+const FILES: Readonly<Record<string, readonly string[]>> = {
+  'sigs.k8s.io/gateway-api@v1.6.3': ['httproutes', 'tcproutes', 'tlsroutes'].map(
+    (name) => `config/crd/standard/gateway.networking.k8s.io_${name}.yaml`,
+  ),
+  'github.com/prometheus-operator/prometheus-operator@v0.85.0': [
+    'podmonitors',
+    'prometheusrules',
+    'servicemonitors',
+  ].map((name) => `example/prometheus-operator-crd/monitoring.coreos.com_${name}.yaml`),
+  'github.com/kedacore/keda/v2@v2.21.0': ['config/crd/bases/keda.sh_scaledobjects.yaml'],
 };
 
 /** Copies the definitions out of the projects' Go modules, which the Go module proxy serves. */
 export async function fetchCrds(): Promise<void> {
   mkdirSync(FOLDER, { recursive: true });
-  for (const [module, file] of Object.entries(FILES)) {
-    const copy = join(FOLDER, basename(file));
-    if (existsSync(copy)) continue;
+  for (const [module, files] of Object.entries(FILES)) {
+    const copyOf = (file: string) => join(FOLDER, basename(file));
+    if (files.every((file) => existsSync(copyOf(file)))) continue;
     const answer = await run('go', ['mod', 'download', '-json', module]);
     const { Dir: folder } = JSON.parse(answer) as { Dir: string };
-    copyFileSync(join(folder, file), copy);
+    for (const file of files) copyFileSync(join(folder, file), copyOf(file));
   }
 }
 
