@@ -70,8 +70,10 @@ await runRole(async () => {
 
   const stepGoaways = () => {
     const isRedisSilent = privateChannels.notDeliveringReasons().length > 0;
-    const { isClosing, isOver } = goaways.step(Date.now(), controlLink, isRedisSilent);
+    const step = goaways.step(Date.now(), controlLink, isRedisSilent);
+    const { isClosing, isOver, rejectsGuests } = step;
     port.isClosing = isClosing && shutdown.isStarted;
+    port.rejectsGuests = rejectsGuests;
     if (isOver) stop('drained');
   };
   const stopTasks = startPeriodicTasks([

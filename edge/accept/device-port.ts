@@ -21,15 +21,20 @@ import type {
   TransportEvents,
 } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
-import { readFrontTlv } from '../../common/wire/front-tlv.js';
+import { hasUpgradedTlv, readFrontTlv } from '../../common/wire/front-tlv.js';
 import type { Position } from '../../common/wire/position.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
-import type { ConnectRequest, ProtocolDetector } from '../protocol/protocol.js';
+import type {
+  ConnectRequest,
+  DetectionResult,
+  ProtocolDetector,
+  Upgraded,
+} from '../protocol/protocol.js';
 import { type Clients, EARLY_DATA_BYTES_MAX } from '../session/clients.js';
 import type { Connections } from '../session/connections.js';
 import type { Shards } from '../shards/shards.js';
 import { AddressPrefixes } from './address-prefixes.js';
-import { admit } from './admission.js';
+import { type Admission, admit } from './admission.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
 import type { PeerAddresses } from './peer-addresses.js';
 
@@ -70,6 +75,10 @@ interface Pending {
   isAtStart: boolean;
   /** Version of the assignment under which a front proxy has chosen this edge. */
   frontedUnder: Position | undefined;
+  /** Whether that proxy has answered the upgrade of the device. */
+  isAnswered: boolean;
+  /** Whether the connection was upgraded: `detector` keeps its bytes. */
+  isUpgraded: boolean;
   /** Set when the protocol is detected. */
   detector: ProtocolDetector | undefined;
   /** Set when the request is complete. */
@@ -80,8 +89,8 @@ interface Pending {
 
 /** Retry-After is randomised up to this value, in seconds. */
 const RETRY_AFTER_S_MAX = 10;
-/** Range of the delay after which a device retries that a front proxy sent to the wrong edge. */
-const RETRY_MS = { min: 500, max: 2_000 };
+/** The same for a device that a front proxy has sent to the wrong edge. */
+const RETRY_STALE_S_MAX = 2;
 
 const NO_BYTES = Buffer.alloc(0);
 
@@ -97,6 +106,8 @@ export class DevicePort implements TransportEvents {
   readonly #staleRoutes: Counter;
   /** Whether the edge is about to exit: no device is admitted. */
   isClosing = false;
+  /** Whether devices of other edges' shards are rejected that follow no redirect. */
+  rejectsGuests = false;
   /** Whether the edge is short of memory: no new device is admitted. */
   isMemoryLow = false;
 
@@ -118,7 +129,7 @@ export class DevicePort implements TransportEvents {
     );
     this.#staleRoutes = metrics.counter(
       'longline_edge_front_stale_routes_total',
-      'Devices sent here by a front proxy with a stale assignment, which receive a goaway',
+      'Devices sent here by a front proxy with a stale assignment, which are told to retry',
     );
     this.#rejected = metrics.counter(
       'longline_edge_requests_rejected_total',
@@ -142,6 +153,8 @@ export class DevicePort implements TransportEvents {
       bytes: NO_BYTES,
       isAtStart: true,
       frontedUnder: undefined,
+      isAnswered: false,
+      isUpgraded: false,
       detector: undefined,
       request: undefined,
       verified: undefined,
@@ -229,6 +242,7 @@ export class DevicePort implements TransportEvents {
   }
 
   #read(connection: Connection, pending: Pending, bytes: Buffer): void {
+    if (pending.isUpgraded) return this.#readUpgraded(connection, pending, bytes);
     // Nearly always the first bytes are the whole request, and none of them are kept.
     const { length } = pending.bytes;
     const all = length === 0 ? bytes : Buffer.concat([pending.bytes, bytes]);
@@ -253,6 +267,7 @@ export class DevicePort implements TransportEvents {
     }
     pending.isAtStart = false;
     pending.frontedUnder = readFrontTlv(header);
+    pending.isAnswered = pending.frontedUnder !== undefined && hasUpgradedTlv(header);
     peers.set(connection, header.source, pending.frontedUnder !== undefined);
     pending.bytes = NO_BYTES;
     if (header.source !== undefined && !this.#countPrefix(connection, header.source)) return;
@@ -281,9 +296,16 @@ export class DevicePort implements TransportEvents {
     }
     pending.detector = detector;
     const read = detector.read(all, searched);
+    if (read.type === 'incomplete') pending.bytes = searched === 0 ? Buffer.from(all) : all;
+    else this.#proceed(connection, pending, read);
+  }
+
+  #proceed(connection: Connection, pending: Pending, read: DetectionResult): void {
+    if ('reply' in read && read.reply !== undefined) {
+      this.options.transport.write(connection, read.reply);
+    }
     switch (read.type) {
       case 'incomplete':
-        pending.bytes = searched === 0 ? Buffer.from(all) : all;
         return;
       case 'answered':
         return this.#respond(connection, read.bytes);
@@ -291,13 +313,28 @@ export class DevicePort implements TransportEvents {
         return this.#reject(connection, read.rejected, read.bytes);
       case 'connect':
         return this.#queue(connection, pending, read.request);
+      case 'upgraded':
+        return this.#upgrade(connection, pending, read);
     }
+  }
+
+  #upgrade(connection: Connection, pending: Pending, upgraded: Upgraded): void {
+    if (!pending.isAnswered) this.options.transport.write(connection, upgraded.response);
+    pending.isUpgraded = true;
+    pending.detector = upgraded.detector;
+    pending.bytes = NO_BYTES;
+    if (upgraded.rest.length > 0) this.#readUpgraded(connection, pending, upgraded.rest);
+  }
+
+  #readUpgraded(connection: Connection, pending: Pending, bytes: Buffer): void {
+    this.#proceed(connection, pending, pending.detector!.read(bytes, 0));
   }
 
   #queue(connection: Connection, pending: Pending, request: ConnectRequest): void {
     const { authenticator } = this.options;
     pending.stage = 'queued';
     pending.request = request;
+    if (this.#rejectLeaving(connection, pending, request)) return;
     // A copy, because the buffer belongs to the transport.
     pending.bytes = request.earlyData.length === 0 ? NO_BYTES : Buffer.from(request.earlyData);
     const { query, credentials } = request;
@@ -384,17 +421,15 @@ export class DevicePort implements TransportEvents {
   }
 
   #connect(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const { config, table, peers, shards, clients } = this.options;
-    const { clientId, routedUnder } = request.query;
+    // Again, because the edge may have begun to drain meanwhile.
+    if (this.#rejectLeaving(connection, pending, request)) return;
+    const { table, shards, clients } = this.options;
+    const { clientId } = request.query;
     const shard = shardOf(clientId, table.shardCount);
-    const assignment = this.options.assignment();
-    const admission = admit(assignment, config.edgeId, shard, pending.frontedUnder ?? routedUnder);
-    if (peers.isFronted(connection)) {
-      if (admission.type === 'redirect' || this.isClosing) {
-        return this.#rejectStaleRoute(connection, pending, request, shard);
-      }
-    } else if (admission.type === 'redirect') {
-      const redirect = this.#redirect(request, pending, admission.owner, assignment!);
+    const admission = this.#admit(pending, request);
+    if (admission.type === 'redirect') {
+      const { position } = this.options.assignment()!;
+      const redirect = this.#redirect(request, pending, admission.owner, position);
       if (redirect !== undefined) {
         this.#redirected.inc();
         return this.#respond(connection, redirect);
@@ -418,7 +453,7 @@ export class DevicePort implements TransportEvents {
     request: ConnectRequest,
     { verified }: Pending,
     owner: AssignedEdge,
-    { position }: Assignment,
+    position: Position,
   ): Buffer | undefined {
     const { query } = request;
     // A ticket and not the token, which must not appear in a URL.
@@ -426,28 +461,37 @@ export class DevicePort implements TransportEvents {
     return request.redirect(connectUrl(owner.advertisedUrl, query, position, ticket));
   }
 
+  #admit(pending: Pending, { query }: ConnectRequest): Admission {
+    const { config, table, assignment } = this.options;
+    const shard = shardOf(query.clientId, table.shardCount);
+    const routedUnder = pending.frontedUnder ?? query.routedUnder;
+    return admit(assignment(), config.edgeId, shard, routedUnder);
+  }
+
   /**
-   * Handles a device that a front proxy has routed by an older assignment. The device knows no
-   * address but the front's, so it is accepted and receives a goaway in its protocol: by the time it
-   * retries, the router has the newer assignment.
+   * Rejects a device that this edge would have to send away at once, before any work for it: its
+   * session would only interrupt an older one, and the device would return in a loop. A front proxy
+   * with an older assignment has the newer one by the time of the retry.
+   * @returns whether the device was rejected
    */
-  #rejectStaleRoute(
-    connection: Connection,
-    pending: Pending,
-    request: ConnectRequest,
-    shard: number,
-  ): void {
-    const { clients } = this.options;
-    this.#staleRoutes.inc();
-    this.#pending.delete(connection);
-    clients.open(connection, shard, request, pending.verified!, pending.bytes);
-    clients.sendGoaway(connection, randomBetween(RETRY_MS.min, RETRY_MS.max), undefined);
+  #rejectLeaving(connection: Connection, pending: Pending, request: ConnectRequest): boolean {
+    const isFronted = this.options.peers.isFronted(connection);
+    if (!this.isClosing && !this.rejectsGuests && !isFronted) return false;
+    const isElsewhere = this.#admit(pending, request).type === 'redirect';
+    if (isElsewhere && request.followsRedirects && !isFronted) return false;
+    if (!this.isClosing && !isElsewhere) return false;
+    const isStale = isFronted && isElsewhere;
+    if (isStale) this.#staleRoutes.inc();
+    const retryAfterS = randomBetween(1, isStale ? RETRY_STALE_S_MAX : RETRY_AFTER_S_MAX);
+    const message = 'this edge gives its clients to other edges; retry';
+    const rejected = { ...rejection('NOT_READY', message), retryAfterS };
+    this.#reject(connection, rejected, request.retryLater(rejected));
+    return true;
   }
 
   #capacityRejection(shard: number, clientId: string): Rejection | undefined {
     const { table, config } = this.options;
     const { connectionsMax } = config;
-    if (this.isClosing) return rejection('NOT_READY', 'this edge is shutting down; retry');
     // A client that is registered here replaces its own connection, which may be long dead.
     if (table.count < connectionsMax || table.find(shard, clientId) !== undefined) return undefined;
     const message = `the edge is full: ${connectionsMax} connections are open; retry elsewhere`;

@@ -12,6 +12,7 @@ import { connectUrl } from '../../common/wire/connect-query.js';
 import type { Pace } from '../../proto/gen/longline/v1/edge_session.js';
 import type { Clients } from '../session/clients.js';
 import type { Connections } from '../session/connections.js';
+import type { MessageLimits } from '../session/message-limits.js';
 import type { TokenExpiry } from '../session/token-expiry.js';
 import type { Shards } from '../shards/shards.js';
 import { GoawayCredit } from './goaway-credit.js';
@@ -22,6 +23,9 @@ import type { EdgeState, Shutdown, ShutdownStep } from './shutdown.js';
 const RETRY_MS = { min: 100, max: 1_000 };
 /** The same when all clients receive one within seconds. */
 const RETRY_CLOSING_MS = { min: 500, max: 5_000 };
+
+/** Clients that a drain names. */
+const WAITING_NAMED_MAX = 10;
 
 /** The part of the control link that is used here. */
 export interface ControlSession {
@@ -35,6 +39,7 @@ export interface GoawaysOptions {
   readonly table: Connections;
   readonly clients: Pick<Clients, 'sendGoaway'>;
   readonly tokenExpiry: Pick<TokenExpiry, 'ticketOf'>;
+  readonly limits: Pick<MessageLimits, 'find'>;
   readonly shards: Shards;
   readonly shutdown: Shutdown;
   readonly feed: Pick<AssignmentFeed, 'current'>;
@@ -45,6 +50,8 @@ export class Goaways {
   readonly #queue: GoawayQueue;
   readonly #credit = new GoawayCredit();
   #lastGoawayAtMs = Number.NEGATIVE_INFINITY;
+  /** `connectedBeforeMs` of the clients that were queued last, beside those of lost shards. */
+  #othersBeforeMs: number | undefined;
   /** Number of acquired and released shards in the last report. */
   #movesReported = 0;
 
@@ -78,10 +85,9 @@ export class Goaways {
    * @param isRedisSilent this edge cannot prove that it receives messages from Redis
    */
   step(nowMs: number, control: ControlSession, isRedisSilent: boolean): ShutdownStep {
-    const { shards, table, shutdown } = this.options;
+    const { shards, shutdown } = this.options;
     const step = shutdown.step(nowMs, this.#state(control, isRedisSilent));
-    if (!step.isForAll) this.#queue.removeOthers();
-    else if (this.#queue.isEmpty) this.#queue.addOthers(table.all());
+    this.#queueOthers(step);
     for (let left = this.#credit.take(nowMs, step.goawaysPerSecond); left > 0; left--) {
       const connection = this.#queue.take();
       if (connection === undefined) break;
@@ -93,6 +99,32 @@ export class Goaways {
     if (moves !== this.#movesReported) control.reportSoon();
     this.#movesReported = moves;
     return step;
+  }
+
+  /**
+   * Clients that remain because they have returned after their goaway, while this edge drains.
+   * Undefined: goaways are still pending, or the edge does not drain.
+   */
+  get waitingFor(): { readonly clients: number; readonly clientIds: string[] } | undefined {
+    const { table } = this.options;
+    if (this.#othersBeforeMs === undefined || !this.#queue.isEmpty) return undefined;
+    const clientIds: string[] = [];
+    for (const connection of table.all()) {
+      clientIds.push(table.clientIdOf(connection));
+      if (clientIds.length === WAITING_NAMED_MAX) break;
+    }
+    return { clients: table.count, clientIds };
+  }
+
+  /** Each client once: a client that has returned would only return again. */
+  #queueOthers({ isForAll, connectedBeforeMs }: ShutdownStep): void {
+    const { table } = this.options;
+    const beforeMs = isForAll ? connectedBeforeMs : undefined;
+    if (beforeMs === this.#othersBeforeMs) return;
+    this.#othersBeforeMs = beforeMs;
+    if (beforeMs === undefined) return this.#queue.removeOthers();
+    const others = [...table.all()].filter((each) => table.connectedAtMs(each) < beforeMs);
+    this.#queue.addOthers(others);
   }
 
   #state({ isUp, pace }: ControlSession, isRedisSilent: boolean): EdgeState {
@@ -120,7 +152,7 @@ export class Goaways {
 
   /** URL of the edge that owns the connection's shard; undefined if there is no other owner. */
   #ownerUrl(connection: Connection): string | undefined {
-    const { edgeId, table, tokenExpiry, feed } = this.options;
+    const { edgeId, table, tokenExpiry, limits, feed } = this.options;
     const { current } = feed;
     const owner = current && ownerOf(current, table.shardOf(connection));
     if (owner === undefined || owner.id === edgeId) return undefined;
@@ -129,6 +161,7 @@ export class Goaways {
       clientId: table.clientIdOf(connection),
       lastEventId: '',
       routedUnder: undefined,
+      maxBytes: limits.find(connection),
     };
     const ticket = tokenExpiry.ticketOf(connection);
     return connectUrl(owner.advertisedUrl, query, current!.position, ticket);

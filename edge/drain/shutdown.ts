@@ -8,6 +8,10 @@
  * has moved receive goaways at the edge's own pace. Clients whose shard is still here stay until the
  * last seconds: any other edge would send them back. An edge without clients does not wait for that.
  *
+ * A client that knows only this edge's address returns after its goaway. While an operator drains
+ * the edge, such a client is served as a guest, and receives its next goaway at the deadline. From
+ * then on, and during a shutdown, it is rejected before any work for it.
+ *
  * An edge that receives nothing from Redis, and whose shards control has given to others, must not
  * keep its guests either. It empties itself as if it were draining, but it does not exit.
  */
@@ -38,6 +42,13 @@ export interface ShutdownStep {
   readonly goawaysPerSecond: number;
   /** Whether clients whose shard this edge has not lost receive goaways as well. */
   readonly isForAll: boolean;
+  /**
+   * Those that have been connected since before this time, in Unix milliseconds. A client that
+   * connects later knows no other address: it would return after each further goaway.
+   */
+  readonly connectedBeforeMs: number;
+  /** Whether clients of other edges' shards are rejected that follow no redirect. */
+  readonly rejectsGuests: boolean;
   /** The deadline is near: no client is admitted, and retry delays are longer. */
   readonly isClosing: boolean;
   /** The process may exit. */
@@ -68,6 +79,9 @@ const MARGIN_MS = 2 * GOAWAY_STEP_MS;
 export class Shutdown {
   #startedAtMs: number | undefined;
   #controlSeenAtMs: number;
+  /** Since when the edge is to become empty, and since when a deadline is near. */
+  #emptyingSinceMs: number | undefined;
+  #closingSinceMs: number | undefined;
 
   constructor(
     readonly options: ShutdownOptions,
@@ -92,21 +106,29 @@ export class Shutdown {
     const isOver = this.#isOver(nowMs, state, controlAwayMs, exitAtMs);
     const mustEmpty = this.isStarted || state.isDraining || state.isRedisSilent;
     const isForAll = mustEmpty && state.shardsOwned === 0;
+    this.#emptyingSinceMs = mustEmpty ? (this.#emptyingSinceMs ?? nowMs) : undefined;
+    const rejectsGuests = this.isStarted || state.isRedisSilent || isDrainClosing(nowMs, state);
 
     const leftMs = deadlineMs(nowMs, state, exitAtMs) - nowMs;
     if (leftMs <= CLOSING_MS) {
+      this.#closingSinceMs ??= nowMs;
+      const connectedBeforeMs = this.#closingSinceMs;
       const overMs = Math.max(leftMs - MARGIN_MS, GOAWAY_STEP_MS);
       // One more than there are, because a fraction of a goaway is not sent.
       const goawaysPerSecond = ((state.connections + 1) * 1_000) / overMs;
-      return { goawaysPerSecond, isForAll: true, isClosing: true, isOver };
+      const closing = { isForAll: true, connectedBeforeMs, rejectsGuests, isClosing: true };
+      return { ...closing, goawaysPerSecond, isOver };
     }
+    this.#closingSinceMs = undefined;
     let { goawaysPerSecond } = state;
     if (!state.isControlUp) {
       // Empties the edge in half of the remaining time.
       const ownPace = (state.connections * 2_000) / leftMs;
       goawaysPerSecond = controlAwayMs > CONTROL_AWAY_MS && this.isStarted ? ownPace : 0;
     }
-    return { goawaysPerSecond, isForAll, isClosing: false, isOver };
+    const connectedBeforeMs = this.#emptyingSinceMs ?? nowMs;
+    const serving = { isForAll, connectedBeforeMs, rejectsGuests, isClosing: false };
+    return { ...serving, goawaysPerSecond, isOver };
   }
 
   #isOver(nowMs: number, state: EdgeState, controlAwayMs: number, exitAtMs: number): boolean {
@@ -120,6 +142,11 @@ export class Shutdown {
       (isLeft && nowMs >= state.lastGoawayAtMs + RETURN_MS)
     );
   }
+}
+
+/** Whether the deadline of an operator's drain is near or has passed: then the edge stays empty. */
+function isDrainClosing(nowMs: number, { isDraining, drainUntilMs }: EdgeState): boolean {
+  return isDraining && drainUntilMs > 0 && drainUntilMs - nowMs <= CLOSING_MS;
 }
 
 /** The earlier of the exit and a drain's deadline that has not passed yet. */

@@ -31,6 +31,8 @@ describe('an edge that does not drain', () => {
     expect(shutdown().step(1_000, serving)).toEqual({
       goawaysPerSecond: 7,
       isForAll: false,
+      connectedBeforeMs: 1_000,
+      rejectsGuests: false,
       isClosing: false,
       isOver: false,
     });
