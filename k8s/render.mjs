@@ -49,8 +49,18 @@ export function renderSchema() {
     const transport = role === 'control' ? [] : ['LONGLINE_TRANSPORT'];
     schema.$defs[`${role}Setting`].enum = [...transport, ...new Set(names)].sort();
   }
+  schema.$defs.sharedSetting.enum = readSharedSettings();
   describe(schema, '', readComments());
   return { path, text: `${JSON.stringify(schema, null, 2)}\n` };
+}
+
+/** @returns {string[]} settings of edges and routers that no template sets and no role offers */
+function readSharedSettings() {
+  const source = readFileSync(join(HERE, '../common/process/config.ts'), 'utf8');
+  const own = /export const servingSettings = \{\n(.*?)^\};/ms.exec(source)[1];
+  const names = [...own.matchAll(/^ {2}(LONGLINE_\w+):/gm)].map(([, name]) => name);
+  const helpers = readFileSync(join(CHART, 'templates/_helpers.tpl'), 'utf8');
+  return names.filter((name) => !helpers.includes(name) && name !== 'LONGLINE_TRANSPORT').sort();
 }
 
 /**

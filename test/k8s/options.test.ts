@@ -238,6 +238,20 @@ describe('routes', () => {
   });
 });
 
+helmTest('values that are null are as if they were empty', () => {
+  const isSecret = ({ kind }: Rendered) => kind === 'Secret';
+  const nulls = [
+    ...['commonLabels', 'extraObjects', 'global', 'image.pullSecrets', 'image.registry'],
+    ...['edge.extraEnv', 'edge.sidecars', 'edge.initContainers', 'edge.livenessProbe'],
+    ...['edge.affinity', 'podSecurityContext', 'router.securityContext', 'router.podLabels'],
+  ].map((path) => `${path}=null`);
+  // The password of the bundled Redis is random.
+  const [changed, same] = [renderWith(...nulls), renderWith()].map((rendered) =>
+    rendered.filter((each) => !isSecret(each)),
+  );
+  expect(changed).toEqual(same);
+});
+
 describe('values that contradict each other', () => {
   helmTest.each([
     [['router.service.loadBalancerClass=c'], /used only with the type LoadBalancer, not with Clus/],

@@ -73,6 +73,7 @@ describe.each(ROLES)('%s', (role) => {
     const offered = [
       ...rendered.filter((name) => name.startsWith('LONGLINE_')),
       ...schema.$defs[`${role}Setting`].enum,
+      ...(role === 'control' ? [] : schema.$defs.sharedSetting.enum),
     ];
     const inChart = [
       ...offered,

@@ -84,7 +84,7 @@
 {{- $volumes = append $volumes .name -}}
 {{- end -}}
 {{- $containers := list $role -}}
-{{- range concat $own.initContainers $own.sidecars -}}
+{{- range concat ($own.initContainers | default list) ($own.sidecars | default list) -}}
 {{- if has .name $containers -}}
 {{- $problems = append $problems (printf "%s: %s is the name of two containers; rename that in sidecars or initContainers" $role .name) -}}
 {{- end -}}

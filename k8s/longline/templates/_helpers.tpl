@@ -92,8 +92,8 @@ Argument: list of the two.
 
 {{- define "longline.image" -}}
 {{- with .Values.image -}}
-{{- $registry := $.Values.global.imageRegistry | default .registry -}}
-{{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (ne $registry "") -}}
+{{- $registry := ($.Values.global | default dict).imageRegistry | default .registry -}}
+{{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (not (empty $registry)) -}}
 {{- if .digest -}}
 {{ $repository }}@{{ .digest }}
 {{- else -}}
@@ -105,7 +105,7 @@ Argument: list of the two.
 {{- /* A global registry replaces that of the image, if it names one. */ -}}
 {{- define "longline.redisImage" -}}
 {{- $image := .Values.redis.bundled.image -}}
-{{- with .Values.global.imageRegistry -}}
+{{- with (.Values.global | default dict).imageRegistry -}}
 {{ . }}/{{ regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $image "" }}
 {{- else -}}
 {{ $image }}
@@ -232,13 +232,13 @@ Argument: dict with role and name.
 - name: LONGLINE_CORS_ORIGINS
   value: {{ . | quote }}
 {{- end }}
-{{- with .Values.appOrigins }}
-- name: LONGLINE_APP_ORIGINS
-  value: {{ . }}
-{{- end }}
 {{- with .Values.proxyNetworks }}
 - name: LONGLINE_PROXY_NETWORKS
   value: {{ . | quote }}
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
 {{- end }}
 {{- end -}}
 
