@@ -19,9 +19,10 @@ import { pino } from 'pino';
 import { table } from '../cli/commands/table.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
 import { Metrics } from '../common/process/metrics.js';
+import { CHUNKED } from '../common/wire/body-framing.js';
 import { parseConnectQuery } from '../common/wire/connect-query.js';
 import { parseEdgeConfig } from '../edge/config.js';
-import { sseOpening } from '../edge/protocol/http/sse.js';
+import { SseProtocol } from '../edge/protocol/http/sse.js';
 import { BASELINE_NAMES, startBaseline } from './memory/baseline-servers.js';
 import { startOneEdge } from './support/cluster/one-edge.js';
 import {
@@ -67,7 +68,11 @@ async function compareServers(): Promise<void> {
   const rates = await runInTurn(rounds, BASELINE_NAMES, async (name) =>
     connectRate(
       name === 'bare'
-        ? await startBaseline('bare', sseOpening([]).toString(), '')
+        ? await startBaseline(
+            'bare',
+            new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString(),
+            '',
+          )
         : await startOneEdge(name),
       async () => '',
     ),

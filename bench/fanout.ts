@@ -12,7 +12,8 @@
  * `--rounds` make it shorter, `--json` prints one line.
  */
 import { table } from '../cli/commands/table.js';
-import { sseEvent, sseOpening } from '../edge/protocol/http/sse.js';
+import { CHUNKED } from '../common/wire/body-framing.js';
+import { SseProtocol, sseEvent } from '../edge/protocol/http/sse.js';
 import { BASELINE_NAMES, type BaselineName, startBaseline } from './memory/baseline-servers.js';
 import { Fleet } from './support/devices/fleet.js';
 import { number, parseOptions } from './support/options.js';
@@ -51,8 +52,9 @@ const result = {
 report(json, result, printTable);
 
 async function run(name: BaselineName): Promise<Run> {
-  const event = sseEvent('', Buffer.alloc(PAYLOAD_BYTES, 'x')).toString();
-  const server = await startBaseline(name, sseOpening([]).toString(), event);
+  const event = sseEvent(CHUNKED, '', Buffer.alloc(PAYLOAD_BYTES, 'x')).toString();
+  const opening = new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString();
+  const server = await startBaseline(name, opening, event);
   const fleet = new Fleet(1);
   try {
     const paths = Array.from({ length: connections }, (_, i) => `/connect?clientId=device-${i}`);

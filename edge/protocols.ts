@@ -11,6 +11,8 @@ import { MqttConnectionTable } from './protocol/mqtt/connection-table.js';
 import { MqttCounters } from './protocol/mqtt/counters.js';
 import { MqttDetector } from './protocol/mqtt/detector.js';
 import { MqttProtocol } from './protocol/mqtt/mqtt.js';
+import { MqttWebSocketProtocol } from './protocol/mqtt/over-websocket.js';
+import { MqttWebSocketDetector } from './protocol/mqtt/websocket-detector.js';
 import type { Host, ProtocolDetector } from './protocol/protocol.js';
 import { webSocketFailures } from './protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from './protocol/websocket/json.js';
@@ -35,12 +37,6 @@ export interface Protocols {
 export function createProtocols(options: ProtocolsOptions): Protocols {
   const { config, host, link, names, metrics } = options;
   const failures = webSocketFailures(metrics);
-  const overHttp = {
-    sse: { chunked: new SseProtocol(CHUNKED), untilClose: new SseProtocol(UNTIL_CLOSE) },
-    ndjson: { chunked: new NdjsonProtocol(CHUNKED), untilClose: new NdjsonProtocol(UNTIL_CLOSE) },
-    websocketRaw: new RawWebSocketProtocol(host, config, failures, metrics),
-    websocketJson: new JsonWebSocketProtocol(host, config, failures),
-  };
   const mqttConnections = new MqttConnectionTable();
   const sessions = new MqttSessions(link, (clientId) =>
     names.tagOf(shardOf(clientId, names.shardCount)),
@@ -51,7 +47,18 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
     4: new MqttProtocol({ version: 4, ...mqttOptions }),
     5: new MqttProtocol({ version: 5, ...mqttOptions }),
   };
+  const mqttOverWebSocket = {
+    4: new MqttWebSocketProtocol({ version: 4, ...mqttOptions }, failures),
+    5: new MqttWebSocketProtocol({ version: 5, ...mqttOptions }, failures),
+  };
   const mqttConfig = { ...config, mqttSessionSecondsMax: SESSION_SECONDS_MAX };
+  const overHttp = {
+    sse: { chunked: new SseProtocol(CHUNKED), untilClose: new SseProtocol(UNTIL_CLOSE) },
+    ndjson: { chunked: new NdjsonProtocol(CHUNKED), untilClose: new NdjsonProtocol(UNTIL_CLOSE) },
+    websocketRaw: new RawWebSocketProtocol(host, config, failures, metrics),
+    websocketJson: new JsonWebSocketProtocol(host, config, failures),
+    mqtt: new MqttWebSocketDetector(mqttConfig, mqttOverWebSocket, sessions),
+  };
   const detectors = [
     new HttpDetector(config, overHttp),
     new MqttDetector(mqttConfig, mqtt, sessions),

@@ -4,7 +4,7 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { OperationsApi } from './operations.js';
 
 /** More than all stored events, so that only a client that does not read reaches it. */
-const BUFFER_BYTES_MAX = 1024 * 1024;
+const BUFFER_BYTES_MAX = 4 * 1024 * 1024;
 /** Bound on the buffers. */
 const STREAMS_MAX = 100;
 /** Interval of comments: proxies close streams that are idle. */
@@ -27,7 +27,8 @@ export class EventStreams {
     if (response.destroyed) return;
     response.writeHead(200, {
       'content-type': 'text/event-stream',
-      'cache-control': 'no-store',
+      'cache-control': 'no-store, no-transform',
+      'x-accel-buffering': 'no',
       connection: 'close',
     });
     const write = (text: string) => {
@@ -36,11 +37,11 @@ export class EventStreams {
       // The client reconnects and sends the id of the last event it has received.
       if (response.writableLength > BUFFER_BYTES_MAX) response.destroy();
     };
-    write('retry: 1000\n\n');
+    write('retry: 1000\n');
     const unfollow = this.operations.followEvents(after, (event) =>
       write(`id: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`),
     );
-    const keepalive = setInterval(() => write(':\n\n'), KEEPALIVE_MS);
+    const keepalive = setInterval(() => write(':\n'), KEEPALIVE_MS);
     this.#open.add(response);
     response.on('error', () => {});
     response.once('close', () => {

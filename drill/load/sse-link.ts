@@ -4,6 +4,8 @@
  * it, and because a client library could hide errors of the system under test.
  */
 import { connect, type Socket } from 'node:net';
+import { StringDecoder } from 'node:string_decoder';
+import { ChunkedBody } from './chunked-body.js';
 
 export interface SseLinkHandler {
   /** The answer was 200, and events follow. `edge` is `host:port`. */
@@ -22,6 +24,8 @@ export interface SseEvent {
 }
 
 const REDIRECTS_MAX = 5;
+const NO_BYTES = Buffer.alloc(0);
+const HEAD_END = '\r\n\r\n';
 
 export class SseLink {
   readonly #cursor: string;
@@ -30,6 +34,12 @@ export class SseLink {
   #edge = '';
   #state: 'head' | 'open' | 'closed' = 'head';
   #redirects = 0;
+  /** Bytes of the response head that have arrived. */
+  #head: Buffer = NO_BYTES;
+  /** Undefined for a body that ends with the connection. */
+  #chunked: ChunkedBody | undefined;
+  #decoder = new StringDecoder('utf8');
+  /** Text of the event that is not complete yet. */
   #text = '';
   #isPaused = false;
   /** Time of the last bytes, or of the request; by the monotonic clock. */
@@ -76,16 +86,15 @@ export class SseLink {
     const socket = connect({ host: url.hostname, port: Number(url.port), family: 4 });
     this.#socket = socket;
     this.#edge = url.host;
-    this.#text = '';
+    this.#head = NO_BYTES;
     this.activeAtMs = performance.now();
-    socket.setEncoding('utf8');
     socket.setNoDelay(true);
     const lastEventId = this.#cursor === '' ? '' : `Last-Event-ID: ${this.#cursor}\r\n`;
     socket.write(
       `GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n` +
         `Accept: text/event-stream\r\n${lastEventId}\r\n`,
     );
-    socket.on('data', (text: string) => this.#socket === socket && this.#onText(text));
+    socket.on('data', (bytes: Buffer) => this.#socket === socket && this.#onBytes(bytes));
     let reason = 'ended by the edge';
     socket.on('error', (error: NodeJS.ErrnoException) => {
       reason = error.code ?? error.message;
@@ -93,11 +102,20 @@ export class SseLink {
     socket.on('close', () => this.#socket === socket && this.#closed(reason));
   }
 
-  #onText(text: string): void {
+  #onBytes(bytes: Buffer): void {
     if (this.#state === 'closed') return;
     this.activeAtMs = performance.now();
-    this.#text += text;
-    if (this.#state === 'head' && !this.#readHead()) return;
+    const body = this.#state === 'head' ? this.#readHead(bytes) : bytes;
+    if (body === undefined) return;
+    try {
+      this.#text += this.#decoder.write(this.#chunked?.decode(body) ?? body);
+    } catch (error) {
+      return this.#closed((error as Error).message);
+    }
+    this.#readEvents();
+  }
+
+  #readEvents(): void {
     let start = 0;
     for (
       let end = this.#text.indexOf('\n\n');
@@ -110,18 +128,20 @@ export class SseLink {
     this.#text = this.#text.slice(start);
   }
 
-  /** Returns whether events may follow. */
-  #readHead(): boolean {
-    const end = this.#text.indexOf('\r\n\r\n');
-    if (end < 0) return false;
-    const head = this.#text.slice(0, end);
+  /** Returns the first bytes of the body, or undefined if no event can follow yet. */
+  #readHead(bytes: Buffer): Buffer | undefined {
+    this.#head = Buffer.concat([this.#head, bytes]);
+    const end = this.#head.indexOf(HEAD_END);
+    if (end < 0) return undefined;
+    const head = this.#head.toString('latin1', 0, end);
     const status = head.slice(9, 12);
     const location = /^location: (.*)$/im.exec(head)?.[1];
     if (status === '200') {
-      this.#text = this.#text.slice(end + 4);
+      const isChunked = /^transfer-encoding: chunked$/im.test(head);
+      this.#chunked = isChunked ? new ChunkedBody() : undefined;
       this.#state = 'open';
       this.#handler.onOpen(this.#edge);
-      return true;
+      return this.#head.subarray(end + HEAD_END.length);
     }
     const previous = this.#socket;
     if (status === '307' && location !== undefined && this.#redirects++ < REDIRECTS_MAX) {
@@ -130,7 +150,7 @@ export class SseLink {
       this.#closed(`answered ${status}`);
     }
     previous.destroy();
-    return false;
+    return undefined;
   }
 
   /** Parses one event or comment (HTML §9.2.6), as far as edges use the format. */

@@ -16,8 +16,8 @@ export interface Welcome {
 
 export type Envelope =
   | Welcome
-  /** Pushes since the device's last id were lost. All pushes still stored follow. */
-  | { readonly type: 'reset' }
+  /** Pushes since the device's last id were lost. All pushes still stored follow, after `id`. */
+  | { readonly type: 'reset'; readonly id?: string }
   | { readonly type: 'heartbeat' }
   /** Response to a device's `ping`. */
   | { readonly type: 'pong' }

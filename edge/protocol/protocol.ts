@@ -22,6 +22,7 @@ import type { ConnectQuery } from '../../common/wire/connect-query.js';
  * - `silent`: no sign of life within the protocol's timeout, or a packet that stayed incomplete;
  * - `not_ready`: the subscription of the shard was not confirmed in time;
  * - `flooding`: the device exceeded its rate of bytes or frames;
+ * - `push_too_large`: the device closed the connection and said that a push was too large for it;
  * - `goaway`: another edge owns the shard, or this edge drains;
  * - `expired`: the token expired, or a newer token was invalid.
  */
@@ -35,6 +36,7 @@ export type EndReason =
   | 'silent'
   | 'not_ready'
   | 'flooding'
+  | 'push_too_large'
   | 'goaway'
   | 'expired';
 
@@ -59,13 +61,18 @@ export interface Protocol {
   readonly isEncodingShared: boolean;
   /** Sent to every connection periodically; undefined if the device sends the heartbeats. */
   readonly heartbeat: Buffer | undefined;
-  /** Reports a gap in the client's history; undefined if the protocol cannot express it. */
-  readonly reset: Buffer | undefined;
   /**
    * Encodes a push. Returns undefined when the device must confirm earlier pushes first; the push
    * then stays in the inbox until the protocol calls `resumePushes`. Only for a push with an id.
    */
   encodePush(connection: Connection, message: Message): Buffer | undefined;
+  /**
+   * Encodes the report of a gap in the client's history; absent if the protocol cannot express it.
+   * @param id position at which the pushes still stored follow; '' if it is unknown
+   */
+  encodeReset?(connection: Connection, id: string): Buffer;
+  /** Size of an encoded push as the device's library sees it; absent: all of its bytes. */
+  messageBytes?(encoded: Buffer): number;
   /**
    * Encodes the last bytes before the connection is closed because of a goaway.
    * @param url where to connect next; undefined: ask the router
@@ -111,12 +118,16 @@ export interface Host {
   reply(connection: Connection, bytes: Uint8Array): void;
   /** Confirms all pushes up to `id`. Ignores an id that was not sent on this connection. */
   confirm(connection: Connection, id: string): void;
+  /** Confirms only the push `id`, while an earlier one is not confirmed. */
+  confirmSingle(connection: Connection, id: string): void;
   /** Starts delivery to a device that was accepted with `startsUnsubscribed`. */
   subscribe(connection: Connection, startFrom: StartFrom): void;
   /** Stops delivery. */
   unsubscribe(connection: Connection): void;
   /** Retries pushes for which `encodePush` returned undefined. */
   resumePushes(connection: Connection): void;
+  /** Skips pushes from here on whose message is larger. */
+  limitMessages(connection: Connection, bytesMax: number): void;
   /** Replaces the token, by a token or a ticket; an invalid one ends the connection. */
   renewToken(connection: Connection, token: string): void;
   /** Ends the connection with `last`, or with the bytes of `encodeClose`. */
@@ -156,21 +167,44 @@ export interface ConnectRequest {
   accept(ticket: string | undefined): Buffer;
   /** Encodes the response to a rejected request. */
   reject(rejected: Rejection): Buffer;
+  /**
+   * Encodes a response after which the device reconnects to the same address later, in a form that
+   * its usual clients understand.
+   */
+  retryLater(rejected: Rejection): Buffer;
+  /** Whether the device follows a redirect. */
+  readonly followsRedirects: boolean;
   /** Encodes a redirect to another edge; undefined if the device would not follow it. */
   redirect(url: string): Buffer | undefined;
   /** The connection is in the connection table; it will be accepted or rejected. */
   onRegistered?(connection: Connection): void;
   /** Loads what `accept` needs; the edge waits for it. */
-  prepare?(): Promise<Rejection | undefined>;
+  prepare?(): Promise<Rejection | undefined> | undefined;
 }
 
 /** Result of protocol detection on the first bytes of a connection. */
 export type DetectionResult =
-  | { readonly type: 'incomplete' }
-  | { readonly type: 'connect'; readonly request: ConnectRequest }
+  /** @property reply bytes to send now */
+  | { readonly type: 'incomplete'; readonly reply?: Buffer | undefined }
+  | {
+      readonly type: 'connect';
+      readonly request: ConnectRequest;
+      readonly reply?: Buffer | undefined;
+    }
+  | Upgraded
   /** A complete exchange without a client, such as a preflight request. */
   | { readonly type: 'answered'; readonly bytes: Buffer }
   | { readonly type: 'rejected'; readonly rejected: Rejection; readonly bytes: Buffer };
+
+/** The connect request follows in another protocol, after a response to these bytes. */
+export interface Upgraded {
+  readonly type: 'upgraded';
+  readonly response: Buffer;
+  /** Reads this connection from now on, and keeps its bytes itself. */
+  readonly detector: ProtocolDetector;
+  /** Bytes that have arrived already. */
+  readonly rest: Buffer;
+}
 
 /** Parses the connect request of one protocol family. */
 export interface ProtocolDetector {

@@ -21,12 +21,14 @@ import {
   readNewestId,
   resumeInbox,
 } from '../../common/cluster/inbox.js';
+import { readPosition } from '../../common/cluster/inbox-position.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { StartFrom } from '../protocol/protocol.js';
 import type { ShardNames } from '../shards/shard-names.js';
 import type { Connections } from './connections.js';
+import type { MessageLimits } from './message-limits.js';
 
 const READS_MAX = 256;
 const ENTRIES_PER_PAGE = 32;
@@ -61,6 +63,9 @@ export interface CatchUpOptions {
   readonly names: Pick<ShardNames, 'tagOf'>;
   /** Ends a connection whose send buffer does not drain. */
   readonly onSlow: (connection: Connection) => void;
+  readonly limits: Pick<MessageLimits, 'allows'>;
+  /** A push exceeds the maximum that the device has requested. */
+  readonly onOverLimit: (connection: Connection, id: string) => void;
   readonly metrics: Metrics;
 }
 
@@ -188,6 +193,12 @@ export class CatchUp {
       else progress.isIncomplete = true;
       progress.cursor = '';
     }
+    if (progress.isIncomplete && table.lastSentId(connection) === '') {
+      const position = await readPosition(link, tag, clientId);
+      if (position.type !== 'done') return this.#postpone(connection, progress);
+      if (!this.#isCurrent(connection, progress)) return 'stopped';
+      if (position.reply !== '') table.markSent(connection, position.reply);
+    }
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
     const page = await readInbox(link, tag, clientId, after, ENTRIES_PER_PAGE);
@@ -207,8 +218,14 @@ export class CatchUp {
     progress: Progress,
     entries: readonly InboxEntry[],
   ): Promise<PageResult> {
-    const { reset } = this.options.table.protocolOf(connection);
-    if (progress.isIncomplete && reset !== undefined) {
+    const { table } = this.options;
+    const protocol = table.protocolOf(connection);
+    if (progress.isIncomplete && protocol.encodeReset !== undefined) {
+      // Expired pushes before the first one that follows are part of the gap.
+      const live = entries.findIndex((entry) => !isExpired(entry));
+      const last = entries[(live < 0 ? entries.length : live) - 1];
+      const id = last?.id ?? table.lastSentId(connection);
+      const reset = protocol.encodeReset(connection, id);
       if (!(await this.#writeWhenDrained(connection, progress, reset))) return 'stopped';
     }
     progress.isIncomplete = false;
@@ -226,14 +243,18 @@ export class CatchUp {
 
   /** Resolves with false if the connection was stopped or parked. */
   async #write(connection: Connection, progress: Progress, entry: InboxEntry): Promise<boolean> {
-    const { table } = this.options;
+    const { table, limits, onOverLimit } = this.options;
     if (!isExpired(entry)) {
-      const bytes = table.protocolOf(connection).encodePush(connection, entry);
+      const protocol = table.protocolOf(connection);
+      const bytes = protocol.encodePush(connection, entry);
       progress.isParked = bytes === undefined;
-      if (bytes === undefined || !(await this.#writeWhenDrained(connection, progress, bytes))) {
-        return false;
+      if (bytes === undefined) return false;
+      if (limits.allows(connection, protocol, bytes)) {
+        if (!(await this.#writeWhenDrained(connection, progress, bytes))) return false;
+        this.#replayed.inc();
+      } else {
+        onOverLimit(connection, entry.id);
       }
-      this.#replayed.inc();
     }
     table.markSent(connection, entry.id);
     return true;

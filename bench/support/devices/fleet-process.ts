@@ -53,8 +53,10 @@ const CONNECTING_MAX = 512;
 /** Finding a free port takes the kernel longer the fewer ports an address has left. */
 const ADDRESSES = 16;
 const LF = 0x0a;
-/** First character of `data:`; no other line of an event starts with it. */
-const D = 0x64;
+/** Start of `data:`; no other line of an event, and no size of a chunk, starts with it. */
+const DATA = Buffer.from('data');
+/** The same after a line break. */
+const NEXT_DATA = Buffer.from('\ndata');
 
 type ConnectJob = Extract<ToFleet, { type: 'connect' }>;
 
@@ -169,8 +171,8 @@ function readEvents(connection: Connection, bytes: Buffer): void {
 
 function countEvents(slot: number, bytes: Buffer): void {
   let found = 0;
-  if (lastByte[slot] === LF && bytes[0] === D) found++;
-  for (let at = bytes.indexOf('\nd'); at >= 0; at = bytes.indexOf('\nd', at + 2)) found++;
+  if (lastByte[slot] === LF && bytes.subarray(0, DATA.length).equals(DATA)) found++;
+  for (let at = bytes.indexOf(NEXT_DATA); at >= 0; at = bytes.indexOf(NEXT_DATA, at + 2)) found++;
   lastByte[slot] = bytes[bytes.length - 1]!;
   if (found === 0) return;
   if (received === 0) firstUs = nowUs();

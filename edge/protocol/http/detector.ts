@@ -1,42 +1,59 @@
 /**
  * Connect requests over HTTP: `GET /connect?clientId=…`. The headers Upgrade and Accept select the
- * protocol: WebSocket, NDJSON or server-sent events.
+ * protocol: WebSocket, NDJSON or server-sent events. A WebSocket on a path for MQTT, or with the
+ * subprotocol `mqtt`, continues with CONNECT, which has the clientId.
  */
 import type { Credentials } from '../../../common/auth/authenticator.js';
 import { bearerOf } from '../../../common/auth/tokens.js';
 import { isMessageId } from '../../../common/cluster/inbox.js';
+import type { AllowedOrigins } from '../../../common/net/origin.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';
 import { type ConnectTarget, parseConnectQuery } from '../../../common/wire/connect-query.js';
-import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../../common/wire/cors.js';
+import { corsHeaders, originIn, preflightHeaders } from '../../../common/wire/cors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../../common/wire/http-head.js';
+import { accepts } from '../../../common/wire/http-lists.js';
 import { httpRejection, httpResponse } from '../../../common/wire/http-response.js';
-import type { ConnectRequest, DetectionResult, Protocol, ProtocolDetector } from '../protocol.js';
 import {
-  isOriginAllowed,
   isWebSocketUpgrade,
   readHandshake,
+  readMqttUpgrade,
+  rejectOrigin,
   type WebSocketHandshake,
-} from '../websocket/handshake.js';
+} from '../../../common/wire/websocket/handshake.js';
+import type { MqttWebSocketDetector } from '../mqtt/websocket-detector.js';
+import type { ConnectRequest, DetectionResult, ProtocolDetector } from '../protocol.js';
 import { envelopeFrame, type JsonWebSocketProtocol } from '../websocket/json.js';
 import type { RawWebSocketProtocol } from '../websocket/raw.js';
-import { ndjsonOpening } from './ndjson.js';
-import { sseOpening } from './sse.js';
+import type { NdjsonProtocol } from './ndjson.js';
+import type { SseProtocol } from './sse.js';
 
 export interface HttpDetectorConfig {
   readonly headBytesMax: number;
   readonly heartbeatMs: number;
-  readonly corsOrigins: CorsOrigins;
+  readonly corsOrigins: AllowedOrigins;
+  /** Paths that serve MQTT over WebSockets. */
+  readonly mqttPaths: readonly string[];
+}
+
+/** One protocol per framing, so that each has its own shared bytes. */
+export interface ByFraming<StreamProtocol> {
+  readonly chunked: StreamProtocol;
+  /** For devices that speak HTTP/1.0. */
+  readonly untilClose: StreamProtocol;
 }
 
 export interface HttpProtocols {
-  readonly sse: Protocol;
-  readonly ndjson: Protocol;
+  readonly sse: ByFraming<SseProtocol>;
+  readonly ndjson: ByFraming<NdjsonProtocol>;
   readonly websocketRaw: RawWebSocketProtocol;
   readonly websocketJson: JsonWebSocketProtocol;
+  readonly mqtt: MqttWebSocketDetector;
 }
 
 const NO_BYTES = Buffer.alloc(0);
+/** For encoders of streams, which are the same for all connections. */
+const NO_CONNECTION: Connection = 0;
 
 export class HttpDetector implements ProtocolDetector {
   constructor(
@@ -51,28 +68,35 @@ export class HttpDetector implements ProtocolDetector {
   read(bytes: Buffer, searched: number): DetectionResult {
     const read = readHead(bytes, searched, this.config.headBytesMax);
     if (read === 'more') return { type: 'incomplete' };
-    if ('code' in read) return this.#rejected(read);
-    return this.#route(read.head, read.byteLength < bytes.length);
+    if ('code' in read) {
+      const cors = corsHeaders(this.config.corsOrigins, originIn(bytes));
+      return { type: 'rejected', rejected: read, bytes: httpRejection(read, cors) };
+    }
+    return this.#route(read.head, bytes.subarray(read.byteLength));
   }
 
-  /** Without CORS headers: the origin is unknown, so no page may read the response. */
+  /** The origin is unknown: pages may read the response if all may. */
   reject(rejected: Rejection): Buffer {
-    return httpRejection(rejected, []);
+    return httpRejection(rejected, corsHeaders(this.config.corsOrigins, undefined));
   }
 
-  #route(head: HttpHead, hasTrailingBytes: boolean): DetectionResult {
-    if (head.target.split('?', 1)[0] !== '/connect') {
+  #route(head: HttpHead, rest: Buffer): DetectionResult {
+    const path = head.target.split('?', 1)[0]!;
+    if (path !== '/connect' && !this.config.mqttPaths.includes(path)) {
       return this.#rejected(rejection('NOT_FOUND', 'unknown path; connect to /connect'), head);
     }
     if (head.method === 'OPTIONS') {
-      const bytes = httpResponse(204, [...PREFLIGHT_HEADERS, ...this.#cors(head)]);
+      const preflight = preflightHeaders(head.headers.get('access-control-request-headers'));
+      const bytes = httpResponse(204, [...preflight, ...this.#cors(head)]);
       return { type: 'answered', bytes };
     }
     if (head.method !== 'GET') {
-      const message = `/connect accepts GET, not ${head.method}`;
+      const message = `${path} accepts GET, not ${head.method}`;
       return this.#rejected(rejection('METHOD_NOT_ALLOWED', message), head);
     }
-    if (hasTrailingBytes) {
+    const mqtt = readMqttUpgrade(head, this.config.mqttPaths, this.config.corsOrigins);
+    if (mqtt !== undefined) return this.#upgradeToMqtt(head, mqtt, rest);
+    if (rest.length > 0) {
       return this.#rejected(
         rejection('REQUEST_MALFORMED', 'bytes follow the request head; GET /connect has no body'),
         head,
@@ -92,21 +116,35 @@ export class HttpDetector implements ProtocolDetector {
 
   #upgrade(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { config, protocols } = this;
-    if (!isOriginAllowed(config.corsOrigins, head)) {
-      const message = 'the origin is not allowed; add it to LONGLINE_CORS_ORIGINS';
-      return this.#rejected(rejection('ORIGIN_NOT_ALLOWED', message), head);
-    }
+    const rejected = rejectOrigin(config.corsOrigins, head);
+    if (rejected !== undefined) return this.#rejected(rejected, head);
     const handshake = readHandshake(head);
     if ('code' in handshake) return this.#rejected(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const request = new UpgradeRequest(head, query, protocol, handshake, config.heartbeatMs);
+    const cors = this.#cors(head);
+    const request = new UpgradeRequest(head, query, protocol, handshake, cors, config.heartbeatMs);
     return { type: 'connect', request };
   }
 
-  #rejected(rejected: Rejection, head?: HttpHead): DetectionResult {
-    const cors = head === undefined ? [] : this.#cors(head);
-    return { type: 'rejected', rejected, bytes: httpRejection(rejected, cors, head?.method) };
+  /** The query is not needed, but may have a token or ticket. */
+  #upgradeToMqtt(
+    head: HttpHead,
+    handshake: WebSocketHandshake | Rejection,
+    rest: Buffer,
+  ): DetectionResult {
+    if ('code' in handshake) return this.#rejected(handshake, head);
+    const query = new URLSearchParams(head.target.split('?')[1]);
+    const token =
+      bearerOf(head.headers.get('authorization')) ?? handshake.token ?? query.get('token');
+    const ticket = query.get('ticket') ?? undefined;
+    const detector = this.protocols.mqtt.upgrade({ token: token ?? undefined, ticket });
+    return { type: 'upgraded', response: handshake.response, detector, rest };
+  }
+
+  #rejected(rejected: Rejection, head: HttpHead): DetectionResult {
+    const bytes = httpRejection(rejected, this.#cors(head), head.method);
+    return { type: 'rejected', rejected, bytes };
   }
 
   #cors(head: HttpHead): [string, string][] {
@@ -140,8 +178,8 @@ abstract class HttpConnectRequest {
 }
 
 class StreamRequest extends HttpConnectRequest implements ConnectRequest {
-  readonly protocol: Protocol;
-  readonly #isNdjson: boolean;
+  readonly followsRedirects = true;
+  readonly protocol: SseProtocol | NdjsonProtocol;
 
   constructor(
     head: HttpHead,
@@ -151,18 +189,28 @@ class StreamRequest extends HttpConnectRequest implements ConnectRequest {
     readonly heartbeatMs: number,
   ) {
     super(head, query, undefined);
-    this.#isNdjson = head.headers.get('accept')?.includes('application/x-ndjson') ?? false;
-    this.protocol = this.#isNdjson ? ndjson : sse;
+    const { chunked, untilClose } = accepts(head.headers.get('accept'), 'application/x-ndjson')
+      ? ndjson
+      : sse;
+    this.protocol = head.minorVersion > 0 ? chunked : untilClose;
   }
 
   accept(ticket: string | undefined): Buffer {
     const { cors, heartbeatMs, query } = this;
-    if (!this.#isNdjson) return sseOpening(cors, ticket);
-    return ndjsonOpening(cors, { clientId: query.clientId, heartbeatMs, ticket });
+    return this.protocol.encodeOpening(cors, { clientId: query.clientId, heartbeatMs, ticket });
   }
 
   reject(rejected: Rejection): Buffer {
     return httpRejection(rejected, this.cors);
+  }
+
+  /**
+   * A stream with one goaway: an EventSource never reconnects after a status other than 200 (HTML
+   * §9.2.3).
+   */
+  retryLater({ retryAfterS = 1 }: Rejection): Buffer {
+    const goaway = this.protocol.encodeGoaway(NO_CONNECTION, retryAfterS * 1_000, undefined);
+    return Buffer.concat([this.accept(undefined), goaway!]);
   }
 
   redirect(url: string): Buffer {
@@ -171,11 +219,14 @@ class StreamRequest extends HttpConnectRequest implements ConnectRequest {
 }
 
 class UpgradeRequest extends HttpConnectRequest implements ConnectRequest {
+  readonly followsRedirects = false;
+
   constructor(
     head: HttpHead,
     query: ConnectTarget,
     readonly protocol: RawWebSocketProtocol | JsonWebSocketProtocol,
     readonly handshake: WebSocketHandshake,
+    readonly cors: [string, string][],
     readonly heartbeatMs: number,
   ) {
     super(head, query, handshake.token);
@@ -191,7 +242,11 @@ class UpgradeRequest extends HttpConnectRequest implements ConnectRequest {
   }
 
   reject(rejected: Rejection): Buffer {
-    return httpRejection(rejected, []);
+    return httpRejection(rejected, this.cors);
+  }
+
+  retryLater(rejected: Rejection): Buffer {
+    return this.reject(rejected);
   }
 
   /** Browsers and most libraries do not follow one (RFC 6455 §4.1); the client becomes a guest. */

@@ -4,49 +4,62 @@
  */
 
 import type { Connection } from '../../../common/transport/transport.js';
+import { type BodyFraming, frameLastPart, framePart } from '../../../common/wire/body-framing.js';
 import { streamHead } from '../../../common/wire/http-response.js';
-import { type Envelope, envelopeText, pushText, type Welcome } from '../json-envelope.js';
+import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
 import type { EndReason, Message, Protocol } from '../protocol.js';
+import { lastPartOf, type StreamWelcome } from './stream.js';
 
-const RESET = line({ type: 'reset' });
-const HEARTBEAT = line({ type: 'heartbeat' });
-const SESSION_REPLACED = line({ type: 'session-replaced' });
-const EXPIRED = line({ type: 'expired' });
-
-/** Encodes the response head and the welcome. */
-export function ndjsonOpening(
-  corsHeaders: readonly (readonly [string, string])[],
-  welcome: Omit<Welcome, 'type'>,
-): Buffer {
-  const head = streamHead('application/x-ndjson', corsHeaders, '');
-  return Buffer.concat([head, line({ type: 'welcome', ...welcome })]);
-}
+/** Last line on a connection, by the reason of its end. */
+const LAST_LINES: Partial<Record<EndReason, string>> = {
+  session_replaced: lineText({ type: 'session-replaced' }),
+  expired: lineText({ type: 'expired' }),
+};
 
 /** Devices send nothing after the request; any byte ends the connection. */
 export class NdjsonProtocol implements Protocol {
   readonly name = 'ndjson';
   readonly isEncodingShared = true;
-  readonly heartbeat = HEARTBEAT;
-  readonly reset = RESET;
+  readonly heartbeat: Buffer;
 
-  encodePush(_: Connection, message: Message): Buffer {
-    return Buffer.from(`${pushText(message)}\n`);
+  constructor(readonly framing: BodyFraming) {
+    this.heartbeat = this.#line({ type: 'heartbeat' });
   }
 
-  encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
-    return line({ type: 'goaway', retryMs, url });
+  /** Encodes the response head and the welcome. */
+  encodeOpening(
+    corsHeaders: readonly (readonly [string, string])[],
+    welcome: StreamWelcome,
+  ): Buffer {
+    const head = streamHead('application/x-ndjson', this.framing, corsHeaders, '');
+    return Buffer.concat([head, this.#line({ type: 'welcome', ...welcome })]);
+  }
+
+  encodePush(_: Connection, message: Message): Buffer {
+    return framePart(this.framing, `${pushText(message)}\n`);
+  }
+
+  encodeReset(_: Connection, id: string): Buffer {
+    return this.#line({ type: 'reset', ...(id !== '' && { id }) });
+  }
+
+  encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer | undefined {
+    return frameLastPart(this.framing, lineText({ type: 'goaway', retryMs, url }));
   }
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
-    if (reason === 'expired') return EXPIRED;
-    return reason === 'session_replaced' ? SESSION_REPLACED : undefined;
+    return lastPartOf(this.framing, reason, LAST_LINES[reason]);
   }
 
   encodeTokenExpiring(_: Connection, inMs: number): Buffer {
-    return line({ type: 'expiring', inMs });
+    return this.#line({ type: 'expiring', inMs });
+  }
+
+  #line(envelope: Envelope): Buffer {
+    return framePart(this.framing, lineText(envelope));
   }
 }
 
-function line(envelope: Envelope): Buffer {
-  return Buffer.from(`${envelopeText(envelope)}\n`);
+function lineText(envelope: Envelope): string {
+  return `${envelopeText(envelope)}\n`;
 }

@@ -110,7 +110,7 @@ describe('a device that connects to a front', () => {
   test('is served if it sends its head in pieces', async () => {
     const socket = await dial();
     for (const byte of request('pieces')) await socket.send(byte);
-    await socket.untilText('retry: 1000\n\n');
+    await socket.untilText('retry: 1000\n');
     expect(socket.status).toBe(200);
   });
 

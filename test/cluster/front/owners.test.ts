@@ -216,7 +216,7 @@ describe('an edge and a front with different assignments', () => {
     const socket = await connect('b');
     await socket.untilEnded();
     expect(socket.status).toBe(200);
-    expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n$/);
+    expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n\r\n0\r\n\r\n$/);
     const url = `http://127.0.0.1:${router.ports.front}/connect?clientId=c`;
     const webSocket = await openWs(url, 'longline.json');
     await webSocket.untilClosed();

@@ -3,7 +3,12 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { type SseEvent, SseLink } from '../../../drill/load/sse-link.js';
 
-const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1000\n\n';
+const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n';
+const CHUNKED_HEAD =
+  'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n';
+const EVENTS =
+  'retry: 1000\n:\nid: 5-0\ndata: é𝄞\n\n:\n:\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\n' +
+  'retry: 70\nevent: goaway\ndata: {}\n\n';
 const servers: { close(): void }[] = [];
 
 afterEach(() => {
@@ -34,28 +39,53 @@ function readAll(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: s
   });
 }
 
-test('reads events, whole or one byte at a time, and ignores comments', async () => {
-  const stream = `${HEAD}id: 5-0\ndata: é𝄞\n\n:\n\nevent: reset\ndata: {}\n\ndata: a\ndata: b\n\nretry: 70\nevent: goaway\ndata: {}\n\n`;
-  const whole = await serve((_, socket) => socket.end(stream));
-  const slow = await serve(async (_, socket) => {
-    socket.setNoDelay(true);
-    for (const byte of Buffer.from(stream)) {
-      socket.write(Buffer.of(byte));
-      await new Promise(setImmediate);
+const chunkOf = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
+
+test.each([
+  ['until the connection closes', HEAD, (text: string) => text],
+  [
+    'in chunks',
+    CHUNKED_HEAD,
+    (text: string) =>
+      `${text
+        .split(/(?<=\n)/)
+        .map(chunkOf)
+        .join('')}0\r\n\r\n`,
+  ],
+])(
+  'reads events %s, whole or one byte at a time, and ignores comments',
+  async (_, head, encode) => {
+    const stream = `${head}${encode(EVENTS)}`;
+    const whole = await serve((_, socket) => socket.end(stream));
+    const slow = await serve(async (_, socket) => {
+      socket.setNoDelay(true);
+      for (const byte of Buffer.from(stream)) {
+        socket.write(Buffer.of(byte));
+        await new Promise(setImmediate);
+      }
+      socket.end();
+    });
+    for (const url of [whole, slow]) {
+      const { events, end } = await readAll(url);
+      expect(events).toEqual([
+        { name: 'OPEN', messageId: '', text: new URL(url).host },
+        { name: 'message', messageId: '5-0', text: 'é𝄞', retryMs: 1_000 },
+        { name: 'reset', messageId: '', text: '{}' },
+        { name: 'message', messageId: '', text: 'a\nb' },
+        { name: 'goaway', messageId: '', text: '{}', retryMs: 70 },
+      ]);
+      expect(end).toBe('ended by the edge');
     }
-    socket.end();
-  });
-  for (const url of [whole, slow]) {
-    const { events, end } = await readAll(url);
-    expect(events).toEqual([
-      { name: 'OPEN', messageId: '', text: new URL(url).host },
-      { name: 'message', messageId: '5-0', text: 'é𝄞' },
-      { name: 'reset', messageId: '', text: '{}' },
-      { name: 'message', messageId: '', text: 'a\nb' },
-      { name: 'goaway', messageId: '', text: '{}', retryMs: 70 },
-    ]);
-    expect(end).toBe('ended by the edge');
-  }
+  },
+);
+
+test.each([
+  ['a size that is not hexadecimal', '2g\r\ndata\r\n'],
+  ['a size that is too small', '3\r\ndata\r\n'],
+  ['bytes after the last chunk', '0\r\n\r\n0\r\n\r\n'],
+])('ends at %s', async (_, body) => {
+  const url = await serve((_request, socket) => socket.write(`${CHUNKED_HEAD}${body}`));
+  expect((await readAll(url)).end).toMatch(/chunk/);
 });
 
 test('follows a redirect and repeats Last-Event-ID', async () => {

@@ -2,19 +2,21 @@ import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { WriteResult } from '../../../common/transport/transport.js';
+import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { CatchUp } from '../../../edge/session/catch-up.js';
 import { Connections } from '../../../edge/session/connections.js';
+import { MessageLimits } from '../../../edge/session/message-limits.js';
 import { eventually } from '../../support/eventually.js';
 
 const ALICE = 1;
-const SSE = new SseProtocol();
+const SSE = new SseProtocol(UNTIL_CLOSE);
 
 test('a device whose send buffer is full still receives the reset of an incomplete history', async () => {
   const table = new Connections(4096);
   table.add(ALICE, 'alice', 7, SSE, 0);
-  // Redis does not know the cursor, and then returns an empty inbox.
-  const replies: unknown[] = [0, [[], Buffer.from('')]];
+  // Redis does not know the cursor, and then returns a position and an empty inbox.
+  const replies: unknown[] = [0, '7-0', [[], Buffer.from('')]];
   const link = {
     execute: async <Reply>() => ({ type: 'done', reply: replies.shift() }) as Outcome<Reply>,
   };
@@ -33,9 +35,11 @@ test('a device whose send buffer is full still receives the reset of an incomple
     link,
     names: { tagOf: () => '7' },
     onSlow: () => {},
+    limits: new MessageLimits(),
+    onOverLimit: () => {},
     metrics: new Metrics(),
   });
   catchUp.start(ALICE, '5-0', 'unconfirmed');
   await eventually(() => expect(table.stateOf(ALICE)).toBe('live'));
-  expect(written).toEqual(['event: reset\ndata: {}\n\n']);
+  expect(written).toEqual(['id: 7-0\nevent: reset\ndata: {}\n\n']);
 });

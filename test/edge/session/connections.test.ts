@@ -1,11 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { connectionOf } from '../../../common/transport/transport.js';
+import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { Connections } from '../../../edge/session/connections.js';
 
 const SHARDS = 4;
-const SSE = new SseProtocol();
+const SSE = new SseProtocol(UNTIL_CLOSE);
 const connectionAt = (slot: number, generation: number) => connectionOf(slot, generation);
 
 describe('Connections', () => {

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from '@jest/globals';
 import type { Authenticator, Verified } from '../../../common/auth/authenticator.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import { connectionOf, slotOf } from '../../../common/transport/transport.js';
+import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import { Connections } from '../../../edge/session/connections.js';
@@ -15,8 +16,8 @@ const [ALICE, BOB, CAROL] = [1, 2, 3].map((slot) => connectionOf(slot, 1)) as [
   number,
 ];
 
-const sse = new SseProtocol();
-const ndjson = new NdjsonProtocol();
+const sse = new SseProtocol(UNTIL_CLOSE);
+const ndjson = new NdjsonProtocol(UNTIL_CLOSE);
 let table: Connections;
 let written: string[];
 let ended: number[];

@@ -1,8 +1,9 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { NdjsonProtocol, ndjsonOpening } from '../../../../edge/protocol/http/ndjson.js';
+import { CHUNKED, UNTIL_CLOSE } from '../../../../common/wire/body-framing.js';
+import { NdjsonProtocol } from '../../../../edge/protocol/http/ndjson.js';
 
-const ndjson = new NdjsonProtocol();
+const ndjson = new NdjsonProtocol(UNTIL_CLOSE);
 const CONNECTION = 1;
 
 function lineOf(payload: Buffer, id = '5-0', contentType = '') {
@@ -35,19 +36,38 @@ test('omits the id of a live-only push and an empty content type', () => {
 
 test('opens with a welcome', () => {
   const welcome = { clientId: 'alice', heartbeatMs: 15_000, ticket: undefined };
-  const [head, body] = ndjsonOpening([], welcome).toString().split('\r\n\r\n');
+  const [head, body] = ndjson.encodeOpening([], welcome).toString().split('\r\n\r\n');
   expect(head).toContain('Content-Type: application/x-ndjson');
   expect(JSON.parse(body!)).toEqual({ type: 'welcome', clientId: 'alice', heartbeatMs: 15_000 });
   const ticket = 'A'.repeat(32);
-  const withTicket = ndjsonOpening([], { ...welcome, ticket })
+  const withTicket = ndjson
+    .encodeOpening([], { ...welcome, ticket })
     .toString()
     .split('\r\n\r\n');
   expect(JSON.parse(withTicket[1]!)).toMatchObject({ type: 'welcome', ticket });
 });
 
 test('omits the url of a goaway without one', () => {
-  expect(JSON.parse(ndjson.encodeGoaway(CONNECTION, 420, undefined).toString())).toEqual({
+  expect(JSON.parse(ndjson.encodeGoaway(CONNECTION, 420, undefined)!.toString())).toEqual({
     type: 'goaway',
     retryMs: 420,
   });
+});
+
+test('a reset names its position, if there is one', () => {
+  const [known, unknown] = ['7-1', ''].map((id) => ndjson.encodeReset(CONNECTION, id).toString());
+  expect(JSON.parse(known!)).toEqual({ type: 'reset', id: '7-1' });
+  expect(JSON.parse(unknown!)).toEqual({ type: 'reset' });
+});
+
+test('each line is one chunk over HTTP/1.1, and the last chunk ends the stream', () => {
+  const chunked = new NdjsonProtocol(CHUNKED);
+  expect(chunked.heartbeat.toString()).toBe('15\r\n{"type":"heartbeat"}\n\r\n');
+  const last = chunked.encodeClose(CONNECTION, 'session_replaced')!.toString();
+  expect(last).toBe('1c\r\n{"type":"session-replaced"}\n\r\n0\r\n\r\n');
+  const [head] = chunked
+    .encodeOpening([], { clientId: 'a', heartbeatMs: 1, ticket: undefined })
+    .toString()
+    .split('\r\n\r\n');
+  expect(head).toContain('Transfer-Encoding: chunked');
 });

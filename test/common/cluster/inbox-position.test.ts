@@ -1,0 +1,132 @@
+/** The position of a client with a gap in its history, against a real Redis. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import {
+  confirmInbox,
+  isIdBefore,
+  readInbox,
+  resumeInbox,
+  storePush,
+} from '../../../common/cluster/inbox.js';
+import { readPosition } from '../../../common/cluster/inbox-position.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import type { Outcome } from '../../../common/redis/execute.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+
+const TAG = '7';
+const ALICE = 'alice';
+const ACK_KEY = `ll:{${TAG}}:ack:${ALICE}`;
+
+let redis: TestRedis;
+let link: RedisLink;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  const log = pino({ level: 'silent' });
+  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+});
+
+afterAll(async () => {
+  await link?.close();
+  await redis?.stop();
+});
+
+beforeEach(async () => {
+  await link.commands.flushall();
+});
+
+function replyOf<Reply>(outcome: Outcome<Reply>): Reply {
+  if (outcome.type !== 'done') throw new Error(outcome.reason);
+  return outcome.reply;
+}
+
+async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
+  const push = {
+    tag: TAG,
+    clientId: ALICE,
+    envelope: new Uint8Array(),
+    payload: Buffer.from('p'),
+    contentType: '',
+    ttlMs,
+    idempotencyKey: '',
+  };
+  const stored = replyOf(await storePush(link, push, { countMax, bytesMax: 1_000_000 }));
+  if (stored.type !== 'stored') throw new Error('it is a duplicate');
+  return stored.id;
+}
+
+const position = async () => replyOf(await readPosition(link, TAG, ALICE));
+const isComplete = async (cursor: string) => replyOf(await resumeInbox(link, TAG, ALICE, cursor));
+const idsAfter = async (cursor: string) =>
+  replyOf(await readInbox(link, TAG, ALICE, cursor, 100)).entries.map(({ id }) => id);
+
+/** A device that resumes at the position is complete, and receives exactly `ids`. */
+async function expectResumes(ids: string[]): Promise<void> {
+  const at = await position();
+  for (let times = 0; times < 2; times++) {
+    expect(await position()).toBe(at);
+    expect(await isComplete(at)).toBe(true);
+    expect(await idsAfter(at)).toEqual(ids);
+  }
+}
+
+test('is made up for a client without a history, and expires with the history', async () => {
+  await expectResumes([]);
+  expect(await link.commands.pttl(ACK_KEY)).toBeGreaterThan(0);
+});
+
+test('is older than a push that follows at once, which is then received', async () => {
+  const at = await position();
+  const id = await storeId();
+  expect(isIdBefore(at, id)).toBe(true);
+  expect(await isComplete(at)).toBe(true);
+  expect(await idsAfter(at)).toEqual([id]);
+});
+
+test('does not hide a push that is lost after it', async () => {
+  const at = await position();
+  await storeId(20);
+  await eventually(async () => expect(await idsAfter('')).toEqual([]));
+  expect(await isComplete(at)).toBe(false);
+  await expectResumes([]);
+});
+
+test('is before the oldest push if none has left the inbox', async () => {
+  await expectResumes([await storeId(), await storeId()]);
+});
+
+test('is the newest confirmed or dropped push', async () => {
+  const ids = [await storeId(), await storeId(), await storeId()];
+  await confirmInbox(link, TAG, ALICE, ids[0]!);
+  expect(await position()).toBe(ids[0]);
+  await expectResumes(ids.slice(1));
+  const newest = await storeId(60_000, 2);
+  expect(await position()).toBe(ids[1]);
+  await expectResumes([ids[2]!, newest]);
+  await confirmInbox(link, TAG, ALICE, newest);
+  expect(await position()).toBe(newest);
+});
+
+test('is the newest push of an inbox that has expired', async () => {
+  const id = await storeId(20);
+  await eventually(async () => expect(await idsAfter('')).toEqual([]));
+  expect(await position()).toBe(id);
+  await expectResumes([]);
+});
+
+test('survives that only the history was lost', async () => {
+  const ids = [await storeId(), await storeId()];
+  await link.commands.del(ACK_KEY);
+  await expectResumes(ids);
+});
+
+test('is empty while Redis has no memory for it', async () => {
+  await link.commands.config('SET', 'maxmemory', '1');
+  try {
+    expect(await position()).toBe('');
+  } finally {
+    await link.commands.config('SET', 'maxmemory', '0');
+  }
+});
