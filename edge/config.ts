@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
 import { type LinkConfig, linkConfig, linkTlsSettings } from '../common/auth/peer-settings.js';
 import { parseHostPort } from '../common/net/host-port.js';
+import type { AllowedOrigins } from '../common/net/origin.js';
 import {
+  allowedOrigins,
   ConfigError,
   type Env,
   integer,
@@ -267,7 +269,8 @@ export interface EdgeConfig extends SharedConfig {
   readonly exitWhenDrained: boolean;
   readonly transport: TransportName | undefined;
   readonly controlAddresses: readonly string[];
-  readonly corsOrigins: readonly string[] | undefined;
+  readonly corsOrigins: AllowedOrigins;
+  readonly mqttPaths: readonly string[];
   readonly proxyNetworks: readonly string[];
   /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
@@ -326,7 +329,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     exitWhenDrained: parsed.LONGLINE_EDGE_EXIT_WHEN_DRAINED,
     transport: parsed.LONGLINE_TRANSPORT,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
-    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    corsOrigins: allowedOrigins(parsed),
+    mqttPaths: parsed.LONGLINE_MQTT_PATHS,
     jwt,
     tls,
     link,

@@ -8,7 +8,9 @@ import {
   linkConfig,
   linkTlsSettings,
 } from '../common/auth/peer-settings.js';
+import type { AllowedOrigins } from '../common/net/origin.js';
 import {
+  allowedOrigins,
   ConfigError,
   type Env,
   integer,
@@ -188,7 +190,7 @@ export interface RouterConfig extends SharedConfig, PusherConfig {
   readonly inFlightMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
-  readonly corsOrigins: readonly string[] | undefined;
+  readonly corsOrigins: AllowedOrigins;
   /** Transport of the front; undefined: native where it was built, else net. */
   readonly transport: TransportName | undefined;
   /** Undefined: the router has no front. */
@@ -232,7 +234,7 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     acceptLevel: parseAcceptLevel(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
-    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    corsOrigins: allowedOrigins(parsed),
     jwt,
     link,
     backends,
@@ -267,7 +269,8 @@ function frontConfig(
     connectTimeoutMs: parsed.LONGLINE_ROUTER_FRONT_CONNECT_TIMEOUT_MS,
     drainMs: parsed.LONGLINE_ROUTER_FRONT_DRAIN_MS,
     shardCount: parsed.LONGLINE_SHARD_COUNT,
-    corsOrigins: parsed.LONGLINE_CORS_ORIGINS,
+    corsOrigins: allowedOrigins(parsed),
+    mqttPaths: parsed.LONGLINE_MQTT_PATHS,
     proxyNetworks: parsed.LONGLINE_PROXY_NETWORKS,
   };
 }

@@ -15,6 +15,7 @@ import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
+import { corsHeaders } from '../common/wire/cors.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
 import { parseRouterConfig, type RouterConfig } from './config.js';
 import { FrontListener } from './front/listener.js';
@@ -66,12 +67,15 @@ await runRole(async () => {
   const control = await followAssignment(context, feed);
 
   const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
-  const http = createHttpServer(metrics, () => [
+  const notReadyReasons = () => [
     ...channels.notDeliveringReasons(),
     ...auth.notReadyReasons(),
     ...(feed.current === undefined ? ['no assignment was received yet'] : []),
     ...(front?.isDraining ? ['the router is draining'] : []),
-  ]);
+  ];
+  const http = createHttpServer(metrics, notReadyReasons, (origin) =>
+    corsHeaders(config.corsOrigins, origin),
+  );
   addConnectRoute(http, {
     assignment: () => feed.current,
     shardCount,

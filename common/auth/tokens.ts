@@ -45,5 +45,5 @@ export function findToken<Kept extends Pick<Token, 'sha256'>>(
  * @param authorization value of the header
  */
 export function bearerOf(authorization: string | undefined): string | undefined {
-  return /^bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+  return /^bearer +([\x21-\x7e]+)$/i.exec(authorization ?? '')?.[1];
 }

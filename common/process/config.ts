@@ -10,6 +10,7 @@
  */
 import { z } from 'zod';
 import { isNetwork } from '../net/networks.js';
+import { AllowedOrigins, originProblem } from '../net/origin.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -116,18 +117,53 @@ export const servingSettings = {
         'source address. With front proxies, edges list the addresses of the routers.',
     ),
   LONGLINE_CORS_ORIGINS: listOf(
-    z.union([z.enum(['*', 'null']), z.string().regex(/^https?:\/\/[^/\s]+$/)], {
-      error: "expected '*', 'null' or origins such as https://app.example, separated by commas",
+    z.string().superRefine((entry, context) => {
+      const message = originProblem(entry);
+      if (message !== undefined) context.addIssue({ code: 'custom', message });
     }),
   )
-    .optional()
+    .default([])
     .describe(
-      'Origins whose pages may connect, separated by commas, such as `https://app.example`, or ' +
-        '`*`. Unset: none. Also enforced for WebSockets, except for pages of the host they ' +
-        'connect to. A browser that is redirected from one foreign origin to another sends ' +
+      'Origins whose pages may connect, separated by commas, such as `https://app.example` or ' +
+        '`capacitor://localhost`; `https://*.app.example` for all subdomains at any depth, ' +
+        'without `app.example` itself; `*` for all. Case and default ports make no difference. ' +
+        'Unset: none. Also enforced for WebSockets, except for pages of the host they connect ' +
+        'to. A browser that is redirected from one foreign origin to another sends ' +
         '`Origin: null`: add `null`, or let pages query the router for their edge first.',
     ),
+  LONGLINE_MQTT_PATHS: listOf(
+    z
+      .string()
+      .regex(/^\/[!$&'()*+./:;=@\w~-]*$/, {
+        error: 'expected paths such as /mqtt, separated by commas',
+      })
+      .refine((path) => path !== '/connect', {
+        error: '/connect serves all protocols; choose another path',
+      }),
+  )
+    .default(['/mqtt'])
+    .describe(
+      'Paths at which edges and fronts serve MQTT over WebSockets, separated by commas. The ' +
+        'subprotocol `mqtt` is also accepted at `/connect`.',
+    ),
+  LONGLINE_APP_ORIGINS: z
+    .enum(['reject', 'allow'])
+    .default('reject')
+    .describe(
+      'Clients that are not browsers and send an Origin that no page on the web has, such as ' +
+        '`file://`, `app://name` or a plain host name. `reject`: as for any origin that is not ' +
+        'in LONGLINE_CORS_ORIGINS. `allow`: they may connect; so may extensions of browsers.',
+    ),
 };
+
+/** Combines the settings of origins. */
+export function allowedOrigins(settings: {
+  readonly LONGLINE_CORS_ORIGINS: readonly string[];
+  readonly LONGLINE_APP_ORIGINS: 'reject' | 'allow';
+}): AllowedOrigins {
+  const allowsApps = settings.LONGLINE_APP_ORIGINS === 'allow';
+  return new AllowedOrigins(settings.LONGLINE_CORS_ORIGINS, allowsApps);
+}
 
 /** Identifier of a process in the hash ring, in logs and in channel names. */
 export const processName = z
@@ -195,7 +231,7 @@ const RENAMED_SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /** Settings of the command line client, which may share the environment. */
-const CLI_SETTINGS = ['LONGLINE_TOKEN'];
+const CLI_SETTINGS = ['LONGLINE_TOKEN', 'LONGLINE_CONTROL', 'LONGLINE_ROUTER'];
 
 /** Prefixes of settings that some roles share. A role has all settings of a group or none. */
 const GROUPS = [

@@ -3,6 +3,7 @@
  * differently is rejected, which prevents request smuggling past a proxy. Bodies are not supported.
  */
 import { type Rejection, rejection } from '../process/errors.js';
+import { lowerAscii, trimBlanks } from './http-lists.js';
 
 export interface HttpHead {
   readonly method: string;
@@ -108,10 +109,10 @@ export function parseHead(bytes: Buffer): HttpHead | Rejection {
   for (let i = 1; i < lines.length; i++) {
     const line = lines[i]!;
     const colon = line.indexOf(':');
-    const name = line.slice(0, Math.max(0, colon)).toLowerCase();
+    const name = lowerAscii(line.slice(0, Math.max(0, colon)));
     // Also rejects folded lines (§5.2) and whitespace before the colon (§5.1), as required.
     if (!TOKEN.test(name)) return malformed(`the name of header line ${i} is invalid`);
-    const value = line.slice(colon + 1).trim();
+    const value = trimBlanks(line.slice(colon + 1));
     // Also rejects bare CR, bare LF (§2.2) and NUL.
     if (!FIELD_VALUE.test(value))
       return malformed(`the value of ${name} contains a control character`);
@@ -147,7 +148,7 @@ function bodyFault(
     return DIGITS.test(length!) ? undefined : 'content-length is not a number';
   if (minorVersion === 0) return 'transfer-encoding requires HTTP/1.1';
   if (length !== undefined) return 'both transfer-encoding and content-length are present';
-  return coding.toLowerCase() === 'chunked' ? undefined : 'transfer-encoding must be chunked';
+  return lowerAscii(coding) === 'chunked' ? undefined : 'transfer-encoding must be chunked';
 }
 
 function malformed(message: string): Rejection {

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { sendRejection } from '../../common/process/http-server.js';
 import type { Permission } from './access.js';
-import { type Call, METHODS, type OperatorApi, type Route } from './api.js';
+import { BODY_BYTES_MAX, type Call, METHODS, type OperatorApi, type Route } from './api.js';
 import { EventStreams } from './event-stream.js';
 import { describeApi } from './openapi.js';
 import { parseBody } from './request-bodies.js';
@@ -15,8 +15,6 @@ declare module 'fastify' {
     actor: string;
   }
 }
-
-const BODY_BYTES_MAX = 4096;
 
 /** Fastify adds HEAD to GET. */
 const ALL_METHODS = ['GET', 'DELETE', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
@@ -76,7 +74,7 @@ function addRoute(
  * which is rejected.
  */
 function rejectContentType({ headers }: FastifyRequest): Rejection | undefined {
-  if (/^application\/json\s*(;|$)/i.test(headers['content-type'] ?? '')) return undefined;
+  if (/^application\/json[\t ]*(;|$)/i.test(headers['content-type'] ?? '')) return undefined;
   return rejection(
     'REQUEST_MALFORMED',
     'content-type must be application/json; send {} as the body if there is nothing to say',

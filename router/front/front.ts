@@ -16,17 +16,20 @@ import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint, unspecifiedAddress } from '../../common/net/ip-address.js';
+import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
-import type { CorsOrigins } from '../../common/wire/cors.js';
-import { frontTlv } from '../../common/wire/front-tlv.js';
+import { frontTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
+import type { MqttOpeningReader } from '../../common/wire/websocket/mqtt-opening.js';
 import { FrontEdges, type ResolveHost } from './edges.js';
 import {
+  type ConnectRequest,
   type RejectedRequest,
   readConnectRequest,
+  readMqttFrames,
   rejectIncomplete,
   rejectUnknownProtocol,
 } from './handshake.js';
@@ -46,7 +49,8 @@ export interface FrontConfig extends DialerConfig {
   readonly headTimeoutMs: number;
   readonly drainMs: number;
   readonly shardCount: number;
-  readonly corsOrigins: CorsOrigins;
+  readonly corsOrigins: AllowedOrigins;
+  readonly mqttPaths: readonly string[];
   readonly proxyNetworks: readonly string[];
 }
 
@@ -67,6 +71,8 @@ interface Unidentified {
   isAtStart: boolean;
   /** Client address in the PROXY header, if there was one. */
   source: Endpoint | undefined;
+  /** Set when the upgrade to MQTT over a WebSocket was answered. */
+  opening: MqttOpeningReader | undefined;
 }
 
 /**
@@ -183,6 +189,7 @@ export class Front implements TransportEvents, DialerEvents {
       bytes: NO_BYTES,
       isAtStart: true,
       source: undefined,
+      opening: undefined,
     });
   }
 
@@ -225,11 +232,12 @@ export class Front implements TransportEvents, DialerEvents {
 
   /** Called every `FRONT_STEP_MS`. Returns true when a drain is complete. */
   step(nowMs: number): boolean {
-    const { headTimeoutMs } = this.#config;
-    for (const [device, { acceptedAtMs, bytes }] of this.#unidentified) {
+    const { headTimeoutMs, corsOrigins } = this.#config;
+    for (const [device, { acceptedAtMs, bytes, opening }] of this.#unidentified) {
       if (acceptedAtMs > nowMs - headTimeoutMs) break;
       const message = `the request head was not complete within ${headTimeoutMs / 1000} s`;
-      this.#end(device, rejectIncomplete(bytes, rejection('HEAD_TIMEOUT', message)));
+      const rejected = rejection('HEAD_TIMEOUT', message);
+      this.#end(device, rejectIncomplete(rejected, bytes, corsOrigins, opening !== undefined));
     }
     this.#dialer.step(nowMs);
     for (const reason of ['edge_gone', 'left'] as const) {
@@ -245,7 +253,10 @@ export class Front implements TransportEvents, DialerEvents {
     this.#isDraining = true;
     this.transport.stopListening();
     const rejected = rejection('NOT_READY', 'this router is shutting down; retry');
-    for (const [device] of this.#unidentified) this.#end(device, rejectUnknownProtocol(rejected));
+    const { corsOrigins } = this.#config;
+    for (const [device, { bytes, opening }] of this.#unidentified) {
+      this.#end(device, rejectIncomplete(rejected, bytes, corsOrigins, opening !== undefined));
+    }
     this.#dialer.rejectAll(rejected);
     this.#closing.left.add(nowMs, this.#splices.devicesOf(undefined), this.#config.drainMs);
   }
@@ -253,9 +264,8 @@ export class Front implements TransportEvents, DialerEvents {
   onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void {
     const { connection, edge, position } = upstream;
     // The edge does not use the address that the device has connected to.
-    const header = proxyHeader(pending.source, unspecifiedAddress(pending.source), [
-      frontTlv(position),
-    ]);
+    const tlvs = [frontTlv(position), ...(pending.request.isUpgraded ? [UPGRADED_TLV] : [])];
+    const header = proxyHeader(pending.source, unspecifiedAddress(pending.source), tlvs);
     this.transport.write(connection, Buffer.concat([header, pending.bytes]));
     if (!this.transport.pipe(device, connection)) {
       // The device has closed: its onClose follows.
@@ -285,7 +295,7 @@ export class Front implements TransportEvents, DialerEvents {
       return;
     }
     if (header !== 'none' && 'code' in header) {
-      return this.#end(device, rejectUnknownProtocol(header));
+      return this.#end(device, rejectUnknownProtocol(header, all, this.#config.corsOrigins));
     }
     unidentified.isAtStart = false;
     if (header === 'none') return this.#identify(device, unidentified, all, 0);
@@ -297,14 +307,32 @@ export class Front implements TransportEvents, DialerEvents {
 
   /** @param searched number of these bytes that an earlier call has searched */
   #identify(device: Connection, unidentified: Unidentified, all: Buffer, searched: number): void {
-    const { headBytesMax, devicesMax, corsOrigins, shardCount } = this.#config;
-    const request = readConnectRequest(all, searched, headBytesMax, corsOrigins);
+    const { opening } = unidentified;
+    const request =
+      opening === undefined
+        ? readConnectRequest(all, searched, this.#config)
+        : readMqttFrames(opening, all.subarray(searched));
     const bytes = Buffer.from(all);
-    if (request === 'more') {
-      unidentified.bytes = bytes;
-      return;
-    }
+    unidentified.bytes = bytes;
+    if (request === 'more') return;
+    if (request.type === 'closed') return this.#respond(device, request.bytes);
     if (request.type === 'rejected') return this.#end(device, request);
+    if (request.type === 'upgraded') {
+      unidentified.opening = request.opening;
+      this.transport.write(device, request.response);
+      if (request.rest.length === 0) return;
+      return this.#identify(device, unidentified, bytes, bytes.length - request.rest.length);
+    }
+    this.#dial(device, unidentified, request, bytes);
+  }
+
+  #dial(
+    device: Connection,
+    unidentified: Unidentified,
+    request: ConnectRequest,
+    bytes: Buffer,
+  ): void {
+    const { devicesMax, shardCount } = this.#config;
     const peer = parseEndpoint(this.transport.remoteAddress(device) ?? '');
     const source = unidentified.source ?? peer;
     // The device has closed: its onClose follows.
@@ -332,8 +360,13 @@ export class Front implements TransportEvents, DialerEvents {
 
   /** Rejects a device that was not forwarded. */
   #end(device: Connection, { rejected, bytes }: RejectedRequest): void {
-    this.#unidentified.delete(device);
     this.#rejected.inc({ code: rejected.code });
+    this.#respond(device, bytes);
+  }
+
+  /** Ends a device whose request is complete, or will not be. */
+  #respond(device: Connection, bytes: Buffer): void {
+    this.#unidentified.delete(device);
     this.transport.write(device, bytes);
     this.transport.end(device);
   }

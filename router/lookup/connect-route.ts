@@ -10,16 +10,18 @@ import type { Authenticator } from '../../common/auth/authenticator.js';
 import { bearerOf } from '../../common/auth/tokens.js';
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
+import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { sendRejection } from '../../common/process/http-server.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { connectUrl, parseConnectQuery } from '../../common/wire/connect-query.js';
-import { type CorsOrigins, corsHeaders, PREFLIGHT_HEADERS } from '../../common/wire/cors.js';
+import { corsHeaders, preflightHeaders } from '../../common/wire/cors.js';
+import { accepts } from '../../common/wire/http-lists.js';
 
 interface ConnectRouteOptions {
   readonly assignment: () => Assignment | undefined;
   readonly shardCount: number;
-  readonly corsOrigins: CorsOrigins;
+  readonly corsOrigins: AllowedOrigins;
   readonly authenticator: Authenticator;
   readonly metrics: Metrics;
 }
@@ -57,14 +59,13 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
     const owner = current && ownerOf(current, shard);
     if (owner === undefined) {
       lookups.inc({ answer: 'no_edge' });
-      reply.header('retry-after', '1');
       const message = `shard ${shard} has no owner now; retry later`;
       return sendRejection(reply, rejection('NO_EDGE', message));
     }
     const { position } = current!;
     const ticket = authenticator.issueTicket(clientId, verified);
     const url = connectUrl(owner.advertisedUrl, query, position, ticket);
-    if (request.headers.accept?.includes('application/json')) {
+    if (accepts(request.headers.accept, 'application/json')) {
       lookups.inc({ answer: 'json' });
       return reply.send({ clientId, shard, edgeId: owner.id, url, ...position });
     }
@@ -74,7 +75,8 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
 
   server.options('/connect', (request, reply) => {
     addCommonHeaders(request, reply);
-    for (const [name, value] of PREFLIGHT_HEADERS) reply.header(name, value);
+    const asked = request.headers['access-control-request-headers'];
+    for (const [name, value] of preflightHeaders(asked)) reply.header(name, value);
     return reply.code(204).send();
   });
 
@@ -82,6 +84,7 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
     method: ['POST', 'PUT', 'PATCH', 'DELETE'],
     url: '/connect',
     handler: (request, reply) => {
+      addCommonHeaders(request, reply);
       reply.header('allow', 'GET, OPTIONS');
       const message = `/connect does not accept ${request.method}; use GET`;
       return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', message));

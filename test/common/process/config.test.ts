@@ -35,7 +35,7 @@ describe('parseEdgeConfig', () => {
       port: 7000,
       adminPort: 7001,
       connectionsMax: 19_488,
-      corsOrigins: undefined,
+      corsOrigins: { isNone: true },
     });
   });
 
@@ -127,8 +127,24 @@ describe('parseEdgeConfig', () => {
       20_000,
     );
     expect(config.redisUrls).toEqual(['redis://a:1', 'redis://b:2']);
-    expect(config.corsOrigins).toEqual(['https://a.example', 'http://localhost:3000']);
+    expect(config.corsOrigins.allows('https://a.example')).toBe(true);
+    expect(config.corsOrigins.allows('http://localhost:3000')).toBe(true);
+    expect(config.corsOrigins.allows('http://localhost')).toBe(false);
   });
+});
+
+test.each([
+  ['https://a.example,', 'an entry is empty; remove the surplus comma'],
+  ['a.example', '"a.example" has no scheme; write it as https://app.example'],
+  ['https://a.example/', '"https://a.example/" has a path; an origin ends after the host and port'],
+  ['https://u@a.example', '"https://u@a.example" has a user name; an origin has none'],
+  ['https://a.example:65536', expect.stringContaining('a port from 1 to 65535')],
+  ['https://a.*.example', expect.stringContaining('a wildcard stands for subdomains only')],
+])('rejects %j as origins and says why', (origins, reason) => {
+  const problems = problemsOf({ ...GOOD, LONGLINE_CORS_ORIGINS: origins });
+  expect(problems.map((problem) => problem.replace('LONGLINE_CORS_ORIGINS: ', ''))).toEqual([
+    reason,
+  ]);
 });
 
 describe('a renamed setting', () => {

@@ -167,6 +167,41 @@ describe('parseHead', () => {
     expect(post(version, ...lines)).toMatchObject({ code: 'REQUEST_MALFORMED' });
   });
 
+  describe('RFC 9110 §5.5 white space around a value is spaces and tabs', () => {
+    test('which are removed', () => {
+      const head = get('Host:\t a \t', 'X:', 'Y: \t ', 'Z:a \t b');
+      if ('code' in head) throw new Error(head.message);
+      expect(Object.fromEntries(head.headers)).toEqual({ host: 'a', x: '', y: '', z: 'a \t b' });
+    });
+
+    // White space of JavaScript, and NEL.
+    describe.each(['\v', '\f', '\x85', '\xa0'])('and not %j', (blank) => {
+      test.each([
+        `Content-Length: ${blank}0`,
+        `Content-Length: 0${blank}`,
+        `Content-Length: ${blank}`,
+        `Transfer-Encoding:${blank}chunked`,
+        `X${blank}: y`,
+        `${blank}X: y`,
+      ])('as in %j', (line) => {
+        expect(get('Host: a', line)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+        expect(post('1.1', line)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+      });
+
+      test('in a Host or in a length of another method', () => {
+        expect(get(`Host: ${blank}a`)).toMatchObject({ code: 'REQUEST_MALFORMED' });
+        expect(post('1.1', `Content-Length: 5${blank}`)).toMatchObject({
+          code: 'REQUEST_MALFORMED',
+        });
+      });
+    });
+
+    test('so that obs-text at the ends of other values stays', () => {
+      const head = get('Host: a', 'X: \xa0y\x85');
+      expect('code' in head || head.headers.get('x')).toBe('\xa0y\x85');
+    });
+  });
+
   test('treats __proto__ as an ordinary header name', () => {
     const head = get('Host: a', '__proto__: x');
     expect('code' in head || head.headers.get('__proto__')).toBe('x');

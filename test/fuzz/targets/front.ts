@@ -1,4 +1,5 @@
 /** Fuzz targets: the connect request of a device, which the front reads before it picks an edge. */
+import { AllowedOrigins } from '../../../common/net/origin.js';
 import { findHeadEnd } from '../../../common/wire/http-head.js';
 import { readConnectRequest } from '../../../router/front/handshake.js';
 import { connect } from '../../support/devices/mqtt-bytes.js';
@@ -7,7 +8,11 @@ import { clientIdAtEdge, HTTP_DICTIONARY, UPGRADE } from './http.js';
 import { MQTT_DICTIONARY } from './mqtt.js';
 import { bytesOf, outcomeOf, readInPieces, same, type Target } from './target.js';
 
-const HEAD_BYTES_MAX = 8 * 1024;
+const CONFIG = {
+  headBytesMax: 8 * 1024,
+  corsOrigins: new AllowedOrigins(['*'], false),
+  mqttPaths: ['/mqtt'],
+};
 
 export const frontTargets: readonly Target[] = [
   {
@@ -16,6 +21,7 @@ export const frontTargets: readonly Target[] = [
       ...bytesOf(
         'GET /connect?clientId=a HTTP/1.1\r\nHost: edge\r\nAccept: text/event-stream\r\n\r\n',
         `GET /connect?clientId=%C3%BC HTTP/1.1\r\nHost: edge\r\n${UPGRADE}\r\n`,
+        `GET /mqtt HTTP/1.1\r\nHost: edge\r\n${UPGRADE}Sec-WebSocket-Protocol: mqtt\r\n\r\n`,
       ),
       connect({ version: 4 }),
       connect({ version: 5 }),
@@ -26,10 +32,11 @@ export const frontTargets: readonly Target[] = [
       const reader = () => {
         let searched = 0;
         return (bytes: Buffer) => {
-          const read = readConnectRequest(bytes, searched, HEAD_BYTES_MAX, ['*']);
+          const read = readConnectRequest(bytes, searched, CONFIG);
           searched = bytes.length;
           if (read === 'more') return read;
           clientId = read.type === 'accepted' ? read.clientId : undefined;
+          if (read.type === 'upgraded') return read.type;
           return read.type === 'rejected' ? outcomeOf(read.rejected) : `accepted ${clientId}`;
         };
       };

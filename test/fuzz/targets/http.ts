@@ -1,12 +1,15 @@
 /** Fuzz targets: HTTP heads and connect requests, which are read before authentication. */
 
 import { isMessageId } from '../../../common/cluster/inbox.js';
+import { AllowedOrigins } from '../../../common/net/origin.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { CHUNKED, UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { parseConnectQuery } from '../../../common/wire/connect-query.js';
 import { findHeadEnd, parseHead } from '../../../common/wire/http-head.js';
 import { HttpDetector } from '../../../edge/protocol/http/detector.js';
 import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
+import type { MqttWebSocketDetector } from '../../../edge/protocol/mqtt/websocket-detector.js';
 import type { DetectionResult, Host } from '../../../edge/protocol/protocol.js';
 import { webSocketFailures } from '../../../edge/protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from '../../../edge/protocol/websocket/json.js';
@@ -34,6 +37,8 @@ export const HTTP_DICTIONARY = bytesOf(
   'Host: other\r\n',
   'Last-Event-ID: 1795-0\r\n',
   'Origin: null\r\n',
+  'Origin: https://a.example:443\r\n',
+  'Origin: app://x\r\n',
   'Accept: application/x-ndjson\r\n',
   'Expect: 100-continue\r\n',
   'http://edge',
@@ -155,12 +160,22 @@ function makeDetector(): HttpDetector {
   const failures = webSocketFailures(metrics);
   const frames = { heartbeatMs: 15_000, inboundFramesPerSecondMax: 1_000 };
   return new HttpDetector(
-    { headBytesMax: 8192, heartbeatMs: 15_000, corsOrigins: ['https://a.example'] },
     {
-      sse: new SseProtocol(),
-      ndjson: new NdjsonProtocol(),
+      headBytesMax: 8192,
+      heartbeatMs: 15_000,
+      corsOrigins: new AllowedOrigins(['https://a.example', 'https://*.b.example'], true),
+      mqttPaths: ['/mqtt'],
+    },
+    {
+      sse: { chunked: new SseProtocol(CHUNKED), untilClose: new SseProtocol(UNTIL_CLOSE) },
+      ndjson: {
+        chunked: new NdjsonProtocol(CHUNKED),
+        untilClose: new NdjsonProtocol(UNTIL_CLOSE),
+      },
       websocketRaw: new RawWebSocketProtocol(host, frames, failures, metrics),
       websocketJson: new JsonWebSocketProtocol(host, frames, failures),
+      // Its frames are not read here.
+      mqtt: { upgrade: () => ({}) } as unknown as MqttWebSocketDetector,
     },
   );
 }

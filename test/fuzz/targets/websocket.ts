@@ -1,6 +1,7 @@
 /** Fuzz targets: WebSocket frames and messages of devices. */
+
+import { FrameReader, type FrameSink } from '../../../common/wire/websocket/frame.js';
 import { parseDeviceMessage } from '../../../edge/protocol/device-message.js';
-import { FrameReader, type FrameSink } from '../../../edge/protocol/websocket/frame.js';
 import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
 import { hex } from '../../support/devices/mqtt-bytes.js';
 import { split } from '../mutate.js';
