@@ -5,14 +5,21 @@
  * command could not be carried out.
  */
 import { Command, Option } from 'commander';
+import { buildInfo, describeBuild } from '../common/process/build-info.js';
 import { faultKinds, wholeNumber } from './commands/arguments.js';
 import { addControlCommands } from './commands/control-commands.js';
+import { addRouterCommands } from './commands/router-commands.js';
 import { Failure } from './terminal/failure.js';
 
 const EXIT_FAILURE = 2;
 
 const program = new Command('longline')
   .description('A push cluster for long connections')
+  .version(
+    describeBuild(buildInfo),
+    '--version',
+    'print the version, the commit and the release of Node.js',
+  )
   .showHelpAfterError('(see longline --help)')
   // Set before the commands, which inherit it: commander's status 1 has another meaning here.
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_FAILURE));
@@ -24,29 +31,7 @@ program
   .option('--no-restart', 'do not restart a role that exits')
   .action(async (options) => (await import('./local/dev.js')).dev(options));
 
-program
-  .command('push')
-  .description('push a payload to a client and print the verdict')
-  .argument('<clientId>')
-  .argument('<payload>', 'text, or - to read standard input')
-  .option('--router <host:port>', 'gRPC address of a router', 'localhost:7101')
-  .option('--wait <ms>', 'maximum time to wait for the verdict', wholeNumber(1, 60_000))
-  .option(
-    '--ttl <ms>',
-    'time that the push is stored for a client that is offline; 0: live only',
-    wholeNumber(0, 2 ** 32 - 1),
-  )
-  .option('--content-type <type>', 'content type of the payload, such as application/json')
-  .option('--idempotency-key <key>', 'pushes with the same key are stored once')
-  .option('--token <token>', 'token for the router; prefer LONGLINE_TOKEN')
-  .option('--ca <file>', "CA of the router's certificate (PEM); enables TLS")
-  .option('--cert <file>', 'client certificate (PEM)')
-  .option('--key <file>', 'key of the client certificate (PEM)')
-  .option('--json', 'print JSON')
-  .action(async (clientId, payload, options) => {
-    process.exitCode = await (await import('./commands/push.js')).push(clientId, payload, options);
-  });
-
+addRouterCommands(program);
 addControlCommands(program);
 
 program

@@ -29,6 +29,7 @@ const CLIENT_GZIP_BYTES_MAX = 5 * 1024;
 /** Files that each package may contain; any other file fails the check. */
 const CONTENTS = {
   longline: [
+    /^dist\/build\.json$/,
     /^dist\/(cli|common|control|drill|edge|router)\/.*\.js$/,
     /^dist\/proto\/gen\/.*\.(js|binpb)$/,
     /^prebuilds\/linux-(x64|arm64)\/transport\.node$/,

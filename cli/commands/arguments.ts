@@ -1,13 +1,26 @@
 /** Parsers of command-line options. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FAULT_KINDS, type FaultKind } from '../../drill/faults/schedule.js';
 
 /** Adds the options of every command that calls control. */
 export function withControl(command: Command): Command {
   return command
-    .option('--control <url>', 'HTTP address of control', httpUrl, 'http://localhost:7200')
+    .addOption(
+      optionFromEnv(
+        new Option('--control <url>', 'HTTP address of control')
+          .default('http://localhost:7200')
+          .argParser(httpUrl),
+        'LONGLINE_CONTROL',
+      ),
+    )
     .option('--token <token>', 'token for control; prefer LONGLINE_TOKEN')
     .option('--json', 'print JSON');
+}
+
+/** Makes a variable the default of an option; as for settings, an empty variable counts as unset. */
+export function optionFromEnv(option: Option, name: string): Option {
+  if (process.env[name] === '') delete process.env[name];
+  return option.env(name);
 }
 
 export function wholeNumber(min: number, max: number) {
@@ -32,6 +45,20 @@ export function faultKinds(text: string): FaultKind[] {
   const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
   if (unknown.length === 0) return kinds as FaultKind[];
   throw new InvalidArgumentError(`expected none, or some of ${FAULT_KINDS.join(', ')}`);
+}
+
+export function hostPort(text: string): string {
+  // Also without a port, or a gRPC target such as dns:///router:7101.
+  if (/^[^\s/?#@]+$/.test(text) || /^(dns|ipv4|ipv6|unix):\S+$/.test(text)) return text;
+  throw new InvalidArgumentError('expected host:port, such as localhost:7101');
+}
+
+/** Parses `accepted`, `fsynced` or `replicated:<n>`. */
+export function acceptLevel(text: string): { level: string; replicas: number } {
+  const [, plain, replicas] = /^(accepted|fsynced)$|^replicated:([1-9]\d?)$/.exec(text) ?? [];
+  if (plain !== undefined) return { level: plain, replicas: 0 };
+  if (replicas !== undefined) return { level: 'replicated', replicas: Number(replicas) };
+  throw new InvalidArgumentError('expected accepted, fsynced or replicated:<n>, n from 1 to 99');
 }
 
 function httpUrl(text: string): string {

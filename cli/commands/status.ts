@@ -1,5 +1,6 @@
 /** `longline status`: the edges and the cluster, once or with refreshes. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { describeBuild } from '../../common/process/build-info.js';
 import {
   type ClusterView,
   type ControlApi,
@@ -83,6 +84,7 @@ function summary(cluster: ClusterView): string {
     `assignment ${position.incarnation}.${position.epoch}`,
     ...(cluster.leader === null ? [] : [`leader ${cluster.leader}`]),
   ].join(' · ');
+    ...(cluster.build === undefined ? [] : [`version ${describeBuild(cluster.build)}`]),
 }
 
 /** Lines about moves and drains, if there are any. */

@@ -1,4 +1,5 @@
 /** The parts of control's HTTP API that the CLI uses. */
+import type { BuildInfo } from '../../common/process/build-info.js';
 import type { Position } from '../../common/wire/position.js';
 import type {
   EventInfo,
@@ -21,6 +22,8 @@ export interface ClusterView {
   readonly leader: string | null;
 }
 
+  /** Build of the control that answered; absent: an older control. */
+  readonly build?: BuildInfo;
 /** Null: unknown to control now. */
 export interface EdgeView {
   readonly id: string;

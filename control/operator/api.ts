@@ -30,6 +30,8 @@ interface RouteOf<Body> {
   readonly summary: string;
   readonly response: z.ZodObject;
   /** Besides the codes that all routes with the same permission have. */
+  /** Name of the operation in code that is generated from the OpenAPI document. */
+  readonly operationId: string;
   readonly rejections: readonly ErrorCode[];
   // A method, so that the table can contain routes of all bodies.
   respond(api: OperatorApi, call: Call<Body>): object | Promise<object>;

@@ -21,6 +21,7 @@ import { cordonBody, drainBody, reasonBody, rebalanceBody } from './request-bodi
 const clusterRoutes: readonly Route[] = [
   read({
     path: '/v1/cluster',
+    operationId: 'getCluster',
     summary: 'Returns a summary of the cluster.',
     response: clusterResponse,
     rejections: [],
@@ -28,6 +29,7 @@ const clusterRoutes: readonly Route[] = [
   }),
   read({
     path: '/v1/edges',
+    operationId: 'listEdges',
     summary: 'Lists all edges. Dead edges are listed for some minutes.',
     response: edgesResponse,
     rejections: [],
@@ -35,6 +37,7 @@ const clusterRoutes: readonly Route[] = [
   }),
   read({
     path: '/v1/edges/{id}',
+    operationId: 'getEdge',
     summary: 'Returns one edge and its shards.',
     response: edgeResponse,
     rejections: ['NOT_FOUND'],
@@ -43,6 +46,7 @@ const clusterRoutes: readonly Route[] = [
   }),
   read({
     path: '/v1/edges/{id}/memory',
+    operationId: 'getEdgeMemory',
     summary: 'Returns the memory of an edge by part, and its cost per connection.',
     response: memoryResponse,
     rejections: ['NOT_FOUND', 'NOT_READY'],
@@ -53,6 +57,7 @@ const clusterRoutes: readonly Route[] = [
 const intentRoutes: readonly Route[] = [
   write({
     path: '/v1/edges/{id}/drain',
+    operationId: 'drainEdge',
     summary: 'Drains an edge: all its shards and clients move to other edges.',
     body: drainBody,
     response: intentResponse,
@@ -62,6 +67,7 @@ const intentRoutes: readonly Route[] = [
   }),
   write({
     path: '/v1/edges/{id}/cordon',
+    operationId: 'cordonEdge',
     summary: 'Cordons an edge: it keeps its shards and gets no more.',
     body: cordonBody,
     response: intentResponse,
@@ -71,6 +77,7 @@ const intentRoutes: readonly Route[] = [
   }),
   write({
     path: '/v1/edges/{id}/undrain',
+    operationId: 'undrainEdge',
     summary: 'Cancels a drain or a cordon.',
     body: reasonBody,
     response: intentResponse,
@@ -83,6 +90,7 @@ const intentRoutes: readonly Route[] = [
 const shardRoutes: readonly Route[] = [
   read({
     path: '/v1/shards',
+    operationId: 'listShards',
     summary: 'Lists all shards with tag, owner and number of connections.',
     response: shardsResponse,
     rejections: [],
@@ -90,6 +98,7 @@ const shardRoutes: readonly Route[] = [
   }),
   read({
     path: '/v1/clients/{clientId}',
+    operationId: 'locateClient',
     summary: 'Returns the owner edge of a client and the connections that it has now.',
     response: clientResponse,
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
@@ -103,6 +112,7 @@ const shardRoutes: readonly Route[] = [
 const moveRoutes: readonly Route[] = [
   read({
     path: '/v1/moves',
+    operationId: 'getMoves',
     summary: 'Returns the moves in progress, the number of pending ones, the pace and the drains.',
     response: movesResponse,
     rejections: [],
@@ -110,6 +120,7 @@ const moveRoutes: readonly Route[] = [
   }),
   read({
     path: '/v1/plan',
+    operationId: 'planRebalance',
     summary: 'Returns the plan that a rebalance would carry out now.',
     response: planResponse,
     rejections: ['NOT_LEADER', 'NOT_READY'],
@@ -117,6 +128,7 @@ const moveRoutes: readonly Route[] = [
   }),
   write({
     path: '/v1/rebalance',
+    operationId: 'rebalance',
     summary: 'Starts to rebalance. With `on`, only if the plan is still the one that was shown.',
     body: rebalanceBody,
     response: planResponse,
@@ -125,17 +137,27 @@ const moveRoutes: readonly Route[] = [
   }),
   ...(
     [
-      ['pause', 'Pauses moves: none starts until a resume; those in progress complete.'],
-      ['resume', 'Ends a pause.'],
-      ['abort', 'Rolls back the moves that can still be rolled back, and drops the pending ones.'],
+      [
+        'pause',
+        'pauseMoves',
+        'Pauses moves: none starts until a resume; those in progress complete.',
+      ],
+      ['resume', 'resumeMoves', 'Ends a pause.'],
+      [
+        'abort',
+        'abortMoves',
+        'Rolls back the moves that can still be rolled back, and drops the pending ones.',
+      ],
       [
         'confirm-lost-edges',
+        'confirmLostEdges',
         'Confirms that the edges that vanished at once are lost, which ends the freeze.',
       ],
     ] as const
-  ).map(([operation, summary]) =>
+  ).map(([operation, operationId, summary]) =>
     write({
       path: `/v1/${operation}`,
+      operationId,
       summary,
       body: reasonBody,
       response: movesResponse,
@@ -150,6 +172,7 @@ const logRoutes: readonly Route[] = [
   {
     ...read({
       path: '/v1/events',
+      operationId: 'listEvents',
       summary: 'Returns the events after an id. As a stream, it continues with new events.',
       response: eventsResponse,
       rejections: ['REQUEST_MALFORMED', 'OVERLOADED'],
@@ -159,6 +182,7 @@ const logRoutes: readonly Route[] = [
   },
   read({
     path: '/v1/settings',
+    operationId: 'getSettings',
     summary: 'Returns the settings of this control, without secrets.',
     response: settingsResponse,
     rejections: [],

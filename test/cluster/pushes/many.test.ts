@@ -1,9 +1,16 @@
 /**
- * Goal: one call reaches many clients and returns correct counts; accept levels reach the caller.
+ * Goal: one call reaches many clients and returns correct counts; accept levels reach the caller; the
+ * command line offers the same.
  * Method: a cluster of processes, clients on all edges, the gRPC API as a backend uses it.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { buildInfo } from '../../../common/process/build-info.js';
+import { packageRoot } from '../../../common/process/package-root.js';
 import {
   AcceptLevel,
   BroadcastRequest,
@@ -219,5 +226,88 @@ describe('accept levels', () => {
       messageId: expect.stringMatching(/^\d+-\d+$/),
       acceptLevel: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
     });
+  });
+});
+
+describe('the command line', () => {
+  /** Runs `longline` with the addresses of the cluster in its environment. */
+  async function longline(...args: string[]) {
+    const env = {
+      ...process.env,
+      LONGLINE_ROUTER: running.cluster.routerAddress,
+      LONGLINE_CONTROL: running.cluster.controlUrl,
+    };
+    const child = spawn(process.execPath, [join(packageRoot, 'dist/cli/main.js'), ...args], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [stdout, stderr, [exit]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'exit'),
+    ]);
+    return { exit, stdout, stderr };
+  }
+
+  test('push exits with 0 when what it waited for has happened', async () => {
+    const written = await longline('push', 'there-7', 'x', '--json');
+    expect(written).toMatchObject({ exit: 0, stderr: '' });
+    expect(JSON.parse(written.stdout)).toMatchObject({
+      verdict: 'WRITTEN',
+      acceptLevel: 'accepted',
+    });
+    const away = ['push', 'away-7', 'x', '--wait', '200'];
+    expect(await longline(...away)).toMatchObject({ exit: 1 });
+    expect(await longline(...away, '--wait-for', 'stored')).toMatchObject({ exit: 0 });
+    expect(await longline(...away, '--wait-for', 'acked')).toMatchObject({ exit: 1 });
+  });
+
+  test('push requests an accept level', async () => {
+    const fsynced = await longline('push', 'there-7', 'x', '--accept-level', 'fsynced');
+    expect(fsynced).toMatchObject({ exit: 2, stdout: '' });
+    expect(fsynced.stderr).toMatch(/^longline: ACCEPT_LEVEL_UNAVAILABLE: /);
+    const replicated = ['push', 'there-7', 'x', '--accept-level', 'replicated:1'];
+    expect((await longline(...replicated)).stdout).toMatch(/^UNKNOWN {2}\d/);
+  });
+
+  test('broadcast prints the counts', async () => {
+    const sent = await longline('broadcast', 'from a shell', '--rate', '10000', '--json');
+    expect(sent).toMatchObject({ exit: 0, stderr: '' });
+    expect(JSON.parse(sent.stdout)).toMatchObject({ written: 40, shardsUnknown: 0 });
+    await everyDeviceHas('from a shell');
+    const short = await longline('broadcast', 'x', '--rate', '1', '--deadline', '2s');
+    expect(short).toMatchObject({ exit: 1, stderr: '' });
+    expect(short.stdout).toMatch(
+      /written to \d+ clients?, 0 slow clients\nnot sent to [\d,]+ shards/,
+    );
+  });
+
+  test('presence and disconnect', async () => {
+    const device = await SseClient.open(running.connectUrl('found'));
+    const found = await longline('presence', 'found', '--json');
+    expect(found.exit).toBe(0);
+    expect(JSON.parse(found.stdout)).toMatchObject({
+      clientId: 'found',
+      connections: [{ protocol: 'sse', guest: false }],
+      complete: true,
+    });
+    expect(await longline('disconnect', 'found')).toEqual({
+      exit: 0,
+      stdout: 'closed 1 connection\n',
+      stderr: '',
+    });
+    expect(await longline('presence', 'found')).toMatchObject({
+      exit: 1,
+      stdout: 'not connected\n',
+    });
+    expect(await longline('disconnect', 'found')).toMatchObject({ exit: 1 });
+    expect((await longline('presence', '')).stderr).toMatch(/^longline: CLIENT_ID_INVALID: /);
+    device.close();
+  });
+
+  test('status takes control from the environment and shows the build', async () => {
+    expect((await longline('status')).stdout).toContain(`version ${buildInfo.version}`);
+    const labels = { version: buildInfo.version, node: buildInfo.node };
+    expect(await running.metric('edge-1', 'longline_build_info', labels)).toBe(1);
   });
 });

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
+import { buildInfo } from '../../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import {
   bindGrpc,
@@ -161,6 +162,7 @@ test('/v1/cluster returns a summary', async () => {
     guests: 1,
     shardsMaxOverMean: 1,
     leader: 'control-1',
+    build: buildInfo,
   });
 });
 
@@ -362,10 +364,27 @@ test('describes every path in an OpenAPI document whose references resolve', asy
   expect(operation.parameters[0]).toMatchObject({ name: 'clientId', in: 'path', required: true });
   expect(Object.keys(operation.responses)).toEqual(['200', '400', '401', '503']);
   const { schema } = operation.responses['200'].content['application/json'];
-  expect(schema.required).toEqual(Object.keys(clientResponse.shape));
-  const references = JSON.stringify(body).match(/"#[^"]*"/g)!;
-  expect(new Set(references)).toEqual(new Set(['"#/components/schemas/Error"']));
-  expect(body.components.schemas.Error.type).toBe('object');
+  expect(schema).toEqual({ $ref: '#/components/schemas/Client' });
+  const { schemas } = body.components;
+  expect(schemas.Client.required).toEqual(Object.keys(clientResponse.shape));
+  const references = JSON.stringify(body).matchAll(/"\$ref":"#\/components\/schemas\/([^"]*)"/g);
+  const referenced = new Set(Array.from(references, ([, name]) => name));
+  // Each name is used, and each reference resolves.
+  expect(referenced).toEqual(new Set(Object.keys(schemas)));
+});
+
+test('describes each operation under a name of its own', async () => {
+  const { body } = await get('/v1/openapi.json');
+  const operations = Object.values<Record<string, { operationId: string; summary: string }>>(
+    body.paths,
+  ).flatMap((path) => Object.values(path));
+  const ids = operations.map(({ operationId }) => operationId);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const { operationId, summary } of operations) {
+    expect(operationId).toMatch(/^[a-z][A-Za-z]+$/);
+    expect(summary).toMatch(/\.$/);
+  }
+  expect(body.servers).toHaveLength(1);
 });
 
 /** One unary call as a promise. */

@@ -37,7 +37,7 @@ function fakeQueries(answerOf: Answer) {
 async function run(
   queries: ShardQueries,
   clientsPerSecond: number,
-  { leftMs = Number.POSITIVE_INFINITY, isEnded = () => false } = {},
+  { leftMs = Number.POSITIVE_INFINITY, isEnded = (): boolean => false } = {},
 ) {
   const startedMs = performance.now();
   const request = { payload: Buffer.from('x'), contentType: '', clientsPerSecond };
