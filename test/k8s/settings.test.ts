@@ -87,25 +87,36 @@ describe.each(ROLES)('%s', (role) => {
   });
 });
 
+/** Environment of a role, with references resolved as the kubelet does. */
+function resolvedEnvIn(rendered: readonly Rendered[], role: string): Record<string, string> {
+  const env = envIn(rendered, role);
+  for (const [key, value] of Object.entries(env)) {
+    if (value.includes('secretKeyRef')) env[key] = SECRETS[key]!;
+    else if (value.includes('metadata.name')) env[key] = `longline-${role}-0`;
+    else if (value.includes('fieldRef')) env[key] = '';
+  }
+  const variables = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
+  for (const [key, value] of Object.entries(env)) {
+    env[key] = value.replace(
+      /\$\((\w+)\)/g,
+      (_, name: keyof typeof variables) => variables[name] ?? '?',
+    );
+  }
+  return env;
+}
+
+helmTest('edges and routers accept secrets as files', () => {
+  const rendered = render(FILES);
+  const edge = parseEdgeConfig(resolvedEnvIn(rendered, 'edge'), 1_000_000);
+  expect(JSON.stringify(edge)).toContain('/etc/longline/jwt-keys/jwt-keys');
+  const router = parseRouterConfig(resolvedEnvIn(rendered, 'router'), 1_000_000);
+  expect(JSON.stringify(router)).toContain('/etc/longline/jwt-keys/jwt-keys');
+  expect(JSON.stringify(router)).toContain('/etc/longline/backend-tokens/tokens');
+});
+
 helmTest('every role accepts its environment from the chart', () => {
   const rendered = render(EVERYTHING);
-  /** Resolves references as the kubelet does. */
-  const resolvedEnv = (role: string) => {
-    const env = envIn(rendered, role);
-    for (const [key, value] of Object.entries(env)) {
-      if (value.includes('secretKeyRef')) env[key] = SECRETS[key]!;
-      else if (value.includes('metadata.name')) env[key] = `longline-${role}-0`;
-      else if (value.includes('fieldRef')) env[key] = '';
-    }
-    const variables = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
-    for (const [key, value] of Object.entries(env)) {
-      env[key] = value.replace(
-        /\$\((\w+)\)/g,
-        (_, name: keyof typeof variables) => variables[name] ?? '?',
-      );
-    }
-    return env;
-  };
+  const resolvedEnv = (role: string) => resolvedEnvIn(rendered, role);
   const edge = parseEdgeConfig(resolvedEnv('edge'), 1_000_000);
   expect(edge).toMatchObject({
     edgeId: 'longline-edge-0',
