@@ -5,7 +5,7 @@ import type { Logger } from '../common/process/log.js';
 import type { Metrics } from '../common/process/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { TlsIdentity } from '../common/transport/tls-identity.js';
-import type { Transport } from '../common/transport/transport.js';
+import type { Connection, Transport } from '../common/transport/transport.js';
 import { DevicePort } from './accept/device-port.js';
 import { PeerAddresses } from './accept/peer-addresses.js';
 import type { EdgeConfig } from './config.js';
@@ -14,10 +14,13 @@ import { Goaways } from './drain/goaways.js';
 import { Shutdown } from './drain/shutdown.js';
 import { createProtocols } from './protocols.js';
 import { MessageRates } from './report/load.js';
+import { ReconnectLoops } from './report/reconnect-loops.js';
 import { CatchUp } from './session/catch-up.js';
 import { Clients } from './session/clients.js';
 import { Confirmations } from './session/confirmations.js';
 import { Connections } from './session/connections.js';
+import { MessageLimits } from './session/message-limits.js';
+import { SkippedPushes } from './session/skipped-pushes.js';
 import { Takeover } from './session/takeover.js';
 import { TokenExpiry } from './session/token-expiry.js';
 import { Announcements } from './shards/announcements.js';
@@ -45,7 +48,7 @@ export function createEdge(options: EdgeOptions) {
   const transport = openDeviceTransport({ ...options, handler: () => port });
   const peers = new PeerAddresses(transport);
   const sessions = createSessions(options, transport, peers);
-  const { names, table, shards, clients, catchUp, tokenExpiry } = sessions;
+  const { names, table, shards, limits, clients, catchUp, tokenExpiry } = sessions;
   const shutdown = new Shutdown(config, Date.now());
   const feed: AssignmentFeed = new AssignmentFeed(
     (assignment) => goaways.assign(assignment),
@@ -57,6 +60,7 @@ export function createEdge(options: EdgeOptions) {
     table,
     clients,
     tokenExpiry,
+    limits,
     shards,
     shutdown,
     feed,
@@ -99,12 +103,18 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     guestShardsMax: config.guestShardsMax,
     handler: () => delivery,
   });
+  const limits = new MessageLimits();
+  const skippedPushes = new SkippedPushes({ table, link, names, log, metrics });
+  const onOverLimit = (connection: Connection, id: string) => skippedPushes.skip(connection, id);
+  const reconnectLoops = new ReconnectLoops();
   const catchUp = new CatchUp({
     table,
     transport,
     link,
     names,
     onSlow: (connection) => clients.end(connection, 'slow'),
+    limits,
+    onOverLimit,
     metrics,
   });
   const confirmations = new Confirmations(link, metrics);
@@ -125,6 +135,13 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     tokenExpiry,
     takeover: new Takeover(incarnation),
     announcements,
+    limits,
+    onEnded: (connection, clientId, reason) => {
+      const nowMs = Date.now();
+      skippedPushes.onEnded(connection, clientId, reason, nowMs);
+      reconnectLoops.add(clientId, reason, nowMs);
+    },
+    onOverLimit,
     metrics,
   });
   const replies = new Replies(edgeId, link, metrics);
@@ -140,5 +157,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     log,
     metrics,
   });
-  return { names, table, shards, catchUp, confirmations, tokenExpiry, clients, rates, delivery };
+  const reported = { rates, reconnectLoops, skippedPushes };
+  const parts = { names, table, shards, limits, catchUp, confirmations, tokenExpiry, clients };
+  return { ...parts, ...reported, delivery };
 }

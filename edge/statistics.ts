@@ -7,7 +7,11 @@ import { type EventLoopLag, memoryHeadroom } from './report/load.js';
 import { MemoryAccount, readProc } from './report/memory.js';
 import { parseSlabs } from './report/slab.js';
 
-export function registerGauges({ table, shards }: Edge, metrics: Metrics): void {
+/** Bounds of the lists in one report. */
+const REPORTED_LOOPS_MAX = 50;
+const REPORTED_SKIPS_MAX = 10;
+
+export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics: Metrics): void {
   metrics.gauge(
     'longline_edge_connections',
     'Connections with a registered client',
@@ -20,6 +24,11 @@ export function registerGauges({ table, shards }: Edge, metrics: Metrics): void 
     'longline_edge_shards_not_owned',
     'Subscribed shards of other edges, for guests or moves',
     () => shards.foreignCount,
+  );
+  metrics.gauge(
+    'longline_edge_reconnect_loops',
+    'Clients whose connections ended at least five times in the last minute, of the last 1024',
+    () => reconnectLoops.read(Date.now()).length,
   );
   metrics.gauge(
     'longline_edge_shards_owned',
@@ -68,7 +77,10 @@ export function measureStats(
   isReady: boolean,
 ): Stats {
   const { table, shards, rates, feed, shutdown, port, goaways } = edge;
-  const perSecond = rates.read(Date.now());
+  const { reconnectLoops, skippedPushes } = edge;
+  const nowMs = Date.now();
+  const perSecond = rates.read(nowMs);
+  const { clients = 0, clientIds = [] } = goaways.waitingFor ?? {};
   const { shards: loaded, connections } = table.loads();
   const messagesPer1000Seconds = loaded.map((shard) => Math.round(perSecond[shard]! * 1_000));
   return {
@@ -86,5 +98,9 @@ export function measureStats(
     eventLoopLagMs: lag.read(),
     memoryHeadroom: currentHeadroom(),
     goawaysPending: goaways.pendingCount,
+    clientsReturned: clients,
+    clientsReturnedIds: clientIds,
+    reconnectLoops: reconnectLoops.read(nowMs).slice(0, REPORTED_LOOPS_MAX),
+    pushesSkipped: skippedPushes.take(REPORTED_SKIPS_MAX),
   };
 }

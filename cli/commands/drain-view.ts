@@ -8,6 +8,10 @@ export type DrainView =
       readonly clients: number | null;
       readonly shards: number;
       readonly secondsRemaining: number | null;
+      /** Why it makes no progress, or little; null: nothing delays it. */
+      readonly delayedBy: MovesResponse['drains'][number]['delayedBy'];
+      /** Clients that have returned; null: none, or their GOAWAY is pending. */
+      readonly waitingFor: MovesResponse['drains'][number]['waitingFor'];
     }
   | { readonly type: 'finished' | 'gone' | 'cancelled' }
   /** Control does not report the drain yet. */
@@ -26,7 +30,10 @@ export function viewDrain(
   if (edge === undefined || edge.state === 'dead') return { type: 'gone' };
   if (progress !== undefined) {
     const { clientsRemaining: clients, shardsPending, shardsMoving, secondsRemaining } = progress;
-    return { type: 'draining', clients, shards: shardsPending + shardsMoving, secondsRemaining };
+    const shards = shardsPending + shardsMoving;
+    // A control of an earlier version does not name them.
+    const { waitingFor = null, delayedBy = null } = progress;
+    return { type: 'draining', clients, shards, secondsRemaining, delayedBy, waitingFor };
   }
   if (edge.intent === 'draining') {
     return {
@@ -34,6 +41,8 @@ export function viewDrain(
       clients: edge.connections,
       shards: edge.shardsOwned,
       secondsRemaining: null,
+      delayedBy: null,
+      waitingFor: null,
     };
   }
   if (!isSeen) return { type: 'unknown' };

@@ -35,6 +35,7 @@ function describeEvent(event: EventInfo): string {
 function detail(event: EventInfo): string {
   const { action, edgeId, shard, from, to, shards, intent, incarnation, controlId, actor, reason } =
     event;
+  const { clientId, messageId, ends } = event;
   const parts = [
     action,
     edgeId,
@@ -45,6 +46,9 @@ function detail(event: EventInfo): string {
     shards !== undefined && plural(shards, 'shard'),
     incarnation !== undefined && `incarnation ${incarnation}`,
     controlId,
+    clientId,
+    messageId,
+    ends !== undefined && `${plural(ends, 'connection')} ended in a minute`,
     actor && `by ${actor}`,
     reason && `reason: ${reason}`,
   ];

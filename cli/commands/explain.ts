@@ -1,5 +1,7 @@
 /** `longline explain`: clientId → shard → channel → owner → actual connections, and why. */
-import { type ClientView, controlApi } from '../control/api.js';
+import { type ClientView, controlApi, type GuestReason } from '../control/api.js';
+import { plural, spell } from './format.js';
+import { reconnectLines } from './reconnects.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
 
@@ -18,17 +20,19 @@ export async function explain(clientId: string, options: ControlOptions): Promis
     ['owner', owner ? `${owner}  ${ownerUrl}` : 'none now'],
   ];
   if (move) lines.push(['moving', `from ${move.from} to ${move.to}: ${PHASES[move.phase]}`]);
-  for (const { edgeId, protocol, remoteAddress, connectedAtMs, guest } of connections) {
+  for (const connection of connections) {
+    const { edgeId, protocol, remoteAddress, connectedAtMs, guest, guestReason } = connection;
     const since = new Date(connectedAtMs).toISOString();
     lines.push([
       'connected',
       `${edgeId}${guest ? ' as a guest' : ''} over ${protocol} from ${remoteAddress} since ${since}`,
     ]);
-    if (guest) lines.push(['', guestReason(edgeId, client)]);
+    if (guest) lines.push(['', `a guest because ${guestText(edgeId, guestReason, client)}`]);
   }
   if (connections.length === 0) {
     lines.push(['connected', complete ? 'to no edge' : 'to no edge that answered']);
   }
+  lines.push(...reconnectLines(client), ...inboxLines(client));
   if (!complete) lines.push(['', 'an edge that could have a connection did not answer in time']);
   const [first, ...rest] = lines;
   console.log(table(first!, rest));
@@ -39,11 +43,60 @@ const PHASES = {
   'handing-over': 'handing over, the old edge sends its clients to the new one',
 };
 
-function guestReason(edgeId: string, { move, owner }: ClientView): string {
-  if (owner === null) return 'a guest because its shard has no owner';
-  if (move?.from === edgeId) {
-    return `a guest because its shard moved to ${move.to}: ${edgeId} will send it there`;
+function guestText(
+  edgeId: string,
+  reason: GuestReason | null | undefined,
+  { move, owner, ownerUrl }: ClientView,
+): string {
+  switch (reason) {
+    case 'no-owner':
+      return 'its shard has no owner';
+    case 'moving-away':
+      return `its shard moved to ${move?.to ?? owner}: ${edgeId} will send it there`;
+    case 'moving-here':
+      return `its shard is moving to ${edgeId}, which does not own it yet`;
+    case 'assignment-late':
+      return `${edgeId} has not received the assignment yet by which it owns the shard`;
+    case 'owner-unavailable':
+      return `${owner} owns its shard, but does not report or is not ready`;
+    case 'connected-before-move':
+      return `it connected before its shard moved to ${owner}: ${edgeId} will send it there`;
+    case 'connected-after-move':
+      return (
+        `it came to ${edgeId} although ${owner} owns its shard: it knows no other address, ` +
+        `or cannot reach ${ownerUrl}`
+      );
+    default:
+      return `${owner} owns its shard: it connected before that or reached no other edge`;
   }
-  if (move?.to === edgeId) return `a guest until ${edgeId} owns its shard, which is moving there`;
-  return `a guest because ${owner} owns its shard: it connected before that or reached no other edge`;
+}
+
+function inboxLines({ inbox }: ClientView): [string, string][] {
+  if (inbox === undefined) return [];
+  if (inbox === null) return [['inbox', 'unknown, Redis did not answer']];
+  const { count, bytes, oldestId, oldestAgeMs, oldestTtlMs, ttlMs } = inbox;
+  const { newestId, confirmedId, goneId } = inbox;
+  const inTime = (ms: number | null) => spell(ms === null ? null : Math.max(0, ms) / 1_000);
+  const lines: [string, string][] =
+    count === 0
+      ? [['inbox', 'empty']]
+      : [
+          [
+            'inbox',
+            `${plural(count, 'push', 'pushes')}, ${plural(bytes, 'byte')}, until the last expires ${inTime(ttlMs)}`,
+          ],
+          [
+            '',
+            `oldest ${oldestId}, stored ${inTime(oldestAgeMs)} ago, ${expiry(oldestTtlMs, inTime)}`,
+          ],
+        ];
+  if (newestId !== null) lines.push(['', `newest id ${newestId}`]);
+  lines.push(['', confirmedId === null ? 'nothing confirmed' : `confirmed up to ${confirmedId}`]);
+  if (goneId !== null)
+    lines.push(['', `left unconfirmed up to ${goneId}: expired, over a bound or skipped`]);
+  return lines;
+}
+
+function expiry(ttlMs: number | null, inTime: (ms: number | null) => string): string {
+  return ttlMs !== null && ttlMs <= 0 ? 'expired' : `expires in ${inTime(ttlMs)}`;
 }

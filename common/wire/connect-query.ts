@@ -4,6 +4,7 @@
  *   clientId     percent-encoded, required
  *   lastEventId  the newest id that the device has, for clients that cannot set the header
  *   token        a JWT, for clients that cannot set the header; never forwarded
+ *   maxBytes     size of the largest message that the client can receive, in bytes
  *   ticket       a resume ticket instead of a token
  *   epoch        `<incarnation>-<epoch>` of the assignment under which the device was routed here
  *
@@ -24,6 +25,8 @@ export interface ConnectQuery {
   /** Not validated; '' when it is not given. */
   readonly lastEventId: string;
   readonly routedUnder: Position | undefined;
+  /** Larger pushes are skipped. */
+  readonly maxBytes?: number | undefined;
 }
 
 /** The query of a connect request with its credentials. */
@@ -36,6 +39,7 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   let clientId: string | undefined;
   let lastEventId = '';
   let routedUnder: Position | undefined;
+  let maxBytes: number | undefined;
   const credentials: { token: string | undefined; ticket: string | undefined } = {
     token: undefined,
     ticket: undefined,
@@ -57,6 +61,9 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
       if (routedUnder === undefined) {
         return rejection('REQUEST_MALFORMED', 'epoch must be <incarnation>-<epoch>');
       }
+    } else if (name === 'maxBytes') {
+      maxBytes = parseMaxBytes(value);
+      if (maxBytes === undefined) return rejection('REQUEST_MALFORMED', MAX_BYTES_EXPECTED);
     } else if (name === 'token' || name === 'ticket') {
       if (credentials[name] !== undefined) {
         return rejection('REQUEST_MALFORMED', `${name} occurs twice`);
@@ -68,7 +75,17 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   if (clientId === undefined) {
     return rejection('CLIENT_ID_INVALID', 'the query has no clientId; use GET /connect?clientId=…');
   }
-  return { clientId, lastEventId, routedUnder, credentials };
+  const read = { clientId, lastEventId, routedUnder, credentials };
+  return maxBytes === undefined ? read : { ...read, maxBytes };
+}
+
+/** For a value that `parseMaxBytes` rejects. */
+export const MAX_BYTES_EXPECTED = 'maxBytes must be a number of bytes from 256 to 2147483647';
+
+/** Returns undefined for anything but 256 to 2147483647: a smaller maximum would skip every push. */
+export function parseMaxBytes(text: string): number | undefined {
+  const bytes = /^[1-9]\d{0,9}$/.test(text) ? Number(text) : 0;
+  return bytes >= 256 && bytes < 2 ** 31 ? bytes : undefined;
 }
 
 /**
@@ -78,12 +95,14 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
  */
 export function connectUrl(
   advertisedUrl: string,
-  { clientId, lastEventId }: ConnectQuery,
+  { clientId, lastEventId, maxBytes }: ConnectQuery,
   routedUnder: Position,
   ticket?: string,
 ): string {
   const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
-  const query = `clientId=${encodeURIComponent(clientId)}${cursor}&epoch=${positionText(routedUnder)}`;
+  const limit = maxBytes === undefined ? '' : `&maxBytes=${maxBytes}`;
+  const client = `clientId=${encodeURIComponent(clientId)}${cursor}${limit}`;
+  const query = `${client}&epoch=${positionText(routedUnder)}`;
   const credentials = ticket === undefined ? '' : `&ticket=${ticket}`;
   return `${advertisedUrl}/connect?${query}${credentials}`;
 }

@@ -24,6 +24,7 @@ import type { EdgeReport, Session } from '../membership/membership-driver.js';
 import type { EdgePace } from '../pace/cluster-pace.js';
 import { findReportProblem, type ShardReport } from '../placement/load-report.js';
 import { streamAssignments } from './assignment-stream.js';
+import { ClientEvents, readClientReport } from './client-reports.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -48,6 +49,7 @@ export function createEdgeSessionService({
 }: EdgeSessionsOptions): EdgeSessionServiceServer {
   const context = {
     controller,
+    clientEvents: new ClientEvents(),
     shardCount,
     log,
     reportsRejected: metrics.counter(
@@ -59,6 +61,7 @@ export function createEdgeSessionService({
 }
 
 interface Context extends Omit<EdgeSessionsOptions, 'metrics'> {
+  readonly clientEvents: ClientEvents;
   readonly reportsRejected: Counter;
 }
 
@@ -149,8 +152,12 @@ class EdgeSession {
       }
     }
     this.#wasImplausible = problem !== undefined;
+    const clients = readClientReport(stats);
+    for (const event of this.context.clientEvents.read(this.#edgeId, clients, Date.now())) {
+      controller.record(event);
+    }
     return {
-      counts: problem === undefined ? { ...stats, shards: loads.shards } : undefined,
+      counts: problem === undefined ? { ...stats, ...clients, shards: loads.shards } : undefined,
       loads: problem === undefined ? loads : undefined,
       moves: { edgeId: this.#edgeId, under, acquired, released },
       isShuttingDown: stats.shuttingDown,

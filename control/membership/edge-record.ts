@@ -20,6 +20,9 @@ type OptionalCount =
   | 'handshakesPending'
   | 'eventLoopLagMs'
   | 'memoryHeadroom'
+  | 'clientsReturned'
+  | 'clientsReturnedIds'
+  | 'reconnectLoops'
   | 'shuttingDown';
 
 /** Counts of one report; the fields are those of the message `Stats`. */

@@ -9,10 +9,11 @@ import {
   type Edge,
   EdgeState,
   type Event,
+  type Inbox,
   type Moves,
   type RebalancePlan,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { EdgeInfo } from './cluster-responses.js';
+import type { EdgeInfo, InboxResponse } from './cluster-responses.js';
 import type { EventInfo, MovesResponse, PlanResponse } from './operation-responses.js';
 
 const STATES = {
@@ -52,6 +53,20 @@ export function edgeToWire(edge: EdgeInfo): Edge {
   };
 }
 
+export function inboxToWire(inbox: InboxResponse): Inbox {
+  return {
+    count: inbox.count,
+    bytes: inbox.bytes,
+    oldestId: inbox.oldestId ?? '',
+    oldestAgeMs: inbox.oldestAgeMs ?? undefined,
+    oldestTtlMs: inbox.oldestTtlMs ?? undefined,
+    newestId: inbox.newestId ?? '',
+    confirmedId: inbox.confirmedId ?? '',
+    goneId: inbox.goneId ?? '',
+    ttlMs: inbox.ttlMs ?? undefined,
+  };
+}
+
 export function moveToWire({ shard, from, to, phase }: Move): WireMove {
   return { shard, from, to, phase: PHASES[phase] };
 }
@@ -68,6 +83,8 @@ export function movesToWire(moves: MovesResponse): Moves {
     drains: moves.drains.map((drain) => ({
       ...drain,
       clientsRemaining: drain.clientsRemaining ?? undefined,
+      delayedBy: drain.delayedBy ?? '',
+      waitingFor: drain.waitingFor ?? undefined,
       secondsRemaining: drain.secondsRemaining ?? undefined,
     })),
   };
@@ -84,7 +101,7 @@ export function planToWire({ maxOverMean, ...plan }: PlanResponse): RebalancePla
 
 export function eventToWire({ intent, ...event }: EventInfo): Event {
   const { edgeId = '', from = '', to = '', action = '', actor = '', reason = '' } = event;
-  const { controlId = '' } = event;
-  const texts = { edgeId, from, to, action, actor, reason, controlId };
+  const { controlId = '', clientId = '', messageId = '' } = event;
+  const texts = { edgeId, from, to, action, actor, reason, controlId, clientId, messageId };
   return { ...event, ...texts, intent: intent && INTENTS[intent] };
 }

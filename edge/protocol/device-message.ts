@@ -5,6 +5,7 @@
 
 import { isMessageId } from '../../common/cluster/inbox.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import { MAX_BYTES_EXPECTED, parseMaxBytes } from '../../common/wire/connect-query.js';
 
 /** Maximum size of a message that carries no token. */
 const MESSAGE_BYTES_MAX = 4 * 1024;
@@ -14,9 +15,10 @@ const TOKEN_MESSAGE_BYTES_MAX = 12 * 1024;
 /** Maximum size of any message. */
 export const DEVICE_MESSAGE_BYTES_MAX = TOKEN_MESSAGE_BYTES_MAX;
 
-/** `ack` confirms all pushes up to its id. */
+/** `ack` confirms all pushes up to its id; `hello` states the largest message that is received. */
 export type DeviceMessage =
   | { readonly type: 'ack'; readonly id: string }
+  | { readonly type: 'hello'; readonly maxBytes: number }
   | { readonly type: 'ping' }
   | { readonly type: 'token'; readonly token: string };
 
@@ -40,8 +42,16 @@ export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
   if (type === 'ack' && members.size === 2 && id !== undefined) {
     return isMessageId(id) ? { type, id } : malformed('the id of an ack is not the id of a push');
   }
+  const maxBytes = members.get('maxBytes');
+  if (type === 'hello' && members.size === 2 && maxBytes !== undefined) {
+    const bytes = parseMaxBytes(maxBytes);
+    return bytes === undefined ? malformed(MAX_BYTES_EXPECTED) : { type, maxBytes: bytes };
+  }
   if (type === 'token' && members.size === 2 && token !== undefined) return { type, token };
-  return malformed('expected {"type":"ack","id":…}, {"type":"ping"} or {"type":"token","token":…}');
+  return malformed(
+    'expected {"type":"ack","id":…}, {"type":"ping"}, {"type":"token","token":…} or ' +
+      '{"type":"hello","maxBytes":"…"}',
+  );
 }
 
 /** Returns a Map, so that a member name such as `__proto__` has no effect. */

@@ -29,6 +29,7 @@ import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
 import type { Connections } from './connections.js';
+import type { MessageLimits } from './message-limits.js';
 import type { Takeover } from './takeover.js';
 import type { TokenExpiry } from './token-expiry.js';
 import { writeMany } from './write-many.js';
@@ -68,6 +69,11 @@ export interface ClientsOptions {
   readonly tokenExpiry: TokenExpiry;
   readonly takeover: Takeover;
   readonly announcements: Pick<Announcements, 'add'>;
+  readonly limits: MessageLimits;
+  /** Called in the turn in which a connection has left the connection table. */
+  readonly onEnded: (connection: Connection, clientId: string, reason: EndReason) => void;
+  /** A durable push exceeds the maximum that the device has requested. */
+  readonly onOverLimit: (connection: Connection, id: string) => void;
   readonly metrics: Metrics;
 }
 
@@ -121,6 +127,7 @@ export class Clients implements Host, ShardClients {
     tokenExpiry.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#onRemoved(older, query.clientId, 'session_replaced');
+    if (query.maxBytes !== undefined) this.limitMessages(connection, query.maxBytes);
     request.onRegistered?.(connection);
     const opening = { sinceMs: nowMs, request, earlyData };
     if (shards.isConfirmed(shard)) return this.#accept(connection, opening);
@@ -165,11 +172,13 @@ export class Clients implements Host, ShardClients {
   }
 
   broadcast(shard: number, payload: Buffer, contentType: string): BroadcastCounts {
+    const { table, limits } = this.options;
     const message = { id: '', payload, contentType, ttlMs: 0 };
     return writeMany(
       this.#manyWriter,
-      this.options.table.subscribedOf(shard),
+      table.subscribedOf(shard),
       (protocol, connection) => protocol.encodePush(connection, message),
+      limits,
     );
   }
 
@@ -285,6 +294,13 @@ export class Clients implements Host, ShardClients {
     confirmations.add(tag, table.clientIdOf(connection), id);
   }
 
+  confirmSingle(connection: Connection, id: string): void {
+    const { table, names, confirmations } = this.options;
+    if (!table.has(connection) || !table.wasSent(connection, id)) return;
+    const tag = names.tagOf(table.shardOf(connection));
+    confirmations.addSingle(tag, table.clientIdOf(connection), id);
+  }
+
   subscribe(connection: Connection, startFrom: StartFrom): void {
     const { table, catchUp } = this.options;
     if (table.stateOf(connection) === 'unsubscribed') catchUp.start(connection, '', startFrom);
@@ -302,6 +318,10 @@ export class Clients implements Host, ShardClients {
 
   setTimer(connection: Connection, afterMs: number): void {
     this.options.transport.setTimer(connection, afterMs);
+  }
+
+  limitMessages(connection: Connection, bytesMax: number): void {
+    this.options.limits.set(connection, bytesMax);
   }
 
   renewToken(connection: Connection, token: string): void {
@@ -349,7 +369,7 @@ export class Clients implements Host, ShardClients {
   }
 
   #push(shard: number, clientId: string, message: Message): PushOutcome {
-    const { table, shards, catchUp, transport } = this.options;
+    const { table, shards, catchUp, transport, limits, onOverLimit } = this.options;
     const connection = this.#findAccepted(shard, clientId);
     if (connection === undefined) return 'absent';
     const state = table.stateOf(connection);
@@ -365,9 +385,16 @@ export class Clients implements Host, ShardClients {
       // ones that were missed. The confirmation causes a read of the inbox.
       if (!shards.isConfirmed(shard)) return 'catchingUp';
     }
-    const bytes = table.protocolOf(connection).encodePush(connection, message);
+    const protocol = table.protocolOf(connection);
+    const bytes = protocol.encodePush(connection, message);
     if (bytes === undefined) {
       catchUp.park(connection);
+      return 'catchingUp';
+    }
+    if (!limits.allows(connection, protocol, bytes)) {
+      if (id === '') return 'absent';
+      table.markSent(connection, id);
+      onOverLimit(connection, id);
       return 'catchingUp';
     }
     const result = transport.write(connection, bytes);
@@ -389,13 +416,15 @@ export class Clients implements Host, ShardClients {
 
   /** Releases the state of a connection that has left the connection table, and closes it. */
   #onRemoved(connection: Connection, clientId: string, reason: EndReason, last?: Buffer): void {
-    const { table, transport, catchUp, takeover, confirmations } = this.options;
+    const { table, transport, catchUp, takeover, confirmations, limits, onEnded } = this.options;
     const opening = this.#opening.get(connection);
     this.#opening.delete(connection);
     this.#inbound.forget(connection);
     catchUp.stop(connection);
     takeover.forget(connection);
     confirmations.flushClient(clientId);
+    limits.forget(connection);
+    onEnded(connection, clientId, reason);
     this.#ended.inc({ reason });
     const protocol = table.protocolOf(connection);
     if (reason === 'slow') {

@@ -10,6 +10,7 @@ import {
 import type { Protocol } from '../protocol/protocol.js';
 import type { BroadcastCounts } from '../shards/delivery.js';
 import type { Connections } from './connections.js';
+import type { MessageLimits } from './message-limits.js';
 
 export interface ManyWriter {
   readonly table: Pick<Connections, 'protocolOf'>;
@@ -18,19 +19,26 @@ export interface ManyWriter {
   readonly onSlow: (connection: Connection) => void;
 }
 
-/** @param encode returns undefined for a protocol that has no bytes to write */
+/**
+ * @param encode returns undefined for a protocol that has no bytes to write
+ * @param limits undefined for bytes that are no message
+ */
 export function writeMany(
   writer: ManyWriter,
   connections: Iterable<Connection>,
   encode: (protocol: Protocol, connection: Connection) => Buffer | undefined,
+  limits?: MessageLimits,
 ): BroadcastCounts {
   const counts = { written: 0, slow: 0 };
   const byProtocol = new Map<Protocol, Connection[]>();
   // A copy, because ending a slow connection modifies the connection table.
   for (const connection of [...connections]) {
     const protocol = writer.table.protocolOf(connection);
-    if (!protocol.isEncodingShared) {
-      writeSame(writer, [connection], encode(protocol, connection), counts);
+    const isLimited = limits?.find(connection) !== undefined;
+    if (!protocol.isEncodingShared || isLimited) {
+      const bytes = encode(protocol, connection);
+      const isAllowed = bytes === undefined || limits?.allows(connection, protocol, bytes);
+      if (isAllowed !== false) writeSame(writer, [connection], bytes, counts);
       continue;
     }
     const others = byProtocol.get(protocol);

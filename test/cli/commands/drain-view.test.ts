@@ -19,6 +19,8 @@ const drain = {
   shardsMoving: 2,
   clientsRemaining: 30,
   secondsRemaining: 3,
+  delayedBy: null,
+  waitingFor: null,
   finished: false,
 };
 const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
@@ -26,13 +28,27 @@ const view = (drains: (typeof drain)[], edges: EdgeView[], isSeen = true) =>
 
 test('returns the progress that control reports', () => {
   const others = [{ ...drain, edgeId: 'edge-1', finished: true }, drain];
-  const expected = { type: 'draining', clients: 30, shards: 3, secondsRemaining: 3 };
+  const expected = {
+    type: 'draining',
+    clients: 30,
+    shards: 3,
+    secondsRemaining: 3,
+    delayedBy: null,
+    waitingFor: null,
+  };
   expect(view(others, [edge])).toEqual(expected);
   expect(view([{ ...drain, finished: true }], [edge])).toEqual({ type: 'finished' });
 });
 
 test('uses the intent while control reports no progress', () => {
-  const expected = { type: 'draining', clients: 40, shards: 3, secondsRemaining: null };
+  const expected = {
+    type: 'draining',
+    clients: 40,
+    shards: 3,
+    secondsRemaining: null,
+    delayedBy: null,
+    waitingFor: null,
+  };
   expect(view([], [edge], false)).toEqual(expected);
   expect(view([], [{ ...edge, intent: 'none' }], false)).toEqual({ type: 'unknown' });
 });

@@ -3,7 +3,7 @@
  * draining edge receives one GOAWAY and is then served, and the drain says for whom it waits; at the
  * deadline, and during a shutdown, it is rejected before it has a session. A push that a client library
  * cannot receive is skipped, and later ones arrive. A client that loops anyway is named.
- * Method: two edges, and client libraries that were written by others.
+ * Method: three edges, and client libraries that were written by others.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -37,8 +37,8 @@ let clients: Returning[] = [];
 
 beforeAll(async () => {
   // A drain of fewer shards is shorter.
-  running = await RunningCluster.start({ edges: 2, env: { LONGLINE_SHARD_COUNT: '64' } });
-  port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
+  running = await RunningCluster.start({ edges: 3, env: { LONGLINE_SHARD_COUNT: '64' } });
+  port = portOf('edge-1');
 }, 90_000);
 
 afterEach(() => {
@@ -47,6 +47,11 @@ afterEach(() => {
 });
 
 afterAll(() => running?.stop(), 30_000);
+
+/** The device port of an edge. */
+function portOf(edge: string): number {
+  return Number(new URL(running.cluster.edgeUrl(edge)).port);
+}
 
 function mqttClient(clientId: string, options: IClientOptions): Returning {
   const client = connectMqtt({
@@ -68,7 +73,12 @@ function mqttClient(clientId: string, options: IClientOptions): Returning {
   return returning;
 }
 
-function webSocketClient(clientId: string, query = '', maxPayload = 2 ** 20): Returning {
+function webSocketClient(
+  clientId: string,
+  query = '',
+  maxPayload = 2 ** 20,
+  edgePort = port,
+): Returning {
   let isClosed = false;
   let socket: WebSocket;
   const returning: Returning = {
@@ -81,7 +91,7 @@ function webSocketClient(clientId: string, query = '', maxPayload = 2 ** 20): Re
   };
   const open = () => {
     if (isClosed) return;
-    const url = `ws://127.0.0.1:${port}/connect?clientId=${clientId}${query}`;
+    const url = `ws://127.0.0.1:${edgePort}/connect?clientId=${clientId}${query}`;
     socket = new WebSocket(url, { maxPayload });
     socket.on('open', () => returning.connects++);
     socket.on('message', (payload: Buffer) => returning.received.push(payload.toString()));
@@ -138,12 +148,26 @@ async function moves() {
 const drain = (deadlineMs?: number) =>
   controlApi(running.cluster.controlUrl).drain('edge-1', deadlineMs ? { deadlineMs } : {});
 
-async function upgrade(clientId: string): Promise<RawSocket> {
-  const socket = await RawSocket.connect(port);
+async function upgrade(clientId: string, edgePort = port): Promise<RawSocket> {
+  const socket = await RawSocket.connect(edgePort);
   await socket.send(`GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: e\r\n${UPGRADE}\r\n`);
   await eventually(() => socket.status !== undefined);
   return socket;
 }
+
+test('an edge that shuts down rejects them before they have a session', async () => {
+  const [clientId = '', otherId = ''] = await running.clientIdsOf('edge-3', 2, 'shutdown');
+  const portOfLeaving = portOf('edge-3');
+  const client = webSocketClient(clientId, '', undefined, portOfLeaving);
+  await eventually(() => client.connects === 1);
+  process.kill(running.cluster.pid('edge-3')!, 'SIGTERM');
+  await eventually(async () => {
+    const rejected = await upgrade(otherId, portOfLeaving);
+    rejected.close();
+    expect([rejected.status, rejected.code]).toEqual([503, 'NOT_READY']);
+  }, 30_000);
+  expect(client.connects).toBe(1);
+}, 60_000);
 
 test('clients that know only the draining edge receive one GOAWAY, and the drain names them', async () => {
   const ids = await running.clientIdsOf('edge-1', 6, 'returning');
@@ -285,16 +309,3 @@ test('a push over the maximum that the client states is skipped', async () => {
   await eventually(() => expect(client.received).toEqual(['y'.repeat(1_000), 'after']));
   expect(client.connects).toBe(1);
 });
-
-test('an edge that shuts down rejects them before they have a session', async () => {
-  const [clientId = '', otherId = ''] = await running.clientIdsOf('edge-1', 2, 'shutdown');
-  const client = webSocketClient(clientId);
-  await eventually(() => client.connects === 1);
-  process.kill(running.cluster.pid('edge-1')!, 'SIGTERM');
-  await eventually(async () => {
-    const rejected = await upgrade(otherId);
-    rejected.close();
-    expect([rejected.status, rejected.code]).toEqual([503, 'NOT_READY']);
-  }, 30_000);
-  expect(client.connects).toBe(1);
-}, 60_000);

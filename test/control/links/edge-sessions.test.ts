@@ -23,7 +23,7 @@ import {
   type Stats,
 } from '../../../proto/gen/longline/v1/edge_session.js';
 import { eventually } from '../../support/eventually.js';
-import { apiOf } from '../operator/fake-operations.js';
+import { apiOf, sourcesOf } from '../operator/fake-operations.js';
 
 const SHARDS = 8;
 const LEASE_MS = 60_000;
@@ -88,7 +88,7 @@ beforeEach(async () => {
   const queries = new OperatorQueries(
     SHARDS,
     () => ({ assignment: controller.current, edges: controller.membership.edges }),
-    async () => ({ connections: [], complete: true }),
+    sourcesOf(async () => ({ connections: [], complete: true })),
   );
   const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
   const options = { controller, shardCount: SHARDS, log, metrics };

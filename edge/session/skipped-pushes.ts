@@ -1,0 +1,110 @@
+/**
+ * Skips pushes that a device cannot receive, so that they do not keep later ones back: one that the
+ * device calls too large, by its close code or by the maximum in its connect request, at once; one
+ * after which connections end again and again, after `DELIVERY_TRIES_MAX` tries.
+ *
+ * Nothing is kept per connection: the newest id that was sent contains the time of its push, and a
+ * push from the backlog is sent after the connect.
+ */
+import type { Counter } from 'prom-client';
+import { parseMessageId } from '../../common/cluster/inbox.js';
+import { countDeliveryTry, skipLargestPush, skipPush } from '../../common/cluster/undelivered.js';
+import type { Logger } from '../../common/process/log.js';
+import type { Metrics } from '../../common/process/metrics.js';
+import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { Connection } from '../../common/transport/transport.js';
+import type { SkippedPush } from '../../proto/gen/longline/v1/edge_session.js';
+import type { EndReason } from '../protocol/protocol.js';
+import type { ShardNames } from '../shards/shard-names.js';
+import type { Connections } from './connections.js';
+
+/** A connection that ends later than this after its newest push did not end because of it. */
+const SOON_MS = 10_000;
+/** Bound on what waits for the next report to control. */
+const REPORTED_MAX = 100;
+/** Bound on scripts that wait for Redis: after an outage many connections end at once. */
+const RUNNING_MAX = 1_024;
+
+/**
+ * - `too_large`: the device closed the connection because of its size;
+ * - `over_limit`: it exceeds the maximum that the device has requested;
+ * - `disconnects`: connections ended soon after it was sent, too often in a row.
+ */
+type SkipReason = 'too_large' | 'over_limit' | 'disconnects';
+
+export interface SkippedPushesOptions {
+  readonly table: Connections;
+  readonly link: Pick<RedisLink, 'execute'>;
+  readonly names: Pick<ShardNames, 'tagOf'>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export class SkippedPushes {
+  readonly #skipped: Counter<'reason'>;
+  #unreported: SkippedPush[] = [];
+  #running = 0;
+
+  constructor(readonly options: SkippedPushesOptions) {
+    this.#skipped = options.metrics.counter(
+      'longline_edge_pushes_skipped_total',
+      'Durable pushes removed from inboxes because the device cannot receive them, by reason',
+      ['reason'],
+    );
+  }
+
+  /** Handles the end of a connection that has left the connection table in this turn. */
+  onEnded(connection: Connection, clientId: string, reason: EndReason, nowMs: number): void {
+    const { table, link, names } = this.options;
+    const lastSentId = table.lastSentId(connection);
+    if (lastSentId === '') return;
+    const tag = names.tagOf(table.shardOf(connection));
+    if (reason === 'push_too_large') {
+      this.#run(clientId, 'too_large', () => skipLargestPush(link, tag, clientId, lastSentId));
+    } else if (reason === 'peer' || reason === 'error') {
+      const [sentMs] = parseMessageId(lastSentId);
+      const sentAtMs = Math.max(sentMs, table.connectedAtMs(connection));
+      if (nowMs - sentAtMs > SOON_MS) return;
+      this.#run(clientId, 'disconnects', () => countDeliveryTry(link, tag, clientId, lastSentId));
+    }
+  }
+
+  /** Skips a push that exceeds the maximum that the device has requested. */
+  skip(connection: Connection, id: string): void {
+    const { table, link, names } = this.options;
+    const clientId = table.clientIdOf(connection);
+    const tag = names.tagOf(table.shardOf(connection));
+    this.#run(clientId, 'over_limit', async () => {
+      const outcome = await skipPush(link, tag, clientId, id);
+      return outcome.type === 'done' ? { ...outcome, reply: outcome.reply ? id : '' } : outcome;
+    });
+  }
+
+  /** Removes and returns up to `countMax` pushes that were skipped since the last call. */
+  take(countMax: number): SkippedPush[] {
+    return this.#unreported.splice(0, countMax);
+  }
+
+  /** @param skip resolves with the id of the push that was skipped, or '' */
+  #run(
+    clientId: string,
+    reason: SkipReason,
+    skip: () => ReturnType<typeof countDeliveryTry>,
+  ): void {
+    if (this.#running >= RUNNING_MAX) return;
+    this.#running++;
+    void skip().then((outcome) => {
+      this.#running--;
+      if (outcome.type !== 'done' || outcome.reply === '') return;
+      const messageId = outcome.reply;
+      this.#skipped.inc({ reason });
+      this.options.log.warn(
+        { clientId, messageId, reason },
+        'push skipped: the device cannot receive it',
+      );
+      if (this.#unreported.length < REPORTED_MAX) {
+        this.#unreported.push({ clientId, messageId, reason });
+      }
+    });
+  }
+}
