@@ -12,8 +12,16 @@ import type { ProxyHeader } from './proxy-protocol.js';
 const TYPE = 0xe5;
 const NAME = 'longline ';
 
+/** Tells the edge that the front has answered the WebSocket upgrade that the device begins with. */
+export const UPGRADED_TLV = [0xe6, Buffer.from(`${NAME}upgraded`)] as const;
+
 export function frontTlv(routedUnder: Position): readonly [type: number, value: Buffer] {
   return [TYPE, Buffer.from(NAME + positionText(routedUnder))];
+}
+
+export function hasUpgradedTlv({ tlvs }: ProxyHeader): boolean {
+  const [type, value] = UPGRADED_TLV;
+  return tlvs.get(type)?.equals(value) ?? false;
 }
 
 /** Returns the assignment version; undefined for a header that is not from a front proxy. */

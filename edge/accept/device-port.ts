@@ -37,6 +37,7 @@ import { AddressPrefixes } from './address-prefixes.js';
 import { type Admission, admit } from './admission.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
 import type { PeerAddresses } from './peer-addresses.js';
+import { type Pending, pendingSince } from './pending.js';
 
 export interface DevicePortConfig {
   readonly edgeId: string;
@@ -61,30 +62,6 @@ export interface DevicePortOptions {
   /** Inbox reads that are running or queued. */
   readonly pendingReads: () => number;
   readonly metrics: Metrics;
-}
-
-/** A connection without a registered client. */
-interface Pending {
-  /** `reading` the request · `queued` for admission · `preparing` authentication and session. */
-  stage: 'reading' | 'queued' | 'preparing';
-  /** Start of reading or of preparing. */
-  sinceMs: number;
-  /** Bytes of an incomplete request; later, early data. */
-  bytes: Buffer;
-  /** Whether a PROXY header may still follow. */
-  isAtStart: boolean;
-  /** Version of the assignment under which a front proxy has chosen this edge. */
-  frontedUnder: Position | undefined;
-  /** Whether that proxy has answered the upgrade of the device. */
-  isAnswered: boolean;
-  /** Whether the connection was upgraded: `detector` keeps its bytes. */
-  isUpgraded: boolean;
-  /** Set when the protocol is detected. */
-  detector: ProtocolDetector | undefined;
-  /** Set when the request is complete. */
-  request: ConnectRequest | undefined;
-  /** Set when the client is authenticated. */
-  verified: Verified | undefined;
 }
 
 /** Retry-After is randomised up to this value, in seconds. */
@@ -147,18 +124,7 @@ export class DevicePort implements TransportEvents {
   }
 
   onOpen(connection: Connection): void {
-    this.#pending.set(connection, {
-      stage: 'reading',
-      sinceMs: Date.now(),
-      bytes: NO_BYTES,
-      isAtStart: true,
-      frontedUnder: undefined,
-      isAnswered: false,
-      isUpgraded: false,
-      detector: undefined,
-      request: undefined,
-      verified: undefined,
-    });
+    this.#pending.set(connection, pendingSince(Date.now()));
     if (this.#prefixes === undefined) return;
     const source = parseEndpoint(this.options.transport.remoteAddress(connection) ?? '');
     // A connection from a proxy is counted when its PROXY header states the client's address.

@@ -79,7 +79,7 @@ interface Unidentified {
  * Reason for the end of a splice. `ended` one of its ends closed · `edge_gone` the edge is no longer
  * in the assignment · `left` the router is draining.
  */
-type SpliceEnd = 'ended' | 'edge_gone' | 'left';
+type SpliceEnd = 'ended' | 'edge_gone' | 'shutdown';
 
 /** Interval of `step`. */
 export const FRONT_STEP_MS = 100;
@@ -163,10 +163,10 @@ export class Front implements TransportEvents, DialerEvents {
       'longline_router_front_memory_bytes',
       'Memory of the connections of the front, by part',
       'part',
-      () => Object.entries({ ...this.transport.memory(), pipes: this.#splices.bytes }),
+      () => Object.entries({ ...this.transport.memory(), splices: this.#splices.bytes }),
     );
-    metrics.gauge(
-      'longline_router_front_accept_pauses',
+    metrics.total(
+      'longline_router_front_accept_pauses_total',
       'Pauses of half a second in accepting because the system had run out of descriptors',
       () => this.transport.acceptPauses(),
     );
@@ -240,7 +240,7 @@ export class Front implements TransportEvents, DialerEvents {
       this.#end(device, rejectIncomplete(rejected, bytes, corsOrigins, opening !== undefined));
     }
     this.#dialer.step(nowMs);
-    for (const reason of ['edge_gone', 'left'] as const) {
+    for (const reason of ['edge_gone', 'shutdown'] as const) {
       for (const device of this.#closing[reason].take(nowMs)) {
         this.#endSplice(this.#splices.find(device), reason);
       }

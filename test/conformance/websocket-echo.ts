@@ -12,14 +12,14 @@ import { Metrics } from '../../common/process/metrics.js';
 import { openTransport } from '../../common/transport/open-transport.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import { findHeadEnd, parseHead } from '../../common/wire/http-head.js';
+import { readHandshake } from '../../common/wire/websocket/handshake.js';
+import { binaryFrame, textFrame } from '../../common/wire/websocket/writer.js';
 import type { Host } from '../../edge/protocol/protocol.js';
-import { readHandshake } from '../../edge/protocol/websocket/handshake.js';
 import {
   type MessageSink,
   WebSocketInbound,
   webSocketFailures,
 } from '../../edge/protocol/websocket/inbound.js';
-import { binaryFrame, textFrame } from '../../edge/protocol/websocket/writer.js';
 
 /** Above the largest messages of the suite, 16 MiB. */
 const BYTES_MAX = 64 * 1024 * 1024;

@@ -1,6 +1,7 @@
 /** Close codes (RFC 6455 §7.4); the README documents the reaction of a device to each. */
+
+import { CLOSE_REASON_BYTES_MAX, closeFrame } from '../../../common/wire/websocket/writer.js';
 import type { EndReason } from '../protocol.js';
-import { CLOSE_REASON_BYTES_MAX, closeFrame } from './writer.js';
 
 const GOING_AWAY = 1001;
 /** Private codes (§7.4.2). */

@@ -9,10 +9,15 @@
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';
 import type { Connection } from '../../../common/transport/transport.js';
+import {
+  FrameReader,
+  type FrameSink,
+  NO_CLOSE_CODE,
+  type Violation,
+} from '../../../common/wire/websocket/frame.js';
+import { closeFrame, pongFrame } from '../../../common/wire/websocket/writer.js';
 import type { Host } from '../protocol.js';
 import { SecondCounts } from '../second-counts.js';
-import { FrameReader, type FrameSink, NO_CLOSE_CODE, type Violation } from './frame.js';
-import { closeFrame, pongFrame } from './writer.js';
 
 export interface WebSocketConfig {
   readonly heartbeatMs: number;
@@ -22,7 +27,7 @@ export interface WebSocketConfig {
 
 /** Protocol that receives the messages. */
 export interface MessageSink {
-  readonly host: Host;
+  readonly host: Pick<Host, 'reply' | 'end' | 'setTimer'>;
   /** Maximum size of a message. */
   readonly messageBytesMax: number;
   /** Returns a violation if the message is invalid. */
@@ -42,6 +47,7 @@ const HEARTBEATS_MISSED_MAX = 3;
 
 /** RFC 6455 §7.4.1 */
 const NORMAL = 1000;
+const MESSAGE_TOO_BIG = 1009;
 
 interface Incomplete {
   readonly reader: FrameReader;
@@ -182,7 +188,8 @@ export class WebSocketInbound implements FrameSink {
   /** RFC 6455 §5.5.1 */
   #echoClose(connection: Connection, code: number): void {
     const echoed = code === NO_CLOSE_CODE ? NORMAL : code;
-    this.sink.host.end(connection, 'peer', closeFrame(echoed));
+    const reason = code === MESSAGE_TOO_BIG ? 'push_too_large' : 'peer';
+    this.sink.host.end(connection, reason, closeFrame(echoed));
   }
 
   #newReader(): FrameReader {

@@ -4,13 +4,13 @@
  */
 import type { Counter } from 'prom-client';
 import type { Connection } from '../../../common/transport/transport.js';
+import type { Violation } from '../../../common/wire/websocket/frame.js';
+import { EMPTY_PING, payloadBytes, textFrame } from '../../../common/wire/websocket/writer.js';
 import { DEVICE_MESSAGE_BYTES_MAX, parseDeviceMessage } from '../device-message.js';
 import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 import { closeFrameOf, goawayFrame } from './close-codes.js';
-import type { Violation } from './frame.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
-import { EMPTY_PING, textFrame } from './writer.js';
 
 const PONG = envelopeFrame({ type: 'pong' });
 const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closeFrameOf('expired')!]);
@@ -23,7 +23,6 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket-json';
   readonly isEncodingShared = true;
   readonly heartbeat = EMPTY_PING;
-  readonly reset = envelopeFrame({ type: 'reset' });
   readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
   readonly #inbound: WebSocketInbound;
 
@@ -43,6 +42,10 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     return textFrame(pushText(message));
   }
 
+  encodeReset(_: Connection, id: string): Buffer {
+    return envelopeFrame({ type: 'reset', ...(id !== '' && { id }) });
+  }
+
   encodeGoaway(_: Connection, retryMs: number, url: string | undefined): Buffer {
     return Buffer.concat([envelopeFrame({ type: 'goaway', retryMs, url }), goawayFrame(url)]);
   }
@@ -58,6 +61,10 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
 
   encodeTicket(_: Connection, ticket: string): Buffer {
     return envelopeFrame({ type: 'ticket', ticket });
+  }
+
+  messageBytes(encoded: Buffer): number {
+    return payloadBytes(encoded);
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {
@@ -85,6 +92,7 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     }
     if (message.type === 'ack') this.host.confirm(connection, message.id);
     else if (message.type === 'ping') this.host.reply(connection, PONG);
+    else if (message.type === 'hello') this.host.limitMessages(connection, message.maxBytes);
     else this.host.renewToken(connection, message.token);
     return undefined;
   }

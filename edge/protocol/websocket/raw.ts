@@ -11,18 +11,23 @@ import type { Counter } from 'prom-client';
 import { isMessageId } from '../../../common/cluster/inbox.js';
 import type { Metrics } from '../../../common/process/metrics.js';
 import type { Connection } from '../../../common/transport/transport.js';
+import {
+  binaryFrame,
+  EMPTY_PING,
+  payloadBytes,
+  pingFrame,
+  textFrame,
+} from '../../../common/wire/websocket/writer.js';
 import { isTextual } from '../content-type.js';
 import type { EndReason, Host, Message, Protocol } from '../protocol.js';
 import { closeFrameOf, goawayFrame } from './close-codes.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
-import { binaryFrame, EMPTY_PING, pingFrame, textFrame } from './writer.js';
 
 export class RawWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket';
   readonly isEncodingShared = true;
   readonly heartbeat = EMPTY_PING;
   /** A bare payload cannot express a gap. */
-  readonly reset = undefined;
   readonly messageBytesMax = 4 * 1024;
   readonly #inbound: WebSocketInbound;
   /** Connections that were sent a durable push after their last ping. */
@@ -57,6 +62,10 @@ export class RawWebSocketProtocol implements Protocol, MessageSink {
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     return closeFrameOf(reason);
+  }
+
+  messageBytes(encoded: Buffer): number {
+    return payloadBytes(encoded);
   }
 
   onBytes(connection: Connection, bytes: Buffer): void {

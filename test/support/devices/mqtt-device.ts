@@ -35,13 +35,18 @@ export class MqttDevice {
     client.on('error', () => {});
   }
 
-  /** Connects without automatic reconnects. @throws Error if the server rejects the CONNECT */
+  /**
+   * Connects without automatic reconnects.
+   * @param server a port, or a URL
+   * @throws Error if the server rejects the CONNECT
+   */
   static async connect(
-    port: number,
+    server: number | string,
     clientId: string,
     options: IClientOptions = {},
   ): Promise<MqttDevice> {
-    const client = connect(`mqtt://127.0.0.1:${port}`, {
+    const url = typeof server === 'number' ? `mqtt://127.0.0.1:${server}` : server;
+    const client = connect(url, {
       clientId,
       reconnectPeriod: 0,
       protocolVersion: 4,

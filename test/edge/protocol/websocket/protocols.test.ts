@@ -1,14 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import { Metrics } from '../../../../common/process/metrics.js';
-import { webSocketFailures } from '../../../../edge/protocol/websocket/inbound.js';
-import { JsonWebSocketProtocol } from '../../../../edge/protocol/websocket/json.js';
-import { RawWebSocketProtocol } from '../../../../edge/protocol/websocket/raw.js';
 import {
   closeFrame,
   EMPTY_PING,
   pongFrame,
   textFrame,
-} from '../../../../edge/protocol/websocket/writer.js';
+} from '../../../../common/wire/websocket/writer.js';
+import { webSocketFailures } from '../../../../edge/protocol/websocket/inbound.js';
+import { JsonWebSocketProtocol } from '../../../../edge/protocol/websocket/json.js';
+import { RawWebSocketProtocol } from '../../../../edge/protocol/websocket/raw.js';
 import { chunkings } from '../../../support/devices/chunkings.js';
 import { type Frame, maskedFrame } from '../../../support/devices/masked-frame.js';
 import { FakeHost } from '../../../support/fake-host.js';

@@ -39,6 +39,13 @@ export function closeFrame(code: number, reason = ''): Buffer {
   return frame(OPCODES.close, body);
 }
 
+/** Returns the size of the payload of a frame from here. */
+export function payloadBytes(encoded: Buffer): number {
+  const length = encoded[1]!;
+  if (length < LENGTH_16) return encoded.length - 2;
+  return encoded.length - (length === LENGTH_16 ? 4 : 10);
+}
+
 function frame(opcode: number, payload: string | Buffer): Buffer {
   const length = Buffer.byteLength(payload);
   const headerLength = length < LENGTH_16 ? 2 : length < 0x1_0000 ? 4 : 10;

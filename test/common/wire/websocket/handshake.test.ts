@@ -1,10 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
+import { AllowedOrigins } from '../../../../common/net/origin.js';
 import { type HttpHead, parseHead } from '../../../../common/wire/http-head.js';
 import {
   isOriginAllowed,
   isWebSocketUpgrade,
   readHandshake,
-} from '../../../../edge/protocol/websocket/handshake.js';
+} from '../../../../common/wire/websocket/handshake.js';
 
 /** Request of RFC 6455 §1.2 with changed headers; an undefined one is omitted. */
 function request(changed: Record<string, string | undefined> = {}, version = '1.1'): HttpHead {
@@ -98,14 +99,14 @@ describe('the upgrade', () => {
 describe('subprotocols and extensions', () => {
   test('§4.2.2 4. selects the first known name of the offer', () => {
     const { subprotocol, response } = acceptedHandshake(
-      offer('mqtt', 'longline.raw', 'longline.json'),
+      offer('graphql-ws', 'longline.raw', 'longline.json'),
     );
     expect(subprotocol).toBe('longline.raw');
     expect(response).toContain('\r\nSec-WebSocket-Protocol: longline.raw\r\n');
   });
 
   test('§4.2.2 4. selects none if no name is known', () => {
-    const { subprotocol, response } = acceptedHandshake(offer('mqtt', 'LONGLINE.JSON'));
+    const { subprotocol, response } = acceptedHandshake(offer('graphql-ws', 'LONGLINE.JSON'));
     expect(subprotocol).toBeUndefined();
     expect(response).not.toContain('Protocol:');
   });
@@ -130,7 +131,7 @@ describe('subprotocols and extensions', () => {
 
 describe('§10.2 the origin', () => {
   const isAllowed = (allowed: string[] | undefined, origin: string | undefined) =>
-    isOriginAllowed(allowed, request({ origin }));
+    isOriginAllowed(new AllowedOrigins(allowed ?? [], false), request({ origin }));
 
   test('allows a request without an origin, which is not from a page', () => {
     expect(isAllowed(undefined, undefined)).toBe(true);
@@ -146,6 +147,7 @@ describe('§10.2 the origin', () => {
   test('allows pages of the requested host', () => {
     expect(isAllowed(undefined, 'https://server.example.com')).toBe(true);
     expect(isAllowed(undefined, 'http://Server.Example.com')).toBe(true);
+    expect(isAllowed(undefined, 'wss://server.example.com:443')).toBe(true);
   });
 
   test.each([

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import * as ws from 'ws';
-import { FrameReader, type FrameSink } from '../../../../edge/protocol/websocket/frame.js';
+import { FrameReader, type FrameSink } from '../../../../common/wire/websocket/frame.js';
 import { chunkings } from '../../../support/devices/chunkings.js';
 import { type Frame, maskedFrame } from '../../../support/devices/masked-frame.js';
 

@@ -9,7 +9,7 @@ import {
   pingFrame,
   pongFrame,
   textFrame,
-} from '../../../../edge/protocol/websocket/writer.js';
+} from '../../../../common/wire/websocket/writer.js';
 
 /** Parses frames with the receiver of `ws`. */
 async function received(bytes: Buffer): Promise<string[]> {
