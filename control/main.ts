@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { serverCredentials } from '../common/auth/grpc-tls.js';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
+import { summarizeInbox } from '../common/cluster/inbox-summary.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
@@ -11,6 +12,7 @@ import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
+import type { RedisLink } from '../common/redis/redis-link.js';
 import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
@@ -64,7 +66,7 @@ await runRole(async () => {
     metrics,
   });
   addControllerGauges(metrics, controller, shardCount);
-  const api = createOperatorApi(config, controller, shardQueries, log);
+  const api = createOperatorApi(config, link, controller, shardQueries, log);
   const notReadyReasons = () => [
     ...channels.notDeliveringReasons(),
     ...controller.notReadyReasons(),
@@ -95,7 +97,7 @@ await runRole(async () => {
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
     await leadership.close();
-    controller.close();
+    await controller.close();
     await http.close();
     // Sessions and watches never end by themselves; edges and routers reconnect to the next leader.
     grpc.server.forceShutdown();
@@ -107,6 +109,7 @@ await runRole(async () => {
 
 function createOperatorApi(
   { controlId, shardCount, reconnectsPerSecondMax, operatorTokens, viewerTokens }: ControlConfig,
+  link: RedisLink,
   controller: Controller,
   shardQueries: ShardQueries,
   log: Logger,
@@ -118,7 +121,14 @@ function createOperatorApi(
       edges: controller.edges,
       leader: leaderId(controller.leader, controlId),
     }),
-    (clientId) => shardQueries.queryPresence(clientId),
+    {
+      locate: (clientId) => shardQueries.queryPresence(clientId),
+      summarizeInbox: async (tag, clientId) => {
+        const outcome = await summarizeInbox(link, tag, clientId);
+        return outcome.type === 'done' ? outcome.reply : undefined;
+      },
+      ownedSinceMs: (shard, edgeId) => controller.events.ownedSinceMs(shard, edgeId),
+    },
   );
   return {
     queries,

@@ -4,8 +4,9 @@ import { type ControlApi, controlApi } from '../control/api.js';
 import { isFinal, Rejected } from '../control/request.js';
 import { Failure } from '../terminal/failure.js';
 import { type DrainView, viewDrain } from './drain-view.js';
-import { bar, plural, spell } from './format.js';
-import { type OperationOptions, reasonOf } from './operations.js';
+import { bar, eta, plural } from './format.js';
+import { delayText } from './moves-state.js';
+import { type OperationOptions, printIntent, reasonOf } from './operations.js';
 
 export interface DrainOptions extends OperationOptions {
   /** Maximum GOAWAYs per second. */
@@ -31,8 +32,8 @@ export async function drain(edgeId: string, options: DrainOptions): Promise<numb
   const api = controlApi(options.control, options.token);
   const isNew = await begin(api, edgeId, options);
   if (!options.wait) {
-    if (options.json) console.log(JSON.stringify({ edgeId, outcome: 'draining' }));
-    else console.log(`${edgeId} is ${isNew ? '' : 'already '}draining; ${cancelHint(edgeId)}`);
+    const done = `${edgeId} is ${isNew ? '' : 'already '}draining; ${cancelHint(edgeId)}`;
+    await printIntent(api, edgeId, { edgeId, outcome: 'draining' }, done, options);
     return 0;
   }
   if (!isNew) note(options, `${edgeId} is already draining; its rate and deadline are unchanged`);
@@ -75,6 +76,7 @@ async function begin(api: ControlApi, edgeId: string, options: DrainOptions): Pr
 
 async function follow(api: ControlApi, edgeId: string, options: DrainOptions): Promise<Outcome> {
   const show = progressLine(options);
+  let delay: string | undefined;
   let most = 0;
   let isSeen = false;
   let seenAtMs = performance.now();
@@ -90,6 +92,11 @@ async function follow(api: ControlApi, edgeId: string, options: DrainOptions): P
       seenAtMs = performance.now();
       most = Math.max(most, weightOf(view));
       show(describe(edgeId, view, most));
+      const { delayedBy, waitingFor } = view;
+      const wait = JSON.stringify({ edgeId, outcome: 'draining', delayedBy, waitingFor });
+      // Standard output has one line, the outcome.
+      if (options.json && wait !== delay && (delayedBy ?? waitingFor)) console.error(wait);
+      delay = wait;
     }
     await sleep(POLL_MS);
   }
@@ -133,9 +140,17 @@ function weightOf({ clients, shards }: Draining): number {
 
 function describe(edgeId: string, view: Draining, most: number): string {
   const share = most === 0 ? 0 : 1 - weightOf(view) / most;
-  const { clients, shards, secondsRemaining } = view;
+  const { clients, shards, secondsRemaining, delayedBy, waitingFor } = view;
   const left = `${plural(clients, 'client')}, ${plural(shards, 'shard')} left`;
-  return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ETA ${spell(secondsRemaining)}`;
+  const delay = delayText(delayedBy) || (waitingFor === null ? '' : waitText(waitingFor));
+  const until = `${eta(secondsRemaining)}${delay && `  ${delay}`}`;
+  return `${edgeId} ${bar(share)} ${Math.floor(share * 100)} %  ${left}  ${until}`;
+}
+
+/** Such as `waiting for 3 clients that came back: a, b, …`. */
+function waitText({ clients, clientIds }: NonNullable<Draining['waitingFor']>): string {
+  const rest = clients > clientIds.length ? ', …' : '';
+  return `waiting for ${plural(clients, 'client')} that came back: ${clientIds.join(', ')}${rest}`;
 }
 
 function cancelHint(edgeId: string): string {

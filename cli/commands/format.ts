@@ -12,9 +12,14 @@ export function spell(seconds: number | null): string {
   return m > 0 ? `${m}m ${s}s` : `${s}s`;
 }
 
+/** Such as `ETA 1m 20s`. */
+export function eta(seconds: number | null): string {
+  return `ETA ${seconds === null ? 'unknown' : spell(seconds)}`;
+}
+
 /** Such as `1,200 clients`. */
-export function plural(count: number | null, thing: string): string {
-  return `${count === null ? UNKNOWN : grouped(count)} ${thing}${count === 1 ? '' : 's'}`;
+export function plural(count: number | null, thing: string, things = `${thing}s`): string {
+  return `${count === null ? UNKNOWN : grouped(count)} ${count === 1 ? thing : things}`;
 }
 
 /** `1200` as `1,200`. */

@@ -1,6 +1,6 @@
 /** `longline rebalance`: shows the plan and carries it out. */
 import { controlApi, type PlanResponse } from '../control/api.js';
-import { grouped, plural, spell } from './format.js';
+import { eta, grouped, plural } from './format.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
 
@@ -43,7 +43,7 @@ function describePlan(plan: PlanResponse): string {
       `${plural(shards, 'shard')} with ${plural(clients, 'client')} move: ` +
         `${grouped(churn.balancing)} to balance, ${grouped(churn.addition)} to new edges, ` +
         `${grouped(churn.removal)} from draining edges`,
-      `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ETA ${spell(plan.secondsRemaining)}`,
+      `${grouped(plan.reconnectsPerSecond)} reconnects/s expected, ${eta(plan.secondsRemaining)}`,
     );
   }
   const { before, after } = maxOverMean;

@@ -9,7 +9,8 @@ import {
   type MovesResponse,
 } from '../control/api.js';
 import { Failure } from '../terminal/failure.js';
-import { plural, spell, UNKNOWN } from './format.js';
+import { eta, plural, UNKNOWN } from './format.js';
+import { stateLines } from './moves-state.js';
 import { table } from './table.js';
 
 export interface ControlOptions {
@@ -83,38 +84,16 @@ function summary(cluster: ClusterView): string {
     `connections ${cluster.connections}, guests ${cluster.guests}`,
     `assignment ${position.incarnation}.${position.epoch}`,
     ...(cluster.leader === null ? [] : [`leader ${cluster.leader}`]),
-  ].join(' · ');
     ...(cluster.build === undefined ? [] : [`version ${describeBuild(cluster.build)}`]),
+  ].join(' · ');
 }
 
 /** Lines about moves and drains, if there are any. */
 function moveLines(moves: MovesResponse): string[] {
-  const {
-    inFlight,
-    pending,
-    paused,
-    frozenUntilMs,
-    perSecond,
-    paceReason,
-    secondsRemaining,
-    drains,
-  } = moves;
-  const lines: string[] = [];
-  if (paused) lines.push('Paused: no move starts until longline resume');
-  if (frozenUntilMs !== null) {
-    const left = spell(Math.max(0, frozenUntilMs - Date.now()) / 1_000);
-    lines.push(
-      'Frozen: most edges vanished at once; they count as lost ' +
-        `in ${left}, or after longline confirm-lost-edges`,
-    );
-  }
-  for (const drain of drains) {
-    const shards = drain.shardsPending + drain.shardsMoving;
-    const left = `${plural(drain.clientsRemaining, 'client')} and ${plural(shards, 'shard')} left`;
-    lines.push(`Draining ${drain.edgeId}: ${drain.finished ? 'finished' : left}`);
-  }
+  const { inFlight, pending, perSecond, paceReason, secondsRemaining } = moves;
+  const lines = stateLines(moves);
   if (inFlight.length + pending === 0) return lines;
-  const pace = `${perSecond.toFixed(1)} clients/s (${paceReason}), ETA ${spell(secondsRemaining)}`;
+  const pace = `${perSecond.toFixed(1)} clients/s (${paceReason}), ${eta(secondsRemaining)}`;
   lines.push(`Moving ${plural(inFlight.length, 'shard')}, ${pending} pending · ${pace}`);
   const rows = inFlight
     .slice(0, MOVES_SHOWN_MAX)

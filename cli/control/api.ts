@@ -1,6 +1,8 @@
 /** The parts of control's HTTP API that the CLI uses. */
 import type { BuildInfo } from '../../common/process/build-info.js';
 import type { Position } from '../../common/wire/position.js';
+import type { GuestReason } from '../../control/membership/guest-reason.js';
+import type { InboxResponse } from '../../control/operator/cluster-responses.js';
 import type {
   EventInfo,
   MovesResponse,
@@ -8,7 +10,7 @@ import type {
 } from '../../control/operator/operation-responses.js';
 import { type ControlAddress, callControl } from './request.js';
 
-export type { EventInfo, MovesResponse, PlanResponse };
+export type { EventInfo, GuestReason, InboxResponse, MovesResponse, PlanResponse };
 
 export interface ClusterView {
   readonly position: { readonly incarnation: number; readonly epoch: number };
@@ -20,10 +22,10 @@ export interface ClusterView {
   readonly shardsMaxOverMean: number;
   /** Id of the leading control. */
   readonly leader: string | null;
-}
-
   /** Build of the control that answered; absent: an older control. */
   readonly build?: BuildInfo;
+}
+
 /** Null: unknown to control now. */
 export interface EdgeView {
   readonly id: string;
@@ -62,9 +64,21 @@ export interface ClientView {
     readonly protocol: string;
     readonly remoteAddress: string;
     readonly guest: boolean;
+    /** Null: it is no guest. Absent: an older control. */
+    readonly guestReason?: GuestReason | null;
   }[];
+  /** Null: Redis did not answer. Absent: an older control. */
+  readonly inbox?: InboxResponse | null;
   /** False: an edge that could have a connection of the client did not answer in time. */
   readonly complete: boolean;
+  /** Edges on which connections of the client ended again and again; absent: an older control. */
+  readonly reconnects?: readonly {
+    readonly edgeId: string;
+    /** Connections that ended in the last minute. */
+    readonly ends: number;
+    /** Why the latest ended, newest first. */
+    readonly reasons: readonly string[];
+  }[];
   /** Move of the shard in progress, if there is one. */
   readonly move: {
     readonly from: string;

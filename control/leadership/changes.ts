@@ -33,6 +33,26 @@ export type Change =
   /** Shards that got an owner without a move: they had none, or their owner had left. */
   | { readonly type: 'shards-placed'; readonly to: string; readonly shards: number };
 
+const CHANGE_TYPES: Readonly<Record<Change['type'], true>> = {
+  'history-abandoned': true,
+  'edge-joined': true,
+  'edge-left': true,
+  'edge-restarted': true,
+  'intent-changed': true,
+  'move-started': true,
+  'move-handed-over': true,
+  'move-completed': true,
+  'move-rolled-back': true,
+  'balancing-started': true,
+  'balancing-finished': true,
+  'shards-placed': true,
+};
+
+/** Whether the entry is a difference between two assignments. */
+export function isChange(entry: { readonly type: string }): entry is Change {
+  return Object.hasOwn(CHANGE_TYPES, entry.type);
+}
+
 const EMPTY: Content = { edges: [], owners: new Uint16Array(), moves: [], isBalancing: false };
 
 /** @param before undefined: there was no assignment */

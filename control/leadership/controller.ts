@@ -1,7 +1,8 @@
 /**
  * The controller: the newest assignment, the sessions of edges and the event log of one control,
  * whether it leads or not. While it leads, a `LeadershipTerm` does the work. While another control
- * leads, it follows the stored assignment, so that routers can watch any control.
+ * leads, it follows the stored assignment and the stored events, so that routers and operators can
+ * watch any control.
  */
 
 import type { Assignment } from '../../common/cluster/assignment.js';
@@ -18,7 +19,9 @@ import { ClusterPace, type DrainLimits, type EdgePace } from '../pace/cluster-pa
 import type { Pace } from '../pace/pace.js';
 import { donorsAmong, receiversAmong } from '../pace/pace-inputs.js';
 import { changesBetween } from './changes.js';
-import { EventLog } from './event-log.js';
+import { ClusterLogger } from './cluster-logger.js';
+import type { EventLog } from './event-log.js';
+import { EventRecorder } from './event-recorder.js';
 import type { Leader } from './leadership.js';
 import {
   createTermCounters,
@@ -42,10 +45,11 @@ export interface ControllerOptions {
 }
 
 export class Controller {
-  readonly events = new EventLog();
   readonly #options: ControllerOptions;
   readonly #log: Logger;
   readonly #counters: LeadershipTermCounters;
+  readonly #recorder: EventRecorder;
+  readonly #clusterLogger: ClusterLogger;
   readonly #watchers = new Set<(assignment: Assignment) => void>();
   readonly #pace: ClusterPace;
   readonly #ticking: NodeJS.Timeout;
@@ -60,8 +64,11 @@ export class Controller {
     this.#options = options;
     this.#log = options.log;
     this.#counters = createTermCounters(options.metrics);
+    this.#clusterLogger = new ClusterLogger(options.log);
+    this.#recorder = new EventRecorder(options.link, options.log, options.metrics);
     this.#pace = new ClusterPace(options.reconnectsPerSecondMax);
     this.#ticking = setInterval(() => void this.#tick(), TICK_MS);
+    this.#recorder.tick();
     void this.#follow();
   }
 
@@ -83,16 +90,20 @@ export class Controller {
     return this.#leader;
   }
 
+  get events(): EventLog {
+    return this.#recorder.log;
+  }
+
   /** Starts or ends a term. */
   setLeader(leader: Leader): void {
     this.#leader = leader;
     this.#pace.reset();
-    const { controlId } = this.#options;
-    const name = leader.type === 'other' ? leader.control.id : controlId;
-    if (leader.type !== 'none') this.record({ type: 'leader-changed', controlId: name });
     this.#term?.close();
     this.#term?.membership.close(this.rejectAsFollower());
     this.#term = leader.type === 'self' ? this.#newTerm() : undefined;
+    if (leader.type !== 'self') return this.#recorder.follow();
+    this.#recorder.lead();
+    this.record({ type: 'leader-changed', controlId: this.#options.controlId });
   }
 
   /** Calls `onChange` with the current assignment, if any, and then with every newer one. */
@@ -126,9 +137,9 @@ export class Controller {
     this.#pace.setDrainLimits(edgeId, limits);
   }
 
-  /** Appends an entry to the event log. */
+  /** Appends an entry to the event log of the cluster, if this control leads. */
   record(entry: LogEntry): void {
-    this.events.append(nowMs(), this.#current?.position ?? ORIGIN, entry);
+    this.#recorder.record(nowMs(), this.#current?.position ?? ORIGIN, entry);
   }
 
   /** The rejection of requests that only the leader can handle. */
@@ -145,12 +156,16 @@ export class Controller {
     return [`the stored assignment is ${this.#storeProblem.type}: ${this.#storeProblem.reason}`];
   }
 
-  close(): void {
+  /** Resolves when the events are stored, or Redis has failed to. */
+  async close(): Promise<void> {
     clearInterval(this.#ticking);
     this.#term?.close();
+    await this.#recorder.flush();
   }
 
   async #tick(): Promise<void> {
+    this.#recorder.tick();
+    this.#clusterLogger.tick(nowMs(), this.#current?.moves.length ?? 0);
     if (this.#term === undefined) return this.#follow();
     const { membership, planner } = this.#term;
     this.#recordFreeze(membership.frozenUntilMs !== undefined);
@@ -163,15 +178,20 @@ export class Controller {
   }
 
   #recordFreeze(isFrozen: boolean): void {
-    if (isFrozen !== this.#wasFrozen) this.record({ type: isFrozen ? 'frozen' : 'unfrozen' });
+    if (isFrozen === this.#wasFrozen) return;
     this.#wasFrozen = isFrozen;
+    this.record({ type: isFrozen ? 'frozen' : 'unfrozen' });
+    if (isFrozen) this.#log.warn('most edges vanished at once, nothing is decided meanwhile');
+    else this.#log.info('decisions resume after the freeze');
   }
 
   #recordPartitioned(partitioned: ReadonlySet<string>): void {
     const before = this.#partitionedBefore;
     this.#partitionedBefore = partitioned;
     for (const edgeId of partitioned) {
-      if (!before.has(edgeId)) this.record({ type: 'edge-partitioned', edgeId });
+      if (before.has(edgeId)) continue;
+      this.record({ type: 'edge-partitioned', edgeId });
+      this.#log.warn({ edgeId }, 'edge is not ready for longer than a lease, its shards move');
     }
     for (const edgeId of before) {
       if (!partitioned.has(edgeId)) this.record({ type: 'edge-recovered', edgeId });
@@ -183,7 +203,7 @@ export class Controller {
     const { link, shardCount } = this.#options;
     const result = await readAssignment(link.commands, shardCount);
     if (this.#term !== undefined) return;
-    if (result.type === 'assignment') this.#publish(result.assignment);
+    if (result.type === 'assignment') this.#publish(result.assignment, false);
     const isProblem = result.type === 'invalid' || result.type === 'unavailable';
     this.#setStoreProblem(isProblem ? result : undefined);
   }
@@ -196,19 +216,21 @@ export class Controller {
       leaseMs,
       log: this.#log,
       counters: this.#counters,
-      onAssignment: (assignment) => this.#publish(assignment),
+      onEdges: (edges) => this.#clusterLogger.onEdges(nowMs(), edges),
+      onAssignment: (assignment, isOwn) => this.#publish(assignment, isOwn),
       onStoreProblem: (problem) => this.#setStoreProblem(problem),
     });
   }
 
-  #publish(assignment: Assignment): void {
+  /** @param isOwn whether this control has written it */
+  #publish(assignment: Assignment, isOwn: boolean): void {
     const before = this.#current;
     if (comparePositions(assignment.position, before?.position ?? ORIGIN) <= 0) return;
     this.#current = assignment;
-    const { position, edges, moves } = assignment;
-    const ids = edges.map((edge) => edge.id);
-    this.#log.info({ position, edges: ids, moves: moves.length }, 'new assignment');
-    for (const change of changesBetween(before, assignment)) this.record(change);
+    const changes = changesBetween(before, assignment);
+    this.#clusterLogger.onAssignment(assignment, changes);
+    // The first assignment that a control reads is no change: its events are stored.
+    if (before !== undefined || isOwn) for (const change of changes) this.record(change);
     for (const watcher of this.#watchers) watcher(assignment);
   }
 

@@ -1,11 +1,13 @@
 /** The operations of the operator API, performed by the leader's planner and membership. */
 
-import type { Intent } from '../../common/cluster/assignment.js';
+import type { Assignment, Intent } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
-import { type DrainProgress, drainProgress } from '../pace/drain-progress.js';
+import type { EdgeCounts } from '../membership/edge-record.js';
+import { drainDelay, isHalted } from '../pace/drain-delay.js';
+import { type DrainProgress, drainProgress, type ReturnedClients } from '../pace/drain-progress.js';
 import { summarize } from '../planning/plan-summary.js';
 import type { Controller } from './controller.js';
 import { movesInFlightMax } from './leadership-term.js';
@@ -42,18 +44,19 @@ export class LeaderOperations implements Operations {
       const counts = countsOf.get(edgeId);
       return counts && (counts.shards.find((one) => one.shard === shard)?.connections ?? 0);
     };
-    const { perSecond, reason, secondsRemaining } = pace;
+    const { perSecond, reason } = pace;
+    const pending = term?.planner.queue.length ?? 0;
     return {
       inFlight: (current?.moves ?? []).map((move) => ({
         ...move,
         clientsRemaining: clientsOn(move.from, move.shard),
       })),
-      pending: term?.planner.queue.length ?? 0,
+      pending,
       isPaused: term?.planner.isPaused ?? false,
       frozenUntilMs: term?.membership.frozenUntilMs,
       perSecond,
       paceReason: reason,
-      secondsRemaining: Number.isFinite(secondsRemaining) ? secondsRemaining : undefined,
+      secondsRemaining: this.#secondsRemaining(pending),
       drains: this.#drains(),
     };
   }
@@ -134,14 +137,50 @@ export class LeaderOperations implements Operations {
     return this.controller.events.watch(onEvent);
   }
 
+  /** Undefined while moves are due and no client is being moved: their end is unknown. */
+  #secondsRemaining(pending: number): number | undefined {
+    const { current, pace, term } = this.controller;
+    const isHalted = term?.planner.isPaused || term?.membership.frozenUntilMs !== undefined;
+    const hasMoves = pending > 0 || (current?.moves.length ?? 0) > 0;
+    if (hasMoves && (isHalted || pace.reason === 'nothing-to-do')) return undefined;
+    return Number.isFinite(pace.secondsRemaining) ? pace.secondsRemaining : undefined;
+  }
+
   #drains(): DrainProgress[] {
-    const { current, edges } = this.controller;
+    const { current } = this.controller;
     if (current === undefined) return [];
     const draining = current.edges.filter(({ intent }) => intent === 'draining');
-    return draining.map(({ id }) => {
-      const connections = edges.find((edge) => edge.id === id)?.counts?.connections;
-      return drainProgress(current, id, connections, this.controller.paceOf(id).perSecond);
+    return draining.map(({ id }) => this.#drain(current, id));
+  }
+
+  #drain(current: Assignment, id: string): DrainProgress {
+    const { edges, pace, term } = this.controller;
+    const counts = edges.find((edge) => edge.id === id)?.counts;
+    const { perSecond } = this.controller.paceOf(id);
+    const progress = drainProgress(
+      current,
+      id,
+      counts?.connections,
+      perSecond,
+      returnedClients(counts),
+    );
+    const delayedBy = drainDelay(progress, {
+      isFrozen: term?.membership.frozenUntilMs !== undefined,
+      isPaused: term?.planner.isPaused ?? false,
+      isShuttingDown: counts?.shuttingDown ?? false,
+      hasReceiver: current.edges.some(
+        (other) => other.intent === 'none' && this.#isReady(other.id),
+      ),
+      paceReason: pace.reason,
     });
+    const secondsRemaining = isHalted(delayedBy) ? undefined : progress.secondsRemaining;
+    return { ...progress, delayedBy, secondsRemaining };
+  }
+
+  #isReady(edgeId: string): boolean {
+    const { edges, term } = this.controller;
+    const edge = edges.find(({ id }) => id === edgeId);
+    return edge?.state.type === 'alive' && !term?.membership.partitionedEdges.has(edgeId);
   }
 
   #command(action: 'pause' | 'resume' | 'abort', by: Audit): Rejection | undefined {
@@ -156,4 +195,9 @@ export class LeaderOperations implements Operations {
     this.controller.record({ type: 'operator', action, edgeId, ...by });
     this.options.log.info({ action, edgeId, ...by }, 'operator request');
   }
+}
+
+function returnedClients(counts: EdgeCounts | undefined): ReturnedClients | undefined {
+  const { clientsReturned: clients = 0, clientsReturnedIds: clientIds = [] } = counts ?? {};
+  return clients === 0 ? undefined : { clients, clientIds };
 }

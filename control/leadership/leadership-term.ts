@@ -18,7 +18,7 @@ import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
-import { isAlive, isMember } from '../membership/edge-record.js';
+import { type EdgeRecord, isAlive, isMember } from '../membership/edge-record.js';
 import type { Membership } from '../membership/membership.js';
 import { type EdgeReport, MembershipDriver } from '../membership/membership-driver.js';
 import { Planner } from '../planning/planner.js';
@@ -68,8 +68,10 @@ export interface LeadershipTermOptions {
   readonly leaseMs: number;
   readonly log: Logger;
   readonly counters: LeadershipTermCounters;
-  /** Called with each newer assignment after it is stored. */
-  readonly onAssignment: (assignment: Assignment) => void;
+  /** Called after each step of membership with all edges that it knows. */
+  readonly onEdges: (edges: readonly EdgeRecord[]) => void;
+  /** Called with each newer assignment after it is stored. `isOwn`: by this control. */
+  readonly onAssignment: (assignment: Assignment, isOwn: boolean) => void;
   /** Called after every read and failed write; undefined: there is no problem any more. */
   readonly onStoreProblem: (problem: StoreProblem | undefined) => void;
 }
@@ -122,7 +124,7 @@ export class LeadershipTerm {
       const afterMs = Math.max(1, Math.ceil(wakeAtMs - nowMs()));
       this.#wakeTimer = setTimeout(() => this.handle(null), afterMs);
     }
-    this.#publish();
+    this.#publish(event?.type === 'written');
     this.#logPlannerProblem();
     for (const action of actions) void this.#write(action);
   }
@@ -135,9 +137,11 @@ export class LeadershipTerm {
   }
 
   #onMembershipStep(membership: Membership): void {
+    const { edges } = membership;
+    this.#options.onEdges(edges);
     this.handle({
       type: 'edges',
-      edges: membership.edges.map((record) => ({
+      edges: edges.map((record) => ({
         ...record,
         isMember: isMember(record),
         isAlive: isAlive(record),
@@ -207,11 +211,11 @@ export class LeadershipTerm {
     }
   }
 
-  #publish(): void {
+  #publish(isOwn: boolean): void {
     const { current } = this.planner;
     if (current === undefined || comparePositions(current.position, this.#published) <= 0) return;
     this.#published = current.position;
-    this.#options.onAssignment(current);
+    this.#options.onAssignment(current, isOwn);
   }
 
   #logPlannerProblem(): void {

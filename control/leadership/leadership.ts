@@ -107,7 +107,9 @@ export class Leadership {
   }
 
   #setLeader(leader: Leader): void {
-    const name = (one: Leader) => (one.type === 'other' ? one.control.id : one.type);
+    // A control that restarts under its id may have another URL.
+    const name = (one: Leader) =>
+      one.type === 'other' ? `${one.control.id} at ${one.control.url}` : one.type;
     if (name(leader) === name(this.#leader)) return;
     this.#leader = leader;
     this.#options.log.info({ leader: name(leader) }, 'leader changed');

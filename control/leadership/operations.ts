@@ -69,6 +69,24 @@ export type LogEntry =
   | { readonly type: 'assignment-invalid'; readonly reason: string }
   /** A process was rejected under this edge id. */
   | { readonly type: 'edge-rejected'; readonly edgeId: string; readonly reason: string }
+  /** Connections of a client end again and again. */
+  | {
+      readonly type: 'client-reconnecting';
+      readonly edgeId: string;
+      readonly clientId: string;
+      /** Connections that ended in the last minute. */
+      readonly ends: number;
+      /** Why the latest ended, newest first. */
+      readonly reason: string;
+    }
+  /** A durable push was removed from its inbox because the device cannot receive it. */
+  | {
+      readonly type: 'push-skipped';
+      readonly edgeId: string;
+      readonly clientId: string;
+      readonly messageId: string;
+      readonly reason: string;
+    }
   /** A report of the edge is implausible: it is alive, but its load is unknown. */
   | { readonly type: 'report-rejected'; readonly edgeId: string; readonly reason: string }
   | Change
@@ -90,8 +108,9 @@ export interface OperatorEntry extends Audit {
   readonly edgeId: string;
 }
 
-/** One entry of the event log. Ids grow by one while a control runs. */
+/** One entry of the event log. */
 export interface LoggedEvent {
+  /** Grows from event to event, also when another control leads. */
   readonly id: number;
   /** Unix time in milliseconds. */
   readonly atMs: number;
@@ -118,7 +137,7 @@ export interface Operations {
   ): Rejection | undefined;
   /** Ends a freeze: the edges that have vanished are lost. */
   confirmLostEdges(by: Audit): Rejection | undefined;
-  /** The events with an id above `after`, oldest first; only the last few thousand are kept. */
+  /** The events with an id above `after`, oldest first; the last ones of each kind are kept. */
   eventsAfter(after: number): readonly LoggedEvent[];
   /** Calls `onEvent` for every later event. Returns the function that ends it. */
   watchEvents(onEvent: (event: LoggedEvent) => void): () => void;

@@ -6,6 +6,9 @@ import type { Settings } from './operation-responses.js';
 import type { OperationsApi } from './operations.js';
 import type { OperatorQueries } from './queries.js';
 
+/** Maximum size of the body of a request. */
+export const BODY_BYTES_MAX = 4096;
+
 export interface OperatorApi {
   readonly queries: OperatorQueries;
   readonly operations: OperationsApi;
@@ -27,11 +30,11 @@ export interface Call<Body = unknown> {
 interface RouteOf<Body> {
   /** In OpenAPI notation, with at most one parameter. */
   readonly path: string;
+  /** Name of the operation in code that is generated from the OpenAPI document. */
+  readonly operationId: string;
   readonly summary: string;
   readonly response: z.ZodObject;
   /** Besides the codes that all routes with the same permission have. */
-  /** Name of the operation in code that is generated from the OpenAPI document. */
-  readonly operationId: string;
   readonly rejections: readonly ErrorCode[];
   // A method, so that the table can contain routes of all bodies.
   respond(api: OperatorApi, call: Call<Body>): object | Promise<object>;

@@ -3,6 +3,7 @@
  * derived from them. Null means unknown or absent; an unknown number is never 0.
  */
 import { z } from 'zod';
+import { GUEST_REASONS, type GuestReason } from '../membership/guest-reason.js';
 
 export const count = z.int().min(0);
 
@@ -112,6 +113,22 @@ export const shardsResponse = z.object({
   ),
 });
 
+const messageId = z.string().nullable();
+
+const inbox = z.object({
+  count: count.describe('Stored pushes, expired ones that were not removed yet included.'),
+  bytes: count.describe('Payload bytes of the stored pushes.'),
+  oldestId: messageId.describe('Null: the inbox is empty; the next two are null as well.'),
+  oldestAgeMs: z.int().nullable(),
+  oldestTtlMs: z.int().nullable().describe('Rest of its TTL. 0 or less: it has expired.'),
+  newestId: messageId.describe('Newest id ever assigned for the client, which lives 24 hours.'),
+  confirmedId: messageId.describe('Id up to which the client has confirmed everything.'),
+  goneId: messageId.describe(
+    'Newest id that left the inbox unconfirmed: it expired, was over a bound, or was skipped.',
+  ),
+  ttlMs: z.int().nullable().describe('Time until the last push expires. Null: it is empty.'),
+});
+
 export const clientResponse = z.object({
   clientId: z.string(),
   shard: count,
@@ -125,14 +142,38 @@ export const clientResponse = z.object({
       protocol: z.string(),
       remoteAddress: z.string(),
       guest: z.boolean().describe('True: the edge does not own the shard of the client.'),
+      guestReason: z
+        .enum(Object.keys(GUEST_REASONS) as GuestReason[])
+        .nullable()
+        .describe(
+          `Why it is a guest. ${Object.entries(GUEST_REASONS)
+            .map(([reason, meaning]) => `${reason}: ${meaning}.`)
+            .join(' ')} Null: it is none.`,
+        ),
     }),
   ),
+  inbox: inbox
+    .nullable()
+    .describe('Stored pushes that the client has not confirmed. Null: Redis did not answer.'),
   complete: z
     .boolean()
     .describe('False: an edge that could have a connection of the client did not answer in time.'),
+  reconnects: z
+    .array(
+      z.object({
+        edgeId: z.string(),
+        ends: count.describe('Connections that ended in the last minute. 100 stands for more.'),
+        reasons: z.array(z.string()).describe('Why the last five ended, newest first.'),
+      }),
+    )
+    .describe(
+      'Edges on which at least five connections of the client ended in the last minute; of each ' +
+        'edge, only the 50 clients whose connections ended last are known.',
+    ),
   move: move.nullable().describe('Move of the shard in progress, if there is one.'),
 });
 
+export type InboxResponse = z.infer<typeof inbox>;
 export type ClusterResponse = z.infer<typeof clusterResponse>;
 export type EdgeInfo = z.infer<typeof edge>;
 export type EdgesResponse = z.infer<typeof edgesResponse>;

@@ -1,36 +1,101 @@
 /**
- * Requests at a control that does not lead. It has the assignment, but neither edges nor moves: it
- * fetches GET requests from the leader and redirects all others there. While the leader cannot be
- * reached it answers itself, with null for what it does not know.
+ * Requests at a control that does not lead. It has the assignment and the event log, but neither
+ * edges nor moves, and it must not change anything. So it passes requests on to the leader, and the
+ * caller may use any control, also through a load balancer in front of several.
+ *
+ * The request carries the caller's token, so it goes only to the URL that the leader has written
+ * into the lock in Redis, in one step: a control that receives a forwarded request answers it. A
+ * read that the leader does not answer is answered here, with null for what is unknown.
  */
-import type { FastifyInstance } from 'fastify';
-import type { Leader } from '../leadership/leadership.js';
+import { once } from 'node:events';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { rejection } from '../../common/process/errors.js';
+import { sendRejection } from '../../common/process/http-server.js';
+import type { ControlIdentity, Leader } from '../leadership/leadership.js';
+import { BODY_BYTES_MAX } from './api.js';
 
-const TIMEOUT_MS = 3_000;
+const READ_TIMEOUT_MS = 3_000;
+/** Below the time for which `longline` waits. */
+const WRITE_TIMEOUT_MS = 6_000;
 /** Marks a forwarded request: two controls that take each other for the leader must not loop. */
 const FORWARDED = 'longline-forwarded';
+const REQUEST_HEADERS = ['accept', 'authorization', 'content-length', 'content-type'];
+const RESPONSE_HEADERS = ['allow', 'content-length', 'content-type', 'www-authenticate'];
+/** Errors of a connection that was never established, so that nothing was sent. */
+const NOT_CONNECTED = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'];
 
 /** Must be called before the routes are added. */
 export function forwardToLeader(server: FastifyInstance, leader: () => Leader): void {
   server.addHook('onRequest', async (request, reply) => {
     const current = leader();
-    const isLocal = !request.url.startsWith('/v1/') || request.url === '/v1/openapi.json';
-    if (isLocal || current.type !== 'other' || current.control.url === '') return;
-    if (request.headers[FORWARDED] !== undefined) return;
-    const url = current.control.url + request.url;
-    const isStream = request.headers.accept?.includes('text/event-stream') ?? false;
-    if (request.method !== 'GET' || isStream) return reply.redirect(url, 307);
-    const { authorization } = request.headers;
-    const headers = { [FORWARDED]: '1', ...(authorization === undefined ? {} : { authorization }) };
+    if (current.type !== 'other' || current.control.url === '' || isLocal(request)) return;
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
     try {
-      const response = await fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
-      const type = response.headers.get('content-type') ?? 'application/json';
-      return reply
-        .code(response.status)
-        .header('content-type', type)
-        .send(await response.text());
-    } catch {
-      // The leader is unreachable: the local answer is the best one available.
+      const response = await send(request, current.control.url, isRead);
+      reply.code(response.statusCode!);
+      for (const name of RESPONSE_HEADERS) {
+        const value = response.headers[name];
+        if (value !== undefined) reply.header(name, value);
+      }
+      return reply.send(response);
+    } catch (error) {
+      // The local answer to a read is the best one available.
+      return isRead ? undefined : rejectWrite(reply, current.control, error as Error);
     }
   });
+}
+
+function isLocal({ url, headers }: FastifyRequest): boolean {
+  if (!url.startsWith('/v1/') || url === '/v1/openapi.json') return true;
+  if (headers[FORWARDED] !== undefined) return true;
+  // The route rejects it. Rejected by the leader, its rest would stay unread here.
+  if (Number(headers['content-length'] ?? 0) > BODY_BYTES_MAX) return true;
+  // Every control has the event log, and here the stream outlives the leader.
+  return headers.accept?.includes('text/event-stream') ?? false;
+}
+
+/** Not with `fetch`, which normalises paths and follows redirects. */
+async function send(
+  { method, url, headers, raw }: FastifyRequest,
+  leaderUrl: string,
+  isRead: boolean,
+): Promise<IncomingMessage> {
+  const forwarded: Record<string, string | string[]> = { [FORWARDED]: '1' };
+  for (const name of REQUEST_HEADERS) {
+    const value = headers[name];
+    if (value !== undefined) forwarded[name] = value;
+  }
+  const request = leaderUrl.startsWith('https:') ? httpsRequest : httpRequest;
+  const call = request(leaderUrl, { method, path: url, headers: forwarded, agent: false });
+  const timeoutMs = isRead ? READ_TIMEOUT_MS : WRITE_TIMEOUT_MS;
+  const timer = setTimeout(
+    () => call.destroy(new Error(`no answer within ${timeoutMs} ms`)),
+    timeoutMs,
+  );
+  // Errors after the head are reported by the response.
+  call.on('error', () => {});
+  if (isRead) call.end();
+  else raw.pipe(call);
+  try {
+    const [response] = (await once(call, 'response')) as [IncomingMessage];
+    return response;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function rejectWrite(
+  reply: FastifyReply,
+  { id, url }: ControlIdentity,
+  error: NodeJS.ErrnoException,
+): FastifyReply {
+  const wasSent = !NOT_CONNECTED.includes(error.code ?? '');
+  const advice = wasSent
+    ? 'it may have carried out the request; see the event log before a retry'
+    : 'nothing was done; retry in some seconds';
+  const reason = error.code ?? error.message;
+  const message = `${id} at ${url} leads and cannot be reached (${reason}): ${advice}`;
+  return sendRejection(reply, rejection('NOT_LEADER', message));
 }

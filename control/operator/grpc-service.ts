@@ -13,6 +13,7 @@ import {
   edgeToWire,
   eventToWire,
   INTENTS,
+  inboxToWire,
   intentOf,
   movesToWire,
   moveToWire,
@@ -22,7 +23,7 @@ import type { SimpleOperation } from './operations.js';
 import { cordonBody, drainBody, parseBody, reasonBody, rebalanceBody } from './request-bodies.js';
 
 /** More than all stored events, so that only a client that does not read reaches it. */
-const EVENTS_BUFFERED_MAX = 4096;
+const EVENTS_BUFFERED_MAX = 8192;
 
 export function createOperatorService(api: OperatorApi): OperatorServiceServer {
   const { queries, operations } = api;
@@ -57,12 +58,13 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
     locateClient: read(async ({ clientId }) => {
       const response = await queries.client(clientId);
       if ('code' in response) return response;
-      const { owner, ownerUrl, move } = response;
+      const { owner, ownerUrl, move, inbox } = response;
       return {
         ...response,
         owner: owner ?? '',
         ownerUrl: ownerUrl ?? '',
         move: move === null ? undefined : moveToWire(move),
+        inbox: inbox === null ? undefined : inboxToWire(inbox),
       };
     }),
     getMoves: read(() => wrap('moves', movesToWire, operations.moves())),

@@ -1,6 +1,7 @@
 /** Schemas of responses about moves, plans, events and settings; see cluster-responses.ts. */
 import { z } from 'zod';
 import type { LogEntry } from '../leadership/operations.js';
+import { DRAIN_DELAYS, type DrainDelay } from '../pace/drain-delay.js';
 import { count, intent, move, position } from './cluster-responses.js';
 
 const seconds = z
@@ -15,6 +16,22 @@ const drain = z.object({
   shardsMoving: count.describe('Shards that are being moved.'),
   clientsRemaining: count.nullable(),
   secondsRemaining: seconds,
+  waitingFor: z
+    .object({ clients: count, clientIds: z.array(z.string()).describe('Up to ten of them.') })
+    .nullable()
+    .describe(
+      'Clients that have returned after their GOAWAY, because they know no other address. They are ' +
+        'served until the deadline of the drain, or until the process is stopped. Null: none, or ' +
+        'GOAWAYs are pending.',
+    ),
+  delayedBy: z
+    .enum(Object.keys(DRAIN_DELAYS) as DrainDelay[])
+    .nullable()
+    .describe(
+      `Why the drain makes no progress, or little. ${Object.entries(DRAIN_DELAYS)
+        .map(([delay, meaning]) => `${delay}: ${meaning}.`)
+        .join(' ')} Null: nothing delays it.`,
+    ),
   finished: z.boolean().describe('True: the edge is empty and its process may stop.'),
 });
 
@@ -91,12 +108,18 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   'edge-recovered': 'an edge is no longer partitioned, or its session ended',
   'assignment-invalid': 'the stored assignment is invalid; the last valid one stays in force',
   'edge-rejected': 'a process was rejected under this edge id',
+  'client-reconnecting':
+    'connections of a client end again and again; `ends` is how many did in the last minute, and ' +
+    '`reason` why the latest ended',
+  'push-skipped':
+    'a durable push was removed from its inbox because the device cannot receive it; `reason` is ' +
+    'too_large, over_limit or disconnects',
   'report-rejected': 'a report of an edge is implausible; it is alive, but its load is unknown',
 };
 
 const event = z
   .object({
-    id: count.describe('Grows by one while a control runs; starts again after a restart.'),
+    id: count.describe('Grows from event to event, also over restarts and changes of the leader.'),
     atMs: count.describe('Unix time in milliseconds.'),
     position,
     type: z.enum(Object.keys(EVENT_TYPES) as LogEntry['type'][]),
@@ -111,6 +134,9 @@ const event = z
     actor: z.string().optional().describe('Name of the token, or `local`.'),
     reason: z.string().optional(),
     controlId: z.string().optional(),
+    clientId: z.string().optional(),
+    messageId: z.string().optional(),
+    ends: count.optional().describe('Connections of the client that ended in the last minute.'),
   })
   .describe('The type determines which of the fields from edgeId on are present.');
 

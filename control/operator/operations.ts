@@ -12,6 +12,7 @@ import type {
   Operations,
   PlanInfo,
 } from '../leadership/operations.js';
+import type { ReturnedClients } from '../pace/drain-progress.js';
 import type { EventInfo, MovesResponse, PlanResponse } from './operation-responses.js';
 import type { cordonBody, drainBody, rebalanceBody } from './request-bodies.js';
 
@@ -22,6 +23,9 @@ const METHODS = {
   abort: 'abort',
   'confirm-lost-edges': 'confirmLostEdges',
 } as const;
+
+/** Clocks of controls differ, and the ids of a burst of events run ahead of the time. */
+const FUTURE_MS = 60_000;
 
 export type SimpleOperation = keyof typeof METHODS;
 
@@ -66,13 +70,11 @@ export class OperationsApi {
   }
 
   /**
-   * Returns the stored events after an id. An id above the newest one is from the log of another
-   * control, or of this one before its restart: then all events are new.
+   * Returns the stored events after an id. An id that lies in the future is from the log of another
+   * cluster or of a control with a wrong clock: then all events are new.
    */
   eventsAfter(after: number): EventInfo[] {
-    const stored = this.operations.eventsAfter(0);
-    const newest = stored.at(-1)?.id ?? 0;
-    return stored.filter(({ id }) => after > newest || id > after).map(describeEvent);
+    return this.operations.eventsAfter(this.#knownId(after)).map(describeEvent);
   }
 
   /**
@@ -80,8 +82,18 @@ export class OperationsApi {
    * @returns the function that ends it
    */
   followEvents(after: number, onEvent: (event: EventInfo) => void): () => void {
-    for (const event of this.eventsAfter(after)) onEvent(event);
-    return this.operations.watchEvents((event) => onEvent(describeEvent(event)));
+    const known = this.#knownId(after);
+    for (const event of this.eventsAfter(known)) onEvent(event);
+    return this.operations.watchEvents((event) => {
+      // A control that follows the leader may be behind the one that the caller used before.
+      if (event.id > known) onEvent(describeEvent(event));
+    });
+  }
+
+  /** Ids are Unix times in ms, or slightly above. */
+  #knownId(after: number): number {
+    const newest = this.operations.eventsAfter(0).at(-1)?.id ?? 0;
+    return after > Math.max(newest, Date.now()) + FUTURE_MS ? 0 : after;
   }
 }
 
@@ -98,6 +110,8 @@ function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): Move
     drains: drains.map(({ isFinished, ...drain }) => ({
       ...drain,
       clientsRemaining: drain.clientsRemaining ?? null,
+      delayedBy: drain.delayedBy ?? null,
+      waitingFor: drain.waitingFor ? copyOf(drain.waitingFor) : null,
       secondsRemaining: finiteOrNull(drain.secondsRemaining),
       finished: isFinished,
     })),
@@ -116,6 +130,10 @@ function describePlan(plan: PlanInfo | Rejection): PlanResponse | Rejection {
 
 function describeEvent({ entry, ...event }: LoggedEvent): EventInfo {
   return { ...event, ...entry };
+}
+
+function copyOf({ clients, clientIds }: ReturnedClients) {
+  return { clients, clientIds: [...clientIds] };
 }
 
 /** At a pace of 0 the estimate is infinite, which JSON cannot express. */

@@ -1,21 +1,24 @@
 /**
  * Queries of the operator API: the state of the cluster, read from a snapshot. Pure except for
- * `locate`, which queries the edges. HTTP and gRPC share it.
+ * `client`, which queries the edges and Redis. HTTP and gRPC share it.
  */
 
 import { type Assignment, NO_OWNER, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
+import type { InboxSummary } from '../../common/cluster/inbox-summary.js';
 import { shardOf, shardTags } from '../../common/cluster/shard.js';
 import { buildInfo } from '../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
 import { ORIGIN } from '../../common/wire/position.js';
 import type { EdgeRecord } from '../membership/edge-record.js';
+import { guestReason } from '../membership/guest-reason.js';
 import type {
   ClientResponse,
   ClusterResponse,
   EdgeInfo,
   EdgeResponse,
   EdgesResponse,
+  InboxResponse,
   MemoryResponse,
   ShardsResponse,
 } from './cluster-responses.js';
@@ -29,10 +32,19 @@ export interface Snapshot {
   readonly leader?: string | undefined;
 }
 
-/** Queries the edges for the connections of a client. */
-export type Locate = (
-  clientId: string,
-) => Promise<Pick<ClientResponse, 'connections' | 'complete'> | Rejection>;
+export type Presence = Omit<ClientResponse['connections'][number], 'guestReason'>;
+
+/** Sources of `client` besides the snapshot. */
+export interface ClientSources {
+  /** Queries the edges for the connections of a client. */
+  locate(
+    clientId: string,
+  ): Promise<{ connections: readonly Presence[]; complete: boolean } | Rejection>;
+  /** Undefined: Redis does not answer. */
+  summarizeInbox(tag: string, clientId: string): Promise<InboxSummary | undefined>;
+  /** Unix time in milliseconds at which the edge got the shard by a move. Undefined: unknown. */
+  ownedSinceMs(shard: number, edgeId: string): number | undefined;
+}
 
 export class OperatorQueries {
   readonly #tags: readonly string[];
@@ -40,7 +52,7 @@ export class OperatorQueries {
   constructor(
     readonly shardCount: number,
     readonly snapshot: () => Snapshot,
-    readonly locate: Locate,
+    readonly sources: ClientSources,
   ) {
     this.#tags = shardTags(shardCount);
   }
@@ -111,22 +123,56 @@ export class OperatorQueries {
   async client(clientId: string): Promise<ClientResponse | Rejection> {
     const rejected = rejectClientId(clientId);
     if (rejected !== undefined) return rejected;
-    const located = await this.locate(clientId);
-    if ('code' in located) return located;
-    const { assignment } = this.snapshot();
     const shard = shardOf(clientId, this.shardCount);
+    const tag = this.#tags[shard]!;
+    const [located, inbox] = await Promise.all([
+      this.sources.locate(clientId),
+      this.sources.summarizeInbox(tag, clientId),
+    ]);
+    if ('code' in located) return located;
+    const { assignment, edges } = this.snapshot();
     const owner = assignment && ownerOf(assignment, shard);
+    const move = assignment?.moves.find((one) => one.shard === shard);
+    const guestOf = {
+      owner: owner?.id,
+      ownerRecord: edges.find(({ id }) => id === owner?.id),
+      move,
+      ownedSinceMs: owner && this.sources.ownedSinceMs(shard, owner.id),
+    };
     return {
       clientId,
       shard,
-      tag: this.#tags[shard]!,
+      tag,
       owner: owner?.id ?? null,
       ownerUrl: owner?.advertisedUrl ?? null,
-      connections: located.connections,
+      connections: located.connections.map((one) => ({
+        ...one,
+        guestReason: one.guest ? guestReason(one.edgeId, one.connectedAtMs, guestOf) : null,
+      })),
+      inbox: inbox === undefined ? null : describeInbox(inbox),
       complete: located.complete,
-      move: assignment?.moves.find((move) => move.shard === shard) ?? null,
+      reconnects: edges.flatMap(({ id: edgeId, counts }) =>
+        (counts?.reconnectLoops ?? [])
+          .filter((loop) => loop.clientId === clientId)
+          .map(({ ends, reasons }) => ({ edgeId, ends, reasons })),
+      ),
+      move: move ?? null,
     };
   }
+}
+
+function describeInbox({ oldest, ttlMs, ...inbox }: InboxSummary): InboxResponse {
+  return {
+    count: inbox.count,
+    bytes: inbox.bytes,
+    oldestId: oldest?.id ?? null,
+    oldestAgeMs: oldest?.ageMs ?? null,
+    oldestTtlMs: oldest?.ttlMs ?? null,
+    newestId: inbox.newestId || null,
+    confirmedId: inbox.confirmedId || null,
+    goneId: inbox.goneId || null,
+    ttlMs: ttlMs ?? null,
+  };
 }
 
 function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInfo {

@@ -34,7 +34,7 @@ const LEVELS = {
 
 const { VERDICT_WRITTEN, VERDICT_STORED, VERDICT_DUPLICATE, VERDICT_ACKED } = Verdict;
 
-/** What to wait for, and the verdicts with which it has happened. */
+/** The value of `wait_for`, and the verdicts with which its event has happened. */
 const WAITS = {
   written: { waitFor: WaitFor.WAIT_FOR_WRITTEN, verdicts: [VERDICT_WRITTEN, VERDICT_ACKED] },
   stored: {

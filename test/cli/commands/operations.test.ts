@@ -1,5 +1,8 @@
 /** Output and requests of the compiled command, against a control with fake operations. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { shardOf } from '../../../common/cluster/shard.js';
@@ -10,6 +13,7 @@ import {
   guarded,
   idle,
   OPERATOR,
+  someInbox,
   somePlan,
   VIEWER,
 } from '../../control/operator/fake-operations.js';
@@ -31,9 +35,9 @@ afterEach(async () => {
   await control.stop();
 });
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, url = control.url) {
   const main = join(packageRoot, 'dist/cli/main.js');
-  const child = spawn(process.execPath, [main, ...args, '--control', control.url], {
+  const child = spawn(process.execPath, [main, ...args, '--control', url], {
     env: { ...process.env, NODE_OPTIONS: '', ...env },
   });
   children.push(child);
@@ -44,8 +48,8 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   return { child, seen, exited };
 }
 
-async function longline(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const { seen, exited } = start(args, env);
+async function longline(args: readonly string[], env: NodeJS.ProcessEnv = {}, url = control.url) {
+  const { seen, exited } = start(args, env, url);
   return { status: await exited, ...seen };
 }
 
@@ -98,10 +102,40 @@ test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'])('%s', async (order
   expect(control.operations.calls).toEqual([[order, by('so')]]);
 });
 
+test('a command says what it changed, and the state that it leaves', async () => {
+  control.operations.info = {
+    ...idle,
+    pending: 3,
+    drains: [{ ...drainOf(5), delayedBy: 'paused' }],
+  };
+  const aborted = (await longline(['abort'])).stdout;
+  expect(aborted).toMatch(/^Aborted: .*balancing ends$/m);
+  expect(aborted).toMatch(/^Paused: .*until longline resume/m);
+  expect(aborted).toMatch(/^Draining edge-2: 5 clients .*; moves are paused, longline resume/m);
+  expect((await longline(['pause'])).stdout).toMatch(/^Moves were paused already\nPaused: /);
+  const cordoned = await longline(['cordon', 'edge-1']);
+  expect(cordoned.stdout).toMatch(/gets no more.*\nPaused: /);
+  expect((await longline(['resume'])).stdout).toMatch(/^Resumed: moves start again\nDraining/);
+  expect((await longline(['resume'])).stdout).toMatch(/^Moves were not paused/);
+  expect((await longline(['confirm-lost-edges'])).stdout).toMatch(/^There was nothing to confirm/);
+  control.operations.info = { ...idle, frozenUntilMs: Date.now() + 60_000 };
+  expect((await longline(['pause'])).stdout).toMatch(/^Frozen: /m);
+  const confirmed = JSON.parse((await longline(['confirm-lost-edges', '--json'])).stdout);
+  expect(confirmed).toMatchObject({ changed: true, paused: true, frozenUntilMs: null });
+  const again = JSON.parse((await longline(['confirm-lost-edges', '--json'])).stdout);
+  expect(again).toMatchObject({ changed: false });
+});
+
 test('cordon and undrain', async () => {
   expect((await longline(['cordon', 'edge-1', '--force'])).stdout).toMatch(/gets no more/);
   const { stdout } = await longline(['undrain', 'edge-1', '--json']);
-  expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-1', intent: 'none' });
+  expect(JSON.parse(stdout)).toEqual({
+    edgeId: 'edge-1',
+    intent: 'none',
+    paused: false,
+    frozenUntilMs: null,
+    delayedBy: null,
+  });
   const options = { perSecondMax: undefined, deadlineMs: undefined };
   expect(control.operations.calls).toEqual([
     ['setIntent', 'edge-1', 'cordoned', { ...options, isForced: true }, by('')],
@@ -115,6 +149,7 @@ const drainOf = (clientsRemaining: number, isFinished = false): DrainProgress =>
   shardsMoving: isFinished ? 0 : 2,
   clientsRemaining,
   secondsRemaining: clientsRemaining / 100,
+  waitingFor: undefined,
   isFinished,
 });
 
@@ -152,6 +187,52 @@ test('drain --no-wait, and --json', async () => {
   const { status, stdout } = await longline(['drain', 'edge-2', '--json']);
   expect(status).toBe(0);
   expect(JSON.parse(stdout)).toEqual({ edgeId: 'edge-2', outcome: 'finished' });
+});
+
+test('a drain that waits says for what', async () => {
+  const halted = {
+    ...drainOf(9),
+    secondsRemaining: undefined,
+    delayedBy: 'no-other-edge' as const,
+  };
+  control.operations.info = { ...idle, isPaused: true, drains: [halted] };
+  const started = await longline(['drain', 'edge-2', '--no-wait']);
+  expect(started.stdout).toMatch(/^edge-2 is draining; .*\nPaused: .*\nDraining edge-2: 9 clients/);
+  const json = await longline(['drain', 'edge-2', '--no-wait', '--json']);
+  expect(JSON.parse(json.stdout)).toEqual({
+    edgeId: 'edge-2',
+    outcome: 'draining',
+    paused: true,
+    frozenUntilMs: null,
+    delayedBy: 'no-other-edge',
+  });
+  const text = start(['drain', 'edge-2']);
+  const lines = start(['drain', 'edge-2', '--json']);
+  await eventually(() => text.seen.stdout.includes('ETA'));
+  expect(text.seen.stdout).toMatch(/ETA unknown {2}no other edge can get its shards/);
+  await eventually(() => lines.seen.stderr.includes('\n'));
+  expect(JSON.parse(lines.seen.stderr)).toMatchObject({ delayedBy: 'no-other-edge' });
+});
+
+test('a redirect is not followed with a token', async () => {
+  let received = 0;
+  const elsewhere = createServer(() => received++).listen(0, '127.0.0.1');
+  await once(elsewhere, 'listening');
+  const location = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const redirector = createServer((request, response) => {
+    response.writeHead(307, { location: location + request.url }).end();
+  }).listen(0, '127.0.0.1');
+  await once(redirector, 'listening');
+  const url = `http://127.0.0.1:${(redirector.address() as AddressInfo).port}`;
+  for (const args of [['pause'], ['events', '--follow'], ['status']]) {
+    const { status, stderr } = await longline([...args, '--token', OPERATOR], {}, url);
+    expect(status).toBe(2);
+    expect(stderr).toContain(`redirects /v1/`);
+    expect(stderr).toContain(`use --control ${location}`);
+  }
+  expect(received).toBe(0);
+  elsewhere.close();
+  redirector.close();
 });
 
 test('a drain survives a restart of control', async () => {
@@ -204,6 +285,7 @@ test('events --follow continues after a restart of control', async () => {
   const port = Number(new URL(control.url).port);
   await control.stop();
   control = await startOperatedControl(undefined, port);
+  control.operations.lastId = 2;
   control.operations.log({ type: 'leader-changed', controlId: 'control-2' });
   await eventually(() => seen.stdout.includes('control-2'));
   control.cut();
@@ -229,7 +311,7 @@ test('status shows intents, moves, pause and freeze', async () => {
   const { status, stdout } = await longline(['status']);
   expect(status).toBe(0);
   expect(stdout).toMatch(/^edge-1 +alive +none /m);
-  expect(stdout).toMatch(/leader control-1$/m);
+  expect(stdout).toMatch(/ · leader control-1( ·|$)/m);
   expect(stdout).toMatch(/^Paused/m);
   expect(stdout).toMatch(/^Frozen.*(5\ds|60s|1m 0s)/m);
   expect(stdout).toMatch(/^Draining edge-2: 31 clients and 2 shards left$/m);
@@ -253,15 +335,50 @@ test('explain shows the move of a shard, and why a client is a guest', async () 
   const { snapshot } = control.state;
   const shard = shardOf('alice', 4);
   const [from, to] = shard < 2 ? ['edge-1', 'edge-2'] : ['edge-2', 'edge-1'];
-  const guest = { connectedAtMs: 0, protocol: 'sse', remoteAddress: '192.0.2.7:1', guest: true };
+  const guest = {
+    connectedAtMs: 5_000,
+    protocol: 'sse',
+    remoteAddress: '192.0.2.7:1',
+    guest: true,
+  };
   control.state.connections = [{ ...guest, edgeId: to! }];
   const moves = [{ shard, from: from!, to: to!, phase: 'acquiring' as const }];
   control.state.snapshot = { ...snapshot, assignment: { ...snapshot.assignment!, moves } };
   const { stdout } = await longline(['explain', 'alice']);
   expect(stdout).toMatch(new RegExp(`^moving +from ${from} to ${to}: acquiring`, 'm'));
-  expect(stdout).toContain(`a guest until ${to} owns its shard`);
+  expect(stdout).toContain(
+    `a guest because its shard is moving to ${to}, which does not own it yet`,
+  );
   control.state.snapshot = snapshot;
-  expect((await longline(['explain', 'alice'])).stdout).toContain(`because ${from} owns its shard`);
+  control.state.ownedSinceMs = 6_000;
+  expect((await longline(['explain', 'alice'])).stdout).toContain(
+    `a guest because it connected before its shard moved to ${from}`,
+  );
+  control.state.ownedSinceMs = 4_000;
+  expect((await longline(['explain', 'alice'])).stdout).toContain('it knows no other address');
+});
+
+test('explain shows the inbox', async () => {
+  const { stdout } = await longline(['explain', 'alice']);
+  expect(stdout).toMatch(/^inbox +2 pushes, 300 bytes, until the last expires 1m 30s$/m);
+  expect(stdout).toMatch(/^ +oldest 1699999999000-0, stored 2s ago, expires in 1m 0s$/m);
+  expect(stdout).toMatch(/^ +newest id 1700000000000-1$/m);
+  expect(stdout).toMatch(/^ +confirmed up to 1699999990000-0$/m);
+  control.state.inbox = {
+    ...someInbox,
+    oldest: { ...someInbox.oldest!, ttlMs: -3 },
+    goneId: '1-1',
+  };
+  const late = (await longline(['explain', 'alice'])).stdout;
+  expect(late).toMatch(/stored 2s ago, expired$/m);
+  expect(late).toMatch(/left unconfirmed up to 1-1/);
+  const none = { newestId: '', confirmedId: '', oldest: undefined, ttlMs: undefined };
+  control.state.inbox = { ...someInbox, ...none, count: 0, bytes: 0 };
+  expect((await longline(['explain', 'alice'])).stdout).toMatch(
+    /^inbox +empty\n +nothing confirmed$/m,
+  );
+  control.state.inbox = undefined;
+  expect((await longline(['explain', 'alice'])).stdout).toMatch(/^inbox +unknown, Redis/m);
 });
 
 test('tokens come from --token or the environment', async () => {

@@ -31,7 +31,7 @@ beforeEach(async () => {
   controllers = [];
 });
 afterEach(async () => {
-  for (const controller of controllers) controller.close();
+  for (const controller of controllers) await controller.close();
   redis.disconnect();
   await server.stop();
 });
@@ -152,7 +152,7 @@ test('a control that restarts moves nothing', async () => {
   join(first.controller, 'edge-1');
   join(first.controller, 'edge-2');
   const before = await eventually(stored);
-  first.controller.close();
+  await first.controller.close();
   const { controller, published } = startControl();
   await eventually(() => published.length === 1);
   join(controller, 'edge-1');

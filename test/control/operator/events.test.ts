@@ -66,9 +66,20 @@ test('the stored events, oldest first, and those after an id', async () => {
   expect((await ask(`${control.url}/v1/events?after=3`)).body.events).toEqual([]);
 });
 
-test('an id above the newest is from another log: all events are returned', async () => {
+test('an id of the future is from another log: all events are returned', async () => {
   logAll();
-  expect((await ask(`${control.url}/v1/events?after=900`)).body.events).toHaveLength(3);
+  const future = Date.now() + 3_600_000;
+  expect((await ask(`${control.url}/v1/events?after=${future}`)).body.events).toHaveLength(3);
+});
+
+test('an id slightly above the newest is from a control that is ahead: only later ones are', async () => {
+  logAll();
+  const { ids } = await watch('?after=4');
+  await eventually(() => control.operations.watchers.size === 1);
+  for (let i = 0; i < 3; i++) control.operations.log(move);
+  await eventually(() => ids().length === 2);
+  expect(ids()).toEqual([5, 6]);
+  expect((await ask(`${control.url}/v1/events?after=7`)).body.events).toEqual([]);
 });
 
 test.each(['x', '-1', '1.5', '', '1&after=2', '9'.repeat(16)])(

@@ -2,6 +2,7 @@
 
 import { hashToken } from '../../../common/auth/tokens.js';
 import type { Intent } from '../../../common/cluster/assignment.js';
+import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Position } from '../../../common/wire/position.js';
 import type {
@@ -15,7 +16,7 @@ import type {
 import { Access } from '../../../control/operator/access.js';
 import type { OperatorApi } from '../../../control/operator/api.js';
 import { OperationsApi } from '../../../control/operator/operations.js';
-import type { OperatorQueries } from '../../../control/operator/queries.js';
+import type { ClientSources, OperatorQueries } from '../../../control/operator/queries.js';
 import { rejectIntent } from '../../../control/planning/preconditions.js';
 
 export const idle: MovesInfo = {
@@ -48,6 +49,8 @@ export class FakeOperations implements Operations {
   rejected: Rejection | undefined;
   readonly calls: unknown[][] = [];
   readonly events: LoggedEvent[] = [];
+  /** Id of the newest event. */
+  lastId = 0;
   readonly watchers = new Set<(event: LoggedEvent) => void>();
   intents = new Map<string, Intent>([
     ['edge-1', 'none'],
@@ -73,14 +76,17 @@ export class FakeOperations implements Operations {
   }
 
   resume(by: Audit): Rejection | undefined {
+    if (this.rejected === undefined) this.info = { ...this.info, isPaused: false };
     return this.#record('resume', by);
   }
 
   abort(by: Audit): Rejection | undefined {
+    if (this.rejected === undefined) this.info = { ...this.info, isPaused: true, pending: 0 };
     return this.#record('abort', by);
   }
 
   confirmLostEdges(by: Audit): Rejection | undefined {
+    if (this.rejected === undefined) this.info = { ...this.info, frozenUntilMs: undefined };
     return this.#record('confirm-lost-edges', by);
   }
 
@@ -109,7 +115,7 @@ export class FakeOperations implements Operations {
 
   /** Adds an event. */
   log(entry: LogEntry): void {
-    const id = (this.events.at(-1)?.id ?? 0) + 1;
+    const id = ++this.lastId;
     const event = { id, atMs: 1_700_000_000_000, position: { incarnation: 1, epoch: 7 }, entry };
     this.events.push(event);
     for (const onEvent of this.watchers) onEvent(event);
@@ -119,6 +125,21 @@ export class FakeOperations implements Operations {
     this.calls.push([name, by]);
     return this.rejected;
   }
+}
+
+export const someInbox: InboxSummary = {
+  count: 2,
+  bytes: 300,
+  newestId: '1700000000000-1',
+  confirmedId: '1699999990000-0',
+  goneId: '',
+  oldest: { id: '1699999999000-0', ageMs: 1_500, ttlMs: 60_000 },
+  ttlMs: 90_000,
+};
+
+/** Sources with an inbox of two pushes and no moves. */
+export function sourcesOf(locate: ClientSources['locate']): ClientSources {
+  return { locate, summarizeInbox: async () => someInbox, ownedSinceMs: () => undefined };
 }
 
 export const OPERATOR = 'operator-token-0123';

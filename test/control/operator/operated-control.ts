@@ -1,18 +1,22 @@
 /** The operator API of a control with fake operations, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
+import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
-import type { ClientResponse } from '../../../control/operator/cluster-responses.js';
 import { createOperatorService } from '../../../control/operator/grpc-service.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
-import { OperatorQueries, type Snapshot } from '../../../control/operator/queries.js';
+import {
+  OperatorQueries,
+  type Presence,
+  type Snapshot,
+} from '../../../control/operator/queries.js';
 import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
-import { apiOf, FakeOperations, open } from './fake-operations.js';
+import { apiOf, FakeOperations, open, someInbox, sourcesOf } from './fake-operations.js';
 
 const edgeOf = (id: string): EdgeRecord => ({
   id,
@@ -28,7 +32,12 @@ const edgeOf = (id: string): EdgeRecord => ({
 export interface OperatedControl {
   readonly operations: FakeOperations;
   /** Input of the queries; tests change it. */
-  readonly state: { snapshot: Snapshot; connections: Presence[] };
+  readonly state: {
+    snapshot: Snapshot;
+    connections: Presence[];
+    inbox: InboxSummary | undefined;
+    ownedSinceMs: number | undefined;
+  };
   readonly url: string;
   readonly grpc: OperatorServiceClient;
   /** Closes every connection. */
@@ -36,8 +45,6 @@ export interface OperatedControl {
   /** Resolves when all requests have ended. */
   stop(): Promise<void>;
 }
-
-type Presence = ClientResponse['connections'][number];
 
 const IDS = ['edge-1', 'edge-2'];
 
@@ -57,12 +64,14 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
       leader: 'control-1',
     },
     connections: [],
+    inbox: someInbox,
+    ownedSinceMs: undefined,
   };
-  const queries = new OperatorQueries(
-    4,
-    () => state.snapshot,
-    async () => ({ connections: state.connections, complete: true }),
-  );
+  const queries = new OperatorQueries(4, () => state.snapshot, {
+    ...sourcesOf(async () => ({ connections: state.connections, complete: true })),
+    summarizeInbox: async () => state.inbox,
+    ownedSinceMs: () => state.ownedSinceMs,
+  });
   const api = apiOf(queries, operations, access);
   const http = createHttpServer(new Metrics(), () => []);
   addOperatorRoutes(http, api);

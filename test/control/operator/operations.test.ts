@@ -36,6 +36,7 @@ const drain = {
   shardsMoving: 1,
   clientsRemaining: undefined,
   secondsRemaining: undefined,
+  waitingFor: undefined,
   isFinished: false,
 };
 
@@ -93,16 +94,17 @@ test('/v1/rebalance passes the plan that was shown, the actor and the reason', a
 test.each(['pause', 'resume', 'abort', 'confirm-lost-edges'] as const)(
   '/v1/%s',
   async (operation) => {
+    const isPaused = operation === 'pause' || operation === 'abort';
     const answer = await ask(`${control.url}/v1/${operation}`, { reason: 'so' });
     expect(answer.status).toBe(200);
-    expect(movesResponse.strict().parse(answer.body).paused).toBe(operation === 'pause');
+    expect(movesResponse.strict().parse(answer.body).paused).toBe(isPaused);
     const { moves } = await call<PauseResponse>((done) =>
       control.grpc[operation === 'confirm-lost-edges' ? 'confirmLostEdges' : operation](
         { reason: 'grpc' },
         done,
       ),
     );
-    expect(moves?.paused).toBe(operation === 'pause');
+    expect(moves?.paused).toBe(isPaused);
     expect(control.operations.calls).toEqual([
       [operation, by('so')],
       [operation, by('grpc')],

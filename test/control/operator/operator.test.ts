@@ -39,7 +39,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
-import { apiOf } from './fake-operations.js';
+import { apiOf, someInbox, sourcesOf } from './fake-operations.js';
 
 const SHARDS = 4;
 const identity = (id: string) => ({
@@ -113,10 +113,10 @@ beforeEach(async () => {
   const queries = new OperatorQueries(
     SHARDS,
     () => snapshot,
-    async (clientId) => {
+    sourcesOf(async (clientId) => {
       queried.push(clientId);
       return located;
-    },
+    }),
   );
   http = createHttpServer(new Metrics(), () => []);
   addOperatorRoutes(http, apiOf(queries));
@@ -271,8 +271,20 @@ test('/v1/clients/:clientId returns the shard, the owner and the connections', a
     tag: shardTags(SHARDS)[2],
     owner: 'edge-2',
     ownerUrl: 'http://edge-2:7000',
-    connections: [presence],
+    connections: [{ ...presence, guestReason: null }],
+    inbox: {
+      count: 2,
+      bytes: 300,
+      oldestId: someInbox.oldest!.id,
+      oldestAgeMs: 1_500,
+      oldestTtlMs: 60_000,
+      newestId: someInbox.newestId,
+      confirmedId: someInbox.confirmedId,
+      goneId: null,
+      ttlMs: 90_000,
+    },
     complete: true,
+    reconnects: [],
     move: null,
   });
 });
@@ -414,6 +426,7 @@ test('gRPC returns the same responses', async () => {
     client.locateClient({ clientId: 'alice' }, done),
   );
   expect(where).toMatchObject({ clientId: 'alice', connections: [presence], complete: true });
+  expect(where.inbox).toMatchObject({ count: 2, bytes: 300, goneId: '', ttlMs: 90_000 });
 });
 
 test('gRPC rejects with the same codes', async () => {

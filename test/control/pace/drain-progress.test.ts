@@ -35,5 +35,7 @@ test('is finished when the edge owns nothing, hands over nothing and has no clie
   expect(drainProgress(empty, A, 1, 0).isFinished).toBe(false);
   expect(drainProgress(empty, A, undefined, 0).isFinished).toBe(false);
   expect(drainProgress(handingOver, A, 0, 0).isFinished).toBe(false);
+  // Without clients, the rest of the moves takes a time that is not known.
+  expect(drainProgress(handingOver, A, 0, 0).secondsRemaining).toBeUndefined();
   expect(drainProgress(full, A, 0, 0).isFinished).toBe(false);
 });
