@@ -2,67 +2,26 @@
  * Longline client for browsers and Node.js: `import { connect } from 'longline/client'`.
  *
  * The client queries the router for the edge of its clientId and connects there by WebSocket, or by
- * a stream over `fetch` without WebSocket. It reconnects until it is closed or its session is
- * replaced. `machine.ts` decides and this file performs. Pages load this folder unbundled, so it
+ * a stream over `fetch` without WebSocket. It reconnects until it is closed, its session is replaced,
+ * or it is rejected for good. `machine.ts` decides and this file performs. Pages load this folder unbundled, so it
  * must not use Node.js or any package.
  */
+import type { Delivery } from './deliveries.js';
+import type { ClientAction, ClientEvent, ClientState, Failure } from './events.js';
 import { ConnectError, lookUp, readStream } from './http.js';
-import {
-  type ClientAction,
-  type ClientEvent,
-  ClientMachine,
-  type ClientState,
-  type Failure,
-} from './machine.js';
+import { ClientMachine } from './machine.js';
 import { type DeviceMessage, type Push, parseMessage } from './messages.js';
+import { type ConnectOptions, checkOptions } from './options.js';
+import { type Locks, SessionLock } from './session-lock.js';
 import { openWebSocket, type WebSocketConstructor } from './web-socket.js';
 
-export type { ClientState, Push, WebSocketConstructor };
-
-export interface ConnectOptions {
-  /** Base URL of the routers, `http:` or `https:`, such as `https://push.example.com`. */
-  readonly router: string;
-  /**
-   * Identity of this device: 1 to 256 bytes of UTF-8 without control characters. A clientId has one
-   * connection: a newer one closes this client with the reason `session-replaced`.
-   */
-  readonly clientId: string;
-  /**
-   * Id of the newest push that an earlier run of the application has processed. Connecting confirms
-   * the pushes up to it and delivers those after it. Without it, all unconfirmed pushes are
-   * delivered.
-   */
-  readonly lastEventId?: string;
-  /**
-   * Returns a valid token; required where devices are authenticated. Called before a connect
-   * without a resume ticket, and before the current token expires. A rejected promise fails the
-   * attempt, which is retried with backoff.
-   */
-  readonly token?: () => Promise<string>;
-  /**
-   * WebSocket implementation; default: the global one. Node.js before 22 has none: pass that of the
-   * package `ws`. Without any, the client uses a stream.
-   */
-  readonly webSocket?: WebSocketConstructor;
-  /**
-   * Called once per push, in order. A push with an id counts as processed when this returns: it is
-   * confirmed within 200 ms over a WebSocket, and by the next connect over a stream. An exception
-   * is reported as uncaught; the push still counts as processed.
-   */
-  readonly onPush: (push: Push) => void;
-  /**
-   * Called when pushes before the next one were lost: they expired, or the cluster had to drop
-   * them. Reload the state that the pushes update.
-   */
-  readonly onGap?: () => void;
-  /** Called on every change of state. */
-  readonly onState?: (state: ClientState) => void;
-}
+export type { ClientState, ConnectOptions, Push, WebSocketConstructor };
 
 export interface Client {
   /**
-   * Confirms the pushes received and closes the connection for good. Of the callbacks, only
-   * `onState` is called afterwards, once. Further calls have no effect.
+   * Confirms the pushes taken and closes the connection for good. A push whose promise is pending
+   * is not confirmed. Of the callbacks, only `onState` is called afterwards, once. Further calls
+   * have no effect.
    */
   close(): void;
 }
@@ -72,6 +31,7 @@ interface BrowserGlobals {
   readonly WebSocket?: WebSocketConstructor;
   addEventListener?(type: string, listener: () => void): void;
   removeEventListener?(type: string, listener: () => void): void;
+  readonly navigator?: { readonly locks?: Locks };
 }
 
 // The cast is needed: every member is optional, and each is checked before use.
@@ -79,21 +39,27 @@ const globals = globalThis as unknown as BrowserGlobals;
 /** Events of a page after which the connection may be dead, or a waiting client may succeed. */
 const PROBE_EVENTS = ['online', 'visibilitychange'];
 
+/** Longest delay of a timer; a longer one would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /**
- * Connects to Longline and keeps the client connected until `close()` is called or its session is
- * replaced. Does not throw: a failed attempt is reported through `onState` and retried with
- * backoff.
+ * Connects to Longline and keeps the client connected until `close()` is called, its session is
+ * replaced, or another attempt would be rejected, too. Failed attempts are reported through
+ * `onState` and retried with backoff.
+ * @throws TypeError for invalid options
  */
 export function connect(options: ConnectOptions): Client {
+  checkOptions(options);
   const driver = new Driver(options);
-  driver.step({ type: 'start' });
-  return { close: () => driver.step({ type: 'close' }) };
+  void driver.start();
+  return { close: () => driver.close() };
 }
 
 /** Feeds events and time to the machine and performs its actions. */
 class Driver {
   readonly #webSocket: WebSocketConstructor | undefined;
   readonly #machine: ClientMachine;
+  readonly #lock: SessionLock | undefined;
   /** Events that arrived during a step. */
   readonly #events: (ClientEvent | null)[] = [];
   #isStepping = false;
@@ -104,10 +70,29 @@ class Driver {
   readonly #probe = () => this.step({ type: 'probe' });
 
   constructor(readonly options: ConnectOptions) {
-    this.#webSocket = options.webSocket ?? globals.WebSocket;
-    const hasWebSocket = this.#webSocket !== undefined;
-    this.#machine = new ClientMachine(hasWebSocket, options.lastEventId ?? '', Math.random);
+    const { router, clientId, lastEventId, onReplaced, token, webSocket } = options;
+    this.#webSocket = webSocket ?? globals.WebSocket;
+    const locks = onReplaced === 'wait' ? globals.navigator?.locks : undefined;
+    this.#lock = locks && new SessionLock(locks, `longline ${router} ${clientId}`);
+    this.#machine = new ClientMachine({
+      hasWebSocket: Boolean(this.#webSocket),
+      hasToken: Boolean(token),
+      hasLock: Boolean(locks),
+      lastEventId: lastEventId ?? '',
+      random: Math.random,
+    });
     for (const type of PROBE_EVENTS) globals.addEventListener?.(type, this.#probe);
+  }
+
+  async start(): Promise<void> {
+    // Without the lock the client connects all the same.
+    if (this.#lock) await this.#lock.acquire(true);
+    this.step(null);
+  }
+
+  close(): void {
+    this.step({ type: 'close' });
+    this.#lock?.release();
   }
 
   /** @param event null when only time has passed */
@@ -116,7 +101,7 @@ class Driver {
     // A callback may call `close()`: its event is processed after the actions of this step.
     if (this.#isStepping) return;
     this.#isStepping = true;
-    let wakeAtMs = Number.POSITIVE_INFINITY;
+    let wakeAtMs = 0;
     for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
       const output = this.#machine.step(performance.now(), next);
       wakeAtMs = output.wakeAtMs;
@@ -124,8 +109,9 @@ class Driver {
     }
     this.#isStepping = false;
     clearTimeout(this.#timer);
-    if (wakeAtMs === Number.POSITIVE_INFINITY) return;
-    this.#timer = setTimeout(() => this.step(null), Math.max(0, wakeAtMs - performance.now()));
+    if (!Number.isFinite(wakeAtMs)) return;
+    const delayMs = Math.min(TIMER_MS_MAX, wakeAtMs - performance.now());
+    this.#timer = setTimeout(() => this.step(null), delayMs);
   }
 
   #perform(action: ClientAction): void {
@@ -142,13 +128,40 @@ class Driver {
       case 'renew-token':
         void this.#renewToken();
         return;
-      case 'push':
-        return callBack(() => this.options.onPush(action.push));
-      case 'gap':
-        return callBack(() => this.options.onGap?.());
+      case 'deliver':
+        return this.#deliver(action);
       case 'state':
-        if (action.state.type === 'closed') this.#removeListeners();
-        return callBack(() => this.options.onState?.(action.state));
+        if (action.state.type === 'closed') this.#onClosed(action.state.reason);
+        if (action.state.type === 'standby') void this.#waitForTurn();
+        try {
+          this.options.onState?.(action.state);
+        } catch (error) {
+          this.#report(error);
+        }
+        return;
+      default:
+        action satisfies never;
+    }
+  }
+
+  async #waitForTurn(): Promise<void> {
+    this.step({ type: 'turn', isGranted: await this.#lock!.waitForTurn() });
+  }
+
+  #deliver({ delivery, push }: Delivery): void {
+    const { onPush, onGap } = this.options;
+    const settled = (failure?: string) => this.step({ type: 'settled', delivery, failure });
+    const failed = (error: unknown) => {
+      this.#report(error);
+      settled(String(error));
+    };
+    try {
+      const result = (push ? onPush(push) : onGap?.()) as PromiseLike<void> | undefined;
+      // Not `await`: without a promise the delivery settles within this step.
+      if (result?.then) Promise.resolve(result).then(() => settled(), failed);
+      else settled();
+    } catch (error) {
+      failed(error);
     }
   }
 
@@ -161,8 +174,8 @@ class Driver {
       if (!signal.aborted) this.step({ type: 'failed', attempt, failure });
     };
     try {
-      const { router, clientId, token } = this.options;
-      const credential = hasTicket(url) ? undefined : (ticket ?? (await token?.()));
+      const { router, clientId } = this.options;
+      const credential = hasTicket(url) ? undefined : (ticket ?? (await this.#token()));
       const edge = url ?? (await lookUp(router, clientId, credential, signal));
       if (signal.aborted) return;
       const edgeCredential = hasTicket(edge) ? undefined : credential;
@@ -173,44 +186,54 @@ class Driver {
         this.#send = openWebSocket(WebSocket, target, edgeCredential, signal, onText, onEnd);
       } else {
         await readStream(target, edgeCredential, signal, onText);
-        onEnd({ reason: 'the stream ended' });
+        onEnd({ code: 'STREAM_ENDED', reason: 'ended' });
       }
     } catch (error) {
-      onEnd(error instanceof ConnectError ? error.failure : { reason: String(error) });
+      onEnd(error instanceof ConnectError ? error.failure : networkFailure(error));
+    }
+  }
+
+  /** @throws ConnectError if the application has none */
+  async #token(): Promise<string | undefined> {
+    if (!this.options.token) return undefined;
+    try {
+      return await this.options.token();
+    } catch (error) {
+      throw new ConnectError({ code: 'TOKEN_FAILED', reason: `token failed: ${error}` });
     }
   }
 
   async #renewToken(): Promise<void> {
     const { signal } = this.#abort;
-    try {
-      const token = await this.options.token?.();
-      if (token !== undefined && !signal.aborted) this.#sendMessage({ type: 'token', token });
-    } catch {
-      // The connection ends when its token expires; the next attempt calls `token` again.
-    }
+    // Without one, the connection ends when its token expires; the next attempt calls `token` again.
+    const token = await this.#token().catch(() => undefined);
+    if (token !== undefined && !signal.aborted) this.#sendMessage({ type: 'token', token });
   }
 
   #sendMessage(message: DeviceMessage): void {
     this.#send?.(JSON.stringify(message));
   }
 
-  #removeListeners(): void {
+  #onClosed(reason: string): void {
     for (const type of PROBE_EVENTS) globals.removeEventListener?.(type, this.#probe);
+    // After a connection outside this browser, other tabs must not replace that one.
+    if (reason !== 'session-replaced') this.#lock?.release();
+  }
+
+  /** In a task of its own: what `onError` throws is uncaught. */
+  #report(error: unknown): void {
+    // biome-ignore lint/suspicious/noConsole: the application gave no callback for it
+    const report = this.options.onError ?? console.error;
+    queueMicrotask(() => report(error));
   }
 }
 
 /** Whether the URL of an edge already has a ticket, as it does where devices are authenticated. */
 function hasTicket(url: string | undefined): boolean {
-  return url?.includes('&ticket=') ?? false;
+  return /&ticket=/.test(url ?? '');
 }
 
-/** Calls the application. Rethrows an exception as uncaught, as event listeners do. */
-function callBack(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
+/** @param error of `fetch`, which in Node.js has the reason as its cause, or of a WebSocket */
+function networkFailure(error: unknown): Failure {
+  return { code: 'NETWORK', reason: String(Object(error).cause ?? error) };
 }

@@ -1,15 +1,20 @@
 /**
  * HTTP requests of the client: the lookup at the router, and the stream that replaces a WebSocket.
  */
-import type { Failure } from './machine.js';
+import type { Failure } from './events.js';
+import { isText, parseObject } from './messages.js';
+
+const JSON_TYPE = 'application/json';
 
 /** Above the line of the largest payload that a router can be configured to accept, in base64. */
 const LINE_CHARACTERS_MAX = 32 * 1024 * 1024;
+/** Rejections that are no longer true after a while. All others below 500 stay. */
+const TEMPORARY_STATUSES = [408, 425, 429];
 
 /** Thrown for an unsuccessful or invalid response. */
 export class ConnectError extends Error {
   constructor(readonly failure: Failure) {
-    super(failure.reason);
+    super();
   }
 }
 
@@ -24,10 +29,17 @@ export async function lookUp(
   signal: AbortSignal,
 ): Promise<string> {
   const url = `${router.replace(/\/+$/, '')}/connect?clientId=${encodeURIComponent(clientId)}`;
-  const response = await get(url, 'application/json', token, signal);
-  const { url: edge } = (await response.json()) as { url?: unknown };
-  if (typeof edge !== 'string') throw new ConnectError({ reason: 'the router returned no url' });
-  return edge;
+  const response = await get(url, JSON_TYPE, token, signal);
+  // An edge or a front proxy streams events, whatever Accept is.
+  const isEdge = /event-stream/.test(response.headers.get('content-type') ?? '');
+  const text = isEdge ? 'it is an edge or front proxy' : await response.text();
+  const { url: edge } = parseObject(text);
+  if (isText(edge) && /^https?:/.test(edge)) return edge;
+  throw new ConnectError({
+    code: 'NOT_A_ROUTER',
+    reason: `${router} is not a router: ${text.slice(0, 200)}`,
+    permanence: 'unproven',
+  });
 }
 
 /**
@@ -50,15 +62,13 @@ export async function readStream(
     const { done, value } = await reader.read();
     if (done) return;
     const text = decoder.decode(value, { stream: true });
+    const lines = text.split('\n');
     // Only the new text is searched: a long line arrives in many pieces.
-    const end = text.lastIndexOf('\n');
-    if (end < 0) {
-      partial += text;
-      if (partial.length > LINE_CHARACTERS_MAX) throw new ConnectError({ reason: 'line too long' });
-      continue;
+    lines[0] = partial + lines[0];
+    partial = lines.pop()!;
+    if (partial.length > LINE_CHARACTERS_MAX) {
+      throw new Error('line too long');
     }
-    const lines = (partial + text.slice(0, end)).split('\n');
-    partial = text.slice(end + 1);
     for (const line of lines) if (!signal.aborted) onText(line);
   }
 }
@@ -74,7 +84,27 @@ async function get(
   if (token !== undefined) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(url, { headers, signal });
   if (response.ok) return response;
-  const reason = `HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`;
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-  throw new ConnectError(seconds >= 0 ? { reason, retryAfterMs: seconds * 1_000 } : { reason });
+  throw new ConnectError(await rejectionOf(response, accept));
+}
+
+async function rejectionOf(response: Response, accept: string): Promise<Failure> {
+  const { status } = response;
+  const text = (await response.text()).slice(0, 1_000);
+  const { code, message = text } = Object(parseObject(text).error) as Record<string, unknown>;
+  const hasCode = isText(code);
+  const seconds = Number.parseFloat(response.headers.get('retry-after') ?? '');
+  return {
+    code: hasCode ? code : `HTTP_${status}`,
+    reason: `HTTP ${status}: ${message}`,
+    retryAfterMs: seconds >= 0 ? seconds * 1_000 : undefined,
+    permanence: permanenceOf(status, hasCode, accept === JSON_TYPE),
+  };
+}
+
+/** Another server may have the address of a dead edge, or answer for a router that is down. */
+function permanenceOf(status: number, hasCode: boolean, isLookUp: boolean): Failure['permanence'] {
+  if (status >= 500 || TEMPORARY_STATUSES.includes(status)) return undefined;
+  if (status === 401) return 'credentials';
+  if (hasCode) return 'permanent';
+  return isLookUp ? 'unproven' : undefined;
 }

@@ -6,117 +6,82 @@
  *
  * Invariants:
  * - at most one attempt is open;
- * - the newest id only grows, except that a `reset` clears it;
- * - no id is passed to the application twice without a gap in between;
+ * - the application has at most one push or gap at a time, in the order of arrival;
+ * - no id is passed to the application twice without a gap or a failure of the application between;
+ * - only ids that the application has taken are confirmed or named as the cursor;
  * - nothing happens after `closed`;
- * - every wait has a deadline.
+ * - every wait has a deadline, except for the application and for another tab.
  */
-import { type DeviceMessage, isNewer, type Push, type ServerMessage } from './messages.js';
+import { Deliveries } from './deliveries.js';
+import type {
+  ClientAction,
+  ClientEvent,
+  ClientOutput,
+  ClientState,
+  Failure,
+  Via,
+} from './events.js';
+import { isNewer, type Push, type ServerMessage } from './messages.js';
 
-/** Kind of connection: a WebSocket, or an HTTP response that does not end. */
-export type Via = 'websocket' | 'stream';
-
-/** State of the client, as `onState` receives it. */
-export type ClientState =
-  /** An attempt to connect has started. */
-  | { readonly type: 'connecting' }
-  /** Connected: the client receives every push from here on. */
-  | { readonly type: 'connected'; readonly via: Via }
+interface Attempt {
   /**
-   * Not connected, because of `reason`, a text for logs. The next attempt starts in `retryMs`
-   * milliseconds, or earlier when the network is back.
+   * `connecting`: entered when a wait is over; left on the welcome, a failure, or the timeout.
+   * `connected`: entered on the welcome; left on a goaway, a takeover, a failure, or the timeout.
    */
-  | { readonly type: 'waiting'; readonly retryMs: number; readonly reason: string }
-  /**
-   * Closed for good: by `close()`, or because the clientId has a newer connection
-   * (`session-replaced`).
-   */
-  | { readonly type: 'closed'; readonly reason: 'closed' | 'session-replaced' };
+  type: 'connecting' | 'connected';
+  readonly attempt: number;
+  readonly via: Via;
+  /** Time at which the type was entered. */
+  sinceMs: number;
+  /** Stated by the welcome. */
+  heartbeatMs: number;
+  lastMessageAtMs: number;
+  /** Time of a ping that has no response yet; undefined: none. */
+  pingedAtMs?: number | undefined;
+  /** Newest id on this connection, repeats included; the edge ignores acks of later ones. */
+  newestId: string;
+  /** Newest id confirmed, by the connect or an ack. */
+  ackedId: string;
+  /** Time at which to confirm the newest id taken; undefined: it is confirmed. */
+  ackAtMs?: number | undefined;
+}
 
 type State =
-  /** Before `start`. */
-  | { readonly type: 'idle' }
-  /** Entered on a failure or a goaway; left when the time is over. */
+  /** The first one. Entered on a failure or a goaway; left when the time is over. */
   | {
       readonly type: 'waiting';
       readonly untilMs: number;
       /** Edge to connect to; undefined: query the router. */
       readonly url: string | undefined;
-      /** Whether a server set the delay: a probe does not shorten it. */
-      readonly isServerDelay: boolean;
+      /** Whether a server or a failed push set the delay: a probe does not shorten it. */
+      readonly isFixed: boolean;
     }
-  /** Entered when a wait is over; left on the welcome, a failure, or the timeout. */
-  | {
-      readonly type: 'connecting';
-      readonly attempt: number;
-      readonly via: Via;
-      readonly untilMs: number;
-    }
-  /** Entered on the welcome; left on a goaway, a takeover, a failure, or the heartbeat timeout. */
-  | {
-      readonly type: 'connected';
-      readonly attempt: number;
-      readonly via: Via;
-      readonly sinceMs: number;
-      readonly heartbeatMs: number;
-      lastMessageAtMs: number;
-      /** Time of a ping that has no response yet; undefined: none. */
-      pingedAtMs: number | undefined;
-      /** Time at which to confirm the newest id; undefined: it is confirmed. */
-      ackAtMs: number | undefined;
-    }
-  /** Entered on a takeover or on `close`; final. */
+  | Attempt
+  /** Entered on a takeover with `onReplaced: 'wait'`; left when the other tab has closed. */
+  | { readonly type: 'standby' }
+  /** Entered on a takeover, a permanent rejection or `close`; final. */
   | { readonly type: 'closed' };
 
-export type ClientEvent =
-  | { readonly type: 'start' }
-  | { readonly type: 'message'; readonly attempt: number; readonly message: ServerMessage }
-  /** The attempt failed, or its connection has ended. */
-  | { readonly type: 'failed'; readonly attempt: number; readonly failure: Failure }
-  /** The network may be back, or the page is visible: check the connection, or retry sooner. */
-  | { readonly type: 'probe' }
-  | { readonly type: 'close' };
+/** Members of a closed state beside its type. */
+type ClosedState =
+  | { readonly reason: 'closed' | 'session-replaced' }
+  | { readonly reason: 'rejected'; readonly code: string; readonly message: string };
 
-export interface Failure {
-  readonly reason: string;
-  /** Retry-After of the server, in milliseconds. */
-  readonly retryAfterMs?: number;
-  /** Close code of a WebSocket. */
-  readonly closeCode?: number;
+export interface ClientMachineOptions {
+  readonly hasWebSocket: boolean;
+  /** Whether the application can supply another token. */
+  readonly hasToken: boolean;
+  readonly hasLock: boolean;
+  /** Newest id that the application has taken; '' for none. */
+  readonly lastEventId: string;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
 }
 
-export type ClientAction =
-  /**
-   * Connect to `url`, or without it to the edge that the router returns. `ticket` replaces a token.
-   */
-  | {
-      readonly type: 'open';
-      readonly attempt: number;
-      readonly via: Via;
-      readonly url: string | undefined;
-      readonly lastEventId: string;
-      readonly ticket: string | undefined;
-    }
-  /** Abort the current attempt and close its connection. */
-  | { readonly type: 'abort' }
-  /** Send a message; over a WebSocket only. */
-  | { readonly type: 'send'; readonly message: DeviceMessage }
-  /** Obtain a new token and send it; over a WebSocket only. */
-  | { readonly type: 'renew-token' }
-  | { readonly type: 'push'; readonly push: Push }
-  | { readonly type: 'gap' }
-  | { readonly type: 'state'; readonly state: ClientState };
-
-/** Result of a step. */
-export interface ClientOutput {
-  /** To be performed in order. */
-  readonly actions: readonly ClientAction[];
-  /** Time of the next step if no event arrives before; Infinity: none. */
-  readonly wakeAtMs: number;
-}
-
+const NEVER = Number.POSITIVE_INFINITY;
 /** Close codes of an edge with a meaning beyond the end of the connection. */
-const CLOSE_CODES = { sessionReplaced: 4001, tokenExpired: 4003 };
+const SESSION_REPLACED = 'CLOSE_4001';
+const TOKEN_EXPIRED = 'CLOSE_4003';
 
 /**
  * Upper bound of the delay after the first failure, and after many. Delays are uniform below it.
@@ -131,87 +96,85 @@ const CONNECT_MS_MAX = 45_000;
 const ACK_DELAY_MS = 200;
 /** WebSocket attempts without a welcome before one stream: a proxy may block WebSockets. */
 const WEBSOCKETS_MAX = 2;
+/** Tokens of the application that may be rejected in a row: the first may have just expired. */
+const TOKENS_MAX = 2;
 
 export class ClientMachine {
-  #state: State = { type: 'idle' };
+  #state: State = { type: 'waiting', untilMs: 0, url: undefined, isFixed: true };
+  /** Time of the current step, and its actions so far. */
+  #nowMs = 0;
+  #actions: ClientAction[] = [];
   #attempt = 0;
   /** Failures since the last stable connection, or since the last probe while waiting. */
   #failures = 0;
   /** Consecutive attempts without a welcome. */
   #failedAttempts = 0;
+  /** Consecutive attempts whose credentials were rejected. */
+  #rejectedTokens = 0;
+  #hasConnected = false;
   #ticket: string | undefined;
-  #newestId: string;
+  readonly #deliveries: Deliveries;
 
-  /**
-   * @param lastEventId newest id that the application has processed; '' for none
-   * @param random uniform in [0, 1)
-   */
-  constructor(
-    readonly hasWebSocket: boolean,
-    lastEventId: string,
-    readonly random: () => number,
-  ) {
-    this.#newestId = lastEventId;
+  constructor(readonly options: ClientMachineOptions) {
+    this.#deliveries = new Deliveries(options.lastEventId);
   }
 
   /** @param event null when only time has passed; early and repeated calls are harmless */
   step(nowMs: number, event: ClientEvent | null): ClientOutput {
-    const actions: ClientAction[] = [];
-    if (event !== null) this.#handle(nowMs, event, actions);
-    this.#advance(nowMs, actions);
-    return { actions, wakeAtMs: this.#wakeAtMs() };
+    this.#nowMs = nowMs;
+    this.#actions = [];
+    const state = this.#state;
+    if (state.type === 'connected' && nowMs - state.sinceMs >= STABLE_MS) this.#failures = 0;
+    if (event !== null) this.#handle(event);
+    this.#advance();
+    return { actions: this.#actions, wakeAtMs: this.#wakeAtMs() };
   }
 
-  #handle(nowMs: number, event: ClientEvent, actions: ClientAction[]): void {
+  #handle(event: ClientEvent): void {
     const state = this.#state;
     if (state.type === 'closed') return;
+    // Ignores events of earlier attempts.
+    if ('attempt' in event && !('attempt' in state && state.attempt === event.attempt)) return;
     switch (event.type) {
-      case 'start':
-        if (state.type === 'idle') this.#becomeConnecting(nowMs, undefined, actions);
-        return;
       case 'message':
-        if (!('attempt' in state) || state.attempt !== event.attempt) return;
-        return this.#receive(nowMs, event.message, actions);
+        return this.#receive(event.message);
       case 'failed':
-        if (!('attempt' in state) || state.attempt !== event.attempt) return;
-        if (event.failure.closeCode === CLOSE_CODES.sessionReplaced) {
-          return this.#becomeClosed('session-replaced', actions);
-        }
-        return this.#fail(nowMs, event.failure, actions);
+        return this.#fail(event.failure);
+      case 'settled':
+        return this.#settle(event.delivery, event.failure);
+      case 'turn':
+        if (event.isGranted) this.#becomeConnecting();
+        else this.#becomeClosed({ reason: 'session-replaced' });
+        return;
       case 'probe':
-        return this.#probe(nowMs, actions);
+        return this.#probe();
       case 'close':
-        this.#ack(actions);
-        return this.#becomeClosed('closed', actions);
+        this.#ack();
+        return this.#becomeClosed({ reason: 'closed' });
       default:
         event satisfies never;
     }
   }
 
-  #receive(nowMs: number, message: ServerMessage, actions: ClientAction[]): void {
-    if (message.type === 'welcome') this.#becomeConnected(nowMs, message, actions);
+  #receive(message: ServerMessage): void {
+    if (message.type === 'welcome') this.#becomeConnected(message);
     const state = this.#state;
     if (state.type === 'connected') {
-      state.lastMessageAtMs = nowMs;
+      state.lastMessageAtMs = this.#nowMs;
       state.pingedAtMs = undefined;
     }
     switch (message.type) {
       case 'push':
-        return this.#receivePush(nowMs, message.push, actions);
+        return this.#receivePush(message.push);
       case 'reset':
         // The pushes that follow may have smaller ids, if Redis has lost its data.
-        this.#newestId = '';
-        actions.push({ type: 'gap' });
-        return;
+        if (state.type === 'connected') state.newestId = '';
+        return this.#deliveries.addGap();
       case 'goaway':
-        this.#resetBackoffIfStable(nowMs);
-        this.#ack(actions);
-        return this.#becomeWaiting(nowMs, message.retryMs, 'goaway', actions, {
-          url: message.url,
-          isServerDelay: true,
-        });
+        this.#ack();
+        return this.#becomeWaiting(message.retryMs, 'GOAWAY', 'goaway', true, message.url);
       case 'session-replaced':
-        return this.#becomeClosed('session-replaced', actions);
+        return this.#becomeReplaced();
       case 'ticket':
         this.#ticket = message.ticket;
         return;
@@ -219,8 +182,7 @@ export class ClientMachine {
         // The ticket expires with the token; the edge sends a new one after the token is renewed.
         this.#ticket = undefined;
         // A stream cannot send a token: it ends with its own, and the next attempt uses a new one.
-        if (state.type === 'connected' && state.via === 'websocket')
-          actions.push({ type: 'renew-token' });
+        if (this.#isWebSocket(state)) this.#actions.push({ type: 'renew-token' });
         return;
       case 'welcome':
       case 'other':
@@ -230,167 +192,194 @@ export class ClientMachine {
     }
   }
 
-  #receivePush(nowMs: number, push: Push, actions: ClientAction[]): void {
-    if (push.id !== undefined) {
-      if (!isNewer(push.id, this.#newestId)) return;
-      this.#newestId = push.id;
-      if (this.#state.type === 'connected' && this.#state.via === 'websocket') {
-        this.#state.ackAtMs ??= nowMs + ACK_DELAY_MS;
-      }
+  #receivePush(push: Push): void {
+    const { id } = push;
+    const state = this.#state;
+    if (state.type === 'connected' && id !== undefined) {
+      state.newestId = id;
+      // A repeat that the application took on an earlier connection, where it was not confirmed.
+      if (!isNewer(id, this.#deliveries.taken)) this.#scheduleAck();
     }
-    actions.push({ type: 'push', push });
+    if (this.#deliveries.add(push)) return;
+    this.#ack();
+    this.#becomeWaiting(this.#jitter(0), 'SLOW_CONSUMER', 'onPush is too slow', false);
+  }
+
+  #settle(delivery: number, failure: string | undefined): void {
+    const attempts = this.#deliveries.settle(delivery, failure === undefined);
+    if (attempts === 0) return this.#scheduleAck();
+    this.#ack();
+    const state = this.#state;
+    const leftMs = state.type === 'waiting' ? state.untilMs - this.#nowMs : 0;
+    const retryMs = Math.max(leftMs, this.#jitter(attempts - 1));
+    this.#becomeWaiting(retryMs, 'PUSH_FAILED', failure!, true, undefined, attempts);
   }
 
   /** Performs the transitions and messages that are due. */
-  #advance(nowMs: number, actions: ClientAction[]): void {
+  #advance(): void {
     const state = this.#state;
-    switch (state.type) {
-      case 'idle':
-      case 'closed':
-        return;
-      case 'waiting':
-        if (nowMs >= state.untilMs) this.#becomeConnecting(nowMs, state.url, actions);
-        return;
-      case 'connecting':
-        if (nowMs >= state.untilMs) this.#fail(nowMs, { reason: 'connect timeout' }, actions);
-        return;
-      case 'connected':
-        if (nowMs >= this.#timeoutAtMs(state)) {
-          return this.#fail(nowMs, { reason: 'heartbeat timeout' }, actions);
-        }
-        if (state.ackAtMs !== undefined && nowMs >= state.ackAtMs) this.#ack(actions);
-        if (nowMs >= this.#pingAtMs(state)) this.#ping(nowMs, state, actions);
-        return;
-      default:
-        state satisfies never;
+    if (state.type === 'standby' || state.type === 'closed') return;
+    const isDue = (atMs: number) => this.#nowMs >= atMs;
+    if (state.type === 'waiting') {
+      if (isDue(this.#wakeAtMs())) this.#becomeConnecting(state.url);
+    } else {
+      if (isDue(state.ackAtMs ?? NEVER)) this.#ack();
+      if (isDue(this.#timeoutAtMs(state))) {
+        this.#fail({ code: 'TIMEOUT', reason: `timeout while ${state.type}` });
+      } else if (isDue(this.#pingAtMs(state))) this.#ping(state);
     }
+    const delivery = this.#deliveries.next(this.#state.type === 'connected');
+    if (delivery) this.#actions.push({ type: 'deliver', ...delivery });
   }
 
   #wakeAtMs(): number {
     const state = this.#state;
-    if (state.type === 'waiting' || state.type === 'connecting') return state.untilMs;
-    if (state.type !== 'connected') return Number.POSITIVE_INFINITY;
-    const { ackAtMs = Number.POSITIVE_INFINITY } = state;
-    return Math.min(ackAtMs, this.#pingAtMs(state), this.#timeoutAtMs(state));
+    if (state.type === 'waiting') return this.#deliveries.isFull ? NEVER : state.untilMs;
+    if (!('attempt' in state)) return NEVER;
+    return Math.min(state.ackAtMs ?? NEVER, this.#pingAtMs(state), this.#timeoutAtMs(state));
   }
 
   /**
    * A stream carries heartbeats. A page does not see those of a WebSocket, so the client sends a
    * ping after a heartbeat without a message.
    */
-  #pingAtMs(state: State & { type: 'connected' }): number {
-    const isDue = state.via === 'websocket' && state.pingedAtMs === undefined;
-    return isDue ? state.lastMessageAtMs + state.heartbeatMs : Number.POSITIVE_INFINITY;
+  #pingAtMs(state: Attempt): number {
+    const isDue = this.#isWebSocket(state) && state.pingedAtMs === undefined;
+    return isDue ? state.lastMessageAtMs + state.heartbeatMs : NEVER;
   }
 
   /**
    * A stream times out after two heartbeats without a message. A WebSocket times out only after a
    * ping without a response: timers of a background page fire late, so the ping may be late, too.
    */
-  #timeoutAtMs(state: State & { type: 'connected' }): number {
-    const { via, pingedAtMs, lastMessageAtMs, heartbeatMs } = state;
+  #timeoutAtMs(state: Attempt): number {
+    const { type, via, sinceMs, pingedAtMs, lastMessageAtMs, heartbeatMs } = state;
+    if (type === 'connecting') return sinceMs + CONNECT_MS_MAX;
     if (via === 'stream') return lastMessageAtMs + 2 * heartbeatMs;
-    return (pingedAtMs ?? Number.POSITIVE_INFINITY) + heartbeatMs;
+    return (pingedAtMs ?? NEVER) + heartbeatMs;
   }
 
-  #ping(nowMs: number, state: State & { type: 'connected' }, actions: ClientAction[]): void {
-    state.pingedAtMs = nowMs;
-    actions.push({ type: 'send', message: { type: 'ping' } });
+  #ping(state: Attempt): void {
+    state.pingedAtMs = this.#nowMs;
+    this.#actions.push({ type: 'send', message: { type: 'ping' } });
   }
 
-  /** Confirms the newest id if it is unconfirmed. */
-  #ack(actions: ClientAction[]): void {
-    if (this.#state.type !== 'connected' || this.#state.ackAtMs === undefined) return;
-    this.#state.ackAtMs = undefined;
-    // A reset may have cleared the id.
-    if (this.#newestId !== '') {
-      actions.push({ type: 'send', message: { type: 'ack', id: this.#newestId } });
-    }
+  #isWebSocket(state: State): state is Attempt {
+    return state.type === 'connected' && state.via === 'websocket';
   }
 
-  #probe(nowMs: number, actions: ClientAction[]): void {
+  #scheduleAck(): void {
+    if (this.#isWebSocket(this.#state)) this.#state.ackAtMs ??= this.#nowMs + ACK_DELAY_MS;
+  }
+
+  /** Confirms the newest id that the application has taken and this connection has delivered. */
+  #ack(): void {
     const state = this.#state;
-    if (state.type === 'connected' && this.#pingAtMs(state) !== Number.POSITIVE_INFINITY) {
-      this.#ping(nowMs, state, actions);
-    }
-    if (state.type !== 'waiting' || state.isServerDelay) return;
+    if (state.type !== 'connected' || state.ackAtMs === undefined) return;
+    state.ackAtMs = undefined;
+    const { taken, hasGap } = this.#deliveries;
+    const id = isNewer(taken, state.newestId) ? state.newestId : taken;
+    // An id from before a gap could confirm a push that came after it.
+    if (id === '' || hasGap || id === state.ackedId) return;
+    state.ackedId = id;
+    this.#actions.push({ type: 'send', message: { type: 'ack', id } });
+  }
+
+  #probe(): void {
+    const state = this.#state;
+    if ('attempt' in state && this.#pingAtMs(state) < NEVER) this.#ping(state);
+    if (state.type !== 'waiting' || state.isFixed) return;
     // With jitter: all clients of a network that is back receive this event at once.
     this.#failures = 0;
-    const untilMs = Math.min(state.untilMs, nowMs + this.#jitter(FIRST_BOUND_MS));
+    const untilMs = Math.min(state.untilMs, this.#nowMs + this.#jitter(0));
     this.#state = { ...state, untilMs };
   }
 
-  #fail(nowMs: number, failure: Failure, actions: ClientAction[]): void {
+  #fail({ code, reason, retryAfterMs = 0, permanence }: Failure): void {
+    if (code === SESSION_REPLACED) return this.#becomeReplaced();
+    const tokensMax = this.options.hasToken ? TOKENS_MAX : 1;
+    const isPermanent =
+      permanence === 'permanent' ||
+      (permanence === 'unproven' && !this.#hasConnected) ||
+      (permanence === 'credentials' && ++this.#rejectedTokens >= tokensMax);
+    if (isPermanent) return this.#becomeClosed({ reason: 'rejected', code, message: reason });
     const isConnecting = this.#state.type === 'connecting';
     if (isConnecting) this.#failedAttempts++;
     // The edge may have rejected the ticket: the next attempt uses a token.
-    if (isConnecting || failure.closeCode === CLOSE_CODES.tokenExpired) this.#ticket = undefined;
-    this.#resetBackoffIfStable(nowMs);
-    const boundMs = Math.min(LAST_BOUND_MS, FIRST_BOUND_MS * 2 ** this.#failures++);
-    const waitMs = (failure.retryAfterMs ?? 0) + this.#jitter(boundMs);
-    this.#becomeWaiting(nowMs, waitMs, failure.reason, actions, {
-      url: undefined,
-      isServerDelay: failure.retryAfterMs !== undefined,
-    });
+    if (isConnecting || code === TOKEN_EXPIRED) this.#ticket = undefined;
+    const retryMs = retryAfterMs + this.#jitter(this.#failures++);
+    this.#becomeWaiting(retryMs, code, reason, retryAfterMs > 0);
   }
 
-  #resetBackoffIfStable(nowMs: number): void {
-    const state = this.#state;
-    if (state.type === 'connected' && nowMs - state.sinceMs >= STABLE_MS) this.#failures = 0;
-  }
-
-  #becomeConnecting(nowMs: number, url: string | undefined, actions: ClientAction[]): void {
+  #becomeConnecting(url?: string): void {
     const isStream =
-      !this.hasWebSocket || this.#failedAttempts % (WEBSOCKETS_MAX + 1) === WEBSOCKETS_MAX;
+      !this.options.hasWebSocket || this.#failedAttempts % (WEBSOCKETS_MAX + 1) === WEBSOCKETS_MAX;
     const via: Via = isStream ? 'stream' : 'websocket';
     const attempt = ++this.#attempt;
-    this.#state = { type: 'connecting', attempt, via, untilMs: nowMs + CONNECT_MS_MAX };
-    const [lastEventId, ticket] = [this.#newestId, this.#ticket];
-    actions.push(
+    const lastEventId = this.#deliveries.taken;
+    this.#state = {
+      type: 'connecting',
+      attempt,
+      via,
+      sinceMs: this.#nowMs,
+      heartbeatMs: 0,
+      lastMessageAtMs: 0,
+      newestId: lastEventId,
+      ackedId: lastEventId,
+    };
+    this.#actions.push(
       { type: 'state', state: { type: 'connecting' } },
-      { type: 'open', attempt, via, url, lastEventId, ticket },
+      { type: 'open', attempt, via, url, lastEventId, ticket: this.#ticket },
     );
   }
 
-  #becomeConnected(
-    nowMs: number,
-    { heartbeatMs, ticket }: ServerMessage & { type: 'welcome' },
-    actions: ClientAction[],
-  ): void {
-    if (this.#state.type !== 'connecting') return;
-    const { attempt, via } = this.#state;
+  #becomeConnected({ heartbeatMs, ticket }: ServerMessage & { type: 'welcome' }): void {
+    const state = this.#state;
+    if (state.type !== 'connecting') return;
     this.#failedAttempts = 0;
+    this.#rejectedTokens = 0;
+    this.#hasConnected = true;
     this.#ticket = ticket ?? this.#ticket;
-    this.#state = {
-      type: 'connected',
-      attempt,
-      via,
-      sinceMs: nowMs,
-      heartbeatMs,
-      lastMessageAtMs: nowMs,
-      pingedAtMs: undefined,
-      ackAtMs: undefined,
-    };
-    actions.push({ type: 'state', state: { type: 'connected', via } });
+    state.type = 'connected';
+    state.sinceMs = this.#nowMs;
+    state.heartbeatMs = heartbeatMs;
+    this.#actions.push({ type: 'state', state: { type: 'connected', via: state.via } });
   }
 
   #becomeWaiting(
-    nowMs: number,
     retryMs: number,
+    code: string,
     reason: string,
-    actions: ClientAction[],
-    next: { readonly url: string | undefined; readonly isServerDelay: boolean },
+    isFixed: boolean,
+    url?: string,
+    attempts?: number,
   ): void {
-    this.#state = { type: 'waiting', untilMs: nowMs + retryMs, ...next };
-    actions.push({ type: 'abort' }, { type: 'state', state: { type: 'waiting', retryMs, reason } });
+    this.#leave(
+      { type: 'waiting', untilMs: this.#nowMs + retryMs, url, isFixed },
+      { type: 'waiting', retryMs, code, reason, attempts },
+    );
   }
 
-  #becomeClosed(reason: 'closed' | 'session-replaced', actions: ClientAction[]): void {
-    this.#state = { type: 'closed' };
-    actions.push({ type: 'abort' }, { type: 'state', state: { type: 'closed', reason } });
+  #becomeReplaced(): void {
+    if (!this.options.hasLock) return this.#becomeClosed({ reason: 'session-replaced' });
+    this.#deliveries.restart();
+    this.#leave({ type: 'standby' }, { type: 'standby' });
   }
 
-  #jitter(boundMs: number): number {
-    return Math.ceil(boundMs * this.random());
+  #becomeClosed(told: ClosedState): void {
+    this.#deliveries.restart();
+    this.#leave({ type: 'closed' }, { type: 'closed', ...told });
+  }
+
+  /** Ends the current attempt, if any. */
+  #leave(next: State, told: ClientState): void {
+    this.#state = next;
+    this.#actions.push({ type: 'abort' }, { type: 'state', state: told });
+  }
+
+  /** Delay after so many earlier failures. */
+  #jitter(failures: number): number {
+    const boundMs = Math.min(LAST_BOUND_MS, FIRST_BOUND_MS * 2 ** failures);
+    return Math.ceil(boundMs * this.options.random());
   }
 }

@@ -18,12 +18,12 @@ export interface Push {
 /** Messages from an edge. */
 export type ServerMessage =
   /** First message: the client is connected and receives every push from here on. */
-  | { readonly type: 'welcome'; readonly heartbeatMs: number; readonly ticket?: string }
+  | { readonly type: 'welcome'; readonly heartbeatMs: number; readonly ticket?: string | undefined }
   | { readonly type: 'push'; readonly push: Push }
   /** Pushes since the `lastEventId` were lost. All pushes still stored follow. */
   | { readonly type: 'reset' }
   /** Last message: connect after `retryMs`, to `url` or, without it, through the router. */
-  | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string }
+  | { readonly type: 'goaway'; readonly retryMs: number; readonly url?: string | undefined }
   /** Last message: the clientId has a newer connection. */
   | { readonly type: 'session-replaced' }
   /** Resume ticket, which replaces the token at the next connect. */
@@ -44,18 +44,13 @@ const OTHER: ServerMessage = { type: 'other' };
 
 /** @param text one text frame or line */
 export function parseMessage(text: string): ServerMessage {
-  let members: Record<string, unknown>;
-  try {
-    members = Object(JSON.parse(text));
-  } catch {
-    return OTHER;
-  }
+  const members = parseObject(text);
   const { type, ticket } = members;
   switch (type) {
     case 'welcome': {
       const heartbeatMs = positive(members.heartbeatMs);
       if (heartbeatMs === undefined) return OTHER;
-      return isText(ticket) ? { type, heartbeatMs, ticket } : { type, heartbeatMs };
+      return { type, heartbeatMs, ticket: textOf(ticket) };
     }
     case 'push': {
       const push = parsePush(members);
@@ -63,7 +58,7 @@ export function parseMessage(text: string): ServerMessage {
     }
     case 'goaway': {
       const retryMs = positive(members.retryMs) ?? 0;
-      return isText(members.url) ? { type, retryMs, url: members.url } : { type, retryMs };
+      return { type, retryMs, url: textOf(members.url) };
     }
     case 'ticket':
       return isText(ticket) ? { type, ticket } : OTHER;
@@ -73,6 +68,15 @@ export function parseMessage(text: string): ServerMessage {
       return { type };
     default:
       return OTHER;
+  }
+}
+
+/** Returns the members of a JSON object; none of any other text. */
+export function parseObject(text: string): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
   }
 }
 
@@ -100,17 +104,22 @@ function bytesOf(base64: string): Uint8Array | undefined {
  * @returns whether `id` is newer than `than`; any id is newer than ''
  */
 export function isNewer(id: string, than: string): boolean {
-  const [ms = '', n = ''] = id.split('-');
-  const [thanMs = '', thanN = ''] = than.split('-');
-  return (compareDigits(ms, thanMs) || compareDigits(n, thanN)) > 0;
+  return sortable(id) > sortable(than);
 }
 
-function compareDigits(a: string, b: string): number {
-  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+function sortable(id: string): string {
+  return id
+    .split('-')
+    .map((part) => part.padStart(20, '0'))
+    .join();
 }
 
-function isText(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === 'string';
+}
+
+function textOf(value: unknown): string | undefined {
+  return isText(value) ? value : undefined;
 }
 
 function positive(value: unknown): number | undefined {

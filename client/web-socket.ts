@@ -1,5 +1,5 @@
 /** Connection over WebSocket with the subprotocol `longline.json`. */
-import type { Failure } from './machine.js';
+import type { Failure } from './events.js';
 
 /** Part of the WebSocket interface that the client uses. */
 export interface WebSocketLike {
@@ -13,6 +13,8 @@ export interface WebSocketLike {
 /** WebSocket of a browser, of Node.js from 22 on, or of the package `ws`. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
+/** Close code of a connection that was not closed by a close frame (RFC 6455 §7.1.5). */
+const ABNORMAL = 1006;
 const SUBPROTOCOL = 'longline.json';
 
 /**
@@ -42,7 +44,10 @@ export function openWebSocket(
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     if (signal.aborted) return;
-    onEnd({ reason: `WebSocket closed with ${code} ${reason}`.trim(), closeCode: code });
+    onEnd({
+      code: code === ABNORMAL ? 'NETWORK' : `CLOSE_${code}`,
+      reason: `WebSocket closed with ${code} ${reason}`.trim(),
+    });
   };
   return (text) => socket.send(text);
 }

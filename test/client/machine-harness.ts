@@ -1,4 +1,5 @@
-import { type ClientAction, type ClientEvent, ClientMachine } from '../../client/machine.js';
+import type { ClientAction, ClientEvent } from '../../client/events.js';
+import { ClientMachine, type ClientMachineOptions } from '../../client/machine.js';
 import type { ServerMessage } from '../../client/messages.js';
 
 export const HEARTBEAT_MS = 15_000;
@@ -8,7 +9,7 @@ export const WELCOME = {
   type: 'welcome',
   heartbeatMs: HEARTBEAT_MS,
 } as const satisfies ServerMessage;
-export const FAILURE = { reason: 'rejected' };
+export const FAILURE = { code: 'NETWORK', reason: 'broken' };
 
 /** Machine in virtual time. */
 export class MachineHarness {
@@ -17,15 +18,42 @@ export class MachineHarness {
   wakeAtMs = Number.POSITIVE_INFINITY;
   attempt = 0;
 
-  constructor({ hasWebSocket = true, lastEventId = '', random = () => HALF } = {}) {
-    this.machine = new ClientMachine(hasWebSocket, lastEventId, random);
+  /** The application settles each delivery at once, or else the test calls `settle`. */
+  readonly isSync: boolean;
+  /** Newest delivery that is not settled. */
+  delivery = 0;
+
+  constructor({
+    isSync = true,
+    ...options
+  }: Partial<ClientMachineOptions & { isSync: boolean }> = {}) {
+    this.isSync = isSync;
+    this.machine = new ClientMachine({
+      hasWebSocket: true,
+      hasToken: false,
+      hasLock: false,
+      lastEventId: '',
+      random: () => HALF,
+      ...options,
+    });
   }
 
   step(event: ClientEvent | null): ClientAction[] {
     const { actions, wakeAtMs } = this.machine.step(this.nowMs, event);
-    for (const action of actions) if (action.type === 'open') this.attempt = action.attempt;
     this.wakeAtMs = wakeAtMs;
-    return [...actions];
+    const all = [...actions];
+    for (const action of actions) {
+      if (action.type === 'open') this.attempt = action.attempt;
+      if (action.type !== 'deliver') continue;
+      this.delivery = action.delivery;
+      if (this.isSync) all.push(...this.settle());
+    }
+    return all;
+  }
+
+  /** @param failure what the application threw; undefined: it has taken the delivery */
+  settle(failure?: string, delivery = this.delivery): ClientAction[] {
+    return this.step({ type: 'settled', delivery, failure });
   }
 
   receive(message: ServerMessage): ClientAction[] {
@@ -53,7 +81,7 @@ export class MachineHarness {
   }
 
   connected(): this {
-    this.step({ type: 'start' });
+    this.step(null);
     this.receive(WELCOME);
     return this;
   }

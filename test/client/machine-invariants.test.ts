@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { ClientAction } from '../../client/machine.js';
-import type { ServerMessage } from '../../client/messages.js';
+import type { ClientAction } from '../../client/events.js';
+import { isNewer, type ServerMessage } from '../../client/messages.js';
 import { FAILURE, MachineHarness, WELCOME } from './machine-harness.js';
 
 describe('any sequence of events', () => {
@@ -23,18 +23,24 @@ describe('any sequence of events', () => {
       weight: 2,
     },
     { arbitrary: fc.record({ passMs: fc.nat(40_000) }), weight: 4 },
+    { arbitrary: fc.record({ isTaken: fc.constantFrom(true, true, true, false) }), weight: 8 },
     { arbitrary: fc.constant({ nudge: true }), weight: 1 },
   );
 
-  test.each([true, false])('keeps the invariants (WebSocket: %s)', (hasWebSocket) => {
+  test.each([
+    [true, true],
+    [true, false],
+    [false, true],
+    [false, false],
+  ])('keeps the invariants (WebSocket: %s, slow application: %s)', (hasWebSocket, isSlow) => {
     fc.assert(
       fc.property(
         fc.array(occurrence, { maxLength: 80 }),
         fc.double({ min: 0, max: 0.999, noNaN: true }),
         (all, random) => {
-          const harness = new MachineHarness({ hasWebSocket, random: () => random });
-          const check = new InvariantChecker();
-          check.step(harness, harness.step({ type: 'start' }));
+          const harness = new MachineHarness({ hasWebSocket, isSync: false, random: () => random });
+          const check = new InvariantChecker(!isSlow);
+          check.step(harness, harness.step(null));
           for (const each of all) {
             if ('message' in each) {
               const attempt = harness.attempt - each.age;
@@ -45,6 +51,8 @@ describe('any sequence of events', () => {
             } else if ('failed' in each) {
               const attempt = harness.attempt - each.age;
               check.step(harness, harness.step({ type: 'failed', attempt, failure: FAILURE }));
+            } else if ('isTaken' in each) {
+              check.settle(harness, each.isTaken);
             } else if ('passMs' in each) {
               check.step(harness, harness.advance(each.passMs));
             } else {
@@ -62,12 +70,19 @@ describe('any sequence of events', () => {
   });
 });
 
-/** Checks the invariants in the header of `machine.ts` on the actions. */
+/** Checks the invariants in the header of `machine.ts` on the actions, as the application. */
 class InvariantChecker {
   #isOpen = false;
   #isConnected = false;
+  /** What the application has at the moment. */
+  #current: (ClientAction & { type: 'deliver' }) | undefined;
+  /** Since the newest gap. */
   #delivered = new Set<string>();
+  #taken = '';
   #acked = '';
+
+  /** @param isSync whether each delivery is taken at once */
+  constructor(readonly isSync: boolean) {}
 
   step(harness: MachineHarness, actions: readonly ClientAction[]): void {
     for (const action of actions) this.#check(action);
@@ -76,6 +91,18 @@ class InvariantChecker {
       ({ type, ...rest }) => type === 'state' && 'state' in rest && rest.state.type === 'closed',
     );
     expect(harness.wakeAtMs === Number.POSITIVE_INFINITY).toBe(isClosed);
+    if (this.isSync && !isClosed) this.settle(harness, true);
+  }
+
+  settle(harness: MachineHarness, isTaken: boolean): void {
+    const { delivery, push } = this.#current ?? {};
+    if (delivery === undefined) return;
+    this.#current = undefined;
+    if (push === undefined) this.#delivered.clear();
+    if (!isTaken && push?.id !== undefined) this.#delivered.delete(push.id);
+    if (isTaken && push === undefined) this.#acked = '';
+    if (isTaken) this.#taken = push === undefined ? '' : (push.id ?? this.#taken);
+    this.step(harness, harness.settle(isTaken ? undefined : 'an error', delivery));
   }
 
   #check(action: ClientAction): void {
@@ -83,6 +110,7 @@ class InvariantChecker {
       case 'open':
         expect(this.#isOpen).toBe(false);
         this.#isOpen = true;
+        expect(action.lastEventId).toBe(this.#taken);
         return;
       case 'abort':
         this.#isOpen = false;
@@ -90,12 +118,10 @@ class InvariantChecker {
       case 'state':
         this.#isConnected = action.state.type === 'connected';
         return;
-      case 'gap':
-        this.#delivered.clear();
-        this.#acked = '';
-        return;
-      case 'push': {
-        const { id } = action.push;
+      case 'deliver': {
+        expect(this.#current).toBeUndefined();
+        this.#current = action;
+        const id = action.push?.id;
         if (id === undefined) return;
         expect(this.#delivered.has(id)).toBe(false);
         this.#delivered.add(id);
@@ -104,8 +130,8 @@ class InvariantChecker {
       case 'send':
         expect(this.#isConnected).toBe(true);
         if (action.message.type !== 'ack') return;
-        // Only delivered ids are confirmed, each once.
-        expect(this.#delivered.has(action.message.id)).toBe(true);
+        // Only what the application has taken is confirmed, each id once.
+        expect(isNewer(action.message.id, this.#taken)).toBe(false);
         expect(action.message.id).not.toBe(this.#acked);
         this.#acked = action.message.id;
         return;

@@ -2,13 +2,23 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect, test } from '@jest/globals';
-import { minifySync, transformSync } from '@swc/core';
+import { build } from 'esbuild';
 import { packageRoot } from '../../common/process/package-root.js';
 
-const FILES = ['connect', 'http', 'machine', 'messages', 'web-socket'];
+const FILES = [
+  'connect',
+  'deliveries',
+  'events',
+  'http',
+  'machine',
+  'messages',
+  'options',
+  'session-lock',
+  'web-socket',
+];
 const SOURCES = FILES.map((name) => readFileSync(join(packageRoot, `client/${name}.ts`), 'utf8'));
 /** Limit that the README states. */
-const GZIP_BYTES_MAX = 4 * 1024;
+const GZIP_BYTES_MAX = 5 * 1024;
 
 function importedNames(code: readonly string[]): string[] {
   const imports = code
@@ -21,12 +31,16 @@ test('imports only its own files, types included', () => {
   expect(importedNames(SOURCES)).toEqual(FILES.slice(1).map((name) => `./${name}.js`));
 });
 
-test('is below 4 KiB when minified and compressed, and has no dependencies', () => {
-  const minified = SOURCES.map((source) => {
-    const jsc = { parser: { syntax: 'typescript' }, target: 'es2022' } as const;
-    const { code } = transformSync(source, { jsc, module: { type: 'es6' } });
-    return minifySync(code, { module: true, compress: true, mangle: true }).code;
+test('is below 5 KiB when bundled, minified and compressed, and has no dependencies', async () => {
+  const { outputFiles } = await build({
+    entryPoints: [join(packageRoot, 'client/connect.ts')],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
   });
-  expect(importedNames(minified)).toEqual(FILES.slice(1).map((name) => `./${name}.js`));
-  expect(gzipSync(minified.join('\n')).length).toBeLessThan(GZIP_BYTES_MAX);
+  const code = outputFiles[0]!.text;
+  expect(importedNames([code])).toEqual([]);
+  expect(gzipSync(code).length).toBeLessThan(GZIP_BYTES_MAX);
 });
