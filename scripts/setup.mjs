@@ -41,7 +41,7 @@ const CLIENT = 'client/tsconfig.json';
 const CLIENT_TYPES = 'client/dist/connect.d.ts';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
-/** What `common/process/build-info.ts` reads. */
+/** Read by `common/process/build-info.ts`. */
 const BUILD = 'dist/build.json';
 /** Digest of the inputs of each step at its last run; gone with the dependencies. */
 const STAMPS = 'node_modules/.longline-setup.json';
@@ -162,7 +162,10 @@ function appendHealthSchema() {
 function commitOfSources() {
   if (process.env.LONGLINE_BUILD_COMMIT) return process.env.LONGLINE_BUILD_COMMIT;
   if (!existsSync(at('.git'))) return undefined;
-  const { status, stdout } = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' });
+  const { status, stdout } = spawnSync('git', ['rev-parse', 'HEAD'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
   return status === 0 ? stdout.trim() : undefined;
 }
 

@@ -98,14 +98,14 @@ function metricsPage() {
 function metricsIn(source) {
   const text = `(?:'[^']*'|"[^"]*")`;
   const call = new RegExp(
-    `\\.(counter|gauges?|histogram)\\(\\s*['\`](longline_[^'\`]+)['\`],` +
+    `\\.(counter|gauges?|histogram|info|total)\\(\\s*['\`](longline_[^'\`]+)['\`],` +
       `\\s*(${text}(?:\\s*\\+\\s*${text})*)(?:,\\s*(\\[[^\\]]*\\]|'\\w+'))?`,
     'g',
   );
   const found = [...source.matchAll(call)].map(([, kind, name, help, labels = '']) => ({
     name,
     help: help.replaceAll(/['"]\s*\+\s*['"]|^['"]|['"]$/g, ''),
-    type: kind.replace('gauges', 'gauge'),
+    type: kind.replace(/^(gauges|info)$/, 'gauge').replace('total', 'counter'),
     labels: kind === 'histogram' ? [] : (labels.match(/\w+/g) ?? []),
   }));
   const names = source.match(/['`]longline_[\w${}]+['`]/g) ?? [];

@@ -10,11 +10,12 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
-    this.labels('longline_build_info', 'Build of the process; the value is always 1', {
-      version: buildInfo.version,
-      node: buildInfo.node,
-      commit: buildInfo.commit,
-    });
+    this.info(
+      'longline_build_info',
+      'Version of the process, release of Node.js and git commit; the value is always 1',
+      ['version', 'node', 'commit'],
+      buildInfo,
+    );
   }
 
   counter<Label extends string = never>(
@@ -58,11 +59,13 @@ export class Metrics {
   }
 
   /** Registers a gauge that is always 1 and says something by its labels. */
-  labels(name: string, help: string, values: Readonly<Record<string, string>>): void {
-    new Gauge({ name, help, labelNames: Object.keys(values), registers: [this.registry] }).set(
-      { ...values },
-      1,
-    );
+  info<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    values: Readonly<Record<Label, string>>,
+  ): void {
+    new Gauge({ name, help, labelNames, registers: [this.registry] }).set({ ...values }, 1);
   }
 
   histogram(name: string, help: string, buckets: readonly number[]): Histogram {

@@ -46,7 +46,7 @@ beforeAll(async () => {
       devices.set(clientId, await SseClient.open(running.connectUrl(clientId)));
     }
   }
-  clientId = await running.clientIdOf(STOPPED, 'nobody');
+  clientId = await running.clientIdOf(STOPPED, 'offline');
   process.kill(running.cluster.pid(STOPPED)!, 'SIGSTOP');
 }, 90_000);
 
