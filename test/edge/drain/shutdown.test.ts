@@ -70,6 +70,26 @@ describe('an edge that an operator drains', () => {
     expect(shutdown().step(1_000, { ...draining, shardsOwned: 0 }).isForAll).toBe(true);
   });
 
+  test('sends goaways only to clients that were connected when the drain began', () => {
+    const emptying = shutdown();
+    expect(emptying.step(1_000, draining).connectedBeforeMs).toBe(1_000);
+    const later = emptying.step(9_000, { ...draining, shardsOwned: 0 });
+    expect(later).toMatchObject({ isForAll: true, connectedBeforeMs: 1_000, rejectsGuests: false });
+    emptying.step(10_000, serving);
+    expect(emptying.step(11_000, draining).connectedBeforeMs).toBe(11_000);
+  });
+
+  test('rejects guests from the last seconds before the deadline until the drain ends', () => {
+    const timed = { ...draining, drainUntilMs: 60_000 };
+    const emptying = shutdown();
+    expect(emptying.step(54_000, timed).rejectsGuests).toBe(false);
+    const closing = emptying.step(55_000, timed);
+    expect(closing).toMatchObject({ connectedBeforeMs: 55_000, rejectsGuests: true });
+    expect(emptying.step(56_000, timed).connectedBeforeMs).toBe(55_000);
+    expect(emptying.step(3_600_000, timed).rejectsGuests).toBe(true);
+    expect(emptying.step(3_600_000, { ...timed, isDraining: false }).rejectsGuests).toBe(false);
+  });
+
   test('exits when it is empty only with exitWhenDrained', () => {
     const drained = { ...empty, isDraining: true };
     expect(shutdown().step(1_000, drained).isOver).toBe(false);
@@ -89,6 +109,11 @@ describe('an edge that an operator drains', () => {
 });
 
 describe('an edge after SIGTERM', () => {
+  test('rejects guests at once', () => {
+    expect(started().step(100, serving).rejectsGuests).toBe(true);
+    expect(shutdown().step(100, { ...serving, isRedisSilent: true }).rejectsGuests).toBe(true);
+  });
+
   test('exits when it is empty and the last client had time to reconnect once', () => {
     const late = { ...empty, lastGoawayAtMs: 10_000 };
     expect(started().step(11_000, late).isOver).toBe(false);
