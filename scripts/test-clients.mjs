@@ -26,6 +26,11 @@ const CLIENTS = [
       isCommand('grpc_python_plugin'),
   },
   {
+    name: 'python3 with requests',
+    packages: ['python3-requests'],
+    isInstalled: () => succeeds('/usr/bin/python3', '-c', 'import requests'),
+  },
+  {
     name: 'python3 with websockets',
     packages: ['python3-websockets'],
     isInstalled: () => succeeds('/usr/bin/python3', '-c', 'import websockets'),

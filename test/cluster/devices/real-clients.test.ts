@@ -26,6 +26,7 @@ import {
   CURL,
   PYTHON_GRPC,
   PYTHON_PATH,
+  PYTHON_REQUESTS,
   testWith,
 } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
@@ -69,6 +70,58 @@ testWith(CURL)(
   },
   40_000,
 );
+
+/** Prints each line of a stream on arrival, read in four ways, and how the stream ends. */
+const PYTHON_READERS = `
+import http.client, sys, urllib.parse, requests, urllib3
+reader, url = sys.argv[1:]
+at = urllib.parse.urlsplit(url)
+def direct():
+    response = requests.get(url, stream=True, allow_redirects=True)
+    return response.iter_lines()
+def pooled():
+    response = urllib3.PoolManager().request('GET', url, preload_content=False)
+    return (line for part in response.stream() for line in part.splitlines())
+def plain(version):
+    final = requests.get(url, stream=True)
+    final.close()
+    at = urllib.parse.urlsplit(final.url)
+    connection = http.client.HTTPConnection(at.hostname, at.port)
+    connection._http_vsn, connection._http_vsn_str = version, 'HTTP/1.%d' % (version - 10)
+    connection.request('GET', at.path + '?' + at.query)
+    return iter(connection.getresponse().readline, b'')
+for line in {'requests': direct, 'urllib3': pooled, 'http.client': lambda: plain(11),
+             'http.client over HTTP/1.0': lambda: plain(10)}[reader]():
+    print(line.decode().rstrip(), flush=True)
+print('ended in order', flush=True)
+`;
+
+for (const reader of ['requests', 'urllib3', 'http.client', 'http.client over HTTP/1.0']) {
+  testWith(PYTHON_REQUESTS)(
+    `Python's ${reader} receives each event at once, and sees the end of the stream`,
+    async () => {
+      const clientId = `python-${reader}`;
+      const args = ['-c', PYTHON_READERS, reader, running.connectUrl(clientId)];
+      const device = spawn(PYTHON_PATH, args, {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      try {
+        const printed = collect(device);
+        await eventually(() => expect(printed()).toBe('retry: 1000\n'));
+        await untilWritten(clientId, 'first');
+        await eventually(() => expect(printed()).toContain('\ndata: first\n'));
+        await untilWritten(clientId, 'second');
+        await eventually(() => expect(printed()).toContain('\ndata: second\n'));
+        expect(device.exitCode).toBeNull();
+        await running.push.disconnect(clientId);
+        await eventually(() => expect(printed()).toContain('\nended in order\n'));
+      } finally {
+        await end(device);
+      }
+    },
+    40_000,
+  );
+}
 
 test('the eventsource package receives, and resumes when its edge restarts', async () => {
   const clientId = await running.clientIdOf('edge-2', 'package');

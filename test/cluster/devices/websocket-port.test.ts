@@ -140,6 +140,17 @@ describe('an upgrade', () => {
     await open('page', `Origin: ${PAGE}`);
   });
 
+  test.each([
+    ['Host: edge:443', 'Origin: https://edge'],
+    ['Host: EDGE', 'Origin: http://edge:80'],
+    ['Host: edge:7000', 'Origin: ws://edge:7000'],
+  ])('RFC 6454 §4 by a page of the same host is accepted: %s, %s', async (host, origin) => {
+    const socket = await dial();
+    await socket.send(request('same-host', [...UPGRADE, origin]).replace(/Host: .*/, host));
+    await socket.untilText('\r\n\r\n');
+    expect(socket.status).toBe(101);
+  });
+
   test('RFC 9931: with bytes after it, before the response, is rejected', async () => {
     const increased = await watchCounter(REJECTED, { code: 'REQUEST_MALFORMED' });
     const socket = await dial();

@@ -7,6 +7,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { RawSocket } from '../../support/devices/raw-socket.js';
 import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 import { httpRequest } from '../../support/http.js';
@@ -190,7 +191,7 @@ describe.each([
       headers: {
         origin: 'https://page.example',
         'access-control-request-method': 'GET',
-        'access-control-request-headers': 'last-event-id',
+        'access-control-request-headers': 'last-event-id,traceparent,x-unheard-of',
       },
     });
     expect(answer).toMatchObject({
@@ -198,7 +199,7 @@ describe.each([
       headers: {
         'access-control-allow-origin': '*',
         'access-control-allow-methods': 'GET',
-        'access-control-allow-headers': expect.stringContaining('Last-Event-ID'),
+        'access-control-allow-headers': 'last-event-id, traceparent, x-unheard-of',
       },
     });
     // Browsers reject credentials with `*`, and Longline must never allow them.
@@ -231,6 +232,16 @@ describe.each([
       'METHOD_NOT_ALLOWED',
     ]);
     expect(answer.headers.allow).toContain('GET');
+    expect(answer.headers['access-control-allow-origin']).toBe('*');
+  });
+
+  test('lets a page read the code of a request that cannot be parsed', async () => {
+    const socket = await RawSocket.connect(Number(new URL(origin()).port));
+    await socket.send('GET /connect?clientId=a HTTP/1.1\r\nHost: a\r\nContent-Length: \v0\r\n\r\n');
+    await socket.untilEnded();
+    expect([socket.status, socket.code]).toEqual([400, 'REQUEST_MALFORMED']);
+    expect(socket.text).toContain('Access-Control-Allow-Origin: *\r\n');
+    expect(socket.text).toMatch(/Access-Control-Expose-Headers: .*Retry-After/);
   });
 
   test.each(['/', '/connect/', '/connectx?clientId=a', '/..', '//connect?clientId=a'])(
@@ -238,6 +249,7 @@ describe.each([
     async (path) => {
       const answer = await httpRequest(`${origin()}${path}`);
       expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([404, 'NOT_FOUND']);
+      expect(answer.headers['access-control-allow-origin']).toBe('*');
     },
   );
 });

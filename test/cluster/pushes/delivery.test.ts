@@ -10,7 +10,11 @@ import { controlApi } from '../../../cli/control/api.js';
 import { shardOf } from '../../../common/cluster/shard.js';
 import { LIVE, pushRequest, verdictName } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
-import { SseClient, type SseOptions } from '../../support/devices/sse-client.js';
+import {
+  type ReceivedEvent,
+  SseClient,
+  type SseOptions,
+} from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
 const SHARD_COUNT = 4096;
@@ -167,6 +171,9 @@ describe('a durable push', () => {
   });
 });
 
+const resetsOf = (events: readonly ReceivedEvent[]) =>
+  events.filter(({ event }) => event === 'reset');
+
 describe('a client that reconnects', () => {
   test.each([
     ['header', (id: string) => ({ options: { headers: { 'last-event-id': id } }, query: '' })],
@@ -215,7 +222,8 @@ describe('a client that reconnects', () => {
     ];
     expect(events).toEqual([{ event: 'reset', id: expect.any(String), data: '{}' }, ...stored]);
     const position = { 'last-event-id': events[0]!.id };
-    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual(stored);
+    const again = await connectAndCatchUp(clientId, { headers: position });
+    expect(again.slice(0, stored.length)).toEqual(stored);
   });
 
   test('receives one reset and not one per reconnect, if Redis knows nothing of it', async () => {
@@ -224,13 +232,13 @@ describe('a client that reconnects', () => {
     const [reset, ...others] = await connectAndCatchUp(clientId, { headers });
     expect([reset!.event, others]).toEqual(['reset', []]);
     const position = { 'last-event-id': reset!.id };
-    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual([]);
+    expect(resetsOf(await connectAndCatchUp(clientId, { headers: position }))).toEqual([]);
     // A push that expires meanwhile is not missed in silence.
     await running.push.push(clientId, 'short', { ttlMs: 1 });
     const [again] = await (await connect(clientId, { headers: position })).until(1);
     expect(again!.event).toBe('reset');
     const next = { 'last-event-id': again!.id };
-    expect(await connectAndCatchUp(clientId, { headers: next })).toEqual([]);
+    expect(resetsOf(await connectAndCatchUp(clientId, { headers: next }))).toEqual([]);
   });
 
   test('receives one reset for a push that has expired behind one with a longer TTL', async () => {
@@ -241,7 +249,7 @@ describe('a client that reconnects', () => {
     const [reset] = await (await connect(clientId, { headers })).until(1);
     expect(reset!.event).toBe('reset');
     const position = { 'last-event-id': reset!.id };
-    expect(await connectAndCatchUp(clientId, { headers: position })).toEqual([]);
+    expect(resetsOf(await connectAndCatchUp(clientId, { headers: position }))).toEqual([]);
   });
 
   test('receives a reset if a push after its id has expired', async () => {

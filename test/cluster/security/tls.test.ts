@@ -10,6 +10,7 @@ import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createGunzip } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { connectAsync } from 'mqtt';
 import WebSocket from 'ws';
@@ -65,15 +66,19 @@ async function start(command: string, args: readonly string[], port: number): Pr
 
 /** Connects with server-sent events and pushes until the text arrives. */
 async function receiveOverSse(port: number, clientId: string, text: string): Promise<void> {
-  const call = request({ host: 'localhost', port, ca, path: `/connect?clientId=${clientId}` });
+  const headers = { 'accept-encoding': 'gzip' };
+  const path = `/connect?clientId=${clientId}`;
+  const call = request({ host: 'localhost', port, ca, path, headers });
   call.end();
   const [response] = (await once(call, 'response')) as [IncomingMessage];
   expect(response.statusCode).toBe(200);
   let received = '';
-  response.on('data', (bytes) => {
+  const isCompressed = response.headers['content-encoding'] === 'gzip';
+  const body = isCompressed ? response.pipe(createGunzip()) : response;
+  body.on('data', (bytes) => {
     received += bytes;
   });
-  response.on('error', () => {});
+  for (const stream of [response, body]) stream.on('error', () => {});
   await eventually(async () => {
     await clusterAt(port).push.push(clientId, text);
     return received.includes(text);
@@ -175,10 +180,12 @@ describe('TLS in front of the edge', () => {
       const temps = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
         .map((name) => `${name}_temp_path ${join(at, 'temp')};`)
         .join('\n');
+      // It must not hold back events in order to compress more of them.
+      const gzip = 'gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;';
       writeFileSync(
         join(at, 'nginx.conf'),
         `daemon off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
-          `http {\naccess_log off;\n${temps}\n${map}\n${server}}\n`,
+          `http {\naccess_log off;\n${gzip}\n${temps}\n${map}\n${server}}\n`,
       );
       await start('nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
       await receiveOverSse(port, 'erin', 'through nginx');

@@ -30,6 +30,11 @@ export const PYTHON_GRPC: SystemClient = {
   ],
 };
 
+export const PYTHON_REQUESTS: SystemClient = {
+  name: 'python3 with requests',
+  probe: [PYTHON_PATH, '-c', 'import requests'],
+};
+
 export const PYTHON_WEBSOCKETS: SystemClient = {
   name: 'python3 with websockets',
   probe: [PYTHON_PATH, '-c', 'import websockets'],
