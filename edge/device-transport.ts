@@ -45,8 +45,8 @@ export function openDeviceTransport(options: DeviceTransportOptions): Transport 
     'Whether the native transport is in use: 1, or 0 for the portable one',
     () => (name === 'native' ? 1 : 0),
   );
-  metrics.gauge(
-    'longline_edge_accept_pauses',
+  metrics.total(
+    'longline_edge_accept_pauses_total',
     'Pauses of half a second in accepting connections, caused by a lack of descriptors',
     () => transport.acceptPauses(),
   );

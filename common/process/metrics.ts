@@ -26,6 +26,19 @@ export class Metrics {
     return new Counter({ name, help, labelNames, registers: [this.registry] });
   }
 
+  /** Registers a counter whose total is kept elsewhere and read at each scrape. */
+  total(name: string, help: string, read: () => number): void {
+    new Counter({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
   /** Registers a gauge that is read at each scrape; it has no sample while `read` is undefined. */
   gauge(name: string, help: string, read: () => number | undefined): void {
     new Gauge({

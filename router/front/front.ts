@@ -77,7 +77,7 @@ interface Unidentified {
 
 /**
  * Reason for the end of a splice. `ended` one of its ends closed · `edge_gone` the edge is no longer
- * in the assignment · `left` the router is draining.
+ * in the assignment · `shutdown` the router is draining.
  */
 type SpliceEnd = 'ended' | 'edge_gone' | 'shutdown';
 
@@ -105,7 +105,7 @@ export class Front implements TransportEvents, DialerEvents {
   readonly #splices = new Splices();
   readonly #edges: FrontEdges;
   readonly #dialer: UpstreamDialer;
-  readonly #closing = { edge_gone: new PacedClose(), left: new PacedClose() };
+  readonly #closing = { edge_gone: new PacedClose(), shutdown: new PacedClose() };
   readonly #proxies: ProxyGuard;
   readonly #rejected: Counter<'code'>;
   readonly #opened: Counter;
@@ -138,7 +138,7 @@ export class Front implements TransportEvents, DialerEvents {
     this.#closed = metrics.counter(
       'longline_router_front_closed_total',
       'Forwarded devices whose connection has closed, by reason: ended (by either side), ' +
-        'edge_gone (its edge has left the cluster) or left (shutdown of the router)',
+        'edge_gone (its edge has left the cluster) or shutdown (of the router)',
       ['reason'],
     );
     this.#overLimit = metrics.counter(
@@ -258,7 +258,7 @@ export class Front implements TransportEvents, DialerEvents {
       this.#end(device, rejectIncomplete(rejected, bytes, corsOrigins, opening !== undefined));
     }
     this.#dialer.rejectAll(rejected);
-    this.#closing.left.add(nowMs, this.#splices.devicesOf(undefined), this.#config.drainMs);
+    this.#closing.shutdown.add(nowMs, this.#splices.devicesOf(undefined), this.#config.drainMs);
   }
 
   onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void {
