@@ -1,4 +1,4 @@
-/** What both streams over HTTP share: `sse.ts` and `ndjson.ts`. */
+/** Parts that both streams over HTTP share: `sse.ts` and `ndjson.ts`. */
 import { type BodyFraming, frameLastPart } from '../../../common/wire/body-framing.js';
 import type { Welcome } from '../json-envelope.js';
 import type { EndReason } from '../protocol.js';
