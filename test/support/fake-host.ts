@@ -40,6 +40,10 @@ export class FakeHost<P extends Protocol> implements Host {
 
   resumePushes(): void {}
 
+  limitMessages(connection: Connection, bytesMax: number): void {
+    this.calls.push(`${connection} limitMessages ${bytesMax}`);
+  }
+
   renewToken(connection: Connection, token: string): void {
     this.calls.push(`${connection} renewToken ${token}`);
   }

@@ -1,6 +1,6 @@
 /**
  * Goal: no client reconnects in a loop because of the cluster. A client that knows only the address of a
- * draining edge receives one GOAWAY and is then served, and the drain says for whom it waits; at the
+ * draining edge receives one GOAWAY and is then served, and the drain names the clients; at the
  * deadline, and during a shutdown, it is rejected before it has a session. A push that a client library
  * cannot receive is skipped, and later ones arrive. A client that loops anyway is named.
  * Method: three edges, and client libraries that were written by others.
@@ -230,7 +230,7 @@ test('at the deadline of a drain, they are rejected and the drain ends', async (
 const ACKED = { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 20_000 };
 const LARGE = 'x'.repeat(100_000);
 
-test('a push that a WebSocket library refuses with 1009 is skipped at once', async () => {
+test('a push that a WebSocket library rejects with 1009 is skipped at once', async () => {
   const clientId = await running.clientIdOf('edge-1', 'poison-ws');
   const client = webSocketClient(clientId, '', 32 * 1024);
   await eventually(() => client.connects === 1);

@@ -10,7 +10,6 @@ import { FakeControl } from '../../support/cluster/fake-control.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { type Role, startRole } from '../../support/cluster/role.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
-import { openWs } from '../../support/devices/websocket-client.js';
 import { eventually } from '../../support/eventually.js';
 import { httpRequest } from '../../support/http.js';
 
@@ -108,11 +107,15 @@ async function dial(): Promise<RawSocket> {
   return socket;
 }
 
-async function connect(clientId: string, accept = '*/*'): Promise<RawSocket> {
+const UPGRADE =
+  'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+
+/** @param more further header lines */
+async function connect(clientId: string, accept = '*/*', more = ''): Promise<RawSocket> {
   const socket = await dial();
-  await socket.send(
-    `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: front\r\nAccept: ${accept}\r\n\r\n`,
-  );
+  const head = `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: front\r\nAccept: ${accept}`;
+  await socket.send(`${head}\r\n${more}\r\n`);
   return socket;
 }
 
@@ -208,7 +211,7 @@ describe('an edge and a front with different assignments', () => {
   const untilEdgesReport = () =>
     eventually(() => control.stats('edge-1') && control.stats('edge-2') && true, 15_000);
 
-  test('the edge sends a device of a stale front a GOAWAY without a URL', async () => {
+  test('the edge rejects a device of a stale front before it has a session', async () => {
     await own(one, [one, two]);
     await (await connect('a')).untilText('retry: 1000');
     await own(two, [one, two], 'edges');
@@ -217,11 +220,10 @@ describe('an edge and a front with different assignments', () => {
     await socket.untilEnded();
     expect(socket.status).toBe(200);
     expect(socket.text).toMatch(/\nretry: \d+\nevent: goaway\ndata: \{\}\n\n\r\n0\r\n\r\n$/);
-    const url = `http://127.0.0.1:${router.ports.front}/connect?clientId=c`;
-    const webSocket = await openWs(url, 'longline.json');
-    await webSocket.untilClosed();
-    const [, goaway] = webSocket.envelopes;
-    expect(goaway).toEqual({ type: 'goaway', retryMs: expect.any(Number) });
+    const webSocket = await connect('c', '*/*', UPGRADE);
+    await webSocket.untilEnded();
+    expect([webSocket.status, webSocket.code]).toEqual([503, 'NOT_READY']);
+    expect(webSocket.text).toMatch(/\r\nRetry-After: [12]\r\n/);
     await own(two, [one, two]);
     await eventually(async () => {
       const again = await connect('b');

@@ -1,18 +1,20 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Transport } from '../../../common/transport/transport.js';
+import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
 import { Clients } from '../../../edge/session/clients.js';
 import type { Confirmations } from '../../../edge/session/confirmations.js';
 import { Connections } from '../../../edge/session/connections.js';
+import { MessageLimits } from '../../../edge/session/message-limits.js';
 import { Takeover } from '../../../edge/session/takeover.js';
 import type { TokenExpiry } from '../../../edge/session/token-expiry.js';
 import type { Shards } from '../../../edge/shards/shards.js';
 
 const SHARD = 7;
 const ALICE = 1;
-const SSE = new SseProtocol();
+const SSE = new SseProtocol(UNTIL_CLOSE);
 
 /**
  * An edge with one live connection, of alice, and the bytes written to it. Types are forced: the
@@ -44,6 +46,9 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     tokenExpiry: {} as TokenExpiry,
     takeover: new Takeover('here'),
     announcements: { add: () => {} },
+    limits: new MessageLimits(),
+    onEnded: () => {},
+    onOverLimit: () => {},
     metrics: new Metrics(),
   });
   table.add(ALICE, 'alice', SHARD, SSE, 0);
