@@ -122,7 +122,7 @@ function createOperatorApi(
       leader: leaderId(controller.leader, controlId),
     }),
     {
-      locate: (clientId) => shardQueries.queryPresence(clientId),
+      locate: (clientId, leftMs) => shardQueries.queryPresence(clientId, leftMs),
       summarizeInbox: async (tag, clientId) => {
         const outcome = await summarizeInbox(link, tag, clientId);
         return outcome.type === 'done' ? outcome.reply : undefined;

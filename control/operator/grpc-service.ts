@@ -1,7 +1,7 @@
 /** The operator API over gRPC: the same responses as over HTTP, as protobuf messages. */
-import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';
+import { answerByMs, authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';
 import type {
   OperatorServiceServer,
   WatchEventsRequest,
@@ -55,8 +55,8 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
         connections: shard.connections ?? 0,
       })),
     })),
-    locateClient: read(async ({ clientId }) => {
-      const response = await queries.client(clientId);
+    locateClient: read(async ({ clientId }, _actor, call) => {
+      const response = await queries.client(clientId, answerByMs(call));
       if ('code' in response) return response;
       const { owner, ownerUrl, move, inbox } = response;
       return {
@@ -101,11 +101,12 @@ function unaryOf({ access }: OperatorApi, permission: Permission) {
     respond: (
       request: Request,
       actor: string,
+      call: ServerUnaryCall<Request, Response>,
     ) => Response | Rejection | Promise<Response | Rejection>,
   ): handleUnaryCall<Request, Response> =>
     async (call, callback) => {
       const actor = access.authorize(authorizationOf(call.metadata), permission);
-      const result = typeof actor === 'string' ? await respond(call.request, actor) : actor;
+      const result = typeof actor === 'string' ? await respond(call.request, actor, call) : actor;
       if ('code' in result) callback(toServiceError(result));
       else callback(null, result);
     };

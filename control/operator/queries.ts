@@ -36,9 +36,10 @@ export type Presence = Omit<ClientResponse['connections'][number], 'guestReason'
 
 /** Sources of `client` besides the snapshot. */
 export interface ClientSources {
-  /** Queries the edges for the connections of a client. */
+  /** Queries the edges for the connections of a client, for a second or `leftMs` at most. */
   locate(
     clientId: string,
+    leftMs: number,
   ): Promise<{ connections: readonly Presence[]; complete: boolean } | Rejection>;
   /** Undefined: Redis does not answer. */
   summarizeInbox(tag: string, clientId: string): Promise<InboxSummary | undefined>;
@@ -120,13 +121,17 @@ export class OperatorQueries {
     };
   }
 
-  async client(clientId: string): Promise<ClientResponse | Rejection> {
+  /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
+  async client(
+    clientId: string,
+    answerByMs = Number.POSITIVE_INFINITY,
+  ): Promise<ClientResponse | Rejection> {
     const rejected = rejectClientId(clientId);
     if (rejected !== undefined) return rejected;
     const shard = shardOf(clientId, this.shardCount);
     const tag = this.#tags[shard]!;
     const [located, inbox] = await Promise.all([
-      this.sources.locate(clientId),
+      this.sources.locate(clientId, answerByMs - performance.now()),
       this.sources.summarizeInbox(tag, clientId),
     ]);
     if ('code' in located) return located;

@@ -7,6 +7,10 @@
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
+  type LocateClientResponse,
+  OperatorServiceClient,
+} from '../../../proto/gen/longline/v1/operator.js';
+import {
   type BroadcastResponse,
   type DisconnectResponse,
   type GetPresenceResponse,
@@ -125,6 +129,14 @@ describe('while control counts on the stopped edge', () => {
       client.getPresence({ clientId }, metadata, within(700), done),
     );
     expect(found).toEqual({ connections: [], complete: false });
+    const operator = new OperatorServiceClient(
+      running.cluster.grpcAddress('control'),
+      credentials.createInsecure(),
+    );
+    const located = await call<LocateClientResponse>((done) =>
+      operator.locateClient({ clientId }, metadata, within(700), done),
+    ).finally(() => operator.close());
+    expect(located).toMatchObject({ connections: [], complete: false });
     const closed = await call<DisconnectResponse>((done) =>
       client.disconnect({ clientId }, metadata, within(700), done),
     );
