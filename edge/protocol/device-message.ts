@@ -23,15 +23,16 @@ export type DeviceMessage =
   | { readonly type: 'token'; readonly token: string };
 
 /**
- * Parses a message. Unknown members and values that are not strings are rejected, so that no client
- * comes to depend on them being ignored.
+ * Parses a message. Unknown members, and values that are neither strings nor a number of bytes, are
+ * rejected, so that no client comes to depend on them being ignored.
  */
 export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
   if (bytes.length > TOKEN_MESSAGE_BYTES_MAX) {
     return tooLarge(bytes.length, TOKEN_MESSAGE_BYTES_MAX);
   }
   const members = parseMembers(bytes.toString());
-  if (members === undefined) return malformed('expected a JSON object whose members are strings');
+  if (members === undefined)
+    return malformed('expected a JSON object whose members are strings or a number of bytes');
   const type = members.get('type');
   if (type !== 'token' && bytes.length > MESSAGE_BYTES_MAX) {
     return tooLarge(bytes.length, MESSAGE_BYTES_MAX);
@@ -50,7 +51,7 @@ export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
   if (type === 'token' && members.size === 2 && token !== undefined) return { type, token };
   return malformed(
     'expected {"type":"ack","id":…}, {"type":"ping"}, {"type":"token","token":…} or ' +
-      '{"type":"hello","maxBytes":"…"}',
+      '{"type":"hello","maxBytes":…}',
   );
 }
 
@@ -65,8 +66,9 @@ function parseMembers(text: string): Map<string, string> | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   const members = new Map<string, string>();
   for (const [name, member] of Object.entries(value)) {
-    if (typeof member !== 'string') return undefined;
-    members.set(name, member);
+    const isNumber = name === 'maxBytes' && typeof member === 'number';
+    if (!isNumber && typeof member !== 'string') return undefined;
+    members.set(name, String(member));
   }
   return members;
 }

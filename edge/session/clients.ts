@@ -393,7 +393,6 @@ export class Clients implements Host, ShardClients {
     }
     if (!limits.allows(connection, protocol, bytes)) {
       if (id === '') return 'absent';
-      table.markSent(connection, id);
       onOverLimit(connection, id);
       return 'catchingUp';
     }

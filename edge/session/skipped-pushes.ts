@@ -69,9 +69,10 @@ export class SkippedPushes {
     }
   }
 
-  /** Skips a push that exceeds the maximum that the device has requested. */
+  /** Skips a push, as if it was sent, that exceeds the maximum that the device has requested. */
   skip(connection: Connection, id: string): void {
     const { table, link, names } = this.options;
+    table.markSent(connection, id);
     const clientId = table.clientIdOf(connection);
     const tag = names.tagOf(table.shardOf(connection));
     this.#run(clientId, 'over_limit', async () => {

@@ -17,6 +17,10 @@ describe('parseConnectQuery', () => {
     expect(parseConnectQuery(withTicket.pathname + withTicket.search)).toMatchObject({
       credentials: { ...credentials, ticket: 'abc' },
     });
+    const limited = new URL(
+      connectUrl('http://edge-1:7000', { ...query, maxBytes: 256 }, position),
+    );
+    expect(parseConnectQuery(limited.pathname + limited.search)).toMatchObject({ maxBytes: 256 });
   });
 
   test('ignores unknown parameters', () => {
@@ -41,6 +45,10 @@ describe('parseConnectQuery', () => {
     ['/connect?clientId=a&clientId=b', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&token=b&token=b', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&ticket=b&ticket=', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&maxBytes=255', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&maxBytes=2147483648', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&maxBytes=1e6', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&maxBytes=', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&epoch=', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&epoch=1-2-3', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&epoch=-1-2', 'REQUEST_MALFORMED'],

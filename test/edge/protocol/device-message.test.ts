@@ -13,6 +13,8 @@ test.each([
   ['{"type":"ack","id":"1795-0"}', { type: 'ack', id: '1795-0' }],
   [' { "id" : "1-2", "type" : "ack" } ', { type: 'ack', id: '1-2' }],
   ['{"type":"ping"}', { type: 'ping' }],
+  ['{"type":"hello","maxBytes":32768}', { type: 'hello', maxBytes: 32_768 }],
+  ['{"type":"hello","maxBytes":"256"}', { type: 'hello', maxBytes: 256 }],
   ['{"type":"token","token":"a.b.c"}', { type: 'token', token: 'a.b.c' }],
 ])('parses %s', (text, message) => {
   expect(parse(text)).toEqual(message);
@@ -47,6 +49,12 @@ describe('rejects', () => {
     '{"constructor":{"prototype":{"type":"ping"}}}',
     '{"type":"ping","toString":"x"}',
     '{"type":"token"}',
+    '{"type":"hello"}',
+    '{"type":"hello","maxBytes":255}',
+    '{"type":"hello","maxBytes":-1}',
+    '{"type":"hello","maxBytes":1e300}',
+    '{"type":"hello","maxBytes":1000.5}',
+    '{"type":"ack","maxBytes":1000}',
     '{"type":"token","token":{"a":"b"}}',
   ])('%s', (text) => {
     expect(parse(text)).toMatchObject({ code: 'REQUEST_MALFORMED' });

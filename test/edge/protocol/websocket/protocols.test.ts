@@ -86,6 +86,12 @@ describe('inbound frames', () => {
     expect((await failures.get()).values).toEqual([]);
   });
 
+  test('a close with 1009 says that a push was too large', () => {
+    const { protocol, host } = raw();
+    protocol.onBytes(1, frames({ opcode: 8, payload: Buffer.from('03f1', 'hex') }));
+    expect(host.take()).toEqual([ended('push_too_large', 1009)]);
+  });
+
   test('§5.5.1 answers a ping before the close frame', () => {
     const { protocol, host } = raw();
     protocol.onBytes(1, frames(PING, { opcode: 8, payload: Buffer.alloc(0) }));
