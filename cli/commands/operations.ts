@@ -20,7 +20,7 @@ const OUTCOMES: Readonly<Record<SimpleOperation, readonly [done: string, unchang
   abort: [
     'Aborted: moves that clients have not noticed are rolled back, pending ones are dropped, ' +
       'balancing ends',
-    'There was nothing to abort',
+    'No move was in progress or pending; balancing ends if it had started',
   ],
   'confirm-lost-edges': [
     'Confirmed: the edges that vanished are lost, other edges get their shards',

@@ -52,11 +52,11 @@ export class ClusterLogger {
       dead.add(id);
       if (this.#dead.has(id)) continue;
       if (isLeaving) {
-        this.log.info({ edgeId: id }, 'edge has left after its shutdown');
+        this.log.info({ edgeId: id }, `edge ${id} has left after its shutdown`);
         continue;
       }
       const silentMs = heardAtMs === undefined ? undefined : Math.round(nowMs - heardAtMs);
-      this.log.warn({ edgeId: id, silentMs }, 'edge is dead, other edges get its shards');
+      this.log.warn({ edgeId: id, silentMs }, `edge ${id} is dead, other edges get its shards`);
     }
     this.#dead = dead;
     this.#shuttingDown = shuttingDown;

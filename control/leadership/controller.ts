@@ -191,7 +191,10 @@ export class Controller {
     for (const edgeId of partitioned) {
       if (before.has(edgeId)) continue;
       this.record({ type: 'edge-partitioned', edgeId });
-      this.#log.warn({ edgeId }, 'edge is not ready for longer than a lease, its shards move');
+      this.#log.warn(
+        { edgeId },
+        `edge ${edgeId} is not ready for longer than a lease, its shards move`,
+      );
     }
     for (const edgeId of before) {
       if (!partitioned.has(edgeId)) this.record({ type: 'edge-recovered', edgeId });

@@ -47,13 +47,14 @@ export function forwardToLeader(server: FastifyInstance, leader: () => Leader): 
   });
 }
 
-function isLocal({ url, headers }: FastifyRequest): boolean {
+function isLocal({ method, url, headers }: FastifyRequest): boolean {
   if (!url.startsWith('/v1/') || url === '/v1/openapi.json') return true;
   if (headers[FORWARDED] !== undefined) return true;
   // The route rejects it. Rejected by the leader, its rest would stay unread here.
   if (Number(headers['content-length'] ?? 0) > BODY_BYTES_MAX) return true;
   // Every control has the event log, and here the stream outlives the leader.
-  return headers.accept?.includes('text/event-stream') ?? false;
+  const isLog = method === 'GET' && /^\/v1\/events(\?|$)/.test(url);
+  return isLog && (headers.accept?.includes('text/event-stream') ?? false);
 }
 
 /** Not with `fetch`, which normalises paths and follows redirects. */

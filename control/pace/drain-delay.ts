@@ -1,5 +1,4 @@
 /** Why a drain makes no progress, or less than it could. Pure. */
-import type { DrainProgress } from './drain-progress.js';
 import type { Pace } from './pace.js';
 
 export const DRAIN_DELAYS = {
@@ -14,6 +13,13 @@ export const DRAIN_DELAYS = {
 
 export type DrainDelay = keyof typeof DRAIN_DELAYS;
 
+/** The fields of a `DrainProgress` that matter here. */
+export interface DrainState {
+  readonly shardsPending: number;
+  readonly clientsRemaining: number | undefined;
+  readonly isFinished: boolean;
+}
+
 export interface DrainConditions {
   readonly isFrozen: boolean;
   readonly isPaused: boolean;
@@ -26,7 +32,7 @@ export interface DrainConditions {
 
 /** Returns undefined if nothing delays the drain. */
 export function drainDelay(
-  { isFinished, shardsPending, clientsRemaining }: DrainProgress,
+  { isFinished, shardsPending, clientsRemaining }: DrainState,
   { isFrozen, isPaused, isShuttingDown, hasReceiver, paceReason }: DrainConditions,
 ): DrainDelay | undefined {
   if (isFinished) return undefined;
