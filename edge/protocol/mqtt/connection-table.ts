@@ -42,7 +42,7 @@ export class MqttConnectionTable {
   #qos = new Uint8Array(FIRST_SLOTS);
   /** Subscriptions after the first. */
   readonly #more = new Map<Connection, MqttSubscription[]>();
-  /** Of the connection that was replaced last. */
+  /** State of the connection that was replaced last. */
   #handedOver: HandedOver | undefined;
 
   get bytes(): number {

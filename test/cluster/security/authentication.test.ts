@@ -9,6 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { IClientOptions } from 'mqtt';
+import { WebSocket } from 'ws';
 import { controlApi } from '../../../cli/control/api.js';
 import {
   PushServiceClient,
@@ -298,6 +300,30 @@ describe('an MQTT client', () => {
         await device.close();
       }
     }
+  });
+
+  test('over a WebSocket sends it as the password, as a subprotocol or in the query', async () => {
+    const port = await portOf('alice');
+    const token = tokenOf('alice');
+    const ways: [query: string, options: IClientOptions][] = [
+      ['', { username: 'any', password: token }],
+      [`?token=${token}`, { username: 'any' }],
+      ['', { wsOptions: { headers: { authorization: `Bearer ${token}` } } }],
+      ['', { createWebsocket: (url) => new WebSocket(url, ['mqtt', `longline.token.${token}`]) }],
+    ];
+    for (const [query, options] of ways) {
+      const device = await MqttDevice.connect(
+        `ws://127.0.0.1:${port}/mqtt${query}`,
+        'alice',
+        options,
+      );
+      expect(await device.subscribe('push/alice')).toEqual([1]);
+      await device.close();
+    }
+    const stolen = { password: tokenOf('mallory'), username: 'any' };
+    await expect(
+      MqttDevice.connect(`ws://127.0.0.1:${port}/mqtt`, 'alice', stolen),
+    ).rejects.toThrow(/Not authorized/);
   });
 
   test.each([
