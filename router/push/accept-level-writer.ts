@@ -6,7 +6,8 @@
  * end. So these pushes use a connection of their own to each master. WAIT blocks it: pushes that
  * arrive meanwhile form the next batch and share the next WAIT.
  *
- * The queue is bounded by the router's shard queries in flight: each push here is one of them.
+ * The queue is bounded by the router's shard queries in flight: each push here is one of them, and is
+ * dropped when its query has timed out before it was written.
  */
 import type { Redis } from 'ioredis';
 import {
@@ -38,6 +39,8 @@ export type StoreOutcome =
 interface Queued {
   readonly push: StorePush;
   readonly required: RequiredLevel;
+  /** End of the caller's wait, in ms of the monotonic clock. */
+  readonly untilMs: number;
   readonly resolve: (outcome: StoreOutcome) => void;
 }
 
@@ -56,8 +59,11 @@ export class AcceptLevelWriters {
     readonly bounds: InboxBounds,
   ) {}
 
-  /** Never rejects. */
-  async store(push: StorePush, required: RequiredLevel): Promise<StoreOutcome> {
+  /**
+   * Never rejects.
+   * @param untilMs the push is not stored later than this, in ms of the monotonic clock
+   */
+  async store(push: StorePush, required: RequiredLevel, untilMs: number): Promise<StoreOutcome> {
     const address = this.link.subscriber.masterOf(shardChannel(push.tag));
     if (address === undefined) return { type: 'rejected', reason: 'the shard has no master now' };
     this.#closeFormerMasters();
@@ -66,7 +72,7 @@ export class AcceptLevelWriters {
       writer = new AcceptLevelWriter(this.link.connectTo(address), this.bounds);
       this.#writers.set(address, writer);
     }
-    return writer.store(push, required);
+    return writer.store(push, required, untilMs);
   }
 
   #closeFormerMasters(): void {
@@ -92,9 +98,9 @@ class AcceptLevelWriter {
     readonly bounds: InboxBounds,
   ) {}
 
-  store(push: StorePush, required: RequiredLevel): Promise<StoreOutcome> {
+  store(push: StorePush, required: RequiredLevel, untilMs: number): Promise<StoreOutcome> {
     return new Promise((resolve) => {
-      this.#queue.push({ push, required, resolve });
+      this.#queue.push({ push, required, untilMs, resolve });
       if (!this.#isWriting) void this.#writeQueue();
     });
   }
@@ -102,8 +108,19 @@ class AcceptLevelWriter {
   async #writeQueue(): Promise<void> {
     this.#isWriting = true;
     await untilReady(this.redis);
-    while (this.#queue.length > 0) await this.#writeBatch(this.#queue.splice(0, BATCH_MAX));
+    while (this.#queue.length > 0) {
+      this.#dropLate(performance.now());
+      await this.#writeBatch(this.#queue.splice(0, BATCH_MAX));
+    }
     this.#isWriting = false;
+  }
+
+  #dropLate(nowMs: number): void {
+    const late = this.#queue.filter(({ untilMs }) => untilMs < nowMs);
+    if (late.length === 0) return;
+    this.#queue = this.#queue.filter(({ untilMs }) => untilMs >= nowMs);
+    const reason = 'earlier pushes wait for replicas for too long; the push was not stored';
+    for (const { resolve } of late) resolve({ type: 'rejected', reason });
   }
 
   async #writeBatch(batch: Queued[]): Promise<void> {

@@ -144,7 +144,7 @@ export class Pusher {
     const waitMs = untilMs - performance.now();
     const answers = await this.#query(request, ttlMs, waitMs, async (_channel, envelope) => {
       const push = { tag, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
-      outcome = await this.#store(push, required);
+      outcome = await this.#store(push, required, untilMs);
       if (outcome.type === 'unavailable') return { type: 'decided' };
       if (outcome.type !== 'stored') return outcome;
       const { stored } = outcome;
@@ -198,8 +198,12 @@ export class Pusher {
     }
   }
 
-  #store(push: StorePush, required: RequiredLevel | undefined): Promise<StoreOutcome> {
-    if (required !== undefined) return this.#writers.store(push, required);
+  #store(
+    push: StorePush,
+    required: RequiredLevel | undefined,
+    untilMs: number,
+  ): Promise<StoreOutcome> {
+    if (required !== undefined) return this.#writers.store(push, required, untilMs);
     return storePush(this.#link, push, this.config.inbox).then((outcome) =>
       outcome.type === 'done'
         ? { type: 'stored', stored: outcome.reply, isConfirmed: true }

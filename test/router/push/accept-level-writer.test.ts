@@ -29,6 +29,7 @@ let master: TestRedis;
 let replica: TestRedis;
 let link: RedisLink;
 let writers: AcceptLevelWriters;
+const never = Number.POSITIVE_INFINITY;
 
 beforeAll(async () => {
   master = await startRedis(['--repl-diskless-sync-delay', '0']);
@@ -66,7 +67,7 @@ async function stored(storing: Promise<StoreOutcome>) {
 
 describe('replicated', () => {
   test('is confirmed when the required number of replicas has the push', async () => {
-    expect(await writers.store(push(), replicated(1))).toMatchObject({
+    expect(await writers.store(push(), replicated(1), never)).toMatchObject({
       type: 'stored',
       stored: { type: 'stored' },
       isConfirmed: true,
@@ -75,7 +76,7 @@ describe('replicated', () => {
 
   test('is not confirmed with fewer replicas, and the push is stored nevertheless', async () => {
     const before = await link.commands.xlen('ll:{7}:in:a');
-    expect(await writers.store(push(), replicated(2))).toMatchObject({
+    expect(await writers.store(push(), replicated(2), never)).toMatchObject({
       type: 'stored',
       isConfirmed: false,
     });
@@ -84,7 +85,7 @@ describe('replicated', () => {
 
   test('each push of a batch is judged by its own number of replicas', async () => {
     const results = await Promise.all(
-      [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count))),
+      [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count), never)),
     );
     expect(results.map((result) => result.type === 'stored' && result.isConfirmed)).toEqual([
       true,
@@ -96,10 +97,10 @@ describe('replicated', () => {
 
   test('is confirmed on retry after a replica that did not confirm is back', async () => {
     await replica.kill('SIGSTOP');
-    const first = await writers.store(push('k'), replicated(1));
+    const first = await writers.store(push('k'), replicated(1), never);
     await replica.kill('SIGCONT');
     expect(first).toMatchObject({ type: 'stored', stored: { type: 'stored' }, isConfirmed: false });
-    expect(await writers.store(push('k'), replicated(1))).toMatchObject({
+    expect(await writers.store(push('k'), replicated(1), never)).toMatchObject({
       type: 'stored',
       stored: { type: 'duplicate' },
       isConfirmed: true,
@@ -107,12 +108,27 @@ describe('replicated', () => {
   });
 
   test('a duplicate is not confirmed merely because it wrote nothing', async () => {
-    await writers.store(push('j'), replicated(1));
+    await writers.store(push('j'), replicated(1), never);
     await replica.kill('SIGSTOP');
-    const again = await writers.store(push('j'), replicated(1));
+    const again = await writers.store(push('j'), replicated(1), never);
     await replica.kill('SIGCONT');
     expect(again).toMatchObject({ stored: { type: 'duplicate' }, isConfirmed: false });
   });
+});
+
+test('a push is dropped if its wait ends while earlier ones wait for replicas', async () => {
+  const before = await link.commands.xlen('ll:{7}:in:a');
+  const first = writers.store(push(), replicated(99), never);
+  await eventually(async () => {
+    expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before + 1);
+  });
+  // The WAIT of the first one blocks the connection for half a second.
+  const late = writers.store(push(), replicated(1), performance.now() + 1);
+  const next = writers.store(push(), replicated(0), never);
+  expect(await first).toMatchObject({ type: 'stored', isConfirmed: false });
+  expect(await late).toMatchObject({ type: 'rejected' });
+  expect(await next).toMatchObject({ type: 'stored' });
+  expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before + 2);
 });
 
 describe('fsynced', () => {
@@ -124,7 +140,7 @@ describe('fsynced', () => {
 
   test('is unavailable unless every setting permits it, and then nothing is stored', async () => {
     for (const [name, value] of settings) await link.commands.config('SET', name, value);
-    expect(await writers.store(push(), FSYNCED)).toMatchObject({
+    expect(await writers.store(push(), FSYNCED, never)).toMatchObject({
       type: 'stored',
       isConfirmed: true,
     });
@@ -136,7 +152,7 @@ describe('fsynced', () => {
     for (const [i, [name, value]] of wrong.entries()) {
       await link.commands.config('SET', name, value);
       const before = await link.commands.xlen('ll:{7}:in:a');
-      const result = await writers.store(push(), FSYNCED);
+      const result = await writers.store(push(), FSYNCED, never);
       expect(result).toEqual({ type: 'unavailable', reason: `${name} is ${value}` });
       expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before);
       await link.commands.config('SET', name, settings[i]![1]);
@@ -146,13 +162,13 @@ describe('fsynced', () => {
 
 test('a replicated push survives the loss of the master, an accepted one does not', async () => {
   const idOf = (stored: Stored) => (stored.type === 'stored' ? stored.id : stored.firstId);
-  const confirmed = await stored(writers.store(push(), replicated(1)));
+  const confirmed = await stored(writers.store(push(), replicated(1), never));
   expect(confirmed.isConfirmed).toBe(true);
   // The replica is promoted without the master noticing: both accept writes for a while.
   const promoted = new Redis(replica.port);
   await promoted.replicaof('NO', 'ONE');
   const accepted = await storePush(link, push(), BOUNDS);
-  const unconfirmed = await stored(writers.store(push(), replicated(1)));
+  const unconfirmed = await stored(writers.store(push(), replicated(1), never));
   expect(unconfirmed.isConfirmed).toBe(false);
   await master.kill('SIGKILL');
   const survived = (await promoted.xrange('ll:{7}:in:a', '-', '+')).map(([id]) => id);
@@ -167,11 +183,11 @@ test('a replicated push survives the loss of the master, an accepted one does no
 
 test('a master that is down rejects, and accepts writes again when it is back', async () => {
   await master.kill('SIGKILL');
-  const rejected = await writers.store(push(), replicated(1));
+  const rejected = await writers.store(push(), replicated(1), never);
   expect(['rejected', 'unknown']).toContain(rejected.type);
   await master.restart();
   await eventually(async () => {
-    const result = await writers.store(push(), replicated(1));
+    const result = await writers.store(push(), replicated(1), never);
     expect(result).toMatchObject({ type: 'stored', isConfirmed: true });
   }, 15_000);
 });
