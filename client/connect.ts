@@ -150,16 +150,16 @@ class Driver {
 
   #deliver({ delivery, push }: Delivery): void {
     const { onPush, onGap } = this.options;
-    const settled = (failure?: string) => this.step({ type: 'settled', delivery, failure });
+    const returned = (failure?: string) => this.step({ type: 'returned', delivery, failure });
     const failed = (error: unknown) => {
       this.#report(error);
-      settled(String(error));
+      returned(String(error));
     };
     try {
       const result = (push ? onPush(push) : onGap?.()) as PromiseLike<void> | undefined;
       // Not `await`: without a promise the delivery settles within this step.
-      if (result?.then) Promise.resolve(result).then(() => settled(), failed);
-      else settled();
+      if (result?.then) Promise.resolve(result).then(() => returned(), failed);
+      else returned();
     } catch (error) {
       failed(error);
     }

@@ -20,7 +20,7 @@ export interface Delivery {
 }
 
 export class Deliveries {
-  /** Whether `add` refused a push, and not all that waited then is taken yet. */
+  /** Whether `add` rejected a push, and not all that waited then is taken yet. */
   isFull = false;
   /** Oldest first; undefined is a gap. The application has the first one if `#current` is not 0. */
   #waiting: (Push | undefined)[] = [];

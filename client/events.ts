@@ -44,7 +44,7 @@ export type ClientEvent =
   /** The network may be back, or the page is visible: check the connection, or retry sooner. */
   | { readonly type: 'probe' }
   /** The application has taken a delivery, or has thrown or rejected for `failure`. */
-  | { readonly type: 'settled'; readonly delivery: number; readonly failure: string | undefined }
+  | { readonly type: 'returned'; readonly delivery: number; readonly failure: string | undefined }
   /** The other tab has closed; or, not granted, there was none. */
   | { readonly type: 'turn'; readonly isGranted: boolean }
   | { readonly type: 'close' };
@@ -57,9 +57,9 @@ export interface Failure {
   readonly retryAfterMs?: number | undefined;
   /**
    * Absent: the next attempt may succeed. `unproven`: it will not, unless this router has
-   * worked before. `credentials`: it may with another token.
+   * worked before. `token`: it may with another token.
    */
-  readonly permanence?: 'permanent' | 'unproven' | 'credentials' | undefined;
+  readonly permanence?: 'permanent' | 'unproven' | 'token' | undefined;
 }
 
 export type ClientAction =
@@ -80,7 +80,7 @@ export type ClientAction =
   | { readonly type: 'send'; readonly message: DeviceMessage }
   /** Obtain a new token and send it; over a WebSocket only. */
   | { readonly type: 'renew-token' }
-  /** Call `onPush`, or `onGap` without a push, and report the result as `settled`. */
+  /** Call `onPush`, or `onGap` without a push, and report the result as `returned`. */
   | ({ readonly type: 'deliver' } & Delivery)
   /** Call `onState`; on standby wait for the other tab and report the result as `turn`. */
   | { readonly type: 'state'; readonly state: ClientState };

@@ -30,7 +30,7 @@ export async function lookUp(
 ): Promise<string> {
   const url = `${router.replace(/\/+$/, '')}/connect?clientId=${encodeURIComponent(clientId)}`;
   const response = await get(url, JSON_TYPE, token, signal);
-  // An edge or a front proxy streams events, whatever Accept is.
+  // An edge or a front proxy streams events for this Accept, too.
   const isEdge = /event-stream/.test(response.headers.get('content-type') ?? '');
   const text = isEdge ? 'it is an edge or front proxy' : await response.text();
   const { url: edge } = parseObject(text);
@@ -104,7 +104,8 @@ async function rejectionOf(response: Response, accept: string): Promise<Failure>
 /** Another server may have the address of a dead edge, or answer for a router that is down. */
 function permanenceOf(status: number, hasCode: boolean, isLookUp: boolean): Failure['permanence'] {
   if (status >= 500 || TEMPORARY_STATUSES.includes(status)) return undefined;
-  if (status === 401) return 'credentials';
+  // A token for another clientId is a 403.
+  if (status === 401 || status === 403) return 'token';
   if (hasCode) return 'permanent';
   return isLookUp ? 'unproven' : undefined;
 }

@@ -140,7 +140,7 @@ export class ClientMachine {
         return this.#receive(event.message);
       case 'failed':
         return this.#fail(event.failure);
-      case 'settled':
+      case 'returned':
         return this.#settle(event.delivery, event.failure);
       case 'turn':
         if (event.isGranted) this.#becomeConnecting();
@@ -301,7 +301,7 @@ export class ClientMachine {
     const isPermanent =
       permanence === 'permanent' ||
       (permanence === 'unproven' && !this.#hasConnected) ||
-      (permanence === 'credentials' && ++this.#rejectedTokens >= tokensMax);
+      (permanence === 'token' && ++this.#rejectedTokens >= tokensMax);
     if (isPermanent) return this.#becomeClosed({ reason: 'rejected', code, message: reason });
     const isConnecting = this.#state.type === 'connecting';
     if (isConnecting) this.#failedAttempts++;

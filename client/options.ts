@@ -29,8 +29,8 @@ export interface ConnectOptions {
    */
   readonly webSocket?: WebSocketConstructor;
   /**
-   * Called once per push, in order, and not before the promise that the previous call returned has
-   * settled. A push with an id is taken when this returns or its promise resolves: then it is
+   * Called once per push, in order, and not before the promise of the previous call is
+   * over. A push with an id is taken when this returns or its promise resolves: then it is
    * confirmed, within 200 ms over a WebSocket, and by the next connect over a stream.
    *
    * If this throws or its promise rejects, neither this push nor a later one is confirmed. The error

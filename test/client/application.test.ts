@@ -238,10 +238,7 @@ describe('a replaced session with a lock', () => {
 });
 
 describe('a rejection', () => {
-  const reject = (
-    harness: MachineHarness,
-    permanence?: 'permanent' | 'unproven' | 'credentials',
-  ) => {
+  const reject = (harness: MachineHarness, permanence?: 'permanent' | 'unproven' | 'token') => {
     const failure = { code: 'A_CODE', reason: 'why', permanence };
     return stateOf(harness.step({ type: 'failed', attempt: harness.attempt, failure }));
   };
@@ -261,22 +258,22 @@ describe('a rejection', () => {
   test('of credentials closes a client without tokens at once', () => {
     const harness = new MachineHarness();
     harness.step(null);
-    expect(reject(harness, 'credentials')).toEqual(CLOSED);
+    expect(reject(harness, 'token')).toEqual(CLOSED);
   });
 
   test('of credentials closes a client when a second token in a row is rejected', () => {
     const harness = new MachineHarness({ hasToken: true });
     harness.step(null);
     for (let n = 0; n < 3; n++) {
-      expect(reject(harness, 'credentials')).toMatchObject({ type: 'waiting', code: 'A_CODE' });
+      expect(reject(harness, 'token')).toMatchObject({ type: 'waiting', code: 'A_CODE' });
       harness.advanceToDeadline();
       harness.receive(WELCOME);
     }
-    reject(harness, 'credentials');
+    reject(harness, 'token');
     harness.advanceToDeadline();
     // A failure of the network between them changes nothing.
     harness.fail();
     harness.advanceToDeadline();
-    expect(reject(harness, 'credentials')).toEqual(CLOSED);
+    expect(reject(harness, 'token')).toEqual(CLOSED);
   });
 });

@@ -20,7 +20,7 @@ export class MachineHarness {
 
   /** The application settles each delivery at once, or else the test calls `settle`. */
   readonly isSync: boolean;
-  /** Newest delivery that is not settled. */
+  /** Newest delivery without a result. */
   delivery = 0;
 
   constructor({
@@ -53,7 +53,7 @@ export class MachineHarness {
 
   /** @param failure what the application threw; undefined: it has taken the delivery */
   settle(failure?: string, delivery = this.delivery): ClientAction[] {
-    return this.step({ type: 'settled', delivery, failure });
+    return this.step({ type: 'returned', delivery, failure });
   }
 
   receive(message: ServerMessage): ClientAction[] {

@@ -74,7 +74,7 @@ describe('any sequence of events', () => {
 class InvariantChecker {
   #isOpen = false;
   #isConnected = false;
-  /** What the application has at the moment. */
+  /** Delivery that the application has at the moment. */
   #current: (ClientAction & { type: 'deliver' }) | undefined;
   /** Since the newest gap. */
   #delivered = new Set<string>();

@@ -35,7 +35,7 @@ describe('connect', () => {
     ['webSocket', ['ws', {}]],
     ['lastEventId', ['newest', '1', '1-0-0', '1-0&x', 5]],
     ['onReplaced', ['steal', true]],
-  ])('refuses an invalid %s', (name, values) => {
+  ])('rejects an invalid %s', (name, values) => {
     for (const value of values) {
       expect(messageOf({ ...VALID, [name]: value })).toMatch(
         new RegExp(`^${name} is invalid, expected [^;]+$`),
@@ -51,7 +51,7 @@ describe('connect', () => {
     { clientId: 'a b/:{}+#🦈' },
     { lastEventId: '' },
     { lastEventId: '1795386373482-0' },
-    // What a page reads from an empty storage.
+    // A page reads null from an empty storage.
     { lastEventId: null, token: null, onGap: undefined },
     { onReplaced: 'close' },
     { onReplaced: 'wait' },

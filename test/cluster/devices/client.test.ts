@@ -11,7 +11,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import {
   type Client,
@@ -152,7 +152,9 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => listener.data.includes(moving.at(-1)));
     expect(listener.data).toEqual(moving);
     const waits = listener.states.filter(({ type }) => type === 'waiting');
-    expect(waits).toEqual([{ type: 'waiting', retryMs: expect.any(Number), reason: 'goaway' }]);
+    expect(waits).toEqual([
+      { type: 'waiting', retryMs: expect.any(Number), code: 'GOAWAY', reason: 'goaway' },
+    ]);
     await running.undrain('edge-1');
   }, 180_000);
 
@@ -180,6 +182,41 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'again')).verdict).toBe('WRITTEN');
   }, 40_000);
+
+  test('receives a push again when the application fails to take it, then confirms it', async () => {
+    const clientId = `failing-${via}`;
+    const calls: unknown[] = [];
+    const errors: unknown[] = [];
+    const listener = listen(clientId, {
+      onPush: async ({ data }) => {
+        calls.push(data);
+        if (data === 'poison' && calls.length < 4) throw new Error(`failure ${calls.length - 1}`);
+      },
+      onError: (error) => errors.push(String(error)),
+    });
+    await listener.untilConnected();
+    await running.push.push(clientId, 'good');
+    await eventually(() => calls.length === 1);
+    await running.push.push(clientId, 'poison', NO_ANSWER);
+    await running.push.push(clientId, 'behind it', NO_ANSWER);
+    await eventually(() => calls.includes('behind it'), 30_000);
+    expect(calls).toEqual(['good', 'poison', 'poison', 'poison', 'behind it']);
+    expect(errors).toEqual(['Error: failure 1', 'Error: failure 2']);
+    const failures = listener.states.flatMap((state) =>
+      state.type === 'waiting' && state.code === 'PUSH_FAILED' ? [state.attempts] : [],
+    );
+    expect(failures).toEqual([1, 2]);
+    // Nothing is delivered again to a client without a cursor that follows.
+    listener.client.close();
+    if (via === 'stream') return;
+    await eventually(async () => (await edgesOf(clientId)).length === 0);
+    const next = listen(clientId);
+    await next.untilConnected();
+    await running.untilCaughtUp();
+    expect((await running.push.push(clientId, 'the next')).verdict).toBe('WRITTEN');
+    await eventually(() => next.data.includes('the next'));
+    expect(next.data).toEqual(['the next']);
+  }, 60_000);
 
   test('reports a gap when missed pushes have expired', async () => {
     const clientId = `gap-${via}`;
@@ -225,6 +262,42 @@ test('over a WebSocket, received pushes are confirmed at once', async () => {
   expect(next.data).toEqual(['the next']);
 }, 40_000);
 
+test('a push whose promise is pending is not confirmed, and comes again after the close', async () => {
+  const pending = new Listener('pending', {
+    webSocket: WebSocket,
+    onPush: ({ data }) => (data === 'taken' ? undefined : new Promise(() => {})),
+  });
+  await pending.untilConnected();
+  const { WAIT_FOR_ACKED: waitFor } = WaitFor;
+  expect((await running.push.push('pending', 'taken', { waitFor })).verdict).toBe('ACKED');
+  const { verdict } = await running.push.push('pending', 'pending', { waitFor, waitMs: 1_000 });
+  expect(verdict).not.toBe('ACKED');
+  pending.client.close();
+  const next = new Listener('pending', { webSocket: WebSocket });
+  await eventually(() => next.data.length > 0, 30_000);
+  expect(next.data).toEqual(['pending']);
+}, 40_000);
+
+test('a URL that is no router closes the client with a code', async () => {
+  const { routerUrl, controlUrl } = running.cluster;
+  const lookup = await fetch(`${routerUrl}/connect?clientId=lost`, {
+    headers: { accept: 'application/json' },
+  });
+  const edgeUrl = new URL(((await lookup.json()) as { url: string }).url).origin;
+  const codes: unknown[] = [];
+  for (const router of [edgeUrl, controlUrl, `${routerUrl}/v9`]) {
+    const listener = new Listener('lost', { router });
+    await eventually(() => listener.state?.type === 'closed', 30_000);
+    codes.push(listener.state);
+  }
+  const rejected = { type: 'closed', reason: 'rejected', message: expect.any(String) };
+  expect(codes).toEqual([
+    { ...rejected, code: 'NOT_A_ROUTER' },
+    { ...rejected, code: 'NOT_FOUND' },
+    { ...rejected, code: 'NOT_FOUND' },
+  ]);
+}, 40_000);
+
 describe('in a page of Chromium', () => {
   const testHere = testWith(CHROMIUM);
   let browser: Browser | undefined;
@@ -252,10 +325,14 @@ describe('in a page of Chromium', () => {
   }, 30_000);
 
   /** A page that records the callbacks of its client. */
-  async function openPage(clientId: string, via: string): Promise<Page> {
-    const page = await browser!.newPage();
+  async function openPage(
+    clientId: string,
+    via: string,
+    { onReplaced = 'close', context }: { onReplaced?: string; context?: BrowserContext } = {},
+  ): Promise<Page> {
+    const page = await (context ?? browser!).newPage();
     await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
-    const options = JSON.stringify({ router: running.cluster.routerUrl, clientId });
+    const options = JSON.stringify({ router: running.cluster.routerUrl, clientId, onReplaced });
     // A string, because an instrumented function would not run in the page.
     await page.evaluate(`(async () => {
       if (${JSON.stringify(via)} === 'stream') delete globalThis.WebSocket;
@@ -265,6 +342,7 @@ describe('in a page of Chromium', () => {
       globalThis.client = connect({
         ...${options},
         onPush: ({ id, data }) => got.push({ id, data: String(data) }),
+        onGap: () => got.push({ data: 'gap' }),
         onState: (state) => states.push(state),
       });
     })()`);
@@ -296,5 +374,44 @@ describe('in a page of Chromium', () => {
       await page.close();
     },
     240_000,
+  );
+
+  testHere(
+    'takes over again when the tab that replaced it closes, without turns',
+    async () => {
+      const context = await browser!.newContext();
+      const options = { onReplaced: 'wait', context };
+      const stateOf = (page: Page) => page.evaluate('states.at(-1).type');
+      const isIn = (page: Page, type: string) => async () => (await stateOf(page)) === type;
+      const first = await openPage('tabs', 'websocket', options);
+      await eventually(isIn(first, 'connected'), 30_000);
+      const second = await openPage('tabs', 'websocket', options);
+      await eventually(isIn(first, 'standby'), 30_000);
+      const third = await openPage('tabs', 'websocket', options);
+      await eventually(isIn(second, 'standby'), 30_000);
+      await eventually(isIn(third, 'connected'), 30_000);
+      expect(await stateOf(first)).toBe('standby');
+      await third.close();
+      await eventually(isIn(first, 'connected'), 30_000);
+      expect(await stateOf(second)).toBe('standby');
+      await running.untilCaughtUp();
+      await running.push.push('tabs', 'to the first');
+      await eventually(async () => (await first.evaluate('got.length')) === 2);
+      expect(await first.evaluate('got.map(({ data }) => data)')).toEqual(['gap', 'to the first']);
+      await first.evaluate('client.close()');
+      await eventually(isIn(second, 'connected'), 30_000);
+      // A connection outside this browser: the tab ends, and does not replace it in turn.
+      const outside = new Listener('tabs', { webSocket: WebSocket });
+      await eventually(isIn(second, 'closed'), 30_000);
+      await outside.untilConnected();
+      expect(await second.evaluate('states.at(-1)')).toEqual({
+        type: 'closed',
+        reason: 'session-replaced',
+      });
+      expect(await edgesOf('tabs')).toHaveLength(1);
+      await context.close();
+      expect(outside.state?.type).toBe('connected');
+    },
+    120_000,
   );
 });
