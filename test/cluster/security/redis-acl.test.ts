@@ -91,6 +91,10 @@ test(
     });
     const operator = controlApi(cluster.controlUrl);
     expect((await operator.cluster()).shardsUnowned).toBe(0);
+    expect((await operator.client('alice')).inbox).toMatchObject({ count: expect.any(Number) });
+    await operator.perform('pause', {});
+    await operator.perform('resume', {});
+    await eventually(async () => expect(await admin.exists('ll:{events}:operator')).toBe(1));
     await backend.disconnect('alice');
     device.close();
     again.close();
