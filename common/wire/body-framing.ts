@@ -38,6 +38,12 @@ export function frameLastPart(framing: BodyFraming, text: string): Buffer | unde
   return bytes.length === 0 ? undefined : bytes;
 }
 
+/** Returns the number of bytes in an encoded part, without its framing. */
+export function partBytes({ isChunked }: BodyFraming, encoded: Buffer): number {
+  if (!isChunked) return encoded.length;
+  return Number.parseInt(encoded.toString('latin1', 0, encoded.indexOf('\r')), 16);
+}
+
 export function frameText({ before, after }: BodyFraming, text: string): string {
   return text === '' ? '' : `${before(Buffer.byteLength(text))}${text}${after}`;
 }

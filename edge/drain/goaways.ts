@@ -107,7 +107,8 @@ export class Goaways {
    */
   get waitingFor(): { readonly clients: number; readonly clientIds: string[] } | undefined {
     const { table } = this.options;
-    if (this.#othersBeforeMs === undefined || !this.#queue.isEmpty) return undefined;
+    const beforeMs = this.#othersBeforeMs ?? Number.POSITIVE_INFINITY;
+    if (beforeMs === Number.POSITIVE_INFINITY || !this.#queue.isEmpty) return undefined;
     const clientIds: string[] = [];
     for (const connection of table.all()) {
       clientIds.push(table.clientIdOf(connection));
@@ -116,11 +117,12 @@ export class Goaways {
     return { clients: table.count, clientIds };
   }
 
-  /** Each client once: a client that has returned would only return again. */
+  /** Queues each client once, unless clients that return are rejected. */
   #queueOthers({ isForAll, connectedBeforeMs }: ShutdownStep): void {
     const { table } = this.options;
     const beforeMs = isForAll ? connectedBeforeMs : undefined;
-    if (beforeMs === this.#othersBeforeMs) return;
+    const isForLater = beforeMs === Number.POSITIVE_INFINITY && this.#queue.isEmpty;
+    if (beforeMs === this.#othersBeforeMs && !isForLater) return;
     this.#othersBeforeMs = beforeMs;
     if (beforeMs === undefined) return this.#queue.removeOthers();
     const others = [...table.all()].filter((each) => table.connectedAtMs(each) < beforeMs);

@@ -44,7 +44,8 @@ export interface ShutdownStep {
   readonly isForAll: boolean;
   /**
    * Those that have been connected since before this time, in Unix milliseconds. A client that
-   * connects later knows no other address: it would return after each further goaway.
+   * connects later may know no other address: it would return after each further goaway. Infinity:
+   * all, because such clients are rejected.
    */
   readonly connectedBeforeMs: number;
   /** Whether clients of other edges' shards are rejected that follow no redirect. */
@@ -107,12 +108,13 @@ export class Shutdown {
     const mustEmpty = this.isStarted || state.isDraining || state.isRedisSilent;
     const isForAll = mustEmpty && state.shardsOwned === 0;
     this.#emptyingSinceMs = mustEmpty ? (this.#emptyingSinceMs ?? nowMs) : undefined;
-    const rejectsGuests = this.isStarted || state.isRedisSilent || isDrainClosing(nowMs, state);
+    const rejectsNow = this.isStarted || state.isRedisSilent;
+    const rejectsGuests = rejectsNow || isDrainClosing(nowMs, state);
 
     const leftMs = deadlineMs(nowMs, state, exitAtMs) - nowMs;
     if (leftMs <= CLOSING_MS) {
       this.#closingSinceMs ??= nowMs;
-      const connectedBeforeMs = this.#closingSinceMs;
+      const connectedBeforeMs = rejectsNow ? Number.POSITIVE_INFINITY : this.#closingSinceMs;
       const overMs = Math.max(leftMs - MARGIN_MS, GOAWAY_STEP_MS);
       // One more than there are, because a fraction of a goaway is not sent.
       const goawaysPerSecond = ((state.connections + 1) * 1_000) / overMs;
@@ -126,7 +128,8 @@ export class Shutdown {
       const ownPace = (state.connections * 2_000) / leftMs;
       goawaysPerSecond = controlAwayMs > CONTROL_AWAY_MS && this.isStarted ? ownPace : 0;
     }
-    const connectedBeforeMs = this.#emptyingSinceMs ?? nowMs;
+    const sinceMs = this.#emptyingSinceMs ?? nowMs;
+    const connectedBeforeMs = rejectsNow ? Number.POSITIVE_INFINITY : sinceMs;
     const serving = { isForAll, connectedBeforeMs, rejectsGuests, isClosing: false };
     return { ...serving, goawaysPerSecond, isOver };
   }

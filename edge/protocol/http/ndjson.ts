@@ -4,7 +4,12 @@
  */
 
 import type { Connection } from '../../../common/transport/transport.js';
-import { type BodyFraming, frameLastPart, framePart } from '../../../common/wire/body-framing.js';
+import {
+  type BodyFraming,
+  frameLastPart,
+  framePart,
+  partBytes,
+} from '../../../common/wire/body-framing.js';
 import { streamHead } from '../../../common/wire/http-response.js';
 import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
 import type { EndReason, Message, Protocol } from '../protocol.js';
@@ -37,6 +42,11 @@ export class NdjsonProtocol implements Protocol {
 
   encodePush(_: Connection, message: Message): Buffer {
     return framePart(this.framing, `${pushText(message)}\n`);
+  }
+
+  /** Size of the line without its line feed. */
+  messageBytes(encoded: Buffer): number {
+    return partBytes(this.framing, encoded) - 1;
   }
 
   encodeReset(_: Connection, id: string): Buffer {

@@ -11,7 +11,12 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { Connection } from '../../../common/transport/transport.js';
-import { type BodyFraming, frameLastPart, framePart } from '../../../common/wire/body-framing.js';
+import {
+  type BodyFraming,
+  frameLastPart,
+  framePart,
+  partBytes,
+} from '../../../common/wire/body-framing.js';
 import { streamHead } from '../../../common/wire/http-response.js';
 import type { EndReason, Message, Protocol } from '../protocol.js';
 import { lastPartOf, type StreamWelcome } from './stream.js';
@@ -58,6 +63,10 @@ export class SseProtocol implements Protocol {
 
   encodePush(_: Connection, { id, payload }: Message): Buffer {
     return sseEvent(this.framing, id, payload);
+  }
+
+  messageBytes(encoded: Buffer): number {
+    return partBytes(this.framing, encoded);
   }
 
   encodeReset(_: Connection, id: string): Buffer {

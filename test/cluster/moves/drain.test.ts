@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { AssignedEdge, Move } from '../../../common/cluster/assignment.js';
 import { shardOf } from '../../../common/cluster/shard.js';
 import { FakeControl } from '../../support/cluster/fake-control.js';
+import { metricOf } from '../../support/cluster/metric.js';
 import { PushClient } from '../../support/cluster/push-client.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { type Role, startRole } from '../../support/cluster/role.js';
@@ -17,6 +18,9 @@ import { eventually } from '../../support/eventually.js';
 import { httpRequest } from '../../support/http.js';
 
 const SHARDS = 8;
+const REJECTED = 'longline_edge_requests_rejected_total';
+const NOT_READY = { code: 'NOT_READY' };
+
 /** The shard that is moved. */
 const SHARD = 3;
 
@@ -245,7 +249,8 @@ describe('an edge that receives SIGTERM', () => {
     await eventually(() => openCount() === 3);
     // The others are still connected: clients are disconnected gradually.
     expect(performance.now() - startMs).toBeLessThan(3_000);
-    await expect(connect(one, other!)).rejects.toThrow(/503.*NOT_READY/);
+    await (await connect(one, other!)).ended;
+    expect(await metricOf(`http://127.0.0.1:${one.ports.admin}`, REJECTED, NOT_READY)).toBe(1);
     expect(await one.exited).toBe(0);
     expect(performance.now() - startMs).toBeGreaterThan(3_500);
     expect(openCount()).toBe(0);

@@ -110,7 +110,8 @@ describe('an edge that an operator drains', () => {
 
 describe('an edge after SIGTERM', () => {
   test('rejects guests at once', () => {
-    expect(started().step(100, serving).rejectsGuests).toBe(true);
+    const all = { connectedBeforeMs: Number.POSITIVE_INFINITY, rejectsGuests: true };
+    expect(started().step(100, serving)).toMatchObject(all);
     expect(shutdown().step(100, { ...serving, isRedisSilent: true }).rejectsGuests).toBe(true);
   });
 

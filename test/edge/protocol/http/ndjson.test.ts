@@ -24,6 +24,18 @@ test('encodes every payload exactly, on one line', () => {
   expect(lineOf(Buffer.from('a\r\nb\0c\u2028'))).toMatchObject({ data: 'a\r\nb\0c\u2028' });
 });
 
+test('the size of a message is that of its line, without framing', () => {
+  for (const framing of [CHUNKED, UNTIL_CLOSE]) {
+    const protocol = new NdjsonProtocol(framing);
+    for (const length of [0, 1, 250, 70_000]) {
+      const message = { id: '5-0', payload: Buffer.alloc(length, 'x'), contentType: '', ttlMs: 1 };
+      const line = `{"type":"push","id":"5-0","data":"${'x'.repeat(length)}"}`;
+      const encoded = protocol.encodePush(CONNECTION, message);
+      expect(protocol.messageBytes(encoded)).toBe(line.length);
+    }
+  }
+});
+
 test('omits the id of a live-only push and an empty content type', () => {
   expect(lineOf(Buffer.from('x'), '')).toEqual({ type: 'push', data: 'x' });
   expect(lineOf(Buffer.from('x'), '5-0', 'text/plain')).toEqual({
