@@ -63,8 +63,12 @@ export class SseClient {
     response.setEncoding('utf8');
     response.on('data', (chunk: string) => parser.feed(chunk));
     response.on('error', () => {});
-    this.ended = once(response, 'close').then(() => {
-      this.isOpen = false;
+    // Not `once` of Node.js: it rejects after an error, such as a chunked body that was cut off.
+    this.ended = new Promise((resolve) => {
+      response.once('close', () => {
+        this.isOpen = false;
+        resolve();
+      });
     });
   }
 
