@@ -83,6 +83,7 @@ export function createEdge(options: EdgeOptions) {
     shards,
     table,
     clients,
+    onTurnedAway: (clientId) => sessions.reconnectLoops.add(clientId, 'rejected', Date.now()),
     pendingReads: () => catchUp.pendingReads,
     metrics,
   });

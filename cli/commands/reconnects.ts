@@ -16,6 +16,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   push_too_large: 'a push was too large for the client',
   goaway: 'the edge sent a GOAWAY',
   expired: 'the token expired',
+  rejected: 'the edge was full, or gave its clients to other edges',
 };
 
 export function reconnectLines({ reconnects = [] }: ClientView): [string, string][] {

@@ -20,6 +20,8 @@ const MESSAGE_ID = /^\d{1,15}-\d{1,15}$/;
 /** A client that continues to loop is named again after this time. */
 const NAMED_AGAIN_MS = 10 * 60 * 1_000;
 const NAMED_MAX = 1_000;
+/** Clients named per minute: in a reconnect storm, the first ones say enough. */
+const NAMED_PER_MINUTE_MAX = 60;
 
 export type ClientReport = Pick<
   Stats,
@@ -57,6 +59,8 @@ function isReason(text: string): boolean {
 export class ClientEvents {
   /** Time at which a looping client was named, oldest first. */
   readonly #namedAtMs = new Map<string, number>();
+  #minute = 0;
+  #namedInMinute = 0;
 
   /** Returns the events of one report. */
   read(edgeId: string, report: ClientReport, nowMs: number): LogEntry[] {
@@ -71,10 +75,15 @@ export class ClientEvents {
     ];
   }
 
-  /** Returns false for a client that was named a short time ago. */
+  /** Returns false for a client that was named a short time ago, and after too many others. */
   #name(clientId: string, nowMs: number): boolean {
     const namedAtMs = this.#namedAtMs.get(clientId) ?? Number.NEGATIVE_INFINITY;
+    const minute = Math.floor(nowMs / 60_000);
+    if (minute !== this.#minute) this.#namedInMinute = 0;
+    this.#minute = minute;
     if (nowMs < namedAtMs + NAMED_AGAIN_MS) return false;
+    if (this.#namedInMinute >= NAMED_PER_MINUTE_MAX) return false;
+    this.#namedInMinute++;
     this.#namedAtMs.delete(clientId);
     this.#namedAtMs.set(clientId, nowMs);
     if (this.#namedAtMs.size > NAMED_MAX) {

@@ -59,6 +59,8 @@ export interface DevicePortOptions {
   readonly shards: Pick<Shards, 'acceptsGuest'>;
   readonly table: Connections;
   readonly clients: Clients;
+  /** A device was rejected that could have been served elsewhere or later. */
+  readonly onTurnedAway: (clientId: string) => void;
   /** Inbox reads that are running or queued. */
   readonly pendingReads: () => number;
   readonly metrics: Metrics;
@@ -403,11 +405,13 @@ export class DevicePort implements TransportEvents {
       if (!shards.acceptsGuest(shard)) {
         const message = 'the edge serves too many shards of other edges; use a front proxy';
         const rejected = rejection('GUESTS_FULL', message);
+        this.options.onTurnedAway(clientId);
         return this.#reject(connection, rejected, request.reject(rejected));
       }
     }
     const rejected = this.#capacityRejection(shard, clientId);
     if (rejected !== undefined) {
+      this.options.onTurnedAway(clientId);
       return this.#reject(connection, rejected, request.reject(rejected));
     }
     this.#pending.delete(connection);
@@ -451,6 +455,7 @@ export class DevicePort implements TransportEvents {
     const retryAfterS = randomBetween(1, isStale ? RETRY_STALE_S_MAX : RETRY_AFTER_S_MAX);
     const message = 'this edge gives its clients to other edges; retry';
     const rejected = { ...rejection('NOT_READY', message), retryAfterS };
+    this.options.onTurnedAway(request.query.clientId);
     this.#reject(connection, rejected, request.retryLater(rejected));
     return true;
   }

@@ -1,5 +1,5 @@
 /**
- * Clients whose connections end again and again, and why. Bounded: only the clients whose
+ * Clients whose connections end again and again, or are rejected, and why. Bounded: only the clients whose
  * connections ended last are known, and of each only the latest ends. Pure.
  */
 

@@ -28,6 +28,15 @@ test('drops what is implausible, and bounds every list', () => {
   expect(read.pushesSkipped).toEqual([skip]);
 });
 
+test('names at most 60 clients a minute', () => {
+  const events = new ClientEvents();
+  const loops = Array.from({ length: 100 }, (_, i) => loop(`client-${i}`));
+  const reported = report({ reconnectLoops: loops });
+  expect(events.read('edge-1', reported, 0)).toHaveLength(60);
+  expect(events.read('edge-1', reported, 59_999)).toHaveLength(0);
+  expect(events.read('edge-1', reported, 60_000)).toHaveLength(40);
+});
+
 test('names a client that loops once in ten minutes, and every skipped push', () => {
   const events = new ClientEvents();
   const reported = report({ reconnectLoops: [loop('alice')], pushesSkipped: [skip] });
