@@ -4,17 +4,29 @@
  * Method: a cluster of processes; mqtt.js, Paho for Python, and raw frames.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { IClientOptions } from 'mqtt';
+import { chromium } from 'playwright-core';
 import { controlApi } from '../../../cli/control/api.js';
 import { WaitFor } from '../../../proto/gen/longline/v1/push.js';
 import type { PushOptions } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
 import { maskedFrame } from '../../support/devices/masked-frame.js';
 import { connect as connectPacket, field, hex, packet } from '../../support/devices/mqtt-bytes.js';
 import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
-import { PYTHON_PAHO, PYTHON_PATH, testWith } from '../../support/devices/system-clients.js';
+import {
+  CHROMIUM,
+  CHROMIUM_PATH,
+  PYTHON_PAHO,
+  PYTHON_PATH,
+  testWith,
+} from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 
 const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
@@ -25,19 +37,25 @@ const PERSISTENT: Record<4 | 5, IClientOptions> = {
 const SUBSCRIBE = packet(0x82, hex('0001'), field('#'), hex('01'));
 
 let running: RunningCluster;
+const pages = createServer((_, response) => response.end('<!doctype html>'));
+const pagesPort = () => (pages.address() as AddressInfo).port;
 const devices: MqttDevice[] = [];
 const sockets: RawSocket[] = [];
 
 beforeAll(async () => {
+  await once(pages.listen(0, '127.0.0.1'), 'listening');
   const env = {
     LONGLINE_SHARD_COUNT: '64',
     LONGLINE_MQTT_PATHS: '/mqtt,/ws/mqtt',
-    LONGLINE_CORS_ORIGINS: 'https://page.example',
+    LONGLINE_CORS_ORIGINS: `http://127.0.0.1:${pagesPort()}`,
   };
   running = await RunningCluster.start({ edges: 2, env });
 }, 90_000);
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(async () => {
+  pages.close();
+  await running?.stop();
+}, 30_000);
 
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.close();
@@ -231,6 +249,44 @@ client.on_message = lambda _client, _data, message: print(message.payload.decode
 client.connect('127.0.0.1', port, 30)
 client.loop_forever()
 `;
+
+testWith(CHROMIUM)(
+  'mqtt.js in a page receives pushes through a front, and a page of a foreign origin does not',
+  async () => {
+    const browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGS });
+    try {
+      const page = await browser.newPage();
+      const path = fileURLToPath(import.meta.resolve('mqtt')).replace(
+        /build.*/,
+        'dist/mqtt.min.js',
+      );
+      const connectFrom = async (host: string) => {
+        await page.goto(`http://${host}:${pagesPort()}/`);
+        await page.addScriptTag({ path });
+        await page.evaluate(`(${PAGE})('ws://127.0.0.1:${portOf('a front')}/mqtt')`);
+      };
+      await connectFrom('127.0.0.1');
+      await eventually(async () => (await page.title()) === 'subscribed');
+      expect(await running.push.push('page', 'hello', ACKED)).toMatchObject({ verdict: 'ACKED' });
+      await eventually(async () => (await page.title()) === 'hello');
+      await connectFrom('localhost');
+      await eventually(async () => (await page.title()) === 'closed');
+    } finally {
+      await browser.close();
+    }
+  },
+  60_000,
+);
+
+/** Runs in a page: shows in its title what happened last. */
+const PAGE = `(url) => {
+  const client = window.mqtt.connect(url, { clientId: 'page', clean: false, reconnectPeriod: 0 });
+  const show = (text) => () => { document.title = text; };
+  client.on('connect', () => client.subscribe('push/page', { qos: 1 }, show('subscribed')));
+  client.on('message', (_, payload) => { document.title = payload.toString(); });
+  client.on('close', show('closed'));
+  client.on('error', () => {});
+}`;
 
 test('a drained edge sends DISCONNECT and then a close frame', async () => {
   const clientId = await running.clientIdOf('edge-1', 'drained');
