@@ -160,7 +160,7 @@ function appendHealthSchema() {
 
 /** The commit of a checkout; undefined without one, as in the build of an image. */
 function commitOfSources() {
-  if (process.env.LONGLINE_BUILD_COMMIT) return process.env.LONGLINE_BUILD_COMMIT;
+  if (process.env.SOURCE_COMMIT) return process.env.SOURCE_COMMIT;
   if (!existsSync(at('.git'))) return undefined;
   const { status, stdout } = spawnSync('git', ['rev-parse', 'HEAD'], {
     cwd: ROOT,
