@@ -27,6 +27,18 @@ function problemsOf(env: Record<string, string>, openFilesMax = 20_000): readonl
   return [];
 }
 
+test('every role accepts the settings of the command line in its environment', () => {
+  const env = {
+    ...GOOD,
+    LONGLINE_TOKEN: 'secret',
+    LONGLINE_CONTROL: 'http://control:7200',
+    LONGLINE_ROUTER: 'router:7101',
+  };
+  expect(() => parseEdgeConfig(env, 20_000)).not.toThrow();
+  expect(() => parseRouterConfig(env, 20_000)).not.toThrow();
+  expect(() => parseControlConfig(env)).not.toThrow();
+});
+
 describe('parseEdgeConfig', () => {
   test('fills in defaults', () => {
     expect(parseEdgeConfig(GOOD, 20_000)).toMatchObject({
