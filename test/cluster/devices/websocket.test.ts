@@ -207,7 +207,7 @@ describe('a client that reconnects', () => {
   test('receives a reset if its history is incomplete', async () => {
     const client = await connect(openWs, 'lost', JSON_PROTOCOL, '&lastEventId=1-1');
     await client.untilReceived(2);
-    expect(client.envelopes[1]).toEqual({ type: 'reset' });
+    expect(client.envelopes[1]).toEqual({ type: 'reset', id: expect.stringMatching(/^\d+-\d+$/) });
   });
 
   test('receives all pushes that it has not confirmed', async () => {
