@@ -262,7 +262,7 @@ test('over a WebSocket, received pushes are confirmed at once', async () => {
   expect(next.data).toEqual(['the next']);
 }, 40_000);
 
-test('a push whose promise is pending is not confirmed, and comes again after the close', async () => {
+test('a push whose promise is pending is not confirmed, and is delivered again after the close', async () => {
   const pending = new Listener('pending', {
     webSocket: WebSocket,
     onPush: ({ data }) => (data === 'taken' ? undefined : new Promise(() => {})),

@@ -63,7 +63,7 @@ export class SseClient {
     response.setEncoding('utf8');
     response.on('data', (chunk: string) => parser.feed(chunk));
     response.on('error', () => {});
-    // Not `once` of Node.js: it rejects after an error, such as a chunked body that was cut off.
+    // Not `once` of Node.js: it rejects after an error, such as a chunked body that was cut.
     this.ended = new Promise((resolve) => {
       response.once('close', () => {
         this.isOpen = false;
