@@ -381,7 +381,7 @@ describe('pushes that are confirmed alone', () => {
     expect(await isComplete(newest)).toBe(true);
   });
 
-  test('take no bytes: an older push stays in the inbox, any passes', async () => {
+  test('take no bytes: an older push stays in the inbox when a newer one is confirmed alone', async () => {
     const bounds = { countMax: 100, bytesMax: 100 };
     const payload = Buffer.alloc(30);
     const oldest = await storeId({ payload }, bounds);
