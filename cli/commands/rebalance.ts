@@ -1,6 +1,7 @@
 /** `longline rebalance`: shows the plan and carries it out. */
 import { controlApi, type PlanResponse } from '../control/api.js';
 import { eta, grouped, plural } from './format.js';
+import { fetchMoves, stateLines } from './moves-state.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
 
@@ -22,8 +23,16 @@ export async function rebalance(options: RebalanceOptions): Promise<void> {
   const applied = isApplied
     ? await api.rebalance({ on: plan.on, ...(reason !== undefined && { reason }) })
     : plan;
-  if (json) console.log(JSON.stringify({ applied: isApplied, plan: applied }));
-  else if (isApplied) console.log('Started; longline status --watch shows the progress');
+  const moves = isApplied ? await fetchMoves(api) : undefined;
+  if (json) {
+    const { paused, frozenUntilMs } = moves ?? {};
+    console.log(JSON.stringify({ applied: isApplied, plan: applied, paused, frozenUntilMs }));
+  } else if (isApplied) {
+    const isHeld = moves !== undefined && (moves.paused || moves.frozenUntilMs !== null);
+    const done = isHeld ? 'Accepted, but no move starts now' : 'Started';
+    const lines = moves === undefined ? [] : stateLines(moves);
+    console.log([`${done}; longline status --watch shows the progress`, ...lines].join('\n'));
+  }
 }
 
 function describePlan(plan: PlanResponse): string {

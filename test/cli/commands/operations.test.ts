@@ -71,7 +71,11 @@ test('rebalance carries out the plan that it has shown', async () => {
   expect([status, stdout]).toEqual([0, expect.stringContaining('Started')]);
   expect(control.operations.calls).toEqual([['rebalance', somePlan.on, by('hot')]]);
   const json = await longline(['rebalance', '--json']);
-  expect(JSON.parse(json.stdout)).toEqual({ applied: true, plan: somePlan });
+  const state = { paused: false, frozenUntilMs: null };
+  expect(JSON.parse(json.stdout)).toEqual({ applied: true, plan: somePlan, ...state });
+  control.operations.info = { ...idle, isPaused: true };
+  const held = (await longline(['rebalance'])).stdout;
+  expect(held).toMatch(/^Accepted, but no move starts now; .*\nPaused: no move starts/m);
 });
 
 test('rebalance with nothing to move sends no request', async () => {
