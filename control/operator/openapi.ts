@@ -11,8 +11,8 @@ const VERSION = '1';
 
 const DESCRIPTION =
   'Shows the state of a Longline cluster and moves its shards. Every control serves it. A control ' +
-  'that does not lead forwards GET requests to the leader and redirects other requests there. A ' +
-  'request to change something is `POST` with `content-type: application/json`.';
+  'that does not lead passes requests on to the leader. A request to change something is ' +
+  '`POST` with `content-type: application/json`.';
 
 const COMMON_REJECTIONS: Readonly<Record<Route['permission'], readonly ErrorCode[]>> = {
   read: ['UNAUTHENTICATED'],
