@@ -199,7 +199,7 @@ class Driver {
     try {
       return await this.options.token();
     } catch (error) {
-      throw new ConnectError({ code: 'TOKEN_FAILED', reason: `token failed: ${error}` });
+      throw new ConnectError({ code: 'TOKEN_FAILED', reason: `token: ${error}` });
     }
   }
 

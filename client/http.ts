@@ -32,7 +32,7 @@ export async function lookUp(
   const response = await get(url, JSON_TYPE, token, signal);
   // An edge or a front proxy streams events for this Accept, too.
   const isEdge = /event-stream/.test(response.headers.get('content-type') ?? '');
-  const text = isEdge ? 'it is an edge or front proxy' : await response.text();
+  const text = isEdge ? 'an edge' : await response.text();
   const { url: edge } = parseObject(text);
   if (isText(edge) && /^https?:/.test(edge)) return edge;
   throw new ConnectError({
@@ -67,7 +67,7 @@ export async function readStream(
     lines[0] = partial + lines[0];
     partial = lines.pop()!;
     if (partial.length > LINE_CHARACTERS_MAX) {
-      throw new Error('line too long');
+      throw new Error('long line');
     }
     for (const line of lines) if (!signal.aborted) onText(line);
   }

@@ -202,7 +202,7 @@ export class ClientMachine {
     }
     if (this.#deliveries.add(push)) return;
     this.#ack();
-    this.#becomeWaiting(this.#jitter(0), 'SLOW_CONSUMER', 'onPush is too slow', false);
+    this.#becomeWaiting(this.#jitter(0), 'SLOW_CONSUMER', 'onPush is slow', false);
   }
 
   #settle(delivery: number, failure: string | undefined): void {

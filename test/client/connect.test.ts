@@ -130,7 +130,7 @@ describe('over a stream', () => {
     expect(fake.states[1]).toMatchObject({
       type: 'waiting',
       code: 'TOKEN_FAILED',
-      reason: 'token failed: Error: logged out',
+      reason: 'token: Error: logged out',
     });
   });
 
