@@ -1,8 +1,8 @@
 /** `longline drill`: injects faults and reports lost, duplicate and late pushes. */
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
-import { stopRequest } from '../cli/terminal/stop-request.js';
 import { Failure } from '../cli/terminal/failure.js';
+import { stopRequest } from '../cli/terminal/stop-request.js';
 import { packageRoot } from '../common/process/package-root.js';
 import { type FaultKind, possibleKinds, type RedisKind } from './faults/schedule.js';
 import type { CheckName, Finding } from './history/check.js';

@@ -3,8 +3,8 @@
  * accepted must arrive.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../cli/terminal/failure.js';
 import type { LocalCluster } from '../cli/local/cluster.js';
+import { Failure } from '../cli/terminal/failure.js';
 import type { History } from './history/history.js';
 import { isAccepted } from './history/history-index.js';
 import type { Backend } from './load/backend.js';

@@ -3,9 +3,9 @@
  * faults stop, everything recovers, and all accepted pushes must arrive.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../cli/terminal/failure.js';
 import { LocalCluster } from '../cli/local/cluster.js';
 import { readLogLine } from '../cli/local/log-line.js';
+import { Failure } from '../cli/terminal/failure.js';
 import { Nemesis } from './faults/nemesis.js';
 import { between, pick, seeded } from './faults/random.js';
 import { ClusterRedis } from './faults/redis-cluster-fixture.js';

@@ -9,9 +9,9 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import keySlot from 'cluster-key-slot';
-import { Failure } from '../../cli/terminal/failure.js';
 import { freeClusterPort } from '../../cli/local/ports.js';
 import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
+import { Failure } from '../../cli/terminal/failure.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import {
   connectTo,
