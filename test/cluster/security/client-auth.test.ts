@@ -111,6 +111,17 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => listener.data.includes('later'));
   }, 90_000);
 
+  test('is closed when a second token is rejected, too', async () => {
+    let calls = 0;
+    const listener = listen(`expired-${via}`, webSocket, async () => {
+      calls++;
+      return tokenOf(`expired-${via}`, inSeconds(-10));
+    });
+    await eventually(() => listener.states.at(-1)?.type === 'closed', 30_000);
+    expect(listener.states.at(-1)).toMatchObject({ reason: 'rejected', code: 'TOKEN_EXPIRED' });
+    expect(calls).toBe(2);
+  }, 40_000);
+
   test('connects with a valid token after an invalid one', async () => {
     const clientId = `wrong-${via}`;
     let calls = 0;
@@ -121,7 +132,8 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect(calls).toBe(2);
     expect(listener.states[1]).toMatchObject({
       type: 'waiting',
-      reason: expect.stringContaining('PERMISSION_DENIED'),
+      code: 'PERMISSION_DENIED',
+      reason: 'HTTP 403: the token is for another clientId',
     });
   }, 60_000);
 });
