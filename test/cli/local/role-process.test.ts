@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from '@jest/globals';
-import { Failure } from '../../../cli/terminal/failure.js';
 import { RoleProcess } from '../../../cli/local/role-process.js';
+import { Failure } from '../../../cli/terminal/failure.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 
 let role: RoleProcess;
