@@ -95,7 +95,7 @@ test('a backend without valid credentials is rejected with the reason', () => {
     [withCertificate(authority.issue('unknown')), /UNAUTHENTICATED/],
     [withCertificate(strangers.issue('shop')), /UNAUTHENTICATED/],
     [['--ca', strangers.ca, '--token', DESK], /self-signed certificate/],
-    [['--token', DESK], /cannot push through/],
+    [['--token', DESK], /cannot call/],
     [['--ca', '/nowhere/ca.pem'], /nowhere/],
   ];
   for (const [options, message] of rejected) {
