@@ -10,7 +10,8 @@
  * Invariants:
  * - At most one write is pending. It is based on the newest assignment that was read, and after a
  *   write with unknown outcome the assignment is read again before the next write.
- * - Every assignment that is written is valid, and positions only grow.
+ * - Every assignment that is written is valid, and positions only grow. Two writes of one control
+ *   never have the same position.
  * - At most `movesInFlightMax` moves are in flight, and at most one per shard.
  * - Nothing is planned or started while membership is frozen.
  */
@@ -66,6 +67,13 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   #current: Assignment | undefined;
   /** Position of the stored assignment; undefined: it must be read before the next write. */
   #stored: Position | undefined;
+  /**
+   * What is stored has the position of `#current`, but another content: Redis has lost a write, and
+   * another control has written one in its place.
+   */
+  #hasDiverged = false;
+  /** Highest epoch of a write whose outcome is unknown: others may have seen it. */
+  #epochTried = 0;
   #pendingWrite: PendingWrite | undefined;
   #writtenAtMs = Number.NEGATIVE_INFINITY;
   #newestSeen = ORIGIN;
@@ -191,8 +199,12 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   #onRead(nowMs: number, stored: Assignment | undefined): void {
     this.#withdrawWrite();
     this.#stored = stored?.position ?? ORIGIN;
+    this.#hasDiverged = false;
     if (stored === undefined) return;
-    if (comparePositions(stored.position, this.#current?.position ?? ORIGIN) <= 0) return;
+    const order = comparePositions(stored.position, this.#current?.position ?? ORIGIN);
+    this.#hasDiverged =
+      order === 0 && this.#current !== undefined && !isSameContent(stored, this.#current);
+    if (order <= 0) return;
     // Another control has written it, so the queue may not fit any more.
     if (this.#queue.length > 0) this.#planSoon(nowMs);
     this.#queue.replace([]);
@@ -204,12 +216,14 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     const { next } = this.#pendingWrite.action;
     this.#pendingWrite = undefined;
     this.#stored = next.position;
+    this.#hasDiverged = false;
     this.#setCurrent(nowMs, next);
   }
 
   /** Treats the pending write as not stored. */
   #withdrawWrite(): void {
     if (this.#pendingWrite === undefined) return;
+    this.#epochTried = Math.max(this.#epochTried, this.#pendingWrite.action.next.position.epoch);
     this.#isReplanDue ||= this.#pendingWrite.isReplan;
     this.#isAbortDue ||= this.#pendingWrite.isAbort && this.#isPaused;
     this.#queue.putBack(this.#pendingWrite.started);
@@ -230,7 +244,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   /** Sets `#pendingWrite` if the assignment has to change. */
   #decide(nowMs: number, stored: Position): void {
     const newest = newer(this.#newestSeen, this.#current?.position ?? ORIGIN);
-    const hasLostWrites = comparePositions(newest, stored) > 0;
+    const hasLostWrites = this.#hasDiverged || comparePositions(newest, stored) > 0;
     const isUrgent =
       hasLostWrites || this.#isReplanDue || this.#isAbortDue || this.#intents.size > 0;
     if (!isUrgent && !this.#hasWork(nowMs)) return;
@@ -248,7 +262,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     const position = {
       // Only a higher incarnation is newer than everything that any edge has seen.
       incarnation: hasLostWrites ? newest.incarnation + 1 : stored.incarnation,
-      epoch: Math.max(newest.epoch, stored.epoch) + 1,
+      epoch: Math.max(newest.epoch, stored.epoch, this.#epochTried) + 1,
     };
     const action = { type: 'write', next: { ...content, position }, on: stored } as const;
     this.#pendingWrite = { action, isReplan, isAbort, started };

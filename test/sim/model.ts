@@ -8,7 +8,7 @@
  */
 
 import { type Assignment, findProblem } from '../../common/cluster/assignment.js';
-import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
+import { comparePositions } from '../../common/wire/position.js';
 
 /** A virtual clock with timers, kept in a binary heap. */
 export class VirtualClock {
@@ -72,9 +72,9 @@ export class Store {
   readonly #history: Assignment[] = [];
   onCommit: (before: Assignment | undefined, next: Assignment) => void = () => {};
 
-  write(next: Assignment, on: Position): boolean {
-    const position = this.assignment?.position ?? ORIGIN;
-    if (!this.skipsCompare && comparePositions(position, on) !== 0) return false;
+  /** @param expected the assignment that must be stored; undefined: none */
+  write(next: Assignment, expected: Assignment | undefined): boolean {
+    if (!this.skipsCompare && this.assignment !== expected) return false;
     const before = this.assignment;
     this.assignment = next;
     if (before !== undefined) this.#history.push(before);

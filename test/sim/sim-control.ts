@@ -27,6 +27,8 @@ export class SimControl {
   stalledUntilMs = 0;
   isStopped = false;
   #isRestored = false;
+  /** The stored assignment that the planner knows. */
+  #stored: Assignment | undefined;
   #isWriting = false;
   #writes = 0;
   readonly #wakes = { membership: Number.POSITIVE_INFINITY, planner: Number.POSITIVE_INFINITY };
@@ -106,7 +108,7 @@ export class SimControl {
   #stepPlanner(event: PlannerEvent | null): void {
     const { actions, wakeAtMs } = this.planner.step(this.#nowMs, event);
     this.#wake('planner', wakeAtMs, () => this.#run(() => this.#stepPlanner(null)));
-    for (const { next, on } of actions) this.#write(next, on);
+    for (const { next } of actions) this.#write(next);
   }
 
   #wake(machine: 'membership' | 'planner', atMs: number, run: () => void): void {
@@ -118,16 +120,18 @@ export class SimControl {
     });
   }
 
-  #write(next: Assignment, on: Position): void {
+  #write(next: Assignment): void {
     this.#isWriting = true;
     this.#writes++;
+    const expected = this.#stored;
     this.clock.in(this.faults.redisMs(), () => {
-      const isCommitted = this.store.write(next, on);
+      const isCommitted = this.store.write(next, expected);
       const isReplied = !this.faults.losesReply();
       const assignment = this.store.assignment;
       this.clock.in(this.faults.redisMs(), () =>
         this.#run(() => {
           this.#isWriting = false;
+          if (isReplied) this.#stored = isCommitted ? next : assignment;
           if (!isReplied) this.#stepPlanner({ type: 'write-failed' });
           else if (isCommitted) this.#stepPlanner({ type: 'written' });
           else this.#stepPlanner({ type: 'read', assignment });
@@ -148,6 +152,7 @@ export class SimControl {
         this.#run(() => {
           // A read that a write has overtaken would look as if Redis had lost the write.
           if (this.#writes !== writes) return;
+          this.#stored = assignment;
           if (!this.#isRestored) {
             this.#isRestored = true;
             this.#stepMembership({ type: 'restored', edges: assignment?.edges ?? [] });

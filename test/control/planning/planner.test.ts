@@ -123,6 +123,36 @@ test('continues at a higher incarnation when Redis has lost writes', () => {
   expect(harness.stored!).toMatchObject({ position: { incarnation: 8, epoch: 71 } });
 });
 
+test('continues at a higher incarnation over another assignment with its own position', () => {
+  const cluster = new PlannerHarness();
+  cluster.handle({ type: 'read', assignment: undefined });
+  cluster.setMembers(edge('a'), edge('b'));
+  const { position } = cluster.stored!;
+  const own = cluster.stored!;
+  // Redis has lost the write, and another control has written one with the same position.
+  cluster.stored = { ...own, owners: own.owners.map(() => 0) };
+  cluster.handle({ type: 'read', assignment: cluster.stored });
+  expect(cluster.stored).toEqual({
+    ...own,
+    position: { incarnation: position.incarnation + 1, epoch: position.epoch + 1 },
+  });
+});
+
+test('does not repeat the position of a write of unknown outcome', () => {
+  const cluster = new PlannerHarness();
+  cluster.handle({ type: 'read', assignment: undefined });
+  cluster.setMembers(edge('a'), edge('b'));
+  const { epoch } = cluster.stored!.position;
+  cluster.isHeld = true;
+  cluster.setMembers(edge('a'));
+  expect(cluster.pending!.next.position.epoch).toBe(epoch + 1);
+  cluster.pending = undefined;
+  cluster.isHeld = false;
+  cluster.handle({ type: 'write-failed' });
+  cluster.handle({ type: 'read', assignment: cluster.stored });
+  expect(cluster.stored!.position).toEqual({ incarnation: 0, epoch: epoch + 2 });
+});
+
 test('drains an edge', () => {
   const harness = PlannerHarness.withEdges('a', 'b');
   harness.setIntent('a', 'draining');
