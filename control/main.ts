@@ -12,6 +12,7 @@ import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
+import { combineReadiness } from '../common/process/readiness.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
@@ -45,7 +46,13 @@ await runRole(async () => {
     log,
     metrics,
   });
-  const channels = new PrivateChannels(link, shardCount, `${controlId}:${incarnation}`, log);
+  const channels = new PrivateChannels(
+    link,
+    shardCount,
+    `${controlId}:${incarnation}`,
+    log,
+    metrics,
+  );
   const shardQueries = new ShardQueries(
     link,
     channels,
@@ -67,11 +74,8 @@ await runRole(async () => {
   });
   addControllerGauges(metrics, controller, shardCount);
   const api = createOperatorApi(config, link, controller, shardQueries, log);
-  const notReadyReasons = () => [
-    ...channels.notDeliveringReasons(),
-    ...controller.notReadyReasons(),
-  ];
-  const http = createHttpServer(metrics, notReadyReasons);
+  const checkReadiness = () => combineReadiness(channels.readiness(), controller.readiness());
+  const http = createHttpServer(metrics, checkReadiness);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, metrics);
@@ -90,7 +94,7 @@ await runRole(async () => {
   });
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
-    const status = notReadyReasons().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    const status = checkReadiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', ...SERVICES]) grpc.health.setStatus(service, status);
   }, 1_000);
 

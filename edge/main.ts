@@ -12,6 +12,11 @@ import { announceListening, runRole, stopOnSignals } from '../common/process/lif
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
+import {
+  combineReadiness,
+  type Readiness,
+  type ReadinessCheck,
+} from '../common/process/readiness.js';
 import type { Hello } from '../proto/gen/longline/v1/edge_session.js';
 import { defaultAdvertisedUrl, type EdgeConfig, parseEdgeConfig } from './config.js';
 import { openTlsIdentity } from './device-transport.js';
@@ -32,7 +37,13 @@ await runRole(async () => {
   const metrics = new Metrics();
   const join = { config, name: edgeId, host, port: config.adminPort, log, metrics };
   const link = await joinCluster(join);
-  const privateChannels = new PrivateChannels(link, shardCount, `${edgeId}:${incarnation}`, log);
+  const privateChannels = new PrivateChannels(
+    link,
+    shardCount,
+    `${edgeId}:${incarnation}`,
+    log,
+    metrics,
+  );
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const identity = await openTlsIdentity(config, log, metrics);
   const { authenticator } = auth;
@@ -41,7 +52,7 @@ await runRole(async () => {
   registerGauges(edge, metrics);
   const memory = openMemoryAccount(edge, metrics);
   const lag = new EventLoopLag();
-  const notReadyReasons = () => edgeNotReadyReasons(edge, privateChannels, auth);
+  const checkReadiness = () => edgeReadiness(edge, privateChannels, auth);
 
   const stopping = new AbortController();
   let control: ControlLink | undefined;
@@ -52,7 +63,7 @@ await runRole(async () => {
     edge,
     new Convergence(edgeId, incarnation),
     metrics,
-    notReadyReasons,
+    checkReadiness,
   );
   const adminPort = await listenHttp(admin, host, config.adminPort);
   const advertisedUrl =
@@ -63,13 +74,13 @@ await runRole(async () => {
     metadata: linkMetadata(config.link.token),
     feed,
     hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
-    measure: () => measureStats(edge, memory, lag, notReadyReasons().length === 0),
+    measure: () => measureStats(edge, memory, lag, checkReadiness().notReady.length === 0),
     log,
   });
   control = controlLink;
 
   const stepGoaways = () => {
-    const isRedisSilent = privateChannels.notDeliveringReasons().length > 0;
+    const isRedisSilent = privateChannels.readiness().notReady.length > 0;
     const step = goaways.step(Date.now(), controlLink, isRedisSilent);
     const { isClosing, isOver, rejectsGuests } = step;
     port.isClosing = isClosing && shutdown.isStarted;
@@ -108,13 +119,15 @@ function createAdminServer(
   { feed }: Edge,
   convergence: Convergence,
   metrics: Metrics,
-  notReadyReasons: () => string[],
+  checkReadiness: ReadinessCheck,
 ): FastifyInstance {
-  const admin = createHttpServer(metrics, notReadyReasons);
-  addReadyRoute(admin, '/convergedz', () => [
-    ...notReadyReasons(),
-    ...convergence.notConvergedReasons(Date.now(), feed.current),
-  ]);
+  const admin = createHttpServer(metrics, checkReadiness);
+  addReadyRoute(admin, '/convergedz', () =>
+    combineReadiness(checkReadiness(), {
+      notReady: convergence.notConvergedReasons(Date.now(), feed.current),
+      degraded: [],
+    }),
+  );
   return admin;
 }
 
@@ -136,15 +149,20 @@ function describeEdge(
   };
 }
 
-function edgeNotReadyReasons(
+function edgeReadiness(
   { feed, shards, shutdown }: Edge,
   privateChannels: PrivateChannels,
   auth: OpenedAuthenticator,
-): string[] {
-  const reasons = [...privateChannels.notDeliveringReasons(), ...auth.notReadyReasons()];
-  if (feed.current === undefined) reasons.push('no assignment has been received yet');
+): Readiness {
+  const notReady = [...auth.notReadyReasons()];
+  const degraded: string[] = [];
+  if (feed.current === undefined) notReady.push('no assignment has been received yet');
   const unconfirmed = shards.unconfirmedOwnedCount();
-  if (unconfirmed > 0) reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
-  if (shutdown.isStarted) reasons.push('the edge is shutting down');
-  return reasons;
+  if (unconfirmed > 0) {
+    // Those of a Redis master that does not deliver; at the start of the edge, all of them.
+    const reasons = unconfirmed < shards.ownedCount ? degraded : notReady;
+    reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
+  }
+  if (shutdown.isStarted) notReady.push('the edge is shutting down');
+  return combineReadiness(privateChannels.readiness(), { notReady, degraded });
 }

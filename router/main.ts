@@ -14,6 +14,7 @@ import { announceListening, runRole, stopOnSignals } from '../common/process/lif
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
+import { combineReadiness } from '../common/process/readiness.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { corsHeaders } from '../common/wire/cors.js';
 import { PushServiceService } from '../proto/gen/longline/v1/push.js';
@@ -56,7 +57,13 @@ await runRole(async () => {
     log,
     metrics,
   });
-  const channels = new PrivateChannels(link, shardCount, `${routerId}:${randomUUID()}`, log);
+  const channels = new PrivateChannels(
+    link,
+    shardCount,
+    `${routerId}:${randomUUID()}`,
+    log,
+    metrics,
+  );
   const stopping = new AbortController();
   // Every push stream listens to it.
   setMaxListeners(0, stopping.signal);
@@ -67,13 +74,15 @@ await runRole(async () => {
   const control = await followAssignment(context, feed);
 
   const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
-  const notReadyReasons = () => [
-    ...channels.notDeliveringReasons(),
-    ...auth.notReadyReasons(),
-    ...(feed.current === undefined ? ['no assignment was received yet'] : []),
-    ...(front?.isDraining ? ['the router is draining'] : []),
-  ];
-  const http = createHttpServer(metrics, notReadyReasons, (origin) =>
+  const checkReadiness = () => {
+    const notReady = [
+      ...auth.notReadyReasons(),
+      ...(feed.current === undefined ? ['no assignment was received yet'] : []),
+      ...(front?.isDraining ? ['the router is draining'] : []),
+    ];
+    return combineReadiness(channels.readiness(), { notReady, degraded: [] });
+  };
+  const http = createHttpServer(metrics, checkReadiness, (origin) =>
     corsHeaders(config.corsOrigins, origin),
   );
   addConnectRoute(http, {
@@ -90,7 +99,7 @@ await runRole(async () => {
   const tls = await serverCredentials(config.backends.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   const health = setInterval(() => {
-    const status = channels.notDeliveringReasons().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    const status = channels.readiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING';
     for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
   }, HEALTH_INTERVAL_MS);
 

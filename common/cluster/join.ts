@@ -30,7 +30,10 @@ export interface JoinOptions {
 export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   const { config, name, host, port, log, metrics } = options;
   let notReadyReason = 'Redis has not answered yet';
-  const healthServer = createHttpServer(metrics, () => [notReadyReason]);
+  const healthServer = createHttpServer(metrics, () => ({
+    notReady: [notReadyReason],
+    degraded: [],
+  }));
   if (port !== 0) await listenHttp(healthServer, host, port);
   const onWaiting = (reason: string) => {
     notReadyReason = `waiting for Redis: ${reason}`;

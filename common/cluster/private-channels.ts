@@ -9,6 +9,8 @@
  */
 import { PrivateEnvelope, type ReplyBatch } from '../../proto/gen/longline/v1/envelope.js';
 import type { Logger } from '../process/log.js';
+import type { Metrics } from '../process/metrics.js';
+import type { Readiness } from '../process/readiness.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import type { ChannelHandler } from '../redis/shard-subscriber.js';
 import { privateChannel, shardChannel, shardTags } from './shard.js';
@@ -34,7 +36,14 @@ export class PrivateChannels implements ChannelHandler {
     shardCount: number,
     processId: string,
     private readonly log: Logger,
+    metrics: Metrics,
   ) {
+    metrics.gauges(
+      'longline_redis_master_delivers',
+      '1: a probe of this process returned through the Redis master in the last three seconds; else 0',
+      'master',
+      () => Array.from(this.channels.keys(), (master) => [master, this.delivers(master) ? 1 : 0]),
+    );
     this.candidates = shardTags(shardCount).map((tag) => privateChannel(tag, processId));
     this.follow();
     this.probeTimer = setInterval(() => {
@@ -46,6 +55,19 @@ export class PrivateChannels implements ChannelHandler {
   /** One reason for each master without a proof of delivery in the last three seconds. */
   notDeliveringReasons(): string[] {
     return findUnproven(this.channels.keys(), this.provenAtMs, performance.now());
+  }
+
+  /** Not ready while no master delivers. */
+  readiness(): Readiness {
+    const reasons = this.notDeliveringReasons();
+    const isAnyDelivering = reasons.length < this.channels.size;
+    return isAnyDelivering
+      ? { notReady: [], degraded: reasons }
+      : { notReady: reasons, degraded: [] };
+  }
+
+  private delivers(master: string): boolean {
+    return findUnproven([master], this.provenAtMs, performance.now()).length === 0;
   }
 
   /**

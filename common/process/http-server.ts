@@ -7,9 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
 import type { Metrics } from './metrics.js';
-
-/** Returns why the process cannot serve at the moment; empty when it can. */
-export type ReadinessCheck = () => readonly string[];
+import type { ReadinessCheck } from './readiness.js';
 
 const BODY_BYTES_MAX = 64 * 1024;
 
@@ -20,7 +18,7 @@ export type RejectionHeaders = (
 
 export function createHttpServer(
   metrics: Metrics,
-  notReadyReasons: ReadinessCheck,
+  checkReadiness: ReadinessCheck,
   rejectionHeaders: RejectionHeaders = () => [],
 ): FastifyInstance {
   const reject = (request: FastifyRequest, reply: FastifyReply, rejected: Rejection) => {
@@ -45,7 +43,7 @@ export function createHttpServer(
     return reject(request, reply, rejection(errorCodeOf(error.statusCode), error.message));
   });
   server.get('/healthz', () => ({ status: 'ok' }));
-  addReadyRoute(server, '/readyz', notReadyReasons);
+  addReadyRoute(server, '/readyz', checkReadiness);
   server.get('/metrics', async (_request, reply) => {
     reply.header('content-type', metrics.registry.contentType);
     return metrics.registry.metrics();
@@ -53,15 +51,16 @@ export function createHttpServer(
   return server;
 }
 
-/** Responds with 200 when the check returns no reason, else with 503 and the reasons. */
+/** Responds with 200 when the process can serve, else with 503; in both cases with all reasons. */
 export function addReadyRoute(
   server: FastifyInstance,
   path: string,
-  notReadyReasons: ReadinessCheck,
+  checkReadiness: ReadinessCheck,
 ): void {
   server.get(path, (_request, reply) => {
-    const reasons = notReadyReasons();
-    if (reasons.length === 0) return { status: 'ready' };
+    const { notReady, degraded } = checkReadiness();
+    const reasons = [...notReady, ...degraded];
+    if (notReady.length === 0) return { status: 'ready', reasons };
     return reply
       .code(catalogue.NOT_READY.http)
       .send({ ...errorBody(rejection('NOT_READY', reasons.join('; '))), reasons });

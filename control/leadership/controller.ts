@@ -10,6 +10,7 @@ import { readAssignment } from '../../common/cluster/assignment-store.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { READY, type Readiness } from '../../common/process/readiness.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { nowMs } from '../membership/clock.js';
@@ -151,9 +152,17 @@ export class Controller {
     return rejection('NOT_LEADER', `${id} at ${url} leads`);
   }
 
-  notReadyReasons(): string[] {
-    if (this.#storeProblem === undefined) return [];
-    return [`the stored assignment is ${this.#storeProblem.type}: ${this.#storeProblem.reason}`];
+  /**
+   * Ready while only the master with the stored assignment is unavailable: the assignment cannot
+   * change then, but routers and operators can still read the last one here.
+   */
+  readiness(): Readiness {
+    if (this.#storeProblem === undefined) return READY;
+    const { type, reason } = this.#storeProblem;
+    const reasons = [`the stored assignment is ${type}: ${reason}`];
+    return type === 'unavailable' && this.#current !== undefined
+      ? { notReady: [], degraded: reasons }
+      : { notReady: reasons, degraded: [] };
   }
 
   /** Resolves when the events are stored, or Redis has failed to. */

@@ -28,7 +28,7 @@ let handler: RecordingSubscriber;
 beforeAll(async () => {
   cluster = await startRedisCluster();
   link = await openRedis({ urls: cluster.urls.slice(0, 2), name: 'test', log, metrics });
-  privateChannels = new PrivateChannels(link, 4096, 'p1', log);
+  privateChannels = new PrivateChannels(link, 4096, 'p1', log, metrics);
   handler = new RecordingSubscriber();
   for (const channel of channels) link.subscriber.subscribe(channel, handler);
   await allConfirmed();

@@ -159,7 +159,7 @@ describe('a standalone Redis', () => {
   test('is not delivering while probes do not return, and recovers', async () => {
     const redis = await start();
     const link = await open(redis.url);
-    const privateChannels = new PrivateChannels(link, 4096, 'p1', log);
+    const privateChannels = new PrivateChannels(link, 4096, 'p1', log, new Metrics());
     closing.push(() => privateChannels.close());
     const address = `127.0.0.1:${redis.port}`;
     expect(privateChannels.notDeliveringReasons()).toEqual([

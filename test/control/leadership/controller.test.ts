@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { type Assignment, type Move, shardsOf } from '../../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { READY } from '../../../common/process/readiness.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { Controller } from '../../../control/leadership/controller.js';
 import type { EdgeReport } from '../../../control/membership/membership-driver.js';
@@ -230,12 +231,14 @@ test('survives an unavailable Redis, and then writes what became due', async () 
   join(controller, 'edge-1');
   await eventually(() => published.length === 1);
   await server.kill('SIGKILL');
-  await eventually(() => controller.notReadyReasons().length === 1);
+  await eventually(() => controller.readiness().degraded.length === 1);
+  // The last assignment can still be read here.
+  expect(controller.readiness().notReady).toEqual([]);
   join(controller, 'edge-2');
   expect(controller.current!.edges).toHaveLength(1);
   await server.restart();
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 15_000);
-  expect(controller.notReadyReasons()).toEqual([]);
+  expect(controller.readiness()).toEqual(READY);
   // Redis has restarted empty.
   expect(published.at(-1)).toEqual({ incarnation: 1, epoch: 2 });
 });
@@ -245,7 +248,7 @@ test('does not overwrite garbage, reports it, and continues when it is deleted',
   join(controller, 'edge-1');
   const good = await eventually(stored);
   await redis.set(KEY, 'garbage');
-  await eventually(() => controller.notReadyReasons().length === 1);
+  await eventually(() => controller.readiness().notReady.length === 1);
   join(controller, 'edge-2');
   expect(controller.current).toEqual(good);
   expect(await metrics.registry.metrics()).toMatch(
@@ -259,7 +262,7 @@ test('does not overwrite garbage, reports it, and continues when it is deleted',
   expect(await redis.get(KEY)).toBe('garbage');
   await redis.del(KEY);
   await eventually(async () => expect((await stored()).edges).toHaveLength(2), 10_000);
-  expect(controller.notReadyReasons()).toEqual([]);
+  expect(controller.readiness()).toEqual(READY);
 });
 
 test('publishes nothing to a watcher that has stopped', async () => {

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { READY } from '../../../common/process/readiness.js';
 import type { Leader } from '../../../control/leadership/leadership.js';
 import { forwardToLeader } from '../../../control/operator/forward-to-leader.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
@@ -37,7 +38,7 @@ beforeEach(async () => {
     () => unknown,
     sourcesOf(async () => ({ connections: [], complete: false })),
   );
-  follower = createHttpServer(new Metrics(), () => []);
+  follower = createHttpServer(new Metrics(), () => READY);
   forwardToLeader(follower, () => leader);
   addOperatorRoutes(follower, apiOf(queries, operations, guarded));
   url = `http://127.0.0.1:${await listenHttp(follower, '127.0.0.1', 0)}`;

@@ -4,6 +4,7 @@ import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { READY } from '../../../common/process/readiness.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import { createOperatorService } from '../../../control/operator/grpc-service.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
@@ -73,7 +74,7 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
     ownedSinceMs: () => state.ownedSinceMs,
   });
   const api = apiOf(queries, operations, access);
-  const http = createHttpServer(new Metrics(), () => []);
+  const http = createHttpServer(new Metrics(), () => READY);
   addOperatorRoutes(http, api);
   const httpPort = await listenHttp(http, '127.0.0.1', port);
   const server = createGrpcServer([], {}).server;

@@ -15,6 +15,7 @@ import {
 } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { READY } from '../../../common/process/readiness.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import {
   clientResponse,
@@ -118,7 +119,7 @@ beforeEach(async () => {
       return located;
     }),
   );
-  http = createHttpServer(new Metrics(), () => []);
+  http = createHttpServer(new Metrics(), () => READY);
   addOperatorRoutes(http, apiOf(queries));
   httpPort = await listenHttp(http, '127.0.0.1', 0);
   grpc = createGrpcServer([], {});
