@@ -6,13 +6,17 @@ import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { summarizeInbox } from '../common/cluster/inbox-summary.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
+import { ShardNames } from '../common/cluster/shard-names.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
+import { listenableHost } from '../common/net/any-host.js';
+import { joinHostPort } from '../common/net/host-port.js';
 import { bindGrpc } from '../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { combineReadiness } from '../common/process/readiness.js';
+import { unixMs } from '../common/process/time/clock.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
 import { createControlGrpc, SERVICES } from './control-grpc.js';
@@ -35,13 +39,14 @@ await runRole(async () => {
   const config = parseControlConfig(process.env);
   const { controlId, shardCount, leaseMs, reconnectsPerSecondMax } = config;
   const incarnation = randomUUID();
+  const host = await listenableHost(config.host);
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
 
   const link = await joinCluster({
     config,
     name: controlId,
-    host: config.host,
+    host,
     port: config.httpPort,
     log,
     metrics,
@@ -81,12 +86,12 @@ await runRole(async () => {
   const guard = new LinkGuard(config.peers, metrics);
   const grpc = createControlGrpc({ controller, shardCount, log, metrics }, guard, api);
 
-  const httpPort = await listenHttp(http, config.host, config.httpPort);
+  const httpPort = await listenHttp(http, host, config.httpPort);
   const tls = await serverCredentials(config.tls, log);
-  const grpcPort = await bindGrpc(grpc.server, config.host, config.grpcPort, tls);
-  const url = config.advertisedUrl ?? `http://${hostname()}:${httpPort}`;
+  const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
+  const url = config.advertisedUrl ?? `http://${joinHostPort(hostname(), httpPort)}`;
   const leadership = new Leadership({
-    commands: link.commands,
+    link,
     identity: { id: controlId, url },
     incarnation,
     onChange: (leader) => controller.setLeader(leader),
@@ -118,8 +123,9 @@ function createOperatorApi(
   shardQueries: ShardQueries,
   log: Logger,
 ): OperatorApi {
+  const names = new ShardNames(link.names, shardCount);
   const queries = new OperatorQueries(
-    shardCount,
+    names,
     () => ({
       assignment: controller.current,
       edges: controller.edges,
@@ -127,11 +133,11 @@ function createOperatorApi(
     }),
     {
       locate: (clientId, leftMs) => shardQueries.queryPresence(clientId, leftMs),
-      summarizeInbox: async (tag, clientId) => {
-        const outcome = await summarizeInbox(link, tag, clientId);
+      summarizeInbox: async (channel, clientId) => {
+        const outcome = await summarizeInbox(link, channel, clientId);
         return outcome.type === 'done' ? outcome.reply : undefined;
       },
-      ownedSinceMs: (shard, edgeId) => controller.events.ownedSinceMs(shard, edgeId),
+      ownedForMs: (shard, edgeId) => controller.events.ownedForMs(unixMs(), shard, edgeId),
     },
   );
   return {

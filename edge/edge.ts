@@ -1,6 +1,7 @@
 /** Creates the parts of an edge in the order of their dependencies, and connects them. */
 import type { Authenticator } from '../common/auth/authenticator.js';
 import { AssignmentFeed } from '../common/cluster/assignment-feed.js';
+import { ShardNames } from '../common/cluster/shard-names.js';
 import type { Logger } from '../common/process/log.js';
 import type { Metrics } from '../common/process/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
@@ -26,7 +27,6 @@ import { TokenExpiry } from './session/token-expiry.js';
 import { Announcements } from './shards/announcements.js';
 import { Delivery } from './shards/delivery.js';
 import { Replies } from './shards/replies.js';
-import { ShardNames } from './shards/shard-names.js';
 import { Shards } from './shards/shards.js';
 
 export interface EdgeOptions {
@@ -49,7 +49,7 @@ export function createEdge(options: EdgeOptions) {
   const peers = new PeerAddresses(transport);
   const sessions = createSessions(options, transport, peers);
   const { names, table, shards, limits, clients, catchUp, tokenExpiry } = sessions;
-  const shutdown = new Shutdown(config, Date.now());
+  const shutdown = new Shutdown(config, performance.now());
   const feed: AssignmentFeed = new AssignmentFeed(
     (assignment) => goaways.assign(assignment),
     metrics,
@@ -83,7 +83,7 @@ export function createEdge(options: EdgeOptions) {
     shards,
     table,
     clients,
-    onTurnedAway: (clientId) => sessions.reconnectLoops.add(clientId, 'rejected', Date.now()),
+    onTurnedAway: (clientId) => sessions.reconnectLoops.add(clientId, 'rejected', performance.now()),
     pendingReads: () => catchUp.pendingReads,
     metrics,
   });
@@ -94,7 +94,7 @@ export function createEdge(options: EdgeOptions) {
 function createSessions(options: EdgeOptions, transport: Transport, peers: PeerAddresses) {
   const { config, incarnation, link, authenticator, log, metrics } = options;
   const { edgeId, shardCount, inboundBytesPerSecondMax } = config;
-  const names = new ShardNames(shardCount);
+  const names = new ShardNames(link.names, shardCount);
   const table = new Connections(shardCount);
   const shards = new Shards({
     edgeId,
@@ -138,7 +138,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     announcements,
     limits,
     onEnded: (connection, clientId, reason) => {
-      const nowMs = Date.now();
+      const nowMs = performance.now();
       skippedPushes.onEnded(connection, clientId, reason, nowMs);
       reconnectLoops.add(clientId, reason, nowMs);
     },
@@ -146,7 +146,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     metrics,
   });
   const replies = new Replies(edgeId, link, metrics);
-  const rates = new MessageRates(shardCount, Date.now());
+  const rates = new MessageRates(shardCount, performance.now());
   const delivery: Delivery = new Delivery({
     link,
     names,

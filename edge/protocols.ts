@@ -1,5 +1,5 @@
 /** Creates the protocols of an edge and the detectors of their connect requests. */
-import { shardOf } from '../common/cluster/shard.js';
+import type { ShardNames } from '../common/cluster/shard-names.js';
 import type { Metrics } from '../common/process/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { CHUNKED, UNTIL_CLOSE } from '../common/wire/body-framing.js';
@@ -18,7 +18,6 @@ import { webSocketFailures } from './protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from './protocol/websocket/json.js';
 import { RawWebSocketProtocol } from './protocol/websocket/raw.js';
 import { MqttSessions, SESSION_SECONDS_MAX } from './session/mqtt-sessions.js';
-import type { ShardNames } from './shards/shard-names.js';
 
 export interface ProtocolsOptions {
   readonly config: EdgeConfig;
@@ -38,9 +37,7 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
   const { config, host, link, names, metrics } = options;
   const failures = webSocketFailures(metrics);
   const mqttConnections = new MqttConnectionTable();
-  const sessions = new MqttSessions(link, (clientId) =>
-    names.tagOf(shardOf(clientId, names.shardCount)),
-  );
+  const sessions = new MqttSessions(link, (clientId) => names.channelOfClient(clientId));
   const counters = new MqttCounters(metrics);
   const mqttOptions = { host, config, connections: mqttConnections, sessions, counters };
   const mqtt = {

@@ -6,7 +6,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type StorePush, storePush } from '../../common/cluster/inbox.js';
-import { shardChannel } from '../../common/cluster/shard.js';
 import { ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
 import { PAYLOAD_BYTES } from '../support/pushes/timed-payload.js';
 
@@ -47,9 +46,9 @@ export class Ceiling {
     const subscriber = connect({ port, host: '127.0.0.1' });
     await Promise.all([once(publisher, 'connect'), once(subscriber, 'connect')]);
     const pushes = Array.from({ length: TAGS }, (_, i) => pushTo(`ceiling-${i}`));
-    for (const { tag } of pushes) subscriber.write(encode('SSUBSCRIBE', [shardChannel(tag)]));
-    const live = pushes.map(({ tag, envelope }) =>
-      encode('SPUBLISH', [shardChannel(tag), Buffer.from(envelope)]),
+    for (const { channel } of pushes) subscriber.write(encode('SSUBSCRIBE', [channel]));
+    const live = pushes.map(({ channel, envelope }) =>
+      encode('SPUBLISH', [channel, Buffer.from(envelope)]),
     );
     const stored = await Promise.all(pushes.map(storeCommands));
     publisher.write(stored[0]!.withScript);
@@ -113,7 +112,7 @@ function pushTo(tag: string): StorePush {
     seq: '',
   }).finish();
   const rest = { contentType: '', ttlMs: TTL_MS, idempotencyKey: '' };
-  return { tag, clientId: tag, envelope, payload, ...rest };
+  return { channel: `ll:{${tag}}`, clientId: tag, envelope, payload, ...rest };
 }
 
 /**

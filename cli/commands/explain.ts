@@ -1,6 +1,6 @@
 /** `longline explain`: clientId → shard → channel → owner → actual connections, and why. */
 import { type ClientView, controlApi, type GuestReason } from '../control/api.js';
-import { plural, spell } from './format.js';
+import { connectedSince, plural, spell } from './format.js';
 import { reconnectLines } from './reconnects.js';
 import type { ControlOptions } from './status.js';
 import { table } from './table.js';
@@ -12,17 +12,18 @@ export async function explain(clientId: string, options: ControlOptions): Promis
     console.log(JSON.stringify(client));
     return;
   }
-  const { shard, tag, owner, ownerUrl, move, connections, complete } = client;
+  const { shard, channel, owner, ownerUrl, move, connections, complete } = client;
   const lines: [string, string][] = [
     ['client', client.clientId],
     ['shard', `${shard}`],
-    ['channel', `ll:{${tag}}`],
+    ['channel', channel],
     ['owner', owner ? `${owner}  ${ownerUrl}` : 'none now'],
   ];
   if (move) lines.push(['moving', `from ${move.from} to ${move.to}: ${PHASES[move.phase]}`]);
   for (const connection of connections) {
-    const { edgeId, protocol, remoteAddress, connectedAtMs, guest, guestReason } = connection;
-    const since = new Date(connectedAtMs).toISOString();
+    const { edgeId, protocol, remoteAddress, connectedAtMs, connectedForMs } = connection;
+    const { guest, guestReason } = connection;
+    const since = connectedSince(connectedAtMs, connectedForMs);
     lines.push([
       'connected',
       `${edgeId}${guest ? ' as a guest' : ''} over ${protocol} from ${remoteAddress} since ${since}`,

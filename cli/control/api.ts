@@ -54,13 +54,15 @@ export interface MemoryView {
 export interface ClientView {
   readonly clientId: string;
   readonly shard: number;
-  readonly tag: string;
+  readonly channel: string;
   /** Null: the shard has no owner. */
   readonly owner: string | null;
   readonly ownerUrl: string | null;
   readonly connections: readonly {
     readonly edgeId: string;
     readonly connectedAtMs: number;
+    /** Absent: an older control. */
+    readonly connectedForMs?: number;
     readonly protocol: string;
     readonly remoteAddress: string;
     readonly guest: boolean;

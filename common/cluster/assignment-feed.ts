@@ -68,7 +68,7 @@ export async function followRedis(
   signal: AbortSignal,
 ): Promise<void> {
   const readOnce = async () => {
-    const result = await readAssignment(link.commands, shardCount);
+    const result = await readAssignment(link, shardCount);
     if (result.type === 'assignment') feed.offer(result.assignment);
     else if (result.type === 'invalid') {
       log.error(

@@ -1,16 +1,19 @@
 /**
  * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster.
- * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, so that a
- * script can compare it without decoding the rest.
+ * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, for people and
+ * for controls of earlier versions.
+ *
+ * A write compares the digest of the stored bytes, not the position: when Redis has lost a write,
+ * two controls can each have written another assignment with the same position.
  */
 
-import type { Cluster, Redis } from 'ioredis';
-import type { Position } from '../wire/position.js';
+import { createHash } from 'node:crypto';
+import type { RedisLink } from '../redis/redis-link.js';
 import { type Assignment, decodeAssignment, encodeAssignment } from './assignment.js';
 
 export type ReadResult =
   | { readonly type: 'none' }
-  | { readonly type: 'assignment'; readonly assignment: Assignment }
+  | { readonly type: 'assignment'; readonly assignment: Assignment; readonly digest: string }
   /**
    * The stored value was not written by a control of this version; an operator has to find out why.
    */
@@ -18,33 +21,36 @@ export type ReadResult =
   | { readonly type: 'unavailable'; readonly reason: string };
 
 export type WriteResult =
-  | { readonly type: 'committed' }
+  | { readonly type: 'committed'; readonly digest: string }
   /** Not written: the stored assignment is not the expected one. */
   | { readonly type: 'conflict' }
   /** Written or not: read before the next write. */
   | { readonly type: 'unavailable'; readonly reason: string };
 
-const KEY = 'll:assignment';
+/** Expected by the first write. */
+export const NOTHING_STORED = '';
+
+type Link = Pick<RedisLink, 'commands' | 'names'>;
 
 /**
  * Compare and set.
- * Input:  KEYS[1] the hash; ARGV: expected incarnation and epoch (0 and 0: nothing is stored),
- *         next incarnation and epoch, next table
+ * Input:  KEYS[1] the hash; ARGV: expected digest (empty: nothing is stored), next incarnation and
+ *         epoch, next table
  * Output: 1 written, 0 the stored assignment is not the expected one
  */
 const COMPARE_AND_SET = `
-local stored = redis.call('HMGET', KEYS[1], 'incarnation', 'epoch')
-if (stored[1] or '0') ~= ARGV[1] or (stored[2] or '0') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'incarnation', ARGV[3], 'epoch', ARGV[4], 'table', ARGV[5])
+local stored = redis.call('HGET', KEYS[1], 'table')
+if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'epoch', ARGV[3], 'table', ARGV[4])
 return 1`;
 
 export async function readAssignment(
-  commands: Redis | Cluster,
+  { commands, names }: Link,
   shardCount: number,
 ): Promise<ReadResult> {
   let fields: (Buffer | null)[];
   try {
-    fields = await commands.hmgetBuffer(KEY, 'incarnation', 'epoch', 'table');
+    fields = await commands.hmgetBuffer(names.assignment, 'incarnation', 'epoch', 'table');
   } catch (error) {
     const reason = (error as Error).message;
     // The only error that concerns the stored value, not Redis.
@@ -64,32 +70,34 @@ export async function readAssignment(
       reason: 'its position differs from the fields `incarnation` and `epoch`',
     };
   }
-  return { type: 'assignment', assignment };
+  return { type: 'assignment', assignment, digest: digestOf(table) };
 }
 
-/**
- * Writes `next` if the stored assignment has the position `expected`; ORIGIN: if none is stored.
- */
+/** Writes `next` if the digest of the stored assignment is `expected`. */
 export async function writeAssignment(
-  commands: Redis | Cluster,
+  { commands, names }: Link,
   next: Assignment,
-  expected: Position,
+  expected: string,
 ): Promise<WriteResult> {
   const { incarnation, epoch } = next.position;
+  const table = encodeAssignment(next);
   try {
     // EVAL, not EVALSHA: writes are rare, and a flushed script cache needs no handling.
     const written = await commands.eval(
       COMPARE_AND_SET,
       1,
-      KEY,
-      expected.incarnation,
-      expected.epoch,
+      names.assignment,
+      expected,
       incarnation,
       epoch,
-      encodeAssignment(next),
+      table,
     );
-    return { type: written === 1 ? 'committed' : 'conflict' };
+    return written === 1 ? { type: 'committed', digest: digestOf(table) } : { type: 'conflict' };
   } catch (error) {
     return { type: 'unavailable', reason: (error as Error).message };
   }
+}
+
+function digestOf(table: Buffer): string {
+  return createHash('sha1').update(table).digest('hex');
 }

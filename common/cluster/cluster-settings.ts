@@ -10,11 +10,9 @@ export interface ClusterSettings {
   readonly shardCount: number;
 }
 
-const KEY = 'll:settings';
-
 /** @throws EnvironmentError naming both values when the cluster has another shard count */
 export async function agreeOnSettings(
-  link: Pick<RedisLink, 'execute' | 'log'>,
+  link: Pick<RedisLink, 'execute' | 'log' | 'names'>,
   { shardCount }: ClusterSettings,
   onWaiting?: (reason: string) => void,
 ): Promise<void> {
@@ -36,22 +34,23 @@ export async function agreeOnSettings(
  * called about once a second: the next call makes up for one that fails.
  */
 export async function restoreSettings(
-  link: Pick<RedisLink, 'execute'>,
+  link: Pick<RedisLink, 'execute' | 'names'>,
   { shardCount }: ClusterSettings,
 ): Promise<void> {
-  await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
+  await link.execute('hsetnx', [link.names.settings, 'shardCount', shardCount]);
 }
 
 /** Both commands are idempotent, so a lost reply needs no handling. */
 async function storeOrRead(
-  link: Pick<RedisLink, 'execute'>,
+  link: Pick<RedisLink, 'execute' | 'names'>,
   shardCount: number,
 ): Promise<Attempt<string>> {
-  const written = await link.execute('hsetnx', [KEY, 'shardCount', shardCount]);
+  const written = await link.execute('hsetnx', [link.names.settings, 'shardCount', shardCount]);
   if (written.type !== 'done') return { type: 'unavailable', reason: written.reason };
-  const read = await link.execute<string | null>('hget', [KEY, 'shardCount']);
+  const read = await link.execute<string | null>('hget', [link.names.settings, 'shardCount']);
   if (read.type !== 'done') return { type: 'unavailable', reason: read.reason };
   // The hash was deleted between the two commands.
-  if (read.reply === null) return { type: 'unavailable', reason: `${KEY} was deleted` };
+  if (read.reply === null)
+    return { type: 'unavailable', reason: `${link.names.settings} was deleted` };
   return { type: 'done', value: read.reply };
 }

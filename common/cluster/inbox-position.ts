@@ -37,9 +37,9 @@ return position`);
 /** Resolves with the position; '' if none could be kept. */
 export function readPosition(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
 ): Promise<Outcome<string>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return POSITION.run(link, keys, [HISTORY_MS], 'text', (position: string) => position);
 }

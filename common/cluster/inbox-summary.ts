@@ -55,10 +55,10 @@ type Reply = [string, string, string, number, number?, string?, number?, number?
 
 export function summarizeInbox(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
 ): Promise<Outcome<InboxSummary>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return SUMMARIZE.run(link, keys, [], 'text', readSummary);
 }
 

@@ -1,7 +1,8 @@
 /**
  * The inbox in Redis: the durable pushes of a client, stored until they are confirmed or expire.
  *
- * Keys of one client, all in the slot of its shard's tag:
+ * Keys of one client, all in the slot of its shard's tag. They start with the shard's channel
+ * (`ll:{tag}`, after the prefix of the cluster), which the functions below take in place of the tag:
  *
  *   ll:{tag}:seq             counter: durable pushes of the shard so far
  *   ll:{tag}:in:<clientId>   stream: one entry per push, oldest first. Fields, in this order:
@@ -30,7 +31,6 @@
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { Script } from '../redis/script.js';
-import { shardChannel } from './shard.js';
 
 export interface InboxBounds {
   /** Pushes per inbox; beyond it, the oldest is dropped. */
@@ -254,7 +254,8 @@ export type Stored =
   | { readonly type: 'duplicate'; readonly firstId: string };
 
 export interface StorePush {
-  readonly tag: string;
+  /** The channel of the client's shard. */
+  readonly channel: string;
   readonly clientId: string;
   /** An encoded ShardEnvelope without `id` and `seq`, which the script appends. */
   readonly envelope: Uint8Array;
@@ -270,15 +271,15 @@ export function storePush(
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
-  const { tag, clientId, idempotencyKey, envelope } = push;
-  const keys = [counterKey(tag), inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const { channel, clientId, idempotencyKey, envelope } = push;
+  const keys = [counterKey(channel), inboxKey(channel, clientId), ackKey(channel, clientId)];
   // A clientId has no control characters, so the key is unambiguous.
-  if (idempotencyKey !== '') keys.push(`ll:{${tag}}:idem:${clientId}\0${idempotencyKey}`);
+  if (idempotencyKey !== '') keys.push(`${channel}:idem:${clientId}\0${idempotencyKey}`);
   return PUSH.run(
     link,
     keys,
     [
-      shardChannel(tag),
+      channel,
       Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
       push.payload,
       push.ttlMs,
@@ -322,11 +323,11 @@ export function isMessageId(text: string): boolean {
  */
 export function resumeInbox(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
   cursor: string,
 ): Promise<Outcome<boolean>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
 }
 
@@ -337,22 +338,22 @@ export function resumeInbox(
  */
 export function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
   id: string,
   singles: readonly string[] = [],
 ): Promise<Outcome<number>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return CONFIRM.run(link, keys, [id, ...singles], 'text', (confirmed: number) => confirmed);
 }
 
 /** Reads the newest id ever assigned for the client, or ''. */
 export async function readNewestId(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
 ): Promise<Outcome<string>> {
-  const outcome = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'last']);
+  const outcome = await link.execute<string | null>('hget', [ackKey(channel, clientId), 'last']);
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply ?? '' } : outcome;
 }
 
@@ -369,12 +370,12 @@ const EMPTY_PAGE: InboxPage = { entries: [], gone: '' };
 /** Reads up to `countMax` entries after the id `after`; '': from the oldest. Confirms nothing. */
 export function readInbox(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
   after: string,
   countMax: number,
 ): Promise<Outcome<InboxPage>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return READ.run(link, keys, [after === '' ? '-' : `(${after}`, countMax], 'bytes', readPage);
 }
 
@@ -396,17 +397,17 @@ function readPage([entries, gone]: [[Buffer, Buffer[]][], Buffer]): InboxPage {
  */
 export async function isAcked(
   link: Pick<RedisLink, 'execute'>,
-  tag: string,
+  channel: string,
   clientId: string,
   id: string,
 ): Promise<boolean> {
-  const key = ackKey(tag, clientId);
+  const key = ackKey(channel, clientId);
   const read = await link.execute<(string | null)[]>('hmget', [key, 'acked', 'apart']);
   if (read.type !== 'done') return false;
   const [acked, apart] = read.reply;
   if (typeof acked === 'string' && !isIdBefore(acked, id)) return true;
   if (typeof apart !== 'string' || isIdBefore(apart, id)) return false;
-  const keys = [inboxKey(tag, clientId), key];
+  const keys = [inboxKey(channel, clientId), key];
   const outcome = await IS_CONFIRMED_APART.run(link, keys, [id], 'text', Number);
   return outcome.type === 'done' && outcome.reply === 1;
 }
@@ -429,9 +430,9 @@ export function parseMessageId(id: string): [ms: number, n: number] {
  */
 export async function readShardCounters(
   link: Pick<RedisLink, 'execute' | 'isCluster'>,
-  tags: readonly string[],
+  channels: readonly string[],
 ): Promise<(number | undefined)[]> {
-  const keys = tags.map(counterKey);
+  const keys = channels.map(counterKey);
   const commands = link.isCluster ? keys.map((key) => [key]) : [keys];
   const counters = await Promise.all(
     commands.map(async (args) => {
@@ -444,14 +445,14 @@ export async function readShardCounters(
   return counters.flat();
 }
 
-function counterKey(tag: string): string {
-  return `ll:{${tag}}:seq`;
+function counterKey(channel: string): string {
+  return `${channel}:seq`;
 }
 
-export function inboxKey(tag: string, clientId: string): string {
-  return `ll:{${tag}}:in:${clientId}`;
+export function inboxKey(channel: string, clientId: string): string {
+  return `${channel}:in:${clientId}`;
 }
 
-export function ackKey(tag: string, clientId: string): string {
-  return `ll:{${tag}}:ack:${clientId}`;
+export function ackKey(channel: string, clientId: string): string {
+  return `${channel}:ack:${clientId}`;
 }

@@ -10,7 +10,10 @@ import type { Metrics } from '../process/metrics.js';
 import { openRedis, type RedisLink } from '../redis/redis-link.js';
 import { agreeOnSettings, type ClusterSettings } from './cluster-settings.js';
 
-type RedisConfig = Pick<SharedConfig, 'redisUrls' | 'redisSentinelMaster'>;
+type RedisConfig = Pick<
+  SharedConfig,
+  'redisUrls' | 'redisSentinelMaster' | 'redisPrefix' | 'redisEvictionAccepted'
+>;
 
 export interface JoinOptions {
   readonly config: RedisConfig & ClusterSettings;
@@ -22,6 +25,8 @@ export interface JoinOptions {
    * 0 (any free port): nothing is served, as no supervisor knows the port before the role listens.
    */
   readonly port: number;
+  /** Pushes are promised to be on disk (accept level `fsynced`) by default. */
+  readonly isFsyncedRequired?: boolean;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -38,8 +43,17 @@ export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   const onWaiting = (reason: string) => {
     notReadyReason = `waiting for Redis: ${reason}`;
   };
-  const { redisUrls: urls, redisSentinelMaster: sentinelMaster } = config;
-  const link = await openRedis({ urls, sentinelMaster, name, log, metrics, onWaiting });
+  const link = await openRedis({
+    urls: config.redisUrls,
+    sentinelMaster: config.redisSentinelMaster,
+    prefix: config.redisPrefix,
+    evictionAccepted: config.redisEvictionAccepted,
+    isFsyncedRequired: options.isFsyncedRequired,
+    name,
+    log,
+    metrics,
+    onWaiting,
+  });
   await agreeOnSettings(link, config, onWaiting);
   await healthServer.close();
   return link;

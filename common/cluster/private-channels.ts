@@ -13,7 +13,7 @@ import type { Metrics } from '../process/metrics.js';
 import type { Readiness } from '../process/readiness.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import type { ChannelHandler } from '../redis/shard-subscriber.js';
-import { privateChannel, shardChannel, shardTags } from './shard.js';
+import { shardTags } from './shard.js';
 
 const PROBE_INTERVAL_MS = 1_000;
 /** A probe proves delivery for this long: two of its successors may be lost or late. */
@@ -32,7 +32,7 @@ export class PrivateChannels implements ChannelHandler {
 
   /** @param processId unique per process start */
   constructor(
-    private readonly link: Pick<RedisLink, 'publish' | 'subscriber'>,
+    private readonly link: Pick<RedisLink, 'publish' | 'subscriber' | 'names'>,
     shardCount: number,
     processId: string,
     private readonly log: Logger,
@@ -44,7 +44,7 @@ export class PrivateChannels implements ChannelHandler {
       'master',
       () => Array.from(this.channels.keys(), (master) => [master, this.delivers(master) ? 1 : 0]),
     );
-    this.candidates = shardTags(shardCount).map((tag) => privateChannel(tag, processId));
+    this.candidates = shardTags(shardCount).map((tag) => link.names.privateChannel(tag, processId));
     this.follow();
     this.probeTimer = setInterval(() => {
       this.follow();
@@ -74,9 +74,9 @@ export class PrivateChannels implements ChannelHandler {
    * The channel for replies about a shard: the confirmed channel on the shard's own master, else
    * any confirmed one; undefined if there is none.
    */
-  replyChannelFor(shardTag: string): string | undefined {
+  replyChannelFor(shardChannel: string): string | undefined {
     const { subscriber } = this.link;
-    const nearest = this.channels.get(subscriber.masterOf(shardChannel(shardTag)) ?? '');
+    const nearest = this.channels.get(subscriber.masterOf(shardChannel) ?? '');
     if (nearest !== undefined && subscriber.isConfirmed(nearest)) return nearest;
     for (const channel of this.channels.values()) {
       if (subscriber.isConfirmed(channel)) return channel;

@@ -14,12 +14,13 @@ import {
   ShardEnvelope,
 } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
-import { Deadlines } from '../process/deadlines.js';
 import { type Rejection, rejection } from '../process/errors.js';
 import type { Metrics } from '../process/metrics.js';
+import { Deadlines } from '../process/time/deadlines.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
 import type { PrivateChannels } from './private-channels.js';
-import { shardChannel, shardOf, shardTags } from './shard.js';
+import { shardOf } from './shard.js';
+import { ShardNames } from './shard-names.js';
 
 type ReplyBody = NonNullable<Reply['body']>;
 type QueryBody = NonNullable<ShardEnvelope['body']>;
@@ -57,13 +58,13 @@ export class ShardQueries {
   readonly #pending = new Map<number, PendingQuery>();
   /** Shared by all queries: a timer for each would cost more than the query itself. */
   readonly #deadlines = new Deadlines(TIMEOUT_RESOLUTION_MS);
-  readonly #tags: readonly string[];
+  readonly #names: ShardNames;
   /** Reused: a new writer would have to grow its buffer first. */
   readonly #writer = new BinaryWriter();
   #lastQueryId = 0;
 
   constructor(
-    readonly link: Pick<RedisLink, 'publish'>,
+    readonly link: Pick<RedisLink, 'publish' | 'names'>,
     readonly channels: Pick<PrivateChannels, 'replyChannelFor'>,
     readonly shardCount: number,
     /** Limit of queries in flight; more are rejected as OVERLOADED. */
@@ -71,7 +72,7 @@ export class ShardQueries {
     metrics: Metrics,
     role: 'router' | 'control',
   ) {
-    this.#tags = shardTags(shardCount);
+    this.#names = new ShardNames(link.names, shardCount);
     setInterval(() => {
       for (const queryId of this.#deadlines.takeExpired(performance.now())) this.#finish(queryId);
     }, TIMEOUT_RESOLUTION_MS).unref();
@@ -95,23 +96,23 @@ export class ShardQueries {
     isFinal: PendingQuery['isFinal'],
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
-    return this.#query(this.tagOf(clientId), clientId, body, timeoutMs, isFinal, send);
+    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, isFinal, send);
   }
 
   /** Queries the edges of a shard about all clients of the shard. */
   queryShard(shard: number, body: QueryBody, timeoutMs: number): Promise<QueryResult | Rejection> {
-    return this.#query(this.#tags[shard]!, '', body, timeoutMs, () => false);
+    return this.#query(this.#names.channelOf(shard), '', body, timeoutMs, () => false);
   }
 
   #query(
-    tag: string,
+    channel: string,
     clientId: string,
     body: QueryBody,
     timeoutMs: number,
     isFinal: PendingQuery['isFinal'],
-    send: SendEnvelope = (channel, envelope) => this.link.publish(channel, envelope),
+    send: SendEnvelope = (to, envelope) => this.link.publish(to, envelope),
   ): Promise<QueryResult | Rejection> {
-    const replyChannel = this.channels.replyChannelFor(tag);
+    const replyChannel = this.channels.replyChannelFor(channel);
     if (replyChannel === undefined) {
       const reason = 'Redis has not confirmed a reply channel of this process; retry later';
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
@@ -134,7 +135,7 @@ export class ShardQueries {
       };
       this.#pending.set(queryId, query);
       this.#deadlines.add(queryId, performance.now() + timeoutMs);
-      void send(shardChannel(tag), Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
+      void send(channel, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
         (result) => {
           if (result.type === 'rejected') {
             this.#pending.delete(queryId);
@@ -155,9 +156,9 @@ export class ShardQueries {
     return shardOf(clientId, this.shardCount);
   }
 
-  /** The tag of the client's shard. */
-  tagOf(clientId: string): string {
-    return this.#tags[this.shardOf(clientId)]!;
+  /** The channel of the client's shard. */
+  channelOf(clientId: string): string {
+    return this.#names.channelOf(this.shardOf(clientId));
   }
 
   /** @param leftMs time that the caller has, if that is less than a second */

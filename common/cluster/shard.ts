@@ -1,5 +1,5 @@
 /**
- * clientId -> shard -> Redis tag -> channel. Every implementation, in any language, must map them
+ * clientId -> shard -> Redis tag. Every implementation, in any language, must map them
  * alike; `test/common/cluster/shard-vectors.json` has the published test vectors.
  */
 import assert from 'node:assert';
@@ -41,14 +41,4 @@ export function shardTags(shardCount: number): readonly string[] {
     }
   }
   return tags;
-}
-
-/** The channel to which the edges of a shard are subscribed. */
-export function shardChannel(tag: string): string {
-  return `ll:{${tag}}`;
-}
-
-/** A channel to which one process is subscribed, for replies and probes to it. */
-export function privateChannel(tag: string, processId: string): string {
-  return `lr:{${tag}}:${processId}`;
 }

@@ -84,22 +84,22 @@ type Link = Pick<RedisLink, 'execute'>;
 /** Whether `id` is the push that was skipped last. False if Redis does not answer. */
 export async function isSkipped(
   link: Link,
-  tag: string,
+  channel: string,
   clientId: string,
   id: string,
 ): Promise<boolean> {
-  const read = await link.execute<string | null>('hget', [ackKey(tag, clientId), 'skipped']);
+  const read = await link.execute<string | null>('hget', [ackKey(channel, clientId), 'skipped']);
   return read.type === 'done' && read.reply === id;
 }
 
 /** Resolves with whether the push was in the inbox. */
 export function skipPush(
   link: Link,
-  tag: string,
+  channel: string,
   clientId: string,
   id: string,
 ): Promise<Outcome<boolean>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return SKIP.run(link, keys, [id], 'text', (skipped: number) => skipped === 1);
 }
 
@@ -108,11 +108,11 @@ export function skipPush(
  */
 export function skipLargestPush(
   link: Link,
-  tag: string,
+  channel: string,
   clientId: string,
   lastSentId: string,
 ): Promise<Outcome<string>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   return SKIP_LARGEST.run(link, keys, [lastSentId, SEARCHED_MAX], 'text', String);
 }
 
@@ -122,11 +122,11 @@ export function skipLargestPush(
  */
 export function countDeliveryTry(
   link: Link,
-  tag: string,
+  channel: string,
   clientId: string,
   lastSentId: string,
 ): Promise<Outcome<string>> {
-  const keys = [inboxKey(tag, clientId), ackKey(tag, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   const args = [lastSentId, DELIVERY_TRIES_MAX, TRIES_MS];
   return COUNT_TRY.run(link, keys, args, 'text', String);
 }

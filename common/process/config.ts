@@ -9,6 +9,14 @@
  * The descriptions of the schemas are the source of the settings reference.
  */
 import { z } from 'zod';
+import { ANY_HOST } from '../net/any-host.js';
+import {
+  hostPortProblem,
+  hostProblem,
+  joinHostPort,
+  parseHostPort,
+  withoutBrackets,
+} from '../net/host-port.js';
 import { isNetwork } from '../net/networks.js';
 import { AllowedOrigins, originProblem } from '../net/origin.js';
 
@@ -24,8 +32,7 @@ export const sharedSettings = {
   ).describe(
     'URL of Redis: `redis://` or `rediss://` (TLS), with optional user, password and database. ' +
       'Several URLs, separated by commas, are seeds of one Redis Cluster with the same ' +
-      'credentials, or Sentinels. Key and channel names are fixed, so each Longline cluster needs ' +
-      'a Redis of its own.',
+      'credentials, or Sentinels.',
   ),
   LONGLINE_REDIS_SENTINEL_MASTER: z
     .string()
@@ -36,6 +43,30 @@ export const sharedSettings = {
         'Sentinels; user, password and database in the URLs are those of Redis, and Sentinels ' +
         'accept the same user and password or none.',
     ),
+  LONGLINE_REDIS_PREFIX: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?$/,
+      'expected 1-64 of A-Z a-z 0-9 . _ : -, starting and ending with a letter or digit; a colon ' +
+        'is added',
+    )
+    .default('')
+    .describe(
+      'Start of the names of all keys and channels in Redis: with `prod`, the key `ll:settings` is ' +
+        '`prod:ll:settings`. 1 to 64 of A-Z a-z 0-9 . _ : -, starting and ending with a letter or ' +
+        'digit. Clusters that share a Redis need different prefixes. Fixed for the life of the ' +
+        'cluster: under another prefix, stored pushes are not found. Unset: names start with ' +
+        '`ll:` and `lr:`.',
+    ),
+  LONGLINE_REDIS_EVICTION_ACCEPTED: z
+    .string()
+    .regex(/^(volatile|allkeys)-[a-z]+$/, 'expected a maxmemory-policy such as volatile-lru')
+    .optional()
+    .describe(
+      'The `maxmemory-policy` of Redis, such as `volatile-lru`, under which the process starts ' +
+        'although Redis then deletes stored pushes when its memory is full. Devices whose history ' +
+        'went receive `reset`. Unset: only `noeviction` is accepted.',
+    ),
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine((count) => (count & (count - 1)) === 0, 'expected a power of two')
     .default(4096)
@@ -43,11 +74,13 @@ export const sharedSettings = {
       'Number of shards, a power of two up to 16384, fixed for the life of the cluster. It is ' +
         'stored in Redis at the first start; a process with another value does not start.',
     ),
-  LONGLINE_HOST: z
-    .string()
-    .min(1)
-    .default('0.0.0.0')
-    .describe('Address that all listening sockets bind to.'),
+  LONGLINE_HOST: textWithout(hostProblem)
+    .transform(withoutBrackets)
+    .default(ANY_HOST)
+    .describe(
+      'Address or host name that all listening sockets bind to. `::` accepts IPv6 and IPv4; on a ' +
+        'machine without IPv6 it is `0.0.0.0`, which accepts IPv4 only.',
+    ),
   LONGLINE_LOG_LEVEL: z
     .enum(['debug', 'info', 'warn', 'error'])
     .default('info')
@@ -70,6 +103,10 @@ export interface SharedConfig {
   readonly redisUrls: readonly string[];
   /** Undefined: Sentinel is not used. */
   readonly redisSentinelMaster: string | undefined;
+  /** Empty: none. */
+  readonly redisPrefix: string;
+  /** The evicting policy that is accepted; undefined: none. */
+  readonly redisEvictionAccepted: string | undefined;
   readonly shardCount: number;
   readonly host: string;
   readonly logLevel: string;
@@ -79,6 +116,8 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
   return {
     redisUrls: parsed.LONGLINE_REDIS_URL,
     redisSentinelMaster: parsed.LONGLINE_REDIS_SENTINEL_MASTER,
+    redisPrefix: parsed.LONGLINE_REDIS_PREFIX,
+    redisEvictionAccepted: parsed.LONGLINE_REDIS_EVICTION_ACCEPTED,
     shardCount: parsed.LONGLINE_SHARD_COUNT,
     host: parsed.LONGLINE_HOST,
     logLevel: parsed.LONGLINE_LOG_LEVEL,
@@ -96,12 +135,8 @@ export const servingSettings = {
         '`net`: sockets of Node.js, on every platform. Unset: `native` where it was built, else ' +
         '`net`.',
     ),
-  LONGLINE_CONTROL_ADDRESS: listOf(
-    z.string().regex(/^([^\s:/]+|\[[0-9a-f:]+\]):\d{1,5}$/i, {
-      error: 'expected host:port, or several, separated by commas',
-    }),
-  ).describe(
-    'The gRPC address of control as `host:port`. List every control, separated by commas: the ' +
+  LONGLINE_CONTROL_ADDRESS: listOf(hostPort()).describe(
+    'The gRPC address of control as `host:port`, or `[address]:port` with an IPv6 address. List every control, separated by commas: the ' +
       'process tries them in turn until it reaches the leader.',
   ),
   LONGLINE_PROXY_NETWORKS: listOf(
@@ -116,12 +151,7 @@ export const servingSettings = {
         'address is rejected. Listing an address that clients can have lets them forge their ' +
         'source address. With front proxies, edges list the addresses of the routers.',
     ),
-  LONGLINE_CORS_ORIGINS: listOf(
-    z.string().superRefine((entry, context) => {
-      const message = originProblem(entry);
-      if (message !== undefined) context.addIssue({ code: 'custom', message });
-    }),
-  )
+  LONGLINE_CORS_ORIGINS: listOf(textWithout(originProblem))
     .default([])
     .describe(
       'Origins whose pages may connect, separated by commas, such as `https://app.example` or ' +
@@ -179,6 +209,22 @@ export function integer(min: number, max: number) {
     .regex(/^-?\d{1,15}$/, 'expected a whole number')
     .transform(Number)
     .pipe(z.number().min(min).max(max));
+}
+
+/** Text in which a check finds no problem. */
+export function textWithout(problemOf: (text: string) => string | undefined) {
+  return z.string().superRefine((text, context) => {
+    const message = problemOf(text);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  });
+}
+
+/** `host:port`, in the form that gRPC reads. */
+export function hostPort() {
+  return textWithout(hostPortProblem).transform((text) => {
+    const { host, port } = parseHostPort(text)!;
+    return joinHostPort(host, port);
+  });
 }
 
 /** A list separated by commas; blanks around entries are ignored. */

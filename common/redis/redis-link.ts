@@ -22,6 +22,9 @@ import {
 } from './connection.js';
 import { execute, type Outcome } from './execute.js';
 import { RedisPipelines } from './pipelines.js';
+import { RedisNames } from './redis-names.js';
+import { parseInfo, rejectPolicy } from './requirements.js';
+import { RequirementsWatch } from './requirements-watch.js';
 import { retryUntilAvailable } from './retry.js';
 import { fetchSlotMapFromSentinels, type SentinelOptions, sentinelOptions } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
@@ -33,6 +36,12 @@ export interface RedisLinkOptions {
   readonly urls: readonly string[];
   /** Name under which the Sentinels monitor the master; undefined: no Sentinels. */
   readonly sentinelMaster?: string | undefined;
+  /** Start of all names of keys and channels; undefined: none. */
+  readonly prefix?: string | undefined;
+  /** The evicting policy of Redis that is accepted; undefined: none. */
+  readonly evictionAccepted?: string | undefined;
+  /** Pushes are promised to be on disk (accept level `fsynced`) by default. */
+  readonly isFsyncedRequired?: boolean | undefined;
   /** Connection name in CLIENT LIST, such as `edge-1`. */
   readonly name: string;
   readonly log: Logger;
@@ -53,6 +62,8 @@ export interface RedisLink {
   readonly commands: Redis | Cluster;
   readonly subscriber: ShardSubscriber;
   readonly isCluster: boolean;
+  readonly names: RedisNames;
+  readonly requirements: RequirementsWatch;
   readonly log: Logger;
   /** Runs a command, and reports whether it ran, did not run, or may have run. Never rejects. */
   execute<Reply>(
@@ -81,20 +92,25 @@ const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
 
 /**
  * Opens the link. Retries until a server is available.
- * @throws EnvironmentError when a server is too old, or rejects our credentials or commands
+ * @throws EnvironmentError when a server is too old, evicts keys, or rejects our credentials or
+ *   commands
  */
 export async function openRedis({
   urls,
   sentinelMaster,
+  prefix = '',
+  evictionAccepted,
+  isFsyncedRequired = false,
   name,
   log,
   metrics,
   onWaiting,
 }: RedisLinkOptions): Promise<RedisLink> {
   const seeds = urls.map(parseRedisUrl);
+  const names = new RedisNames(prefix);
   const { endpoint, isCluster, slotMap } = await retryUntilAvailable(
     log,
-    () => runStartupCheck(seeds, sentinelMaster, name),
+    () => runStartupCheck(seeds, sentinelMaster, names, name, evictionAccepted),
     onWaiting,
   );
   if (isCluster && sentinelMaster !== undefined) {
@@ -117,6 +133,7 @@ export async function openRedis({
       );
   logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
   await untilReady(commands);
+  if (commands instanceof Cluster) await rejectEvictingMasters(commands, evictionAccepted);
   const subscriber = new ShardSubscriber(
     {
       slotMap,
@@ -139,6 +156,14 @@ export async function openRedis({
   const pipelines = new RedisPipelines(endpoint, name);
   pipelines.follow(subscriber.masters());
   const followTimer = setInterval(() => pipelines.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
+  const requirements = new RequirementsWatch({
+    masters: () => subscriber.masters(),
+    run: (master, command, args) => pipelines.to(master)?.execute(command, args, 'text'),
+    required: { evictionAccepted, isFsynced: isFsyncedRequired },
+    log,
+    metrics,
+  });
+  requirements.start();
   // Not async: that would allocate one or two objects more per push.
   const run: RedisLink['execute'] = <Reply>(
     command: string,
@@ -158,6 +183,8 @@ export async function openRedis({
     commands,
     subscriber,
     isCluster,
+    names,
+    requirements,
     log,
     execute: run,
     publish: (channel, payload) =>
@@ -170,6 +197,7 @@ export async function openRedis({
     isUp: () => commands.status === 'ready',
     async close() {
       clearInterval(followTimer);
+      requirements.close();
       pipelines.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
     },
@@ -251,6 +279,25 @@ async function untilReady(client: Redis | Cluster): Promise<void> {
     connecting.map(
       (node) => new Promise((resolve) => node.once('ready', resolve).once('end', resolve)),
     ),
+  );
+}
+
+/**
+ * The startup check has read one server; here are the masters that can be reached.
+ * @throws EnvironmentError when one of them evicts keys
+ */
+async function rejectEvictingMasters(
+  cluster: Cluster,
+  evictionAccepted: string | undefined,
+): Promise<void> {
+  const ready = cluster.nodes('master').filter(({ status }) => status === 'ready');
+  await Promise.all(
+    ready.map(async (node) => {
+      const info = await node.info('memory').catch(() => '');
+      const problem = rejectPolicy(parseInfo(info).get('maxmemory_policy'), evictionAccepted);
+      if (problem === undefined) return;
+      throw new EnvironmentError(`${node.options.host}:${node.options.port}: ${problem}`);
+    }),
   );
 }
 

@@ -2,6 +2,8 @@
 import { Redis } from 'ioredis';
 import { EnvironmentError } from '../process/lifecycle.js';
 import { addressOf, connectionOptions, type Endpoint } from './connection.js';
+import type { RedisNames } from './redis-names.js';
+import { parseInfo, rejectPolicy, rejectVersion } from './requirements.js';
 import type { Attempt } from './retry.js';
 import { findMaster } from './sentinel.js';
 import { parseClusterSlots, type SlotMap, singleMaster } from './slot-map.js';
@@ -13,52 +15,65 @@ export interface StartupCheck {
   readonly slotMap: SlotMap;
 }
 
-/** Sharded pub/sub was added in 7.0. */
-const MAJOR_VERSION_MIN = 7;
-
 /** Error codes that a retry does not help against. */
 const FORBIDDEN = /^(?:WRONGPASS|NOAUTH|NOPERM)\b/;
 
 /**
  * Harmless commands that together need every permission Longline needs: keys and channels `ll:*`,
- * channels `lr:*`. Redis checks permissions before it redirects, so any node of a cluster will do.
+ * channels `lr:*`, each after the prefix. Redis checks permissions before it redirects, so any node of a cluster will do.
  */
-const PERMISSION_CHECKS = [
-  ['exists', 'll:settings'],
-  ['ssubscribe', 'll:{0}'],
-  ['ssubscribe', 'lr:{0}:startup-check'],
-  ['spublish', 'lr:{0}:startup-check', ''],
-] as const;
+function permissionChecks(names: RedisNames): string[][] {
+  const ownChannel = names.privateChannel('0', 'startup-check');
+  return [
+    ['exists', names.settings],
+    ['ssubscribe', names.shardChannel('0')],
+    ['ssubscribe', ownChannel],
+    ['spublish', ownChannel, ''],
+  ];
+}
 
 /**
  * Checks the servers one after another and returns the first that is available.
  * @param sentinelMaster undefined: the seeds are Redis servers, not Sentinels
- * @throws EnvironmentError when a server is too old, or rejects our credentials or commands
+ * @param evictionAccepted the evicting policy that is accepted; undefined: none
+ * @throws EnvironmentError when a server is too old, evicts keys, or rejects our credentials or
+ *   commands
  */
 export async function runStartupCheck(
   seeds: readonly Endpoint[],
   sentinelMaster: string | undefined,
+  names: RedisNames,
   name: string,
+  evictionAccepted: string | undefined,
 ): Promise<Attempt<StartupCheck>> {
-  if (sentinelMaster === undefined) return checkServers(seeds, name);
+  if (sentinelMaster === undefined) return checkServers(seeds, names, name, evictionAccepted);
   const master = await findMaster(seeds, sentinelMaster, name);
-  return master.type === 'unavailable' ? master : checkServers([master.value], name);
+  return master.type === 'unavailable'
+    ? master
+    : checkServers([master.value], names, name, evictionAccepted);
 }
 
 async function checkServers(
   servers: readonly Endpoint[],
+  names: RedisNames,
   name: string,
+  evictionAccepted: string | undefined,
 ): Promise<Attempt<StartupCheck>> {
   const reasons: string[] = [];
   for (const server of servers) {
-    const result = await checkServer(server, name);
+    const result = await checkServer(server, names, name, evictionAccepted);
     if (result.type === 'done') return result;
     reasons.push(`${addressOf(server)}: ${result.reason}`);
   }
   return { type: 'unavailable', reason: reasons.join('; ') };
 }
 
-async function checkServer(endpoint: Endpoint, name: string): Promise<Attempt<StartupCheck>> {
+async function checkServer(
+  endpoint: Endpoint,
+  names: RedisNames,
+  name: string,
+  evictionAccepted: string | undefined,
+): Promise<Attempt<StartupCheck>> {
   const redis = new Redis({
     ...connectionOptions(endpoint, name),
     lazyConnect: true,
@@ -74,12 +89,14 @@ async function checkServer(endpoint: Endpoint, name: string): Promise<Attempt<St
   try {
     await redis.connect();
     const info = parseInfo(await redis.info());
-    const tooOld = rejectVersion(info.get('redis_version') ?? 'unknown');
-    if (tooOld !== undefined) throw new EnvironmentError(`${addressOf(endpoint)}: ${tooOld}`);
+    const problem =
+      rejectVersion(info.get('redis_version') ?? 'unknown') ??
+      rejectPolicy(info.get('maxmemory_policy'), evictionAccepted);
+    if (problem !== undefined) throw new EnvironmentError(`${addressOf(endpoint)}: ${problem}`);
     if (info.get('loading') === '1') {
       return { type: 'unavailable', reason: 'it is loading its data' };
     }
-    await checkPermissions(redis);
+    await checkPermissions(redis, names);
     const isCluster = info.get('cluster_enabled') === '1';
     const slotMap = isCluster
       ? parseClusterSlots(await redis.cluster('SLOTS'), endpoint.host)
@@ -102,25 +119,10 @@ async function checkServer(endpoint: Endpoint, name: string): Promise<Attempt<St
   }
 }
 
-async function checkPermissions(redis: Redis): Promise<void> {
-  const replies = await redis.pipeline(PERMISSION_CHECKS.map((check) => [...check])).exec();
+async function checkPermissions(redis: Redis, names: RedisNames): Promise<void> {
+  const replies = await redis.pipeline(permissionChecks(names)).exec();
   for (const [error] of replies ?? []) {
     // Any other error, such as MOVED, means that the permission check was passed.
     if (error && FORBIDDEN.test(error.message)) throw error;
   }
-}
-
-function parseInfo(text: string): Map<string, string> {
-  return new Map(
-    text.split('\r\n').flatMap((line) => {
-      const colon = line.indexOf(':');
-      return colon < 0 ? [] : [[line.slice(0, colon), line.slice(colon + 1)] as const];
-    }),
-  );
-}
-
-/** Returns the error if `version` is too old. */
-export function rejectVersion(version: string): string | undefined {
-  if (Number.parseInt(version, 10) >= MAJOR_VERSION_MIN) return undefined;
-  return `Redis is ${version}; sharded pub/sub needs ${MAJOR_VERSION_MIN}.0.0 or newer`;
 }

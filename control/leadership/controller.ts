@@ -11,9 +11,9 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { READY, type Readiness } from '../../common/process/readiness.js';
+import { unixMs } from '../../common/process/time/clock.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
-import { nowMs } from '../membership/clock.js';
 import type { EdgeRecord, HelloEdge } from '../membership/edge-record.js';
 import type { Session } from '../membership/membership-driver.js';
 import { ClusterPace, type DrainLimits, type EdgePace } from '../pace/cluster-pace.js';
@@ -35,7 +35,7 @@ import type { LogEntry } from './operations.js';
 const TICK_MS = 1_000;
 
 export interface ControllerOptions {
-  readonly link: Pick<RedisLink, 'commands'>;
+  readonly link: Pick<RedisLink, 'commands' | 'names'>;
   readonly controlId: string;
   readonly shardCount: number;
   readonly leaseMs: number;
@@ -140,7 +140,7 @@ export class Controller {
 
   /** Appends an entry to the event log of the cluster, if this control leads. */
   record(entry: LogEntry): void {
-    this.#recorder.record(nowMs(), this.#current?.position ?? ORIGIN, entry);
+    this.#recorder.record(unixMs(), this.#current?.position ?? ORIGIN, entry);
   }
 
   /** The rejection of requests that only the leader can handle. */
@@ -174,7 +174,7 @@ export class Controller {
 
   async #tick(): Promise<void> {
     this.#recorder.tick();
-    this.#clusterLogger.tick(nowMs(), this.#current?.moves.length ?? 0);
+    this.#clusterLogger.tick(performance.now(), this.#current?.moves.length ?? 0);
     if (this.#term === undefined) return this.#follow();
     const { membership, planner } = this.#term;
     this.#recordFreeze(membership.frozenUntilMs !== undefined);
@@ -183,7 +183,7 @@ export class Controller {
     const mayDonate = ({ counts }: EdgeRecord) =>
       !planner.isPaused || counts?.shuttingDown === true;
     const donors = donorsAmong(membership.edges.filter(mayDonate));
-    this.#pace.update(nowMs(), donors, receiversAmong(this.#current, membership.edges));
+    this.#pace.update(performance.now(), donors, receiversAmong(this.#current, membership.edges));
   }
 
   #recordFreeze(isFrozen: boolean): void {
@@ -213,7 +213,7 @@ export class Controller {
   /** Reads the assignment that another control has written. */
   async #follow(): Promise<void> {
     const { link, shardCount } = this.#options;
-    const result = await readAssignment(link.commands, shardCount);
+    const result = await readAssignment(link, shardCount);
     if (this.#term !== undefined) return;
     if (result.type === 'assignment') this.#publish(result.assignment, false);
     const isProblem = result.type === 'invalid' || result.type === 'unavailable';
@@ -228,7 +228,7 @@ export class Controller {
       leaseMs,
       log: this.#log,
       counters: this.#counters,
-      onEdges: (edges) => this.#clusterLogger.onEdges(nowMs(), edges),
+      onEdges: (edges) => this.#clusterLogger.onEdges(performance.now(), edges),
       onAssignment: (assignment, isOwn) => this.#publish(assignment, isOwn),
       onStoreProblem: (problem) => this.#setStoreProblem(problem),
     });

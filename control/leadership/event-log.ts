@@ -67,12 +67,13 @@ export class EventLog {
     }).sort((a, b) => a.id - b.id);
   }
 
-  /** Time at which the edge got the shard by a move. Undefined: not within the kept moves. */
-  ownedSinceMs(shard: number, edgeId: string): number | undefined {
-    return this.#kept.moves.findLast(
+  /** Milliseconds since the edge got the shard by a move. Undefined: not within the kept moves. */
+  ownedForMs(nowMs: number, shard: number, edgeId: string): number | undefined {
+    const handedOver = this.#kept.moves.findLast(
       ({ entry }) =>
         entry.type === 'move-handed-over' && entry.shard === shard && entry.to === edgeId,
-    )?.atMs;
+    );
+    return handedOver && Math.max(0, nowMs - handedOver.atMs);
   }
 
   /** Calls `onEvent` for every later event. Returns the function that ends it. */

@@ -27,7 +27,7 @@ interface HeldEvent {
 
 export class EventRecorder {
   readonly log = new EventLog();
-  readonly #commands: RedisLink['commands'];
+  readonly #link: Pick<RedisLink, 'commands' | 'names'>;
   readonly #log: Logger;
   readonly #unstored: Counter;
   /**
@@ -42,8 +42,8 @@ export class EventRecorder {
   #reading: Promise<void> | undefined;
   #hasFailed = false;
 
-  constructor(link: Pick<RedisLink, 'commands'>, log: Logger, metrics: Metrics) {
-    this.#commands = link.commands;
+  constructor(link: Pick<RedisLink, 'commands' | 'names'>, log: Logger, metrics: Metrics) {
+    this.#link = link;
     this.#log = log;
     this.#unstored = metrics.counter(
       'longline_control_events_unstored_total',
@@ -116,7 +116,7 @@ export class EventRecorder {
   }
 
   #read(): Promise<void> {
-    this.#reading ??= readEvents(this.#commands, this.log.newest?.id ?? 0)
+    this.#reading ??= readEvents(this.#link, this.log.newest?.id ?? 0)
       .then(
         (events) => {
           for (const event of events) this.log.adopt(event);
@@ -143,7 +143,7 @@ export class EventRecorder {
     while (this.#unwritten.length > 0) {
       const batch = this.#unwritten.splice(0, BATCH_MAX);
       try {
-        this.#unstored.inc(await writeEvents(this.#commands, batch));
+        this.#unstored.inc(await writeEvents(this.#link, batch));
         this.#onSuccess();
       } catch (error) {
         this.#onFailure(error as Error);

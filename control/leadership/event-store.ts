@@ -5,14 +5,14 @@
  * same hash tag: one script writes or reads them together, and no reader sees a later event of one
  * kind without an earlier one of another.
  */
-import type { Cluster, Redis } from 'ioredis';
 import { z } from 'zod';
+import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { RedisNames } from '../../common/redis/redis-names.js';
 import { EVENT_KINDS, KEPT_MAX, kindOf } from './event-log.js';
 import type { LogEntry, LoggedEvent } from './operations.js';
 
 /** Lifetime of a stream after its newest event. */
 const KEPT_MS = 7 * 24 * 60 * 60 * 1000;
-const KEYS = EVENT_KINDS.map((kind) => `ll:{events}:${kind}`);
 
 /**
  * Input:  KEYS the streams; ARGV lifetime in ms, then per event: index of its stream, bound of the
@@ -47,6 +47,8 @@ for _, key in ipairs(KEYS) do
 end
 return found`;
 
+type Link = Pick<RedisLink, 'commands' | 'names'>;
+
 const storedEvent = z.object({
   id: z.int().positive(),
   atMs: z.int(),
@@ -58,8 +60,8 @@ const storedEvent = z.object({
  * Resolves with the stored events after an id, oldest first. Skips what is no event.
  * @throws Error when Redis is unavailable
  */
-export async function readEvents(commands: Redis | Cluster, after: number): Promise<LoggedEvent[]> {
-  const found = await commands.eval(READ, KEYS.length, ...KEYS, `${after + 1}-0`);
+export async function readEvents({ commands, names }: Link, after: number): Promise<LoggedEvent[]> {
+  const found = await commands.eval(READ, EVENT_KINDS.length, ...keysOf(names), `${after + 1}-0`);
   return (found as string[]).flatMap(decode).sort((a, b) => a.id - b.id);
 }
 
@@ -69,14 +71,18 @@ export async function readEvents(commands: Redis | Cluster, after: number): Prom
  * @throws Error when Redis is unavailable; the events may be stored
  */
 export async function writeEvents(
-  commands: Redis | Cluster,
+  { commands, names }: Link,
   events: readonly LoggedEvent[],
 ): Promise<number> {
   const args = events.flatMap((event) => {
     const kind = kindOf(event.entry);
     return [EVENT_KINDS.indexOf(kind) + 1, KEPT_MAX[kind], event.id, JSON.stringify(event)];
   });
-  return Number(await commands.eval(WRITE, KEYS.length, ...KEYS, KEPT_MS, ...args));
+  return Number(await commands.eval(WRITE, EVENT_KINDS.length, ...keysOf(names), KEPT_MS, ...args));
+}
+
+function keysOf(names: RedisNames): string[] {
+  return EVENT_KINDS.map((kind) => names.events(kind));
 }
 
 function decode(text: string): LoggedEvent[] {

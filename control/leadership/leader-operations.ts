@@ -4,7 +4,6 @@ import type { Assignment, Intent } from '../../common/cluster/assignment.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Position } from '../../common/wire/position.js';
-import { nowMs } from '../membership/clock.js';
 import type { EdgeCounts } from '../membership/edge-record.js';
 import { drainDelay, isHalted } from '../pace/drain-delay.js';
 import { type DrainProgress, drainProgress, type ReturnedClients } from '../pace/drain-progress.js';
@@ -46,6 +45,7 @@ export class LeaderOperations implements Operations {
     };
     const { perSecond, reason } = pace;
     const pending = term?.planner.queue.length ?? 0;
+    const frozenUntilMs = term?.membership.frozenUntilMs;
     return {
       inFlight: (current?.moves ?? []).map((move) => ({
         ...move,
@@ -53,7 +53,7 @@ export class LeaderOperations implements Operations {
       })),
       pending,
       isPaused: term?.planner.isPaused ?? false,
-      frozenUntilMs: term?.membership.frozenUntilMs,
+      frozenRemainingMs: frozenUntilMs && Math.max(0, frozenUntilMs - performance.now()),
       perSecond,
       paceReason: reason,
       secondsRemaining: this.#secondsRemaining(pending),
@@ -64,7 +64,7 @@ export class LeaderOperations implements Operations {
   plan(): PlanInfo | Rejection {
     const { term } = this.controller;
     if (term === undefined) return this.controller.rejectAsFollower();
-    const plan = term.planner.preview(nowMs());
+    const plan = term.planner.preview(performance.now());
     if (plan === undefined) {
       return rejection('NOT_READY', 'there is no assignment yet; start an edge');
     }
@@ -80,7 +80,7 @@ export class LeaderOperations implements Operations {
     const { term } = this.controller;
     if (term === undefined) return this.controller.rejectAsFollower();
     const info = this.plan();
-    const plan = term.planner.preview(nowMs());
+    const plan = term.planner.preview(performance.now());
     if ('code' in info || plan === undefined) return info;
     const rejected = term.planner.rejectPlan(on === undefined ? plan : { ...plan, on });
     if (rejected !== undefined) return rejected;
@@ -115,7 +115,7 @@ export class LeaderOperations implements Operations {
     this.#record(action[intent], edgeId, by);
     this.controller.setDrainLimits(edgeId, {
       perSecondMax: perSecondMax ?? Number.POSITIVE_INFINITY,
-      untilMs: deadlineMs === undefined ? undefined : Math.round(nowMs() + deadlineMs),
+      untilMs: deadlineMs === undefined ? undefined : performance.now() + deadlineMs,
     });
     term.handle({ type: 'intent', edgeId, intent });
     return undefined;

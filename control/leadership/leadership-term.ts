@@ -11,13 +11,16 @@
 
 import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
-import { readAssignment, writeAssignment } from '../../common/cluster/assignment-store.js';
+import {
+  NOTHING_STORED,
+  readAssignment,
+  writeAssignment,
+} from '../../common/cluster/assignment-store.js';
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
-import { nowMs } from '../membership/clock.js';
 import { type EdgeRecord, isAlive, isMember } from '../membership/edge-record.js';
 import type { Membership } from '../membership/membership.js';
 import { type EdgeReport, MembershipDriver } from '../membership/membership-driver.js';
@@ -63,7 +66,7 @@ export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
 }
 
 export interface LeadershipTermOptions {
-  readonly link: Pick<RedisLink, 'commands'>;
+  readonly link: Pick<RedisLink, 'commands' | 'names'>;
   readonly shardCount: number;
   readonly leaseMs: number;
   readonly log: Logger;
@@ -86,6 +89,8 @@ export class LeadershipTerm {
   readonly #options: LeadershipTermOptions;
   #published: Position = ORIGIN;
   #plannerProblem: string | undefined;
+  /** Digest of the stored assignment that the planner knows. */
+  #storedDigest = NOTHING_STORED;
   /** Number of writes, by which a read notices that a write has overtaken it. */
   #writes = 0;
   #isWriting = false;
@@ -118,10 +123,10 @@ export class LeadershipTerm {
   /** Passes `event`, or the passing of time, to the planner and performs its actions. */
   handle(event: PlannerEvent | null): void {
     if (this.#isClosed) return;
-    const { actions, wakeAtMs } = this.planner.step(nowMs(), event);
+    const { actions, wakeAtMs } = this.planner.step(performance.now(), event);
     clearTimeout(this.#wakeTimer);
     if (wakeAtMs !== Number.POSITIVE_INFINITY) {
-      const afterMs = Math.max(1, Math.ceil(wakeAtMs - nowMs()));
+      const afterMs = Math.max(1, Math.ceil(wakeAtMs - performance.now()));
       this.#wakeTimer = setTimeout(() => this.handle(null), afterMs);
     }
     this.#publish(event?.type === 'written');
@@ -159,7 +164,7 @@ export class LeadershipTerm {
   async #read(): Promise<void> {
     const writes = this.#writes;
     const { link, shardCount } = this.#options;
-    const result = await readAssignment(link.commands, shardCount);
+    const result = await readAssignment(link, shardCount);
     if (this.#isClosed) return;
     this.#scheduleRead(result.type === 'none' || result.type === 'assignment');
     if (result.type === 'unavailable' || result.type === 'invalid') {
@@ -173,6 +178,7 @@ export class LeadershipTerm {
     // A read that a write has overtaken would look as if Redis had lost the write.
     if (this.#isWriting || this.#writes !== writes) return;
     const stored = result.type === 'assignment' ? result.assignment : undefined;
+    this.#storedDigest = result.type === 'assignment' ? result.digest : NOTHING_STORED;
     if (!this.#isRestored) {
       this.#isRestored = true;
       this.membership.restore(stored?.edges ?? []);
@@ -190,10 +196,11 @@ export class LeadershipTerm {
   async #write({ next, on }: PlannerAction): Promise<void> {
     this.#isWriting = true;
     this.#writes++;
-    const result = await writeAssignment(this.#options.link.commands, next, on);
+    const result = await writeAssignment(this.#options.link, next, this.#storedDigest);
     this.#isWriting = false;
     if (this.#isClosed) return;
     if (result.type === 'committed') {
+      this.#storedDigest = result.digest;
       this.#options.onStoreProblem(undefined);
       this.#options.counters.replans.inc();
       this.handle({ type: 'written' });

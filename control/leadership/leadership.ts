@@ -7,9 +7,9 @@
  * for so long that another control may hold it. On shutdown it releases the lock, and the next
  * control leads at once.
  */
-import type { Cluster, Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Logger } from '../../common/process/log.js';
+import type { RedisLink } from '../../common/redis/redis-link.js';
 
 export interface ControlIdentity {
   readonly id: string;
@@ -23,7 +23,7 @@ export type Leader =
   | { readonly type: 'none' };
 
 export interface LeadershipOptions {
-  readonly commands: Redis | Cluster;
+  readonly link: Pick<RedisLink, 'commands' | 'names'>;
   readonly identity: ControlIdentity;
   /** Unique per process start, so that a restarted control does not take its old lock for its own. */
   readonly incarnation: string;
@@ -31,7 +31,6 @@ export interface LeadershipOptions {
   readonly log: Logger;
 }
 
-const KEY = 'll:leader';
 /** With `INTERVAL_MS`, another control leads within 15 s after the leader has died. */
 const LOCK_MS = 8_000;
 const INTERVAL_MS = 1_000;
@@ -77,7 +76,8 @@ export class Leadership {
     const wasLeader = this.#leader.type === 'self';
     this.#setLeader({ type: 'none' });
     if (!wasLeader) return;
-    await this.#options.commands.eval(RELEASE, 1, KEY, this.#value).catch(() => {});
+    const { commands, names } = this.#options.link;
+    await commands.eval(RELEASE, 1, names.leader, this.#value).catch(() => {});
   }
 
   async #run(): Promise<void> {
@@ -97,9 +97,9 @@ export class Leadership {
 
   /** The value of the lock's holder; undefined: Redis is unavailable. */
   async #acquireOrRenew(): Promise<string | undefined> {
-    const { commands } = this.#options;
+    const { commands, names } = this.#options.link;
     try {
-      return String(await commands.eval(ACQUIRE_OR_RENEW, 1, KEY, this.#value, LOCK_MS));
+      return String(await commands.eval(ACQUIRE_OR_RENEW, 1, names.leader, this.#value, LOCK_MS));
     } catch {
       // The Redis connection logs it.
       return undefined;

@@ -31,8 +31,8 @@ export interface MovesInfo {
   /** Planned moves that have not started. */
   readonly pending: number;
   readonly isPaused: boolean;
-  /** Unix time in milliseconds: latest end of the freeze. Undefined: membership is not frozen. */
-  readonly frozenUntilMs: number | undefined;
+  /** Milliseconds until the latest end of the freeze. Undefined: membership is not frozen. */
+  readonly frozenRemainingMs: number | undefined;
   /** GOAWAYs per second, cluster-wide. */
   readonly perSecond: number;
   readonly paceReason: Pace['reason'];

@@ -72,7 +72,8 @@ const edge = z.object({
   connections: count.nullable(),
   guests: count.nullable(),
   ready: z.boolean().nullable().describe('Result of the readiness check of the edge.'),
-  lastReportAtMs: count.nullable().describe('Unix time in milliseconds.'),
+  lastReportAtMs: count.nullable().describe('Unix time in milliseconds, by the clock of control.'),
+  lastReportAgeMs: count.nullable().describe('Milliseconds since the last report.'),
 });
 
 export const edgesResponse = z.object({ edges: z.array(edge) });
@@ -106,7 +107,8 @@ export const shardsResponse = z.object({
   shards: z.array(
     z.object({
       shard: count,
-      tag: z.string().describe('Redis hash tag; the channel of the shard is `ll:{tag}`.'),
+      tag: z.string().describe('Redis hash tag.'),
+      channel: z.string().describe('Redis channel, with which the keys of the shard start.'),
       owner: z.string().nullable(),
       connections: count.nullable().describe('Null: the owner does not report.'),
     }),
@@ -133,12 +135,14 @@ export const clientResponse = z.object({
   clientId: z.string(),
   shard: count,
   tag: z.string().describe('Redis hash tag of the shard.'),
+  channel: z.string().describe('Redis channel of the shard, with which its keys start.'),
   owner: z.string().nullable(),
   ownerUrl: z.string().nullable(),
   connections: z.array(
     z.object({
       edgeId: z.string(),
       connectedAtMs: count.describe('Unix time in milliseconds, by the clock of the edge.'),
+      connectedForMs: count.describe('Milliseconds since the client connected.'),
       protocol: z.string(),
       remoteAddress: z.string(),
       guest: z.boolean().describe('True: the edge does not own the shard of the client.'),

@@ -5,9 +5,11 @@
 
 import { type Assignment, NO_OWNER, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
 import type { InboxSummary } from '../../common/cluster/inbox-summary.js';
-import { shardOf, shardTags } from '../../common/cluster/shard.js';
+import { shardOf } from '../../common/cluster/shard.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { buildInfo } from '../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import { toUnixMs } from '../../common/process/time/clock.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
 import { ORIGIN } from '../../common/wire/position.js';
 import type { EdgeRecord } from '../membership/edge-record.js';
@@ -42,20 +44,20 @@ export interface ClientSources {
     leftMs: number,
   ): Promise<{ connections: readonly Presence[]; complete: boolean } | Rejection>;
   /** Undefined: Redis does not answer. */
-  summarizeInbox(tag: string, clientId: string): Promise<InboxSummary | undefined>;
-  /** Unix time in milliseconds at which the edge got the shard by a move. Undefined: unknown. */
-  ownedSinceMs(shard: number, edgeId: string): number | undefined;
+  summarizeInbox(channel: string, clientId: string): Promise<InboxSummary | undefined>;
+  /** Milliseconds since the edge got the shard by a move. Undefined: unknown. */
+  ownedForMs(shard: number, edgeId: string): number | undefined;
 }
 
 export class OperatorQueries {
-  readonly #tags: readonly string[];
-
   constructor(
-    readonly shardCount: number,
+    readonly names: ShardNames,
     readonly snapshot: () => Snapshot,
     readonly sources: ClientSources,
-  ) {
-    this.#tags = shardTags(shardCount);
+  ) {}
+
+  get shardCount(): number {
+    return this.names.shardCount;
   }
 
   cluster(): ClusterResponse {
@@ -108,12 +110,13 @@ export class OperatorQueries {
     const connections = connectionsByShard(edges, this.shardCount);
     const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
     return {
-      shards: this.#tags.map((tag, shard) => {
+      shards: Array.from({ length: this.shardCount }, (_, shard) => {
         const owner = assignment && ownerOf(assignment, shard)?.id;
         const isKnown = owner !== undefined && counted.has(owner);
         return {
           shard,
-          tag,
+          tag: this.names.tagOf(shard),
+          channel: this.names.channelOf(shard),
           owner: owner ?? null,
           connections: isKnown ? connections[shard]! : null,
         };
@@ -129,10 +132,10 @@ export class OperatorQueries {
     const rejected = rejectClientId(clientId);
     if (rejected !== undefined) return rejected;
     const shard = shardOf(clientId, this.shardCount);
-    const tag = this.#tags[shard]!;
+    const channel = this.names.channelOf(shard);
     const [located, inbox] = await Promise.all([
       this.sources.locate(clientId, answerByMs - performance.now()),
-      this.sources.summarizeInbox(tag, clientId),
+      this.sources.summarizeInbox(channel, clientId),
     ]);
     if ('code' in located) return located;
     const { assignment, edges } = this.snapshot();
@@ -142,17 +145,18 @@ export class OperatorQueries {
       owner: owner?.id,
       ownerRecord: edges.find(({ id }) => id === owner?.id),
       move,
-      ownedSinceMs: owner && this.sources.ownedSinceMs(shard, owner.id),
+      ownedForMs: owner && this.sources.ownedForMs(shard, owner.id),
     };
     return {
       clientId,
       shard,
-      tag,
+      tag: this.names.tagOf(shard),
+      channel,
       owner: owner?.id ?? null,
       ownerUrl: owner?.advertisedUrl ?? null,
       connections: located.connections.map((one) => ({
         ...one,
-        guestReason: one.guest ? guestReason(one.edgeId, one.connectedAtMs, guestOf) : null,
+        guestReason: one.guest ? guestReason(one.edgeId, one.connectedForMs, guestOf) : null,
       })),
       inbox: inbox === undefined ? null : describeInbox(inbox),
       complete: located.complete,
@@ -181,7 +185,7 @@ function describeInbox({ oldest, ttlMs, ...inbox }: InboxSummary): InboxResponse
 }
 
 function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInfo {
-  const { counts } = edge;
+  const { counts, heardAtMs } = edge;
   return {
     id: edge.id,
     incarnation: edge.incarnation,
@@ -194,7 +198,8 @@ function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInf
     connections: counts?.connections ?? null,
     guests: counts?.guests ?? null,
     ready: counts?.ready ?? null,
-    lastReportAtMs: edge.heardAtMs === undefined ? null : Math.round(edge.heardAtMs),
+    lastReportAtMs: heardAtMs === undefined ? null : toUnixMs(heardAtMs),
+    lastReportAgeMs: heardAtMs === undefined ? null : Math.round(performance.now() - heardAtMs),
   };
 }
 

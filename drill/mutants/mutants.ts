@@ -3,7 +3,7 @@
  * of the compiled code, so that production code needs no switches for it, and each is a mistake
  * that a developer could make. `find` must occur in its file exactly once.
  */
-import type { FaultKind } from '../faults/schedule.js';
+import type { FaultKindName } from '../faults/kinds.js';
 import type { CheckName } from '../history/check.js';
 
 export interface Patch {
@@ -17,7 +17,7 @@ export interface Mutant {
   readonly name: string;
   readonly patches: readonly Patch[];
   /** Faults under which the bug has an effect. */
-  readonly kinds: readonly FaultKind[];
+  readonly kinds: readonly FaultKindName[];
   /** The check that is expected to catch it; others may, too. */
   readonly check: CheckName;
 }
@@ -67,8 +67,8 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
         find: 'async #write(connection, progress, entry) {',
         replace: `confirm(connection, id) {
         const { table, link, names } = this.options;
-        const tag = names.tagOf(table.shardOf(connection));
-        void resumeInbox(link, tag, table.clientIdOf(connection), id);
+        const channel = names.channelOf(table.shardOf(connection));
+        void resumeInbox(link, channel, table.clientIdOf(connection), id);
     }
     async #write(connection, progress, entry) {`,
       },

@@ -22,11 +22,11 @@ import {
   resumeInbox,
 } from '../../common/cluster/inbox.js';
 import { readPosition } from '../../common/cluster/inbox-position.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { StartFrom } from '../protocol/protocol.js';
-import type { ShardNames } from '../shards/shard-names.js';
 import type { Connections } from './connections.js';
 import type { MessageLimits } from './message-limits.js';
 
@@ -60,7 +60,7 @@ export interface CatchUpOptions {
   readonly table: Connections;
   readonly transport: Pick<Transport, 'write'>;
   readonly link: Pick<RedisLink, 'execute'>;
-  readonly names: Pick<ShardNames, 'tagOf'>;
+  readonly names: Pick<ShardNames, 'channelOf'>;
   /** Ends a connection whose send buffer does not drain. */
   readonly onSlow: (connection: Connection) => void;
   readonly limits: Pick<MessageLimits, 'allows'>;
@@ -175,9 +175,9 @@ export class CatchUp {
   async #readPage(connection: Connection, progress: Progress): Promise<PageResult> {
     const { table, link, names } = this.options;
     const clientId = table.clientIdOf(connection);
-    const tag = names.tagOf(table.shardOf(connection));
+    const channel = names.channelOf(table.shardOf(connection));
     if (progress.startFrom === 'now') {
-      const newest = await readNewestId(link, tag, clientId);
+      const newest = await readNewestId(link, channel, clientId);
       if (newest.type !== 'done') return this.#postpone(connection, progress);
       if (!this.#isCurrent(connection, progress)) return 'stopped';
       if (newest.reply !== '') table.markSent(connection, newest.reply);
@@ -186,7 +186,7 @@ export class CatchUp {
       if (!this.#isCurrent(connection, progress)) return 'stopped';
     }
     if (progress.cursor !== '') {
-      const resumed = await resumeInbox(link, tag, clientId, progress.cursor);
+      const resumed = await resumeInbox(link, channel, clientId, progress.cursor);
       if (resumed.type !== 'done') return this.#postpone(connection, progress);
       if (!this.#isCurrent(connection, progress)) return 'stopped';
       if (resumed.reply) table.markSent(connection, progress.cursor);
@@ -194,14 +194,14 @@ export class CatchUp {
       progress.cursor = '';
     }
     if (progress.isIncomplete && table.lastSentId(connection) === '') {
-      const position = await readPosition(link, tag, clientId);
+      const position = await readPosition(link, channel, clientId);
       if (position.type !== 'done') return this.#postpone(connection, progress);
       if (!this.#isCurrent(connection, progress)) return 'stopped';
       if (position.reply !== '') table.markSent(connection, position.reply);
     }
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
-    const page = await readInbox(link, tag, clientId, after, ENTRIES_PER_PAGE);
+    const page = await readInbox(link, channel, clientId, after, ENTRIES_PER_PAGE);
     if (page.type !== 'done') return this.#postpone(connection, progress);
     if (!this.#isCurrent(connection, progress)) return 'stopped';
     const { entries, gone } = page.reply;

@@ -6,10 +6,13 @@
  * To protocols this class is the edge (`Host`); to shard channels it is the clients of this edge
  * (`ShardClients`).
  */
+
 import type { Counter } from 'prom-client';
 import type { Verified } from '../../common/auth/authenticator.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { toUnixMs, unixMs } from '../../common/process/time/clock.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Announcement } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
@@ -24,7 +27,6 @@ import type {
 import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
 import type { BroadcastCounts, PushOutcome, ShardClients } from '../shards/delivery.js';
-import type { ShardNames } from '../shards/shard-names.js';
 import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
@@ -60,7 +62,7 @@ export interface ClientsOptions {
   readonly edgeId: string;
   readonly inboundBytesPerSecondMax: number;
   readonly table: Connections;
-  readonly names: Pick<ShardNames, 'tagOf'>;
+  readonly names: Pick<ShardNames, 'channelOf'>;
   readonly shards: Pick<Shards, 'isConfirmed' | 'owns' | 'reconcile'>;
   readonly transport: Pick<Transport, 'write' | 'writeMany' | 'setTimer' | 'end' | 'destroy'>;
   readonly peers: PeerLookup;
@@ -122,7 +124,7 @@ export class Clients implements Host, ShardClients {
   ): void {
     const { table, tokenExpiry, shards } = this.options;
     const { protocol, query } = request;
-    const nowMs = Date.now();
+    const nowMs = performance.now();
     const older = table.add(connection, query.clientId, shard, protocol, nowMs);
     tokenExpiry.register(connection, verified);
     this.#opened.inc({ protocol: protocol.name });
@@ -186,9 +188,11 @@ export class Clients implements Host, ShardClients {
     const { table, edgeId, peers, shards } = this.options;
     const connection = this.#findAccepted(shard, clientId);
     if (connection === undefined) return undefined;
+    const connectedAtMs = table.connectedAtMs(connection);
     return {
       edgeId,
-      connectedAtMs: table.connectedAtMs(connection),
+      connectedAtMs: toUnixMs(connectedAtMs),
+      connectedForMs: Math.round(performance.now() - connectedAtMs),
       protocol: table.protocolOf(connection).name,
       remoteAddress: peers.addressOf(connection) ?? '',
       guest: !shards.owns(shard),
@@ -237,7 +241,7 @@ export class Clients implements Host, ShardClients {
     this.#inbound.clear();
     const overdue = [...takeover.overdue(nowMs - ANNOUNCEMENT_OVERDUE_MS)];
     for (const connection of overdue) this.#announce(connection, true);
-    tokenExpiry.sweep(nowMs);
+    tokenExpiry.sweep(unixMs());
     for (const protocol of table.protocols) protocol.sweep?.();
   }
 
@@ -290,15 +294,15 @@ export class Clients implements Host, ShardClients {
   confirm(connection: Connection, id: string): void {
     const { table, names, confirmations } = this.options;
     if (!table.has(connection) || !table.wasSent(connection, id)) return;
-    const tag = names.tagOf(table.shardOf(connection));
-    confirmations.add(tag, table.clientIdOf(connection), id);
+    const channel = names.channelOf(table.shardOf(connection));
+    confirmations.add(channel, table.clientIdOf(connection), id);
   }
 
   confirmSingle(connection: Connection, id: string): void {
     const { table, names, confirmations } = this.options;
     if (!table.has(connection) || !table.wasSent(connection, id)) return;
-    const tag = names.tagOf(table.shardOf(connection));
-    confirmations.addSingle(tag, table.clientIdOf(connection), id);
+    const channel = names.channelOf(table.shardOf(connection));
+    confirmations.addSingle(channel, table.clientIdOf(connection), id);
   }
 
   subscribe(connection: Connection, startFrom: StartFrom): void {
@@ -363,7 +367,7 @@ export class Clients implements Host, ShardClients {
   /** @param renewed the connection was announced before */
   #announce(connection: Connection, renewed: boolean): void {
     const { table, takeover, announcements } = this.options;
-    takeover.onAnnouncing(connection, Date.now());
+    takeover.onAnnouncing(connection, performance.now());
     const clientId = table.clientIdOf(connection);
     announcements.add(table.shardOf(connection), { clientId, connection, renewed });
   }

@@ -19,7 +19,7 @@ const CLIENTS_MAX = 100_000;
 const SINGLES_MAX = 1_000;
 
 interface Confirmation {
-  readonly tag: string;
+  readonly channel: string;
   readonly clientId: string;
   /** Everything up to this id is confirmed; '': nothing. */
   readonly id: string;
@@ -49,25 +49,25 @@ export class Confirmations {
     );
   }
 
-  add(tag: string, clientId: string, id: string): void {
+  add(channel: string, clientId: string, id: string): void {
     const pending = this.#pending.get(clientId);
     if (pending === undefined || pending.singles.length === 0) {
       if (pending !== undefined && !isIdBefore(pending.id, id)) return;
-      return this.#set({ tag, clientId, id, singles: NONE });
+      return this.#set({ channel, clientId, id, singles: NONE });
     }
     if (pending.id !== '' && !isIdBefore(pending.id, id)) return;
     const singles = pending.singles.filter((single) => isIdBefore(id, single));
-    this.#set({ tag, clientId, id, singles });
+    this.#set({ channel, clientId, id, singles });
   }
 
   /** Confirms only the push `id`. */
-  addSingle(tag: string, clientId: string, id: string): void {
+  addSingle(channel: string, clientId: string, id: string): void {
     const pending = this.#pending.get(clientId);
     const singles = pending?.singles ?? NONE;
     const upTo = pending?.id ?? '';
     if (singles.includes(id) || (upTo !== '' && !isIdBefore(upTo, id))) return;
     if (singles.length >= SINGLES_MAX) this.#dropped.inc();
-    else this.#set({ tag, clientId, id: upTo, singles: [...singles, id] });
+    else this.#set({ channel, clientId, id: upTo, singles: [...singles, id] });
   }
 
   /** Sends the confirmation of one client now: it may reconnect, here or elsewhere, at once. */
@@ -91,13 +91,13 @@ export class Confirmations {
     else this.#pending.set(clientId, confirmation);
   }
 
-  async #send({ tag, clientId, id, singles }: Confirmation): Promise<void> {
-    const { type } = await confirmInbox(this.link, tag, clientId, id, singles);
+  async #send({ channel, clientId, id, singles }: Confirmation): Promise<void> {
+    const { type } = await confirmInbox(this.link, channel, clientId, id, singles);
     if (type === 'done') {
       this.#confirmed.inc();
       return;
     }
-    if (id !== '') this.add(tag, clientId, id);
-    for (const single of singles) this.addSingle(tag, clientId, single);
+    if (id !== '') this.add(channel, clientId, id);
+    for (const single of singles) this.addSingle(channel, clientId, single);
   }
 }

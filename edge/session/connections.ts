@@ -44,7 +44,7 @@ export class Connections {
   #states = new Uint8Array(FIRST_SLOTS);
   /** By slot: an index into `protocols`. */
   #protocols = new Uint8Array(FIRST_SLOTS);
-  /** Unix time in milliseconds, by slot. */
+  /** Milliseconds of the monotonic clock, by slot. */
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
   /** Unix time in seconds, by slot: expiry of the connection's token. */
   #expiresAtS = new Uint32Array(FIRST_SLOTS);

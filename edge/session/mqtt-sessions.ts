@@ -35,8 +35,8 @@ const NEW: MqttSession = { isPresent: false, subscriptions: [], inFlight: [] };
 export class MqttSessions implements MqttSessionStore {
   constructor(
     readonly link: Pick<RedisLink, 'execute'>,
-    /** Returns the tag of the client's shard. */
-    readonly tagOf: (clientId: string) => string,
+    /** Returns the channel of the client's shard, with which its keys start. */
+    readonly channelOf: (clientId: string) => string,
   ) {}
 
   async open(
@@ -91,11 +91,11 @@ export class MqttSessions implements MqttSessionStore {
   }
 
   #key(clientId: string): string {
-    return `ll:{${this.tagOf(clientId)}}:sub:${clientId}`;
+    return `${this.channelOf(clientId)}:sub:${clientId}`;
   }
 
   #sentKey(clientId: string): string {
-    return `ll:{${this.tagOf(clientId)}}:sent:${clientId}`;
+    return `${this.channelOf(clientId)}:sent:${clientId}`;
   }
 }
 

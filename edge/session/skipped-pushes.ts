@@ -8,6 +8,7 @@
  */
 import type { Counter } from 'prom-client';
 import { parseMessageId } from '../../common/cluster/inbox.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { countDeliveryTry, skipLargestPush, skipPush } from '../../common/cluster/undelivered.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -15,7 +16,6 @@ import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection } from '../../common/transport/transport.js';
 import type { SkippedPush } from '../../proto/gen/longline/v1/edge_session.js';
 import type { EndReason } from '../protocol/protocol.js';
-import type { ShardNames } from '../shards/shard-names.js';
 import type { Connections } from './connections.js';
 
 /** A connection that ends later than this after its newest push did not end because of it. */
@@ -35,7 +35,7 @@ type SkipReason = 'too_large' | 'over_limit' | 'disconnects';
 export interface SkippedPushesOptions {
   readonly table: Connections;
   readonly link: Pick<RedisLink, 'execute'>;
-  readonly names: Pick<ShardNames, 'tagOf'>;
+  readonly names: Pick<ShardNames, 'channelOf'>;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -58,14 +58,16 @@ export class SkippedPushes {
     const { table, link, names } = this.options;
     const lastSentId = table.lastSentId(connection);
     if (lastSentId === '') return;
-    const tag = names.tagOf(table.shardOf(connection));
+    const channel = names.channelOf(table.shardOf(connection));
     if (reason === 'push_too_large') {
-      this.#run(clientId, 'too_large', () => skipLargestPush(link, tag, clientId, lastSentId));
+      this.#run(clientId, 'too_large', () => skipLargestPush(link, channel, clientId, lastSentId));
     } else if (reason === 'peer' || reason === 'error') {
       const [sentMs] = parseMessageId(lastSentId);
       const sentAtMs = Math.max(sentMs, table.connectedAtMs(connection));
       if (nowMs - sentAtMs > SOON_MS) return;
-      this.#run(clientId, 'disconnects', () => countDeliveryTry(link, tag, clientId, lastSentId));
+      this.#run(clientId, 'disconnects', () =>
+        countDeliveryTry(link, channel, clientId, lastSentId),
+      );
     }
   }
 
@@ -74,9 +76,9 @@ export class SkippedPushes {
     const { table, link, names } = this.options;
     table.markSent(connection, id);
     const clientId = table.clientIdOf(connection);
-    const tag = names.tagOf(table.shardOf(connection));
+    const channel = names.channelOf(table.shardOf(connection));
     this.#run(clientId, 'over_limit', async () => {
-      const outcome = await skipPush(link, tag, clientId, id);
+      const outcome = await skipPush(link, channel, clientId, id);
       return outcome.type === 'done' ? { ...outcome, reply: outcome.reply ? id : '' } : outcome;
     });
   }

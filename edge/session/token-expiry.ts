@@ -5,6 +5,7 @@
  */
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
 import type { Rejection } from '../../common/process/errors.js';
+import { unixMs } from '../../common/process/time/clock.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Connections } from './connections.js';
 
@@ -12,7 +13,7 @@ const WARNING_MS = 60_000;
 
 export class TokenExpiry {
   /** Unix ms. Devices whose token expires before this have been warned, or connected too late. */
-  #warnedUntilMs = Date.now() + WARNING_MS;
+  #warnedUntilMs = unixMs() + WARNING_MS;
   /** Connections whose newer token is being verified; one token at a time. */
   readonly #renewing = new Set<Connection>();
 
@@ -47,7 +48,10 @@ export class TokenExpiry {
     });
   }
 
-  /** Ends and warns. To be called about once a second. */
+  /**
+   * Ends and warns. To be called about once a second.
+   * @param nowMs Unix time in milliseconds
+   */
   sweep(nowMs: number): void {
     const { table } = this;
     for (const connection of [...table.expiringBy(nowMs - this.authenticator.skewMs)]) {

@@ -2,9 +2,9 @@
  * Publishes which connections this edge has accepted, on the channels of their shards. Announcements
  * are collected and published once per turn of the event loop, in one envelope per shard.
  */
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { type Announcement, ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
-import type { ShardNames } from './shard-names.js';
 
 /** Keeps one envelope well below a megabyte. */
 const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;

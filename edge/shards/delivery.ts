@@ -8,6 +8,7 @@
  */
 import type { Counter } from 'prom-client';
 import { readShardCounters } from '../../common/cluster/inbox.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
@@ -22,7 +23,6 @@ import type { MessageRates } from '../report/load.js';
 import type { Announcements } from './announcements.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
-import type { ShardNames } from './shard-names.js';
 import type { ShardHandler, Shards } from './shards.js';
 
 /**
@@ -155,8 +155,8 @@ export class Delivery implements ShardHandler {
 
   async #readCounters(polled: readonly number[]): Promise<void> {
     const { link, names, shards } = this.options;
-    const tags = polled.map((shard) => names.tagOf(shard));
-    const counters = await readShardCounters(link, tags);
+    const channels = polled.map((shard) => names.channelOf(shard));
+    const counters = await readShardCounters(link, channels);
     for (const [i, shard] of polled.entries()) {
       const counter = counters[i];
       // Undefined while Redis is unreachable: the next poll reads it.

@@ -3,10 +3,10 @@
  * has a client of. Whether Redis has confirmed a subscription is state of the subscriber.
  */
 import { type Assignment, ownerOf, type Phase } from '../../common/cluster/assignment.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { ChannelHandler, ShardSubscriber } from '../../common/redis/shard-subscriber.js';
 import { Acquiring } from './acquiring.js';
 import { HandingOver } from './handing-over.js';
-import type { ShardNames } from './shard-names.js';
 
 /** Receives the events of shard channels. */
 export interface ShardHandler {

@@ -16,7 +16,6 @@ import {
   type StorePush,
   storePush,
 } from '../../common/cluster/inbox.js';
-import { shardChannel } from '../../common/cluster/shard.js';
 import { execute, type Outcome } from '../../common/redis/execute.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
@@ -64,7 +63,7 @@ export class AcceptLevelWriters {
    * @param untilMs the push is not stored later than this, in ms of the monotonic clock
    */
   async store(push: StorePush, required: RequiredLevel, untilMs: number): Promise<StoreOutcome> {
-    const address = this.link.subscriber.masterOf(shardChannel(push.tag));
+    const address = this.link.subscriber.masterOf(push.channel);
     if (address === undefined) return { type: 'rejected', reason: 'the shard has no master now' };
     this.#closeFormerMasters();
     let writer = this.#writers.get(address);

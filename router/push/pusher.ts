@@ -66,6 +66,7 @@ export class Pusher {
   /** Bound to their labels: looking these up takes longer than counting. */
   readonly #verdicts: ReadonlyMap<Verdict, Counter.Internal>;
   readonly #rejected: Counter<'code'>;
+  readonly #abandoned: Counter;
   readonly #seconds: Histogram;
   readonly #rates: ClientRates;
 
@@ -86,6 +87,10 @@ export class Pusher {
       'longline_router_requests_rejected_total',
       'Rejected requests of backends, by error code',
       ['code'],
+    );
+    this.#abandoned = metrics.counter(
+      'longline_router_pushes_abandoned_total',
+      'Pushes of PushMany that were not begun because the caller had cancelled or disconnected',
     );
     this.#dropped = metrics.counter(
       'longline_router_inbox_dropped_total',
@@ -138,12 +143,12 @@ export class Pusher {
     untilMs: number,
   ): Promise<PushResponse | Rejection> {
     const { clientId, payload, contentType, idempotencyKey } = request;
-    const tag = this.shardQueries.tagOf(clientId);
+    const channel = this.shardQueries.channelOf(clientId);
     const required = requiredLevelOf(request, this.config.acceptLevel);
     let outcome: StoreOutcome | undefined;
     const waitMs = untilMs - performance.now();
     const answers = await this.#query(request, ttlMs, waitMs, async (_channel, envelope) => {
-      const push = { tag, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
+      const push = { channel, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
       outcome = await this.#store(push, required, untilMs);
       if (outcome.type === 'unavailable') return { type: 'decided' };
       if (outcome.type !== 'stored') return outcome;
@@ -169,7 +174,7 @@ export class Pusher {
     }
     const acceptLevel = required?.level ?? ACCEPT_LEVEL_ACCEPTED;
     if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
-      const verdict = await this.#ackVerdictBy(untilMs, tag, clientId, messageId);
+      const verdict = await this.#ackVerdictBy(untilMs, channel, clientId, messageId);
       if (verdict !== undefined) return { verdict, messageId, acceptLevel };
     }
     const verdict =
@@ -180,16 +185,16 @@ export class Pusher {
   /** Polls Redis, as the device may confirm to any edge. Undefined: it has not confirmed in time. */
   async #ackVerdictBy(
     untilMs: number,
-    tag: string,
+    channel: string,
     clientId: string,
     messageId: string,
   ): Promise<Verdict | undefined> {
     for (let polls = 1; ; polls++) {
-      const acked = await isAcked(this.#link, tag, clientId, messageId);
+      const acked = await isAcked(this.#link, channel, clientId, messageId);
       const isLast = performance.now() + ACK_POLL_MS > untilMs;
       // A confirmation of a later push covers one that was skipped as well.
       if (acked || isLast || polls % POLLS_PER_SKIPPED === 0) {
-        const skipped = await isSkipped(this.#link, tag, clientId, messageId);
+        const skipped = await isSkipped(this.#link, channel, clientId, messageId);
         if (skipped) return Verdict.VERDICT_SKIPPED;
       }
       if (acked) return Verdict.VERDICT_ACKED;
@@ -241,6 +246,11 @@ export class Pusher {
     if ('code' in answers) return this.rejected(answers);
     const closed = answers.bodies.filter((answer) => answer.$case === 'closed').length;
     return { closed, complete: answers.complete };
+  }
+
+  /** Counts pushes that are not begun because their caller has gone. */
+  onAbandoned(count: number): void {
+    this.#abandoned.inc(count);
   }
 
   /** Counts a rejection and returns it. */

@@ -13,7 +13,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { controlApi } from '../../../cli/control/api.js';
 import { LocalCluster } from '../../../cli/local/cluster.js';
-import { shardChannel, shardOf, shardTags } from '../../../common/cluster/shard.js';
+import { shardOf, shardTags } from '../../../common/cluster/shard.js';
 import { parseClusterSlots, type SlotMap } from '../../../common/redis/slot-map.js';
 import type { PushRequest, PushStreamResult } from '../../../proto/gen/longline/v1/push.js';
 import { PushClient, pushRequest, verdictName } from '../../support/cluster/push-client.js';
@@ -37,7 +37,7 @@ const CONCURRENT_CONNECTS = 64;
 
 type Outcome = PushStreamResult['outcome'];
 
-const channels = shardTags(SHARDS).map(shardChannel);
+const channels = shardTags(SHARDS).map((tag) => `ll:{${tag}}`);
 /** Connected before the first test. */
 let devices: PushedDevice[] = [];
 /** Clients that are never connected. */
@@ -230,10 +230,10 @@ function expectNone(found: readonly PushedDevice[]): void {
 
 /** Pushes all at once in one stream. Returns the outcomes in the order of the requests. */
 async function pushAll(requests: readonly PushRequest[]): Promise<Outcome[]> {
-  const items = requests.map((push, correlationId) => ({ correlationId, push }));
+  const items = requests.map((push, index) => ({ correlationId: `${index}`, push }));
   const outcomes = new Array<Outcome>(requests.length);
   for (const { correlationId, outcome } of await pushes.stream([items])) {
-    outcomes[correlationId] = outcome;
+    outcomes[Number(correlationId)] = outcome;
   }
   return outcomes;
 }

@@ -6,7 +6,6 @@
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { shardChannel } from '../../../common/cluster/shard.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { Device } from '../../support/devices/device.js';
 import { MqttDevice } from '../../support/devices/mqtt-device.js';
@@ -83,7 +82,7 @@ async function untilConverged(): Promise<void> {
   const shards = await running.shards();
   const redis = new Redis(running.redis.url);
   try {
-    const channels = shards.map(({ tag }) => shardChannel(tag));
+    const channels = shards.map(({ channel }) => channel);
     await eventually(async () => {
       expect((await running.view()).guests).toBe(0);
       const counts = (await redis.call('PUBSUB', 'SHARDNUMSUB', ...channels)) as unknown[];

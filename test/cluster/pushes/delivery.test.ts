@@ -354,7 +354,7 @@ test('PushStream answers thousands of pushes by correlation id, including invali
     const kind = i % 100;
     // Most are for connected clients, some for an offline client, some are rejected.
     const clientId = kind === 0 ? '' : kind === 1 ? 'stream-offline' : `stream-${i % 10}`;
-    return { correlationId: i + 1, push: pushRequest(clientId, `${i}`, LIVE) };
+    return { correlationId: `${i + 1}`, push: pushRequest(clientId, `${i}`, LIVE) };
   });
   const frames: (typeof items)[] = [];
   for (let i = 0; i < count; i += 50) frames.push(items.slice(i, i + 50));
@@ -421,8 +421,8 @@ describe('a connected client', () => {
     const clientId = await running.clientIdOf('edge-1', 'explain');
     const api = controlApi(running.cluster.controlUrl);
     const shard = shardOf(clientId, SHARD_COUNT);
-    const { tag } = (await running.shards())[shard]!;
-    const place = { clientId, shard, tag, owner: 'edge-1', complete: true };
+    const { channel } = (await running.shards())[shard]!;
+    const place = { clientId, shard, channel, owner: 'edge-1', complete: true };
     expect(await api.client(clientId)).toMatchObject({ ...place, connections: [] });
     await connect(clientId);
     expect(await api.client(clientId)).toMatchObject({

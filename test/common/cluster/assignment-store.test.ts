@@ -1,11 +1,16 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
-import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
-import { ORIGIN } from '../../../common/wire/position.js';
+import {
+  NOTHING_STORED,
+  readAssignment,
+  writeAssignment,
+} from '../../../common/cluster/assignment-store.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 
 const KEY = 'll:assignment';
+const names = new RedisNames('');
 
 let server: TestRedis;
 let redis: Redis;
@@ -31,36 +36,56 @@ const at = (incarnation: number, epoch: number): Assignment => ({
   isBalancing: true,
 });
 
+const write = async (assignment: Assignment, expected: string): Promise<string> => {
+  const result = await writeAssignment({ commands: redis, names }, assignment, expected);
+  return result.type === 'committed' ? result.digest : result.type;
+};
+
 test('reads none before the first write, and then the written assignment', async () => {
-  expect(await readAssignment(redis, 4)).toEqual({ type: 'none' });
-  expect(await writeAssignment(redis, at(0, 1), ORIGIN)).toEqual({ type: 'committed' });
-  expect(await readAssignment(redis, 4)).toEqual({ type: 'assignment', assignment: at(0, 1) });
+  expect(await readAssignment({ commands: redis, names }, 4)).toEqual({ type: 'none' });
+  const digest = await write(at(0, 1), NOTHING_STORED);
+  const first = { type: 'assignment', assignment: at(0, 1), digest };
+  expect(await readAssignment({ commands: redis, names }, 4)).toEqual(first);
 });
 
-test('writes only if the stored position is the expected one', async () => {
-  await writeAssignment(redis, at(0, 1), ORIGIN);
-  for (const expected of [ORIGIN, { incarnation: 0, epoch: 2 }, { incarnation: 1, epoch: 1 }]) {
-    expect(await writeAssignment(redis, at(0, 2), expected)).toEqual({ type: 'conflict' });
+test('writes only if the stored assignment is the expected one', async () => {
+  const first = await write(at(0, 1), NOTHING_STORED);
+  for (const expected of [NOTHING_STORED, 'other']) {
+    expect(await write(at(0, 2), expected)).toBe('conflict');
   }
-  expect(await readAssignment(redis, 4)).toEqual({ type: 'assignment', assignment: at(0, 1) });
-  expect(await writeAssignment(redis, at(1, 2), { incarnation: 0, epoch: 1 })).toEqual({
-    type: 'committed',
+  expect(await readAssignment({ commands: redis, names }, 4)).toMatchObject({
+    assignment: at(0, 1),
+    digest: first,
   });
+  const second = await write(at(1, 2), first);
+  expect(await readAssignment({ commands: redis, names }, 4)).toMatchObject({
+    assignment: at(1, 2),
+    digest: second,
+  });
+});
+
+test('does not write over another assignment with the same position', async () => {
+  const first = await write(at(0, 1), NOTHING_STORED);
+  // Redis loses the write, and another control writes in its place.
+  await redis.del(KEY);
+  await write({ ...at(0, 1), isBalancing: false }, NOTHING_STORED);
+  expect(await write(at(0, 2), first)).toBe('conflict');
 });
 
 test('one of several concurrent writers wins', async () => {
   const results = await Promise.all(
-    Array.from({ length: 10 }, () => writeAssignment(redis, at(0, 1), ORIGIN)),
+    Array.from({ length: 10 }, () =>
+      writeAssignment({ commands: redis, names }, at(0, 1), NOTHING_STORED),
+    ),
   );
   expect(results.filter(({ type }) => type === 'committed')).toHaveLength(1);
   expect(results.filter(({ type }) => type === 'conflict')).toHaveLength(9);
 });
 
 test('writes after SCRIPT FLUSH', async () => {
-  await writeAssignment(redis, at(0, 1), ORIGIN);
+  const first = await write(at(0, 1), NOTHING_STORED);
   await redis.script('FLUSH');
-  const result = await writeAssignment(redis, at(0, 2), { incarnation: 0, epoch: 1 });
-  expect(result).toEqual({ type: 'committed' });
+  expect(await write(at(0, 2), first)).not.toBe('conflict');
 });
 
 test.each<[string, () => Promise<unknown>]>([
@@ -72,26 +97,42 @@ test.each<[string, () => Promise<unknown>]>([
   ],
   [
     'another shard count',
-    () => writeAssignment(redis, { ...at(0, 1), owners: new Uint16Array(8) }, ORIGIN),
+    () =>
+      writeAssignment(
+        { commands: redis, names },
+        { ...at(0, 1), owners: new Uint16Array(8) },
+        NOTHING_STORED,
+      ),
   ],
   [
     'fields that differ from the position in the table',
-    () => writeAssignment(redis, at(0, 1), ORIGIN).then(() => redis.hset(KEY, 'epoch', 7)),
+    () =>
+      writeAssignment({ commands: redis, names }, at(0, 1), NOTHING_STORED).then(() =>
+        redis.hset(KEY, 'epoch', 7),
+      ),
   ],
   [
     'an incarnation that is not a number',
-    () => writeAssignment(redis, at(0, 1), ORIGIN).then(() => redis.hset(KEY, 'incarnation', 'x')),
+    () =>
+      writeAssignment({ commands: redis, names }, at(0, 1), NOTHING_STORED).then(() =>
+        redis.hset(KEY, 'incarnation', 'x'),
+      ),
   ],
 ])('reports %s as invalid', async (_, store) => {
   await store();
-  expect(await readAssignment(redis, 4)).toEqual({ type: 'invalid', reason: expect.any(String) });
+  expect(await readAssignment({ commands: redis, names }, 4)).toEqual({
+    type: 'invalid',
+    reason: expect.any(String),
+  });
 });
 
 test('reports that Redis is unavailable', async () => {
   const unreachable = new Redis({ port: 1, enableOfflineQueue: false, retryStrategy: () => null });
   unreachable.on('error', () => {});
   const unavailable = { type: 'unavailable', reason: expect.any(String) };
-  expect(await readAssignment(unreachable, 4)).toEqual(unavailable);
-  expect(await writeAssignment(unreachable, at(0, 1), ORIGIN)).toEqual(unavailable);
+  expect(await readAssignment({ commands: unreachable, names }, 4)).toEqual(unavailable);
+  expect(await writeAssignment({ commands: unreachable, names }, at(0, 1), NOTHING_STORED)).toEqual(
+    unavailable,
+  );
   unreachable.disconnect();
 });

@@ -15,9 +15,9 @@ import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
-const TAG = '7';
+const CHANNEL = 'll:{7}';
 const ALICE = 'alice';
-const ACK_KEY = `ll:{${TAG}}:ack:${ALICE}`;
+const ACK_KEY = `${CHANNEL}:ack:${ALICE}`;
 
 let redis: TestRedis;
 let link: RedisLink;
@@ -44,7 +44,7 @@ function replyOf<Reply>(outcome: Outcome<Reply>): Reply {
 
 async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
   const push = {
-    tag: TAG,
+    channel: CHANNEL,
     clientId: ALICE,
     envelope: new Uint8Array(),
     payload: Buffer.from('p'),
@@ -57,10 +57,11 @@ async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
   return stored.id;
 }
 
-const position = async () => replyOf(await readPosition(link, TAG, ALICE));
-const isComplete = async (cursor: string) => replyOf(await resumeInbox(link, TAG, ALICE, cursor));
+const position = async () => replyOf(await readPosition(link, CHANNEL, ALICE));
+const isComplete = async (cursor: string) =>
+  replyOf(await resumeInbox(link, CHANNEL, ALICE, cursor));
 const idsAfter = async (cursor: string) =>
-  replyOf(await readInbox(link, TAG, ALICE, cursor, 100)).entries.map(({ id }) => id);
+  replyOf(await readInbox(link, CHANNEL, ALICE, cursor, 100)).entries.map(({ id }) => id);
 
 /** A device that resumes at the position is complete, and receives exactly `ids`. */
 async function expectResumes(ids: string[]): Promise<void> {
@@ -99,13 +100,13 @@ test('is before the oldest push if none has left the inbox', async () => {
 
 test('is the newest confirmed or dropped push', async () => {
   const ids = [await storeId(), await storeId(), await storeId()];
-  await confirmInbox(link, TAG, ALICE, ids[0]!);
+  await confirmInbox(link, CHANNEL, ALICE, ids[0]!);
   expect(await position()).toBe(ids[0]);
   await expectResumes(ids.slice(1));
   const newest = await storeId(60_000, 2);
   expect(await position()).toBe(ids[1]);
   await expectResumes([ids[2]!, newest]);
-  await confirmInbox(link, TAG, ALICE, newest);
+  await confirmInbox(link, CHANNEL, ALICE, newest);
   expect(await position()).toBe(newest);
 });
 

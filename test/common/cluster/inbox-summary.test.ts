@@ -8,7 +8,7 @@ import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
-const TAG = '7';
+const CHANNEL = 'll:{7}';
 
 let redis: TestRedis;
 let link: RedisLink;
@@ -31,7 +31,7 @@ async function store(
   clientId = 'alice',
 ): Promise<string> {
   const push = {
-    tag: TAG,
+    channel: CHANNEL,
     clientId,
     envelope: new Uint8Array(),
     payload: Buffer.alloc(bytes),
@@ -45,7 +45,7 @@ async function store(
 }
 
 async function summary(clientId = 'alice') {
-  const outcome = await summarizeInbox(link, TAG, clientId);
+  const outcome = await summarizeInbox(link, CHANNEL, clientId);
   if (outcome.type !== 'done') throw new Error(outcome.reason);
   return outcome.reply;
 }
@@ -64,11 +64,11 @@ test('count, bytes, oldest push, and what was confirmed and dropped', async () =
   expect(stored.oldest!.ttlMs).toBeLessThanOrEqual(60_000);
   expect(stored.oldest!.ttlMs).toBeGreaterThan(30_000);
   expect(stored.ttlMs).toBeGreaterThan(60_000);
-  await confirmInbox(link, TAG, 'alice', ids[0]!);
+  await confirmInbox(link, CHANNEL, 'alice', ids[0]!);
   expect(await summary()).toMatchObject({ count: 2, bytes: 23, confirmedId: ids[0], goneId: '' });
   const newestId = await store(1, 60_000, 2);
   expect(await summary()).toMatchObject({ count: 2, bytes: 4, newestId, goneId: ids[1] });
-  await confirmInbox(link, TAG, 'alice', newestId);
+  await confirmInbox(link, CHANNEL, 'alice', newestId);
   expect(await summary()).toMatchObject({ count: 0, bytes: 0, newestId, confirmedId: newestId });
 });
 

@@ -19,7 +19,7 @@ import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
-const TAG = '7';
+const CHANNEL = 'll:{7}';
 const AMPLE: InboxBounds = { countMax: 100, bytesMax: 1_000_000 };
 
 let redis: TestRedis;
@@ -53,7 +53,7 @@ async function store(push: Partial<StorePush> = {}, bounds = AMPLE) {
   const outcome = await storePush(
     link,
     {
-      tag: TAG,
+      channel: CHANNEL,
       clientId: 'alice',
       envelope,
       payload: Buffer.from('p'),
@@ -75,7 +75,7 @@ async function storeId(push: Partial<StorePush> = {}, bounds = AMPLE): Promise<s
 }
 
 async function read(after = '', clientId = 'alice') {
-  const page = await readInbox(link, TAG, clientId, after, 100);
+  const page = await readInbox(link, CHANNEL, clientId, after, 100);
   if (page.type !== 'done') throw new Error(page.reason);
   return page.reply.entries;
 }
@@ -83,7 +83,7 @@ async function read(after = '', clientId = 'alice') {
 const idsOf = async (after = '') => (await read(after)).map((entry) => entry.id);
 
 async function isComplete(cursor: string): Promise<boolean> {
-  const outcome = await resumeInbox(link, TAG, 'alice', cursor);
+  const outcome = await resumeInbox(link, CHANNEL, 'alice', cursor);
   if (outcome.type !== 'done') throw new Error(outcome.reason);
   return outcome.reply;
 }
@@ -98,14 +98,14 @@ describe('storePush', () => {
       { id: ids[2], payload: Buffer.from('p'), ...rest },
     ]);
     expect(ids.every(isMessageId)).toBe(true);
-    expect(await readShardCounters(link, [TAG, '8'])).toEqual([3, 0]);
+    expect(await readShardCounters(link, [CHANNEL, 'll:{8}'])).toEqual([3, 0]);
   });
 
   test('publishes the envelope with id and number appended', async () => {
     const subscriber = new Redis(redis.port);
     const published: Buffer[] = [];
     subscriber.on('smessageBuffer', (_channel, message: Buffer) => published.push(message));
-    await subscriber.ssubscribe(`ll:{${TAG}}`);
+    await subscriber.ssubscribe(`${CHANNEL}`);
     const stored = await store();
     await eventually(() => expect(published).toHaveLength(1));
     subscriber.disconnect();
@@ -159,7 +159,7 @@ describe('storePush', () => {
     const bounds = { countMax: 100, bytesMax: 100 };
     for (let i = 0; i < 60; i++) {
       const id = await storeId({ payload: Buffer.alloc((i * 7) % 40) }, bounds);
-      if (i % 9 === 0) await resumeInbox(link, TAG, 'alice', id);
+      if (i % 9 === 0) await resumeInbox(link, CHANNEL, 'alice', id);
       const storedBytes = (await read()).reduce((sum, entry) => sum + entry.payload.length, 0);
       expect(storedBytes).toBeLessThanOrEqual(100);
     }
@@ -178,7 +178,7 @@ describe('storePush', () => {
   test('an inbox expires with its longest TTL', async () => {
     await store({ ttlMs: 60_000 });
     await store({ ttlMs: 1_000 });
-    expect(await link.commands.pttl(`ll:{${TAG}}:in:alice`)).toBeGreaterThan(50_000);
+    expect(await link.commands.pttl(`${CHANNEL}:in:alice`)).toBeGreaterThan(50_000);
     await store({ clientId: 'bob', ttlMs: 20 });
     await eventually(async () => expect(await read('', 'bob')).toEqual([]));
   });
@@ -188,7 +188,7 @@ describe('storePush', () => {
     await store({ ttlMs: weekMs });
     await store({ ttlMs: 1_000 });
     const [inboxMs, ackMs] = await Promise.all(
-      ['in', 'ack'].map((kind) => link.commands.pttl(`ll:{${TAG}}:${kind}:alice`)),
+      ['in', 'ack'].map((kind) => link.commands.pttl(`${CHANNEL}:${kind}:alice`)),
     );
     expect(ackMs).toBeGreaterThanOrEqual(inboxMs! - 1_000);
     expect(ackMs).toBeGreaterThan(weekMs - 60_000);
@@ -212,7 +212,13 @@ describe('storePush', () => {
   test('is rejected by a full Redis without being stored', async () => {
     await link.commands.config('SET', 'maxmemory', '1');
     const message = { envelope, payload: Buffer.from('p'), contentType: '' };
-    const push = { tag: TAG, clientId: 'alice', ...message, ttlMs: 1_000, idempotencyKey: '' };
+    const push = {
+      channel: CHANNEL,
+      clientId: 'alice',
+      ...message,
+      ttlMs: 1_000,
+      idempotencyKey: '',
+    };
     const outcome = await storePush(link, push, AMPLE);
     await link.commands.config('SET', 'maxmemory', '0');
     expect(outcome).toMatchObject({ type: 'rejected', reason: expect.stringMatching(/^OOM/) });
@@ -225,7 +231,7 @@ describe('storePush', () => {
       expect(await read('', clientId)).toHaveLength(1);
     }
     const keys = await link.commands.keys('*');
-    expect(keys.every((key) => key.startsWith(`ll:{${TAG}}:`))).toBe(true);
+    expect(keys.every((key) => key.startsWith(`${CHANNEL}:`))).toBe(true);
   });
 });
 
@@ -246,8 +252,8 @@ describe('resumeInbox', () => {
 
   test('never moves backwards', async () => {
     const ids = [await storeId(), await storeId(), await storeId()];
-    await resumeInbox(link, TAG, 'alice', ids[1]!);
-    await resumeInbox(link, TAG, 'alice', ids[0]!);
+    await resumeInbox(link, CHANNEL, 'alice', ids[1]!);
+    await resumeInbox(link, CHANNEL, 'alice', ids[0]!);
     expect(await idsOf()).toEqual([ids[2]]);
   });
 
@@ -310,7 +316,7 @@ describe('resumeInbox', () => {
 });
 
 describe('confirmInbox', () => {
-  const confirm = async (id: string) => (await confirmInbox(link, TAG, 'alice', id)) as unknown;
+  const confirm = async (id: string) => (await confirmInbox(link, CHANNEL, 'alice', id)) as unknown;
 
   test('deletes everything up to the id, and the history after it stays complete', async () => {
     const ids = [await storeId(), await storeId(), await storeId()];
@@ -330,11 +336,11 @@ describe('confirmInbox', () => {
 
 describe('pushes that are confirmed alone', () => {
   const confirm = async (upTo: string, ...singles: (string | undefined)[]) =>
-    (await confirmInbox(link, TAG, 'alice', upTo, singles as string[])) as unknown;
+    (await confirmInbox(link, CHANNEL, 'alice', upTo, singles as string[])) as unknown;
   const acked = async (ids: readonly string[]) =>
-    Promise.all(ids.map((id) => isAcked(link, TAG, 'alice', id)));
+    Promise.all(ids.map((id) => isAcked(link, CHANNEL, 'alice', id)));
   const fields = async () => {
-    const { apart, freed } = await link.commands.hgetall(`ll:{${TAG}}:ack:alice`);
+    const { apart, freed } = await link.commands.hgetall(`${CHANNEL}:ack:alice`);
     return { apart, freed };
   };
   const storeMany = async (count: number, push: Partial<StorePush> = {}) => {
@@ -424,7 +430,7 @@ describe('pushes that are confirmed alone', () => {
 
 describe('readInbox', () => {
   const goneOf = async () => {
-    const page = await readInbox(link, TAG, 'alice', '', 100);
+    const page = await readInbox(link, CHANNEL, 'alice', '', 100);
     return page.type === 'done' && page.reply.gone;
   };
 

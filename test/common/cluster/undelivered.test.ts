@@ -19,8 +19,8 @@ import { Metrics } from '../../../common/process/metrics.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 
-const TAG = '7';
-const ALICE = [TAG, 'alice'] as const;
+const CHANNEL = 'll:{7}';
+const ALICE = [CHANNEL, 'alice'] as const;
 const BYTES_MAX = 1_000;
 
 let redis: TestRedis;
@@ -46,7 +46,7 @@ async function store(...sizes: number[]): Promise<string[]> {
   const ids: string[] = [];
   for (const size of sizes) {
     const push = {
-      tag: TAG,
+      channel: CHANNEL,
       clientId: 'alice',
       envelope: Buffer.alloc(0),
       payload: Buffer.alloc(size),

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { pino } from 'pino';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
-import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
@@ -18,7 +18,7 @@ import { RecordingSubscriber } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
 const tags = shardTags(4096);
-const channels = tags.map(shardChannel);
+const channels = tags.map((tag) => `ll:{${tag}}`);
 const metrics = new Metrics();
 let cluster: TestCluster;
 let link: RedisLink;
@@ -95,7 +95,7 @@ test('a link opens at the first try, although every master is a seed', async () 
 
 test('replies to a query are received through the master of the shard', () => {
   for (const tag of tags) {
-    const replyChannel = privateChannels.replyChannelFor(tag)!;
+    const replyChannel = privateChannels.replyChannelFor(`ll:{${tag}}`)!;
     expect(link.subscriber.masterOf(replyChannel)).toBe(link.subscriber.masterOf(`ll:{${tag}}`));
   }
 });

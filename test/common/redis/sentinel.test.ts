@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { freePort } from '../../../cli/local/ports.js';
-import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { parseRedisUrl } from '../../../common/redis/connection.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
@@ -82,7 +82,7 @@ afterAll(async () => {
 }, 30_000);
 
 test('finds the master through Sentinels, and the new master after a failover', async () => {
-  const channel = shardChannel(shardTags(4096)[17]!);
+  const channel = `ll:{${shardTags(4096)[17]}}`;
   const received: string[] = [];
   link.subscriber.subscribe(channel, {
     onMessage: (_, payload) => void received.push(payload.toString()),

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { agreeOnSettings } from '../../../common/cluster/cluster-settings.js';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
-import { shardChannel, shardTags } from '../../../common/cluster/shard.js';
+import { shardTags } from '../../../common/cluster/shard.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
@@ -13,7 +13,7 @@ import { eventually } from '../../support/eventually.js';
 import { RecordingSubscriber } from '../../support/recording-subscriber.js';
 
 const log = pino({ level: 'silent' });
-const channels = shardTags(4096).map(shardChannel);
+const channels = shardTags(4096).map((tag) => `ll:{${tag}}`);
 const closing: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -165,17 +165,17 @@ describe('a standalone Redis', () => {
     expect(privateChannels.notDeliveringReasons()).toEqual([
       `no probe has returned through Redis ${address} yet`,
     ]);
-    expect(privateChannels.replyChannelFor('0')).toBeUndefined();
+    expect(privateChannels.replyChannelFor('ll:{0}')).toBeUndefined();
     await eventually(() => privateChannels.notDeliveringReasons().length === 0, 900);
-    expect(privateChannels.replyChannelFor('0')).toMatch(/^lr:\{\d+\}:p1$/);
+    expect(privateChannels.replyChannelFor('ll:{0}')).toMatch(/^lr:\{\d+\}:p1$/);
 
     const onReplies = jest.fn();
     privateChannels.onReplies = onReplies;
     const batch = { edgeId: 'edge-1', replies: [] };
     const envelope = { body: { $case: 'replies' as const, value: batch } };
     const bytes = Buffer.from(PrivateEnvelope.encode(envelope).finish());
-    await link.publish(privateChannels.replyChannelFor('0')!, Buffer.from([0xff]));
-    await link.publish(privateChannels.replyChannelFor('0')!, bytes);
+    await link.publish(privateChannels.replyChannelFor('ll:{0}')!, Buffer.from([0xff]));
+    await link.publish(privateChannels.replyChannelFor('ll:{0}')!, bytes);
     await eventually(() => expect(onReplies).toHaveBeenCalledWith(batch));
 
     await redis.kill('SIGSTOP');

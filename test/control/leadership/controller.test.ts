@@ -5,6 +5,7 @@ import { type Assignment, type Move, shardsOf } from '../../../common/cluster/as
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { READY } from '../../../common/process/readiness.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { Controller } from '../../../control/leadership/controller.js';
 import type { EdgeReport } from '../../../control/membership/membership-driver.js';
@@ -15,6 +16,7 @@ const SHARDS = 64;
 const LEASE_MS = 3_000;
 const REPORT_MS = 200;
 const KEY = 'll:assignment';
+const names = new RedisNames('');
 
 let server: TestRedis;
 let redis: Redis;
@@ -41,7 +43,7 @@ afterEach(async () => {
 function startControl(): { controller: Controller; published: Position[]; metrics: Metrics } {
   const metrics = new Metrics();
   const controller = new Controller({
-    link: { commands: redis },
+    link: { commands: redis, names },
     controlId: 'control',
     shardCount: SHARDS,
     leaseMs: LEASE_MS,
@@ -95,11 +97,13 @@ function join(
   };
 }
 
-async function stored(): Promise<Assignment> {
-  const result = await readAssignment(redis, SHARDS);
+async function read(): Promise<{ assignment: Assignment; digest: string }> {
+  const result = await readAssignment({ commands: redis, names }, SHARDS);
   if (result.type !== 'assignment') throw new Error(result.type);
-  return result.assignment;
+  return result;
 }
+
+const stored = async () => (await read()).assignment;
 
 const sharesIn = (assignment: Assignment) =>
   Object.fromEntries(assignment.edges.map(({ id }) => [id, shardsOf(assignment, id).length]));
@@ -171,9 +175,9 @@ test('a control that restarts moves nothing', async () => {
 test('follows an assignment that another control has written', async () => {
   const { controller, published } = startControl();
   join(controller, 'edge-1');
-  const mine = await eventually(stored);
+  const { assignment: mine, digest } = await eventually(read);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
-  await writeAssignment(redis, theirs, mine.position);
+  await writeAssignment({ commands: redis, names }, theirs, digest);
   await eventually(() => published.length === 2);
   expect(controller.current).toEqual(theirs);
 });
@@ -181,13 +185,13 @@ test('follows an assignment that another control has written', async () => {
 test('plans again when another control wrote first', async () => {
   const { controller, metrics } = startControl();
   join(controller, 'edge-1');
-  const mine = await eventually(stored);
+  const { assignment: mine, digest } = await eventually(read);
   const theirs = { ...mine, position: { incarnation: 0, epoch: 2 } };
   // The other control writes between our read and our write.
   const evaluate = redis.eval;
   redis.eval = (async (...args: Parameters<typeof evaluate>) => {
     redis.eval = evaluate;
-    await writeAssignment(redis, theirs, mine.position);
+    await writeAssignment({ commands: redis, names }, theirs, digest);
     return redis.eval(...args);
   }) as typeof evaluate;
   join(controller, 'edge-2');

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { Metrics } from '../../../common/process/metrics.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import { KEPT_MAX } from '../../../control/leadership/event-log.js';
 import { EventRecorder } from '../../../control/leadership/event-recorder.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
@@ -34,7 +35,11 @@ afterEach(async () => {
 
 function start() {
   const metrics = new Metrics();
-  const recorder = new EventRecorder({ commands: redis }, pino({ level: 'silent' }), metrics);
+  const recorder = new EventRecorder(
+    { commands: redis, names: new RedisNames('') },
+    pino({ level: 'silent' }),
+    metrics,
+  );
   tickers.push(setInterval(() => recorder.tick(), 50));
   const types = () => recorder.log.after(0).map(({ entry }) => entry.type);
   const ids = () => recorder.log.after(0).map(({ id }) => id);

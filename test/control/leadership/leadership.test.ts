@@ -5,6 +5,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import { type Leader, Leadership } from '../../../control/leadership/leadership.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
@@ -39,7 +40,7 @@ function start(id: string, incarnation = 'i1') {
   const name = (leader: Leader) =>
     leader.type === 'other' ? `${leader.control.id} at ${leader.control.url}` : leader.type;
   const leadership = new Leadership({
-    commands: redis,
+    link: { commands: redis, names: new RedisNames('') },
     identity: { id, url: `http://${id}:7200` },
     incarnation,
     onChange: (leader) => changes.push(name(leader)),

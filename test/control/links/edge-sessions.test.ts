@@ -2,8 +2,10 @@ import { type ClientDuplexStream, credentials, type ServiceError, status } from 
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { type Assignment, toWire } from '../../../common/cluster/assignment.js';
+import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { bindGrpc, type GrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { createControlGrpc } from '../../../control/control-grpc.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
@@ -86,7 +88,7 @@ beforeEach(async () => {
   metrics = new Metrics();
   const log = pino({ level: 'silent' });
   const queries = new OperatorQueries(
-    SHARDS,
+    new ShardNames(new RedisNames(''), SHARDS),
     () => ({ assignment: controller.current, edges: controller.membership.edges }),
     sourcesOf(async () => ({ connections: [], complete: true })),
   );

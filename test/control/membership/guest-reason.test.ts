@@ -13,7 +13,7 @@ const owner: EdgeRecord = {
   heardAtMs: 1_000,
 };
 const move = (from: string, to: string) => ({ shard: 1, from, to, phase: 'handing-over' }) as const;
-const guestOf = { owner: 'edge-2', ownerRecord: owner, move: undefined, ownedSinceMs: undefined };
+const guestOf = { owner: 'edge-2', ownerRecord: owner, move: undefined, ownedForMs: undefined };
 const suspect = { type: 'suspect', vanishedAtMs: 1, leaseEndsAtMs: 9_000 } as const;
 
 test.each([
@@ -24,8 +24,8 @@ test.each([
   ['assignment-late', { owner: 'edge-1' }],
   ['owner-unavailable', { ownerRecord: { ...owner, state: suspect } }],
   ['owner-unavailable', { ownerRecord: { ...owner, counts: { ...owner.counts!, ready: false } } }],
-  ['connected-before-move', { ownedSinceMs: 5_001 }],
-  ['connected-after-move', { ownedSinceMs: 5_000 }],
+  ['connected-before-move', { ownedForMs: 4_999 }],
+  ['connected-after-move', { ownedForMs: 5_000 }],
   ['other-owner', { ownerRecord: undefined }],
 ] as const)('%s: %j', (reason, change) => {
   expect(guestReason('edge-1', 5_000, { ...guestOf, ...change })).toBe(reason);

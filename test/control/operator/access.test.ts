@@ -89,12 +89,12 @@ test('gRPC requires the same tokens', async () => {
   });
   await pause(OPERATOR);
   expect(control.operations.calls).toEqual([['pause', { actor: 'ada', reason: '' }]]);
-  const watch = grpc.watchEvents({ after: 0 });
+  const watch = grpc.watchEvents({ after: '0' });
   const error = await new Promise<ServiceError>((resolve) => watch.once('error', resolve));
   expect(error.code).toBe(status.UNAUTHENTICATED);
   const received = new Promise<WatchEventsResponse>((resolve) =>
     grpc
-      .watchEvents({ after: 0 }, metadata(VIEWER))
+      .watchEvents({ after: '0' }, metadata(VIEWER))
       .once('data', resolve)
       .on('error', () => {}),
   );

@@ -149,7 +149,7 @@ test('shutdown ends the streams', async () => {
 test('gRPC watches the same events', async () => {
   logAll();
   const received: Event[] = [];
-  const watching = control.grpc.watchEvents({ after: 1 });
+  const watching = control.grpc.watchEvents({ after: '1' });
   watching.on('data', ({ event }: WatchEventsResponse) => received.push(event!));
   watching.on('error', () => {});
   await eventually(() => received.length === 2);
@@ -165,7 +165,7 @@ test('gRPC watches the same events', async () => {
 });
 
 test('gRPC disconnects a watcher that does not read', async () => {
-  const watching = control.grpc.watchEvents({ after: 0 });
+  const watching = control.grpc.watchEvents({ after: '0' });
   watching.on('error', () => {});
   await eventually(() => control.operations.watchers.size === 1);
   for (let i = 0; i < 20_000 && control.operations.watchers.size > 0; i++) {

@@ -23,7 +23,7 @@ export const idle: MovesInfo = {
   inFlight: [],
   pending: 0,
   isPaused: false,
-  frozenUntilMs: undefined,
+  frozenRemainingMs: undefined,
   perSecond: 0,
   paceReason: 'nothing-to-do',
   secondsRemaining: undefined,
@@ -86,7 +86,7 @@ export class FakeOperations implements Operations {
   }
 
   confirmLostEdges(by: Audit): Rejection | undefined {
-    if (this.rejected === undefined) this.info = { ...this.info, frozenUntilMs: undefined };
+    if (this.rejected === undefined) this.info = { ...this.info, frozenRemainingMs: undefined };
     return this.#record('confirm-lost-edges', by);
   }
 
@@ -139,7 +139,7 @@ export const someInbox: InboxSummary = {
 
 /** Sources with an inbox of two pushes and no moves. */
 export function sourcesOf(locate: ClientSources['locate']): ClientSources {
-  return { locate, summarizeInbox: async () => someInbox, ownedSinceMs: () => undefined };
+  return { locate, summarizeInbox: async () => someInbox, ownedForMs: () => undefined };
 }
 
 export const OPERATOR = 'operator-token-0123';

@@ -7,9 +7,11 @@ import { createServer, get, type IncomingMessage, request, type Server } from 'n
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
+import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { READY } from '../../../common/process/readiness.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { Leader } from '../../../control/leadership/leadership.js';
 import { forwardToLeader } from '../../../control/operator/forward-to-leader.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
@@ -34,7 +36,7 @@ beforeEach(async () => {
   operations = new FakeOperations();
   const unknown = { assignment: undefined, edges: [] };
   const queries = new OperatorQueries(
-    4,
+    new ShardNames(new RedisNames(''), 4),
     () => unknown,
     sourcesOf(async () => ({ connections: [], complete: false })),
   );

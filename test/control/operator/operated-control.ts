@@ -1,10 +1,12 @@
 /** The operator API of a control with fake operations, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
+import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { READY } from '../../../common/process/readiness.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import { createOperatorService } from '../../../control/operator/grpc-service.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
@@ -37,7 +39,7 @@ export interface OperatedControl {
     snapshot: Snapshot;
     connections: Presence[];
     inbox: InboxSummary | undefined;
-    ownedSinceMs: number | undefined;
+    ownedForMs: number | undefined;
   };
   readonly url: string;
   readonly grpc: OperatorServiceClient;
@@ -66,12 +68,12 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
     },
     connections: [],
     inbox: someInbox,
-    ownedSinceMs: undefined,
+    ownedForMs: undefined,
   };
-  const queries = new OperatorQueries(4, () => state.snapshot, {
+  const queries = new OperatorQueries(new ShardNames(new RedisNames(''), 4), () => state.snapshot, {
     ...sourcesOf(async () => ({ connections: state.connections, complete: true })),
     summarizeInbox: async () => state.inbox,
-    ownedSinceMs: () => state.ownedSinceMs,
+    ownedForMs: () => state.ownedForMs,
   });
   const api = apiOf(queries, operations, access);
   const http = createHttpServer(new Metrics(), () => READY);

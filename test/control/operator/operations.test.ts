@@ -55,6 +55,7 @@ test('/v1/moves distinguishes unknown from zero', async () => {
     inFlight: [{ phase: 'acquiring', clientsRemaining: null }, { clientsRemaining: 0 }],
     paused: false,
     frozenUntilMs: null,
+    frozenRemainingMs: null,
     secondsRemaining: null,
     drains: [{ edgeId: 'edge-2', clientsRemaining: null, secondsRemaining: null, finished: false }],
   });
@@ -62,6 +63,7 @@ test('/v1/moves distinguishes unknown from zero', async () => {
   expect(moves).toMatchObject({
     inFlight: [{ clientsRemaining: undefined }, { clientsRemaining: 0 }],
     frozenUntilMs: undefined,
+    frozenRemainingMs: undefined,
     drains: [{ clientsRemaining: undefined }],
   });
 });

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
+import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { buildInfo } from '../../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import {
@@ -16,6 +17,7 @@ import {
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { READY } from '../../../common/process/readiness.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import {
   clientResponse,
@@ -74,7 +76,7 @@ const alive: EdgeRecord = {
       { shard: 2, connections: 1 },
     ],
   },
-  heardAtMs: 10_000.25,
+  heardAtMs: performance.now() - 10_000.25,
 };
 const suspect: EdgeRecord = {
   ...identity('edge-2'),
@@ -94,6 +96,7 @@ const dead: EdgeRecord = {
 const presence = {
   edgeId: 'edge-1',
   connectedAtMs: 1_700_000_000_000,
+  connectedForMs: 5_000,
   protocol: 'sse',
   remoteAddress: '192.0.2.7:51324',
   guest: false,
@@ -112,7 +115,7 @@ beforeEach(async () => {
   located = { connections: [presence], complete: true };
   queried = [];
   const queries = new OperatorQueries(
-    SHARDS,
+    new ShardNames(new RedisNames(''), SHARDS),
     () => snapshot,
     sourcesOf(async (clientId) => {
       queried.push(clientId);
@@ -194,7 +197,8 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       connections: 5,
       guests: 1,
       ready: true,
-      lastReportAtMs: 10_000,
+      lastReportAtMs: expect.closeTo(Date.now() - 10_000, -4),
+      lastReportAgeMs: expect.closeTo(10_000, -4),
     },
     {
       ...identity('edge-2'),
@@ -207,6 +211,7 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       guests: null,
       ready: null,
       lastReportAtMs: null,
+      lastReportAgeMs: null,
     },
     expect.objectContaining({ id: 'edge-9', state: 'dead', intent: null, connections: null }),
   ]);
@@ -254,12 +259,13 @@ test.each(['unknown', '', '%2e', 'a/b'])('/v1/edges/%s is not found', async (id)
 test('/v1/shards has tags, owners and the connections on all edges', async () => {
   const { body } = await get('/v1/shards');
   const tags = shardTags(SHARDS);
+  const names = (shard: number) => ({ tag: tags[shard], channel: `ll:{${tags[shard]}}` });
   expect(shardsResponse.strict().parse(body).shards).toEqual([
-    { shard: 0, tag: tags[0], owner: 'edge-1', connections: 4 },
-    { shard: 1, tag: tags[1], owner: 'edge-1', connections: 0 },
+    { shard: 0, ...names(0), owner: 'edge-1', connections: 4 },
+    { shard: 1, ...names(1), owner: 'edge-1', connections: 0 },
     // One guest is known, but not the connections of the owner.
-    { shard: 2, tag: tags[2], owner: 'edge-2', connections: null },
-    { shard: 3, tag: tags[3], owner: null, connections: null },
+    { shard: 2, ...names(2), owner: 'edge-2', connections: null },
+    { shard: 3, ...names(3), owner: null, connections: null },
   ]);
 });
 
@@ -270,6 +276,7 @@ test('/v1/clients/:clientId returns the shard, the owner and the connections', a
     clientId,
     shard: 2,
     tag: shardTags(SHARDS)[2],
+    channel: `ll:{${shardTags(SHARDS)[2]}}`,
     owner: 'edge-2',
     ownerUrl: 'http://edge-2:7000',
     connections: [{ ...presence, guestReason: null }],

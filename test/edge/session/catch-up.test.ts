@@ -33,7 +33,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
     table,
     transport,
     link,
-    names: { tagOf: () => '7' },
+    names: { channelOf: () => 'll:{7}' },
     onSlow: () => {},
     limits: new MessageLimits(),
     onOverLimit: () => {},

@@ -37,7 +37,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     edgeId: 'edge-1',
     inboundBytesPerSecondMax: 65_536,
     table,
-    names: { tagOf: String },
+    names: { channelOf: String },
     shards: { isConfirmed: () => shards.isConfirmed, reconcile: () => {} } as unknown as Shards,
     transport,
     peers: { addressOf: () => '192.0.2.1:1', isFronted: () => false },

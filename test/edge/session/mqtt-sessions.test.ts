@@ -20,7 +20,7 @@ beforeAll(async () => {
   redis = await startRedis();
   const log = pino({ level: 'silent' });
   link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
-  sessions = new MqttSessions(link, () => '7');
+  sessions = new MqttSessions(link, () => 'll:{7}');
 });
 
 afterAll(async () => {

@@ -56,7 +56,7 @@ afterAll(async () => {
 function push(idempotencyKey = ''): StorePush {
   const payload = Buffer.from('p');
   const rest = { contentType: '', ttlMs: 60_000, idempotencyKey };
-  return { tag: '7', clientId: 'a', envelope: payload, payload, ...rest };
+  return { channel: 'll:{7}', clientId: 'a', envelope: payload, payload, ...rest };
 }
 
 async function stored(storing: Promise<StoreOutcome>) {

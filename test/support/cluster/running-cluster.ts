@@ -32,6 +32,7 @@ export interface RunningClusterOptions {
 export interface ShardView {
   readonly shard: number;
   readonly tag: string;
+  readonly channel: string;
   readonly owner: string | null;
 }
 

@@ -1,0 +1,187 @@
+/** The requirements on Redis: judged from texts, and against a real Redis that changes. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { type Logger, pino } from 'pino';
+import { EnvironmentError } from '../../../common/process/lifecycle.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import {
+  findUnmet,
+  type Required,
+  readFacts,
+  rejectVersion,
+} from '../../../common/redis/requirements.js';
+import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { eventually } from '../../support/eventually.js';
+
+test.each(['7.0.0', '7.0.15', '8.2.1', '10.0.0'])('Redis %s is new enough', (version) => {
+  expect(rejectVersion(version)).toBeUndefined();
+});
+
+test.each(['6.2.14', '5.0.7', 'unknown'])('Redis %s is rejected', (version) => {
+  expect(rejectVersion(version)).toBe(`Redis is ${version}; sharded pub/sub needs 7.0.0 or newer`);
+});
+
+describe('a server', () => {
+  const NONE: Required = { evictionAccepted: undefined, isFsynced: false, hadAppendOnlyFile: false };
+  const GOOD = {
+    redis_version: '7.0.15',
+    run_id: 'a',
+    maxmemory_policy: 'noeviction',
+    aof_enabled: '1',
+    aof_last_write_status: 'ok',
+  };
+
+  function unmet(
+    info: Record<string, string>,
+    required: Partial<Required> = {},
+    settings: string[] = [],
+  ): string[] {
+    const text = Object.entries({ ...GOOD, ...info }).map(([name, value]) => `${name}:${value}\r\n`);
+    const facts = readFacts(`# Server\r\n${text.join('')}`, settings);
+    return findUnmet(facts, { ...NONE, ...required }).map(({ requirement }) => requirement);
+  }
+
+  test('that fits meets all of them', () => {
+    expect(unmet({})).toEqual([]);
+  });
+
+  test.each(['volatile-lru', 'volatile-ttl', 'allkeys-lru', 'allkeys-random', 'allkeys-lrm'])(
+    'with the policy %s does not, unless that very policy is accepted',
+    (policy) => {
+      expect(unmet({ maxmemory_policy: policy })).toEqual(['eviction']);
+      expect(unmet({ maxmemory_policy: policy }, { evictionAccepted: policy })).toEqual([]);
+      expect(unmet({ maxmemory_policy: policy }, { evictionAccepted: 'volatile-lfu' })).toEqual([
+        'eviction',
+      ]);
+    },
+  );
+
+  test('without an append-only file does not where there was one', () => {
+    expect(unmet({ aof_enabled: '0' })).toEqual([]);
+    expect(unmet({ aof_enabled: '0' }, { hadAppendOnlyFile: true })).toEqual(['persistence']);
+    expect(unmet({ aof_last_write_status: 'err' })).toEqual(['persistence']);
+  });
+
+  test('that does not sync each write does not where fsynced is promised', () => {
+    const fsynced = ['appendonly', 'yes', 'appendfsync', 'always', 'no-appendfsync-on-rewrite', 'no'];
+    expect(unmet({}, { isFsynced: true }, fsynced)).toEqual([]);
+    expect(unmet({}, { isFsynced: true }, fsynced.with(3, 'everysec'))).toEqual(['fsynced']);
+    expect(unmet({}, { isFsynced: true })).toEqual(['fsynced']);
+  });
+
+  test('with tiny buffers for subscribers does not; a hidden setting is not assumed', () => {
+    const limits = (pubsub: string) => [
+      'client-output-buffer-limit',
+      `normal 0 0 0 slave 268435456 67108864 60 pubsub ${pubsub}`,
+    ];
+    expect(unmet({}, {}, limits('33554432 8388608 60'))).toEqual([]);
+    expect(unmet({}, {}, limits('0 0 0'))).toEqual([]);
+    expect(unmet({}, {}, limits('65536 0 0'))).toEqual(['subscriber-buffer']);
+    expect(unmet({}, {}, limits('0 1000 1'))).toEqual(['subscriber-buffer']);
+  });
+});
+
+describe('a real Redis', () => {
+  let redis: TestRedis;
+  let direct: Redis;
+  let link: RedisLink | undefined;
+  const lines: string[] = [];
+  const log: Logger = pino({ level: 'info' }, { write: (line) => void lines.push(line) });
+
+  beforeEach(async () => {
+    lines.length = 0;
+    redis = await startRedis();
+    direct = new Redis(redis.port, '127.0.0.1');
+  });
+
+  afterEach(async () => {
+    direct.disconnect();
+    await link?.close();
+    link = undefined;
+    await redis.stop();
+  });
+
+  async function open(evictionAccepted?: string): Promise<Metrics> {
+    const metrics = new Metrics();
+    link = await openRedis({ urls: [redis.url], evictionAccepted, name: 'test', log, metrics });
+    return metrics;
+  }
+
+  const unmetLines = () => lines.filter((line) => line.includes('is not met'));
+
+  test('with an evicting policy is rejected at the start, unless that policy is accepted', async () => {
+    await direct.config('SET', 'maxmemory-policy', 'volatile-lru');
+    const opening = open();
+    await expect(opening).rejects.toThrow(EnvironmentError);
+    await expect(opening).rejects.toThrow(
+      /maxmemory-policy is volatile-lru.*CONFIG SET maxmemory-policy noeviction.*LONGLINE_REDIS_EVICTION_ACCEPTED=volatile-lru/,
+    );
+    await expect(open('allkeys-lru')).rejects.toThrow(EnvironmentError);
+    await open('volatile-lru');
+    expect(await link!.requirements.poll()).toEqual([]);
+  });
+
+  test('is watched: each change is logged once, is a reason and a metric', async () => {
+    const metrics = await open();
+    const count = async (requirement: string) => {
+      const text = await metrics.registry.getSingleMetricAsString(
+        'longline_redis_requirement_unmet',
+      );
+      return Number(text.match(`requirement="${requirement}"} (\\d+)`)?.[1]);
+    };
+    await eventually(() => link!.requirements.poll().then(() => true));
+    expect(link!.requirements.unmetReasons()).toEqual([]);
+    await direct.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    await eventually(() => link!.requirements.unmetReasons().length === 1);
+    for (let i = 0; i < 3; i++) await link!.requirements.poll();
+    expect(link!.requirements.unmetReasons()[0]).toContain('maxmemory-policy is allkeys-lru');
+    expect(await count('eviction')).toBe(1);
+    expect(await count('version')).toBe(0);
+    expect(unmetLines()).toHaveLength(1);
+
+    await direct.config('SET', 'maxmemory-policy', 'noeviction');
+    await eventually(() => link!.requirements.unmetReasons().length === 0);
+    expect(await count('eviction')).toBe(0);
+    expect(lines.filter((line) => line.includes('met again'))).toHaveLength(1);
+  });
+
+  test('that forbids CONFIG is judged by INFO', async () => {
+    await direct.call('ACL', 'SETUSER', 'default', '-config');
+    await open();
+    await direct.call('ACL', 'SETUSER', 'default', '+config');
+    await direct.config('SET', 'maxmemory-policy', 'volatile-ttl');
+    await eventually(() => link!.requirements.unmetReasons().length === 1);
+  });
+
+  test('that evicts is counted, across CONFIG RESETSTAT and a restart', async () => {
+    await direct.config('SET', 'maxmemory-policy', 'volatile-lru');
+    const metrics = await open('volatile-lru');
+    const evicted: (number | undefined)[] = [];
+    link!.requirements.onEvicted = (_master, sinceMs) => evicted.push(sinceMs);
+    await eventually(async () => (await link!.requirements.poll()) && link!.isUp());
+    await direct.config('SET', 'maxmemory', '4mb');
+    const fill = async () => {
+      for (let i = 0; i < 1_000; i++) await direct.set(`key ${i}`, 'x'.repeat(10_000), 'EX', 600);
+    };
+    const counted = async () =>
+      Number(
+        (
+          await metrics.registry.getSingleMetricAsString('longline_redis_evicted_keys_total')
+        ).match(/"} (\d+)/)?.[1] ?? 0,
+      );
+    const reported = async () =>
+      Number((await direct.info('stats')).match(/evicted_keys:(\d+)/)![1]);
+    await fill();
+    const first = await reported();
+    expect(first).toBeGreaterThan(100);
+    await eventually(async () => (await counted()) === first);
+    expect(evicted.length).toBeGreaterThan(0);
+    expect(evicted.every((sinceMs) => sinceMs !== undefined)).toBe(true);
+    await direct.config('RESETSTAT');
+    await link!.requirements.poll();
+    await fill();
+    const second = await reported();
+    await eventually(async () => (await counted()) === first + second);
+  });
+});
