@@ -9,6 +9,7 @@ import {
   linkPeers,
 } from '../common/auth/peer-settings.js';
 import { parseToken, TOKEN_ENTRY, type Token } from '../common/auth/tokens.js';
+import { canonicalOriginUrl, originUrlProblem } from '../common/net/host-port.js';
 import {
   ConfigError,
   type Env,
@@ -20,6 +21,7 @@ import {
   type SharedConfig,
   sharedConfig,
   sharedSettings,
+  textWithout,
 } from '../common/process/config.js';
 import type { Settings } from './operator/operation-responses.js';
 
@@ -58,9 +60,8 @@ export const controlSettings = {
         'edges that all fall silent at once with open connections may be declared dead one by one, ' +
         'without a freeze.',
     ),
-  LONGLINE_CONTROL_ADVERTISED_URL: z
-    .string()
-    .regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path')
+  LONGLINE_CONTROL_ADVERTISED_URL: textWithout(originUrlProblem)
+    .transform(canonicalOriginUrl)
     .optional()
     .describe(
       'URL of the operator API of this control as operators and other controls reach it: scheme, ' +

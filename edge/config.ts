@@ -2,12 +2,13 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
 import { type LinkConfig, linkConfig, linkTlsSettings } from '../common/auth/peer-settings.js';
-import { parseHostPort } from '../common/net/host-port.js';
+import { canonicalOriginUrl, joinHostPort, originUrlProblem } from '../common/net/host-port.js';
 import type { AllowedOrigins } from '../common/net/origin.js';
 import {
   allowedOrigins,
   ConfigError,
   type Env,
+  hostPort,
   integer,
   listOf,
   parseSettings,
@@ -17,6 +18,7 @@ import {
   servingSettings,
   sharedConfig,
   sharedSettings,
+  textWithout,
 } from '../common/process/config.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import type { TlsFiles } from '../common/transport/tls-identity.js';
@@ -38,11 +40,7 @@ const identitySettings = {
   LONGLINE_EDGE_ADVERTISED_URL: z
     .string()
     .transform((text) => text.split(',').map((url) => url.trim()))
-    .pipe(
-      z.array(
-        z.string().regex(/^https?:\/\/[^/\s?#]+$/, 'expected scheme, host and port without a path'),
-      ),
-    )
+    .pipe(z.array(textWithout(originUrlProblem).transform(canonicalOriginUrl)))
     .optional()
     .describe(
       'URL of this edge as devices reach it: scheme, host and port, without a path. The edge cannot ' +
@@ -50,9 +48,7 @@ const identitySettings = {
         'separated by commas, the edge whose id ends with `-0` uses the first, `-1` the second, so ' +
         'that all edges can share one environment. Unset: `http(s)://<hostname>:<port>`.',
     ),
-  LONGLINE_EDGE_FRONT_ADDRESS: z
-    .string()
-    .refine((text) => parseHostPort(text) !== undefined, 'expected host:port')
+  LONGLINE_EDGE_FRONT_ADDRESS: hostPort()
     .optional()
     .describe(
       "`host:port` of this edge's device port as front proxies reach it. Set it if the advertised " +
@@ -378,5 +374,5 @@ function tlsFiles(
 
 /** The URL of an edge without LONGLINE_EDGE_ADVERTISED_URL. */
 export function defaultAdvertisedUrl(port: number, isTls: boolean): string {
-  return `${isTls ? 'https' : 'http'}://${hostname()}:${port}`;
+  return `${isTls ? 'https' : 'http'}://${joinHostPort(hostname(), port)}`;
 }

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
 import {
@@ -8,6 +7,7 @@ import {
   linkConfig,
   linkTlsSettings,
 } from '../common/auth/peer-settings.js';
+import { ipBytes } from '../common/net/ip-address.js';
 import type { AllowedOrigins } from '../common/net/origin.js';
 import {
   allowedOrigins,
@@ -127,7 +127,9 @@ export const routerSettings = {
   LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
     .string()
     .transform((text) => text.split(',').map((address) => address.trim()))
-    .pipe(z.array(z.string().refine((text) => isIP(text) !== 0, 'expected IP addresses')))
+    .pipe(
+      z.array(z.string().refine((text) => ipBytes(text) !== undefined, 'expected IP addresses')),
+    )
     .default([])
     .describe(
       'Local IP addresses from which the front connects to edges, in rotation, separated by commas. ' +

@@ -1,6 +1,7 @@
 /** Parsers of command-line options. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { FAULT_KINDS, type FaultKind } from '../../drill/faults/schedule.js';
+import { hostPortProblem, hostProblem } from '../../common/net/host-port.js';
+import { FAULT_KINDS, type FaultKindName } from '../../drill/faults/kinds.js';
 
 /** Adds the options of every command that calls control. */
 export function withControl(command: Command): Command {
@@ -40,17 +41,19 @@ export function duration(text: string): number {
   throw new InvalidArgumentError('expected a duration such as 90s, 5m or 1h');
 }
 
-export function faultKinds(text: string): FaultKind[] {
+export function faultKinds(text: string): FaultKindName[] {
   const kinds = text === 'none' ? [] : text.split(',');
   const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
-  if (unknown.length === 0) return kinds as FaultKind[];
+  if (unknown.length === 0) return kinds as FaultKindName[];
   throw new InvalidArgumentError(`expected none, or some of ${FAULT_KINDS.join(', ')}`);
 }
 
 export function hostPort(text: string): string {
   // Also without a port, or a gRPC target such as dns:///router:7101.
-  if (/^[^\s/?#@]+$/.test(text) || /^(dns|ipv4|ipv6|unix):\S+$/.test(text)) return text;
-  throw new InvalidArgumentError('expected host:port, such as localhost:7101');
+  if (/^(dns|ipv4|ipv6|unix):\S+$/.test(text) || hostProblem(text) === undefined) return text;
+  const problem = hostPortProblem(text);
+  if (problem === undefined) return text;
+  throw new InvalidArgumentError(problem);
 }
 
 /** Parses `accepted`, `fsynced` or `replicated:<n>`. */

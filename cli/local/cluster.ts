@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { joinHostPort } from '../../common/net/host-port.js';
 import { packageRoot } from '../../common/process/package-root.js';
 import { Failure } from '../terminal/failure.js';
 import { freePort, isTaken } from './ports.js';
@@ -11,6 +12,7 @@ import { notReadyReason } from './readiness.js';
 import {
   DEFAULT_PORTS,
   edgeUrl,
+  localAddresses,
   NODE_OPTIONS,
   type Ports,
   type RoleName,
@@ -89,7 +91,7 @@ export class LocalCluster {
   get controlUrl(): string {
     const controls = this.#members.filter(({ role }) => role === 'control');
     const { ports } = controls.find(({ process }) => process.isWanted) ?? controls[0]!;
-    return `http://localhost:${ports.http}`;
+    return `http://${this.#address(ports.http)}`;
   }
 
   /** HTTP of the first router: `/connect`. */
@@ -99,7 +101,7 @@ export class LocalCluster {
 
   /** Front proxy of a router: one address for all devices. */
   frontUrl(name = 'router'): string {
-    return `http://localhost:${this.#require(name).ports.front}`;
+    return `http://${this.#address(this.#require(name).ports.front!)}`;
   }
 
   /** gRPC of the first router, `host:port`: the push API. */
@@ -118,7 +120,7 @@ export class LocalCluster {
 
   /** gRPC of a router or of control, `host:port`. */
   grpcAddress(name: string): string {
-    return `localhost:${this.#require(name).ports.grpc}`;
+    return this.#address(this.#require(name).ports.grpc!);
   }
 
   /** Address of an edge for devices. */
@@ -128,7 +130,7 @@ export class LocalCluster {
 
   /** HTTP of any member: `/readyz`, `/metrics`. */
   httpUrl(name: string): string {
-    return `http://localhost:${this.#require(name).ports.http}`;
+    return `http://${this.#address(this.#require(name).ports.http)}`;
   }
 
   /** Undefined while the member is dead. */
@@ -238,6 +240,10 @@ export class LocalCluster {
     if (taken.length > 0) {
       throw new Failure(`ports are taken: ${taken.join(', ')}; is another cluster running?`);
     }
+  }
+
+  #address(port: number): string {
+    return joinHostPort(localAddresses(this.#options.env ?? {}).name, port);
   }
 
   #require(name: string): Member {

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 
 /** Listening address of local processes. Clients that first try ::1 for `localhost` fall back. */
 export const LOOPBACK = '127.0.0.1';
+export const LOOPBACK_IPV6 = '::1';
 
 /**
  * Below the ephemeral ports of Linux (from 32768) and macOS (from 49152): the port of a killed role
@@ -41,7 +42,7 @@ export async function freeClusterPort(): Promise<number> {
 
 /** Whether a process listens on `port` at either address of `localhost`. */
 export async function isTaken(port: number): Promise<boolean> {
-  return (await isTakenAt(LOOPBACK, port)) || (await isTakenAt('::1', port));
+  return (await isTakenAt(LOOPBACK, port)) || (await isTakenAt(LOOPBACK_IPV6, port));
 }
 
 function isTakenAt(host: string, port: number): Promise<boolean> {

@@ -1,6 +1,9 @@
 /** Ports and settings of the roles of a local cluster. */
+import { isIPv6 } from 'node:net';
 import { platform } from 'node:process';
-import { LOOPBACK } from './ports.js';
+import { ANY_HOST } from '../../common/net/any-host.js';
+import { joinHostPort, withoutBrackets } from '../../common/net/host-port.js';
+import { LOOPBACK, LOOPBACK_IPV6 } from './ports.js';
 
 export type RoleName = 'control' | 'router' | 'edge';
 
@@ -16,12 +19,6 @@ export const DEFAULT_PORTS: Readonly<Record<RoleName, (i: number) => Ports>> = {
   router: (i) => ({ http: 7100 + 3 * i, grpc: 7101 + 3 * i, front: 7102 + 3 * i }),
   edge: (i) => ({ devices: 7010 + i, http: 7060 + i }),
 };
-
-/**
- * Source address of the routers' front proxies. Edges trust the PROXY header of this address and of
- * no other on this machine. Outside Linux, 127.0.0.1 is the only address of 127.0.0.0/8.
- */
-const FRONT_SOURCE = platform === 'linux' ? '127.0.0.2' : LOOPBACK;
 
 /**
  * Options of Node.js. Pushes in flight outlive a young generation of the default size, and a router
@@ -45,6 +42,36 @@ export interface RoleEnvironment {
   readonly env: NodeJS.ProcessEnv;
 }
 
+/** How processes of this machine reach the roles. */
+interface LocalAddresses {
+  /** Host in URLs and `host:port`. */
+  readonly name: string;
+  readonly loopback: string;
+  /**
+   * Source address of the routers' front proxies. Edges trust the PROXY header of this address and
+   * of no other on this machine.
+   */
+  readonly frontSource: string;
+}
+
+/** Outside Linux, 127.0.0.1 is the only address of 127.0.0.0/8; ::1 has no neighbours anywhere. */
+const IPV4: LocalAddresses = {
+  name: 'localhost',
+  loopback: LOOPBACK,
+  frontSource: platform === 'linux' ? '127.0.0.2' : LOOPBACK,
+};
+const IPV6: LocalAddresses = {
+  name: LOOPBACK_IPV6,
+  loopback: LOOPBACK_IPV6,
+  frontSource: LOOPBACK_IPV6,
+};
+
+/** @param env settings on top of this process' environment */
+export function localAddresses(env: NodeJS.ProcessEnv): LocalAddresses {
+  const host = withoutBrackets({ ...process.env, ...env }.LONGLINE_HOST ?? '');
+  return isIPv6(host) && host !== ANY_HOST ? IPV6 : IPV4;
+}
+
 /** Environment variables of a role. */
 export function roleEnvironment({
   name,
@@ -54,6 +81,7 @@ export function roleEnvironment({
   controlAddresses,
   env,
 }: RoleEnvironment): NodeJS.ProcessEnv {
+  const addresses = localAddresses(env);
   const shared: NodeJS.ProcessEnv = {
     LONGLINE_AUTH: 'none',
     LONGLINE_HOST: LOOPBACK,
@@ -68,7 +96,7 @@ export function roleEnvironment({
       LONGLINE_CONTROL_ID: name,
       LONGLINE_CONTROL_HTTP_PORT: `${ports.http}`,
       LONGLINE_CONTROL_GRPC_PORT: `${ports.grpc}`,
-      LONGLINE_CONTROL_ADVERTISED_URL: `http://localhost:${ports.http}`,
+      LONGLINE_CONTROL_ADVERTISED_URL: `http://${joinHostPort(addresses.name, ports.http)}`,
     };
   }
   const LONGLINE_CONTROL_ADDRESS = controlAddresses.join(',');
@@ -80,7 +108,7 @@ export function roleEnvironment({
       LONGLINE_ROUTER_HTTP_PORT: `${ports.http}`,
       LONGLINE_ROUTER_GRPC_PORT: `${ports.grpc}`,
       LONGLINE_ROUTER_FRONT_PORT: `${ports.front}`,
-      LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: FRONT_SOURCE,
+      LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: addresses.frontSource,
     };
   }
   return {
@@ -90,13 +118,14 @@ export function roleEnvironment({
     LONGLINE_EDGE_PORT: `${ports.devices}`,
     LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
     LONGLINE_EDGE_ADVERTISED_URL: edgeUrl(ports, env),
-    ...(isTls(env) ? {} : frontSettings(ports, shared.LONGLINE_PROXY_NETWORKS)),
+    ...(isTls(env) ? {} : frontSettings(ports, addresses, shared.LONGLINE_PROXY_NETWORKS)),
   };
 }
 
 /** Address of an edge for devices. */
 export function edgeUrl(ports: Ports, env: NodeJS.ProcessEnv): string {
-  return `${isTls(env) ? 'https' : 'http'}://localhost:${ports.devices}`;
+  const address = joinHostPort(localAddresses(env).name, ports.devices!);
+  return `${isTls(env) ? 'https' : 'http'}://${address}`;
 }
 
 /** Whether edges speak TLS with devices; they accept no front proxies then. */
@@ -104,9 +133,13 @@ function isTls(env: NodeJS.ProcessEnv): boolean {
   return !!{ ...process.env, ...env }.LONGLINE_EDGE_TLS_CERT_FILE;
 }
 
-function frontSettings(ports: Ports, proxyNetworks: string | undefined): NodeJS.ProcessEnv {
+function frontSettings(
+  ports: Ports,
+  { loopback, frontSource }: LocalAddresses,
+  proxyNetworks: string | undefined,
+): NodeJS.ProcessEnv {
   return {
-    LONGLINE_EDGE_FRONT_ADDRESS: `${LOOPBACK}:${ports.devices}`,
-    LONGLINE_PROXY_NETWORKS: [proxyNetworks, FRONT_SOURCE].filter(Boolean).join(','),
+    LONGLINE_EDGE_FRONT_ADDRESS: joinHostPort(loopback, ports.devices!),
+    LONGLINE_PROXY_NETWORKS: [proxyNetworks, frontSource].filter(Boolean).join(','),
   };
 }

@@ -56,6 +56,15 @@ export function endpointText({ ip, port }: Endpoint): string {
   return isIpv4Mapped(ip) ? `${ipText(ip)}:${port}` : `[${ipText(ip)}]:${port}`;
 }
 
+/**
+ * `address:port` of a socket's peer. On a dual-stack socket an IPv4 peer has an IPv4-mapped address,
+ * and a link-local peer has a zone; neither is part of what the peer is called.
+ */
+export function peerText(address: string, port: number): string {
+  const ip = ipBytes(address.split('%', 1)[0]!);
+  return endpointText({ ip: ip!, port });
+}
+
 function ipv4Bytes(text: string): Buffer {
   return Buffer.from(text.split('.').map(Number));
 }

@@ -13,12 +13,16 @@ import {
 import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
+/** A proxy that the environment names for the way to the Internet is not on the way to a role. */
+export const DIRECT: ChannelOptions = { 'grpc.enable_http_proxy': 0 };
+
 /**
  * Keepalive detects a dead peer within about ten seconds. Retries of the library are off, as it
  * would buffer everything that a long-lived stream has sent. A host name may resolve to several
  * controls, as in Kubernetes: round_robin opens each stream to the next one.
  */
 export const LINK_OPTIONS: ChannelOptions = {
+  ...DIRECT,
   'grpc.keepalive_time_ms': 5_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.keepalive_permit_without_calls': 1,

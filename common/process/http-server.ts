@@ -6,6 +6,7 @@ import { STATUS_CODES } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
+import { listenOn } from './lifecycle.js';
 import type { Metrics } from './metrics.js';
 import type { ReadinessCheck } from './readiness.js';
 
@@ -67,14 +68,12 @@ export function addReadyRoute(
   });
 }
 
-/** Starts to listen. Resolves with the bound port. */
-export async function listenHttp(
-  server: FastifyInstance,
-  host: string,
-  port: number,
-): Promise<number> {
-  await server.listen({ host, port });
-  return (server.server.address() as AddressInfo).port;
+/** Starts to listen. Resolves with the bound port. @throws EnvironmentError when it cannot */
+export function listenHttp(server: FastifyInstance, host: string, port: number): Promise<number> {
+  return listenOn(host, port, async () => {
+    await server.listen({ host, port });
+    return (server.server.address() as AddressInfo).port;
+  });
 }
 
 /** Rejects a request that the parser of Node.js cannot read. */

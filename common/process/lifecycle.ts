@@ -2,6 +2,7 @@
  * Start and stop of a role's process. A process logs one line when it listens, and stops once.
  * Used only by the `main.ts` of a role.
  */
+import { joinHostPort } from '../net/host-port.js';
 import { ConfigError } from './config.js';
 import type { Logger } from './log.js';
 
@@ -72,7 +73,7 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
   try {
     await start();
   } catch (error) {
-    if (error instanceof ConfigError || isEnvironmentError(error)) {
+    if (error instanceof ConfigError || error instanceof EnvironmentError) {
       process.stderr.write(`${error.message}\n`);
       process.exit(78); // EX_CONFIG of sysexits(3)
     }
@@ -90,8 +91,26 @@ function exitAtOnce(): void {
 /** The machine or a peer prevents the start; the message says what to do. */
 export class EnvironmentError extends Error {}
 
-function isEnvironmentError(error: unknown): error is Error {
-  return (
-    error instanceof EnvironmentError || (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
-  );
+/** What to tell an operator about the errors of a port that cannot be listened on. */
+const LISTEN_REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'the port needs a privilege of this process',
+  EADDRINUSE: 'another process has the port',
+  EADDRNOTAVAIL: 'this machine does not have the address',
+  EAFNOSUPPORT: 'this machine has no IPv6',
+  ENOTFOUND: 'the host name is unknown',
+};
+
+/** Resolves with the port of `listen`. @throws EnvironmentError when it cannot listen */
+export async function listenOn(
+  host: string,
+  port: number,
+  listen: (host: string, port: number) => Promise<number>,
+): Promise<number> {
+  try {
+    return await listen(host, port);
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    const reason = code in LISTEN_REASONS ? `${LISTEN_REASONS[code]} (${code})` : message;
+    throw new EnvironmentError(`cannot listen on ${joinHostPort(host, port)}: ${reason}`);
+  }
 }

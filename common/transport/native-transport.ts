@@ -10,6 +10,7 @@ import { isIP } from 'node:net';
 import { arch, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
+import { joinHostPort } from '../net/host-port.js';
 import {
   type CloseCause,
   type Connection,
@@ -106,7 +107,8 @@ export class NativeTransport implements Transport {
     const result = this.#binding.listen(address, port);
     if (result >= 0) return result;
     const code = getSystemErrorName(result);
-    throw Object.assign(new Error(`listen ${code}: ${host}:${port}`), { code });
+    const message = `listen ${code}: ${joinHostPort(host, port)}`;
+    throw Object.assign(new Error(message), { code });
   }
 
   connect(host: string, port: number, localAddress: string): Connection | undefined {

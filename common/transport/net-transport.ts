@@ -8,6 +8,7 @@
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { peerText } from '../net/ip-address.js';
 import type { TlsIdentity } from './tls-identity.js';
 import {
   type CloseCause,
@@ -144,10 +145,7 @@ export class NetTransport implements Transport {
   remoteAddress(connection: Connection): string | undefined {
     const socket = this.#find(connection);
     if (socket?.remoteAddress === undefined) return undefined;
-    const { remoteAddress, remotePort } = socket;
-    return remoteAddress.includes(':')
-      ? `[${remoteAddress}]:${remotePort}`
-      : `${remoteAddress}:${remotePort}`;
+    return peerText(socket.remoteAddress, socket.remotePort!);
   }
 
   pause(connection: Connection): void {

@@ -9,6 +9,7 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { DIRECT } from '../../../common/process/grpc-link.js';
 import { PushServiceClient } from '../../../proto/gen/longline/v1/push.js';
 import { notRunning } from '../../control/request.js';
 import { Failure } from '../../terminal/failure.js';
@@ -47,7 +48,7 @@ export function callRouter<Response>(
   const { router, token = process.env.LONGLINE_TOKEN } = options;
   const metadata = new Metadata();
   if (token) metadata.set('authorization', `Bearer ${token}`);
-  const client = new PushServiceClient(router, credentialsOf(options));
+  const client = new PushServiceClient(router, credentialsOf(options), DIRECT);
   const callOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
   return new Promise<Response>((resolve, reject) => {
     start(client, metadata, callOptions, (error, response) => {

@@ -4,6 +4,7 @@
  */
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
+import { joinHostPort } from '../../net/host-port.js';
 import { EnvironmentError } from '../lifecycle.js';
 import { addCodes } from './calls.js';
 import { createReflection } from './reflection.js';
@@ -17,7 +18,10 @@ export interface GrpcServer {
 
 /** @param services full names, such as `longline.v1.PushService` */
 export function createGrpcServer(services: readonly string[], options: ServerOptions): GrpcServer {
-  const server = new Server({ ...options, interceptors: [addCodes] });
+  const server = new Server({
+    ...options,
+    interceptors: [...(options.interceptors ?? []), addCodes],
+  });
   const health = new HealthImplementation(
     Object.fromEntries(['', ...services].map((name) => [name, 'SERVING' as const])),
   );
@@ -33,10 +37,11 @@ export function bindGrpc(
   port: number,
   credentials = ServerCredentials.createInsecure(),
 ): Promise<number> {
+  const address = joinHostPort(host, port);
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, credentials, (error, bound) =>
+    server.bindAsync(address, credentials, (error, bound) =>
       error
-        ? reject(new EnvironmentError(`cannot listen on ${host}:${port}: ${error.message}`))
+        ? reject(new EnvironmentError(`cannot listen on ${address}: ${error.message}`))
         : resolve(bound),
     );
   });

@@ -236,8 +236,11 @@ napi_value remoteAddress(napi_env env, napi_callback_info info) {
     snprintf(text, sizeof text, "%s:%u", host, ntohs(v4->sin_port));
   } else {
     auto *v6 = reinterpret_cast<sockaddr_in6 *>(&address);
-    inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-    snprintf(text, sizeof text, "[%s]:%u", host, ntohs(v6->sin6_port));
+    // On a dual-stack socket, the peer's IPv4 address is the last four bytes.
+    bool isV4 = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+    const uint8_t *bytes = v6->sin6_addr.s6_addr;
+    inet_ntop(isV4 ? AF_INET : AF_INET6, isV4 ? bytes + 12 : bytes, host, sizeof host);
+    snprintf(text, sizeof text, isV4 ? "%s:%u" : "[%s]:%u", host, ntohs(v6->sin6_port));
   }
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &result);
   return result;

@@ -19,6 +19,7 @@ import {
   WRITE_RESULTS,
 } from '../../../common/transport/transport.js';
 import { eventually } from '../../support/eventually.js';
+import { linkLocalAddress, testIpv6 } from '../../support/ipv6.js';
 
 type Implementation = new (events: TransportEvents, limits: TransportLimits) => Transport;
 
@@ -93,6 +94,31 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     const [bytes] = await once(peer, 'data');
     expect(String(bytes)).toBe('world');
     expect(transport.remoteAddress(connection)).toBe(`127.0.0.1:${peer.localPort}`);
+  });
+
+  const linkLocal = linkLocalAddress();
+  testIpv6.each([
+    ['::1', '::1', '[::1]'],
+    ['::', '::1', '[::1]'],
+    ['::', '127.0.0.1', '127.0.0.1'],
+    ...(linkLocal === undefined ? [] : [['::', linkLocal, `[${linkLocal.split('%')[0]}]`]]),
+  ])('listens on %s, and calls the peer %s %s', async (host, peerHost, address) => {
+    const dual = new TransportUnderTest(events, LIMITS);
+    const peer = connect(await dual.listen(host!, 0), peerHost!);
+    peers.push(peer);
+    await once(peer, 'connect');
+    await eventually(() => expect(events.opened).toHaveLength(1));
+    expect(dual.remoteAddress(events.opened[0]!)).toBe(`${address}:${peer.localPort}`);
+    await dual.close();
+  });
+
+  testIpv6('connects from an IPv6 address', async () => {
+    const ipv6 = new TransportUnderTest(events, LIMITS);
+    const listening = await ipv6.listen('::1', 0);
+    const ours = ipv6.connect('::1', listening, '::1')!;
+    await eventually(() => expect(events.opened).toHaveLength(2));
+    expect(ipv6.remoteAddress(ours)).toBe(`[::1]:${listening}`);
+    await ipv6.close();
   });
 
   test('reports a FIN of the peer, and can still write to it', async () => {

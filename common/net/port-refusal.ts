@@ -1,0 +1,51 @@
+/** Whether a port refuses connections, which proves that no process listens there. */
+import { lookup } from 'node:dns/promises';
+import { connect } from 'node:net';
+import type { HostPort } from './host-port.js';
+
+/** A refusal takes one round trip. */
+const TIMEOUT_MS = 500;
+/** A name with more addresses is a balancer's. */
+const ADDRESSES_MAX = 8;
+
+/**
+ * Resolves with true if every address of the host refuses the connection (ECONNREFUSED), and with
+ * false on everything else: an accepted connection, silence, an unreachable network, a name that
+ * does not resolve. Never rejects.
+ */
+export async function isPortRefused({ host, port }: HostPort): Promise<boolean> {
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const timedOut = new Promise<false>((resolve) => {
+    signal.addEventListener('abort', () => resolve(false), { once: true });
+  });
+  return Promise.race([allRefuse(host, port, signal), timedOut]);
+}
+
+async function allRefuse(host: string, port: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    const addresses = await lookup(host, { all: true });
+    if (addresses.length > ADDRESSES_MAX) return false;
+    const refused = await Promise.all(
+      addresses.map(({ address }) => refusesConnection(address, port, signal)),
+    );
+    return refused.length > 0 && refused.every(Boolean);
+  } catch {
+    return false;
+  }
+}
+
+function refusesConnection(host: string, port: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const end = (isRefused: boolean) => {
+      signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+      resolve(isRefused);
+    };
+    const onAbort = () => end(false);
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.once('connect', () => end(false));
+    // Stays: a socket that is destroyed may still report an error.
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => end(code === 'ECONNREFUSED'));
+  });
+}

@@ -1,0 +1,31 @@
+import { createServer } from 'node:net';
+import { expect, test } from '@jest/globals';
+import { isPortRefused } from '../../../common/net/port-refusal.js';
+
+async function listening(): Promise<{ port: number; close(): Promise<void> }> {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  return { port, close: () => new Promise((resolve) => server.close(() => resolve())) };
+}
+
+test('tells a port without a process from one that accepts, and resets, connections', async () => {
+  const { port, close } = await listening();
+  expect(await isPortRefused({ host: '127.0.0.1', port })).toBe(false);
+  await close();
+  expect(await isPortRefused({ host: '127.0.0.1', port })).toBe(true);
+});
+
+test('takes neither silence nor an unknown name for a refusal', async () => {
+  // RFC 5737: no host has this address.
+  expect(await isPortRefused({ host: '192.0.2.1', port: 7000 })).toBe(false);
+  expect(await isPortRefused({ host: 'name.invalid', port: 7000 })).toBe(false);
+});
+
+test('a name is refused only if all of its addresses are', async () => {
+  const { port, close } = await listening();
+  // `localhost` may also have the address ::1, at which nothing listens.
+  expect(await isPortRefused({ host: 'localhost', port })).toBe(false);
+  await close();
+  expect(await isPortRefused({ host: 'localhost', port })).toBe(true);
+});
