@@ -81,7 +81,7 @@ await runRole(async () => {
 
   const stepGoaways = () => {
     const isRedisSilent = privateChannels.readiness().notReady.length > 0;
-    const step = goaways.step(Date.now(), controlLink, isRedisSilent);
+    const step = goaways.step(performance.now(), controlLink, isRedisSilent);
     const { isClosing, isOver, rejectsGuests } = step;
     port.isClosing = isClosing && shutdown.isStarted;
     port.rejectsGuests = rejectsGuests;
@@ -106,7 +106,7 @@ await runRole(async () => {
       await link.close();
     },
     () => {
-      shutdown.start(Date.now());
+      shutdown.start(performance.now());
       controlLink.reportSoon();
       stepGoaways();
     },
@@ -124,7 +124,7 @@ function createAdminServer(
   const admin = createHttpServer(metrics, checkReadiness);
   addReadyRoute(admin, '/convergedz', () =>
     combineReadiness(checkReadiness(), {
-      notReady: convergence.notConvergedReasons(Date.now(), feed.current),
+      notReady: convergence.notConvergedReasons(performance.now(), feed.current),
       degraded: [],
     }),
   );

@@ -28,7 +28,7 @@ export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics:
   metrics.gauge(
     'longline_edge_reconnect_loops',
     'Clients whose connections ended at least five times in the last minute, of the last 1024',
-    () => reconnectLoops.read(Date.now()).length,
+    () => reconnectLoops.read(performance.now()).length,
   );
   metrics.gauge(
     'longline_edge_shards_owned',
@@ -78,7 +78,7 @@ export function measureStats(
 ): Stats {
   const { table, shards, rates, feed, shutdown, port, goaways } = edge;
   const { reconnectLoops, skippedPushes } = edge;
-  const nowMs = Date.now();
+  const nowMs = performance.now();
   const perSecond = rates.read(nowMs);
   const { clients = 0, clientIds = [] } = goaways.waitingFor ?? {};
   const { shards: loaded, connections } = table.loads();

@@ -31,7 +31,7 @@ function sweeper({ port, clients }: Edge, heartbeatMs: number): () => void {
   const parts = Math.ceil(heartbeatMs / SWEEP_MS);
   let sweeps = 0;
   return () => {
-    const nowMs = Date.now();
+    const nowMs = performance.now();
     port.sweep(nowMs);
     port.isMemoryLow = currentHeadroom() < HEADROOM_MIN;
     clients.heartbeat(sweeps++ % parts, parts);

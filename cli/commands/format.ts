@@ -1,4 +1,5 @@
 /** Formats numbers for people. */
+import { unixMs } from '../../common/process/time/clock.js';
 
 /** Shown for a value that control does not know now. */
 export const UNKNOWN = '?';
@@ -10,6 +11,14 @@ export function spell(seconds: number | null): string {
   const [h, m, s] = [Math.floor(whole / 3_600), Math.floor(whole / 60) % 60, whole % 60];
   if (h > 0) return `${h}h ${m}m`;
   return m > 0 ? `${m}m ${s}s` : `${s}s`;
+}
+
+/**
+ * Start of a connection, as an ISO time by the clock of this machine, not by the edge's.
+ * @param forMs undefined: an older version answers, and only the edge's own time is known
+ */
+export function connectedSince(atMs: number, forMs: number | undefined): string {
+  return new Date(forMs === undefined ? atMs : unixMs() - forMs).toISOString();
 }
 
 /** Such as `ETA 1m 20s`. */

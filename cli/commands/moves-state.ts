@@ -1,4 +1,5 @@
 /** Texts about pauses, freezes and drains. Every command that changes something ends with them. */
+import { unixMs } from '../../common/process/time/clock.js';
 import type { ControlApi, MovesResponse } from '../control/api.js';
 import { Failure } from '../terminal/failure.js';
 import { plural, spell } from './format.js';
@@ -22,7 +23,8 @@ export function delayText(delayedBy: Drain['delayedBy'] | undefined): string {
 }
 
 /** Lines about a pause, a freeze and drains, if there are any. */
-export function stateLines({ paused, frozenUntilMs, drains }: MovesResponse): string[] {
+export function stateLines(moves: MovesResponse): string[] {
+  const { paused, frozenUntilMs, frozenRemainingMs, drains } = moves;
   const lines: string[] = [];
   if (paused) {
     lines.push(
@@ -31,7 +33,9 @@ export function stateLines({ paused, frozenUntilMs, drains }: MovesResponse): st
     );
   }
   if (frozenUntilMs !== null) {
-    const left = spell(Math.max(0, frozenUntilMs - Date.now()) / 1_000);
+    // An older control does not say how long.
+    const leftMs = frozenRemainingMs ?? frozenUntilMs - unixMs();
+    const left = spell(Math.max(0, leftMs) / 1_000);
     lines.push(
       'Frozen: most edges vanished at once; they count as lost ' +
         `in ${left}, or after longline confirm-lost-edges`,

@@ -153,7 +153,7 @@ class EdgeSession {
     }
     this.#wasImplausible = problem !== undefined;
     const clients = readClientReport(stats);
-    for (const event of this.context.clientEvents.read(this.#edgeId, clients, Date.now())) {
+    for (const event of this.context.clientEvents.read(this.#edgeId, clients, performance.now())) {
       controller.record(event);
     }
     return {
@@ -170,9 +170,12 @@ class EdgeSession {
     const { perSecond, drainUntilMs } = pace;
     if (perSecond === this.#pace.perSecond && drainUntilMs === this.#pace.drainUntilMs) return;
     this.#pace = pace;
+    // As the time that is left: the edge's clock may differ from this one's.
+    const drainRemainingMs =
+      drainUntilMs === undefined ? undefined : Math.round(drainUntilMs - performance.now());
     this.call.write({
       assignment: undefined,
-      pace: { goawaysPerSecond: perSecond, drainUntilMs: drainUntilMs ?? 0 },
+      pace: { goawaysPerSecond: perSecond, drainRemainingMs },
     });
   }
 

@@ -22,15 +22,15 @@ export interface GuestOf {
   /** Undefined: control does not know it. */
   readonly ownerRecord: EdgeRecord | undefined;
   readonly move: Move | undefined;
-  /** Unix time in milliseconds at which the owner got the shard. Undefined: unknown. */
-  readonly ownedSinceMs: number | undefined;
+  /** Milliseconds since the owner got the shard. Undefined: unknown. */
+  readonly ownedForMs: number | undefined;
 }
 
-/** @param connectedAtMs by the clock of the edge */
+/** @param connectedForMs milliseconds since the client connected */
 export function guestReason(
   edgeId: string,
-  connectedAtMs: number,
-  { owner, ownerRecord, move, ownedSinceMs }: GuestOf,
+  connectedForMs: number,
+  { owner, ownerRecord, move, ownedForMs }: GuestOf,
 ): GuestReason {
   if (owner === undefined) return 'no-owner';
   if (move?.from === edgeId) return 'moving-away';
@@ -38,6 +38,6 @@ export function guestReason(
   if (owner === edgeId) return 'assignment-late';
   const isReady = ownerRecord?.state.type === 'alive' && ownerRecord.counts?.ready !== false;
   if (ownerRecord !== undefined && !isReady) return 'owner-unavailable';
-  if (ownedSinceMs === undefined) return 'other-owner';
-  return connectedAtMs < ownedSinceMs ? 'connected-before-move' : 'connected-after-move';
+  if (ownedForMs === undefined) return 'other-owner';
+  return connectedForMs > ownedForMs ? 'connected-before-move' : 'connected-after-move';
 }

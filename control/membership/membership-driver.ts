@@ -5,7 +5,6 @@ import type { Rejection } from '../../common/process/errors.js';
 import type { Position } from '../../common/wire/position.js';
 import type { LoadReport } from '../placement/load-report.js';
 import type { MoveReport } from '../planning/moves.js';
-import { nowMs } from './clock.js';
 import type { EdgeCounts, EdgeRecord, HelloEdge } from './edge-record.js';
 import { Membership, type MembershipAction, type MembershipEvent } from './membership.js';
 
@@ -108,7 +107,7 @@ export class MembershipDriver {
   }
 
   #step(event: MembershipEvent | null): void {
-    const { actions, wakeAtMs } = this.#machine.step(nowMs(), event);
+    const { actions, wakeAtMs } = this.#machine.step(performance.now(), event);
     this.#wakeAt(wakeAtMs);
     this.listener.onStep(this.#machine);
     for (const action of actions) this.#perform(action);
@@ -132,7 +131,7 @@ export class MembershipDriver {
     // the leases are checked.
     this.#timer = setTimeout(
       () => setImmediate(() => this.#step(null)),
-      Math.max(1, Math.ceil(wakeAtMs - nowMs())),
+      Math.max(1, Math.ceil(wakeAtMs - performance.now())),
     ).unref();
   }
 }

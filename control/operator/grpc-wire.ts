@@ -50,6 +50,7 @@ export function edgeToWire(edge: EdgeInfo): Edge {
     guests: edge.guests ?? 0,
     ready: edge.ready ?? false,
     lastReportAtMs: edge.lastReportAtMs ?? 0,
+    lastReportAgeMs: edge.lastReportAgeMs ?? undefined,
   };
 }
 
@@ -75,6 +76,7 @@ export function movesToWire(moves: MovesResponse): Moves {
   return {
     ...moves,
     frozenUntilMs: moves.frozenUntilMs ?? undefined,
+    frozenRemainingMs: moves.frozenRemainingMs ?? undefined,
     secondsRemaining: moves.secondsRemaining ?? undefined,
     inFlight: moves.inFlight.map((move) => ({
       move: moveToWire(move),

@@ -48,9 +48,10 @@ export const movesResponse = z.object({
   frozenUntilMs: count
     .nullable()
     .describe(
-      'Unix time in milliseconds until which no edge is declared lost, as most edges vanished at ' +
-        'once. Null: not frozen.',
+      'Unix time in milliseconds, by the clock of control, until which no edge is declared lost, as ' +
+        'most edges vanished at once. Null: not frozen.',
     ),
+  frozenRemainingMs: count.nullable().describe('Milliseconds until then. Null: not frozen.'),
   perSecond: z.number().describe('GOAWAYs per second, cluster-wide.'),
   paceReason: z
     .enum(['idle', 'pressure', 'held', 'stopped', 'nothing-to-do'])

@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import type { Intent } from '../../common/cluster/assignment.js';
 import type { Rejection } from '../../common/process/errors.js';
+import { unixMs } from '../../common/process/time/clock.js';
 import type {
   Audit,
   LoggedEvent,
@@ -93,15 +94,18 @@ export class OperationsApi {
   /** Ids are Unix times in ms, or slightly above. */
   #knownId(after: number): number {
     const newest = this.operations.eventsAfter(0).at(-1)?.id ?? 0;
-    return after > Math.max(newest, Date.now()) + FUTURE_MS ? 0 : after;
+    return after > Math.max(newest, unixMs()) + FUTURE_MS ? 0 : after;
   }
 }
 
-function describeMoves({ isPaused, inFlight, drains, ...info }: MovesInfo): MovesResponse {
+function describeMoves(moves: MovesInfo): MovesResponse {
+  const { isPaused, inFlight, drains, frozenRemainingMs, ...info } = moves;
+  const remainingMs = frozenRemainingMs === undefined ? null : Math.round(frozenRemainingMs);
   return {
     ...info,
     paused: isPaused,
-    frozenUntilMs: info.frozenUntilMs ?? null,
+    frozenUntilMs: remainingMs === null ? null : unixMs() + remainingMs,
+    frozenRemainingMs: remainingMs,
     secondsRemaining: finiteOrNull(info.secondsRemaining),
     inFlight: inFlight.map((move) => ({
       ...move,

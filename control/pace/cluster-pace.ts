@@ -6,7 +6,7 @@ import { type Donor, type Pace, Pacer, type ReceiverReport } from './pace.js';
 export interface EdgePace {
   /** GOAWAYs per second. */
   readonly perSecond: number;
-  /** Unix time in milliseconds at which the edge disconnects the rest; undefined: never. */
+  /** When the edge disconnects the rest, in ms of the monotonic clock; undefined: never. */
   readonly drainUntilMs: number | undefined;
 }
 

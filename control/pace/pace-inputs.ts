@@ -30,7 +30,7 @@ export function receiversAmong(
     .map(({ id, state, counts, heardAtMs }) => ({
       edgeId: id,
       isAlive: state.type === 'alive',
-      atMs: heardAtMs ?? 0,
+      atMs: heardAtMs ?? Number.NEGATIVE_INFINITY,
       handshakesPending: counts?.handshakesPending ?? 0,
       eventLoopLagP99Ms: counts?.eventLoopLagMs ?? 0,
       memoryHeadroom: counts?.memoryHeadroom ?? 1,

@@ -126,7 +126,7 @@ export class DevicePort implements TransportEvents {
   }
 
   onOpen(connection: Connection): void {
-    this.#pending.set(connection, pendingSince(Date.now()));
+    this.#pending.set(connection, pendingSince(performance.now()));
     if (this.#prefixes === undefined) return;
     const source = parseEndpoint(this.options.transport.remoteAddress(connection) ?? '');
     // A connection from a proxy is counted when its PROXY header states the client's address.
@@ -354,7 +354,7 @@ export class DevicePort implements TransportEvents {
     onResult: (result: Result) => void,
   ): void {
     pending.stage = 'preparing';
-    pending.sinceMs = Date.now();
+    pending.sinceMs = performance.now();
     // Inserted anew to keep the map ordered by age.
     this.#pending.delete(connection);
     this.#pending.set(connection, pending);

@@ -9,7 +9,7 @@ import { randomBetween } from '../../common/process/backoff.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
-import type { Pace } from '../../proto/gen/longline/v1/edge_session.js';
+import type { Pace } from '../report/control-link.js';
 import type { Clients } from '../session/clients.js';
 import type { Connections } from '../session/connections.js';
 import type { MessageLimits } from '../session/message-limits.js';

@@ -16,7 +16,7 @@
  * keep its guests either. It empties itself as if it were draining, but it does not exit.
  */
 
-/** State of the edge at a step. */
+/** State of the edge at a step. Times are milliseconds of the monotonic clock. */
 export interface EdgeState {
   readonly connections: number;
   readonly shardsOwned: number;
@@ -32,9 +32,9 @@ export interface EdgeState {
   readonly isControlUp: boolean;
   /** Rate that control has requested. */
   readonly goawaysPerSecond: number;
-  /** Unix time in milliseconds; 0: the operator set no deadline. */
-  readonly drainUntilMs: number;
-  /** Unix time in milliseconds of the last goaway; -Infinity: none was sent. */
+  /** Undefined: the operator set no deadline. */
+  readonly drainUntilMs: number | undefined;
+  /** -Infinity: no goaway was sent. */
   readonly lastGoawayAtMs: number;
 }
 
@@ -43,9 +43,9 @@ export interface ShutdownStep {
   /** Whether clients whose shard this edge has not lost receive goaways as well. */
   readonly isForAll: boolean;
   /**
-   * Those that have been connected since before this time, in Unix milliseconds. A client that
-   * connects later may know no other address: it would return after each further goaway. Infinity:
-   * all, because such clients are rejected.
+   * Those that have been connected since before this time. A client that connects later may know no
+   * other address: it would return after each further goaway. Infinity: all, because such clients
+   * are rejected.
    */
   readonly connectedBeforeMs: number;
   /** Whether clients of other edges' shards are rejected that follow no redirect. */
@@ -149,13 +149,13 @@ export class Shutdown {
 
 /** Whether the deadline of an operator's drain is near or has passed: then the edge stays empty. */
 function isDrainClosing(nowMs: number, { isDraining, drainUntilMs }: EdgeState): boolean {
-  return isDraining && drainUntilMs > 0 && drainUntilMs - nowMs <= CLOSING_MS;
+  return isDraining && drainUntilMs !== undefined && drainUntilMs - nowMs <= CLOSING_MS;
 }
 
 /** The earlier of the exit and a drain's deadline that has not passed yet. */
 function deadlineMs(nowMs: number, state: EdgeState, exitAtMs: number): number {
-  const isTimed = state.isDraining && state.drainUntilMs > nowMs;
-  return isTimed ? Math.min(exitAtMs, state.drainUntilMs) : exitAtMs;
+  const drainUntilMs = state.isDraining ? (state.drainUntilMs ?? 0) : 0;
+  return drainUntilMs > nowMs ? Math.min(exitAtMs, drainUntilMs) : exitAtMs;
 }
 
 /** Without control, released moves stay in the assignment, so they do not count. */

@@ -9,10 +9,10 @@ import type { Logger } from '../../common/process/log.js';
 import {
   EdgeSessionServiceClient,
   type Hello,
-  type Pace,
   type SessionRequest,
   type SessionResponse,
   type Stats,
+  type Pace as WirePace,
 } from '../../proto/gen/longline/v1/edge_session.js';
 
 const STATS_INTERVAL_MS = 2_000;
@@ -23,6 +23,13 @@ const SOON_MS = 50;
  * time, and each report lists all shards: without a bound, edges would do little else.
  */
 const BETWEEN_MS = 250;
+
+/** What control has requested. */
+export interface Pace {
+  readonly goawaysPerSecond: number;
+  /** Deadline of the drain, in ms of the monotonic clock. Undefined: none. */
+  readonly drainUntilMs: number | undefined;
+}
 
 export interface ControlLinkOptions {
   /** `host:port` of each control. */
@@ -47,7 +54,7 @@ export class ControlLink {
   readonly #interval: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #reportedAtMs = Number.NEGATIVE_INFINITY;
-  #pace: Pace = { goawaysPerSecond: 0, drainUntilMs: 0 };
+  #pace: Pace = { goawaysPerSecond: 0, drainUntilMs: undefined };
 
   constructor(readonly options: ControlLinkOptions) {
     const { addresses, credentials, metadata, feed, hello, measure, log } = options;
@@ -63,7 +70,7 @@ export class ControlLink {
         return stream;
       },
       ({ assignment, pace }) => {
-        this.#pace = pace ?? this.#pace;
+        if (pace !== undefined) this.#pace = readPace(pace);
         if (assignment === undefined) return;
         feed.offerWire(assignment, hello().shardCount, log);
         // Reports the effects of the assignment at once, not two seconds later.
@@ -104,4 +111,9 @@ export class ControlLink {
     this.#reportedAtMs = performance.now();
     this.#link.stream?.write({ body: { $case: 'stats', value: this.options.measure() } });
   }
+}
+
+function readPace({ goawaysPerSecond, drainRemainingMs: remainingMs }: WirePace): Pace {
+  const drainUntilMs = remainingMs === undefined ? undefined : performance.now() + remainingMs;
+  return { goawaysPerSecond, drainUntilMs };
 }

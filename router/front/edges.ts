@@ -24,7 +24,7 @@ export interface FrontEdge extends HostPort {
   queued: number;
   /** Connects to this edge in progress. */
   connecting: number;
-  /** Unix time in milliseconds of the next attempt after a failed connect. */
+  /** Time of the next attempt after a failed connect, in ms of the monotonic clock. */
   retryAtMs: number;
 }
 

@@ -185,7 +185,7 @@ export class Front implements TransportEvents, DialerEvents {
       return this.transport.destroy(connection);
     }
     this.#unidentified.set(connection, {
-      acceptedAtMs: Date.now(),
+      acceptedAtMs: performance.now(),
       bytes: NO_BYTES,
       isAtStart: true,
       source: undefined,
@@ -226,7 +226,7 @@ export class Front implements TransportEvents, DialerEvents {
   assign({ edges }: Assignment): void {
     for (const { number } of this.#edges.assign(edges)) {
       const devices = this.#splices.devicesOf(number);
-      this.#closing.edge_gone.add(Date.now(), devices, EDGE_GONE_CLOSE_MS);
+      this.#closing.edge_gone.add(performance.now(), devices, EDGE_GONE_CLOSE_MS);
     }
   }
 
@@ -338,7 +338,7 @@ export class Front implements TransportEvents, DialerEvents {
     // The device has closed: its onClose follows.
     if (source === undefined) return;
     const shard = shardOf(request.clientId, shardCount);
-    const pending = { identifiedAtMs: Date.now(), request, shard, source, bytes };
+    const pending = { identifiedAtMs: performance.now(), request, shard, source, bytes };
     if (this.#splices.count + this.#dialer.size >= devicesMax) {
       const message = `the front has ${devicesMax} devices, its maximum; retry later`;
       return this.onRejected(device, pending, rejection('FRONT_FULL', message));

@@ -50,7 +50,7 @@ export class FrontListener {
       metrics,
     });
     this.#steps = setInterval(() => {
-      if (this.#front.step(Date.now())) onDrained();
+      if (this.#front.step(performance.now())) onDrained();
     }, FRONT_STEP_MS);
   }
 
@@ -68,7 +68,7 @@ export class FrontListener {
   }
 
   drain(): void {
-    this.#front.drain(Date.now());
+    this.#front.drain(performance.now());
   }
 
   async close(): Promise<void> {

@@ -141,7 +141,7 @@ export class UpstreamDialer {
     this.#finish(upstream, queued.edge!);
     queued.upstream = undefined;
     this.#failures.inc();
-    this.#options.edges.connectFailed(queued.edge!, Date.now() + RETRY_MS);
+    this.#options.edges.connectFailed(queued.edge!, performance.now() + RETRY_MS);
     return true;
   }
 

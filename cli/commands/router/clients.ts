@@ -3,7 +3,7 @@ import type {
   DisconnectResponse,
   GetPresenceResponse,
 } from '../../../proto/gen/longline/v1/push.js';
-import { plural } from '../format.js';
+import { connectedSince, plural } from '../format.js';
 import { CALL_SLACK_MS, callRouter, type RouterOptions } from './router-call.js';
 
 const INCOMPLETE = 'an edge that could have a connection did not answer in time';
@@ -20,8 +20,8 @@ export async function presence(clientId: string, options: RouterOptions): Promis
   );
   if (options.json) console.log(JSON.stringify({ clientId, connections, complete }));
   else {
-    for (const { edgeId, protocol, remoteAddress, connectedAtMs, guest } of connections) {
-      const since = new Date(connectedAtMs).toISOString();
+    for (const { edgeId, protocol, remoteAddress, guest, ...connected } of connections) {
+      const since = connectedSince(connected.connectedAtMs, connected.connectedForMs);
       const role = guest ? ' as a guest' : '';
       console.log(
         `connected to ${edgeId}${role} over ${protocol} from ${remoteAddress} since ${since}`,

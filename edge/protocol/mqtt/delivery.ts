@@ -75,7 +75,7 @@ export class MqttDelivery {
     const fits = connections.acceptsPacketSize(connection, packet.length);
     if (!fits) counters.pushesTooLarge.inc();
     if (isAcked && fits) {
-      const nowMs = Date.now();
+      const nowMs = performance.now();
       const opened = window ?? new MqttWindow(NONE);
       if (window === undefined) this.#windows.set(connection, opened);
       opened.add(packetId, id, nowMs, nowMs + message.ttlMs);
@@ -120,7 +120,7 @@ export class MqttDelivery {
    */
   sweep(): void {
     const { config, counters, host } = this.options;
-    const nowMs = Date.now();
+    const nowMs = performance.now();
     const sentBeforeMs = nowMs - config.mqttAckTimeoutMs;
     for (const [connection, window] of this.#windows) {
       const { setAside, expired } = window.sweep(nowMs, sentBeforeMs, ASIDE_MAX);

@@ -293,7 +293,7 @@ test('an edge drained by an operator disconnects its clients by the deadline, an
   publish();
   for (const id of clientIdsOf(SHARD, 4)) await connect(one, id);
   publish({ intents: { 'edge-1': 'draining' } });
-  control.pace('edge-1', { drainUntilMs: Date.now() + 3_000 });
+  control.pace('edge-1', { drainRemainingMs: 3_000 });
   await eventually(() => openCount() === 0);
   await new Promise((resolve) => setTimeout(resolve, 3_500));
   expect(one.exitCode).toBe(null);

@@ -427,7 +427,10 @@ test('gRPC returns the same responses', async () => {
     ['edge-9', EdgeState.EDGE_STATE_DEAD],
   ]);
   const one = await call<GetEdgeResponse>((done) => client.getEdge({ edgeId: 'edge-1' }, done));
-  expect(one).toEqual({ edge: edges[0], shards: [0, 1] });
+  expect(one).toEqual({
+    edge: { ...edges[0], lastReportAgeMs: expect.any(Number) },
+    shards: [0, 1],
+  });
   const { shards } = await call<ListShardsResponse>((done) => client.listShards({}, done));
   expect(shards.map(({ owner }) => owner)).toEqual(['edge-1', 'edge-1', 'edge-2', '']);
   const where = await call<LocateClientResponse>((done) =>

@@ -12,7 +12,7 @@ const serving: EdgeState = {
   hasOtherEdge: true,
   isControlUp: true,
   goawaysPerSecond: 7,
-  drainUntilMs: 0,
+  drainUntilMs: undefined,
   lastGoawayAtMs: Number.NEGATIVE_INFINITY,
 };
 const empty: EdgeState = { ...serving, connections: 0, shardsOwned: 0 };
@@ -171,7 +171,7 @@ describe('an edge after SIGTERM', () => {
       goawaysPerSecond: fc.oneof(fc.nat(50), fc.constant(Number.NaN)),
       shardsOwned: fc.nat(2),
       isDraining: fc.boolean(),
-      drainUntilMs: fc.integer({ min: 0, max: 40_000 }),
+      drainUntilMs: fc.option(fc.integer({ min: 0, max: 40_000 }), { nil: undefined }),
     });
     fc.assert(
       fc.property(fc.array(input, { minLength: 1 }), fc.nat(20_000), (inputs, clients) => {

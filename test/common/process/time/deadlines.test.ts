@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Deadlines } from '../../../common/process/deadlines.js';
+import { Deadlines } from '../../../../common/process/time/deadlines.js';
 
 const RESOLUTION_MS = 20;
 
