@@ -7,6 +7,7 @@ import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.j
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
+import { listenableHost } from '../common/net/any-host.js';
 import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
 import { createHttpServer, listenHttp } from '../common/process/http-server.js';
@@ -17,18 +18,21 @@ import { openFilesMax } from '../common/process/open-files.js';
 import { combineReadiness } from '../common/process/readiness.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { corsHeaders } from '../common/wire/cors.js';
-import { PushServiceService } from '../proto/gen/longline/v1/push.js';
+import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
 import { parseRouterConfig, type RouterConfig } from './config.js';
 import { FrontListener } from './front/listener.js';
 import { AssignmentLink } from './lookup/assignment-link.js';
 import { addConnectRoute } from './lookup/connect-route.js';
 import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
-import { createPushService } from './push/push-service.js';
+import { createPushService, pushServiceDefinition } from './push/push-service.js';
 import { Pusher } from './push/pusher.js';
+import { streamIntake } from './push/stream-intake.js';
 
-/** A frame of PushStream carries several payloads; up to this size callers need not count bytes. */
-const GRPC_MESSAGE_BYTES_MIN = 4 * 1024 * 1024;
+/** A message of PushStream carries several payloads; up to this size callers need not count bytes. */
+const GRPC_MESSAGE_BYTES_MIN = 16 * 1024 * 1024;
+/** At least so many payloads of the maximum size fit into a message. */
+const PAYLOADS_PER_MESSAGE = 4;
 /** Room in a message for everything besides the payload. */
 const GRPC_OVERHEAD_BYTES = 65_536;
 const PUSH_SERVICE = 'longline.v1.PushService';
@@ -46,7 +50,8 @@ interface RouterContext {
 
 await runRole(async () => {
   const config = parseRouterConfig(process.env, openFilesMax());
-  const { routerId, shardCount, host } = config;
+  const { routerId, shardCount } = config;
+  const host = await listenableHost(config.host);
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
   const link = await joinCluster({
@@ -54,6 +59,7 @@ await runRole(async () => {
     name: routerId,
     host,
     port: config.httpPort,
+    isFsyncedRequired: config.acceptLevel?.level === AcceptLevel.ACCEPT_LEVEL_FSYNCED,
     log,
     metrics,
   });
@@ -163,13 +169,13 @@ async function createPushServer(
   const pusher = new Pusher({ shardQueries, link, writers, config, metrics });
   const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
   await backends.watchFile(log);
+  const messageBytesMax =
+    Math.max(GRPC_MESSAGE_BYTES_MIN, PAYLOADS_PER_MESSAGE * payloadBytesMax) + GRPC_OVERHEAD_BYTES;
   const grpc = createGrpcServer([PUSH_SERVICE], {
-    'grpc.max_receive_message_length': Math.max(
-      GRPC_MESSAGE_BYTES_MIN,
-      payloadBytesMax + GRPC_OVERHEAD_BYTES,
-    ),
+    'grpc.max_receive_message_length': messageBytesMax,
+    interceptors: [streamIntake(messageBytesMax)],
   });
   const service = createPushService({ pusher, backends, log, stopping });
-  grpc.server.addService(PushServiceService, service);
+  grpc.server.addService(pushServiceDefinition, service);
   return { grpc, writers };
 }

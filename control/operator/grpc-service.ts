@@ -86,7 +86,7 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
         force,
         reason,
         ...(rate !== undefined && { rate }),
-        ...(deadlineMs !== undefined && { deadlineMs }),
+        ...(deadlineMs !== undefined && { deadlineMs: Number(deadlineMs) }),
       });
       if ('code' in body) return body;
       const response = operations.setIntent(edgeId, intent, body.parsed, actor);
@@ -129,7 +129,7 @@ function watchEvents(
       unfollow();
     };
     call.once('cancelled', end);
-    unfollow = api.operations.followEvents(call.request.after, (event) => {
+    unfollow = api.operations.followEvents(Number(call.request.after), (event) => {
       if (hasEnded) return;
       call.write({ event: eventToWire(event) });
       if (call.writableLength <= EVENTS_BUFFERED_MAX) return;

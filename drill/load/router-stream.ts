@@ -40,7 +40,7 @@ export class RouterStream {
   readonly #client: PushServiceClient;
   #call: ClientDuplexStream<PushStreamRequest, PushStreamResponse> | undefined;
   /** Pushes of the current call by correlation id, oldest first. */
-  #waiting = new Map<number, Waiting>();
+  #waiting = new Map<string, Waiting>();
   #lastCorrelationId = 0;
   #failures = 0;
   #isClosed = false;
@@ -60,7 +60,7 @@ export class RouterStream {
   push(request: Partial<PushRequest>): Promise<Answer> | undefined {
     const call = this.#call;
     if (call === undefined) return undefined;
-    const correlationId = ++this.#lastCorrelationId;
+    const correlationId = `${++this.#lastCorrelationId}`;
     return new Promise((answer) => {
       this.#waiting.set(correlationId, { sinceMs: performance.now(), answer });
       call.write({ items: [{ correlationId, push: PushRequest.fromPartial(request) }] });

@@ -3,12 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ShardQueries } from '../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { TokenBucket } from '../../common/process/token-bucket.js';
-import type {
-  BroadcastRequest,
-  BroadcastResponse,
-  ClientFailure,
-  PushManyRequest,
-  PushManyResponse,
+import { CLIENT_ID_BYTES_MAX } from '../../common/wire/client-id.js';
+import {
+  type BroadcastRequest,
+  type BroadcastResponse,
+  type ClientFailure,
+  type PushManyRequest,
+  type PushManyResponse,
   Verdict,
 } from '../../proto/gen/longline/v1/push.js';
 import { Places } from './places.js';
@@ -26,11 +27,15 @@ const IN_FLIGHT_SHARE = 1 / 4;
 /** Interval at which a broadcast that waits notices that it must end. */
 const END_POLL_MS = 1_000;
 
-/** @param answerByMs when the response must be ready, in ms of the monotonic clock */
+/**
+ * @param answerByMs when the response must be ready, in ms of the monotonic clock
+ * @param isEnded whether the caller has cancelled the call or disconnected
+ */
 export async function pushMany(
   pusher: Pusher,
   request: PushManyRequest,
   answerByMs: number,
+  isEnded: () => boolean,
 ): Promise<PushManyResponse | Rejection> {
   const { clientIds, ...common } = request;
   if (clientIds.length === 0 || clientIds.length > CLIENT_IDS_MAX) {
@@ -39,6 +44,7 @@ export async function pushMany(
   }
   const counts = new Map<Verdict, number>();
   const failures: ClientFailure[] = [];
+  const unknownClientIds: string[] = [];
   let failed = 0;
   // In the order of shards: neighbours share a master, and its connection pipelines them.
   const ordered = clientIds
@@ -48,16 +54,23 @@ export async function pushMany(
     const result = await pusher.push({ ...common, clientId }, answerByMs);
     if (!('code' in result)) {
       counts.set(result.verdict, (counts.get(result.verdict) ?? 0) + 1);
+      if (result.verdict === Verdict.VERDICT_UNKNOWN) unknownClientIds.push(clientId);
       return;
     }
     failed++;
-    if (failures.length < FAILURES_REPORTED_MAX) failures.push({ clientId, failure: result });
+    if (failures.length >= FAILURES_REPORTED_MAX) return;
+    // An invalid clientId may have any length; the response must not be too large for the caller.
+    failures.push({ clientId: clientId.slice(0, CLIENT_ID_BYTES_MAX), failure: result });
   };
   const pendingMax = Math.max(PUSHES_AT_ONCE, shareOfInFlight(pusher.shardQueries));
   const places = new Places(PUSHES_AT_ONCE, pendingMax);
   try {
-    for (const { clientId } of ordered) {
+    for (const [index, { clientId }] of ordered.entries()) {
       await places.untilFree();
+      if (isEnded()) {
+        pusher.onAbandoned(ordered.length - index);
+        break;
+      }
       places.hold(push(clientId));
     }
     await places.untilDone();
@@ -68,6 +81,7 @@ export async function pushMany(
     counts: Array.from(counts, ([verdict, count]) => ({ verdict, count })),
     failures,
     failed,
+    unknownClientIds,
   };
 }
 

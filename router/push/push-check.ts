@@ -26,10 +26,10 @@ export function rejectPush(
     const message = `wait_ms is ${waitMs}; the maximum is ${WAIT_MS_MAX}`;
     return rejection('REQUEST_MALFORMED', message);
   }
-  if (AcceptLevel[request.acceptLevel] === undefined) {
+  if (!isDefined(AcceptLevel, request.acceptLevel)) {
     return rejection('REQUEST_MALFORMED', `accept_level ${request.acceptLevel} is unknown`);
   }
-  if (WaitFor[request.waitFor] === undefined) {
+  if (!isDefined(WaitFor, request.waitFor)) {
     return rejection('REQUEST_MALFORMED', `wait_for ${request.waitFor} is unknown`);
   }
   const isForStored =
@@ -51,6 +51,11 @@ export function rejectPush(
     return rejection('IDEMPOTENCY_KEY_INVALID', message);
   }
   return rejectClientId(request.clientId);
+}
+
+/** Generated code has -1 for unknown values of its own, which a caller may send as well. */
+function isDefined(values: Readonly<Record<number, string>>, value: number): boolean {
+  return value >= 0 && values[value] !== undefined;
 }
 
 export function rejectPayload(

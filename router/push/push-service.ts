@@ -2,25 +2,26 @@
 import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { answerByMs, toServiceError } from '../../common/process/grpc/calls.js';
+import { withStrictStrings } from '../../common/process/grpc/strict-strings.js';
 import type { Logger } from '../../common/process/log.js';
-import type {
-  PushResponse,
-  PushServiceServer,
-  PushStreamItem,
-  PushStreamRequest,
-  PushStreamResponse,
-  PushStreamResult,
+import {
+  type PushRequest,
+  type PushResponse,
+  type PushServiceServer,
+  PushServiceService,
+  type PushStreamItem,
+  type PushStreamResponse,
+  type PushStreamResult,
 } from '../../proto/gen/longline/v1/push.js';
 import type { Scope } from './backend-settings.js';
 import type { Backend, Backends } from './backends.js';
 import { broadcast, pushMany } from './fan-out.js';
 import type { Pusher } from './pusher.js';
+import { decodeFrame, type Frame, type FrameItem } from './stream-frames.js';
+import { intakeOf, type StreamIntake } from './stream-intake.js';
 
-/**
- * Pushes of one stream that await a verdict or whose result the caller has not read. At the bound the
- * router stops reading, and HTTP/2 flow control stops the caller; at half of it reading resumes.
- */
-const IN_FLIGHT_PER_STREAM_MAX = 8_192;
+/** Memory of a push in flight besides its payload. */
+const PUSH_OVERHEAD_BYTES = 512;
 
 interface PushServiceOptions {
   readonly pusher: Pusher;
@@ -29,6 +30,12 @@ interface PushServiceOptions {
   /** Aborted when the router shuts down. */
   readonly stopping: AbortSignal;
 }
+
+/** Requests must have UTF-8 in their strings, and messages of a stream are decoded item by item. */
+export const pushServiceDefinition = {
+  ...withStrictStrings(PushServiceService),
+  pushStream: { ...PushServiceService.pushStream, requestDeserialize: decodeFrame },
+} as unknown as typeof PushServiceService;
 
 export function createPushService(options: PushServiceOptions): PushServiceServer {
   const { pusher, backends, stopping } = options;
@@ -40,7 +47,7 @@ export function createPushService(options: PushServiceOptions): PushServiceServe
     pushMany: unary('push', (request, call, backend) => {
       return (
         backend.rejectPushes(request.clientIds.length) ??
-        pushMany(pusher, request, answerByMs(call))
+        pushMany(pusher, request, answerByMs(call), () => call.cancelled)
       );
     }),
     broadcast: unary('push', (request, call, backend) => {
@@ -58,7 +65,8 @@ export function createPushService(options: PushServiceOptions): PushServiceServe
     pushStream: (call) => {
       const backend = backends.authorize(call, 'push');
       if ('code' in backend) call.emit('error', toServiceError(pusher.rejected(backend)));
-      else new PushStream(call, backend, options);
+      // `pushServiceDefinition` decodes its messages.
+      else new PushStream(call as unknown as PushStreamCall, backend, options);
     },
   };
 }
@@ -87,32 +95,36 @@ function unaryOf({ pusher, backends, log }: PushServiceOptions) {
     };
 }
 
+type PushStreamCall = ServerDuplexStream<Frame, PushStreamResponse>;
+
 /** One caller's stream. Results are sent in frames, one per turn of the event loop. */
 class PushStream {
   #inFlight = 0;
   #results: PushStreamResult[] = [];
   #isWritable = true;
-  #isReading = true;
   #hasEnded = false;
   /** Version of the tokens under which the caller was authorised. */
   #version: number;
   readonly #answerByMs: number;
+  /** Stops reading at its bounds, and so HTTP/2 flow control stops the caller. */
+  readonly #intake: StreamIntake;
 
   constructor(
-    readonly call: ServerDuplexStream<PushStreamRequest, PushStreamResponse>,
+    readonly call: PushStreamCall,
     readonly backend: Backend,
     readonly options: PushServiceOptions,
   ) {
     const { backends, stopping } = options;
     this.#version = backends.version;
     this.#answerByMs = answerByMs(call);
+    this.#intake = intakeOf(call);
     const stop = () => this.#stop();
     stopping.addEventListener('abort', stop);
     call.on('close', () => stopping.removeEventListener('abort', stop));
-    call.on('data', (request: PushStreamRequest) => {
+    call.on('data', (frame: Frame) => {
       if (this.#version !== backends.version && !this.#isStillAuthorized()) return;
-      for (const item of request.items) this.#push(item);
-      this.#controlFlow();
+      for (const item of frame.items) this.#take(item);
+      this.#intake.release(0, frame.bytes);
     });
     call.on('drain', () => {
       this.#isWritable = true;
@@ -148,18 +160,27 @@ class PushStream {
     return false;
   }
 
-  #push({ correlationId, push }: PushStreamItem): void {
+  #take(item: FrameItem): void {
     const { pusher, log } = this.options;
+    const { correlationId } = item;
     this.#inFlight++;
-    if (push === undefined) {
-      return this.#answer(correlationId, rejection('REQUEST_MALFORMED', 'the item has no push'));
-    }
-    const limited = this.backend.rejectPushes(1);
-    if (limited !== undefined) return this.#answer(correlationId, pusher.rejected(limited));
-    pusher.push(push, this.#answerByMs).then(
-      (response) => this.#answer(correlationId, response),
-      (error) => this.#answer(correlationId, internal(log, error)),
-    );
+    this.#intake.hold(1, 0);
+    const push = this.#pushOf(item);
+    if ('code' in push) return this.#answer(correlationId, pusher.rejected(push));
+    const bytes = push.payload.length + PUSH_OVERHEAD_BYTES;
+    this.#intake.hold(0, bytes);
+    const answer = (response: PushResponse | Rejection) => {
+      this.#intake.release(0, bytes);
+      this.#answer(correlationId, response);
+    };
+    pusher.push(push, this.#answerByMs).then(answer, (error) => answer(internal(log, error)));
+  }
+
+  #pushOf(item: FrameItem): PushRequest | Rejection {
+    if ('rejected' in item) return item.rejected;
+    const { push } = item;
+    if (push === undefined) return rejection('REQUEST_MALFORMED', 'the item has no push');
+    return this.backend.rejectPushes(1) ?? push;
   }
 
   #answer(
@@ -178,24 +199,10 @@ class PushStream {
     const results = this.#results;
     this.#results = [];
     this.#inFlight -= results.length;
+    this.#intake.release(results.length, 0);
     if (this.call.cancelled || this.call.writableEnded) return;
     this.#isWritable = this.call.write({ results });
-    this.#controlFlow();
     this.#endWhenDone();
-  }
-
-  #controlFlow(): void {
-    if (this.#isReading && this.#inFlight >= IN_FLIGHT_PER_STREAM_MAX) {
-      this.#isReading = false;
-      this.call.pause();
-    } else if (
-      !this.#isReading &&
-      !this.options.stopping.aborted &&
-      this.#inFlight <= IN_FLIGHT_PER_STREAM_MAX / 2
-    ) {
-      this.#isReading = true;
-      this.call.resume();
-    }
   }
 
   #endWhenDone(): void {

@@ -100,7 +100,7 @@ export class PushLoad {
     return {
       write: (count) => {
         if (isStopped) return;
-        const request = () => ({ correlationId: this.#next, push: this.#request() });
+        const request = () => ({ correlationId: `${this.#next}`, push: this.#request() });
         call.write({ items: Array.from({ length: count }, request) });
       },
       stop: async () => {

@@ -62,7 +62,7 @@ class Rounds {
   /** Verdict or error code for each of `receivers`. */
   async #pushTo(receivers: readonly Device[], payload: string): Promise<(string | undefined)[]> {
     const items = receivers.map(({ clientId }, i) => ({
-      correlationId: i + 1,
+      correlationId: `${i + 1}`,
       push: pushRequest(clientId, payload, {
         // Short, because a dead edge does not reply.
         waitMs: 400,
@@ -72,7 +72,7 @@ class Rounds {
     }));
     const results = await running.push.stream([items]);
     expect(results).toHaveLength(receivers.length);
-    results.sort((a, b) => a.correlationId - b.correlationId);
+    results.sort((a, b) => Number(a.correlationId) - Number(b.correlationId));
     return results.map(({ outcome }) =>
       outcome?.$case === 'push' ? verdictName(outcome.value.verdict) : outcome?.value.code,
     );

@@ -44,7 +44,7 @@ test('the router answers the pushes that it has read, ends the stream and exits'
   const ended = new Promise<ServiceError>((resolve) => stream.on('error', resolve));
   // Without an edge, each push is stored and waits until its timeout.
   const pushes = [10, 2_000].map((waitMs) => pushRequest('alice', 'hello', { waitMs }));
-  stream.write({ items: pushes.map((push, index) => ({ correlationId: index, push })) });
+  stream.write({ items: pushes.map((push, index) => ({ correlationId: `${index}`, push })) });
   await eventually(() => answered.length === 1, DEADLINE_MS);
 
   router.signal('SIGTERM');

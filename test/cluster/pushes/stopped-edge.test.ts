@@ -163,9 +163,9 @@ describe('while control counts on the stopped edge', () => {
     stream.on('data', ({ results }: PushStreamResponse) => {
       answered += results.length;
     });
-    const items = away.slice(0, 1_000).map((clientId, correlationId) =>
+    const items = away.slice(0, 1_000).map((clientId, index) =>
       PushStreamItem.fromPartial({
-        correlationId,
+        correlationId: `${index}`,
         push: pushRequest(clientId, 'x', { ttlMs: 0, waitMs: 30_000 }),
       }),
     );

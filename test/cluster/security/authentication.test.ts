@@ -364,7 +364,7 @@ describe('a backend', () => {
       await expect(client.presence(healthyId)).rejects.toMatchObject(unauthenticated);
       await expect(client.disconnect(healthyId)).rejects.toMatchObject(unauthenticated);
       await expect(
-        client.stream([[{ correlationId: 1, push: pushRequest(healthyId, 'x') }]]),
+        client.stream([[{ correlationId: '1', push: pushRequest(healthyId, 'x') }]]),
       ).rejects.toMatchObject(unauthenticated);
       client.close();
     }

@@ -1,10 +1,18 @@
-/** Broadcasts to shards of which some do not answer, with answers that the test chooses. */
+/** Broadcasts and PushMany with answers that the test chooses: shards do not answer, callers go. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { QueryResult, ShardQueries } from '../../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
-import type { BroadcastResponse } from '../../../proto/gen/longline/v1/push.js';
-import { broadcast } from '../../../router/push/fan-out.js';
+import {
+  type BroadcastResponse,
+  PushManyRequest,
+  type PushManyResponse,
+  type PushRequest,
+  type PushResponse,
+  Verdict,
+} from '../../../proto/gen/longline/v1/push.js';
+import { broadcast, pushMany } from '../../../router/push/fan-out.js';
+import type { Pusher } from '../../../router/push/pusher.js';
 
 const SHARDS = 4_096;
 const WAIT_MS = 1_000;
@@ -108,4 +116,59 @@ test('a shard that Redis rejects is not sent; the call fails if every shard is',
   });
   const all = fakeQueries(() => away);
   expect((await run(all.queries, 1_000)).response).toEqual(away);
+});
+
+describe('PushMany', () => {
+  const clientIds = Array.from({ length: 5_000 }, (_, i) => `c${i}`);
+
+  async function runMany(
+    answerOf: (clientId: string) => Verdict | Rejection,
+    { isEnded = (_begun: number): boolean => false, ids = clientIds } = {},
+  ) {
+    const fake = { begun: 0, done: 0, abandoned: 0 };
+    const pusher = {
+      shardQueries: { shardOf: () => 0, inFlightMax: 100_000 },
+      push: async ({ clientId }: PushRequest): Promise<PushResponse | Rejection> => {
+        fake.begun++;
+        await sleep(5);
+        fake.done++;
+        const answer = answerOf(clientId);
+        if (typeof answer !== 'number') return answer;
+        return { verdict: answer, messageId: '', acceptLevel: 0 };
+      },
+      onAbandoned: (count: number) => {
+        fake.abandoned += count;
+      },
+    } as unknown as Pusher;
+    const request = PushManyRequest.fromPartial({ clientIds: ids });
+    const response = await pushMany(pusher, request, Number.POSITIVE_INFINITY, () =>
+      isEnded(fake.begun),
+    );
+    return { ...fake, response: response as PushManyResponse };
+  }
+
+  test('names every client whose verdict is UNKNOWN', async () => {
+    const isUnknown = (clientId: string) => clientId.endsWith('7');
+    const { response } = await runMany((clientId) =>
+      isUnknown(clientId) ? Verdict.VERDICT_UNKNOWN : Verdict.VERDICT_WRITTEN,
+    );
+    expect([...response.unknownClientIds].sort()).toEqual(clientIds.filter(isUnknown).sort());
+    const unknown = response.counts.find(({ verdict }) => verdict === Verdict.VERDICT_UNKNOWN);
+    expect(unknown?.count).toBe(response.unknownClientIds.length);
+  });
+
+  test('begins no push after its caller has gone, and completes those in flight', async () => {
+    const isEnded = (begun: number) => begun >= 1_500;
+    const { begun, done, abandoned } = await runMany(() => Verdict.VERDICT_WRITTEN, { isEnded });
+    expect(begun).toBe(1_500);
+    expect(done).toBe(1_500);
+    expect(abandoned).toBe(clientIds.length - 1_500);
+  });
+
+  test('cuts invalid clientIds in its failures, so that the response stays small', async () => {
+    const ids = ['x'.repeat(100_000)];
+    const invalid = rejection('CLIENT_ID_INVALID', 'the clientId is longer than 256 bytes');
+    const { response } = await runMany(() => invalid, { ids });
+    expect(response.failures).toEqual([{ clientId: 'x'.repeat(256), failure: invalid }]);
+  });
 });
