@@ -33,6 +33,8 @@ export type RedisReadings =
       readonly subscriberBuffer: readonly [number, number, number] | undefined;
       readonly maxmemoryBytes: number | undefined;
       readonly maxmemoryPolicy: string | undefined;
+      /** Keys evicted since the server started. */
+      readonly evictedKeys: number;
       readonly appendOnly: boolean | undefined;
     };
 
@@ -187,6 +189,7 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
     return [{ what: 'Redis', grade: 'fail', value: redis.unreachable, advice }];
   }
   const { version, subscriberBuffer, maxmemoryBytes, maxmemoryPolicy, appendOnly } = redis;
+  const { evictedKeys } = redis;
   const findings: Finding[] = [];
   const isOld = Number(version.split('.')[0]) < REDIS_MAJOR_MIN;
   findings.push({
@@ -199,6 +202,17 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
   });
   findings.push(judgeSubscriberBuffer(subscriberBuffer));
   findings.push(judgeEviction(maxmemoryBytes, maxmemoryPolicy));
+  if (evictedKeys > 0) {
+    const advice =
+      'stored pushes were deleted before they were delivered: raise maxmemory, and set ' +
+      'maxmemory-policy noeviction';
+    findings.push({
+      what: 'keys that Redis evicted',
+      grade: 'fail',
+      value: `${evictedKeys}`,
+      advice,
+    });
+  }
   const persistence = 'Redis persistence';
   if (appendOnly === undefined) findings.push(unread(persistence));
   else if (appendOnly) findings.push(ok(persistence, 'append-only file'));
@@ -227,8 +241,9 @@ function judgeEviction(maxmemoryBytes: number | undefined, policy: string | unde
   const value = maxmemoryBytes === 0 ? 'no limit' : `${mebibytes(maxmemoryBytes)}, ${policy}`;
   if (policy === 'noeviction') return ok(what, value);
   const advice =
-    'maxmemory-policy noeviction: any other silently deletes accepted pushes from inboxes';
-  return { what, grade: maxmemoryBytes === 0 ? 'warn' : 'fail', value, advice };
+    'maxmemory-policy noeviction: any other silently deletes accepted pushes from inboxes, and ' +
+    'no role starts unless LONGLINE_REDIS_EVICTION_ACCEPTED names it';
+  return { what, grade: 'fail', value, advice };
 }
 
 function ok(what: string, value: string): Finding {

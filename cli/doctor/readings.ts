@@ -1,6 +1,7 @@
 /** Readings for `findings.ts`: /proc, control groups (v1 and v2), and Redis if its URL is given. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
+import { parseSubscriberBuffer, readFacts } from '../../common/redis/requirements.js';
 import { nativeUnavailableReason } from '../../common/transport/native-transport.js';
 import type { Readings, RedisReadings } from './findings.js';
 
@@ -49,16 +50,6 @@ export function parseCgroupLimit(limit: string | undefined): number | undefined 
   return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
 }
 
-/**
- * Limits of subscribers in `client-output-buffer-limit`, such as `… pubsub 33554432 8388608 60`.
- */
-export function parseSubscriberBuffer(
-  limits: string | undefined,
-): readonly [number, number, number] | undefined {
-  const found = limits?.match(/pubsub (\d+) (\d+) (\d+)/);
-  return found ? [Number(found[1]), Number(found[2]), Number(found[3])] : undefined;
-}
-
 async function readRedis(url: string): Promise<RedisReadings> {
   const redis = new Redis(url, {
     lazyConnect: true,
@@ -71,18 +62,17 @@ async function readRedis(url: string): Promise<RedisReadings> {
   redis.on('error', () => {});
   try {
     await redis.connect();
-    const info = await redis.info('server');
     // Managed services and least-privilege users may not have permission for CONFIG.
-    const setting = async (name: string): Promise<string | undefined> =>
-      ((await redis.config('GET', name).catch(() => [])) as string[])[1];
-    const maxmemory = await setting('maxmemory');
-    const appendOnly = await setting('appendonly');
+    const settings = await redis.config('GET', 'client-output-buffer-limit').catch(() => []);
+    const facts = readFacts(await redis.info(), settings as string[]);
+    const limits = facts.settings.get('client-output-buffer-limit');
     return {
-      version: info.match(/^redis_version:(\S+)/m)?.[1] ?? '?',
-      subscriberBuffer: parseSubscriberBuffer(await setting('client-output-buffer-limit')),
-      maxmemoryBytes: maxmemory === undefined ? undefined : Number(maxmemory),
-      maxmemoryPolicy: await setting('maxmemory-policy'),
-      appendOnly: appendOnly === undefined ? undefined : appendOnly === 'yes',
+      version: facts.version,
+      subscriberBuffer: limits === undefined ? undefined : parseSubscriberBuffer(limits),
+      maxmemoryBytes: facts.maxmemoryBytes,
+      maxmemoryPolicy: facts.maxmemoryPolicy,
+      evictedKeys: facts.evictedKeys,
+      appendOnly: facts.hasAppendOnlyFile,
     };
   } catch (error) {
     return { unreachable: (error as Error).message };

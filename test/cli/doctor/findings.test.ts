@@ -20,6 +20,7 @@ const SUFFICIENT: Readings = {
     subscriberBuffer: [2 ** 28, 2 ** 26, 60],
     maxmemoryBytes: 2 ** 30,
     maxmemoryPolicy: 'noeviction',
+    evictedKeys: 0,
     appendOnly: true,
   },
 };
@@ -61,6 +62,7 @@ test.each<[Partial<Readings>, string, Grade]>([
     'Redis when its memory is full',
     'fail',
   ],
+  [{ redis: { ...SUFFICIENT_REDIS, evictedKeys: 1 } as never }, 'keys that Redis evicted', 'fail'],
   [{ redis: { ...SUFFICIENT_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
 ])('%j: %s is a %s', (readings, what, grade) => {
   expect(graded({ ...SUFFICIENT, ...readings })).toEqual([[what, grade]]);

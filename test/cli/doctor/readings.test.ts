@@ -3,9 +3,9 @@ import {
   parseCgroupLimit,
   parseMemTotal,
   parseOpenFiles,
-  parseSubscriberBuffer,
   readMachine,
 } from '../../../cli/doctor/readings.js';
+import { parseSubscriberBuffer } from '../../../common/redis/requirements.js';
 import { startRedis } from '../../support/cluster/redis.js';
 
 test('reads the hard limit of open files, to which Node.js raises the soft limit', () => {
@@ -39,6 +39,8 @@ test('reads this machine and a real Redis', async () => {
       subscriberBuffer: [33_554_432, 8_388_608, 60],
       maxmemoryBytes: 104_857_600,
       maxmemoryPolicy: 'noeviction',
+      evictedKeys: 0,
+      appendOnly: false,
     });
   } finally {
     await redis.stop();
