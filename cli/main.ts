@@ -67,6 +67,10 @@ program
       .choices(['standalone', 'cluster'])
       .default('standalone'),
   )
+  .option('--network', 'also partition the network and damage its packets (root, Linux)')
+  .option('--clocks', 'also step the clocks of the roles and of Redis, and let them drift')
+  .option('--redis-faults', 'also lose power, fill the disk, evict, fail over and restore backups')
+  .option('--memory', 'also give roles too little memory (root, Linux)')
   .option('--only <kinds>', 'only these faults, such as killEdge,cut; or none', faultKinds)
   .option('--mutants', 'plant bugs and check that the drill detects each')
   .option('--verbose', 'print warnings of the processes')

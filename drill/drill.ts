@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { Failure } from '../cli/terminal/failure.js';
 import { stopRequest } from '../cli/terminal/stop-request.js';
 import { packageRoot } from '../common/process/package-root.js';
-import { type FaultKind, possibleKinds, type RedisKind } from './faults/schedule.js';
+import { type ChosenFamilies, chooseFamilies } from './faults/families.js';
+import type { RedisKind } from './faults/kinds/fault-kind.js';
+import { type FaultKindName, possibleKinds, requirementOf } from './faults/kinds.js';
 import type { CheckName, Finding } from './history/check.js';
 import { describeViolations, formatSummary, isClean, summarise } from './history/report.js';
 import { MUTANTS, type Mutant } from './mutants/mutants.js';
@@ -12,14 +14,14 @@ import { mutate } from './mutants/mutate.js';
 import { type DrillOptions, runDrill } from './run.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
 
-export interface DrillCommandOptions {
+export interface DrillCommandOptions extends ChosenFamilies {
   readonly seconds: number;
   /** Random by default; the result names it. */
   readonly seed?: number;
   readonly clients: number;
   readonly rate: number;
   readonly redis: RedisKind;
-  readonly only?: readonly FaultKind[];
+  readonly only?: readonly FaultKindName[];
   readonly mutants?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
@@ -33,6 +35,7 @@ const CALM_MS = 12_000;
 /** Short and dense, with little time for what a mutant cannot recover from. */
 const MUTANT_DRILL = {
   redis: 'standalone',
+  families: [],
   seconds: 12,
   clients: 200,
   pushesPerSecond: 400,
@@ -59,14 +62,15 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
     const kinds = possibleKinds(MUTANT_DRILL.redis);
     return drillMutants({ ...common, ...MUTANT_DRILL, kinds }, options.json ?? false);
   }
-  const possible = possibleKinds(options.redis);
+  const { families, skipped } = await chooseFamilies(options);
+  for (const line of skipped) common.log(line);
+  const possible = possibleKinds(options.redis, families);
   const impossible = options.only?.filter((kind) => !possible.includes(kind)) ?? [];
-  if (impossible.length > 0) {
-    throw new Failure(`${impossible.join(', ')} cannot be injected with --redis ${options.redis}`);
-  }
+  if (impossible.length > 0) throw new Failure(impossible.map(requirementOf).join('; '));
   const result = await runDrill({
     ...common,
     redis: options.redis,
+    families,
     seconds: options.seconds,
     clients: options.clients,
     pushesPerSecond: options.rate,
@@ -74,7 +78,7 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
     recoveryMsMax: RECOVERY_MS_MAX,
     calmMs: CALM_MS,
   });
-  const summary = summarise(result);
+  const summary = { ...summarise(result), ...(skipped.length > 0 && { skipped }) };
   if (!isClean(result)) console.error(describeViolations(result));
   console.log(options.json ? JSON.stringify(summary) : formatSummary(summary));
   return isClean(result) ? 0 : 1;

@@ -6,17 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster } from '../cli/local/cluster.js';
 import { readLogLine } from '../cli/local/log-line.js';
 import { Failure } from '../cli/terminal/failure.js';
+import type { Family, RedisKind, ScheduleShape } from './faults/kinds/fault-kind.js';
+import type { FaultKindName } from './faults/kinds.js';
 import { Nemesis } from './faults/nemesis.js';
 import { between, pick, seeded } from './faults/random.js';
 import { ClusterRedis } from './faults/redis-cluster-fixture.js';
 import { type RedisFixture, StandaloneRedis } from './faults/redis-fixture.js';
-import {
-  type FaultKind,
-  planFaults,
-  type RedisKind,
-  type Scheduled,
-  type ScheduleShape,
-} from './faults/schedule.js';
+import { planFaults, type Scheduled } from './faults/schedule.js';
 import { check, type Finding } from './history/check.js';
 import { type History, type HistoryInProgress, newHistory } from './history/history.js';
 import { Backend } from './load/backend.js';
@@ -31,8 +27,10 @@ export interface DrillOptions {
   readonly clients: number;
   readonly pushesPerSecond: number;
   readonly redis: RedisKind;
+  /** Families of faults beside the basic ones, with what each needs in the cluster. */
+  readonly families: readonly Family[];
   /** Kinds of faults to inject. */
-  readonly kinds: readonly FaultKind[];
+  readonly kinds: readonly FaultKindName[];
   /** Folder of dist/: the package's own by default, or a patched copy. */
   readonly root?: string;
   /** Time in which a member must become ready again, and in which accepted pushes must arrive. */
@@ -49,7 +47,7 @@ export interface DrillResult {
   readonly options: DrillOptions;
   readonly schedule: readonly Scheduled[];
   /** Faults that were injected, by kind. */
-  readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
+  readonly faults: Readonly<Partial<Record<FaultKindName, number>>>;
   readonly history: History;
   readonly findings: readonly Finding[];
   /** Descriptions of what did not recover after the faults. */

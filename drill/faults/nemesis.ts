@@ -4,37 +4,22 @@
  * when the cluster has recovered from it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LocalCluster } from '../../cli/local/cluster.js';
-import { shardChannel, shardOf, shardTags } from '../../common/cluster/shard.js';
-import type { Disturbance, HistoryInProgress } from '../history/history.js';
-import type { Backend } from '../load/backend.js';
-import type { Fleet } from '../load/fleet.js';
-import { ClusterRedis } from './redis-cluster-fixture.js';
-import { type RedisFixture, StandaloneRedis, SUBSCRIBER_LAG_BYTES_MAX } from './redis-fixture.js';
-import type { ClusterFault, FaultKind, Scheduled } from './schedule.js';
+import type { DeviceFaultRecord, Disturbance } from '../history/history.js';
+import type { FaultRun } from './kinds/fault-kind.js';
+import { clusterKind, type FaultKindName } from './kinds.js';
+import type { ClusterFault, DeviceFault, Scheduled } from './schedule.js';
 
 const POLL_MS = 50;
-/** More than Redis' limit by as much as the sockets on the way can buffer. */
-const STALL_BYTES = SUBSCRIBER_LAG_BYTES_MAX + 8 * 1024 * 1024;
-const STALL_PUSH_BYTES = 64 * 1024;
-/** The default number of shards. */
-const SHARDS = 4096;
 
-export interface NemesisOptions {
-  readonly cluster: LocalCluster;
-  readonly redis: RedisFixture;
-  readonly fleet: Fleet;
-  readonly backend: Backend;
-  readonly history: HistoryInProgress;
+type Parts = 'cluster' | 'redis' | 'fleet' | 'backend' | 'history' | 'signal' | 'log';
+
+export interface NemesisOptions extends Pick<FaultRun, Parts> {
   /** Time in which a member must become ready again. */
   readonly recoveryMsMax: number;
-  /** Aborts the faults in progress. */
-  readonly signal: AbortSignal;
-  readonly log: (line: string) => void;
 }
 
 export class Nemesis {
-  readonly counts: Partial<Record<FaultKind, number>> = {};
+  readonly counts: Partial<Record<FaultKindName, number>> = {};
   readonly #options: NemesisOptions;
   /** The last fault of each target. Faults of one target follow one another. */
   readonly #lastFaults = new Map<string, Promise<void>>();
@@ -75,20 +60,24 @@ export class Nemesis {
       case 'cut':
       case 'away':
       case 'takeover':
-        this.#count(fault.kind);
-        return fleet.inject(fault);
+        return this.#recordDevices(fault, () => fleet.inject(fault));
       // The pushes to the paused device may be too much for the subscriber of its edge, too.
       case 'pause':
         return this.#disturb(fault.kind, `device-${fault.device}`, () => fleet.inject(fault));
       default:
-        return this.#injectInTurn(fault, this.#targetOf(fault));
+        return this.#injectInTurn(fault);
     }
   }
 
-  #injectInTurn(fault: ClusterFault, target: string): Promise<void> {
+  #injectInTurn(fault: ClusterFault): Promise<void> {
+    const { cluster } = this.#options;
+    const kind = clusterKind(fault.kind)!;
+    const target = kind.target(fault, cluster);
     const before = this.#lastFaults.get(target) ?? Promise.resolve();
     const injected = before.then(() =>
-      this.#disturb(fault.kind, target, () => this.#injectIntoCluster(fault, target)),
+      this.#disturb(fault.kind, target, (disturbance) =>
+        kind.inject(fault, this.#run(target, disturbance)),
+      ),
     );
     // A failure does not stop the next fault of this target; `run` rejects with it.
     this.#lastFaults.set(
@@ -98,7 +87,28 @@ export class Nemesis {
     return injected;
   }
 
-  async #disturb(kind: FaultKind, target: string, fault: () => Promise<void>): Promise<void> {
+  async #recordDevices(
+    { kind, devices }: Extract<DeviceFault, { devices: readonly number[] }>,
+    inject: () => Promise<void>,
+  ): Promise<void> {
+    const { history, fleet } = this.#options;
+    const record: DeviceFaultRecord = {
+      kind,
+      clientIds: devices.map((device) => fleet.devices[device]!.clientId),
+      fromMs: performance.now(),
+      toMs: Number.POSITIVE_INFINITY,
+    };
+    history.deviceFaults.push(record);
+    this.#count(kind);
+    await inject();
+    record.toMs = performance.now();
+  }
+
+  async #disturb(
+    kind: FaultKindName,
+    target: string,
+    fault: (disturbance: Disturbance) => Promise<void>,
+  ): Promise<void> {
     const { history, log } = this.#options;
     const disturbance: Disturbance = {
       kind,
@@ -108,45 +118,21 @@ export class Nemesis {
     };
     history.disturbances.push(disturbance);
     this.#count(kind);
-    await fault();
+    await fault(disturbance);
     disturbance.toMs = performance.now();
     log(`${kind} ${target}: ${Math.round(disturbance.toMs - disturbance.fromMs)} ms`);
   }
 
-  /** Resolves when the cluster has recovered from the fault. */
-  async #injectIntoCluster(fault: ClusterFault, target: string): Promise<void> {
-    const { cluster, redis, signal } = this.#options;
-    switch (fault.kind) {
-      case 'killEdge':
-      case 'killRouter':
-      case 'killControl':
-        await cluster.kill(target);
-        return this.#untilReady(target);
-      case 'freezeEdge':
-        await this.#freeze(target, fault.forMs);
-        return this.#untilReady(target);
-      case 'stallSubscriber':
-        this.#floodEdge(target);
-        await this.#freeze(target, fault.forMs);
-        return this.#untilReady(target);
-      case 'cutSubscriber':
-        // A Redis that is down at the moment has lost these connections already.
-        await redis.killConnections(`${target}-subscriber`).catch(() => 0);
-        return this.#untilReady(target);
-      case 'killRedis': {
-        const standalone = requireStandalone(redis);
-        await standalone.kill();
-        await this.#sleep(fault.forMs);
-        await standalone.startAgain();
-        return this.#untilAllReady();
-      }
-      case 'killMaster':
-        await requireCluster(redis).failOver(fault.master, fault.forMs, signal);
-        return this.#untilAllReady();
-      case 'moveSlot':
-        await requireCluster(redis).moveSlotAndBack(this.#keyOf(fault.device), fault.forMs, signal);
-        return this.#untilAllReady();
-    }
+  #run(target: string, disturbance: Disturbance): FaultRun {
+    return {
+      ...this.#options,
+      target,
+      disturbance,
+      sleep: (ms) => this.#sleep(ms),
+      freeze: (member, forMs) => this.#freeze(member, forMs),
+      untilReady: (member) => this.#untilReady(member),
+      untilAllReady: () => this.#untilAllReady(),
+    };
   }
 
   async #freeze(name: string, forMs: number): Promise<void> {
@@ -161,17 +147,6 @@ export class Nemesis {
 
   #sleep(ms: number): Promise<void> {
     return sleep(ms, undefined, { signal: this.#options.signal });
-  }
-
-  /** Sends more live-only pushes to the clients of one edge than its subscriber can take. */
-  #floodEdge(edge: string): void {
-    const { backend, cluster, fleet } = this.#options;
-    const { host } = new URL(cluster.edgeUrl(edge));
-    const devices = fleet.devices.filter((device) => device.edges().includes(host));
-    if (devices.length === 0) return;
-    for (let i = 0; i * STALL_PUSH_BYTES < STALL_BYTES; i++) {
-      backend.push(devices[i % devices.length]!.clientId, false, STALL_PUSH_BYTES);
-    }
   }
 
   async #untilAllReady(): Promise<void> {
@@ -192,41 +167,9 @@ export class Nemesis {
     log(`${name} is not ready after ${recoveryMsMax} ms`);
   }
 
-  #targetOf(fault: ClusterFault): string {
-    const { cluster } = this.#options;
-    switch (fault.kind) {
-      case 'killRouter':
-        return cluster.namesOf('router')[fault.router]!;
-      case 'killControl':
-        return 'control';
-      case 'killRedis':
-      case 'killMaster':
-      case 'moveSlot':
-        return 'redis';
-      default:
-        return cluster.namesOf('edge')[fault.edge]!;
-    }
-  }
-
-  /** A key in the Redis slot of the device's shard. */
-  #keyOf(device: number): string {
-    const { clientId } = this.#options.fleet.devices[device]!;
-    return shardChannel(shardTags(SHARDS)[shardOf(clientId, SHARDS)]!);
-  }
-
-  #count(kind: FaultKind): void {
+  #count(kind: FaultKindName): void {
     this.counts[kind] = (this.counts[kind] ?? 0) + 1;
   }
-}
-
-function requireStandalone(redis: RedisFixture): StandaloneRedis {
-  if (redis instanceof StandaloneRedis) return redis;
-  throw new Error('killRedis needs a standalone Redis; see possibleKinds');
-}
-
-function requireCluster(redis: RedisFixture): ClusterRedis {
-  if (redis instanceof ClusterRedis) return redis;
-  throw new Error('killMaster and moveSlot need a Redis Cluster; see possibleKinds');
 }
 
 function tryKill(pid: number, signal: NodeJS.Signals): void {

@@ -7,27 +7,17 @@
  * overlap. After every few of them there is a lull: some promises only hold without faults, and
  * could not be checked otherwise. Faults of devices have no lulls.
  */
+
+import type { ClusterFaultKind, ScheduleShape } from './kinds/fault-kind.js';
+import { CLUSTER_KINDS, type ClusterKindName, type ClusterKinds, DEVICE_KINDS } from './kinds.js';
 import { between, pick, type Random, seeded, shuffled } from './random.js';
 
-export type ClusterFault =
-  /** SIGKILL, then a restart in place. */
-  | { readonly kind: 'killEdge'; readonly edge: number }
-  | { readonly kind: 'killRouter'; readonly router: number }
-  | { readonly kind: 'killControl' }
-  /** SIGSTOP for longer than its lease, then SIGCONT. */
-  | { readonly kind: 'freezeEdge'; readonly edge: number; readonly forMs: number }
-  /** SIGKILL, then a restart from the append-only file, on the same port. */
-  | { readonly kind: 'killRedis'; readonly forMs: number }
-  /** Redis closes the connection on which an edge receives pushes. */
-  | { readonly kind: 'cutSubscriber'; readonly edge: number }
-  /** An edge stops reading and receives so many pushes that Redis disconnects its subscriber. */
-  | { readonly kind: 'stallSubscriber'; readonly edge: number; readonly forMs: number }
-  /**
-   * SIGKILL of one master of Redis Cluster. Its replica takes over, and it restarts as a replica.
-   */
-  | { readonly kind: 'killMaster'; readonly master: number; readonly forMs: number }
-  /** The slot of a device's shard moves to another master, and back. */
-  | { readonly kind: 'moveSlot'; readonly device: number; readonly forMs: number };
+/** A kind of the tables in `kinds/`, with the parameters that it has drawn. */
+export type ClusterFault = {
+  readonly [K in ClusterKindName]: { readonly kind: K } & Readonly<
+    ReturnType<ClusterKinds[K]['draw']>
+  >;
+}[ClusterKindName];
 
 export type DeviceFault =
   /**
@@ -52,44 +42,8 @@ export type DeviceFault =
     };
 
 export type Fault = ClusterFault | DeviceFault;
-export type FaultKind = Fault['kind'];
 /** `atMs`: milliseconds from the start of the run. */
 export type Scheduled = Fault & { readonly atMs: number };
-
-export interface ScheduleShape {
-  readonly seed: number;
-  readonly durationMs: number;
-  readonly edges: number;
-  readonly routers: number;
-  readonly devices: number;
-  /** The first `devicesBusy` devices get most of the pushes, and most of the faults. */
-  readonly devicesBusy: number;
-  /** How long an edge that does not report keeps its shards. */
-  readonly leaseMs: number;
-  readonly kinds: readonly FaultKind[];
-}
-
-export type RedisKind = 'standalone' | 'cluster';
-
-const STANDALONE_KINDS: readonly FaultKind[] = [
-  ...(['killEdge', 'killRouter', 'killControl', 'freezeEdge'] as const),
-  ...(['killRedis', 'cutSubscriber', 'stallSubscriber'] as const),
-  ...(['cut', 'away', 'pause', 'takeover'] as const),
-];
-
-const CLUSTER_KINDS: readonly FaultKind[] = [
-  ...STANDALONE_KINDS.filter((kind) => kind !== 'killRedis'),
-  ...(['killMaster', 'moveSlot'] as const),
-];
-
-/** Kinds of faults that are possible with this kind of Redis. */
-export function possibleKinds(redis: RedisKind): readonly FaultKind[] {
-  return redis === 'cluster' ? CLUSTER_KINDS : STANDALONE_KINDS;
-}
-
-export const FAULT_KINDS = [...new Set([...STANDALONE_KINDS, ...CLUSTER_KINDS])];
-
-const DEVICE_KINDS: readonly FaultKind[] = ['cut', 'away', 'pause', 'takeover'];
 
 /** Time in which all devices connect. */
 const FIRST_MS = 2_000;
@@ -111,10 +65,10 @@ export function planFaults(shape: ScheduleShape): Scheduled[] {
 }
 
 function clusterFaults(shape: ScheduleShape, random: Random): Scheduled[] {
-  const kinds = shape.kinds.filter((kind) => !DEVICE_KINDS.includes(kind));
+  const kinds = shape.kinds.filter((kind): kind is ClusterKindName => kind in CLUSTER_KINDS);
   const faults: Scheduled[] = [];
   if (kinds.length === 0) return faults;
-  let bag: FaultKind[] = [];
+  let bag: ClusterKindName[] = [];
   for (let atMs = FIRST_MS; atMs < shape.durationMs; ) {
     if (bag.length === 0) bag = shuffled(random, kinds);
     faults.push({ atMs, ...clusterFault(bag.pop()!, shape, random) });
@@ -124,37 +78,14 @@ function clusterFaults(shape: ScheduleShape, random: Random): Scheduled[] {
   return faults;
 }
 
-function clusterFault(kind: FaultKind, shape: ScheduleShape, random: Random): ClusterFault {
+function clusterFault(kind: ClusterKindName, shape: ScheduleShape, random: Random): ClusterFault {
   const edge = between(random, 0, shape.edges - 1);
-  switch (kind) {
-    case 'killRouter':
-      return { kind, router: between(random, 0, shape.routers - 1) };
-    case 'killControl':
-      return { kind };
-    case 'freezeEdge':
-      return { kind, edge, forMs: shape.leaseMs + between(random, 1_000, 6_000) };
-    case 'killRedis':
-      return { kind, forMs: between(random, 0, 4_000) };
-    case 'stallSubscriber':
-      return { kind, edge, forMs: between(random, 1_000, 3_000) };
-    case 'killMaster':
-      return { kind, master: between(random, 0, 2), forMs: between(random, 4_000, 7_000) };
-    case 'moveSlot':
-      return {
-        kind,
-        device: between(random, 0, shape.devicesBusy - 1),
-        forMs: between(random, 200, 3_000),
-      };
-    case 'killEdge':
-    case 'cutSubscriber':
-      return { kind, edge };
-    default:
-      throw new Error(`${kind} is not a fault of the cluster`);
-  }
+  const { draw } = CLUSTER_KINDS[kind] as ClusterFaultKind;
+  return { kind, ...draw({ shape, random, edge }) } as ClusterFault;
 }
 
 function deviceFaults(shape: ScheduleShape, random: Random): Scheduled[] {
-  const kinds = shape.kinds.filter((kind) => DEVICE_KINDS.includes(kind));
+  const kinds = DEVICE_KINDS.filter((kind) => shape.kinds.includes(kind));
   const faults: Scheduled[] = [];
   if (kinds.length === 0) return faults;
   for (let atMs = FIRST_MS; atMs < shape.durationMs; ) {
@@ -166,7 +97,7 @@ function deviceFaults(shape: ScheduleShape, random: Random): Scheduled[] {
   return faults;
 }
 
-function deviceFault(kind: FaultKind, shape: ScheduleShape, random: Random): DeviceFault {
+function deviceFault(kind: DeviceFault['kind'], shape: ScheduleShape, random: Random): DeviceFault {
   const devices = someDevices(shape, random);
   switch (kind) {
     case 'cut':
@@ -177,8 +108,6 @@ function deviceFault(kind: FaultKind, shape: ScheduleShape, random: Random): Dev
       return { kind, device: devices[0]!, forMs: between(random, 2_000, 6_000) };
     case 'takeover':
       return { kind, devices, where: pick(random, ['owner', 'anywhere']) };
-    default:
-      throw new Error(`${kind} is not a fault of a device`);
   }
 }
 

@@ -95,12 +95,22 @@ export interface Disturbance {
   toMs: number;
 }
 
+/** A fault of some devices: the cluster is not faulty meanwhile. */
+export interface DeviceFaultRecord {
+  readonly kind: string;
+  readonly clientIds: readonly string[];
+  readonly fromMs: number;
+  /** When the devices may reconnect and read again; Infinity before. */
+  toMs: number;
+}
+
 export interface History {
   readonly pushes: readonly Push[];
   readonly connections: readonly Connection[];
   readonly unansweredRequests: readonly UnansweredRequest[];
   readonly absences: readonly Absence[];
   readonly disturbances: readonly Disturbance[];
+  readonly deviceFaults: readonly DeviceFaultRecord[];
 }
 
 /** A history that is still being recorded. */
@@ -110,8 +120,16 @@ export interface HistoryInProgress {
   readonly unansweredRequests: UnansweredRequest[];
   readonly absences: Absence[];
   readonly disturbances: Disturbance[];
+  readonly deviceFaults: DeviceFaultRecord[];
 }
 
 export function newHistory(): HistoryInProgress {
-  return { pushes: [], connections: [], unansweredRequests: [], absences: [], disturbances: [] };
+  return {
+    pushes: [],
+    connections: [],
+    unansweredRequests: [],
+    absences: [],
+    disturbances: [],
+    deviceFaults: [],
+  };
 }

@@ -1,6 +1,6 @@
 /** Figures of a history. Pure. */
-import type { Absence, History } from './history.js';
-import { groupBy, indexOf, isAccepted } from './history-index.js';
+import type { Absence, History, Push } from './history.js';
+import { groupBy, type Indexed, indexOf, isAccepted } from './history-index.js';
 
 export interface Figures {
   /** Durable pushes that are certainly stored. */
@@ -19,6 +19,12 @@ export interface Figures {
   readonly p99GapMs: number;
   readonly maxGapMs: number;
   readonly connections: number;
+  /**
+   * By kind of fault, the longest time without delivery: from the first sending of a push until its
+   * receipt, rejected attempts included, without the absences of the device. It counts for every
+   * fault that was in progress meanwhile.
+   */
+  readonly longestMs: Readonly<Record<string, number>>;
 }
 
 export function measure(history: History): Figures {
@@ -49,7 +55,53 @@ export function measure(history: History): Figures {
     p99GapMs: quantile(gapsMs, 0.99),
     maxGapMs: quantile(gapsMs, 1),
     connections: history.connections.length,
+    longestMs: longestByFault(history, index, absences),
   };
+}
+
+interface Undelivered {
+  readonly push: Push;
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly ms: number;
+}
+
+function longestByFault(
+  history: History,
+  index: Indexed,
+  absences: ReadonlyMap<string, readonly Absence[]>,
+): Record<string, number> {
+  const longestFirst = undelivered(history, index, absences).sort((a, b) => b.ms - a.ms);
+  const isDuring = (
+    each: Undelivered,
+    fault: { fromMs: number; toMs: number; clientIds?: readonly string[] },
+  ) =>
+    fault.fromMs <= each.toMs &&
+    fault.toMs >= each.fromMs &&
+    (fault.clientIds?.includes(each.push.clientId) ?? true);
+  const kinds = groupBy([...history.disturbances, ...history.deviceFaults], ({ kind }) => kind);
+  return Object.fromEntries(
+    [...kinds].map(([kind, faults]) => {
+      const longest = longestFirst.find((each) => faults.some((fault) => isDuring(each, fault)));
+      return [kind, Math.round(longest?.ms ?? 0)];
+    }),
+  );
+}
+
+/** Durable pushes that were accepted and received, and for how long they were not. */
+function undelivered(
+  history: History,
+  index: Indexed,
+  absences: ReadonlyMap<string, readonly Absence[]>,
+): Undelivered[] {
+  return history.pushes.flatMap((push) => {
+    const [first] = index.receivedOf(push);
+    const [attempt] = push.attempts;
+    if (!push.isDurable || first === undefined || attempt === undefined) return [];
+    const [fromMs, toMs] = [attempt.sentAtMs, first.receipt.atMs];
+    const absentForMs = absentMs(absences.get(push.clientId), fromMs, toMs);
+    return [{ push, fromMs, toMs, ms: Math.max(0, toMs - fromMs - absentForMs) }];
+  });
 }
 
 function absentMs(absences: readonly Absence[] | undefined, fromMs: number, toMs: number): number {

@@ -1,4 +1,5 @@
 /** Report of a drill: one line of JSON or a few lines of text, and the details of violations. */
+import { clusterKind } from '../faults/kinds.js';
 import type { DrillResult } from '../run.js';
 import { CHECKS, type CheckName, type Finding } from './check.js';
 import type { History } from './history.js';
@@ -11,6 +12,7 @@ export interface Summary extends Record<CheckName, number> {
   readonly stuck: number;
   readonly faults: Readonly<Record<string, number>>;
   readonly maxGapMs: number;
+  readonly longestMs: Readonly<Record<string, number>>;
   readonly [figure: string]: unknown;
 }
 
@@ -40,12 +42,14 @@ export function isClean({ findings, stuck }: DrillResult): boolean {
 }
 
 export function formatSummary(summary: Summary): string {
-  const faults = Object.entries(summary.faults).map(([kind, count]) => `${kind} ${count}`);
+  const faults = Object.entries(summary.faults).map(
+    ([kind, count]) => `${kind} ${count} (${summary.longestMs[kind] ?? 0} ms)`,
+  );
   const checks = CHECKS.map((name) => `${name} ${summary[name]}`);
   return [
     `accepted ${summary.accepted}, delivered ${summary.delivered}, ` +
       `duplicates ${summary.duplicates}, unknown ${summary.unknown}`,
-    `faults: ${faults.join(', ') || 'none'}`,
+    `faults (longest time without delivery): ${faults.join(', ') || 'none'}`,
     `gaps: p50 ${summary.p50GapMs} ms, p99 ${summary.p99GapMs} ms, max ${summary.maxGapMs} ms`,
     `violations: ${checks.join(', ')}, stuck ${summary.stuck}`,
   ].join('\n');
@@ -67,7 +71,9 @@ export function describeViolations({
   lines.push('schedule:', ...schedule.map((fault) => `  ${JSON.stringify(fault)}`));
   lines.push('disturbances:');
   for (const { kind, target, fromMs, toMs } of history.disturbances) {
-    lines.push(`  ${kind} ${target} ${at(fromMs)} – ${at(toMs)}`);
+    const { effect, recovery } = clusterKind(kind) ?? {};
+    const what = effect === undefined ? '' : `: ${effect}; ${recovery}`;
+    lines.push(`  ${kind} ${target} ${at(fromMs)} – ${at(toMs)}${what}`);
   }
   lines.push(...stuck.map((reason) => `stuck: ${reason}`));
   const described = new Map<CheckName, number>();

@@ -1,5 +1,12 @@
 import { expect, test } from '@jest/globals';
-import { planFaults, possibleKinds, type ScheduleShape } from '../../../drill/faults/schedule.js';
+import { FAMILIES, type ScheduleShape } from '../../../drill/faults/kinds/fault-kind.js';
+import {
+  CLUSTER_KINDS,
+  clusterKind,
+  FAULT_KINDS,
+  possibleKinds,
+} from '../../../drill/faults/kinds.js';
+import { planFaults } from '../../../drill/faults/schedule.js';
 
 const shape: ScheduleShape = {
   seed: 1,
@@ -48,4 +55,29 @@ test('there are lulls, so that promises in calm are checked, too', () => {
   const faults = planFaults({ ...shape, kinds: ['killEdge'] });
   const gaps = faults.slice(1).map(({ atMs }, i) => atMs - faults[i]!.atMs);
   expect(Math.max(...gaps)).toBeGreaterThan(12_000);
+});
+
+test('every kind of fault says what it does and how it heals', () => {
+  for (const { family, effect, recovery } of Object.values(CLUSTER_KINDS)) {
+    expect(FAMILIES).toContain(family);
+    expect(effect).not.toBe('');
+    expect(recovery).not.toBe('');
+  }
+});
+
+test('a drill has the faults of the chosen families only, beside the basic ones', () => {
+  for (const redis of ['standalone', 'cluster'] as const) {
+    const basic = possibleKinds(redis);
+    expect(basic.map(clusterKind).map((kind) => kind?.family ?? 'basic')).toEqual(
+      basic.map(() => 'basic'),
+    );
+    for (const family of FAMILIES) {
+      const expected = FAULT_KINDS.filter((name) => {
+        const kind = clusterKind(name);
+        if (kind?.family === family && (kind.redis ?? redis) === redis) return true;
+        return basic.includes(name);
+      });
+      expect(possibleKinds(redis, [family])).toEqual(expected);
+    }
+  }
 });

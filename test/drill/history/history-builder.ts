@@ -19,6 +19,7 @@ export function history(parts: Partial<History>): History {
     unansweredRequests: [],
     absences: [],
     disturbances: [],
+    deviceFaults: [],
     ...parts,
   };
 }

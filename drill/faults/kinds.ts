@@ -1,0 +1,49 @@
+/** All kinds of faults, by name. A new kind is one entry in a table of `kinds/`. */
+import { BASIC_KINDS } from './kinds/basic.js';
+import type { ClusterFaultKind, Family, RedisKind } from './kinds/fault-kind.js';
+
+/** Faults of the cluster, in the order in which the schedule draws them. */
+export const CLUSTER_KINDS = {
+  ...BASIC_KINDS,
+};
+
+export type ClusterKinds = typeof CLUSTER_KINDS;
+export type ClusterKindName = keyof ClusterKinds;
+
+/** Faults of devices, which are part of every drill; `load/fleet.ts` injects them. */
+export const DEVICE_KINDS = ['cut', 'away', 'pause', 'takeover'] as const;
+
+export type FaultKindName = ClusterKindName | (typeof DEVICE_KINDS)[number];
+
+export const FAULT_KINDS: readonly FaultKindName[] = [
+  ...(Object.keys(CLUSTER_KINDS) as ClusterKindName[]),
+  ...DEVICE_KINDS,
+];
+
+/** Names of the kinds of these families that are possible with this kind of Redis. */
+export function possibleKinds(
+  redis: RedisKind,
+  families: readonly Family[] = [],
+): readonly FaultKindName[] {
+  return FAULT_KINDS.filter((name) => {
+    const kind = clusterKind(name);
+    if (kind === undefined) return true;
+    const isOfFamily = kind.family === 'basic' || families.includes(kind.family);
+    return isOfFamily && (kind.redis === undefined || kind.redis === redis);
+  });
+}
+
+/** The options without which the kind is not possible. */
+export function requirementOf(name: FaultKindName): string {
+  const { family = 'basic', redis } = clusterKind(name) ?? {};
+  const options = [
+    ...(family === 'basic' ? [] : [`--${family}`]),
+    ...(redis === undefined ? [] : [`--redis ${redis}`]),
+  ];
+  return `${name} needs ${options.join(' and ')}`;
+}
+
+/** Undefined for a fault of devices. */
+export function clusterKind(name: string): ClusterFaultKind | undefined {
+  return (CLUSTER_KINDS as Readonly<Record<string, ClusterFaultKind>>)[name];
+}
