@@ -83,7 +83,7 @@ await runRole(async () => {
   const http = createHttpServer(metrics, checkReadiness);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
-  const guard = new LinkGuard(config.peers, metrics);
+  const guard = new LinkGuard(config.peers, config, metrics);
   const grpc = createControlGrpc({ controller, shardCount, log, metrics }, guard, api);
 
   const httpPort = await listenHttp(http, host, config.httpPort);

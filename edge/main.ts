@@ -71,7 +71,7 @@ await runRole(async () => {
   const controlLink = new ControlLink({
     addresses: config.controlAddresses,
     credentials: await linkCredentials(config.link.tls, log),
-    metadata: linkMetadata(config.link.token),
+    metadata: linkMetadata(config.link.token, config),
     feed,
     hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
     measure: () => measureStats(edge, memory, lag, checkReadiness().notReady.length === 0),

@@ -149,7 +149,7 @@ async function followAssignment(
   control = new AssignmentLink({
     addresses: config.controlAddresses,
     credentials: await linkCredentials(config.link.tls, log),
-    metadata: linkMetadata(config.link.token),
+    metadata: linkMetadata(config.link.token, config),
     feed,
     shardCount,
     log,

@@ -1,32 +1,61 @@
 /**
- * Settings that must be equal in the whole cluster. The first process to start stores its own in
- * Redis; every later one compares.
+ * Settings that must be equal in the whole cluster, and the name that tells it from other clusters.
+ * The first process to start stores its own in Redis; every later one compares. All compare again
+ * while they run: a restored backup, or an address that points to another Redis, would otherwise
+ * mix the pushes of two clusters.
  */
-import { EnvironmentError } from '../process/lifecycle.js';
+import { EnvironmentError, exitForEnvironment } from '../process/lifecycle.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { type Attempt, retryUntilAvailable } from '../redis/retry.js';
 
 export interface ClusterSettings {
   readonly shardCount: number;
+  /** Undefined: the cluster has no name. */
+  readonly clusterName: string | undefined;
 }
 
-/** @throws EnvironmentError naming both values when the cluster has another shard count */
+interface Stored {
+  /** Null: nothing is stored. */
+  readonly shardCount: string | null;
+  readonly clusterName: string | null;
+}
+
+type Link = Pick<RedisLink, 'execute' | 'log' | 'names'>;
+
+const COMPARE_INTERVAL_MS = 2_000;
+
+/** @throws EnvironmentError when Redis has the settings of another cluster */
 export async function agreeOnSettings(
-  link: Pick<RedisLink, 'execute' | 'log' | 'names'>,
-  { shardCount }: ClusterSettings,
+  link: Link,
+  settings: ClusterSettings,
   onWaiting?: (reason: string) => void,
 ): Promise<void> {
-  const stored = await retryUntilAvailable(
-    link.log,
-    () => storeOrRead(link, shardCount),
-    onWaiting,
-  );
-  if (stored !== String(shardCount)) {
-    throw new EnvironmentError(
-      `LONGLINE_SHARD_COUNT is ${shardCount}, but this cluster was started with ${stored}; ` +
-        `set it to ${stored}`,
-    );
-  }
+  const stored = await retryUntilAvailable(link.log, () => storeAndRead(link, settings), onWaiting);
+  const problem = findConflict(stored, settings, link.names.settings);
+  if (problem !== undefined) throw new EnvironmentError(problem);
+}
+
+/**
+ * Compares every two seconds, as long as the process runs, and ends it when Redis has the settings
+ * of another cluster: an edge would deliver that cluster's pushes.
+ */
+export function watchSettings(link: Link, settings: ClusterSettings): void {
+  let isNameReported = settings.clusterName !== undefined;
+  const compare = async () => {
+    const read = await readStored(link);
+    if (read.type !== 'done') return;
+    // A process without a name, while its cluster gets one: it starts with the name next time.
+    const { clusterName } = read.value;
+    if (settings.clusterName === undefined && clusterName !== null && !isNameReported) {
+      isNameReported = true;
+      link.log.warn({ clusterName }, 'the cluster has a name now; set LONGLINE_CLUSTER_NAME to it');
+    }
+    const own =
+      settings.clusterName === undefined ? { ...read.value, clusterName: null } : read.value;
+    const problem = findConflict(own, settings, link.names.settings);
+    if (problem !== undefined) exitForEnvironment(new EnvironmentError(problem));
+  };
+  setInterval(() => void compare(), COMPARE_INTERVAL_MS).unref();
 }
 
 /**
@@ -35,22 +64,58 @@ export async function agreeOnSettings(
  */
 export async function restoreSettings(
   link: Pick<RedisLink, 'execute' | 'names'>,
-  { shardCount }: ClusterSettings,
+  { shardCount, clusterName }: ClusterSettings,
 ): Promise<void> {
-  await link.execute('hsetnx', [link.names.settings, 'shardCount', shardCount]);
+  const key = link.names.settings;
+  const restored = link.execute('hsetnx', [key, 'shardCount', shardCount]);
+  if (clusterName !== undefined) void link.execute('hsetnx', [key, 'clusterName', clusterName]);
+  await restored;
 }
 
-/** Both commands are idempotent, so a lost reply needs no handling. */
-async function storeOrRead(
-  link: Pick<RedisLink, 'execute' | 'names'>,
-  shardCount: number,
-): Promise<Attempt<string>> {
-  const written = await link.execute('hsetnx', [link.names.settings, 'shardCount', shardCount]);
+/** All commands are idempotent, so a lost reply needs no handling. */
+async function storeAndRead(link: Link, settings: ClusterSettings): Promise<Attempt<Stored>> {
+  const { shardCount, clusterName } = settings;
+  const key = link.names.settings;
+  const written = await link.execute('hsetnx', [key, 'shardCount', shardCount]);
   if (written.type !== 'done') return { type: 'unavailable', reason: written.reason };
-  const read = await link.execute<string | null>('hget', [link.names.settings, 'shardCount']);
+  const read = await readStored(link);
+  if (read.type !== 'done' || clusterName === undefined) return read;
+  // The name is not given to a cluster with other settings.
+  if (read.value.clusterName !== null || findConflict(read.value, settings, key)) return read;
+  const named = await link.execute('hsetnx', [key, 'clusterName', clusterName]);
+  if (named.type !== 'done') return { type: 'unavailable', reason: named.reason };
+  return readStored(link);
+}
+
+async function readStored(link: Link): Promise<Attempt<Stored>> {
+  const key = link.names.settings;
+  const fields = [key, 'shardCount', 'clusterName'];
+  const read = await link.execute<(string | null)[]>('hmget', fields);
   if (read.type !== 'done') return { type: 'unavailable', reason: read.reason };
-  // The hash was deleted between the two commands.
-  if (read.reply === null)
-    return { type: 'unavailable', reason: `${link.names.settings} was deleted` };
-  return { type: 'done', value: read.reply };
+  const [shardCount = null, clusterName = null] = read.reply;
+  return { type: 'done', value: { shardCount, clusterName } };
+}
+
+/** A setting that is not stored, as after Redis has lost its data, is no conflict. */
+function findConflict(
+  stored: Stored,
+  { shardCount, clusterName }: ClusterSettings,
+  key: string,
+): string | undefined {
+  if (stored.clusterName !== null && stored.clusterName !== clusterName) {
+    const own = clusterName === undefined ? 'is not set' : `is "${clusterName}"`;
+    return (
+      `LONGLINE_CLUSTER_NAME ${own}, but Redis has the cluster "${stored.clusterName}" under ` +
+      `${key}. For another cluster, set another LONGLINE_REDIS_PREFIX or use another Redis. To ` +
+      `join this one, set LONGLINE_CLUSTER_NAME to "${stored.clusterName}". To rename it, stop ` +
+      `all its processes and run: redis-cli HDEL ${key} clusterName`
+    );
+  }
+  if (stored.shardCount !== null && stored.shardCount !== String(shardCount)) {
+    return (
+      `LONGLINE_SHARD_COUNT is ${shardCount}, but this cluster was started with ` +
+      `${stored.shardCount}; set it to ${stored.shardCount}`
+    );
+  }
+  return undefined;
 }

@@ -4,11 +4,11 @@
  * serves health checks: alive, not ready, and the reason.
  */
 import type { SharedConfig } from '../process/config.js';
-import { createHttpServer, listenHttp } from '../process/http-server.js';
+import { closeHttp, createHttpServer, listenHttp } from '../process/http-server.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { openRedis, type RedisLink } from '../redis/redis-link.js';
-import { agreeOnSettings, type ClusterSettings } from './cluster-settings.js';
+import { agreeOnSettings, type ClusterSettings, watchSettings } from './cluster-settings.js';
 
 type RedisConfig = Pick<
   SharedConfig,
@@ -55,6 +55,7 @@ export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
     onWaiting,
   });
   await agreeOnSettings(link, config, onWaiting);
-  await healthServer.close();
+  watchSettings(link, config);
+  await closeHttp(healthServer);
   return link;
 }

@@ -67,6 +67,16 @@ export const sharedSettings = {
         'although Redis then deletes stored pushes when its memory is full. Devices whose history ' +
         'went receive `reset`. Unset: only `noeviction` is accepted.',
     ),
+  LONGLINE_CLUSTER_NAME: z
+    .string()
+    .regex(/^[A-Za-z0-9._/-]{1,128}$/, 'expected 1-128 of A-Z a-z 0-9 . _ / -')
+    .optional()
+    .describe(
+      'Name that tells this cluster from others, such as `production`: 1 to 128 of A-Z a-z 0-9 . ' +
+        '_ / -. It is stored in Redis at the first start; a process with another name, or without ' +
+        'one, does not start, and ends if Redis has another name later. So two clusters never mix ' +
+        'in one Redis by accident. Unset: clusters with the same prefix are not told apart.',
+    ),
   LONGLINE_SHARD_COUNT: integer(1, 16384)
     .refine((count) => (count & (count - 1)) === 0, 'expected a power of two')
     .default(4096)
@@ -107,6 +117,8 @@ export interface SharedConfig {
   readonly redisPrefix: string;
   /** The evicting policy that is accepted; undefined: none. */
   readonly redisEvictionAccepted: string | undefined;
+  /** Undefined: the cluster has no name. */
+  readonly clusterName: string | undefined;
   readonly shardCount: number;
   readonly host: string;
   readonly logLevel: string;
@@ -118,6 +130,7 @@ export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>
     redisSentinelMaster: parsed.LONGLINE_REDIS_SENTINEL_MASTER,
     redisPrefix: parsed.LONGLINE_REDIS_PREFIX,
     redisEvictionAccepted: parsed.LONGLINE_REDIS_EVICTION_ACCEPTED,
+    clusterName: parsed.LONGLINE_CLUSTER_NAME,
     shardCount: parsed.LONGLINE_SHARD_COUNT,
     host: parsed.LONGLINE_HOST,
     logLevel: parsed.LONGLINE_LOG_LEVEL,

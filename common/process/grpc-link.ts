@@ -33,10 +33,23 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.dns_min_time_between_resolutions_ms': 5_000,
 };
 
+/** What tells the processes of one cluster from those of another. */
+export interface ClusterIdentity {
+  readonly redisPrefix: string;
+  /** Undefined: the cluster has no name. */
+  readonly clusterName: string | undefined;
+}
+
+/** Metadata of a link: the sender's cluster. */
+export const PREFIX_METADATA = 'longline-redis-prefix';
+export const NAME_METADATA = 'longline-cluster-name';
+
 /** Metadata with which a link opens its stream. */
-export function linkMetadata(token: string | undefined): Metadata {
+export function linkMetadata(token: string | undefined, cluster: ClusterIdentity): Metadata {
   const metadata = new Metadata();
   if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+  metadata.set(PREFIX_METADATA, cluster.redisPrefix);
+  if (cluster.clusterName !== undefined) metadata.set(NAME_METADATA, cluster.clusterName);
   return metadata;
 }
 

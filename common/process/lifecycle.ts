@@ -74,8 +74,7 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
     await start();
   } catch (error) {
     if (error instanceof ConfigError || error instanceof EnvironmentError) {
-      process.stderr.write(`${error.message}\n`);
-      process.exit(78); // EX_CONFIG of sysexits(3)
+      exitForEnvironment(error);
     }
     throw error;
   }
@@ -90,6 +89,12 @@ function exitAtOnce(): void {
 
 /** The machine or a peer prevents the start; the message says what to do. */
 export class EnvironmentError extends Error {}
+
+/** Ends the process at once with one readable message. */
+export function exitForEnvironment(error: ConfigError | EnvironmentError): never {
+  process.stderr.write(`${error.message}\n`);
+  process.exit(78); // EX_CONFIG of sysexits(3)
+}
 
 /** What to tell an operator about the errors of a port that cannot be listened on. */
 const LISTEN_REASONS: Readonly<Record<string, string>> = {

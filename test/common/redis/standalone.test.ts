@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { agreeOnSettings } from '../../../common/cluster/cluster-settings.js';
+import { agreeOnSettings, restoreSettings } from '../../../common/cluster/cluster-settings.js';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardTags } from '../../../common/cluster/shard.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
@@ -191,16 +191,49 @@ describe('a standalone Redis', () => {
     const redis = await start();
     const link = await open(redis.url);
     await Promise.all([
-      agreeOnSettings(link, { shardCount: 4096 }),
-      agreeOnSettings(link, { shardCount: 4096 }),
+      agreeOnSettings(link, { shardCount: 4096, clusterName: undefined }),
+      agreeOnSettings(link, { shardCount: 4096, clusterName: undefined }),
     ]);
-    const disagreeing = agreeOnSettings(link, { shardCount: 1024 });
+    const disagreeing = agreeOnSettings(link, { shardCount: 1024, clusterName: undefined });
     await expect(disagreeing).rejects.toThrow(EnvironmentError);
     await expect(disagreeing).rejects.toThrow(/1024.*4096/);
     await redis.kill('SIGKILL');
-    const waiting = agreeOnSettings(link, { shardCount: 1024 });
+    const waiting = agreeOnSettings(link, { shardCount: 1024, clusterName: undefined });
     await redis.restart();
     await waiting;
+  });
+
+  test('rejects another cluster, which has another name or none', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const agree = (clusterName?: string) =>
+      agreeOnSettings(link, { shardCount: 4096, clusterName });
+    await agree();
+    // The cluster gets its name while processes without one still run.
+    await agree('production');
+    await agree('production');
+    await expect(agree('staging')).rejects.toThrow(
+      /LONGLINE_CLUSTER_NAME is "staging".*the cluster "production" under ll:settings/,
+    );
+    await expect(agree()).rejects.toThrow('LONGLINE_CLUSTER_NAME is not set');
+    await expect(agree('staging')).rejects.toThrow(EnvironmentError);
+    // A rejected process leaves nothing behind, not even if the settings were lost meanwhile.
+    expect(await link.commands.hgetall('ll:settings')).toEqual({
+      shardCount: '4096',
+      clusterName: 'production',
+    });
+    await link.commands.del('ll:settings');
+    await restoreSettings(link, { shardCount: 4096, clusterName: 'production' });
+    await expect(agree('staging')).rejects.toThrow('production');
+  });
+
+  test('does not name a cluster whose shard count differs', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    await agreeOnSettings(link, { shardCount: 4096, clusterName: undefined });
+    const disagreeing = agreeOnSettings(link, { shardCount: 1024, clusterName: 'staging' });
+    await expect(disagreeing).rejects.toThrow('LONGLINE_SHARD_COUNT is 1024');
+    expect(await link.commands.hgetall('ll:settings')).toEqual({ shardCount: '4096' });
   });
 });
 

@@ -1,10 +1,12 @@
 import type { PeerCertificate } from 'node:tls';
 import { Metadata } from '@grpc/grpc-js';
 import { expect, test } from '@jest/globals';
+import { linkMetadata } from '../../../common/process/grpc-link.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
 
 const OLD = 'old-link-token-0123456789';
+const CLUSTER = { redisPrefix: 'prod', clusterName: 'production' };
 const NEW = 'new-link-token-0123456789';
 
 function callWith(token?: string, CN?: string) {
@@ -21,7 +23,7 @@ function callWith(token?: string, CN?: string) {
 }
 
 function guardOf(tokens: readonly string[], certificates: readonly string[] = []): LinkGuard {
-  return new LinkGuard({ tokens, certificates }, new Metrics());
+  return new LinkGuard({ tokens, certificates }, CLUSTER, new Metrics());
 }
 
 const rejected = expect.objectContaining({ code: 'UNAUTHENTICATED' });
@@ -59,4 +61,24 @@ test('answers a rejected call with UNAUTHENTICATED and does not pass it to the s
   ]);
   guarded(callWith(NEW));
   expect(served).toHaveLength(1);
+});
+
+test('rejects the link of a process of another cluster, and says how it differs', () => {
+  const guard = guardOf([]);
+  const answerTo = (redisPrefix: string, clusterName?: string) => {
+    const call = callWith();
+    call.metadata.merge(linkMetadata(undefined, { redisPrefix, clusterName }));
+    const served: unknown[] = [];
+    guard.guard((one: ReturnType<typeof callWith>) => served.push(one))(call);
+    return served.length === 1 ? 'served' : JSON.stringify(call.emitted);
+  };
+  expect(answerTo('prod', 'production')).toBe('served');
+  // A process that got no name yet.
+  expect(answerTo('prod')).toBe('served');
+  expect(answerTo('', 'production')).toMatch(/SETTINGS_MISMATCH.*LONGLINE_REDIS_PREFIX/);
+  expect(answerTo('prod', 'staging')).toMatch(/LONGLINE_CLUSTER_NAME.*staging.*production/);
+  const earlierVersion = callWith();
+  const served: unknown[] = [];
+  guard.guard((one: ReturnType<typeof callWith>) => served.push(one))(earlierVersion);
+  expect(served).toEqual([earlierVersion]);
 });
