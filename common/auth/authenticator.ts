@@ -7,6 +7,7 @@ import type { Counter } from 'prom-client';
 import { type Rejection, rejection } from '../process/errors.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
+import { unixMs } from '../process/time/clock.js';
 import type { JwtVerifier, TokenProblem } from './jwt.js';
 import { hasTicketFormat, type Tickets } from './ticket.js';
 import type { VerifiedToken } from './verified-cache.js';
@@ -52,6 +53,9 @@ export const acceptAll: Authenticator = {
 
 type Problem = TokenProblem | 'missing' | 'subject' | 'ticket' | 'ticket_expired' | 'bug';
 
+/** A device sends a token that it has just received: then one of both clocks is wrong. */
+const CLOCK = 'the clock of this server; compare it with that of the issuer';
+
 const REJECTIONS: Readonly<Record<Problem, Rejection>> = {
   missing: rejection('UNAUTHENTICATED', 'no credentials were sent; send a JWT or a resume ticket'),
   too_long: rejection('UNAUTHENTICATED', 'the token is longer than 8192 characters'),
@@ -60,7 +64,8 @@ const REJECTIONS: Readonly<Record<Problem, Rejection>> = {
   key: rejection('UNAUTHENTICATED', 'no key in use matches the token'),
   signature: rejection('UNAUTHENTICATED', 'the signature of the token is invalid'),
   expired: rejection('TOKEN_EXPIRED', 'the token has expired; get a new one'),
-  not_yet_valid: rejection('UNAUTHENTICATED', 'the token is not valid yet'),
+  not_yet_valid: rejection('UNAUTHENTICATED', `the token is not valid yet by ${CLOCK}`),
+  issued_in_future: rejection('UNAUTHENTICATED', `the token was issued in the future by ${CLOCK}`),
   audience: rejection('UNAUTHENTICATED', 'the token is for another audience'),
   issuer: rejection('UNAUTHENTICATED', 'the token is from another issuer'),
   subject: rejection('PERMISSION_DENIED', 'the token is for another clientId'),
@@ -84,7 +89,8 @@ export class JwtAuthenticator implements Authenticator {
   ) {
     this.#rejected = metrics.counter(
       `longline_${role}_tokens_rejected_total`,
-      'Rejected device tokens and tickets, by reason',
+      'Rejected device tokens and tickets, by reason. Many not_yet_valid, issued_in_future or ' +
+        'expired: compare the clocks of the issuer and of this machine',
       ['reason'],
     );
     this.#accepted = metrics.counter(
@@ -104,7 +110,7 @@ export class JwtAuthenticator implements Authenticator {
     );
     let problem: Problem = ticket === undefined && token === undefined ? 'missing' : 'ticket';
     for (const credential of tickets) {
-      const checked = this.tickets.check(credential!, clientId, Date.now());
+      const checked = this.tickets.check(credential!, clientId, unixMs());
       if (typeof checked !== 'string') return this.#accept('ticket', checked);
       problem = checked === 'expired' ? 'ticket_expired' : 'ticket';
     }
@@ -125,7 +131,7 @@ export class JwtAuthenticator implements Authenticator {
     return [ticket, token].some((credential) => {
       if (credential === undefined) return false;
       if (!hasTicketFormat(credential)) return this.verifier.isCached(credential);
-      return typeof this.tickets.check(credential, clientId, Date.now()) !== 'string';
+      return typeof this.tickets.check(credential, clientId, unixMs()) !== 'string';
     });
   }
 

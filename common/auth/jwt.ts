@@ -5,6 +5,7 @@
  * its value.
  */
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
+import { unixMs } from '../process/time/clock.js';
 import type { KeySet } from './key-set.js';
 import { ALGORITHMS, type Algorithm, type VerificationKey } from './keys.js';
 import { VerifiedCache, type VerifiedToken } from './verified-cache.js';
@@ -27,6 +28,7 @@ export type TokenProblem =
   | 'signature'
   | 'expired'
   | 'not_yet_valid'
+  | 'issued_in_future'
   | 'audience'
   | 'issuer'
   | 'no_keys'
@@ -46,7 +48,7 @@ export class JwtVerifier {
   constructor(
     readonly keys: KeySet,
     readonly policy: JwtPolicy,
-    readonly now: () => number = Date.now,
+    readonly now: () => number = unixMs,
   ) {}
 
   /** Returns the result directly when no signature has to be verified. */
@@ -118,7 +120,9 @@ export class JwtVerifier {
     }
     // RFC 7519 §4.1.3: a token for another audience must be rejected.
     if (aud !== undefined && this.policy.audiences.length === 0) return 'audience';
-    if (iat !== undefined && iat * 1_000 > this.now() + this.policy.skewMs) return 'not_yet_valid';
+    if (iat !== undefined && iat * 1_000 > this.now() + this.policy.skewMs) {
+      return 'issued_in_future';
+    }
     return { clientId: sub, expiresAtMs: exp * 1_000 };
   }
 

@@ -34,13 +34,22 @@ export interface LeadershipOptions {
 /** With `INTERVAL_MS`, another control leads within 15 s after the leader has died. */
 const LOCK_MS = 8_000;
 const INTERVAL_MS = 1_000;
-/** Redis and this process have different clocks, so the lock counts as lost this much earlier. */
+/** Both measure the time, at rates that may differ: the lock counts as lost this much earlier. */
 const MARGIN_MS = 1_500;
 
-/** KEYS[1] the lock; ARGV: own value, milliseconds. Returns the value of the holder. */
+/**
+ * KEYS[1] the lock; ARGV: own value, milliseconds. Returns the value of the holder. Redis stores the
+ * end of the lock as a time of its clock: when that is set back, or a replica with a clock that is
+ * behind takes over, the lock of a leader that has died would be held for as long. So a lock that
+ * lasts longer than any control sets it is shortened.
+ */
 const ACQUIRE_OR_RENEW = `
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return held end
+if held and held ~= ARGV[1] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left < 0 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+  return held
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]`;
 

@@ -10,6 +10,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { DIRECT } from '../../../common/process/grpc-link.js';
+import { unixMs } from '../../../common/process/time/clock.js';
 import { PushServiceClient } from '../../../proto/gen/longline/v1/push.js';
 import { notRunning } from '../../control/request.js';
 import { Failure } from '../../terminal/failure.js';
@@ -49,7 +50,7 @@ export function callRouter<Response>(
   const metadata = new Metadata();
   if (token) metadata.set('authorization', `Bearer ${token}`);
   const client = new PushServiceClient(router, credentialsOf(options), DIRECT);
-  const callOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+  const callOptions = timeoutMs === undefined ? {} : { deadline: unixMs() + timeoutMs };
   return new Promise<Response>((resolve, reject) => {
     start(client, metadata, callOptions, (error, response) => {
       if (error) reject(failureOf(error, router));

@@ -8,6 +8,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { catalogue, type ErrorCode, type Rejection } from '../errors.js';
+import { unixMs } from '../time/clock.js';
 
 const CODE_KEY = 'longline-code';
 type SentStatus = Parameters<Parameters<ServerInterceptor>[1]['sendStatus']>[0];
@@ -40,7 +41,8 @@ export function toServiceError(rejected: Rejection): Partial<ServiceError> {
 export function answerByMs(call: { getDeadline(): Deadline }): number {
   const deadlineMs = Number(call.getDeadline());
   if (deadlineMs === Number.POSITIVE_INFINITY) return deadlineMs;
-  const leftMs = deadlineMs - Date.now();
+  // The library derives the deadline from the caller's timeout, by the clock of this machine.
+  const leftMs = deadlineMs - unixMs();
   return performance.now() + leftMs - Math.min(MARGIN_MS_MAX, leftMs * MARGIN_SHARE);
 }
 

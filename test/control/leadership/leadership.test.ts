@@ -69,6 +69,17 @@ test('another control leads within ten seconds after the death of the leader', a
   expect(first.leader()).toBe('none');
 });
 
+test('another control leads after the clock of Redis was set back and the leader has died', async () => {
+  const first = start('control-1');
+  await eventually(() => first.leader() === 'self');
+  const second = start('control-2');
+  await eventually(() => second.leader() === 'control-1 at http://control-1:7200');
+  first.redis.disconnect();
+  // As after a step of -3600 s.
+  await observer.pexpire(KEY, 3_600_000);
+  await eventually(() => second.leader() === 'self', 12_000);
+});
+
 test('a leader without Redis stops leading before another control can get the lock', async () => {
   const first = start('control-1');
   await eventually(() => first.leader() === 'self');
