@@ -66,7 +66,8 @@ export class TokenExpiry {
       const bytes = protocol.encodeTokenExpiring?.(connection, expiresAtMs - nowMs);
       if (bytes !== undefined) this.transport.write(connection, bytes);
     }
-    this.#warnedUntilMs = Math.max(this.#warnedUntilMs, Math.floor(warnUntilMs / 1_000) * 1_000);
+    // After the clock was set back, this is earlier than before: devices are warned again in time.
+    this.#warnedUntilMs = Math.floor(warnUntilMs / 1_000) * 1_000;
   }
 
   #onChecked(connection: Connection, checked: Verified | Rejection): void {

@@ -9,8 +9,8 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { deadlineIn } from '../../../common/process/grpc/calls.js';
 import { DIRECT } from '../../../common/process/grpc-link.js';
-import { unixMs } from '../../../common/process/time/clock.js';
 import { PushServiceClient } from '../../../proto/gen/longline/v1/push.js';
 import { notRunning } from '../../control/request.js';
 import { Failure } from '../../terminal/failure.js';
@@ -50,7 +50,7 @@ export function callRouter<Response>(
   const metadata = new Metadata();
   if (token) metadata.set('authorization', `Bearer ${token}`);
   const client = new PushServiceClient(router, credentialsOf(options), DIRECT);
-  const callOptions = timeoutMs === undefined ? {} : { deadline: unixMs() + timeoutMs };
+  const callOptions = timeoutMs === undefined ? {} : { deadline: deadlineIn(timeoutMs) };
   return new Promise<Response>((resolve, reject) => {
     start(client, metadata, callOptions, (error, response) => {
       if (error) reject(failureOf(error, router));

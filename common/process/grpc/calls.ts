@@ -46,6 +46,11 @@ export function answerByMs(call: { getDeadline(): Deadline }): number {
   return performance.now() + leftMs - Math.min(MARGIN_MS_MAX, leftMs * MARGIN_SHARE);
 }
 
+/** The deadline of a call, as the library takes it: a Unix time by the clock of this machine. */
+export function deadlineIn(ms: number): number {
+  return unixMs() + ms;
+}
+
 /**
  * Adds a code to the statuses with which the library itself ends calls of our services, such as
  * RESOURCE_EXHAUSTED for a message over the limit. The status is the one that gRPC prescribes. It

@@ -95,6 +95,15 @@ test('a device is warned once, a minute before', () => {
   expect(ended).toEqual([]);
 });
 
+test('after the clock was set back, devices are warned a minute before the end', () => {
+  add(ALICE, NOW_MS + 130_000);
+  tokenExpiry.sweep(NOW_MS);
+  for (let ms = -3_600_000; ms <= -3_590_000; ms += 1_003) tokenExpiry.sweep(NOW_MS + ms);
+  expect(written).toEqual([]);
+  for (let ms = 60_000; ms <= 75_000; ms += 1_003) tokenExpiry.sweep(NOW_MS + ms);
+  expect(written).toEqual([expect.stringMatching(/"inMs":(59|60)\d{3}/)]);
+});
+
 test('a connection that is not accepted yet does not expire', () => {
   add(ALICE, NOW_MS);
   table.setState(ALICE, 'opening');
