@@ -1,6 +1,6 @@
 /**
- * Authenticates devices: synchronously by resume ticket, or by JWT, whose signature may have to be
- * verified asynchronously. Protocols extract the credentials; this code is the same for all of
+ * Authenticates devices: synchronously by resume ticket, or by JWT, whose signature is verified
+ * asynchronously unless it is an HMAC. Protocols extract the credentials; this code is the same for all of
  * them.
  */
 import type { Counter } from 'prom-client';
@@ -116,8 +116,10 @@ export class JwtAuthenticator implements Authenticator {
     }
     // A device with an invalid ticket may still have a valid token.
     if (token === undefined || tickets.includes(token)) return this.#reject(problem);
+    const known = this.verifier.findVerified(token);
+    if (known !== undefined) return this.#conclude(clientId, known, 'memory');
     const result = this.verifier.verify(token);
-    if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'memory');
+    if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'signature');
     return result.then(
       (verified) => this.#conclude(clientId, verified, 'signature'),
       (error) => {
@@ -130,7 +132,7 @@ export class JwtAuthenticator implements Authenticator {
   isKnown(clientId: string, { token, ticket }: Credentials): boolean {
     return [ticket, token].some((credential) => {
       if (credential === undefined) return false;
-      if (!hasTicketFormat(credential)) return this.verifier.isCached(credential);
+      if (!hasTicketFormat(credential)) return this.verifier.findVerified(credential) !== undefined;
       return typeof this.tickets.check(credential, clientId, unixMs()) !== 'string';
     });
   }

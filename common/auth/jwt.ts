@@ -4,8 +4,16 @@
  * `jwk` and `x5c` are ignored); `exp` and `sub` are required; the type of a claim is checked before
  * its value.
  */
-import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from 'jose';
+import {
+  decodeProtectedHeader,
+  errors,
+  type JWTClaimVerificationOptions,
+  type JWTPayload,
+  jwtVerify,
+  UnsecuredJWT,
+} from 'jose';
 import { unixMs } from '../process/time/clock.js';
+import { isSignedWith } from './hs256.js';
 import type { KeySet } from './key-set.js';
 import { ALGORITHMS, type Algorithm, type VerificationKey } from './keys.js';
 import { VerifiedCache, type VerifiedToken } from './verified-cache.js';
@@ -39,6 +47,8 @@ export const TOKEN_LENGTH_MAX = 8 * 1024;
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** Verifications in progress. At about 10,000 a second, the last one waits less than a second. */
 const IN_FLIGHT_MAX = 8_192;
+/** `{"alg":"none"}` */
+const UNSECURED_HEADER = 'eyJhbGciOiJub25lIn0';
 
 export class JwtVerifier {
   readonly #cache = new VerifiedCache();
@@ -51,16 +61,25 @@ export class JwtVerifier {
     readonly now: () => number = unixMs,
   ) {}
 
-  /** Returns the result directly when no signature has to be verified. */
+  /** The result for a token that was verified before with the keys in use. */
+  findVerified(token: string): VerifiedToken | 'expired' | undefined {
+    if (token.length > TOKEN_LENGTH_MAX) return undefined;
+    const known = this.#cache.find(token, this.keys.version);
+    return known !== undefined && this.#isExpired(known) ? 'expired' : known;
+  }
+
+  /** Returns the result directly for HS256, which is not worth a thread, and for a rejected header. */
   verify(token: string): VerifiedToken | TokenProblem | Promise<VerifiedToken | TokenProblem> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
-    const known = this.#cache.find(token, this.keys.version);
-    if (known !== undefined) return this.#isExpired(known) ? 'expired' : known;
     if (this.keys.isEmpty) return 'no_keys';
     const header = readHeader(token);
     if (header === undefined) return 'malformed';
-    const { algorithm, kid } = header;
+    const { algorithm, kid, hasExtensions } = header;
     if (algorithm === undefined || !this.keys.algorithms.includes(algorithm)) return 'algorithm';
+    const keys = this.keys.candidates(algorithm, kid);
+    if (algorithm === 'HS256' && !hasExtensions && keys.length > 0) {
+      return this.#verifyHmac(token, keys);
+    }
     if (this.#inFlight >= IN_FLIGHT_MAX) return 'overloaded';
     this.#inFlight++;
     return this.#verifySignature(token, algorithm, kid).finally(() => {
@@ -68,9 +87,18 @@ export class JwtVerifier {
     });
   }
 
-  /** True when this token was verified before with the keys in use. */
-  isCached(token: string): boolean {
-    return this.#cache.find(token, this.keys.version) !== undefined;
+  #verifyHmac(token: string, keys: readonly VerificationKey[]): VerifiedToken | TokenProblem {
+    const isSigned = keys.some(({ secret }) => secret !== undefined && isSignedWith(secret, token));
+    if (!isSigned) return 'signature';
+    const [, claims] = token.split('.');
+    try {
+      // The signature is verified above; this checks the claims.
+      const unsecured = `${UNSECURED_HEADER}.${claims}.`;
+      const { payload } = UnsecuredJWT.decode(unsecured, this.#claimChecks());
+      return this.#readClaims(token, payload, this.keys.version);
+    } catch (error) {
+      return problemOf(error);
+    }
   }
 
   async #verifySignature(
@@ -90,30 +118,38 @@ export class JwtVerifier {
       if (result !== 'signature') break;
     }
     if (typeof result === 'string') return result;
-    const verified = this.#readClaims(result);
-    if (typeof verified !== 'string') this.#cache.add(token, version, verified);
-    return verified;
+    return this.#readClaims(token, result, version);
   }
 
   async #verifyWith(token: string, { key, algorithm }: VerificationKey) {
-    const { issuers, audiences, skewMs } = this.policy;
     try {
-      const { payload } = await jwtVerify(token, key, {
-        algorithms: [algorithm],
-        requiredClaims: ['exp', 'sub'],
-        clockTolerance: skewMs / 1_000,
-        currentDate: new Date(this.now()),
-        ...(issuers.length > 0 && { issuer: [...issuers] }),
-        ...(audiences.length > 0 && { audience: [...audiences] }),
-      });
-      return payload;
+      const options = { algorithms: [algorithm], ...this.#claimChecks() };
+      return (await jwtVerify(token, key, options)).payload;
     } catch (error) {
       return problemOf(error);
     }
   }
 
-  /** Checks what jose does not: it accepts 1e400, which is Infinity, as a time. */
-  #readClaims({ sub, exp, iat, nbf, aud }: JWTPayload): VerifiedToken | TokenProblem {
+  #claimChecks(): JWTClaimVerificationOptions {
+    const { issuers, audiences, skewMs } = this.policy;
+    return {
+      requiredClaims: ['exp', 'sub'],
+      clockTolerance: skewMs / 1_000,
+      currentDate: new Date(this.now()),
+      ...(issuers.length > 0 && { issuer: [...issuers] }),
+      ...(audiences.length > 0 && { audience: [...audiences] }),
+    };
+  }
+
+  /**
+   * Checks what jose does not: it accepts 1e400, which is Infinity, as a time. Remembers the token.
+   * @param version of the key set that verified it
+   */
+  #readClaims(
+    token: string,
+    { sub, exp, iat, nbf, aud }: JWTPayload,
+    version: number,
+  ): VerifiedToken | TokenProblem {
     if (typeof sub !== 'string' || sub === '' || !isTime(exp)) return 'malformed';
     if ((iat !== undefined && !isTime(iat)) || (nbf !== undefined && !isTime(nbf))) {
       return 'malformed';
@@ -123,7 +159,9 @@ export class JwtVerifier {
     if (iat !== undefined && iat * 1_000 > this.now() + this.policy.skewMs) {
       return 'issued_in_future';
     }
-    return { clientId: sub, expiresAtMs: exp * 1_000 };
+    const verified = { clientId: sub, expiresAtMs: exp * 1_000 };
+    this.#cache.add(token, version, verified);
+    return verified;
   }
 
   #isExpired({ expiresAtMs }: VerifiedToken): boolean {
@@ -139,9 +177,12 @@ function isTime(value: unknown): value is number {
 function readHeader(token: string) {
   if (!COMPACT.test(token)) return undefined;
   try {
-    const { alg, kid } = decodeProtectedHeader(token) as Record<string, unknown>;
+    const header = decodeProtectedHeader(token) as Record<string, unknown>;
+    const { alg, kid } = header;
     if (kid !== undefined && typeof kid !== 'string') return undefined;
-    return { algorithm: ALGORITHMS.find((algorithm) => algorithm === alg), kid };
+    const algorithm = ALGORITHMS.find((each) => each === alg);
+    // They change how a token is verified (RFC 7515 §4.1.11, RFC 7797): left to jose.
+    return { algorithm, kid, hasExtensions: 'crit' in header || 'b64' in header };
   } catch {
     return undefined; // Not base64url, not JSON, or not an object.
   }
