@@ -5,20 +5,25 @@
  */
 
 import type { Assignment, Move } from '../../common/cluster/assignment.js';
-import { comparePositions, type Position } from '../../common/wire/position.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { type MoveDeadlines, type MoveReport, type MoveStep, stepMove } from './moves.js';
 import { isSameMove } from './transitions.js';
 
 interface TrackedMove {
   readonly move: Move;
   readonly sinceMs: number;
-  /** The first assignment with the move in this phase; reports on older ones do not count. */
+  /**
+   * The first assignment with the move in this phase; reports on older ones do not count. After an
+   * assignment that was missed, the first one that was seen: the same move may have been rolled
+   * back and started again meanwhile, and an edge that had acquired the shard has released it.
+   */
   readonly since: Position;
 }
 
 export class MoveTracker {
   /** By shard: the moves of the assignment in force. */
   #moves = new Map<number, TrackedMove>();
+  #position = ORIGIN;
   /** By edge id. */
   readonly #reports = new Map<string, MoveReport>();
 
@@ -26,10 +31,13 @@ export class MoveTracker {
 
   onAssignment(nowMs: number, assignment: Assignment): void {
     const moves = new Map<number, TrackedMove>();
+    const { position } = assignment;
+    const hasMissed = !isNext(position, this.#position);
+    this.#position = position;
     for (const move of assignment.moves) {
       const before = this.#moves.get(move.shard);
-      const isTracked = before !== undefined && isSameMove(before.move, move);
-      const tracked = isTracked ? before : { move, sinceMs: nowMs, since: assignment.position };
+      const isTracked = !hasMissed && before !== undefined && isSameMove(before.move, move);
+      const tracked = isTracked ? before : { move, sinceMs: nowMs, since: position };
       moves.set(move.shard, tracked);
     }
     this.#moves = moves;
@@ -64,4 +72,8 @@ export class MoveTracker {
       ({ move, sinceMs }) => sinceMs + (move.phase === 'acquiring' ? acquireMs : handOverMs),
     );
   }
+}
+
+function isNext({ incarnation, epoch }: Position, before: Position): boolean {
+  return incarnation === before.incarnation && epoch === before.epoch + 1;
 }
