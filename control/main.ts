@@ -10,16 +10,18 @@ import { ShardNames } from '../common/cluster/shard-names.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { joinHostPort } from '../common/net/host-port.js';
-import { bindGrpc } from '../common/process/grpc/grpc-server.js';
-import { createHttpServer, listenHttp } from '../common/process/http-server.js';
-import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
+import { rejection } from '../common/process/errors.js';
+import { toServiceError } from '../common/process/grpc/calls.js';
+import { bindGrpc, setHealth, stopGrpc } from '../common/process/grpc/grpc-server.js';
+import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
+import { announceListening, runRole, stopOnSignals, within } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { combineReadiness } from '../common/process/readiness.js';
 import { unixMs } from '../common/process/time/clock.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
-import { createControlGrpc, SERVICES } from './control-grpc.js';
+import { createControlGrpc } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
 import { addControllerGauges } from './leadership/controller-metrics.js';
 import { LeaderOperations } from './leadership/leader-operations.js';
@@ -34,6 +36,11 @@ import { OperatorQueries } from './operator/queries.js';
 
 /** Maximum number of operators' client look-ups that wait for replies of edges. */
 const SHARD_QUERIES_IN_FLIGHT_MAX = 1_000;
+
+/** On a stop, time for the last writes to Redis, such as giving up the lead. */
+const REDIS_MS_MAX = 1_500;
+/** On a stop, time for calls in flight. */
+const CALLS_MS_MAX = 1_000;
 
 await runRole(async () => {
   const config = parseControlConfig(process.env);
@@ -79,7 +86,12 @@ await runRole(async () => {
   });
   addControllerGauges(metrics, controller, shardCount);
   const api = createOperatorApi(config, link, controller, shardQueries, log);
-  const checkReadiness = () => combineReadiness(channels.readiness(), controller.readiness());
+  let isStopping = false;
+  const checkReadiness = () =>
+    combineReadiness(channels.readiness(), controller.readiness(), link.requirements.readiness(), {
+      notReady: isStopping ? ['control is shutting down'] : [],
+      degraded: [],
+    });
   const http = createHttpServer(metrics, checkReadiness);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
@@ -99,17 +111,18 @@ await runRole(async () => {
   });
   const everySecond = setInterval(() => {
     void restoreSettings(link, config);
-    const status = checkReadiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING';
-    for (const service of ['', ...SERVICES]) grpc.health.setStatus(service, status);
+    setHealth(grpc, checkReadiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING');
   }, 1_000);
 
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
-    await leadership.close();
-    await controller.close();
-    await http.close();
-    // Sessions and watches never end by themselves; edges and routers reconnect to the next leader.
-    grpc.server.forceShutdown();
+    isStopping = true;
+    setHealth(grpc, 'NOT_SERVING');
+    await within(REDIS_MS_MAX, leadership.close());
+    await within(REDIS_MS_MAX, controller.close());
+    // Edges and routers continue with the next leader.
+    const reason = rejection('NOT_READY', 'control is shutting down; connect to another one');
+    await Promise.all([stopGrpc(grpc, toServiceError(reason), CALLS_MS_MAX), closeHttp(http)]);
     channels.close();
     await link.close();
   });

@@ -6,9 +6,21 @@ import { type OpenedAuthenticator, openAuthenticator } from '../common/auth/open
 import { followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
+import { listenableHost } from '../common/net/any-host.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { addReadyRoute, createHttpServer, listenHttp } from '../common/process/http-server.js';
-import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
+import {
+  addReadyRoute,
+  closeHttp,
+  createHttpServer,
+  listenHttp,
+} from '../common/process/http-server.js';
+import {
+  announceListening,
+  listenOn,
+  runRole,
+  stopOnSignals,
+  within,
+} from '../common/process/lifecycle.js';
 import { createLogger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
@@ -29,9 +41,13 @@ import { EventLoopLag } from './report/load.js';
 import { measureStats, openMemoryAccount, registerGauges } from './statistics.js';
 import { edgeTasks } from './tasks.js';
 
+/** On a stop, time for the last writes to Redis. */
+const REDIS_MS_MAX = 2_000;
+
 await runRole(async () => {
   const config = parseEdgeConfig(process.env, openFilesMax());
-  const { edgeId, shardCount, host } = config;
+  const { edgeId, shardCount } = config;
+  const host = await listenableHost(config.host);
   const incarnation = randomUUID();
   const log = createLogger('edge', edgeId, config.logLevel);
   const metrics = new Metrics();
@@ -52,13 +68,14 @@ await runRole(async () => {
   registerGauges(edge, metrics);
   const memory = openMemoryAccount(edge, metrics);
   const lag = new EventLoopLag();
-  const checkReadiness = () => edgeReadiness(edge, privateChannels, auth);
+  const checkReadiness = () =>
+    combineReadiness(edgeReadiness(edge, privateChannels, auth), link.requirements.readiness());
 
   const stopping = new AbortController();
   let control: ControlLink | undefined;
   const isLinked = () => control?.isUp ?? false;
   await followRedis(feed, link, shardCount, isLinked, log, stopping.signal);
-  const devicePort = await transport.listen(host, config.port);
+  const devicePort = await listenOn(host, config.port, transport.listen.bind(transport));
   const admin = createAdminServer(
     edge,
     new Convergence(edgeId, incarnation),
@@ -94,14 +111,15 @@ await runRole(async () => {
   const stop = stopOnSignals(
     log,
     async () => {
+      if (!shutdown.isStarted) shutdown.start(performance.now());
       stopTasks();
       stopping.abort();
       controlLink.close();
       auth.close();
       identity?.close();
       await transport.close();
-      await confirmations.flush();
-      await admin.close();
+      await within(REDIS_MS_MAX, confirmations.flush());
+      await closeHttp(admin);
       privateChannels.close();
       await link.close();
     },

@@ -62,6 +62,7 @@ export class ShardQueries {
   /** Reused: a new writer would have to grow its buffer first. */
   readonly #writer = new BinaryWriter();
   #lastQueryId = 0;
+  #waitsEndAtMs = Number.POSITIVE_INFINITY;
 
   constructor(
     readonly link: Pick<RedisLink, 'publish' | 'names'>,
@@ -150,6 +151,19 @@ export class ShardQueries {
         },
       );
     });
+  }
+
+  /** Ends the waits of all queries after `withinMs`, with the replies so far: the process stops. */
+  endWaits(withinMs: number): void {
+    this.#waitsEndAtMs = performance.now() + withinMs;
+    setTimeout(() => {
+      for (const queryId of [...this.#pending.keys()]) this.#finish(queryId);
+    }, withinMs).unref();
+  }
+
+  /** In ms of the monotonic clock; infinity until the process stops. */
+  get waitsEndAtMs(): number {
+    return this.#waitsEndAtMs;
   }
 
   shardOf(clientId: string): number {

@@ -6,7 +6,7 @@ import { STATUS_CODES } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
-import { listenOn } from './lifecycle.js';
+import { listenOn, within } from './lifecycle.js';
 import type { Metrics } from './metrics.js';
 import type { ReadinessCheck } from './readiness.js';
 
@@ -74,6 +74,15 @@ export function listenHttp(server: FastifyInstance, host: string, port: number):
     await server.listen({ host, port });
     return (server.server.address() as AddressInfo).port;
   });
+}
+
+/** Time for responses in flight when the server closes. */
+const CLOSE_MS_MAX = 1_000;
+
+/** Stops to listen, ends idle connections, and after a second all others. */
+export async function closeHttp(server: FastifyInstance): Promise<void> {
+  await within(CLOSE_MS_MAX, server.close());
+  server.server.closeAllConnections();
 }
 
 /** Rejects a request that the parser of Node.js cannot read. */

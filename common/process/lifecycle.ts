@@ -11,8 +11,8 @@ const STOP_DEADLINE_MS = 10_000;
 
 /**
  * Stops the process on SIGTERM, on SIGINT, and when its parent closes the IPC channel, so that a
- * crashed local cluster leaves no processes behind. Exits with status 0 when `stop` resolves. A
- * signal during the stop exits at once.
+ * crashed local cluster leaves no processes behind. Exits with status 0 when `stop` resolves. SIGINT
+ * during the stop exits at once; SIGTERM has no further effect.
  * @param drain called on the first SIGTERM instead of `stop`; the process then runs until the
  * returned function is called
  * @returns a function that stops the process, with the reason for the log
@@ -42,7 +42,9 @@ export function stopOnSignals(
     );
   };
   process.on('SIGTERM', (signal) => {
-    if (drain === undefined || draining || stopping) return begin(signal);
+    // The stop is bounded, and ending it early would lose answers. SIGINT does so.
+    if (stopping) return;
+    if (drain === undefined || draining) return begin(signal);
     draining = true;
     log.info({ reason: signal }, 'draining before the stop');
     drain();
@@ -52,6 +54,16 @@ export function stopOnSignals(
   return (reason) => {
     if (!stopping) begin(reason);
   };
+}
+
+/** Resolves when `work` is done, or after `ms`: a stop waits for nothing without a limit. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }
 
 /** Ports that a process listens on, by purpose, such as `{ devices: 7000 }`. */
@@ -80,6 +92,12 @@ export async function runRole(start: () => Promise<void>): Promise<void> {
   }
 }
 
+/** Ends the process at once with one readable message. */
+export function exitForEnvironment(error: ConfigError | EnvironmentError): never {
+  process.stderr.write(`${error.message}\n`);
+  process.exit(78); // EX_CONFIG of sysexits(3)
+}
+
 /** Events that end a process during its start; `disconnect`: its parent process ended. */
 const EARLY_EXIT_EVENTS = ['SIGTERM', 'SIGINT', 'disconnect'] as const;
 
@@ -89,12 +107,6 @@ function exitAtOnce(): void {
 
 /** The machine or a peer prevents the start; the message says what to do. */
 export class EnvironmentError extends Error {}
-
-/** Ends the process at once with one readable message. */
-export function exitForEnvironment(error: ConfigError | EnvironmentError): never {
-  process.stderr.write(`${error.message}\n`);
-  process.exit(78); // EX_CONFIG of sysexits(3)
-}
 
 /** What to tell an operator about the errors of a port that cannot be listened on. */
 const LISTEN_REASONS: Readonly<Record<string, string>> = {

@@ -16,7 +16,7 @@ import {
 import type { Scope } from './backend-settings.js';
 import type { Backend, Backends } from './backends.js';
 import { broadcast, pushMany } from './fan-out.js';
-import type { Pusher } from './pusher.js';
+import { type Pusher, stopping } from './pusher.js';
 import { decodeFrame, type Frame, type FrameItem } from './stream-frames.js';
 import { intakeOf, type StreamIntake } from './stream-intake.js';
 
@@ -38,7 +38,7 @@ export const pushServiceDefinition = {
 } as unknown as typeof PushServiceService;
 
 export function createPushService(options: PushServiceOptions): PushServiceServer {
-  const { pusher, backends, stopping } = options;
+  const { pusher, backends } = options;
   const unary = unaryOf(options);
   return {
     push: unary('push', (request, call, backend) => {
@@ -52,7 +52,7 @@ export function createPushService(options: PushServiceOptions): PushServiceServe
     }),
     broadcast: unary('push', (request, call, backend) => {
       const { waitMs, payloadBytesMax } = pusher.config;
-      const isEnded = () => call.cancelled || stopping.aborted;
+      const isEnded = () => call.cancelled || options.stopping.aborted;
       const limits = { waitMs, payloadBytesMax, answerByMs: answerByMs(call), isEnded };
       return backend.rejectPushes(1) ?? broadcast(pusher.shardQueries, request, limits);
     }),
@@ -114,13 +114,13 @@ class PushStream {
     readonly backend: Backend,
     readonly options: PushServiceOptions,
   ) {
-    const { backends, stopping } = options;
+    const { backends, stopping: signal } = options;
     this.#version = backends.version;
     this.#answerByMs = answerByMs(call);
     this.#intake = intakeOf(call);
     const stop = () => this.#stop();
-    stopping.addEventListener('abort', stop);
-    call.on('close', () => stopping.removeEventListener('abort', stop));
+    signal.addEventListener('abort', stop);
+    call.on('close', () => signal.removeEventListener('abort', stop));
     call.on('data', (frame: Frame) => {
       if (this.#version !== backends.version && !this.#isStillAuthorized()) return;
       for (const item of frame.items) this.#take(item);
@@ -209,8 +209,7 @@ class PushStream {
     if (this.#inFlight > 0 || this.call.writableEnded) return;
     if (this.#hasEnded) this.call.end();
     else if (this.options.stopping.aborted) {
-      const message = 'the router is shutting down; push through another one';
-      this.call.emit('error', toServiceError(rejection('NOT_READY', message)));
+      this.call.emit('error', toServiceError(stopping()));
     }
   }
 }

@@ -112,6 +112,8 @@ export class Pusher {
     const invalid = rejectPush(request, ttlMs, this.config);
     if (invalid !== undefined) return Promise.resolve(this.rejected(invalid));
     const startedMs = performance.now();
+    if (startedMs >= this.shardQueries.waitsEndAtMs)
+      return Promise.resolve(this.rejected(stopping()));
     const waitMs = Math.min(request.waitMs || this.config.waitMs, answerByMs - startedMs);
     if (waitMs <= 0) return Promise.resolve(this.rejected(deadlineExceeded()));
     const limited = this.#rates.reject(request.clientId, startedMs);
@@ -191,7 +193,8 @@ export class Pusher {
   ): Promise<Verdict | undefined> {
     for (let polls = 1; ; polls++) {
       const acked = await isAcked(this.#link, channel, clientId, messageId);
-      const isLast = performance.now() + ACK_POLL_MS > untilMs;
+      const endMs = Math.min(untilMs, this.shardQueries.waitsEndAtMs);
+      const isLast = performance.now() + ACK_POLL_MS > endMs;
       // A confirmation of a later push covers one that was skipped as well.
       if (acked || isLast || polls % POLLS_PER_SKIPPED === 0) {
         const skipped = await isSkipped(this.#link, channel, clientId, messageId);
@@ -258,6 +261,11 @@ export class Pusher {
     this.#rejected.inc({ code: rejected.code });
     return rejected;
   }
+}
+
+/** The answer to what arrives when the router has stopped; nothing was sent. */
+export function stopping(): Rejection {
+  return rejection('NOT_READY', 'the router is shutting down; push through another one');
 }
 
 function deadlineExceeded(): Rejection {

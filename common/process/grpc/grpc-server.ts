@@ -2,11 +2,12 @@
  * A gRPC server with `grpc.health.v1` and server reflection, so that grpcurl and grpc-health-probe
  * work without configuration.
  */
-import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerOptions, type ServiceError } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { joinHostPort } from '../../net/host-port.js';
-import { EnvironmentError } from '../lifecycle.js';
+import { EnvironmentError, within } from '../lifecycle.js';
 import { addCodes } from './calls.js';
+import { OpenStreams } from './open-streams.js';
 import { createReflection } from './reflection.js';
 
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
@@ -14,20 +15,60 @@ const HEALTH_SERVICE = 'grpc.health.v1.Health';
 export interface GrpcServer {
   readonly server: Server;
   readonly health: HealthImplementation;
+  /** Full names for health checks; '' is the server itself. */
+  readonly services: readonly string[];
+  readonly streams: OpenStreams;
 }
 
 /** @param services full names, such as `longline.v1.PushService` */
 export function createGrpcServer(services: readonly string[], options: ServerOptions): GrpcServer {
+  const streams = new OpenStreams();
   const server = new Server({
     ...options,
-    interceptors: [...(options.interceptors ?? []), addCodes],
+    interceptors: [streams.interceptor, ...(options.interceptors ?? []), addCodes],
   });
+  const checked = ['', ...services];
   const health = new HealthImplementation(
-    Object.fromEntries(['', ...services].map((name) => [name, 'SERVING' as const])),
+    Object.fromEntries(checked.map((name) => [name, 'SERVING' as const])),
   );
   health.addToServer(server);
   createReflection([...services, HEALTH_SERVICE]).addToServer(server);
-  return { server, health };
+  return { server, health, services: checked, streams };
+}
+
+/** Answers health checks and watches of every service. */
+export function setHealth(
+  { health, services }: GrpcServer,
+  healthStatus: 'SERVING' | 'NOT_SERVING',
+): void {
+  for (const service of services) health.setStatus(service, healthStatus);
+}
+
+/** Time for a status to reach a caller that reads. */
+const STATUS_MS = 200;
+
+/**
+ * Stops a server: its health is NOT_SERVING, it accepts no further calls, and streams that never end
+ * by themselves end with the reason, on which clients retry. Calls in flight have `graceMs`; what is
+ * open then belongs to a caller that does not read, and its connection is closed.
+ * @param ownStreams paths of the streams that their service ends
+ */
+export async function stopGrpc(
+  grpc: GrpcServer,
+  reason: Partial<ServiceError>,
+  graceMs: number,
+  ownStreams: readonly string[] = [],
+): Promise<void> {
+  const { server, streams } = grpc;
+  setHealth(grpc, 'NOT_SERVING');
+  const stopped = new Promise<void>((resolve) => {
+    server.tryShutdown(() => resolve());
+  });
+  streams.end(reason, ownStreams);
+  await within(graceMs, stopped);
+  streams.end(reason, []);
+  await within(STATUS_MS, stopped);
+  server.forceShutdown();
 }
 
 /** Resolves with the bound port; rejects with an EnvironmentError when it cannot listen. */
