@@ -8,9 +8,16 @@ import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { listenableHost } from '../common/net/any-host.js';
-import { bindGrpc, createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
+import { toServiceError } from '../common/process/grpc/calls.js';
+import {
+  bindGrpc,
+  createGrpcServer,
+  type GrpcServer,
+  setHealth,
+  stopGrpc,
+} from '../common/process/grpc/grpc-server.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { createHttpServer, listenHttp } from '../common/process/http-server.js';
+import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { Metrics } from '../common/process/metrics.js';
@@ -26,7 +33,7 @@ import { addConnectRoute } from './lookup/connect-route.js';
 import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
 import { createPushService, pushServiceDefinition } from './push/push-service.js';
-import { Pusher } from './push/pusher.js';
+import { Pusher, stopping as routerStopping } from './push/pusher.js';
 import { streamIntake } from './push/stream-intake.js';
 
 /** A message of PushStream carries several payloads; up to this size callers need not count bytes. */
@@ -36,7 +43,13 @@ const PAYLOADS_PER_MESSAGE = 4;
 /** Room in a message for everything besides the payload. */
 const GRPC_OVERHEAD_BYTES = 65_536;
 const PUSH_SERVICE = 'longline.v1.PushService';
+/** The service ends it when it has answered what it has read. */
+const PUSH_STREAM = `/${PUSH_SERVICE}/PushStream`;
 const HEALTH_INTERVAL_MS = 1_000;
+/** On a stop, waits for devices and their confirmations end after this time. */
+const WAITS_END_MS = 3_000;
+/** Time to answer after the last wait has ended. */
+const ANSWERS_MS = 1_000;
 
 /** The parts of a router that the functions below share. */
 interface RouterContext {
@@ -85,6 +98,7 @@ await runRole(async () => {
       ...auth.notReadyReasons(),
       ...(feed.current === undefined ? ['no assignment was received yet'] : []),
       ...(front?.isDraining ? ['the router is draining'] : []),
+      ...(stopping.signal.aborted ? ['the router is shutting down'] : []),
     ];
     return combineReadiness(channels.readiness(), { notReady, degraded: [] });
   };
@@ -98,25 +112,29 @@ await runRole(async () => {
     authenticator: auth.authenticator,
     metrics,
   });
-  const { grpc, writers } = await createPushServer(context, channels);
+  const { grpc, writers, shardQueries } = await createPushServer(context, channels);
 
   const httpPort = await listenHttp(http, host, config.httpPort);
   const frontPort = await front?.listen(host);
   const tls = await serverCredentials(config.backends.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   const health = setInterval(() => {
-    const status = channels.readiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING';
-    for (const service of ['', PUSH_SERVICE]) grpc.health.setStatus(service, status);
+    const isServing = channels.readiness().notReady.length === 0 && !front?.isDraining;
+    setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
   }, HEALTH_INTERVAL_MS);
 
   const closeAll = async () => {
     clearInterval(health);
     stopping.abort();
-    await front?.close();
+    shardQueries.endWaits(WAITS_END_MS);
+    const grace = WAITS_END_MS + ANSWERS_MS;
+    await Promise.all([
+      stopGrpc(grpc, toServiceError(routerStopping()), grace, [PUSH_STREAM]),
+      front?.close(),
+    ]);
     control.close();
     auth.close();
-    await http.close();
-    await new Promise<void>((resolve) => grpc.server.tryShutdown(() => resolve()));
+    await closeHttp(http);
     channels.close();
     writers.close();
     await link.close();
@@ -157,11 +175,17 @@ async function followAssignment(
   return control;
 }
 
+interface PushServer {
+  readonly grpc: GrpcServer;
+  readonly writers: AcceptLevelWriters;
+  readonly shardQueries: ShardQueries;
+}
+
 /** Creates the gRPC server of the Push API, which does not listen yet. */
 async function createPushServer(
   { config, log, metrics, link, stopping }: RouterContext,
   channels: PrivateChannels,
-): Promise<{ grpc: GrpcServer; writers: AcceptLevelWriters }> {
+): Promise<PushServer> {
   const { shardCount, inFlightMax, inbox, payloadBytesMax } = config;
   const shardQueries = new ShardQueries(link, channels, shardCount, inFlightMax, metrics, 'router');
   channels.onReplies = (batch) => shardQueries.onReplies(batch);
@@ -177,5 +201,5 @@ async function createPushServer(
   });
   const service = createPushService({ pusher, backends, log, stopping });
   grpc.server.addService(pushServiceDefinition, service);
-  return { grpc, writers };
+  return { grpc, writers, shardQueries };
 }
