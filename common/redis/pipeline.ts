@@ -10,8 +10,15 @@ import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import Parser from 'redis-parser';
 import { type CommandArgs, CommandBuffer } from './command-buffer.js';
-import { COMMAND_MS_MAX, type Endpoint, reconnectMs, SILENCE_MS_MAX } from './connection.js';
+import {
+  addressOf,
+  COMMAND_MS_MAX,
+  type Endpoint,
+  reconnectMs,
+  SILENCE_MS_MAX,
+} from './connection.js';
 import { type Outcome, outcomeOfError } from './execute.js';
+import { type IdentifiedConnection, parseIdentity } from './identity/server-identity.js';
 
 /** Resolution of timeouts. */
 const TICK_MS = 250;
@@ -23,7 +30,16 @@ interface PendingCommand {
   resolve: ((outcome: Outcome<never>) => void) | undefined;
 }
 
-export class RedisPipeline {
+export interface PipelineOptions {
+  /** A connection to a replica is closed before it is ready, and dialled again with backoff. */
+  readonly requiresMaster: boolean;
+  /** The server has rejected a write as a replica does. */
+  readonly onReadOnly: (pipeline: IdentifiedConnection) => void;
+}
+
+const ANY_SERVER: PipelineOptions = { requiresMaster: false, onReadOnly: () => {} };
+
+export class RedisPipeline implements IdentifiedConnection {
   readonly #out = new CommandBuffer();
   readonly #parser = new Parser({
     returnBuffers: true,
@@ -38,6 +54,9 @@ export class RedisPipeline {
   #pending: PendingCommand[] = [];
   #head = 0;
   #isReady = false;
+  #runId = '';
+  /** The connection is to be closed when the commands in flight are answered. */
+  #isRedialDue = false;
   #isFlushDue = false;
   /** When the first command of this turn was appended: the sending time of all of them. */
   #turnMs = 0;
@@ -48,6 +67,7 @@ export class RedisPipeline {
   constructor(
     readonly endpoint: Endpoint,
     readonly name: string,
+    readonly options = ANY_SERVER,
   ) {
     this.#tickTimer = setInterval(() => this.#tick(), TICK_MS);
     this.#connect();
@@ -56,6 +76,21 @@ export class RedisPipeline {
   /** True while commands can be sent. */
   get isReady(): boolean {
     return this.#isReady;
+  }
+
+  get address(): string {
+    return addressOf(this.endpoint);
+  }
+
+  get runId(): string {
+    return this.#runId;
+  }
+
+  /** Accepts no more commands, waits briefly for replies, closes the connection and dials again. */
+  redial(): void {
+    this.#isReady = false;
+    if (this.#head < this.#pending.length) this.#isRedialDue = true;
+    else this.#socket.destroy();
   }
 
   /** Sends a command; to be called only while ready. Never rejects. */
@@ -109,12 +144,16 @@ export class RedisPipeline {
     if (password !== undefined) {
       commands.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
     }
-    const outcomes = await Promise.all(
-      commands.map(([name, ...args]) => this.execute(name as string, args)),
-    );
-    this.#isReady = outcomes.every(({ type }) => type === 'done');
-    if (this.#isReady) this.#tries = 0;
-    else this.#socket.destroy();
+    const setUp = commands.map(([name, ...args]) => this.execute(name as string, args));
+    const info = await this.execute<string>('info', ['server', 'replication']);
+    const outcomes = await Promise.all(setUp);
+    const identity = info.type === 'done' ? parseIdentity(info.reply) : undefined;
+    const isUsable = identity?.isMaster || !this.options.requiresMaster;
+    this.#isReady =
+      identity !== undefined && isUsable && outcomes.every(({ type }) => type === 'done');
+    if (!this.#isReady) return void this.#socket.destroy();
+    this.#runId = identity!.runId;
+    this.#tries = 0;
   }
 
   #flush(): void {
@@ -130,7 +169,9 @@ export class RedisPipeline {
   #onError(message: string): void {
     this.#shift().resolve?.(outcomeOfError(message, true));
     // A demoted master keeps its connections; reconnecting resolves the name to the new master.
-    if (message.startsWith('READONLY')) this.#socket.destroy();
+    if (!message.startsWith('READONLY') || !this.#isReady) return;
+    this.options.onReadOnly(this);
+    this.redial();
   }
 
   #shift(): PendingCommand {
@@ -138,6 +179,7 @@ export class RedisPipeline {
     if (this.#head === this.#pending.length) {
       this.#pending = [];
       this.#head = 0;
+      if (this.#isRedialDue) this.#socket.destroy();
     } else if (this.#head >= 1024 && this.#head * 2 >= this.#pending.length) {
       this.#pending.splice(0, this.#head);
       this.#head = 0;
@@ -154,13 +196,16 @@ export class RedisPipeline {
       command.resolve = undefined;
     }
     const isReplyDue = this.#head < this.#pending.length || !this.#isReady;
-    if (isReplyDue && this.#receivedAtMs < nowMs - SILENCE_MS_MAX) this.#socket.destroy();
+    const isSilent = isReplyDue && this.#receivedAtMs < nowMs - SILENCE_MS_MAX;
+    if (isSilent || this.#isRedialDue) this.#socket.destroy();
     // The silence of a server counts from the moment it owes a reply.
     if (!isReplyDue) this.#receivedAtMs = nowMs;
   }
 
   #failAll(): void {
     this.#isReady = false;
+    this.#isRedialDue = false;
+    this.#runId = '';
     const unanswered = this.#pending.slice(this.#head);
     this.#pending = [];
     this.#head = 0;

@@ -1,6 +1,6 @@
 /** One pipelined connection per master. */
 import type { Endpoint } from './connection.js';
-import { RedisPipeline } from './pipeline.js';
+import { type PipelineOptions, RedisPipeline } from './pipeline.js';
 import { splitAddress } from './slot-map.js';
 
 export class RedisPipelines {
@@ -10,14 +10,21 @@ export class RedisPipelines {
   constructor(
     readonly endpoint: Endpoint,
     readonly name: string,
+    readonly options: PipelineOptions,
   ) {}
+
+  /** All pipelines, ready or not. */
+  all(): Iterable<RedisPipeline> {
+    return this.#pipelines.values();
+  }
 
   /** The pipeline to the master at `host:port`; undefined while it cannot send commands. */
   to(address: string | undefined): RedisPipeline | undefined {
     if (address === undefined) return undefined;
     let pipeline = this.#pipelines.get(address);
     if (pipeline === undefined) {
-      pipeline = new RedisPipeline({ ...this.endpoint, ...splitAddress(address) }, this.name);
+      const endpoint = { ...this.endpoint, ...splitAddress(address) };
+      pipeline = new RedisPipeline(endpoint, this.name, this.options);
       this.#pipelines.set(address, pipeline);
     }
     return pipeline.isReady ? pipeline : undefined;

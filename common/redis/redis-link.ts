@@ -21,12 +21,18 @@ import {
   reconnectMs,
 } from './connection.js';
 import { execute, type Outcome } from './execute.js';
+import { MasterCheck } from './identity/master-check.js';
+import {
+  dialIdentity,
+  type IdentifiedConnection,
+  identifyConnection,
+} from './identity/server-identity.js';
 import { RedisPipelines } from './pipelines.js';
 import { RedisNames } from './redis-names.js';
 import { parseInfo, rejectPolicy } from './requirements.js';
 import { RequirementsWatch } from './requirements-watch.js';
 import { retryUntilAvailable } from './retry.js';
-import { fetchSlotMapFromSentinels, type SentinelOptions, sentinelOptions } from './sentinel.js';
+import { fetchSlotMapFromSentinels } from './sentinel.js';
 import { ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
 import { runStartupCheck } from './startup-check.js';
@@ -64,6 +70,7 @@ export interface RedisLink {
   readonly isCluster: boolean;
   readonly names: RedisNames;
   readonly requirements: RequirementsWatch;
+  readonly masterCheck: MasterCheck;
   readonly log: Logger;
   /** Runs a command, and reports whether it ran, did not run, or may have run. Never rejects. */
   execute<Reply>(
@@ -124,13 +131,31 @@ export async function openRedis({
         'give one URL, or the seeds of one Redis Cluster',
     );
   }
+  /** All connections but the pipelines. */
+  const identified = new Set<IdentifiedConnection>();
+  const identify = (redis: Redis, address: () => string): IdentifiedConnection => {
+    const connection = identifyConnection(redis, address, !isCluster);
+    identified.add(connection);
+    redis.once('end', () => identified.delete(connection));
+    return connection;
+  };
+  const onReadOnly = ({ address, runId }: IdentifiedConnection) =>
+    masterCheck.onReadOnly(address, runId);
+  const openSingle = (address: string, connectionName: string, addressNow = () => address) => {
+    const redis = connectSingle({ ...endpoint, ...splitAddress(address) }, connectionName, () =>
+      onReadOnly(connection),
+    );
+    const connection = identify(redis, addressNow);
+    return redis;
+  };
   const commands = isCluster
     ? connectCluster(seeds, name)
-    : connectSingle(
-        endpoint,
-        name,
-        sentinelMaster === undefined ? {} : sentinelOptions(seeds, sentinelMaster),
-      );
+    : openSingle(addressOf(endpoint), name, () => subscriber.masters()[0]!);
+  if (commands instanceof Cluster) {
+    commands.on('+node', (node: Redis) =>
+      identify(node, () => `${node.options.host}:${node.options.port}`),
+    );
+  }
   logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
   await untilReady(commands);
   if (commands instanceof Cluster) await rejectEvictingMasters(commands, evictionAccepted);
@@ -140,6 +165,7 @@ export async function openRedis({
       connect: (address) => {
         const at = { ...endpoint, ...splitAddress(address) };
         const redis = new Redis(connectionOptions(at, `${name}-subscriber`));
+        identify(redis, () => address);
         logOutages(redis, log, `${address} (subscriber)`);
         return redis;
       },
@@ -153,9 +179,22 @@ export async function openRedis({
     log,
     metrics,
   );
-  const pipelines = new RedisPipelines(endpoint, name);
-  pipelines.follow(subscriber.masters());
-  const followTimer = setInterval(() => pipelines.follow(subscriber.masters()), FOLLOW_INTERVAL_MS);
+  const pipelines = new RedisPipelines(endpoint, name, { requiresMaster: !isCluster, onReadOnly });
+  const follow = () => {
+    const masters = subscriber.masters();
+    pipelines.follow(masters);
+    if (commands instanceof Redis) setAddress(commands, masters[0]!);
+  };
+  follow();
+  const followTimer = setInterval(follow, FOLLOW_INTERVAL_MS);
+  const masterCheck: MasterCheck = new MasterCheck({
+    masters: () => subscriber.masters(),
+    connections: () => [...identified, ...pipelines.all()],
+    dial: (address) => dialIdentity(endpoint, address, `${name}-check`),
+    requiresMaster: !isCluster,
+    log,
+    metrics,
+  });
   const requirements = new RequirementsWatch({
     masters: () => subscriber.masters(),
     run: (master, command, args) => pipelines.to(master)?.execute(command, args, 'text'),
@@ -185,18 +224,20 @@ export async function openRedis({
     isCluster,
     names,
     requirements,
+    masterCheck,
     log,
     execute: run,
     publish: (channel, payload) =>
       run<number>('spublish', [channel, payload]).then(toPublishResult),
     connectTo(address) {
-      const redis = connectSingle({ ...endpoint, ...splitAddress(address) }, `${name}-own`);
+      const redis = openSingle(address, `${name}-own`);
       logOutages(redis, log, `${address} (own)`);
       return redis;
     },
     isUp: () => commands.status === 'ready',
     async close() {
       clearInterval(followTimer);
+      masterCheck.close();
       requirements.close();
       pipelines.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
@@ -213,18 +254,27 @@ function keyOf(command: string, args: CommandArgs): string {
   return String(command === 'eval' || command === 'evalsha' ? args[2] : args[0]);
 }
 
-function connectSingle(
-  endpoint: Endpoint,
-  name: string,
-  sentinels: Partial<SentinelOptions> = {},
-): Redis {
+function connectSingle(endpoint: Endpoint, name: string, onReadOnly: () => void): Redis {
   return new Redis({
     ...connectionOptions(endpoint, name),
-    ...sentinels,
     commandTimeout: COMMAND_MS_MAX,
     // A demoted master keeps its connections; reconnecting resolves the name to the new master.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+    reconnectOnError: (error) => {
+      const isReadOnly = error.message.startsWith('READONLY');
+      if (isReadOnly) onReadOnly();
+      return isReadOnly;
+    },
   });
+}
+
+/** Makes a client dial another address, if it does not do so already. */
+function setAddress(redis: Redis, address: string): void {
+  const { options } = redis;
+  const { host, port } = splitAddress(address);
+  if (options.host === host && options.port === port) return;
+  Object.assign(options, { host, port });
+  if (options.tls) options.tls = { ...options.tls, servername: host };
+  redis.disconnect(true);
 }
 
 function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
@@ -307,5 +357,11 @@ async function fetchSlotMap(
   seed: Endpoint,
 ): Promise<SlotMap> {
   if (ready === undefined) return parseClusterSlots(await cluster.cluster('SLOTS'), seed.host);
-  return parseClusterSlots(await ready.redis.cluster('SLOTS'), splitAddress(ready.address).host);
+  const { redis, address } = ready;
+  const [info, slots] = await Promise.all([redis.cluster('INFO'), redis.cluster('SLOTS')]);
+  // Such a node may be cut off from the others together with this process, and its map be outdated.
+  if (info.includes('cluster_state:fail')) {
+    throw new Error(`${address} says that the cluster is down`);
+  }
+  return parseClusterSlots(slots, splitAddress(address).host);
 }

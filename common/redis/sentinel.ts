@@ -4,12 +4,21 @@
  * missed.
  */
 import { Redis } from 'ioredis';
-import { addressOf, connectionOptions, type Endpoint, reconnectMs } from './connection.js';
+import { addressOf, connectionOptions, type Endpoint } from './connection.js';
 import type { Attempt } from './retry.js';
 import { type SlotMap, singleMaster, splitAddress } from './slot-map.js';
 
+/** What one Sentinel says. */
+interface Named {
+  /** `host:port` of the master. */
+  readonly address: string;
+  /** Grows with every failover. */
+  readonly configEpoch: number;
+}
+
 /**
- * Queries one Sentinel after another for the address of the master.
+ * Queries all Sentinels for the address of the master. The answer with the newest configuration
+ * counts: a Sentinel that is cut off from the others together with a former master names that master.
  * @param sentinels with the credentials of the Redis, which the Sentinels share or do not require
  */
 export async function findMaster(
@@ -17,14 +26,17 @@ export async function findMaster(
   master: string,
   name: string,
 ): Promise<Attempt<Endpoint>> {
-  const reasons: string[] = [];
-  for (const sentinel of sentinels) {
-    const result = await querySentinel(sentinel, master, name);
-    if (result.type === 'done') {
-      return { type: 'done', value: { ...sentinel, ...splitAddress(result.value) } };
-    }
-    reasons.push(`${addressOf(sentinel)}: ${result.reason}`);
+  const results = await Promise.all(
+    sentinels.map((sentinel) => querySentinel(sentinel, master, name)),
+  );
+  const named = results.flatMap((result) => (result.type === 'done' ? [result.value] : []));
+  if (named.length > 0) {
+    const newest = named.reduce((a, b) => (b.configEpoch > a.configEpoch ? b : a));
+    return { type: 'done', value: { ...sentinels[0]!, ...splitAddress(newest.address) } };
   }
+  const reasons = results.map((result, i) =>
+    result.type === 'unavailable' ? `${addressOf(sentinels[i]!)}: ${result.reason}` : '',
+  );
   return { type: 'unavailable', reason: reasons.join('; ') };
 }
 
@@ -39,27 +51,11 @@ export async function fetchSlotMapFromSentinels(
   return singleMaster(addressOf(result.value));
 }
 
-export type SentinelOptions = ReturnType<typeof sentinelOptions>;
-
-/** Options for ioredis in place of an address: it dials the master of the moment. */
-export function sentinelOptions(sentinels: readonly Endpoint[], master: string) {
-  const { username, password, isTls } = sentinels[0]!;
-  return {
-    sentinels: sentinels.map(({ host, port }) => ({ host, port })),
-    name: master,
-    sentinelRetryStrategy: reconnectMs,
-    // Without a server name: ioredis would use that of the first master for all later ones.
-    ...(isTls && { enableTLSForSentinelMode: true, tls: {}, sentinelTLS: {} }),
-    ...(username && { sentinelUsername: username }),
-    ...(password && { sentinelPassword: password }),
-  };
-}
-
 async function querySentinel(
   sentinel: Endpoint,
   master: string,
   name: string,
-): Promise<Attempt<string>> {
+): Promise<Attempt<Named>> {
   const redis = new Redis({
     ...connectionOptions({ ...sentinel, db: 0 }, name),
     lazyConnect: true,
@@ -77,11 +73,18 @@ async function querySentinel(
       return { type: 'unavailable', reason: `it monitors no master named ${master}` };
     }
     const [host, port] = found as [string, string];
-    return { type: 'done', value: `${host}:${port}` };
+    const configEpoch = configEpochIn(await redis.call('SENTINEL', 'master', master));
+    return { type: 'done', value: { address: `${host}:${port}`, configEpoch } };
   } catch (error) {
     const { message } = error as Error;
     return { type: 'unavailable', reason: message === 'Connection is closed.' ? reason : message };
   } finally {
     redis.disconnect();
   }
+}
+
+/** @param state the reply to SENTINEL MASTER: names and values in turn */
+function configEpochIn(state: unknown): number {
+  const fields = state as readonly string[];
+  return Number(fields[fields.indexOf('config-epoch') + 1]);
 }

@@ -98,6 +98,13 @@ async function checkServer(
     }
     await checkPermissions(redis, names);
     const isCluster = info.get('cluster_enabled') === '1';
+    // Such as a name that still leads to a demoted master.
+    if (!isCluster && info.get('role') === 'slave') {
+      return {
+        type: 'unavailable',
+        reason: 'it is a replica; the address must lead to the master',
+      };
+    }
     const slotMap = isCluster
       ? parseClusterSlots(await redis.cluster('SLOTS'), endpoint.host)
       : singleMaster(addressOf(endpoint));
