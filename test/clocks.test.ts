@@ -1,5 +1,5 @@
 /**
- * Who reads the wall clock. It differs from machine to machine and may be set at any time, so it
+ * Readers of the wall clock. It differs from machine to machine and may be set at any time, so it
  * must not measure a duration, and nothing of another machine may be compared with it. A new file in
  * this list needs a reason of this kind; everything else uses `performance.now()`.
  */
@@ -14,11 +14,14 @@ const ROOMS = ['cli', 'client', 'common', 'control', 'drill', 'edge', 'proto', '
 /** Readers of the wall clock, with the reason. */
 const READERS: Readonly<Record<string, string>> = {
   'cli/commands/format.ts': 'prints a time to a person, from a duration',
+  'cli/doctor/readings.ts': 'its difference from the clock of Redis is what is measured',
   'cli/commands/moves-state.ts': 'an older control sends the end of a freeze as a Unix time only',
   'common/auth/authenticator.ts': 'the expiry of tickets, that of the token they stand for',
   'common/auth/jwt.ts': 'exp, nbf and iat of tokens are Unix times, with a tolerated difference',
   'common/process/grpc/calls.ts': 'the gRPC library takes and returns deadlines as Unix times',
   'common/process/time/clock.ts': 'the one place that reads it',
+  'common/redis/requirements-watch.ts':
+    'its difference from the clock of Redis is what is measured',
   'control/leadership/controller.ts': 'times of events, for people to read',
   'control/main.ts': 'the age of an event that another control may have recorded',
   'control/operator/operations.ts': 'the end of a freeze, and ids of events, which are times',

@@ -2,6 +2,8 @@
  * Limits that prevent a machine from holding many connections, judged from its readings. Pure: the
  * readings come from `readings.ts`. A value that could not be read is `unknown`, never `ok`.
  */
+import type { ClockReport } from '../../common/cluster/clocks/clock-reports.js';
+import { judgeClocks } from './clocks.js';
 
 /** Undefined: the value could not be read, or this machine does not have it. */
 export interface Readings {
@@ -36,6 +38,8 @@ export type RedisReadings =
       /** Keys evicted since the server started. */
       readonly evictedKeys: number;
       readonly appendOnly: boolean | undefined;
+      /** Of this machine and of the processes that have reported. Empty: Redis does not say. */
+      readonly clocks: readonly ClockReport[];
     };
 
 /** `fail`: the machine cannot hold the connections · `warn`: it can, until a failure or a burst. */
@@ -220,6 +224,7 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
     const advice = 'appendonly yes: without it, a restart of Redis loses every stored push';
     findings.push({ what: persistence, grade: 'warn', value: 'no append-only file', advice });
   }
+  findings.push(redis.clocks.length === 0 ? unread('clocks') : judgeClocks(redis.clocks));
   return findings;
 }
 

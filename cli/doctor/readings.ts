@@ -1,7 +1,12 @@
 /** Readings for `findings.ts`: /proc, control groups (v1 and v2), and Redis if its URL is given. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
+import { type ClockReport, readClockReports } from '../../common/cluster/clocks/clock-reports.js';
+import { unixMs } from '../../common/process/time/clock.js';
+import { measureOffset } from '../../common/process/time/clock-offset.js';
+import { RedisNames } from '../../common/redis/redis-names.js';
 import { parseSubscriberBuffer, readFacts } from '../../common/redis/requirements.js';
+import { splitAddress } from '../../common/redis/slot-map.js';
 import { nativeUnavailableReason } from '../../common/transport/native-transport.js';
 import type { Readings, RedisReadings } from './findings.js';
 
@@ -64,7 +69,12 @@ async function readRedis(url: string): Promise<RedisReadings> {
     await redis.connect();
     // Managed services and least-privilege users may not have permission for CONFIG.
     const settings = await redis.config('GET', 'client-output-buffer-limit').catch(() => []);
-    const facts = readFacts(await redis.info(), settings as string[]);
+    const askedAtMs = performance.now();
+    const info = await redis.info();
+    const roundTripMs = performance.now() - askedAtMs;
+    const facts = readFacts(info, settings as string[]);
+    const { timeMs } = facts;
+    const own = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, unixMs());
     const limits = facts.settings.get('client-output-buffer-limit');
     return {
       version: facts.version,
@@ -73,11 +83,32 @@ async function readRedis(url: string): Promise<RedisReadings> {
       maxmemoryPolicy: facts.maxmemoryPolicy,
       evictedKeys: facts.evictedKeys,
       appendOnly: facts.hasAppendOnlyFile,
+      clocks: own
+        ? [{ ...own, process: 'this machine' }, ...(await readReports(redis, timeMs!))]
+        : [],
     };
   } catch (error) {
     return { unreachable: (error as Error).message };
   } finally {
     redis.disconnect();
+  }
+}
+
+/** Empty: there are none, or the user lacks the right to read them. */
+async function readReports(redis: Redis, nowMs: number): Promise<ClockReport[]> {
+  const { clocks } = new RedisNames(process.env.LONGLINE_REDIS_PREFIX ?? '');
+  try {
+    return readClockReports(await redis.xrevrange(clocks, '+', '-'), nowMs);
+  } catch (error) {
+    // In a Redis Cluster, another server has them.
+    const address = /^MOVED \d+ (\S+)$/.exec((error as Error).message)?.[1];
+    if (address === undefined) return [];
+    const owner = redis.duplicate(splitAddress(address));
+    owner.on('error', () => {});
+    const read = owner.connect().then(() => owner.xrevrange(clocks, '+', '-'));
+    const entries = await read.catch(() => []);
+    owner.disconnect();
+    return readClockReports(entries, nowMs);
   }
 }
 

@@ -8,6 +8,7 @@ import { closeHttp, createHttpServer, listenHttp } from '../process/http-server.
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { openRedis, type RedisLink } from '../redis/redis-link.js';
+import { reportClock } from './clocks/clock-reports.js';
 import { agreeOnSettings, type ClusterSettings, watchSettings } from './cluster-settings.js';
 
 type RedisConfig = Pick<
@@ -56,6 +57,7 @@ export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   });
   await agreeOnSettings(link, config, onWaiting);
   watchSettings(link, config);
+  reportClock(link, name);
   await closeHttp(healthServer);
   return link;
 }

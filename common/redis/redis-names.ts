@@ -12,6 +12,8 @@ export class RedisNames {
   readonly assignment: string;
   /** String: the lock of the leading control. */
   readonly leader: string;
+  /** Stream: reports of the processes about their clocks. */
+  readonly clocks: string;
 
   /** @param prefix '' for none */
   constructor(readonly prefix: string) {
@@ -19,6 +21,7 @@ export class RedisNames {
     this.settings = `${this.#start}ll:settings`;
     this.assignment = `${this.#start}ll:assignment`;
     this.leader = `${this.#start}ll:leader`;
+    this.clocks = `${this.#start}ll:clocks`;
   }
 
   /**

@@ -11,6 +11,8 @@ import type { Counter } from 'prom-client';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { Readiness } from '../process/readiness.js';
+import { unixMs } from '../process/time/clock.js';
+import { type ClockOffset, measureOffset } from '../process/time/clock-offset.js';
 import type { CommandArgs } from './command-buffer.js';
 import type { Outcome } from './execute.js';
 import {
@@ -42,6 +44,8 @@ export interface RequirementsWatchOptions {
 /** The newest reading of one master. */
 interface Reading {
   readonly facts: ServerFacts;
+  /** Undefined: the server does not say its time. */
+  readonly clock: ClockOffset | undefined;
   readonly unmet: readonly Unmet[];
   /** When the reading began, in ms of the monotonic clock. */
   readonly atMs: number;
@@ -76,6 +80,15 @@ export class RequirementsWatch {
       'Masters of Redis that do not meet a requirement, by requirement',
       'requirement',
       () => REQUIREMENTS.map((requirement) => [requirement, this.#countUnmet(requirement)]),
+    );
+    metrics.gauges(
+      'longline_redis_clock_offset_seconds',
+      'Clock of each master of Redis minus the clock of this process',
+      'master',
+      () =>
+        [...this.#readings].flatMap(([master, { clock }]) =>
+          clock === undefined ? [] : [[master, clock.offsetMs / 1_000] as const],
+        ),
     );
   }
 
@@ -118,6 +131,16 @@ export class RequirementsWatch {
     );
   }
 
+  /** That of the master whose clock differs most from this machine's. Undefined: unknown. */
+  get largestClockOffset(): ClockOffset | undefined {
+    const offsets = [...this.#readings.values()].flatMap(({ clock }) => clock ?? []);
+    const size = ({ offsetMs }: ClockOffset) => Math.abs(offsetMs);
+    return offsets.reduce<ClockOffset | undefined>(
+      (largest, one) => (largest === undefined || size(one) > size(largest) ? one : largest),
+      undefined,
+    );
+  }
+
   async #read(master: string): Promise<void> {
     const { run, required } = this.options;
     const former = this.#readings.get(master);
@@ -125,7 +148,10 @@ export class RequirementsWatch {
     const info = await run(master, 'info', []);
     // Without an answer the last reading stays: other checks report that the master is away.
     if (info?.type !== 'done') return;
+    const roundTripMs = performance.now() - atMs;
     const facts = readFacts(String(info.reply), []);
+    const { timeMs } = facts;
+    const clock = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, unixMs());
     const isSameRun = former !== undefined && former.facts.runId === facts.runId;
     let isConfigHidden = isSameRun && former.isConfigHidden;
     let settings: readonly string[] = [];
@@ -138,8 +164,8 @@ export class RequirementsWatch {
     const complete = { ...facts, settings: readFacts('', settings).settings };
     if (facts.hasAppendOnlyFile) this.#hadAppendOnlyFile = true;
     const hadAppendOnlyFile = this.#hadAppendOnlyFile;
-    const unmet = findUnmet(complete, { ...required, hadAppendOnlyFile });
-    this.#readings.set(master, { facts: complete, unmet, atMs, isConfigHidden });
+    const unmet = findUnmet(complete, { ...required, hadAppendOnlyFile }, clock);
+    this.#readings.set(master, { facts: complete, clock, unmet, atMs, isConfigHidden });
     this.#logChanges(master, former?.unmet ?? [], unmet);
     this.#countEvicted(master, facts, former, isSameRun);
   }

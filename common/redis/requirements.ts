@@ -4,6 +4,8 @@
  * and a setting that cannot be read is not assumed to be wrong.
  */
 
+import { type ClockOffset, describeOffset, isWrong } from '../process/time/clock-offset.js';
+
 /** Sharded pub/sub was added in 7.0. */
 export const MAJOR_VERSION_MIN = 7;
 
@@ -17,6 +19,7 @@ export const REQUIREMENTS = [
   'persistence',
   'fsynced',
   'subscriber-buffer',
+  'clock',
 ] as const;
 export type Requirement = (typeof REQUIREMENTS)[number];
 
@@ -45,6 +48,8 @@ export interface ServerFacts {
   readonly hasAppendOnlyFile: boolean | undefined;
   /** False: the last write of the append-only file failed. */
   readonly isAppendOnlyFileWritten: boolean;
+  /** Unix time by the clock of the server; undefined: the server does not say. */
+  readonly timeMs: number | undefined;
   /** Keys evicted since the server started, or since CONFIG RESETSTAT. */
   readonly evictedKeys: number;
   /** By name; empty if CONFIG cannot be used. */
@@ -76,6 +81,7 @@ export function readFacts(info: string, settings: readonly string[]): ServerFact
     return value === undefined ? undefined : Number(value);
   };
   const appendOnly = fields.get('aof_enabled');
+  const timeMicroseconds = number('server_time_usec');
   const pairs: [string, string][] = [];
   for (let i = 0; i + 1 < settings.length; i += 2) pairs.push([settings[i]!, settings[i + 1]!]);
   return {
@@ -85,6 +91,7 @@ export function readFacts(info: string, settings: readonly string[]): ServerFact
     maxmemoryBytes: number('maxmemory'),
     hasAppendOnlyFile: appendOnly === undefined ? undefined : appendOnly === '1',
     isAppendOnlyFileWritten: fields.get('aof_last_write_status') !== 'err',
+    timeMs: timeMicroseconds === undefined ? undefined : timeMicroseconds / 1_000,
     evictedKeys: number('evicted_keys') ?? 0,
     settings: new Map(pairs),
   };
@@ -99,14 +106,18 @@ export function parseInfo(text: string): Map<string, string> {
   );
 }
 
-/** The requirements that a server does not meet, in the order of `REQUIREMENTS`. */
-export function findUnmet(facts: ServerFacts, required: Required): Unmet[] {
+/**
+ * The requirements that a server does not meet, in the order of `REQUIREMENTS`.
+ * @param clock undefined: the difference between the clocks is not known
+ */
+export function findUnmet(facts: ServerFacts, required: Required, clock?: ClockOffset): Unmet[] {
   const reasons: Record<Requirement, string | undefined> = {
     version: rejectVersion(facts.version),
     eviction: rejectPolicy(facts.maxmemoryPolicy, required.evictionAccepted),
     persistence: rejectPersistence(facts, required.hadAppendOnlyFile),
     fsynced: required.isFsynced ? rejectFsynced(facts.settings) : undefined,
     'subscriber-buffer': rejectSubscriberBuffer(facts.settings.get(SUBSCRIBER_BUFFER)),
+    clock: clock && rejectClock(clock),
   };
   return REQUIREMENTS.flatMap((requirement) => {
     const reason = reasons[requirement];
@@ -152,6 +163,14 @@ function rejectPersistence(facts: ServerFacts, hadAppendOnlyFile: boolean): stri
     return 'the append-only file cannot be written; free space on its disk';
   }
   return undefined;
+}
+
+function rejectClock(clock: ClockOffset): string | undefined {
+  if (!isWrong(clock)) return undefined;
+  return (
+    `its clock is ${describeOffset(clock)} this machine's; synchronise both (NTP): tokens are checked ` +
+    "by this machine's clock, and pushes expire by that of Redis"
+  );
 }
 
 function rejectSubscriberBuffer(limits: string | undefined): string | undefined {

@@ -22,6 +22,7 @@ const SUFFICIENT: Readings = {
     maxmemoryPolicy: 'noeviction',
     evictedKeys: 0,
     appendOnly: true,
+    clocks: [{ process: 'this machine', offsetMs: 1, errorMs: 1 }],
   },
 };
 const { redis: SUFFICIENT_REDIS } = SUFFICIENT;
@@ -64,6 +65,17 @@ test.each<[Partial<Readings>, string, Grade]>([
   ],
   [{ redis: { ...SUFFICIENT_REDIS, evictedKeys: 1 } as never }, 'keys that Redis evicted', 'fail'],
   [{ redis: { ...SUFFICIENT_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
+  [{ redis: { ...SUFFICIENT_REDIS, clocks: [] } as never }, 'clocks', 'unknown'],
+  [
+    {
+      redis: {
+        ...SUFFICIENT_REDIS,
+        clocks: [{ process: 'edge-1', offsetMs: -90_000, errorMs: 1 }],
+      } as never,
+    },
+    'clocks',
+    'warn',
+  ],
 ])('%j: %s is a %s', (readings, what, grade) => {
   expect(graded({ ...SUFFICIENT, ...readings })).toEqual([[what, grade]]);
 });

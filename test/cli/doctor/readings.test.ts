@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
 import {
   parseCgroupLimit,
   parseMemTotal,
@@ -33,6 +34,9 @@ test('reads memory and the buffer limit of subscribers', () => {
 test('reads this machine and a real Redis', async () => {
   const redis = await startRedis(['--maxmemory', '100mb']);
   try {
+    const client = new Redis(redis.url);
+    await client.xadd('ll:clocks', '*', 'p', 'edge-1', 'o', '-90000.0', 'e', '3.0');
+    client.disconnect();
     const readings = await readMachine(redis.url);
     expect(readings.redis).toMatchObject({
       version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
@@ -41,6 +45,14 @@ test('reads this machine and a real Redis', async () => {
       maxmemoryPolicy: 'noeviction',
       evictedKeys: 0,
       appendOnly: false,
+      clocks: [
+        {
+          process: 'this machine',
+          offsetMs: expect.closeTo(0, -3),
+          errorMs: expect.any(Number),
+        },
+        { process: 'edge-1', offsetMs: -90_000, errorMs: 3 },
+      ],
     });
   } finally {
     await redis.stop();

@@ -63,6 +63,18 @@ describe('a server', () => {
     },
   );
 
+  test('whose clock is certainly not this one does not', () => {
+    const clock = (offsetMs: number, errorMs: number) =>
+      findUnmet(readFacts('', []), NONE, { offsetMs, errorMs }).filter(
+        ({ requirement }) => requirement === 'clock',
+      );
+    expect(clock(4_900, 10)).toEqual([]);
+    expect(clock(-6_000, 1_500)).toEqual([]);
+    expect(clock(-90_000, 10)).toMatchObject([
+      { reason: expect.stringContaining("its clock is 90 s behind this machine's") },
+    ]);
+  });
+
   test('without an append-only file does not where there was one', () => {
     expect(unmet({ aof_enabled: '0' })).toEqual([]);
     expect(unmet({ aof_enabled: '0' }, { hadAppendOnlyFile: true })).toEqual(['persistence']);
