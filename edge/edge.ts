@@ -26,6 +26,8 @@ import { Takeover } from './session/takeover.js';
 import { TokenExpiry } from './session/token-expiry.js';
 import { Announcements } from './shards/announcements.js';
 import { Delivery } from './shards/delivery.js';
+import { LostHistory } from './shards/lost-history.js';
+import { RedisClocks } from './shards/redis-clocks.js';
 import { Replies } from './shards/replies.js';
 import { Shards } from './shards/shards.js';
 
@@ -83,7 +85,8 @@ export function createEdge(options: EdgeOptions) {
     shards,
     table,
     clients,
-    onTurnedAway: (clientId) => sessions.reconnectLoops.add(clientId, 'rejected', performance.now()),
+    onTurnedAway: (clientId) =>
+      sessions.reconnectLoops.add(clientId, 'rejected', performance.now()),
     pendingReads: () => catchUp.pendingReads,
     metrics,
   });
@@ -105,7 +108,8 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     handler: () => delivery,
   });
   const limits = new MessageLimits();
-  const skippedPushes = new SkippedPushes({ table, link, names, log, metrics });
+  const redisClocks = new RedisClocks(shardCount);
+  const skippedPushes = new SkippedPushes({ table, link, names, redisClocks, log, metrics });
   const onOverLimit = (connection: Connection, id: string) => skippedPushes.skip(connection, id);
   const reconnectLoops = new ReconnectLoops();
   const catchUp = new CatchUp({
@@ -113,6 +117,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     transport,
     link,
     names,
+    redisClocks,
     onSlow: (connection) => clients.end(connection, 'slow'),
     limits,
     onOverLimit,
@@ -147,18 +152,31 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
   });
   const replies = new Replies(edgeId, link, metrics);
   const rates = new MessageRates(shardCount, performance.now());
+  const lostHistory = new LostHistory({
+    link,
+    names,
+    shards,
+    pendingReads: () => catchUp.pendingReads,
+    onMarked: (shard, sinceMs) => clients.onHistoryLost(shard, sinceMs),
+    log,
+    metrics,
+  });
+  link.requirements.onEvicted = (master, sinceMs, cause) =>
+    lostHistory.onEvicted(master, sinceMs, cause);
   const delivery: Delivery = new Delivery({
     link,
     names,
+    redisClocks,
     shards,
     clients,
     announcements,
     replies,
     rates,
+    lostHistory,
     log,
     metrics,
   });
-  const reported = { rates, reconnectLoops, skippedPushes };
+  const reported = { rates, reconnectLoops, skippedPushes, lostHistory };
   const parts = { names, table, shards, limits, catchUp, confirmations, tokenExpiry, clients };
   return { ...parts, ...reported, delivery };
 }

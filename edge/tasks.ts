@@ -4,6 +4,7 @@ import type { EdgeConfig } from './config.js';
 import type { Edge } from './edge.js';
 import type { PeriodicTask } from './periodic-tasks.js';
 import { CONFIRMATIONS_FLUSH_MS } from './session/confirmations.js';
+import { LOST_HISTORY_STEP_MS } from './shards/lost-history.js';
 import { currentHeadroom } from './statistics.js';
 
 const SWEEP_MS = 1_000;
@@ -23,6 +24,7 @@ export function edgeTasks(edge: Edge, { heartbeatMs }: EdgeConfig): PeriodicTask
     { everyMs: SWEEP_MS, run: sweeper(edge, heartbeatMs) },
     { everyMs: COUNTERS_STEP_MS, run: counterPoller(edge) },
     { everyMs: HANDSHAKE_STEP_MS, run: admitter(edge) },
+    { everyMs: LOST_HISTORY_STEP_MS, run: () => void edge.lostHistory.step() },
     { everyMs: CONFIRMATIONS_FLUSH_MS, run: () => void edge.confirmations.flush() },
   ];
 }

@@ -6,14 +6,15 @@
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { Script } from '../redis/script.js';
-import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON } from './inbox.js';
+import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from './inbox.js';
 
 /**
  * Finds the position: the newest id that left the inbox. Where none is known, as after Redis has
  * lost its data, one is made up and kept as `gone` and `last`, so that a push that is lost after it
- * is still noticed. A made-up one is a minute old, because later pushes must be newer, also by the
- * clock of another master.
- * Input:  KEYS inbox, ack; ARGV history in ms
+ * is still noticed. A made-up one is a minute old, so that the ids of later pushes are times.
+ * A client without an inbox in a shard with a mark (lost-history.ts) has the position of the mark,
+ * which costs no memory in a Redis that has too little.
+ * Input:  KEYS inbox, ack, mark; ARGV history in ms
  * Output: the position; '' if Redis has no memory to keep it
  */
 const POSITION = new Script(`${LUA_COMMON}
@@ -25,6 +26,8 @@ local position = acked or gone
 if acked and gone and isBefore(acked, gone) then position = gone end
 if last and position then return position end
 local oldest = first(inbox)
+local mark = not last and not oldest and readMark(KEYS[3])
+if mark then return mark end
 local ms = oldest and parse(oldest[1]) - 1 or nowMs() - 60000
 position = string.format('%.0f-0', ms)
 local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
@@ -40,6 +43,6 @@ export function readPosition(
   channel: string,
   clientId: string,
 ): Promise<Outcome<string>> {
-  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
   return POSITION.run(link, keys, [HISTORY_MS], 'text', (position: string) => position);
 }

@@ -18,6 +18,7 @@
  *                            entry's `b` and `x`; without `due`, the oldest entry must be read.
  *                            After pushes were confirmed before an older one: `apart` the newest
  *                            of them · `freed` payload bytes of those after the oldest entry
+ *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes (lost-history.ts)
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
  * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. `acked` says
@@ -47,8 +48,8 @@ export const HISTORY_MS = 24 * 60 * 60 * 1000;
 /** Lua helpers at the start of the scripts. */
 export const LUA_COMMON = `
 local function parse(id)
-  local dash = string.find(id, '-', 1, true)
-  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
+  local ms, n = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms) or 0, tonumber(n) or 0
 end
 local function isBefore(a, b)
   local aMs, aN = parse(a)
@@ -61,6 +62,11 @@ local function nowMs()
 end
 local function first(inbox)
   return redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+end
+-- The position of the shard's mark; false if no stored push of the shard was lost.
+local function readMark(key)
+  local mark = redis.call('GET', key)
+  return mark and string.match(mark, '^%S+')
 end
 local function confirm(inbox, ack, id)
   redis.call('HSET', ack, 'acked', id)
@@ -123,6 +129,8 @@ if idem then
 end
 local now = nowMs()
 local count, dropped, isNew = redis.call('XLEN', inbox), 0, false
+-- The next id is newer than the newest one that Redis knows, by its clock where that is possible.
+local next = '*'
 -- Values for an empty inbox, of which this push becomes the oldest.
 local held, floor, due, freed = 0, 0, now + ttl, false
 if count > 0 then
@@ -156,14 +164,19 @@ elseif redis.call('EXISTS', inbox) == 0 then
   -- The inbox expired or never existed: no earlier push is in it.
   isNew = true
   local known = redis.call('HMGET', ack, 'last', 'apart')
-  if known[1] then redis.call('HSET', ack, 'gone', known[1]) end
+  if known[1] then
+    redis.call('HSET', ack, 'gone', known[1])
+    local ms, n = parse(known[1])
+    -- The clock was set back, or this master's is behind that of the one before it.
+    if ms >= now then next = string.format('%.0f-%.0f', ms, n + 1) end
+  end
   if known[2] then redis.call('HDEL', ack, 'apart', 'freed') end
 end
 local entry = {'p', payload, 'x', now + ttl, 'b', held}
 if ARGV[9] ~= '' then
   entry[7], entry[8] = 'c', ARGV[9]
 end
-local id = redis.call('XADD', inbox, '*', unpack(entry))
+local id = redis.call('XADD', inbox, next, unpack(entry))
 redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
 redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
 if count > 0 then
@@ -180,16 +193,18 @@ return {1, id, receivers, dropped}`);
 
 /**
  * Resumes after a device's cursor: confirms and deletes everything up to it.
- * Input:  KEYS inbox, ack; ARGV cursor
+ * Input:  KEYS inbox, ack, mark; ARGV cursor
  * Output: 1 if the history after the cursor is complete, else 0
  */
 const RESUME = new Script(`${LUA_COMMON}${LUA_SETTLE}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
 local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart')
 local last, acked, gone, apart = known[1], known[2], known[3], known[4]
-if not last then return 0 end
+local isMark = cursor == readMark(KEYS[3])
+if not last then return isMark and 1 or 0 end
 if redis.call('EXISTS', inbox) == 0 then gone = last end
 local isKnown = cursor == last or cursor == acked or cursor == gone or cursor == apart
+  or (isMark and not (acked and isBefore(cursor, acked)))
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
 confirm(inbox, ack, cursor)
@@ -231,17 +246,6 @@ local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
 local gone = redis.call('HGET', ack, 'gone')
 if redis.call('EXISTS', inbox) == 0 or (gone and not isBefore(gone, id)) then return 0 end
 return redis.call('XRANGE', inbox, id, id)[1] and 0 or 1`);
-
-/**
- * Reads a part of an inbox, and the newest push that is missing.
- * Input:  KEYS inbox, ack; ARGV start of the range, count
- * Output: {entries, gone}
- */
-const READ = new Script(`
-local inbox, ack = KEYS[1], KEYS[2]
-local isThere = redis.call('EXISTS', inbox) == 1
-local gone = redis.call('HGET', ack, isThere and 'gone' or 'last')
-return {redis.call('XRANGE', inbox, ARGV[1], '+', 'COUNT', ARGV[2]), gone or ''}`);
 
 export type Stored =
   | {
@@ -300,16 +304,6 @@ function readStored(reply: [1, string, number, number] | [0, string]): Stored {
   return { type: 'stored', id, receivers, dropped };
 }
 
-/** A stored push. */
-export interface InboxEntry {
-  readonly id: string;
-  readonly payload: Buffer;
-  /** Empty: none. */
-  readonly contentType: string;
-  /** Rest of its TTL in milliseconds; 0 or less: expired, and must not be delivered. */
-  readonly ttlMs: number;
-}
-
 const ID = /^\d{1,15}-\d{1,15}$/;
 
 /** Whether a text has the form of a message id: ids from devices are checked before their use. */
@@ -327,7 +321,7 @@ export function resumeInbox(
   clientId: string,
   cursor: string,
 ): Promise<Outcome<boolean>> {
-  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
   return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
 }
 
@@ -355,40 +349,6 @@ export async function readNewestId(
 ): Promise<Outcome<string>> {
   const outcome = await link.execute<string | null>('hget', [ackKey(channel, clientId), 'last']);
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply ?? '' } : outcome;
-}
-
-/** A part of an inbox and the newest push missing from it, read atomically. */
-export interface InboxPage {
-  /** Oldest first. */
-  readonly entries: readonly InboxEntry[];
-  /** The newest id that left the inbox unconfirmed; '': none. No later push is missing. */
-  readonly gone: string;
-}
-
-const EMPTY_PAGE: InboxPage = { entries: [], gone: '' };
-
-/** Reads up to `countMax` entries after the id `after`; '': from the oldest. Confirms nothing. */
-export function readInbox(
-  link: Pick<RedisLink, 'execute'>,
-  channel: string,
-  clientId: string,
-  after: string,
-  countMax: number,
-): Promise<Outcome<InboxPage>> {
-  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
-  return READ.run(link, keys, [after === '' ? '-' : `(${after}`, countMax], 'bytes', readPage);
-}
-
-function readPage([entries, gone]: [[Buffer, Buffer[]][], Buffer]): InboxPage {
-  if (entries.length === 0 && gone.length === 0) return EMPTY_PAGE;
-  const nowMs = Date.now();
-  const parsed = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
-    id: id.toString(),
-    payload: payload!,
-    contentType: contentType?.toString('latin1') ?? '',
-    ttlMs: Number(expiresAtMs) - nowMs,
-  }));
-  return { entries: parsed, gone: gone.toString() };
 }
 
 /**
@@ -455,4 +415,9 @@ export function inboxKey(channel: string, clientId: string): string {
 
 export function ackKey(channel: string, clientId: string): string {
   return `${channel}:ack:${clientId}`;
+}
+
+/** The mark of a shard that has lost stored pushes: see lost-history.ts. */
+export function markKey(channel: string): string {
+  return `${channel}:lost`;
 }

@@ -65,8 +65,9 @@ export class RequirementsWatch {
    * A master has evicted keys; to be set by a process that tells devices.
    * @param sinceMs none before this time, in ms of the monotonic clock; undefined: at any time
    *   before this process started
+   * @param cause equal for all processes that have read the same number
    */
-  onEvicted: (master: string, sinceMs: number | undefined) => void = () => {};
+  onEvicted: (master: string, sinceMs: number | undefined, cause: string) => void = () => {};
 
   constructor(readonly options: RequirementsWatchOptions) {
     const { metrics } = options;
@@ -172,7 +173,7 @@ export class RequirementsWatch {
 
   #countEvicted(
     master: string,
-    { evictedKeys }: ServerFacts,
+    { evictedKeys, runId }: ServerFacts,
     former: Reading | undefined,
     isSameRun: boolean,
   ): void {
@@ -185,7 +186,7 @@ export class RequirementsWatch {
       { redis: master, evicted: grown },
       'Redis has evicted keys: stored pushes are lost',
     );
-    this.onEvicted(master, former?.atMs);
+    this.onEvicted(master, former?.atMs, `evicted:${runId}:${evictedKeys}`);
   }
 
   #logChanges(master: string, before: readonly Unmet[], now: readonly Unmet[]): void {

@@ -14,19 +14,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
-import {
-  type InboxEntry,
-  isIdBefore,
-  readInbox,
-  readNewestId,
-  resumeInbox,
-} from '../../common/cluster/inbox.js';
+import { type InboxEntry, readInbox } from '../../common/cluster/history/inbox-read.js';
+import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
 import { readPosition } from '../../common/cluster/inbox-position.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
-import type { StartFrom } from '../protocol/protocol.js';
+import type { Protocol, StartFrom } from '../protocol/protocol.js';
+import type { RedisClocks } from '../shards/redis-clocks.js';
 import type { Connections } from './connections.js';
 import type { MessageLimits } from './message-limits.js';
 
@@ -47,6 +43,10 @@ interface Progress {
   cursor: string;
   /** The device must receive a `reset`: its history has a gap. */
   isIncomplete: boolean;
+  /** Redis does not know the newest id that was sent: the connection needs another position. */
+  isUnproven: boolean;
+  /** The position for the next `reset` was read. */
+  hasPosition: boolean;
   /** A push has arrived meanwhile: the inbox must be read once more. */
   mustReadAgain: boolean;
   /** Waits for `unpark`. */
@@ -61,6 +61,7 @@ export interface CatchUpOptions {
   readonly transport: Pick<Transport, 'write'>;
   readonly link: Pick<RedisLink, 'execute'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
+  readonly redisClocks: Pick<RedisClocks, 'observe'>;
   /** Ends a connection whose send buffer does not drain. */
   readonly onSlow: (connection: Connection) => void;
   readonly limits: Pick<MessageLimits, 'allows'>;
@@ -76,12 +77,22 @@ export class CatchUp {
   /** Running reads that sleep instead of waiting for a reply of Redis. */
   #sleeping = 0;
   readonly #replayed: Counter;
+  readonly #expired: Counter;
+  readonly #resets: Counter;
 
   constructor(readonly options: CatchUpOptions) {
     const { metrics } = options;
     this.#replayed = metrics.counter(
       'longline_edge_pushes_replayed_total',
       'Durable pushes written from inboxes',
+    );
+    this.#expired = metrics.counter(
+      'longline_edge_pushes_expired_total',
+      'Durable pushes whose TTL had passed when the inbox of their device was read',
+    );
+    this.#resets = metrics.counter(
+      'longline_edge_resets_total',
+      'Messages `reset` written to devices: their history is not complete',
     );
     metrics.gauge(
       'longline_edge_catching_up',
@@ -99,17 +110,25 @@ export class CatchUp {
       startFrom,
       cursor: cursor ?? '',
       isIncomplete: cursor === undefined,
+      isUnproven: false,
+      hasPosition: false,
       mustReadAgain: false,
       isParked: false,
     });
     this.#run(connection);
   }
 
-  /** Reads the inbox again, because it may have new entries. Only for a subscribed connection. */
-  readAgain(connection: Connection): void {
+  /**
+   * Reads the inbox again, because it may have new entries. Only for a subscribed connection.
+   * @param isIncomplete the device must receive a `reset`
+   */
+  readAgain(connection: Connection, isIncomplete = false): void {
     const progress = this.#progress.get(connection);
-    if (progress !== undefined) progress.mustReadAgain = true;
-    else this.start(connection, '', 'unconfirmed');
+    if (progress === undefined) {
+      return this.start(connection, isIncomplete ? undefined : '', 'unconfirmed');
+    }
+    progress.mustReadAgain = true;
+    progress.isIncomplete ||= isIncomplete;
   }
 
   /** The device cannot receive a push yet: it stays in the inbox until `unpark`. */
@@ -118,6 +137,8 @@ export class CatchUp {
       startFrom: 'unconfirmed',
       cursor: '',
       isIncomplete: false,
+      isUnproven: false,
+      hasPosition: false,
       mustReadAgain: false,
       isParked: true,
     });
@@ -173,7 +194,7 @@ export class CatchUp {
   }
 
   async #readPage(connection: Connection, progress: Progress): Promise<PageResult> {
-    const { table, link, names } = this.options;
+    const { table, link, names, redisClocks } = this.options;
     const clientId = table.clientIdOf(connection);
     const channel = names.channelOf(table.shardOf(connection));
     if (progress.startFrom === 'now') {
@@ -193,18 +214,25 @@ export class CatchUp {
       else progress.isIncomplete = true;
       progress.cursor = '';
     }
-    if (progress.isIncomplete && table.lastSentId(connection) === '') {
+    if (progress.isIncomplete && (progress.isUnproven || table.lastSentId(connection) === '')) {
       const position = await readPosition(link, channel, clientId);
       if (position.type !== 'done') return this.#postpone(connection, progress);
       if (!this.#isCurrent(connection, progress)) return 'stopped';
       if (position.reply !== '') table.markSent(connection, position.reply);
+      progress.isUnproven = false;
+      progress.hasPosition = true;
     }
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
     const page = await readInbox(link, channel, clientId, after, ENTRIES_PER_PAGE);
     if (page.type !== 'done') return this.#postpone(connection, progress);
     if (!this.#isCurrent(connection, progress)) return 'stopped';
-    const { entries, gone } = page.reply;
+    const { entries, gone, redisMs, isProven } = page.reply;
+    redisClocks.observe(table.shardOf(connection), redisMs, performance.now());
+    if (!isProven && !progress.hasPosition && canReset(table.protocolOf(connection))) {
+      progress.isIncomplete = progress.isUnproven = true;
+      return 'more';
+    }
     if (after !== '' && gone !== '' && isIdBefore(after, gone)) {
       progress.isIncomplete = true;
       table.markSent(connection, gone);
@@ -220,15 +248,18 @@ export class CatchUp {
   ): Promise<PageResult> {
     const { table } = this.options;
     const protocol = table.protocolOf(connection);
-    if (progress.isIncomplete && protocol.encodeReset !== undefined) {
+    const isIncomplete = progress.isIncomplete;
+    // Now, because another loss may be noticed while the reset is written.
+    progress.isIncomplete = progress.hasPosition = false;
+    if (isIncomplete && canReset(protocol)) {
       // Expired pushes before the first one that follows are part of the gap.
       const live = entries.findIndex((entry) => !isExpired(entry));
       const last = entries[(live < 0 ? entries.length : live) - 1];
       const id = last?.id ?? table.lastSentId(connection);
       const reset = protocol.encodeReset(connection, id);
       if (!(await this.#writeWhenDrained(connection, progress, reset))) return 'stopped';
+      this.#resets.inc();
     }
-    progress.isIncomplete = false;
     for (const entry of entries) {
       if (!(await this.#write(connection, progress, entry))) return 'stopped';
     }
@@ -255,6 +286,8 @@ export class CatchUp {
       } else {
         onOverLimit(connection, entry.id);
       }
+    } else {
+      this.#expired.inc();
     }
     table.markSent(connection, entry.id);
     return true;
@@ -280,6 +313,13 @@ export class CatchUp {
     await sleep(ms);
     this.#sleeping--;
   }
+}
+
+/** MQTT has no message that says that pushes are missing. */
+function canReset(
+  protocol: Protocol,
+): protocol is Protocol & Required<Pick<Protocol, 'encodeReset'>> {
+  return protocol.encodeReset !== undefined;
 }
 
 function isExpired({ ttlMs }: InboxEntry): boolean {

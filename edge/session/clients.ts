@@ -47,6 +47,9 @@ interface Opening {
 /** Bound on the bytes of a device before it is accepted: a few requests, not a stream. */
 export const EARLY_DATA_BYTES_MAX = 16 * 1024;
 
+/** From the connect to the first read of the inbox, while Redis answers. */
+const FIRST_READ_MS_MAX = 10_000;
+
 /** An announcement that has not arrived back after this time is sent again. */
 const ANNOUNCEMENT_OVERDUE_MS = 3_000;
 
@@ -155,6 +158,15 @@ export class Clients implements Host, ShardClients {
   onGap(shard: number): void {
     const { table, catchUp } = this.options;
     for (const connection of table.subscribedOf(shard)) catchUp.readAgain(connection);
+  }
+
+  onHistoryLost(shard: number, sinceMs: number): void {
+    const { table, catchUp } = this.options;
+    for (const connection of table.subscribedOf(shard)) {
+      // Its backlog may have been read after the loss, so no id that it was sent proves anything.
+      const isRecent = table.connectedAtMs(connection) >= sinceMs - FIRST_READ_MS_MAX;
+      catchUp.readAgain(connection, isRecent);
+    }
   }
 
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void {

@@ -3,8 +3,8 @@
  * device calls too large, by its close code or by the maximum in its connect request, at once; one
  * after which connections end again and again, after `DELIVERY_TRIES_MAX` tries.
  *
- * Nothing is kept per connection: the newest id that was sent contains the time of its push, and a
- * push from the backlog is sent after the connect.
+ * Nothing is kept per connection: the newest id that was sent contains the time of its push by the
+ * clock of Redis, and a push from the backlog is sent after the connect.
  */
 import type { Counter } from 'prom-client';
 import { parseMessageId } from '../../common/cluster/inbox.js';
@@ -16,6 +16,7 @@ import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection } from '../../common/transport/transport.js';
 import type { SkippedPush } from '../../proto/gen/longline/v1/edge_session.js';
 import type { EndReason } from '../protocol/protocol.js';
+import type { RedisClocks } from '../shards/redis-clocks.js';
 import type { Connections } from './connections.js';
 
 /** A connection that ends later than this after its newest push did not end because of it. */
@@ -36,6 +37,7 @@ export interface SkippedPushesOptions {
   readonly table: Connections;
   readonly link: Pick<RedisLink, 'execute'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
+  readonly redisClocks: Pick<RedisClocks, 'elapsedMs'>;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -53,18 +55,22 @@ export class SkippedPushes {
     );
   }
 
-  /** Handles the end of a connection that has left the connection table in this turn. */
+  /**
+   * Handles the end of a connection that has left the connection table in this turn.
+   * @param nowMs of the monotonic clock
+   */
   onEnded(connection: Connection, clientId: string, reason: EndReason, nowMs: number): void {
-    const { table, link, names } = this.options;
+    const { table, link, names, redisClocks } = this.options;
     const lastSentId = table.lastSentId(connection);
     if (lastSentId === '') return;
     const channel = names.channelOf(table.shardOf(connection));
     if (reason === 'push_too_large') {
       this.#run(clientId, 'too_large', () => skipLargestPush(link, channel, clientId, lastSentId));
     } else if (reason === 'peer' || reason === 'error') {
-      const [sentMs] = parseMessageId(lastSentId);
-      const sentAtMs = Math.max(sentMs, table.connectedAtMs(connection));
-      if (nowMs - sentAtMs > SOON_MS) return;
+      const [pushedMs] = parseMessageId(lastSentId);
+      const sincePushMs = redisClocks.elapsedMs(table.shardOf(connection), pushedMs, nowMs);
+      const sinceConnectMs = nowMs - table.connectedAtMs(connection);
+      if (Math.min(sincePushMs, sinceConnectMs) > SOON_MS) return;
       this.#run(clientId, 'disconnects', () =>
         countDeliveryTry(link, channel, clientId, lastSentId),
       );

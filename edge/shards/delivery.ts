@@ -21,6 +21,8 @@ import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import type { Message } from '../protocol/protocol.js';
 import type { MessageRates } from '../report/load.js';
 import type { Announcements } from './announcements.js';
+import type { LostHistory } from './lost-history.js';
+import type { RedisClocks } from './redis-clocks.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
@@ -44,6 +46,8 @@ export interface ShardClients {
   onConfirmed(shard: number): void;
   /** Pushes of the shard were missed; the durable ones are in the inboxes. */
   onGap(shard: number): void;
+  /** Inboxes of the shard may be lost, but not before `sinceMs` of the monotonic clock. */
+  onHistoryLost(shard: number, sinceMs: number): void;
   /** An edge, possibly this one, has announced a connection. */
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
   push(shard: number, clientId: string, message: Message): PushOutcome;
@@ -57,14 +61,19 @@ export interface ShardClients {
 export interface DeliveryOptions {
   readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
   readonly names: ShardNames;
+  readonly redisClocks: RedisClocks;
   readonly shards: Pick<Shards, 'owns' | 'isConfirmed' | 'hasClients'>;
   readonly clients: ShardClients;
   readonly announcements: Announcements;
   readonly replies: Replies;
   readonly rates: MessageRates;
+  readonly lostHistory: Pick<LostHistory, 'onCounterFell'>;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
+
+/** Redis has lost writes at most this long before its counter shows it, unless it was away. */
+const LOSS_NOTICED_MS_MAX = 10_000;
 
 export class Delivery implements ShardHandler {
   readonly #sequences: Sequences;
@@ -130,9 +139,7 @@ export class Delivery implements ShardHandler {
       for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
       return;
     }
-    if (envelope.seq !== '' && !this.#sequences.onPush(shard, Number(envelope.seq))) {
-      this.#onGap(shard);
-    }
+    if (envelope.seq !== '') this.#onNumber(shard, Number(envelope.seq));
     const body = this.#process(shard, envelope);
     if (body === undefined || envelope.queryId === 0) return;
     const { queryId, replyChannel } = envelope;
@@ -140,15 +147,17 @@ export class Delivery implements ShardHandler {
   }
 
   /**
-   * Reads the counters of those shards with clients whose number is `part` modulo `parts`. The last
-   * push before a silence may be lost, and no later push would reveal it. Reading all counters at
-   * once would delay pushes. To be called with each part every few seconds.
+   * Reads the counters of those shards with clients, and of those owned, whose number is `part`
+   * modulo `parts`. The last push before a silence may be lost, and no later push would reveal it.
+   * Without clients, a counter that falls still shows that Redis has lost pushes. Reading all
+   * counters at once would delay pushes. To be called with each part every few seconds.
    */
   pollShardCounters(part: number, parts: number): void {
     const { names, shards } = this.options;
     const polled: number[] = [];
     for (let shard = part; shard < names.shardCount; shard += parts) {
-      if (shards.hasClients(shard) && shards.isConfirmed(shard)) polled.push(shard);
+      const isServed = shards.hasClients(shard) || shards.owns(shard);
+      if (isServed && shards.isConfirmed(shard)) polled.push(shard);
     }
     if (polled.length > 0) void this.#readCounters(polled);
   }
@@ -156,13 +165,28 @@ export class Delivery implements ShardHandler {
   async #readCounters(polled: readonly number[]): Promise<void> {
     const { link, names, shards } = this.options;
     const channels = polled.map((shard) => names.channelOf(shard));
+    const before = polled.map((shard) => this.#sequences.highest(shard));
     const counters = await readShardCounters(link, channels);
     for (const [i, shard] of polled.entries()) {
       const counter = counters[i];
       // Undefined while Redis is unreachable: the next poll reads it.
       if (counter === undefined || !shards.isConfirmed(shard)) continue;
+      if (counter < before[i]!) this.#onLostWrites(shard, before[i]!, counter);
       if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
     }
+  }
+
+  #onNumber(shard: number, seq: number): void {
+    if (this.#sequences.provesLoss(shard, seq)) {
+      this.#onLostWrites(shard, this.#sequences.highest(shard), seq);
+    }
+    if (!this.#sequences.onPush(shard, seq)) this.#onGap(shard);
+  }
+
+  #onLostWrites(shard: number, before: number, now: number): void {
+    this.#sequences.restart(shard, now);
+    const sinceMs = performance.now() - LOSS_NOTICED_MS_MAX;
+    this.options.lostHistory.onCounterFell(shard, sinceMs, before, now);
   }
 
   #onGap(shard: number): void {
@@ -172,10 +196,11 @@ export class Delivery implements ShardHandler {
 
   /** Returns the body of the reply; undefined for an envelope that this version does not know. */
   #process(shard: number, envelope: ShardEnvelope): Reply['body'] {
-    const { clients, rates } = this.options;
+    const { clients, rates, redisClocks } = this.options;
     const { clientId, id, body } = envelope;
     switch (body?.$case) {
       case 'push': {
+        if (id !== '') redisClocks.observe(shard, Number.parseInt(id, 10), performance.now());
         const outcome = clients.push(shard, clientId, { id, ...body.value });
         if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
         return { $case: outcome, value: {} };

@@ -1,13 +1,8 @@
 /** The position of a client with a gap in its history, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import {
-  confirmInbox,
-  isIdBefore,
-  readInbox,
-  resumeInbox,
-  storePush,
-} from '../../../common/cluster/inbox.js';
+import { readInbox } from '../../../common/cluster/history/inbox-read.js';
+import { confirmInbox, isIdBefore, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
 import { readPosition } from '../../../common/cluster/inbox-position.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';

@@ -1,13 +1,13 @@
 /** The inbox's scripts against a real Redis. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
+import { readInbox } from '../../../common/cluster/history/inbox-read.js';
 import {
   confirmInbox,
   type InboxBounds,
   isAcked,
   isMessageId,
-  readInbox,
   readShardCounters,
   resumeInbox,
   type StorePush,
@@ -449,6 +449,33 @@ describe('readInbox', () => {
     const id = await storeId({ ttlMs: 20 });
     await eventually(async () => expect(await read()).toEqual([]));
     expect(await goneOf()).toBe(id);
+  });
+});
+
+describe('wrong clocks', () => {
+  test.each([-3_600_000, -90_000, 90_000, 3_600_000])(
+    'the rest of a TTL does not depend on the clock of this machine (%d ms)',
+    async (aheadMs) => {
+      const id = await storeId({ ttlMs: 60_000 });
+      const now = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + aheadMs);
+      try {
+        const [entry] = await read();
+        expect(entry!.id).toBe(id);
+        expect(entry!.ttlMs).toBeGreaterThan(50_000);
+        expect(entry!.ttlMs).toBeLessThanOrEqual(60_000);
+      } finally {
+        now.mockRestore();
+      }
+    },
+  );
+
+  test('ids grow also when the clock of Redis was set back after an inbox has expired', async () => {
+    const before = `${Date.now() + 3_600_000}-7`;
+    await link.commands.hset(`${CHANNEL}:ack:alice`, { last: before, acked: before });
+    const ids = [await storeId(), await storeId()];
+    expect(ids).toEqual([before.replace(/-7$/, '-8'), before.replace(/-7$/, '-9')]);
+    expect(await isComplete(before)).toBe(true);
+    expect(await idsOf()).toEqual(ids);
   });
 });
 

@@ -1,13 +1,8 @@
 /** The scripts that skip pushes, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import {
-  confirmInbox,
-  isAcked,
-  readInbox,
-  resumeInbox,
-  storePush,
-} from '../../../common/cluster/inbox.js';
+import { readInbox } from '../../../common/cluster/history/inbox-read.js';
+import { confirmInbox, isAcked, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
 import {
   countDeliveryTry,
   DELIVERY_TRIES_MAX,

@@ -34,6 +34,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
     transport,
     link,
     names: { channelOf: () => 'll:{7}' },
+    redisClocks: { observe: () => {} },
     onSlow: () => {},
     limits: new MessageLimits(),
     onOverLimit: () => {},

@@ -66,4 +66,19 @@ describe('Sequences', () => {
       }),
     );
   });
+
+  test('a number that Redis has assigned before proves that it has lost writes', () => {
+    const sequences = new Sequences(1);
+    sequences.onPush(0, 5);
+    sequences.onCounter(0, 7);
+    expect(sequences.highest(0)).toBe(7);
+    // The counter has overtaken these pushes.
+    expect(sequences.provesLoss(0, 6)).toBe(false);
+    expect(sequences.provesLoss(0, 5)).toBe(true);
+    sequences.forget(0);
+    expect(sequences.provesLoss(0, 5)).toBe(true);
+    sequences.restart(0, 2);
+    expect(sequences.highest(0)).toBe(2);
+    expect(sequences.provesLoss(0, 3)).toBe(false);
+  });
 });

@@ -1,0 +1,85 @@
+/** Reads the stored pushes of a client, and whether any are missing. Confirms nothing. */
+import type { Outcome } from '../../redis/execute.js';
+import type { RedisLink } from '../../redis/redis-link.js';
+import { Script } from '../../redis/script.js';
+import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from '../inbox.js';
+import { LOSS_MS, MARK_AGE_MS } from './lost-history.js';
+
+/**
+ * Reads a part of an inbox, and the newest push that is missing.
+ *
+ * The history after an id that was sent is proven if Redis still knows the id: as an entry, or by
+ * the ack hash. Both are gone when no push was stored for a day, or when Redis has lost them. A
+ * start without an id proves nothing once the shard has lost pushes.
+ *
+ * Input:  KEYS inbox, ack, mark; ARGV id after which to read or '', count, history in ms, age of a
+ *         new mark in ms, how long a mark counts in ms
+ * Output: {entries, gone, Unix ms by the clock of Redis, with which the expiry is compared, 1 if the
+ *         history after the id is proven}
+ */
+const READ = new Script(`${LUA_COMMON}
+local inbox, ack, after = KEYS[1], KEYS[2], ARGV[1]
+local now = nowMs()
+local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart')
+local last, acked, gone, apart = known[1], known[2], known[3], known[4]
+if redis.call('EXISTS', inbox) == 0 then gone = last end
+local mark = readMark(KEYS[3])
+local function isProven()
+  if after ~= '' then
+    if after == last or after == gone or after == apart or after == mark then return true end
+    if acked and not isBefore(acked, after) then return true end
+    if redis.call('XRANGE', inbox, after, after)[1] then return true end
+    if last or now - parse(after) < tonumber(ARGV[3]) then return false end
+  end
+  return not mark or now - parse(mark) - ARGV[4] > tonumber(ARGV[5])
+end
+local from = after == '' and '-' or '(' .. after
+return {redis.call('XRANGE', inbox, from, '+', 'COUNT', ARGV[2]), gone or '', now,
+  isProven() and 1 or 0}`);
+
+/** A stored push. */
+export interface InboxEntry {
+  readonly id: string;
+  readonly payload: Buffer;
+  /** Empty: none. */
+  readonly contentType: string;
+  /** Rest of its TTL in milliseconds; 0 or less: expired, and must not be delivered. */
+  readonly ttlMs: number;
+}
+
+/** A part of an inbox and the newest push missing from it, read atomically. */
+export interface InboxPage {
+  /** Oldest first. */
+  readonly entries: readonly InboxEntry[];
+  /** The newest id that left the inbox unconfirmed; '': none. No later push is missing. */
+  readonly gone: string;
+  /** Time of the read by the clock of Redis, Unix ms. */
+  readonly redisMs: number;
+  /** False: Redis may have lost pushes after the id, without a trace in this inbox. */
+  readonly isProven: boolean;
+}
+
+type Reply = [entries: [Buffer, Buffer[]][], gone: Buffer, redisMs: number, isProven: number];
+
+/** Reads up to `countMax` entries after the id `after`; '': from the oldest. */
+export function readInbox(
+  link: Pick<RedisLink, 'execute'>,
+  channel: string,
+  clientId: string,
+  after: string,
+  countMax: number,
+): Promise<Outcome<InboxPage>> {
+  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
+  const args = [after, countMax, HISTORY_MS, MARK_AGE_MS, LOSS_MS];
+  return READ.run(link, keys, args, 'bytes', readPage);
+}
+
+function readPage([entries, gone, redisMs, isProven]: Reply): InboxPage {
+  const parsed = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
+    id: id.toString(),
+    payload: payload!,
+    contentType: contentType?.toString('latin1') ?? '',
+    ttlMs: Number(expiresAtMs) - redisMs,
+  }));
+  return { entries: parsed, gone: gone.toString(), redisMs, isProven: isProven === 1 };
+}

@@ -1,0 +1,38 @@
+/**
+ * Marks of shards whose stored pushes Redis may have lost: it has evicted keys, or was emptied. The
+ * keys of a client may be among them, so no key of the client proves that it had an inbox. The mark
+ * has no TTL, so Redis evicts it only under `allkeys-*`, and then the next eviction writes it again.
+ *
+ * `ll:{tag}:lost` is `<position> <cause>`. The position has the form of an id. It is the position of
+ * every client of the shard that has no inbox since then: with it a device resumes, as long as no
+ * more pushes are lost.
+ */
+import type { Outcome } from '../../redis/execute.js';
+import type { RedisLink } from '../../redis/redis-link.js';
+import { Script } from '../../redis/script.js';
+import { LUA_COMMON, markKey } from '../inbox.js';
+
+/** A new position is a minute old, so that later pushes are newer by the clock of any master. */
+export const MARK_AGE_MS = 60_000;
+/** A device without a cursor is told about a loss for as long as a lost push could have lived. */
+export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
+
+/**
+ * Input:  KEYS mark; ARGV cause, age of a new mark in ms
+ * Output: 1; 0 if the shard has a mark with this cause already
+ */
+const MARK = new Script(`${LUA_COMMON}
+local mark = redis.call('GET', KEYS[1])
+if mark and string.match(mark, ' (.*)$') == ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], string.format('%.0f-0 %s', nowMs() - ARGV[2], ARGV[1]))
+return 1`);
+
+/** @param cause equal for all processes that have noticed the same loss */
+export function markLostHistory(
+  link: Pick<RedisLink, 'execute'>,
+  channel: string,
+  cause: string,
+): Promise<Outcome<boolean>> {
+  const args = [cause, MARK_AGE_MS];
+  return MARK.run(link, [markKey(channel)], args, 'text', (written: number) => written === 1);
+}

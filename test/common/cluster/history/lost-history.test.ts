@@ -1,0 +1,157 @@
+/** Whether a history is proven after Redis has lost keys, against a real Redis. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
+import { LOSS_MS, markLostHistory } from '../../../../common/cluster/history/lost-history.js';
+import { confirmInbox, resumeInbox, storePush } from '../../../../common/cluster/inbox.js';
+import { readPosition } from '../../../../common/cluster/inbox-position.js';
+import { Metrics } from '../../../../common/process/metrics.js';
+import type { Outcome } from '../../../../common/redis/execute.js';
+import { openRedis, type RedisLink } from '../../../../common/redis/redis-link.js';
+import { startRedis, type TestRedis } from '../../../support/cluster/redis.js';
+
+const CHANNEL = 'll:{7}';
+const INBOX = `${CHANNEL}:in:alice`;
+const ACK = `${CHANNEL}:ack:alice`;
+const MARK = `${CHANNEL}:lost`;
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
+let redis: TestRedis;
+let link: RedisLink;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  const log = pino({ level: 'silent' });
+  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+});
+
+afterAll(async () => {
+  await link?.close();
+  await redis?.stop();
+});
+
+beforeEach(async () => {
+  await link.commands.flushall();
+});
+
+function replyOf<Reply>(outcome: Outcome<Reply>): Reply {
+  if (outcome.type !== 'done') throw new Error(outcome.reason);
+  return outcome.reply;
+}
+
+async function storeId(): Promise<string> {
+  const push = {
+    channel: CHANNEL,
+    clientId: 'alice',
+    envelope: new Uint8Array(),
+    payload: Buffer.from('p'),
+    contentType: '',
+    ttlMs: 60_000,
+    idempotencyKey: '',
+  };
+  const stored = replyOf(await storePush(link, push, { countMax: 100, bytesMax: 1_000_000 }));
+  if (stored.type !== 'stored') throw new Error('it is a duplicate');
+  return stored.id;
+}
+
+const read = async (after: string) => replyOf(await readInbox(link, CHANNEL, 'alice', after, 100));
+const isProven = async (after: string) => (await read(after)).isProven;
+const isComplete = async (cursor: string) =>
+  replyOf(await resumeInbox(link, CHANNEL, 'alice', cursor));
+const position = async () => replyOf(await readPosition(link, CHANNEL, 'alice'));
+const mark = async (cause = 'evicted:a:1') => replyOf(await markLostHistory(link, CHANNEL, cause));
+
+test('an id that was sent is proven while Redis knows it', async () => {
+  const ids = [await storeId(), await storeId(), await storeId()];
+  for (const id of ids) expect(await isProven(id)).toBe(true);
+  await confirmInbox(link, CHANNEL, 'alice', ids[1]!);
+  // Also one that another connection has confirmed since.
+  for (const id of ids) expect(await isProven(id)).toBe(true);
+  await confirmInbox(link, CHANNEL, 'alice', ids[2]!);
+  for (const id of ids) expect(await isProven(id)).toBe(true);
+  expect(await isProven('')).toBe(true);
+});
+
+test('an evicted inbox is a gap, also after the next push', async () => {
+  const ids = [await storeId(), await storeId()];
+  await link.commands.del(INBOX);
+  expect(await read(ids[0]!)).toMatchObject({ entries: [], gone: ids[1] });
+  expect(await isComplete(ids[0]!)).toBe(false);
+  const later = await storeId();
+  expect(await read(ids[0]!)).toMatchObject({ entries: [{ id: later }], gone: ids[1] });
+  expect(await isComplete(ids[0]!)).toBe(false);
+  expect(await isComplete(ids[1]!)).toBe(true);
+});
+
+test('without both keys nothing is proven, also after the next push', async () => {
+  const id = await storeId();
+  await link.commands.del(INBOX, ACK);
+  expect(await isProven(id)).toBe(false);
+  expect(await isComplete(id)).toBe(false);
+  await storeId();
+  expect(await isProven(id)).toBe(false);
+  expect(await isComplete(id)).toBe(false);
+});
+
+test('without the ack hash, the stored pushes prove themselves', async () => {
+  const id = await storeId();
+  await link.commands.del(ACK);
+  expect(await isProven(id)).toBe(true);
+});
+
+test('a connection that was quiet for more than a day is proven: its keys have expired', async () => {
+  const old = `${Date.now() - DAY_MS - 60_000}-0`;
+  expect(await isProven(old)).toBe(true);
+  await mark();
+  expect(await isProven(old)).toBe(false);
+});
+
+test('a start without an id is unproven after a mark, for as long as a push can live', async () => {
+  await mark();
+  expect(await isProven('')).toBe(false);
+  await link.commands.set(MARK, `${Date.now() - LOSS_MS - 120_000}-0 evicted:a:1`);
+  expect(await isProven('')).toBe(true);
+});
+
+test('a mark is written once per cause, and has no TTL', async () => {
+  expect(await mark()).toBe(true);
+  const first = await link.commands.get(MARK);
+  expect(await mark()).toBe(false);
+  expect(await link.commands.get(MARK)).toBe(first);
+  expect(await mark('evicted:a:2')).toBe(true);
+  expect(await link.commands.ttl(MARK)).toBe(-1);
+});
+
+test('the mark is the position of a client without an inbox, and costs no key', async () => {
+  await mark();
+  const at = await position();
+  expect(await position()).toBe(at);
+  expect(await link.commands.exists(ACK, INBOX)).toBe(0);
+  expect(await isProven(at)).toBe(true);
+  expect(await isComplete(at)).toBe(true);
+  const ids = [await storeId(), await storeId()];
+  expect((await read(at)).entries.map(({ id }) => id)).toEqual(ids);
+  expect(await isComplete(at)).toBe(true);
+  await confirmInbox(link, CHANNEL, 'alice', ids[0]!);
+  // Older than what the device has confirmed.
+  expect(await isComplete(at)).toBe(false);
+});
+
+test('the position of an earlier mark proves nothing after the next one', async () => {
+  await mark();
+  const at = await position();
+  await link.commands.set(MARK, '5-0 evicted:a:2');
+  expect(await isProven(at)).toBe(false);
+  expect(await isComplete(at)).toBe(false);
+});
+
+test('values that are no ids prove nothing and break nothing', async () => {
+  const id = await storeId();
+  for (const field of ['last', 'acked', 'gone', 'apart']) {
+    await link.commands.hset(ACK, field, 'no id');
+    expect((await read(id)).entries).toEqual([]);
+    expect((await read('')).entries).toHaveLength(1);
+  }
+  await link.commands.set(MARK, 'no id');
+  expect((await read('')).entries).toHaveLength(1);
+});
