@@ -10,6 +10,7 @@ import {
 } from '../common/auth/peer-settings.js';
 import { parseToken, TOKEN_ENTRY, type Token } from '../common/auth/tokens.js';
 import { canonicalOriginUrl, originUrlProblem } from '../common/net/host-port.js';
+import { redactRedisUrl } from '../common/net/redis-url.js';
 import {
   ConfigError,
   type Env,
@@ -20,6 +21,7 @@ import {
   processName,
   type SharedConfig,
   sharedConfig,
+  sharedProblems,
   sharedSettings,
   textWithout,
 } from '../common/process/config.js';
@@ -51,6 +53,12 @@ export const controlSettings = {
   LONGLINE_CONTROL_GRPC_PORT: port(7201).describe(
     'Port for edges and routers, and for operators that use gRPC. 0: any free port.',
   ),
+  LONGLINE_CONTROL_GRPC_CONNECTIONS_MAX: integer(1, 1_000_000)
+    .default(10_000)
+    .describe(
+      'Maximum number of gRPC connections of edges, routers and operators; more are closed at once ' +
+        'and counted. Each edge and router has one. Too low, edges cannot report and lose their shards.',
+    ),
   LONGLINE_CONTROL_LEASE_MS: integer(3_000, 600_000)
     .default(10_000)
     .describe(
@@ -92,6 +100,7 @@ export interface ControlConfig extends SharedConfig {
   readonly controlId: string;
   readonly httpPort: number;
   readonly grpcPort: number;
+  readonly grpcConnectionsMax: number;
   readonly leaseMs: number;
   readonly advertisedUrl: string | undefined;
   readonly reconnectsPerSecondMax: number;
@@ -106,7 +115,7 @@ export interface ControlConfig extends SharedConfig {
 /** @throws ConfigError with every problem */
 export function parseControlConfig(env: Env): ControlConfig {
   const parsed = parseSettings('control', controlSettings, env);
-  const problems: string[] = [];
+  const problems = sharedProblems(parsed);
   const tls = grpcTls(parsed, problems);
   const peers = linkPeers(parsed, problems);
   if (problems.length > 0) throw new ConfigError('control', problems);
@@ -115,6 +124,7 @@ export function parseControlConfig(env: Env): ControlConfig {
     controlId: parsed.LONGLINE_CONTROL_ID ?? `control-${randomBytes(4).toString('hex')}`,
     httpPort: parsed.LONGLINE_CONTROL_HTTP_PORT,
     grpcPort: parsed.LONGLINE_CONTROL_GRPC_PORT,
+    grpcConnectionsMax: parsed.LONGLINE_CONTROL_GRPC_CONNECTIONS_MAX,
     leaseMs: parsed.LONGLINE_CONTROL_LEASE_MS,
     advertisedUrl: parsed.LONGLINE_CONTROL_ADVERTISED_URL,
     reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
@@ -143,14 +153,8 @@ export function redactedSettings(env: Env): Settings {
   return {
     ...Object.fromEntries(defined),
     ...(linkTokens && { LONGLINE_LINK_TOKEN: `${linkTokens.length} tokens` }),
-    LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(withoutPassword),
+    LONGLINE_REDIS_URL: parsed.LONGLINE_REDIS_URL.map(redactRedisUrl),
     LONGLINE_CONTROL_OPERATOR_TOKENS: names(parsed.LONGLINE_CONTROL_OPERATOR_TOKENS),
     LONGLINE_CONTROL_VIEWER_TOKENS: names(parsed.LONGLINE_CONTROL_VIEWER_TOKENS),
   };
-}
-
-function withoutPassword(text: string): string {
-  const url = new URL(text);
-  url.password = '';
-  return url.href;
 }

@@ -1,5 +1,8 @@
 /** The gRPC server of control, with its three services. */
+import { GrpcConnections } from '../common/process/grpc/connections.js';
 import { createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
+import { withStrictStrings } from '../common/process/grpc/strict-strings.js';
+import type { Metrics } from '../common/process/metrics.js';
 import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js';
 import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
@@ -9,25 +12,55 @@ import type { LinkGuard } from './links/link-guard.js';
 import type { OperatorApi } from './operator/api.js';
 import { createOperatorService } from './operator/grpc-service.js';
 
-export const SERVICES = [
+const SERVICES = [
   'longline.v1.AssignmentService',
   'longline.v1.EdgeSessionService',
   'longline.v1.OperatorService',
 ] as const;
 
-/** A peer that vanishes without closing its connection is detected within about ten seconds. */
-const KEEPALIVE = { 'grpc.keepalive_time_ms': 5_000, 'grpc.keepalive_timeout_ms': 5_000 };
+/**
+ * A peer that vanishes without closing its connection is gone within ten seconds. Connections have no
+ * maximum age, because the session of an edge renews its lease.
+ */
+export function createControlConnections(
+  connectionsMax: number,
+  metrics: Metrics,
+): GrpcConnections {
+  const config = {
+    keepaliveMs: 5_000,
+    keepaliveTimeoutMs: 5_000,
+    ageMsMax: 0,
+    ageGraceMs: 0,
+    connectionsMax,
+    // A proxy may carry many links on one connection.
+    callsPerConnectionMax: 10_000,
+    callsMax: 100_000,
+  };
+  return new GrpcConnections(config, metrics, 'control');
+}
+
+/** What both services of the links need. */
+type ControlGrpcOptions = EdgeSessionsOptions & {
+  readonly controller: Parameters<typeof createAssignmentService>[0];
+};
 
 export function createControlGrpc(
-  options: EdgeSessionsOptions,
+  options: ControlGrpcOptions,
   guard: LinkGuard,
   api: OperatorApi,
+  connections: GrpcConnections,
 ): GrpcServer {
-  const grpc = createGrpcServer(SERVICES, KEEPALIVE);
-  const { watch } = createAssignmentService(options.controller);
+  const grpc = createGrpcServer(SERVICES, {
+    ...connections.options,
+    interceptors: [connections.boundCalls],
+  });
+  const { watch, reportRefusal } = createAssignmentService(options.controller);
   const { session } = createEdgeSessionService(options);
-  grpc.server.addService(AssignmentServiceService, { watch: guard.guard(watch) });
+  grpc.server.addService(AssignmentServiceService, {
+    watch: guard.guard(watch),
+    reportRefusal: guard.guardUnary(reportRefusal),
+  });
   grpc.server.addService(EdgeSessionServiceService, { session: guard.guard(session) });
-  grpc.server.addService(OperatorServiceService, createOperatorService(api));
+  grpc.server.addService(withStrictStrings(OperatorServiceService), createOperatorService(api));
   return grpc;
 }

@@ -21,7 +21,7 @@ import { combineReadiness } from '../common/process/readiness.js';
 import { unixMs } from '../common/process/time/clock.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
-import { createControlGrpc } from './control-grpc.js';
+import { createControlConnections, createControlGrpc } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
 import { addControllerGauges } from './leadership/controller-metrics.js';
 import { LeaderOperations } from './leadership/leader-operations.js';
@@ -96,11 +96,14 @@ await runRole(async () => {
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, config, metrics);
-  const grpc = createControlGrpc({ controller, shardCount, log, metrics }, guard, api);
+  const connections = createControlConnections(config.grpcConnectionsMax, metrics);
+  const options = { controller, shardCount, log, metrics };
+  const grpc = createControlGrpc(options, guard, api, connections);
 
   const httpPort = await listenHttp(http, host, config.httpPort);
   const tls = await serverCredentials(config.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
+  connections.attach(grpc.server);
   const url = config.advertisedUrl ?? `http://${joinHostPort(hostname(), httpPort)}`;
   const leadership = new Leadership({
     link,

@@ -20,20 +20,23 @@ import {
   type SharedConfig,
   servingSettings,
   sharedConfig,
+  sharedProblems,
   sharedSettings,
 } from '../common/process/config.js';
+import type { ConnectionsConfig } from '../common/process/grpc/connections.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
 import type { FrontListenerConfig } from './front/listener.js';
 import type { RequiredLevel } from './push/accept-level-writer.js';
 import { type BackendConfig, backendConfig, backendSettings } from './push/backend-settings.js';
+import { connectionSettings, connectionsConfig } from './push/connection-settings.js';
 import type { PusherConfig } from './push/pusher.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Descriptors that a router with a front needs besides those of its devices: Redis, gRPC, HTTP,
- * standard streams, and devices that are being rejected.
+ * Descriptors that a router with a front needs besides those of its devices and backends: Redis,
+ * control, HTTP, standard streams, and devices that are being rejected.
  */
 const DESCRIPTORS_RESERVED = 1_024;
 
@@ -44,6 +47,7 @@ export const routerSettings = {
   ...linkTlsSettings,
   ...grpcTlsSettings,
   ...backendSettings,
+  ...connectionSettings,
   LONGLINE_ROUTER_ID: processName
     .optional()
     .describe(
@@ -121,8 +125,8 @@ export const routerSettings = {
     .optional()
     .describe(
       'Maximum number of devices on the front; more are rejected with FRONT_FULL. Each uses two ' +
-        'descriptors. Unset: half of the open-file limit less 1024; a higher value is an error at ' +
-        'startup (raise `ulimit -n`).',
+        'descriptors. Unset: half of what 1024 and LONGLINE_ROUTER_GRPC_CONNECTIONS_MAX leave of the ' +
+        'open-file limit; a higher value is an error at startup (raise `ulimit -n`).',
     ),
   LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
     .string()
@@ -202,6 +206,8 @@ export interface RouterConfig extends SharedConfig, PusherConfig {
   /** Credentials for control. */
   readonly link: LinkConfig;
   readonly backends: BackendConfig;
+  /** gRPC connections of backends. */
+  readonly connections: ConnectionsConfig;
   /** Per backend; undefined: no bound. */
   readonly pushesPerSecondMax: number | undefined;
 }
@@ -212,13 +218,14 @@ export interface RouterConfig extends SharedConfig, PusherConfig {
  */
 export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig {
   const parsed = parseSettings('router', routerSettings, env);
-  const problems: string[] = [];
+  const problems = sharedProblems(parsed);
   if (parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS > parsed.LONGLINE_ROUTER_TTL_MAX_MS) {
     problems.push('LONGLINE_ROUTER_TTL_DEFAULT_MS: must not be over LONGLINE_ROUTER_TTL_MAX_MS');
   }
   const jwt = deviceAuth(parsed, problems);
   const link = linkConfig(parsed, problems);
   const backends = backendConfig(parsed, problems);
+  const connections = connectionsConfig(parsed, openFilesMax, problems);
   if (problems.length > 0) throw new ConfigError('router', problems);
   return {
     ...sharedConfig(parsed),
@@ -240,25 +247,28 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     jwt,
     link,
     backends,
+    connections,
     clientPushesPerSecondMax: parsed.LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX,
     pushesPerSecondMax: parsed.LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX,
     transport: parsed.LONGLINE_TRANSPORT,
-    front: frontConfig(parsed, openFilesMax),
+    front: frontConfig(parsed, openFilesMax, connections.connectionsMax),
   };
 }
 
 function frontConfig(
   parsed: z.infer<z.ZodObject<typeof routerSettings>>,
   openFilesMax: number,
+  grpcConnectionsMax: number,
 ): FrontListenerConfig | undefined {
   const port = parsed.LONGLINE_ROUTER_FRONT_PORT;
   if (port === undefined) return undefined;
-  const devicesLimit = Math.floor((openFilesMax - DESCRIPTORS_RESERVED) / 2);
+  const reserved = DESCRIPTORS_RESERVED + grpcConnectionsMax;
+  const devicesLimit = Math.floor((openFilesMax - reserved) / 2);
   const devicesMax = parsed.LONGLINE_ROUTER_FRONT_DEVICES_MAX ?? devicesLimit;
   if (devicesMax > devicesLimit || devicesLimit < 1) {
     throw new ConfigError('router', [
       `LONGLINE_ROUTER_FRONT_DEVICES_MAX: ${devicesMax} devices need an open-file limit of ` +
-        `${2 * Math.max(1, devicesMax) + DESCRIPTORS_RESERVED}; it is ${openFilesMax} (ulimit -n)`,
+        `${2 * Math.max(1, devicesMax) + reserved}; it is ${openFilesMax} (ulimit -n)`,
     ]);
   }
   return {

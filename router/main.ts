@@ -3,12 +3,15 @@ import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { linkCredentials, serverCredentials } from '../common/auth/grpc-tls.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
+import type { Assignment } from '../common/cluster/assignment.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
+import { RoutersChannels } from '../common/cluster/presence/routers-channels.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
+import { GrpcConnections } from '../common/process/grpc/connections.js';
 import {
   bindGrpc,
   createGrpcServer,
@@ -30,8 +33,11 @@ import { parseRouterConfig, type RouterConfig } from './config.js';
 import { FrontListener } from './front/listener.js';
 import { AssignmentLink } from './lookup/assignment-link.js';
 import { addConnectRoute } from './lookup/connect-route.js';
+import { EdgeLookup } from './lookup/edge-lookup.js';
+import { RefusedEdges } from './lookup/refused-edges.js';
 import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
+import { EdgePresence } from './push/edge-presence.js';
 import { createPushService, pushServiceDefinition } from './push/push-service.js';
 import { Pusher, stopping as routerStopping } from './push/pusher.js';
 import { streamIntake } from './push/stream-intake.js';
@@ -88,10 +94,26 @@ await runRole(async () => {
   setMaxListeners(0, stopping.signal);
   const context: RouterContext = { config, log, metrics, link, stopping: stopping.signal };
 
-  const feed = new AssignmentFeed((assignment) => front?.assign(assignment), metrics, 'router');
-  const front = createFront(context, feed, () => stop('drained'));
-  const control = await followAssignment(context, feed);
+  const feed = new AssignmentFeed((assignment) => onAssignment(assignment), metrics, 'router');
+  const refused = new RefusedEdges({
+    isSuspect: (edge) => control?.isSuspect(edge) ?? false,
+    hasControl: () => control?.isUp ?? false,
+    report: (edge) => control?.reportRefusal(edge),
+    metrics,
+  });
+  const lookup = new EdgeLookup(() => feed.current, refused, metrics);
+  const front = createFront(context, feed, refused, () => stop('drained'));
+  const onAssignment = (assignment: Assignment) => {
+    refused.assign(assignment);
+    lookup.onAssignment();
+    front?.assign(assignment);
+  };
+  let control: AssignmentLink | undefined;
+  control = await followAssignment(context, feed);
 
+  const stopBeacon = new RoutersChannels(link, shardCount).subscribe();
+  const assignment = () => feed.current;
+  const edges = new EdgePresence({ link, shardCount, assignment, log, metrics });
   const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
   const checkReadiness = () => {
     const notReady = [
@@ -100,24 +122,28 @@ await runRole(async () => {
       ...(front?.isDraining ? ['the router is draining'] : []),
       ...(stopping.signal.aborted ? ['the router is shutting down'] : []),
     ];
-    return combineReadiness(channels.readiness(), { notReady, degraded: [] });
+    return combineReadiness(channels.readiness(), link.requirements.readiness(), {
+      notReady,
+      degraded: edges.reasons(),
+    });
   };
   const http = createHttpServer(metrics, checkReadiness, (origin) =>
     corsHeaders(config.corsOrigins, origin),
   );
   addConnectRoute(http, {
-    assignment: () => feed.current,
+    lookup,
     shardCount,
     corsOrigins: config.corsOrigins,
     authenticator: auth.authenticator,
     metrics,
   });
-  const { grpc, writers, shardQueries } = await createPushServer(context, channels);
+  const { grpc, connections, writers, shardQueries } = await createPushServer(context, channels);
 
   const httpPort = await listenHttp(http, host, config.httpPort);
   const frontPort = await front?.listen(host);
   const tls = await serverCredentials(config.backends.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
+  connections.attach(grpc.server);
   const health = setInterval(() => {
     const isServing = channels.readiness().notReady.length === 0 && !front?.isDraining;
     setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
@@ -132,9 +158,11 @@ await runRole(async () => {
       stopGrpc(grpc, toServiceError(routerStopping()), grace, [PUSH_STREAM]),
       front?.close(),
     ]);
-    control.close();
+    control?.close();
     auth.close();
     await closeHttp(http);
+    edges.close();
+    stopBeacon();
     channels.close();
     writers.close();
     await link.close();
@@ -147,12 +175,21 @@ await runRole(async () => {
 function createFront(
   { config, log, metrics }: RouterContext,
   feed: AssignmentFeed,
+  refused: RefusedEdges,
   onDrained: () => void,
 ): FrontListener | undefined {
   if (config.front === undefined) return undefined;
   const { front, transport } = config;
   const assignment = () => feed.current;
-  return new FrontListener({ config: front, transport, assignment, onDrained, log, metrics });
+  return new FrontListener({
+    config: front,
+    transport,
+    assignment,
+    refused,
+    onDrained,
+    log,
+    metrics,
+  });
 }
 
 /** Follows the assignment at control, and in Redis while no control is connected. */
@@ -177,6 +214,7 @@ async function followAssignment(
 
 interface PushServer {
   readonly grpc: GrpcServer;
+  readonly connections: GrpcConnections;
   readonly writers: AcceptLevelWriters;
   readonly shardQueries: ShardQueries;
 }
@@ -195,11 +233,13 @@ async function createPushServer(
   await backends.watchFile(log);
   const messageBytesMax =
     Math.max(GRPC_MESSAGE_BYTES_MIN, PAYLOADS_PER_MESSAGE * payloadBytesMax) + GRPC_OVERHEAD_BYTES;
+  const connections = new GrpcConnections(config.connections, metrics, 'router');
   const grpc = createGrpcServer([PUSH_SERVICE], {
+    ...connections.options,
     'grpc.max_receive_message_length': messageBytesMax,
-    interceptors: [streamIntake(messageBytesMax)],
+    interceptors: [connections.boundCalls, streamIntake(messageBytesMax)],
   });
-  const service = createPushService({ pusher, backends, log, stopping });
+  const service = createPushService({ pusher, backends, connections, log, stopping });
   grpc.server.addService(pushServiceDefinition, service);
-  return { grpc, writers, shardQueries };
+  return { grpc, connections, writers, shardQueries };
 }

@@ -2,6 +2,7 @@
 import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { answerByMs, toServiceError } from '../../common/process/grpc/calls.js';
+import type { GrpcConnections } from '../../common/process/grpc/connections.js';
 import { withStrictStrings } from '../../common/process/grpc/strict-strings.js';
 import type { Logger } from '../../common/process/log.js';
 import {
@@ -26,6 +27,7 @@ const PUSH_OVERHEAD_BYTES = 512;
 interface PushServiceOptions {
   readonly pusher: Pusher;
   readonly backends: Backends;
+  readonly connections: Pick<GrpcConnections, 'onRetired'>;
   readonly log: Logger;
   /** Aborted when the router shuts down. */
   readonly stopping: AbortSignal;
@@ -103,6 +105,8 @@ class PushStream {
   #results: PushStreamResult[] = [];
   #isWritable = true;
   #hasEnded = false;
+  /** Why the router reads no more. */
+  #stopped: Rejection | undefined;
   /** Version of the tokens under which the caller was authorised. */
   #version: number;
   readonly #answerByMs: number;
@@ -114,13 +118,17 @@ class PushStream {
     readonly backend: Backend,
     readonly options: PushServiceOptions,
   ) {
-    const { backends, stopping: signal } = options;
+    const { backends, connections, stopping: signal } = options;
     this.#version = backends.version;
     this.#answerByMs = answerByMs(call);
     this.#intake = intakeOf(call);
-    const stop = () => this.#stop();
+    const stop = () => this.#stop(stopping());
     signal.addEventListener('abort', stop);
-    call.on('close', () => signal.removeEventListener('abort', stop));
+    const forget = connections.onRetired(call.getPeer(), () => this.#stop(tooOld()));
+    call.on('close', () => {
+      signal.removeEventListener('abort', stop);
+      forget();
+    });
     call.on('data', (frame: Frame) => {
       if (this.#version !== backends.version && !this.#isStillAuthorized()) return;
       for (const item of frame.items) this.#take(item);
@@ -139,10 +147,11 @@ class PushStream {
   }
 
   /**
-   * On shutdown the router answers what it has read; the caller sends the rest to another router.
+   * The router answers what it has read, and ends the stream; the caller sends the rest on another one.
    * Without this the stream would never end.
    */
-  #stop(): void {
+  #stop(reason: Rejection): void {
+    this.#stopped = reason;
     this.call.pause();
     this.#endWhenDone();
   }
@@ -208,10 +217,14 @@ class PushStream {
   #endWhenDone(): void {
     if (this.#inFlight > 0 || this.call.writableEnded) return;
     if (this.#hasEnded) this.call.end();
-    else if (this.options.stopping.aborted) {
-      this.call.emit('error', toServiceError(stopping()));
+    else if (this.#stopped !== undefined) {
+      this.call.emit('error', toServiceError(this.#stopped));
     }
   }
+}
+
+function tooOld(): Rejection {
+  return rejection('NOT_READY', 'the connection has reached its maximum age; open another stream');
 }
 
 function internal(log: Logger, error: Error): Rejection {

@@ -7,7 +7,8 @@ import { bindGrpc, type GrpcServer } from '../../../common/process/grpc/grpc-ser
 import { Metrics } from '../../../common/process/metrics.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
-import { createControlGrpc } from '../../../control/control-grpc.js';
+import { createControlConnections, createControlGrpc } from '../../../control/control-grpc.js';
+import { SuspectEdges } from '../../../control/leadership/suspect-edges.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
 import {
   type EdgeReport,
@@ -15,7 +16,10 @@ import {
 } from '../../../control/membership/membership-driver.js';
 import { OperatorQueries } from '../../../control/operator/queries.js';
 import type { EdgePace } from '../../../control/pace/cluster-pace.js';
-import { AssignmentServiceClient } from '../../../proto/gen/longline/v1/assignment.js';
+import {
+  AssignmentServiceClient,
+  type WatchResponse,
+} from '../../../proto/gen/longline/v1/assignment.js';
 import {
   EdgeSessionServiceClient,
   type Hello,
@@ -39,10 +43,17 @@ class FakeController {
     onStep: () => {},
     onReplan: () => {},
     onDrain: () => {},
+    probe: () => Promise.resolve(false),
     onReport: (report) => this.reports.push(report),
   });
   readonly watchers = new Set<(assignment: Assignment) => void>();
+  readonly suspects = new SuspectEdges();
+  readonly refusals: string[] = [];
   current: Assignment | undefined;
+
+  onRefusalReported({ id }: { id: string }): undefined {
+    this.refusals.push(id);
+  }
 
   watch(onChange: (assignment: Assignment) => void): () => void {
     this.watchers.add(onChange);
@@ -94,7 +105,8 @@ beforeEach(async () => {
   );
   const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
   const options = { controller, shardCount: SHARDS, log, metrics };
-  grpc = createControlGrpc(options, guard, apiOf(queries));
+  const connections = createControlConnections(100, metrics);
+  grpc = createControlGrpc(options, guard, apiOf(queries), connections);
   const address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
   edges = new EdgeSessionServiceClient(address, credentials.createInsecure());
   routers = new AssignmentServiceClient(address, credentials.createInsecure());
@@ -137,6 +149,8 @@ const stats: Stats = {
   clientsReturnedIds: [],
   reconnectLoops: [],
   pushesSkipped: [],
+  redisUnusable: [],
+  reasons: [],
 };
 
 /** One edge's session, as the edge sees it. */
@@ -340,7 +354,9 @@ test('a watcher receives the current assignment, unless it has it, and every new
     seen.push(epochs);
     const watch = routers.watch({ have });
     watch.on('error', () => {});
-    watch.on('data', ({ assignment }) => epochs.push(assignment!.position!.epoch));
+    watch.on('data', ({ assignment }) => {
+      if (assignment !== undefined) epochs.push(assignment.position!.epoch);
+    });
     await new Promise((resolve) => watch.on('metadata', resolve));
   }
   await eventually(() => expect(seen).toEqual([[3], [3], []]));
@@ -360,8 +376,31 @@ test('a watcher receives the whole assignment', async () => {
   const published = controller.publish(1);
   const watch = routers.watch({ have: undefined });
   watch.on('error', () => {});
-  const { assignment } = await new Promise<{ assignment: unknown }>((resolve) =>
-    watch.on('data', resolve),
+  const assignment = await new Promise((resolve) =>
+    watch.on(
+      'data',
+      (response: WatchResponse) => response.assignment && resolve(response.assignment),
+    ),
   );
   expect(assignment).toEqual(toWire(published));
+});
+
+test('a watcher receives the edges that are suspect, and may report that one refuses', async () => {
+  const seen: string[] = [];
+  const watch = routers.watch({ have: undefined });
+  watch.on('error', () => {});
+  watch.on('data', ({ suspects }: WatchResponse) => {
+    seen.push(suspects!.edges.map(({ id }) => id).join());
+  });
+  const record = { ...good, id: 'edge-1', counts: undefined, heardAtMs: 1 };
+  const suspect = { type: 'suspect', vanishedAtMs: 2, leaseEndsAtMs: 3 } as const;
+  await eventually(() => expect(seen).toEqual(['']));
+  controller.suspects.update([{ ...record, state: suspect }]);
+  controller.suspects.update([{ ...record, state: suspect }]);
+  // This control has had no session with it.
+  controller.suspects.update([{ ...record, state: suspect, heardAtMs: undefined }]);
+  await eventually(() => expect(seen).toEqual(['', 'edge-1', '']));
+  const report = { edge: { id: 'edge-1', incarnation: 'i1' } };
+  await new Promise((resolve) => routers.reportRefusal(report, resolve));
+  expect(controller.refusals).toEqual(['edge-1']);
 });

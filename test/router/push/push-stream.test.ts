@@ -16,6 +16,7 @@ import {
 } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { Rejection } from '../../../common/process/errors.js';
+import { GrpcConnections } from '../../../common/process/grpc/connections.js';
 import {
   bindGrpc,
   createGrpcServer,
@@ -39,6 +40,8 @@ import { streamIntake } from '../../../router/push/stream-intake.js';
 import { eventually } from '../../support/eventually.js';
 
 const MESSAGE_BYTES_MAX = 100_000;
+/** Maximum age of connections that have one. */
+const AGE_MS = 300;
 const SERVICE = 'longline.v1.PushService';
 const written: PushResponse = {
   verdict: Verdict.VERDICT_WRITTEN,
@@ -50,6 +53,7 @@ let grpc: GrpcServer;
 let address: string;
 let client: Client;
 let stopping: AbortController;
+let connections: GrpcConnections;
 /** The pushes that the service has begun. */
 let begun: PushRequest[];
 /** Answers of pushes that wait; undefined: pushes are answered at once. */
@@ -76,9 +80,24 @@ beforeEach(async () => {
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     interceptors: [streamIntake(MESSAGE_BYTES_MAX)],
   });
-  const service = createPushService({ pusher, backends, log, stopping: stopping.signal });
+  connections = new GrpcConnections(
+    {
+      keepaliveMs: 60_000,
+      keepaliveTimeoutMs: 60_000,
+      ageMsMax: AGE_MS,
+      ageGraceMs: 60_000,
+      connectionsMax: 100,
+      callsPerConnectionMax: 100,
+      callsMax: 100,
+    },
+    new Metrics(),
+    'router',
+  );
+  const options = { pusher, backends, connections, log, stopping: stopping.signal };
+  const service = createPushService(options);
   grpc.server.addService(pushServiceDefinition, service);
-  address = `127.0.0.1:${await bindGrpc(grpc.server, '127.0.0.1', 0)}`;
+  const port = await bindGrpc(grpc.server, '127.0.0.1', 0);
+  address = `127.0.0.1:${port}`;
   client = new Client(address, credentials.createInsecure());
 });
 afterEach(() => {
@@ -237,4 +256,34 @@ test('a stopping router answers what it has read, although nothing more is read'
   for (const answer of answers) answer();
   expect((await stream.ended)?.code).toBe(status.UNAVAILABLE);
   expect(stream.results).toHaveLength(begun.length);
+});
+
+test('a stream ends with its connection, answered, and the next one loses nothing', async () => {
+  connections.attach(grpc.server);
+  const results = new Set<string>();
+  const codes: (number | undefined)[] = [];
+  const count = 300;
+  let sent = 0;
+  for (let streams = 0; results.size < count; streams++) {
+    expect(streams).toBeLessThan(20);
+    const stream = new RawStream();
+    // What was not answered is sent again.
+    for (let i = 1; i <= sent; i++)
+      if (!results.has(`${i}`)) stream.call.write(messageOf(item(`${i}`)));
+    let hasEnded = false;
+    void stream.ended.then((error) => {
+      hasEnded = true;
+      codes.push(error?.code);
+    });
+    while (!hasEnded && sent < count) {
+      stream.call.write(messageOf(item(`${++sent}`)));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    if (sent === count && !hasEnded) stream.call.end();
+    await stream.ended;
+    for (const { correlationId } of stream.results) results.add(correlationId);
+  }
+  expect(begun.length).toBeGreaterThanOrEqual(count);
+  expect(codes.filter((code) => code !== undefined && code !== status.UNAVAILABLE)).toEqual([]);
+  expect(codes).toContain(status.UNAVAILABLE);
 });

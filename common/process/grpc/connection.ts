@@ -1,0 +1,138 @@
+/**
+ * One connection of a gRPC server, from its TCP socket on. It ends when the peer is silent, when the TLS
+ * handshake takes too long, when the peer sends too many pings, and after its maximum age. The library
+ * has keepalive and age, too, but tells nobody, and leaves the socket of a silent peer to the kernel
+ * when the connection was closing already.
+ */
+import { constants, type ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import { TokenBucket } from '../token-bucket.js';
+
+export interface ConnectionConfig {
+  /** Interval of pings. */
+  readonly keepaliveMs: number;
+  /** How long the answer to a ping, and a TLS handshake, may take. */
+  readonly keepaliveTimeoutMs: number;
+  /** 0: no maximum. Each connection has its own, up to a tenth above or below. */
+  readonly ageMsMax: number;
+  /** Time for calls to complete after the maximum age. */
+  readonly ageGraceMs: number;
+}
+
+export type CloseReason = 'age' | 'grace' | 'handshake' | 'pings' | 'silent';
+
+const AGE_JITTER = 0.1;
+const STREAM_ID_MAX = 2 ** 31 - 1;
+/**
+ * Pings of a client while the server sends nothing else. Clients measure the bandwidth with a ping per
+ * message that they receive; those are not counted.
+ */
+const PINGS_PER_SECOND = 1;
+const PINGS_BURST = 100;
+/** Time for a GOAWAY to reach the client before its connection is closed. */
+const GOAWAY_MS = 100;
+/** More bytes between two pings than the answer to one: a message was sent. */
+const PING_ANSWER_BYTES = 17;
+
+export class Connection {
+  #session: ServerHttp2Session | undefined;
+  readonly #retired = new Set<() => void>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #pings = new TokenBucket(PINGS_PER_SECOND, performance.now(), PINGS_BURST);
+  #bytesAtPing = 0;
+  #isRetired = false;
+  /** It pings too much, and is told so. */
+  #isPinging = false;
+
+  /** @param onClose called before the server closes the connection */
+  constructor(
+    readonly socket: Socket,
+    readonly config: ConnectionConfig,
+    readonly onClose: (reason: CloseReason) => void,
+  ) {
+    socket.once('close', () => {
+      for (const timer of this.#timers) clearTimeout(timer);
+    });
+    this.#after(config.keepaliveTimeoutMs, () => {
+      if (this.#session === undefined) this.#close('handshake');
+    });
+  }
+
+  /** The handshake is complete. */
+  open(session: ServerHttp2Session): void {
+    const { ageMsMax, keepaliveMs } = this.config;
+    this.#session = session;
+    session.on('ping', () => this.#onPing(session));
+    this.#after(keepaliveMs, () => this.#ping(session));
+    if (ageMsMax === 0) return;
+    const jitter = 1 + AGE_JITTER * (2 * Math.random() - 1);
+    this.#after(ageMsMax * jitter, () => this.#retire(session));
+  }
+
+  /** Calls back when the connection has reached its age. Returns how to undo that. */
+  onRetired(callback: () => void): () => void {
+    // A call that the client opened before it read the GOAWAY.
+    if (this.#isRetired) queueMicrotask(callback);
+    else this.#retired.add(callback);
+    return () => this.#retired.delete(callback);
+  }
+
+  #ping(session: ServerHttp2Session): void {
+    if (session.destroyed) return;
+    const { keepaliveMs, keepaliveTimeoutMs } = this.config;
+    const timer = this.#after(keepaliveTimeoutMs, () => this.#close('silent'));
+    const onAnswer = () => {
+      this.#clear(timer);
+      if (!session.destroyed) this.#after(keepaliveMs, () => this.#ping(session));
+    };
+    // Node sends no pings once either side is closing, but settings, which are answered as well.
+    if (session.closed) session.settings({}, onAnswer);
+    else session.ping(onAnswer);
+  }
+
+  /**
+   * The client opens no further calls here once it has read the GOAWAY. Those that it opened before are
+   * accepted, because the connection closes only after the client has answered a ping behind it.
+   */
+  #retire(session: ServerHttp2Session): void {
+    if (session.destroyed) return;
+    this.#isRetired = true;
+    this.onClose('age');
+    session.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
+    session.ping(() => session.close());
+    this.#after(this.config.ageGraceMs, () => this.#close('grace'));
+    for (const callback of this.#retired) callback();
+  }
+
+  #onPing(session: ServerHttp2Session): void {
+    const sent = session.socket.bytesWritten;
+    const isMessageSent = sent - this.#bytesAtPing > PING_ANSWER_BYTES;
+    this.#bytesAtPing = sent;
+    if (isMessageSent || this.#isPinging || this.#pings.take(performance.now())) return;
+    this.#isPinging = true;
+    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'));
+    this.#after(GOAWAY_MS, () => this.#close('pings'));
+  }
+
+  #close(reason: CloseReason): void {
+    if (this.socket.destroyed) return;
+    this.onClose(reason);
+    this.#session?.destroy();
+    this.socket.destroy();
+  }
+
+  #after(ms: number, run: () => void): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      run();
+    }, ms);
+    timer.unref();
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  #clear(timer: NodeJS.Timeout): void {
+    clearTimeout(timer);
+    this.#timers.delete(timer);
+  }
+}

@@ -1,0 +1,115 @@
+/** All connections and calls of a gRPC server: their bounds, their age, and their metrics. */
+import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import type {
+  Server,
+  ServerInterceptingCall,
+  ServerInterceptor,
+  ServerOptions,
+} from '@grpc/grpc-js';
+import type { Counter } from 'prom-client';
+import { rejection } from '../errors.js';
+import type { Metrics } from '../metrics.js';
+import { toServiceError } from './calls.js';
+import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
+
+export interface ConnectionsConfig extends ConnectionConfig {
+  readonly connectionsMax: number;
+  readonly callsPerConnectionMax: number;
+  readonly callsMax: number;
+}
+
+/** Health checks and reflection are not bounded: a full server must be able to say that it serves. */
+const OWN_SERVICES = '/longline.';
+
+export class GrpcConnections {
+  /** By address and port of the peer, as in `call.getPeer()`. */
+  readonly #open = new Map<string, Connection>();
+  #calls = 0;
+  readonly #closed: Counter<'reason'>;
+  readonly #rejected: Counter<'bound'>;
+
+  constructor(
+    readonly config: ConnectionsConfig,
+    metrics: Metrics,
+    role: 'router' | 'control',
+  ) {
+    const prefix = `longline_${role}_grpc`;
+    metrics.gauge(`${prefix}_connections`, 'Open gRPC connections', () => this.#open.size);
+    metrics.gauge(`${prefix}_calls`, 'gRPC calls and streams in progress', () => this.#calls);
+    this.#closed = metrics.counter(
+      `${prefix}_connections_closed_total`,
+      'gRPC connections that the server closed, by reason: maximum age, grace after it, TLS handshake, too many pings, silent peer',
+      ['reason'],
+    );
+    this.#rejected = metrics.counter(
+      `${prefix}_rejected_total`,
+      'gRPC connections and calls rejected because a bound was reached, by bound',
+      ['bound'],
+    );
+  }
+
+  get options(): ServerOptions {
+    return { 'grpc.max_concurrent_streams': this.config.callsPerConnectionMax };
+  }
+
+  /** Looks after the connections of a server from now on; to be called when it listens. */
+  attach(server: Server): void {
+    // The library does not offer them.
+    const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
+    for (const http2Server of http2Servers.keys()) {
+      http2Server.maxConnections = this.config.connectionsMax;
+      http2Server.on('drop', () => this.#rejected.inc({ bound: 'connections' }));
+      // Before the listener of Node, which opens the session.
+      http2Server.prependListener('connection', (socket: Socket) => this.#add(socket));
+      http2Server.on('session', (session) => this.#connectionOf(session)?.open(session));
+    }
+  }
+
+  /** Calls back when the connection of a peer has reached its age. Returns how to undo that. */
+  onRetired(peer: string, callback: () => void): () => void {
+    return this.#open.get(peer)?.onRetired(callback) ?? (() => {});
+  }
+
+  #add(socket: Socket): void {
+    const peer = peerOf(socket);
+    const onClose = (reason: CloseReason) => this.#closed.inc({ reason });
+    this.#open.set(peer, new Connection(socket, this.config, onClose));
+    socket.once('close', () => this.#open.delete(peer));
+  }
+
+  #connectionOf(session: ServerHttp2Session): Connection | undefined {
+    return this.#open.get(peerOf(session.socket));
+  }
+
+  /** Like `addCodes`, it replaces methods of the call and returns the call itself. */
+  readonly boundCalls: ServerInterceptor = (method, call) => {
+    const start = call.start.bind(call);
+    call.start = (listener) => {
+      if (this.#calls >= this.config.callsMax && method.path.startsWith(OWN_SERVICES)) {
+        this.#rejected.inc({ bound: 'calls' });
+        const { code, details, metadata } = toServiceError(
+          rejection('OVERLOADED', `${this.#calls} calls are in progress; retry later`),
+        );
+        call.sendStatus({ code: code!, details: details!, metadata });
+        return;
+      }
+      this.#calls++;
+      const onCancel = listener.onCancel.bind(listener);
+      // Called once for every call, however it ends.
+      listener.onCancel = () => {
+        this.#calls--;
+        onCancel();
+      };
+      start(listener);
+    };
+    return call as ServerInterceptingCall;
+  };
+}
+
+function peerOf({
+  remoteAddress,
+  remotePort,
+}: Pick<Socket, 'remoteAddress' | 'remotePort'>): string {
+  return `${remoteAddress}:${remotePort}`;
+}
