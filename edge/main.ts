@@ -38,6 +38,7 @@ import { createEdge, type Edge } from './edge.js';
 import { startPeriodicTasks } from './periodic-tasks.js';
 import { ControlLink } from './report/control-link.js';
 import { EventLoopLag } from './report/load.js';
+import { RouterPresence } from './report/router-presence.js';
 import { measureStats, openMemoryAccount, registerGauges } from './statistics.js';
 import { edgeTasks } from './tasks.js';
 
@@ -68,8 +69,16 @@ await runRole(async () => {
   registerGauges(edge, metrics);
   const memory = openMemoryAccount(edge, metrics);
   const lag = new EventLoopLag();
+  const routers = new RouterPresence({ link, shardCount, log, metrics });
   const checkReadiness = () =>
-    combineReadiness(edgeReadiness(edge, privateChannels, auth), link.requirements.readiness());
+    combineReadiness(edgeReadiness(edge, privateChannels, auth), link.requirements.readiness(), {
+      notReady: [],
+      degraded: routers.reasons(),
+    });
+  const checkHealth = () => ({
+    readiness: checkReadiness(),
+    redisUnusable: [...new Set([...privateChannels.notDelivering(), ...routers.deserted()])],
+  });
 
   const stopping = new AbortController();
   let control: ControlLink | undefined;
@@ -81,6 +90,7 @@ await runRole(async () => {
     new Convergence(edgeId, incarnation),
     metrics,
     checkReadiness,
+    () => privateChannels.notDelivering().length === 0,
   );
   const adminPort = await listenHttp(admin, host, config.adminPort);
   const advertisedUrl =
@@ -91,7 +101,7 @@ await runRole(async () => {
     metadata: linkMetadata(config.link.token, config),
     feed,
     hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
-    measure: () => measureStats(edge, memory, lag, checkReadiness().notReady.length === 0),
+    measure: () => measureStats(edge, memory, lag, checkHealth()),
     log,
   });
   control = controlLink;
@@ -120,6 +130,7 @@ await runRole(async () => {
       await transport.close();
       await within(REDIS_MS_MAX, confirmations.flush());
       await closeHttp(admin);
+      routers.close();
       privateChannels.close();
       await link.close();
     },
@@ -134,15 +145,20 @@ await runRole(async () => {
 });
 
 function createAdminServer(
-  { feed }: Edge,
+  { feed, shards }: Edge,
   convergence: Convergence,
   metrics: Metrics,
   checkReadiness: ReadinessCheck,
+  isRedisComplete: () => boolean,
 ): FastifyInstance {
   const admin = createHttpServer(metrics, checkReadiness);
   addReadyRoute(admin, '/convergedz', () =>
     combineReadiness(checkReadiness(), {
-      notReady: convergence.notConvergedReasons(performance.now(), feed.current),
+      notReady: [
+        ...convergence.notConvergedReasons(performance.now(), feed.current),
+        // Where a master is down, its shards are not waited for.
+        ...(isRedisComplete() ? unsubscribedReasons(shards) : []),
+      ],
       degraded: [],
     }),
   );
@@ -175,12 +191,14 @@ function edgeReadiness(
   const notReady = [...auth.notReadyReasons()];
   const degraded: string[] = [];
   if (feed.current === undefined) notReady.push('no assignment has been received yet');
-  const unconfirmed = shards.unconfirmedOwnedCount();
-  if (unconfirmed > 0) {
-    // Those of a Redis master that does not deliver; at the start of the edge, all of them.
-    const reasons = unconfirmed < shards.ownedCount ? degraded : notReady;
-    reasons.push(`${unconfirmed} owned shards are not subscribed yet`);
-  }
+  // Those of a Redis master that does not deliver; at the start of the edge, all of them.
+  const isPartial = shards.unconfirmedOwnedCount() < shards.ownedCount;
+  (isPartial ? degraded : notReady).push(...unsubscribedReasons(shards));
   if (shutdown.isStarted) notReady.push('the edge is shutting down');
   return combineReadiness(privateChannels.readiness(), { notReady, degraded });
+}
+
+function unsubscribedReasons(shards: Edge['shards']): string[] {
+  const unconfirmed = shards.unconfirmedOwnedCount();
+  return unconfirmed === 0 ? [] : [`${unconfirmed} owned shards are not subscribed yet`];
 }

@@ -1,6 +1,7 @@
 /** Statistics of an edge: its gauges, its memory account, and its reports to control. */
 import { totalmem } from 'node:os';
 import type { Metrics } from '../common/process/metrics.js';
+import type { Readiness } from '../common/process/readiness.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import type { Edge } from './edge.js';
 import { type EventLoopLag, memoryHeadroom } from './report/load.js';
@@ -10,6 +11,14 @@ import { parseSlabs } from './report/slab.js';
 /** Bounds of the lists in one report. */
 const REPORTED_LOOPS_MAX = 50;
 const REPORTED_SKIPS_MAX = 10;
+const REPORTED_REASONS_MAX = 10;
+
+/** Whether the edge can serve, as it reports that. */
+export interface EdgeHealth {
+  readonly readiness: Readiness;
+  /** Masters through which it receives no pushes. */
+  readonly redisUnusable: readonly string[];
+}
 
 export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics: Metrics): void {
   metrics.gauge(
@@ -74,7 +83,7 @@ export function measureStats(
   edge: Edge,
   memory: MemoryAccount,
   lag: EventLoopLag,
-  isReady: boolean,
+  health: EdgeHealth,
 ): Stats {
   const { table, shards, rates, feed, shutdown, port, goaways } = edge;
   const { reconnectLoops, skippedPushes } = edge;
@@ -89,7 +98,7 @@ export function measureStats(
     connections: table.count,
     guests: shards.guestCount(),
     shardsSubscribed: shards.confirmedCount(),
-    ready: isReady,
+    ready: health.readiness.notReady.length === 0,
     memory: memory.parts(),
     acquired: shards.acquired(),
     released: shards.released(),
@@ -102,5 +111,10 @@ export function measureStats(
     clientsReturnedIds: clientIds,
     reconnectLoops: reconnectLoops.read(nowMs).slice(0, REPORTED_LOOPS_MAX),
     pushesSkipped: skippedPushes.take(REPORTED_SKIPS_MAX),
+    redisUnusable: [...health.redisUnusable],
+    reasons: [...health.readiness.notReady, ...health.readiness.degraded].slice(
+      0,
+      REPORTED_REASONS_MAX,
+    ),
   };
 }

@@ -18,12 +18,21 @@ import { shardTags } from './shard.js';
 const PROBE_INTERVAL_MS = 1_000;
 /** A probe proves delivery for this long: two of its successors may be lost or late. */
 export const PROOF_MS_MAX = 3_000;
+/**
+ * Probes in a row without a return after which a master counts as down. Counted, not timed: a
+ * process that was itself suspended for long has sent only one.
+ */
+const LOST_PROBES_MAX = 3;
 
 export class PrivateChannels implements ChannelHandler {
   /** By master. */
   private channels: ReadonlyMap<string, string> = new Map();
   /** By master: sending time of the newest probe that returned, in ms of the monotonic clock. */
   private readonly provenAtMs = new Map<string, number>();
+  /** By master: probes sent since one returned. */
+  private readonly unreturned = new Map<string, number>();
+  /** Masters that are down. Empty most of the time, so that each push can ask. */
+  private readonly down = new Set<string>();
   private readonly candidates: readonly string[];
   private readonly probeTimer: NodeJS.Timeout;
 
@@ -32,7 +41,7 @@ export class PrivateChannels implements ChannelHandler {
 
   /** @param processId unique per process start */
   constructor(
-    private readonly link: Pick<RedisLink, 'publish' | 'subscriber' | 'names'>,
+    private readonly link: Pick<RedisLink, 'publish' | 'subscriber' | 'names' | 'masterCheck'>,
     shardCount: number,
     processId: string,
     private readonly log: Logger,
@@ -48,7 +57,10 @@ export class PrivateChannels implements ChannelHandler {
     this.follow();
     this.probeTimer = setInterval(() => {
       this.follow();
-      for (const channel of this.channels.values()) this.probe(channel);
+      for (const [master, channel] of this.channels) {
+        this.countUnreturned(master);
+        this.probe(channel);
+      }
     }, PROBE_INTERVAL_MS);
   }
 
@@ -61,9 +73,23 @@ export class PrivateChannels implements ChannelHandler {
   readiness(): Readiness {
     const reasons = this.notDeliveringReasons();
     const isAnyDelivering = reasons.length < this.channels.size;
+    const degraded = this.link.masterCheck.reasons();
     return isAnyDelivering
-      ? { notReady: [], degraded: reasons }
-      : { notReady: reasons, degraded: [] };
+      ? { notReady: [], degraded: [...reasons, ...degraded] }
+      : { notReady: reasons, degraded };
+  }
+
+  /** Masters without a proof of delivery in the last three seconds. */
+  notDelivering(): string[] {
+    return [...this.channels.keys()].filter((master) => !this.delivers(master));
+  }
+
+  /** Why nothing can be sent through the master of a shard; undefined: it can be tried. */
+  downReason(shardChannel: string): string | undefined {
+    if (this.down.size === 0) return undefined;
+    const master = this.link.subscriber.masterOf(shardChannel);
+    if (master === undefined || !this.down.has(master)) return undefined;
+    return findUnproven([master], this.provenAtMs, performance.now())[0];
   }
 
   private delivers(master: string): boolean {
@@ -122,7 +148,10 @@ export class PrivateChannels implements ChannelHandler {
     const kept = new Set(channels.values());
     for (const [master, channel] of this.channels) {
       if (!kept.has(channel)) subscriber.unsubscribe(channel);
-      if (channels.get(master) !== channel) this.provenAtMs.delete(master);
+      if (channels.get(master) === channel) continue;
+      this.provenAtMs.delete(master);
+      this.unreturned.delete(master);
+      this.down.delete(master);
     }
     this.channels = channels;
     for (const channel of kept) subscriber.subscribe(channel, this);
@@ -138,9 +167,20 @@ export class PrivateChannels implements ChannelHandler {
     void this.link.publish(channel, Buffer.from(PrivateEnvelope.encode(envelope).finish()));
   }
 
+  private countUnreturned(master: string): void {
+    const unreturned = this.unreturned.get(master) ?? 0;
+    this.unreturned.set(master, unreturned + 1);
+    if (unreturned < LOST_PROBES_MAX || this.down.has(master)) return;
+    this.down.add(master);
+    this.log.warn({ redis: master }, 'Redis does not deliver: nothing is sent through this master');
+  }
+
   private onProbe(probedChannel: string, nonce: number): void {
     for (const [master, channel] of this.channels) {
-      if (channel === probedChannel) this.provenAtMs.set(master, nonce);
+      if (channel !== probedChannel) continue;
+      this.provenAtMs.set(master, nonce);
+      this.unreturned.set(master, 0);
+      if (this.down.delete(master)) this.log.info({ redis: master }, 'Redis delivers again');
     }
   }
 }

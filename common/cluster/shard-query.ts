@@ -66,7 +66,7 @@ export class ShardQueries {
 
   constructor(
     readonly link: Pick<RedisLink, 'publish' | 'names'>,
-    readonly channels: Pick<PrivateChannels, 'replyChannelFor'>,
+    readonly channels: Pick<PrivateChannels, 'replyChannelFor' | 'downReason'>,
     readonly shardCount: number,
     /** Limit of queries in flight; more are rejected as OVERLOADED. */
     readonly inFlightMax: number,
@@ -113,6 +113,10 @@ export class ShardQueries {
     isFinal: PendingQuery['isFinal'],
     send: SendEnvelope = (to, envelope) => this.link.publish(to, envelope),
   ): Promise<QueryResult | Rejection> {
+    const downReason = this.channels.downReason(channel);
+    if (downReason !== undefined) {
+      return Promise.resolve(rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`));
+    }
     const replyChannel = this.channels.replyChannelFor(channel);
     if (replyChannel === undefined) {
       const reason = 'Redis has not confirmed a reply channel of this process; retry later';

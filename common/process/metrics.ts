@@ -53,7 +53,7 @@ export class Metrics {
     });
   }
 
-  /** Registers a gauge with one child per label value, read at each scrape. */
+  /** Registers a gauge with one child per label value that `read` returns at the scrape. */
   gauges(
     name: string,
     help: string,
@@ -66,6 +66,7 @@ export class Metrics {
       labelNames: [label],
       registers: [this.registry],
       collect() {
+        this.reset();
         for (const [value, number] of read()) this.set({ [label]: value }, number);
       },
     });

@@ -78,6 +78,12 @@ export interface RedisLink {
     args: CommandArgs,
     replyAs?: 'text' | 'bytes',
   ): Promise<Outcome<Reply>>;
+  /** The same on one master; undefined while there is no connection to it. */
+  executeOn<Reply>(
+    master: string,
+    name: string,
+    args: CommandArgs,
+  ): Promise<Outcome<Reply>> | undefined;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
   /** Opens a dedicated connection to a master, for commands with state per connection (WAIT). */
   connectTo(address: string): Redis;
@@ -195,9 +201,11 @@ export async function openRedis({
     log,
     metrics,
   });
+  const executeOn: RedisLink['executeOn'] = (master, command, args) =>
+    pipelines.to(master)?.execute(command, args, 'text');
   const requirements = new RequirementsWatch({
     masters: () => subscriber.masters(),
-    run: (master, command, args) => pipelines.to(master)?.execute(command, args, 'text'),
+    run: executeOn,
     required: { evictionAccepted, isFsynced: isFsyncedRequired },
     log,
     metrics,
@@ -227,6 +235,7 @@ export async function openRedis({
     masterCheck,
     log,
     execute: run,
+    executeOn,
     publish: (channel, payload) =>
       run<number>('spublish', [channel, payload]).then(toPublishResult),
     connectTo(address) {

@@ -22,7 +22,9 @@ type OptionalCount =
   | 'memoryHeadroom'
   | 'clientsReturned'
   | 'clientsReturnedIds'
+  | 'reasons'
   | 'reconnectLoops'
+  | 'redisUnusable'
   | 'shuttingDown';
 
 /** Counts of one report; the fields are those of the message `Stats`. */

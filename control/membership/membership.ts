@@ -178,8 +178,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     counts: EdgeCounts | undefined,
   ): void {
     // An edge that is shutting down is not ready either, and is drained anyway.
-    const isReady = counts === undefined || counts.ready || counts.shuttingDown === true;
-    this.#partitionedEdges.onReport(nowMs, record.id, isReady);
+    const isJudged = counts !== undefined && counts.shuttingDown !== true;
+    this.#partitionedEdges.onReport(nowMs, record.id, isJudged ? problemsIn(counts) : []);
     this.#becomeAlive(nowMs, session, record, counts);
   }
 
@@ -317,4 +317,9 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 function idInUse(known: EdgeRecord, { id, incarnation }: HelloEdge): Rejection {
   const message = `edge ${id} is alive with incarnation ${known.incarnation}; incarnation ${incarnation} must use another id`;
   return rejection('EDGE_ID_IN_USE', message);
+}
+
+/** What keeps pushes from the clients of an edge, by names that are equal on all edges. */
+function problemsIn({ ready, redisUnusable = [] }: EdgeCounts): string[] {
+  return ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
 }

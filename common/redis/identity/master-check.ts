@@ -65,6 +65,11 @@ export class MasterCheck {
     clearInterval(this.#timer);
   }
 
+  /** Run id of the server to which connections to `address` lead; '' if there is none. */
+  runIdAt(address: string): string {
+    return this.#at(address).find(({ runId }) => runId !== '')?.runId ?? '';
+  }
+
   /** One reason for each address that does not lead to one master. */
   reasons(): string[] {
     const masters = this.options.masters();

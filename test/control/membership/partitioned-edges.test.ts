@@ -4,7 +4,9 @@ import { PartitionedEdges } from '../../../control/membership/partitioned-edges.
 const LEASE_MS = 10_000;
 
 function report(partitionedEdges: PartitionedEdges, nowMs: number, ids: readonly string[]): void {
-  for (const id of ['a', 'b', 'c', 'd']) partitionedEdges.onReport(nowMs, id, !ids.includes(id));
+  for (const id of ['a', 'b', 'c', 'd']) {
+    partitionedEdges.onReport(nowMs, id, ids.includes(id) ? ['not ready'] : []);
+  }
 }
 
 test.each([
@@ -35,4 +37,16 @@ test('starts again when the edge was ready, or is forgotten', () => {
     expect(partitionedEdges.update(19_001, 4).size).toBe(0);
     expect(partitionedEdges.update(19_002, 4).size).toBe(1);
   }
+});
+
+test('an edge that alone receives nothing through one master is partitioned', () => {
+  const partitionedEdges = new PartitionedEdges(LEASE_MS);
+  for (const nowMs of [0, 10_001]) {
+    // Master x is down for all edges, y only for the first.
+    partitionedEdges.onReport(nowMs, 'a', ['Redis x', 'Redis y']);
+    for (const id of ['b', 'c', 'd']) partitionedEdges.onReport(nowMs, id, ['Redis x']);
+    expect([...partitionedEdges.update(nowMs, 4)]).toEqual(nowMs === 0 ? [] : ['a']);
+  }
+  partitionedEdges.onReport(10_002, 'a', ['Redis x']);
+  expect(partitionedEdges.update(20_003, 4).size).toBe(0);
 });

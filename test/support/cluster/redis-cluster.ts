@@ -1,4 +1,4 @@
-/** A real Redis Cluster on loopback: three masters with one replica each. */
+/** A real Redis Cluster on loopback: three masters, by default with one replica each. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
@@ -24,17 +24,29 @@ export interface TestCluster {
   stop(): Promise<void>;
 }
 
-const NODES = 6;
+const MASTERS = 3;
 
-export async function startRedisCluster(): Promise<TestCluster> {
+export interface TestClusterOptions {
+  /** Of each master: 0 or 1. */
+  readonly replicas?: number;
+  /** Serve the slots of the other masters when one is down. */
+  readonly isPartial?: boolean;
+}
+
+export async function startRedisCluster({
+  replicas = 1,
+  isPartial = false,
+}: TestClusterOptions = {}): Promise<TestCluster> {
+  const nodeCount = MASTERS * (1 + replicas);
   const args = [
     ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500'],
     ...['--cluster-allow-pubsubshard-when-down', 'no'],
+    ...['--cluster-require-full-coverage', isPartial ? 'no' : 'yes'],
     // A replica that has not synchronised yet cannot be promoted.
     ...['--repl-diskless-sync-delay', '0'],
   ];
   const nodes: TestRedis[] = [];
-  while (nodes.length < NODES) nodes.push(await startRedis(args, freeClusterPort));
+  while (nodes.length < nodeCount) nodes.push(await startRedis(args, freeClusterPort));
   const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
   const nodeAt = (address: string) => nodes[addresses.indexOf(address)]!;
   const call = async (address: string, ...[name, ...rest]: string[]) => {
@@ -59,7 +71,7 @@ export async function startRedisCluster(): Promise<TestCluster> {
     (await masters()).find(([first, last]) => first <= slot && slot <= last)![2];
 
   await run('redis-cli', [
-    ...['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes'],
+    ...['--cluster', 'create', ...addresses, '--cluster-replicas', `${replicas}`, '--cluster-yes'],
   ]);
   const replicaOf = (master: string) =>
     eventually(async () => {
@@ -71,12 +83,12 @@ export async function startRedisCluster(): Promise<TestCluster> {
   await eventually(async () => {
     for (const address of addresses) {
       const info = String(await call(address, 'CLUSTER', 'INFO'));
-      if (!info.includes('cluster_state:ok') || !info.includes(`known_nodes:${NODES}`))
+      if (!info.includes('cluster_state:ok') || !info.includes(`known_nodes:${nodeCount}`))
         return false;
     }
-    return (await masters()).length === NODES / 2;
+    return (await masters()).length === MASTERS;
   }, 15_000);
-  for (const [, , master] of await masters()) await replicaOf(master);
+  if (replicas > 0) for (const [, , master] of await masters()) await replicaOf(master);
 
   return {
     urls: nodes.map(({ url }) => url),

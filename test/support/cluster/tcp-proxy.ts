@@ -1,4 +1,7 @@
-/** A TCP proxy that can simulate a partition: no bytes pass, and no connection ends. */
+/**
+ * A TCP proxy that can simulate a partition (no bytes pass, and no connection ends) and an address
+ * that leads to another server than before.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -8,7 +11,7 @@ export class TcpProxy {
 
   private constructor(
     readonly server: Server,
-    readonly targetPort: number,
+    private targetPort: number,
   ) {
     server.on('connection', (near) => this.#join(near));
   }
@@ -33,6 +36,11 @@ export class TcpProxy {
         socket.pause();
       }
     }
+  }
+
+  /** Forwards new connections to another port, as a name in DNS does that was changed. */
+  moveTo(targetPort: number): void {
+    this.targetPort = targetPort;
   }
 
   /** Forwards new connections again and closes the existing ones. */

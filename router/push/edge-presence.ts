@@ -1,0 +1,145 @@
+/**
+ * Whether edges use the same Redis servers as this router. If an edge does not, pushes to its
+ * clients are stored where it does not look: each is `STORED`, and none arrives.
+ *
+ * Every two seconds the router counts the subscribers of one shard of each edge. An owner without a
+ * subscription uses another server, or is dead.
+ */
+import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
+import {
+  COUNT_INTERVAL_MS,
+  SubscriberCounts,
+  ZEROS_MAX,
+} from '../../common/cluster/presence/subscriber-counts.js';
+import { ShardNames } from '../../common/cluster/shard-names.js';
+import type { Logger } from '../../common/process/log.js';
+import type { Metrics } from '../../common/process/metrics.js';
+import type { RedisLink } from '../../common/redis/redis-link.js';
+
+export interface EdgePresenceOptions {
+  readonly link: Pick<RedisLink, 'executeOn' | 'subscriber' | 'names' | 'masterCheck'>;
+  readonly shardCount: number;
+  readonly assignment: () => Assignment | undefined;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** By master, then by edge: counts of 0 in a row. */
+type Zeros = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+const NAMED_MAX = 5;
+
+export class EdgePresence {
+  readonly #counts: SubscriberCounts;
+  readonly #names: ShardNames;
+  readonly #timer: NodeJS.Timeout;
+  #zeros: Zeros = new Map();
+
+  constructor(readonly options: EdgePresenceOptions) {
+    const { link, shardCount, log, metrics } = options;
+    this.#counts = new SubscriberCounts(link, log);
+    this.#names = new ShardNames(link.names, shardCount);
+    metrics.gauges(
+      'longline_router_edges_unseen',
+      'Edges that are not subscribed to shards that they own, at the Redis server that this router uses, by the address of the master',
+      'master',
+      () => Array.from(this.#zeros.keys(), (master) => [master, this.#unseen(master).length]),
+    );
+    this.#timer = setInterval(() => void this.poll(), COUNT_INTERVAL_MS);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  reasons(): string[] {
+    const { masterCheck } = this.options.link;
+    return Array.from(this.#zeros.keys()).flatMap((master) => {
+      const unseen = this.#unseen(master);
+      if (unseen.length === 0) return [];
+      const more = unseen.length > NAMED_MAX ? ` and ${unseen.length - NAMED_MAX} more` : '';
+      return [
+        `edges ${unseen.slice(0, NAMED_MAX).join(', ')}${more} do not use the same server as this ` +
+          `router at Redis ${master} (run id ${masterCheck.runIdAt(master)}): pushes to their ` +
+          'clients wait in the inboxes',
+      ];
+    });
+  }
+
+  async poll(): Promise<void> {
+    const before = this.#zeros;
+    const counted = await Promise.all(
+      Array.from(this.#sample(), async ([master, channels]) => {
+        const edgeIds = [...channels.keys()];
+        const counts = await this.#counts.read(master, [...channels.values()]);
+        const former = before.get(master);
+        const zeros = edgeIds.map((edgeId, i) => {
+          const zerosBefore = former?.get(edgeId) ?? 0;
+          if (counts === undefined) return [edgeId, zerosBefore] as const;
+          return [edgeId, counts[i]! > 0 ? 0 : zerosBefore + 1] as const;
+        });
+        return [master, new Map(zeros)] as const;
+      }),
+    );
+    this.#zeros = new Map(counted);
+    this.#logChanges(before);
+  }
+
+  /** By master, then by edge: the channel of a shard, another one each time. */
+  #sample(): Map<string, Map<string, string>> {
+    const { link, assignment, shardCount } = this.options;
+    const current = assignment();
+    const sample = new Map<string, Map<string, string>>(
+      link.subscriber.masters().map((master) => [master, new Map()]),
+    );
+    if (current === undefined) return sample;
+    const offset = Math.floor(Math.random() * shardCount);
+    let missing = sample.size * current.edges.length;
+    for (let i = 0; i < shardCount && missing > 0; i++) {
+      const shard = (offset + i) % shardCount;
+      const owner = ownerOf(current, shard);
+      if (owner === undefined) continue;
+      const channel = this.#names.channelOf(shard);
+      const ofMaster = sample.get(link.subscriber.masterOf(channel) ?? '');
+      if (ofMaster === undefined || ofMaster.has(owner.id)) continue;
+      ofMaster.set(owner.id, channel);
+      missing--;
+    }
+    return sample;
+  }
+
+  #logChanges(before: Zeros): void {
+    for (const [master, zeros] of this.#zeros) {
+      const wasUnseen = (edgeId: string) => (before.get(master)?.get(edgeId) ?? 0) >= ZEROS_MAX;
+      const lost: string[] = [];
+      const found: string[] = [];
+      for (const [edgeId, now] of zeros) {
+        if (now >= ZEROS_MAX && !wasUnseen(edgeId)) lost.push(edgeId);
+        else if (now === 0 && wasUnseen(edgeId)) found.push(edgeId);
+      }
+      this.#logChange(master, lost, found);
+    }
+  }
+
+  #logChange(master: string, lost: readonly string[], found: readonly string[]): void {
+    const { link, log } = this.options;
+    const context = { redis: master, runId: link.masterCheck.runIdAt(master) };
+    if (lost.length > 0) {
+      log.warn(
+        { ...context, edges: lost.slice(0, NAMED_MAX), count: lost.length },
+        'edges do not use this Redis server: pushes to their clients wait in the inboxes',
+      );
+      // Perhaps the address leads to another server by now.
+      void link.masterCheck.check(master);
+    }
+    if (found.length > 0) {
+      log.info({ ...context, edges: found.slice(0, NAMED_MAX) }, 'edges use this Redis server');
+    }
+  }
+
+  #unseen(master: string): string[] {
+    return Array.from(this.#zeros.get(master) ?? [])
+      .filter(([, zeros]) => zeros >= ZEROS_MAX)
+      .map(([edgeId]) => edgeId);
+  }
+}
