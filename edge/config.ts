@@ -17,6 +17,7 @@ import {
   type SharedConfig,
   servingSettings,
   sharedConfig,
+  sharedProblems,
   sharedSettings,
   textWithout,
 } from '../common/process/config.js';
@@ -281,7 +282,7 @@ export interface EdgeConfig extends SharedConfig {
  */
 export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
   const parsed = parseSettings('edge', edgeSettings, env);
-  const problems: string[] = [];
+  const problems = sharedProblems(parsed);
   const connectionsLimit = openFilesMax - DESCRIPTORS_RESERVED;
   const connectionsMax = parsed.LONGLINE_EDGE_CONNECTIONS_MAX ?? connectionsLimit;
   if (connectionsMax > connectionsLimit || connectionsLimit < 1) {

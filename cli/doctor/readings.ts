@@ -1,9 +1,13 @@
 /** Readings for `findings.ts`: /proc, control groups (v1 and v2), and Redis if its URL is given. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { type ClockReport, readClockReports } from '../../common/cluster/clocks/clock-reports.js';
+import { parseRedisUrl } from '../../common/net/redis-url.js';
 import { unixMs } from '../../common/process/time/clock.js';
 import { measureOffset } from '../../common/process/time/clock-offset.js';
+import { connectionOptions, type Endpoint, endpointOf } from '../../common/redis/connection.js';
+import { RedisTls, type RedisTlsFiles } from '../../common/redis/endpoint/redis-tls.js';
 import { RedisNames } from '../../common/redis/redis-names.js';
 import { parseSubscriberBuffer, readFacts } from '../../common/redis/requirements.js';
 import { splitAddress } from '../../common/redis/slot-map.js';
@@ -55,8 +59,21 @@ export function parseCgroupLimit(limit: string | undefined): number | undefined 
   return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
 }
 
-async function readRedis(url: string): Promise<RedisReadings> {
-  const redis = new Redis(url, {
+/** @param urls as in LONGLINE_REDIS_URL; of several, the first server is read */
+async function readRedis(urls: string): Promise<RedisReadings> {
+  let tls: RedisTls | undefined;
+  let endpoint: Endpoint;
+  try {
+    const url = urls.split(',', 1)[0]!.trim();
+    if (parseRedisUrl(url).isTls) {
+      tls = await RedisTls.open(tlsFilesIn(process.env), pino({ level: 'silent' }));
+    }
+    endpoint = endpointOf(url, { tls, natMap: {} });
+  } catch (error) {
+    return { unreachable: `LONGLINE_REDIS_URL or --redis: ${(error as Error).message}` };
+  }
+  const redis = new Redis({
+    ...connectionOptions(endpoint, 'doctor'),
     lazyConnect: true,
     connectTimeout: REDIS_MS_MAX,
     commandTimeout: REDIS_MS_MAX,
@@ -91,6 +108,7 @@ async function readRedis(url: string): Promise<RedisReadings> {
     return { unreachable: (error as Error).message };
   } finally {
     redis.disconnect();
+    tls?.close();
   }
 }
 
@@ -110,6 +128,14 @@ async function readReports(redis: Redis, nowMs: number): Promise<ClockReport[]> 
     owner.disconnect();
     return readClockReports(entries, nowMs);
   }
+}
+
+function tlsFilesIn(env: NodeJS.ProcessEnv): RedisTlsFiles {
+  const { LONGLINE_REDIS_TLS_CERT_FILE: cert, LONGLINE_REDIS_TLS_KEY_FILE: key } = env;
+  return {
+    ca: env.LONGLINE_REDIS_TLS_CA_FILE || undefined,
+    own: cert && key ? { cert, key } : undefined,
+  };
 }
 
 function text(path: string): string | undefined {

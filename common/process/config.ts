@@ -19,6 +19,7 @@ import {
 } from '../net/host-port.js';
 import { isNetwork } from '../net/networks.js';
 import { AllowedOrigins, originProblem } from '../net/origin.js';
+import { parseRedisUrl, redisUrlProblem } from '../net/redis-url.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -27,20 +28,64 @@ export type Role = (typeof ROLES)[number];
 
 /** Settings of every role. */
 export const sharedSettings = {
-  LONGLINE_REDIS_URL: listOf(
-    z.url({ protocol: /^rediss?$/, error: 'expected redis:// or rediss:// URLs' }),
-  ).describe(
-    'URL of Redis: `redis://` or `rediss://` (TLS), with optional user, password and database. ' +
-      'Several URLs, separated by commas, are seeds of one Redis Cluster with the same ' +
-      'credentials, or Sentinels.',
-  ),
+  LONGLINE_REDIS_URL: listOf(textWithout(redisUrlProblem))
+    .superRefine((urls, context) => {
+      if (urls.some((url) => redisUrlProblem(url) !== undefined)) return;
+      const shared = urls.map((url) => {
+        const { username, password, isTls } = parseRedisUrl(url);
+        return JSON.stringify([username, password, isTls]);
+      });
+      if (new Set(shared).size <= 1) return;
+      const message = 'the URLs must all have the same scheme, user and password';
+      context.addIssue({ code: 'custom', message });
+    })
+    .describe(
+      'URL of Redis: `redis://` or `rediss://` (TLS), with optional user and password: ' +
+        '`rediss://user:password@host:6379`. In user and password, `% / ? # @ ,` are written ' +
+        'percent-encoded, such as `%25` for `%`. Several URLs, separated by commas, are seeds of ' +
+        'one Redis Cluster with the same credentials, or Sentinels. Databases other than 0 are ' +
+        'rejected: channels of Redis are shared by all databases.',
+    ),
+  LONGLINE_REDIS_TLS_CA_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file with the authority of the certificates of Redis and its Sentinels, for `rediss://` ' +
+        'URLs. A changed file is used for new connections within 2 s. Unset: the authorities that ' +
+        'Node.js trusts.',
+    ),
+  LONGLINE_REDIS_TLS_CERT_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file with the client certificate that is presented to Redis and its Sentinels. Needs ' +
+        'LONGLINE_REDIS_TLS_KEY_FILE.',
+    ),
+  LONGLINE_REDIS_TLS_KEY_FILE: z
+    .string()
+    .optional()
+    .describe('PEM file with the private key of LONGLINE_REDIS_TLS_CERT_FILE.'),
+  LONGLINE_REDIS_NAT_MAP: listOf(textWithout(natEntryProblem))
+    .refine(
+      (entries) => new Set(entries.map((entry) => entry.split('=')[0])).size === entries.length,
+      {
+        error: 'an announced address is listed twice',
+      },
+    )
+    .default([])
+    .describe(
+      'Addresses at which Redis is reached, where they differ from those that a Redis Cluster or ' +
+        'Sentinels announce: `announced=reachable`, both as `host:port`, separated by commas, such ' +
+        'as `10.0.0.1:6379=redis-a.example:7001`. Addresses that are not listed are used as they ' +
+        'are. The addresses in LONGLINE_REDIS_URL are never replaced.',
+    ),
   LONGLINE_REDIS_SENTINEL_MASTER: z
     .string()
     .regex(/^[A-Za-z0-9._-]+$/, 'expected the name of a master, as in sentinel.conf')
     .optional()
     .describe(
       'Name of the master that Sentinel monitors. If set, LONGLINE_REDIS_URL lists the ' +
-        'Sentinels; user, password and database in the URLs are those of Redis, and Sentinels ' +
+        'Sentinels; user and password in the URLs are those of Redis, and Sentinels ' +
         'accept the same user and password or none.',
     ),
   LONGLINE_REDIS_PREFIX: z
@@ -113,6 +158,12 @@ export interface SharedConfig {
   readonly redisUrls: readonly string[];
   /** Undefined: Sentinel is not used. */
   readonly redisSentinelMaster: string | undefined;
+  readonly redisTlsFiles: {
+    readonly ca: string | undefined;
+    readonly own: { readonly cert: string; readonly key: string } | undefined;
+  };
+  /** `announced=reachable` addresses. */
+  readonly redisNatMap: readonly string[];
   /** Empty: none. */
   readonly redisPrefix: string;
   /** The evicting policy that is accepted; undefined: none. */
@@ -124,10 +175,38 @@ export interface SharedConfig {
   readonly logLevel: string;
 }
 
-export function sharedConfig(parsed: z.infer<z.ZodObject<typeof sharedSettings>>): SharedConfig {
+type ParsedShared = z.infer<z.ZodObject<typeof sharedSettings>>;
+
+/** The combinations of shared settings that are invalid. */
+export function sharedProblems(parsed: ParsedShared): string[] {
+  const {
+    LONGLINE_REDIS_TLS_CA_FILE: ca,
+    LONGLINE_REDIS_TLS_CERT_FILE: cert,
+    LONGLINE_REDIS_TLS_KEY_FILE: key,
+  } = parsed;
+  const problems: string[] = [];
+  if ((cert === undefined) !== (key === undefined)) {
+    problems.push(
+      'LONGLINE_REDIS_TLS_CERT_FILE: needs LONGLINE_REDIS_TLS_KEY_FILE, and the other way around',
+    );
+  }
+  const isTls = parsed.LONGLINE_REDIS_URL.some((url) => parseRedisUrl(url).isTls);
+  if ((ca ?? cert ?? key) !== undefined && !isTls) {
+    problems.push('LONGLINE_REDIS_TLS_…: need a rediss:// URL in LONGLINE_REDIS_URL');
+  }
+  return problems;
+}
+
+export function sharedConfig(parsed: ParsedShared): SharedConfig {
+  const { LONGLINE_REDIS_TLS_CERT_FILE: cert, LONGLINE_REDIS_TLS_KEY_FILE: key } = parsed;
   return {
     redisUrls: parsed.LONGLINE_REDIS_URL,
     redisSentinelMaster: parsed.LONGLINE_REDIS_SENTINEL_MASTER,
+    redisTlsFiles: {
+      ca: parsed.LONGLINE_REDIS_TLS_CA_FILE,
+      own: cert !== undefined && key !== undefined ? { cert, key } : undefined,
+    },
+    redisNatMap: parsed.LONGLINE_REDIS_NAT_MAP,
     redisPrefix: parsed.LONGLINE_REDIS_PREFIX,
     redisEvictionAccepted: parsed.LONGLINE_REDIS_EVICTION_ACCEPTED,
     clusterName: parsed.LONGLINE_CLUSTER_NAME,
@@ -230,6 +309,13 @@ export function textWithout(problemOf: (text: string) => string | undefined) {
     const message = problemOf(text);
     if (message !== undefined) context.addIssue({ code: 'custom', message });
   });
+}
+
+/** Returns what is wrong with text that must be `announced=reachable` addresses. */
+function natEntryProblem(text: string): string | undefined {
+  const addresses = text.split('=');
+  if (addresses.length !== 2) return 'expected announced=reachable, both as host:port';
+  return addresses.map(hostPortProblem).find((problem) => problem !== undefined);
 }
 
 /** `host:port`, in the form that gRPC reads. */

@@ -1,19 +1,27 @@
 /** Addresses, timeouts, reconnection and logging, common to all connections to Redis. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
+import { parseRedisUrl } from '../net/redis-url.js';
 import { backoffMs } from '../process/backoff.js';
 import type { Logger } from '../process/log.js';
+import type { NatMap } from './endpoint/nat-map.js';
+import type { RedisTls } from './endpoint/redis-tls.js';
 
-/** Address of a node, and the credentials that all nodes share. */
-export interface Endpoint {
+/** Address of a node, and what all nodes share. */
+export interface Endpoint extends Shared {
   readonly host: string;
   readonly port: number;
+  /** Undefined: the default user. */
   readonly username: string | undefined;
+  /** Undefined: no authentication. */
   readonly password: string | undefined;
-  readonly db: number;
-  readonly isTls: boolean;
 }
 
-const DEFAULT_PORT = 6379;
+interface Shared {
+  /** Undefined: without TLS. */
+  readonly tls: RedisTls | undefined;
+  readonly natMap: NatMap;
+}
+
 const CONNECT_MS_MAX = 2_000;
 /** Timeout of a command. */
 export const COMMAND_MS_MAX = 2_000;
@@ -24,16 +32,13 @@ const DISCONNECT_MS_MAX = 500;
 /** Lower than the bound elsewhere, because a disconnected subscriber misses pushes. */
 const RECONNECT_MS_MAX = 1_000;
 
-export function parseRedisUrl(text: string): Endpoint {
-  const url = new URL(text);
-  return {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: Number(url.port) || DEFAULT_PORT,
-    username: decodeURIComponent(url.username) || undefined,
-    password: decodeURIComponent(url.password) || undefined,
-    db: Number(url.pathname.slice(1)),
-    isTls: url.protocol === 'rediss:',
-  };
+/** @throws Error with what is wrong with the URL */
+export function endpointOf(
+  url: string,
+  { tls, natMap }: Shared = { tls: undefined, natMap: {} },
+): Endpoint {
+  const { host, port, username, password } = parseRedisUrl(url);
+  return { host, port, username, password, tls, natMap };
 }
 
 export function addressOf({ host, port }: Endpoint): string {
@@ -52,10 +57,9 @@ export function connectionOptions(endpoint: Endpoint, name: string) {
   return {
     host: endpoint.host,
     port: endpoint.port,
-    db: endpoint.db,
-    ...(endpoint.username && { username: endpoint.username }),
-    ...(endpoint.password && { password: endpoint.password }),
-    ...(endpoint.isTls && { tls: { servername: endpoint.host } }),
+    ...(endpoint.username !== undefined && { username: endpoint.username }),
+    ...(endpoint.password !== undefined && { password: endpoint.password }),
+    ...(endpoint.tls && { tls: endpoint.tls.optionsFor(endpoint.host) }),
     connectionName: name,
     connectTimeout: CONNECT_MS_MAX,
     socketTimeout: SILENCE_MS_MAX,

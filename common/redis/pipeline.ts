@@ -118,13 +118,13 @@ export class RedisPipeline implements IdentifiedConnection {
   }
 
   #connect(): void {
-    const { host, port, isTls } = this.endpoint;
-    const socket = isTls
-      ? connectTls({ host, port, servername: host })
+    const { host, port, tls } = this.endpoint;
+    const socket = tls
+      ? connectTls({ host, port, ...tls.optionsFor(host) })
       : connect({ host, port, noDelay: true, keepAlive: true });
     this.#socket = socket;
     this.#receivedAtMs = performance.now();
-    socket.once(isTls ? 'secureConnect' : 'connect', () => void this.#handshake());
+    socket.once(tls ? 'secureConnect' : 'connect', () => void this.#handshake());
     socket.on('data', (bytes) => {
       this.#receivedAtMs = performance.now();
       this.#parser.execute(bytes);
@@ -138,9 +138,8 @@ export class RedisPipeline implements IdentifiedConnection {
   }
 
   async #handshake(): Promise<void> {
-    const { username, password, db } = this.endpoint;
+    const { username, password } = this.endpoint;
     const commands: CommandArgs[] = [['client', 'setname', this.name]];
-    if (db !== 0) commands.unshift(['select', db]);
     if (password !== undefined) {
       commands.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
     }

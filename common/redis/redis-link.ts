@@ -6,6 +6,7 @@
  * it may have run, and times out after two seconds.
  */
 import { Cluster, Redis } from 'ioredis';
+import { parseRedisUrl } from '../net/redis-url.js';
 import { EnvironmentError } from '../process/lifecycle.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
@@ -16,10 +17,12 @@ import {
   closeClient,
   connectionOptions,
   type Endpoint,
+  endpointOf,
   logOutages,
-  parseRedisUrl,
   reconnectMs,
 } from './connection.js';
+import type { NatMap } from './endpoint/nat-map.js';
+import { RedisTls, type RedisTlsFiles } from './endpoint/redis-tls.js';
 import { execute, type Outcome } from './execute.js';
 import { MasterCheck } from './identity/master-check.js';
 import {
@@ -42,6 +45,10 @@ export interface RedisLinkOptions {
   readonly urls: readonly string[];
   /** Name under which the Sentinels monitor the master; undefined: no Sentinels. */
   readonly sentinelMaster?: string | undefined;
+  /** For URLs with TLS; undefined: no files. */
+  readonly tlsFiles?: RedisTlsFiles | undefined;
+  /** Undefined: all servers are reached at the addresses that they announce. */
+  readonly natMap?: NatMap | undefined;
   /** Start of all names of keys and channels; undefined: none. */
   readonly prefix?: string | undefined;
   /** The evicting policy of Redis that is accepted; undefined: none. */
@@ -112,6 +119,8 @@ export async function openRedis({
   urls,
   sentinelMaster,
   prefix = '',
+  tlsFiles = { ca: undefined, own: undefined },
+  natMap = {},
   evictionAccepted,
   isFsyncedRequired = false,
   name,
@@ -119,7 +128,10 @@ export async function openRedis({
   metrics,
   onWaiting,
 }: RedisLinkOptions): Promise<RedisLink> {
-  const seeds = urls.map(parseRedisUrl);
+  const tls = urls.some((url) => parseRedisUrl(url).isTls)
+    ? await RedisTls.open(tlsFiles, log)
+    : undefined;
+  const seeds = urls.map((url) => endpointOf(url, { tls, natMap }));
   const names = new RedisNames(prefix);
   const { endpoint, isCluster, slotMap } = await retryUntilAvailable(
     log,
@@ -189,7 +201,7 @@ export async function openRedis({
   const follow = () => {
     const masters = subscriber.masters();
     pipelines.follow(masters);
-    if (commands instanceof Redis) setAddress(commands, masters[0]!);
+    if (commands instanceof Redis) setAddress(commands, masters[0]!, tls);
   };
   follow();
   const followTimer = setInterval(follow, FOLLOW_INTERVAL_MS);
@@ -246,6 +258,7 @@ export async function openRedis({
     isUp: () => commands.status === 'ready',
     async close() {
       clearInterval(followTimer);
+      tls?.close();
       masterCheck.close();
       requirements.close();
       pipelines.close();
@@ -277,12 +290,12 @@ function connectSingle(endpoint: Endpoint, name: string, onReadOnly: () => void)
 }
 
 /** Makes a client dial another address, if it does not do so already. */
-function setAddress(redis: Redis, address: string): void {
+function setAddress(redis: Redis, address: string, tls: RedisTls | undefined): void {
   const { options } = redis;
   const { host, port } = splitAddress(address);
   if (options.host === host && options.port === port) return;
   Object.assign(options, { host, port });
-  if (options.tls) options.tls = { ...options.tls, servername: host };
+  if (tls) options.tls = tls.optionsFor(host);
   redis.disconnect(true);
 }
 
@@ -292,6 +305,7 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
     host: _host,
     port: _port,
     retryStrategy: _retry,
+    tls: _tls,
     ...nodeOptions
   } = connectionOptions(seeds[0]!, name);
   const cluster = new Cluster(
@@ -314,10 +328,16 @@ function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
       // ioredis 6.0.0 has no default, contrary to its documentation.
       slotsRefreshInterval: SLOTS_REFRESH_INTERVAL_MS,
       slotsRefreshTimeout: COMMAND_MS_MAX,
+      natMap: seeds[0]!.natMap,
       // Keeps host names: certificates are issued for names, not for addresses.
       dnsLookup: (host, callback) => callback(null, host),
     },
   );
+  const { tls } = seeds[0]!;
+  // A certificate is issued for the host of its node.
+  cluster.on('+node', (node: Redis) => {
+    if (tls) node.options.tls = tls.optionsFor(node.options.host!);
+  });
   // ioredis connects to a node at its first command and rejects all others until it is ready. So
   // connect when the node is added, but after the command of a redirection that may have added it.
   cluster.on('+node', (node: Redis) => setImmediate(() => connectNode(node)));
@@ -365,12 +385,12 @@ async function fetchSlotMap(
   ready: { readonly redis: Redis; readonly address: string } | undefined,
   seed: Endpoint,
 ): Promise<SlotMap> {
-  if (ready === undefined) return parseClusterSlots(await cluster.cluster('SLOTS'), seed.host);
+  const { host, natMap } = seed;
+  if (ready === undefined) return parseClusterSlots(await cluster.cluster('SLOTS'), host, natMap);
   const { redis, address } = ready;
   const [info, slots] = await Promise.all([redis.cluster('INFO'), redis.cluster('SLOTS')]);
   // Such a node may be cut off from the others together with this process, and its map be outdated.
   if (info.includes('cluster_state:fail')) {
     throw new Error(`${address} says that the cluster is down`);
-  }
-  return parseClusterSlots(slots, splitAddress(address).host);
+  return parseClusterSlots(slots, splitAddress(address).host, natMap);
 }

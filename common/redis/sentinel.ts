@@ -5,6 +5,7 @@
  */
 import { Redis } from 'ioredis';
 import { addressOf, connectionOptions, type Endpoint } from './connection.js';
+import { reachable } from './endpoint/nat-map.js';
 import type { Attempt } from './retry.js';
 import { type SlotMap, singleMaster, splitAddress } from './slot-map.js';
 
@@ -32,7 +33,8 @@ export async function findMaster(
   const named = results.flatMap((result) => (result.type === 'done' ? [result.value] : []));
   if (named.length > 0) {
     const newest = named.reduce((a, b) => (b.configEpoch > a.configEpoch ? b : a));
-    return { type: 'done', value: { ...sentinels[0]!, ...splitAddress(newest.address) } };
+    const address = reachable(sentinels[0]!.natMap, newest.address);
+    return { type: 'done', value: { ...sentinels[0]!, ...splitAddress(address) } };
   }
   const reasons = results.map((result, i) =>
     result.type === 'unavailable' ? `${addressOf(sentinels[i]!)}: ${result.reason}` : '',
@@ -57,7 +59,7 @@ async function querySentinel(
   name: string,
 ): Promise<Attempt<Named>> {
   const redis = new Redis({
-    ...connectionOptions({ ...sentinel, db: 0 }, name),
+    ...connectionOptions(sentinel, name),
     lazyConnect: true,
     retryStrategy: () => null,
     enableReadyCheck: false,

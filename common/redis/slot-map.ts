@@ -1,6 +1,7 @@
 /** The master of each Redis Cluster slot, as reported by one server. Immutable. */
 import assert from 'node:assert';
 import keySlot from 'cluster-key-slot';
+import { type NatMap, reachable } from './endpoint/nat-map.js';
 
 export interface SlotMap {
   /** `host:port`, sorted. */
@@ -20,13 +21,18 @@ export function singleMaster(address: string): SlotMap {
  * Parses a reply to CLUSTER SLOTS: `[first, last, [host, port, …], …replicas]` for each range.
  * @param queriedHost replaces the host of a server that does not know its own (empty or null, see
  *   https://redis.io/docs/latest/commands/cluster-slots)
+ * @param natMap the addresses at which this process reaches the servers
  */
-export function parseClusterSlots(reply: unknown, queriedHost: string): SlotMap {
+export function parseClusterSlots(
+  reply: unknown,
+  queriedHost: string,
+  natMap: NatMap = {},
+): SlotMap {
   assert(Array.isArray(reply), 'CLUSTER SLOTS did not return an array');
   const masterBySlot: string[] = [];
   const masters = new Set<string>();
   for (const [first, last, [host, port]] of reply as [number, number, [string | null, number]][]) {
-    const address = `${host || queriedHost}:${port}`;
+    const address = reachable(natMap, `${host || queriedHost}:${port}`);
     masters.add(address);
     for (let slot = first; slot <= last; slot++) masterBySlot[slot] = address;
   }

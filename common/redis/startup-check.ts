@@ -106,7 +106,7 @@ async function checkServer(
       };
     }
     const slotMap = isCluster
-      ? parseClusterSlots(await redis.cluster('SLOTS'), endpoint.host)
+      ? parseClusterSlots(await redis.cluster('SLOTS'), endpoint.host, endpoint.natMap)
       : singleMaster(addressOf(endpoint));
     if (slotMap.masters.length === 0) {
       return { type: 'unavailable', reason: 'its cluster has no slots' };

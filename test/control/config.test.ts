@@ -9,6 +9,11 @@ test('has defaults for all settings but Redis and authentication', () => {
   expect(parseControlConfig(env)).toEqual({
     controlId: expect.stringMatching(/^control-[0-9a-f]{8}$/),
     redisUrls: ['redis://localhost:6379'],
+    redisEvictionAccepted: undefined,
+    redisNatMap: [],
+    redisPrefix: '',
+    redisTlsFiles: { ca: undefined, own: undefined },
+    clusterName: undefined,
     shardCount: 4096,
     host: '0.0.0.0',
     logLevel: 'info',
@@ -75,12 +80,12 @@ test('shows the settings without secrets', () => {
   const secret = 'very-secret-token';
   const shown = redactedSettings({
     ...env,
-    LONGLINE_REDIS_URL: 'redis://ada:hunter2@a:1,redis://b:2',
+    LONGLINE_REDIS_URL: 'redis://ada:hunter2@a:1,redis://ada:hunter2@[::1]',
     LONGLINE_CONTROL_OPERATOR_TOKENS: `ada:${secret}`,
     LONGLINE_LINK_TOKEN: `${secret},${secret}-next`,
   });
   expect(shown).toMatchObject({
-    LONGLINE_REDIS_URL: ['redis://ada@a:1', 'redis://b:2'],
+    LONGLINE_REDIS_URL: ['redis://ada@a:1', 'redis://ada@[::1]:6379'],
     LONGLINE_CONTROL_LEASE_MS: 10_000,
     LONGLINE_CONTROL_OPERATOR_TOKENS: ['ada'],
     LONGLINE_CONTROL_VIEWER_TOKENS: [],

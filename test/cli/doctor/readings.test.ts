@@ -63,3 +63,12 @@ test('an unreachable Redis is a reading, too', async () => {
   const { redis } = await readMachine('redis://127.0.0.1:1');
   expect(redis).toEqual({ unreachable: expect.any(String) });
 });
+
+test.each([
+  ['redis://:hunter2%@localhost', 'write % as %25'],
+  ['localhost:6379', 'starts with redis://'],
+])('says what is wrong with the URL %s', async (url, problem) => {
+  const { redis } = await readMachine(url);
+  expect(redis).toEqual({ unreachable: expect.stringContaining(problem) });
+  expect(JSON.stringify(redis)).not.toContain('hunter2');
+});

@@ -243,3 +243,62 @@ describe('the front proxy of a router', () => {
     expect(() => parseRouterConfig(sources, 20_000)).toThrow(/SOURCE_ADDRESSES: expected IP/);
   });
 });
+
+describe('settings of Redis', () => {
+  const rolesOf = (env: Record<string, string>) => [
+    () => parseEdgeConfig({ ...GOOD, ...env }, 20_000),
+    () => parseRouterConfig({ ...GOOD, ...env }, 20_000),
+    () => parseControlConfig({ ...GOOD, ...env }),
+  ];
+
+  test.each([
+    [{ LONGLINE_REDIS_URL: 'redis://:hunter2%@h' }, /LONGLINE_REDIS_URL: .*write % as %25/],
+    [{ LONGLINE_REDIS_URL: 'redis://:hun,ter2@h' }, /LONGLINE_REDIS_URL: /],
+    [{ LONGLINE_REDIS_URL: 'redis://h/1' }, /LONGLINE_REDIS_PREFIX/],
+    [{ LONGLINE_REDIS_URL: 'redis://a,redis://h/1' }, /LONGLINE_REDIS_PREFIX/],
+    [{ LONGLINE_REDIS_URL: 'redis://a,rediss://b' }, /same scheme/],
+    [{ LONGLINE_REDIS_URL: 'redis://:hunter2@a,redis://:x@b' }, /same scheme, user and password/],
+    [{ LONGLINE_REDIS_TLS_CA_FILE: '/ca.pem' }, /need a rediss:/],
+    [
+      { LONGLINE_REDIS_URL: 'rediss://h', LONGLINE_REDIS_TLS_CERT_FILE: '/c.pem' },
+      /needs LONGLINE_REDIS_TLS_KEY_FILE/,
+    ],
+    [
+      { LONGLINE_REDIS_URL: 'rediss://h', LONGLINE_REDIS_TLS_KEY_FILE: '/k.pem' },
+      /LONGLINE_REDIS_TLS_KEY_FILE/,
+    ],
+    [{ LONGLINE_REDIS_NAT_MAP: '10.0.0.1:6379' }, /announced=reachable/],
+    [{ LONGLINE_REDIS_NAT_MAP: 'a:1=b:1=c:1' }, /announced=reachable/],
+    [{ LONGLINE_REDIS_NAT_MAP: 'a:1=b' }, /has no port/],
+    [{ LONGLINE_REDIS_NAT_MAP: 'a:1=redis://b:1' }, /is a URL/],
+    [{ LONGLINE_REDIS_NAT_MAP: '::1:6379=b:1' }, /without brackets/],
+    [{ LONGLINE_REDIS_NAT_MAP: 'a:1=b:1,a:1=c:1' }, /listed twice/],
+    ...['a{b}', 'a b', 'a*', 'prod:', ':prod', '{', '\u0000', 'ä', 'x'.repeat(65)].map(
+      (prefix) => [{ LONGLINE_REDIS_PREFIX: prefix }, /expected 1-64 of/] as const,
+    ),
+    ...[' ', 'a b', 'a"b', 'x'.repeat(129)].map(
+      (name) => [{ LONGLINE_CLUSTER_NAME: name }, /expected 1-128 of/] as const,
+    ),
+  ])('%j are rejected by every role', (env, problem) => {
+    for (const parse of rolesOf(env)) {
+      expect(parse).toThrow(ConfigError);
+      expect(parse).toThrow(problem);
+      expect(parse).not.toThrow('hunter2');
+    }
+  });
+
+  test.each([
+    { LONGLINE_REDIS_URL: 'redis://:a%25b@h/0, redis://:a%25b@[::1]:7000' },
+    {
+      LONGLINE_REDIS_URL: 'rediss://h',
+      LONGLINE_REDIS_TLS_CA_FILE: '/ca.pem',
+      LONGLINE_REDIS_TLS_CERT_FILE: '/c.pem',
+      LONGLINE_REDIS_TLS_KEY_FILE: '/k.pem',
+    },
+    { LONGLINE_REDIS_NAT_MAP: '10.0.0.1:6379=h:7001, [2001:db8::1]:6379=[::1]:7001' },
+    { LONGLINE_REDIS_PREFIX: 'shop:prod-1.eu', LONGLINE_CLUSTER_NAME: 'longline-system/prod' },
+    { LONGLINE_REDIS_PREFIX: 'x'.repeat(64), LONGLINE_CLUSTER_NAME: 'x'.repeat(128) },
+  ])('%j are accepted by every role', (env) => {
+    for (const parse of rolesOf(env)) expect(parse).not.toThrow();
+  });
+});

@@ -8,6 +8,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { pino } from 'pino';
+import { freePort } from '../../../cli/local/ports.js';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
@@ -158,3 +159,63 @@ test('subscriptions move to the replica after a manual failover', async () => {
   await allConfirmed(5_000);
   await expectEveryPublishToArrive();
 }, 40_000);
+
+/** The last test: the servers announce other addresses afterwards. */
+test('reaches servers at the addresses of the NAT map, also after a redirection', async () => {
+  const addresses = cluster.urls.map((url) => new URL(url).host);
+  const natMap: Record<string, { host: string; port: number }> = {};
+  for (const address of addresses) {
+    const announced = await freePort();
+    await cluster.call(address, 'CONFIG', 'SET', 'cluster-announce-port', `${announced}`);
+    natMap[`127.0.0.1:${announced}`] = { host: 'localhost', port: Number(address.split(':')[1]) };
+  }
+  type Slots = [first: number, last: number, master: [host: string, port: number, id: string]][];
+  const slotsAt = async (address: string) =>
+    (await cluster.call(address, 'CLUSTER', 'SLOTS')) as Slots;
+  await eventually(async () => {
+    for (const address of addresses) {
+      for (const [, , [, port]] of await slotsAt(address))
+        expect(natMap).toHaveProperty([`127.0.0.1:${port}`]);
+    }
+  }, 20_000);
+  const urls = cluster.urls.slice(0, 2);
+  const opened = await openRedis({ urls, natMap, name: 'behind-nat', log, metrics: new Metrics() });
+  const all = new RecordingSubscriber();
+  try {
+    const dialled = opened.subscriber.masters();
+    expect(dialled.filter((address) => !address.startsWith('localhost:'))).toEqual([]);
+    for (const channel of channels) opened.subscriber.subscribe(channel, all);
+    await eventually(() => all.confirmed.size === channels.length, 10_000);
+    await Promise.all(
+      channels.map((channel) =>
+        eventually(
+          async () => (await opened.publish(channel, Buffer.from('x'))).type === 'published',
+        ),
+      ),
+    );
+    await eventually(() => expect(all.messages.size).toBe(channels.length));
+
+    // The pipelined connections and ioredis are told of the move by a redirection.
+    const slot = keySlot(channels[7]!);
+    const [to, from] = [...(await slotsAt(addresses[0]!))].sort(([first], [, last]) => {
+      return Number(first <= slot && slot <= last);
+    });
+    const real = (port: number) => `127.0.0.1:${natMap[`127.0.0.1:${port}`]!.port}`;
+    for (const [, , [, port]] of [to!, from!]) {
+      await cluster.call(real(port), 'CLUSTER', 'SETSLOT', `${slot}`, 'NODE', to![2][2]);
+    }
+    expect(await opened.execute('get', [`${channels[7]}:seq`])).toMatchObject({ type: 'done' });
+    await eventually(
+      () =>
+        opened.subscriber.masterOf(channels[7]!) === `localhost:${real(to![2][1]).split(':')[1]}`,
+      10_000,
+    );
+    await eventually(async () => {
+      all.messages.clear();
+      await opened.publish(channels[7]!, Buffer.from('moved'));
+      await eventually(() => all.messages.has(channels[7]!), 500);
+    }, 20_000);
+  } finally {
+    await opened.close();
+  }
+}, 60_000);

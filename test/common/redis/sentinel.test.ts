@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import { freePort } from '../../../cli/local/ports.js';
 import { shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
-import { parseRedisUrl } from '../../../common/redis/connection.js';
+import { endpointOf } from '../../../common/redis/connection.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { findMaster } from '../../../common/redis/sentinel.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
@@ -113,11 +113,30 @@ test('finds the master through Sentinels, and the new master after a failover', 
 
 test('reports why there is no master', async () => {
   const sentinels = [1, sentinelPorts[0]!].map((port) =>
-    parseRedisUrl(`redis://:${PASSWORD}@127.0.0.1:${port}`),
+    endpointOf(`redis://:${PASSWORD}@127.0.0.1:${port}`),
   );
   const result = await findMaster(sentinels, 'unknown', 'test');
   expect(result).toEqual({
     type: 'unavailable',
     reason: expect.stringMatching(/:1: .*ECONNREFUSED.*: it monitors no master named unknown$/),
   });
+});
+
+test('reaches the master at its address in the NAT map', async () => {
+  const { port } = replica;
+  const opened = await openRedis({
+    urls: sentinelPorts.map((each) => `redis://:${PASSWORD}@127.0.0.1:${each}`),
+    sentinelMaster: MASTER,
+    natMap: { [`127.0.0.1:${port}`]: { host: 'localhost', port } },
+    name: 'behind-nat',
+    log,
+    metrics: new Metrics(),
+  });
+  try {
+    expect(opened.subscriber.masters()).toEqual([`localhost:${port}`]);
+    expect(await opened.execute('get', ['ll:key'])).toEqual({ type: 'done', reply: 'kept' });
+    expect(opened.commands.options).toMatchObject({ host: 'localhost', port });
+  } finally {
+    await opened.close();
+  }
 });

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { parseNatMap } from '../../../common/redis/endpoint/nat-map.js';
 import { parseClusterSlots, singleMaster, splitAddress } from '../../../common/redis/slot-map.js';
 
 test('the first node of each range is its master', () => {
@@ -35,4 +36,26 @@ test('a standalone Redis is the master of every slot', () => {
 
 test('an address splits at its last colon', () => {
   expect(splitAddress('::1:6379')).toEqual({ host: '::1', port: 6379 });
+});
+
+test('translates announced addresses with the NAT map, and leaves others as they are', () => {
+  const natMap = parseNatMap([
+    '10.0.0.1:6379=redis-a.example:7001',
+    '[2001:db8::1]:6379=[::1]:7002',
+    'constructor:1=x:1',
+  ]);
+  const reply = [
+    [0, 1, ['10.0.0.1', 6379]],
+    [2, 3, ['2001:db8::1', 6379]],
+    [4, 5, ['10.0.0.2', 6379]],
+    // The server does not know its own host: that of the query counts.
+    [6, 7, [null, 6380]],
+  ];
+  const map = parseClusterSlots(reply, 'queried', natMap);
+  expect([0, 2, 4, 6].map((slot) => map.masterOfSlot(slot))).toEqual([
+    'redis-a.example:7001',
+    '::1:7002',
+    '10.0.0.2:6379',
+    'queried:6380',
+  ]);
 });
