@@ -7,13 +7,19 @@ import type { SharedConfig } from '../process/config.js';
 import { closeHttp, createHttpServer, listenHttp } from '../process/http-server.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
+import { parseNatMap } from '../redis/endpoint/nat-map.js';
 import { openRedis, type RedisLink } from '../redis/redis-link.js';
 import { reportClock } from './clocks/clock-reports.js';
 import { agreeOnSettings, type ClusterSettings, watchSettings } from './cluster-settings.js';
 
 type RedisConfig = Pick<
   SharedConfig,
-  'redisUrls' | 'redisSentinelMaster' | 'redisPrefix' | 'redisEvictionAccepted'
+  | 'redisUrls'
+  | 'redisSentinelMaster'
+  | 'redisTlsFiles'
+  | 'redisNatMap'
+  | 'redisPrefix'
+  | 'redisEvictionAccepted'
 >;
 
 export interface JoinOptions {
@@ -47,6 +53,8 @@ export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   const link = await openRedis({
     urls: config.redisUrls,
     sentinelMaster: config.redisSentinelMaster,
+    tlsFiles: config.redisTlsFiles,
+    natMap: parseNatMap(config.redisNatMap),
     prefix: config.redisPrefix,
     evictionAccepted: config.redisEvictionAccepted,
     isFsyncedRequired: options.isFsyncedRequired,
