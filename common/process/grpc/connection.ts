@@ -1,7 +1,7 @@
 /**
  * One connection of a gRPC server, from its TCP socket on. It ends when the peer is silent, when the TLS
  * handshake takes too long, when the peer sends too many pings, and after its maximum age. The library
- * has keepalive and age, too, but tells nobody, and leaves the socket of a silent peer to the kernel
+ * has keepalive and age, too, but does not report them, and leaves the socket of a silent peer to the kernel
  * when the connection was closing already.
  */
 import { constants, type ServerHttp2Session } from 'node:http2';

@@ -267,7 +267,7 @@ test('a stream ends with its connection, answered, and the next one loses nothin
   for (let streams = 0; results.size < count; streams++) {
     expect(streams).toBeLessThan(20);
     const stream = new RawStream();
-    // What was not answered is sent again.
+    // Pushes without an answer are sent again.
     for (let i = 1; i <= sent; i++)
       if (!results.has(`${i}`)) stream.call.write(messageOf(item(`${i}`)));
     let hasEnded = false;
