@@ -53,7 +53,8 @@ export async function status(options: StatusOptions): Promise<void> {
 async function fetchStatus(api: ControlApi, { json }: StatusOptions): Promise<string> {
   const [cluster, edges, moves] = await Promise.all([api.cluster(), api.edges(), api.moves()]);
   if (json) return JSON.stringify({ cluster, edges, moves });
-  return [edgeTable(edges), summary(cluster), ...moveLines(moves)].join('\n');
+  const lines = [...reasonLines(edges), summary(cluster), ...moveLines(moves)];
+  return [edgeTable(edges), ...lines].join('\n');
 }
 
 function edgeTable(edges: readonly EdgeView[]): string {
@@ -73,6 +74,15 @@ function edgeTable(edges: readonly EdgeView[]): string {
     edge.advertisedUrl,
   ]);
   return table(head, rows);
+}
+
+/** Several edges with one reason share a line: most likely it is not theirs. */
+function reasonLines(edges: readonly EdgeView[]): string[] {
+  const edgeIds = new Map<string, string[]>();
+  for (const { id, reasons } of edges) {
+    for (const reason of reasons) edgeIds.set(reason, [...(edgeIds.get(reason) ?? []), id]);
+  }
+  return Array.from(edgeIds, ([reason, ids]) => `${ids.join(', ')}: ${reason}`);
 }
 
 function summary(cluster: ClusterView): string {

@@ -38,6 +38,8 @@ export interface EdgeView {
   readonly connections: number | null;
   readonly guests: number | null;
   readonly ready: boolean | null;
+  /** What does not work on the edge. */
+  readonly reasons: readonly string[];
 }
 
 export interface MemoryView {

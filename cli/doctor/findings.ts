@@ -31,6 +31,8 @@ export type RedisReadings =
   | { readonly unreachable: string }
   | {
       readonly version: string;
+      /** A replica, outside of a Redis Cluster: nothing can be stored there. */
+      readonly isReplica: boolean;
       /** `client-output-buffer-limit` of subscribers: hard, soft, seconds; 0: no limit. */
       readonly subscriberBuffer: readonly [number, number, number] | undefined;
       readonly maxmemoryBytes: number | undefined;
@@ -204,6 +206,10 @@ function judgeRedis(redis: RedisReadings | undefined): Finding[] {
       ? `upgrade to Redis ${REDIS_MAJOR_MIN} or newer: older ones lack sharded pub/sub`
       : '',
   });
+  if (redis.isReplica) {
+    const advice = 'nothing can be stored there: the URL must lead to the master';
+    findings.push({ what: 'Redis role', grade: 'fail', value: 'replica', advice });
+  }
   findings.push(judgeSubscriberBuffer(subscriberBuffer));
   findings.push(judgeEviction(maxmemoryBytes, maxmemoryPolicy));
   if (evictedKeys > 0) {

@@ -8,6 +8,7 @@ import { unixMs } from '../../common/process/time/clock.js';
 import { measureOffset } from '../../common/process/time/clock-offset.js';
 import { connectionOptions, type Endpoint, endpointOf } from '../../common/redis/connection.js';
 import { RedisTls, type RedisTlsFiles } from '../../common/redis/endpoint/redis-tls.js';
+import { parseIdentity } from '../../common/redis/identity/server-identity.js';
 import { RedisNames } from '../../common/redis/redis-names.js';
 import { parseSubscriberBuffer, readFacts } from '../../common/redis/requirements.js';
 import { splitAddress } from '../../common/redis/slot-map.js';
@@ -95,6 +96,7 @@ async function readRedis(urls: string): Promise<RedisReadings> {
     const limits = facts.settings.get('client-output-buffer-limit');
     return {
       version: facts.version,
+      isReplica: !parseIdentity(info).isMaster && !info.includes('cluster_enabled:1'),
       subscriberBuffer: limits === undefined ? undefined : parseSubscriberBuffer(limits),
       maxmemoryBytes: facts.maxmemoryBytes,
       maxmemoryPolicy: facts.maxmemoryPolicy,

@@ -1,8 +1,8 @@
-/** What a role reports to probes, balancers and operators about its ability to serve. */
+/** Ability of a role to serve, as it reports that to probes, balancers and operators. */
 export interface Readiness {
   /** Why the process cannot serve; empty when it can. */
   readonly notReady: readonly string[];
-  /** What does not work while the process serves the rest, such as one Redis master of several. */
+  /** Problems with which the process serves the rest, such as one dead Redis master of several. */
   readonly degraded: readonly string[];
 }
 

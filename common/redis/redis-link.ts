@@ -389,8 +389,8 @@ async function fetchSlotMap(
   if (ready === undefined) return parseClusterSlots(await cluster.cluster('SLOTS'), host, natMap);
   const { redis, address } = ready;
   const [info, slots] = await Promise.all([redis.cluster('INFO'), redis.cluster('SLOTS')]);
-  // Such a node may be cut off from the others together with this process, and its map be outdated.
-  if (info.includes('cluster_state:fail')) {
+  // Such a node may be partitioned together with this process, and its map be outdated.
+  if (info.includes('cluster_state:fail'))
     throw new Error(`${address} says that the cluster is down`);
   return parseClusterSlots(slots, splitAddress(address).host, natMap);
 }

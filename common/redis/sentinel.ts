@@ -9,7 +9,7 @@ import { reachable } from './endpoint/nat-map.js';
 import type { Attempt } from './retry.js';
 import { type SlotMap, singleMaster, splitAddress } from './slot-map.js';
 
-/** What one Sentinel says. */
+/** Answer of one Sentinel. */
 interface Named {
   /** `host:port` of the master. */
   readonly address: string;
@@ -19,7 +19,7 @@ interface Named {
 
 /**
  * Queries all Sentinels for the address of the master. The answer with the newest configuration
- * counts: a Sentinel that is cut off from the others together with a former master names that master.
+ * counts: a Sentinel that is partitioned together with a former master names that master.
  * @param sentinels with the credentials of the Redis, which the Sentinels share or do not require
  */
 export async function findMaster(

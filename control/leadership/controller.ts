@@ -202,7 +202,7 @@ export class Controller {
       this.record({ type: 'edge-partitioned', edgeId });
       this.#log.warn(
         { edgeId },
-        `edge ${edgeId} is not ready for longer than a lease, its shards move`,
+        `edge ${edgeId} receives no pushes for longer than a lease, its shards move`,
       );
     }
     for (const edgeId of before) {

@@ -72,6 +72,7 @@ const edge = z.object({
   connections: count.nullable(),
   guests: count.nullable(),
   ready: z.boolean().nullable().describe('Result of the readiness check of the edge.'),
+  reasons: z.array(z.string()).describe('What does not work on the edge, as in its /readyz.'),
   lastReportAtMs: count.nullable().describe('Unix time in milliseconds, by the clock of control.'),
   lastReportAgeMs: count.nullable().describe('Milliseconds since the last report.'),
 });

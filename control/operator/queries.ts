@@ -198,6 +198,7 @@ function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInf
     connections: counts?.connections ?? null,
     guests: counts?.guests ?? null,
     ready: counts?.ready ?? null,
+    reasons: counts?.reasons ?? [],
     lastReportAtMs: heardAtMs === undefined ? null : toUnixMs(heardAtMs),
     lastReportAgeMs: heardAtMs === undefined ? null : Math.round(performance.now() - heardAtMs),
   };

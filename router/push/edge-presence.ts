@@ -93,12 +93,14 @@ export class EdgePresence {
       link.subscriber.masters().map((master) => [master, new Map()]),
     );
     if (current === undefined) return sample;
+    // The receiving edge is subscribed as well.
+    const moving = new Set(current.moves.map(({ shard }) => shard));
     const offset = Math.floor(Math.random() * shardCount);
     let missing = sample.size * current.edges.length;
     for (let i = 0; i < shardCount && missing > 0; i++) {
       const shard = (offset + i) % shardCount;
       const owner = ownerOf(current, shard);
-      if (owner === undefined) continue;
+      if (owner === undefined || moving.has(shard)) continue;
       const channel = this.#names.channelOf(shard);
       const ofMaster = sample.get(link.subscriber.masterOf(channel) ?? '');
       if (ofMaster === undefined || ofMaster.has(owner.id)) continue;

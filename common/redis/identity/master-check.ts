@@ -37,7 +37,7 @@ export interface MasterCheckOptions {
 
 type RedialReason = 'other-server' | 'replica' | 'read-only';
 
-/** What was found at an address that cannot be used. */
+/** Why an address cannot be used. */
 interface Problem {
   readonly reason: string;
   /** It is forgotten when a later check finds none, but not before this time. */

@@ -12,6 +12,7 @@ const edge: EdgeView = {
   connections: 40,
   guests: 0,
   ready: true,
+  reasons: [],
 };
 const drain = {
   edgeId: 'edge-2',

@@ -17,6 +17,7 @@ const SUFFICIENT: Readings = {
   nativeUnavailableReason: '',
   redis: {
     version: '7.0.15',
+    isReplica: false,
     subscriberBuffer: [2 ** 28, 2 ** 26, 60],
     maxmemoryBytes: 2 ** 30,
     maxmemoryPolicy: 'noeviction',
@@ -64,6 +65,7 @@ test.each<[Partial<Readings>, string, Grade]>([
     'fail',
   ],
   [{ redis: { ...SUFFICIENT_REDIS, evictedKeys: 1 } as never }, 'keys that Redis evicted', 'fail'],
+  [{ redis: { ...SUFFICIENT_REDIS, isReplica: true } as never }, 'Redis role', 'fail'],
   [{ redis: { ...SUFFICIENT_REDIS, appendOnly: false } as never }, 'Redis persistence', 'warn'],
   [{ redis: { ...SUFFICIENT_REDIS, clocks: [] } as never }, 'clocks', 'unknown'],
   [

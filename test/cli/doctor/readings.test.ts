@@ -44,6 +44,7 @@ test('reads this machine and a real Redis', async () => {
       maxmemoryBytes: 104_857_600,
       maxmemoryPolicy: 'noeviction',
       evictedKeys: 0,
+      isReplica: false,
       appendOnly: false,
       clocks: [
         {

@@ -104,3 +104,26 @@ test('authenticates and sets its name on every connection', async () => {
     await locked.stop();
   }
 });
+
+test('a demoted server rejects all commands in flight, and is left until it is a master', async () => {
+  pipeline.close();
+  const seen: string[] = [];
+  const onReadOnly = ({ runId }: { runId: string }) => void seen.push(runId);
+  const options = { requiresMaster: true, onReadOnly };
+  pipeline = new RedisPipeline(endpointOf(redis.url), 'pipeline-under-test', options);
+  await eventually(() => expect(pipeline.isReady).toBe(true));
+  const { runId } = pipeline;
+  const admin = new Redis(redis.port, '127.0.0.1');
+  await admin.replicaof('127.0.0.1', 1);
+  const running = Array.from({ length: 100 }, (_, i) => pipeline.execute('incr', [`n${i}`]));
+  for (const outcome of await Promise.all(running)) {
+    expect(outcome).toMatchObject({ type: 'rejected', reason: expect.stringMatching(/^READONLY/) });
+  }
+  expect(seen).toEqual([runId]);
+  expect(pipeline.isReady).toBe(false);
+  await eventually(() => expect(pipeline.runId).toBe(''));
+  await admin.replicaof('NO', 'ONE');
+  await eventually(() => expect(pipeline.isReady).toBe(true));
+  expect(pipeline.runId).toBe(runId);
+  admin.disconnect();
+});
