@@ -229,7 +229,52 @@ describe('a secret', () => {
     for (const [kind, name] of ROLES) {
       const env = envOf(find(rendered, kind, name));
       expect(env.LONGLINE_REDIS_URL).toMatch(/name: longline-redis-url key: url/);
-      expect(env.NODE_EXTRA_CA_CERTS).toBe('/etc/longline/redis-ca/ca.crt');
+      expect(env.LONGLINE_REDIS_TLS_CA_FILE).toBe('/etc/longline/redis-ca/ca.crt');
+      expect(env.LONGLINE_REDIS_TLS_CERT_FILE).toBe('/etc/longline/redis-tls/tls.crt');
     }
+  });
+});
+
+describe('names in Redis', () => {
+  const BASE = ['--set', 'auth.mode=none,redis.existingSecret.name=redis'];
+  const namesWith = (...args: string[]) => {
+    const rendered = render([...BASE, ...args]);
+    const envs = ROLES.map(([kind, name]) => envOf(find(rendered, kind, name)));
+    const names = envs.map((env) => [env.LONGLINE_REDIS_PREFIX, env.LONGLINE_CLUSTER_NAME]);
+    // All roles have the same.
+    expect(names).toEqual([names[0], names[0], names[0]]);
+    return names[0];
+  };
+
+  helmTest('start with the release, whose namespace tells it from others', () => {
+    expect(namesWith()).toEqual(['longline', 'push/longline']);
+    expect(namesWith('--set', 'redis.prefix=shop:prod')).toEqual(['shop:prod', 'push/longline']);
+    expect(namesWith('--set', 'redis.prefix=,clusterName=')).toEqual([undefined, undefined]);
+  });
+
+  helmTest('must be valid', () => {
+    const message = rejection([...BASE, '--set', 'redis.prefix=a b,clusterName=a b']);
+    expect(message).toMatch(/redis.prefix: "a b" is not 1 to 64/);
+    expect(message).toMatch(/clusterName: "a b" is not 1 to 128/);
+  });
+
+  helmTest('may not change on an upgrade', () => {
+    // The check is called as for a control that is installed.
+    const problemsOf = (installed: string | undefined, prefix: string) => {
+      const env =
+        installed === undefined
+          ? '(list)'
+          : `(list (dict "name" "LONGLINE_REDIS_PREFIX" "value" "${installed}"))`;
+      const container = `(dict "name" "control" "env" ${env})`;
+      const spec = `(dict "template" (dict "spec" (dict "containers" (list ${container}))))`;
+      const call = `include "longline.checkPrefixKept" (dict "deployment" (dict "spec" ${spec}) "prefix" "${prefix}")`;
+      const object = `kind: ConfigMap\nmetadata:\n  name: problems\ndata:\n  problems: {{ ${call} | quote }}`;
+      const rendered = render([...BASE, '--set-json', `extraObjects=${JSON.stringify([object])}`]);
+      return find(rendered, 'ConfigMap', 'problems');
+    };
+    expect(problemsOf('longline', 'longline')).toContain('problems: "[]"');
+    expect(problemsOf(undefined, '')).toContain('problems: "[]"');
+    expect(problemsOf(undefined, 'longline')).toMatch(/is installed with .*set redis.prefix to /);
+    expect(problemsOf('longline', '')).toMatch(/set redis.prefix to .*longline/);
   });
 });

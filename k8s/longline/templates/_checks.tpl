@@ -36,6 +36,36 @@
 {{- $problems = append $problems "redis: bundled.enabled and url are both set; set one of them" -}}
 {{- end -}}
 {{- end -}}
+{{- $prefix := include "longline.redisPrefix" . -}}
+{{- if and $prefix (not (regexMatch "^[A-Za-z0-9]([A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?$" $prefix)) -}}
+{{- $problems = append $problems (printf "redis.prefix: %q is not 1 to 64 of A-Z a-z 0-9 . _ : -, starting and ending with a letter or digit" $prefix) -}}
+{{- end -}}
+{{- $name := tpl .Values.clusterName . -}}
+{{- if and $name (not (regexMatch "^[A-Za-z0-9._/-]{1,128}$" $name)) -}}
+{{- $problems = append $problems (printf "clusterName: %q is not 1 to 128 of A-Z a-z 0-9 . _ / -" $name) -}}
+{{- end -}}
+{{- /* Without a cluster to ask, as in `helm template`, nothing is found. */ -}}
+{{- if .Release.IsUpgrade -}}
+{{- $control := printf "%s-control" (include "longline.name" .) -}}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace $control -}}
+{{- $problems = concat $problems (include "longline.checkPrefixKept" (dict "deployment" . "prefix" $prefix) | fromJsonArray) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{- /* A release keeps its prefix. Argument: dict with deployment, the installed control, and prefix. */ -}}
+{{- define "longline.checkPrefixKept" -}}
+{{- $problems := list -}}
+{{- $installed := "" -}}
+{{- range .deployment.spec.template.spec.containers -}}
+{{- range .env -}}
+{{- if eq .name "LONGLINE_REDIS_PREFIX" }}{{ $installed = .value }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if ne $installed .prefix -}}
+{{- $problems = append $problems (printf "redis.prefix: this release is installed with %q, and %q would not find its stored pushes; set redis.prefix to %q" $installed .prefix $installed) -}}
+{{- end -}}
 {{- toJson $problems -}}
 {{- end -}}
 

@@ -120,6 +120,11 @@ Argument: list of the two.
 {{- if .Values.redis.existingSecret.name -}}{{ .Values.redis.existingSecret.key }}{{- else -}}url{{- end -}}
 {{- end -}}
 
+{{- /* Start of all names of keys and channels in Redis; empty: none. */ -}}
+{{- define "longline.redisPrefix" -}}
+{{- tpl .Values.redis.prefix . -}}
+{{- end -}}
+
 {{- /* Settings of all roles. */ -}}
 {{- define "longline.env" -}}
 {{- $root := .root -}}
@@ -132,6 +137,22 @@ Argument: list of the two.
 - name: LONGLINE_REDIS_SENTINEL_MASTER
   value: {{ . }}
 {{- end }}
+{{- with include "longline.redisPrefix" $root }}
+- name: LONGLINE_REDIS_PREFIX
+  value: {{ . | quote }}
+{{- end }}
+{{- with tpl $root.Values.clusterName $root }}
+- name: LONGLINE_CLUSTER_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with $root.Values.redis.evictionAccepted }}
+- name: LONGLINE_REDIS_EVICTION_ACCEPTED
+  value: {{ . }}
+{{- end }}
+{{- with $root.Values.redis.natMap }}
+- name: LONGLINE_REDIS_NAT_MAP
+  value: {{ . | quote }}
+{{- end }}
 - name: LONGLINE_AUTH
   value: {{ $root.Values.auth.mode }}
 - name: LONGLINE_SHARD_COUNT
@@ -139,8 +160,14 @@ Argument: list of the two.
 - name: LONGLINE_LOG_LEVEL
   value: {{ $root.Values.logLevel }}
 {{- with $root.Values.redis.caSecret.name }}
-- name: NODE_EXTRA_CA_CERTS
+- name: LONGLINE_REDIS_TLS_CA_FILE
   value: /etc/longline/redis-ca/{{ $root.Values.redis.caSecret.key }}
+{{- end }}
+{{- if $root.Values.redis.clientCertificateSecret }}
+- name: LONGLINE_REDIS_TLS_CERT_FILE
+  value: /etc/longline/redis-tls/tls.crt
+- name: LONGLINE_REDIS_TLS_KEY_FILE
+  value: /etc/longline/redis-tls/tls.key
 {{- end }}
 {{- $role := .role -}}
 {{- range $name := $root.Values.auth.existingSecret.keys }}
@@ -246,6 +273,7 @@ Argument: dict with role and name.
 {{- define "longline.files" -}}
 {{- $files := dict -}}
 {{- with .root.Values.redis.caSecret.name }}{{ $_ := set $files "redis-ca" . }}{{ end -}}
+{{- with .root.Values.redis.clientCertificateSecret }}{{ $_ := set $files "redis-tls" . }}{{ end -}}
 {{- if eq .role "edge" }}{{ with .root.Values.tls.edgeSecret }}{{ $_ := set $files "edge-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "edge" }}{{ with .root.Values.tls.grpcSecret }}{{ $_ := set $files "grpc-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "control" }}{{ with .root.Values.tls.linkSecret }}{{ $_ := set $files "link-tls" . }}{{ end }}{{ end -}}
