@@ -77,7 +77,9 @@ await runRole(async () => {
     });
   const checkHealth = () => ({
     readiness: checkReadiness(),
-    redisUnusable: [...new Set([...privateChannels.notDelivering(), ...routers.deserted()])],
+    redisUnusable: privateChannels.notDelivering(),
+    redisDeserted: routers.deserted(),
+    routersSeen: routers.areSeen(),
   });
 
   const stopping = new AbortController();

@@ -16,8 +16,11 @@ const REPORTED_REASONS_MAX = 10;
 /** Whether the edge can serve, as it reports that. */
 export interface EdgeHealth {
   readonly readiness: Readiness;
-  /** Masters through which it receives no pushes. */
+  /** Masters through which no probe returns. */
   readonly redisUnusable: readonly string[];
+  /** Masters at which no router uses the same server. */
+  readonly redisDeserted: readonly string[];
+  readonly routersSeen: boolean;
 }
 
 export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics: Metrics): void {
@@ -112,6 +115,8 @@ export function measureStats(
     reconnectLoops: reconnectLoops.read(nowMs).slice(0, REPORTED_LOOPS_MAX),
     pushesSkipped: skippedPushes.take(REPORTED_SKIPS_MAX),
     redisUnusable: [...health.redisUnusable],
+    redisDeserted: [...health.redisDeserted],
+    routersSeen: health.routersSeen,
     reasons: [...health.readiness.notReady, ...health.readiness.degraded].slice(
       0,
       REPORTED_REASONS_MAX,

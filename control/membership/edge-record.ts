@@ -24,7 +24,9 @@ type OptionalCount =
   | 'clientsReturnedIds'
   | 'reasons'
   | 'reconnectLoops'
+  | 'redisDeserted'
   | 'redisUnusable'
+  | 'routersSeen'
   | 'shuttingDown';
 
 /** Counts of one report; the fields are those of the message `Stats`. */

@@ -34,7 +34,7 @@ import {
 } from './edge-record.js';
 import { Freeze, type Presence } from './freeze.js';
 import { InitialDelay } from './initial-delay.js';
-import { PartitionedEdges } from './partitioned-edges.js';
+import { type DeliveryReport, HEALTHY, PartitionedEdges } from './partitioned-edges.js';
 
 export type MembershipEvent =
   /** Once per term: the edges of the stored assignment; empty if nothing was stored. */
@@ -179,7 +179,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   ): void {
     // An edge that is shutting down is not ready either, and is drained anyway.
     const isJudged = counts !== undefined && counts.shuttingDown !== true;
-    this.#partitionedEdges.onReport(nowMs, record.id, isJudged ? problemsIn(counts) : []);
+    this.#partitionedEdges.onReport(nowMs, record.id, isJudged ? deliveryOf(counts) : HEALTHY);
     this.#becomeAlive(nowMs, session, record, counts);
   }
 
@@ -319,7 +319,8 @@ function idInUse(known: EdgeRecord, { id, incarnation }: HelloEdge): Rejection {
   return rejection('EDGE_ID_IN_USE', message);
 }
 
-/** What keeps pushes from the clients of an edge, by names that are equal on all edges. */
-function problemsIn({ ready, redisUnusable = [] }: EdgeCounts): string[] {
-  return ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
+function deliveryOf(counts: EdgeCounts): DeliveryReport {
+  const { ready, redisUnusable = [], redisDeserted = [], routersSeen = false } = counts;
+  const problems = ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
+  return { problems, deserted: redisDeserted, seesRouters: routersSeen };
 }

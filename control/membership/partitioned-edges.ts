@@ -7,39 +7,62 @@
  *
  * When most edges report the same problem at once, the cause is Redis and not the edges. No edge
  * would serve the clients better, so none counts as partitioned because of it, and each gets another
- * lease to recover.
+ * lease to recover. The same holds for "no router is here" while no edge sees a router.
  */
+
+/** How pushes reach an edge, as it reports that. */
+export interface DeliveryReport {
+  /** Names that are equal on all edges with the same problem; empty: none. */
+  readonly problems: readonly string[];
+  /** Redis masters at which the edge sees no router. */
+  readonly deserted: readonly string[];
+  readonly seesRouters: boolean;
+}
+
+export const HEALTHY: DeliveryReport = { problems: [], deserted: [], seesRouters: false };
+
+interface Edge {
+  readonly seesRouters: boolean;
+  /** Since when it reports each problem. */
+  readonly problems: Map<string, number>;
+}
+
+/** Start of the names of problems that count only while another edge sees a router. */
+const NO_ROUTER = 'no router at ';
+
 export class PartitionedEdges {
-  /** By edge id: the problems that it reports, and since when. */
-  readonly #problems = new Map<string, Map<string, number>>();
+  /** By edge id. */
+  readonly #edges = new Map<string, Edge>();
 
   constructor(readonly leaseMs: number) {}
 
-  /** @param problems names that are equal on all edges with the same problem; empty: none */
-  onReport(nowMs: number, edgeId: string, problems: readonly string[]): void {
-    const before = this.#problems.get(edgeId);
-    this.#problems.set(
-      edgeId,
-      new Map(problems.map((problem) => [problem, before?.get(problem) ?? nowMs])),
-    );
+  onReport(nowMs: number, edgeId: string, report: DeliveryReport): void {
+    const before = this.#edges.get(edgeId)?.problems;
+    const names = [...report.problems, ...report.deserted.map((master) => NO_ROUTER + master)];
+    const problems = new Map(names.map((name) => [name, before?.get(name) ?? nowMs]));
+    this.#edges.set(edgeId, { seesRouters: report.seesRouters, problems });
   }
 
   /** The edge has disconnected or is another process: its state is unknown. */
   forget(edgeId: string): void {
-    this.#problems.delete(edgeId);
+    this.#edges.delete(edgeId);
   }
 
   /** Returns the ids of the partitioned edges. @param memberCount number of all members */
   update(nowMs: number, memberCount: number): ReadonlySet<string> {
     const counts = new Map<string, number>();
-    for (const problems of this.#problems.values()) {
-      for (const problem of problems.keys()) counts.set(problem, (counts.get(problem) ?? 0) + 1);
+    let areRoutersSeen = false;
+    for (const { problems, seesRouters } of this.#edges.values()) {
+      if (seesRouters) areRoutersSeen = true;
+      for (const name of problems.keys()) counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     const partitioned = new Set<string>();
-    for (const [edgeId, problems] of this.#problems) {
-      for (const [problem, sinceMs] of problems) {
-        const count = counts.get(problem)!;
-        if (count >= 2 && count > memberCount / 2) problems.set(problem, nowMs);
+    for (const [edgeId, { problems }] of this.#edges) {
+      for (const [name, sinceMs] of problems) {
+        const count = counts.get(name)!;
+        const isCommon = count >= 2 && count > memberCount / 2;
+        const isUncertain = name.startsWith(NO_ROUTER) && !areRoutersSeen;
+        if (isCommon || isUncertain) problems.set(name, nowMs);
         else if (nowMs > sinceMs + this.leaseMs) partitioned.add(edgeId);
       }
     }

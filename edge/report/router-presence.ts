@@ -32,7 +32,6 @@ export class RouterPresence {
   /** By master. */
   readonly #counted = new Map<string, Counted>();
   readonly #timer: NodeJS.Timeout;
-  #wereSeen = false;
 
   constructor(readonly options: RouterPresenceOptions) {
     const { link, shardCount, log, metrics } = options;
@@ -51,14 +50,21 @@ export class RouterPresence {
     clearInterval(this.#timer);
   }
 
-  /** Masters that no router uses. Empty until a router was seen: then there may be none at all. */
+  /** Masters that no router uses. */
   deserted(): string[] {
-    return this.#wereSeen ? this.#withoutRouters() : [];
+    return Array.from(this.#counted, ([master, { zeros }]) =>
+      zeros >= ZEROS_MAX ? master : '',
+    ).filter((master) => master !== '');
+  }
+
+  /** A router uses one of the masters at least. */
+  areSeen(): boolean {
+    return [...this.#counted.values()].some(({ routers }) => routers > 0);
   }
 
   reasons(): string[] {
     const { masterCheck } = this.options.link;
-    return this.#withoutRouters().map(
+    return this.deserted().map(
       (master) =>
         `no router uses the same server as this edge at Redis ${master} ` +
         `(run id ${masterCheck.runIdAt(master)}): no push arrives through it`,
@@ -80,7 +86,6 @@ export class RouterPresence {
     const former = this.#counted.get(master) ?? { routers: 0, zeros: 0 };
     const zeros = routers > 0 ? 0 : former.zeros + 1;
     this.#counted.set(master, { routers, zeros });
-    if (routers > 0) this.#wereSeen = true;
     this.#logChange(master, former.zeros, zeros);
   }
 
@@ -94,11 +99,5 @@ export class RouterPresence {
     } else if (now === 0 && before >= ZEROS_MAX) {
       log.info(context, 'a router uses this Redis server');
     }
-  }
-
-  #withoutRouters(): string[] {
-    return Array.from(this.#counted, ([master, { zeros }]) =>
-      zeros >= ZEROS_MAX ? master : '',
-    ).filter((master) => master !== '');
   }
 }

@@ -151,6 +151,8 @@ const stats: Stats = {
   pushesSkipped: [],
   redisUnusable: [],
   reasons: [],
+  redisDeserted: [],
+  routersSeen: true,
 };
 
 /** One edge's session, as the edge sees it. */

@@ -1,11 +1,17 @@
 import { expect, test } from '@jest/globals';
-import { PartitionedEdges } from '../../../control/membership/partitioned-edges.js';
+import {
+  type DeliveryReport,
+  HEALTHY,
+  PartitionedEdges,
+} from '../../../control/membership/partitioned-edges.js';
 
 const LEASE_MS = 10_000;
 
+const problems = (...names: string[]): DeliveryReport => ({ ...HEALTHY, problems: names });
+
 function report(partitionedEdges: PartitionedEdges, nowMs: number, ids: readonly string[]): void {
   for (const id of ['a', 'b', 'c', 'd']) {
-    partitionedEdges.onReport(nowMs, id, ids.includes(id) ? ['not ready'] : []);
+    partitionedEdges.onReport(nowMs, id, ids.includes(id) ? problems('not ready') : HEALTHY);
   }
 }
 
@@ -43,10 +49,25 @@ test('an edge that alone receives nothing through one master is partitioned', ()
   const partitionedEdges = new PartitionedEdges(LEASE_MS);
   for (const nowMs of [0, 10_001]) {
     // Master x is down for all edges, y only for the first.
-    partitionedEdges.onReport(nowMs, 'a', ['Redis x', 'Redis y']);
-    for (const id of ['b', 'c', 'd']) partitionedEdges.onReport(nowMs, id, ['Redis x']);
+    partitionedEdges.onReport(nowMs, 'a', problems('Redis x', 'Redis y'));
+    for (const id of ['b', 'c', 'd']) partitionedEdges.onReport(nowMs, id, problems('Redis x'));
     expect([...partitionedEdges.update(nowMs, 4)]).toEqual(nowMs === 0 ? [] : ['a']);
   }
-  partitionedEdges.onReport(10_002, 'a', ['Redis x']);
+  partitionedEdges.onReport(10_002, 'a', problems('Redis x'));
   expect(partitionedEdges.update(20_003, 4).size).toBe(0);
 });
+
+test.each([
+  [true, ['a']],
+  [false, []],
+])(
+  'an edge that sees no router is partitioned if another edge sees one: %j',
+  (seesRouters, ids) => {
+    const partitionedEdges = new PartitionedEdges(LEASE_MS);
+    for (const nowMs of [0, 10_001]) {
+      partitionedEdges.onReport(nowMs, 'a', { ...HEALTHY, deserted: ['x'] });
+      partitionedEdges.onReport(nowMs, 'b', { ...HEALTHY, seesRouters });
+      expect([...partitionedEdges.update(nowMs, 2)]).toEqual(nowMs === 0 ? [] : ids);
+    }
+  },
+);
