@@ -110,7 +110,8 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
   const limits = new MessageLimits();
   const redisClocks = new RedisClocks(shardCount);
   const skippedPushes = new SkippedPushes({ table, link, names, redisClocks, log, metrics });
-  const onOverLimit = (connection: Connection, id: string) => skippedPushes.skip(connection, id);
+  const onOverLimit = (connection: Connection, id: string) =>
+    skippedPushes.skip(connection, id, 'over_limit');
   const reconnectLoops = new ReconnectLoops();
   const catchUp = new CatchUp({
     table,
@@ -121,6 +122,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     onSlow: (connection) => clients.end(connection, 'slow'),
     limits,
     onOverLimit,
+    onCorrupt: (connection, id) => skippedPushes.skip(connection, id, 'corrupt'),
     metrics,
   });
   const confirmations = new Confirmations(link, metrics);

@@ -70,10 +70,10 @@ export async function followRedis(
   const readOnce = async () => {
     const result = await readAssignment(link, shardCount);
     if (result.type === 'assignment') feed.offer(result.assignment);
-    else if (result.type === 'invalid') {
+    else if (result.type === 'invalid' || result.type === 'corrupt') {
       log.error(
         { reason: result.reason },
-        'the assignment in Redis is invalid, keeping the current one',
+        `the assignment in Redis is ${result.type}, keeping the current one`,
       );
     }
   };

@@ -1,7 +1,8 @@
 /**
  * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster.
  * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, for people and
- * for controls of earlier versions.
+ * for controls of earlier versions. `table` is sealed with a checksum; a control of an earlier version
+ * reads it, and writes it without one.
  *
  * A write compares the digest of the stored bytes, not the position: when Redis has lost a write,
  * two controls can each have written another assignment with the same position.
@@ -9,6 +10,7 @@
 
 import { createHash } from 'node:crypto';
 import type { RedisLink } from '../redis/redis-link.js';
+import { seal, unseal } from '../wire/sealed-message.js';
 import { type Assignment, decodeAssignment, encodeAssignment } from './assignment.js';
 
 export type ReadResult =
@@ -18,6 +20,8 @@ export type ReadResult =
    * The stored value was not written by a control of this version; an operator has to find out why.
    */
   | { readonly type: 'invalid'; readonly reason: string }
+  /** Bits of the stored value were flipped after a control of this version wrote it. */
+  | { readonly type: 'corrupt'; readonly reason: string; readonly digest: string }
   | { readonly type: 'unavailable'; readonly reason: string };
 
 export type WriteResult =
@@ -60,17 +64,21 @@ export async function readAssignment(
   if (!incarnation && !epoch && !table) return { type: 'none' };
   if (!incarnation || !epoch || !table)
     return { type: 'invalid', reason: 'a field of its hash is missing' };
-  const assignment = decodeAssignment(table, shardCount);
+  const digest = digestOf(table);
+  const unsealed = unseal(table);
+  if (unsealed.type === 'corrupt') {
+    return { type: 'corrupt', reason: 'its checksum is wrong', digest };
+  }
+  const isSealed = unsealed.type === 'intact';
+  const assignment = decodeAssignment(isSealed ? unsealed.content : table, shardCount);
   if (typeof assignment === 'string') return { type: 'invalid', reason: assignment };
   const { position } = assignment;
   // Compared as text, as in the script.
   if (`${position.incarnation} ${position.epoch}` !== `${incarnation} ${epoch}`) {
-    return {
-      type: 'invalid',
-      reason: 'its position differs from the fields `incarnation` and `epoch`',
-    };
+    const reason = 'its position differs from the fields `incarnation` and `epoch`';
+    return isSealed ? { type: 'corrupt', reason, digest } : { type: 'invalid', reason };
   }
-  return { type: 'assignment', assignment, digest: digestOf(table) };
+  return { type: 'assignment', assignment, digest };
 }
 
 /** Writes `next` if the digest of the stored assignment is `expected`. */
@@ -80,7 +88,7 @@ export async function writeAssignment(
   expected: string,
 ): Promise<WriteResult> {
   const { incarnation, epoch } = next.position;
-  const table = encodeAssignment(next);
+  const table = seal(encodeAssignment(next));
   try {
     // EVAL, not EVALSHA: writes are rare, and a flushed script cache needs no handling.
     const written = await commands.eval(

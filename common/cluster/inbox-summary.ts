@@ -46,9 +46,9 @@ if count == 0 then
 end
 local oldest = first(inbox)
 local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
-local bytes = newest[2][6] + #newest[2][2] - oldest[2][6] - (known[4] or 0)
+local bytes = number(newest[2][6]) + #newest[2][2] - number(oldest[2][6]) - number(known[4])
 local now, oldestMs = nowMs(), parse(oldest[1])
-return {last, acked, gone, count, bytes, oldest[1], now - oldestMs, oldest[2][4] - now,
+return {last, acked, gone, count, bytes, oldest[1], now - oldestMs, number(oldest[2][4]) - now,
   redis.call('PTTL', inbox)}`);
 
 type Reply = [string, string, string, number, number?, string?, number?, number?, number?];

@@ -8,7 +8,9 @@
  *   ll:{tag}:in:<clientId>   stream: one entry per push, oldest first. Fields, in this order:
  *                            p payload · x expiry, Unix time in ms · b total payload bytes of all
  *                            earlier entries, deleted ones included (so the first and last entry
- *                            give the bytes stored now) · c content type, if any
+ *                            give the bytes stored now) · c content type, may be empty · s sum
+ *                            of a checksum, `x` and `b` (checksums.ts). Earlier versions wrote no
+ *                            `s`, and no empty `c`
  *   ll:{tag}:ack:<clientId>  hash of ids: `last` the newest ever assigned for this client · `acked`
  *                            the newest confirmed · `gone` the newest that left the inbox
  *                            unconfirmed. It outlives the inbox, so that a device that connects
@@ -32,6 +34,7 @@
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { Script } from '../redis/script.js';
+import { pushChecksum } from './history/checksums.js';
 
 export interface InboxBounds {
   /** Pushes per inbox; beyond it, the oldest is dropped. */
@@ -62,6 +65,10 @@ local function nowMs()
 end
 local function first(inbox)
   return redis.call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+end
+-- A stored number; 0 for one that is corrupt.
+local function number(text)
+  return tonumber(text) or 0
 end
 -- The position of the shard's mark; false if no stored push of the shard was lost.
 local function readMark(key)
@@ -101,7 +108,7 @@ local function settle(inbox, ack, apart)
   end
   local ms, n = parse(apart)
   local newer = redis.call('XRANGE', inbox, string.format('%.0f-%.0f', ms, n + 1), '+', 'COUNT', 1)[1]
-  local freed = (newer and newer[2][6] or held) - older[1][2][6]
+  local freed = number(newer and newer[2][6] or held) - number(older[1][2][6])
   for _, entry in ipairs(older) do freed = freed - #entry[2][2] end
   redis.call('HSET', ack, 'apart', apart, 'freed', string.format('%.0f', freed))
 end
@@ -110,11 +117,12 @@ end
 /**
  * Stores a push and publishes it.
  * Input:  KEYS seq, inbox, ack, [idem]; ARGV channel, envelope, payload, TTL in ms, count bound,
- *         bytes bound, history in ms, idempotency in ms, content type
+ *         bytes bound, history in ms, idempotency in ms, content type, checksum
  * Output: {1, id, receivers, number of older pushes dropped}; {0, first id} for a duplicate
- * Events: the envelope on the channel, with two fields appended that only this script knows: a
+ * Events: the envelope on the channel, with fields appended that only this script knows: a
  *         protobuf message followed by further fields is a valid message. They are the fields 8 and
- *         9, strings (wire type 2), so their tags are 0x42 and 0x4a.
+ *         9, strings (wire type 2), so their tags are 0x42 and 0x4a; and both together once more, as
+ *         field 12 (0x62), because the checksum of the envelope cannot cover them.
  */
 const PUSH = new Script(`${LUA_COMMON}
 local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -135,22 +143,22 @@ local next = '*'
 local held, floor, due, freed = 0, 0, now + ttl, false
 if count > 0 then
   local known = redis.call('HMGET', ack, 'held', 'floor', 'due', 'freed')
-  held, floor, due, freed = known[1], known[2], known[3], known[4]
+  held, floor, due, freed = tonumber(known[1]), number(known[2]), tonumber(known[3]), tonumber(known[4])
   if not held then
     local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
-    held, due = newest[2][6] + #newest[2][2], nil
+    held, due = number(newest[2][6]) + #newest[2][2], nil
   end
-  while not due or tonumber(due) <= now or count >= tonumber(ARGV[5])
+  while not due or due <= now or count >= tonumber(ARGV[5])
       or held - floor - (freed or 0) + #payload > tonumber(ARGV[6]) do
     local oldest = first(inbox)
     if due then
-      local nextFloor = oldest[2][6] + #oldest[2][2]
+      local nextFloor = number(oldest[2][6]) + #oldest[2][2]
       redis.call('XDEL', inbox, oldest[1])
       redis.call('HSET', ack, 'gone', oldest[1])
       count, dropped = count - 1, dropped + 1
       oldest = first(inbox)
       if freed then
-        freed = freed - ((oldest and oldest[2][6] or held) - nextFloor)
+        freed = freed - ((oldest and number(oldest[2][6]) or held) - nextFloor)
         redis.call('HSET', ack, 'freed', string.format('%.0f', freed))
       end
     end
@@ -158,7 +166,8 @@ if count > 0 then
       floor, due = held, now + ttl
       break
     end
-    floor, due = oldest[2][6], oldest[2][4]
+    -- A corrupt entry has expired: it leaves the inbox.
+    floor, due = number(oldest[2][6]), number(oldest[2][4])
   end
 elseif redis.call('EXISTS', inbox) == 0 then
   -- The inbox expired or never existed: no earlier push is in it.
@@ -172,11 +181,9 @@ elseif redis.call('EXISTS', inbox) == 0 then
   end
   if known[2] then redis.call('HDEL', ack, 'apart', 'freed') end
 end
-local entry = {'p', payload, 'x', now + ttl, 'b', held}
-if ARGV[9] ~= '' then
-  entry[7], entry[8] = 'c', ARGV[9]
-end
-local id = redis.call('XADD', inbox, next, unpack(entry))
+local expiry = now + ttl
+local id = redis.call('XADD', inbox, next, 'p', payload, 'x', expiry, 'b', held, 'c', ARGV[9],
+  's', string.format('%.0f', ARGV[10] + expiry + held))
 redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
 redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
 if count > 0 then
@@ -188,6 +195,7 @@ end
 if idem then redis.call('SET', idem, id, 'PX', ARGV[8]) end
 local n = string.format('%.0f', redis.call('INCR', seq))
 local stored = '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n
+  .. '\\98' .. string.char(#id + #n) .. id .. n
 local receivers = redis.call('SPUBLISH', ARGV[1], ARGV[2] .. stored)
 return {1, id, receivers, dropped}`);
 
@@ -292,6 +300,7 @@ export function storePush(
       Math.max(push.ttlMs, HISTORY_MS),
       Math.max(push.ttlMs, IDEMPOTENCY_MS),
       push.contentType,
+      pushChecksum(clientId, push.contentType, push.payload),
     ],
     'text',
     readStored,

@@ -7,12 +7,14 @@
  * - **Replies.** A query on a shard channel names the private channel on the same master for its
  *   replies, so that query and replies depend on one master only.
  */
+import type { Counter } from 'prom-client';
 import { PrivateEnvelope, type ReplyBatch } from '../../proto/gen/longline/v1/envelope.js';
-import type { Logger } from '../process/log.js';
+import { type Logger, LogInterval } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { Readiness } from '../process/readiness.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import type { ChannelHandler } from '../redis/shard-subscriber.js';
+import { seal, unseal } from '../wire/sealed-message.js';
 import { shardTags } from './shard.js';
 
 const PROBE_INTERVAL_MS = 1_000;
@@ -35,6 +37,8 @@ export class PrivateChannels implements ChannelHandler {
   private readonly down = new Set<string>();
   private readonly candidates: readonly string[];
   private readonly probeTimer: NodeJS.Timeout;
+  private readonly malformed: Counter;
+  private readonly malformedLog = new LogInterval();
 
   /** Receives replies; to be set before the first query. */
   onReplies: (batch: ReplyBatch) => void = () => {};
@@ -52,6 +56,10 @@ export class PrivateChannels implements ChannelHandler {
       '1: a probe of this process returned through the Redis master in the last three seconds; else 0',
       'master',
       () => Array.from(this.channels.keys(), (master) => [master, this.delivers(master) ? 1 : 0]),
+    );
+    this.malformed = metrics.counter(
+      'longline_redis_private_envelopes_malformed_total',
+      'Messages on private channels that could not be decoded or have a wrong checksum',
     );
     this.candidates = shardTags(shardCount).map((tag) => link.names.privateChannel(tag, processId));
     this.follow();
@@ -117,15 +125,24 @@ export class PrivateChannels implements ChannelHandler {
   }
 
   onMessage(channel: string, payload: Buffer): void {
+    const unsealed = unseal(payload);
+    if (unsealed.type === 'corrupt') return this.onMalformed(channel, 'its checksum is wrong');
     let body: PrivateEnvelope['body'];
     try {
-      body = PrivateEnvelope.decode(payload).body;
+      body = PrivateEnvelope.decode(unsealed.type === 'intact' ? unsealed.content : payload).body;
     } catch (error) {
-      this.log.warn({ channel, reason: (error as Error).message }, 'undecodable private envelope');
-      return;
+      return this.onMalformed(channel, (error as Error).message);
     }
     if (body?.$case === 'replies') this.onReplies(body.value);
     else if (body?.$case === 'probe') this.onProbe(channel, body.value.nonce);
+  }
+
+  /** A lost reply makes a verdict UNKNOWN, and a lost probe proves nothing. */
+  private onMalformed(channel: string, reason: string): void {
+    this.malformed.inc();
+    if (this.malformedLog.isDue(performance.now())) {
+      this.log.warn({ channel, reason }, 'dropped a malformed private envelope');
+    }
   }
 
   /** Probes at once, so that readiness does not wait for the next interval after an outage. */
@@ -164,7 +181,7 @@ export class PrivateChannels implements ChannelHandler {
     const nonce = Math.floor(performance.now());
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
     // A failed publish needs no handling: the probe does not return.
-    void this.link.publish(channel, Buffer.from(PrivateEnvelope.encode(envelope).finish()));
+    void this.link.publish(channel, seal(PrivateEnvelope.encode(envelope).finish()));
   }
 
   private countUnreturned(master: string): void {

@@ -18,6 +18,7 @@ import { type Rejection, rejection } from '../process/errors.js';
 import type { Metrics } from '../process/metrics.js';
 import { Deadlines } from '../process/time/deadlines.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
+import { seal } from '../wire/sealed-message.js';
 import type { PrivateChannels } from './private-channels.js';
 import { shardOf } from './shard.js';
 import { ShardNames } from './shard-names.js';
@@ -128,7 +129,7 @@ export class ShardQueries {
     }
     const queryId = ++this.#lastQueryId;
     const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
-    const bytes = ShardEnvelope.encode(envelope, this.#writer).finish();
+    const bytes = seal(ShardEnvelope.encode(envelope, this.#writer).finish());
     return new Promise((resolve) => {
       const query: PendingQuery = {
         bodies: [],
@@ -140,20 +141,18 @@ export class ShardQueries {
       };
       this.#pending.set(queryId, query);
       this.#deadlines.add(queryId, performance.now() + timeoutMs);
-      void send(channel, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).then(
-        (result) => {
-          if (result.type === 'rejected') {
-            this.#pending.delete(queryId);
-            resolve(redisRejection(result.reason));
-          } else if (result.type === 'published') {
-            query.receivers = result.receivers;
-            if (query.hasFinalReply || isComplete(query)) this.#finish(queryId);
-          } else if (result.type === 'decided') {
-            this.#finish(queryId);
-          }
-          // Unknown: replies show that it was published; without any, the query times out.
-        },
-      );
+      void send(channel, bytes).then((result) => {
+        if (result.type === 'rejected') {
+          this.#pending.delete(queryId);
+          resolve(redisRejection(result.reason));
+        } else if (result.type === 'published') {
+          query.receivers = result.receivers;
+          if (query.hasFinalReply || isComplete(query)) this.#finish(queryId);
+        } else if (result.type === 'decided') {
+          this.#finish(queryId);
+        }
+        // Unknown: replies show that it was published; without any, the query times out.
+      });
     });
   }
 

@@ -69,7 +69,7 @@ local inbox, ack = KEYS[1], KEYS[2]
 local oldest = first(inbox)
 if not oldest or isBefore(ARGV[1], oldest[1]) then return '' end
 local id, now, count = oldest[1], nowMs(), 1
-if tonumber(oldest[2][4]) <= now then return '' end
+if number(oldest[2][4]) <= now then return '' end
 local tried, tries, at = string.match(redis.call('HGET', ack, 'tries') or '', '^(%S+) (%d+) (%d+)$')
 if tried == id and now - tonumber(at) <= tonumber(ARGV[3]) then count = tonumber(tries) + 1 end
 if count >= tonumber(ARGV[2]) then

@@ -113,8 +113,8 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
     'connections of a client end again and again; `ends` is how many did in the last minute, and ' +
     '`reason` why the latest ended',
   'push-skipped':
-    'a durable push was removed from its inbox because the device cannot receive it; `reason` is ' +
-    'too_large, over_limit or disconnects',
+    'a durable push was removed from its inbox because it cannot be delivered; `reason` is ' +
+    'too_large, over_limit, disconnects or corrupt',
   'report-rejected': 'a report of an edge is implausible; it is alive, but its load is unknown',
 };
 

@@ -67,6 +67,8 @@ export interface CatchUpOptions {
   readonly limits: Pick<MessageLimits, 'allows'>;
   /** A push exceeds the maximum that the device has requested. */
   readonly onOverLimit: (connection: Connection, id: string) => void;
+  /** The stored entry of a push is corrupt: the push leaves the inbox, and is not delivered. */
+  readonly onCorrupt: (connection: Connection, id: string) => void;
   readonly metrics: Metrics;
 }
 
@@ -238,6 +240,7 @@ export class CatchUp {
       table.markSent(connection, gone);
     }
     if (after !== '' && entries.some(isExpired)) progress.isIncomplete = true;
+    if (entries.some(({ isCorrupt }) => isCorrupt)) progress.isIncomplete = true;
     return this.#writePage(connection, progress, entries);
   }
 
@@ -252,8 +255,8 @@ export class CatchUp {
     // Now, because another loss may be noticed while the reset is written.
     progress.isIncomplete = progress.hasPosition = false;
     if (isIncomplete && canReset(protocol)) {
-      // Expired pushes before the first one that follows are part of the gap.
-      const live = entries.findIndex((entry) => !isExpired(entry));
+      // Pushes before the first one that follows are part of the gap.
+      const live = entries.findIndex((entry) => !isExpired(entry) && !entry.isCorrupt);
       const last = entries[(live < 0 ? entries.length : live) - 1];
       const id = last?.id ?? table.lastSentId(connection);
       const reset = protocol.encodeReset(connection, id);
@@ -274,8 +277,10 @@ export class CatchUp {
 
   /** Resolves with false if the connection was stopped or parked. */
   async #write(connection: Connection, progress: Progress, entry: InboxEntry): Promise<boolean> {
-    const { table, limits, onOverLimit } = this.options;
-    if (!isExpired(entry)) {
+    const { table, limits, onOverLimit, onCorrupt } = this.options;
+    if (entry.isCorrupt) {
+      onCorrupt(connection, entry.id);
+    } else if (!isExpired(entry)) {
       const protocol = table.protocolOf(connection);
       const bytes = protocol.encodePush(connection, entry);
       progress.isParked = bytes === undefined;

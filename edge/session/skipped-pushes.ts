@@ -10,7 +10,7 @@ import type { Counter } from 'prom-client';
 import { parseMessageId } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { countDeliveryTry, skipLargestPush, skipPush } from '../../common/cluster/undelivered.js';
-import type { Logger } from '../../common/process/log.js';
+import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection } from '../../common/transport/transport.js';
@@ -29,9 +29,10 @@ const RUNNING_MAX = 1_024;
 /**
  * - `too_large`: the device closed the connection because of its size;
  * - `over_limit`: it exceeds the maximum that the device has requested;
- * - `disconnects`: connections ended soon after it was sent, too often in a row.
+ * - `disconnects`: connections ended soon after it was sent, too often in a row;
+ * - `corrupt`: its entry in the inbox has a wrong checksum.
  */
-type SkipReason = 'too_large' | 'over_limit' | 'disconnects';
+type SkipReason = 'too_large' | 'over_limit' | 'disconnects' | 'corrupt';
 
 export interface SkippedPushesOptions {
   readonly table: Connections;
@@ -44,13 +45,14 @@ export interface SkippedPushesOptions {
 
 export class SkippedPushes {
   readonly #skipped: Counter<'reason'>;
+  readonly #corruptLog = new LogInterval();
   #unreported: SkippedPush[] = [];
   #running = 0;
 
   constructor(readonly options: SkippedPushesOptions) {
     this.#skipped = options.metrics.counter(
       'longline_edge_pushes_skipped_total',
-      'Durable pushes removed from inboxes because the device cannot receive them, by reason',
+      'Durable pushes removed from inboxes because they cannot be delivered, by reason',
       ['reason'],
     );
   }
@@ -77,13 +79,16 @@ export class SkippedPushes {
     }
   }
 
-  /** Skips a push, as if it was sent, that exceeds the maximum that the device has requested. */
-  skip(connection: Connection, id: string): void {
+  /**
+   * Skips a push, as if it was sent.
+   * @param reason `over_limit`: it exceeds the maximum that the device has requested
+   */
+  skip(connection: Connection, id: string, reason: 'over_limit' | 'corrupt'): void {
     const { table, link, names } = this.options;
     table.markSent(connection, id);
     const clientId = table.clientIdOf(connection);
     const channel = names.channelOf(table.shardOf(connection));
-    this.#run(clientId, 'over_limit', async () => {
+    this.#run(clientId, reason, async () => {
       const outcome = await skipPush(link, channel, clientId, id);
       return outcome.type === 'done' ? { ...outcome, reply: outcome.reply ? id : '' } : outcome;
     });
@@ -107,10 +112,13 @@ export class SkippedPushes {
       if (outcome.type !== 'done' || outcome.reply === '') return;
       const messageId = outcome.reply;
       this.#skipped.inc({ reason });
-      this.options.log.warn(
-        { clientId, messageId, reason },
-        'push skipped: the device cannot receive it',
-      );
+      // Each device that cannot receive a push is worth a line; a broken Redis may corrupt many.
+      if (reason !== 'corrupt' || this.#corruptLog.isDue(performance.now())) {
+        this.options.log.warn(
+          { clientId, messageId, reason },
+          'push skipped: it cannot be delivered',
+        );
+      }
       if (this.#unreported.length < REPORTED_MAX) {
         this.#unreported.push({ clientId, messageId, reason });
       }

@@ -4,6 +4,7 @@
  */
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { seal } from '../../common/wire/sealed-message.js';
 import { type Announcement, ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
 
 /** Keeps one envelope well below a megabyte. */
@@ -51,7 +52,7 @@ export class Announcements {
       seq: '',
       body: { $case: 'announce', value: { edgeIncarnation, announcements } },
     };
-    const bytes = Buffer.from(ShardEnvelope.encode(envelope).finish());
+    const bytes = seal(ShardEnvelope.encode(envelope).finish());
     // The result is ignored: only the envelope's return over the channel proves that it arrived.
     void this.link.publish(this.names.channelOf(shard), bytes);
   }

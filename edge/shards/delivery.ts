@@ -7,11 +7,13 @@
  * finds a guest although the owner has already replied `absent`.
  */
 import type { Counter } from 'prom-client';
+import { isIntactAppendix } from '../../common/cluster/history/checksums.js';
 import { readShardCounters } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
-import type { Logger } from '../../common/process/log.js';
+import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { unseal } from '../../common/wire/sealed-message.js';
 import {
   type Announcement,
   type Reply,
@@ -81,6 +83,7 @@ export class Delivery implements ShardHandler {
   readonly #lostAtMs = new Map<number, number>();
   readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
+  readonly #malformedLog = new LogInterval();
   readonly #gaps: Counter;
 
   constructor(readonly options: DeliveryOptions) {
@@ -96,7 +99,8 @@ export class Delivery implements ShardHandler {
     );
     this.#malformed = metrics.counter(
       'longline_edge_envelopes_malformed_total',
-      'Messages on shard channels that could not be decoded',
+      'Messages on shard channels that could not be decoded or have a wrong checksum; each causes a ' +
+        're-read of inboxes',
     );
   }
 
@@ -125,14 +129,17 @@ export class Delivery implements ShardHandler {
   }
 
   onMessage(shard: number, payload: Buffer): void {
-    const { clients, shards, replies, log } = this.options;
+    const { clients, shards, replies } = this.options;
+    const unsealed = unseal(payload);
+    const isIntact = unsealed.type === 'intact' && isIntactAppendix(unsealed.appended);
+    if (!isIntact && unsealed.type !== 'unsealed') {
+      return this.#onMalformed(shard, 'its checksum is wrong');
+    }
     let envelope: ShardEnvelope;
     try {
-      envelope = ShardEnvelope.decode(payload);
+      envelope = ShardEnvelope.decode(isIntact ? unsealed.content : payload);
     } catch (error) {
-      this.#malformed.inc();
-      log.warn({ shard, err: error }, 'dropped a malformed envelope');
-      return;
+      return this.#onMalformed(shard, (error as Error).message);
     }
     if (envelope.body?.$case === 'announce') {
       const { edgeIncarnation, announcements } = envelope.body.value;
@@ -187,6 +194,15 @@ export class Delivery implements ShardHandler {
     this.#sequences.restart(shard, now);
     const sinceMs = performance.now() - LOSS_NOTICED_MS_MAX;
     this.options.lostHistory.onCounterFell(shard, sinceMs, before, now);
+  }
+
+  /** The message may have been a durable push, which is in an inbox. */
+  #onMalformed(shard: number, reason: string): void {
+    this.#malformed.inc();
+    if (this.#malformedLog.isDue(performance.now())) {
+      this.options.log.warn({ shard, reason }, 'dropped a malformed envelope');
+    }
+    this.options.clients.onGap(shard);
   }
 
   #onGap(shard: number): void {

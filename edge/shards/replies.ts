@@ -8,6 +8,7 @@
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { seal } from '../../common/wire/sealed-message.js';
 import { PrivateEnvelope, type Reply } from '../../proto/gen/longline/v1/envelope.js';
 
 const REPLIES_PER_BATCH_MAX = 1_000;
@@ -49,7 +50,7 @@ export class Replies {
     const envelope: PrivateEnvelope = {
       body: { $case: 'replies', value: { edgeId: this.edgeId, replies } },
     };
-    const bytes = Buffer.from(PrivateEnvelope.encode(envelope).finish());
+    const bytes = seal(PrivateEnvelope.encode(envelope).finish());
     const result = await this.link.publish(channel, bytes);
     if (result.type !== 'published') this.#dropped.inc(replies.length);
   }

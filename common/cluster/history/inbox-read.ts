@@ -3,6 +3,7 @@ import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
 import { Script } from '../../redis/script.js';
 import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from '../inbox.js';
+import { isIntactEntry } from './checksums.js';
 import { LOSS_MS, MARK_AGE_MS } from './lost-history.js';
 
 /**
@@ -45,6 +46,8 @@ export interface InboxEntry {
   readonly contentType: string;
   /** Rest of its TTL in milliseconds; 0 or less: expired, and must not be delivered. */
   readonly ttlMs: number;
+  /** Its checksum is wrong: it must not be delivered. */
+  readonly isCorrupt: boolean;
 }
 
 /** A part of an inbox and the newest push missing from it, read atomically. */
@@ -71,15 +74,19 @@ export function readInbox(
 ): Promise<Outcome<InboxPage>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
   const args = [after, countMax, HISTORY_MS, MARK_AGE_MS, LOSS_MS];
-  return READ.run(link, keys, args, 'bytes', readPage);
+  return READ.run(link, keys, args, 'bytes', (reply: Reply) => readPage(clientId, reply));
 }
 
-function readPage([entries, gone, redisMs, isProven]: Reply): InboxPage {
-  const parsed = entries.map(([id, [, payload, , expiresAtMs, , , , contentType]]) => ({
-    id: id.toString(),
-    payload: payload!,
-    contentType: contentType?.toString('latin1') ?? '',
-    ttlMs: Number(expiresAtMs) - redisMs,
-  }));
+function readPage(clientId: string, [entries, gone, redisMs, isProven]: Reply): InboxPage {
+  const parsed = entries.map(([id, fields]) => {
+    const [, payload, , expiresAtMs, , , , contentType] = fields;
+    return {
+      id: id.toString(),
+      payload: payload!,
+      contentType: contentType?.toString('latin1') ?? '',
+      ttlMs: Number(expiresAtMs) - redisMs,
+      isCorrupt: !isIntactEntry(clientId, fields),
+    };
+  });
   return { entries: parsed, gone: gone.toString(), redisMs, isProven: isProven === 1 };
 }

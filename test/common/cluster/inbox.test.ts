@@ -92,7 +92,7 @@ describe('storePush', () => {
   test('stores payloads unchanged, in order, and counts the pushes of the shard', async () => {
     const payload = Buffer.from([0, 255, 13, 10, 128]);
     const ids = [await storeId({ payload }), await storeId({ clientId: 'bob' }), await storeId()];
-    const rest = { contentType: '', ttlMs: expect.any(Number) };
+    const rest = { contentType: '', ttlMs: expect.any(Number), isCorrupt: false };
     expect(await read()).toEqual([
       { id: ids[0], payload, ...rest },
       { id: ids[2], payload: Buffer.from('p'), ...rest },

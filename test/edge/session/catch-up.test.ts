@@ -38,6 +38,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
     onSlow: () => {},
     limits: new MessageLimits(),
     onOverLimit: () => {},
+    onCorrupt: () => {},
     metrics: new Metrics(),
   });
   catchUp.start(ALICE, '5-0', 'unconfirmed');
