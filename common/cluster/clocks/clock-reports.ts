@@ -7,25 +7,33 @@
 import type { ClockOffset } from '../../process/time/clock-offset.js';
 import type { RedisLink } from '../../redis/redis-link.js';
 
-const FIRST_MS = 4_000;
+const POLL_MS = 2_000;
 const INTERVAL_MS = 20_000;
+/** A difference that has changed by more is reported at once. */
+const CHANGE_MS = 1_000;
 /** A process whose newest report is older has ended, or does not reach Redis. */
 const KEPT_MS = 60_000;
 const REPORTS_MAX = 5_000;
 
 /** Reports as long as the process runs. */
 export function reportClock(link: RedisLink, name: string): void {
+  let reportedAtMs = Number.NEGATIVE_INFINITY;
+  let reportedMs = 0;
   const report = async () => {
     const offset = link.requirements.largestClockOffset;
     if (offset === undefined) return;
+    const nowMs = performance.now();
+    const isDue = nowMs >= reportedAtMs + INTERVAL_MS;
+    if (!isDue && Math.abs(offset.offsetMs - reportedMs) <= CHANGE_MS) return;
+    reportedAtMs = nowMs;
+    reportedMs = offset.offsetMs;
     const key = link.names.clocks;
     const fields = ['p', name, 'o', offset.offsetMs.toFixed(1), 'e', offset.errorMs.toFixed(1)];
     // Without Redis, or its memory, there is no report.
     await link.execute('xadd', [key, 'MAXLEN', '~', REPORTS_MAX, '*', ...fields]);
     await link.execute('pexpire', [key, KEPT_MS]);
   };
-  setTimeout(() => void report(), FIRST_MS).unref();
-  setInterval(() => void report(), INTERVAL_MS).unref();
+  setInterval(() => void report(), POLL_MS).unref();
 }
 
 /** The newest report of a process. */
