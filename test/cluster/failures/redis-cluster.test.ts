@@ -35,9 +35,11 @@ const OUTAGE_WAIT_MS = 1_000;
 const TTL_MS = 10 * 60_000;
 const CONCURRENT_CONNECTS = 64;
 
+const PREFIX = 'prod';
+
 type Outcome = PushStreamResult['outcome'];
 
-const channels = shardTags(SHARDS).map((tag) => `ll:{${tag}}`);
+const channels = shardTags(SHARDS).map((tag) => `${PREFIX}:ll:{${tag}}`);
 /** Connected before the first test. */
 let devices: PushedDevice[] = [];
 /** Clients that are never connected. */
@@ -61,6 +63,7 @@ beforeAll(async () => {
     ports: 'free',
     // So that the test detects a role that exits.
     restart: false,
+    env: { LONGLINE_REDIS_PREFIX: PREFIX },
   });
   await cluster.waitUntilReady(40_000);
   // A moving shard has two subscribers for a while, which is correct.
@@ -259,7 +262,7 @@ async function fetchSlotMap(): Promise<SlotMap> {
 }
 
 async function shardChannelsOf(master: string): Promise<string[]> {
-  return (await redis.call(master, 'PUBSUB', 'SHARDCHANNELS', 'll:*')) as string[];
+  return (await redis.call(master, 'PUBSUB', 'SHARDCHANNELS', `${PREFIX}:ll:*`)) as string[];
 }
 
 /** For every shard, the first clientId of the form `<name>-<n>`. */
