@@ -216,8 +216,10 @@ export class Controller {
     const result = await readAssignment(link, shardCount);
     if (this.#term !== undefined) return;
     if (result.type === 'assignment') this.#publish(result.assignment, false);
-    const isProblem = result.type === 'invalid' || result.type === 'unavailable';
-    this.#setStoreProblem(isProblem ? result : undefined);
+    const { type } = result;
+    if (type === 'none' || type === 'assignment') this.#setStoreProblem(undefined);
+    // The leader replaces a corrupt one.
+    else this.#setStoreProblem({ ...result, type: type === 'corrupt' ? 'invalid' : type });
   }
 
   #newTerm(): LeadershipTerm {
@@ -229,6 +231,7 @@ export class Controller {
       log: this.#log,
       counters: this.#counters,
       onEdges: (edges) => this.#clusterLogger.onEdges(performance.now(), edges),
+      lastKnown: () => this.#current,
       onAssignment: (assignment, isOwn) => this.#publish(assignment, isOwn),
       onStoreProblem: (problem) => this.#setStoreProblem(problem),
     });

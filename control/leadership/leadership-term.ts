@@ -6,7 +6,8 @@
  * Invariants:
  * - An assignment is published only after Redis has stored it.
  * - Positions of published assignments only grow.
- * - A stored assignment that is invalid is never overwritten.
+ * - A stored assignment that is invalid is never overwritten: another version may have written it. One
+ *   that is corrupt is replaced by the one in memory, or by a new one, with a higher incarnation.
  */
 
 import type { Counter } from 'prom-client';
@@ -60,7 +61,7 @@ export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
     ),
     invalidReads: metrics.counter(
       'longline_control_invalid_assignments_total',
-      'Reads of an invalid stored assignment',
+      'Reads of a stored assignment that is invalid or corrupt',
     ),
   };
 }
@@ -71,6 +72,8 @@ export interface LeadershipTermOptions {
   readonly leaseMs: number;
   readonly log: Logger;
   readonly counters: LeadershipTermCounters;
+  /** The newest assignment that this control knows, from before the term as well. */
+  readonly lastKnown: () => Assignment | undefined;
   /** Called after each step of membership with all edges that it knows. */
   readonly onEdges: (edges: readonly EdgeRecord[]) => void;
   /** Called with each newer assignment after it is stored. `isOwn`: by this control. */
@@ -166,7 +169,7 @@ export class LeadershipTerm {
     const { link, shardCount } = this.#options;
     const result = await readAssignment(link, shardCount);
     if (this.#isClosed) return;
-    this.#scheduleRead(result.type === 'none' || result.type === 'assignment');
+    this.#scheduleRead(result.type !== 'unavailable' && result.type !== 'invalid');
     if (result.type === 'unavailable' || result.type === 'invalid') {
       if (result.type === 'invalid') this.#options.counters.invalidReads.inc();
       this.#options.onStoreProblem(result);
@@ -174,15 +177,24 @@ export class LeadershipTerm {
       if (!this.#isWriting) this.handle({ type: 'write-failed' });
       return;
     }
-    this.#options.onStoreProblem(undefined);
+    if (result.type === 'corrupt') {
+      this.#options.counters.invalidReads.inc();
+      this.#options.onStoreProblem({ type: 'invalid', reason: result.reason });
+    } else {
+      this.#options.onStoreProblem(undefined);
+    }
     // A read that a write has overtaken would look as if Redis had lost the write.
     if (this.#isWriting || this.#writes !== writes) return;
     const stored = result.type === 'assignment' ? result.assignment : undefined;
-    this.#storedDigest = result.type === 'assignment' ? result.digest : NOTHING_STORED;
+    // A corrupt assignment is replaced, as if Redis had lost it.
+    this.#storedDigest = result.type === 'none' ? NOTHING_STORED : result.digest;
+    const known = result.type === 'corrupt' ? this.#options.lastKnown() : stored;
     if (!this.#isRestored) {
       this.#isRestored = true;
-      this.membership.restore(stored?.edges ?? []);
+      this.membership.restore(known?.edges ?? []);
     }
+    // A new term starts from what this control has followed.
+    if (known !== stored) this.handle({ type: 'read', assignment: known });
     this.handle({ type: 'read', assignment: stored });
   }
 
