@@ -6,11 +6,12 @@ import { stopRequest } from '../cli/terminal/stop-request.js';
 import { packageRoot } from '../common/process/package-root.js';
 import { type ChosenFamilies, chooseFamilies } from './faults/families.js';
 import type { RedisKind } from './faults/kinds/fault-kind.js';
-import { type FaultKindName, possibleKinds, requirementOf } from './faults/kinds.js';
+import { type FaultKindName, familiesOf, possibleKinds, requirementOf } from './faults/kinds.js';
 import type { CheckName, Finding } from './history/check.js';
 import { describeViolations, formatSummary, isClean, summarise } from './history/report.js';
 import { MUTANTS, type Mutant } from './mutants/mutants.js';
 import { mutate } from './mutants/mutate.js';
+import { runInNamespace } from './network/namespace.js';
 import { type DrillOptions, runDrill } from './run.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
 
@@ -20,7 +21,8 @@ export interface DrillCommandOptions extends ChosenFamilies {
   readonly seed?: number;
   readonly clients: number;
   readonly rate: number;
-  readonly redis: RedisKind;
+  /** By default the one with which the chosen families have most kinds of faults. */
+  readonly redis?: RedisKind;
   readonly only?: readonly FaultKindName[];
   readonly mutants?: boolean;
   readonly json?: boolean;
@@ -64,12 +66,17 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
   }
   const { families, skipped } = await chooseFamilies(options);
   for (const line of skipped) common.log(line);
-  const possible = possibleKinds(options.redis, families);
+  if (families.includes('network')) {
+    const status = await runInNamespace();
+    if (status !== undefined) return status;
+  }
+  const redis = options.redis ?? (families.includes('network') ? 'cluster' : 'standalone');
+  const possible = possibleKinds(redis, families);
   const impossible = options.only?.filter((kind) => !possible.includes(kind)) ?? [];
   if (impossible.length > 0) throw new Failure(impossible.map(requirementOf).join('; '));
   const result = await runDrill({
     ...common,
-    redis: options.redis,
+    redis,
     families,
     seconds: options.seconds,
     clients: options.clients,
@@ -113,7 +120,14 @@ async function catchMutant(mutant: Mutant, options: DrillOptions): Promise<Check
     for (let i = 0; i < SEEDS_PER_MUTANT; i++) {
       const seed = options.seed + i;
       options.log(`${mutant.name}, seed ${seed}`);
-      const { findings } = await runDrill({ ...options, log, seed, root, kinds: mutant.kinds });
+      const { findings } = await runDrill({
+        ...options,
+        log,
+        seed,
+        root,
+        kinds: mutant.kinds,
+        families: familiesOf(mutant.kinds),
+      });
       if (findings.length > 0) return checkThatCaught(mutant, findings);
     }
     return undefined;

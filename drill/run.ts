@@ -6,17 +6,26 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster } from '../cli/local/cluster.js';
 import { readLogLine } from '../cli/local/log-line.js';
 import { Failure } from '../cli/terminal/failure.js';
+import { Clocks } from './clock/clocks.js';
 import type { Family, RedisKind, ScheduleShape } from './faults/kinds/fault-kind.js';
+import { DEVICE_GROUPS } from './faults/kinds/network.js';
 import type { FaultKindName } from './faults/kinds.js';
 import { Nemesis } from './faults/nemesis.js';
 import { between, pick, seeded } from './faults/random.js';
-import { ClusterRedis } from './faults/redis-cluster-fixture.js';
-import { type RedisFixture, StandaloneRedis } from './faults/redis-fixture.js';
+import { CLUSTER_NODES, ClusterRedis } from './faults/redis-cluster-fixture.js';
+import {
+  HERE,
+  type RedisFixture,
+  type RedisPlace,
+  redisName,
+  StandaloneRedis,
+} from './faults/redis-fixture.js';
 import { planFaults, type Scheduled } from './faults/schedule.js';
 import { check, type Finding } from './history/check.js';
 import { type History, type HistoryInProgress, newHistory } from './history/history.js';
 import { Backend } from './load/backend.js';
 import { Fleet } from './load/fleet.js';
+import { Network } from './network/network.js';
 import { Recovery, until } from './recovery.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
 
@@ -74,7 +83,7 @@ const FLOOD_BYTES = 96 * 1024;
 export async function runDrill(options: DrillOptions): Promise<DrillResult> {
   const folder = await makeTemporaryFolder();
   try {
-    return await withRedis(options, folder.path);
+    return await withNetwork(options, folder.path);
   } catch (error) {
     // After an abort, every operation in flight fails.
     throw options.signal.aborted ? new Failure('stopped before the end of the drill') : error;
@@ -83,14 +92,46 @@ export async function runDrill(options: DrillOptions): Promise<DrillResult> {
   }
 }
 
-async function withRedis(options: DrillOptions, folder: string): Promise<DrillResult> {
-  const start = options.redis === 'cluster' ? ClusterRedis.start : StandaloneRedis.start;
-  const redis = await start(folder, options.log);
+async function withNetwork(options: DrillOptions, folder: string): Promise<DrillResult> {
+  if (!options.families.includes('network')) return withRedis(options, folder, undefined);
+  const members = [
+    ...memberNames('control', controlsOf(options)),
+    ...memberNames('router', ROUTERS),
+    ...Array.from({ length: EDGES }, (_, i) => `edge-${i + 1}`),
+    ...Array.from({ length: CLUSTER_NODES }, (_, i) => redisName(i)),
+  ];
+  const { seed } = options;
+  const network = await Network.start({ members, groups: DEVICE_GROUPS, folder, seed });
   try {
-    const cluster = await startCluster(options, redis.url);
+    return await withRedis(options, folder, network);
+  } finally {
+    await network.close();
+  }
+}
+
+/** Names of a local cluster: the first one has no number. */
+function memberNames(role: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => (i === 0 ? role : `${role}-${i + 1}`));
+}
+
+/** What the processes run in. */
+interface Surroundings {
+  readonly network: Network | undefined;
+  readonly clocks: Clocks | undefined;
+}
+
+async function withRedis(
+  options: DrillOptions,
+  folder: string,
+  network: Network | undefined,
+): Promise<DrillResult> {
+  const clocks = options.families.includes('clocks') ? await Clocks.open(folder) : undefined;
+  const redis = await startRedis(options, folder, { network, clocks });
+  try {
+    const cluster = await startCluster(options, redis.url, { network, clocks });
     try {
       await cluster.waitUntilReady(READY_MS_MAX);
-      return await drill(options, cluster, redis);
+      return await drill(options, { cluster, redis, network, clocks });
     } finally {
       await cluster.stop();
     }
@@ -99,11 +140,45 @@ async function withRedis(options: DrillOptions, folder: string): Promise<DrillRe
   }
 }
 
-function startCluster(options: DrillOptions, redisUrl: string): Promise<LocalCluster> {
+function startRedis(
+  { redis, families, log }: DrillOptions,
+  parent: string,
+  { network, clocks }: Surroundings,
+): Promise<RedisFixture> {
+  const place: RedisPlace = {
+    hostOf: (i) => network?.hostOf(redisName(i)) ?? HERE.hostOf(i),
+    commandOf: (i) => [
+      ...(network?.commandOf(redisName(i)) ?? HERE.commandOf(i)),
+      ...(clocks?.redisCommand(redisName(i)) ?? []),
+    ],
+  };
+  const options = { parent, place, onProgress: log };
+  if (redis === 'standalone') return StandaloneRedis.start(options);
+  return ClusterRedis.start(
+    options,
+    families.length === 0 ? ['replicated'] : ['accepted', 'fsynced', 'replicated'],
+  );
+}
+
+/** A second one, so that another takes over when the leader is partitioned. */
+function controlsOf({ families }: DrillOptions): number {
+  return families.includes('network') ? 2 : 1;
+}
+
+function startCluster(
+  options: DrillOptions,
+  redisUrl: string,
+  { network, clocks }: Surroundings,
+): Promise<LocalCluster> {
   return LocalCluster.start({
     redisUrl,
     edges: EDGES,
     routers: ROUTERS,
+    controls: controlsOf(options),
+    launchOf: (name) => ({
+      env: { ...(network && { LONGLINE_HOST: network.hostOf(name) }), ...clocks?.envOf(name) },
+      command: network?.commandOf(name) ?? [],
+    }),
     ...(options.root !== undefined && { root: options.root }),
     ports: 'free',
     restart: true,
@@ -122,18 +197,20 @@ function startCluster(options: DrillOptions, redisUrl: string): Promise<LocalClu
   });
 }
 
-async function drill(
-  options: DrillOptions,
-  cluster: LocalCluster,
-  redis: RedisFixture,
-): Promise<DrillResult> {
+interface Fixtures extends Surroundings {
+  readonly cluster: LocalCluster;
+  readonly redis: RedisFixture;
+}
+
+async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillResult> {
+  const { cluster } = fixtures;
   const { log, recoveryMsMax, signal } = options;
   const history = newHistory();
   const shape = shapeOf(options);
   const schedule = planFaults(shape);
-  const { backend, fleet } = createLoad(options, cluster, redis, history);
+  const { backend, fleet } = createLoad(options, fixtures, history);
   const parts = { cluster, fleet, backend, history, recoveryMsMax, signal, log };
-  const nemesis = new Nemesis({ ...parts, redis });
+  const nemesis = new Nemesis({ ...parts, ...fixtures });
   const recovery = new Recovery(parts);
   let pushing: NodeJS.Timeout | undefined;
   try {
@@ -161,8 +238,7 @@ async function drill(
 
 function createLoad(
   options: DrillOptions,
-  cluster: LocalCluster,
-  redis: RedisFixture,
+  { cluster, redis, network }: Fixtures,
   history: HistoryInProgress,
 ): { readonly backend: Backend; readonly fleet: Fleet } {
   const random = seeded(options.seed);
@@ -180,6 +256,7 @@ function createLoad(
     routerUrls: routers.map((name) => cluster.httpUrl(name)),
     edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
     heartbeatMs: HEARTBEAT_MS,
+    sourceHostOf: (i) => network?.groupHost(i % DEVICE_GROUPS),
     history,
     random,
     signal: options.signal,

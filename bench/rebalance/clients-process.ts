@@ -8,7 +8,6 @@ import { type History, newHistory } from '../../drill/history/history.js';
 import { indexOf } from '../../drill/history/history-index.js';
 import { Backend } from '../../drill/load/backend.js';
 import { Fleet } from '../../drill/load/fleet.js';
-import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import { percentile } from '../support/statistics.js';
 
 export type ToClients =
@@ -90,7 +89,7 @@ async function connect(options: Extract<ToClients, { type: 'connect' }>): Promis
     routers: [options.routerAddress],
     history,
     random,
-    acceptLevels: [AcceptLevel.ACCEPT_LEVEL_ACCEPTED],
+    acceptLevels: ['accepted'],
     runId: options.prefix,
   });
   fleet = new Fleet({

@@ -35,12 +35,21 @@ export interface LocalClusterOptions {
   readonly restart: boolean;
   /** Settings on top of this process' environment. */
   readonly env?: NodeJS.ProcessEnv;
+  /** How a member is started, by name. */
+  readonly launchOf?: (name: string) => Launch;
   /** Redis URLs of members, by name, that reach Redis at another address. */
   readonly redisUrls?: Readonly<Record<string, string>>;
   /** Receives each line that a role prints, and its deaths and restarts. */
   readonly onOutput?: (name: string, line: string) => void;
   /** Aborts `start` and `waitUntilReady`. */
   readonly signal?: AbortSignal;
+}
+
+export interface Launch {
+  /** Settings of this member, on top of those of all. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** A command and its arguments, which becomes the member (`exec`): nsenter, say. */
+  readonly command?: readonly string[];
 }
 
 interface Member {
@@ -90,8 +99,8 @@ export class LocalCluster {
   /** HTTP API of the first control that is running or will be restarted. */
   get controlUrl(): string {
     const controls = this.#members.filter(({ role }) => role === 'control');
-    const { ports } = controls.find(({ process }) => process.isWanted) ?? controls[0]!;
-    return `http://${this.#address(ports.http)}`;
+    const { name } = controls.find(({ process }) => process.isWanted) ?? controls[0]!;
+    return this.httpUrl(name);
   }
 
   /** HTTP of the first router: `/connect`. */
@@ -101,7 +110,7 @@ export class LocalCluster {
 
   /** Front proxy of a router: one address for all devices. */
   frontUrl(name = 'router'): string {
-    return `http://${this.#address(this.#require(name).ports.front!)}`;
+    return `http://${this.#address(name, this.#require(name).ports.front!)}`;
   }
 
   /** gRPC of the first router, `host:port`: the push API. */
@@ -120,17 +129,17 @@ export class LocalCluster {
 
   /** gRPC of a router or of control, `host:port`. */
   grpcAddress(name: string): string {
-    return this.#address(this.#require(name).ports.grpc!);
+    return this.#address(name, this.#require(name).ports.grpc!);
   }
 
   /** Address of an edge for devices. */
   edgeUrl(name: string): string {
-    return edgeUrl(this.#require(name).ports, this.#options.env ?? {});
+    return edgeUrl(this.#require(name).ports, this.#envOf(name));
   }
 
   /** HTTP of any member: `/readyz`, `/metrics`. */
   httpUrl(name: string): string {
-    return `http://${this.#address(this.#require(name).ports.http)}`;
+    return `http://${this.#address(name, this.#require(name).ports.http)}`;
   }
 
   /** Undefined while the member is dead. */
@@ -196,7 +205,7 @@ export class LocalCluster {
     const i = this.namesOf(role).length;
     // Edges are numbered from 1; the first control and the first router have no number.
     const name = role !== 'edge' && i === 0 ? role : `${role}-${i + 1}`;
-    const { root = packageRoot, restart, onOutput } = this.#options;
+    const { root = packageRoot, restart, onOutput, launchOf } = this.#options;
     const ports = await this.#portsOf(role, i);
     const member: Member = {
       name,
@@ -205,13 +214,14 @@ export class LocalCluster {
       process: new RoleProcess({
         name,
         script: join(root, 'dist', role, 'main.js'),
+        command: launchOf?.(name).command ?? [],
         env: roleEnvironment({
           name,
           role,
           ports,
           redisUrl: this.#options.redisUrls?.[name] ?? this.#options.redisUrl,
           controlAddresses: this.namesOf('control').map((control) => this.grpcAddress(control)),
-          env: this.#options.env ?? {},
+          env: this.#envOf(name),
         }),
         nodeOptions: NODE_OPTIONS[role],
         restart,
@@ -242,8 +252,12 @@ export class LocalCluster {
     }
   }
 
-  #address(port: number): string {
-    return joinHostPort(localAddresses(this.#options.env ?? {}).name, port);
+  #address(name: string, port: number): string {
+    return joinHostPort(localAddresses(this.#envOf(name)).name, port);
+  }
+
+  #envOf(name: string): NodeJS.ProcessEnv {
+    return { ...this.#options.env, ...this.#options.launchOf?.(name).env };
   }
 
   #require(name: string): Member {

@@ -32,6 +32,10 @@ export interface LocalRedis {
 export interface LocalRedisOptions {
   /** A free port by default. */
   readonly port?: number;
+  /** Listening address; the loopback by default. */
+  readonly host?: string;
+  /** A command and its arguments, which becomes Redis (`exec`): nsenter, say. */
+  readonly command?: readonly string[];
   /** Arguments that override the defaults, such as `['--cluster-enabled', 'yes']`. */
   readonly args?: readonly string[];
   /** Receives a message before each step that takes long, such as an installation. */
@@ -55,7 +59,10 @@ export async function startRedis(options: LocalRedisOptions = {}): Promise<Local
   await ensureRedis(options.onProgress ?? (() => {}));
   const port = options.port ?? (await freePort());
   const folder = await mkdtemp(join(tmpdir(), 'longline-redis-'));
-  const command = ['redis-server', '--port', `${port}`, '--bind', LOOPBACK, '--dir', folder];
+  const { host = LOOPBACK } = options;
+  const command = [...(options.command ?? []), 'redis-server', '--port', `${port}`];
+  command.push('--bind', host, '--dir', folder);
+  if (host !== LOOPBACK) command.push('--protected-mode', 'no');
   command.push('--save', '', '--appendonly', 'no', ...(options.args ?? []));
   const child = spawn('sh', ['-c', GUARDED, 'sh', folder, ...command], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -65,7 +72,7 @@ export async function startRedis(options: LocalRedisOptions = {}): Promise<Local
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   await untilReady(child);
   return {
-    url: `redis://${LOOPBACK}:${port}`,
+    url: `redis://${host}:${port}`,
     port,
     pid: child.pid!,
     exited,

@@ -1,7 +1,7 @@
 /** Ports and settings of the roles of a local cluster. */
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { platform } from 'node:process';
-import { ANY_HOST } from '../../common/net/any-host.js';
+import { ANY_HOST, ANY_IPV4_HOST } from '../../common/net/any-host.js';
 import { joinHostPort, withoutBrackets } from '../../common/net/host-port.js';
 import { LOOPBACK, LOOPBACK_IPV6 } from './ports.js';
 
@@ -69,7 +69,9 @@ const IPV6: LocalAddresses = {
 /** @param env settings on top of this process' environment */
 export function localAddresses(env: NodeJS.ProcessEnv): LocalAddresses {
   const host = withoutBrackets({ ...process.env, ...env }.LONGLINE_HOST ?? '');
-  return isIPv6(host) && host !== ANY_HOST ? IPV6 : IPV4;
+  if (isIPv6(host) && host !== ANY_HOST) return IPV6;
+  const isOwn = isIPv4(host) && host !== ANY_IPV4_HOST && !host.startsWith('127.');
+  return isOwn ? { name: host, loopback: host, frontSource: host } : IPV4;
 }
 
 /** Environment variables of a role. */

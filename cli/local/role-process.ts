@@ -26,6 +26,8 @@ export interface RoleProcessOptions {
   readonly name: string;
   /** Compiled module, such as dist/edge/main.js. */
   readonly script: string;
+  /** A command and its arguments through which Node.js is started; it must become it (`exec`). */
+  readonly command: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   /** Options of Node.js. */
   readonly nodeOptions: readonly string[];
@@ -108,10 +110,12 @@ export class RoleProcess {
   }
 
   #launch(onStarted?: OnStarted): void {
-    const { name, script, env, restart, onOutput, nodeOptions } = this.#options;
+    const { name, script, command, env, restart, onOutput, nodeOptions } = this.#options;
+    const [execPath, ...execArgv] = [...command, process.execPath, ...nodeOptions];
     const child = fork(script, [], {
       env,
-      execArgv: [...nodeOptions],
+      execPath: execPath!,
+      execArgv,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // Outside the terminal's process group: Ctrl-C reaches only this process, which stops roles
       // in order.

@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 
 /** Linux, macOS and Windows accept IPv4 on it, too, unless a socket asks not to (RFC 3493 §5.3). */
 export const ANY_HOST = '::';
-const ANY_IPV4_HOST = '0.0.0.0';
+export const ANY_IPV4_HOST = '0.0.0.0';
 
 /** Errors of a kernel without IPv6: it was built, booted or configured so. */
 const NO_IPV6: readonly string[] = ['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL', 'EPROTONOSUPPORT'];

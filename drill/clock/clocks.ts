@@ -10,6 +10,8 @@ import {
   shiftBytes,
 } from './redis-clock.js';
 
+export type { ClockSetting } from './redis-clock.js';
+
 export const RIGHT: ClockSetting = { aheadMs: 0, driftPpm: 0 };
 
 const NODE_CLOCK = join(packageRoot, 'dist/drill/clock/node-clock.js');

@@ -1,4 +1,6 @@
 /** Families of faults beside the basic ones, and what each needs of this machine. */
+import { redisClockObstacle } from '../clock/redis-clock.js';
+import { networkObstacle } from '../network/namespace.js';
 import type { Family } from './kinds/fault-kind.js';
 
 /** As given on the command line. */
@@ -19,8 +21,9 @@ interface Choice {
 const NO_OBSTACLE = async () => undefined;
 
 const CHOICES: readonly Choice[] = [
-  { family: 'network', isChosen: ({ network }) => network, obstacle: NO_OBSTACLE },
+  { family: 'network', isChosen: ({ network }) => network, obstacle: networkObstacle },
   { family: 'clocks', isChosen: ({ clocks }) => clocks, obstacle: NO_OBSTACLE },
+  { family: 'clocks of Redis', isChosen: ({ clocks }) => clocks, obstacle: redisClockObstacle },
   { family: 'redis-faults', isChosen: ({ redisFaults }) => redisFaults, obstacle: NO_OBSTACLE },
   { family: 'memory', isChosen: ({ memory }) => memory, obstacle: NO_OBSTACLE },
 ];

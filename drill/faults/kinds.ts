@@ -1,10 +1,14 @@
 /** All kinds of faults, by name. A new kind is one entry in a table of `kinds/`. */
 import { BASIC_KINDS } from './kinds/basic.js';
+import { CLOCK_KINDS } from './kinds/clocks.js';
 import type { ClusterFaultKind, Family, RedisKind } from './kinds/fault-kind.js';
+import { NETWORK_KINDS } from './kinds/network.js';
 
 /** Faults of the cluster, in the order in which the schedule draws them. */
 export const CLUSTER_KINDS = {
   ...BASIC_KINDS,
+  ...NETWORK_KINDS,
+  ...CLOCK_KINDS,
 };
 
 export type ClusterKinds = typeof CLUSTER_KINDS;
@@ -41,6 +45,12 @@ export function requirementOf(name: FaultKindName): string {
     ...(redis === undefined ? [] : [`--redis ${redis}`]),
   ];
   return `${name} needs ${options.join(' and ')}`;
+}
+
+/** The families of these kinds, beside the basic ones. */
+export function familiesOf(kinds: readonly FaultKindName[]): Family[] {
+  const families = kinds.map((name) => clusterKind(name)?.family ?? 'basic');
+  return [...new Set(families)].filter((family) => family !== 'basic');
 }
 
 /** Undefined for a fault of devices. */

@@ -5,13 +5,23 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DeviceFaultRecord, Disturbance } from '../history/history.js';
+import type { DeviceFault } from './device-fault.js';
 import type { FaultRun } from './kinds/fault-kind.js';
 import { clusterKind, type FaultKindName } from './kinds.js';
-import type { ClusterFault, DeviceFault, Scheduled } from './schedule.js';
+import type { ClusterFault, Scheduled } from './schedule.js';
 
 const POLL_MS = 50;
 
-type Parts = 'cluster' | 'redis' | 'fleet' | 'backend' | 'history' | 'signal' | 'log';
+type Parts =
+  | 'cluster'
+  | 'clocks'
+  | 'redis'
+  | 'network'
+  | 'fleet'
+  | 'backend'
+  | 'history'
+  | 'signal'
+  | 'log';
 
 export interface NemesisOptions extends Pick<FaultRun, Parts> {
   /** Time in which a member must become ready again. */

@@ -1,7 +1,7 @@
 /**
  * A Redis Cluster of three masters with one replica each, and its faults.
  *
- * The writes that a killed master has not replicated yet are lost. So every durable push here
+ * The writes that a killed master has not replicated yet are lost. So by default, every durable push
  * requests to be accepted only after its replication.
  */
 import { execFile } from 'node:child_process';
@@ -12,18 +12,23 @@ import keySlot from 'cluster-key-slot';
 import { freeClusterPort } from '../../cli/local/ports.js';
 import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
 import { Failure } from '../../cli/terminal/failure.js';
-import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
+import type { PushLevel } from '../history/history.js';
 import {
   connectTo,
   dataFolder,
   killConnectionsAt,
+  placed,
   type RedisFixture,
+  type RedisFixtureOptions,
+  type RedisPlace,
   redisArgs,
 } from './redis-fixture.js';
 
 const run = promisify(execFile);
 
-const MASTERS = 3;
+export const MASTERS = 3;
+/** Each master has one replica. */
+export const CLUSTER_NODES = 2 * MASTERS;
 const NODE_TIMEOUT_MS = 1_500;
 const CONVERGED_MS_MAX = 30_000;
 const POLL_MS = 100;
@@ -37,24 +42,30 @@ const CLUSTER_ARGS = [
 ];
 
 export class ClusterRedis implements RedisFixture {
-  readonly acceptLevels = [AcceptLevel.ACCEPT_LEVEL_REPLICATED];
+  readonly acceptLevels: readonly PushLevel[];
   readonly #nodes: LocalRedis[] = [];
   readonly #parent: string;
+  readonly #place: RedisPlace;
 
-  private constructor(parent: string) {
+  private constructor(parent: string, place: RedisPlace, acceptLevels: readonly PushLevel[]) {
     this.#parent = parent;
+    this.#place = place;
+    this.acceptLevels = acceptLevels;
   }
 
-  /** @param parent folder of the data folders of all nodes, which survive restarts */
-  static async start(parent: string, onProgress: (line: string) => void): Promise<ClusterRedis> {
-    const redis = new ClusterRedis(parent);
+  static async start(
+    { parent, place, onProgress }: RedisFixtureOptions,
+    acceptLevels: readonly PushLevel[],
+  ): Promise<ClusterRedis> {
+    const redis = new ClusterRedis(parent, place, acceptLevels);
     try {
-      for (let i = 0; i < 2 * MASTERS; i++) {
+      for (let i = 0; i < CLUSTER_NODES; i++) {
         await mkdir(dataFolder(parent, i));
         const port = await freeClusterPort();
-        redis.#nodes.push(await startRedis({ port, args: redis.#args(i), onProgress }));
+        const args = redis.#args(i);
+        redis.#nodes.push(await startRedis({ port, args, onProgress, ...placed(place, i) }));
       }
-      const addresses = redis.#nodes.map(({ port }) => `127.0.0.1:${port}`);
+      const addresses = redis.#nodes.map(({ port }, i) => `${place.hostOf(i)}:${port}`);
       await run('redis-cli', [
         ...['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes'],
       ]);
@@ -73,20 +84,40 @@ export class ClusterRedis implements RedisFixture {
   async killConnections(name: string): Promise<number> {
     const counts = await Promise.all(
       // A dead node has none.
-      this.#nodes.map(({ port }) => killConnectionsAt(port, name).catch(() => 0)),
+      this.#nodes.map(({ port }) =>
+        killConnectionsAt(this.#hostOf(port), port, name).catch(() => 0),
+      ),
     );
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
   /** Kills the n-th current master. Its replica takes over, and it restarts as a replica. */
   async failOver(n: number, downMs: number, signal: AbortSignal): Promise<void> {
-    const masters = await this.#masterPorts();
-    const port = masters[n % masters.length]!;
-    const i = this.#nodes.findIndex((node) => node.port === port);
+    const i = await this.masterNode(n);
     await this.#nodes[i]!.kill('SIGKILL');
     await sleep(downMs, undefined, { signal });
-    this.#nodes[i] = await startRedis({ port, args: this.#args(i) });
+    await this.#startAgain(i);
     await this.untilConverged();
+  }
+
+  /** Number of the n-th current master among all nodes. */
+  async masterNode(n: number): Promise<number> {
+    const masters = await this.#masterPorts();
+    return this.#nodeAt(masters[n % masters.length]!);
+  }
+
+  /** Number of the replica of the n-th current master. */
+  async replicaNode(n: number): Promise<number> {
+    const { port } = this.#nodes[await this.masterNode(n)]!;
+    const info = String(await this.#call(port, 'INFO', 'replication'));
+    return this.#nodeAt(Number(/slave0:\S*port=(\d+)/.exec(info)?.[1]));
+  }
+
+  /** Sets a setting of all nodes that answer. */
+  async configure(name: string, value: string): Promise<void> {
+    await Promise.all(
+      this.#nodes.map(({ port }) => this.#call(port, 'CONFIG', 'SET', name, value).catch(() => {})),
+    );
   }
 
   /** Moves the slot of a key to the next master, and back after `awayMs`. */
@@ -145,7 +176,8 @@ export class ClusterRedis implements RedisFixture {
         `${KEYS_PER_STEP}`,
       );
       if (!Array.isArray(keys) || keys.length === 0) break;
-      await this.#call(from, 'MIGRATE', '127.0.0.1', `${to}`, '', '0', '5000', 'KEYS', ...keys);
+      const target = [this.#hostOf(to), `${to}`, '', '0', '5000'];
+      await this.#call(from, 'MIGRATE', ...target, 'KEYS', ...keys);
     }
     for (const port of [to, from]) await setSlot(port, 'NODE', toId);
   }
@@ -173,12 +205,26 @@ export class ClusterRedis implements RedisFixture {
   }
 
   async #call(port: number, ...[name, ...args]: string[]): Promise<unknown> {
-    const redis = await connectTo(port);
+    const redis = await connectTo(this.#hostOf(port), port);
     try {
       return await redis.call(name!, ...args);
     } finally {
       redis.disconnect();
     }
+  }
+
+  #nodeAt(port: number): number {
+    return this.#nodes.findIndex((node) => node.port === port);
+  }
+
+  #hostOf(port: number): string {
+    return this.#place.hostOf(this.#nodeAt(port));
+  }
+
+  async #startAgain(i: number): Promise<void> {
+    const { port } = this.#nodes[i]!;
+    const options = { port, args: this.#args(i), ...placed(this.#place, i) };
+    this.#nodes[i] = await startRedis(options);
   }
 
   #args(i: number): string[] {

@@ -8,6 +8,7 @@
  * could not be checked otherwise. Faults of devices have no lulls.
  */
 
+import type { DeviceFault } from './device-fault.js';
 import type { ClusterFaultKind, ScheduleShape } from './kinds/fault-kind.js';
 import { CLUSTER_KINDS, type ClusterKindName, type ClusterKinds, DEVICE_KINDS } from './kinds.js';
 import { between, pick, type Random, seeded, shuffled } from './random.js';
@@ -18,28 +19,6 @@ export type ClusterFault = {
     ReturnType<ClusterKinds[K]['draw']>
   >;
 }[ClusterKindName];
-
-export type DeviceFault =
-  /**
-   * Ends connections. `silent`: stops reading a moment before a reset, so pushes in flight are
-   * lost.
-   */
-  | {
-      readonly kind: 'cut';
-      readonly devices: readonly number[];
-      readonly how: 'reset' | 'fin' | 'silent';
-    }
-  /** Disconnects, and reconnects later. */
-  | { readonly kind: 'away'; readonly devices: readonly number[]; readonly forMs: number }
-  /** Stops reading while it receives a flood of pushes, then continues. */
-  | { readonly kind: 'pause'; readonly device: number; readonly forMs: number }
-  /** Opens a second connection beside the first. */
-  | {
-      readonly kind: 'takeover';
-      readonly devices: readonly number[];
-      /** At the edge that the router names, or at any. */
-      readonly where: 'owner' | 'anywhere';
-    };
 
 export type Fault = ClusterFault | DeviceFault;
 /** `atMs`: milliseconds from the start of the run. */

@@ -13,7 +13,7 @@ import type { Attempt, Connection, History, Push, Receipt } from './history.js';
 import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './history-index.js';
 
 /**
- * - `lost` accepted, and never received.
+ * - `lost` accepted, and never received; except for what a fault may destroy (`Loss`).
  * - `outOfOrder` ids decrease on a connection; a push was received before an older one; a push
  *   has a smaller id than one that was stored before it was sent.
  * - `unexplainedDuplicates` one id twice on a connection, or at or before the cursor of the
@@ -113,8 +113,14 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
   const { clientId, cursor, receipts, resetsAtMs } = connection;
   const seen = new Set<string>();
   let newest = '';
+  let resets = 0;
   for (const { messageId, pushNumber, atMs } of receipts) {
     if (messageId === '') continue;
+    for (; resets < resetsAtMs.length && resetsAtMs[resets]! <= atMs; resets++) {
+      // After a reset, the edge sends everything that is stored.
+      seen.clear();
+      newest = '';
+    }
     const isPastCursor = cursor === '' || compareIds(messageId, cursor) > 0;
     if (seen.has(messageId)) {
       find('unexplainedDuplicates', clientId, pushNumber, `${messageId} twice on one connection`);
@@ -123,8 +129,7 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
     } else {
       newest = messageId;
     }
-    // After a reset, the edge sends everything that is stored.
-    if (!isPastCursor && !resetsAtMs.some((resetMs) => resetMs <= atMs)) {
+    if (!isPastCursor && resets === 0) {
       const message = `${messageId} although the cursor of the device was ${cursor}`;
       find('unexplainedDuplicates', clientId, pushNumber, message);
     }
@@ -132,7 +137,10 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
   }
   // No push expires in a drill, and no inbox reaches its limit. But a failover may lose a push that
   // was received and not accepted yet: then the cursor of the device does not exist any more.
-  if (resetsAtMs.length > 0 && (cursor === '' || index.isAcceptedId(clientId, cursor))) {
+  const isKnown = cursor === '' || index.isAcceptedId(clientId, cursor);
+  const [resetAtMs] = resetsAtMs;
+  // Edges tell all devices of a shard when Redis has lost pushes of it.
+  if (resetAtMs !== undefined && isKnown && !index.mayHaveLostWrites(0, resetAtMs)) {
     find(
       'falseVerdicts',
       clientId,
@@ -147,6 +155,7 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
   const accepted = push.attempts.find(isAccepted);
   const [first] = received;
   if (accepted !== undefined && first === undefined) {
+    if (index.mayBeDestroyed(push)) return;
     find('lost', clientId, number, `${accepted.outcome}, and never received`);
   } else if (accepted !== undefined && first!.receipt.atMs > accepted.endedAtMs + LATE_MS) {
     const untilMs = accepted.endedAtMs + LATE_MS;
@@ -165,7 +174,7 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
 /** A failover may lose a push that was received and not accepted, with its idempotency key. */
 function mayBeStoredTwice(index: Indexed, { attempts }: Push): boolean {
   const [first, last] = [attempts[0], attempts.at(-1)];
-  return first !== undefined && index.hadFailover(first.sentAtMs, last!.endedAtMs);
+  return first !== undefined && index.mayHaveLostWrites(first.sentAtMs, last!.endedAtMs);
 }
 
 function checkLive(index: Indexed, push: Push, received: readonly Received[], find: Find): void {

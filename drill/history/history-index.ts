@@ -1,5 +1,5 @@
 /** Index of a history: each query of the check is answered without a scan of the whole history. */
-import type { Attempt, Connection, History, Push, Receipt } from './history.js';
+import type { Attempt, Connection, History, Loss, Push, Receipt } from './history.js';
 
 export interface Received {
   readonly connection: Connection;
@@ -17,8 +17,12 @@ export interface Indexed {
   storedOf(clientId: string): readonly { push: Push; messageId: string }[];
   /** Whether an accepted push of the client has this id. */
   isAcceptedId(clientId: string, messageId: string): boolean;
-  /** Whether a master of Redis Cluster was killed between these times. */
-  hadFailover(fromMs: number, toMs: number): boolean;
+  /** Whether Redis may have lost writes between these times, accepted or not. */
+  mayHaveLostWrites(fromMs: number, toMs: number): boolean;
+  /** Whether the accepted push may have been destroyed by a fault that its level does not survive. */
+  mayBeDestroyed(push: Push): boolean;
+  /** Whether the client received a reset after the beginning of the loss that destroyed the push. */
+  wasAnnounced(push: Push): boolean;
   /** Whether no part of the cluster was faulty between these times. */
   isCalm(fromMs: number, toMs: number): boolean;
   /** Unanswered requests count, too: an edge may regard them as connections. */
@@ -60,6 +64,7 @@ export function indexOf(history: History): Indexed {
     ({ clientId }) => clientId,
   );
   const { receipts, received } = indexReceipts(connections, pushes);
+  const losses = history.disturbances.flatMap(({ loss }) => loss ?? []);
   const receivedOf = (push: Push) => received.get(push.number) ?? [];
   const overlapping = (clientId: string, fromMs: number, toMs: number) =>
     (connections.get(clientId) ?? []).filter(
@@ -85,10 +90,19 @@ export function indexOf(history: History): Indexed {
           (push.attempts.some((each) => isAccepted(each) && each.messageId === '') &&
             receivedOf(push).some(({ receipt }) => receipt.messageId === messageId)),
       ),
-    hadFailover: (fromMs, toMs) =>
+    mayHaveLostWrites: (fromMs, toMs) =>
       history.disturbances.some(
-        (each) => each.kind === 'killMaster' && each.fromMs <= toMs && each.toMs >= fromMs,
+        (each) => each.loss !== undefined && each.fromMs <= toMs && each.toMs >= fromMs,
       ),
+    mayBeDestroyed: (push) => losses.some((loss) => isWithin(loss, push)),
+    wasAnnounced: (push) => {
+      const fromMs = Math.min(
+        ...losses.filter((loss) => isWithin(loss, push)).map((loss) => loss.fromMs),
+      );
+      return (connections.get(push.clientId) ?? []).some(({ resetsAtMs }) =>
+        resetsAtMs.some((atMs) => atMs >= fromMs),
+      );
+    },
     isCalm: (fromMs, toMs) =>
       !history.disturbances.some((each) => each.fromMs <= toMs && each.toMs >= fromMs),
     hasConnection: (clientId, fromMs, toMs) =>
@@ -105,6 +119,13 @@ export function indexOf(history: History): Indexed {
       return wasSteady && !wasAbsent ? only : undefined;
     },
   };
+}
+
+/** Whether the push was accepted in the period of the loss, at a level that does not survive it. */
+function isWithin({ levels, fromMs, toMs }: Loss, { level, attempts }: Push): boolean {
+  const accepted = attempts.find(isAccepted);
+  if (accepted === undefined || level === undefined || !levels.includes(level)) return false;
+  return accepted.sentAtMs <= toMs && accepted.endedAtMs >= fromMs;
 }
 
 function indexReceipts(

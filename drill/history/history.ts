@@ -21,6 +21,9 @@ export type PushOutcome =
   | 'REJECTED'
   | 'UNANSWERED';
 
+/** Accept levels, weakest first. */
+export type PushLevel = 'accepted' | 'fsynced' | 'replicated';
+
 export interface Attempt {
   readonly router: string;
   readonly sentAtMs: number;
@@ -38,6 +41,8 @@ export interface Push {
   readonly number: number;
   readonly clientId: string;
   readonly isDurable: boolean;
+  /** Requested accept level; undefined for a live-only push. */
+  readonly level: PushLevel | undefined;
   /** CRC-32 of the payload. */
   readonly digest: number;
   /** In order, all with the same idempotency key. A live-only push has one attempt. */
@@ -93,6 +98,22 @@ export interface Disturbance {
   readonly fromMs: number;
   /** When the target reported that it is ready again; Infinity before. */
   toMs: number;
+  /** Set by a fault after which Redis may not have all that it had accepted. */
+  loss?: Loss;
+}
+
+/** Pushes that a fault may destroy although they were accepted: their level does not survive it. */
+export interface Loss {
+  readonly levels: readonly PushLevel[];
+  /** The pushes were accepted in this period. */
+  readonly fromMs: number;
+  /** Infinity while the fault is in progress. */
+  toMs: number;
+  /**
+   * Ids that Redis certainly does not know any more, by their Unix time: a device that names one in
+   * a connection that is opened after `sinceMs` must receive a `reset`.
+   */
+  unknownIds?: { readonly fromUnixMs: number; readonly toUnixMs: number; readonly sinceMs: number };
 }
 
 /** A fault of some devices: the cluster is not faulty meanwhile. */

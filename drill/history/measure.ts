@@ -19,6 +19,10 @@ export interface Figures {
   readonly p99GapMs: number;
   readonly maxGapMs: number;
   readonly connections: number;
+  /** Accepted pushes that a fault destroyed because their level does not survive it, by level. */
+  readonly destroyed: Readonly<Record<string, number>>;
+  /** Those of them whose device received no `reset` afterwards. */
+  readonly unannounced: number;
   /**
    * By kind of fault, the longest time without delivery: from the first sending of a push until its
    * receipt, rejected attempts included, without the absences of the device. It counts for every
@@ -55,8 +59,23 @@ export function measure(history: History): Figures {
     p99GapMs: quantile(gapsMs, 0.99),
     maxGapMs: quantile(gapsMs, 1),
     connections: history.connections.length,
+    ...countDestroyed(history, index),
     longestMs: longestByFault(history, index, absences),
   };
+}
+
+function countDestroyed(
+  { pushes }: History,
+  index: Indexed,
+): Pick<Figures, 'destroyed' | 'unannounced'> {
+  const destroyed: Record<string, number> = {};
+  let unannounced = 0;
+  for (const push of pushes) {
+    if (!index.mayBeDestroyed(push) || index.receivedOf(push).length > 0) continue;
+    destroyed[push.level!] = (destroyed[push.level!] ?? 0) + 1;
+    if (!index.wasAnnounced(push)) unannounced++;
+  }
+  return { destroyed, unannounced };
 }
 
 interface Undelivered {

@@ -100,11 +100,12 @@ function describe(finding: Finding, history: History, at: (ms: number) => string
   }
   for (const connection of history.connections) {
     if (connection.clientId !== clientId) continue;
-    const { edge, cursor, openedAtMs, closedAtMs, closeReason, receipts } = connection;
+    const { edge, cursor, openedAtMs, closedAtMs, closeReason, receipts, resetsAtMs } = connection;
     const ids = receipts.map(({ messageId }) => messageId).filter((id) => id !== '');
     lines.push(
       `  connection at ${edge} ${at(openedAtMs)} – ${at(closedAtMs)} ${closeReason}; cursor ` +
-        `${cursor || 'none'}; received ${receipts.length}, ${ids[0] ?? '-'} to ${ids.at(-1) ?? '-'}`,
+        `${cursor || 'none'}; resets ${resetsAtMs.map(at).join(', ') || '-'}; ` +
+        `received ${receipts.length}, ${ids[0] ?? '-'} to ${ids.at(-1) ?? '-'}`,
     );
     for (const receipt of receipts) {
       if (receipt.pushNumber !== pushNumber) continue;

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from '../../common/process/backoff.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import { pick, type Random } from '../faults/random.js';
-import type { Attempt, HistoryInProgress, Push } from '../history/history.js';
+import type { Attempt, HistoryInProgress, Push, PushLevel } from '../history/history.js';
 import { isAccepted } from '../history/history-index.js';
 import { digestOf, makePayload } from './payload.js';
 import { RouterStream } from './router-stream.js';
@@ -16,17 +16,24 @@ export interface BackendOptions {
   readonly routers: readonly string[];
   readonly history: HistoryInProgress;
   readonly random: Random;
-  readonly acceptLevels: readonly AcceptLevel[];
+  readonly acceptLevels: readonly PushLevel[];
   /** Prefix of the idempotency keys, different for each run. */
   readonly runId: string;
 }
 
-/** No push may expire during the drill: it would look lost. */
-const TTL_MS = 60 * 60 * 1000;
+/** No push may expire during the drill, also by a clock that is set by two hours: it would look lost. */
+const TTL_MS = 4 * 60 * 60 * 1000;
 /** Retries of all undecided pushes must not overload a Redis that has just recovered. */
 const BACKOFF_MS_MAX = 2_000;
 /** Bounds memory while Redis is down; more than the pushes of a few seconds. */
 const UNDECIDED_MAX = 20_000;
+
+const ACCEPT_LEVELS: Readonly<Record<PushLevel | 'unspecified', AcceptLevel>> = {
+  unspecified: AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
+  accepted: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
+  fsynced: AcceptLevel.ACCEPT_LEVEL_FSYNCED,
+  replicated: AcceptLevel.ACCEPT_LEVEL_REPLICATED,
+};
 
 export class Backend {
   readonly #options: BackendOptions;
@@ -55,7 +62,9 @@ export class Backend {
     const number = history.pushes.length + 1;
     const payload = makePayload({ clientId, number }, bytesMin);
     const digest = digestOf(payload);
-    const push: Push = { number, clientId, isDurable, digest, attempts: [] };
+    const { random, acceptLevels } = this.#options;
+    const level = isDurable ? pick(random, acceptLevels) : undefined;
+    const push: Push = { number, clientId, isDurable, level, digest, attempts: [] };
     history.pushes.push(push);
     if (isDurable) void this.#pushDurable(push, payload);
     else void this.#attempt(push, payload, pick(this.#options.random, this.#streams));
@@ -68,11 +77,10 @@ export class Backend {
   }
 
   async #pushDurable(push: Push, payload: Buffer): Promise<void> {
-    const { random, acceptLevels } = this.#options;
+    const { random } = this.#options;
     this.#undecided++;
-    const acceptLevel = pick(random, acceptLevels);
     for (let failures = 1; !this.#isClosed; failures++) {
-      const attempt = await this.#attempt(push, payload, pick(random, this.#streams), acceptLevel);
+      const attempt = await this.#attempt(push, payload, pick(random, this.#streams));
       if (attempt !== undefined && isAccepted(attempt)) break;
       await sleep(backoffMs(failures, BACKOFF_MS_MAX, random));
     }
@@ -80,16 +88,11 @@ export class Backend {
   }
 
   /** Resolves with undefined when the router cannot be reached: then there was no attempt. */
-  async #attempt(
-    push: Push,
-    payload: Buffer,
-    to: RouterStream,
-    acceptLevel = AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
-  ): Promise<Attempt | undefined> {
+  async #attempt(push: Push, payload: Buffer, to: RouterStream): Promise<Attempt | undefined> {
     const answer = to.push({
       clientId: push.clientId,
       payload,
-      acceptLevel,
+      acceptLevel: ACCEPT_LEVELS[push.level ?? 'unspecified'],
       ttlMs: push.isDurable ? TTL_MS : 0,
       idempotencyKey: push.isDurable ? `${this.#options.runId}:${push.number}` : '',
     });

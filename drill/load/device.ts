@@ -22,6 +22,8 @@ const BACKOFF_MS_MAX = 2_000;
 export interface DeviceContext {
   /** HTTP of every router. */
   readonly routerUrls: readonly string[];
+  /** Source address of the device's connections; chosen by the kernel by default. */
+  readonly sourceHost?: string | undefined;
   /** Heartbeat interval of the edges. */
   readonly heartbeatMs: number;
   readonly history: HistoryInProgress;
@@ -151,7 +153,7 @@ export class Device {
       requestedAtMs: performance.now(),
       connection: undefined,
       goaway: undefined,
-      link: new SseLink(url, this.isCustomClient ? '' : cursor, {
+      link: new SseLink(url, this.isCustomClient ? '' : cursor, this.context.sourceHost, {
         onOpen: (edge) => {
           active.connection = this.#recordConnection(edge, cursor);
           this.#failures = 0;
@@ -159,7 +161,11 @@ export class Device {
         onEvent: ({ name, messageId, text, retryMs = 0 }) => {
           const { receipts, resetsAtMs } = active.connection!;
           const atMs = performance.now();
-          if (name === 'reset') resetsAtMs.push(atMs);
+          if (name === 'reset') {
+            resetsAtMs.push(atMs);
+            // The position from which everything in the inbox follows, like an EventSource.
+            this.#newestId = messageId;
+          }
           if (name === 'goaway')
             active.goaway = { ...(JSON.parse(text) as { url?: string }), retryMs };
           if (name !== 'message') return;

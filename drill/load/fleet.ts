@@ -1,7 +1,7 @@
 /** All devices of a drill, and their faults. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DeviceFault } from '../faults/device-fault.js';
 import { pick } from '../faults/random.js';
-import type { DeviceFault } from '../faults/schedule.js';
 import { Device, type DeviceContext } from './device.js';
 
 const SWEEP_MS = 500;
@@ -12,6 +12,8 @@ export interface FleetOptions extends DeviceContext {
   readonly count: number;
   /** Prefix of the clientIds. */
   readonly prefix: string;
+  /** Source address of the i-th device's connections. */
+  readonly sourceHostOf?: (i: number) => string | undefined;
   /** Address of every edge for devices. */
   readonly edgeUrls: readonly string[];
   /** Pushes more to a client than its connection can buffer. */
@@ -29,7 +31,11 @@ export class Fleet {
     this.#options = options;
     this.devices = Array.from(
       { length: options.count },
-      (_, i) => new Device(`${options.prefix}-${i}`, i % 2 === 1, options),
+      (_, i) =>
+        new Device(`${options.prefix}-${i}`, i % 2 === 1, {
+          ...options,
+          sourceHost: options.sourceHostOf?.(i),
+        }),
     );
     this.#sweepTimer = setInterval(() => {
       for (const device of this.devices) device.sweep(performance.now());

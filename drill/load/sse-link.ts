@@ -29,6 +29,7 @@ const HEAD_END = '\r\n\r\n';
 
 export class SseLink {
   readonly #cursor: string;
+  readonly #sourceHost: string | undefined;
   readonly #handler: SseLinkHandler;
   #socket!: Socket;
   #edge = '';
@@ -48,9 +49,11 @@ export class SseLink {
   /**
    * @param url of a router or an edge
    * @param cursor value of the Last-Event-ID header; '' for no header
+   * @param sourceHost chosen by the kernel if undefined
    */
-  constructor(url: URL, cursor: string, handler: SseLinkHandler) {
+  constructor(url: URL, cursor: string, sourceHost: string | undefined, handler: SseLinkHandler) {
     this.#cursor = cursor;
+    this.#sourceHost = sourceHost;
     this.#handler = handler;
     this.#dial(url);
   }
@@ -83,7 +86,13 @@ export class SseLink {
   }
 
   #dial(url: URL): void {
-    const socket = connect({ host: url.hostname, port: Number(url.port), family: 4 });
+    const source = this.#sourceHost;
+    const socket = connect({
+      host: url.hostname,
+      port: Number(url.port),
+      family: 4,
+      ...(source !== undefined && { localAddress: source }),
+    });
     this.#socket = socket;
     this.#edge = url.host;
     this.#head = NO_BYTES;

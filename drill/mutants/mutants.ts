@@ -44,6 +44,19 @@ export const MUTANTS: readonly Mutant[] = [
     check: 'lost',
   },
   {
+    // An edge compares the expiry of a push, a time of Redis, with its own clock.
+    name: 'expire-by-the-edge',
+    patches: [
+      {
+        file: 'common/cluster/history/inbox-read.js',
+        find: 'ttlMs: Number(expiresAtMs) - redisMs,',
+        replace: 'ttlMs: Number(expiresAtMs) - Date.now(),',
+      },
+    ],
+    kinds: ['stepClock', 'away'],
+    check: 'lost',
+  },
+  {
     // Off by one: the entry after the confirmed one is deleted, too.
     name: 'trim-early',
     patches: [

@@ -1,6 +1,7 @@
 /** Faults of every drill: processes, subscribers, and Redis itself. */
 import type { LocalCluster } from '../../../cli/local/cluster.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
+import type { Loss, PushLevel } from '../../history/history.js';
 import { between } from '../random.js';
 import { ClusterRedis } from '../redis-cluster-fixture.js';
 import { type RedisFixture, StandaloneRedis, SUBSCRIBER_LAG_BYTES_MAX } from '../redis-fixture.js';
@@ -8,6 +9,9 @@ import { type FaultRun, faultKind } from './fault-kind.js';
 
 /** Target of the faults of Redis itself: they follow one another. */
 export const REDIS_TARGET = 'redis';
+
+/** A replica that is connected lags less than this behind its master. */
+const REPLICATION_MS = 1_000;
 
 /** More than Redis' limit by as much as the sockets on the way can buffer. */
 const STALL_BYTES = SUBSCRIBER_LAG_BYTES_MAX + 8 * 1024 * 1024;
@@ -104,7 +108,9 @@ export const BASIC_KINDS = {
     }),
     target: () => REDIS_TARGET,
     async inject({ master, forMs }, run) {
+      const loss = beginLoss(run, ['accepted', 'fsynced'], REPLICATION_MS);
       await requireCluster(run.redis).failOver(master, forMs, run.signal);
+      loss.toMs = performance.now();
       await run.untilAllReady();
     },
   }),
@@ -124,6 +130,17 @@ export const BASIC_KINDS = {
     },
   }),
 };
+
+/** Records what a fault may destroy that begins now. `agoMs`: also what was accepted before it. */
+export function beginLoss(
+  { disturbance }: FaultRun,
+  levels: readonly PushLevel[],
+  agoMs: number,
+): Loss {
+  const fromMs = performance.now() - agoMs;
+  disturbance.loss = { levels, fromMs, toMs: Number.POSITIVE_INFINITY };
+  return disturbance.loss;
+}
 
 export function edgeName(
   { edge }: { readonly edge: number },

@@ -3,16 +3,25 @@
  * tables in this folder; `kinds.ts` has them all. Schedule, injection and report need nothing else.
  */
 import type { LocalCluster } from '../../../cli/local/cluster.js';
+import type { Clocks } from '../../clock/clocks.js';
 import type { Disturbance, HistoryInProgress } from '../../history/history.js';
 import type { Backend } from '../../load/backend.js';
 import type { Fleet } from '../../load/fleet.js';
+import type { Network } from '../../network/network.js';
 import type { Random } from '../random.js';
 import type { RedisFixture } from '../redis-fixture.js';
 
 export type RedisKind = 'standalone' | 'cluster';
 
 /** `basic` faults are part of every drill; each other family is added by an option of its name. */
-export const FAMILIES = ['basic', 'network', 'clocks', 'redis-faults', 'memory'] as const;
+export const FAMILIES = [
+  'basic',
+  'network',
+  'clocks',
+  'clocks of Redis',
+  'redis-faults',
+  'memory',
+] as const;
 
 export type Family = (typeof FAMILIES)[number];
 
@@ -41,6 +50,10 @@ export interface Draw {
 export interface FaultRun {
   readonly cluster: LocalCluster;
   readonly redis: RedisFixture;
+  /** Only with --network. */
+  readonly network?: Network | undefined;
+  /** Only with --clocks. */
+  readonly clocks?: Clocks | undefined;
   readonly fleet: Fleet;
   readonly backend: Backend;
   readonly history: HistoryInProgress;

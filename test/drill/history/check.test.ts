@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { type CheckName, check } from '../../../drill/history/check.js';
-import type { History } from '../../../drill/history/history.js';
+import type { History, Loss } from '../../../drill/history/history.js';
 import {
   absence,
   attempt,
@@ -11,6 +11,9 @@ import {
   push,
   receipt,
 } from './history-builder.js';
+
+const LOSS: Loss = { levels: ['accepted', 'fsynced'], fromMs: 10_000, toMs: 15_000 };
+const failover = { ...disturbance(10_100, 15_000), loss: LOSS };
 
 type Case = [title: string, parts: Partial<History>];
 
@@ -103,7 +106,23 @@ const allowed: Case[] = [
     {
       pushes: [push(1, [attempt('UNKNOWN'), attempt('STORED', '6-0', 16_000)])],
       connections: [connection([receipt(1, '5-0'), receipt(1, '6-0', 16_010)])],
-      disturbances: [{ ...disturbance(10_100, 15_000), kind: 'killMaster' }],
+      disturbances: [failover],
+    },
+  ],
+  [
+    'a loss of what was accepted at a level that does not survive the fault',
+    { pushes: [push(1, [attempt('STORED', '5-0')])], disturbances: [failover] },
+  ],
+  [
+    'a reset after a loss, and everything that is stored after it',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')]), push(2, [attempt('STORED', '6-0', 10_100)])],
+      connections: [
+        connection([receipt(1, '5-0'), receipt(2, '6-0', 10_200), receipt(1, '5-0', 16_000)], {
+          resetsAtMs: [15_500],
+        }),
+      ],
+      disturbances: [failover],
     },
   ],
   ['OFFLINE for a disconnected device', { pushes: [live(1, [attempt('OFFLINE')])] }],
@@ -159,6 +178,34 @@ test.each(allowed)('allows %s', (_, parts) => {
 });
 
 const caught: [check: CheckName, ...Case][] = [
+  [
+    'lost',
+    'a loss of what was accepted at a level that survives the fault',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0')], { level: 'replicated' })],
+      disturbances: [failover],
+    },
+  ],
+  [
+    'lost',
+    'a loss of what was accepted before or after the fault',
+    {
+      pushes: [
+        push(1, [attempt('STORED', '5-0', 9_000)]),
+        push(2, [attempt('STORED', '6-0', 15_100)]),
+      ],
+      disturbances: [failover],
+    },
+  ],
+  [
+    'falseVerdicts',
+    'a reset before any loss',
+    {
+      pushes: [push(1, [attempt('STORED', '5-0', 8_000)])],
+      connections: [connection([receipt(1, '5-0', 8_010)], { resetsAtMs: [9_000] })],
+      disturbances: [failover],
+    },
+  ],
   ['lost', 'STORED and never received', { pushes: [push(1, [attempt('STORED', '5-0')])] }],
   [
     'lost',

@@ -35,11 +35,12 @@ export function attempt(
 
 /** A push for `alice` with digest = number. */
 export function push(number: number, attempts: Attempt[], parts: Partial<Push> = {}): Push {
-  return { number, clientId: 'alice', isDurable: true, digest: number, attempts, ...parts };
+  const level = 'accepted';
+  return { number, clientId: 'alice', isDurable: true, level, digest: number, attempts, ...parts };
 }
 
 export function live(number: number, attempts: Attempt[]): Push {
-  return push(number, attempts, { isDurable: false });
+  return push(number, attempts, { isDurable: false, level: undefined });
 }
 
 /** A receipt of push `pushNumber`; by default 10 ms after the default send time. */

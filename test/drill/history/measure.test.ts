@@ -12,6 +12,8 @@ test('the figures of an empty history are zero', () => {
     p99GapMs: 0,
     maxGapMs: 0,
     connections: 0,
+    destroyed: {},
+    unannounced: 0,
     longestMs: {},
   });
 });
