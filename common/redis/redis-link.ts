@@ -11,32 +11,20 @@ import { EnvironmentError } from '../process/lifecycle.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { CommandArgs } from './command-buffer.js';
-import {
-  addressOf,
-  COMMAND_MS_MAX,
-  closeClient,
-  connectionOptions,
-  type Endpoint,
-  endpointOf,
-  logOutages,
-  reconnectMs,
-} from './connection.js';
+import { addressOf, closeClient, type Endpoint, endpointOf, logOutages } from './connection.js';
 import type { NatMap } from './endpoint/nat-map.js';
 import { RedisTls, type RedisTlsFiles } from './endpoint/redis-tls.js';
 import { execute, type Outcome } from './execute.js';
 import { MasterCheck } from './identity/master-check.js';
-import {
-  dialIdentity,
-  type IdentifiedConnection,
-  identifyConnection,
-} from './identity/server-identity.js';
+import { RedisClients, setAddress, untilReady } from './identity/redis-clients.js';
+import { dialIdentity, type IdentifiedConnection } from './identity/server-identity.js';
 import { RedisPipelines } from './pipelines.js';
 import { RedisNames } from './redis-names.js';
 import { parseInfo, rejectPolicy } from './requirements.js';
 import { RequirementsWatch } from './requirements-watch.js';
 import { retryUntilAvailable } from './retry.js';
 import { fetchSlotMapFromSentinels } from './sentinel.js';
-import { ShardSubscriber } from './shard-subscriber.js';
+import { type Connector, ShardSubscriber } from './shard-subscriber.js';
 import { parseClusterSlots, type SlotMap, splitAddress } from './slot-map.js';
 import { runStartupCheck } from './startup-check.js';
 
@@ -99,10 +87,6 @@ export interface RedisLink {
   close(): Promise<void>;
 }
 
-/** A redirection costs a round trip; more than this means that the cluster is misconfigured. */
-const REDIRECTIONS_MAX = 5;
-const RETRY_MS = 100;
-const SLOTS_REFRESH_INTERVAL_MS = 3_000;
 /** A new master gets its pipeline at the first command to it, or after this time. */
 const FOLLOW_INTERVAL_MS = 1_000;
 /**
@@ -115,19 +99,9 @@ const REDIRECTED = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /;
  * @throws EnvironmentError when a server is too old, evicts keys, or rejects our credentials or
  *   commands
  */
-export async function openRedis({
-  urls,
-  sentinelMaster,
-  prefix = '',
-  tlsFiles = { ca: undefined, own: undefined },
-  natMap = {},
-  evictionAccepted,
-  isFsyncedRequired = false,
-  name,
-  log,
-  metrics,
-  onWaiting,
-}: RedisLinkOptions): Promise<RedisLink> {
+export async function openRedis(options: RedisLinkOptions): Promise<RedisLink> {
+  const { urls, sentinelMaster, prefix = '', natMap = {}, evictionAccepted } = options;
+  const { tlsFiles = { ca: undefined, own: undefined }, name, log, onWaiting } = options;
   const tls = urls.some((url) => parseRedisUrl(url).isTls)
     ? await RedisTls.open(tlsFiles, log)
     : undefined;
@@ -149,95 +123,61 @@ export async function openRedis({
         'give one URL, or the seeds of one Redis Cluster',
     );
   }
-  /** All connections but the pipelines. */
-  const identified = new Set<IdentifiedConnection>();
-  const identify = (redis: Redis, address: () => string): IdentifiedConnection => {
-    const connection = identifyConnection(redis, address, !isCluster);
-    identified.add(connection);
-    redis.once('end', () => identified.delete(connection));
-    return connection;
-  };
+  return connectLink({ seeds, endpoint, isCluster, slotMap, names }, options, () => tls?.close());
+}
+
+/** Result of the startup check. */
+interface Found {
+  readonly seeds: readonly Endpoint[];
+  readonly endpoint: Endpoint;
+  readonly isCluster: boolean;
+  readonly slotMap: SlotMap;
+  readonly names: RedisNames;
+}
+
+/** @param onClosed called when the link is closed */
+async function connectLink(
+  found: Found,
+  options: RedisLinkOptions,
+  onClosed: () => void,
+): Promise<RedisLink> {
+  const { endpoint, isCluster, slotMap, names } = found;
+  const { evictionAccepted, isFsyncedRequired = false, name, log, metrics } = options;
+  const requiresMaster = !isCluster;
   const onReadOnly = ({ address, runId }: IdentifiedConnection) =>
     masterCheck.onReadOnly(address, runId);
-  const openSingle = (address: string, connectionName: string, addressNow = () => address) => {
-    const redis = connectSingle({ ...endpoint, ...splitAddress(address) }, connectionName, () =>
-      onReadOnly(connection),
-    );
-    const connection = identify(redis, addressNow);
-    return redis;
-  };
-  const commands = isCluster
-    ? connectCluster(seeds, name)
-    : openSingle(addressOf(endpoint), name, () => subscriber.masters()[0]!);
-  if (commands instanceof Cluster) {
-    commands.on('+node', (node: Redis) =>
-      identify(node, () => `${node.options.host}:${node.options.port}`),
-    );
-  }
-  logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
-  await untilReady(commands);
-  if (commands instanceof Cluster) await rejectEvictingMasters(commands, evictionAccepted);
-  const subscriber = new ShardSubscriber(
-    {
-      slotMap,
-      connect: (address) => {
-        const at = { ...endpoint, ...splitAddress(address) };
-        const redis = new Redis(connectionOptions(at, `${name}-subscriber`));
-        identify(redis, () => address);
-        logOutages(redis, log, `${address} (subscriber)`);
-        return redis;
-      },
-      fetchSlotMap:
-        commands instanceof Cluster
-          ? (ready) => fetchSlotMap(commands, ready, endpoint)
-          : sentinelMaster === undefined
-            ? null
-            : () => fetchSlotMapFromSentinels(seeds, sentinelMaster, name),
-    },
-    log,
-    metrics,
-  );
-  const pipelines = new RedisPipelines(endpoint, name, { requiresMaster: !isCluster, onReadOnly });
+  const clients = new RedisClients({ endpoint, name, requiresMaster, onReadOnly, log });
+  const commands = await openCommands(found, options, clients, () => masters()[0]!);
+  const connect = (address: string) => clients.openSubscriber(address);
+  const fetch = slotMapSource(found, options, commands);
+  const subscriber = new ShardSubscriber({ slotMap, connect, fetchSlotMap: fetch }, log, metrics);
+  const masters = () => subscriber.masters();
+  const pipelines = new RedisPipelines(endpoint, name, { requiresMaster, onReadOnly });
   const follow = () => {
-    const masters = subscriber.masters();
-    pipelines.follow(masters);
-    if (commands instanceof Redis) setAddress(commands, masters[0]!, tls);
+    pipelines.follow(masters());
+    if (commands instanceof Redis) setAddress(commands, masters()[0]!, endpoint);
   };
   follow();
   const followTimer = setInterval(follow, FOLLOW_INTERVAL_MS);
   const masterCheck: MasterCheck = new MasterCheck({
-    masters: () => subscriber.masters(),
-    connections: () => [...identified, ...pipelines.all()],
+    masters,
+    connections: () => [...clients.connections, ...pipelines.all()],
     dial: (address) => dialIdentity(endpoint, address, `${name}-check`),
-    requiresMaster: !isCluster,
+    requiresMaster,
     log,
     metrics,
   });
   const executeOn: RedisLink['executeOn'] = (master, command, args) =>
     pipelines.to(master)?.execute(command, args, 'text');
   const requirements = new RequirementsWatch({
-    masters: () => subscriber.masters(),
+    masters,
     run: executeOn,
     required: { evictionAccepted, isFsynced: isFsyncedRequired },
     log,
     metrics,
   });
   requirements.start();
-  // Not async: that would allocate one or two objects more per push.
-  const run: RedisLink['execute'] = <Reply>(
-    command: string,
-    args: CommandArgs,
-    replyAs?: 'text' | 'bytes',
-  ) => {
-    const pipeline = pipelines.to(subscriber.masterOf(keyOf(command, args)));
-    if (pipeline === undefined) return execute<Reply>(commands, command, args, replyAs);
-    const running = pipeline.execute<Reply>(command, args, replyAs);
-    if (!isCluster) return running;
-    return running.then((outcome) => {
-      const isRedirected = outcome.type === 'rejected' && REDIRECTED.test(outcome.reason);
-      return isRedirected ? execute<Reply>(commands, command, args, replyAs) : outcome;
-    });
-  };
+  const run = executeThrough(pipelines, subscriber, commands);
   return {
     commands,
     subscriber,
@@ -251,19 +191,69 @@ export async function openRedis({
     publish: (channel, payload) =>
       run<number>('spublish', [channel, payload]).then(toPublishResult),
     connectTo(address) {
-      const redis = openSingle(address, `${name}-own`);
+      const redis = clients.openSingle(address, `${name}-own`);
       logOutages(redis, log, `${address} (own)`);
       return redis;
     },
     isUp: () => commands.status === 'ready',
     async close() {
       clearInterval(followTimer);
-      tls?.close();
+      onClosed();
       masterCheck.close();
       requirements.close();
       pipelines.close();
       await Promise.all([subscriber.close(), closeClient(commands)]);
     },
+  };
+}
+
+/**
+ * Opens the client for commands that need no pipeline. Resolves when it is ready.
+ * @param master returns the address of a single master
+ */
+async function openCommands(
+  { seeds, endpoint, isCluster }: Found,
+  { sentinelMaster, evictionAccepted, name, log }: RedisLinkOptions,
+  clients: RedisClients,
+  master: () => string,
+): Promise<Redis | Cluster> {
+  const commands = isCluster
+    ? clients.openCluster(seeds)
+    : clients.openSingle(addressOf(endpoint), name, master);
+  logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
+  await untilReady(commands);
+  if (commands instanceof Cluster) await rejectEvictingMasters(commands, evictionAccepted);
+  return commands;
+}
+
+/** Where newer slot maps come from; null for a standalone Redis, whose map never changes. */
+function slotMapSource(
+  { seeds, endpoint }: Found,
+  { sentinelMaster, name }: RedisLinkOptions,
+  commands: Redis | Cluster,
+): Connector['fetchSlotMap'] {
+  if (commands instanceof Cluster) return (ready) => fetchSlotMap(commands, ready, endpoint);
+  if (sentinelMaster === undefined) return null;
+  return () => fetchSlotMapFromSentinels(seeds, sentinelMaster, name);
+}
+
+/** Runs commands through the pipelines, and through ioredis where one is not ready or redirected. */
+function executeThrough(
+  pipelines: RedisPipelines,
+  subscriber: ShardSubscriber,
+  commands: Redis | Cluster,
+): RedisLink['execute'] {
+  const isSingle = commands instanceof Redis;
+  // Not async: that would allocate one or two objects more per push.
+  return <Reply>(command: string, args: CommandArgs, replyAs?: 'text' | 'bytes') => {
+    const pipeline = pipelines.to(subscriber.masterOf(keyOf(command, args)));
+    if (pipeline === undefined) return execute<Reply>(commands, command, args, replyAs);
+    const running = pipeline.execute<Reply>(command, args, replyAs);
+    if (isSingle) return running;
+    return running.then((outcome) => {
+      const isRedirected = outcome.type === 'rejected' && REDIRECTED.test(outcome.reason);
+      return isRedirected ? execute<Reply>(commands, command, args, replyAs) : outcome;
+    });
   };
 }
 
@@ -274,91 +264,6 @@ function toPublishResult(outcome: Outcome<number>): PublishResult {
 /** The key by which Redis Cluster routes one of the commands that Longline uses. */
 function keyOf(command: string, args: CommandArgs): string {
   return String(command === 'eval' || command === 'evalsha' ? args[2] : args[0]);
-}
-
-function connectSingle(endpoint: Endpoint, name: string, onReadOnly: () => void): Redis {
-  return new Redis({
-    ...connectionOptions(endpoint, name),
-    commandTimeout: COMMAND_MS_MAX,
-    // A demoted master keeps its connections; reconnecting resolves the name to the new master.
-    reconnectOnError: (error) => {
-      const isReadOnly = error.message.startsWith('READONLY');
-      if (isReadOnly) onReadOnly();
-      return isReadOnly;
-    },
-  });
-}
-
-/** Makes a client dial another address, if it does not do so already. */
-function setAddress(redis: Redis, address: string, tls: RedisTls | undefined): void {
-  const { options } = redis;
-  const { host, port } = splitAddress(address);
-  if (options.host === host && options.port === port) return;
-  Object.assign(options, { host, port });
-  if (tls) options.tls = tls.optionsFor(host);
-  redis.disconnect(true);
-}
-
-function connectCluster(seeds: readonly Endpoint[], name: string): Cluster {
-  // The cluster client sets the addresses of nodes and reconnects to them.
-  const {
-    host: _host,
-    port: _port,
-    retryStrategy: _retry,
-    tls: _tls,
-    ...nodeOptions
-  } = connectionOptions(seeds[0]!, name);
-  const cluster = new Cluster(
-    seeds.map(({ host, port }) => ({ host, port })),
-    {
-      redisOptions: {
-        ...nodeOptions,
-        commandTimeout: COMMAND_MS_MAX,
-      },
-      enableOfflineQueue: false,
-      // The check queries a random node, and starts over if that node is not connected yet. A
-      // cluster that is down answers every command with CLUSTERDOWN.
-      enableReadyCheck: false,
-      clusterRetryStrategy: reconnectMs,
-      maxRedirections: REDIRECTIONS_MAX,
-      retryDelayOnClusterDown: RETRY_MS,
-      retryDelayOnTryAgain: RETRY_MS,
-      // 0: never. ioredis would resend commands that may have run before the connection was lost.
-      retryDelayOnFailover: 0,
-      // ioredis 6.0.0 has no default, contrary to its documentation.
-      slotsRefreshInterval: SLOTS_REFRESH_INTERVAL_MS,
-      slotsRefreshTimeout: COMMAND_MS_MAX,
-      natMap: seeds[0]!.natMap,
-      // Keeps host names: certificates are issued for names, not for addresses.
-      dnsLookup: (host, callback) => callback(null, host),
-    },
-  );
-  const { tls } = seeds[0]!;
-  // A certificate is issued for the host of its node.
-  cluster.on('+node', (node: Redis) => {
-    if (tls) node.options.tls = tls.optionsFor(node.options.host!);
-  });
-  // ioredis connects to a node at its first command and rejects all others until it is ready. So
-  // connect when the node is added, but after the command of a redirection that may have added it.
-  cluster.on('+node', (node: Redis) => setImmediate(() => connectNode(node)));
-  return cluster;
-}
-
-function connectNode(node: Redis): void {
-  const isReplica = node.options.readOnly;
-  if (node.status === 'wait' && !isReplica) node.connect().catch(() => {});
-}
-
-async function untilReady(client: Redis | Cluster): Promise<void> {
-  if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
-  if (client instanceof Redis) return;
-  // A node that cannot be reached emits `end`, and is not waited for.
-  const connecting = client.nodes('master').filter(({ status }) => status !== 'ready');
-  await Promise.all(
-    connecting.map(
-      (node) => new Promise((resolve) => node.once('ready', resolve).once('end', resolve)),
-    ),
-  );
 }
 
 /**

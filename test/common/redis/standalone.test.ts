@@ -178,13 +178,19 @@ describe('a standalone Redis', () => {
     await link.publish(privateChannels.replyChannelFor('ll:{0}')!, bytes);
     await eventually(() => expect(onReplies).toHaveBeenCalledWith(batch));
 
+    expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
+    expect(privateChannels.readiness()).toEqual({ notReady: [], degraded: [] });
     await redis.kill('SIGSTOP');
     await eventually(() => {
       const [reason] = privateChannels.notDeliveringReasons();
       expect(reason).toMatch(`the last probe returned through Redis ${address} 3.`);
     });
+    // Nothing is sent any more, so no caller waits for a command.
+    await eventually(() => expect(privateChannels.downReason('ll:{0}')).toMatch(address));
+    expect(privateChannels.readiness().notReady).toHaveLength(1);
     await redis.kill('SIGCONT');
     await eventually(() => privateChannels.notDeliveringReasons().length === 0, 4_000);
+    expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
   });
 
   test('rejects a shard count other than the one the cluster was started with', async () => {
