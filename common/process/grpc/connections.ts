@@ -34,16 +34,23 @@ export class GrpcConnections {
     metrics: Metrics,
     role: 'router' | 'control',
   ) {
-    const prefix = `longline_${role}_grpc`;
-    metrics.gauge(`${prefix}_connections`, 'Open gRPC connections', () => this.#open.size);
-    metrics.gauge(`${prefix}_calls`, 'gRPC calls and streams in progress', () => this.#calls);
+    metrics.gauge(
+      `longline_${role}_grpc_connections`,
+      'Open gRPC connections',
+      () => this.#open.size,
+    );
+    metrics.gauge(
+      `longline_${role}_grpc_calls`,
+      'gRPC calls and streams in progress',
+      () => this.#calls,
+    );
     this.#closed = metrics.counter(
-      `${prefix}_connections_closed_total`,
+      `longline_${role}_grpc_connections_closed_total`,
       'gRPC connections that the server closed, by reason: maximum age, grace after it, TLS handshake, too many pings, silent peer',
       ['reason'],
     );
     this.#rejected = metrics.counter(
-      `${prefix}_rejected_total`,
+      `longline_${role}_grpc_rejected_total`,
       'gRPC connections and calls rejected because a bound was reached, by bound',
       ['bound'],
     );
