@@ -52,9 +52,9 @@ export class RouterPresence {
 
   /** Masters that no router uses. */
   deserted(): string[] {
-    return Array.from(this.#counted, ([master, { zeros }]) =>
-      zeros >= ZEROS_MAX ? master : '',
-    ).filter((master) => master !== '');
+    return [...this.#counted].flatMap(([master, { zeros }]) =>
+      zeros >= ZEROS_MAX ? [master] : [],
+    );
   }
 
   /** A router uses one of the masters at least. */

@@ -60,8 +60,8 @@ export class EdgePresence {
       const more = unseen.length > NAMED_MAX ? ` and ${unseen.length - NAMED_MAX} more` : '';
       return [
         `edges ${unseen.slice(0, NAMED_MAX).join(', ')}${more} do not use the same server as this ` +
-          `router at Redis ${master} (run id ${masterCheck.runIdAt(master)}): pushes to their ` +
-          'clients wait in the inboxes',
+          `router at Redis ${master} (run id ${masterCheck.runIdAt(master)}), or are gone: ` +
+          'pushes to their clients wait in the inboxes',
       ];
     });
   }
@@ -129,7 +129,7 @@ export class EdgePresence {
     if (lost.length > 0) {
       log.warn(
         { ...context, edges: lost.slice(0, NAMED_MAX), count: lost.length },
-        'edges do not use this Redis server: pushes to their clients wait in the inboxes',
+        'edges do not use this Redis server, or are gone: pushes to their clients wait in the inboxes',
       );
       // Perhaps the address leads to another server by now.
       void link.masterCheck.check(master);
