@@ -8,11 +8,14 @@ const ports = [
   env.LONGLINE_ROUTER_HTTP_PORT || 7100,
   env.LONGLINE_CONTROL_HTTP_PORT || 7200,
 ];
+const host = (env.LONGLINE_HOST || '::').replace(/^\[|\]$/g, '');
+const isAny = host === '::' || host === '0.0.0.0';
+const authority = isAny ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
 
 try {
   await Promise.any(
     ports.map(async (port) => {
-      const answer = await fetch(`http://127.0.0.1:${port}/healthz`, {
+      const answer = await fetch(`http://${authority}:${port}/healthz`, {
         signal: AbortSignal.timeout(3_000),
       });
       if (!answer.ok) throw new Error(`port ${port} answered ${answer.status}`);

@@ -172,15 +172,15 @@ describe('a device', () => {
   helmTest.each([
     [[], 'http://$(LONGLINE_EDGE_ID).longline-edge.push.svc:7000'],
     [['edge.reach.domain=d.example'], 'https://$(LONGLINE_EDGE_ID).d.example'],
-    [['edge.reach.mode=hostPort'], 'http://$(NODE_IP):7000'],
-    [['edge.reach.mode=hostPort', 'tls.edgeSecret=s'], 'https://$(NODE_IP):7000'],
+    [['edge.reach.mode=hostPort'], 'http://[$(NODE_IP)]:7000'],
+    [['edge.reach.mode=hostPort', 'tls.edgeSecret=s'], 'https://[$(NODE_IP)]:7000'],
     [
       ['edge.reach.mode=hostPort', 'edge.reach.domain=n.example', 'edge.reach.port=80'],
       'http://$(NODE_NAME).n.example:80',
     ],
     [
       ['edge.reach.mode=nodePort', 'edge.replicas=2'],
-      'http://$(NODE_IP):31000,http://$(NODE_IP):31001',
+      'http://[$(NODE_IP)]:31000,http://[$(NODE_IP)]:31001',
     ],
     [
       ['edge.reach.mode=loadBalancer', 'edge.replicas=2', 'edge.reach.addresses={a,b}'],

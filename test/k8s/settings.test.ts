@@ -88,14 +88,18 @@ describe.each(ROLES)('%s', (role) => {
 });
 
 /** Environment of a role, with references resolved as the kubelet does. */
-function resolvedEnvIn(rendered: readonly Rendered[], role: string): Record<string, string> {
+function resolvedEnvIn(
+  rendered: readonly Rendered[],
+  role: string,
+  podIp = '10.0.0.1',
+): Record<string, string> {
   const env = envIn(rendered, role);
   for (const [key, value] of Object.entries(env)) {
     if (value.includes('secretKeyRef')) env[key] = SECRETS[key]!;
     else if (value.includes('metadata.name')) env[key] = `longline-${role}-0`;
     else if (value.includes('fieldRef')) env[key] = '';
   }
-  const variables = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: '10.0.0.1' };
+  const variables = { LONGLINE_EDGE_ID: env.LONGLINE_EDGE_ID, POD_IP: podIp };
   for (const [key, value] of Object.entries(env)) {
     env[key] = value.replace(
       /\$\((\w+)\)/g,
@@ -131,6 +135,8 @@ helmTest('every role accepts its environment from the chart', () => {
   const control = parseControlConfig(resolvedEnv('control'));
   expect(control).toMatchObject({ advertisedUrl: 'http://10.0.0.1:7200' });
   expect(control.operatorTokens).toHaveLength(1);
+  const ipv6 = parseControlConfig(resolvedEnvIn(rendered, 'control', 'fd00::1'));
+  expect(ipv6).toMatchObject({ advertisedUrl: 'http://[fd00::1]:7200' });
 });
 
 const SECRETS: Record<string, string> = {

@@ -29,10 +29,10 @@ Several URLs, separated by commas: each edge uses the one at its ordinal. The ku
 {{- $suffix := ternary (printf ":%d" (int .port)) "" (ne (int .port) 0) -}}
 {{- $urls = list (printf "%s://$(LONGLINE_EDGE_ID).%s%s" $scheme .domain $suffix) -}}
 {{- else if eq .mode "hostPort" -}}
-{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "$(NODE_IP)" (ne .domain "") -}}
+{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "[$(NODE_IP)]" (ne .domain "") -}}
 {{- $urls = list (printf "%s://%s:%s" $scheme $host $port) -}}
 {{- else if eq .mode "nodePort" -}}
-{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "$(NODE_IP)" (ne .domain "") -}}
+{{- $host := ternary (printf "$(NODE_NAME).%s" .domain) "[$(NODE_IP)]" (ne .domain "") -}}
 {{- range $n := until (include "longline.edgesMax" $ | int) -}}
 {{- $urls = append $urls (printf "%s://%s:%d" $scheme $host (add (int $.Values.edge.reach.nodePortBase) $n)) -}}
 {{- end -}}
