@@ -20,7 +20,8 @@ const FORBIDDEN = /^(?:WRONGPASS|NOAUTH|NOPERM)\b/;
 
 /**
  * Harmless commands that together need every permission Longline needs: keys and channels `ll:*`,
- * channels `lr:*`, each after the prefix. Redis checks permissions before it redirects, so any node of a cluster will do.
+ * channels `lr:*`, each after the prefix. Redis checks permissions before it redirects, so any node
+ * of a cluster will do.
  */
 function permissionChecks(names: RedisNames): string[][] {
   const ownChannel = names.privateChannel('0', 'startup-check');
