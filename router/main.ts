@@ -12,6 +12,7 @@ import { ShardQueries } from '../common/cluster/shard-query.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { GrpcConnections } from '../common/process/grpc/connections.js';
+import { answerDirectly } from '../common/process/grpc/direct-unary.js';
 import {
   bindGrpc,
   createGrpcServer,
@@ -137,13 +138,17 @@ await runRole(async () => {
     authenticator: auth.authenticator,
     metrics,
   });
-  const { grpc, connections, writers, shardQueries } = await createPushServer(context, channels);
+  const { grpc, connections, answerPushes, writers, shardQueries } = await createPushServer(
+    context,
+    channels,
+  );
 
   const httpPort = await listenHttp(http, host, config.httpPort);
   const frontPort = await front?.listen(host);
   const tls = await serverCredentials(config.backends.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   connections.attach(grpc.server);
+  answerPushes();
   const health = setInterval(() => {
     const isServing = channels.readiness().notReady.length === 0 && !front?.isDraining;
     setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
@@ -215,6 +220,8 @@ async function followAssignment(
 interface PushServer {
   readonly grpc: GrpcServer;
   readonly connections: GrpcConnections;
+  /** To be called when it listens. */
+  readonly answerPushes: () => void;
   readonly writers: AcceptLevelWriters;
   readonly shardQueries: ShardQueries;
 }
@@ -241,5 +248,10 @@ async function createPushServer(
   });
   const service = createPushService({ pusher, backends, connections, log, stopping });
   grpc.server.addService(pushServiceDefinition, service);
-  return { grpc, connections, writers, shardQueries };
+  const answerPushes = () =>
+    answerDirectly(grpc.server, pushServiceDefinition.push, service.push, {
+      requestBytesMax: messageBytesMax,
+      onCall: connections.onCall,
+    });
+  return { grpc, connections, answerPushes, writers, shardQueries };
 }

@@ -12,6 +12,7 @@ import { rejection } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import { toServiceError } from './calls.js';
 import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
+import type { OnCall } from './direct-unary.js';
 
 export interface ConnectionsConfig extends ConnectionConfig {
   readonly connectionsMax: number;
@@ -91,26 +92,40 @@ export class GrpcConnections {
 
   /** Like `addCodes`, it replaces methods of the call and returns the call itself. */
   readonly boundCalls: ServerInterceptor = (method, call) => {
+    if (!method.path.startsWith(OWN_SERVICES)) return call as ServerInterceptingCall;
     const start = call.start.bind(call);
     call.start = (listener) => {
-      if (this.#calls >= this.config.callsMax && method.path.startsWith(OWN_SERVICES)) {
-        this.#rejected.inc({ bound: 'calls' });
-        const { code, details, metadata } = toServiceError(
-          rejection('OVERLOADED', `${this.#calls} calls are in progress; retry later`),
-        );
+      const onEnd = this.onCall();
+      if (typeof onEnd !== 'function') {
+        const { code, details, metadata } = onEnd;
         call.sendStatus({ code: code!, details: details!, metadata });
         return;
       }
-      this.#calls++;
       const onCancel = listener.onCancel.bind(listener);
       // Called once for every call, however it ends.
       listener.onCancel = () => {
-        this.#calls--;
+        onEnd();
         onCancel();
       };
       start(listener);
     };
     return call as ServerInterceptingCall;
+  };
+
+  /** Counts a call; returns what to call at its end, or the status of a call over the bound. */
+  readonly onCall: OnCall = () => {
+    if (this.#calls >= this.config.callsMax) {
+      this.#rejected.inc({ bound: 'calls' });
+      return toServiceError(
+        rejection('OVERLOADED', `${this.#calls} calls are in progress; retry later`),
+      );
+    }
+    this.#calls++;
+    return this.#onCallEnd;
+  };
+
+  readonly #onCallEnd = () => {
+    this.#calls--;
   };
 }
 
