@@ -31,6 +31,7 @@ import {
   type StoreProblem,
 } from './leadership-term.js';
 import type { LogEntry } from './operations.js';
+import { type EdgeProcess, SuspectEdges } from './suspect-edges.js';
 
 const TICK_MS = 1_000;
 
@@ -46,6 +47,7 @@ export interface ControllerOptions {
 }
 
 export class Controller {
+  readonly suspects = new SuspectEdges();
   readonly #options: ControllerOptions;
   readonly #log: Logger;
   readonly #counters: LeadershipTermCounters;
@@ -101,6 +103,7 @@ export class Controller {
     this.#pace.reset();
     this.#term?.close();
     this.#term?.membership.close(this.rejectAsFollower());
+    this.suspects.update([]);
     this.#term = leader.type === 'self' ? this.#newTerm() : undefined;
     if (leader.type !== 'self') return this.#recorder.follow();
     this.#recorder.lead();
@@ -121,6 +124,13 @@ export class Controller {
     end: (reason: Rejection) => void,
   ): Session | Rejection {
     return this.#term?.membership.open(edge, have, end) ?? this.rejectAsFollower();
+  }
+
+  /** A router reports that an edge's device port has refused a connection. */
+  onRefusalReported({ id, incarnation }: EdgeProcess): Rejection | undefined {
+    if (this.#term === undefined) return this.rejectAsFollower();
+    this.#term.membership.refusalReported(id, incarnation);
+    return undefined;
   }
 
   get pace(): Pace {
@@ -230,7 +240,10 @@ export class Controller {
       leaseMs,
       log: this.#log,
       counters: this.#counters,
-      onEdges: (edges) => this.#clusterLogger.onEdges(performance.now(), edges),
+      onEdges: (edges) => {
+        this.suspects.update(edges);
+        this.#clusterLogger.onEdges(performance.now(), edges);
+      },
       lastKnown: () => this.#current,
       onAssignment: (assignment, isOwn) => this.#publish(assignment, isOwn),
       onStoreProblem: (problem) => this.#setStoreProblem(problem),

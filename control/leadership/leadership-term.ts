@@ -11,12 +11,14 @@
  */
 
 import type { Counter } from 'prom-client';
-import type { Assignment } from '../../common/cluster/assignment.js';
+import type { Assignment, EdgeIdentity } from '../../common/cluster/assignment.js';
 import {
   NOTHING_STORED,
   readAssignment,
   writeAssignment,
 } from '../../common/cluster/assignment-store.js';
+import { devicePortOf } from '../../common/cluster/edge-address.js';
+import { isPortRefused } from '../../common/net/port-refusal.js';
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -50,6 +52,7 @@ export interface LeadershipTermCounters {
   readonly replans: Counter;
   readonly writeConflicts: Counter;
   readonly invalidReads: Counter;
+  readonly probes: Counter<'result'>;
 }
 
 export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
@@ -62,6 +65,12 @@ export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
     invalidReads: metrics.counter(
       'longline_control_invalid_assignments_total',
       'Reads of a stored assignment that is invalid or corrupt',
+    ),
+    probes: metrics.counter(
+      'longline_control_edge_probes_total',
+      'Connects to device ports of edges whose session has broken, by result: refused (no process ' +
+        'listens there) or other (which proves nothing)',
+      ['result'],
     ),
   };
 }
@@ -119,6 +128,7 @@ export class LeadershipTerm {
       onReplan: () => this.handle({ type: 'replan' }),
       onDrain: (edgeId) => this.handle({ type: 'intent', edgeId, intent: 'draining' }),
       onReport: (report) => this.#onReport(report),
+      probe: (edge) => this.#probe(edge),
     });
     void this.#read();
   }
@@ -162,6 +172,12 @@ export class LeadershipTerm {
 
   #onReport({ moves, loads }: EdgeReport): void {
     this.handle({ type: 'report', moves, loads });
+  }
+
+  async #probe(edge: EdgeIdentity): Promise<boolean> {
+    const isRefused = await isPortRefused(devicePortOf(edge));
+    this.#options.counters.probes.inc({ result: isRefused ? 'refused' : 'other' });
+    return isRefused;
   }
 
   async #read(): Promise<void> {

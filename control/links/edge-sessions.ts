@@ -128,7 +128,11 @@ class EdgeSession {
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
     // Metadata tells the edge that it is accepted, even when no newer assignment follows.
     this.call.sendMetadata(new Metadata());
-    const stopAssignments = streamAssignments(this.call, controller, have);
+    const stopAssignments = streamAssignments(
+      (assignment, onSent) => this.call.write({ assignment, pace: undefined }, onSent),
+      controller,
+      have,
+    );
     const pacing = setInterval(() => this.#sendPace(), PACE_INTERVAL_MS);
     this.#stopStream = () => {
       stopAssignments();

@@ -3,7 +3,7 @@
  * a client certificate with one of the configured names. A process of another cluster is rejected:
  * it would read and write under other names in Redis, and its pushes would reach no device.
  */
-import type { ServerUnaryCall, ServiceError } from '@grpc/grpc-js';
+import type { handleUnaryCall, ServerUnaryCall, ServiceError } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { certificateNames } from '../../common/auth/certificate-names.js';
 import type { LinkPeers } from '../../common/auth/peer-settings.js';
@@ -66,7 +66,7 @@ export class LinkGuard {
   }
 
   /** Undefined: the call is authenticated, or neither tokens nor certificates are configured. */
-  reject(call: LinkCall): Rejection | undefined {
+  #rejectCredentials(call: Pick<LinkCall, 'metadata' | 'getAuthContext'>): Rejection | undefined {
     const { certificates } = this.peers;
     if (this.#tokens.length === 0 && certificates.length === 0) return undefined;
     const names = certificateNames(call.getAuthContext().sslPeerCertificate);

@@ -7,12 +7,19 @@ export type EdgeState =
   | { readonly type: 'alive'; readonly session: number; readonly leaseEndsAtMs: number }
   /**
    * Entered when the session disconnects, and initially by an edge of the stored assignment that
-   * has not said hello to this control. Ends with a hello, or with the lease unless membership is
-   * frozen.
+   * has not said hello to this control. Ends with a hello; unless membership is frozen, it also ends
+   * with the lease, or when the device port is proven to refuse connections.
    */
   | { readonly type: 'suspect'; readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
-  /** Entered when the lease ends. The edge is no member. Ends with a hello; deleted later. */
-  | { readonly type: 'dead'; readonly forgetAtMs: number };
+  /** The edge is no member. Ends with a hello; deleted later. */
+  | {
+      readonly type: 'dead';
+      readonly forgetAtMs: number;
+      /** Its device port refused connections before its lease ended. */
+      readonly refused?:
+        | { readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
+        | undefined;
+    };
 
 type OptionalCount =
   | 'memory'

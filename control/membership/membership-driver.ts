@@ -29,9 +29,13 @@ export interface MembershipListener {
   onStep(membership: Membership): void;
   onReplan(): void;
   onDrain(edgeId: string): void;
+  /** Resolves with whether the device port of an edge refuses connections; never rejects. */
+  probe(edge: EdgeIdentity): Promise<boolean>;
   /** Called for reports from the newest session of an edge. */
   onReport(report: EdgeReport): void;
 }
+
+type ProbeAction = Extract<MembershipAction, { type: 'probe' }>;
 
 export class MembershipDriver {
   readonly #machine: Membership;
@@ -39,6 +43,7 @@ export class MembershipDriver {
   readonly #ends = new Map<number, (reason: Rejection) => void>();
   #lastSession = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(
     leaseMs: number,
@@ -89,8 +94,14 @@ export class MembershipDriver {
     this.#step({ type: 'confirm-lost-edges' });
   }
 
+  /** A router reports that an edge's device port has refused a connection. */
+  refusalReported(edgeId: string, incarnation: string): void {
+    this.#step({ type: 'refusal-reported', edgeId, incarnation });
+  }
+
   /** Ends all sessions. */
   close(reason: Rejection): void {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     const ends = [...this.#ends.values()];
     this.#ends.clear();
@@ -118,10 +129,17 @@ export class MembershipDriver {
       this.listener.onReplan();
     } else if (action.type === 'drain') {
       this.listener.onDrain(action.edgeId);
+    } else if (action.type === 'probe') {
+      void this.#probe(action);
     } else {
       this.#ends.get(action.session)?.(action.reason);
       this.#ends.delete(action.session);
     }
+  }
+
+  async #probe({ edge, edgeId, probe }: ProbeAction): Promise<void> {
+    const isRefused = await this.listener.probe(edge);
+    if (!this.#isClosed) this.#step({ type: 'probed', edgeId, probe, isRefused });
   }
 
   #wakeAt(wakeAtMs: number): void {

@@ -4,11 +4,13 @@
  *
  * The difficulty is to act on knowledge and not on ignorance. A session that disconnects may be a
  * dead edge or a dropped packet, and this control may have started a second ago, before the edges
- * could connect to it. So an edge without a session keeps its shards for one lease, and no change is
- * acted on
+ * could connect to it. So an edge without a session keeps its shards for one lease, unless its
+ * device port is proven to refuse connections (`port-probes.ts`): then its process is gone, and its
+ * shards are placed at once. No change is acted on
  * - before the stored assignment has been read,
  * - during the initial delay (`initial-delay.ts`),
- * - while an edge is suspect, unless that has lasted longer than a lease,
+ * - while an edge is suspect, unless that has lasted longer than a lease or the change is such a
+ *   proof,
  * - while no edge has a session,
  * - while most edges have vanished at once (`freeze.ts`).
  * An edge with a session that reports that it is not ready is another case
@@ -35,6 +37,7 @@ import {
 import { Freeze, type Presence } from './freeze.js';
 import { InitialDelay } from './initial-delay.js';
 import { type DeliveryReport, HEALTHY, PartitionedEdges } from './partitioned-edges.js';
+import { PortProbes, type Probe } from './port-probes.js';
 
 export type MembershipEvent =
   /** Once per term: the edges of the stored assignment; empty if nothing was stored. */
@@ -57,7 +60,11 @@ export type MembershipEvent =
   /** The edge has started its shutdown. May be repeated. */
   | { readonly type: 'shutting-down'; readonly edgeId: string; readonly session: number }
   /** An operator confirms that the edges that have vanished are lost. */
-  | { readonly type: 'confirm-lost-edges' };
+  | { readonly type: 'confirm-lost-edges' }
+  /** `isRefused`: every address of the edge's device port has refused the connection. */
+  | ({ readonly type: 'probed'; readonly isRefused: boolean } & Probe)
+  /** A router reports that the edge's device port refused a connection. Only a hint. */
+  | { readonly type: 'refusal-reported'; readonly edgeId: string; readonly incarnation: string };
 
 export type MembershipAction =
   /** End the session: it was rejected or replaced, or its lease has ended. */
@@ -65,7 +72,9 @@ export type MembershipAction =
   /** The members have changed, and it is time for a new assignment. */
   | { readonly type: 'replan' }
   /** Drain the edge, because it is shutting down. */
-  | { readonly type: 'drain'; readonly edgeId: string };
+  | { readonly type: 'drain'; readonly edgeId: string }
+  /** Connect to the edge's device port, and pass the result as `probed`. */
+  | ({ readonly type: 'probe'; readonly edge: EdgeRecord } & Probe);
 
 /**
  * Share of its lease that is left when an edge that does not report counts as vanished. Edges
@@ -73,18 +82,25 @@ export type MembershipAction =
  * once count as vanished before the first of them is dead.
  */
 const SILENT_SHARE = 0.25;
+/** An edge whose port refuses a router and that has missed a report has no working session. */
+const REPORT_MISSED_MS = 3_000;
 /** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
+
+type SuspectState = Extract<EdgeRecord['state'], { type: 'suspect' }>;
 
 export class Membership implements Machine<MembershipEvent, MembershipAction> {
   /** By id. */
   readonly #edges = new Map<string, EdgeRecord>();
   /** Time of the oldest change that no `replan` has followed yet. */
   #changedAtMs: number | undefined;
+  /** The change must not wait for suspect edges. */
+  #isUrgent = false;
   #isRestored = false;
   #newestSeen = ORIGIN;
   readonly #initialDelay = new InitialDelay();
   readonly #freeze: Freeze;
+  readonly #probes = new PortProbes();
   readonly #partitionedEdges: PartitionedEdges;
   #partitionedIds: ReadonlySet<string> = new Set();
 
@@ -119,12 +135,19 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (event !== null) this.#handle(nowMs, event, actions);
     this.#endSilentSessions(nowMs, actions);
     this.#freeze.update(nowMs, this.#presences(nowMs));
-    this.#expire(nowMs);
+    this.#endLeases(nowMs);
+    // Fewer members may be left now, most of which have vanished at once.
+    this.#freeze.update(nowMs, this.#presences(nowMs));
+    this.#removeRefused(nowMs);
     const memberCount = [...this.#edges.values()].filter(isMember).length;
     this.#partitionedIds = this.#partitionedEdges.update(nowMs, memberCount);
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
+      this.#isUrgent = false;
       actions.push({ type: 'replan' });
+    }
+    for (const probe of this.#probes.take(nowMs)) {
+      actions.push({ type: 'probe', edge: this.#edges.get(probe.edgeId)!, ...probe });
     }
     return { actions, wakeAtMs: this.#wakeAtMs(nowMs) };
   }
@@ -144,7 +167,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       }
       case 'disconnected': {
         const record = this.#ofSession(event.edgeId, event.session);
-        if (record !== undefined) this.#becomeSuspect(nowMs, record, record.state.leaseEndsAtMs);
+        if (record !== undefined) this.#onDisconnected(nowMs, record);
         break;
       }
       case 'shutting-down': {
@@ -154,6 +177,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       }
       case 'confirm-lost-edges':
         if (this.#freeze.endsAtMs !== undefined) this.#onLostEdgesConfirmed(nowMs);
+        break;
+      case 'probed':
+        this.#probes.onResult(nowMs, event, event.isRefused);
+        break;
+      case 'refusal-reported':
+        this.#onRefusalReported(nowMs, event, actions);
         break;
       default:
         assertNever(event);
@@ -181,6 +210,27 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     const isJudged = counts !== undefined && counts.shuttingDown !== true;
     this.#partitionedEdges.onReport(nowMs, record.id, isJudged ? deliveryOf(counts) : HEALTHY);
     this.#becomeAlive(nowMs, session, record, counts);
+  }
+
+  #onDisconnected(nowMs: number, record: AliveEdge): void {
+    this.#becomeSuspect(nowMs, record, record.state.leaseEndsAtMs);
+    this.#probes.begin(nowMs, record.id);
+  }
+
+  /** A connection between the edge and this control may still look open after the edge has died. */
+  #onRefusalReported(
+    nowMs: number,
+    { edgeId, incarnation }: Extract<MembershipEvent, { type: 'refusal-reported' }>,
+    actions: MembershipAction[],
+  ): void {
+    const record = this.#edges.get(edgeId);
+    if (record?.incarnation !== incarnation) return;
+    this.#probes.hasten(nowMs, edgeId);
+    if (!isAlive(record) || nowMs < record.heardAtMs! + REPORT_MISSED_MS) return;
+    const message = `edge ${edgeId} has missed a report, and its device port refuses connections`;
+    const { session } = record.state;
+    actions.push({ type: 'end', session, reason: rejection('NOT_READY', message) });
+    this.#onDisconnected(nowMs, record);
   }
 
   #onLostEdgesConfirmed(nowMs: number): void {
@@ -230,7 +280,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  #expire(nowMs: number): void {
+  #endLeases(nowMs: number): void {
     for (const record of this.#edges.values()) {
       const { state } = record;
       if (state.type === 'dead' && state.forgetAtMs <= nowMs) this.#edges.delete(record.id);
@@ -240,18 +290,35 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  /** End of a suspect edge's lease: not during a freeze, nor in the grace period after it. */
+  #removeRefused(nowMs: number): void {
+    const isHeld = this.#leaseEndsAtMs(nowMs) > nowMs;
+    for (const record of this.#edges.values()) {
+      if (isHeld || record.state.type !== 'suspect') continue;
+      if (!this.#probes.isRefused(record.id)) continue;
+      this.#becomeDead(nowMs, record, record.state);
+      this.#isUrgent = true;
+    }
+  }
+
+  /** When a suspect edge may be declared dead: not in a freeze, nor in the grace period after it. */
   #leaseEndsAtMs(leaseEndsAtMs: number): number {
     return this.#freeze.endsAtMs ?? Math.max(leaseEndsAtMs, this.#freeze.graceEndsAtMs);
   }
 
   /**
    * Edges that fall silent with an open stream die one by one, as their leases end. So they count
-   * as vanished earlier, before the first of them is dead.
+   * as vanished earlier, before the first of them is dead. An edge that is dead because its port
+   * refuses counts for as long as if it were silent: otherwise edges that crash one after the other
+   * would never be most of them.
    */
   #presences(nowMs: number): Presence[] {
     return [...this.#edges.values()].flatMap(({ state }) => {
-      if (state.type === 'dead') return [];
+      if (state.type === 'dead') {
+        const { refused } = state;
+        const isCounted =
+          refused !== undefined && nowMs < this.#leaseEndsAtMs(refused.leaseEndsAtMs);
+        return isCounted ? [{ vanishedAtMs: refused.vanishedAtMs }] : [];
+      }
       if (state.type === 'suspect') return [{ vanishedAtMs: state.vanishedAtMs }];
       const silentAtMs = this.#silentAtMs(state.leaseEndsAtMs);
       return [{ vanishedAtMs: nowMs >= silentAtMs ? silentAtMs : undefined }];
@@ -268,6 +335,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     edge: HelloEdge | EdgeRecord,
     counts: EdgeCounts | undefined,
   ): void {
+    this.#probes.end(edge.id);
     const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
     this.#edges.set(edge.id, { ...edge, state, counts, heardAtMs: nowMs });
   }
@@ -278,8 +346,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#edges.set(edge.id, { ...edge, state });
   }
 
-  #becomeDead(nowMs: number, edge: EdgeRecord): void {
-    const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS } as const;
+  /** @param refused set when its port refuses connections */
+  #becomeDead(nowMs: number, edge: EdgeRecord, refused?: SuspectState): void {
+    this.#probes.end(edge.id);
+    const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS, refused } as const;
     this.#edges.set(edge.id, { ...edge, state, counts: undefined });
     this.#changedAtMs ??= nowMs;
   }
@@ -296,6 +366,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (this.#freeze.endsAtMs !== undefined) return false;
     const states = [...this.#edges.values()].map((record) => record.state.type);
     if (!states.includes('alive')) return false;
+    if (this.#isUrgent) return true;
     return !states.includes('suspect') || nowMs >= this.#changedAtMs + this.leaseMs;
   }
 
@@ -309,6 +380,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (this.#changedAtMs !== undefined) {
       times.push(this.#initialDelay.endsAtMs, this.#changedAtMs + this.leaseMs);
     }
+    times.push(this.#probes.nextAtMs);
     // Work that is already due waits for an event, not for time.
     return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
   }

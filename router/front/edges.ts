@@ -5,13 +5,14 @@
  */
 import { isIP } from 'node:net';
 import type { AssignedEdge } from '../../common/cluster/assignment.js';
-import { type HostPort, hostPortOf, parseHostPort } from '../../common/net/host-port.js';
+import { devicePortOf } from '../../common/cluster/edge-address.js';
+import type { HostPort } from '../../common/net/host-port.js';
 
 /** Resolves with the IP addresses of a host, the preferred one first. */
 export type ResolveHost = (host: string) => Promise<readonly string[]>;
 
 export interface FrontEdge extends HostPort {
-  readonly edgeId: string;
+  readonly assigned: AssignedEdge;
   /** Below 65535, and unique among the current entries. */
   readonly number: number;
   /** Empty until the host name is resolved. */
@@ -48,15 +49,15 @@ export class FrontEdges {
   }
 
   /** Returns the entry of an edge, and creates it if there is none. */
-  get({ id, incarnation, advertisedUrl, frontAddress }: AssignedEdge): FrontEdge {
+  get(assigned: AssignedEdge): FrontEdge {
+    const { id, incarnation, advertisedUrl, frontAddress } = assigned;
     const key = `${id} ${incarnation} ${frontAddress ?? advertisedUrl}`;
     const existing = this.#byKey.get(key);
     if (existing !== undefined) return existing;
-    const front = frontAddress === undefined ? undefined : parseHostPort(frontAddress);
     const free = this.#byNumber.indexOf(undefined);
     const edge: FrontEdge = {
-      ...(front ?? hostPortOf(advertisedUrl)),
-      edgeId: id,
+      ...devicePortOf(assigned),
+      assigned,
       number: free < 0 ? this.#byNumber.length : free,
       ips: [],
       ipIndex: 0,

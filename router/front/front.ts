@@ -24,6 +24,7 @@ import { frontTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
 import type { MqttOpeningReader } from '../../common/wire/websocket/mqtt-opening.js';
+import type { RefusedEdges } from '../lookup/refused-edges.js';
 import { FrontEdges, type ResolveHost } from './edges.js';
 import {
   type ConnectRequest,
@@ -57,6 +58,7 @@ export interface FrontConfig extends DialerConfig {
 interface FrontOptions {
   readonly config: FrontConfig;
   readonly assignment: () => Assignment | undefined;
+  readonly refused: RefusedEdges;
   readonly resolveHost: ResolveHost;
   /** Called once, by the constructor. */
   readonly openTransport: (events: TransportEvents) => Transport;
@@ -113,13 +115,14 @@ export class Front implements TransportEvents, DialerEvents {
   readonly #overLimit: Counter;
   #isDraining = false;
 
-  constructor({ config, assignment, resolveHost, openTransport, metrics }: FrontOptions) {
+  constructor({ config, assignment, refused, resolveHost, openTransport, metrics }: FrontOptions) {
     this.#config = config;
     this.transport = openTransport(this);
     this.#edges = new FrontEdges(resolveHost);
     this.#dialer = new UpstreamDialer({
       config,
       assignment,
+      refused,
       edges: this.#edges,
       transport: this.transport,
       events: this,
@@ -228,6 +231,8 @@ export class Front implements TransportEvents, DialerEvents {
       const devices = this.#splices.devicesOf(number);
       this.#closing.edge_gone.add(performance.now(), devices, EDGE_GONE_CLOSE_MS);
     }
+    // Devices that wait for an edge that is gone need not wait for the next step.
+    this.#dialer.step(performance.now());
   }
 
   /** Called every `FRONT_STEP_MS`. Returns true when a drain is complete. */

@@ -1,10 +1,12 @@
 /** Runs a front: its transport, its listening port, its periodic step, and its shutdown. */
 import { lookup } from 'node:dns/promises';
 import type { Assignment } from '../../common/cluster/assignment.js';
+import { listenOn } from '../../common/process/lifecycle.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
 import type { TransportEvents } from '../../common/transport/transport.js';
+import type { RefusedEdges } from '../lookup/refused-edges.js';
 import { FRONT_STEP_MS, Front, type FrontConfig, frontConnectionsMax } from './front.js';
 
 /** Bytes that are buffered for a peer that does not read: one read of the other side. */
@@ -20,6 +22,7 @@ interface FrontListenerOptions {
   /** Undefined: the best one available. */
   readonly transport: TransportName | undefined;
   readonly assignment: () => Assignment | undefined;
+  readonly refused: RefusedEdges;
   /** Called when a drain has closed the last device. */
   readonly onDrained: () => void;
   readonly log: Logger;
@@ -31,7 +34,15 @@ export class FrontListener {
   readonly #port: number;
   readonly #steps: NodeJS.Timeout;
 
-  constructor({ config, transport, assignment, onDrained, log, metrics }: FrontListenerOptions) {
+  constructor({
+    config,
+    transport,
+    assignment,
+    refused,
+    onDrained,
+    log,
+    metrics,
+  }: FrontListenerOptions) {
     const open = (events: TransportEvents) => {
       const opened = openTransport(transport, events, {
         connectionsMax: frontConnectionsMax(config.devicesMax),
@@ -45,6 +56,7 @@ export class FrontListener {
     this.#front = new Front({
       config,
       assignment,
+      refused,
       resolveHost,
       openTransport: open,
       metrics,
@@ -56,7 +68,8 @@ export class FrontListener {
 
   /** Resolves with the port. */
   listen(host: string): Promise<number> {
-    return this.#front.transport.listen(host, this.#port);
+    const { transport } = this.#front;
+    return listenOn(host, this.#port, transport.listen.bind(transport));
   }
 
   get isDraining(): boolean {

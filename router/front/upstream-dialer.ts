@@ -1,18 +1,20 @@
 /**
  * Connects identified devices to their owner edges, with a bounded queue per edge. A device is queued
  * for the owner in the newest assignment: when the owner changes, a connect in progress is dropped.
- * A failed connect is retried, so that an edge that restarts in place is missed only briefly. A
+ * A failed connect is retried, so that an edge that restarts in place is missed only briefly. While
+ * an owner refuses connections and keeps its shards, its devices go to other edges as guests. A
  * device whose edge is not reached in time is rejected.
  */
 
 import { isIP } from 'node:net';
 import type { Counter } from 'prom-client';
-import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
+import type { Assignment } from '../../common/cluster/assignment.js';
 import type { Endpoint } from '../../common/net/ip-address.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Position } from '../../common/wire/position.js';
+import type { RefusedEdges } from '../lookup/refused-edges.js';
 import type { FrontEdge, FrontEdges } from './edges.js';
 import type { ConnectRequest } from './handshake.js';
 
@@ -52,6 +54,7 @@ export interface DialerEvents {
 interface DialerOptions {
   readonly config: DialerConfig;
   readonly assignment: () => Assignment | undefined;
+  readonly refused: RefusedEdges;
   readonly edges: FrontEdges;
   readonly transport: Transport;
   readonly events: DialerEvents;
@@ -141,6 +144,7 @@ export class UpstreamDialer {
     this.#finish(upstream, queued.edge!);
     queued.upstream = undefined;
     this.#failures.inc();
+    this.#options.refused.connectFailed(queued.edge!.assigned);
     this.#options.edges.connectFailed(queued.edge!, performance.now() + RETRY_MS);
     return true;
   }
@@ -153,21 +157,24 @@ export class UpstreamDialer {
     this.#leaveQueue(queued);
   }
 
-  /** Starts to connect to the current owner, unless that is in progress or not possible yet. */
+  /**
+   * Starts to connect to the current owner, or to the edge that stands in for it, unless that is in
+   * progress or not possible yet.
+   */
   #connect(device: Connection, queued: Queued, nowMs: number): void {
     const { config, edges, transport } = this.#options;
     const { shard } = queued.pending;
     const assignment = this.#options.assignment();
-    const owner = assignment && ownerOf(assignment, shard);
-    if (owner === undefined) {
+    const target = assignment && this.#options.refused.edgeFor(assignment, shard);
+    if (target === undefined) {
       const message = `shard ${shard} has no owner now; retry later`;
       return this.#reject(device, queued, rejection('NO_EDGE', message));
     }
-    const edge = edges.get(owner);
+    const edge = edges.get(target);
     if (queued.edge !== edge) {
       this.#leaveQueue(queued);
       if (edge.queued >= config.pendingMax) {
-        const message = `${edge.queued} devices are pending for edge ${owner.id}; retry later`;
+        const message = `${edge.queued} devices are pending for edge ${target.id}; retry later`;
         return this.#reject(device, queued, rejection('OVERLOADED', message));
       }
       queued.edge = edge;

@@ -1,10 +1,12 @@
-/** The router's link to control: watches the assignment. */
+/** The router's link to control: watches the assignment and the edges that control suspects. */
 import type { ChannelCredentials, ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
+import { deadlineIn } from '../../common/process/grpc/calls.js';
 import { GrpcLink, LINK_OPTIONS } from '../../common/process/grpc-link.js';
 import type { Logger } from '../../common/process/log.js';
 import {
   AssignmentServiceClient,
+  type EdgeProcess,
   type WatchResponse,
 } from '../../proto/gen/longline/v1/assignment.js';
 
@@ -19,7 +21,14 @@ interface AssignmentLinkOptions {
   readonly log: Logger;
 }
 
+/** A report that control does not receive by then is of no use. */
+const REPORT_TIMEOUT_MS = 1_000;
+
 export class AssignmentLink {
+  readonly #clients: readonly AssignmentServiceClient[];
+  readonly #metadata: Metadata;
+  /** `id incarnation` of the edges whose session with control has broken. */
+  #suspects: ReadonlySet<string> = new Set();
   readonly #link: GrpcLink<
     AssignmentServiceClient,
     WatchResponse,
@@ -28,12 +37,17 @@ export class AssignmentLink {
 
   constructor(options: AssignmentLinkOptions) {
     const { addresses, credentials, metadata, feed, shardCount, log } = options;
+    this.#metadata = metadata;
+    this.#clients = addresses.map(
+      (address) => new AssignmentServiceClient(address, credentials, LINK_OPTIONS),
+    );
     this.#link = new GrpcLink(
       'control',
-      addresses.map((address) => new AssignmentServiceClient(address, credentials, LINK_OPTIONS)),
+      this.#clients,
       (client) => client.watch({ have: feed.position }, metadata),
-      ({ assignment }) => {
+      ({ assignment, suspects }) => {
         feed.offerWire(assignment, shardCount, log);
+        if (suspects !== undefined) this.#suspects = new Set(suspects.edges.map(keyOf));
       },
       log,
     );
@@ -43,7 +57,25 @@ export class AssignmentLink {
     return this.#link.isUp;
   }
 
+  /** Whether control suspects the edge, or is not connected. */
+  isSuspect(edge: EdgeProcess): boolean {
+    return !this.isUp || this.#suspects.has(keyOf(edge));
+  }
+
+  /** Tells every control, as only one of them leads, that the edge refuses connections. */
+  reportRefusal({ id, incarnation }: EdgeProcess): void {
+    const request = { edge: { id, incarnation } };
+    for (const client of this.#clients) {
+      const deadline = deadlineIn(REPORT_TIMEOUT_MS);
+      client.reportRefusal(request, this.#metadata, { deadline }, () => {});
+    }
+  }
+
   close(): void {
     this.#link.close();
   }
+}
+
+function keyOf({ id, incarnation }: EdgeProcess): string {
+  return `${id} ${incarnation}`;
 }

@@ -8,7 +8,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Authenticator } from '../../common/auth/authenticator.js';
 import { bearerOf } from '../../common/auth/tokens.js';
-import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
@@ -17,9 +16,10 @@ import type { Metrics } from '../../common/process/metrics.js';
 import { connectUrl, parseConnectQuery } from '../../common/wire/connect-query.js';
 import { corsHeaders, preflightHeaders } from '../../common/wire/cors.js';
 import { accepts } from '../../common/wire/http-lists.js';
+import type { EdgeLookup } from './edge-lookup.js';
 
 interface ConnectRouteOptions {
-  readonly assignment: () => Assignment | undefined;
+  readonly lookup: Pick<EdgeLookup, 'find'>;
   readonly shardCount: number;
   readonly corsOrigins: AllowedOrigins;
   readonly authenticator: Authenticator;
@@ -27,7 +27,7 @@ interface ConnectRouteOptions {
 }
 
 export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOptions): void {
-  const { assignment, shardCount, corsOrigins, authenticator, metrics } = options;
+  const { lookup, shardCount, corsOrigins, authenticator, metrics } = options;
   const lookups = metrics.counter(
     'longline_router_lookups_total',
     'Requests to /connect, by answer: redirect, json, no_edge or rejected',
@@ -55,19 +55,18 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
     const verified = await authenticator.check(clientId, { ...credentials, token });
     if ('code' in verified) return reject(reply, verified);
     const shard = shardOf(clientId, shardCount);
-    const current = assignment();
-    const owner = current && ownerOf(current, shard);
-    if (owner === undefined) {
+    const found = await lookup.find(shard);
+    if (found === undefined) {
       lookups.inc({ answer: 'no_edge' });
       const message = `shard ${shard} has no owner now; retry later`;
       return sendRejection(reply, rejection('NO_EDGE', message));
     }
-    const { position } = current!;
+    const { edge, position } = found;
     const ticket = authenticator.issueTicket(clientId, verified);
-    const url = connectUrl(owner.advertisedUrl, query, position, ticket);
+    const url = connectUrl(edge.advertisedUrl, query, position, ticket);
     if (accepts(request.headers.accept, 'application/json')) {
       lookups.inc({ answer: 'json' });
-      return reply.send({ clientId, shard, edgeId: owner.id, url, ...position });
+      return reply.send({ clientId, shard, edgeId: edge.id, url, ...position });
     }
     lookups.inc({ answer: 'redirect' });
     return reply.redirect(url, 307);

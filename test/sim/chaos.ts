@@ -47,7 +47,25 @@ export function chaosRound(
     (edge) => cluster.upEdges.length > 1 && cluster.kill(edge, Number.POSITIVE_INFINITY),
     (edge) => cluster.kill(edge, 1_000 + random() * 5_000),
     (edge) => cluster.kill(edge, 5_000 + random() * 30_000),
+    (edge) => cluster.kill(edge, 1_000 + random() * 30_000, true),
     (edge) => cluster.cutFromControl(edge, random() * 30_000),
+    (edge) => cluster.rejectFromControl(edge, random() * 30_000),
+    () => {
+      for (const edge of cluster.upEdges)
+        if (random() < 0.7) cluster.rejectFromControl(edge, random() * 20_000);
+    },
+    () => {
+      for (const edge of cluster.upEdges.slice(1))
+        if (random() < 0.5) cluster.kill(edge, 1_000 + random() * 20_000);
+    },
+    () => {
+      const reported = pick(cluster.edges);
+      cluster.leader.onMembershipEvent({
+        type: 'refusal-reported',
+        edgeId: reported.id,
+        incarnation: `i${reported.incarnation}`,
+      });
+    },
     (edge) => cluster.cutFromRedis(edge, random() * 60_000),
     () => {
       for (const edge of cluster.upEdges)
@@ -94,6 +112,7 @@ export function chaosRound(
   for (const edge of cluster.edges) {
     edge.reportFault = 'none';
     edge.isCutFromRedis = false;
+    edge.refusesControl = false;
   }
   for (const control of cluster.controls.slice(0, -1)) control.isStopped = true;
   cluster.elect();

@@ -167,7 +167,7 @@ export function rollingRestartChurn(seed: number): number {
   cluster.clock.runUntil(CONVERGED_MS);
   const before = cluster.clientsMoved;
   for (const edge of cluster.edges) {
-    cluster.kill(edge, 5_000);
+    cluster.kill(edge, 5_000, true);
     cluster.clock.runUntil(cluster.nowMs + 45_000);
   }
   cluster.clock.runUntil(cluster.nowMs + 300_000);

@@ -40,6 +40,8 @@ export class SimCluster {
   readonly #inEmergency = new Set<number>();
   readonly #sessions = new Map<string, { number: number; control: SimControl }>();
   readonly #cutUntilMs = new Map<string, number>();
+  /** Edges whose machine is down. */
+  readonly #silent = new Set<string>();
   #lastSession = 0;
 
   constructor(readonly options: SimClusterOptions) {
@@ -84,9 +86,12 @@ export class SimCluster {
       {
         redisMs: () => 1 + random() * (random() < this.faultRate * 0.1 ? 3_000 : 10),
         losesReply: () => random() < this.faultRate * 0.05,
+        connectMs: () => this.#latencyMs(),
+        isRefused: (edgeId) => this.#isRefused(edgeId),
+        endSession: (session) => this.#endSession(session),
       },
       this.plannerOptions,
-      (session) => this.#endSession(session),
+      (violation) => this.addViolation(violation),
     );
     this.controls.push(control);
     return control;
@@ -106,14 +111,21 @@ export class SimCluster {
     return edge;
   }
 
-  /** @param downMs time until the edge restarts; Infinity: never */
-  kill(edge: SimEdge, downMs: number): void {
+  /**
+   * @param downMs time until the edge restarts; Infinity: never
+   * @param isSilent the machine is gone, too: its ports do not even refuse connections
+   */
+  kill(edge: SimEdge, downMs: number, isSilent = false): void {
     if (!edge.isUp) return;
+    if (isSilent) this.#silent.add(edge.id);
     this.#disconnect(edge);
     const lost = edge.die();
     for (const [shard, clients] of lost.entries()) this.#connectClients(shard, clients);
     if (downMs < Number.POSITIVE_INFINITY) {
-      this.clock.in(downMs, () => edge.start(this.nowMs));
+      this.clock.in(downMs, () => {
+        this.#silent.delete(edge.id);
+        edge.start(this.nowMs);
+      });
     }
   }
 
@@ -121,6 +133,18 @@ export class SimCluster {
   cutFromControl(edge: SimEdge, forMs: number): void {
     this.#disconnect(edge);
     this.#cutUntilMs.set(edge.id, this.nowMs + forMs);
+  }
+
+  /**
+   * A firewall ends the connections of the edge to control for `forMs` and answers new ones with a
+   * reset. The edge still has its devices and Redis.
+   */
+  rejectFromControl(edge: SimEdge, forMs: number): void {
+    edge.refusesControl = true;
+    this.cutFromControl(edge, forMs);
+    this.clock.in(forMs, () => {
+      edge.refusesControl = false;
+    });
   }
 
   /** Disconnects the edge from Redis for `forMs`. */
@@ -283,6 +307,12 @@ export class SimCluster {
       edgeId: edge.id,
       session: session.number,
     });
+  }
+
+  #isRefused(edgeId: string): boolean {
+    const edge = this.edges.find(({ id }) => id === edgeId);
+    if (edge === undefined || this.#silent.has(edgeId)) return false;
+    return !edge.isUp || edge.refusesControl;
   }
 
   #endSession(number: number): void {

@@ -9,15 +9,21 @@ import type { MoveReport } from '../../control/planning/moves.js';
 import { Planner } from '../../control/planning/planner.js';
 import type { PlannerEvent, PlannerOptions } from '../../control/planning/planner-events.js';
 import type { Store, VirtualClock } from './model.js';
+import { VanishedEdges } from './vanished-edges.js';
 
 export const LEASE_MS = 10_000;
 
-/** Faults of calls to Redis, drawn for each call. */
-export interface RedisFaults {
+/** What a control reaches over the network, with faults that are drawn for each call. */
+export interface SimNetwork {
   /** Duration of the call in milliseconds. */
   readonly redisMs: () => number;
   /** Whether the reply to a write is lost. */
   readonly losesReply: () => boolean;
+  /** Duration of a connect to an edge's port in milliseconds. */
+  readonly connectMs: () => number;
+  /** Whether the port refuses connections from control. */
+  readonly isRefused: (edgeId: string) => boolean;
+  readonly endSession: (session: number) => void;
 }
 
 export class SimControl {
@@ -27,6 +33,7 @@ export class SimControl {
   stalledUntilMs = 0;
   isStopped = false;
   #isRestored = false;
+  readonly #vanished = new VanishedEdges(LEASE_MS);
   /** The stored assignment that the planner knows. */
   #stored: Assignment | undefined;
   #isWriting = false;
@@ -36,9 +43,9 @@ export class SimControl {
   constructor(
     readonly clock: VirtualClock,
     readonly store: Store,
-    readonly faults: RedisFaults,
+    readonly network: SimNetwork,
     readonly options: PlannerOptions,
-    readonly endSession: (session: number) => void,
+    readonly addViolation: (violation: string) => void,
   ) {
     this.planner = new Planner(options);
     this.#poll();
@@ -82,7 +89,10 @@ export class SimControl {
   }
 
   #stepMembership(event: MembershipEvent | null): void {
+    this.#vanished.onEvent(this.#nowMs, event, this.membership);
     const { actions, wakeAtMs } = this.membership.step(this.#nowMs, event);
+    const violation = this.#vanished.findViolation(this.#nowMs, this.membership);
+    if (violation !== undefined) this.addViolation(violation);
     this.#wake('membership', wakeAtMs, () => this.onMembershipEvent(null));
     this.#stepPlanner({
       type: 'edges',
@@ -98,11 +108,19 @@ export class SimControl {
     });
     for (const action of actions) {
       if (action.type === 'replan') this.#stepPlanner({ type: 'replan' });
-      if (action.type === 'end') this.endSession(action.session);
+      if (action.type === 'end') this.network.endSession(action.session);
+      if (action.type === 'probe') this.#probe(action);
       if (action.type === 'drain') {
         this.#stepPlanner({ type: 'intent', edgeId: action.edgeId, intent: 'draining' });
       }
     }
+  }
+
+  #probe({ edgeId, probe }: { edgeId: string; probe: number }): void {
+    this.clock.in(this.network.connectMs(), () => {
+      const isRefused = this.network.isRefused(edgeId);
+      this.onMembershipEvent({ type: 'probed', edgeId, probe, isRefused });
+    });
   }
 
   #stepPlanner(event: PlannerEvent | null): void {
@@ -124,11 +142,11 @@ export class SimControl {
     this.#isWriting = true;
     this.#writes++;
     const expected = this.#stored;
-    this.clock.in(this.faults.redisMs(), () => {
+    this.clock.in(this.network.redisMs(), () => {
       const isCommitted = this.store.write(next, expected);
-      const isReplied = !this.faults.losesReply();
+      const isReplied = !this.network.losesReply();
       const assignment = this.store.assignment;
-      this.clock.in(this.faults.redisMs(), () =>
+      this.clock.in(this.network.redisMs(), () =>
         this.#run(() => {
           this.#isWriting = false;
           if (isReplied) this.#stored = isCommitted ? next : assignment;
@@ -147,7 +165,7 @@ export class SimControl {
     this.#run(() => {
       if (this.#isWriting) return;
       const writes = this.#writes;
-      this.clock.in(this.faults.redisMs(), () => {
+      this.clock.in(this.network.redisMs(), () => {
         const assignment = this.store.assignment;
         this.#run(() => {
           // A read that a write has overtaken would look as if Redis had lost the write.

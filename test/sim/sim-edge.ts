@@ -20,6 +20,8 @@ export class SimEdge {
   reportFault: ReportFault = 'none';
   /** It cannot reach Redis, but reports to control that it is not ready. */
   isCutFromRedis = false;
+  /** A firewall between control and the edge answers connects with a reset. */
+  refusesControl = false;
   /** By shard: when its subscription is proven. */
   readonly subscribed = new Map<number, number>();
   /** By shard: since when its subscription is not needed. */

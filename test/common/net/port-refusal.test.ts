@@ -16,9 +16,9 @@ test('tells a port without a process from one that accepts, and resets, connecti
   expect(await isPortRefused({ host: '127.0.0.1', port })).toBe(true);
 });
 
-test('takes neither silence nor an unknown name for a refusal', async () => {
-  // RFC 5737: no host has this address.
-  expect(await isPortRefused({ host: '192.0.2.1', port: 7000 })).toBe(false);
+test('takes neither an unreachable address nor an unknown name for a refusal', async () => {
+  // A broadcast address has no route.
+  expect(await isPortRefused({ host: '255.255.255.255', port: 7000 })).toBe(false);
   expect(await isPortRefused({ host: 'name.invalid', port: 7000 })).toBe(false);
 });
 

@@ -32,6 +32,7 @@ import { eventually } from '../../support/eventually.js';
 import { apiOf, sourcesOf } from '../operator/fake-operations.js';
 
 const SHARDS = 8;
+const CLUSTER = { clusterName: undefined, redisPrefix: '' };
 const LEASE_MS = 60_000;
 
 /** Stands in for the controller: real membership, assignments and paces set by the tests. */
@@ -103,7 +104,7 @@ beforeEach(async () => {
     () => ({ assignment: controller.current, edges: controller.membership.edges }),
     sourcesOf(async () => ({ connections: [], complete: true })),
   );
-  const guard = new LinkGuard({ tokens: [], certificates: [] }, metrics);
+  const guard = new LinkGuard({ tokens: [], certificates: [] }, CLUSTER, metrics);
   const options = { controller, shardCount: SHARDS, log, metrics };
   const connections = createControlConnections(100, metrics);
   grpc = createControlGrpc(options, guard, apiOf(queries), connections);

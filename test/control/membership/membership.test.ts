@@ -53,18 +53,31 @@ const restored = (...ids: string[]): MembershipEvent => ({
   edges: ids.map((id) => edge(id)),
 });
 
+/** Results of the probes of an edge's port; `refuses` those of a port without a process. */
+type ProbeResults = 'silent' | 'accepts' | 'refuses';
+
 /** A machine with a clock, run from wake-up to wake-up as its driver does. */
 class MembershipHarness {
   readonly machine = new Membership(LEASE_MS);
   nowMs = 0;
+  /** Silent by default. */
+  readonly ports = new Map<string, ProbeResults>();
+  probes = 0;
   #wakeAtMs = Number.POSITIVE_INFINITY;
 
-  /** Handles an event now; returns the actions in short form. */
+  /** Handles an event now; returns the actions in short form. Probes are answered and left out. */
   handle(event: MembershipEvent | null): string[] {
     const { actions, wakeAtMs } = this.machine.step(this.nowMs, event);
     expect(wakeAtMs).toBeGreaterThan(this.nowMs);
     this.#wakeAtMs = wakeAtMs;
-    return actions.map(shorten);
+    return actions.flatMap((action) => {
+      if (action.type !== 'probe') return [shorten(action)];
+      const { edgeId, probe } = action;
+      this.probes++;
+      const result = this.ports.get(edgeId) ?? 'silent';
+      if (result === 'silent') return [];
+      return this.handle({ type: 'probed', edgeId, probe, isRefused: result === 'refuses' });
+    });
   }
 
   /** Lets time pass; returns the actions, each with its time. */
@@ -327,6 +340,108 @@ test('replans when an operator confirms that the edges are lost', () => {
   expect(calm.states()).toMatchObject({ e: 'suspect' });
 });
 
+test('places the shards of an edge at once when its port refuses three times', () => {
+  const harness = vanished();
+  harness.ports.set('e', 'refuses');
+  expect(harness.handle(disconnected('e', 5))).toEqual([]);
+  expect(harness.pass(75)).toEqual([]);
+  expect(harness.states()).toMatchObject({ e: 'suspect' });
+  expect(harness.pass(25)).toEqual(['2100 replan']);
+  expect(harness.states()).toMatchObject({ d: 'alive', e: 'dead' });
+});
+
+test.each<ProbeResults>(['silent', 'accepts'])(
+  'gives an edge its lease whose port is %s',
+  (port) => {
+    const harness = vanished();
+    harness.ports.set('e', port);
+    harness.handle(disconnected('e', 5));
+    const others = { a: 1, b: 2, c: 3, d: 4 };
+    expect(harness.passWithReportsOf(others, 9_900)).toEqual([]);
+    expect(harness.passWithReportsOf(others, 2_000)).toEqual(['12000 replan']);
+    // Twenty in the first second, and then one per second; a silent one is still in progress.
+    expect(harness.probes).toBeLessThan(35);
+  },
+);
+
+test('two refusals and an accepted connection prove nothing', () => {
+  const harness = vanished();
+  harness.ports.set('e', 'refuses');
+  harness.handle(disconnected('e', 5));
+  harness.pass(75);
+  // Another process listens, or this one again.
+  harness.ports.set('e', 'accepts');
+  harness.pass(50);
+  harness.ports.set('e', 'refuses');
+  expect(harness.pass(100)).toEqual([]);
+  expect(harness.pass(50)).toEqual(['2250 replan']);
+});
+
+test('keeps an edge that returns before the proof, and ignores the results of its earlier probes', () => {
+  const harness = vanished();
+  harness.handle(disconnected('e', 5));
+  harness.handle(hello('e', 6));
+  for (const probe of [1, 1, 1]) {
+    expect(harness.handle({ type: 'probed', edgeId: 'e', probe, isRefused: true })).toEqual([]);
+  }
+  expect(harness.states()).toMatchObject({ e: 'alive' });
+});
+
+test('does not wait for a silent edge before it places the shards of one that refuses', () => {
+  const harness = vanished('d');
+  harness.ports.set('e', 'refuses');
+  harness.handle(disconnected('e', 5));
+  expect(harness.pass(500)).toEqual(['2100 replan']);
+  expect(harness.states()).toMatchObject({ d: 'suspect', e: 'dead' });
+});
+
+test('freezes when most edges vanish at once, although their ports refuse', () => {
+  const harness = vanished();
+  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'refuses');
+  for (const [id, session] of Object.entries({ c: 3, d: 4, e: 5 }))
+    harness.handle(disconnected(id, session));
+  expect(harness.passWithReportsOf({ a: 1, b: 2 }, 29_000)).toEqual([]);
+  expect(harness.states()).toMatchObject({ c: 'suspect', d: 'suspect', e: 'suspect' });
+  expect(harness.passWithReportsOf({ a: 1, b: 2 }, 2_000)).toEqual(['32000 replan']);
+});
+
+test('freezes when most edges crash one after the other within half a lease', () => {
+  const harness = vanished();
+  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'refuses');
+  harness.handle(disconnected('c', 3));
+  expect(harness.pass(1_000)).toEqual(['2100 replan']);
+  harness.handle(disconnected('d', 4));
+  expect(harness.pass(1_000)).toEqual(['3100 replan']);
+  harness.handle(disconnected('e', 5));
+  // As if the first two had only fallen silent.
+  expect(harness.machine.frozenUntilMs).toBe(4_000 + 3 * LEASE_MS);
+  expect(harness.passWithReportsOf({ a: 1, b: 2 }, 20_000)).toEqual([]);
+  expect(harness.states()).toMatchObject({ c: 'dead', d: 'dead', e: 'suspect' });
+});
+
+test('a router that is refused makes control end a session that has missed a report', () => {
+  const harness = vanished();
+  harness.ports.set('e', 'refuses');
+  const reported: MembershipEvent = { type: 'refusal-reported', edgeId: 'e', incarnation: 'i1' };
+  const others = { a: 1, b: 2, c: 3, d: 4 };
+  harness.passWithReportsOf(others, 2_000);
+  expect(harness.handle(reported)).toEqual([]);
+  harness.passWithReportsOf(others, 2_000);
+  expect(harness.handle({ ...reported, incarnation: 'i0' })).toEqual([]);
+  expect(harness.handle(reported)).toEqual(['end 5 NOT_READY']);
+  expect(harness.pass(500)).toEqual(['6100 replan']);
+});
+
+test('probes a bounded number of ports at once', () => {
+  const harness = MembershipHarness.converged();
+  const sessions = Array.from({ length: 300 }, (_, i): [string, number] => [`edge-${i}`, 10 + i]);
+  for (const [id, session] of sessions) harness.handle(hello(id, session));
+  for (const [id, session] of sessions.slice(0, 100)) harness.handle(disconnected(id, session));
+  expect(harness.machine.frozenUntilMs).toBeUndefined();
+  harness.pass(5_000);
+  expect(harness.probes).toBe(64);
+});
+
 /** Three edges report for `ms`, those in `ids` that they are not ready. */
 function passNotReady(harness: MembershipHarness, ids: readonly string[], ms: number): string[] {
   for (let passed = 0; passed < ms; passed += 2_000) {
@@ -427,11 +542,13 @@ test('keeps its invariants for any events in any order', () => {
       .map(([id, incarnation]) => hello(id, 0, incarnation)),
     fc.tuple(ids, sessions).map(([id, session]) => report(id, session)),
     fc.tuple(ids, sessions).map(([id, session]) => disconnected(id, session)),
+    ids.map((edgeId) => ({ type: 'refusal-reported' as const, edgeId, incarnation: 'i1' })),
     fc.constant(null),
   );
   fc.assert(
     fc.property(fc.array(fc.tuple(event, fc.nat(6_000))), (steps) => {
       const harness = new MembershipHarness();
+      harness.ports.set('a', 'refuses').set('b', 'accepts');
       harness.handle(restored('a'));
       let session = 0;
       const ended = new Set<string>();

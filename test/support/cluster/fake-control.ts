@@ -80,7 +80,9 @@ export class FakeControl {
     if (recipients !== 'routers') {
       for (const { call } of this.sessions.values()) call.write({ assignment, pace: undefined });
     }
-    if (recipients !== 'edges') for (const call of this.#watches) call.write({ assignment });
+    if (recipients !== 'edges') {
+      for (const call of this.#watches) call.write({ assignment, suspects: undefined });
+    }
   }
 
   pace(edgeId: string, pace: Partial<Pace>): void {
@@ -139,7 +141,9 @@ export class FakeControl {
   #watch(call: ServerWritableStream<WatchRequest, WatchResponse>): void {
     call.sendMetadata(new Metadata());
     this.#watches.add(call);
-    if (this.current !== INITIAL) call.write({ assignment: toWire(this.current) });
+    if (this.current !== INITIAL) {
+      call.write({ assignment: toWire(this.current), suspects: undefined });
+    }
     call.on('close', () => this.#watches.delete(call));
   }
 }

@@ -1,0 +1,98 @@
+/**
+ * The edge of a device. Usually that is the owner in the newest assignment. While the owner refuses
+ * connections, the answer waits: control is about to place its shards, and a device that is sent to
+ * a dead port or to a third edge has to reconnect once more. After a while, or if too many answers
+ * wait, the device is sent to another edge as a guest.
+ */
+import type { Counter } from 'prom-client';
+import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';
+import type { Metrics } from '../../common/process/metrics.js';
+import type { Position } from '../../common/wire/position.js';
+import { CHECK_INTERVAL_MS, type RefusedEdges } from './refused-edges.js';
+
+export interface FoundEdge {
+  readonly edge: AssignedEdge;
+  /** Version of the assignment by which it was found. */
+  readonly position: Position;
+}
+
+/** Answers that wait; an HTTP request costs some kilobytes. */
+const WAITING_MAX = 10_000;
+/** Reached only if no edge accepts connections. */
+const WAIT_MS_MAX = 2_000;
+
+export class EdgeLookup {
+  readonly #guests: Counter;
+  #waiting = 0;
+  /** Resolves with the next assignment, or when the edges are due for another check. */
+  #next: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+
+  constructor(
+    readonly assignment: () => Assignment | undefined,
+    readonly refused: RefusedEdges,
+    metrics: Metrics,
+  ) {
+    this.#guests = metrics.counter(
+      'longline_router_lookups_guest_total',
+      'Answers of /connect with another edge, because the owner of the shard refuses connections',
+    );
+    metrics.gauge(
+      'longline_router_lookups_waiting',
+      'Requests to /connect that wait for a new owner, because theirs refuses connections',
+      () => this.#waiting,
+    );
+  }
+
+  /** To be called after each new assignment. */
+  onAssignment(): void {
+    this.#next?.resolve();
+  }
+
+  /** Returns undefined if the shard has no owner. */
+  find(shard: number): FoundEdge | undefined | Promise<FoundEdge | undefined> {
+    const current = this.assignment();
+    const edge = current && ownerOf(current, shard);
+    if (edge === undefined) return undefined;
+    if (this.refused.isDoubtful(edge)) return this.#wait(shard);
+    return { edge, position: current!.position };
+  }
+
+  async #wait(shard: number): Promise<FoundEdge | undefined> {
+    const mayWait = this.#waiting < WAITING_MAX;
+    const deadlineMs = performance.now() + WAIT_MS_MAX;
+    this.#waiting++;
+    try {
+      for (;;) {
+        const current = this.assignment();
+        const edge = current && this.refused.edgeFor(current, shard, mayWait);
+        if (edge === undefined) return undefined;
+        const isReached = !this.refused.isDoubtful(edge) || !(await this.refused.check(edge));
+        const isLate = performance.now() >= deadlineMs;
+        if (isReached || isLate) return this.#found(edge, current!, shard);
+        if (current === this.assignment()) await this.#nextChange();
+      }
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  #found(edge: AssignedEdge, current: Assignment, shard: number): FoundEdge {
+    if (edge !== ownerOf(current, shard)) this.#guests.inc();
+    return { edge, position: current.position };
+  }
+
+  #nextChange(): Promise<void> {
+    if (this.#next !== undefined) return this.#next.promise;
+    let resolve = () => {};
+    const promise = new Promise<void>((onResolve) => {
+      resolve = () => {
+        this.#next = undefined;
+        clearTimeout(timer);
+        onResolve();
+      };
+    });
+    const timer = setTimeout(() => resolve(), CHECK_INTERVAL_MS);
+    this.#next = { promise, resolve };
+    return promise;
+  }
+}
