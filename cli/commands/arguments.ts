@@ -50,7 +50,8 @@ export function faultKinds(text: string): FaultKindName[] {
 
 export function hostPort(text: string): string {
   // Also without a port, or a gRPC target such as dns:///router:7101.
-  if (/^(dns|ipv4|ipv6|unix):\S+$/.test(text) || hostProblem(text) === undefined) return text;
+  const isName = !text.includes(':') && hostProblem(text) === undefined;
+  if (isName || /^(dns|ipv4|ipv6|unix):\S+$/.test(text)) return text;
   const problem = hostPortProblem(text);
   if (problem === undefined) return text;
   throw new InvalidArgumentError(problem);

@@ -108,7 +108,7 @@ function exitAtOnce(): void {
 /** The machine or a peer prevents the start; the message says what to do. */
 export class EnvironmentError extends Error {}
 
-/** What to tell an operator about the errors of a port that cannot be listened on. */
+/** Reasons for an operator, by the error of a port that cannot be listened on. */
 const LISTEN_REASONS: Readonly<Record<string, string>> = {
   EACCES: 'the port needs a privilege of this process',
   EADDRINUSE: 'another process has the port',
