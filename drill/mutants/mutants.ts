@@ -53,7 +53,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: 'ttlMs: Number(expiresAtMs) - Date.now(),',
       },
     ],
-    kinds: ['stepClock', 'away'],
+    kinds: ['stepAllClocks', 'away'],
     check: 'lost',
   },
   {

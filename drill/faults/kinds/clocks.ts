@@ -11,8 +11,8 @@ import { redisName } from '../redis-fixture.js';
 import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
 
 const HOUR_MS = 3_600_000;
-/** Of a role; the larger ones exceed the TTL of the pushes of a drill. */
-const STEPS_MS = [HOUR_MS, -HOUR_MS, 5 * HOUR_MS, -5 * HOUR_MS];
+/** Of roles; the last one exceeds the TTL of the pushes of a drill. */
+const STEPS_MS = [HOUR_MS, -HOUR_MS, 5 * HOUR_MS];
 /** 1 %: a machine without NTP is off by less. */
 const DRIFT_PPM = 10_000;
 
@@ -25,7 +25,7 @@ interface OfMember extends ClockSetting {
 export const CLOCK_KINDS = {
   stepClock: faultKind({
     family: 'clocks',
-    effect: 'the clock of a role is set forward or back by one or five hours',
+    effect: 'the clock of a role is set an hour forward or back, or five hours forward',
     recovery: 'it is set right again',
     draw: ({ shape, random }: Draw): OfMember => ({
       member: between(random, 0, shape.edges + shape.routers),
@@ -34,7 +34,19 @@ export const CLOCK_KINDS = {
       forMs: between(random, 500, 8_000),
     }),
     target: clockOfMember,
-    inject: setMember,
+    inject: (fault, run) => setClocks([memberName(fault, run.cluster)], fault, run),
+  }),
+  stepAllClocks: faultKind({
+    family: 'clocks',
+    effect: 'the clocks of all roles are set by the same time; that of Redis is not',
+    recovery: 'they are set right again',
+    draw: ({ random }: Draw) => ({
+      aheadMs: pick(random, STEPS_MS),
+      driftPpm: driftOf(random),
+      forMs: between(random, 500, 8_000),
+    }),
+    target: () => 'clock of all roles',
+    inject: (fault, run) => setClocks(run.cluster.names, fault, run),
   }),
   driftClock: faultKind({
     family: 'clocks',
@@ -47,7 +59,7 @@ export const CLOCK_KINDS = {
       forMs: between(random, 3_000, 15_000),
     }),
     target: clockOfMember,
-    inject: setMember,
+    inject: (fault, run) => setClocks([memberName(fault, run.cluster)], fault, run),
   }),
   stepRedisClock: faultKind({
     family: 'clocks of Redis',
@@ -73,16 +85,19 @@ export const CLOCK_KINDS = {
   }),
 };
 
-async function setMember(fault: OfMember, run: FaultRun): Promise<void> {
+async function setClocks(
+  names: readonly string[],
+  fault: ClockSetting & { readonly forMs: number },
+  run: FaultRun,
+): Promise<void> {
   const clocks = requireClocks(run);
-  const name = memberName(fault, run.cluster);
-  await clocks.set(name, fault);
+  for (const name of names) await clocks.set(name, fault);
   try {
     await run.sleep(fault.forMs);
   } finally {
-    await clocks.set(name, RIGHT);
+    for (const name of names) await clocks.set(name, RIGHT);
   }
-  await run.untilReady(name);
+  for (const name of names) await run.untilReady(name);
 }
 
 /** Not the member itself: other faults of it go on meanwhile. */
