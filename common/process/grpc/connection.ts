@@ -22,7 +22,6 @@ export interface ConnectionConfig {
 export type CloseReason = 'age' | 'grace' | 'handshake' | 'pings' | 'silent';
 
 const AGE_JITTER = 0.1;
-const STREAM_ID_MAX = 2 ** 31 - 1;
 /**
  * Pings of a client while the server sends nothing else. Clients measure the bandwidth with a ping per
  * message that they receive; those are not counted.
@@ -91,15 +90,15 @@ export class Connection {
   }
 
   /**
-   * The client opens no further calls here once it has read the GOAWAY. Those that it opened before are
-   * accepted, because the connection closes only after the client has answered a ping behind it.
+   * `close` sends a GOAWAY that names the newest call, so that clients repeat later ones on another
+   * connection. A first GOAWAY without a name, as gRFC A9 has it, would lose calls of Node.js: what its
+   * HTTP/2 has queued when it reads such a GOAWAY is neither sent nor ended.
    */
   #retire(session: ServerHttp2Session): void {
     if (session.destroyed) return;
     this.#isRetired = true;
     this.onClose('age');
-    session.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
-    session.ping(() => session.close());
+    session.close();
     this.#after(this.config.ageGraceMs, () => this.#close('grace'));
     for (const callback of this.#retired) callback();
   }
