@@ -67,6 +67,7 @@ const alive: EdgeRecord = {
     guests: 1,
     shardsSubscribed: 3,
     ready: true,
+    reasons: ['one master is down'],
     memory: [
       { name: 'table', bytes: 1_500, bytesAtStart: 1_000 },
       { name: 'of-a-newer-version', bytes: 7, bytesAtStart: 0 },
@@ -197,6 +198,7 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       connections: 5,
       guests: 1,
       ready: true,
+      reasons: ['one master is down'],
       lastReportAtMs: expect.closeTo(Date.now() - 10_000, -4),
       lastReportAgeMs: expect.closeTo(10_000, -4),
     },
@@ -210,6 +212,7 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       connections: null,
       guests: null,
       ready: null,
+      reasons: [],
       lastReportAtMs: null,
       lastReportAgeMs: null,
     },
