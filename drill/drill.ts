@@ -5,14 +5,14 @@ import { Failure } from '../cli/terminal/failure.js';
 import { stopRequest } from '../cli/terminal/stop-request.js';
 import { packageRoot } from '../common/process/package-root.js';
 import { type ChosenFamilies, chooseFamilies } from './faults/families.js';
-import type { RedisKind } from './faults/kinds/fault-kind.js';
+import type { Family, RedisKind } from './faults/kinds/fault-kind.js';
 import { type FaultKindName, familiesOf, possibleKinds, requirementOf } from './faults/kinds.js';
 import type { CheckName, Finding } from './history/check.js';
 import { describeViolations, formatSummary, isClean, summarise } from './history/report.js';
 import { MUTANTS, type Mutant } from './mutants/mutants.js';
 import { mutate } from './mutants/mutate.js';
 import { runInNamespace } from './network/namespace.js';
-import { type DrillOptions, runDrill } from './run.js';
+import { type DrillOptions, type DrillResult, runDrill } from './run.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
 
 export interface DrillCommandOptions extends ChosenFamilies {
@@ -37,6 +37,7 @@ const CALM_MS = 12_000;
 /** Short and dense, with little time for what a mutant cannot recover from. */
 const MUTANT_DRILL = {
   redis: 'standalone',
+  part: 0,
   families: [],
   seconds: 12,
   clients: 200,
@@ -65,30 +66,57 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
     return drillMutants({ ...common, ...MUTANT_DRILL, kinds }, options.json ?? false);
   }
   const { families, skipped } = await chooseFamilies(options);
-  for (const line of skipped) common.log(line);
   if (families.includes('network')) {
     const status = await runInNamespace();
     if (status !== undefined) return status;
   }
-  const redis = options.redis ?? (families.includes('network') ? 'cluster' : 'standalone');
-  const possible = possibleKinds(redis, families);
-  const impossible = options.only?.filter((kind) => !possible.includes(kind)) ?? [];
-  if (impossible.length > 0) throw new Failure(impossible.map(requirementOf).join('; '));
-  const result = await runDrill({
-    ...common,
-    redis,
-    families,
-    seconds: options.seconds,
-    clients: options.clients,
-    pushesPerSecond: options.rate,
-    kinds: options.only ?? possible,
-    recoveryMsMax: RECOVERY_MS_MAX,
-    calmMs: CALM_MS,
-  });
-  const summary = { ...summarise(result), ...(skipped.length > 0 && { skipped }) };
-  if (!isClean(result)) console.error(describeViolations(result));
+  for (const line of skipped) common.log(line);
+  const parts = partsOf(options, families);
+  const results: DrillResult[] = [];
+  for (const [part, { redis, kinds }] of parts.entries()) {
+    const result = await runDrill({
+      ...common,
+      part,
+      redis,
+      families,
+      seconds: Math.ceil(options.seconds / parts.length),
+      clients: options.clients,
+      pushesPerSecond: options.rate,
+      kinds,
+      recoveryMsMax: RECOVERY_MS_MAX,
+      calmMs: CALM_MS,
+    });
+    if (!isClean(result)) console.error(describeViolations(result));
+    results.push(result);
+  }
+  const summary = { ...summarise(results), ...(skipped.length > 0 && { skipped }) };
   console.log(options.json ? JSON.stringify(summary) : formatSummary(summary));
-  return isClean(result) ? 0 : 1;
+  return results.every(isClean) ? 0 : 1;
+}
+
+interface Part {
+  readonly redis: RedisKind;
+  readonly kinds: readonly FaultKindName[];
+}
+
+/** The kinds of Redis, one after the other, that have the chosen faults. */
+function partsOf({ redis, only }: DrillCommandOptions, families: readonly Family[]): Part[] {
+  const kindsOfRedis = redis === undefined ? redisKindsOf(families) : [redis];
+  const all = kindsOfRedis.map((each) => ({ redis: each, kinds: possibleKinds(each, families) }));
+  if (only === undefined) return all;
+  const impossible = only.filter((kind) => all.every(({ kinds }) => !kinds.includes(kind)));
+  if (impossible.length > 0) throw new Failure(impossible.map(requirementOf).join('; '));
+  const chosen = all.map((part) => ({
+    ...part,
+    kinds: part.kinds.filter((kind) => only.includes(kind)),
+  }));
+  const used = chosen.filter(({ kinds }) => kinds.length > 0);
+  return used.length > 0 ? used : chosen.slice(0, 1);
+}
+
+function redisKindsOf(families: readonly Family[]): readonly RedisKind[] {
+  if (families.includes('redis-faults')) return ['standalone', 'cluster'];
+  return families.includes('network') ? ['cluster'] : ['standalone'];
 }
 
 /** Each mutant must be caught, and the same drill must find nothing in the unpatched code. */

@@ -9,6 +9,7 @@ import { Failure } from '../cli/terminal/failure.js';
 import { Clocks } from './clock/clocks.js';
 import type { Family, RedisKind, ScheduleShape } from './faults/kinds/fault-kind.js';
 import { DEVICE_GROUPS } from './faults/kinds/network.js';
+import { EVICTION_POLICY } from './faults/kinds/redis-faults.js';
 import type { FaultKindName } from './faults/kinds.js';
 import { Nemesis } from './faults/nemesis.js';
 import { between, pick, seeded } from './faults/random.js';
@@ -30,6 +31,8 @@ import { Recovery, until } from './recovery.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
 
 export interface DrillOptions {
+  /** Number of this drill if several run after one another: their pushes and devices differ. */
+  readonly part: number;
   /** Duration of the faults. Start and recovery take 10 to 30 seconds more. */
   readonly seconds: number;
   readonly seed: number;
@@ -75,6 +78,8 @@ const CONNECTING_MS = 2_000;
 const BUSY_SHARE = 0.1;
 const LIVE_SHARE = 0.2;
 const PUSH_TICK_MS = 10;
+/** More than any part of a drill has. */
+const PUSHES_PER_PART = 100_000_000;
 /** Flood of a paused device: more than the sockets on the way can buffer. */
 const FLOOD_PUSHES = 100;
 const FLOOD_BYTES = 96 * 1024;
@@ -114,7 +119,7 @@ function memberNames(role: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => (i === 0 ? role : `${role}-${i + 1}`));
 }
 
-/** What the processes run in. */
+/** Network and clocks of the processes, if they have their own. */
 interface Surroundings {
   readonly network: Network | undefined;
   readonly clocks: Clocks | undefined;
@@ -186,6 +191,9 @@ function startCluster(
     env: {
       LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}`,
       LONGLINE_EDGE_HEARTBEAT_MS: `${HEARTBEAT_MS}`,
+      ...(options.families.includes('redis-faults') && {
+        LONGLINE_REDIS_EVICTION_ACCEPTED: EVICTION_POLICY,
+      }),
       // A push that is trimmed from a full inbox would look lost.
       LONGLINE_ROUTER_INBOX_COUNT_MAX: '1000000',
       LONGLINE_ROUTER_INBOX_BYTES_MAX: `${256 * 1024 * 1024}`,
@@ -248,11 +256,12 @@ function createLoad(
     history,
     random,
     acceptLevels: redis.acceptLevels,
+    firstNumber: options.part * PUSHES_PER_PART + 1,
     runId: `${options.seed}`,
   });
   const fleet = new Fleet({
     count: options.clients,
-    prefix: 'device',
+    prefix: options.part === 0 ? 'device' : `device-${options.part + 1}`,
     routerUrls: routers.map((name) => cluster.httpUrl(name)),
     edgeUrls: cluster.namesOf('edge').map((name) => cluster.edgeUrl(name)),
     heartbeatMs: HEARTBEAT_MS,

@@ -90,6 +90,7 @@ async function connect(options: Extract<ToClients, { type: 'connect' }>): Promis
     history,
     random,
     acceptLevels: ['accepted'],
+    firstNumber: 1,
     runId: options.prefix,
   });
   fleet = new Fleet({

@@ -3,11 +3,13 @@ import { BASIC_KINDS } from './kinds/basic.js';
 import { CLOCK_KINDS } from './kinds/clocks.js';
 import type { ClusterFaultKind, Family, RedisKind } from './kinds/fault-kind.js';
 import { NETWORK_KINDS } from './kinds/network.js';
+import { REDIS_FAULT_KINDS } from './kinds/redis-faults.js';
 
 /** Faults of the cluster, in the order in which the schedule draws them. */
 export const CLUSTER_KINDS = {
   ...BASIC_KINDS,
   ...NETWORK_KINDS,
+  ...REDIS_FAULT_KINDS,
   ...CLOCK_KINDS,
 };
 

@@ -131,6 +131,39 @@ export class ClusterRedis implements RedisFixture {
     await this.#migrate(slot, away, home);
   }
 
+  /** The replica of the n-th current master loses its connection and gets no other. */
+  async stopReplication(n: number): Promise<void> {
+    const { port } = this.#nodes[await this.masterNode(n)]!;
+    await this.#call(port, 'ACL', 'SETUSER', 'default', '-psync', '-sync');
+    await this.#call(port, 'CLIENT', 'KILL', 'TYPE', 'replica');
+  }
+
+  /**
+   * Begins to move the slot of a key to the next master, moves some keys, and kills the master of
+   * the slot. When its replica has taken over, the move is completed and taken back.
+   */
+  async failOverWhileMoving(
+    key: string,
+    keysMoved: number,
+    downMs: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const slot = keySlot(key);
+    const home = await this.#masterOfSlot(slot);
+    const masters = await this.#masterPorts();
+    const away = masters[(masters.indexOf(home) + 1) % masters.length]!;
+    await this.#openMigration(slot, home, away);
+    await this.#moveKeys(slot, home, away, keysMoved);
+    const i = this.#nodeAt(home);
+    await this.#nodes[i]!.kill('SIGKILL');
+    await sleep(downMs, undefined, { signal });
+    await this.#startAgain(i);
+    await this.untilConverged();
+    const successor = await this.#masterOfSlot(slot);
+    await this.#migrate(slot, successor, away);
+    await this.#migrate(slot, away, successor);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#nodes.map((node) => node.stop()));
   }
@@ -161,25 +194,29 @@ export class ClusterRedis implements RedisFixture {
 
   /** Moves a slot and its keys, in the same steps as `redis-cli --cluster reshard`. */
   async #migrate(slot: number, from: number, to: number): Promise<void> {
+    await this.#openMigration(slot, from, to);
+    while (await this.#moveKeys(slot, from, to, KEYS_PER_STEP));
+    const toId = String(await this.#call(to, 'CLUSTER', 'MYID'));
+    for (const port of [to, from]) {
+      await this.#call(port, 'CLUSTER', 'SETSLOT', `${slot}`, 'NODE', toId);
+    }
+  }
+
+  async #openMigration(slot: number, from: number, to: number): Promise<void> {
     const fromId = String(await this.#call(from, 'CLUSTER', 'MYID'));
     const toId = String(await this.#call(to, 'CLUSTER', 'MYID'));
-    const setSlot = (port: number, ...state: string[]) =>
-      this.#call(port, 'CLUSTER', 'SETSLOT', `${slot}`, ...state);
-    await setSlot(to, 'IMPORTING', fromId);
-    await setSlot(from, 'MIGRATING', toId);
-    for (;;) {
-      const keys = await this.#call(
-        from,
-        'CLUSTER',
-        'GETKEYSINSLOT',
-        `${slot}`,
-        `${KEYS_PER_STEP}`,
-      );
-      if (!Array.isArray(keys) || keys.length === 0) break;
-      const target = [this.#hostOf(to), `${to}`, '', '0', '5000'];
-      await this.#call(from, 'MIGRATE', ...target, 'KEYS', ...keys);
-    }
-    for (const port of [to, from]) await setSlot(port, 'NODE', toId);
+    await this.#call(to, 'CLUSTER', 'SETSLOT', `${slot}`, 'IMPORTING', fromId);
+    await this.#call(from, 'CLUSTER', 'SETSLOT', `${slot}`, 'MIGRATING', toId);
+  }
+
+  /** Moves some keys of the slot. Resolves with false if there are none. */
+  async #moveKeys(slot: number, from: number, to: number, keysMax: number): Promise<boolean> {
+    const keys = await this.#call(from, 'CLUSTER', 'GETKEYSINSLOT', `${slot}`, `${keysMax}`);
+    if (!Array.isArray(keys) || keys.length === 0) return false;
+    // A key is on both sides when a failover has interrupted an earlier move.
+    const target = [this.#hostOf(to), `${to}`, '', '0', '5000', 'REPLACE'];
+    await this.#call(from, 'MIGRATE', ...target, 'KEYS', ...keys);
+    return true;
   }
 
   async #masterOfSlot(slot: number): Promise<number> {

@@ -4,7 +4,7 @@
  * bug of Longline. With `everysec` a SIGKILL loses nothing either as a rule, but Redis postpones
  * its write for up to two seconds while the disk is busy, and the drill would then report the disk.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { LOOPBACK } from '../../cli/local/ports.js';
@@ -47,22 +47,30 @@ export function redisName(i: number): string {
 /** Redis disconnects a subscriber that lags more than this behind. The default is 32 MB. */
 export const SUBSCRIBER_LAG_BYTES_MAX = 1024 * 1024;
 
+/** Beyond a limit of the file size, a write then fails; by default it ends the process. */
+const SURVIVE_FILE_LIMIT = ['env', '--ignore-signal=XFSZ'];
+
 export function redisArgs(folder: string): string[] {
   const lag = `${SUBSCRIBER_LAG_BYTES_MAX}`;
   return [
     ...['--dir', folder, '--appendonly', 'yes', '--appendfsync', 'always'],
     ...['--client-output-buffer-limit', 'pubsub', lag, lag, '60'],
+    // Faults need to know which file Redis writes.
+    ...['--auto-aof-rewrite-percentage', '0'],
   ];
 }
 
 export class StandaloneRedis implements RedisFixture {
   readonly acceptLevels = ['accepted', 'fsynced'] as const;
-  readonly #folder: string;
   readonly #place: RedisPlace;
   #redis: LocalRedis;
 
-  private constructor(folder: string, place: RedisPlace, redis: LocalRedis) {
-    this.#folder = folder;
+  private constructor(
+    /** Its files, which survive a restart. */
+    readonly folder: string,
+    place: RedisPlace,
+    redis: LocalRedis,
+  ) {
     this.#place = place;
     this.#redis = redis;
   }
@@ -71,7 +79,7 @@ export class StandaloneRedis implements RedisFixture {
     const { parent, place, onProgress } = options;
     const folder = dataFolder(parent, 0);
     await mkdir(folder);
-    const redis = await startRedis({ args: redisArgs(folder), onProgress, ...placed(place, 0) });
+    const redis = await startRedis({ args: redisArgs(folder), onProgress, ...atFirst(place) });
     return new StandaloneRedis(folder, place, redis);
   }
 
@@ -83,14 +91,36 @@ export class StandaloneRedis implements RedisFixture {
     return this.#redis.kill('SIGKILL');
   }
 
-  /** Starts it from its append-only file, on the same port. */
+  get pid(): number {
+    return this.#redis.pid;
+  }
+
+  /** Resolves when the running process has exited, for any reason. */
+  get exited(): Promise<void> {
+    return this.#redis.exited;
+  }
+
+  /** Starts it from its append-only file, or empty without one, on the same port. */
   async startAgain(): Promise<void> {
     const { port } = this.#redis;
-    this.#redis = await startRedis({
-      port,
-      args: redisArgs(this.#folder),
-      ...placed(this.#place, 0),
-    });
+    await mkdir(this.folder, { recursive: true });
+    const args = redisArgs(this.folder);
+    this.#redis = await startRedis({ port, args, ...atFirst(this.#place) });
+  }
+
+  /** The file to which Redis appends. */
+  async fileName(): Promise<string> {
+    const folder = join(this.folder, 'appendonlydir');
+    const files = (await readdir(folder)).filter((name) => name.endsWith('.incr.aof'));
+    return join(folder, files.sort(byNumber).at(-1)!);
+  }
+
+  async configure(name: string, value: string): Promise<void> {
+    await this.#call('CONFIG', 'SET', name, value);
+  }
+
+  async usedMemory(): Promise<number> {
+    return Number(/^used_memory:(\d+)/m.exec(String(await this.#call('INFO', 'memory')))![1]);
   }
 
   killConnections(name: string): Promise<number> {
@@ -100,6 +130,27 @@ export class StandaloneRedis implements RedisFixture {
   stop(): Promise<void> {
     return this.#redis.stop();
   }
+
+  async #call(...[name, ...args]: string[]): Promise<unknown> {
+    const redis = await connectTo(this.#place.hostOf(0), this.#redis.port);
+    try {
+      return await redis.call(name!, ...args);
+    } finally {
+      redis.disconnect();
+    }
+  }
+}
+
+/** Options of `startRedis` for the only server. */
+function atFirst(place: RedisPlace) {
+  const { host, command } = placed(place, 0);
+  return { host, command: [...command, ...SURVIVE_FILE_LIMIT] };
+}
+
+/** Order of `appendonly.aof.<n>.incr.aof`. */
+function byNumber(a: string, b: string): number {
+  const numberIn = (name: string) => Number(/\.(\d+)\.incr/.exec(name)![1]);
+  return numberIn(a) - numberIn(b);
 }
 
 /** Makes the server at this address close the connections with this name. */

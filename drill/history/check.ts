@@ -13,7 +13,8 @@ import type { Attempt, Connection, History, Push, Receipt } from './history.js';
 import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './history-index.js';
 
 /**
- * - `lost` accepted, and never received; except for what a fault may destroy (`Loss`).
+ * - `lost` accepted, and never received; except for what a fault may destroy (`Loss`);
+ *   no reset although Redis has lost the cursor of the device.
  * - `outOfOrder` ids decrease on a connection; a push was received before an older one; a push
  *   has a smaller id than one that was stored before it was sent.
  * - `unexplainedDuplicates` one id twice on a connection, or at or before the cursor of the
@@ -134,6 +135,13 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
       find('unexplainedDuplicates', clientId, pushNumber, message);
     }
     seen.add(messageId);
+  }
+  // Not the position of an earlier reset. A device that goes away at once may miss its reset.
+  const wasOpen = connection.closedAtMs > connection.openedAtMs + LATE_MS;
+  const isLost =
+    index.isAcceptedId(clientId, cursor) && index.wasUnknown(cursor, connection.openedAtMs);
+  if (resetsAtMs.length === 0 && wasOpen && isLost) {
+    find('lost', clientId, undefined, `no reset although Redis has lost cursor ${cursor}`);
   }
   // No push expires in a drill, and no inbox reaches its limit. But a failover may lose a push that
   // was received and not accepted yet: then the cursor of the device does not exist any more.

@@ -21,6 +21,8 @@ export interface Indexed {
   mayHaveLostWrites(fromMs: number, toMs: number): boolean;
   /** Whether the accepted push may have been destroyed by a fault that its level does not survive. */
   mayBeDestroyed(push: Push): boolean;
+  /** Whether Redis certainly did not know this id when the connection was opened. */
+  wasUnknown(messageId: string, openedAtMs: number): boolean;
   /** Whether the client received a reset after the beginning of the loss that destroyed the push. */
   wasAnnounced(push: Push): boolean;
   /** Whether no part of the cluster was faulty between these times. */
@@ -95,6 +97,16 @@ export function indexOf(history: History): Indexed {
         (each) => each.loss !== undefined && each.fromMs <= toMs && each.toMs >= fromMs,
       ),
     mayBeDestroyed: (push) => losses.some((loss) => isWithin(loss, push)),
+    wasUnknown: (messageId, openedAtMs) => {
+      const unixMs = Number.parseInt(messageId, 10);
+      return losses.some(
+        ({ unknownIds: ids }) =>
+          ids !== undefined &&
+          openedAtMs >= ids.sinceMs &&
+          unixMs >= ids.fromUnixMs &&
+          unixMs <= ids.toUnixMs,
+      );
+    },
     wasAnnounced: (push) => {
       const fromMs = Math.min(
         ...losses.filter((loss) => isWithin(loss, push)).map((loss) => loss.fromMs),
@@ -122,7 +134,9 @@ export function indexOf(history: History): Indexed {
 }
 
 /** Whether the push was accepted in the period of the loss, at a level that does not survive it. */
-function isWithin({ levels, fromMs, toMs }: Loss, { level, attempts }: Push): boolean {
+function isWithin({ levels, fromMs, toMs, clientIds }: Loss, push: Push): boolean {
+  const { level, attempts, clientId } = push;
+  if (clientIds !== undefined && !clientIds.includes(clientId)) return false;
   const accepted = attempts.find(isAccepted);
   if (accepted === undefined || level === undefined || !levels.includes(level)) return false;
   return accepted.sentAtMs <= toMs && accepted.endedAtMs >= fromMs;

@@ -105,10 +105,12 @@ export interface Disturbance {
 /** Pushes that a fault may destroy although they were accepted: their level does not survive it. */
 export interface Loss {
   readonly levels: readonly PushLevel[];
-  /** The pushes were accepted in this period. */
+  /** The pushes were accepted in this period; -Infinity: since the start. */
   readonly fromMs: number;
   /** Infinity while the fault is in progress. */
   toMs: number;
+  /** Only pushes of these clients; undefined for all. */
+  clientIds?: readonly string[];
   /**
    * Ids that Redis certainly does not know any more, by their Unix time: a device that names one in
    * a connection that is opened after `sinceMs` must receive a `reset`.

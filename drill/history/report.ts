@@ -16,18 +16,39 @@ export interface Summary extends Record<CheckName, number> {
   readonly [figure: string]: unknown;
 }
 
-export function summarise(result: DrillResult): Summary {
-  const { accepted, ...figures } = measure(result.history);
+/** @param results of drills one after another, at least one */
+export function summarise(results: readonly DrillResult[]): Summary {
+  const history = join(results.map((result) => result.history));
+  const { accepted, ...figures } = measure(history);
+  const faults: Record<string, number> = {};
+  for (const result of results) {
+    for (const [kind, count] of Object.entries(result.faults)) {
+      faults[kind] = (faults[kind] ?? 0) + count;
+    }
+  }
+  const [{ options }] = results as readonly [DrillResult];
   return {
     accepted,
-    ...countByCheck(result.findings),
-    stuck: result.stuck.length,
-    faults: result.faults,
+    ...countByCheck(results.flatMap(({ findings }) => findings)),
+    stuck: results.flatMap(({ stuck }) => stuck).length,
+    faults,
     ...figures,
-    pushes: result.history.pushes.length,
-    clients: result.options.clients,
-    seconds: result.options.seconds,
-    seed: result.options.seed,
+    pushes: history.pushes.length,
+    clients: options.clients,
+    seconds: results.reduce((sum, result) => sum + result.options.seconds, 0),
+    seed: options.seed,
+  };
+}
+
+/** Pushes and devices of the parts have different numbers and names. */
+function join(histories: readonly History[]): History {
+  return {
+    pushes: histories.flatMap(({ pushes }) => pushes),
+    connections: histories.flatMap(({ connections }) => connections),
+    unansweredRequests: histories.flatMap(({ unansweredRequests }) => unansweredRequests),
+    absences: histories.flatMap(({ absences }) => absences),
+    disturbances: histories.flatMap(({ disturbances }) => disturbances),
+    deviceFaults: histories.flatMap(({ deviceFaults }) => deviceFaults),
   };
 }
 

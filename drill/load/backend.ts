@@ -17,6 +17,8 @@ export interface BackendOptions {
   readonly history: HistoryInProgress;
   readonly random: Random;
   readonly acceptLevels: readonly PushLevel[];
+  /** Number of the first push. */
+  readonly firstNumber: number;
   /** Prefix of the idempotency keys, different for each run. */
   readonly runId: string;
 }
@@ -58,8 +60,8 @@ export class Backend {
   /** Sends a push; a durable one is retried until it is stored. */
   push(clientId: string, isDurable: boolean, bytesMin: number): void {
     if (this.#undecided >= UNDECIDED_MAX) return;
-    const { history } = this.#options;
-    const number = history.pushes.length + 1;
+    const { history, firstNumber } = this.#options;
+    const number = history.pushes.length + firstNumber;
     const payload = makePayload({ clientId, number }, bytesMin);
     const digest = digestOf(payload);
     const { random, acceptLevels } = this.#options;

@@ -17,7 +17,7 @@ const REPLICATION_MS = 1_000;
 const STALL_BYTES = SUBSCRIBER_LAG_BYTES_MAX + 8 * 1024 * 1024;
 const STALL_PUSH_BYTES = 64 * 1024;
 /** The default number of shards. */
-const SHARDS = 4096;
+export const SHARDS = 4096;
 
 export const BASIC_KINDS = {
   killEdge: faultKind({
