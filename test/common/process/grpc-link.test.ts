@@ -9,7 +9,7 @@ import { FakeControl } from '../../support/cluster/fake-control.js';
 import { eventually } from '../../support/eventually.js';
 
 let control: FakeControl;
-const closing: { close(): void }[] = [];
+const closing: { close(): unknown }[] = [];
 
 beforeEach(async () => {
   control = await FakeControl.start();
@@ -36,6 +36,29 @@ function linkTo(...addresses: string[]) {
 test('skips an address without a listener', async () => {
   const link = linkTo('127.0.0.1:1', control.address);
   await eventually(() => link.isUp);
+});
+
+test('does not use an HTTP proxy of the environment', async () => {
+  let proxied = 0;
+  const proxy = createServer((socket) => {
+    proxied++;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  closing.push(proxy);
+  const { port } = proxy.address() as { port: number };
+  for (const name of ['http_proxy', 'https_proxy', 'grpc_proxy']) {
+    process.env[name] = `http://127.0.0.1:${port}`;
+    closing.push({ close: () => delete process.env[name] });
+  }
+  const link = linkTo(control.address);
+  await eventually(() => link.isUp);
+  expect(proxied).toBe(0);
+  // The library uses the proxy for other channels: the variables are those that it reads.
+  const other = new AssignmentServiceClient(control.address, credentials.createInsecure());
+  closing.push(other);
+  other.waitForReady(Date.now() + 1_000, () => {});
+  await eventually(() => proxied > 0);
 });
 
 test('skips a peer that accepts the connection but sends nothing', async () => {
