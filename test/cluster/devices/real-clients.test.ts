@@ -264,6 +264,8 @@ describe('EventSource of Chromium, on a page of another origin', () => {
   );
 });
 
+const STORED = 'VERDICT_STORED';
+
 testWith(PYTHON_GRPC)(
   'a generated Python client pushes and receives the verdict',
   async () => {
@@ -308,6 +310,16 @@ testWith(PYTHON_GRPC)(
       expect(await push('', 0)).toEqual({
         code: 'INVALID_ARGUMENT',
         details: expect.stringContaining('CLIENT_ID_INVALID'),
+      });
+      const stream = join(packageRoot, 'test/cluster/pushes/stream.py');
+      const args = [stream, generated, running.cluster.routerAddress];
+      const { stdout: outcomes } = await execute(PYTHON_PATH, args);
+      expect(JSON.parse(outcomes)).toEqual({
+        ...Object.fromEntries([1n, 2n, 3n, 4n, 5n].map((i) => [`${2n ** 64n - i}`, STORED])),
+        '9007199254740993': 'PAYLOAD_TOO_LARGE',
+        '9007199254740994': STORED,
+        '0': 'PAYLOAD_TOO_LARGE',
+        '100': STORED,
       });
     } finally {
       await rm(generated, { recursive: true, force: true });
