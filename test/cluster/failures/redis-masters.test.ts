@@ -30,8 +30,8 @@ const SHARDS = 4096;
 const DEVICES_PER_MASTER = 10;
 const TTL_MS = 10 * 60_000;
 const RECOVERY_MS_MAX = 30_000;
-/** Rejections of pushes to a master that is known to be down; generous for a busy machine. */
-const FAST_MS_MAX = 1_000;
+/** Less than the timeout of a command, generous for a busy machine. */
+const FAST_MS_MAX = 1_500;
 const POLL_MS = 200;
 
 const tags = shardTags(SHARDS);
@@ -147,9 +147,12 @@ test('the masters that live deliver while a dead one is named, and its pushes fa
   expect(await redis.masterOfSlot(keySlot('ll:leader'))).not.toBe(dead);
   const ofDead = devices.get(dead)!;
   const others = allDevices().filter((device) => !ofDead.includes(device));
-  const statuses: number[] = [];
+  const unready: string[] = [];
   const watching = setInterval(async () => {
-    for (const name of cluster.names) statuses.push((await readyz(name)).status);
+    for (const name of cluster.names) {
+      const { status, reasons } = await readyz(name);
+      if (status !== 200) unready.push(reasons.join());
+    }
   }, POLL_MS);
   await redis.killNode(dead);
   const first = await Promise.all(ofDead.map((device) => pushTo(device, 'lost')));
@@ -176,7 +179,9 @@ test('the masters that live deliver while a dead one is named, and its pushes fa
     expect(await metricOf(url, 'longline_redis_master_delivers', labels)).toBe(0);
   }
   clearInterval(watching);
-  expect(new Set(statuses)).toEqual(new Set([200]));
+  // A process that was suspended on a busy machine has no proof of any master.
+  const isOfAll = (reasons: string) => [...devices.keys()].every((each) => reasons.includes(each));
+  expect(unready.filter((reasons) => !isOfAll(reasons))).toEqual([]);
 
   const many = await pushMany(allDevices().map(({ clientId }) => clientId));
   expect(many.failed).toBe(DEVICES_PER_MASTER);
@@ -211,7 +216,9 @@ test('without the master of its lock no control leads, and everything else goes 
   }, RECOVERY_MS_MAX);
   await expectAll(others, 'three', 'WRITTEN');
   for (const device of allDevices()) expect(device.connectedTo).toBeDefined();
-  for (const name of cluster.names) expect((await readyz(name)).status).toBe(200);
+  for (const name of cluster.names) {
+    await eventually(async () => expect((await readyz(name)).status).toBe(200));
+  }
   // A device that connects meanwhile is served, and its edge keeps the shard.
   const late = siblingOf(others[0]!.clientId);
   const latecomer = new Device(late, `${cluster.routerUrl}/connect?clientId=${late}`);
