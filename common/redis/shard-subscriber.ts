@@ -207,7 +207,12 @@ export class ShardSubscriber {
     let wasReady = false;
     redis.on('smessageBuffer', (channelBytes: Buffer, payload: Buffer) => {
       const channel = channelBytes.toString();
-      this.desired.get(channel)?.handler.onMessage(channel, payload);
+      const subscription = this.desired.get(channel);
+      if (subscription === undefined) return;
+      // Until it is unsubscribed, a former master that has become a replica delivers as well.
+      const { confirmedOn, pendingOn, handler } = subscription;
+      const isFormer = confirmedOn !== undefined && confirmedOn !== connection;
+      if (!isFormer || pendingOn === connection) handler.onMessage(channel, payload);
     });
     redis.on('ready', () => {
       if (wasReady) this.reconnects.inc();
