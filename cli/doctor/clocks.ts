@@ -4,18 +4,17 @@
  */
 import type { ClockReport } from '../../common/cluster/clocks/clock-reports.js';
 import { describeOffset, isWrong } from '../../common/process/time/clock-offset.js';
-import type { Finding } from './findings.js';
 
 /** More wrong clocks than this are not named. */
 const NAMED_MAX = 5;
 
-export function judgeClocks(clocks: readonly ClockReport[]): Finding {
+export function judgeClocks(clocks: readonly ClockReport[]) {
   const what = 'clocks';
   const wrong = clocks.filter(isWrong);
   if (wrong.length === 0) {
     const seconds = Math.max(...clocks.map(({ offsetMs }) => Math.abs(offsetMs))) / 1_000;
     const value = `${clocks.length} within ${seconds.toFixed(2)} s of that of Redis`;
-    return { what, grade: 'ok', value, advice: '' };
+    return { what, grade: 'ok' as const, value, advice: '' };
   }
   const named = wrong
     .slice(0, NAMED_MAX)
@@ -28,5 +27,5 @@ export function judgeClocks(clocks: readonly ClockReport[]): Finding {
   const advice =
     `${whose}: tokens are rejected or accepted too long by a wrong clock, and pushes expire by that ` +
     'of Redis';
-  return { what, grade: 'warn', value: named.join(', '), advice };
+  return { what, grade: 'warn' as const, value: named.join(', '), advice };
 }
