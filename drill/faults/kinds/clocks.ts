@@ -11,7 +11,7 @@ import { redisName } from '../redis-fixture.js';
 import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
 
 const HOUR_MS = 3_600_000;
-/** Of roles; the last one exceeds the TTL of the pushes of a drill. */
+/** Steps of roles; the last one exceeds the TTL of the pushes of a drill. */
 const STEPS_MS = [HOUR_MS, -HOUR_MS, 5 * HOUR_MS];
 /** 1 %: a machine without NTP is off by less. */
 const DRIFT_PPM = 10_000;
