@@ -79,11 +79,11 @@ export class LinkGuard {
     );
   }
 
-  /** Processes of earlier versions do not name their cluster, and are accepted. */
+  /** Processes of versions before 0.2.0 say nothing about their cluster, and have no prefix. */
   #rejectCluster({ metadata }: Pick<LinkCall, 'metadata'>): Rejection | undefined {
     const { redisPrefix, clusterName } = this.cluster;
     const compared = [
-      ['LONGLINE_REDIS_PREFIX', redisPrefix, metadata.get(PREFIX_METADATA)[0]],
+      ['LONGLINE_REDIS_PREFIX', redisPrefix, metadata.get(PREFIX_METADATA)[0] ?? ''],
       ['LONGLINE_CLUSTER_NAME', clusterName, metadata.get(NAME_METADATA)[0]],
     ] as const;
     for (const [setting, own, theirs] of compared) {

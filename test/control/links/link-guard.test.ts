@@ -1,17 +1,19 @@
 import type { PeerCertificate } from 'node:tls';
-import { Metadata } from '@grpc/grpc-js';
 import { expect, test } from '@jest/globals';
-import { linkMetadata } from '../../../common/process/grpc-link.js';
+import {
+  type ClusterIdentity,
+  linkMetadata,
+  PREFIX_METADATA,
+} from '../../../common/process/grpc-link.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { LinkGuard } from '../../../control/links/link-guard.js';
 
 const OLD = 'old-link-token-0123456789';
-const CLUSTER = { redisPrefix: 'prod', clusterName: 'production' };
+const CLUSTER: ClusterIdentity = { redisPrefix: 'prod', clusterName: 'production' };
 const NEW = 'new-link-token-0123456789';
 
-function callWith(token?: string, CN?: string) {
-  const metadata = new Metadata();
-  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+function callWith(token?: string, CN?: string, cluster = CLUSTER) {
+  const metadata = linkMetadata(token, cluster);
   const certificate = { subject: { CN } } as PeerCertificate;
   const emitted: unknown[] = [];
   return {
@@ -66,8 +68,7 @@ test('answers a rejected call with UNAUTHENTICATED and does not pass it to the s
 test('rejects the link of a process of another cluster, and says how it differs', () => {
   const guard = guardOf([]);
   const answerTo = (redisPrefix: string, clusterName?: string) => {
-    const call = callWith();
-    call.metadata.merge(linkMetadata(undefined, { redisPrefix, clusterName }));
+    const call = callWith(undefined, undefined, { redisPrefix, clusterName });
     const served: unknown[] = [];
     guard.guard((one: ReturnType<typeof callWith>) => served.push(one))(call);
     return served.length === 1 ? 'served' : JSON.stringify(call.emitted);
@@ -77,8 +78,11 @@ test('rejects the link of a process of another cluster, and says how it differs'
   expect(answerTo('prod')).toBe('served');
   expect(answerTo('', 'production')).toMatch(/SETTINGS_MISMATCH.*LONGLINE_REDIS_PREFIX/);
   expect(answerTo('prod', 'staging')).toMatch(/LONGLINE_CLUSTER_NAME.*staging.*production/);
-  const earlierVersion = callWith();
-  const served: unknown[] = [];
-  guard.guard((one: ReturnType<typeof callWith>) => served.push(one))(earlierVersion);
-  expect(served).toEqual([earlierVersion]);
+  // A process of an earlier version has no prefix.
+  const earlier = callWith();
+  earlier.metadata.remove(PREFIX_METADATA);
+  expect(guard.reject(earlier)).toMatchObject({ code: 'SETTINGS_MISMATCH' });
+  const unprefixed = { redisPrefix: '', clusterName: 'production' };
+  const peers = { tokens: [], certificates: [] };
+  expect(new LinkGuard(peers, unprefixed, new Metrics()).reject(earlier)).toBeUndefined();
 });
