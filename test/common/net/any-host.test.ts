@@ -12,7 +12,7 @@ import { testIpv6 } from '../../support/ipv6.js';
 const folder = mkdtempSync(join(tmpdir(), 'longline-no-ipv6-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Makes a process believe that its kernel was booted with `ipv6.disable=1`. */
+/** In a process with this library, sockets behave as on a kernel booted with `ipv6.disable=1`. */
 const NO_IPV6 = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
