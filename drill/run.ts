@@ -26,6 +26,7 @@ import { check, type Finding } from './history/check.js';
 import { type History, type HistoryInProgress, newHistory } from './history/history.js';
 import { Backend } from './load/backend.js';
 import { Fleet } from './load/fleet.js';
+import { MemoryGroups } from './memory/memory-groups.js';
 import { Network } from './network/network.js';
 import { Recovery, until } from './recovery.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
@@ -98,29 +99,49 @@ export async function runDrill(options: DrillOptions): Promise<DrillResult> {
 }
 
 async function withNetwork(options: DrillOptions, folder: string): Promise<DrillResult> {
-  if (!options.families.includes('network')) return withRedis(options, folder, undefined);
-  const members = [
-    ...memberNames('control', controlsOf(options)),
-    ...memberNames('router', ROUTERS),
-    ...Array.from({ length: EDGES }, (_, i) => `edge-${i + 1}`),
-    ...Array.from({ length: CLUSTER_NODES }, (_, i) => redisName(i)),
-  ];
+  if (!options.families.includes('network')) return withMemory(options, folder, undefined);
+  const servers = Array.from({ length: CLUSTER_NODES }, (_, i) => redisName(i));
+  const members = [...memberNames(options), ...servers];
   const { seed } = options;
   const network = await Network.start({ members, groups: DEVICE_GROUPS, folder, seed });
   try {
-    return await withRedis(options, folder, network);
+    return await withMemory(options, folder, network);
   } finally {
     await network.close();
   }
 }
 
-/** Names of a local cluster: the first one has no number. */
-function memberNames(role: string, count: number): string[] {
-  return Array.from({ length: count }, (_, i) => (i === 0 ? role : `${role}-${i + 1}`));
+async function withMemory(
+  options: DrillOptions,
+  folder: string,
+  network: Network | undefined,
+): Promise<DrillResult> {
+  const clocks = options.families.includes('clocks') ? await Clocks.open(folder) : undefined;
+  if (!options.families.includes('memory')) {
+    return withRedis(options, folder, { network, clocks, memory: undefined });
+  }
+  const memory = await MemoryGroups.open(memberNames(options));
+  try {
+    return await withRedis(options, folder, { network, clocks, memory });
+  } finally {
+    await memory.close();
+  }
 }
 
-/** Network and clocks of the processes, if they have their own. */
+/** Names of the roles, as `LocalCluster` chooses them: the first control and router have no number. */
+function memberNames(options: DrillOptions): string[] {
+  const numbered = (role: string, count: number) =>
+    Array.from({ length: count }, (_, i) => (i === 0 ? role : `${role}-${i + 1}`));
+  return [
+    ...numbered('control', controlsOf(options)),
+    ...numbered('router', ROUTERS),
+    ...Array.from({ length: EDGES }, (_, i) => `edge-${i + 1}`),
+  ];
+}
+
+/** Network, clocks and memory of the processes, if they have their own. */
 interface Surroundings {
+  readonly memory: MemoryGroups | undefined;
   readonly network: Network | undefined;
   readonly clocks: Clocks | undefined;
 }
@@ -128,15 +149,14 @@ interface Surroundings {
 async function withRedis(
   options: DrillOptions,
   folder: string,
-  network: Network | undefined,
+  surroundings: Surroundings,
 ): Promise<DrillResult> {
-  const clocks = options.families.includes('clocks') ? await Clocks.open(folder) : undefined;
-  const redis = await startRedis(options, folder, { network, clocks });
+  const redis = await startRedis(options, folder, surroundings);
   try {
-    const cluster = await startCluster(options, redis.url, { network, clocks });
+    const cluster = await startCluster(options, redis.url, surroundings);
     try {
       await cluster.waitUntilReady(READY_MS_MAX);
-      return await drill(options, { cluster, redis, network, clocks });
+      return await drill(options, { ...surroundings, cluster, redis });
     } finally {
       await cluster.stop();
     }
@@ -173,7 +193,7 @@ function controlsOf({ families }: DrillOptions): number {
 function startCluster(
   options: DrillOptions,
   redisUrl: string,
-  { network, clocks }: Surroundings,
+  { network, clocks, memory }: Surroundings,
 ): Promise<LocalCluster> {
   return LocalCluster.start({
     redisUrl,
@@ -182,7 +202,7 @@ function startCluster(
     controls: controlsOf(options),
     launchOf: (name) => ({
       env: { ...(network && { LONGLINE_HOST: network.hostOf(name) }), ...clocks?.envOf(name) },
-      command: network?.commandOf(name) ?? [],
+      command: [...(memory?.commandOf(name) ?? []), ...(network?.commandOf(name) ?? [])],
     }),
     ...(options.root !== undefined && { root: options.root }),
     ports: 'free',

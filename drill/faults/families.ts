@@ -1,5 +1,6 @@
 /** Families of faults beside the basic ones, and what each needs of this machine. */
 import { redisClockObstacle } from '../clock/redis-clock.js';
+import { memoryObstacle } from '../memory/memory-groups.js';
 import { networkObstacle } from '../network/namespace.js';
 import type { Family } from './kinds/fault-kind.js';
 
@@ -25,7 +26,7 @@ const CHOICES: readonly Choice[] = [
   { family: 'clocks', isChosen: ({ clocks }) => clocks, obstacle: NO_OBSTACLE },
   { family: 'clocks of Redis', isChosen: ({ clocks }) => clocks, obstacle: redisClockObstacle },
   { family: 'redis-faults', isChosen: ({ redisFaults }) => redisFaults, obstacle: NO_OBSTACLE },
-  { family: 'memory', isChosen: ({ memory }) => memory, obstacle: NO_OBSTACLE },
+  { family: 'memory', isChosen: ({ memory }) => memory, obstacle: memoryObstacle },
 ];
 
 /** The chosen families that are possible here, and a line for each that is not. */

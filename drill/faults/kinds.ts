@@ -2,6 +2,7 @@
 import { BASIC_KINDS } from './kinds/basic.js';
 import { CLOCK_KINDS } from './kinds/clocks.js';
 import type { ClusterFaultKind, Family, RedisKind } from './kinds/fault-kind.js';
+import { MEMORY_KINDS } from './kinds/memory.js';
 import { NETWORK_KINDS } from './kinds/network.js';
 import { REDIS_FAULT_KINDS } from './kinds/redis-faults.js';
 
@@ -10,6 +11,7 @@ export const CLUSTER_KINDS = {
   ...BASIC_KINDS,
   ...NETWORK_KINDS,
   ...REDIS_FAULT_KINDS,
+  ...MEMORY_KINDS,
   ...CLOCK_KINDS,
 };
 

@@ -16,6 +16,7 @@ type Parts =
   | 'cluster'
   | 'clocks'
   | 'redis'
+  | 'memory'
   | 'network'
   | 'fleet'
   | 'backend'

@@ -7,6 +7,7 @@ import type { Clocks } from '../../clock/clocks.js';
 import type { Disturbance, HistoryInProgress } from '../../history/history.js';
 import type { Backend } from '../../load/backend.js';
 import type { Fleet } from '../../load/fleet.js';
+import type { MemoryGroups } from '../../memory/memory-groups.js';
 import type { Network } from '../../network/network.js';
 import type { Random } from '../random.js';
 import type { RedisFixture } from '../redis-fixture.js';
@@ -50,6 +51,8 @@ export interface Draw {
 export interface FaultRun {
   readonly cluster: LocalCluster;
   readonly redis: RedisFixture;
+  /** Only with --memory. */
+  readonly memory?: MemoryGroups | undefined;
   /** Only with --network. */
   readonly network?: Network | undefined;
   /** Only with --clocks. */

@@ -1,0 +1,97 @@
+/**
+ * Too little memory. A role reads the limit of its cgroup and sheds load by its own bounds before
+ * the kernel kills it. When the kernel does, everything is as after SIGKILL.
+ */
+import type { MemoryGroups } from '../../memory/memory-groups.js';
+import { between } from '../random.js';
+import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
+
+const MIB = 1024 * 1024;
+/** Live-only pushes to the devices of an edge, more than its memory can buffer. */
+const FLOOD_PUSHES = 400;
+const FLOOD_PUSH_BYTES = 64 * 1024;
+const OOM_POLL_MS = 50;
+const EXHAUSTED_SPARE_BYTES = 64 * 1024;
+const EXHAUST_MS_MAX = 5_000;
+
+export const MEMORY_KINDS = {
+  squeezeRole: faultKind({
+    family: 'memory',
+    effect: 'the memory limit of a role falls to little more than it uses, under a flood of pushes',
+    recovery: 'the limit is lifted; if the kernel has killed the role, it is restarted',
+    draw: (draw) => ({
+      ...drawMember(draw),
+      spareMib: between(draw.random, 2, 24),
+      forMs: between(draw.random, 1_000, 5_000),
+    }),
+    target: memberName,
+    async inject({ spareMib, forMs }, run) {
+      const groups = requireGroups(run);
+      const used = await groups.used(run.target);
+      await groups.setLimit(run.target, used + spareMib * MIB).catch(() => {});
+      flood(run);
+      try {
+        await run.sleep(forMs);
+      } finally {
+        await groups.setLimit(run.target, undefined);
+      }
+      await run.untilReady(run.target);
+    },
+  }),
+  exhaustRole: faultKind({
+    family: 'memory',
+    effect: 'the memory limit of a role falls below what it uses, and the kernel kills it',
+    recovery: 'the limit is lifted, and the role is restarted',
+    draw: drawMember,
+    target: memberName,
+    async inject(_, run) {
+      const groups = requireGroups(run);
+      const before = await groups.kills(run.target);
+      const pid = run.cluster.pid(run.target);
+      const deadlineMs = performance.now() + EXHAUST_MS_MAX;
+      flood(run);
+      try {
+        while ((await groups.kills(run.target)) === before && performance.now() < deadlineMs) {
+          // Version 1 rejects a limit below what it cannot reclaim; the next allocation exceeds this.
+          const limit = (await groups.used(run.target)) + EXHAUSTED_SPARE_BYTES;
+          await groups.setLimit(run.target, limit).catch(() => {});
+          await run.sleep(OOM_POLL_MS);
+        }
+        // It has allocated nothing: the kernel would have killed it in the same way.
+        if (run.cluster.pid(run.target) === pid) await run.cluster.kill(run.target);
+      } finally {
+        await groups.setLimit(run.target, undefined);
+      }
+      await run.untilReady(run.target);
+    },
+  }),
+};
+
+function drawMember({ shape, random }: Draw) {
+  return { member: between(random, 0, shape.edges + shape.routers) };
+}
+
+/** Edges, routers and control, in this order. */
+function memberName(
+  { member }: { readonly member: number },
+  cluster: Pick<FaultRun['cluster'], 'namesOf'>,
+): string {
+  const names = [
+    ...cluster.namesOf('edge'),
+    ...cluster.namesOf('router'),
+    ...cluster.namesOf('control'),
+  ];
+  return names[member % names.length]!;
+}
+
+function flood({ fleet, backend }: FaultRun): void {
+  for (let i = 0; i < FLOOD_PUSHES; i++) {
+    const { clientId } = fleet.devices[i % fleet.devices.length]!;
+    backend.push(clientId, false, FLOOD_PUSH_BYTES);
+  }
+}
+
+function requireGroups({ memory }: FaultRun): MemoryGroups {
+  if (memory !== undefined) return memory;
+  throw new Error('a fault of memory was scheduled; see possibleKinds');
+}
