@@ -65,6 +65,22 @@ function otherMaster(address: string): string {
   return link.subscriber.masters().find((master) => master !== address)!;
 }
 
+test('each master is checked at the start, and while running', async () => {
+  const second = otherMaster(new URL(cluster.urls[0]!).host);
+  await cluster.call(second, 'CONFIG', 'SET', 'maxmemory-policy', 'volatile-lru');
+  const opening = openRedis({
+    urls: [cluster.urls[0]!],
+    name: 'test',
+    log,
+    metrics: new Metrics(),
+  });
+  await expect(opening).rejects.toThrow(`${second}: maxmemory-policy is volatile-lru`);
+  await eventually(() => link.requirements.unmetReasons().length === 1);
+  expect(link.requirements.unmetReasons()[0]).toContain(`Redis ${second}: maxmemory-policy`);
+  await cluster.call(second, 'CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+  await eventually(() => link.requirements.unmetReasons().length === 0);
+});
+
 test('every channel is confirmed on its own master', async () => {
   expect(link.isCluster).toBe(true);
   expect(link.subscriber.masters()).toHaveLength(3);
