@@ -39,7 +39,7 @@ export function createControlConnections(
   return new GrpcConnections(config, metrics, 'control');
 }
 
-/** What both services of the links need. */
+/** Needs of both services of the links. */
 type ControlGrpcOptions = EdgeSessionsOptions & {
   readonly controller: Parameters<typeof createAssignmentService>[0];
 };
@@ -54,11 +54,11 @@ export function createControlGrpc(
     ...connections.options,
     interceptors: [connections.boundCalls],
   });
-  const { watch, reportRefusal } = createAssignmentService(options.controller);
+  const { watch, reportClosedPort } = createAssignmentService(options.controller);
   const { session } = createEdgeSessionService(options);
   grpc.server.addService(AssignmentServiceService, {
     watch: guard.guard(watch),
-    reportRefusal: guard.guardUnary(reportRefusal),
+    reportClosedPort: guard.guardUnary(reportClosedPort),
   });
   grpc.server.addService(EdgeSessionServiceService, { session: guard.guard(session) });
   grpc.server.addService(withStrictStrings(OperatorServiceService), createOperatorService(api));

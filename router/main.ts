@@ -33,9 +33,9 @@ import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
 import { parseRouterConfig, type RouterConfig } from './config.js';
 import { FrontListener } from './front/listener.js';
 import { AssignmentLink } from './lookup/assignment-link.js';
+import { ClosedPorts } from './lookup/closed-ports.js';
 import { addConnectRoute } from './lookup/connect-route.js';
 import { EdgeLookup } from './lookup/edge-lookup.js';
-import { RefusedEdges } from './lookup/refused-edges.js';
 import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
 import { EdgePresence } from './push/edge-presence.js';
@@ -96,16 +96,16 @@ await runRole(async () => {
   const context: RouterContext = { config, log, metrics, link, stopping: stopping.signal };
 
   const feed = new AssignmentFeed((assignment) => onAssignment(assignment), metrics, 'router');
-  const refused = new RefusedEdges({
+  const closedPorts = new ClosedPorts({
     isSuspect: (edge) => control?.isSuspect(edge) ?? false,
     hasControl: () => control?.isUp ?? false,
-    report: (edge) => control?.reportRefusal(edge),
+    report: (edge) => control?.reportClosedPort(edge),
     metrics,
   });
-  const lookup = new EdgeLookup(() => feed.current, refused, metrics);
-  const front = createFront(context, feed, refused, () => stop('drained'));
+  const lookup = new EdgeLookup(() => feed.current, closedPorts, metrics);
+  const front = createFront(context, feed, closedPorts, () => stop('drained'));
   const onAssignment = (assignment: Assignment) => {
-    refused.assign(assignment);
+    closedPorts.assign(assignment);
     lookup.onAssignment();
     front?.assign(assignment);
   };
@@ -180,7 +180,7 @@ await runRole(async () => {
 function createFront(
   { config, log, metrics }: RouterContext,
   feed: AssignmentFeed,
-  refused: RefusedEdges,
+  closedPorts: ClosedPorts,
   onDrained: () => void,
 ): FrontListener | undefined {
   if (config.front === undefined) return undefined;
@@ -190,7 +190,7 @@ function createFront(
     config: front,
     transport,
     assignment,
-    refused,
+    closedPorts,
     onDrained,
     log,
     metrics,

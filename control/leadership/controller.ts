@@ -126,10 +126,10 @@ export class Controller {
     return this.#term?.membership.open(edge, have, end) ?? this.rejectAsFollower();
   }
 
-  /** A router reports that an edge's device port has refused a connection. */
-  onRefusalReported({ id, incarnation }: EdgeProcess): Rejection | undefined {
+  /** A router reports that an edge's device port is closed. */
+  onClosedPortReported({ id, incarnation }: EdgeProcess): Rejection | undefined {
     if (this.#term === undefined) return this.rejectAsFollower();
-    this.#term.membership.refusalReported(id, incarnation);
+    this.#term.membership.closedPortReported(id, incarnation);
     return undefined;
   }
 

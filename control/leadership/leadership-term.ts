@@ -18,7 +18,7 @@ import {
   writeAssignment,
 } from '../../common/cluster/assignment-store.js';
 import { devicePortOf } from '../../common/cluster/edge-address.js';
-import { isPortRefused } from '../../common/net/port-refusal.js';
+import { isPortClosed } from '../../common/net/closed-port.js';
 import { backoffMs } from '../../common/process/backoff.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -68,7 +68,7 @@ export function createTermCounters(metrics: Metrics): LeadershipTermCounters {
     ),
     probes: metrics.counter(
       'longline_control_edge_probes_total',
-      'Connects to device ports of edges whose session has broken, by result: refused (no process ' +
+      'Connects to device ports of edges whose session has broken, by result: closed (no process ' +
         'listens there) or other (which proves nothing)',
       ['result'],
     ),
@@ -175,9 +175,9 @@ export class LeadershipTerm {
   }
 
   async #probe(edge: EdgeIdentity): Promise<boolean> {
-    const isRefused = await isPortRefused(devicePortOf(edge));
-    this.#options.counters.probes.inc({ result: isRefused ? 'refused' : 'other' });
-    return isRefused;
+    const isClosed = await isPortClosed(devicePortOf(edge));
+    this.#options.counters.probes.inc({ result: isClosed ? 'closed' : 'other' });
+    return isClosed;
   }
 
   async #read(): Promise<void> {

@@ -9,7 +9,7 @@ import type { EdgeProcess } from '../leadership/suspect-edges.js';
 import { newestOnly, streamAssignments } from './assignment-stream.js';
 
 export function createAssignmentService(
-  controller: Pick<Controller, 'watch' | 'suspects' | 'onRefusalReported'>,
+  controller: Pick<Controller, 'watch' | 'suspects' | 'onClosedPortReported'>,
 ): AssignmentServiceServer {
   return {
     watch(call) {
@@ -29,8 +29,8 @@ export function createAssignmentService(
         stopAssignments();
       });
     },
-    reportRefusal({ request: { edge } }, callback) {
-      const rejected = edge && controller.onRefusalReported(edge);
+    reportClosedPort({ request: { edge } }, callback) {
+      const rejected = edge && controller.onClosedPortReported(edge);
       if (rejected !== undefined) return callback(toServiceError(rejected));
       callback(null, {});
     },

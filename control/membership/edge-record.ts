@@ -8,15 +8,15 @@ export type EdgeState =
   /**
    * Entered when the session disconnects, and initially by an edge of the stored assignment that
    * has not said hello to this control. Ends with a hello; unless membership is frozen, it also ends
-   * with the lease, or when the device port is proven to refuse connections.
+   * with the lease, or when the device port is proven to be closed.
    */
   | { readonly type: 'suspect'; readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
   /** The edge is no member. Ends with a hello; deleted later. */
   | {
       readonly type: 'dead';
       readonly forgetAtMs: number;
-      /** Its device port refused connections before its lease ended. */
-      readonly refused?:
+      /** Its device port was closed before its lease ended. */
+      readonly portClosed?:
         | { readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
         | undefined;
     };

@@ -29,7 +29,7 @@ export interface MembershipListener {
   onStep(membership: Membership): void;
   onReplan(): void;
   onDrain(edgeId: string): void;
-  /** Resolves with whether the device port of an edge refuses connections; never rejects. */
+  /** Resolves with whether the device port of an edge is closed; never rejects. */
   probe(edge: EdgeIdentity): Promise<boolean>;
   /** Called for reports from the newest session of an edge. */
   onReport(report: EdgeReport): void;
@@ -94,9 +94,9 @@ export class MembershipDriver {
     this.#step({ type: 'confirm-lost-edges' });
   }
 
-  /** A router reports that an edge's device port has refused a connection. */
-  refusalReported(edgeId: string, incarnation: string): void {
-    this.#step({ type: 'refusal-reported', edgeId, incarnation });
+  /** A router reports that an edge's device port is closed. */
+  closedPortReported(edgeId: string, incarnation: string): void {
+    this.#step({ type: 'closed-port-reported', edgeId, incarnation });
   }
 
   /** Ends all sessions. */
@@ -138,8 +138,8 @@ export class MembershipDriver {
   }
 
   async #probe({ edge, edgeId, probe }: ProbeAction): Promise<void> {
-    const isRefused = await this.listener.probe(edge);
-    if (!this.#isClosed) this.#step({ type: 'probed', edgeId, probe, isRefused });
+    const isClosed = await this.listener.probe(edge);
+    if (!this.#isClosed) this.#step({ type: 'probed', edgeId, probe, isClosed });
   }
 
   #wakeAt(wakeAtMs: number): void {

@@ -5,7 +5,7 @@
  * The difficulty is to act on knowledge and not on ignorance. A session that disconnects may be a
  * dead edge or a dropped packet, and this control may have started a second ago, before the edges
  * could connect to it. So an edge without a session keeps its shards for one lease, unless its
- * device port is proven to refuse connections (`port-probes.ts`): then its process is gone, and its
+ * device port is proven to be closed (`port-probes.ts`): then its process is gone, and its
  * shards are placed at once. No change is acted on
  * - before the stored assignment has been read,
  * - during the initial delay (`initial-delay.ts`),
@@ -61,10 +61,14 @@ export type MembershipEvent =
   | { readonly type: 'shutting-down'; readonly edgeId: string; readonly session: number }
   /** An operator confirms that the edges that have vanished are lost. */
   | { readonly type: 'confirm-lost-edges' }
-  /** `isRefused`: every address of the edge's device port has refused the connection. */
-  | ({ readonly type: 'probed'; readonly isRefused: boolean } & Probe)
-  /** A router reports that the edge's device port refused a connection. Only a hint. */
-  | { readonly type: 'refusal-reported'; readonly edgeId: string; readonly incarnation: string };
+  /** `isClosed`: every address of the edge's device port is closed. */
+  | ({ readonly type: 'probed'; readonly isClosed: boolean } & Probe)
+  /** A router reports that the edge's device port is closed. Only a hint. */
+  | {
+      readonly type: 'closed-port-reported';
+      readonly edgeId: string;
+      readonly incarnation: string;
+    };
 
 export type MembershipAction =
   /** End the session: it was rejected or replaced, or its lease has ended. */
@@ -82,7 +86,7 @@ export type MembershipAction =
  * once count as vanished before the first of them is dead.
  */
 const SILENT_SHARE = 0.25;
-/** An edge whose port refuses a router and that has missed a report has no working session. */
+/** An edge whose port is closed a router and that has missed a report has no working session. */
 const REPORT_MISSED_MS = 3_000;
 /** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
@@ -138,7 +142,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#endLeases(nowMs);
     // Fewer members may be left now, most of which have vanished at once.
     this.#freeze.update(nowMs, this.#presences(nowMs));
-    this.#removeRefused(nowMs);
+    this.#removeClosed(nowMs);
     const memberCount = [...this.#edges.values()].filter(isMember).length;
     this.#partitionedIds = this.#partitionedEdges.update(nowMs, memberCount);
     if (this.#mayReplan(nowMs)) {
@@ -179,10 +183,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
         if (this.#freeze.endsAtMs !== undefined) this.#onLostEdgesConfirmed(nowMs);
         break;
       case 'probed':
-        this.#probes.onResult(nowMs, event, event.isRefused);
+        this.#probes.onResult(nowMs, event, event.isClosed);
         break;
-      case 'refusal-reported':
-        this.#onRefusalReported(nowMs, event, actions);
+      case 'closed-port-reported':
+        this.#onClosedPortReported(nowMs, event, actions);
         break;
       default:
         assertNever(event);
@@ -218,16 +222,16 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   }
 
   /** A connection between the edge and this control may still look open after the edge has died. */
-  #onRefusalReported(
+  #onClosedPortReported(
     nowMs: number,
-    { edgeId, incarnation }: Extract<MembershipEvent, { type: 'refusal-reported' }>,
+    { edgeId, incarnation }: Extract<MembershipEvent, { type: 'closed-port-reported' }>,
     actions: MembershipAction[],
   ): void {
     const record = this.#edges.get(edgeId);
     if (record?.incarnation !== incarnation) return;
     this.#probes.hasten(nowMs, edgeId);
     if (!isAlive(record) || nowMs < record.heardAtMs! + REPORT_MISSED_MS) return;
-    const message = `edge ${edgeId} has missed a report, and its device port refuses connections`;
+    const message = `edge ${edgeId} has missed a report, and its device port is closed`;
     const { session } = record.state;
     actions.push({ type: 'end', session, reason: rejection('NOT_READY', message) });
     this.#onDisconnected(nowMs, record);
@@ -290,11 +294,11 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  #removeRefused(nowMs: number): void {
+  #removeClosed(nowMs: number): void {
     const isHeld = this.#leaseEndsAtMs(nowMs) > nowMs;
     for (const record of this.#edges.values()) {
       if (isHeld || record.state.type !== 'suspect') continue;
-      if (!this.#probes.isRefused(record.id)) continue;
+      if (!this.#probes.isClosed(record.id)) continue;
       this.#becomeDead(nowMs, record, record.state);
       this.#isUrgent = true;
     }
@@ -308,16 +312,16 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   /**
    * Edges that fall silent with an open stream die one by one, as their leases end. So they count
    * as vanished earlier, before the first of them is dead. An edge that is dead because its port
-   * refuses counts for as long as if it were silent: otherwise edges that crash one after the other
+   * is closed counts for as long as if it were silent: otherwise edges that crash one after the other
    * would never be most of them.
    */
   #presences(nowMs: number): Presence[] {
     return [...this.#edges.values()].flatMap(({ state }) => {
       if (state.type === 'dead') {
-        const { refused } = state;
+        const { portClosed } = state;
         const isCounted =
-          refused !== undefined && nowMs < this.#leaseEndsAtMs(refused.leaseEndsAtMs);
-        return isCounted ? [{ vanishedAtMs: refused.vanishedAtMs }] : [];
+          portClosed !== undefined && nowMs < this.#leaseEndsAtMs(portClosed.leaseEndsAtMs);
+        return isCounted ? [{ vanishedAtMs: portClosed.vanishedAtMs }] : [];
       }
       if (state.type === 'suspect') return [{ vanishedAtMs: state.vanishedAtMs }];
       const silentAtMs = this.#silentAtMs(state.leaseEndsAtMs);
@@ -346,10 +350,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#edges.set(edge.id, { ...edge, state });
   }
 
-  /** @param refused set when its port refuses connections */
-  #becomeDead(nowMs: number, edge: EdgeRecord, refused?: SuspectState): void {
+  /** @param portClosed set when its port is closed */
+  #becomeDead(nowMs: number, edge: EdgeRecord, portClosed?: SuspectState): void {
     this.#probes.end(edge.id);
-    const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS, refused } as const;
+    const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS, portClosed } as const;
     this.#edges.set(edge.id, { ...edge, state, counts: undefined });
     this.#changedAtMs ??= nowMs;
   }

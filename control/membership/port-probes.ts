@@ -1,15 +1,15 @@
 /**
- * Which device ports of suspect edges to probe, and when, and which of them are proven to refuse
- * connections. Pure.
+ * Which device ports of suspect edges to probe, and when, and which of them are proven to be
+ * closed. Pure.
  *
- * A refused connection is an answer: the machine is up and no process listens. Silence, an error of
- * the network and an accepted connection prove nothing: the process may be stopped, the cable cut,
- * or another process may listen in its place. Several refusals in a row are required, so that a
- * listen queue that overflows or a process that restarts at once is not taken for a dead one.
+ * A closed port answers: the machine is up and no process listens. Silence, an error of the network
+ * and an accepted connection prove nothing: the process may be stopped, the cable cut, or another
+ * process may listen in its place. Several such answers in a row are required, so that a listen
+ * queue that overflows or a process that restarts at once is not taken for a dead one.
  */
 
-/** Refusals in a row that prove that the process is gone. */
-const REFUSALS_MIN = 3;
+/** Answers of a closed port in a row that prove that the process is gone. */
+const CLOSED_MIN = 3;
 const INTERVAL_MS = 50;
 /** The same after the proof, or when the edge is suspect for longer than `URGENT_MS` without one. */
 const INTERVAL_MS_LATER = 1_000;
@@ -19,7 +19,7 @@ const PROBED_AT_ONCE_MAX = 64;
 
 interface ProbedPort {
   readonly sinceMs: number;
-  refusals: number;
+  closedInRow: number;
   nextAtMs: number;
   /** Number of the probe in progress. */
   probe: number | undefined;
@@ -37,7 +37,7 @@ export class PortProbes {
   #probes = 0;
 
   begin(nowMs: number, edgeId: string): void {
-    const port = { sinceMs: nowMs, refusals: 0, nextAtMs: nowMs, probe: undefined };
+    const port = { sinceMs: nowMs, closedInRow: 0, nextAtMs: nowMs, probe: undefined };
     this.#ports.set(edgeId, port);
   }
 
@@ -46,13 +46,13 @@ export class PortProbes {
     this.#ports.delete(edgeId);
   }
 
-  onResult(nowMs: number, { edgeId, probe }: Probe, isRefused: boolean): void {
+  onResult(nowMs: number, { edgeId, probe }: Probe, isClosed: boolean): void {
     const port = this.#ports.get(edgeId);
     if (port?.probe !== probe) return;
     port.probe = undefined;
-    port.refusals = isRefused ? port.refusals + 1 : 0;
-    const isProven = port.refusals >= REFUSALS_MIN;
-    const isUrgent = !isProven && (isRefused || nowMs < port.sinceMs + URGENT_MS);
+    port.closedInRow = isClosed ? port.closedInRow + 1 : 0;
+    const isProven = port.closedInRow >= CLOSED_MIN;
+    const isUrgent = !isProven && (isClosed || nowMs < port.sinceMs + URGENT_MS);
     port.nextAtMs = nowMs + (isUrgent ? INTERVAL_MS : INTERVAL_MS_LATER);
   }
 
@@ -63,8 +63,8 @@ export class PortProbes {
     port.nextAtMs = Math.min(port.nextAtMs, nowMs + INTERVAL_MS);
   }
 
-  isRefused(edgeId: string): boolean {
-    return (this.#ports.get(edgeId)?.refusals ?? 0) >= REFUSALS_MIN;
+  isClosed(edgeId: string): boolean {
+    return (this.#ports.get(edgeId)?.closedInRow ?? 0) >= CLOSED_MIN;
   }
 
   /** Takes the probes that start now. */

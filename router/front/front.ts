@@ -24,7 +24,7 @@ import { frontTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
 import type { MqttOpeningReader } from '../../common/wire/websocket/mqtt-opening.js';
-import type { RefusedEdges } from '../lookup/refused-edges.js';
+import type { ClosedPorts } from '../lookup/closed-ports.js';
 import { FrontEdges, type ResolveHost } from './edges.js';
 import {
   type ConnectRequest,
@@ -58,7 +58,7 @@ export interface FrontConfig extends DialerConfig {
 interface FrontOptions {
   readonly config: FrontConfig;
   readonly assignment: () => Assignment | undefined;
-  readonly refused: RefusedEdges;
+  readonly closedPorts: ClosedPorts;
   readonly resolveHost: ResolveHost;
   /** Called once, by the constructor. */
   readonly openTransport: (events: TransportEvents) => Transport;
@@ -115,14 +115,21 @@ export class Front implements TransportEvents, DialerEvents {
   readonly #overLimit: Counter;
   #isDraining = false;
 
-  constructor({ config, assignment, refused, resolveHost, openTransport, metrics }: FrontOptions) {
+  constructor({
+    config,
+    assignment,
+    closedPorts,
+    resolveHost,
+    openTransport,
+    metrics,
+  }: FrontOptions) {
     this.#config = config;
     this.transport = openTransport(this);
     this.#edges = new FrontEdges(resolveHost);
     this.#dialer = new UpstreamDialer({
       config,
       assignment,
-      refused,
+      closedPorts,
       edges: this.#edges,
       transport: this.transport,
       events: this,

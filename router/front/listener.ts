@@ -6,7 +6,7 @@ import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
 import type { TransportEvents } from '../../common/transport/transport.js';
-import type { RefusedEdges } from '../lookup/refused-edges.js';
+import type { ClosedPorts } from '../lookup/closed-ports.js';
 import { FRONT_STEP_MS, Front, type FrontConfig, frontConnectionsMax } from './front.js';
 
 /** Bytes that are buffered for a peer that does not read: one read of the other side. */
@@ -22,7 +22,7 @@ interface FrontListenerOptions {
   /** Undefined: the best one available. */
   readonly transport: TransportName | undefined;
   readonly assignment: () => Assignment | undefined;
-  readonly refused: RefusedEdges;
+  readonly closedPorts: ClosedPorts;
   /** Called when a drain has closed the last device. */
   readonly onDrained: () => void;
   readonly log: Logger;
@@ -38,7 +38,7 @@ export class FrontListener {
     config,
     transport,
     assignment,
-    refused,
+    closedPorts,
     onDrained,
     log,
     metrics,
@@ -56,7 +56,7 @@ export class FrontListener {
     this.#front = new Front({
       config,
       assignment,
-      refused,
+      closedPorts,
       resolveHost,
       openTransport: open,
       metrics,

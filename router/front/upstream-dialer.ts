@@ -2,7 +2,7 @@
  * Connects identified devices to their owner edges, with a bounded queue per edge. A device is queued
  * for the owner in the newest assignment: when the owner changes, a connect in progress is dropped.
  * A failed connect is retried, so that an edge that restarts in place is missed only briefly. While
- * an owner refuses connections and keeps its shards, its devices go to other edges as guests. A
+ * the port of an owner is closed and it keeps its shards, its devices go to other edges as guests. A
  * device whose edge is not reached in time is rejected.
  */
 
@@ -14,7 +14,7 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Position } from '../../common/wire/position.js';
-import type { RefusedEdges } from '../lookup/refused-edges.js';
+import type { ClosedPorts } from '../lookup/closed-ports.js';
 import type { FrontEdge, FrontEdges } from './edges.js';
 import type { ConnectRequest } from './handshake.js';
 
@@ -54,7 +54,7 @@ export interface DialerEvents {
 interface DialerOptions {
   readonly config: DialerConfig;
   readonly assignment: () => Assignment | undefined;
-  readonly refused: RefusedEdges;
+  readonly closedPorts: ClosedPorts;
   readonly edges: FrontEdges;
   readonly transport: Transport;
   readonly events: DialerEvents;
@@ -144,7 +144,7 @@ export class UpstreamDialer {
     this.#finish(upstream, queued.edge!);
     queued.upstream = undefined;
     this.#failures.inc();
-    this.#options.refused.connectFailed(queued.edge!.assigned);
+    this.#options.closedPorts.connectFailed(queued.edge!.assigned);
     this.#options.edges.connectFailed(queued.edge!, performance.now() + RETRY_MS);
     return true;
   }
@@ -165,7 +165,7 @@ export class UpstreamDialer {
     const { config, edges, transport } = this.#options;
     const { shard } = queued.pending;
     const assignment = this.#options.assignment();
-    const target = assignment && this.#options.refused.edgeFor(assignment, shard);
+    const target = assignment && this.#options.closedPorts.edgeFor(assignment, shard);
     if (target === undefined) {
       const message = `shard ${shard} has no owner now; retry later`;
       return this.#reject(device, queued, rejection('NO_EDGE', message));

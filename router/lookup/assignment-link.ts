@@ -62,12 +62,12 @@ export class AssignmentLink {
     return !this.isUp || this.#suspects.has(keyOf(edge));
   }
 
-  /** Tells every control, as only one of them leads, that the edge refuses connections. */
-  reportRefusal({ id, incarnation }: EdgeProcess): void {
+  /** Tells every control, as only one of them leads, that the port of the edge is closed. */
+  reportClosedPort({ id, incarnation }: EdgeProcess): void {
     const request = { edge: { id, incarnation } };
     for (const client of this.#clients) {
       const deadline = deadlineIn(REPORT_TIMEOUT_MS);
-      client.reportRefusal(request, this.#metadata, { deadline }, () => {});
+      client.reportClosedPort(request, this.#metadata, { deadline }, () => {});
     }
   }
 

@@ -1,14 +1,14 @@
 /**
- * The edge of a device. Usually that is the owner in the newest assignment. While the owner refuses
- * connections, the answer waits: control is about to place its shards, and a device that is sent to
- * a dead port or to a third edge has to reconnect once more. After a while, or if too many answers
- * wait, the device is sent to another edge as a guest.
+ * The edge of a device. Usually that is the owner in the newest assignment. While the port of the
+ * owner is closed, the answer waits: control is about to place its shards, and a device that is sent
+ * to a dead port or to a third edge has to reconnect once more. After a while, or if too many
+ * answers wait, the device is sent to another edge as a guest.
  */
 import type { Counter } from 'prom-client';
 import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Position } from '../../common/wire/position.js';
-import { CHECK_INTERVAL_MS, type RefusedEdges } from './refused-edges.js';
+import { CHECK_INTERVAL_MS, type ClosedPorts } from './closed-ports.js';
 
 export interface FoundEdge {
   readonly edge: AssignedEdge;
@@ -29,16 +29,16 @@ export class EdgeLookup {
 
   constructor(
     readonly assignment: () => Assignment | undefined,
-    readonly refused: RefusedEdges,
+    readonly closedPorts: ClosedPorts,
     metrics: Metrics,
   ) {
     this.#guests = metrics.counter(
       'longline_router_lookups_guest_total',
-      'Answers of /connect with another edge, because the owner of the shard refuses connections',
+      'Answers of /connect with another edge, because the port of the owner is closed',
     );
     metrics.gauge(
       'longline_router_lookups_waiting',
-      'Requests to /connect that wait for a new owner, because theirs refuses connections',
+      'Requests to /connect that wait for a new owner, because the port of theirs is closed',
       () => this.#waiting,
     );
   }
@@ -53,7 +53,7 @@ export class EdgeLookup {
     const current = this.assignment();
     const edge = current && ownerOf(current, shard);
     if (edge === undefined) return undefined;
-    if (this.refused.isDoubtful(edge)) return this.#wait(shard);
+    if (this.closedPorts.isDoubtful(edge)) return this.#wait(shard);
     return { edge, position: current!.position };
   }
 
@@ -64,9 +64,10 @@ export class EdgeLookup {
     try {
       for (;;) {
         const current = this.assignment();
-        const edge = current && this.refused.edgeFor(current, shard, mayWait);
+        const edge = current && this.closedPorts.edgeFor(current, shard, mayWait);
         if (edge === undefined) return undefined;
-        const isReached = !this.refused.isDoubtful(edge) || !(await this.refused.check(edge));
+        const isReached =
+          !this.closedPorts.isDoubtful(edge) || !(await this.closedPorts.check(edge));
         const isLate = performance.now() >= deadlineMs;
         if (isReached || isLate) return this.#found(edge, current!, shard);
         if (current === this.assignment()) await this.#nextChange();

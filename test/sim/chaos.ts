@@ -61,7 +61,7 @@ export function chaosRound(
     () => {
       const reported = pick(cluster.edges);
       cluster.leader.onMembershipEvent({
-        type: 'refusal-reported',
+        type: 'closed-port-reported',
         edgeId: reported.id,
         incarnation: `i${reported.incarnation}`,
       });
@@ -112,7 +112,7 @@ export function chaosRound(
   for (const edge of cluster.edges) {
     edge.reportFault = 'none';
     edge.isCutFromRedis = false;
-    edge.refusesControl = false;
+    edge.rejectsControl = false;
   }
   for (const control of cluster.controls.slice(0, -1)) control.isStopped = true;
   cluster.elect();

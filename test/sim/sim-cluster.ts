@@ -87,7 +87,7 @@ export class SimCluster {
         redisMs: () => 1 + random() * (random() < this.faultRate * 0.1 ? 3_000 : 10),
         losesReply: () => random() < this.faultRate * 0.05,
         connectMs: () => this.#latencyMs(),
-        isRefused: (edgeId) => this.#isRefused(edgeId),
+        isClosed: (edgeId) => this.#isClosed(edgeId),
         endSession: (session) => this.#endSession(session),
       },
       this.plannerOptions,
@@ -113,7 +113,7 @@ export class SimCluster {
 
   /**
    * @param downMs time until the edge restarts; Infinity: never
-   * @param isSilent the machine is gone, too: its ports do not even refuse connections
+   * @param isSilent the machine is gone, too: its ports do not even answer
    */
   kill(edge: SimEdge, downMs: number, isSilent = false): void {
     if (!edge.isUp) return;
@@ -140,10 +140,10 @@ export class SimCluster {
    * reset. The edge still has its devices and Redis.
    */
   rejectFromControl(edge: SimEdge, forMs: number): void {
-    edge.refusesControl = true;
+    edge.rejectsControl = true;
     this.cutFromControl(edge, forMs);
     this.clock.in(forMs, () => {
-      edge.refusesControl = false;
+      edge.rejectsControl = false;
     });
   }
 
@@ -309,10 +309,10 @@ export class SimCluster {
     });
   }
 
-  #isRefused(edgeId: string): boolean {
+  #isClosed(edgeId: string): boolean {
     const edge = this.edges.find(({ id }) => id === edgeId);
     if (edge === undefined || this.#silent.has(edgeId)) return false;
-    return !edge.isUp || edge.refusesControl;
+    return !edge.isUp || edge.rejectsControl;
   }
 
   #endSession(number: number): void {

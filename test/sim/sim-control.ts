@@ -13,7 +13,7 @@ import { VanishedEdges } from './vanished-edges.js';
 
 export const LEASE_MS = 10_000;
 
-/** What a control reaches over the network, with faults that are drawn for each call. */
+/** Network of a control, with faults that are drawn for each call. */
 export interface SimNetwork {
   /** Duration of the call in milliseconds. */
   readonly redisMs: () => number;
@@ -21,8 +21,8 @@ export interface SimNetwork {
   readonly losesReply: () => boolean;
   /** Duration of a connect to an edge's port in milliseconds. */
   readonly connectMs: () => number;
-  /** Whether the port refuses connections from control. */
-  readonly isRefused: (edgeId: string) => boolean;
+  /** Whether the port is closed from control. */
+  readonly isClosed: (edgeId: string) => boolean;
   readonly endSession: (session: number) => void;
 }
 
@@ -118,8 +118,8 @@ export class SimControl {
 
   #probe({ edgeId, probe }: { edgeId: string; probe: number }): void {
     this.clock.in(this.network.connectMs(), () => {
-      const isRefused = this.network.isRefused(edgeId);
-      this.onMembershipEvent({ type: 'probed', edgeId, probe, isRefused });
+      const isClosed = this.network.isClosed(edgeId);
+      this.onMembershipEvent({ type: 'probed', edgeId, probe, isClosed });
     });
   }
 

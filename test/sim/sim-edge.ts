@@ -21,7 +21,7 @@ export class SimEdge {
   /** It cannot reach Redis, but reports to control that it is not ready. */
   isCutFromRedis = false;
   /** A firewall between control and the edge answers connects with a reset. */
-  refusesControl = false;
+  rejectsControl = false;
   /** By shard: when its subscription is proven. */
   readonly subscribed = new Map<number, number>();
   /** By shard: since when its subscription is not needed. */

@@ -1,6 +1,6 @@
 /**
  * Checks the rule of mass failures from the outside: when most edges of a control have vanished
- * within half a lease, it declares none of them dead because its port refuses connections.
+ * within half a lease, it declares none of them dead because its port is closed.
  */
 import type { EdgeRecord } from '../../control/membership/edge-record.js';
 import type { Membership, MembershipEvent } from '../../control/membership/membership.js';
@@ -9,7 +9,7 @@ export class VanishedEdges {
   /** By id: when the session of an edge broke that has not returned since. */
   readonly #sinceMs = new Map<string, number>();
   #dead: ReadonlySet<string> = new Set();
-  /** What had vanished by then is known to be lost. */
+  /** Edges that had vanished by then are known to be lost. */
   #confirmedAtMs = Number.NEGATIVE_INFINITY;
   #frozenAtMs = Number.NEGATIVE_INFINITY;
 
@@ -18,8 +18,10 @@ export class VanishedEdges {
   /** @param membership before the step */
   onEvent(nowMs: number, event: MembershipEvent | null, membership: Membership): void {
     const { edges, frozenUntilMs } = membership;
-    if (event?.type === 'confirm-lost-edges' && frozenUntilMs !== undefined) {
-      this.#confirmedAtMs = nowMs;
+    if (frozenUntilMs !== undefined) {
+      // After a stall, this step may end a freeze that was in force until now.
+      this.#frozenAtMs = nowMs;
+      if (event?.type === 'confirm-lost-edges') this.#confirmedAtMs = nowMs;
     }
     if (event?.type === 'hello') this.#sinceMs.delete(event.edge.id);
     if (event?.type !== 'disconnected') return;
@@ -36,7 +38,7 @@ export class VanishedEdges {
     // A freeze that has just ended was there, and what vanished before its end counts as lost.
     if (nowMs < this.#frozenAtMs + this.leaseMs) return undefined;
     const died = edges.find(({ id, state }) => {
-      return state.type === 'dead' && state.refused !== undefined && !before.has(id);
+      return state.type === 'dead' && state.portClosed !== undefined && !before.has(id);
     });
     if (died === undefined) return undefined;
     const members = edges.filter((edge) => !isDead(edge) || this.#isMissing(nowMs, edge));

@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis } from '../../../cli/local/redis.js';
@@ -19,8 +20,8 @@ import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { Device } from '../../support/devices/device.js';
 import { eventually } from '../../support/eventually.js';
 
-/** Guaranteed time from the crash of an edge until its last client is served. */
-const RECOVERY_MS_MAX = 15_000;
+/** Below the lease of 10 s: the shards of a crashed edge are placed at once. */
+const RECOVERY_MS_MAX = 8_000;
 
 const ACCEPTED_OR_UNKNOWN = ['WRITTEN', 'STORED', 'DUPLICATE', 'UNKNOWN'];
 
@@ -145,7 +146,43 @@ describe('with control and three edges, without restarts', () => {
     expect(await running.shards()).toMatchObject(before.map(({ owner }) => ({ owner })));
   }, 90_000);
 
-  test('the clients of a crashed edge are served by the others within 15 s, nothing is lost', async () => {
+  test('a stopped edge, which is silent and whose port is not closed, keeps its shards', async () => {
+    const owners = async () => (await running.shards()).map(({ owner }) => owner);
+    const before = await owners();
+    const pid = running.cluster.pid('edge-2')!;
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const { url } = await running.lookUp((await running.clientIdsOf('edge-2', 1))[0]!);
+      expect(new URL(url).origin).toBe(running.cluster.edgeUrl('edge-2'));
+      await sleep(3_000);
+      expect(await owners()).toEqual(before);
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    await running.untilReady();
+  }, 60_000);
+
+  test('without control, the devices of a crashed edge are guests of other edges', async () => {
+    const [atRouter, atFront] = (await running.clientIdsOf('edge-3', 2)) as [string, string];
+    await running.cluster.kill('control');
+    await running.cluster.kill('edge-3');
+    addDevice(atRouter);
+    addDevice(atFront, `${running.cluster.frontUrl()}/connect?clientId=${atFront}`);
+    await untilConnected();
+    for (const { clientId } of devices) {
+      const { verdict } = await running.push.push(clientId, 'to a guest', LIVE);
+      expect(verdict).toBe('WRITTEN');
+      const { connections } = await running.push.presence(clientId);
+      expect(connections).toMatchObject([{ guest: true }]);
+    }
+    const counter = 'longline_router_lookups_guest_total';
+    expect(await running.metric('router', counter)).toBeGreaterThan(0);
+    await running.cluster.startAgain('control');
+    await running.cluster.startAgain('edge-3');
+    await running.untilReady();
+  }, 90_000);
+
+  test('the clients of a crashed edge are served by the others before its lease ends, nothing is lost', async () => {
     for (let i = 0; i < 300; i++) addDevice(`device-${i}`);
     await untilConnected();
     const dead = running.cluster.edgeUrl('edge-3');
@@ -199,8 +236,7 @@ describe('with restarts', () => {
 
   afterAll(() => running?.stop(), 30_000);
 
-  test('an edge keeps its shards, and its clients reconnect to the same URL', async () => {
-    const before = await running.shards();
+  test('an edge that crashes and restarts gets its share again, and nothing is lost', async () => {
     for (const clientId of await running.clientIdsOf('edge-1', 10)) {
       // Like a browser, which reconnects to the URL of its first redirect.
       addDevice(clientId, (await running.lookUp(clientId)).url);
@@ -211,18 +247,17 @@ describe('with restarts', () => {
     const pid = running.cluster.pid('edge-1');
     await running.cluster.kill('edge-1');
     await rounds.push();
-    await eventually(() => devices.every((device) => device.connections === 2), 30_000);
-    await running.untilReady();
+    await eventually(() => devices.every((device) => device.connections >= 2), 30_000);
     await untilConnected();
     await rounds.push();
-    await rounds.untilAllReceived();
     expect(running.cluster.pid('edge-1')).not.toBe(pid);
-    expect(new Set(devices.map((device) => device.connectedTo))).toEqual(
-      new Set([running.cluster.edgeUrl('edge-1')]),
-    );
-    const shards = await running.shards();
-    expect(shards.map(({ owner }) => owner)).toEqual(before.map(({ owner }) => owner));
-  }, 90_000);
+    await eventually(async () => {
+      const shards = await running.shards();
+      return shards.filter(({ owner }) => owner === 'edge-1').length > shards.length / 8;
+    }, 60_000);
+    await rounds.push();
+    await rounds.untilAllReceived();
+  }, 150_000);
 
   test('when Redis restarts empty, every role reports it and recovers without a restart', async () => {
     const { cluster } = running;

@@ -49,11 +49,11 @@ class FakeController {
   });
   readonly watchers = new Set<(assignment: Assignment) => void>();
   readonly suspects = new SuspectEdges();
-  readonly refusals: string[] = [];
+  readonly closedPorts: string[] = [];
   current: Assignment | undefined;
 
-  onRefusalReported({ id }: { id: string }): undefined {
-    this.refusals.push(id);
+  onClosedPortReported({ id }: { id: string }): undefined {
+    this.closedPorts.push(id);
   }
 
   watch(onChange: (assignment: Assignment) => void): () => void {
@@ -388,7 +388,7 @@ test('a watcher receives the whole assignment', async () => {
   expect(assignment).toEqual(toWire(published));
 });
 
-test('a watcher receives the edges that are suspect, and may report that one refuses', async () => {
+test('a watcher receives the edges that are suspect, and may report that a port is closed', async () => {
   const seen: string[] = [];
   const watch = routers.watch({ have: undefined });
   watch.on('error', () => {});
@@ -404,6 +404,6 @@ test('a watcher receives the edges that are suspect, and may report that one ref
   controller.suspects.update([{ ...record, state: suspect, heardAtMs: undefined }]);
   await eventually(() => expect(seen).toEqual(['', 'edge-1', '']));
   const report = { edge: { id: 'edge-1', incarnation: 'i1' } };
-  await new Promise((resolve) => routers.reportRefusal(report, resolve));
-  expect(controller.refusals).toEqual(['edge-1']);
+  await new Promise((resolve) => routers.reportClosedPort(report, resolve));
+  expect(controller.closedPorts).toEqual(['edge-1']);
 });

@@ -53,8 +53,8 @@ const restored = (...ids: string[]): MembershipEvent => ({
   edges: ids.map((id) => edge(id)),
 });
 
-/** Results of the probes of an edge's port; `refuses` those of a port without a process. */
-type ProbeResults = 'silent' | 'accepts' | 'refuses';
+/** Results of the probes of an edge's port; `closed` that of a port without a process. */
+type ProbeResults = 'silent' | 'accepts' | 'closed';
 
 /** A machine with a clock, run from wake-up to wake-up as its driver does. */
 class MembershipHarness {
@@ -76,7 +76,7 @@ class MembershipHarness {
       this.probes++;
       const result = this.ports.get(edgeId) ?? 'silent';
       if (result === 'silent') return [];
-      return this.handle({ type: 'probed', edgeId, probe, isRefused: result === 'refuses' });
+      return this.handle({ type: 'probed', edgeId, probe, isClosed: result === 'closed' });
     });
   }
 
@@ -340,9 +340,9 @@ test('replans when an operator confirms that the edges are lost', () => {
   expect(calm.states()).toMatchObject({ e: 'suspect' });
 });
 
-test('places the shards of an edge at once when its port refuses three times', () => {
+test('places the shards of an edge at once when its port is closed three times', () => {
   const harness = vanished();
-  harness.ports.set('e', 'refuses');
+  harness.ports.set('e', 'closed');
   expect(harness.handle(disconnected('e', 5))).toEqual([]);
   expect(harness.pass(75)).toEqual([]);
   expect(harness.states()).toMatchObject({ e: 'suspect' });
@@ -364,15 +364,15 @@ test.each<ProbeResults>(['silent', 'accepts'])(
   },
 );
 
-test('two refusals and an accepted connection prove nothing', () => {
+test('two answers of a closed port and an accepted connection prove nothing', () => {
   const harness = vanished();
-  harness.ports.set('e', 'refuses');
+  harness.ports.set('e', 'closed');
   harness.handle(disconnected('e', 5));
   harness.pass(75);
   // Another process listens, or this one again.
   harness.ports.set('e', 'accepts');
   harness.pass(50);
-  harness.ports.set('e', 'refuses');
+  harness.ports.set('e', 'closed');
   expect(harness.pass(100)).toEqual([]);
   expect(harness.pass(50)).toEqual(['2250 replan']);
 });
@@ -382,22 +382,22 @@ test('keeps an edge that returns before the proof, and ignores the results of it
   harness.handle(disconnected('e', 5));
   harness.handle(hello('e', 6));
   for (const probe of [1, 1, 1]) {
-    expect(harness.handle({ type: 'probed', edgeId: 'e', probe, isRefused: true })).toEqual([]);
+    expect(harness.handle({ type: 'probed', edgeId: 'e', probe, isClosed: true })).toEqual([]);
   }
   expect(harness.states()).toMatchObject({ e: 'alive' });
 });
 
-test('does not wait for a silent edge before it places the shards of one that refuses', () => {
+test('does not wait for a silent edge before it places the shards of one whose port is closed', () => {
   const harness = vanished('d');
-  harness.ports.set('e', 'refuses');
+  harness.ports.set('e', 'closed');
   harness.handle(disconnected('e', 5));
   expect(harness.pass(500)).toEqual(['2100 replan']);
   expect(harness.states()).toMatchObject({ d: 'suspect', e: 'dead' });
 });
 
-test('freezes when most edges vanish at once, although their ports refuse', () => {
+test('freezes when most edges vanish at once, although their ports are closed', () => {
   const harness = vanished();
-  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'refuses');
+  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'closed');
   for (const [id, session] of Object.entries({ c: 3, d: 4, e: 5 }))
     harness.handle(disconnected(id, session));
   expect(harness.passWithReportsOf({ a: 1, b: 2 }, 29_000)).toEqual([]);
@@ -407,7 +407,7 @@ test('freezes when most edges vanish at once, although their ports refuse', () =
 
 test('freezes when most edges crash one after the other within half a lease', () => {
   const harness = vanished();
-  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'refuses');
+  for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'closed');
   harness.handle(disconnected('c', 3));
   expect(harness.pass(1_000)).toEqual(['2100 replan']);
   harness.handle(disconnected('d', 4));
@@ -419,10 +419,14 @@ test('freezes when most edges crash one after the other within half a lease', ()
   expect(harness.states()).toMatchObject({ c: 'dead', d: 'dead', e: 'suspect' });
 });
 
-test('a router that is refused makes control end a session that has missed a report', () => {
+test('a router that finds a closed port makes control end a session that has missed a report', () => {
   const harness = vanished();
-  harness.ports.set('e', 'refuses');
-  const reported: MembershipEvent = { type: 'refusal-reported', edgeId: 'e', incarnation: 'i1' };
+  harness.ports.set('e', 'closed');
+  const reported: MembershipEvent = {
+    type: 'closed-port-reported',
+    edgeId: 'e',
+    incarnation: 'i1',
+  };
   const others = { a: 1, b: 2, c: 3, d: 4 };
   harness.passWithReportsOf(others, 2_000);
   expect(harness.handle(reported)).toEqual([]);
@@ -542,13 +546,13 @@ test('keeps its invariants for any events in any order', () => {
       .map(([id, incarnation]) => hello(id, 0, incarnation)),
     fc.tuple(ids, sessions).map(([id, session]) => report(id, session)),
     fc.tuple(ids, sessions).map(([id, session]) => disconnected(id, session)),
-    ids.map((edgeId) => ({ type: 'refusal-reported' as const, edgeId, incarnation: 'i1' })),
+    ids.map((edgeId) => ({ type: 'closed-port-reported' as const, edgeId, incarnation: 'i1' })),
     fc.constant(null),
   );
   fc.assert(
     fc.property(fc.array(fc.tuple(event, fc.nat(6_000))), (steps) => {
       const harness = new MembershipHarness();
-      harness.ports.set('a', 'refuses').set('b', 'accepts');
+      harness.ports.set('a', 'closed').set('b', 'accepts');
       harness.handle(restored('a'));
       let session = 0;
       const ended = new Set<string>();

@@ -1,46 +1,46 @@
-/** Whether a port refuses connections, which proves that no process listens there. */
+/** Whether a port is closed, which proves that no process listens there. */
 import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
 import type { HostPort } from './host-port.js';
 
-/** A refusal takes one round trip. */
+/** A closed port answers in one round trip. */
 const TIMEOUT_MS = 500;
 /** A name with more addresses is a balancer's. */
 const ADDRESSES_MAX = 8;
 
 /**
- * Resolves with true if every address of the host refuses the connection (ECONNREFUSED), and with
+ * Resolves with true if the port of every address of the host is closed (ECONNREFUSED), and with
  * false on everything else: an accepted connection, silence, an unreachable network, a name that
  * does not resolve. Never rejects.
  */
-export async function isPortRefused({ host, port }: HostPort): Promise<boolean> {
+export async function isPortClosed({ host, port }: HostPort): Promise<boolean> {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const timedOut = new Promise<false>((resolve) => {
     signal.addEventListener('abort', () => resolve(false), { once: true });
   });
-  return Promise.race([allRefuse(host, port, signal), timedOut]);
+  return Promise.race([areAllClosed(host, port, signal), timedOut]);
 }
 
-async function allRefuse(host: string, port: number, signal: AbortSignal): Promise<boolean> {
+async function areAllClosed(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   try {
     const addresses = await lookup(host, { all: true });
     if (addresses.length > ADDRESSES_MAX) return false;
-    const refused = await Promise.all(
-      addresses.map(({ address }) => refusesConnection(address, port, signal)),
+    const closed = await Promise.all(
+      addresses.map(({ address }) => isAddressClosed(address, port, signal)),
     );
-    return refused.length > 0 && refused.every(Boolean);
+    return closed.length > 0 && closed.every(Boolean);
   } catch {
     return false;
   }
 }
 
-function refusesConnection(host: string, port: number, signal: AbortSignal): Promise<boolean> {
+function isAddressClosed(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
-    const end = (isRefused: boolean) => {
+    const end = (isClosed: boolean) => {
       signal.removeEventListener('abort', onAbort);
       socket.destroy();
-      resolve(isRefused);
+      resolve(isClosed);
     };
     const onAbort = () => end(false);
     signal.addEventListener('abort', onAbort, { once: true });

@@ -1,53 +1,53 @@
 /**
- * Edges whose device port refuses connections: their process is gone, and control has not placed
+ * Edges whose device port is closed: their process is gone, and control has not placed
  * their shards yet. An edge is checked only with a reason: control suspects it, no control is
  * connected, or a connect to it has failed. Checks of one edge are shared by all devices.
  */
 import type { Counter } from 'prom-client';
 import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import { devicePortOf } from '../../common/cluster/edge-address.js';
-import { isPortRefused } from '../../common/net/port-refusal.js';
+import { isPortClosed } from '../../common/net/closed-port.js';
 import type { Metrics } from '../../common/process/metrics.js';
 
-interface RefusedEdgesOptions {
+interface ClosedPortsOptions {
   /** Whether control suspects the edge, or cannot say. */
   readonly isSuspect: (edge: AssignedEdge) => boolean;
   /** Whether a control is connected, which will place the shards of an edge that is gone. */
   readonly hasControl: () => boolean;
-  /** Tells control that the edge refuses connections. */
+  /** Tells control that the port of the edge is closed. */
   readonly report: (edge: AssignedEdge) => void;
   readonly metrics: Metrics;
 }
 
 interface Check {
-  /** Time of the first of the refusals in a row; undefined: the last result was no refusal. */
-  refusedSinceMs: number | undefined;
+  /** Time of the first of the results in a row by which the port is closed; undefined: it is open. */
+  closedSinceMs: number | undefined;
   checkedAtMs: number;
   reportedAtMs: number;
   inProgress: Promise<boolean> | undefined;
 }
 
-/** Validity of a refusal, and of any result of a suspect edge. */
+/** Validity of a result by which a port is closed, and of any result of a suspect edge. */
 export const CHECK_INTERVAL_MS = 100;
-/** Validity of the result of an edge that does not refuse, while no control is connected. */
+/** Validity of the result of an open port while no control is connected. */
 const CHECK_INTERVAL_MS_UNKNOWN = 1_000;
 const REPORT_INTERVAL_MS = 1_000;
 /**
- * Time from the first refusal until devices are sent to another edge as guests. Control needs a
+ * Time since a port is closed until devices are sent to another edge as guests. Control needs a
  * fraction of it to place the shards; without control, the edge may restart in place.
  */
 const HOLD_MS = 1_000;
 const HOLD_MS_WITHOUT_CONTROL = 500;
 
-export class RefusedEdges {
+export class ClosedPorts {
   /** By id and process; only edges of the assignment. */
   readonly #checks = new Map<string, Check>();
-  readonly #refusals: Counter;
+  readonly #closedFound: Counter;
 
-  constructor(readonly options: RefusedEdgesOptions) {
-    this.#refusals = options.metrics.counter(
-      'longline_router_edge_refusals_total',
-      'Checks of edges that found that their device port refuses connections',
+  constructor(readonly options: ClosedPortsOptions) {
+    this.#closedFound = options.metrics.counter(
+      'longline_router_closed_ports_total',
+      'Checks of edges that found that their device port is closed',
     );
   }
 
@@ -59,15 +59,15 @@ export class RefusedEdges {
 
   /** Whether the edge has to be checked before a device is sent to it. */
   isDoubtful(edge: AssignedEdge): boolean {
-    return this.#isRefused(edge) || this.options.isSuspect(edge);
+    return this.#isClosed(edge) || this.options.isSuspect(edge);
   }
 
-  /** Resolves with whether the edge refuses connections. */
+  /** Resolves with whether the port of the edge is closed. */
   async check(edge: AssignedEdge): Promise<boolean> {
     const check = this.#checkOf(edge);
-    const isUrgent = check.refusedSinceMs !== undefined || this.options.hasControl();
+    const isUrgent = check.closedSinceMs !== undefined || this.options.hasControl();
     const intervalMs = isUrgent ? CHECK_INTERVAL_MS : CHECK_INTERVAL_MS_UNKNOWN;
-    if (performance.now() < check.checkedAtMs + intervalMs) return this.#isRefused(edge);
+    if (performance.now() < check.checkedAtMs + intervalMs) return this.#isClosed(edge);
     check.inProgress ??= this.#probe(edge, check);
     return check.inProgress;
   }
@@ -78,15 +78,15 @@ export class RefusedEdges {
   }
 
   /**
-   * Returns the edge for devices of `shard`: its owner, or another one when the owner has refused
-   * connections for too long. All routers choose the same one.
+   * Returns the edge for devices of `shard`: its owner, or another one when the port of the owner
+   * has been closed for too long. All routers choose the same one.
    * @param mayHold whether devices can wait for control to place the shard
    */
   edgeFor(assignment: Assignment, shard: number, mayHold = true): AssignedEdge | undefined {
     const owner = ownerOf(assignment, shard);
-    if (owner === undefined || !this.#isRefused(owner)) return owner;
+    if (owner === undefined || !this.#isClosed(owner)) return owner;
     if (mayHold && !this.#isGone(owner)) return owner;
-    const others = assignment.edges.filter((edge) => edge !== owner && !this.#isRefused(edge));
+    const others = assignment.edges.filter((edge) => edge !== owner && !this.#isClosed(edge));
     const preferred = others.filter((edge) => {
       return edge.intent === 'none' && (!this.options.hasControl() || !this.isDoubtful(edge));
     });
@@ -95,29 +95,29 @@ export class RefusedEdges {
   }
 
   async #probe(edge: AssignedEdge, check: Check): Promise<boolean> {
-    const isRefused = await isPortRefused(devicePortOf(edge));
+    const isClosed = await isPortClosed(devicePortOf(edge));
     const nowMs = performance.now();
     check.inProgress = undefined;
     check.checkedAtMs = nowMs;
-    if (isRefused) check.refusedSinceMs ??= nowMs;
-    else check.refusedSinceMs = undefined;
-    if (isRefused) this.#onRefused(nowMs, edge, check);
-    return isRefused;
+    if (isClosed) check.closedSinceMs ??= nowMs;
+    else check.closedSinceMs = undefined;
+    if (isClosed) this.#onClosedPort(nowMs, edge, check);
+    return isClosed;
   }
 
-  #onRefused(nowMs: number, edge: AssignedEdge, check: Check): void {
-    this.#refusals.inc();
+  #onClosedPort(nowMs: number, edge: AssignedEdge, check: Check): void {
+    this.#closedFound.inc();
     if (nowMs < check.reportedAtMs + REPORT_INTERVAL_MS) return;
     check.reportedAtMs = nowMs;
     this.options.report(edge);
   }
 
-  #isRefused(edge: AssignedEdge): boolean {
-    return this.#checks.get(keyOf(edge))?.refusedSinceMs !== undefined;
+  #isClosed(edge: AssignedEdge): boolean {
+    return this.#checks.get(keyOf(edge))?.closedSinceMs !== undefined;
   }
 
   #isGone(edge: AssignedEdge): boolean {
-    const sinceMs = this.#checks.get(keyOf(edge))?.refusedSinceMs;
+    const sinceMs = this.#checks.get(keyOf(edge))?.closedSinceMs;
     if (sinceMs === undefined) return false;
     const holdMs = this.options.hasControl() ? HOLD_MS : HOLD_MS_WITHOUT_CONTROL;
     return performance.now() >= sinceMs + holdMs;
@@ -129,7 +129,7 @@ export class RefusedEdges {
     if (existing !== undefined) return existing;
     const never = Number.NEGATIVE_INFINITY;
     const check = {
-      refusedSinceMs: undefined,
+      closedSinceMs: undefined,
       checkedAtMs: never,
       reportedAtMs: never,
       inProgress: undefined,

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
-import { isPortRefused } from '../../../common/net/port-refusal.js';
+import { isPortClosed } from '../../../common/net/closed-port.js';
 
 async function listening(): Promise<{ port: number; close(): Promise<void> }> {
   const server = createServer((socket) => socket.destroy());
@@ -11,21 +11,21 @@ async function listening(): Promise<{ port: number; close(): Promise<void> }> {
 
 test('tells a port without a process from one that accepts, and resets, connections', async () => {
   const { port, close } = await listening();
-  expect(await isPortRefused({ host: '127.0.0.1', port })).toBe(false);
+  expect(await isPortClosed({ host: '127.0.0.1', port })).toBe(false);
   await close();
-  expect(await isPortRefused({ host: '127.0.0.1', port })).toBe(true);
+  expect(await isPortClosed({ host: '127.0.0.1', port })).toBe(true);
 });
 
-test('takes neither an unreachable address nor an unknown name for a refusal', async () => {
+test('takes neither an unreachable address nor an unknown name for a closed port', async () => {
   // A broadcast address has no route.
-  expect(await isPortRefused({ host: '255.255.255.255', port: 7000 })).toBe(false);
-  expect(await isPortRefused({ host: 'name.invalid', port: 7000 })).toBe(false);
+  expect(await isPortClosed({ host: '255.255.255.255', port: 7000 })).toBe(false);
+  expect(await isPortClosed({ host: 'name.invalid', port: 7000 })).toBe(false);
 });
 
-test('a name is refused only if all of its addresses are', async () => {
+test('a port is closed only if all of its addresses are', async () => {
   const { port, close } = await listening();
   // `localhost` may also have the address ::1, at which nothing listens.
-  expect(await isPortRefused({ host: 'localhost', port })).toBe(false);
+  expect(await isPortClosed({ host: 'localhost', port })).toBe(false);
   await close();
-  expect(await isPortRefused({ host: 'localhost', port })).toBe(true);
+  expect(await isPortClosed({ host: 'localhost', port })).toBe(true);
 });
