@@ -72,8 +72,11 @@ export class Clocks {
   }
 }
 
-/** A reader sees the old content or the new one, never a part. */
+let replacements = 0;
+
+/** A reader sees the old content or the new one, never a part. Several faults may set one clock. */
 async function replaceFile(path: string, content: string): Promise<void> {
-  await writeFile(`${path}.new`, content);
-  await rename(`${path}.new`, path);
+  const next = `${path}.${++replacements}`;
+  await writeFile(next, content);
+  await rename(next, path);
 }
