@@ -12,14 +12,19 @@ export interface BenchCluster {
   stop(): Promise<void>;
 }
 
-export type BenchClusterOptions = Pick<LocalClusterOptions, 'edges' | 'routers' | 'controls'> & {
+type ClusterOptions = Pick<LocalClusterOptions, 'edges' | 'routers' | 'controls' | 'launchOf'>;
+
+export type BenchClusterOptions = ClusterOptions & {
+  /** Listening address of Redis; the loopback by default. */
+  readonly redisHost?: string;
   /** Settings of every role. */
   readonly env?: NodeJS.ProcessEnv;
 };
 
 /** Resolves when the cluster is ready. Errors that roles log are printed on standard error. */
 export async function startBenchCluster(options: BenchClusterOptions): Promise<BenchCluster> {
-  const redis = await startRedis({ onProgress: progress });
+  const { redisHost: host, ...roles } = options;
+  const redis = await startRedis({ onProgress: progress, ...(host && { host }) });
   let cluster: LocalCluster | undefined;
   const stop = async () => {
     await cluster?.stop();
@@ -27,7 +32,7 @@ export async function startBenchCluster(options: BenchClusterOptions): Promise<B
   };
   try {
     cluster = await LocalCluster.start({
-      ...options,
+      ...roles,
       redisUrl: redis.url,
       ports: 'free',
       restart: false,
