@@ -45,7 +45,15 @@ test('rejects invalid options', () => {
     ['--seconds', '0'],
     ['--clients', 'many'],
     ['--seed', '-1'],
+    ['--only', 'losePower'],
+    ['--only', 'killMaster', '--redis', 'standalone'],
   ]) {
     expect(longline('drill', ...args).status).toBe(2);
   }
+});
+
+test('names the options that a kind of fault needs', () => {
+  const { stderr } = longline('drill', '--only', 'losePower,promoteStaleReplica');
+  expect(stderr).toContain('losePower needs --redis-faults and --redis standalone');
+  expect(stderr).toContain('promoteStaleReplica needs --redis-faults and --redis cluster');
 });
