@@ -107,6 +107,20 @@ describe('PushMany', () => {
     ]);
   });
 
+  test('begins no push after the caller has cancelled, and counts those', async () => {
+    const clientIds = Array.from({ length: 10_000 }, (_, i) => `abandoned-${i}`);
+    const request = PushManyRequest.fromPartial({ clientIds, payload: Buffer.from('x') });
+    const error = await new Promise<ServiceError | null>((resolve) => {
+      const pushing = client.pushMany(request, resolve);
+      setTimeout(() => pushing.cancel(), 50);
+    });
+    expect(error?.code).toBe(status.CANCELLED);
+    await eventually(async () => {
+      const abandoned = await running.metric('router', 'longline_router_pushes_abandoned_total');
+      expect(abandoned).toBeGreaterThan(0);
+    });
+  });
+
   test.each([0, 10_001])('rejects %d clientIds', async (count) => {
     const clientIds = new Array<string>(count).fill('x');
     await expect(pushMany({ clientIds })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
