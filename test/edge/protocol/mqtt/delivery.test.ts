@@ -54,7 +54,7 @@ describe('pushes', () => {
       jest.useFakeTimers({ now: 1_000 });
       const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
       fill(harness, 1, 32);
-      jest.setSystemTime(11_001);
+      jest.advanceTimersByTime(10_001);
       harness.mqtt.sweep();
       expect(harness.takeCalls()).toEqual(['resumePushes']);
       fill(harness, 33, 64);
@@ -62,6 +62,18 @@ describe('pushes', () => {
       expect(harness.receive(hex('4002 0003'))).toEqual(['confirmSingle 3-0']);
       harness.end(ALICE, 'peer');
       expect(harness.takeCalls()[1]).toMatch(/^expire \d+ 1:1-0 2:2-0 4:4-0 /);
+    });
+
+    test.each([3_600_000, -3_600_000])('keep their time when the clock is set by %d ms', (ms) => {
+      jest.useFakeTimers({ now: 7_200_000 });
+      const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
+      fill(harness, 1, 32);
+      jest.setSystemTime(7_200_000 + ms);
+      harness.mqtt.sweep();
+      expect(harness.takeCalls()).toEqual([]);
+      jest.advanceTimersByTime(10_001);
+      harness.mqtt.sweep();
+      expect(harness.takeCalls()).toEqual(['resumePushes']);
     });
 
     test('are bounded in number', () => {
@@ -80,7 +92,7 @@ describe('pushes', () => {
       jest.useFakeTimers({ now: 1_000 });
       const harness = new MqttHarness(4, PERSISTENT, SUBSCRIBED);
       fill(harness, 1, 32);
-      jest.setSystemTime(61_000);
+      jest.advanceTimersByTime(60_000);
       harness.mqtt.sweep();
       expect(harness.takeCalls()).toEqual(['resumePushes']);
       harness.end(ALICE, 'peer');
@@ -91,10 +103,10 @@ describe('pushes', () => {
       jest.useFakeTimers({ now: 1_000 });
       const harness = new MqttHarness(5, { properties: '210021' }, SUBSCRIBED);
       fill(harness, 1, 32);
-      jest.setSystemTime(11_001);
+      jest.advanceTimersByTime(10_001);
       harness.mqtt.sweep();
       fill(harness, 33, 33);
-      jest.setSystemTime(90_000);
+      jest.advanceTimersByTime(80_000);
       harness.mqtt.sweep();
       expect(harness.push('34-0')).toBeUndefined();
       harness.receive(hex('4002 0001'));
