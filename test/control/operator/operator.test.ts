@@ -431,7 +431,11 @@ test('gRPC returns the same responses', async () => {
   ]);
   const one = await call<GetEdgeResponse>((done) => client.getEdge({ edgeId: 'edge-1' }, done));
   expect(one).toEqual({
-    edge: { ...edges[0], lastReportAgeMs: expect.any(Number) },
+    edge: {
+      ...edges[0],
+      lastReportAgeMs: expect.any(Number),
+      lastReportAtMs: expect.any(Number),
+    },
     shards: [0, 1],
   });
   const { shards } = await call<ListShardsResponse>((done) => client.listShards({}, done));
