@@ -63,9 +63,10 @@ program
   .option('--clients <count>', 'number of devices', wholeNumber(1, 20_000), 1_500)
   .option('--rate <count>', 'pushes per second', wholeNumber(1, 10_000), 300)
   .addOption(
-    new Option('--redis <kind>', 'kind of Redis')
-      .choices(['standalone', 'cluster'])
-      .default('standalone'),
+    new Option(
+      '--redis <kind>',
+      'kind of Redis; standalone by default, or as the chosen faults need it',
+    ).choices(['standalone', 'cluster']),
   )
   .option('--network', 'also partition the network and damage its packets (root, Linux)')
   .option('--clocks', 'also step the clocks of the roles and of Redis, and let them drift')

@@ -13,6 +13,7 @@ function fakeRole(env: NodeJS.ProcessEnv, restart: boolean): RoleProcess {
   role = new RoleProcess({
     name: 'fake',
     script: join(packageRoot, 'test/cli/local/fake-role.mjs'),
+    command: [],
     nodeOptions: [],
     env: { ...process.env, ...env },
     restart,
