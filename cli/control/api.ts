@@ -38,7 +38,7 @@ export interface EdgeView {
   readonly connections: number | null;
   readonly guests: number | null;
   readonly ready: boolean | null;
-  /** What does not work on the edge. */
+  /** Problems of the edge, as in its /readyz. */
   readonly reasons: readonly string[];
 }
 

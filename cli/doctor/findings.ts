@@ -40,7 +40,7 @@ export type RedisReadings =
       /** Keys evicted since the server started. */
       readonly evictedKeys: number;
       readonly appendOnly: boolean | undefined;
-      /** Of this machine and of the processes that have reported. Empty: Redis does not say. */
+      /** Clocks of this machine and of the processes that have reported. Empty: Redis does not say. */
       readonly clocks: readonly ClockReport[];
     };
 

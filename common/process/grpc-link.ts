@@ -33,7 +33,7 @@ export const LINK_OPTIONS: ChannelOptions = {
   'grpc.dns_min_time_between_resolutions_ms': 5_000,
 };
 
-/** What tells the processes of one cluster from those of another. */
+/** Tells the processes of one cluster from those of another. */
 export interface ClusterIdentity {
   readonly redisPrefix: string;
   /** Undefined: the cluster has no name. */

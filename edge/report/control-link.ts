@@ -24,7 +24,7 @@ const SOON_MS = 50;
  */
 const BETWEEN_MS = 250;
 
-/** What control has requested. */
+/** Rates and deadlines that control has requested. */
 export interface Pace {
   readonly goawaysPerSecond: number;
   /** Deadline of the drain, in ms of the monotonic clock. Undefined: none. */

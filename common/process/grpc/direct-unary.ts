@@ -24,7 +24,7 @@ import { deadlineIn, toServiceError } from './calls.js';
 
 type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
 
-/** Of a message: a flag for compression, and the length in four bytes. */
+/** A message starts with a flag for compression, and its length in four bytes. */
 const PREFIX_BYTES = 5;
 const PLAIN_TYPES = ['application/grpc', 'application/grpc+proto'];
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;

@@ -394,6 +394,7 @@ describe('a connected client', () => {
       {
         edgeId: 'edge-2',
         connectedAtMs: expect.any(Number),
+        connectedForMs: expect.any(Number),
         protocol: 'sse',
         remoteAddress: `127.0.0.1:${localPort}`,
         guest: false,

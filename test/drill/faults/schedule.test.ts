@@ -57,7 +57,7 @@ test('there are lulls, so that promises in calm are checked, too', () => {
   expect(Math.max(...gaps)).toBeGreaterThan(12_000);
 });
 
-test('every kind of fault says what it does and how it heals', () => {
+test('every kind of fault says what it does and how the cluster recovers', () => {
   for (const { family, effect, recovery } of Object.values(CLUSTER_KINDS)) {
     expect(FAMILIES).toContain(family);
     expect(effect).not.toBe('');

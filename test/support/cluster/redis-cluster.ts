@@ -27,7 +27,7 @@ export interface TestCluster {
 const MASTERS = 3;
 
 export interface TestClusterOptions {
-  /** Of each master: 0 or 1. */
+  /** Replicas of each master: 0 or 1. */
   readonly replicas?: number;
   /** Serve the slots of the other masters when one is down. */
   readonly isPartial?: boolean;

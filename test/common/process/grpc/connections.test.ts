@@ -151,7 +151,7 @@ function callOnce(
 const closed = (reason: string) => server.metric('connections_closed_total', { reason });
 
 test('calls of grpc-js go on through several ages of their connection', async () => {
-  // Longer than any call takes on a busy machine: a client repeats a call that was refused once.
+  // Longer than any call takes on a busy machine: a client repeats a rejected call once.
   await start({ ageMsMax: 2_000 });
   const client = server.client();
   const errors: ServiceError[] = [];

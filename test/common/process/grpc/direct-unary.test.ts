@@ -1,4 +1,4 @@
-/** What a caller sees is the same whether the library answers a call or `answerDirectly` does. */
+/** Callers see the same whether the library answers a call or `answerDirectly` does. */
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import {
