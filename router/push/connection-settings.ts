@@ -5,7 +5,7 @@ import type { ConnectionsConfig } from '../../common/process/grpc/connections.js
 
 const HOUR_MS = 3_600_000;
 /** Where no bound is set. */
-const CONNECTIONS_DEFAULT_MAX = 4_096;
+const CONNECTIONS_DEFAULT_MAX = 1_024;
 /** Share of the open-file limit that connections of backends may use. */
 const OPEN_FILES_SHARE = 1 / 4;
 
@@ -14,7 +14,7 @@ export const connectionSettings = {
     .optional()
     .describe(
       'Maximum number of gRPC connections of backends; more are closed at once and counted. Unset: ' +
-        '4096, or a quarter of the open-file limit if that is less; a value over it is an error at ' +
+        '1024, or a quarter of the open-file limit if that is less; a value over it is an error at ' +
         'startup (raise `ulimit -n`).',
     ),
   LONGLINE_ROUTER_GRPC_CALLS_PER_CONNECTION_MAX: integer(1, 1_000_000)

@@ -110,12 +110,16 @@ describe('PushMany', () => {
   test('begins no push after the caller has cancelled, and counts those', async () => {
     const clientIds = Array.from({ length: 10_000 }, (_, i) => `abandoned-${i}`);
     const request = PushManyRequest.fromPartial({ clientIds, payload: Buffer.from('x') });
-    const error = await new Promise<ServiceError | null>((resolve) => {
-      const pushing = client.pushMany(request, resolve);
-      setTimeout(() => pushing.cancel(), 50);
-    });
-    expect(error?.code).toBe(status.CANCELLED);
+    const pushUntil = (cancelledAfterMs: number) =>
+      new Promise<ServiceError | null>((resolve) => {
+        const pushing = client.pushMany(request, resolve);
+        setTimeout(() => pushing.cancel(), cancelledAfterMs);
+      });
+    let waitMs = 5;
+    // Too early, the router does not even receive the call; too late, it is done.
     await eventually(async () => {
+      const error = await pushUntil((waitMs += 20));
+      expect(error?.code).toBe(status.CANCELLED);
       const abandoned = await running.metric('router', 'longline_router_pushes_abandoned_total');
       expect(abandoned).toBeGreaterThan(0);
     });

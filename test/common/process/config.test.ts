@@ -46,7 +46,7 @@ describe('parseEdgeConfig', () => {
       shardCount: 4096,
       port: 7000,
       adminPort: 7001,
-      connectionsMax: 19_488,
+      connectionsMax: 18_976,
       corsOrigins: { isNone: true },
     });
   });
@@ -229,10 +229,10 @@ describe('the front proxy of a router', () => {
   });
 
   test('accepts at most half as many devices as there are spare descriptors', () => {
-    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(9_488);
+    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(8_976);
     const set = (max: string) => ({ ...withFront, LONGLINE_ROUTER_FRONT_DEVICES_MAX: max });
-    expect(parseRouterConfig(set('9488'), 20_000).front!.devicesMax).toBe(9_488);
-    expect(() => parseRouterConfig(set('9489'), 20_000)).toThrow(/open-file limit of 20002/);
+    expect(parseRouterConfig(set('8976'), 20_000).front!.devicesMax).toBe(8_976);
+    expect(() => parseRouterConfig(set('8977'), 20_000)).toThrow(/open-file limit of 20002/);
     expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
   });
 
