@@ -9,6 +9,8 @@ import type { PlanStep } from './plan.js';
 
 export class PlanQueue {
   #steps: PlanStep[] = [];
+  /** Ids of edges that could not receive when the plan was made, and so get nothing from it. */
+  #leftOut: readonly string[] = [];
 
   constructor(readonly cooldowns: Cooldowns) {}
 
@@ -20,8 +22,15 @@ export class PlanQueue {
     return this.#steps.length;
   }
 
-  replace(steps: readonly PlanStep[]): void {
+  /** @param leftOut ids of edges for which it is worth to plan anew once they can receive */
+  replace(steps: readonly PlanStep[], leftOut: readonly string[] = []): void {
     this.#steps = [...steps];
+    this.#leftOut = leftOut;
+  }
+
+  /** Whether a new plan would also give shards to an edge that could not receive before. */
+  isOutdated(canReceive: (edgeId: string) => boolean): boolean {
+    return this.#leftOut.some(canReceive);
   }
 
   /** Returns steps that were taken and whose moves have not been stored. */

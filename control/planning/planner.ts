@@ -327,14 +327,24 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return step;
   }
 
-  /** Balancing is finished when a plan finds no more moves for it. */
+  /**
+   * Steps that wait are planned anew only if an edge can receive that could not before: a drain may
+   * take long, and would go to the other edges alone. Balancing is finished when a plan finds no
+   * more moves for it.
+   */
   #planIfDue(nowMs: number, content: Content, on: Position): Content {
     if (nowMs < this.#planAtMs!) return content;
     this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
-    if (this.#isPaused || this.#isFrozen || this.#queue.length > 0) return content;
+    if (this.#isPaused || this.#isFrozen) return content;
+    const canReceive = (edgeId: string) => this.#view.canReceive(nowMs, edgeId);
+    if (this.#queue.length > 0 && !this.#queue.isOutdated(canReceive)) return content;
     const plan = makePlan(content, on, this.#view.planInputs(nowMs, content), false);
     if (plan.problems.length > 0) this.#problem = plan.problems.join('; ');
-    this.#queue.replace(plan.steps);
+    const open = content.edges.flatMap(({ id, intent }) => (intent === 'none' ? [id] : []));
+    this.#queue.replace(
+      plan.steps,
+      open.filter((edgeId) => !canReceive(edgeId)),
+    );
     return { ...content, isBalancing: content.isBalancing && plan.isUnfinished };
   }
 

@@ -4,7 +4,7 @@
  * operator requests the load is as even as possible.
  */
 
-import type { Intent } from '../../common/cluster/assignment.js';
+import type { Assignment, Intent } from '../../common/cluster/assignment.js';
 import { comparePositions } from '../../common/wire/position.js';
 import { isSameContent } from '../../control/planning/transitions.js';
 import { seededRandom } from './random.js';
@@ -17,6 +17,10 @@ const CALM_MS = 150_000;
 /** Long enough for the moves of the operator's plan. */
 const BALANCING_MS = 240_000;
 const TRIES = 4;
+/** Nothing may change for so long in the end: control plans again in between, and finds nothing. */
+const SETTLED_MS = 35_000;
+/** Time until then at most. Long enough to move every shard once more, and slowly. */
+const SETTLING_MS = 600_000;
 
 export interface RoundResult {
   readonly violations: readonly string[];
@@ -131,8 +135,20 @@ export function chaosRound(
     if (plan !== undefined) cluster.leader.handle({ type: 'apply', plan });
     cluster.clock.runUntil(cluster.nowMs + BALANCING_MS / TRIES);
   }
+  settle(cluster);
   checkConverged(cluster);
   return { violations: cluster.violations, maxOverReachable: cluster.maxOverReachable() };
+}
+
+/** A drain of many shards may have begun late, and the operator's last plan after it. */
+function settle(cluster: SimCluster): void {
+  const { store, nowMs: sinceMs } = cluster;
+  let before: Assignment | undefined;
+  while (store.assignment !== before && cluster.nowMs < sinceMs + SETTLING_MS) {
+    before = store.assignment;
+    cluster.clock.runUntil(cluster.nowMs + SETTLED_MS);
+  }
+  if (store.assignment !== before) cluster.addViolation('the assignment does not settle');
 }
 
 function checkConverged(cluster: SimCluster): void {

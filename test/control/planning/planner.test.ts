@@ -161,6 +161,22 @@ test('drains an edge', () => {
   expect(harness.shardCounts()).toEqual({ a: 0, b: 16 });
 });
 
+test('a drain goes also to an edge that can receive only after it has begun', () => {
+  const harness = new PlannerHarness(64).start('a');
+  const absent = edge('c', { isAlive: false });
+  harness.setMembers(edge('a'), edge('b'), absent);
+  harness.setIntent('a', 'draining');
+  harness.passWithReports(['a', 'b'], 10_000);
+  expect(harness.shardCounts()).toMatchObject({ c: 0 });
+  harness.edges = [edge('a'), edge('b'), edge('c')];
+  harness.sendEdges();
+  for (let passed = 0; passed < 200_000; passed += 2_000) {
+    harness.passWithReports(['a', 'b', 'c'], 2_000);
+    expect(harness.moves().filter((move) => move.includes('b>c'))).toEqual([]);
+  }
+  expect(harness.shardCounts()).toEqual({ a: 0, b: 32, c: 32 });
+});
+
 test('cancelling a drain rolls back acquiring moves and completes the others', () => {
   const harness = PlannerHarness.withEdges('a', 'b');
   harness.setIntent('a', 'draining');
