@@ -54,7 +54,7 @@ export function answerDirectly<Request, Response>(
   { requestBytesMax, onCall }: { readonly requestBytesMax: number; readonly onCall: OnCall },
 ): void {
   const answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-    stream.on('error', () => {}); // Of a connection that broke; `close` follows.
+    stream.on('error', ignore); // The connection broke; `close` follows.
     const onEnd = onCall();
     if (typeof onEnd !== 'function') return sendError(stream, onEnd);
     stream.once('close', onEnd);
@@ -64,10 +64,15 @@ export function answerDirectly<Request, Response>(
       if (request === undefined)
         return sendError(stream, malformed('the message cannot be decoded'));
       const call = new DirectCall(stream, headers, request);
-      handle(call as unknown as ServerUnaryCall<Request, Response>, (error, response) => {
-        if (error !== null) sendError(stream, error);
-        else sendResponse(stream, method.responseSerialize(response!));
-      });
+      try {
+        handle(call as unknown as ServerUnaryCall<Request, Response>, (error, response) => {
+          if (error !== null) sendError(stream, error);
+          else sendResponse(stream, method.responseSerialize(response!));
+        });
+      } catch (error) {
+        // Like the library: one call fails, the others go on.
+        sendError(stream, failed(error as Error));
+      }
     });
   };
   // The library does not offer its servers.
@@ -186,10 +191,16 @@ function sendResponse(stream: ServerHttp2Stream, message: Buffer): void {
   framed[0] = 0;
   framed.writeUInt32BE(message.length, 1);
   message.copy(framed, PREFIX_BYTES);
-  stream.once('wantTrailers', () => stream.sendTrailers(OK_TRAILERS));
+  stream.once('wantTrailers', sendTrailers);
   stream.respond(RESPONSE_HEADERS, { waitForTrailers: true });
   stream.end(framed);
 }
+
+function sendTrailers(this: ServerHttp2Stream): void {
+  this.sendTrailers(OK_TRAILERS);
+}
+
+function ignore(): void {}
 
 /** A response without a message: its headers are the trailers, too. */
 function sendError(
@@ -213,6 +224,10 @@ function isClosed(stream: ServerHttp2Stream): boolean {
 /** The statuses are those that gRPC prescribes (statuscodes.md), like those of the library. */
 function malformed(message: string, code = status.INTERNAL): Partial<ServiceError> {
   return { ...toServiceError(rejection('REQUEST_MALFORMED', message)), code };
+}
+
+function failed({ message }: Error): Partial<ServiceError> {
+  return { ...toServiceError(rejection('INTERNAL', message)), code: status.UNKNOWN };
 }
 
 function tooLarge(bytes: number, bytesMax: number): Partial<ServiceError> {

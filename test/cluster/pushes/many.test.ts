@@ -118,7 +118,8 @@ describe('PushMany', () => {
     let waitMs = 5;
     // Too early, the router does not even receive the call; too late, it is done.
     await eventually(async () => {
-      const error = await pushUntil((waitMs += 20));
+      waitMs += 20;
+      const error = await pushUntil(waitMs);
       expect(error?.code).toBe(status.CANCELLED);
       const abandoned = await running.metric('router', 'longline_router_pushes_abandoned_total');
       expect(abandoned).toBeGreaterThan(0);

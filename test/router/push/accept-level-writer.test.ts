@@ -153,7 +153,8 @@ describe('fsynced', () => {
       await link.commands.config('SET', name, value);
       const before = await link.commands.xlen('ll:{7}:in:a');
       const result = await writers.store(push(), FSYNCED, never);
-      expect(result).toEqual({ type: 'unavailable', reason: `${name} is ${value}` });
+      const reason = `${name} is ${value}; the accept level fsynced needs ${settings[i]![1]}`;
+      expect(result).toEqual({ type: 'unavailable', reason });
       expect(await link.commands.xlen('ll:{7}:in:a')).toBe(before);
       await link.commands.config('SET', name, settings[i]![1]);
     }

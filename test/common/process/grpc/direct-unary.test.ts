@@ -50,6 +50,7 @@ async function startEcho(isDirect: boolean): Promise<Echo> {
     const text = call.request.subarray(0, 100).toString();
     if (text === 'fail')
       return callback(toServiceError(rejection('RATE_LIMITED', 'über 5 % — zu viel')));
+    if (text === 'throw') throw new Error('thrown');
     if (text === 'deadline')
       return callback(null, Buffer.from(`${Number(call.getDeadline()) - Date.now() > 0}`));
     if (text === 'metadata') return callback(null, Buffer.from(call.metadata.get('x-a').join('|')));
@@ -174,6 +175,7 @@ test.each<[string, Buffer[], Record<string, string>?]>([
   ['a part of a message', [hello.subarray(0, 8)]],
   ['a message that cannot be decoded', [framed('undecodable')]],
   ['a failure', [framed('fail')]],
+  ['an exception', [framed('throw')]],
   ['metadata', [framed('metadata')], { 'x-a': '1' }],
   ['a timeout', [framed('deadline')], { 'grpc-timeout': '5S' }],
   ['no timeout', [framed('deadline')]],
