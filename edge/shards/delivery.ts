@@ -81,6 +81,8 @@ export class Delivery implements ShardHandler {
   readonly #sequences: Sequences;
   /** Shards whose subscription was lost and is needed, with the time of the loss. */
   readonly #lostAtMs = new Map<number, number>();
+  /** Shards with a late push, whose counters are being read. */
+  readonly #checkedShards = new Set<number>();
   readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
   readonly #malformedLog = new LogInterval();
@@ -146,7 +148,8 @@ export class Delivery implements ShardHandler {
       for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
       return;
     }
-    if (envelope.seq !== '') this.#onNumber(shard, Number(envelope.seq));
+    const { seq, id } = envelope;
+    if (seq !== '' && !this.#onNumber(shard, Number(seq), id)) return;
     const body = this.#process(shard, envelope);
     if (body === undefined || envelope.queryId === 0) return;
     const { queryId, replyChannel } = envelope;
@@ -178,20 +181,33 @@ export class Delivery implements ShardHandler {
       const counter = counters[i];
       // Undefined while Redis is unreachable: the next poll reads it.
       if (counter === undefined || !shards.isConfirmed(shard)) continue;
-      if (counter < before[i]!) this.#onLostWrites(shard, before[i]!, counter);
+      // Another reading of the counter, or a push, may have shown the loss meanwhile.
+      if (counter < Math.min(before[i]!, this.#sequences.highest(shard))) {
+        this.#sequences.restart(shard, counter);
+        this.#onLostWrites(shard, before[i]!, counter);
+      }
       if (!this.#sequences.onCounter(shard, counter)) this.#onGap(shard);
     }
   }
 
-  #onNumber(shard: number, seq: number): void {
-    if (this.#sequences.provesLoss(shard, seq)) {
-      this.#onLostWrites(shard, this.#sequences.highest(shard), seq);
-    }
-    if (!this.#sequences.onPush(shard, seq)) this.#onGap(shard);
+  /** Returns false for a push that has been processed already. */
+  #onNumber(shard: number, seq: number, id: string): boolean {
+    const before = this.#sequences.highest(shard);
+    const order = this.#sequences.onPush(shard, seq, id);
+    if (order === 'reassigned') this.#onLostWrites(shard, before, seq);
+    if (order === 'late') this.#checkCounter(shard);
+    if (order === 'gap' || order === 'reassigned') this.#onGap(shard);
+    return order !== 'duplicate';
+  }
+
+  /** One read at a time: it tells a push that arrives late from numbers that are assigned again. */
+  #checkCounter(shard: number): void {
+    if (this.#checkedShards.has(shard)) return;
+    this.#checkedShards.add(shard);
+    void this.#readCounters([shard]).then(() => this.#checkedShards.delete(shard));
   }
 
   #onLostWrites(shard: number, before: number, now: number): void {
-    this.#sequences.restart(shard, now);
     const sinceMs = performance.now() - LOSS_NOTICED_MS_MAX;
     this.options.lostHistory.onCounterFell(shard, sinceMs, before, now);
   }

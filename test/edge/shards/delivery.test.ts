@@ -1,0 +1,108 @@
+/** What `Delivery` makes of the numbers and ids of durable pushes. */
+import { beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { ShardNames } from '../../../common/cluster/shard-names.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import { RedisNames } from '../../../common/redis/redis-names.js';
+import { Delivery, type DeliveryOptions } from '../../../edge/shards/delivery.js';
+import { RedisClocks } from '../../../edge/shards/redis-clocks.js';
+import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
+import { eventually } from '../../support/eventually.js';
+
+const SHARD = 0;
+
+let delivered: string[];
+let gaps: number;
+let losses: [before: number, now: number][];
+let replies: number;
+/** The counter of the shard in Redis; undefined while Redis is unreachable. */
+let counter: number | undefined;
+let delivery: Delivery;
+
+beforeEach(() => {
+  delivered = [];
+  gaps = replies = 0;
+  losses = [];
+  counter = undefined;
+  const options = {
+    link: {
+      isCluster: false,
+      execute: async () =>
+        counter === undefined
+          ? { type: 'unknown', reason: 'Redis is away' }
+          : { type: 'done', reply: [`${counter}`] },
+    },
+    names: new ShardNames(new RedisNames(''), 4),
+    redisClocks: new RedisClocks(4),
+    shards: { owns: () => true, isConfirmed: () => true, hasClients: () => true },
+    clients: {
+      push: (_shard: number, _clientId: string, { id }: { id: string }) => {
+        delivered.push(id);
+        return 'written';
+      },
+      onGap: () => gaps++,
+    },
+    replies: { add: () => replies++ },
+    rates: { count: () => {} },
+    lostHistory: {
+      onCounterFell: (_shard: number, _sinceMs: number, before: number, now: number) =>
+        losses.push([before, now]),
+    },
+    log: pino({ level: 'silent' }),
+    metrics: new Metrics(),
+  };
+  delivery = new Delivery(options as unknown as DeliveryOptions);
+});
+
+function receive(seq: number, id = `${1_000 + seq}-0`): void {
+  const body = { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 };
+  const envelope = ShardEnvelope.encode({
+    queryId: seq,
+    replyChannel: 'lr:{0}:r',
+    clientId: 'alice',
+    body: { $case: 'push', value: body },
+    id,
+    seq: `${seq}`,
+  });
+  delivery.onMessage(SHARD, Buffer.from(envelope.finish()));
+}
+
+test('a push that two masters deliver is processed once, and is no loss', () => {
+  for (const seq of [5, 6, 5, 7, 6, 7]) receive(seq);
+  expect(delivered).toEqual(['1005-0', '1006-0', '1007-0']);
+  expect(replies).toBe(3);
+  expect(gaps).toBe(0);
+  expect(losses).toEqual([]);
+});
+
+test('a number that is assigned to another push is a loss', () => {
+  for (const seq of [5, 6, 7]) receive(seq);
+  receive(6, '2000-0');
+  receive(7, '2001-0');
+  expect(losses).toEqual([[7, 6]]);
+  expect(gaps).toBe(1);
+  expect(delivered).toEqual(['1005-0', '1006-0', '1007-0', '2000-0', '2001-0']);
+});
+
+test('a push that a former master delivers late is processed; the counter shows no loss', async () => {
+  counter = 7;
+  receive(5);
+  receive(7);
+  receive(6);
+  expect(delivered).toEqual(['1005-0', '1007-0', '1006-0']);
+  await new Promise(setImmediate);
+  expect(losses).toEqual([]);
+  expect(gaps).toBe(1);
+});
+
+test('a number from long ago makes the counter be read, which shows the loss once', async () => {
+  for (let seq = 1; seq <= 100; seq++) receive(seq);
+  counter = 2;
+  receive(1, '2000-0');
+  receive(2, '2001-0');
+  delivery.pollShardCounters(0, 1);
+  await eventually(() => losses.length > 0);
+  await new Promise(setImmediate);
+  expect(losses).toEqual([[100, 2]]);
+  expect(delivered.slice(-2)).toEqual(['2000-0', '2001-0']);
+});
