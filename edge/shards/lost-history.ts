@@ -5,12 +5,14 @@
  * First the shard gets a mark in Redis, from which each later connect learns of the loss, at any
  * edge. Then the inboxes of the connected devices are read again: those whose history is not proven
  * receive `reset`. Shards are processed at the rate at which inboxes are read, so that a loss does
- * not delay pushes; one that has more losses meanwhile stays in the queue once.
+ * not delay pushes; one that has more losses meanwhile stays in the queue once. While a master evicts
+ * keys all the time, every mark is still written, as no device may resume with an older one; but the
+ * inboxes of a shard are read at most once a minute.
  */
 import type { Counter } from 'prom-client';
 import { markLostHistory } from '../../common/cluster/history/lost-history.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
-import type { Logger } from '../../common/process/log.js';
+import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Shards } from './shards.js';
@@ -20,11 +22,18 @@ export const LOST_HISTORY_STEP_MS = 100;
 const SHARDS_PER_STEP = 64;
 /** While more inbox reads than this wait, no further shard is processed. */
 const PENDING_READS_MAX = 128;
+/** Shortest time between two readings of the inboxes of a shard because of evictions. */
+export const EVICTIONS_READ_MS = 60_000;
 
+/** Times in ms of the monotonic clock. */
 interface Loss {
-  /** Nothing was lost before this time, in ms of the monotonic clock. */
+  /** Nothing was lost before this time. */
   readonly sinceMs: number;
+  readonly noticedAtMs: number;
   readonly cause: string;
+  /** The inboxes are read only when this time has come. */
+  readonly readAtMs: number;
+  readonly isMarked: boolean;
 }
 
 export interface LostHistoryOptions {
@@ -41,7 +50,10 @@ export interface LostHistoryOptions {
 export class LostHistory {
   /** By shard; at most one loss each. */
   readonly #pending = new Map<number, Loss>();
+  /** By shard: when its inboxes were read because of a loss, in ms of the monotonic clock. */
+  readonly #readAtMs = new Map<number, number>();
   readonly #marked: Counter;
+  readonly #log = new LogInterval();
   #isStepping = false;
 
   constructor(readonly options: LostHistoryOptions) {
@@ -64,18 +76,20 @@ export class LostHistory {
    */
   onEvicted(master: string, sinceMs: number | undefined, cause: string): void {
     const { names, shards, link } = this.options;
-    const loss = { sinceMs: sinceMs ?? Number.POSITIVE_INFINITY, cause };
     for (let shard = 0; shard < names.shardCount; shard++) {
       if (!shards.owns(shard) && !shards.hasClients(shard)) continue;
-      if (link.subscriber.masterOf(names.channelOf(shard)) === master) this.#add(shard, loss);
+      if (link.subscriber.masterOf(names.channelOf(shard)) !== master) continue;
+      const readAtMs = (this.#readAtMs.get(shard) ?? Number.NEGATIVE_INFINITY) + EVICTIONS_READ_MS;
+      this.#add(shard, sinceMs ?? Number.POSITIVE_INFINITY, cause, readAtMs);
     }
   }
 
   /** The counter of the shard went back from `before` to `now`. */
   onCounterFell(shard: number, sinceMs: number, before: number, now: number): void {
-    const { log } = this.options;
-    if (this.#pending.size === 0) log.warn({ shard, before, now }, 'Redis has lost stored pushes');
-    this.#add(shard, { sinceMs, cause: `counter:${before}:${now}` });
+    if (this.#log.isDue(performance.now())) {
+      this.options.log.warn({ shard, before, now }, 'Redis has lost stored pushes');
+    }
+    this.#add(shard, sinceMs, `counter:${before}:${now}`, Number.NEGATIVE_INFINITY);
   }
 
   /** Never rejects. */
@@ -83,25 +97,58 @@ export class LostHistory {
     const { pendingReads } = this.options;
     if (this.#isStepping || this.#pending.size === 0 || pendingReads() > PENDING_READS_MAX) return;
     this.#isStepping = true;
-    const shards = [...this.#pending.keys()].slice(0, SHARDS_PER_STEP);
-    await Promise.all(shards.map((shard) => this.#tell(shard)));
+    await Promise.all(this.#due().map((shard) => this.#tell(shard)));
     this.#isStepping = false;
   }
 
-  #add(shard: number, loss: Loss): void {
+  #due(): number[] {
+    const nowMs = performance.now();
+    const due: number[] = [];
+    for (const [shard, { isMarked, readAtMs }] of this.#pending) {
+      if (due.length === SHARDS_PER_STEP) break;
+      if (!isMarked || readAtMs <= nowMs) due.push(shard);
+    }
+    return due;
+  }
+
+  #add(shard: number, sinceMs: number, cause: string, readAtMs: number): void {
     const pending = this.#pending.get(shard);
-    const sinceMs = Math.min(loss.sinceMs, pending?.sinceMs ?? Number.POSITIVE_INFINITY);
-    this.#pending.set(shard, { sinceMs, cause: loss.cause });
+    this.#pending.set(shard, {
+      sinceMs: Math.min(sinceMs, pending?.sinceMs ?? Number.POSITIVE_INFINITY),
+      noticedAtMs: performance.now(),
+      cause,
+      readAtMs: Math.min(readAtMs, pending?.readAtMs ?? Number.POSITIVE_INFINITY),
+      isMarked: false,
+    });
   }
 
   async #tell(shard: number): Promise<void> {
-    const { link, names, onMarked } = this.options;
     const loss = this.#pending.get(shard)!;
-    const written = await markLostHistory(link, names.channelOf(shard), loss.cause);
-    // Redis is away, or has no memory for the mark: the next step tries again.
-    if (written.type !== 'done') return;
+    if (!loss.isMarked && !(await this.#mark(shard, loss))) {
+      // Redis is away, or has no memory for the mark: tried again after the shards of other masters.
+      const newest = this.#pending.get(shard)!;
+      this.#pending.delete(shard);
+      this.#pending.set(shard, newest);
+      return;
+    }
+    const isNewest = this.#pending.get(shard) === loss;
+    const nowMs = performance.now();
+    if (loss.readAtMs > nowMs) {
+      if (isNewest) this.#pending.set(shard, { ...loss, isMarked: true });
+      return;
+    }
+    if (isNewest) this.#pending.delete(shard);
+    this.#readAtMs.set(shard, nowMs);
+    this.options.onMarked(shard, loss.sinceMs);
+  }
+
+  /** Returns false if it could not be written. */
+  async #mark(shard: number, { cause, noticedAtMs }: Loss): Promise<boolean> {
+    const { link, names } = this.options;
+    const noticedMsAgo = performance.now() - noticedAtMs;
+    const written = await markLostHistory(link, names.channelOf(shard), cause, noticedMsAgo);
+    if (written.type !== 'done') return false;
     if (written.reply) this.#marked.inc();
-    if (this.#pending.get(shard) === loss) this.#pending.delete(shard);
-    onMarked(shard, loss.sinceMs);
+    return true;
   }
 }

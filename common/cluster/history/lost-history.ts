@@ -18,21 +18,30 @@ export const MARK_AGE_MS = 60_000;
 export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
 
 /**
- * Input:  KEYS mark; ARGV cause, age of a new mark in ms
- * Output: 1; 0 if the shard has a mark with this cause already
+ * Input:  KEYS mark; ARGV cause, age of a new mark in ms, ms since the loss was noticed
+ * Output: 1; 0 if the shard has a mark with this cause already, or a mark that was written after the
+ *         loss was noticed
  */
 const MARK = new Script(`${LUA_COMMON}
-local mark = redis.call('GET', KEYS[1])
-if mark and string.match(mark, ' (.*)$') == ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], string.format('%.0f-0 %s', nowMs() - ARGV[2], ARGV[1]))
+local mark, now = redis.call('GET', KEYS[1]), nowMs()
+if mark then
+  local writtenAt = parse(string.match(mark, '^%S*')) + ARGV[2]
+  local isNewer = writtenAt > now - ARGV[3] and writtenAt <= now
+  if isNewer or string.match(mark, ' (.*)$') == ARGV[1] then return 0 end
+end
+redis.call('SET', KEYS[1], string.format('%.0f-0 %s', now - ARGV[2], ARGV[1]))
 return 1`);
 
-/** @param cause equal for all processes that have noticed the same loss */
+/**
+ * @param cause equal for all processes that have noticed the same loss
+ * @param noticedMsAgo what was lost by then is told by any mark that was written since
+ */
 export function markLostHistory(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   cause: string,
+  noticedMsAgo: number,
 ): Promise<Outcome<boolean>> {
-  const args = [cause, MARK_AGE_MS];
+  const args = [cause, MARK_AGE_MS, Math.floor(noticedMsAgo)];
   return MARK.run(link, [markKey(channel)], args, 'text', (written: number) => written === 1);
 }

@@ -2,7 +2,11 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
-import { LOSS_MS, markLostHistory } from '../../../../common/cluster/history/lost-history.js';
+import {
+  LOSS_MS,
+  MARK_AGE_MS,
+  markLostHistory,
+} from '../../../../common/cluster/history/lost-history.js';
 import { confirmInbox, resumeInbox, storePush } from '../../../../common/cluster/inbox.js';
 import { readPosition } from '../../../../common/cluster/inbox-position.js';
 import { Metrics } from '../../../../common/process/metrics.js';
@@ -59,7 +63,8 @@ const isProven = async (after: string) => (await read(after)).isProven;
 const isComplete = async (cursor: string) =>
   replyOf(await resumeInbox(link, CHANNEL, 'alice', cursor));
 const position = async () => replyOf(await readPosition(link, CHANNEL, 'alice'));
-const mark = async (cause = 'evicted:a:1') => replyOf(await markLostHistory(link, CHANNEL, cause));
+const mark = async (cause = 'evicted:a:1', noticedMsAgo = 0) =>
+  replyOf(await markLostHistory(link, CHANNEL, cause, noticedMsAgo));
 
 test('an id that was sent is proven while Redis knows it', async () => {
   const ids = [await storeId(), await storeId(), await storeId()];
@@ -120,6 +125,23 @@ test('a mark is written once per cause, and has no TTL', async () => {
   expect(await link.commands.get(MARK)).toBe(first);
   expect(await mark('evicted:a:2')).toBe(true);
   expect(await link.commands.ttl(MARK)).toBe(-1);
+});
+
+test('a mark that was written after a loss was noticed tells it as well', async () => {
+  const writtenMsAgo = async (ms: number) => {
+    const at = Date.now() - MARK_AGE_MS - ms;
+    await link.commands.set(MARK, `${at}-0 evicted:a:9`);
+  };
+  await writtenMsAgo(5_000);
+  expect(await mark('evicted:a:8', 30_000)).toBe(false);
+  expect(await link.commands.get(MARK)).toMatch(/ evicted:a:9$/);
+  // It was noticed after the mark.
+  expect(await mark('evicted:a:8', 1_000)).toBe(true);
+  // The clock of Redis was set back: the time of the mark proves nothing.
+  await writtenMsAgo(-60_000);
+  expect(await mark('evicted:a:8', 30_000)).toBe(true);
+  await link.commands.set(MARK, '');
+  expect(await mark('evicted:a:8', 30_000)).toBe(true);
 });
 
 test('the mark is the position of a client without an inbox, and costs no key', async () => {
