@@ -46,7 +46,7 @@ describe('parseEdgeConfig', () => {
       shardCount: 4096,
       port: 7000,
       adminPort: 7001,
-      connectionsMax: 18_976,
+      connectionsMax: 19_488,
       corsOrigins: { isNone: true },
     });
   });
