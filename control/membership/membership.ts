@@ -86,7 +86,7 @@ export type MembershipAction =
  * once count as vanished before the first of them is dead.
  */
 const SILENT_SHARE = 0.25;
-/** An edge whose port is closed a router and that has missed a report has no working session. */
+/** An edge whose port is closed to a router and that has missed a report has no working session. */
 const REPORT_MISSED_MS = 3_000;
 /** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
@@ -229,7 +229,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   ): void {
     const record = this.#edges.get(edgeId);
     if (record?.incarnation !== incarnation) return;
-    this.#probes.hasten(nowMs, edgeId);
+    // A restored edge has no probe so far: the report is the reason for one.
+    if (record.state.type === 'suspect') this.#probes.hasten(nowMs, edgeId);
     if (!isAlive(record) || nowMs < record.heardAtMs! + REPORT_MISSED_MS) return;
     const message = `edge ${edgeId} has missed a report, and its device port is closed`;
     const { session } = record.state;
@@ -297,8 +298,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #removeClosed(nowMs: number): void {
     const isHeld = this.#leaseEndsAtMs(nowMs) > nowMs;
     for (const record of this.#edges.values()) {
-      if (isHeld || record.state.type !== 'suspect') continue;
-      if (!this.#probes.isClosed(record.id)) continue;
+      if (record.state.type !== 'suspect' || !this.#probes.isClosed(record.id)) continue;
+      // The start of this control was a freeze; a router and the port say that this edge is gone.
+      const isRestored = record.heardAtMs === undefined && this.#freeze.endsAtMs === undefined;
+      if (isHeld && !isRestored) continue;
       this.#becomeDead(nowMs, record, record.state);
       this.#isUrgent = true;
     }

@@ -2,10 +2,11 @@
  * Which device ports of suspect edges to probe, and when, and which of them are proven to be
  * closed. Pure.
  *
- * A closed port answers: the machine is up and no process listens. Silence, an error of the network
- * and an accepted connection prove nothing: the process may be stopped, the cable cut, or another
- * process may listen in its place. Several such answers in a row are required, so that a listen
- * queue that overflows or a process that restarts at once is not taken for a dead one.
+ * A closed port answers: the machine is up and no process listens, as the address is that of the
+ * process and not of a balancer (docs/kubernetes.md). Silence, an error of the network and an
+ * accepted connection prove nothing: the process may be stopped, the cable cut, or another process
+ * may listen in its place. Several such answers in a row are required, so that a listen queue that
+ * overflows or a process that restarts at once is not taken for a dead one.
  */
 
 /** Answers of a closed port in a row that prove that the process is gone. */
@@ -56,11 +57,14 @@ export class PortProbes {
     port.nextAtMs = nowMs + (isUrgent ? INTERVAL_MS : INTERVAL_MS_LATER);
   }
 
-  /** A router could not connect to the edge: probes as soon as the shorter interval allows. */
+  /**
+   * A router could not connect to the suspect edge: probes as soon as the shorter interval allows,
+   * or now if it is not probed yet.
+   */
   hasten(nowMs: number, edgeId: string): void {
     const port = this.#ports.get(edgeId);
-    if (port === undefined) return;
-    port.nextAtMs = Math.min(port.nextAtMs, nowMs + INTERVAL_MS);
+    if (port === undefined) this.begin(nowMs, edgeId);
+    else port.nextAtMs = Math.min(port.nextAtMs, nowMs + INTERVAL_MS);
   }
 
   isClosed(edgeId: string): boolean {

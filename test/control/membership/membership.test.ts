@@ -321,6 +321,29 @@ test('a router that finds a closed port makes control end a session that has mis
   expect(harness.pass(500)).toEqual(['6100 replan']);
 });
 
+test('a router that finds a closed port makes a new control probe an edge of the assignment', () => {
+  const harness = new MembershipHarness();
+  harness.handle(restored('a', 'b', 'c', 'd', 'e'));
+  harness.ports.set('d', 'closed').set('e', 'closed');
+  const alive = { a: 1, b: 2, c: 3 };
+  for (const [id, session] of Object.entries(alive)) harness.handle(hello(id, session));
+  const reported = { type: 'closed-port-reported', edgeId: 'd', incarnation: 'i1' } as const;
+  expect(harness.handle({ ...reported, incarnation: 'i0' })).toEqual([]);
+  expect(harness.probes).toBe(0);
+  // The initial delay is not over.
+  expect(harness.handle(reported)).toEqual([]);
+  const actions = harness.passWithReportsOf(alive, INITIAL_DELAY_MS + 500);
+  expect(actions).toEqual([`${INITIAL_DELAY_MS} replan`]);
+  // No router has reported the fifth edge: it keeps its shards for its lease.
+  expect(harness.states()).toMatchObject({ d: 'dead', e: 'suspect' });
+  const before = harness.probes;
+  // Neither an edge that is dead nor one that is alive is probed.
+  harness.handle(reported);
+  harness.handle({ ...reported, edgeId: 'a' });
+  harness.passWithReportsOf(alive, 2_000);
+  expect(harness.probes).toBe(before);
+});
+
 test('probes a bounded number of ports at once', () => {
   const harness = MembershipHarness.converged();
   const sessions = Array.from({ length: 300 }, (_, i): [string, number] => [`edge-${i}`, 10 + i]);
