@@ -1,4 +1,4 @@
-/** What `Delivery` makes of the numbers and ids of durable pushes. */
+/** Delivery of durable pushes that arrive twice, late, or with a number that was used before. */
 import { beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
