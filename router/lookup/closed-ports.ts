@@ -85,6 +85,8 @@ export class ClosedPorts {
   edgeFor(assignment: Assignment, shard: number, mayHold = true): AssignedEdge | undefined {
     const owner = ownerOf(assignment, shard);
     if (owner === undefined || !this.#isClosed(owner)) return owner;
+    // Its devices go elsewhere, so no failed connect would cause the next check.
+    void this.check(owner);
     if (mayHold && !this.#isGone(owner)) return owner;
     const others = assignment.edges.filter((edge) => edge !== owner && !this.#isClosed(edge));
     const preferred = others.filter((edge) => {

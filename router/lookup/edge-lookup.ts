@@ -1,8 +1,8 @@
 /**
  * The edge of a device. Usually that is the owner in the newest assignment. While the port of the
  * owner is closed, the answer waits: control is about to place its shards, and a device that is sent
- * to a dead port or to a third edge has to reconnect once more. After a while, or if too many
- * answers wait, the device is sent to another edge as a guest.
+ * to a dead port or to a third edge has to reconnect once more. After a while, the device is sent to
+ * another edge as a guest; at once if too many answers wait.
  */
 import type { Counter } from 'prom-client';
 import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';
@@ -17,7 +17,7 @@ export interface FoundEdge {
 }
 
 /** Answers that wait; an HTTP request costs some kilobytes. */
-const WAITING_MAX = 10_000;
+export const WAITING_MAX = 10_000;
 /** Reached only if no edge accepts connections. */
 const WAIT_MS_MAX = 2_000;
 
@@ -53,18 +53,19 @@ export class EdgeLookup {
     const current = this.assignment();
     const edge = current && ownerOf(current, shard);
     if (edge === undefined) return undefined;
-    if (this.closedPorts.isDoubtful(edge)) return this.#wait(shard);
-    return { edge, position: current!.position };
+    if (!this.closedPorts.isDoubtful(edge)) return { edge, position: current!.position };
+    if (this.#waiting < WAITING_MAX) return this.#wait(shard);
+    // Those that wait have the ports checked.
+    return this.#found(this.closedPorts.edgeFor(current!, shard, false)!, current!, shard);
   }
 
   async #wait(shard: number): Promise<FoundEdge | undefined> {
-    const mayWait = this.#waiting < WAITING_MAX;
     const deadlineMs = performance.now() + WAIT_MS_MAX;
     this.#waiting++;
     try {
       for (;;) {
         const current = this.assignment();
-        const edge = current && this.closedPorts.edgeFor(current, shard, mayWait);
+        const edge = current && this.closedPorts.edgeFor(current, shard);
         if (edge === undefined) return undefined;
         const isReached =
           !this.closedPorts.isDoubtful(edge) || !(await this.closedPorts.check(edge));
