@@ -306,6 +306,7 @@ function shapeOf(options: DrillOptions): ScheduleShape {
   return {
     seed: options.seed,
     durationMs: options.seconds * 1000,
+    controls: controlsOf(options),
     edges: EDGES,
     routers: ROUTERS,
     devices: options.clients,

@@ -2,7 +2,7 @@
 import { redisClockObstacle } from '../clock/redis-clock.js';
 import { memoryObstacle } from '../memory/memory-groups.js';
 import { networkObstacle } from '../network/namespace.js';
-import type { Family } from './kinds/fault-kind.js';
+import { type Family, optionOf } from './kinds/fault-kind.js';
 
 /** As given on the command line. */
 export interface ChosenFamilies {
@@ -39,7 +39,7 @@ export async function chooseFamilies(
     if (!isChosen(options)) continue;
     const reason = await obstacle();
     if (reason === undefined) families.push(family);
-    else skipped.push(`--${family} is skipped: ${reason}`);
+    else skipped.push(`${family} (${optionOf(family)}) is skipped: ${reason}`);
   }
   return { families, skipped };
 }

@@ -1,7 +1,12 @@
 /** All kinds of faults, by name. A new kind is one entry in a table of `kinds/`. */
 import { BASIC_KINDS } from './kinds/basic.js';
 import { CLOCK_KINDS } from './kinds/clocks.js';
-import type { ClusterFaultKind, Family, RedisKind } from './kinds/fault-kind.js';
+import {
+  type ClusterFaultKind,
+  type Family,
+  optionOf,
+  type RedisKind,
+} from './kinds/fault-kind.js';
 import { MEMORY_KINDS } from './kinds/memory.js';
 import { NETWORK_KINDS } from './kinds/network.js';
 import { REDIS_FAULT_KINDS } from './kinds/redis-faults.js';
@@ -45,7 +50,7 @@ export function possibleKinds(
 export function requirementOf(name: FaultKindName): string {
   const { family = 'basic', redis } = clusterKind(name) ?? {};
   const options = [
-    ...(family === 'basic' ? [] : [`--${family}`]),
+    ...(family === 'basic' ? [] : [optionOf(family)]),
     ...(redis === undefined ? [] : [`--redis ${redis}`]),
   ];
   return `${name} needs ${options.join(' and ')}`;

@@ -8,7 +8,7 @@ import type { ClockSetting, Clocks } from '../../clock/clocks.js';
 import { RIGHT } from '../../clock/clocks.js';
 import { between, pick, type Random } from '../random.js';
 import { redisName } from '../redis-fixture.js';
-import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
+import { type Draw, drawRole, type FaultRun, faultKind, roleName } from './fault-kind.js';
 
 const HOUR_MS = 3_600_000;
 /** Steps of roles; the last one exceeds the TTL of the pushes of a drill. */
@@ -17,7 +17,7 @@ const STEPS_MS = [HOUR_MS, -HOUR_MS, 5 * HOUR_MS];
 const DRIFT_PPM = 10_000;
 
 interface OfMember extends ClockSetting {
-  /** Number among all roles. */
+  /** See `drawRole`. */
   readonly member: number;
   readonly forMs: number;
 }
@@ -28,13 +28,13 @@ export const CLOCK_KINDS = {
     effect: 'the clock of a role is set an hour forward or back, or five hours forward',
     recovery: 'it is set right again',
     draw: ({ shape, random }: Draw): OfMember => ({
-      member: between(random, 0, shape.edges + shape.routers),
+      member: drawRole({ shape, random }),
       aheadMs: pick(random, STEPS_MS),
       driftPpm: 0,
       forMs: between(random, 500, 8_000),
     }),
     target: clockOfMember,
-    inject: (fault, run) => setClocks([memberName(fault, run.cluster)], fault, run),
+    inject: (fault, run) => setClocks([roleName(fault.member, run.cluster)], fault, run),
   }),
   stepAllClocks: faultKind({
     family: 'clocks',
@@ -53,13 +53,13 @@ export const CLOCK_KINDS = {
     effect: 'the clock of a role is wrong by up to 90 s, and runs 1 % too fast or too slow',
     recovery: 'it is set right again',
     draw: ({ shape, random }: Draw): OfMember => ({
-      member: between(random, 0, shape.edges + shape.routers),
+      member: drawRole({ shape, random }),
       aheadMs: between(random, -90_000, 90_000),
       driftPpm: driftOf(random),
       forMs: between(random, 3_000, 15_000),
     }),
     target: clockOfMember,
-    inject: (fault, run) => setClocks([memberName(fault, run.cluster)], fault, run),
+    inject: (fault, run) => setClocks([roleName(fault.member, run.cluster)], fault, run),
   }),
   stepRedisClock: faultKind({
     family: 'clocks of Redis',
@@ -102,16 +102,7 @@ async function setClocks(
 
 /** Not the member itself: other faults of it go on meanwhile. */
 function clockOfMember(fault: OfMember, cluster: Pick<LocalCluster, 'namesOf'>): string {
-  return `clock of ${memberName(fault, cluster)}`;
-}
-
-function memberName({ member }: OfMember, cluster: Pick<LocalCluster, 'namesOf'>): string {
-  const names = [
-    cluster.namesOf('control')[0]!,
-    ...cluster.namesOf('router'),
-    ...cluster.namesOf('edge'),
-  ];
-  return names[member]!;
+  return `clock of ${roleName(fault.member, cluster)}`;
 }
 
 function driftOf(random: Random): number {

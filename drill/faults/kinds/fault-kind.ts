@@ -9,12 +9,12 @@ import type { Backend } from '../../load/backend.js';
 import type { Fleet } from '../../load/fleet.js';
 import type { MemoryGroups } from '../../memory/memory-groups.js';
 import type { Network } from '../../network/network.js';
-import type { Random } from '../random.js';
+import { between, type Random } from '../random.js';
 import type { RedisFixture } from '../redis-fixture.js';
 
 export type RedisKind = 'standalone' | 'cluster';
 
-/** `basic` faults are part of every drill; each other family is added by an option of its name. */
+/** `basic` faults are part of every drill; each other family is added by an option (`optionOf`). */
 export const FAMILIES = [
   'basic',
   'network',
@@ -26,11 +26,16 @@ export const FAMILIES = [
 
 export type Family = (typeof FAMILIES)[number];
 
+export function optionOf(family: Family): string {
+  return family === 'clocks of Redis' ? '--clocks' : `--${family}`;
+}
+
 export interface ScheduleShape {
   readonly seed: number;
   readonly durationMs: number;
-  readonly edges: number;
+  readonly controls: number;
   readonly routers: number;
+  readonly edges: number;
   readonly devices: number;
   /** The first `devicesBusy` devices get most of the pushes, and most of the faults. */
   readonly devicesBusy: number;
@@ -93,4 +98,18 @@ export interface ClusterFaultKind<P extends object = object> {
 /** Lets TypeScript infer the parameters of each kind of a table. */
 export function faultKind<P extends object>(kind: ClusterFaultKind<P>): ClusterFaultKind<P> {
   return kind;
+}
+
+/** Number of a role among all processes of the cluster. */
+export function drawRole({ shape, random }: Pick<Draw, 'shape' | 'random'>): number {
+  return between(random, 0, shape.controls + shape.routers + shape.edges - 1);
+}
+
+export function roleName(number: number, cluster: Pick<LocalCluster, 'namesOf'>): string {
+  const names = [
+    ...cluster.namesOf('control'),
+    ...cluster.namesOf('router'),
+    ...cluster.namesOf('edge'),
+  ];
+  return names[number]!;
 }

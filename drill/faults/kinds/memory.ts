@@ -4,7 +4,7 @@
  */
 import type { MemoryGroups } from '../../memory/memory-groups.js';
 import { between } from '../random.js';
-import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
+import { drawRole, type FaultRun, faultKind, roleName } from './fault-kind.js';
 
 const MIB = 1024 * 1024;
 /** Live-only pushes to the devices of an edge, more than its memory can buffer. */
@@ -20,11 +20,11 @@ export const MEMORY_KINDS = {
     effect: 'the memory limit of a role falls to little more than it uses, under a flood of pushes',
     recovery: 'the limit is lifted; if the kernel has killed the role, it is restarted',
     draw: (draw) => ({
-      ...drawMember(draw),
+      member: drawRole(draw),
       spareMib: between(draw.random, 2, 24),
       forMs: between(draw.random, 1_000, 5_000),
     }),
-    target: memberName,
+    target: ({ member }, cluster) => roleName(member, cluster),
     async inject({ spareMib, forMs }, run) {
       const groups = requireGroups(run);
       const used = await groups.used(run.target);
@@ -42,8 +42,8 @@ export const MEMORY_KINDS = {
     family: 'memory',
     effect: 'the memory limit of a role falls below what it uses, and the kernel kills it',
     recovery: 'the limit is lifted, and the role is restarted',
-    draw: drawMember,
-    target: memberName,
+    draw: (draw) => ({ member: drawRole(draw) }),
+    target: ({ member }, cluster) => roleName(member, cluster),
     async inject(_, run) {
       const groups = requireGroups(run);
       const before = await groups.kills(run.target);
@@ -66,23 +66,6 @@ export const MEMORY_KINDS = {
     },
   }),
 };
-
-function drawMember({ shape, random }: Draw) {
-  return { member: between(random, 0, shape.edges + shape.routers) };
-}
-
-/** Edges, routers and control, in this order. */
-function memberName(
-  { member }: { readonly member: number },
-  cluster: Pick<FaultRun['cluster'], 'namesOf'>,
-): string {
-  const names = [
-    ...cluster.namesOf('edge'),
-    ...cluster.namesOf('router'),
-    ...cluster.namesOf('control'),
-  ];
-  return names[member % names.length]!;
-}
 
 function flood({ fleet, backend }: FaultRun): void {
   for (let i = 0; i < FLOOD_PUSHES; i++) {

@@ -5,12 +5,14 @@ import {
   clusterKind,
   FAULT_KINDS,
   possibleKinds,
+  requirementOf,
 } from '../../../drill/faults/kinds.js';
 import { planFaults } from '../../../drill/faults/schedule.js';
 
 const shape: ScheduleShape = {
   seed: 1,
   durationMs: 60_000,
+  controls: 1,
   edges: 3,
   routers: 2,
   devices: 1_500,
@@ -49,6 +51,29 @@ test('a schedule has only the given kinds, and only existing targets', () => {
     else if (fault.kind === 'killEdge') expect(fault.edge).toBeLessThan(3);
     else throw new Error(`unexpected ${fault.kind}`);
   }
+});
+
+test('a fault of any role is drawn for each of them, also for a second control', () => {
+  const names = {
+    control: ['control', 'control-2'],
+    router: ['r1', 'r2'],
+    edge: ['e1', 'e2', 'e3'],
+  };
+  const cluster = { namesOf: (role: keyof typeof names) => names[role] };
+  const kinds = ['stepClock', 'driftClock', 'squeezeRole', 'exhaustRole'];
+  for (const kind of kinds) {
+    const long = { ...shape, controls: 2, durationMs: 1_000_000, kinds: [kind] };
+    const targets = planFaults(long).map((fault) => clusterKind(kind)!.target(fault, cluster));
+    const found = targets.map((target) => target.replace('clock of ', ''));
+    expect(new Set(found)).toEqual(new Set(Object.values(names).flat()));
+  }
+});
+
+test('the options of a kind that is not possible are options of the command', () => {
+  expect(requirementOf('stepRedisClock')).toBe(
+    'stepRedisClock needs --clocks and --redis standalone',
+  );
+  expect(requirementOf('squeezeRole')).toBe('squeezeRole needs --memory');
 });
 
 test('there are lulls, so that promises in calm are checked, too', () => {
