@@ -3,7 +3,7 @@
  *
  * - **Proof of delivery.** A connected socket proves nothing. So the process publishes a probe to
  *   itself through each master once a second. A master whose probes do not return is not
- *   delivering.
+ *   delivering. One that does not even accept them is down; else it still stores pushes.
  * - **Replies.** A query on a shard channel names the private channel on the same master for its
  *   replies, so that query and replies depend on one master only.
  */
@@ -21,18 +21,18 @@ const PROBE_INTERVAL_MS = 1_000;
 /** A probe proves delivery for this long: two of its successors may be lost or late. */
 export const PROOF_MS_MAX = 3_000;
 /**
- * Probes in a row without a return after which a master counts as down. Counted, not timed: a
- * process that was itself suspended for long has sent only one.
+ * Probes in a row that were not published after which a master counts as down. Counted, not timed:
+ * a process that was itself suspended for long has sent only one.
  */
-const LOST_PROBES_MAX = 3;
+const UNPUBLISHED_MAX = 3;
 
 export class PrivateChannels implements ChannelHandler {
   /** By master. */
   private channels: ReadonlyMap<string, string> = new Map();
   /** By master: sending time of the newest probe that returned, in ms of the monotonic clock. */
   private readonly provenAtMs = new Map<string, number>();
-  /** By master: probes sent since one returned. */
-  private readonly unreturned = new Map<string, number>();
+  /** By master: probes sent since one was published. */
+  private readonly unpublished = new Map<string, number>();
   /** Masters that are down. Empty most of the time, so that each push can ask. */
   private readonly down = new Set<string>();
   private readonly candidates: readonly string[];
@@ -66,8 +66,8 @@ export class PrivateChannels implements ChannelHandler {
     this.probeTimer = setInterval(() => {
       this.follow();
       for (const [master, channel] of this.channels) {
-        this.countUnreturned(master);
-        this.probe(channel);
+        this.countUnpublished(master);
+        void this.probe(channel);
       }
     }, PROBE_INTERVAL_MS);
   }
@@ -147,7 +147,7 @@ export class PrivateChannels implements ChannelHandler {
 
   /** Probes at once, so that readiness does not wait for the next interval after an outage. */
   onConfirmed(channel: string): void {
-    this.probe(channel);
+    void this.probe(channel);
   }
 
   /** Does nothing: without new probes, the last proof expires. */
@@ -167,7 +167,7 @@ export class PrivateChannels implements ChannelHandler {
       if (!kept.has(channel)) subscriber.unsubscribe(channel);
       if (channels.get(master) === channel) continue;
       this.provenAtMs.delete(master);
-      this.unreturned.delete(master);
+      this.unpublished.delete(master);
       this.down.delete(master);
     }
     this.channels = channels;
@@ -177,27 +177,34 @@ export class PrivateChannels implements ChannelHandler {
   /**
    * The nonce is the sending time on our own clock, so a late probe proves no more than it should.
    */
-  private probe(channel: string): void {
+  private async probe(channel: string): Promise<void> {
     const nonce = Math.floor(performance.now());
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
-    // A failed publish needs no handling: the probe does not return.
-    void this.link.publish(channel, seal(PrivateEnvelope.encode(envelope).finish()));
+    const bytes = seal(PrivateEnvelope.encode(envelope).finish());
+    const { type } = await this.link.publish(channel, bytes);
+    if (type === 'published') this.onAccepted(channel);
   }
 
-  private countUnreturned(master: string): void {
-    const unreturned = this.unreturned.get(master) ?? 0;
-    this.unreturned.set(master, unreturned + 1);
-    if (unreturned < LOST_PROBES_MAX || this.down.has(master)) return;
+  private countUnpublished(master: string): void {
+    const unpublished = this.unpublished.get(master) ?? 0;
+    this.unpublished.set(master, unpublished + 1);
+    if (unpublished < UNPUBLISHED_MAX || this.down.has(master)) return;
     this.down.add(master);
-    this.log.warn({ redis: master }, 'Redis does not deliver: nothing is sent through this master');
+    this.log.warn({ redis: master }, 'Redis does not answer: nothing is sent through this master');
+  }
+
+  /** Redis has published a probe, whether or not it returns: this process may not be subscribed. */
+  private onAccepted(probedChannel: string): void {
+    for (const [master, channel] of this.channels) {
+      if (channel !== probedChannel) continue;
+      this.unpublished.set(master, 0);
+      if (this.down.delete(master)) this.log.info({ redis: master }, 'Redis answers again');
+    }
   }
 
   private onProbe(probedChannel: string, nonce: number): void {
     for (const [master, channel] of this.channels) {
-      if (channel !== probedChannel) continue;
-      this.provenAtMs.set(master, nonce);
-      this.unreturned.set(master, 0);
-      if (this.down.delete(master)) this.log.info({ redis: master }, 'Redis delivers again');
+      if (channel === probedChannel) this.provenAtMs.set(master, nonce);
     }
   }
 }

@@ -193,6 +193,23 @@ describe('a standalone Redis', () => {
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
   });
 
+  test('is not down while it publishes probes that a lost subscription does not return', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const privateChannels = new PrivateChannels(link, 4096, 'p1', log, new Metrics());
+    closing.push(() => privateChannels.close());
+    await eventually(() => privateChannels.notDeliveringReasons().length === 0);
+    await link.commands.call('ACL', 'SETUSER', 'default', '-ssubscribe');
+    await link.commands.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    // Six probes are lost.
+    await eventually(() => {
+      expect(privateChannels.notDeliveringReasons()[0]).toMatch(/ [67]\.\d s ago$/);
+    }, 10_000);
+    expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
+    await link.commands.call('ACL', 'SETUSER', 'default', '+ssubscribe');
+    await eventually(() => privateChannels.notDeliveringReasons().length === 0);
+  }, 20_000);
+
   test('rejects a shard count other than the one the cluster was started with', async () => {
     const redis = await start();
     const link = await open(redis.url);
