@@ -7,6 +7,7 @@
 import { EnvironmentError, exitForEnvironment } from '../process/lifecycle.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { type Attempt, retryUntilAvailable } from '../redis/retry.js';
+import { isShardCount } from './shard.js';
 
 export interface ClusterSettings {
   readonly shardCount: number;
@@ -21,6 +22,7 @@ interface Stored {
 }
 
 type Link = Pick<RedisLink, 'execute' | 'log' | 'names'>;
+type WatchedLink = Link & Pick<RedisLink, 'subscriber' | 'masterCheck'>;
 
 const COMPARE_INTERVAL_MS = 2_000;
 
@@ -31,16 +33,22 @@ export async function agreeOnSettings(
   onWaiting?: (reason: string) => void,
 ): Promise<void> {
   const stored = await retryUntilAvailable(link.log, () => storeAndRead(link, settings), onWaiting);
-  const problem = findConflict(stored, settings, link.names.settings);
+  const key = link.names.settings;
+  const problem = findDamage(stored, settings, key) ?? findConflict(stored, settings, key);
   if (problem !== undefined) throw new EnvironmentError(problem);
 }
 
 /**
  * Compares every two seconds, as long as the process runs, and ends it when Redis has the settings
- * of another cluster: an edge would deliver that cluster's pushes.
+ * of another cluster: an edge would deliver that cluster's pushes. One read ends nothing, because an
+ * address may lead to a wrong server for a moment: two in a row from one server do.
  */
-export function watchSettings(link: Link, settings: ClusterSettings): void {
+export function watchSettings(link: WatchedLink, settings: ClusterSettings): void {
+  const key = link.names.settings;
   let isNameReported = settings.clusterName !== undefined;
+  let isDamageReported = false;
+  /** Run id of the server of the last read, if that found a conflict. */
+  let suspect: string | undefined;
   const compare = async () => {
     const read = await readStored(link);
     if (read.type !== 'done') return;
@@ -50,10 +58,22 @@ export function watchSettings(link: Link, settings: ClusterSettings): void {
       isNameReported = true;
       link.log.warn({ clusterName }, 'the cluster has a name now; set LONGLINE_CLUSTER_NAME to it');
     }
-    const own =
-      settings.clusterName === undefined ? { ...read.value, clusterName: null } : read.value;
-    const problem = findConflict(own, settings, link.names.settings);
-    if (problem !== undefined) exitForEnvironment(new EnvironmentError(problem));
+    const damage = findDamage(read.value, settings, key);
+    if (damage !== undefined && !isDamageReported) link.log.error(damage);
+    isDamageReported = damage !== undefined;
+    const own = {
+      shardCount: damage === undefined ? read.value.shardCount : null,
+      clusterName: settings.clusterName === undefined ? null : clusterName,
+    };
+    const problem = findConflict(own, settings, key);
+    if (problem === undefined) {
+      suspect = undefined;
+      return;
+    }
+    const server = link.masterCheck.runIdAt(link.subscriber.masterOf(key) ?? '');
+    if (server === suspect) exitForEnvironment(new EnvironmentError(problem));
+    suspect = server;
+    link.log.error({ problem, runId: server }, 'Redis has the settings of another cluster');
   };
   setInterval(() => void compare(), COMPARE_INTERVAL_MS).unref();
 }
@@ -94,6 +114,21 @@ async function readStored(link: Link): Promise<Attempt<Stored>> {
   if (read.type !== 'done') return { type: 'unavailable', reason: read.reason };
   const [shardCount = null, clusterName = null] = read.reply;
   return { type: 'done', value: { shardCount, clusterName } };
+}
+
+/** A shard count that no cluster can have was damaged, and is not that of another cluster. */
+function findDamage(
+  stored: Stored,
+  { shardCount }: ClusterSettings,
+  key: string,
+): string | undefined {
+  const { shardCount: text } = stored;
+  if (text === null || (String(Number(text)) === text && isShardCount(Number(text))))
+    return undefined;
+  return (
+    `shardCount under ${key} in Redis is damaged: "${text}" is not a power of two up to 16384. If ` +
+    `the cluster was started with ${shardCount}, run: redis-cli HSET ${key} shardCount ${shardCount}`
+  );
 }
 
 /** A setting that is not stored, as after Redis has lost its data, is no conflict. */
