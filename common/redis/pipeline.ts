@@ -22,6 +22,8 @@ import { type IdentifiedConnection, parseIdentity } from './identity/server-iden
 
 /** Resolution of timeouts. */
 const TICK_MS = 250;
+/** How long a connection that is to be closed waits for replies, up to a tick more. */
+const REDIAL_MS = 500;
 
 interface PendingCommand {
   readonly replyAs: 'text' | 'bytes';
@@ -55,8 +57,8 @@ export class RedisPipeline implements IdentifiedConnection {
   #head = 0;
   #isReady = false;
   #runId = '';
-  /** The connection is to be closed when the commands in flight are answered. */
-  #isRedialDue = false;
+  /** The connection is to be closed when the commands in flight are answered, or at this time. */
+  #redialByMs = Number.POSITIVE_INFINITY;
   #isFlushDue = false;
   /** When the first command of this turn was appended: the sending time of all of them. */
   #turnMs = 0;
@@ -88,9 +90,11 @@ export class RedisPipeline implements IdentifiedConnection {
 
   /** Accepts no more commands, waits briefly for replies, closes the connection and dials again. */
   redial(): void {
+    // A connection that is being set up leads to the server that its handshake finds.
+    if (!this.#isReady) return;
     this.#isReady = false;
-    if (this.#head < this.#pending.length) this.#isRedialDue = true;
-    else this.#socket.destroy();
+    if (this.#head === this.#pending.length) this.#socket.destroy();
+    else this.#redialByMs = performance.now() + REDIAL_MS;
   }
 
   /** Sends a command; to be called only while ready. Never rejects. */
@@ -178,7 +182,7 @@ export class RedisPipeline implements IdentifiedConnection {
     if (this.#head === this.#pending.length) {
       this.#pending = [];
       this.#head = 0;
-      if (this.#isRedialDue) this.#socket.destroy();
+      if (this.#redialByMs < Number.POSITIVE_INFINITY) this.#socket.destroy();
     } else if (this.#head >= 1024 && this.#head * 2 >= this.#pending.length) {
       this.#pending.splice(0, this.#head);
       this.#head = 0;
@@ -196,14 +200,14 @@ export class RedisPipeline implements IdentifiedConnection {
     }
     const isReplyDue = this.#head < this.#pending.length || !this.#isReady;
     const isSilent = isReplyDue && this.#receivedAtMs < nowMs - SILENCE_MS_MAX;
-    if (isSilent || this.#isRedialDue) this.#socket.destroy();
+    if (isSilent || this.#redialByMs <= nowMs) this.#socket.destroy();
     // The silence of a server counts from the moment it owes a reply.
     if (!isReplyDue) this.#receivedAtMs = nowMs;
   }
 
   #failAll(): void {
     this.#isReady = false;
-    this.#isRedialDue = false;
+    this.#redialByMs = Number.POSITIVE_INFINITY;
     this.#runId = '';
     const unanswered = this.#pending.slice(this.#head);
     this.#pending = [];

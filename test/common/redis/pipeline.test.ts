@@ -78,6 +78,35 @@ test('a command whose reply is late is unknown, and the reply goes to no other c
   expect(await next).toEqual({ type: 'done', reply: 2 });
 });
 
+test('a connection that is dialled again waits half a second for the commands in flight', async () => {
+  // A server that is busy for that long; the ticks of the pipeline fall anywhere.
+  const busy = (ms: number) =>
+    pipeline.execute('eval', [
+      `local function now() local t = redis.call('time') return t[1] * 1000 + t[2] / 1000 end
+       local atMs = now()
+       repeat until now() - atMs > ${ms}
+       return 'done'`,
+      0,
+    ]);
+  for (let round = 0; round < 4; round++) {
+    const { runId } = pipeline;
+    const running = busy(200);
+    pipeline.redial();
+    pipeline.redial();
+    expect(pipeline.isReady).toBe(false);
+    expect(await running).toEqual({ type: 'done', reply: 'done' });
+    await eventually(() => expect(pipeline.runId).toBe(''));
+    // It is being set up: there is nothing to dial again.
+    pipeline.redial();
+    await eventually(() => expect(pipeline.isReady).toBe(true));
+    expect(pipeline.runId).toBe(runId);
+  }
+  const late = busy(1_500);
+  pipeline.redial();
+  expect(await late).toEqual({ type: 'unknown', reason: 'Connection is closed.' });
+  await eventually(() => expect(pipeline.isReady).toBe(true));
+}, 20_000);
+
 test('close resolves the commands in flight', async () => {
   await redis.kill('SIGSTOP');
   const running = pipeline.execute('incr', ['n']);
