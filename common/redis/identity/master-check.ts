@@ -72,10 +72,7 @@ export class MasterCheck {
 
   /** One reason for each address that does not lead to one master. */
   reasons(): string[] {
-    const masters = this.options.masters();
-    return [...this.#problems].flatMap(([address, { reason }]) =>
-      masters.includes(address) ? [reason] : [],
-    );
+    return Array.from(this.#problems.values(), ({ reason }) => reason);
   }
 
   /**
@@ -104,7 +101,9 @@ export class MasterCheck {
       const again = await dial(address);
       if (again?.runId === found.runId) continue;
       if (again !== undefined) {
-        const reason = `Redis ${address} leads to several servers (run ids ${found.runId} and ${again.runId}): it must lead to the master only`;
+        // Sorted, so that the reason stays the same from check to check.
+        const runIds = [found.runId, again.runId].sort().join(' and ');
+        const reason = `Redis ${address} leads to several servers (run ids ${runIds}): it must lead to the master only`;
         this.#setProblem(address, reason, performance.now() + AMBIGUOUS_MS);
       }
       return;
@@ -114,6 +113,9 @@ export class MasterCheck {
 
   async #checkNext(): Promise<void> {
     const masters = this.options.masters();
+    for (const address of this.#problems.keys()) {
+      if (!masters.includes(address)) this.#problems.delete(address);
+    }
     const address = masters[this.#checks++ % masters.length];
     if (address === undefined || this.#isChecking) return;
     this.#isChecking = true;

@@ -22,12 +22,14 @@ let connections: FakeConnection[];
 /** Results of the next dials; the last one is repeated. */
 let found: (ServerIdentity | undefined)[];
 let dials: number;
+let masters: string[];
 let check: MasterCheck;
 
 function start(requiresMaster = true): void {
   dials = 0;
+  masters = [ADDRESS];
   check = new MasterCheck({
-    masters: () => [ADDRESS],
+    masters: () => masters,
     connections: () => connections,
     dial: async () => found[Math.min(dials++, found.length - 1)],
     requiresMaster,
@@ -77,6 +79,13 @@ test('closes nothing and says so when the dials lead to several masters', async 
   await check.check(ADDRESS);
   expect(redials()).toEqual([0, 0, 0]);
   expect(check.reasons()).toEqual([expect.stringContaining('leads to several servers')]);
+  // The same servers in another order are the same reason.
+  const [reason] = check.reasons();
+  connections = [new FakeConnection('b')];
+  found = [master('a'), master('b')];
+  dials = 0;
+  await check.check(ADDRESS);
+  expect(check.reasons()).toEqual([reason]);
   // One dial that finds nothing wrong does not make it unambiguous.
   connections = [new FakeConnection('b')];
   found = [master('b')];
@@ -116,6 +125,25 @@ test('closes all connections to a server that has replied READONLY', () => {
   connections.push(new FakeConnection('a'));
   check.onReadOnly(ADDRESS, 'a');
   expect(redials()).toEqual([1, 0, 0, 1]);
+});
+
+test('forgets what was wrong with an address that is no master any more', async () => {
+  check.close();
+  jest.useFakeTimers();
+  try {
+    start();
+    found = [replica('a')];
+    await check.check(ADDRESS);
+    expect(check.reasons()).toHaveLength(1);
+    masters = ['promoted:6379'];
+    found = [master('c')];
+    await jest.advanceTimersByTimeAsync(5_000);
+    expect(check.reasons()).toEqual([]);
+    masters = [ADDRESS];
+    expect(check.reasons()).toEqual([]);
+  } finally {
+    jest.useRealTimers();
+  }
 });
 
 test('checks one master after the other, without a second check at the same time', async () => {
