@@ -1,4 +1,5 @@
 /** Whether a port is closed, which proves that no process listens there. */
+import type { LookupAddress } from 'node:dns';
 import { lookup } from 'node:dns/promises';
 import { connect } from 'node:net';
 import type { HostPort } from './host-port.js';
@@ -7,6 +8,12 @@ import type { HostPort } from './host-port.js';
 const TIMEOUT_MS = 500;
 /** A name with more addresses is a balancer's. */
 const ADDRESSES_MAX = 8;
+
+/**
+ * Lookups in progress, by host. While DNS is away, each occupies one of the few threads of Node.js
+ * for much longer than a check takes.
+ */
+const lookups = new Map<string, Promise<readonly LookupAddress[]>>();
 
 /**
  * Resolves with true if the port of every address of the host is closed (ECONNREFUSED), and with
@@ -23,8 +30,8 @@ export async function isPortClosed({ host, port }: HostPort): Promise<boolean> {
 
 async function areAllClosed(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   try {
-    const addresses = await lookup(host, { all: true });
-    if (addresses.length > ADDRESSES_MAX) return false;
+    const addresses = await findAddresses(host);
+    if (signal.aborted || addresses.length > ADDRESSES_MAX) return false;
     const closed = await Promise.all(
       addresses.map(({ address }) => isAddressClosed(address, port, signal)),
     );
@@ -32,6 +39,15 @@ async function areAllClosed(host: string, port: number, signal: AbortSignal): Pr
   } catch {
     return false;
   }
+}
+
+function findAddresses(host: string): Promise<readonly LookupAddress[]> {
+  let running = lookups.get(host);
+  if (running === undefined) {
+    running = lookup(host, { all: true }).finally(() => lookups.delete(host));
+    lookups.set(host, running);
+  }
+  return running;
 }
 
 function isAddressClosed(host: string, port: number, signal: AbortSignal): Promise<boolean> {
