@@ -1,7 +1,4 @@
-/**
- * Start and stop of a role's process. A process logs one line when it listens, and stops once.
- * Used only by the `main.ts` of a role.
- */
+/** Start and stop of a role's process. A process logs one line when it listens, and stops once. */
 import { joinHostPort } from '../net/host-port.js';
 import { ConfigError } from './config.js';
 import type { Logger } from './log.js';

@@ -13,8 +13,8 @@ import { unixMs } from '../time/clock.js';
 const CODE_KEY = 'longline-code';
 type SentStatus = Parameters<Parameters<ServerInterceptor>[1]['sendStatus']>[0];
 
-/** Paths of our own services; health checks and reflection have no codes. */
-const OWN_SERVICES = '/longline.';
+/** Start of the paths of our own services; those of health checks and reflection differ. */
+export const OWN_SERVICES = '/longline.';
 
 /** Part of the time until a deadline that is left for sending the response. */
 const MARGIN_SHARE = 0.2;

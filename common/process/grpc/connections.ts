@@ -10,7 +10,7 @@ import type {
 import type { Counter } from 'prom-client';
 import { rejection } from '../errors.js';
 import type { Metrics } from '../metrics.js';
-import { toServiceError } from './calls.js';
+import { OWN_SERVICES, toServiceError } from './calls.js';
 import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
 import type { OnCall } from './direct-unary.js';
 
@@ -19,9 +19,6 @@ export interface ConnectionsConfig extends ConnectionConfig {
   readonly callsPerConnectionMax: number;
   readonly callsMax: number;
 }
-
-/** Health checks and reflection are not bounded: a full server must be able to say that it serves. */
-const OWN_SERVICES = '/longline.';
 
 export class GrpcConnections {
   /** By address and port of the peer, as in `call.getPeer()`. */
@@ -82,8 +79,12 @@ export class GrpcConnections {
   #add(socket: Socket): void {
     const peer = peerOf(socket);
     const onClose = (reason: CloseReason) => this.#closed.inc({ reason });
-    this.#open.set(peer, new Connection(socket, this.config, onClose));
-    socket.once('close', () => this.#open.delete(peer));
+    const connection = new Connection(socket, this.config, onClose);
+    this.#open.set(peer, connection);
+    socket.once('close', () => {
+      // The peer may have opened another connection from the same port already.
+      if (this.#open.get(peer) === connection) this.#open.delete(peer);
+    });
   }
 
   #connectionOf(session: ServerHttp2Session): Connection | undefined {
@@ -92,6 +93,7 @@ export class GrpcConnections {
 
   /** Like `addCodes`, it replaces methods of the call and returns the call itself. */
   readonly boundCalls: ServerInterceptor = (method, call) => {
+    // Health checks are not bounded: a full server must be able to say that it serves.
     if (!method.path.startsWith(OWN_SERVICES)) return call as ServerInterceptingCall;
     const start = call.start.bind(call);
     call.start = (listener) => {

@@ -5,7 +5,7 @@
  * TCP, and a proxy that goes silent.
  */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
@@ -16,6 +16,7 @@ import {
   Client,
   credentials,
   experimental,
+  type Server,
   type ServerUnaryCall,
   type ServiceDefinition,
   type ServiceError,
@@ -284,6 +285,23 @@ test('connections over the bound are rejected and counted', async () => {
   held[0]!.close();
   await eventually(async () => (await server.metric('connections')) === 1);
   expect(await callOnce(server.client())).toBeUndefined();
+});
+
+test('a connection that closes late does not end the entry of a newer one from the same port', async () => {
+  await start({});
+  const http2Server = new EventEmitter();
+  server.connections.attach({ http2Servers: new Map([[http2Server, 0]]) } as unknown as Server);
+  const connect = () => {
+    const socket = Object.assign(new EventEmitter(), { remoteAddress: '::1', remotePort: 5_000 });
+    http2Server.emit('connection', socket);
+    return socket;
+  };
+  const older = connect();
+  const newer = connect();
+  older.emit('close');
+  expect(await server.metric('connections')).toBe(1);
+  newer.emit('close');
+  expect(await server.metric('connections')).toBe(0);
 });
 
 test('calls over the bound are rejected and counted, health checks are not', async () => {
