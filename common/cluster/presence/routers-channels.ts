@@ -52,6 +52,9 @@ export class RoutersChannels {
     };
     follow();
     const timer = setInterval(follow, FOLLOW_INTERVAL_MS);
-    return () => clearInterval(timer);
+    return () => {
+      clearInterval(timer);
+      for (const channel of subscribed) this.link.subscriber.unsubscribe(channel);
+    };
   }
 }

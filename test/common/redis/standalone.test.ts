@@ -2,6 +2,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { agreeOnSettings, restoreSettings } from '../../../common/cluster/cluster-settings.js';
+import { RoutersChannels } from '../../../common/cluster/presence/routers-channels.js';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardTags } from '../../../common/cluster/shard.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
@@ -191,6 +192,16 @@ describe('a standalone Redis', () => {
     await redis.kill('SIGCONT');
     await eventually(() => privateChannels.notDeliveringReasons().length === 0, 4_000);
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
+  });
+
+  test('has no subscription of a router that has stopped', async () => {
+    const redis = await start();
+    const link = await open(redis.url);
+    const stop = new RoutersChannels(link, 4096).subscribe();
+    const listed = () => link.commands.pubsub('SHARDCHANNELS');
+    await eventually(async () => expect(await listed()).toHaveLength(1));
+    stop();
+    await eventually(async () => expect(await listed()).toEqual([]));
   });
 
   test('is not down while it publishes probes that a lost subscription does not return', async () => {
