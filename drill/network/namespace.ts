@@ -11,20 +11,29 @@ const MARK = 'LONGLINE_DRILL_IN_NAMESPACE';
 
 /** Why this machine has no network for a drill; undefined if it has. */
 export async function networkObstacle(): Promise<string | undefined> {
-  if (process.platform !== 'linux') return 'it needs the network namespaces of Linux';
-  if (process.getuid?.() !== 0) return 'it needs root, for network namespaces';
+  const obstacle = namespacesObstacle();
+  if (obstacle !== undefined) return obstacle;
   if (!existsSync('/dev/net/tun')) return 'it needs /dev/net/tun';
   if (!existsSync(SWITCH_SOURCE)) return 'it needs a checkout of the sources';
-  for (const [command, ...args] of [
-    ['cc', '--version'],
-    ['nsenter', '--version'],
-    ['unshare', '--net', 'true'],
-  ]) {
-    const { status, stderr } = spawnSync(command!, args, { encoding: 'utf8' });
-    if (status !== 0)
-      return `${[command, ...args].join(' ')} fails: ${stderr?.trim() ?? 'not found'}`;
-  }
+  return (
+    commandObstacle('cc', '--version') ??
+    commandObstacle('nsenter', '--version') ??
+    commandObstacle('unshare', '--net', 'true')
+  );
+}
+
+/** Why this process cannot make network namespaces; undefined if it can. */
+export function namespacesObstacle(): string | undefined {
+  if (process.platform !== 'linux') return 'it needs the network namespaces of Linux';
+  if (process.getuid?.() !== 0) return 'it needs root, for network namespaces';
   return undefined;
+}
+
+/** Why a command cannot be run; undefined if it succeeds. */
+export function commandObstacle(command: string, ...args: readonly string[]): string | undefined {
+  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  if (status === 0) return undefined;
+  return `${[command, ...args].join(' ')} fails: ${stderr?.trim() ?? 'not found'}`;
 }
 
 /**

@@ -52,19 +52,37 @@ export interface NetworkOptions {
   readonly seed: number;
 }
 
+/** A command that the switch has not answered yet. */
+interface Command {
+  readonly resolve: (answer: string) => void;
+  readonly reject: (failure: Failure) => void;
+}
+
 export class Network {
   counts: PacketCounts = { cut: 0, lost: 0, delayed: 0, duplicated: 0, reordered: 0 };
   readonly #options: NetworkOptions;
   readonly #switch: ChildProcess;
   /** Paths of the namespaces, by port. */
   readonly #paths = new Map<number, string>();
-  readonly #answers: ((line: string) => void)[] = [];
+  readonly #commands: Command[] = [];
+  /** Resolves when the switch has ended. */
+  readonly #ended: Promise<void>;
+  #hasEnded = false;
   /** Changes of each link by the faults in progress, by `<from> <to>`. */
   readonly #imposed = new Map<string, Set<LinkState>>();
 
   private constructor(options: NetworkOptions, child: ChildProcess) {
     this.#options = options;
     this.#switch = child;
+    // A write may fail before the end of the switch is noticed, which rejects the commands.
+    child.stdin!.on('error', () => {});
+    this.#ended = new Promise((resolve) => {
+      child.once('close', () => {
+        this.#hasEnded = true;
+        for (const { reject } of this.#commands.splice(0)) reject(switchEnded());
+        resolve();
+      });
+    });
   }
 
   /** @throws Failure when the switch cannot be compiled or does not start */
@@ -150,13 +168,16 @@ export class Network {
   }
 
   async close(): Promise<void> {
-    const exited = new Promise((resolve) => this.#switch.once('close', resolve));
     this.#switch.stdin!.destroy();
-    await exited;
+    await this.#ended;
   }
 
+  /** @throws Failure when the switch has ended */
   async #command(line: string): Promise<void> {
-    const answered = new Promise<string>((resolve) => this.#answers.push(resolve));
+    if (this.#hasEnded) throw switchEnded();
+    const answered = new Promise<string>((resolve, reject) => {
+      this.#commands.push({ resolve, reject });
+    });
     this.#switch.stdin!.write(`${line}\n`);
     const [cut, lost, delayed, duplicated, reordered] = (await answered)
       .split(' ')
@@ -167,12 +188,12 @@ export class Network {
 
   #untilReady(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#switch.once('close', () => reject(new Failure('the switch of the drill has ended')));
+      this.#switch.once('close', () => reject(switchEnded()));
       createInterface({ input: this.#switch.stdout! }).on('line', (line) => {
         const [word, port, path] = line.split(' ');
         if (word === 'port') this.#paths.set(Number(port), path!);
         else if (word === 'ready') resolve();
-        else this.#answers.shift()?.(line);
+        else this.#commands.shift()?.resolve(line);
       });
     });
   }
@@ -192,4 +213,8 @@ export class Network {
     }
     return this.#portOf(name);
   }
+}
+
+function switchEnded(): Failure {
+  return new Failure('the switch of the drill has ended');
 }
