@@ -3,6 +3,7 @@
  * cut it, the namespace's end is set down, so that packets vanish and no process is told.
  */
 import { execFileSync } from 'node:child_process';
+import { commandObstacle, namespacesObstacle } from '../../drill/network/namespace.js';
 
 /** A range for benchmarks (RFC 2544). */
 const HOST = '198.19.77.1';
@@ -19,19 +20,22 @@ export class Cable {
 
   /** Why this machine cannot have one; undefined if it can. */
   static obstacle(): string | undefined {
-    if (process.platform !== 'linux') return 'it needs the network namespaces of Linux';
-    if (process.getuid?.() !== 0) return 'it needs root, for network namespaces';
-    try {
-      execFileSync('ip', ['-V'], { stdio: 'ignore' });
-    } catch {
-      return 'it needs the command `ip` (iproute2)';
-    }
-    return undefined;
+    return namespacesObstacle() ?? commandObstacle('ip', '-V');
   }
 
   constructor() {
+    ip('netns', 'add', this.#namespace);
+    try {
+      this.#connect();
+    } catch (error) {
+      // With its namespace, one end of the pair is deleted, and so is the other.
+      ip('netns', 'del', this.#namespace);
+      throw error;
+    }
+  }
+
+  #connect(): void {
     const name = this.#namespace;
-    ip('netns', 'add', name);
     ip('link', 'add', NEAR_END, 'type', 'veth', 'peer', 'name', FAR_END, 'netns', name);
     ip('addr', 'add', `${HOST}/24`, 'dev', NEAR_END);
     ip('link', 'set', NEAR_END, 'up');
