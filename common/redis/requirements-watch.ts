@@ -27,6 +27,8 @@ import {
 } from './requirements.js';
 
 const INTERVAL_MS = 2_000;
+/** Errors of a server on which CONFIG GET is forbidden or renamed. */
+const CONFIG_HIDDEN = /^(?:NOPERM|ERR) /;
 
 export interface RequirementsWatchOptions {
   readonly masters: () => readonly string[];
@@ -115,7 +117,10 @@ export class RequirementsWatch {
   async #readAll(): Promise<void> {
     const masters = this.options.masters();
     for (const master of this.#readings.keys()) {
-      if (!masters.includes(master)) this.#readings.delete(master);
+      if (masters.includes(master)) continue;
+      this.#readings.delete(master);
+      // Its number is read whole when it is a master again.
+      this.#evicted.remove({ master });
     }
     await Promise.all(masters.map((master) => this.#read(master)));
   }
@@ -159,8 +164,8 @@ export class RequirementsWatch {
     if (!isConfigHidden) {
       const config = await run(master, 'config', ['get', ...SETTINGS_READ]);
       if (config?.type === 'done') settings = config.reply as string[];
-      else
-        isConfigHidden = config?.type === 'unknown' || config?.reason.startsWith('NOPERM') === true;
+      else if (config !== undefined && CONFIG_HIDDEN.test(config.reason)) isConfigHidden = true;
+      else return;
     }
     const complete = { ...facts, settings: readFacts('', settings).settings };
     if (facts.hasAppendOnlyFile) this.#hadAppendOnlyFile = true;

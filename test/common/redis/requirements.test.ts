@@ -11,6 +11,7 @@ import {
   readFacts,
   rejectVersion,
 } from '../../../common/redis/requirements.js';
+import { RequirementsWatch } from '../../../common/redis/requirements-watch.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
@@ -193,6 +194,59 @@ describe('a real Redis', () => {
     await direct.call('ACL', 'SETUSER', 'default', '+config');
     await direct.config('SET', 'maxmemory-policy', 'volatile-ttl');
     await eventually(() => link!.requirements.unmetReasons().length === 1);
+  });
+
+  test('that forbids CONFIG is not asked again, one that is slow to answer is', async () => {
+    const metrics = await open();
+    await untilRead(metrics);
+    // The reply to INFO arrives, and that to CONFIG GET is late.
+    const { run } = link!.requirements.options;
+    const asked: string[] = [];
+    let isSlow = true;
+    const watch = new RequirementsWatch({
+      ...link!.requirements.options,
+      metrics: new Metrics(),
+      run: (master, command, args) => {
+        asked.push(command);
+        const late = { type: 'unknown', reason: 'Command timed out' } as const;
+        return command === 'config' && isSlow ? Promise.resolve(late) : run(master, command, args);
+      },
+    });
+    await direct.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    await watch.poll();
+    isSlow = false;
+    await watch.poll();
+    expect(watch.unmetReasons()[0]).toContain('maxmemory-policy is allkeys-lru');
+    isSlow = true;
+    await watch.poll();
+    expect(watch.unmetReasons()).toHaveLength(1);
+    isSlow = false;
+    await direct.call('ACL', 'SETUSER', 'default', '-config');
+    await watch.poll();
+    await direct.call('ACL', 'SETUSER', 'default', '+config');
+    asked.length = 0;
+    await watch.poll();
+    expect(asked).toEqual(['info']);
+  });
+
+  test('that is a master no more has no number of evicted keys', async () => {
+    const metrics = new Metrics();
+    await open();
+    const { options } = link!.requirements;
+    let masters = options.masters();
+    const watch = new RequirementsWatch({ ...options, metrics, masters: () => masters });
+    // The connection may not be ready yet.
+    await eventually(async () => {
+      await watch.poll();
+      expect(await evictedKeys(metrics)).toBe(0);
+    });
+    const former = masters;
+    masters = [];
+    await watch.poll();
+    expect(await evictedKeys(metrics)).toBeNaN();
+    masters = former;
+    await watch.poll();
+    expect(await evictedKeys(metrics)).toBe(0);
   });
 
   test('that evicts is counted, also after CONFIG RESETSTAT', async () => {
