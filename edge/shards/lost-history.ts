@@ -64,8 +64,8 @@ export class LostHistory {
     );
     metrics.gauge(
       'longline_edge_history_losses_pending',
-      'Shards whose devices are still to be told that Redis has lost stored pushes',
-      () => this.#pending.size,
+      'Shards whose loss of stored pushes is still to be marked, or whose inboxes are due to be read',
+      () => this.#due(Number.POSITIVE_INFINITY).length,
     );
   }
 
@@ -97,15 +97,15 @@ export class LostHistory {
     const { pendingReads } = this.options;
     if (this.#isStepping || this.#pending.size === 0 || pendingReads() > PENDING_READS_MAX) return;
     this.#isStepping = true;
-    await Promise.all(this.#due().map((shard) => this.#tell(shard)));
+    await Promise.all(this.#due(SHARDS_PER_STEP).map((shard) => this.#tell(shard)));
     this.#isStepping = false;
   }
 
-  #due(): number[] {
+  #due(countMax: number): number[] {
     const nowMs = performance.now();
     const due: number[] = [];
     for (const [shard, { isMarked, readAtMs }] of this.#pending) {
-      if (due.length === SHARDS_PER_STEP) break;
+      if (due.length >= countMax) break;
       if (!isMarked || readAtMs <= nowMs) due.push(shard);
     }
     return due;
