@@ -117,6 +117,23 @@ test('replies to a query are received through the master of the shard', () => {
   }
 });
 
+test('a master that only forbids subscriptions is not down: another one carries the replies', async () => {
+  const master = link.subscriber.masters()[0]!;
+  const channel = channels.find((each) => link.subscriber.masterOf(each) === master)!;
+  await cluster.call(master, 'ACL', 'SETUSER', 'default', '-ssubscribe');
+  await cluster.call(master, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+  // Five probes are lost.
+  await eventually(() => {
+    expect(privateChannels.notDeliveringReasons()[0]).toMatch(/ [56]\.\d s ago$/);
+  }, 10_000);
+  expect(privateChannels.notDelivering()).toEqual([master]);
+  expect(privateChannels.downReason(channel)).toBeUndefined();
+  expect(link.subscriber.masterOf(privateChannels.replyChannelFor(channel)!)).not.toBe(master);
+  expect((await link.publish(channel, Buffer.from('x'))).type).toBe('published');
+  await cluster.call(master, 'ACL', 'SETUSER', 'default', '+ssubscribe');
+  await allConfirmed();
+}, 20_000);
+
 test('a channel whose slot moves away and back is lost and confirmed twice', async () => {
   const channel = channels[7]!;
   const home = link.subscriber.masterOf(channel)!;
