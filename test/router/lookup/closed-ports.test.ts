@@ -1,6 +1,7 @@
 /** Edges with closed ports, found with real ports, and the answers to devices meanwhile. */
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { freePort } from '../../../cli/local/ports.js';
 import type { AssignedEdge, Assignment } from '../../../common/cluster/assignment.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { ClosedPorts } from '../../../router/lookup/closed-ports.js';
@@ -18,7 +19,8 @@ let assignment: Assignment;
 beforeEach(async () => {
   servers = [];
   ports = [];
-  for (let i = 0; i < 3; i++) ports.push(await listen());
+  // Not of the ephemeral ports, of which another process could get one that is closed here.
+  for (let i = 0; i < 3; i++) ports.push(await listen(await freePort()));
   suspects = new Set();
   reports = [];
   hasControl = true;
@@ -35,11 +37,11 @@ afterEach(async () => {
   for (const server of servers) await close(server);
 });
 
-async function listen(port = 0): Promise<number> {
+async function listen(port: number): Promise<number> {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   servers.push(server);
-  return (server.address() as { port: number }).port;
+  return port;
 }
 
 function close(server: Server): Promise<void> {
@@ -101,7 +103,7 @@ describe('ClosedPorts', () => {
     await close(servers[0]!);
     expect(await closedPorts.check(assignment.edges[0]!)).toBe(true);
     await eventually(() => idFor(0) !== 'edge-0');
-    await listen(ports[0]);
+    await listen(ports[0]!);
     // Only lookups for devices follow, and none of them leads to the owner.
     await eventually(() => idFor(0) === 'edge-0');
     expect(closedPorts.isDoubtful(assignment.edges[0]!)).toBe(false);
