@@ -44,7 +44,7 @@ const LATE_MS = 10;
 /** The reads of one step end before the next, unless Redis or the edge is overloaded. */
 const READS_MAX = 16;
 /** Start of the growth; this and all values below were chosen with bench:storm. */
-const PER_SECOND_AT_FIRST = 2_000;
+const PER_SECOND_AT_FIRST = 500;
 /** Even a busy edge admits some, or a reconnect storm would never end. */
 const PER_SECOND_MIN = 200;
 /** Doubles in 1.4 s; stays level if every fortieth step lowers the rate. */
