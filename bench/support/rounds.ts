@@ -8,6 +8,7 @@ export async function runInTurn<Name extends string, Result>(
   names: readonly Name[],
   run: (name: Name) => Promise<Result>,
 ): Promise<Record<Name, Result[]>> {
+  // `Object.fromEntries` loses the names in its type.
   const results = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<
     Name,
     Result[]

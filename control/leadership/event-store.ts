@@ -88,6 +88,7 @@ function keysOf(names: RedisNames): string[] {
 function decode(text: string): LoggedEvent[] {
   try {
     const { entry, ...event } = storedEvent.parse(JSON.parse(text));
+    // Its fields depend on the kind, and only controls write them.
     return [{ ...event, entry: entry as unknown as LogEntry }];
   } catch {
     // Written by a later version, or not by a control.

@@ -33,7 +33,10 @@ interface PushServiceOptions {
   readonly stopping: AbortSignal;
 }
 
-/** Requests must have UTF-8 in their strings, and messages of a stream are decoded item by item. */
+/**
+ * Requests must have UTF-8 in their strings, and messages of a stream are decoded item by item, to
+ * another type than the generated one: hence the forced type here and at `PushStream`.
+ */
 export const pushServiceDefinition = {
   ...withStrictStrings(PushServiceService),
   pushStream: { ...PushServiceService.pushStream, requestDeserialize: decodeFrame },
@@ -67,7 +70,7 @@ export function createPushService(options: PushServiceOptions): PushServiceServe
     pushStream: (call) => {
       const backend = backends.authorize(call, 'push');
       if ('code' in backend) call.emit('error', toServiceError(pusher.rejected(backend)));
-      // `pushServiceDefinition` decodes its messages.
+      // Its messages are frames: `pushServiceDefinition` decodes them.
       else new PushStream(call as unknown as PushStreamCall, backend, options);
     },
   };

@@ -39,6 +39,7 @@ export function intakeOf(call: { readonly metadata: Metadata }): StreamIntake {
 export function streamIntake(messageBytesMax: number): ServerInterceptor {
   return (method, call) => {
     if (method.path === PushServiceService.pushStream.path) {
+      // `Call` names members that are private to the library.
       new StreamIntake(call as unknown as Call, messageBytesMax);
     }
     return call as ServerInterceptingCall;

@@ -1,5 +1,5 @@
 /** All connections and calls of a gRPC server: their bounds, their age, and their metrics. */
-import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type {
   Server,
@@ -13,6 +13,7 @@ import type { Metrics } from '../metrics.js';
 import { OWN_SERVICES, toServiceError } from './calls.js';
 import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
 import type { OnCall } from './direct-unary.js';
+import { http2ServersOf } from './grpc-server.js';
 
 export interface ConnectionsConfig extends ConnectionConfig {
   readonly connectionsMax: number;
@@ -60,9 +61,7 @@ export class GrpcConnections {
 
   /** Looks after the connections of a server from now on; to be called when it listens. */
   attach(server: Server): void {
-    // The library does not offer them.
-    const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
-    for (const http2Server of http2Servers.keys()) {
+    for (const http2Server of http2ServersOf(server)) {
       http2Server.maxConnections = this.config.connectionsMax;
       http2Server.on('drop', () => this.#rejected.inc({ bound: 'connections' }));
       // Before the listener of Node, which opens the session.

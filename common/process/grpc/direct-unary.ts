@@ -4,12 +4,7 @@
  * with anything else, such as compression or an unknown timeout, goes to the library, on the same
  * connection. What the caller sees is the same (gRPC over HTTP/2, PROTOCOL-HTTP2.md).
  */
-import type {
-  Http2Server,
-  IncomingHttpHeaders,
-  OutgoingHttpHeaders,
-  ServerHttp2Stream,
-} from 'node:http2';
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { TLSSocket } from 'node:tls';
 import {
   type handleUnaryCall,
@@ -21,6 +16,7 @@ import {
 } from '@grpc/grpc-js';
 import { rejection } from '../errors.js';
 import { deadlineIn, toServiceError } from './calls.js';
+import { http2ServersOf } from './grpc-server.js';
 
 type OnStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
 
@@ -63,6 +59,7 @@ export function answerDirectly<Request, Response>(
       const request = decode(method, message);
       if (request === undefined)
         return sendError(stream, malformed('the message cannot be decoded'));
+      // A handler is written for the call of the library; ours use only these parts of it.
       const call = new DirectCall(stream, headers, request);
       try {
         handle(call as unknown as ServerUnaryCall<Request, Response>, (error, response) => {
@@ -75,9 +72,7 @@ export function answerDirectly<Request, Response>(
       }
     });
   };
-  // The library does not offer its servers.
-  const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
-  for (const http2Server of http2Servers.keys()) {
+  for (const http2Server of http2ServersOf(server)) {
     const [library] = http2Server.listeners('stream') as OnStream[];
     http2Server.removeAllListeners('stream');
     http2Server.on('stream', (stream, headers, flags) => {

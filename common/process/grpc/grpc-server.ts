@@ -2,6 +2,7 @@
  * A gRPC server with `grpc.health.v1` and server reflection, so that grpcurl and grpc-health-probe
  * work without configuration.
  */
+import type { Http2Server } from 'node:http2';
 import { Server, ServerCredentials, type ServerOptions, type ServiceError } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { joinHostPort } from '../../net/host-port.js';
@@ -69,6 +70,13 @@ export async function stopGrpc(
   streams.end(reason, []);
   await within(STATUS_MS, stopped);
   server.forceShutdown();
+}
+
+/** The HTTP/2 servers of a server that listens, which the library does not offer. */
+export function http2ServersOf(server: Server): readonly Http2Server[] {
+  // Private to the library, hence the forced type.
+  const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
+  return [...http2Servers.keys()];
 }
 
 /** Resolves with the bound port; rejects with an EnvironmentError when it cannot listen. */
