@@ -1,41 +1,29 @@
 /** The position of a client with a gap in its history, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
 import { confirmInbox, isIdBefore, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
 import { readPosition } from '../../../common/cluster/inbox-position.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import type { Outcome } from '../../../common/redis/execute.js';
-import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
+import { type LinkedRedis, replyOf, startLinkedRedis } from '../../support/cluster/redis-link.js';
 import { eventually } from '../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 const ALICE = 'alice';
 const ACK_KEY = `${CHANNEL}:ack:${ALICE}`;
 
-let redis: TestRedis;
+let linked: LinkedRedis;
 let link: RedisLink;
 
 beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  linked = await startLinkedRedis();
+  ({ link } = linked);
 });
 
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
+afterAll(() => linked?.stop());
 
 beforeEach(async () => {
   await link.commands.flushall();
 });
-
-function replyOf<Reply>(outcome: Outcome<Reply>): Reply {
-  if (outcome.type !== 'done') throw new Error(outcome.reason);
-  return outcome.reply;
-}
 
 async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
   const push = {

@@ -1,28 +1,22 @@
 /** The summary of an inbox, against a real Redis. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { confirmInbox, storePush } from '../../../common/cluster/inbox.js';
 import { summarizeInbox } from '../../../common/cluster/inbox-summary.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
+import { type LinkedRedis, startLinkedRedis } from '../../support/cluster/redis-link.js';
 import { eventually } from '../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 
-let redis: TestRedis;
+let linked: LinkedRedis;
 let link: RedisLink;
 
 beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  linked = await startLinkedRedis();
+  ({ link } = linked);
 });
 
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
+afterAll(() => linked?.stop());
 
 async function store(
   bytes: number,

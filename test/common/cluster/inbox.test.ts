@@ -1,7 +1,6 @@
 /** The inbox's scripts against a real Redis. */
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { pino } from 'pino';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
 import {
   confirmInbox,
@@ -13,28 +12,23 @@ import {
   type StorePush,
   storePush,
 } from '../../../common/cluster/inbox.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { type LinkedRedis, startLinkedRedis } from '../../support/cluster/redis-link.js';
 import { eventually } from '../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 const AMPLE: InboxBounds = { countMax: 100, bytesMax: 1_000_000 };
 
-let redis: TestRedis;
+let linked: LinkedRedis;
 let link: RedisLink;
 
 beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  linked = await startLinkedRedis();
+  ({ link } = linked);
 });
 
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
+afterAll(() => linked?.stop());
 
 beforeEach(async () => {
   await link.commands.flushall();
@@ -102,7 +96,7 @@ describe('storePush', () => {
   });
 
   test('publishes the envelope with id and number appended', async () => {
-    const subscriber = new Redis(redis.port);
+    const subscriber = new Redis(linked.redis.port);
     const published: Buffer[] = [];
     subscriber.on('smessageBuffer', (_channel, message: Buffer) => published.push(message));
     await subscriber.ssubscribe(`${CHANNEL}`);

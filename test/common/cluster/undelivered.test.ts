@@ -1,6 +1,5 @@
 /** The scripts that skip pushes, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
 import { confirmInbox, isAcked, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
 import {
@@ -10,27 +9,22 @@ import {
   skipLargestPush,
   skipPush,
 } from '../../../common/cluster/undelivered.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
+import { type LinkedRedis, startLinkedRedis } from '../../support/cluster/redis-link.js';
 
 const CHANNEL = 'll:{7}';
 const ALICE = [CHANNEL, 'alice'] as const;
 const BYTES_MAX = 1_000;
 
-let redis: TestRedis;
+let linked: LinkedRedis;
 let link: RedisLink;
 
 beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  linked = await startLinkedRedis();
+  ({ link } = linked);
 });
 
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
+afterAll(() => linked?.stop());
 
 beforeEach(async () => {
   await link.commands.flushall();

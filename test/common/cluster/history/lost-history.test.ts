@@ -1,6 +1,5 @@
 /** Whether a history is proven after Redis has lost keys, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import {
   LOSS_MS,
@@ -9,10 +8,12 @@ import {
 } from '../../../../common/cluster/history/lost-history.js';
 import { confirmInbox, resumeInbox, storePush } from '../../../../common/cluster/inbox.js';
 import { readPosition } from '../../../../common/cluster/inbox-position.js';
-import { Metrics } from '../../../../common/process/metrics.js';
-import type { Outcome } from '../../../../common/redis/execute.js';
-import { openRedis, type RedisLink } from '../../../../common/redis/redis-link.js';
-import { startRedis, type TestRedis } from '../../../support/cluster/redis.js';
+import type { RedisLink } from '../../../../common/redis/redis-link.js';
+import {
+  type LinkedRedis,
+  replyOf,
+  startLinkedRedis,
+} from '../../../support/cluster/redis-link.js';
 
 const CHANNEL = 'll:{7}';
 const INBOX = `${CHANNEL}:in:alice`;
@@ -20,28 +21,19 @@ const ACK = `${CHANNEL}:ack:alice`;
 const MARK = `${CHANNEL}:lost`;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
-let redis: TestRedis;
+let linked: LinkedRedis;
 let link: RedisLink;
 
 beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+  linked = await startLinkedRedis();
+  ({ link } = linked);
 });
 
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
+afterAll(() => linked?.stop());
 
 beforeEach(async () => {
   await link.commands.flushall();
 });
-
-function replyOf<Reply>(outcome: Outcome<Reply>): Reply {
-  if (outcome.type !== 'done') throw new Error(outcome.reason);
-  return outcome.reply;
-}
 
 async function storeId(): Promise<string> {
   const push = {
