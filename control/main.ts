@@ -88,10 +88,15 @@ await runRole(async () => {
   const api = createOperatorApi(config, link, controller, shardQueries, log);
   let isStopping = false;
   const checkReadiness = () =>
-    combineReadiness(channels.readiness(), controller.readiness(), link.requirements.readiness(), {
-      notReady: isStopping ? ['control is shutting down'] : [],
-      degraded: [],
-    });
+    combineReadiness(
+      channels.readiness('publishing'),
+      controller.readiness(),
+      link.requirements.readiness(),
+      {
+        notReady: isStopping ? ['control is shutting down'] : [],
+        degraded: [],
+      },
+    );
   const http = createHttpServer(metrics, checkReadiness);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);

@@ -109,7 +109,7 @@ await runRole(async () => {
   control = controlLink;
 
   const stepGoaways = () => {
-    const isRedisSilent = privateChannels.readiness().notReady.length > 0;
+    const isRedisSilent = privateChannels.readiness('delivery').notReady.length > 0;
     const step = goaways.step(performance.now(), controlLink, isRedisSilent);
     const { isClosing, isOver, rejectsGuests } = step;
     port.isClosing = isClosing && shutdown.isStarted;
@@ -197,7 +197,7 @@ function edgeReadiness(
   const isPartial = shards.unconfirmedOwnedCount() < shards.ownedCount;
   (isPartial ? degraded : notReady).push(...unsubscribedReasons(shards));
   if (shutdown.isStarted) notReady.push('the edge is shutting down');
-  return combineReadiness(privateChannels.readiness(), { notReady, degraded });
+  return combineReadiness(privateChannels.readiness('delivery'), { notReady, degraded });
 }
 
 function unsubscribedReasons(shards: Edge['shards']): string[] {

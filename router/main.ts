@@ -123,7 +123,7 @@ await runRole(async () => {
       ...(front?.isDraining ? ['the router is draining'] : []),
       ...(stopping.signal.aborted ? ['the router is shutting down'] : []),
     ];
-    return combineReadiness(channels.readiness(), link.requirements.readiness(), {
+    return combineReadiness(channels.readiness('publishing'), link.requirements.readiness(), {
       notReady,
       degraded: edges.reasons(),
     });
@@ -150,7 +150,7 @@ await runRole(async () => {
   connections.attach(grpc.server);
   answerPushes();
   const health = setInterval(() => {
-    const isServing = channels.readiness().notReady.length === 0 && !front?.isDraining;
+    const isServing = channels.readiness('publishing').notReady.length === 0 && !front?.isDraining;
     setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
   }, HEALTH_INTERVAL_MS);
 

@@ -3,7 +3,7 @@
  *
  * - **Proof of delivery.** A connected socket proves nothing. So the process publishes a probe to
  *   itself through each master once a second. A master whose probes do not return is not
- *   delivering. One that does not even accept them is down; else it still stores pushes.
+ *   delivering. One that does not even publish them is down; else it still stores pushes.
  * - **Replies.** A query on a shard channel names the private channel on the same master for its
  *   replies, so that query and replies depend on one master only.
  */
@@ -31,6 +31,8 @@ export class PrivateChannels implements ChannelHandler {
   private channels: ReadonlyMap<string, string> = new Map();
   /** By master: sending time of the newest probe that returned, in ms of the monotonic clock. */
   private readonly provenAtMs = new Map<string, number>();
+  /** The same of the newest probe that Redis has published, returned or not. */
+  private readonly publishedAtMs = new Map<string, number>();
   /** By master: probes sent since one was published. */
   private readonly unpublished = new Map<string, number>();
   /** Masters that are down. Empty most of the time, so that each push can ask. */
@@ -77,12 +79,17 @@ export class PrivateChannels implements ChannelHandler {
     return findUnproven(this.channels.keys(), this.provenAtMs, performance.now());
   }
 
-  /** Not ready while no master delivers. */
-  readiness(): Readiness {
+  /**
+   * Not ready while no master delivers, or, for a role that can do a part of its work without
+   * subscriptions, while no master publishes either.
+   */
+  readiness(need: 'delivery' | 'publishing'): Readiness {
     const reasons = this.notDeliveringReasons();
-    const isAnyDelivering = reasons.length < this.channels.size;
+    const masters = [...this.channels.keys()];
+    const usableAtMs = need === 'delivery' ? this.provenAtMs : this.publishedAtMs;
+    const unusable = findUnproven(masters, usableAtMs, performance.now());
     const degraded = this.link.masterCheck.reasons();
-    return isAnyDelivering
+    return unusable.length < masters.length
       ? { notReady: [], degraded: [...reasons, ...degraded] }
       : { notReady: reasons, degraded };
   }
@@ -167,6 +174,7 @@ export class PrivateChannels implements ChannelHandler {
       if (!kept.has(channel)) subscriber.unsubscribe(channel);
       if (channels.get(master) === channel) continue;
       this.provenAtMs.delete(master);
+      this.publishedAtMs.delete(master);
       this.unpublished.delete(master);
       this.down.delete(master);
     }
@@ -182,7 +190,7 @@ export class PrivateChannels implements ChannelHandler {
     const envelope = { body: { $case: 'probe' as const, value: { nonce } } };
     const bytes = seal(PrivateEnvelope.encode(envelope).finish());
     const { type } = await this.link.publish(channel, bytes);
-    if (type === 'published') this.onAccepted(channel);
+    if (type === 'published') this.onPublished(channel, nonce);
   }
 
   private countUnpublished(master: string): void {
@@ -194,9 +202,10 @@ export class PrivateChannels implements ChannelHandler {
   }
 
   /** Redis has published a probe, whether or not it returns: this process may not be subscribed. */
-  private onAccepted(probedChannel: string): void {
+  private onPublished(probedChannel: string, nonce: number): void {
     for (const [master, channel] of this.channels) {
       if (channel !== probedChannel) continue;
+      this.publishedAtMs.set(master, nonce);
       this.unpublished.set(master, 0);
       if (this.down.delete(master)) this.log.info({ redis: master }, 'Redis answers again');
     }

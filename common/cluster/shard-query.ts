@@ -36,7 +36,7 @@ export interface QueryResult {
 /** `decided`: the envelope was not published, because the result does not depend on the edges. */
 export type SendResult = PublishResult | { readonly type: 'decided' };
 
-/** Publishes an envelope, directly or as a part of a script. */
+/** Publishes an envelope as a part of a script, whose result counts also without replies. */
 export type SendEnvelope = (channel: string, envelope: Buffer) => Promise<SendResult>;
 
 interface PendingQuery {
@@ -50,6 +50,8 @@ interface PendingQuery {
   readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
+/** What an envelope says when no reply could reach this process. */
+const NO_REPLIES = { queryId: 0, replyChannel: '' } as const;
 const PRESENCE_MS_MAX = 1_000;
 /** A query times out at most this much late. */
 const TIMEOUT_RESOLUTION_MS = 20;
@@ -89,7 +91,8 @@ export class ShardQueries {
    * Queries the edges of the client's shard. Resolves when the result of sending is known and the
    * replies are complete or one of them is final; at the latest after `timeoutMs`.
    * @param isFinal whether no later reply can change the result
-   * @param send how the envelope is published; by default with SPUBLISH
+   * @param send how the envelope is published; by default with SPUBLISH, and not at all while no
+   *   reply could arrive
    */
   query(
     clientId: string,
@@ -112,14 +115,14 @@ export class ShardQueries {
     body: QueryBody,
     timeoutMs: number,
     isFinal: PendingQuery['isFinal'],
-    send: SendEnvelope = (to, envelope) => this.link.publish(to, envelope),
+    send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
     const downReason = this.channels.downReason(channel);
     if (downReason !== undefined) {
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`));
     }
     const replyChannel = this.channels.replyChannelFor(channel);
-    if (replyChannel === undefined) {
+    if (replyChannel === undefined && send === undefined) {
       const reason = 'Redis has not confirmed a reply channel of this process; retry later';
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
     }
@@ -128,8 +131,10 @@ export class ShardQueries {
       return Promise.resolve(rejection('OVERLOADED', reason));
     }
     const queryId = ++this.#lastQueryId;
-    const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
+    const replyTo = replyChannel === undefined ? NO_REPLIES : { queryId, replyChannel };
+    const envelope = { ...replyTo, clientId, body, id: '', seq: '' };
     const bytes = seal(ShardEnvelope.encode(envelope, this.#writer).finish());
+    const sending = send?.(channel, bytes) ?? this.link.publish(channel, bytes);
     return new Promise((resolve) => {
       const query: PendingQuery = {
         bodies: [],
@@ -141,15 +146,15 @@ export class ShardQueries {
       };
       this.#pending.set(queryId, query);
       this.#deadlines.add(queryId, performance.now() + timeoutMs);
-      void send(channel, bytes).then((result) => {
+      void sending.then((result) => {
         if (result.type === 'rejected') {
           this.#pending.delete(queryId);
           resolve(redisRejection(result.reason));
+        } else if (result.type === 'decided' || replyChannel === undefined) {
+          this.#finish(queryId);
         } else if (result.type === 'published') {
           query.receivers = result.receivers;
           if (query.hasFinalReply || isComplete(query)) this.#finish(queryId);
-        } else if (result.type === 'decided') {
-          this.#finish(queryId);
         }
         // Unknown: replies show that it was published; without any, the query times out.
       });

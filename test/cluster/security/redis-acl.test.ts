@@ -21,6 +21,7 @@ import { startRole } from '../../support/cluster/role.js';
 import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
+import { httpRequest } from '../../support/http.js';
 
 const PASSWORD = 'of-this-test';
 const READY_MS = 60_000;
@@ -198,6 +199,50 @@ test(
       stagingBackend.close();
       await staging.stop();
     }
+  },
+  2 * READY_MS,
+);
+
+test(
+  'durable pushes are stored while Redis rejects subscriptions or kills them, and arrive later',
+  async () => {
+    const device = await SseClient.open(`${cluster.routerUrl}/connect?clientId=deaf`);
+    await untilCaughtUp(cluster);
+    const stored: string[] = [];
+    const push = async (payload: string) => {
+      const { verdict } = await backend.push('deaf', payload, { waitMs: 500 });
+      expect(['STORED', 'WRITTEN']).toContain(verdict);
+      stored.push(payload);
+      return verdict;
+    };
+    for (let i = 0; i < 20; i++) {
+      await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await push(`killed ${i}`);
+    }
+    await admin.acl('SETUSER', 'prod', '-ssubscribe');
+    await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    const readyz = async (name: string) => {
+      const { status, body } = await httpRequest(`${cluster.httpUrl(name)}/readyz`);
+      return { status, reasons: JSON.parse(body).reasons.join() };
+    };
+    const isSilent = expect.stringContaining('the last probe returned through Redis');
+    await eventually(async () => {
+      for (const name of ['router', 'control']) {
+        expect(await readyz(name)).toEqual({ status: 200, reasons: isSilent });
+      }
+      expect(await readyz('edge-1')).toEqual({ status: 503, reasons: isSilent });
+    }, 10_000);
+    expect(await push('rejected')).toBe('STORED');
+    const key = { idempotencyKey: 'rejected' };
+    expect(await backend.push('deaf', 'once', key)).toMatchObject({ verdict: 'STORED' });
+    expect(await backend.push('deaf', 'once', key)).toMatchObject({ verdict: 'DUPLICATE' });
+    const live = backend.push('deaf', 'live', LIVE);
+    await expect(live).rejects.toThrow(/not confirmed a reply channel/);
+    await admin.acl('SETUSER', 'prod', '+ssubscribe');
+    await eventually(() => expect(device.data).toEqual([...stored, 'once']), READY_MS);
+    await cluster.waitUntilReady(READY_MS);
+    await admin.acl('LOG', 'RESET');
+    device.close();
   },
   2 * READY_MS,
 );

@@ -180,7 +180,7 @@ describe('a standalone Redis', () => {
     await eventually(() => expect(onReplies).toHaveBeenCalledWith(batch));
 
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
-    expect(privateChannels.readiness()).toEqual({ notReady: [], degraded: [] });
+    expect(privateChannels.readiness('publishing')).toEqual({ notReady: [], degraded: [] });
     await redis.kill('SIGSTOP');
     await eventually(() => {
       const [reason] = privateChannels.notDeliveringReasons();
@@ -188,7 +188,7 @@ describe('a standalone Redis', () => {
     });
     // Nothing is sent any more, so no caller waits for a command.
     await eventually(() => expect(privateChannels.downReason('ll:{0}')).toMatch(address));
-    expect(privateChannels.readiness().notReady).toHaveLength(1);
+    expect(privateChannels.readiness('publishing').notReady).toHaveLength(1);
     await redis.kill('SIGCONT');
     await eventually(() => privateChannels.notDeliveringReasons().length === 0, 4_000);
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
@@ -217,6 +217,9 @@ describe('a standalone Redis', () => {
       expect(privateChannels.notDeliveringReasons()[0]).toMatch(/ [67]\.\d s ago$/);
     }, 10_000);
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
+    const [reason] = privateChannels.notDeliveringReasons();
+    expect(privateChannels.readiness('publishing')).toEqual({ notReady: [], degraded: [reason] });
+    expect(privateChannels.readiness('delivery')).toEqual({ notReady: [reason], degraded: [] });
     await link.commands.call('ACL', 'SETUSER', 'default', '+ssubscribe');
     await eventually(() => privateChannels.notDeliveringReasons().length === 0);
   }, 20_000);
