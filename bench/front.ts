@@ -22,8 +22,7 @@ import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { withCluster } from './support/cluster/bench-cluster.js';
 import { readMetrics } from './support/cluster/metrics.js';
 import { Fleet } from './support/devices/fleet.js';
-import { startReceivers } from './support/devices/receivers.js';
-import type { ReceivedPushes } from './support/devices/receivers-process.js';
+import { type ReceivedPushes, startReceivers } from './support/devices/receivers.js';
 import { COLLECT_ON_SIGNAL, collectedHeapBytes } from './support/memory/collected-heap.js';
 import { bytesPerConnection, STEPS, WARM_UP_ROUNDS } from './support/memory/idle-connections.js';
 import { residentBytes } from './support/memory/process-memory.js';
@@ -123,8 +122,7 @@ async function measureLatency(cluster: LocalCluster): Promise<Latency> {
     await load.stop();
     return received;
   } finally {
-    direct.stop();
-    fronted.stop();
+    await Promise.all([direct.stop(), fronted.stop()]);
     service.close();
   }
 }

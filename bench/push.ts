@@ -1,146 +1,213 @@
 /**
- * Delivered pushes per second, and the latency from the call of Push to the bytes at the device:
- * through a whole cluster (Redis, control, one router, two edges, each a process) to 2,000 SSE
- * connections, all on this machine. The ceiling, measured in turn with the rest, is the throughput
- * of Redis for the same commands without a cluster.
+ * Pushes through a whole cluster (Redis, control, routers, edges, each a process) to SSE or
+ * WebSocket devices, all on this machine: what a push costs each process, how many arrive per
+ * second, and the latency from the call to the bytes at the device.
  *
- *   unary           calls of Push, live-only, a bounded number at a time
- *   streamLive      one PushStream, live-only, a fixed window in flight
- *   streamDurable   the same with the default TTL: every push is stored
- *   paced5000       one PushStream, durable, 5,000 per second
+ *   unaryLive, unaryDurable     calls of Push, 128 at a time
+ *   streamLive, streamDurable   a PushStream per router, 4,096 pushes in flight
+ *   paced…                      the same at a fixed rate (`--pace`), independent of the verdicts
+ *   pushManyLive, …Durable      one payload to `--fan-out` clients, by calls of PushMany
+ *   broadcast                   the same by one call of Broadcast
+ *   ceiling                     pushes per second that Redis alone takes, without a cluster
  *
- * At saturation the latency is the window divided by the rate; only `paced5000` measures the
- * latency of a push. `--seconds 8` is for a smoke test; `--json` prints one line.
+ *   cpuUs        microseconds of processor time per push: user, system, total. `server` is everything
+ *                except the backend and the devices
+ *   limit        the process that had no time left, or all cores
+ *   otherCores   cores that processes outside the bench used: above 0.1, the figures are in doubt
+ *   ms           from the call to the last device
+ *
+ * At saturation the latency is the window divided by the rate; only the paced loads measure the
+ * latency of a push. `--loads` chooses some of the loads, `--backend node` does without Go;
+ * `--json` prints one line.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { credentials } from '@grpc/grpc-js';
 import { table } from '../cli/commands/table.js';
 import type { LocalCluster } from '../cli/local/cluster.js';
 import type { LocalRedis } from '../cli/local/redis.js';
-import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { Ceiling } from './push/ceiling.js';
+import {
+  FAN_OUT_NAMES,
+  FAN_OUTS,
+  type FanOutName,
+  LOAD_NAMES,
+  STEADY_NAMES,
+  type SteadyName,
+  steadyLoad,
+} from './push/loads.js';
+import {
+  type FanOutRun,
+  fanOutRun,
+  medianFanOutRun,
+  medianSteadyRun,
+  type Parties,
+  type SteadyRun,
+  steadyRun,
+} from './push/runs.js';
 import { withCluster } from './support/cluster/bench-cluster.js';
-import { startReceivers } from './support/devices/receivers.js';
-import type { ReceivedPushes } from './support/devices/receivers-process.js';
-import { number, parseOptions } from './support/options.js';
-import { PushLoad, type RunningLoad } from './support/pushes/push-load.js';
-import { report } from './support/report.js';
-import { median, rounded } from './support/statistics.js';
+import { devicePort, readOwners } from './support/cluster/edge-ports.js';
+import { type Receivers, startReceivers } from './support/devices/receivers.js';
+import { number, oneOf, parseOptions, someOf } from './support/options.js';
+import type { Pids } from './support/processes/cpu.js';
+import { type Backend, type Clients, clientIdsOf } from './support/pushes/backend.js';
+import { BACKENDS, openBackend } from './support/pushes/open-backend.js';
+import { progress, report } from './support/report.js';
+import { runInTurn } from './support/rounds.js';
+import { median } from './support/statistics.js';
 
-const DEVICES = 2_000;
-/** Half of the router's limit per stream: saturates it without being stopped by flow control. */
+const CEILINGS = ['live', 'durable'] as const;
 const WINDOW = 4_096;
-const UNARY_CONCURRENCY = 128;
-/** Share of each run that is not measured: connections, compilers and inboxes warm up. */
-const WARM_UP = 0.25;
-/** Shorter runs are not meaningful: then one round is better than three. */
-const RUN_SECONDS_MIN = 2;
-const LOADS = ['unary', 'streamLive', 'streamDurable', 'paced5000'] as const;
-type LoadName = (typeof LOADS)[number];
 
-const { json, seconds } = parseOptions({ seconds: number(60) });
-const result = await withCluster({ edges: 2 }, measure);
-report(json, result, printTable);
+const options = parseOptions({
+  loads: someOf([...LOAD_NAMES, 'ceiling']),
+  seconds: number(3, 0.1),
+  rounds: number(3),
+  pace: number(5_000),
+  devices: number(2_000, 1, 19_000),
+  'fan-out': number(16_000, 1, 19_000),
+  routers: number(1),
+  edges: number(2),
+  protocol: oneOf(['sse', 'ws'] as const, 'sse'),
+  backend: oneOf(BACKENDS, 'auto'),
+});
+const { json, loads, seconds, rounds, pace, routers, edges } = options;
+const isChosen = (name: (typeof loads)[number]) => loads.includes(name);
+
+const result = await withCluster(
+  // Devices that connect are not what is measured.
+  { routers, edges, env: { LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '0' } },
+  measure,
+);
+report(json, result, printTables);
 
 async function measure(cluster: LocalCluster, redis: LocalRedis) {
-  const clientIds = Array.from({ length: DEVICES }, (_, i) => `device-${i}`);
-  const receivers = await startReceivers(await edgeUrlsOf(cluster, clientIds));
-  const service = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
-  const live = new PushLoad(service, clientIds, 0);
-  const durable = new PushLoad(service, clientIds, undefined);
-  const ceiling = await Ceiling.open(redis.port);
-  const loads = {
-    unary: () => live.unary(UNARY_CONCURRENCY),
-    streamLive: () => live.saturate(WINDOW),
-    streamDurable: () => durable.saturate(WINDOW),
-    paced5000: () => durable.pace(5_000),
-  };
-  const runs = LOADS.length + 2;
-  const rounds = seconds / runs / RUN_SECONDS_MIN >= 3 ? 3 : 1;
-  const runSeconds = seconds / runs / rounds;
-  const ceilings: Record<'live' | 'durable', number[]> = { live: [], durable: [] };
-  const received = new Map<LoadName, ReceivedPushes[]>(LOADS.map((name) => [name, []]));
+  const names = cluster.names;
+  const server: Pids = Object.fromEntries([
+    ...names.map((name) => [name, cluster.pid(name)!]),
+    ['redis', redis.pid],
+  ]);
+  const addresses = cluster.namesOf('router').map((name) => cluster.grpcAddress(name));
+  const backend = await openBackend(options.backend, addresses);
   try {
-    // In turn: noise from the rest of the machine affects all of them alike.
-    for (let round = 0; round < rounds; round++) {
-      ceilings.live.push(await ceiling.measure('live', runSeconds, WINDOW));
-      ceilings.durable.push(await ceiling.measure('durable', runSeconds, WINDOW));
-      for (const name of LOADS) {
-        received.get(name)!.push(await receivedUnder(loads[name], runSeconds, receivers.take));
-      }
-    }
+    return {
+      ...(await measureSteady(cluster, server, backend)),
+      ...(await measureFanOuts(cluster, server, backend)),
+      ...(isChosen('ceiling') && { ceiling: await measureCeiling(redis.port) }),
+      settings: {
+        ...{ seconds, rounds, pace, routers, edges, protocol: options.protocol },
+        ...{ devices: options.devices, fanOut: options['fan-out'], backend: backend.kind },
+      },
+    };
   } finally {
-    service.close();
+    await backend.close();
+  }
+}
+
+async function measureSteady(cluster: LocalCluster, server: Pids, backend: Backend) {
+  const chosen = STEADY_NAMES.filter(isChosen);
+  const runs = await withDevices(
+    cluster,
+    { clients: options.devices, prefix: 'device-' },
+    chosen.length > 0,
+    (receivers, clients) => {
+      const parties: Parties = { backend, receivers, clients, server };
+      return runInTurn(rounds, chosen, async (name) => {
+        progress(name);
+        return steadyRun(parties, steadyLoad(name, pace), seconds);
+      });
+    },
+  );
+  return mapValues<SteadyName, SteadyRun[], SteadyRun>(runs, medianSteadyRun);
+}
+
+async function measureFanOuts(cluster: LocalCluster, server: Pids, backend: Backend) {
+  const chosen = FAN_OUT_NAMES.filter(isChosen);
+  const runs = await withDevices(
+    cluster,
+    { clients: options['fan-out'], prefix: 'fan-' },
+    chosen.length > 0,
+    (receivers, clients) => {
+      const parties: Parties = { backend, receivers, clients, server };
+      return runInTurn(rounds, chosen, async (name) => {
+        progress(name);
+        return fanOutRun(parties, FAN_OUTS[name]);
+      });
+    },
+  );
+  return mapValues<FanOutName, FanOutRun[], FanOutRun>(runs, medianFanOutRun);
+}
+
+async function measureCeiling(port: number): Promise<Record<'live' | 'durable', number>> {
+  const ceiling = await Ceiling.open(port);
+  try {
+    const rates = await runInTurn(rounds, CEILINGS, (kind) =>
+      ceiling.measure(kind, seconds, WINDOW),
+    );
+    return { live: median(rates.live), durable: median(rates.durable) };
+  } finally {
     ceiling.close();
-    receivers.stop();
   }
-  return summarize(received, ceilings);
 }
 
-function summarize(
-  received: ReadonlyMap<LoadName, readonly ReceivedPushes[]>,
-  ceilings: Readonly<Record<'live' | 'durable', readonly number[]>>,
-) {
-  const ceiling = { live: median(ceilings.live), durable: median(ceilings.durable) };
-  const figures = (name: LoadName) => medians(received.get(name)!);
-  const withRatio = (name: LoadName, ceilingPerSecond: number) => ({
-    ...figures(name),
-    ratioToCeiling: rounded(figures(name).perSecond / ceilingPerSecond, 3),
+/** Calls `run` while the devices of these clients are connected; not at all unless `isNeeded`. */
+async function withDevices<Result extends object>(
+  cluster: LocalCluster,
+  clients: Clients,
+  isNeeded: boolean,
+  run: (receivers: Receivers, clients: Clients) => Promise<Result>,
+): Promise<Result | Record<string, never>> {
+  if (!isNeeded) return {};
+  const ownerOf = await readOwners(cluster);
+  const urls = clientIdsOf(clients).map((id) => {
+    return `http://127.0.0.1:${devicePort(cluster, ownerOf(id))}/connect?clientId=${id}`;
   });
-  return {
-    unary: figures('unary'),
-    streamLive: withRatio('streamLive', ceiling.live),
-    streamDurable: withRatio('streamDurable', ceiling.durable),
-    paced5000: figures('paced5000'),
-    ceiling,
-    devices: DEVICES,
-    rounds: ceilings.live.length,
-  };
-}
-
-async function receivedUnder(
-  start: () => RunningLoad,
-  runSeconds: number,
-  take: () => Promise<ReceivedPushes>,
-): Promise<ReceivedPushes> {
-  const load = start();
-  await sleep(runSeconds * WARM_UP * 1_000);
-  await take();
-  await sleep(runSeconds * (1 - WARM_UP) * 1_000);
-  const received = await take();
-  await load.stop();
-  return received;
-}
-
-/** URL at its edge of each client, as the router redirects it. */
-async function edgeUrlsOf(cluster: LocalCluster, clientIds: readonly string[]): Promise<string[]> {
-  const urls: string[] = [];
-  for (const clientId of clientIds) {
-    const url = `${cluster.routerUrl}/connect?clientId=${clientId}`;
-    const answer = await fetch(url, { redirect: 'manual' });
-    urls.push(answer.headers.get('location')!);
+  const receivers = await startReceivers(urls, options.protocol);
+  try {
+    return await run(receivers, clients);
+  } finally {
+    await receivers.stop();
   }
-  return urls;
 }
 
-function medians(runs: readonly ReceivedPushes[]) {
-  const of = (name: keyof ReceivedPushes) => median(runs.map((run) => run[name]));
-  return {
-    perSecond: of('perSecond'),
-    p50Ms: of('p50Ms'),
-    p99Ms: of('p99Ms'),
-    p999Ms: of('p999Ms'),
+function mapValues<Name extends string, From, To>(
+  of: Partial<Record<Name, From>>,
+  map: (value: From) => To,
+): Partial<Record<Name, To>> {
+  const entries = Object.entries(of).map(([name, value]) => [name, map(value as From)]);
+  return Object.fromEntries(entries) as Partial<Record<Name, To>>;
+}
+
+function printTables(): void {
+  const { settings, ceiling } = result;
+  console.log(`medians of ${rounds} rounds; ${JSON.stringify(settings)}`);
+  const totals = ({ cpuUs }: SteadyRun | FanOutRun) => {
+    const of = (role: string) =>
+      Object.entries(cpuUs)
+        .filter(([name]) => name === role || name.startsWith(`${role}-`))
+        .reduce((all, [, { total }]) => all + total, 0)
+        .toFixed(1);
+    return ['server', 'router', 'redis', 'edge', 'control', 'backend', 'devices'].map(of);
   };
-}
-
-function printTable(): void {
-  const { ceiling, devices, rounds, ...rows } = result;
-  const lines = Object.entries(rows).map(([name, row]) => {
-    const ratio = 'ratioToCeiling' in row ? row.ratioToCeiling : '';
-    return [name, row.perSecond, row.p50Ms, row.p99Ms, row.p999Ms, ratio];
+  const cpu = [
+    'server µs',
+    'router',
+    'redis',
+    'edges',
+    'control',
+    'backend',
+    'devices',
+    'other cores',
+  ];
+  const steady = STEADY_NAMES.flatMap((name) => {
+    const run = result[name];
+    if (run === undefined) return [];
+    return [[name, run.perSecond, run.p50Ms, run.p99Ms, ...totals(run), run.otherCores, run.limit]];
   });
-  lines.push(['ceiling, live', ceiling.live, '', '', '', '']);
-  lines.push(['ceiling, durable', ceiling.durable, '', '', '', '']);
-  console.log(`pushes to ${devices} SSE connections, median of ${rounds} rounds`);
-  console.log(table(['', 'per second', 'p50 ms', 'p99 ms', 'p99.9 ms', 'of ceiling'], lines));
+  if (steady.length > 0) {
+    console.log(table(['', 'per second', 'p50 ms', 'p99 ms', ...cpu, 'limit'], steady));
+  }
+  const fanOuts = FAN_OUT_NAMES.flatMap((name) => {
+    const run = result[name];
+    return run === undefined ? [] : [[name, run.ms, ...totals(run), run.otherCores]];
+  });
+  if (fanOuts.length > 0) console.log(table(['', 'last device ms', ...cpu], fanOuts));
+  if (ceiling) console.log(`ceiling per second: live ${ceiling.live}, durable ${ceiling.durable}`);
 }

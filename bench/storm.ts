@@ -22,8 +22,11 @@ import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import type { StormCounts, StormDevice, StormResult, ToStorm } from './storm/devices-process.js';
 import { withCluster } from './support/cluster/bench-cluster.js';
 import { devicePort, readOwners } from './support/cluster/edge-ports.js';
-import { type Receivers, startReceivers } from './support/devices/receivers.js';
-import type { ReceivedPushes } from './support/devices/receivers-process.js';
+import {
+  type ReceivedPushes,
+  type Receivers,
+  startReceivers,
+} from './support/devices/receivers.js';
 import { WorkerProcesses } from './support/devices/worker-processes.js';
 import { number, parseOptions } from './support/options.js';
 import { PushLoad } from './support/pushes/push-load.js';
@@ -89,7 +92,7 @@ async function measure(cluster: LocalCluster) {
     await load.stop();
     await sleep(DELIVERY_MS);
     const counts = await storm.callAll<StormCounts>(() => ({ type: 'count' }));
-    others.stop();
+    await others.stop();
     return summarize(results, counts, idle, during);
   } finally {
     service.close();

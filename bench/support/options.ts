@@ -36,6 +36,19 @@ export function oneOf<Name extends string>(names: readonly Name[], fallback: Nam
   };
 }
 
+/** Some of the names, separated by commas; all by default. */
+export function someOf<Name extends string>(names: readonly Name[]): Option<readonly Name[]> {
+  return {
+    type: 'string',
+    fallback: names,
+    parse(text) {
+      const chosen = text.split(',').map((part) => names.find((name) => name === part));
+      return chosen.includes(undefined) ? undefined : (chosen as Name[]);
+    },
+    expected: `some of ${names.join(',')}`,
+  };
+}
+
 export function flag(): Option<boolean> {
   return { type: 'boolean', fallback: false, parse: () => true, expected: 'no value' };
 }

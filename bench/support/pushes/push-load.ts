@@ -39,19 +39,31 @@ export class PushLoad {
   unary(concurrency: number): RunningLoad {
     let isStopped = false;
     const caller = async () => {
-      while (!isStopped) {
-        const pushed = await new Promise<PushResponse | Error>((resolve) => {
-          this.service.push(this.#request(), (error, response) => resolve(error ?? response));
-        });
-        if (pushed instanceof Error) this.#recordFailure(pushed.message);
-        else this.#check(pushed);
-      }
+      while (!isStopped) await this.#call();
     };
     const callers = Promise.all(Array.from({ length: concurrency }, caller));
     return {
       stop: async () => {
         isStopped = true;
         await callers;
+        this.#throwIfFailed();
+      },
+    };
+  }
+
+  /** Unary calls of Push at a fixed rate, independent of the verdicts. */
+  paceUnary(perSecond: number): RunningLoad {
+    const calls = new Set<Promise<void>>();
+    const stopTimer = everyDue(perSecond, (due) => {
+      for (let i = 0; i < due; i++) {
+        const call = this.#call().finally(() => calls.delete(call));
+        calls.add(call);
+      }
+    });
+    return {
+      stop: async () => {
+        stopTimer();
+        await Promise.all(calls);
         this.#throwIfFailed();
       },
     };
@@ -69,19 +81,21 @@ export class PushLoad {
   /** One stream at a fixed rate, independent of the verdicts. */
   pace(perSecond: number): RunningLoad {
     const stream = this.#openStream(() => {});
-    const startUs = nowUs();
-    let sent = 0;
-    const timer = setInterval(() => {
-      const due = Math.floor(((nowUs() - startUs) / 1e6) * perSecond);
-      if (due > sent) stream.write(due - sent);
-      sent = due;
-    }, 1);
+    const stopTimer = everyDue(perSecond, (due) => stream.write(due));
     return {
       stop: () => {
-        clearInterval(timer);
+        stopTimer();
         return stream.stop();
       },
     };
+  }
+
+  async #call(): Promise<void> {
+    const pushed = await new Promise<PushResponse | Error>((resolve) => {
+      this.service.push(this.#request(), (error, response) => resolve(error ?? response));
+    });
+    if (pushed instanceof Error) this.#recordFailure(pushed.message);
+    else this.#check(pushed);
   }
 
   #openStream(onVerdicts: (count: number) => void): RunningLoad & { write(count: number): void } {
@@ -130,4 +144,16 @@ export class PushLoad {
     if (this.#failed === 0) return;
     throw new Error(`${this.#failed} pushes were not written, the first: ${this.#firstFailure}`);
   }
+}
+
+/** Calls `send` every millisecond with the number of pushes that are due; returns how to stop. */
+function everyDue(perSecond: number, send: (due: number) => void): () => void {
+  const startUs = nowUs();
+  let sent = 0;
+  const timer = setInterval(() => {
+    const due = Math.floor(((nowUs() - startUs) / 1e6) * perSecond);
+    if (due > sent) send(due - sent);
+    sent = due;
+  }, 1);
+  return () => clearInterval(timer);
 }

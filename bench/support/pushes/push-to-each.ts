@@ -10,6 +10,7 @@ export interface PushToEachOptions {
   /** How long a call waits for the edges' verdicts. */
   readonly waitMs?: number;
   readonly ttlMs?: number;
+  readonly payload?: Buffer;
 }
 
 export interface PushToEachResult {
@@ -18,13 +19,12 @@ export interface PushToEachResult {
   readonly failed: number;
 }
 
-/** Sends one durable push to each client. */
+/** Sends one push to each client, durable unless `ttlMs` is 0. */
 export async function pushToEach(
   service: PushServiceClient,
   clientIds: readonly string[],
-  { clientsPerCall, ...options }: PushToEachOptions,
+  { clientsPerCall, payload = Buffer.from('hello'), ...options }: PushToEachOptions,
 ): Promise<PushToEachResult> {
-  const payload = Buffer.from('hello');
   let written = 0;
   let failed = 0;
   for (let i = 0; i < clientIds.length; i += clientsPerCall) {

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+const (
+	pushService    = "/longline.v1.PushService/"
+	verdictWritten = 1
+	// Far longer than any push takes on a machine that is merely slow.
+	waitMs = 30_000
+	// The router's maximum of clients per call of PushMany.
+	clientsPerCallMax = 10_000
+)
+
+// longline pushes through the routers of Longline: proto/longline/v1/push.proto.
+type longline struct{ *grpcConnections }
+
+func openLongline(addresses []string) (server, error) {
+	connections, err := dial(addresses)
+	return longline{connections}, err
+}
+
+func (l longline) push(p push) error {
+	response, err := l.invoke(pushService+"Push", pushRequest(p))
+	if err != nil {
+		return err
+	}
+	return requireWritten(response)
+}
+
+func (l longline) pushToEach(ids []string, payload []byte, durable bool) error {
+	calls := (len(ids) + clientsPerCallMax - 1) / clientsPerCallMax
+	results := make(chan error, calls)
+	for i := range calls {
+		part := ids[i*len(ids)/calls : (i+1)*len(ids)/calls]
+		go func() { results <- l.pushMany(part, payload, durable) }()
+	}
+	var failures []error
+	for range calls {
+		failures = append(failures, <-results)
+	}
+	return errors.Join(failures...)
+}
+
+func (l longline) pushMany(ids []string, payload []byte, durable bool) error {
+	var request []byte
+	for _, id := range ids {
+		request = appendString(request, 1, id)
+	}
+	request = appendVarint(appendBytes(request, 2, payload), 3, waitMs)
+	if !durable {
+		request = appendVarint(request, 4, 0)
+	}
+	response, err := l.invoke(pushService+"PushMany", request)
+	if err != nil {
+		return err
+	}
+	written := 0
+	forEachField(response, func(number protowire.Number, count []byte, _ uint64) {
+		if number != 1 {
+			return
+		}
+		var verdict, clients uint64
+		forEachField(count, func(number protowire.Number, _ []byte, value uint64) {
+			if number == 1 {
+				verdict = value
+			} else if number == 2 {
+				clients = value
+			}
+		})
+		if verdict == verdictWritten {
+			written += int(clients)
+		}
+	})
+	if written != len(ids) {
+		return fmt.Errorf("%d of %d pushes were written", written, len(ids))
+	}
+	return nil
+}
+
+func (l longline) pushToAll(payload []byte, clients int) error {
+	request := appendVarint(appendBytes(nil, 1, payload), 2, math.MaxInt32)
+	response, err := l.invoke(pushService+"Broadcast", request)
+	if err != nil {
+		return err
+	}
+	written := 0
+	forEachField(response, func(number protowire.Number, _ []byte, value uint64) {
+		if number == 1 {
+			written = int(value)
+		}
+	})
+	if written != clients {
+		return fmt.Errorf("%d of %d clients were reached", written, clients)
+	}
+	return nil
+}
+
+// longlineStreams is one PushStream to each router.
+type longlineStreams struct {
+	all       []grpc.ClientStream
+	next      int
+	nextID    uint64
+	sending   sync.Mutex
+	receiving sync.WaitGroup
+}
+
+func (l longline) openStream(onResults func(int), onFailure func(string)) (stream, error) {
+	streams := &longlineStreams{nextID: 1}
+	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	for _, connection := range l.all {
+		opened, err := connection.NewStream(context.Background(), description, pushService+"PushStream")
+		if err != nil {
+			return nil, err
+		}
+		streams.all = append(streams.all, opened)
+		streams.receiving.Go(func() { receiveResults(opened, onResults, onFailure) })
+	}
+	return streams, nil
+}
+
+func (s *longlineStreams) send(pushes []push) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	var request []byte
+	for _, p := range pushes {
+		item := appendBytes(appendVarint(nil, 1, s.nextID), 2, pushRequest(p))
+		request = appendBytes(request, 1, item)
+		s.nextID++
+	}
+	// An error of the stream is reported where its results are received.
+	s.all[s.next%len(s.all)].SendMsg(&request)
+	s.next++
+}
+
+func (s *longlineStreams) close() {
+	s.sending.Lock()
+	for _, each := range s.all {
+		each.CloseSend()
+	}
+	s.sending.Unlock()
+	s.receiving.Wait()
+}
+
+func receiveResults(from grpc.ClientStream, onResults func(int), onFailure func(string)) {
+	for {
+		var response []byte
+		if err := from.RecvMsg(&response); err != nil {
+			if err.Error() != "EOF" {
+				onFailure(err.Error())
+			}
+			return
+		}
+		count := 0
+		forEachField(response, func(_ protowire.Number, result []byte, _ uint64) {
+			count++
+			var outcome []byte
+			isPush := false
+			forEachField(result, func(number protowire.Number, bytes []byte, _ uint64) {
+				if number >= 2 {
+					outcome, isPush = bytes, number == 2
+				}
+			})
+			if !isPush {
+				onFailure(fmt.Sprintf("%q", outcome))
+			} else if err := requireWritten(outcome); err != nil {
+				onFailure(err.Error())
+			}
+		})
+		onResults(count)
+	}
+}
+
+func pushRequest(p push) []byte {
+	request := make([]byte, 0, len(p.clientID)+len(p.payload)+16)
+	request = appendBytes(appendString(request, 1, p.clientID), 2, p.payload)
+	request = appendVarint(request, 3, waitMs)
+	if !p.durable {
+		request = appendVarint(request, 4, 0)
+	}
+	return request
+}
+
+func requireWritten(response []byte) error {
+	var verdict uint64
+	forEachField(response, func(number protowire.Number, _ []byte, value uint64) {
+		if number == 1 {
+			verdict = value
+		}
+	})
+	if verdict != verdictWritten {
+		return fmt.Errorf("verdict %d", verdict)
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+/** One run of a load: pushes at the devices, and the processor time of every process. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Receivers } from '../support/devices/receivers.js';
+import {
+  type CpuTime,
+  limitOf,
+  type Pids,
+  perOperation,
+  watchCpu,
+} from '../support/processes/cpu.js';
+import type { Backend, Clients, FanOut, Load } from '../support/pushes/backend.js';
+import { median, medianOf } from '../support/statistics.js';
+
+export interface Parties {
+  readonly backend: Backend;
+  readonly receivers: Receivers;
+  readonly clients: Clients;
+  /** All processes of the server, Redis included. */
+  readonly server: Pids;
+}
+
+export type CpuUs = Readonly<Record<string, CpuTime & { readonly total: number }>>;
+
+export interface SteadyRun {
+  readonly perSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly p999Ms: number;
+  /** Processor time per push, in microseconds. */
+  readonly cpuUs: CpuUs;
+  readonly limit: string;
+  /** Cores that processes outside the bench used: a figure with more than 0.1 is in doubt. */
+  readonly otherCores: number;
+}
+
+export interface FanOutRun {
+  /** From the call to the last device. */
+  readonly ms: number;
+  /** Processor time per client, in microseconds. */
+  readonly cpuUs: CpuUs;
+  readonly otherCores: number;
+}
+
+/** Share of the measured time before it: compilers and inboxes warm up. */
+const WARM_UP = 1 / 3;
+const LOAD_NAMES = ['backend', 'devices'];
+/** Enough that the processor time, which the kernel tells in 10 ms, has no more than some 1 %. */
+const FAN_OUTS_PER_RUN = 5;
+
+export async function steadyRun(parties: Parties, load: Load, seconds: number): Promise<SteadyRun> {
+  const { backend, receivers, clients } = parties;
+  await backend.start(load, clients);
+  await sleep(seconds * WARM_UP * 1_000);
+  await receivers.take();
+  const usedCpu = watchCpu(allPids(parties));
+  await sleep(seconds * 1_000);
+  const { pushes, perSecond, p50Ms, p99Ms, p999Ms } = await receivers.take();
+  const cpu = usedCpu();
+  await backend.stop();
+  return {
+    ...{ perSecond, p50Ms, p99Ms, p999Ms },
+    cpuUs: perOperation(cpu.used, pushes, LOAD_NAMES),
+    limit: limitOf(cpu),
+    otherCores: cpu.otherCores,
+  };
+}
+
+export async function fanOutRun(parties: Parties, fanOut: FanOut): Promise<FanOutRun> {
+  const { backend, receivers, clients } = parties;
+  const times: number[] = [];
+  await receivers.take();
+  const usedCpu = watchCpu(allPids(parties));
+  for (let i = 0; i < FAN_OUTS_PER_RUN; i++) {
+    const [{ startUs }, { lastUs }] = await Promise.all([
+      backend.fanOut(fanOut, clients),
+      receivers.takeAll(clients.clients),
+    ]);
+    times.push((lastUs - startUs) / 1e3);
+  }
+  const { used, otherCores } = usedCpu();
+  const cpuUs = perOperation(used, clients.clients * FAN_OUTS_PER_RUN, LOAD_NAMES);
+  return { ms: median(times), cpuUs, otherCores };
+}
+
+export function medianSteadyRun(runs: readonly SteadyRun[]): SteadyRun {
+  const of = (figure: 'perSecond' | 'p50Ms' | 'p99Ms' | 'p999Ms') =>
+    medianOf(runs, (run) => run[figure], 2);
+  return {
+    perSecond: of('perSecond'),
+    p50Ms: of('p50Ms'),
+    p99Ms: of('p99Ms'),
+    p999Ms: of('p999Ms'),
+    cpuUs: medianCpu(runs),
+    limit: runs.at(-1)!.limit,
+    otherCores: medianOf(runs, ({ otherCores }) => otherCores, 2),
+  };
+}
+
+export function medianFanOutRun(runs: readonly FanOutRun[]): FanOutRun {
+  return {
+    ms: medianOf(runs, ({ ms }) => ms, 1),
+    cpuUs: medianCpu(runs),
+    otherCores: medianOf(runs, ({ otherCores }) => otherCores, 2),
+  };
+}
+
+function medianCpu(runs: readonly { readonly cpuUs: CpuUs }[]): CpuUs {
+  const names = Object.keys(runs[0]!.cpuUs);
+  const of = (name: string, figure: keyof CpuUs[string]) =>
+    medianOf(runs, ({ cpuUs }) => cpuUs[name]![figure], 1);
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      { user: of(name, 'user'), system: of(name, 'system'), total: of(name, 'total') },
+    ]),
+  );
+}
+
+function allPids({ server, backend, receivers }: Parties): Pids {
+  return { ...server, backend: backend.pid, devices: receivers.pid };
+}
