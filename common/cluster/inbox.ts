@@ -393,28 +393,7 @@ export function parseMessageId(id: string): [ms: number, n: number] {
   return [Number(id.slice(0, dash)), Number(id.slice(dash + 1))];
 }
 
-/**
- * Reads the number of durable pushes of each of these shards so far; undefined if Redis does not
- * answer. In Redis Cluster, a command must not name keys of two shards (CROSSSLOT).
- */
-export async function readShardCounters(
-  link: Pick<RedisLink, 'execute' | 'isCluster'>,
-  channels: readonly string[],
-): Promise<(number | undefined)[]> {
-  const keys = channels.map(counterKey);
-  const commands = link.isCluster ? keys.map((key) => [key]) : [keys];
-  const counters = await Promise.all(
-    commands.map(async (args) => {
-      const outcome = await link.execute<(string | null)[]>('mget', args);
-      return args.map((_, i) =>
-        outcome.type === 'done' ? Number(outcome.reply[i] ?? 0) : undefined,
-      );
-    }),
-  );
-  return counters.flat();
-}
-
-function counterKey(channel: string): string {
+export function counterKey(channel: string): string {
   return `${channel}:seq`;
 }
 

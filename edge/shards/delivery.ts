@@ -8,11 +8,13 @@
  */
 import type { Counter } from 'prom-client';
 import { isIntactAppendix } from '../../common/cluster/history/checksums.js';
-import { readShardCounters } from '../../common/cluster/inbox.js';
+import {
+  type CountersLink,
+  readShardCounters,
+} from '../../common/cluster/history/shard-counters.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
 import { unseal } from '../../common/wire/sealed-message.js';
 import {
   type Announcement,
@@ -61,7 +63,7 @@ export interface ShardClients {
 }
 
 export interface DeliveryOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
+  readonly link: CountersLink;
   readonly names: ShardNames;
   readonly redisClocks: RedisClocks;
   readonly shards: Pick<Shards, 'owns' | 'isConfirmed' | 'hasClients'>;
@@ -77,12 +79,19 @@ export interface DeliveryOptions {
 /** Redis has lost writes at most this long before its counter shows it, unless it was away. */
 const LOSS_NOTICED_MS_MAX = 10_000;
 
+/** Counters that one poll reads at least, if there are as many. */
+const POLLED_MIN = 64;
+
 export class Delivery implements ShardHandler {
   readonly #sequences: Sequences;
   /** Shards whose subscription was lost and is needed, with the time of the loss. */
   readonly #lostAtMs = new Map<number, number>();
   /** Shards with a late push, whose counters are being read. */
   readonly #checkedShards = new Set<number>();
+  /** Parts into which the polls of counters are divided now. */
+  #pollParts = 1;
+  /** Counters polled since the first part. */
+  #polledCount = 0;
   readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
   readonly #malformedLog = new LogInterval();
@@ -160,15 +169,22 @@ export class Delivery implements ShardHandler {
    * Reads the counters of those shards with clients, and of those owned, whose number is `part`
    * modulo `parts`. The last push before a silence may be lost, and no later push would reveal it.
    * Without clients, a counter that falls still shows that Redis has lost pushes. Reading all
-   * counters at once would delay pushes. To be called with each part every few seconds.
+   * counters at once would delay pushes; reading each alone would cost a command for each. So an edge
+   * with few shards reads them in fewer parts. To be called with each part every few seconds.
    */
   pollShardCounters(part: number, parts: number): void {
     const { names, shards } = this.options;
+    if (part === 0) {
+      this.#pollParts = Math.min(parts, Math.ceil(this.#polledCount / POLLED_MIN) || parts);
+      this.#polledCount = 0;
+    }
+    if (part >= this.#pollParts) return;
     const polled: number[] = [];
-    for (let shard = part; shard < names.shardCount; shard += parts) {
+    for (let shard = part; shard < names.shardCount; shard += this.#pollParts) {
       const isServed = shards.hasClients(shard) || shards.owns(shard);
       if (isServed && shards.isConfirmed(shard)) polled.push(shard);
     }
+    this.#polledCount += polled.length;
     if (polled.length > 0) void this.#readCounters(polled);
   }
 

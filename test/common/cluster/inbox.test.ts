@@ -2,12 +2,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
+import { readShardCounters } from '../../../common/cluster/history/shard-counters.js';
 import {
   confirmInbox,
   type InboxBounds,
   isAcked,
   isMessageId,
-  readShardCounters,
   resumeInbox,
   type StorePush,
   storePush,

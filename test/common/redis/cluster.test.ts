@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
 import { pino } from 'pino';
 import { freePort } from '../../../cli/local/ports.js';
+import { readShardCounters } from '../../../common/cluster/history/shard-counters.js';
 import { PrivateChannels } from '../../../common/cluster/private-channels.js';
 import { shardTags } from '../../../common/cluster/shard.js';
 import { Metrics } from '../../../common/process/metrics.js';
@@ -115,6 +116,34 @@ test('replies to a query are received through the master of the shard', () => {
     const replyChannel = privateChannels.replyChannelFor(`ll:{${tag}}`)!;
     expect(link.subscriber.masterOf(replyChannel)).toBe(link.subscriber.masterOf(`ll:{${tag}}`));
   }
+});
+
+test('the counters of all shards are read with one command per master', async () => {
+  const readAll = () => readShardCounters(link, channels);
+  expect(await readAll()).toEqual(channels.map(() => 0));
+  const evaluated = async () => {
+    const stats = await Promise.all(
+      link.subscriber.masters().map((master) => cluster.call(master, 'INFO', 'commandstats')),
+    );
+    return stats.map((text) => Number(/cmdstat_eval:calls=(\d+)/.exec(String(text))?.[1] ?? 0));
+  };
+  const numbers = channels.map((_, i) => (i % 100 === 0 ? i : 0));
+  for (const [i, number] of numbers.entries()) {
+    if (number > 0) await link.commands.set(`${channels[i]}:seq`, number);
+  }
+  const before = await evaluated();
+  expect(await readAll()).toEqual(numbers);
+  expect(await evaluated()).toEqual(before.map((calls) => calls + 1));
+});
+
+test('a counter whose slot has just moved is unknown, and the others are read', async () => {
+  const channel = channels[13]!;
+  const home = link.subscriber.masterOf(channel)!;
+  // As while the slot map is out of date.
+  const masterOf = (each: string) =>
+    each === channel ? otherMaster(home) : link.subscriber.masterOf(each);
+  const counters = await readShardCounters({ ...link, subscriber: { masterOf } }, channels);
+  expect(counters.flatMap((counter, i) => (counter === undefined ? [i] : []))).toEqual([13]);
 });
 
 test('a master that only forbids subscriptions is not down: another one carries the replies', async () => {
