@@ -7,6 +7,7 @@ import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js
 import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
 import { createAssignmentService } from './links/assignment-service.js';
+import { AssignmentUpdates, encodeUpdatesOnce } from './links/assignment-updates.js';
 import { createEdgeSessionService, type EdgeSessionsOptions } from './links/edge-sessions.js';
 import type { LinkGuard } from './links/link-guard.js';
 import type { OperatorApi } from './operator/api.js';
@@ -17,6 +18,17 @@ const SERVICES = [
   'longline.v1.EdgeSessionService',
   'longline.v1.OperatorService',
 ] as const;
+
+const { watch: WATCH } = AssignmentServiceService;
+const { session: SESSION } = EdgeSessionServiceService;
+const ASSIGNMENT_SERVICE = {
+  ...AssignmentServiceService,
+  watch: { ...WATCH, responseSerialize: encodeUpdatesOnce(WATCH.responseSerialize) },
+};
+const EDGE_SESSION_SERVICE = {
+  ...EdgeSessionServiceService,
+  session: { ...SESSION, responseSerialize: encodeUpdatesOnce(SESSION.responseSerialize) },
+};
 
 /**
  * A peer that vanishes without closing its connection is gone within ten seconds. Connections have no
@@ -40,7 +52,7 @@ export function createControlConnections(
 }
 
 /** Needs of both services of the links. */
-type ControlGrpcOptions = EdgeSessionsOptions & {
+type ControlGrpcOptions = Omit<EdgeSessionsOptions, 'updates'> & {
   readonly controller: Parameters<typeof createAssignmentService>[0];
 };
 
@@ -54,13 +66,14 @@ export function createControlGrpc(
     ...connections.options,
     interceptors: [connections.boundCalls],
   });
-  const { watch, reportClosedPort } = createAssignmentService(options.controller);
-  const { session } = createEdgeSessionService(options);
-  grpc.server.addService(AssignmentServiceService, {
+  const updates = new AssignmentUpdates(options.controller, options.metrics);
+  const { watch, reportClosedPort } = createAssignmentService(options.controller, updates);
+  const { session } = createEdgeSessionService({ ...options, updates });
+  grpc.server.addService(ASSIGNMENT_SERVICE, {
     watch: guard.guard(watch),
     reportClosedPort: guard.guardUnary(reportClosedPort),
   });
-  grpc.server.addService(EdgeSessionServiceService, { session: guard.guard(session) });
+  grpc.server.addService(EDGE_SESSION_SERVICE, { session: guard.guard(session) });
   grpc.server.addService(withStrictStrings(OperatorServiceService), createOperatorService(api));
   return grpc;
 }

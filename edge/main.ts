@@ -182,6 +182,7 @@ function describeEdge(
     shardCount,
     have: feed.position,
     zone,
+    acceptsDeltas: true,
   };
 }
 

@@ -10,12 +10,19 @@
 
 import { createHash } from 'node:crypto';
 import type { RedisLink } from '../redis/redis-link.js';
+import { type Position, parsePosition } from '../wire/position.js';
 import { seal, unseal } from '../wire/sealed-message.js';
 import { type Assignment, decodeAssignment, encodeAssignment } from './assignment.js';
 
+/** An assignment, and the digest of the bytes in which it is stored. */
+export interface StoredAssignment {
+  readonly assignment: Assignment;
+  readonly digest: string;
+}
+
 export type ReadResult =
   | { readonly type: 'none' }
-  | { readonly type: 'assignment'; readonly assignment: Assignment; readonly digest: string }
+  | ({ readonly type: 'assignment' } & StoredAssignment)
   /**
    * The stored value was not written by a control of this version; an operator has to find out why.
    */
@@ -48,9 +55,11 @@ if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'epoch', ARGV[3], 'table', ARGV[4])
 return 1`;
 
+/** @param known returned as it is, without decoding, if the stored bytes are still the same */
 export async function readAssignment(
   { commands, names }: Link,
   shardCount: number,
+  known?: StoredAssignment,
 ): Promise<ReadResult> {
   let fields: (Buffer | null)[];
   try {
@@ -65,6 +74,7 @@ export async function readAssignment(
   if (!incarnation || !epoch || !table)
     return { type: 'invalid', reason: 'a field of its hash is missing' };
   const digest = digestOf(table);
+  if (digest === known?.digest) return { type: 'assignment', ...known };
   const unsealed = unseal(table);
   if (unsealed.type === 'corrupt') {
     return { type: 'corrupt', reason: 'its checksum is wrong', digest };
@@ -79,6 +89,19 @@ export async function readAssignment(
     return isSealed ? { type: 'corrupt', reason, digest } : { type: 'invalid', reason };
   }
   return { type: 'assignment', assignment, digest };
+}
+
+/**
+ * Reads the position only: a few bytes, where the assignment of a large cluster is hundreds of
+ * kilobytes. Undefined: none is stored, it is invalid, or Redis is unavailable.
+ */
+export async function readPosition({ commands, names }: Link): Promise<Position | undefined> {
+  try {
+    const fields = await commands.hmget(names.assignment, 'incarnation', 'epoch');
+    return parsePosition(fields.join('-'));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Writes `next` if the digest of the stored assignment is `expected`. */

@@ -14,6 +14,8 @@ import {
   EdgeIntent,
   MovePhase,
   Assignment as Wire,
+  type AssignedEdge as WireEdge,
+  type Move as WireMove,
 } from '../../proto/gen/longline/v1/assignment.js';
 import type { Position } from '../wire/position.js';
 
@@ -99,6 +101,20 @@ export function shardsOf({ edges, owners }: Content, edgeId: string): number[] {
   return shards;
 }
 
+export function isSameEdge(a: AssignedEdge, b: AssignedEdge): boolean {
+  return (
+    a.id === b.id &&
+    a.incarnation === b.incarnation &&
+    a.advertisedUrl === b.advertisedUrl &&
+    a.frontAddress === b.frontAddress &&
+    a.intent === b.intent
+  );
+}
+
+export function isSameMove(a: Move, b: Move): boolean {
+  return a.shard === b.shard && a.from === b.from && a.to === b.to && a.phase === b.phase;
+}
+
 /** Validates an assignment before it is written and after it is read. Returns the first error. */
 export function findProblem({ edges, owners, moves }: Content): string | undefined {
   for (let i = 1; i < edges.length; i++) {
@@ -126,11 +142,23 @@ export function findProblem({ edges, owners, moves }: Content): string | undefin
 export function toWire({ position, edges, owners, moves, isBalancing }: Assignment): Wire {
   return {
     position: { ...position },
-    edges: edges.map((edge) => ({ ...edge, intent: INTENTS[edge.intent] })),
-    owners: Array.from(owners, (index) => (index === NO_OWNER ? 0 : index + 1)),
-    moves: moves.map((move) => ({ ...move, phase: PHASES[move.phase] })),
+    edges: edges.map(edgeToWire),
+    owners: Array.from(owners, ownerToWire),
+    moves: moves.map(moveToWire),
     balancing: isBalancing,
   };
+}
+
+export function edgeToWire(edge: AssignedEdge): WireEdge {
+  return { ...edge, intent: INTENTS[edge.intent] };
+}
+
+export function moveToWire(move: Move): WireMove {
+  return { ...move, phase: PHASES[move.phase] };
+}
+
+export function ownerToWire(index: number): number {
+  return index === NO_OWNER ? 0 : index + 1;
 }
 
 /**
@@ -143,25 +171,44 @@ export function fromWire(wire: Wire, shardCount: number): Assignment | string {
   }
   const owners = new Uint16Array(shardCount);
   for (let shard = 0; shard < shardCount; shard++) {
-    const entry = wire.owners[shard]!;
-    // Checked before the entry is truncated to the 16 bits of an index.
-    if (entry > wire.edges.length) return `the owner of shard ${shard} is not in its edges`;
-    owners[shard] = entry === 0 ? NO_OWNER : entry - 1;
+    const owner = ownerFromWire(wire.owners[shard]!, wire.edges.length);
+    if (owner === undefined) return `the owner of shard ${shard} is not in its edges`;
+    owners[shard] = owner;
   }
+  const edges = edgesFromWire(wire.edges);
+  if (typeof edges === 'string') return edges;
+  const moves = movesFromWire(wire.moves);
+  if (typeof moves === 'string') return moves;
+  const content = { edges, owners, moves, isBalancing: wire.balancing };
+  return findProblem(content) ?? { position: { ...wire.position }, ...content };
+}
+
+/** Undefined: no such edge. Checked before the entry is truncated to the 16 bits of an index. */
+export function ownerFromWire(entry: number, edgeCount: number): number | undefined {
+  if (entry > edgeCount) return undefined;
+  return entry === 0 ? NO_OWNER : entry - 1;
+}
+
+/** Returns a string if one of them is invalid: the error. */
+export function edgesFromWire(wire: readonly WireEdge[]): AssignedEdge[] | string {
   const edges: AssignedEdge[] = [];
-  for (const edge of wire.edges) {
+  for (const edge of wire) {
     const intent = keyOf(INTENTS, edge.intent);
     if (intent === undefined) return `edge ${edge.id} has an unknown intent`;
     edges.push({ ...edge, intent });
   }
+  return edges;
+}
+
+/** Returns a string if one of them is invalid: the error. */
+export function movesFromWire(wire: readonly WireMove[]): Move[] | string {
   const moves: Move[] = [];
-  for (const move of wire.moves) {
+  for (const move of wire) {
     const phase = keyOf(PHASES, move.phase);
     if (phase === undefined) return `the move of shard ${move.shard} is in an unknown phase`;
     moves.push({ ...move, phase });
   }
-  const content = { edges, owners, moves, isBalancing: wire.balancing };
-  return findProblem(content) ?? { position: { ...wire.position }, ...content };
+  return moves;
 }
 
 export function encodeAssignment(assignment: Assignment): Buffer {

@@ -1,23 +1,47 @@
-/** Sends assignments over one gRPC stream: always whole, and only the newest. */
+/** Sends assignments over one gRPC stream: only the newest, and as deltas where they fit. */
 
-import { type Assignment, toWire } from '../../common/cluster/assignment.js';
-import { comparePositions, type Position } from '../../common/wire/position.js';
-import type { Assignment as Wire } from '../../proto/gen/longline/v1/assignment.js';
+import type { AssignmentUpdate } from '../../common/cluster/assignment-feed.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import type { Controller } from '../leadership/controller.js';
+import type { AssignmentUpdates } from './assignment-updates.js';
 
-/**
- * Sends the assignments of `controller` until the returned function is called.
- * @param have the assignment that the peer has; only newer ones are sent
- */
-export function streamAssignments(
-  write: (assignment: Wire, onSent: () => void) => void,
-  controller: Pick<Controller, 'watch'>,
-  have: Position,
-): () => void {
-  const send = newestOnly((assignment: Assignment, onSent) => write(toWire(assignment), onSent));
-  return controller.watch((assignment) => {
-    if (comparePositions(assignment.position, have) > 0) send(assignment);
-  });
+export interface Watcher {
+  /** The assignment that it has; `ORIGIN`: none. Only newer ones are sent. */
+  readonly have: Position;
+  readonly acceptsDeltas: boolean;
+  /** `onSent` is to be called when HTTP/2 flow control has let the message through. */
+  write(update: AssignmentUpdate, onSent: () => void): void;
+}
+
+export class AssignmentStream {
+  /** The assignment that the watcher has when it has read everything that was written. */
+  #has: Position;
+  readonly #send: (newest: Position) => void;
+  /** Ends the stream of assignments. */
+  readonly stop: () => void;
+
+  constructor(
+    controller: Pick<Controller, 'watch'>,
+    readonly updates: AssignmentUpdates,
+    { have, acceptsDeltas, write }: Watcher,
+  ) {
+    this.#has = have;
+    this.#send = newestOnly((_newest, onSent) => {
+      const update = updates.from(this.#has, acceptsDeltas);
+      this.#has = updates.newest;
+      write(update, onSent);
+    });
+    this.stop = controller.watch(({ position }) => {
+      if (comparePositions(position, this.#has) > 0) this.#send(position);
+    });
+  }
+
+  /** Sends the newest assignment whole: a delta did not fit. */
+  resend(): void {
+    if (this.updates.newest === ORIGIN) return;
+    this.#has = ORIGIN;
+    this.#send(this.updates.newest);
+  }
 }
 
 /**

@@ -65,6 +65,7 @@ export class ClientEvents {
   /** Returns the events of one report. */
   read(edgeId: string, report: ClientReport, nowMs: number): LogEntry[] {
     const { reconnectLoops, pushesSkipped } = report;
+    if (reconnectLoops.length === 0 && pushesSkipped.length === 0) return [];
     const looping = reconnectLoops.filter(({ clientId }) => this.#name(clientId, nowMs));
     return [
       ...looping.map(({ clientId, ends, reasons }) => {

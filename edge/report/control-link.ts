@@ -69,12 +69,15 @@ export class ControlLink {
         stream.write({ body: { $case: 'stats', value: measure() } });
         return stream;
       },
-      ({ assignment, pace }) => {
-        if (pace !== undefined) this.#pace = readPace(pace);
-        if (assignment === undefined) return;
-        feed.offerWire(assignment, hello().shardCount, log);
-        // Reports the effects of the assignment at once, not two seconds later.
-        this.reportSoon();
+      (response) => {
+        if (response.pace !== undefined) this.#pace = readPace(response.pace);
+        if (response.assignment === undefined && response.delta === undefined) return;
+        const { edgeId, shardCount } = hello();
+        const needsWhole = feed.offerUpdate(response, shardCount, log);
+        if (needsWhole) this.#send({ $case: 'resendAssignment', value: {} });
+        // Reports the effects at once, not two seconds later. Of a thousand edges, few have a part.
+        const isMoving = feed.current?.moves.some(({ from, to }) => [from, to].includes(edgeId));
+        if (isMoving) this.reportSoon();
       },
       log,
     );
@@ -109,7 +112,11 @@ export class ControlLink {
 
   #report(): void {
     this.#reportedAtMs = performance.now();
-    this.#link.stream?.write({ body: { $case: 'stats', value: this.options.measure() } });
+    this.#send({ $case: 'stats', value: this.options.measure() });
+  }
+
+  #send(body: NonNullable<SessionRequest['body']>): void {
+    this.#link.stream?.write({ body });
   }
 }
 

@@ -4,6 +4,7 @@ import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
 import { deadlineIn } from '../../common/process/grpc/calls.js';
 import { GrpcLink, LINK_OPTIONS } from '../../common/process/grpc-link.js';
 import type { Logger } from '../../common/process/log.js';
+import { ORIGIN } from '../../common/wire/position.js';
 import {
   AssignmentServiceClient,
   type EdgeProcess,
@@ -27,6 +28,8 @@ const REPORT_TIMEOUT_MS = 1_000;
 export class AssignmentLink {
   readonly #clients: readonly AssignmentServiceClient[];
   readonly #metadata: Metadata;
+  /** The next watch has to begin with the whole assignment. */
+  #needsWhole = false;
   /** `id incarnation` of the edges whose session with control has broken. */
   #suspects: ReadonlySet<string> = new Set();
   readonly #link: GrpcLink<
@@ -44,10 +47,18 @@ export class AssignmentLink {
     this.#link = new GrpcLink(
       'control',
       this.#clients,
-      (client) => client.watch({ have: feed.position }, metadata),
-      ({ assignment, suspects }) => {
-        feed.offerWire(assignment, shardCount, log);
+      (client) => {
+        const have = this.#needsWhole ? ORIGIN : feed.position;
+        this.#needsWhole = false;
+        return client.watch({ have, acceptsDeltas: true }, metadata);
+      },
+      (response) => {
+        const { suspects } = response;
         if (suspects !== undefined) this.#suspects = new Set(suspects.edges.map(keyOf));
+        if (!feed.offerUpdate(response, shardCount, log)) return;
+        // The request of a watch is its only message: another watch asks for the whole.
+        this.#needsWhole = true;
+        this.#link.stream?.cancel();
       },
       log,
     );

@@ -4,6 +4,7 @@ import { type Assignment, encodeAssignment, NO_OWNER } from '../../../common/clu
 import {
   NOTHING_STORED,
   readAssignment,
+  readPosition,
   writeAssignment,
 } from '../../../common/cluster/assignment-store.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
@@ -46,6 +47,25 @@ test('reads none before the first write, and then the written assignment', async
   const digest = await write(at(0, 1), NOTHING_STORED);
   const first = { type: 'assignment', assignment: at(0, 1), digest };
   expect(await readAssignment({ commands: redis, names }, 4)).toEqual(first);
+});
+
+test('an assignment that is stored unchanged is not decoded again', async () => {
+  const digest = await write(at(0, 1), NOTHING_STORED);
+  const known = { assignment: at(0, 1), digest };
+  const again = await readAssignment({ commands: redis, names }, 4, known);
+  expect(again).toEqual({ type: 'assignment', ...known });
+  expect(again.type === 'assignment' && again.assignment).toBe(known.assignment);
+  const next = await write(at(0, 2), digest);
+  const changed = await readAssignment({ commands: redis, names }, 4, known);
+  expect(changed).toEqual({ type: 'assignment', assignment: at(0, 2), digest: next });
+});
+
+test('reads the position without the rest', async () => {
+  expect(await readPosition({ commands: redis, names })).toBeUndefined();
+  await write(at(3, 7), NOTHING_STORED);
+  expect(await readPosition({ commands: redis, names })).toEqual({ incarnation: 3, epoch: 7 });
+  await redis.set(KEY, 'no hash');
+  expect(await readPosition({ commands: redis, names })).toBeUndefined();
 });
 
 test('writes only if the stored assignment is the expected one', async () => {

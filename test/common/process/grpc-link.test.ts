@@ -25,7 +25,7 @@ function linkTo(...addresses: string[]) {
     addresses.map(
       (address) => new AssignmentServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
     ),
-    (client) => client.watch({ have: undefined }),
+    (client) => client.watch({ have: undefined, acceptsDeltas: false }),
     () => {},
     pino({ level: 'silent' }),
   );

@@ -2,6 +2,7 @@ import { type ClientDuplexStream, credentials, type ServiceError, status } from 
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { type Assignment, toWire } from '../../../common/cluster/assignment.js';
+import { applyDelta } from '../../../common/cluster/assignment-delta.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { bindGrpc, type GrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { Metrics } from '../../../common/process/metrics.js';
@@ -17,6 +18,7 @@ import {
 import { OperatorQueries } from '../../../control/operator/queries.js';
 import type { EdgePace } from '../../../control/pace/cluster-pace.js';
 import {
+  type AssignmentDelta,
   AssignmentServiceClient,
   type WatchResponse,
 } from '../../../proto/gen/longline/v1/assignment.js';
@@ -41,7 +43,7 @@ class FakeController {
   readonly recorded: string[] = [];
   pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
   readonly membership = new MembershipDriver(LEASE_MS, {
-    onStep: () => {},
+    onChange: () => {},
     onReplan: () => {},
     onDrain: () => {},
     probe: () => Promise.resolve(false),
@@ -126,6 +128,7 @@ const good: Hello = {
   shardCount: SHARDS,
   have: undefined,
   zone: '',
+  acceptsDeltas: false,
 };
 function loadsOf(shards: number[], connections: number[]): ShardLoads {
   return { shards, connections, messagesPer1000Seconds: shards.map(() => 0) };
@@ -160,6 +163,7 @@ const stats: Stats = {
 class Edge {
   readonly stream: ClientDuplexStream<SessionRequest, SessionResponse>;
   readonly epochs: number[] = [];
+  readonly deltas: AssignmentDelta[] = [];
   isAccepted = false;
   end: Pick<ServiceError, 'code' | 'details'> | undefined;
 
@@ -168,9 +172,10 @@ class Edge {
     this.stream.on('metadata', () => {
       this.isAccepted = true;
     });
-    this.stream.on('data', ({ assignment }: SessionResponse) =>
-      this.epochs.push(assignment!.position!.epoch),
-    );
+    this.stream.on('data', ({ assignment, delta }: SessionResponse) => {
+      if (delta === undefined) this.epochs.push(assignment!.position!.epoch);
+      else this.deltas.push(delta);
+    });
     this.stream.on('error', () => {});
     this.stream.on('status', (end) => {
       this.end = end;
@@ -186,6 +191,9 @@ class Edge {
     this.send({ $case: 'stats', value: { ...stats, ...value } });
   }
 }
+
+/** Streams that watch assignments; the services have a watcher of their own. */
+const streams = () => controller.watchers.size - 1;
 
 const states = () => controller.membership.edges.map(({ id, state }) => `${id} ${state.type}`);
 
@@ -244,13 +252,53 @@ test('skips assignments that are replaced while one is in transit', async () => 
   expect(edge.epochs).toEqual([1, 100]);
 });
 
+test('an edge that accepts deltas receives the whole once, and again when it asks for it', async () => {
+  controller.publish(1);
+  const edge = new Edge({ acceptsDeltas: true });
+  const former = new Edge({ edgeId: 'edge-2', incarnation: 'i2' });
+  await eventually(() => expect([edge.epochs, former.epochs]).toEqual([[1], [1]]));
+  const first = controller.current!;
+  const second = controller.publish(2);
+  await eventually(() => expect(edge.deltas).toHaveLength(1));
+  expect(applyDelta(first, edge.deltas[0]!)).toEqual(second);
+  edge.send({ $case: 'resendAssignment', value: {} });
+  await eventually(() => expect(edge.epochs).toEqual([1, 2]));
+  controller.publish(3);
+  await eventually(() => expect(edge.deltas).toHaveLength(2));
+  expect(applyDelta(second, edge.deltas[1]!)).toEqual(controller.current);
+  await eventually(() => expect(former.epochs).toEqual([1, 2, 3]));
+  const sent = await metrics.registry.metrics();
+  expect(sent).toContain('longline_control_assignments_sent_total{form="whole"} 5');
+  expect(sent).toContain('longline_control_assignments_sent_total{form="delta"} 2');
+});
+
+test('an edge that reconnects receives a delta from a recent assignment, else the whole', async () => {
+  for (let epoch = 1; epoch <= 20; epoch++) controller.publish(epoch);
+  const late = new Edge({ acceptsDeltas: true, have: { incarnation: 0, epoch: 15 } });
+  await eventually(() => expect(late.deltas).toHaveLength(1));
+  expect(late.deltas[0]).toMatchObject({ base: { epoch: 15 }, position: { epoch: 20 } });
+  const tooLate = { incarnation: 0, epoch: 3 };
+  const ids = { edgeId: 'edge-2', incarnation: 'i2' };
+  const edge = new Edge({ ...ids, acceptsDeltas: true, have: tooLate });
+  await eventually(() => expect(edge.epochs).toEqual([20]));
+});
+
+test('nothing is sent to an edge that asks for an assignment before there is one', async () => {
+  const edge = new Edge({ acceptsDeltas: true });
+  edge.send({ $case: 'resendAssignment', value: {} });
+  edge.report({});
+  await eventually(() => controller.reports.length === 1);
+  controller.publish(1);
+  await eventually(() => expect(edge.epochs).toEqual([1]));
+});
+
 test('stops watching when a stream has ended', async () => {
   const edge = new Edge({});
   const rejected = new Edge({ capacity: 0 });
   await eventually(() => edge.isAccepted && rejected.end !== undefined);
-  expect(controller.watchers.size).toBe(1);
+  expect(streams()).toBe(1);
   edge.stream.cancel();
-  await eventually(() => controller.watchers.size === 0);
+  await eventually(() => streams() === 0);
 });
 
 test.each<[string, Partial<Hello>, status, RegExp]>([
@@ -355,7 +403,7 @@ test('a watcher receives the current assignment, unless it has it, and every new
   for (const have of [undefined, ORIGIN, { incarnation: 0, epoch: 3 }]) {
     const epochs: number[] = [];
     seen.push(epochs);
-    const watch = routers.watch({ have });
+    const watch = routers.watch({ have, acceptsDeltas: false });
     watch.on('error', () => {});
     watch.on('data', ({ assignment }) => {
       if (assignment !== undefined) epochs.push(assignment.position!.epoch);
@@ -367,17 +415,32 @@ test('a watcher receives the current assignment, unless it has it, and every new
   await eventually(() => expect(seen).toEqual([[3, 4], [3, 4], [4]]));
 });
 
-test('stops watching when a router cancels', async () => {
-  const watch = routers.watch({ have: undefined });
+test('a watcher that accepts deltas receives the whole and then deltas', async () => {
+  const first = controller.publish(1);
+  const received: WatchResponse[] = [];
+  const watch = routers.watch({ have: undefined, acceptsDeltas: true });
   watch.on('error', () => {});
-  await eventually(() => controller.watchers.size === 1);
+  watch.on('data', (response: WatchResponse) => {
+    if (response.suspects === undefined) received.push(response);
+  });
+  await eventually(() => expect(received).toHaveLength(1));
+  expect(received[0]!.assignment).toEqual(toWire(first));
+  const second = controller.publish(2);
+  await eventually(() => expect(received).toHaveLength(2));
+  expect(applyDelta(first, received[1]!.delta!)).toEqual(second);
+});
+
+test('stops watching when a router cancels', async () => {
+  const watch = routers.watch({ have: undefined, acceptsDeltas: false });
+  watch.on('error', () => {});
+  await eventually(() => streams() === 1);
   watch.cancel();
-  await eventually(() => controller.watchers.size === 0);
+  await eventually(() => streams() === 0);
 });
 
 test('a watcher receives the whole assignment', async () => {
   const published = controller.publish(1);
-  const watch = routers.watch({ have: undefined });
+  const watch = routers.watch({ have: undefined, acceptsDeltas: false });
   watch.on('error', () => {});
   const assignment = await new Promise((resolve) =>
     watch.on(
@@ -390,7 +453,7 @@ test('a watcher receives the whole assignment', async () => {
 
 test('a watcher receives the edges that are suspect, and may report that a port is closed', async () => {
   const seen: string[] = [];
-  const watch = routers.watch({ have: undefined });
+  const watch = routers.watch({ have: undefined, acceptsDeltas: false });
   watch.on('error', () => {});
   watch.on('data', ({ suspects }: WatchResponse) => {
     seen.push(suspects!.edges.map(({ id }) => id).join());

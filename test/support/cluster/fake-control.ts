@@ -1,4 +1,7 @@
-/** A control for real edges and routers, whose assignments and paces the test chooses. */
+/**
+ * A control for real edges and routers, whose assignments and paces the test chooses. Like controls
+ * before 0.2.0 it sends whole assignments.
+ */
 import {
   Metadata,
   type ServerDuplexStream,
@@ -78,16 +81,18 @@ export class FakeControl {
     this.current = { ...content, position: { incarnation, epoch: epoch + 1 } };
     const assignment = toWire(this.current);
     if (recipients !== 'routers') {
-      for (const { call } of this.sessions.values()) call.write({ assignment, pace: undefined });
+      for (const { call } of this.sessions.values())
+        call.write({ assignment, pace: undefined, delta: undefined });
     }
     if (recipients !== 'edges') {
-      for (const call of this.#watches) call.write({ assignment, suspects: undefined });
+      for (const call of this.#watches)
+        call.write({ assignment, suspects: undefined, delta: undefined });
     }
   }
 
   pace(edgeId: string, pace: Partial<Pace>): void {
     const whole = { goawaysPerSecond: 0, drainUntilMs: 0, ...pace };
-    this.sessions.get(edgeId)!.call.write({ assignment: undefined, pace: whole });
+    this.sessions.get(edgeId)!.call.write({ assignment: undefined, pace: whole, delta: undefined });
   }
 
   /** The report of an edge under the newest assignment. @throws Error until it has sent one */
@@ -128,7 +133,7 @@ export class FakeControl {
       this.sessions.set(body.value.edgeId, session);
       call.sendMetadata(new Metadata());
       if (this.current !== INITIAL) {
-        call.write({ assignment: toWire(this.current), pace: undefined });
+        call.write({ assignment: toWire(this.current), pace: undefined, delta: undefined });
       }
     });
     call.on('close', () => {
@@ -142,7 +147,7 @@ export class FakeControl {
     call.sendMetadata(new Metadata());
     this.#watches.add(call);
     if (this.current !== INITIAL) {
-      call.write({ assignment: toWire(this.current), suspects: undefined });
+      call.write({ assignment: toWire(this.current), suspects: undefined, delta: undefined });
     }
     call.on('close', () => this.#watches.delete(call));
   }
