@@ -6,7 +6,7 @@
  */
 
 import type { Assignment } from '../../common/cluster/assignment.js';
-import { readAssignment } from '../../common/cluster/assignment-store.js';
+import { readAssignment, type StoredAssignment } from '../../common/cluster/assignment-store.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -59,6 +59,8 @@ export class Controller {
   #leader: Leader = { type: 'none' };
   #term: LeadershipTerm | undefined;
   #current: Assignment | undefined;
+  /** The stored assignment, as it was read last while another control leads. */
+  #followed: StoredAssignment | undefined;
   #wasFrozen = false;
   #partitionedBefore: ReadonlySet<string> = new Set();
   #storeProblem: StoreProblem | undefined = { type: 'unavailable', reason: 'it was not read yet' };
@@ -138,10 +140,9 @@ export class Controller {
   }
 
   paceOf(edgeId: string): EdgePace {
-    return this.#pace.ofEdge(
-      edgeId,
-      this.#current?.edges.find(({ id }) => id === edgeId),
-    );
+    const isDraining = () =>
+      this.#current?.edges.find(({ id }) => id === edgeId)?.intent === 'draining';
+    return this.#pace.ofEdge(edgeId, isDraining);
   }
 
   setDrainLimits(edgeId: string, limits: DrainLimits): void {
@@ -223,8 +224,9 @@ export class Controller {
   /** Reads the assignment that another control has written. */
   async #follow(): Promise<void> {
     const { link, shardCount } = this.#options;
-    const result = await readAssignment(link, shardCount);
+    const result = await readAssignment(link, shardCount, this.#followed);
     if (this.#term !== undefined) return;
+    this.#followed = result.type === 'assignment' ? result : undefined;
     if (result.type === 'assignment') this.#publish(result.assignment, false);
     const { type } = result;
     if (type === 'none' || type === 'assignment') this.#setStoreProblem(undefined);

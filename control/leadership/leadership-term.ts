@@ -15,6 +15,7 @@ import type { Assignment, EdgeIdentity } from '../../common/cluster/assignment.j
 import {
   NOTHING_STORED,
   readAssignment,
+  type StoredAssignment,
   writeAssignment,
 } from '../../common/cluster/assignment-store.js';
 import { devicePortOf } from '../../common/cluster/edge-address.js';
@@ -28,7 +29,7 @@ import { type EdgeRecord, isAlive, isMember } from '../membership/edge-record.js
 import type { Membership } from '../membership/membership.js';
 import { type EdgeReport, MembershipDriver } from '../membership/membership-driver.js';
 import { Planner } from '../planning/planner.js';
-import type { PlannerAction, PlannerEvent } from '../planning/planner-events.js';
+import type { PlannerAction, PlannerEdge, PlannerEvent } from '../planning/planner-events.js';
 
 /** Delay until the write of another control, or a loss of writes in Redis, is noticed. */
 const READ_INTERVAL_MS = 1_000;
@@ -83,7 +84,7 @@ export interface LeadershipTermOptions {
   readonly counters: LeadershipTermCounters;
   /** The newest assignment that this control knows, from before the term as well. */
   readonly lastKnown: () => Assignment | undefined;
-  /** Called after each step of membership with all edges that it knows. */
+  /** Called after each change of membership with all edges that it knows. */
   readonly onEdges: (edges: readonly EdgeRecord[]) => void;
   /** Called with each newer assignment after it is stored. `isOwn`: by this control. */
   readonly onAssignment: (assignment: Assignment, isOwn: boolean) => void;
@@ -101,16 +102,22 @@ export class LeadershipTerm {
   readonly #options: LeadershipTermOptions;
   #published: Position = ORIGIN;
   #plannerProblem: string | undefined;
-  /** Digest of the stored assignment that the planner knows. */
+  /** The stored assignment that the planner knows; undefined: none, or it is corrupt. */
+  #stored: StoredAssignment | undefined;
+  /** Digest of what is stored, as far as the planner knows. */
   #storedDigest = NOTHING_STORED;
   /** Number of writes, by which a read notices that a write has overtaken it. */
   #writes = 0;
   #isWriting = false;
   #isRestored = false;
+  /** Set while a change has not been passed on. */
+  #changedMembership: Membership | undefined;
   /** Consecutive reads and writes that failed. */
   #failures = 0;
   #isClosed = false;
   #readTimer: NodeJS.Timeout | undefined;
+  /** Time for which the wake timer is set; Infinity: it is not. */
+  #wakeAtMs = Number.POSITIVE_INFINITY;
   #wakeTimer: NodeJS.Timeout | undefined;
 
   constructor(options: LeadershipTermOptions) {
@@ -124,8 +131,11 @@ export class LeadershipTerm {
       handOverMs: HAND_OVER_MS,
     });
     this.membership = new MembershipDriver(leaseMs, {
-      onStep: (membership) => this.#onMembershipStep(membership),
-      onReplan: () => this.handle({ type: 'replan' }),
+      onChange: (membership) => this.#onMembershipChange(membership),
+      onReplan: () => {
+        this.#passEdges();
+        this.handle({ type: 'replan' });
+      },
       onDrain: (edgeId) => this.handle({ type: 'intent', edgeId, intent: 'draining' }),
       onReport: (report) => this.#onReport(report),
       probe: (edge) => this.#probe(edge),
@@ -137,14 +147,23 @@ export class LeadershipTerm {
   handle(event: PlannerEvent | null): void {
     if (this.#isClosed) return;
     const { actions, wakeAtMs } = this.planner.step(performance.now(), event);
-    clearTimeout(this.#wakeTimer);
-    if (wakeAtMs !== Number.POSITIVE_INFINITY) {
-      const afterMs = Math.max(1, Math.ceil(wakeAtMs - performance.now()));
-      this.#wakeTimer = setTimeout(() => this.handle(null), afterMs);
-    }
+    this.#wakeAt(wakeAtMs);
     this.#publish(event?.type === 'written');
     this.#logPlannerProblem();
     for (const action of actions) void this.#write(action);
+  }
+
+  #wakeAt(wakeAtMs: number): void {
+    // Most reports leave it as it is.
+    if (wakeAtMs === this.#wakeAtMs) return;
+    this.#wakeAtMs = wakeAtMs;
+    clearTimeout(this.#wakeTimer);
+    if (wakeAtMs === Number.POSITIVE_INFINITY) return;
+    const afterMs = Math.max(1, Math.ceil(wakeAtMs - performance.now()));
+    this.#wakeTimer = setTimeout(() => {
+      this.#wakeAtMs = Number.POSITIVE_INFINITY;
+      this.handle(null);
+    }, afterMs);
   }
 
   /** Ends the term. A pending write may still be stored, like a write of any other control. */
@@ -154,17 +173,21 @@ export class LeadershipTerm {
     clearTimeout(this.#wakeTimer);
   }
 
-  #onMembershipStep(membership: Membership): void {
+  /** Many edges may connect or vanish in one turn: what depends on all of them is done once. */
+  #onMembershipChange(membership: Membership): void {
+    if (this.#changedMembership === undefined) setImmediate(() => this.#passEdges());
+    this.#changedMembership = membership;
+  }
+
+  #passEdges(): void {
+    const membership = this.#changedMembership;
+    this.#changedMembership = undefined;
+    if (membership === undefined || this.#isClosed) return;
     const { edges } = membership;
     this.#options.onEdges(edges);
     this.handle({
       type: 'edges',
-      edges: edges.map((record) => ({
-        ...record,
-        isMember: isMember(record),
-        isAlive: isAlive(record),
-        isPartitioned: membership.partitionedEdges.has(record.id),
-      })),
+      edges: edges.map((record) => toPlannerEdge(record, membership.partitionedEdges)),
       newestSeen: membership.newestSeen,
       isFrozen: membership.frozenUntilMs !== undefined,
     });
@@ -183,7 +206,7 @@ export class LeadershipTerm {
   async #read(): Promise<void> {
     const writes = this.#writes;
     const { link, shardCount } = this.#options;
-    const result = await readAssignment(link, shardCount);
+    const result = await readAssignment(link, shardCount, this.#stored);
     if (this.#isClosed) return;
     this.#scheduleRead(result.type !== 'unavailable' && result.type !== 'invalid');
     if (result.type === 'unavailable' || result.type === 'invalid') {
@@ -201,7 +224,8 @@ export class LeadershipTerm {
     }
     // A read that a write has overtaken would look as if Redis had lost the write.
     if (this.#isWriting || this.#writes !== writes) return;
-    const stored = result.type === 'assignment' ? result.assignment : undefined;
+    this.#stored = result.type === 'assignment' ? result : undefined;
+    const stored = this.#stored?.assignment;
     // A corrupt assignment is replaced, as if Redis had lost it.
     this.#storedDigest = result.type === 'none' ? NOTHING_STORED : result.digest;
     const known = result.type === 'corrupt' ? this.#options.lastKnown() : stored;
@@ -229,6 +253,7 @@ export class LeadershipTerm {
     if (this.#isClosed) return;
     if (result.type === 'committed') {
       this.#storedDigest = result.digest;
+      this.#stored = { assignment: next, digest: result.digest };
       this.#options.onStoreProblem(undefined);
       this.#options.counters.replans.inc();
       this.handle({ type: 'written' });
@@ -260,4 +285,19 @@ export class LeadershipTerm {
     if (problem === undefined) return;
     this.#options.log.error({ problem }, 'the planner discarded an invalid change: a bug');
   }
+}
+
+function toPlannerEdge(record: EdgeRecord, partitioned: ReadonlySet<string>): PlannerEdge {
+  const { id, incarnation, advertisedUrl, frontAddress, capacity, zone } = record;
+  return {
+    id,
+    incarnation,
+    advertisedUrl,
+    frontAddress,
+    capacity,
+    zone,
+    isMember: isMember(record),
+    isAlive: isAlive(record),
+    isPartitioned: partitioned.has(id),
+  };
 }

@@ -38,7 +38,10 @@ export class Freeze {
   /** @param members all edges that are not dead */
   update(nowMs: number, members: readonly Presence[]): void {
     const isMost = (count: number) => count >= 2 && count > members.length / 2;
-    const missing = members.flatMap(({ vanishedAtMs }) => vanishedAtMs ?? []);
+    const missing: number[] = [];
+    for (const { vanishedAtMs } of members) {
+      if (vanishedAtMs !== undefined) missing.push(vanishedAtMs);
+    }
     if (this.#endsAtMs === undefined) {
       const sinceMs = Math.max(nowMs - this.leaseMs / 2, this.#lostConfirmedAtMs);
       const atOnce = missing.filter((vanishedAtMs) => vanishedAtMs > sinceMs);

@@ -25,8 +25,8 @@ export interface Session {
 }
 
 export interface MembershipListener {
-  /** Called after each step, before its actions. */
-  onStep(membership: Membership): void;
+  /** Called after each step that has changed the version of the membership, before its actions. */
+  onChange(membership: Membership): void;
   onReplan(): void;
   onDrain(edgeId: string): void;
   /** Resolves with whether the device port of an edge is closed; never rejects. */
@@ -42,6 +42,9 @@ export class MembershipDriver {
   /** By session number: ends the session. */
   readonly #ends = new Map<number, (reason: Rejection) => void>();
   #lastSession = 0;
+  #version = 0;
+  /** Time for which the timer is set; Infinity: it is not. */
+  #wakeAtMs = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -111,8 +114,7 @@ export class MembershipDriver {
   #onReport(edgeId: string, session: number, report: EdgeReport): void {
     if (!this.#ends.has(session)) return;
     this.#step({ type: 'report', edgeId, session, counts: report.counts });
-    const state = this.#machine.edges.find(({ id }) => id === edgeId)?.state;
-    if (state?.type !== 'alive' || state.session !== session) return;
+    if (!this.#machine.hasSession(edgeId, session)) return;
     this.listener.onReport(report);
     if (report.isShuttingDown) this.#step({ type: 'shutting-down', edgeId, session });
   }
@@ -120,7 +122,10 @@ export class MembershipDriver {
   #step(event: MembershipEvent | null): void {
     const { actions, wakeAtMs } = this.#machine.step(performance.now(), event);
     this.#wakeAt(wakeAtMs);
-    this.listener.onStep(this.#machine);
+    if (this.#machine.version !== this.#version) {
+      this.#version = this.#machine.version;
+      this.listener.onChange(this.#machine);
+    }
     for (const action of actions) this.#perform(action);
   }
 
@@ -143,12 +148,18 @@ export class MembershipDriver {
   }
 
   #wakeAt(wakeAtMs: number): void {
+    // Most reports leave it as it is.
+    if (wakeAtMs === this.#wakeAtMs) return;
+    this.#wakeAtMs = wakeAtMs;
     clearTimeout(this.#timer);
     if (wakeAtMs === Number.POSITIVE_INFINITY) return;
     // setImmediate lets reports that arrived while this process was busy or stopped be read before
     // the leases are checked.
     this.#timer = setTimeout(
-      () => setImmediate(() => this.#step(null)),
+      () => {
+        this.#wakeAtMs = Number.POSITIVE_INFINITY;
+        setImmediate(() => this.#step(null));
+      },
       Math.max(1, Math.ceil(wakeAtMs - performance.now())),
     ).unref();
   }

@@ -16,6 +16,10 @@
  * An edge with a session that reports that it is not ready is another case
  * (`partitioned-edges.ts`): it stays a member but must not own shards.
  *
+ * A thousand edges send five hundred reports a second, and nearly all of them only put off what time
+ * would do: the end of a lease. So all edges are evaluated only when something else has changed, and
+ * when time may have changed something.
+ *
  * Invariants:
  * - There is one record per id, and a session belongs to at most one record.
  * - An event of a session that is not the record's own changes nothing.
@@ -91,6 +95,9 @@ const REPORT_MISSED_MS = 3_000;
 /** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
 
+const HEALTHY_WITH_ROUTERS: DeliveryReport = { ...HEALTHY, seesRouters: true };
+const PRESENT: Presence = { vanishedAtMs: undefined };
+
 type SuspectState = Extract<EdgeRecord['state'], { type: 'suspect' }>;
 
 export class Membership implements Machine<MembershipEvent, MembershipAction> {
@@ -101,6 +108,15 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   /** The change must not wait for suspect edges. */
   #isUrgent = false;
   #isRestored = false;
+  /** All edges have to be evaluated, at any time. */
+  #hasChanged = true;
+  /** When time may change something, by the last evaluation: reports since then only put it off. */
+  #dueAtMs = Number.NEGATIVE_INFINITY;
+  #version = 0;
+  /** Number of members, by the last evaluation. */
+  #memberCount = 0;
+  /** The ids of all edges, sorted; undefined: to be computed. */
+  #ids: readonly string[] | undefined;
   #newestSeen = ORIGIN;
   readonly #initialDelay = new InitialDelay();
   readonly #freeze: Freeze;
@@ -120,7 +136,13 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 
   /** All known edges, dead ones included, sorted by id. */
   get edges(): readonly EdgeRecord[] {
-    return [...this.#edges.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#ids ??= [...this.#edges.keys()].sort();
+    return this.#ids.map((id) => this.#edges.get(id)!);
+  }
+
+  /** Changes whenever more has changed than counts of edges, their leases and when they were heard. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Ids of edges that are alive but cannot deliver. They must not own shards. */
@@ -137,23 +159,56 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   step(nowMs: number, event: MembershipEvent | null): Output<MembershipAction> {
     const actions: MembershipAction[] = [];
     if (event !== null) this.#handle(nowMs, event, actions);
+    if (this.#hasChanged || nowMs >= this.#dueAtMs) this.#evaluate(nowMs, actions);
+    this.#updatePartitioned(nowMs);
+    for (const probe of this.#probes.take(nowMs)) {
+      actions.push({ type: 'probe', edge: this.#edges.get(probe.edgeId)!, ...probe });
+    }
+    const probeAtMs = this.#probes.nextAtMs;
+    return {
+      actions,
+      wakeAtMs: probeAtMs > nowMs ? Math.min(this.#dueAtMs, probeAtMs) : this.#dueAtMs,
+    };
+  }
+
+  /** Whether the edge is alive by this session. */
+  hasSession(edgeId: string, session: number): boolean {
+    return this.#ofSession(edgeId, session) !== undefined;
+  }
+
+  /** Looks at all edges. */
+  #evaluate(nowMs: number, actions: MembershipAction[]): void {
+    const wasFrozen = this.#freeze.endsAtMs;
     this.#endSilentSessions(nowMs, actions);
     this.#freeze.update(nowMs, this.#presences(nowMs));
     this.#endLeases(nowMs);
     // Fewer members may be left now, most of which have vanished at once.
     this.#freeze.update(nowMs, this.#presences(nowMs));
     this.#removeClosed(nowMs);
-    const memberCount = [...this.#edges.values()].filter(isMember).length;
-    this.#partitionedIds = this.#partitionedEdges.update(nowMs, memberCount);
+    if (this.#freeze.endsAtMs !== wasFrozen) this.#onChange();
+    this.#memberCount = 0;
+    for (const record of this.#edges.values()) if (isMember(record)) this.#memberCount++;
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
       this.#isUrgent = false;
       actions.push({ type: 'replan' });
     }
-    for (const probe of this.#probes.take(nowMs)) {
-      actions.push({ type: 'probe', edge: this.#edges.get(probe.edgeId)!, ...probe });
-    }
-    return { actions, wakeAtMs: this.#wakeAtMs(nowMs) };
+    this.#hasChanged = false;
+    this.#dueAtMs = this.#nextDueAtMs(nowMs);
+  }
+
+  #onChange(): void {
+    this.#hasChanged = true;
+    this.#version++;
+  }
+
+  #updatePartitioned(nowMs: number): void {
+    const before = this.#partitionedIds;
+    this.#partitionedIds = this.#partitionedEdges.update(nowMs, this.#memberCount);
+    const isSame =
+      before.size === this.#partitionedIds.size &&
+      [...before].every((edgeId) => this.#partitionedIds.has(edgeId));
+    if (!isSame) this.#version++;
   }
 
   #handle(nowMs: number, event: MembershipEvent, actions: MembershipAction[]): void {
@@ -184,6 +239,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
         break;
       case 'probed':
         this.#probes.onResult(nowMs, event, event.isClosed);
+        if (this.#probes.isClosed(event.edgeId)) this.#hasChanged = true;
         break;
       case 'closed-port-reported':
         this.#onClosedPortReported(nowMs, event, actions);
@@ -195,6 +251,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 
   #onRestored(nowMs: number, edges: readonly EdgeIdentity[]): void {
     this.#isRestored = true;
+    this.#onChange();
     // Changes so far must still wait for the edges that are restored only now.
     if (this.#changedAtMs !== undefined) this.#changedAtMs = nowMs;
     for (const edge of edges) {
@@ -207,12 +264,16 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #onReport(
     nowMs: number,
     session: number,
-    record: EdgeRecord,
+    record: AliveEdge,
     counts: EdgeCounts | undefined,
   ): void {
     // An edge that is shutting down is not ready either, and is drained anyway.
     const isJudged = counts !== undefined && counts.shuttingDown !== true;
     this.#partitionedEdges.onReport(nowMs, record.id, isJudged ? deliveryOf(counts) : HEALTHY);
+    // It counted as vanished.
+    if (nowMs >= this.#silentAtMs(record.state.leaseEndsAtMs)) this.#hasChanged = true;
+    const wasShuttingDown = record.counts?.shuttingDown === true;
+    if ((counts?.shuttingDown === true) !== wasShuttingDown) this.#onChange();
     this.#becomeAlive(nowMs, session, record, counts);
   }
 
@@ -240,6 +301,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 
   #onLostEdgesConfirmed(nowMs: number): void {
     this.#freeze.confirmLostEdges(nowMs);
+    this.#onChange();
     for (const record of this.#edges.values()) {
       if (record.state.type === 'suspect') this.#becomeDead(nowMs, record);
     }
@@ -271,6 +333,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       known.capacity === edge.capacity;
     if (!isUnchanged) this.#changedAtMs ??= nowMs;
     if (!isSameProcess) this.#partitionedEdges.forget(edge.id);
+    if (known === undefined) this.#ids = undefined;
+    this.#onChange();
     this.#becomeAlive(nowMs, session, edge, isSameProcess ? known?.counts : undefined);
   }
 
@@ -288,11 +352,17 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #endLeases(nowMs: number): void {
     for (const record of this.#edges.values()) {
       const { state } = record;
-      if (state.type === 'dead' && state.forgetAtMs <= nowMs) this.#edges.delete(record.id);
+      if (state.type === 'dead' && state.forgetAtMs <= nowMs) this.#forget(record.id);
       if (state.type === 'suspect' && this.#leaseEndsAtMs(state.leaseEndsAtMs) <= nowMs) {
         this.#becomeDead(nowMs, record);
       }
     }
+  }
+
+  #forget(edgeId: string): void {
+    this.#edges.delete(edgeId);
+    this.#ids = undefined;
+    this.#onChange();
   }
 
   #removeClosed(nowMs: number): void {
@@ -319,17 +389,21 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
    * would never be most of them.
    */
   #presences(nowMs: number): Presence[] {
-    return [...this.#edges.values()].flatMap(({ state }) => {
+    const presences: Presence[] = [];
+    for (const { state } of this.#edges.values()) {
       if (state.type === 'dead') {
         const { portClosed } = state;
         const isCounted =
           portClosed !== undefined && nowMs < this.#leaseEndsAtMs(portClosed.leaseEndsAtMs);
-        return isCounted ? [{ vanishedAtMs: portClosed.vanishedAtMs }] : [];
+        if (isCounted) presences.push({ vanishedAtMs: portClosed.vanishedAtMs });
+      } else if (state.type === 'suspect') {
+        presences.push({ vanishedAtMs: state.vanishedAtMs });
+      } else {
+        const silentAtMs = this.#silentAtMs(state.leaseEndsAtMs);
+        presences.push(nowMs >= silentAtMs ? { vanishedAtMs: silentAtMs } : PRESENT);
       }
-      if (state.type === 'suspect') return [{ vanishedAtMs: state.vanishedAtMs }];
-      const silentAtMs = this.#silentAtMs(state.leaseEndsAtMs);
-      return [{ vanishedAtMs: nowMs >= silentAtMs ? silentAtMs : undefined }];
-    });
+    }
+    return presences;
   }
 
   #silentAtMs(leaseEndsAtMs: number): number {
@@ -343,13 +417,17 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     counts: EdgeCounts | undefined,
   ): void {
     this.#probes.end(edge.id);
+    const { id, incarnation, advertisedUrl, frontAddress, capacity, zone } = edge;
     const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
-    this.#edges.set(edge.id, { ...edge, state, counts, heardAtMs: nowMs });
+    const self = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
+    this.#edges.set(id, { ...self, state, counts, heardAtMs: nowMs });
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
     this.#partitionedEdges.forget(edge.id);
     const state = { type: 'suspect', vanishedAtMs: nowMs, leaseEndsAtMs } as const;
+    if (!this.#edges.has(edge.id)) this.#ids = undefined;
+    this.#onChange();
     this.#edges.set(edge.id, { ...edge, state });
   }
 
@@ -358,6 +436,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#probes.end(edge.id);
     const state = { type: 'dead', forgetAtMs: nowMs + DEAD_SHOWN_MS, portClosed } as const;
     this.#edges.set(edge.id, { ...edge, state, counts: undefined });
+    this.#onChange();
     this.#changedAtMs ??= nowMs;
   }
 
@@ -377,19 +456,29 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     return !states.includes('suspect') || nowMs >= this.#changedAtMs + this.leaseMs;
   }
 
-  #wakeAtMs(nowMs: number): number {
-    const times = [...this.#edges.values()].flatMap(({ state }) => {
-      if (state.type === 'dead') return [state.forgetAtMs];
-      return state.type === 'alive'
-        ? [this.#silentAtMs(state.leaseEndsAtMs), state.leaseEndsAtMs]
-        : [this.#leaseEndsAtMs(state.leaseEndsAtMs)];
-    });
-    if (this.#changedAtMs !== undefined) {
-      times.push(this.#initialDelay.endsAtMs, this.#changedAtMs + this.leaseMs);
+  /** The next moment at which time may change something; work that is due waits for an event. */
+  #nextDueAtMs(nowMs: number): number {
+    let dueAtMs = Number.POSITIVE_INFINITY;
+    const add = (timeMs: number) => {
+      if (timeMs > nowMs && timeMs < dueAtMs) dueAtMs = timeMs;
+    };
+    for (const { state } of this.#edges.values()) {
+      if (state.type === 'dead') {
+        add(state.forgetAtMs);
+        add(state.portClosed?.leaseEndsAtMs ?? nowMs);
+      } else if (state.type === 'suspect') {
+        add(this.#leaseEndsAtMs(state.leaseEndsAtMs));
+      } else {
+        add(this.#silentAtMs(state.leaseEndsAtMs));
+        add(state.leaseEndsAtMs);
+      }
     }
-    times.push(this.#probes.nextAtMs);
-    // Work that is already due waits for an event, not for time.
-    return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
+    if (this.#changedAtMs !== undefined) {
+      add(this.#initialDelay.endsAtMs);
+      add(this.#changedAtMs + this.leaseMs);
+    }
+    add(this.#freeze.endsAtMs ?? this.#freeze.graceEndsAtMs);
+    return dueAtMs;
   }
 }
 
@@ -400,6 +489,8 @@ function idInUse(known: EdgeRecord, { id, incarnation }: HelloEdge): Rejection {
 
 function deliveryOf(counts: EdgeCounts): DeliveryReport {
   const { ready, redisUnusable = [], redisDeserted = [], routersSeen = false } = counts;
+  const isHealthy = ready && redisUnusable.length === 0 && redisDeserted.length === 0;
+  if (isHealthy) return routersSeen ? HEALTHY_WITH_ROUTERS : HEALTHY;
   const problems = ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
   return { problems, deserted: redisDeserted, seesRouters: routersSeen };
 }

@@ -21,47 +21,51 @@ export interface DeliveryReport {
 
 export const HEALTHY: DeliveryReport = { problems: [], deserted: [], seesRouters: false };
 
-interface Edge {
-  readonly seesRouters: boolean;
-  /** Since when it reports each problem. */
-  readonly problems: Map<string, number>;
-}
-
 /** Start of the names of problems that count only while another edge sees a router. */
 const NO_ROUTER = 'no router at ';
 
+const NONE: ReadonlySet<string> = new Set();
+
 export class PartitionedEdges {
-  /** By edge id. */
-  readonly #edges = new Map<string, Edge>();
+  /** By edge id: since when it reports each problem; only edges with problems, which are few. */
+  readonly #problems = new Map<string, Map<string, number>>();
+  /** Ids of the edges that see a router. */
+  readonly #seeingRouters = new Set<string>();
 
   constructor(readonly leaseMs: number) {}
 
   onReport(nowMs: number, edgeId: string, report: DeliveryReport): void {
-    const before = this.#edges.get(edgeId)?.problems;
+    if (report.seesRouters) this.#seeingRouters.add(edgeId);
+    else this.#seeingRouters.delete(edgeId);
+    if (report.problems.length === 0 && report.deserted.length === 0) {
+      this.#problems.delete(edgeId);
+      return;
+    }
+    const before = this.#problems.get(edgeId);
     const names = [...report.problems, ...report.deserted.map((master) => NO_ROUTER + master)];
     const problems = new Map(names.map((name) => [name, before?.get(name) ?? nowMs]));
-    this.#edges.set(edgeId, { seesRouters: report.seesRouters, problems });
+    this.#problems.set(edgeId, problems);
   }
 
   /** The edge has disconnected or is another process: its state is unknown. */
   forget(edgeId: string): void {
-    this.#edges.delete(edgeId);
+    this.#problems.delete(edgeId);
+    this.#seeingRouters.delete(edgeId);
   }
 
   /** Returns the ids of the partitioned edges. @param memberCount number of all members */
   update(nowMs: number, memberCount: number): ReadonlySet<string> {
+    if (this.#problems.size === 0) return NONE;
     const counts = new Map<string, number>();
-    let areRoutersSeen = false;
-    for (const { problems, seesRouters } of this.#edges.values()) {
-      if (seesRouters) areRoutersSeen = true;
+    for (const problems of this.#problems.values()) {
       for (const name of problems.keys()) counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     const partitioned = new Set<string>();
-    for (const [edgeId, { problems }] of this.#edges) {
+    for (const [edgeId, problems] of this.#problems) {
       for (const [name, sinceMs] of problems) {
         const count = counts.get(name)!;
         const isCommon = count >= 2 && count > memberCount / 2;
-        const isUncertain = name.startsWith(NO_ROUTER) && !areRoutersSeen;
+        const isUncertain = name.startsWith(NO_ROUTER) && this.#seeingRouters.size === 0;
         if (isCommon || isUncertain) problems.set(name, nowMs);
         else if (nowMs > sinceMs + this.leaseMs) partitioned.add(edgeId);
       }

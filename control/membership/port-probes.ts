@@ -32,6 +32,8 @@ export interface Probe {
   readonly probe: number;
 }
 
+const NONE: readonly Probe[] = [];
+
 export class PortProbes {
   /** By id of the edge. */
   readonly #ports = new Map<string, ProbedPort>();
@@ -72,7 +74,8 @@ export class PortProbes {
   }
 
   /** Takes the probes that start now. */
-  take(nowMs: number): Probe[] {
+  take(nowMs: number): readonly Probe[] {
+    if (this.#ports.size === 0) return NONE;
     let count = this.#inProgress;
     const taken: Probe[] = [];
     for (const [edgeId, port] of this.#ports) {
@@ -87,6 +90,7 @@ export class PortProbes {
 
   /** Infinity: only a result can change anything. */
   get nextAtMs(): number {
+    if (this.#ports.size === 0) return Number.POSITIVE_INFINITY;
     if (this.#inProgress >= PROBED_AT_ONCE_MAX) return Number.POSITIVE_INFINITY;
     const waiting = [...this.#ports.values()].filter(({ probe }) => probe === undefined);
     return Math.min(Number.POSITIVE_INFINITY, ...waiting.map(({ nextAtMs }) => nextAtMs));

@@ -1,5 +1,4 @@
 /** The present pace of GOAWAYs, cluster-wide and per edge, with the limits that operators set. */
-import type { AssignedEdge } from '../../common/cluster/assignment.js';
 import { type Donor, type Pace, Pacer, type ReceiverReport } from './pace.js';
 
 /** How fast one edge sends GOAWAYs to its clients. */
@@ -55,9 +54,10 @@ export class ClusterPace {
     this.#current = this.#pacer.step(nowMs, donors, receivers);
   }
 
-  /** @param assigned the edge in the assignment; the limits of a drain apply only while it drains */
-  ofEdge(edgeId: string, assigned: AssignedEdge | undefined): EdgePace {
-    const limits = assigned?.intent === 'draining' ? this.#drains.get(edgeId) : undefined;
+  /** @param isDraining asked only if there are limits: they apply only while the edge drains */
+  ofEdge(edgeId: string, isDraining: () => boolean): EdgePace {
+    const known = this.#drains.get(edgeId);
+    const limits = known !== undefined && isDraining() ? known : undefined;
     const perSecond = this.#current.byEdge.get(edgeId) ?? 0;
     return {
       perSecond: Math.min(perSecond, limits?.perSecondMax ?? Number.POSITIVE_INFINITY),

@@ -6,6 +6,8 @@ declare module 'consistent-hash' {
     add(node: string, weight: number, points: number[]): this;
     /** The first `count` distinct nodes clockwise from `name`; null while there are no nodes. */
     get(name: string, count: number): string[] | null;
+    /** The points of all nodes, sorted; computed by the first `get` unless set. */
+    _keys: ArrayLike<number>;
     /** Must stay below 2^26: the library shifts it left by five bits. */
     _hash: (name: string) => number;
   }

@@ -82,8 +82,9 @@ export class Loads {
       this.#ownedUnder[shard] = next.position;
       this.#ownedAtMs[shard] = nowMs;
     }
+    const ids = new Set(next.edges.map(({ id }) => id));
     for (const edgeId of this.#latest.keys()) {
-      if (!next.edges.some(({ id }) => id === edgeId)) this.#latest.delete(edgeId);
+      if (!ids.has(edgeId)) this.#latest.delete(edgeId);
     }
   }
 

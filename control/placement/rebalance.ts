@@ -91,29 +91,42 @@ export function rebalance(
 
 /** The edge with the highest ratio that may give. An edge below its target has nothing to give. */
 function hottest(projected: ProjectedLoads<BalanceEdge>, skipped: Set<number>): number | undefined {
+  const { edges } = projected;
   let best: number | undefined;
-  for (const [index, edge] of projected.edges.entries()) {
+  let bestRatio = 1;
+  // Plain loops: both searches run once per move, over a thousand edges.
+  for (let index = 0; index < edges.length; index++) {
+    const edge = edges[index]!;
     if (!edge.isEligible || !edge.mayGive || skipped.has(index)) continue;
-    if (projected.ratio(index) <= 1) continue;
-    if (best === undefined || projected.ratio(index) > projected.ratio(best)) best = index;
+    const ratio = projected.ratio(index);
+    if (ratio <= bestRatio) continue;
+    best = index;
+    bestRatio = ratio;
   }
   return best;
 }
 
 /** The receiver with the lowest ratio; among equals, one in the zone of `from` that a move helps. */
 function coldest(projected: ProjectedLoads<BalanceEdge>, from: number): number | undefined {
+  const { edges } = projected;
+  const mayReceive = (index: number) =>
+    edges[index]!.isEligible && edges[index]!.mayReceive && index !== from;
   let best: number | undefined;
-  for (const [index, edge] of projected.edges.entries()) {
-    if (!edge.isEligible || !edge.mayReceive || index === from) continue;
-    if (best === undefined || projected.ratio(index) < projected.ratio(best)) best = index;
+  let bestRatio = Number.POSITIVE_INFINITY;
+  for (let index = 0; index < edges.length; index++) {
+    if (!mayReceive(index)) continue;
+    const ratio = projected.ratio(index);
+    if (ratio >= bestRatio && best !== undefined) continue;
+    best = index;
+    bestRatio = ratio;
   }
   if (best === undefined) return undefined;
-  const { zone } = projected.edges[from]!;
-  const ratioMax = projected.ratio(best) + RATIO_TIE;
+  const { zone } = edges[from]!;
+  const ratioMax = bestRatio + RATIO_TIE;
   let inZone: number | undefined;
-  for (const [index, edge] of projected.edges.entries()) {
-    if (!edge.isEligible || !edge.mayReceive || index === from) continue;
-    if (edge.zone !== zone || projected.ratio(index) > ratioMax) continue;
+  for (let index = 0; index < edges.length; index++) {
+    if (edges[index]!.zone !== zone || !mayReceive(index)) continue;
+    if (projected.ratio(index) > ratioMax) continue;
     if (penalty(projected, from) + penalty(projected, index) === 0) continue;
     if (inZone === undefined || projected.ratio(index) < projected.ratio(inZone)) inZone = index;
   }

@@ -3,9 +3,10 @@
  * decides.
  *
  * Two processes must compute the same ring, which restricts how `consistent-hash` can be used: a
- * new instance for every membership (its `remove` breaks the next `add`), nodes added in the order of
- * their ids, explicit points (its own are random), and no point given to two nodes (which of the
- * two kept it would depend on the order of changes).
+ * new instance for every membership (its `remove` breaks the next `add`), nodes added in the reverse
+ * order of their ids, and explicit points (its own are random). A ring of a thousand edges has
+ * 256,000 points. So the points of a node are remembered, and so is the last ring, with which most
+ * plans are made.
  *
  * Invariants:
  * - The ring is a function of the set of nodes.
@@ -32,17 +33,29 @@ const RANGE = 16_777_213;
 /** More points do not help: beyond this, the hashes of the shards are the larger noise. */
 const POINTS_PER_WEIGHT = 256;
 
+/** Nodes whose points are remembered. */
+const POINTS_REMEMBERED = 4_096;
+
+/** By count and id of a node. */
+const pointsRemembered = new Map<string, number[]>();
+let last: { readonly key: string; readonly ring: Ring } | undefined;
+
 export function buildRing(nodes: readonly RingNode[]): Ring {
+  const key = JSON.stringify(nodes);
+  if (last?.key !== key) last = { key, ring: newRing(nodes) };
+  return last.ring;
+}
+
+function newRing(nodes: readonly RingNode[]): Ring {
   const ring = new ConsistentHash({ range: RANGE });
   // The library's own hash clusters names that differ in their last digits.
   ring._hash = (name) => mix24(Number(name));
-  const taken = new Set<number>();
-  for (const node of [...nodes].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-    // A point that two nodes hash to stays with the lower id, which is added first.
-    const points = pointsOf(node).filter((point) => !taken.has(point));
-    for (const point of points) taken.add(point);
-    ring.add(node.id, points.length, points);
-  }
+  // A point of two nodes goes to the one that is added last: the one with the lower id.
+  const descending = [...nodes].sort((a, b) => (a.id > b.id ? -1 : 1));
+  const points = descending.map(pointsOf);
+  for (const [i, { id }] of descending.entries()) ring.add(id, points[i]!.length, points[i]!);
+  // The library would sort them by a comparator in JavaScript.
+  ring._keys = Uint32Array.from(points.flat()).sort();
   return {
     *preference(shard) {
       const name = String(shard);
@@ -59,6 +72,17 @@ export function buildRing(nodes: readonly RingNode[]): Ring {
 /** At least one point. A heavier node has all points of a lighter one and more. */
 function pointsOf({ id, weight }: RingNode): number[] {
   const count = Math.max(1, Math.round(POINTS_PER_WEIGHT * weight));
+  const key = `${count} ${id}`;
+  const points = pointsRemembered.get(key) ?? computePoints(id, count);
+  // The oldest entry goes first; a node that is still there comes last again.
+  pointsRemembered.delete(key);
+  pointsRemembered.set(key, points);
+  const [oldest] = pointsRemembered.keys();
+  if (pointsRemembered.size > POINTS_REMEMBERED) pointsRemembered.delete(oldest!);
+  return points;
+}
+
+function computePoints(id: string, count: number): number[] {
   const points = new Set<number>();
   for (let k = 0; points.size < count; k++) {
     const digest = createHash('sha256').update(`${id}\0${k}`).digest();

@@ -4,10 +4,9 @@
  * reports of the edges within seconds.
  */
 
-import type { Assignment, Move } from '../../common/cluster/assignment.js';
+import { type Assignment, isSameMove, type Move } from '../../common/cluster/assignment.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { type MoveDeadlines, type MoveReport, type MoveStep, stepMove } from './moves.js';
-import { isSameMove } from './transitions.js';
 
 interface TrackedMove {
   readonly move: Move;
@@ -23,6 +22,11 @@ interface TrackedMove {
 export class MoveTracker {
   /** By shard: the moves of the assignment in force. */
   #moves = new Map<number, TrackedMove>();
+  /** By id of either edge: the same moves. */
+  #movesOf = new Map<string, TrackedMove[]>();
+  /** False: no move has a step before the first deadline. */
+  #mayHaveSteps = false;
+  #firstDeadlineMs = Number.POSITIVE_INFINITY;
   #position = ORIGIN;
   /** By edge id. */
   readonly #reports = new Map<string, MoveReport>();
@@ -41,6 +45,16 @@ export class MoveTracker {
       moves.set(move.shard, tracked);
     }
     this.#moves = moves;
+    this.#movesOf = new Map();
+    for (const tracked of moves.values()) {
+      for (const edgeId of [tracked.move.from, tracked.move.to]) {
+        const others = this.#movesOf.get(edgeId);
+        if (others === undefined) this.#movesOf.set(edgeId, [tracked]);
+        else others.push(tracked);
+      }
+    }
+    this.#mayHaveSteps = moves.size > 0;
+    this.#firstDeadlineMs = this.#deadlineAfter(Number.NEGATIVE_INFINITY);
     const ids = new Set(assignment.edges.map((edge) => edge.id));
     for (const id of this.#reports.keys()) {
       if (!ids.has(id)) this.#reports.delete(id);
@@ -52,25 +66,48 @@ export class MoveTracker {
     const before = this.#reports.get(report.edgeId);
     if (before !== undefined && comparePositions(report.under, before.under) < 0) return false;
     this.#reports.set(report.edgeId, report);
+    this.#mayHaveSteps ||= this.#movesOf.has(report.edgeId);
     return true;
+  }
+
+  /** Whether a move has another step than to wait. Cheap while no edge with a move reports. */
+  hasSteps(nowMs: number): boolean {
+    if (!this.#mayHaveSteps && nowMs < this.#firstDeadlineMs) return false;
+    this.#mayHaveSteps = false;
+    for (const tracked of this.#moves.values()) {
+      if (this.#step(nowMs, tracked).type === 'wait') continue;
+      this.#mayHaveSteps = true;
+      break;
+    }
+    return this.#mayHaveSteps;
   }
 
   /** Undefined for a move that is not in the assignment yet. */
   stepOf(nowMs: number, move: Move): MoveStep | undefined {
     const tracked = this.#moves.get(move.shard);
     if (tracked === undefined || !isSameMove(tracked.move, move)) return undefined;
-    const { sinceMs, since } = tracked;
+    return this.#step(nowMs, tracked);
+  }
+
+  /** The first deadline of a move in flight after `nowMs`. */
+  nextDeadlineMs(nowMs: number): number {
+    return this.#firstDeadlineMs > nowMs ? this.#firstDeadlineMs : this.#deadlineAfter(nowMs);
+  }
+
+  #step(nowMs: number, { move, sinceMs, since }: TrackedMove): MoveStep {
     const fromReport = this.#reports.get(move.from);
     const toReport = this.#reports.get(move.to);
     return stepMove(move, { sinceMs, since, fromReport, toReport }, nowMs, this.deadlines);
   }
 
-  /** Deadlines of all moves in flight. */
-  deadlinesMs(): number[] {
+  #deadlineAfter(nowMs: number): number {
     const { acquireMs, handOverMs } = this.deadlines;
-    return [...this.#moves.values()].map(
-      ({ move, sinceMs }) => sinceMs + (move.phase === 'acquiring' ? acquireMs : handOverMs),
-    );
+    let first = Number.POSITIVE_INFINITY;
+    for (const { move, sinceMs } of this.#moves.values()) {
+      const deadlineMs = sinceMs + (move.phase === 'acquiring' ? acquireMs : handOverMs);
+      if (deadlineMs > nowMs && deadlineMs < first) first = deadlineMs;
+    }
+    return first;
   }
 }
 

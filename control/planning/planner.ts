@@ -302,7 +302,7 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
     return (
       nowMs >= this.#planAtMs! ||
       (this.#queue.length > 0 && moves.length < this.options.movesInFlightMax) ||
-      moves.some((move) => (this.#stepOf(nowMs, move)?.type ?? 'wait') !== 'wait')
+      this.#moves.hasSteps(nowMs)
     );
   }
 
@@ -367,10 +367,12 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #wakeAtMs(nowMs: number): number {
-    const dueAtMs = [this.#planAtMs!, this.#writtenAtMs + WRITE_INTERVAL_MS];
-    const times = [...dueAtMs, ...this.#moves.deadlinesMs()];
+    let wakeAtMs = this.#moves.nextDeadlineMs(nowMs);
     // Work that is already due waits for an event, not for time.
-    return Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > nowMs));
+    for (const dueAtMs of [this.#planAtMs!, this.#writtenAtMs + WRITE_INTERVAL_MS]) {
+      if (dueAtMs > nowMs && dueAtMs < wakeAtMs) wakeAtMs = dueAtMs;
+    }
+    return wakeAtMs;
   }
 }
 

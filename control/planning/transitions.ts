@@ -7,6 +7,8 @@ import {
   type Content,
   type EdgeIdentity,
   type Intent,
+  isSameEdge,
+  isSameMove,
   type Move,
   NO_OWNER,
 } from '../../common/cluster/assignment.js';
@@ -88,6 +90,7 @@ export function setIntent(content: Content, edgeId: string, intent: Intent): Con
 }
 
 export function isSameContent(a: Content, b: Content): boolean {
+  if (a === b) return true;
   return (
     a.edges.length === b.edges.length &&
     a.moves.length === b.moves.length &&
@@ -95,19 +98,5 @@ export function isSameContent(a: Content, b: Content): boolean {
     a.edges.every((edge, index) => isSameEdge(edge, b.edges[index]!)) &&
     a.moves.every((move, index) => isSameMove(move, b.moves[index]!)) &&
     a.owners.every((owner, shard) => owner === b.owners[shard])
-  );
-}
-
-export function isSameMove(a: Move, b: Move): boolean {
-  return a.shard === b.shard && a.from === b.from && a.to === b.to && a.phase === b.phase;
-}
-
-function isSameEdge(a: AssignedEdge, b: AssignedEdge): boolean {
-  return (
-    a.id === b.id &&
-    a.incarnation === b.incarnation &&
-    a.advertisedUrl === b.advertisedUrl &&
-    a.frontAddress === b.frontAddress &&
-    a.intent === b.intent
   );
 }

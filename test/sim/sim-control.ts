@@ -33,6 +33,8 @@ export class SimControl {
   stalledUntilMs = 0;
   isStopped = false;
   #isRestored = false;
+  /** Version of the membership that the planner knows. */
+  #version = 0;
   readonly #vanished = new VanishedEdges(LEASE_MS);
   /** The stored assignment that the planner knows. */
   #stored: Assignment | undefined;
@@ -78,8 +80,7 @@ export class SimControl {
     this.#run(() => {
       const isPlausible = findReportProblem(loads, this.options.shardCount, capacity) === undefined;
       this.#stepMembership({ type: 'report', edgeId, session, counts });
-      const record = this.membership.edges.find(({ id }) => id === edgeId);
-      if (record?.state.type !== 'alive' || record.state.session !== session) return;
+      if (!this.membership.hasSession(edgeId, session)) return;
       this.handle({ type: 'report', moves, loads: isPlausible ? loads : undefined });
     });
   }
@@ -94,6 +95,19 @@ export class SimControl {
     const violation = this.#vanished.findViolation(this.#nowMs, this.membership);
     if (violation !== undefined) this.addViolation(violation);
     this.#wake('membership', wakeAtMs, () => this.onMembershipEvent(null));
+    if (this.membership.version !== this.#version) this.#passEdges();
+    for (const action of actions) {
+      if (action.type === 'replan') this.#stepPlanner({ type: 'replan' });
+      if (action.type === 'end') this.network.endSession(action.session);
+      if (action.type === 'probe') this.#probe(action);
+      if (action.type === 'drain') {
+        this.#stepPlanner({ type: 'intent', edgeId: action.edgeId, intent: 'draining' });
+      }
+    }
+  }
+
+  #passEdges(): void {
+    this.#version = this.membership.version;
     this.#stepPlanner({
       type: 'edges',
       edges: this.membership.edges.map((record) => ({
@@ -106,14 +120,6 @@ export class SimControl {
       newestSeen: this.membership.newestSeen,
       isFrozen: this.membership.frozenUntilMs !== undefined,
     });
-    for (const action of actions) {
-      if (action.type === 'replan') this.#stepPlanner({ type: 'replan' });
-      if (action.type === 'end') this.network.endSession(action.session);
-      if (action.type === 'probe') this.#probe(action);
-      if (action.type === 'drain') {
-        this.#stepPlanner({ type: 'intent', edgeId: action.edgeId, intent: 'draining' });
-      }
-    }
   }
 
   #probe({ edgeId, probe }: { edgeId: string; probe: number }): void {
