@@ -19,7 +19,9 @@
  *                            entries: `held` the next entry's `b` · `floor` and `due` the oldest
  *                            entry's `b` and `x`; without `due`, the oldest entry must be read.
  *                            After pushes were confirmed before an older one: `apart` the newest
- *                            of them · `freed` payload bytes of those after the oldest entry
+ *                            of them · `freed` payload bytes of those after the oldest entry. After
+ *                            newest pushes were lost: `told` the position of the mark of which
+ *                            the client was told
  *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes (lost-history.ts)
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
@@ -48,6 +50,9 @@ const IDEMPOTENCY_MS = 10 * 60 * 1000;
 /** Lifetime of the `ack` hash after the newest push, or the push's TTL if that is longer. */
 export const HISTORY_MS = 24 * 60 * 60 * 1000;
 
+/** A new mark (lost-history.ts) is a minute old, so that later pushes are newer by any clock. */
+export const MARK_AGE_MS = 60_000;
+
 /** Lua helpers at the start of the scripts. */
 export const LUA_COMMON = `
 local function parse(id)
@@ -74,6 +79,14 @@ end
 local function readMark(key)
   local mark = redis.call('GET', key)
   return mark and string.match(mark, '^%S+')
+end
+-- The position of a mark which says that the newest pushes of the shard were lost, perhaps some after
+-- the id, unless the client was told so; false if there is none. What is evicted, in contrast, is a
+-- whole inbox, of which no id is known.
+local function untoldMark(ack, key, id)
+  local at = string.match(redis.call('GET', key) or '', '^(%S+) counter:')
+  if not at or parse(id) > parse(at) + ${MARK_AGE_MS} then return false end
+  return redis.call('HGET', ack, 'told') ~= at and at
 end
 local function confirm(inbox, ack, id)
   redis.call('HSET', ack, 'acked', id)
@@ -215,6 +228,7 @@ local isKnown = cursor == last or cursor == acked or cursor == gone or cursor ==
   or (isMark and not (acked and isBefore(cursor, acked)))
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
+if not isMark and untoldMark(ack, KEYS[3], cursor) then return 0 end
 confirm(inbox, ack, cursor)
 if apart then settle(inbox, ack, apart) end
 return 1`);

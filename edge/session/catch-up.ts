@@ -226,7 +226,8 @@ export class CatchUp {
     }
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
-    const page = await readInbox(link, channel, clientId, after, ENTRIES_PER_PAGE);
+    const isTold = progress.isIncomplete;
+    const page = await readInbox(link, channel, clientId, after, ENTRIES_PER_PAGE, isTold);
     if (page.type !== 'done') return this.#postpone(connection, progress);
     if (!this.#isCurrent(connection, progress)) return 'stopped';
     const { entries, gone, redisMs, isProven } = page.reply;

@@ -76,9 +76,6 @@ export interface DeliveryOptions {
   readonly metrics: Metrics;
 }
 
-/** Redis has lost writes at most this long before its counter shows it, unless it was away. */
-const LOSS_NOTICED_MS_MAX = 10_000;
-
 /** Counters that one poll reads at least, if there are as many. */
 const POLLED_MIN = 64;
 
@@ -224,8 +221,7 @@ export class Delivery implements ShardHandler {
   }
 
   #onLostWrites(shard: number, before: number, now: number): void {
-    const sinceMs = performance.now() - LOSS_NOTICED_MS_MAX;
-    this.options.lostHistory.onCounterFell(shard, sinceMs, before, now);
+    this.options.lostHistory.onCounterFell(shard, before, now);
   }
 
   /** The message may have been a durable push, which is in an inbox. */

@@ -84,12 +84,13 @@ export class LostHistory {
     }
   }
 
-  /** The counter of the shard went back from `before` to `now`. */
-  onCounterFell(shard: number, sinceMs: number, before: number, now: number): void {
+  /** The counter of the shard went back from `before` to `now`: any client may have lost the newest. */
+  onCounterFell(shard: number, before: number, now: number): void {
     if (this.#log.isDue(performance.now())) {
       this.options.log.warn({ shard, before, now }, 'Redis has lost stored pushes');
     }
-    this.#add(shard, sinceMs, `counter:${before}:${now}`, Number.NEGATIVE_INFINITY);
+    const always = Number.NEGATIVE_INFINITY;
+    this.#add(shard, always, `counter:${before}:${now}`, always);
   }
 
   /** Never rejects. */

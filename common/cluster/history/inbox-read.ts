@@ -2,9 +2,9 @@
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
 import { Script } from '../../redis/script.js';
-import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from '../inbox.js';
+import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, MARK_AGE_MS, markKey } from '../inbox.js';
 import { isIntactEntry } from './checksums.js';
-import { LOSS_MS, MARK_AGE_MS } from './lost-history.js';
+import { LOSS_MS } from './lost-history.js';
 
 /**
  * Reads a part of an inbox, and the newest push that is missing.
@@ -14,7 +14,7 @@ import { LOSS_MS, MARK_AGE_MS } from './lost-history.js';
  * start without an id proves nothing once the shard has lost pushes.
  *
  * Input:  KEYS inbox, ack, mark; ARGV id after which to read or '', count, history in ms, age of a
- *         new mark in ms, how long a mark counts in ms
+ *         new mark in ms, how long a mark counts in ms, 1 if the client is told of losses now
  * Output: {entries, gone, Unix ms by the clock of Redis, with which the expiry is compared, 1 if the
  *         history after the id is proven}
  */
@@ -33,6 +33,10 @@ local function isProven()
     if last or now - parse(after) < tonumber(ARGV[3]) then return false end
   end
   return not mark or now - parse(mark) - ARGV[4] > tonumber(ARGV[5])
+end
+if ARGV[6] == '1' and last then
+  local untold = untoldMark(ack, KEYS[3], '0-0')
+  if untold then redis.pcall('HSET', ack, 'told', untold) end
 end
 local from = after == '' and '-' or '(' .. after
 return {redis.call('XRANGE', inbox, from, '+', 'COUNT', ARGV[2]), gone or '', now,
@@ -64,16 +68,20 @@ export interface InboxPage {
 
 type Reply = [entries: [Buffer, Buffer[]][], gone: Buffer, redisMs: number, isProven: number];
 
-/** Reads up to `countMax` entries after the id `after`; '': from the oldest. */
+/**
+ * Reads up to `countMax` entries after the id `after`; '': from the oldest.
+ * @param isTold the client receives a `reset` before these entries
+ */
 export function readInbox(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   clientId: string,
   after: string,
   countMax: number,
+  isTold = false,
 ): Promise<Outcome<InboxPage>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
-  const args = [after, countMax, HISTORY_MS, MARK_AGE_MS, LOSS_MS];
+  const args = [after, countMax, HISTORY_MS, MARK_AGE_MS, LOSS_MS, isTold ? 1 : 0];
   return READ.run(link, keys, args, 'bytes', (reply: Reply) => readPage(clientId, reply));
 }
 

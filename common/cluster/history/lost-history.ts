@@ -10,10 +10,8 @@
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
 import { Script } from '../../redis/script.js';
-import { LUA_COMMON, markKey } from '../inbox.js';
+import { LUA_COMMON, MARK_AGE_MS, markKey } from '../inbox.js';
 
-/** A new position is a minute old, so that later pushes are newer by the clock of any master. */
-export const MARK_AGE_MS = 60_000;
 /** A device without a cursor is told about a loss for as long as a lost push could have lived. */
 export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
 

@@ -45,8 +45,7 @@ beforeEach(() => {
     replies: { add: () => replies++ },
     rates: { count: () => {} },
     lostHistory: {
-      onCounterFell: (_shard: number, _sinceMs: number, before: number, now: number) =>
-        losses.push([before, now]),
+      onCounterFell: (_shard: number, before: number, now: number) => losses.push([before, now]),
     },
     log: pino({ level: 'silent' }),
     metrics: new Metrics(),

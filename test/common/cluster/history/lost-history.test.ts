@@ -1,12 +1,13 @@
 /** Whether a history is proven after Redis has lost keys, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
+import { LOSS_MS, markLostHistory } from '../../../../common/cluster/history/lost-history.js';
 import {
-  LOSS_MS,
+  confirmInbox,
   MARK_AGE_MS,
-  markLostHistory,
-} from '../../../../common/cluster/history/lost-history.js';
-import { confirmInbox, resumeInbox, storePush } from '../../../../common/cluster/inbox.js';
+  resumeInbox,
+  storePush,
+} from '../../../../common/cluster/inbox.js';
 import { readPosition } from '../../../../common/cluster/inbox-position.js';
 import type { RedisLink } from '../../../../common/redis/redis-link.js';
 import {
@@ -157,6 +158,27 @@ test('the position of an earlier mark proves nothing after the next one', async 
   await link.commands.set(MARK, '5-0 evicted:a:2');
   expect(await isProven(at)).toBe(false);
   expect(await isComplete(at)).toBe(false);
+});
+
+test('after the newest pushes were lost, a known cursor is incomplete until the client was told', async () => {
+  const read = async (after: string, isTold: boolean) =>
+    replyOf(await readInbox(link, CHANNEL, 'alice', after, 100, isTold));
+  const ids = [await storeId(), await storeId()];
+  await mark('evicted:a:1');
+  expect(await isComplete(ids[0]!)).toBe(true);
+  await mark('counter:9:8');
+  expect(await isComplete(ids[0]!)).toBe(false);
+  await read(ids[0]!, false);
+  expect(await isComplete(ids[1]!)).toBe(false);
+  await read(ids[0]!, true);
+  expect(await isComplete(ids[0]!)).toBe(true);
+  expect(await isComplete(ids[1]!)).toBe(true);
+  // The next loss.
+  await mark('counter:10:8');
+  expect(await isComplete(ids[1]!)).toBe(false);
+  // An id that is newer than the loss.
+  await link.commands.set(MARK, `${Date.now() - MARK_AGE_MS - 5_000}-0 counter:12:8`);
+  expect(await isComplete(await storeId())).toBe(true);
 });
 
 test('values that are no ids prove nothing and break nothing', async () => {
