@@ -16,6 +16,7 @@ import { bindGrpc, setHealth, stopGrpc } from '../common/process/grpc/grpc-serve
 import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals, within } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
+import { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import { Metrics } from '../common/process/metrics.js';
 import { combineReadiness } from '../common/process/readiness.js';
 import { unixMs } from '../common/process/time/clock.js';
@@ -65,14 +66,16 @@ await runRole(async () => {
     log,
     metrics,
   );
-  const shardQueries = new ShardQueries(
+  const memory = new MemoryWatch(log, metrics);
+  const shardQueries = new ShardQueries({
     link,
     channels,
     shardCount,
-    SHARD_QUERIES_IN_FLIGHT_MAX,
+    inFlightMax: SHARD_QUERIES_IN_FLIGHT_MAX,
+    memory,
     metrics,
-    'control',
-  );
+    role: 'control',
+  });
   channels.onReplies = (batch) => shardQueries.onReplies(batch);
 
   const controller = new Controller({
@@ -132,6 +135,7 @@ await runRole(async () => {
     const reason = rejection('NOT_READY', 'control is shutting down; connect to another one');
     await Promise.all([stopGrpc(grpc, toServiceError(reason), CALLS_MS_MAX), closeHttp(http)]);
     channels.close();
+    memory.close();
     await link.close();
   });
   announceListening(log, { http: httpPort, grpc: grpcPort });

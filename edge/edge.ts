@@ -3,6 +3,7 @@ import type { Authenticator } from '../common/auth/authenticator.js';
 import { AssignmentFeed } from '../common/cluster/assignment-feed.js';
 import { ShardNames } from '../common/cluster/shard-names.js';
 import type { Logger } from '../common/process/log.js';
+import type { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import type { Metrics } from '../common/process/metrics.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import type { TlsIdentity } from '../common/transport/tls-identity.js';
@@ -38,6 +39,7 @@ export interface EdgeOptions {
   readonly link: RedisLink;
   readonly authenticator: Authenticator;
   readonly identity: TlsIdentity | undefined;
+  readonly memory: Pick<MemoryWatch, 'isLow'>;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -45,7 +47,7 @@ export interface EdgeOptions {
 export type Edge = ReturnType<typeof createEdge>;
 
 export function createEdge(options: EdgeOptions) {
-  const { config, link, authenticator, metrics } = options;
+  const { config, link, authenticator, memory, metrics } = options;
   const { edgeId } = config;
   const transport = openDeviceTransport({ ...options, handler: () => port });
   const peers = new PeerAddresses(transport);
@@ -88,6 +90,7 @@ export function createEdge(options: EdgeOptions) {
     onTurnedAway: (clientId) =>
       sessions.reconnectLoops.add(clientId, 'rejected', performance.now()),
     pendingReads: () => catchUp.pendingReads,
+    memory,
     metrics,
   });
   return { ...sessions, transport, peers, mqttConnections, shutdown, feed, goaways, port };

@@ -22,6 +22,7 @@ import {
   within,
 } from '../common/process/lifecycle.js';
 import { createLogger } from '../common/process/log.js';
+import { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
 import {
@@ -64,22 +65,33 @@ await runRole(async () => {
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const identity = await openTlsIdentity(config, log, metrics);
   const { authenticator } = auth;
-  const edge = createEdge({ config, incarnation, link, authenticator, identity, log, metrics });
+  const memory = new MemoryWatch(log, metrics);
+  const edge = createEdge({
+    config,
+    incarnation,
+    link,
+    authenticator,
+    identity,
+    memory,
+    log,
+    metrics,
+  });
   const { transport, feed, shutdown, goaways, port, confirmations } = edge;
   registerGauges(edge, metrics);
-  const memory = openMemoryAccount(edge, metrics);
+  const memoryAccount = openMemoryAccount(edge, metrics);
   const lag = new EventLoopLag();
   const routers = new RouterPresence({ link, shardCount, log, metrics });
   const checkReadiness = () =>
     combineReadiness(edgeReadiness(edge, privateChannels, auth), link.requirements.readiness(), {
       notReady: [],
-      degraded: routers.reasons(),
+      degraded: [...routers.reasons(), ...memory.reasons()],
     });
   const checkHealth = () => ({
     readiness: checkReadiness(),
     redisUnusable: privateChannels.notDelivering(),
     redisDeserted: routers.deserted(),
     routersSeen: routers.areSeen(),
+    memoryHeadroom: memory.headroom,
   });
 
   const stopping = new AbortController();
@@ -103,7 +115,7 @@ await runRole(async () => {
     metadata: linkMetadata(config.link.token, config),
     feed,
     hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
-    measure: () => measureStats(edge, memory, lag, checkHealth()),
+    measure: () => measureStats(edge, memoryAccount, lag, checkHealth()),
     log,
   });
   control = controlLink;
@@ -117,7 +129,7 @@ await runRole(async () => {
     if (isOver) stop('drained');
   };
   const stopTasks = startPeriodicTasks([
-    ...edgeTasks(edge, config),
+    ...edgeTasks(edge, config, memory),
     { everyMs: GOAWAY_STEP_MS, run: stepGoaways },
   ]);
   const stop = stopOnSignals(
@@ -134,6 +146,7 @@ await runRole(async () => {
       await closeHttp(admin);
       routers.close();
       privateChannels.close();
+      memory.close();
       await link.close();
     },
     () => {

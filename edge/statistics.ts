@@ -1,10 +1,9 @@
 /** Statistics of an edge: its gauges, its memory account, and its reports to control. */
-import { totalmem } from 'node:os';
 import type { Metrics } from '../common/process/metrics.js';
 import type { Readiness } from '../common/process/readiness.js';
 import type { Stats } from '../proto/gen/longline/v1/edge_session.js';
 import type { Edge } from './edge.js';
-import { type EventLoopLag, memoryHeadroom } from './report/load.js';
+import type { EventLoopLag } from './report/load.js';
 import { MemoryAccount, readProc } from './report/memory.js';
 import { parseSlabs } from './report/slab.js';
 
@@ -21,6 +20,8 @@ export interface EdgeHealth {
   /** Masters at which no router uses the same server. */
   readonly redisDeserted: readonly string[];
   readonly routersSeen: boolean;
+  /** Unused share of the memory, 0 to 1. */
+  readonly memoryHeadroom: number;
 }
 
 export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics: Metrics): void {
@@ -76,12 +77,6 @@ export function openMemoryAccount(edge: Edge, metrics: Metrics): MemoryAccount {
   return memory;
 }
 
-/** Unused share of the memory of this process, 0 to 1. */
-export function currentHeadroom(): number {
-  const limit = process.constrainedMemory() ?? 0;
-  return memoryHeadroom(process.memoryUsage.rss(), limit, totalmem());
-}
-
 export function measureStats(
   edge: Edge,
   memory: MemoryAccount,
@@ -108,7 +103,7 @@ export function measureStats(
     shuttingDown: shutdown.isStarted,
     handshakesPending: port.pendingCount,
     eventLoopLagMs: lag.read(),
-    memoryHeadroom: currentHeadroom(),
+    memoryHeadroom: health.memoryHeadroom,
     goawaysPending: goaways.pendingCount,
     clientsReturned: clients,
     clientsReturnedIds: clientIds,

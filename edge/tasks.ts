@@ -1,16 +1,15 @@
 /** The periodic tasks of an edge. */
+
+import type { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import { HANDSHAKE_STEP_MS } from './accept/handshakes.js';
 import type { EdgeConfig } from './config.js';
 import type { Edge } from './edge.js';
 import type { PeriodicTask } from './periodic-tasks.js';
 import { CONFIRMATIONS_FLUSH_MS } from './session/confirmations.js';
 import { LOST_HISTORY_STEP_MS } from './shards/lost-history.js';
-import { currentHeadroom } from './statistics.js';
 
 const SWEEP_MS = 1_000;
-
-/** With a smaller share of free memory, no new device is admitted: the present ones may grow. */
-const HEADROOM_MIN = 0.05;
+const SEND_BUFFERS_STEP_MS = 100;
 
 /**
  * A lost last push of a shard is found after two polls of its counter. Every step polls one part of
@@ -19,9 +18,14 @@ const HEADROOM_MIN = 0.05;
 const COUNTERS_STEP_MS = 100;
 const COUNTERS_PARTS = 20;
 
-export function edgeTasks(edge: Edge, { heartbeatMs }: EdgeConfig): PeriodicTask[] {
+export function edgeTasks(
+  edge: Edge,
+  { heartbeatMs }: EdgeConfig,
+  memory: Pick<MemoryWatch, 'isLow'>,
+): PeriodicTask[] {
   return [
     { everyMs: SWEEP_MS, run: sweeper(edge, heartbeatMs) },
+    { everyMs: SEND_BUFFERS_STEP_MS, run: sendBufferDropper(edge, memory) },
     { everyMs: COUNTERS_STEP_MS, run: counterPoller(edge) },
     { everyMs: HANDSHAKE_STEP_MS, run: admitter(edge) },
     { everyMs: LOST_HISTORY_STEP_MS, run: () => void edge.lostHistory.step() },
@@ -35,9 +39,18 @@ function sweeper({ port, clients }: Edge, heartbeatMs: number): () => void {
   return () => {
     const nowMs = performance.now();
     port.sweep(nowMs);
-    port.isMemoryLow = currentHeadroom() < HEADROOM_MIN;
     clients.heartbeat(sweeps++ % parts, parts);
     clients.sweep(nowMs);
+  };
+}
+
+/** Bytes that devices have not read take memory, and durable pushes are in their inboxes anyway. */
+function sendBufferDropper(
+  { transport, clients }: Edge,
+  memory: Pick<MemoryWatch, 'isLow'>,
+): () => void {
+  return () => {
+    if (memory.isLow && transport.memory().sendBuffers > 0) clients.endUnread();
   };
 }
 

@@ -24,6 +24,7 @@ import { linkMetadata } from '../common/process/grpc-link.js';
 import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
+import { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
 import { combineReadiness } from '../common/process/readiness.js';
@@ -64,6 +65,7 @@ interface RouterContext {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly link: RedisLink;
+  readonly memory: MemoryWatch;
   /** Aborted when the router stops. */
   readonly stopping: AbortSignal;
 }
@@ -93,7 +95,8 @@ await runRole(async () => {
   const stopping = new AbortController();
   // Every push stream listens to it.
   setMaxListeners(0, stopping.signal);
-  const context: RouterContext = { config, log, metrics, link, stopping: stopping.signal };
+  const memory = new MemoryWatch(log, metrics);
+  const context = { config, log, metrics, link, memory, stopping: stopping.signal };
 
   const feed = new AssignmentFeed((assignment) => onAssignment(assignment), metrics, 'router');
   const closedPorts = new ClosedPorts({
@@ -125,7 +128,7 @@ await runRole(async () => {
     ];
     return combineReadiness(channels.readiness('publishing'), link.requirements.readiness(), {
       notReady,
-      degraded: edges.reasons(),
+      degraded: [...edges.reasons(), ...memory.reasons()],
     });
   };
   const http = createHttpServer(metrics, checkReadiness, (origin) =>
@@ -170,6 +173,7 @@ await runRole(async () => {
     stopBeacon();
     channels.close();
     writers.close();
+    memory.close();
     await link.close();
   };
   const stop = stopOnSignals(log, closeAll, front && (() => front.drain()));
@@ -178,7 +182,7 @@ await runRole(async () => {
 });
 
 function createFront(
-  { config, log, metrics }: RouterContext,
+  { config, log, metrics, memory }: RouterContext,
   feed: AssignmentFeed,
   closedPorts: ClosedPorts,
   onDrained: () => void,
@@ -191,6 +195,7 @@ function createFront(
     transport,
     assignment,
     closedPorts,
+    memory,
     onDrained,
     log,
     metrics,
@@ -228,11 +233,19 @@ interface PushServer {
 
 /** Creates the gRPC server of the Push API, which does not listen yet. */
 async function createPushServer(
-  { config, log, metrics, link, stopping }: RouterContext,
+  { config, log, metrics, link, memory, stopping }: RouterContext,
   channels: PrivateChannels,
 ): Promise<PushServer> {
   const { shardCount, inFlightMax, inbox, payloadBytesMax } = config;
-  const shardQueries = new ShardQueries(link, channels, shardCount, inFlightMax, metrics, 'router');
+  const shardQueries = new ShardQueries({
+    link,
+    channels,
+    shardCount,
+    inFlightMax,
+    memory,
+    metrics,
+    role: 'router',
+  });
   channels.onReplies = (batch) => shardQueries.onReplies(batch);
   const writers = new AcceptLevelWriters(link, inbox);
   const pusher = new Pusher({ shardQueries, link, writers, config, metrics });
@@ -252,6 +265,7 @@ async function createPushServer(
     answerDirectly(grpc.server, pushServiceDefinition.push, service.push, {
       requestBytesMax: messageBytesMax,
       onCall: connections.onCall,
+      memory,
     });
   return { grpc, connections, answerPushes, writers, shardQueries };
 }

@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { type ClockReport, readClockReports } from '../../common/cluster/clocks/clock-reports.js';
 import { parseRedisUrl } from '../../common/net/redis-url.js';
+import { parseCgroupLimit } from '../../common/process/memory/cgroup.js';
 import { unixMs } from '../../common/process/time/clock.js';
 import { measureOffset } from '../../common/process/time/clock-offset.js';
 import { connectionOptions, type Endpoint, endpointOf } from '../../common/redis/connection.js';
@@ -51,13 +52,6 @@ export function parseOpenFiles(limits: string | undefined): number | undefined {
 export function parseMemTotal(meminfo: string | undefined): number | undefined {
   const found = meminfo?.match(/^MemTotal: +(\d+) kB/m)?.[1];
   return found === undefined ? undefined : Number(found) * 1024;
-}
-
-/** No limit is `max` in version 2 and a number near 2^63 in version 1. */
-export function parseCgroupLimit(limit: string | undefined): number | undefined {
-  if (limit === undefined) return undefined;
-  const bytes = Number(limit);
-  return limit.trim() === 'max' || bytes > 2 ** 60 ? Infinity : bytes;
 }
 
 /** @param urls as in LONGLINE_REDIS_URL; of several, the first server is read */

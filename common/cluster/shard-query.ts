@@ -15,6 +15,7 @@ import {
 } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import { type Rejection, rejection } from '../process/errors.js';
+import type { MemoryWatch } from '../process/memory/memory-watch.js';
 import type { Metrics } from '../process/metrics.js';
 import { Deadlines } from '../process/time/deadlines.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
@@ -50,11 +51,23 @@ interface PendingQuery {
   readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
-/** What an envelope says when no reply could reach this process. */
+/** In an envelope while no reply could reach this process. */
 const NO_REPLIES = { queryId: 0, replyChannel: '' } as const;
 const PRESENCE_MS_MAX = 1_000;
 /** A query times out at most this much late. */
 const TIMEOUT_RESOLUTION_MS = 20;
+
+export interface ShardQueriesOptions {
+  readonly link: Pick<RedisLink, 'publish' | 'names'>;
+  readonly channels: Pick<PrivateChannels, 'replyChannelFor' | 'downReason'>;
+  readonly shardCount: number;
+  /** Limit of queries in flight; more are rejected as OVERLOADED. */
+  readonly inFlightMax: number;
+  /** While memory is low, all queries are rejected as OVERLOADED. */
+  readonly memory: Pick<MemoryWatch, 'admits'>;
+  readonly metrics: Metrics;
+  readonly role: 'router' | 'control';
+}
 
 export class ShardQueries {
   /** By query id. */
@@ -67,15 +80,8 @@ export class ShardQueries {
   #lastQueryId = 0;
   #waitsEndAtMs = Number.POSITIVE_INFINITY;
 
-  constructor(
-    readonly link: Pick<RedisLink, 'publish' | 'names'>,
-    readonly channels: Pick<PrivateChannels, 'replyChannelFor' | 'downReason'>,
-    readonly shardCount: number,
-    /** Limit of queries in flight; more are rejected as OVERLOADED. */
-    readonly inFlightMax: number,
-    metrics: Metrics,
-    role: 'router' | 'control',
-  ) {
+  constructor(readonly options: ShardQueriesOptions) {
+    const { link, shardCount, metrics, role } = options;
     this.#names = new ShardNames(link.names, shardCount);
     setInterval(() => {
       for (const queryId of this.#deadlines.takeExpired(performance.now())) this.#finish(queryId);
@@ -117,24 +123,29 @@ export class ShardQueries {
     isFinal: PendingQuery['isFinal'],
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
-    const downReason = this.channels.downReason(channel);
+    const { link, channels, inFlightMax, memory } = this.options;
+    const downReason = channels.downReason(channel);
     if (downReason !== undefined) {
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`));
     }
-    const replyChannel = this.channels.replyChannelFor(channel);
+    const replyChannel = channels.replyChannelFor(channel);
     if (replyChannel === undefined && send === undefined) {
       const reason = 'Redis has not confirmed a reply channel of this process; retry later';
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
     }
-    if (this.#pending.size >= this.inFlightMax) {
-      const reason = `${this.inFlightMax} shard queries are in flight, the maximum; retry later`;
+    if (this.#pending.size >= inFlightMax) {
+      const reason = `${inFlightMax} shard queries are in flight, the maximum; retry later`;
       return Promise.resolve(rejection('OVERLOADED', reason));
     }
     const queryId = ++this.#lastQueryId;
     const replyTo = replyChannel === undefined ? NO_REPLIES : { queryId, replyChannel };
     const envelope = { ...replyTo, clientId, body, id: '', seq: '' };
     const bytes = seal(ShardEnvelope.encode(envelope, this.#writer).finish());
-    const sending = send?.(channel, bytes) ?? this.link.publish(channel, bytes);
+    if (!memory.admits(bytes.length)) {
+      const reason = 'this process is short of memory; retry later, or through another one';
+      return Promise.resolve(rejection('OVERLOADED', reason));
+    }
+    const sending = send?.(channel, bytes) ?? link.publish(channel, bytes);
     return new Promise((resolve) => {
       const query: PendingQuery = {
         bodies: [],
@@ -172,6 +183,14 @@ export class ShardQueries {
   /** In ms of the monotonic clock; infinity until the process stops. */
   get waitsEndAtMs(): number {
     return this.#waitsEndAtMs;
+  }
+
+  get shardCount(): number {
+    return this.options.shardCount;
+  }
+
+  get inFlightMax(): number {
+    return this.options.inFlightMax;
   }
 
   shardOf(clientId: string): number {

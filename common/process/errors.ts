@@ -136,7 +136,7 @@ export const catalogue = {
     grpc: status.RESOURCE_EXHAUSTED,
   },
   OVERLOADED: {
-    when: 'Too many requests or handshakes are in progress. Retry later.',
+    when: 'Too many requests or handshakes are in progress, or the process is short of memory. Retry later.',
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },

@@ -100,6 +100,8 @@ export interface Disturbance {
   toMs: number;
   /** Set by a fault after which Redis may not have all that it had accepted. */
   loss?: Loss;
+  /** Set when a role had too little memory: how often it shed load, and whether it was killed. */
+  squeeze?: { readonly shed: number; readonly isKilled: boolean };
 }
 
 /** Pushes that a fault may destroy although they were accepted: their level does not survive it. */

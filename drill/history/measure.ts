@@ -23,6 +23,8 @@ export interface Figures {
   readonly destroyed: Readonly<Record<string, number>>;
   /** Those of them whose device received no `reset` afterwards. */
   readonly unannounced: number;
+  /** Faults in which a role had too little memory: how they ended, and how often load was shed. */
+  readonly squeezed: { readonly survived: number; readonly killed: number; readonly shed: number };
   /**
    * By kind of fault, the longest time without delivery: from the first sending of a push until its
    * receipt, rejected attempts included, without the absences of the device. It counts for every
@@ -60,6 +62,7 @@ export function measure(history: History): Figures {
     maxGapMs: quantile(gapsMs, 1),
     connections: history.connections.length,
     ...countDestroyed(history, index),
+    squeezed: countSqueezed(history),
     longestMs: longestByFault(history, index, absences),
   };
 }
@@ -76,6 +79,13 @@ function countDestroyed(
     if (!index.wasAnnounced(push)) unannounced++;
   }
   return { destroyed, unannounced };
+}
+
+function countSqueezed({ disturbances }: History): Figures['squeezed'] {
+  const squeezes = disturbances.flatMap(({ squeeze }) => squeeze ?? []);
+  const killed = squeezes.filter(({ isKilled }) => isKilled).length;
+  const shed = squeezes.reduce((sum, each) => sum + each.shed, 0);
+  return { survived: squeezes.length - killed, killed, shed };
 }
 
 interface Undelivered {

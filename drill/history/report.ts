@@ -3,7 +3,7 @@ import { clusterKind } from '../faults/kinds.js';
 import type { DrillResult } from '../run.js';
 import { CHECKS, type CheckName, type Finding } from './check.js';
 import type { History } from './history.js';
-import { measure } from './measure.js';
+import { type Figures, measure } from './measure.js';
 
 /** Findings per check that are described; the rest is counted. */
 const DESCRIBED_MAX = 3;
@@ -13,6 +13,7 @@ export interface Summary extends Record<CheckName, number> {
   readonly faults: Readonly<Record<string, number>>;
   readonly maxGapMs: number;
   readonly longestMs: Readonly<Record<string, number>>;
+  readonly squeezed: Figures['squeezed'];
   readonly [figure: string]: unknown;
 }
 
@@ -66,11 +67,15 @@ export function formatSummary(summary: Summary): string {
   const faults = Object.entries(summary.faults).map(
     ([kind, count]) => `${kind} ${count} (${summary.longestMs[kind] ?? 0} ms)`,
   );
+  const { survived, killed, shed } = summary.squeezed;
   const checks = CHECKS.map((name) => `${name} ${summary[name]}`);
   return [
     `accepted ${summary.accepted}, delivered ${summary.delivered}, ` +
       `duplicates ${summary.duplicates}, unknown ${summary.unknown}`,
     `faults (longest time without delivery): ${faults.join(', ') || 'none'}`,
+    ...(survived + killed === 0
+      ? []
+      : [`too little memory: ${survived} survived, ${killed} killed, ${shed} times load was shed`]),
     `gaps: p50 ${summary.p50GapMs} ms, p99 ${summary.p99GapMs} ms, max ${summary.maxGapMs} ms`,
     `violations: ${checks.join(', ')}, stuck ${summary.stuck}`,
   ].join('\n');

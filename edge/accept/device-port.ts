@@ -13,6 +13,7 @@ import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
 import { randomBetween } from '../../common/process/backoff.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import type { MemoryWatch } from '../../common/process/memory/memory-watch.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type {
   CloseCause,
@@ -63,6 +64,8 @@ export interface DevicePortOptions {
   readonly onTurnedAway: (clientId: string) => void;
   /** Inbox reads that are running or queued. */
   readonly pendingReads: () => number;
+  /** While it is low, no new device is admitted. */
+  readonly memory: Pick<MemoryWatch, 'isLow'>;
   readonly metrics: Metrics;
 }
 
@@ -87,8 +90,6 @@ export class DevicePort implements TransportEvents {
   isClosing = false;
   /** Whether devices of other edges' shards are rejected that follow no redirect. */
   rejectsGuests = false;
-  /** Whether the edge is short of memory: no new device is admitted. */
-  isMemoryLow = false;
 
   constructor(readonly options: DevicePortOptions) {
     const { config, metrics } = options;
@@ -299,7 +300,7 @@ export class DevicePort implements TransportEvents {
   }
 
   #queue(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const { authenticator } = this.options;
+    const { authenticator, memory } = this.options;
     pending.stage = 'queued';
     pending.request = request;
     if (this.#rejectLeaving(connection, pending, request)) return;
@@ -307,11 +308,10 @@ export class DevicePort implements TransportEvents {
     pending.bytes = request.earlyData.length === 0 ? NO_BYTES : Buffer.from(request.earlyData);
     const { query, credentials } = request;
     const isResuming = request.isResuming && authenticator.isKnown(query.clientId, credentials);
-    const { isMemoryLow } = this;
-    const offer = this.#handshakes.offer(performance.now(), connection, isResuming, isMemoryLow);
+    const offer = this.#handshakes.offer(performance.now(), connection, isResuming, memory.isLow);
     if (offer === 'admitted') this.#authenticate(connection, pending, request);
     else if (offer === 'rejected') {
-      const message = isMemoryLow ? 'the edge is short of memory' : 'too many devices are waiting';
+      const message = memory.isLow ? 'the edge is short of memory' : 'too many devices are waiting';
       this.#rejectOverload(connection, request, message);
     }
   }

@@ -72,16 +72,3 @@ export class EventLoopLag {
     return this.#lagMs;
   }
 }
-
-/**
- * Unused share of the memory of a process, 0 to 1.
- * @param limitBytes limit of its control group; 0 or absurdly large: none
- */
-export function memoryHeadroom(
-  residentBytes: number,
-  limitBytes: number,
-  machineBytes: number,
-): number {
-  const bytes = limitBytes > 0 ? Math.min(limitBytes, machineBytes) : machineBytes;
-  return Math.max(0, 1 - residentBytes / bytes);
-}

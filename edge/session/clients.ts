@@ -67,7 +67,10 @@ export interface ClientsOptions {
   readonly table: Connections;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly shards: Pick<Shards, 'isConfirmed' | 'owns' | 'reconcile'>;
-  readonly transport: Pick<Transport, 'write' | 'writeMany' | 'setTimer' | 'end' | 'destroy'>;
+  readonly transport: Pick<
+    Transport,
+    'write' | 'writeMany' | 'setTimer' | 'end' | 'destroy' | 'bufferedBytes'
+  >;
   readonly peers: PeerLookup;
   readonly catchUp: CatchUp;
   readonly confirmations: Confirmations;
@@ -261,6 +264,15 @@ export class Clients implements Host, ShardClients {
   heartbeat(part: number, parts: number): void {
     const connections = this.options.table.acceptedPart(part, parts);
     writeMany(this.#manyWriter, connections, ({ heartbeat }) => heartbeat);
+  }
+
+  /** Ends the connections whose devices have not read all that was written: their buffers are freed. */
+  endUnread(): void {
+    const { table, transport } = this.options;
+    const unread = [...table.acceptedPart(0, 1)].filter(
+      (connection) => transport.bufferedBytes(connection) > 0,
+    );
+    for (const connection of unread) this.end(connection, 'slow');
   }
 
   /** Connections that have been opening since before `sinceMs`. */

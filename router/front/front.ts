@@ -18,6 +18,7 @@ import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint, unspecifiedAddress } from '../../common/net/ip-address.js';
 import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
+import type { MemoryWatch } from '../../common/process/memory/memory-watch.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
 import { frontTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
@@ -59,6 +60,8 @@ interface FrontOptions {
   readonly config: FrontConfig;
   readonly assignment: () => Assignment | undefined;
   readonly closedPorts: ClosedPorts;
+  /** While it is low, new devices are rejected. */
+  readonly memory: Pick<MemoryWatch, 'isLow'>;
   readonly resolveHost: ResolveHost;
   /** Called once, by the constructor. */
   readonly openTransport: (events: TransportEvents) => Transport;
@@ -102,6 +105,7 @@ export function frontConnectionsMax(devicesMax: number): number {
 export class Front implements TransportEvents, DialerEvents {
   readonly transport: Transport;
   readonly #config: FrontConfig;
+  readonly #memory: FrontOptions['memory'];
   /** Oldest first. */
   readonly #unidentified = new Map<Connection, Unidentified>();
   readonly #splices = new Splices();
@@ -119,11 +123,13 @@ export class Front implements TransportEvents, DialerEvents {
     config,
     assignment,
     closedPorts,
+    memory,
     resolveHost,
     openTransport,
     metrics,
   }: FrontOptions) {
     this.#config = config;
+    this.#memory = memory;
     this.transport = openTransport(this);
     this.#edges = new FrontEdges(resolveHost);
     this.#dialer = new UpstreamDialer({
@@ -354,6 +360,10 @@ export class Front implements TransportEvents, DialerEvents {
     if (this.#splices.count + this.#dialer.size >= devicesMax) {
       const message = `the front has ${devicesMax} devices, its maximum; retry later`;
       return this.onRejected(device, pending, rejection('FRONT_FULL', message));
+    }
+    if (this.#memory.isLow) {
+      const message = 'the front is short of memory; retry later';
+      return this.onRejected(device, pending, rejection('OVERLOADED', message));
     }
     this.#unidentified.delete(device);
     // Further bytes stay in the kernel until they can be forwarded.

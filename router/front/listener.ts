@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { listenOn } from '../../common/process/lifecycle.js';
 import type { Logger } from '../../common/process/log.js';
+import type { MemoryWatch } from '../../common/process/memory/memory-watch.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
 import type { TransportEvents } from '../../common/transport/transport.js';
@@ -23,6 +24,7 @@ interface FrontListenerOptions {
   readonly transport: TransportName | undefined;
   readonly assignment: () => Assignment | undefined;
   readonly closedPorts: ClosedPorts;
+  readonly memory: Pick<MemoryWatch, 'isLow'>;
   /** Called when a drain has closed the last device. */
   readonly onDrained: () => void;
   readonly log: Logger;
@@ -39,6 +41,7 @@ export class FrontListener {
     transport,
     assignment,
     closedPorts,
+    memory,
     onDrained,
     log,
     metrics,
@@ -57,6 +60,7 @@ export class FrontListener {
       config,
       assignment,
       closedPorts,
+      memory,
       resolveHost,
       openTransport: open,
       metrics,

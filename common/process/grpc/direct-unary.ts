@@ -15,6 +15,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { rejection } from '../errors.js';
+import type { MemoryWatch } from '../memory/memory-watch.js';
 import { deadlineIn, toServiceError } from './calls.js';
 import { http2ServersOf } from './grpc-server.js';
 
@@ -42,19 +43,25 @@ const OK_TRAILERS = { 'grpc-status': status.OK, 'grpc-message': 'OK' };
 /** Called when a call begins; returns what to call at its end, or a status with which it ends at once. */
 export type OnCall = () => (() => void) | Partial<ServiceError>;
 
+interface DirectOptions {
+  readonly requestBytesMax: number;
+  readonly onCall: OnCall;
+  readonly memory: Pick<MemoryWatch, 'reserve' | 'release'>;
+}
+
 /** To be called when the server listens. */
 export function answerDirectly<Request, Response>(
   server: Server,
   method: MethodDefinition<Request, Response>,
   handle: handleUnaryCall<Request, Response>,
-  { requestBytesMax, onCall }: { readonly requestBytesMax: number; readonly onCall: OnCall },
+  { requestBytesMax, onCall, memory }: DirectOptions,
 ): void {
   const answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
     stream.on('error', ignore); // The connection broke; `close` follows.
     const onEnd = onCall();
     if (typeof onEnd !== 'function') return sendError(stream, onEnd);
     stream.once('close', onEnd);
-    readMessage(stream, requestBytesMax, (message) => {
+    readMessage(stream, requestBytesMax, memory, (message) => {
       if (!Buffer.isBuffer(message)) return sendError(stream, message);
       const request = decode(method, message);
       if (request === undefined)
@@ -134,12 +141,19 @@ function timeoutMs(timeout: string | string[]): number {
 function readMessage(
   stream: ServerHttp2Stream,
   bytesMax: number,
+  memory: DirectOptions['memory'],
   callback: (message: Buffer | Partial<ServiceError>) => void,
 ): void {
   let parts: Buffer[] = [];
   let received = 0;
   let expected: number | undefined;
+  let reserved = 0;
+  const release = () => {
+    memory.release(reserved);
+    reserved = 0;
+  };
   const finish = (result: Buffer | Partial<ServiceError>) => {
+    if (reserved > 0) release();
     stream.removeListener('data', onData).removeListener('end', onEnd).resume();
     callback(result);
   };
@@ -153,6 +167,11 @@ function readMessage(
         return finish(malformed('the message is compressed, the call is not'));
       if (length > bytesMax) return finish(tooLarge(length, bytesMax));
       expected = PREFIX_BYTES + length;
+      if (received < expected) {
+        if (!memory.reserve(length)) return finish(overloaded());
+        reserved = length;
+        stream.once('close', release);
+      }
     }
     if (received > (expected ?? received))
       finish(malformed('a unary call has one message', status.UNIMPLEMENTED));
@@ -223,6 +242,11 @@ function malformed(message: string, code = status.INTERNAL): Partial<ServiceErro
 
 function failed({ message }: Error): Partial<ServiceError> {
   return { ...toServiceError(rejection('INTERNAL', message)), code: status.UNKNOWN };
+}
+
+function overloaded(): Partial<ServiceError> {
+  const message = 'the process is short of memory; retry later, or through another one';
+  return toServiceError(rejection('OVERLOADED', message));
 }
 
 function tooLarge(bytes: number, bytesMax: number): Partial<ServiceError> {

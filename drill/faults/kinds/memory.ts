@@ -10,6 +10,10 @@ const MIB = 1024 * 1024;
 /** Live-only pushes to the devices of an edge, more than its memory can buffer. */
 const FLOOD_PUSHES = 400;
 const FLOOD_PUSH_BYTES = 64 * 1024;
+const FLOOD_INTERVAL_MS = 250;
+const METRICS_MS_MAX = 2_000;
+const SHED =
+  /^longline_\w+_total\{(?:[^}]*,)?(?:code="OVERLOADED"|reason="slow")(?:,[^}]*)?\} (\d+)$/gm;
 const OOM_POLL_MS = 50;
 const EXHAUSTED_SPARE_BYTES = 64 * 1024;
 const EXHAUST_MS_MAX = 5_000;
@@ -21,22 +25,11 @@ export const MEMORY_KINDS = {
     recovery: 'the limit is lifted; if the kernel has killed the role, it is restarted',
     draw: (draw) => ({
       member: drawRole(draw),
-      spareMib: between(draw.random, 2, 24),
+      spareMib: between(draw.random, 8, 40),
       forMs: between(draw.random, 1_000, 5_000),
     }),
     target: ({ member }, cluster) => roleName(member, cluster),
-    async inject({ spareMib, forMs }, run) {
-      const groups = requireGroups(run);
-      const used = await groups.used(run.target);
-      await groups.setLimit(run.target, used + spareMib * MIB).catch(() => {});
-      flood(run);
-      try {
-        await run.sleep(forMs);
-      } finally {
-        await groups.setLimit(run.target, undefined);
-      }
-      await run.untilReady(run.target);
-    },
+    inject: squeeze,
   }),
   exhaustRole: faultKind({
     family: 'memory',
@@ -66,6 +59,41 @@ export const MEMORY_KINDS = {
     },
   }),
 };
+
+/** Live-only pushes all the time, and what the role does about it. */
+async function squeeze(
+  { spareMib, forMs }: { readonly spareMib: number; readonly forMs: number },
+  run: FaultRun,
+): Promise<void> {
+  const groups = requireGroups(run);
+  const { target, cluster, disturbance, log } = run;
+  const [killsBefore, shedBefore] = [await groups.kills(target), await shedBy(target, cluster)];
+  const used = await groups.used(target);
+  await groups.setLimit(target, used + spareMib * MIB).catch(() => {});
+  let shed = 0;
+  try {
+    for (let floods = 0; floods * FLOOD_INTERVAL_MS < forMs; floods++) {
+      flood(run);
+      await run.sleep(FLOOD_INTERVAL_MS);
+    }
+    shed = Math.max(0, (await shedBy(target, cluster)) - shedBefore);
+  } finally {
+    await groups.setLimit(target, undefined);
+  }
+  const isKilled = (await groups.kills(target)) > killsBefore;
+  disturbance.squeeze = { shed, isKilled };
+  const end = isKilled ? 'the kernel killed it' : 'it survived';
+  log(`${target} had ${spareMib} MiB to spare: ${shed} times it shed load, and ${end}`);
+  await run.untilReady(target);
+}
+
+/** Rejections of a role with OVERLOADED, and connections that it has closed as slow. */
+async function shedBy(name: string, cluster: FaultRun['cluster']): Promise<number> {
+  const signal = AbortSignal.timeout(METRICS_MS_MAX);
+  const response = await fetch(`${cluster.httpUrl(name)}/metrics`, { signal }).catch(() => null);
+  const metrics = (await response?.text().catch(() => '')) ?? '';
+  return [...metrics.matchAll(SHED)].reduce((sum, [, count]) => sum + Number(count), 0);
+}
 
 function flood({ fleet, backend }: FaultRun): void {
   for (let i = 0; i < FLOOD_PUSHES; i++) {

@@ -1,11 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import {
-  parseCgroupLimit,
-  parseMemTotal,
-  parseOpenFiles,
-  readMachine,
-} from '../../../cli/doctor/readings.js';
+import { parseMemTotal, parseOpenFiles, readMachine } from '../../../cli/doctor/readings.js';
 import { parseSubscriberBuffer } from '../../../common/redis/requirements.js';
 import { startRedis } from '../../support/cluster/redis.js';
 
@@ -15,13 +10,6 @@ test('reads the hard limit of open files, to which Node.js raises the soft limit
   expect(parseOpenFiles(limits)).toBe(20_000);
   expect(parseOpenFiles(limits.replace('20000', 'unlimited'))).toBe(Infinity);
   expect(parseOpenFiles('nonsense')).toBeUndefined();
-});
-
-test('reads limits of control groups of both versions', () => {
-  expect(parseCgroupLimit('max\n')).toBe(Infinity);
-  expect(parseCgroupLimit('9223372036854771712\n')).toBe(Infinity);
-  expect(parseCgroupLimit('2147483648\n')).toBe(2 ** 31);
-  expect(parseCgroupLimit(undefined)).toBeUndefined();
 });
 
 test('reads memory and the buffer limit of subscribers', () => {

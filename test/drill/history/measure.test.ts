@@ -14,6 +14,7 @@ test('the figures of an empty history are zero', () => {
     connections: 0,
     destroyed: {},
     unannounced: 0,
+    squeezed: { survived: 0, killed: 0, shed: 0 },
     longestMs: {},
   });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { EventLoopLag, MessageRates, memoryHeadroom } from '../../../edge/report/load.js';
+import { EventLoopLag, MessageRates } from '../../../edge/report/load.js';
 
 test('message rates are correct from the first reading, and reading loses no counts', () => {
   const rates = new MessageRates(4, 0);
@@ -28,13 +28,6 @@ test('message rates even out chance, and follow lasting changes', () => {
   expect(Math.abs(pass(300, 5) - 5)).toBeLessThan(1);
   expect(Math.abs(pass(300, 20) - 20)).toBeLessThan(4);
   expect(pass(300, 0)).toBeLessThan(0.2);
-});
-
-test('memory headroom uses the lower of the limits of control group and machine', () => {
-  expect(memoryHeadroom(25, 100, 1_000)).toBe(0.75);
-  expect(memoryHeadroom(25, 2 ** 64, 1_000)).toBe(0.975);
-  expect(memoryHeadroom(25, 0, 1_000)).toBe(0.975);
-  expect(memoryHeadroom(200, 100, 1_000)).toBe(0);
 });
 
 test('a blocked event loop has lag, an idle one has not', async () => {

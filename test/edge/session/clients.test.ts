@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Transport } from '../../../common/transport/transport.js';
+import { connectionOf } from '../../../common/transport/transport.js';
 import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
@@ -23,7 +24,12 @@ const SSE = new SseProtocol(UNTIL_CLOSE);
 function edgeWithAlice(shards: { isConfirmed: boolean }) {
   const written: string[] = [];
   const ended: number[] = [];
+  const unread = { bytes: 0 };
   const transport = {
+    bufferedBytes: () => unread.bytes,
+    destroy(connection: number) {
+      ended.push(connection);
+    },
     write(_: number, bytes: Uint8Array) {
       written.push(Buffer.from(bytes).toString());
       return 'accepted';
@@ -54,7 +60,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
   table.add(ALICE, 'alice', SHARD, SSE, 0);
   table.setState(ALICE, 'live');
   const push = (id: string) => clients.push(SHARD, 'alice', messageOf(id));
-  return { clients, push, table, written, ended };
+  return { clients, push, table, written, ended, unread };
 }
 
 function messageOf(id: string) {
@@ -85,4 +91,16 @@ test('bytes from a device that may only listen end its connection', () => {
   clients.onBytes(ALICE, Buffer.from('x'));
   expect(ended).toEqual([ALICE]);
   expect(table.count).toBe(0);
+});
+
+test('a connection ends for a lack of memory if its device has not read everything', () => {
+  const { clients, table, ended, unread } = edgeWithAlice({ isConfirmed: true });
+  const bob = connectionOf(2, 1);
+  table.add(bob, 'bob', SHARD, SSE, 0);
+  table.setState(bob, 'live');
+  clients.endUnread();
+  expect(ended).toEqual([]);
+  unread.bytes = 1;
+  clients.endUnread();
+  expect(ended).toEqual([bob]);
 });
