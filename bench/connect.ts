@@ -1,20 +1,26 @@
 /**
- * Connections per second that are accepted, admitted and answered when many devices connect at
- * once: by an edge of a whole cluster on the native and on the portable transport, and by a
- * baseline server in C with one answer for all.
+ * Devices that connect at once to one edge of a whole cluster: how many are accepted, admitted and
+ * answered per second, and what a connect costs each process.
  *
- * The edge does more: it parses the request, finds the shard and its owner, announces the
- * connection over Redis, and reads the inbox of the client before the connection counts as live.
+ *   none, HS256            without credentials, and with a token that is seen for the first time; the
+ *                          admission rate is off
+ *   nonePaced, HS256Paced  the same with the default admission rate
+ *   portable               `none` on the portable transport
+ *   baseline               a server in C with one answer for all
  *
- * `--auth` measures the cost of authentication instead, by a ticket or by a token of each
- * algorithm, on the native transport and beside an edge without authentication. No token is used
- * twice. `checkCpuUs` is the processor time of one check on all cores together, in microseconds,
- * measured in this process: it is meaningful on a busy machine, too. `--connections 0` measures
- * only that.
+ * The edge does more than the baseline: it parses the request, finds the shard and its owner,
+ * announces the connection over Redis, and reads the inbox of the client before the connection
+ * counts as live.
+ *
+ *   cpuUs    microseconds of processor time per connect: user, system, total. `server` is everything
+ *            except the devices
+ *
+ * `--auth` compares the ways of authentication instead: a ticket, or a token of each algorithm.
+ * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured in
+ * this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
  *
  * `--connections` and `--rounds` make it shorter, `--json` prints one line.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { table } from '../cli/commands/table.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
@@ -23,27 +29,34 @@ import { CHUNKED } from '../common/wire/body-framing.js';
 import { parseConnectQuery } from '../common/wire/connect-query.js';
 import { parseEdgeConfig } from '../edge/config.js';
 import { SseProtocol } from '../edge/protocol/http/sse.js';
-import { BASELINE_NAMES, startBaseline } from './memory/baseline-servers.js';
+import { startBaseline } from './memory/baseline-servers.js';
 import { startOneEdge } from './support/cluster/one-edge.js';
+import { type ConnectRun, connectRun, medianConnectRun } from './support/devices/connect-run.js';
 import {
   CREDENTIAL_NAMES,
   type CredentialIssuer,
   type CredentialName,
   credentialIssuer,
 } from './support/devices/credentials.js';
-import { Fleet } from './support/devices/fleet.js';
+import { type Device, Receivers } from './support/devices/receivers.js';
+import { DEVICE_PROTOCOLS } from './support/devices/requests.js';
 import { flag, number, parseOptions } from './support/options.js';
-import { report } from './support/report.js';
+import type { Pids } from './support/processes/cpu.js';
+import { progress, report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
-import { medianOf, rounded } from './support/statistics.js';
+import { rounded } from './support/statistics.js';
 
 interface Server {
   readonly port: number;
+  readonly pids: Pids;
   stop(): Promise<void>;
 }
 
 /** Returns the credentials of a client as a part of its query; '' without credentials. */
 type Issue = (clientId: string) => Promise<string>;
+
+const CASE_NAMES = ['none', 'HS256', 'nonePaced', 'HS256Paced', 'portable', 'baseline'] as const;
+type CaseName = (typeof CASE_NAMES)[number];
 
 const CHECKS = 5_000;
 /** The required settings of an edge; authentication uses none of them. */
@@ -53,8 +66,6 @@ const EDGE_SETTINGS = {
   LONGLINE_CONTROL_ADDRESS: 'localhost:7201',
 };
 const WARM_UP_CONNECTIONS = 2_000;
-/** Time for the server to finish the work that the warm-up leaves. */
-const WARM_UP_ENDS_MS = 2_000;
 
 const { json, auth, connections, rounds } = parseOptions({
   auth: flag(),
@@ -65,19 +76,25 @@ if (auth) await compareCredentials();
 else await compareServers();
 
 async function compareServers(): Promise<void> {
-  const rates = await runInTurn(rounds, BASELINE_NAMES, async (name) =>
-    connectRate(
-      name === 'bare'
-        ? await startBaseline(
-            'bare',
-            new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString(),
-            '',
-          )
-        : await startOneEdge(name),
-      async () => '',
-    ),
-  );
-  reportRates(BASELINE_NAMES, rates, 'bare');
+  const issuers = { none: await credentialIssuer('none'), HS256: await credentialIssuer('HS256') };
+  const runs = await runInTurn(rounds, CASE_NAMES, async (name) => {
+    progress(name);
+    const issuer = name.startsWith('HS256') ? issuers.HS256 : issuers.none;
+    return measure(await startServer(name, issuer.env), issuer.issue);
+  });
+  reportRuns(CASE_NAMES, runs, 'baseline');
+}
+
+function startServer(name: CaseName, env: NodeJS.ProcessEnv): Promise<Server> {
+  if (name === 'baseline') return startBaselineServer();
+  const isPaced = name.endsWith('Paced');
+  return startOneEdge(name === 'portable' ? 'net' : 'native', env, isPaced ? 'default' : 'off');
+}
+
+async function startBaselineServer(): Promise<Server> {
+  const opening = new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString();
+  const { port, pid, stop } = await startBaseline('bare', opening, '');
+  return { port, pids: { baseline: pid }, stop };
 }
 
 async function compareCredentials(): Promise<void> {
@@ -86,11 +103,11 @@ async function compareCredentials(): Promise<void> {
   for (const name of CREDENTIAL_NAMES) issuers.set(name, await credentialIssuer(name));
   for (const [name, issuer] of issuers) checkCpuUs[name] = await cpuUsOfCheck(issuer);
   if (connections === 0) return console.log(JSON.stringify({ checkCpuUs }));
-  const rates = await runInTurn(rounds, CREDENTIAL_NAMES, async (name) => {
+  const runs = await runInTurn(rounds, CREDENTIAL_NAMES, async (name) => {
     const { env, issue } = issuers.get(name)!;
-    return connectRate(await startOneEdge('native', env), issue);
+    return measure(await startOneEdge('native', env), issue);
   });
-  reportRates(CREDENTIAL_NAMES, rates, 'none', { checkCpuUs });
+  reportRuns(CREDENTIAL_NAMES, runs, 'none', { checkCpuUs });
   if (!json) console.log(`CPU of one check, in microseconds: ${JSON.stringify(checkCpuUs)}`);
 }
 
@@ -115,54 +132,58 @@ async function cpuUsOfCheck({ env, issue }: CredentialIssuer): Promise<number> {
   return rounded((user + system) / CHECKS, 1);
 }
 
-/** Connections per second, after a warm-up. Stops the server. */
-async function connectRate(server: Server, issue: Issue): Promise<number> {
-  const fleet = new Fleet(1);
-  const connect = async (prefix: string, count: number) => {
-    const paths: string[] = [];
+/** Stops the server afterwards. */
+async function measure(server: Server, issue: Issue): Promise<ConnectRun> {
+  const kind = DEVICE_PROTOCOLS.sse;
+  const devicesOf = async (prefix: string, count: number) => {
+    const devices: Device[] = [];
     for (let i = 0; i < count; i++) {
       const clientId = `${prefix}-${i}`;
-      paths.push(`/connect?clientId=${clientId}${await issue(clientId)}`);
+      const path = `/connect?clientId=${clientId}${await issue(clientId)}`;
+      devices.push({ port: server.port, request: kind.request(path) });
     }
-    return (await fleet.connect([{ port: server.port, paths }])).seconds;
+    return devices;
   };
+  const receivers = new Receivers(kind);
   try {
-    await connect('warm-up', WARM_UP_CONNECTIONS);
-    await fleet.close();
-    await sleep(WARM_UP_ENDS_MS);
-    return connections / (await connect('device', connections));
+    const warmUp = await devicesOf('warm-up', WARM_UP_CONNECTIONS);
+    const measured = await devicesOf('device', connections);
+    return await connectRun(server.pids, receivers, { warmUp, measured });
   } finally {
-    fleet.stop();
+    await receivers.stop();
     await server.stop();
   }
 }
 
 /** @param unit the name that all others are compared with */
-function reportRates<Name extends string>(
+function reportRuns<Name extends string>(
   names: readonly Name[],
-  rates: Readonly<Record<Name, readonly number[]>>,
+  runs: Readonly<Record<Name, readonly ConnectRun[]>>,
   unit: Name,
   more: object = {},
 ): void {
-  const rateOf = (name: Name) => medianOf(rates[name], (rate) => rate, 0);
-  const ratioOf = (name: Name) => rounded(rateOf(name) / rateOf(unit), 3);
-  const others = names.filter((name) => name !== unit);
+  const medians = names.map((name) => ({ name, ...medianConnectRun(runs[name]) }));
+  const unitPerSecond = medians.find(({ name }) => name === unit)!.perSecond;
+  const figures = medians.map((run) => ({
+    ...run,
+    ratio: rounded(run.perSecond / unitPerSecond, 3),
+  }));
   const result = {
-    ...Object.fromEntries(names.map((name) => [name, rateOf(name)])),
-    ...Object.fromEntries(
-      others.map((name) => [`${name}RatioTo${capitalized(unit)}`, ratioOf(name)]),
-    ),
+    ...Object.fromEntries(figures.map(({ name, ...rest }) => [name, rest])),
     ...more,
+    ratioTo: unit,
     connections,
     rounds,
   };
   report(json, result, () => {
     console.log(`${connections} devices connect at once, median of ${rounds} rounds`);
-    const rows = names.map((name) => [name, rateOf(name), ratioOf(name)]);
-    console.log(table(['', 'answered/s', `of ${unit}`], rows));
+    const processes = ['server', 'edge-1', 'redis', 'control', 'devices'];
+    const rows = figures.map(({ name, perSecond, ratio, cpuUs, limit, otherCores }) => {
+      const cpu = processes.map((process) => cpuUs[process]?.total ?? '');
+      return [name, perSecond, ratio, ...cpu, otherCores, limit];
+    });
+    const cpuNames = ['server µs', ...processes.slice(1)];
+    const titles = ['', 'answered/s', `of ${unit}`, ...cpuNames, 'other cores', 'limit'];
+    console.log(table(titles, rows));
   });
-}
-
-function capitalized(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
 }

@@ -24,6 +24,12 @@ import { table } from '../cli/commands/table.js';
 import type { LocalCluster } from '../cli/local/cluster.js';
 import type { LocalRedis } from '../cli/local/redis.js';
 import { Ceiling } from './push/ceiling.js';
+import { pidsOf, withCluster } from './support/cluster/bench-cluster.js';
+import { devicePort, readOwners } from './support/cluster/edge-ports.js';
+import { type Receivers, startReceivers } from './support/devices/receivers.js';
+import { number, oneOf, parseOptions, someOf } from './support/options.js';
+import type { Pids } from './support/processes/cpu.js';
+import { type Backend, type Clients, clientIdsOf } from './support/pushes/backend.js';
 import {
   FAN_OUT_NAMES,
   FAN_OUTS,
@@ -32,7 +38,8 @@ import {
   STEADY_NAMES,
   type SteadyName,
   steadyLoad,
-} from './push/loads.js';
+} from './support/pushes/loads.js';
+import { BACKENDS, openBackend } from './support/pushes/open-backend.js';
 import {
   type FanOutRun,
   fanOutRun,
@@ -41,14 +48,7 @@ import {
   type Parties,
   type SteadyRun,
   steadyRun,
-} from './push/runs.js';
-import { withCluster } from './support/cluster/bench-cluster.js';
-import { devicePort, readOwners } from './support/cluster/edge-ports.js';
-import { type Receivers, startReceivers } from './support/devices/receivers.js';
-import { number, oneOf, parseOptions, someOf } from './support/options.js';
-import type { Pids } from './support/processes/cpu.js';
-import { type Backend, type Clients, clientIdsOf } from './support/pushes/backend.js';
-import { BACKENDS, openBackend } from './support/pushes/open-backend.js';
+} from './support/pushes/runs.js';
 import { progress, report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
 import { median } from './support/statistics.js';
@@ -79,11 +79,7 @@ const result = await withCluster(
 report(json, result, printTables);
 
 async function measure(cluster: LocalCluster, redis: LocalRedis) {
-  const names = cluster.names;
-  const server: Pids = Object.fromEntries([
-    ...names.map((name) => [name, cluster.pid(name)!]),
-    ['redis', redis.pid],
-  ]);
+  const server = pidsOf(cluster, redis);
   const addresses = cluster.namesOf('router').map((name) => cluster.grpcAddress(name));
   const backend = await openBackend(options.backend, addresses);
   try {

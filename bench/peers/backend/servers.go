@@ -12,6 +12,7 @@ import (
 var servers = map[string]func(addresses []string) (server, error){
 	"longline":   openLongline,
 	"centrifugo": openCentrifugo,
+	"nats":       openNats,
 }
 
 // grpcConnections are one connection for each address, used in turn.

@@ -1,6 +1,7 @@
 /** A cluster for one bench: on this machine, on free ports, with a Redis of its own. */
 import { LocalCluster, type LocalClusterOptions } from '../../../cli/local/cluster.js';
 import { type LocalRedis, startRedis } from '../../../cli/local/redis.js';
+import type { Pids } from '../processes/cpu.js';
 import { progress } from '../report.js';
 
 /** An edge needs a few seconds; the clusters with a dozen edges share two cores. */
@@ -58,4 +59,10 @@ export async function withCluster<Result>(
   } finally {
     await stop();
   }
+}
+
+/** All processes of the cluster. */
+export function pidsOf(cluster: LocalCluster, redis: LocalRedis): Pids {
+  const roles = cluster.names.map((name) => [name, cluster.pid(name)!]);
+  return Object.fromEntries([...roles, ['redis', redis.pid]]);
 }

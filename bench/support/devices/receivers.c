@@ -234,7 +234,8 @@ static void on_readable(struct device *device) {
   if (length < 0 && errno == EAGAIN) return;
   if (length <= 0) return lose(device);
   if (!device->answered) {
-    if (memmem(bytes, (size_t)length, accepted, strlen(accepted)) == NULL) return lose(device);
+    // The head of a response may come before the text. A server that rejects closes the connection.
+    if (memmem(bytes, (size_t)length, accepted, strlen(accepted)) == NULL) return;
     device->answered = 1;
     connecting--;
     connect_more();

@@ -1,7 +1,7 @@
 /** Processor time of processes, from /proc/<pid>/stat. Linux only. */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { rounded, sum } from '../statistics.js';
+import { medianOf, rounded, sum } from '../statistics.js';
 
 /** Processor time in microseconds. */
 export interface CpuTime {
@@ -67,16 +67,21 @@ export function totalUs({ user, system }: CpuTime): number {
   return user + system;
 }
 
+/** Processor time per operation by process, in microseconds. */
+export type CpuPerOperation = Readonly<Record<string, CpuTime & { readonly total: number }>>;
+
 /** Microseconds per operation by process, and `server`: all processes except `loadNames`. */
 export function perOperation(
   used: CpuTimes,
   operations: number,
   loadNames: readonly string[],
-): Record<string, CpuTime & { readonly total: number }> {
+): CpuPerOperation {
+  // On a machine that is far too busy there may be none.
+  const share = (us: number) => rounded(us / Math.max(1, operations), 1);
   const each = (time: CpuTime) => ({
-    user: rounded(time.user / operations, 1),
-    system: rounded(time.system / operations, 1),
-    total: rounded(totalUs(time) / operations, 1),
+    user: share(time.user),
+    system: share(time.system),
+    total: share(totalUs(time)),
   });
   const server = Object.entries(used).filter(([name]) => !loadNames.includes(name));
   const ofServer = {
@@ -97,4 +102,17 @@ export function limitOf({ used, seconds, otherCores }: UsedCpu): string {
   const count = cpus().length;
   if (all + otherCores >= FULL_MACHINE * count) return `all ${count} cores`;
   return `no process: ${rounded(all, 2)} of ${count} cores are busy`;
+}
+
+/** The medians of several runs. */
+export function medianCpu(runs: readonly { readonly cpuUs: CpuPerOperation }[]): CpuPerOperation {
+  const names = Object.keys(runs[0]!.cpuUs);
+  const of = (name: string, figure: keyof CpuPerOperation[string]) =>
+    medianOf(runs, ({ cpuUs }) => cpuUs[name]![figure], 1);
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      { user: of(name, 'user'), system: of(name, 'system'), total: of(name, 'total') },
+    ]),
+  );
 }

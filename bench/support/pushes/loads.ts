@@ -1,5 +1,5 @@
 /** The loads of the push bench, by name. */
-import type { FanOut, Load } from '../support/pushes/backend.js';
+import type { FanOut, Load } from './backend.js';
 
 /** Loads of pushes one by one. Those with a pace have the rate of `--pace`. */
 const STEADY = {

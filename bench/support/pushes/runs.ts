@@ -1,15 +1,16 @@
 /** One run of a load: pushes at the devices, and the processor time of every process. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Receivers } from '../support/devices/receivers.js';
+import type { Receivers } from '../devices/receivers.js';
 import {
-  type CpuTime,
+  type CpuPerOperation,
   limitOf,
+  medianCpu,
   type Pids,
   perOperation,
   watchCpu,
-} from '../support/processes/cpu.js';
-import type { Backend, Clients, FanOut, Load } from '../support/pushes/backend.js';
-import { median, medianOf } from '../support/statistics.js';
+} from '../processes/cpu.js';
+import { median, medianOf } from '../statistics.js';
+import type { Backend, Clients, FanOut, Load } from './backend.js';
 
 export interface Parties {
   readonly backend: Backend;
@@ -19,15 +20,13 @@ export interface Parties {
   readonly server: Pids;
 }
 
-export type CpuUs = Readonly<Record<string, CpuTime & { readonly total: number }>>;
-
 export interface SteadyRun {
   readonly perSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
   /** Processor time per push, in microseconds. */
-  readonly cpuUs: CpuUs;
+  readonly cpuUs: CpuPerOperation;
   readonly limit: string;
   /** Cores that processes outside the bench used: a figure with more than 0.1 is in doubt. */
   readonly otherCores: number;
@@ -37,7 +36,7 @@ export interface FanOutRun {
   /** From the call to the last device. */
   readonly ms: number;
   /** Processor time per client, in microseconds. */
-  readonly cpuUs: CpuUs;
+  readonly cpuUs: CpuPerOperation;
   readonly otherCores: number;
 }
 
@@ -102,18 +101,6 @@ export function medianFanOutRun(runs: readonly FanOutRun[]): FanOutRun {
     cpuUs: medianCpu(runs),
     otherCores: medianOf(runs, ({ otherCores }) => otherCores, 2),
   };
-}
-
-function medianCpu(runs: readonly { readonly cpuUs: CpuUs }[]): CpuUs {
-  const names = Object.keys(runs[0]!.cpuUs);
-  const of = (name: string, figure: keyof CpuUs[string]) =>
-    medianOf(runs, ({ cpuUs }) => cpuUs[name]![figure], 1);
-  return Object.fromEntries(
-    names.map((name) => [
-      name,
-      { user: of(name, 'user'), system: of(name, 'system'), total: of(name, 'total') },
-    ]),
-  );
 }
 
 function allPids({ server, backend, receivers }: Parties): Pids {
