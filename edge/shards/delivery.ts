@@ -85,6 +85,7 @@ export class Delivery implements ShardHandler {
   readonly #lostAtMs = new Map<number, number>();
   /** Shards with a late push, whose counters are being read. */
   readonly #checkedShards = new Set<number>();
+  #isCheckingFormer = false;
   /** Parts into which the polls of counters are divided now. */
   #pollParts = 1;
   /** Counters polled since the first part. */
@@ -222,6 +223,33 @@ export class Delivery implements ShardHandler {
 
   #onLostWrites(shard: number, before: number, now: number): void {
     this.options.lostHistory.onCounterFell(shard, before, now);
+    if (this.#isCheckingFormer) return;
+    this.#isCheckingFormer = true;
+    void this.#checkFormerShards().then(() => {
+      this.#isCheckingFormer = false;
+    });
+  }
+
+  /**
+   * Reads the counters of the shards that this edge does not serve any more: it may be the only one
+   * left that knows what they were before Redis lost writes.
+   */
+  async #checkFormerShards(): Promise<void> {
+    const { link, names, shards, lostHistory } = this.options;
+    const former: number[] = [];
+    for (let shard = 0; shard < names.shardCount; shard++) {
+      const isServed = shards.hasClients(shard) || shards.owns(shard);
+      if (!isServed && this.#sequences.highest(shard) > 0) former.push(shard);
+    }
+    if (former.length === 0) return;
+    const channels = former.map((shard) => names.channelOf(shard));
+    const counters = await readShardCounters(link, channels);
+    for (const [i, shard] of former.entries()) {
+      const [before, counter] = [this.#sequences.highest(shard), counters[i]];
+      if (counter === undefined || counter >= before) continue;
+      this.#sequences.restart(shard, counter);
+      lostHistory.onCounterFell(shard, before, counter);
+    }
   }
 
   /** The message may have been a durable push, which is in an inbox. */

@@ -110,6 +110,14 @@ const allowed: Case[] = [
     },
   ],
   [
+    'the same when the second copy was lost as well',
+    {
+      pushes: [push(1, [attempt('UNKNOWN'), attempt('STORED', '6-0', 14_000)])],
+      connections: [connection([receipt(1, '5-0')])],
+      disturbances: [failover],
+    },
+  ],
+  [
     'a loss of what was accepted at a level that does not survive the fault',
     { pushes: [push(1, [attempt('STORED', '5-0')])], disturbances: [failover] },
   ],

@@ -18,12 +18,14 @@ let replies: number;
 /** The counter of the shard in Redis; undefined while Redis is unreachable. */
 let counter: number | undefined;
 let delivery: Delivery;
+/** A shard that the edge does not serve any more. */
+let formerShard: number | undefined;
 
 beforeEach(() => {
   delivered = [];
   gaps = replies = 0;
   losses = [];
-  counter = undefined;
+  counter = formerShard = undefined;
   const options = {
     link: {
       isCluster: false,
@@ -34,7 +36,11 @@ beforeEach(() => {
     },
     names: new ShardNames(new RedisNames(''), 4),
     redisClocks: new RedisClocks(4),
-    shards: { owns: () => true, isConfirmed: () => true, hasClients: () => true },
+    shards: {
+      owns: (shard: number) => shard !== formerShard,
+      isConfirmed: () => true,
+      hasClients: (shard: number) => shard !== formerShard,
+    },
     clients: {
       push: (_shard: number, _clientId: string, { id }: { id: string }) => {
         delivered.push(id);
@@ -53,7 +59,7 @@ beforeEach(() => {
   delivery = new Delivery(options as unknown as DeliveryOptions);
 });
 
-function receive(seq: number, id = `${1_000 + seq}-0`): void {
+function receive(seq: number, id = `${1_000 + seq}-0`, shard = SHARD): void {
   const body = { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 };
   const envelope = ShardEnvelope.encode({
     queryId: seq,
@@ -63,7 +69,7 @@ function receive(seq: number, id = `${1_000 + seq}-0`): void {
     id,
     seq: `${seq}`,
   });
-  delivery.onMessage(SHARD, Buffer.from(envelope.finish()));
+  delivery.onMessage(shard, Buffer.from(envelope.finish()));
 }
 
 test('a push that two masters deliver is processed once, and is no loss', () => {
@@ -104,4 +110,19 @@ test('a number from long ago makes the counter be read, which shows the loss onc
   await new Promise(setImmediate);
   expect(losses).toEqual([[100, 2]]);
   expect(delivered.slice(-2)).toEqual(['2000-0', '2001-0']);
+});
+
+test('a loss makes the counters of shards be read that the edge does not serve any more', async () => {
+  const former = SHARD + 1;
+  receive(9, '1000-0', former);
+  delivery.onLeft(former);
+  formerShard = former;
+  for (const seq of [5, 6]) receive(seq);
+  counter = 4;
+  receive(5, '2000-0');
+  await eventually(() => losses.length > 1);
+  expect(losses).toEqual([
+    [6, 5],
+    [9, 4],
+  ]);
 });
