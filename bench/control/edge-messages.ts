@@ -1,5 +1,6 @@
 /** Messages of simulated edges to control. */
 import { type Assignment, shardsOf } from '../../common/cluster/assignment.js';
+import type { Position } from '../../common/wire/position.js';
 import {
   EdgeSessionServiceService,
   type SessionRequest,
@@ -15,16 +16,17 @@ export interface SimulatedHello {
   readonly shardCount: number;
   /** Its port for devices on this machine. */
   readonly port: number;
+  readonly have?: Position | undefined;
 }
 
-export function encodeHello({ id, capacity, shardCount, port }: SimulatedHello): Buffer {
+export function encodeHello({ id, capacity, shardCount, port, have }: SimulatedHello): Buffer {
   const hello = {
     edgeId: id,
     incarnation: 'i1',
     advertisedUrl: `http://127.0.0.1:${port}`,
     capacity,
     shardCount,
-    have: undefined,
+    have,
     zone: '',
     acceptsDeltas: true,
   };

@@ -27,8 +27,6 @@ export interface EdgesState {
   readonly connected: number;
   /** Bytes that each edge has received from control. */
   readonly bytes: readonly number[];
-  /** By `nowUs`: when the last edge received its newest assignment. */
-  readonly updatedAtUs: number;
 }
 
 const CONNECTING_MAX = 50;
@@ -78,6 +76,5 @@ function state(): EdgesState {
     reports: edges.reduce((sum, { reports }) => sum + reports, 0),
     connected: edges.filter(({ isConnected }) => isConnected).length,
     bytes: edges.map(({ bytes }) => bytes),
-    updatedAtUs: edges.reduce((last, { updatedAtUs }) => Math.max(last, updatedAtUs), 0),
   };
 }

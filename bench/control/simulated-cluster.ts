@@ -21,7 +21,6 @@ export interface DescribedEdge {
 
 const MODULE = new URL('edges-process.js', import.meta.url);
 const POLL_MS = 20;
-/** Control lists edges that have died for so long that they are gone from the assignment. */
 const WAIT_MS_MAX = 120_000;
 
 export class SimulatedCluster {
@@ -89,7 +88,6 @@ export class SimulatedCluster {
       reports: sum(states.map(({ reports }) => reports)),
       connected: sum(states.map(({ connected }) => connected)),
       bytes: states.flatMap(({ bytes }) => bytes),
-      updatedAtUs: Math.max(...states.map(({ updatedAtUs }) => updatedAtUs)),
     };
   }
 
@@ -100,9 +98,9 @@ export class SimulatedCluster {
       const { current } = this.feed;
       if (current !== undefined && matches(current)) return current;
       if (performance.now() > deadlineMs) {
-        throw new Error(
-          `no such assignment after ${WAIT_MS_MAX} ms, the newest is ${current?.position.epoch}`,
-        );
+        const { edges = [], moves = [], position } = current ?? {};
+        const found = `epoch ${position?.epoch}, ${edges.length} edges, ${moves.length} moves`;
+        throw new Error(`no such assignment after ${WAIT_MS_MAX} ms; the newest has ${found}`);
       }
       await sleep(POLL_MS);
     }

@@ -9,16 +9,17 @@ import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import type { AssignmentFeed, AssignmentUpdate } from '../../common/cluster/assignment-feed.js';
 import { LINK_OPTIONS } from '../../common/process/grpc-link.js';
+import type { Position } from '../../common/wire/position.js';
 import {
   EdgeSessionServiceService,
   SessionResponse,
 } from '../../proto/gen/longline/v1/edge_session.js';
-import { nowUs } from '../support/clock.js';
 import { encodeHello, encodeReport } from './edge-messages.js';
 
 const { session: SESSION } = EdgeSessionServiceService;
 /** As edges do. */
 const SOON_MS = 50;
+const RECONNECT_MS = 200;
 
 export interface SimulatedEdgeOptions {
   readonly id: string;
@@ -36,9 +37,9 @@ export class SimulatedEdge {
   reports = 0;
   /** Bytes of responses received from control. */
   bytes = 0;
-  /** Epoch of the newest assignment that it has, and when it arrived, by `nowUs`. */
-  epoch = 0;
-  updatedAtUs = 0;
+  #client: Client | undefined;
+  /** Position of the newest assignment that it has. */
+  #have: Position | undefined;
   /** Undefined until the session is accepted, and after it has ended. */
   #call: ClientDuplexStream<Buffer, Buffer> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -49,31 +50,42 @@ export class SimulatedEdge {
 
   constructor(readonly options: SimulatedEdgeOptions) {}
 
+  get epoch(): number {
+    return this.#have?.epoch ?? 0;
+  }
+
   get isConnected(): boolean {
     return this.#call !== undefined;
   }
 
-  /** Resolves when control has accepted the session. */
+  /** Resolves when control has accepted the session; reconnects from then on, as edges do. */
   async connect(): Promise<void> {
-    const { id, capacity, shardCount, control } = this.options;
     this.#port.listen(0, '127.0.0.1');
     await once(this.#port, 'listening');
-    const { port } = this.#port.address() as AddressInfo;
-    const client = new Client(control, credentials.createInsecure(), {
+    this.#client = new Client(this.options.control, credentials.createInsecure(), {
       ...LINK_OPTIONS,
       // Like processes of their own, edges share no connection.
       'grpc.use_local_subchannel_pool': 1,
     });
-    const call = client.makeBidiStreamRequest(SESSION.path, asIs, asIs);
+    await new Promise<void>((resolve) => this.#open(resolve));
+  }
+
+  #open(onAccepted: () => void): void {
+    const { id, capacity, shardCount } = this.options;
+    const { port } = this.#port.address() as AddressInfo;
+    const call = this.#client!.makeBidiStreamRequest(SESSION.path, asIs, asIs);
     call.on('data', (bytes: Buffer) => this.#onResponse(bytes));
+    call.on('metadata', () => {
+      this.#call = call;
+      this.report();
+      onAccepted();
+    });
     call.on('error', () => {});
     call.on('status', () => {
       this.#call = undefined;
+      setTimeout(() => this.#open(onAccepted), RECONNECT_MS);
     });
-    call.write(encodeHello({ id, capacity, shardCount, port }));
-    await once(call, 'metadata');
-    this.#call = call;
-    this.report();
+    call.write(encodeHello({ id, capacity, shardCount, port, have: this.#have }));
   }
 
   /** Reports at this interval, at a random moment of it. */
@@ -101,8 +113,7 @@ export class SimulatedEdge {
     const { feed, onUpdate, id } = this.options;
     const update = response.assignment ?? response.delta;
     if (update === undefined) return;
-    this.epoch = update.position!.epoch;
-    this.updatedAtUs = nowUs();
+    this.#have = update.position;
     onUpdate(response);
     if (!feed.current?.moves.some(({ from, to }) => from === id || to === id)) return;
     this.#soon ??= setTimeout(() => {
