@@ -154,6 +154,20 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'lost',
   },
   {
+    // While no reply can arrive, a push is stored and published, and rejected all the same.
+    name: 'reject-what-is-stored',
+    patches: [
+      {
+        file: 'common/cluster/shard-query.js',
+        find: "if (result.type === 'rejected') {",
+        replace: `if (replyChannel === undefined) result = { type: 'rejected', reason: 'no reply' };
+                if (result.type === 'rejected') {`,
+      },
+    ],
+    kinds: ['killRedis'],
+    check: 'falseVerdicts',
+  },
+  {
     // A retry with the same idempotency key is stored again.
     name: 'forget-the-key',
     patches: [
