@@ -2,7 +2,7 @@
  * LRU cache of verified tokens: verifying a signature is expensive, and a device that reconnects
  * sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 export interface VerifiedToken {
   /** The subject of the token. */
@@ -24,11 +24,11 @@ export class VerifiedCache {
 
   find(token: string, version: number): VerifiedToken | undefined {
     if (version !== this.#version) return undefined;
-    const hash = hashOf(token);
-    const found = this.#tokens.get(hash);
+    const key = hashOf(token);
+    const found = this.#tokens.get(key);
     if (found === undefined) return undefined;
-    this.#tokens.delete(hash);
-    this.#tokens.set(hash, found);
+    this.#tokens.delete(key);
+    this.#tokens.set(key, found);
     return found;
   }
 
@@ -45,5 +45,5 @@ export class VerifiedCache {
 }
 
 function hashOf(token: string): string {
-  return createHash('sha256').update(token).digest('base64');
+  return hash('sha256', token, 'base64');
 }
