@@ -29,7 +29,7 @@ async function start(pace: 'off' | 'default'): Promise<PeerServer> {
   const issuer = await credentialIssuer('HS256');
   const { cluster, redis, stop } = await startBenchCluster({
     edges: EDGES,
-    // Of the roles, only edges authenticate: the backends of all servers have no credentials.
+    // Only the edges authenticate: the backends of all servers have no credentials.
     launchOf: (name) => (name.startsWith('edge') ? { env: issuer.env } : {}),
     env: {
       LONGLINE_LINK_TOKEN: issuer.env.LONGLINE_LINK_TOKEN,
