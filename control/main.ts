@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { serverCredentials } from '../common/auth/grpc-tls.js';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
-import { summarizeInbox } from '../common/cluster/inbox-summary.js';
+import { summarizeInbox } from '../common/cluster/inbox/summary.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardNames } from '../common/cluster/shard-names.js';

@@ -3,13 +3,10 @@
  * subscriber. The commands are those of a router, encoded once and then pipelined over a plain
  * socket; the subscriber is another socket that counts.
  */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { type StorePush, storePush } from '../../common/cluster/inbox.js';
-import { ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
-import { PAYLOAD_BYTES } from '../support/pushes/timed-payload.js';
-
-type Argument = string | number | Buffer;
+import { type Argument, storeCommand } from '../support/pushes/store-command.js';
 
 /** As many inboxes as the bench has devices, each in a shard without a subscribed edge. */
 const TAGS = 2_000;
@@ -45,15 +42,19 @@ export class Ceiling {
     const publisher = connect({ port, host: '127.0.0.1', noDelay: true });
     const subscriber = connect({ port, host: '127.0.0.1' });
     await Promise.all([once(publisher, 'connect'), once(subscriber, 'connect')]);
-    const pushes = Array.from({ length: TAGS }, (_, i) => pushTo(`ceiling-${i}`));
-    for (const { channel } of pushes) subscriber.write(encode('SSUBSCRIBE', [channel]));
-    const live = pushes.map(({ channel, envelope }) =>
-      encode('SPUBLISH', [channel, Buffer.from(envelope)]),
+    const stored = await Promise.all(
+      Array.from({ length: TAGS }, (_, i) => {
+        const tag = `ceiling-${i}`;
+        return storeCommand({ tag, clientId: tag, ttlMs: TTL_MS, idempotencyKey: '' }, BOUNDS);
+      }),
     );
-    const stored = await Promise.all(pushes.map(storeCommands));
-    publisher.write(stored[0]!.withScript);
+    for (const { channel } of stored) subscriber.write(encode('SSUBSCRIBE', [channel]));
+    const live = stored.map(({ channel, envelope }) => encode('SPUBLISH', [channel, envelope]));
+    const { scriptText, args } = stored[0]!;
+    publisher.write(encode('EVAL', [scriptText, ...args]));
     await once(publisher, 'data');
-    const durable = stored.map(({ byHash }) => byHash);
+    const sha1 = createHash('sha1').update(scriptText).digest('hex');
+    const durable = stored.map((push) => encode('EVALSHA', [sha1, ...push.args]));
     return new Ceiling({ publisher, subscriber, commands: { live, durable } });
   }
 
@@ -68,8 +69,8 @@ export class Ceiling {
       inFlight += count;
       publisher.write(Buffer.concat(batch));
     };
-    // An integer is one line, the answer of the script six: an array of an id and three integers.
-    const linesPerReply = kind === 'live' ? 1 : 6;
+    // An integer is one line, the answer of the script two: a text.
+    const linesPerReply = kind === 'live' ? 1 : 2;
     let isStopped = false;
     let lines = 0;
     const drained = new Promise<void>((resolve) => {
@@ -98,36 +99,6 @@ export class Ceiling {
     this.#ends.publisher.destroy();
     this.#ends.subscriber.destroy();
   }
-}
-
-/** A push as a router stores and publishes it. */
-function pushTo(tag: string): StorePush {
-  const payload = Buffer.alloc(PAYLOAD_BYTES, '.');
-  const envelope = ShardEnvelope.encode({
-    queryId: 1_000_000,
-    replyChannel: 'lr:{1234}:router:00000000-0000-0000-0000-000000000000',
-    clientId: tag,
-    body: { $case: 'push', value: { payload, contentType: '', ttlMs: TTL_MS } },
-    id: '',
-    seq: '',
-  }).finish();
-  const rest = { contentType: '', ttlMs: TTL_MS, idempotencyKey: '' };
-  return { channel: `ll:{${tag}}`, clientId: tag, envelope, payload, ...rest };
-}
-
-/**
- * The commands that store a push: EVALSHA, and EVAL for a server that does not have the script yet.
- */
-async function storeCommands(push: StorePush): Promise<{ byHash: Buffer; withScript: Buffer }> {
-  const commands: Buffer[] = [];
-  const link = {
-    async execute(name: string, args: readonly Argument[]) {
-      commands.push(encode(name, args));
-      return { type: 'rejected', reason: 'NOSCRIPT' } as const;
-    },
-  };
-  await storePush(link, push, BOUNDS);
-  return { byHash: commands[0]!, withScript: commands[1]! };
 }
 
 /** A command of the Redis protocol (RESP). */

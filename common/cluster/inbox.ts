@@ -36,17 +36,7 @@
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { Script } from '../redis/script.js';
-import { pushChecksum } from './history/checksums.js';
 
-export interface InboxBounds {
-  /** Pushes per inbox; beyond it, the oldest is dropped. */
-  readonly countMax: number;
-  /** Payload bytes per inbox; beyond it, the oldest pushes are dropped. */
-  readonly bytesMax: number;
-}
-
-/** Lifetime of an idempotency key, or the push's TTL if that is longer. */
-const IDEMPOTENCY_MS = 10 * 60 * 1000;
 /** Lifetime of the `ack` hash after the newest push, or the push's TTL if that is longer. */
 export const HISTORY_MS = 24 * 60 * 60 * 1000;
 
@@ -97,14 +87,40 @@ end
 `;
 
 /**
+ * Lua helpers for the field `held`, in which one push leaves to the next what that would otherwise
+ * read from the inbox: the next entry's `b` in decimal, a NUL, and seven doubles. They are `held` the
+ * same number · `floor` and `due` the oldest entry's `b` and `x` · `count` of the entries · `renewAt`
+ * when the keys must be given more time to live, and `longest` the TTL for which they have enough
+ * until then · the sum of all these, because a wrong one could lose pushes.
+ *
+ * `unpackState` returns nothing for a text that is anything else. Earlier versions only wrote the
+ * decimal number, and kept `floor` and `due` in fields of these names; to their scripts, a text with
+ * a NUL is the number before it, and without `due` they read the oldest entry.
+ */
+export const LUA_STATE = `
+local function unpackState(text)
+  if not text or #text < 58 then return end
+  local held, floor, due, count, renewAt, longest, sum = struct.unpack('<ddddddd', text, #text - 55)
+  if held + floor + due + count + renewAt + longest == sum then
+    return held, floor, due, count, renewAt, longest
+  end
+end
+local function packState(held, floor, due, count, renewAt, longest)
+  local sum = held + floor + due + count + renewAt + longest
+  return string.format('%d', held) .. '\\0'
+    .. struct.pack('<ddddddd', held, floor, due, count, renewAt, longest, sum)
+end
+`;
+
+/**
  * Lua helper of the scripts that confirm. It brings the ack hash up to date after entries between
  * others were deleted: `apart` is the newest of them. It reads only entries that are older.
  */
-export const LUA_SETTLE = `
+export const LUA_SETTLE = `${LUA_STATE}
 local function settle(inbox, ack, apart)
   redis.call('HDEL', ack, 'due')
   local known = redis.call('HMGET', ack, 'acked', 'gone', 'held')
-  local acked, gone, held = known[1], known[2], known[3]
+  local acked, gone, held = known[1], known[2], unpackState(known[3]) or known[3]
   local older = redis.call('XRANGE', inbox, '-', apart)
   if not older[1] then
     redis.call('HDEL', ack, 'freed')
@@ -126,91 +142,6 @@ local function settle(inbox, ack, apart)
   redis.call('HSET', ack, 'apart', apart, 'freed', string.format('%.0f', freed))
 end
 `;
-
-/**
- * Stores a push and publishes it.
- * Input:  KEYS seq, inbox, ack, [idem]; ARGV channel, envelope, payload, TTL in ms, count bound,
- *         bytes bound, history in ms, idempotency in ms, content type, checksum
- * Output: {1, id, receivers, number of older pushes dropped}; {0, first id} for a duplicate
- * Events: the envelope on the channel, with fields appended that only this script knows: a
- *         protobuf message followed by further fields is a valid message. They are the fields 8 and
- *         9, strings (wire type 2), so their tags are 0x42 and 0x4a; and both together once more, as
- *         field 12 (0x62), because the checksum of the envelope cannot cover them.
- */
-const PUSH = new Script(`${LUA_COMMON}
-local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local payload, ttl = ARGV[3], tonumber(ARGV[4])
-if idem then
-  local seen = redis.call('GET', idem)
-  if seen then
-    -- This is a write, so that a later WAIT also covers the first push.
-    redis.call('PEXPIRE', idem, ARGV[8])
-    return {0, seen}
-  end
-end
-local now = nowMs()
-local count, dropped, isNew = redis.call('XLEN', inbox), 0, false
--- The next id is newer than the newest one that Redis knows, by its clock where that is possible.
-local next = '*'
--- Values for an empty inbox, of which this push becomes the oldest.
-local held, floor, due, freed = 0, 0, now + ttl, false
-if count > 0 then
-  local known = redis.call('HMGET', ack, 'held', 'floor', 'due', 'freed')
-  held, floor, due, freed = tonumber(known[1]), number(known[2]), tonumber(known[3]), tonumber(known[4])
-  if not held then
-    local newest = redis.call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
-    held, due = number(newest[2][6]) + #newest[2][2], nil
-  end
-  while not due or due <= now or count >= tonumber(ARGV[5])
-      or held - floor - (freed or 0) + #payload > tonumber(ARGV[6]) do
-    local oldest = first(inbox)
-    if due then
-      local nextFloor = number(oldest[2][6]) + #oldest[2][2]
-      redis.call('XDEL', inbox, oldest[1])
-      redis.call('HSET', ack, 'gone', oldest[1])
-      count, dropped = count - 1, dropped + 1
-      oldest = first(inbox)
-      if freed then
-        freed = freed - ((oldest and number(oldest[2][6]) or held) - nextFloor)
-        redis.call('HSET', ack, 'freed', string.format('%.0f', freed))
-      end
-    end
-    if not oldest then
-      floor, due = held, now + ttl
-      break
-    end
-    -- A corrupt entry has expired: it leaves the inbox.
-    floor, due = number(oldest[2][6]), number(oldest[2][4])
-  end
-elseif redis.call('EXISTS', inbox) == 0 then
-  -- The inbox expired or never existed: no earlier push is in it.
-  isNew = true
-  local known = redis.call('HMGET', ack, 'last', 'apart')
-  if known[1] then
-    redis.call('HSET', ack, 'gone', known[1])
-    local ms, n = parse(known[1])
-    -- The clock was set back, or this master's is behind that of the one before it.
-    if ms >= now then next = string.format('%.0f-%.0f', ms, n + 1) end
-  end
-  if known[2] then redis.call('HDEL', ack, 'apart', 'freed') end
-end
-local expiry = now + ttl
-local id = redis.call('XADD', inbox, next, 'p', payload, 'x', expiry, 'b', held, 'c', ARGV[9],
-  's', string.format('%.0f', ARGV[10] + expiry + held))
-redis.call('PEXPIRE', inbox, ARGV[4], isNew and 'NX' or 'GT')
-redis.call('HSET', ack, 'last', id, 'held', held + #payload, 'floor', floor, 'due', due)
-if count > 0 then
-  -- Not shortened: an older entry may have a longer TTL than this one.
-  redis.call('PEXPIRE', ack, ARGV[7], 'GT')
-else
-  redis.call('PEXPIRE', ack, ARGV[7])
-end
-if idem then redis.call('SET', idem, id, 'PX', ARGV[8]) end
-local n = string.format('%.0f', redis.call('INCR', seq))
-local stored = '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n
-  .. '\\98' .. string.char(#id + #n) .. id .. n
-local receivers = redis.call('SPUBLISH', ARGV[1], ARGV[2] .. stored)
-return {1, id, receivers, dropped}`);
 
 /**
  * Resumes after a device's cursor: confirms and deletes everything up to it.
@@ -268,64 +199,6 @@ local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
 local gone = redis.call('HGET', ack, 'gone')
 if redis.call('EXISTS', inbox) == 0 or (gone and not isBefore(gone, id)) then return 0 end
 return redis.call('XRANGE', inbox, id, id)[1] and 0 or 1`);
-
-export type Stored =
-  | {
-      readonly type: 'stored';
-      readonly id: string;
-      readonly receivers: number;
-      /** Older pushes of the client that were dropped for this one, or had expired. */
-      readonly dropped: number;
-    }
-  | { readonly type: 'duplicate'; readonly firstId: string };
-
-export interface StorePush {
-  /** The channel of the client's shard. */
-  readonly channel: string;
-  readonly clientId: string;
-  /** An encoded ShardEnvelope without `id` and `seq`, which the script appends. */
-  readonly envelope: Uint8Array;
-  readonly payload: Buffer;
-  readonly contentType: string;
-  readonly ttlMs: number;
-  /** Empty: none. */
-  readonly idempotencyKey: string;
-}
-
-export function storePush(
-  link: Pick<RedisLink, 'execute'>,
-  push: StorePush,
-  bounds: InboxBounds,
-): Promise<Outcome<Stored>> {
-  const { channel, clientId, idempotencyKey, envelope } = push;
-  const keys = [counterKey(channel), inboxKey(channel, clientId), ackKey(channel, clientId)];
-  // A clientId has no control characters, so the key is unambiguous.
-  if (idempotencyKey !== '') keys.push(`${channel}:idem:${clientId}\0${idempotencyKey}`);
-  return PUSH.run(
-    link,
-    keys,
-    [
-      channel,
-      Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length),
-      push.payload,
-      push.ttlMs,
-      bounds.countMax,
-      bounds.bytesMax,
-      Math.max(push.ttlMs, HISTORY_MS),
-      Math.max(push.ttlMs, IDEMPOTENCY_MS),
-      push.contentType,
-      pushChecksum(clientId, push.contentType, push.payload),
-    ],
-    'text',
-    readStored,
-  );
-}
-
-function readStored(reply: [1, string, number, number] | [0, string]): Stored {
-  if (reply[0] === 0) return { type: 'duplicate', firstId: reply[1] };
-  const [, id, receivers, dropped] = reply;
-  return { type: 'stored', id, receivers, dropped };
-}
 
 const ID = /^\d{1,15}-\d{1,15}$/;
 

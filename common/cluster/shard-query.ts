@@ -19,6 +19,7 @@ import type { MemoryWatch } from '../process/memory/memory-watch.js';
 import type { Metrics } from '../process/metrics.js';
 import { Deadlines } from '../process/time/deadlines.js';
 import type { PublishResult, RedisLink } from '../redis/redis-link.js';
+import { sealPush } from '../wire/push-envelope.js';
 import { seal } from '../wire/sealed-message.js';
 import type { PrivateChannels } from './private-channels.js';
 import { shardOf } from './shard.js';
@@ -47,12 +48,10 @@ interface PendingQuery {
   receivers: number | undefined;
   /** A final reply has arrived: only the result of sending is awaited. */
   hasFinalReply: boolean;
-  readonly isFinal: (body: ReplyBody) => boolean;
+  readonly isFinal: ((body: ReplyBody) => boolean) | null;
   readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
-/** In an envelope while no reply could reach this process. */
-const NO_REPLIES = { queryId: 0, replyChannel: '' } as const;
 const PRESENCE_MS_MAX = 1_000;
 /** A query times out at most this much late. */
 const TIMEOUT_RESOLUTION_MS = 20;
@@ -96,7 +95,7 @@ export class ShardQueries {
   /**
    * Queries the edges of the client's shard. Resolves when the result of sending is known and the
    * replies are complete or one of them is final; at the latest after `timeoutMs`.
-   * @param isFinal whether no later reply can change the result
+   * @param isFinal whether no later reply can change the result; null: no reply is requested
    * @param send how the envelope is published; by default with SPUBLISH, and not at all while no
    *   reply could arrive
    */
@@ -128,8 +127,8 @@ export class ShardQueries {
     if (downReason !== undefined) {
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`));
     }
-    const replyChannel = channels.replyChannelFor(channel);
-    if (replyChannel === undefined && send === undefined) {
+    const replyChannel = isFinal === null ? undefined : channels.replyChannelFor(channel);
+    if (replyChannel === undefined && isFinal !== null && send === undefined) {
       const reason = 'Redis has not confirmed a reply channel of this process; retry later';
       return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
     }
@@ -138,9 +137,8 @@ export class ShardQueries {
       return Promise.resolve(rejection('OVERLOADED', reason));
     }
     const queryId = ++this.#lastQueryId;
-    const replyTo = replyChannel === undefined ? NO_REPLIES : { queryId, replyChannel };
-    const envelope = { ...replyTo, clientId, body, id: '', seq: '' };
-    const bytes = seal(ShardEnvelope.encode(envelope, this.#writer).finish());
+    const askedId = replyChannel === undefined ? 0 : queryId;
+    const bytes = this.#seal(clientId, body, askedId, replyChannel);
     if (!memory.admits(bytes.length)) {
       const reason = 'this process is short of memory; retry later, or through another one';
       return Promise.resolve(rejection('OVERLOADED', reason));
@@ -170,6 +168,16 @@ export class ShardQueries {
         // Unknown: replies show that it was published; without any, the query times out.
       });
     });
+  }
+
+  /** @param queryId 0: no reply is requested */
+  #seal(clientId: string, body: QueryBody, queryId: number, replyChannel = ''): Buffer {
+    if (body.$case === 'push') {
+      const { payload, contentType, ttlMs } = body.value;
+      return sealPush({ queryId, replyChannel, clientId, contentType, ttlMs, payload });
+    }
+    const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
+    return seal(ShardEnvelope.encode(envelope, this.#writer).finish());
   }
 
   /** Ends the waits of all queries after `withinMs`, with the replies so far: the process stops. */
@@ -223,7 +231,7 @@ export class ShardQueries {
       if (query === undefined || reply.body === undefined) continue;
       query.bodies.push(reply.body);
       if (reply.owner) query.hasOwnerReply = true;
-      if (query.isFinal(reply.body)) query.hasFinalReply = true;
+      if (query.isFinal?.(reply.body)) query.hasFinalReply = true;
       const isSent = query.receivers !== undefined;
       if (isSent && (query.hasFinalReply || isComplete(query))) this.#finish(reply.queryId);
     }

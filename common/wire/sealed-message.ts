@@ -12,7 +12,7 @@ import { crc32 } from 'node:zlib';
 const [TAG, SIZE] = [0x7a, 8] as const;
 const CRC_AT = 2;
 const LENGTH_AT = 6;
-const HEADER_BYTES = 10;
+export const SEAL_BYTES = 10;
 
 export type Unsealed =
   | {
@@ -30,23 +30,40 @@ const UNSEALED: Unsealed = { type: 'unsealed' };
 const CORRUPT: Unsealed = { type: 'corrupt' };
 
 export function seal(message: Uint8Array): Buffer {
-  const sealed = Buffer.allocUnsafe(HEADER_BYTES + message.length);
+  const sealed = Buffer.allocUnsafe(SEAL_BYTES + message.length);
+  sealed.set(message, SEAL_BYTES);
+  writeSeal(sealed);
+  return sealed;
+}
+
+/** Seals a message that was written after the first `SEAL_BYTES` of a buffer, to its end. */
+export function writeSeal(sealed: Buffer): void {
   sealed[0] = TAG;
   sealed[1] = SIZE;
-  sealed.writeUInt32LE(crc32(message), CRC_AT);
-  sealed.writeUInt32LE(message.length, LENGTH_AT);
-  sealed.set(message, HEADER_BYTES);
-  return sealed;
+  sealed.writeUInt32LE(crc32(sealed.subarray(SEAL_BYTES)), CRC_AT);
+  sealed.writeUInt32LE(sealed.length - SEAL_BYTES, LENGTH_AT);
+}
+
+/** Where the sealed part ends, which may be corrupt; undefined for bytes without a seal. */
+export function sealedEnd(bytes: Buffer): number | undefined {
+  if (bytes.length < SEAL_BYTES || bytes[0] !== TAG || bytes[1] !== SIZE) return undefined;
+  const end = SEAL_BYTES + bytes.readUInt32LE(LENGTH_AT);
+  return end <= bytes.length ? end : undefined;
+}
+
+/** @param end as `sealedEnd` has returned it */
+export function isSealIntact(bytes: Buffer, end: number): boolean {
+  return crc32(bytes.subarray(SEAL_BYTES, end)) === bytes.readUInt32LE(CRC_AT);
 }
 
 export function unseal(bytes: Buffer): Unsealed {
   const isTagged = bytes[0] === TAG && bytes[1] === SIZE;
-  if (bytes.length < HEADER_BYTES) return isTagged ? CORRUPT : UNSEALED;
-  const end = HEADER_BYTES + bytes.readUInt32LE(LENGTH_AT);
+  if (bytes.length < SEAL_BYTES) return isTagged ? CORRUPT : UNSEALED;
+  const end = SEAL_BYTES + bytes.readUInt32LE(LENGTH_AT);
   // A message without a seal has any number there. With the tag alone flipped, the rest fits.
-  const message = end <= bytes.length ? bytes.subarray(HEADER_BYTES, end) : undefined;
+  const message = end <= bytes.length ? bytes.subarray(SEAL_BYTES, end) : undefined;
   const isIntact = message !== undefined && crc32(message) === bytes.readUInt32LE(CRC_AT);
   if (isTagged !== isIntact) return CORRUPT;
   if (!isIntact) return UNSEALED;
-  return { type: 'intact', content: bytes.subarray(HEADER_BYTES), appended: bytes.subarray(end) };
+  return { type: 'intact', content: bytes.subarray(SEAL_BYTES), appended: bytes.subarray(end) };
 }

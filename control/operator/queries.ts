@@ -4,7 +4,7 @@
  */
 
 import { type Assignment, NO_OWNER, ownerOf, shardsOf } from '../../common/cluster/assignment.js';
-import type { InboxSummary } from '../../common/cluster/inbox-summary.js';
+import type { InboxSummary } from '../../common/cluster/inbox/summary.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { buildInfo } from '../../common/process/build-info.js';

@@ -172,9 +172,9 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     name: 'forget-the-key',
     patches: [
       {
-        file: 'common/cluster/inbox.js',
-        find: "if idem then redis.call('SET', idem, id,",
-        replace: "if idem then redis.call('SET', idem .. id, id,",
+        file: 'common/cluster/inbox/push.js',
+        find: "if idem then call('SET', idem, id,",
+        replace: "if idem then call('SET', idem .. id, id,",
       },
     ],
     kinds: ['killRouter', 'killRedis'],

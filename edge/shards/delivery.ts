@@ -7,7 +7,6 @@
  * finds a guest although the owner has already replied `absent`.
  */
 import type { Counter } from 'prom-client';
-import { isIntactAppendix } from '../../common/cluster/history/checksums.js';
 import {
   type CountersLink,
   readShardCounters,
@@ -15,6 +14,7 @@ import {
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { isIntactAppendix, type ReceivedPush, readPush } from '../../common/wire/push-envelope.js';
 import { unseal } from '../../common/wire/sealed-message.js';
 import {
   type Announcement,
@@ -138,9 +138,37 @@ export class Delivery implements ShardHandler {
   }
 
   onMessage(shard: number, payload: Buffer): void {
-    const { clients, shards, replies } = this.options;
+    const push = readPush(payload);
+    if (push !== undefined) this.#onPush(shard, push);
+    else this.#onOtherMessage(shard, payload);
+  }
+
+  #onPush(shard: number, push: ReceivedPush): void {
+    const { clients, rates, redisClocks } = this.options;
+    const { clientId, id, seq } = push;
+    if (id !== '') {
+      if (!this.#onNumber(shard, seq, id)) return;
+      redisClocks.observe(shard, Number.parseInt(id, 10), performance.now());
+    }
+    const outcome = clients.push(shard, clientId, push);
+    if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
+    this.#reply(shard, push, { $case: outcome, value: {} });
+  }
+
+  #reply(
+    shard: number,
+    { queryId, replyChannel }: Pick<ReceivedPush, 'queryId' | 'replyChannel'>,
+    body: Reply['body'],
+  ): void {
+    if (queryId === 0) return;
+    const { shards, replies } = this.options;
+    replies.add(replyChannel, { queryId, owner: shards.owns(shard), body });
+  }
+
+  /** Anything but a push, and a push of another version or one that is corrupt. */
+  #onOtherMessage(shard: number, payload: Buffer): void {
     const unsealed = unseal(payload);
-    const isIntact = unsealed.type === 'intact' && isIntactAppendix(unsealed.appended);
+    const isIntact = unsealed.type === 'intact' && isIntactAppendix(unsealed.appended, 0);
     if (!isIntact && unsealed.type !== 'unsealed') {
       return this.#onMalformed(shard, 'its checksum is wrong');
     }
@@ -152,15 +180,14 @@ export class Delivery implements ShardHandler {
     }
     if (envelope.body?.$case === 'announce') {
       const { edgeIncarnation, announcements } = envelope.body.value;
+      const { clients } = this.options;
       for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
-      return;
+    } else if (envelope.body?.$case === 'push') {
+      this.#onPush(shard, { ...envelope, ...envelope.body.value, seq: Number(envelope.seq) });
+    } else {
+      const body = this.#answer(shard, envelope);
+      if (body !== undefined) this.#reply(shard, envelope, body);
     }
-    const { seq, id } = envelope;
-    if (seq !== '' && !this.#onNumber(shard, Number(seq), id)) return;
-    const body = this.#process(shard, envelope);
-    if (body === undefined || envelope.queryId === 0) return;
-    const { queryId, replyChannel } = envelope;
-    replies.add(replyChannel, { queryId, owner: shards.owns(shard), body });
   }
 
   /**
@@ -267,16 +294,9 @@ export class Delivery implements ShardHandler {
   }
 
   /** Returns the body of the reply; undefined for an envelope that this version does not know. */
-  #process(shard: number, envelope: ShardEnvelope): Reply['body'] {
-    const { clients, rates, redisClocks } = this.options;
-    const { clientId, id, body } = envelope;
+  #answer(shard: number, { clientId, body }: ShardEnvelope): Reply['body'] {
+    const { clients, rates } = this.options;
     switch (body?.$case) {
-      case 'push': {
-        if (id !== '') redisClocks.observe(shard, Number.parseInt(id, 10), performance.now());
-        const outcome = clients.push(shard, clientId, { id, ...body.value });
-        if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
-        return { $case: outcome, value: {} };
-      }
       case 'broadcast': {
         const { payload, contentType } = body.value;
         const counts = clients.broadcast(shard, payload, contentType);

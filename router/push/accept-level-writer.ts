@@ -15,7 +15,7 @@ import {
   type Stored,
   type StorePush,
   storePush,
-} from '../../common/cluster/inbox.js';
+} from '../../common/cluster/inbox/push.js';
 import { execute, type Outcome } from '../../common/redis/execute.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';

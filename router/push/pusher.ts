@@ -1,13 +1,14 @@
 /** The Push API without gRPC: validates, queries the edges, and computes the verdict. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
-import {
-  type InboxBounds,
-  isAcked,
-  type StorePush,
-  storePush,
-} from '../../common/cluster/inbox.js';
-import type { QueryResult, SendEnvelope, ShardQueries } from '../../common/cluster/shard-query.js';
+import { type InboxBounds, type StorePush, storePush } from '../../common/cluster/inbox/push.js';
+import { isAcked } from '../../common/cluster/inbox.js';
+import type {
+  QueryResult,
+  SendEnvelope,
+  SendResult,
+  ShardQueries,
+} from '../../common/cluster/shard-query.js';
 import { isSkipped } from '../../common/cluster/undelivered.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -149,16 +150,12 @@ export class Pusher {
     const required = requiredLevelOf(request, this.config.acceptLevel);
     let outcome: StoreOutcome | undefined;
     const waitMs = untilMs - performance.now();
-    const answers = await this.#query(request, ttlMs, waitMs, async (_channel, envelope) => {
+    const answers = await this.#query(request, ttlMs, waitMs, (_channel, envelope) => {
       const push = { channel, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
-      outcome = await this.#store(push, required, untilMs);
-      if (outcome.type === 'unavailable') return { type: 'decided' };
-      if (outcome.type !== 'stored') return outcome;
-      const { stored } = outcome;
-      if (stored.type === 'duplicate') return { type: 'decided' };
-      if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
-      if (request.waitFor === WaitFor.WAIT_FOR_STORED) return { type: 'decided' };
-      return { type: 'published', receivers: stored.receivers };
+      return this.#store(push, required, untilMs).then((result) => {
+        outcome = result;
+        return this.#sendResultOf(result);
+      });
     });
     if ('code' in answers) return answers;
     if (outcome?.type === 'unavailable') {
@@ -182,6 +179,15 @@ export class Pusher {
     const verdict =
       stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
     return { verdict, messageId, acceptLevel };
+  }
+
+  #sendResultOf(outcome: StoreOutcome): SendResult {
+    if (outcome.type === 'unavailable') return { type: 'decided' };
+    if (outcome.type !== 'stored') return outcome;
+    const { stored } = outcome;
+    if (stored.type === 'duplicate') return { type: 'decided' };
+    if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
+    return { type: 'published', receivers: stored.receivers };
   }
 
   /** Polls Redis, as the device may confirm to any edge. Undefined: it has not confirmed in time. */
@@ -225,9 +231,10 @@ export class Pusher {
     waitMs: number,
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
-    const { payload, contentType } = request;
+    const { clientId, payload, contentType, waitFor } = request;
     const body = { $case: 'push', value: { payload, contentType, ttlMs } } as const;
-    return this.shardQueries.query(request.clientId, body, waitMs, isFinalForPush, send);
+    const isFinal = waitFor === WaitFor.WAIT_FOR_STORED ? null : isFinalForPush;
+    return this.shardQueries.query(clientId, body, waitMs, isFinal, send);
   }
 
   /** @param answerByMs when the response must be ready, in ms of the monotonic clock */

@@ -1,6 +1,6 @@
 /**
- * Checksums of stored pushes: an entry of an inbox, or the part of an envelope that the script
- * appends, in which a bit was flipped is found before it is delivered. Pure.
+ * Checksums of stored pushes: an entry of an inbox in which a bit was flipped is found before it is
+ * delivered. Pure.
  */
 import { crc32 } from 'node:zlib';
 
@@ -29,28 +29,4 @@ export function isIntactEntry(clientId: string, fields: readonly Buffer[]): bool
   if (contentType === undefined || sum === undefined) return Number.isFinite(numbers);
   const checksum = pushChecksum(clientId, contentType.toString(), payload);
   return checksum + numbers === Number(sum);
-}
-
-/** Tags of the fields 8, 9 and 12 of an envelope, all strings. */
-const [ID_TAG, SEQ_TAG, COPY_TAG] = [0x42, 0x4a, 0x62] as const;
-
-/**
- * Whether the fields that the script has appended to an envelope are as it wrote them: id, number,
- * and both together once more. Nothing is appended to an envelope that is not stored.
- */
-export function isIntactAppendix(appended: Buffer): boolean {
-  if (appended.length === 0) return true;
-  const seqAt = 2 + appended[1]!;
-  const copyAt = seqAt + 2 + (appended[seqAt + 1] ?? 0);
-  const copied = appended.subarray(copyAt + 2);
-  const idBytes = seqAt - 2;
-  return (
-    appended[0] === ID_TAG &&
-    appended[seqAt] === SEQ_TAG &&
-    appended[copyAt] === COPY_TAG &&
-    appended[copyAt + 1] === copied.length &&
-    copied.length === idBytes + (copyAt - seqAt - 2) &&
-    copied.subarray(0, idBytes).equals(appended.subarray(2, seqAt)) &&
-    copied.subarray(idBytes).equals(appended.subarray(seqAt + 2, copyAt))
-  );
 }

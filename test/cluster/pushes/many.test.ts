@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
 import { buildInfo } from '../../../common/process/build-info.js';
 import { packageRoot } from '../../../common/process/package-root.js';
+import { readPush } from '../../../common/wire/push-envelope.js';
 import {
   AcceptLevel,
   BroadcastRequest,
@@ -176,8 +178,21 @@ describe('a push that waits', () => {
   const payload = Buffer.from('awaited');
 
   test('for STORED returns without waiting for the connected client', async () => {
-    const request = { clientId: 'there-5', payload, waitFor: WaitFor.WAIT_FOR_STORED };
-    expect((await push(request)).verdict).toBe(Verdict.VERDICT_STORED);
+    const clientId = 'there-5';
+    const { shard } = await running.lookUp(clientId);
+    const subscriber = new Redis(running.redis.url);
+    const published: Buffer[] = [];
+    subscriber.on('smessageBuffer', (_channel, message: Buffer) => published.push(message));
+    await subscriber.ssubscribe((await running.shards())[shard]!.channel);
+    const request = { clientId, payload, waitFor: WaitFor.WAIT_FOR_STORED };
+    const { verdict, messageId } = await push(request);
+    expect(verdict).toBe(Verdict.VERDICT_STORED);
+    await eventually(() => expect(devices.get(clientId)!.events.at(-1)!.id).toBe(messageId));
+    subscriber.disconnect();
+    // No edge was asked for a reply.
+    expect(published.map(readPush).filter((read) => read !== undefined)).toEqual([
+      expect.objectContaining({ clientId, queryId: 0, replyChannel: '' }),
+    ]);
   });
 
   test('for ACKED returns when the device reconnects with its id', async () => {

@@ -3,16 +3,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@
 import { Redis } from 'ioredis';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
 import { readShardCounters } from '../../../common/cluster/history/shard-counters.js';
-import {
-  confirmInbox,
-  type InboxBounds,
-  isAcked,
-  isMessageId,
-  resumeInbox,
-  type StorePush,
-  storePush,
-} from '../../../common/cluster/inbox.js';
+import { type InboxBounds, type StorePush, storePush } from '../../../common/cluster/inbox/push.js';
+import { confirmInbox, isAcked, isMessageId, resumeInbox } from '../../../common/cluster/inbox.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
+import { sealPush } from '../../../common/wire/push-envelope.js';
 import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 import { type LinkedRedis, startLinkedRedis } from '../../support/cluster/redis-link.js';
 import { eventually } from '../../support/eventually.js';
@@ -34,30 +28,21 @@ beforeEach(async () => {
   await link.commands.flushall();
 });
 
-const envelope = ShardEnvelope.encode({
-  queryId: 1,
-  replyChannel: 'lr:{7}:p',
-  clientId: 'alice',
-  body: { $case: 'push', value: { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 } },
-  id: '',
-  seq: '',
-}).finish();
+function pushOf(changes: Partial<StorePush> = {}): StorePush {
+  const push = {
+    channel: CHANNEL,
+    clientId: 'alice',
+    payload: Buffer.from('p'),
+    contentType: '',
+    ttlMs: 60_000,
+    idempotencyKey: '',
+    ...changes,
+  };
+  return { ...push, envelope: sealPush({ queryId: 1, replyChannel: 'lr:{7}:p', ...push }) };
+}
 
 async function store(push: Partial<StorePush> = {}, bounds = AMPLE) {
-  const outcome = await storePush(
-    link,
-    {
-      channel: CHANNEL,
-      clientId: 'alice',
-      envelope,
-      payload: Buffer.from('p'),
-      contentType: '',
-      ttlMs: 60_000,
-      idempotencyKey: '',
-      ...push,
-    },
-    bounds,
-  );
+  const outcome = await storePush(link, pushOf(push), bounds);
   if (outcome.type !== 'done') throw new Error(outcome.reason);
   return outcome.reply;
 }
@@ -205,15 +190,7 @@ describe('storePush', () => {
 
   test('is rejected by a full Redis without being stored', async () => {
     await link.commands.config('SET', 'maxmemory', '1');
-    const message = { envelope, payload: Buffer.from('p'), contentType: '' };
-    const push = {
-      channel: CHANNEL,
-      clientId: 'alice',
-      ...message,
-      ttlMs: 1_000,
-      idempotencyKey: '',
-    };
-    const outcome = await storePush(link, push, AMPLE);
+    const outcome = await storePush(link, pushOf(), AMPLE);
     await link.commands.config('SET', 'maxmemory', '0');
     expect(outcome).toMatchObject({ type: 'rejected', reason: expect.stringMatching(/^OOM/) });
     expect(await idsOf()).toEqual([]);

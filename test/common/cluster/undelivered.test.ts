@@ -1,7 +1,8 @@
 /** The scripts that skip pushes, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
-import { confirmInbox, isAcked, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
+import { storePush } from '../../../common/cluster/inbox/push.js';
+import { confirmInbox, isAcked, resumeInbox } from '../../../common/cluster/inbox.js';
 import {
   countDeliveryTry,
   DELIVERY_TRIES_MAX,

@@ -2,7 +2,7 @@
 
 import { hashToken } from '../../../common/auth/tokens.js';
 import type { Intent } from '../../../common/cluster/assignment.js';
-import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
+import type { InboxSummary } from '../../../common/cluster/inbox/summary.js';
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Position } from '../../../common/wire/position.js';
 import type {

@@ -1,6 +1,6 @@
 /** The operator API of a control with fake operations, over HTTP and gRPC. */
 import { credentials, type ServiceError } from '@grpc/grpc-js';
-import type { InboxSummary } from '../../../common/cluster/inbox-summary.js';
+import type { InboxSummary } from '../../../common/cluster/inbox/summary.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
 import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';

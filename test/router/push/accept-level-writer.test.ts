@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
-import { type Stored, type StorePush, storePush } from '../../../common/cluster/inbox.js';
+import { type Stored, type StorePush, storePush } from '../../../common/cluster/inbox/push.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../../proto/gen/longline/v1/push.js';

@@ -1,10 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import {
-  isIntactAppendix,
-  isIntactEntry,
-  pushChecksum,
-} from '../../../../common/cluster/history/checksums.js';
+import { isIntactEntry, pushChecksum } from '../../../../common/cluster/history/checksums.js';
 
 const clientIds = fc.string({ minLength: 1, unit: 'grapheme' });
 const contentTypes = fc.constantFrom('', 'text/plain', 'application/json');
@@ -57,35 +53,5 @@ describe('an entry', () => {
     }
     expect(isIntactEntry('alice', [...fields, Buffer.from('z'), Buffer.from('')])).toBe(false);
     expect(isIntactEntry('alice', fields.with(3, Buffer.from('soon')).slice(0, 6))).toBe(false);
-  });
-});
-
-describe('what the script appends', () => {
-  function appendix(id: string, seq: string): Buffer {
-    const fields: [number, string][] = [
-      [0x42, id],
-      [0x4a, seq],
-      [0x62, id + seq],
-    ];
-    return Buffer.concat(
-      fields.flatMap(([tag, text]) => [Buffer.from([tag, text.length]), Buffer.from(text)]),
-    );
-  }
-
-  test('is intact as it was appended, and with any one bit flipped or any byte cut it is not', () => {
-    const id = fc.tuple(fc.nat(), fc.nat()).map(([ms, n]) => `${ms}-${n}`);
-    fc.assert(
-      fc.property(id, fc.nat().map(String), fc.nat(), (messageId, seq, at) => {
-        const bytes = appendix(messageId, seq);
-        expect(isIntactAppendix(bytes)).toBe(true);
-        expect(isIntactAppendix(flip([bytes], at)[0]!)).toBe(false);
-        expect(isIntactAppendix(bytes.subarray(0, 1 + (at % (bytes.length - 1))))).toBe(false);
-      }),
-      { numRuns: 2_000 },
-    );
-  });
-
-  test('is nothing for a push that is not stored', () => {
-    expect(isIntactAppendix(Buffer.alloc(0))).toBe(true);
   });
 });

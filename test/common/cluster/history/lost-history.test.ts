@@ -2,13 +2,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import { LOSS_MS, markLostHistory } from '../../../../common/cluster/history/lost-history.js';
-import {
-  confirmInbox,
-  MARK_AGE_MS,
-  resumeInbox,
-  storePush,
-} from '../../../../common/cluster/inbox.js';
-import { readPosition } from '../../../../common/cluster/inbox-position.js';
+import { readPosition } from '../../../../common/cluster/inbox/position.js';
+import { storePush } from '../../../../common/cluster/inbox/push.js';
+import { confirmInbox, MARK_AGE_MS, resumeInbox } from '../../../../common/cluster/inbox.js';
 import type { RedisLink } from '../../../../common/redis/redis-link.js';
 import {
   type LinkedRedis,
@@ -40,7 +36,7 @@ async function storeId(): Promise<string> {
   const push = {
     channel: CHANNEL,
     clientId: 'alice',
-    envelope: new Uint8Array(),
+    envelope: Buffer.alloc(0),
     payload: Buffer.from('p'),
     contentType: '',
     ttlMs: 60_000,

@@ -3,10 +3,10 @@
  * follows, and with which the device can resume. Without one, a device that keeps an unknown cursor
  * would receive a `reset` at every connect.
  */
-import type { Outcome } from '../redis/execute.js';
-import type { RedisLink } from '../redis/redis-link.js';
-import { Script } from '../redis/script.js';
-import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from './inbox.js';
+import type { Outcome } from '../../redis/execute.js';
+import type { RedisLink } from '../../redis/redis-link.js';
+import { Script } from '../../redis/script.js';
+import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from '../inbox.js';
 
 /**
  * Finds the position: the newest id that left the inbox. Where none is known, as after Redis has

@@ -1,11 +1,16 @@
 /** The position of a client with a gap in its history, against a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { readInbox } from '../../../common/cluster/history/inbox-read.js';
-import { confirmInbox, isIdBefore, resumeInbox, storePush } from '../../../common/cluster/inbox.js';
-import { readPosition } from '../../../common/cluster/inbox-position.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
-import { type LinkedRedis, replyOf, startLinkedRedis } from '../../support/cluster/redis-link.js';
-import { eventually } from '../../support/eventually.js';
+import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
+import { readPosition } from '../../../../common/cluster/inbox/position.js';
+import { storePush } from '../../../../common/cluster/inbox/push.js';
+import { confirmInbox, isIdBefore, resumeInbox } from '../../../../common/cluster/inbox.js';
+import type { RedisLink } from '../../../../common/redis/redis-link.js';
+import {
+  type LinkedRedis,
+  replyOf,
+  startLinkedRedis,
+} from '../../../support/cluster/redis-link.js';
+import { eventually } from '../../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 const ALICE = 'alice';
@@ -29,7 +34,7 @@ async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
   const push = {
     channel: CHANNEL,
     clientId: ALICE,
-    envelope: new Uint8Array(),
+    envelope: Buffer.alloc(0),
     payload: Buffer.from('p'),
     contentType: '',
     ttlMs,

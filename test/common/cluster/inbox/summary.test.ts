@@ -1,10 +1,11 @@
 /** The summary of an inbox, against a real Redis. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { confirmInbox, storePush } from '../../../common/cluster/inbox.js';
-import { summarizeInbox } from '../../../common/cluster/inbox-summary.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
-import { type LinkedRedis, startLinkedRedis } from '../../support/cluster/redis-link.js';
-import { eventually } from '../../support/eventually.js';
+import { storePush } from '../../../../common/cluster/inbox/push.js';
+import { summarizeInbox } from '../../../../common/cluster/inbox/summary.js';
+import { confirmInbox } from '../../../../common/cluster/inbox.js';
+import type { RedisLink } from '../../../../common/redis/redis-link.js';
+import { type LinkedRedis, startLinkedRedis } from '../../../support/cluster/redis-link.js';
+import { eventually } from '../../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 
@@ -27,7 +28,7 @@ async function store(
   const push = {
     channel: CHANNEL,
     clientId,
-    envelope: new Uint8Array(),
+    envelope: Buffer.alloc(0),
     payload: Buffer.alloc(bytes),
     contentType: 'text/plain',
     ttlMs,

@@ -1,8 +1,8 @@
 /** Summary of an inbox for operators, read without its payloads. Changes nothing. */
-import type { Outcome } from '../redis/execute.js';
-import type { RedisLink } from '../redis/redis-link.js';
-import { Script } from '../redis/script.js';
-import { ackKey, inboxKey, LUA_COMMON } from './inbox.js';
+import type { Outcome } from '../../redis/execute.js';
+import type { RedisLink } from '../../redis/redis-link.js';
+import { Script } from '../../redis/script.js';
+import { ackKey, inboxKey, LUA_COMMON } from '../inbox.js';
 
 /** Ids are '' where there is none. */
 export interface InboxSummary {
