@@ -9,6 +9,7 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import Parser from 'redis-parser';
+import { atTurnEnd } from '../process/time/turn-end.js';
 import { type CommandArgs, CommandBuffer } from './command-buffer.js';
 import {
   addressOf,
@@ -108,7 +109,7 @@ export class RedisPipeline implements IdentifiedConnection {
       if (!this.#isFlushDue) {
         this.#isFlushDue = true;
         this.#turnMs = performance.now();
-        setImmediate(() => this.#flush());
+        atTurnEnd(() => this.#flush());
       }
       this.#pending.push({ replyAs, sentAtMs: this.#turnMs, resolve });
     });

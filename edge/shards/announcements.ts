@@ -3,6 +3,7 @@
  * are collected and published once per turn of the event loop, in one envelope per shard.
  */
 import type { ShardNames } from '../../common/cluster/shard-names.js';
+import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { seal } from '../../common/wire/sealed-message.js';
 import { type Announcement, ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
@@ -21,7 +22,7 @@ export class Announcements {
   ) {}
 
   add(shard: number, announcement: Announcement): void {
-    if (this.#pending.size === 0) setImmediate(() => this.#flush());
+    if (this.#pending.size === 0) atTurnEnd(() => this.#flush());
     const pending = this.#pending.get(shard);
     if (pending === undefined) this.#pending.set(shard, [announcement]);
     else pending.push(announcement);

@@ -7,6 +7,7 @@
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';
+import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { seal } from '../../common/wire/sealed-message.js';
 import { PrivateEnvelope, type Reply } from '../../proto/gen/longline/v1/envelope.js';
@@ -31,7 +32,7 @@ export class Replies {
   add(replyChannel: string, reply: Reply): void {
     const batch = this.#pending.get(replyChannel);
     if (batch === undefined) {
-      if (this.#pending.size === 0) setImmediate(() => this.#flush());
+      if (this.#pending.size === 0) atTurnEnd(() => this.#flush());
       this.#pending.set(replyChannel, [reply]);
     } else if (batch.push(reply) >= REPLIES_PER_BATCH_MAX) {
       this.#pending.set(replyChannel, []);
