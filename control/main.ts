@@ -8,12 +8,13 @@ import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardNames } from '../common/cluster/shard-names.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
+import { HttpConnections } from '../common/http/connections.js';
+import { closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { joinHostPort } from '../common/net/host-port.js';
 import { rejection } from '../common/process/errors.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { bindGrpc, setHealth, stopGrpc } from '../common/process/grpc/grpc-server.js';
-import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals, within } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { MemoryWatch } from '../common/process/memory/memory-watch.js';
@@ -35,6 +36,8 @@ import { addOperatorRoutes } from './operator/http-api.js';
 import { OperationsApi } from './operator/operations.js';
 import { OperatorQueries } from './operator/queries.js';
 
+/** Connections of operators, other controls and scrapers. */
+const HTTP_CONNECTIONS_MAX = 1_024;
 /** Maximum number of operators' client look-ups that wait for replies of edges. */
 const SHARD_QUERIES_IN_FLIGHT_MAX = 1_000;
 
@@ -50,12 +53,14 @@ await runRole(async () => {
   const host = await listenableHost(config.host);
   const log = createLogger('control', controlId, config.logLevel);
   const metrics = new Metrics();
+  const httpConnections = new HttpConnections(metrics, 'control', HTTP_CONNECTIONS_MAX);
 
   const link = await joinCluster({
     config,
     name: controlId,
     host,
     port: config.httpPort,
+    httpConnections,
     log,
     metrics,
   });
@@ -100,7 +105,7 @@ await runRole(async () => {
         degraded: [],
       },
     );
-  const http = createHttpServer(metrics, checkReadiness);
+  const http = createHttpServer(metrics, httpConnections, checkReadiness);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, config, metrics);

@@ -6,14 +6,10 @@ import { type OpenedAuthenticator, openAuthenticator } from '../common/auth/open
 import { followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
+import { HttpConnections } from '../common/http/connections.js';
+import { addReadyRoute, closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import {
-  addReadyRoute,
-  closeHttp,
-  createHttpServer,
-  listenHttp,
-} from '../common/process/http-server.js';
 import {
   announceListening,
   listenOn,
@@ -43,6 +39,8 @@ import { RouterPresence } from './report/router-presence.js';
 import { measureStats, openMemoryAccount, registerGauges } from './statistics.js';
 import { edgeTasks } from './tasks.js';
 
+/** Connections of probes and scrapers, within the descriptors that are not for devices. */
+const HTTP_CONNECTIONS_MAX = 256;
 /** On a stop, time for the last writes to Redis. */
 const REDIS_MS_MAX = 2_000;
 
@@ -53,8 +51,16 @@ await runRole(async () => {
   const incarnation = randomUUID();
   const log = createLogger('edge', edgeId, config.logLevel);
   const metrics = new Metrics();
-  const join = { config, name: edgeId, host, port: config.adminPort, log, metrics };
-  const link = await joinCluster(join);
+  const httpConnections = new HttpConnections(metrics, 'edge', HTTP_CONNECTIONS_MAX);
+  const link = await joinCluster({
+    config,
+    name: edgeId,
+    host,
+    port: config.adminPort,
+    httpConnections,
+    log,
+    metrics,
+  });
   const privateChannels = new PrivateChannels(
     link,
     shardCount,
@@ -103,6 +109,7 @@ await runRole(async () => {
     edge,
     new Convergence(edgeId, incarnation),
     metrics,
+    httpConnections,
     checkReadiness,
     () => privateChannels.notDelivering().length === 0,
   );
@@ -163,10 +170,11 @@ function createAdminServer(
   { feed, shards }: Edge,
   convergence: Convergence,
   metrics: Metrics,
+  httpConnections: HttpConnections,
   checkReadiness: ReadinessCheck,
   isRedisComplete: () => boolean,
 ): FastifyInstance {
-  const admin = createHttpServer(metrics, checkReadiness);
+  const admin = createHttpServer(metrics, httpConnections, checkReadiness);
   addReadyRoute(admin, '/convergedz', () =>
     combineReadiness(checkReadiness(), {
       notReady: [

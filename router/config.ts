@@ -35,10 +35,13 @@ import type { PusherConfig } from './push/pusher.js';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Descriptors that a router with a front needs besides those of its devices and backends: Redis,
- * control, HTTP, standard streams, and devices that are being rejected.
+ * Descriptors that a router with a front needs besides those of its devices, backends and HTTP
+ * connections: Redis, control, standard streams, and devices that are being rejected.
  */
-const DESCRIPTORS_RESERVED = 1_024;
+const DESCRIPTORS_RESERVED = 512;
+/** HTTP connections, and their share of the open-file limit if that is less. */
+const HTTP_CONNECTIONS_MAX = 1_024;
+const HTTP_OPEN_FILES_SHARE = 1 / 8;
 
 export const routerSettings = {
   ...sharedSettings,
@@ -125,7 +128,7 @@ export const routerSettings = {
     .optional()
     .describe(
       'Maximum number of devices on the front; more are rejected with FRONT_FULL. Each uses two ' +
-        'descriptors. Unset: half of what 1024 and LONGLINE_ROUTER_GRPC_CONNECTIONS_MAX leave of the ' +
+        'descriptors. Unset: half of what 1536 and LONGLINE_ROUTER_GRPC_CONNECTIONS_MAX leave of the ' +
         'open-file limit; a higher value is an error at startup (raise `ulimit -n`).',
     ),
   LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
@@ -192,6 +195,7 @@ export const routerSettings = {
 export interface RouterConfig extends SharedConfig, PusherConfig {
   readonly routerId: string;
   readonly httpPort: number;
+  readonly httpConnectionsMax: number;
   readonly grpcPort: number;
   readonly inFlightMax: number;
   /** `host:port` of the gRPC of each control. */
@@ -226,11 +230,14 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
   const link = linkConfig(parsed, problems);
   const backends = backendConfig(parsed, problems);
   const connections = connectionsConfig(parsed, openFilesMax, problems);
+  const httpShare = Math.max(1, Math.floor(openFilesMax * HTTP_OPEN_FILES_SHARE));
+  const httpConnectionsMax = Math.min(HTTP_CONNECTIONS_MAX, httpShare);
   if (problems.length > 0) throw new ConfigError('router', problems);
   return {
     ...sharedConfig(parsed),
     routerId: parsed.LONGLINE_ROUTER_ID ?? `router-${randomBytes(4).toString('hex')}`,
     httpPort: parsed.LONGLINE_ROUTER_HTTP_PORT,
+    httpConnectionsMax,
     grpcPort: parsed.LONGLINE_ROUTER_GRPC_PORT,
     waitMs: parsed.LONGLINE_ROUTER_WAIT_MS,
     inFlightMax: parsed.LONGLINE_ROUTER_IN_FLIGHT_MAX,
@@ -251,18 +258,18 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     clientPushesPerSecondMax: parsed.LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX,
     pushesPerSecondMax: parsed.LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX,
     transport: parsed.LONGLINE_TRANSPORT,
-    front: frontConfig(parsed, openFilesMax, connections.connectionsMax),
+    front: frontConfig(parsed, openFilesMax, connections.connectionsMax + httpConnectionsMax),
   };
 }
 
 function frontConfig(
   parsed: z.infer<z.ZodObject<typeof routerSettings>>,
   openFilesMax: number,
-  grpcConnectionsMax: number,
+  otherConnectionsMax: number,
 ): FrontListenerConfig | undefined {
   const port = parsed.LONGLINE_ROUTER_FRONT_PORT;
   if (port === undefined) return undefined;
-  const reserved = DESCRIPTORS_RESERVED + grpcConnectionsMax;
+  const reserved = DESCRIPTORS_RESERVED + otherConnectionsMax;
   const devicesLimit = Math.floor((openFilesMax - reserved) / 2);
   const devicesMax = parsed.LONGLINE_ROUTER_FRONT_DEVICES_MAX ?? devicesLimit;
   if (devicesMax > devicesLimit || devicesLimit < 1) {

@@ -9,6 +9,8 @@ import { joinCluster } from '../common/cluster/join.js';
 import { RoutersChannels } from '../common/cluster/presence/routers-channels.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
+import { HttpConnections } from '../common/http/connections.js';
+import { closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { GrpcConnections } from '../common/process/grpc/connections.js';
@@ -21,7 +23,6 @@ import {
   stopGrpc,
 } from '../common/process/grpc/grpc-server.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { closeHttp, createHttpServer, listenHttp } from '../common/process/http-server.js';
 import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { MemoryWatch } from '../common/process/memory/memory-watch.js';
@@ -76,12 +77,14 @@ await runRole(async () => {
   const host = await listenableHost(config.host);
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
+  const httpConnections = new HttpConnections(metrics, 'router', config.httpConnectionsMax);
   const link = await joinCluster({
     config,
     name: routerId,
     host,
     port: config.httpPort,
     isFsyncedRequired: config.acceptLevel?.level === AcceptLevel.ACCEPT_LEVEL_FSYNCED,
+    httpConnections,
     log,
     metrics,
   });
@@ -131,7 +134,7 @@ await runRole(async () => {
       degraded: [...edges.reasons(), ...memory.reasons()],
     });
   };
-  const http = createHttpServer(metrics, checkReadiness, (origin) =>
+  const http = createHttpServer(metrics, httpConnections, checkReadiness, (origin) =>
     corsHeaders(config.corsOrigins, origin),
   );
   addConnectRoute(http, {

@@ -25,7 +25,7 @@ const TOOLS = ['bench', 'test', 'k8s'];
 
 /** Folders of a top-level folder, lowest first: each may import itself and those before it. */
 const ORDERS: Readonly<Record<string, readonly string[]>> = {
-  common: ['net', 'process', 'auth', 'wire', 'transport', 'redis', 'cluster'],
+  common: ['net', 'process', 'auth', 'wire', 'transport', 'http', 'redis', 'cluster'],
   edge: ['report', 'protocol', 'shards', 'session', 'accept', 'drain'],
   router: ['lookup', 'push', 'front'],
   control: ['placement', 'planning', 'membership', 'pace', 'leadership', 'links', 'operator'],

@@ -3,8 +3,10 @@
  * no limit, and a supervisor must be able to tell it from a hang. So the role's HTTP port already
  * serves health checks: alive, not ready, and the reason.
  */
+
+import type { HttpConnections } from '../http/connections.js';
+import { closeHttp, createHttpServer, listenHttp } from '../http/server.js';
 import type { SharedConfig } from '../process/config.js';
-import { closeHttp, createHttpServer, listenHttp } from '../process/http-server.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { parseNatMap } from '../redis/endpoint/nat-map.js';
@@ -34,15 +36,17 @@ export interface JoinOptions {
   readonly port: number;
   /** Pushes are promised to be on disk (accept level `fsynced`) by default. */
   readonly isFsyncedRequired?: boolean;
+  /** Of the role's HTTP server. */
+  readonly httpConnections: HttpConnections;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
 
 /** @throws EnvironmentError when Redis rejects the role for good, or a setting differs */
 export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
-  const { config, name, host, port, log, metrics } = options;
+  const { config, name, host, port, httpConnections, log, metrics } = options;
   let notReadyReason = 'Redis has not answered yet';
-  const healthServer = createHttpServer(metrics, () => ({
+  const healthServer = createHttpServer(metrics, httpConnections, () => ({
     notReady: [notReadyReason],
     degraded: [],
   }));

@@ -64,6 +64,7 @@ interface Addon {
     onReady: () => void,
     tickMs: number,
   ) => Binding;
+  limitSocketBuffers(descriptor: number, bytes: number): void;
 }
 
 /** Event types, as in native/transport.h. */
@@ -240,6 +241,14 @@ export class NativeTransport implements Transport {
       this.#events.onTimer(connection);
     }
   }
+}
+
+/**
+ * Bounds what the kernel holds of each connection of a listening socket, in each direction. Without
+ * the addon, only the kernel's own bounds apply: some megabytes.
+ */
+export function limitSocketBuffers(descriptor: number, bytes: number): void {
+  if (nativeUnavailableReason() === undefined) loadAddon().limitSocketBuffers(descriptor, bytes);
 }
 
 /** Why the addon cannot be loaded; undefined if it can. */

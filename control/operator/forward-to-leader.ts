@@ -11,8 +11,8 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { sendRejection } from '../../common/http/server.js';
 import { rejection } from '../../common/process/errors.js';
-import { sendRejection } from '../../common/process/http-server.js';
 import type { ControlIdentity, Leader } from '../leadership/leadership.js';
 import { BODY_BYTES_MAX } from './api.js';
 

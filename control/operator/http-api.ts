@@ -1,7 +1,7 @@
 /** The operator API over HTTP. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { sendRejection } from '../../common/http/server.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { sendRejection } from '../../common/process/http-server.js';
 import type { Permission } from './access.js';
 import { BODY_BYTES_MAX, type Call, METHODS, type OperatorApi, type Route } from './api.js';
 import { EventStreams } from './event-stream.js';

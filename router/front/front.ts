@@ -194,9 +194,7 @@ export class Front implements TransportEvents, DialerEvents {
 
   onOpen(connection: Connection): void {
     if (this.#dialer.onOpen(connection)) return;
-    const { devicesMax } = this.#config;
-    if (this.#isDraining || this.#deviceCount >= devicesMax + REJECTIONS_AT_ONCE_MAX) {
-      // The rest of the transport's connections is reserved for upstreams.
+    if (this.#isDraining) {
       this.#overLimit.inc();
       return this.transport.destroy(connection);
     }
@@ -207,6 +205,19 @@ export class Front implements TransportEvents, DialerEvents {
       source: undefined,
       opening: undefined,
     });
+    this.#dropOverLimit();
+  }
+
+  /**
+   * The rest of the transport's connections is reserved for upstreams. The oldest unidentified
+   * connection makes room, so that silent ones do not keep devices out.
+   */
+  #dropOverLimit(): void {
+    if (this.#deviceCount <= this.#config.devicesMax + REJECTIONS_AT_ONCE_MAX) return;
+    const [oldest] = this.#unidentified.keys();
+    this.#unidentified.delete(oldest!);
+    this.#overLimit.inc();
+    this.transport.destroy(oldest!);
   }
 
   /** Bytes from a device that is being disconnected are ignored. */

@@ -9,9 +9,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Authenticator } from '../../common/auth/authenticator.js';
 import { bearerOf } from '../../common/auth/tokens.js';
 import { shardOf } from '../../common/cluster/shard.js';
+import { sendRejection } from '../../common/http/server.js';
 import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { sendRejection } from '../../common/process/http-server.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { connectUrl, parseConnectQuery } from '../../common/wire/connect-query.js';
 import { corsHeaders, preflightHeaders } from '../../common/wire/cors.js';
@@ -82,11 +82,13 @@ export function addConnectRoute(server: FastifyInstance, options: ConnectRouteOp
   server.route({
     method: ['POST', 'PUT', 'PATCH', 'DELETE'],
     url: '/connect',
-    handler: (request, reply) => {
+    // Rejects before the body is read.
+    onRequest: async (request, reply) => {
       addCommonHeaders(request, reply);
       reply.header('allow', 'GET, OPTIONS');
       const message = `/connect does not accept ${request.method}; use GET`;
       return sendRejection(reply, rejection('METHOD_NOT_ALLOWED', message));
     },
+    handler: () => undefined,
   });
 }

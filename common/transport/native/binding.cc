@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <node_api.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "transport.h"
@@ -357,6 +358,20 @@ napi_value construct(napi_env env, napi_callback_info info) {
   return self;
 }
 
+// limitSocketBuffers(descriptor, bytes): sockets that it accepts from now on inherit the bounds.
+napi_value limitSocketBuffers(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  size_t count = 2;
+  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  int32_t descriptor = -1;
+  int32_t bytes = 0;
+  napi_get_value_int32(env, values[0], &descriptor);
+  napi_get_value_int32(env, values[1], &bytes);
+  setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+  setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+  return nullptr;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -389,5 +404,9 @@ NAPI_MODULE_INIT() {
   napi_define_class(env, "Binding", NAPI_AUTO_LENGTH, construct, nullptr,
                     sizeof methods / sizeof *methods, methods, &constructor);
   napi_set_named_property(env, exports, "Binding", constructor);
+  napi_value limit;
+  napi_create_function(env, "limitSocketBuffers", NAPI_AUTO_LENGTH, limitSocketBuffers, nullptr,
+                       &limit);
+  napi_set_named_property(env, exports, "limitSocketBuffers", limit);
   return exports;
 }

@@ -229,11 +229,11 @@ describe('the front proxy of a router', () => {
   });
 
   test('accepts at most half as many devices as there are spare descriptors', () => {
-    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(8_976);
+    expect(parseRouterConfig(withFront, 20_001).front!.devicesMax).toBe(8_720);
     const set = (max: string) => ({ ...withFront, LONGLINE_ROUTER_FRONT_DEVICES_MAX: max });
-    expect(parseRouterConfig(set('8976'), 20_000).front!.devicesMax).toBe(8_976);
-    expect(() => parseRouterConfig(set('8977'), 20_000)).toThrow(/open-file limit of 20002/);
-    expect(() => parseRouterConfig(withFront, 1_025)).toThrow(/open-file limit/);
+    expect(parseRouterConfig(set('8720'), 20_000).front!.devicesMax).toBe(8_720);
+    expect(() => parseRouterConfig(set('8721'), 20_000)).toThrow(/open-file limit of 20002/);
+    expect(() => parseRouterConfig(withFront, 700)).toThrow(/open-file limit/);
   });
 
   test('rejects invalid networks and addresses', () => {

@@ -2,21 +2,21 @@
  * Goal: every control accepts every request, and a token goes to the leader only.
  * Method: two HTTP servers of controls with fake operations; one takes the other for the leader.
  */
+
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
-import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { READY } from '../../../common/process/readiness.js';
+import { listenHttp } from '../../../common/http/server.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { Leader } from '../../../control/leadership/leadership.js';
 import { forwardToLeader } from '../../../control/operator/forward-to-leader.js';
 import { addOperatorRoutes } from '../../../control/operator/http-api.js';
 import { OperatorQueries } from '../../../control/operator/queries.js';
 import { eventually } from '../../support/eventually.js';
+import { httpServerOf } from '../../support/http-server.js';
 import { apiOf, FakeOperations, guarded, OPERATOR, sourcesOf, VIEWER } from './fake-operations.js';
 import { ask, type OperatedControl, startOperatedControl } from './operated-control.js';
 
@@ -40,7 +40,7 @@ beforeEach(async () => {
     () => unknown,
     sourcesOf(async () => ({ connections: [], complete: false })),
   );
-  follower = createHttpServer(new Metrics(), () => READY);
+  follower = httpServerOf();
   forwardToLeader(follower, () => leader);
   addOperatorRoutes(follower, apiOf(queries, operations, guarded));
   url = `http://127.0.0.1:${await listenHttp(follower, '127.0.0.1', 0)}`;

@@ -1,11 +1,10 @@
 /** The operator API of a control with fake operations, over HTTP and gRPC. */
+
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import type { InboxSummary } from '../../../common/cluster/inbox/summary.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
+import { listenHttp } from '../../../common/http/server.js';
 import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-server.js';
-import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { READY } from '../../../common/process/readiness.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import { createOperatorService } from '../../../control/operator/grpc-service.js';
@@ -19,6 +18,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
+import { httpServerOf } from '../../support/http-server.js';
 import { apiOf, FakeOperations, open, someInbox, sourcesOf } from './fake-operations.js';
 
 const edgeOf = (id: string): EdgeRecord => ({
@@ -76,7 +76,7 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
     ownedForMs: () => state.ownedForMs,
   });
   const api = apiOf(queries, operations, access);
-  const http = createHttpServer(new Metrics(), () => READY);
+  const http = httpServerOf();
   addOperatorRoutes(http, api);
   const httpPort = await listenHttp(http, '127.0.0.1', port);
   const server = createGrpcServer([], {}).server;

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import { type Assignment, NO_OWNER } from '../../../common/cluster/assignment.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
+import { listenHttp } from '../../../common/http/server.js';
 import { buildInfo } from '../../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import {
@@ -14,9 +15,6 @@ import {
   createGrpcServer,
   type GrpcServer,
 } from '../../../common/process/grpc/grpc-server.js';
-import { createHttpServer, listenHttp } from '../../../common/process/http-server.js';
-import { Metrics } from '../../../common/process/metrics.js';
-import { READY } from '../../../common/process/readiness.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import {
@@ -42,6 +40,7 @@ import {
   OperatorServiceClient,
   OperatorServiceService,
 } from '../../../proto/gen/longline/v1/operator.js';
+import { httpServerOf } from '../../support/http-server.js';
 import { apiOf, someInbox, sourcesOf } from './fake-operations.js';
 
 const SHARDS = 4;
@@ -123,7 +122,7 @@ beforeEach(async () => {
       return located;
     }),
   );
-  http = createHttpServer(new Metrics(), () => READY);
+  http = httpServerOf();
   addOperatorRoutes(http, apiOf(queries));
   httpPort = await listenHttp(http, '127.0.0.1', 0);
   grpc = createGrpcServer([], {});

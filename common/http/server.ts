@@ -2,15 +2,40 @@
  * The HTTP server of every role for operators and probes: `/healthz`, `/readyz` and `/metrics`.
  * Router and control add their own routes. Client connections use other ports.
  */
-import { STATUS_CODES } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer, STATUS_CODES } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { catalogue, type ErrorCode, errorBody, type Rejection, rejection } from './errors.js';
-import { listenOn, within } from './lifecycle.js';
-import type { Metrics } from './metrics.js';
-import type { ReadinessCheck } from './readiness.js';
+import {
+  catalogue,
+  type ErrorCode,
+  errorBody,
+  type Rejection,
+  rejection,
+} from '../process/errors.js';
+import { listenOn, within } from '../process/lifecycle.js';
+import type { Metrics } from '../process/metrics.js';
+import type { ReadinessCheck } from '../process/readiness.js';
+import type { HttpConnections } from './connections.js';
 
-const BODY_BYTES_MAX = 64 * 1024;
+/** Routes that take a body have a bound of their own. */
+const BODY_BYTES_MAX = 1;
+const LIMITS = {
+  /** As on an edge by default. */
+  maxHeaderSize: 8 * 1024,
+  /** From the connect, or the first byte of a later request, to the end of its head. */
+  headersTimeout: 10_000,
+  /** The same to the end of its body. */
+  requestTimeout: 20_000,
+  /** Between two requests. Longer than the 60 s of common load balancers, which must close first. */
+  keepAliveTimeout: 72_000,
+  /** How often Node.js compares the first two. */
+  connectionsCheckingInterval: 1_000,
+};
+/** Connections that the kernel may have accepted already; it has a maximum of its own. */
+const BACKLOG = 4_096;
+/** Time for the client to close a connection whose request could not be read. */
+const LINGER_MS = 2_000;
 
 /** Returns the headers of rejections that no route sends, by the Origin of the request. */
 export type RejectionHeaders = (
@@ -19,6 +44,7 @@ export type RejectionHeaders = (
 
 export function createHttpServer(
   metrics: Metrics,
+  connections: HttpConnections,
   checkReadiness: ReadinessCheck,
   rejectionHeaders: RejectionHeaders = () => [],
 ): FastifyInstance {
@@ -29,14 +55,30 @@ export function createHttpServer(
   };
   const server = Fastify({
     bodyLimit: BODY_BYTES_MAX,
+    // The factory's servers have theirs.
+    clientErrorHandler: () => {},
+    serverFactory: (handler) => {
+      const http = createServer(LIMITS, handler);
+      http.on('clientError', (error, socket) => {
+        const code = rejectUnread(error, socket, rejectionHeaders(undefined));
+        if (code !== undefined) connections.onUnreadable(code);
+      });
+      connections.attach(http);
+      return http;
+    },
     routerOptions: { maxParamLength: 1024 },
     frameworkErrors: (_error, request, reply) => {
       const message = 'the request path cannot be decoded';
       reject(request, reply, rejection('REQUEST_MALFORMED', message));
     },
-    clientErrorHandler: (error, socket) => rejectUnread(error, socket, rejectionHeaders(undefined)),
   });
-  server.setNotFoundHandler((request, reply) => {
+  server.addHook('onSend', (request, _reply, payload, done) => {
+    connections.onSend(request.raw, sizeOf(payload));
+    done();
+  });
+  // Before the body is read: in chunks of a byte it would take fifty times its size.
+  server.addHook('onRequest', async (request, reply) => {
+    if (!request.is404) return undefined;
     const [path] = request.url.split('?', 1);
     return reject(request, reply, rejection('NOT_FOUND', `no route for ${request.method} ${path}`));
   });
@@ -45,11 +87,25 @@ export function createHttpServer(
   });
   server.get('/healthz', () => ({ status: 'ok' }));
   addReadyRoute(server, '/readyz', checkReadiness);
+  const render = oncePerTurn(async () => Buffer.from(await metrics.registry.metrics()));
   server.get('/metrics', async (_request, reply) => {
     reply.header('content-type', metrics.registry.contentType);
-    return metrics.registry.metrics();
+    return render();
   });
   return server;
+}
+
+/** Calls in one turn of the event loop share one result: what many clients request costs little. */
+function oncePerTurn<Result>(compute: () => Promise<Result>): () => Promise<Result> {
+  let shared: Promise<Result> | undefined;
+  return () => {
+    if (shared !== undefined) return shared;
+    setImmediate(() => {
+      shared = undefined;
+    });
+    shared = compute();
+    return shared;
+  };
 }
 
 /** Responds with 200 when the process can serve, else with 503; in both cases with all reasons. */
@@ -71,7 +127,7 @@ export function addReadyRoute(
 /** Starts to listen. Resolves with the bound port. @throws EnvironmentError when it cannot */
 export function listenHttp(server: FastifyInstance, host: string, port: number): Promise<number> {
   return listenOn(host, port, async () => {
-    await server.listen({ host, port });
+    await server.listen({ host, port, backlog: BACKLOG });
     return (server.server.address() as AddressInfo).port;
   });
 }
@@ -85,13 +141,21 @@ export async function closeHttp(server: FastifyInstance): Promise<void> {
   server.server.closeAllConnections();
 }
 
+/** A response whose size is unknown is a stream, whose source waits for its client. */
+function sizeOf(payload: unknown): number {
+  return typeof payload === 'string' || payload instanceof Uint8Array ? payload.length : 0;
+}
+
 /** Rejects a request that the parser of Node.js cannot read. */
 function rejectUnread(
   { code }: NodeJS.ErrnoException,
-  socket: Socket,
+  socket: Duplex,
   headers: ReturnType<RejectionHeaders>,
-): void {
-  if (code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+): ErrorCode | undefined {
+  if (code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return undefined;
+  }
   const rejected =
     code === 'HPE_HEADER_OVERFLOW'
       ? rejection('HEAD_TOO_LARGE', 'the request head is too large')
@@ -108,6 +172,8 @@ function rejectUnread(
     ...headers.map(([name, value]) => `${name}: ${value}`),
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  return rejected.code;
 }
 
 export function sendRejection(reply: FastifyReply, rejected: Rejection): FastifyReply {
@@ -116,7 +182,13 @@ export function sendRejection(reply: FastifyReply, rejected: Rejection): Fastify
   if (status === 503) reply.header('retry-after', `${rejected.retryAfterS ?? 1}`);
   // RFC 9110 §11.6.1
   if (status === 401) reply.header('www-authenticate', 'Bearer');
+  if (hasBody(reply.request)) reply.header('connection', 'close');
   return reply.code(status).send(errorBody(rejected));
+}
+
+/** The rest of it need not be read where the connection is closed. */
+function hasBody({ headers }: FastifyRequest): boolean {
+  return 'transfer-encoding' in headers || (headers['content-length'] ?? '0') !== '0';
 }
 
 /** @param statusCode the status that Fastify would respond with */

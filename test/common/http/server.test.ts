@@ -1,15 +1,14 @@
 import { afterEach, expect, test } from '@jest/globals';
 import type { FastifyInstance } from 'fastify';
-import { createHttpServer } from '../../../common/process/http-server.js';
-import { Metrics } from '../../../common/process/metrics.js';
 import { combineReadiness, READY, type Readiness } from '../../../common/process/readiness.js';
+import { httpServerOf } from '../../support/http-server.js';
 
 let server: FastifyInstance | undefined;
 
 afterEach(() => server?.close());
 
 async function readyz(...parts: Readiness[]): Promise<{ status: number; body: object }> {
-  server = createHttpServer(new Metrics(), () => combineReadiness(...parts));
+  server = httpServerOf(() => combineReadiness(...parts));
   const { statusCode, body } = await server.inject('/readyz');
   return { status: statusCode, body: JSON.parse(body) };
 }
