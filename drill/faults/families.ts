@@ -1,6 +1,6 @@
 /** Families of faults beside the basic ones, and what each needs of this machine. */
 import { redisClockObstacle } from '../clock/redis-clock.js';
-import { memoryObstacle } from '../memory/memory-groups.js';
+import { memoryObstacle } from '../memory/cgroups.js';
 import { networkObstacle } from '../network/namespace.js';
 import { type Family, optionOf } from './kinds/fault-kind.js';
 

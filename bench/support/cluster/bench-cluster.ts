@@ -18,14 +18,20 @@ type ClusterOptions = Pick<LocalClusterOptions, 'edges' | 'routers' | 'controls'
 export type BenchClusterOptions = ClusterOptions & {
   /** Listening address of Redis; the loopback by default. */
   readonly redisHost?: string;
+  /** A command and its arguments, which becomes Redis (`exec`). */
+  readonly redisCommand?: readonly string[];
   /** Settings of every role. */
   readonly env?: NodeJS.ProcessEnv;
 };
 
 /** Resolves when the cluster is ready. Errors that roles log are printed on standard error. */
 export async function startBenchCluster(options: BenchClusterOptions): Promise<BenchCluster> {
-  const { redisHost: host, ...roles } = options;
-  const redis = await startRedis({ onProgress: progress, ...(host && { host }) });
+  const { redisHost: host, redisCommand: command, ...roles } = options;
+  const redis = await startRedis({
+    onProgress: progress,
+    ...(host && { host }),
+    ...(command && { command }),
+  });
   let cluster: LocalCluster | undefined;
   const stop = async () => {
     await cluster?.stop();

@@ -5,10 +5,14 @@
 import { openTransport } from '../../../common/transport/open-transport.js';
 import { type Connection, slotOf, type Transport } from '../../../common/transport/transport.js';
 import { nowUs } from '../clock.js';
+import { redirectOf, type Target } from './redirect.js';
 import { DEVICE_PROTOCOLS, type DeviceProtocol } from './requests.js';
 
 export type ToFleet =
-  /** Connects one device per path. Answered with `Connected` when each has succeeded or failed. */
+  /**
+   * Connects one device per path; redirects are followed. Answered with `Connected` when each has
+   * succeeded or failed.
+   */
   | {
       readonly type: 'connect';
       readonly port: number;
@@ -63,9 +67,10 @@ type ConnectJob = Extract<ToFleet, { type: 'connect' }>;
 const isAnswered = new Uint8Array(CONNECTIONS_MAX);
 const lastByte = new Uint8Array(CONNECTIONS_MAX);
 const events = new Uint32Array(CONNECTIONS_MAX);
-/** Path by connection, while the connect request is not answered. */
-const pending = new Map<Connection, string>();
+/** By connection, while the connect request is not answered. */
+const pending = new Map<Connection, Target>();
 const bySlot: Connection[] = [];
+let opened = 0;
 let openCount = 0;
 let received = 0;
 let expected = Number.POSITIVE_INFINITY;
@@ -84,7 +89,7 @@ const { transport }: { transport: Transport } = openTransport(
   undefined,
   {
     onOpen(connection) {
-      const path = pending.get(connection)!;
+      const { path } = pending.get(connection)!;
       transport.write(connection, Buffer.from(protocol.request(path), 'latin1'));
     },
     onBytes(connection, bytes) {
@@ -96,7 +101,9 @@ const { transport }: { transport: Transport } = openTransport(
         lastByte[slot] = bytes[bytes.length - 1]!;
         openCount++;
       } else {
-        failed++;
+        const next = redirectOf(bytes.toString('latin1'));
+        if (next === undefined) failed++;
+        else open(next);
         transport.destroy(connection);
       }
       connectMore();
@@ -147,19 +154,22 @@ process.on('disconnect', () => process.exit());
 function connectMore(): void {
   if (job === undefined) return;
   while (nextPath < job.paths.length && pending.size < CONNECTING_MAX) {
-    const address = `127.0.${job.network}.${1 + (nextPath % ADDRESSES)}`;
-    const connection = transport.connect('127.0.0.1', job.port, address);
-    const path = job.paths[nextPath++]!;
-    if (connection === undefined) {
-      failed++;
-    } else {
-      pending.set(connection, path);
-      bySlot[slotOf(connection)] = connection;
-    }
+    open({ port: job.port, path: job.paths[nextPath++]! });
   }
   if (nextPath < job.paths.length || pending.size > 0) return;
   job = undefined;
   process.send!({ failed, fromUs, untilUs: nowUs() } satisfies Connected);
+}
+
+function open(target: Target): void {
+  const address = `127.0.${job!.network}.${1 + (opened++ % ADDRESSES)}`;
+  const connection = transport.connect('127.0.0.1', target.port, address);
+  if (connection === undefined) {
+    failed++;
+  } else {
+    pending.set(connection, target);
+    bySlot[slotOf(connection)] = connection;
+  }
 }
 
 /** Counts events, or answers heartbeats if the protocol has any. */

@@ -1,10 +1,21 @@
 /** Memory of processes and of the kernel's sockets, from /proc. Linux only. */
 import { readFileSync } from 'node:fs';
-import { parseSlabs, SOCKET_CACHES } from '../../../edge/report/slab.js';
+import { parseSlabs, type Slab, SOCKET_CACHES } from '../../../edge/report/slab.js';
+
+export const MIB = 1024 * 1024;
+
+export function mib(bytes: number): number {
+  return Math.round(bytes / MIB);
+}
 
 /** Resident set size of a process. */
 export function residentBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Rss');
+}
+
+/** The resident part of files: the program and its libraries. */
+export function residentFileBytes(pid: number): number {
+  return kilobytes(readFileSync(`/proc/${pid}/status`, 'utf8').replaceAll('\t', ' '), 'RssFile');
 }
 
 /** Proportional set size: a page that n processes share counts 1/n. */
@@ -18,18 +29,28 @@ export function proportionalBytes(pid: number): number {
  * kernel keep more of them. Without permission to read the slab caches: the whole slab memory.
  */
 export function kernelBytes(sockets: number): number {
-  let slabinfo: string;
-  try {
-    slabinfo = readFileSync('/proc/slabinfo', 'utf8');
-  } catch {
-    return kilobytes(readFileSync('/proc/meminfo', 'utf8'), 'Slab');
-  }
-  const slabs = parseSlabs(slabinfo);
+  const slabs = readSlabs();
+  if (slabs === undefined) return kilobytes(readFileSync('/proc/meminfo', 'utf8'), 'Slab');
   return SOCKET_CACHES.reduce((total, name) => {
     const slab = slabs.get(name);
     if (slab === undefined) return total;
     return total + (name === 'dentry' ? sockets * slab.bytesPerObject : slab.bytes);
   }, 0);
+}
+
+/** The kernel's objects of one socket. 0 without permission to read the slab caches. */
+export function socketObjectBytes(): number {
+  const slabs = readSlabs();
+  return SOCKET_CACHES.reduce((total, name) => total + (slabs?.get(name)?.bytesPerObject ?? 0), 0);
+}
+
+/** Undefined without permission. */
+function readSlabs(): Map<string, Slab> | undefined {
+  try {
+    return parseSlabs(readFileSync('/proc/slabinfo', 'utf8'));
+  } catch {
+    return undefined;
+  }
 }
 
 function kilobytes(text: string, name: string): number {
