@@ -7,7 +7,8 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import type { Assignment } from '../../common/cluster/assignment.js';
-import type { AssignmentFeed, AssignmentUpdate } from '../../common/cluster/assignment-feed.js';
+import type { AssignmentUpdate } from '../../common/cluster/assignment-delta.js';
+import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
 import { LINK_OPTIONS } from '../../common/process/grpc-link.js';
 import type { Position } from '../../common/wire/position.js';
 import {

@@ -8,7 +8,10 @@
  * checksum of its result.
  */
 import { crc32 } from 'node:zlib';
-import type { AssignmentDelta as Wire } from '../../proto/gen/longline/v1/assignment.js';
+import type {
+  Assignment as WholeWire,
+  AssignmentDelta as Wire,
+} from '../../proto/gen/longline/v1/assignment.js';
 import { comparePositions } from '../wire/position.js';
 import {
   type AssignedEdge,
@@ -26,6 +29,12 @@ import {
   ownerFromWire,
   ownerToWire,
 } from './assignment.js';
+
+/** A message of control: an assignment, a delta, or neither. */
+export interface AssignmentUpdate {
+  readonly assignment: WholeWire | undefined;
+  readonly delta: Wire | undefined;
+}
 
 export function deltaBetween(before: Assignment, after: Assignment): Wire {
   const movesBefore = byKey(before.moves, ({ shard }) => shard);

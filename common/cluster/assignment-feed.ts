@@ -14,16 +14,10 @@ import type { Metrics } from '../process/metrics.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../wire/position.js';
 import { type Assignment, fromWire } from './assignment.js';
-import { applyDelta } from './assignment-delta.js';
+import { type AssignmentUpdate, applyDelta } from './assignment-delta.js';
 import { readAssignment, readPosition } from './assignment-store.js';
 
 const POLL_INTERVAL_MS = 2_000;
-
-/** A message of control: an assignment, a delta, or neither. */
-export interface AssignmentUpdate {
-  readonly assignment: Wire | undefined;
-  readonly delta: AssignmentDelta | undefined;
-}
 
 export class AssignmentFeed {
   #current: Assignment | undefined;

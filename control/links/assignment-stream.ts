@@ -1,6 +1,6 @@
 /** Sends assignments over one gRPC stream: only the newest, and as deltas where they fit. */
 
-import type { AssignmentUpdate } from '../../common/cluster/assignment-feed.js';
+import type { AssignmentUpdate } from '../../common/cluster/assignment-delta.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import type { Controller } from '../leadership/controller.js';
 import type { AssignmentUpdates } from './assignment-updates.js';

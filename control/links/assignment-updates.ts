@@ -5,8 +5,7 @@
  */
 import type { Counter } from 'prom-client';
 import { type Assignment, toWire } from '../../common/cluster/assignment.js';
-import { deltaBetween } from '../../common/cluster/assignment-delta.js';
-import type { AssignmentUpdate } from '../../common/cluster/assignment-feed.js';
+import { type AssignmentUpdate, deltaBetween } from '../../common/cluster/assignment-delta.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import {
   comparePositions,
