@@ -124,10 +124,11 @@ function settingsIn(text: string): string[] {
   return unique(text.match(/\bLONGLINE_[A-Z0-9_]*[A-Z0-9]\b/g) ?? []);
 }
 
-/** A name with `${role}` stands for one metric per role that the same file lists. */
+/** A name with `${role}` stands for one metric per role that the same file lists, or of all. */
 function metricsIn(source: string): string[] {
   const names = [...source.matchAll(/['`](longline_(?:\w|\$\{role\})+)['`]/g)].map(([, n]) => n!);
-  const roles = /\brole: ((?:'\w+'(?: \| )?)+)/.exec(source)?.[1]?.match(/\w+/g) ?? [];
+  const listed = /\brole: ((?:'\w+'(?: \| )?)+)/.exec(source)?.[1]?.match(/\w+/g);
+  const roles = listed ?? (/\brole: Role\b/.test(source) ? ['control', 'edge', 'router'] : []);
   return names.flatMap((name) => {
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the sources contain this text.
     if (!name.includes('${role}')) return [name];

@@ -36,7 +36,7 @@ export interface JoinOptions {
   readonly port: number;
   /** Pushes are promised to be on disk (accept level `fsynced`) by default. */
   readonly isFsyncedRequired?: boolean;
-  /** Of the role's HTTP server. */
+  /** Connections to the role's HTTP server. */
   readonly httpConnections: HttpConnections;
   readonly log: Logger;
   readonly metrics: Metrics;

@@ -15,8 +15,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
 import { type InboxEntry, readInbox } from '../../common/cluster/history/inbox-read.js';
-import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
 import { readPosition } from '../../common/cluster/inbox/position.js';
+import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';

@@ -206,11 +206,11 @@ test(
 test(
   'durable pushes are stored while Redis rejects subscriptions or kills them, and arrive later',
   async () => {
-    const device = await SseClient.open(`${cluster.routerUrl}/connect?clientId=deaf`);
+    const device = await SseClient.open(`${cluster.routerUrl}/connect?clientId=quiet`);
     await untilCaughtUp(cluster);
     const stored: string[] = [];
     const push = async (payload: string) => {
-      const { verdict } = await backend.push('deaf', payload, { waitMs: 500 });
+      const { verdict } = await backend.push('quiet', payload, { waitMs: 500 });
       expect(['STORED', 'WRITTEN']).toContain(verdict);
       stored.push(payload);
       return verdict;
@@ -234,9 +234,9 @@ test(
     }, 10_000);
     expect(await push('rejected')).toBe('STORED');
     const key = { idempotencyKey: 'rejected' };
-    expect(await backend.push('deaf', 'once', key)).toMatchObject({ verdict: 'STORED' });
-    expect(await backend.push('deaf', 'once', key)).toMatchObject({ verdict: 'DUPLICATE' });
-    const live = backend.push('deaf', 'live', LIVE);
+    expect(await backend.push('quiet', 'once', key)).toMatchObject({ verdict: 'STORED' });
+    expect(await backend.push('quiet', 'once', key)).toMatchObject({ verdict: 'DUPLICATE' });
+    const live = backend.push('quiet', 'live', LIVE);
     await expect(live).rejects.toThrow(/not confirmed a reply channel/);
     await admin.acl('SETUSER', 'prod', '+ssubscribe');
     await eventually(() => expect(device.data).toEqual([...stored, 'once']), READY_MS);

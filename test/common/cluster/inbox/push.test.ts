@@ -1,4 +1,4 @@
-/** What one push leaves in Redis for the next, on a real Redis. */
+/** The state that one push leaves in Redis for the next, on a real Redis. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import { storePush } from '../../../../common/cluster/inbox/push.js';

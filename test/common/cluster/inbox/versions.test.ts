@@ -13,7 +13,7 @@ import { confirmInbox, HISTORY_MS } from '../../../../common/cluster/inbox.js';
 import { type LinkedRedis, startLinkedRedis } from '../../../support/cluster/redis-link.js';
 
 const CHANNEL = 'll:{7}';
-const SCRIPT_BEFORE = readFileSync(new URL('../push-before.lua', import.meta.url), 'utf8');
+const SCRIPT_BEFORE = readFileSync(new URL('./push-before.lua', import.meta.url), 'utf8');
 
 let linked: LinkedRedis;
 
