@@ -14,7 +14,7 @@ import { closeHttp, createHttpServer, listenHttp } from '../common/http/server.j
 import { listenableHost } from '../common/net/any-host.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { GrpcConnections } from '../common/process/grpc/connections.js';
-import { answerDirectly } from '../common/process/grpc/direct-unary.js';
+import { DirectCalls, withClient } from '../common/process/grpc/direct-calls.js';
 import {
   bindGrpc,
   createGrpcServer,
@@ -144,7 +144,7 @@ await runRole(async () => {
     authenticator: auth.authenticator,
     metrics,
   });
-  const { grpc, connections, answerPushes, writers, shardQueries } = await createPushServer(
+  const { grpc, connections, direct, writers, shardQueries } = await createPushServer(
     context,
     channels,
   );
@@ -154,7 +154,7 @@ await runRole(async () => {
   const tls = await serverCredentials(config.backends.tls, log);
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   connections.attach(grpc.server);
-  answerPushes();
+  direct.attach(grpc.server);
   const health = setInterval(() => {
     const isServing = channels.readiness('publishing').notReady.length === 0 && !front?.isDraining;
     setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
@@ -166,7 +166,10 @@ await runRole(async () => {
     shardQueries.endWaits(WAITS_END_MS);
     const grace = WAITS_END_MS + ANSWERS_MS;
     await Promise.all([
-      stopGrpc(grpc, toServiceError(routerStopping()), grace, [PUSH_STREAM]),
+      stopGrpc(grpc, toServiceError(routerStopping()), grace, {
+        ownStreams: [PUSH_STREAM],
+        direct,
+      }),
       front?.close(),
     ]);
     control?.close();
@@ -228,8 +231,7 @@ async function followAssignment(
 interface PushServer {
   readonly grpc: GrpcServer;
   readonly connections: GrpcConnections;
-  /** To be called when it listens. */
-  readonly answerPushes: () => void;
+  readonly direct: DirectCalls;
   readonly writers: AcceptLevelWriters;
   readonly shardQueries: ShardQueries;
 }
@@ -260,15 +262,17 @@ async function createPushServer(
   const grpc = createGrpcServer([PUSH_SERVICE], {
     ...connections.options,
     'grpc.max_receive_message_length': messageBytesMax,
-    interceptors: [connections.boundCalls, streamIntake(messageBytesMax)],
+    interceptors: [withClient, connections.boundCalls, streamIntake(messageBytesMax)],
   });
   const service = createPushService({ pusher, backends, connections, log, stopping });
   grpc.server.addService(pushServiceDefinition, service);
-  const answerPushes = () =>
-    answerDirectly(grpc.server, pushServiceDefinition.push, service.push, {
-      requestBytesMax: messageBytesMax,
-      onCall: connections.onCall,
-      memory,
-    });
-  return { grpc, connections, answerPushes, writers, shardQueries };
+  const direct = new DirectCalls({
+    requestBytesMax: messageBytesMax,
+    callsPerConnectionMax: config.connections.callsPerConnectionMax,
+    onCall: connections.onCall,
+    onConnection: connections.open,
+    memory,
+  });
+  direct.add(pushServiceDefinition.push, service.push);
+  return { grpc, connections, direct, writers, shardQueries };
 }

@@ -4,7 +4,7 @@
  * has keepalive and age, too, but does not report them, and leaves the socket of a silent peer to the kernel
  * when the connection was closing already.
  */
-import { constants, type ServerHttp2Session } from 'node:http2';
+import { constants } from 'node:http2';
 import type { Socket } from 'node:net';
 import { TokenBucket } from '../token-bucket.js';
 
@@ -19,7 +19,23 @@ export interface ConnectionConfig {
   readonly ageGraceMs: number;
 }
 
-export type CloseReason = 'age' | 'grace' | 'handshake' | 'pings' | 'silent';
+export type CloseReason = 'age' | 'flood' | 'grace' | 'handshake' | 'pings' | 'protocol' | 'silent';
+
+/** HTTP/2 on a connection: ours, or that of the library. */
+export interface Session {
+  readonly destroyed: boolean;
+  /** Called at each ping of the client. */
+  onPing: () => void;
+  /** Called when the client's violation of the protocol, or its flood, ends the connection. */
+  onError: (error: { readonly code: number }) => void;
+  /** Whether the client was sent anything but answers to its pings since the last call. */
+  hasSentMore(): boolean;
+  ping(onAnswer: () => void): void;
+  goaway(code: number, text: string): void;
+  /** Takes no further calls, and ends with the last one. */
+  close(): void;
+  destroy(): void;
+}
 
 const AGE_JITTER = 0.1;
 /**
@@ -30,15 +46,12 @@ const PINGS_PER_SECOND = 1;
 const PINGS_BURST = 100;
 /** Time for a GOAWAY to reach the client before its connection is closed. */
 const GOAWAY_MS = 100;
-/** More bytes between two pings than the answer to one: a message was sent. */
-const PING_ANSWER_BYTES = 17;
 
 export class Connection {
-  #session: ServerHttp2Session | undefined;
+  #session: Session | undefined;
   readonly #retired = new Set<() => void>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #pings = new TokenBucket(PINGS_PER_SECOND, performance.now(), PINGS_BURST);
-  #bytesAtPing = 0;
   #isRetired = false;
   /** It pings too much, and is told so. */
   #isPinging = false;
@@ -58,10 +71,12 @@ export class Connection {
   }
 
   /** The handshake is complete. */
-  open(session: ServerHttp2Session): void {
+  open(session: Session): void {
     const { ageMsMax, keepaliveMs } = this.config;
     this.#session = session;
-    session.on('ping', () => this.#onPing(session));
+    session.onPing = () => this.#onPing(session);
+    session.onError = ({ code }) =>
+      this.onClose(code === constants.NGHTTP2_ENHANCE_YOUR_CALM ? 'flood' : 'protocol');
     this.#after(keepaliveMs, () => this.#ping(session));
     if (ageMsMax === 0) return;
     const jitter = 1 + AGE_JITTER * (2 * Math.random() - 1);
@@ -76,17 +91,14 @@ export class Connection {
     return () => this.#retired.delete(callback);
   }
 
-  #ping(session: ServerHttp2Session): void {
+  #ping(session: Session): void {
     if (session.destroyed) return;
     const { keepaliveMs, keepaliveTimeoutMs } = this.config;
     const timer = this.#after(keepaliveTimeoutMs, () => this.#close('silent'));
-    const onAnswer = () => {
+    session.ping(() => {
       this.#clear(timer);
       if (!session.destroyed) this.#after(keepaliveMs, () => this.#ping(session));
-    };
-    // Node sends no pings once either side is closing, but settings, which are answered as well.
-    if (session.closed) session.settings({}, onAnswer);
-    else session.ping(onAnswer);
+    });
   }
 
   /**
@@ -94,7 +106,7 @@ export class Connection {
    * connection. A first GOAWAY without a name, as gRFC A9 has it, would lose calls of Node.js: what its
    * HTTP/2 has queued when it reads such a GOAWAY is neither sent nor ended.
    */
-  #retire(session: ServerHttp2Session): void {
+  #retire(session: Session): void {
     if (session.destroyed) return;
     this.#isRetired = true;
     this.onClose('age');
@@ -103,19 +115,21 @@ export class Connection {
     for (const callback of this.#retired) callback();
   }
 
-  #onPing(session: ServerHttp2Session): void {
-    const sent = session.socket.bytesWritten;
-    const isMessageSent = sent - this.#bytesAtPing > PING_ANSWER_BYTES;
-    this.#bytesAtPing = sent;
-    if (isMessageSent || this.#isPinging || this.#pings.take(performance.now())) return;
+  #onPing(session: Session): void {
+    if (session.hasSentMore() || this.#isPinging || this.#pings.take(performance.now())) return;
     this.#isPinging = true;
-    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'));
-    this.#after(GOAWAY_MS, () => this.#close('pings'));
+    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 'too_many_pings');
+    this.onClose('pings');
+    this.#after(GOAWAY_MS, () => this.#destroy());
   }
 
   #close(reason: CloseReason): void {
     if (this.socket.destroyed) return;
     this.onClose(reason);
+    this.#destroy();
+  }
+
+  #destroy(): void {
     this.#session?.destroy();
     this.socket.destroy();
   }

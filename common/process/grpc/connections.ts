@@ -1,5 +1,4 @@
 /** All connections and calls of a gRPC server: their bounds, their age, and their metrics. */
-import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type {
   Server,
@@ -9,11 +8,13 @@ import type {
 } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { rejection } from '../errors.js';
+import type { Http2Connection } from '../http2/connection.js';
 import type { Metrics } from '../metrics.js';
 import { OWN_SERVICES, toServiceError } from './calls.js';
 import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
-import type { OnCall } from './direct-unary.js';
 import { http2ServersOf } from './grpc-server.js';
+import { LibrarySession } from './library-session.js';
+import type { OnCall } from './unary-call.js';
 
 export interface ConnectionsConfig extends ConnectionConfig {
   readonly connectionsMax: number;
@@ -45,7 +46,7 @@ export class GrpcConnections {
     );
     this.#closed = metrics.counter(
       `longline_${role}_grpc_connections_closed_total`,
-      'gRPC connections that the server closed, by reason: maximum age, grace after it, TLS handshake, too many pings, silent peer',
+      'gRPC connections that the server closed, by reason: maximum age, grace after it, TLS handshake, too many pings, silent peer, invalid HTTP/2, flood of HTTP/2 frames',
       ['reason'],
     );
     this.#rejected = metrics.counter(
@@ -66,9 +67,16 @@ export class GrpcConnections {
       http2Server.on('drop', () => this.#rejected.inc({ bound: 'connections' }));
       // Before the listener of Node, which opens the session.
       http2Server.prependListener('connection', (socket: Socket) => this.#add(socket));
-      http2Server.on('session', (session) => this.#connectionOf(session)?.open(session));
+      http2Server.on('session', (session) => {
+        this.#open.get(peerOf(session.socket))?.open(new LibrarySession(session));
+      });
     }
   }
+
+  /** A connection that does not belong to the library is ready for calls. */
+  readonly open = (connection: Http2Connection) => {
+    this.#open.get(peerOf(connection.socket))?.open(connection);
+  };
 
   /** Calls back when the connection of a peer has reached its age. Returns how to undo that. */
   onRetired(peer: string, callback: () => void): () => void {
@@ -84,10 +92,6 @@ export class GrpcConnections {
       // The peer may have opened another connection from the same port already.
       if (this.#open.get(peer) === connection) this.#open.delete(peer);
     });
-  }
-
-  #connectionOf(session: ServerHttp2Session): Connection | undefined {
-    return this.#open.get(peerOf(session.socket));
   }
 
   /** Like `addCodes`, it replaces methods of the call and returns the call itself. */

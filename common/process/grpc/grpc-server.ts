@@ -16,6 +16,8 @@ const HEALTH_SERVICE = 'grpc.health.v1.Health';
 export interface GrpcServer {
   readonly server: Server;
   readonly health: HealthImplementation;
+  /** Answer to health checks. */
+  healthStatus: 'SERVING' | 'NOT_SERVING';
   /** Full names for health checks; '' is the server itself. */
   readonly services: readonly string[];
   readonly streams: OpenStreams;
@@ -34,15 +36,21 @@ export function createGrpcServer(services: readonly string[], options: ServerOpt
   );
   health.addToServer(server);
   createReflection([...services, HEALTH_SERVICE]).addToServer(server);
-  return { server, health, services: checked, streams };
+  return { server, health, healthStatus: 'SERVING', services: checked, streams };
 }
 
-/** Answers health checks and watches of every service. */
-export function setHealth(
-  { health, services }: GrpcServer,
-  healthStatus: 'SERVING' | 'NOT_SERVING',
-): void {
-  for (const service of services) health.setStatus(service, healthStatus);
+/** Answers health checks and watches of every service; watches receive only changes. */
+export function setHealth(grpc: GrpcServer, healthStatus: 'SERVING' | 'NOT_SERVING'): void {
+  if (grpc.healthStatus === healthStatus) return;
+  grpc.healthStatus = healthStatus;
+  for (const service of grpc.services) grpc.health.setStatus(service, healthStatus);
+}
+
+interface StopOptions {
+  /** Paths of the streams that their service ends. */
+  readonly ownStreams?: readonly string[];
+  /** Has connections of its own. */
+  readonly direct?: { close(): void; destroy(): void };
 }
 
 /** Time for a status to reach a caller that reads. */
@@ -52,24 +60,25 @@ const STATUS_MS = 200;
  * Stops a server: its health is NOT_SERVING, it accepts no further calls, and streams that never end
  * by themselves end with the reason, on which clients retry. Calls in flight have `graceMs`; what is
  * open then belongs to a caller that does not read, and its connection is closed.
- * @param ownStreams paths of the streams that their service ends
  */
 export async function stopGrpc(
   grpc: GrpcServer,
   reason: Partial<ServiceError>,
   graceMs: number,
-  ownStreams: readonly string[] = [],
+  { ownStreams = [], direct }: StopOptions = {},
 ): Promise<void> {
   const { server, streams } = grpc;
   setHealth(grpc, 'NOT_SERVING');
   const stopped = new Promise<void>((resolve) => {
     server.tryShutdown(() => resolve());
   });
+  direct?.close();
   streams.end(reason, ownStreams);
   await within(graceMs, stopped);
   streams.end(reason, []);
   await within(STATUS_MS, stopped);
   server.forceShutdown();
+  direct?.destroy();
 }
 
 /** The HTTP/2 servers of a server that listens, which the library does not offer. */

@@ -1,4 +1,5 @@
-/** Callers see the same whether the library answers a call or `answerDirectly` does. */
+/** Callers see the same whether the library answers a call or `DirectCalls` does. */
+import { once } from 'node:events';
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import {
@@ -15,7 +16,8 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { rejection } from '../../../../common/process/errors.js';
 import { addCodes, toServiceError } from '../../../../common/process/grpc/calls.js';
-import { answerDirectly } from '../../../../common/process/grpc/direct-unary.js';
+import { DirectCalls } from '../../../../common/process/grpc/direct-calls.js';
+import { http2ServersOf } from '../../../../common/process/grpc/grpc-server.js';
 import { eventually } from '../../../support/eventually.js';
 
 const BYTES_MAX = 1_000_000;
@@ -39,6 +41,8 @@ interface Echo {
   /** Calls in progress, by the count of `onCall`. */
   readonly inProgress: () => number;
   readonly cancelled: () => number;
+  /** HTTP/2 connections that the library has had, those within the process included. */
+  readonly librarySessions: () => number;
   readonly stop: () => void;
 }
 
@@ -77,12 +81,26 @@ async function startEcho(isDirect: boolean): Promise<Echo> {
     inProgress++;
     return () => inProgress--;
   };
-  if (isDirect)
-    answerDirectly(server, echoMethod, echo, { requestBytesMax: BYTES_MAX, onCall, memory: ROOM });
+  let librarySessions = 0;
+  for (const http2Server of http2ServersOf(server)) {
+    http2Server.on('session', () => librarySessions++);
+  }
+  if (isDirect) {
+    const direct = new DirectCalls({
+      requestBytesMax: BYTES_MAX,
+      callsPerConnectionMax: 1_000,
+      onCall,
+      onConnection: () => {},
+      memory: ROOM,
+    });
+    direct.add(echoMethod, echo);
+    direct.attach(server);
+  }
   return {
     port,
     inProgress: () => inProgress,
     cancelled: () => cancelled,
+    librarySessions: () => librarySessions,
     stop: () => server.forceShutdown(),
   };
 }
@@ -197,6 +215,28 @@ test.each<[string, Buffer[], Record<string, string>?]>([
   expect(answer).toEqual(await request('library', parts, headers));
   expect(answer.http).toBeGreaterThan(0);
 });
+
+test.each([
+  ['the library has', '/longline.v1.Echo/Other', 1],
+  ['is direct has', PATH, 0],
+])(
+  'a connection whose first call %s its calls, and answers all others, too',
+  async (_, first, opened) => {
+    const { port, librarySessions } = servers.get('direct')!;
+    const before = librarySessions();
+    const client = connect(`http://127.0.0.1:${port}`);
+    sessions.set('first', client);
+    // The client answers the settings of the server before its first request.
+    await once(client, 'remoteSettings');
+    await request('first', [hello], { ':path': first });
+    expect(librarySessions() - before).toBe(opened);
+    expect((await request('first', [hello])).body).toBe(hello.toString('latin1'));
+    expect((await request('first', [hello], { ':path': '/longline.v1.Echo/Other' })).status).toBe(
+      '12',
+    );
+    expect(librarySessions() - before).toBe(1);
+  },
+);
 
 describe('a client of the library', () => {
   let client: Client;
