@@ -108,6 +108,11 @@ async function startEcho(isDirect: boolean): Promise<Echo> {
 const servers = new Map<string, Echo>();
 const sessions = new Map<string, ClientHttp2Session>();
 
+/** Servers that stop end their connections with an error. */
+function open(port: number): ClientHttp2Session {
+  return connect(`http://127.0.0.1:${port}`).on('error', () => {});
+}
+
 beforeAll(async () => {
   for (const [name, isDirect] of [
     ['library', false],
@@ -115,7 +120,7 @@ beforeAll(async () => {
   ] as const) {
     const server = await startEcho(isDirect);
     servers.set(name, server);
-    sessions.set(name, connect(`http://127.0.0.1:${server.port}`));
+    sessions.set(name, open(server.port));
   }
 });
 
@@ -224,7 +229,7 @@ test.each([
   async (_, first, opened) => {
     const { port, librarySessions } = servers.get('direct')!;
     const before = librarySessions();
-    const client = connect(`http://127.0.0.1:${port}`);
+    const client = open(port);
     sessions.set('first', client);
     // The client answers the settings of the server before its first request.
     await once(client, 'remoteSettings');
