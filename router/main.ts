@@ -7,6 +7,7 @@ import type { Assignment } from '../common/cluster/assignment.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { RoutersChannels } from '../common/cluster/presence/routers-channels.js';
+import { SubscriberCounts } from '../common/cluster/presence/subscriber-counts.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { HttpConnections } from '../common/http/connections.js';
@@ -41,6 +42,7 @@ import { EdgeLookup } from './lookup/edge-lookup.js';
 import { AcceptLevelWriters } from './push/accept-level-writer.js';
 import { Backends } from './push/backends.js';
 import { EdgePresence } from './push/edge-presence.js';
+import { ShardGroups } from './push/many/shard-groups.js';
 import { createPushService, pushServiceDefinition } from './push/push-service.js';
 import { Pusher, stopping as routerStopping } from './push/pusher.js';
 import { streamIntake } from './push/stream-intake.js';
@@ -120,7 +122,8 @@ await runRole(async () => {
 
   const stopBeacon = new RoutersChannels(link, shardCount).subscribe();
   const assignment = () => feed.current;
-  const edges = new EdgePresence({ link, shardCount, assignment, log, metrics });
+  const counts = new SubscriberCounts(link, log);
+  const edges = new EdgePresence({ link, shardCount, assignment, counts, log, metrics });
   const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
   const checkReadiness = () => {
     const notReady = [
@@ -147,6 +150,7 @@ await runRole(async () => {
   const { grpc, connections, direct, writers, shardQueries } = await createPushServer(
     context,
     channels,
+    new ShardGroups({ link, shardCount, assignment, counts }),
   );
 
   const httpPort = await listenHttp(http, host, config.httpPort);
@@ -240,6 +244,7 @@ interface PushServer {
 async function createPushServer(
   { config, log, metrics, link, memory, stopping }: RouterContext,
   channels: PrivateChannels,
+  groups: ShardGroups,
 ): Promise<PushServer> {
   const { shardCount, inFlightMax, inbox, payloadBytesMax } = config;
   const shardQueries = new ShardQueries({
@@ -264,7 +269,7 @@ async function createPushServer(
     'grpc.max_receive_message_length': messageBytesMax,
     interceptors: [withClient, connections.boundCalls, streamIntake(messageBytesMax)],
   });
-  const service = createPushService({ pusher, backends, connections, log, stopping });
+  const service = createPushService({ pusher, groups, backends, connections, log, stopping });
   grpc.server.addService(pushServiceDefinition, service);
   const direct = new DirectCalls({
     requestBytesMax: messageBytesMax,

@@ -31,6 +31,8 @@ type QueryBody = NonNullable<ShardEnvelope['body']>;
 /** The replies of the edges to one query that arrived in time. */
 export interface QueryResult {
   readonly bodies: readonly ReplyBody[];
+  /** At least one edge has received the query, and exactly those have replied. */
+  readonly haveAllReplied: boolean;
   /** Every edge that could have the client has replied, the owner among them. */
   readonly complete: boolean;
 }
@@ -49,7 +51,16 @@ interface PendingQuery {
   /** A final reply has arrived: only the result of sending is awaited. */
   hasFinalReply: boolean;
   readonly isFinal: ((body: ReplyBody) => boolean) | null;
+  /** Whether the owner's reply is awaited although all receivers have replied. */
+  readonly awaitsOwner: boolean;
   readonly resolve: (result: QueryResult | Rejection) => void;
+}
+
+/** How a query is sent, and when it is done before its timeout. */
+interface QueryOptions {
+  readonly isFinal: PendingQuery['isFinal'];
+  readonly awaitsOwner?: boolean;
+  readonly send?: SendEnvelope | undefined;
 }
 
 const PRESENCE_MS_MAX = 1_000;
@@ -106,12 +117,21 @@ export class ShardQueries {
     isFinal: PendingQuery['isFinal'],
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
-    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, isFinal, send);
+    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, { isFinal, send });
   }
 
-  /** Queries the edges of a shard about all clients of the shard. */
-  queryShard(shard: number, body: QueryBody, timeoutMs: number): Promise<QueryResult | Rejection> {
-    return this.#query(this.#names.channelOf(shard), '', body, timeoutMs, () => false);
+  /**
+   * Queries the edges of a shard about all clients of the shard.
+   * @param awaitsOwner false: resolves when all receivers have replied, also without the owner
+   */
+  queryShard(
+    shard: number,
+    body: QueryBody,
+    timeoutMs: number,
+    awaitsOwner = true,
+  ): Promise<QueryResult | Rejection> {
+    const options = { isFinal: () => false, awaitsOwner };
+    return this.#query(this.#names.channelOf(shard), '', body, timeoutMs, options);
   }
 
   #query(
@@ -119,8 +139,7 @@ export class ShardQueries {
     clientId: string,
     body: QueryBody,
     timeoutMs: number,
-    isFinal: PendingQuery['isFinal'],
-    send?: SendEnvelope,
+    { isFinal, awaitsOwner = true, send }: QueryOptions,
   ): Promise<QueryResult | Rejection> {
     const { link, channels, inFlightMax, memory } = this.options;
     const downReason = channels.downReason(channel);
@@ -151,6 +170,7 @@ export class ShardQueries {
         receivers: undefined,
         hasFinalReply: false,
         isFinal,
+        awaitsOwner,
         resolve,
       };
       this.#pending.set(queryId, query);
@@ -163,7 +183,7 @@ export class ShardQueries {
           this.#finish(queryId);
         } else if (result.type === 'published') {
           query.receivers = result.receivers;
-          if (query.hasFinalReply || isComplete(query)) this.#finish(queryId);
+          if (isDone(query)) this.#finish(queryId);
         }
         // Unknown: replies show that it was published; without any, the query times out.
       });
@@ -172,7 +192,7 @@ export class ShardQueries {
 
   /** @param queryId 0: no reply is requested */
   #seal(clientId: string, body: QueryBody, queryId: number, replyChannel = ''): Buffer {
-    if (body.$case === 'push') {
+    if (body.$case === 'push' && body.value.clientIds.length === 0) {
       const { payload, contentType, ttlMs } = body.value;
       return sealPush({ queryId, replyChannel, clientId, contentType, ttlMs, payload });
     }
@@ -232,8 +252,7 @@ export class ShardQueries {
       query.bodies.push(reply.body);
       if (reply.owner) query.hasOwnerReply = true;
       if (query.isFinal?.(reply.body)) query.hasFinalReply = true;
-      const isSent = query.receivers !== undefined;
-      if (isSent && (query.hasFinalReply || isComplete(query))) this.#finish(reply.queryId);
+      if (isDone(query)) this.#finish(reply.queryId);
     }
   }
 
@@ -241,7 +260,9 @@ export class ShardQueries {
     const query = this.#pending.get(queryId);
     if (query === undefined) return;
     this.#pending.delete(queryId);
-    query.resolve({ bodies: query.bodies, complete: isComplete(query) });
+    const { bodies } = query;
+    const haveAllReplied = bodies.length > 0 && bodies.length === query.receivers;
+    query.resolve({ bodies, haveAllReplied, complete: isComplete(query) });
   }
 }
 
@@ -251,6 +272,13 @@ export class ShardQueries {
 function redisRejection(reason: string): Rejection {
   const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
   return rejection(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
+}
+
+function isDone(query: PendingQuery): boolean {
+  const { receivers, hasFinalReply, awaitsOwner, bodies } = query;
+  if (receivers === undefined) return false;
+  const haveAllReplied = receivers > 0 && bodies.length >= receivers;
+  return hasFinalReply || isComplete(query) || (!awaitsOwner && haveAllReplied);
 }
 
 function isComplete({ hasOwnerReply, receivers, bodies }: PendingQuery): boolean {

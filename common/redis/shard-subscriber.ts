@@ -153,6 +153,12 @@ export class ShardSubscriber {
     return this.desired.get(channel)?.confirmedOn !== undefined;
   }
 
+  /** Whether both channels are confirmed, on one connection: its messages are in one order. */
+  areConfirmedTogether(a: string, b: string): boolean {
+    const connection = this.desired.get(a)?.confirmedOn;
+    return connection !== undefined && connection === this.desired.get(b)?.confirmedOn;
+  }
+
   get confirmedCount(): number {
     return this.confirmed;
   }

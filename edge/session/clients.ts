@@ -9,6 +9,7 @@
 
 import type { Counter } from 'prom-client';
 import type { Verified } from '../../common/auth/authenticator.js';
+import type { PushOutcome } from '../../common/cluster/push-outcomes.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -26,7 +27,7 @@ import type {
 } from '../protocol/protocol.js';
 import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
-import type { BroadcastCounts, PushOutcome, ShardClients } from '../shards/delivery.js';
+import type { BroadcastCounts, ShardClients } from '../shards/delivery.js';
 import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
@@ -188,12 +189,17 @@ export class Clients implements Host, ShardClients {
     return outcome;
   }
 
-  broadcast(shard: number, payload: Buffer, contentType: string): BroadcastCounts {
+  broadcast(
+    shards: readonly number[],
+    payload: Buffer,
+    contentType: string,
+    onWritten: (shard: number) => void,
+  ): BroadcastCounts {
     const { table, limits } = this.options;
     const message = { id: '', payload, contentType, ttlMs: 0 };
     return writeMany(
-      this.#manyWriter,
-      table.subscribedOf(shard),
+      { ...this.#manyWriter, onWritten: (connection) => onWritten(table.shardOf(connection)) },
+      shards.flatMap((shard) => [...table.subscribedOf(shard)]),
       (protocol, connection) => protocol.encodePush(connection, message),
       limits,
     );

@@ -17,6 +17,7 @@ export interface ManyWriter {
   readonly transport: Pick<Transport, 'writeMany'>;
   /** Ends a connection whose send buffer is full. */
   readonly onSlow: (connection: Connection) => void;
+  readonly onWritten?: (connection: Connection) => void;
 }
 
 /**
@@ -52,7 +53,7 @@ export function writeMany(
 }
 
 function writeSame(
-  { transport, onSlow }: ManyWriter,
+  { transport, onSlow, onWritten }: ManyWriter,
   connections: readonly Connection[],
   bytes: Buffer | undefined,
   counts: BroadcastCounts,
@@ -62,7 +63,10 @@ function writeSame(
   transport.writeMany(Float64Array.from(connections), connections.length, bytes, results);
   for (const [i, connection] of connections.entries()) {
     const result = WRITE_RESULTS[results[i]!];
-    if (result === 'accepted') counts.written++;
+    if (result === 'accepted') {
+      counts.written++;
+      onWritten?.(connection);
+    }
     if (result !== 'full') continue;
     onSlow(connection);
     counts.slow++;

@@ -11,6 +11,8 @@ import {
   type CountersLink,
   readShardCounters,
 } from '../../common/cluster/history/shard-counters.js';
+import { OUTCOME_NUMBERS, type PushOutcome } from '../../common/cluster/push-outcomes.js';
+import { shardOf } from '../../common/cluster/shard.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -18,6 +20,7 @@ import { isIntactAppendix, type ReceivedPush, readPush } from '../../common/wire
 import { unseal } from '../../common/wire/sealed-message.js';
 import {
   type Announcement,
+  type PushBody,
   type Reply,
   ShardEnvelope,
 } from '../../proto/gen/longline/v1/envelope.js';
@@ -30,13 +33,6 @@ import type { RedisClocks } from './redis-clocks.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
-
-/**
- * `absent` the client is not connected here · `written` handed to its socket · `catchingUp` its
- * connection is still receiving the backlog, which includes this push · `slow` its send buffer was
- * full and its connection was closed.
- */
-export type PushOutcome = 'absent' | 'written' | 'catchingUp' | 'slow';
 
 /** Connections that a broadcast was written to, and those that it closed as slow. */
 export interface BroadcastCounts {
@@ -55,8 +51,16 @@ export interface ShardClients {
   /** An edge, possibly this one, has announced a connection. */
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
   push(shard: number, clientId: string, message: Message): PushOutcome;
-  /** Writes a live-only push to every client of the shard. */
-  broadcast(shard: number, payload: Buffer, contentType: string): BroadcastCounts;
+  /**
+   * Writes a live-only push to every client of the shards.
+   * @param onWritten called with the shard of each client that it was written to
+   */
+  broadcast(
+    shards: readonly number[],
+    payload: Buffer,
+    contentType: string,
+    onWritten: (shard: number) => void,
+  ): BroadcastCounts;
   presence(shard: number, clientId: string): Presence | undefined;
   /** Returns false if the client is not connected here. */
   disconnect(shard: number, clientId: string): boolean;
@@ -66,7 +70,7 @@ export interface DeliveryOptions {
   readonly link: CountersLink;
   readonly names: ShardNames;
   readonly redisClocks: RedisClocks;
-  readonly shards: Pick<Shards, 'owns' | 'isConfirmed' | 'hasClients'>;
+  readonly shards: Pick<Shards, 'owns' | 'ownsBeside' | 'isConfirmed' | 'hasClients'>;
   readonly clients: ShardClients;
   readonly announcements: Announcements;
   readonly replies: Replies;
@@ -165,7 +169,7 @@ export class Delivery implements ShardHandler {
     replies.add(replyChannel, { queryId, owner: shards.owns(shard), body });
   }
 
-  /** Anything but a push, and a push of another version or one that is corrupt. */
+  /** Anything but a push to one client, and such a push of another version or a corrupt one. */
   #onOtherMessage(shard: number, payload: Buffer): void {
     const unsealed = unseal(payload);
     const isIntact = unsealed.type === 'intact' && isIntactAppendix(unsealed.appended, 0);
@@ -182,6 +186,8 @@ export class Delivery implements ShardHandler {
       const { edgeIncarnation, announcements } = envelope.body.value;
       const { clients } = this.options;
       for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
+    } else if (envelope.body?.$case === 'push' && envelope.body.value.clientIds.length > 0) {
+      this.#reply(shard, envelope, this.#pushToMany(shard, envelope.body.value));
     } else if (envelope.body?.$case === 'push') {
       this.#onPush(shard, { ...envelope, ...envelope.body.value, seq: Number(envelope.seq) });
     } else {
@@ -293,15 +299,33 @@ export class Delivery implements ShardHandler {
     this.options.clients.onGap(shard);
   }
 
+  /** Pushes to the clients of the shard, and to those of shards for which it may stand. */
+  #pushToMany(shard: number, { clientIds, ...push }: PushBody): Reply['body'] {
+    const { clients, names, rates, shards } = this.options;
+    const message = { id: '', ...push };
+    const outcomes = Buffer.alloc(clientIds.length);
+    for (const [i, clientId] of clientIds.entries()) {
+      const own = shardOf(clientId, names.shardCount);
+      if (own !== shard && !shards.ownsBeside(own, shard)) continue;
+      const outcome = clients.push(own, clientId, message);
+      if (outcome === 'written' || outcome === 'catchingUp') rates.count(own, 1);
+      outcomes[i] = OUTCOME_NUMBERS[outcome];
+    }
+    return { $case: 'multiPush', value: { outcomes } };
+  }
+
   /** Returns the body of the reply; undefined for an envelope that this version does not know. */
   #answer(shard: number, { clientId, body }: ShardEnvelope): Reply['body'] {
-    const { clients, rates } = this.options;
+    const { clients, rates, shards } = this.options;
     switch (body?.$case) {
       case 'broadcast': {
         const { payload, contentType } = body.value;
-        const counts = clients.broadcast(shard, payload, contentType);
-        rates.count(shard, counts.written);
-        return { $case: 'broadcast', value: counts };
+        const furtherShards = body.value.furtherShards.filter((each) =>
+          shards.ownsBeside(each, shard),
+        );
+        const count = (each: number) => rates.count(each, 1);
+        const counts = clients.broadcast([shard, ...furtherShards], payload, contentType, count);
+        return { $case: 'broadcast', value: { ...counts, furtherShards } };
       }
       case 'presence': {
         const presence = clients.presence(shard, clientId);

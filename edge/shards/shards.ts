@@ -28,7 +28,10 @@ export interface ShardsOptions {
   readonly edgeId: string;
   readonly names: ShardNames;
   readonly clientCounts: ClientCounts;
-  readonly subscriber: Pick<ShardSubscriber, 'subscribe' | 'unsubscribe' | 'isConfirmed'>;
+  readonly subscriber: Pick<
+    ShardSubscriber,
+    'subscribe' | 'unsubscribe' | 'isConfirmed' | 'areConfirmedTogether'
+  >;
   /** Bound on subscribed shards of other edges, above which no new guest is accepted. */
   readonly guestShardsMax: number;
   /**
@@ -78,6 +81,15 @@ export class Shards {
   isConfirmed(shard: number): boolean {
     const { names, subscriber } = this.options;
     return subscriber.isConfirmed(names.channelOf(shard));
+  }
+
+  /** Whether a message on the channel of `carrier` can stand for one on that of an owned shard. */
+  ownsBeside(shard: number, carrier: number): boolean {
+    const { names, subscriber } = this.options;
+    return (
+      this.owns(shard) &&
+      subscriber.areConfirmedTogether(names.channelOf(shard), names.channelOf(carrier))
+    );
   }
 
   hasClients(shard: number): boolean {

@@ -8,7 +8,7 @@
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import {
   COUNT_INTERVAL_MS,
-  SubscriberCounts,
+  type SubscriberCounts,
   ZEROS_MAX,
 } from '../../common/cluster/presence/subscriber-counts.js';
 import { ShardNames } from '../../common/cluster/shard-names.js';
@@ -20,6 +20,7 @@ export interface EdgePresenceOptions {
   readonly link: Pick<RedisLink, 'executeOn' | 'subscriber' | 'names' | 'masterCheck'>;
   readonly shardCount: number;
   readonly assignment: () => Assignment | undefined;
+  readonly counts: SubscriberCounts;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -30,14 +31,12 @@ type Zeros = ReadonlyMap<string, ReadonlyMap<string, number>>;
 const NAMED_MAX = 5;
 
 export class EdgePresence {
-  readonly #counts: SubscriberCounts;
   readonly #names: ShardNames;
   readonly #timer: NodeJS.Timeout;
   #zeros: Zeros = new Map();
 
   constructor(readonly options: EdgePresenceOptions) {
-    const { link, shardCount, log, metrics } = options;
-    this.#counts = new SubscriberCounts(link, log);
+    const { link, shardCount, metrics } = options;
     this.#names = new ShardNames(link.names, shardCount);
     metrics.gauges(
       'longline_router_edges_unseen',
@@ -71,7 +70,7 @@ export class EdgePresence {
     const counted = await Promise.all(
       Array.from(this.#sample(), async ([master, channels]) => {
         const edgeIds = [...channels.keys()];
-        const counts = await this.#counts.read(master, [...channels.values()]);
+        const counts = await this.options.counts.read(master, [...channels.values()]);
         const former = before.get(master);
         const zeros = edgeIds.map((edgeId, i) => {
           const zerosBefore = former?.get(edgeId) ?? 0;

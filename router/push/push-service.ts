@@ -16,7 +16,9 @@ import {
 } from '../../proto/gen/longline/v1/push.js';
 import type { Scope } from './backend-settings.js';
 import type { Backend, Backends } from './backends.js';
-import { broadcast, pushMany } from './fan-out.js';
+import { broadcast } from './many/broadcast.js';
+import { pushMany } from './many/push-many.js';
+import type { ShardGroups } from './many/shard-groups.js';
 import { type Pusher, stopping } from './pusher.js';
 import { decodeFrame, type Frame, type FrameItem } from './stream-frames.js';
 import { intakeOf, type StreamIntake } from './stream-intake.js';
@@ -26,6 +28,7 @@ const PUSH_OVERHEAD_BYTES = 512;
 
 interface PushServiceOptions {
   readonly pusher: Pusher;
+  readonly groups: ShardGroups;
   readonly backends: Backends;
   readonly connections: Pick<GrpcConnections, 'onRetired'>;
   readonly log: Logger;
@@ -43,7 +46,7 @@ export const pushServiceDefinition = {
 } as unknown as typeof PushServiceService;
 
 export function createPushService(options: PushServiceOptions): PushServiceServer {
-  const { pusher, backends } = options;
+  const { pusher, groups, backends } = options;
   const unary = unaryOf(options);
   return {
     push: unary('push', (request, call, backend) => {
@@ -52,14 +55,14 @@ export function createPushService(options: PushServiceOptions): PushServiceServe
     pushMany: unary('push', (request, call, backend) => {
       return (
         backend.rejectPushes(request.clientIds.length) ??
-        pushMany(pusher, request, answerByMs(call), () => call.cancelled)
+        pushMany(pusher, groups, request, answerByMs(call), () => call.cancelled)
       );
     }),
     broadcast: unary('push', (request, call, backend) => {
       const { waitMs, payloadBytesMax } = pusher.config;
       const isEnded = () => call.cancelled || options.stopping.aborted;
       const limits = { waitMs, payloadBytesMax, answerByMs: answerByMs(call), isEnded };
-      return backend.rejectPushes(1) ?? broadcast(pusher.shardQueries, request, limits);
+      return backend.rejectPushes(1) ?? broadcast(pusher.shardQueries, groups, request, limits);
     }),
     getPresence: unary('presence', ({ clientId }, call) => {
       return pusher.presence(clientId, answerByMs(call));

@@ -107,28 +107,52 @@ export class Pusher {
   /**
    * Not async, nor the functions it calls for a live push: each promise has a cost per push.
    * @param answerByMs when the response must be ready, in ms of the monotonic clock
+   * @param isCounted whether it counts against the rate of its client
    */
-  push(request: PushRequest, answerByMs: number): Promise<PushResponse | Rejection> {
-    const ttlMs = request.ttlMs ?? this.config.ttlDefaultMs;
-    const invalid = rejectPush(request, ttlMs, this.config);
-    if (invalid !== undefined) return Promise.resolve(this.rejected(invalid));
+  push(
+    request: PushRequest,
+    answerByMs: number,
+    isCounted = true,
+  ): Promise<PushResponse | Rejection> {
+    const ttlMs = this.ttlMsOf(request);
     const startedMs = performance.now();
-    if (startedMs >= this.shardQueries.waitsEndAtMs)
-      return Promise.resolve(this.rejected(stopping()));
-    const waitMs = Math.min(request.waitMs || this.config.waitMs, answerByMs - startedMs);
-    if (waitMs <= 0) return Promise.resolve(this.rejected(deadlineExceeded()));
-    const limited = this.#rates.reject(request.clientId, startedMs);
-    if (limited !== undefined) return Promise.resolve(this.rejected(limited));
+    const waitMs = this.admit(request, startedMs, answerByMs, isCounted);
+    if (typeof waitMs !== 'number') return Promise.resolve(this.rejected(waitMs));
     const responding =
       ttlMs === 0
         ? this.#pushLive(request, waitMs)
         : this.#pushDurable(request, ttlMs, startedMs + waitMs);
     return responding.then((response) => {
       if ('code' in response) return this.rejected(response);
-      this.#seconds.observe((performance.now() - startedMs) / 1_000);
-      this.#verdicts.get(response.verdict)!.inc();
+      this.onVerdict(response.verdict, startedMs);
       return response;
     });
+  }
+
+  ttlMsOf({ ttlMs }: Pick<PushRequest, 'ttlMs'>): number {
+    return ttlMs ?? this.config.ttlDefaultMs;
+  }
+
+  /** Returns how long the verdict of a push may be awaited, or why it is not begun. */
+  admit(
+    request: PushRequest,
+    nowMs: number,
+    answerByMs: number,
+    isCounted: boolean,
+  ): number | Rejection {
+    const invalid = rejectPush(request, this.ttlMsOf(request), this.config);
+    if (invalid !== undefined) return invalid;
+    if (nowMs >= this.shardQueries.waitsEndAtMs) return stopping();
+    const waitMs = Math.min(request.waitMs || this.config.waitMs, answerByMs - nowMs);
+    if (waitMs <= 0) return deadlineExceeded();
+    if (!isCounted) return waitMs;
+    return this.#rates.reject(request.clientId, nowMs) ?? waitMs;
+  }
+
+  /** Counts the verdict of a push that was begun at `startedMs`. */
+  onVerdict(verdict: Verdict, startedMs: number): void {
+    this.#seconds.observe((performance.now() - startedMs) / 1_000);
+    this.#verdicts.get(verdict)!.inc();
   }
 
   #pushLive(request: PushRequest, waitMs: number): Promise<PushResponse | Rejection> {
@@ -232,7 +256,8 @@ export class Pusher {
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
     const { clientId, payload, contentType, waitFor } = request;
-    const body = { $case: 'push', value: { payload, contentType, ttlMs } } as const;
+    const value = { payload, contentType, ttlMs, clientIds: [] };
+    const body = { $case: 'push', value } as const;
     const isFinal = waitFor === WaitFor.WAIT_FOR_STORED ? null : isFinalForPush;
     return this.shardQueries.query(clientId, body, waitMs, isFinal, send);
   }

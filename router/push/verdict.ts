@@ -10,7 +10,7 @@ export function isFinalForPush(body: ReplyBody): boolean {
   return body.$case === 'written';
 }
 
-export function verdictOfLive(answers: QueryResult): Verdict {
+export function verdictOfLive(answers: Pick<QueryResult, 'bodies' | 'complete'>): Verdict {
   if (answers.bodies.some(isFinalForPush)) return Verdict.VERDICT_WRITTEN;
   if (answers.bodies.some((body) => body.$case === 'slow')) return Verdict.VERDICT_SLOW;
   return answers.complete ? Verdict.VERDICT_OFFLINE : Verdict.VERDICT_UNKNOWN;

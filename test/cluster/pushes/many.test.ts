@@ -10,6 +10,7 @@ import { text } from 'node:stream/consumers';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
+import { shardOf } from '../../../common/cluster/shard.js';
 import { buildInfo } from '../../../common/process/build-info.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { readPush } from '../../../common/wire/push-envelope.js';
@@ -26,6 +27,7 @@ import {
   WaitFor,
 } from '../../../proto/gen/longline/v1/push.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
+import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
@@ -171,6 +173,67 @@ describe('Broadcast', () => {
     await expect(broadcast({ clientsPerSecond: 0 })).rejects.toMatchObject({
       code: status.INVALID_ARGUMENT,
     });
+  });
+});
+
+describe('guests', () => {
+  /** A device of edge-2 that follows no redirect, connected to edge-1. */
+  let guest: MqttDevice;
+  let guestId: string;
+  /** Clients of the same shard, at its owner. */
+  const neighbours: SseClient[] = [];
+  const neighbourIds: string[] = [];
+
+  beforeAll(async () => {
+    guestId = await running.clientIdOf('edge-2', 'guest');
+    const { length: shardCount } = await running.shards();
+    for (let i = 0; neighbourIds.length < 2; i++) {
+      const clientId = `neighbour-${i}`;
+      if (shardOf(clientId, shardCount) !== shardOf(guestId, shardCount)) continue;
+      neighbourIds.push(clientId);
+      neighbours.push(await SseClient.open(running.connectUrl(clientId)));
+    }
+    const { port } = new URL(running.cluster.edgeUrl('edge-1'));
+    guest = await MqttDevice.connect(Number(port), guestId);
+    await guest.subscribe(`push/${guestId}`);
+  }, 60_000);
+
+  afterAll(async () => {
+    for (const neighbour of neighbours) neighbour.close();
+    await guest.close();
+  });
+
+  async function expectEachOnce(data: string): Promise<void> {
+    await eventually(() => {
+      expect(guest.payloads.filter((payload) => payload === data)).toHaveLength(1);
+      for (const { events } of neighbours) {
+        expect(events.filter((event) => event.data === data)).toHaveLength(1);
+      }
+    });
+    await everyDeviceHas(data);
+  }
+
+  test('are reached once by a broadcast, as are the clients at the owner', async () => {
+    const answer = await broadcast({ payload: Buffer.from('guests'), clientsPerSecond: 100_000 });
+    expect(answer).toEqual({ written: 43, slow: 0, shardsUnknown: 0, shardsNotSent: 0 });
+    await expectEachOnce('guests');
+  });
+
+  test('are reached once by a live-only PushMany, as are the clients at the owner', async () => {
+    const clientIds = [...devices.keys(), ...neighbourIds, guestId, 'nowhere'];
+    const many = await pushMany({ clientIds, payload: Buffer.from('many guests'), ttlMs: 0 });
+    expect(countsOf(many)).toEqual({ VERDICT_WRITTEN: 43, VERDICT_OFFLINE: 1 });
+    await expectEachOnce('many guests');
+  });
+});
+
+test('a client that a live-only PushMany lists twice gets two pushes', async () => {
+  const clientIds = ['there-1', 'there-2', 'there-1'];
+  const many = await pushMany({ clientIds, payload: Buffer.from('twice'), ttlMs: 0 });
+  expect(countsOf(many)).toEqual({ VERDICT_WRITTEN: 3 });
+  await eventually(() => {
+    const { events } = devices.get('there-1')!;
+    expect(events.filter(({ data }) => data === 'twice')).toHaveLength(2);
   });
 });
 

@@ -52,7 +52,7 @@ describe('the envelope of a push', () => {
         const payload = Buffer.from(push.payload);
         expect(ShardEnvelope.decode(unsealed.content)).toEqual({
           ...{ queryId, replyChannel, clientId, id: '', seq: '' },
-          body: { $case: 'push', value: { payload, contentType, ttlMs } },
+          body: { $case: 'push', value: { payload, contentType, ttlMs, clientIds: [] } },
         });
         expect(bytes.subarray(bytes.length - payload.length).equals(payload)).toBe(true);
       }),
@@ -94,6 +94,25 @@ describe('the envelope of a push', () => {
     const envelope = ShardEnvelope.fromPartial({ queryId: 1, body: { $case: 'push', value } });
     const bytes = seal(ShardEnvelope.encode({ ...envelope, ...changes }).finish());
     expect(readPush(bytes)).toBeUndefined();
+  });
+
+  test('one to several clients is left to the generated code', () => {
+    const clientIds = fc.array(fc.string(), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(pushes, clientIds, ({ queryId, replyChannel, ...push }, several) => {
+        const { contentType, ttlMs } = push;
+        const value = {
+          payload: Buffer.from(push.payload),
+          contentType,
+          ttlMs,
+          clientIds: several,
+        };
+        const envelope = { queryId, replyChannel, clientId: '', id: '', seq: '' };
+        const body = { $case: 'push', value } as const;
+        const bytes = seal(ShardEnvelope.encode({ ...envelope, body }).finish());
+        expect(readPush(bytes)).toBeUndefined();
+      }),
+    );
   });
 
   test('random bytes behind a right seal are read or not, and never throw', () => {

@@ -1,12 +1,13 @@
 /** Delivery of durable pushes that arrive twice, late, or with a number that was used before. */
 import { beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { shardOf } from '../../../common/cluster/shard.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { Delivery, type DeliveryOptions } from '../../../edge/shards/delivery.js';
 import { RedisClocks } from '../../../edge/shards/redis-clocks.js';
-import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
+import { type Reply, ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 import { eventually } from '../../support/eventually.js';
 
 const SHARD = 0;
@@ -15,6 +16,9 @@ let delivered: string[];
 let gaps: number;
 let losses: [before: number, now: number][];
 let replies: number;
+let lastReply: Reply['body'];
+/** Shards whose messages were counted. */
+let rates: number[];
 /** The counter of the shard in Redis; undefined while Redis is unreachable. */
 let counter: number | undefined;
 let delivery: Delivery;
@@ -25,6 +29,7 @@ beforeEach(() => {
   delivered = [];
   gaps = replies = 0;
   losses = [];
+  rates = [];
   counter = formerShard = undefined;
   const options = {
     link: {
@@ -38,18 +43,33 @@ beforeEach(() => {
     redisClocks: new RedisClocks(4),
     shards: {
       owns: (shard: number) => shard !== formerShard,
+      ownsBeside: (shard: number, carrier: number) => carrier === SHARD && shard === 1,
       isConfirmed: () => true,
       hasClients: (shard: number) => shard !== formerShard,
     },
     clients: {
-      push: (_shard: number, _clientId: string, { id }: { id: string }) => {
-        delivered.push(id);
+      push: (_shard: number, clientId: string, { id }: { id: string }) => {
+        delivered.push(id || clientId);
         return 'written';
+      },
+      broadcast: (
+        shards: readonly number[],
+        _payload: Buffer,
+        _contentType: string,
+        onWritten: (shard: number) => void,
+      ) => {
+        for (const shard of shards) onWritten(shard);
+        return { written: shards.length, slow: 0 };
       },
       onGap: () => gaps++,
     },
-    replies: { add: () => replies++ },
-    rates: { count: () => {} },
+    replies: {
+      add: (_channel: string, { body }: Reply) => {
+        replies++;
+        lastReply = body;
+      },
+    },
+    rates: { count: (shard: number) => rates.push(shard) },
     lostHistory: {
       onCounterFell: (_shard: number, before: number, now: number) => losses.push([before, now]),
     },
@@ -60,7 +80,7 @@ beforeEach(() => {
 });
 
 function receive(seq: number, id = `${1_000 + seq}-0`, shard = SHARD): void {
-  const body = { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000 };
+  const body = { payload: Buffer.from('p'), contentType: '', ttlMs: 60_000, clientIds: [] };
   const envelope = ShardEnvelope.encode({
     queryId: seq,
     replyChannel: 'lr:{0}:r',
@@ -125,4 +145,30 @@ test('a loss makes the counters of shards be read that the edge does not serve a
     [6, 5],
     [9, 4],
   ]);
+});
+
+function receiveLive(body: ShardEnvelope['body']): void {
+  const envelope = { queryId: 1, replyChannel: 'lr:{0}:r', clientId: '', body, id: '', seq: '' };
+  delivery.onMessage(SHARD, Buffer.from(ShardEnvelope.encode(envelope).finish()));
+}
+
+test('a broadcast is written to those further shards for which its channel may stand', () => {
+  const value = { payload: Buffer.from('p'), contentType: '', furtherShards: [1, 2, 9_999] };
+  receiveLive({ $case: 'broadcast', value });
+  expect(lastReply).toEqual({
+    $case: 'broadcast',
+    value: { written: 2, slow: 0, furtherShards: [1] },
+  });
+  expect(rates).toEqual([SHARD, 1]);
+});
+
+test('a push to several clients is processed for the same shards, and the reply says for which', () => {
+  const clientIds = Array.from({ length: 40 }, (_, i) => `client-${i}`);
+  const value = { payload: Buffer.from('p'), contentType: '', ttlMs: 0, clientIds };
+  receiveLive({ $case: 'push', value });
+  const isProcessed = (clientId: string) => [SHARD, 1].includes(shardOf(clientId, 4));
+  expect(delivered).toEqual(clientIds.filter(isProcessed));
+  const outcomes = Buffer.from(clientIds.map((clientId) => (isProcessed(clientId) ? 4 : 0)));
+  expect(lastReply).toEqual({ $case: 'multiPush', value: { outcomes } });
+  expect(rates).toEqual(delivered.map((clientId) => shardOf(clientId, 4)));
 });

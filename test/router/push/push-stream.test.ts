@@ -34,6 +34,7 @@ import {
   Verdict,
 } from '../../../proto/gen/longline/v1/push.js';
 import { Backends } from '../../../router/push/backends.js';
+import type { ShardGroups } from '../../../router/push/many/shard-groups.js';
 import { createPushService, pushServiceDefinition } from '../../../router/push/push-service.js';
 import type { Pusher } from '../../../router/push/pusher.js';
 import { streamIntake } from '../../../router/push/stream-intake.js';
@@ -93,7 +94,8 @@ beforeEach(async () => {
     new Metrics(),
     'router',
   );
-  const options = { pusher, backends, connections, log, stopping: stopping.signal };
+  const groups = {} as ShardGroups;
+  const options = { pusher, groups, backends, connections, log, stopping: stopping.signal };
   const service = createPushService(options);
   grpc.server.addService(pushServiceDefinition, service);
   const port = await bindGrpc(grpc.server, '127.0.0.1', 0);

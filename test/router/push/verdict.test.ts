@@ -37,7 +37,9 @@ describe('the verdict of a durable push', () => {
     ['Redis never answered, but an edge was notified', [absent], false, Verdict.VERDICT_STORED],
     ['no edge has answered', [], false, Verdict.VERDICT_UNKNOWN],
   ])('when %s', (_condition, bodies, isStored, verdict) => {
-    expect(verdictOfDurable({ bodies, complete: false }, isStored)).toBe(verdict);
+    expect(verdictOfDurable({ bodies, complete: false, haveAllReplied: false }, isStored)).toBe(
+      verdict,
+    );
   });
 });
 

@@ -6,7 +6,10 @@
  * that does not answer cost one timeout together, not one each. For one caller of `untilFree`. The
  * number of unfinished queries never exceeds `pendingMax`.
  */
+import type { ShardQueries } from '../../../common/cluster/shard-query.js';
 
+/** One call may use this share of the shard queries in flight that the router permits. */
+const IN_FLIGHT_SHARE = 1 / 4;
 /** A healthy edge answers within milliseconds. */
 const HOLD_MS = 100;
 const TICK_MS = 25;
@@ -52,9 +55,13 @@ export class Places {
     });
   }
 
-  /** @throws the error of a query that failed */
-  untilDone(): Promise<void> {
-    return this.#until(() => this.#pending === 0);
+  /**
+   * Resolves when no query is pending, with true, or when `isDue` is true, with false.
+   * @throws the error of a query that failed
+   */
+  async untilDone(isDue = () => false): Promise<boolean> {
+    await this.#until(() => isDue() || this.#pending === 0);
+    return !isDue();
   }
 
   close(): void {
@@ -81,4 +88,8 @@ export class Places {
     }
     this.#wake();
   }
+}
+
+export function shareOfInFlight({ inFlightMax }: Pick<ShardQueries, 'inFlightMax'>): number {
+  return Math.floor(inFlightMax * IN_FLIGHT_SHARE);
 }

@@ -1,0 +1,202 @@
+/** PushMany in a cluster that the test invents, with callers that go. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { OUTCOME_NUMBERS } from '../../../../common/cluster/push-outcomes.js';
+import type { QueryResult } from '../../../../common/cluster/shard-query.js';
+import { type Rejection, rejection } from '../../../../common/process/errors.js';
+import type { PushBody } from '../../../../proto/gen/longline/v1/envelope.js';
+import {
+  PushManyRequest,
+  type PushManyResponse,
+  type PushRequest,
+  type PushResponse,
+  Verdict,
+} from '../../../../proto/gen/longline/v1/push.js';
+import { pushMany } from '../../../../router/push/many/push-many.js';
+import type { Pusher } from '../../../../router/push/pusher.js';
+
+describe('PushMany', () => {
+  const clientIds = Array.from({ length: 5_000 }, (_, i) => `c${i}`);
+
+  async function runMany(
+    answerOf: (clientId: string) => Verdict | Rejection,
+    { isEnded = (_begun: number): boolean => false, ids = clientIds } = {},
+  ) {
+    const fake = { begun: 0, done: 0, abandoned: 0 };
+    const pusher = {
+      shardQueries: { shardOf: () => 0, inFlightMax: 100_000 },
+      ttlMsOf: () => 60_000,
+      push: async ({ clientId }: PushRequest): Promise<PushResponse | Rejection> => {
+        fake.begun++;
+        await sleep(5);
+        fake.done++;
+        const answer = answerOf(clientId);
+        if (typeof answer !== 'number') return answer;
+        return { verdict: answer, messageId: '', acceptLevel: 0 };
+      },
+      onAbandoned: (count: number) => {
+        fake.abandoned += count;
+      },
+    } as unknown as Pusher;
+    const groups = { group: () => [], withOneSubscriber: async () => new Set<number>() };
+    const request = PushManyRequest.fromPartial({ clientIds: ids });
+    const response = await pushMany(pusher, groups, request, Number.POSITIVE_INFINITY, () =>
+      isEnded(fake.begun),
+    );
+    return { ...fake, response: response as PushManyResponse };
+  }
+
+  test('names every client whose verdict is UNKNOWN', async () => {
+    const isUnknown = (clientId: string) => clientId.endsWith('7');
+    const { response } = await runMany((clientId) =>
+      isUnknown(clientId) ? Verdict.VERDICT_UNKNOWN : Verdict.VERDICT_WRITTEN,
+    );
+    expect([...response.unknownClientIds].sort()).toEqual(clientIds.filter(isUnknown).sort());
+    const unknown = response.counts.find(({ verdict }) => verdict === Verdict.VERDICT_UNKNOWN);
+    expect(unknown?.count).toBe(response.unknownClientIds.length);
+  });
+
+  test('begins no push after its caller has gone, and completes those in flight', async () => {
+    const isEnded = (begun: number) => begun >= 1_500;
+    const { begun, done, abandoned } = await runMany(() => Verdict.VERDICT_WRITTEN, { isEnded });
+    expect(begun).toBe(1_500);
+    expect(done).toBe(1_500);
+    expect(abandoned).toBe(clientIds.length - 1_500);
+  });
+
+  test('cuts invalid clientIds in its failures, so that the response stays small', async () => {
+    const ids = ['x'.repeat(100_000)];
+    const invalid = rejection('CLIENT_ID_INVALID', 'the clientId is longer than 256 bytes');
+    const { response } = await runMany(() => invalid, { ids });
+    expect(response.failures).toEqual([{ clientId: 'x'.repeat(256), failure: invalid }]);
+  });
+});
+
+describe('a live-only PushMany', () => {
+  const SHARDS = 16;
+  const shardOf = (clientId: string) => Number(clientId.split('-')[0]);
+  const connected = (clientId: string) => !clientId.endsWith('away');
+
+  interface Cluster {
+    /** By shard: its owner, and whether a guest of it makes a second subscriber. */
+    readonly owners: readonly number[];
+    readonly guests: readonly boolean[];
+    /** Edges of an earlier version, and edges that process but do not answer. */
+    readonly isOld: readonly boolean[];
+    readonly isSilent: readonly boolean[];
+    /** By shard: the owner in the router's assignment. */
+    readonly assumed: readonly number[];
+  }
+
+  async function runLive(cluster: Cluster, clientIds: readonly string[]) {
+    const { owners, guests, isOld, isSilent, assumed } = cluster;
+    const processed = new Map<string, number>();
+    const note = (clientId: string) => {
+      processed.set(clientId, (processed.get(clientId) ?? 0) + 1);
+    };
+    let messages = 0;
+    const queryShard = async (carrier: number, body: { value: PushBody }): Promise<QueryResult> => {
+      messages++;
+      const owner = owners[carrier]!;
+      const outcomes = Buffer.alloc(body.value.clientIds.length);
+      for (const [i, clientId] of body.value.clientIds.entries()) {
+        if (isOld[owner] || owners[shardOf(clientId)] !== owner) continue;
+        note(clientId);
+        outcomes[i] = OUTCOME_NUMBERS[connected(clientId) ? 'written' : 'absent'];
+      }
+      if (isSilent[owner]) return { bodies: [], haveAllReplied: false, complete: false };
+      const reply = isOld[owner]
+        ? ({ $case: 'absent', value: {} } as const)
+        : ({ $case: 'multiPush', value: { outcomes } } as const);
+      return { bodies: [reply], haveAllReplied: true, complete: true };
+    };
+    const verdicts: Verdict[] = [];
+    const pusher = {
+      shardQueries: { shardOf, inFlightMax: 100_000, queryShard },
+      ttlMsOf: () => 0,
+      admit: ({ clientId }: PushRequest) =>
+        clientId.endsWith('bad') ? rejection('RATE_LIMITED', 'too many') : 1_000,
+      rejected: (rejected: Rejection) => rejected,
+      onVerdict: (verdict: Verdict) => verdicts.push(verdict),
+      onAbandoned: () => {},
+      push: async ({ clientId }: PushRequest, _answerByMs: number, isCounted: boolean) => {
+        if (clientId.endsWith('bad') && isCounted) return rejection('RATE_LIMITED', 'too many');
+        note(clientId);
+        const verdict = connected(clientId) ? Verdict.VERDICT_WRITTEN : Verdict.VERDICT_OFFLINE;
+        return { verdict, messageId: '', acceptLevel: 0 };
+      },
+    } as unknown as Pusher;
+    const groups = {
+      group: (shards: Iterable<number>) => {
+        const all = [...shards];
+        return [0, 1, 2].map((edge) => all.filter((shard) => assumed[shard] === edge));
+      },
+      withOneSubscriber: async (shards: readonly number[]) =>
+        new Set(shards.filter((shard) => !guests[shard])),
+    };
+    const request = PushManyRequest.fromPartial({ clientIds: [...clientIds], ttlMs: 0 });
+    const never = Number.POSITIVE_INFINITY;
+    const response = await pushMany(pusher, groups, request, never, () => false);
+    return { processed, messages, response: response as PushManyResponse };
+  }
+
+  const edges = <Value>(value: fc.Arbitrary<Value>) =>
+    fc.array(value, { minLength: 3, maxLength: 3 });
+  const shards = <Value>(value: fc.Arbitrary<Value>) =>
+    fc.array(value, { minLength: SHARDS, maxLength: SHARDS });
+  const anyCluster = fc.record({
+    owners: shards(fc.nat(2)),
+    guests: shards(fc.nat(4).map((each) => each === 0)),
+    isOld: edges(fc.boolean()),
+    isSilent: edges(fc.nat(4).map((each) => each === 0)),
+    assumed: shards(fc.nat(2)),
+  });
+  const client = fc
+    .tuple(fc.nat(SHARDS - 1), fc.nat(20), fc.constantFrom('here', 'away', 'bad'))
+    .map((parts) => parts.join('-'));
+
+  test('processes each push once, and never claims more than was answered', async () => {
+    const anyClients = fc.uniqueArray(client, { minLength: 1, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(anyCluster, anyClients, async (cluster, clientIds) => {
+        const { processed, response } = await runLive(cluster, clientIds);
+        const unknown = new Set(response.unknownClientIds);
+        let [written, offline, failed] = [0, 0, 0];
+        for (const clientId of clientIds) {
+          const times = processed.get(clientId) ?? 0;
+          if (clientId.endsWith('bad')) {
+            expect(times).toBe(0);
+            failed++;
+          } else if (unknown.has(clientId)) expect(times).toBeLessThanOrEqual(1);
+          else {
+            expect(times).toBe(1);
+            if (connected(clientId)) written++;
+            else offline++;
+          }
+        }
+        const counts = new Map(response.counts.map(({ verdict, count }) => [verdict, count]));
+        expect(counts.get(Verdict.VERDICT_WRITTEN) ?? 0).toBe(written);
+        expect(counts.get(Verdict.VERDICT_OFFLINE) ?? 0).toBe(offline);
+        expect(counts.get(Verdict.VERDICT_UNKNOWN) ?? 0).toBe(unknown.size);
+        expect(response.failed).toBe(failed);
+        if (!cluster.isSilent.includes(true)) expect(unknown.size).toBe(0);
+      }),
+    );
+  });
+
+  test('sends few messages', async () => {
+    const cluster = {
+      owners: Array.from({ length: SHARDS }, (_, shard) => shard % 3),
+      guests: new Array<boolean>(SHARDS).fill(false),
+      isOld: [false, false, false],
+      isSilent: [false, false, false],
+      assumed: Array.from({ length: SHARDS }, (_, shard) => shard % 3),
+    };
+    const clientIds = Array.from({ length: 3_000 }, (_, i) => `${i % SHARDS}-${i}-here`);
+    const { messages, response } = await runLive(cluster, clientIds);
+    expect(response.counts).toEqual([{ verdict: Verdict.VERDICT_WRITTEN, count: 3_000 }]);
+    // 250 clients in a message, and the last of each edge.
+    expect(messages).toBeLessThanOrEqual(15);
+  });
+});
