@@ -91,6 +91,7 @@ export function createEdge(options: EdgeOptions) {
       sessions.reconnectLoops.add(clientId, 'rejected', performance.now()),
     pendingReads: () => catchUp.pendingReads,
     memory,
+    pushesWritten: () => sessions.rates.written,
     metrics,
   });
   return { ...sessions, transport, peers, mqttConnections, shutdown, feed, goaways, port };

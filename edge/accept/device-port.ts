@@ -66,6 +66,8 @@ export interface DevicePortOptions {
   readonly pendingReads: () => number;
   /** While it is low, no new device is admitted. */
   readonly memory: Pick<MemoryWatch, 'isLow'>;
+  /** Pushes that were written to devices until now. */
+  readonly pushesWritten: () => number;
   readonly metrics: Metrics;
 }
 
@@ -176,9 +178,9 @@ export class DevicePort implements TransportEvents {
    * @param lateMs how late this call is
    */
   admitQueued(lateMs: number): void {
-    const { transport, pendingReads } = this.options;
+    const { transport, pendingReads, pushesWritten } = this.options;
     const isConnected = (connection: Connection) => this.#pending.has(connection);
-    const pressure = { lateMs, reads: pendingReads() };
+    const pressure = { lateMs, reads: pendingReads(), pushes: pushesWritten() };
     const { admitted, expired } = this.#handshakes.step(performance.now(), pressure, isConnected);
     transport.acceptAtMost(this.#handshakes.accepts);
     for (const connection of expired) {

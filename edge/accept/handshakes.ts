@@ -7,14 +7,17 @@
  * New devices are rejected when half of the room is taken, so that they cannot displace the others.
  *
  * The rate adapts to the load that it causes, as a sender's window adapts to loss (RFC 5681), and a
- * rate that is not used is not kept (RFC 7661). It starts low and grows a little in every step in
- * which devices wait. It falls by a third when the event loop is late or inboxes are not read as
- * fast as devices arrive, and returns to its start when no device waits. So the capacity of the
- * machine and of its Redis need not be configured.
+ * rate that is not used is not kept (RFC 7661). It starts at a rate at which the devices of one
+ * edge that has died are back in a second, and grows a little in every step in which devices wait.
+ * It falls by a third when the event loop is late or inboxes are not read as fast as devices
+ * arrive, but at most ten times a second, because the effect shows only later. It returns to its
+ * start when no device waits. So the capacity of the machine and of its Redis need not be
+ * configured. While no pushes are written, a late event loop delays none, and may be later.
  * This is a control loop with a queue: a TokenBucket has a rate that is configured, and rejects.
  *
- * Connections are accepted at one and a half times that rate. The others wait in the kernel:
- * accepting ten thousand at once takes a second in which no device is served.
+ * Connections are accepted at one and a half times that rate, and not while the queues are as long
+ * as can be admitted in some seconds. The others wait in the kernel: accepting ten thousand at once
+ * takes a second in which no device is served, and a device that waits there is not rejected.
  */
 
 export interface HandshakeOptions {
@@ -35,21 +38,29 @@ export interface Pressure {
   readonly lateMs: number;
   /** Inbox reads that are running or queued. */
   readonly reads: number;
+  /** Pushes that were written to devices until now. */
+  readonly pushes: number;
 }
 
 /** Interval of `step`. */
 export const HANDSHAKE_STEP_MS = 20;
 /** A later event loop delays devices that are already connected. */
-const LATE_MS = 10;
+const LATE_MS = 5;
 /** The reads of one step end before the next, unless Redis or the edge is overloaded. */
 const READS_MAX = 16;
-/** Start of the growth; this and all values below were chosen with bench:storm. */
-const PER_SECOND_AT_FIRST = 500;
+/** The same two while no push was written for a second. */
+const LATE_MS_WITHOUT_PUSHES = 50;
+const READS_MAX_WITHOUT_PUSHES = 64;
+const WITHOUT_PUSHES_STEPS = 50;
+/** Start of the growth; this and all values below were chosen with bench:storm and bench:failover. */
+const PER_SECOND_AT_FIRST = 2_000;
 /** Even a busy edge admits some, or a reconnect storm would never end. */
-const PER_SECOND_MIN = 200;
-/** Doubles in 1.4 s; stays level if every fortieth step lowers the rate. */
-const RAISE = 1.01;
+const PER_SECOND_MIN = 300;
+/** Doubles in half a second. */
+const RAISE = 1.03;
 const LOWER = 0.67;
+/** The rate is not lowered again for this many steps: devices admitted before still cause load. */
+const LOWER_INTERVAL_STEPS = 5;
 /** After an idle time no more than this many steps' worth are admitted at once. */
 const BURST_STEPS = 2;
 /** A lead, so that returning devices have sent their request before it is the turn of new ones. */
@@ -58,6 +69,8 @@ const ACCEPTS_PER_ADMISSION = 1.5;
 const ACCEPTS_PER_SECOND_MIN = 300;
 /** The same while no device waits. */
 const ACCEPTS_PER_SECOND_IDLE = 1_000;
+/** No connection is accepted while the queues take longer than this at the current rate. */
+const QUEUED_S_MAX = 10;
 
 interface Queued<Item> {
   readonly item: Item;
@@ -70,6 +83,9 @@ export class Handshakes<Item> {
   readonly #others = new Set<Queued<Item>>();
   #perSecond: number;
   #credit: number;
+  #stepsSinceLowered = LOWER_INTERVAL_STEPS;
+  #pushes = 0;
+  #stepsSincePush = WITHOUT_PUSHES_STEPS;
 
   constructor(readonly options: HandshakeOptions) {
     this.#perSecond = this.#perSecondAtFirst;
@@ -88,6 +104,7 @@ export class Handshakes<Item> {
   /** Number of connections to accept until the next step. */
   get accepts(): number {
     if (!this.#isPaced) return Number.POSITIVE_INFINITY;
+    if (this.queuedCount > this.#perSecond * QUEUED_S_MAX) return 0;
     const least = this.queuedCount === 0 ? ACCEPTS_PER_SECOND_IDLE : ACCEPTS_PER_SECOND_MIN;
     const perSecond = Math.max(least, this.#perSecond * ACCEPTS_PER_ADMISSION);
     return Math.ceil((perSecond * HANDSHAKE_STEP_MS) / 1_000);
@@ -143,15 +160,26 @@ export class Handshakes<Item> {
     return { admitted, expired };
   }
 
-  #nextPerSecond({ lateMs, reads }: Pressure): number {
+  #nextPerSecond(pressure: Pressure): number {
     const { perSecondMax } = this.options;
     const now = this.#perSecond;
-    if (lateMs > LATE_MS || reads > READS_MAX) {
+    this.#stepsSinceLowered++;
+    if (this.#isTooHigh(pressure)) {
+      if (this.#stepsSinceLowered < LOWER_INTERVAL_STEPS) return now;
+      this.#stepsSinceLowered = 0;
       return Math.max(Math.min(perSecondMax, PER_SECOND_MIN), now * LOWER);
     }
     if (this.queuedCount > 0) return Math.min(perSecondMax, now * RAISE);
     const atFirst = this.#perSecondAtFirst;
     return now < atFirst ? Math.min(atFirst, now * RAISE) : Math.max(atFirst, now / RAISE);
+  }
+
+  #isTooHigh({ lateMs, reads, pushes }: Pressure): boolean {
+    this.#stepsSincePush = pushes > this.#pushes ? 0 : this.#stepsSincePush + 1;
+    this.#pushes = pushes;
+    return this.#stepsSincePush < WITHOUT_PUSHES_STEPS
+      ? lateMs > LATE_MS || reads > READS_MAX
+      : lateMs > LATE_MS_WITHOUT_PUSHES || reads > READS_MAX_WITHOUT_PUSHES;
   }
 
   get #isPaced(): boolean {

@@ -16,6 +16,7 @@ export class MessageRates {
   /** Exponential moving average: the older a moment, the lower its weight. */
   readonly #smoothed: Float32Array;
   readonly #perSecond: Float32Array;
+  #written = 0;
   /** Weight of all measured time: below 1 until enough has passed. */
   #weight = 0;
 
@@ -30,6 +31,12 @@ export class MessageRates {
 
   count(shard: number, messages: number): void {
     this.#counts[shard]! += messages;
+    this.#written += messages;
+  }
+
+  /** Pushes of all shards until now. */
+  get written(): number {
+    return this.#written;
   }
 
   /** Returns the rates by shard; within `WINDOW_MS` of the last measurement, the same again. */

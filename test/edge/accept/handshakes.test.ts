@@ -2,14 +2,18 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { HANDSHAKE_STEP_MS, Handshakes, type Pressure } from '../../../edge/accept/handshakes.js';
 
-const OPTIONS = { perSecondMax: 1_000, pendingMax: 100, timeoutMs: 5_000 };
+const OPTIONS = { perSecondMax: 3_000, pendingMax: 100, timeoutMs: 5_000 };
 /** Admissions per step at the full rate. */
 const PER_STEP = (OPTIONS.perSecondMax * HANDSHAKE_STEP_MS) / 1_000;
 /** Initial rate per second, before the load of the edge is known. */
-const AT_FIRST = 500;
-const AT_LEAST = 200;
+const AT_FIRST = 2_000;
+const AT_LEAST = 300;
+/** Steps between two cuts of the rate. */
+const CUT_STEPS = 5;
 const isConnected = () => true;
-const calm: Pressure = { lateMs: 0, reads: 0 };
+const calm: Pressure = { lateMs: 0, reads: 0, pushes: 0 };
+/** Late only for an edge that writes pushes: a push was written before the `n`-th step. */
+const late = (n: number): Pressure => ({ lateMs: 6, reads: 0, pushes: n + 1 });
 
 /** Handshakes with one queued device, because the burst is used up. */
 function busy(): Handshakes<string> {
@@ -67,14 +71,54 @@ describe('Handshakes', () => {
   });
 
   test.each([
-    ['the event loop is late', { lateMs: 11, reads: 0 }],
+    ['the event loop is late', { lateMs: 6, reads: 0 }],
     ['inboxes are not read in time', { lateMs: 0, reads: 17 }],
-  ])('the rate falls to a minimum while %s, and recovers', (_, pressure) => {
+  ])('the rate falls to a minimum while %s, and recovers', (_, load) => {
     const handshakes = new Handshakes<string>(OPTIONS);
-    for (let i = 0; i < 100; i++) handshakes.step(i * HANDSHAKE_STEP_MS, pressure, isConnected);
+    const step = (i: number, pressure: Pressure) =>
+      handshakes.step(i * HANDSHAKE_STEP_MS, pressure, isConnected);
+    for (let i = 0; i < 100; i++) step(i, { ...load, pushes: i + 1 });
     expect(handshakes.perSecond).toBe(AT_LEAST);
-    for (let i = 0; i < 500; i++) handshakes.step(i * HANDSHAKE_STEP_MS, calm, isConnected);
+    for (let i = 100; i < 300; i++) step(i, { ...calm, pushes: i + 1 });
     expect(handshakes.perSecond).toBe(AT_FIRST);
+  });
+
+  test('one late moment lowers the rate once', () => {
+    const handshakes = new Handshakes<string>(OPTIONS);
+    for (let i = 0; i < CUT_STEPS; i++) handshakes.step(0, late(i), isConnected);
+    expect(handshakes.perSecond).toBeCloseTo(0.67 * AT_FIRST);
+    handshakes.step(0, late(CUT_STEPS), isConnected);
+    expect(handshakes.perSecond).toBeCloseTo(0.67 ** 2 * AT_FIRST);
+  });
+
+  test('a later event loop is permitted while no pushes are written', () => {
+    const rateAfter = (pressures: Pressure[]) => {
+      const handshakes = new Handshakes<string>(OPTIONS);
+      for (const pressure of pressures) handshakes.step(0, pressure, isConnected);
+      return handshakes.perSecond;
+    };
+    const steps = (count: number, pressure: Pressure) => Array<Pressure>(count).fill(pressure);
+    expect(rateAfter(steps(50, { lateMs: 50, reads: 64, pushes: 0 }))).toBe(AT_FIRST);
+    expect(rateAfter(steps(50, { lateMs: 51, reads: 0, pushes: 0 }))).toBeLessThan(AT_FIRST);
+    expect(rateAfter(steps(50, { lateMs: 0, reads: 65, pushes: 0 }))).toBeLessThan(AT_FIRST);
+    // For a second after a push.
+    const pushed = [{ ...calm, pushes: 1 }];
+    const after = { lateMs: 50, reads: 0, pushes: 1 };
+    expect(rateAfter([...pushed, ...steps(1, after)])).toBeLessThan(AT_FIRST);
+    expect(rateAfter([...pushed, ...steps(49, { ...calm, pushes: 1 }), after])).toBe(AT_FIRST);
+  });
+
+  test('accepts no connection while the queue takes more than ten seconds', () => {
+    const handshakes = new Handshakes<string>({ ...OPTIONS, pendingMax: 100_000 });
+    const queue = (length: number) => {
+      while (handshakes.queuedCount < length) handshakes.offer(0, 'x', true, false);
+    };
+    queue(10 * AT_FIRST);
+    expect(handshakes.accepts).toBeGreaterThan(0);
+    queue(10 * AT_FIRST + 1);
+    expect(handshakes.accepts).toBe(0);
+    handshakes.step(0, calm, isConnected);
+    expect(handshakes.accepts).toBeGreaterThan(0);
   });
 
   test('the rate grows to the configured one while devices wait, and then returns to its start', () => {
@@ -91,9 +135,9 @@ describe('Handshakes', () => {
   });
 
   test('accepts more connections than it admits devices', () => {
-    expect(new Handshakes<string>(OPTIONS).accepts).toBe(20);
+    expect(new Handshakes<string>(OPTIONS).accepts).toBe(60);
     const handshakes = busy();
-    expect(handshakes.accepts).toBe(15);
+    expect(handshakes.accepts).toBe(60);
     while (handshakes.perSecond < OPTIONS.perSecondMax) {
       while (handshakes.offer(0, 'x', true, false) !== 'rejected');
       handshakes.step(0, calm, isConnected);
@@ -104,14 +148,14 @@ describe('Handshakes', () => {
   test('keeps a configured rate below the minimum', () => {
     const handshakes = new Handshakes<string>({ ...OPTIONS, perSecondMax: 3 });
     expect(handshakes.perSecond).toBe(3);
-    handshakes.step(0, { lateMs: 100, reads: 0 }, isConnected);
+    handshakes.step(0, { lateMs: 100, reads: 0, pushes: 0 }, isConnected);
     expect(handshakes.perSecond).toBe(3);
   });
 
   test('admits all at once if not paced', () => {
     const handshakes = new Handshakes<number>({ ...OPTIONS, perSecondMax: 0 });
     for (let i = 0; i < 10_000; i++) expect(handshakes.offer(0, i, false, false)).toBe('admitted');
-    handshakes.step(0, { lateMs: 1_000, reads: 1_000 }, isConnected);
+    handshakes.step(0, { lateMs: 1_000, reads: 1_000, pushes: 0 }, isConnected);
     expect(handshakes.offer(0, 0, false, false)).toBe('admitted');
     expect(handshakes.accepts).toBe(Number.POSITIVE_INFINITY);
     expect(handshakes.offer(0, 0, false, true)).toBe('rejected');
@@ -123,6 +167,7 @@ describe('Handshakes', () => {
       isResuming: fc.boolean(),
       lateMs: fc.nat(20),
       reads: fc.nat(50),
+      pushes: fc.nat(1),
     });
     fc.assert(
       fc.property(fc.array(action, { maxLength: 40 }), (actions) => {
