@@ -16,10 +16,13 @@ export async function openTlsIdentity(
   metrics: Metrics,
 ): Promise<TlsIdentity | undefined> {
   const failed = metrics.counter(
-    'longline_edge_tls_handshakes_failed_total',
-    'Incomplete TLS handshakes with devices',
+    'longline_edge_tls_failures_total',
+    'TLS connections of devices that failed, by reason',
+    ['reason'],
   );
-  return tls.length === 0 ? undefined : TlsIdentity.open(tls, () => failed.inc(), log);
+  return tls.length === 0
+    ? undefined
+    : TlsIdentity.open(tls, (reason) => failed.inc({ reason }), log);
 }
 
 export interface DeviceTransportOptions {

@@ -3,6 +3,7 @@
  * but no JavaScript object, closure or timer. The C++ code collects events, which are fetched here
  * once per turn of the event loop.
  */
+import { constants } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -11,6 +12,8 @@ import { arch, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import { joinHostPort } from '../net/host-port.js';
+import { TLS_FAILURES } from './tls-failures.js';
+import type { NamedCertificate, TlsIdentity } from './tls-identity.js';
 import {
   type CloseCause,
   type Connection,
@@ -26,6 +29,16 @@ import {
 
 /** The functions of native/binding.cc, in its order. Results below 0 are negative errnos. */
 interface Binding {
+  /** Returns the error, or ''. */
+  configureTls(
+    chains: readonly Uint8Array[],
+    keys: readonly Uint8Array[],
+    /** Separated by commas, by certificate. */
+    names: readonly string[],
+    ticketKeys: readonly Uint8Array[],
+    cipherList: readonly [string],
+    isTls12Allowed: number,
+  ): string;
   listen(host: string, port: number): number;
   connect(host: string, port: number, localAddress: string): number;
   write(connection: Connection, bytes: Uint8Array): number;
@@ -48,6 +61,8 @@ interface Binding {
   slotBytes(): number;
   /** Their capacity. */
   sendBufferBytes(): number;
+  /** Handshaking, TLS 1.2, TLS 1.3, bytes of TLS 1.3, handshakes, resumed handshakes. */
+  tlsCounts(): [number, number, number, number, number, number];
   /** Releases all resources except memory. */
   dispose(): void;
 }
@@ -75,6 +90,7 @@ const CLOSED = 3;
 const CLOSE_CAUSES: readonly CloseCause[] = ['peer', 'local', 'error'];
 const OVER_LIMIT = 6;
 const TIMER = 7;
+const TLS_FAILED = 8;
 const WORDS_PER_EVENT = 5;
 const EVENTS_PER_FETCH = 1_024;
 /** Shared by all connections: events are dispatched before the next round of reads. */
@@ -90,8 +106,15 @@ export class NativeTransport implements Transport {
   #isDispatching = false;
   #isDispatchDue = false;
 
-  /** @throws when the addon cannot be loaded */
-  constructor(events: TransportEvents, limits: TransportLimits) {
+  /**
+   * @param identity undefined: without TLS
+   * @throws when the addon cannot be loaded
+   */
+  constructor(
+    events: TransportEvents,
+    limits: TransportLimits,
+    readonly identity?: TlsIdentity,
+  ) {
     this.#events = events;
     this.#binding = new (loadAddon().Binding)(
       limits.connectionsMax,
@@ -101,6 +124,7 @@ export class NativeTransport implements Transport {
       () => this.#dispatch(),
       TIMER_RESOLUTION_MS,
     );
+    identity?.onCertificates((certificates) => this.#useCertificates(certificates));
   }
 
   async listen(host: string, port: number): Promise<number> {
@@ -182,7 +206,12 @@ export class NativeTransport implements Transport {
   }
 
   memory(): TransportMemory {
-    return { slots: this.#binding.slotBytes(), sendBuffers: this.#binding.sendBufferBytes() };
+    const [, , , tls] = this.#binding.tlsCounts();
+    return {
+      slots: this.#binding.slotBytes(),
+      sendBuffers: this.#binding.sendBufferBytes(),
+      tls,
+    };
   }
 
   close(): Promise<void> {
@@ -194,6 +223,18 @@ export class NativeTransport implements Transport {
         resolve();
       });
     });
+  }
+
+  #useCertificates(certificates: readonly NamedCertificate[]): void {
+    const error = this.#binding.configureTls(
+      certificates.map(({ cert }) => cert),
+      certificates.map(({ key }) => key),
+      certificates.map(({ names }) => names.join()),
+      [],
+      [constants.defaultCipherList],
+      1,
+    );
+    if (error !== '') throw new Error(error);
   }
 
   #silence(connection: Connection): void {
@@ -227,6 +268,8 @@ export class NativeTransport implements Transport {
       this.#events.onClose(connection, CLOSE_CAUSES[type - CLOSED]!);
     } else if (type === OVER_LIMIT) {
       this.#events.onOverLimit();
+    } else if (type === TLS_FAILED) {
+      this.identity?.onFailed(TLS_FAILURES[this.#fetched[at + 3]!]!);
     } else if (type === OPEN) {
       this.#events.onOpen(connection);
     } else if (this.#silenced.has(connection)) {

@@ -178,7 +178,7 @@ export class NetTransport implements Transport {
 
   memory(): TransportMemory {
     const buffered = this.#sockets.reduce((sum, socket) => sum + (socket?.writableLength ?? 0), 0);
-    return { slots: 0, sendBuffers: buffered };
+    return { slots: 0, sendBuffers: buffered, tls: 0 };
   }
 
   close(): Promise<void> {

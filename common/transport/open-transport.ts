@@ -16,7 +16,7 @@ export interface OpenedTransport {
 
 /**
  * @param requested undefined: the fastest that is available
- * @param identity for TLS; `requested` must not be `native` then
+ * @param identity undefined: without TLS
  * @throws EnvironmentError when `native` is requested and cannot be loaded
  */
 export function openTransport(
@@ -25,10 +25,6 @@ export function openTransport(
   limits: TransportLimits,
   identity?: TlsIdentity,
 ): OpenedTransport {
-  if (identity !== undefined) {
-    const reason = 'only this transport supports TLS';
-    return { transport: new NetTransport(events, limits, identity), name: 'net', reason };
-  }
   const unavailable = requested === 'net' ? undefined : nativeUnavailableReason();
   if (requested === 'native' && unavailable !== undefined) {
     throw new EnvironmentError(
@@ -40,8 +36,8 @@ export function openTransport(
       unavailable === undefined
         ? 'set by LONGLINE_TRANSPORT'
         : `native is unavailable: ${unavailable}`;
-    return { transport: new NetTransport(events, limits), name: 'net', reason };
+    return { transport: new NetTransport(events, limits, identity), name: 'net', reason };
   }
   const reason = requested === undefined ? 'the addon is available' : 'set by LONGLINE_TRANSPORT';
-  return { transport: new NativeTransport(events, limits), name: 'native', reason };
+  return { transport: new NativeTransport(events, limits, identity), name: 'native', reason };
 }

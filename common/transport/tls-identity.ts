@@ -8,6 +8,7 @@ import type { ServerOpts } from 'node:net';
 import { createSecureContext, createServer, type SecureContext, type Server } from 'node:tls';
 import type { Logger } from '../process/log.js';
 import { WatchedFiles } from '../process/watched-files.js';
+import type { TlsFailure } from './tls-failures.js';
 
 /** Paths of PEM files; intermediate certificates follow the certificate in `cert`. */
 export interface TlsFiles {
@@ -18,20 +19,27 @@ export interface TlsFiles {
 const HANDSHAKE_MS = 10_000;
 const OPTIONS = { minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS } as const;
 
-interface NamedContext {
-  /** In lower case; `*.` matches one label (RFC 6125 §6.4.3). */
+export interface NamedCertificate {
+  /** PEM: the certificate, then intermediate ones. */
+  readonly cert: Buffer;
+  /** PEM. */
+  readonly key: Buffer;
+  /** Server names, in lower case; `*.` matches one label (RFC 6125 §6.4.3). */
   readonly names: readonly string[];
-  readonly context: SecureContext;
 }
 
+type NamedContext = NamedCertificate & { readonly context: SecureContext };
+
+/** Takes at least one. */
+type UseCertificates = (certificates: readonly [NamedCertificate, ...NamedCertificate[]]) => void;
+
 export class TlsIdentity {
-  #servers: Server[] = [];
-  #contexts: readonly NamedContext[] = [];
-  /** For clients whose server name matches no certificate. */
-  #default!: { readonly cert: Buffer; readonly key: Buffer };
+  readonly #users: UseCertificates[] = [];
+  /** The first is for clients whose server name matches no certificate. */
+  #contexts!: readonly [NamedContext, ...NamedContext[]];
   #files: WatchedFiles | undefined;
 
-  private constructor(readonly onHandshakeFailed: () => void) {}
+  private constructor(readonly onFailed: (failure: TlsFailure) => void) {}
 
   /**
    * @param files the first certificate is used for server names that match none
@@ -39,29 +47,35 @@ export class TlsIdentity {
    */
   static async open(
     files: readonly TlsFiles[],
-    onHandshakeFailed: () => void,
+    onFailed: (failure: TlsFailure) => void,
     log: Logger,
   ): Promise<TlsIdentity> {
-    const identity = new TlsIdentity(onHandshakeFailed);
+    const identity = new TlsIdentity(onFailed);
     const paths = files.flatMap(({ cert, key }) => [cert, key]);
     identity.#files = await WatchedFiles.open(paths, (contents) => identity.#apply(contents), log);
     return identity;
   }
 
+  /** Calls `use` now, and whenever the certificates have changed. */
+  onCertificates(use: UseCertificates): void {
+    this.#users.push(use);
+    use(this.#contexts);
+  }
+
+  /** A server with Node's TLS. */
   createServer(options: ServerOpts): Server {
     const server = createServer({
       ...options,
       ...OPTIONS,
-      ...this.#default,
       SNICallback: (name, done) => done(null, this.#find(name)),
     });
     // The client disconnected, timed out, does not speak TLS, or supports no common version or
     // cipher. With a listener for this event, Node does not close the socket itself.
     server.on('tlsClientError', (_error, socket) => {
       socket.destroy();
-      this.onHandshakeFailed();
+      this.onFailed('handshake_failed');
     });
-    this.#servers.push(server);
+    this.onCertificates(([{ cert, key }]) => server.setSecureContext({ ...OPTIONS, cert, key }));
     return server;
   }
 
@@ -70,17 +84,15 @@ export class TlsIdentity {
   }
 
   #apply(contents: readonly Buffer[]): void {
-    const pairs = Array.from({ length: contents.length / 2 }, (_, i) => ({
-      cert: contents[2 * i]!,
-      key: contents[2 * i + 1]!,
-    }));
-    // Throws if a key does not match its certificate.
-    this.#contexts = pairs.map((pair) => ({
-      names: dnsNames(pair.cert),
-      context: createSecureContext({ ...OPTIONS, ...pair }),
-    }));
-    this.#default = pairs[0]!;
-    for (const server of this.#servers) server.setSecureContext({ ...OPTIONS, ...this.#default });
+    const contextAt = (i: number): NamedContext => {
+      const pair = { cert: contents[2 * i]!, key: contents[2 * i + 1]! };
+      // Throws if the key does not match the certificate.
+      const context = createSecureContext({ ...OPTIONS, ...pair });
+      return { ...pair, context, names: dnsNames(pair.cert) };
+    };
+    const others = Array.from({ length: contents.length / 2 - 1 }, (_, i) => contextAt(i + 1));
+    this.#contexts = [contextAt(0), ...others];
+    for (const use of this.#users) use(this.#contexts);
   }
 
   /** Undefined: no certificate matches, and Node uses the default. */

@@ -79,6 +79,11 @@ export interface TransportMemory {
   readonly slots: number;
   /** Capacity of the send buffers, which hold unsent bytes. */
   readonly sendBuffers: number;
+  /**
+   * Keys of TLS 1.3, and records of which a part was received. 0 for an implementation that leaves
+   * TLS to Node.
+   */
+  readonly tls: number;
 }
 
 export interface Transport {

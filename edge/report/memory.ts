@@ -19,6 +19,8 @@ export interface MemoryReadings {
   readonly table: number;
   readonly slots: number;
   readonly sendBuffers: number;
+  /** Keys of connections with TLS 1.3. */
+  readonly tls: number;
   /** Empty if they cannot be read. */
   readonly slabs: ReadonlyMap<string, Slab>;
   /** Contents of /proc/net/sockstat; undefined if it cannot be read. */
@@ -44,7 +46,7 @@ export class MemoryAccount {
 
 /** By name, in whole bytes. */
 export function measureParts(readings: MemoryReadings): Map<string, number> {
-  const { connections, resident, heapUsed, heapTotal, table, slots, sendBuffers } = readings;
+  const { connections, resident, heapUsed, heapTotal, table, slots, sendBuffers, tls } = readings;
   const parts = new Map<string, number>();
   for (const cache of SOCKET_CACHES) {
     const slab = readings.slabs.get(cache);
@@ -57,10 +59,11 @@ export function measureParts(readings: MemoryReadings): Map<string, number> {
   }
   parts.set('slots', slots);
   parts.set('send_buffers', sendBuffers);
+  parts.set('tls', tls);
   parts.set('table', table);
   parts.set('heap_used', heapUsed);
   parts.set('heap_free', heapTotal - heapUsed);
-  parts.set('other', Math.max(0, resident - heapTotal - table - slots - sendBuffers));
+  parts.set('other', Math.max(0, resident - heapTotal - table - slots - sendBuffers - tls));
   for (const [name, bytes] of parts) parts.set(name, Math.round(bytes));
   return parts;
 }

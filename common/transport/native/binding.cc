@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "transport.h"
 
 namespace {
@@ -142,12 +145,58 @@ struct Call {
     napi_get_typedarray_info(env, values[i], nullptr, length, &data, nullptr, nullptr);
     return static_cast<T *>(data);
   }
+  uint32_t length(int i) const {
+    uint32_t length = 0;
+    napi_get_array_length(env, values[i], &length);
+    return length;
+  }
+  // The bytes of a typed array, or the text of a string, in an array.
+  std::string element(int i, uint32_t index) const {
+    napi_value value;
+    napi_get_element(env, values[i], index, &value);
+    bool isBytes = false;
+    napi_is_typedarray(env, value, &isBytes);
+    size_t length = 0;
+    if (!isBytes) {
+      napi_get_value_string_utf8(env, value, nullptr, 0, &length);
+      std::string text(length, '\0');
+      napi_get_value_string_utf8(env, value, &text[0], length + 1, &length);
+      return text;
+    }
+    void *data = nullptr;
+    napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr);
+    return std::string(static_cast<char *>(data), length);
+  }
   napi_value result(double value) const {
     napi_value number;
     napi_create_double(env, value, &number);
     return number;
   }
 };
+
+// configureTls(chains, keys, names, ticketKeys, [cipherList], isTls12Allowed): arrays of bytes,
+// except `names`: of strings, separated by commas. Returns the error, or ''.
+napi_value configureTls(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  longline::TlsSettings settings;
+  for (uint32_t i = 0; i < call.length(0); i++) {
+    longline::TlsCertificate certificate = {call.element(0, i), call.element(1, i), {}};
+    std::string names = call.element(2, i);
+    for (size_t from = 0; from < names.size();) {
+      size_t to = std::min(names.find(',', from), names.size());
+      certificate.names.push_back(names.substr(from, to - from));
+      from = to + 1;
+    }
+    settings.certificates.push_back(certificate);
+  }
+  for (uint32_t i = 0; i < call.length(3); i++) settings.ticketKeys.push_back(call.element(3, i));
+  settings.cipherList = call.element(4, 0);
+  settings.isTls12Allowed = call.number(5) != 0;
+  std::string error = call.binding->transport.configureTls(settings);
+  napi_value result;
+  napi_create_string_utf8(env, error.data(), error.size(), &result);
+  return result;
+}
 
 napi_value listen(napi_env env, napi_callback_info info) {
   Call call(env, info);
@@ -300,6 +349,24 @@ napi_value sendBufferBytes(napi_env env, napi_callback_info info) {
   return call.result(static_cast<double>(call.binding->transport.sendBufferBytes()));
 }
 
+// [handshaking, TLS 1.2, TLS 1.3, bytes of TLS 1.3, handshakes, resumed handshakes]
+napi_value tlsCounts(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const longline::Tls &tls = call.binding->transport.tls();
+  double counts[] = {static_cast<double>(tls.handshakeCount()),
+                     static_cast<double>(tls.tls12Count()),
+                     static_cast<double>(tls.tls13Count()),
+                     static_cast<double>(tls.tls13Bytes()),
+                     static_cast<double>(tls.handshakesTotal()),
+                     static_cast<double>(tls.resumedTotal())};
+  napi_value result;
+  napi_create_array_with_length(env, std::size(counts), &result);
+  for (uint32_t i = 0; i < std::size(counts); i++) {
+    napi_set_element(env, result, i, call.result(counts[i]));
+  }
+  return result;
+}
+
 napi_value dispose(napi_env env, napi_callback_info info) {
   Binding *binding = Call(env, info).binding;
   if (binding->isClosing) return nullptr;
@@ -380,6 +447,7 @@ NAPI_MODULE_INIT() {
                                     nullptr, nullptr, napi_default, nullptr};
   };
   napi_property_descriptor methods[] = {
+      method("configureTls", configureTls),
       method("listen", listen),
       method("connect", connect),
       method("write", write),
@@ -398,6 +466,7 @@ NAPI_MODULE_INIT() {
       method("acceptPauses", acceptPauses),
       method("slotBytes", slotBytes),
       method("sendBufferBytes", sendBufferBytes),
+      method("tlsCounts", tlsCounts),
       method("dispose", dispose),
   };
   napi_value constructor;

@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace longline {
 
 namespace {
@@ -25,6 +27,10 @@ constexpr int kBacklog = 4096;
 constexpr unsigned kUserTimeoutMs = 60'000;
 // Longest wait for the peer to close a connection that we ended: 2 s.
 constexpr uint32_t kLingerTicks = 8;
+// Longest handshake of TLS: 10 s.
+constexpr uint32_t kHandshakeTicks = 40;
+// A slow link carries a record of 16 KB in this time: 30 s.
+constexpr uint32_t kRecordTicks = 120;
 // Pause in accepting after descriptors or memory were exhausted: 0.5 s.
 constexpr uint32_t kAcceptPauseTicks = 2;
 
@@ -140,24 +146,16 @@ WriteResult Transport::write(uint32_t index, uint32_t generation, const char *by
                              size_t length) {
   Slot *slot = find(index, generation);
   if (slot == nullptr || slot->state != kEstablished || slot->hasWriteEnd) return kGone;
-  if (slot->out != nullptr) {
-    if (slot->out->length + length > limits_.sendBufferBytesMax) return kFull;
-    buffer(slot, bytes, length);
-    return kAccepted;
+  TlsConnection *tls = tlsOf(slot);
+  size_t needed = tls == nullptr ? length : tls_.sealedBytes(tls, length);
+  if (slot->out != nullptr && slot->out->length + needed > limits_.sendBufferBytesMax) return kFull;
+  if (tls == nullptr) {
+    sendOrBuffer(slot, bytes, length);
+  } else {
+    tls_.seal(tls, bytes, length, &sealed_);
+    sendSealed(slot);
   }
-  ssize_t sent = send(slot->fd, bytes, length, MSG_NOSIGNAL);
-  if (sent < 0) {
-    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) {
-      fail(slot, errno);
-      return kGone;
-    }
-    sent = 0;
-  }
-  if (static_cast<size_t>(sent) < length) {
-    buffer(slot, bytes + sent, length - sent);
-    updateWatches(slot);
-  }
-  return kAccepted;
+  return slot->state == kEstablished ? kAccepted : kGone;
 }
 
 void Transport::end(uint32_t index, uint32_t generation) {
@@ -171,6 +169,8 @@ void Transport::end(uint32_t index, uint32_t generation) {
   wheel_.set(&slot->timer, kLingerTicks + 1);
   // Reading must resume, to receive the peer's FIN.
   if (wasReadPaused) updateWatch(slot);
+  if (!slot->hasWriteEnd) sealEnd(slot);
+  if (slot->state == kClosed) return;
   if (slot->out != nullptr) return;
   // Closing while the peer still sends would reset the connection, and the peer could lose our last
   // bytes (RFC 9112 §9.6). So send a FIN, then read and drop bytes until the peer's FIN.
@@ -284,12 +284,16 @@ void Transport::poll() {
 
 void Transport::tick() {
   if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(acceptsLeft_ > 0);
+  sweepRecords();
   for (Timer *timer = wheel_.tick(); timer != nullptr;) {
     // The timer is the first member of its slot.
     Slot *slot = reinterpret_cast<Slot *>(timer);
     timer = timer->next;
     slot->timer.next = nullptr;
-    if (slot->state == kEnding) {
+    if (slot->state == kSecuring) {
+      emit(kTlsFailed, slot, kHandshakeTimeout);
+      closeSlot(slot, kClosedByUs);
+    } else if (slot->state == kEnding) {
       closeSlot(slot, kClosedByUs);
     } else {
       emit(kTimer, slot);
@@ -343,6 +347,7 @@ Slot *Transport::takeSlot() {
   slot->generation++;
   slot->pipedTo = kNotPiped;
   slot->hasReadEnd = slot->hasWriteEnd = slot->isPaused = false;
+  slot->isUnreported = slot->isIncomplete = false;
   openCount_++;
   return slot;
 }
@@ -377,7 +382,11 @@ void Transport::addAccepted(int fd) {
   }
   slot->fd = fd;
   slot->state = kEstablished;
-  emit(kOpen, slot);
+  if (!tls_.isConfigured()) {
+    emit(kOpen, slot);
+  } else if (!secure(slot)) {
+    return closeSlot(slot, kClosedByError);
+  }
   if (int error = watch(slot, EPOLL_CTL_ADD, EPOLLIN); error != 0) fail(slot, error);
 }
 
@@ -410,6 +419,7 @@ void Transport::onConnected(Slot *slot) {
 
 void Transport::read(Slot *slot) {
   bool isEnding = slot->state == kEnding;
+  if (!isEnding && tlsOf(slot) != nullptr) return readTls(slot);
   size_t room = readBufferBytes_ - readBufferUsed_;
   // The read buffer is full for this round. The socket stays ready.
   if (room == 0) return;
@@ -424,37 +434,149 @@ void Transport::read(Slot *slot) {
     emit(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
     readBufferUsed_ += static_cast<size_t>(length);
   } else if (length == 0) {
-    slot->hasReadEnd = true;
-    if (!isEnding) {
-      emit(kEnd, slot);
-    } else if (slot->out == nullptr) {
-      return closeSlot(slot, kClosedByUs);
-    }
-    // A socket after its FIN would stay readable.
-    updateWatch(slot);
-    if (isPiped) endWriting(at(slot->pipedTo));
+    onReadEnd(slot);
   } else if (errno != EAGAIN && errno != EINTR) {
     fail(slot, errno);
   }
 }
 
+void Transport::onReadEnd(Slot *slot) {
+  slot->hasReadEnd = true;
+  if (slot->state == kSecuring) return fail(slot, ECONNRESET);
+  if (slot->state != kEnding) {
+    emit(kEnd, slot);
+  } else if (slot->out == nullptr) {
+    return closeSlot(slot, kClosedByUs);
+  }
+  // A socket after its FIN would stay readable.
+  updateWatch(slot);
+  if (slot->pipedTo != kNotPiped) endWriting(at(slot->pipedTo));
+}
+
 void Transport::forward(Slot *to, const char *bytes, size_t length) {
-  ssize_t sent = 0;
-  if (to->out == nullptr) sent = send(to->fd, bytes, length, MSG_NOSIGNAL);
+  TlsConnection *tls = tlsOf(to);
+  if (tls == nullptr) return sendOrBuffer(to, bytes, length);
+  tls_.seal(tls, bytes, length, &sealed_);
+  sendSealed(to);
+}
+
+void Transport::sendOrBuffer(Slot *slot, const char *bytes, size_t length) {
+  bool hasBuffer = slot->out != nullptr;
+  ssize_t sent = hasBuffer ? 0 : send(slot->fd, bytes, length, MSG_NOSIGNAL);
   if (sent < 0) {
-    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) return fail(to, errno);
+    if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) return fail(slot, errno);
     sent = 0;
   }
   if (static_cast<size_t>(sent) == length) return;
-  buffer(to, bytes + sent, length - sent);
-  updateWatches(to);
+  buffer(slot, bytes + sent, length - sent);
+  if (!hasBuffer) updateWatches(slot);
+}
+
+void Transport::sendSealed(Slot *slot) {
+  if (!sealed_.empty()) sendOrBuffer(slot, sealed_.data(), sealed_.size());
+  sealed_.clear();
+}
+
+void Transport::sealEnd(Slot *slot) {
+  TlsConnection *tls = tlsOf(slot);
+  if (tls == nullptr) return;
+  tls_.sealEnd(tls, &sealed_);
+  sendSealed(slot);
+}
+
+// Starts the handshake of a new connection. Returns false if memory is exhausted.
+bool Transport::secure(Slot *slot) {
+  slot->state = kSecuring;
+  slot->isUnreported = true;
+  if (slot->index >= secured_.size()) secured_.resize(slot->index + 1);
+  secured_[slot->index] = tls_.accept();
+  wheel_.set(&slot->timer, kHandshakeTicks + 1);
+  return secured_[slot->index] != nullptr;
+}
+
+void Transport::readTls(Slot *slot) {
+  TlsConnection *connection = secured_[slot->index];
+  size_t kept = tls_.keptBytes(connection);
+  size_t room = readBufferBytes_ - readBufferUsed_;
+  // Plaintext may be longer than what is received now: the library keeps bytes of TLS 1.2.
+  size_t reserved = kept + kRecordBytesMax;
+  if (room < reserved + kRecordBytesMax) return;
+  size_t most = std::min(kReadBytesMax, room - reserved);
+  if (slot->pipedTo != kNotPiped) most = std::min(most, limits_.sendBufferBytesMax);
+  char *bytes = readBuffer_ + readBufferUsed_;
+  ssize_t length = recv(slot->fd, bytes + kept, most, 0);
+  if (length == 0) return onReadEnd(slot);
+  if (length < 0) {
+    if (errno != EAGAIN && errno != EINTR) fail(slot, errno);
+    return;
+  }
+  tls_.takeKept(connection, bytes);
+  size_t received = kept + static_cast<size_t>(length);
+  onReceived(slot, bytes, tls_.receive(&secured_[slot->index], bytes, received, &sealed_));
+}
+
+void Transport::onReceived(Slot *slot, char *bytes, const TlsReceived &received) {
+  sendSealed(slot);
+  if (slot->state == kClosed) return;
+  if (received.isEstablished) {
+    wheel_.stop(&slot->timer);
+    slot->state = kEstablished;
+    slot->isUnreported = false;
+    emit(kOpen, slot);
+  }
+  size_t length = received.plaintextLength;
+  if (length > 0 && slot->pipedTo != kNotPiped) {
+    forward(at(slot->pipedTo), bytes, length);
+  } else if (length > 0) {
+    emit(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
+    readBufferUsed_ += length;
+  }
+  if (received.failure != kNoFailure) return onTlsFailed(slot, received.failure);
+  if (received.hasEnded) return onReadEnd(slot);
+  watchIncomplete(slot);
+}
+
+// An alert was sent. The connection lingers, so that the peer can read it.
+void Transport::onTlsFailed(Slot *slot, TlsFailure failure) {
+  emit(kTlsFailed, slot, failure);
+  unpipe(slot);
+  slot->isPaused = false;
+  slot->state = kEnding;
+  wheel_.set(&slot->timer, kLingerTicks + 1);
+  updateWatch(slot);
+  if (slot->out == nullptr) shutdown(slot->fd, SHUT_WR);
+}
+
+void Transport::watchIncomplete(Slot *slot) {
+  TlsConnection *connection = secured_[slot->index];
+  if (slot->isIncomplete || tls_.keptBytes(connection) == 0) return;
+  slot->isIncomplete = true;
+  incomplete_.push_back(
+      {slot->index, slot->generation, wheel_.now(), tls_.recordsRead(connection)});
+}
+
+void Transport::sweepRecords() {
+  while (!incomplete_.empty() && incomplete_.front().since + kRecordTicks < wheel_.now()) {
+    IncompleteRecord record = incomplete_.front();
+    incomplete_.pop_front();
+    Slot *slot = find(record.slot, record.generation);
+    if (slot == nullptr || slot->state != kEstablished) continue;
+    slot->isIncomplete = false;
+    if (tls_.recordsRead(secured_[slot->index]) != record.recordsRead) {
+      watchIncomplete(slot);
+    } else if (tls_.keptBytes(secured_[slot->index]) > 0) {
+      onTlsFailed(slot, kRecordTimeout);
+    }
+  }
 }
 
 // Forwards the FIN of the pipe's other side, once no unsent bytes are left.
 void Transport::endWriting(Slot *slot) {
   if (slot->out != nullptr || slot->hasWriteEnd) return;
   slot->hasWriteEnd = true;
-  shutdown(slot->fd, SHUT_WR);
+  sealEnd(slot);
+  if (slot->state == kClosed) return;
+  if (slot->out == nullptr) shutdown(slot->fd, SHUT_WR);
   Slot *other = at(slot->pipedTo);
   if (!slot->hasReadEnd || !other->hasWriteEnd) return;
   closeSlot(slot, kClosedByPeer);
@@ -484,10 +606,8 @@ void Transport::flush(Slot *slot) {
   out->length -= static_cast<size_t>(sent);
   if (out->length > 0) return;
   freeBuffer(slot);
-  if (slot->state == kEnding) {
-    if (slot->hasReadEnd) return closeSlot(slot, kClosedByUs);
-    shutdown(slot->fd, SHUT_WR);
-  }
+  if (slot->state == kEnding && slot->hasReadEnd) return closeSlot(slot, kClosedByUs);
+  if (slot->state == kEnding || slot->hasWriteEnd) shutdown(slot->fd, SHUT_WR);
   updateWatches(slot);
   if (slot->pipedTo != kNotPiped && at(slot->pipedTo)->hasReadEnd) endWriting(slot);
 }
@@ -547,16 +667,25 @@ void Transport::closeSlot(Slot *slot, EventType cause) {
   unpipe(slot);
   wheel_.stop(&slot->timer);
   freeBuffer(slot);
+  if (TlsConnection *tls = tlsOf(slot); tls != nullptr) {
+    tls_.free(tls);
+    secured_[slot->index] = nullptr;
+  }
   ::close(slot->fd);
   slot->fd = -1;
   slot->state = kClosed;
   openCount_--;
-  emit(cause, slot);
+  if (slot->isUnreported) {
+    closing_.push_back(slot->index);
+  } else {
+    emit(cause, slot);
+  }
 }
 
 void Transport::fail(Slot *slot, int error) {
   // A reset by the peer is normal. Any other error comes from the system.
   bool isByPeer = error == ECONNRESET || error == EPIPE;
+  if (slot->state == kSecuring) emit(kTlsFailed, slot, kHandshakeAborted);
   closeSlot(slot, slot->state == kEnding ? kClosedByUs : isByPeer ? kClosedByPeer : kClosedByError);
 }
 

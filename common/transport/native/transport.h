@@ -10,9 +10,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <string>
 #include <vector>
 
 #include "timer_wheel.h"
+#include "tls.h"
 
 namespace longline {
 
@@ -25,6 +28,9 @@ enum EventType : uint32_t {
   kClosedByError = 5,
   kOverLimit = 6,
   kTimer = 7,
+  // A connection that was never reported failed in its handshake, or one that was reported failed
+  // later, before its close event. `offset` is a TlsFailure.
+  kTlsFailed = 8,
 };
 
 struct Event {
@@ -50,11 +56,21 @@ enum SlotState : uint8_t {
   // In the list of free slots.
   kFree,
   kConnecting,
+  // Of TLS. The connection is not reported yet.
+  kSecuring,
   kEstablished,
   // We ended it: it closes after the peer's FIN, or when the linger timer expires.
   kEnding,
   // The socket is closed. The slot becomes free after its close event was fetched.
   kClosed,
+};
+
+// A record of which bytes are missing since a tick of the wheel.
+struct IncompleteRecord {
+  uint32_t slot;
+  uint32_t generation;
+  uint32_t since;
+  uint64_t recordsRead;
 };
 
 constexpr uint32_t kNotPiped = UINT32_MAX;
@@ -76,6 +92,10 @@ struct Slot {
   bool hasWriteEnd = false;
   // The user paused reading.
   bool isPaused = false;
+  // TLS: not established yet, so the connection was not reported, and its close is not either.
+  bool isUnreported = false;
+  // TLS: in the queue of incomplete records.
+  bool isIncomplete = false;
 };
 static_assert(sizeof(Slot) <= 56, "documented as the cost of a connection");
 
@@ -94,6 +114,8 @@ class Transport {
 
   // The descriptor to poll for readability, or a negative errno.
   int descriptor() const { return epoll_; }
+  // Applies to connections that are accepted later; see Tls::configure.
+  std::string configureTls(const TlsSettings &settings) { return tls_.configure(settings); }
   // Returns the port.
   int listen(const char *host, uint16_t port);
   // Starts connecting. Both hosts are IP addresses; `localHost` "": chosen by the system.
@@ -130,6 +152,7 @@ class Transport {
   uint32_t fetch(Event *events, uint32_t max);
   bool hasEvents() const { return fetched_ < events_.size(); }
 
+  const Tls &tls() const { return tls_; }
   uint64_t acceptPauses() const { return acceptPauses_; }
   size_t slotBytes() const {
     return chunks_.size() * kSlotsPerChunk * sizeof(Slot) + free_.capacity() * sizeof(uint32_t);
@@ -150,6 +173,20 @@ class Transport {
   void onReady(Slot *slot, uint32_t ready);
   void onConnected(Slot *slot);
   void read(Slot *slot);
+  void readTls(Slot *slot);
+  void onReceived(Slot *slot, char *bytes, const TlsReceived &received);
+  void onReadEnd(Slot *slot);
+  bool secure(Slot *slot);
+  void sealEnd(Slot *slot);
+  void watchIncomplete(Slot *slot);
+  void onTlsFailed(Slot *slot, TlsFailure failure);
+  void sweepRecords();
+  TlsConnection *tlsOf(const Slot *slot) const {
+    return slot->index < secured_.size() ? secured_[slot->index] : nullptr;
+  }
+  // Hands `sealed_` to the kernel, and buffers the rest.
+  void sendSealed(Slot *slot);
+  void sendOrBuffer(Slot *slot, const char *bytes, size_t length);
   void forward(Slot *to, const char *bytes, size_t length);
   void endWriting(Slot *slot);
   void unpipe(Slot *slot);
@@ -179,6 +216,13 @@ class Transport {
   uint32_t openCount_ = 0;
   size_t sendBufferBytes_ = 0;
   TimerWheel wheel_;
+  Tls tls_;
+  // By slot; as long as the highest slot that has used TLS requires.
+  std::vector<TlsConnection *> secured_;
+  // Slots with an incomplete record, oldest first, for `sweepRecords`.
+  std::deque<IncompleteRecord> incomplete_;
+  // Records to send; empty between calls.
+  std::vector<char> sealed_;
   // Chunks never move, because timers are linked by address.
   std::vector<Slot *> chunks_;
   std::vector<uint32_t> free_;

@@ -1,15 +1,23 @@
-/** TLS of the net transport; `transport.test.ts` checks the contract without TLS. */
+/** TLS of every transport; `transport.test.ts` checks the contract without TLS. */
 import { once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { connect as connectPlainly } from 'node:net';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
-import { afterEach, beforeEach, expect } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect } from '@jest/globals';
 import { pino } from 'pino';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
+import {
+  NativeTransport,
+  nativeUnavailableReason,
+} from '../../../common/transport/native-transport.js';
 import { NetTransport } from '../../../common/transport/net-transport.js';
 import { type TlsFiles, TlsIdentity } from '../../../common/transport/tls-identity.js';
-import type { Connection, TransportEvents } from '../../../common/transport/transport.js';
+import type {
+  Connection,
+  Transport,
+  TransportEvents,
+} from '../../../common/transport/transport.js';
 import { Authority, OPENSSL } from '../../support/certificates.js';
 import { testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
@@ -18,194 +26,204 @@ const test = testWith(OPENSSL);
 const CONNECTIONS_MAX = 5;
 const log = pino({ level: 'silent' });
 
-let authority: Authority;
-let own: TlsFiles;
-let identity: TlsIdentity;
-let transport: NetTransport;
-let port: number;
-let record: { failed: number; opened: Connection[]; received: string; closed: string[] };
-const peers: { destroy(): void }[] = [];
+const implementations = [
+  ['net', NetTransport] as const,
+  ['native', NativeTransport] as const,
+].filter(([name]) => name === 'net' || nativeUnavailableReason() === undefined);
 
-beforeEach(async () => {
-  authority ??= new Authority();
-  record = { failed: 0, opened: [], received: '', closed: [] };
-  // Connections of an earlier test may still be closing.
-  const current = record;
-  const events: TransportEvents = {
-    onOpen: (connection) => void current.opened.push(connection),
-    onBytes: (_, bytes) => {
-      current.received += String(bytes);
-    },
-    onEnd: (connection) => transport.end(connection),
-    onClose: (_, cause) => void current.closed.push(cause),
-    onOverLimit: () => {},
-    onTimer: () => {},
-  };
-  own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
-  install(authority.issue('first', ['DNS:first.example']));
-  const second = authority.issue('second', ['DNS:second.example', 'DNS:*.wild.example']);
-  identity = await TlsIdentity.open([own, second], () => current.failed++, log);
-  transport = new NetTransport(
-    events,
-    { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
-    identity,
-  );
-  port = await transport.listen('127.0.0.1', 0);
-});
+describe.each(implementations)('TLS of the %s transport', (_name, Implementation) => {
+  let authority: Authority;
+  let own: TlsFiles;
+  let identity: TlsIdentity;
+  let transport: Transport;
+  let port: number;
+  let record: { failed: string[]; opened: Connection[]; received: string; closed: string[] };
+  const peers: { destroy(): void }[] = [];
 
-afterEach(async () => {
-  for (const peer of peers.splice(0)) peer.destroy();
-  identity.close();
-  await transport.close();
-});
+  beforeEach(async () => {
+    authority ??= new Authority();
+    record = { failed: [], opened: [], received: '', closed: [] };
+    // Connections of an earlier test may still be closing.
+    const current = record;
+    const events: TransportEvents = {
+      onOpen: (connection) => void current.opened.push(connection),
+      onBytes: (_, bytes) => {
+        current.received += String(bytes);
+      },
+      onEnd: (connection) => transport.end(connection),
+      onClose: (_, cause) => void current.closed.push(cause),
+      onOverLimit: () => {},
+      onTimer: () => {},
+    };
+    own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
+    install(authority.issue('first', ['DNS:first.example']));
+    const second = authority.issue('second', ['DNS:second.example', 'DNS:*.wild.example']);
+    identity = await TlsIdentity.open([own, second], (reason) => current.failed.push(reason), log);
+    transport = new Implementation(
+      events,
+      { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
+      identity,
+    );
+    port = await transport.listen('127.0.0.1', 0);
+  });
 
-function install(files: TlsFiles): void {
-  copyFileSync(files.cert, own.cert);
-  copyFileSync(files.key, own.key);
-}
+  afterEach(async () => {
+    for (const peer of peers.splice(0)) peer.destroy();
+    identity.close();
+    await transport.close();
+  });
 
-function dial(options: ConnectionOptions = {}): TLSSocket {
-  const ca = readFileSync(authority.ca);
-  const checkServerIdentity = () => undefined;
-  const peer = connect({ host: '127.0.0.1', port, ca, checkServerIdentity, ...options });
-  peer.on('error', () => {});
-  peers.push(peer);
-  return peer;
-}
+  function install(files: TlsFiles): void {
+    copyFileSync(files.cert, own.cert);
+    copyFileSync(files.key, own.key);
+  }
 
-async function open(options: ConnectionOptions = {}): Promise<TLSSocket> {
-  const { length } = record.opened;
-  const peer = dial(options);
-  await once(peer, 'secureConnect');
-  // With TLS 1.3, the client completes the handshake first.
-  await eventually(() => record.opened.length > length);
-  return peer;
-}
+  function dial(options: ConnectionOptions = {}): TLSSocket {
+    const ca = readFileSync(authority.ca);
+    const checkServerIdentity = () => undefined;
+    const peer = connect({ host: '127.0.0.1', port, ca, checkServerIdentity, ...options });
+    peer.on('error', () => {});
+    peers.push(peer);
+    return peer;
+  }
 
-/** Returns the common name of the certificate for this server name. */
-async function commonNameFor(servername: string): Promise<string> {
-  const peer = await open({ servername });
-  expect(peer.authorized).toBe(true);
-  const name = String(peer.getPeerCertificate().subject.CN);
-  peer.destroy();
-  return name;
-}
+  async function open(options: ConnectionOptions = {}): Promise<TLSSocket> {
+    const { length } = record.opened;
+    const peer = dial(options);
+    await once(peer, 'secureConnect');
+    // With TLS 1.3, the client completes the handshake first.
+    await eventually(() => record.opened.length > length);
+    return peer;
+  }
 
-test('carries bytes both ways, and reports the address of the peer', async () => {
-  const peer = await open();
-  peer.write('hello');
-  await eventually(() => expect(record.received).toBe('hello'));
-  expect(transport.write(record.opened[0]!, Buffer.from('world'))).toBe('accepted');
-  const [bytes] = await once(peer, 'data');
-  expect(String(bytes)).toBe('world');
-  expect(transport.remoteAddress(record.opened[0]!)).toBe(`127.0.0.1:${peer.localPort}`);
-});
+  /** Returns the common name of the certificate for this server name. */
+  async function commonNameFor(servername: string): Promise<string> {
+    const peer = await open({ servername });
+    expect(peer.authorized).toBe(true);
+    const name = String(peer.getPeerCertificate().subject.CN);
+    peer.destroy();
+    return name;
+  }
 
-test('a connection opens after its handshake', async () => {
-  const peer = connectPlainly({ host: '127.0.0.1', port });
-  peers.push(peer);
-  await once(peer, 'connect');
-  await open();
-  await eventually(() => expect(record.opened).toHaveLength(1));
-});
+  test('carries bytes both ways, and reports the address of the peer', async () => {
+    const peer = await open();
+    peer.write('hello');
+    await eventually(() => expect(record.received).toBe('hello'));
+    expect(transport.write(record.opened[0]!, Buffer.from('world'))).toBe('accepted');
+    const [bytes] = await once(peer, 'data');
+    expect(String(bytes)).toBe('world');
+    expect(transport.remoteAddress(record.opened[0]!)).toBe(`127.0.0.1:${peer.localPort}`);
+  });
 
-test('closes peers that disconnect or stall during the handshake', async () => {
-  const silent = async () => {
+  test('a connection opens after its handshake', async () => {
+    const peer = connectPlainly({ host: '127.0.0.1', port });
+    peers.push(peer);
+    await once(peer, 'connect');
+    await open();
+    await eventually(() => expect(record.opened).toHaveLength(1));
+  });
+
+  test('closes peers that disconnect or stall during the handshake', async () => {
+    const silent = async () => {
+      const peer = connectPlainly({ host: '127.0.0.1', port });
+      peers.push(peer);
+      peer.on('error', () => {});
+      await once(peer, 'connect');
+      peer.write('\x16\x03');
+      return peer;
+    };
+    for (let i = 0; i < 2; i++) (await silent()).resetAndDestroy();
+    for (let i = 0; i < CONNECTIONS_MAX; i++) await silent();
+    expect(await canConnect()).toBe(false);
+    await eventually(canConnect, 20_000);
+  }, 30_000);
+
+  async function canConnect(): Promise<boolean> {
+    const peer = dial();
+    const isConnected = await new Promise<boolean>((resolve) => {
+      peer.once('secureConnect', () => resolve(true));
+      peer.once('close', () => resolve(false));
+    });
+    peer.destroy();
+    return isConnected;
+  }
+
+  test('closes and counts peers that do not speak TLS', async () => {
     const peer = connectPlainly({ host: '127.0.0.1', port });
     peers.push(peer);
     peer.on('error', () => {});
-    await once(peer, 'connect');
-    peer.write('\x16\x03');
-    return peer;
-  };
-  for (let i = 0; i < 2; i++) (await silent()).resetAndDestroy();
-  for (let i = 0; i < CONNECTIONS_MAX; i++) await silent();
-  expect(await canConnect()).toBe(false);
-  await eventually(canConnect, 20_000);
-}, 30_000);
-
-async function canConnect(): Promise<boolean> {
-  const peer = dial();
-  const isConnected = await new Promise<boolean>((resolve) => {
-    peer.once('secureConnect', () => resolve(true));
-    peer.once('close', () => resolve(false));
+    peer.resume();
+    peer.write('GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\n\r\n');
+    await new Promise((resolve) => peer.once('close', resolve));
+    await eventually(() => expect(record.failed).toHaveLength(1));
+    expect(record.opened).toEqual([]);
+    await open();
   });
-  peer.destroy();
-  return isConnected;
-}
 
-test('closes and counts peers that do not speak TLS', async () => {
-  const peer = connectPlainly({ host: '127.0.0.1', port });
-  peers.push(peer);
-  peer.on('error', () => {});
-  peer.write('GET /connect?clientId=a HTTP/1.1\r\nHost: x\r\n\r\n');
-  await new Promise((resolve) => peer.once('close', resolve));
-  await eventually(() => expect(record.failed).toBe(1));
-  expect(record.opened).toEqual([]);
-  await open();
-});
+  test.each(['TLSv1', 'TLSv1.1'] as const)('%s is rejected', async (version) => {
+    const only = { minVersion: version, maxVersion: version };
+    const peer = dial({ ...only, ciphers: 'DEFAULT:@SECLEVEL=0' });
+    await new Promise((resolve) => peer.once('close', resolve));
+    await eventually(() => expect(record.failed).toHaveLength(1));
+    expect(record.opened).toEqual([]);
+  });
 
-test.each(['TLSv1', 'TLSv1.1'] as const)('%s is rejected', async (version) => {
-  const only = { minVersion: version, maxVersion: version };
-  const peer = dial({ ...only, ciphers: 'DEFAULT:@SECLEVEL=0' });
-  await new Promise((resolve) => peer.once('close', resolve));
-  await eventually(() => expect(record.failed).toBe(1));
-  expect(record.opened).toEqual([]);
-});
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is supported', async (version) => {
+    const peer = await open({ minVersion: version, maxVersion: version });
+    expect(peer.getProtocol()).toBe(version);
+  });
 
-test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is supported', async (version) => {
-  const peer = await open({ minVersion: version, maxVersion: version });
-  expect(peer.getProtocol()).toBe(version);
-});
+  test('the server name selects the certificate; the first one is the default', async () => {
+    expect(await commonNameFor('second.example')).toBe('second');
+    expect(await commonNameFor('SECOND.example')).toBe('second');
+    expect(await commonNameFor('a.wild.example')).toBe('second');
+    expect(await commonNameFor('a.b.wild.example')).toBe('first');
+    expect(await commonNameFor('wild.example')).toBe('first');
+    expect(await commonNameFor('first.example')).toBe('first');
+    expect(await commonNameFor('unknown.example')).toBe('first');
+  });
 
-test('the server name selects the certificate; the first one is the default', async () => {
-  expect(await commonNameFor('second.example')).toBe('second');
-  expect(await commonNameFor('SECOND.example')).toBe('second');
-  expect(await commonNameFor('a.wild.example')).toBe('second');
-  expect(await commonNameFor('a.b.wild.example')).toBe('first');
-  expect(await commonNameFor('wild.example')).toBe('first');
-  expect(await commonNameFor('first.example')).toBe('first');
-  expect(await commonNameFor('unknown.example')).toBe('first');
-});
+  test('a new certificate applies to new connections, and open ones stay', async () => {
+    const old = await open({ servername: 'first.example' });
+    const next = authority.issue('next', ['DNS:next.example']);
+    copyFileSync(next.cert, own.cert);
+    expect(await commonNameFor('first.example')).toBe('first');
+    copyFileSync(next.key, own.key);
+    await eventually(async () => expect(await commonNameFor('next.example')).toBe('next'));
+    expect(await commonNameFor('unknown.example')).toBe('next');
+    expect(await commonNameFor('second.example')).toBe('second');
+    old.write('still here');
+    await eventually(() => expect(record.received).toBe('still here'));
+  });
 
-test('a new certificate applies to new connections, and open ones stay', async () => {
-  const old = await open({ servername: 'first.example' });
-  const next = authority.issue('next', ['DNS:next.example']);
-  copyFileSync(next.cert, own.cert);
-  expect(await commonNameFor('first.example')).toBe('first');
-  copyFileSync(next.key, own.key);
-  await eventually(async () => expect(await commonNameFor('next.example')).toBe('next'));
-  expect(await commonNameFor('unknown.example')).toBe('next');
-  expect(await commonNameFor('second.example')).toBe('second');
-  old.write('still here');
-  await eventually(() => expect(record.received).toBe('still here'));
-});
+  test('end delivers all written bytes, and destroy closes at once', async () => {
+    const first = await open();
+    transport.write(record.opened[0]!, Buffer.from('last words'));
+    transport.end(record.opened[0]!);
+    const [bytes] = await once(first, 'data');
+    expect(String(bytes)).toBe('last words');
+    await once(first, 'end');
+    const second = await open();
+    const gone = new Promise((resolve) => second.once('close', resolve));
+    transport.destroy(record.opened[1]!);
+    await gone;
+    await eventually(() => expect(record.closed).toEqual(['local', 'local']));
+  });
 
-test('end delivers all written bytes, and destroy closes at once', async () => {
-  const first = await open();
-  transport.write(record.opened[0]!, Buffer.from('last words'));
-  transport.end(record.opened[0]!);
-  const [bytes] = await once(first, 'data');
-  expect(String(bytes)).toBe('last words');
-  await once(first, 'end');
-  const second = await open();
-  const gone = once(second, 'close');
-  transport.destroy(record.opened[1]!);
-  await gone;
-  await eventually(() => expect(record.closed).toEqual(['local', 'local']));
-});
+  test('the send buffer of a peer that does not read becomes full', async () => {
+    const peer = await open();
+    peer.pause();
+    const bytes = Buffer.alloc(32 * 1024);
+    await eventually(() => transport.write(record.opened[0]!, bytes) === 'full', 20_000);
+    expect(transport.bufferedBytes(record.opened[0]!)).toBeGreaterThan(0);
+  });
 
-test('the send buffer of a peer that does not read becomes full', async () => {
-  const peer = await open();
-  peer.pause();
-  const bytes = Buffer.alloc(32 * 1024);
-  await eventually(() => transport.write(record.opened[0]!, bytes) === 'full', 20_000);
-  expect(transport.bufferedBytes(record.opened[0]!)).toBeGreaterThan(0);
-});
-
-test('invalid certificates are an error at start', async () => {
-  const mixed = { cert: own.cert, key: authority.issue('other').key };
-  await expect(TlsIdentity.open([mixed], () => {}, log)).rejects.toThrow(EnvironmentError);
-  const missing = { cert: '/nowhere/cert.pem', key: own.key };
-  await expect(TlsIdentity.open([missing], () => {}, log)).rejects.toThrow(/\/nowhere\/cert\.pem/);
+  test('invalid certificates are an error at start', async () => {
+    const mixed = { cert: own.cert, key: authority.issue('other').key };
+    await expect(TlsIdentity.open([mixed], () => {}, log)).rejects.toThrow(EnvironmentError);
+    const missing = { cert: '/nowhere/cert.pem', key: own.key };
+    await expect(TlsIdentity.open([missing], () => {}, log)).rejects.toThrow(
+      /\/nowhere\/cert\.pem/,
+    );
+  });
 });

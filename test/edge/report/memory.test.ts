@@ -16,6 +16,7 @@ const readings: MemoryReadings = {
   table: 4_000,
   slots: 6_000,
   sendBuffers: 1_000,
+  tls: 500,
   slabs: SLABS,
   sockstat: SOCKSTAT,
 };
