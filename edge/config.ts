@@ -61,7 +61,7 @@ const identitySettings = {
     .describe(
       'PEM file with the certificate of the device port and its intermediate certificates. Of ' +
         "several files, separated by commas, the device's SNI selects one, and the first is the " +
-        'default. With TLS the transport is `net`, and LONGLINE_PROXY_NETWORKS must not be set. ' +
+        'default. LONGLINE_PROXY_NETWORKS must not be set then. ' +
         'Files are read again within 2 s of a change. Unset: devices connect without TLS.',
     ),
   LONGLINE_EDGE_TLS_KEY_FILE: listOf(z.string().min(1))
@@ -69,6 +69,22 @@ const identitySettings = {
     .describe(
       'PEM files with the private keys of LONGLINE_EDGE_TLS_CERT_FILE, in the same order. Files are ' +
         'read again within 2 s of a change.',
+    ),
+  LONGLINE_EDGE_TLS_MIN_VERSION: z
+    .enum(['1.2', '1.3'])
+    .default('1.2')
+    .describe(
+      'Oldest version of TLS on the device port. In the native transport, a connection of 1.3 costs ' +
+        'a few hundred bytes and one of 1.2 about 10 KB.',
+    ),
+  LONGLINE_EDGE_TLS_TICKET_KEY_FILE: listOf(z.string().min(1))
+    .default([])
+    .describe(
+      'Files with the keys of session tickets, 48 random bytes each (`openssl rand 48`), the same ' +
+        'for all edges: then a device resumes its TLS session at any of them, which saves a ' +
+        'signature. The first seals new tickets, the others are still accepted: put a new key first ' +
+        'every day, and keep the last few. Files are read again within 2 s of a change. Unset: each ' +
+        'edge has a key of its own until it ends.',
     ),
   LONGLINE_EDGE_ZONE: processName
     .or(z.literal(''))
@@ -272,7 +288,7 @@ export interface EdgeConfig extends SharedConfig {
   /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
   /** Empty: devices connect without TLS. The first certificate is the default for SNI. */
-  readonly tls: readonly TlsFiles[];
+  readonly tls: TlsFiles;
   readonly link: LinkConfig;
 }
 
@@ -346,23 +362,18 @@ function advertisedUrlOf(urls: readonly string[] | undefined, edgeId: string): s
   ]);
 }
 
-function tlsFiles(
-  parsed: z.infer<z.ZodObject<typeof edgeSettings>>,
-  problems: string[],
-): readonly TlsFiles[] {
+function tlsFiles(parsed: z.infer<z.ZodObject<typeof edgeSettings>>, problems: string[]): TlsFiles {
   const keys = parsed.LONGLINE_EDGE_TLS_KEY_FILE;
   const files = parsed.LONGLINE_EDGE_TLS_CERT_FILE.map((cert, i) => ({ cert, key: keys[i]! }));
+  const ticketKeys = parsed.LONGLINE_EDGE_TLS_TICKET_KEY_FILE;
   if (files.length !== keys.length) {
     problems.push(
       `LONGLINE_EDGE_TLS_KEY_FILE: ${keys.length} keys for ${files.length} certificates; list one ` +
         'key per file of LONGLINE_EDGE_TLS_CERT_FILE',
     );
   }
-  if (files.length > 0 && parsed.LONGLINE_TRANSPORT === 'native') {
-    problems.push(
-      'LONGLINE_TRANSPORT: native does not support TLS; use net, or end TLS in front of the edge ' +
-        'and unset LONGLINE_EDGE_TLS_CERT_FILE',
-    );
+  if (files.length === 0 && ticketKeys.length > 0) {
+    problems.push('LONGLINE_EDGE_TLS_TICKET_KEY_FILE: LONGLINE_EDGE_TLS_CERT_FILE is not set');
   }
   if (files.length > 0 && parsed.LONGLINE_PROXY_NETWORKS.length > 0) {
     problems.push(
@@ -370,7 +381,8 @@ function tlsFiles(
         'LONGLINE_EDGE_TLS_CERT_FILE requires TLS for all; unset one of them',
     );
   }
-  return files;
+  const minVersion = `TLSv${parsed.LONGLINE_EDGE_TLS_MIN_VERSION}` as const;
+  return { certificates: files, ticketKeys, minVersion };
 }
 
 /** The URL of an edge without LONGLINE_EDGE_ADVERTISED_URL. */

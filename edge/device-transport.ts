@@ -20,7 +20,7 @@ export async function openTlsIdentity(
     'TLS connections of devices that failed, by reason',
     ['reason'],
   );
-  return tls.length === 0
+  return tls.certificates.length === 0
     ? undefined
     : TlsIdentity.open(tls, (reason) => failed.inc({ reason }), log);
 }

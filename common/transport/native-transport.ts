@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import { joinHostPort } from '../net/host-port.js';
 import { TLS_FAILURES } from './tls-failures.js';
-import type { NamedCertificate, TlsIdentity } from './tls-identity.js';
+import type { TlsIdentity, TlsMaterial } from './tls-identity.js';
 import {
   type CloseCause,
   type Connection,
@@ -124,7 +124,7 @@ export class NativeTransport implements Transport {
       () => this.#dispatch(),
       TIMER_RESOLUTION_MS,
     );
-    identity?.onCertificates((certificates) => this.#useCertificates(certificates));
+    identity?.onChange((material) => this.#useTls(material, identity.files.minVersion));
   }
 
   async listen(host: string, port: number): Promise<number> {
@@ -225,14 +225,14 @@ export class NativeTransport implements Transport {
     });
   }
 
-  #useCertificates(certificates: readonly NamedCertificate[]): void {
+  #useTls({ certificates, ticketKeys }: TlsMaterial, minVersion: string): void {
     const error = this.#binding.configureTls(
       certificates.map(({ cert }) => cert),
       certificates.map(({ key }) => key),
       certificates.map(({ names }) => names.join()),
-      [],
+      ticketKeys,
       [constants.defaultCipherList],
-      1,
+      minVersion === 'TLSv1.2' ? 1 : 0,
     );
     if (error !== '') throw new Error(error);
   }

@@ -11,13 +11,22 @@ import { WatchedFiles } from '../process/watched-files.js';
 import type { TlsFailure } from './tls-failures.js';
 
 /** Paths of PEM files; intermediate certificates follow the certificate in `cert`. */
-export interface TlsFiles {
+export interface CertificateFiles {
   readonly cert: string;
   readonly key: string;
 }
 
+export interface TlsFiles {
+  /** The first is used for server names that match none. */
+  readonly certificates: readonly CertificateFiles[];
+  /** Paths of files with 48 bytes each; the first seals session tickets. */
+  readonly ticketKeys: readonly string[];
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+}
+
 const HANDSHAKE_MS = 10_000;
-const OPTIONS = { minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS } as const;
+/** Name, HMAC key and AES key of 16 bytes each, as in Node's `ticketKeys`. */
+const TICKET_KEY_BYTES = 48;
 
 export interface NamedCertificate {
   /** PEM: the certificate, then intermediate ones. */
@@ -30,43 +39,48 @@ export interface NamedCertificate {
 
 type NamedContext = NamedCertificate & { readonly context: SecureContext };
 
-/** Takes at least one. */
-type UseCertificates = (certificates: readonly [NamedCertificate, ...NamedCertificate[]]) => void;
+/** What handshakes use. */
+export interface TlsMaterial {
+  readonly certificates: readonly NamedCertificate[];
+  /** Empty: the transport makes one. */
+  readonly ticketKeys: readonly Buffer[];
+}
 
 export class TlsIdentity {
-  readonly #users: UseCertificates[] = [];
-  /** The first is for clients whose server name matches no certificate. */
-  #contexts!: readonly [NamedContext, ...NamedContext[]];
-  #files: WatchedFiles | undefined;
+  readonly #users: ((material: TlsMaterial) => void)[] = [];
+  #contexts: readonly NamedContext[] = [];
+  #ticketKeys: readonly Buffer[] = [];
+  #watched: WatchedFiles | undefined;
 
-  private constructor(readonly onFailed: (failure: TlsFailure) => void) {}
+  private constructor(
+    readonly files: TlsFiles,
+    readonly onFailed: (failure: TlsFailure) => void,
+  ) {}
 
-  /**
-   * @param files the first certificate is used for server names that match none
-   * @throws EnvironmentError when a file cannot be read or is invalid
-   */
+  /** @throws EnvironmentError when a file cannot be read or is invalid */
   static async open(
-    files: readonly TlsFiles[],
+    files: TlsFiles,
     onFailed: (failure: TlsFailure) => void,
     log: Logger,
   ): Promise<TlsIdentity> {
-    const identity = new TlsIdentity(onFailed);
-    const paths = files.flatMap(({ cert, key }) => [cert, key]);
-    identity.#files = await WatchedFiles.open(paths, (contents) => identity.#apply(contents), log);
+    const identity = new TlsIdentity(files, onFailed);
+    const pairs = files.certificates.flatMap(({ cert, key }) => [cert, key]);
+    const paths = [...pairs, ...files.ticketKeys];
+    identity.#watched = await WatchedFiles.open(paths, (bytes) => identity.#apply(bytes), log);
     return identity;
   }
 
-  /** Calls `use` now, and whenever the certificates have changed. */
-  onCertificates(use: UseCertificates): void {
+  /** Calls `use` now, and whenever a file has changed. */
+  onChange(use: (material: TlsMaterial) => void): void {
     this.#users.push(use);
-    use(this.#contexts);
+    use(this.#material);
   }
 
   /** A server with Node's TLS. */
   createServer(options: ServerOpts): Server {
     const server = createServer({
       ...options,
-      ...OPTIONS,
+      handshakeTimeout: HANDSHAKE_MS,
       SNICallback: (name, done) => done(null, this.#find(name)),
     });
     // The client disconnected, timed out, does not speak TLS, or supports no common version or
@@ -75,24 +89,42 @@ export class TlsIdentity {
       socket.destroy();
       this.onFailed('handshake_failed');
     });
-    this.onCertificates(([{ cert, key }]) => server.setSecureContext({ ...OPTIONS, cert, key }));
+    this.onChange(({ certificates, ticketKeys }) => {
+      const { cert, key } = certificates[0]!;
+      server.setSecureContext({ minVersion: this.files.minVersion, cert, key });
+      // The server takes one key.
+      if (ticketKeys.length > 0) server.setTicketKeys(ticketKeys[0]!);
+    });
     return server;
   }
 
   close(): void {
-    this.#files?.close();
+    this.#watched?.close();
   }
 
   #apply(contents: readonly Buffer[]): void {
-    const contextAt = (i: number): NamedContext => {
+    const { certificates, ticketKeys, minVersion } = this.files;
+    const keys = contents.slice(2 * certificates.length);
+    const invalid = keys.findIndex(({ length }) => length !== TICKET_KEY_BYTES);
+    if (invalid >= 0) {
+      const { length } = keys[invalid]!;
+      throw new Error(`${ticketKeys[invalid]} has ${length} bytes instead of ${TICKET_KEY_BYTES}`);
+    }
+    this.#contexts = certificates.map((_, i) => {
       const pair = { cert: contents[2 * i]!, key: contents[2 * i + 1]! };
       // Throws if the key does not match the certificate.
-      const context = createSecureContext({ ...OPTIONS, ...pair });
-      return { ...pair, context, names: dnsNames(pair.cert) };
-    };
-    const others = Array.from({ length: contents.length / 2 - 1 }, (_, i) => contextAt(i + 1));
-    this.#contexts = [contextAt(0), ...others];
-    for (const use of this.#users) use(this.#contexts);
+      return {
+        ...pair,
+        names: dnsNames(pair.cert),
+        context: createSecureContext({ minVersion, ...pair }),
+      };
+    });
+    this.#ticketKeys = keys;
+    for (const use of this.#users) use(this.#material);
+  }
+
+  get #material(): TlsMaterial {
+    return { certificates: this.#contexts, ticketKeys: this.#ticketKeys };
   }
 
   /** Undefined: no certificate matches, and Node uses the default. */

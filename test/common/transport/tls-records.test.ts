@@ -50,7 +50,8 @@ withNative('records of TLS 1.3', () => {
       onTimer: () => {},
     };
     const log = pino({ level: 'silent' });
-    const files = [authority.issue('own', ['DNS:own.example'])];
+    const certificates = [authority.issue('own', ['DNS:own.example'])];
+    const files = { certificates, ticketKeys: [], minVersion: 'TLSv1.3' } as const;
     identity = await TlsIdentity.open(files, (reason) => current.failures.push(reason), log);
     const limits = { connectionsMax: 100, sendBufferBytesMax: 64 * 1024 };
     transport = new NativeTransport(events, limits, identity);

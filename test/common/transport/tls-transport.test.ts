@@ -1,6 +1,7 @@
 /** TLS of every transport; `transport.test.ts` checks the contract without TLS. */
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect as connectPlainly } from 'node:net';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
@@ -12,7 +13,11 @@ import {
   nativeUnavailableReason,
 } from '../../../common/transport/native-transport.js';
 import { NetTransport } from '../../../common/transport/net-transport.js';
-import { type TlsFiles, TlsIdentity } from '../../../common/transport/tls-identity.js';
+import {
+  type CertificateFiles,
+  type TlsFiles,
+  TlsIdentity,
+} from '../../../common/transport/tls-identity.js';
 import type {
   Connection,
   Transport,
@@ -26,6 +31,10 @@ const test = testWith(OPENSSL);
 const CONNECTIONS_MAX = 5;
 const log = pino({ level: 'silent' });
 
+function tlsFiles(certificates: CertificateFiles[], more: Partial<TlsFiles> = {}): TlsFiles {
+  return { certificates, ticketKeys: [], minVersion: 'TLSv1.2', ...more };
+}
+
 const implementations = [
   ['net', NetTransport] as const,
   ['native', NativeTransport] as const,
@@ -33,7 +42,7 @@ const implementations = [
 
 describe.each(implementations)('TLS of the %s transport', (_name, Implementation) => {
   let authority: Authority;
-  let own: TlsFiles;
+  let own: CertificateFiles;
   let identity: TlsIdentity;
   let transport: Transport;
   let port: number;
@@ -58,7 +67,11 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
     own = { cert: join(authority.folder, 'own.pem'), key: join(authority.folder, 'own.key') };
     install(authority.issue('first', ['DNS:first.example']));
     const second = authority.issue('second', ['DNS:second.example', 'DNS:*.wild.example']);
-    identity = await TlsIdentity.open([own, second], (reason) => current.failed.push(reason), log);
+    identity = await TlsIdentity.open(
+      tlsFiles([own, second]),
+      (reason) => current.failed.push(reason),
+      log,
+    );
     transport = new Implementation(
       events,
       { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 },
@@ -73,7 +86,7 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
     await transport.close();
   });
 
-  function install(files: TlsFiles): void {
+  function install(files: CertificateFiles): void {
     copyFileSync(files.cert, own.cert);
     copyFileSync(files.key, own.key);
   }
@@ -210,6 +223,103 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
     await eventually(() => expect(record.closed).toEqual(['local', 'local']));
   });
 
+  /** A transport of another process, as it were. */
+  async function withOther(files: TlsFiles, use: () => Promise<void>): Promise<void> {
+    const events: TransportEvents = {
+      onOpen: (connection) => void record.opened.push(connection),
+      onBytes: () => {},
+      onEnd: (connection) => other.end(connection),
+      onClose: () => {},
+      onOverLimit: () => {},
+      onTimer: () => {},
+    };
+    const otherIdentity = await TlsIdentity.open(files, () => {}, log);
+    const limits = { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 64 * 1024 };
+    const other: Transport = new Implementation(events, limits, otherIdentity);
+    const ownPort = port;
+    port = await other.listen('127.0.0.1', 0);
+    try {
+      await use();
+    } finally {
+      port = ownPort;
+      otherIdentity.close();
+      for (const peer of peers.splice(0)) peer.destroy();
+      await other.close();
+    }
+  }
+
+  /** The session of a new connection. */
+  async function newSession(options: ConnectionOptions = {}): Promise<Buffer> {
+    const sessions: Buffer[] = [];
+    const peer = dial(options);
+    peer.on('session', (session: Buffer) => sessions.push(session));
+    await eventually(() => expect(sessions).not.toEqual([]));
+    peer.destroy();
+    return sessions.at(-1)!;
+  }
+
+  async function isResumed(session: Buffer, options: ConnectionOptions = {}): Promise<boolean> {
+    const peer = await open({ ...options, session });
+    const isReused = peer.isSessionReused();
+    peer.destroy();
+    return isReused;
+  }
+
+  function ticketKey(name: string): string {
+    const path = join(authority.folder, name);
+    writeFileSync(path, randomBytes(48));
+    return path;
+  }
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)('a session of %s is resumed', async (version) => {
+    const options = { maxVersion: version };
+    expect(await isResumed(await newSession(options), options)).toBe(true);
+  });
+
+  test('a session is resumed at every transport with the key of its ticket', async () => {
+    const [key, next] = [ticketKey('key'), ticketKey('next')];
+    let session: Buffer;
+    await withOther(tlsFiles([own], { ticketKeys: [key] }), async () => {
+      session = await newSession();
+      expect(await isResumed(session)).toBe(true);
+    });
+    await withOther(tlsFiles([own], { ticketKeys: [key, next] }), async () => {
+      expect(await isResumed(session)).toBe(true);
+    });
+    await withOther(tlsFiles([own], { ticketKeys: [next] }), async () => {
+      expect(await isResumed(session)).toBe(false);
+    });
+    expect(await isResumed(session!)).toBe(false);
+  });
+
+  test('TLS 1.2 can be rejected', async () => {
+    await withOther(tlsFiles([own], { minVersion: 'TLSv1.3' }), async () => {
+      const peer = dial({ maxVersion: 'TLSv1.2' });
+      await new Promise((resolve) => peer.once('close', resolve));
+      expect((await open()).getProtocol()).toBe('TLSv1.3');
+    });
+  });
+
+  test('carries megabytes both ways', async () => {
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const peer = await open({ maxVersion });
+      record.received = '';
+      const sent = randomBytes(500_000).toString('hex');
+      peer.write(sent);
+      await eventually(() => expect(record.received.length).toBe(sent.length), 20_000);
+      expect(record.received === sent).toBe(true);
+      let received = '';
+      peer.on('data', (bytes) => {
+        received += bytes;
+      });
+      const connection = record.opened.at(-1)!;
+      expect(transport.write(connection, Buffer.from(sent))).toBe('accepted');
+      await eventually(() => expect(received.length).toBe(sent.length), 20_000);
+      expect(received === sent).toBe(true);
+      peer.destroy();
+    }
+  });
+
   test('the send buffer of a peer that does not read becomes full', async () => {
     const peer = await open();
     peer.pause();
@@ -220,10 +330,16 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
 
   test('invalid certificates are an error at start', async () => {
     const mixed = { cert: own.cert, key: authority.issue('other').key };
-    await expect(TlsIdentity.open([mixed], () => {}, log)).rejects.toThrow(EnvironmentError);
+    await expect(TlsIdentity.open(tlsFiles([mixed]), () => {}, log)).rejects.toThrow(
+      EnvironmentError,
+    );
     const missing = { cert: '/nowhere/cert.pem', key: own.key };
-    await expect(TlsIdentity.open([missing], () => {}, log)).rejects.toThrow(
+    await expect(TlsIdentity.open(tlsFiles([missing]), () => {}, log)).rejects.toThrow(
       /\/nowhere\/cert\.pem/,
     );
+    const short = join(authority.folder, 'short');
+    writeFileSync(short, randomBytes(47));
+    const files = tlsFiles([own], { ticketKeys: [short] });
+    await expect(TlsIdentity.open(files, () => {}, log)).rejects.toThrow('47 bytes instead of 48');
   });
 });
