@@ -97,7 +97,7 @@ function isInstalled(compiler) {
 }
 
 /** Searches beside this Node, then npm's `nodedir`. */
-function findHeaders() {
+export function findHeaders() {
   const prefixes = [dirname(dirname(process.execPath)), process.env.npm_config_nodedir];
   return prefixes
     .filter((prefix) => prefix !== undefined)

@@ -4,12 +4,13 @@
  * afterwards. Leak detection is off in Node, which leaks at exit itself.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildNative } from './build-native.mjs';
+import { buildNative, findHeaders } from './build-native.mjs';
 
+const NATIVE = 'common/transport/native';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FLAGS = [
   '-O1',
@@ -53,10 +54,12 @@ function fuzz() {
   const folder = mkdtempSync(join(tmpdir(), 'longline-fuzz-'));
   try {
     const program = join(folder, 'fuzz');
-    const sources = ['timer_wheel', 'transport'].map(
-      (name) => `common/transport/native/${name}.cc`,
-    );
-    const build = ['-std=c++17', ...FLAGS, 'test/common/transport/fuzz.cc', ...sources];
+    const sources = readdirSync(NATIVE)
+      .filter((name) => name.endsWith('.cc') && name !== 'binding.cc')
+      .map((name) => join(NATIVE, name));
+    // OpenSSL's headers are Node's; its library is the system's.
+    const options = ['-std=c++17', `-I${findHeaders()}`, ...FLAGS];
+    const build = [...options, 'test/common/transport/fuzz.cc', ...sources, '-lssl', '-lcrypto'];
     const run = (command, ...args) =>
       spawnSync(command, args, { cwd: ROOT, stdio: 'inherit' }).status;
     let status = run('c++', ...build, '-o', program);

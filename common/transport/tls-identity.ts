@@ -39,7 +39,7 @@ export interface NamedCertificate {
 
 type NamedContext = NamedCertificate & { readonly context: SecureContext };
 
-/** What handshakes use. */
+/** Certificates and keys for handshakes. */
 export interface TlsMaterial {
   readonly certificates: readonly NamedCertificate[];
   /** Empty: the transport makes one. */

@@ -145,10 +145,6 @@ describe('values', () => {
     [['auth.settings.LONGLINE_LINK_CERTIFICATES=c'], /requires tls.clientCertificates=true/],
     [['tls.grpcSecret=s'], /set linkSecret, the authority that edges and routers trust/],
     [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /set together with proxyNetworks/],
-    [
-      ['tls.edgeSecret=s', 'edge.settings.LONGLINE_TRANSPORT=native'],
-      /native transport does not support TLS/,
-    ],
     [['tls.clientCertificates=true'], /requires TLS; set grpcSecret and linkSecret/],
     [['auth.existingSecret.name=s'], /list the keys to use/],
     [['edge.reach.mode=tlsRoute'], /tlsRoute routes to edges by their names/],

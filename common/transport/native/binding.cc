@@ -4,12 +4,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <node_api.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <uv.h>
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "transport.h"
 
@@ -174,6 +176,8 @@ struct Call {
   }
 };
 
+void erase(std::string *secret) { OPENSSL_cleanse(&(*secret)[0], secret->size()); }
+
 // configureTls(chains, keys, names, ticketKeys, [cipherList], isTls12Allowed): arrays of bytes,
 // except `names`: of strings, separated by commas. Returns the error, or ''.
 napi_value configureTls(napi_env env, napi_callback_info info) {
@@ -187,12 +191,14 @@ napi_value configureTls(napi_env env, napi_callback_info info) {
       certificate.names.push_back(names.substr(from, to - from));
       from = to + 1;
     }
-    settings.certificates.push_back(certificate);
+    settings.certificates.push_back(std::move(certificate));
   }
   for (uint32_t i = 0; i < call.length(3); i++) settings.ticketKeys.push_back(call.element(3, i));
   settings.cipherList = call.element(4, 0);
   settings.isTls12Allowed = call.number(5) != 0;
   std::string error = call.binding->transport.configureTls(settings);
+  for (longline::TlsCertificate &each : settings.certificates) erase(&each.key);
+  for (std::string &key : settings.ticketKeys) erase(&key);
   napi_value result;
   napi_create_string_utf8(env, error.data(), error.size(), &result);
   return result;

@@ -96,7 +96,7 @@ bool suiteOf(const SSL *ssl, Suite *suite) {
   }
 }
 
-// What the peer accepts in one record (RFC 6066 §4).
+// Longest plaintext that the peer accepts in one record (RFC 6066 §4).
 uint16_t plaintextBytesMaxOf(SSL *ssl) {
   uint8_t code = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
   bool isLimited = code >= TLSEXT_max_fragment_length_512 && code <= TLSEXT_max_fragment_length_4096;

@@ -67,7 +67,7 @@ struct TlsSettings {
 // The state of one connection; opaque outside of tls.cc.
 struct TlsConnection;
 
-// What `receive` found. Plaintext replaces the bytes that were received.
+// Result of `receive`. Plaintext replaces the bytes that were received.
 struct TlsReceived {
   size_t plaintextLength = 0;
   // The handshake was completed by these bytes.

@@ -56,7 +56,7 @@ enum SlotState : uint8_t {
   // In the list of free slots.
   kFree,
   kConnecting,
-  // Of TLS. The connection is not reported yet.
+  // In the handshake of TLS. The connection is not reported yet.
   kSecuring,
   kEstablished,
   // We ended it: it closes after the peer's FIN, or when the linger timer expires.

@@ -120,9 +120,6 @@
 {{- if and .edgeSecret $.Values.proxyNetworks -}}
 {{- $problems = append $problems "tls.edgeSecret: set together with proxyNetworks, but proxies connect to edges without TLS; unset one of them" -}}
 {{- end -}}
-{{- if and .edgeSecret (eq (get $.Values.edge.settings "LONGLINE_TRANSPORT" | toString) "native") -}}
-{{- $problems = append $problems "tls.edgeSecret: the native transport does not support TLS; unset LONGLINE_TRANSPORT" -}}
-{{- end -}}
 {{- if and .edgeSecret (eq $.Values.edge.reach.scheme "http") -}}
 {{- $problems = append $problems "tls.edgeSecret: edges serve TLS, but edge.reach.scheme is http; set https or unset it" -}}
 {{- end -}}
