@@ -10,8 +10,8 @@
  *                            machine, too
  *   totalRatioToBare         (user + half of kernel) of native over that of the baseline server
  *
- * `--tls` compares the portable transport without and with TLS instead, which needs the `openssl`
- * command; the TLS devices use Node's own TLS sockets.
+ * `--tls` compares the native transport without and with TLS, and the portable one with TLS instead,
+ * which needs the `openssl` command; the TLS devices use Node's own TLS sockets.
  *
  * `--protocol` is sse, ws or mqtt. `--connections 18000` is the maximum of one process here;
  * `--json` prints one line.
@@ -41,7 +41,9 @@ interface Server {
   stop(): Promise<void>;
 }
 
-type ServerName = BaselineName | 'tls';
+const TLS_NAMES = ['native', 'nativeTls', 'netTls'] as const;
+type ServerName = BaselineName | (typeof TLS_NAMES)[number];
+const hasTls = (name: ServerName) => name === 'nativeTls' || name === 'netTls';
 
 const { json, connections, rounds, protocol, tls } = parseOptions({
   connections: number(18_000, STEPS, 18_000),
@@ -50,7 +52,7 @@ const { json, connections, rounds, protocol, tls } = parseOptions({
   tls: flag(),
 });
 const credentials = await credentialIssuer('HS256');
-const names: readonly ServerName[] = tls ? ['net', 'tls'] : BASELINE_NAMES;
+const names: readonly ServerName[] = tls ? TLS_NAMES : BASELINE_NAMES;
 const costs = await runInTurn(rounds, names, measure);
 const medians = Object.fromEntries(names.map((name) => [name, mediansOf(name)]));
 const ratio = tls
@@ -60,7 +62,7 @@ report(json, { ...medians, ...ratio, protocol, connections, rounds }, printTable
 
 async function measure(name: ServerName) {
   const server = await startServer(name);
-  const fleet = new Fleet(1, name === 'tls' ? 'tls' : 'plain');
+  const fleet = new Fleet(1, hasTls(name) ? 'tls' : 'plain');
   try {
     return await bytesPerConnection({
       fleet,
@@ -68,7 +70,7 @@ async function measure(name: ServerName) {
       connections,
       // The baseline server answers only what ends like an HTTP request.
       protocol: name === 'bare' ? 'sse' : protocol,
-      warmUpRounds: name === 'tls' ? WARM_UP_ROUNDS_TLS : WARM_UP_ROUNDS,
+      warmUpRounds: hasTls(name) ? WARM_UP_ROUNDS_TLS : WARM_UP_ROUNDS,
       async pathOf(i) {
         const clientId = `device-${i}`;
         return `/connect?clientId=${clientId}${await credentials.issue(clientId)}`;
@@ -85,7 +87,10 @@ async function measure(name: ServerName) {
 }
 
 async function startServer(name: ServerName): Promise<Server> {
-  if (name === 'tls') return startOneEdge('net', { ...credentials.env, ...tlsSettings() });
+  if (name === 'nativeTls' || name === 'netTls') {
+    const transport = name === 'nativeTls' ? 'native' : 'net';
+    return startOneEdge(transport, { ...credentials.env, ...tlsSettings() });
+  }
   if (name !== 'bare') return startOneEdge(name, credentials.env);
   const answer = `HTTP/1.1${DEVICE_PROTOCOLS.sse.accepted}OK\r\n\r\n`;
   return { ...(await startBaseline('bare', answer, '')), heapBytes: async () => 0 };
