@@ -1,0 +1,170 @@
+// The settings of handshakes: certificates, session tickets, protocols.
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <string.h>
+#include <strings.h>
+
+#include <algorithm>
+
+#include "tls.h"
+
+namespace longline {
+
+namespace {
+
+// In the server's order: AES with 128 bits needs the least memory.
+constexpr char kSuiteList[] =
+    "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
+
+constexpr const char *kProtocols[] = {"http/1.1", "mqtt"};
+
+// The oldest error of the library as text; clears all.
+std::string takeError() {
+  char text[256];
+  ERR_error_string_n(ERR_peek_error(), text, sizeof text);
+  ERR_clear_error();
+  return text;
+}
+
+int noPassword(char *, int, int, void *) { return 0; }
+
+bool isEqual(const std::string &a, const char *b) { return strcasecmp(a.c_str(), b) == 0; }
+
+}  // namespace
+
+std::string Tls::configure(const TlsSettings &settings) {
+  std::vector<Context> contexts;
+  std::string error;
+  for (const TlsCertificate &certificate : settings.certificates) {
+    SSL_CTX *context = createContext(certificate, settings, &error);
+    if (context == nullptr) break;
+    contexts.push_back({context, certificate.names});
+  }
+  if (error.empty()) contexts.swap(contexts_);
+  for (Context &context : contexts) SSL_CTX_free(context.context);
+  if (!error.empty()) return error;
+
+  std::vector<TicketKey> keys(std::max<size_t>(1, settings.ticketKeys.size()));
+  static_assert(sizeof(TicketKey) == kTicketKeyBytes);
+  for (size_t i = 0; i < settings.ticketKeys.size(); i++) {
+    memcpy(&keys[i], settings.ticketKeys[i].data(), kTicketKeyBytes);
+  }
+  if (settings.ticketKeys.empty()) {
+    // They outlast a new certificate.
+    if (ticketKeys_.size() == 1) return error;
+    RAND_bytes(reinterpret_cast<uint8_t *>(keys.data()), kTicketKeyBytes);
+  }
+  ticketKeys_.swap(keys);
+  OPENSSL_cleanse(keys.data(), keys.size() * sizeof(TicketKey));
+  return error;
+}
+
+SSL_CTX *Tls::createContext(const TlsCertificate &certificate, const TlsSettings &settings,
+                            std::string *error) {
+  ERR_clear_error();
+  SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+  BIO *chain = BIO_new_mem_buf(certificate.chain.data(), static_cast<int>(certificate.chain.size()));
+  BIO *keyText = BIO_new_mem_buf(certificate.key.data(), static_cast<int>(certificate.key.size()));
+  X509 *own = PEM_read_bio_X509_AUX(chain, nullptr, noPassword, nullptr);
+  EVP_PKEY *key = PEM_read_bio_PrivateKey(keyText, nullptr, noPassword, nullptr);
+  bool isOk = own != nullptr && key != nullptr && SSL_CTX_use_certificate(context, own) == 1 &&
+              SSL_CTX_use_PrivateKey(context, key) == 1 &&
+              SSL_CTX_set_cipher_list(context, settings.cipherList.c_str()) == 1 &&
+              SSL_CTX_set_ciphersuites(context, kSuiteList) == 1;
+  X509_free(own);
+  EVP_PKEY_free(key);
+  while (isOk) {
+    X509 *issuer = PEM_read_bio_X509(chain, nullptr, noPassword, nullptr);
+    if (issuer == nullptr) break;
+    SSL_CTX_add0_chain_cert(context, issuer);
+  }
+  BIO_free(chain);
+  BIO_free(keyText);
+  if (!isOk) {
+    *error = takeError();
+    SSL_CTX_free(context);
+    return nullptr;
+  }
+  // The end of the chain is an error in the library's list.
+  ERR_clear_error();
+  SSL_CTX_set_min_proto_version(context, settings.isTls12Allowed ? TLS1_2_VERSION : TLS1_3_VERSION);
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                   SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(context, 1);
+  SSL_CTX_set_dh_auto(context, 1);
+  SSL_CTX_set_app_data(context, this);
+  SSL_CTX_set_keylog_callback(context, onSecret);
+  SSL_CTX_set_tlsext_servername_callback(context, onServerName);
+  SSL_CTX_set_tlsext_servername_arg(context, this);
+  SSL_CTX_set_alpn_select_cb(context, onAlpn, this);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(context, onTicketKey);
+  return context;
+}
+
+// A name, then a wildcard for its first label (RFC 6125 §6.4.3), then the first certificate.
+SSL_CTX *Tls::contextFor(const char *serverName) const {
+  const char *rest = strchr(serverName, '.');
+  std::string wildcard = rest == nullptr ? "" : std::string("*") + rest;
+  for (const char *wanted : {serverName, wildcard.c_str()}) {
+    for (const Context &context : contexts_) {
+      for (const std::string &name : context.names) {
+        if (isEqual(name, wanted)) return context.context;
+      }
+    }
+  }
+  return contexts_.front().context;
+}
+
+int Tls::onServerName(SSL *ssl, int *, void *tls) {
+  const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  if (name != nullptr) SSL_set_SSL_CTX(ssl, static_cast<Tls *>(tls)->contextFor(name));
+  return SSL_TLSEXT_ERR_OK;
+}
+
+// The first of the client's protocols that is known here; otherwise the extension is ignored.
+int Tls::onAlpn(SSL *, const unsigned char **out, unsigned char *outLength,
+                const unsigned char *offered, unsigned int offeredLength, void *) {
+  for (unsigned at = 0; at < offeredLength; at += 1u + offered[at]) {
+    for (const char *protocol : kProtocols) {
+      if (offered[at] != strlen(protocol) || memcmp(offered + at + 1, protocol, offered[at]) != 0) {
+        continue;
+      }
+      *out = offered + at + 1;
+      *outLength = offered[at];
+      return SSL_TLSEXT_ERR_OK;
+    }
+  }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
+// RFC 5077 §4, with the layout of keys that Node has: name, HMAC key, AES key, 16 bytes each.
+int Tls::onTicketKey(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int isNew) {
+  auto *tls = static_cast<Tls *>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  std::vector<TicketKey> &keys = tls->ticketKeys_;
+  size_t i = 0;
+  if (isNew != 0) {
+    memcpy(name, keys[0].name, sizeof keys[0].name);
+    if (RAND_bytes(iv, 16) != 1) return -1;
+  } else {
+    while (i < keys.size() && memcmp(name, keys[i].name, sizeof keys[i].name) != 0) i++;
+    if (i == keys.size()) return 0;
+  }
+  char digest[] = "SHA256";
+  OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, keys[i].hmac, sizeof keys[i].hmac),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end(),
+  };
+  bool isOk = EVP_CipherInit_ex(cipher, EVP_aes_128_cbc(), nullptr, keys[i].aes, iv, isNew) == 1 &&
+              EVP_MAC_CTX_set_params(mac, parameters) == 1;
+  if (!isOk) return -1;
+  // 2: the client gets a ticket under the first key.
+  return isNew != 0 || i == 0 ? 1 : 2;
+}
+
+}  // namespace longline
