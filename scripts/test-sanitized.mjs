@@ -59,7 +59,13 @@ function fuzz() {
       .map((name) => join(NATIVE, name));
     // OpenSSL's headers are Node's; its library is the system's.
     const options = ['-std=c++17', `-I${findHeaders()}`, ...FLAGS];
-    const build = [...options, 'test/common/transport/fuzz.cc', ...sources, '-l:libssl.so.3', '-l:libcrypto.so.3'];
+    const build = [
+      ...options,
+      'test/common/transport/fuzz.cc',
+      ...sources,
+      '-l:libssl.so.3',
+      '-l:libcrypto.so.3',
+    ];
     const run = (command, ...args) =>
       spawnSync(command, args, { cwd: ROOT, stdio: 'inherit' }).status;
     let status = run('c++', ...build, '-o', program);
