@@ -21,11 +21,16 @@ const lookups = new Map<string, Promise<readonly LookupAddress[]>>();
  * does not resolve. Never rejects.
  */
 export async function isPortClosed({ host, port }: HostPort): Promise<boolean> {
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const timeout = new AbortController();
+  const { signal } = timeout;
   const timedOut = new Promise<false>((resolve) => {
     signal.addEventListener('abort', () => resolve(false), { once: true });
   });
-  return Promise.race([areAllClosed(host, port, signal), timedOut]);
+  // An answer that has arrived while the event loop was busy comes first.
+  const timer = setTimeout(() => setImmediate(() => timeout.abort()), TIMEOUT_MS).unref();
+  const isClosed = await Promise.race([areAllClosed(host, port, signal), timedOut]);
+  clearTimeout(timer);
+  return isClosed;
 }
 
 async function areAllClosed(host: string, port: number, signal: AbortSignal): Promise<boolean> {

@@ -104,7 +104,15 @@ const FLOODS: readonly Flood[] = [
     connections: 1_000,
     send: drip(`GET / HTTP/1.1\r\n${'X-A: b\r\n'.repeat(1_000)}`, 'X-B: c\r\n', 100),
   },
-  { name: 'huge heads', connections: 500, send: repeat('x'.repeat(65_536)) },
+  {
+    name: 'huge heads',
+    connections: 500,
+    send: (socket) => {
+      socket.write('GET / HTTP/1.1\r\n');
+      repeat('X-A: b\r\n')(socket);
+    },
+  },
+  { name: 'bytes that are no HTTP', connections: 500, send: repeat('x'.repeat(65_536)) },
   { name: 'a byte a second', connections: 2_000, send: drip(GET, GET, 1_000) },
   { name: 'requests without Host', connections: 200, send: repeat('GET / HTTP/1.1\r\n\r\n') },
 ];

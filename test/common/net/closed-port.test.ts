@@ -32,6 +32,16 @@ test('tells a port without a process from one that accepts, and resets, connecti
   expect(await isPortClosed({ host: '127.0.0.1', port })).toBe(true);
 });
 
+test('an answer that arrives while the process is busy counts', async () => {
+  const { port, close } = await listening();
+  await close();
+  const isClosed = isPortClosed({ host: '127.0.0.1', port });
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const endMs = performance.now() + 600;
+  while (performance.now() < endMs);
+  expect(await isClosed).toBe(true);
+});
+
 test('takes neither an unreachable address nor an unknown name for a closed port', async () => {
   // A broadcast address has no route.
   expect(await isPortClosed({ host: '255.255.255.255', port: 7000 })).toBe(false);
