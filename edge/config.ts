@@ -75,7 +75,7 @@ const identitySettings = {
     .default('1.2')
     .describe(
       'Oldest version of TLS on the device port. In the native transport, a connection of 1.3 costs ' +
-        'a few hundred bytes and one of 1.2 about 10 KB.',
+        'a few hundred bytes; one of 1.2 keeps the state of OpenSSL.',
     ),
   LONGLINE_EDGE_TLS_TICKET_KEY_FILE: listOf(z.string().min(1))
     .default([])
