@@ -62,6 +62,7 @@ export async function measureHandling(edges: number, shardCount: number): Promis
   try {
     controller.setLeader({ type: 'self' });
     for (const [i, call] of calls.entries()) {
+      // The service uses only the parts of a call that this one has.
       service.session(call as unknown as Parameters<typeof service.session>[0]);
       receive(call, encodeHello({ id: `edge-${i}`, capacity: 10_000, shardCount, port: 7000 + i }));
     }

@@ -61,8 +61,8 @@ interface Binding {
   slotBytes(): number;
   /** Their capacity. */
   sendBufferBytes(): number;
-  /** Handshaking, TLS 1.2, TLS 1.3, bytes of TLS 1.3, handshakes, resumed handshakes. */
-  tlsCounts(): [number, number, number, number, number, number];
+  /** Keys of TLS 1.3, and incomplete records. */
+  tlsBytes(): number;
   /** Releases all resources except memory. */
   dispose(): void;
 }
@@ -206,11 +206,10 @@ export class NativeTransport implements Transport {
   }
 
   memory(): TransportMemory {
-    const [, , , tls] = this.#binding.tlsCounts();
     return {
       slots: this.#binding.slotBytes(),
       sendBuffers: this.#binding.sendBufferBytes(),
-      tls,
+      tls: this.#binding.tlsBytes(),
     };
   }
 

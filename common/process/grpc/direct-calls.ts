@@ -46,6 +46,7 @@ export class DirectCalls {
     method: MethodDefinition<Request, Response>,
     handle: handleUnaryCall<Request, Response>,
   ): void {
+    // A method and its handler have the same types; the map cannot say so.
     this.#methods.set(method.path, { ...method, handle } as unknown as UnaryMethod);
   }
 
@@ -118,7 +119,10 @@ export class DirectCalls {
 /** Name of the function in Node.js. */
 const LISTENER = 'connectionListener';
 
-/** Where calls get to the library through this process, they still know their client. */
+/**
+ * Where calls get to the library through this process, they still know their client. The library has
+ * no public name for the session of a call.
+ */
 export const withClient: ServerInterceptor = (_method, call) => {
   const { session } = (call as unknown as { stream: { session: ServerHttp2Session } }).stream;
   const socket = clients.get(session);

@@ -10,7 +10,6 @@
 #include <uv.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "transport.h"
@@ -355,22 +354,9 @@ napi_value sendBufferBytes(napi_env env, napi_callback_info info) {
   return call.result(static_cast<double>(call.binding->transport.sendBufferBytes()));
 }
 
-// [handshaking, TLS 1.2, TLS 1.3, bytes of TLS 1.3, handshakes, resumed handshakes]
-napi_value tlsCounts(napi_env env, napi_callback_info info) {
+napi_value tlsBytes(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  const longline::Tls &tls = call.binding->transport.tls();
-  double counts[] = {static_cast<double>(tls.handshakeCount()),
-                     static_cast<double>(tls.tls12Count()),
-                     static_cast<double>(tls.tls13Count()),
-                     static_cast<double>(tls.tls13Bytes()),
-                     static_cast<double>(tls.handshakesTotal()),
-                     static_cast<double>(tls.resumedTotal())};
-  napi_value result;
-  napi_create_array_with_length(env, std::size(counts), &result);
-  for (uint32_t i = 0; i < std::size(counts); i++) {
-    napi_set_element(env, result, i, call.result(counts[i]));
-  }
-  return result;
+  return call.result(static_cast<double>(call.binding->transport.tls().tls13Bytes()));
 }
 
 napi_value dispose(napi_env env, napi_callback_info info) {
@@ -472,7 +458,7 @@ NAPI_MODULE_INIT() {
       method("acceptPauses", acceptPauses),
       method("slotBytes", slotBytes),
       method("sendBufferBytes", sendBufferBytes),
-      method("tlsCounts", tlsCounts),
+      method("tlsBytes", tlsBytes),
       method("dispose", dispose),
   };
   napi_value constructor;

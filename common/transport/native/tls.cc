@@ -194,12 +194,10 @@ TlsConnection *Tls::accept() {
   SSL_set_app_data(ssl, connection);
   SSL_set_accept_state(ssl);
   connection->ssl = ssl;
-  counts_[kHandshaking]++;
   return connection;
 }
 
 void Tls::free(TlsConnection *connection) {
-  counts_[connection->phase]--;
   if (connection->phase == kTls13) {
     tls13Bytes_ -= connection->bytes();
     dropKept(connection);
@@ -271,8 +269,6 @@ TlsReceived Tls::handshake(TlsConnection **connection, char *bytes, size_t lengt
     received.failure = kHandshakeFailed;
     return received;
   }
-  handshakesTotal_++;
-  if (SSL_session_reused(ssl) == 1) resumedTotal_++;
   size_t rest = io_.inputLength;
   memmove(bytes, io_.input, rest);
   if (SSL_version(ssl) == TLS1_3_VERSION) {
@@ -281,8 +277,6 @@ TlsReceived Tls::handshake(TlsConnection **connection, char *bytes, size_t lengt
         replaceByKeys(*connection, countEncrypted(out->data() + sentBefore, out->size() - sentBefore));
     received = readRecords(*connection, bytes, rest, out);
   } else {
-    counts_[kHandshaking]--;
-    counts_[kTls12]++;
     (*connection)->phase = kTls12;
     OPENSSL_cleanse((*connection)->secrets(), sizeof(HandshakeSecrets));
     if (rest > 0) received = readLibrary(*connection, bytes, rest, out);
@@ -301,7 +295,6 @@ TlsConnection *Tls::replaceByKeys(TlsConnection *connection, size_t ticketRecord
   HandshakeSecrets *secrets = connection->secrets();
   records_.start(next->records(), suite, secrets->client, secrets->server);
   next->records()->sequence[kWrite] = ticketRecords;
-  counts_[kTls13]++;
   tls13Bytes_ += next->bytes();
   free(connection);
   return next;

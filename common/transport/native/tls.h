@@ -109,19 +109,12 @@ class Tls {
   // Records of TLS 1.3 since the last change of keys.
   uint64_t recordsRead(const TlsConnection *connection) const;
 
-  // Established connections by version, and the memory of all that is known here: of TLS 1.2, only
-  // the count, because OpenSSL keeps its own memory.
-  uint32_t tls13Count() const { return counts_[kTls13]; }
-  uint32_t tls12Count() const { return counts_[kTls12]; }
-  uint32_t handshakeCount() const { return counts_[kHandshaking]; }
+  // Keys of TLS 1.3 and incomplete records. OpenSSL accounts for its own memory.
   size_t tls13Bytes() const { return tls13Bytes_ + keptBytes_; }
-  uint64_t resumedTotal() const { return resumedTotal_; }
-  uint64_t handshakesTotal() const { return handshakesTotal_; }
 
  private:
   friend struct TlsConnection;
   enum Phase : uint8_t { kHandshaking, kTls12, kTls13 };
-  static constexpr int kPhases = 3;
 
   struct Context {
     SSL_CTX *context;
@@ -177,11 +170,8 @@ class Tls {
   Io io_;
   // Plaintext of TLS 1.2, which the library may not write over its own input.
   std::vector<char> scratch_;
-  uint32_t counts_[kPhases] = {};
   size_t tls13Bytes_ = 0;
   size_t keptBytes_ = 0;
-  uint64_t resumedTotal_ = 0;
-  uint64_t handshakesTotal_ = 0;
 };
 
 }  // namespace longline
