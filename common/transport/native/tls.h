@@ -42,7 +42,6 @@ enum TlsFailure : uint8_t {
   kTooManyIncompleteRecords,
   // The peer sent a fatal alert.
   kPeerAlert,
-  kTlsFailures,
 };
 
 // One certificate with its key, in PEM, and the server names for which it is used.
