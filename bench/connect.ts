@@ -19,6 +19,11 @@
  * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured in
  * this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
  *
+ * `--tls` compares what TLS 1.3 costs instead, full handshakes and resumed sessions: the native
+ * transport and the portable one without an edge, and the server in C with OpenSSL.
+ * `nativeCpuRatio` is OpenSSL's processor time over that of the native transport. It needs the
+ * `openssl` command. There are 5,000 connections, because each handshake takes a millisecond.
+ *
  * `--connections` and `--rounds` make it shorter, `--json` prints one line.
  */
 import { pino } from 'pino';
@@ -31,6 +36,7 @@ import { parseEdgeConfig } from '../edge/config.js';
 import { SseProtocol } from '../edge/protocol/http/sse.js';
 import { startBaseline } from './memory/baseline-servers.js';
 import { startOneEdge } from './support/cluster/one-edge.js';
+import { makeCertificate } from './support/devices/certificate.js';
 import { type ConnectRun, connectRun, medianConnectRun } from './support/devices/connect-run.js';
 import {
   CREDENTIAL_NAMES,
@@ -38,9 +44,9 @@ import {
   type CredentialName,
   credentialIssuer,
 } from './support/devices/credentials.js';
-import { type Device, Receivers } from './support/devices/receivers.js';
+import { type Device, type DeviceTls, Receivers } from './support/devices/receivers.js';
 import { DEVICE_PROTOCOLS } from './support/devices/requests.js';
-import { flag, number, parseOptions } from './support/options.js';
+import { flag, isGiven, number, parseOptions } from './support/options.js';
 import type { Pids } from './support/processes/cpu.js';
 import { progress, report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
@@ -58,6 +64,9 @@ type Issue = (clientId: string) => Promise<string>;
 const CASE_NAMES = ['none', 'HS256', 'nonePaced', 'HS256Paced', 'portable', 'baseline'] as const;
 type CaseName = (typeof CASE_NAMES)[number];
 
+const TLS_SERVERS = ['native', 'net', 'openssl'] as const;
+const TLS_CASES = TLS_SERVERS.flatMap((server) => [`${server}Full`, `${server}Resumed`] as const);
+
 const CHECKS = 5_000;
 /** The required settings of an edge; authentication uses none of them. */
 const EDGE_SETTINGS = {
@@ -67,12 +76,14 @@ const EDGE_SETTINGS = {
 };
 const WARM_UP_CONNECTIONS = 2_000;
 
-const { json, auth, connections, rounds } = parseOptions({
+const { json, auth, tls, connections, rounds } = parseOptions({
   auth: flag(),
-  connections: number(16_000, 0),
+  tls: flag(),
+  connections: number(isGiven('tls') ? 5_000 : 16_000, 0),
   rounds: number(3),
 });
 if (auth) await compareCredentials();
+else if (tls) await compareHandshakes();
 else await compareServers();
 
 async function compareServers(): Promise<void> {
@@ -111,6 +122,25 @@ async function compareCredentials(): Promise<void> {
   if (!json) console.log(`CPU of one check, in microseconds: ${JSON.stringify(checkCpuUs)}`);
 }
 
+async function compareHandshakes(): Promise<void> {
+  const certificate = makeCertificate();
+  const opening = new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString();
+  const runs = await runInTurn(rounds, TLS_CASES, async (name) => {
+    progress(name);
+    const baseline = TLS_SERVERS.find((server) => name.startsWith(server))!;
+    const { port, pid, stop } = await startBaseline(baseline, opening, '', certificate);
+    const server = { port, pids: { baseline: pid }, stop };
+    return measure(server, async () => '', name.endsWith('Full') ? 'full' : 'resumed');
+  });
+  const cpuUs = (name: (typeof TLS_CASES)[number]) =>
+    medianConnectRun(runs[name]).cpuUs.server!.total;
+  const nativeCpuRatio = {
+    full: rounded(cpuUs('opensslFull') / cpuUs('nativeFull'), 3),
+    resumed: rounded(cpuUs('opensslResumed') / cpuUs('nativeResumed'), 3),
+  };
+  reportRuns(TLS_CASES, runs, 'opensslFull', { nativeCpuRatio });
+}
+
 async function cpuUsOfCheck({ env, issue }: CredentialIssuer): Promise<number> {
   const log = pino({ level: 'silent' });
   const config = parseEdgeConfig({ ...EDGE_SETTINGS, ...env }, 20_000).jwt;
@@ -133,7 +163,11 @@ async function cpuUsOfCheck({ env, issue }: CredentialIssuer): Promise<number> {
 }
 
 /** Stops the server afterwards. */
-async function measure(server: Server, issue: Issue): Promise<ConnectRun> {
+async function measure(
+  server: Server,
+  issue: Issue,
+  deviceTls: DeviceTls = 'none',
+): Promise<ConnectRun> {
   const kind = DEVICE_PROTOCOLS.sse;
   const devicesOf = async (prefix: string, count: number) => {
     const devices: Device[] = [];
@@ -144,7 +178,7 @@ async function measure(server: Server, issue: Issue): Promise<ConnectRun> {
     }
     return devices;
   };
-  const receivers = new Receivers(kind);
+  const receivers = new Receivers(kind, deviceTls);
   try {
     const warmUp = await devicesOf('warm-up', WARM_UP_CONNECTIONS);
     const measured = await devicesOf('device', connections);

@@ -6,6 +6,10 @@
  *                  without gRPC and the kernel; `reportUs`, CPU of control per report in all, measured
  *                  with those beyond one every two seconds; `restShare`, the share of a core that
  *                  control uses while nothing happens. Shards per edge are about the same at all sizes
+ *   contactSeconds from the start of all edges until each has the assignment in which they own
+ *                  all shards; control delays the first one by 2 to 8 s
+ *   contactPauseMs longest time in which control did not answer meanwhile
+ *   contactMbMax   the most resident memory that control had by then
  *   memoryMb       resident memory of control with all edges
  *   movedBytes     bytes to each edge while one with a single shard is drained
  *   movedShards    shards that moved meanwhile
@@ -21,7 +25,7 @@ import { ownerOf, shardsOf } from '../common/cluster/assignment.js';
 import { measureHandling } from './control/report-handling.js';
 import { type DescribedEdge, SimulatedCluster } from './control/simulated-cluster.js';
 import { nowUs } from './support/clock.js';
-import { residentBytes } from './support/memory/process-memory.js';
+import { residentBytes, residentBytesMax } from './support/memory/process-memory.js';
 import { number, parseOptions } from './support/options.js';
 import { cpuTime, totalUs } from './support/processes/cpu.js';
 import { progress, report } from './support/report.js';
@@ -55,6 +59,7 @@ interface Cost {
 
 const sizes: Cost[] = [];
 for (const size of SIZES.filter((one) => one < edges)) {
+  progress(`${size} edges, ${shardsFor(size)} shards`);
   const cluster = await SimulatedCluster.start(shardsFor(size));
   try {
     await addEdges(cluster, 'edge', size);
@@ -72,18 +77,29 @@ function shardsFor(size: number): number {
 }
 
 async function measureLargest() {
+  progress(`${edges} edges, ${shards} shards`);
   const cluster = await SimulatedCluster.start(shards);
   try {
-    const dying = { id: 'dying', count: dead };
-    await addEdges(cluster, 'edge', edges - dead - 1);
-    const group = await cluster.addEdges(described(dying.id, dead));
-    // So small that its share is one shard.
-    await cluster.addEdges([{ id: 'small', capacity: Math.ceil((CAPACITY * edges) / shards) }]);
+    const pauses = watchPauses(cluster);
+    const startMs = performance.now();
+    const [group] = await Promise.all([
+      cluster.addEdges(described('dying', dead)),
+      addEdges(cluster, 'edge', edges - dead - 1),
+      // So small that its share is one shard.
+      cluster.addEdges([{ id: 'small', capacity: Math.ceil((CAPACITY * edges) / shards) }]),
+    ]);
+    await cluster.untilReached(await cluster.untilCalm(edges));
+    const contact = {
+      contactSeconds: rounded((performance.now() - startMs) / 1_000, 1),
+      contactPauseMs: Math.round(pauses.stop()),
+      contactMbMax: Math.round(residentBytesMax(cluster.pid) / 1e6),
+    };
+    progress(JSON.stringify(contact));
     sizes.push(await measureCost(cluster, edges));
     const memoryMb = Math.round(residentBytes(cluster.pid) / 1e6);
     const moved = await drainSmallest(cluster);
     const placed = await killGroup(cluster, group);
-    return { sizes, memoryMb, ...moved, ...placed, shards, dead };
+    return { sizes, ...contact, memoryMb, ...moved, ...placed, shards, dead };
   } finally {
     await cluster.stop();
   }
@@ -106,7 +122,6 @@ async function addEdges(cluster: SimulatedCluster, name: string, count: number):
 
 /** CPU of a report, and the share of a core at rest. */
 async function measureCost(cluster: SimulatedCluster, count: number): Promise<Cost> {
-  await cluster.ask({ type: 'report', intervalMs: REPORT_MS });
   await cluster.untilCalm(count);
   await sleep(WARM_UP_MS);
   const rest = await measureFor(cluster);
@@ -140,8 +155,7 @@ async function measureFor(cluster: SimulatedCluster) {
 }
 
 async function drainSmallest(cluster: SimulatedCluster) {
-  const { epoch } = (await cluster.untilCalm(edges)).position;
-  await cluster.ask({ type: 'reach', epoch });
+  await cluster.untilReached(await cluster.untilCalm(edges));
   const movedShards = shardsOf(cluster.feed.current!, 'small').length;
   const before = await cluster.ask({ type: 'state' });
   const answer = await fetch(`${cluster.cluster.controlUrl}/v1/edges/small/drain`, {
@@ -151,9 +165,10 @@ async function drainSmallest(cluster: SimulatedCluster) {
   });
   if (!answer.ok) throw new Error(`drain: ${await answer.text()}`);
   const end = await cluster.until(
+    'the small edge is empty',
     (assignment) => assignment.moves.length === 0 && shardsOf(assignment, 'small').length === 0,
   );
-  const after = await cluster.ask({ type: 'reach', epoch: end.position.epoch });
+  const after = await cluster.untilReached(end);
   const received = after.bytes.map((bytes, i) => bytes - before.bytes[i]!);
   return { movedShards, movedBytes: Math.max(...received) };
 }
@@ -165,12 +180,12 @@ async function killGroup(
   const pauses = watchPauses(cluster);
   const startUs = nowUs();
   cluster.kill(group);
-  const end = await cluster.until((assignment) =>
+  const end = await cluster.until('the shards of the dead are placed', (assignment) =>
     assignment.owners.every(
       (_, shard) => ownerOf(assignment, shard)?.id.startsWith('dying') === false,
     ),
   );
-  await cluster.ask({ type: 'reach', epoch: end.position.epoch });
+  await cluster.untilReached(end);
   const placedSeconds = rounded((nowUs() - startUs) / 1e6, 2);
   await sleep(WARM_UP_MS);
   return { placedSeconds, pauseMs: Math.round(pauses.stop()) };
@@ -183,7 +198,11 @@ function watchPauses(cluster: SimulatedCluster) {
   const timer = setInterval(async () => {
     if (sentAtMs !== undefined) return;
     sentAtMs = performance.now();
-    await fetch(`${cluster.cluster.controlUrl}/healthz`).then((answer) => answer.text());
+    // After the end of the bench there is no answer.
+    await fetch(`${cluster.cluster.controlUrl}/healthz`).then(
+      (answer) => answer.text(),
+      () => {},
+    );
     longestMs = Math.max(longestMs, performance.now() - sentAtMs);
     sentAtMs = undefined;
   }, PING_MS);
@@ -202,7 +221,9 @@ function printTable(): void {
       result.sizes.map((one) => [one.edges, one.handlingUs, one.reportUs, one.restShare]),
     ),
   );
+  const { contactSeconds, contactPauseMs, contactMbMax } = result;
   const { memoryMb, movedBytes, movedShards, placedSeconds, pauseMs } = result;
+  console.log(`first contact: ${contactSeconds} s, pause ${contactPauseMs} ms, ${contactMbMax} MB`);
   console.log(`with ${edges} edges and ${shards} shards: ${memoryMb} MB`);
   console.log(`${movedBytes} bytes to each edge for ${movedShards} moved shards`);
   console.log(`shards of ${dead} dead edges placed after ${placedSeconds} s, pause ${pauseMs} ms`);

@@ -12,6 +12,8 @@
  *   p50Ms, p99Ms, maxMs     time without a connection, of the devices of that edge, from the fault
  *                           to the answer of their next edge
  *   ownedMs                 until the edge owned no shard any more
+ *   phases                  p50 and p99 of the times since the fault when devices had noticed it, were
+ *                           told their next edge by the router, and had reached that edge or the front
  *   failures                connects that failed, were rejected or not answered
  *   othersLost              devices of other edges that lost their connection
  *   accepted, lost, twice   durable pushes
@@ -24,7 +26,7 @@ import { credentials } from '@grpc/grpc-js';
 import type { LocalCluster } from '../cli/local/cluster.js';
 import { PushServiceClient } from '../proto/gen/longline/v1/push.js';
 import { Cable } from './failover/cable.js';
-import type { FailoverResult, ToFailover, Way } from './failover/devices-process.js';
+import type { FailoverResult, Phases, ToFailover, Way } from './failover/devices-process.js';
 import { NumberedPushes } from './failover/numbered-pushes.js';
 import { nowUs } from './support/clock.js';
 import { withCluster } from './support/cluster/bench-cluster.js';
@@ -156,7 +158,17 @@ function summarize(all: readonly FailoverResult[], { sent, accepted }: NumberedP
     ...all.map((one) => one.received),
   );
   const sets = new Map(Object.entries(received).map(([id, numbers]) => [id, new Set(numbers)]));
+  const phases = all.flatMap((one) => one.phases);
+  const ofPhase = (phase: keyof Phases) => {
+    const times = phases.map((each) => each[phase]);
+    return [50, 99].map((share) => Math.round(percentile(times, share)));
+  };
   return {
+    phases: {
+      noticedMs: ofPhase('noticedMs'),
+      locatedMs: ofPhase('locatedMs'),
+      reachedMs: ofPhase('reachedMs'),
+    },
     p50Ms: Math.round(percentile(withoutMs, 50)),
     p99Ms: Math.round(percentile(withoutMs, 99)),
     maxMs: Math.round(percentile(withoutMs, 100)),

@@ -10,28 +10,30 @@
  *                            machine, too
  *   totalRatioToBare         (user + half of kernel) of native over that of the baseline server
  *
- * `--tls` compares the native transport without and with TLS, and the portable one with TLS instead,
- * which needs the `openssl` command; the TLS devices use Node's own TLS sockets.
+ * `--tls` compares the native transport without and with TLS, the portable one with TLS, the server
+ * in C with OpenSSL and released buffers, and nginx if it is installed; all with TLS 1.3 and session
+ * tickets. It needs the `openssl` command. The servers without an edge hold connections of SSE.
  *
- * `--protocol` is sse, ws or mqtt. `--connections 18000` is the maximum of one process here;
- * `--json` prints one line.
+ * `--protocol` is sse, ws or mqtt. `--connections 18000` is the maximum of one process here, and the
+ * default is 16000 in one round with TLS, where handshakes take most of the time; `--json` prints one
+ * line.
  */
+
+import { spawnSync } from 'node:child_process';
 import { table } from '../cli/commands/table.js';
-import { BASELINE_NAMES, type BaselineName, startBaseline } from './memory/baseline-servers.js';
+import { BASELINE_NAMES, startBaseline, startNginx } from './memory/baseline-servers.js';
 import { startOneEdge } from './support/cluster/one-edge.js';
-import { tlsSettings } from './support/devices/certificate.js';
+import { makeCertificate, tlsSettings } from './support/devices/certificate.js';
 import { credentialIssuer } from './support/devices/credentials.js';
 import { Fleet } from './support/devices/fleet.js';
 import { DEVICE_PROTOCOLS, PROTOCOL_NAMES } from './support/devices/requests.js';
+import { TlsDevices } from './support/devices/tls-devices.js';
 import { bytesPerConnection, STEPS, WARM_UP_ROUNDS } from './support/memory/idle-connections.js';
 import { kernelBytes, residentBytes } from './support/memory/process-memory.js';
-import { flag, number, oneOf, parseOptions } from './support/options.js';
+import { flag, isGiven, number, oneOf, parseOptions } from './support/options.js';
 import { report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
 import { medianOf, rounded } from './support/statistics.js';
-
-/** TLS handshakes take both ends much longer. */
-const WARM_UP_ROUNDS_TLS = 4;
 
 interface Server {
   readonly pid: number;
@@ -41,18 +43,22 @@ interface Server {
   stop(): Promise<void>;
 }
 
-const TLS_NAMES = ['native', 'nativeTls', 'netTls'] as const;
-type ServerName = BaselineName | (typeof TLS_NAMES)[number];
-const hasTls = (name: ServerName) => name === 'nativeTls' || name === 'netTls';
+const TLS_NAMES = ['native', 'nativeTls', 'netTls', 'opensslTls', 'nginxTls'] as const;
+type ServerName = (typeof BASELINE_NAMES)[number] | (typeof TLS_NAMES)[number];
+/** A server without an edge answers only what ends like an HTTP request. */
+const hasEdge = (name: ServerName) => !['bare', 'opensslTls', 'nginxTls'].includes(name);
 
 const { json, connections, rounds, protocol, tls } = parseOptions({
-  connections: number(18_000, STEPS, 18_000),
-  rounds: number(3),
+  connections: number(isGiven('tls') ? 16_000 : 18_000, STEPS, 18_000),
+  rounds: number(isGiven('tls') ? 1 : 3),
   protocol: oneOf(PROTOCOL_NAMES, 'sse'),
   tls: flag(),
 });
 const credentials = await credentialIssuer('HS256');
-const names: readonly ServerName[] = tls ? TLS_NAMES : BASELINE_NAMES;
+const hasNginx = tls && spawnSync('nginx', ['-v'], { stdio: 'ignore' }).status === 0;
+const tlsNames = TLS_NAMES.filter((name) => name !== 'nginxTls' || hasNginx);
+const names: readonly ServerName[] = tls ? tlsNames : BASELINE_NAMES;
+const certificate = tls ? makeCertificate() : undefined;
 const costs = await runInTurn(rounds, names, measure);
 const medians = Object.fromEntries(names.map((name) => [name, mediansOf(name)]));
 const ratio = tls
@@ -62,15 +68,15 @@ report(json, { ...medians, ...ratio, protocol, connections, rounds }, printTable
 
 async function measure(name: ServerName) {
   const server = await startServer(name);
-  const fleet = new Fleet(1, hasTls(name) ? 'tls' : 'plain');
+  const spoken = hasEdge(name) ? protocol : 'sse';
+  const fleet = name.endsWith('Tls') ? new TlsDevices(spoken) : new Fleet(1);
   try {
     return await bytesPerConnection({
       fleet,
       port: server.port,
       connections,
-      // The baseline server answers only what ends like an HTTP request.
-      protocol: name === 'bare' ? 'sse' : protocol,
-      warmUpRounds: hasTls(name) ? WARM_UP_ROUNDS_TLS : WARM_UP_ROUNDS,
+      protocol: spoken,
+      warmUpRounds: warmUpRoundsOf(name),
       async pathOf(i) {
         const clientId = `device-${i}`;
         return `/connect?clientId=${clientId}${await credentials.issue(clientId)}`;
@@ -86,14 +92,24 @@ async function measure(name: ServerName) {
   }
 }
 
+/** Code in C needs none, and a handshake of TLS takes long. */
+function warmUpRoundsOf(name: ServerName): number {
+  if (!hasEdge(name)) return 1;
+  return tls ? WARM_UP_ROUNDS / 2 : WARM_UP_ROUNDS;
+}
+
 async function startServer(name: ServerName): Promise<Server> {
-  if (name === 'nativeTls' || name === 'netTls') {
-    const transport = name === 'nativeTls' ? 'native' : 'net';
-    return startOneEdge(transport, { ...credentials.env, ...tlsSettings() });
+  const transport = name.startsWith('native') ? 'native' : 'net';
+  if (hasEdge(name)) {
+    const settings = name.endsWith('Tls') ? tlsSettings(certificate!) : {};
+    return startOneEdge(transport, { ...credentials.env, ...settings });
   }
-  if (name !== 'bare') return startOneEdge(name, credentials.env);
   const answer = `HTTP/1.1${DEVICE_PROTOCOLS.sse.accepted}OK\r\n\r\n`;
-  return { ...(await startBaseline('bare', answer, '')), heapBytes: async () => 0 };
+  const holding =
+    name === 'nginxTls'
+      ? await startNginx(certificate!)
+      : await startBaseline(name === 'bare' ? 'bare' : 'openssl', answer, '', certificate);
+  return { ...holding, heapBytes: async () => 0 };
 }
 
 function mediansOf(name: ServerName) {

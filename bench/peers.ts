@@ -10,8 +10,8 @@
  *           so above 1 Longline is faster
  *   cpuRatio   processor time of all processes of the server over Longline's
  *
- * `--peers`, `--loads`, `--rounds`, `--seconds` (of one load) make it shorter; `--json` prints one
- * line.
+ * `--peers`, `--loads`, `--rounds`, `--warm-up` and `--seconds` (of one load) make it shorter;
+ * `--json` prints one line.
  */
 import { table } from '../cli/commands/table.js';
 import { centrifugo } from './peers/centrifugo.js';
@@ -45,6 +45,7 @@ type RunName = LoadName | 'connects';
 const options = parseOptions({
   peers: someOf(PEER_NAMES),
   loads: someOf([...LOAD_NAMES, 'connects'] as const),
+  'warm-up': number(10, 0),
   seconds: number(3, 0.1),
   rounds: number(3),
   pace: number(5_000),
@@ -52,6 +53,7 @@ const options = parseOptions({
   'fan-out': number(16_000, 1, 19_000),
 });
 const { json, loads, rounds, seconds, pace, devices } = options;
+const warmUpSeconds = options['warm-up'];
 
 const backend = buildGoBackend();
 if ('missing' in backend) {
@@ -89,7 +91,7 @@ async function compare(
     servers: Object.fromEntries(peers.map(({ name, settings }) => [name, settings])),
     ...(Object.keys(missing).length > 0 && { missing }),
     ...Object.fromEntries(figures),
-    settings: { seconds, rounds, pace, devices, fanOut: options['fan-out'] },
+    settings: { warmUpSeconds, seconds, rounds, pace, devices, fanOut: options['fan-out'] },
   };
   report(json, result, () => printTable(result.servers, missing, figures));
 }
@@ -110,7 +112,9 @@ async function measure(
     const steady = peer.steady.filter((name) => loads.includes(name));
     const steadyClients = { clients: devices, prefix: 'device-' };
     await withParties(server, pushes, 'pushes', steady.length > 0 && steadyClients, async (all) => {
-      for (const name of steady) onRun(name, await steadyRun(all, steadyLoad(name, pace), seconds));
+      for (const name of steady) {
+        onRun(name, await steadyRun(all, steadyLoad(name, pace), warmUpSeconds, seconds));
+      }
     });
     const fanOuts = peer.fanOuts.filter((name) => loads.includes(name));
     const manyClients = { clients: options['fan-out'], prefix: 'fan-' };

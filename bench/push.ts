@@ -17,8 +17,8 @@
  *   ms           from the call to the last device
  *
  * At saturation the latency is the window divided by the rate; only the paced loads measure the
- * latency of a push. `--loads` chooses some of the loads, `--backend node` does without Go;
- * `--json` prints one line.
+ * latency of a push. `--loads` chooses some of the loads, `--http` has those of single pushes over
+ * HTTP, too, in turn with gRPC; `--backend node` does without Go; `--json` prints one line.
  */
 import { table } from '../cli/commands/table.js';
 import type { LocalCluster } from '../cli/local/cluster.js';
@@ -27,7 +27,7 @@ import { Ceiling } from './push/ceiling.js';
 import { pidsOf, withCluster } from './support/cluster/bench-cluster.js';
 import { devicePort, readOwners } from './support/cluster/edge-ports.js';
 import { type Receivers, startReceivers } from './support/devices/receivers.js';
-import { number, oneOf, parseOptions, someOf } from './support/options.js';
+import { flag, number, oneOf, parseOptions, someOf } from './support/options.js';
 import type { Pids } from './support/processes/cpu.js';
 import { type Backend, type Clients, clientIdsOf } from './support/pushes/backend.js';
 import {
@@ -39,7 +39,7 @@ import {
   type SteadyName,
   steadyLoad,
 } from './support/pushes/loads.js';
-import { BACKENDS, openBackend } from './support/pushes/open-backend.js';
+import { BACKENDS, openBackend, openHttpBackend } from './support/pushes/open-backend.js';
 import {
   type FanOutRun,
   fanOutRun,
@@ -58,6 +58,7 @@ const WINDOW = 4_096;
 
 const options = parseOptions({
   loads: someOf([...LOAD_NAMES, 'ceiling']),
+  'warm-up': number(10, 0),
   seconds: number(3, 0.1),
   rounds: number(3),
   pace: number(5_000),
@@ -67,8 +68,12 @@ const options = parseOptions({
   edges: number(2),
   protocol: oneOf(['sse', 'ws'] as const, 'sse'),
   backend: oneOf(BACKENDS, 'auto'),
+  http: flag(),
 });
+type SteadyRunName = SteadyName | `${SteadyName}Http`;
+
 const { json, loads, seconds, rounds, pace, routers, edges } = options;
+const warmUpSeconds = options['warm-up'];
 const isChosen = (name: (typeof loads)[number]) => loads.includes(name);
 
 const result = await withCluster(
@@ -81,37 +86,52 @@ report(json, result, printTables);
 async function measure(cluster: LocalCluster, redis: LocalRedis) {
   const server = pidsOf(cluster, redis);
   const addresses = cluster.namesOf('router').map((name) => cluster.grpcAddress(name));
+  const httpAddresses = cluster
+    .namesOf('router')
+    .map((name) => cluster.pushUrl(name).replace('http://', ''));
   const backend = await openBackend(options.backend, addresses);
+  const http = options.http ? openHttpBackend(httpAddresses) : undefined;
   try {
     return {
-      ...(await measureSteady(cluster, server, backend)),
+      ...(await measureSteady(cluster, server, backend, http)),
       ...(await measureFanOuts(cluster, server, backend)),
       ...(isChosen('ceiling') && { ceiling: await measureCeiling(redis.port) }),
       settings: {
-        ...{ seconds, rounds, pace, routers, edges, protocol: options.protocol },
+        ...{ warmUpSeconds, seconds, rounds, pace, routers, edges, protocol: options.protocol },
         ...{ devices: options.devices, fanOut: options['fan-out'], backend: backend.kind },
       },
     };
   } finally {
     await backend.close();
+    await http?.close();
   }
 }
 
-async function measureSteady(cluster: LocalCluster, server: Pids, backend: Backend) {
-  const chosen = STEADY_NAMES.filter(isChosen);
+async function measureSteady(
+  cluster: LocalCluster,
+  server: Pids,
+  grpc: Backend,
+  http: Backend | undefined,
+) {
+  const grpcNames = STEADY_NAMES.filter(isChosen);
+  const chosen: readonly SteadyRunName[] = http
+    ? grpcNames.flatMap((name) => [name, `${name}Http`] as const)
+    : grpcNames;
   const runs = await withDevices(
     cluster,
     { clients: options.devices, prefix: 'device-' },
     chosen.length > 0,
     (receivers, clients) => {
-      const parties: Parties = { backend, receivers, clients, server };
       return runInTurn(rounds, chosen, async (name) => {
         progress(name);
-        return steadyRun(parties, steadyLoad(name, pace), seconds);
+        const isHttp = name.endsWith('Http');
+        const parties: Parties = { backend: isHttp ? http! : grpc, receivers, clients, server };
+        const load = steadyLoad(name.replace('Http', '') as SteadyName, pace);
+        return steadyRun(parties, load, warmUpSeconds, seconds);
       });
     },
   );
-  return mapValues<SteadyName, SteadyRun[], SteadyRun>(runs, medianSteadyRun);
+  return mapValues<SteadyRunName, SteadyRun[], SteadyRun>(runs, medianSteadyRun);
 }
 
 async function measureFanOuts(cluster: LocalCluster, server: Pids, backend: Backend) {
@@ -192,7 +212,8 @@ function printTables(): void {
     'devices',
     'other cores',
   ];
-  const steady = STEADY_NAMES.flatMap((name) => {
+  const names = STEADY_NAMES.flatMap((name): SteadyRunName[] => [name, `${name}Http`]);
+  const steady = names.flatMap((name) => {
     const run = result[name];
     if (run === undefined) return [];
     return [[name, run.perSecond, run.p50Ms, run.p99Ms, ...totals(run), run.otherCores, run.limit]];

@@ -1,8 +1,9 @@
 /**
- * What a durable push costs Redis: microseconds of its processor time per call of the script that
- * stores and publishes a push, beside two other scripts with the same arguments.
+ * What a durable push costs Redis: microseconds of its processor time per push, with the script that
+ * stores and publishes pushes, beside two other scripts with the same arguments.
  *
- *   push      the script of a router
+ *   batch     the script of a router, with 32 pushes a call
+ *   push      the same with one push
  *   minimal   only what cannot be left out: XADD, INCR, SPUBLISH
  *   empty     returns at once: the cost of the call itself
  *
@@ -10,6 +11,8 @@
  *   first     the client has never had a push
  *   keyed     as busy, each push with a new idempotency key
  *   full      each inbox is at its bound, so each push drops the oldest
+ *   collapse  as busy, each push replaces the one before it
+ *   append    as busy, each push is a part of a growing message
  *
  * The calls are pipelined, to 2,000 shards in turn, each with one subscriber. The scripts run in
  * turn; each figure is a median. `--pushes 1000 --rounds 1` is a smoke test, `--json` prints one line.
@@ -18,9 +21,15 @@ import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { table } from '../cli/commands/table.js';
 import { type LocalRedis, startRedis } from '../cli/local/redis.js';
+import type { Combination } from '../common/cluster/inbox/combine.js';
 import { number, parseOptions } from './support/options.js';
 import { cpuTime, totalUs } from './support/processes/cpu.js';
-import { type Argument, storeCommand } from './support/pushes/store-command.js';
+import {
+  channelOf,
+  type StoreCommand,
+  type StoredPush,
+  storeCommand,
+} from './support/pushes/store-command.js';
 import { progress, report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
 import { medianOf } from './support/statistics.js';
@@ -31,15 +40,22 @@ const TTL_MS = 3_600_000;
 const ENTRIES = 4;
 const AMPLE = { countMax: 1_000, bytesMax: 4 * 1024 * 1024 };
 const FULL = { countMax: ENTRIES, bytesMax: 4 * 1024 * 1024 };
-const PIPELINED = 500;
+/** As many as a router sends at most. */
+const BATCH = 32;
+/** Pushes in flight. */
+const PIPELINED = 512;
 
-const STATES = ['busy', 'first', 'keyed', 'full'] as const;
+const STATES = ['busy', 'first', 'keyed', 'full', 'collapse', 'append'] as const;
 type State = (typeof STATES)[number];
-const SCRIPTS = ['push', 'minimal', 'empty'] as const;
+const COMBINATIONS: { readonly [state in State]?: Combination } = {
+  collapse: { type: 'collapse', key: 'position' },
+  append: { type: 'append', key: 'answer', isEnd: false },
+};
+const SCRIPTS = ['batch', 'push', 'minimal', 'empty'] as const;
 type ScriptName = (typeof SCRIPTS)[number];
 
 /** With the keys and arguments of the script of a router: see common/cluster/inbox/push.ts. */
-const OTHERS: Readonly<Record<Exclude<ScriptName, 'push'>, string>> = {
+const OTHERS = {
   minimal: `
 local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[2], 'x', ARGV[3], 'b', '0', 'c', ARGV[5],
   's', ARGV[4])
@@ -47,13 +63,8 @@ local n = redis.call('INCR', KEYS[1])
 local receivers = redis.call('SPUBLISH', string.sub(KEYS[1], 1, -5), ARGV[1] .. ARGV[2] .. id .. n)
 return id .. ' ' .. receivers .. ' 0'`,
   empty: `return '1795386373482-0 1 0'`,
-};
-
-interface Call {
-  readonly channel: string;
-  readonly scriptText: string;
-  readonly args: readonly Argument[];
-}
+} as const;
+const isOther = (name: ScriptName): name is keyof typeof OTHERS => name in OTHERS;
 
 const { json, pushes, rounds } = parseOptions({ pushes: number(20_000), rounds: number(5) });
 const redis = await startRedis({ onProgress: progress });
@@ -75,49 +86,59 @@ async function measure(server: LocalRedis): Promise<Record<State, Record<ScriptN
     progress(state);
     const runs = await runInTurn(rounds, SCRIPTS, (script) => usPerPush(server, state, script));
     const median = (script: ScriptName) => medianOf(runs[script], (us) => us, 1);
-    results[state] = { push: median('push'), minimal: median('minimal'), empty: median('empty') };
+    results[state] = {
+      batch: median('batch'),
+      push: median('push'),
+      minimal: median('minimal'),
+      empty: median('empty'),
+    };
   }
   return results;
 }
 
 async function subscribe(): Promise<void> {
-  const channels = await Promise.all(
-    Array.from({ length: SHARDS }, async (_, i) => (await callOf('first', i)).channel),
-  );
+  const channels = pushesOf('busy', SHARDS).map(channelOf);
   await subscriber.pipeline(channels.map((channel) => ['ssubscribe', channel])).exec();
 }
 
 async function usPerPush(server: LocalRedis, state: State, script: ScriptName): Promise<number> {
   await commands.flushall();
   if (state !== 'first') {
-    const before = state === 'keyed' ? 'busy' : state;
-    await run(await callsOf(before, ENTRIES * SHARDS), 'push');
+    await run(await callsOf(state === 'full' ? 'full' : 'busy', ENTRIES * SHARDS, 1), 'push');
   }
-  const calls = await callsOf(state, pushes);
+  const calls = await callsOf(state, pushes, script === 'batch' ? BATCH : 1);
   const fromUs = totalUs(cpuTime(server.pid));
   await run(calls, script);
   return (totalUs(cpuTime(server.pid)) - fromUs) / pushes;
 }
 
-function callsOf(state: State, count: number): Promise<Call[]> {
-  return Promise.all(Array.from({ length: count }, (_, i) => callOf(state, i)));
+/** Calls of the script for these pushes, so many a call. */
+function callsOf(state: State, count: number, perCall: number): Promise<StoreCommand[]> {
+  const stored = pushesOf(state, count);
+  const calls: Promise<StoreCommand>[] = [];
+  for (let i = 0; i < count; i += perCall) {
+    calls.push(storeCommand(stored.slice(i, i + perCall), state === 'full' ? FULL : AMPLE));
+  }
+  return Promise.all(calls);
 }
 
-/** The `i`-th push: to the shards in turn, and but for first pushes always to the same clients. */
-function callOf(state: State, i: number): Promise<Call> {
-  const tag = `${i % SHARDS}`;
-  const clientId = `device-${state === 'first' ? i : tag}`;
-  const idempotencyKey = state === 'keyed' ? `key-${keys++}` : '';
-  const push = { tag, clientId, ttlMs: TTL_MS, idempotencyKey };
-  return storeCommand(push, state === 'full' ? FULL : AMPLE);
+/** Pushes to the shards in turn, and but for first pushes always to the same clients. */
+function pushesOf(state: State, count: number): StoredPush[] {
+  return Array.from({ length: count }, (_, i) => {
+    const tag = `${i % SHARDS}`;
+    const clientId = `device-${state === 'first' ? i : tag}`;
+    const idempotencyKey = state === 'keyed' ? `key-${keys++}` : '';
+    return { tag, clientId, ttlMs: TTL_MS, idempotencyKey, combination: COMBINATIONS[state] };
+  });
 }
 
-async function run(calls: readonly Call[], script: ScriptName): Promise<void> {
-  const text = script === 'push' ? calls[0]!.scriptText : OTHERS[script];
+async function run(calls: readonly StoreCommand[], script: ScriptName): Promise<void> {
+  const text = isOther(script) ? OTHERS[script] : calls[0]!.scriptText;
   const sha1 = createHash('sha1').update(text).digest('hex');
   await commands.script('LOAD', text);
-  for (let i = 0; i < calls.length; i += PIPELINED) {
-    const batch = calls.slice(i, i + PIPELINED).map(({ args }) => ['evalsha', sha1, ...args]);
+  const inFlight = script === 'batch' ? PIPELINED / BATCH : PIPELINED;
+  for (let i = 0; i < calls.length; i += inFlight) {
+    const batch = calls.slice(i, i + inFlight).map(({ args }) => ['evalsha', sha1, ...args]);
     const replies = (await commands.pipeline(batch).exec())!;
     for (const [error] of replies) if (error) throw error;
   }

@@ -35,6 +35,8 @@ import { rounded } from './support/statistics.js';
 
 const GROUPS = ['redis', 'control', 'router', 'edges'];
 
+/** As docs/memory.md recommends: by default each stream has a node of 4 KiB. */
+const REDIS_ARGS = ['--stream-node-max-bytes', '512'];
 const PUSHES = 2;
 const CLIENTS_PER_CALL = 2_000;
 const WAIT_MS = 30_000;
@@ -58,6 +60,7 @@ async function run() {
     const options = {
       edges,
       redisCommand: memory.commandOf('redis'),
+      redisArgs: REDIS_ARGS,
       launchOf: (name: string) => ({ command: memory.commandOf(groupOf(name)) }),
     };
     return await withCluster(options, (cluster) => measure(cluster, memory));
@@ -79,7 +82,7 @@ async function measure(cluster: LocalCluster, memory: LimitedMemory) {
     progress(`${devices} devices connect`);
     const connectSeconds = await secondsOf(async () => {
       await fleet.connect(entryUrls(cluster));
-      await fleet.until(0, ({ connected }) => devices - connected);
+      await fleet.until('connect', 0, ({ connected }) => devices - connected);
     });
     await sleep(QUIET_MS);
     const { connected } = await fleet.counts(0);
@@ -106,7 +109,7 @@ async function pushToAll(service: PushServiceClient, fleet: DeviceProcesses, cli
     progress(`push ${round} to each`);
     const seconds = await secondsOf(async () => {
       failed += (await pushToEach(service, clientIds, options)).failed;
-      await fleet.until(round, ({ missing }) => missing);
+      await fleet.until(`push ${round}`, round, ({ missing }) => missing);
     });
     pushSeconds.push(seconds);
   }

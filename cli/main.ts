@@ -6,7 +6,8 @@
  */
 import { Command, Option } from 'commander';
 import { buildInfo, describeBuild } from '../common/process/build-info.js';
-import { faultKinds, wholeNumber } from './commands/arguments.js';
+import { wholeNumber } from './commands/arguments.js';
+import { addClientCommands } from './commands/client-commands.js';
 import { addControlCommands } from './commands/control-commands.js';
 import { addRouterCommands } from './commands/router-commands.js';
 import { Failure } from './terminal/failure.js';
@@ -33,6 +34,7 @@ program
 
 addRouterCommands(program);
 addControlCommands(program);
+addClientCommands(program);
 
 program
   .command('doctor')
@@ -72,7 +74,7 @@ program
   .option('--clocks', 'also step the clocks of the roles and of Redis, and let them drift')
   .option('--redis-faults', 'also lose power, fill the disk, evict, fail over and restore backups')
   .option('--memory', 'also give roles too little memory (root, Linux)')
-  .option('--only <kinds>', 'only these faults, such as killEdge,cut; or none', faultKinds)
+  .option('--only <kinds>', 'only these faults, such as killEdge,cut; or none')
   .option('--mutants', 'plant bugs and check that the drill detects each')
   .option('--verbose', 'print warnings of the processes')
   .option('--json', 'print JSON')

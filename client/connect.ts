@@ -10,12 +10,12 @@ import type { Delivery } from './deliveries.js';
 import type { ClientAction, ClientEvent, ClientState, Failure } from './events.js';
 import { ConnectError, lookUp, readStream } from './http.js';
 import { ClientMachine } from './machine.js';
-import { type DeviceMessage, type Push, parseMessage } from './messages.js';
+import { type Appended, type DeviceMessage, type Push, parseMessage } from './messages.js';
 import { type ConnectOptions, checkOptions } from './options.js';
 import { type Locks, SessionLock } from './session-lock.js';
 import { openWebSocket, type WebSocketConstructor } from './web-socket.js';
 
-export type { ClientState, ConnectOptions, Push, WebSocketConstructor };
+export type { Appended, ClientState, ConnectOptions, Push, WebSocketConstructor };
 
 export interface Client {
   /**
@@ -174,9 +174,8 @@ class Driver {
       if (!signal.aborted) this.step({ type: 'failed', attempt, failure });
     };
     try {
-      const { router, clientId } = this.options;
       const credential = hasTicket(url) ? undefined : (ticket ?? (await this.#token()));
-      const edge = url ?? (await lookUp(router, clientId, credential, signal));
+      const edge = url ?? (await lookUp(this.options, credential, signal));
       if (signal.aborted) return;
       const edgeCredential = hasTicket(edge) ? undefined : credential;
       // Not with URLSearchParams, which would re-encode the spaces of a clientId as `+`.

@@ -45,6 +45,14 @@ export class Deliveries {
     return this.#waiting.includes(undefined);
   }
 
+  /**
+   * Whether a connect has to wait: too much waits already, or it would get parts of a growing message
+   * again that wait, in one push with later ones.
+   */
+  get isBusy(): boolean {
+    return this.isFull || this.#waiting.some((push) => push?.appended);
+  }
+
   /** @returns false, and nothing is added, if too much waits already */
   add(push: Push): boolean {
     if (push.id !== undefined && !isNewer(push.id, this.#received)) return true;

@@ -13,7 +13,8 @@ export type ClientState =
   | { readonly type: 'connected'; readonly via: Via }
   /**
    * Not connected. The next attempt starts in `retryMs` milliseconds, or earlier when the network is
-   * back. With the code `SLOW_CONSUMER` it also waits until `onPush` has taken all that it received.
+   * back. With the code `SLOW_CONSUMER` it also waits until `onPush` has taken all that it received, and
+   * in any case until it has taken the parts of growing messages.
    */
   | {
       readonly type: 'waiting';

@@ -3,6 +3,7 @@
  */
 import type { Failure } from './events.js';
 import { isText, parseObject } from './messages.js';
+import type { ConnectOptions } from './options.js';
 
 const JSON_TYPE = 'application/json';
 
@@ -23,12 +24,12 @@ export class ConnectError extends Error {
  * @throws ConnectError for a rejection or an invalid response; any error of `fetch`
  */
 export async function lookUp(
-  router: string,
-  clientId: string,
+  { router, clientId, labels }: Pick<ConnectOptions, 'router' | 'clientId' | 'labels'>,
   token: string | undefined,
   signal: AbortSignal,
 ): Promise<string> {
-  const url = `${router.replace(/\/+$/, '')}/connect?clientId=${encodeURIComponent(clientId)}`;
+  const query = (labels ? [clientId, labels] : [clientId]).map(encodeURIComponent).join('&labels=');
+  const url = `${router.replace(/\/+$/, '')}/connect?clientId=${query}`;
   const response = await get(url, JSON_TYPE, token, signal);
   // An edge or a front proxy streams events for this Accept, too.
   const isEdge = /event-stream/.test(response.headers.get('content-type') ?? '');

@@ -234,7 +234,7 @@ export class ClientMachine {
 
   #wakeAtMs(): number {
     const state = this.#state;
-    if (state.type === 'waiting') return this.#deliveries.isFull ? NEVER : state.untilMs;
+    if (state.type === 'waiting') return this.#deliveries.isBusy ? NEVER : state.untilMs;
     if (!('attempt' in state)) return NEVER;
     return Math.min(state.ackAtMs ?? NEVER, this.#pingAtMs(state), this.#timeoutAtMs(state));
   }

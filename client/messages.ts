@@ -13,6 +13,20 @@ export interface Push {
   readonly data: string | Uint8Array;
   /** Content type that the backend set, if any. */
   readonly contentType?: string;
+  /** Where `data` belongs, if it is the next part of a growing message. */
+  readonly appended?: Appended;
+}
+
+export interface Appended {
+  /** Key of the message. */
+  readonly to: string;
+  /**
+   * Bytes of the message before this part. More than the application has: the beginning is confirmed
+   * already, or lost. 0: the message begins.
+   */
+  readonly offset: number;
+  /** Whether the message ends with this part. */
+  readonly isEnd: boolean;
 }
 
 /** Messages from an edge. */
@@ -80,13 +94,17 @@ export function parseObject(text: string): Record<string, unknown> {
   }
 }
 
-function parsePush({ id, data, base64, contentType }: Record<string, unknown>): Push | undefined {
+function parsePush(members: Record<string, unknown>): Push | undefined {
+  const { id, data, base64, contentType, appendTo, offset, end } = members;
   const payload = isText(data) ? data : isText(base64) ? bytesOf(base64) : undefined;
   if (payload === undefined) return undefined;
   return {
     ...(isText(id) && { id }),
     data: payload,
     ...(isText(contentType) && { contentType }),
+    ...(isText(appendTo) && {
+      appended: { to: appendTo, offset: Number(offset), isEnd: !!end },
+    }),
   };
 }
 

@@ -12,6 +12,11 @@ export interface ConnectOptions {
    */
   readonly clientId: string;
   /**
+   * Labels of the connection, such as `app=web,version=5.2`, for broadcasts with a selector. The cluster
+   * must permit each name (LONGLINE_EDGE_QUERY_LABELS).
+   */
+  readonly labels?: string;
+  /**
    * Id of the newest push that an earlier run of the application has processed. Connecting confirms
    * the pushes up to it and delivers those after it. Without it, all unconfirmed pushes are
    * delivered.

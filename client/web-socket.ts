@@ -46,7 +46,7 @@ export function openWebSocket(
     if (signal.aborted) return;
     onEnd({
       code: code === ABNORMAL ? 'NETWORK' : `CLOSE_${code}`,
-      reason: `WebSocket closed with ${code} ${reason}`,
+      reason: `closed with ${code} ${reason}`,
     });
   };
   return (text) => socket.send(text);

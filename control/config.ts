@@ -9,6 +9,8 @@ import {
   linkPeers,
 } from '../common/auth/peer-settings.js';
 import { parseToken, TOKEN_ENTRY, type Token } from '../common/auth/tokens.js';
+import type { EventConfig } from '../common/cluster/events/event-stream.js';
+import { eventConfig, eventSettings } from '../common/cluster/events/settings.js';
 import { canonicalOriginUrl, originUrlProblem } from '../common/net/host-port.js';
 import { redactRedisUrl } from '../common/net/redis-url.js';
 import {
@@ -25,6 +27,7 @@ import {
   sharedSettings,
   textWithout,
 } from '../common/process/config.js';
+import { LOCAL } from './operator/access.js';
 import type { Settings } from './operator/operation-responses.js';
 
 /** `name:token`, separated by commas. A token has the syntax of RFC 6750 (`b64token`). */
@@ -41,6 +44,7 @@ export const controlSettings = {
   ...sharedSettings,
   ...grpcTlsSettings,
   ...linkPeerSettings,
+  ...eventSettings,
   LONGLINE_CONTROL_ID: processName
     .optional()
     .describe(
@@ -93,6 +97,12 @@ export const controlSettings = {
       'read, too. If neither is set, every client that can reach control may do everything; if only ' +
       'this one is set, no client may change anything.',
   ),
+  LONGLINE_CONTROL_PAYLOAD_READERS: listOf(z.string())
+    .default([])
+    .describe(
+      'Names of tokens of operators or viewers that may also read the payloads of stored pushes, ' +
+        'separated by commas; `local` where no tokens are set. Unset: none.',
+    ),
 };
 
 /** Parsed settings; the schemas above describe them. */
@@ -106,6 +116,9 @@ export interface ControlConfig extends SharedConfig {
   readonly reconnectsPerSecondMax: number;
   readonly operatorTokens: readonly Token[];
   readonly viewerTokens: readonly Token[];
+  readonly events: EventConfig;
+  /** Names of tokens that may read payloads. */
+  readonly payloadReaders: readonly string[];
   /** Undefined: gRPC without TLS. */
   readonly tls: GrpcTlsFiles | undefined;
   /** Credentials that edges and routers may present. */
@@ -118,6 +131,7 @@ export function parseControlConfig(env: Env): ControlConfig {
   const problems = sharedProblems(parsed);
   const tls = grpcTls(parsed, problems);
   const peers = linkPeers(parsed, problems);
+  problems.push(...payloadReaderProblems(parsed));
   if (problems.length > 0) throw new ConfigError('control', problems);
   return {
     ...sharedConfig(parsed),
@@ -130,9 +144,24 @@ export function parseControlConfig(env: Env): ControlConfig {
     reconnectsPerSecondMax: parsed.LONGLINE_CONTROL_RECONNECTS_PER_SECOND_MAX,
     operatorTokens: parsed.LONGLINE_CONTROL_OPERATOR_TOKENS,
     viewerTokens: parsed.LONGLINE_CONTROL_VIEWER_TOKENS,
+    events: eventConfig(parsed),
+    payloadReaders: parsed.LONGLINE_CONTROL_PAYLOAD_READERS,
     tls,
     peers,
   };
+}
+
+/** A name without a token would never match. */
+function payloadReaderProblems({
+  LONGLINE_CONTROL_OPERATOR_TOKENS: operators,
+  LONGLINE_CONTROL_VIEWER_TOKENS: viewers,
+  LONGLINE_CONTROL_PAYLOAD_READERS: readers,
+}: z.infer<z.ZodObject<typeof controlSettings>>): string[] {
+  const names = [...operators, ...viewers].map(({ name }) => name);
+  if (names.length === 0) names.push(LOCAL);
+  return readers
+    .filter((reader) => !names.includes(reader))
+    .map((reader) => `LONGLINE_CONTROL_PAYLOAD_READERS: no token has the name ${reader}`);
 }
 
 /**

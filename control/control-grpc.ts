@@ -47,6 +47,7 @@ export function createControlConnections(
     // A proxy may carry many links on one connection.
     callsPerConnectionMax: 10_000,
     callsMax: 100_000,
+    requestMsMax: 60_000,
   };
   return new GrpcConnections(config, metrics, 'control');
 }
@@ -64,14 +65,18 @@ export function createControlGrpc(
 ): GrpcServer {
   const grpc = createGrpcServer(SERVICES, {
     ...connections.options,
-    interceptors: [connections.boundCalls],
+    interceptors: connections.interceptors,
   });
   const updates = new AssignmentUpdates(options.controller, options.metrics);
-  const { watch, reportClosedPort } = createAssignmentService(options.controller, updates);
+  const { watch, reportClosedPort, reportLoad } = createAssignmentService(
+    options.controller,
+    updates,
+  );
   const { session } = createEdgeSessionService({ ...options, updates });
   grpc.server.addService(ASSIGNMENT_SERVICE, {
     watch: guard.guard(watch),
     reportClosedPort: guard.guardUnary(reportClosedPort),
+    reportLoad: guard.guardUnary(reportLoad),
   });
   grpc.server.addService(EDGE_SESSION_SERVICE, { session: guard.guard(session) });
   grpc.server.addService(withStrictStrings(OperatorServiceService), createOperatorService(api));

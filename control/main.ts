@@ -3,8 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { serverCredentials } from '../common/auth/grpc-tls.js';
 import { restoreSettings } from '../common/cluster/cluster-settings.js';
+import { boundsFor } from '../common/cluster/events/event-stream.js';
 import { summarizeInbox } from '../common/cluster/inbox/summary.js';
 import { joinCluster } from '../common/cluster/join.js';
+import { readDevices } from '../common/cluster/presence/user-devices.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardNames } from '../common/cluster/shard-names.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
@@ -12,6 +14,8 @@ import { HttpConnections } from '../common/http/connections.js';
 import { closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
 import { joinHostPort } from '../common/net/host-port.js';
+import { digestSettings } from '../common/process/agreed-settings.js';
+import { buildInfo } from '../common/process/build-info.js';
 import { rejection } from '../common/process/errors.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { bindGrpc, setHealth, stopGrpc } from '../common/process/grpc/grpc-server.js';
@@ -22,19 +26,37 @@ import { Metrics } from '../common/process/metrics.js';
 import { combineReadiness } from '../common/process/readiness.js';
 import { unixMs } from '../common/process/time/clock.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
-import { type ControlConfig, parseControlConfig, redactedSettings } from './config.js';
+import { clientIdOf } from '../common/wire/client-id.js';
+import {
+  type ControlConfig,
+  controlSettings,
+  parseControlConfig,
+  redactedSettings,
+} from './config.js';
 import { createControlConnections, createControlGrpc } from './control-grpc.js';
 import { Controller } from './leadership/controller.js';
 import { addControllerGauges } from './leadership/controller-metrics.js';
 import { LeaderOperations } from './leadership/leader-operations.js';
 import { type Leader, Leadership } from './leadership/leadership.js';
+import { type Replica, Replicas } from './leadership/replicas.js';
+import { AUDIT_STEP_MS, Auditor } from './ledger/auditor.js';
+import { addLedgerGauges, ledgerReasons } from './ledger/described.js';
+import { ClientScans } from './links/client-scans.js';
 import { LinkGuard } from './links/link-guard.js';
+import { isMember } from './membership/edge-record.js';
 import { Access } from './operator/access.js';
 import type { OperatorApi } from './operator/api.js';
-import { forwardToLeader } from './operator/forward-to-leader.js';
-import { addOperatorRoutes } from './operator/http-api.js';
+import { BlocksApi } from './operator/clients/blocks.js';
+import { ClientLists } from './operator/clients/client-lists.js';
+import { Disconnects } from './operator/clients/disconnects.js';
+import { Inboxes } from './operator/clients/inboxes.js';
+import { RevocationsApi } from './operator/clients/revocations.js';
+import { addDashboard } from './operator/http/dashboard.js';
+import { forwardToLeader } from './operator/http/forward-to-leader.js';
+import { addOperatorRoutes } from './operator/http/http-api.js';
+import { LedgerApi } from './operator/ledger.js';
 import { OperationsApi } from './operator/operations.js';
-import { OperatorQueries } from './operator/queries.js';
+import { OperatorQueries, type Snapshot } from './operator/queries.js';
 
 /** Connections of operators, other controls and scrapers. */
 const HTTP_CONNECTIONS_MAX = 1_024;
@@ -92,8 +114,11 @@ await runRole(async () => {
     log,
     metrics,
   });
-  addControllerGauges(metrics, controller, shardCount);
-  const api = createOperatorApi(config, link, controller, shardQueries, log);
+  let replicas: Replicas | undefined;
+  const controls = () => replicas?.all ?? [];
+  addControllerGauges(metrics, controller, shardCount, controls);
+  addLedgerGauges(metrics, () => controller.ledger);
+  const scans = new ClientScans();
   let isStopping = false;
   const checkReadiness = () =>
     combineReadiness(
@@ -102,15 +127,27 @@ await runRole(async () => {
       link.requirements.readiness(),
       {
         notReady: isStopping ? ['control is shutting down'] : [],
-        degraded: [],
+        degraded: ledgerReasons(controller.ledger),
       },
     );
+  const health = () => {
+    const { notReady, degraded } = checkReadiness();
+    return { reasons: [...notReady, ...degraded], redisMasters: channels.masters() };
+  };
+  metrics.gauge(
+    'longline_control_degraded',
+    'Reasons for which this control is not ready or degraded, as in its /readyz',
+    () => health().reasons.length,
+  );
+  const parts = { link, controller, controls, shardQueries, scans, health, log, metrics };
+  const api = createOperatorApi(config, parts);
   const http = createHttpServer(metrics, httpConnections, checkReadiness);
+  addDashboard(http, api.access, config.advertisedUrl);
   forwardToLeader(http, () => controller.leader);
   addOperatorRoutes(http, api);
   const guard = new LinkGuard(config.peers, config, metrics);
   const connections = createControlConnections(config.grpcConnectionsMax, metrics);
-  const options = { controller, shardCount, log, metrics };
+  const options = { controller, scans, shardCount, log, metrics };
   const grpc = createControlGrpc(options, guard, api, connections);
 
   const httpPort = await listenHttp(http, host, config.httpPort);
@@ -118,6 +155,10 @@ await runRole(async () => {
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   connections.attach(grpc.server);
   const url = config.advertisedUrl ?? `http://${joinHostPort(hostname(), httpPort)}`;
+  replicas = new Replicas({
+    ...{ link, id: controlId, url, build: buildInfo },
+    settings: digestSettings('control', controlSettings, process.env),
+  });
   const leadership = new Leadership({
     link,
     identity: { id: controlId, url },
@@ -129,12 +170,17 @@ await runRole(async () => {
     void restoreSettings(link, config);
     setHealth(grpc, checkReadiness().notReady.length === 0 ? 'SERVING' : 'NOT_SERVING');
   }, 1_000);
+  const auditor = new Auditor({ link, names: new ShardNames(link.names, shardCount) });
+  const auditing = setInterval(() => {
+    if (controller.ledger !== undefined) void auditor.step(controller.ledger);
+  }, AUDIT_STEP_MS);
 
   stopOnSignals(log, async () => {
     clearInterval(everySecond);
+    clearInterval(auditing);
     isStopping = true;
     setHealth(grpc, 'NOT_SERVING');
-    await within(REDIS_MS_MAX, leadership.close());
+    await within(REDIS_MS_MAX, Promise.all([leadership.close(), replicas?.close()]));
     await within(REDIS_MS_MAX, controller.close());
     // Edges and routers continue with the next leader.
     const reason = rejection('NOT_READY', 'control is shutting down; connect to another one');
@@ -146,13 +192,22 @@ await runRole(async () => {
   announceListening(log, { http: httpPort, grpc: grpcPort });
 });
 
+interface OperatorApiParts {
+  readonly link: RedisLink;
+  readonly controller: Controller;
+  readonly controls: () => readonly Replica[];
+  readonly shardQueries: ShardQueries;
+  readonly scans: ClientScans;
+  readonly health: NonNullable<Snapshot['health']>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
 function createOperatorApi(
-  { controlId, shardCount, reconnectsPerSecondMax, operatorTokens, viewerTokens }: ControlConfig,
-  link: RedisLink,
-  controller: Controller,
-  shardQueries: ShardQueries,
-  log: Logger,
+  config: ControlConfig,
+  { link, controller, controls, shardQueries, scans, health, log, metrics }: OperatorApiParts,
 ): OperatorApi {
+  const { controlId, shardCount, reconnectsPerSecondMax } = config;
   const names = new ShardNames(link.names, shardCount);
   const queries = new OperatorQueries(
     names,
@@ -160,9 +215,17 @@ function createOperatorApi(
       assignment: controller.current,
       edges: controller.edges,
       leader: leaderId(controller.leader, controlId),
+      history: controller.history,
+      controls: controls(),
+      health,
     }),
     {
       locate: (clientId, leftMs) => shardQueries.queryPresence(clientId, leftMs),
+      devicesOf: async (channel, user, countMax) => {
+        const outcome = await readDevices(link, channel, user, countMax);
+        if (outcome.type !== 'done') return undefined;
+        return outcome.reply.map((device) => clientIdOf(user, device));
+      },
       summarizeInbox: async (channel, clientId) => {
         const outcome = await summarizeInbox(link, channel, clientId);
         return outcome.type === 'done' ? outcome.reply : undefined;
@@ -170,12 +233,19 @@ function createOperatorApi(
       ownedForMs: (shard, edgeId) => controller.events.ownedForMs(unixMs(), shard, edgeId),
     },
   );
+  const operations = new LeaderOperations(controller, { shardCount, reconnectsPerSecondMax, log });
+  const members = () => controller.edges.filter(isMember).map(({ id }) => id);
+  const rejectAsFollower = () => operations.rejectAsFollower();
   return {
     queries,
-    operations: new OperationsApi(
-      new LeaderOperations(controller, { shardCount, reconnectsPerSecondMax, log }),
-    ),
-    access: new Access(operatorTokens, viewerTokens),
+    ledger: new LedgerApi(() => controller.ledger),
+    operations: new OperationsApi(operations),
+    blocks: new BlocksApi(link, operations, names, boundsFor(config.events, 'clients')),
+    revocations: new RevocationsApi(link, operations),
+    clients: new ClientLists(scans, members, shardCount, rejectAsFollower),
+    disconnects: new Disconnects({ scans, members, operations, shardCount, metrics }),
+    inboxes: new Inboxes(link, shardQueries, operations),
+    access: new Access(config.operatorTokens, config.viewerTokens, config.payloadReaders),
     settings: { ...redactedSettings(process.env), LONGLINE_CONTROL_ID: controlId },
   };
 }

@@ -6,11 +6,19 @@ import { stopRequest } from '../cli/terminal/stop-request.js';
 import { packageRoot } from '../common/process/package-root.js';
 import { type ChosenFamilies, chooseFamilies } from './faults/families.js';
 import type { Family, RedisKind } from './faults/kinds/fault-kind.js';
-import { type FaultKindName, familiesOf, possibleKinds, requirementOf } from './faults/kinds.js';
-import type { CheckName, Finding } from './history/check.js';
+import {
+  type FaultKindName,
+  familiesOf,
+  parseKinds,
+  possibleKinds,
+  requirementOf,
+} from './faults/kinds.js';
+import type { CheckName, Finding } from './history/checks.js';
 import { describeViolations, formatSummary, isClean, summarise } from './history/report.js';
+import { failsTest } from './mutants/compiled-test.js';
 import { MUTANTS, type Mutant } from './mutants/mutants.js';
 import { mutate } from './mutants/mutate.js';
+import { TEST_MUTANTS } from './mutants/test-mutants.js';
 import { runInNamespace } from './network/namespace.js';
 import { type DrillOptions, type DrillResult, runDrill } from './run.js';
 import { makeTemporaryFolder } from './temporary-folder.js';
@@ -23,7 +31,8 @@ export interface DrillCommandOptions extends ChosenFamilies {
   readonly rate: number;
   /** By default the one with which the chosen families have most kinds of faults. */
   readonly redis?: RedisKind;
-  readonly only?: readonly FaultKindName[];
+  /** Kinds of faults, separated by commas, or `none`. */
+  readonly only?: string;
   readonly mutants?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
@@ -63,7 +72,7 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
   };
   if (options.mutants) {
     const kinds = possibleKinds(MUTANT_DRILL.redis);
-    return drillMutants({ ...common, ...MUTANT_DRILL, kinds }, options.json ?? false);
+    return drillMutants({ ...common, ...MUTANT_DRILL, kinds, events: true }, options.json ?? false);
   }
   const { families, skipped } = await chooseFamilies(options);
   if (families.includes('network')) {
@@ -83,6 +92,7 @@ export async function drill(options: DrillCommandOptions): Promise<number> {
       clients: options.clients,
       pushesPerSecond: options.rate,
       kinds,
+      events: common.seed % 2 === 1,
       recoveryMsMax: RECOVERY_MS_MAX,
       calmMs: CALM_MS,
     });
@@ -100,10 +110,12 @@ interface Part {
 }
 
 /** The kinds of Redis, one after the other, that have the chosen faults. */
-function partsOf({ redis, only }: DrillCommandOptions, families: readonly Family[]): Part[] {
+function partsOf(options: DrillCommandOptions, families: readonly Family[]): Part[] {
+  const { redis } = options;
   const kindsOfRedis = redis === undefined ? redisKindsOf(families) : [redis];
   const all = kindsOfRedis.map((each) => ({ redis: each, kinds: possibleKinds(each, families) }));
-  if (only === undefined) return all;
+  if (options.only === undefined) return all;
+  const only = parseKinds(options.only);
   const impossible = only.filter((kind) => all.every(({ kinds }) => !kinds.includes(kind)));
   if (impossible.length > 0) throw new Failure(impossible.map(requirementOf).join('; '));
   const chosen = all.map((part) => ({
@@ -119,22 +131,49 @@ function redisKindsOf(families: readonly Family[]): readonly RedisKind[] {
   return families.includes('network') ? ['cluster'] : ['standalone'];
 }
 
-/** Each mutant must be caught, and the same drill must find nothing in the unpatched code. */
+/** Each mutant must be caught, and the same drill and tests must find nothing in the unpatched code. */
 async function drillMutants(options: DrillOptions, isJson: boolean): Promise<number> {
   const { log } = options;
   log('no mutant, every fault');
   const original = await runDrill(options);
   if (!isClean(original)) console.error(describeViolations(original));
-  const by: Record<string, CheckName> = {};
+  const by: Record<string, string> = {};
   for (const mutant of MUTANTS) {
     const check = await catchMutant(mutant, options);
     if (check !== undefined) by[mutant.name] = check;
     log(`${mutant.name}: ${check === undefined ? 'NOT CAUGHT' : `caught by ${check}`}`);
   }
+  const failing = await testMutants(by, options);
+  const count = MUTANTS.length + TEST_MUTANTS.length;
   const caught = Object.keys(by).length;
-  const summary = { mutants: MUTANTS.length, caught, by, originalIsClean: isClean(original) };
-  console.log(isJson ? JSON.stringify(summary) : `caught ${caught} of ${MUTANTS.length} mutants`);
-  return caught === MUTANTS.length && isClean(original) ? 0 : 1;
+  const originalIsClean = isClean(original) && failing.length === 0;
+  const summary = { mutants: count, caught, by, originalIsClean };
+  console.log(isJson ? JSON.stringify(summary) : `caught ${caught} of ${count} mutants`);
+  return caught === count && originalIsClean ? 0 : 1;
+}
+
+/**
+ * Adds the mutants to `by` that a test catches.
+ * @returns the tests that fail in the unpatched code
+ */
+async function testMutants(
+  by: Record<string, string>,
+  { log, signal }: DrillOptions,
+): Promise<string[]> {
+  const failing: string[] = [];
+  for (const test of new Set(TEST_MUTANTS.map((mutant) => mutant.test))) {
+    signal.throwIfAborted();
+    if (!(await failsTest(test, []))) continue;
+    log(`test/${test}.test.ts fails without a mutant`);
+    failing.push(test);
+  }
+  for (const { name, test, patches } of TEST_MUTANTS) {
+    signal.throwIfAborted();
+    const isCaught = await failsTest(test, patches);
+    if (isCaught) by[name] = `test/${test}.test.ts`;
+    log(`${name}: ${isCaught ? `caught by ${by[name]}` : 'NOT CAUGHT'}`);
+  }
+  return failing;
 }
 
 /** Returns the check that caught the mutant; undefined when none did, with any seed. */
@@ -142,7 +181,7 @@ async function catchMutant(mutant: Mutant, options: DrillOptions): Promise<Check
   const folder = await makeTemporaryFolder();
   try {
     const root = join(folder.path, 'mutant');
-    await mutate(mutant, packageRoot, root);
+    await mutate(mutant.patches, packageRoot, root);
     // Most of the progress of a mutant is about what it cannot recover from.
     const log = options.isVerbose ? options.log : () => {};
     for (let i = 0; i < SEEDS_PER_MUTANT; i++) {
@@ -154,6 +193,7 @@ async function catchMutant(mutant: Mutant, options: DrillOptions): Promise<Check
         seed,
         root,
         kinds: mutant.kinds,
+        events: mutant.events ?? false,
         families: familiesOf(mutant.kinds),
       });
       if (findings.length > 0) return checkThatCaught(mutant, findings);

@@ -5,9 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalCluster } from '../cli/local/cluster.js';
 import { Failure } from '../cli/terminal/failure.js';
-import type { History } from './history/history.js';
+import type { Connection, History } from './history/history.js';
 import { isAccepted } from './history/history-index.js';
 import type { Backend } from './load/backend.js';
+import type { EventConsumers } from './load/event-consumers.js';
 import type { Fleet } from './load/fleet.js';
 
 export interface RecoveryOptions {
@@ -16,6 +17,8 @@ export interface RecoveryOptions {
   readonly cluster: LocalCluster;
   readonly fleet: Fleet;
   readonly backend: Backend;
+  /** Undefined while events are off. */
+  readonly consumers: EventConsumers | undefined;
   readonly history: History;
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
@@ -26,6 +29,8 @@ const POLL_MS = 250;
 const QUIET_MS = 1_500;
 /** After this long without a push, none will arrive: edges look for missed pushes more often. */
 const STALE_MS = 8_000;
+/** After this long without a new event, none will arrive. */
+const EVENTS_STALE_MS = 6_000;
 
 export class Recovery {
   /** Descriptions of what did not recover. */
@@ -55,13 +60,20 @@ export class Recovery {
 
   /** Pushes once more to every device, then waits until all accepted pushes have arrived. */
   async drain(): Promise<void> {
-    const { backend, fleet, history, log, signal } = this.#options;
+    const { backend, fleet, consumers, history, log, recoveryMsMax, signal } = this.#options;
     log('draining');
     for (const device of fleet.devices) backend.push(device.clientId, true, 0);
     await this.#until(() => backend.undecided === 0);
     if (backend.undecided > 0) this.stuck.push(`${backend.undecided} pushes were never accepted`);
-    await this.#until(() => countMissing(history) === 0 || fleet.silentMs() > STALE_MS);
+    const missing = new Missing(history);
+    await this.#until(() => missing.count() === 0 || fleet.silentMs() > STALE_MS);
     await sleep(QUIET_MS, undefined, { signal });
+    if (consumers === undefined) return;
+    // Control balances for a while after the last fault, and the event of a client that does not return
+    // after its GOAWAY follows 15 s later.
+    const isSilent = () => consumers.silentMs() > EVENTS_STALE_MS;
+    const areSilent = await until(isSilent, 2 * recoveryMsMax, signal);
+    if (!areSilent) this.stuck.push(`events have not ended, such as ${newestOf(history)}`);
   }
 
   #until(isDone: () => boolean): Promise<boolean> {
@@ -69,14 +81,38 @@ export class Recovery {
   }
 }
 
-/** Number of durable pushes that were accepted and not received. */
-function countMissing({ connections, pushes }: History): number {
-  const received = new Set<number | undefined>();
-  for (const { receipts } of connections) {
-    for (const { pushNumber } of receipts) received.add(pushNumber);
+const NEWEST_EVENTS = 5;
+
+function newestOf({ events }: History): string {
+  return events
+    .slice(-NEWEST_EVENTS)
+    .map(({ type, clientId, reason }) => `${type} ${clientId} ${reason}`.trim())
+    .join(', ');
+}
+
+/** The durable pushes that were accepted so far and not received. */
+class Missing {
+  readonly #numbers: Set<number | undefined>;
+  /** Receipts so far of each connection. A history has a million of them, too many for each poll. */
+  readonly #seen = new Map<Connection, number>();
+
+  constructor(readonly history: History) {
+    const accepted = history.pushes.filter(
+      (push) => push.isDurable && push.attempts.some(isAccepted),
+    );
+    this.#numbers = new Set(accepted.map(({ number }) => number));
   }
-  const accepted = pushes.filter((push) => push.isDurable && push.attempts.some(isAccepted));
-  return accepted.filter(({ number }) => !received.has(number)).length;
+
+  count(): number {
+    for (const connection of this.history.connections) {
+      const { receipts } = connection;
+      for (let i = this.#seen.get(connection) ?? 0; i < receipts.length; i++) {
+        this.#numbers.delete(receipts[i]!.pushNumber);
+      }
+      this.#seen.set(connection, receipts.length);
+    }
+    return this.#numbers.size;
+  }
 }
 
 /** Resolves with whether `isDone` returned true within `msMax`. */

@@ -22,10 +22,13 @@ import {
   StandaloneRedis,
 } from './faults/redis-fixture.js';
 import { planFaults, type Scheduled } from './faults/schedule.js';
-import { check, type Finding } from './history/check.js';
+import { check } from './history/check.js';
+import type { Finding } from './history/checks.js';
 import { type History, type HistoryInProgress, newHistory } from './history/history.js';
 import { Backend } from './load/backend.js';
+import { EventConsumers } from './load/event-consumers.js';
 import { Fleet } from './load/fleet.js';
+import { readLedger } from './load/ledger.js';
 import { MemoryGroups } from './memory/memory-groups.js';
 import { Network } from './network/network.js';
 import { Recovery, until } from './recovery.js';
@@ -46,6 +49,8 @@ export interface DrillOptions {
   readonly kinds: readonly FaultKindName[];
   /** Folder of dist/: the package's own by default, or a patched copy. */
   readonly root?: string;
+  /** Whether events are on: then the scripts of edges and routers are others. */
+  readonly events: boolean;
   /** Time in which a member must become ready again, and in which accepted pushes must arrive. */
   readonly recoveryMsMax: number;
   /** Duration of pushing after the recovery. */
@@ -78,7 +83,12 @@ const CONNECTING_MS = 2_000;
 /** One device in ten gets half of the pushes, and most of the faults. */
 const BUSY_SHARE = 0.1;
 const LIVE_SHARE = 0.2;
+/** So many pushes to a group come with each other push. */
+const GROUP_SHARE = 1 / 500;
+/** The first devices, which have most of the faults. */
+const GROUP_MEMBERS = 40;
 const PUSH_TICK_MS = 10;
+const EVENT_CONSUMERS = 3;
 /** More than any part of a drill has. */
 const PUSHES_PER_PART = 100_000_000;
 /** Flood of a paused device: more than the sockets on the way can buffer. */
@@ -153,7 +163,7 @@ async function withRedis(
 ): Promise<DrillResult> {
   const redis = await startRedis(options, folder, surroundings);
   try {
-    const cluster = await startCluster(options, redis.url, surroundings);
+    const cluster = await startCluster(options, redis, surroundings);
     try {
       await cluster.waitUntilReady(READY_MS_MAX);
       return await drill(options, { ...surroundings, cluster, redis });
@@ -172,6 +182,7 @@ function startRedis(
 ): Promise<RedisFixture> {
   const place: RedisPlace = {
     hostOf: (i) => network?.hostOf(redisName(i)) ?? HERE.hostOf(i),
+    standbyHost: network?.hostOf(redisName(1)) ?? HERE.standbyHost,
     commandOf: (i) => [
       ...(network?.commandOf(redisName(i)) ?? HERE.commandOf(i)),
       ...(clocks?.redisCommand(redisName(i)) ?? []),
@@ -192,16 +203,22 @@ function controlsOf({ families }: DrillOptions): number {
 
 function startCluster(
   options: DrillOptions,
-  redisUrl: string,
+  { url, name: redisName }: RedisFixture,
   { network, clocks, memory }: Surroundings,
 ): Promise<LocalCluster> {
+  const modules = [clocks, redisName].flatMap((each) => each?.module ?? []);
   return LocalCluster.start({
-    redisUrl,
+    redisUrl: url,
     edges: EDGES,
     routers: ROUTERS,
     controls: controlsOf(options),
     launchOf: (name) => ({
-      env: { ...(network && { LONGLINE_HOST: network.hostOf(name) }), ...clocks?.envOf(name) },
+      env: {
+        ...(network && { LONGLINE_HOST: network.hostOf(name) }),
+        ...clocks?.envOf(name),
+        ...redisName?.env,
+        ...envLoading(modules),
+      },
       command: [...(memory?.commandOf(name) ?? []), ...(network?.commandOf(name) ?? [])],
     }),
     ...(options.root !== undefined && { root: options.root }),
@@ -211,6 +228,7 @@ function startCluster(
     env: {
       LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}`,
       LONGLINE_EDGE_HEARTBEAT_MS: `${HEARTBEAT_MS}`,
+      ...(options.events && { LONGLINE_EVENTS: 'clients,pushes' }),
       ...(options.families.includes('redis-faults') && {
         LONGLINE_REDIS_EVICTION_ACCEPTED: EVICTION_POLICY,
       }),
@@ -225,6 +243,13 @@ function startCluster(
   });
 }
 
+/** Environment in which a process loads these modules before its own code. */
+function envLoading(modules: readonly string[]): NodeJS.ProcessEnv {
+  if (modules.length === 0) return {};
+  const options = modules.map((module) => `--import=${module}`);
+  return { NODE_OPTIONS: [process.env.NODE_OPTIONS, ...options].filter(Boolean).join(' ') };
+}
+
 interface Fixtures extends Surroundings {
   readonly cluster: LocalCluster;
   readonly redis: RedisFixture;
@@ -237,7 +262,8 @@ async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillRe
   const shape = shapeOf(options);
   const schedule = planFaults(shape);
   const { backend, fleet } = createLoad(options, fixtures, history);
-  const parts = { cluster, fleet, backend, history, recoveryMsMax, signal, log };
+  const consumers = options.events ? createConsumers(options, cluster, history) : undefined;
+  const parts = { cluster, fleet, backend, consumers, history, recoveryMsMax, signal, log };
   const nemesis = new Nemesis({ ...parts, ...fixtures });
   const recovery = new Recovery(parts);
   let pushing: NodeJS.Timeout | undefined;
@@ -254,10 +280,14 @@ async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillRe
     await sleep(options.calmMs, undefined, { signal });
     clearInterval(pushing);
     await recovery.drain();
+    history.ledger = await readLedger(cluster.controlUrl, history, signal);
+    if (history.ledger === undefined) recovery.stuck.push('no control returns the ledger');
   } finally {
     clearInterval(pushing);
     nemesis.unfreezeAll();
     backend.close();
+    // First, so that they do not receive the ends of all connections.
+    consumers?.close();
     fleet.stop();
   }
   const { stuck } = recovery;
@@ -296,6 +326,23 @@ function createLoad(
   return { backend, fleet };
 }
 
+function createConsumers(
+  { seed }: DrillOptions,
+  cluster: LocalCluster,
+  history: HistoryInProgress,
+): EventConsumers {
+  const hosts = cluster
+    .namesOf('edge')
+    .map((name) => [name, new URL(cluster.edgeUrl(name)).host] as const);
+  return new EventConsumers({
+    count: EVENT_CONSUMERS,
+    routers: cluster.namesOf('router').map((name) => cluster.grpcAddress(name)),
+    edges: new Map(hosts),
+    history,
+    random: seeded(seed + 2),
+  });
+}
+
 async function connectAll({ clients, signal }: DrillOptions, fleet: Fleet): Promise<void> {
   await fleet.connect(CONNECTING_MS);
   if (await until(() => fleet.openCount === clients, READY_MS_MAX, signal)) return;
@@ -324,6 +371,7 @@ function startPushing(
   fleet: Fleet,
 ): NodeJS.Timeout {
   const random = seeded(seed + 1);
+  const members = fleet.devices.slice(0, GROUP_MEMBERS).map(({ clientId }) => clientId);
   const startMs = performance.now();
   let pushed = 0;
   return setInterval(() => {
@@ -332,6 +380,7 @@ function startPushing(
       const among = random() < 0.5 ? fleet.devices.slice(0, devicesBusy) : fleet.devices;
       const bytes = random() < 0.02 ? between(random, 1_000, 16_000) : between(random, 20, 300);
       backend.push(pick(random, among).clientId, random() >= LIVE_SHARE, bytes);
+      if (random() < GROUP_SHARE) backend.pushGroup(members, bytes);
     }
   }, PUSH_TICK_MS);
 }

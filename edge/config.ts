@@ -2,6 +2,9 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { deviceAuth, deviceAuthSettings, type JwtConfig } from '../common/auth/device-settings.js';
 import { type LinkConfig, linkConfig, linkTlsSettings } from '../common/auth/peer-settings.js';
+import type { EventConfig } from '../common/cluster/events/event-stream.js';
+import { eventConfig, eventSettings } from '../common/cluster/events/settings.js';
+import { labelNameProblem } from '../common/labels/labels.js';
 import { canonicalOriginUrl, joinHostPort, originUrlProblem } from '../common/net/host-port.js';
 import type { AllowedOrigins } from '../common/net/origin.js';
 import {
@@ -21,12 +24,20 @@ import {
   sharedSettings,
   textWithout,
 } from '../common/process/config.js';
+import {
+  type TracingConfig,
+  tracingConfig,
+  tracingSettings,
+} from '../common/process/tracing/settings.js';
 import type { TransportName } from '../common/transport/open-transport.js';
 import type { TlsFiles } from '../common/transport/tls-identity.js';
+import { tlsFilesOf, tlsSettings } from '../common/transport/tls-settings.js';
 import type { HandshakeOptions } from './accept/handshakes.js';
+import { LABEL_SETS_MAX } from './session/connection-labels.js';
 
 /** Descriptors for everything but devices: Redis, gRPC, HTTP, standard streams, rejections. */
 const DESCRIPTORS_RESERVED = 512;
+const DAY_S = 24 * 60 * 60;
 
 const identitySettings = {
   LONGLINE_EDGE_ID: processName.describe(
@@ -56,36 +67,7 @@ const identitySettings = {
         'URL is a public address or ends TLS. The networks of the routers must be in ' +
         'LONGLINE_PROXY_NETWORKS of the edge. Unset: host and port of the advertised URL.',
     ),
-  LONGLINE_EDGE_TLS_CERT_FILE: listOf(z.string().min(1))
-    .default([])
-    .describe(
-      'PEM file with the certificate of the device port and its intermediate certificates. Of ' +
-        "several files, separated by commas, the device's SNI selects one, and the first is the " +
-        'default. LONGLINE_PROXY_NETWORKS must not be set then. ' +
-        'Files are read again within 2 s of a change. Unset: devices connect without TLS.',
-    ),
-  LONGLINE_EDGE_TLS_KEY_FILE: listOf(z.string().min(1))
-    .default([])
-    .describe(
-      'PEM files with the private keys of LONGLINE_EDGE_TLS_CERT_FILE, in the same order. Files are ' +
-        'read again within 2 s of a change.',
-    ),
-  LONGLINE_EDGE_TLS_MIN_VERSION: z
-    .enum(['1.2', '1.3'])
-    .default('1.2')
-    .describe(
-      'Oldest version of TLS on the device port. In the native transport, a connection of 1.3 costs ' +
-        'a few hundred bytes; one of 1.2 keeps the state of OpenSSL.',
-    ),
-  LONGLINE_EDGE_TLS_TICKET_KEY_FILE: listOf(z.string().min(1))
-    .default([])
-    .describe(
-      'Files with the keys of session tickets, 48 random bytes each (`openssl rand 48`), the same ' +
-        'for all edges: then a device resumes its TLS session at any of them, which saves a ' +
-        'signature. The first seals new tickets, the others are still accepted: put a new key first ' +
-        'every day, and keep the last few. Files are read again within 2 s of a change. Unset: each ' +
-        'edge has a key of its own until it ends.',
-    ),
+  ...tlsSettings('LONGLINE_EDGE_TLS_', 'the device port'),
   LONGLINE_EDGE_ZONE: processName
     .or(z.literal(''))
     .default('')
@@ -142,6 +124,21 @@ const connectionSettings = {
         'comment, or a ping over a WebSocket. A WebSocket that sends nothing for three intervals, ' +
         'not even a pong, is closed as silent. Keep it below the shortest idle timeout on the way ' +
         '(30 s is common); each doubling halves the cost of idle connections.',
+    ),
+  LONGLINE_EDGE_LABEL_SETS_MAX: integer(1, LABEL_SETS_MAX)
+    .default(10_000)
+    .describe(
+      'Maximum number of different sets of labels. The labels of a connection with one more are ' +
+        'unknown to the edge: it gets no broadcast with a selector, the answer of the broadcast ' +
+        'counts it in labels_unknown, and it gets no resume ticket. Too high lets labels with many ' +
+        'values take memory, some 500 bytes and more for each set.',
+    ),
+  LONGLINE_EDGE_QUERY_LABELS: listOf(textWithout(labelNameProblem))
+    .default([])
+    .describe(
+      'Names of the labels that a device may set in its query (`labels=app=ios,version=5.2`), ' +
+        'separated by commas. Another name is rejected with LABELS_INVALID. A label of the token ' +
+        'goes before one of the query. Unset: none, because a query proves nothing.',
     ),
   LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS: integer(1_000, 3_600_000)
     .default(10_000)
@@ -202,9 +199,9 @@ const admissionSettings = {
   LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: integer(0, 1_000_000)
     .default(5_000)
     .describe(
-      'Maximum number of devices admitted per second; 0: not paced. The rate starts at 500, grows ' +
-        'while devices wait, and falls to as few as 200 when the event loop is late or inboxes are ' +
-        'not read in time. Devices that were connected before are admitted first; with ' +
+      'Maximum number of devices admitted per second; 0: not paced. The rate starts at 2000, grows ' +
+        'while devices wait, and falls to as few as 300 when the event loop is late or inboxes are ' +
+        'not read in time; after a quiet time, up to 400 more are admitted. Devices that were connected before are admitted first; with ' +
         'authentication, those are devices with a resume ticket or a token that this edge has ' +
         'verified.',
     ),
@@ -220,6 +217,16 @@ const admissionSettings = {
       'Maximum wait for admission in milliseconds, after which a device is rejected with OVERLOADED. ' +
         'Too low turns one reconnect storm into a series of them; a waiting device costs little, ' +
         'and an EventSource that is rejected never retries by itself.',
+    ),
+};
+
+const userSettings = {
+  LONGLINE_EDGE_USER_DEVICE_DAYS: integer(2, 3_650)
+    .default(30)
+    .describe(
+      'Days for which a device (`user/device`) gets pushes to its user after it was connected. Too ' +
+        'low, a user loses pushes on a device that was away; too high, pushes are stored for devices ' +
+        'that never return. The same for all edges.',
     ),
 };
 
@@ -246,18 +253,23 @@ const drainSettings = {
 
 export const edgeSettings = {
   ...sharedSettings,
+  ...tracingSettings,
   ...servingSettings,
+  ...eventSettings,
   ...deviceAuthSettings,
   ...linkTlsSettings,
   ...identitySettings,
   ...connectionSettings,
   ...admissionSettings,
+  ...userSettings,
   ...drainSettings,
 };
 
 /** Parsed settings; the schemas above describe them. */
 export interface EdgeConfig extends SharedConfig {
   readonly edgeId: string;
+  /** Undefined: there is no tracing. */
+  readonly tracing: TracingConfig | undefined;
   readonly port: number;
   readonly adminPort: number;
   readonly advertisedUrl: string | undefined;
@@ -266,6 +278,8 @@ export interface EdgeConfig extends SharedConfig {
   readonly headBytesMax: number;
   readonly headTimeoutMs: number;
   readonly heartbeatMs: number;
+  readonly labelSetsMax: number;
+  readonly queryLabels: readonly string[];
   readonly mqttAckTimeoutMs: number;
   readonly mqttKeepAliveMaxMs: number;
   readonly mqttPublishes: 'reject' | 'ignore';
@@ -279,7 +293,10 @@ export interface EdgeConfig extends SharedConfig {
   /** '': none. */
   readonly zone: string;
   readonly drainMs: number;
+  /** Seconds for which a device counts as one of its user after it was connected. */
+  readonly keepDevicesS: number;
   readonly exitWhenDrained: boolean;
+  readonly events: EventConfig;
   readonly transport: TransportName | undefined;
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: AllowedOrigins;
@@ -287,8 +304,8 @@ export interface EdgeConfig extends SharedConfig {
   readonly proxyNetworks: readonly string[];
   /** Undefined: devices are not authenticated. */
   readonly jwt: JwtConfig | undefined;
-  /** Empty: devices connect without TLS. The first certificate is the default for SNI. */
-  readonly tls: TlsFiles;
+  /** Undefined: devices connect without TLS. */
+  readonly tls: TlsFiles | undefined;
   readonly link: LinkConfig;
 }
 
@@ -309,10 +326,12 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
   }
   const jwt = deviceAuth(parsed, problems);
   const link = linkConfig(parsed, problems);
-  const tls = tlsFiles(parsed, problems);
+  const tls = tlsOf(parsed, jwt !== undefined, problems);
+  const tracing = tracingConfig(parsed, env, problems);
   if (problems.length > 0) throw new ConfigError('edge', problems);
   return {
     ...sharedConfig(parsed),
+    tracing,
     edgeId: parsed.LONGLINE_EDGE_ID,
     port: parsed.LONGLINE_EDGE_PORT,
     adminPort: parsed.LONGLINE_EDGE_ADMIN_PORT,
@@ -323,6 +342,8 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     headBytesMax: parsed.LONGLINE_EDGE_HEAD_BYTES_MAX,
     headTimeoutMs: parsed.LONGLINE_EDGE_HEAD_TIMEOUT_MS,
     heartbeatMs: parsed.LONGLINE_EDGE_HEARTBEAT_MS,
+    labelSetsMax: parsed.LONGLINE_EDGE_LABEL_SETS_MAX,
+    queryLabels: parsed.LONGLINE_EDGE_QUERY_LABELS,
     mqttAckTimeoutMs: parsed.LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS,
     mqttKeepAliveMaxMs: parsed.LONGLINE_EDGE_MQTT_KEEP_ALIVE_MAX_MS,
     mqttPublishes: parsed.LONGLINE_EDGE_MQTT_PUBLISHES,
@@ -339,7 +360,9 @@ export function parseEdgeConfig(env: Env, openFilesMax: number): EdgeConfig {
     },
     zone: parsed.LONGLINE_EDGE_ZONE,
     drainMs: parsed.LONGLINE_EDGE_DRAIN_MS,
+    keepDevicesS: parsed.LONGLINE_EDGE_USER_DEVICE_DAYS * DAY_S,
     exitWhenDrained: parsed.LONGLINE_EDGE_EXIT_WHEN_DRAINED,
+    events: eventConfig(parsed),
     transport: parsed.LONGLINE_TRANSPORT,
     controlAddresses: parsed.LONGLINE_CONTROL_ADDRESS,
     corsOrigins: allowedOrigins(parsed),
@@ -362,27 +385,21 @@ function advertisedUrlOf(urls: readonly string[] | undefined, edgeId: string): s
   ]);
 }
 
-function tlsFiles(parsed: z.infer<z.ZodObject<typeof edgeSettings>>, problems: string[]): TlsFiles {
-  const keys = parsed.LONGLINE_EDGE_TLS_KEY_FILE;
-  const files = parsed.LONGLINE_EDGE_TLS_CERT_FILE.map((cert, i) => ({ cert, key: keys[i]! }));
-  const ticketKeys = parsed.LONGLINE_EDGE_TLS_TICKET_KEY_FILE;
-  if (files.length !== keys.length) {
-    problems.push(
-      `LONGLINE_EDGE_TLS_KEY_FILE: ${keys.length} keys for ${files.length} certificates; list one ` +
-        'key per file of LONGLINE_EDGE_TLS_CERT_FILE',
-    );
-  }
-  if (files.length === 0 && ticketKeys.length > 0) {
-    problems.push('LONGLINE_EDGE_TLS_TICKET_KEY_FILE: LONGLINE_EDGE_TLS_CERT_FILE is not set');
-  }
-  if (files.length > 0 && parsed.LONGLINE_PROXY_NETWORKS.length > 0) {
-    problems.push(
-      'LONGLINE_PROXY_NETWORKS: connections from a proxy are not encrypted, but ' +
-        'LONGLINE_EDGE_TLS_CERT_FILE requires TLS for all; unset one of them',
-    );
-  }
-  const minVersion = `TLSv${parsed.LONGLINE_EDGE_TLS_MIN_VERSION}` as const;
-  return { certificates: files, ticketKeys, minVersion };
+function tlsOf(
+  parsed: z.infer<z.ZodObject<typeof edgeSettings>>,
+  hasTokens: boolean,
+  problems: string[],
+): TlsFiles | undefined {
+  const values = {
+    certs: parsed.LONGLINE_EDGE_TLS_CERT_FILE,
+    keys: parsed.LONGLINE_EDGE_TLS_KEY_FILE,
+    minVersion: parsed.LONGLINE_EDGE_TLS_MIN_VERSION,
+    ticketKeys: parsed.LONGLINE_EDGE_TLS_TICKET_KEY_FILE,
+    clientCa: parsed.LONGLINE_EDGE_TLS_CLIENT_CA_FILE,
+    clientCertificates: parsed.LONGLINE_EDGE_TLS_CLIENT_CERTIFICATES,
+  };
+  const startsPlain = parsed.LONGLINE_PROXY_NETWORKS.length > 0;
+  return tlsFilesOf(values, { prefix: 'LONGLINE_EDGE_TLS_', hasTokens, startsPlain }, problems);
 }
 
 /** The URL of an edge without LONGLINE_EDGE_ADVERTISED_URL. */

@@ -20,9 +20,7 @@ export async function openTlsIdentity(
     'TLS connections of devices that failed, by reason',
     ['reason'],
   );
-  return tls.certificates.length === 0
-    ? undefined
-    : TlsIdentity.open(tls, (reason) => failed.inc({ reason }), log);
+  return tls && TlsIdentity.open(tls, (reason) => failed.inc({ reason }), log);
 }
 
 export interface DeviceTransportOptions {
@@ -53,6 +51,12 @@ export function openDeviceTransport(options: DeviceTransportOptions): Transport 
     'Pauses of half a second in accepting connections, caused by a lack of descriptors',
     () => transport.acceptPauses(),
   );
+  metrics.gauges(
+    'longline_edge_tls_connections',
+    'TLS connections of devices, by version: 1.2 or 1.3',
+    'version',
+    () => transport.tlsConnections(),
+  );
   return transport;
 }
 
@@ -60,6 +64,8 @@ function forwardTo(handler: () => TransportEvents): TransportEvents {
   return {
     onOpen: (connection) => handler().onOpen(connection),
     onBytes: (connection, bytes) => handler().onBytes(connection, bytes),
+    onClientCertificate: (connection, certificate) =>
+      handler().onClientCertificate?.(connection, certificate),
     onEnd: (connection) => handler().onEnd(connection),
     onClose: (connection, cause) => handler().onClose(connection, cause),
     onOverLimit: () => handler().onOverLimit(),

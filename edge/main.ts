@@ -9,6 +9,8 @@ import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { HttpConnections } from '../common/http/connections.js';
 import { addReadyRoute, closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
+import { digestSettings } from '../common/process/agreed-settings.js';
+import { buildInfo } from '../common/process/build-info.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
 import {
   announceListening,
@@ -26,8 +28,9 @@ import {
   type Readiness,
   type ReadinessCheck,
 } from '../common/process/readiness.js';
+import { openTracer } from '../common/process/tracing/open-tracer.js';
 import type { Hello } from '../proto/gen/longline/v1/edge_session.js';
-import { defaultAdvertisedUrl, type EdgeConfig, parseEdgeConfig } from './config.js';
+import { defaultAdvertisedUrl, type EdgeConfig, edgeSettings, parseEdgeConfig } from './config.js';
 import { openTlsIdentity } from './device-transport.js';
 import { Convergence } from './drain/convergence.js';
 import { GOAWAY_STEP_MS } from './drain/shutdown.js';
@@ -43,6 +46,8 @@ import { edgeTasks } from './tasks.js';
 const HTTP_CONNECTIONS_MAX = 256;
 /** On a stop, time for the last writes to Redis. */
 const REDIS_MS_MAX = 2_000;
+/** The same for the last spans to the collector. */
+const TRACER_MS_MAX = 1_000;
 
 await runRole(async () => {
   const config = parseEdgeConfig(process.env, openFilesMax());
@@ -72,6 +77,7 @@ await runRole(async () => {
   const identity = await openTlsIdentity(config, log, metrics);
   const { authenticator } = auth;
   const memory = new MemoryWatch(log, metrics);
+  const tracer = await openTracer(config.tracing, { role: 'edge', name: edgeId, log, metrics });
   const edge = createEdge({
     config,
     incarnation,
@@ -79,10 +85,11 @@ await runRole(async () => {
     authenticator,
     identity,
     memory,
+    tracer,
     log,
     metrics,
   });
-  const { transport, feed, shutdown, goaways, port, confirmations } = edge;
+  const { transport, feed, shutdown, goaways, port } = edge;
   registerGauges(edge, metrics);
   const memoryAccount = openMemoryAccount(edge, metrics);
   const lag = new EventLoopLag();
@@ -123,6 +130,7 @@ await runRole(async () => {
     feed,
     hello: () => describeEdge(edge, config, incarnation, advertisedUrl),
     measure: () => measureStats(edge, memoryAccount, lag, checkHealth()),
+    scanClients: (scan) => edge.clientScans.scan(scan),
     log,
   });
   control = controlLink;
@@ -136,7 +144,7 @@ await runRole(async () => {
     if (isOver) stop('drained');
   };
   const stopTasks = startPeriodicTasks([
-    ...edgeTasks(edge, config, memory),
+    ...edgeTasks(edge, config, memory, isLinked),
     { everyMs: GOAWAY_STEP_MS, run: stepGoaways },
   ]);
   const stop = stopOnSignals(
@@ -149,7 +157,10 @@ await runRole(async () => {
       auth.close();
       identity?.close();
       await transport.close();
-      await within(REDIS_MS_MAX, confirmations.flush());
+      const { confirmations, endedClients, droppedPushes } = edge;
+      const flushed = [confirmations.flush(), endedClients?.flush(), droppedPushes?.flush()];
+      await within(REDIS_MS_MAX, Promise.all(flushed));
+      await within(TRACER_MS_MAX, tracer?.close());
       await closeHttp(admin);
       routers.close();
       privateChannels.close();
@@ -204,6 +215,8 @@ function describeEdge(
     have: feed.position,
     zone,
     acceptsDeltas: true,
+    build: { version: buildInfo.version, commit: buildInfo.commit },
+    settings: digestSettings('edge', edgeSettings, process.env),
   };
 }
 

@@ -13,7 +13,7 @@ import { MqttDetector } from './protocol/mqtt/detector.js';
 import { MqttProtocol } from './protocol/mqtt/mqtt.js';
 import { MqttWebSocketProtocol } from './protocol/mqtt/over-websocket.js';
 import { MqttWebSocketDetector } from './protocol/mqtt/websocket-detector.js';
-import type { Host, ProtocolDetector } from './protocol/protocol.js';
+import type { GroupHost, Host, ProtocolDetector } from './protocol/protocol.js';
 import { webSocketFailures } from './protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from './protocol/websocket/json.js';
 import { RawWebSocketProtocol } from './protocol/websocket/raw.js';
@@ -22,6 +22,7 @@ import { MqttSessions, SESSION_SECONDS_MAX } from './session/mqtt-sessions.js';
 export interface ProtocolsOptions {
   readonly config: EdgeConfig;
   readonly host: Host;
+  readonly groups: GroupHost;
   readonly link: Pick<RedisLink, 'execute'>;
   readonly names: ShardNames;
   readonly metrics: Metrics;
@@ -34,12 +35,13 @@ export interface Protocols {
 }
 
 export function createProtocols(options: ProtocolsOptions): Protocols {
-  const { config, host, link, names, metrics } = options;
+  const { config, host, groups, link, names, metrics } = options;
   const failures = webSocketFailures(metrics);
   const mqttConnections = new MqttConnectionTable();
   const sessions = new MqttSessions(link, (clientId) => names.channelOfClient(clientId));
   const counters = new MqttCounters(metrics);
-  const mqttOptions = { host, config, connections: mqttConnections, sessions, counters };
+  const connections = mqttConnections;
+  const mqttOptions = { host, groups, config, connections, sessions, counters };
   const mqtt = {
     4: new MqttProtocol({ version: 4, ...mqttOptions }),
     5: new MqttProtocol({ version: 5, ...mqttOptions }),
@@ -53,11 +55,11 @@ export function createProtocols(options: ProtocolsOptions): Protocols {
     sse: { chunked: new SseProtocol(CHUNKED), untilClose: new SseProtocol(UNTIL_CLOSE) },
     ndjson: { chunked: new NdjsonProtocol(CHUNKED), untilClose: new NdjsonProtocol(UNTIL_CLOSE) },
     websocketRaw: new RawWebSocketProtocol(host, config, failures, metrics),
-    websocketJson: new JsonWebSocketProtocol(host, config, failures),
+    websocketJson: new JsonWebSocketProtocol(host, config, failures, groups),
     mqtt: new MqttWebSocketDetector(mqttConfig, mqttOverWebSocket, sessions),
   };
   const detectors = [
-    new HttpDetector(config, overHttp),
+    new HttpDetector(config, overHttp, groups),
     new MqttDetector(mqttConfig, mqtt, sessions),
   ] as const;
   return { detectors, mqttConnections };

@@ -52,7 +52,7 @@ export function registerGauges({ table, shards, reconnectLoops }: Edge, metrics:
 
 /** To be called before the first connection. */
 export function openMemoryAccount(edge: Edge, metrics: Metrics): MemoryAccount {
-  const { table, mqttConnections, peers, transport } = edge;
+  const { table, labels, counts, mqttConnections, peers, transport } = edge;
   // Read once: it takes milliseconds, and the kernel does not change the size of its objects.
   const slabs = parseSlabs(readProc('/proc/slabinfo') ?? '');
   const memory = new MemoryAccount(() => {
@@ -62,7 +62,7 @@ export function openMemoryAccount(edge: Edge, metrics: Metrics): MemoryAccount {
       resident: rss,
       heapUsed,
       heapTotal,
-      table: table.bytes + mqttConnections.bytes + peers.bytes,
+      table: table.bytes + labels.bytes + counts.bytes + mqttConnections.bytes + peers.bytes,
       ...transport.memory(),
       slabs,
       sockstat: readProc('/proc/net/sockstat'),
@@ -84,7 +84,7 @@ export function measureStats(
   health: EdgeHealth,
 ): Stats {
   const { table, shards, rates, feed, shutdown, port, goaways } = edge;
-  const { reconnectLoops, skippedPushes } = edge;
+  const { reconnectLoops, skippedPushes, confirmed } = edge;
   const nowMs = performance.now();
   const perSecond = rates.read(nowMs);
   const { clients = 0, clientIds = [] } = goaways.waitingFor ?? {};
@@ -94,6 +94,9 @@ export function measureStats(
     measuredUnder: feed.position,
     loads: { shards: loaded, connections, messagesPer1000Seconds },
     connections: table.count,
+    connectionsOpened: table.addedCount,
+    confirmed: confirmed.totals.read(),
+    confirmationLatencies: confirmed.latencies(),
     guests: shards.guestCount(),
     shardsSubscribed: shards.confirmedCount(),
     ready: health.readiness.notReady.length === 0,

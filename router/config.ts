@@ -7,6 +7,8 @@ import {
   linkConfig,
   linkTlsSettings,
 } from '../common/auth/peer-settings.js';
+import { boundsFor, type EventConfig } from '../common/cluster/events/event-stream.js';
+import { eventConfig, eventSettings } from '../common/cluster/events/settings.js';
 import { ipBytes } from '../common/net/ip-address.js';
 import type { AllowedOrigins } from '../common/net/origin.js';
 import {
@@ -19,18 +21,28 @@ import {
   processName,
   type SharedConfig,
   servingSettings,
+  share,
   sharedConfig,
   sharedProblems,
   sharedSettings,
 } from '../common/process/config.js';
 import type { ConnectionsConfig } from '../common/process/grpc/connections.js';
+import {
+  type TracingConfig,
+  tracingConfig,
+  tracingSettings,
+} from '../common/process/tracing/settings.js';
 import type { TransportName } from '../common/transport/open-transport.js';
+import type { TlsFiles } from '../common/transport/tls-identity.js';
+import { tlsFilesOf, tlsSettings } from '../common/transport/tls-settings.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
+import { type WebhookConfig, webhookConfig, webhookSettings } from './events/webhooks/settings.js';
 import type { FrontListenerConfig } from './front/listener.js';
-import type { RequiredLevel } from './push/accept-level-writer.js';
 import { type BackendConfig, backendConfig, backendSettings } from './push/backend-settings.js';
 import { connectionSettings, connectionsConfig } from './push/connection-settings.js';
+import type { PushHttpConfig } from './push/http/push-http.js';
 import type { PusherConfig } from './push/pusher.js';
+import type { RequiredLevel } from './push/store/accept-level-writer.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -39,18 +51,21 @@ const DAY_MS = 24 * 60 * 60 * 1000;
  * connections: Redis, control, standard streams, and devices that are being rejected.
  */
 const DESCRIPTORS_RESERVED = 512;
-/** HTTP connections, and their share of the open-file limit if that is less. */
+/** HTTP connections of each port, and their share of the open-file limit if that is less. */
 const HTTP_CONNECTIONS_MAX = 1_024;
 const HTTP_OPEN_FILES_SHARE = 1 / 8;
 
 export const routerSettings = {
   ...sharedSettings,
+  ...tracingSettings,
   ...servingSettings,
+  ...eventSettings,
   ...deviceAuthSettings,
   ...linkTlsSettings,
   ...grpcTlsSettings,
   ...backendSettings,
   ...connectionSettings,
+  ...webhookSettings,
   LONGLINE_ROUTER_ID: processName
     .optional()
     .describe(
@@ -100,6 +115,13 @@ export const routerSettings = {
       'Maximum payload bytes in the inbox of one client; the oldest pushes are removed beyond it. A ' +
         'push that is larger has the inbox to itself. Too low, devices that were away have gaps.',
     ),
+  LONGLINE_ROUTER_USER_DEVICES_MAX: integer(1, 1_000)
+    .default(100)
+    .describe(
+      'Maximum number of devices that a push to a user reaches; for a user with more it is rejected ' +
+        'with USER_DEVICES_TOO_MANY. Too low rejects pushes to users with many devices; too high, one ' +
+        'call may cost as much as a thousand pushes.',
+    ),
   LONGLINE_ROUTER_ACCEPT_LEVEL: z
     .string()
     .regex(
@@ -124,12 +146,14 @@ export const routerSettings = {
       'Port of the front proxy, for devices that can be configured with one address only. 0: any ' +
         'free port. Unset: no front.',
     ),
+  ...tlsSettings('LONGLINE_ROUTER_FRONT_TLS_', 'the front proxy'),
   LONGLINE_ROUTER_FRONT_DEVICES_MAX: integer(1, 5_000_000)
     .optional()
     .describe(
       'Maximum number of devices on the front; more are rejected with FRONT_FULL. Each uses two ' +
         'descriptors. Unset: half of what 1536 and LONGLINE_ROUTER_GRPC_CONNECTIONS_MAX leave of the ' +
-        'open-file limit; a higher value is an error at startup (raise `ulimit -n`).',
+        'open-file limit, and 1024 more with LONGLINE_ROUTER_PUSH_HTTP_PORT; a higher value is an ' +
+        'error at startup (raise `ulimit -n`).',
     ),
   LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: z
     .string()
@@ -184,6 +208,13 @@ export const routerSettings = {
         'RATE_LIMITED. After an idle second, a burst of one more second of pushes passes. Too low ' +
         'rejects bursts; too high lets a faulty backend flood a device and its inbox.',
     ),
+  LONGLINE_ROUTER_FLIGHT_RECORD_SHARE: share
+    .default(0)
+    .describe(
+      'Share of the pushes to one client whose response has a flight record although the request ' +
+        'did not ask for it, from 0 to 1. Slow pushes are then shown with it. Each record costs the ' +
+        'router and the edge some microseconds.',
+    ),
   LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX: integer(1, 10_000_000)
     .optional()
     .describe(
@@ -194,10 +225,18 @@ export const routerSettings = {
 
 export interface RouterConfig extends SharedConfig, PusherConfig {
   readonly routerId: string;
+  /** Share of the pushes that get a flight record without asking for it. */
+  readonly flightRecordShare: number;
+  /** Undefined: there is no tracing. */
+  readonly tracing: TracingConfig | undefined;
   readonly httpPort: number;
   readonly httpConnectionsMax: number;
   readonly grpcPort: number;
+  /** Undefined: no Push API over HTTP. */
+  readonly pushHttp: PushHttpConfig | undefined;
   readonly inFlightMax: number;
+  /** Devices of one user that a push reaches. */
+  readonly userDevicesMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];
   readonly corsOrigins: AllowedOrigins;
@@ -214,6 +253,8 @@ export interface RouterConfig extends SharedConfig, PusherConfig {
   readonly connections: ConnectionsConfig;
   /** Per backend; undefined: no bound. */
   readonly pushesPerSecondMax: number | undefined;
+  readonly events: EventConfig;
+  readonly webhooks: WebhookConfig;
 }
 
 /**
@@ -232,20 +273,39 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
   const connections = connectionsConfig(parsed, openFilesMax, problems);
   const httpShare = Math.max(1, Math.floor(openFilesMax * HTTP_OPEN_FILES_SHARE));
   const httpConnectionsMax = Math.min(HTTP_CONNECTIONS_MAX, httpShare);
+  const pushHttpPort = parsed.LONGLINE_ROUTER_PUSH_HTTP_PORT;
+  const pushHttp =
+    pushHttpPort === undefined
+      ? undefined
+      : {
+          port: pushHttpPort,
+          connectionsMax: httpConnectionsMax,
+          connectionAgeMsMax: connections.ageMsMax,
+        };
+  const frontTls = frontTlsOf(parsed, jwt !== undefined, problems);
+  const events = eventConfig(parsed);
+  const webhooks = webhookConfig(parsed, events.subjects.length > 0, problems);
+  const tracing = tracingConfig(parsed, env, problems);
   if (problems.length > 0) throw new ConfigError('router', problems);
+  const otherConnectionsMax =
+    connections.connectionsMax + httpConnectionsMax * (pushHttp === undefined ? 1 : 2);
   return {
     ...sharedConfig(parsed),
+    tracing,
     routerId: parsed.LONGLINE_ROUTER_ID ?? `router-${randomBytes(4).toString('hex')}`,
     httpPort: parsed.LONGLINE_ROUTER_HTTP_PORT,
     httpConnectionsMax,
     grpcPort: parsed.LONGLINE_ROUTER_GRPC_PORT,
+    pushHttp,
     waitMs: parsed.LONGLINE_ROUTER_WAIT_MS,
     inFlightMax: parsed.LONGLINE_ROUTER_IN_FLIGHT_MAX,
     ttlDefaultMs: parsed.LONGLINE_ROUTER_TTL_DEFAULT_MS,
     ttlMaxMs: parsed.LONGLINE_ROUTER_TTL_MAX_MS,
+    userDevicesMax: parsed.LONGLINE_ROUTER_USER_DEVICES_MAX,
     inbox: {
       countMax: parsed.LONGLINE_ROUTER_INBOX_COUNT_MAX,
       bytesMax: parsed.LONGLINE_ROUTER_INBOX_BYTES_MAX,
+      events: boundsFor(events, 'pushes'),
     },
     acceptLevel: parseAcceptLevel(parsed.LONGLINE_ROUTER_ACCEPT_LEVEL),
     payloadBytesMax: parsed.LONGLINE_ROUTER_PAYLOAD_BYTES_MAX,
@@ -256,14 +316,45 @@ export function parseRouterConfig(env: Env, openFilesMax: number): RouterConfig 
     backends,
     connections,
     clientPushesPerSecondMax: parsed.LONGLINE_ROUTER_CLIENT_PUSHES_PER_SECOND_MAX,
+    flightRecordShare: parsed.LONGLINE_ROUTER_FLIGHT_RECORD_SHARE,
     pushesPerSecondMax: parsed.LONGLINE_ROUTER_BACKEND_PUSHES_PER_SECOND_MAX,
+    events,
+    webhooks,
     transport: parsed.LONGLINE_TRANSPORT,
-    front: frontConfig(parsed, openFilesMax, connections.connectionsMax + httpConnectionsMax),
+    front: frontConfig(parsed, frontTls, openFilesMax, otherConnectionsMax),
   };
+}
+
+function frontTlsOf(
+  parsed: z.infer<z.ZodObject<typeof routerSettings>>,
+  hasTokens: boolean,
+  problems: string[],
+): TlsFiles | undefined {
+  const prefix = 'LONGLINE_ROUTER_FRONT_TLS_';
+  const values = {
+    certs: parsed.LONGLINE_ROUTER_FRONT_TLS_CERT_FILE,
+    keys: parsed.LONGLINE_ROUTER_FRONT_TLS_KEY_FILE,
+    minVersion: parsed.LONGLINE_ROUTER_FRONT_TLS_MIN_VERSION,
+    ticketKeys: parsed.LONGLINE_ROUTER_FRONT_TLS_TICKET_KEY_FILE,
+    clientCa: parsed.LONGLINE_ROUTER_FRONT_TLS_CLIENT_CA_FILE,
+    clientCertificates: parsed.LONGLINE_ROUTER_FRONT_TLS_CLIENT_CERTIFICATES,
+  };
+  if (values.certs.length > 0 && parsed.LONGLINE_ROUTER_FRONT_PORT === undefined) {
+    problems.push(`${prefix}CERT_FILE: LONGLINE_ROUTER_FRONT_PORT is not set`);
+  }
+  if (values.clientCa !== undefined && !hasTokens) {
+    problems.push(
+      `${prefix}CLIENT_CA_FILE: needs LONGLINE_AUTH=jwt, because the front proves to the edge with ` +
+        'a resume ticket that it has seen the certificate',
+    );
+  }
+  const startsPlain = parsed.LONGLINE_PROXY_NETWORKS.length > 0;
+  return tlsFilesOf(values, { prefix, hasTokens, startsPlain }, problems);
 }
 
 function frontConfig(
   parsed: z.infer<z.ZodObject<typeof routerSettings>>,
+  tls: TlsFiles | undefined,
   openFilesMax: number,
   otherConnectionsMax: number,
 ): FrontListenerConfig | undefined {
@@ -291,6 +382,7 @@ function frontConfig(
     corsOrigins: allowedOrigins(parsed),
     mqttPaths: parsed.LONGLINE_MQTT_PATHS,
     proxyNetworks: parsed.LONGLINE_PROXY_NETWORKS,
+    tls,
   };
 }
 

@@ -1,18 +1,24 @@
 /** Starts a router: settings from the environment, wiring, signals. */
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import type { Authenticator } from '../common/auth/authenticator.js';
 import { linkCredentials, serverCredentials } from '../common/auth/grpc-tls.js';
 import { openAuthenticator } from '../common/auth/open-authenticator.js';
+import { openTlsServer } from '../common/auth/tls-server.js';
 import type { Assignment } from '../common/cluster/assignment.js';
 import { AssignmentFeed, followRedis } from '../common/cluster/assignment-feed.js';
+import { boundsFor } from '../common/cluster/events/event-stream.js';
 import { joinCluster } from '../common/cluster/join.js';
 import { RoutersChannels } from '../common/cluster/presence/routers-channels.js';
 import { SubscriberCounts } from '../common/cluster/presence/subscriber-counts.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
+import { ShardNames } from '../common/cluster/shard-names.js';
 import { ShardQueries } from '../common/cluster/shard-query.js';
 import { HttpConnections } from '../common/http/connections.js';
 import { closeHttp, createHttpServer, listenHttp } from '../common/http/server.js';
 import { listenableHost } from '../common/net/any-host.js';
+import { digestSettings } from '../common/process/agreed-settings.js';
+import { buildInfo } from '../common/process/build-info.js';
 import { toServiceError } from '../common/process/grpc/calls.js';
 import { GrpcConnections } from '../common/process/grpc/connections.js';
 import { DirectCalls, withClient } from '../common/process/grpc/direct-calls.js';
@@ -23,29 +29,48 @@ import {
   setHealth,
   stopGrpc,
 } from '../common/process/grpc/grpc-server.js';
+import { withStrictStrings } from '../common/process/grpc/strict-strings.js';
 import { linkMetadata } from '../common/process/grpc-link.js';
-import { announceListening, runRole, stopOnSignals } from '../common/process/lifecycle.js';
+import { announceListening, runRole, stopOnSignals, within } from '../common/process/lifecycle.js';
 import { createLogger, type Logger } from '../common/process/log.js';
 import { MemoryWatch } from '../common/process/memory/memory-watch.js';
 import { Metrics } from '../common/process/metrics.js';
 import { openFilesMax } from '../common/process/open-files.js';
 import { combineReadiness } from '../common/process/readiness.js';
+import { openTracer } from '../common/process/tracing/open-tracer.js';
+import type { Tracer } from '../common/process/tracing/tracer.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
 import { corsHeaders } from '../common/wire/cors.js';
+import { EventServiceService } from '../proto/gen/longline/v1/events.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
-import { parseRouterConfig, type RouterConfig } from './config.js';
-import { FrontListener } from './front/listener.js';
+import { parseRouterConfig, type RouterConfig, routerSettings } from './config.js';
+import { PresenceService } from './events/presence/presence-service.js';
+import { STALLED_MS, WatchService } from './events/watch-service.js';
+import { Webhooks } from './events/webhooks/webhooks.js';
+import { FrontListener, openFrontIdentity } from './front/listener.js';
 import { AssignmentLink } from './lookup/assignment-link.js';
 import { ClosedPorts } from './lookup/closed-ports.js';
 import { addConnectRoute } from './lookup/connect-route.js';
 import { EdgeLookup } from './lookup/edge-lookup.js';
-import { AcceptLevelWriters } from './push/accept-level-writer.js';
+import { readLoad } from './lookup/load-report.js';
 import { Backends } from './push/backends.js';
 import { EdgePresence } from './push/edge-presence.js';
+import { PushTraces } from './push/flight/push-trace.js';
+import { Memberships } from './push/groups/memberships.js';
+import {
+  createGroupService,
+  createPushService,
+  groupServiceDefinition,
+  pushServiceDefinition,
+} from './push/grpc/push-service.js';
+import { streamIntake } from './push/grpc/stream-intake.js';
+import { PushHttp } from './push/http/push-http.js';
 import { ShardGroups } from './push/many/shard-groups.js';
-import { createPushService, pushServiceDefinition } from './push/push-service.js';
+import { PushApi } from './push/operations.js';
 import { Pusher, stopping as routerStopping } from './push/pusher.js';
-import { streamIntake } from './push/stream-intake.js';
+import { AcceptLevelWriters } from './push/store/accept-level-writer.js';
+import { StoredPushes } from './push/store/stored-pushes.js';
+import { Users } from './push/users.js';
 
 /** A message of PushStream carries several payloads; up to this size callers need not count bytes. */
 const GRPC_MESSAGE_BYTES_MIN = 16 * 1024 * 1024;
@@ -54,13 +79,20 @@ const PAYLOADS_PER_MESSAGE = 4;
 /** Room in a message for everything besides the payload. */
 const GRPC_OVERHEAD_BYTES = 65_536;
 const PUSH_SERVICE = 'longline.v1.PushService';
+const GROUP_SERVICE = 'longline.v1.GroupService';
+const EVENT_SERVICE = 'longline.v1.EventService';
 /** The service ends it when it has answered what it has read. */
 const PUSH_STREAM = `/${PUSH_SERVICE}/PushStream`;
 const HEALTH_INTERVAL_MS = 1_000;
+const LOAD_REPORT_MS = 5_000;
+/** Share of the HTTP connections whose answer may wait for a new owner; the rest is for others. */
+const WAITING_SHARE = 3 / 4;
 /** On a stop, waits for devices and their confirmations end after this time. */
 const WAITS_END_MS = 3_000;
-/** Time to answer after the last wait has ended. */
-const ANSWERS_MS = 1_000;
+/** Time to answer all of them then. */
+const ANSWERS_MS = 3_000;
+/** Time to send the last spans, and to leave the groups of event consumers; else their leases end. */
+const LEAVE_MS = 1_000;
 
 /** The parts of a router that the functions below share. */
 interface RouterContext {
@@ -69,6 +101,8 @@ interface RouterContext {
   readonly metrics: Metrics;
   readonly link: RedisLink;
   readonly memory: MemoryWatch;
+  /** Undefined: there is no tracing. */
+  readonly tracer: Tracer | undefined;
   /** Aborted when the router stops. */
   readonly stopping: AbortSignal;
 }
@@ -76,6 +110,7 @@ interface RouterContext {
 await runRole(async () => {
   const config = parseRouterConfig(process.env, openFilesMax());
   const { routerId, shardCount } = config;
+  const incarnation = randomUUID();
   const host = await listenableHost(config.host);
   const log = createLogger('router', routerId, config.logLevel);
   const metrics = new Metrics();
@@ -93,7 +128,7 @@ await runRole(async () => {
   const channels = new PrivateChannels(
     link,
     shardCount,
-    `${routerId}:${randomUUID()}`,
+    `${routerId}:${incarnation}`,
     log,
     metrics,
   );
@@ -101,7 +136,8 @@ await runRole(async () => {
   // Every push stream listens to it.
   setMaxListeners(0, stopping.signal);
   const memory = new MemoryWatch(log, metrics);
-  const context = { config, log, metrics, link, memory, stopping: stopping.signal };
+  const tracer = await openTracer(config.tracing, { role: 'router', name: routerId, log, metrics });
+  const context = { config, log, metrics, link, memory, tracer, stopping: stopping.signal };
 
   const feed = new AssignmentFeed((assignment) => onAssignment(assignment), metrics, 'router');
   const closedPorts = new ClosedPorts({
@@ -110,8 +146,12 @@ await runRole(async () => {
     report: (edge) => control?.reportClosedPort(edge),
     metrics,
   });
-  const lookup = new EdgeLookup(() => feed.current, closedPorts, metrics);
-  const front = createFront(context, feed, closedPorts, () => stop('drained'));
+  const waitingMax = Math.floor(config.httpConnectionsMax * WAITING_SHARE);
+  const lookup = new EdgeLookup(() => feed.current, closedPorts, waitingMax, metrics);
+  const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
+  const front = await createFront(context, feed, closedPorts, auth.authenticator, () =>
+    stop('drained'),
+  );
   const onAssignment = (assignment: Assignment) => {
     closedPorts.assign(assignment);
     lookup.onAssignment();
@@ -124,7 +164,6 @@ await runRole(async () => {
   const assignment = () => feed.current;
   const counts = new SubscriberCounts(link, log);
   const edges = new EdgePresence({ link, shardCount, assignment, counts, log, metrics });
-  const auth = await openAuthenticator(config.jwt, log, metrics, 'router');
   const checkReadiness = () => {
     const notReady = [
       ...auth.notReadyReasons(),
@@ -147,11 +186,14 @@ await runRole(async () => {
     authenticator: auth.authenticator,
     metrics,
   });
-  const { grpc, connections, direct, writers, shardQueries } = await createPushServer(
-    context,
-    channels,
-    new ShardGroups({ link, shardCount, assignment, counts }),
-  );
+  const { api, pusher, grpc, connections, direct, writers, storedPushes, shardQueries, watches } =
+    await createPushServer(
+      context,
+      channels,
+      new ShardGroups({ link, shardCount, assignment, counts }),
+    );
+  const pushHttp = await createPushHttp(context, api);
+  const webhooks = await openWebhooks(context);
 
   const httpPort = await listenHttp(http, host, config.httpPort);
   const frontPort = await front?.listen(host);
@@ -159,13 +201,24 @@ await runRole(async () => {
   const grpcPort = await bindGrpc(grpc.server, host, config.grpcPort, tls);
   connections.attach(grpc.server);
   direct.attach(grpc.server);
+  const pushHttpPort = await pushHttp?.listen(host);
   const health = setInterval(() => {
     const isServing = channels.readiness('publishing').notReady.length === 0 && !front?.isDraining;
     setHealth(grpc, isServing ? 'SERVING' : 'NOT_SERVING');
   }, HEALTH_INTERVAL_MS);
 
+  const identity = {
+    ...{ routerId, incarnation, version: buildInfo.version, commit: buildInfo.commit },
+    settings: digestSettings('router', routerSettings, process.env),
+  };
+  const reporting = setInterval(async () => {
+    const slowPushes = pusher.slowPushes.slowest(performance.now());
+    control?.reportLoad(await readLoad(pusher.counted, identity, slowPushes));
+  }, LOAD_REPORT_MS);
+
   const closeAll = async () => {
     clearInterval(health);
+    clearInterval(reporting);
     stopping.abort();
     shardQueries.endWaits(WAITS_END_MS);
     const grace = WAITS_END_MS + ANSWERS_MS;
@@ -174,8 +227,10 @@ await runRole(async () => {
         ownStreams: [PUSH_STREAM],
         direct,
       }),
+      pushHttp?.stop(grace),
       front?.close(),
     ]);
+    await within(LEAVE_MS, Promise.all([watches.close(), webhooks?.close(), tracer?.close()]));
     control?.close();
     auth.close();
     await closeHttp(http);
@@ -183,28 +238,36 @@ await runRole(async () => {
     stopBeacon();
     channels.close();
     writers.close();
+    storedPushes.close();
     memory.close();
     await link.close();
   };
   const stop = stopOnSignals(log, closeAll, front && (() => front.drain()));
-  const ports = { http: httpPort, grpc: grpcPort };
-  announceListening(log, frontPort === undefined ? ports : { ...ports, front: frontPort });
+  announceListening(log, {
+    http: httpPort,
+    grpc: grpcPort,
+    ...(frontPort !== undefined && { front: frontPort }),
+    ...(pushHttpPort !== undefined && { pushHttp: pushHttpPort }),
+  });
 });
 
-function createFront(
+async function createFront(
   { config, log, metrics, memory }: RouterContext,
   feed: AssignmentFeed,
   closedPorts: ClosedPorts,
+  authenticator: Authenticator,
   onDrained: () => void,
-): FrontListener | undefined {
+): Promise<FrontListener | undefined> {
   if (config.front === undefined) return undefined;
   const { front, transport } = config;
   const assignment = () => feed.current;
   return new FrontListener({
     config: front,
+    identity: await openFrontIdentity(front.tls, log, metrics),
     transport,
     assignment,
     closedPorts,
+    authenticator,
     memory,
     onDrained,
     log,
@@ -233,20 +296,24 @@ async function followAssignment(
 }
 
 interface PushServer {
+  readonly api: PushApi;
+  readonly pusher: Pusher;
   readonly grpc: GrpcServer;
   readonly connections: GrpcConnections;
   readonly direct: DirectCalls;
   readonly writers: AcceptLevelWriters;
+  readonly storedPushes: StoredPushes;
   readonly shardQueries: ShardQueries;
+  readonly watches: WatchService;
 }
 
 /** Creates the gRPC server of the Push API, which does not listen yet. */
 async function createPushServer(
-  { config, log, metrics, link, memory, stopping }: RouterContext,
+  { config, log, metrics, link, memory, tracer, stopping }: RouterContext,
   channels: PrivateChannels,
   groups: ShardGroups,
 ): Promise<PushServer> {
-  const { shardCount, inFlightMax, inbox, payloadBytesMax } = config;
+  const { shardCount, inFlightMax, inbox, payloadBytesMax, routerId, flightRecordShare } = config;
   const shardQueries = new ShardQueries({
     link,
     channels,
@@ -258,26 +325,97 @@ async function createPushServer(
   });
   channels.onReplies = (batch) => shardQueries.onReplies(batch);
   const writers = new AcceptLevelWriters(link, inbox);
-  const pusher = new Pusher({ shardQueries, link, writers, config, metrics });
+  const storedPushes = new StoredPushes({ link, shardQueries, log, metrics });
+  const channelOf = (clientId: string) => shardQueries.channelOf(clientId);
+  const traces = new PushTraces({ routerId, flightRecordShare, tracer, link, channelOf });
+  const pusher = new Pusher({ shardQueries, link, writers, storedPushes, traces, config, metrics });
   const backends = new Backends(config.backends, config.pushesPerSecondMax, metrics);
   await backends.watchFile(log);
-  const messageBytesMax =
-    Math.max(GRPC_MESSAGE_BYTES_MIN, PAYLOADS_PER_MESSAGE * payloadBytesMax) + GRPC_OVERHEAD_BYTES;
+  const messageBytesMax = messageBytesMaxOf(payloadBytesMax);
   const connections = new GrpcConnections(config.connections, metrics, 'router');
-  const grpc = createGrpcServer([PUSH_SERVICE], {
+  const grpc = createGrpcServer([PUSH_SERVICE, GROUP_SERVICE, EVENT_SERVICE], {
     ...connections.options,
     'grpc.max_receive_message_length': messageBytesMax,
-    interceptors: [withClient, connections.boundCalls, streamIntake(messageBytesMax)],
+    interceptors: [withClient, ...connections.interceptors, streamIntake(messageBytesMax)],
   });
-  const service = createPushService({ pusher, groups, backends, connections, log, stopping });
+  const users = new Users({ pusher, link, devicesMax: config.userDevicesMax });
+  const names = new ShardNames(link.names, shardCount);
+  const store = {
+    link,
+    channelOf: (shard: number) => names.channelOf(shard),
+    shardOf: (member: string) => shardQueries.shardOf(member),
+    shardCount,
+  };
+  const memberships = new Memberships({
+    store,
+    events: boundsFor(config.events, 'groups'),
+    metrics,
+  });
+  const api = new PushApi({ pusher, groups, users, memberships, backends, log, stopping });
+  const service = createPushService(api, connections);
   grpc.server.addService(pushServiceDefinition, service);
+  grpc.server.addService(groupServiceDefinition, createGroupService(api));
+  const { subjects } = config.events;
+  const keepMs = subjects.length === 0 ? undefined : config.events.keepMs;
+  const shared = { api, link, names, connections, metrics };
+  const presence = new PresenceService({ ...shared, subjects, keepMs: config.events.keepMs });
+  const watches = new WatchService({ ...shared, presence, keepMs, stalledMs: STALLED_MS });
+  grpc.server.addService(withStrictStrings(EventServiceService), watches.implementation);
   const direct = new DirectCalls({
     requestBytesMax: messageBytesMax,
     callsPerConnectionMax: config.connections.callsPerConnectionMax,
     onCall: connections.onCall,
+    awaited: connections.awaited,
     onConnection: connections.open,
     memory,
   });
   direct.add(pushServiceDefinition.push, service.push);
-  return { grpc, connections, direct, writers, shardQueries };
+  return { api, pusher, grpc, connections, direct, writers, storedPushes, shardQueries, watches };
+}
+
+/** Creates the HTTP server of the Push API, which does not listen yet; undefined: there is none. */
+async function createPushHttp(
+  { config, log, metrics, memory }: RouterContext,
+  api: PushApi,
+): Promise<PushHttp | undefined> {
+  const { pushHttp, payloadBytesMax, backends } = config;
+  if (pushHttp === undefined) return undefined;
+  const { tls } = backends;
+  return new PushHttp({
+    api,
+    config: pushHttp,
+    payloadBytesMax,
+    streamBytesMax: messageBytesMaxOf(payloadBytesMax),
+    tlsServer: tls && (await openTlsServer(tls, log)),
+    memory,
+    metrics,
+  });
+}
+
+/** Undefined: there are none. */
+async function openWebhooks({
+  config,
+  log,
+  metrics,
+  link,
+}: RouterContext): Promise<Webhooks | undefined> {
+  const { webhooks, events, routerId, shardCount, clusterName } = config;
+  if (webhooks.file === undefined) return undefined;
+  const options = {
+    link,
+    names: new ShardNames(link.names, shardCount),
+    keepMs: events.keepMs,
+    source: `/longline/${clusterName ?? ''}`,
+    config: webhooks,
+    routerId,
+    log,
+    metrics,
+  };
+  return Webhooks.open(options, webhooks.file);
+}
+
+/** Maximum bytes of a gRPC message, and of the pushes of one stream in progress. */
+function messageBytesMaxOf(payloadBytesMax: number): number {
+  const bytes = Math.max(GRPC_MESSAGE_BYTES_MIN, PAYLOADS_PER_MESSAGE * payloadBytesMax);
+  return bytes + GRPC_OVERHEAD_BYTES;
 }

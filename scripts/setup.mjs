@@ -28,7 +28,7 @@ import { ensureHelm } from './ensure-helm.mjs';
 import { ensureRedis } from './ensure-redis.mjs';
 import { ensureTool } from './fetched-tools.mjs';
 import { withLock } from './lock.mjs';
-import { ensureTestClients } from './test-clients.mjs';
+import { ensureTestClients } from './test/clients.mjs';
 
 /** `zlib.crc32`, on which every shard depends, came with these. */
 const NODE_MIN = [20, 15];
@@ -39,6 +39,7 @@ const BUILD_INFO = 'dist/.tsbuildinfo';
 /** The client is for browsers, too: it is checked without the types of Node. */
 const CLIENT = 'client/tsconfig.json';
 const CLIENT_TYPES = 'client/dist/connect.d.ts';
+const DASHBOARD = 'control/dashboard';
 const NATIVE = 'build/transport.node';
 const SCHEMA = 'proto/gen/image.binpb';
 /** Read by `common/process/build-info.ts`. */
@@ -88,6 +89,18 @@ const steps = [
       copyFileSync(at(SCHEMA), at('dist', SCHEMA));
       linkCommand();
     },
+  },
+  {
+    name: 'dashboard',
+    says: 'building the dashboard (esbuild)',
+    digest: () =>
+      digestOf([
+        'package-lock.json',
+        'scripts/build-dashboard.mjs',
+        ...['.html', '.css', '.ts', '.tsx'].flatMap((suffix) => filesBelow(DASHBOARD, suffix)),
+      ]) + existsSync(at('dist', DASHBOARD, 'index.html')),
+    // `npm run check` checks its types, which takes seconds.
+    run: () => run(process.execPath, 'scripts/build-dashboard.mjs'),
   },
   {
     name: 'build',

@@ -20,6 +20,7 @@ const pages = {
   'settings.md': await settingsPage(),
   'metrics.md': metricsPage(),
   'errors.md': await errorsPage(),
+  'push-api.json': await pushApi(),
 };
 const isCheck = process.argv.includes('--check');
 mkdirSync(FOLDER, { recursive: true });
@@ -126,12 +127,13 @@ function readSources() {
   return new Map(sources.map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]));
 }
 
-/** @returns roles whose main module imports the file, directly or not */
+/** @returns roles whose main module imports the file, directly or not, and more than its types */
 function rolesUsing(file, sources) {
   return ROLES.filter((role) => {
     const reached = new Set([`${role}/main.ts`]);
     for (const each of reached) {
-      for (const [, path] of (sources.get(each) ?? '').matchAll(/from '(\.[^']+)\.js'/g)) {
+      const code = (sources.get(each) ?? '').replaceAll(/^import type [^;]+;$/gm, '');
+      for (const [, path] of code.matchAll(/from '(\.[^']+)\.js'/g)) {
         reached.add(`${join(dirname(each), path)}.ts`);
       }
     }
@@ -151,6 +153,12 @@ async function errorsPage() {
       'the metadata; [MQTT](../operations.md#error-codes-over-mqtt) maps it to reason codes.',
     [table(['code', 'HTTP', 'gRPC', 'when'], rows)],
   );
+}
+
+/** The OpenAPI document that routers serve. */
+async function pushApi() {
+  const { describePushApi } = await load('router/push/http/openapi.js');
+  return `${JSON.stringify(describePushApi(), null, 2)}\n`;
 }
 
 function page(title, text, parts) {

@@ -17,13 +17,16 @@ const READERS: Readonly<Record<string, string>> = {
   'cli/doctor/readings.ts': 'its difference from the clock of Redis is what is measured',
   'cli/commands/moves-state.ts': 'an older control sends the end of a freeze as a Unix time only',
   'common/auth/authenticator.ts': 'the expiry of tickets, that of the token they stand for',
+  'common/auth/certificates.ts': 'certificates expire at a Unix time',
   'common/auth/jwt.ts': 'exp, nbf and iat of tokens are Unix times, with a tolerated difference',
   'common/process/grpc/calls.ts': 'the gRPC library takes and returns deadlines as Unix times',
   'common/process/time/clock.ts': 'the one place that reads it',
+  'common/process/tracing/otlp-tracer.ts': 'spans have Unix times',
   'common/redis/requirements-watch.ts':
     'its difference from the clock of Redis is what is measured',
   'control/leadership/controller.ts': 'times of events, for people to read',
   'control/main.ts': 'the age of an event that another control may have recorded',
+  'control/operator/http/sessions.ts': 'the end of a session, which other controls accept, too',
   'control/operator/operations.ts': 'the end of a freeze, and ids of events, which are times',
   'control/operator/queries.ts': 'the time of a report, for people to read',
   'drill/clock/node-clock.ts': 'replaces the wall clock of a role',
@@ -31,6 +34,7 @@ const READERS: Readonly<Record<string, string>> = {
   'drill/mutants/mutants.ts': 'a bug that the drill must catch',
   'edge/session/clients.ts': 'expiry of tokens; the start of a connection, for people to read',
   'edge/session/token-expiry.ts': 'expiry of tokens',
+  'router/events/webhooks/webhook.ts': 'the receiver checks the age of a request by its own clock',
 };
 
 const WALL_CLOCK = /\bDate\.now\b|\bnew Date\(\)|\btimeOrigin\b|\/time\/clock\.js'/;

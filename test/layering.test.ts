@@ -25,10 +25,13 @@ const TOOLS = ['bench', 'test', 'k8s'];
 
 /** Folders of a top-level folder, lowest first: each may import itself and those before it. */
 const ORDERS: Readonly<Record<string, readonly string[]>> = {
-  common: ['net', 'process', 'auth', 'wire', 'transport', 'http', 'redis', 'cluster'],
+  common: ['net', 'process', 'labels', 'auth', 'wire', 'transport', 'http', 'redis', 'cluster'],
   edge: ['report', 'protocol', 'shards', 'session', 'accept', 'drain'],
-  router: ['lookup', 'push', 'front'],
-  control: ['placement', 'planning', 'membership', 'pace', 'leadership', 'links', 'operator'],
+  router: ['lookup', 'push', 'events', 'front'],
+  control: [
+    ...['placement', 'planning', 'membership', 'pace', 'ledger', 'leadership', 'links', 'operator'],
+    'dashboard',
+  ],
   cli: ['terminal', 'control', 'local', 'doctor', 'commands'],
 };
 
@@ -41,7 +44,7 @@ const LONG_FILES: Readonly<Record<string, string>> = {
 
 const FOLDER_FILES_MAX = 15;
 
-const SOURCE = /\.(ts|mjs|cc|h|py)$/;
+const SOURCE = /\.(tsx?|mjs|cc|h|py)$/;
 const GENERATED = /^proto\/gen\//;
 const IMPORT = /\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g;
 
@@ -53,7 +56,7 @@ const sources = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
   .split('\n')
   .filter((file) => SOURCE.test(file) && !GENERATED.test(file) && existsSync(join(ROOT, file)));
 const imports = new Map(
-  sources.filter((file) => file.endsWith('.ts')).map((file) => [file, importsOf(file)]),
+  sources.filter((file) => /\.tsx?$/.test(file)).map((file) => [file, importsOf(file)]),
 );
 
 describe.each(Object.entries(IMPORTS))('%s', (folder, others) => {
@@ -111,9 +114,10 @@ test(`no folder has more than ${FOLDER_FILES_MAX} sources side by side`, () => {
 
 /** Paths of the imported files, relative to the root; packages are left out. */
 function importsOf(file: string): string[] {
-  return [...read(file).matchAll(IMPORT)].map(([, path]) =>
-    join(dirname(file), path!).replace(/\.js$/, '.ts'),
-  );
+  return [...read(file).matchAll(IMPORT)].map(([, path]) => {
+    const found = join(dirname(file), path!).replace(/\.js$/, '.ts');
+    return existsSync(join(ROOT, found)) ? found : found.replace(/\.ts$/, '.tsx');
+  });
 }
 
 function edges(): [from: string, to: string][] {

@@ -29,6 +29,8 @@ export function encodeHello({ id, capacity, shardCount, port, have }: SimulatedH
     have,
     zone: '',
     acceptsDeltas: true,
+    build: { version: '0.2.0', commit: '1a2b3c4d5e' },
+    settings: {},
   };
   return encode({ $case: 'hello', value: hello });
 }
@@ -67,6 +69,8 @@ export function encodeReport(current: Assignment | undefined, id: string): Buffe
     redisDeserted: [],
     routersSeen: true,
     reasons: [],
+    confirmed: undefined,
+    confirmationLatencies: [],
   };
   return encode({ $case: 'stats', value: stats });
 }

@@ -1,13 +1,12 @@
 /** Process of `bench:control` with some of its simulated edges. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
 import { Metrics } from '../../common/process/metrics.js';
 import { SimulatedEdge } from './simulated-edge.js';
 
-/** Each request is answered with `EdgesState` when it is done. */
+/** Each request is answered with `EdgesState` at once. */
 export type ToEdges =
-  /** Connects the edges. */
+  /** Begins to connect the edges. */
   | {
       readonly type: 'connect';
       /** `host:port`. */
@@ -17,33 +16,30 @@ export type ToEdges =
     }
   /** All report at this interval from now on. */
   | { readonly type: 'report'; readonly intervalMs: number }
-  | { readonly type: 'state' }
-  /** Waits until all have an assignment of this epoch or a later one. */
-  | { readonly type: 'reach'; readonly epoch: number };
+  | { readonly type: 'state' };
 
 export interface EdgesState {
   readonly reports: number;
   /** Edges whose session is open. */
   readonly connected: number;
+  /** Epoch of the oldest assignment that one of them has. */
+  readonly epoch: number;
   /** Bytes that each edge has received from control. */
   readonly bytes: readonly number[];
 }
 
 const CONNECTING_MAX = 50;
-const POLL_MS = 5;
+/** As edges do: control ends the session of an edge that is silent for longer than its lease. */
+const REPORT_MS = 2_000;
 
 const edges: SimulatedEdge[] = [];
 
 process.on('message', (message: ToEdges) => {
-  void handle(message).then(() => process.send!(state()));
+  if (message.type === 'connect') void connect(message);
+  if (message.type === 'report') for (const edge of edges) edge.reportEvery(message.intervalMs);
+  process.send!(state());
 });
 process.on('disconnect', () => process.exit());
-
-async function handle(message: ToEdges): Promise<void> {
-  if (message.type === 'connect') await connect(message);
-  if (message.type === 'reach') await reach(message.epoch);
-  if (message.type === 'report') for (const edge of edges) edge.reportEvery(message.intervalMs);
-}
 
 async function connect({
   control,
@@ -59,22 +55,19 @@ async function connect({
     const connecting = described.slice(i, i + CONNECTING_MAX).map(async (one) => {
       const edge = new SimulatedEdge({ ...one, control, shardCount, feed, onUpdate });
       edges.push(edge);
+      edge.reportEvery(REPORT_MS);
       await edge.connect();
     });
     await Promise.all(connecting);
   }
 }
 
-async function reach(epoch: number): Promise<void> {
-  while (edges.some((edge) => edge.isConnected && edge.epoch < epoch)) {
-    await sleep(POLL_MS);
-  }
-}
-
 function state(): EdgesState {
+  const connected = edges.filter(({ isConnected }) => isConnected);
   return {
     reports: edges.reduce((sum, { reports }) => sum + reports, 0),
-    connected: edges.filter(({ isConnected }) => isConnected).length,
+    connected: connected.length,
+    epoch: Math.min(...connected.map(({ epoch }) => epoch)),
     bytes: edges.map(({ bytes }) => bytes),
   };
 }

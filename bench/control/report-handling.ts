@@ -3,7 +3,6 @@
  * the code of control in this process, without gRPC and the kernel.
  */
 import { EventEmitter } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { startRedis } from '../../cli/local/redis.js';
@@ -11,19 +10,27 @@ import { Metrics } from '../../common/process/metrics.js';
 import { RedisNames } from '../../common/redis/redis-names.js';
 import { Controller } from '../../control/leadership/controller.js';
 import { AssignmentUpdates } from '../../control/links/assignment-updates.js';
+import { ClientScans } from '../../control/links/client-scans.js';
 import { createEdgeSessionService } from '../../control/links/edge-sessions.js';
 import {
   EdgeSessionServiceService,
   type SessionResponse,
 } from '../../proto/gen/longline/v1/edge_session.js';
+import { waitUntil } from '../support/wait.js';
 import { encodeHello, encodeReport } from './edge-messages.js';
 
 const REPORTS = 20_000;
-const POLL_MS = 50;
+const SECONDS_MAX = 60;
 
 /** Stands in for the stream of gRPC. */
 class Call extends EventEmitter {
   readonly writableEnded = false;
+
+  constructor() {
+    super();
+    // The end of its session.
+    this.on('error', () => {});
+  }
 
   getPeer(): string {
     return 'bench';
@@ -57,7 +64,14 @@ export async function measureHandling(edges: number, shardCount: number): Promis
     metrics,
   });
   const updates = new AssignmentUpdates(controller, metrics);
-  const service = createEdgeSessionService({ controller, updates, shardCount, log, metrics });
+  const service = createEdgeSessionService({
+    controller,
+    updates,
+    scans: new ClientScans(),
+    shardCount,
+    log,
+    metrics,
+  });
   const calls = Array.from({ length: edges }, () => new Call());
   try {
     controller.setLeader({ type: 'self' });
@@ -66,7 +80,10 @@ export async function measureHandling(edges: number, shardCount: number): Promis
       service.session(call as unknown as Parameters<typeof service.session>[0]);
       receive(call, encodeHello({ id: `edge-${i}`, capacity: 10_000, shardCount, port: 7000 + i }));
     }
-    while (controller.current?.edges.length !== edges) await sleep(POLL_MS);
+    await waitUntil(`${edges} edges get shards`, SECONDS_MAX, () => {
+      const { length } = controller.current?.edges ?? [];
+      return length === edges ? undefined : `${length} have them`;
+    });
     const reports = calls.map((_, i) => encodeReport(controller.current, `edge-${i}`));
     const send = () => {
       for (let i = 0; i < REPORTS; i++) receive(calls[i % edges]!, reports[i % edges]!);
@@ -77,6 +94,8 @@ export async function measureHandling(edges: number, shardCount: number): Promis
     const { user, system } = process.cpuUsage(before);
     return (user + system) / REPORTS;
   } finally {
+    // Otherwise the controller would look for the edges, for ever.
+    controller.setLeader({ type: 'none' });
     for (const call of calls) call.end();
     await controller.close();
     redis.disconnect();

@@ -1,5 +1,4 @@
 /** A real control and Redis with simulated edges, which a simulated router watches. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { LocalCluster } from '../../cli/local/cluster.js';
@@ -12,6 +11,7 @@ import { AssignmentLink } from '../../router/lookup/assignment-link.js';
 import { WorkerProcesses } from '../support/devices/worker-processes.js';
 import { progress } from '../support/report.js';
 import { sum } from '../support/statistics.js';
+import { waitUntil } from '../support/wait.js';
 import type { EdgesState, ToEdges } from './edges-process.js';
 
 export interface DescribedEdge {
@@ -20,8 +20,7 @@ export interface DescribedEdge {
 }
 
 const MODULE = new URL('edges-process.js', import.meta.url);
-const POLL_MS = 20;
-const WAIT_MS_MAX = 120_000;
+const SECONDS_MAX = 300;
 
 export class SimulatedCluster {
   readonly feed = new AssignmentFeed(() => {}, new Metrics(), 'router');
@@ -66,12 +65,16 @@ export class SimulatedCluster {
     return this.cluster.pid('control')!;
   }
 
-  /** Starts a process with these edges, each with a session. */
+  /** Starts a process with these edges; resolves when each has a session. */
   async addEdges(edges: readonly DescribedEdge[]): Promise<WorkerProcesses<ToEdges>> {
     const group = new WorkerProcesses<ToEdges>({ count: 1, module: MODULE });
     this.#groups.push(group);
     const control = this.cluster.grpcAddress('control');
     await group.call(0, { type: 'connect', control, shardCount: this.shardCount, edges });
+    await waitUntil(`${edges.length} edges connect`, SECONDS_MAX, async () => {
+      const { connected } = await group.call<EdgesState>(0, { type: 'state' });
+      return connected === edges.length ? undefined : `${connected} are connected`;
+    });
     return group;
   }
 
@@ -87,33 +90,43 @@ export class SimulatedCluster {
     return {
       reports: sum(states.map(({ reports }) => reports)),
       connected: sum(states.map(({ connected }) => connected)),
+      epoch: Math.min(...states.map(({ epoch }) => epoch)),
       bytes: states.flatMap(({ bytes }) => bytes),
     };
   }
 
   /** Resolves with the first assignment that matches. */
-  async until(matches: (assignment: Assignment) => boolean): Promise<Assignment> {
-    const deadlineMs = performance.now() + WAIT_MS_MAX;
-    for (;;) {
+  async until(what: string, matches: (assignment: Assignment) => boolean): Promise<Assignment> {
+    await waitUntil(what, SECONDS_MAX, () => {
       const { current } = this.feed;
-      if (current !== undefined && matches(current)) return current;
-      if (performance.now() > deadlineMs) {
-        const { edges = [], moves = [], position } = current ?? {};
-        const found = `epoch ${position?.epoch}, ${edges.length} edges, ${moves.length} moves`;
-        throw new Error(`no such assignment after ${WAIT_MS_MAX} ms; the newest has ${found}`);
-      }
-      await sleep(POLL_MS);
-    }
+      if (current !== undefined && matches(current)) return undefined;
+      const { edges = [], moves = [], position } = current ?? {};
+      return `epoch ${position?.epoch}, ${edges.length} edges, ${moves.length} moves`;
+    });
+    return this.feed.current!;
   }
 
   /** Resolves when `count` edges own all shards and nothing moves. */
   untilCalm(count: number): Promise<Assignment> {
     return this.until(
+      `${count} edges own all shards`,
       (assignment) =>
         assignment.edges.length === count &&
         assignment.moves.length === 0 &&
         assignment.owners.every((_, shard) => ownerOf(assignment, shard) !== undefined),
     );
+  }
+
+  /** Resolves when all edges have this assignment or a later one. */
+  async untilReached({ position }: Assignment): Promise<EdgesState> {
+    let state: EdgesState;
+    await waitUntil('the assignment reaches all edges', SECONDS_MAX, async () => {
+      state = await this.ask({ type: 'state' });
+      return state.epoch >= position.epoch
+        ? undefined
+        : `epoch ${state.epoch} of ${position.epoch}`;
+    });
+    return state!;
   }
 
   async stop(): Promise<void> {

@@ -30,7 +30,19 @@ export type ToFailover =
   /** Answered with `FailoverResult`. */
   | { readonly type: 'result' };
 
+/** Steps of the way back of a device, with the time since the fault when it was last reached, in ms. */
+export interface Phases {
+  /** Its connection has ended. */
+  noticedMs: number;
+  /** The router has named its edge; not through the front. */
+  locatedMs: number;
+  /** The edge, or the front, has accepted the connection. */
+  reachedMs: number;
+}
+
 export interface FailoverResult {
+  /** One entry for each device of the edge that failed. */
+  readonly phases: readonly Phases[];
   /** Time without a connection since the fault, in ms, of each device of the edge that failed. */
   readonly withoutMs: readonly number[];
   /** Such devices that have none yet. */
@@ -57,6 +69,7 @@ interface Device {
   /** Since when it has no connection; undefined: it has one, or the fault is still to come. */
   withoutSinceUs: number | undefined;
   withoutMs: number;
+  readonly phases: Phases;
 }
 
 const CONNECTIONS_MAX = 19_500;
@@ -74,7 +87,8 @@ const bySlot: (Device | undefined)[] = [];
 let way: Way = 'front';
 let entry = new URL('http://127.0.0.1');
 let silenceMsMax = 0;
-let hasFailed = false;
+/** Undefined before the fault. */
+let failedAtUs: number | undefined;
 let failures = 0;
 let othersLost = 0;
 
@@ -84,6 +98,7 @@ const { transport }: { transport: Transport } = openTransport(
     onOpen(connection) {
       const device = bySlot[slotOf(connection)]!;
       const target = targets.get(device)!;
+      if (way === 'front' || !isEntry(target)) reach(device, 'reachedMs');
       const accept = isEntry(target) && way === 'lookup' ? 'Accept: application/json\r\n' : '';
       const cursor = device.newestId === '' ? '' : `Last-Event-ID: ${device.newestId}\r\n`;
       const head = `GET ${target.pathname}${target.search} HTTP/1.1\r\nHost: ${target.host}\r\n`;
@@ -118,9 +133,9 @@ async function answer(message: ToFailover): Promise<FailoverResult | number | un
       silenceMsMax = 3 * message.heartbeatMs + 1_000;
       return connectAll(message.clientIds);
     case 'fault': {
-      hasFailed = true;
       failures = 0;
       const atUs = nowUs();
+      failedAtUs = atUs;
       for (const clientId of message.clientIds) {
         const device = devices.get(clientId);
         if (device === undefined) continue;
@@ -158,6 +173,7 @@ async function connectAll(clientIds: readonly string[]): Promise<undefined> {
         received: [],
         withoutSinceUs: undefined,
         withoutMs: 0,
+        phases: { noticedMs: 0, locatedMs: 0, reachedMs: 0 },
       };
       devices.set(clientId, device);
       request(device);
@@ -186,8 +202,13 @@ function open(device: Device, target: URL): void {
   device.rest = '';
 }
 
+function reach(device: Device, phase: keyof Phases): void {
+  if (failedAtUs !== undefined) device.phases[phase] = (nowUs() - failedAtUs) / 1e3;
+}
+
 function lost(device: Device): void {
-  if (device.isAnswered && hasFailed) {
+  if (device.isAnswered) reach(device, 'noticedMs');
+  if (device.isAnswered && failedAtUs !== undefined) {
     if (!device.isAffected) othersLost++;
     device.withoutSinceUs ??= nowUs();
   }
@@ -241,6 +262,7 @@ function readHead(device: Device, connection: Connection): boolean {
   if (way !== 'front' && isEntry(target)) {
     const next = way === 'redirect' ? locationOf(rest) : urlOf(rest.slice(end + 4));
     if (next === undefined) return false;
+    reach(device, 'locatedMs');
     bySlot[slotOf(connection)] = undefined;
     transport.end(connection);
     open(device, new URL(next));
@@ -274,6 +296,7 @@ function result(): FailoverResult {
     return [clientId, numbers] as const;
   });
   return {
+    phases: affected.map(({ phases }) => phases),
     withoutMs: affected.filter((device) => !isMissing(device)).map(({ withoutMs }) => withoutMs),
     notReturned: affected.filter(isMissing).length,
     othersLost,

@@ -1,16 +1,18 @@
 /**
- * baseline.c on one of Longline's transports: `baseline-process.js <transport> <opening> <event>`.
- * Prints its port, answers every request with the opening, and for each line on standard input
+ * baseline.c on one of Longline's transports:
+ * `baseline-process.js <transport> <opening> <event> [<certificate> <key>]`. Prints its port, answers every request with the opening, and for each line on standard input
  * writes the event to all connections.
  */
 import { createInterface } from 'node:readline';
+import { pino } from 'pino';
 import { openTransport, type TransportName } from '../../common/transport/open-transport.js';
+import { TlsIdentity } from '../../common/transport/tls-identity.js';
 import { slotOf, type Transport, WRITE_RESULTS } from '../../common/transport/transport.js';
 
 const CONNECTIONS_MAX = 20_000;
 const ACCEPTED = WRITE_RESULTS.indexOf('accepted');
 
-const [, , name, opening, event] = process.argv;
+const [, , name, opening, event, cert, key] = process.argv;
 const openingBytes = Buffer.from(opening!);
 const eventBytes = Buffer.from(event!);
 
@@ -19,6 +21,18 @@ const connections = new Float64Array(CONNECTIONS_MAX);
 const indexOfSlot = new Int32Array(CONNECTIONS_MAX).fill(-1);
 const results = new Uint8Array(CONNECTIONS_MAX);
 let count = 0;
+
+const log = pino({ level: 'silent' });
+const files = (cert: string, key: string) =>
+  ({
+    certificates: [{ cert, key }],
+    ticketKeys: [],
+    minVersion: 'TLSv1.2',
+    clients: undefined,
+    startsPlain: false,
+  }) as const;
+const identity =
+  cert === undefined ? undefined : await TlsIdentity.open(files(cert, key!), () => {}, log);
 
 const { transport }: { transport: Transport } = openTransport(
   name as TransportName,
@@ -43,6 +57,7 @@ const { transport }: { transport: Transport } = openTransport(
     onTimer: () => {},
   },
   { connectionsMax: CONNECTIONS_MAX, sendBufferBytesMax: 256 * 1024 },
+  identity,
 );
 
 console.log(await transport.listen('127.0.0.1', 0));

@@ -1,11 +1,13 @@
 /* The minimum that can hold connections: one epoll descriptor, one array of file descriptors, no
  * state. It is the baseline of the native transport; it guarantees nothing and survives no abuse.
  *
- *   baseline-server <opening> <event>
+ *   baseline-server <opening> <event> [<certificate> <key> library|keys]
  *
  * Prints its port. Answers every request with the opening and keeps the connection. For each line
  * on standard input it writes the event once to every answered connection, and prints the number of
- * writes and their duration in nanoseconds. Exits at the end of its standard input. */
+ * writes and their duration in nanoseconds. Exits at the end of its standard input.
+ *
+ * Built with -DTLS it speaks TLS 1.3 (baseline-tls.h). */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,6 +30,24 @@ static void fail(const char *what) {
   perror(what);
   exit(1);
 }
+
+#ifdef TLS
+#include "baseline-tls.h"
+#else
+static void start_tls(char **arguments) { (void)arguments; }
+
+static int shake_hands(int fd) { return fd >= 0; }
+
+static ssize_t receive(int fd, char *bytes, size_t most) { return recv(fd, bytes, most, 0); }
+
+static int transmit(int fd, const char *bytes, size_t length) {
+  return send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length;
+}
+
+static void on_answered(int fd) { (void)fd; }
+
+static void on_closed(int fd) { (void)fd; }
+#endif
 
 static long long now(void) {
   struct timespec time;
@@ -58,7 +78,7 @@ static void write_to_all(const char *event) {
   long long from = now();
   int written = 0;
   for (int i = 0; i < count; i++) {
-    if (send(fds[i], event, length, MSG_NOSIGNAL) == (ssize_t)length) written++;
+    written += transmit(fds[i], event, length);
   }
   printf("%d %lld\n", written, now() - from);
   fflush(stdout);
@@ -66,20 +86,25 @@ static void write_to_all(const char *event) {
 
 static void answer(int fd, const char *opening) {
   char request[8192];
-  ssize_t length = recv(fd, request, sizeof request, 0);
+  if (!shake_hands(fd)) return;
+  ssize_t length = receive(fd, request, sizeof request);
   if (length <= 0) {
     if (length < 0 && errno == EAGAIN) return;
     for (int i = 0; i < count; i++) {
       if (fds[i] == fd) fds[i] = fds[--count];
     }
+    on_closed(fd);
     close(fd);
   } else if (memmem(request, length, "\r\n\r\n", 4) != NULL && count < FDS_MAX) {
-    if (send(fd, opening, strlen(opening), MSG_NOSIGNAL) > 0) fds[count++] = fd;
+    if (!transmit(fd, opening, strlen(opening))) return;
+    fds[count++] = fd;
+    on_answered(fd);
   }
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) return 2;
+  if (argc < 3) return 2;
+  start_tls(argv + 3);
   int epoll = epoll_create1(0);
   int listener = listen_anywhere();
   watch(epoll, listener);

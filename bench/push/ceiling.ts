@@ -6,7 +6,12 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { type Argument, storeCommand } from '../support/pushes/store-command.js';
+import {
+  type Argument,
+  channelOf,
+  envelopeOf,
+  storeCommand,
+} from '../support/pushes/store-command.js';
 
 /** As many inboxes as the bench has devices, each in a shard without a subscribed edge. */
 const TAGS = 2_000;
@@ -42,19 +47,18 @@ export class Ceiling {
     const publisher = connect({ port, host: '127.0.0.1', noDelay: true });
     const subscriber = connect({ port, host: '127.0.0.1' });
     await Promise.all([once(publisher, 'connect'), once(subscriber, 'connect')]);
-    const stored = await Promise.all(
-      Array.from({ length: TAGS }, (_, i) => {
-        const tag = `ceiling-${i}`;
-        return storeCommand({ tag, clientId: tag, ttlMs: TTL_MS, idempotencyKey: '' }, BOUNDS);
-      }),
-    );
-    for (const { channel } of stored) subscriber.write(encode('SSUBSCRIBE', [channel]));
-    const live = stored.map(({ channel, envelope }) => encode('SPUBLISH', [channel, envelope]));
+    const pushes = Array.from({ length: TAGS }, (_, i) => {
+      const tag = `ceiling-${i}`;
+      return { tag, clientId: tag, ttlMs: TTL_MS, idempotencyKey: '' };
+    });
+    for (const push of pushes) subscriber.write(encode('SSUBSCRIBE', [channelOf(push)]));
+    const live = pushes.map((push) => encode('SPUBLISH', [channelOf(push), envelopeOf(push)]));
+    const stored = await Promise.all(pushes.map((push) => storeCommand([push], BOUNDS)));
     const { scriptText, args } = stored[0]!;
     publisher.write(encode('EVAL', [scriptText, ...args]));
     await once(publisher, 'data');
     const sha1 = createHash('sha1').update(scriptText).digest('hex');
-    const durable = stored.map((push) => encode('EVALSHA', [sha1, ...push.args]));
+    const durable = stored.map((command) => encode('EVALSHA', [sha1, ...command.args]));
     return new Ceiling({ publisher, subscriber, commands: { live, durable } });
   }
 

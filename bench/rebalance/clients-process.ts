@@ -3,7 +3,8 @@
  * them: the devices and the history of the drill, without its faults.
  */
 import { between, pick, seeded } from '../../drill/faults/random.js';
-import { CHECKS, check } from '../../drill/history/check.js';
+import { check } from '../../drill/history/check.js';
+import { CHECKS } from '../../drill/history/checks.js';
 import { type History, newHistory } from '../../drill/history/history.js';
 import { indexOf } from '../../drill/history/history-index.js';
 import { Backend } from '../../drill/load/backend.js';

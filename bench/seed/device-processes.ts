@@ -10,6 +10,9 @@ const DEVICES_PER_PROCESS = 18_000;
 const POLL_MS = 500;
 /** `until` gives up when nothing has changed for so long. */
 const STALL_MS = 60_000;
+/** It gives up after so long, too. */
+const MS_MAX = 15 * 60_000;
+const SAID_AGAIN_MS = 10_000;
 
 /** All devices of the seed bench, in as many processes as they need. */
 export class DeviceProcesses {
@@ -50,17 +53,29 @@ export class DeviceProcesses {
   }
 
   /** Resolves when nothing is left, or the rest has stayed the same for too long. */
-  async until(expected: number, restOf: (counts: DeviceCounts) => number): Promise<void> {
+  async until(
+    what: string,
+    expected: number,
+    restOf: (counts: DeviceCounts) => number,
+  ): Promise<void> {
+    const startMs = performance.now();
     let fewest = Number.POSITIVE_INFINITY;
-    let changedAtMs = performance.now();
-    while (fewest > 0) {
-      const rest = restOf(await this.counts(expected));
-      if (rest < fewest) {
-        fewest = rest;
-        changedAtMs = performance.now();
-      } else if (performance.now() - changedAtMs > STALL_MS) {
-        return progress(`${rest} devices are missing, and nothing changes`);
+    let changedAtMs = startMs;
+    let sayAtMs = startMs + SAID_AGAIN_MS;
+    for (;;) {
+      const counts = await this.counts(expected);
+      const rest = restOf(counts);
+      if (rest === 0) return;
+      const nowMs = performance.now();
+      if (rest < fewest) changedAtMs = nowMs;
+      fewest = Math.min(fewest, rest);
+      const isOver = nowMs > startMs + MS_MAX || nowMs > changedAtMs + STALL_MS;
+      if (isOver || nowMs > sayAtMs) {
+        const seconds = Math.round((nowMs - startMs) / 1_000);
+        progress(`${what}, ${seconds} s: ${rest} devices are left, ${JSON.stringify(counts)}`);
+        sayAtMs = nowMs + SAID_AGAIN_MS;
       }
+      if (isOver) return;
       await sleep(POLL_MS);
     }
   }

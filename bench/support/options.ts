@@ -53,6 +53,11 @@ export function flag(): Option<boolean> {
   return { type: 'boolean', fallback: false, parse: () => true, expected: 'no value' };
 }
 
+/** Whether a flag is given, for the defaults of options that depend on it. */
+export function isGiven(name: string): boolean {
+  return process.argv.includes(`--${name}`);
+}
+
 /** @throws Error on an unknown option or a value that its option does not accept */
 export function parseOptions<Options extends Readonly<Record<string, Option<unknown>>>>(
   options: Options,

@@ -1,7 +1,6 @@
 /** Parsers of command-line options. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { hostPortProblem, hostProblem } from '../../common/net/host-port.js';
-import { FAULT_KINDS, type FaultKindName } from '../../drill/faults/kinds.js';
 
 /** Adds the options of every command that calls control. */
 export function withControl(command: Command): Command {
@@ -16,6 +15,11 @@ export function withControl(command: Command): Command {
     )
     .option('--token <token>', 'token for control; prefer LONGLINE_TOKEN')
     .option('--json', 'print JSON');
+}
+
+/** Adds the options of every command that changes something through control. */
+export function withReason(command: Command): Command {
+  return withControl(command).option('--reason <text>', 'reason, for the event log');
 }
 
 /** Makes a variable the default of an option; as for settings, an empty variable counts as unset. */
@@ -39,13 +43,6 @@ export function duration(text: string): number {
   const [, count, unit] = /^(\d{1,6})([smh])$/.exec(text) ?? [];
   if (unit !== undefined) return Number(count) * UNITS_MS[unit]!;
   throw new InvalidArgumentError('expected a duration such as 90s, 5m or 1h');
-}
-
-export function faultKinds(text: string): FaultKindName[] {
-  const kinds = text === 'none' ? [] : text.split(',');
-  const unknown = kinds.filter((kind) => !(FAULT_KINDS as string[]).includes(kind));
-  if (unknown.length === 0) return kinds as FaultKindName[];
-  throw new InvalidArgumentError(`expected none, or some of ${FAULT_KINDS.join(', ')}`);
 }
 
 export function hostPort(text: string): string {

@@ -1,6 +1,6 @@
 /** The commands that query control or perform an operation. */
 import type { Command } from 'commander';
-import { duration, wholeNumber, withControl } from './arguments.js';
+import { duration, wholeNumber, withControl, withReason } from './arguments.js';
 
 const SIMPLE_OPERATIONS = {
   pause: 'start no moves until resume; moves in progress complete',
@@ -25,10 +25,19 @@ function addQueries(program: Command): void {
     .argument('[edgeId]')
     .action(async (edgeId, options) => (await import('./memory.js')).memory(edgeId, options));
 
+  withControl(program.command('ledger'))
+    .description('show what has become of all durable pushes, and whether all counters agree')
+    .option('--shards', 'each shard instead of the sum', false)
+    .action(async (options) => (await import('./ledger.js')).ledger(options));
+
   withControl(program.command('explain'))
     .description('show the owner edge of a client, and where it is connected')
-    .argument('<clientId>')
-    .action(async (clientId, options) => (await import('./explain.js')).explain(clientId, options));
+    .argument('<name>', 'a clientId, or a user with --user')
+    .option('--user', 'all devices of the user of this name', false)
+    .action(async (name, options) => {
+      const { explain, explainUser } = await import('./clients/explain.js');
+      await (options.user ? explainUser : explain)(name, options);
+    });
 
   withControl(program.command('events'))
     .description('show the event log: changes of edges, shards and moves')
@@ -79,8 +88,4 @@ function addOperations(program: Command): void {
         ),
       );
   }
-}
-
-function withReason(command: Command): Command {
-  return withControl(command).option('--reason <text>', 'reason, for the event log');
 }

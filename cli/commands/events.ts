@@ -35,7 +35,7 @@ function describeEvent(event: EventInfo): string {
 function detail(event: EventInfo): string {
   const { action, edgeId, shard, from, to, shards, intent, incarnation, controlId, actor, reason } =
     event;
-  const { clientId, messageId, ends } = event;
+  const { clientId, messageId, ends, clients, detail: asked } = event;
   const parts = [
     action,
     edgeId,
@@ -48,6 +48,8 @@ function detail(event: EventInfo): string {
     controlId,
     clientId,
     messageId,
+    asked,
+    clients !== undefined && plural(clients, 'client'),
     ends !== undefined && `${plural(ends, 'connection')} ended in a minute`,
     actor && `by ${actor}`,
     reason && `reason: ${reason}`,

@@ -12,6 +12,7 @@ import { notReadyReason } from './readiness.js';
 import {
   DEFAULT_PORTS,
   edgeUrl,
+  frontScheme,
   localAddresses,
   NODE_OPTIONS,
   type Ports,
@@ -110,7 +111,8 @@ export class LocalCluster {
 
   /** Front proxy of a router: one address for all devices. */
   frontUrl(name = 'router'): string {
-    return `http://${this.#address(name, this.#require(name).ports.front!)}`;
+    const { ports } = this.#require(name);
+    return `${frontScheme(this.#envOf(name))}://${this.#address(name, ports.front!)}`;
   }
 
   /** gRPC of the first router, `host:port`: the push API. */
@@ -130,6 +132,13 @@ export class LocalCluster {
   /** gRPC of a router or of control, `host:port`. */
   grpcAddress(name: string): string {
     return this.#address(name, this.#require(name).ports.grpc!);
+  }
+
+  /** HTTP of a router for backends: the push API. */
+  pushUrl(name = 'router'): string {
+    const isTls = !!{ ...process.env, ...this.#envOf(name) }.LONGLINE_GRPC_TLS_CERT_FILE;
+    const address = this.#address(name, this.#require(name).ports.pushHttp!);
+    return `${isTls ? 'https' : 'http'}://${address}`;
   }
 
   /** Address of an edge for devices. */

@@ -82,7 +82,9 @@ The same for a client with a single address (WebSocket, EventSource, MQTT):
   curl -N '${cluster.frontUrl()}/connect?clientId=bob'
 Push to it from a second terminal:
   npx longline push alice '{"hello":"world"}'
-Inspect the cluster:
+  curl -H 'content-type: application/json' -d '{"clientId":"alice","payload":1}' ${cluster.pushUrl()}/v1/push
+Look at the cluster:
+  ${cluster.controlUrl}/
   curl -s ${control}/v1/cluster ; curl -s ${control}/v1/edges ; curl -s ${control}/v1/clients/alice
   npx longline status
   npx longline explain alice

@@ -12,11 +12,16 @@ export type Ports = Readonly<Record<string, number>> & { readonly http: number }
 
 /**
  * Documented ports of the i-th process of a role, from 0: edges take the next port each, controls
- * the next two, routers the next three.
+ * the next two, routers the next four.
  */
 export const DEFAULT_PORTS: Readonly<Record<RoleName, (i: number) => Ports>> = {
   control: (i) => ({ http: 7200 + 2 * i, grpc: 7201 + 2 * i }),
-  router: (i) => ({ http: 7100 + 3 * i, grpc: 7101 + 3 * i, front: 7102 + 3 * i }),
+  router: (i) => ({
+    http: 7100 + 4 * i,
+    grpc: 7101 + 4 * i,
+    front: 7102 + 4 * i,
+    pushHttp: 7103 + 4 * i,
+  }),
   edge: (i) => ({ devices: 7010 + i, http: 7060 + i }),
 };
 
@@ -110,6 +115,7 @@ export function roleEnvironment({
       LONGLINE_ROUTER_HTTP_PORT: `${ports.http}`,
       LONGLINE_ROUTER_GRPC_PORT: `${ports.grpc}`,
       LONGLINE_ROUTER_FRONT_PORT: `${ports.front}`,
+      LONGLINE_ROUTER_PUSH_HTTP_PORT: `${ports.pushHttp}`,
       LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES: addresses.frontSource,
     };
   }
@@ -120,19 +126,24 @@ export function roleEnvironment({
     LONGLINE_EDGE_PORT: `${ports.devices}`,
     LONGLINE_EDGE_ADMIN_PORT: `${ports.http}`,
     LONGLINE_EDGE_ADVERTISED_URL: edgeUrl(ports, env),
-    ...(isTls(env) ? {} : frontSettings(ports, addresses, shared.LONGLINE_PROXY_NETWORKS)),
+    ...frontSettings(ports, addresses, shared.LONGLINE_PROXY_NETWORKS),
   };
 }
 
 /** Address of an edge for devices. */
 export function edgeUrl(ports: Ports, env: NodeJS.ProcessEnv): string {
   const address = joinHostPort(localAddresses(env).name, ports.devices!);
-  return `${isTls(env) ? 'https' : 'http'}://${address}`;
+  return `${schemeOf(env, 'LONGLINE_EDGE_TLS_CERT_FILE')}://${address}`;
 }
 
-/** Whether edges speak TLS with devices; they accept no front proxies then. */
-function isTls(env: NodeJS.ProcessEnv): boolean {
-  return !!{ ...process.env, ...env }.LONGLINE_EDGE_TLS_CERT_FILE;
+/** Scheme of the front proxy of a router. */
+export function frontScheme(env: NodeJS.ProcessEnv): string {
+  return schemeOf(env, 'LONGLINE_ROUTER_FRONT_TLS_CERT_FILE');
+}
+
+/** @param setting the certificate */
+function schemeOf(env: NodeJS.ProcessEnv, setting: string): string {
+  return { ...process.env, ...env }[setting] ? 'https' : 'http';
 }
 
 function frontSettings(

@@ -16,7 +16,7 @@ const EXIT_CONFIG = 78;
 
 /** A process that has run this long has started successfully: its backoff starts anew. */
 const STABLE_MS = 10_000;
-const LISTENING_DEADLINE_MS = 30_000;
+const LISTENING_DEADLINE_MS = 60_000;
 /** A little more than the shutdown deadline of a role itself. */
 const STOP_DEADLINE_MS = 12_000;
 /** Lines of output in the error message of a process that did not start. */

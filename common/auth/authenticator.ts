@@ -8,9 +8,9 @@ import { type Rejection, rejection } from '../process/errors.js';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { unixMs } from '../process/time/clock.js';
-import type { JwtVerifier, TokenProblem } from './jwt.js';
+import { ALL_GROUPS, type GroupClaims } from './claims/group-claims.js';
+import type { JwtVerifier, TokenProblem, Verification } from './jwt.js';
 import { hasTicketFormat, type Tickets } from './ticket.js';
-import type { VerifiedToken } from './verified-cache.js';
 
 /** Credentials of a connect request. Either field may hold a token or a ticket. */
 export interface Credentials {
@@ -23,6 +23,12 @@ export const NO_CREDENTIALS: Credentials = { token: undefined, ticket: undefined
 export interface Verified {
   /** Unix ms when the connection ends unless the device sends a newer token; Infinity: never. */
   readonly expiresAtMs: number;
+  /** When the token was issued, in Unix ms; 0: it does not say; Infinity: there is no token. */
+  readonly issuedAtMs: number;
+  /** The labels of the token, as `labelsText` writes them; '': none. */
+  readonly labels: string;
+  /** The groups that the device may join and leave. */
+  readonly groups: GroupClaims;
 }
 
 export interface Authenticator {
@@ -41,7 +47,12 @@ export interface Authenticator {
   issueTicket(clientId: string, verified: Verified): string | undefined;
 }
 
-const FOREVER: Verified = { expiresAtMs: Number.POSITIVE_INFINITY };
+const FOREVER: Verified = {
+  expiresAtMs: Number.POSITIVE_INFINITY,
+  issuedAtMs: Number.POSITIVE_INFINITY,
+  labels: '',
+  groups: ALL_GROUPS,
+};
 
 /** LONGLINE_AUTH=none: accepts every client. */
 export const acceptAll: Authenticator = {
@@ -51,12 +62,20 @@ export const acceptAll: Authenticator = {
   issueTicket: () => undefined,
 };
 
-type Problem = TokenProblem | 'missing' | 'subject' | 'ticket' | 'ticket_expired' | 'bug';
+type Problem =
+  | TokenProblem
+  | 'labels'
+  | 'groups'
+  | 'missing'
+  | 'subject'
+  | 'ticket'
+  | 'ticket_expired'
+  | 'bug';
 
 /** A device sends a token that it has just received: then one of both clocks is wrong. */
 const CLOCK = 'the clock of this server; compare it with that of the issuer';
 
-const REJECTIONS: Readonly<Record<Problem, Rejection>> = {
+const REJECTIONS: Readonly<Record<Exclude<Problem, 'labels' | 'groups'>, Rejection>> = {
   missing: rejection('UNAUTHENTICATED', 'no credentials were sent; send a JWT or a resume ticket'),
   too_long: rejection('UNAUTHENTICATED', 'the token is longer than 8192 characters'),
   malformed: rejection('UNAUTHENTICATED', 'the token is not a JWT with valid exp and sub'),
@@ -68,7 +87,7 @@ const REJECTIONS: Readonly<Record<Problem, Rejection>> = {
   issued_in_future: rejection('UNAUTHENTICATED', `the token was issued in the future by ${CLOCK}`),
   audience: rejection('UNAUTHENTICATED', 'the token is for another audience'),
   issuer: rejection('UNAUTHENTICATED', 'the token is from another issuer'),
-  subject: rejection('PERMISSION_DENIED', 'the token is for another clientId'),
+  subject: rejection('PERMISSION_DENIED', 'the token is for another clientId or user'),
   ticket: rejection('UNAUTHENTICATED', 'the ticket was not issued to this clientId'),
   ticket_expired: rejection('TOKEN_EXPIRED', 'the ticket has expired; get a new token'),
   no_keys: rejection('NOT_READY', 'no key is available to verify tokens; retry later'),
@@ -108,7 +127,8 @@ export class JwtAuthenticator implements Authenticator {
     const tickets = [ticket, token].filter(
       (credential) => credential !== undefined && hasTicketFormat(credential),
     );
-    let problem: Problem = ticket === undefined && token === undefined ? 'missing' : 'ticket';
+    let problem: keyof typeof REJECTIONS =
+      ticket === undefined && token === undefined ? 'missing' : 'ticket';
     for (const credential of tickets) {
       const checked = this.tickets.check(credential!, clientId, unixMs());
       if (typeof checked !== 'string') return this.#accept('ticket', checked);
@@ -137,22 +157,38 @@ export class JwtAuthenticator implements Authenticator {
     });
   }
 
-  issueTicket(clientId: string, { expiresAtMs }: Verified): string {
-    return this.tickets.issue(clientId, expiresAtMs);
+  issueTicket(clientId: string, { expiresAtMs, issuedAtMs, labels, groups }: Verified): string {
+    return this.tickets.issue(clientId, expiresAtMs, labels, groups, issuedAtMs);
   }
 
-  #conclude(clientId: string, result: VerifiedToken | TokenProblem, by: string) {
+  #conclude(clientId: string, result: Verification, by: string) {
     if (typeof result === 'string') return this.#reject(result);
-    return result.clientId === clientId ? this.#accept(by, result) : this.#reject('subject');
+    if ('code' in result) {
+      this.#count(result.code === 'GROUP_INVALID' ? 'groups' : 'labels');
+      return result;
+    }
+    return isSubjectOf(result.clientId, clientId)
+      ? this.#accept(by, result)
+      : this.#reject('subject');
   }
 
-  #accept(by: string, { expiresAtMs }: Verified): Verified {
+  #accept(by: string, { expiresAtMs, issuedAtMs, labels, groups }: Verified): Verified {
     this.#accepted.inc({ by });
-    return { expiresAtMs };
+    return { expiresAtMs, issuedAtMs, labels, groups };
   }
 
-  #reject(reason: Problem): Rejection {
-    this.#rejected.inc({ reason });
+  #reject(reason: keyof typeof REJECTIONS): Rejection {
+    this.#count(reason);
     return REJECTIONS[reason];
   }
+
+  #count(reason: Problem): void {
+    this.#rejected.inc({ reason });
+  }
+}
+
+/** Whether a token is for this client: its subject is the clientId, or the user of the device. */
+function isSubjectOf(subject: string, clientId: string): boolean {
+  if (subject === clientId) return true;
+  return !subject.includes('/') && clientId.startsWith(`${subject}/`);
 }

@@ -63,6 +63,24 @@ export const deviceAuthSettings = {
         'and after `exp`, and connections end that much after their token expires. Too low ' +
         'rejects fresh tokens of an issuer whose clock is ahead; too high accepts expired ones.',
     ),
+  LONGLINE_JWT_LABELS_CLAIM: z
+    .string()
+    .min(1)
+    .default('labels')
+    .describe(
+      'Name of the claim with the labels of the device, which broadcasts can select by: an object ' +
+        'of strings, or a string such as `app=ios version=5.2`. A device with an invalid label is ' +
+        'rejected with LABELS_INVALID.',
+    ),
+  LONGLINE_JWT_GROUPS_CLAIM: z
+    .string()
+    .min(1)
+    .default('groups')
+    .describe(
+      'Name of the claim with the groups that the device may join and leave by itself: a list of ' +
+        'names, such as `["room-7", "team-*"]`, where a `*` at the end stands for any rest. Without ' +
+        'it, none. A device with an invalid claim is rejected with GROUP_INVALID.',
+    ),
   LONGLINE_TICKET_SECRET: listOf(
     z.string().regex(/^[\x21-\x7e]{32,}$/, 'expected at least 32 printable characters, or several'),
   )
@@ -122,6 +140,8 @@ export function deviceAuth(parsed: Parsed, problems: string[]): JwtConfig | unde
     audiences: parsed.LONGLINE_JWT_AUDIENCE,
     issuers: parsed.LONGLINE_JWT_ISSUER,
     skewMs: parsed.LONGLINE_JWT_SKEW_MS,
+    labelsClaim: parsed.LONGLINE_JWT_LABELS_CLAIM,
+    groupsClaim: parsed.LONGLINE_JWT_GROUPS_CLAIM,
   };
   return { algorithms, keys: source.from, policy, ticketSecrets };
 }

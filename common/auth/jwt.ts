@@ -12,7 +12,10 @@ import {
   jwtVerify,
   UnsecuredJWT,
 } from 'jose';
+import { labelsText, readLabelsClaim } from '../labels/labels.js';
+import type { Rejection } from '../process/errors.js';
 import { unixMs } from '../process/time/clock.js';
+import { readGroupsClaim } from './claims/group-claims.js';
 import { isSignedWith } from './hs256.js';
 import type { KeySet } from './key-set.js';
 import { ALGORITHMS, type Algorithm, type VerificationKey } from './keys.js';
@@ -25,6 +28,10 @@ export interface JwtPolicy {
   readonly issuers: readonly string[];
   /** Tolerated clock difference in milliseconds. */
   readonly skewMs: number;
+  /** Name of the claim with the labels of the device. */
+  readonly labelsClaim: string;
+  /** Name of the claim with the groups that the device may join and leave. */
+  readonly groupsClaim: string;
 }
 
 /** Why a token is rejected. */
@@ -41,6 +48,9 @@ export type TokenProblem =
   | 'issuer'
   | 'no_keys'
   | 'overloaded';
+
+/** A rejection is about the labels or the groups. */
+export type Verification = VerifiedToken | TokenProblem | Rejection;
 
 export const TOKEN_LENGTH_MAX = 8 * 1024;
 /** JWS compact serialization with three non-empty parts, so never without a signature. */
@@ -69,7 +79,7 @@ export class JwtVerifier {
   }
 
   /** Returns the result directly for HS256, which is not worth a thread, and for a rejected header. */
-  verify(token: string): VerifiedToken | TokenProblem | Promise<VerifiedToken | TokenProblem> {
+  verify(token: string): Verification | Promise<Verification> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
     if (this.keys.isEmpty) return 'no_keys';
     const header = readHeader(token);
@@ -87,7 +97,7 @@ export class JwtVerifier {
     });
   }
 
-  #verifyHmac(token: string, keys: readonly VerificationKey[]): VerifiedToken | TokenProblem {
+  #verifyHmac(token: string, keys: readonly VerificationKey[]): Verification {
     const isSigned = keys.some(({ secret }) => secret !== undefined && isSignedWith(secret, token));
     if (!isSigned) return 'signature';
     const [, claims] = token.split('.');
@@ -105,7 +115,7 @@ export class JwtVerifier {
     token: string,
     algorithm: Algorithm,
     kid: string | undefined,
-  ): Promise<VerifiedToken | TokenProblem> {
+  ): Promise<Verification> {
     let keys = this.keys.candidates(algorithm, kid);
     if (keys.length === 0) {
       await this.keys.refetch?.();
@@ -145,11 +155,8 @@ export class JwtVerifier {
    * Checks what jose does not: it accepts 1e400, which is Infinity, as a time. Remembers the token.
    * @param version of the key set that verified it
    */
-  #readClaims(
-    token: string,
-    { sub, exp, iat, nbf, aud }: JWTPayload,
-    version: number,
-  ): VerifiedToken | TokenProblem {
+  #readClaims(token: string, claims: JWTPayload, version: number): Verification {
+    const { sub, exp, iat, nbf, aud } = claims;
     if (typeof sub !== 'string' || sub === '' || !isTime(exp)) return 'malformed';
     if ((iat !== undefined && !isTime(iat)) || (nbf !== undefined && !isTime(nbf))) {
       return 'malformed';
@@ -159,7 +166,17 @@ export class JwtVerifier {
     if (iat !== undefined && iat * 1_000 > this.now() + this.policy.skewMs) {
       return 'issued_in_future';
     }
-    const verified = { clientId: sub, expiresAtMs: exp * 1_000 };
+    const labels = readLabelsClaim(claims[this.policy.labelsClaim]);
+    if ('code' in labels) return labels;
+    const groups = readGroupsClaim(claims[this.policy.groupsClaim]);
+    if (typeof groups !== 'string') return groups;
+    const verified = {
+      clientId: sub,
+      expiresAtMs: exp * 1_000,
+      issuedAtMs: (iat ?? 0) * 1_000,
+      labels: labelsText(labels),
+      groups,
+    };
     this.#cache.add(token, version, verified);
     return verified;
   }

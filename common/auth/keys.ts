@@ -12,7 +12,7 @@ import {
   type KeyObject,
   webcrypto,
 } from 'node:crypto';
-import { importJWK, type JWK } from 'jose';
+import type { JWK } from 'jose';
 
 export const ALGORITHMS = ['HS256', 'RS256', 'ES256', 'EdDSA'] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
@@ -101,6 +101,8 @@ async function readPem(pem: string): Promise<VerificationKey> {
 
 async function publicKey(key: KeyObject, kid: string | undefined): Promise<VerificationKey> {
   const algorithm = algorithmOf(key);
+  // Only here: most processes have no public key, and the library costs each start 70 ms.
+  const { importJWK } = await import('jose');
   const imported = await importJWK(key.export({ format: 'jwk' }) as JWK, algorithm);
   return { kid, algorithm, key: imported as webcrypto.CryptoKey };
 }

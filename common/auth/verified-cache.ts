@@ -3,15 +3,21 @@
  * sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
  */
 import { hash } from 'node:crypto';
+import type { GroupClaims } from './claims/group-claims.js';
 
 export interface VerifiedToken {
   /** The subject of the token. */
   readonly clientId: string;
   /** The `exp` of the token, in Unix ms. */
   readonly expiresAtMs: number;
+  /** Its `iat`, in Unix ms; 0: it has none. */
+  readonly issuedAtMs: number;
+  /** The labels of the token, as `labelsText` writes them; '': none. */
+  readonly labels: string;
+  readonly groups: GroupClaims;
 }
 
-/** An entry takes about 200 bytes. */
+/** An entry takes about 200 bytes, and its labels and groups. */
 const TOKENS_MAX = 2_000;
 
 export class VerifiedCache {

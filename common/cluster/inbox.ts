@@ -21,21 +21,26 @@
  *                            After pushes were confirmed before an older one: `apart` the newest
  *                            of them · `freed` payload bytes of those after the oldest entry. After
  *                            newest pushes were lost: `told` the position of the mark of which
- *                            the client was told
+ *                            the client was told. After pushes were replaced: `replaced`, see
+ *                            combine.ts; they are in `apart` and `freed`, too
+ *   ll:{tag}:keys:<clientId> hash: collapse and append keys (combine.ts)
  *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes (lost-history.ts)
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
  * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. `acked` says
  * that everything up to it is confirmed; a push that is confirmed alone, before an older one, is just
- * deleted. The history after a cursor is complete if the cursor is an entry or one of `last`,
- * `acked`, `gone` and `apart` (any other id is another client's, or older than the newest confirmed),
- * and no later push is gone.
+ * deleted, and so is one that is replaced. The history after a cursor is complete if the cursor is an
+ * entry or one of `last`, `acked`, `gone`, `apart` and those `replaced` (any other id is another
+ * client's, or older than the newest confirmed), and no later push is gone.
  *
  * Every change of an inbox is one script, so no push is stored without being published.
  */
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
-import { Script } from '../redis/script.js';
+import { LUA_ITEMS, Script } from '../redis/script.js';
+import { type EventBounds, perBounds } from './events/event-stream.js';
+import { luaConfirmed } from './events/push-events.js';
+import { LUA_COUNT_LEFT } from './ledger/left.js';
 
 /** Lifetime of the `ack` hash after the newest push, or the push's TTL if that is longer. */
 export const HISTORY_MS = 24 * 60 * 60 * 1000;
@@ -43,8 +48,11 @@ export const HISTORY_MS = 24 * 60 * 60 * 1000;
 /** A new mark (lost-history.ts) is a minute old, so that later pushes are newer by any clock. */
 export const MARK_AGE_MS = 60_000;
 
+/** Bytes of `replaced`: more than 200 ids. Beyond it, the oldest are forgotten. */
+export const REPLACED_BYTES_MAX = 4_096;
+
 /** Lua helpers at the start of the scripts. */
-export const LUA_COMMON = `
+export const LUA_COMMON = `${LUA_COUNT_LEFT}
 local function parse(id)
   local ms, n = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms) or 0, tonumber(n) or 0
@@ -78,11 +86,16 @@ local function untoldMark(ack, key, id)
   if not at or parse(id) > parse(at) + ${MARK_AGE_MS} then return false end
   return redis.call('HGET', ack, 'told') ~= at and at
 end
+-- Whether the ids that were replaced, as the ack hash has them, have this one among them.
+local function isReplaced(replaced, id)
+  return replaced and string.find(replaced, ' ' .. id .. ' ', 1, true)
+end
+-- Returns the number of pushes that were stored.
 local function confirm(inbox, ack, id)
   redis.call('HSET', ack, 'acked', id)
   redis.call('HDEL', ack, 'due')
   local ms, n = parse(id)
-  redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+  return redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
 end
 `;
 
@@ -91,7 +104,8 @@ end
  * read from the inbox: the next entry's `b` in decimal, a NUL, and seven doubles. They are `held` the
  * same number · `floor` and `due` the oldest entry's `b` and `x` · `count` of the entries · `renewAt`
  * when the keys must be given more time to live, and `longest` the TTL for which they have enough
- * until then · the sum of all these, because a wrong one could lose pushes.
+ * until then · the sum of all these and 1, because a wrong one could lose pushes. Earlier versions wrote the
+ * sum without the 1, and did not enter the client in `ll:{tag}:wait` (ledger/left.ts).
  *
  * `unpackState` returns nothing for a text that is anything else. Earlier versions only wrote the
  * decimal number, and kept `floor` and `due` in fields of these names; to their scripts, a text with
@@ -101,12 +115,12 @@ export const LUA_STATE = `
 local function unpackState(text)
   if not text or #text < 58 then return end
   local held, floor, due, count, renewAt, longest, sum = struct.unpack('<ddddddd', text, #text - 55)
-  if held + floor + due + count + renewAt + longest == sum then
+  if held + floor + due + count + renewAt + longest + 1 == sum then
     return held, floor, due, count, renewAt, longest
   end
 end
 local function packState(held, floor, due, count, renewAt, longest)
-  local sum = held + floor + due + count + renewAt + longest
+  local sum = held + floor + due + count + renewAt + longest + 1
   return string.format('%d', held) .. '\\0'
     .. struct.pack('<ddddddd', held, floor, due, count, renewAt, longest, sum)
 end
@@ -119,14 +133,20 @@ end
 export const LUA_SETTLE = `${LUA_STATE}
 local function settle(inbox, ack, apart)
   redis.call('HDEL', ack, 'due')
-  local known = redis.call('HMGET', ack, 'acked', 'gone', 'held')
+  local known = redis.call('HMGET', ack, 'acked', 'gone', 'held', 'replaced')
   local acked, gone, held = known[1], known[2], unpackState(known[3]) or known[3]
+  local isCursor = false
+  for id in string.gmatch(known[4] or '', '%S+') do
+    isCursor = isCursor or not acked or isBefore(acked, id)
+  end
+  if known[4] and not isCursor then redis.call('HDEL', ack, 'replaced') end
   local older = redis.call('XRANGE', inbox, '-', apart)
   if not older[1] then
     redis.call('HDEL', ack, 'freed')
     if not acked or isBefore(acked, apart) then
-      -- Everything up to this id is confirmed, unless a push has left the inbox unconfirmed.
-      if gone and (not acked or isBefore(acked, gone)) then
+      -- Everything up to this id is confirmed, unless a push has left the inbox unconfirmed, or a
+      -- device may name one that was replaced.
+      if isCursor or (gone and (not acked or isBefore(acked, gone))) then
         redis.call('HSET', ack, 'apart', apart)
         return
       end
@@ -146,58 +166,74 @@ end
 /**
  * Resumes after a device's cursor: confirms and deletes everything up to it.
  * Input:  KEYS inbox, ack, mark; ARGV cursor
- * Output: 1 if the history after the cursor is complete, else 0
+ * Output: the number of pushes that were confirmed, and with events the id of the newest event; -1 if
+ *         the history after the cursor is not complete
  */
-const RESUME = new Script(`${LUA_COMMON}${LUA_SETTLE}
+const resumeLua = (luaEvents = '') => `${LUA_COMMON}${luaEvents}${LUA_SETTLE}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
-local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart')
+local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart', 'replaced')
 local last, acked, gone, apart = known[1], known[2], known[3], known[4]
 local isMark = cursor == readMark(KEYS[3])
-if not last then return isMark and 1 or 0 end
+if not last then return isMark and 0 or -1 end
 if redis.call('EXISTS', inbox) == 0 then gone = last end
 local isKnown = cursor == last or cursor == acked or cursor == gone or cursor == apart
-  or (isMark and not (acked and isBefore(cursor, acked)))
+  or ((isMark or isReplaced(known[5], cursor)) and not (acked and isBefore(cursor, acked)))
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
-if not isKnown or (gone and isBefore(cursor, gone)) then return 0 end
-if not isMark and untoldMark(ack, KEYS[3], cursor) then return 0 end
-confirm(inbox, ack, cursor)
+if not isKnown or (gone and isBefore(cursor, gone)) then return -1 end
+if not isMark and untoldMark(ack, KEYS[3], cursor) then return -1 end
+local count = confirm(inbox, ack, cursor)
+countLeft(inbox, 'confirmed', count)
 if apart then settle(inbox, ack, apart) end
-return 1`);
+return ${luaEvents === '' ? 'count' : '{count, newestEvent}'}`;
+const RESUME = new Script(resumeLua());
+const RESUME_WITH_EVENTS = perBounds((bounds) => new Script(resumeLua(luaConfirmed(bounds))));
 
 /**
  * Confirms and deletes everything up to an id that the device received, and single later pushes.
- * Input:  KEYS inbox, ack; ARGV id or '', single ids
- * Output: 1; 0 if all of it was confirmed already, or if Redis has lost the pushes
+ * Input:  for each inbox: KEYS inbox, ack; ARGV id or '', single ids with spaces between them
+ * Output: a line for each inbox: the number of pushes that were confirmed, which were stored until now;
+ *         with events also the id of the newest event, if this has written one
  */
-const CONFIRM = new Script(`${LUA_COMMON}${LUA_SETTLE}
-local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
-local known = redis.call('HMGET', ack, 'last', 'acked', 'apart')
-local last, acked, apart = known[1], known[2], known[3]
-if not last then return 0 end
-local changed = 0
-if id ~= '' and not isBefore(last, id) and not (acked and not isBefore(acked, id)) then
-  confirm(inbox, ack, id)
-  changed = 1
-end
-for i = 2, #ARGV do
-  if redis.call('XDEL', inbox, ARGV[i]) == 1 then
-    changed = 1
-    if not apart or isBefore(apart, ARGV[i]) then apart = ARGV[i] end
+const confirmLua = (luaEvents = '') => `${LUA_ITEMS}${LUA_COMMON}${luaEvents}${LUA_SETTLE}
+local function confirmOne(inbox, ack, id, singles)
+${luaEvents && "  newestEvent = ''"}
+  local known = redis.call('HMGET', ack, 'last', 'acked', 'apart')
+  local last, acked, apart = known[1], known[2], known[3]
+  if not last then return '0' end
+  local count, isChanged = 0, false
+  if id ~= '' and not isBefore(last, id) and not (acked and not isBefore(acked, id)) then
+    count, isChanged = confirm(inbox, ack, id), true
   end
+  for single in string.gmatch(singles, '%S+') do
+    if redis.call('XDEL', inbox, single) == 1 then
+      count, isChanged = count + 1, true
+${luaEvents && '      confirmedAlone(inbox, single)'}
+      if not apart or isBefore(apart, single) then apart = single end
+    end
+  end
+  countLeft(inbox, 'confirmed', count)
+  if apart and isChanged then settle(inbox, ack, apart) end
+  return string.format('%d', count)${luaEvents && " .. ' ' .. newestEvent"}
 end
-if apart and changed == 1 then settle(inbox, ack, apart) end
-return changed`);
+for i = 1, #KEYS, 2 do each(confirmOne, KEYS[i], KEYS[i + 1], ARGV[i], ARGV[i + 1]) end
+return reply()`;
+const CONFIRM = new Script(confirmLua());
+const CONFIRM_WITH_EVENTS = perBounds((bounds) => new Script(confirmLua(luaConfirmed(bounds))));
 
 /**
- * Whether a push, not newer than `apart`, was confirmed before an older one: it is not in the inbox
- * and has not left it unconfirmed.
+ * What became of a push that is not newer than `apart`: 1 it was confirmed before an older one, so it
+ * is not in the inbox and has not left it unconfirmed; 2 it was replaced; 0 neither, or not known.
  * Input:  KEYS inbox, ack; ARGV id
- * Output: 1 or 0
+ * Output: 1, 2 or 0
  */
-const IS_CONFIRMED_APART = new Script(`${LUA_COMMON}
+const READ_APART = new Script(`${LUA_COMMON}
 local inbox, ack, id = KEYS[1], KEYS[2], ARGV[1]
-local gone = redis.call('HGET', ack, 'gone')
+local known = redis.call('HMGET', ack, 'gone', 'replaced')
+local gone, replaced = known[1], known[2]
 if redis.call('EXISTS', inbox) == 0 or (gone and not isBefore(gone, id)) then return 0 end
+if isReplaced(replaced, id) then return 2 end
+-- It may have been forgotten if there is no room for another one.
+if replaced and #replaced > ${REPLACED_BYTES_MAX - 32} then return 0 end
 return redis.call('XRANGE', inbox, id, id)[1] and 0 or 1`);
 
 const ID = /^\d{1,15}-\d{1,15}$/;
@@ -207,34 +243,81 @@ export function isMessageId(text: string): boolean {
   return ID.test(text);
 }
 
+export interface Resumed {
+  /** The history after the cursor is complete; else nothing was confirmed. */
+  readonly isComplete: boolean;
+  /** Pushes that were stored until now. */
+  readonly confirmed: number;
+}
+
 /**
- * Confirms everything up to `cursor`, a message id. Resolves with whether the history after it is
- * complete.
+ * Confirms everything up to `cursor`, a message id.
+ * @param events writes an event of each push that this confirms; undefined: none
  */
 export function resumeInbox(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   clientId: string,
   cursor: string,
-): Promise<Outcome<boolean>> {
+  events?: EventBounds,
+): Promise<Outcome<Resumed>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId), markKey(channel)];
-  return RESUME.run(link, keys, [cursor], 'text', (reply: number) => reply === 1);
+  const script = events === undefined ? RESUME : RESUME_WITH_EVENTS(events);
+  return script.run(link, keys, [cursor], 'text', (reply: number | [number, string]) => {
+    const [count, newestEvent] = typeof reply === 'number' ? [reply, ''] : reply;
+    if (newestEvent !== '') events?.onWritten?.(channel, newestEvent);
+    return { isComplete: count >= 0, confirmed: Math.max(0, count) };
+  });
+}
+
+export interface Confirmation {
+  /** The channel of the client's shard. */
+  readonly channel: string;
+  readonly clientId: string;
+  /** Everything up to this id is confirmed; '': nothing. */
+  readonly id: string;
+  /** Later pushes that are confirmed alone. All were sent to the client. */
+  readonly singles: readonly string[];
 }
 
 /**
- * Confirms everything up to `id`, and the pushes `singles`, which were all sent to the client.
- * Resolves with 1, or 0 if no change.
- * @param id '': only the single pushes
+ * Confirms pushes with one script. Resolves for each confirmation with the number of pushes that were
+ * stored until now.
+ * @param confirmations of one scope
+ * @param events writes an event of each push that this confirms; undefined: none
  */
-export function confirmInbox(
+export async function confirmInboxes(
+  link: Pick<RedisLink, 'execute'>,
+  confirmations: readonly Confirmation[],
+  events?: EventBounds,
+): Promise<readonly Outcome<number>[]> {
+  const keys = confirmations.flatMap(({ channel, clientId }) => [
+    inboxKey(channel, clientId),
+    ackKey(channel, clientId),
+  ]);
+  const args = confirmations.flatMap(({ id, singles }) => [id, singles.join(' ')]);
+  const script = events === undefined ? CONFIRM : CONFIRM_WITH_EVENTS(events);
+  const outcomes = await script.runEach(link, confirmations.length, keys, args, (line) => {
+    const [confirmed, newestEvent = ''] = line.split(' ');
+    return { confirmed: Number(confirmed), newestEvent };
+  });
+  return outcomes.map((outcome, i) => {
+    if (outcome.type !== 'done') return outcome;
+    const { confirmed, newestEvent } = outcome.reply;
+    if (newestEvent !== '') events?.onWritten?.(confirmations[i]!.channel, newestEvent);
+    return { type: 'done', reply: confirmed };
+  });
+}
+
+/** The same for one client. */
+export async function confirmInbox(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   clientId: string,
   id: string,
   singles: readonly string[] = [],
 ): Promise<Outcome<number>> {
-  const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
-  return CONFIRM.run(link, keys, [id, ...singles], 'text', (confirmed: number) => confirmed);
+  return (await confirmInboxes(link, [{ channel, clientId, id, singles }]))[0]!;
 }
 
 /** Reads the newest id ever assigned for the client, or ''. */
@@ -247,26 +330,31 @@ export async function readNewestId(
   return outcome.type === 'done' ? { type: 'done', reply: outcome.reply ?? '' } : outcome;
 }
 
+/** State of a stored push, as far as it is known. */
+export type PushFate = 'acked' | 'replaced' | undefined;
+
 /**
- * Whether the client has confirmed `id`, alone or with everything up to a later id. False if Redis
- * does not answer.
+ * Whether the client has confirmed `id`, alone or with everything up to a later id, or a later push
+ * has replaced it. Undefined if neither, or if Redis does not answer.
  */
-export async function isAcked(
+export async function readFate(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   clientId: string,
   id: string,
-): Promise<boolean> {
+): Promise<PushFate> {
   const key = ackKey(channel, clientId);
   const read = await link.execute<(string | null)[]>('hmget', [key, 'acked', 'apart']);
-  if (read.type !== 'done') return false;
+  if (read.type !== 'done') return undefined;
   const [acked, apart] = read.reply;
-  if (typeof acked === 'string' && !isIdBefore(acked, id)) return true;
-  if (typeof apart !== 'string' || isIdBefore(apart, id)) return false;
+  if (typeof acked === 'string' && !isIdBefore(acked, id)) return 'acked';
+  if (typeof apart !== 'string' || isIdBefore(apart, id)) return undefined;
   const keys = [inboxKey(channel, clientId), key];
-  const outcome = await IS_CONFIRMED_APART.run(link, keys, [id], 'text', Number);
-  return outcome.type === 'done' && outcome.reply === 1;
+  const outcome = await READ_APART.run(link, keys, [id], 'text', Number);
+  return outcome.type === 'done' ? FATES[outcome.reply] : undefined;
 }
+
+const FATES: readonly PushFate[] = [undefined, 'acked', 'replaced'];
 
 export function isIdBefore(a: string, b: string): boolean {
   const [aMs, aN] = parseMessageId(a);

@@ -57,7 +57,7 @@ export class PrivateChannels implements ChannelHandler {
       'longline_redis_master_delivers',
       '1: a probe of this process returned through the Redis master in the last three seconds; else 0',
       'master',
-      () => Array.from(this.channels.keys(), (master) => [master, this.delivers(master) ? 1 : 0]),
+      () => this.masters().map(({ address, delivers }) => [address, delivers ? 1 : 0]),
     );
     this.malformed = metrics.counter(
       'longline_redis_private_envelopes_malformed_total',
@@ -92,6 +92,14 @@ export class PrivateChannels implements ChannelHandler {
     return unusable.length < masters.length
       ? { notReady: [], degraded: [...reasons, ...degraded] }
       : { notReady: reasons, degraded };
+  }
+
+  /** All masters, and whether a probe returned through each in the last three seconds. */
+  masters(): { address: string; delivers: boolean }[] {
+    return [...this.channels.keys()].map((address) => ({
+      address,
+      delivers: this.delivers(address),
+    }));
   }
 
   /** Masters without a proof of delivery in the last three seconds. */

@@ -5,9 +5,12 @@
  * Completeness: a result is complete when the shard's owner has replied, and at least as many edges
  * have replied as Redis counted receivers of the envelope. The count alone is not enough, because
  * Redis counts too few right after a failover. The owner alone is not enough, because the client
- * may be a guest on another edge.
+ * may be a guest on another edge. Nor are both together: Redis does not count an edge that has lost
+ * its subscription. So the owner says how many other edges may have clients of the shard, and as
+ * many of them must have replied as well.
  */
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import type { Counter } from 'prom-client';
 import {
   type Reply,
   type ReplyBatch,
@@ -35,6 +38,27 @@ export interface QueryResult {
   readonly haveAllReplied: boolean;
   /** Every edge that could have the client has replied, the owner among them. */
   readonly complete: boolean;
+  readonly waits: QueryWaits;
+}
+
+/** Waits of a query. Times are of the monotonic clock and up to `TIMEOUT_RESOLUTION_MS` early. */
+export interface QueryWaits {
+  /** Receivers of the envelope as counted by Redis; undefined: it was not published, or may not have been. */
+  receivers: number | undefined;
+  /** When the result of sending was known; 0: it was not. */
+  sentAtMs: number;
+  /** When the last reply arrived; 0: none did. */
+  repliedAtMs: number;
+  /** Time for which the event loop of this process was busy with other work. */
+  stalledMs: number;
+  /** The query has ended because its time was over. */
+  isTimedOut: boolean;
+}
+
+/** Sees what becomes of one query. */
+export interface QueryObserver {
+  onSent(result: SendResult): void;
+  onReply(edgeId: string, reply: Reply): void;
 }
 
 /** `decided`: the envelope was not published, because the result does not depend on the edges. */
@@ -46,13 +70,17 @@ export type SendEnvelope = (channel: string, envelope: Buffer) => Promise<SendRe
 interface PendingQuery {
   readonly bodies: ReplyBody[];
   hasOwnerReply: boolean;
-  /** Receivers of the envelope as counted by Redis; undefined until it was published. */
-  receivers: number | undefined;
+  /** Edges beside the owner that may have clients of the shard: by the owner, and those that replied. */
+  others: number;
+  otherReplies: number;
+  /** `stalledMs` is a total of this process until the query is done. */
+  readonly waits: QueryWaits;
   /** A final reply has arrived: only the result of sending is awaited. */
   hasFinalReply: boolean;
   readonly isFinal: ((body: ReplyBody) => boolean) | null;
   /** Whether the owner's reply is awaited although all receivers have replied. */
   readonly awaitsOwner: boolean;
+  readonly observer: QueryObserver | undefined;
   readonly resolve: (result: QueryResult | Rejection) => void;
 }
 
@@ -61,6 +89,7 @@ interface QueryOptions {
   readonly isFinal: PendingQuery['isFinal'];
   readonly awaitsOwner?: boolean;
   readonly send?: SendEnvelope | undefined;
+  readonly observer?: QueryObserver | undefined;
 }
 
 const PRESENCE_MS_MAX = 1_000;
@@ -87,19 +116,25 @@ export class ShardQueries {
   readonly #names: ShardNames;
   /** Reused: a new writer would have to grow its buffer first. */
   readonly #writer = new BinaryWriter();
+  readonly #incomplete: Counter;
   #lastQueryId = 0;
   #waitsEndAtMs = Number.POSITIVE_INFINITY;
+  /** Read from the clock at each step of the deadlines, as reading it for each query has a cost. */
+  #nowMs = performance.now();
+  #stalledMs = 0;
 
   constructor(readonly options: ShardQueriesOptions) {
     const { link, shardCount, metrics, role } = options;
     this.#names = new ShardNames(link.names, shardCount);
-    setInterval(() => {
-      for (const queryId of this.#deadlines.takeExpired(performance.now())) this.#finish(queryId);
-    }, TIMEOUT_RESOLUTION_MS).unref();
+    setInterval(() => this.#step(performance.now()), TIMEOUT_RESOLUTION_MS).unref();
     metrics.gauge(
       `longline_${role}_shard_queries_in_flight`,
       'Shard queries that await replies of edges',
       () => this.#pending.size,
+    );
+    this.#incomplete = metrics.counter(
+      `longline_${role}_shard_queries_incomplete_total`,
+      'Shard queries that could not reach an edge which may have clients of the shard',
     );
   }
 
@@ -109,6 +144,7 @@ export class ShardQueries {
    * @param isFinal whether no later reply can change the result; null: no reply is requested
    * @param send how the envelope is published; by default with SPUBLISH, and not at all while no
    *   reply could arrive
+   * @param observer for a query of which more is to be known than its result
    */
   query(
     clientId: string,
@@ -116,8 +152,10 @@ export class ShardQueries {
     timeoutMs: number,
     isFinal: PendingQuery['isFinal'],
     send?: SendEnvelope,
+    observer?: QueryObserver,
   ): Promise<QueryResult | Rejection> {
-    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, { isFinal, send });
+    const options = { isFinal, send, observer };
+    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, options);
   }
 
   /**
@@ -134,55 +172,110 @@ export class ShardQueries {
     return this.#query(this.#names.channelOf(shard), '', body, timeoutMs, options);
   }
 
+  /**
+   * One query in several envelopes, one for each shard. It is done when all receivers have replied.
+   * @param channels of the shards; one scope
+   * @param bodies of the envelopes
+   * @param awaitsReplies false: no reply is requested
+   * @param send publishes them, and resolves with the receivers of all of them together
+   */
+  queryShards(
+    channels: readonly string[],
+    bodies: readonly QueryBody[],
+    timeoutMs: number,
+    awaitsReplies: boolean,
+    send: (envelopes: readonly Buffer[]) => Promise<SendResult>,
+  ): Promise<QueryResult | Rejection> {
+    const isFinal = awaitsReplies ? () => false : null;
+    const replyChannel = this.#admit(channels[0]!, isFinal, true);
+    if (typeof replyChannel === 'object') return Promise.resolve(replyChannel);
+    const queryId = ++this.#lastQueryId;
+    const askedId = replyChannel === undefined ? 0 : queryId;
+    const envelopes = bodies.map((body) => this.#seal('', body, askedId, replyChannel));
+    const bytes = envelopes.reduce((sum, { length }) => sum + length, 0);
+    if (!this.options.memory.admits(bytes)) return Promise.resolve(shortOfMemory());
+    const options = { isFinal, awaitsOwner: false };
+    return this.#await(queryId, replyChannel, send(envelopes), timeoutMs, options);
+  }
+
   #query(
     channel: string,
     clientId: string,
     body: QueryBody,
     timeoutMs: number,
-    { isFinal, awaitsOwner = true, send }: QueryOptions,
+    options: QueryOptions,
   ): Promise<QueryResult | Rejection> {
-    const { link, channels, inFlightMax, memory } = this.options;
-    const downReason = channels.downReason(channel);
-    if (downReason !== undefined) {
-      return Promise.resolve(rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`));
-    }
-    const replyChannel = isFinal === null ? undefined : channels.replyChannelFor(channel);
-    if (replyChannel === undefined && isFinal !== null && send === undefined) {
-      const reason = 'Redis has not confirmed a reply channel of this process; retry later';
-      return Promise.resolve(rejection('REDIS_UNAVAILABLE', reason));
-    }
-    if (this.#pending.size >= inFlightMax) {
-      const reason = `${inFlightMax} shard queries are in flight, the maximum; retry later`;
-      return Promise.resolve(rejection('OVERLOADED', reason));
-    }
+    const { link, memory } = this.options;
+    const { isFinal, send } = options;
+    const replyChannel = this.#admit(channel, isFinal, send !== undefined);
+    if (typeof replyChannel === 'object') return Promise.resolve(replyChannel);
     const queryId = ++this.#lastQueryId;
     const askedId = replyChannel === undefined ? 0 : queryId;
     const bytes = this.#seal(clientId, body, askedId, replyChannel);
-    if (!memory.admits(bytes.length)) {
-      const reason = 'this process is short of memory; retry later, or through another one';
-      return Promise.resolve(rejection('OVERLOADED', reason));
-    }
+    if (!memory.admits(bytes.length)) return Promise.resolve(shortOfMemory());
     const sending = send?.(channel, bytes) ?? link.publish(channel, bytes);
+    return this.#await(queryId, replyChannel, sending, timeoutMs, options);
+  }
+
+  /** Returns the channel for the replies, if any can arrive, or why a query is not begun. */
+  #admit(
+    channel: string,
+    isFinal: PendingQuery['isFinal'],
+    hasSend: boolean,
+  ): string | undefined | Rejection {
+    const { channels, inFlightMax } = this.options;
+    const downReason = channels.downReason(channel);
+    if (downReason !== undefined) {
+      return rejection('REDIS_UNAVAILABLE', `${downReason}; nothing was sent`);
+    }
+    const replyChannel = isFinal === null ? undefined : channels.replyChannelFor(channel);
+    if (replyChannel === undefined && isFinal !== null && !hasSend) {
+      const reason = 'Redis has not confirmed a reply channel of this process; retry later';
+      return rejection('REDIS_UNAVAILABLE', reason);
+    }
+    if (this.#pending.size < inFlightMax) return replyChannel;
+    const reason = `${inFlightMax} shard queries are in flight, the maximum; retry later`;
+    return rejection('OVERLOADED', reason);
+  }
+
+  #await(
+    queryId: number,
+    replyChannel: string | undefined,
+    sending: Promise<SendResult>,
+    timeoutMs: number,
+    { isFinal, awaitsOwner = true, observer }: QueryOptions,
+  ): Promise<QueryResult | Rejection> {
     return new Promise((resolve) => {
       const query: PendingQuery = {
         bodies: [],
         hasOwnerReply: false,
-        receivers: undefined,
+        others: 0,
+        otherReplies: 0,
+        waits: {
+          receivers: undefined,
+          sentAtMs: 0,
+          repliedAtMs: 0,
+          stalledMs: this.#stalledMs,
+          isTimedOut: false,
+        },
         hasFinalReply: false,
         isFinal,
         awaitsOwner,
+        observer,
         resolve,
       };
       this.#pending.set(queryId, query);
       this.#deadlines.add(queryId, performance.now() + timeoutMs);
       void sending.then((result) => {
+        observer?.onSent(result);
+        if (result.type !== 'unknown') query.waits.sentAtMs = this.#nowMs;
         if (result.type === 'rejected') {
           this.#pending.delete(queryId);
           resolve(redisRejection(result.reason));
         } else if (result.type === 'decided' || replyChannel === undefined) {
           this.#finish(queryId);
         } else if (result.type === 'published') {
-          query.receivers = result.receivers;
+          query.waits.receivers = result.receivers;
           if (isDone(query)) this.#finish(queryId);
         }
         // Unknown: replies show that it was published; without any, the query times out.
@@ -193,10 +286,9 @@ export class ShardQueries {
   /** @param queryId 0: no reply is requested */
   #seal(clientId: string, body: QueryBody, queryId: number, replyChannel = ''): Buffer {
     if (body.$case === 'push' && body.value.clientIds.length === 0) {
-      const { payload, contentType, ttlMs } = body.value;
-      return sealPush({ queryId, replyChannel, clientId, contentType, ttlMs, payload });
+      return sealPush({ queryId, replyChannel, clientId, ...body.value });
     }
-    const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '' };
+    const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '', appendOffset: '' };
     return seal(ShardEnvelope.encode(envelope, this.#writer).finish());
   }
 
@@ -249,38 +341,68 @@ export class ShardQueries {
       const query = this.#pending.get(reply.queryId);
       // A late reply, or one of a newer version with a body unknown here.
       if (query === undefined || reply.body === undefined) continue;
+      query.observer?.onReply(batch.edgeId, reply);
+      query.waits.repliedAtMs = this.#nowMs;
       query.bodies.push(reply.body);
-      if (reply.owner) query.hasOwnerReply = true;
+      query.others = Math.max(query.others, reply.others);
+      // A second owner has not received the assignment that made it lose the shard.
+      if (reply.owner && !query.hasOwnerReply) query.hasOwnerReply = true;
+      else if (!reply.uninvolved) query.otherReplies++;
       if (query.isFinal?.(reply.body)) query.hasFinalReply = true;
       if (isDone(query)) this.#finish(reply.queryId);
     }
   }
 
-  #finish(queryId: number): void {
+  #step(nowMs: number): void {
+    this.#stalledMs += Math.max(0, nowMs - this.#nowMs - 2 * TIMEOUT_RESOLUTION_MS);
+    this.#nowMs = nowMs;
+    for (const queryId of this.#deadlines.takeExpired(nowMs)) this.#finish(queryId, true);
+  }
+
+  #finish(queryId: number, isTimedOut = false): void {
     const query = this.#pending.get(queryId);
     if (query === undefined) return;
     this.#pending.delete(queryId);
-    const { bodies } = query;
-    const haveAllReplied = bodies.length > 0 && bodies.length === query.receivers;
-    query.resolve({ bodies, haveAllReplied, complete: isComplete(query) });
+    const { bodies, waits } = query;
+    const haveAllReplied = bodies.length > 0 && bodies.length === waits.receivers;
+    const complete = isComplete(query);
+    if (haveAllReplied && query.hasOwnerReply && !complete) this.#incomplete.inc();
+    waits.stalledMs = this.#stalledMs - waits.stalledMs;
+    waits.isTimedOut = isTimedOut;
+    query.resolve({ bodies, haveAllReplied, complete, waits });
   }
+}
+
+function shortOfMemory(): Rejection {
+  return rejection(
+    'OVERLOADED',
+    'this process is short of memory; retry later, or through another one',
+  );
 }
 
 /**
  * Distinguishes a Redis that is full or cannot persist, and says so, from one that is unavailable.
  */
-function redisRejection(reason: string): Rejection {
+export function redisRejection(reason: string): Rejection {
   const isFull = reason.startsWith('OOM') || reason.startsWith('MISCONF');
   return rejection(isFull ? 'STORAGE_FULL' : 'REDIS_UNAVAILABLE', reason);
 }
 
+/** Nothing is to be awaited any more: an edge that was not subscribed will not reply. */
 function isDone(query: PendingQuery): boolean {
-  const { receivers, hasFinalReply, awaitsOwner, bodies } = query;
+  const { hasFinalReply, awaitsOwner, bodies } = query;
+  const { receivers } = query.waits;
   if (receivers === undefined) return false;
   const haveAllReplied = receivers > 0 && bodies.length >= receivers;
-  return hasFinalReply || isComplete(query) || (!awaitsOwner && haveAllReplied);
+  return hasFinalReply || haveCountedReplied(query) || (!awaitsOwner && haveAllReplied);
 }
 
-function isComplete({ hasOwnerReply, receivers, bodies }: PendingQuery): boolean {
+function isComplete(query: PendingQuery): boolean {
+  return haveCountedReplied(query) && query.otherReplies >= query.others;
+}
+
+/** Whether the owner has replied, and as many edges as Redis has counted. */
+function haveCountedReplied({ hasOwnerReply, waits, bodies }: PendingQuery): boolean {
+  const { receivers } = waits;
   return hasOwnerReply && receivers !== undefined && bodies.length >= receivers;
 }

@@ -1,20 +1,26 @@
 /**
- * clientId -> shard -> Redis tag. Every implementation, in any language, must map them
+ * clientId -> user -> shard -> Redis tag. Every implementation, in any language, must map them
  * alike; `test/common/cluster/shard-vectors.json` has the published test vectors.
  */
 import assert from 'node:assert';
 import { crc32 } from 'node:zlib';
 import keySlot from 'cluster-key-slot';
+import { userOf } from '../wire/client-id.js';
 
 /** Number of slots of Redis Cluster, fixed: https://redis.io/docs/reference/cluster-spec */
 const REDIS_SLOTS = 16384;
 
 /**
- * The shard of a client: CRC-32/ISO-HDLC of the clientId's UTF-8 bytes, modulo `shardCount`.
- * `shardCount` is a power of two, so the mask is the remainder.
+ * The shard of a client: CRC-32/ISO-HDLC of the UTF-8 bytes of its user, which is the clientId up to
+ * its first slash, modulo `shardCount`. So all devices of a user have one shard. `shardCount` is a power of two, so the mask is the remainder.
  */
 export function shardOf(clientId: string, shardCount: number): number {
-  return crc32(clientId) & (shardCount - 1);
+  return crc32(userOf(clientId)) & (shardCount - 1);
+}
+
+/** The shard that has the index of a group: CRC-32 of the whole name, modulo `shardCount`. */
+export function shardOfGroup(group: string, shardCount: number): number {
+  return crc32(group) & (shardCount - 1);
 }
 
 export function isShardCount(count: number): boolean {

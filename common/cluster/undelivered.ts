@@ -13,7 +13,8 @@
  */
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
-import { Script } from '../redis/script.js';
+import { type EventBounds, withAndWithout } from './events/event-stream.js';
+import { luaLeft } from './events/push-events.js';
 import { ackKey, inboxKey, LUA_COMMON, LUA_SETTLE } from './inbox.js';
 
 /** A push is skipped when this many connections in a row have ended soon after it was sent. */
@@ -23,13 +24,16 @@ const TRIES_MS = 10 * 60 * 1_000;
 /** Entries that are searched for the largest one. */
 const SEARCHED_MAX = 256;
 
-const LUA_SKIP = `${LUA_COMMON}${LUA_SETTLE}
+const luaSkip = (events: EventBounds | undefined) => `${LUA_COMMON}${LUA_SETTLE}
+${events === undefined ? '' : luaLeft(events)}
 local function skip(inbox, ack, id)
   if redis.call('XDEL', inbox, id) == 0 then return 0 end
+${events === undefined ? '' : "  left(inbox, id, 'skipped')"}
   local known = redis.call('HMGET', ack, 'gone', 'apart')
   if not known[1] or isBefore(known[1], id) then redis.call('HSET', ack, 'gone', id) end
   redis.call('HSET', ack, 'skipped', id)
   redis.call('HDEL', ack, 'tries')
+  countLeft(inbox, 'skipped', 1)
   settle(inbox, ack, known[2] and isBefore(id, known[2]) and known[2] or id)
   return 1
 end
@@ -40,8 +44,10 @@ end
  * Input:  KEYS inbox, ack; ARGV id
  * Output: 1; 0 if it is not in the inbox
  */
-const SKIP = new Script(`${LUA_SKIP}
-return skip(KEYS[1], KEYS[2], ARGV[1])`);
+const SKIP = withAndWithout(
+  (events) => `${luaSkip(events)}
+return skip(KEYS[1], KEYS[2], ARGV[1])`,
+);
 
 /**
  * Skips the largest push that was sent to the device and is not confirmed: the device has said that
@@ -49,14 +55,16 @@ return skip(KEYS[1], KEYS[2], ARGV[1])`);
  * Input:  KEYS inbox, ack; ARGV newest id that was sent, number of entries to search
  * Output: the id that was skipped, or ''
  */
-const SKIP_LARGEST = new Script(`${LUA_SKIP}
+const SKIP_LARGEST = withAndWithout(
+  (events) => `${luaSkip(events)}
 local inbox, ack = KEYS[1], KEYS[2]
 local largest, bytes = '', -1
 for _, entry in ipairs(redis.call('XRANGE', inbox, '-', ARGV[1], 'COUNT', ARGV[2])) do
   if #entry[2][2] > bytes then largest, bytes = entry[1], #entry[2][2] end
 end
 if largest ~= '' then skip(inbox, ack, largest) end
-return largest`);
+return largest`,
+);
 
 /**
  * Counts a try of the oldest unconfirmed push, and skips the push after the last one.
@@ -64,7 +72,8 @@ return largest`);
  *         tries are forgotten
  * Output: the id that was skipped, or ''
  */
-const COUNT_TRY = new Script(`${LUA_SKIP}
+const COUNT_TRY = withAndWithout(
+  (events) => `${luaSkip(events)}
 local inbox, ack = KEYS[1], KEYS[2]
 local oldest = first(inbox)
 if not oldest or isBefore(ARGV[1], oldest[1]) then return '' end
@@ -77,7 +86,8 @@ if count >= tonumber(ARGV[2]) then
   return id
 end
 redis.call('HSET', ack, 'tries', string.format('%s %.0f %.0f', id, count, now))
-return ''`);
+return ''`,
+);
 
 type Link = Pick<RedisLink, 'execute'>;
 
@@ -98,9 +108,10 @@ export function skipPush(
   channel: string,
   clientId: string,
   id: string,
+  events?: EventBounds,
 ): Promise<Outcome<boolean>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
-  return SKIP.run(link, keys, [id], 'text', (skipped: number) => skipped === 1);
+  return SKIP(events).run(link, keys, [id], 'text', (skipped: number) => skipped === 1);
 }
 
 /**
@@ -111,9 +122,10 @@ export function skipLargestPush(
   channel: string,
   clientId: string,
   lastSentId: string,
+  events?: EventBounds,
 ): Promise<Outcome<string>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
-  return SKIP_LARGEST.run(link, keys, [lastSentId, SEARCHED_MAX], 'text', String);
+  return SKIP_LARGEST(events).run(link, keys, [lastSentId, SEARCHED_MAX], 'text', String);
 }
 
 /**
@@ -125,8 +137,9 @@ export function countDeliveryTry(
   channel: string,
   clientId: string,
   lastSentId: string,
+  events?: EventBounds,
 ): Promise<Outcome<string>> {
   const keys = [inboxKey(channel, clientId), ackKey(channel, clientId)];
   const args = [lastSentId, DELIVERY_TRIES_MAX, TRIES_MS];
-  return COUNT_TRY.run(link, keys, args, 'text', String);
+  return COUNT_TRY(events).run(link, keys, args, 'text', String);
 }

@@ -75,7 +75,7 @@ export class HttpConnections {
 
   /** Looks after the connections of a server from now on. */
   attach(server: Server): void {
-    server.once('listening', () => limitSocketBuffers(descriptorOf(server), KERNEL_BYTES_MAX));
+    server.once('listening', () => limitSocketBuffers(server, KERNEL_BYTES_MAX));
     // After the listener of Node.js, which makes the socket a connection of HTTP.
     server.on('connection', (socket: Socket) => this.#add(socket));
     server.prependListener('request', (request, response) => this.#onRequest(request, response));
@@ -197,9 +197,4 @@ export class HttpConnections {
     if (connection.isUnread) connection.socket.resetAndDestroy();
     else connection.socket.destroy();
   }
-}
-
-function descriptorOf(server: Server): number {
-  // Node.js has no public name for it.
-  return (server as unknown as { _handle: { fd: number } })._handle.fd;
 }

@@ -67,6 +67,11 @@ export function createHttpServer(
       return http;
     },
     routerOptions: { maxParamLength: 1024 },
+    // Fastify's own compilers need a third of its modules. Not to load them saves a start a tenth
+    // of its processor time.
+    schemaController: {
+      compilersFactory: { buildValidator: withoutSchemas, buildSerializer: withoutSchemas },
+    },
     frameworkErrors: (_error, request, reply) => {
       const message = 'the request path cannot be decoded';
       reject(request, reply, rejection('REQUEST_MALFORMED', message));
@@ -93,6 +98,11 @@ export function createHttpServer(
     return render();
   });
   return server;
+}
+
+/** No route gives Fastify a schema. */
+function withoutSchemas(): never {
+  throw new Error('routes check requests and encode responses themselves');
 }
 
 /** Calls in one turn of the event loop share one result: what many clients request costs little. */

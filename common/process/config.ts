@@ -303,6 +303,13 @@ export function integer(min: number, max: number) {
     .pipe(z.number().min(min).max(max));
 }
 
+/** A number from 0 to 1, such as 0.01. */
+export const share = z
+  .string()
+  .regex(/^\d(\.\d{1,9})?$/, 'expected a number from 0 to 1, such as 0.01')
+  .transform(Number)
+  .pipe(z.number().max(1));
+
 /** Text in which a check finds no problem. */
 export function textWithout(problemOf: (text: string) => string | undefined) {
   return z.string().superRefine((text, context) => {
@@ -386,6 +393,8 @@ const GROUPS = [
   'LONGLINE_GRPC_TLS_',
   'LONGLINE_LINK_TLS_',
   'LONGLINE_LINK_CERTIFICATES',
+  'LONGLINE_EVENTS',
+  'LONGLINE_TRACING',
 ];
 
 /** Renamed settings of every role are reported: a shared environment is corrected in one pass. */

@@ -15,7 +15,7 @@ interface CatalogueEntry {
 
 export const catalogue = {
   CLIENT_ID_INVALID: {
-    when: 'The clientId is empty, longer than 256 bytes, not UTF-8, or contains a control character.',
+    when: 'The clientId is empty, longer than 256 bytes, not UTF-8, contains a control character, or has nothing before or after its first slash. Or the user is no such clientId, or contains a slash.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
   },
@@ -34,10 +34,35 @@ export const catalogue = {
     http: 401,
     grpc: status.UNAUTHENTICATED,
   },
+  TOKEN_REVOKED: {
+    when: 'An operator has revoked the tokens that were issued before a time, this one among them, or a token without `iat`. Connect again with a new token.',
+    http: 401,
+    grpc: status.UNAUTHENTICATED,
+  },
   PERMISSION_DENIED: {
     when: 'The credentials are valid but do not permit the request: they are for another clientId, or lack the scope.',
     http: 403,
     grpc: status.PERMISSION_DENIED,
+  },
+  CLIENT_BLOCKED: {
+    when: 'An operator has blocked the client or its user. Retry-After says for how long.',
+    http: 429,
+    grpc: status.PERMISSION_DENIED,
+  },
+  BLOCKS_FULL: {
+    when: 'As many clients and users are blocked as can be, 10,000. Unblock some.',
+    http: 409,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  REVOCATIONS_FULL: {
+    when: 'The tokens of as many users are revoked as can be, 10,000. Remove some, or revoke those of all users.',
+    http: 409,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  DISCONNECT_IN_PROGRESS: {
+    when: 'Many clients, or 16 single ones, are being disconnected already. Wait until that is finished, or cancel it.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
   },
   ORIGIN_NOT_ALLOWED: {
     when: 'The Origin of a WebSocket handshake is not in LONGLINE_CORS_ORIGINS.',
@@ -52,6 +77,11 @@ export const catalogue = {
   },
   HEAD_TIMEOUT: {
     when: 'The request head was not complete within the configured time.',
+    http: 408,
+    grpc: status.DEADLINE_EXCEEDED,
+  },
+  REQUEST_TIMEOUT: {
+    when: 'The request of a gRPC call has not arrived whole within a minute, or the body of a push over HTTP within 20 s.',
     http: 408,
     grpc: status.DEADLINE_EXCEEDED,
   },
@@ -95,6 +125,11 @@ export const catalogue = {
     http: 403,
     grpc: status.PERMISSION_DENIED,
   },
+  TLS_NOT_ENABLED: {
+    when: 'The device speaks TLS to a port without TLS; it receives a TLS alert. Connect with http://, ws:// or mqtt://, or give the port a certificate.',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
   PREFIX_FULL: {
     when: 'The IP address (for IPv6, its /64 prefix) has the maximum number of connections. Close some, or retry later.',
     http: 429,
@@ -130,6 +165,26 @@ export const catalogue = {
     http: 503,
     grpc: status.UNAVAILABLE,
   },
+  USER_DEVICES_TOO_MANY: {
+    when: 'The user has more devices than LONGLINE_ROUTER_USER_DEVICES_MAX. Nothing was sent.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  GROUP_INVALID: {
+    when: 'The name of the group is empty, longer than 256 bytes, not UTF-8, or contains a control character or one of `*`, `+`, `#`. Or the claim of groups in the token of a device is invalid.',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  GROUP_TOO_LARGE: {
+    when: 'The group has more members than one watch of presence may have, 10,000.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  MEMBER_GROUPS_TOO_MANY: {
+    when: 'The client or user is in 1,000 groups, the maximum.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
   RATE_LIMITED: {
     when: 'The caller or the client is over its pushes per second. Retry later.',
     http: 429,
@@ -150,10 +205,40 @@ export const catalogue = {
     http: 503,
     grpc: status.RESOURCE_EXHAUSTED,
   },
+  LABELS_INVALID: {
+    when: 'A label of the device is invalid, it has too many, or its query sets one that LONGLINE_EDGE_QUERY_LABELS does not list.',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  SELECTOR_INVALID: {
+    when: 'The label selector cannot be parsed, or is too long. The message names the position.',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
   TTL_TOO_LONG: {
     when: 'The TTL exceeds the configured maximum.',
     http: 400,
     grpc: status.INVALID_ARGUMENT,
+  },
+  PUSH_KEY_INVALID: {
+    when: 'A collapse or append key is longer than 64 bytes or contains a control character, the push has both or is live-only, or ends a message without naming it.',
+    http: 400,
+    grpc: status.INVALID_ARGUMENT,
+  },
+  PUSH_KEYS_TOO_MANY: {
+    when: 'The client has 128 collapse and append keys in use. A key is free again when its pushes are confirmed or have expired. Nothing was stored.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  APPEND_ENDED: {
+    when: 'The growing message of append_to has ended. Nothing was stored.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  APPEND_TOO_LARGE: {
+    when: 'With this part, the growing message would be larger than LONGLINE_ROUTER_INBOX_BYTES_MAX. Nothing was stored. End it, and begin another.',
+    http: 413,
+    grpc: status.FAILED_PRECONDITION,
   },
   IDEMPOTENCY_KEY_INVALID: {
     when: 'The idempotency key is longer than 128 bytes, or the push is live-only.',
@@ -164,6 +249,26 @@ export const catalogue = {
     when: 'The Redis of the shard is not configured for the accept level. Nothing was stored.',
     http: 409,
     grpc: status.FAILED_PRECONDITION,
+  },
+  EVENTS_DISABLED: {
+    when: 'The request needs events that are not in LONGLINE_EVENTS. Nothing was sent.',
+    http: 409,
+    grpc: status.FAILED_PRECONDITION,
+  },
+  EVENT_GROUPS_FULL: {
+    when: 'As many groups of event consumers exist as can be, 32. A group that is not read ends after seven days.',
+    http: 409,
+    grpc: status.RESOURCE_EXHAUSTED,
+  },
+  CONSUMER_REPLACED: {
+    when: 'Another watch of events has the same group and consumer name, and is newer.',
+    http: 409,
+    grpc: status.ABORTED,
+  },
+  CONSUMER_STALLED: {
+    when: 'An event consumer has not acknowledged an event in time, or does not read. Others get its events; watch again.',
+    http: 408,
+    grpc: status.DEADLINE_EXCEEDED,
   },
   EDGE_ID_IN_USE: {
     when: 'A live edge with the same id and another incarnation is connected to control.',

@@ -54,7 +54,7 @@ export function stopOnSignals(
 }
 
 /** Resolves when `work` is done, or after `ms`: a stop waits for nothing without a limit. */
-export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+export async function within(ms: number, work: Promise<unknown> | undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise((resolve) => {
     timer = setTimeout(resolve, ms);

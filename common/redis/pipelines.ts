@@ -5,6 +5,7 @@ import { splitAddress } from './slot-map.js';
 
 export class RedisPipelines {
   readonly #pipelines = new Map<string, RedisPipeline>();
+  #isClosed = false;
 
   /** @param endpoint any node, with the credentials that all nodes share */
   constructor(
@@ -20,7 +21,7 @@ export class RedisPipelines {
 
   /** The pipeline to the master at `host:port`; undefined while it cannot send commands. */
   to(address: string | undefined): RedisPipeline | undefined {
-    if (address === undefined) return undefined;
+    if (address === undefined || this.#isClosed) return undefined;
     let pipeline = this.#pipelines.get(address);
     if (pipeline === undefined) {
       const endpoint = { ...this.endpoint, ...splitAddress(address) };
@@ -40,7 +41,9 @@ export class RedisPipelines {
     for (const address of masters) this.to(address);
   }
 
+  /** No pipeline is opened any more. */
   close(): void {
+    this.#isClosed = true;
     this.follow([]);
   }
 }

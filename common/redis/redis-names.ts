@@ -12,6 +12,10 @@ export class RedisNames {
   readonly assignment: string;
   /** String: the lock of the leading control. */
   readonly leader: string;
+  /** Hash: the clients and users that may not connect. */
+  readonly blocks: string;
+  /** Hash: the controls that run. */
+  readonly controls: string;
   /** Stream: reports of the processes about their clocks. */
   readonly clocks: string;
 
@@ -21,7 +25,9 @@ export class RedisNames {
     this.settings = `${this.#start}ll:settings`;
     this.assignment = `${this.#start}ll:assignment`;
     this.leader = `${this.#start}ll:leader`;
+    this.controls = `${this.#start}ll:controls`;
     this.clocks = `${this.#start}ll:clocks`;
+    this.blocks = `${this.#start}ll:blocks`;
   }
 
   /**
@@ -34,6 +40,16 @@ export class RedisNames {
   /** A channel to which one process is subscribed, for replies and probes to it. */
   privateChannel(tag: string, processId: string): string {
     return `${this.#start}lr:{${tag}}:${processId}`;
+  }
+
+  /** Sorted set: the groups of event consumers. */
+  get eventGroups(): string {
+    return `${this.#start}ll:{watch}`;
+  }
+
+  /** Hash: the consumers of a group, and what each reads. */
+  eventGroup(group: string): string {
+    return `${this.#start}ll:{watch}:${group}`;
   }
 
   /** Stream: the newest events of one kind. All kinds are in one slot. */

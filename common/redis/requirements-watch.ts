@@ -12,7 +12,11 @@ import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import type { Readiness } from '../process/readiness.js';
 import { unixMs } from '../process/time/clock.js';
-import { type ClockOffset, measureOffset } from '../process/time/clock-offset.js';
+import {
+  type ClockOffset,
+  type ClockReading,
+  measureOffset,
+} from '../process/time/clock-offset.js';
 import type { CommandArgs } from './command-buffer.js';
 import type { Outcome } from './execute.js';
 import {
@@ -48,6 +52,8 @@ interface Reading {
   readonly facts: ServerFacts;
   /** Undefined: the server does not say its time. */
   readonly clock: ClockOffset | undefined;
+  /** The same by the monotonic clock. */
+  readonly time: ClockReading | undefined;
   readonly unmet: readonly Unmet[];
   /** When the reading began, in ms of the monotonic clock. */
   readonly atMs: number;
@@ -147,6 +153,11 @@ export class RequirementsWatch {
     );
   }
 
+  /** The clock of a master. Undefined: unknown. */
+  clockOf(master: string): ClockReading | undefined {
+    return this.#readings.get(master)?.time;
+  }
+
   async #read(master: string): Promise<void> {
     const { run, required } = this.options;
     const former = this.#readings.get(master);
@@ -158,6 +169,9 @@ export class RequirementsWatch {
     const facts = readFacts(String(info.reply), []);
     const { timeMs } = facts;
     const clock = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, unixMs());
+    const halfMs = roundTripMs / 2;
+    const time =
+      timeMs === undefined ? undefined : { serverMs: timeMs, atMs: atMs + halfMs, errorMs: halfMs };
     const isSameRun = former !== undefined && former.facts.runId === facts.runId;
     let isConfigHidden = isSameRun && former.isConfigHidden;
     let settings: readonly string[] = [];
@@ -171,7 +185,7 @@ export class RequirementsWatch {
     if (facts.hasAppendOnlyFile) this.#hadAppendOnlyFile = true;
     const hadAppendOnlyFile = this.#hadAppendOnlyFile;
     const unmet = findUnmet(complete, { ...required, hadAppendOnlyFile }, clock);
-    this.#readings.set(master, { facts: complete, clock, unmet, atMs, isConfigHidden });
+    this.#readings.set(master, { facts: complete, clock, time, unmet, atMs, isConfigHidden });
     this.#logChanges(master, former?.unmet ?? [], unmet);
     this.#countEvicted(master, facts, former, isSameRun);
   }

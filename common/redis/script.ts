@@ -3,8 +3,39 @@
  * FLUSH) replies NOSCRIPT before anything runs, and then receives the text (EVAL).
  */
 import { createHash } from 'node:crypto';
-import type { Outcome } from './execute.js';
+import { type Outcome, outcomeOfError } from './execute.js';
 import type { RedisLink } from './redis-link.js';
+
+/** Items for one call of a script, which blocks Redis for all its time: some 10 µs for each. */
+export const ITEMS_MAX = 32;
+
+/** Items whose scopes are equal can go to one call: in a Redis Cluster, those with keys of one slot. */
+export function scopeOf({ isCluster }: Pick<RedisLink, 'isCluster'>, channel: string): string {
+  return isCluster ? channel : '';
+}
+
+/**
+ * Lua for a script that does the same for several items: `each(item, ...)` calls `item`
+ * with the rest, and keeps the line that it returns. An item that fails does not keep the others from
+ * being done: `reply()` returns a line for each, with a minus before an error. An error that all items
+ * have, as of a Redis that is full, becomes the error of the script.
+ */
+export const LUA_ITEMS = `
+local lines, failed = {}, 0
+local function each(item, ...)
+  local isDone, line = pcall(item, ...)
+  if not isDone then
+    -- Redis makes a text of the errors that pcall returns.
+    line = '-' .. string.gsub(tostring(line), '%c', ' ')
+    if #lines == 0 or lines[#lines] == line then failed = failed + 1 end
+  end
+  lines[#lines + 1] = line
+end
+local function reply()
+  if failed == #lines then return redis.error_reply(lines[1]) end
+  return table.concat(lines, '\\n')
+end
+`;
 
 export class Script {
   readonly #sha1: string;
@@ -29,5 +60,25 @@ export class Script {
       if (!isMissing) return parsed(outcome);
       return link.execute<Reply>('eval', argsOf(this.text), replyAs).then(parsed);
     });
+  }
+
+  /**
+   * For a script with `LUA_ITEMS`. Resolves with an outcome for each item.
+   * @param parse converts the line of an item to its result
+   */
+  async runEach<Result>(
+    link: Pick<RedisLink, 'execute'>,
+    count: number,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+    parse: (line: string) => Result,
+  ): Promise<readonly Outcome<Result>[]> {
+    const outcomeOf = (line: string): Outcome<Result> =>
+      line.startsWith('-')
+        ? outcomeOfError(line.slice(1), true)
+        : { type: 'done', reply: parse(line) };
+    const read = (reply: string) => reply.split('\n').map(outcomeOf);
+    const outcome = await this.run(link, keys, args, 'text', read);
+    return outcome.type === 'done' ? outcome.reply : Array(count).fill(outcome);
   }
 }

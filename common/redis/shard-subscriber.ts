@@ -20,6 +20,7 @@ import type { Counter } from 'prom-client';
 import type { Logger } from '../process/log.js';
 import type { Metrics } from '../process/metrics.js';
 import { closeClient } from './connection.js';
+import { filterMessages } from './resp/message-filter.js';
 import type { SlotMap } from './slot-map.js';
 
 export interface ChannelHandler {
@@ -211,8 +212,7 @@ export class ShardSubscriber {
       rejection: undefined,
     };
     let wasReady = false;
-    redis.on('smessageBuffer', (channelBytes: Buffer, payload: Buffer) => {
-      const channel = channelBytes.toString();
+    filterMessages(redis, (channel, payload) => {
       const subscription = this.desired.get(channel);
       if (subscription === undefined) return;
       // Until it is unsubscribed, a former master that has become a replica delivers as well.

@@ -27,6 +27,11 @@ function permissionChecks(names: RedisNames): string[][] {
   const ownChannel = names.privateChannel('0', 'startup-check');
   return [
     ['exists', names.settings],
+    ['hgetall', names.blocks],
+    // No user has an empty name, so there is no such set.
+    ['zremrangebyrank', `${names.shardChannel('0')}:dev:`, '0', '0'],
+    // Nor has a group.
+    ['bitpos', `${names.shardChannel('0')}:gix:`, '1'],
     ['ssubscribe', names.shardChannel('0')],
     ['ssubscribe', ownChannel],
     ['spublish', ownChannel, ''],

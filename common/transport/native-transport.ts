@@ -7,18 +7,19 @@ import { constants } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { isIP } from 'node:net';
+import { isIP, type Server } from 'node:net';
 import { arch, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
 import { joinHostPort } from '../net/host-port.js';
 import { TLS_FAILURES } from './tls-failures.js';
-import type { TlsIdentity, TlsMaterial } from './tls-identity.js';
+import type { TlsFiles, TlsIdentity, TlsMaterial } from './tls-identity.js';
 import {
   type CloseCause,
   type Connection,
   connectionOf,
   TIMER_RESOLUTION_MS,
+  type TlsConnections,
   type Transport,
   type TransportEvents,
   type TransportLimits,
@@ -36,8 +37,12 @@ interface Binding {
     /** Separated by commas, by certificate. */
     names: readonly string[],
     ticketKeys: readonly Uint8Array[],
-    cipherList: readonly [string],
+    /** The cipher list, and the authorities of client certificates in PEM. */
+    texts: readonly [string, string],
     isTls12Allowed: number,
+    /** 0: not requested; 1: optional; 2: required. */
+    clientCertificates: number,
+    startsPlain: number,
   ): string;
   listen(host: string, port: number): number;
   connect(host: string, port: number, localAddress: string): number;
@@ -45,6 +50,7 @@ interface Binding {
   writeMany(connections: Float64Array, count: number, bytes: Uint8Array, results: Uint8Array): void;
   end(connection: Connection): void;
   destroy(connection: Connection): void;
+  secure(connection: Connection, first: Uint8Array): void;
   setTimer(connection: Connection, ticks: number): void;
   bufferedBytes(connection: Connection): number;
   remoteAddress(connection: Connection): string | undefined;
@@ -61,8 +67,8 @@ interface Binding {
   slotBytes(): number;
   /** Their capacity. */
   sendBufferBytes(): number;
-  /** Keys of TLS 1.3, and incomplete records. */
-  tlsBytes(): number;
+  /** Writes connections and bytes of TLS 1.2, then of TLS 1.3. */
+  tlsUsage(usage: Float64Array): void;
   /** Releases all resources except memory. */
   dispose(): void;
 }
@@ -91,6 +97,7 @@ const CLOSE_CAUSES: readonly CloseCause[] = ['peer', 'local', 'error'];
 const OVER_LIMIT = 6;
 const TIMER = 7;
 const TLS_FAILED = 8;
+const CLIENT_CERTIFICATE = 9;
 const WORDS_PER_EVENT = 5;
 const EVENTS_PER_FETCH = 1_024;
 /** Shared by all connections: events are dispatched before the next round of reads. */
@@ -124,7 +131,7 @@ export class NativeTransport implements Transport {
       () => this.#dispatch(),
       TIMER_RESOLUTION_MS,
     );
-    identity?.onChange((material) => this.#useTls(material, identity.files.minVersion));
+    identity?.onChange((material) => this.#useTls(material, identity.files));
   }
 
   async listen(host: string, port: number): Promise<number> {
@@ -155,6 +162,11 @@ export class NativeTransport implements Transport {
     results: Uint8Array,
   ): void {
     this.#binding.writeMany(connections, count, bytes, results);
+    this.#dispatchSoon();
+  }
+
+  secure(connection: Connection, first: Uint8Array): void {
+    this.#binding.secure(connection, first);
     this.#dispatchSoon();
   }
 
@@ -206,11 +218,27 @@ export class NativeTransport implements Transport {
   }
 
   memory(): TransportMemory {
+    const [, tls12, , tls13] = this.#tlsUsage();
     return {
       slots: this.#binding.slotBytes(),
       sendBuffers: this.#binding.sendBufferBytes(),
-      tls: this.#binding.tlsBytes(),
+      tls12: tls12!,
+      tls13: tls13!,
     };
+  }
+
+  tlsConnections(): TlsConnections {
+    const [tls12, , tls13] = this.#tlsUsage();
+    return [
+      ['1.2', tls12!],
+      ['1.3', tls13!],
+    ];
+  }
+
+  #tlsUsage(): Float64Array {
+    const usage = new Float64Array(4);
+    this.#binding.tlsUsage(usage);
+    return usage;
   }
 
   close(): Promise<void> {
@@ -224,14 +252,17 @@ export class NativeTransport implements Transport {
     });
   }
 
-  #useTls({ certificates, ticketKeys }: TlsMaterial, minVersion: string): void {
+  #useTls({ certificates, ticketKeys, clientCa }: TlsMaterial, files: TlsFiles): void {
+    const { minVersion, clients, startsPlain } = files;
     const error = this.#binding.configureTls(
       certificates.map(({ cert }) => cert),
       certificates.map(({ key }) => key),
       certificates.map(({ names }) => names.join()),
       ticketKeys,
-      [constants.defaultCipherList],
+      [constants.defaultCipherList, String(clientCa ?? '')],
       minVersion === 'TLSv1.2' ? 1 : 0,
+      clients === undefined ? 0 : clients.isRequired ? 2 : 1,
+      startsPlain ? 1 : 0,
     );
     if (error !== '') throw new Error(error);
   }
@@ -274,23 +305,31 @@ export class NativeTransport implements Transport {
     } else if (this.#silenced.has(connection)) {
       // The user closed it during an earlier event of this batch.
     } else if (type === BYTES) {
-      const offset = this.#fetched[at + 3]!;
-      const bytes = this.#readBuffer.subarray(offset, offset + this.#fetched[at + 4]!);
-      this.#events.onBytes(connection, bytes);
+      this.#events.onBytes(connection, this.#bytesOf(at));
+    } else if (type === CLIENT_CERTIFICATE) {
+      this.#events.onClientCertificate?.(connection, this.#bytesOf(at));
     } else if (type === END) {
       this.#events.onEnd(connection);
     } else if (type === TIMER) {
       this.#events.onTimer(connection);
     }
   }
+
+  #bytesOf(at: number): Buffer {
+    const offset = this.#fetched[at + 3]!;
+    return this.#readBuffer.subarray(offset, offset + this.#fetched[at + 4]!);
+  }
 }
 
 /**
- * Bounds what the kernel holds of each connection of a listening socket, in each direction. Without
+ * Bounds what the kernel holds of each connection of a listening server, in each direction. Without
  * the addon, only the kernel's own bounds apply: some megabytes.
  */
-export function limitSocketBuffers(descriptor: number, bytes: number): void {
-  if (nativeUnavailableReason() === undefined) loadAddon().limitSocketBuffers(descriptor, bytes);
+export function limitSocketBuffers(server: Server, bytes: number): void {
+  if (nativeUnavailableReason() !== undefined) return;
+  // Node.js has no public name for it.
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+  loadAddon().limitSocketBuffers(fd, bytes);
 }
 
 /** Why the addon cannot be loaded; undefined if it can. */

@@ -4,10 +4,10 @@
  * It adds no closure, timer or emitter per connection to those of `net`: all sockets share the same
  * few listener functions, which find their connection on the socket.
  *
- * With an identity, accepted connections use TLS. `onOpen` follows the handshake.
+ * With an identity, accepted connections use Node's TLS.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
+import { TLSSocket, type Server as TlsServer } from 'node:tls';
 import { peerText } from '../net/ip-address.js';
 import type { TlsIdentity } from './tls-identity.js';
 import {
@@ -15,6 +15,7 @@ import {
   type Connection,
   connectionOf,
   slotOf,
+  type TlsConnections,
   type Transport,
   type TransportEvents,
   type TransportLimits,
@@ -31,35 +32,44 @@ interface TransportSocket extends Socket {
   transport: NetTransport;
   cause: CloseCause;
   timer: NodeJS.Timeout | undefined;
+  /** In a handshake that began after `onOpen`. */
+  isSecuring: boolean;
   /** The other socket of the pipe. */
   pipedTo: TransportSocket | undefined;
 }
 
+type SecuredSocket = TransportSocket & TLSSocket;
+
 export class NetTransport implements Transport {
   readonly #server: Server;
+  /** Makes handshakes. */
+  readonly #tls: TlsServer | undefined;
   /** By slot. */
   readonly #sockets: (TransportSocket | undefined)[] = [];
   /** By slot: times that it was used. */
   readonly #generations: number[] = [];
   readonly #freeSlots: number[] = [];
-  /** With TLS: the TCP sockets, because a socket in its handshake is in no slot yet. */
-  readonly #accepted = new Set<Socket>();
+  /** TCP sockets in their handshake, by the addresses of both ends. */
+  readonly #securing = new Map<string, Socket>();
   #openCount = 0;
 
   constructor(
     readonly events: TransportEvents,
     readonly limits: TransportLimits,
-    identity?: TlsIdentity,
+    readonly identity?: TlsIdentity,
   ) {
     // Half-open: the user decides what to do after a FIN.
     const options = { allowHalfOpen: true, noDelay: true, keepAlive: true };
-    this.#server = identity?.createServer(options) ?? createServer(options);
+    this.#server = createServer(options);
     this.#server.maxConnections = limits.connectionsMax;
-    this.#server.on(identity === undefined ? 'connection' : 'secureConnection', (socket) =>
-      events.onOpen(this.#register(socket as TransportSocket)),
-    );
-    if (identity !== undefined) this.#server.on('connection', (socket) => this.#accept(socket));
+    const startsPlain = identity?.files.startsPlain ?? true;
+    this.#server.on('connection', (socket) => {
+      if (startsPlain) events.onOpen(this.#register(socket as TransportSocket));
+      else this.#startHandshake(socket);
+    });
     this.#server.on('drop', () => events.onOverLimit());
+    this.#tls = identity?.createServer();
+    this.#tls?.on('secureConnection', (socket) => this.#onSecure(socket as SecuredSocket));
   }
 
   listen(host: string, port: number): Promise<number> {
@@ -84,7 +94,7 @@ export class NetTransport implements Transport {
 
   write(connection: Connection, bytes: Uint8Array): WriteResult {
     const socket = this.#find(connection);
-    if (socket === undefined || !socket.writable || socket.connecting) return 'gone';
+    if (socket === undefined || !isOpen(socket)) return 'gone';
     const buffered = socket.writableLength;
     if (buffered > 0 && buffered + bytes.length > this.limits.sendBufferBytesMax) return 'full';
     socket.write(bytes);
@@ -102,6 +112,15 @@ export class NetTransport implements Transport {
     }
   }
 
+  secure(connection: Connection, first: Uint8Array): void {
+    const socket = this.#find(connection);
+    if (socket === undefined || !isOpen(socket) || this.#tls === undefined) return;
+    socket.isSecuring = true;
+    socket.off('data', onData).off('drain', onDrain).off('end', onEnd).pause();
+    socket.unshift(Buffer.from(first));
+    this.#startHandshake(socket);
+  }
+
   setTimer(connection: Connection, afterMs: number): void {
     const socket = this.#find(connection);
     if (socket === undefined || socket.cause === 'local') return;
@@ -116,7 +135,7 @@ export class NetTransport implements Transport {
     unpipe(socket);
     socket.cause = 'local';
     clearTimeout(socket.timer);
-    if (socket.connecting) {
+    if (socket.connecting || socket.isSecuring) {
       socket.destroy();
       return;
     }
@@ -178,20 +197,54 @@ export class NetTransport implements Transport {
 
   memory(): TransportMemory {
     const buffered = this.#sockets.reduce((sum, socket) => sum + (socket?.writableLength ?? 0), 0);
-    return { slots: 0, sendBuffers: buffered, tls: 0 };
+    return { slots: 0, sendBuffers: buffered, tls12: 0, tls13: 0 };
+  }
+
+  tlsConnections(): TlsConnections {
+    const secured = this.#sockets.filter((socket) => socket instanceof TLSSocket);
+    const tls12 = secured.filter((socket) => socket.getProtocol() === 'TLSv1.2').length;
+    return [
+      ['1.2', tls12],
+      ['1.3', secured.length - tls12],
+    ];
   }
 
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
       for (const socket of this.#sockets) socket?.destroy();
-      for (const socket of this.#accepted) socket.destroy();
+      for (const socket of this.#securing.values()) socket.destroy();
     });
   }
 
-  #accept(socket: Socket): void {
-    this.#accepted.add(socket);
-    socket.once('close', () => this.#accepted.delete(socket));
+  #startHandshake(socket: Socket): void {
+    const key = endsOf(socket);
+    this.#securing.set(key, socket);
+    socket.once('close', () => this.#securing.delete(key));
+    this.#tls!.emit('connection', socket);
+  }
+
+  #onSecure(socket: SecuredSocket): void {
+    const raw = this.#securing.get(endsOf(socket)) as TransportSocket | undefined;
+    if (raw === undefined || this.identity!.isRejected(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#securing.delete(endsOf(socket));
+    if (raw.isSecuring) this.#replace(raw, socket);
+    else this.events.onOpen(this.#register(socket));
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) return;
+    this.events.onClientCertificate?.(socket.connection, certificate.raw);
+  }
+
+  /** The slot of the TCP socket becomes that of the TLS socket. */
+  #replace(raw: TransportSocket, socket: TransportSocket): void {
+    const { connection, cause, timer } = raw;
+    raw.off('close', onClose);
+    Object.assign(socket, { connection, transport: this, cause, timer, isSecuring: false });
+    this.#sockets[slotOf(connection)] = socket;
+    this.#listen(socket);
   }
 
   #register(socket: TransportSocket): Connection {
@@ -203,14 +256,19 @@ export class NetTransport implements Transport {
     socket.transport = this;
     socket.cause = 'peer';
     socket.timer = undefined;
+    socket.isSecuring = false;
     socket.pipedTo = undefined;
     this.#openCount++;
+    this.#listen(socket);
+    return socket.connection;
+  }
+
+  #listen(socket: TransportSocket): void {
     socket.on('data', onData);
     socket.on('drain', onDrain);
     socket.on('end', onEnd);
     socket.on('error', onError);
     socket.on('close', onClose);
-    return socket.connection;
   }
 
   #find(connection: Connection): TransportSocket | undefined {
@@ -242,8 +300,17 @@ function destroySocket(socket: TransportSocket): void {
   socket.destroy();
 }
 
+/** The addresses of both ends. */
+function endsOf({ remoteAddress, remotePort, localAddress }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress}`;
+}
+
+function isOpen(socket: TransportSocket): boolean {
+  return socket.writable && !socket.connecting && !socket.isSecuring;
+}
+
 function isPipeable(socket: TransportSocket): boolean {
-  return socket.pipedTo === undefined && socket.writable && !socket.connecting;
+  return socket.pipedTo === undefined && isOpen(socket);
 }
 
 /** Dissolves the pipe: the other socket becomes an ordinary connection. */

@@ -13,6 +13,22 @@ export const TLS_FAILURES = [
   'record_timeout',
   'too_many_incomplete_records',
   'peer_alert',
+  'too_many_handshakes',
+  'certificate_rejected',
+  'truncated_record',
+  'no_close_notify',
 ] as const;
 
 export type TlsFailure = (typeof TLS_FAILURES)[number];
+
+/** Failures of Node's TLS, by the code of its error; any other is `handshake_failed`. */
+const FAILURES_OF_NODE: Readonly<Record<string, TlsFailure>> = {
+  ERR_SSL_HTTP_REQUEST: 'not_tls',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'not_tls',
+  ERR_TLS_HANDSHAKE_TIMEOUT: 'handshake_timeout',
+  ECONNRESET: 'handshake_aborted',
+};
+
+export function tlsFailureOf({ code = '' }: NodeJS.ErrnoException): TlsFailure {
+  return FAILURES_OF_NODE[code] ?? (code.includes('_ALERT_') ? 'peer_alert' : 'handshake_failed');
+}

@@ -3,12 +3,17 @@
  * (SNI, RFC 6066 §3). Certificate and key files are watched: changed files apply to new handshakes,
  * and open connections stay.
  */
-import { X509Certificate } from 'node:crypto';
-import type { ServerOpts } from 'node:net';
-import { createSecureContext, createServer, type SecureContext, type Server } from 'node:tls';
+import { createHash, X509Certificate } from 'node:crypto';
+import {
+  createSecureContext,
+  createServer,
+  type SecureContext,
+  type Server,
+  type TLSSocket,
+} from 'node:tls';
 import type { Logger } from '../process/log.js';
 import { WatchedFiles } from '../process/watched-files.js';
-import type { TlsFailure } from './tls-failures.js';
+import { type TlsFailure, tlsFailureOf } from './tls-failures.js';
 
 /** Paths of PEM files; intermediate certificates follow the certificate in `cert`. */
 export interface CertificateFiles {
@@ -22,11 +27,23 @@ export interface TlsFiles {
   /** Paths of files with 48 bytes each; the first seals session tickets. */
   readonly ticketKeys: readonly string[];
   readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+  /** Undefined: no client certificate is requested. */
+  readonly clients: ClientCertificates | undefined;
+  /** Connections open without TLS, and the handshake starts with `Transport.secure`. */
+  readonly startsPlain: boolean;
+}
+
+export interface ClientCertificates {
+  /** Path of a PEM file with the authorities that issue them. */
+  readonly ca: string;
+  readonly isRequired: boolean;
 }
 
 const HANDSHAKE_MS = 10_000;
 /** Name, HMAC key and AES key of 16 bytes each, as in Node's `ticketKeys`. */
 const TICKET_KEY_BYTES = 48;
+/** SSL_MAX_SID_CTX_LENGTH of OpenSSL. */
+const SESSION_CONTEXT_CHARACTERS_MAX = 32;
 
 export interface NamedCertificate {
   /** PEM: the certificate, then intermediate ones. */
@@ -44,12 +61,15 @@ export interface TlsMaterial {
   readonly certificates: readonly NamedCertificate[];
   /** Empty: the transport makes one. */
   readonly ticketKeys: readonly Buffer[];
+  /** PEM: the authorities of client certificates. */
+  readonly clientCa: Buffer | undefined;
 }
 
 export class TlsIdentity {
   readonly #users: ((material: TlsMaterial) => void)[] = [];
   #contexts: readonly NamedContext[] = [];
   #ticketKeys: readonly Buffer[] = [];
+  #clientCa: Buffer | undefined;
   #watched: WatchedFiles | undefined;
 
   private constructor(
@@ -65,7 +85,8 @@ export class TlsIdentity {
   ): Promise<TlsIdentity> {
     const identity = new TlsIdentity(files, onFailed);
     const pairs = files.certificates.flatMap(({ cert, key }) => [cert, key]);
-    const paths = [...pairs, ...files.ticketKeys];
+    const authorities = files.clients === undefined ? [] : [files.clients.ca];
+    const paths = [...pairs, ...files.ticketKeys, ...authorities];
     identity.#watched = await WatchedFiles.open(paths, (bytes) => identity.#apply(bytes), log);
     return identity;
   }
@@ -76,26 +97,36 @@ export class TlsIdentity {
     use(this.#material);
   }
 
-  /** A server with Node's TLS. */
-  createServer(options: ServerOpts): Server {
+  /** Node's TLS: a server that does not listen, and is given its connections. */
+  createServer(): Server {
+    const { clients, minVersion } = this.files;
     const server = createServer({
-      ...options,
       handshakeTimeout: HANDSHAKE_MS,
       SNICallback: (name, done) => done(null, this.#find(name)),
+      requestCert: clients !== undefined,
+      // `isRejected` decides, so that rejections are counted.
+      rejectUnauthorized: false,
     });
-    // The client disconnected, timed out, does not speak TLS, or supports no common version or
-    // cipher. With a listener for this event, Node does not close the socket itself.
-    server.on('tlsClientError', (_error, socket) => {
+    // With a listener for this event, Node does not close the socket itself.
+    server.on('tlsClientError', (error, socket) => {
       socket.destroy();
-      this.onFailed('handshake_failed');
+      this.onFailed(tlsFailureOf(error));
     });
-    this.onChange(({ certificates, ticketKeys }) => {
+    this.onChange(({ certificates, ticketKeys, clientCa }) => {
       const { cert, key } = certificates[0]!;
-      server.setSecureContext({ minVersion: this.files.minVersion, cert, key });
+      server.setSecureContext({ minVersion, cert, key, ...authorities(clientCa) });
       // The server takes one key.
       if (ticketKeys.length > 0) server.setTicketKeys(ticketKeys[0]!);
     });
     return server;
+  }
+
+  /** Whether a client of Node's server may not connect, because of its certificate. */
+  isRejected(socket: TLSSocket): boolean {
+    const hasCertificate = socket.getPeerX509Certificate() !== undefined;
+    if (hasCertificate ? socket.authorized : !this.files.clients?.isRequired) return false;
+    this.onFailed('certificate_rejected');
+    return true;
   }
 
   close(): void {
@@ -103,28 +134,34 @@ export class TlsIdentity {
   }
 
   #apply(contents: readonly Buffer[]): void {
-    const { certificates, ticketKeys, minVersion } = this.files;
-    const keys = contents.slice(2 * certificates.length);
+    const { certificates, ticketKeys, minVersion, clients } = this.files;
+    const rest = contents.slice(2 * certificates.length);
+    const keys = rest.slice(0, ticketKeys.length);
+    const clientCa = rest[ticketKeys.length];
     const invalid = keys.findIndex(({ length }) => length !== TICKET_KEY_BYTES);
     if (invalid >= 0) {
       const { length } = keys[invalid]!;
       throw new Error(`${ticketKeys[invalid]} has ${length} bytes instead of ${TICKET_KEY_BYTES}`);
     }
+    // Throws if it contains no certificate.
+    if (clientCa !== undefined) checkAuthorities(clients!.ca, clientCa);
     this.#contexts = certificates.map((_, i) => {
       const pair = { cert: contents[2 * i]!, key: contents[2 * i + 1]! };
       // Throws if the key does not match the certificate.
       return {
         ...pair,
         names: dnsNames(pair.cert),
-        context: createSecureContext({ minVersion, ...pair }),
+        context: createSecureContext({ minVersion, ...pair, ...authorities(clientCa) }),
       };
     });
     this.#ticketKeys = keys;
+    this.#clientCa = clientCa;
     for (const use of this.#users) use(this.#material);
   }
 
   get #material(): TlsMaterial {
-    return { certificates: this.#contexts, ticketKeys: this.#ticketKeys };
+    const [certificates, ticketKeys] = [this.#contexts, this.#ticketKeys];
+    return { certificates, ticketKeys, clientCa: this.#clientCa };
   }
 
   /** Undefined: no certificate matches, and Node uses the default. */
@@ -134,6 +171,22 @@ export class TlsIdentity {
     const contextOf = (pattern: string) =>
       this.#contexts.find(({ names }) => names.includes(pattern))?.context;
     return contextOf(name) ?? contextOf(wildcard);
+  }
+}
+
+/** A session is resumed without its certificate, so only under the same authorities. */
+function authorities(clientCa: Buffer | undefined): { ca?: Buffer; sessionIdContext?: string } {
+  if (clientCa === undefined) return {};
+  const digest = createHash('sha256').update(clientCa).digest('hex');
+  return { ca: clientCa, sessionIdContext: digest.slice(0, SESSION_CONTEXT_CHARACTERS_MAX) };
+}
+
+/** @throws when the file contains no certificate */
+function checkAuthorities(path: string, pem: Buffer): void {
+  try {
+    new X509Certificate(pem);
+  } catch {
+    throw new Error(`${path} contains no certificate in PEM`);
   }
 }
 

@@ -37,6 +37,11 @@ export interface TransportEvents {
   /** Bytes were received. The buffer belongs to the transport and is valid only during the call. */
   onBytes(connection: Connection, bytes: Buffer): void;
   /**
+   * The device has sent a valid certificate. Follows `onOpen`, or `secure`, before other bytes.
+   * @param certificate in DER; valid only during the call
+   */
+  onClientCertificate?(connection: Connection, certificate: Buffer): void;
+  /**
    * The peer sends no more (FIN) but may still read. Apart from `onClose`, the only event of a
    * pipe.
    */
@@ -79,12 +84,17 @@ export interface TransportMemory {
   readonly slots: number;
   /** Capacity of the send buffers, which hold unsent bytes. */
   readonly sendBuffers: number;
+  /** State that OpenSSL keeps of TLS 1.2, an estimate. 0 for an implementation with Node's TLS. */
+  readonly tls12: number;
   /**
-   * Keys of TLS 1.3, and records of which a part was received. 0 for an implementation that leaves
-   * TLS to Node.
+   * Keys of TLS 1.3, and records of which a part was received. 0 for an implementation with Node's
+   * TLS.
    */
-  readonly tls: number;
+  readonly tls13: number;
 }
+
+/** Established connections by version of TLS: `1.2` and `1.3`. */
+export type TlsConnections = readonly (readonly [version: string, count: number])[];
 
 export interface Transport {
   /** Starts accepting. Port 0: any free port. Resolves with the port; rejects if it is in use. */
@@ -105,6 +115,13 @@ export interface Transport {
    * @param results receives the result for each connection, as an index into `WRITE_RESULTS`
    */
   writeMany(connections: Float64Array, count: number, bytes: Uint8Array, results: Uint8Array): void;
+  /**
+   * Starts the handshake of TLS on a connection that opened without one (`startsPlain` of
+   * `TlsFiles`); later bytes are reported decrypted. Until the handshake is complete, `write`
+   * returns `gone`. If it fails, only `onClose` follows.
+   * @param first bytes of the handshake that were reported already
+   */
+  secure(connection: Connection, first: Uint8Array): void;
   /** Sets the connection's only timer and replaces its former setting. 0 stops it. */
   setTimer(connection: Connection, afterMs: number): void;
   /**
@@ -143,6 +160,7 @@ export interface Transport {
    */
   acceptPauses(): number;
   memory(): TransportMemory;
+  tlsConnections(): TlsConnections;
   /**
    * Accepts at most `count` more connections until the next call; before the first call there is no
    * limit. Further connections wait in the kernel's backlog, where they cost almost nothing. An

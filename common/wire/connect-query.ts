@@ -6,6 +6,8 @@
  *   token        a JWT, for clients that cannot set the header; never forwarded
  *   maxBytes     size of the largest message that the client can receive, in bytes
  *   ticket       a resume ticket instead of a token
+ *   labels       labels of the connection, such as app=ios,version=5.2
+ *   groups       names of groups to join, each percent-encoded, with commas between them
  *   epoch        `<incarnation>-<epoch>` of the assignment under which the device was routed here
  *
  * `epoch` prevents redirect loops. An edge that does not own the shard redirects a device only when
@@ -18,6 +20,7 @@
 import type { Credentials } from '../auth/authenticator.js';
 import { type Rejection, rejection } from '../process/errors.js';
 import { parseEncodedClientId } from './client-id.js';
+import { rejectGroup } from './group-name.js';
 import { type Position, parsePosition, positionText } from './position.js';
 
 export interface ConnectQuery {
@@ -27,6 +30,10 @@ export interface ConnectQuery {
   readonly routedUnder: Position | undefined;
   /** Larger pushes are skipped. */
   readonly maxBytes?: number | undefined;
+  /** Decoded, not validated. */
+  readonly labels?: string | undefined;
+  /** Valid names. */
+  readonly groups?: readonly string[] | undefined;
 }
 
 /** The query of a connect request with its credentials. */
@@ -40,6 +47,8 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   let lastEventId = '';
   let routedUnder: Position | undefined;
   let maxBytes: number | undefined;
+  let labels: string | undefined;
+  let groups: readonly string[] | undefined;
   const credentials: { token: string | undefined; ticket: string | undefined } = {
     token: undefined,
     ticket: undefined,
@@ -64,6 +73,17 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
     } else if (name === 'maxBytes') {
       maxBytes = parseMaxBytes(value);
       if (maxBytes === undefined) return rejection('REQUEST_MALFORMED', MAX_BYTES_EXPECTED);
+    } else if (name === 'labels') {
+      if (labels !== undefined) return rejection('REQUEST_MALFORMED', 'labels occurs twice');
+      labels = decodeText(value);
+      if (labels === undefined) {
+        return rejection('LABELS_INVALID', 'the labels are not percent-encoded UTF-8');
+      }
+    } else if (name === 'groups') {
+      if (groups !== undefined) return rejection('REQUEST_MALFORMED', 'groups occurs twice');
+      const parsed = parseGroups(value);
+      if ('code' in parsed) return parsed;
+      groups = parsed;
     } else if (name === 'token' || name === 'ticket') {
       if (credentials[name] !== undefined) {
         return rejection('REQUEST_MALFORMED', `${name} occurs twice`);
@@ -76,7 +96,43 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
     return rejection('CLIENT_ID_INVALID', 'the query has no clientId; use GET /connect?clientId=…');
   }
   const read = { clientId, lastEventId, routedUnder, credentials };
-  return maxBytes === undefined ? read : { ...read, maxBytes };
+  return {
+    ...read,
+    ...(maxBytes !== undefined && { maxBytes }),
+    ...(labels !== undefined && { labels }),
+    ...(groups !== undefined && { groups }),
+  };
+}
+
+/** Groups that one request may join; each is stored before the device is connected. */
+const GROUPS_MAX = 16;
+
+function parseGroups(value: string): readonly string[] | Rejection {
+  const encoded = value.split(',');
+  if (encoded.length > GROUPS_MAX) {
+    const message = `the query has ${encoded.length} groups; the maximum is ${GROUPS_MAX}`;
+    return rejection('REQUEST_MALFORMED', message);
+  }
+  const groups: string[] = [];
+  for (const each of encoded) {
+    const group = decodeText(each);
+    if (group === undefined) {
+      return rejection('GROUP_INVALID', 'the groups are not percent-encoded UTF-8');
+    }
+    const invalid = rejectGroup(group);
+    if (invalid !== undefined) return invalid;
+    groups.push(group);
+  }
+  return groups;
+}
+
+/** Labels and groups have no plus: it stands for a space, as browsers encode one. */
+function decodeText(value: string): string | undefined {
+  try {
+    return decodeURIComponent(value.replaceAll('+', ' '));
+  } catch {
+    return undefined;
+  }
 }
 
 /** For a value that `parseMaxBytes` rejects. */
@@ -95,13 +151,15 @@ export function parseMaxBytes(text: string): number | undefined {
  */
 export function connectUrl(
   advertisedUrl: string,
-  { clientId, lastEventId, maxBytes }: ConnectQuery,
+  { clientId, lastEventId, maxBytes, labels, groups }: ConnectQuery,
   routedUnder: Position,
   ticket?: string,
 ): string {
   const cursor = lastEventId === '' ? '' : `&lastEventId=${lastEventId}`;
   const limit = maxBytes === undefined ? '' : `&maxBytes=${maxBytes}`;
-  const client = `clientId=${encodeURIComponent(clientId)}${cursor}${limit}`;
+  const labelled = labels === undefined ? '' : `&labels=${encodeURIComponent(labels)}`;
+  const joining = groups === undefined ? '' : `&groups=${groups.map(encodeURIComponent).join(',')}`;
+  const client = `clientId=${encodeURIComponent(clientId)}${cursor}${limit}${labelled}${joining}`;
   const query = `${client}&epoch=${positionText(routedUnder)}`;
   const credentials = ticket === undefined ? '' : `&ticket=${ticket}`;
   return `${advertisedUrl}/connect?${query}${credentials}`;

@@ -6,14 +6,17 @@
  * The payload comes last, so that the script that stores a push receives it once: the end of the
  * envelope is the payload of the entry.
  */
+import { TraceBody } from '../../proto/gen/longline/v1/envelope.js';
 import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from './sealed-message.js';
 
 /** Tags of a ShardEnvelope (number and wire type of a field), in the order in which it is written. */
 const [QUERY_ID, REPLY_CHANNEL, CLIENT_ID, PUSH] = [0x08, 0x12, 0x1a, 0x22] as const;
 /** Those of its PushBody. */
 const [CONTENT_TYPE, TTL_MS, PAYLOAD] = [0x12, 0x18, 0x0a] as const;
-/** Those that the script appends: the id, the number, and both together once more. */
-const [ID, SEQ, COPY] = [0x42, 0x4a, 0x62] as const;
+const [APPEND_TO, APPEND_END, COLLAPSIBLE, WHEN_SLOW] = [0x2a, 0x30, 0x38, 0x40] as const;
+const TRACE = 0x4a;
+/** Those that the script appends: the id, the number, an offset, and all together once more. */
+const [ID, SEQ, OFFSET, COPY] = [0x42, 0x4a, 0x6a, 0x62] as const;
 
 export interface SentPush {
   /** 0: no reply is requested. */
@@ -24,27 +27,57 @@ export interface SentPush {
   readonly contentType: string;
   /** 0: live only. */
   readonly ttlMs: number;
+  /** A `WhenSlow`; 0: the edge ends the connection. */
+  readonly whenSlow: number;
   readonly payload: Uint8Array;
+  /** Key of the growing message of which it is a part; empty: none. */
+  readonly appendTo?: string;
+  /** Whether it is the last part. */
+  readonly appendEnd?: boolean;
+  /** Whether it has a collapse key. */
+  readonly collapsible?: boolean;
+  /** Undefined: neither its times nor a span are asked for. */
+  readonly trace?: TraceBody | undefined;
 }
 
-export interface ReceivedPush extends SentPush {
+/** Where a part of a growing message belongs. */
+export interface Appended {
+  /** Key of the message. */
+  readonly to: string;
+  /** Bytes of the message before this part. */
+  readonly offset: number;
+  /** Whether it is the last part. */
+  readonly isEnd: boolean;
+}
+
+export interface ReceivedPush extends Omit<SentPush, 'appendTo' | 'appendEnd'> {
   /** A part of the bytes that were read, not a copy. */
   readonly payload: Buffer;
   /** Empty: live only. */
   readonly id: string;
   /** Number of the push in its shard; 0: live only. */
   readonly seq: number;
+  /** Undefined: it is not a part of a growing message. */
+  readonly appended: Appended | undefined;
 }
 
 /** Encodes the envelope of a push and seals it. */
 export function sealPush(push: SentPush): Buffer {
-  const { queryId, replyChannel, clientId, contentType, ttlMs, payload } = push;
+  const { queryId, replyChannel, clientId, contentType, ttlMs, whenSlow, payload } = push;
+  const { appendTo = '', appendEnd = false, collapsible = false } = push;
+  const trace = push.trace && TraceBody.encode(push.trace).finish();
+  const appendBytes = Buffer.byteLength(appendTo);
   const replyBytes = Buffer.byteLength(replyChannel);
   const clientBytes = Buffer.byteLength(clientId);
   const typeBytes = Buffer.byteLength(contentType);
   const bodyBytes =
     (typeBytes > 0 ? sizeWithLength(typeBytes) : 0) +
     (ttlMs > 0 ? 1 + varintSize(ttlMs) : 0) +
+    (appendBytes > 0 ? sizeWithLength(appendBytes) : 0) +
+    (appendEnd ? 2 : 0) +
+    (collapsible ? 2 : 0) +
+    (whenSlow > 0 ? 1 + varintSize(whenSlow) : 0) +
+    (trace === undefined ? 0 : sizeWithLength(trace.length)) +
     sizeWithLength(payload.length);
   const bytes = Buffer.allocUnsafe(
     SEAL_BYTES +
@@ -67,6 +100,18 @@ export function sealPush(push: SentPush): Buffer {
     at += bytes.write(contentType, at);
   }
   if (ttlMs > 0) at = writeVarint(bytes, at, TTL_MS, ttlMs);
+  if (appendBytes > 0) {
+    at = writeVarint(bytes, at, APPEND_TO, appendBytes);
+    at += bytes.write(appendTo, at);
+  }
+  if (appendEnd) at = writeVarint(bytes, at, APPEND_END, 1);
+  if (collapsible) at = writeVarint(bytes, at, COLLAPSIBLE, 1);
+  if (whenSlow > 0) at = writeVarint(bytes, at, WHEN_SLOW, whenSlow);
+  if (trace !== undefined) {
+    at = writeVarint(bytes, at, TRACE, trace.length);
+    bytes.set(trace, at);
+    at += trace.length;
+  }
   bytes.set(payload, writeVarint(bytes, at, PAYLOAD, payload.length));
   writeSeal(bytes);
   return bytes;
@@ -87,6 +132,11 @@ export function readPush(bytes: Buffer): ReceivedPush | undefined {
   if (bodyBytes === 0 || reader.at + bodyBytes !== end) return undefined;
   const contentType = reader.text(CONTENT_TYPE);
   const ttlMs = reader.varint(TTL_MS);
+  const appendTo = reader.text(APPEND_TO);
+  const appendEnd = reader.varint(APPEND_END) === 1;
+  const collapsible = reader.varint(COLLAPSIBLE) === 1;
+  const whenSlow = reader.varint(WHEN_SLOW);
+  const trace = reader.part(TRACE);
   const payloadBytes = reader.varint(PAYLOAD);
   if (reader.at + payloadBytes !== end) return undefined;
   // Last, because it costs most: this is a push or has become one by a flipped bit.
@@ -95,27 +145,89 @@ export function readPush(bytes: Buffer): ReceivedPush | undefined {
   reader.at = end;
   const id = reader.text(ID);
   const seq = Number(reader.text(SEQ));
-  return { queryId, replyChannel, clientId, contentType, ttlMs, payload, id, seq };
+  const appended = appendedOf(appendTo, reader.text(OFFSET), appendEnd);
+  return {
+    queryId,
+    replyChannel,
+    clientId,
+    contentType,
+    ttlMs,
+    whenSlow,
+    payload,
+    id,
+    seq,
+    appended,
+    collapsible,
+    trace: trace && readTrace(trace),
+  };
+}
+
+/** A trace that cannot be decoded asks for nothing. */
+function readTrace(bytes: Buffer): TraceBody | undefined {
+  try {
+    return TraceBody.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Appends ids and numbers to a sealed envelope, as the script does that stores a push. */
+export function withNumber(envelope: Buffer, id: string, seq: string): Buffer {
+  const bytes = Buffer.allocUnsafe(
+    envelope.length +
+      sizeWithLength(id.length) +
+      sizeWithLength(seq.length) +
+      sizeWithLength(id.length + seq.length),
+  );
+  envelope.copy(bytes);
+  let at = envelope.length;
+  for (const [tag, text] of [
+    [ID, id],
+    [SEQ, seq],
+    [COPY, id + seq],
+  ] as const) {
+    at = writeVarint(bytes, at, tag, text.length);
+    at += bytes.write(text, at, 'latin1');
+  }
+  return bytes;
+}
+
+/** From the fields of an envelope; `to` is empty for a push that is no part. */
+export function appendedOf(to: string, offset: string, isEnd: boolean): Appended | undefined {
+  return to === '' ? undefined : { to, offset: Number(offset), isEnd };
 }
 
 /**
- * Whether what the script has appended to the sealed part is as it wrote it: id, number, and both
- * together once more. Nothing is appended to an envelope that is not stored.
+ * Whether what the script has appended to the sealed part is as it wrote it: id, number, the offset of
+ * a part of a growing message, and all together once more. Nothing is appended to an envelope that is
+ * not stored.
  * @param from the end of the sealed part
  */
 export function isIntactAppendix(bytes: Buffer, from: number): boolean {
   if (from === bytes.length) return true;
-  const idAt = from + 2;
-  const seqAt = idAt + bytes[from + 1]! + 2;
-  const copyAt = seqAt + (bytes[seqAt - 1] ?? 0) + 2;
-  const idBytes = seqAt - 2 - idAt;
-  const copyBytes = idBytes + copyAt - 2 - seqAt;
-  if (bytes[from] !== ID || bytes[seqAt - 2] !== SEQ || bytes[copyAt - 2] !== COPY) return false;
-  if (bytes[copyAt - 1] !== copyBytes || copyAt + copyBytes !== bytes.length) return false;
-  for (let i = 0; i < copyBytes; i++) {
-    const original = i < idBytes ? idAt + i : seqAt + i - idBytes;
-    if (bytes[copyAt + i] !== bytes[original]) return false;
-  }
+  const reader = new Reader(bytes, from);
+  const idBytes = reader.varint(ID);
+  const idAt = reader.at;
+  reader.at += idBytes;
+  const seqBytes = reader.varint(SEQ);
+  const seqAt = reader.at;
+  reader.at += seqBytes;
+  const offsetBytes = reader.varint(OFFSET);
+  const offsetAt = reader.at;
+  reader.at += offsetBytes;
+  const copyBytes = reader.varint(COPY);
+  const copyAt = reader.at;
+  if (idBytes === 0 || seqBytes === 0 || copyAt + copyBytes !== bytes.length) return false;
+  return (
+    copyBytes === idBytes + seqBytes + offsetBytes &&
+    areEqual(bytes, idAt, copyAt, idBytes) &&
+    areEqual(bytes, seqAt, copyAt + idBytes, seqBytes) &&
+    areEqual(bytes, offsetAt, copyAt + idBytes + seqBytes, offsetBytes)
+  );
+}
+
+function areEqual(bytes: Buffer, a: number, b: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false;
   return true;
 }
 
@@ -148,6 +260,14 @@ class Reader {
     const from = this.at;
     this.at += length;
     return this.bytes.toString('utf8', from, this.at);
+  }
+
+  /** Reads the bytes of a field if this tag is next, and it has some. */
+  part(tag: number): Buffer | undefined {
+    const length = this.varint(tag);
+    if (length === 0) return undefined;
+    this.at += length;
+    return this.bytes.subarray(this.at - length, this.at);
   }
 }
 

@@ -1,12 +1,16 @@
 /** Metrics of a control about the assignment, its leadership and the edges. */
 import type { Metrics } from '../../common/process/metrics.js';
+import type { EdgeRecord } from '../membership/edge-record.js';
 import { edgesDesired } from '../membership/edges-desired.js';
 import type { Controller } from './controller.js';
+import { countBuilds, differingSettings, membersOf } from './members.js';
+import { isSilent, type Replica } from './replicas.js';
 
 export function addControllerGauges(
   metrics: Metrics,
   controller: Controller,
   shardCount: number,
+  controls: () => readonly Replica[],
 ): void {
   metrics.gauge(
     'longline_control_assignment_epoch',
@@ -39,7 +43,39 @@ export function addControllerGauges(
     '1 while decisions are frozen because most edges vanished at once, else 0',
     () => Number(controller.term?.membership.frozenUntilMs !== undefined),
   );
+  metrics.gauge('longline_control_moves_paused', '1 while moves are paused, else 0', () =>
+    Number(controller.term?.planner.isPaused ?? false),
+  );
   addEdgeGauges(metrics, controller);
+  addMemberGauges(metrics, controller, controls);
+}
+
+/** Only the leader knows them: 0 on the others. */
+function addMemberGauges(
+  metrics: Metrics,
+  controller: Controller,
+  controls: () => readonly Replica[],
+): void {
+  const members = () => {
+    if (controller.term === undefined) return [];
+    const { edges, history } = controller;
+    return membersOf({ edges, routers: history.routers, controls: controls() });
+  };
+  metrics.gauge(
+    'longline_control_settings_differing',
+    'Settings that are not alike in all processes, only on the leader',
+    () => differingSettings(members()).length,
+  );
+  metrics.gauge(
+    'longline_control_builds',
+    'Builds of Longline among all processes, only on the leader',
+    () => countBuilds(members()),
+  );
+  metrics.gauge(
+    'longline_control_silent_controls',
+    'Controls that have not noted themselves in Redis for 15 seconds, for a minute',
+    () => controls().filter(isSilent).length,
+  );
 }
 
 function addEdgeGauges(metrics: Metrics, controller: Controller): void {
@@ -56,6 +92,15 @@ function addEdgeGauges(metrics: Metrics, controller: Controller): void {
       for (const { state } of controller.edges) counts.set(state.type, counts.get(state.type)! + 1);
       return counts;
     },
+  );
+  const countEdges = (is: (edge: EdgeRecord) => boolean) => controller.edges.filter(is).length;
+  metrics.gauge('longline_control_edges_unready', 'Edges that are alive and not ready', () =>
+    countEdges(({ state, counts }) => state.type === 'alive' && counts?.ready === false),
+  );
+  metrics.gauge(
+    'longline_control_edges_degraded',
+    'Edges on which something does not work, as their reasons say',
+    () => countEdges(({ counts }) => (counts?.reasons?.length ?? 0) > 0),
   );
   metrics.gauge(
     'longline_control_edges_desired',

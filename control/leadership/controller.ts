@@ -5,6 +5,7 @@
  * watch any control.
  */
 
+import type { Counter } from 'prom-client';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { readAssignment, type StoredAssignment } from '../../common/cluster/assignment-store.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
@@ -14,6 +15,8 @@ import { READY, type Readiness } from '../../common/process/readiness.js';
 import { unixMs } from '../../common/process/time/clock.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
+import type { RouterLoad } from '../../proto/gen/longline/v1/assignment.js';
+import { Ledger } from '../ledger/ledger.js';
 import type { EdgeRecord, HelloEdge } from '../membership/edge-record.js';
 import type { Session } from '../membership/membership-driver.js';
 import { ClusterPace, type DrainLimits, type EdgePace } from '../pace/cluster-pace.js';
@@ -30,6 +33,7 @@ import {
   type LeadershipTermCounters,
   type StoreProblem,
 } from './leadership-term.js';
+import { LoadHistory } from './load-history.js';
 import type { LogEntry } from './operations.js';
 import { type EdgeProcess, SuspectEdges } from './suspect-edges.js';
 
@@ -53,10 +57,13 @@ export class Controller {
   readonly #counters: LeadershipTermCounters;
   readonly #recorder: EventRecorder;
   readonly #clusterLogger: ClusterLogger;
+  readonly #events: Counter;
   readonly #watchers = new Set<(assignment: Assignment) => void>();
   readonly #pace: ClusterPace;
   readonly #ticking: NodeJS.Timeout;
   #leader: Leader = { type: 'none' };
+  #history = new LoadHistory(performance.now());
+  #ledger: Ledger | undefined;
   #term: LeadershipTerm | undefined;
   #current: Assignment | undefined;
   /** The stored assignment, as it was read last while another control leads. */
@@ -71,6 +78,10 @@ export class Controller {
     this.#counters = createTermCounters(options.metrics);
     this.#clusterLogger = new ClusterLogger(options.log);
     this.#recorder = new EventRecorder(options.link, options.log, options.metrics);
+    this.#events = options.metrics.counter(
+      'longline_control_events_total',
+      'Events of the log, counted by the leader',
+    );
     this.#pace = new ClusterPace(options.reconnectsPerSecondMax);
     this.#ticking = setInterval(() => void this.#tick(), TICK_MS);
     this.#recorder.tick();
@@ -103,10 +114,13 @@ export class Controller {
   setLeader(leader: Leader): void {
     this.#leader = leader;
     this.#pace.reset();
+    this.#history = new LoadHistory(performance.now());
     this.#term?.close();
     this.#term?.membership.close(this.rejectAsFollower());
     this.suspects.update([]);
     this.#term = leader.type === 'self' ? this.#newTerm() : undefined;
+    const { shardCount } = this.#options;
+    this.#ledger = leader.type === 'self' ? new Ledger(shardCount, performance.now()) : undefined;
     if (leader.type !== 'self') return this.#recorder.follow();
     this.#recorder.lead();
     this.record({ type: 'leader-changed', controlId: this.#options.controlId });
@@ -135,6 +149,23 @@ export class Controller {
     return undefined;
   }
 
+  /** Empty while this control does not lead. */
+  get history(): LoadHistory {
+    return this.#history;
+  }
+
+  /** Undefined while this control does not lead. */
+  get ledger(): Ledger | undefined {
+    return this.#ledger;
+  }
+
+  onRouterLoad(load: RouterLoad): Rejection | undefined {
+    if (this.#term === undefined) return this.rejectAsFollower();
+    this.#history.onRouter(load, performance.now());
+    this.#ledger?.onRouter(load.incarnation, load.stored, performance.now());
+    return undefined;
+  }
+
   get pace(): Pace {
     return this.#pace.current;
   }
@@ -151,6 +182,8 @@ export class Controller {
 
   /** Appends an entry to the event log of the cluster, if this control leads. */
   record(entry: LogEntry): void {
+    this.#history.onEvent();
+    if (this.#term !== undefined) this.#events.inc();
     this.#recorder.record(unixMs(), this.#current?.position ?? ORIGIN, entry);
   }
 
@@ -188,6 +221,7 @@ export class Controller {
     this.#clusterLogger.tick(performance.now(), this.#current?.moves.length ?? 0);
     if (this.#term === undefined) return this.#follow();
     const { membership, planner } = this.#term;
+    this.#history.tick(membership.edges, performance.now());
     this.#recordFreeze(membership.frozenUntilMs !== undefined);
     this.#recordPartitioned(membership.partitionedEdges);
     // A pause holds moves back, but an edge that is shutting down has to empty anyway.

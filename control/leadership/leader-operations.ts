@@ -12,6 +12,7 @@ import type { Controller } from './controller.js';
 import { movesInFlightMax } from './leadership-term.js';
 import type {
   Audit,
+  ClientAction,
   IntentOptions,
   LoggedEvent,
   MovesInfo,
@@ -127,6 +128,26 @@ export class LeaderOperations implements Operations {
     this.#record('confirm-lost-edges', '', by);
     term.membership.confirmLostEdges();
     return undefined;
+  }
+
+  rejectAsFollower(): Rejection | undefined {
+    return this.controller.term === undefined ? this.controller.rejectAsFollower() : undefined;
+  }
+
+  recordAction(
+    action: ClientAction,
+    clientId: string,
+    { actor, reason }: Audit,
+    detail?: string,
+  ): void {
+    this.options.log.info({ action, clientId, actor, reason, detail }, 'operator action');
+    const entry = { type: 'operator', action, edgeId: '', clientId, actor, reason } as const;
+    this.controller.record(detail === undefined ? entry : { ...entry, detail });
+  }
+
+  recordDisconnected(clients: number, state: string): void {
+    this.options.log.info({ clients, state }, 'disconnect ended');
+    this.controller.record({ type: 'clients-disconnected', clients, reason: state });
   }
 
   eventsAfter(after: number): readonly LoggedEvent[] {

@@ -87,6 +87,12 @@ export type LogEntry =
       readonly messageId: string;
       readonly reason: string;
     }
+  /** A disconnect of many clients has ended; `reason` is its state. */
+  | {
+      readonly type: 'clients-disconnected';
+      readonly clients: number;
+      readonly reason: string;
+    }
   /** A report of the edge is implausible: it is alive, but its load is unknown. */
   | { readonly type: 'report-rejected'; readonly edgeId: string; readonly reason: string }
   | Change
@@ -103,10 +109,26 @@ export interface OperatorEntry extends Audit {
     | 'drain'
     | 'undrain'
     | 'cordon'
-    | 'confirm-lost-edges';
-  /** Empty for actions on the whole cluster. */
+    | 'confirm-lost-edges'
+    | ClientAction;
+  /** Empty for actions on the whole cluster, or on a client. */
   readonly edgeId: string;
+  /** A client or a user. */
+  readonly clientId?: string;
+  /** The request, such as a filter. */
+  readonly detail?: string;
 }
+
+/** Actions on clients; `clientId` of the entry is a client, a user, or empty for many clients. */
+export type ClientAction =
+  | 'block'
+  | 'unblock'
+  | 'revoke'
+  | 'unrevoke'
+  | 'disconnect'
+  | 'cancel-disconnect'
+  | 'push'
+  | 'read-payload';
 
 /** One entry of the event log. */
 export interface LoggedEvent {
@@ -137,6 +159,12 @@ export interface Operations {
   ): Rejection | undefined;
   /** Ends a freeze: the edges that have vanished are lost. */
   confirmLostEdges(by: Audit): Rejection | undefined;
+  /** Why this control may not act for operators; undefined: it leads. */
+  rejectAsFollower(): Rejection | undefined;
+  /** Appends an action on clients to the event log. */
+  recordAction(action: ClientAction, clientId: string, by: Audit, detail?: string): void;
+  /** Appends the end of a disconnect by a filter to the event log. */
+  recordDisconnected(clients: number, state: string): void;
   /** The events with an id above `after`, oldest first; the last ones of each kind are kept. */
   eventsAfter(after: number): readonly LoggedEvent[];
   /** Calls `onEvent` for every later event. Returns the function that ends it. */

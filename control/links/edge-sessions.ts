@@ -6,12 +6,14 @@
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { parseHostPort } from '../../common/net/host-port.js';
+import { areSettingDigests } from '../../common/process/agreed-settings.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toServiceError } from '../../common/process/grpc/calls.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { ORIGIN, type Position } from '../../common/wire/position.js';
 import type {
+  Build,
   EdgeSessionServiceServer,
   Hello,
   SessionRequest,
@@ -27,6 +29,7 @@ import { findReportProblem, type ShardReport } from '../placement/load-report.js
 import { AssignmentStream } from './assignment-stream.js';
 import type { AssignmentUpdates } from './assignment-updates.js';
 import { ClientEvents, type ClientReport, readClientReport } from './client-reports.js';
+import type { ClientScans } from './client-scans.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -37,8 +40,9 @@ const ID = /^[A-Za-z0-9._-]{1,128}$/;
 const POSITION_PART_MAX = 2 ** 48;
 
 export interface EdgeSessionsOptions {
-  readonly controller: Pick<Controller, 'watch' | 'openSession' | 'paceOf' | 'record'>;
+  readonly controller: Pick<Controller, 'watch' | 'openSession' | 'paceOf' | 'record' | 'ledger'>;
   readonly updates: AssignmentUpdates;
+  readonly scans: Pick<ClientScans, 'open' | 'onResult'>;
   readonly shardCount: number;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -47,6 +51,7 @@ export interface EdgeSessionsOptions {
 export function createEdgeSessionService({
   controller,
   updates,
+  scans,
   shardCount,
   log,
   metrics,
@@ -54,6 +59,7 @@ export function createEdgeSessionService({
   const context = {
     controller,
     updates,
+    scans,
     clientEvents: new ClientEvents(),
     shardCount,
     log,
@@ -75,12 +81,14 @@ class EdgeSession {
   #session: Session | undefined;
   #assignments: AssignmentStream | undefined;
   #pacing: NodeJS.Timeout | undefined;
+  #closeScans = () => {};
   /** The pace that was last sent. */
   #pace: EdgePace = { perSecond: 0, drainUntilMs: undefined };
   #capacity = 0;
   /** Whether the last report was implausible. */
   #wasImplausible = false;
   #edgeId = '';
+  #incarnation = '';
   readonly #helloTimer: NodeJS.Timeout;
   #log: Logger;
 
@@ -108,6 +116,8 @@ class EdgeSession {
       this.#session.report(this.#readStats(body.value));
     } else if (body?.$case === 'resendAssignment') {
       this.#assignments?.resend();
+    } else if (body?.$case === 'clientScanResult') {
+      this.context.scans.onResult(this.#edgeId, body.value);
     } else {
       this.#end(rejection('REQUEST_MALFORMED', 'messages after the hello must be stats'));
     }
@@ -117,8 +127,17 @@ class EdgeSession {
     clearTimeout(this.#helloTimer);
     const { controller, shardCount } = this.context;
     const have = hello.have ?? ORIGIN;
-    const { edgeId: id, incarnation, advertisedUrl, frontAddress, capacity, zone } = hello;
-    const edge = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
+    const {
+      edgeId: id,
+      incarnation,
+      advertisedUrl,
+      frontAddress,
+      capacity,
+      zone,
+      build,
+      settings,
+    } = hello;
+    const edge = { id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings };
     const opened =
       rejectHello(hello, have, shardCount) ??
       controller.openSession(edge, have, (reason) => this.#end(reason));
@@ -131,6 +150,7 @@ class EdgeSession {
     }
     this.#session = opened;
     this.#edgeId = id;
+    this.#incarnation = incarnation;
     this.#capacity = capacity;
     this.#log = this.#log.child({ edgeId: id, incarnation });
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
@@ -139,13 +159,18 @@ class EdgeSession {
     this.#assignments = new AssignmentStream(controller, this.context.updates, {
       have,
       acceptsDeltas: hello.acceptsDeltas,
-      write: (update, onSent) => this.call.write({ ...update, pace: undefined }, onSent),
+      write: (update, onSent) =>
+        this.call.write({ ...update, pace: undefined, clientScan: undefined }, onSent),
+    });
+    this.#closeScans = this.context.scans.open(id, (clientScan) => {
+      this.call.write({ assignment: undefined, pace: undefined, delta: undefined, clientScan });
     });
     this.#pacing = setInterval(() => this.#sendPace(), PACE_INTERVAL_MS);
   }
 
   #stopSending(): void {
     this.#assignments?.stop();
+    this.#closeScans();
     clearInterval(this.#pacing);
   }
 
@@ -165,8 +190,11 @@ class EdgeSession {
       }
     }
     this.#wasImplausible = problem !== undefined;
+    const { confirmed, confirmationLatencies } = stats;
+    const nowMs = performance.now();
+    controller.ledger?.onEdge(this.#incarnation, confirmed, confirmationLatencies, nowMs);
     const clients = readClientReport(stats);
-    for (const event of this.context.clientEvents.read(this.#edgeId, clients, performance.now())) {
+    for (const event of this.context.clientEvents.read(this.#edgeId, clients, nowMs)) {
       controller.record(event);
     }
     return {
@@ -190,6 +218,7 @@ class EdgeSession {
       assignment: undefined,
       pace: { goawaysPerSecond: perSecond, drainRemainingMs },
       delta: undefined,
+      clientScan: undefined,
     });
   }
 
@@ -227,6 +256,8 @@ function rejectHello(hello: Hello, have: Position, shardCount: number): Rejectio
     ],
     [hello.capacity >= 1, 'capacity must be at least 1'],
     [hello.zone === '' || ID.test(hello.zone), `zone must be empty or ${id}`],
+    [areSettingDigests(hello.settings), 'settings must be digests by name'],
+    [isBuild(hello.build), `version and commit must be empty or ${id}`],
     [
       Math.max(have.incarnation, have.epoch) <= POSITION_PART_MAX,
       `have must not exceed ${POSITION_PART_MAX}`,
@@ -241,6 +272,10 @@ function isOrigin(text: string): boolean {
   return /^https?:\/\/[^\s/?#@]+$/.test(text) && URL.canParse(text);
 }
 
+function isBuild(build: Build | undefined): boolean {
+  return [build?.version ?? '', build?.commit ?? ''].every((text) => text === '' || ID.test(text));
+}
+
 /** Field by field: copies of whole messages were a tenth of the cost of a report. */
 function countsOf(
   stats: Stats,
@@ -249,6 +284,7 @@ function countsOf(
 ): EdgeCounts {
   return {
     connections: stats.connections,
+    connectionsOpened: stats.connectionsOpened,
     guests: stats.guests,
     shardsSubscribed: stats.shardsSubscribed,
     ready: stats.ready,

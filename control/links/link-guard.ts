@@ -5,7 +5,7 @@
  */
 import type { handleUnaryCall, ServerUnaryCall, ServiceError } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
-import { certificateNames } from '../../common/auth/certificate-names.js';
+import { certificateNames } from '../../common/auth/certificates.js';
 import type { LinkPeers } from '../../common/auth/peer-settings.js';
 import { bearerOf, findToken, hashToken } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';

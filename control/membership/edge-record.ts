@@ -1,6 +1,8 @@
 /** Records of edges, as membership keeps them. */
 import type { EdgeIdentity } from '../../common/cluster/assignment.js';
-import type { Stats } from '../../proto/gen/longline/v1/edge_session.js';
+import type { SettingDigests } from '../../common/process/agreed-settings.js';
+import type { Build, Stats } from '../../proto/gen/longline/v1/edge_session.js';
+import type { ShardReport } from '../placement/load-report.js';
 
 export type EdgeState =
   /** Entered by a hello. `session` is open; every report renews the lease. */
@@ -22,6 +24,7 @@ export type EdgeState =
     };
 
 type OptionalCount =
+  | 'connectionsOpened'
   | 'memory'
   | 'goawaysPending'
   | 'handshakesPending'
@@ -40,8 +43,8 @@ type OptionalCount =
 export interface EdgeCounts
   extends Readonly<Pick<Stats, 'connections' | 'guests' | 'shardsSubscribed' | 'ready'>>,
     Readonly<Partial<Pick<Stats, OptionalCount>>> {
-  /** Connections per shard, only shards with at least one. */
-  readonly shards: readonly { readonly shard: number; readonly connections: number }[];
+  /** Only shards with at least one connection. */
+  readonly shards: readonly ShardReport[];
 }
 
 /** An edge as it describes itself in its hello. */
@@ -50,6 +53,10 @@ export interface HelloEdge extends EdgeIdentity {
   readonly capacity: number;
   /** Empty: none. */
   readonly zone: string;
+  /** Undefined: an older version. */
+  readonly build?: Build | undefined;
+  /** Digests of settings; an older version has none. */
+  readonly settings?: SettingDigests | undefined;
 }
 
 export interface EdgeRecord extends EdgeIdentity {
@@ -57,6 +64,9 @@ export interface EdgeRecord extends EdgeIdentity {
   /** Undefined until the edge says hello to this control: the assignment does not contain it. */
   readonly capacity: number | undefined;
   readonly zone: string;
+  /** Undefined: it has not said. */
+  readonly build?: Build | undefined;
+  readonly settings?: SettingDigests | undefined;
   /** Undefined: unknown, which is not zero. */
   readonly counts: EdgeCounts | undefined;
   /** Time of the last hello or report. */

@@ -8,7 +8,8 @@
  * device port is proven to be closed (`port-probes.ts`): then its process is gone, and its
  * shards are placed at once. No change is acted on
  * - before the stored assignment has been read,
- * - during the initial delay (`initial-delay.ts`),
+ * - during the initial delay (`join-delay.ts`),
+ * - for a second after the last one, if edges have only joined,
  * - while an edge is suspect, unless that has lasted longer than a lease or the change is such a
  *   proof,
  * - while no edge has a session,
@@ -39,8 +40,8 @@ import {
   isMember,
 } from './edge-record.js';
 import { Freeze, type Presence } from './freeze.js';
-import { InitialDelay } from './initial-delay.js';
-import { type DeliveryReport, HEALTHY, PartitionedEdges } from './partitioned-edges.js';
+import { JoinDelay } from './join-delay.js';
+import { deliveryOf, HEALTHY, PartitionedEdges } from './partitioned-edges.js';
 import { PortProbes, type Probe } from './port-probes.js';
 
 export type MembershipEvent =
@@ -95,7 +96,6 @@ const REPORT_MISSED_MS = 3_000;
 /** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
 
-const HEALTHY_WITH_ROUTERS: DeliveryReport = { ...HEALTHY, seesRouters: true };
 const PRESENT: Presence = { vanishedAtMs: undefined };
 
 type SuspectState = Extract<EdgeRecord['state'], { type: 'suspect' }>;
@@ -107,6 +107,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #changedAtMs: number | undefined;
   /** The change must not wait for suspect edges. */
   #isUrgent = false;
+  /** An edge is dead since the last replan: its shards have no owner. */
+  #hasLost = false;
   #isRestored = false;
   /** All edges have to be evaluated, at any time. */
   #hasChanged = true;
@@ -118,7 +120,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   /** The ids of all edges, sorted; undefined: to be computed. */
   #ids: readonly string[] | undefined;
   #newestSeen = ORIGIN;
-  readonly #initialDelay = new InitialDelay();
+  readonly #joinDelay = new JoinDelay();
   readonly #freeze: Freeze;
   readonly #probes = new PortProbes();
   readonly #partitionedEdges: PartitionedEdges;
@@ -191,6 +193,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     if (this.#mayReplan(nowMs)) {
       this.#changedAtMs = undefined;
       this.#isUrgent = false;
+      this.#hasLost = false;
+      this.#joinDelay.onReplan(nowMs);
       actions.push({ type: 'replan' });
     }
     this.#hasChanged = false;
@@ -237,10 +241,13 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       case 'confirm-lost-edges':
         if (this.#freeze.endsAtMs !== undefined) this.#onLostEdgesConfirmed(nowMs);
         break;
-      case 'probed':
+      case 'probed': {
+        const wasClosed = this.#probes.isClosed(event.edgeId);
         this.#probes.onResult(nowMs, event, event.isClosed);
-        if (this.#probes.isClosed(event.edgeId)) this.#hasChanged = true;
+        // In a freeze, all edges may be probed for long: only the proof is news.
+        if (!wasClosed && this.#probes.isClosed(event.edgeId)) this.#hasChanged = true;
         break;
+      }
       case 'closed-port-reported':
         this.#onClosedPortReported(nowMs, event, actions);
         break;
@@ -323,7 +330,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       actions.push({ type: 'end', session: known.state.session, reason });
     }
     if (comparePositions(have, this.#newestSeen) > 0) this.#newestSeen = have;
-    this.#initialDelay.onHello(nowMs);
+    this.#joinDelay.onHello(nowMs);
     const isUnchanged =
       known !== undefined &&
       known.state.type !== 'dead' &&
@@ -417,10 +424,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     counts: EdgeCounts | undefined,
   ): void {
     this.#probes.end(edge.id);
-    const { id, incarnation, advertisedUrl, frontAddress, capacity, zone } = edge;
+    const { id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings } = edge;
     const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
-    const self = { id, incarnation, advertisedUrl, frontAddress, capacity, zone };
-    this.#edges.set(id, { ...self, state, counts, heardAtMs: nowMs });
+    const described = {
+      ...{ id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings },
+    };
+    this.#edges.set(id, { ...described, state, counts, heardAtMs: nowMs });
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
@@ -438,6 +447,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#edges.set(edge.id, { ...edge, state, counts: undefined });
     this.#onChange();
     this.#changedAtMs ??= nowMs;
+    this.#hasLost = true;
   }
 
   #ofSession(edgeId: string, session: number): AliveEdge | undefined {
@@ -448,8 +458,9 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 
   #mayReplan(nowMs: number): boolean {
     if (this.#changedAtMs === undefined) return false;
-    if (!this.#isRestored || nowMs < this.#initialDelay.endsAtMs) return false;
+    if (!this.#isRestored || nowMs < this.#joinDelay.endsAtMs) return false;
     if (this.#freeze.endsAtMs !== undefined) return false;
+    if (!this.#hasLost && nowMs < this.#joinDelay.laterEndsAtMs) return false;
     const states = [...this.#edges.values()].map((record) => record.state.type);
     if (!states.includes('alive')) return false;
     if (this.#isUrgent) return true;
@@ -474,7 +485,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       }
     }
     if (this.#changedAtMs !== undefined) {
-      add(this.#initialDelay.endsAtMs);
+      add(this.#joinDelay.endsAtMs);
+      add(this.#joinDelay.laterEndsAtMs);
       add(this.#changedAtMs + this.leaseMs);
     }
     add(this.#freeze.endsAtMs ?? this.#freeze.graceEndsAtMs);
@@ -485,12 +497,4 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
 function idInUse(known: EdgeRecord, { id, incarnation }: HelloEdge): Rejection {
   const message = `edge ${id} is alive with incarnation ${known.incarnation}; incarnation ${incarnation} must use another id`;
   return rejection('EDGE_ID_IN_USE', message);
-}
-
-function deliveryOf(counts: EdgeCounts): DeliveryReport {
-  const { ready, redisUnusable = [], redisDeserted = [], routersSeen = false } = counts;
-  const isHealthy = ready && redisUnusable.length === 0 && redisDeserted.length === 0;
-  if (isHealthy) return routersSeen ? HEALTHY_WITH_ROUTERS : HEALTHY;
-  const problems = ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
-  return { problems, deserted: redisDeserted, seesRouters: routersSeen };
 }

@@ -9,6 +9,7 @@
  * would serve the clients better, so none counts as partitioned because of it, and each gets another
  * lease to recover. The same holds for "no router is here" while no edge sees a router.
  */
+import type { EdgeCounts } from './edge-record.js';
 
 /** How pushes reach an edge, as it reports that. */
 export interface DeliveryReport {
@@ -20,6 +21,7 @@ export interface DeliveryReport {
 }
 
 export const HEALTHY: DeliveryReport = { problems: [], deserted: [], seesRouters: false };
+const HEALTHY_WITH_ROUTERS: DeliveryReport = { ...HEALTHY, seesRouters: true };
 
 /** Start of the names of problems that count only while another edge sees a router. */
 const NO_ROUTER = 'no router at ';
@@ -72,4 +74,13 @@ export class PartitionedEdges {
     }
     return partitioned;
   }
+}
+
+/** The delivery that an edge reports. */
+export function deliveryOf(counts: EdgeCounts): DeliveryReport {
+  const { ready, redisUnusable = [], redisDeserted = [], routersSeen = false } = counts;
+  const isHealthy = ready && redisUnusable.length === 0 && redisDeserted.length === 0;
+  if (isHealthy) return routersSeen ? HEALTHY_WITH_ROUTERS : HEALTHY;
+  const problems = ready ? redisUnusable.map((master) => `Redis ${master}`) : ['not ready'];
+  return { problems, deserted: redisDeserted, seesRouters: routersSeen };
 }

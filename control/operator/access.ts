@@ -3,28 +3,45 @@ import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 
 /** Permission that a route requires. */
-export type Permission = 'read' | 'write';
+export type Permission = 'read' | 'write' | 'payload';
 
 /** Name of every caller where no tokens are configured. */
-const LOCAL = 'local';
+export const LOCAL = 'local';
 
 export class Access {
   /**
    * Without any token every caller may read and write.
    * @param operators tokens that may read and write
    * @param viewers tokens that may read
+   * @param payloadReaders names of tokens that may also read the payloads of stored pushes
    */
   constructor(
     readonly operators: readonly Token[],
     readonly viewers: readonly Token[],
+    readonly payloadReaders: readonly string[] = [],
   ) {}
+
+  /** No tokens are configured. */
+  get isOpen(): boolean {
+    return this.operators.length === 0 && this.viewers.length === 0;
+  }
 
   /**
    * Returns the name of the caller's token.
    * @param authorization value of the header
    */
   authorize(authorization: string | undefined, permission: Permission): string | Rejection {
-    if (this.operators.length === 0 && this.viewers.length === 0) return LOCAL;
+    const name = this.#authenticate(authorization, permission === 'write');
+    if (permission !== 'payload' || typeof name !== 'string') return name;
+    if (this.payloadReaders.includes(name)) return name;
+    return rejection(
+      'PERMISSION_DENIED',
+      `${name} may not read payloads; add the name to LONGLINE_CONTROL_PAYLOAD_READERS`,
+    );
+  }
+
+  #authenticate(authorization: string | undefined, mustWrite: boolean): string | Rejection {
+    if (this.isOpen) return LOCAL;
     const presented = bearerOf(authorization);
     if (presented === undefined) {
       return rejection('UNAUTHENTICATED', 'no token; send Authorization: Bearer <token>');
@@ -33,7 +50,7 @@ export class Access {
     const viewer = findToken(this.viewers, presented);
     if (operator !== undefined) return operator.name;
     if (viewer === undefined) return rejection('UNAUTHENTICATED', 'the token is unknown');
-    if (permission === 'read') return viewer.name;
+    if (!mustWrite) return viewer.name;
     return rejection(
       'PERMISSION_DENIED',
       `the token of ${viewer.name} can only read; use an operator's token`,

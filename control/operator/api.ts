@@ -2,6 +2,12 @@
 import type { z } from 'zod';
 import type { ErrorCode } from '../../common/process/errors.js';
 import type { Access, Permission } from './access.js';
+import type { BlocksApi } from './clients/blocks.js';
+import type { ClientLists } from './clients/client-lists.js';
+import type { Disconnects } from './clients/disconnects.js';
+import type { Inboxes } from './clients/inboxes.js';
+import type { RevocationsApi } from './clients/revocations.js';
+import type { LedgerApi } from './ledger.js';
 import type { Settings } from './operation-responses.js';
 import type { OperationsApi } from './operations.js';
 import type { OperatorQueries } from './queries.js';
@@ -11,7 +17,13 @@ export const BODY_BYTES_MAX = 4096;
 
 export interface OperatorApi {
   readonly queries: OperatorQueries;
+  readonly ledger: LedgerApi;
   readonly operations: OperationsApi;
+  readonly blocks: BlocksApi;
+  readonly revocations: RevocationsApi;
+  readonly clients: ClientLists;
+  readonly disconnects: Disconnects;
+  readonly inboxes: Inboxes;
   readonly access: Access;
   /** Settings of this control, without secrets. */
   readonly settings: Settings;
@@ -20,7 +32,7 @@ export interface OperatorApi {
 export interface Call<Body = unknown> {
   /** Path segment as received, percent-encoded; empty if the path has no parameter. */
   readonly parameter: string;
-  /** Parsed by the schema of the route. */
+  /** Parsed by the schema of the route: the body, or the query of a route with one. */
   readonly body: Body;
   readonly actor: string;
   /** Id of the newest event that the caller has; 0: none. */
@@ -43,11 +55,19 @@ interface RouteOf<Body> {
 export interface Route extends RouteOf<unknown> {
   readonly permission: Permission;
   readonly body?: z.ZodObject;
+  readonly query?: z.ZodObject;
   /** The event log: it has the parameter `after` and can be streamed. */
   readonly isLog?: boolean;
 }
 
 export function read(route: RouteOf<unknown>): Route {
+  return { ...route, permission: 'read' };
+}
+
+/** A read with parameters in its query. */
+export function query<Query extends z.ZodObject>(
+  route: RouteOf<z.infer<Query>> & { readonly query: Query },
+): Route {
   return { ...route, permission: 'read' };
 }
 
@@ -57,4 +77,15 @@ export function write<Body extends z.ZodObject>(
   return { ...route, permission: 'write' };
 }
 
-export const METHODS: Readonly<Record<Permission, 'GET' | 'POST'>> = { read: 'GET', write: 'POST' };
+/** A read that is audited, with a reason in its body. */
+export function readPayload<Body extends z.ZodObject>(
+  route: RouteOf<z.infer<Body>> & { readonly body: Body },
+): Route {
+  return { ...route, permission: 'payload' };
+}
+
+export const METHODS: Readonly<Record<Permission, 'GET' | 'POST'>> = {
+  read: 'GET',
+  write: 'POST',
+  payload: 'POST',
+};

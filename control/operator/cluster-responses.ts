@@ -53,6 +53,10 @@ export const clusterResponse = z.object({
       commit: z.string().describe('Git commit. Empty: it was not recorded at the build.'),
     })
     .describe('Build of the control that answered.'),
+  reasons: z.array(z.string()).describe('What does not work at that control, as in its /readyz.'),
+  redisMasters: z
+    .array(z.object({ address: z.string(), delivers: z.boolean() }))
+    .describe('Delivers: a message of that control returned through the master in the last 3 s.'),
 });
 
 const edge = z.object({
@@ -73,6 +77,17 @@ const edge = z.object({
   guests: count.nullable(),
   ready: z.boolean().nullable().describe('Result of the readiness check of the edge.'),
   reasons: z.array(z.string()).describe('What does not work on the edge, as in its /readyz.'),
+  zone: z.string().describe('Failure domain. Empty: none.'),
+  eventLoopLagMs: z
+    .number()
+    .nullable()
+    .describe('99th percentile of the lag of its event loop since the report before.'),
+  memoryBytes: count.nullable().describe('Resident memory of its process.'),
+  version: z.string().nullable().describe('Version of Longline. Null: it has not said.'),
+  commit: z
+    .string()
+    .nullable()
+    .describe('Git commit of its build. Null: it has not said, or it was not recorded.'),
   lastReportAtMs: count.nullable().describe('Unix time in milliseconds, by the clock of control.'),
   lastReportAgeMs: count.nullable().describe('Milliseconds since the last report.'),
 });
@@ -116,6 +131,17 @@ export const shardsResponse = z.object({
   ),
 });
 
+export const shardMapResponse = z
+  .object({
+    edges: z.array(z.string()).describe('Edges of the assignment.'),
+    owners: z.array(z.int().min(-1)).describe('Index in `edges`. -1: no owner.'),
+    connections: z.array(count.nullable()).describe('Null: the owner does not report.'),
+    pushesPerSecond: z
+      .array(z.number().min(0).nullable())
+      .describe('Pushes written to devices, smoothed over about a minute. Null: as above.'),
+  })
+  .describe('One entry per shard in each list but `edges`.');
+
 const messageId = z.string().nullable();
 
 const inbox = z.object({
@@ -141,11 +167,15 @@ export const clientResponse = z.object({
   ownerUrl: z.string().nullable(),
   connections: z.array(
     z.object({
+      clientId: z.string(),
       edgeId: z.string(),
       connectedAtMs: count.describe('Unix time in milliseconds, by the clock of the edge.'),
       connectedForMs: count.describe('Milliseconds since the client connected.'),
       protocol: z.string(),
       remoteAddress: z.string(),
+      labels: z
+        .string()
+        .describe('Such as `app=ios,version=5.2`. Empty: none, or the edge does not know them.'),
       guest: z.boolean().describe('True: the edge does not own the shard of the client.'),
       guestReason: z
         .enum(Object.keys(GUEST_REASONS) as GuestReason[])
@@ -178,6 +208,76 @@ export const clientResponse = z.object({
   move: move.nullable().describe('Move of the shard in progress, if there is one.'),
 });
 
+const build = {
+  version: z.string().describe('Version of Longline. Empty: not known.'),
+  commit: z.string().describe('Git commit of its build. Empty: not known.'),
+};
+
+export const membersResponse = z.object({
+  controls: z.array(
+    z.object({
+      id: z.string(),
+      url: z.string().describe('URL of its operator API.'),
+      leads: z.boolean(),
+      ...build,
+      node: z.string().describe('Release of Node.js.'),
+      silent: z.boolean().describe('True: it has not noted itself in Redis for 15 s.'),
+      lastNoteAgeMs: count.describe('Milliseconds since then. After a minute it is forgotten.'),
+    }),
+  ),
+  routers: z
+    .array(z.object({ id: z.string(), ...build, lastReportAgeMs: count }))
+    .describe('Routers that report to the leader.'),
+  builds: count.describe('Pairs of version and commit among all processes, edges included.'),
+  settings: z
+    .array(
+      z.object({
+        name: z.string(),
+        groups: z
+          .array(z.object({ processes: count, ids: z.array(z.string()).describe('Up to ten.') }))
+          .describe('Processes with the same value, the largest group first.'),
+      }),
+    )
+    .describe(
+      'Settings that are not alike in all processes. Their values are not known to control.',
+    ),
+});
+
+const perSecond = z.array(z.number().min(0));
+
+export const historyResponse = z
+  .object({
+    intervalMs: count.describe('Milliseconds between points.'),
+    atMs: z.array(count).describe('Unix times in milliseconds, ascending.'),
+    connections: z.array(count),
+    connectsPerSecond: perSecond,
+    eventsPerSecond: perSecond.describe('Events of the log.'),
+    pushesPerSecond: z
+      .record(z.string(), perSecond)
+      .describe('By verdict; only verdicts that occurred.'),
+    p50Ms: z
+      .array(z.number().nullable())
+      .describe('Median time from a push to its verdict. Null: there was no push.'),
+    p99Ms: z.array(z.number().nullable()).describe('99th percentile of the same.'),
+    routers: z
+      .array(z.object({ id: z.string(), lastReportAgeMs: count }))
+      .describe('Routers that report.'),
+  })
+  .describe(
+    'One entry per point in each list: the last 15 minutes, or the time since this control leads.',
+  );
+
+export type MembersResponse = z.infer<typeof membersResponse>;
+export type HistoryResponse = z.infer<typeof historyResponse>;
+export const userResponse = z.object({
+  user: z.string(),
+  devices: z
+    .array(clientResponse)
+    .describe('Its devices; the client of this name if the user has none.'),
+  more: z.boolean().describe('True: the user has more devices than are listed.'),
+});
+
+export type UserResponse = z.infer<typeof userResponse>;
 export type InboxResponse = z.infer<typeof inbox>;
 export type ClusterResponse = z.infer<typeof clusterResponse>;
 export type EdgeInfo = z.infer<typeof edge>;
@@ -186,4 +286,5 @@ export type EdgeResponse = z.infer<typeof edgeResponse>;
 export type MemoryCost = z.infer<typeof memoryCost>;
 export type MemoryResponse = z.infer<typeof memoryResponse>;
 export type ShardsResponse = z.infer<typeof shardsResponse>;
+export type ShardMapResponse = z.infer<typeof shardMapResponse>;
 export type ClientResponse = z.infer<typeof clientResponse>;

@@ -1,5 +1,6 @@
 /** The operator API over gRPC: the same responses as over HTTP, as protobuf messages. */
-import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall } from '@grpc/grpc-js';
+import type { handleServerStreamingCall } from '@grpc/grpc-js';
+import { parseBody } from '../../common/http/parse-body.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { answerByMs, authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';
 import type {
@@ -7,20 +8,21 @@ import type {
   WatchEventsRequest,
   WatchEventsResponse,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { Permission } from './access.js';
 import type { OperatorApi } from './api.js';
+import { createClientMethods } from './clients/grpc-methods.js';
+import { unaryOf } from './grpc-calls.js';
 import {
+  clientToWire,
   edgeToWire,
   eventToWire,
   INTENTS,
-  inboxToWire,
   intentOf,
   movesToWire,
-  moveToWire,
   planToWire,
 } from './grpc-wire.js';
 import type { SimpleOperation } from './operations.js';
-import { cordonBody, drainBody, parseBody, reasonBody, rebalanceBody } from './request-bodies.js';
+import { cordonBody, drainBody, reasonBody, rebalanceBody } from './request-bodies.js';
+import { slowPushesQuery } from './slow-pushes.js';
 
 /** More than all stored events, so that only a client that does not read reaches it. */
 const EVENTS_BUFFERED_MAX = 8192;
@@ -41,6 +43,10 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
       return { ...cluster, leader: cluster.leader ?? '' };
     }),
     listEdges: read(() => ({ edges: queries.edges().edges.map(edgeToWire) })),
+    listSlowPushes: read(({ limit }) => {
+      const query = parseBody(slowPushesQuery, limit > 0 ? { limit } : {});
+      return 'code' in query ? query : { pushes: queries.slowPushes(query.parsed.limit) };
+    }),
     getEdge: read(({ edgeId }) => {
       const response = queries.edge(edgeId);
       return 'code' in response
@@ -57,15 +63,12 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
     })),
     locateClient: read(async ({ clientId }, _actor, call) => {
       const response = await queries.client(clientId, answerByMs(call));
+      return 'code' in response ? response : clientToWire(response);
+    }),
+    locateUser: read(async ({ user }, _actor, call) => {
+      const response = await queries.user(user, answerByMs(call));
       if ('code' in response) return response;
-      const { owner, ownerUrl, move, inbox } = response;
-      return {
-        ...response,
-        owner: owner ?? '',
-        ownerUrl: ownerUrl ?? '',
-        move: move === null ? undefined : moveToWire(move),
-        inbox: inbox === null ? undefined : inboxToWire(inbox),
-      };
+      return { devices: response.devices.map(clientToWire), more: response.more };
     }),
     getMoves: read(() => wrap('moves', movesToWire, operations.moves())),
     planRebalance: read(() => wrap('plan', planToWire, operations.plan())),
@@ -92,24 +95,9 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
       const response = operations.setIntent(edgeId, intent, body.parsed, actor);
       return 'code' in response ? response : { edgeId, intent: INTENTS[intent] };
     }),
+    ...createClientMethods(api, read, write),
     watchEvents: watchEvents(api),
   };
-}
-
-function unaryOf({ access }: OperatorApi, permission: Permission) {
-  return <Request, Response extends object>(
-    respond: (
-      request: Request,
-      actor: string,
-      call: ServerUnaryCall<Request, Response>,
-    ) => Response | Rejection | Promise<Response | Rejection>,
-  ): handleUnaryCall<Request, Response> =>
-    async (call, callback) => {
-      const actor = access.authorize(authorizationOf(call.metadata), permission);
-      const result = typeof actor === 'string' ? await respond(call.request, actor, call) : actor;
-      if ('code' in result) callback(toServiceError(result));
-      else callback(null, result);
-    };
 }
 
 function watchEvents(

@@ -10,10 +10,11 @@ import {
   EdgeState,
   type Event,
   type Inbox,
+  type LocateClientResponse,
   type Moves,
   type RebalancePlan,
 } from '../../proto/gen/longline/v1/operator.js';
-import type { EdgeInfo, InboxResponse } from './cluster-responses.js';
+import type { ClientResponse, EdgeInfo, InboxResponse } from './cluster-responses.js';
 import type { EventInfo, MovesResponse, PlanResponse } from './operation-responses.js';
 
 const STATES = {
@@ -51,10 +52,14 @@ export function edgeToWire(edge: EdgeInfo): Edge {
     ready: edge.ready ?? false,
     lastReportAtMs: edge.lastReportAtMs ?? 0,
     lastReportAgeMs: edge.lastReportAgeMs ?? undefined,
+    eventLoopLagMs: edge.eventLoopLagMs ?? undefined,
+    memoryBytes: edge.memoryBytes ?? undefined,
+    version: edge.version ?? '',
+    commit: edge.commit ?? '',
   };
 }
 
-export function inboxToWire(inbox: InboxResponse): Inbox {
+function inboxToWire(inbox: InboxResponse): Inbox {
   return {
     count: inbox.count,
     bytes: inbox.bytes,
@@ -68,7 +73,18 @@ export function inboxToWire(inbox: InboxResponse): Inbox {
   };
 }
 
-export function moveToWire({ shard, from, to, phase }: Move): WireMove {
+export function clientToWire(client: ClientResponse): LocateClientResponse {
+  const { owner, ownerUrl, move, inbox } = client;
+  return {
+    ...client,
+    owner: owner ?? '',
+    ownerUrl: ownerUrl ?? '',
+    move: move === null ? undefined : moveToWire(move),
+    inbox: inbox === null ? undefined : inboxToWire(inbox),
+  };
+}
+
+function moveToWire({ shard, from, to, phase }: Move): WireMove {
   return { shard, from, to, phase: PHASES[phase] };
 }
 
@@ -103,7 +119,7 @@ export function planToWire({ maxOverMean, ...plan }: PlanResponse): RebalancePla
 
 export function eventToWire({ intent, ...event }: EventInfo): Event {
   const { edgeId = '', from = '', to = '', action = '', actor = '', reason = '' } = event;
-  const { controlId = '', clientId = '', messageId = '' } = event;
-  const texts = { edgeId, from, to, action, actor, reason, controlId, clientId, messageId };
+  const { controlId = '', clientId = '', messageId = '', detail = '' } = event;
+  const texts = { edgeId, from, to, action, actor, reason, controlId, clientId, messageId, detail };
   return { ...event, ...texts, intent: intent && INTENTS[intent] };
 }

@@ -102,6 +102,8 @@ export const EVENT_TYPES: Readonly<Record<LogEntry['type'], string>> = {
   'balancing-started': 'balancing started; it continues under any leader',
   'balancing-finished': 'the edges are balanced, or an operator aborted balancing',
   operator: 'an operator performed an action',
+  'clients-disconnected':
+    'a disconnect by a filter ended after `clients` clients; `reason` is finished, cancelled or interrupted',
   'leader-changed': 'another control leads',
   frozen: 'most edges vanished at once; nothing is decided until they return or are confirmed lost',
   unfrozen: 'decisions resume',
@@ -137,11 +139,22 @@ const event = z
     controlId: z.string().optional(),
     clientId: z.string().optional(),
     messageId: z.string().optional(),
+    clients: count.optional().describe('Number of clients.'),
+    detail: z.string().optional().describe('What an operator asked for, such as a filter.'),
     ends: count.optional().describe('Connections of the client that ended in the last minute.'),
   })
   .describe('The type determines which of the fields from edgeId on are present.');
 
 export const eventsResponse = z.object({ events: z.array(event).describe('Oldest first.') });
+
+export const blockResponse = z.object({
+  name: z.string().describe('A clientId or a user.'),
+  remainingMs: count.describe('Milliseconds for which it may not connect.'),
+});
+
+export const blocksResponse = z.object({ blocks: z.array(blockResponse).describe('By name.') });
+
+export const unblockResponse = z.object({ name: z.string(), wasBlocked: z.boolean() });
 
 const setting = z.union([z.string(), z.number(), z.array(z.string())]);
 
@@ -151,6 +164,8 @@ export const settingsResponse = z.object({
 
 export type MovesResponse = z.infer<typeof movesResponse>;
 export type PlanResponse = z.infer<typeof planResponse>;
+export type BlocksResponse = z.infer<typeof blocksResponse>;
+export type UnblockResponse = z.infer<typeof unblockResponse>;
 export type EventInfo = z.infer<typeof event>;
 export type Setting = z.infer<typeof setting>;
 export type Settings = Readonly<Record<string, Setting>>;

@@ -10,8 +10,11 @@ import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { buildInfo } from '../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toUnixMs } from '../../common/process/time/clock.js';
-import { rejectClientId } from '../../common/wire/client-id.js';
+import { rejectClientId, rejectUser } from '../../common/wire/client-id.js';
 import { ORIGIN } from '../../common/wire/position.js';
+import { type LoadHistory, POINT_MS } from '../leadership/load-history.js';
+import { countBuilds, differingSettings, membersOf } from '../leadership/members.js';
+import { isSilent, type Replica } from '../leadership/replicas.js';
 import type { EdgeRecord } from '../membership/edge-record.js';
 import { guestReason } from '../membership/guest-reason.js';
 import type {
@@ -20,11 +23,21 @@ import type {
   EdgeInfo,
   EdgeResponse,
   EdgesResponse,
+  HistoryResponse,
   InboxResponse,
+  MembersResponse,
   MemoryResponse,
+  ShardMapResponse,
   ShardsResponse,
+  UserResponse,
 } from './cluster-responses.js';
-import { memoryCosts } from './memory-costs.js';
+import { memoryCosts, residentBytes } from './memory-costs.js';
+import { slowestPushes } from './slow-pushes.js';
+
+/** Devices of a user that one answer describes; each costs a query of the edges. */
+const DEVICES_MAX = 100;
+/** Processes of one value that an answer names. */
+const NAMED_MAX = 10;
 
 export interface Snapshot {
   readonly assignment: Assignment | undefined;
@@ -32,6 +45,10 @@ export interface Snapshot {
   readonly edges: readonly EdgeRecord[];
   /** Id of the leading control. Undefined: unknown. */
   readonly leader?: string | undefined;
+  /** Health of this control. */
+  readonly health?: () => Pick<ClusterResponse, 'reasons' | 'redisMasters'>;
+  readonly history?: Pick<LoadHistory, 'points' | 'routers'>;
+  readonly controls?: readonly Replica[];
 }
 
 export type Presence = Omit<ClientResponse['connections'][number], 'guestReason'>;
@@ -43,6 +60,8 @@ export interface ClientSources {
     clientId: string,
     leftMs: number,
   ): Promise<{ connections: readonly Presence[]; complete: boolean } | Rejection>;
+  /** ClientIds of up to `countMax` devices of a user. Undefined: Redis does not answer. */
+  devicesOf(channel: string, user: string, countMax: number): Promise<string[] | undefined>;
   /** Undefined: Redis does not answer. */
   summarizeInbox(channel: string, clientId: string): Promise<InboxSummary | undefined>;
   /** Milliseconds since the edge got the shard by a move. Undefined: unknown. */
@@ -61,9 +80,11 @@ export class OperatorQueries {
   }
 
   cluster(): ClusterResponse {
-    const { assignment, edges, leader } = this.snapshot();
+    const { assignment, edges, leader, health } = this.snapshot();
+    const { reasons = [], redisMasters = [] } = health?.() ?? {};
     const alive = edges.filter((edge) => edge.state.type === 'alive');
-    const shares = alive.map((edge) => countShards(assignment, edge.id));
+    const assigned = assignedEdges(assignment);
+    const shares = alive.map(({ id }) => assigned.get(id)?.shardsOwned ?? 0);
     const mean = sum(shares) / shares.length;
     return {
       position: assignment?.position ?? ORIGIN,
@@ -76,12 +97,71 @@ export class OperatorQueries {
       shardsMaxOverMean: mean > 0 ? Math.max(...shares) / mean : 0,
       leader: leader ?? null,
       build: buildInfo,
+      reasons,
+      redisMasters,
+    };
+  }
+
+  history(): HistoryResponse {
+    const { points = [], routers = [] } = this.snapshot().history ?? {};
+    const verdicts = new Set(points.flatMap((point) => Object.keys(point.pushesPerSecond)));
+    return {
+      intervalMs: POINT_MS,
+      atMs: points.map(({ atMs }) => toUnixMs(atMs)),
+      connections: points.map(({ connections }) => connections),
+      connectsPerSecond: points.map(({ connectsPerSecond }) => rounded(connectsPerSecond)),
+      eventsPerSecond: points.map(({ eventsPerSecond }) => rounded(eventsPerSecond)),
+      pushesPerSecond: Object.fromEntries(
+        [...verdicts]
+          .sort()
+          .map((name) => [name, points.map((point) => rounded(point.pushesPerSecond[name] ?? 0))]),
+      ),
+      p50Ms: points.map(({ p50 }) => (p50 === undefined ? null : rounded(1_000 * p50))),
+      p99Ms: points.map(({ p99 }) => (p99 === undefined ? null : rounded(1_000 * p99))),
+      routers: routers.map(({ load, heardAtMs }) => ({
+        id: load.routerId,
+        lastReportAgeMs: Math.round(performance.now() - heardAtMs),
+      })),
+    };
+  }
+
+  /** The slowest pushes of the last minute, the slowest first. */
+  slowPushes(limit: number) {
+    const { routers = [] } = this.snapshot().history ?? {};
+    return slowestPushes(routers, limit, performance.now());
+  }
+
+  members(): MembersResponse {
+    const { edges, leader, history, controls = [] } = this.snapshot();
+    const routers = history?.routers ?? [];
+    const members = membersOf({ edges, routers, controls });
+    return {
+      controls: controls.map((control) => ({
+        id: control.id,
+        url: control.url,
+        leads: control.id === leader,
+        version: control.version,
+        commit: control.commit,
+        node: control.node,
+        silent: isSilent(control),
+        lastNoteAgeMs: Math.round(performance.now() - control.heardAtMs),
+      })),
+      routers: routers.map(({ load: { routerId: id, version, commit }, heardAtMs }) => ({
+        ...{ id, version, commit },
+        lastReportAgeMs: Math.round(performance.now() - heardAtMs),
+      })),
+      builds: countBuilds(members),
+      settings: differingSettings(members).map(({ name, groups }) => ({
+        name,
+        groups: groups.map((ids) => ({ processes: ids.length, ids: ids.slice(0, NAMED_MAX) })),
+      })),
     };
   }
 
   edges(): EdgesResponse {
     const { assignment, edges } = this.snapshot();
-    return { edges: edges.map((edge) => describe(edge, assignment)) };
+    const assigned = assignedEdges(assignment);
+    return { edges: edges.map((edge) => describe(edge, assigned.get(edge.id))) };
   }
 
   edge(id: string): EdgeResponse | Rejection {
@@ -89,7 +169,7 @@ export class OperatorQueries {
     const found = edges.find((edge) => edge.id === id);
     if (found === undefined) return rejection('NOT_FOUND', `edge ${id} is unknown`);
     return {
-      edge: describe(found, assignment),
+      edge: describe(found, assignedEdges(assignment).get(id)),
       shards: assignment === undefined ? [] : shardsOf(assignment, id),
     };
   }
@@ -106,22 +186,53 @@ export class OperatorQueries {
   }
 
   shards(): ShardsResponse {
-    const { assignment, edges } = this.snapshot();
-    const connections = connectionsByShard(edges, this.shardCount);
-    const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
+    const { edges, owners, connections } = this.shardMap();
     return {
-      shards: Array.from({ length: this.shardCount }, (_, shard) => {
-        const owner = assignment && ownerOf(assignment, shard)?.id;
-        const isKnown = owner !== undefined && counted.has(owner);
-        return {
-          shard,
-          tag: this.names.tagOf(shard),
-          channel: this.names.channelOf(shard),
-          owner: owner ?? null,
-          connections: isKnown ? connections[shard]! : null,
-        };
-      }),
+      shards: owners.map((owner, shard) => ({
+        shard,
+        tag: this.names.tagOf(shard),
+        channel: this.names.channelOf(shard),
+        owner: edges[owner] ?? null,
+        connections: connections[shard]!,
+      })),
     };
+  }
+
+  shardMap(): ShardMapResponse {
+    const { assignment, edges } = this.snapshot();
+    const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
+    const ids = assignment?.edges.map(({ id }) => id) ?? [];
+    const owners = Array.from({ length: this.shardCount }, (_, shard) => {
+      const owner = assignment?.owners[shard] ?? NO_OWNER;
+      return owner === NO_OWNER ? -1 : owner;
+    });
+    const isKnown = ids.map((id) => counted.has(id));
+    const ofKnown = (values: readonly number[]) =>
+      values.map((value, shard) => (isKnown[owners[shard]!] ? value : null));
+    const { connections, pushesPerSecond } = loadsByShard(edges, this.shardCount);
+    return {
+      edges: ids,
+      owners,
+      connections: ofKnown(connections),
+      pushesPerSecond: ofKnown(pushesPerSecond.map(rounded)),
+    };
+  }
+
+  /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
+  async user(
+    user: string,
+    answerByMs = Number.POSITIVE_INFINITY,
+  ): Promise<UserResponse | Rejection> {
+    const rejected = rejectUser(user);
+    if (rejected !== undefined) return rejected;
+    const channel = this.names.channelOf(shardOf(user, this.shardCount));
+    const found = await this.sources.devicesOf(channel, user, DEVICES_MAX + 1);
+    if (found === undefined) return rejection('REDIS_UNAVAILABLE', 'Redis did not answer');
+    const clientIds = found.length === 0 ? [user] : found.slice(0, DEVICES_MAX);
+    const answers = await Promise.all(clientIds.map((id) => this.client(id, answerByMs)));
+    const failed = answers.find((answer): answer is Rejection => 'code' in answer);
+    if (failed !== undefined) return failed;
+    return { user, devices: answers as ClientResponse[], more: found.length > DEVICES_MAX };
   }
 
   /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
@@ -184,37 +295,57 @@ function describeInbox({ oldest, ttlMs, ...inbox }: InboxSummary): InboxResponse
   };
 }
 
-function describe(edge: EdgeRecord, assignment: Assignment | undefined): EdgeInfo {
-  const { counts, heardAtMs } = edge;
+type Assigned = Pick<EdgeInfo, 'intent' | 'shardsOwned'>;
+
+function describe(edge: EdgeRecord, assigned: Assigned | undefined): EdgeInfo {
+  const { counts, heardAtMs, build } = edge;
   return {
     id: edge.id,
     incarnation: edge.incarnation,
     advertisedUrl: edge.advertisedUrl,
     state: edge.state.type,
-    intent: assignment?.edges.find(({ id }) => id === edge.id)?.intent ?? null,
+    intent: assigned?.intent ?? null,
     capacity: edge.capacity ?? null,
-    shardsOwned: countShards(assignment, edge.id),
+    shardsOwned: assigned?.shardsOwned ?? 0,
     shardsSubscribed: counts?.shardsSubscribed ?? null,
     connections: counts?.connections ?? null,
     guests: counts?.guests ?? null,
     ready: counts?.ready ?? null,
     reasons: counts?.reasons ?? [],
+    zone: edge.zone,
+    eventLoopLagMs: counts?.eventLoopLagMs ?? null,
+    memoryBytes: residentBytes(counts?.memory) ?? null,
+    version: build?.version || null,
+    commit: build?.commit || null,
     lastReportAtMs: heardAtMs === undefined ? null : toUnixMs(heardAtMs),
     lastReportAgeMs: heardAtMs === undefined ? null : Math.round(performance.now() - heardAtMs),
   };
 }
 
 /** Counts guests too: clients of a shard may be on any edge. */
-function connectionsByShard(edges: readonly EdgeRecord[], shardCount: number): number[] {
+function loadsByShard(edges: readonly EdgeRecord[], shardCount: number) {
   const connections = new Array<number>(shardCount).fill(0);
+  const pushesPerSecond = new Array<number>(shardCount).fill(0);
   for (const { counts } of edges) {
-    for (const load of counts?.shards ?? []) connections[load.shard]! += load.connections;
+    for (const load of counts?.shards ?? []) {
+      connections[load.shard]! += load.connections;
+      pushesPerSecond[load.shard]! += load.messagesPerSecond;
+    }
   }
-  return connections;
+  return { connections, pushesPerSecond };
 }
 
-function countShards(assignment: Assignment | undefined, edgeId: string): number {
-  return assignment === undefined ? 0 : shardsOf(assignment, edgeId).length;
+/** More digits would only make the response larger. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}
+
+/** Edges of the assignment by id, in one pass over all shards. */
+function assignedEdges(assignment: Assignment | undefined): ReadonlyMap<string, Assigned> {
+  const { edges = [], owners = [] } = assignment ?? {};
+  const counts = edges.map(() => 0);
+  for (const owner of owners) if (owner !== NO_OWNER) counts[owner]!++;
+  return new Map(edges.map(({ id, intent }, i) => [id, { intent, shardsOwned: counts[i]! }]));
 }
 
 function sum(numbers: readonly number[]): number {

@@ -1,9 +1,8 @@
 /** Schemas of request bodies; the same bounds apply over gRPC. */
 import { z } from 'zod';
-import { type Rejection, rejection } from '../../common/process/errors.js';
 import { position } from './cluster-responses.js';
 
-const reason = z
+export const reason = z
   .string()
   .max(256)
   // It is printed on terminals.
@@ -45,16 +44,18 @@ export const drainBody = z.strictObject({
   reason,
 });
 
-export const cordonBody = z.strictObject({ force, reason });
+const blockedName = z.string().describe('A clientId, or a user: then all of its devices.');
 
-export function parseBody<Body extends z.ZodType>(
-  schema: Body,
-  body: unknown,
-): { readonly parsed: z.infer<Body> } | Rejection {
-  const result = schema.safeParse(body);
-  if (result.success) return { parsed: result.data };
-  const problems = result.error.issues.map(({ path, message }) =>
-    [...(path.length > 0 ? [path.join('.')] : []), message].join(': '),
-  );
-  return rejection('REQUEST_MALFORMED', problems.join('; '));
-}
+export const blockBody = z.strictObject({
+  name: blockedName,
+  forMs: z
+    .int()
+    .min(1_000)
+    .max(365 * 24 * 3_600_000)
+    .describe('Milliseconds from now.'),
+  reason,
+});
+
+export const unblockBody = z.strictObject({ name: blockedName, reason });
+
+export const cordonBody = z.strictObject({ force, reason });

@@ -1,14 +1,17 @@
 /** The routes of the operator API, in one table. */
-import { parseEncodedClientId } from '../../common/wire/client-id.js';
-import { type Route, read, write } from './api.js';
+import { query, type Route, read, write } from './api.js';
+import { clientRoutes } from './clients/routes.js';
 import {
-  clientResponse,
   clusterResponse,
   edgeResponse,
   edgesResponse,
+  historyResponse,
+  membersResponse,
   memoryResponse,
+  shardMapResponse,
   shardsResponse,
 } from './cluster-responses.js';
+import { ledgerResponse, shardLedgersResponse } from './ledger.js';
 import {
   eventsResponse,
   intentResponse,
@@ -17,6 +20,7 @@ import {
   settingsResponse,
 } from './operation-responses.js';
 import { cordonBody, drainBody, reasonBody, rebalanceBody } from './request-bodies.js';
+import { describeSlowPush, slowPushesQuery, slowPushesResponse } from './slow-pushes.js';
 
 const clusterRoutes: readonly Route[] = [
   read({
@@ -26,6 +30,51 @@ const clusterRoutes: readonly Route[] = [
     response: clusterResponse,
     rejections: [],
     respond: ({ queries }) => queries.cluster(),
+  }),
+  read({
+    path: '/v1/members',
+    operationId: 'listMembers',
+    summary: 'Returns controls and routers with their builds, and the settings that differ.',
+    response: membersResponse,
+    rejections: [],
+    respond: ({ queries }) => queries.members(),
+  }),
+  read({
+    path: '/v1/history',
+    operationId: 'getHistory',
+    summary: 'Returns connections, rates and latencies of the last 15 minutes.',
+    response: historyResponse,
+    rejections: [],
+    respond: ({ queries }) => queries.history(),
+  }),
+  query({
+    path: '/v1/slow-pushes',
+    operationId: 'listSlowPushes',
+    summary:
+      'Lists the slowest pushes of the last minute, the slowest first, with what they waited for: up ' +
+      'to 20 of each router.',
+    query: slowPushesQuery,
+    response: slowPushesResponse,
+    rejections: ['REQUEST_MALFORMED'],
+    respond: ({ queries }, { body }) => ({
+      pushes: queries.slowPushes(body.limit).map(describeSlowPush),
+    }),
+  }),
+  read({
+    path: '/v1/ledger',
+    operationId: 'getLedger',
+    summary: 'Returns what has become of all durable pushes, and whether all counters agree.',
+    response: ledgerResponse,
+    rejections: ['NOT_LEADER'],
+    respond: ({ ledger }) => ledger.total(),
+  }),
+  read({
+    path: '/v1/ledger/shards',
+    operationId: 'listShardLedgers',
+    summary: 'Returns the same for each shard that was pushed to.',
+    response: shardLedgersResponse,
+    rejections: ['NOT_LEADER'],
+    respond: ({ ledger }) => ledger.shards(),
   }),
   read({
     path: '/v1/edges',
@@ -97,15 +146,13 @@ const shardRoutes: readonly Route[] = [
     respond: ({ queries }) => queries.shards(),
   }),
   read({
-    path: '/v1/clients/{clientId}',
-    operationId: 'locateClient',
-    summary: 'Returns the owner edge of a client and the connections that it has now.',
-    response: clientResponse,
-    rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
-    respond: ({ queries }, { parameter }) => {
-      const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? queries.client(clientId) : clientId;
-    },
+    path: '/v1/shard-map',
+    operationId: 'getShardMap',
+    summary:
+      'Returns owner, connections and rate of all shards as lists, a seventh of the size of /v1/shards.',
+    response: shardMapResponse,
+    rejections: [],
+    respond: ({ queries }) => queries.shardMap(),
   }),
 ];
 
@@ -194,6 +241,7 @@ export const routes: readonly Route[] = [
   ...clusterRoutes,
   ...intentRoutes,
   ...shardRoutes,
+  ...clientRoutes,
   ...moveRoutes,
   ...logRoutes,
 ];

@@ -14,9 +14,9 @@ export type { ClockSetting } from './redis-clock.js';
 
 export const RIGHT: ClockSetting = { aheadMs: 0, driftPpm: 0 };
 
-const NODE_CLOCK = join(packageRoot, 'dist/drill/clock/node-clock.js');
-
 export class Clocks {
+  /** To be loaded by a role before its own code. */
+  readonly module = join(packageRoot, 'dist/drill/clock/node-clock.js');
   readonly #folder: string;
   /** Path of the library that sets the clocks of Redis; undefined: they cannot be set here. */
   readonly #library: string | undefined;
@@ -40,11 +40,7 @@ export class Clocks {
 
   /** Environment of a role. */
   envOf(role: string): NodeJS.ProcessEnv {
-    const NODE_OPTIONS = [process.env.NODE_OPTIONS, `--import=${NODE_CLOCK}`];
-    return {
-      DRILL_CLOCK_FILE: this.#fileOf(role),
-      NODE_OPTIONS: NODE_OPTIONS.filter(Boolean).join(' '),
-    };
+    return { DRILL_CLOCK_FILE: this.#fileOf(role) };
   }
 
   set(role: string, { aheadMs, driftPpm }: ClockSetting): Promise<void> {

@@ -1,4 +1,5 @@
 /** All kinds of faults, by name. A new kind is one entry in a table of `kinds/`. */
+import { Failure } from '../../cli/terminal/failure.js';
 import { BASIC_KINDS } from './kinds/basic.js';
 import { CLOCK_KINDS } from './kinds/clocks.js';
 import {
@@ -32,6 +33,16 @@ export const FAULT_KINDS: readonly FaultKindName[] = [
   ...(Object.keys(CLUSTER_KINDS) as ClusterKindName[]),
   ...DEVICE_KINDS,
 ];
+
+/** @throws Failure when the text is not `none` or known names, separated by commas */
+export function parseKinds(text: string): FaultKindName[] {
+  const names = text === 'none' ? [] : text.split(',');
+  const unknown = names.filter((name) => !(FAULT_KINDS as readonly string[]).includes(name));
+  if (unknown.length === 0) return names as FaultKindName[];
+  throw new Failure(
+    `--only: no kind of fault is ${unknown.join(', ')}; expected none, or some of ${FAULT_KINDS.join(', ')}`,
+  );
+}
 
 /** Names of the kinds of these families that are possible with this kind of Redis. */
 export function possibleKinds(

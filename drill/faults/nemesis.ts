@@ -127,6 +127,7 @@ export class Nemesis {
       fromMs: performance.now(),
       toMs: Number.POSITIVE_INFINITY,
     };
+    if (mayIsolate(kind)) disturbance.isolates = true;
     history.disturbances.push(disturbance);
     this.#count(kind);
     await fault(disturbance);
@@ -189,4 +190,10 @@ function tryKill(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // The process has died meanwhile.
   }
+}
+
+/** Without links, or short of memory, an edge may neither report to control nor receive anything. */
+function mayIsolate(name: FaultKindName): boolean {
+  const kind = clusterKind(name);
+  return kind?.isolates === true || kind?.family === 'network' || kind?.family === 'memory';
 }

@@ -4,16 +4,20 @@
  * bug of Longline. With `everysec` a SIGKILL loses nothing either as a rule, but Redis postpones
  * its write for up to two seconds while the disk is busy, and the drill would then report the disk.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { LOOPBACK } from '../../cli/local/ports.js';
 import { type LocalRedis, startRedis } from '../../cli/local/redis.js';
 import type { PushLevel } from '../history/history.js';
+import { MovingName } from '../names/moving-name.js';
 
 export interface RedisFixture {
   /** Value of LONGLINE_REDIS_URL. */
   readonly url: string;
+  /** The name in the URL, if it has one. */
+  readonly name?: MovingName;
   /** Accept levels of durable pushes, each used equally often. */
   readonly acceptLevels: readonly PushLevel[];
   /** Makes Redis close the connections with this name. Resolves with their number. */
@@ -25,6 +29,8 @@ export interface RedisFixture {
 export interface RedisPlace {
   /** Listening address of the i-th server. */
   readonly hostOf: (i: number) => string;
+  /** An address of the second server on which a port that the first one uses is free. */
+  readonly standbyHost: string;
   /** The command through which the i-th server is started. */
   readonly commandOf: (i: number) => readonly string[];
 }
@@ -37,7 +43,11 @@ export interface RedisFixtureOptions {
 }
 
 /** The loopback of this process' own network namespace. */
-export const HERE: RedisPlace = { hostOf: () => LOOPBACK, commandOf: () => [] };
+export const HERE: RedisPlace = {
+  hostOf: () => LOOPBACK,
+  standbyHost: '127.0.0.2',
+  commandOf: () => [],
+};
 
 /** Name of the i-th server. */
 export function redisName(i: number): string {
@@ -60,31 +70,50 @@ export function redisArgs(folder: string): string[] {
   ];
 }
 
+/** Name of a standalone Redis, known to the roles only. */
+const NAME = 'redis.drill';
+/** The second one exists only when the name moves. */
+export const STANDALONE_SERVERS = 2;
+const POLL_MS = 50;
+/** By then, no role uses a former master; noticing takes up to 15 s. */
+const LEFT_MS_MAX = 60_000;
+
 export class StandaloneRedis implements RedisFixture {
   readonly acceptLevels = ['accepted', 'fsynced'] as const;
-  readonly #place: RedisPlace;
+  /** Number of the current server, the first or the second one. */
+  #current = 0;
   #redis: LocalRedis;
 
   private constructor(
-    /** Its files, which survive a restart. */
-    readonly folder: string,
-    place: RedisPlace,
+    readonly name: MovingName,
+    readonly options: RedisFixtureOptions,
     redis: LocalRedis,
   ) {
-    this.#place = place;
     this.#redis = redis;
   }
 
   static async start(options: RedisFixtureOptions): Promise<StandaloneRedis> {
-    const { parent, place, onProgress } = options;
-    const folder = dataFolder(parent, 0);
-    await mkdir(folder);
-    const redis = await startRedis({ args: redisArgs(folder), onProgress, ...atFirst(place) });
-    return new StandaloneRedis(folder, place, redis);
+    const { parent, place } = options;
+    await mkdir(dataFolder(parent, 0));
+    const args = redisArgs(dataFolder(parent, 0));
+    const { onProgress } = options;
+    const redis = await startRedis({ args, onProgress, ...standalonePlace(place, 0) });
+    const name = await MovingName.create(NAME, place.hostOf(0), parent);
+    return new StandaloneRedis(name, options, redis);
   }
 
   get url(): string {
-    return this.#redis.url;
+    return `redis://${NAME}:${this.#redis.port}`;
+  }
+
+  /** Its files, which survive a restart. */
+  get folder(): string {
+    return dataFolder(this.options.parent, this.#current);
+  }
+
+  /** The current server, as `redisName` names it. */
+  get server(): string {
+    return redisName(this.#current);
   }
 
   kill(): Promise<void> {
@@ -102,10 +131,35 @@ export class StandaloneRedis implements RedisFixture {
 
   /** Starts it from its append-only file, or empty without one, on the same port. */
   async startAgain(): Promise<void> {
-    const { port } = this.#redis;
     await mkdir(this.folder, { recursive: true });
-    const args = redisArgs(this.folder);
-    this.#redis = await startRedis({ port, args, ...atFirst(this.#place) });
+    this.#redis = await this.#start(this.#current, redisArgs(this.folder));
+  }
+
+  /**
+   * Starts a replica, promotes it and demotes its master, and moves the name. Resolves with a
+   * function that stops the former master when no role uses it any more.
+   */
+  async moveName(): Promise<() => Promise<void>> {
+    const { parent, place } = this.options;
+    const { port } = this.#redis;
+    const [former, formerServer] = [this.#current, this.#redis];
+    const [formerHost, host] = [former, 1 - former].map((i) => standalonePlace(place, i).host);
+    const folder = dataFolder(parent, 1 - former);
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder);
+    const replication = ['--replicaof', `${formerHost} ${port}`, '--repl-diskless-sync-delay', '0'];
+    const replica = await this.#start(1 - former, [...redisArgs(folder), ...replication]);
+    while (!String(await callAt(host!, port, 'INFO', 'replication')).includes('link_status:up')) {
+      await sleep(POLL_MS);
+    }
+    await callAt(host!, port, 'REPLICAOF', 'NO', 'ONE');
+    await callAt(formerHost!, port, 'REPLICAOF', host!, `${port}`);
+    [this.#current, this.#redis] = [1 - former, replica];
+    await this.name.moveTo(host!);
+    return async () => {
+      await untilLeft(formerHost!, port);
+      await formerServer.stop();
+    };
   }
 
   /** The file to which Redis appends. */
@@ -124,26 +178,54 @@ export class StandaloneRedis implements RedisFixture {
   }
 
   killConnections(name: string): Promise<number> {
-    return killConnectionsAt(this.#place.hostOf(0), this.#redis.port, name);
+    return killConnectionsAt(this.#host, this.#redis.port, name);
   }
 
   stop(): Promise<void> {
     return this.#redis.stop();
   }
 
-  async #call(...[name, ...args]: string[]): Promise<unknown> {
-    const redis = await connectTo(this.#place.hostOf(0), this.#redis.port);
-    try {
-      return await redis.call(name!, ...args);
-    } finally {
-      redis.disconnect();
-    }
+  get #host(): string {
+    return standalonePlace(this.options.place, this.#current).host;
+  }
+
+  #start(i: number, args: readonly string[]): Promise<LocalRedis> {
+    return startRedis({ port: this.#redis.port, args, ...standalonePlace(this.options.place, i) });
+  }
+
+  #call(...command: readonly string[]): Promise<unknown> {
+    return callAt(this.#host, this.#redis.port, ...command);
   }
 }
 
-/** Options of `startRedis` for the only server. */
-function atFirst(place: RedisPlace) {
-  const { host, command } = placed(place, 0);
+/** Waits until a server that is a replica now has no connection of a role: these are named. */
+async function untilLeft(host: string, port: number): Promise<void> {
+  const deadlineMs = performance.now() + LEFT_MS_MAX;
+  for (;;) {
+    const names = String(await callAt(host, port, 'CLIENT', 'LIST')).match(/ name=\S+/g) ?? [];
+    if (names.length === 0) return;
+    if (performance.now() > deadlineMs) throw new Error(`a former master is still used:${names}`);
+    await sleep(POLL_MS);
+  }
+}
+
+async function callAt(
+  host: string,
+  port: number,
+  ...[name, ...args]: readonly string[]
+): Promise<unknown> {
+  const redis = await connectTo(host, port);
+  try {
+    return await redis.call(name!, ...args);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Options of `startRedis` for one of the two servers. */
+function standalonePlace(place: RedisPlace, i: number) {
+  const { command } = placed(place, i);
+  const host = i === 0 ? place.hostOf(0) : place.standbyHost;
   return { host, command: [...command, ...SURVIVE_FILE_LIMIT] };
 }
 

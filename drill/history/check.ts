@@ -9,47 +9,12 @@
  * faulty now or was in the last AFTERMATH_MS. Steady: the device has exactly one connection, from
  * STEADY_MS before until STEADY_MS after the moment in question, and reads from it.
  */
-import type { Attempt, Connection, History, Push, Receipt } from './history.js';
+import { checkEvents } from './check-events.js';
+import { checkLedger } from './check-ledger.js';
+import { AFTERMATH_MS, type CheckName, type Find, type Finding, STEADY_MS } from './checks.js';
+import type { Attempt, Connection, History, Push, Receipt, ReceivedPart } from './history.js';
 import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './history-index.js';
 
-/**
- * - `lost` accepted, and never received; except for what a fault may destroy (`Loss`);
- *   no reset although Redis has lost the cursor of the device.
- * - `outOfOrder` ids decrease on a connection; a push was received before an older one; a push
- *   has a smaller id than one that was stored before it was sent.
- * - `unexplainedDuplicates` one id twice on a connection, or at or before the cursor of the
- *   device; one push under two ids; a live-only push twice.
- * - `falseVerdicts` an answer that cannot have been true, and a reset although no push was missing.
- * - `late` accepted in calm for a steady device, and not received for ten seconds.
- * - `phantoms` received, and never pushed, or rejected at every attempt.
- * - `misdelivered` received by another client.
- * - `corrupted` other bytes than were pushed, or no id where there must be one.
- */
-export const CHECKS = [
-  'lost',
-  'outOfOrder',
-  'unexplainedDuplicates',
-  'falseVerdicts',
-  'late',
-  'phantoms',
-  'misdelivered',
-  'corrupted',
-] as const;
-
-export type CheckName = (typeof CHECKS)[number];
-
-export interface Finding {
-  readonly check: CheckName;
-  readonly clientId: string;
-  /** Undefined when the finding is about a connection or an unreadable payload. */
-  readonly pushNumber: number | undefined;
-  readonly message: string;
-}
-
-/** Time until a fault has no more effect anywhere: a lease, a backoff, another poll. */
-const AFTERMATH_MS = 8_000;
-/** How long before and after a moment a connection must be open to count as steady. */
-const STEADY_MS = 2_000;
 const LATE_MS = 10_000;
 
 /** Possible outcomes of a durable push, of a live-only push, and of both. */
@@ -75,21 +40,17 @@ export function check(history: History): Finding[] {
   for (const clientId of index.clientIds) {
     checkFirstReceipts(index, clientId, find);
     checkRealTime(index, clientId, find);
+    checkParts(index, clientId, find);
   }
+  checkEvents(history, index, find);
+  checkLedger(history, index, find);
   return findings;
 }
-
-type Find = (
-  name: CheckName,
-  clientId: string,
-  pushNumber: number | undefined,
-  message: string,
-) => void;
 
 /** Checks the client and the contents of each receipt. */
 function checkReceipts(index: Indexed, { clientId, receipts }: Connection, find: Find): void {
   for (const { pushNumber, digest, messageId } of receipts) {
-    const push = pushNumber === undefined ? undefined : index.pushOf(pushNumber);
+    const push = pushNumber === undefined ? undefined : index.pushOf(pushNumber, clientId);
     if (pushNumber === undefined) {
       find('corrupted', clientId, undefined, `the payload of id ${messageId} cannot be parsed`);
     } else if (push === undefined) {
@@ -115,8 +76,8 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
   const seen = new Set<string>();
   let newest = '';
   let resets = 0;
-  for (const { messageId, pushNumber, atMs } of receipts) {
-    if (messageId === '') continue;
+  for (const { messageId, pushNumber, atMs, part } of receipts) {
+    if (messageId === '' || part?.isJoined) continue;
     for (; resets < resetsAtMs.length && resetsAtMs[resets]! <= atMs; resets++) {
       // After a reset, the edge sends everything that is stored.
       seen.clear();
@@ -163,7 +124,7 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
   const accepted = push.attempts.find(isAccepted);
   const [first] = received;
   if (accepted !== undefined && first === undefined) {
-    if (index.mayBeDestroyed(push)) return;
+    if (index.mayBeDestroyed(push) || index.mayBeReplaced(push)) return;
     find('lost', clientId, number, `${accepted.outcome}, and never received`);
   } else if (accepted !== undefined && first!.receipt.atMs > accepted.endedAtMs + LATE_MS) {
     const untilMs = accepted.endedAtMs + LATE_MS;
@@ -173,7 +134,8 @@ function checkDurable(index: Indexed, push: Push, received: readonly Received[],
       find('late', clientId, number, `received ${lateMs} ms after ${accepted.outcome}`);
     }
   }
-  const ids = new Set(received.map(({ receipt }) => receipt.messageId));
+  const alone = received.filter(({ receipt }) => !receipt.part?.isJoined);
+  const ids = new Set(alone.map(({ receipt }) => receipt.messageId));
   if (ids.size > 1 && !mayBeStoredTwice(index, push)) {
     find('unexplainedDuplicates', clientId, number, `one push under ids ${[...ids].join(', ')}`);
   }
@@ -220,7 +182,9 @@ function checkAttempt(
     const wereRejected = before.every((earlier) => earlier.outcome === 'REJECTED');
     if (wereRejected) report('no earlier attempt can have stored it');
   }
-  const ids = received.map(({ receipt }) => receipt.messageId);
+  const alone = received.filter(({ receipt }) => !receipt.part?.isJoined);
+  const ids = alone.map(({ receipt }) => receipt.messageId);
+  if (attempt.replacedId !== '') checkReplaced(index, push, attempt, report);
   // It was stored again after its key was lost, and then this copy was lost as well.
   const isLostCopy = mayBeStoredTwice(index, push) && index.mayBeDestroyed(push);
   if (messageId !== '' && ids.length > 0 && !ids.includes(messageId) && !isLostCopy) {
@@ -234,9 +198,12 @@ function checkAttempt(
   }
   if (isDurable || received.length > 0) return;
   const steady = index.steadyConnection(clientId, sentAtMs, endedAtMs, STEADY_MS);
-  if (steady !== undefined && isCalm()) {
-    report(outcome === 'WRITTEN' ? 'never received' : `the device was connected to ${steady.edge}`);
-  }
+  if (steady === undefined) return;
+  // OFFLINE must be true at any time: an edge that cannot be asked makes it UNKNOWN.
+  const mustHold =
+    outcome === 'OFFLINE' ? !index.mayBeIsolated(sentAtMs - AFTERMATH_MS, endedAtMs) : isCalm();
+  if (!mustHold) return;
+  report(outcome === 'WRITTEN' ? 'never received' : `the device was connected to ${steady.edge}`);
 }
 
 /** First receipts must follow the order of ids; later duplicates do not count. */
@@ -244,8 +211,8 @@ function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void 
   const seen = new Set<string>();
   let newest: Receipt | undefined;
   for (const { receipt } of index.receiptsOf(clientId)) {
-    const { messageId, pushNumber } = receipt;
-    if (messageId === '' || seen.has(messageId)) continue;
+    const { messageId, pushNumber, part } = receipt;
+    if (messageId === '' || part?.isJoined || seen.has(messageId)) continue;
     seen.add(messageId);
     if (newest !== undefined && compareIds(messageId, newest.messageId) < 0) {
       find(
@@ -256,6 +223,68 @@ function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void 
       );
     } else {
       newest = receipt;
+    }
+  }
+}
+
+/** The push that another one has replaced had the same key and was older. */
+function checkReplaced(
+  index: Indexed,
+  push: Push,
+  { messageId, replacedId }: Attempt,
+  report: (message: string) => void,
+): void {
+  const replaced = index.pushWithId(push.clientId, replacedId);
+  if (replaced !== undefined && replaced.collapseKey !== push.collapseKey) {
+    const keys = `${replaced.collapseKey || 'none'}, not ${push.collapseKey || 'none'}`;
+    report(`replaced push ${replaced.number} with the key ${keys}`);
+  }
+  if (messageId !== '' && compareIds(replacedId, messageId) >= 0) {
+    report(`replaced ${replacedId}, which is not older than ${messageId}`);
+  }
+}
+
+/**
+ * A part of a growing message is always at the same place, behind the parts that were sent before it.
+ * Parts are sent one after the other, so in the order of their numbers. After a loss of writes, a
+ * message may begin again.
+ */
+function checkParts(index: Indexed, clientId: string, find: Find): void {
+  const messages = new Map<string, Map<number, ReceivedPart>>();
+  const mayHaveLost = (from: Push, to: Push) =>
+    index.mayHaveLostWrites(
+      from.attempts[0]!.sentAtMs - AFTERMATH_MS,
+      to.attempts.at(-1)!.endedAtMs,
+    );
+  for (const { receipt } of index.receiptsOf(clientId)) {
+    const { part, pushNumber } = receipt;
+    const push = pushNumber === undefined ? undefined : index.pushOf(pushNumber, clientId);
+    if (push === undefined || (push.appendTo === '' && part === undefined)) continue;
+    // A push that was never sent is a phantom.
+    if (push.attempts.length === 0 || mayHaveLost(push, push)) continue;
+    if (part?.to !== push.appendTo) {
+      const to = part?.to ?? 'no message';
+      find('corrupted', clientId, push.number, `a part of ${to}, not of ${push.appendTo}`);
+      continue;
+    }
+    const parts = messages.get(part.to) ?? new Map<number, ReceivedPart>();
+    messages.set(part.to, parts);
+    const known = parts.get(push.number);
+    if (known !== undefined && known.offset !== part.offset) {
+      const message = `at ${part.offset} of its message, and before at ${known.offset}`;
+      find('corrupted', clientId, push.number, message);
+    }
+    parts.set(push.number, part);
+  }
+  for (const parts of messages.values()) {
+    let [end, before]: [number, Push | undefined] = [0, undefined];
+    for (const [number, { offset, bytes, to }] of [...parts].sort(([a], [b]) => a - b)) {
+      const push = index.pushOf(number, clientId)!;
+      if (offset < end && !mayHaveLost(before!, push)) {
+        const message = `at ${offset} of ${to}, before the end of earlier parts`;
+        find('outOfOrder', clientId, number, message);
+      }
+      [end, before] = [offset + bytes, push];
     }
   }
 }

@@ -32,12 +32,14 @@ export interface Attempt {
   outcome: PushOutcome | undefined;
   /** Message id in the answer; '' for none. */
   messageId: string;
+  /** Id of the push that it replaced, by the answer; '' for none. */
+  replacedId: string;
   /** Code and message of a rejection. */
   detail: string;
 }
 
 export interface Push {
-  /** Unique in the run; part of the payload. */
+  /** Unique in the run, but that a push to a group is one for each member; part of the payload. */
   readonly number: number;
   readonly clientId: string;
   readonly isDurable: boolean;
@@ -45,6 +47,10 @@ export interface Push {
   readonly level: PushLevel | undefined;
   /** CRC-32 of the payload. */
   readonly digest: number;
+  /** Pushes of a client with the same key replace each other; '' for none. */
+  readonly collapseKey: string;
+  /** Growing message of which it is a part; '' for none. Each part is sent after the one before. */
+  readonly appendTo: string;
   /** In order, all with the same idempotency key. A live-only push has one attempt. */
   readonly attempts: Attempt[];
 }
@@ -56,6 +62,17 @@ export interface Receipt {
   /** Number in the payload; undefined when the payload cannot be parsed. */
   readonly pushNumber: number | undefined;
   readonly digest: number;
+  /** Undefined for what is no part of a growing message. */
+  readonly part?: ReceivedPart | undefined;
+}
+
+export interface ReceivedPart {
+  readonly to: string;
+  /** Bytes of the message before this part. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** Whether it came together with later parts, whose id it has. */
+  readonly isJoined: boolean;
 }
 
 /** From the answer to a device's connect request until the device notices the end. */
@@ -65,6 +82,7 @@ export interface Connection {
   readonly edge: string;
   /** Newest message id that the device sent in its request; '' for none. */
   readonly cursor: string;
+  readonly requestedAtMs: number;
   readonly openedAtMs: number;
   /** Infinity while it is open. */
   closedAtMs: number;
@@ -87,6 +105,8 @@ export interface Absence {
  */
 export interface UnansweredRequest {
   readonly clientId: string;
+  /** As in a connection. */
+  readonly cursor: string;
   readonly fromMs: number;
   readonly toMs: number;
 }
@@ -100,6 +120,8 @@ export interface Disturbance {
   toMs: number;
   /** Set by a fault after which Redis may not have all that it had accepted. */
   loss?: Loss;
+  /** Set when an edge may be gone for the cluster for longer than its lease, and keep its devices. */
+  isolates?: true;
   /** Set when a role had too little memory: how often it shed load, and whether it was killed. */
   squeeze?: { readonly shed: number; readonly isKilled: boolean };
 }
@@ -129,6 +151,46 @@ export interface DeviceFaultRecord {
   toMs: number;
 }
 
+/** One stream of a consumer of events. All consumers of a drill are members of one group. */
+export interface EventWatch {
+  readonly openedAtMs: number;
+  /** Infinity while it is open. */
+  endedAtMs: number;
+}
+
+/** An event each time that a consumer received it. */
+export interface ReceivedEvent {
+  readonly watch: EventWatch;
+  readonly atMs: number;
+  readonly id: string;
+  readonly type: string;
+  readonly clientId: string;
+  /** In events of pushes; '' in others. */
+  readonly messageId: string;
+  /** In events of clients: `host:port` of the edge; '' in others. */
+  readonly edge: string;
+  /** In `client.moved`: the edge before; '' in others. */
+  readonly fromEdge: string;
+  readonly reason: string;
+  /** In `events_lost`: their number. */
+  readonly lost: number;
+  /** When the consumer acknowledged it; Infinity: never. */
+  ackedAtMs: number;
+}
+
+/** The ledger of control, when everything had come to an end; by its API. */
+export interface LedgerRecord {
+  readonly accepted: number;
+  readonly waiting: number;
+  readonly confirmed: number;
+  /** Expired, evicted, collapsed or skipped. */
+  readonly dropped: number;
+  readonly lost: number;
+  readonly before: number;
+  /** `<kind>: <pushes> of shard <shard>`. */
+  readonly differences: readonly string[];
+}
+
 export interface History {
   readonly pushes: readonly Push[];
   readonly connections: readonly Connection[];
@@ -136,6 +198,11 @@ export interface History {
   readonly absences: readonly Absence[];
   readonly disturbances: readonly Disturbance[];
   readonly deviceFaults: readonly DeviceFaultRecord[];
+  /** None while events are off. */
+  readonly watches: readonly EventWatch[];
+  readonly events: readonly ReceivedEvent[];
+  /** Undefined if it was not read. */
+  readonly ledger?: LedgerRecord | undefined;
 }
 
 /** A history that is still being recorded. */
@@ -146,6 +213,9 @@ export interface HistoryInProgress {
   readonly absences: Absence[];
   readonly disturbances: Disturbance[];
   readonly deviceFaults: DeviceFaultRecord[];
+  readonly watches: EventWatch[];
+  readonly events: ReceivedEvent[];
+  ledger?: LedgerRecord | undefined;
 }
 
 export function newHistory(): HistoryInProgress {
@@ -156,5 +226,7 @@ export function newHistory(): HistoryInProgress {
     absences: [],
     disturbances: [],
     deviceFaults: [],
+    watches: [],
+    events: [],
   };
 }

@@ -1,7 +1,7 @@
 /** Report of a drill: one line of JSON or a few lines of text, and the details of violations. */
 import { clusterKind } from '../faults/kinds.js';
 import type { DrillResult } from '../run.js';
-import { CHECKS, type CheckName, type Finding } from './check.js';
+import { CHECKS, type CheckName, type Finding } from './checks.js';
 import type { History } from './history.js';
 import { type Figures, measure } from './measure.js';
 
@@ -35,6 +35,7 @@ export function summarise(results: readonly DrillResult[]): Summary {
     faults,
     ...figures,
     pushes: history.pushes.length,
+    events: history.events.length,
     clients: options.clients,
     seconds: results.reduce((sum, result) => sum + result.options.seconds, 0),
     seed: options.seed,
@@ -50,6 +51,8 @@ function join(histories: readonly History[]): History {
     absences: histories.flatMap(({ absences }) => absences),
     disturbances: histories.flatMap(({ disturbances }) => disturbances),
     deviceFaults: histories.flatMap(({ deviceFaults }) => deviceFaults),
+    watches: histories.flatMap(({ watches }) => watches),
+    events: histories.flatMap(({ events }) => events),
   };
 }
 
@@ -137,6 +140,12 @@ function describe(finding: Finding, history: History, at: (ms: number) => string
       if (receipt.pushNumber !== pushNumber) continue;
       lines.push(`    received ${at(receipt.atMs)} with id ${receipt.messageId || '-'}`);
     }
+  }
+  for (const event of history.events) {
+    if (event.clientId !== clientId) continue;
+    const { type, id, edge, reason, messageId, atMs, ackedAtMs } = event;
+    const about = [edge, reason, messageId].filter((text) => text !== '').join(' ');
+    lines.push(`  event ${id} ${type} ${about} ${at(atMs)}, acknowledged ${at(ackedAtMs)}`);
   }
   for (const absence of history.absences) {
     if (absence.clientId !== clientId) continue;

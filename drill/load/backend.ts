@@ -8,6 +8,7 @@ import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import { pick, type Random } from '../faults/random.js';
 import type { Attempt, HistoryInProgress, Push, PushLevel } from '../history/history.js';
 import { isAccepted } from '../history/history-index.js';
+import { GroupBackend } from './group-backend.js';
 import { digestOf, makePayload } from './payload.js';
 import { RouterStream } from './router-stream.js';
 
@@ -30,6 +31,16 @@ const BACKOFF_MS_MAX = 2_000;
 /** Bounds memory while Redis is down; more than the pushes of a few seconds. */
 const UNDECIDED_MAX = 20_000;
 
+/** Parts of a growing message. */
+const PARTS = 12;
+
+interface GrowingMessage {
+  readonly key: string;
+  /** Number of parts that were sent. */
+  parts: number;
+  isBusy: boolean;
+}
+
 const ACCEPT_LEVELS: Readonly<Record<PushLevel | 'unspecified', AcceptLevel>> = {
   unspecified: AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED,
   accepted: AcceptLevel.ACCEPT_LEVEL_ACCEPTED,
@@ -40,13 +51,17 @@ const ACCEPT_LEVELS: Readonly<Record<PushLevel | 'unspecified', AcceptLevel>> = 
 export class Backend {
   readonly #options: BackendOptions;
   readonly #streams: readonly RouterStream[];
+  readonly #groups: GroupBackend;
   readonly #sweepTimer: NodeJS.Timeout;
+  /** Growing messages by clientId. */
+  readonly #messages = new Map<string, GrowingMessage>();
   #undecided = 0;
   #isClosed = false;
 
   constructor(options: BackendOptions) {
     this.#options = options;
     this.#streams = options.routers.map((address) => new RouterStream(address, options.random));
+    this.#groups = new GroupBackend(options, TTL_MS);
     this.#sweepTimer = setInterval(() => {
       for (const stream of this.#streams) stream.sweep(performance.now());
     }, 1_000);
@@ -54,7 +69,12 @@ export class Backend {
 
   /** Durable pushes that no router has acknowledged as stored yet. */
   get undecided(): number {
-    return this.#undecided;
+    return this.#undecided + this.#groups.undecided;
+  }
+
+  /** Sends a durable push to a group of these members, and retries it until it is stored for all. */
+  pushGroup(members: readonly string[], bytesMin: number): void {
+    if (this.undecided < UNDECIDED_MAX) void this.#groups.push(members, bytesMin);
   }
 
   /** Sends a push; a durable one is retried until it is stored. */
@@ -66,9 +86,14 @@ export class Backend {
     const digest = digestOf(payload);
     const { random, acceptLevels } = this.#options;
     const level = isDurable ? pick(random, acceptLevels) : undefined;
-    const push: Push = { number, clientId, isDurable, level, digest, attempts: [] };
+    const collapseKey = isDurable && number % 8 === 0 ? `key-${number % 3}` : '';
+    const message = isDurable && number % 8 === 1 ? this.#messageOf(clientId, number) : undefined;
+    const appendTo = message?.key ?? '';
+    const common = { number, clientId, isDurable, level, digest, collapseKey, appendTo };
+    const push: Push = { ...common, attempts: [] };
     history.pushes.push(push);
-    if (isDurable) void this.#pushDurable(push, payload);
+    if (message !== undefined) void this.#pushPart(message, push, payload);
+    else if (isDurable) void this.#pushDurable(push, payload);
     else void this.#attempt(push, payload, pick(this.#options.random, this.#streams));
   }
 
@@ -76,13 +101,32 @@ export class Backend {
     this.#isClosed = true;
     clearInterval(this.#sweepTimer);
     for (const stream of this.#streams) stream.close();
+    this.#groups.close();
   }
 
-  async #pushDurable(push: Push, payload: Buffer): Promise<void> {
+  /** Undefined while a part of the message is not accepted: the next one must come after it. */
+  #messageOf(clientId: string, number: number): GrowingMessage | undefined {
+    const known = this.#messages.get(clientId);
+    if (known?.isBusy) return undefined;
+    const message = known ?? { key: `message-${number}`, parts: 0, isBusy: false };
+    this.#messages.set(clientId, message);
+    return message;
+  }
+
+  async #pushPart(message: GrowingMessage, push: Push, payload: Buffer): Promise<void> {
+    message.isBusy = true;
+    const isEnd = ++message.parts === PARTS;
+    await this.#pushDurable(push, payload, isEnd);
+    message.isBusy = false;
+    if (isEnd) this.#messages.delete(push.clientId);
+  }
+
+  async #pushDurable(push: Push, payload: Buffer, appendEnd = false): Promise<void> {
     const { random } = this.#options;
     this.#undecided++;
     for (let failures = 1; !this.#isClosed; failures++) {
-      const attempt = await this.#attempt(push, payload, pick(random, this.#streams));
+      const to = pick(random, this.#streams);
+      const attempt = await this.#attempt(push, payload, to, appendEnd);
       if (attempt !== undefined && isAccepted(attempt)) break;
       await sleep(backoffMs(failures, BACKOFF_MS_MAX, random));
     }
@@ -90,10 +134,18 @@ export class Backend {
   }
 
   /** Resolves with undefined when the router cannot be reached: then there was no attempt. */
-  async #attempt(push: Push, payload: Buffer, to: RouterStream): Promise<Attempt | undefined> {
+  async #attempt(
+    push: Push,
+    payload: Buffer,
+    to: RouterStream,
+    appendEnd = false,
+  ): Promise<Attempt | undefined> {
     const answer = to.push({
       clientId: push.clientId,
       payload,
+      collapseKey: push.collapseKey,
+      appendTo: push.appendTo,
+      appendEnd,
       acceptLevel: ACCEPT_LEVELS[push.level ?? 'unspecified'],
       ttlMs: push.isDurable ? TTL_MS : 0,
       idempotencyKey: push.isDurable ? `${this.#options.runId}:${push.number}` : '',
@@ -105,6 +157,7 @@ export class Backend {
       endedAtMs: Number.POSITIVE_INFINITY,
       outcome: undefined,
       messageId: '',
+      replacedId: '',
       detail: '',
     };
     push.attempts.push(attempt);

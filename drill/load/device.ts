@@ -7,8 +7,8 @@
  */
 import { backoffMs } from '../../common/process/backoff.js';
 import { pick, type Random } from '../faults/random.js';
-import type { Absence, Connection, HistoryInProgress } from '../history/history.js';
-import { digestOf, numberOf } from './payload.js';
+import type { Absence, Connection, HistoryInProgress, Receipt } from '../history/history.js';
+import { digestOf, numberOf, splitPayloads } from './payload.js';
 import { SseLink } from './sse-link.js';
 
 /** A healthy cluster answers a connect request in less, redirects included. */
@@ -33,6 +33,7 @@ export interface DeviceContext {
 /** A link with its connect request, and its connection in the history once it is answered. */
 interface DeviceLink {
   readonly link: SseLink;
+  readonly cursor: string;
   readonly requestedAtMs: number;
   connection: Connection | undefined;
   goaway: Goaway | undefined;
@@ -150,12 +151,13 @@ export class Device {
     const cursor = this.#newestId;
     if (this.isCustomClient && cursor !== '') url.searchParams.set('lastEventId', cursor);
     const active: DeviceLink = {
+      cursor,
       requestedAtMs: performance.now(),
       connection: undefined,
       goaway: undefined,
       link: new SseLink(url, this.isCustomClient ? '' : cursor, this.context.sourceHost, {
         onOpen: (edge) => {
-          active.connection = this.#recordConnection(edge, cursor);
+          active.connection = this.#recordConnection(edge, active);
           this.#failures = 0;
         },
         onEvent: ({ name, messageId, text, retryMs = 0 }) => {
@@ -168,9 +170,12 @@ export class Device {
           }
           if (name === 'goaway')
             active.goaway = { ...(JSON.parse(text) as { url?: string }), retryMs };
-          if (name !== 'message') return;
+          if (name !== 'message' && name !== 'append') return;
           this.receivedAtMs = atMs;
-          receipts.push({ atMs, messageId, pushNumber: numberOf(text), digest: digestOf(text) });
+          const received = { atMs, messageId };
+          if (name === 'append')
+            receipts.push(...partsOf(text).map((p) => ({ ...received, ...p })));
+          else receipts.push({ ...received, ...contentOf(text) });
           if (messageId !== '' && isNewer(messageId, this.#newestId)) this.#newestId = messageId;
         },
         onClose: (reason) => {
@@ -184,11 +189,12 @@ export class Device {
     this.#links.add(active);
   }
 
-  #recordConnection(edge: string, cursor: string): Connection {
+  #recordConnection(edge: string, { cursor, requestedAtMs }: DeviceLink): Connection {
     const connection: Connection = {
       clientId: this.clientId,
       edge,
       cursor,
+      requestedAtMs,
       openedAtMs: performance.now(),
       closedAtMs: Number.POSITIVE_INFINITY,
       closeReason: '',
@@ -206,12 +212,13 @@ export class Device {
 
   #closed(active: DeviceLink, reason: string): void {
     this.#links.delete(active);
-    const { connection, requestedAtMs } = active;
+    const { connection, cursor, requestedAtMs } = active;
     const nowMs = performance.now();
     if (connection === undefined) {
       const { clientId } = this;
       this.context.history.unansweredRequests.push({
         clientId,
+        cursor,
         fromMs: requestedAtMs,
         toMs: nowMs,
       });
@@ -245,6 +252,25 @@ export class Device {
     };
     this.context.history.absences.push(this.#absence);
   }
+}
+
+type Content = Omit<Receipt, 'atMs' | 'messageId'>;
+
+function contentOf(text: string): Content {
+  return { pushNumber: numberOf(text), digest: digestOf(text) };
+}
+
+/** The parts of a growing message in one event. */
+function partsOf(text: string): Content[] {
+  const { appendTo: to, offset, data } = JSON.parse(text) as Record<string, unknown>;
+  const payloads = splitPayloads(String(data));
+  let next = Number(offset);
+  return payloads.map((payload, i) => {
+    const [at, bytes] = [next, Buffer.byteLength(payload)];
+    next += bytes;
+    const isJoined = i < payloads.length - 1;
+    return { ...contentOf(payload), part: { to: String(to), offset: at, bytes, isJoined } };
+  });
 }
 
 /** Compares ids, `<ms>-<n>`. Separate from `compareIds`, which belongs to the check. */

@@ -25,6 +25,11 @@ export function numberOf(payload: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** Returns the payloads of a text in which several are joined. */
+export function splitPayloads(text: string): string[] {
+  return text.match(/[^.]*\.|[^.]+$/g) ?? [text];
+}
+
 export function digestOf(payload: Buffer | string): number {
   return crc32(payload);
 }

@@ -19,8 +19,11 @@ import type { PushOutcome } from '../history/history.js';
 export interface Answer {
   readonly outcome: PushOutcome;
   readonly messageId: string;
+  readonly replacedId: string;
   readonly detail: string;
 }
+
+const NO_IDS = { messageId: '', replacedId: '' };
 
 interface Waiting {
   readonly sinceMs: number;
@@ -104,7 +107,7 @@ export class RouterStream {
     const unanswered = this.#waiting;
     this.#waiting = new Map();
     for (const { answer } of unanswered.values()) {
-      answer({ outcome: 'UNANSWERED', messageId: '', detail: 'the stream ended' });
+      answer({ ...NO_IDS, outcome: 'UNANSWERED', detail: 'the stream ended' });
     }
     setTimeout(() => this.#open(), backoffMs(++this.#failures, BACKOFF_MS_MAX, this.#random));
   }
@@ -112,9 +115,9 @@ export class RouterStream {
 
 function answerOf({ outcome }: PushStreamResult): Answer {
   if (outcome?.$case === 'push') {
-    const { verdict, messageId } = outcome.value;
+    const { verdict, messageId, replacedId } = outcome.value;
     const name = Verdict[verdict].replace('VERDICT_', '') as PushOutcome;
-    return { outcome: name, messageId, detail: '' };
+    return { outcome: name, messageId, replacedId, detail: '' };
   }
   const { code, message } = outcome?.value ?? {
     code: CODE_INTERNAL,
@@ -122,5 +125,5 @@ function answerOf({ outcome }: PushStreamResult): Answer {
   };
   const isRejected = code !== CODE_INTERNAL;
   const detail = `${code}: ${message}`;
-  return { outcome: isRejected ? 'REJECTED' : 'UNANSWERED', messageId: '', detail };
+  return { ...NO_IDS, outcome: isRejected ? 'REJECTED' : 'UNANSWERED', detail };
 }

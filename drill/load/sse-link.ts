@@ -170,7 +170,7 @@ export class SseLink {
     const data: string[] = [];
     for (const line of block.split('\n')) {
       if (line.startsWith('data: ')) data.push(line.slice(6));
-      else if (line.startsWith('id: ')) messageId = line.slice(4);
+      else if (line.startsWith('id: ')) messageId = copyOf(line.slice(4));
       else if (line.startsWith('event: ')) name = line.slice(7);
       else if (line.startsWith('retry: ')) retryMs = Number(line.slice(7));
     }
@@ -184,4 +184,9 @@ export class SseLink {
     this.#socket.destroy();
     this.#handler.onClose(reason);
   }
+}
+
+/** A slice keeps all the text that it is a part of, and the history keeps a million ids. */
+function copyOf(text: string): string {
+  return Buffer.from(text).toString();
 }

@@ -4,7 +4,7 @@
  * that a developer could make. `find` must occur in its file exactly once.
  */
 import type { FaultKindName } from '../faults/kinds.js';
-import type { CheckName } from '../history/check.js';
+import type { CheckName } from '../history/checks.js';
 
 export interface Patch {
   /** Below dist/. */
@@ -18,21 +18,49 @@ export interface Mutant {
   readonly patches: readonly Patch[];
   /** Faults under which the bug has an effect. */
   readonly kinds: readonly FaultKindName[];
+  /** Whether the bug is one of events. */
+  readonly events?: true;
   /** The check that is expected to catch it; others may, too. */
   readonly check: CheckName;
 }
 
 export const MUTANTS: readonly Mutant[] = [
   {
+    // The parts of a growing message that a device has missed are joined in the wrong order.
+    name: 'join-backwards',
+    patches: [
+      {
+        file: 'edge/session/join-parts.js',
+        find: 'Buffer.concat(run.map((part) => part.payload))',
+        replace: 'Buffer.concat(run.map((part) => part.payload).reverse())',
+      },
+    ],
+    kinds: ['cut', 'away'],
+    check: 'outOfOrder',
+  },
+  {
+    // A push replaces the newest one with a collapse key, whichever it is.
+    name: 'collapse-across-keys',
+    patches: [
+      {
+        file: 'common/cluster/inbox/combine.js',
+        find: "local field = (kind == 'c' and 'c' or 'a') .. key",
+        replace: "local field = kind == 'c' and 'c' or ('a' .. key)",
+      },
+    ],
+    kinds: ['cut', 'away'],
+    check: 'falseVerdicts',
+  },
+  {
     // The router answers STORED and stores the push 100 ms later.
     name: 'acknowledge-before-xadd',
     patches: [
       {
         file: 'router/push/pusher.js',
-        find: 'return storePush(this.#link, push, this.config.inbox).then(',
-        replace: `setTimeout(() => void storePush(this.#link, push, this.config.inbox), 100);
+        find: 'return this.#batches',
+        replace: `setTimeout(() => void this.#batches.store(push), 100);
         const stored = { type: 'stored', id: '', receivers: 0, dropped: 0 };
-        return Promise.resolve({ type: 'done', reply: stored }).then(`,
+        return { store: async () => ({ type: 'done', reply: stored }) }`,
       },
       {
         file: 'router/push/pusher.js',
@@ -62,10 +90,11 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'common/cluster/inbox.js',
-        find: "redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))",
-        replace: `redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
+        find: "return redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))",
+        replace: `local count = redis.call('XTRIM', inbox, 'MINID', string.format('%.0f-%.0f', ms, n + 1))
 local following = first(inbox)
-if following then redis.call('XDEL', inbox, following[1]) end`,
+if following then redis.call('XDEL', inbox, following[1]) end
+return count`,
       },
     ],
     kinds: ['cut', 'away'],
@@ -100,6 +129,19 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     check: 'lost',
   },
   {
+    // Without an answer of the edge that has the client, it is said to be offline.
+    name: 'offline-without-proof',
+    patches: [
+      {
+        file: 'common/cluster/push-outcomes.js',
+        find: 'answers.complete ? Verdict.VERDICT_OFFLINE : Verdict.VERDICT_UNKNOWN',
+        replace: 'Verdict.VERDICT_OFFLINE',
+      },
+    ],
+    kinds: ['cutSubscriber', 'stallSubscriber'],
+    check: 'falseVerdicts',
+  },
+  {
     // The edge does not resubscribe after Redis has dropped a subscription.
     name: 'forget-to-resubscribe',
     patches: [
@@ -131,9 +173,9 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     patches: [
       {
         file: 'edge/session/catch-up.js',
-        find: 'for (const entry of entries) {',
+        find: 'for (const entry of this.#joinsParts(connection) ? joinParts(entries) : entries) {',
         replace: `if (entries.length > 1) entries.unshift(...entries.splice(1, 1));
-        for (const entry of entries) {`,
+        for (const entry of this.#joinsParts(connection) ? joinParts(entries) : entries) {`,
       },
     ],
     kinds: ['away'],
@@ -179,6 +221,93 @@ if following then redis.call('XDEL', inbox, following[1]) end`,
     ],
     kinds: ['killRouter', 'killRedis'],
     check: 'unexplainedDuplicates',
+  },
+  {
+    // A push to a group leaves out the members of the first shard of each message.
+    name: 'skip-a-member',
+    patches: [
+      {
+        file: 'router/push/groups/push-together.js',
+        find: '.filter(({ clientIds }) => clientIds.length > 0)',
+        replace: '.filter(({ clientIds }, i) => clientIds.length > 0 && i > 0)',
+      },
+    ],
+    kinds: ['away'],
+    check: 'lost',
+  },
+  {
+    // A device that names one push gets the events of all that wait for it.
+    name: 'event-before-its-cause',
+    patches: [
+      {
+        file: 'common/cluster/events/push-events.js',
+        find: "redis.call('XRANGE', inbox, from, id,",
+        replace: "redis.call('XRANGE', inbox, from, '+',",
+      },
+    ],
+    kinds: ['cut'],
+    events: true,
+    check: 'falseEvents',
+  },
+  {
+    // A connection that is replaced by a newer one has no event of its end.
+    name: 'no-event-at-takeover',
+    patches: [
+      {
+        file: 'common/cluster/events/client-events.js',
+        find: "if known and not left then ended(channel, client, known, 'session_replaced') end",
+        replace: '',
+      },
+    ],
+    kinds: ['takeover'],
+    events: true,
+    check: 'missingEvents',
+  },
+  {
+    // Acknowledgements of events do not reach Redis.
+    name: 'forget-acknowledged-events',
+    patches: [
+      {
+        file: 'common/cluster/events/event-reads.js',
+        find: "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])",
+        replace: '',
+      },
+    ],
+    kinds: ['cut'],
+    events: true,
+    check: 'repeatedEvents',
+  },
+  {
+    // The ledger hides one push: neither accepted nor waiting.
+    name: 'hide-one-push',
+    patches: [
+      {
+        file: 'common/cluster/ledger/audit.js',
+        find: 'then waiting = countWaiting(channel) end',
+        replace: 'then waiting = math.max(0, countWaiting(channel) - 1) end',
+      },
+      {
+        file: 'common/cluster/ledger/audit.js',
+        find: 'local difference = waiting < 0 and 0 or accepted - known - waiting',
+        replace: `local difference = 0
+  accepted = known + waiting`,
+      },
+    ],
+    kinds: ['cut'],
+    check: 'falseLedger',
+  },
+  {
+    // A push that is confirmed alone or by a cursor is not counted as such.
+    name: 'confirm-without-count',
+    patches: [
+      {
+        file: 'common/cluster/inbox.js',
+        find: "countLeft(inbox, 'confirmed', count)\nif apart",
+        replace: 'if apart',
+      },
+    ],
+    kinds: ['cut', 'away'],
+    check: 'falseLedger',
   },
   {
     // Every push is reported as written.

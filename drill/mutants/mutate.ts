@@ -1,8 +1,8 @@
-/** Creates a copy of the compiled code with a bug. */
+/** Creates copies of the compiled code with bugs. */
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../../cli/terminal/failure.js';
-import type { Mutant, Patch } from './mutants.js';
+import type { Patch } from './mutants.js';
 
 /** @throws Failure when `find` does not occur exactly once, because the code has changed */
 export function patched(code: string, { file, find, replace }: Patch): string {
@@ -16,15 +16,15 @@ export function patched(code: string, { file, find, replace }: Patch): string {
 }
 
 /**
- * Makes `to` a copy of the package from which roles can be started.
+ * Makes `to` a patched copy of the package, from which roles and compiled tests can be started.
  * @param from the package's folder
  */
-export async function mutate(mutant: Mutant, from: string, to: string): Promise<void> {
+export async function mutate(patches: readonly Patch[], from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true });
   await cp(join(from, 'dist'), join(to, 'dist'), { recursive: true });
   await cp(join(from, 'package.json'), join(to, 'package.json'));
   await symlink(join(from, 'node_modules'), join(to, 'node_modules'));
-  for (const patch of mutant.patches) {
+  for (const patch of patches) {
     const path = join(to, 'dist', patch.file);
     await writeFile(path, patched(await readFile(path, 'utf8'), patch));
   }

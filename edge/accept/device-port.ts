@@ -5,9 +5,8 @@
  * Until then a connection costs one entry in `#pending`, with bounded bytes and an absolute
  * deadline: sending a request one byte at a time does not extend it.
  */
-
-import type { Counter } from 'prom-client';
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
+import { readDeviceCertificate } from '../../common/auth/certificates.js';
 import type { AssignedEdge, Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint } from '../../common/net/ip-address.js';
@@ -15,6 +14,8 @@ import { randomBetween } from '../../common/process/backoff.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { MemoryWatch } from '../../common/process/memory/memory-watch.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { rejectTls } from '../../common/transport/tls-hello.js';
+import type { TlsFiles } from '../../common/transport/tls-identity.js';
 import type {
   CloseCause,
   Connection,
@@ -22,7 +23,7 @@ import type {
   TransportEvents,
 } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
-import { hasUpgradedTlv, readFrontTlv } from '../../common/wire/front-tlv.js';
+import { hasUpgradedTlv, readFrontTlv, readTicketTlv } from '../../common/wire/front-tlv.js';
 import type { Position } from '../../common/wire/position.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import type {
@@ -32,10 +33,14 @@ import type {
   Upgraded,
 } from '../protocol/protocol.js';
 import { type Clients, EARLY_DATA_BYTES_MAX } from '../session/clients.js';
+import type { ConnectionLabels } from '../session/connection-labels.js';
 import type { Connections } from '../session/connections.js';
 import type { Shards } from '../shards/shards.js';
 import { AddressPrefixes } from './address-prefixes.js';
 import { type Admission, admit } from './admission.js';
+import type { Blocks } from './blocks.js';
+import { DeviceAuthentication } from './device-authentication.js';
+import { DeviceCounters } from './device-counters.js';
 import { type HandshakeOptions, Handshakes } from './handshakes.js';
 import type { PeerAddresses } from './peer-addresses.js';
 import { type Pending, pendingSince } from './pending.js';
@@ -47,11 +52,13 @@ export interface DevicePortConfig {
   readonly connectionsPerPrefixMax: number | undefined;
   readonly handshakes: HandshakeOptions;
   readonly proxyNetworks: readonly string[];
+  /** Undefined: devices connect without TLS. */
+  readonly tls: TlsFiles | undefined;
 }
 
 export interface DevicePortOptions {
   readonly config: DevicePortConfig;
-  readonly transport: Pick<Transport, 'remoteAddress' | 'write' | 'end' | 'acceptAtMost'>;
+  readonly transport: Transport;
   /** The first one encodes the rejection of a connection whose protocol is unknown. */
   readonly detectors: readonly [ProtocolDetector, ...ProtocolDetector[]];
   readonly peers: PeerAddresses;
@@ -60,6 +67,8 @@ export interface DevicePortOptions {
   readonly shards: Pick<Shards, 'acceptsGuest'>;
   readonly table: Connections;
   readonly clients: Clients;
+  readonly blocks: Pick<Blocks, 'reject'>;
+  readonly labels: Pick<ConnectionLabels, 'readQuery'>;
   /** A device was rejected that could have been served elsewhere or later. */
   readonly onTurnedAway: (clientId: string) => void;
   /** Inbox reads that are running or queued. */
@@ -84,17 +93,16 @@ export class DevicePort implements TransportEvents {
   readonly #handshakes: Handshakes<Connection>;
   readonly #prefixes: AddressPrefixes | undefined;
   readonly #proxies: ProxyGuard;
-  readonly #rejected: Counter<'code'>;
-  readonly #redirected: Counter;
-  readonly #overLimit: Counter;
-  readonly #staleRoutes: Counter;
+  readonly #authentication: DeviceAuthentication;
+  readonly #counters: DeviceCounters;
   /** Whether the edge is about to exit: no device is admitted. */
   isClosing = false;
   /** Whether devices of other edges' shards are rejected that follow no redirect. */
   rejectsGuests = false;
 
   constructor(readonly options: DevicePortOptions) {
-    const { config, metrics } = options;
+    const { config, authenticator, metrics } = options;
+    this.#authentication = new DeviceAuthentication(authenticator, config.tls);
     this.#handshakes = new Handshakes(config.handshakes);
     const perPrefixMax = config.connectionsPerPrefixMax;
     this.#prefixes = perPrefixMax === undefined ? undefined : new AddressPrefixes(perPrefixMax);
@@ -109,23 +117,7 @@ export class DevicePort implements TransportEvents {
       'Current bound on admissions per second; +Inf if not paced',
       () => this.#handshakes.perSecond,
     );
-    this.#staleRoutes = metrics.counter(
-      'longline_edge_front_stale_routes_total',
-      'Devices sent here by a front proxy with a stale assignment, which are told to retry',
-    );
-    this.#rejected = metrics.counter(
-      'longline_edge_requests_rejected_total',
-      'Rejected requests on the device port, by error code',
-      ['code'],
-    );
-    this.#redirected = metrics.counter(
-      'longline_edge_redirects_total',
-      'Devices redirected to the owner of their shard',
-    );
-    this.#overLimit = metrics.counter(
-      'longline_edge_connections_over_limit_total',
-      'Connections closed unread because too many were open',
-    );
+    this.#counters = new DeviceCounters(metrics);
   }
 
   onOpen(connection: Connection): void {
@@ -145,6 +137,11 @@ export class DevicePort implements TransportEvents {
     else this.#onEarlyData(connection, pending, pending.request, bytes);
   }
 
+  onClientCertificate(connection: Connection, certificate: Buffer): void {
+    const pending = this.#pending.get(connection);
+    if (pending !== undefined) pending.certificate = readDeviceCertificate(certificate);
+  }
+
   /** A FIN ends the connection: no client half-closes and stays. */
   onEnd(connection: Connection): void {
     const { transport, clients } = this.options;
@@ -161,7 +158,7 @@ export class DevicePort implements TransportEvents {
   }
 
   onOverLimit(): void {
-    this.#overLimit.inc();
+    this.#counters.overLimit.inc();
   }
 
   onTimer(connection: Connection): void {
@@ -207,7 +204,7 @@ export class DevicePort implements TransportEvents {
     for (const connection of [...clients.openingSince(deadlineMs)]) {
       const message = 'the subscription of this shard was not confirmed in time; retry';
       const rejected = rejection('NOT_READY', message);
-      this.#rejected.inc({ code: rejected.code });
+      this.#counters.rejected.inc({ code: rejected.code });
       clients.reject(connection, rejected);
     }
   }
@@ -231,19 +228,27 @@ export class DevicePort implements TransportEvents {
     }
     if (header === 'none') {
       pending.isAtStart = false;
-      return this.#detect(connection, pending, bytes, 0);
+      return this.#start(connection, pending, bytes);
     }
     if ('code' in header) {
       return this.#reject(connection, header, detectors[0].reject(header));
     }
     pending.isAtStart = false;
     pending.frontedUnder = readFrontTlv(header);
+    pending.frontTicket = pending.frontedUnder && readTicketTlv(header);
     pending.isAnswered = pending.frontedUnder !== undefined && hasUpgradedTlv(header);
     peers.set(connection, header.source, pending.frontedUnder !== undefined);
-    pending.bytes = NO_BYTES;
     if (header.source !== undefined && !this.#countPrefix(connection, header.source)) return;
-    const rest = bytes.subarray(header.byteLength);
-    if (rest.length > 0) this.#detect(connection, pending, rest, 0);
+    this.#start(connection, pending, bytes.subarray(header.byteLength));
+  }
+
+  /** Starts TLS behind the place of a PROXY header; a front proxy has ended it already. */
+  #start(connection: Connection, pending: Pending, bytes: Buffer): void {
+    const { config, transport } = this.options;
+    pending.bytes = NO_BYTES;
+    const isSecured = !config.tls?.startsPlain || pending.frontedUnder !== undefined;
+    if (!isSecured) transport.secure(connection, bytes);
+    else if (bytes.length > 0) this.#detect(connection, pending, bytes, 0);
   }
 
   /** Returns false, after a rejection, if the prefix of the source is at its limit. */
@@ -252,7 +257,9 @@ export class DevicePort implements TransportEvents {
     const { config, detectors } = this.options;
     const message = `${config.connectionsPerPrefixMax} connections from this address prefix are open`;
     const rejected = rejection('PREFIX_FULL', message);
-    this.#reject(connection, rejected, detectors[0].reject(rejected));
+    // Before a handshake, there is no way to say it.
+    const bytes = config.tls?.startsPlain ? NO_BYTES : detectors[0].reject(rejected);
+    this.#reject(connection, rejected, bytes);
     return false;
   }
 
@@ -261,6 +268,8 @@ export class DevicePort implements TransportEvents {
     const { detectors } = this.options;
     const detector = detectors.find((each) => each.couldBe(all));
     if (detector === undefined) {
+      const tls = rejectTls(all);
+      if (tls !== undefined) return this.#reject(connection, tls.rejected, tls.bytes);
       const message = 'the first bytes belong to no supported protocol; use HTTP or MQTT';
       const rejected = rejection('REQUEST_MALFORMED', message);
       return this.#reject(connection, rejected, detectors[0].reject(rejected));
@@ -302,14 +311,13 @@ export class DevicePort implements TransportEvents {
   }
 
   #queue(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const { authenticator, memory } = this.options;
+    const { memory } = this.options;
     pending.stage = 'queued';
     pending.request = request;
     if (this.#rejectLeaving(connection, pending, request)) return;
     // A copy, because the buffer belongs to the transport.
     pending.bytes = request.earlyData.length === 0 ? NO_BYTES : Buffer.from(request.earlyData);
-    const { query, credentials } = request;
-    const isResuming = request.isResuming && authenticator.isKnown(query.clientId, credentials);
+    const isResuming = request.isResuming && this.#authentication.isKnown(pending, request);
     const offer = this.#handshakes.offer(performance.now(), connection, isResuming, memory.isLow);
     if (offer === 'admitted') this.#authenticate(connection, pending, request);
     else if (offer === 'rejected') {
@@ -326,21 +334,24 @@ export class DevicePort implements TransportEvents {
 
   /** Comes first: an unauthenticated device must not cause any other work. */
   #authenticate(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const { query, credentials } = request;
     const onChecked = (checked: Verified | Rejection) => {
       if ('code' in checked) {
         return this.#reject(connection, checked, request.reject(checked));
       }
-      pending.verified = checked;
+      const queryLabels = this.options.labels.readQuery(request.query.labels);
+      if (typeof queryLabels !== 'string') {
+        return this.#reject(connection, queryLabels, request.reject(queryLabels));
+      }
+      pending.admitted = { ...checked, queryLabels };
       this.#prepare(connection, pending, request);
     };
-    const checking = this.options.authenticator.check(query.clientId, credentials);
+    const checking = this.#authentication.check(pending, request);
     if (checking instanceof Promise) this.#await(connection, pending, checking, onChecked);
     else onChecked(checking);
   }
 
   #prepare(connection: Connection, pending: Pending, request: ConnectRequest): void {
-    const preparing = request.prepare?.();
+    const preparing = request.prepare?.(pending.admitted!);
     if (preparing === undefined) return this.#connect(connection, pending, request);
     this.#await(connection, pending, preparing, (rejected) => {
       if (rejected === undefined) this.#connect(connection, pending, request);
@@ -393,15 +404,18 @@ export class DevicePort implements TransportEvents {
   #connect(connection: Connection, pending: Pending, request: ConnectRequest): void {
     // Again, because the edge may have begun to drain meanwhile.
     if (this.#rejectLeaving(connection, pending, request)) return;
-    const { table, shards, clients } = this.options;
+    const { table, shards, clients, blocks } = this.options;
     const { clientId } = request.query;
+    const { issuedAtMs } = pending.admitted!;
+    const blocked = blocks.reject(clientId, issuedAtMs, performance.now());
+    if (blocked !== undefined) return this.#reject(connection, blocked, request.reject(blocked));
     const shard = shardOf(clientId, table.shardCount);
     const admission = this.#admit(pending, request);
     if (admission.type === 'redirect') {
       const { position } = this.options.assignment()!;
       const redirect = this.#redirect(request, pending, admission.owner, position);
       if (redirect !== undefined) {
-        this.#redirected.inc();
+        this.#counters.redirected.inc();
         return this.#respond(connection, redirect);
       }
       if (!shards.acceptsGuest(shard)) {
@@ -417,19 +431,19 @@ export class DevicePort implements TransportEvents {
       return this.#reject(connection, rejected, request.reject(rejected));
     }
     this.#pending.delete(connection);
-    clients.open(connection, shard, request, pending.verified!, pending.bytes);
+    clients.open(connection, shard, request, pending.admitted!, pending.bytes);
   }
 
   /** Encodes the redirect to the owner; undefined if the device would not follow it. */
   #redirect(
     request: ConnectRequest,
-    { verified }: Pending,
+    { admitted }: Pending,
     owner: AssignedEdge,
     position: Position,
   ): Buffer | undefined {
     const { query } = request;
     // A ticket and not the token, which must not appear in a URL.
-    const ticket = this.options.authenticator.issueTicket(query.clientId, verified!);
+    const ticket = this.options.authenticator.issueTicket(query.clientId, admitted!);
     return request.redirect(connectUrl(owner.advertisedUrl, query, position, ticket));
   }
 
@@ -453,7 +467,7 @@ export class DevicePort implements TransportEvents {
     if (isElsewhere && request.followsRedirects && !isFronted) return false;
     if (!this.isClosing && !isElsewhere) return false;
     const isStale = isFronted && isElsewhere;
-    if (isStale) this.#staleRoutes.inc();
+    if (isStale) this.#counters.staleRoutes.inc();
     const retryAfterS = randomBetween(1, isStale ? RETRY_STALE_S_MAX : RETRY_AFTER_S_MAX);
     const message = 'this edge gives its clients to other edges; retry';
     const rejected = { ...rejection('NOT_READY', message), retryAfterS };
@@ -472,7 +486,7 @@ export class DevicePort implements TransportEvents {
   }
 
   #reject(connection: Connection, { code }: Rejection, bytes: Buffer): void {
-    this.#rejected.inc({ code });
+    this.#counters.rejected.inc({ code });
     this.#respond(connection, bytes);
   }
 

@@ -15,6 +15,10 @@
  * configured. While no pushes are written, a late event loop delays none, and may be later.
  * This is a control loop with a queue: a TokenBucket has a rate that is configured, and rejects.
  *
+ * After a quiet time, a few hundred devices are admitted beyond the rate, late or not: the devices of
+ * one edge that has died must not wait for a rate that their own return has lowered, and so few
+ * delay less than one push in a hundred of a longer storm.
+ *
  * Connections are accepted at one and a half times that rate, and not while the queues are as long
  * as can be admitted in some seconds. The others wait in the kernel: accepting ten thousand at once
  * takes a second in which no device is served, and a device that waits there is not rejected.
@@ -62,7 +66,14 @@ const LOWER = 0.67;
 /** The rate is not lowered again for this many steps: devices admitted before still cause load. */
 const LOWER_INTERVAL_STEPS = 5;
 /** After an idle time no more than this many steps' worth are admitted at once. */
-const BURST_STEPS = 2;
+const CREDIT_STEPS = 2;
+/** Devices that are admitted beyond the rate after a quiet time; a tenth of a second's at most. */
+const BURST_MAX = 400;
+const BURST_S_MAX = 0.1;
+/** In one step: about ten milliseconds of work. */
+const BURST_PER_STEP = 100;
+/** The burst is whole again after this many steps in which no device waits: ten seconds. */
+const BURST_STEPS = 500;
 /** A lead, so that returning devices have sent their request before it is the turn of new ones. */
 const ACCEPTS_PER_ADMISSION = 1.5;
 /** Lower bound: connections that send no request must not keep others out. */
@@ -83,6 +94,8 @@ export class Handshakes<Item> {
   readonly #others = new Set<Queued<Item>>();
   #perSecond: number;
   #credit: number;
+  /** Devices that may still be admitted beyond the rate. */
+  #burst: number;
   #stepsSinceLowered = LOWER_INTERVAL_STEPS;
   #pushes = 0;
   #stepsSincePush = WITHOUT_PUSHES_STEPS;
@@ -90,6 +103,7 @@ export class Handshakes<Item> {
   constructor(readonly options: HandshakeOptions) {
     this.#perSecond = this.#perSecondAtFirst;
     this.#credit = this.#creditMax;
+    this.#burst = this.#burstMax;
   }
 
   get queuedCount(): number {
@@ -107,7 +121,7 @@ export class Handshakes<Item> {
     if (this.queuedCount > this.#perSecond * QUEUED_S_MAX) return 0;
     const least = this.queuedCount === 0 ? ACCEPTS_PER_SECOND_IDLE : ACCEPTS_PER_SECOND_MIN;
     const perSecond = Math.max(least, this.#perSecond * ACCEPTS_PER_ADMISSION);
-    return Math.ceil((perSecond * HANDSHAKE_STEP_MS) / 1_000);
+    return Math.ceil((perSecond * HANDSHAKE_STEP_MS) / 1_000) + this.#burstOfStep;
   }
 
   /**
@@ -141,23 +155,40 @@ export class Handshakes<Item> {
     // Lost time is not made up for: it was lost because of overload.
     const earned = (this.#perSecond * HANDSHAKE_STEP_MS) / 1_000;
     this.#credit = Math.min(this.#creditMax, this.#credit + earned);
+    if (this.queuedCount === 0) this.#refillBurst();
+    let room = Math.floor(this.#credit) + this.#burstOfStep;
     const admitted: Item[] = [];
     const expired: Item[] = [];
     for (const queue of [this.#resuming, this.#others]) {
       for (const queued of queue) {
         const isExpired = nowMs > queued.sinceMs + timeoutMs;
-        if (!isExpired && this.#credit < 1) break;
+        if (!isExpired && room < 1) break;
         queue.delete(queued);
         if (!isConnected(queued.item)) continue;
         if (isExpired) {
           expired.push(queued.item);
         } else {
-          this.#credit--;
+          room--;
           admitted.push(queued.item);
         }
       }
     }
+    this.#take(admitted.length);
     return { admitted, expired };
+  }
+
+  #refillBurst(): void {
+    const max = this.#burstMax;
+    this.#burst = Math.min(max, this.#burst + max / BURST_STEPS);
+  }
+
+  /** Credit is used before the burst. */
+  #take(count: number): void {
+    const ofCredit = Math.min(count, Math.floor(this.#credit));
+    this.#credit -= ofCredit;
+    if (count === ofCredit) return;
+    this.#burst -= count - ofCredit;
+    this.#stepsSinceLowered = 0;
   }
 
   #nextPerSecond(pressure: Pressure): number {
@@ -165,7 +196,9 @@ export class Handshakes<Item> {
     const now = this.#perSecond;
     this.#stepsSinceLowered++;
     if (this.#isTooHigh(pressure)) {
-      if (this.#stepsSinceLowered < LOWER_INTERVAL_STEPS) return now;
+      // The load of the burst says nothing about the rate.
+      const isBurst = this.queuedCount > 0 && this.#burstOfStep > 0;
+      if (isBurst || this.#stepsSinceLowered < LOWER_INTERVAL_STEPS) return now;
       this.#stepsSinceLowered = 0;
       return Math.max(Math.min(perSecondMax, PER_SECOND_MIN), now * LOWER);
     }
@@ -186,11 +219,19 @@ export class Handshakes<Item> {
     return this.options.perSecondMax > 0;
   }
 
+  get #burstOfStep(): number {
+    return Math.min(BURST_PER_STEP, Math.floor(this.#burst));
+  }
+
+  get #burstMax(): number {
+    return Math.min(BURST_MAX, this.options.perSecondMax * BURST_S_MAX);
+  }
+
   get #perSecondAtFirst(): number {
     return Math.min(this.options.perSecondMax, PER_SECOND_AT_FIRST);
   }
 
   get #creditMax(): number {
-    return Math.max(1, (this.#perSecond * HANDSHAKE_STEP_MS * BURST_STEPS) / 1_000);
+    return Math.max(1, (this.#perSecond * HANDSHAKE_STEP_MS * CREDIT_STEPS) / 1_000);
   }
 }

@@ -11,6 +11,7 @@ import type { Connection } from '../../common/transport/transport.js';
 import { connectUrl } from '../../common/wire/connect-query.js';
 import type { Pace } from '../report/control-link.js';
 import type { Clients } from '../session/clients.js';
+import type { ConnectionLabels } from '../session/connection-labels.js';
 import type { Connections } from '../session/connections.js';
 import type { MessageLimits } from '../session/message-limits.js';
 import type { TokenExpiry } from '../session/token-expiry.js';
@@ -40,6 +41,7 @@ export interface GoawaysOptions {
   readonly clients: Pick<Clients, 'sendGoaway'>;
   readonly tokenExpiry: Pick<TokenExpiry, 'ticketOf'>;
   readonly limits: Pick<MessageLimits, 'find'>;
+  readonly labels: Pick<ConnectionLabels, 'queryOf'>;
   readonly shards: Shards;
   readonly shutdown: Shutdown;
   readonly feed: Pick<AssignmentFeed, 'current'>;
@@ -154,7 +156,7 @@ export class Goaways {
 
   /** URL of the edge that owns the connection's shard; undefined if there is no other owner. */
   #ownerUrl(connection: Connection): string | undefined {
-    const { edgeId, table, tokenExpiry, limits, feed } = this.options;
+    const { edgeId, table, tokenExpiry, limits, labels, feed } = this.options;
     const { current } = feed;
     const owner = current && ownerOf(current, table.shardOf(connection));
     if (owner === undefined || owner.id === edgeId) return undefined;
@@ -164,6 +166,7 @@ export class Goaways {
       lastEventId: '',
       routedUnder: undefined,
       maxBytes: limits.find(connection),
+      labels: labels.queryOf(connection) || undefined,
     };
     const ticket = tokenExpiry.ticketOf(connection);
     return connectUrl(owner.advertisedUrl, query, current!.position, ticket);

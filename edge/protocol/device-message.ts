@@ -15,11 +15,15 @@ const TOKEN_MESSAGE_BYTES_MAX = 12 * 1024;
 /** Maximum size of any message. */
 export const DEVICE_MESSAGE_BYTES_MAX = TOKEN_MESSAGE_BYTES_MAX;
 
-/** `ack` confirms all pushes up to its id; `hello` states the largest message that is received. */
+/**
+ * `ack` confirms all pushes up to its id; `hello` states the largest message that is received; `join`
+ * and `leave` change the groups of the client.
+ */
 export type DeviceMessage =
   | { readonly type: 'ack'; readonly id: string }
   | { readonly type: 'hello'; readonly maxBytes: number }
   | { readonly type: 'ping' }
+  | { readonly type: 'join' | 'leave'; readonly group: string }
   | { readonly type: 'token'; readonly token: string };
 
 /**
@@ -49,9 +53,11 @@ export function parseDeviceMessage(bytes: Buffer): DeviceMessage | Rejection {
     return bytes === undefined ? malformed(MAX_BYTES_EXPECTED) : { type, maxBytes: bytes };
   }
   if (type === 'token' && members.size === 2 && token !== undefined) return { type, token };
+  const group = members.get('group');
+  const isOfGroup = (type === 'join' || type === 'leave') && members.size === 2;
+  if (isOfGroup && group !== undefined) return { type, group };
   return malformed(
-    'expected {"type":"ack","id":…}, {"type":"ping"}, {"type":"token","token":…} or ' +
-      '{"type":"hello","maxBytes":…}',
+    'expected a JSON object of the type ack, ping, token, hello, join or leave, with its members',
   );
 }
 

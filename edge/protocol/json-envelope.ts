@@ -29,8 +29,17 @@ export type Envelope =
   | { readonly type: 'expiring'; readonly inMs: number }
   /** New resume ticket, sent after a renewed token. */
   | { readonly type: 'ticket'; readonly ticket: string }
-  /** Last message: the token has expired. Connect with a new one. */
-  | { readonly type: 'expired' };
+  /** Response to a device's `join` or `leave`. */
+  | { readonly type: 'joined' | 'left'; readonly group: string }
+  /** The same, if the device may not, or the group could not be changed. */
+  | {
+      readonly type: 'group-error';
+      readonly group: string;
+      readonly code: string;
+      readonly message: string;
+    }
+  /** Last message: the token has expired, or it was revoked. Connect with a new one. */
+  | { readonly type: 'expired'; readonly code?: 'TOKEN_REVOKED' };
 
 export function envelopeText(envelope: Envelope): string {
   return JSON.stringify(envelope);
@@ -40,11 +49,25 @@ export function envelopeText(envelope: Envelope): string {
  * Encodes a push. A UTF-8 payload is in `data` unchanged, any other in `base64`. A live-only push
  * has no id.
  */
-export function pushText({ id, payload, contentType }: Message): string {
+export function pushText(message: Message): string {
+  const { id, contentType } = message;
   return JSON.stringify({
     type: 'push',
     ...(id === '' ? {} : { id }),
     ...(contentType === '' ? {} : { contentType }),
-    ...(isUtf8(payload) ? { data: payload.toString() } : { base64: payload.toString('base64') }),
+    ...contentOf(message),
   });
+}
+
+/** Encodes a part of a growing message for a protocol that has the id elsewhere. */
+export function partText(message: Message): string {
+  return JSON.stringify(contentOf(message));
+}
+
+function contentOf({ payload, appended }: Message): object {
+  return {
+    ...(appended && { appendTo: appended.to, offset: appended.offset }),
+    ...(appended?.isEnd && { end: true }),
+    ...(isUtf8(payload) ? { data: payload.toString() } : { base64: payload.toString('base64') }),
+  };
 }

@@ -6,10 +6,13 @@
  *
  * The edge calls a `Protocol`; the protocol calls its `Host`.
  */
-import type { Credentials } from '../../common/auth/authenticator.js';
+import type { Credentials, Verified } from '../../common/auth/authenticator.js';
+import type { GroupClaims } from '../../common/auth/claims/group-claims.js';
 import type { Rejection } from '../../common/process/errors.js';
 import type { Connection } from '../../common/transport/transport.js';
 import type { ConnectQuery } from '../../common/wire/connect-query.js';
+import type { Appended } from '../../common/wire/push-envelope.js';
+import type { WhenSlow } from '../../proto/gen/longline/v1/push.js';
 
 /**
  * Reason for which a client's connection ended:
@@ -17,14 +20,15 @@ import type { ConnectQuery } from '../../common/wire/connect-query.js';
  * - `peer`, `error`: as the transport reports it;
  * - `slow`: the send buffer was full;
  * - `session_replaced`: the client has a newer connection;
- * - `disconnected`: a backend called Disconnect;
+ * - `disconnected`: a backend called Disconnect, or an operator disconnected or blocked the client;
  * - `unexpected_bytes`: the device violated its protocol;
  * - `silent`: no sign of life within the protocol's timeout, or a packet that stayed incomplete;
  * - `not_ready`: the subscription of the shard was not confirmed in time;
  * - `flooding`: the device exceeded its rate of bytes or frames;
  * - `push_too_large`: the device closed the connection and said that a push was too large for it;
  * - `goaway`: another edge owns the shard, or this edge drains;
- * - `expired`: the token expired, or a newer token was invalid.
+ * - `expired`: the token expired, or a newer token was invalid;
+ * - `revoked`: an operator has revoked tokens that were issued before a time, this one among them.
  */
 export type EndReason =
   | 'peer'
@@ -38,7 +42,8 @@ export type EndReason =
   | 'flooding'
   | 'push_too_large'
   | 'goaway'
-  | 'expired';
+  | 'expired'
+  | 'revoked';
 
 /** A push to one device. */
 export interface Message {
@@ -49,6 +54,12 @@ export interface Message {
   readonly contentType: string;
   /** Remaining TTL in milliseconds; 0 for a live-only push. */
   readonly ttlMs: number;
+  /** Undefined: it is not a part of a growing message. */
+  readonly appended?: Appended | undefined;
+  /** Whether a later push may replace it in the inbox. */
+  readonly collapsible?: boolean;
+  /** Reaction to a full send buffer; absent: end the connection. */
+  readonly whenSlow?: WhenSlow;
 }
 
 /** First push to deliver to a device without a cursor: the oldest unconfirmed one, or the next. */
@@ -59,6 +70,10 @@ export interface Protocol {
   readonly name: string;
   /** Whether a push has the same bytes on every connection, so that it is encoded only once. */
   readonly isEncodingShared: boolean;
+  /**
+   * Whether stored parts of a growing message can be written as one push, with the id of the last one.
+   */
+  readonly joinsParts: boolean;
   /** Sent to every connection periodically; undefined if the device sends the heartbeats. */
   readonly heartbeat: Buffer | undefined;
   /**
@@ -139,6 +154,18 @@ export interface Host {
   lastSentId(connection: Connection): string;
 }
 
+/** Groups that devices join and leave by themselves. The results are rejections; undefined: done. */
+export interface GroupHost {
+  join(connection: Connection, group: string): Promise<Rejection | undefined>;
+  leave(connection: Connection, group: string): Promise<Rejection | undefined>;
+  /** For a device that connects. @param claims of its token */
+  joinAll(
+    clientId: string,
+    claims: GroupClaims,
+    groups: readonly string[],
+  ): Promise<Rejection | undefined>;
+}
+
 /**
  * Request of a device to connect, in any protocol. `accept`, `reject` and `redirect` encode the
  * response; the edge writes it.
@@ -178,8 +205,8 @@ export interface ConnectRequest {
   redirect(url: string): Buffer | undefined;
   /** The connection is in the connection table; it will be accepted or rejected. */
   onRegistered?(connection: Connection): void;
-  /** Loads what `accept` needs; the edge waits for it. */
-  prepare?(): Promise<Rejection | undefined> | undefined;
+  /** Loads or stores what the connection needs; the edge waits for it. */
+  prepare?(verified: Verified): Promise<Rejection | undefined> | undefined;
 }
 
 /** Result of protocol detection on the first bytes of a connection. */

@@ -7,6 +7,8 @@ import type { AssignmentFeed } from '../../common/cluster/assignment-feed.js';
 import { GrpcLink, LINK_OPTIONS } from '../../common/process/grpc-link.js';
 import type { Logger } from '../../common/process/log.js';
 import {
+  type ClientScan,
+  type ClientScanResult,
   EdgeSessionServiceClient,
   type Hello,
   type SessionRequest,
@@ -42,6 +44,7 @@ export interface ControlLinkOptions {
   readonly hello: () => Hello;
   /** Returns the current statistics of this edge. */
   readonly measure: () => Stats;
+  readonly scanClients: (scan: ClientScan) => ClientScanResult;
   readonly log: Logger;
 }
 
@@ -71,6 +74,12 @@ export class ControlLink {
       },
       (response) => {
         if (response.pace !== undefined) this.#pace = readPace(response.pace);
+        if (response.clientScan !== undefined) {
+          this.#send({
+            $case: 'clientScanResult',
+            value: options.scanClients(response.clientScan),
+          });
+        }
         if (response.assignment === undefined && response.delta === undefined) return;
         const { edgeId, shardCount } = hello();
         const needsWhole = feed.offerUpdate(response, shardCount, log);

@@ -19,8 +19,10 @@ export interface MemoryReadings {
   readonly table: number;
   readonly slots: number;
   readonly sendBuffers: number;
+  /** State of connections with TLS 1.2. */
+  readonly tls12: number;
   /** Keys of connections with TLS 1.3. */
-  readonly tls: number;
+  readonly tls13: number;
   /** Empty if they cannot be read. */
   readonly slabs: ReadonlyMap<string, Slab>;
   /** Contents of /proc/net/sockstat; undefined if it cannot be read. */
@@ -46,7 +48,8 @@ export class MemoryAccount {
 
 /** By name, in whole bytes. */
 export function measureParts(readings: MemoryReadings): Map<string, number> {
-  const { connections, resident, heapUsed, heapTotal, table, slots, sendBuffers, tls } = readings;
+  const { connections, resident, heapUsed, heapTotal, table } = readings;
+  const { slots, sendBuffers, tls12, tls13 } = readings;
   const parts = new Map<string, number>();
   for (const cache of SOCKET_CACHES) {
     const slab = readings.slabs.get(cache);
@@ -59,11 +62,13 @@ export function measureParts(readings: MemoryReadings): Map<string, number> {
   }
   parts.set('slots', slots);
   parts.set('send_buffers', sendBuffers);
-  parts.set('tls', tls);
+  parts.set('tls_1.2', tls12);
+  parts.set('tls_1.3', tls13);
   parts.set('table', table);
   parts.set('heap_used', heapUsed);
   parts.set('heap_free', heapTotal - heapUsed);
-  parts.set('other', Math.max(0, resident - heapTotal - table - slots - sendBuffers - tls));
+  const counted = heapTotal + table + slots + sendBuffers + tls12 + tls13;
+  parts.set('other', Math.max(0, resident - counted));
   for (const [name, bytes] of parts) parts.set(name, Math.round(bytes));
   return parts;
 }

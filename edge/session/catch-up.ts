@@ -10,10 +10,14 @@
  *
  * At most `READS_MAX` inboxes are read at a time; the others queue in order of arrival. Memory is
  * bounded by that times one page. A connection that must confirm pushes before it can receive more
- * is parked: it gives up its place until `unpark`.
+ * is parked: it gives up its place until `unpark`. So is one with bytes that its device has not read
+ * when a push with a collapse key arrives: such a push waits in the inbox, where a newer one replaces it.
+ *
+ * Stored parts of a growing message that follow one another are written as one push.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
+import type { EventBounds } from '../../common/cluster/events/event-stream.js';
 import { type InboxEntry, readInbox } from '../../common/cluster/history/inbox-read.js';
 import { readPosition } from '../../common/cluster/inbox/position.js';
 import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
@@ -22,12 +26,17 @@ import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Protocol, StartFrom } from '../protocol/protocol.js';
+import type { ConfirmedPushes } from '../report/confirmed-pushes.js';
 import type { RedisClocks } from '../shards/redis-clocks.js';
 import type { Connections } from './connections.js';
+import { joinParts } from './join-parts.js';
 import type { MessageLimits } from './message-limits.js';
+import type { PushCounts } from './slow/push-counts.js';
 
 const READS_MAX = 256;
 const ENTRIES_PER_PAGE = 32;
+/** With the parts of a growing message that follow. */
+const ENTRIES_WITH_PARTS_MAX = 1_024;
 const RETRY_MS = 500;
 /** Interval of write attempts while a send buffer is full. */
 const DRAIN_POLL_MS = 20;
@@ -58,23 +67,30 @@ type PageResult = 'empty' | 'more' | 'stopped';
 
 export interface CatchUpOptions {
   readonly table: Connections;
-  readonly transport: Pick<Transport, 'write'>;
+  readonly transport: Pick<Transport, 'write' | 'bufferedBytes'>;
   readonly link: Pick<RedisLink, 'execute'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'observe'>;
+  readonly confirmed: ConfirmedPushes;
   /** Ends a connection whose send buffer does not drain. */
   readonly onSlow: (connection: Connection) => void;
-  readonly limits: Pick<MessageLimits, 'allows'>;
+  readonly limits: Pick<MessageLimits, 'allows' | 'find'>;
   /** A push exceeds the maximum that the device has requested. */
   readonly onOverLimit: (connection: Connection, id: string) => void;
   /** The stored entry of a push is corrupt: the push leaves the inbox, and is not delivered. */
   readonly onCorrupt: (connection: Connection, id: string) => void;
+  /** Undefined: no events of pushes are written. */
+  readonly events: EventBounds | undefined;
+  readonly counts: Pick<PushCounts, 'onWritten'>;
   readonly metrics: Metrics;
 }
 
 export class CatchUp {
   readonly #progress = new Map<Connection, Progress>();
   readonly #queue: Connection[] = [];
+  /** Parked until the device has read everything, with the time at which they were parked. */
+  readonly #draining = new Map<Connection, number>();
+  #drainTimer: NodeJS.Timeout | undefined;
   #running = 0;
   /** Running reads that sleep instead of waiting for a reply of Redis. */
   #sleeping = 0;
@@ -146,6 +162,30 @@ export class CatchUp {
     });
   }
 
+  /**
+   * The same until the device has read what waits for it, for `STALLED_MS` at most.
+   * @returns false if nothing waits
+   */
+  parkUnlessDrained(connection: Connection): boolean {
+    if (this.options.transport.bufferedBytes(connection) === 0) return false;
+    this.park(connection);
+    this.#draining.set(connection, performance.now());
+    this.#drainTimer ??= setInterval(() => this.#unparkDrained(), DRAIN_POLL_MS);
+    return true;
+  }
+
+  #unparkDrained(): void {
+    const stalledAtMs = performance.now() - STALLED_MS;
+    for (const [connection, sinceMs] of this.#draining) {
+      if (sinceMs > stalledAtMs && this.options.transport.bufferedBytes(connection) > 0) continue;
+      this.#draining.delete(connection);
+      this.unpark(connection);
+    }
+    if (this.#draining.size > 0) return;
+    clearInterval(this.#drainTimer);
+    this.#drainTimer = undefined;
+  }
+
   /** The device can receive pushes again. */
   unpark(connection: Connection): void {
     const progress = this.#progress.get(connection);
@@ -156,6 +196,7 @@ export class CatchUp {
 
   /** The connection has unsubscribed or ended. */
   stop(connection: Connection): void {
+    this.#draining.delete(connection);
     this.#progress.delete(connection);
   }
 
@@ -196,9 +237,10 @@ export class CatchUp {
   }
 
   async #readPage(connection: Connection, progress: Progress): Promise<PageResult> {
-    const { table, link, names, redisClocks } = this.options;
+    const { table, link, names, redisClocks, confirmed, events } = this.options;
     const clientId = table.clientIdOf(connection);
-    const channel = names.channelOf(table.shardOf(connection));
+    const shard = table.shardOf(connection);
+    const channel = names.channelOf(shard);
     if (progress.startFrom === 'now') {
       const newest = await readNewestId(link, channel, clientId);
       if (newest.type !== 'done') return this.#postpone(connection, progress);
@@ -209,10 +251,12 @@ export class CatchUp {
       if (!this.#isCurrent(connection, progress)) return 'stopped';
     }
     if (progress.cursor !== '') {
-      const resumed = await resumeInbox(link, channel, clientId, progress.cursor);
+      const resumed = await resumeInbox(link, channel, clientId, progress.cursor, events);
+      if (resumed.type === 'unknown') confirmed.totals.onUnanswered();
       if (resumed.type !== 'done') return this.#postpone(connection, progress);
+      confirmed.add(shard, resumed.reply.confirmed, progress.cursor);
       if (!this.#isCurrent(connection, progress)) return 'stopped';
-      if (resumed.reply) table.markSent(connection, progress.cursor);
+      if (resumed.reply.isComplete) table.markSent(connection, progress.cursor);
       else progress.isIncomplete = true;
       progress.cursor = '';
     }
@@ -227,11 +271,20 @@ export class CatchUp {
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
     const isTold = progress.isIncomplete;
-    const page = await readInbox(link, channel, clientId, after, ENTRIES_PER_PAGE, isTold);
+    const partsMax = this.#joinsParts(connection) ? ENTRIES_WITH_PARTS_MAX : 0;
+    const page = await readInbox(
+      link,
+      channel,
+      clientId,
+      after,
+      ENTRIES_PER_PAGE,
+      isTold,
+      partsMax,
+    );
     if (page.type !== 'done') return this.#postpone(connection, progress);
     if (!this.#isCurrent(connection, progress)) return 'stopped';
     const { entries, gone, redisMs, isProven } = page.reply;
-    redisClocks.observe(table.shardOf(connection), redisMs, performance.now());
+    redisClocks.observe(shard, redisMs, performance.now());
     if (!isProven && !progress.hasPosition && canReset(table.protocolOf(connection))) {
       progress.isIncomplete = progress.isUnproven = true;
       return 'more';
@@ -264,10 +317,16 @@ export class CatchUp {
       if (!(await this.#writeWhenDrained(connection, progress, reset))) return 'stopped';
       this.#resets.inc();
     }
-    for (const entry of entries) {
+    for (const entry of this.#joinsParts(connection) ? joinParts(entries) : entries) {
       if (!(await this.#write(connection, progress, entry))) return 'stopped';
     }
     return entries.length < ENTRIES_PER_PAGE && !progress.mustReadAgain ? 'empty' : 'more';
+  }
+
+  /** Not for a device with a maximum size, which each part keeps and all together may not. */
+  #joinsParts(connection: Connection): boolean {
+    const { table, limits } = this.options;
+    return table.protocolOf(connection).joinsParts && limits.find(connection) === undefined;
   }
 
   /** Waits for Redis, whose link logs that it is unreachable; the inbox remains. */
@@ -289,6 +348,7 @@ export class CatchUp {
       if (limits.allows(connection, protocol, bytes)) {
         if (!(await this.#writeWhenDrained(connection, progress, bytes))) return false;
         this.#replayed.inc();
+        this.options.counts.onWritten(connection);
       } else {
         onOverLimit(connection, entry.id);
       }

@@ -8,7 +8,6 @@
  */
 
 import type { Counter } from 'prom-client';
-import type { Verified } from '../../common/auth/authenticator.js';
 import type { PushOutcome } from '../../common/cluster/push-outcomes.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Rejection } from '../../common/process/errors.js';
@@ -27,15 +26,18 @@ import type {
 } from '../protocol/protocol.js';
 import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
-import type { BroadcastCounts, ShardClients } from '../shards/delivery.js';
+import type { BroadcastCounts, BroadcastPush, ShardClients, Target } from '../shards/delivery.js';
 import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
+import type { Admitted, ConnectionLabels } from './connection-labels.js';
 import type { Connections } from './connections.js';
 import type { MessageLimits } from './message-limits.js';
+import type { PushCounts } from './slow/push-counts.js';
+import type { SlowDevices } from './slow/slow-devices.js';
 import type { Takeover } from './takeover.js';
 import type { TokenExpiry } from './token-expiry.js';
-import { writeMany } from './write-many.js';
+import { writeMany, writeSame, writeSelected } from './write-many.js';
 
 /** A connection that waits for the subscription of its shard. */
 interface Opening {
@@ -68,17 +70,17 @@ export interface ClientsOptions {
   readonly table: Connections;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly shards: Pick<Shards, 'isConfirmed' | 'owns' | 'reconcile'>;
-  readonly transport: Pick<
-    Transport,
-    'write' | 'writeMany' | 'setTimer' | 'end' | 'destroy' | 'bufferedBytes'
-  >;
+  readonly transport: Pick<Transport, 'write' | 'writeMany' | 'setTimer' | 'end' | 'destroy'>;
   readonly peers: PeerLookup;
   readonly catchUp: CatchUp;
   readonly confirmations: Confirmations;
   readonly tokenExpiry: TokenExpiry;
   readonly takeover: Takeover;
-  readonly announcements: Pick<Announcements, 'add'>;
+  readonly announcements: Pick<Announcements, 'add' | 'note'>;
   readonly limits: MessageLimits;
+  readonly labels: ConnectionLabels;
+  readonly counts: PushCounts;
+  readonly slowDevices: SlowDevices;
   /** Called in the turn in which a connection has left the connection table. */
   readonly onEnded: (connection: Connection, clientId: string, reason: EndReason) => void;
   /** A durable push exceeds the maximum that the device has requested. */
@@ -110,7 +112,7 @@ export class Clients implements Host, ShardClients {
     );
     const pushes = metrics.counter(
       'longline_edge_pushes_total',
-      'Pushes received over shard channels, by outcome: written, catching_up, slow or absent',
+      'Pushes received over shard channels, by outcome: written, catching_up, slow, dropped or absent',
       ['outcome'],
     );
     this.#pushes = {
@@ -118,6 +120,7 @@ export class Clients implements Host, ShardClients {
       written: pushes.labels('written'),
       catchingUp: pushes.labels('catching_up'),
       slow: pushes.labels('slow'),
+      dropped: pushes.labels('dropped'),
     };
   }
 
@@ -126,14 +129,15 @@ export class Clients implements Host, ShardClients {
     connection: Connection,
     shard: number,
     request: ConnectRequest,
-    verified: Verified,
+    admitted: Admitted,
     earlyData: Buffer,
   ): void {
-    const { table, tokenExpiry, shards } = this.options;
+    const { table, tokenExpiry, labels, shards } = this.options;
     const { protocol, query } = request;
     const nowMs = performance.now();
     const older = table.add(connection, query.clientId, shard, protocol, nowMs);
-    tokenExpiry.register(connection, verified);
+    labels.set(connection, admitted.labels, admitted.queryLabels);
+    tokenExpiry.register(connection, admitted);
     this.#opened.inc({ protocol: protocol.name });
     if (older !== undefined) this.#onRemoved(older, query.clientId, 'session_replaced');
     if (query.maxBytes !== undefined) this.limitMessages(connection, query.maxBytes);
@@ -189,26 +193,37 @@ export class Clients implements Host, ShardClients {
     return outcome;
   }
 
+  pushSame(targets: readonly Target[], message: Message): PushOutcome[] {
+    const { table, limits, slowDevices } = this.options;
+    const found = targets.map(({ shard, clientId }) => table.findSubscribed(shard, clientId));
+    const onFull = (connection: Connection) => slowDevices.onFull(connection, message.whenSlow);
+    const outcomes = writeSame(this.#manyWriter, found, message, onFull, limits);
+    for (const outcome of outcomes) this.#pushes[outcome].inc();
+    return outcomes;
+  }
+
   broadcast(
     shards: readonly number[],
-    payload: Buffer,
-    contentType: string,
+    push: BroadcastPush,
     onWritten: (shard: number) => void,
-  ): BroadcastCounts {
-    const { table, limits } = this.options;
-    const message = { id: '', payload, contentType, ttlMs: 0 };
-    return writeMany(
-      { ...this.#manyWriter, onWritten: (connection) => onWritten(table.shardOf(connection)) },
-      shards.flatMap((shard) => [...table.subscribedOf(shard)]),
-      (protocol, connection) => protocol.encodePush(connection, message),
-      limits,
-    );
+  ): BroadcastCounts | undefined {
+    const { table, limits, labels, slowDevices } = this.options;
+    const connections = shards.flatMap((shard) => [...table.subscribedOf(shard)]);
+    const writer = {
+      ...this.#manyWriter,
+      onSlow: (connection: Connection) => slowDevices.onFull(connection, push.whenSlow) === 'slow',
+      onWritten: (connection: Connection) => onWritten(table.shardOf(connection)),
+    };
+    return writeSelected(writer, connections, push, labels, limits);
   }
 
   presence(shard: number, clientId: string): Presence | undefined {
-    const { table, edgeId, peers, shards } = this.options;
     const connection = this.#findAccepted(shard, clientId);
-    if (connection === undefined) return undefined;
+    return connection === undefined ? undefined : this.describe(connection);
+  }
+
+  describe(connection: Connection): Presence {
+    const { table, edgeId, peers, shards, labels } = this.options;
     const connectedAtMs = table.connectedAtMs(connection);
     return {
       edgeId,
@@ -216,7 +231,9 @@ export class Clients implements Host, ShardClients {
       connectedForMs: Math.round(performance.now() - connectedAtMs),
       protocol: table.protocolOf(connection).name,
       remoteAddress: peers.addressOf(connection) ?? '',
-      guest: !shards.owns(shard),
+      guest: !shards.owns(table.shardOf(connection)),
+      labels: labels.textOf(connection),
+      clientId: table.clientIdOf(connection),
     };
   }
 
@@ -272,13 +289,12 @@ export class Clients implements Host, ShardClients {
     writeMany(this.#manyWriter, connections, ({ heartbeat }) => heartbeat);
   }
 
-  /** Ends the connections whose devices have not read all that was written: their buffers are freed. */
-  endUnread(): void {
-    const { table, transport } = this.options;
-    const unread = [...table.acceptedPart(0, 1)].filter(
-      (connection) => transport.bufferedBytes(connection) > 0,
-    );
-    for (const connection of unread) this.end(connection, 'slow');
+  /** Notes one part of the connections again as devices of their users. */
+  noteDevices(part: number, parts: number): void {
+    const { table, announcements } = this.options;
+    for (const connection of table.acceptedPart(part, parts)) {
+      announcements.note(table.shardOf(connection), table.clientIdOf(connection));
+    }
   }
 
   /** Connections that have been opening since before `sinceMs`. */
@@ -322,15 +338,17 @@ export class Clients implements Host, ShardClients {
   }
 
   confirm(connection: Connection, id: string): void {
-    const { table, names, confirmations } = this.options;
+    const { table, names, confirmations, counts } = this.options;
     if (!table.has(connection) || !table.wasSent(connection, id)) return;
+    counts.onConfirmed(connection);
     const channel = names.channelOf(table.shardOf(connection));
     confirmations.add(channel, table.clientIdOf(connection), id);
   }
 
   confirmSingle(connection: Connection, id: string): void {
-    const { table, names, confirmations } = this.options;
+    const { table, names, confirmations, counts } = this.options;
     if (!table.has(connection) || !table.wasSent(connection, id)) return;
+    counts.onConfirmed(connection);
     const channel = names.channelOf(table.shardOf(connection));
     confirmations.addSingle(channel, table.clientIdOf(connection), id);
   }
@@ -372,7 +390,11 @@ export class Clients implements Host, ShardClients {
 
   get #manyWriter() {
     const { table, transport } = this.options;
-    return { table, transport, onSlow: (connection: Connection) => this.end(connection, 'slow') };
+    const onSlow = (connection: Connection) => {
+      this.end(connection, 'slow');
+      return true;
+    };
+    return { table, transport, onSlow };
   }
 
   #accept(connection: Connection, { request, earlyData }: Opening): void {
@@ -403,11 +425,11 @@ export class Clients implements Host, ShardClients {
   }
 
   #push(shard: number, clientId: string, message: Message): PushOutcome {
-    const { table, shards, catchUp, transport, limits, onOverLimit } = this.options;
-    const connection = this.#findAccepted(shard, clientId);
+    const { table, shards, catchUp, transport, limits, counts, onOverLimit } = this.options;
+    const { slowDevices } = this.options;
+    const connection = table.findSubscribed(shard, clientId);
     if (connection === undefined) return 'absent';
     const state = table.stateOf(connection);
-    if (state === 'unsubscribed') return 'absent';
     const { id } = message;
     if (id !== '') {
       if (state === 'catchingUp') {
@@ -418,6 +440,7 @@ export class Clients implements Host, ShardClients {
       // Received again before the subscription is confirmed again: writing this push would skip the
       // ones that were missed. The confirmation causes a read of the inbox.
       if (!shards.isConfirmed(shard)) return 'catchingUp';
+      if (slowDevices.leavesToInbox(connection, message)) return 'catchingUp';
     }
     const protocol = table.protocolOf(connection);
     const bytes = protocol.encodePush(connection, message);
@@ -432,11 +455,11 @@ export class Clients implements Host, ShardClients {
     }
     const result = transport.write(connection, bytes);
     if (result === 'gone') return 'absent';
-    if (result === 'full') {
-      this.end(connection, 'slow');
-      return 'slow';
+    if (result === 'full') return slowDevices.onFull(connection, message.whenSlow);
+    if (id !== '') {
+      table.markSent(connection, id);
+      counts.onWritten(connection);
     }
-    if (id !== '') table.markSent(connection, id);
     return 'written';
   }
 
@@ -449,7 +472,8 @@ export class Clients implements Host, ShardClients {
 
   /** Releases the state of a connection that has left the connection table, and closes it. */
   #onRemoved(connection: Connection, clientId: string, reason: EndReason, last?: Buffer): void {
-    const { table, transport, catchUp, takeover, confirmations, limits, onEnded } = this.options;
+    const { table, transport, catchUp, takeover, confirmations } = this.options;
+    const { limits, labels, counts, onEnded } = this.options;
     const opening = this.#opening.get(connection);
     this.#opening.delete(connection);
     this.#inbound.forget(connection);
@@ -457,6 +481,8 @@ export class Clients implements Host, ShardClients {
     takeover.forget(connection);
     confirmations.flushClient(clientId);
     limits.forget(connection);
+    labels.forget(connection);
+    counts.forget(connection);
     onEnded(connection, clientId, reason);
     this.#ended.inc({ reason });
     const protocol = table.protocolOf(connection);

@@ -9,23 +9,18 @@
  * counted: the device receives those pushes again.
  */
 import type { Counter } from 'prom-client';
-import { confirmInbox, isIdBefore } from '../../common/cluster/inbox.js';
+import type { EventBounds } from '../../common/cluster/events/event-stream.js';
+import { type Confirmation, confirmInboxes, isIdBefore } from '../../common/cluster/inbox.js';
+import { shardOf } from '../../common/cluster/shard.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import { ITEMS_MAX, scopeOf } from '../../common/redis/script.js';
+import type { ConfirmedPushes } from '../report/confirmed-pushes.js';
 
 /** Interval of `flush`, and so the maximum delay of `ACKED`. */
 export const CONFIRMATIONS_FLUSH_MS = 100;
 const CLIENTS_MAX = 100_000;
 const SINGLES_MAX = 1_000;
-
-interface Confirmation {
-  readonly channel: string;
-  readonly clientId: string;
-  /** Everything up to this id is confirmed; '': nothing. */
-  readonly id: string;
-  /** Later pushes that are confirmed alone. */
-  readonly singles: readonly string[];
-}
 
 const NONE: readonly string[] = [];
 
@@ -36,7 +31,11 @@ export class Confirmations {
   readonly #dropped: Counter;
 
   constructor(
-    readonly link: Pick<RedisLink, 'execute'>,
+    readonly link: Pick<RedisLink, 'execute' | 'isCluster'>,
+    /** Undefined: no events of pushes are written. */
+    readonly events: EventBounds | undefined,
+    readonly confirmed: ConfirmedPushes,
+    readonly shardCount: number,
     metrics: Metrics,
   ) {
     this.#confirmed = metrics.counter(
@@ -75,14 +74,30 @@ export class Confirmations {
     const pending = this.#pending.get(clientId);
     if (pending === undefined) return;
     this.#pending.delete(clientId);
-    void this.#send(pending);
+    void this.#send([pending]);
   }
 
   /** Sends all collected confirmations. Resolves when Redis has replied to all of them. */
   async flush(): Promise<void> {
     const sent = [...this.#pending.values()];
     this.#pending.clear();
-    await Promise.all(sent.map((confirmation) => this.#send(confirmation)));
+    await Promise.all(this.#scriptsOf(sent).map((each) => this.#send(each)));
+  }
+
+  /** The confirmations for each call of the script. */
+  #scriptsOf(confirmations: readonly Confirmation[]): Confirmation[][] {
+    const scripts: Confirmation[][] = [];
+    const open = new Map<string, Confirmation[]>();
+    for (const confirmation of confirmations) {
+      const scope = scopeOf(this.link, confirmation.channel);
+      const script = open.get(scope);
+      if (script !== undefined && script.length < ITEMS_MAX) script.push(confirmation);
+      else {
+        scripts.push([confirmation]);
+        open.set(scope, scripts.at(-1)!);
+      }
+    }
+    return scripts;
   }
 
   #set(confirmation: Confirmation): void {
@@ -91,13 +106,19 @@ export class Confirmations {
     else this.#pending.set(clientId, confirmation);
   }
 
-  async #send({ channel, clientId, id, singles }: Confirmation): Promise<void> {
-    const { type } = await confirmInbox(this.link, channel, clientId, id, singles);
-    if (type === 'done') {
-      this.#confirmed.inc();
-      return;
+  async #send(confirmations: readonly Confirmation[]): Promise<void> {
+    const outcomes = await confirmInboxes(this.link, confirmations, this.events);
+    for (const [i, { channel, clientId, id, singles }] of confirmations.entries()) {
+      const outcome = outcomes[i]!;
+      if (outcome.type === 'done') {
+        this.#confirmed.inc();
+        const shard = shardOf(clientId, this.shardCount);
+        this.confirmed.add(shard, outcome.reply, singles.at(-1) ?? id);
+        continue;
+      }
+      if (outcome.type === 'unknown') this.confirmed.totals.onUnanswered();
+      if (id !== '') this.add(channel, clientId, id);
+      for (const single of singles) this.addSingle(channel, clientId, single);
     }
-    if (id !== '') this.add(channel, clientId, id);
-    for (const single of singles) this.addSingle(channel, clientId, single);
   }
 }

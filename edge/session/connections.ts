@@ -12,6 +12,7 @@
  * - removing a connection never removes the newer one of the same client.
  */
 import { parseMessageId } from '../../common/cluster/inbox.js';
+import { shardOf } from '../../common/cluster/shard.js';
 import { ensureSlot, FIRST_SLOTS } from '../../common/transport/slot-arrays.js';
 import {
   type Connection,
@@ -19,6 +20,7 @@ import {
   generationOf,
   slotOf,
 } from '../../common/transport/transport.js';
+import { userOf } from '../../common/wire/client-id.js';
 import type { Protocol } from '../protocol/protocol.js';
 
 /**
@@ -48,6 +50,11 @@ export class Connections {
   #connectedAtMs = new Float64Array(FIRST_SLOTS);
   /** Unix time in seconds, by slot: expiry of the connection's token. */
   #expiresAtS = new Uint32Array(FIRST_SLOTS);
+  /**
+   * Unix time in seconds, by slot: when the connection's token was issued; 0: it does not say,
+   * `NEVER_S`: it has none. Empty until a connection has a token.
+   */
+  #issuedAtS = new Uint32Array(0);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */
   #sentMs = new Float64Array(FIRST_SLOTS);
   #sentN = new Uint32Array(FIRST_SLOTS);
@@ -56,6 +63,7 @@ export class Connections {
   /** Every protocol that a connection has used; never more than 256. */
   readonly protocols: Protocol[] = [];
   #count = 0;
+  #addedCount = 0;
 
   constructor(readonly shardCount: number) {
     this.#slotsByShard = new Array(shardCount);
@@ -63,6 +71,11 @@ export class Connections {
 
   get count(): number {
     return this.#count;
+  }
+
+  /** Connections registered since the start. */
+  get addedCount(): number {
+    return this.#addedCount;
   }
 
   /** Registers a connection as `opening`. Returns the older one that it replaces, if any. */
@@ -83,12 +96,14 @@ export class Connections {
     this.#protocols[slot] = this.#indexOf(protocol);
     this.#connectedAtMs[slot] = nowMs;
     this.#expiresAtS[slot] = NEVER_S;
+    if (slot < this.#issuedAtS.length) this.#issuedAtS[slot] = NEVER_S;
     this.#sentMs[slot] = this.#sentN[slot] = 0;
     this.#clientIds[slot] = clientId;
     let slots = this.#slotsByShard[shard];
     if (slots === undefined) this.#slotsByShard[shard] = slots = new Map();
     slots.set(clientId, slot);
     this.#count++;
+    this.#addedCount++;
     return replaced;
   }
 
@@ -115,6 +130,7 @@ export class Connections {
       this.#protocols,
       this.#connectedAtMs,
       this.#expiresAtS,
+      this.#issuedAtS,
       this.#sentMs,
       this.#sentN,
     ].reduce((sum, array) => sum + array.byteLength, 0);
@@ -127,6 +143,13 @@ export class Connections {
   find(shard: number, clientId: string): Connection | undefined {
     const slot = this.#slotsByShard[shard]?.get(clientId);
     return slot === undefined ? undefined : this.#at(slot);
+  }
+
+  /** The same, if the connection receives pushes. */
+  findSubscribed(shard: number, clientId: string): Connection | undefined {
+    const slot = this.#slotsByShard[shard]?.get(clientId);
+    const isSubscribed = slot !== undefined && this.#states[slot]! >= STATE_CATCHING_UP;
+    return isSubscribed ? this.#at(slot) : undefined;
   }
 
   /** Only for a registered connection. */
@@ -154,6 +177,29 @@ export class Connections {
   expiresAtMs(connection: Connection): number {
     const atS = this.#expiresAtS[slotOf(connection)]!;
     return atS === NEVER_S ? Number.POSITIVE_INFINITY : atS * 1_000;
+  }
+
+  /** @param atMs Unix time; 0: the token does not say, Infinity: the connection has none */
+  setIssued(connection: Connection, atMs: number): void {
+    const slot = slotOf(connection);
+    if (atMs === Number.POSITIVE_INFINITY && slot >= this.#issuedAtS.length) return;
+    const { length } = this.#issuedAtS;
+    this.#issuedAtS = ensureSlot(this.#issuedAtS, slot);
+    this.#issuedAtS.fill(NEVER_S, length);
+    this.#issuedAtS[slot] = Math.min(NEVER_S, Math.floor(atMs / 1_000));
+  }
+
+  issuedAtMs(connection: Connection): number {
+    const atS = this.#issuedAtS[slotOf(connection)] ?? NEVER_S;
+    return atS === NEVER_S ? Number.POSITIVE_INFINITY : atS * 1_000;
+  }
+
+  /** Connections whose token was issued before `atMs`. Do not modify the table while iterating. */
+  *issuedBefore(atMs: number): Generator<Connection> {
+    const atS = Math.min(NEVER_S, Math.ceil(atMs / 1_000));
+    for (let slot = 0; slot < this.#issuedAtS.length; slot++) {
+      if (this.#issuedAtS[slot]! < atS && this.#generations[slot] !== 0) yield this.#at(slot);
+    }
   }
 
   /** Accepted connections whose token expires by `atMs`. Do not modify the table while iterating. */
@@ -213,6 +259,14 @@ export class Connections {
     for (const slot of this.#slotsByShard[shard]?.values() ?? []) yield this.#at(slot);
   }
 
+  /** Connections of a client, or of all devices of a user. */
+  named(name: string): Connection[] {
+    return [...this.ofShard(shardOf(name, this.shardCount))].filter((connection) => {
+      const clientId = this.clientIdOf(connection);
+      return clientId === name || userOf(clientId) === name;
+    });
+  }
+
   /** All connections, unordered. Do not modify the table while iterating. */
   *all(): Generator<Connection> {
     for (let shard = 0; shard < this.shardCount; shard++) yield* this.ofShard(shard);
@@ -232,6 +286,21 @@ export class Connections {
         yield this.#at(slot);
       }
     }
+  }
+
+  /** Accepted connections with these slots, the last one excluded, by slot. */
+  *acceptedFrom(fromSlot: number, untilSlot: number): Generator<Connection> {
+    const end = Math.min(untilSlot, this.slotCount);
+    for (let slot = fromSlot; slot < end; slot++) {
+      if (this.#generations[slot] !== 0 && this.#states[slot] !== STATE_OPENING) {
+        yield this.#at(slot);
+      }
+    }
+  }
+
+  /** Every connection has a lower slot. */
+  get slotCount(): number {
+    return this.#generations.length;
   }
 
   #at(slot: number): Connection {

@@ -7,6 +7,7 @@
  * clock of Redis, and a push from the backlog is sent after the connect.
  */
 import type { Counter } from 'prom-client';
+import type { EventBounds } from '../../common/cluster/events/event-stream.js';
 import { parseMessageId } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { countDeliveryTry, skipLargestPush, skipPush } from '../../common/cluster/undelivered.js';
@@ -39,6 +40,8 @@ export interface SkippedPushesOptions {
   readonly link: Pick<RedisLink, 'execute'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'elapsedMs'>;
+  /** Undefined: no events of pushes are written. */
+  readonly events: EventBounds | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -62,19 +65,21 @@ export class SkippedPushes {
    * @param nowMs of the monotonic clock
    */
   onEnded(connection: Connection, clientId: string, reason: EndReason, nowMs: number): void {
-    const { table, link, names, redisClocks } = this.options;
+    const { table, link, names, redisClocks, events } = this.options;
     const lastSentId = table.lastSentId(connection);
     if (lastSentId === '') return;
     const channel = names.channelOf(table.shardOf(connection));
     if (reason === 'push_too_large') {
-      this.#run(clientId, 'too_large', () => skipLargestPush(link, channel, clientId, lastSentId));
+      this.#run(clientId, 'too_large', () =>
+        skipLargestPush(link, channel, clientId, lastSentId, events),
+      );
     } else if (reason === 'peer' || reason === 'error') {
       const [pushedMs] = parseMessageId(lastSentId);
       const sincePushMs = redisClocks.elapsedMs(table.shardOf(connection), pushedMs, nowMs);
       const sinceConnectMs = nowMs - table.connectedAtMs(connection);
       if (Math.min(sincePushMs, sinceConnectMs) > SOON_MS) return;
       this.#run(clientId, 'disconnects', () =>
-        countDeliveryTry(link, channel, clientId, lastSentId),
+        countDeliveryTry(link, channel, clientId, lastSentId, events),
       );
     }
   }
@@ -84,12 +89,12 @@ export class SkippedPushes {
    * @param reason `over_limit`: it exceeds the maximum that the device has requested
    */
   skip(connection: Connection, id: string, reason: 'over_limit' | 'corrupt'): void {
-    const { table, link, names } = this.options;
+    const { table, link, names, events } = this.options;
     table.markSent(connection, id);
     const clientId = table.clientIdOf(connection);
     const channel = names.channelOf(table.shardOf(connection));
     this.#run(clientId, reason, async () => {
-      const outcome = await skipPush(link, channel, clientId, id);
+      const outcome = await skipPush(link, channel, clientId, id, events);
       return outcome.type === 'done' ? { ...outcome, reply: outcome.reply ? id : '' } : outcome;
     });
   }

@@ -27,6 +27,8 @@ export type TakeoverDecision = 'nothing' | 'close' | 'announce';
 export class Takeover {
   /** Connections whose own announcement has not arrived back yet, with the time it was sent. */
   readonly #unconfirmed = new Map<Connection, number>();
+  /** Connections of which events do not say yet that they have begun. */
+  readonly #disputed = new Set<Connection>();
 
   constructor(readonly edgeIncarnation: string) {}
 
@@ -34,10 +36,17 @@ export class Takeover {
   onAnnouncing(connection: Connection, nowMs: number): void {
     this.#unconfirmed.delete(connection);
     this.#unconfirmed.set(connection, nowMs);
+    this.#disputed.delete(connection);
+  }
+
+  /** The events know another connection of the client, which has ended or will end this one. */
+  onDisputed(connection: Connection): void {
+    this.#disputed.add(connection);
   }
 
   forget(connection: Connection): void {
     this.#unconfirmed.delete(connection);
+    this.#disputed.delete(connection);
   }
 
   /** @param local this edge's connection of the announced client, if any */
@@ -50,8 +59,12 @@ export class Takeover {
     return announced.renewed ? 'announce' : 'close';
   }
 
-  /** Connections whose announcement was sent before `sentBeforeMs` and must be presumed lost. */
+  /**
+   * Connections whose announcement was sent before `sentBeforeMs` and must be presumed lost, or has to be
+   * repeated for the events.
+   */
   *overdue(sentBeforeMs: number): Generator<Connection> {
+    yield* this.#disputed;
     for (const [connection, sentMs] of this.#unconfirmed) {
       if (sentMs >= sentBeforeMs) return;
       yield connection;

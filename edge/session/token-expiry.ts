@@ -1,13 +1,15 @@
 /**
  * Ends connections whose token has expired, after the clock skew, unless the device has sent a newer
- * token; a minute before, the device receives a warning. The state per connection is four bytes in
- * the connection table.
+ * token; a minute before, the device receives a warning. The state per connection is eight bytes in
+ * the connection table: expiry, and when the token was issued.
  */
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
 import type { Rejection } from '../../common/process/errors.js';
 import { unixMs } from '../../common/process/time/clock.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
+import type { ConnectionLabels } from './connection-labels.js';
 import type { Connections } from './connections.js';
+import type { DeviceGroups } from './device-groups.js';
 
 const WARNING_MS = 60_000;
 
@@ -17,27 +19,43 @@ export class TokenExpiry {
   /** Connections whose newer token is being verified; one token at a time. */
   readonly #renewing = new Set<Connection>();
 
-  /** @param end ends a connection whose token has expired */
+  /**
+   * @param isRevoked whether an operator has revoked a token of the client that was issued then
+   * @param end ends a connection whose token has expired or is revoked
+   */
   constructor(
     readonly table: Connections,
+    readonly labels: Pick<ConnectionLabels, 'claimsOf' | 'renew'>,
+    readonly groups: Pick<DeviceGroups, 'claimsOf' | 'setClaims'>,
     readonly transport: Pick<Transport, 'write'>,
     readonly authenticator: Authenticator,
-    readonly end: (connection: Connection) => void,
+    readonly isRevoked: (clientId: string, issuedAtMs: number) => boolean,
+    readonly end: (connection: Connection, reason: 'expired' | 'revoked') => void,
   ) {}
 
-  register(connection: Connection, { expiresAtMs }: Verified): void {
-    this.table.setExpiry(connection, expiresAtMs);
+  register(connection: Connection, verified: Omit<Verified, 'labels'>): void {
+    this.table.setExpiry(connection, verified.expiresAtMs);
+    this.table.setIssued(connection, verified.issuedAtMs);
+    this.groups.setClaims(connection, verified.groups);
   }
 
-  /** Returns a resume ticket that is valid until the token expires. */
+  /**
+   * Returns a resume ticket that is valid until the token expires; undefined also if the labels of
+   * the token are unknown, which it has to repeat.
+   */
   ticketOf(connection: Connection): string | undefined {
+    const labels = this.labels.claimsOf(connection);
+    if (labels === undefined) return undefined;
     const expiresAtMs = this.table.expiresAtMs(connection);
-    return this.authenticator.issueTicket(this.table.clientIdOf(connection), { expiresAtMs });
+    const issuedAtMs = this.table.issuedAtMs(connection);
+    const groups = this.groups.claimsOf(connection);
+    const verified = { expiresAtMs, issuedAtMs, labels, groups };
+    return this.authenticator.issueTicket(this.table.clientIdOf(connection), verified);
   }
 
   /** Replaces the token by a newer token or a ticket; an invalid one ends the connection. */
   renew(connection: Connection, token: string): void {
-    if (this.#renewing.has(connection)) return this.end(connection);
+    if (this.#renewing.has(connection)) return this.end(connection, 'expired');
     const clientId = this.table.clientIdOf(connection);
     const checking = this.authenticator.check(clientId, { token, ticket: undefined });
     if (!(checking instanceof Promise)) return this.#onChecked(connection, checking);
@@ -55,7 +73,7 @@ export class TokenExpiry {
   sweep(nowMs: number): void {
     const { table } = this;
     for (const connection of [...table.expiringBy(nowMs - this.authenticator.skewMs)]) {
-      this.end(connection);
+      this.end(connection, 'expired');
     }
     const warnUntilMs = nowMs + WARNING_MS;
     for (const connection of table.expiringBy(warnUntilMs)) {
@@ -71,8 +89,11 @@ export class TokenExpiry {
   }
 
   #onChecked(connection: Connection, checked: Verified | Rejection): void {
-    if ('code' in checked) return this.end(connection);
+    if ('code' in checked) return this.end(connection, 'expired');
+    const clientId = this.table.clientIdOf(connection);
+    if (this.isRevoked(clientId, checked.issuedAtMs)) return this.end(connection, 'revoked');
     this.register(connection, checked);
+    this.labels.renew(connection, checked.labels);
     const ticket = this.ticketOf(connection);
     if (ticket === undefined) return;
     const bytes = this.table.protocolOf(connection).encodeTicket?.(connection, ticket);

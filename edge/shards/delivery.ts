@@ -7,37 +7,68 @@
  * finds a guest although the owner has already replied `absent`.
  */
 import type { Counter } from 'prom-client';
+import { NewestPushes } from '../../common/cluster/history/newest-pushes.js';
 import {
   type CountersLink,
   readShardCounters,
 } from '../../common/cluster/history/shard-counters.js';
+import { NOT_STORED } from '../../common/cluster/inbox/push-together.js';
 import { OUTCOME_NUMBERS, type PushOutcome } from '../../common/cluster/push-outcomes.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
-import { isIntactAppendix, type ReceivedPush, readPush } from '../../common/wire/push-envelope.js';
+import {
+  appendedOf,
+  isIntactAppendix,
+  type ReceivedPush,
+  readPush,
+} from '../../common/wire/push-envelope.js';
 import { unseal } from '../../common/wire/sealed-message.js';
 import {
   type Announcement,
+  type BroadcastBody,
   type PushBody,
   type Reply,
+  type ReplyTimes,
   ShardEnvelope,
+  type StoredPushBody,
 } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import type { Message } from '../protocol/protocol.js';
 import type { MessageRates } from '../report/load.js';
-import type { Announcements } from './announcements.js';
 import type { LostHistory } from './lost-history.js';
+import type { PushTraces } from './push-traces.js';
 import type { RedisClocks } from './redis-clocks.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
+import type { Standing } from './standing.js';
 
-/** Connections that a broadcast was written to, and those that it closed as slow. */
-export interface BroadcastCounts {
+/** Connections that bytes were written to, those that were closed as slow, and slow ones that stay. */
+export interface WriteCounts {
   written: number;
   slow: number;
+  dropped: number;
+}
+
+/** Further connections did not get a broadcast: their labels do not match, or are unknown. */
+export interface BroadcastCounts extends WriteCounts {
+  readonly notSelected: number;
+  readonly labelsUnknown: number;
+}
+
+export type BroadcastPush = Pick<
+  BroadcastBody,
+  'payload' | 'contentType' | 'selector' | 'whenSlow'
+>;
+
+/** A client of a message to several. */
+export interface Target {
+  readonly shard: number;
+  readonly clientId: string;
+  /** Index of the client in the message. */
+  readonly index: number;
 }
 
 /** The clients of this edge, as a shard channel addresses them. */
@@ -51,16 +82,18 @@ export interface ShardClients {
   /** An edge, possibly this one, has announced a connection. */
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
   push(shard: number, clientId: string, message: Message): PushOutcome;
+  /** Writes a live-only push to several clients, none of them twice. Returns an outcome for each. */
+  pushSame(targets: readonly Target[], message: Message): PushOutcome[];
   /**
-   * Writes a live-only push to every client of the shards.
+   * Writes a live-only push to the clients of the shards that its selector selects; an empty one
+   * selects all. Returns undefined for a selector that cannot be parsed.
    * @param onWritten called with the shard of each client that it was written to
    */
   broadcast(
     shards: readonly number[],
-    payload: Buffer,
-    contentType: string,
+    push: BroadcastPush,
     onWritten: (shard: number) => void,
-  ): BroadcastCounts;
+  ): BroadcastCounts | undefined;
   presence(shard: number, clientId: string): Presence | undefined;
   /** Returns false if the client is not connected here. */
   disconnect(shard: number, clientId: string): boolean;
@@ -72,10 +105,11 @@ export interface DeliveryOptions {
   readonly redisClocks: RedisClocks;
   readonly shards: Pick<Shards, 'owns' | 'ownsBeside' | 'isConfirmed' | 'hasClients'>;
   readonly clients: ShardClients;
-  readonly announcements: Announcements;
+  readonly standing: Standing;
   readonly replies: Replies;
+  readonly traces: Pick<PushTraces, 'onPush'>;
   readonly rates: MessageRates;
-  readonly lostHistory: Pick<LostHistory, 'onCounterFell'>;
+  readonly lostHistory: Pick<LostHistory, 'onCounterFell' | 'onPushLost'>;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -85,6 +119,7 @@ const POLLED_MIN = 64;
 
 export class Delivery implements ShardHandler {
   readonly #sequences: Sequences;
+  readonly #newest: NewestPushes;
   /** Shards whose subscription was lost and is needed, with the time of the loss. */
   readonly #lostAtMs = new Map<number, number>();
   /** Shards with a late push, whose counters are being read. */
@@ -100,8 +135,12 @@ export class Delivery implements ShardHandler {
   readonly #gaps: Counter;
 
   constructor(readonly options: DeliveryOptions) {
-    const { names, metrics } = options;
+    const { link, names, metrics, lostHistory } = options;
     this.#sequences = new Sequences(names.shardCount);
+    this.#newest = new NewestPushes({
+      link,
+      onLost: ({ channel, id }) => lostHistory.onPushLost(names.shardOf(channel), id),
+    });
     this.#gaps = metrics.counter(
       'longline_edge_gaps_total',
       'Gaps in the sequence numbers of durable pushes of a shard; each causes a re-read of inboxes',
@@ -121,13 +160,15 @@ export class Delivery implements ShardHandler {
     const lostAtMs = this.#lostAtMs.get(shard);
     if (lostAtMs !== undefined) this.#gapSeconds.inc((performance.now() - lostAtMs) / 1_000);
     this.#lostAtMs.delete(shard);
+    this.#newest.doubt(this.options.names.channelOf(shard));
     // Before the inboxes are read: they contain every push that the counter includes now.
     void this.#readCounters([shard]);
+    this.options.standing.onConfirmed(shard);
     this.options.clients.onConfirmed(shard);
   }
 
   onUnproven(shard: number): void {
-    this.options.announcements.probe(shard);
+    this.options.standing.probe(shard);
   }
 
   /** Processing resumes when the subscription is confirmed; missed pushes are found then. */
@@ -139,6 +180,7 @@ export class Delivery implements ShardHandler {
   onLeft(shard: number): void {
     this.#sequences.forget(shard);
     this.#lostAtMs.delete(shard);
+    this.options.standing.onLeft(shard);
   }
 
   onMessage(shard: number, payload: Buffer): void {
@@ -148,25 +190,29 @@ export class Delivery implements ShardHandler {
   }
 
   #onPush(shard: number, push: ReceivedPush): void {
-    const { clients, rates, redisClocks } = this.options;
-    const { clientId, id, seq } = push;
+    const { clients, names, rates, redisClocks } = this.options;
+    const { clientId, id, seq, trace } = push;
+    const heardMs = trace === undefined ? 0 : performance.now();
     if (id !== '') {
       if (!this.#onNumber(shard, seq, id)) return;
+      this.#newest.onPush(names.channelOf(shard), clientId, id);
       redisClocks.observe(shard, Number.parseInt(id, 10), performance.now());
     }
     const outcome = clients.push(shard, clientId, push);
     if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
-    this.#reply(shard, push, { $case: outcome, value: {} });
+    const times = trace && this.options.traces.onPush(shard, push, outcome, heardMs);
+    this.#reply(shard, push, { $case: outcome, value: {} }, times);
   }
 
   #reply(
     shard: number,
     { queryId, replyChannel }: Pick<ReceivedPush, 'queryId' | 'replyChannel'>,
     body: Reply['body'],
+    times?: ReplyTimes,
   ): void {
     if (queryId === 0) return;
-    const { shards, replies } = this.options;
-    replies.add(replyChannel, { queryId, owner: shards.owns(shard), body });
+    const { standing, replies } = this.options;
+    replies.add(replyChannel, { queryId, ...standing.of(shard), body, times });
   }
 
   /** Anything but a push to one client, and such a push of another version or a corrupt one. */
@@ -184,16 +230,90 @@ export class Delivery implements ShardHandler {
     }
     if (envelope.body?.$case === 'announce') {
       const { edgeIncarnation, announcements } = envelope.body.value;
-      const { clients } = this.options;
+      const { clients, standing } = this.options;
       for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
+      standing.onAnnounce(shard, envelope.body.value);
     } else if (envelope.body?.$case === 'push' && envelope.body.value.clientIds.length > 0) {
       this.#reply(shard, envelope, this.#pushToMany(shard, envelope.body.value));
+    } else if (envelope.body?.$case === 'storedPush') {
+      this.#onStoredPush(shard, envelope, envelope.body.value);
     } else if (envelope.body?.$case === 'push') {
-      this.#onPush(shard, { ...envelope, ...envelope.body.value, seq: Number(envelope.seq) });
+      const { appendTo, appendEnd } = envelope.body.value;
+      const appended = appendedOf(appendTo, envelope.appendOffset, appendEnd);
+      const seq = Number(envelope.seq);
+      this.#onPush(shard, { ...envelope, ...envelope.body.value, seq, appended });
     } else {
       const body = this.#answer(shard, envelope);
       if (body !== undefined) this.#reply(shard, envelope, body);
     }
+  }
+
+  /**
+   * A push that one script has stored for several clients, with a number of each of their shards.
+   * Another copy of it, of which it has processed the numbers before, has no reply of its own.
+   */
+  #onStoredPush(shard: number, envelope: ShardEnvelope, body: StoredPushBody): void {
+    const { clientIds, clientCounts, firstIndex } = body;
+    const ids = envelope.id.split(' ');
+    const numbers = envelope.seq.split(' ');
+    const clients = clientCounts.reduce((sum, count) => sum + count, 0);
+    if (
+      ids.length !== clientIds.length ||
+      clients !== clientIds.length ||
+      numbers.length !== clientCounts.length ||
+      numbers.length !== body.shards.length
+    ) {
+      return this.#onMalformed(shard, 'it has no id for each client, or no number for each shard');
+    }
+    const outcomes = Buffer.alloc(ids.length);
+    let from = 0;
+    let isCopy = false;
+    for (const [i, own] of body.shards.entries()) {
+      const until = from + clientCounts[i]!;
+      const isMeant = numbers[i] !== NOT_STORED && this.#standsFor(own, shard);
+      if (
+        isMeant &&
+        !this.#pushStored(own, Number(numbers[i]), body, ids, { from, until }, outcomes)
+      )
+        isCopy = true;
+      from = until;
+    }
+    if (!isCopy) {
+      this.#reply(shard, envelope, { $case: 'multiPush', value: { outcomes, firstIndex } });
+    }
+  }
+
+  /** Pushes to the clients of one shard. Returns false for a push that has been processed already. */
+  #pushStored(
+    shard: number,
+    seq: number,
+    push: StoredPushBody,
+    ids: readonly string[],
+    { from, until }: { readonly from: number; readonly until: number },
+    outcomes: Buffer,
+  ): boolean {
+    const { clients, names, rates, redisClocks } = this.options;
+    let newest = until - 1;
+    while (newest >= from && ids[newest] === NOT_STORED) newest--;
+    if (newest < from) {
+      this.#onMalformed(shard, 'it has a number of a shard, and no id');
+      return false;
+    }
+    // A copy: a part of a text keeps all of it in memory.
+    const newestId = Buffer.from(ids[newest]!).toString();
+    if (!this.#onNumber(shard, seq, newestId)) return false;
+    this.#newest.onPush(names.channelOf(shard), push.clientIds[newest]!, newestId);
+    redisClocks.observe(shard, Number.parseInt(newestId, 10), performance.now());
+    const { payload, contentType, ttlMs, whenSlow } = push;
+    for (let i = from; i < until; i++) {
+      const id = ids[i]!;
+      if (id === NOT_STORED) continue;
+      const message = { id, payload, contentType, ttlMs, whenSlow };
+      const outcome = clients.push(shard, push.clientIds[i]!, message);
+      if (outcome === 'written' || outcome === 'catchingUp') rates.count(shard, 1);
+      outcomes[i] = OUTCOME_NUMBERS[outcome];
+    }
+    return true;
   }
 
   /**
@@ -205,6 +325,7 @@ export class Delivery implements ShardHandler {
    */
   pollShardCounters(part: number, parts: number): void {
     const { names, shards } = this.options;
+    void this.#newest.step();
     if (part === 0) {
       this.#pollParts = Math.min(parts, Math.ceil(this.#polledCount / POLLED_MIN) || parts);
       this.#polledCount = 0;
@@ -255,7 +376,9 @@ export class Delivery implements ShardHandler {
   }
 
   #onLostWrites(shard: number, before: number, now: number): void {
-    this.options.lostHistory.onCounterFell(shard, before, now);
+    const { lostHistory, names } = this.options;
+    this.#newest.forget(names.channelOf(shard));
+    lostHistory.onCounterFell(shard, before, now);
     if (this.#isCheckingFormer) return;
     this.#isCheckingFormer = true;
     void this.#checkFormerShards().then(() => {
@@ -276,11 +399,13 @@ export class Delivery implements ShardHandler {
     }
     if (former.length === 0) return;
     const channels = former.map((shard) => names.channelOf(shard));
+    for (const channel of channels) this.#newest.doubt(channel);
     const counters = await readShardCounters(link, channels);
     for (const [i, shard] of former.entries()) {
       const [before, counter] = [this.#sequences.highest(shard), counters[i]];
       if (counter === undefined || counter >= before) continue;
       this.#sequences.restart(shard, counter);
+      this.#newest.forget(channels[i]!);
       lostHistory.onCounterFell(shard, before, counter);
     }
   }
@@ -300,32 +425,61 @@ export class Delivery implements ShardHandler {
   }
 
   /** Pushes to the clients of the shard, and to those of shards for which it may stand. */
-  #pushToMany(shard: number, { clientIds, ...push }: PushBody): Reply['body'] {
-    const { clients, names, rates, shards } = this.options;
-    const message = { id: '', ...push };
+  #pushToMany(shard: number, push: PushBody): Reply['body'] {
+    const { clients, rates } = this.options;
+    const { clientIds, payload, contentType, whenSlow } = push;
+    const message = { id: '', payload, contentType, ttlMs: 0, whenSlow };
+    const targets = this.#targetsOf(shard, push);
+    const found =
+      push.shards.length > 0
+        ? clients.pushSame(targets, message)
+        : targets.map((target) => clients.push(target.shard, target.clientId, message));
     const outcomes = Buffer.alloc(clientIds.length);
-    for (const [i, clientId] of clientIds.entries()) {
-      const own = shardOf(clientId, names.shardCount);
-      if (own !== shard && !shards.ownsBeside(own, shard)) continue;
-      const outcome = clients.push(own, clientId, message);
-      if (outcome === 'written' || outcome === 'catchingUp') rates.count(own, 1);
-      outcomes[i] = OUTCOME_NUMBERS[outcome];
+    for (const [i, outcome] of found.entries()) {
+      const target = targets[i]!;
+      if (outcome === 'written' || outcome === 'catchingUp') rates.count(target.shard, 1);
+      outcomes[target.index] = OUTCOME_NUMBERS[outcome];
     }
-    return { $case: 'multiPush', value: { outcomes } };
+    return { $case: 'multiPush', value: { outcomes, firstIndex: 0 } };
+  }
+
+  /** The clients of a message for whose shards it stands. */
+  #targetsOf(shard: number, { clientIds, shards, clientCounts }: PushBody): Target[] {
+    const { names, standing } = this.options;
+    const targets: Target[] = [];
+    if (shards.length === 0) {
+      for (const [index, clientId] of clientIds.entries()) {
+        const own = shardOf(clientId, names.shardCount);
+        if (standing.reachesAll(own, shard)) targets.push({ shard: own, clientId, index });
+      }
+      return targets;
+    }
+    let index = 0;
+    for (const [i, own] of shards.entries()) {
+      const isMeant = standing.reachesAll(own, shard);
+      for (let left = clientCounts[i] ?? 0; left > 0 && index < clientIds.length; left--, index++) {
+        if (isMeant) targets.push({ shard: own, clientId: clientIds[index]!, index });
+      }
+    }
+    return targets;
+  }
+
+  /** Whether a message on the channel of `carrier` is meant for the clients of a shard, too. */
+  #standsFor(shard: number, carrier: number): boolean {
+    return shard === carrier || this.options.shards.ownsBeside(shard, carrier);
   }
 
   /** Returns the body of the reply; undefined for an envelope that this version does not know. */
   #answer(shard: number, { clientId, body }: ShardEnvelope): Reply['body'] {
-    const { clients, rates, shards } = this.options;
+    const { clients, rates, standing } = this.options;
     switch (body?.$case) {
-      case 'broadcast': {
-        const { payload, contentType } = body.value;
-        const furtherShards = body.value.furtherShards.filter((each) =>
-          shards.ownsBeside(each, shard),
-        );
+      case 'broadcast':
+      case 'selectedBroadcast': {
+        const isReached = (each: number) => standing.reachesAll(each, shard);
+        const furtherShards = body.value.furtherShards.filter(isReached);
         const count = (each: number) => rates.count(each, 1);
-        const counts = clients.broadcast([shard, ...furtherShards], payload, contentType, count);
-        return { $case: 'broadcast', value: { ...counts, furtherShards } };
+        const counts = clients.broadcast([shard, ...furtherShards], body.value, count);
+        return counts && { $case: 'broadcast', value: { ...counts, furtherShards } };
       }
       case 'presence': {
         const presence = clients.presence(shard, clientId);
@@ -336,6 +490,9 @@ export class Delivery implements ShardHandler {
         const wasConnected = clients.disconnect(shard, clientId);
         return { $case: wasConnected ? 'closed' : 'absent', value: {} };
       }
+      case 'lostHistory':
+        this.options.lostHistory.onPushLost(shard, body.value.id);
+        return undefined;
       default:
         return undefined;
     }

@@ -1,6 +1,7 @@
 /**
  * Tells the devices of a shard when Redis may have lost stored pushes of it: it has evicted keys, or
- * has a lower counter than before (it was emptied, or a failover lost the newest writes).
+ * has a lower counter than before, or does not know a push any more (it was emptied, or a failover
+ * lost the newest writes).
  *
  * First the shard gets a mark in Redis, from which each later connect learns of the loss, at any
  * edge. Then the inboxes of the connected devices are read again: those whose history is not proven
@@ -86,11 +87,20 @@ export class LostHistory {
 
   /** The counter of the shard went back from `before` to `now`: any client may have lost the newest. */
   onCounterFell(shard: number, before: number, now: number): void {
+    this.#onNewestLost(shard, { before, now }, `${before}:${now}`);
+  }
+
+  /** Redis does not know a push of the shard any more: the same. */
+  onPushLost(shard: number, id: string): void {
+    this.#onNewestLost(shard, { id }, id);
+  }
+
+  #onNewestLost(shard: number, evidence: object, text: string): void {
     if (this.#log.isDue(performance.now())) {
-      this.options.log.warn({ shard, before, now }, 'Redis has lost stored pushes');
+      this.options.log.warn({ shard, ...evidence }, 'Redis has lost stored pushes');
     }
     const always = Number.NEGATIVE_INFINITY;
-    this.#add(shard, always, `counter:${before}:${now}`, always);
+    this.#add(shard, always, `counter:${text}`, always);
   }
 
   /** Never rejects. */

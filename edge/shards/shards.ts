@@ -96,6 +96,11 @@ export class Shards {
     return this.options.clientCounts.countOf(shard) > 0;
   }
 
+  /** Whether the owner of the shard, if it is another edge, must hear this one about each client. */
+  mayHaveClients(shard: number): boolean {
+    return this.hasClients(shard) || this.#handingOver.needsSubscription(shard);
+  }
+
   /** Applies a new assignment. Returns the shards that this edge owned and has lost. */
   assign(assignment: Assignment): number[] {
     const { edgeId, names } = this.options;
@@ -173,16 +178,13 @@ export class Shards {
   reconcile(shard: number): void {
     const { names, subscriber, handler } = this.options;
     const channel = names.channelOf(shard);
-    const isNeeded =
-      this.owns(shard) ||
-      this.hasClients(shard) ||
-      this.#acquiring.has(shard) ||
-      this.#handingOver.needsSubscription(shard);
-    this.#subscribedCount += (isNeeded ? 1 : 0) - this.#subscribed[shard]!;
+    const isNeeded = this.owns(shard) || this.#acquiring.has(shard) || this.mayHaveClients(shard);
+    const wasNeeded = this.#subscribed[shard] === 1;
+    this.#subscribedCount += (isNeeded ? 1 : 0) - (wasNeeded ? 1 : 0);
     this.#subscribed[shard] = isNeeded ? 1 : 0;
     if (isNeeded) {
       subscriber.subscribe(channel, this.#channelHandler);
-    } else {
+    } else if (wasNeeded) {
       subscriber.unsubscribe(channel);
       handler().onLeft(shard);
     }

@@ -13,6 +13,12 @@
  * reconnects.
  */
 import type { Counter } from 'prom-client';
+import type { Authenticator } from '../../common/auth/authenticator.js';
+import {
+  checkDeviceCertificate,
+  type DeviceCertificate,
+  readDeviceCertificate,
+} from '../../common/auth/certificates.js';
 import type { Assignment } from '../../common/cluster/assignment.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import { type Endpoint, parseEndpoint, unspecifiedAddress } from '../../common/net/ip-address.js';
@@ -20,8 +26,9 @@ import type { AllowedOrigins } from '../../common/net/origin.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { MemoryWatch } from '../../common/process/memory/memory-watch.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import type { TlsFiles } from '../../common/transport/tls-identity.js';
 import type { Connection, Transport, TransportEvents } from '../../common/transport/transport.js';
-import { frontTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
+import { frontTlv, ticketTlv, UPGRADED_TLV } from '../../common/wire/front-tlv.js';
 import { ProxyGuard } from '../../common/wire/proxy-guard.js';
 import { proxyHeader } from '../../common/wire/proxy-protocol.js';
 import type { MqttOpeningReader } from '../../common/wire/websocket/mqtt-opening.js';
@@ -54,12 +61,16 @@ export interface FrontConfig extends DialerConfig {
   readonly corsOrigins: AllowedOrigins;
   readonly mqttPaths: readonly string[];
   readonly proxyNetworks: readonly string[];
+  /** Undefined: devices connect without TLS. */
+  readonly tls: TlsFiles | undefined;
 }
 
 interface FrontOptions {
   readonly config: FrontConfig;
   readonly assignment: () => Assignment | undefined;
   readonly closedPorts: ClosedPorts;
+  /** Issues resume tickets to devices with a certificate. */
+  readonly authenticator: Pick<Authenticator, 'issueTicket'>;
   /** While it is low, new devices are rejected. */
   readonly memory: Pick<MemoryWatch, 'isLow'>;
   readonly resolveHost: ResolveHost;
@@ -72,10 +83,12 @@ interface FrontOptions {
 interface Unidentified {
   readonly acceptedAtMs: number;
   bytes: Buffer;
-  /** Whether a PROXY header may still come first. */
+  /** Whether a PROXY header, and then TLS, may still come first. */
   isAtStart: boolean;
   /** Client address in the PROXY header, if there was one. */
   source: Endpoint | undefined;
+  /** Set before other bytes if the device has sent one. */
+  certificate: DeviceCertificate | undefined;
   /** Set when the upgrade to MQTT over a WebSocket was answered. */
   opening: MqttOpeningReader | undefined;
 }
@@ -105,6 +118,7 @@ export function frontConnectionsMax(devicesMax: number): number {
 export class Front implements TransportEvents, DialerEvents {
   readonly transport: Transport;
   readonly #config: FrontConfig;
+  readonly #authenticator: FrontOptions['authenticator'];
   readonly #memory: FrontOptions['memory'];
   /** Oldest first. */
   readonly #unidentified = new Map<Connection, Unidentified>();
@@ -123,12 +137,14 @@ export class Front implements TransportEvents, DialerEvents {
     config,
     assignment,
     closedPorts,
+    authenticator,
     memory,
     resolveHost,
     openTransport,
     metrics,
   }: FrontOptions) {
     this.#config = config;
+    this.#authenticator = authenticator;
     this.#memory = memory;
     this.transport = openTransport(this);
     this.#edges = new FrontEdges(resolveHost);
@@ -181,6 +197,12 @@ export class Front implements TransportEvents, DialerEvents {
       'part',
       () => Object.entries({ ...this.transport.memory(), splices: this.#splices.bytes }),
     );
+    metrics.gauges(
+      'longline_router_front_tls_connections',
+      'TLS connections of devices to the front, by version: 1.2 or 1.3',
+      'version',
+      () => this.transport.tlsConnections(),
+    );
     metrics.total(
       'longline_router_front_accept_pauses_total',
       'Pauses of half a second in accepting because the system had run out of descriptors',
@@ -203,6 +225,7 @@ export class Front implements TransportEvents, DialerEvents {
       bytes: NO_BYTES,
       isAtStart: true,
       source: undefined,
+      certificate: undefined,
       opening: undefined,
     });
     this.#dropOverLimit();
@@ -224,6 +247,11 @@ export class Front implements TransportEvents, DialerEvents {
   onBytes(connection: Connection, bytes: Buffer): void {
     const unidentified = this.#unidentified.get(connection);
     if (unidentified !== undefined) this.#read(connection, unidentified, bytes);
+  }
+
+  onClientCertificate(device: Connection, certificate: Buffer): void {
+    const unidentified = this.#unidentified.get(device);
+    if (unidentified !== undefined) unidentified.certificate = readDeviceCertificate(certificate);
   }
 
   /** The transport forwards a FIN within a splice; a FIN before that ends the connection. */
@@ -293,7 +321,11 @@ export class Front implements TransportEvents, DialerEvents {
   onConnected(device: Connection, pending: PendingConnection, upstream: Upstream): void {
     const { connection, edge, position } = upstream;
     // The edge does not use the address that the device has connected to.
-    const tlvs = [frontTlv(position), ...(pending.request.isUpgraded ? [UPGRADED_TLV] : [])];
+    const tlvs = [
+      frontTlv(position),
+      ...(pending.request.isUpgraded ? [UPGRADED_TLV] : []),
+      ...(pending.ticket === undefined ? [] : [ticketTlv(pending.ticket)]),
+    ];
     const header = proxyHeader(pending.source, unspecifiedAddress(pending.source), tlvs);
     this.transport.write(connection, Buffer.concat([header, pending.bytes]));
     if (!this.transport.pipe(device, connection)) {
@@ -327,11 +359,16 @@ export class Front implements TransportEvents, DialerEvents {
       return this.#end(device, rejectUnknownProtocol(header, all, this.#config.corsOrigins));
     }
     unidentified.isAtStart = false;
-    if (header === 'none') return this.#identify(device, unidentified, all, 0);
+    if (header === 'none') return this.#start(device, unidentified, all);
     unidentified.source = header.source;
+    this.#start(device, unidentified, all.subarray(header.byteLength));
+  }
+
+  /** Starts TLS behind the place of a PROXY header. */
+  #start(device: Connection, unidentified: Unidentified, bytes: Buffer): void {
     unidentified.bytes = NO_BYTES;
-    const rest = all.subarray(header.byteLength);
-    if (rest.length > 0) this.#identify(device, unidentified, rest, 0);
+    if (this.#config.tls?.startsPlain) this.transport.secure(device, bytes);
+    else if (bytes.length > 0) this.#identify(device, unidentified, bytes, 0);
   }
 
   /** @param searched number of these bytes that an earlier call has searched */
@@ -367,7 +404,15 @@ export class Front implements TransportEvents, DialerEvents {
     // The device has closed: its onClose follows.
     if (source === undefined) return;
     const shard = shardOf(request.clientId, shardCount);
-    const pending = { identifiedAtMs: performance.now(), request, shard, source, bytes };
+    const verified =
+      unidentified.certificate &&
+      checkDeviceCertificate(unidentified.certificate, request.clientId);
+    const isVerified = verified !== undefined && !('code' in verified);
+    const ticket = isVerified
+      ? this.#authenticator.issueTicket(request.clientId, verified)
+      : undefined;
+    const pending = { identifiedAtMs: performance.now(), request, shard, source, ticket, bytes };
+    if (verified !== undefined && !isVerified) return this.onRejected(device, pending, verified);
     if (this.#splices.count + this.#dialer.size >= devicesMax) {
       const message = `the front has ${devicesMax} devices, its maximum; retry later`;
       return this.onRejected(device, pending, rejection('FRONT_FULL', message));

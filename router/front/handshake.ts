@@ -9,6 +9,7 @@
 
 import type { AllowedOrigins } from '../../common/net/origin.js';
 import { catalogue, type Rejection, rejection } from '../../common/process/errors.js';
+import { rejectTls } from '../../common/transport/tls-hello.js';
 import { parseConnectQuery } from '../../common/wire/connect-query.js';
 import { corsHeaders, originIn } from '../../common/wire/cors.js';
 import { couldBeHttp, type HttpHead, readHead } from '../../common/wire/http-head.js';
@@ -81,6 +82,8 @@ export function readConnectRequest(
 ): ConnectRequest | UpgradedRequest | RejectedRequest | 'more' {
   if (bytes[0] === MQTT_CONNECT_BYTE) return readMqtt(bytes, config.headBytesMax);
   if (couldBeHttp(bytes)) return readHttp(bytes, searched, config);
+  const tls = rejectTls(bytes);
+  if (tls !== undefined) return { type: 'rejected', ...tls };
   const message = 'the first bytes are neither HTTP nor an MQTT CONNECT';
   return rejectUnknownProtocol(rejection('REQUEST_MALFORMED', message), bytes, config.corsOrigins);
 }

@@ -33,6 +33,8 @@ export interface PendingConnection {
   readonly request: ConnectRequest;
   readonly shard: number;
   readonly source: Endpoint;
+  /** Resume ticket for the certificate of the device; undefined if it has sent none. */
+  readonly ticket: string | undefined;
   /** Everything that the device has sent. */
   readonly bytes: Buffer;
 }
@@ -84,6 +86,8 @@ export class UpstreamDialer {
   readonly #failures: Counter;
   /** Number of connects so far, for the rotation of source addresses. */
   #connects = 0;
+  /** A device waits for the end of another connect to its edge. */
+  #isLimited = false;
 
   constructor(options: DialerOptions) {
     this.#options = options;
@@ -133,6 +137,7 @@ export class UpstreamDialer {
     this.remove(device);
     const connected = { connection: upstream, edge: edge!, position: position! };
     this.#options.events.onConnected(device, pending, connected);
+    this.#connectLimited();
     return true;
   }
 
@@ -182,7 +187,11 @@ export class UpstreamDialer {
     }
     const ip = edge.ips[edge.ipIndex % edge.ips.length];
     if (queued.upstream !== undefined || ip === undefined) return;
-    if (edge.connecting >= CONNECTING_MAX || nowMs < edge.retryAtMs) return;
+    if (nowMs < edge.retryAtMs) return;
+    if (edge.connecting >= CONNECTING_MAX) {
+      this.#isLimited = true;
+      return;
+    }
     const sources = config.sourceAddresses.filter((source) => isIP(source) === isIP(ip));
     const source = sources[this.#connects++ % sources.length] ?? '';
     const upstream = transport.connect(ip, edge.port, source);
@@ -194,6 +203,13 @@ export class UpstreamDialer {
     queued.position = assignment!.position;
     edge.connecting++;
     this.#devices.set(upstream, device);
+  }
+
+  /** At the end of the turn, in which more connects may end. */
+  #connectLimited(): void {
+    if (!this.#isLimited) return;
+    this.#isLimited = false;
+    setImmediate(() => this.step(performance.now()));
   }
 
   /** Ends the bookkeeping of a connect in progress. */

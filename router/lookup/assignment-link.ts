@@ -8,6 +8,7 @@ import { ORIGIN } from '../../common/wire/position.js';
 import {
   AssignmentServiceClient,
   type EdgeProcess,
+  type RouterLoad,
   type WatchResponse,
 } from '../../proto/gen/longline/v1/assignment.js';
 
@@ -79,6 +80,14 @@ export class AssignmentLink {
     for (const client of this.#clients) {
       const deadline = deadlineIn(REPORT_TIMEOUT_MS);
       client.reportClosedPort(request, this.#metadata, { deadline }, () => {});
+    }
+  }
+
+  /** Also to every control; a report that is lost is made up for by the next one. */
+  reportLoad(load: RouterLoad): void {
+    for (const client of this.#clients) {
+      const deadline = deadlineIn(REPORT_TIMEOUT_MS);
+      client.reportLoad({ load }, this.#metadata, { deadline }, () => {});
     }
   }
 

@@ -16,8 +16,6 @@ export interface FoundEdge {
   readonly position: Position;
 }
 
-/** Answers that wait; an HTTP request costs some kilobytes. */
-export const WAITING_MAX = 10_000;
 /** Reached only if no edge accepts connections. */
 const WAIT_MS_MAX = 2_000;
 
@@ -30,6 +28,8 @@ export class EdgeLookup {
   constructor(
     readonly assignment: () => Assignment | undefined,
     readonly closedPorts: ClosedPorts,
+    /** Answers that may wait: each keeps a connection, of which the router has a bounded number. */
+    readonly waitingMax: number,
     metrics: Metrics,
   ) {
     this.#guests = metrics.counter(
@@ -54,7 +54,7 @@ export class EdgeLookup {
     const edge = current && ownerOf(current, shard);
     if (edge === undefined) return undefined;
     if (!this.closedPorts.isDoubtful(edge)) return { edge, position: current!.position };
-    if (this.#waiting < WAITING_MAX) return this.#wait(shard);
+    if (this.#waiting < this.waitingMax) return this.#wait(shard);
     // Those that wait have the ports checked.
     return this.#found(this.closedPorts.edgeFor(current!, shard, false)!, current!, shard);
   }

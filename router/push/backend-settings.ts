@@ -4,7 +4,7 @@ import { type GrpcTlsFiles, grpcTls } from '../../common/auth/peer-settings.js';
 import { hashToken, SCOPED_TOKEN_ENTRY, type Token } from '../../common/auth/tokens.js';
 import { listOf } from '../../common/process/config.js';
 
-export const SCOPES = ['push', 'presence', 'disconnect'] as const;
+export const SCOPES = ['push', 'presence', 'disconnect', 'groups', 'events'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 export interface BackendToken extends Token {
@@ -36,7 +36,7 @@ export const backendSettings = {
     .default([])
     .describe(
       'Tokens of backends, as `name:scope+scope:token`, separated by commas. The scopes are `push`, ' +
-        '`presence` and `disconnect`; a token has at least 16 characters. Two tokens may have the ' +
+        '`presence`, `disconnect`, `groups` and `events`; a token has at least 16 characters. Two tokens may have the ' +
         'same name, so that one can be replaced.',
     ),
   LONGLINE_BACKEND_TOKENS_FILE: z

@@ -3,12 +3,11 @@
  * backend, its scopes say what it may do, and its pushes per second are bounded. A token file takes
  * effect when it changes; a stream that was opened with a removed token ends at its next push.
  */
-import type { ServerUnaryCall } from '@grpc/grpc-js';
+import type { PeerCertificate } from 'node:tls';
 import type { Counter } from 'prom-client';
-import { certificateNames } from '../../common/auth/certificate-names.js';
+import { certificateNames } from '../../common/auth/certificates.js';
 import { bearerOf, findToken } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import { authorizationOf } from '../../common/process/grpc/calls.js';
 import type { Logger } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import { TokenBucket } from '../../common/process/token-bucket.js';
@@ -21,8 +20,13 @@ import {
   type Scope,
 } from './backend-settings.js';
 
-/** The parts of a call that authentication reads. */
-export type BackendCall = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getAuthContext'>;
+/** Credentials that a caller presents. */
+export interface Credentials {
+  /** Value of the header, or of the metadata, `authorization`. */
+  readonly authorization: string | undefined;
+  /** Client certificate whose authority has been verified. */
+  readonly certificate: PeerCertificate | undefined;
+}
 
 export interface Backend {
   readonly name: string;
@@ -69,26 +73,28 @@ export class Backends {
   }
 
   /** Returns the backend that makes a call, if it has the scope. */
-  authorize(call: BackendCall, scope: Scope): Backend | Rejection {
-    const found = this.#authenticate(call);
+  authorize(credentials: Credentials, scope: Scope): Backend | Rejection {
+    const found = this.#authenticate(credentials);
     if ('code' in found) return found;
     if (found.scopes.has(scope)) return this.#backend(found.name);
     return rejection('PERMISSION_DENIED', `${found.name} lacks the scope ${scope}`);
   }
 
-  #authenticate(call: BackendCall): { name: string; scopes: ReadonlySet<Scope> } | Rejection {
+  #authenticate(
+    credentials: Credentials,
+  ): { name: string; scopes: ReadonlySet<Scope> } | Rejection {
     const { tokens, tokensFile, certificates } = this.config;
     if (tokens.length + certificates.length === 0 && tokensFile === undefined) return ANONYMOUS;
-    const presented = bearerOf(authorizationOf(call.metadata));
+    const presented = bearerOf(credentials.authorization);
     if (presented !== undefined) {
       const token = findToken([...tokens, ...this.#fileTokens], presented);
       return token ?? rejection('UNAUTHENTICATED', 'the token is unknown');
     }
-    const names = certificateNames(call.getAuthContext().sslPeerCertificate);
+    const names = certificateNames(credentials.certificate);
     const certificate = certificates.find(({ name }) => names.includes(name));
     if (certificate !== undefined) return certificate;
     const message =
-      'no credentials; send metadata authorization: Bearer <token> or a known client certificate';
+      'no credentials; send authorization: Bearer <token> or a known client certificate';
     return rejection('UNAUTHENTICATED', message);
   }
 

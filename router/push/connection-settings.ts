@@ -1,4 +1,4 @@
-/** Router settings for the gRPC connections of backends. */
+/** Router settings for the connections of backends, over gRPC and HTTP. */
 import type { z } from 'zod';
 import { integer } from '../../common/process/config.js';
 import type { ConnectionsConfig } from '../../common/process/grpc/connections.js';
@@ -6,10 +6,17 @@ import type { ConnectionsConfig } from '../../common/process/grpc/connections.js
 const HOUR_MS = 3_600_000;
 /** Where no bound is set. */
 const CONNECTIONS_DEFAULT_MAX = 1_024;
+const REQUEST_MS_MAX = 60_000;
 /** Share of the open-file limit that connections of backends may use. */
 const OPEN_FILES_SHARE = 1 / 4;
 
 export const connectionSettings = {
+  LONGLINE_ROUTER_PUSH_HTTP_PORT: integer(0, 65_535)
+    .optional()
+    .describe(
+      'Port of the Push API over HTTP, for backends without gRPC. It has the tokens, certificates and ' +
+        'TLS files of gRPC. 0: any free port. Unset: none.',
+    ),
   LONGLINE_ROUTER_GRPC_CONNECTIONS_MAX: integer(1, 1_000_000)
     .optional()
     .describe(
@@ -35,7 +42,7 @@ export const connectionSettings = {
     .describe(
       'Milliseconds after which the router asks the client of a gRPC connection to open another one ' +
         '(GOAWAY), a tenth more or less at random; 0: never. Calls in progress complete; a PushStream ' +
-        'is answered and ends with UNAVAILABLE. Too low costs handshakes; too high, backends take ' +
+        'is answered and ends with UNAVAILABLE. A HTTP connection ends with its next response. Too low costs handshakes; too high, backends take ' +
         'that long to use routers that were added.',
     ),
   LONGLINE_ROUTER_GRPC_CONNECTION_GRACE_MS: integer(0, 24 * HOUR_MS)
@@ -78,6 +85,7 @@ export function connectionsConfig(
     connectionsMax,
     callsPerConnectionMax: parsed.LONGLINE_ROUTER_GRPC_CALLS_PER_CONNECTION_MAX,
     callsMax: parsed.LONGLINE_ROUTER_GRPC_CALLS_MAX,
+    requestMsMax: REQUEST_MS_MAX,
     ageMsMax: parsed.LONGLINE_ROUTER_GRPC_CONNECTION_AGE_MS,
     ageGraceMs: parsed.LONGLINE_ROUTER_GRPC_CONNECTION_GRACE_MS,
     keepaliveMs: parsed.LONGLINE_ROUTER_GRPC_KEEPALIVE_MS,

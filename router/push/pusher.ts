@@ -1,8 +1,11 @@
 /** The Push API without gRPC: validates, queries the edges, and computes the verdict. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
-import { type InboxBounds, type StorePush, storePush } from '../../common/cluster/inbox/push.js';
-import { isAcked } from '../../common/cluster/inbox.js';
+import { COMBINATION_REASONS } from '../../common/cluster/inbox/combine.js';
+import type { InboxBounds, StorePush } from '../../common/cluster/inbox/push.js';
+import { readFate } from '../../common/cluster/inbox.js';
+import { ShardTotals } from '../../common/cluster/ledger/shard-totals.js';
+import { isFinalForPush, verdictOfLive } from '../../common/cluster/push-outcomes.js';
 import type {
   QueryResult,
   SendEnvelope,
@@ -23,10 +26,18 @@ import {
   Verdict,
   WaitFor,
 } from '../../proto/gen/longline/v1/push.js';
-import type { AcceptLevelWriters, RequiredLevel, StoreOutcome } from './accept-level-writer.js';
 import { ClientRates } from './client-rates.js';
-import { rejectPush, requiredLevelOf } from './push-check.js';
-import { isFinalForPush, verdictOfDurable, verdictOfLive } from './verdict.js';
+import type { Caller, PushTrace, PushTraces } from './flight/push-trace.js';
+import { type Answered, SlowPushes } from './flight/slow-pushes.js';
+import { combinationOf, rejectPush, requiredLevelOf } from './push-check.js';
+import type {
+  AcceptLevelWriters,
+  RequiredLevel,
+  StoreOutcome,
+} from './store/accept-level-writer.js';
+import { StoreBatches } from './store/store-batches.js';
+import type { StoredPushes } from './store/stored-pushes.js';
+import { verdictOfDurable } from './verdict.js';
 
 /** Interval of reading whether a device has confirmed a push with WAIT_FOR_ACKED. */
 const ACK_POLL_MS = 100;
@@ -49,8 +60,10 @@ export interface PusherConfig {
 
 interface PusherOptions {
   readonly shardQueries: ShardQueries;
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
   readonly writers: AcceptLevelWriters;
+  readonly storedPushes: Pick<StoredPushes, 'onStored'>;
+  readonly traces: Pick<PushTraces, 'begin'>;
   readonly config: PusherConfig;
   readonly metrics: Metrics;
 }
@@ -62,20 +75,35 @@ export class Pusher {
   readonly shardQueries: ShardQueries;
   readonly config: PusherConfig;
   readonly #link: PusherOptions['link'];
+  readonly #batches: StoreBatches;
   readonly #writers: AcceptLevelWriters;
+  readonly #storedPushes: PusherOptions['storedPushes'];
+  readonly #traces: PusherOptions['traces'];
   readonly #dropped: Counter;
+  readonly #replaced: Counter;
   /** Bound to their labels: looking these up takes longer than counting. */
   readonly #verdicts: ReadonlyMap<Verdict, Counter.Internal>;
   readonly #rejected: Counter<'code'>;
   readonly #abandoned: Counter;
   readonly #seconds: Histogram;
+  /** Pushes by verdict, seconds until it, and the durable ones that Redis has stored. */
+  readonly counted: {
+    readonly pushes: Counter<'verdict'>;
+    readonly seconds: Histogram;
+    readonly stored: ShardTotals;
+  };
   readonly #rates: ClientRates;
+  readonly slowPushes = new SlowPushes();
 
-  constructor({ shardQueries, link, writers, config, metrics }: PusherOptions) {
+  constructor(options: PusherOptions) {
+    const { shardQueries, link, writers, storedPushes, traces, config, metrics } = options;
     this.shardQueries = shardQueries;
     this.config = config;
     this.#link = link;
+    this.#batches = new StoreBatches(link, config.inbox);
     this.#writers = writers;
+    this.#storedPushes = storedPushes;
+    this.#traces = traces;
     this.#rates = new ClientRates(config.clientPushesPerSecondMax);
     const pushes = metrics.counter('longline_router_pushes_total', 'Pushes by verdict', [
       'verdict',
@@ -97,34 +125,49 @@ export class Pusher {
       'longline_router_inbox_dropped_total',
       'Stored pushes removed because they had expired or their inbox was full',
     );
+    this.#replaced = metrics.counter(
+      'longline_router_inbox_replaced_total',
+      'Stored pushes replaced by a later one with the same collapse key',
+    );
     this.#seconds = metrics.histogram(
       'longline_router_push_seconds',
       'Seconds from request to verdict',
       [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     );
+    const stored = new ShardTotals(shardQueries.shardCount);
+    this.counted = { pushes, seconds: this.#seconds, stored };
   }
 
   /**
    * Not async, nor the functions it calls for a live push: each promise has a cost per push.
    * @param answerByMs when the response must be ready, in ms of the monotonic clock
    * @param isCounted whether it counts against the rate of its client
+   * @param caller of whose trace the push is a part
    */
   push(
     request: PushRequest,
     answerByMs: number,
     isCounted = true,
+    caller?: Caller,
   ): Promise<PushResponse | Rejection> {
     const ttlMs = this.ttlMsOf(request);
     const startedMs = performance.now();
     const waitMs = this.admit(request, startedMs, answerByMs, isCounted);
     if (typeof waitMs !== 'number') return Promise.resolve(this.rejected(waitMs));
+    const trace = this.#traces.begin(request, caller, startedMs, ttlMs > 0);
     const responding =
       ttlMs === 0
-        ? this.#pushLive(request, waitMs)
-        : this.#pushDurable(request, ttlMs, startedMs + waitMs);
-    return responding.then((response) => {
-      if ('code' in response) return this.rejected(response);
-      this.onVerdict(response.verdict, startedMs);
+        ? this.#pushLive(request, waitMs, trace)
+        : this.#pushDurable(request, ttlMs, startedMs + waitMs, trace);
+    return responding.then((answered) => {
+      if ('code' in answered) {
+        trace?.onAnswered(answered);
+        return this.rejected(answered);
+      }
+      const { response } = answered;
+      trace?.onAnswered(response);
+      const nowMs = this.onVerdict(response.verdict, startedMs);
+      this.slowPushes.onVerdict(request, answered, startedMs, nowMs);
       return response;
     });
   }
@@ -146,20 +189,35 @@ export class Pusher {
     const waitMs = Math.min(request.waitMs || this.config.waitMs, answerByMs - nowMs);
     if (waitMs <= 0) return deadlineExceeded();
     if (!isCounted) return waitMs;
-    return this.#rates.reject(request.clientId, nowMs) ?? waitMs;
+    return this.rejectRate(request.clientId, nowMs) ?? waitMs;
   }
 
-  /** Counts the verdict of a push that was begun at `startedMs`. */
-  onVerdict(verdict: Verdict, startedMs: number): void {
-    this.#seconds.observe((performance.now() - startedMs) / 1_000);
-    this.#verdicts.get(verdict)!.inc();
+  /** Counts a push against the rate of its client, or returns why it is rejected. */
+  rejectRate(clientId: string, nowMs: number): Rejection | undefined {
+    return this.#rates.reject(clientId, nowMs);
   }
 
-  #pushLive(request: PushRequest, waitMs: number): Promise<PushResponse | Rejection> {
-    return this.#query(request, 0, waitMs).then((answers) => {
+  /** Counts the verdict of pushes that were begun at `startedMs`, and returns the time now. */
+  onVerdict(verdict: Verdict, startedMs: number, count = 1): number {
+    const nowMs = performance.now();
+    const seconds = (nowMs - startedMs) / 1_000;
+    for (let i = 0; i < count; i++) this.#seconds.observe(seconds);
+    this.#verdicts.get(verdict)!.inc(count);
+    return nowMs;
+  }
+
+  #pushLive(
+    request: PushRequest,
+    waitMs: number,
+    trace: PushTrace | undefined,
+  ): Promise<Answered | Rejection> {
+    // It comes after the durable pushes of this turn to the same client.
+    if (!this.#batches.areSent)
+      this.#batches.sendBefore(this.shardQueries.channelOf(request.clientId));
+    return this.#query(request, 0, waitMs, trace).then((answers) => {
       if ('code' in answers) return answers;
-      const verdict = verdictOfLive(answers);
-      return { verdict, messageId: '', acceptLevel: ACCEPT_LEVEL_UNSPECIFIED };
+      const response = responseOf(verdictOfLive(answers));
+      return { response, answers, confirmingMs: 0 };
     });
   }
 
@@ -168,17 +226,28 @@ export class Pusher {
     request: PushRequest,
     ttlMs: number,
     untilMs: number,
-  ): Promise<PushResponse | Rejection> {
+    trace: PushTrace | undefined,
+  ): Promise<Answered | Rejection> {
     const { clientId, payload, contentType, idempotencyKey } = request;
-    const channel = this.shardQueries.channelOf(clientId);
+    const combination = combinationOf(request);
     const required = requiredLevelOf(request, this.config.acceptLevel);
     let outcome: StoreOutcome | undefined;
     const waitMs = untilMs - performance.now();
-    const answers = await this.#query(request, ttlMs, waitMs, (_channel, envelope) => {
-      const push = { channel, clientId, envelope, payload, contentType, ttlMs, idempotencyKey };
+    const answers = await this.#query(request, ttlMs, waitMs, trace, (channel, envelope) => {
+      const push = {
+        channel,
+        clientId,
+        envelope,
+        payload,
+        contentType,
+        ttlMs,
+        idempotencyKey,
+        combination,
+        notifyUnreadAfterMs: request.notifyUnreadAfterMs,
+      };
       return this.#store(push, required, untilMs).then((result) => {
         outcome = result;
-        return this.#sendResultOf(result);
+        return this.#sendResultOf(push, result);
       });
     });
     if ('code' in answers) return answers;
@@ -188,29 +257,38 @@ export class Pusher {
     if (outcome?.type !== 'stored') {
       // Redis did not answer in time. QueryResult of edges prove the write, but no higher accept level.
       const verdict = required === undefined ? verdictOfDurable(answers, false) : VERDICT_UNKNOWN;
-      return { verdict, messageId: '', acceptLevel: ACCEPT_LEVEL_UNSPECIFIED };
+      return { response: responseOf(verdict), answers, confirmingMs: 0 };
     }
     const { stored, isConfirmed } = outcome;
+    if (stored.type === 'invalid') return rejection(stored.code, COMBINATION_REASONS[stored.code]);
     const messageId = stored.type === 'stored' ? stored.id : stored.firstId;
+    const replacedId = (stored.type === 'stored' && stored.replacedId) || '';
     if (!isConfirmed) {
-      return { verdict: VERDICT_UNKNOWN, messageId, acceptLevel: ACCEPT_LEVEL_ACCEPTED };
+      const response = responseOf(VERDICT_UNKNOWN, messageId, ACCEPT_LEVEL_ACCEPTED, replacedId);
+      return { response, answers, confirmingMs: 0 };
     }
     const acceptLevel = required?.level ?? ACCEPT_LEVEL_ACCEPTED;
-    if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
-      const verdict = await this.#ackVerdictBy(untilMs, channel, clientId, messageId);
-      if (verdict !== undefined) return { verdict, messageId, acceptLevel };
-    }
-    const verdict =
+    let verdict =
       stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
-    return { verdict, messageId, acceptLevel };
+    let confirmingMs = 0;
+    if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
+      const fromMs = performance.now();
+      const channel = this.shardQueries.channelOf(clientId);
+      verdict = (await this.#ackVerdictBy(untilMs, channel, clientId, messageId, trace)) ?? verdict;
+      confirmingMs = performance.now() - fromMs;
+    }
+    const response = responseOf(verdict, messageId, acceptLevel, replacedId);
+    return { response, answers, confirmingMs };
   }
 
-  #sendResultOf(outcome: StoreOutcome): SendResult {
+  #sendResultOf({ channel, clientId }: StorePush, outcome: StoreOutcome): SendResult {
     if (outcome.type === 'unavailable') return { type: 'decided' };
+    if (outcome.type === 'unknown') this.counted.stored.onUnanswered();
     if (outcome.type !== 'stored') return outcome;
     const { stored } = outcome;
-    if (stored.type === 'duplicate') return { type: 'decided' };
-    if (stored.dropped > 0) this.#dropped.inc(stored.dropped);
+    if (stored.type !== 'stored') return { type: 'decided' };
+    this.onStored(channel, clientId, stored.id, stored.dropped);
+    if (stored.replacedId !== undefined) this.#replaced.inc();
     return { type: 'published', receivers: stored.receivers };
   }
 
@@ -220,9 +298,13 @@ export class Pusher {
     channel: string,
     clientId: string,
     messageId: string,
+    trace: PushTrace | undefined,
   ): Promise<Verdict | undefined> {
     for (let polls = 1; ; polls++) {
-      const acked = await isAcked(this.#link, channel, clientId, messageId);
+      trace?.flight?.onPoll();
+      const fate = await readFate(this.#link, channel, clientId, messageId);
+      if (fate === 'replaced') return Verdict.VERDICT_REPLACED;
+      const acked = fate === 'acked';
       const endMs = Math.min(untilMs, this.shardQueries.waitsEndAtMs);
       const isLast = performance.now() + ACK_POLL_MS > endMs;
       // A confirmation of a later push covers one that was skipped as well.
@@ -230,7 +312,10 @@ export class Pusher {
         const skipped = await isSkipped(this.#link, channel, clientId, messageId);
         if (skipped) return Verdict.VERDICT_SKIPPED;
       }
-      if (acked) return Verdict.VERDICT_ACKED;
+      if (acked) {
+        trace?.flight?.onConfirmed();
+        return Verdict.VERDICT_ACKED;
+      }
       if (isLast) return undefined;
       await sleep(ACK_POLL_MS);
     }
@@ -242,24 +327,38 @@ export class Pusher {
     untilMs: number,
   ): Promise<StoreOutcome> {
     if (required !== undefined) return this.#writers.store(push, required, untilMs);
-    return storePush(this.#link, push, this.config.inbox).then((outcome) =>
-      outcome.type === 'done'
-        ? { type: 'stored', stored: outcome.reply, isConfirmed: true }
-        : outcome,
-    );
+    return this.#batches
+      .store(push)
+      .then((outcome) =>
+        outcome.type === 'done'
+          ? { type: 'stored', stored: outcome.reply, isConfirmed: true }
+          : outcome,
+      );
   }
 
   #query(
     request: PushRequest,
     ttlMs: number,
     waitMs: number,
+    trace: PushTrace | undefined,
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
-    const { clientId, payload, contentType, waitFor } = request;
-    const value = { payload, contentType, ttlMs, clientIds: [] };
+    const { clientId, payload, contentType, waitFor, whenSlow } = request;
+    const { collapseKey, appendTo, appendEnd } = request;
+    const keys = { appendTo, appendEnd, collapsible: collapseKey !== '' };
+    const several = { clientIds: [], shards: [], clientCounts: [] };
+    const value = {
+      payload,
+      contentType,
+      ttlMs,
+      whenSlow,
+      trace: trace?.body,
+      ...keys,
+      ...several,
+    };
     const body = { $case: 'push', value } as const;
     const isFinal = waitFor === WaitFor.WAIT_FOR_STORED ? null : isFinalForPush;
-    return this.shardQueries.query(clientId, body, waitMs, isFinal, send);
+    return this.shardQueries.query(clientId, body, waitMs, isFinal, send, trace);
   }
 
   /** @param answerByMs when the response must be ready, in ms of the monotonic clock */
@@ -283,6 +382,13 @@ export class Pusher {
     return { closed, complete: answers.complete };
   }
 
+  /** @param dropped older pushes of the inbox that were dropped for this one */
+  onStored(channel: string, clientId: string, id: string, dropped: number): void {
+    this.#storedPushes.onStored(channel, clientId, id);
+    this.counted.stored.add(this.shardQueries.shardOf(clientId), 1);
+    if (dropped > 0) this.#dropped.inc(dropped);
+  }
+
   /** Counts pushes that are not begun because their caller has gone. */
   onAbandoned(count: number): void {
     this.#abandoned.inc(count);
@@ -293,6 +399,15 @@ export class Pusher {
     this.#rejected.inc({ code: rejected.code });
     return rejected;
   }
+}
+
+function responseOf(
+  verdict: Verdict,
+  messageId = '',
+  acceptLevel = ACCEPT_LEVEL_UNSPECIFIED,
+  replacedId = '',
+): PushResponse {
+  return { verdict, messageId, acceptLevel, replacedId, flightRecord: undefined };
 }
 
 /** The answer to what arrives when the router has stopped; nothing was sent. */

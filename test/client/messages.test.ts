@@ -24,6 +24,23 @@ describe('parseMessage', () => {
         push: { id: '1-0', data: Uint8Array.of(0, 255), contentType: 'image/png' },
       },
     ],
+    [
+      '{"type":"push","id":"1-0","appendTo":"m","offset":7,"data":"é"}',
+      {
+        type: 'push',
+        push: { id: '1-0', data: 'é', appended: { to: 'm', offset: 7, isEnd: false } },
+      },
+    ],
+    [
+      '{"type":"push","id":"1-0","appendTo":"","offset":0,"end":true,"base64":""}',
+      {
+        type: 'push',
+        push: {
+          ...{ id: '1-0', data: new Uint8Array(0) },
+          appended: { to: '', offset: 0, isEnd: true },
+        },
+      },
+    ],
     ['{"type":"reset"}', { type: 'reset' }],
     [
       '{"type":"goaway","retryMs":420,"url":"http://e/connect?clientId=a"}',

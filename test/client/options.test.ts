@@ -53,6 +53,7 @@ describe('connect', () => {
     { lastEventId: '1795386373482-0' },
     // A page reads null from an empty storage.
     { lastEventId: null, token: null, onGap: undefined },
+    { labels: 'app=web,version=5.2' },
     { onReplaced: 'close' },
     { onReplaced: 'wait' },
   ])('accepts %p', (options) => {

@@ -25,6 +25,8 @@ test('has defaults for all settings but Redis and authentication', () => {
     leaseMs: 10_000,
     operatorTokens: [],
     viewerTokens: [],
+    events: { subjects: [], countMax: 2_000, keepMs: 86_400_000 },
+    payloadReaders: [],
     tls: undefined,
     peers: { tokens: [], certificates: [] },
   });
@@ -90,7 +92,21 @@ test('shows the settings without secrets', () => {
     LONGLINE_CONTROL_LEASE_MS: 10_000,
     LONGLINE_CONTROL_OPERATOR_TOKENS: ['ada'],
     LONGLINE_CONTROL_VIEWER_TOKENS: [],
+    LONGLINE_CONTROL_PAYLOAD_READERS: [],
     LONGLINE_LINK_TOKEN: '2 tokens',
   });
   expect(JSON.stringify(shown)).not.toMatch(/hunter2|very-secret/);
+});
+
+test('payloads are read by tokens that exist, or by local where there are none', () => {
+  const parse = (readers: string, tokens = '') =>
+    parseControlConfig({
+      ...env,
+      LONGLINE_CONTROL_VIEWER_TOKENS: tokens,
+      LONGLINE_CONTROL_PAYLOAD_READERS: readers,
+    }).payloadReaders;
+  expect(parse('local')).toEqual(['local']);
+  expect(parse('vic', 'vic:viewer-token-012345')).toEqual(['vic']);
+  for (const readers of ['vic', 'local,vic']) expect(() => parse(readers)).toThrow(/name vic$/);
+  expect(() => parse('local', 'vic:viewer-token-012345')).toThrow(/no token has the name local/);
 });

@@ -45,6 +45,7 @@ test('rejects invalid options', () => {
     ['--seconds', '0'],
     ['--clients', 'many'],
     ['--seed', '-1'],
+    ['--only', 'killedge'],
     ['--only', 'losePower'],
     ['--only', 'killMaster', '--redis', 'standalone'],
   ]) {

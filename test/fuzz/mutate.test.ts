@@ -35,6 +35,7 @@ describe.each(targets)('$name', (target) => {
     for (const input of target.inputs) {
       for (let i = 0; i < 50; i++) await target.run(input, random);
     }
+    // A target with handshakes computes for several seconds.
   });
 
   test('has inputs with different outcomes', async () => {

@@ -1,10 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, jest } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { CHART, envOf, find, helmTest, lint, type Rendered, rejection, render } from './helm.js';
-
-/** Each start of Helm takes a second or two on a busy machine. */
-jest.setTimeout(60_000);
 
 const TRIAL = ['--set', 'auth.mode=none', '--set', 'redis.bundled.enabled=true'];
 const VALUES = readdirSync(join(CHART, 'ci')).map((file) => join(CHART, 'ci', file));
@@ -144,7 +141,17 @@ describe('values', () => {
     ],
     [['auth.settings.LONGLINE_LINK_CERTIFICATES=c'], /requires tls.clientCertificates=true/],
     [['tls.grpcSecret=s'], /set linkSecret, the authority that edges and routers trust/],
-    [['tls.edgeSecret=s', 'proxyNetworks=10.0.0.0/8'], /set together with proxyNetworks/],
+    [['tls.frontSecret=s'], /tls.frontSecret: requires router.front.enabled=true/],
+    [['tls.ticketKeysSecret.name=s'], /neither edges nor front proxies terminate TLS/],
+    [
+      ['tls.deviceCaSecret.name=s'],
+      /deviceCaSecret: neither edges nor front proxies terminate TLS/,
+    ],
+    [
+      ['tls.edgeSecret=s', 'tls.deviceCaSecret.name=s', 'tls.deviceCaSecret.required=false'],
+      /optional certificates authenticate no device; set true, or auth.mode=jwt/,
+    ],
+    [['tls.frontSecret=s', 'tls.deviceCaSecret.name=s'], /a front proxy needs auth.mode=jwt/],
     [['tls.clientCertificates=true'], /requires TLS; set grpcSecret and linkSecret/],
     [['auth.existingSecret.name=s'], /list the keys to use/],
     [['edge.reach.mode=tlsRoute'], /tlsRoute routes to edges by their names/],

@@ -1,11 +1,10 @@
 /** Alerts and dashboard query metrics that exist, and runbook links lead to sections that exist. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, jest, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { packageRoot } from '../../common/process/package-root.js';
+import { ALARM_NAMES } from '../../control/dashboard/alarms.js';
 import { CHART, find, helmTest, render } from './helm.js';
-
-jest.setTimeout(60_000);
 
 const TRIAL = ['--set', 'auth.mode=none', '--set', 'redis.bundled.enabled=true'];
 const read = (path: string) => readFileSync(join(packageRoot, path), 'utf8');
@@ -44,7 +43,20 @@ test('the dashboard shows metrics without a namespace label', () => {
   }
 });
 
+test('the dashboards have the names of the tiles of control’s page', () => {
+  const tiles = read('control/dashboard/views/overview.tsx').matchAll(/<Tile\s+title="([^"]+)"/g);
+  const names = [...tiles].map(([, title]) => title!);
+  const titles = JSON.parse(dashboard).panels.map(({ title }: { title: string }) => title);
+  expect(names.length).toBeGreaterThan(4);
+  expect(names.filter((name) => !titles.includes(name))).toEqual([]);
+});
+
 describe('alerts', () => {
+  test('exist for each alarm of control’s page', () => {
+    const names = [...alerts.matchAll(/- alert: (\w+)$/gm)].map(([, name]) => name!);
+    expect(ALARM_NAMES.filter((name) => !names.includes(name))).toEqual([]);
+  });
+
   test('query only existing metrics', () => {
     expect(unknownMetrics(alerts)).toEqual([]);
   });

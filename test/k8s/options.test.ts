@@ -1,9 +1,7 @@
 /** Values that change what the chart renders for pods, names, routes and labels. */
 import { join } from 'node:path';
-import { describe, expect, jest } from '@jest/globals';
+import { describe, expect } from '@jest/globals';
 import { CHART, envOf, find, helmTest, type Rendered, rejection, render } from './helm.js';
-
-jest.setTimeout(60_000);
 
 const TRIAL = ['--set', 'auth.mode=none', '--set', 'redis.bundled.enabled=true'];
 const KUBERNETES_NAME = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
@@ -200,6 +198,32 @@ describe('a service account', () => {
 });
 
 describe('secrets as files', () => {
+  helmTest(
+    'have the authorities of devices where TLS ends, and no test pod without a certificate',
+    () => {
+      const edges = render(['-f', join(CHART, 'ci/edge-tls-values.yaml')]);
+      const edge = find(edges, 'StatefulSet', 'longline-edge');
+      expect(envOf(edge)).toMatchObject({
+        LONGLINE_EDGE_TLS_CLIENT_CA_FILE: '/etc/longline/device-ca/ca.crt',
+        LONGLINE_EDGE_TLS_CLIENT_CERTIFICATES: 'required',
+      });
+      expect(edge).toMatch(/name: device-ca\n +secret:\n +secretName: device-authorities/);
+      expect(find(edges, 'Deployment', 'longline-router')).not.toMatch(/device-ca|CLIENT_CA/);
+      expect(edges.filter(({ kind }) => kind === 'Pod')).toEqual([]);
+      const optional = 'tls.deviceCaSecret.name=s,tls.deviceCaSecret.required=false';
+      const fronts = render([
+        ...['front', 'jwt'].flatMap((name) => ['-f', join(CHART, `ci/${name}-values.yaml`)]),
+        ...['--set', `redis.bundled.enabled=false,${optional}`],
+      ]);
+      expect(envOf(find(fronts, 'Deployment', 'longline-router'))).toMatchObject({
+        LONGLINE_ROUTER_FRONT_TLS_CLIENT_CA_FILE: '/etc/longline/device-ca/ca.crt',
+        LONGLINE_ROUTER_FRONT_TLS_CLIENT_CERTIFICATES: 'optional',
+      });
+      expect(find(fronts, 'StatefulSet', 'longline-edge')).not.toMatch(/device-ca/);
+      expect(fronts.filter(({ kind }) => kind === 'Pod')).toHaveLength(1);
+    },
+  );
+
   helmTest('are mounted whole, so that a changed secret reaches the running process', () => {
     const rendered = render(['-f', join(CHART, 'ci/routes-values.yaml')]);
     const router = find(rendered, 'Deployment', 'longline-router');
@@ -214,6 +238,19 @@ describe('secrets as files', () => {
     expect(edge).not.toMatch(/backend-tokens|longline-backends/);
     expect(find(rendered, 'Deployment', 'longline-control')).not.toMatch(/jwt-keys|backends/);
   });
+});
+
+helmTest('the Push API over HTTP has a port, a service and a place in the policy', () => {
+  const rendered = renderWith('router.pushHttp.enabled=true');
+  expect(find(rendered, 'Service', 'longline-push-http')).toMatch(
+    /port: 7103\n +targetPort: push-http/,
+  );
+  const router = find(rendered, 'Deployment', 'longline-router');
+  expect(router).toMatch(/name: push-http\n +containerPort: 7103/);
+  expect(router).toMatch(/LONGLINE_ROUTER_PUSH_HTTP_PORT\n +value: "7103"/);
+  const policy = find(rendered, 'NetworkPolicy', 'longline-router');
+  expect(policy).toMatch(/port: grpc\n +- port: push-http\n +from:/);
+  expect(renderWith().some(({ text }) => text.includes('push-http'))).toBe(false);
 });
 
 describe('routes', () => {

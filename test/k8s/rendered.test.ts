@@ -2,11 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { expect, jest, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { packageRoot } from '../../common/process/package-root.js';
 import { helmTest } from './helm.js';
-
-jest.setTimeout(60_000);
 
 const FOLDER = join(packageRoot, 'k8s/kustomize');
 const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;

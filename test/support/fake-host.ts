@@ -1,8 +1,9 @@
 /** Records the calls of a protocol to its host as lines of text. */
+import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Connection } from '../../common/transport/transport.js';
-import type { EndReason, Host, Protocol } from '../../edge/protocol/protocol.js';
+import type { EndReason, GroupHost, Host, Protocol } from '../../edge/protocol/protocol.js';
 
-export class FakeHost<P extends Protocol> implements Host {
+export class FakeHost<P extends Protocol> implements Host, GroupHost {
   readonly protocol: P;
   /** In call order. Bytes are in hex. */
   readonly calls: string[] = [];
@@ -12,7 +13,7 @@ export class FakeHost<P extends Protocol> implements Host {
   /** Connections with a full send buffer: a reply ends them. */
   readonly full = new Set<Connection>();
 
-  constructor(createProtocol: (host: Host) => P) {
+  constructor(createProtocol: (host: Host & GroupHost) => P) {
     this.protocol = createProtocol(this);
   }
 
@@ -33,6 +34,18 @@ export class FakeHost<P extends Protocol> implements Host {
   confirmSingle(connection: Connection, id: string): void {
     this.calls.push(`${connection} confirmSingle ${id}`);
   }
+
+  /** A group that begins with `no` is not permitted. */
+  async join(connection: Connection, group: string): Promise<Rejection | undefined> {
+    this.calls.push(`${connection} join ${group}`);
+    return group.startsWith('no') ? rejection('PERMISSION_DENIED', 'not permitted') : undefined;
+  }
+
+  async leave(connection: Connection, group: string): Promise<undefined> {
+    this.calls.push(`${connection} leave ${group}`);
+  }
+
+  async joinAll(): Promise<undefined> {}
 
   subscribe(): void {}
 

@@ -20,17 +20,20 @@ export type BenchClusterOptions = ClusterOptions & {
   readonly redisHost?: string;
   /** A command and its arguments, which becomes Redis (`exec`). */
   readonly redisCommand?: readonly string[];
+  /** Arguments of Redis. */
+  readonly redisArgs?: readonly string[];
   /** Settings of every role. */
   readonly env?: NodeJS.ProcessEnv;
 };
 
 /** Resolves when the cluster is ready. Errors that roles log are printed on standard error. */
 export async function startBenchCluster(options: BenchClusterOptions): Promise<BenchCluster> {
-  const { redisHost: host, redisCommand: command, ...roles } = options;
+  const { redisHost: host, redisCommand: command, redisArgs: args, ...roles } = options;
   const redis = await startRedis({
     onProgress: progress,
     ...(host && { host }),
     ...(command && { command }),
+    ...(args && { args }),
   });
   let cluster: LocalCluster | undefined;
   const stop = async () => {

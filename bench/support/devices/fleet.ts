@@ -10,14 +10,12 @@ export interface ConnectJob {
   readonly paths: readonly string[];
 }
 
-const MODULES = { plain: 'fleet-process.js', tls: 'tls-fleet-process.js' };
-
 export class Fleet {
   readonly #workers: WorkerProcesses<ToFleet>;
 
   /** @param size number of processes */
-  constructor(size: number, kind: 'plain' | 'tls' = 'plain') {
-    const module = new URL(MODULES[kind], import.meta.url);
+  constructor(size: number) {
+    const module = new URL('fleet-process.js', import.meta.url);
     this.#workers = new WorkerProcesses({ count: size, module });
   }
 

@@ -2,15 +2,18 @@
  * request, waits for the text that accepts it, and then compares the clock with the time in each
  * payload (timed-payload.ts). In C, so that the devices use as little of the machine as possible.
  *
- *   receivers <accepted> <heartbeat> <answer>
+ *   receivers <accepted> <heartbeat> <answer> [resume]
  *
  * `accepted` is text that only the answer to an accepted request contains. `heartbeat` and `answer`
- * are hexadecimal, or empty: what the server sends when it expects an answer, and the answer.
+ * are hexadecimal, or empty: what the server sends when it expects an answer, and the answer. Built
+ * with -DTLS they use TLS, and with `resume` they resume the session of a device that was connected
+ * before, if there was one.
  *
  * Each line on standard input is a command, and each is answered with one line:
  *
  *   connect <file>   opens a connection for each record of the file, `<port> <bytes>\n<request>`
- *                    -> the number of failures, and microseconds from the first SYN to the last answer
+ *                    -> the number of failures, microseconds from the first SYN to the last answer,
+ *                       and the number of resumed sessions of TLS
  *   take             -> pushes and microseconds since the last `take`; p50, p99 and p99.9 of the
  *                    latency in microseconds; time of the newest push on CLOCK_MONOTONIC
  *   await <pushes>   the same as soon as this many pushes were received
@@ -31,6 +34,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef TLS
+#include <openssl/ssl.h>
+#endif
+
 enum { DEVICES_MAX = 19500, READY_MAX = 256, READ_BYTES = 65536, CONNECTING_MAX = 512 };
 /* Finding a free port takes the kernel longer the fewer ports an address has left. */
 enum { ADDRESSES = 16 };
@@ -43,14 +50,17 @@ struct device {
   int port;
   int request_bytes;
   char *request;
-  int answered;
+#ifdef TLS
+  SSL *ssl;
+#endif
+  int requested, answered;
   /* End of the last read, in which a time may have begun. */
   int carried;
   char carry[STAMP_BYTES];
 };
 
 static struct device devices[DEVICES_MAX];
-static int count, next_device, connecting, failed;
+static int count, next_device, connecting, failed, resumed;
 static long long from_us;
 static int epoll;
 static const char *accepted;
@@ -134,7 +144,7 @@ static void connect_more(void) {
     else connecting++;
   }
   if (next_device < count || connecting > 0 || from_us == 0) return;
-  printf("%d %lld\n", failed, now_us() - from_us);
+  printf("%d %lld %d\n", failed, now_us() - from_us, resumed);
   from_us = 0;
   since_us = now_us();
 }
@@ -154,12 +164,86 @@ static void read_records(const char *path) {
   fclose(file);
 }
 
+#ifdef TLS
+static SSL_CTX *context;
+static SSL_SESSION *session;
+static int is_resuming;
+
+static int keep_session(SSL *ssl, SSL_SESSION *next) {
+  (void)ssl;
+  SSL_SESSION_free(session);
+  session = next;
+  return 1;
+}
+
+static void start_tls(int resume) {
+  is_resuming = resume;
+  context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(context, keep_session);
+}
+
+/* 1: done, 0: continues when bytes arrive, -1: failed. */
+static int shake_hands(struct device *device) {
+  if (device->ssl == NULL) {
+    device->ssl = SSL_new(context);
+    SSL_set_fd(device->ssl, device->fd);
+    SSL_set_connect_state(device->ssl);
+    /* A copy: OpenSSL uses each object once. */
+    SSL_SESSION *own = is_resuming && session != NULL ? SSL_SESSION_dup(session) : NULL;
+    if (own != NULL) SSL_set_session(device->ssl, own);
+    SSL_SESSION_free(own);
+  }
+  int status = SSL_do_handshake(device->ssl);
+  if (status == 1) resumed += SSL_session_reused(device->ssl);
+  if (status == 1) return 1;
+  return SSL_get_error(device->ssl, status) == SSL_ERROR_WANT_READ ? 0 : -1;
+}
+
+static ssize_t receive(struct device *device, char *bytes, int most) {
+  int length = SSL_read(device->ssl, bytes, most);
+  if (length > 0) return length;
+  errno = EAGAIN;
+  return SSL_get_error(device->ssl, length) == SSL_ERROR_WANT_READ ? -1 : 0;
+}
+
+static int transmit(struct device *device, const void *bytes, int length) {
+  return SSL_write(device->ssl, bytes, length) == length ? 0 : -1;
+}
+
+static void disconnect(struct device *device) {
+  /* Without it, OpenSSL does not resume the session. */
+  if (device->ssl != NULL) SSL_set_shutdown(device->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_free(device->ssl);
+  close(device->fd);
+  device->fd = -1;
+}
+#else
+static void start_tls(int resume) { (void)resume; }
+
+static int shake_hands(struct device *device) { return device->fd >= 0; }
+
+static ssize_t receive(struct device *device, char *bytes, int most) {
+  return read(device->fd, bytes, (size_t)most);
+}
+
+static int transmit(struct device *device, const void *bytes, int length) {
+  return write(device->fd, bytes, (size_t)length) == length ? 0 : -1;
+}
+
+static void disconnect(struct device *device) {
+  close(device->fd);
+  device->fd = -1;
+}
+#endif
+
 static void close_all(void) {
   for (int i = 0; i < count; i++) {
-    if (devices[i].fd >= 0) close(devices[i].fd);
+    if (devices[i].fd >= 0) disconnect(&devices[i]);
     free(devices[i].request);
   }
-  count = next_device = connecting = failed = 0;
+  count = next_device = connecting = failed = resumed = 0;
   puts("0");
 }
 
@@ -220,8 +304,7 @@ static void lose(struct device *device) {
     fprintf(stderr, "a device has lost its connection\n");
     exit(1);
   }
-  close(device->fd);
-  device->fd = -1;
+  disconnect(device);
   failed++;
   connecting--;
   connect_more();
@@ -230,7 +313,7 @@ static void lose(struct device *device) {
 static void on_readable(struct device *device) {
   static char buffer[STAMP_BYTES + READ_BYTES + 1];
   char *bytes = buffer + STAMP_BYTES;
-  ssize_t length = read(device->fd, bytes, READ_BYTES);
+  ssize_t length = receive(device, bytes, READ_BYTES);
   if (length < 0 && errno == EAGAIN) return;
   if (length <= 0) return lose(device);
   if (!device->answered) {
@@ -241,7 +324,7 @@ static void on_readable(struct device *device) {
     connect_more();
   }
   if (heartbeat_bytes > 0 && memmem(bytes, (size_t)length, heartbeat, (size_t)heartbeat_bytes))
-    if (write(device->fd, answer, (size_t)answer_bytes) < 0) return lose(device);
+    if (transmit(device, answer, answer_bytes) < 0) return lose(device);
   memcpy(bytes - device->carried, device->carry, (size_t)device->carried);
   record_times(device, bytes - device->carried, (size_t)length + (size_t)device->carried);
   if (awaited >= 0 && received >= awaited) take();
@@ -250,10 +333,13 @@ static void on_readable(struct device *device) {
 static void on_ready(int index, unsigned events) {
   struct device *device = &devices[index];
   if (device->fd < 0) return;
-  if ((events & EPOLLOUT) == 0) return on_readable(device);
-  if (write(device->fd, device->request, (size_t)device->request_bytes) != device->request_bytes)
+  if ((events & EPOLLOUT) != 0) watch(device->fd, EPOLLIN, index, EPOLL_CTL_MOD);
+  if (device->requested) return on_readable(device);
+  int status = shake_hands(device);
+  if (status == 0) return;
+  if (status < 0 || transmit(device, device->request, device->request_bytes) < 0)
     return lose(device);
-  watch(device->fd, EPOLLIN, index, EPOLL_CTL_MOD);
+  device->requested = 1;
 }
 
 static int parse_hex(const char *text, unsigned char *bytes) {
@@ -263,10 +349,11 @@ static int parse_hex(const char *text, unsigned char *bytes) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) {
-    fprintf(stderr, "usage: receivers <accepted> <heartbeat> <answer>\n");
+  if (argc < 4 || argc > 5) {
+    fprintf(stderr, "usage: receivers <accepted> <heartbeat> <answer> [resume]\n");
     return 1;
   }
+  start_tls(argc == 5);
   accepted = argv[1];
   heartbeat_bytes = parse_hex(argv[2], heartbeat);
   answer_bytes = parse_hex(argv[3], answer);

@@ -11,7 +11,7 @@ export const WARM_UP_ROUNDS = 20;
 const KERNEL_FREES_MS = 1_500;
 
 export interface IdleConnections<Reading extends string> {
-  readonly fleet: Fleet;
+  readonly fleet: Pick<Fleet, 'connect' | 'close'>;
   readonly port: number;
   readonly connections: number;
   readonly protocol: DeviceProtocol;

@@ -18,6 +18,11 @@ export function residentFileBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/status`, 'utf8').replaceAll('\t', ' '), 'RssFile');
 }
 
+/** The largest resident set size that a process has had. */
+export function residentBytesMax(pid: number): number {
+  return kilobytes(readFileSync(`/proc/${pid}/status`, 'utf8').replaceAll('\t', ' '), 'VmHWM');
+}
+
 /** Proportional set size: a page that n processes share counts 1/n. */
 export function proportionalBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Pss');

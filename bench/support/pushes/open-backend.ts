@@ -23,3 +23,14 @@ export async function openBackend(
   progress(`the backend runs in Node.js and limits unary loads: ${program.missing}`);
   return new NodeBackend(routers);
 }
+
+/**
+ * The same pushes over HTTP.
+ * @param routers addresses of the HTTP ports for backends, used in turn
+ * @throws Error when the backend in Go cannot be built
+ */
+export function openHttpBackend(routers: readonly string[]): Backend {
+  const program = buildGoBackend();
+  if ('missing' in program) throw new Error(`--http needs the backend in Go: ${program.missing}`);
+  return new GoBackend(program.path, 'longline-http', routers);
+}

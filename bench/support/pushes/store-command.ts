@@ -1,14 +1,14 @@
-/** The command with which a router stores a push, for benches of Redis alone. */
-import { type InboxBounds, storePush } from '../../../common/cluster/inbox/push.js';
+/** The command with which a router stores pushes, for benches of Redis alone. */
+import type { Combination } from '../../../common/cluster/inbox/combine.js';
+import { type InboxBounds, storePushes } from '../../../common/cluster/inbox/push.js';
 import { sealPush } from '../../../common/wire/push-envelope.js';
 import { PAYLOAD_BYTES } from './timed-payload.js';
 
 export type Argument = string | number | Buffer;
 
+const CONTENT = { contentType: '', payload: Buffer.alloc(PAYLOAD_BYTES, '.') };
+
 export interface StoreCommand {
-  readonly channel: string;
-  /** As published without being stored. */
-  readonly envelope: Buffer;
   readonly scriptText: string;
   /** Everything after the script's text or hash: number of keys, keys, arguments. */
   readonly args: readonly Argument[];
@@ -20,14 +20,24 @@ export interface StoredPush {
   readonly ttlMs: number;
   /** Empty: none. */
   readonly idempotencyKey: string;
+  readonly combination?: Combination | undefined;
 }
 
-export async function storeCommand(push: StoredPush, bounds: InboxBounds): Promise<StoreCommand> {
-  const { tag, clientId, ttlMs, idempotencyKey } = push;
-  const sent = { clientId, contentType: '', ttlMs, payload: Buffer.alloc(PAYLOAD_BYTES, '.') };
+export function channelOf({ tag }: StoredPush): string {
+  return `ll:{${tag}}`;
+}
+
+/** As published without being stored. */
+export function envelopeOf({ clientId, ttlMs }: StoredPush): Buffer {
   const replyChannel = 'lr:{1234}:router:00000000-0000-0000-0000-000000000000';
-  const envelope = sealPush({ queryId: 1_000_000, replyChannel, ...sent });
-  const channel = `ll:{${tag}}`;
+  return sealPush({ queryId: 1_000_000, replyChannel, clientId, ttlMs, whenSlow: 0, ...CONTENT });
+}
+
+/** The call of the script that stores these pushes. */
+export async function storeCommand(
+  pushes: readonly StoredPush[],
+  bounds: InboxBounds,
+): Promise<StoreCommand> {
   const commands: (readonly Argument[])[] = [];
   const link = {
     async execute(_name: string, args: readonly Argument[]) {
@@ -36,7 +46,10 @@ export async function storeCommand(push: StoredPush, bounds: InboxBounds): Promi
       return { type: 'rejected', reason: 'NOSCRIPT' } as const;
     },
   };
-  await storePush(link, { channel, envelope, idempotencyKey, ...sent }, bounds);
+  const stored = pushes.map((push) => {
+    return { ...push, ...CONTENT, channel: channelOf(push), envelope: envelopeOf(push) };
+  });
+  await storePushes(link, stored, bounds);
   const [scriptText, ...args] = commands[1]!;
-  return { channel, envelope, scriptText: scriptText as string, args };
+  return { scriptText: scriptText as string, args };
 }

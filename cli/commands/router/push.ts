@@ -1,12 +1,18 @@
-/** `longline push`: one push to one client, and its verdict. */
+/** `longline push`: one push to a client or a user, and its verdicts. */
+
+import { flightRecordOf } from '../../../common/http/flight-steps.js';
 import {
   AcceptLevel,
   PushRequest,
   type PushResponse,
+  PushUserRequest,
+  type PushUserResponse,
   Verdict,
   WaitFor,
 } from '../../../proto/gen/longline/v1/push.js';
+import { flightTable } from './flight-table.js';
 import { CALL_SLACK_MS, callRouter, type RouterOptions, readPayload } from './router-call.js';
+import { type WHENS_SLOW, whenSlowOf } from './when-slow.js';
 
 export interface PushOptions extends RouterOptions {
   /** Milliseconds that the router waits for the verdict. Undefined: the router's default. */
@@ -18,6 +24,15 @@ export interface PushOptions extends RouterOptions {
   /** Forwarded to devices whose protocol can express it. */
   readonly contentType?: string;
   readonly idempotencyKey?: string;
+  readonly collapseKey?: string;
+  readonly appendTo?: string;
+  /** Whether the payload ends the message of `appendTo`. */
+  readonly appendEnd?: boolean;
+  /** Milliseconds after which an event says that the push is unread. */
+  readonly notifyUnreadAfter?: number;
+  readonly whenSlow?: keyof typeof WHENS_SLOW;
+  /** Whether to print what the steps of the push took. */
+  readonly trace?: boolean;
 }
 
 export interface RequestedLevel {
@@ -54,36 +69,94 @@ export async function push(
   payload: string,
   options: PushOptions,
 ): Promise<number> {
-  const { wait: waitMs = 0, ttl: ttlMs, contentType = '', idempotencyKey = '' } = options;
-  const { waitFor, verdicts } = WAITS[options.waitFor];
-  const level = options.acceptLevel;
-  const request = PushRequest.fromPartial({
+  const { trace: flightRecord = false } = options;
+  const push = await pushOf(payload, options);
+  const request = PushRequest.fromPartial({ clientId, flightRecord, ...push });
+  const response = await callRouter<PushResponse>(
+    options,
+    request.waitMs + CALL_SLACK_MS,
+    (client, ...rest) => client.push(request, ...rest),
+  );
+  const line = describe(response);
+  console.log(options.json ? JSON.stringify({ clientId, ...line }) : textOf(line));
+  if (line.flightRecord && !options.json) console.log(flightTable(line.flightRecord));
+  return hasHappened(response, options) ? 0 : 1;
+}
+
+/**
+ * Prints the verdict of each device and returns the exit status: 0 when what was waited for has
+ * happened for all.
+ * @param payload `-` reads standard input
+ * @throws Failure when the router rejects or cannot be reached
+ */
+export async function pushToUser(
+  user: string,
+  payload: string,
+  options: PushOptions,
+): Promise<number> {
+  const push = await pushOf(payload, options);
+  const { trace: flightRecord = false } = options;
+  const request = PushUserRequest.fromPartial({ user, flightRecord, ...push, listDevices: true });
+  const { devices } = await callRouter<PushUserResponse>(
+    options,
+    request.waitMs + CALL_SLACK_MS,
+    (client, ...rest) => client.pushUser(request, ...rest),
+  );
+  const lines = devices.map(({ clientId, outcome }) => ({
     clientId,
+    ...(outcome?.$case === 'push' ? describe(outcome.value) : { failure: outcome?.value }),
+  }));
+  if (options.json) console.log(JSON.stringify({ user, devices: lines }));
+  else {
+    for (const line of lines) {
+      const result =
+        'verdict' in line ? textOf(line) : `${line.failure?.code}: ${line.failure?.message}`;
+      console.log(`${line.clientId}  ${result}`);
+      if ('flightRecord' in line && line.flightRecord) console.log(flightTable(line.flightRecord));
+    }
+  }
+  const isDone = devices.every(
+    ({ outcome }) => outcome?.$case === 'push' && hasHappened(outcome.value, options),
+  );
+  return isDone ? 0 : 1;
+}
+
+/** The fields of a push, without the client or user. */
+export async function pushOf(payload: string, options: PushOptions) {
+  const { wait: waitMs = 0, ttl: ttlMs, contentType = '', idempotencyKey = '' } = options;
+  const { collapseKey = '', appendTo = '', appendEnd = false } = options;
+  const level = options.acceptLevel;
+  return {
+    ...{ collapseKey, appendTo, appendEnd },
     payload: await readPayload(payload),
     contentType,
     waitMs,
-    waitFor,
+    waitFor: WAITS[options.waitFor].waitFor,
     ttlMs,
     idempotencyKey,
+    whenSlow: whenSlowOf(options),
     acceptLevel: level === undefined ? AcceptLevel.ACCEPT_LEVEL_UNSPECIFIED : LEVELS[level.level],
     replicas: level?.replicas ?? 0,
-  });
-  const { verdict, messageId, acceptLevel } = await callRouter<PushResponse>(
-    options,
-    waitMs + CALL_SLACK_MS,
-    (client, ...rest) => client.push(request, ...rest),
-  );
-  const word = Verdict[verdict]?.replace('VERDICT_', '') ?? `verdict ${verdict}`;
-  const reached = Object.entries(LEVELS).find(([, value]) => value === acceptLevel)?.[0] ?? null;
-  console.log(
-    options.json
-      ? JSON.stringify({
-          clientId,
-          verdict: word,
-          messageId: messageId || null,
-          acceptLevel: reached,
-        })
-      : `${word}  ${messageId || 'no id'}`,
-  );
-  return (verdicts as readonly Verdict[]).includes(verdict) ? 0 : 1;
+    notifyUnreadAfterMs: options.notifyUnreadAfter ?? 0,
+  };
+}
+
+function describe(response: PushResponse) {
+  const { verdict, messageId, acceptLevel, replacedId } = response;
+  return {
+    verdict: Verdict[verdict]?.replace('VERDICT_', '') ?? `verdict ${verdict}`,
+    messageId: messageId || null,
+    ...(replacedId !== '' && { replacedId }),
+    acceptLevel: Object.entries(LEVELS).find(([, value]) => value === acceptLevel)?.[0] ?? null,
+    ...flightRecordOf(response.flightRecord),
+  };
+}
+
+function textOf({ verdict, messageId, replacedId }: ReturnType<typeof describe>): string {
+  const replaced = replacedId === undefined ? '' : `  replaced ${replacedId}`;
+  return `${verdict}  ${messageId ?? 'no id'}${replaced}`;
+}
+
+function hasHappened({ verdict }: PushResponse, { waitFor }: PushOptions): boolean {
+  return (WAITS[waitFor].verdicts as readonly Verdict[]).includes(verdict);
 }

@@ -1,9 +1,10 @@
-/** Calls of a router's Push API, with the options that all commands have for it. */
+/** Calls of a router's gRPC, with the options that all commands have for it. */
 import { readFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import {
   type CallOptions,
   type ChannelCredentials,
+  type ClientOptions,
   credentials,
   Metadata,
   type ServiceError,
@@ -30,12 +31,23 @@ export interface RouterOptions {
 /** Time of a call beyond its own wait: connecting, and a router's default wait. */
 export const CALL_SLACK_MS = 15_000;
 
-type Start<Response> = (
-  client: PushServiceClient,
+type Start<Client, Response> = (
+  client: Client,
   metadata: Metadata,
   options: CallOptions,
   done: (error: ServiceError | null, response: Response) => void,
 ) => void;
+
+interface Closable {
+  close(): void;
+}
+
+/** The constructor of a generated client. */
+type ClientOf<Service> = new (
+  address: string,
+  credentials: ChannelCredentials,
+  options: Partial<ClientOptions>,
+) => Service;
 
 /**
  * @param timeoutMs undefined: the call has no deadline
@@ -44,19 +56,37 @@ type Start<Response> = (
 export function callRouter<Response>(
   options: RouterOptions,
   timeoutMs: number | undefined,
-  start: Start<Response>,
+  start: Start<PushServiceClient, Response>,
 ): Promise<Response> {
-  const { router, token = process.env.LONGLINE_TOKEN } = options;
-  const metadata = new Metadata();
-  if (token) metadata.set('authorization', `Bearer ${token}`);
-  const client = new PushServiceClient(router, credentialsOf(options), DIRECT);
+  return callService(PushServiceClient, options, timeoutMs, start);
+}
+
+/** The same for any service of a router. */
+export function callService<Service extends Closable, Response>(
+  Service: ClientOf<Service>,
+  options: RouterOptions,
+  timeoutMs: number | undefined,
+  start: Start<Service, Response>,
+): Promise<Response> {
+  const { client, metadata } = openService(Service, options);
   const callOptions = timeoutMs === undefined ? {} : { deadline: deadlineIn(timeoutMs) };
   return new Promise<Response>((resolve, reject) => {
     start(client, metadata, callOptions, (error, response) => {
-      if (error) reject(failureOf(error, router));
+      if (error) reject(failureOf(error, options.router));
       else resolve(response);
     });
   }).finally(() => client.close());
+}
+
+/** A client of a service, to be closed, and the metadata of its calls. */
+export function openService<Service extends Closable>(
+  Service: ClientOf<Service>,
+  options: RouterOptions,
+): { readonly client: Service; readonly metadata: Metadata } {
+  const { router, token = process.env.LONGLINE_TOKEN } = options;
+  const metadata = new Metadata();
+  if (token) metadata.set('authorization', `Bearer ${token}`);
+  return { client: new Service(router, credentialsOf(options), DIRECT), metadata };
 }
 
 /** @param text `-` reads standard input */
@@ -76,7 +106,8 @@ function credentialsOf({ ca, cert, key }: RouterOptions): ChannelCredentials {
   }
 }
 
-function failureOf(error: ServiceError, router: string): Failure {
+export function failureOf(caught: unknown, router: string): Failure {
+  const error = caught as ServiceError;
   const isRejection = error.metadata.get('longline-code').length > 0;
   if (isRejection) return new Failure(error.details);
   if (error.details.includes('ECONNREFUSED')) return notRunning(router);

@@ -12,15 +12,21 @@
  */
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { LUA_ITEMS, Script } from '../../redis/script.js';
+import type { EventBounds } from '../events/event-stream.js';
+import { luaStored } from '../events/push-events.js';
 import { pushChecksum } from '../history/checksums.js';
 import { ackKey, counterKey, HISTORY_MS, inboxKey, LUA_STATE } from '../inbox.js';
+import { LUA_COUNT_LEFT, UNCOUNTED_AFTER_MS } from '../ledger/left.js';
+import { type Combination, type CombinationError, luaCombine } from './combine.js';
 
 export interface InboxBounds {
   /** Pushes per inbox; beyond it, the oldest is dropped. */
   readonly countMax: number;
   /** Payload bytes per inbox; beyond it, the oldest pushes are dropped. */
   readonly bytesMax: number;
+  /** Undefined: no events of pushes are written. */
+  readonly events?: EventBounds | undefined;
 }
 
 /** Lifetime of an idempotency key, or the push's TTL if that is longer. */
@@ -32,130 +38,229 @@ const IDEMPOTENCY_MS = 10 * 60 * 1000;
 const SPARE_MS_MAX = 5 * 60 * 1000;
 
 /**
- * Stores a push and publishes it.
- * Input:  KEYS seq, inbox, ack, [idem]; ARGV start of the envelope, payload, TTL in ms, checksum,
- *         content type
+ * Lua function that stores a push.
+ * Input:  the keys inbox, ack, and idem or nil; payload, TTL in ms, checksum, content type; of a part of a
+ *         growing message also its offset and what follows that in the field `a`
+ * Output: id and number of older pushes dropped; the first id alone for a duplicate
+ *
+ * `countMax` and `bytesMax` come first (`luaBounds`): as arguments of each call, they would cost more.
+ * Numbers are formatted with %d: as numbers in a call, Redis 7.0 would format them with %.17g, and Lua
+ * those that it joins to a text with %.14g.
+ */
+export const luaKeep = (events: EventBounds | undefined) => `${LUA_STATE}${LUA_COUNT_LEFT}
+local call, format, char = redis.call, string.format, string.char
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+${events === undefined ? '' : luaStored(events)}
+local function number(text)
+  return tonumber(text) or 0
+end
+local function fits(due, count, bytes)
+  return due > now and count < countMax and bytes <= bytesMax
+end
+local function entry(payload, expiry, held, contentType, checksum, part)
+  local sum = format('%d', checksum + expiry + held)
+  if part then
+    return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType,
+      's', sum, 'a', part
+  end
+  return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType, 's', sum
+end
+
+-- Drops the oldest entries of an inbox until a push of so many bytes fits.
+local function makeRoom(inbox, ack, held, count, bytes)
+  if not held then
+    local newest = call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
+    held = number(newest[2][6]) + #newest[2][2]
+    call('HDEL', ack, 'floor', 'due')
+  end
+  local floor, due, gone
+  local dropped = 0
+  local freed = tonumber(call('HGET', ack, 'freed'))
+  local read = call('XRANGE', inbox, '-', '+', 'COUNT', 2)
+  local oldest, following = read[1], read[2]
+  while oldest do
+    -- A corrupt entry has expired: it leaves the inbox.
+    floor, due = number(oldest[2][6]), number(oldest[2][4])
+    if fits(due, count, held - floor - math.max(freed or 0, 0) + bytes) then break end
+    call('XDEL', inbox, oldest[1])
+    countLeft(inbox, due > now and 'evicted' or 'expired', 1)
+${events === undefined ? '' : "    left(inbox, oldest[1], due <= now and 'expired' or 'inbox_full')"}
+    gone, count, dropped = oldest[1], count - 1, dropped + 1
+    following = following or call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+    if freed then
+      local nextFloor = floor + #oldest[2][2]
+      freed = freed - ((following and number(following[2][6]) or held) - nextFloor)
+      call('HSET', ack, 'freed', format('%d', freed))
+    end
+    oldest, following = following, nil
+  end
+  if not oldest then floor, due = held, nil end
+  return held, floor, due, count, gone, dropped
+end
+
+-- Before the first push of an inbox without entries. Returns its id for XADD, and the newest id that
+-- left the inbox unconfirmed, if one did.
+local function begin(inbox, ack)
+  local next, gone = '*', nil
+  local known = call('HMGET', ack, 'last', 'apart', 'due')
+  if known[3] then call('HDEL', ack, 'floor', 'due') end
+  if known[1] and call('EXISTS', inbox) == 0 then
+    -- The inbox has expired: no earlier push is in it.
+    gone = known[1]
+    -- The next id is newer than the newest one that Redis knows, by its clock where that is possible.
+    local ms, n = string.match(gone, '^(%d+)-(%d+)$')
+    -- The clock was set back, or this master's is behind that of the one before it.
+    if number(ms) >= now then next = format('%d-%d', ms, n + 1) end
+    if known[2] then call('HDEL', ack, 'apart', 'freed', 'replaced') end
+  end
+  return next, gone
+end
+
+-- Not shortened: an older entry may have a longer TTL than this one.
+local function extend(key, ms)
+  if call('PEXPIRE', key, ms, 'NX') == 0 then call('PEXPIRE', key, ms, 'GT') end
+end
+
+local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offset, name)
+  if idem then
+    local seen = call('GET', idem)
+    if seen then
+      -- This is a write, so that a later WAIT also covers the first push.
+      call('PEXPIRE', idem, format('%d', math.max(ttl, ${IDEMPOTENCY_MS})))
+      return seen
+    end
+  end
+  local expiry, part = now + ttl, offset and offset .. ' ' .. name
+  local held, floor, due, count, renewAt, longest = unpackState(call('HGET', ack, 'held'))
+  local isListed = held
+  local isRenewal = not (held and now < renewAt and ttl <= longest)
+  local id, gone
+  local dropped = 0
+  if not isRenewal and fits(due, count, held - floor + #payload) then
+    -- False if there is no inbox.
+    id = call('XADD', inbox, 'NOMKSTREAM', '*',
+      entry(payload, expiry, held, contentType, checksum, part))
+  end
+  if not id then
+    local next = '*'
+    count = call('XLEN', inbox)
+    if count > 0 then
+      held, floor, due, count, gone, dropped = makeRoom(inbox, ack, held, count, #payload)
+      due = due or expiry
+    else
+      -- This push becomes the oldest.
+      held, floor, due, isRenewal = 0, 0, expiry, true
+      next, gone = begin(inbox, ack)
+      isListed = isListed and not gone
+    end
+    id = call('XADD', inbox, next, entry(payload, expiry, held, contentType, checksum, part))
+  end
+  local spare = 0
+  if isRenewal then
+    spare = math.floor(math.min(ttl / 16, ${SPARE_MS_MAX}))
+    renewAt, longest = now + spare, ttl
+  end
+  local state = packState(held + #payload, floor, due, count + 1, renewAt, longest)
+  if gone then
+    call('HSET', ack, 'last', id, 'held', state, 'gone', gone)
+  else
+    call('HSET', ack, 'last', id, 'held', state)
+  end
+  if isRenewal then
+    extend(inbox, format('%d', ttl + spare + ${UNCOUNTED_AFTER_MS}))
+    if not isListed then
+      -- The clientId follows \`:in:\`.
+      local at = string.find(inbox, '}', 1, true)
+      call('ZADD', string.sub(inbox, 1, at) .. ':wait', 'NX', format('%d', due),
+        string.sub(inbox, at + 5))
+    end
+    local historyMs = format('%d', math.max(ttl, ${HISTORY_MS}) + spare)
+    if count > 0 then extend(ack, historyMs) else call('PEXPIRE', ack, historyMs) end
+  end
+  if idem then call('SET', idem, id, 'PX', format('%d', math.max(ttl, ${IDEMPOTENCY_MS}))) end
+${events === undefined ? '' : '  stored(inbox, id, ttl, isRenewal)'}
+  return id, dropped
+end
+`;
+
+/**
+ * Lua function that stores a push and publishes it.
+ * Input:  the keys seq, inbox, ack, and idem or nil; start of the envelope, payload, TTL in ms,
+ *         checksum, content type; of a part of a growing message also its offset and what follows
+ *         that in the field `a`
  * Output: '<id> <receivers> <number of older pushes dropped>'; the first id alone for a duplicate
  * Events: on the channel, the start of the envelope and the payload, with which it ends, and then
  *         fields that only this script knows: a protobuf message followed by further fields is a
  *         valid message. They are the fields 8 and 9, strings (wire type 2), so their tags are 0x42
- *         and 0x4a; and both together once more, as field 12 (0x62), because the checksum of the
- *         envelope cannot cover them.
- *
- * `countMax` and `bytesMax` come first (`scriptFor`): as arguments of each call, they would cost more.
- * Numbers are formatted with %d: as numbers in a call, Redis 7.0 would format them with %.17g.
+ *         and 0x4a; of a part of a growing message its offset, field 13 (0x6a); and all of them
+ *         together once more, as field 12 (0x62), because the checksum of the envelope cannot cover
+ *         them.
  */
-const PUSH = `${LUA_STATE}
-local call, format = redis.call, string.format
-local seq, inbox, ack, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local payload, ttl = ARGV[2], tonumber(ARGV[3])
-if idem then
-  local seen = call('GET', idem)
-  if seen then
-    -- This is a write, so that a later WAIT also covers the first push.
-    call('PEXPIRE', idem, format('%d', math.max(ttl, ${IDEMPOTENCY_MS})))
-    return seen
-  end
+const luaStore = (events: EventBounds | undefined) => `${luaKeep(events)}
+local function store(seq, inbox, ack, idem, start, payload, ttl, checksum, contentType, offset, name)
+  local id, dropped = keep(inbox, ack, idem, payload, ttl, checksum, contentType, offset, name)
+  if not dropped then return id end
+  local n = format('%d', call('INCR', seq))
+  local offsetField = ''
+  if offset then offsetField = '\\106' .. char(#offset) .. offset else offset = '' end
+  local receivers = call('SPUBLISH', string.sub(seq, 1, -5), start .. payload
+    .. '\\66' .. char(#id) .. id .. '\\74' .. char(#n) .. n .. offsetField
+    .. '\\98' .. char(#id + #n + #offset) .. id .. n .. offset)
+  return format('%s %d %d', id, receivers, dropped)
 end
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expiry = now + ttl
-local held, floor, due, count, renewAt, longest = unpackState(call('HGET', ack, 'held'))
+`;
 
-local function fits(freed)
-  return due > now and count < countMax and held - floor - freed + #payload <= bytesMax
+/**
+ * Stores pushes, in their order. One script for one and for several: with two, a Redis that does not
+ * know one of them would store a later push first.
+ * Input:  the keys of each push; for one push, its arguments; for several, a digit for each push, the
+ *         sum of 1 if it has the key idem and 2 if it is combined with earlier ones (combine.ts), and
+ *         then the arguments of each push
+ * Output: the line of each push
+ *
+ * One is stored without the loop, which would cost a tenth: in a Redis Cluster, most are alone.
+ */
+const pushLua = (events: EventBounds | undefined) => `${luaStore(events)}
+local keys, args = KEYS, ARGV
+if #args == ${events ? 6 : 5} then
+  return ${events ? 'noted(args[6], store, ' : 'store('}keys[1], keys[2], keys[3], keys[4],
+    args[1], args[2], tonumber(args[3]), args[4], args[5])
 end
-local function entry()
-  return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', ARGV[5],
-    's', format('%d', ARGV[4] + expiry + held)
-end
-
-local id
-local dropped, gone = 0, false
-local isRenewal = not (held and now < renewAt and ttl <= longest)
--- False if there is no inbox.
-if not isRenewal and fits(0) then id = call('XADD', inbox, 'NOMKSTREAM', '*', entry()) end
-if not id then
-  local function number(text)
-    return tonumber(text) or 0
-  end
-  -- The next id is newer than the newest one that Redis knows, by its clock where that is possible.
-  local next = '*'
-  count = call('XLEN', inbox)
-  if count > 0 then
-    if not held then
-      local newest = call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
-      held = number(newest[2][6]) + #newest[2][2]
-      call('HDEL', ack, 'floor', 'due')
-    end
-    local freed = tonumber(call('HGET', ack, 'freed'))
-    local read = call('XRANGE', inbox, '-', '+', 'COUNT', 2)
-    local oldest, following = read[1], read[2]
-    while oldest do
-      -- A corrupt entry has expired: it leaves the inbox.
-      floor, due = number(oldest[2][6]), number(oldest[2][4])
-      if fits(math.max(freed or 0, 0)) then break end
-      call('XDEL', inbox, oldest[1])
-      gone, count, dropped = oldest[1], count - 1, dropped + 1
-      following = following or call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
-      if freed then
-        local nextFloor = floor + #oldest[2][2]
-        freed = freed - ((following and number(following[2][6]) or held) - nextFloor)
-        call('HSET', ack, 'freed', format('%d', freed))
-      end
-      oldest, following = following, nil
-    end
-    if not oldest then floor, due = held, expiry end
+${LUA_ITEMS}
+local storeCombined
+local key, arg = 1, 2
+for i = 1, #args[1] do
+  local kind = string.byte(args[1], i) - 48
+  local isKeyed = kind % 2 == 1
+  local idem = isKeyed and keys[key + 3]
+  if kind < 2 then
+    each(${events ? 'noted, args[arg + 5], ' : ''}store, keys[key], keys[key + 1], keys[key + 2], idem,
+      args[arg], args[arg + 1], tonumber(args[arg + 2]), args[arg + 3], args[arg + 4])
+    arg = arg + ${events ? 6 : 5}
   else
-    -- This push becomes the oldest.
-    held, floor, due, isRenewal = 0, 0, expiry, true
-    local known = call('HMGET', ack, 'last', 'apart', 'due')
-    if known[3] then call('HDEL', ack, 'floor', 'due') end
-    if known[1] and call('EXISTS', inbox) == 0 then
-      -- The inbox has expired: no earlier push is in it.
-      gone = known[1]
-      local ms, n = string.match(known[1], '^(%d+)-(%d+)$')
-      -- The clock was set back, or this master's is behind that of the one before it.
-      if number(ms) >= now then next = format('%d-%d', ms, n + 1) end
-      if known[2] then call('HDEL', ack, 'apart', 'freed') end
+    if not storeCombined then
+      ${luaCombine(events !== undefined)}
     end
+    each(${events ? 'noted, args[arg + 7], ' : ''}storeCombined, keys[key], keys[key + 1], keys[key + 2], idem, keys[key + 3 + kind % 2],
+      args[arg], args[arg + 1], tonumber(args[arg + 2]), args[arg + 3], args[arg + 4],
+      args[arg + 5], args[arg + 6])
+    key, arg = key + 1, arg + ${events ? 8 : 7}
   end
-  id = call('XADD', inbox, next, entry())
+  key = key + (isKeyed and 4 or 3)
 end
-local spare = 0
-if isRenewal then
-  spare = math.floor(math.min(ttl / 16, ${SPARE_MS_MAX}))
-  renewAt, longest = now + spare, ttl
-end
-local state = packState(held + #payload, floor, due, count + 1, renewAt, longest)
-if gone then
-  call('HSET', ack, 'last', id, 'held', state, 'gone', gone)
-else
-  call('HSET', ack, 'last', id, 'held', state)
-end
-if isRenewal then
-  -- Not shortened: an older entry may have a longer TTL than this one.
-  local function extend(key, ms)
-    if call('PEXPIRE', key, ms, 'NX') == 0 then call('PEXPIRE', key, ms, 'GT') end
-  end
-  extend(inbox, format('%d', ttl + spare))
-  local historyMs = format('%d', math.max(ttl, ${HISTORY_MS}) + spare)
-  if count > 0 then extend(ack, historyMs) else call('PEXPIRE', ack, historyMs) end
-end
-if idem then call('SET', idem, id, 'PX', format('%d', math.max(ttl, ${IDEMPOTENCY_MS}))) end
-local n = format('%d', call('INCR', seq))
-local receivers = call('SPUBLISH', string.sub(seq, 1, -5), ARGV[1] .. payload
-  .. '\\66' .. string.char(#id) .. id .. '\\74' .. string.char(#n) .. n
-  .. '\\98' .. string.char(#id + #n) .. id .. n)
-return id .. ' ' .. receivers .. ' ' .. dropped`;
+return reply()`;
+
+export function luaBounds({ countMax, bytesMax }: InboxBounds): string {
+  return `local countMax, bytesMax = ${countMax}, ${bytesMax}`;
+}
 
 const scripts = new WeakMap<InboxBounds, Script>();
 
 function scriptFor(bounds: InboxBounds): Script {
   let script = scripts.get(bounds);
   if (script === undefined) {
-    const { countMax, bytesMax } = bounds;
-    script = new Script(`local countMax, bytesMax = ${countMax}, ${bytesMax}${PUSH}`);
+    script = new Script(luaBounds(bounds) + pushLua(bounds.events));
     scripts.set(bounds, script);
   }
   return script;
@@ -168,8 +273,12 @@ export type Stored =
       readonly receivers: number;
       /** Older pushes of the client that were dropped for this one, or had expired. */
       readonly dropped: number;
+      /** The push that this one has replaced, if there was one. */
+      readonly replacedId?: string | undefined;
     }
-  | { readonly type: 'duplicate'; readonly firstId: string };
+  | { readonly type: 'duplicate'; readonly firstId: string }
+  /** The push cannot be combined with earlier ones; nothing was stored. */
+  | { readonly type: 'invalid'; readonly code: CombinationError };
 
 export interface StorePush {
   /** The channel of the client's shard. */
@@ -185,7 +294,12 @@ export interface StorePush {
   readonly ttlMs: number;
   /** Empty: none. */
   readonly idempotencyKey: string;
+  readonly combination?: Combination | undefined;
+  /** After this time, an event says that it is unread, with bounds that have `events`; 0: none. */
+  readonly notifyUnreadAfterMs?: number;
 }
+
+type Argument = string | number | Buffer;
 
 /** @param bounds one object for all pushes of a process: there is a script for each */
 export function storePush(
@@ -193,18 +307,91 @@ export function storePush(
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
-  const { channel, clientId, idempotencyKey, envelope, payload, contentType, ttlMs } = push;
-  const keys = [counterKey(channel), inboxKey(channel, clientId), ackKey(channel, clientId)];
-  // A clientId has no control characters, so the key is unambiguous.
-  if (idempotencyKey !== '') keys.push(`${channel}:idem:${clientId}\0${idempotencyKey}`);
-  const beforePayload = envelope.subarray(0, envelope.length - payload.length);
-  const checksum = pushChecksum(clientId, contentType, payload);
-  const args = [beforePayload, payload, ttlMs, checksum, contentType];
+  if (push.combination !== undefined) return storeCombined(link, push, bounds);
+  const keys: string[] = [];
+  const args: Argument[] = [];
+  addTo(keys, args, push, bounds);
   return scriptFor(bounds).run(link, keys, args, 'text', readStored);
 }
 
-function readStored(reply: string): Stored {
-  const [id, receivers, dropped] = reply.split(' ') as [string, string?, string?];
+async function storeCombined(
+  link: Pick<RedisLink, 'execute'>,
+  push: StorePush,
+  bounds: InboxBounds,
+): Promise<Outcome<Stored>> {
+  return (await storeTogether(link, [push], bounds))[0]!;
+}
+
+/**
+ * Stores pushes in their order, with one script. Resolves with an outcome for each.
+ * @param pushes of one scope
+ * @param bounds as above
+ */
+export async function storePushes(
+  link: Pick<RedisLink, 'execute'>,
+  pushes: readonly StorePush[],
+  bounds: InboxBounds,
+): Promise<readonly Outcome<Stored>[]> {
+  if (pushes.length === 1) return [await storePush(link, pushes[0]!, bounds)];
+  return storeTogether(link, pushes, bounds);
+}
+
+function storeTogether(
+  link: Pick<RedisLink, 'execute'>,
+  pushes: readonly StorePush[],
+  bounds: InboxBounds,
+): Promise<readonly Outcome<Stored>[]> {
+  const keys: string[] = [];
+  const args: Argument[] = [''];
+  let kinds = '';
+  for (const push of pushes) {
+    addTo(keys, args, push, bounds);
+    kinds += (push.idempotencyKey === '' ? 0 : 1) + (push.combination === undefined ? 0 : 2);
+  }
+  args[0] = kinds;
+  return scriptFor(bounds).runEach(link, pushes.length, keys, args, readStored);
+}
+
+/** Adds what `store` takes for a push, and `storeCombined`, and `noted`. */
+function addTo(keys: string[], args: Argument[], push: StorePush, { events }: InboxBounds): void {
+  const { channel, clientId, envelope, payload, ttlMs, idempotencyKey, combination } = push;
+  keys.push(counterKey(channel));
+  addKeysTo(keys, channel, clientId, idempotencyKey);
+  const start = envelope.subarray(0, envelope.length - payload.length);
+  args.push(start, payload, ttlMs, checksumOf(push), push.contentType);
+  if (combination !== undefined) {
+    keys.push(`${channel}:keys:${clientId}`);
+    args.push(kindOf(combination), combination.key);
+  }
+  if (events !== undefined) args.push(push.notifyUnreadAfterMs ?? 0);
+}
+
+function checksumOf({ clientId, contentType, payload, combination }: StorePush): number {
+  const isPart = combination?.type === 'append';
+  const name = isPart ? `${kindOf(combination)}${combination.key}` : undefined;
+  return pushChecksum(clientId, contentType, payload, name);
+}
+
+function kindOf(combination: Combination): string {
+  if (combination.type === 'collapse') return 'c';
+  return combination.isEnd ? 'e' : 'a';
+}
+
+/** Adds the keys of `keep`. */
+export function addKeysTo(
+  keys: string[],
+  channel: string,
+  clientId: string,
+  idempotencyKey: string,
+): void {
+  keys.push(inboxKey(channel, clientId), ackKey(channel, clientId));
+  // A clientId has no control characters, so the key is unambiguous.
+  if (idempotencyKey !== '') keys.push(`${channel}:idem:${clientId}\0${idempotencyKey}`);
+}
+
+function readStored(line: string): Stored {
+  if (line.startsWith('!')) return { type: 'invalid', code: line.slice(1) as CombinationError };
+  const [id, receivers, dropped, replacedId] = line.split(' ') as [string, ...string[]];
   if (receivers === undefined) return { type: 'duplicate', firstId: id };
-  return { type: 'stored', id, receivers: Number(receivers), dropped: Number(dropped) };
+  return { type: 'stored', id, receivers: Number(receivers), dropped: Number(dropped), replacedId };
 }

@@ -1,18 +1,21 @@
 /** All connections and calls of a gRPC server: their bounds, their age, and their metrics. */
+import { constants } from 'node:http2';
 import type { Socket } from 'node:net';
 import type {
   Server,
   ServerInterceptingCall,
   ServerInterceptor,
   ServerOptions,
+  ServiceError,
 } from '@grpc/grpc-js';
 import type { Counter } from 'prom-client';
 import { rejection } from '../errors.js';
 import type { Http2Connection } from '../http2/connection.js';
 import type { Metrics } from '../metrics.js';
+import { AwaitedRequests } from './awaited-requests.js';
 import { OWN_SERVICES, toServiceError } from './calls.js';
 import { type CloseReason, Connection, type ConnectionConfig } from './connection.js';
-import { http2ServersOf } from './grpc-server.js';
+import { http2ServersOf, streamOf } from './grpc-server.js';
 import { LibrarySession } from './library-session.js';
 import type { OnCall } from './unary-call.js';
 
@@ -20,6 +23,8 @@ export interface ConnectionsConfig extends ConnectionConfig {
   readonly connectionsMax: number;
   readonly callsPerConnectionMax: number;
   readonly callsMax: number;
+  /** Time for the request of a call to arrive whole. */
+  readonly requestMsMax: number;
 }
 
 export class GrpcConnections {
@@ -28,6 +33,7 @@ export class GrpcConnections {
   #calls = 0;
   readonly #closed: Counter<'reason'>;
   readonly #rejected: Counter<'bound'>;
+  readonly awaited: AwaitedRequests;
 
   constructor(
     readonly config: ConnectionsConfig,
@@ -51,13 +57,21 @@ export class GrpcConnections {
     );
     this.#rejected = metrics.counter(
       `longline_${role}_grpc_rejected_total`,
-      'gRPC connections and calls rejected because a bound was reached, by bound',
+      'gRPC connections and calls rejected because a bound was reached, by bound: connections, calls, or the time for a request to arrive',
       ['bound'],
+    );
+    this.awaited = new AwaitedRequests(config.requestMsMax, () =>
+      this.#rejected.inc({ bound: 'request-time' }),
     );
   }
 
   get options(): ServerOptions {
     return { 'grpc.max_concurrent_streams': this.config.callsPerConnectionMax };
+  }
+
+  get interceptors(): ServerInterceptor[] {
+    // The last one is called first: a call over the bound does not wait for its request.
+    return [this.#boundRequests, this.#boundCalls];
   }
 
   /** Looks after the connections of a server from now on; to be called when it listens. */
@@ -95,7 +109,7 @@ export class GrpcConnections {
   }
 
   /** Like `addCodes`, it replaces methods of the call and returns the call itself. */
-  readonly boundCalls: ServerInterceptor = (method, call) => {
+  readonly #boundCalls: ServerInterceptor = (method, call) => {
     // Health checks are not bounded: a full server must be able to say that it serves.
     if (!method.path.startsWith(OWN_SERVICES)) return call as ServerInterceptingCall;
     const start = call.start.bind(call);
@@ -110,6 +124,34 @@ export class GrpcConnections {
       // Called once for every call, however it ends.
       listener.onCancel = () => {
         onEnd();
+        onCancel();
+      };
+      start(listener);
+    };
+    return call as ServerInterceptingCall;
+  };
+
+  /** Bounds the time for requests, those of health checks included. */
+  readonly #boundRequests: ServerInterceptor = (method, call) => {
+    if (method.requestStream) return call as ServerInterceptingCall;
+    const awaited = {
+      end({ code, details, metadata }: Partial<ServiceError>) {
+        call.sendStatus({ code: code!, details: details!, metadata });
+        // A client that sends nothing does not close its side of the stream either.
+        streamOf(call).close(constants.NGHTTP2_NO_ERROR);
+      },
+    };
+    const start = call.start.bind(call);
+    call.start = (listener) => {
+      this.awaited.add(awaited);
+      const onReceiveHalfClose = listener.onReceiveHalfClose.bind(listener);
+      listener.onReceiveHalfClose = () => {
+        this.awaited.delete(awaited);
+        onReceiveHalfClose();
+      };
+      const onCancel = listener.onCancel.bind(listener);
+      listener.onCancel = () => {
+        this.awaited.delete(awaited);
         onCancel();
       };
       start(listener);

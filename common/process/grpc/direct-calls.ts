@@ -4,7 +4,7 @@
  * goes to the library, on the same connection. What the caller sees is the same (gRPC over HTTP/2,
  * PROTOCOL-HTTP2.md).
  */
-import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { Http2Server, Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
@@ -14,12 +14,13 @@ import type {
   Server,
   ServerInterceptingCall,
   ServerInterceptor,
+  ServiceError,
 } from '@grpc/grpc-js';
 import { Http2Connection } from '../http2/connection.js';
 import type { Field } from '../http2/hpack-table.js';
 import { openConnection } from '../http2/opening.js';
 import type { RequestStream } from '../http2/request-stream.js';
-import { http2ServersOf } from './grpc-server.js';
+import { http2ServersOf, streamOf } from './grpc-server.js';
 import { isPlain } from './plain-request.js';
 import { authContextOf, UnaryCall, type UnaryCallOptions, type UnaryMethod } from './unary-call.js';
 
@@ -31,7 +32,7 @@ interface DirectCallsOptions extends UnaryCallOptions {
 type OnSocket = (this: Http2Server, socket: Duplex) => void;
 
 /** The sockets of the clients whose connections the library sees only from within the process. */
-const clients = new WeakMap<ServerHttp2Session, Socket>();
+const clients = new WeakMap<Http2Session, Socket>();
 
 export class DirectCalls {
   /** By path. */
@@ -88,6 +89,15 @@ export class DirectCalls {
     for (const connection of this.#connections) connection.close();
   }
 
+  /** Answers all calls with this status. Clients report a connection that is cut in different ways. */
+  end(reason: Partial<ServiceError>): void {
+    for (const connection of this.#connections) {
+      for (const { listener } of connection.requests) {
+        if (listener instanceof UnaryCall) listener.end(reason);
+      }
+    }
+  }
+
   destroy(): void {
     for (const socket of this.#opening) socket.destroy();
     for (const connection of this.#connections) connection.destroy();
@@ -119,13 +129,10 @@ export class DirectCalls {
 /** Name of the function in Node.js. */
 const LISTENER = 'connectionListener';
 
-/**
- * Where calls get to the library through this process, they still know their client. The library has
- * no public name for the session of a call.
- */
+/** Where calls get to the library through this process, they still know their client. */
 export const withClient: ServerInterceptor = (_method, call) => {
-  const { session } = (call as unknown as { stream: { session: ServerHttp2Session } }).stream;
-  const socket = clients.get(session);
+  const { session } = streamOf(call);
+  const socket = session && clients.get(session);
   if (socket !== undefined) {
     call.getPeer = () => `${socket.remoteAddress}:${socket.remotePort}`;
     call.getAuthContext = () => authContextOf(socket);

@@ -2,14 +2,20 @@
  * A gRPC server with `grpc.health.v1` and server reflection, so that grpcurl and grpc-health-probe
  * work without configuration.
  */
-import type { Http2Server } from 'node:http2';
-import { Server, ServerCredentials, type ServerOptions, type ServiceError } from '@grpc/grpc-js';
+import type { Http2Server, ServerHttp2Stream } from 'node:http2';
+import {
+  Server,
+  ServerCredentials,
+  type ServerInterceptor,
+  type ServerOptions,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { joinHostPort } from '../../net/host-port.js';
 import { EnvironmentError, within } from '../lifecycle.js';
 import { addCodes } from './calls.js';
 import { OpenStreams } from './open-streams.js';
-import { createReflection } from './reflection.js';
+import { addReflection } from './reflection.js';
 
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 
@@ -35,7 +41,7 @@ export function createGrpcServer(services: readonly string[], options: ServerOpt
     Object.fromEntries(checked.map((name) => [name, 'SERVING' as const])),
   );
   health.addToServer(server);
-  createReflection([...services, HEALTH_SERVICE]).addToServer(server);
+  addReflection(server, [...services, HEALTH_SERVICE]);
   return { server, health, healthStatus: 'SERVING', services: checked, streams };
 }
 
@@ -50,11 +56,11 @@ interface StopOptions {
   /** Paths of the streams that their service ends. */
   readonly ownStreams?: readonly string[];
   /** Has connections of its own. */
-  readonly direct?: { close(): void; destroy(): void };
+  readonly direct?: { close(): void; end(reason: Partial<ServiceError>): void; destroy(): void };
 }
 
 /** Time for a status to reach a caller that reads. */
-const STATUS_MS = 200;
+const STATUS_MS = 1_500;
 
 /**
  * Stops a server: its health is NOT_SERVING, it accepts no further calls, and streams that never end
@@ -76,6 +82,7 @@ export async function stopGrpc(
   streams.end(reason, ownStreams);
   await within(graceMs, stopped);
   streams.end(reason, []);
+  direct?.end(reason);
   await within(STATUS_MS, stopped);
   server.forceShutdown();
   direct?.destroy();
@@ -86,6 +93,11 @@ export function http2ServersOf(server: Server): readonly Http2Server[] {
   // Private to the library, hence the forced type.
   const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
   return [...http2Servers.keys()];
+}
+
+/** The HTTP/2 stream of a call, which the library does not offer. */
+export function streamOf(call: Parameters<ServerInterceptor>[1]): ServerHttp2Stream {
+  return (call as unknown as { stream: ServerHttp2Stream }).stream;
 }
 
 /** Resolves with the bound port; rejects with an EnvironmentError when it cannot listen. */

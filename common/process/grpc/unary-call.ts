@@ -13,6 +13,7 @@ import { encodeFields } from '../http2/hpack-encoder.js';
 import type { Field, NameAndValue } from '../http2/hpack-table.js';
 import type { RequestListener, RequestStream } from '../http2/request-stream.js';
 import type { MemoryWatch } from '../memory/memory-watch.js';
+import type { AwaitedRequest, AwaitedRequests } from './awaited-requests.js';
 import { deadlineIn, toServiceError } from './calls.js';
 import { timeoutMs } from './plain-request.js';
 
@@ -28,6 +29,7 @@ export interface UnaryMethod extends MethodDefinition<unknown, unknown> {
 export interface UnaryCallOptions {
   readonly requestBytesMax: number;
   readonly onCall: OnCall;
+  readonly awaited: Pick<AwaitedRequests, 'add' | 'delete'>;
   readonly memory: Pick<MemoryWatch, 'reserve' | 'release'>;
 }
 
@@ -45,7 +47,7 @@ const OK_TRAILERS = encodeFields([
 ]);
 
 /** It is, too, the parts of `ServerUnaryCall` that our methods use. */
-export class UnaryCall implements RequestListener {
+export class UnaryCall implements RequestListener, AwaitedRequest {
   request: unknown;
   readonly #onEnd: (() => void) | undefined;
   readonly #deadlineMs: number;
@@ -71,6 +73,7 @@ export class UnaryCall implements RequestListener {
     if (typeof onEnd === 'function') {
       this.#onEnd = onEnd;
       stream.listener = this;
+      options.awaited.add(this);
     } else this.#sendError(onEnd);
   }
 
@@ -104,6 +107,7 @@ export class UnaryCall implements RequestListener {
   }
 
   onEnd(): void {
+    this.options.awaited.delete(this);
     if (this.stream.isClosed) return;
     if (this.#bytes !== this.#messageBytes) {
       return this.#sendError(malformed('the message is not complete', status.UNIMPLEMENTED));
@@ -120,8 +124,14 @@ export class UnaryCall implements RequestListener {
   }
 
   onClose(): void {
+    this.options.awaited.delete(this);
     this.#release();
     this.#onEnd!();
+  }
+
+  /** Ends the call with this status unless it is answered. */
+  end(reason: Partial<ServiceError>): void {
+    this.#sendError(reason);
   }
 
   #readPrefix(): void {

@@ -52,7 +52,7 @@ const HEADER_BLOCK_BYTES_MAX = 65_536;
 const CONTINUATIONS_MAX = 8;
 const CHEAP_FRAMES_PER_SECOND = 33;
 const CHEAP_FRAMES_BURST = 1_000;
-/** For the client to read the last bytes, and to close its side. */
+/** For the client to close its side. */
 const LINGER_MS = 1_000;
 /**
  * Taken from the window of a connection before it is opened again. The library holds back half of a
@@ -84,9 +84,9 @@ export class Http2Connection {
   /** Bytes that were taken and not yet added to the window again. */
   #consumed = 0;
   readonly #pings: (() => void)[] = [];
-  #isFull = false;
   #isLibraryFull = false;
   #isEnded = false;
+  isFull = false;
   /** State of `hasSentMore`; set by streams. */
   hasResponded = false;
   onPing = () => {};
@@ -115,6 +115,11 @@ export class Http2Connection {
 
   get destroyed(): boolean {
     return this.socket.destroyed;
+  }
+
+  /** Those that the library answers are not among them. */
+  get requests(): RequestStream[] {
+    return [...this.#streams.values()].filter((stream) => stream !== undefined);
   }
 
   /** Whether a response, or a part of it, was sent since the last call. */
@@ -297,9 +302,7 @@ export class Http2Connection {
   }
 
   #onTrailers(streamId: number, fields: readonly Field[] | undefined, isEnd: boolean): void {
-    if (fields === undefined) {
-      throw new Http2Error(ERROR.enhanceYourCalm, 'trailers are larger than the maximum');
-    }
+    if (fields === undefined) throw new Http2Error(ERROR.enhanceYourCalm, 'trailers too large');
     const stream = this.#streams.get(streamId);
     const isValid = isEnd && !fields.some(({ name }) => name.startsWith(':'));
     if (stream === undefined) this.#library!.sendTrailers(streamId, fields, isValid);
@@ -404,21 +407,25 @@ export class Http2Connection {
     this.onError(error);
     this.goaway(error.code, error.message);
     this.#end();
+    this.#destroyLater();
   }
 
   #endWhenIdle(): void {
     if (this.#streamIdMax < WINDOW_BYTES_MAX && this.#streams.size === 0) this.#end();
   }
 
-  /** Closes this side; the client has some time to close its own. */
+  /** Closes this side when all is written; the client has some time after it to close its own. */
   #end(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.output.flush();
-    this.socket.end();
-    setTimeout(() => this.socket.destroy(), LINGER_MS).unref();
+    this.socket.end(this.#destroyLater);
+    // Bytes that the client still sends are ignored; unread, they would make the kernel drop ours.
+    this.socket.resume();
     this.#closeStreams();
   }
+
+  readonly #destroyLater = () => void setTimeout(() => this.destroy(), LINGER_MS).unref();
 
   #onClose(): void {
     this.#isEnded = true;
@@ -432,10 +439,6 @@ export class Http2Connection {
   }
 
   // Called by streams.
-
-  get isFull(): boolean {
-    return this.#isFull;
-  }
 
   hasStream(streamId: number): boolean {
     return this.#streams.has(streamId);
@@ -482,11 +485,11 @@ export class Http2Connection {
   resume(): void {
     if (!this.#isLibraryFull) return;
     this.#isLibraryFull = false;
-    if (!this.#isFull) this.socket.resume();
+    if (!this.isFull) this.socket.resume();
   }
 
   #setFull(isFull: boolean): void {
-    this.#isFull = isFull;
+    this.isFull = isFull;
     if (isFull) this.socket.pause();
     else {
       this.#library?.onDrain();

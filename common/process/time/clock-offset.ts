@@ -24,6 +24,30 @@ export function measureOffset(
   return { offsetMs: serverMs - (receivedAtMs - errorMs), errorMs };
 }
 
+/** A reading of the clock of a server, by the monotonic clock of this process. */
+export interface ClockReading {
+  /** Unix time in ms that the server has replied. */
+  readonly serverMs: number;
+  /** When it was that time, in ms of the monotonic clock; at most `errorMs` earlier or later. */
+  readonly atMs: number;
+  readonly errorMs: number;
+}
+
+/** Clocks of machines differ by less than this much of the time that passes. */
+const DRIFT_MAX = 2e-4;
+
+/** When a server's clock shows or has shown a time, in ms of the monotonic clock. */
+export function monotonicOf({ serverMs, atMs, errorMs }: ClockReading, unixMs: number) {
+  const sinceMs = unixMs - serverMs;
+  return { ms: atMs + sinceMs, errorMs: errorMs + Math.abs(sinceMs) * DRIFT_MAX };
+}
+
+/** A server's clock at a time of the monotonic clock, in Unix ms. */
+export function serverTimeAt({ serverMs, atMs, errorMs }: ClockReading, ms: number) {
+  const sinceMs = ms - atMs;
+  return { ms: serverMs + sinceMs, errorMs: errorMs + Math.abs(sinceMs) * DRIFT_MAX };
+}
+
 /** Whether the clocks certainly differ by more than `CLOCK_OFFSET_MS_MAX`. */
 export function isWrong({ offsetMs, errorMs }: ClockOffset): boolean {
   return Math.abs(offsetMs) - errorMs > CLOCK_OFFSET_MS_MAX;

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "transport.h"
@@ -114,7 +115,7 @@ void finalize(napi_env, void *data, void *) {
 // The arguments of a call. A missing argument or one of another type reads as 0: the only caller is
 // native-transport.ts.
 struct Call {
-  static constexpr size_t kArguments = 6;
+  static constexpr size_t kArguments = 8;
   napi_env env;
   napi_value values[kArguments];
   Binding *binding = nullptr;
@@ -177,8 +178,9 @@ struct Call {
 
 void erase(std::string *secret) { OPENSSL_cleanse(&(*secret)[0], secret->size()); }
 
-// configureTls(chains, keys, names, ticketKeys, [cipherList], isTls12Allowed): arrays of bytes,
-// except `names`: of strings, separated by commas. Returns the error, or ''.
+// configureTls(chains, keys, names, ticketKeys, [cipherList, clientAuthorities], isTls12Allowed,
+// clientCertificates, startsPlain): arrays of bytes, except `names`: of strings, separated by
+// commas. Returns the error, or ''.
 napi_value configureTls(napi_env env, napi_callback_info info) {
   Call call(env, info);
   longline::TlsSettings settings;
@@ -194,8 +196,10 @@ napi_value configureTls(napi_env env, napi_callback_info info) {
   }
   for (uint32_t i = 0; i < call.length(3); i++) settings.ticketKeys.push_back(call.element(3, i));
   settings.cipherList = call.element(4, 0);
+  settings.clientAuthorities = call.element(4, 1);
   settings.isTls12Allowed = call.number(5) != 0;
-  std::string error = call.binding->transport.configureTls(settings);
+  settings.clientCertificates = static_cast<longline::ClientCertificates>(call.number(6));
+  std::string error = call.binding->transport.configureTls(settings, call.number(7) != 0);
   for (longline::TlsCertificate &each : settings.certificates) erase(&each.key);
   for (std::string &key : settings.ticketKeys) erase(&key);
   napi_value result;
@@ -242,7 +246,12 @@ napi_value writeMany(napi_env env, napi_callback_info info) {
   uint8_t *results = call.array<uint8_t>(3, &resultsLength);
   if (count > connectionsLength) count = connectionsLength;
   if (count > resultsLength) count = resultsLength;
+  // Slots are far apart in memory, and there are more than fit into the cache.
+  constexpr size_t kAhead = 4;
   for (size_t i = 0; i < count; i++) {
+    if (i + kAhead < count) {
+      call.binding->transport.prefetch(static_cast<uint64_t>(connections[i + kAhead]) % kSlots);
+    }
     uint64_t connection = static_cast<uint64_t>(connections[i]);
     results[i] = call.binding->transport.write(static_cast<uint32_t>(connection % kSlots),
                                                static_cast<uint32_t>(connection / kSlots), bytes,
@@ -260,6 +269,14 @@ napi_value end(napi_env env, napi_callback_info info) {
 napi_value destroy(napi_env env, napi_callback_info info) {
   Call call(env, info);
   call.binding->transport.destroy(call.slot(0), call.generation(0));
+  return nullptr;
+}
+
+napi_value secure(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  size_t length;
+  char *bytes = call.array<char>(1, &length);
+  call.binding->transport.secure(call.slot(0), call.generation(0), bytes, length);
   return nullptr;
 }
 
@@ -354,9 +371,15 @@ napi_value sendBufferBytes(napi_env env, napi_callback_info info) {
   return call.result(static_cast<double>(call.binding->transport.sendBufferBytes()));
 }
 
-napi_value tlsBytes(napi_env env, napi_callback_info info) {
+napi_value tlsUsage(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.result(static_cast<double>(call.binding->transport.tls().tls13Bytes()));
+  size_t length;
+  double *usage = call.array<double>(0, &length);
+  const longline::Tls &tls = call.binding->transport.tls();
+  size_t values[] = {tls.tls12Connections(), tls.tls12Bytes(), tls.tls13Connections(),
+                     tls.tls13Bytes()};
+  std::copy(std::begin(values), std::end(values), usage);
+  return nullptr;
 }
 
 napi_value dispose(napi_env env, napi_callback_info info) {
@@ -446,6 +469,7 @@ NAPI_MODULE_INIT() {
       method("writeMany", writeMany),
       method("end", end),
       method("destroy", destroy),
+      method("secure", secure),
       method("setTimer", setTimer),
       method("bufferedBytes", bufferedBytes),
       method("remoteAddress", remoteAddress),
@@ -458,7 +482,7 @@ NAPI_MODULE_INIT() {
       method("acceptPauses", acceptPauses),
       method("slotBytes", slotBytes),
       method("sendBufferBytes", sendBufferBytes),
-      method("tlsBytes", tlsBytes),
+      method("tlsUsage", tlsUsage),
       method("dispose", dispose),
   };
   napi_value constructor;

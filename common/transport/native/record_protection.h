@@ -57,7 +57,7 @@ class RecordProtection {
 
   static size_t stateBytes(Suite suite);
   static size_t secretBytes(Suite suite);
-  // Length of the records that `seal` makes of `length` bytes.
+  // Length of the records that `seal` makes of `length` bytes, which are at least one.
   static size_t sealedBytes(const RecordState *state, size_t length);
 
   // `plaintextBytesMax` must be set before.

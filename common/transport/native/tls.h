@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "record_protection.h"
+#include "secret_pool.h"
 
 namespace longline {
 
@@ -21,7 +22,7 @@ enum TlsFailure : uint8_t {
   kNoFailure,
   // The peer sent bytes that are no TLS.
   kNotTls,
-  // The handshake failed: no common version or cipher, or an alert of the peer.
+  // The handshake failed: no common version or cipher.
   kHandshakeFailed,
   kHandshakeTimeout,
   // The peer disconnected before the handshake was complete.
@@ -38,10 +39,18 @@ enum TlsFailure : uint8_t {
   kTooManyEmptyRecords,
   // A record that the peer did not complete in time.
   kRecordTimeout,
-  // Too many connections have sent a part of a record.
+  // The oldest incomplete record, when all together take too much memory.
   kTooManyIncompleteRecords,
   // The peer sent a fatal alert.
   kPeerAlert,
+  // The oldest unfinished handshake, when there are too many.
+  kTooManyHandshakes,
+  // The certificate of the peer is invalid, or it sent none although one is required.
+  kCertificateRejected,
+  // The peer ended a connection in the middle of a record.
+  kTruncatedRecord,
+  // The peer ended a connection without close_notify, after a record.
+  kNoCloseNotify,
 };
 
 // One certificate with its key, in PEM, and the server names for which it is used.
@@ -52,6 +61,10 @@ struct TlsCertificate {
 };
 
 constexpr size_t kTicketKeyBytes = 48;
+// Bound on the certificates that a client sends.
+constexpr size_t kClientCertificateBytesMax = 16 << 10;
+
+enum ClientCertificates : uint8_t { kNotRequested, kOptional, kRequired };
 
 struct TlsSettings {
   // The first is used for server names that match none.
@@ -61,6 +74,9 @@ struct TlsSettings {
   // In OpenSSL's notation, for TLS 1.2.
   std::string cipherList;
   bool isTls12Allowed = true;
+  ClientCertificates clientCertificates = kNotRequested;
+  // In PEM: the authorities of client certificates.
+  std::string clientAuthorities;
 };
 
 // The state of one connection; opaque outside of tls.cc.
@@ -95,6 +111,7 @@ class Tls {
   // Bytes that were kept of an incomplete record; they must precede the next received ones.
   size_t keptBytes(const TlsConnection *connection) const;
   void takeKept(TlsConnection *connection, char *to);
+  void dropKept(TlsConnection *connection);
   // Handles `length` received bytes, the kept ones included. Appends what is to be sent to `out`,
   // also on a failure. At most kPlaintextBytesMax more bytes than `length` are written to `bytes`.
   // The connection may move.
@@ -103,17 +120,34 @@ class Tls {
   // Length of what `seal` appends, or an upper bound.
   size_t sealedBytes(const TlsConnection *connection, size_t length) const;
   void seal(TlsConnection *connection, const char *bytes, size_t length, std::vector<char> *out);
+  // Loads what `seal` needs into the processor's cache.
+  static void prefetch(const TlsConnection *connection);
   // Appends close_notify.
   void sealEnd(TlsConnection *connection, std::vector<char> *out);
-  // Records of TLS 1.3 since the last change of keys.
+  // The client's certificate in DER, of the handshake that `receive` has just completed; empty
+  // without one.
+  const std::vector<uint8_t> &clientCertificate() const { return clientCertificate_; }
+  // Changes with each record that is complete.
   uint64_t recordsRead(const TlsConnection *connection) const;
 
-  // Keys of TLS 1.3 and incomplete records. OpenSSL accounts for its own memory.
+  // Connections whose handshake is unfinished or has failed.
+  size_t handshakes() const { return handshakes_; }
+  bool isHandshaking(const TlsConnection *connection) const;
+  // Incomplete records of all connections.
+  size_t keptBytes() const { return keptBytes_; }
+  // Established connections.
+  size_t tls12Connections() const { return tls12Connections_; }
+  size_t tls13Connections() const { return tls13Connections_; }
+  // Keys of TLS 1.3 and incomplete records.
   size_t tls13Bytes() const { return tls13Bytes_ + keptBytes_; }
+  // An estimate, because OpenSSL does not count its memory.
+  size_t tls12Bytes() const { return tls12Connections_ * kTls12Bytes; }
 
  private:
   friend struct TlsConnection;
   enum Phase : uint8_t { kHandshaking, kTls12, kTls13 };
+  // Measured: an idle connection without buffers (docs/memory.md).
+  static constexpr size_t kTls12Bytes = 13'500;
 
   struct Context {
     SSL_CTX *context;
@@ -137,6 +171,7 @@ class Tls {
   static int onTicketKey(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                          EVP_MAC_CTX *mac, int isNew);
   static void onSecret(const SSL *ssl, const char *line);
+  static BIO_METHOD *createBioMethod();
   static int readInput(BIO *bio, char *bytes, int length);
   static int writeOutput(BIO *bio, const char *bytes, int length);
   static long control(BIO *bio, int command, long, void *);
@@ -145,32 +180,46 @@ class Tls {
   SSL_CTX *createContext(const TlsCertificate &certificate, const TlsSettings &settings,
                          std::string *error);
   SSL_CTX *contextFor(const char *serverName) const;
+  // Takes the reason from the errors of the library, and clears them.
+  static TlsFailure failureOfLibrary(TlsFailure otherwise);
+  // Returns false if the certificate is too long.
+  bool readClientCertificate(SSL *ssl);
   TlsReceived handshake(TlsConnection **connection, char *bytes, size_t length,
                         std::vector<char> *out);
+  bool startLibrary(TlsConnection *connection);
+  bool isFirstMessageTooLong(TlsConnection *connection, const char *bytes, size_t length);
   TlsReceived readLibrary(TlsConnection *connection, char *bytes, size_t length,
                           std::vector<char> *out);
   TlsReceived readRecords(TlsConnection *connection, char *bytes, size_t length,
                           std::vector<char> *out);
   TlsFailure onMessage(TlsConnection *connection, const uint8_t *bytes, size_t length,
-                       uint8_t *alert, std::vector<char> *out);
+                       uint8_t *alert);
   TlsFailure onAlert(const uint8_t *bytes, size_t length, bool *hasEnded, uint8_t *alert);
   void keep(TlsConnection *connection, const char *bytes, size_t length);
-  void dropKept(TlsConnection *connection);
   TlsConnection *replaceByKeys(TlsConnection *connection, size_t ticketRecords);
   void sealAlert(TlsConnection *connection, uint8_t level, uint8_t description,
                  std::vector<char> *out);
   void updateWriteKeys(TlsConnection *connection, std::vector<char> *out);
-  void freeLibrary(TlsConnection *connection);
+  void freeLibrary(SSL *ssl);
+
+  TlsConnection *allocate(Phase phase, SecretPool *pool);
 
   RecordProtection records_;
+  // TLS 1.3, by suite.
+  SecretPool keyPools_[kSuites];
+  SecretPool handshakePool_;
   std::vector<Context> contexts_;
   std::vector<TicketKey> ticketKeys_;
   BIO_METHOD *bioMethod_;
   Io io_;
   // Plaintext of TLS 1.2, which the library may not write over its own input.
   std::vector<char> scratch_;
+  std::vector<uint8_t> clientCertificate_;
+  size_t tls12Connections_ = 0;
+  size_t tls13Connections_ = 0;
   size_t tls13Bytes_ = 0;
   size_t keptBytes_ = 0;
+  size_t handshakes_ = 0;
 };
 
 }  // namespace longline

@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <string.h>
 #include <strings.h>
 
@@ -18,6 +19,10 @@ namespace {
 constexpr char kSuiteList[] =
     "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
 
+// The first list is for libraries that know it. Others that the library has cost the server up to two
+// hundred times as much (ffdhe8192), and the client chooses.
+constexpr const char *kGroupLists[] = {"X25519MLKEM768:X25519:P-256:P-384", "X25519:P-256:P-384"};
+
 constexpr const char *kProtocols[] = {"http/1.1", "mqtt"};
 
 // The oldest error of the library as text; clears all.
@@ -29,6 +34,33 @@ std::string takeError() {
 }
 
 int noPassword(char *, int, int, void *) { return 0; }
+
+// Returns the error, or ''.
+std::string requestCertificates(SSL_CTX *context, const TlsSettings &settings) {
+  if (settings.clientCertificates == kNotRequested) return "";
+  const std::string &authorities = settings.clientAuthorities;
+  BIO *text = BIO_new_mem_buf(authorities.data(), static_cast<int>(authorities.size()));
+  int count = 0;
+  for (;; count++) {
+    X509 *authority = PEM_read_bio_X509(text, nullptr, noPassword, nullptr);
+    if (authority == nullptr) break;
+    X509_STORE_add_cert(SSL_CTX_get_cert_store(context), authority);
+    SSL_CTX_add_client_CA(context, authority);
+    X509_free(authority);
+  }
+  BIO_free(text);
+  ERR_clear_error();
+  if (count == 0) return "no authority of client certificates was found";
+  bool isRequired = settings.clientCertificates == kRequired;
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (isRequired ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                     nullptr);
+  SSL_CTX_set_max_cert_list(context, kClientCertificateBytesMax);
+  // A session is resumed without its certificate, so only under the same authorities.
+  uint8_t id[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const uint8_t *>(authorities.data()), authorities.size(), id);
+  SSL_CTX_set_session_id_context(context, id, sizeof id);
+  return "";
+}
 
 bool isEqual(const std::string &a, const char *b) { return strcasecmp(a.c_str(), b) == 0; }
 
@@ -87,21 +119,28 @@ SSL_CTX *Tls::createContext(const TlsCertificate &certificate, const TlsSettings
     SSL_CTX_free(context);
     return nullptr;
   }
-  // The end of the chain is an error in the library's list.
-  ERR_clear_error();
+  *error = requestCertificates(context, settings);
+  if (!error->empty()) {
+    SSL_CTX_free(context);
+    return nullptr;
+  }
   SSL_CTX_set_min_proto_version(context, settings.isTls12Allowed ? TLS1_2_VERSION : TLS1_3_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                    SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 1);
-  SSL_CTX_set_dh_auto(context, 1);
+  for (const char *groups : kGroupLists) {
+    if (SSL_CTX_set1_groups_list(context, groups) == 1) break;
+  }
   SSL_CTX_set_app_data(context, this);
   SSL_CTX_set_keylog_callback(context, onSecret);
   SSL_CTX_set_tlsext_servername_callback(context, onServerName);
   SSL_CTX_set_tlsext_servername_arg(context, this);
   SSL_CTX_set_alpn_select_cb(context, onAlpn, this);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(context, onTicketKey);
+  // The end of the chain and an unknown group are errors in the library's list.
+  ERR_clear_error();
   return context;
 }
 
@@ -141,6 +180,27 @@ int Tls::onAlpn(SSL *, const unsigned char **out, unsigned char *outLength,
   return SSL_TLSEXT_ERR_NOACK;
 }
 
+TlsFailure Tls::failureOfLibrary(TlsFailure otherwise) {
+  unsigned long error = ERR_peek_last_error();
+  int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+  ERR_clear_error();
+  if (reason >= SSL_AD_REASON_OFFSET) return kPeerAlert;
+  bool isOfCertificate = reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
+                         reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+  return isOfCertificate ? kCertificateRejected : otherwise;
+}
+
+bool Tls::readClientCertificate(SSL *ssl) {
+  clientCertificate_.clear();
+  X509 *certificate = SSL_get0_peer_certificate(ssl);
+  if (certificate == nullptr) return true;
+  uint8_t *encoded = nullptr;
+  int length = i2d_X509(certificate, &encoded);
+  if (length > 0) clientCertificate_.assign(encoded, encoded + length);
+  OPENSSL_free(encoded);
+  return !clientCertificate_.empty() && clientCertificate_.size() <= kClientCertificateBytesMax;
+}
+
 // RFC 5077 §4, with the layout of keys that Node has: name, HMAC key, AES key, 16 bytes each.
 int Tls::onTicketKey(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int isNew) {
@@ -163,8 +223,9 @@ int Tls::onTicketKey(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
   bool isOk = EVP_CipherInit_ex(cipher, EVP_aes_128_cbc(), nullptr, keys[i].aes, iv, isNew) == 1 &&
               EVP_MAC_CTX_set_params(mac, parameters) == 1;
   if (!isOk) return -1;
-  // 2: the client gets a ticket under the first key.
-  return isNew != 0 || i == 0 ? 1 : 2;
+  // 2: the client gets a new ticket. With TLS 1.3 it may use each only once (RFC 8446 C.4).
+  bool isRenewed = isNew == 0 && (i > 0 || SSL_version(ssl) == TLS1_3_VERSION);
+  return isRenewed ? 2 : 1;
 }
 
 }  // namespace longline

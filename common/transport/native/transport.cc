@@ -9,8 +9,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 namespace longline {
 
 namespace {
@@ -20,17 +18,10 @@ constexpr uint32_t kSlotsMax = 1u << 24;
 constexpr uint64_t kListener = UINT64_MAX;
 constexpr int kReadyPerRound = 256;
 constexpr int kAcceptsPerRound = 64;
-constexpr size_t kReadBytesMax = 64 * 1024;
 constexpr int kBacklog = 4096;
 // A peer that has not acknowledged sent bytes for this long is dead (RFC 5482): several times what
 // a phone needs to change networks, and far below the quarter of an hour of TCP retransmissions.
 constexpr unsigned kUserTimeoutMs = 60'000;
-// Longest wait for the peer to close a connection that we ended: 2 s.
-constexpr uint32_t kLingerTicks = 8;
-// Longest handshake of TLS: 10 s.
-constexpr uint32_t kHandshakeTicks = 40;
-// A slow link carries a record of 16 KB in this time: 30 s.
-constexpr uint32_t kRecordTicks = 120;
 // Pause in accepting after descriptors or memory were exhausted: 0.5 s.
 constexpr uint32_t kAcceptPauseTicks = 2;
 
@@ -147,8 +138,10 @@ WriteResult Transport::write(uint32_t index, uint32_t generation, const char *by
   Slot *slot = find(index, generation);
   if (slot == nullptr || slot->state != kEstablished || slot->hasWriteEnd) return kGone;
   TlsConnection *tls = tlsOf(slot);
-  size_t needed = tls == nullptr ? length : tls_.sealedBytes(tls, length);
-  if (slot->out != nullptr && slot->out->length + needed > limits_.sendBufferBytesMax) return kFull;
+  if (slot->out != nullptr) {
+    size_t needed = tls == nullptr ? length : tls_.sealedBytes(tls, length);
+    if (slot->out->length + needed > limits_.sendBufferBytesMax) return kFull;
+  }
   if (tls == nullptr) {
     sendOrBuffer(slot, bytes, length);
   } else {
@@ -156,6 +149,12 @@ WriteResult Transport::write(uint32_t index, uint32_t generation, const char *by
     sendSealed(slot);
   }
   return slot->state == kEstablished ? kAccepted : kGone;
+}
+
+void Transport::prefetch(uint32_t index) const {
+  if (index >= chunks_.size() * kSlotsPerChunk) return;
+  __builtin_prefetch(at(index));
+  if (index < secured_.size() && secured_[index] != nullptr) Tls::prefetch(secured_[index]);
 }
 
 void Transport::end(uint32_t index, uint32_t generation) {
@@ -191,8 +190,8 @@ void Transport::destroy(uint32_t index, uint32_t generation) {
 
 void Transport::setTimer(uint32_t index, uint32_t generation, uint32_t ticks) {
   Slot *slot = find(index, generation);
-  // While ending, the slot's timer is the linger timer.
-  if (slot == nullptr || slot->state == kEnding) return;
+  // The timer of a handshake, and the linger timer.
+  if (slot == nullptr || slot->state == kSecuring || slot->state == kEnding) return;
   if (ticks == 0) {
     wheel_.stop(&slot->timer);
   } else {
@@ -291,8 +290,7 @@ void Transport::tick() {
     timer = timer->next;
     slot->timer.next = nullptr;
     if (slot->state == kSecuring) {
-      emit(kTlsFailed, slot, kHandshakeTimeout);
-      closeSlot(slot, kClosedByUs);
+      abandonHandshake(slot, kHandshakeTimeout);
     } else if (slot->state == kEnding) {
       closeSlot(slot, kClosedByUs);
     } else {
@@ -382,10 +380,11 @@ void Transport::addAccepted(int fd) {
   }
   slot->fd = fd;
   slot->state = kEstablished;
-  if (!tls_.isConfigured()) {
+  if (!tls_.isConfigured() || startsPlain_) {
     emit(kOpen, slot);
-  } else if (!secure(slot)) {
-    return closeSlot(slot, kClosedByError);
+  } else {
+    slot->isUnreported = true;
+    if (!startHandshake(slot)) return closeSlot(slot, kClosedByError);
   }
   if (int error = watch(slot, EPOLL_CTL_ADD, EPOLLIN); error != 0) fail(slot, error);
 }
@@ -470,104 +469,6 @@ void Transport::sendOrBuffer(Slot *slot, const char *bytes, size_t length) {
   if (static_cast<size_t>(sent) == length) return;
   buffer(slot, bytes + sent, length - sent);
   if (!hasBuffer) updateWatches(slot);
-}
-
-void Transport::sendSealed(Slot *slot) {
-  if (!sealed_.empty()) sendOrBuffer(slot, sealed_.data(), sealed_.size());
-  sealed_.clear();
-}
-
-void Transport::sealEnd(Slot *slot) {
-  TlsConnection *tls = tlsOf(slot);
-  if (tls == nullptr) return;
-  tls_.sealEnd(tls, &sealed_);
-  sendSealed(slot);
-}
-
-// Starts the handshake of a new connection. Returns false if memory is exhausted.
-bool Transport::secure(Slot *slot) {
-  slot->state = kSecuring;
-  slot->isUnreported = true;
-  if (slot->index >= secured_.size()) secured_.resize(slot->index + 1);
-  secured_[slot->index] = tls_.accept();
-  wheel_.set(&slot->timer, kHandshakeTicks + 1);
-  return secured_[slot->index] != nullptr;
-}
-
-void Transport::readTls(Slot *slot) {
-  TlsConnection *connection = secured_[slot->index];
-  size_t kept = tls_.keptBytes(connection);
-  size_t room = readBufferBytes_ - readBufferUsed_;
-  // Plaintext may be longer than what is received now: the library keeps bytes of TLS 1.2.
-  size_t reserved = kept + kRecordBytesMax;
-  if (room < reserved + kRecordBytesMax) return;
-  size_t most = std::min(kReadBytesMax, room - reserved);
-  if (slot->pipedTo != kNotPiped) most = std::min(most, limits_.sendBufferBytesMax);
-  char *bytes = readBuffer_ + readBufferUsed_;
-  ssize_t length = recv(slot->fd, bytes + kept, most, 0);
-  if (length == 0) return onReadEnd(slot);
-  if (length < 0) {
-    if (errno != EAGAIN && errno != EINTR) fail(slot, errno);
-    return;
-  }
-  tls_.takeKept(connection, bytes);
-  size_t received = kept + static_cast<size_t>(length);
-  onReceived(slot, bytes, tls_.receive(&secured_[slot->index], bytes, received, &sealed_));
-}
-
-void Transport::onReceived(Slot *slot, char *bytes, const TlsReceived &received) {
-  sendSealed(slot);
-  if (slot->state == kClosed) return;
-  if (received.isEstablished) {
-    wheel_.stop(&slot->timer);
-    slot->state = kEstablished;
-    slot->isUnreported = false;
-    emit(kOpen, slot);
-  }
-  size_t length = received.plaintextLength;
-  if (length > 0 && slot->pipedTo != kNotPiped) {
-    forward(at(slot->pipedTo), bytes, length);
-  } else if (length > 0) {
-    emit(kBytes, slot, static_cast<uint32_t>(readBufferUsed_), static_cast<uint32_t>(length));
-    readBufferUsed_ += length;
-  }
-  if (received.failure != kNoFailure) return onTlsFailed(slot, received.failure);
-  if (received.hasEnded) return onReadEnd(slot);
-  watchIncomplete(slot);
-}
-
-// An alert was sent. The connection lingers, so that the peer can read it.
-void Transport::onTlsFailed(Slot *slot, TlsFailure failure) {
-  emit(kTlsFailed, slot, failure);
-  unpipe(slot);
-  slot->isPaused = false;
-  slot->state = kEnding;
-  wheel_.set(&slot->timer, kLingerTicks + 1);
-  updateWatch(slot);
-  if (slot->out == nullptr) shutdown(slot->fd, SHUT_WR);
-}
-
-void Transport::watchIncomplete(Slot *slot) {
-  TlsConnection *connection = secured_[slot->index];
-  if (slot->isIncomplete || tls_.keptBytes(connection) == 0) return;
-  slot->isIncomplete = true;
-  incomplete_.push_back(
-      {slot->index, slot->generation, wheel_.now(), tls_.recordsRead(connection)});
-}
-
-void Transport::sweepRecords() {
-  while (!incomplete_.empty() && incomplete_.front().since + kRecordTicks < wheel_.now()) {
-    IncompleteRecord record = incomplete_.front();
-    incomplete_.pop_front();
-    Slot *slot = find(record.slot, record.generation);
-    if (slot == nullptr || slot->state != kEstablished) continue;
-    slot->isIncomplete = false;
-    if (tls_.recordsRead(secured_[slot->index]) != record.recordsRead) {
-      watchIncomplete(slot);
-    } else if (tls_.keptBytes(secured_[slot->index]) > 0) {
-      onTlsFailed(slot, kRecordTimeout);
-    }
-  }
 }
 
 // Forwards the FIN of the pipe's other side, once no unsent bytes are left.

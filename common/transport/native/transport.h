@@ -31,13 +31,15 @@ enum EventType : uint32_t {
   // A connection that was never reported failed in its handshake, or one that was reported failed
   // later, before its close event. `offset` is a TlsFailure.
   kTlsFailed = 8,
+  // The client's certificate, in DER. Follows kOpen, or the end of the handshake.
+  kClientCertificate = 9,
 };
 
 struct Event {
   uint32_t type;
   uint32_t slot;
   uint32_t generation;
-  // kBytes only: the range in the read buffer.
+  // kBytes and kClientCertificate only: the range in the read buffer.
   uint32_t offset;
   uint32_t length;
 };
@@ -56,13 +58,18 @@ enum SlotState : uint8_t {
   // In the list of free slots.
   kFree,
   kConnecting,
-  // In the handshake of TLS. The connection is not reported yet.
+  // In the handshake of TLS.
   kSecuring,
   kEstablished,
   // We ended it: it closes after the peer's FIN, or when the linger timer expires.
   kEnding,
   // The socket is closed. The slot becomes free after its close event was fetched.
   kClosed,
+};
+
+struct ConnectionId {
+  uint32_t slot;
+  uint32_t generation;
 };
 
 // A record of which bytes are missing since a tick of the wheel.
@@ -74,6 +81,10 @@ struct IncompleteRecord {
 };
 
 constexpr uint32_t kNotPiped = UINT32_MAX;
+// Bytes that are read from one socket in a round.
+constexpr size_t kReadBytesMax = 64 * 1024;
+// Longest wait for the peer to close a connection that we ended: 2 s.
+constexpr uint32_t kLingerTicks = 8;
 
 struct Slot {
   Timer timer;
@@ -115,15 +126,24 @@ class Transport {
   // The descriptor to poll for readability, or a negative errno.
   int descriptor() const { return epoll_; }
   // Applies to connections that are accepted later; see Tls::configure.
-  std::string configureTls(const TlsSettings &settings) { return tls_.configure(settings); }
+  // `startsPlain`: TLS begins with a call of `secure`, otherwise at once.
+  std::string configureTls(const TlsSettings &settings, bool startsPlain) {
+    startsPlain_ = startsPlain;
+    return tls_.configure(settings);
+  }
   // Returns the port.
   int listen(const char *host, uint16_t port);
   // Starts connecting. Both hosts are IP addresses; `localHost` "": chosen by the system.
   int connect(const char *host, uint16_t port, const char *localHost, uint32_t *slot,
               uint32_t *generation);
   WriteResult write(uint32_t slot, uint32_t generation, const char *bytes, size_t length);
+  // Loads what `write` needs of a slot into the processor's cache.
+  void prefetch(uint32_t slot) const;
   void end(uint32_t slot, uint32_t generation);
   void destroy(uint32_t slot, uint32_t generation);
+  // Starts the handshake of a connection that was reported without one. `bytes` were received
+  // already.
+  void secure(uint32_t slot, uint32_t generation, const char *bytes, size_t length);
   // 0 ticks stop the timer.
   void setTimer(uint32_t slot, uint32_t generation, uint32_t ticks);
   size_t bufferedBytes(uint32_t slot, uint32_t generation) const;
@@ -176,9 +196,13 @@ class Transport {
   void readTls(Slot *slot);
   void onReceived(Slot *slot, char *bytes, const TlsReceived &received);
   void onReadEnd(Slot *slot);
-  bool secure(Slot *slot);
+  bool startHandshake(Slot *slot);
+  void onEstablished(Slot *slot, size_t free);
   void sealEnd(Slot *slot);
-  void watchIncomplete(Slot *slot);
+  void abandonHandshake(Slot *slot, TlsFailure failure);
+  void limitHandshakes();
+  void noteIncomplete(Slot *slot);
+  void endOldestRecord(TlsFailure failure);
   void onTlsFailed(Slot *slot, TlsFailure failure);
   void sweepRecords();
   TlsConnection *tlsOf(const Slot *slot) const {
@@ -207,6 +231,7 @@ class Transport {
   char *const readBuffer_;
   const size_t readBufferBytes_;
   size_t readBufferUsed_ = 0;
+  bool startsPlain_ = false;
   int epoll_ = -1;
   int listener_ = -1;
   bool isAccepting_ = false;
@@ -219,7 +244,9 @@ class Transport {
   Tls tls_;
   // By slot; as long as the highest slot that has used TLS requires.
   std::vector<TlsConnection *> secured_;
-  // Slots with an incomplete record, oldest first, for `sweepRecords`.
+  // Handshakes, oldest first. Those that are over are removed when they are the oldest.
+  std::deque<ConnectionId> handshakes_;
+  // Slots with an incomplete record, oldest first.
   std::deque<IncompleteRecord> incomplete_;
   // Records to send; empty between calls.
   std::vector<char> sealed_;

@@ -46,6 +46,7 @@ export const BASIC_KINDS = {
   }),
   freezeEdge: faultKind({
     family: 'basic',
+    isolates: true,
     effect: 'SIGSTOP of an edge for longer than its lease',
     recovery: 'SIGCONT',
     draw: ({ shape, random, edge }) => ({

@@ -7,7 +7,7 @@ import type { LocalCluster } from '../../../cli/local/cluster.js';
 import type { ClockSetting, Clocks } from '../../clock/clocks.js';
 import { RIGHT } from '../../clock/clocks.js';
 import { between, pick, type Random } from '../random.js';
-import { redisName } from '../redis-fixture.js';
+import { requireStandalone } from './basic.js';
 import { type Draw, drawRole, type FaultRun, faultKind, roleName } from './fault-kind.js';
 
 const HOUR_MS = 3_600_000;
@@ -74,11 +74,12 @@ export const CLOCK_KINDS = {
     target: () => 'clock of redis',
     async inject({ forMs, ...setting }, run) {
       const clocks = requireClocks(run);
-      await clocks.setRedis(redisName(0), setting);
+      const { server } = requireStandalone(run.redis);
+      await clocks.setRedis(server, setting);
       try {
         await run.sleep(forMs);
       } finally {
-        await clocks.setRedis(redisName(0), RIGHT);
+        await clocks.setRedis(server, RIGHT);
       }
       await run.untilAllReady();
     },

@@ -85,6 +85,8 @@ export interface ClusterFaultKind<P extends object = object> {
   readonly family: Family;
   /** The only kind of Redis with which it is possible; undefined for any. */
   readonly redis?: RedisKind;
+  /** The edge may be gone for the cluster for longer than its lease, and keep its devices. */
+  readonly isolates?: true;
   /** Its effect on the cluster, and how the cluster recovers, in a few words each. */
   readonly effect: string;
   readonly recovery: string;

@@ -5,7 +5,7 @@
 import type { LinkState, Network } from '../../network/network.js';
 import { between, pick, type Random } from '../random.js';
 import { CLUSTER_NODES, ClusterRedis } from '../redis-cluster-fixture.js';
-import { type RedisFixture, redisName } from '../redis-fixture.js';
+import { type RedisFixture, redisName, STANDALONE_SERVERS } from '../redis-fixture.js';
 import { beginLoss, edgeName, REDIS_TARGET, requireCluster } from './basic.js';
 import { type Draw, type FaultRun, faultKind } from './fault-kind.js';
 
@@ -307,7 +307,7 @@ async function leader({ cluster }: FaultRun): Promise<string> {
 }
 
 function redisNames(redis: RedisFixture): string[] {
-  const count = redis instanceof ClusterRedis ? CLUSTER_NODES : 1;
+  const count = redis instanceof ClusterRedis ? CLUSTER_NODES : STANDALONE_SERVERS;
   return Array.from({ length: count }, (_, i) => redisName(i));
 }
 

@@ -111,6 +111,22 @@ export const REDIS_FAULT_KINDS = {
       await run.untilAllReady();
     },
   }),
+  moveName: faultKind({
+    family: 'redis-faults',
+    redis: 'standalone',
+    effect: 'the name of Redis moves to a replica that was promoted; the former master lives on',
+    recovery: 'all roles follow, then the former master is stopped',
+    draw: () => ({}),
+    target: () => REDIS_TARGET,
+    async inject(_, run) {
+      const redis = requireStandalone(run.redis);
+      const loss = beginLoss(run, ['accepted', 'fsynced'], UNSYNCED_MS);
+      const stopFormer = await redis.moveName();
+      loss.toMs = performance.now();
+      await stopFormer();
+      await run.untilAllReady();
+    },
+  }),
   promoteStaleReplica: faultKind({
     family: 'redis-faults',
     redis: 'cluster',

@@ -3,7 +3,7 @@
  * protocol: WebSocket, NDJSON or server-sent events. A WebSocket on a path for MQTT, or with the
  * subprotocol `mqtt`, continues with CONNECT, which has the clientId.
  */
-import type { Credentials } from '../../../common/auth/authenticator.js';
+import type { Credentials, Verified } from '../../../common/auth/authenticator.js';
 import { bearerOf } from '../../../common/auth/tokens.js';
 import { isMessageId } from '../../../common/cluster/inbox.js';
 import type { AllowedOrigins } from '../../../common/net/origin.js';
@@ -22,7 +22,7 @@ import {
   type WebSocketHandshake,
 } from '../../../common/wire/websocket/handshake.js';
 import type { MqttWebSocketDetector } from '../mqtt/websocket-detector.js';
-import type { ConnectRequest, DetectionResult, ProtocolDetector } from '../protocol.js';
+import type { ConnectRequest, DetectionResult, GroupHost, ProtocolDetector } from '../protocol.js';
 import { envelopeFrame, type JsonWebSocketProtocol } from '../websocket/json.js';
 import type { RawWebSocketProtocol } from '../websocket/raw.js';
 import type { NdjsonProtocol } from './ndjson.js';
@@ -59,6 +59,7 @@ export class HttpDetector implements ProtocolDetector {
   constructor(
     readonly config: HttpDetectorConfig,
     readonly protocols: HttpProtocols,
+    readonly groups: Pick<GroupHost, 'joinAll'>,
   ) {}
 
   couldBe(bytes: Buffer): boolean {
@@ -110,7 +111,7 @@ export class HttpDetector implements ProtocolDetector {
   #stream(head: HttpHead, query: ConnectTarget): DetectionResult {
     const { heartbeatMs } = this.config;
     const cors = this.#cors(head);
-    const request = new StreamRequest(head, query, this.protocols, cors, heartbeatMs);
+    const request = new StreamRequest(head, query, this.groups, this.protocols, cors, heartbeatMs);
     return { type: 'connect', request };
   }
 
@@ -123,11 +124,20 @@ export class HttpDetector implements ProtocolDetector {
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
     const cors = this.#cors(head);
-    const request = new UpgradeRequest(head, query, protocol, handshake, cors, config.heartbeatMs);
+    const { heartbeatMs } = config;
+    const request = new UpgradeRequest(
+      head,
+      query,
+      this.groups,
+      protocol,
+      handshake,
+      cors,
+      heartbeatMs,
+    );
     return { type: 'connect', request };
   }
 
-  /** The query is not needed, but may have a token or ticket. */
+  /** The query may have a token or ticket, and labels; CONNECT has the rest. */
   #upgradeToMqtt(
     head: HttpHead,
     handshake: WebSocketHandshake | Rejection,
@@ -135,10 +145,16 @@ export class HttpDetector implements ProtocolDetector {
   ): DetectionResult {
     if ('code' in handshake) return this.#rejected(handshake, head);
     const query = new URLSearchParams(head.target.split('?')[1]);
+    if (query.has('groups')) {
+      const message =
+        'an MQTT client joins groups with SUBSCRIBE to group/<name>, not in the query';
+      return this.#rejected(rejection('REQUEST_MALFORMED', message), head);
+    }
     const token =
       bearerOf(head.headers.get('authorization')) ?? handshake.token ?? query.get('token');
     const ticket = query.get('ticket') ?? undefined;
-    const detector = this.protocols.mqtt.upgrade({ token: token ?? undefined, ticket });
+    const labels = query.get('labels') ?? undefined;
+    const detector = this.protocols.mqtt.upgrade({ token: token ?? undefined, ticket }, labels);
     return { type: 'upgraded', response: handshake.response, detector, rest };
   }
 
@@ -166,6 +182,7 @@ abstract class HttpConnectRequest {
   constructor(
     { headers }: HttpHead,
     readonly query: ConnectTarget,
+    readonly groups: Pick<GroupHost, 'joinAll'>,
     token: string | undefined,
   ) {
     const { credentials, lastEventId } = query;
@@ -174,6 +191,11 @@ abstract class HttpConnectRequest {
     const lastId = headers.get('last-event-id') ?? lastEventId;
     this.cursor = lastId === '' || isMessageId(lastId) ? lastId : undefined;
     this.isResuming = lastId !== '';
+  }
+
+  prepare({ groups: claims }: Verified): Promise<Rejection | undefined> | undefined {
+    const { clientId, groups } = this.query;
+    return groups && this.groups.joinAll(clientId, claims, groups);
   }
 }
 
@@ -184,11 +206,12 @@ class StreamRequest extends HttpConnectRequest implements ConnectRequest {
   constructor(
     head: HttpHead,
     query: ConnectTarget,
+    groups: Pick<GroupHost, 'joinAll'>,
     { ndjson, sse }: HttpProtocols,
     readonly cors: [string, string][],
     readonly heartbeatMs: number,
   ) {
-    super(head, query, undefined);
+    super(head, query, groups, undefined);
     const { chunked, untilClose } = accepts(head.headers.get('accept'), 'application/x-ndjson')
       ? ndjson
       : sse;
@@ -224,12 +247,13 @@ class UpgradeRequest extends HttpConnectRequest implements ConnectRequest {
   constructor(
     head: HttpHead,
     query: ConnectTarget,
+    groups: Pick<GroupHost, 'joinAll'>,
     readonly protocol: RawWebSocketProtocol | JsonWebSocketProtocol,
     readonly handshake: WebSocketHandshake,
     readonly cors: [string, string][],
     readonly heartbeatMs: number,
   ) {
-    super(head, query, handshake.token);
+    super(head, query, groups, handshake.token);
   }
 
   accept(ticket: string | undefined): Buffer {

@@ -19,12 +19,14 @@ import { lastPartOf, type StreamWelcome } from './stream.js';
 const LAST_LINES: Partial<Record<EndReason, string>> = {
   session_replaced: lineText({ type: 'session-replaced' }),
   expired: lineText({ type: 'expired' }),
+  revoked: lineText({ type: 'expired', code: 'TOKEN_REVOKED' }),
 };
 
 /** Devices send nothing after the request; any byte ends the connection. */
 export class NdjsonProtocol implements Protocol {
   readonly name = 'ndjson';
   readonly isEncodingShared = true;
+  readonly joinsParts = true;
   readonly heartbeat: Buffer;
 
   constructor(readonly framing: BodyFraming) {

@@ -3,7 +3,8 @@
  *
  * A UTF-8 payload is the data of a `message` event. The format cannot escape line breaks, so CR, LF
  * and CRLF all arrive as LF. Any other payload is the data of a `base64` event. An empty payload
- * arrives as an event with empty data.
+ * arrives as an event with empty data. A part of a growing message is an `append` event, whose data
+ * is JSON.
  *
  * An empty line ends an event, and some client libraries report an event for an empty line after a
  * comment or a `retry` field alone. So an empty line follows only `data`: the heartbeat and the
@@ -18,6 +19,7 @@ import {
   partBytes,
 } from '../../../common/wire/body-framing.js';
 import { streamHead } from '../../../common/wire/http-response.js';
+import { partText } from '../json-envelope.js';
 import type { EndReason, Message, Protocol } from '../protocol.js';
 import { lastPartOf, type StreamWelcome } from './stream.js';
 
@@ -39,12 +41,14 @@ const LAST_EVENTS: Partial<Record<EndReason, string>> = {
   session_replaced: `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: session-replaced\ndata: {}\n\n`,
   /** The device must obtain a new token. */
   expired: `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: expired\ndata: {}\n\n`,
+  revoked: `retry: ${RETRY_SESSION_REPLACED_MS}\nevent: expired\ndata: {"code":"TOKEN_REVOKED"}\n\n`,
 };
 
 /** Devices send nothing after the request; any byte ends the connection. */
 export class SseProtocol implements Protocol {
   readonly name = 'sse';
   readonly isEncodingShared = true;
+  readonly joinsParts = true;
   readonly heartbeat: Buffer;
 
   constructor(readonly framing: BodyFraming) {
@@ -61,8 +65,10 @@ export class SseProtocol implements Protocol {
     return Buffer.concat([head, this.#event(`event: ticket\ndata: {"ticket":"${ticket}"}\n\n`)]);
   }
 
-  encodePush(_: Connection, { id, payload }: Message): Buffer {
-    return sseEvent(this.framing, id, payload);
+  encodePush(_: Connection, message: Message): Buffer {
+    const { id, payload, appended } = message;
+    if (appended === undefined) return sseEvent(this.framing, id, payload);
+    return this.#event(`${idField(id)}event: append\ndata: ${partText(message)}\n\n`);
   }
 
   messageBytes(encoded: Buffer): number {

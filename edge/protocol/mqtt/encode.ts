@@ -130,7 +130,7 @@ export function disconnectPacket(reason: MqttReason, serverReference?: string): 
   return packet(0xe0, Buffer.from([reason]), withLength(reference));
 }
 
-function publishProperties({ payload, contentType, ttlMs }: Message): Buffer[] {
+function publishProperties({ payload, contentType, ttlMs, appended }: Message): Buffer[] {
   const properties: Buffer[] = [];
   // §3.3.2.3.2: only for a textual content type with a UTF-8 payload.
   if (isTextual(contentType) && isUtf8(payload)) {
@@ -141,7 +141,16 @@ function publishProperties({ payload, contentType, ttlMs }: Message): Buffer[] {
   if (contentType !== '') {
     properties.push(Buffer.from([P.contentType]), stringField(contentType));
   }
+  if (appended !== undefined) {
+    properties.push(...userProperty('append-to', appended.to));
+    properties.push(...userProperty('append-offset', `${appended.offset}`));
+    if (appended.isEnd) properties.push(...userProperty('append-end', 'true'));
+  }
   return properties;
+}
+
+function userProperty(name: string, value: string): Buffer[] {
+  return [Buffer.from([P.userProperty]), stringField(name), stringField(value)];
 }
 
 function packet(first: number, ...parts: Buffer[]): Buffer {

@@ -17,7 +17,7 @@ import {
   type MqttVersion,
   protocolError,
 } from '../../../common/wire/mqtt/rejection.js';
-import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+import type { EndReason, GroupHost, Host, Message, Protocol } from '../protocol.js';
 import type { MqttConnectionTable } from './connection-table.js';
 import type { MqttCounters } from './counters.js';
 import { MqttDelivery } from './delivery.js';
@@ -30,6 +30,7 @@ import {
   subackPacket,
   unsubackPacket,
 } from './encode.js';
+import { isGroupFilter, joinByFilter, leaveByFilter } from './group-filters.js';
 import {
   type MqttAck,
   type MqttPacket,
@@ -75,12 +76,14 @@ const DISCONNECT_REASONS: { readonly [reason in EndReason]?: MqttReason } = {
   unexpected_bytes: MQTT_REASON.protocolError,
   flooding: MQTT_REASON.messageRateTooHigh,
   expired: MQTT_REASON.notAuthorized,
+  revoked: MQTT_REASON.notAuthorized,
   silent: MQTT_REASON.keepAliveTimeout,
 };
 
 export interface MqttProtocolOptions {
   readonly version: MqttVersion;
   readonly host: Host;
+  readonly groups: GroupHost;
   readonly config: MqttConfig;
   readonly connections: MqttConnectionTable;
   readonly sessions: MqttSessionStore;
@@ -91,11 +94,14 @@ export class MqttProtocol implements Protocol {
   readonly version: MqttVersion;
   readonly name: string;
   readonly host: Host;
+  readonly groups: GroupHost;
   readonly config: MqttConfig;
   readonly connections: MqttConnectionTable;
   readonly sessions: MqttSessionStore;
   readonly counters: MqttCounters;
   readonly isEncodingShared = false;
+  /** Each has a packet identifier, with which a later connection sends it again. */
+  readonly joinsParts = false;
   /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
   /** MQTT cannot express a gap. */
@@ -110,6 +116,7 @@ export class MqttProtocol implements Protocol {
     this.version = options.version;
     this.name = options.version === 4 ? 'mqtt-3.1.1' : 'mqtt-5';
     this.host = options.host;
+    this.groups = options.groups;
     this.config = options.config;
     this.connections = options.connections;
     this.sessions = options.sessions;
@@ -273,13 +280,40 @@ export class MqttProtocol implements Protocol {
     const { connections, host } = this;
     const wasSubscribed = connections.qosOf(connection) !== undefined;
     const topic = topicOf(host.clientIdOf(connection));
-    const reasons = filters.map((requested) => this.#grant(connection, topic, requested));
-    if (reasons.some((reason) => reason < MQTT_REASON.unspecifiedError)) {
+    const own = filters.filter(({ filter }) => !isGroupFilter(filter));
+    const reasons = new Map(own.map((each) => [each, this.#grant(connection, topic, each)]));
+    if ([...reasons.values()].some((reason) => reason < MQTT_REASON.unspecifiedError)) {
       this.#storeSubscriptions(connection);
       if (!wasSubscribed) this.#startDelivery(connection);
     }
-    const suback = subackPacket(this.version, packetId, reasons);
+    if (own.length < filters.length) {
+      return void this.#joinGroups(connection, packetId, filters, reasons);
+    }
+    const suback = subackPacket(this.version, packetId, [...reasons.values()]);
     (this.#subacks.get(connection) ?? replies).push(suback);
+  }
+
+  /** @param known reason codes of the filters that are not of groups */
+  async #joinGroups(
+    connection: Connection,
+    packetId: number,
+    filters: readonly RequestedFilter[],
+    known: ReadonlyMap<RequestedFilter, number>,
+  ): Promise<void> {
+    const reasons = await Promise.all(
+      filters.map(async (requested) => {
+        const reason = known.get(requested);
+        if (reason !== undefined) return reason;
+        const { filter, qos } = requested;
+        return this.#failureOf(
+          await joinByFilter(this.groups, connection, filter, qos === 0 ? 0 : 1),
+        );
+      }),
+    );
+    const suback = subackPacket(this.version, packetId, reasons);
+    const held = this.#subacks.get(connection);
+    if (held === undefined) this.host.reply(connection, suback);
+    else held.push(suback);
   }
 
   /**
@@ -292,7 +326,7 @@ export class MqttProtocol implements Protocol {
     this.host.subscribe(connection, isClean ? 'now' : 'unconfirmed');
   }
 
-  /** Subscribes and returns the reason code [MQTT-3.8.4-6]; 3.1.1 has one code for all failures. */
+  /** Subscribes and returns the reason code [MQTT-3.8.4-6]. */
   #grant(connection: Connection, topic: string, { filter, qos }: RequestedFilter): number {
     const granted: GrantedQos = qos === 0 ? 0 : 1;
     let reason: number = granted;
@@ -303,6 +337,11 @@ export class MqttProtocol implements Protocol {
     } else if (!this.connections.subscribe(connection, filter, granted)) {
       reason = MQTT_REASON.quotaExceeded;
     }
+    return this.#failureOf(reason);
+  }
+
+  /** 3.1.1 has one code for all failures. */
+  #failureOf(reason: number): number {
     return this.version === 4 && reason > 1 ? MQTT_REASON.unspecifiedError : reason;
   }
 
@@ -313,16 +352,20 @@ export class MqttProtocol implements Protocol {
     replies: Buffer[],
   ): void {
     const { connections } = this;
-    const reasons = filters.map((filter) =>
-      connections.unsubscribe(connection, filter)
+    const reasons = filters.map((filter) => {
+      if (isGroupFilter(filter)) return leaveByFilter(this.groups, connection, filter);
+      return connections.unsubscribe(connection, filter)
         ? MQTT_REASON.success
-        : MQTT_REASON.noSubscriptionExisted,
-    );
+        : MQTT_REASON.noSubscriptionExisted;
+    });
     if (reasons.includes(MQTT_REASON.success)) {
       this.#storeSubscriptions(connection);
       if (connections.qosOf(connection) === undefined) this.#stopDelivery(connection, replies);
     }
-    replies.push(unsubackPacket(this.version, packetId, reasons));
+    const unsuback = (all: readonly number[]) => unsubackPacket(this.version, packetId, all);
+    if (filters.some(isGroupFilter)) {
+      void Promise.all(reasons).then((all) => this.host.reply(connection, unsuback(all)));
+    } else replies.push(unsuback(reasons as number[]));
   }
 
   #stopDelivery(connection: Connection, replies: Buffer[]): void {

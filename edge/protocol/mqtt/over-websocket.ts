@@ -23,6 +23,7 @@ const NO_BYTES = Buffer.alloc(0);
 export class MqttWebSocketProtocol implements Protocol, MessageSink {
   readonly name: string;
   readonly isEncodingShared = false;
+  readonly joinsParts = false;
   /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
   readonly messageBytesMax: number;

@@ -1,5 +1,5 @@
 /** CONNECT over a WebSocket, after the upgrade was answered. */
-import type { Credentials } from '../../../common/auth/authenticator.js';
+import type { Credentials, Verified } from '../../../common/auth/authenticator.js';
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';
 import type { MqttVersion } from '../../../common/wire/mqtt/rejection.js';
@@ -26,9 +26,12 @@ export class MqttWebSocketDetector {
     this.#mqtt = new MqttDetector(config, inner, sessions);
   }
 
-  /** @param credentials those of the upgrade, which go before those of CONNECT */
-  upgrade(credentials: Credentials): ProtocolDetector {
-    return new OpeningDetector(this.config, this.#mqtt, this.protocols, credentials);
+  /**
+   * @param credentials those of the upgrade, which go before those of CONNECT
+   * @param labels those of its query, not validated
+   */
+  upgrade(credentials: Credentials, labels: string | undefined): ProtocolDetector {
+    return new OpeningDetector(this.config, this.#mqtt, this.protocols, credentials, labels);
   }
 }
 
@@ -41,6 +44,7 @@ class OpeningDetector implements ProtocolDetector {
     readonly mqtt: MqttDetector,
     readonly protocols: MqttWebSocketProtocols,
     readonly credentials: Credentials,
+    readonly labels: string | undefined,
   ) {
     this.#reader = new MqttOpeningReader(config.headBytesMax);
   }
@@ -87,22 +91,20 @@ function someBytes(bytes: Buffer): Buffer | undefined {
 class WebSocketRequest implements ConnectRequest {
   readonly protocol: MqttWebSocketProtocol;
   readonly credentials: Credentials;
+  readonly query: ConnectRequest['query'];
   readonly cursor = '';
   readonly acceptsEarlyData = true;
   readonly followsRedirects = false;
 
   constructor(
     readonly mqtt: ConnectRequest,
-    { credentials, protocols }: OpeningDetector,
+    { credentials, protocols, labels }: OpeningDetector,
     readonly earlyData: Buffer,
   ) {
     this.protocol = protocols[4].mqtt === mqtt.protocol ? protocols[4] : protocols[5];
     const token = credentials.token ?? mqtt.credentials.token;
     this.credentials = { ticket: credentials.ticket, token };
-  }
-
-  get query(): ConnectRequest['query'] {
-    return this.mqtt.query;
+    this.query = { ...mqtt.query, labels };
   }
 
   get startFrom(): ConnectRequest['startFrom'] {
@@ -117,8 +119,8 @@ class WebSocketRequest implements ConnectRequest {
     return this.mqtt.isResuming;
   }
 
-  prepare(): Promise<Rejection | undefined> | undefined {
-    return this.mqtt.prepare?.();
+  prepare(verified: Verified): Promise<Rejection | undefined> | undefined {
+    return this.mqtt.prepare?.(verified);
   }
 
   onRegistered(connection: Connection): void {

@@ -17,6 +17,7 @@ const CLOSE_FRAMES: Partial<Record<EndReason, Buffer>> = {
   disconnected: closeFrame(1000),
   session_replaced: closeFrame(SESSION_REPLACED),
   expired: closeFrame(EXPIRED, 'token expired'),
+  revoked: closeFrame(EXPIRED, 'token revoked'),
   silent: closeFrame(1008, 'no pong for three heartbeats'),
   flooding: closeFrame(1008, 'inbound rate limit exceeded'),
 };

@@ -8,12 +8,16 @@ import type { Violation } from '../../../common/wire/websocket/frame.js';
 import { EMPTY_PING, payloadBytes, textFrame } from '../../../common/wire/websocket/writer.js';
 import { DEVICE_MESSAGE_BYTES_MAX, parseDeviceMessage } from '../device-message.js';
 import { type Envelope, envelopeText, pushText } from '../json-envelope.js';
-import type { EndReason, Host, Message, Protocol } from '../protocol.js';
+import type { EndReason, GroupHost, Host, Message, Protocol } from '../protocol.js';
 import { closeFrameOf, goawayFrame } from './close-codes.js';
 import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbound.js';
 
 const PONG = envelopeFrame({ type: 'pong' });
 const EXPIRED = Buffer.concat([envelopeFrame({ type: 'expired' }), closeFrameOf('expired')!]);
+const REVOKED = Buffer.concat([
+  envelopeFrame({ type: 'expired', code: 'TOKEN_REVOKED' }),
+  closeFrameOf('revoked')!,
+]);
 const SESSION_REPLACED = Buffer.concat([
   envelopeFrame({ type: 'session-replaced' }),
   closeFrameOf('session_replaced')!,
@@ -22,6 +26,7 @@ const SESSION_REPLACED = Buffer.concat([
 export class JsonWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket-json';
   readonly isEncodingShared = true;
+  readonly joinsParts = true;
   readonly heartbeat = EMPTY_PING;
   readonly messageBytesMax = DEVICE_MESSAGE_BYTES_MAX;
   readonly #inbound: WebSocketInbound;
@@ -30,6 +35,7 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     readonly host: Host,
     config: WebSocketConfig,
     failures: Counter<'code'>,
+    readonly groups: Pick<GroupHost, 'join' | 'leave'>,
   ) {
     this.#inbound = new WebSocketInbound(config, this, failures);
   }
@@ -52,6 +58,7 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
 
   encodeClose(_: Connection, reason: EndReason): Buffer | undefined {
     if (reason === 'expired') return EXPIRED;
+    if (reason === 'revoked') return REVOKED;
     return reason === 'session_replaced' ? SESSION_REPLACED : closeFrameOf(reason);
   }
 
@@ -93,8 +100,24 @@ export class JsonWebSocketProtocol implements Protocol, MessageSink {
     if (message.type === 'ack') this.host.confirm(connection, message.id);
     else if (message.type === 'ping') this.host.reply(connection, PONG);
     else if (message.type === 'hello') this.host.limitMessages(connection, message.maxBytes);
-    else this.host.renewToken(connection, message.token);
+    else if (message.type === 'token') this.host.renewToken(connection, message.token);
+    else void this.#changeGroup(connection, message.type, message.group);
     return undefined;
+  }
+
+  async #changeGroup(
+    connection: Connection,
+    change: 'join' | 'leave',
+    group: string,
+  ): Promise<void> {
+    const rejected = await this.groups[change](connection, group);
+    const type = change === 'join' ? 'joined' : 'left';
+    const answer: Envelope =
+      rejected === undefined
+        ? { type, group }
+        : { type: 'group-error', group, code: rejected.code, message: rejected.message };
+    // Does nothing if the connection has ended meanwhile.
+    this.host.reply(connection, envelopeFrame(answer));
   }
 
   /** Pings only detect dead peers; `ack` confirms pushes. */

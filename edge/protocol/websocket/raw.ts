@@ -26,6 +26,7 @@ import { type MessageSink, type WebSocketConfig, WebSocketInbound } from './inbo
 export class RawWebSocketProtocol implements Protocol, MessageSink {
   readonly name = 'websocket';
   readonly isEncodingShared = true;
+  readonly joinsParts = true;
   readonly heartbeat = EMPTY_PING;
   /** A bare payload cannot express a gap. */
   readonly messageBytesMax = 4 * 1024;

@@ -6,27 +6,34 @@
  * and those that the edge has not processed, because it does not own the shard or is of an earlier
  * version. A push that an edge may have processed is not sent again.
  */
-import { outcomeOf } from '../../../common/cluster/push-outcomes.js';
-import type { QueryResult } from '../../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
-import { CLIENT_ID_BYTES_MAX } from '../../../common/wire/client-id.js';
 import {
-  type ClientFailure,
   type PushManyRequest,
   type PushManyResponse,
   type PushRequest,
   Verdict,
 } from '../../../proto/gen/longline/v1/push.js';
 import type { Pusher } from '../pusher.js';
-import { verdictOfLive } from '../verdict.js';
+import { LiveVerdicts } from './live-verdicts.js';
 import { Places, shareOfInFlight } from './places.js';
 import { Rounds } from './rounds.js';
 import { CLIENTS_PER_MESSAGE, MESSAGES_AT_ONCE, type ShardGroups } from './shard-groups.js';
+import { Tally } from './tally.js';
 
-const CLIENT_IDS_MAX = 10_000;
+export const CLIENT_IDS_MAX = 10_000;
 /** Pushes of one call that are sent alone and await their verdict, while edges answer. */
 const PUSHES_AT_ONCE = 1_000;
-const FAILURES_REPORTED_MAX = 100;
+
+/** Fields of a live-only push, which has no keys. */
+const LIVE = {
+  ttlMs: 0,
+  appendTo: '',
+  appendEnd: false,
+  collapsible: false,
+  trace: undefined,
+  shards: [],
+  clientCounts: [],
+};
 
 type Groups = Pick<ShardGroups, 'group' | 'withOneSubscriber'>;
 
@@ -48,17 +55,15 @@ export async function pushMany(
 ): Promise<PushManyResponse | Rejection> {
   const { length } = request.clientIds;
   if (length === 0 || length > CLIENT_IDS_MAX) {
-    const message = `client_ids has ${length} entries; 1 to ${CLIENT_IDS_MAX} are allowed`;
+    const message = `${length} clientIds; 1 to ${CLIENT_IDS_MAX} are allowed`;
     return rejection('REQUEST_MALFORMED', message);
   }
   return new PushMany(pusher, groups, request, answerByMs, isEnded).run();
 }
 
 class PushMany {
-  readonly #counts = new Map<Verdict, number>();
-  readonly #failures: ClientFailure[] = [];
+  readonly #tally = new Tally();
   readonly #unknownClientIds: string[] = [];
-  #failed = 0;
   readonly #common: Omit<PushRequest, 'clientId'>;
   /** Clients that can share a message. */
   readonly #rounds: Rounds<Client>;
@@ -72,7 +77,7 @@ class PushMany {
     readonly answerByMs: number,
     readonly isEnded: () => boolean,
   ) {
-    this.#common = common;
+    this.#common = { ...common, flightRecord: false };
     // In the order of shards: neighbours share a master, and its connection pipelines them.
     const clients = clientIds
       .map((clientId) => ({ clientId, shard: pusher.shardQueries.shardOf(clientId) }))
@@ -109,12 +114,8 @@ class PushMany {
       messages.close();
       pushes.close();
     }
-    return {
-      counts: Array.from(this.#counts, ([verdict, count]) => ({ verdict, count })),
-      failures: this.#failures,
-      failed: this.#failed,
-      unknownClientIds: this.#unknownClientIds,
-    };
+    const { counts, failures, failed } = this.#tally;
+    return { counts, failures, failed, unknownClientIds: this.#unknownClientIds };
   }
 
   /** Clients whose push is not begun. */
@@ -130,7 +131,7 @@ class PushMany {
   async #push(clientId: string, isCounted: boolean): Promise<void> {
     const request = { ...this.#common, clientId };
     const result = await this.pusher.push(request, this.answerByMs, isCounted);
-    if ('code' in result) this.#onFailure(clientId, result);
+    if ('code' in result) this.#tally.onFailure(clientId, result);
     else this.#onVerdict(clientId, result.verdict);
   }
 
@@ -149,26 +150,28 @@ class PushMany {
       const request = { ...this.#common, clientId };
       const answer = this.pusher.admit(request, startedMs, this.answerByMs, true);
       if (typeof answer === 'number') waitMs = answer;
-      else this.#onFailure(clientId, this.pusher.rejected(answer));
+      else this.#tally.onFailure(clientId, this.pusher.rejected(answer));
       return typeof answer === 'number';
     });
     if (admitted.length > 0) await this.#sendTo(admitted, startedMs, waitMs);
   }
 
   async #sendTo(clients: readonly Client[], startedMs: number, waitMs: number): Promise<void> {
-    const { payload, contentType } = this.#common;
+    const { payload, contentType, whenSlow } = this.#common;
     const clientIds = clients.map(({ clientId }) => clientId);
-    const value = { payload, contentType, ttlMs: 0, clientIds };
+    const value = { ...LIVE, payload, contentType, whenSlow, clientIds };
     const carrier = clients[0]!.shard;
     const body = { $case: 'push', value } as const;
     const timeoutMs = startedMs + waitMs - performance.now();
     const answers = await this.pusher.shardQueries.queryShard(carrier, body, timeoutMs, false);
     if ('code' in answers) {
-      for (const { clientId } of clients) this.#onFailure(clientId, this.pusher.rejected(answers));
+      for (const { clientId } of clients)
+        this.#tally.onFailure(clientId, this.pusher.rejected(answers));
       return;
     }
+    const verdicts = new LiveVerdicts(answers);
     for (const [i, { clientId, shard }] of clients.entries()) {
-      const verdict = verdictOf(answers, i, shard === carrier);
+      const verdict = verdicts.of(i, shard === carrier);
       if (verdict === undefined) this.#alone.push({ clientId, isCounted: false });
       else {
         this.pusher.onVerdict(verdict, startedMs);
@@ -178,15 +181,8 @@ class PushMany {
   }
 
   #onVerdict(clientId: string, verdict: Verdict): void {
-    this.#counts.set(verdict, (this.#counts.get(verdict) ?? 0) + 1);
+    this.#tally.onVerdict(verdict);
     if (verdict === Verdict.VERDICT_UNKNOWN) this.#unknownClientIds.push(clientId);
-  }
-
-  #onFailure(clientId: string, failure: Rejection): void {
-    this.#failed++;
-    if (this.#failures.length >= FAILURES_REPORTED_MAX) return;
-    // An invalid clientId may have any length; the response must not be too large for the caller.
-    this.#failures.push({ clientId: clientId.slice(0, CLIENT_ID_BYTES_MAX), failure });
   }
 }
 
@@ -199,21 +195,4 @@ function groupClients(groups: Groups, clients: readonly Client[]): Client[][] {
   }
   const grouped = groups.group(byShard.keys());
   return grouped.map((shards) => shards.flatMap((shard) => byShard.get(shard)!));
-}
-
-/**
- * The verdict of the push to the client at `index` of a message; undefined: no edge has processed
- * it.
- * @param isOfCarrier whether the message was sent on the channel of the client's own shard
- */
-function verdictOf(answers: QueryResult, index: number, isOfCarrier: boolean): Verdict | undefined {
-  const { haveAllReplied } = answers;
-  const bodies = answers.bodies.flatMap((body) => {
-    const outcome = body.$case === 'multiPush' ? outcomeOf(body.value.outcomes[index]) : undefined;
-    return outcome === undefined ? [] : [{ $case: outcome, value: {} }];
-  });
-  if (bodies.length === 0) return haveAllReplied ? undefined : Verdict.VERDICT_UNKNOWN;
-  // Another shard of the group has one subscriber, the edge that has processed the push.
-  const complete = isOfCarrier ? answers.complete : haveAllReplied;
-  return verdictOfLive({ bodies, complete });
 }

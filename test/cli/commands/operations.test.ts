@@ -340,16 +340,19 @@ test('explain shows the move of a shard, and why a client is a guest', async () 
   const shard = shardOf('alice', 4);
   const [from, to] = shard < 2 ? ['edge-1', 'edge-2'] : ['edge-2', 'edge-1'];
   const guest = {
+    clientId: 'alice',
     connectedAtMs: 5_000,
     connectedForMs: 3_600_000,
     protocol: 'sse',
     remoteAddress: '192.0.2.7:1',
+    labels: 'app=ios,version=5.2',
     guest: true,
   };
   control.state.connections = [{ ...guest, edgeId: to! }];
   const moves = [{ shard, from: from!, to: to!, phase: 'acquiring' as const }];
   control.state.snapshot = { ...snapshot, assignment: { ...snapshot.assignment!, moves } };
   const { stdout } = await longline(['explain', 'alice']);
+  expect(stdout).toMatch(/^ +with labels app=ios,version=5\.2$/m);
   expect(stdout).toMatch(new RegExp(`^moving +from ${from} to ${to}: acquiring`, 'm'));
   expect(stdout).toContain(
     `a guest because its shard is moving to ${to}, which does not own it yet`,
@@ -400,4 +403,26 @@ test('tokens come from --token or the environment', async () => {
   const given = await longline(['pause', '--token', OPERATOR], { LONGLINE_TOKEN: VIEWER });
   expect(given.status).toBe(0);
   expect(control.operations.calls).toEqual([['pause', { actor: 'ada', reason: '' }]]);
+});
+
+test.each([
+  [['revoke']],
+  [['revoke', 'alice', '--all']],
+  [['revoke', 'alice', '--before', 'yesterday']],
+  [['unrevoke']],
+  [['disconnect-clients', '--all']],
+  [['disconnect-clients', '--user', 'alice', '--rate', '0']],
+  [['clients', '--older-than', 'long']],
+  [['slow', '--by', 'age']],
+])('%j is rejected before control is asked', async (args) => {
+  const { status, stderr } = await longline(args);
+  expect([status, stderr]).toEqual([2, expect.stringContaining('error: ')]);
+  expect(control.operations.calls).toEqual([]);
+});
+
+test('clients and slow name the edges that do not answer', async () => {
+  const clients = await longline(['clients']);
+  expect(clients.stdout).toBe('no client matches\n2 edges did not answer: edge-1, edge-2\n');
+  const slow = await longline(['slow', '--by', 'drops']);
+  expect(slow.stdout).toMatch(/^no push was dropped .*\n2 edges did not answer: edge-1, edge-2\n$/);
 });

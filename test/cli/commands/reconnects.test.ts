@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { reconnectLines } from '../../../cli/commands/reconnects.js';
+import { reconnectLines } from '../../../cli/commands/clients/reconnects.js';
 import type { ClientView } from '../../../cli/control/api.js';
 
 const clientWith = (reconnects: ClientView['reconnects']) => ({ reconnects }) as ClientView;

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
 import { eventually } from '../../support/eventually.js';
+import { TLS_RUN } from '../../support/tls/tls-run.js';
 
 const PENDING_MAX = 40;
 const PER_PREFIX_MAX = 150;
@@ -23,9 +24,9 @@ beforeAll(async () => {
     },
   });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 test('resuming devices are admitted first, new ones are rejected when too many are pending', async () => {
   const dial = async (clientId: string, cursor: string) => {
@@ -40,7 +41,7 @@ test('resuming devices are admitted first, new ones are rejected when too many a
     Promise.all(
       all.map(({ socket, target }) => socket.send(`GET ${target} HTTP/1.1\r\nHost: e\r\n\r\n`)),
     );
-  await sendRequests(resuming.slice(0, PENDING_MAX / 2 + 5));
+  await sendRequests(resuming.slice(0, PENDING_MAX / 2 + 15));
   await eventually(async () => {
     const pending = await running.metric('edge-1', 'longline_edge_handshakes_pending');
     expect(pending).toBeGreaterThanOrEqual(PENDING_MAX / 2);
@@ -51,8 +52,8 @@ test('resuming devices are admitted first, new ones are rejected when too many a
     expect([socket.status, socket.code]).toEqual([503, 'OVERLOADED']);
     expect(socket.text).toMatch(/\r\nRetry-After: ([1-9]|10)\r\n/);
   }
-  await sendRequests(resuming.slice(PENDING_MAX / 2 + 5));
-  await eventually(() => resuming.every(({ socket }) => socket.status === 200), 20_000);
+  await sendRequests(resuming.slice(PENDING_MAX / 2 + 15));
+  await eventually(() => resuming.every(({ socket }) => socket.status === 200));
   for (const { socket } of [...resuming, ...others]) socket.close();
 });
 
@@ -64,7 +65,9 @@ test('a thousand connections from one address leave slots for others, and free t
   const open = () => crowd.filter(({ isEnded }) => !isEnded);
   await eventually(() => expect(open()).toHaveLength(PER_PREFIX_MAX));
   const overLimit = crowd.find(({ isEnded }) => isEnded)!;
-  expect([overLimit.status, overLimit.code]).toEqual([429, 'PREFIX_FULL']);
+  // Before a handshake of TLS, there is no way to say it.
+  const answer = TLS_RUN ? [undefined, undefined] : [429, 'PREFIX_FULL'];
+  expect([overLimit.status, overLimit.code]).toEqual(answer);
   const rejected = { code: 'PREFIX_FULL' };
   await eventually(async () => {
     const metric = 'longline_edge_requests_rejected_total';

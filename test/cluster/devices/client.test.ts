@@ -1,7 +1,8 @@
 /**
  * Goal: the Longline client neither misses nor repeats a push when its edge crashes or is drained, when
  * another connection replaces it, and when a backend disconnects it. It reports a gap when pushes
- * have expired. The same holds in a page of Chromium, which loads the built files.
+ * have expired. The same holds in a page of Chromium, which loads the built files. A page that is
+ * reloaded in the middle of a growing message shows it whole.
  * Method: one cluster of processes, which are restarted when they exit; every scenario over each
  * transport of the client.
  */
@@ -44,9 +45,9 @@ beforeAll(async () => {
   // A drain of fewer shards is shorter.
   const env = { LONGLINE_SHARD_COUNT: '64' };
   running = await RunningCluster.start({ edges: 2, restart: true, env });
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 const open: Listener[] = [];
 
@@ -82,7 +83,7 @@ class Listener {
   }
 
   untilConnected(): Promise<boolean> {
-    return eventually(() => this.state?.type === 'connected', 30_000);
+    return eventually(() => this.state?.type === 'connected');
   }
 }
 
@@ -124,7 +125,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
       { id: messageId, data: '{"a":1}', ...json },
       { data: Uint8Array.of(255, 0) },
     ]);
-  }, 40_000);
+  });
 
   test('receives the pushes sent while its edge was down', async () => {
     const clientId = await running.clientIdOf('edge-2', `killed-${via}`);
@@ -135,14 +136,14 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await running.cluster.kill('edge-2');
     const away = ['away 1', 'away 2'];
     for (const text of away) await running.push.push(clientId, text, NO_ANSWER);
-    await eventually(() => listener.data.includes('away 2'), 30_000);
+    await eventually(() => listener.data.includes('away 2'));
     await running.untilReady();
     await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'after')).verdict).toBe('WRITTEN');
     await eventually(() => listener.data.includes('after'));
     expect(listener.data).toEqual(['before', ...away, 'after']);
     expect(listener.gaps).toBe(0);
-  }, 90_000);
+  });
 
   test('connects to the edge named by the GOAWAY of a drained edge', async () => {
     const clientId = await running.clientIdOf('edge-1', `drained-${via}`);
@@ -170,7 +171,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => newer.data.includes('to the newer'));
     expect(older.data).toEqual([]);
     expect(await edgesOf(clientId)).toHaveLength(1);
-  }, 40_000);
+  });
 
   test('reconnects when a backend disconnects it', async () => {
     const clientId = `disconnected-${via}`;
@@ -181,7 +182,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await listener.untilConnected();
     await running.untilCaughtUp();
     expect((await running.push.push(clientId, 'again')).verdict).toBe('WRITTEN');
-  }, 40_000);
+  });
 
   test('receives a push again when the application fails to take it, then confirms it', async () => {
     const clientId = `failing-${via}`;
@@ -199,7 +200,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     await eventually(() => calls.length === 1);
     await running.push.push(clientId, 'poison', NO_ANSWER);
     await running.push.push(clientId, 'behind it', NO_ANSWER);
-    await eventually(() => calls.includes('behind it'), 30_000);
+    await eventually(() => calls.includes('behind it'));
     expect(calls).toEqual(['good', 'poison', 'poison', 'poison', 'behind it']);
     expect(errors).toEqual(['Error: failure 1', 'Error: failure 2']);
     const failures = listener.states.flatMap((state) =>
@@ -216,7 +217,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect((await running.push.push(clientId, 'the next')).verdict).toBe('WRITTEN');
     await eventually(() => next.data.includes('the next'));
     expect(next.data).toEqual(['the next']);
-  }, 60_000);
+  });
 
   test('reports a gap when missed pushes have expired', async () => {
     const clientId = `gap-${via}`;
@@ -242,7 +243,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
     expect((await running.push.push(clientId, 'more')).verdict).toBe('WRITTEN');
     await eventually(() => third.data.includes('more'));
     expect([third.data, third.gaps]).toEqual([['more'], 0]);
-  }, 40_000);
+  });
 });
 
 test('over a WebSocket, received pushes are confirmed at once', async () => {
@@ -260,7 +261,7 @@ test('over a WebSocket, received pushes are confirmed at once', async () => {
   await next.untilConnected();
   await running.push.push('confirming', 'the next', { waitFor });
   expect(next.data).toEqual(['the next']);
-}, 40_000);
+});
 
 test('a push whose promise is pending is not confirmed, and is delivered again after the close', async () => {
   const pending = new Listener('pending', {
@@ -274,9 +275,9 @@ test('a push whose promise is pending is not confirmed, and is delivered again a
   expect(verdict).not.toBe('ACKED');
   pending.client.close();
   const next = new Listener('pending', { webSocket: WebSocket });
-  await eventually(() => next.data.length > 0, 30_000);
+  await eventually(() => next.data.length > 0);
   expect(next.data).toEqual(['pending']);
-}, 40_000);
+});
 
 test('a URL that is no router closes the client with a code', async () => {
   const { routerUrl, controlUrl } = running.cluster;
@@ -287,7 +288,7 @@ test('a URL that is no router closes the client with a code', async () => {
   const codes: unknown[] = [];
   for (const router of [edgeUrl, controlUrl, `${routerUrl}/v9`]) {
     const listener = new Listener('lost', { router });
-    await eventually(() => listener.state?.type === 'closed', 30_000);
+    await eventually(() => listener.state?.type === 'closed');
     codes.push(listener.state);
   }
   const rejected = { type: 'closed', reason: 'rejected', message: expect.any(String) };
@@ -296,7 +297,7 @@ test('a URL that is no router closes the client with a code', async () => {
     { ...rejected, code: 'NOT_FOUND' },
     { ...rejected, code: 'NOT_FOUND' },
   ]);
-}, 40_000);
+});
 
 describe('in a page of Chromium', () => {
   const testHere = testWith(CHROMIUM);
@@ -317,12 +318,12 @@ describe('in a page of Chromium', () => {
     }).listen(0, '127.0.0.1');
     await once(pages, 'listening');
     browser = await chromium.launch({ executablePath: CHROMIUM_PATH, args: CHROMIUM_ARGS });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser?.close();
     pages?.close();
-  }, 30_000);
+  });
 
   /** A page that records the callbacks of its client. */
   async function openPage(
@@ -357,13 +358,12 @@ describe('in a page of Chromium', () => {
       const data = async () => (await page.evaluate('got.map(({ data }) => data)')) as string[];
       await eventually(
         async () => (await running.push.push(clientId, 'first', LIVE)).verdict === 'WRITTEN',
-        30_000,
       );
       await eventually(async () => (await data()).includes('first'));
       expect(await page.evaluate('states.at(-1)')).toEqual({ type: 'connected', via });
       await running.cluster.kill('edge-1');
       await running.push.push(clientId, 'while away', NO_ANSWER);
-      await eventually(async () => (await data()).includes('while away'), 30_000);
+      await eventually(async () => (await data()).includes('while away'));
       await running.untilReady();
       const moving = await drainWithPushes('edge-1', clientId);
       await eventually(async () => (await data()).includes(moving.at(-1)!));
@@ -376,6 +376,62 @@ describe('in a page of Chromium', () => {
     240_000,
   );
 
+  testHere.each(VIAS.map(([via]) => [via]))(
+    'shows a stream of tokens whole although it is reloaded in the middle, over a %s',
+    async (via) => {
+      const clientId = `tokens-${via}`;
+      const appendTo = 'answer';
+      const tokens = Array.from({ length: 120 }, (_, i) => `token${i} é—𝄞 `);
+      const send = async (from: number, to: number) => {
+        for (const [i, token] of tokens.slice(from, to).entries()) {
+          const appendEnd = from + i === tokens.length - 1;
+          const options = { appendTo, appendEnd, waitFor: WaitFor.WAIT_FOR_STORED };
+          await running.push.push(clientId, token, options);
+        }
+      };
+      const page = await browser!.newPage();
+      /** The application keeps the text and the id up to which it has it, as a page would. */
+      const show = async () => {
+        await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`);
+        await page.evaluate(`(async () => {
+          if (${JSON.stringify(via)} === 'stream') delete globalThis.WebSocket;
+          globalThis.calls = globalThis.gaps = 0;
+          const { connect } = await import('/connect.js');
+          globalThis.client = connect({
+            router: ${JSON.stringify(running.cluster.routerUrl)},
+            clientId: ${JSON.stringify(clientId)},
+            lastEventId: sessionStorage.id ?? '',
+            onPush: ({ id, data, appended }) => {
+              calls++;
+              const text = appended.offset === 0 ? '' : sessionStorage.text;
+              if (new Blob([text]).size !== appended.offset) gaps++;
+              sessionStorage.text = document.body.textContent = text + data;
+              sessionStorage.id = id;
+              if (appended.isEnd) document.title = 'complete';
+            },
+            onGap: () => gaps++,
+          });
+        })()`);
+      };
+      const text = () => page.evaluate('document.body.textContent');
+      await show();
+      await send(0, 40);
+      await eventually(async () => (await text()) === tokens.slice(0, 40).join(''));
+      await page.goto('about:blank');
+      await send(40, 100);
+      await show();
+      await eventually(async () => (await text()) === tokens.slice(0, 100).join(''));
+      // The missed tokens came at once; perhaps the last token before the reload was not confirmed.
+      expect(await page.evaluate('calls')).toBe(1);
+      await send(100, 120);
+      await eventually(async () => (await page.title()) === 'complete');
+      expect(await text()).toBe(tokens.join(''));
+      expect(await page.evaluate('gaps')).toBe(0);
+      await page.close();
+    },
+    120_000,
+  );
+
   testHere(
     'takes over again when the tab that replaced it closes, without turns',
     async () => {
@@ -384,25 +440,25 @@ describe('in a page of Chromium', () => {
       const stateOf = (page: Page) => page.evaluate('states.at(-1).type');
       const isIn = (page: Page, type: string) => async () => (await stateOf(page)) === type;
       const first = await openPage('tabs', 'websocket', options);
-      await eventually(isIn(first, 'connected'), 30_000);
+      await eventually(isIn(first, 'connected'));
       const second = await openPage('tabs', 'websocket', options);
-      await eventually(isIn(first, 'standby'), 30_000);
+      await eventually(isIn(first, 'standby'));
       const third = await openPage('tabs', 'websocket', options);
-      await eventually(isIn(second, 'standby'), 30_000);
-      await eventually(isIn(third, 'connected'), 30_000);
+      await eventually(isIn(second, 'standby'));
+      await eventually(isIn(third, 'connected'));
       expect(await stateOf(first)).toBe('standby');
       await third.close();
-      await eventually(isIn(first, 'connected'), 30_000);
+      await eventually(isIn(first, 'connected'));
       expect(await stateOf(second)).toBe('standby');
       await running.untilCaughtUp();
       await running.push.push('tabs', 'to the first');
       await eventually(async () => (await first.evaluate('got.length')) === 2);
       expect(await first.evaluate('got.map(({ data }) => data)')).toEqual(['gap', 'to the first']);
       await first.evaluate('client.close()');
-      await eventually(isIn(second, 'connected'), 30_000);
+      await eventually(isIn(second, 'connected'));
       // A connection outside this browser: the tab ends, and does not replace it in turn.
       const outside = new Listener('tabs', { webSocket: WebSocket });
-      await eventually(isIn(second, 'closed'), 30_000);
+      await eventually(isIn(second, 'closed'));
       await outside.untilConnected();
       expect(await second.evaluate('states.at(-1)')).toEqual({
         type: 'closed',

@@ -14,8 +14,6 @@ import { httpRequest } from '../../support/http.js';
 const MEMORY_MB_MAX = 400;
 /** Requests of others during a flood. */
 const OTHERS = 10;
-/** A connection waits in the kernel while thousands of others are accepted, and is tried again. */
-const OTHERS_DEADLINE_MS = 30_000;
 
 const GET = 'GET /connect?clientId=flood HTTP/1.1\r\nHost: h\r\n\r\n';
 const METRICS = 'GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n';
@@ -26,11 +24,11 @@ const sockets: Socket[] = [];
 
 beforeAll(async () => {
   running = await RunningCluster.start({ edges: 1 });
-}, 60_000);
+});
 afterEach(() => {
   for (const socket of sockets.splice(0)) socket.resetAndDestroy();
 });
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 type OnConnected = (socket: Socket) => void;
 
@@ -134,10 +132,13 @@ function memoryMbMax(name: string): number {
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) / 1024;
 }
 
-/** Others send a request each, on connections of their own; a closed one is opened again. */
+/**
+ * Others send a request each, on connections of their own. A connection that is closed, or waits in the
+ * kernel while thousands of others are accepted, is opened again.
+ */
 async function untilOthersServed(url: string): Promise<void> {
   for (let i = 0; i < OTHERS; i++) {
-    await eventually(async () => (await httpRequest(url)).status < 400, OTHERS_DEADLINE_MS);
+    await eventually(async () => (await httpRequest(url)).status < 400);
   }
 }
 
@@ -147,7 +148,7 @@ describe.each(FLOODS)('$name', (flood) => {
     await untilOthersServed(running.connectUrl('other'));
     expect(await running.push.push('other', 'push')).toMatchObject({ verdict: 'STORED' });
     expect(memoryMbMax('router')).toBeLessThan(MEMORY_MB_MAX);
-  }, 60_000);
+  });
 });
 
 describe.each(['control', 'edge-1'])('%s', (name) => {
@@ -169,6 +170,6 @@ test('says what it closed, and forgets the flood', async () => {
   expect(await metric('connections_closed_total', { reason: 'full' })).toBeGreaterThan(0);
   expect(await metric('connections_closed_total', { reason: 'pipelined' })).toBeGreaterThan(0);
   expect(await metric('unreadable_total', { code: 'HEAD_TOO_LARGE' })).toBeGreaterThan(0);
-  await eventually(async () => (await metric('connections')) < OTHERS, 30_000);
+  await eventually(async () => (await metric('connections')) < OTHERS);
   expect(await metric('unsent_bytes')).toBe(0);
-}, 40_000);
+});

@@ -36,9 +36,9 @@ beforeAll(async () => {
     },
   });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 beforeEach(async () => {
   healthy = await MqttDevice.connect(port, 'healthy');

@@ -28,6 +28,7 @@ import {
   testWith,
 } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
+import { deviceScheme } from '../../support/tls/tls-run.js';
 
 const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
 const PERSISTENT: Record<4 | 5, IClientOptions> = {
@@ -50,12 +51,12 @@ beforeAll(async () => {
     LONGLINE_CORS_ORIGINS: `http://127.0.0.1:${pagesPort()}`,
   };
   running = await RunningCluster.start({ edges: 2, env });
-}, 90_000);
+});
 
 afterAll(async () => {
   pages.close();
   await running?.stop();
-}, 30_000);
+});
 
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.close();
@@ -72,7 +73,7 @@ function portOf(server: Server): number {
 }
 
 async function connect(server: Server, clientId: string, options: IClientOptions, path = '/mqtt') {
-  const url = `ws://127.0.0.1:${portOf(server)}${path}`;
+  const url = `${deviceScheme('ws')}://127.0.0.1:${portOf(server)}${path}`;
   const device = await MqttDevice.connect(url, clientId, options);
   devices.push(device);
   return device;
@@ -220,9 +221,13 @@ describe.each(SERVERS)('at %s', (server) => {
 
   testWith(PYTHON_PAHO)('Paho receives pushes and confirms them', async () => {
     const clientId = idOf('paho');
-    const client = spawn(PYTHON_PATH, ['-c', PAHO, `${portOf(server)}`, clientId], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const client = spawn(
+      PYTHON_PATH,
+      ['-c', PAHO, `${portOf(server)}`, clientId, deviceScheme('ws')],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     let printed = '';
     client.stdout.setEncoding('utf8').on('data', (text: string) => {
       printed += text;
@@ -246,6 +251,7 @@ client = mqtt.Client(client_id=client_id, clean_session=False, transport='websoc
 client.on_connect = lambda client, *_: client.subscribe('push/' + client_id, 1)
 client.on_subscribe = lambda *_: print('subscribed', flush=True)
 client.on_message = lambda _client, _data, message: print(message.payload.decode(), message.qos, flush=True)
+if sys.argv[3] == 'wss': client.tls_set()
 client.connect('127.0.0.1', port, 30)
 client.loop_forever()
 `;
@@ -263,7 +269,9 @@ testWith(CHROMIUM)(
       const connectFrom = async (host: string) => {
         await page.goto(`http://${host}:${pagesPort()}/`);
         await page.addScriptTag({ path });
-        await page.evaluate(`(${PAGE})('ws://127.0.0.1:${portOf('a front')}/mqtt')`);
+        await page.evaluate(
+          `(${PAGE})('${deviceScheme('ws')}://127.0.0.1:${portOf('a front')}/mqtt')`,
+        );
       };
       await connectFrom('127.0.0.1');
       await eventually(async () => (await page.title()) === 'subscribed');
@@ -296,10 +304,10 @@ test('a drained edge sends DISCONNECT and then a close frame', async () => {
   const control = controlApi(running.cluster.controlUrl);
   await control.drain('edge-1', {});
   try {
-    await socket.untilEnded(30_000);
+    await socket.untilEnded();
     // DISCONNECT 0x9C in a message, then the close code 4002.
     expect(framesOf(socket)).toMatch(/82..e0..9c.*88..0fa2/);
   } finally {
     await control.undrain('edge-1', {});
   }
-}, 60_000);
+});

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import type { IClientOptions } from 'mqtt';
 import { type IPublishPacket, parser } from 'mqtt-packet';
 import { controlApi } from '../../../cli/control/api.js';
-import { WaitFor } from '../../../proto/gen/longline/v1/push.js';
+import { Verdict, WaitFor } from '../../../proto/gen/longline/v1/push.js';
 import { LIVE, type PushOptions } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { connect as connectPacket, field, hex, packet } from '../../support/devices/mqtt-bytes.js';
@@ -23,6 +23,7 @@ import {
   testWith,
 } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
+import { deviceScheme, TLS_RUN } from '../../support/tls/tls-run.js';
 
 const CLOSED = 'longline_edge_connections_closed_total';
 const ACKED: PushOptions = { waitFor: WaitFor.WAIT_FOR_ACKED };
@@ -34,9 +35,9 @@ beforeAll(async () => {
   // A drain of fewer shards is shorter.
   const env = { LONGLINE_SHARD_COUNT: '64', LONGLINE_EDGE_MQTT_ACK_TIMEOUT_MS: '1000' };
   running = await RunningCluster.start({ edges: 2, env });
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 afterEach(async () => {
   for (const device of devices.splice(0)) await device.close();
@@ -251,7 +252,7 @@ describe('mqtt.js with MQTT 5', () => {
     await device.subscribe('#');
     await controlApi(running.cluster.controlUrl).drain('edge-1', {});
     try {
-      await device.untilClosed(30_000);
+      await device.untilClosed();
       expect(device.disconnectReason).toBe(0x9c);
       expect(device.serverReference).toBe(new URL(running.cluster.edgeUrl('edge-2')).host);
       const port = Number(device.serverReference!.split(':')[1]);
@@ -262,7 +263,7 @@ describe('mqtt.js with MQTT 5', () => {
     } finally {
       await controlApi(running.cluster.controlUrl).undrain('edge-1', {});
     }
-  }, 60_000);
+  });
 });
 
 test.each([0, 1, 2] as const)(
@@ -350,7 +351,7 @@ describe('pushes that a device leaves unacknowledged', () => {
     await subscribe(version, device);
     const payloads = Array.from({ length: 70 }, (_, i) => `push ${i}`);
     for (const payload of payloads) await running.push.push(clientId, payload, { waitMs: 1 });
-    await eventually(() => publishesOf(version, device).length === 70, 10_000);
+    await eventually(() => publishesOf(version, device).length === 70);
     expect(payloadsOf(version, device)).toEqual(payloads);
     // None was sent twice on one connection [MQTT-4.4.0-1].
     expect(publishesOf(version, device).some(({ dup }) => dup)).toBe(false);
@@ -394,6 +395,7 @@ def on_connect(client, *_):
 client.on_connect = on_connect
 client.on_subscribe = lambda *_: print('subscribed', flush=True)
 client.on_message = lambda _client, _data, message: print(message.payload.decode(), message.qos, flush=True)
+if sys.argv[5] == 'mqtts': client.tls_set()
 client.connect('127.0.0.1', port, 30)
 client.loop_forever()
 `;
@@ -431,9 +433,17 @@ for (const version of [4, 5]) {
       () =>
         withProcess(
           PYTHON_PATH,
-          ['-c', PAHO, `${portOf('edge-1')}`, clientId, `${version}`, `${qos}`],
+          [
+            '-c',
+            PAHO,
+            `${portOf('edge-1')}`,
+            clientId,
+            `${version}`,
+            `${qos}`,
+            deviceScheme('mqtt'),
+          ],
           async (printed) => {
-            await eventually(() => printed().includes('subscribed'), 10_000);
+            await eventually(() => printed().includes('subscribed'));
             const pushed = await running.push.push(clientId, 'grüße', ACKED);
             expect(pushed.verdict).toBe('ACKED');
             await eventually(() => printed().includes(`grüße ${qos}\n`));
@@ -444,18 +454,22 @@ for (const version of [4, 5]) {
 
     const name = `mosquitto-${version}-${qos}`;
     testWith(MOSQUITTO_SUB)(
-      `mosquitto_sub at level ${version} receives and confirms with QoS ${qos}`,
+      `mosquitto_sub at level ${version} receives and confirms with QoS ${qos}, also as a member of a group`,
       () => {
         const address = ['-h', '127.0.0.1', '-p', `${portOf('edge-1')}`, '-i', name];
         const session = ['-V', version === 4 ? 'mqttv311' : 'mqttv5', '-q', `${qos}`, '-c'];
-        const output = ['-t', `push/${name}`, '-F', '%p %q'];
-        const args = [...address, ...session, ...output];
+        const output = ['-t', `push/${name}`, '-t', `group/of-${name}`, '-F', '%p %q'];
+        const trust = TLS_RUN ? ['--cafile', process.env.SSL_CERT_FILE!] : [];
+        const args = [...address, ...session, ...output, ...trust];
         return withProcess('mosquitto_sub', args, async (printed) => {
           const live = () => running.push.push(name, 'are you there', LIVE);
-          await eventually(async () => (await live()).verdict === 'WRITTEN', 10_000);
+          await eventually(async () => (await live()).verdict === 'WRITTEN');
           const pushed = await running.push.push(name, 'stored', ACKED);
           expect(pushed.verdict).toBe('ACKED');
           await eventually(() => printed().includes(`stored ${qos}\n`));
+          const { counts } = await running.push.pushGroup(`of-${name}`, 'to all');
+          expect(counts).toEqual([{ verdict: Verdict.VERDICT_WRITTEN, count: 1 }]);
+          await eventually(() => printed().includes(`to all ${qos}\n`));
         });
       },
       30_000,

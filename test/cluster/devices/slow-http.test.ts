@@ -38,13 +38,14 @@ beforeAll(async () => {
       if (type === 'connected') connections++;
     },
   });
-  await eventually(() => connections === 1, 30_000);
-}, 60_000);
+  await eventually(() => connections === 1);
+  await running.untilCaughtUp();
+});
 
 afterAll(async () => {
   client?.close();
   await running?.stop();
-}, 30_000);
+});
 
 const timeouts = () =>
   running.metric(EDGE, 'longline_edge_requests_rejected_total', { code: 'HEAD_TIMEOUT' });
@@ -72,10 +73,7 @@ async function attack(...options: string[]): Promise<string> {
 
 /** Resolves when only the well-behaved device is connected. */
 const untilDisconnected = () =>
-  eventually(
-    async () => (await running.metric(EDGE, 'longline_edge_connections')) === 1,
-    HEAD_TIMEOUT_MS + 10_000,
-  );
+  eventually(async () => (await running.metric(EDGE, 'longline_edge_connections')) === 1);
 
 describe('slowhttptest', () => {
   testHere(

@@ -32,9 +32,9 @@ beforeAll(async () => {
     env: { LONGLINE_EDGE_HEARTBEAT_MS: `${HEARTBEAT_MS}`, LONGLINE_CORS_ORIGINS: PAGE },
   });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 beforeEach(async () => {
   healthy = await SseClient.open(running.connectUrl('healthy'));
@@ -295,4 +295,4 @@ test('a client that stops reading is disconnected, and other clients are not aff
   } finally {
     clearInterval(answering);
   }
-}, 60_000);
+});

@@ -36,19 +36,20 @@ let pages: Server;
 const opened: WebSocketClient[] = [];
 
 beforeAll(async () => {
-  running = await RunningCluster.start({ edges: 2 });
+  // Moves of fewer shards are over sooner.
+  running = await RunningCluster.start({ edges: 2, env: { LONGLINE_SHARD_COUNT: '64' } });
   pages = createServer((_, response) => {
     response.setHeader('content-type', 'text/html');
     response.end('<!doctype html><title>A page of another origin</title>');
   });
   await new Promise<void>((resolve) => pages.listen(0, '127.0.0.1', resolve));
-}, 90_000);
+});
 
 afterAll(async () => {
   await browser?.close();
   pages?.close();
   await running?.stop();
-}, 30_000);
+});
 
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((client) => client.end()));
@@ -76,10 +77,7 @@ async function connect(
 
 /** Resolves when a live push reaches the client. */
 const untilLive = (clientId: string) =>
-  eventually(
-    async () => (await running.push.push(clientId, 'live', LIVE)).verdict === 'WRITTEN',
-    20_000,
-  );
+  eventually(async () => (await running.push.push(clientId, 'live', LIVE)).verdict === 'WRITTEN');
 
 /** Payloads that need careful framing, with their content type and whether they are sent as text. */
 const PAYLOADS: readonly (readonly [
@@ -288,7 +286,7 @@ test('every client receives the URL of its new edge when its edge is drained', a
   await running.postToControl('/v1/edges/edge-2/drain');
   const destination = `${running.cluster.edgeUrl('edge-1')}/connect?clientId=`;
   for (const { clientId, isJson, open, client } of all) {
-    await eventually(() => client.closed !== undefined, 60_000);
+    await eventually(() => client.closed !== undefined, 100_000);
     expect(client.closed).toEqual({
       type: 'close',
       code: 4002,
@@ -302,7 +300,7 @@ test('every client receives the URL of its new edge when its edge is drained', a
     const { connections } = await running.push.presence(clientId);
     expect(connections).toMatchObject([{ edgeId: 'edge-1', guest: false }]);
   }
-}, 120_000);
+});
 
 const CONFIRMED = 'longline_edge_confirmations_total';
 

@@ -49,7 +49,9 @@ beforeAll(async () => {
     controls: 2,
     ports: 'free',
     restart: false,
-    launchOf: (name) => ({ env: clocks.envOf(name) }),
+    launchOf: (name) => ({
+      env: { ...clocks.envOf(name), NODE_OPTIONS: `--import=${clocks.module}` },
+    }),
     env: {
       LONGLINE_SHARD_COUNT: '64',
       LONGLINE_CONTROL_LEASE_MS: '4000',
@@ -78,7 +80,7 @@ afterAll(async () => {
   await cluster?.stop();
   await redis?.stop();
   rmSync(folder, { recursive: true, force: true });
-}, 30_000);
+});
 
 const newClient = () => `client-${++number}`;
 
@@ -132,7 +134,7 @@ test('leases and leadership hold while the clocks of controls and edges are set'
   expect(await api.cluster()).toMatchObject({ leader, edgesAlive: 2, shardsUnowned: 0 });
   const types = (await api.events(since)).map(({ type }) => type);
   expect(types.filter((type) => /edge-|leader|frozen|move-|placed/.test(type))).toEqual([]);
-}, 30_000);
+});
 
 test('a drain keeps its pace and its deadline while the clock of its edge is set', async () => {
   const [draining] = cluster.namesOf('edge');
@@ -148,10 +150,10 @@ test('a drain keeps its pace and its deadline while the clock of its edge is set
   // At most one a second; all at once by the wall clock.
   expect(openCount()).toBeGreaterThanOrEqual(own.length - 6);
   await clocks.set(draining!, { aheadMs: -HOUR_MS, driftPpm: 0 });
-  await eventually(() => openCount() === 0, 25_000);
+  await eventually(() => openCount() === 0);
   expect(performance.now() - startedAtMs).toBeGreaterThan(8_000);
   await api.undrain(draining!, {});
-}, 60_000);
+});
 
 describe('tokens', () => {
   const rejectionOf = async (claims: object) => {
@@ -165,17 +167,22 @@ describe('tokens', () => {
     await sleep(SET_MS);
     await connect(newClient(), {}, { iat: inSeconds(0), nbf: inSeconds(0) });
     await clocks.set('router', { aheadMs: -HOUR_MS, driftPpm: 0 });
-    await sleep(SET_MS);
-    expect((await rejectionOf({ iat: inSeconds(0) })).body).toMatch(/issued in the future.*clock/);
+    // Until the process has read its clock.
+    await eventually(async () =>
+      expect((await rejectionOf({ iat: inSeconds(0) })).body).toMatch(
+        /issued in the future.*clock/,
+      ),
+    );
     expect((await rejectionOf({ nbf: inSeconds(0) })).body).toMatch(/not valid yet.*clock/);
     await clocks.set('router', { aheadMs: HOUR_MS, driftPpm: 0 });
-    await sleep(SET_MS);
-    expect((await rejectionOf({ exp: inSeconds(600) })).status).toBe(401);
+    await eventually(async () =>
+      expect((await rejectionOf({ exp: inSeconds(600) })).status).toBe(401),
+    );
     for (const reason of ['issued_in_future', 'not_yet_valid', 'expired']) {
       const metric = 'longline_router_tokens_rejected_total';
       expect(await metricOf(cluster.httpUrl('router'), metric, { reason })).toBe(1);
     }
-  }, 30_000);
+  });
 
   test('a connection ends when its token has expired by the clock of its edge', async () => {
     const device = await connect(newClient(), {}, { exp: inSeconds(1_800) });
@@ -185,7 +192,7 @@ describe('tokens', () => {
     await setEdges(HOUR_MS);
     await eventually(() => !device.isOpen);
     expect(device.events.at(-1)?.event).toBe('expired');
-  }, 30_000);
+  });
 });
 
 test('metrics, readiness and doctor name the process whose clock is wrong', async () => {
@@ -194,7 +201,7 @@ test('metrics, readiness and doctor name the process whose clock is wrong', asyn
     metricOf(cluster.httpUrl('edge-1'), 'longline_redis_clock_offset_seconds', {
       master: new URL(redis.url).host,
     });
-  await eventually(async () => expect(await offset()).toBeCloseTo(-90, 0), 10_000);
+  await eventually(async () => expect(await offset()).toBeCloseTo(-90, 0));
   const ready = await fetch(`${cluster.httpUrl('edge-1')}/readyz`);
   expect(ready.status).toBe(200);
   expect(await ready.text()).toContain("its clock is 90 s behind this machine's");
@@ -212,8 +219,8 @@ test('metrics, readiness and doctor name the process whose clock is wrong', asyn
         ['router', expect.closeTo(0)],
       ]),
     );
-  }, 20_000);
-}, 60_000);
+  });
+});
 
 describe('the clock of Redis', () => {
   const setRedis = async (aheadMs: number) => {
@@ -242,7 +249,7 @@ describe('the clock of Redis', () => {
     await eventually(() => expect(device.data).toHaveLength(before + 10));
     const { ids } = device;
     expect(ids.slice(1).every((id, i) => isIdBefore(ids[i]!, id))).toBe(true);
-  }, 30_000);
+  });
 
   test('is set forward: pushes that expired early are announced by a reset', async () => {
     if (isSkipped()) return;
@@ -263,5 +270,5 @@ describe('the clock of Redis', () => {
     const third = await connect(clientId, { 'last-event-id': again.ids.at(-1)! });
     await eventually(() => expect(third.data).toEqual(['later']));
     expect(third.events.some(({ event }) => event === 'reset')).toBe(false);
-  }, 30_000);
+  });
 });

@@ -27,12 +27,12 @@ beforeAll(async () => {
   const env = { LONGLINE_SHARD_COUNT: '256', LONGLINE_REDIS_EVICTION_ACCEPTED: 'volatile-lru' };
   running = await RunningCluster.start({ edges: 2, env });
   redis = new Redis(running.redis.url);
-}, 90_000);
+});
 
 afterAll(async () => {
   redis?.disconnect();
   await running?.stop();
-}, 30_000);
+});
 
 async function inParallel<Item>(items: readonly Item[], run: (item: Item) => Promise<void>) {
   const queue = [...items];
@@ -74,7 +74,7 @@ test('no role starts on an evicting policy that is not accepted by name', async 
   const [errors, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
   expect(errors).toMatch(/maxmemory-policy is volatile-lru.*LONGLINE_REDIS_EVICTION_ACCEPTED/);
   expect(code).toBe(78);
-}, 30_000);
+});
 
 test('each device whose push was evicted receives reset', async () => {
   const connected = names('connected', CONNECTED);
@@ -92,7 +92,7 @@ test('each device whose push was evicted receives reset', async () => {
   // At once: most connect before any process has noticed the evictions.
   await inParallel(away, async (id) => {
     const client = await connect(id);
-    await eventually(() => isTold(client), 20_000);
+    await eventually(() => isTold(client));
     if (has(client, 'reset')) resets++;
     client.close();
   });
@@ -104,7 +104,7 @@ test('each device whose push was evicted receives reset', async () => {
   await eventually(async () => {
     const lost = await unknownToRedis(clients);
     return lost.every((client) => has(client, 'reset'));
-  }, 20_000);
+  });
   for (const client of clients) client.close();
   expect(await doctor()).toMatchObject([
     { what: 'Redis when its memory is full', grade: 'fail', value: '6 MiB, volatile-lru' },
@@ -113,7 +113,7 @@ test('each device whose push was evicted receives reset', async () => {
   expect(await running.metric('edge-1', 'longline_redis_evicted_keys_total')).toBeGreaterThan(0);
   expect(await sumOfEdges('longline_edge_history_losses_total')).toBeGreaterThan(0);
   expect(await sumOfEdges('longline_edge_resets_total')).toBeGreaterThan(resets);
-}, 120_000);
+});
 
 /** The findings of `longline doctor` about memory of Redis. */
 async function doctor(): Promise<{ what: string }[]> {
@@ -138,31 +138,31 @@ async function unknownToRedis(clients: SseClient[]): Promise<SseClient[]> {
 test('a device that comes later receives reset once, and resumes after it', async () => {
   await redis.config('SET', 'maxmemory', '0');
   const first = await connect('newcomer');
-  await eventually(() => has(first, 'reset'), 10_000);
+  await eventually(() => has(first, 'reset'));
   first.close();
   const { id } = first.events.find(({ event }) => event === 'reset')!;
   await running.push.push('newcomer', 'later', { ttlMs: TTL_MS });
   const second = await connect('newcomer', id);
-  await eventually(() => has(second, 'message'), 10_000);
+  await eventually(() => has(second, 'message'));
   expect(second.events.map(({ event, data }) => `${event} ${data}`)).toEqual(['message later']);
   second.close();
-}, 30_000);
+});
 
 test('after FLUSHALL, connected devices and those that come later receive reset', async () => {
   const connected = await connect('flushed');
   await running.push.push('flushed', 'one', { ttlMs: TTL_MS });
-  await eventually(() => has(connected, 'message'), 10_000);
+  await eventually(() => has(connected, 'message'));
   await eventually(async () => (await sumOfEdges('longline_edge_history_losses_pending')) === 0);
   connected.events.length = 0;
   await running.push.push('flushed-away', 'two', { ttlMs: TTL_MS });
   // Until the edges have seen the counters of both shards.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   await redis.flushall();
-  await eventually(() => has(connected, 'reset'), 20_000);
+  await eventually(() => has(connected, 'reset'));
   connected.close();
   await eventually(async () => {
     const later = await connect('flushed-away');
     await eventually(() => has(later, 'reset'), 500).finally(() => later.close());
     return true;
-  }, 20_000);
-}, 60_000);
+  });
+});

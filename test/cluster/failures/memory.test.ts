@@ -10,7 +10,7 @@ import { Redis } from 'ioredis';
 import { LocalCluster } from '../../../cli/local/cluster.js';
 import { memoryObstacle } from '../../../drill/memory/cgroups.js';
 import { MemoryGroups } from '../../../drill/memory/memory-groups.js';
-import { untilCaughtUp } from '../../support/cluster/metric.js';
+import { metricOf, untilCaughtUp } from '../../support/cluster/metric.js';
 import { PushClient } from '../../support/cluster/push-client.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { SseClient } from '../../support/devices/sse-client.js';
@@ -49,9 +49,9 @@ beforeAll(async () => {
     env: { LONGLINE_SHARD_COUNT: '64' },
     launchOf: (name) => (BOUNDED.includes(name) ? { command: groups.commandOf(name) } : {}),
   });
-  await cluster.waitUntilReady(45_000);
+  await cluster.waitUntilReady(90_000);
   pushes = new PushClient(cluster.routerAddress);
-}, 90_000);
+});
 
 afterAll(async () => {
   pushes?.close();
@@ -59,7 +59,7 @@ afterAll(async () => {
   await groups?.close();
   admin?.disconnect();
   await redis?.stop();
-}, 30_000);
+});
 
 async function limit(name: string): Promise<void> {
   await groups.setLimit(name, (await groups.used(name)) + SPARE_BYTES);
@@ -118,11 +118,15 @@ testHere(
     const reader = await SseClient.open(`${cluster.routerUrl}/connect?clientId=reader`);
     await untilCaughtUp(cluster);
     const pid = cluster.pid('edge-1');
+    const available = () => metricOf(cluster.httpUrl('edge-1'), 'longline_memory_available_bytes');
     let spareBytes = FIRST_SPARE_BYTES;
     await eventually(async () => {
+      const before = await available();
       // A part of what is used is page cache, which the kernel gives up first.
       await groups.setLimit('edge-1', (await groups.used('edge-1')) + spareBytes);
       spareBytes -= MIB / 2;
+      // The next step would be one too many for an edge that has not looked yet.
+      await eventually(async () => expect(await available()).not.toBe(before));
       const isSaid = /short of memory: \d+ of the \d+ MiB of its control group are used/;
       expect(await reasonsOf('edge-1')).toMatch(isSaid);
     });

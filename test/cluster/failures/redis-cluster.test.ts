@@ -26,7 +26,7 @@ const EDGES = 3;
 /** One of this many shards has a connected client. */
 const SHARDS_PER_DEVICE = 4;
 const SLOTS_MOVED = 12;
-const RECOVERY_MS_MAX = 15_000;
+const RECOVERY_MS_MAX = 30_000;
 /** Timeout of a push that must get a verdict, also on a busy machine. */
 const WAIT_MS = 5_000;
 /** Timeout of a push during an outage, which may get no verdict. */
@@ -65,7 +65,7 @@ beforeAll(async () => {
     restart: false,
     env: { LONGLINE_REDIS_PREFIX: PREFIX },
   });
-  await cluster.waitUntilReady(40_000);
+  await cluster.waitUntilReady(90_000);
   // A moving shard has two subscribers for a while, which is correct.
   await controlApi(cluster.controlUrl).perform('pause', {});
   pids = new Map(cluster.names.map((name) => [name, cluster.pid(name)]));
@@ -76,14 +76,14 @@ beforeAll(async () => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await next.connect();
   };
   await Promise.all(Array.from({ length: CONCURRENT_CONNECTS }, connectSome));
-}, 90_000);
+});
 
 afterAll(async () => {
   for (const device of devices) device.close();
   pushes?.close();
   await cluster?.stop();
   await redis?.stop();
-}, 30_000);
+});
 
 afterEach(() => {
   expect(new Map(cluster.names.map((name) => [name, cluster.pid(name)]))).toEqual(pids);
@@ -107,7 +107,7 @@ test('a push to every shard is answered by its owner and reaches its client', as
   for (const { events } of devices) {
     expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
   }
-}, 40_000);
+});
 
 test('subscriptions follow slots to another master and back', async () => {
   const { masters, masterOfSlot } = await fetchSlotMap();
@@ -126,7 +126,7 @@ test('subscriptions follow slots to another master and back', async () => {
     const slotMap = await fetchSlotMap();
     for (const slot of moving) expect(slotMap.masterOfSlot(slot)).toBe(to);
   }
-}, 90_000);
+});
 
 test('the replica of a killed master is promoted and no accepted push is lost', async () => {
   const killed = (await fetchSlotMap()).masters.find((master) => master !== witness)!;
@@ -140,7 +140,7 @@ test('the replica of a killed master is promoted and no accepted push is lost', 
   const { masters } = await fetchSlotMap();
   expect(masters).toContain(replica);
   expect(masters).not.toContain(killed);
-}, 90_000);
+});
 
 async function untilRecovered(): Promise<void> {
   await everyOwnerAnswers(OUTAGE_WAIT_MS);

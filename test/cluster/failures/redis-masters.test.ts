@@ -14,6 +14,7 @@ import { controlApi } from '../../../cli/control/api.js';
 import { LocalCluster } from '../../../cli/local/cluster.js';
 import { shardOf, shardTags } from '../../../common/cluster/shard.js';
 import {
+  BroadcastRequest,
   type BroadcastResponse,
   PushManyRequest,
   type PushManyResponse,
@@ -50,11 +51,11 @@ beforeAll(async () => {
     ports: 'free',
     restart: false,
   });
-  await cluster.waitUntilReady(45_000);
+  await cluster.waitUntilReady(90_000);
   pushes = new PushClient(cluster.routerAddress);
   backend = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
   devices = await connectDevices();
-}, 120_000);
+});
 
 afterAll(async () => {
   await Promise.all(allDevices().map((device) => device.close()));
@@ -62,7 +63,7 @@ afterAll(async () => {
   backend?.close();
   await cluster?.stop();
   await redis?.stop();
-}, 30_000);
+});
 
 function allDevices(): Device[] {
   return [...(devices?.values() ?? [])].flat();
@@ -200,7 +201,7 @@ test('the masters that live deliver while a dead one is named, and its pushes fa
   await redis.restartNode(dead);
   await untilRecovered();
   for (const device of allDevices()) expect(device.connections).toBe(1);
-}, 120_000);
+});
 
 test('without the master of its lock no control leads, and everything else goes on', async () => {
   const dead = await redis.masterOfSlot(keySlot('ll:leader'));
@@ -231,7 +232,7 @@ test('without the master of its lock no control leads, and everything else goes 
     RECOVERY_MS_MAX,
   );
   await untilRecovered();
-}, 120_000);
+});
 
 /** Another client of the same shard. */
 function siblingOf(clientId: string): string {
@@ -247,7 +248,10 @@ function pushMany(clientIds: string[]): Promise<PushManyResponse> {
 }
 
 function broadcast(): Promise<BroadcastResponse> {
-  const request = { payload: Buffer.from('x'), contentType: '', clientsPerSecond: 100_000 };
+  const request = BroadcastRequest.fromPartial({
+    payload: Buffer.from('x'),
+    clientsPerSecond: 100_000,
+  });
   return new Promise((resolve, reject) =>
     backend.broadcast(request, (error, response) => (error ? reject(error) : resolve(response))),
   );

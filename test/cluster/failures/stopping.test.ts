@@ -16,6 +16,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { afterEach, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
 import { freePort } from '../../../cli/local/ports.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 import {
@@ -25,6 +26,7 @@ import {
 import { EdgeSessionServiceClient, Hello } from '../../../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceClient } from '../../../proto/gen/longline/v1/operator.js';
 import {
+  BroadcastRequest,
   type BroadcastResponse,
   type PushManyResponse,
   type PushResponse,
@@ -150,6 +152,8 @@ const UNAVAILABLE = { code: status.UNAVAILABLE, details: expect.stringMatching(/
 
 test('a router answers what it has accepted and ends the rest', async () => {
   const redis = await startTestRedis();
+  const admin = new Redis(redis.url);
+  closing.push(() => admin.disconnect());
   const router = await startRouter(redis, `127.0.0.1:${await freePort()}`);
   const { grpc, http } = router.ports as { grpc: number; http: number };
   const backend = new PushServiceClient(`127.0.0.1:${grpc}`, credentials.createInsecure());
@@ -172,7 +176,7 @@ test('a router answers what it has accepted and ends the rest', async () => {
   const pushedMany = new Promise<PushManyResponse | ServiceError>((resolve) =>
     backend.pushMany({ ...many, clientIds }, (error, response) => resolve(error ?? response)),
   );
-  const sent = { payload: Buffer.from('all'), contentType: '', clientsPerSecond: 1 };
+  const sent = BroadcastRequest.fromPartial({ payload: Buffer.from('all'), clientsPerSecond: 1 });
   const broadcasted = new Promise<BroadcastResponse | ServiceError>((resolve) =>
     backend.broadcast(sent, (error, response) => resolve(error ?? response)),
   );
@@ -184,6 +188,7 @@ test('a router answers what it has accepted and ends the rest', async () => {
   await eventually(async () => {
     const { body } = await httpRequest(`http://127.0.0.1:${http}/metrics`);
     expect(Number(inFlight.exec(body)![1])).toBeGreaterThan(102);
+    expect(await admin.keys('ll:*:in:*')).toHaveLength(102);
   }, DEADLINE_MS);
 
   const stopped = stopsInTime(router);

@@ -35,9 +35,9 @@ beforeAll(async () => {
       LONGLINE_ROUTER_FRONT_HEAD_TIMEOUT_MS: `${HEAD_TIMEOUT_MS}`,
     },
   });
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.close();
@@ -147,13 +147,13 @@ describe('a device that connects to a front', () => {
       const { verdict } = await running.push.push('stalled', payload, { waitMs: 500 });
       sent++;
       expect(verdict).toBe('STORED');
-    }, 30_000);
+    });
     expect(sent).toBeGreaterThan(1);
     const other = await open(await running.clientIdOf('edge-1', 'unaffected'));
     expect(other.isOpen).toBe(true);
     socket.resumeReading();
-    await eventually(() => socket.text.length > sent * 400_000 || socket.isEnded, 20_000);
-  }, 60_000);
+    await eventually(() => socket.text.length > sent * 400_000 || socket.isEnded);
+  });
 
   test('is disconnected by its edge after a FIN, and the front closes both connections', async () => {
     await eventually(async () => expect(await devicesAt('router')).toBe(0));
@@ -288,7 +288,6 @@ describe('an invalid connect request', () => {
       'HEAD_TOO_LARGE',
     ],
     ['101 header lines', request('a', 'X: y\r\n'.repeat(100)), 431, 'HEAD_TOO_LARGE'],
-    ['TLS', Buffer.from('16030100c8010000c40303', 'hex'), 400, 'REQUEST_MALFORMED'],
     ['Redis', '*1\r\n$4\r\nPING\r\n', 400, 'REQUEST_MALFORMED'],
     [
       'PROXY v1 from an unknown network',

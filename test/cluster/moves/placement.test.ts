@@ -5,6 +5,7 @@
  * send them.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { killConnectionsAt } from '../../../drill/faults/redis-fixture.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
@@ -17,9 +18,9 @@ const opened: SseClient[] = [];
 
 beforeAll(async () => {
   running = await RunningCluster.start({ edges: 3 });
-}, 90_000);
+});
 
-afterAll(() => running?.stop(), 30_000);
+afterAll(() => running?.stop());
 
 afterEach(() => {
   for (const client of opened.splice(0)) client.close();
@@ -90,7 +91,7 @@ describe('a device at the wrong edge', () => {
     expect(complete).toBe(true);
     expect(connections).toMatchObject([{ edgeId: 'edge-1', guest: true }]);
     expect(await running.metric('edge-1', 'longline_edge_guests')).toBe(1);
-    await eventually(async () => (await running.view()).guests === 1, 10_000);
+    await eventually(async () => (await running.view()).guests === 1);
     client.close();
     await eventually(async () => (await running.metric('edge-1', 'longline_edge_guests')) === 0);
     // OFFLINE, without waiting for an edge that is no longer subscribed.
@@ -99,6 +100,32 @@ describe('a device at the wrong edge', () => {
     );
   });
 });
+
+test('a guest is not OFFLINE while its edge is not subscribed', async () => {
+  const clientId = await running.clientIdOf('edge-2', 'unheard');
+  const client = await open(await sentToEdge('edge-3', clientId));
+  const pushLive = async () => (await running.push.push(clientId, 'live', LIVE)).verdict;
+  expect(await pushLive()).toBe('WRITTEN');
+  const pid = running.cluster.pid('edge-3')!;
+  process.kill(pid, 'SIGSTOP');
+  try {
+    expect(await killConnectionsAt('127.0.0.1', running.redis.port, 'edge-3-subscriber')).toBe(1);
+    // The owner knows of the guest, so the verdict comes at once and is no more than the truth.
+    expect(await pushLive()).toBe('UNKNOWN');
+    const { connections, complete } = await running.push.presence(clientId);
+    expect({ connections, complete }).toEqual({ connections: [], complete: false });
+    const others = (await running.clientIdsOf('edge-2', 20, 'absent')).slice(0, 20);
+    const many = await running.push.pushMany([clientId, ...others], 'many', LIVE);
+    expect(many.unknownClientIds).toEqual([clientId]);
+    expect((await running.push.push(clientId, 'durable')).verdict).toBe('STORED');
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await eventually(async () => (await pushLive()) === 'WRITTEN', 20_000);
+  await eventually(() => client.data.includes('durable'), 20_000);
+  client.close();
+  await eventually(async () => (await pushLive()) === 'OFFLINE', 20_000);
+}, 60_000);
 
 describe('two connections of one clientId', () => {
   test.each([
@@ -137,7 +164,7 @@ describe('two connections of one clientId', () => {
     for (let i = 0; i < 30; i++) {
       clients.push(await open(await sentToEdge(`edge-${(i % 3) + 1}`, clientId)));
     }
-    await eventually(() => clients.filter((client) => client.isOpen).length === 1, 15_000);
+    await eventually(() => clients.filter((client) => client.isOpen).length === 1);
     const last = clients.find((client) => client.isOpen)!;
     const { messageId } = await running.push.push(clientId, 'to one');
     await eventually(() => last.data.includes('to one'));
@@ -146,7 +173,7 @@ describe('two connections of one clientId', () => {
     expect(last.ids).toEqual([messageId]);
     // Sequential connects: the last one is the newest, independent of any clock.
     expect(last).toBe(clients.at(-1));
-  }, 40_000);
+  });
 });
 
 describe('/connect of the router', () => {

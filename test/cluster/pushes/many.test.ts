@@ -3,16 +3,12 @@
  * command line offers the same.
  * Method: a cluster of processes, clients on all edges, the gRPC API as a backend uses it.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
+import { controlApi } from '../../../cli/control/api.js';
 import { shardOf } from '../../../common/cluster/shard.js';
 import { buildInfo } from '../../../common/process/build-info.js';
-import { packageRoot } from '../../../common/process/package-root.js';
 import { readPush } from '../../../common/wire/push-envelope.js';
 import {
   AcceptLevel,
@@ -26,6 +22,7 @@ import {
   Verdict,
   WaitFor,
 } from '../../../proto/gen/longline/v1/push.js';
+import { longline as runLongline } from '../../support/cluster/longline-command.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { MqttDevice } from '../../support/devices/mqtt-device.js';
 import { SseClient } from '../../support/devices/sse-client.js';
@@ -41,13 +38,14 @@ beforeAll(async () => {
   for (let i = 0; i < 40; i++) {
     devices.set(`there-${i}`, await SseClient.open(running.connectUrl(`there-${i}`)));
   }
-}, 60_000);
+  await running.untilCaughtUp();
+});
 
 afterAll(async () => {
   for (const device of devices.values()) device.close();
   client?.close();
   await running?.stop();
-}, 30_000);
+});
 
 function call<Response>(
   start: (done: (error: ServiceError | null, response: Response) => void) => unknown,
@@ -140,7 +138,15 @@ describe('Broadcast', () => {
   test('reaches every connected client once', async () => {
     const payload = Buffer.from('to all');
     const answer = await broadcast({ payload, clientsPerSecond: 100_000 });
-    expect(answer).toEqual({ written: 40, slow: 0, shardsUnknown: 0, shardsNotSent: 0 });
+    expect(answer).toEqual({
+      written: 40,
+      slow: 0,
+      dropped: 0,
+      shardsUnknown: 0,
+      shardsNotSent: 0,
+      notSelected: 0,
+      labelsUnknown: 0,
+    });
     await everyDeviceHas('to all');
   });
 
@@ -196,7 +202,7 @@ describe('guests', () => {
     const { port } = new URL(running.cluster.edgeUrl('edge-1'));
     guest = await MqttDevice.connect(Number(port), guestId);
     await guest.subscribe(`push/${guestId}`);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     for (const neighbour of neighbours) neighbour.close();
@@ -215,7 +221,15 @@ describe('guests', () => {
 
   test('are reached once by a broadcast, as are the clients at the owner', async () => {
     const answer = await broadcast({ payload: Buffer.from('guests'), clientsPerSecond: 100_000 });
-    expect(answer).toEqual({ written: 43, slow: 0, shardsUnknown: 0, shardsNotSent: 0 });
+    expect(answer).toEqual({
+      written: 43,
+      slow: 0,
+      dropped: 0,
+      shardsUnknown: 0,
+      shardsNotSent: 0,
+      notSelected: 0,
+      labelsUnknown: 0,
+    });
     await expectEachOnce('guests');
   });
 
@@ -327,24 +341,7 @@ describe('accept levels', () => {
 });
 
 describe('the command line', () => {
-  /** Runs `longline` with the addresses of the cluster in its environment. */
-  async function longline(...args: string[]) {
-    const env = {
-      ...process.env,
-      LONGLINE_ROUTER: running.cluster.routerAddress,
-      LONGLINE_CONTROL: running.cluster.controlUrl,
-    };
-    const child = spawn(process.execPath, [join(packageRoot, 'dist/cli/main.js'), ...args], {
-      env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    const [stdout, stderr, [exit]] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      once(child, 'exit'),
-    ]);
-    return { exit, stdout, stderr };
-  }
+  const longline = (...args: string[]) => runLongline(running, ...args);
 
   test('push exits with 0 when what it waited for has happened', async () => {
     const written = await longline('push', 'there-7', 'x', '--json');
@@ -408,3 +405,62 @@ describe('the command line', () => {
     expect(await running.metric('edge-1', 'longline_build_info', labels)).toBe(1);
   });
 });
+
+describe('HTTP for backends', () => {
+  const post = async (path: string, body: object) => {
+    const headers = { 'content-type': 'application/json' };
+    const options = { method: 'POST', headers, body: JSON.stringify(body) };
+    return (await fetch(running.cluster.pushUrl() + path, options)).json();
+  };
+
+  test('has the verdicts and counts of gRPC', async () => {
+    const clientIds = [...devices.keys(), 'away', ''];
+    const payload = { over: 'HTTP' };
+    expect(
+      await post('/v1/push:many', { clientIds, payload, ttlMs: 0, deadlineMs: 9_000 }),
+    ).toEqual({
+      counts: { WRITTEN: 40, OFFLINE: 1 },
+      failed: 1,
+      failures: [{ clientId: '', error: expect.objectContaining({ code: 'CLIENT_ID_INVALID' }) }],
+      unknownClientIds: [],
+    });
+    await everyDeviceHas('{"over":"HTTP"}');
+    const told = { payloadText: 'told over HTTP', clientsPerSecond: 10_000 };
+    expect(await post('/v1/broadcast', told)).toMatchObject({ written: 40, shardsUnknown: 0 });
+    await everyDeviceHas('told over HTTP');
+    expect(await post('/v1/presence', { clientId: 'there-1' })).toMatchObject({
+      connections: [{ protocol: 'sse', guest: false }],
+      complete: true,
+    });
+    const device = await SseClient.open(running.connectUrl('http-found'));
+    expect(await post('/v1/disconnect', { clientId: 'http-found' })).toEqual({
+      closed: 1,
+      complete: true,
+    });
+    device.close();
+    const acked = { clientId: 'there-2', payload: 1, waitFor: 'acked', waitMs: 200 };
+    expect(await post('/v1/push', acked)).toEqual({
+      verdict: 'WRITTEN',
+      messageId: expect.stringMatching(/^\d+-\d+$/),
+      acceptLevel: 'accepted',
+    });
+  });
+});
+
+test('the ledger has the pushes, and balances', async () => {
+  await running.push.push('ledger', 'kept', {});
+  const api = controlApi(running.cluster.controlUrl);
+  await eventually(async () => {
+    const shards = await api.shardLedgers();
+    const found = shards.find(({ shard }) => shard === shardOf('ledger', 4_096));
+    expect(found).toMatchObject({ accepted: 1, waiting: 1, lost: 0, before: 0 });
+    const { accepted, waiting, confirmed, expired, evicted, ...rest } = await api.ledger();
+    expect(rest).toMatchObject({ lost: 0, before: 0, differences: [], routers: 1, edges: 2 });
+    expect(waiting + confirmed + expired + evicted + rest.collapsed + rest.skipped).toBe(accepted);
+  }, 60_000);
+  const { stdout } = await runLongline(running, 'ledger');
+  expect(stdout).toMatch(/^pushes +number +share *\naccepted +[1-9]/);
+  expect(stdout).toMatch(/The ledger balances: Redis, 1 router and 2 edges agree\.\n$/);
+  const { stdout: byShard } = await runLongline(running, 'ledger', '--shards');
+  expect(byShard).toMatch(/^ *shard +accepted/);
+}, 120_000);

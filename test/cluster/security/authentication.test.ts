@@ -53,7 +53,7 @@ beforeAll(async () => {
       LONGLINE_JWT_SKEW_MS: '0',
       LONGLINE_TICKET_SECRET: SECRET.toUpperCase(),
       LONGLINE_LINK_TOKEN: LINK,
-      LONGLINE_BACKEND_TOKENS: `ops:push+presence+disconnect:${OPS}`,
+      LONGLINE_BACKEND_TOKENS: `ops:push+presence+disconnect+groups:${OPS}`,
       LONGLINE_BACKEND_TOKENS_FILE: tokensFile,
     },
     onOutput: (_, line) => lines.push(line),
@@ -61,7 +61,7 @@ beforeAll(async () => {
   // Not on the edge that the last test drains.
   healthyId = await running.clientIdOf('edge-1', 'healthy');
   healthy = await open(healthyId, tokenOf(healthyId));
-}, 90_000);
+});
 
 afterEach(async () => {
   for (const device of devices.splice(0)) device.close();
@@ -73,7 +73,7 @@ afterEach(async () => {
 afterAll(async () => {
   healthy?.close();
   await running?.stop();
-}, 30_000);
+});
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
@@ -103,6 +103,33 @@ function codeOf({ body }: { readonly body: string }): string {
 }
 
 describe('a device', () => {
+  test('joins groups as its token permits, also with the ticket of a redirect', async () => {
+    const claims = { groups: ['team-*', 'lobby'] };
+    const headers = bearer(tokenOf('joan', claims));
+    const openWith = async (groups: string) => {
+      const url = `${running.connectUrl('joan')}&groups=${groups}`;
+      const answer = await httpRequest(url, { headers });
+      return SseClient.open(answer.headers.location!);
+    };
+    devices.push(await openWith('team-1,lobby'));
+    expect((await running.push.listGroups({ member: 'joan' })).groups).toEqual(['lobby', 'team-1']);
+    await expect(openWith('team-2,admins')).rejects.toMatchObject({
+      status: 403,
+      body: expect.stringContaining('PERMISSION_DENIED'),
+    });
+    expect((await running.push.listMembers({ group: 'admins' })).members).toEqual([]);
+    const invalid = await httpRequest(running.connectUrl('joan'), {
+      headers: bearer(tokenOf('joan', { groups: [7] })),
+    });
+    expect([invalid.status, codeOf(invalid)]).toEqual([400, 'GROUP_INVALID']);
+    const shop = new PushClient(running.cluster.routerAddress, SHOP);
+    expect((await shop.pushGroup('lobby', 'x')).counts).toHaveLength(1);
+    await expect(shop.joinGroup('lobby', 'x')).rejects.toMatchObject({
+      code: status.PERMISSION_DENIED,
+    });
+    shop.close();
+  });
+
   test('is redirected with a ticket and without its token', async () => {
     const token = tokenOf('alice');
     const urls = [`${running.connectUrl('alice')}&token=${token}`];
@@ -111,7 +138,7 @@ describe('a device', () => {
     for (const { status, headers } of [byHeader, byQuery]) {
       expect(status).toBe(307);
       const location = headers.location!;
-      expect(location).toMatch(/&ticket=[\w-]{32}$/);
+      expect(location).toMatch(/&ticket=[\w-]{40}$/);
       expect(location).not.toContain('token=');
       expect(location).not.toContain(token);
     }
@@ -121,7 +148,7 @@ describe('a device', () => {
     await eventually(() => device.events.some(({ data }) => data === 'hello'));
     expect(device.events[0]).toMatchObject({
       event: 'ticket',
-      data: expect.stringMatching(/^\{"ticket":"[\w-]{32}"\}$/),
+      data: expect.stringMatching(/^\{"ticket":"[\w-]{40}"\}$/),
     });
   });
 
@@ -220,7 +247,7 @@ describe('a device', () => {
       .map((line) => JSON.parse(line));
     expect(messages[0]).toMatchObject({
       type: 'welcome',
-      ticket: expect.stringMatching(/^[\w-]{32}$/),
+      ticket: expect.stringMatching(/^[\w-]{40}$/),
     });
     expect(messages.at(-1)).toEqual({ type: 'expired' });
   });
@@ -264,7 +291,7 @@ describe('a WebSocket', () => {
     await socket.untilReceived(2);
     expect(socket.envelopes[1]).toEqual({
       type: 'ticket',
-      ticket: expect.stringMatching(/^[\w-]{32}$/),
+      ticket: expect.stringMatching(/^[\w-]{40}$/),
     });
     expect((await socket.untilClosed()).code).toBe(4003);
     expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000);
@@ -433,14 +460,14 @@ test('a client of a drained edge reconnects with a ticket instead of a token', a
   const device = await open(clientId!, tokenOf(clientId!));
   await running.postToControl('/v1/edges/edge-2/drain');
   const isGoaway = ({ event }: ReceivedEvent) => event === 'goaway';
-  await eventually(() => device.events.some(isGoaway), 50_000);
+  await eventually(() => device.events.some(isGoaway), 100_000);
   const { url } = JSON.parse(device.events.find(isGoaway)!.data);
-  expect(url).toMatch(/&ticket=[\w-]{32}$/);
+  expect(url).toMatch(/&ticket=[\w-]{40}$/);
   const moved = await SseClient.open(url);
   devices.push(moved);
   await running.push.push(clientId!, 'moved');
   await eventually(() => moved.events.some(({ data }) => data === 'moved'));
-}, 90_000);
+});
 
 test('no role has printed a token', () => {
   const printed = lines.join('\n');

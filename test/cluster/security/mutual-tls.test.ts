@@ -44,12 +44,13 @@ beforeAll(async () => {
     },
   });
   device = await SseClient.open(`${running.connectUrl('alice')}&token=${tokenOf('alice')}`);
-}, 90_000);
+  await running.untilCaughtUp();
+});
 
 afterAll(async () => {
   device?.close();
   await running?.stop();
-}, 30_000);
+});
 
 function linkEnv({ cert, key }: CertificateFiles): NodeJS.ProcessEnv {
   return {
@@ -104,6 +105,29 @@ test('a backend without valid credentials is rejected with the reason', () => {
     expect(stderr).toMatch(message);
   }
   expect(device.events.map(({ data }) => data)).not.toContain('not for alice');
+});
+
+test('over HTTP, the same backends push, and the same are rejected', () => {
+  const url = running.cluster.pushUrl();
+  const shop = withCertificate(authority.issue('shop'));
+  const answerTo = (...options: string[]) => {
+    const curlOptions = options.map((option) => option.replace('--ca', '--cacert'));
+    const body = ['-H', 'content-type: application/json', '-d', '{"clientId":"alice","payload":1}'];
+    const args = ['-sS', ...curlOptions, ...body, `${url}/v1/push`];
+    const { stdout, stderr } = spawnSync('curl', args, { encoding: 'utf8' });
+    if (stdout === '') return stderr;
+    const { verdict, error } = JSON.parse(stdout);
+    return verdict ?? error.code;
+  };
+  expect(answerTo(...shop)).toBe('WRITTEN');
+  const desk = ['--ca', authority.ca, '-H', `authorization: Bearer ${DESK}`];
+  expect(answerTo(...desk)).toBe('WRITTEN');
+  expect(answerTo('--ca', authority.ca)).toBe('UNAUTHENTICATED');
+  expect(answerTo(...withCertificate(authority.issue('reader')))).toBe('PERMISSION_DENIED');
+  const strangers = new Authority();
+  const stranger = withCertificate(strangers.issue('shop'));
+  expect(answerTo('--ca', authority.ca, ...stranger.slice(2))).toBe('UNAUTHENTICATED');
+  expect(answerTo('--ca', strangers.ca)).toMatch(/self-signed certificate|unable to get/);
 });
 
 test('an edge whose certificate has another name is rejected', async () => {

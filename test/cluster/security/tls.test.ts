@@ -4,6 +4,7 @@
  * Method: real processes, including HAProxy and nginx, and clients that trust one authority.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
@@ -14,15 +15,32 @@ import { createGunzip } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { connectAsync } from 'mqtt';
 import WebSocket from 'ws';
+import { residentBytes } from '../../../bench/support/memory/process-memory.js';
 import { freePort } from '../../../cli/local/ports.js';
-import { packageRoot } from '../../../common/process/package-root.js';
 import { Authority, type CertificateFiles, OPENSSL } from '../../support/certificates.js';
+import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
-import { HAPROXY, NGINX, testWith } from '../../support/devices/system-clients.js';
+import {
+  CURL,
+  HAPROXY,
+  NGINX,
+  PYTHON,
+  PYTHON_PATH,
+  testWith,
+} from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
+import {
+  documentedBlock,
+  securityDocument,
+  startServer,
+} from '../../support/tls/documented-servers.js';
+import { HalfHandshakes } from '../../support/tls/half-handshakes.js';
 
 const test = testWith(OPENSSL);
-const document = readFileSync(join(packageRoot, 'docs/security.md'), 'utf8');
+
+const HALF_HANDSHAKES = 10_000;
+/** Half of them are unfinished at a time, of up to 43 KB each (docs/security.md), and a reserve. */
+const UNFINISHED_BYTES_MAX = 256 * 2 ** 20;
 
 let authority: Authority;
 let ca: Buffer;
@@ -39,30 +57,12 @@ beforeAll(async () => {
     edges: 1,
     env: { LONGLINE_PROXY_NETWORKS: '127.0.0.1/32', LONGLINE_SHARD_COUNT: '64' },
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL');
   await proxied?.stop();
-}, 30_000);
-
-/** The code block of the document that starts with this text. */
-function block(start: string): string {
-  const [, text] = document.split(`\`\`\`\n${start}`);
-  return `${start}${text!.split('```')[0]}`;
-}
-
-/** Starts a server. Resolves when it accepts connections at the port. */
-async function start(command: string, args: readonly string[], port: number): Promise<void> {
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  children.push(child);
-  await eventually(async () => {
-    const socket = request({ host: 'localhost', port, ca, path: '/healthz' });
-    socket.on('error', () => {}).end();
-    const [response] = (await once(socket, 'response')) as [IncomingMessage];
-    response.resume();
-  }, 10_000);
-}
+});
 
 /** Connects with server-sent events and pushes until the text arrives. */
 async function receiveOverSse(port: number, clientId: string, text: string): Promise<void> {
@@ -82,14 +82,77 @@ async function receiveOverSse(port: number, clientId: string, text: string): Pro
   await eventually(async () => {
     await clusterAt(port).push.push(clientId, text);
     return received.includes(text);
-  }, 10_000);
+  });
   call.destroy();
 }
 
-/** A cluster whose edge terminates TLS. */
+/** A cluster whose edges terminate TLS. */
 let own: RunningCluster | undefined;
-let ownPort = 0;
-const clusterAt = (port: number) => (port === ownPort ? own! : proxied);
+let ownPorts: number[] = [];
+const clusterAt = (port: number) => (ownPorts.includes(port) ? own! : proxied);
+
+/** The port of the edge that owns the client. */
+async function portOf(clientId: string): Promise<number> {
+  const { url } = await own!.lookUp(clientId);
+  expect(url).toMatch(/^https:\/\/localhost:\d+\/connect\?/);
+  return Number(new URL(url).port);
+}
+
+/** A client for each edge, by the index of the edge. */
+async function clientOfEdge(edge: number): Promise<{ clientId: string; port: number }> {
+  const [clientId] = await own!.clientIdsOf(`edge-${edge + 1}`, 1);
+  return { clientId: clientId!, port: ownPorts[edge]! };
+}
+
+/** Pushes until the text is part of what a client has printed. */
+async function untilPrinted(clientId: string, text: string, printed: () => string): Promise<void> {
+  await eventually(async () => {
+    await own!.push.push(clientId, text);
+    return printed().includes(text);
+  });
+}
+
+const requestOf = (clientId: string) =>
+  `GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+
+/** A client that is a command of the system. */
+function run(command: string, args: readonly string[]) {
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  children.push(child);
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (bytes) => {
+      printed += bytes;
+    });
+  }
+  return {
+    printed: () => printed,
+    type: (text: string) => child.stdin.write(text),
+    exited: once(child, 'exit'),
+  };
+}
+
+function openssl(port: number, ...more: string[]) {
+  const trust = ['-CAfile', authority.ca, '-verify_return_error', '-servername', 'localhost'];
+  return run('openssl', ['s_client', '-connect', `localhost:${port}`, ...trust, ...more]);
+}
+
+/** Receives a push from each port, with the session of the connection before. */
+const PYTHON_CLIENT = `
+import socket, ssl, sys
+ca, *rest = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+session = None
+for port, client in zip(rest[::2], rest[1::2]):
+    plain = socket.create_connection(('localhost', int(port)))
+    with context.wrap_socket(plain, server_hostname='localhost', session=session) as stream:
+        stream.sendall(f'GET /connect?clientId={client} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.encode())
+        text = ''
+        while 'to Python' not in text:
+            text += stream.recv(4096).decode()
+        print(stream.version(), stream.session_reused, flush=True)
+        session = stream.session
+`;
 
 async function receiveOverWebSocket(port: number, clientId: string): Promise<void> {
   const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, { ca });
@@ -113,23 +176,122 @@ async function receiveOverMqtt(port: number, clientId: string): Promise<void> {
 
 describe('TLS in the edge', () => {
   beforeAll(async () => {
+    const ticketKey = join(authority.folder, 'ticket.key');
+    writeFileSync(ticketKey, randomBytes(48));
     own = await RunningCluster.start({
-      edges: 1,
+      edges: 2,
       env: {
+        LONGLINE_EDGE_TLS_TICKET_KEY_FILE: ticketKey,
         LONGLINE_EDGE_TLS_CERT_FILE: files.cert,
         LONGLINE_EDGE_TLS_KEY_FILE: files.key,
+        // Otherwise only a thousand connections a second are accepted.
+        LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '0',
         LONGLINE_SHARD_COUNT: '64',
       },
     });
-    ownPort = Number(new URL(own.cluster.edgeUrl('edge-1')).port);
-  }, 60_000);
-  afterAll(() => own?.stop(), 30_000);
+    const { cluster } = own;
+    ownPorts = ['edge-1', 'edge-2'].map((name) => Number(new URL(cluster.edgeUrl(name)).port));
+  });
+  afterAll(() => own?.stop());
 
   test('the router redirects devices to https, and every protocol is served', async () => {
-    expect((await own!.lookUp('alice')).url).toMatch(/^https:\/\/localhost:\d+\/connect\?/);
-    await receiveOverSse(ownPort, 'alice', 'over TLS');
-    await receiveOverWebSocket(ownPort, 'bob');
-    await receiveOverMqtt(ownPort, 'carol');
+    await receiveOverSse(await portOf('alice'), 'alice', 'over TLS');
+    await receiveOverWebSocket(await portOf('bob'), 'bob');
+    await receiveOverMqtt(await portOf('carol'), 'carol');
+  });
+
+  test('openssl s_client receives before and after changes of keys, in both directions', async () => {
+    const { clientId, port } = await clientOfEdge(0);
+    const client = openssl(port);
+    client.type(requestOf(clientId));
+    await untilPrinted(clientId, 'with the first keys', client.printed);
+    const untilUpdated = (times: number) =>
+      eventually(() => client.printed().split('KEYUPDATE').length === 1 + times);
+    client.type('K\n');
+    await untilUpdated(1);
+    await untilPrinted(clientId, 'with the keys that were requested', client.printed);
+    client.type('k\n');
+    await untilUpdated(2);
+    await untilPrinted(clientId, 'with the same keys', client.printed);
+    // close_notify, with the client's newest keys.
+    client.type('Q\n');
+    expect(await client.exited).toEqual([0, null]);
+    const name = 'longline_edge_tls_failures_total';
+    expect(await own!.metric('edge-1', name, { reason: 'bad_record' })).toBe(0);
+  });
+
+  test.each(['-tls1_3', '-tls1_2'])(
+    'openssl s_client %s resumes at another edge',
+    async (version) => {
+      const session = join(mkdtempSync(join(tmpdir(), 'longline-session-')), 'session');
+      const first = await clientOfEdge(0);
+      const full = openssl(first.port, version, '-sess_out', session);
+      full.type(requestOf(first.clientId));
+      await untilPrinted(first.clientId, 'after a full handshake', full.printed);
+      full.type('Q\n');
+      await full.exited;
+      const second = await clientOfEdge(1);
+      const resumed = openssl(second.port, version, '-sess_in', session);
+      resumed.type(requestOf(second.clientId));
+      await untilPrinted(second.clientId, 'after a resumption', resumed.printed);
+      expect(full.printed()).toMatch(/New, TLSv1/);
+      expect(resumed.printed()).toMatch(/Reused, TLSv1/);
+      resumed.type('Q\n');
+      await resumed.exited;
+    },
+  );
+
+  test('ten thousand half handshakes take bounded memory, and others are served', async () => {
+    const clientId = await own!.clientIdOf('edge-1', 'flooded');
+    const [port] = ownPorts as [number];
+    const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, { ca });
+    await once(socket, 'open');
+    const received: string[] = [];
+    socket.on('message', (bytes) => received.push(String(bytes)));
+    // Where a PROXY header may come first, the timeout of the head includes the handshake.
+    const code = 'HEAD_TIMEOUT';
+    const ended = async () => {
+      let sum = await own!.metric('edge-1', 'longline_edge_requests_rejected_total', { code });
+      for (const reason of ['handshake_aborted', 'handshake_timeout', 'too_many_handshakes']) {
+        sum += await own!.metric('edge-1', 'longline_edge_tls_failures_total', { reason });
+      }
+      return sum;
+    };
+    const pid = own!.cluster.pid('edge-1')!;
+    const [endedBefore, bytesBefore] = [await ended(), residentBytes(pid)];
+    const halves = await HalfHandshakes.open(port, HALF_HANDSHAKES);
+    try {
+      await own!.push.push(clientId, 'beside the flood');
+      await eventually(() => expect(halves.served).toBe(HALF_HANDSHAKES), 60_000);
+      expect(residentBytes(pid) - bytesBefore).toBeLessThan(UNFINISHED_BYTES_MAX);
+      await eventually(() => expect(received).toEqual(['beside the flood']));
+      await receiveOverSse(port, `${clientId}/other`, 'connected after the flood');
+    } finally {
+      await halves.close();
+      socket.terminate();
+    }
+    await eventually(async () => expect(await ended()).toBe(endedBefore + HALF_HANDSHAKES));
+  });
+
+  const versions = [['1.3'], ['1.2']];
+  testWith(CURL).each(versions)('curl receives over TLS %s', async (version) => {
+    const { clientId, port } = await clientOfEdge(0);
+    const url = `https://localhost:${port}/connect?clientId=${clientId}`;
+    const only = [`--tlsv${version}`, '--tls-max', version];
+    const client = run('curl', ['-sSvN', ...only, '--cacert', authority.ca, url]);
+    await untilPrinted(clientId, `to curl over ${version}`, client.printed);
+    expect(client.printed()).toContain(`SSL connection using TLSv${version}`);
+  });
+
+  testWith(PYTHON)('Python receives, and resumes its session at another edge', async () => {
+    const clients = [await clientOfEdge(0), await clientOfEdge(1), await clientOfEdge(0)];
+    const args = clients.flatMap(({ port, clientId }) => [`${port}`, clientId]);
+    const client = run(PYTHON_PATH, ['-c', PYTHON_CLIENT, authority.ca, ...args]);
+    await eventually(async () => {
+      for (const { clientId } of clients) await own!.push.push(clientId, 'to Python', LIVE);
+      return client.printed().split('\n').length > clients.length;
+    });
+    expect(client.printed()).toBe('TLSv1.3 False\nTLSv1.3 True\nTLSv1.3 True\n');
   });
 });
 
@@ -144,12 +306,12 @@ describe('TLS in front of the edge', () => {
       const at = folder();
       const pem = join(at, 'push.pem');
       writeFileSync(pem, readFileSync(files.cert, 'utf8') + readFileSync(files.key, 'utf8'));
-      const config = block('defaults\n')
+      const config = documentedBlock('defaults\n')
         .replace(':8443', `127.0.0.1:${port}`)
         .replace('/etc/haproxy/push.pem', pem)
         .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
       writeFileSync(join(at, 'haproxy.cfg'), config);
-      await start('haproxy', ['-db', '-f', join(at, 'haproxy.cfg')], port);
+      await startServer(children, ca, 'haproxy', ['-db', '-f', join(at, 'haproxy.cfg')], port);
       await receiveOverSse(port, 'alice', 'through HAProxy');
       await receiveOverWebSocket(port, 'bob');
       await receiveOverMqtt(port, 'carol');
@@ -170,12 +332,12 @@ describe('TLS in front of the edge', () => {
       const port = await freePort();
       const at = folder();
       for (const name of ['logs', 'temp']) mkdirSync(join(at, name));
-      const server = block('server {\n')
+      const server = documentedBlock('server {\n')
         .replace('8443', `127.0.0.1:${port}`)
         .replace('push.pem', files.cert)
         .replace('push.key', files.key)
         .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
-      const map = /`(map \$http_upgrade.*?})`/.exec(document)![1];
+      const map = /`(map \$http_upgrade.*?})`/.exec(securityDocument)![1];
       const temps = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
         .map((name) => `${name}_temp_path ${join(at, 'temp')};`)
         .join('\n');
@@ -183,10 +345,10 @@ describe('TLS in front of the edge', () => {
       const gzip = 'gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;';
       writeFileSync(
         join(at, 'nginx.conf'),
-        `daemon off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
+        `daemon off;\nmaster_process off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
           `http {\naccess_log off;\n${gzip}\n${temps}\n${map}\n${server}}\n`,
       );
-      await start('nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
+      await startServer(children, ca, 'nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
       await receiveOverSse(port, 'erin', 'through nginx');
       await receiveOverWebSocket(port, 'frank');
     },

@@ -23,7 +23,13 @@ afterEach(() => {
 
 async function open(keys: KeysFrom, more: Partial<JwtConfig> = {}) {
   metrics = new Metrics();
-  const policy = { audiences: [], issuers: [], skewMs: 0 };
+  const policy = {
+    audiences: [],
+    issuers: [],
+    skewMs: 0,
+    labelsClaim: 'labels',
+    groupsClaim: 'groups',
+  };
   const config: JwtConfig = {
     algorithms: ['HS256', 'EdDSA'],
     keys,
@@ -48,7 +54,12 @@ const acceptedBy = (by: string) => countOf('longline_edge_tokens_accepted_total'
 
 test('LONGLINE_AUTH=none accepts every client without expiry and issues no ticket', async () => {
   const { authenticator } = await openAuthenticator(undefined, log, new Metrics(), 'edge');
-  const verified = { expiresAtMs: Number.POSITIVE_INFINITY };
+  const verified = {
+    expiresAtMs: Number.POSITIVE_INFINITY,
+    issuedAtMs: Number.POSITIVE_INFINITY,
+    labels: '',
+    groups: '*',
+  };
   expect(authenticator.check('alice', NO_CREDENTIALS)).toEqual(verified);
   expect(authenticator.issueTicket('alice', verified)).toBeUndefined();
 });
@@ -58,6 +69,9 @@ test('a token is accepted for its subject only', async () => {
   const token = tokenOf('alice');
   expect(await authenticator.check('alice', { ...NO_CREDENTIALS, token })).toEqual({
     expiresAtMs: expect.any(Number),
+    issuedAtMs: expect.any(Number),
+    labels: '',
+    groups: '',
   });
   expect(await acceptedBy('signature')).toBe(1);
   expect(authenticator.check('alice', { ...NO_CREDENTIALS, token })).not.toBeInstanceOf(Promise);
@@ -69,10 +83,36 @@ test('a token is accepted for its subject only', async () => {
   expect(await rejectedFor('subject')).toBe(4);
 });
 
+test('a token of a user is accepted for each of its devices, that of a device for no other', async () => {
+  const authenticator = await open(inline);
+  const check = (clientId: string, token: string) =>
+    authenticator.check(clientId, { ...NO_CREDENTIALS, token });
+  const accepted = {
+    expiresAtMs: expect.any(Number),
+    issuedAtMs: expect.any(Number),
+    labels: '',
+    groups: '',
+  };
+  for (const clientId of ['alice', 'alice/phone', 'alice/tab/7']) {
+    expect(await check(clientId, tokenOf('alice'))).toEqual(accepted);
+  }
+  expect(await check('alice/phone', tokenOf('alice/phone'))).toEqual(accepted);
+  for (const clientId of ['alice', 'alice/tablet', 'alice/phone/2', 'alice/phon', 'bob/phone']) {
+    expect(await check(clientId, tokenOf('alice/phone'))).toMatchObject({
+      code: 'PERMISSION_DENIED',
+    });
+  }
+});
+
 test('a client with a valid ticket or a cached token is known', async () => {
   const authenticator = await open(inline);
   const token = tokenOf('alice');
-  const ticket = authenticator.issueTicket('alice', { expiresAtMs: Date.now() + 60_000 });
+  const ticket = authenticator.issueTicket('alice', {
+    expiresAtMs: Date.now() + 60_000,
+    issuedAtMs: 0,
+    labels: '',
+    groups: '',
+  });
   expect(authenticator.isKnown('alice', { ...NO_CREDENTIALS, ticket })).toBe(true);
   expect(authenticator.isKnown('bob', { ...NO_CREDENTIALS, ticket })).toBe(false);
   expect(authenticator.isKnown('alice', { ...NO_CREDENTIALS, token })).toBe(false);
@@ -114,7 +154,12 @@ test.each([
 
 test('a ticket is accepted synchronously in either field until the token expires', async () => {
   const authenticator = await open(inline);
-  const verified = { expiresAtMs: Date.now() + 60_000 };
+  const verified = {
+    expiresAtMs: Date.now() + 60_000,
+    issuedAtMs: 1_000,
+    labels: 'app=ios',
+    groups: 'room-*\nteam',
+  };
   const ticket = authenticator.issueTicket('alice', verified)!;
   expect(authenticator.check('alice', { ...NO_CREDENTIALS, ticket })).toEqual(verified);
   expect(authenticator.check('alice', { ...NO_CREDENTIALS, token: ticket })).toEqual(verified);
@@ -125,7 +170,12 @@ test('a ticket is accepted synchronously in either field until the token expires
   expect(authenticator.check('bob', { ...NO_CREDENTIALS, ticket })).toMatchObject({
     code: 'UNAUTHENTICATED',
   });
-  const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
+  const old = authenticator.issueTicket('alice', {
+    expiresAtMs: Date.now() - 1,
+    issuedAtMs: 0,
+    labels: '',
+    groups: '',
+  });
   expect(authenticator.check('alice', { ...NO_CREDENTIALS, ticket: old })).toMatchObject({
     code: 'TOKEN_EXPIRED',
   });
@@ -134,11 +184,19 @@ test('a ticket is accepted synchronously in either field until the token expires
 
 test('a valid token is accepted beside an invalid ticket', async () => {
   const authenticator = await open(inline);
-  const old = authenticator.issueTicket('alice', { expiresAtMs: Date.now() - 1 });
+  const old = authenticator.issueTicket('alice', {
+    expiresAtMs: Date.now() - 1,
+    issuedAtMs: 0,
+    labels: '',
+    groups: '',
+  });
   for (const ticket of [old, 'A'.repeat(32), 'noise']) {
     const credentials = { token: tokenOf('alice'), ticket };
     expect(await authenticator.check('alice', credentials)).toEqual({
       expiresAtMs: expect.any(Number),
+      issuedAtMs: expect.any(Number),
+      labels: '',
+      groups: '',
     });
   }
 });

@@ -12,7 +12,7 @@ import {
 } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { pino } from 'pino';
-import { certificateNames } from '../../../common/auth/certificate-names.js';
+import { certificateNames } from '../../../common/auth/certificates.js';
 import { linkCredentials, serverCredentials } from '../../../common/auth/grpc-tls.js';
 import { bindGrpc } from '../../../common/process/grpc/grpc-server.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';

@@ -54,7 +54,13 @@ async function open(times: Partial<JwksTimes> = {}) {
   );
   opened.push(jwks);
   keys.refetch = () => jwks.refetch();
-  const verifier = new JwtVerifier(keys, { audiences: [], issuers: [], skewMs: 0 });
+  const verifier = new JwtVerifier(keys, {
+    audiences: [],
+    issuers: [],
+    skewMs: 0,
+    labelsClaim: 'labels',
+    groupsClaim: 'groups',
+  });
   await jwks.start();
   const count = async (outcome: string) =>
     (await fetches.get()).values.find(({ labels }) => labels.outcome === outcome)?.value ?? 0;
@@ -77,7 +83,7 @@ test('rejects tokens of a removed key after the next fetch', async () => {
   const token = rsaToken();
   expect(await verifier.verify(token)).toMatchObject({ clientId: 'alice' });
   answer = answers([jwkOf(p256, 'ec-1')]);
-  await eventually(async () => expect(await verifier.verify(token)).toBe('key'), 10_000);
+  await eventually(async () => expect(await verifier.verify(token)).toBe('key'));
 });
 
 test('unknown key ids cause one fetch per cooldown, and one at a time', async () => {
@@ -142,7 +148,7 @@ test.each(FAULTS.filter(([fault]) => fault !== 'sends a secret'))(
         requestCount = 0;
         await jwks.refetch();
         expect(await verifier.verify(rsaToken())).toBe('no_keys');
-      }, 15_000);
+      });
     }
     answer = answers([jwkOf(rsa, 'rsa-1')]);
     await jwks.refetch();

@@ -17,7 +17,13 @@ import {
   tokenOf,
 } from '../../support/tokens.js';
 
-const OPEN: JwtPolicy = { audiences: [], issuers: [], skewMs: 1_000 };
+const OPEN: JwtPolicy = {
+  audiences: [],
+  issuers: [],
+  skewMs: 1_000,
+  labelsClaim: 'labels',
+  groupsClaim: 'groups',
+};
 const JWKS = JSON.stringify({
   keys: [jwkOf(rsa, 'rsa-1'), jwkOf(p256, 'ec-1'), jwkOf(ed25519, 'ed-1')],
 });
@@ -43,7 +49,13 @@ const RS256 = { alg: 'RS256', kid: 'rsa-1' };
 const inSeconds = (seconds: number) => Math.floor(Date.now() / 1_000) + seconds;
 
 describe('a valid token', () => {
-  const accepted = { clientId: 'alice', expiresAtMs: expect.any(Number) };
+  const accepted = {
+    clientId: 'alice',
+    expiresAtMs: expect.any(Number),
+    issuedAtMs: expect.any(Number),
+    labels: '',
+    groups: '',
+  };
 
   test.each([
     ['HS256', SECRET, SECRET],
@@ -66,6 +78,33 @@ describe('a valid token', () => {
     expect(await verify(tokenOf('alice', { exp }))).toEqual({
       clientId: 'alice',
       expiresAtMs: exp * 1_000,
+      issuedAtMs: 0,
+      labels: '',
+      groups: '',
+    });
+  });
+
+  test('has labels in the configured claim, sorted', async () => {
+    const tags = { version: '5.2', app: 'ios' };
+    const token = tokenOf('alice', { tags, labels: 'app=web' });
+    expect(await verify(token)).toEqual({ ...accepted, labels: 'app=web' });
+    const policy = { labelsClaim: 'tags' };
+    expect(await verify(token, { policy })).toEqual({ ...accepted, labels: 'app=ios,version=5.2' });
+  });
+
+  test('has groups in the configured claim', async () => {
+    const token = tokenOf('alice', { rooms: ['a', 'b-*'], groups: 'c' });
+    expect(await verify(token)).toEqual({ ...accepted, groups: 'c' });
+    const policy = { groupsClaim: 'rooms' };
+    expect(await verify(token, { policy })).toEqual({ ...accepted, groups: 'a\nb-*' });
+    expect(await verify(tokenOf('alice', { groups: [7] }))).toMatchObject({
+      code: 'GROUP_INVALID',
+    });
+  });
+
+  test('with an invalid label is rejected for that', async () => {
+    expect(await verify(tokenOf('alice', { labels: { app: '-' } }))).toMatchObject({
+      code: 'LABELS_INVALID',
     });
   });
 

@@ -62,7 +62,13 @@ describe('with jwt, every credential is required', () => {
     expect(edge(JWT).jwt).toEqual({
       algorithms: ['RS256', 'EdDSA'],
       keys: { type: 'file', path: '/keys.pem' },
-      policy: { audiences: [], issuers: [], skewMs: 30_000 },
+      policy: {
+        audiences: [],
+        issuers: [],
+        skewMs: 30_000,
+        labelsClaim: 'labels',
+        groupsClaim: 'groups',
+      },
       ticketSecrets: [SECRET],
     });
     expect(router(JWT).backends.tokens).toMatchObject([{ name: 'shop' }]);

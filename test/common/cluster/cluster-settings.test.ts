@@ -55,7 +55,7 @@ beforeEach(async () => {
 /** Until the settings were read that are in Redis now. */
 async function untilRead(): Promise<void> {
   const before = reads;
-  await eventually(() => reads > before, 10_000);
+  await eventually(() => reads > before);
 }
 
 test('one read of other settings is logged, and ends nothing', async () => {
@@ -67,7 +67,7 @@ test('one read of other settings is logged, and ends nothing', async () => {
   await untilRead();
   expect(lines.filter((line) => line.includes('settings of another cluster'))).toHaveLength(2);
   expect(exits).toEqual([]);
-}, 20_000);
+});
 
 test('two reads in a row from two servers end nothing, two from one server do', async () => {
   await direct.hset(KEY, 'shardCount', 1024);
@@ -82,7 +82,7 @@ test('two reads in a row from two servers end nothing, two from one server do', 
   expect(errors).toEqual([
     'LONGLINE_SHARD_COUNT is 4096, but this cluster was started with 1024; set it to 1024\n',
   ]);
-}, 30_000);
+});
 
 test.each(['5096', '$096', '32768'])(
   'a shard count of "%s" is damaged: running processes go on, and no other one starts',

@@ -302,3 +302,72 @@ describe('settings of Redis', () => {
     for (const parse of rolesOf(env)) expect(parse).not.toThrow();
   });
 });
+
+describe.each([
+  ['LONGLINE_EDGE_TLS_', {}, parseEdgeConfig],
+  ['LONGLINE_ROUTER_FRONT_TLS_', { LONGLINE_ROUTER_FRONT_PORT: '7102' }, parseRouterConfig],
+] as const)('%s', (prefix, more, parse) => {
+  const CERTIFICATE = { CERT_FILE: 'cert', KEY_FILE: 'key' };
+  const JWT = {
+    LONGLINE_AUTH: 'jwt',
+    LONGLINE_JWT_ALGORITHMS: 'EdDSA',
+    LONGLINE_JWT_JWKS_URL: 'https://login.example',
+    LONGLINE_TICKET_SECRET: 'x'.repeat(32),
+    LONGLINE_LINK_TOKEN: 'x'.repeat(32),
+    ...(prefix === 'LONGLINE_EDGE_TLS_'
+      ? {}
+      : { LONGLINE_BACKEND_TOKENS: `shop:push:${'x'.repeat(32)}` }),
+  };
+
+  function parseWith(tls: Record<string, string>, auth = {}) {
+    const settings = Object.entries(tls).map(([name, value]) => [prefix + name, value]);
+    return parse({ ...GOOD, ...more, ...Object.fromEntries(settings), ...auth }, 20_000);
+  }
+
+  test.each([
+    [{ CERT_FILE: 'c' }, /KEY_FILE: 0 keys for 1 certificates/],
+    [{ CLIENT_CA_FILE: 'c' }, /CLIENT_CA_FILE: LONGLINE_.*CERT_FILE is not set/],
+    [{ TICKET_KEY_FILE: 'k' }, /TICKET_KEY_FILE: LONGLINE_.*CERT_FILE is not set/],
+    [
+      { ...CERTIFICATE, CLIENT_CERTIFICATES: 'required' },
+      /CLIENT_CERTIFICATES: LONGLINE_.*CLIENT_CA_FILE is not set/,
+    ],
+    [
+      { ...CERTIFICATE, CLIENT_CA_FILE: 'ca', CLIENT_CERTIFICATES: 'optional' },
+      /with LONGLINE_AUTH=none, optional certificates authenticate no device/,
+    ],
+  ])('%j is rejected', (tls, problem) => {
+    expect(() => parseWith(tls)).toThrow(problem);
+  });
+
+  test('client certificates are required unless they are optional', () => {
+    const clients = { ...CERTIFICATE, CLIENT_CA_FILE: 'ca' };
+    const read = (tls: Record<string, string>) => {
+      const config = parseWith(tls, JWT);
+      return 'front' in config ? config.front!.tls : config.tls;
+    };
+    expect(read(clients)?.clients).toEqual({ ca: 'ca', isRequired: true });
+    const optional = read({ ...clients, CLIENT_CERTIFICATES: 'optional' });
+    expect(optional?.clients?.isRequired).toBe(false);
+    expect(read(CERTIFICATE)).toMatchObject({ clients: undefined, startsPlain: false });
+    expect(read({})).toBeUndefined();
+  });
+
+  test('TLS may follow a PROXY header', () => {
+    const config = parseWith(CERTIFICATE, { LONGLINE_PROXY_NETWORKS: '10.0.0.0/8' });
+    expect('front' in config ? config.front!.tls : config.tls).toMatchObject({ startsPlain: true });
+  });
+});
+
+test('a front with client certificates needs the secret of tickets', () => {
+  const env = {
+    ...GOOD,
+    LONGLINE_ROUTER_FRONT_PORT: '7102',
+    LONGLINE_ROUTER_FRONT_TLS_CERT_FILE: 'cert',
+    LONGLINE_ROUTER_FRONT_TLS_KEY_FILE: 'key',
+    LONGLINE_ROUTER_FRONT_TLS_CLIENT_CA_FILE: 'ca',
+  };
+  expect(() => parseRouterConfig(env, 20_000)).toThrow(/CLIENT_CA_FILE: needs LONGLINE_AUTH=jwt/);
+  const { LONGLINE_ROUTER_FRONT_PORT: _, ...without } = env;
+  expect(() => parseRouterConfig(without, 20_000)).toThrow(/FRONT_PORT is not set/);
+});

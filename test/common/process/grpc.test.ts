@@ -1,4 +1,5 @@
 /** The gRPC server that all roles use: codes of the statuses of the library, and reflection. */
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
@@ -116,6 +117,26 @@ describe('reflection', () => {
     const [bytes] = answer.file_descriptor_response.file_descriptor_proto;
     return fromBinary(FileDescriptorProtoSchema, bytes);
   }
+
+  test.each(['v1', 'v1alpha'])(
+    '%s answers requests in order, and a malformed one',
+    async (name) => {
+      const path = `/grpc.reflection.${name}.ServerReflection/ServerReflectionInfo`;
+      const same = (bytes: Buffer) => bytes;
+      const call = client.makeBidiStreamRequest(path, same, same);
+      const answers: Buffer[] = [];
+      call.on('data', (answer) => answers.push(answer));
+      const failed = once(call, 'error');
+      // file_by_filename "nowhere", list_services "", a truncated tag.
+      for (const hex of ['1a076e6f7768657265', '3a00', 'ff']) call.write(Buffer.from(hex, 'hex'));
+      const [error] = await failed;
+      expect(error).toMatchObject({ code: status.INTERNAL });
+      expect(answers.map(String)).toEqual([
+        expect.stringContaining('Proto file not found: nowhere'),
+        expect.stringContaining(SERVICE),
+      ]);
+    },
+  );
 
   test('lists the served services and no other', async () => {
     const { list_services_response } = await ask({ list_services: '' });

@@ -104,7 +104,7 @@ test('a connection that is dialled again waits half a second for the commands in
   pipeline.redial();
   expect(await late).toEqual({ type: 'unknown', reason: 'Connection is closed.' });
   await eventually(() => expect(pipeline.isReady).toBe(true));
-}, 20_000);
+});
 
 test('close resolves the commands in flight', async () => {
   await redis.kill('SIGSTOP');

@@ -79,7 +79,7 @@ afterAll(async () => {
   for (const cleanup of cleanups) cleanup();
   await replica?.stop();
   await master?.stop();
-}, 30_000);
+});
 
 test('finds the master through Sentinels, and the new master after a failover', async () => {
   const channel = `ll:{${shardTags(4096)[17]}}`;

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
@@ -139,9 +140,24 @@ describe('a standalone Redis', () => {
     await redis.kill('SIGKILL');
     expect((await cut).type).toBe('unknown');
 
-    const sentAtMs = performance.now();
-    expect((await link.publish(channel, Buffer.from('x'))).type).toBe('rejected');
-    expect(performance.now() - sentAtMs).toBeLessThan(100);
+    const inNextTurn = nextTurn({ type: 'late' });
+    const rejected = link.publish(channel, Buffer.from('x'));
+    expect((await Promise.race([rejected, inNextTurn])).type).toBe('rejected');
+  });
+
+  test('a link that was closed opens no connection', async () => {
+    const redis = await start();
+    const link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+    await link.close();
+    expect(await link.execute('get', ['key'])).toMatchObject({ type: 'rejected' });
+    const direct = new Redis(redis.port, '127.0.0.1');
+    closing.push(() => direct.disconnect());
+    // Its own.
+    expect(
+      String(await direct.client('LIST'))
+        .trim()
+        .split('\n'),
+    ).toHaveLength(1);
   });
 
   test('a command is rejected when Redis is out of memory', async () => {
@@ -184,13 +200,13 @@ describe('a standalone Redis', () => {
     await redis.kill('SIGSTOP');
     await eventually(() => {
       const [reason] = privateChannels.notDeliveringReasons();
-      expect(reason).toMatch(`the last probe returned through Redis ${address} 3.`);
+      expect(reason).toMatch(new RegExp(`returned through Redis ${address} ([3-9]|\\d\\d)\\.`));
     });
     // Nothing is sent any more, so no caller waits for a command.
     await eventually(() => expect(privateChannels.downReason('ll:{0}')).toMatch(address));
     expect(privateChannels.readiness('publishing').notReady).toHaveLength(1);
     await redis.kill('SIGCONT');
-    await eventually(() => privateChannels.notDeliveringReasons().length === 0, 4_000);
+    await eventually(() => privateChannels.notDeliveringReasons().length === 0);
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
   });
 
@@ -214,15 +230,15 @@ describe('a standalone Redis', () => {
     await link.commands.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     // Six probes are lost.
     await eventually(() => {
-      expect(privateChannels.notDeliveringReasons()[0]).toMatch(/ [67]\.\d s ago$/);
-    }, 10_000);
+      expect(privateChannels.notDeliveringReasons()[0]).toMatch(/ ([6-9]|\d\d)\.\d s ago$/);
+    });
     expect(privateChannels.downReason('ll:{0}')).toBeUndefined();
     const [reason] = privateChannels.notDeliveringReasons();
     expect(privateChannels.readiness('publishing')).toEqual({ notReady: [], degraded: [reason] });
     expect(privateChannels.readiness('delivery')).toEqual({ notReady: [reason], degraded: [] });
     await link.commands.call('ACL', 'SETUSER', 'default', '+ssubscribe');
     await eventually(() => privateChannels.notDeliveringReasons().length === 0);
-  }, 20_000);
+  });
 
   test('rejects a shard count other than the one the cluster was started with', async () => {
     const redis = await start();

@@ -1,34 +1,24 @@
-// Fuzzer of the timer wheel and the transport: random calls, each compared with a simple model.
+// Fuzzer of the timer wheel, the transport and TLS: random calls, each compared with a simple model.
 // Deterministic except for the kernel: `fuzz <seed> <steps>`. To be run with sanitizers; prints the
 // failed check and aborts.
-#include <stdio.h>
-#include <stdlib.h>
-
 #include <map>
-#include <random>
 #include <set>
 #include <vector>
 
 #include "../../../common/transport/native/transport.h"
-
-#define CHECK(condition)                                      \
-  do {                                                        \
-    if (!(condition)) {                                       \
-      fprintf(stderr, "line %d: check failed: %s\n", __LINE__, #condition); \
-      abort();                                                \
-    }                                                         \
-  } while (0)
+#include "fuzz.h"
 
 using longline::Event;
 using longline::Timer;
 using longline::TimerWheel;
 using longline::Transport;
 
-namespace {
-
 std::mt19937 randomness;
 
-uint32_t below(uint32_t bound) { return static_cast<uint32_t>(randomness() % bound); }
+namespace {
+
+// A handshake takes as long as many steps of the others.
+constexpr int kStepsPerHandshake = 200;
 
 void fuzzWheel(int steps) {
   constexpr uint32_t kTimers = 200;
@@ -239,6 +229,7 @@ int main(int argc, char **argv) {
   int steps = atoi(argv[2]);
   fuzzWheel(steps);
   fuzzTransport(steps);
+  fuzzTls(steps / kStepsPerHandshake);
   printf("fuzz: seed %s, %d steps, no failure\n", argv[1], steps);
   return 0;
 }

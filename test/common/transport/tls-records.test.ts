@@ -2,6 +2,10 @@
  * TLS 1.3 after the handshake, which the native transport does itself: RFC 8446 §4.6.3, §5 and §6,
  * with input that no library sends.
  */
+import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { pino } from 'pino';
@@ -51,7 +55,13 @@ withNative('records of TLS 1.3', () => {
     };
     const log = pino({ level: 'silent' });
     const certificates = [authority.issue('own', ['DNS:own.example'])];
-    const files = { certificates, ticketKeys: [], minVersion: 'TLSv1.3' } as const;
+    const files = {
+      certificates,
+      ticketKeys: [],
+      minVersion: 'TLSv1.3',
+      clients: undefined,
+      startsPlain: false,
+    } as const;
     identity = await TlsIdentity.open(files, (reason) => current.failures.push(reason), log);
     const limits = { connectionsMax: 100, sendBufferBytesMax: 64 * 1024 };
     transport = new NativeTransport(events, limits, identity);
@@ -95,7 +105,7 @@ withNative('records of TLS 1.3', () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await eventually(() => expect(record.received).toBe('split here'));
-    expect(transport.memory().tls).toBeLessThan(250);
+    expect(transport.memory().tls13).toBeLessThan(250);
   });
 
   test('any pieces of any records arrive in their order', async () => {
@@ -151,13 +161,21 @@ withNative('records of TLS 1.3', () => {
       client.send(DATA, 'x');
     }
     await eventually(() => expect(record.received).toBe('x'.repeat(100)));
-    await eventually(() => {
-      const updates = client.received.filter(({ type }) => type === HANDSHAKE);
-      expect(updates.map(({ content }) => content)).toEqual(Array(50).fill(KEY_UPDATE));
-    });
     const counted = () => client.text.split(';').reduce((sum, length) => sum + Number(length), 0);
     await eventually(() => expect(counted()).toBe(100));
     expect(record.failures).toEqual([]);
+  });
+
+  test('any number of requests for new keys is answered once, before the next data', async () => {
+    const client = await open();
+    for (let i = 0; i < 10; i++) {
+      client.send(HANDSHAKE, KEY_UPDATE_REQUESTED);
+      client.updateWriteKeys();
+    }
+    client.send(DATA, 'x');
+    await eventually(() => expect(client.text).toBe('1;'));
+    expect(client.received.map(({ type }) => type)).toEqual([HANDSHAKE, DATA]);
+    expect(client.received[0]!.content).toEqual(KEY_UPDATE);
   });
 
   test('a key update may come in pieces', async () => {
@@ -252,7 +270,7 @@ withNative('records of TLS 1.3', () => {
       expect(record.received).toBe('good');
       client.close();
     }
-  }, 60_000);
+  });
 
   test.each([0, 1, 16])('a record of %d bytes cannot be authentic', async (length) => {
     const client = await open();
@@ -275,7 +293,16 @@ withNative('records of TLS 1.3', () => {
     client.socket.end(client.seal(DATA, 'truncated').subarray(0, 20));
     await eventually(() => expect(client.hasEnded).toBe(true));
     expect([client.text, client.alerts, record.received]).toEqual(['bye', [0], '']);
-    expect(transport.memory().tls).toBe(0);
+    expect(record.failures).toEqual(['truncated_record']);
+    expect(transport.memory().tls13).toBe(0);
+  });
+
+  test('a FIN without close_notify between records is counted, too', async () => {
+    const client = await open();
+    client.send(DATA, 'whole');
+    client.socket.end();
+    await eventually(() => expect(client.hasEnded).toBe(true));
+    expect([record.received, record.failures]).toEqual(['whole', ['no_close_notify']]);
   });
 
   test('a fatal alert ends the connection without an answer', async () => {
@@ -285,12 +312,45 @@ withNative('records of TLS 1.3', () => {
     expect([client.received, record.failures]).toEqual([[], ['peer_alert']]);
   });
 
+  test('keys are in pages that a core dump leaves out', async () => {
+    // Else the blocks of former transports are freed meanwhile, and mapped again at the same addresses.
+    await collectGarbage();
+    const before = undumpedBlocks();
+    await open();
+    const added = [...undumpedBlocks()].filter((block) => !before.has(block));
+    // A block for handshakes, and one for the keys of the suite.
+    expect(added.length).toBeGreaterThanOrEqual(2);
+  });
+
+  /** Resolves when what is not referenced any more is freed, also in the addon. */
+  async function collectGarbage(): Promise<void> {
+    setFlagsFromString('--expose-gc');
+    (runInNewContext('gc') as () => void)();
+    await nextTurn();
+  }
+
+  /** Addresses of the writable 64 KiB blocks of this process with MADV_DONTDUMP. */
+  function undumpedBlocks(): Set<number> {
+    const blocks = new Set<number>();
+    const mappings = readFileSync('/proc/self/smaps', 'utf8').matchAll(
+      /^(\w+)-(\w+) rw[\s\S]*?^VmFlags:([^\n]*)$/gm,
+    );
+    for (const [, from, to, flags] of mappings) {
+      if (!/ dd( |$)/.test(flags!)) continue;
+      const [start, end] = [Number.parseInt(from!, 16), Number.parseInt(to!, 16)];
+      // The shadow memory of AddressSanitizer, terabytes of address space.
+      if (end - start > 2 ** 30) continue;
+      for (let at = start; at < end; at += 65_536) blocks.add(at);
+    }
+    return blocks;
+  }
+
   test('memory of a connection is small, and is freed', async () => {
     const client = await open();
     client.send(DATA, 'x');
     await eventually(() => expect(client.text).toBe('1;'));
-    expect(transport.memory().tls).toBeLessThan(200);
+    expect(transport.memory().tls13).toBeLessThan(200);
     client.close();
-    await eventually(() => expect(transport.memory().tls).toBe(0));
+    await eventually(() => expect(transport.memory().tls13).toBe(0));
   });
 });

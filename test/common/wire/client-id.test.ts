@@ -1,5 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseEncodedClientId, rejectClientId } from '../../../common/wire/client-id.js';
+import {
+  clientIdOf,
+  deviceOf,
+  parseEncodedClientId,
+  rejectClientId,
+  rejectUser,
+  userOf,
+} from '../../../common/wire/client-id.js';
 
 describe('rejectClientId', () => {
   test.each([
@@ -24,8 +31,32 @@ describe('rejectClientId', () => {
     ['DEL', 'a\x7f'],
     ['a C1 control', 'a\u0085'],
     ['a lone surrogate', 'a\ud800'],
+    ['no user', '/phone'],
+    ['no device', 'alice/'],
+    ['only a slash', '/'],
   ])('rejects a clientId: %s', (_name, clientId) => {
     expect(rejectClientId(clientId)?.code).toBe('CLIENT_ID_INVALID');
+  });
+});
+
+describe('a user', () => {
+  test.each([
+    ['alice', 'alice', undefined],
+    ['alice/phone', 'alice', 'phone'],
+    ['alice/tab/7', 'alice', 'tab/7'],
+    ['é/€', 'é', '€'],
+  ])('of %j is %j, its device %j', (clientId, user, device) => {
+    expect(rejectClientId(clientId)).toBeUndefined();
+    expect(userOf(clientId)).toBe(user);
+    expect(deviceOf(clientId)).toBe(device);
+    if (device !== undefined) expect(clientIdOf(user, device)).toBe(clientId);
+  });
+
+  test('is a clientId without a slash', () => {
+    expect(rejectUser('alice')).toBeUndefined();
+    for (const user of ['', 'alice/', 'alice/phone', '/', 'a\nb', 'x'.repeat(257)]) {
+      expect(rejectUser(user)?.code).toBe('CLIENT_ID_INVALID');
+    }
   });
 });
 
@@ -35,7 +66,7 @@ describe('parseEncodedClientId', () => {
     ['%C3%A9', 'é'],
     ['a+b', 'a+b'],
     ['a%20b', 'a b'],
-    ['%7Ba%7D%2F', '{a}/'],
+    ['%7Ba%7D%2Fb', '{a}/b'],
   ])('parses %s', (encoded, clientId) => {
     expect(parseEncodedClientId(encoded)).toBe(clientId);
   });

@@ -21,6 +21,17 @@ describe('parseConnectQuery', () => {
       connectUrl('http://edge-1:7000', { ...query, maxBytes: 256 }, position),
     );
     expect(parseConnectQuery(limited.pathname + limited.search)).toMatchObject({ maxBytes: 256 });
+    const labels = 'a.b/app=ios,version=5.2';
+    const labelled = new URL(connectUrl('http://edge-1:7000', { ...query, labels }, position));
+    expect(parseConnectQuery(labelled.pathname + labelled.search)).toMatchObject({ labels });
+    const groups = ['room 7', 'a,b', 'é/&x=1'];
+    const joining = new URL(connectUrl('http://edge-1:7000', { ...query, groups }, position));
+    expect(parseConnectQuery(joining.pathname + joining.search)).toMatchObject({ groups });
+  });
+
+  test('reads labels with a plus as a space, as browsers encode it', () => {
+    const query = new URLSearchParams({ clientId: 'x', labels: 'app=ios version=5.2' });
+    expect(parseConnectQuery(`/connect?${query}`)).toMatchObject({ labels: 'app=ios version=5.2' });
   });
 
   test('ignores unknown parameters', () => {
@@ -45,6 +56,15 @@ describe('parseConnectQuery', () => {
     ['/connect?clientId=a&clientId=b', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&token=b&token=b', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&ticket=b&ticket=', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&labels=&labels=', 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&labels=%ff', 'LABELS_INVALID'],
+    ['/connect?clientId=a&groups=a&groups=b', 'REQUEST_MALFORMED'],
+    [`/connect?clientId=a&groups=${Array(17).fill('a').join(',')}`, 'REQUEST_MALFORMED'],
+    ['/connect?clientId=a&groups=', 'GROUP_INVALID'],
+    ['/connect?clientId=a&groups=a,,b', 'GROUP_INVALID'],
+    ['/connect?clientId=a&groups=a,%ff', 'GROUP_INVALID'],
+    ['/connect?clientId=a&groups=a%0a', 'GROUP_INVALID'],
+    ['/connect?clientId=a&groups=*', 'GROUP_INVALID'],
     ['/connect?clientId=a&maxBytes=255', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&maxBytes=2147483648', 'REQUEST_MALFORMED'],
     ['/connect?clientId=a&maxBytes=1e6', 'REQUEST_MALFORMED'],

@@ -9,25 +9,42 @@ import {
 import { seal, unseal } from '../../../common/wire/sealed-message.js';
 import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 
-const pushes: fc.Arbitrary<SentPush> = fc.record({
-  queryId: fc.nat(Number.MAX_SAFE_INTEGER),
-  replyChannel: fc.constantFrom('', 'lr:{7}:router', 'prefix:lr:{1234}:router:0-0-0'),
-  clientId: fc.string({ minLength: 1, maxLength: 300, unit: 'grapheme' }),
-  contentType: fc.constantFrom('', 'text/plain', 'a'.repeat(128)),
-  ttlMs: fc.nat(0xffff_ffff),
-  payload: fc.oneof(
-    fc.uint8Array(),
-    fc.nat(70_000).map((length) => Buffer.alloc(length, '.')),
-  ),
+const traces = fc.record({
+  timed: fc.boolean(),
+  traceparent: fc.constantFrom('', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`),
+  // Without anything in it, the field is left out.
+  tracestate: fc.string({ minLength: 1, maxLength: 200 }),
 });
+const pushesOf = (payload: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Required<SentPush>> =>
+  fc.record({
+    queryId: fc.nat(Number.MAX_SAFE_INTEGER),
+    replyChannel: fc.constantFrom('', 'lr:{7}:router', 'prefix:lr:{1234}:router:0-0-0'),
+    clientId: fc.string({ minLength: 1, maxLength: 300, unit: 'grapheme' }),
+    contentType: fc.constantFrom('', 'text/plain', 'a'.repeat(128)),
+    ttlMs: fc.nat(0xffff_ffff),
+    appendTo: fc.constantFrom('', '', 'answer', 'z'.repeat(64)),
+    appendEnd: fc.boolean(),
+    collapsible: fc.boolean(),
+    whenSlow: fc.nat(3),
+    trace: fc.option(traces, { nil: undefined }),
+    payload,
+  });
+const smallPayloads = fc.uint8Array({ maxLength: 199 });
+const payloads = fc.oneof(
+  fc.uint8Array(),
+  fc.nat(70_000).map((length) => Buffer.alloc(length, '.')),
+);
+const pushes = pushesOf(payloads);
+const offsets = fc.constantFrom('', '0', '12345');
 const ids = fc.tuple(fc.nat(), fc.nat()).map(([ms, n]) => `${ms}-${n}`);
 
-/** The fields that the script appends. */
-function appendix(id: string, seq: string): Buffer {
+/** The fields that the script appends; `offset` is empty for what is no part of a growing message. */
+function appendix(id: string, seq: string, offset: string): Buffer {
   const fields: [number, string][] = [
     [0x42, id],
     [0x4a, seq],
-    [0x62, id + seq],
+    ...(offset === '' ? [] : [[0x6a, offset] satisfies [number, string]]),
+    [0x62, id + seq + offset],
   ];
   return Buffer.concat(
     fields.flatMap(([tag, text]) => [Buffer.from([tag, text.length]), Buffer.from(text)]),
@@ -48,39 +65,63 @@ describe('the envelope of a push', () => {
         const bytes = sealPush(push);
         const unsealed = unseal(bytes);
         if (unsealed.type !== 'intact') throw new Error(unsealed.type);
-        const { queryId, replyChannel, clientId, contentType, ttlMs } = push;
-        const payload = Buffer.from(push.payload);
-        expect(ShardEnvelope.decode(unsealed.content)).toEqual({
-          ...{ queryId, replyChannel, clientId, id: '', seq: '' },
-          body: { $case: 'push', value: { payload, contentType, ttlMs, clientIds: [] } },
+        const { queryId, replyChannel, clientId, contentType, ttlMs, whenSlow } = push;
+        const { appendTo, appendEnd, collapsible, trace } = push;
+        const keys = { appendTo, appendEnd, collapsible };
+        const decoded = ShardEnvelope.decode(unsealed.content);
+        const body = decoded.body as Extract<ShardEnvelope['body'], { $case: 'push' }>;
+        const { payload, ...value } = body.value;
+        expect({ ...decoded, body: value }).toEqual({
+          ...{ queryId, replyChannel, clientId, id: '', seq: '', appendOffset: '' },
+          body: {
+            ...{ contentType, ttlMs, whenSlow, trace, ...keys },
+            ...{ clientIds: [], shards: [], clientCounts: [] },
+          },
         });
-        expect(bytes.subarray(bytes.length - payload.length).equals(payload)).toBe(true);
+        // Jest compares long buffers byte by byte, which takes seconds.
+        expect(Buffer.compare(payload, push.payload)).toBe(0);
+        expect(Buffer.compare(bytes.subarray(bytes.length - payload.length), payload)).toBe(0);
       }),
     );
   });
 
   test('is read as it was sent, and with what the script appends', () => {
     fc.assert(
-      fc.property(pushes, ids, fc.nat(), (push, id, seq) => {
-        const sent = { ...push, payload: Buffer.from(push.payload) };
+      fc.property(pushes, ids, fc.nat(), fc.nat(), (push, id, seq, at) => {
+        const { payload, appendTo: to, appendEnd: isEnd, ...sent } = push;
         const bytes = sealPush(push);
-        expect(readPush(bytes)).toEqual({ ...sent, id: '', seq: 0 });
-        const stored = Buffer.concat([bytes, appendix(id, `${seq}`)]);
-        expect(readPush(stored)).toEqual({ ...sent, id, seq });
+        const stored = Buffer.concat([bytes, appendix(id, `${seq}`, to && `${at}`)]);
+        for (const [message, added] of [
+          [bytes, { id: '', seq: 0, offset: 0 }],
+          [stored, { id, seq, offset: at }],
+        ] as const) {
+          const { payload: received, ...read } = readPush(message)!;
+          const { offset, ...rest } = added;
+          const appended = to === '' ? undefined : { to, offset, isEnd };
+          expect(read).toEqual({ ...sent, ...rest, appended });
+          expect(Buffer.compare(received, payload)).toBe(0);
+        }
       }),
     );
   });
 
   test('with any bit flipped or any byte cut is not read', () => {
-    const small = pushes.filter(({ payload }) => payload.length < 200);
     fc.assert(
-      fc.property(small, ids, fc.nat(), fc.boolean(), (push, id, at, isStored) => {
-        const sealed = sealPush(push);
-        const bytes = isStored ? Buffer.concat([sealed, appendix(id, '7')]) : sealed;
-        expect(readPush(flipped(bytes, at))).toBeUndefined();
-        const length = at % bytes.length;
-        if (length !== sealed.length) expect(readPush(bytes.subarray(0, length))).toBeUndefined();
-      }),
+      fc.property(
+        pushesOf(smallPayloads),
+        ids,
+        fc.nat(),
+        fc.boolean(),
+        (push, id, at, isStored) => {
+          const sealed = sealPush(push);
+          const bytes = isStored
+            ? Buffer.concat([sealed, appendix(id, '7', push.appendTo && '70')])
+            : sealed;
+          expect(readPush(flipped(bytes, at))).toBeUndefined();
+          const length = at % bytes.length;
+          if (length !== sealed.length) expect(readPush(bytes.subarray(0, length))).toBeUndefined();
+        },
+      ),
       { numRuns: 2_000 },
     );
   });
@@ -100,14 +141,18 @@ describe('the envelope of a push', () => {
     const clientIds = fc.array(fc.string(), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(pushes, clientIds, ({ queryId, replyChannel, ...push }, several) => {
-        const { contentType, ttlMs } = push;
+        const { contentType, ttlMs, whenSlow } = push;
         const value = {
           payload: Buffer.from(push.payload),
           contentType,
           ttlMs,
+          whenSlow,
           clientIds: several,
+          ...{ shards: [], clientCounts: [] },
+          ...{ appendTo: '', appendEnd: false, collapsible: false, trace: undefined },
         };
-        const envelope = { queryId, replyChannel, clientId: '', id: '', seq: '' };
+        const empty = { clientId: '', id: '', seq: '', appendOffset: '' };
+        const envelope = { queryId, replyChannel, ...empty };
         const body = { $case: 'push', value } as const;
         const bytes = seal(ShardEnvelope.encode({ ...envelope, body }).finish());
         expect(readPush(bytes)).toBeUndefined();
@@ -129,8 +174,8 @@ describe('the envelope of a push', () => {
 describe('what the script appends', () => {
   test('is intact as it was appended, and with any one bit flipped or any byte cut it is not', () => {
     fc.assert(
-      fc.property(ids, fc.nat().map(String), fc.nat(), (messageId, seq, at) => {
-        const bytes = appendix(messageId, seq);
+      fc.property(ids, fc.nat().map(String), offsets, fc.nat(), (messageId, seq, offset, at) => {
+        const bytes = appendix(messageId, seq, offset);
         expect(isIntactAppendix(bytes, 0)).toBe(true);
         expect(isIntactAppendix(flipped(bytes, at), 0)).toBe(false);
         expect(isIntactAppendix(bytes.subarray(0, 1 + (at % (bytes.length - 1))), 0)).toBe(false);

@@ -23,7 +23,7 @@ export const counts: EdgeCounts = {
   guests: 0,
   shardsSubscribed: 4,
   ready: true,
-  shards: [{ shard: 1, connections: 2 }],
+  shards: [{ shard: 1, connections: 2, messagesPerSecond: 0 }],
 };
 export const hello = (id: string, session: number, incarnation?: string): MembershipEvent => ({
   type: 'hello',

@@ -3,18 +3,29 @@
 import { hashToken } from '../../../common/auth/tokens.js';
 import type { Intent } from '../../../common/cluster/assignment.js';
 import type { InboxSummary } from '../../../common/cluster/inbox/summary.js';
+import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { Rejection } from '../../../common/process/errors.js';
+import { Metrics } from '../../../common/process/metrics.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
 import type { Position } from '../../../common/wire/position.js';
 import type {
   Audit,
+  ClientAction,
   LogEntry,
   LoggedEvent,
   MovesInfo,
   Operations,
   PlanInfo,
 } from '../../../control/leadership/operations.js';
+import { ClientScans } from '../../../control/links/client-scans.js';
 import { Access } from '../../../control/operator/access.js';
 import type { OperatorApi } from '../../../control/operator/api.js';
+import { BlocksApi } from '../../../control/operator/clients/blocks.js';
+import { ClientLists } from '../../../control/operator/clients/client-lists.js';
+import { Disconnects } from '../../../control/operator/clients/disconnects.js';
+import { Inboxes } from '../../../control/operator/clients/inboxes.js';
+import { RevocationsApi } from '../../../control/operator/clients/revocations.js';
+import { LedgerApi } from '../../../control/operator/ledger.js';
 import { OperationsApi } from '../../../control/operator/operations.js';
 import type { ClientSources, OperatorQueries } from '../../../control/operator/queries.js';
 import { rejectIntent } from '../../../control/planning/preconditions.js';
@@ -121,6 +132,18 @@ export class FakeOperations implements Operations {
     for (const onEvent of this.watchers) onEvent(event);
   }
 
+  rejectAsFollower(): Rejection | undefined {
+    return this.rejected;
+  }
+
+  recordAction(action: ClientAction, clientId: string, by: Audit, detail?: string): void {
+    this.calls.push([action, clientId, by, ...(detail === undefined ? [] : [detail])]);
+  }
+
+  recordDisconnected(clients: number, state: string): void {
+    this.calls.push(['disconnected', clients, state]);
+  }
+
   #record(name: string, by: Audit): Rejection | undefined {
     this.calls.push([name, by]);
     return this.rejected;
@@ -139,7 +162,12 @@ export const someInbox: InboxSummary = {
 
 /** Sources with an inbox of two pushes and no moves. */
 export function sourcesOf(locate: ClientSources['locate']): ClientSources {
-  return { locate, summarizeInbox: async () => someInbox, ownedForMs: () => undefined };
+  return {
+    locate,
+    devicesOf: async () => [],
+    summarizeInbox: async () => someInbox,
+    ownedForMs: () => undefined,
+  };
 }
 
 export const OPERATOR = 'operator-token-0123';
@@ -155,7 +183,33 @@ export function apiOf(
   queries: OperatorQueries,
   operations: Operations = new FakeOperations(),
   access = open,
+  scans = new ClientScans(),
 ): OperatorApi {
   const settings = { LONGLINE_CONTROL_LEASE_MS: 10_000 };
-  return { queries, operations: new OperationsApi(operations), access, settings };
+  const blocks = new BlocksApi({} as RedisLink, operations, {} as ShardNames, undefined);
+  const members = () => queries.snapshot().edges.map(({ id }) => id);
+  const { shardCount } = queries;
+  const rejectAsFollower = () => operations.rejectAsFollower();
+  return {
+    queries,
+    ledger: new LedgerApi(() => undefined),
+    operations: new OperationsApi(operations),
+    blocks,
+    revocations: new RevocationsApi({} as RedisLink, operations),
+    clients: new ClientLists(scans, members, shardCount, rejectAsFollower),
+    disconnects: new Disconnects({
+      scans,
+      members,
+      operations,
+      shardCount,
+      metrics: new Metrics(),
+    }),
+    inboxes: new Inboxes(
+      { execute: async () => ({ type: 'rejected', reason: 'Redis is away' }) } as never,
+      { channelOf: () => 'll:{0}' } as never,
+      operations,
+    ),
+    access,
+    settings,
+  };
 }

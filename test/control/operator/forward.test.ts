@@ -12,8 +12,8 @@ import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { listenHttp } from '../../../common/http/server.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { Leader } from '../../../control/leadership/leadership.js';
-import { forwardToLeader } from '../../../control/operator/forward-to-leader.js';
-import { addOperatorRoutes } from '../../../control/operator/http-api.js';
+import { forwardToLeader } from '../../../control/operator/http/forward-to-leader.js';
+import { addOperatorRoutes } from '../../../control/operator/http/http-api.js';
 import { OperatorQueries } from '../../../control/operator/queries.js';
 import { eventually } from '../../support/eventually.js';
 import { httpServerOf } from '../../support/http-server.js';
@@ -105,6 +105,37 @@ test('paths are passed on as they are', async () => {
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) text += chunk;
   expect(JSON.parse(text)).toMatchObject({ clientId: '..', owner: expect.stringMatching(/^edge/) });
+});
+
+test('a large answer of the leader is not sent again while it is unchanged', async () => {
+  const { snapshot } = leading.state;
+  const [one, other] = snapshot.edges;
+  const change = (zone: string) => {
+    leading.state.snapshot = {
+      ...snapshot,
+      edges: [{ ...one!, zone: zone.repeat(10_000) }, other!],
+    };
+  };
+  const edges = (at: string, tag = '') =>
+    fetch(`${at}/v1/edges`, { headers: { ...bearer, 'if-none-match': tag } });
+  expect((await edges(url)).headers.get('etag')).toBeNull();
+  change('a');
+  const { headers } = await edges(url);
+  expect(headers.get('cache-control')).toBe('private, no-cache');
+  const etag = headers.get('etag')!;
+  for (const at of [url, leading.url]) {
+    const again = await edges(at, etag);
+    expect([again.status, await again.text()]).toEqual([304, '']);
+    const plain = await ask(`${at}/v1/edges`, undefined, {
+      ...bearer,
+      'accept-encoding': 'identity',
+    });
+    const compressed = await edges(at);
+    expect(compressed.headers.get('content-encoding')).toBe('gzip');
+    expect(await compressed.json()).toEqual(plain.body);
+  }
+  change('b');
+  expect((await edges(url, etag)).status).toBe(200);
 });
 
 test('while the leader cannot be reached, reads are answered here and writes say so', async () => {

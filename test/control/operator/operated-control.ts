@@ -8,7 +8,8 @@ import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-se
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import type { EdgeRecord } from '../../../control/membership/edge-record.js';
 import { createOperatorService } from '../../../control/operator/grpc-service.js';
-import { addOperatorRoutes } from '../../../control/operator/http-api.js';
+import { addDashboard } from '../../../control/operator/http/dashboard.js';
+import { addOperatorRoutes } from '../../../control/operator/http/http-api.js';
 import {
   OperatorQueries,
   type Presence,
@@ -77,6 +78,7 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
   });
   const api = apiOf(queries, operations, access);
   const http = httpServerOf();
+  addDashboard(http, access, undefined);
   addOperatorRoutes(http, api);
   const httpPort = await listenHttp(http, '127.0.0.1', port);
   const server = createGrpcServer([], {}).server;

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { type CheckName, check } from '../../../drill/history/check.js';
+import { check } from '../../../drill/history/check.js';
+import type { CheckName } from '../../../drill/history/checks.js';
 import type { History, Loss } from '../../../drill/history/history.js';
 import {
   absence,
@@ -60,7 +61,7 @@ const allowed: Case[] = [
     {
       pushes: [push(1, [attempt('WRITTEN', '5-0')])],
       connections: [connection([receipt(1, '5-0', 20_000)], { openedAtMs: 19_000 })],
-      unansweredRequests: [{ clientId: 'alice', fromMs: 9_000, toMs: 13_000 }],
+      unansweredRequests: [{ clientId: 'alice', cursor: '', fromMs: 9_000, toMs: 13_000 }],
     },
   ],
   [
@@ -142,11 +143,11 @@ const allowed: Case[] = [
     },
   ],
   [
-    'OFFLINE shortly after a fault',
+    'OFFLINE shortly after a fault that may isolate the edge of the device',
     {
       pushes: [live(1, [attempt('OFFLINE')])],
       connections: [connection([])],
-      disturbances: [disturbance(1_000, 5_000)],
+      disturbances: [{ ...disturbance(1_000, 5_000), isolates: true }],
     },
   ],
   [
@@ -337,6 +338,15 @@ const caught: [check: CheckName, ...Case][] = [
     'falseVerdicts',
     'OFFLINE for a steady device',
     { pushes: [live(1, [attempt('OFFLINE')])], connections: [connection([])] },
+  ],
+  [
+    'falseVerdicts',
+    'OFFLINE for a steady device during another fault',
+    {
+      pushes: [live(1, [attempt('OFFLINE')])],
+      connections: [connection([])],
+      disturbances: [disturbance(1_000, 15_000)],
+    },
   ],
   [
     'falseVerdicts',

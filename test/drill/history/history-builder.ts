@@ -20,6 +20,8 @@ export function history(parts: Partial<History>): History {
     absences: [],
     disturbances: [],
     deviceFaults: [],
+    watches: [],
+    events: [],
     ...parts,
   };
 }
@@ -30,13 +32,15 @@ export function attempt(
   sentAtMs = 10_000,
   endedAtMs = sentAtMs + 5,
 ): Attempt {
-  return { router: 'router', sentAtMs, endedAtMs, outcome, messageId, detail: '' };
+  const answer = { outcome, messageId, replacedId: '', detail: '' };
+  return { router: 'router', sentAtMs, endedAtMs, ...answer };
 }
 
 /** A push for `alice` with digest = number. */
 export function push(number: number, attempts: Attempt[], parts: Partial<Push> = {}): Push {
   const level = 'accepted';
-  return { number, clientId: 'alice', isDurable: true, level, digest: number, attempts, ...parts };
+  const common = { number, clientId: 'alice', isDurable: true, level, digest: number } as const;
+  return { ...common, collapseKey: '', appendTo: '', attempts, ...parts };
 }
 
 export function live(number: number, attempts: Attempt[]): Push {
@@ -48,11 +52,17 @@ export function receipt(pushNumber: number, messageId: string, atMs = 10_010): R
   return { atMs, messageId, pushNumber, digest: pushNumber };
 }
 
+/** A part of the message `m`, of 10 bytes. */
+export function part(number: number, messageId: string, offset: number, isJoined = false): Receipt {
+  return { ...receipt(number, messageId), part: { to: 'm', offset, bytes: 10, isJoined } };
+}
+
 export function connection(receipts: Receipt[], parts: Partial<Connection> = {}): Connection {
   return {
     clientId: 'alice',
     edge: 'edge-1',
     cursor: '',
+    requestedAtMs: 0,
     openedAtMs: 0,
     closedAtMs: END_MS,
     closeReason: '',

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { seeded, shuffled } from '../../../drill/faults/random.js';
-import { digestOf, makePayload, numberOf } from '../../../drill/load/payload.js';
+import { digestOf, makePayload, numberOf, splitPayloads } from '../../../drill/load/payload.js';
 
 test('a payload has the number of the push and about the requested size', () => {
   const payload = makePayload({ clientId: 'device-7', number: 42 }, 1_000);
@@ -15,6 +15,15 @@ test('payloads differ between pushes and between clients', () => {
     ['a', 'b'].map((clientId) => digestOf(makePayload({ clientId, number }, 0))),
   );
   expect(new Set(digests).size).toBe(4);
+});
+
+test('joined payloads are split', () => {
+  const payloads = [1, 2, 3].map((number) =>
+    makePayload({ clientId: 'device-7', number }, number * 40).toString(),
+  );
+  expect(splitPayloads(payloads.join(''))).toEqual(payloads);
+  expect(splitPayloads('')).toEqual(['']);
+  expect(splitPayloads(`${payloads[0]}cut`)).toEqual([payloads[0], 'cut']);
 });
 
 test('text that is not a payload of the drill has no number', () => {

@@ -1,11 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { packageRoot } from '../../../common/process/package-root.js';
 import { MUTANTS } from '../../../drill/mutants/mutants.js';
 import { patched } from '../../../drill/mutants/mutate.js';
+import { TEST_MUTANTS } from '../../../drill/mutants/test-mutants.js';
 
-const patches = MUTANTS.flatMap(({ name, patches }) =>
+const all = [...MUTANTS, ...TEST_MUTANTS];
+const patches = all.flatMap(({ name, patches }) =>
   patches.map((patch) => [name, patch.file, patch] as const),
 );
 
@@ -22,5 +24,9 @@ test('rejects a text that occurs never or twice', () => {
 });
 
 test('every mutant has a unique name', () => {
-  expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
+  expect(new Set(all.map(({ name }) => name)).size).toBe(all.length);
+});
+
+test.each(TEST_MUTANTS)('$name: test/$test.test.ts exists', ({ test: name }) => {
+  expect(existsSync(join(packageRoot, 'test', `${name}.test.ts`))).toBe(true);
 });

@@ -8,6 +8,9 @@ const PER_STEP = (OPTIONS.perSecondMax * HANDSHAKE_STEP_MS) / 1_000;
 /** Initial rate per second, before the load of the edge is known. */
 const AT_FIRST = 2_000;
 const AT_LEAST = 300;
+/** Devices beyond the rate after a quiet time, and how many of them in one step. */
+const BURST = 300;
+const BURST_PER_STEP = 100;
 /** Steps between two cuts of the rate. */
 const CUT_STEPS = 5;
 const isConnected = () => true;
@@ -20,6 +23,14 @@ function busy(): Handshakes<string> {
   const handshakes = new Handshakes<string>(OPTIONS);
   while (handshakes.offer(0, 'first', true, false) === 'admitted');
   return handshakes;
+}
+
+/** Queues and admits so many devices that no burst is left. */
+function useBurst(handshakes: Handshakes<string>): void {
+  for (let admitted = 0; admitted < 10 * BURST; ) {
+    while (handshakes.offer(0, 'x', true, false) !== 'rejected');
+    admitted += handshakes.step(0, calm, isConnected).admitted.length;
+  }
 }
 
 describe('Handshakes', () => {
@@ -134,14 +145,38 @@ describe('Handshakes', () => {
     expect(handshakes.perSecond).toBe(AT_FIRST);
   });
 
+  test('admits some devices beyond the rate after a quiet time, late or not, and keeps the rate', () => {
+    const handshakes = new Handshakes<number>({ ...OPTIONS, pendingMax: 10_000 });
+    let steps = 0;
+    const step = () => handshakes.step(0, late(steps++), isConnected).admitted.length;
+    const quiet = (count: number) => {
+      for (; count > 0; count--) handshakes.step(0, { ...calm, pushes: steps++ }, isConnected);
+    };
+    const queue = (count: number) => {
+      for (let i = 0; i < count; ) if (handshakes.offer(0, i, true, false) === 'queued') i++;
+    };
+    const ofRate = (AT_FIRST * HANDSHAKE_STEP_MS) / 1_000;
+    queue(1_000);
+    const admitted = Array.from({ length: 4 }, step);
+    expect(admitted).toEqual([...Array(3).fill(ofRate + BURST_PER_STEP), ofRate]);
+    expect(handshakes.perSecond).toBe(AT_FIRST);
+    while (handshakes.queuedCount > 0) step();
+    expect(handshakes.perSecond).toBe(AT_LEAST);
+    quiet(600);
+    queue(1_000);
+    expect(step()).toBe(ofRate + BURST_PER_STEP);
+    // A short pause gives back a part of it.
+    while (handshakes.queuedCount > 0) step();
+    quiet(50);
+    queue(1_000);
+    expect(step()).toBeLessThan(ofRate + BURST_PER_STEP / 2);
+  });
+
   test('accepts more connections than it admits devices', () => {
-    expect(new Handshakes<string>(OPTIONS).accepts).toBe(60);
-    const handshakes = busy();
-    expect(handshakes.accepts).toBe(60);
-    while (handshakes.perSecond < OPTIONS.perSecondMax) {
-      while (handshakes.offer(0, 'x', true, false) !== 'rejected');
-      handshakes.step(0, calm, isConnected);
-    }
+    const handshakes = new Handshakes<string>(OPTIONS);
+    expect(handshakes.accepts).toBe(60 + BURST_PER_STEP);
+    useBurst(handshakes);
+    expect(handshakes.perSecond).toBe(OPTIONS.perSecondMax);
     expect(handshakes.accepts).toBe(1.5 * PER_STEP);
   });
 

@@ -15,6 +15,8 @@ test.each([
   ['{"type":"ping"}', { type: 'ping' }],
   ['{"type":"hello","maxBytes":32768}', { type: 'hello', maxBytes: 32_768 }],
   ['{"type":"hello","maxBytes":"256"}', { type: 'hello', maxBytes: 256 }],
+  ['{"type":"join","group":"room 7"}', { type: 'join', group: 'room 7' }],
+  ['{"type":"leave","group":"*"}', { type: 'leave', group: '*' }],
   ['{"type":"token","token":"a.b.c"}', { type: 'token', token: 'a.b.c' }],
 ])('parses %s', (text, message) => {
   expect(parse(text)).toEqual(message);
@@ -49,6 +51,9 @@ describe('rejects', () => {
     '{"constructor":{"prototype":{"type":"ping"}}}',
     '{"type":"ping","toString":"x"}',
     '{"type":"token"}',
+    '{"type":"join"}',
+    '{"type":"join","group":7}',
+    '{"type":"join","group":"a","id":"1-0"}',
     '{"type":"hello"}',
     '{"type":"hello","maxBytes":255}',
     '{"type":"hello","maxBytes":-1}',

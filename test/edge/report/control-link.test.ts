@@ -9,6 +9,7 @@ import { bindGrpc, createGrpcServer } from '../../../common/process/grpc/grpc-se
 import { Metrics } from '../../../common/process/metrics.js';
 import { ControlLink } from '../../../edge/report/control-link.js';
 import {
+  ClientScan,
   EdgeSessionServiceService,
   Hello,
   type SessionRequest,
@@ -57,6 +58,12 @@ beforeEach(async () => {
     metadata: new Metadata(),
     feed,
     hello: () => ({ ...Hello.decode(NOTHING), edgeId: 'b', shardCount: SHARDS }),
+    scanClients: ({ scanId }: ClientScan) => ({
+      scanId,
+      clients: [],
+      nextSlot: 7,
+      disconnected: 3,
+    }),
     measure: () => ({ ...Stats.decode(NOTHING), measuredUnder: feed.position }),
     log: pino({ level: 'silent' }),
   };
@@ -69,7 +76,7 @@ afterEach(() => {
 });
 
 const send = (update: Pick<SessionResponse, 'assignment' | 'delta'>) =>
-  call!.write({ pace: undefined, ...update });
+  call!.write({ pace: undefined, clientScan: undefined, ...update });
 const kinds = () => requests.map((body) => body?.$case);
 
 test('asks for the whole within its session when a delta does not fit', async () => {
@@ -91,4 +98,15 @@ test('reports soon under an assignment in which it has a part of a move', async 
   const reported = () =>
     requests.flatMap((body) => (body?.$case === 'stats' ? [body.value.measuredUnder!.epoch] : []));
   await eventually(() => expect(reported()).toContain(2));
+});
+
+test('answers a scan of its clients', async () => {
+  const clientScan = { ...ClientScan.decode(NOTHING), scanId: 5 };
+  call!.write({ assignment: undefined, delta: undefined, pace: undefined, clientScan });
+  await eventually(() =>
+    expect(requests).toContainEqual({
+      $case: 'clientScanResult',
+      value: { scanId: 5, clients: [], nextSlot: 7, disconnected: 3 },
+    }),
+  );
 });

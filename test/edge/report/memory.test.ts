@@ -16,7 +16,8 @@ const readings: MemoryReadings = {
   table: 4_000,
   slots: 6_000,
   sendBuffers: 1_000,
-  tls: 500,
+  tls12: 300,
+  tls13: 500,
   slabs: SLABS,
   sockstat: SOCKSTAT,
 };

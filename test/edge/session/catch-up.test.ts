@@ -4,6 +4,7 @@ import type { Outcome } from '../../../common/redis/execute.js';
 import type { WriteResult } from '../../../common/transport/transport.js';
 import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
+import { ConfirmedPushes } from '../../../edge/report/confirmed-pushes.js';
 import { CatchUp } from '../../../edge/session/catch-up.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { MessageLimits } from '../../../edge/session/message-limits.js';
@@ -16,7 +17,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
   const table = new Connections(4096);
   table.add(ALICE, 'alice', 7, SSE, 0);
   // Redis does not know the cursor, and then returns a position and an empty inbox.
-  const replies: unknown[] = [0, '7-0', [[], Buffer.from('')]];
+  const replies: unknown[] = [-1, '7-0', [[], Buffer.from('')]];
   const link = {
     execute: async <Reply>() => ({ type: 'done', reply: replies.shift() }) as Outcome<Reply>,
   };
@@ -28,6 +29,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
       if (result === 'accepted') written.push(Buffer.from(bytes).toString());
       return result;
     },
+    bufferedBytes: () => 0,
   };
   const catchUp = new CatchUp({
     table,
@@ -35,10 +37,13 @@ test('a device whose send buffer is full still receives the reset of an incomple
     link,
     names: { channelOf: () => 'll:{7}' },
     redisClocks: { observe: () => {} },
+    confirmed: new ConfirmedPushes(16, () => 0, new Metrics()),
+    counts: { onWritten: () => {} },
     onSlow: () => {},
     limits: new MessageLimits(),
     onOverLimit: () => {},
     onCorrupt: () => {},
+    events: undefined,
     metrics: new Metrics(),
   });
   catchUp.start(ALICE, '5-0', 'unconfirmed');

@@ -7,11 +7,15 @@ import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { CatchUp } from '../../../edge/session/catch-up.js';
 import { Clients } from '../../../edge/session/clients.js';
 import type { Confirmations } from '../../../edge/session/confirmations.js';
+import { ConnectionLabels } from '../../../edge/session/connection-labels.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { MessageLimits } from '../../../edge/session/message-limits.js';
+import { PushCounts } from '../../../edge/session/slow/push-counts.js';
+import { SlowDevices } from '../../../edge/session/slow/slow-devices.js';
 import { Takeover } from '../../../edge/session/takeover.js';
 import type { TokenExpiry } from '../../../edge/session/token-expiry.js';
 import type { Shards } from '../../../edge/shards/shards.js';
+import { WhenSlow } from '../../../proto/gen/longline/v1/push.js';
 
 const SHARD = 7;
 const ALICE = 1;
@@ -24,6 +28,8 @@ const SSE = new SseProtocol(UNTIL_CLOSE);
 function edgeWithAlice(shards: { isConfirmed: boolean }) {
   const written: string[] = [];
   const ended: number[] = [];
+  const parked: number[] = [];
+  /** The send buffer is full while bytes are unread. */
   const unread = { bytes: 0 };
   const transport = {
     bufferedBytes: () => unread.bytes,
@@ -31,6 +37,7 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
       ended.push(connection);
     },
     write(_: number, bytes: Uint8Array) {
+      if (unread.bytes > 0) return 'full';
       written.push(Buffer.from(bytes).toString());
       return 'accepted';
     },
@@ -39,7 +46,20 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     },
   } as unknown as Transport;
   const table = new Connections(4096);
-  const clients = new Clients({
+  const counts = new PushCounts();
+  const catchUp = {
+    stop: () => {},
+    parkUnlessDrained: (connection: number) => unread.bytes > 0 && parked.push(connection) > 0,
+  } as unknown as CatchUp;
+  const slowDevices = new SlowDevices({
+    sendBufferBytesMax: 1_024,
+    table,
+    transport,
+    catchUp,
+    onDropped: (connection) => counts.onDropped(connection),
+    end: (connection) => clients.end(connection, 'slow'),
+  });
+  const clients: Clients = new Clients({
     edgeId: 'edge-1',
     inboundBytesPerSecondMax: 65_536,
     table,
@@ -47,25 +67,56 @@ function edgeWithAlice(shards: { isConfirmed: boolean }) {
     shards: { isConfirmed: () => shards.isConfirmed, reconcile: () => {} } as unknown as Shards,
     transport,
     peers: { addressOf: () => '192.0.2.1:1', isFronted: () => false },
-    catchUp: { stop: () => {} } as unknown as CatchUp,
+    catchUp,
     confirmations: { flushClient: () => {} } as unknown as Confirmations,
     tokenExpiry: {} as TokenExpiry,
     takeover: new Takeover('here'),
-    announcements: { add: () => {} },
+    announcements: { add: () => {}, note: () => {} },
     limits: new MessageLimits(),
+    labels: new ConnectionLabels(10, [], new Metrics()),
+    counts,
+    slowDevices,
     onEnded: () => {},
     onOverLimit: () => {},
     metrics: new Metrics(),
   });
   table.add(ALICE, 'alice', SHARD, SSE, 0);
   table.setState(ALICE, 'live');
-  const push = (id: string) => clients.push(SHARD, 'alice', messageOf(id));
-  return { clients, push, table, written, ended, unread };
+  const push = (id: string, whenSlow = WhenSlow.WHEN_SLOW_UNSPECIFIED) =>
+    clients.push(SHARD, 'alice', { ...messageOf(id), whenSlow });
+  return { clients, slowDevices, counts, push, table, written, ended, parked, unread };
 }
 
 function messageOf(id: string) {
   return { id, payload: Buffer.from('x'), contentType: '', ttlMs: 60_000 };
 }
+
+test('a push that finds the send buffer full ends the connection, unless it asks for something else', () => {
+  const { push, table, counts, written, ended, parked, unread } = edgeWithAlice({
+    isConfirmed: true,
+  });
+  expect([push('5-0'), counts.unconfirmed(ALICE)]).toEqual(['written', 1]);
+  unread.bytes = 1_000;
+  expect(push('', WhenSlow.WHEN_SLOW_DROP)).toBe('dropped');
+  expect(push('', WhenSlow.WHEN_SLOW_DROP)).toBe('dropped');
+  expect(counts.dropped(ALICE)).toBe(2);
+  expect(push('6-0', WhenSlow.WHEN_SLOW_KEEP)).toBe('catchingUp');
+  expect(parked).toEqual([ALICE]);
+  expect([table.lastSentId(ALICE), written.length, ended]).toEqual(['5-0', 1, []]);
+  expect(push('7-0', WhenSlow.WHEN_SLOW_DISCONNECT)).toBe('slow');
+  expect(ended).toEqual([ALICE]);
+  expect([counts.unconfirmed(ALICE), counts.dropped(ALICE)]).toEqual([0, 0]);
+});
+
+test('a push that asks for something is written as any other while there is room', () => {
+  const { push, written } = edgeWithAlice({ isConfirmed: true });
+  for (const id of ['', '5-0']) {
+    for (const whenSlow of [WhenSlow.WHEN_SLOW_DROP, WhenSlow.WHEN_SLOW_KEEP]) {
+      expect(push(id, whenSlow)).toBe('written');
+    }
+  }
+  expect(written).toHaveLength(3);
+});
 
 test('a push advances the last sent id, and is not written again', () => {
   const { push, table, written } = edgeWithAlice({ isConfirmed: true });
@@ -94,13 +145,13 @@ test('bytes from a device that may only listen end its connection', () => {
 });
 
 test('a connection ends for a lack of memory if its device has not read everything', () => {
-  const { clients, table, ended, unread } = edgeWithAlice({ isConfirmed: true });
+  const { slowDevices, table, ended, unread } = edgeWithAlice({ isConfirmed: true });
   const bob = connectionOf(2, 1);
   table.add(bob, 'bob', SHARD, SSE, 0);
   table.setState(bob, 'live');
-  clients.endUnread();
+  slowDevices.endUnread();
   expect(ended).toEqual([]);
   unread.bytes = 1;
-  clients.endUnread();
+  slowDevices.endUnread();
   expect(ended).toEqual([bob]);
 });

@@ -1,21 +1,46 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
+import { ConfirmedPushes } from '../../../edge/report/confirmed-pushes.js';
 import { Confirmations } from '../../../edge/session/confirmations.js';
 
 /** A Redis that records confirmations while it is reachable. */
-function inboxes() {
+function inboxes(isCluster = false) {
   const confirmed: string[] = [];
+  const scripts: number[] = [];
+  const counted = new ConfirmedPushes(16, (_, redisMs, nowMs) => nowMs - redisMs, new Metrics());
   const redis = { isReachable: true };
   const link = {
+    isCluster,
     async execute<Reply>(_: string, args: readonly unknown[]) {
       if (!redis.isReachable) return { type: 'rejected', reason: 'unreachable' } as Outcome<Reply>;
-      // After the script, two keys and their number.
-      confirmed.push(args.slice(4).join(' '));
-      return { type: 'done', reply: 1 } as Outcome<Reply>;
+      const keys = Number(args[1]);
+      const texts = args.slice(2 + keys);
+      // An id and single ids for each client.
+      for (let i = 0; i < keys; i += 2) {
+        confirmed.push(
+          texts
+            .slice(i, i + 2)
+            .join(' ')
+            .trimEnd(),
+        );
+      }
+      scripts.push(keys / 2);
+      return {
+        type: 'done',
+        reply: Array(keys / 2)
+          .fill('1')
+          .join('\n'),
+      } as Outcome<Reply>;
     },
   };
-  return { confirmed, redis, confirmations: new Confirmations(link, new Metrics()) };
+  return {
+    counted,
+    confirmed,
+    scripts,
+    redis,
+    confirmations: new Confirmations(link, undefined, counted, 16, new Metrics()),
+  };
 }
 
 test('sends only the newest of several confirmations of a client', async () => {
@@ -71,4 +96,16 @@ test('sends the confirmation of one client at once', async () => {
   expect(confirmed).toEqual(['5-0']);
   await confirmations.flush();
   expect(confirmed).toEqual(['5-0', '1-0']);
+});
+
+test('confirms for 32 clients with one script, in a Redis Cluster for those of one shard', async () => {
+  const standalone = inboxes();
+  for (let i = 0; i < 70; i++) standalone.confirmations.add(`${i}`, `client-${i}`, '5-0');
+  await standalone.confirmations.flush();
+  expect(standalone.scripts).toEqual([32, 32, 6]);
+  const cluster = inboxes(true);
+  for (let i = 0; i < 5; i++) cluster.confirmations.add(`${i % 2}`, `client-${i}`, `${i}-0`);
+  await cluster.confirmations.flush();
+  expect(cluster.scripts).toEqual([3, 2]);
+  expect(cluster.confirmed).toEqual(['0-0', '2-0', '4-0', '1-0', '3-0']);
 });

@@ -1,10 +1,8 @@
 /** Persistent MQTT sessions in a real Redis. */
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { pino } from 'pino';
-import { Metrics } from '../../../common/process/metrics.js';
-import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
+import { expect, test } from '@jest/globals';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { MqttSessions, SESSION_SECONDS_MAX } from '../../../edge/session/mqtt-sessions.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { useRedis } from '../../support/cluster/redis-link.js';
 import { eventually } from '../../support/eventually.js';
 
 const KEY = 'll:{7}:sub:a{b}:c';
@@ -12,24 +10,11 @@ const SENT_KEY = 'll:{7}:sent:a{b}:c';
 const CLIENT = 'a{b}:c';
 const DAY_SECONDS = 24 * 3600;
 
-let redis: TestRedis;
 let link: RedisLink;
 let sessions: MqttSessions;
-
-beforeAll(async () => {
-  redis = await startRedis();
-  const log = pino({ level: 'silent' });
-  link = await openRedis({ urls: [redis.url], name: 'test', log, metrics: new Metrics() });
+useRedis((opened) => {
+  link = opened;
   sessions = new MqttSessions(link, () => 'll:{7}');
-});
-
-afterAll(async () => {
-  await link?.close();
-  await redis?.stop();
-});
-
-beforeEach(async () => {
-  await link.commands.flushall();
 });
 
 const CLEAN = { isClean: true, isPersistent: false };

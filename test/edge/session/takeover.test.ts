@@ -39,6 +39,16 @@ describe('Takeover', () => {
     expect([...takeover.overdue(301)]).toEqual([1, 3]);
   });
 
+  test('a connection that the events do not have yet is announced again until it ends', () => {
+    const takeover = new Takeover('A');
+    takeover.onDisputed(1);
+    takeover.onDisputed(2);
+    takeover.forget(2);
+    expect([...takeover.overdue(0)]).toEqual([1]);
+    takeover.onAnnouncing(1, 100);
+    expect([...takeover.overdue(0)]).toEqual([]);
+  });
+
   /**
    * Goal: for every interleaving of connects, gaps and deliveries on three edges, exactly one
    * connection survives once everything is delivered.

@@ -1,14 +1,17 @@
 import { beforeEach, expect, test } from '@jest/globals';
 import type { Authenticator, Verified } from '../../../common/auth/authenticator.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
+import { Metrics } from '../../../common/process/metrics.js';
 import { connectionOf, slotOf } from '../../../common/transport/transport.js';
 import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
+import { ConnectionLabels } from '../../../edge/session/connection-labels.js';
 import { Connections } from '../../../edge/session/connections.js';
 import { TokenExpiry } from '../../../edge/session/token-expiry.js';
 
 const NOW_MS = Math.ceil(Date.now() / 1_000) * 1_000;
+const ISSUED_MS = NOW_MS - 60_000;
 const SKEW_MS = 5_000;
 const [ALICE, BOB, CAROL] = [1, 2, 3].map((slot) => connectionOf(slot, 1)) as [
   number,
@@ -21,31 +24,58 @@ const ndjson = new NdjsonProtocol(UNTIL_CLOSE);
 let table: Connections;
 let written: string[];
 let ended: number[];
+/** ClientIds whose tokens are revoked, and why connections ended. */
+let revoked: string[];
+let reasons: string[];
 /** Result of the next check of a token. */
 let next: Verified | Rejection | Promise<Verified | Rejection>;
+let labels: ConnectionLabels;
+const claims = new Map<number, string>();
+const groups = {
+  claimsOf: (connection: number) => claims.get(connection) ?? '',
+  setClaims: (connection: number, own: string) => void claims.set(connection, own),
+};
 let tokenExpiry: TokenExpiry;
+const transport = {
+  write(_: number, bytes: Uint8Array) {
+    written.push(String(bytes));
+    return 'accepted' as const;
+  },
+};
+const authenticator: Authenticator = {
+  skewMs: SKEW_MS,
+  check: () => next,
+  isKnown: () => false,
+  issueTicket: (clientId, { expiresAtMs, issuedAtMs, labels, groups }) =>
+    `${clientId}@${expiresAtMs} ${issuedAtMs} ${labels}${groups}`,
+};
 
 beforeEach(() => {
   table = new Connections(4096);
+  labels = new ConnectionLabels(10, [], new Metrics());
   written = [];
   ended = [];
-  const transport = {
-    write(_: number, bytes: Uint8Array) {
-      written.push(String(bytes));
-      return 'accepted' as const;
-    },
-  };
-  const authenticator: Authenticator = {
-    skewMs: SKEW_MS,
-    check: () => next,
-    isKnown: () => false,
-    issueTicket: (clientId, { expiresAtMs }) => `${clientId}@${expiresAtMs}`,
-  };
-  tokenExpiry = new TokenExpiry(table, transport, authenticator, (connection) => {
-    ended.push(connection);
-    table.remove(connection);
-  });
+  revoked = [];
+  reasons = [];
+  tokenExpiry = newTokenExpiry();
 });
+
+function newTokenExpiry(): TokenExpiry {
+  const isRevoked = (clientId: string) => revoked.includes(clientId);
+  return new TokenExpiry(
+    table,
+    labels,
+    groups,
+    transport,
+    authenticator,
+    isRevoked,
+    (connection, reason) => {
+      ended.push(connection);
+      reasons.push(reason);
+      table.remove(connection);
+    },
+  );
+}
 
 function add(
   connection: number,
@@ -53,7 +83,7 @@ function add(
   protocol: SseProtocol | NdjsonProtocol = sse,
 ): void {
   table.add(connection, `client-${slotOf(connection)}`, 7, protocol, NOW_MS);
-  tokenExpiry.register(connection, { expiresAtMs });
+  tokenExpiry.register(connection, { expiresAtMs, issuedAtMs: ISSUED_MS, groups: '' });
   table.setState(connection, 'live');
 }
 
@@ -113,12 +143,36 @@ test('a connection that is not accepted yet does not expire', () => {
 
 test('a newer token extends the connection, and results in a newer ticket', async () => {
   add(ALICE, NOW_MS + 10_000, ndjson);
-  next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
+  labels.set(ALICE, 'app=ios', 'version=5');
+  next = Promise.resolve({
+    expiresAtMs: NOW_MS + 90_000,
+    issuedAtMs: NOW_MS,
+    labels: 'app=web',
+    groups: 'room',
+  });
   tokenExpiry.renew(ALICE, 'token');
   await next;
   tokenExpiry.sweep(NOW_MS + 90_000);
   expect(ended).toEqual([]);
-  expect(tokenExpiry.ticketOf(ALICE)).toBe(`client-1@${NOW_MS + 90_000}`);
+  expect(tokenExpiry.ticketOf(ALICE)).toBe(`client-1@${NOW_MS + 90_000} ${NOW_MS} app=webroom`);
+  expect([labels.claimsOf(ALICE), labels.queryOf(ALICE)]).toEqual(['app=web', 'version=5']);
+});
+
+test('a connection whose labels are unknown gets no ticket, which would have to repeat them', () => {
+  labels = new ConnectionLabels(1, [], new Metrics());
+  tokenExpiry = newTokenExpiry();
+  labels.set(BOB, 'app=ios', '');
+  add(ALICE, NOW_MS + 10_000);
+  labels.set(ALICE, 'app=web', '');
+  expect(tokenExpiry.ticketOf(ALICE)).toBeUndefined();
+});
+
+test('a newer token that is revoked ends the connection', () => {
+  add(ALICE, NOW_MS + 10_000);
+  next = { expiresAtMs: NOW_MS + 90_000, issuedAtMs: NOW_MS, labels: '', groups: '' };
+  revoked = ['client-1'];
+  tokenExpiry.renew(ALICE, 'token');
+  expect([ended, reasons]).toEqual([[ALICE], ['revoked']]);
 });
 
 test('an invalid newer token ends the connection', () => {
@@ -130,7 +184,12 @@ test('an invalid newer token ends the connection', () => {
 
 test('a second token during the verification of the first ends the connection', async () => {
   add(ALICE, NOW_MS + 10_000);
-  next = Promise.resolve({ expiresAtMs: NOW_MS + 90_000 });
+  next = Promise.resolve({
+    expiresAtMs: NOW_MS + 90_000,
+    issuedAtMs: NOW_MS,
+    labels: '',
+    groups: '',
+  });
   tokenExpiry.renew(ALICE, 'token');
   tokenExpiry.renew(ALICE, 'token');
   expect(ended).toEqual([ALICE]);

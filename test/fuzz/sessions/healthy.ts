@@ -22,7 +22,7 @@ export class HealthyDevices {
   }
 
   untilConnected(): Promise<boolean> {
-    return eventually(() => this.devices.every((device) => device.connections() === 1), 30_000);
+    return eventually(() => this.devices.every((device) => device.connections() === 1));
   }
 
   /** Pushes to every device until `isStopped` returns true. */

@@ -10,7 +10,13 @@ const NOW_MS = 1_795_000_000_000;
 const ENDS_AT_MS = NOW_MS + 3_600_000;
 const CLIENT = 'device-1';
 
-const policy = { audiences: ['push'], issuers: [], skewMs: 0 };
+const policy = {
+  audiences: ['push'],
+  issuers: [],
+  skewMs: 0,
+  labelsClaim: 'labels',
+  groupsClaim: 'groups',
+};
 const claims = { sub: CLIENT, exp: ENDS_AT_MS / 1_000, aud: 'push' };
 const good = signed({ alg: 'HS256', typ: 'JWT' }, claims, SECRET);
 const [header, body, signature] = good.split('.') as [string, string, string];
@@ -53,6 +59,7 @@ export const authTargets: readonly Target[] = [
     async run(input) {
       const verified = await verifier.verify(input.toString('latin1'));
       if (typeof verified === 'string') return verified;
+      if ('code' in verified) return verified.code;
       same(verified.clientId, CLIENT, 'a forged token for another client was accepted');
       same(verified.expiresAtMs, ENDS_AT_MS, 'a token with a forged expiry was accepted');
       return 'verified';

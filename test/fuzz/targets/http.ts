@@ -10,7 +10,7 @@ import { HttpDetector } from '../../../edge/protocol/http/detector.js';
 import { NdjsonProtocol } from '../../../edge/protocol/http/ndjson.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
 import type { MqttWebSocketDetector } from '../../../edge/protocol/mqtt/websocket-detector.js';
-import type { DetectionResult, Host } from '../../../edge/protocol/protocol.js';
+import type { DetectionResult, GroupHost, Host } from '../../../edge/protocol/protocol.js';
 import { webSocketFailures } from '../../../edge/protocol/websocket/inbound.js';
 import { JsonWebSocketProtocol } from '../../../edge/protocol/websocket/json.js';
 import { RawWebSocketProtocol } from '../../../edge/protocol/websocket/raw.js';
@@ -156,6 +156,7 @@ function detect(pieces: readonly Buffer[]): string {
 function makeDetector(): HttpDetector {
   // The type is forced: detection calls no method of the host.
   const host = {} as Host;
+  const groups = {} as GroupHost;
   const metrics = new Metrics();
   const failures = webSocketFailures(metrics);
   const frames = { heartbeatMs: 15_000, inboundFramesPerSecondMax: 1_000 };
@@ -173,9 +174,10 @@ function makeDetector(): HttpDetector {
         untilClose: new NdjsonProtocol(UNTIL_CLOSE),
       },
       websocketRaw: new RawWebSocketProtocol(host, frames, failures, metrics),
-      websocketJson: new JsonWebSocketProtocol(host, frames, failures),
+      websocketJson: new JsonWebSocketProtocol(host, frames, failures, groups),
       // Its frames are not read here.
       mqtt: { upgrade: () => ({}) } as unknown as MqttWebSocketDetector,
     },
+    groups,
   );
 }

@@ -6,6 +6,7 @@ import { httpTargets } from './http.js';
 import { mqttTargets } from './mqtt.js';
 import { proxyTargets } from './proxy.js';
 import { bytesOf, type Target } from './target.js';
+import { tlsTargets } from './tls.js';
 import { websocketTargets } from './websocket.js';
 
 /** Messages of an edge, which the Longline client parses. */
@@ -37,5 +38,6 @@ export const targets: readonly Target[] = [
   ...mqttTargets,
   ...frontTargets,
   ...authTargets,
+  ...tlsTargets,
   clientMessage,
 ];

@@ -5,7 +5,7 @@ import { freePort } from '../../../cli/local/ports.js';
 import type { AssignedEdge, Assignment } from '../../../common/cluster/assignment.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { ClosedPorts } from '../../../router/lookup/closed-ports.js';
-import { EdgeLookup, WAITING_MAX } from '../../../router/lookup/edge-lookup.js';
+import { EdgeLookup } from '../../../router/lookup/edge-lookup.js';
 import { eventually } from '../../support/eventually.js';
 
 let servers: Server[];
@@ -120,10 +120,11 @@ describe('ClosedPorts', () => {
 
 describe('EdgeLookup', () => {
   test('answers without waiting when too many answers wait', async () => {
-    const lookup = new EdgeLookup(() => assignment, closedPorts, new Metrics());
+    const waitingMax = 100;
+    const lookup = new EdgeLookup(() => assignment, closedPorts, waitingMax, new Metrics());
     await close(servers[0]!);
     suspects.add('edge-0');
-    const waiting = Array.from({ length: WAITING_MAX }, () => lookup.find(0));
+    const waiting = Array.from({ length: waitingMax }, () => lookup.find(0));
     expect(waiting.every((answer) => answer instanceof Promise)).toBe(true);
     // Not checked yet: the owner may be alive.
     expect(lookup.find(1)).toMatchObject({ edge: { id: 'edge-0' } });

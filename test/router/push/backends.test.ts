@@ -2,14 +2,13 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PeerCertificate } from 'node:tls';
-import { Metadata } from '@grpc/grpc-js';
 import { expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { hashToken } from '../../../common/auth/tokens.js';
 import { EnvironmentError } from '../../../common/process/lifecycle.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { type BackendConfig, SCOPES } from '../../../router/push/backend-settings.js';
-import { type Backend, type BackendCall, Backends } from '../../../router/push/backends.js';
+import { type Backend, Backends, type Credentials } from '../../../router/push/backends.js';
 import { eventually } from '../../support/eventually.js';
 
 const log = pino({ level: 'silent' });
@@ -33,11 +32,8 @@ function backendsOf(config: BackendConfig, pushesPerSecondMax?: number): Backend
   return new Backends(config, pushesPerSecondMax, new Metrics());
 }
 
-function callWith(authorization?: string, CN?: string): BackendCall {
-  const metadata = new Metadata();
-  if (authorization !== undefined) metadata.set('authorization', authorization);
-  const certificate = { subject: { CN } } as PeerCertificate;
-  return { metadata, getAuthContext: () => (CN ? { sslPeerCertificate: certificate } : {}) };
+function callWith(authorization?: string, CN?: string): Credentials {
+  return { authorization, certificate: CN ? ({ subject: { CN } } as PeerCertificate) : undefined };
 }
 
 const bearer = (token: string) => callWith(`Bearer ${token}`);

@@ -34,10 +34,16 @@ import {
   Verdict,
 } from '../../../proto/gen/longline/v1/push.js';
 import { Backends } from '../../../router/push/backends.js';
+import type { Memberships } from '../../../router/push/groups/memberships.js';
+import {
+  createPushService,
+  pushServiceDefinition,
+} from '../../../router/push/grpc/push-service.js';
+import { streamIntake } from '../../../router/push/grpc/stream-intake.js';
 import type { ShardGroups } from '../../../router/push/many/shard-groups.js';
-import { createPushService, pushServiceDefinition } from '../../../router/push/push-service.js';
+import { PushApi } from '../../../router/push/operations.js';
 import type { Pusher } from '../../../router/push/pusher.js';
-import { streamIntake } from '../../../router/push/stream-intake.js';
+import type { Users } from '../../../router/push/users.js';
 import { eventually } from '../../support/eventually.js';
 
 const MESSAGE_BYTES_MAX = 100_000;
@@ -48,6 +54,8 @@ const written: PushResponse = {
   verdict: Verdict.VERDICT_WRITTEN,
   messageId: '1-0',
   acceptLevel: 1,
+  replacedId: '',
+  flightRecord: undefined,
 };
 
 let grpc: GrpcServer;
@@ -90,13 +98,15 @@ beforeEach(async () => {
       connectionsMax: 100,
       callsPerConnectionMax: 100,
       callsMax: 100,
+      requestMsMax: 60_000,
     },
     new Metrics(),
     'router',
   );
-  const groups = {} as ShardGroups;
-  const options = { pusher, groups, backends, connections, log, stopping: stopping.signal };
-  const service = createPushService(options);
+  const [groups, users, memberships] = [{} as ShardGroups, {} as Users, {} as Memberships];
+  const options = { pusher, groups, users, memberships, backends, log };
+  const api = new PushApi({ ...options, stopping: stopping.signal });
+  const service = createPushService(api, connections);
   grpc.server.addService(pushServiceDefinition, service);
   const port = await bindGrpc(grpc.server, '127.0.0.1', 0);
   address = `127.0.0.1:${port}`;

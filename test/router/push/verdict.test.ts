@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { isFinalForPush, verdictOfLive } from '../../../common/cluster/push-outcomes.js';
 import { Verdict } from '../../../proto/gen/longline/v1/push.js';
-import { isFinalForPush, verdictOfDurable, verdictOfLive } from '../../../router/push/verdict.js';
+import { verdictOfDurable } from '../../../router/push/verdict.js';
 
 const absent = { $case: 'absent', value: {} } as const;
 const written = { $case: 'written', value: {} } as const;
@@ -37,9 +38,7 @@ describe('the verdict of a durable push', () => {
     ['Redis never answered, but an edge was notified', [absent], false, Verdict.VERDICT_STORED],
     ['no edge has answered', [], false, Verdict.VERDICT_UNKNOWN],
   ])('when %s', (_condition, bodies, isStored, verdict) => {
-    expect(verdictOfDurable({ bodies, complete: false, haveAllReplied: false }, isStored)).toBe(
-      verdict,
-    );
+    expect(verdictOfDurable({ bodies }, isStored)).toBe(verdict);
   });
 });
 

@@ -82,7 +82,7 @@ export class FakeControl {
     const assignment = toWire(this.current);
     if (recipients !== 'routers') {
       for (const { call } of this.sessions.values())
-        call.write({ assignment, pace: undefined, delta: undefined });
+        call.write({ assignment, pace: undefined, delta: undefined, clientScan: undefined });
     }
     if (recipients !== 'edges') {
       for (const call of this.#watches)
@@ -92,7 +92,9 @@ export class FakeControl {
 
   pace(edgeId: string, pace: Partial<Pace>): void {
     const whole = { goawaysPerSecond: 0, drainUntilMs: 0, ...pace };
-    this.sessions.get(edgeId)!.call.write({ assignment: undefined, pace: whole, delta: undefined });
+    this.sessions
+      .get(edgeId)!
+      .call.write({ assignment: undefined, pace: whole, delta: undefined, clientScan: undefined });
   }
 
   /** The report of an edge under the newest assignment. @throws Error until it has sent one */
@@ -133,7 +135,12 @@ export class FakeControl {
       this.sessions.set(body.value.edgeId, session);
       call.sendMetadata(new Metadata());
       if (this.current !== INITIAL) {
-        call.write({ assignment: toWire(this.current), pace: undefined, delta: undefined });
+        call.write({
+          assignment: toWire(this.current),
+          pace: undefined,
+          delta: undefined,
+          clientScan: undefined,
+        });
       }
     });
     call.on('close', () => {

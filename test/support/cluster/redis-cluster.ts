@@ -79,7 +79,7 @@ export async function startRedisCluster({
       const [, , replicas] = (await call(master, 'ROLE')) as Role;
       const [host, port] = replicas[0]!;
       return `${host}:${port}`;
-    }, 10_000);
+    });
   await eventually(async () => {
     for (const address of addresses) {
       const info = String(await call(address, 'CLUSTER', 'INFO'));
@@ -87,7 +87,7 @@ export async function startRedisCluster({
         return false;
     }
     return (await masters()).length === MASTERS;
-  }, 15_000);
+  });
   if (replicas > 0) for (const [, , master] of await masters()) await replicaOf(master);
 
   return {

@@ -1,4 +1,5 @@
 /** A Redis of its own for one test file, with a link to it. */
+import { afterAll, beforeAll, beforeEach } from '@jest/globals';
 import { pino } from 'pino';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
@@ -23,6 +24,22 @@ export async function startLinkedRedis(): Promise<LinkedRedis> {
       await redis.stop();
     },
   };
+}
+
+/** Starts the Redis before the tests of a file, and empties it before each of them. */
+export function useRedis(onOpen: (link: RedisLink, redis: TestRedis) => void): void {
+  let linked: LinkedRedis | undefined;
+
+  beforeAll(async () => {
+    linked = await startLinkedRedis();
+    onOpen(linked.link, linked.redis);
+  });
+
+  beforeEach(async () => {
+    await linked?.link.commands.flushall();
+  });
+
+  afterAll(() => linked?.stop());
 }
 
 /** @throws Error when the command did not run, or may not have */

@@ -16,8 +16,9 @@ export interface Role {
 
 /** Resolves when the role listens. @throws Error if it exits first */
 export async function startRole(role: string, env: NodeJS.ProcessEnv): Promise<Role> {
+  const { PATH, LONGLINE_TRANSPORT } = process.env;
   const child: ChildProcess = fork(join(packageRoot, 'dist', role, 'main.js'), [], {
-    env: { PATH: process.env.PATH, LONGLINE_AUTH: 'none', LONGLINE_HOST: '127.0.0.1', ...env },
+    env: { PATH, LONGLINE_TRANSPORT, LONGLINE_AUTH: 'none', LONGLINE_HOST: '127.0.0.1', ...env },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const exited = once(child, 'exit').then(([code]) => code as number | null);

@@ -8,8 +8,11 @@ import {
 import { LocalCluster } from '../../../cli/local/cluster.js';
 import { type LocalRedis, startRedis } from '../../../cli/local/redis.js';
 import { shardOf } from '../../../common/cluster/shard.js';
+import type { MovesResponse } from '../../../control/operator/operation-responses.js';
+import { SseClient } from '../devices/sse-client.js';
 import { eventually } from '../eventually.js';
 import { httpRequest } from '../http.js';
+import { deviceTlsSettings } from '../tls/tls-run.js';
 import { metricOf, untilCaughtUp } from './metric.js';
 import { PushClient } from './push-client.js';
 import { TcpProxy } from './tcp-proxy.js';
@@ -37,7 +40,7 @@ export interface ShardView {
 }
 
 /** Generous: the machine may be busy with other test files. */
-const READY_DEADLINE_MS = 45_000;
+const READY_DEADLINE_MS = 90_000;
 /** On a busy machine an edge may start so late that moves, a minute later, give it its share. */
 const START_TRIES = 3;
 /** Maximum ratio of the largest to the smallest share when the first assignment has all edges. */
@@ -84,7 +87,7 @@ export class RunningCluster {
         ...sizes,
         ports: 'free',
         restart,
-        env,
+        env: { ...deviceTlsSettings(), ...env },
         onOutput: (name, line) => {
           if (lines.push(`${name}: ${line}`) > LAST_LINES) lines.shift();
           onOutput?.(name, line);
@@ -130,6 +133,12 @@ export class RunningCluster {
     const response = await httpRequest(this.connectUrl(clientId), { headers });
     if (response.status !== 200) throw new Error(`look-up of ${clientId}: ${response.body}`);
     return JSON.parse(response.body);
+  }
+
+  /** Connects a device and closes it, so that it counts as one of its user. */
+  async connectOnce(clientId: string): Promise<void> {
+    (await SseClient.open(this.connectUrl(clientId))).close();
+    await eventually(async () => (await this.push.presence(clientId)).connections.length === 0);
   }
 
   /** `count` clientIds that start with `prefix` and whose shards `edgeId` owns now. */
@@ -187,6 +196,10 @@ export class RunningCluster {
 
   events(): Promise<EventInfo[]> {
     return controlApi(this.cluster.controlUrl).events(0);
+  }
+
+  moves(): Promise<MovesResponse> {
+    return controlApi(this.cluster.controlUrl).moves();
   }
 
   view(): Promise<ClusterView> {

@@ -1,6 +1,7 @@
 /** A device with mqtt.js, a third-party client. */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { eventually } from '../eventually.js';
+import { deviceScheme } from '../tls/tls-run.js';
 
 export interface MqttReceived {
   readonly topic: string;
@@ -45,11 +46,13 @@ export class MqttDevice {
     clientId: string,
     options: IClientOptions = {},
   ): Promise<MqttDevice> {
-    const url = typeof server === 'number' ? `mqtt://127.0.0.1:${server}` : server;
+    const url =
+      typeof server === 'number' ? `${deviceScheme('mqtt')}://127.0.0.1:${server}` : server;
     const client = connect(url, {
       clientId,
       reconnectPeriod: 0,
       protocolVersion: 4,
+      rejectUnauthorized: false,
       ...options,
     });
     // Created before the connect: pushes of a present session follow CONNACK immediately.
@@ -72,12 +75,12 @@ export class MqttDevice {
     return granted.map((each) => each.qos);
   }
 
-  until(count: number, deadlineMs = 10_000): Promise<boolean> {
-    return eventually(() => this.received.length >= count, deadlineMs);
+  until(count: number): Promise<boolean> {
+    return eventually(() => this.received.length >= count);
   }
 
-  untilClosed(deadlineMs = 10_000): Promise<boolean> {
-    return eventually(() => this.isClosed, deadlineMs);
+  untilClosed(): Promise<boolean> {
+    return eventually(() => this.isClosed);
   }
 
   close(): Promise<void> {

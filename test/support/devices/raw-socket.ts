@@ -1,7 +1,12 @@
-/** A TCP connection that sends given bytes and collects the received ones. */
+/**
+ * A TCP connection that sends given bytes and collects the received ones, over TLS if the port of
+ * devices ends it (`TLS_RUN`).
+ */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { eventually } from '../eventually.js';
+import { TLS_RUN } from '../tls/tls-run.js';
 
 export class RawSocket {
   #received: Buffer[] = [];
@@ -10,7 +15,10 @@ export class RawSocket {
   /** Such as `ECONNRESET`, if the connection ended with an error. */
   errorCode: string | undefined;
 
-  private constructor(readonly socket: Socket) {
+  private constructor(
+    readonly socket: Socket,
+    private readonly tcp: Socket,
+  ) {
     socket.on('data', (bytes) => this.#received.push(bytes));
     const onEnd = () => {
       this.isEnded = true;
@@ -25,9 +33,17 @@ export class RawSocket {
   /** @param from local address to connect from */
   static async connect(port: number, from = '127.0.0.1'): Promise<RawSocket> {
     const options = { host: '127.0.0.1', port, localAddress: from };
-    const socket = connect({ ...options, allowHalfOpen: true, noDelay: true });
-    await once(socket, 'connect');
-    return new RawSocket(socket);
+    const tcp = connect({ ...options, allowHalfOpen: true, noDelay: true });
+    await once(tcp, 'connect');
+    if (!TLS_RUN) return new RawSocket(tcp, tcp);
+    const tls = connectTls({ socket: tcp, rejectUnauthorized: false });
+    const socket = new RawSocket(tls, tcp);
+    // The edge may also reject it before.
+    await new Promise<void>((resolve) => {
+      tls.once('secureConnect', resolve);
+      tls.once('close', resolve);
+    });
+    return socket;
   }
 
   get text(): string {
@@ -74,18 +90,18 @@ export class RawSocket {
 
   /** Closes the connection with a RST. */
   reset(): void {
-    this.socket.resetAndDestroy();
+    this.tcp.resetAndDestroy();
   }
 
   close(): void {
     this.socket.destroy();
   }
 
-  untilEnded(deadlineMs = 10_000): Promise<boolean> {
+  untilEnded(deadlineMs?: number): Promise<boolean> {
     return eventually(() => this.isEnded, deadlineMs);
   }
 
-  untilText(wanted: string, deadlineMs = 10_000): Promise<boolean> {
+  untilText(wanted: string, deadlineMs?: number): Promise<boolean> {
     return eventually(() => this.text.includes(wanted), deadlineMs);
   }
 }

@@ -3,7 +3,9 @@
  * can. The tests of a missing client are skipped with a line that says so.
  */
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { test } from '@jest/globals';
+import { packageRoot } from '../../../common/process/package-root.js';
 
 export interface SystemClient {
   readonly name: string;
@@ -21,6 +23,8 @@ export const CHROMIUM: SystemClient = { name: 'Chromium', probe: [CHROMIUM_PATH,
 
 /** Debian's interpreter: other interpreters on the path do not see Debian's packages. */
 export const PYTHON_PATH = '/usr/bin/python3';
+export const PYTHON: SystemClient = { name: 'python3', probe: [PYTHON_PATH, '--version'] };
+
 export const PYTHON_GRPC: SystemClient = {
   name: 'python3 with grpcio, protoc and grpc_python_plugin',
   probe: [
@@ -28,6 +32,12 @@ export const PYTHON_GRPC: SystemClient = {
     '-c',
     `${PYTHON_PATH} -c 'import grpc, google.protobuf' && command -v protoc && command -v grpc_python_plugin`,
   ],
+};
+
+export const GO_INTEROP_PATH = join(packageRoot, 'build/interop/client');
+export const GO_INTEROP_CLIENT: SystemClient = {
+  name: "grpc-go's interop client",
+  probe: ['test', '-x', GO_INTEROP_PATH],
 };
 
 export const PYTHON_REQUESTS: SystemClient = {

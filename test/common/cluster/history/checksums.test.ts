@@ -35,6 +35,13 @@ describe('an entry', () => {
     );
   });
 
+  test('with an empty payload is intact, wherever that payload is', () => {
+    for (const payload of [new Uint8Array(new ArrayBuffer(0)), Buffer.alloc(1).subarray(1)]) {
+      expect(pushChecksum('a', '', payload)).toBe(pushChecksum('a', '', Buffer.from('')));
+      expect(isIntactEntry('a', entry('a', '', payload))).toBe(true);
+    }
+  });
+
   test('with any one bit flipped is not', () => {
     fc.assert(
       fc.property(clientIds, contentTypes, fc.uint8Array(), fc.nat(), (id, type, payload, at) => {

@@ -1,16 +1,12 @@
 /** Whether a history is proven after Redis has lost keys, against a real Redis. */
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import { LOSS_MS, markLostHistory } from '../../../../common/cluster/history/lost-history.js';
 import { readPosition } from '../../../../common/cluster/inbox/position.js';
 import { storePush } from '../../../../common/cluster/inbox/push.js';
 import { confirmInbox, MARK_AGE_MS, resumeInbox } from '../../../../common/cluster/inbox.js';
 import type { RedisLink } from '../../../../common/redis/redis-link.js';
-import {
-  type LinkedRedis,
-  replyOf,
-  startLinkedRedis,
-} from '../../../support/cluster/redis-link.js';
+import { replyOf, useRedis } from '../../../support/cluster/redis-link.js';
 
 const CHANNEL = 'll:{7}';
 const INBOX = `${CHANNEL}:in:alice`;
@@ -18,18 +14,9 @@ const ACK = `${CHANNEL}:ack:alice`;
 const MARK = `${CHANNEL}:lost`;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
-let linked: LinkedRedis;
 let link: RedisLink;
-
-beforeAll(async () => {
-  linked = await startLinkedRedis();
-  ({ link } = linked);
-});
-
-afterAll(() => linked?.stop());
-
-beforeEach(async () => {
-  await link.commands.flushall();
+useRedis((opened) => {
+  link = opened;
 });
 
 async function storeId(): Promise<string> {
@@ -50,7 +37,7 @@ async function storeId(): Promise<string> {
 const read = async (after: string) => replyOf(await readInbox(link, CHANNEL, 'alice', after, 100));
 const isProven = async (after: string) => (await read(after)).isProven;
 const isComplete = async (cursor: string) =>
-  replyOf(await resumeInbox(link, CHANNEL, 'alice', cursor));
+  replyOf(await resumeInbox(link, CHANNEL, 'alice', cursor)).isComplete;
 const position = async () => replyOf(await readPosition(link, CHANNEL, 'alice'));
 const mark = async (cause = 'evicted:a:1', noticedMsAgo = 0) =>
   replyOf(await markLostHistory(link, CHANNEL, cause, noticedMsAgo));

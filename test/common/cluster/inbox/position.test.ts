@@ -1,33 +1,19 @@
 /** The position of a client with a gap in its history, against a real Redis. */
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import { readPosition } from '../../../../common/cluster/inbox/position.js';
 import { storePush } from '../../../../common/cluster/inbox/push.js';
 import { confirmInbox, isIdBefore, resumeInbox } from '../../../../common/cluster/inbox.js';
 import type { RedisLink } from '../../../../common/redis/redis-link.js';
-import {
-  type LinkedRedis,
-  replyOf,
-  startLinkedRedis,
-} from '../../../support/cluster/redis-link.js';
-import { eventually } from '../../../support/eventually.js';
+import { replyOf, useRedis } from '../../../support/cluster/redis-link.js';
+import { CHANNEL, untilExpired } from '../../../support/cluster/stored-push.js';
 
-const CHANNEL = 'll:{7}';
 const ALICE = 'alice';
 const ACK_KEY = `${CHANNEL}:ack:${ALICE}`;
 
-let linked: LinkedRedis;
 let link: RedisLink;
-
-beforeAll(async () => {
-  linked = await startLinkedRedis();
-  ({ link } = linked);
-});
-
-afterAll(() => linked?.stop());
-
-beforeEach(async () => {
-  await link.commands.flushall();
+useRedis((opened) => {
+  link = opened;
 });
 
 async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
@@ -47,7 +33,7 @@ async function storeId(ttlMs = 60_000, countMax = 100): Promise<string> {
 
 const position = async () => replyOf(await readPosition(link, CHANNEL, ALICE));
 const isComplete = async (cursor: string) =>
-  replyOf(await resumeInbox(link, CHANNEL, ALICE, cursor));
+  replyOf(await resumeInbox(link, CHANNEL, ALICE, cursor)).isComplete;
 const idsAfter = async (cursor: string) =>
   replyOf(await readInbox(link, CHANNEL, ALICE, cursor, 100)).entries.map(({ id }) => id);
 
@@ -77,7 +63,7 @@ test('is older than a push that follows at once, which is then received', async 
 test('does not hide a push that is lost after it', async () => {
   const at = await position();
   await storeId(20);
-  await eventually(async () => expect(await idsAfter('')).toEqual([]));
+  await untilExpired(link, ALICE);
   expect(await isComplete(at)).toBe(false);
   await expectResumes([]);
 });
@@ -100,7 +86,7 @@ test('is the newest confirmed or dropped push', async () => {
 
 test('is the newest push of an inbox that has expired', async () => {
   const id = await storeId(20);
-  await eventually(async () => expect(await idsAfter('')).toEqual([]));
+  await untilExpired(link, ALICE);
   expect(await position()).toBe(id);
   await expectResumes([]);
 });

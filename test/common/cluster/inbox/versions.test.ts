@@ -5,26 +5,20 @@
  * real Redis, in an order drawn from a seed, and a model tells what must be in them.
  */
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { pushChecksum } from '../../../../common/cluster/history/checksums.js';
 import { readInbox } from '../../../../common/cluster/history/inbox-read.js';
 import { type InboxBounds, storePush } from '../../../../common/cluster/inbox/push.js';
 import { confirmInbox, HISTORY_MS } from '../../../../common/cluster/inbox.js';
-import { type LinkedRedis, startLinkedRedis } from '../../../support/cluster/redis-link.js';
+import type { RedisLink } from '../../../../common/redis/redis-link.js';
+import { useRedis } from '../../../support/cluster/redis-link.js';
 
 const CHANNEL = 'll:{7}';
 const SCRIPT_BEFORE = readFileSync(new URL('./push-before.lua', import.meta.url), 'utf8');
 
-let linked: LinkedRedis;
-
-beforeAll(async () => {
-  linked = await startLinkedRedis();
-});
-
-afterAll(() => linked?.stop());
-
-beforeEach(async () => {
-  await linked.link.commands.flushall();
+let link: RedisLink;
+useRedis((opened) => {
+  link = opened;
 });
 
 interface Push {
@@ -37,9 +31,10 @@ type Store = (push: Push, bounds: InboxBounds) => Promise<{ id: string; dropped:
 const storeNow: Store = async ({ payload, idempotencyKey = '', ttlMs = 60_000 }, bounds) => {
   const envelope = Buffer.from('e');
   const push = { channel: CHANNEL, clientId: 'alice', envelope, payload, contentType: '' };
-  const outcome = await storePush(linked.link, { ...push, ttlMs, idempotencyKey }, bounds);
+  const outcome = await storePush(link, { ...push, ttlMs, idempotencyKey }, bounds);
   if (outcome.type !== 'done') throw new Error(outcome.reason);
   const { reply } = outcome;
+  if (reply.type === 'invalid') throw new Error(reply.code);
   return reply.type === 'stored' ? reply : { id: reply.firstId, dropped: 0 };
 };
 
@@ -49,14 +44,14 @@ const storeBefore: Store = async ({ payload, idempotencyKey = '', ttlMs = 60_000
   const keptMs = Math.max(ttlMs, HISTORY_MS);
   const limits = [ttlMs, bounds.countMax, bounds.bytesMax, keptMs, keptMs];
   const args = [CHANNEL, 'e', payload, ...limits, '', pushChecksum('alice', '', payload)];
-  const run = linked.link.execute<[number, string, number, number]>;
+  const run = link.execute<[number, string, number, number]>;
   const outcome = await run('eval', [SCRIPT_BEFORE, keys.length, ...keys, ...args]);
   if (outcome.type !== 'done') throw new Error(outcome.reason);
   return { id: outcome.reply[1], dropped: outcome.reply[3] ?? 0 };
 };
 
 async function entries() {
-  const page = await readInbox(linked.link, CHANNEL, 'alice', '', 1_000);
+  const page = await readInbox(link, CHANNEL, 'alice', '', 1_000);
   if (page.type !== 'done') throw new Error(page.reason);
   expect(page.reply.entries.some(({ isCorrupt }) => isCorrupt)).toBe(false);
   return page.reply.entries;
@@ -84,7 +79,7 @@ test.each([1, 2, 3, 4])(
       const upTo = random(4) === 0 ? model[random(model.length)]!.id : '';
       const singles = random(3) === 0 ? [model[random(model.length)]!.id] : [];
       if (upTo !== '' || singles.length > 0) {
-        await confirmInbox(linked.link, CHANNEL, 'alice', upTo, singles);
+        await confirmInbox(link, CHANNEL, 'alice', upTo, singles);
         const upToAt = model.findIndex((entry) => entry.id === upTo);
         model = model.slice(upToAt + 1).filter((entry) => !singles.includes(entry.id));
       }
@@ -108,7 +103,7 @@ test('an inbox of the version before is read on, and its keys keep their time to
     [ids[2], 'three'],
   ]);
   for (const key of ['in', 'ack']) {
-    const ttlMs = await linked.link.commands.pttl(`${CHANNEL}:${key}:alice`);
+    const ttlMs = await link.commands.pttl(`${CHANNEL}:${key}:alice`);
     expect(ttlMs).toBeGreaterThan(week - 60_000);
   }
 });

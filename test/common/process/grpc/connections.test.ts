@@ -33,6 +33,7 @@ import {
   bindGrpc,
   createGrpcServer,
   type GrpcServer,
+  stopGrpc,
 } from '../../../../common/process/grpc/grpc-server.js';
 import { Metrics } from '../../../../common/process/metrics.js';
 import { packageRoot } from '../../../../common/process/package-root.js';
@@ -66,6 +67,7 @@ const defaults: ConnectionsConfig = {
   connectionsMax: 100,
   callsPerConnectionMax: 100,
   callsMax: 100,
+  requestMsMax: 60_000,
 };
 
 class TestServer {
@@ -83,7 +85,7 @@ class TestServer {
     this.connections = new GrpcConnections({ ...defaults, ...config }, this.metrics, 'router');
     this.#grpc = createGrpcServer([SERVICE], {
       ...this.connections.options,
-      interceptors: [this.connections.boundCalls],
+      interceptors: this.connections.interceptors,
     });
     const answer: handleUnaryCall<Buffer, Buffer> = (call, done) => {
       this.#calls.push(call);
@@ -94,6 +96,7 @@ class TestServer {
       requestBytesMax: 1_000,
       callsPerConnectionMax: this.connections.config.callsPerConnectionMax,
       onCall: this.connections.onCall,
+      awaited: this.connections.awaited,
       onConnection: this.connections.open,
       memory: { reserve: () => true, release: () => {} },
     });
@@ -131,6 +134,11 @@ class TestServer {
       Object.entries(labels).every(([label, text]) => own[label as never] === text),
     );
     return value?.value ?? 0;
+  }
+
+  stop(graceMs: number): Promise<void> {
+    const reason = { code: status.UNAVAILABLE, details: 'the server stops' };
+    return stopGrpc(this.#grpc, reason, graceMs, { direct: this.#direct });
   }
 
   close(): void {
@@ -254,7 +262,7 @@ describe.each([
       await eventually(async () => {
         expect(await callOnce(client)).toBeUndefined();
         return second.called > 5;
-      }, 15_000);
+      });
       expect(server.called).toBeGreaterThan(0);
     } finally {
       second.close();
@@ -347,6 +355,34 @@ describe.each([
     expect(await callOnce(other)).toBeUndefined();
   });
 
+  test.each([
+    ['nothing', Buffer.alloc(0)],
+    ['a part of its message', Buffer.of(0, 0, 0, 0, 9, 1)],
+  ])('a call that sends %s ends after some time, and gives its place back', async (_, part) => {
+    await start({ callsMax: 1, callsPerConnectionMax: 1, requestMsMax: 200 });
+    const session = connectHttp2(`http://${server.address}`);
+    session.on('error', () => {});
+    await once(session, 'remoteSettings');
+    const open = async () => {
+      const head = { ':path': METHOD, ':method': 'POST', 'content-type': 'application/grpc' };
+      const stream = session.request({ ...head, te: 'trailers' }, { endStream: false });
+      if (part.length > 0) stream.write(part);
+      stream.resume();
+      const [headers] = await once(stream, 'response');
+      await once(stream, 'close');
+      return headers;
+    };
+    for (let i = 1; i <= 2; i++) {
+      const headers = await open();
+      expect(headers['grpc-status']).toBe(`${status.DEADLINE_EXCEEDED}`);
+      expect(headers['longline-code']).toBe('REQUEST_TIMEOUT');
+      expect(await server.metric('rejected_total', { bound: 'request-time' })).toBe(i);
+      await eventually(async () => (await server.metric('calls')) === 0);
+    }
+    session.destroy();
+    expect(server.called).toBe(0);
+  });
+
   test('a client opens no more calls on a connection than it may, and the others wait', async () => {
     await start({ callsPerConnectionMax: 2 });
     const client = server.client();
@@ -393,4 +429,16 @@ describe.each([
     expect(await closed('pings')).toBe(0);
     session.destroy();
   });
+});
+
+test('a direct call that outlasts the stop of its server ends with the reason', async () => {
+  isDirect = true;
+  await start({});
+  server.isHolding = true;
+  const calling = callOnce(server.client());
+  await eventually(() => server.called === 1);
+  await server.stop(50);
+  const error = await calling;
+  expect(error?.code).toBe(status.UNAVAILABLE);
+  expect(error?.details).toBe('the server stops');
 });

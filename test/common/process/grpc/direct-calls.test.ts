@@ -90,6 +90,7 @@ async function startEcho(isDirect: boolean): Promise<Echo> {
       requestBytesMax: BYTES_MAX,
       callsPerConnectionMax: 1_000,
       onCall,
+      awaited: { add: () => {}, delete: () => {} },
       onConnection: () => {},
       memory: ROOM,
     });

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, createServer as createHttp2Server } from 'node:http2';
 import { createServer, type Socket, connect as tcpConnect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Http2Connection } from '../../../../common/process/http2/connection.js';
@@ -283,6 +284,32 @@ test('a client that does not read is not read from, and goes on when it reads', 
   client.socket.resume();
   await eventually(() => client.frames.filter(({ type }) => type === FRAME.ping).length === 100);
   expect(connection!.isFull).toBe(false);
+});
+
+test('a client that reads late has all answers of a connection that has ended', async () => {
+  const { echo, client } = await startRaw();
+  await eventually(() => client.frames.length > 0);
+  client.send(FRAME.settings, 0, 0, settingsPayload([[SETTING.initialWindowSize, 2 ** 30]]));
+  client.send(FRAME.windowUpdate, 0, 0, uint32Payload(2 ** 30));
+  client.socket.pause();
+  const [connection] = echo.connections;
+  let streamId = -1;
+  while (!connection!.isFull) {
+    streamId += 2;
+    client.request(streamId, '/', FLAG.endHeaders);
+    client.send(FRAME.data, FLAG.endStream, streamId, Buffer.alloc(16_384));
+    await new Promise(setImmediate);
+  }
+  const answered = echo.requests.length;
+  connection!.close();
+  // Longer than a client that has read everything may take to close its side.
+  await sleep(1_200);
+  client.socket.resume();
+  await eventually(() => client.isClosed);
+  const ends = client.frames.filter(
+    ({ type, flags }) => type === FRAME.headers && flags & FLAG.endStream,
+  );
+  expect(ends.length).toBeGreaterThanOrEqual(answered);
 });
 
 test('streams over the bound are rejected, and others go on', async () => {

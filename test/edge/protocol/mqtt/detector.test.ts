@@ -13,6 +13,8 @@ import type {
 import type { ConnectRequest } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex } from '../../../support/devices/mqtt-bytes.js';
 
+const VERIFIED = { expiresAtMs: Number.POSITIVE_INFINITY, issuedAtMs: 0, labels: '', groups: '' };
+
 const ALICE = connectionOf(1, 1);
 const CONFIG = {
   headBytesMax: 8_192,
@@ -58,7 +60,7 @@ function connectRequest(detector: MqttDetector, bytes: Buffer): ConnectRequest {
 /** Accepts the client and returns its CONNACK in hex. */
 async function accept(made: ReturnType<typeof makeDetector>, bytes: Buffer): Promise<string> {
   const request = connectRequest(made.detector, bytes);
-  expect(await request.prepare!()).toBeUndefined();
+  expect(await request.prepare!(VERIFIED)).toBeUndefined();
   request.onRegistered!(ALICE);
   return request.accept(undefined).toString('hex');
 }
@@ -85,7 +87,7 @@ describe('sessions', () => {
     expect(await accept(made, connect({ flags: 0 }))).toBe('20020100');
     expect(made.connections.qosOf(ALICE)).toBe(1);
     const request = connectRequest(made.detector, connect({ flags: 0 }));
-    await request.prepare!();
+    await request.prepare!(VERIFIED);
     expect(request).toMatchObject({
       startFrom: 'unconfirmed',
       startsUnsubscribed: false,
@@ -110,7 +112,7 @@ describe('sessions', () => {
         makeDetector({}, UNAVAILABLE).detector,
         connect({ version, flags: 0 }),
       );
-      const rejected = await request.prepare!();
+      const rejected = await request.prepare!(VERIFIED);
       expect(rejected).toEqual(UNAVAILABLE);
       expect(request.reject(rejected!)).toHaveLength(0);
     }

@@ -1,5 +1,6 @@
+import { type Rejection, rejection } from '../../../../common/process/errors.js';
 import { Metrics } from '../../../../common/process/metrics.js';
-import { connectionOf } from '../../../../common/transport/transport.js';
+import { type Connection, connectionOf } from '../../../../common/transport/transport.js';
 import { type MqttConnect, parseMqttConnect } from '../../../../common/wire/mqtt/connect.js';
 import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
 import { MqttConnectionTable } from '../../../../edge/protocol/mqtt/connection-table.js';
@@ -10,7 +11,7 @@ import type {
   MqttSubscription,
 } from '../../../../edge/protocol/mqtt/session-store.js';
 import type { PushInFlight } from '../../../../edge/protocol/mqtt/window.js';
-import type { EndReason, Host } from '../../../../edge/protocol/protocol.js';
+import type { EndReason, GroupHost, Host } from '../../../../edge/protocol/protocol.js';
 import { connect, field, hex, packet } from '../../../support/devices/mqtt-bytes.js';
 
 export const ALICE = connectionOf(1, 1);
@@ -26,7 +27,7 @@ export const PERSISTENT = { flags: 0x00 };
 export const SUBSCRIBED: readonly MqttSubscription[] = [{ filterHash: 1, qos: 1 }];
 
 /** One connection with a fake host and session store that record calls as text. */
-export class MqttHarness implements Host, MqttSessionStore {
+export class MqttHarness implements Host, MqttSessionStore, GroupHost {
   readonly calls: string[] = [];
   readonly mqtt: MqttProtocol;
   sent = '';
@@ -49,6 +50,7 @@ export class MqttHarness implements Host, MqttSessionStore {
     this.mqtt = new MqttProtocol({
       version,
       host: this,
+      groups: this,
       config,
       connections,
       sessions: this,
@@ -61,6 +63,19 @@ export class MqttHarness implements Host, MqttSessionStore {
       inFlight,
     });
   }
+
+  /** A group that begins with `no` is not permitted. */
+  async join(_: Connection, group: string): Promise<Rejection | undefined> {
+    this.calls.push(`join ${group}`);
+    return group.startsWith('no') ? rejection('PERMISSION_DENIED', 'not permitted') : undefined;
+  }
+
+  async leave(_: Connection, group: string): Promise<Rejection | undefined> {
+    this.calls.push(`leave ${group}`);
+    return group.startsWith('no') ? rejection('PERMISSION_DENIED', 'not permitted') : undefined;
+  }
+
+  async joinAll(): Promise<undefined> {}
 
   receive(...parts: Buffer[]): string[] {
     this.mqtt.onBytes(ALICE, Buffer.concat(parts));

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { MqttVersion } from '../../../../common/wire/mqtt/rejection.js';
@@ -63,6 +64,25 @@ describe('SUBSCRIBE and UNSUBSCRIBE', () => {
     ]);
     const unsubscribed = packet(0xa2, hex('0008'), hex('00'), field('push/+'), field('#'));
     expect(harness.receive(unsubscribed)).toEqual(['unsubscribe', 'reply b0050008000011']);
+  });
+
+  test.each([
+    [4, '01018080', 'b0020008'],
+    [5, '0101878f', 'b0060008 00 008700'],
+  ] as const)('MQTT %i joins and leaves groups by their filters', async (...expected) => {
+    const [version, granted, left] = expected;
+    const harness = new MqttHarness(version, PERSISTENT);
+    const properties = version === 5 ? hex('00') : hex('');
+    const filters = ['group/room/7', 'push/+', 'group/not', 'push/bob'];
+    const requested = filters.flatMap((each) => [field(each), hex('01')]);
+    const subscribed = packet(0x82, hex('0007'), properties, ...requested);
+    expect(harness.receive(subscribed).slice(-2)).toEqual(['join room/7', 'join not']);
+    await sleep(0);
+    expect(harness.takeCalls()).toEqual([expect.stringMatching(`^reply 90.*${granted}$`)]);
+    const filtersLeft = ['group/room/7', 'group/not', 'push/+'].map((each) => field(each));
+    harness.receive(packet(0xa2, hex('0008'), properties, ...filtersLeft));
+    await sleep(0);
+    expect(harness.takeCalls()).toEqual([`reply ${left.replaceAll(' ', '')}`]);
   });
 
   test('MQTT 3.1.1 has one code for all rejected filters', () => {

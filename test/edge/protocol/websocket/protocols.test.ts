@@ -28,7 +28,7 @@ function raw() {
 
 function json() {
   const failures = webSocketFailures(new Metrics());
-  const host = new FakeHost((self) => new JsonWebSocketProtocol(self, CONFIG, failures));
+  const host = new FakeHost((self) => new JsonWebSocketProtocol(self, CONFIG, failures, self));
   return { protocol: host.protocol, failures, host };
 }
 
@@ -70,6 +70,29 @@ describe('inbound frames', () => {
     protocol.onBytes(1, frames(PING, text('{"type":"ping"}')));
     const answer = textFrame('{"type":"pong"}').toString('hex');
     expect(host.take()).toEqual(['1 reply 8a00', `1 reply ${answer}`]);
+  });
+
+  test('answers a join and a leave when they are done, or with the reason', async () => {
+    const { protocol, host } = json();
+    const changes = ['{"type":"join","group":"room"}', '{"type":"leave","group":"room"}'];
+    for (const each of [...changes, '{"type":"join","group":"not"}']) {
+      protocol.onBytes(1, frames(text(each)));
+    }
+    await new Promise(setImmediate);
+    const answers = host.take().flatMap((call) => {
+      const [, hex] = /^1 reply (.*)/.exec(call) ?? [];
+      return hex === undefined ? [] : [JSON.parse(Buffer.from(hex, 'hex').toString().slice(2))];
+    });
+    expect(answers).toEqual([
+      { type: 'joined', group: 'room' },
+      { type: 'left', group: 'room' },
+      {
+        type: 'group-error',
+        group: 'not',
+        code: 'PERMISSION_DENIED',
+        message: 'not permitted',
+      },
+    ]);
   });
 
   test('§5.5.3 ignores an unsolicited pong', () => {

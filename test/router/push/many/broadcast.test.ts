@@ -7,7 +7,10 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { QueryResult, ShardQueries } from '../../../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../../../common/process/errors.js';
-import type { BroadcastResponse } from '../../../../proto/gen/longline/v1/push.js';
+import {
+  BroadcastRequest,
+  type BroadcastResponse,
+} from '../../../../proto/gen/longline/v1/push.js';
 import { broadcast } from '../../../../router/push/many/broadcast.js';
 
 const SHARDS = 4_096;
@@ -22,7 +25,7 @@ interface Edge {
   readonly owns: (shard: number) => boolean;
   /** Shards that it is subscribed to without owning them. */
   readonly hasGuestOf: (shard: number) => boolean;
-  /** Its version knows `further_shards`. */
+  /** Its version knows `further_shards` and selectors. */
   readonly isNew: boolean;
   /** It receives and writes, but does not answer. */
   readonly isSilent: boolean;
@@ -34,6 +37,8 @@ interface Cluster {
   readonly shardCount: number;
   readonly edges: readonly Edge[];
   readonly clientsOf?: (shard: number) => number;
+  /** Clients that a selector selects; all by default. */
+  readonly selectedOf?: (shard: number) => number;
   /** The groups in the router's assignment. */
   readonly groupOf?: (shard: number) => number;
   readonly answerMs?: number;
@@ -43,6 +48,7 @@ interface Cluster {
 /** Edges and a router's view of them. Each subscriber of a shard has clients of it. */
 function fakeCluster(cluster: Cluster) {
   const { shardCount, edges, clientsOf = () => 1, groupOf = () => 0, answerMs = 1 } = cluster;
+  const { selectedOf = clientsOf } = cluster;
   const writes = edges.map(() => new Array<number>(shardCount).fill(0));
   const subscribersOf = (shard: number) =>
     [...edges.keys()].filter((i) => edges[i]!.owns(shard) || edges[i]!.hasGuestOf(shard));
@@ -57,7 +63,11 @@ function fakeCluster(cluster: Cluster) {
   ): Promise<QueryResult | Rejection> => {
     const rejected = cluster.reject?.(carrier);
     if (rejected !== undefined) return rejected;
-    if (body.$case !== 'broadcast') throw new Error('not a broadcast');
+    if (body.$case !== 'broadcast' && body.$case !== 'selectedBroadcast') {
+      throw new Error('not a broadcast');
+    }
+    const hasSelector = body.$case === 'selectedBroadcast';
+    expect(body.value.selector !== '').toBe(hasSelector);
     messages++;
     pendingMax = Math.max(pendingMax, ++pending);
     const subscribers = subscribersOf(carrier);
@@ -65,21 +75,26 @@ function fakeCluster(cluster: Cluster) {
     const bodies: QueryResult['bodies'][number][] = [];
     for (const i of subscribers) {
       const edge = edges[i]!;
+      if (hasSelector && !edge.isNew) continue;
       const furtherShards = edge.isNew ? body.value.furtherShards.filter(edge.owns) : [];
       let written = 0;
+      let notSelected = 0;
       for (const shard of [carrier, ...furtherShards]) {
         writes[i]![shard]!++;
-        written += clientsOf(shard);
+        written += hasSelector ? selectedOf(shard) : clientsOf(shard);
+        notSelected += hasSelector ? clientsOf(shard) - selectedOf(shard) : 0;
       }
       if (edge.isSilent) continue;
       hasOwnerReply ||= edge.owns(carrier);
-      bodies.push({ $case: 'broadcast', value: { written, slow: 0, furtherShards } });
+      const counts = { written, slow: 0, dropped: 0, notSelected, labelsUnknown: 0 };
+      bodies.push({ $case: 'broadcast', value: { ...counts, furtherShards } });
     }
     const haveAllReplied = bodies.length > 0 && bodies.length === subscribers.length;
     const complete = hasOwnerReply && bodies.length === subscribers.length;
     await sleep(complete || (haveAllReplied && !awaitsOwner) ? answerMs : timeoutMs);
     pending--;
-    return { bodies, haveAllReplied, complete };
+    const waits = { receivers: 1, sentAtMs: 0, repliedAtMs: 0, stalledMs: 0, isTimedOut: false };
+    return { bodies, haveAllReplied, complete, waits };
   };
   const groups = {
     group: (shards: Iterable<number>) => {
@@ -107,10 +122,19 @@ function fakeCluster(cluster: Cluster) {
 async function run(
   { queries, groups }: Pick<ReturnType<typeof fakeCluster>, 'queries' | 'groups'>,
   clientsPerSecond: number,
-  { leftMs = Number.POSITIVE_INFINITY, isEnded = (): boolean => false, waitMs = WAIT_MS } = {},
+  {
+    leftMs = Number.POSITIVE_INFINITY,
+    isEnded = (): boolean => false,
+    waitMs = WAIT_MS,
+    selector = '',
+  } = {},
 ) {
   const startedMs = performance.now();
-  const request = { payload: Buffer.from('x'), contentType: '', clientsPerSecond };
+  const request = BroadcastRequest.fromPartial({
+    payload: Buffer.from('x'),
+    clientsPerSecond,
+    selector,
+  });
   const answerByMs = startedMs + leftMs;
   const limits = { waitMs, payloadBytesMax: 1_000, answerByMs, isEnded };
   const response = await broadcast(queries, groups, request, limits);
@@ -135,8 +159,11 @@ test('shards that do not answer cost one wait together', async () => {
   expect(response).toEqual({
     written: healthy,
     slow: 0,
+    dropped: 0,
     shardsUnknown: silentShards,
     shardsNotSent: 0,
+    notSelected: 0,
+    labelsUnknown: 0,
   });
   expect(tookMs).toBeLessThan(BOUNDED_MS);
 });
@@ -195,11 +222,62 @@ test('a shard that Redis rejects is not sent; the call fails if every shard is',
   expect((await run(some, 1_000_000)).response).toEqual({
     written: healthy,
     slow: 0,
+    dropped: 0,
     shardsUnknown: 0,
     shardsNotSent: silentShards,
+    notSelected: 0,
+    labelsUnknown: 0,
   });
   const all = fakeCluster({ shardCount: SHARDS, edges: [PLAIN], reject: () => away });
   expect((await run(all, 1_000)).response).toEqual(away);
+});
+
+test('a selector is sent in a form that edges of an earlier version ignore', async () => {
+  const edges = [
+    { ...PLAIN, owns: isThird, isNew: false },
+    { ...PLAIN, owns: (shard: number) => !isThird(shard) },
+  ];
+  const cluster = fakeCluster({ ...silentThird, edges, clientsOf: () => 4, selectedOf: () => 1 });
+  const { response } = await run(cluster, 1_000_000, { selector: 'app=ios' });
+  expect(response).toEqual({
+    written: healthy,
+    slow: 0,
+    dropped: 0,
+    shardsUnknown: silentShards,
+    shardsNotSent: 0,
+    notSelected: 3 * healthy,
+    labelsUnknown: 0,
+  });
+  expect(cluster.writes[0]!.every((writes) => writes === 0)).toBe(true);
+});
+
+test('clients that are not selected cost no part of the rate, and messages are few and bounded', async () => {
+  const cluster = fakeCluster({
+    shardCount: SHARDS,
+    edges: [PLAIN],
+    clientsOf: () => 10,
+    selectedOf: () => 0,
+  });
+  const { response, tookMs } = await run(cluster, 10_000, { selector: 'app=none' });
+  expect(response).toMatchObject({ written: 0, notSelected: 10 * SHARDS, shardsUnknown: 0 });
+  expect(tookMs).toBeLessThan(BOUNDED_MS);
+  // At most 12,500 clients in a message, and fewer before their number is known.
+  expect(cluster.messages()).toBeGreaterThanOrEqual(4);
+  expect(cluster.messages()).toBeLessThan(60);
+});
+
+test('a selector without requirements is none', async () => {
+  const cluster = fakeCluster({ shardCount: 8, edges: [{ ...PLAIN, isNew: false }] });
+  const { response } = await run(cluster, 1_000_000, { selector: ' ' });
+  expect(response).toMatchObject({ written: 8, shardsUnknown: 0 });
+});
+
+test('an invalid selector is rejected before anything is sent', async () => {
+  const cluster = fakeCluster({ shardCount: SHARDS, edges: [PLAIN] });
+  const { response } = await run(cluster, 1_000, { selector: 'app=ios,' });
+  const message = 'the selector at character 9: expected a label name or !, found the end';
+  expect(response).toEqual(rejection('SELECTOR_INVALID', message));
+  expect(cluster.messages()).toBe(0);
 });
 
 describe('in any cluster', () => {
@@ -257,7 +335,7 @@ describe('in any cluster', () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 
   test('without silent edges, exactly the shards without an owner are unknown', async () => {
     await fc.assert(
@@ -278,5 +356,5 @@ describe('in any cluster', () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 });

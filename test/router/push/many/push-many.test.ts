@@ -9,11 +9,13 @@ import type { PushBody } from '../../../../proto/gen/longline/v1/envelope.js';
 import {
   PushManyRequest,
   type PushManyResponse,
-  type PushRequest,
+  PushRequest,
   type PushResponse,
   Verdict,
 } from '../../../../proto/gen/longline/v1/push.js';
+import { LivePusher } from '../../../../router/push/groups/push-live.js';
 import { pushMany } from '../../../../router/push/many/push-many.js';
+import { Tally } from '../../../../router/push/many/tally.js';
 import type { Pusher } from '../../../../router/push/pusher.js';
 
 describe('PushMany', () => {
@@ -33,7 +35,8 @@ describe('PushMany', () => {
         fake.done++;
         const answer = answerOf(clientId);
         if (typeof answer !== 'number') return answer;
-        return { verdict: answer, messageId: '', acceptLevel: 0 };
+        const none = { messageId: '', acceptLevel: 0, replacedId: '', flightRecord: undefined };
+        return { verdict: answer, ...none };
       },
       onAbandoned: (count: number) => {
         fake.abandoned += count;
@@ -89,15 +92,16 @@ describe('a live-only PushMany', () => {
     readonly assumed: readonly number[];
   }
 
-  async function runLive(cluster: Cluster, clientIds: readonly string[]) {
+  function fake(cluster: Cluster) {
     const { owners, guests, isOld, isSilent, assumed } = cluster;
     const processed = new Map<string, number>();
     const note = (clientId: string) => {
       processed.set(clientId, (processed.get(clientId) ?? 0) + 1);
     };
-    let messages = 0;
+    const sent: PushBody[] = [];
     const queryShard = async (carrier: number, body: { value: PushBody }): Promise<QueryResult> => {
-      messages++;
+      sent.push(body.value);
+      const waits = { receivers: 1, sentAtMs: 0, repliedAtMs: 0, stalledMs: 0, isTimedOut: false };
       const owner = owners[carrier]!;
       const outcomes = Buffer.alloc(body.value.clientIds.length);
       for (const [i, clientId] of body.value.clientIds.entries()) {
@@ -105,26 +109,30 @@ describe('a live-only PushMany', () => {
         note(clientId);
         outcomes[i] = OUTCOME_NUMBERS[connected(clientId) ? 'written' : 'absent'];
       }
-      if (isSilent[owner]) return { bodies: [], haveAllReplied: false, complete: false };
+      if (isSilent[owner]) return { bodies: [], haveAllReplied: false, complete: false, waits };
       const reply = isOld[owner]
         ? ({ $case: 'absent', value: {} } as const)
-        : ({ $case: 'multiPush', value: { outcomes } } as const);
-      return { bodies: [reply], haveAllReplied: true, complete: true };
+        : ({ $case: 'multiPush', value: { outcomes, firstIndex: 0 } } as const);
+      return { bodies: [reply], haveAllReplied: true, complete: true, waits };
     };
     const verdicts: Verdict[] = [];
+    const rejectRate = (clientId: string) =>
+      clientId.endsWith('bad') ? rejection('RATE_LIMITED', 'too many') : undefined;
     const pusher = {
       shardQueries: { shardOf, inFlightMax: 100_000, queryShard },
       ttlMsOf: () => 0,
-      admit: ({ clientId }: PushRequest) =>
-        clientId.endsWith('bad') ? rejection('RATE_LIMITED', 'too many') : 1_000,
+      admit: ({ clientId }: PushRequest) => rejectRate(clientId) ?? 1_000,
+      rejectRate,
       rejected: (rejected: Rejection) => rejected,
-      onVerdict: (verdict: Verdict) => verdicts.push(verdict),
+      onVerdict: (verdict: Verdict, _startedMs: number, count = 1) => {
+        for (let i = 0; i < count; i++) verdicts.push(verdict);
+      },
       onAbandoned: () => {},
       push: async ({ clientId }: PushRequest, _answerByMs: number, isCounted: boolean) => {
         if (clientId.endsWith('bad') && isCounted) return rejection('RATE_LIMITED', 'too many');
         note(clientId);
         const verdict = connected(clientId) ? Verdict.VERDICT_WRITTEN : Verdict.VERDICT_OFFLINE;
-        return { verdict, messageId: '', acceptLevel: 0 };
+        return { verdict, messageId: '', acceptLevel: 0, replacedId: '' };
       },
     } as unknown as Pusher;
     const groups = {
@@ -135,10 +143,33 @@ describe('a live-only PushMany', () => {
       withOneSubscriber: async (shards: readonly number[]) =>
         new Set(shards.filter((shard) => !guests[shard])),
     };
+    return { pusher, groups, processed, sent };
+  }
+
+  const never = Number.POSITIVE_INFINITY;
+
+  async function runLive(cluster: Cluster, clientIds: readonly string[]) {
+    const { pusher, groups, processed, sent } = fake(cluster);
     const request = PushManyRequest.fromPartial({ clientIds: [...clientIds], ttlMs: 0 });
-    const never = Number.POSITIVE_INFINITY;
     const response = await pushMany(pusher, groups, request, never, () => false);
-    return { processed, messages, response: response as PushManyResponse };
+    return { processed, messages: sent.length, response: response as PushManyResponse };
+  }
+
+  /** One message to the clients of each owner that the router assumes, as for a group. */
+  async function runGroup(cluster: Cluster, clientIds: readonly string[]) {
+    const { pusher, groups, processed, sent } = fake(cluster);
+    const tally = new Tally();
+    const common = PushRequest.fromPartial({ ttlMs: 0 });
+    const live = new LivePusher(pusher, groups, common, tally, never);
+    const clientsOf = (shard: number) => clientIds.filter((each) => shardOf(each) === shard);
+    for (const shards of groups.group(new Set(clientIds.map(shardOf)))) {
+      await live.push(shards.map((shard) => ({ shard, clientIds: clientsOf(shard) })));
+    }
+    for (const { clientIds: all, shards, clientCounts } of sent) {
+      const named = shards.flatMap((shard, i) => Array<number>(clientCounts[i]!).fill(shard));
+      expect(named).toEqual(all.map(shardOf));
+    }
+    return { processed, tally };
   }
 
   const edges = <Value>(value: fc.Arbitrary<Value>) =>
@@ -181,6 +212,32 @@ describe('a live-only PushMany', () => {
         expect(counts.get(Verdict.VERDICT_UNKNOWN) ?? 0).toBe(unknown.size);
         expect(response.failed).toBe(failed);
         if (!cluster.isSilent.includes(true)) expect(unknown.size).toBe(0);
+      }),
+    );
+  });
+
+  test('so does a push to a group', async () => {
+    const anyClients = fc.uniqueArray(client, { minLength: 1, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(anyCluster, anyClients, async (cluster, clientIds) => {
+        const { processed, tally } = await runGroup(cluster, clientIds);
+        const valid = clientIds.filter((clientId) => !clientId.endsWith('bad'));
+        for (const times of processed.values()) expect(times).toBe(1);
+        const counts = new Map(tally.counts.map(({ verdict, count }) => [verdict, count]));
+        const [written, offline, unknown] = [
+          Verdict.VERDICT_WRITTEN,
+          Verdict.VERDICT_OFFLINE,
+          Verdict.VERDICT_UNKNOWN,
+        ].map((verdict) => counts.get(verdict) ?? 0) as [number, number, number];
+        expect(written + offline + unknown).toBe(valid.length);
+        expect(tally.failed).toBe(clientIds.length - valid.length);
+        const reached = [...processed.keys()];
+        expect(written).toBeLessThanOrEqual(reached.filter(connected).length);
+        expect(written + offline).toBeLessThanOrEqual(reached.length);
+        if (!cluster.isSilent.includes(true)) {
+          expect(unknown).toBe(0);
+          expect(written).toBe(valid.filter(connected).length);
+        }
       }),
     );
   });

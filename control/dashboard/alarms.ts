@@ -1,0 +1,145 @@
+/** Alarms: the problems that an operator should see first, worst first. Pure. */
+import type { ClusterResponse, EdgeInfo, MembersResponse } from '../operator/cluster-responses.js';
+import type { MovesResponse } from '../operator/operation-responses.js';
+import { duration, plural } from './format.js';
+
+/** Each is the name of an alert of the chart, k8s/longline/files/alerts.yaml. */
+export const ALARM_NAMES = [
+  'LonglineNoLeader',
+  'LonglineFrozen',
+  'LonglineShardsUnowned',
+  'LonglineRedisMasterDown',
+  'LonglineLedgerUnbalanced',
+  'LonglineControlDegraded',
+  'LonglineControlSilent',
+  'LonglineEdgeDead',
+  'LonglineEdgesUnready',
+  'LonglineEdgesDegraded',
+  'LonglineBuildsDiffer',
+  'LonglineSettingsDiffer',
+  'LonglineMovesPaused',
+] as const;
+
+export interface Alarm {
+  readonly name: (typeof ALARM_NAMES)[number];
+  readonly level: 'bad' | 'warn';
+  readonly text: string;
+  /** View that shows more. */
+  readonly href: string;
+}
+
+/** State of the cluster; undefined: not known yet. */
+export interface AlarmSources {
+  readonly cluster: ClusterResponse;
+  readonly edges: readonly EdgeInfo[];
+  readonly moves: MovesResponse | undefined;
+  readonly members: MembersResponse | undefined;
+}
+
+/** Names of processes in one alarm; more are counted. */
+const NAMES_MAX = 5;
+
+export function alarmsOf(sources: AlarmSources): Alarm[] {
+  const alarms = [
+    ...clusterAlarms(sources),
+    ...edgeAlarms(sources),
+    ...memberAlarms(sources),
+    ...(sources.moves?.paused ? [warn('LonglineMovesPaused', 'Moves are paused.', '#/moves')] : []),
+  ];
+  return [...alarms.filter(isBad), ...alarms.filter((alarm) => !isBad(alarm))];
+}
+
+function clusterAlarms({ cluster, moves }: AlarmSources): Alarm[] {
+  const { leader, shardsUnowned, reasons, redisMasters } = cluster;
+  const alarms: Alarm[] = [];
+  if (leader === null) {
+    const text = 'No control leads: no shard moves until one does.';
+    alarms.push(bad('LonglineNoLeader', text, '#/events'));
+  }
+  if (moves?.frozenRemainingMs != null) {
+    const left = duration(moves.frozenRemainingMs);
+    const text = `Frozen: most edges vanished at once. Decisions resume in ${left}.`;
+    alarms.push(bad('LonglineFrozen', text, '#/moves'));
+  }
+  if (shardsUnowned > 0) {
+    const text = `${plural(shardsUnowned, 'shard')} without an owner: pushes to them are stored.`;
+    alarms.push(bad('LonglineShardsUnowned', text, '#/shards'));
+  }
+  for (const { address } of redisMasters.filter(({ delivers }) => !delivers)) {
+    const text = `The Redis master ${address} does not deliver.`;
+    alarms.push(bad('LonglineRedisMasterDown', text, '#/overview'));
+  }
+  for (const reason of reasons) {
+    const isLedger = reason.startsWith('ledger: ');
+    const name = isLedger ? 'LonglineLedgerUnbalanced' : 'LonglineControlDegraded';
+    alarms.push((isLedger ? bad : warn)(name, `Control: ${reason}`, '#/overview'));
+  }
+  return alarms;
+}
+
+function edgeAlarms({ edges }: AlarmSources): Alarm[] {
+  const alarms: Alarm[] = [];
+  const add = (
+    of: typeof bad,
+    name: Alarm['name'],
+    is: (edge: EdgeInfo) => boolean,
+    what: string,
+  ) => {
+    const ids = edges.filter(is).map(({ id }) => id);
+    const href = `#/edges${ids.length === 1 ? `/${ids[0]}` : ''}`;
+    if (ids.length > 0) alarms.push(of(name, `${listOf(ids)}: ${what}`, href));
+  };
+  const isSuspect = ({ state }: EdgeInfo) => state === 'suspect';
+  add(bad, 'LonglineEdgeDead', isSuspect, 'no session with control; the lease still runs');
+  const isUnready = ({ state, ready }: EdgeInfo) => state === 'alive' && ready === false;
+  add(bad, 'LonglineEdgesUnready', isUnready, 'not ready');
+  const isDead = ({ state }: EdgeInfo) => state === 'dead';
+  add(warn, 'LonglineEdgeDead', isDead, 'dead; other edges have its shards');
+  for (const reason of new Set(edges.flatMap(({ reasons }) => reasons))) {
+    add(warn, 'LonglineEdgesDegraded', ({ reasons }) => reasons.includes(reason), reason);
+  }
+  return alarms;
+}
+
+function memberAlarms({ cluster: { build }, edges, members }: AlarmSources): Alarm[] {
+  const { controls = [], routers = [], settings = [] } = members ?? {};
+  const alarms: Alarm[] = [];
+  const silent = controls.filter((control) => control.silent).map(({ id }) => id);
+  if (silent.length > 0) {
+    const text = `${listOf(silent)}: this control has fallen silent`;
+    alarms.push(warn('LonglineControlSilent', text, '#/overview'));
+  }
+  // Unknown builds say nothing.
+  const isOther = ({ version, commit }: { version: string | null; commit: string | null }) =>
+    (version && version !== build.version) || (commit && build.commit && commit !== build.commit);
+  const alive = edges.filter(({ state }) => state !== 'dead');
+  const others = [...alive, ...routers, ...controls].filter(isOther).map(({ id }) => id);
+  if (others.length > 0) {
+    const text = `${listOf(others)}: another build than the control that answers`;
+    alarms.push(warn('LonglineBuildsDiffer', text, '#/overview'));
+  }
+  for (const { name, groups } of settings) {
+    const [, ...minorities] = groups;
+    const ids = minorities.flatMap((group) => group.ids);
+    const text = `${listOf(ids)}: ${name} is not as in the other processes`;
+    alarms.push(warn('LonglineSettingsDiffer', text, '#/overview'));
+  }
+  return alarms;
+}
+
+function bad(name: Alarm['name'], text: string, href: string): Alarm {
+  return { name, level: 'bad', text, href };
+}
+
+function warn(name: Alarm['name'], text: string, href: string): Alarm {
+  return { name, level: 'warn', text, href };
+}
+
+function isBad({ level }: Alarm): boolean {
+  return level === 'bad';
+}
+
+function listOf(ids: readonly string[]): string {
+  const more = ids.length - NAMES_MAX;
+  return `${ids.slice(0, NAMES_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}

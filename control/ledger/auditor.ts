@@ -1,0 +1,68 @@
+/** Audits all shards, over and over, while this control leads. */
+import { auditShards } from '../../common/cluster/ledger/audit.js';
+import { ledgerKey } from '../../common/cluster/ledger/left.js';
+import type { ShardNames } from '../../common/cluster/shard-names.js';
+import type { RedisLink } from '../../common/redis/redis-link.js';
+import { ITEMS_MAX, scopeOf } from '../../common/redis/script.js';
+import type { Ledger } from './ledger.js';
+
+/** To be called this often. */
+export const AUDIT_STEP_MS = 1_000;
+/** Each shard is audited once in so many steps. */
+const AUDIT_STEPS = 10;
+
+export interface AuditorOptions {
+  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
+  readonly names: ShardNames;
+}
+
+export class Auditor {
+  #step = 0;
+  #isStepping = false;
+
+  constructor(readonly options: AuditorOptions) {}
+
+  /** Audits a part of the shards. Never rejects. */
+  async step(ledger: Ledger): Promise<void> {
+    ledger.tick(performance.now());
+    if (this.#isStepping) return;
+    this.#isStepping = true;
+    const part = this.#step++ % AUDIT_STEPS;
+    await Promise.all(this.#scriptsOf(part).map((shards) => this.#audit(ledger, shards)));
+    this.#isStepping = false;
+  }
+
+  /** The shards for each call of the script. */
+  #scriptsOf(part: number): number[][] {
+    const { link, names } = this.options;
+    const scripts: number[][] = [];
+    const open = new Map<string, number[]>();
+    for (let shard = part; shard < names.shardCount; shard += AUDIT_STEPS) {
+      const scope = scopeOf(link, names.channelOf(shard));
+      const script = open.get(scope);
+      if (script !== undefined && script.length < ITEMS_MAX) {
+        script.push(shard);
+        continue;
+      }
+      scripts.push([shard]);
+      open.set(scope, scripts.at(-1)!);
+    }
+    return scripts;
+  }
+
+  async #audit(ledger: Ledger, shards: readonly number[]): Promise<void> {
+    const { link, names } = this.options;
+    const sentAtMs = performance.now();
+    const starts = shards.map((shard) => ledger.begin(shard, sentAtMs));
+    const channels = shards.map((shard) => names.channelOf(shard));
+    const wereEmpty = shards.map((shard) => ledger.wasEmpty(shard));
+    const areCounted = shards.map((shard) => ledger.isCountDue(shard, sentAtMs));
+    const isMixed = ledger.isMixed(sentAtMs);
+    const outcomes = await auditShards(link, channels, wereEmpty, areCounted, isMixed);
+    for (const [i, outcome] of outcomes.entries()) {
+      if (outcome.type !== 'done') continue;
+      const lost = ledger.onAudit(shards[i]!, outcome.reply, starts[i]!, performance.now());
+      if (lost > 0) void link.execute('hincrby', [ledgerKey(channels[i]!), 'lost', lost]);
+    }
+  }
+}

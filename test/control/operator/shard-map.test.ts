@@ -1,0 +1,36 @@
+/** The shards as lists: owners, connections and rates. */
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { shardMapResponse } from '../../../control/operator/cluster-responses.js';
+import { ask, type OperatedControl, startOperatedControl } from './operated-control.js';
+
+let control: OperatedControl;
+beforeEach(async () => {
+  control = await startOperatedControl();
+});
+afterEach(() => control.stop());
+
+const map = async () =>
+  shardMapResponse.strict().parse((await ask(`${control.url}/v1/shard-map`)).body);
+
+test('connections and rates are known for shards whose owner reports', async () => {
+  const { snapshot } = control.state;
+  const [reporting, silent] = snapshot.edges;
+  const counts = { connections: 5, guests: 1, shardsSubscribed: 2, ready: true };
+  const shards = [
+    { shard: 0, connections: 4, messagesPerSecond: 0.12345 },
+    { shard: 2, connections: 1, messagesPerSecond: 1 },
+  ];
+  const edges = [{ ...reporting!, counts: { ...counts, shards } }, silent!];
+  control.state.snapshot = { ...snapshot, edges };
+  expect(await map()).toEqual({
+    edges: ['edge-1', 'edge-2'],
+    owners: [0, 0, 1, 1],
+    connections: [4, 0, null, null],
+    pushesPerSecond: [0.123, 0, null, null],
+  });
+});
+
+test('before the first assignment no shard has an owner', async () => {
+  control.state.snapshot = { assignment: undefined, edges: [] };
+  expect(await map()).toMatchObject({ edges: [], owners: [-1, -1, -1, -1] });
+});
