@@ -20,7 +20,7 @@ const TRIAL = ['--set', 'redis.bundled.enabled=true', '--show-only', 'templates/
 
 /** Settings on which ports and probes of the chart depend, or that do not suit a restarted pod. */
 const NOT_OFFERED =
-  /_(PORT|TOKENS|TOKENS_FILE|TLS_CERT_FILE|TLS_KEY_FILE)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES$/;
+  /_(PORT|TOKENS|TOKENS_FILE)$|_TLS_(CERT_FILE|KEY_FILE|TICKET_KEY_FILE|CLIENT_CA_FILE|CLIENT_CERTIFICATES)$|^LONGLINE_EDGE_EXIT_WHEN_DRAINED$|^LONGLINE_ROUTER_FRONT_SOURCE_ADDRESSES$/;
 
 /** @returns {{path: string, text: string}[]} each file with its content */
 export function renderKustomize() {

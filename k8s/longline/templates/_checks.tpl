@@ -117,8 +117,22 @@
 {{- end -}}
 {{- end -}}
 {{- with $.Values.tls -}}
-{{- if and .edgeSecret $.Values.proxyNetworks -}}
-{{- $problems = append $problems "tls.edgeSecret: set together with proxyNetworks, but proxies connect to edges without TLS; unset one of them" -}}
+{{- if and .frontSecret (not $.Values.router.front.enabled) -}}
+{{- $problems = append $problems "tls.frontSecret: requires router.front.enabled=true" -}}
+{{- end -}}
+{{- if and .ticketKeysSecret.name (not .edgeSecret) (not .frontSecret) -}}
+{{- $problems = append $problems "tls.ticketKeysSecret: neither edges nor front proxies terminate TLS; set edgeSecret or frontSecret" -}}
+{{- end -}}
+{{- if .deviceCaSecret.name -}}
+{{- if and (not .edgeSecret) (not .frontSecret) -}}
+{{- $problems = append $problems "tls.deviceCaSecret: neither edges nor front proxies terminate TLS; set edgeSecret or frontSecret" -}}
+{{- end -}}
+{{- if and (eq $.Values.auth.mode "none") (not .deviceCaSecret.required) -}}
+{{- $problems = append $problems "tls.deviceCaSecret.required: with auth.mode=none, optional certificates authenticate no device; set true, or auth.mode=jwt" -}}
+{{- end -}}
+{{- if and (eq $.Values.auth.mode "none") .frontSecret -}}
+{{- $problems = append $problems "tls.deviceCaSecret: a front proxy needs auth.mode=jwt, because it proves to the edge with a ticket that it has seen a certificate" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .edgeSecret (eq $.Values.edge.reach.scheme "http") -}}
 {{- $problems = append $problems "tls.edgeSecret: edges serve TLS, but edge.reach.scheme is http; set https or unset it" -}}

@@ -203,6 +203,14 @@ Argument: list of the two.
   value: /etc/longline/edge-tls/tls.crt
 - name: LONGLINE_EDGE_TLS_KEY_FILE
   value: /etc/longline/edge-tls/tls.key
+{{- include "longline.deviceTls" (dict "tls" . "prefix" "LONGLINE_EDGE_TLS_") }}
+{{- end }}
+{{- if and .frontSecret (eq $role "router") }}
+- name: LONGLINE_ROUTER_FRONT_TLS_CERT_FILE
+  value: /etc/longline/front-tls/tls.crt
+- name: LONGLINE_ROUTER_FRONT_TLS_KEY_FILE
+  value: /etc/longline/front-tls/tls.key
+{{- include "longline.deviceTls" (dict "tls" . "prefix" "LONGLINE_ROUTER_FRONT_TLS_") }}
 {{- end }}
 {{- if and .grpcSecret (ne $role "edge") }}
 - name: LONGLINE_GRPC_TLS_CERT_FILE
@@ -228,6 +236,24 @@ Argument: list of the two.
 {{- range $name, $value := (index $root.Values .role).settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- /* Argument: dict with tls, the values, and prefix, of the settings. */ -}}
+{{- define "longline.deviceTls" -}}
+{{- with .tls.ticketKeysSecret }}
+{{- if .name }}
+- name: {{ $.prefix }}TICKET_KEY_FILE
+  value: {{ printf "/etc/longline/tls-tickets/%s" (join ",/etc/longline/tls-tickets/" .keys) }}
+{{- end }}
+{{- end }}
+{{- with .tls.deviceCaSecret }}
+{{- if .name }}
+- name: {{ $.prefix }}CLIENT_CA_FILE
+  value: /etc/longline/device-ca/{{ .key }}
+- name: {{ $.prefix }}CLIENT_CERTIFICATES
+  value: {{ if .required }}required{{ else }}optional{{ end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -269,12 +295,21 @@ Argument: dict with role and name.
 {{- end }}
 {{- end -}}
 
+{{- /* "true" if a role terminates TLS of devices. Argument: dict with root and role. */ -}}
+{{- define "longline.endsTls" -}}
+{{- $secrets := dict "edge" .root.Values.tls.edgeSecret "router" .root.Values.tls.frontSecret -}}
+{{- if get $secrets .role -}}true{{- end -}}
+{{- end -}}
+
 {{- /* Secrets that a role reads as files, by the name of the volume. Argument: dict with root and role. */ -}}
 {{- define "longline.files" -}}
 {{- $files := dict -}}
 {{- with .root.Values.redis.caSecret.name }}{{ $_ := set $files "redis-ca" . }}{{ end -}}
 {{- with .root.Values.redis.clientCertificateSecret }}{{ $_ := set $files "redis-tls" . }}{{ end -}}
 {{- if eq .role "edge" }}{{ with .root.Values.tls.edgeSecret }}{{ $_ := set $files "edge-tls" . }}{{ end }}{{ end -}}
+{{- if eq .role "router" }}{{ with .root.Values.tls.frontSecret }}{{ $_ := set $files "front-tls" . }}{{ end }}{{ end -}}
+{{- if eq "true" (include "longline.endsTls" .) }}{{ with .root.Values.tls.ticketKeysSecret.name }}{{ $_ := set $files "tls-tickets" . }}{{ end }}{{ end -}}
+{{- if eq "true" (include "longline.endsTls" .) }}{{ with .root.Values.tls.deviceCaSecret.name }}{{ $_ := set $files "device-ca" . }}{{ end }}{{ end -}}
 {{- if ne .role "edge" }}{{ with .root.Values.tls.grpcSecret }}{{ $_ := set $files "grpc-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "control" }}{{ with .root.Values.tls.linkSecret }}{{ $_ := set $files "link-tls" . }}{{ end }}{{ end -}}
 {{- if ne .role "control" }}{{ with .root.Values.auth.jwtKeysSecret.name }}{{ $_ := set $files "jwt-keys" . }}{{ end }}{{ end -}}
