@@ -351,7 +351,10 @@ async function createPushServer(
     events: boundsFor(config.events, 'groups'),
     metrics,
   });
-  const api = new PushApi({ pusher, groups, users, memberships, backends, log, stopping });
+  const api = new PushApi({
+    ...{ pusher, groups, users, memberships, backends },
+    ...{ tracer, log, stopping },
+  });
   const service = createPushService(api, connections);
   grpc.server.addService(pushServiceDefinition, service);
   grpc.server.addService(groupServiceDefinition, createGroupService(api));

@@ -107,7 +107,7 @@ export interface DeliveryOptions {
   readonly clients: ShardClients;
   readonly standing: Standing;
   readonly replies: Replies;
-  readonly traces: Pick<PushTraces, 'onPush'>;
+  readonly traces: Pick<PushTraces, 'onPush' | 'onPushToMany'>;
   readonly rates: MessageRates;
   readonly lostHistory: Pick<LostHistory, 'onCounterFell' | 'onPushLost'>;
   readonly log: Logger;
@@ -270,7 +270,8 @@ export class Delivery implements ShardHandler {
     let isCopy = false;
     for (const [i, own] of body.shards.entries()) {
       const until = from + clientCounts[i]!;
-      const isMeant = numbers[i] !== NOT_STORED && this.#standsFor(own, shard);
+      const isReached = own === shard || this.options.shards.ownsBeside(own, shard);
+      const isMeant = numbers[i] !== NOT_STORED && isReached;
       if (
         isMeant &&
         !this.#pushStored(own, Number(numbers[i]), body, ids, { from, until }, outcomes)
@@ -426,8 +427,9 @@ export class Delivery implements ShardHandler {
 
   /** Pushes to the clients of the shard, and to those of shards for which it may stand. */
   #pushToMany(shard: number, push: PushBody): Reply['body'] {
-    const { clients, rates } = this.options;
-    const { clientIds, payload, contentType, whenSlow } = push;
+    const { clients, rates, traces } = this.options;
+    const { clientIds, payload, contentType, whenSlow, trace } = push;
+    const heardMs = trace === undefined ? 0 : performance.now();
     const message = { id: '', payload, contentType, ttlMs: 0, whenSlow };
     const targets = this.#targetsOf(shard, push);
     const found =
@@ -440,6 +442,7 @@ export class Delivery implements ShardHandler {
       if (outcome === 'written' || outcome === 'catchingUp') rates.count(target.shard, 1);
       outcomes[target.index] = OUTCOME_NUMBERS[outcome];
     }
+    if (trace !== undefined) traces.onPushToMany(push, trace, found, heardMs);
     return { $case: 'multiPush', value: { outcomes, firstIndex: 0 } };
   }
 
@@ -462,11 +465,6 @@ export class Delivery implements ShardHandler {
       }
     }
     return targets;
-  }
-
-  /** Whether a message on the channel of `carrier` is meant for the clients of a shard, too. */
-  #standsFor(shard: number, carrier: number): boolean {
-    return shard === carrier || this.options.shards.ownsBeside(shard, carrier);
   }
 
   /** Returns the body of the reply; undefined for an envelope that this version does not know. */

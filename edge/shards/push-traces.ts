@@ -2,10 +2,10 @@
 import type { PushOutcome } from '../../common/cluster/push-outcomes.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { serverTimeAt } from '../../common/process/time/clock-offset.js';
-import type { TraceContext, Tracer } from '../../common/process/tracing/tracer.js';
+import type { Attributes, TraceContext, Tracer } from '../../common/process/tracing/tracer.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { ReceivedPush } from '../../common/wire/push-envelope.js';
-import type { ReplyTimes } from '../../proto/gen/longline/v1/envelope.js';
+import type { PushBody, ReplyTimes } from '../../proto/gen/longline/v1/envelope.js';
 
 interface PushTracesOptions {
   readonly link: {
@@ -50,26 +50,59 @@ export class PushTraces {
     };
   }
 
+  /**
+   * To be called when a push to several clients with a `trace` was written, or was not.
+   * @param outcomes of those clients for which this edge has processed it
+   */
+  onPushToMany(
+    { payload }: Pick<PushBody, 'payload'>,
+    parent: TraceContext,
+    outcomes: readonly PushOutcome[],
+    heardMs: number,
+  ): void {
+    const counts: Record<string, number> = {};
+    for (const outcome of outcomes) {
+      const name = `longline.outcomes.${outcome}`;
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
+    this.#addSpan('process', payload, parent, heardMs, {
+      'messaging.batch.message_count': outcomes.length,
+      ...counts,
+    });
+  }
+
   #trace(
     { clientId, id, payload }: ReceivedPush,
     parent: TraceContext,
     outcome: PushOutcome,
+    heardMs: number,
+  ): void {
+    this.#addSpan('process {clientId}', payload, parent, heardMs, {
+      'messaging.destination.name': clientId,
+      'messaging.destination.template': '{clientId}',
+      ...(id !== '' && { 'messaging.message.id': id }),
+      'longline.outcome': outcome,
+    });
+  }
+
+  #addSpan(
+    name: string,
+    payload: Uint8Array,
+    parent: TraceContext,
     startedMs: number,
+    attributes: Attributes,
   ): void {
     const span = this.options.tracer?.start({
-      name: 'process {clientId}',
+      name,
       kind: 'consumer',
       parent,
       startedMs,
       attributes: {
         'messaging.system': 'longline',
-        'messaging.destination.name': clientId,
-        'messaging.destination.template': '{clientId}',
-        'messaging.operation.name': 'deliver',
+        'messaging.operation.name': 'process',
         'messaging.operation.type': 'process',
         'messaging.message.body.size': payload.length,
-        ...(id !== '' && { 'messaging.message.id': id }),
-        'longline.outcome': outcome,
+        ...attributes,
       },
     });
     span?.end();

@@ -4,6 +4,7 @@
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
+import type { Tracer } from '../../common/process/tracing/tracer.js';
 import type {
   DeleteGroupRequest,
   DeleteGroupResponse,
@@ -34,6 +35,7 @@ import type {
 } from '../../proto/gen/longline/v1/push.js';
 import type { Scope } from './backend-settings.js';
 import type { Backend, Backends, Credentials } from './backends.js';
+import { withSpan } from './flight/call-span.js';
 import type { Caller } from './flight/push-trace.js';
 import { pushGroup } from './groups/group-push.js';
 import type { Memberships } from './groups/memberships.js';
@@ -67,9 +69,23 @@ export interface PushApiOptions {
   readonly users: Users;
   readonly memberships: Memberships;
   readonly backends: Backends;
+  /** Undefined: there is no tracing. */
+  readonly tracer?: Tracer | undefined;
   readonly log: Logger;
   /** Aborted when the router shuts down. */
   readonly stopping: AbortSignal;
+}
+
+const PUSH_MANY = { operation: 'push', template: 'many', attributes: {} } as const;
+const BROADCAST = { operation: 'broadcast', template: '', attributes: {} } as const;
+
+function pushToGroup(group: string) {
+  const template = '{group}';
+  const attributes = {
+    'messaging.destination.name': group,
+    'messaging.destination.template': template,
+  };
+  return { operation: 'push', template, attributes } as const;
 }
 
 export class PushApi {
@@ -87,7 +103,7 @@ export class PushApi {
   readonly listGroups: Operation<ListGroupsRequest, ListGroupsResponse>;
 
   constructor(readonly options: PushApiOptions) {
-    const { pusher, groups, users, memberships, stopping } = options;
+    const { pusher, groups, users, memberships, tracer, stopping } = options;
     this.push = {
       scope: 'push',
       run: (request, call, backend) =>
@@ -97,7 +113,9 @@ export class PushApi {
       scope: 'push',
       run: (request, call, backend) =>
         backend.rejectPushes(request.clientIds.length) ??
-        pushMany(pusher, groups, request, call.answerByMs, () => call.isCancelled),
+        withSpan(tracer, call, PUSH_MANY, request.payload, (trace) =>
+          pushMany(pusher, groups, request, call.answerByMs, () => call.isCancelled, trace),
+        ),
     };
     this.pushUser = {
       scope: 'push',
@@ -112,7 +130,9 @@ export class PushApi {
         const limits = { waitMs, payloadBytesMax, answerByMs: call.answerByMs, isEnded };
         return (
           backend.rejectPushes(1) ??
-          this.#counted(broadcast(pusher.shardQueries, groups, request, limits))
+          withSpan(tracer, call, BROADCAST, request.payload, () =>
+            this.#counted(broadcast(pusher.shardQueries, groups, request, limits)),
+          )
         );
       },
     };
@@ -139,7 +159,9 @@ export class PushApi {
         const { store, known } = memberships;
         const { devicesMax } = users.options;
         const parts = { pusher, shardGroups: groups, store, known, devicesMax };
-        return this.#counted(pushGroup(parts, request, limits));
+        return withSpan(tracer, call, pushToGroup(request.group), request.payload, (trace) =>
+          this.#counted(pushGroup(parts, request, limits, trace)),
+        );
       },
     };
     const ofGroups = <Request, Response extends object>(

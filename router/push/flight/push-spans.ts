@@ -43,8 +43,13 @@ export class PushSpans {
       'messaging.destination.template': '{clientId}',
       'messaging.message.body.size': payload.length,
     };
-    const name = 'push {clientId}';
-    const request = tracer.start({ name, kind: 'server', parent, startedMs, attributes });
+    const request = tracer.start({
+      name: 'push {clientId}',
+      kind: 'server',
+      parent,
+      startedMs,
+      attributes: { ...attributes, 'messaging.operation.name': 'push' },
+    });
     if (request === undefined) return undefined;
     const { context } = request;
     const { master } = routeOf();
@@ -56,7 +61,7 @@ export class PushSpans {
       startedMs: performance.now(),
       attributes: {
         ...attributes,
-        'messaging.operation.name': isDurable ? 'store' : 'publish',
+        'messaging.operation.name': 'send',
         'messaging.operation.type': 'send',
         'db.system.name': 'redis',
         'db.operation.name': isDurable ? 'EVALSHA' : 'SPUBLISH',

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import { TokenBucket } from '../../../common/process/token-bucket.js';
 import { rejectGroup } from '../../../common/wire/group-name.js';
+import type { TraceBody } from '../../../proto/gen/longline/v1/envelope.js';
 import type { PushGroupRequest, PushGroupResponse } from '../../../proto/gen/longline/v1/group.js';
 import { type PushRequest, WaitFor } from '../../../proto/gen/longline/v1/push.js';
 import { Places, shareOfInFlight } from '../many/places.js';
@@ -52,10 +53,12 @@ export interface GroupPushLimits {
   readonly rejectPushes: (count: number) => Rejection | undefined;
 }
 
+/** @param trace of the call, for messages to several clients */
 export async function pushGroup(
   options: GroupPushOptions,
   request: PushGroupRequest,
   limits: GroupPushLimits,
+  trace?: TraceBody,
 ): Promise<PushGroupResponse | Rejection> {
   const { pusher, store } = options;
   const from = parseToken(request.resumeToken, store.shardCount);
@@ -69,7 +72,7 @@ export async function pushGroup(
   const pages = await MemberPages.open(store, request.group, from);
   if ('code' in pages) return pages;
   const clients = new GroupClients(store, options.known, pages, options.devicesMax);
-  return new GroupPush(options, request, limits, clients).run();
+  return new GroupPush(options, request, limits, clients, trace).run();
 }
 
 /** A field that a push to a group does not have. */
@@ -104,12 +107,14 @@ class GroupPush {
     { group, clientsPerSecond: rate, resumeToken, ...request }: PushGroupRequest,
     readonly limits: GroupPushLimits,
     readonly clients: GroupClients,
+    trace: TraceBody | undefined,
   ) {
     const { pusher, store, shardGroups } = options;
     const common = { ...request, ...NOT_OF_GROUPS };
     this.#common = common;
     this.#together = new TogetherPusher(pusher, store, this.#tally);
-    this.#live = new LivePusher(pusher, shardGroups, common, this.#tally, limits.answerByMs);
+    const { answerByMs } = limits;
+    this.#live = new LivePusher(pusher, shardGroups, common, this.#tally, answerByMs, trace);
     this.#kind = kindOf(pusher, common);
     const { members, atOnce } = PAGES[this.#kind];
     this.#pageMax = rate === 0 ? members : Math.max(1, Math.min(members, rate * PAGE_SECONDS));

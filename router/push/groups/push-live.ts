@@ -4,6 +4,7 @@
  * for each of them.
  */
 import type { Rejection } from '../../../common/process/errors.js';
+import type { TraceBody } from '../../../proto/gen/longline/v1/envelope.js';
 import type { PushRequest } from '../../../proto/gen/longline/v1/push.js';
 import { LiveVerdicts } from '../many/live-verdicts.js';
 import type { ShardGroups } from '../many/shard-groups.js';
@@ -12,7 +13,7 @@ import type { Pusher } from '../pusher.js';
 import type { ClientsOfShard } from './packed.js';
 
 /** Fields of a live-only push, which has no keys. */
-const LIVE = { ttlMs: 0, appendTo: '', appendEnd: false, collapsible: false, trace: undefined };
+const LIVE = { ttlMs: 0, appendTo: '', appendEnd: false, collapsible: false };
 
 export class LivePusher {
   constructor(
@@ -22,6 +23,7 @@ export class LivePusher {
     readonly tally: Tally,
     /** When the response must be ready, in ms of the monotonic clock. */
     readonly answerByMs: number,
+    readonly trace?: TraceBody,
   ) {}
 
   /** @param parts of shards of one owner, with `CLIENTS_PER_MESSAGE` clients at most */
@@ -54,7 +56,8 @@ export class LivePusher {
     const { payload, contentType, whenSlow } = common;
     const shards = allowed.map(({ shard }) => shard);
     const clientCounts = allowed.map((part) => part.clientIds.length);
-    const value = { ...LIVE, payload, contentType, whenSlow, clientIds, shards, clientCounts };
+    const clients = { clientIds, shards, clientCounts };
+    const value = { ...LIVE, ...clients, payload, contentType, whenSlow, trace: this.trace };
     const body = { $case: 'push', value } as const;
     const answers = await pusher.shardQueries.queryShard(shards[0]!, body, waitMs, false);
     if ('code' in answers) return this.#failAll(clientIds, answers);

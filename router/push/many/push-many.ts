@@ -7,6 +7,7 @@
  * version. A push that an edge may have processed is not sent again.
  */
 import { type Rejection, rejection } from '../../../common/process/errors.js';
+import type { TraceBody } from '../../../proto/gen/longline/v1/envelope.js';
 import {
   type PushManyRequest,
   type PushManyResponse,
@@ -30,7 +31,6 @@ const LIVE = {
   appendTo: '',
   appendEnd: false,
   collapsible: false,
-  trace: undefined,
   shards: [],
   clientCounts: [],
 };
@@ -45,6 +45,7 @@ interface Client {
 /**
  * @param answerByMs when the response must be ready, in ms of the monotonic clock
  * @param isEnded whether the caller has cancelled the call or disconnected
+ * @param trace of the call, for messages to several clients
  */
 export async function pushMany(
   pusher: Pusher,
@@ -52,13 +53,14 @@ export async function pushMany(
   request: PushManyRequest,
   answerByMs: number,
   isEnded: () => boolean,
+  trace?: TraceBody,
 ): Promise<PushManyResponse | Rejection> {
   const { length } = request.clientIds;
   if (length === 0 || length > CLIENT_IDS_MAX) {
     const message = `${length} clientIds; 1 to ${CLIENT_IDS_MAX} are allowed`;
     return rejection('REQUEST_MALFORMED', message);
   }
-  return new PushMany(pusher, groups, request, answerByMs, isEnded).run();
+  return new PushMany(pusher, groups, request, answerByMs, isEnded, trace).run();
 }
 
 class PushMany {
@@ -76,6 +78,7 @@ class PushMany {
     { clientIds, ...common }: PushManyRequest,
     readonly answerByMs: number,
     readonly isEnded: () => boolean,
+    readonly trace: TraceBody | undefined,
   ) {
     this.#common = { ...common, flightRecord: false };
     // In the order of shards: neighbours share a master, and its connection pipelines them.
@@ -159,7 +162,7 @@ class PushMany {
   async #sendTo(clients: readonly Client[], startedMs: number, waitMs: number): Promise<void> {
     const { payload, contentType, whenSlow } = this.#common;
     const clientIds = clients.map(({ clientId }) => clientId);
-    const value = { ...LIVE, payload, contentType, whenSlow, clientIds };
+    const value = { ...LIVE, trace: this.trace, payload, contentType, whenSlow, clientIds };
     const carrier = clients[0]!.shard;
     const body = { $case: 'push', value } as const;
     const timeoutMs = startedMs + waitMs - performance.now();

@@ -42,6 +42,10 @@ beforeAll(async () => {
   });
   client = new PushServiceClient(running.cluster.routerAddress, credentials.createInsecure());
   device = await SseClient.open(running.connectUrl('alice'));
+  // Until it has caught up with its inbox, pushes are stored for it.
+  await eventually(async () => {
+    expect((await push('alice', { ttlMs: 0 })).verdict).toBe(Verdict.VERDICT_WRITTEN);
+  }, DEADLINE_MS);
 }, 90_000);
 
 afterAll(async () => {
@@ -168,11 +172,11 @@ describe('spans', () => {
   const newTrace = () => `${++traces}`.padStart(32, '0');
   const sampled = (traceId: string) => `00-${traceId}-${SPAN}-01`;
 
-  /** Resolves with the spans of a trace, by name, when all of a push have arrived. */
-  function spansOf(traceId: string): Promise<Record<string, ReceivedSpan>> {
+  /** Resolves with the spans of a trace, by name, when all of them have arrived. */
+  function spansOf(traceId: string, count = 3): Promise<Record<string, ReceivedSpan>> {
     return eventually(() => {
       const spans = collector.spans.filter((span) => span.traceId === traceId);
-      expect(spans).toHaveLength(3);
+      expect(spans).toHaveLength(count);
       return Object.fromEntries(spans.map((span) => [span.name.split(' ')[0], span]));
     }, DEADLINE_MS);
   }
@@ -243,6 +247,92 @@ describe('spans', () => {
     stream.write({ items: [item] });
     stream.on('data', () => stream.end());
     expectFamily(await spansOf(streamed));
+  });
+
+  describe('of a call to many clients', () => {
+    /** Resolves with the trace that the call belongs to. */
+    async function call(path: string, body: object): Promise<string> {
+      const traceId = newTrace();
+      const response = await fetch(`${running.cluster.pushUrl()}${path}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', traceparent: sampled(traceId) },
+        body: JSON.stringify(body),
+      });
+      expect(response.status).toBe(200);
+      return traceId;
+    }
+
+    const LIVE = { payloadText: 'timed', ttlMs: 0 };
+    const ONE_WRITTEN = { 'messaging.batch.message_count': 1, 'longline.verdicts.written': 1 };
+
+    function expectCall(span: ReceivedSpan | undefined, name: string, attributes: object): void {
+      expect(span).toMatchObject({ name, kind: 'server', parentId: SPAN, isError: false });
+      expect(span!.attributes).toMatchObject({
+        'messaging.system': 'longline',
+        'messaging.operation.name': name.split(' ')[0],
+        'messaging.message.body.size': 5,
+        ...attributes,
+      });
+    }
+
+    function expectMessage({ push, process }: Record<string, ReceivedSpan>, attributes: object) {
+      expect(process).toMatchObject({ name: 'process', kind: 'consumer', parentId: push!.spanId });
+      expect(process!.attributes).toMatchObject(attributes);
+    }
+
+    test('PushMany: one span, and one for each message of live-only pushes', async () => {
+      const live = await call('/v1/push:many', { clientIds: ['alice', 'away'], ...LIVE });
+      const spans = await spansOf(live, 2);
+      expectCall(spans.push, 'push many', {
+        'messaging.batch.message_count': 2,
+        'longline.verdicts.written': 1,
+        'longline.verdicts.offline': 1,
+        'longline.failed': 0,
+      });
+      expectMessage(spans, {
+        'messaging.batch.message_count': 2,
+        'longline.outcomes.written': 1,
+        'longline.outcomes.absent': 1,
+      });
+      const clientIds = ['alice', 'away', '', 'away'];
+      const durable = await call('/v1/push:many', { clientIds, payloadText: 'timed' });
+      const { push } = await spansOf(durable, 1);
+      expectCall(push, 'push many', {
+        'messaging.batch.message_count': 4,
+        'longline.verdicts.written': 1,
+        'longline.verdicts.stored': 2,
+        'longline.failed': 1,
+      });
+    });
+
+    test('Broadcast: one span', async () => {
+      const traceId = await call('/v1/broadcast', { payloadText: 'timed', clientsPerSecond: 1e6 });
+      const { broadcast } = await spansOf(traceId, 1);
+      expectCall(broadcast, 'broadcast', { ...ONE_WRITTEN, 'longline.shards_unknown': 0 });
+    });
+
+    test('a push to a group: the same, with the name of the group', async () => {
+      await running.push.joinGroup('friends', 'alice');
+      const group = { 'messaging.destination.name': 'friends' };
+      const durable = await call('/v1/push:group', { group: 'friends', payloadText: 'timed' });
+      expectCall((await spansOf(durable, 1)).push, 'push {group}', { ...ONE_WRITTEN, ...group });
+      const live = await call('/v1/push:group', { group: 'friends', ...LIVE });
+      const spans = await spansOf(live, 2);
+      expectCall(spans.push, 'push {group}', { ...ONE_WRITTEN, ...group });
+      expectMessage(spans, { 'longline.outcomes.written': 1 });
+    });
+
+    test('is an error if the call is rejected', async () => {
+      const traceId = newTrace();
+      await fetch(`${running.cluster.pushUrl()}/v1/push:group`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', traceparent: sampled(traceId) },
+        body: JSON.stringify({ group: '', payloadText: 'timed' }),
+      });
+      const { push } = await spansOf(traceId, 1);
+      expect(push).toMatchObject({ isError: true });
+      expect(push!.attributes['error.type']).toBe('GROUP_INVALID');
+    });
   });
 
   test('of a push that is not sampled are not sent, and the flight record stays', async () => {
