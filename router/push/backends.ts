@@ -41,6 +41,7 @@ export class Backends {
   #fileTokens: readonly BackendToken[] = [];
   #version = 0;
   readonly #backends = new Map<string, Backend>();
+  readonly #admitted: Counter<'backend'>;
   readonly #limited: Counter<'backend'>;
 
   /** @param pushesPerSecondMax per backend; undefined: no bound */
@@ -49,6 +50,12 @@ export class Backends {
     readonly pushesPerSecondMax: number | undefined,
     metrics: Metrics,
   ) {
+    this.#admitted = metrics.counter(
+      'longline_router_backend_pushes_total',
+      'Pushes that were requested, without those over the rate of their backend, by backend; a ' +
+        'broadcast is one',
+      ['backend'],
+    );
     this.#limited = metrics.counter(
       'longline_router_pushes_rate_limited_total',
       'Pushes rejected because their backend was over its rate, by backend',
@@ -110,13 +117,14 @@ export class Backends {
 
   #limiter(name: string): (count: number) => Rejection | undefined {
     const max = this.pushesPerSecondMax;
-    if (max === undefined) return () => undefined;
+    const admitted = this.#admitted.labels(name);
+    if (max === undefined) return (count) => void admitted.inc(count);
     const bucket = new TokenBucket(max, performance.now());
     const limited = this.#limited.labels(name);
     const message = `${name} is over ${max} pushes a second on this router; retry later`;
     const rejected = rejection('RATE_LIMITED', message);
     return (count) => {
-      if (bucket.take(performance.now(), count)) return undefined;
+      if (bucket.take(performance.now(), count)) return void admitted.inc(count);
       limited.inc(count);
       return rejected;
     };

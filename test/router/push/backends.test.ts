@@ -109,6 +109,20 @@ test('a token file that cannot be read is an error at startup', async () => {
   await expect(backends.watchFile(log)).rejects.toThrow(EnvironmentError);
 });
 
+test.each([undefined, 10])('counts the pushes of each backend, rate %s', async (max) => {
+  const metrics = new Metrics();
+  const backends = new Backends(TOKENS, max, metrics);
+  const backendOf = (token: string) => backends.authorize(bearer(token), 'push') as Backend;
+  for (const count of [1, 2]) backendOf(SHOP).rejectPushes(count);
+  backendOf(OPS).rejectPushes(1_000);
+  const rejected = backendOf(OPS).rejectPushes(1);
+  expect(rejected?.code).toBe(max && 'RATE_LIMITED');
+  const name = 'longline_router_backend_pushes_total';
+  const text = await metrics.registry.getSingleMetricAsString(name);
+  expect(text).toContain('{backend="shop"} 3');
+  expect(text).toContain(`{backend="ops"} ${max ? 1_000 : 1_001}`);
+});
+
 test('each backend has one rate limit for all of its tokens', () => {
   const second = {
     name: 'shop',
