@@ -69,7 +69,7 @@ export function encodeReport(current: Assignment | undefined, id: string): Buffe
     redisDeserted: [],
     routersSeen: true,
     reasons: [],
-    confirmed: undefined,
+    confirmed: { shards, pushes: shards.map(() => 1_000), unanswered: 0 },
     confirmationLatencies: [],
   };
   return encode({ $case: 'stats', value: stats });

@@ -86,11 +86,12 @@ export class Comparison {
     if (known === undefined && this.#processes.size >= PROCESSES_MAX) return;
     if (unanswered !== known?.unanswered) this.lift(nowMs);
     const totals = known?.totals ?? new Map<number, number>();
-    for (const [i, shard] of shards.entries()) {
+    for (let i = 0; i < shards.length; i++) {
+      const shard = shards[i]!;
       const total = pushes[i]!;
-      if (known !== undefined) {
-        this.#sums[shard]! += Math.max(0, total - (totals.get(shard) ?? 0));
-      }
+      const added = total - (totals.get(shard) ?? 0);
+      if (added === 0) continue;
+      if (known !== undefined && added > 0) this.#sums[shard]! += added;
       totals.set(shard, total);
     }
     this.#processes.set(incarnation, { totals, unanswered, heardAtMs: nowMs });

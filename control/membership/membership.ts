@@ -426,10 +426,20 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     this.#probes.end(edge.id);
     const { id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings } = edge;
     const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
-    const described = {
-      ...{ id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings },
-    };
-    this.#edges.set(id, { ...described, state, counts, heardAtMs: nowMs });
+    // One literal: spreads are slow, and every report comes here.
+    this.#edges.set(id, {
+      id,
+      incarnation,
+      advertisedUrl,
+      frontAddress,
+      capacity,
+      zone,
+      build,
+      settings,
+      state,
+      counts,
+      heardAtMs: nowMs,
+    });
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {
