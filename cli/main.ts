@@ -82,7 +82,7 @@ program
     process.exitCode = await (await import('../drill/drill.js')).drill(options);
   });
 
-for (const role of ['edge', 'router', 'control']) {
+for (const role of ['edge', 'router', 'control', 'canary']) {
   program
     .command(role)
     .description(`run one ${role}, configured by environment variables`)

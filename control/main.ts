@@ -46,6 +46,7 @@ import { LinkGuard } from './links/link-guard.js';
 import { isMember } from './membership/edge-record.js';
 import { Access } from './operator/access.js';
 import type { OperatorApi } from './operator/api.js';
+import { CanariesApi } from './operator/canaries.js';
 import { BlocksApi } from './operator/clients/blocks.js';
 import { ClientLists } from './operator/clients/client-lists.js';
 import { Disconnects } from './operator/clients/disconnects.js';
@@ -218,6 +219,7 @@ function createOperatorApi(
       history: controller.history,
       controls: controls(),
       health,
+      masterOf: (channel) => link.subscriber.masterOf(channel),
     }),
     {
       locate: (clientId, leftMs) => shardQueries.queryPresence(clientId, leftMs),
@@ -239,6 +241,7 @@ function createOperatorApi(
   return {
     queries,
     ledger: new LedgerApi(() => controller.ledger),
+    canaries: new CanariesApi(),
     operations: new OperationsApi(operations),
     blocks: new BlocksApi(link, operations, names, boundsFor(config.events, 'clients')),
     revocations: new RevocationsApi(link, operations),

@@ -7,6 +7,7 @@ const ports = [
   env.LONGLINE_EDGE_ADMIN_PORT || 7001,
   env.LONGLINE_ROUTER_HTTP_PORT || 7100,
   env.LONGLINE_CONTROL_HTTP_PORT || 7200,
+  env.LONGLINE_CANARY_HTTP_PORT || 7300,
 ];
 const host = (env.LONGLINE_HOST || '::').replace(/^\[|\]$/g, '');
 const isAny = host === '::' || host === '0.0.0.0';

@@ -39,14 +39,14 @@ function render(...args) {
 export function renderSchema() {
   const path = join(CHART, 'values.schema.json');
   const schema = JSON.parse(readFileSync(path, 'utf8'));
-  for (const role of ['edge', 'router', 'control']) {
+  for (const role of ['edge', 'router', 'control', 'canary']) {
     const own = new RegExp(`\\bLONGLINE_${role.toUpperCase()}_[A-Z_]*[A-Z]\\b`, 'g');
     const namesIn = (file) => readFileSync(join(HERE, file), 'utf8').match(own) ?? [];
     const set = namesIn(`longline/templates/${role}.yaml`);
     const names = namesIn(`../${role}/config.ts`).filter(
       (name) => !set.includes(name) && !NOT_OFFERED.test(name),
     );
-    const transport = role === 'control' ? [] : ['LONGLINE_TRANSPORT'];
+    const transport = ['edge', 'router'].includes(role) ? ['LONGLINE_TRANSPORT'] : [];
     schema.$defs[`${role}Setting`].enum = [...transport, ...new Set(names)].sort();
   }
   schema.$defs.sharedSetting.enum = readSharedSettings();
@@ -98,7 +98,7 @@ function describe(schema, path, comments) {
   for (const [name, value] of Object.entries(schema.properties)) {
     const own = path === '' ? name : `${path}.${name}`;
     const description =
-      comments.get(own) ?? comments.get(own.replace(/^(router|control)\./, 'edge.'));
+      comments.get(own) ?? comments.get(own.replace(/^(router|control|canary)\./, 'edge.'));
     if (description === undefined) throw new Error(`values.yaml: ${own} has no comment`);
     value.description = description;
     if (value.properties !== undefined) describe(value, own, comments);

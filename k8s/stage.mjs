@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FILES = ['package.json', 'dist/build.json', 'k8s/health.mjs', 'build/transport.node'];
 /** Folders of dist/; the others are tests and benches. */
-const FOLDERS = ['cli', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
+const FOLDERS = ['canary', 'cli', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
 /** Files that are not read at run time. */
 const UNUSED = /\.(md|markdown|map|d\.ts|d\.mts|d\.cts|tsbuildinfo)$/;
 

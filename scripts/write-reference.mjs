@@ -13,7 +13,7 @@ import { z } from 'zod';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FOLDER = join(ROOT, 'docs/reference');
-const ROLES = ['edge', 'router', 'control'];
+const ROLES = ['edge', 'router', 'control', 'canary'];
 const ROLE_PLACEHOLDER = '$' + '{role}';
 
 const pages = {
@@ -173,14 +173,18 @@ function page(title, text, parts) {
 function sections(head, entries) {
   const rowsByRoles = new Map();
   for (const { roles, row } of entries) {
-    const key = roles.length === ROLES.length ? 'all roles' : roles.join(' and ');
+    const key = roles.length === ROLES.length ? 'all roles' : joined(roles);
     if (!rowsByRoles.has(key)) rowsByRoles.set(key, []);
     rowsByRoles.get(key).push(row);
   }
   const pairs = ['edge and router', 'edge and control', 'router and control'];
-  return ['all roles', ...pairs, ...ROLES]
+  return ['all roles', 'edge, router and control', ...pairs, ...ROLES]
     .filter((key) => rowsByRoles.has(key))
     .map((key) => `## ${capital(key)}\n\n${table(head, rowsByRoles.get(key))}`);
+}
+
+function joined(roles) {
+  return roles.join(', ').replace(/, (\w+)$/, ' and $1');
 }
 
 function table(head, rows) {

@@ -16,7 +16,8 @@ const IMPORTS: Readonly<Record<string, readonly string[]>> = {
   edge: ['common', 'proto'],
   router: ['common', 'proto'],
   control: ['common', 'proto'],
-  cli: ['common', 'edge', 'router', 'control', 'client', 'proto', 'drill', 'scripts'],
+  canary: ['common', 'proto', 'drill'],
+  cli: ['common', 'edge', 'router', 'control', 'canary', 'client', 'proto', 'drill', 'scripts'],
   drill: ['common', 'edge', 'router', 'control', 'client', 'proto', 'cli', 'scripts'],
 };
 

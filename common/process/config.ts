@@ -2,8 +2,8 @@
  * Settings come from `LONGLINE_*` environment variables and are parsed once per process. All
  * problems are reported together; none is corrected silently.
  *
- * The settings of one role start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_` or `LONGLINE_CONTROL_`;
- * shared settings have no role in their name. A process can thus distinguish a misspelt setting of
+ * The settings of one role start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_`, `LONGLINE_CONTROL_` or
+ * `LONGLINE_CANARY_`; shared settings have no role in their name. A process can thus distinguish a misspelt setting of
  * its own (an error) from a setting of another role in the same environment (ignored).
  *
  * The descriptions of the schemas are the source of the settings reference.
@@ -23,10 +23,10 @@ import { parseRedisUrl, redisUrlProblem } from '../net/redis-url.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
-export const ROLES = ['edge', 'router', 'control'] as const;
+export const ROLES = ['edge', 'router', 'control', 'canary'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Settings of every role. */
+/** Settings of edge, router and control; the canary has some of them and ignores the others. */
 export const sharedSettings = {
   LONGLINE_REDIS_URL: listOf(textWithout(redisUrlProblem))
     .superRefine((urls, context) => {
@@ -406,7 +406,7 @@ function nameProblem(name: string, role: Role, shape: z.ZodRawShape): string | u
 }
 
 function belongsToOther(name: string, role: Role, shape: z.ZodRawShape): boolean {
-  if (name in servingSettings || CLI_SETTINGS.includes(name)) return true;
+  if (name in sharedSettings || name in servingSettings || CLI_SETTINGS.includes(name)) return true;
   const group = GROUPS.find((prefix) => name.startsWith(prefix));
   if (group !== undefined) return !Object.keys(shape).some((own) => own.startsWith(group));
   return ROLES.some(

@@ -1,4 +1,5 @@
 /** Alarms: the problems that an operator should see first, worst first. Pure. */
+import type { CanariesResponse } from '../operator/canaries.js';
 import type { ClusterResponse, EdgeInfo, MembersResponse } from '../operator/cluster-responses.js';
 import type { MovesResponse } from '../operator/operation-responses.js';
 import { duration, plural } from './format.js';
@@ -10,6 +11,7 @@ export const ALARM_NAMES = [
   'LonglineShardsUnowned',
   'LonglineRedisMasterDown',
   'LonglineLedgerUnbalanced',
+  'LonglineCanaryFindings',
   'LonglineControlDegraded',
   'LonglineControlSilent',
   'LonglineEdgeDead',
@@ -18,6 +20,7 @@ export const ALARM_NAMES = [
   'LonglineBuildsDiffer',
   'LonglineSettingsDiffer',
   'LonglineMovesPaused',
+  'LonglineCanaryUncovered',
 ] as const;
 
 export interface Alarm {
@@ -34,16 +37,20 @@ export interface AlarmSources {
   readonly edges: readonly EdgeInfo[];
   readonly moves: MovesResponse | undefined;
   readonly members: MembersResponse | undefined;
+  readonly canaries: CanariesResponse | undefined;
 }
 
 /** Names of processes in one alarm; more are counted. */
 const NAMES_MAX = 5;
+/** A canary reports every five seconds. */
+const CANARY_SILENT_MS = 30_000;
 
 export function alarmsOf(sources: AlarmSources): Alarm[] {
   const alarms = [
     ...clusterAlarms(sources),
     ...edgeAlarms(sources),
     ...memberAlarms(sources),
+    ...canaryAlarms(sources),
     ...(sources.moves?.paused ? [warn('LonglineMovesPaused', 'Moves are paused.', '#/moves')] : []),
   ];
   return [...alarms.filter(isBad), ...alarms.filter((alarm) => !isBad(alarm))];
@@ -123,6 +130,26 @@ function memberAlarms({ cluster: { build }, edges, members }: AlarmSources): Ala
     const ids = minorities.flatMap((group) => group.ids);
     const text = `${listOf(ids)}: ${name} is not as in the other processes`;
     alarms.push(warn('LonglineSettingsDiffer', text, '#/overview'));
+  }
+  return alarms;
+}
+
+function canaryAlarms({ canaries }: AlarmSources): Alarm[] {
+  const alarms: Alarm[] = [];
+  for (const { id, findings, combinations, covered, lastReportAgeMs } of canaries?.canaries ?? []) {
+    const found = Object.entries(findings).map(([check, count]) => `${count} ${check}`);
+    if (found.length > 0) {
+      const text = `${id}: ${found.join(', ').replaceAll('_', ' ')} in the last 15 minutes`;
+      alarms.push(bad('LonglineCanaryFindings', text, '#/overview'));
+    }
+    const isSilent = lastReportAgeMs > CANARY_SILENT_MS;
+    const uncovered = combinations - covered;
+    if (isSilent || uncovered > 0) {
+      const text = isSilent
+        ? `${id}: no report for ${duration(lastReportAgeMs)}`
+        : `${id}: no device on ${plural(uncovered, 'combination')} of edge, Redis master and protocol`;
+      alarms.push(warn('LonglineCanaryUncovered', text, '#/overview'));
+    }
   }
   return alarms;
 }

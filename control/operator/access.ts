@@ -3,10 +3,12 @@ import { bearerOf, findToken, type Token } from '../../common/auth/tokens.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 
 /** Permission that a route requires. */
-export type Permission = 'read' | 'write' | 'payload';
+export type Permission = 'read' | 'write' | 'payload' | 'report';
 
 /** Name of every caller where no tokens are configured. */
 export const LOCAL = 'local';
+/** Name of the token with which a canary reports: it needs no more rights than a viewer. */
+export const CANARY = 'canary';
 
 export class Access {
   /**
@@ -32,7 +34,11 @@ export class Access {
    */
   authorize(authorization: string | undefined, permission: Permission): string | Rejection {
     const name = this.#authenticate(authorization, permission === 'write');
-    if (permission !== 'payload' || typeof name !== 'string') return name;
+    if (typeof name !== 'string') return name;
+    if (permission === 'report' && name !== CANARY && name !== LOCAL) {
+      return rejection('PERMISSION_DENIED', `${name} may not report; use a token named ${CANARY}`);
+    }
+    if (permission !== 'payload') return name;
     if (this.payloadReaders.includes(name)) return name;
     return rejection(
       'PERMISSION_DENIED',

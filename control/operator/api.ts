@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { ErrorCode } from '../../common/process/errors.js';
 import type { Access, Permission } from './access.js';
+import type { CanariesApi } from './canaries.js';
 import type { BlocksApi } from './clients/blocks.js';
 import type { ClientLists } from './clients/client-lists.js';
 import type { Disconnects } from './clients/disconnects.js';
@@ -18,6 +19,7 @@ export const BODY_BYTES_MAX = 4096;
 export interface OperatorApi {
   readonly queries: OperatorQueries;
   readonly ledger: LedgerApi;
+  readonly canaries: CanariesApi;
   readonly operations: OperationsApi;
   readonly blocks: BlocksApi;
   readonly revocations: RevocationsApi;
@@ -84,8 +86,16 @@ export function readPayload<Body extends z.ZodObject>(
   return { ...route, permission: 'payload' };
 }
 
+/** A report of a canary, which changes nothing but what is shown. */
+export function report<Body extends z.ZodObject>(
+  route: RouteOf<z.infer<Body>> & { readonly body: Body },
+): Route {
+  return { ...route, permission: 'report' };
+}
+
 export const METHODS: Readonly<Record<Permission, 'GET' | 'POST'>> = {
   read: 'GET',
   write: 'POST',
   payload: 'POST',
+  report: 'POST',
 };

@@ -139,8 +139,12 @@ export const shardMapResponse = z
     pushesPerSecond: z
       .array(z.number().min(0).nullable())
       .describe('Pushes written to devices, smoothed over about a minute. Null: as above.'),
+    masters: z
+      .array(z.string())
+      .describe('Addresses of the Redis masters, as control reaches them.'),
+    masterOf: z.array(z.int().min(-1)).describe('Index in `masters`. -1: no master is known.'),
   })
-  .describe('One entry per shard in each list but `edges`.');
+  .describe('One entry per shard in each list but `edges` and `masters`.');
 
 const messageId = z.string().nullable();
 

@@ -49,6 +49,8 @@ export interface Snapshot {
   readonly health?: () => Pick<ClusterResponse, 'reasons' | 'redisMasters'>;
   readonly history?: Pick<LoadHistory, 'points' | 'routers'>;
   readonly controls?: readonly Replica[];
+  /** Address of the Redis master that has a channel. Undefined: none is known. */
+  readonly masterOf?: (channel: string) => string | undefined;
 }
 
 export type Presence = Omit<ClientResponse['connections'][number], 'guestReason'>;
@@ -199,7 +201,7 @@ export class OperatorQueries {
   }
 
   shardMap(): ShardMapResponse {
-    const { assignment, edges } = this.snapshot();
+    const { assignment, edges, masterOf } = this.snapshot();
     const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
     const ids = assignment?.edges.map(({ id }) => id) ?? [];
     const owners = Array.from({ length: this.shardCount }, (_, shard) => {
@@ -210,11 +212,16 @@ export class OperatorQueries {
     const ofKnown = (values: readonly number[]) =>
       values.map((value, shard) => (isKnown[owners[shard]!] ? value : null));
     const { connections, pushesPerSecond } = loadsByShard(edges, this.shardCount);
+    const masters = owners.map((_, shard) => masterOf?.(this.names.channelOf(shard)));
+    const known = [...new Set(masters.filter((master) => master !== undefined))].sort();
+    const positions = new Map(known.map((master, i) => [master, i]));
     return {
       edges: ids,
       owners,
       connections: ofKnown(connections),
       pushesPerSecond: ofKnown(pushesPerSecond.map(rounded)),
+      masters: known,
+      masterOf: masters.map((master) => positions.get(master ?? '') ?? -1),
     };
   }
 

@@ -1,5 +1,6 @@
 /** The routes of the operator API, in one table. */
-import { query, type Route, read, write } from './api.js';
+import { query, type Route, read, report, write } from './api.js';
+import { canariesResponse, canaryReport, reportedResponse } from './canaries.js';
 import { clientRoutes } from './clients/routes.js';
 import {
   clusterResponse,
@@ -75,6 +76,23 @@ const clusterRoutes: readonly Route[] = [
     response: shardLedgersResponse,
     rejections: ['NOT_LEADER'],
     respond: ({ ledger }) => ledger.shards(),
+  }),
+  read({
+    path: '/v1/canaries',
+    operationId: 'listCanaries',
+    summary: 'Lists the canaries that reported in the last 15 minutes, and what they found.',
+    response: canariesResponse,
+    rejections: [],
+    respond: ({ canaries }) => canaries.list(),
+  }),
+  report({
+    path: '/v1/canary-report',
+    operationId: 'reportCanary',
+    summary: 'Takes the report of a canary.',
+    body: canaryReport,
+    response: reportedResponse,
+    rejections: ['OVERLOADED'],
+    respond: ({ canaries }, { body }) => canaries.report(body),
   }),
   read({
     path: '/v1/edges',

@@ -8,6 +8,7 @@
 import { backoffMs } from '../../common/process/backoff.js';
 import { pick, type Random } from '../faults/random.js';
 import type { Absence, Connection, HistoryInProgress, Receipt } from '../history/history.js';
+import type { Link, LinkHandler } from './link.js';
 import { digestOf, numberOf, splitPayloads } from './payload.js';
 import { SseLink } from './sse-link.js';
 
@@ -28,11 +29,18 @@ export interface DeviceContext {
   readonly heartbeatMs: number;
   readonly history: HistoryInProgress;
   readonly random: Random;
+  /** Opens a connection of another protocol; server-sent events by default. */
+  readonly openLink?: OpenLink;
+  /** Whether its protocol has no cursor: the cluster knows what the device has acknowledged. */
+  readonly hasNoCursor?: boolean;
 }
+
+/** @param cursor newest id that the device has; '' for none, and if the URL has it */
+export type OpenLink = (url: URL, cursor: string, handler: LinkHandler) => Link;
 
 /** A link with its connect request, and its connection in the history once it is answered. */
 interface DeviceLink {
-  readonly link: SseLink;
+  readonly link: Link;
   readonly cursor: string;
   readonly requestedAtMs: number;
   connection: Connection | undefined;
@@ -74,6 +82,12 @@ export class Device {
   /** `host:port` of the edges that it is connected to. */
   edges(): string[] {
     return [...this.#links].flatMap(({ connection }) => connection?.edge ?? []);
+  }
+
+  /** Time of the last bytes on an open connection; undefined while there is none. */
+  get activeAtMs(): number | undefined {
+    const open = [...this.#links].filter(({ link }) => link.isOpen);
+    return open.length === 0 ? undefined : Math.max(...open.map(({ link }) => link.activeAtMs));
   }
 
   connect(): void {
@@ -148,14 +162,16 @@ export class Device {
   }
 
   #open(url: URL): void {
-    const cursor = this.#newestId;
+    const { sourceHost, hasNoCursor, openLink } = this.context;
+    const cursor = hasNoCursor ? '' : this.#newestId;
+    const open: OpenLink = openLink ?? ((...args) => openSse(sourceHost, ...args));
     if (this.isCustomClient && cursor !== '') url.searchParams.set('lastEventId', cursor);
     const active: DeviceLink = {
       cursor,
       requestedAtMs: performance.now(),
       connection: undefined,
       goaway: undefined,
-      link: new SseLink(url, this.isCustomClient ? '' : cursor, this.context.sourceHost, {
+      link: open(url, this.isCustomClient ? '' : cursor, {
         onOpen: (edge) => {
           active.connection = this.#recordConnection(edge, active);
           this.#failures = 0;
@@ -252,6 +268,15 @@ export class Device {
     };
     this.context.history.absences.push(this.#absence);
   }
+}
+
+function openSse(
+  sourceHost: string | undefined,
+  url: URL,
+  cursor: string,
+  handler: LinkHandler,
+): Link {
+  return new SseLink(url, cursor, { sourceHost }, handler);
 }
 
 type Content = Omit<Receipt, 'atMs' | 'messageId'>;

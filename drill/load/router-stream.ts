@@ -2,7 +2,12 @@
  * One PushStream to one router, reopened whenever it ends. Its unanswered pushes then have the
  * outcome `UNANSWERED`: the router may have stored them, and the caller has to retry.
  */
-import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import {
+  type ChannelCredentials,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+} from '@grpc/grpc-js';
 import { backoffMs } from '../../common/process/backoff.js';
 import { LINK_OPTIONS } from '../../common/process/grpc-link.js';
 import {
@@ -24,6 +29,12 @@ export interface Answer {
 }
 
 const NO_IDS = { messageId: '', replacedId: '' };
+
+/** How a backend reaches a router, and what it presents. */
+export interface RouterAccess {
+  readonly credentials: ChannelCredentials;
+  readonly metadata: Metadata;
+}
 
 interface Waiting {
   readonly sinceMs: number;
@@ -48,14 +59,17 @@ export class RouterStream {
   #failures = 0;
   #isClosed = false;
   readonly #random: Random;
+  readonly #metadata: Metadata;
 
   /** @param address `host:port` of the router's gRPC */
   constructor(
     readonly address: string,
     random: Random,
+    access: RouterAccess = { credentials: credentials.createInsecure(), metadata: new Metadata() },
   ) {
     this.#random = random;
-    this.#client = new PushServiceClient(address, credentials.createInsecure(), LINK_OPTIONS);
+    this.#metadata = access.metadata;
+    this.#client = new PushServiceClient(address, access.credentials, LINK_OPTIONS);
     this.#open();
   }
 
@@ -84,7 +98,7 @@ export class RouterStream {
 
   #open(): void {
     if (this.#isClosed) return;
-    const call = this.#client.pushStream();
+    const call = this.#client.pushStream(this.#metadata);
     this.#call = call;
     call.on('data', ({ results }: PushStreamResponse) => {
       this.#failures = 0;

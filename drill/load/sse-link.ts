@@ -3,34 +3,26 @@
  * HTTP/1.1 and server-sent events on a raw socket, because the drill resets, half-closes and pauses
  * it, and because a client library could hide errors of the system under test.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 import { ChunkedBody } from './chunked-body.js';
+import { type Link, type LinkHandler, openSocket } from './link.js';
 
-export interface SseLinkHandler {
-  /** The answer was 200, and events follow. `edge` is `host:port`. */
-  onOpen(edge: string): void;
-  onEvent(event: SseEvent): void;
-  /** Called once, for any reason except `close`. */
-  onClose(reason: string): void;
-}
-
-export interface SseEvent {
-  readonly name: string;
-  readonly messageId: string;
-  readonly text: string;
-  /** Delay before reconnecting after the end of the stream, if the event has a `retry` field. */
-  readonly retryMs?: number | undefined;
+export interface SseLinkOptions {
+  /** Source address; chosen by the kernel by default. */
+  readonly sourceHost?: string | undefined;
+  /** Bearer token for the first request. A redirect has a ticket in its URL. */
+  readonly token?: string | undefined;
 }
 
 const REDIRECTS_MAX = 5;
 const NO_BYTES = Buffer.alloc(0);
 const HEAD_END = '\r\n\r\n';
 
-export class SseLink {
+export class SseLink implements Link {
   readonly #cursor: string;
-  readonly #sourceHost: string | undefined;
-  readonly #handler: SseLinkHandler;
+  readonly #options: SseLinkOptions;
+  readonly #handler: LinkHandler;
   #socket!: Socket;
   #edge = '';
   #state: 'head' | 'open' | 'closed' = 'head';
@@ -49,11 +41,10 @@ export class SseLink {
   /**
    * @param url of a router or an edge
    * @param cursor value of the Last-Event-ID header; '' for no header
-   * @param sourceHost chosen by the kernel if undefined
    */
-  constructor(url: URL, cursor: string, sourceHost: string | undefined, handler: SseLinkHandler) {
+  constructor(url: URL, cursor: string, options: SseLinkOptions, handler: LinkHandler) {
     this.#cursor = cursor;
-    this.#sourceHost = sourceHost;
+    this.#options = options;
     this.#handler = handler;
     this.#dial(url);
   }
@@ -86,22 +77,19 @@ export class SseLink {
   }
 
   #dial(url: URL): void {
-    const source = this.#sourceHost;
-    const socket = connect({
-      host: url.hostname,
-      port: Number(url.port),
-      family: 4,
-      ...(source !== undefined && { localAddress: source }),
-    });
+    const { sourceHost, token } = this.#options;
+    const socket = openSocket(url, sourceHost);
     this.#socket = socket;
     this.#edge = url.host;
     this.#head = NO_BYTES;
     this.activeAtMs = performance.now();
     socket.setNoDelay(true);
     const lastEventId = this.#cursor === '' ? '' : `Last-Event-ID: ${this.#cursor}\r\n`;
+    const bearer =
+      token === undefined || this.#redirects > 0 ? '' : `Authorization: Bearer ${token}\r\n`;
     socket.write(
       `GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n` +
-        `Accept: text/event-stream\r\n${lastEventId}\r\n`,
+        `Accept: text/event-stream\r\n${bearer}${lastEventId}\r\n`,
     );
     socket.on('data', (bytes: Buffer) => this.#socket === socket && this.#onBytes(bytes));
     let reason = 'ended by the edge';

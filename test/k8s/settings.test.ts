@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from '@jest/globals';
+import { parseCanaryConfig } from '../../canary/config.js';
 import { deviceAuthSettings } from '../../common/auth/device-settings.js';
 import {
   grpcTlsSettings,
@@ -14,7 +15,7 @@ import { parseControlConfig } from '../../control/config.js';
 import { parseEdgeConfig } from '../../edge/config.js';
 import { parseRouterConfig } from '../../router/config.js';
 import { backendSettings } from '../../router/push/backend-settings.js';
-import { CHART, envOf, find, helmTest, type Rendered, render } from './helm.js';
+import { CHART, envOf, find, helmTest, type Rendered, rejection, render } from './helm.js';
 
 const ROLES = ['edge', 'router', 'control'] as const;
 const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
@@ -138,7 +139,30 @@ helmTest('every role accepts its environment from the chart', () => {
   expect(ipv6).toMatchObject({ advertisedUrl: 'http://[fd00::1]:7200' });
 });
 
+helmTest('the canary runs only where it is enabled, and accepts its environment', () => {
+  const isCanary = ({ name }: Rendered) => name === 'longline-canary';
+  expect(render(EVERYTHING).filter(isCanary)).toEqual([]);
+  const canary = ['--set', 'canary.enabled=true,canary.existingSecret=canary'];
+  const rendered = render([...EVERYTHING, ...canary]);
+  expect(rendered.filter(isCanary).map(({ kind }) => kind)).toEqual(
+    expect.arrayContaining(['Deployment', 'Service', 'NetworkPolicy']),
+  );
+  const { LONGLINE_CANARY_PUSH_TLS_CA_FILE: ca, ...env } = resolvedEnvIn(rendered, 'canary');
+  expect(ca).toBe('/etc/longline/link-tls/ca.crt');
+  expect(parseCanaryConfig(env)).toMatchObject({
+    controlUrl: 'http://longline-control.push.svc:7200',
+    controlToken: '0123456789abcdef',
+    heartbeatMs: 30_000,
+  });
+  expect(rejection([...EVERYTHING, '--set', 'canary.enabled=true'])).toMatch(
+    'canary.existingSecret: not set',
+  );
+});
+
 const SECRETS: Record<string, string> = {
+  LONGLINE_CANARY_CONTROL_TOKEN: '0123456789abcdef',
+  LONGLINE_CANARY_PUSH_TOKEN: '0123456789abcdef',
+  LONGLINE_CANARY_DEVICE_KEY: '0123456789abcdef0123456789abcdef',
   LONGLINE_REDIS_URL: 'rediss://redis:6380',
   LONGLINE_TICKET_SECRET: '0123456789abcdef0123456789abcdef',
   LONGLINE_LINK_TOKEN: '0123456789abcdef',

@@ -1,5 +1,6 @@
 /** Alarms first, then the numbers of the cluster with their last 15 minutes. */
 import type { ComponentChildren } from 'preact';
+import type { CanariesResponse } from '../../operator/canaries.js';
 import type {
   ClusterResponse,
   EdgesResponse,
@@ -14,10 +15,12 @@ import { useEvents, useFeed } from '../live.js';
 import { Badge, Bar, Card, Fact, Facts, Loaded, Note } from '../parts.js';
 import { EventList } from './events.js';
 import { LedgerCard } from './ledger.js';
+import { CanaryCards } from './overview/canaries.js';
 
 const EVENTS_SHOWN = 12;
 const HISTORY_MS = 5_000;
 const MEMBERS_MS = 5_000;
+const CANARIES_MS = 5_000;
 const ROUTERS_SHOWN = 20;
 
 /** Colours of verdicts: handed over, kept, dropped. */
@@ -38,6 +41,7 @@ export function OverviewView() {
   const moves = useFeed<MovesResponse>('v1/moves');
   const history = useFeed<HistoryResponse>('v1/history', HISTORY_MS);
   const members = useFeed<MembersResponse>('v1/members', MEMBERS_MS);
+  const canaries = useFeed<CanariesResponse>('v1/canaries', CANARIES_MS);
   const { events, state } = useEvents();
   return (
     <Loaded feed={cluster}>
@@ -49,6 +53,7 @@ export function OverviewView() {
               edges: edges.data?.edges ?? [],
               moves: moves.data,
               members: members.data,
+              canaries: canaries.data,
             })}
           />
           <Loaded feed={history}>
@@ -65,6 +70,7 @@ export function OverviewView() {
             </div>
             <div>
               <LedgerCard />
+              <CanaryCards {...(canaries.data ?? { canaries: [] })} />
               <Card title="Latest events" side={<a href="#/events">All events</a>}>
                 <EventList events={events.slice(-EVENTS_SHOWN)} state={state} />
               </Card>

@@ -4,6 +4,7 @@ import { flightStep } from '../../../common/http/flight-steps.js';
 import { contentOf, describeRejections, NamedSchemas } from '../../../common/http/openapi.js';
 import type { ErrorCode } from '../../../common/process/errors.js';
 import { METHODS, type Route } from '../api.js';
+import * as canaries from '../canaries.js';
 import * as clientRequests from '../clients/requests.js';
 import * as clients from '../clients/responses.js';
 import * as cluster from '../cluster-responses.js';
@@ -32,6 +33,7 @@ const COMMON_REJECTIONS: Readonly<Record<Route['permission'], readonly ErrorCode
   read: ['UNAUTHENTICATED'],
   write: POST_REJECTIONS,
   payload: POST_REJECTIONS,
+  report: POST_REJECTIONS,
 };
 
 const schemas = new NamedSchemas({
@@ -47,6 +49,9 @@ const schemas = new NamedSchemas({
     History: cluster.historyResponse,
     Ledger: ledger.ledgerResponse,
     ShardLedgers: ledger.shardLedgersResponse,
+    CanaryList: canaries.canariesResponse,
+    Canary: canaries.canariesResponse.shape.canaries.element,
+    CanaryReported: canaries.reportedResponse,
     EdgeList: cluster.edgesResponse,
     EdgeDetail: cluster.edgeResponse,
     EdgeMemory: cluster.memoryResponse,
@@ -89,6 +94,7 @@ const schemas = new NamedSchemas({
   },
   input: {
     ReasonRequest: bodies.reasonBody,
+    CanaryReport: canaries.canaryReport,
     RebalanceRequest: bodies.rebalanceBody,
     DrainRequest: bodies.drainBody,
     CordonRequest: bodies.cordonBody,

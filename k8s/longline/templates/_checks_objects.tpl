@@ -64,6 +64,9 @@
 
 {{- define "longline.checkPods" -}}
 {{- $problems := list -}}
+{{- if and .Values.canary.enabled (eq .Values.auth.mode "jwt") (not .Values.canary.existingSecret) -}}
+{{- $problems = append $problems "canary.existingSecret: not set; with auth.mode=jwt the canary needs credentials" -}}
+{{- end -}}
 {{- range $role := list "edge" "router" "control" -}}
 {{- $own := index $.Values $role -}}
 {{- $names := list -}}
@@ -103,6 +106,7 @@
   "edge.podLabels" .Values.edge.podLabels
   "router.podLabels" .Values.router.podLabels
   "control.podLabels" .Values.control.podLabels
+  "canary.podLabels" .Values.canary.podLabels
   "test.podLabels" .Values.test.podLabels
   "monitoring.serviceMonitor.labels" $monitoring.serviceMonitor.labels
   "monitoring.podMonitor.labels" $monitoring.podMonitor.labels

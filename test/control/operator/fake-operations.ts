@@ -20,6 +20,7 @@ import type {
 import { ClientScans } from '../../../control/links/client-scans.js';
 import { Access } from '../../../control/operator/access.js';
 import type { OperatorApi } from '../../../control/operator/api.js';
+import { CanariesApi } from '../../../control/operator/canaries.js';
 import { BlocksApi } from '../../../control/operator/clients/blocks.js';
 import { ClientLists } from '../../../control/operator/clients/client-lists.js';
 import { Disconnects } from '../../../control/operator/clients/disconnects.js';
@@ -193,6 +194,7 @@ export function apiOf(
   return {
     queries,
     ledger: new LedgerApi(() => undefined),
+    canaries: new CanariesApi(),
     operations: new OperationsApi(operations),
     blocks,
     revocations: new RevocationsApi({} as RedisLink, operations),

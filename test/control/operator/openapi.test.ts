@@ -15,6 +15,8 @@ test('describes every path in an OpenAPI document whose references resolve', () 
     '/v1/slow-pushes',
     '/v1/ledger',
     '/v1/ledger/shards',
+    '/v1/canaries',
+    '/v1/canary-report',
     '/v1/edges',
     '/v1/edges/{id}',
     '/v1/edges/{id}/memory',

@@ -42,6 +42,7 @@ export interface OperatedControl {
     inbox: InboxSummary | undefined;
     ownedForMs: number | undefined;
   };
+  channelOf(shard: number): string;
   readonly url: string;
   readonly grpc: OperatorServiceClient;
   /** Closes every connection. */
@@ -71,7 +72,8 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
     inbox: someInbox,
     ownedForMs: undefined,
   };
-  const queries = new OperatorQueries(new ShardNames(new RedisNames(''), 4), () => state.snapshot, {
+  const names = new ShardNames(new RedisNames(''), 4);
+  const queries = new OperatorQueries(names, () => state.snapshot, {
     ...sourcesOf(async () => ({ connections: state.connections, complete: true })),
     summarizeInbox: async () => state.inbox,
     ownedForMs: () => state.ownedForMs,
@@ -88,6 +90,7 @@ export async function startOperatedControl(access = open, port = 0): Promise<Ope
   return {
     operations,
     state,
+    channelOf: (shard) => names.channelOf(shard),
     url: `http://127.0.0.1:${httpPort}`,
     grpc,
     cut: () => http.server.closeAllConnections(),

@@ -21,12 +21,21 @@ test('connections and rates are known for shards whose owner reports', async () 
     { shard: 2, connections: 1, messagesPerSecond: 1 },
   ];
   const edges = [{ ...reporting!, counts: { ...counts, shards } }, silent!];
-  control.state.snapshot = { ...snapshot, edges };
+  const masters = new Map([
+    [0, 'redis-b:6379'],
+    [2, 'redis-a:6379'],
+    [3, 'redis-b:6379'],
+  ]);
+  const masterOf = (channel: string) =>
+    [...masters].find(([shard]) => channel === control.channelOf(shard))?.[1];
+  control.state.snapshot = { ...snapshot, edges, masterOf };
   expect(await map()).toEqual({
     edges: ['edge-1', 'edge-2'],
     owners: [0, 0, 1, 1],
     connections: [4, 0, null, null],
     pushesPerSecond: [0.123, 0, null, null],
+    masters: ['redis-a:6379', 'redis-b:6379'],
+    masterOf: [1, -1, 0, 1],
   });
 });
 

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
-import { type SseEvent, SseLink } from '../../../drill/load/sse-link.js';
+import type { LinkEvent } from '../../../drill/load/link.js';
+import { SseLink } from '../../../drill/load/sse-link.js';
 
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n';
 const CHUNKED_HEAD =
@@ -28,14 +29,19 @@ async function serve(answer: (request: string, socket: Socket) => void): Promise
 }
 
 /** Resolves with all events and the reason of the end when the peer closes the link. */
-function readAll(url: string, cursor = ''): Promise<{ events: SseEvent[]; end: string }> {
-  const events: SseEvent[] = [];
+function readAll(url: string, cursor = ''): Promise<{ events: LinkEvent[]; end: string }> {
+  const events: LinkEvent[] = [];
   return new Promise((resolve) => {
-    new SseLink(new URL('/connect?clientId=a', url), cursor, undefined, {
-      onOpen: (edge) => events.push({ name: 'OPEN', messageId: '', text: edge }),
-      onEvent: (event) => events.push(event),
-      onClose: (end) => resolve({ events, end }),
-    });
+    new SseLink(
+      new URL('/connect?clientId=a', url),
+      cursor,
+      {},
+      {
+        onOpen: (edge) => events.push({ name: 'OPEN', messageId: '', text: edge }),
+        onEvent: (event) => events.push(event),
+        onClose: (end) => resolve({ events, end }),
+      },
+    );
   });
 }
 
