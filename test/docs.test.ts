@@ -12,7 +12,7 @@ import { describe, expect, test } from '@jest/globals';
 import { catalogue } from '../common/process/errors.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const ROLES = ['common', 'edge', 'router', 'control'];
+const ROLES = ['common', 'edge', 'router', 'control', 'canary'];
 const DOCUMENTS = ['README.md', ...filesBelow('docs', '.md')];
 /** Settings of the command line, which the roles ignore. */
 const CLI_SETTINGS = ['LONGLINE_TOKEN', 'LONGLINE_CONTROL', 'LONGLINE_ROUTER'];
@@ -128,7 +128,8 @@ function settingsIn(text: string): string[] {
 function metricsIn(source: string): string[] {
   const names = [...source.matchAll(/['`](longline_(?:\w|\$\{role\})+)['`]/g)].map(([, n]) => n!);
   const listed = /\brole: ((?:'\w+'(?: \| )?)+)/.exec(source)?.[1]?.match(/\w+/g);
-  const roles = listed ?? (/\brole: Role\b/.test(source) ? ['control', 'edge', 'router'] : []);
+  const roles =
+    listed ?? (/\brole: Role\b/.test(source) ? ['canary', 'control', 'edge', 'router'] : []);
   return names.flatMap((name) => {
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the sources contain this text.
     if (!name.includes('${role}')) return [name];
