@@ -29,6 +29,7 @@ import { Backend } from './load/backend.js';
 import { EventConsumers } from './load/event-consumers.js';
 import { Fleet } from './load/fleet.js';
 import { readLedger } from './load/ledger.js';
+import { PresenceWatcher } from './load/presence-watcher.js';
 import { MemoryGroups } from './memory/memory-groups.js';
 import { Network } from './network/network.js';
 import { Recovery, until } from './recovery.js';
@@ -262,7 +263,12 @@ async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillRe
   const shape = shapeOf(options);
   const schedule = planFaults(shape);
   const { backend, fleet } = createLoad(options, fixtures, history);
-  const consumers = options.events ? createConsumers(options, cluster, history) : undefined;
+  const reader = readerOf(options, cluster, history);
+  const consumers = options.events
+    ? new EventConsumers({ ...reader, count: EVENT_CONSUMERS })
+    : undefined;
+  const clientIds = fleet.devices.map(({ clientId }) => clientId);
+  const presence = options.events ? new PresenceWatcher({ ...reader, clientIds }) : undefined;
   const parts = { cluster, fleet, backend, consumers, history, recoveryMsMax, signal, log };
   const nemesis = new Nemesis({ ...parts, ...fixtures });
   const recovery = new Recovery(parts);
@@ -288,6 +294,7 @@ async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillRe
     backend.close();
     // First, so that they do not receive the ends of all connections.
     consumers?.close();
+    presence?.close();
     fleet.stop();
   }
   const { stuck } = recovery;
@@ -326,21 +333,17 @@ function createLoad(
   return { backend, fleet };
 }
 
-function createConsumers(
-  { seed }: DrillOptions,
-  cluster: LocalCluster,
-  history: HistoryInProgress,
-): EventConsumers {
+/** Shared by those that read events and presence. */
+function readerOf({ seed }: DrillOptions, cluster: LocalCluster, history: HistoryInProgress) {
   const hosts = cluster
     .namesOf('edge')
     .map((name) => [name, new URL(cluster.edgeUrl(name)).host] as const);
-  return new EventConsumers({
-    count: EVENT_CONSUMERS,
+  return {
     routers: cluster.namesOf('router').map((name) => cluster.grpcAddress(name)),
     edges: new Map(hosts),
     history,
     random: seeded(seed + 2),
-  });
+  };
 }
 
 async function connectAll({ clients, signal }: DrillOptions, fleet: Fleet): Promise<void> {

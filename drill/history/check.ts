@@ -11,6 +11,7 @@
  */
 import { checkEvents } from './check-events.js';
 import { checkLedger } from './check-ledger.js';
+import { checkPresence } from './check-presence.js';
 import { AFTERMATH_MS, type CheckName, type Find, type Finding, STEADY_MS } from './checks.js';
 import type { Attempt, Connection, History, Push, Receipt, ReceivedPart } from './history.js';
 import { compareIds, type Indexed, indexOf, isAccepted, type Received } from './history-index.js';
@@ -43,6 +44,7 @@ export function check(history: History): Finding[] {
     checkParts(index, clientId, find);
   }
   checkEvents(history, index, find);
+  checkPresence(history, index, find);
   checkLedger(history, index, find);
   return findings;
 }

@@ -21,6 +21,8 @@
  * - `falseEvents` an event of what never was, or is said to have been twice, or before it was.
  * - `misorderedEvents` an event of a client was first received after a later one.
  * - `repeatedEvents` an event came again although it was acknowledged.
+ * - `falsePresence` a watch of presence was told a change that does not follow from what it was told
+ *   before, or in the end something else than who is connected.
  */
 export const CHECKS = [
   'lost',
@@ -36,6 +38,7 @@ export const CHECKS = [
   'falseEvents',
   'misorderedEvents',
   'repeatedEvents',
+  'falsePresence',
 ] as const;
 
 export type CheckName = (typeof CHECKS)[number];

@@ -151,7 +151,7 @@ export interface DeviceFaultRecord {
   toMs: number;
 }
 
-/** One stream of a consumer of events. All consumers of a drill are members of one group. */
+/** One stream of events, or of presence. All consumers of a drill are members of one group. */
 export interface EventWatch {
   readonly openedAtMs: number;
   /** Infinity while it is open. */
@@ -178,6 +178,19 @@ export interface ReceivedEvent {
   ackedAtMs: number;
 }
 
+/** A message of one WatchPresence about a client. */
+export interface PresenceReport {
+  readonly watch: EventWatch;
+  readonly atMs: number;
+  /** `state`, or the type of an event. */
+  readonly type: string;
+  readonly clientId: string;
+  /** `host:port` of the edge; '' in a state: the client is not connected. */
+  readonly edge: string;
+  /** In `client.moved`: the edge before; '' in others. */
+  readonly fromEdge: string;
+}
+
 /** The ledger of control, when everything had come to an end; by its API. */
 export interface LedgerRecord {
   readonly accepted: number;
@@ -201,6 +214,7 @@ export interface History {
   /** None while events are off. */
   readonly watches: readonly EventWatch[];
   readonly events: readonly ReceivedEvent[];
+  readonly presence: readonly PresenceReport[];
   /** Undefined if it was not read. */
   readonly ledger?: LedgerRecord | undefined;
 }
@@ -215,6 +229,7 @@ export interface HistoryInProgress {
   readonly deviceFaults: DeviceFaultRecord[];
   readonly watches: EventWatch[];
   readonly events: ReceivedEvent[];
+  readonly presence: PresenceReport[];
   ledger?: LedgerRecord | undefined;
 }
 
@@ -228,5 +243,6 @@ export function newHistory(): HistoryInProgress {
     deviceFaults: [],
     watches: [],
     events: [],
+    presence: [],
   };
 }

@@ -53,6 +53,7 @@ function join(histories: readonly History[]): History {
     deviceFaults: histories.flatMap(({ deviceFaults }) => deviceFaults),
     watches: histories.flatMap(({ watches }) => watches),
     events: histories.flatMap(({ events }) => events),
+    presence: histories.flatMap(({ presence }) => presence),
   };
 }
 
@@ -146,6 +147,10 @@ function describe(finding: Finding, history: History, at: (ms: number) => string
     const { type, id, edge, reason, messageId, atMs, ackedAtMs } = event;
     const about = [edge, reason, messageId].filter((text) => text !== '').join(' ');
     lines.push(`  event ${id} ${type} ${about} ${at(atMs)}, acknowledged ${at(ackedAtMs)}`);
+  }
+  for (const report of history.presence) {
+    if (report.clientId !== clientId) continue;
+    lines.push(`  presence ${report.type} ${report.edge} ${at(report.atMs)}`);
   }
   for (const absence of history.absences) {
     if (absence.clientId !== clientId) continue;

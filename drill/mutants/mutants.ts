@@ -278,6 +278,34 @@ return count`,
     check: 'repeatedEvents',
   },
   {
+    // A watch of presence is told only the first of the events that one poll finds.
+    name: 'one-change-of-each-poll',
+    patches: [
+      {
+        file: 'router/events/presence/presence-feed.js',
+        find: 'const delivered = eventsOf(shard, events);',
+        replace: 'const delivered = eventsOf(shard, events.slice(0, 1));',
+      },
+    ],
+    kinds: ['takeover', 'cut'],
+    events: true,
+    check: 'falsePresence',
+  },
+  {
+    // A watch of presence is not told that clients move.
+    name: 'presence-without-moves',
+    patches: [
+      {
+        file: 'router/events/presence/presence-watch.js',
+        find: "'client.moved', ",
+        replace: '',
+      },
+    ],
+    kinds: ['killEdge'],
+    events: true,
+    check: 'falsePresence',
+  },
+  {
     // The ledger hides one push: neither accepted nor waiting.
     name: 'hide-one-push',
     patches: [

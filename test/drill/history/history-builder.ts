@@ -22,6 +22,7 @@ export function history(parts: Partial<History>): History {
     deviceFaults: [],
     watches: [],
     events: [],
+    presence: [],
     ...parts,
   };
 }
