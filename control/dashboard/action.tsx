@@ -28,6 +28,8 @@ interface ActionProps {
   readonly body?: object;
   readonly isDangerous?: boolean;
   readonly isDisabled?: boolean;
+  /** False: there is no button. A dialog that is open stays, so that it does not vanish unread. */
+  readonly isOffered?: boolean;
   /** Permission that the session must have; `write` by default. */
   readonly needs?: 'write' | 'payload';
   /** Takes the answer. */
@@ -43,6 +45,7 @@ export function Action({
   body,
   isDangerous,
   isDisabled,
+  isOffered = true,
   needs = 'write',
   onDone,
   children,
@@ -73,22 +76,28 @@ export function Action({
     }
     setBusy(false);
   };
+  if (!isOffered && !isOpen) return null;
   return (
     <>
-      <button
-        type="button"
-        class={isDangerous ? 'danger' : ''}
-        disabled={isDisabled || !isPermitted}
-        title={isPermitted ? '' : NOT_PERMITTED[needs]}
-        onClick={open}
-      >
-        {label}
-      </button>
+      {isOffered && (
+        <button
+          type="button"
+          class={isDangerous ? 'danger' : ''}
+          disabled={isDisabled || !isPermitted}
+          title={isPermitted ? '' : NOT_PERMITTED[needs]}
+          onClick={open}
+        >
+          {label}
+        </button>
+      )}
       <dialog ref={dialog} aria-labelledby={heading} onClose={() => setOpen(false)}>
         {isOpen && (
           <form onSubmit={send}>
             <h2 id={heading}>{title}</h2>
             {children}
+            {!isOffered && (
+              <Note level="warn">The state has changed since this dialog was opened.</Note>
+            )}
             <label>
               Reason, for the event log
               <input name="reason" maxLength={256} autocomplete="off" />

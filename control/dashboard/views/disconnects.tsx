@@ -160,17 +160,16 @@ function Disconnect({ job }: { job: DisconnectInfo }) {
       {silentEdges.length > 0 && (
         <Note level="warn">No answer, so their clients stay: {silentEdges.join(', ')}</Note>
       )}
-      {state === 'running' && (
-        <footer>
-          <Action
-            label="Cancel the disconnect"
-            title="Cancel the disconnect?"
-            path="v1/cancel-disconnect"
-          >
-            <p>The other clients stay connected.</p>
-          </Action>
-        </footer>
-      )}
+      <footer>
+        <Action
+          label="Cancel the disconnect"
+          title="Cancel the disconnect?"
+          path="v1/cancel-disconnect"
+          isOffered={state === 'running'}
+        >
+          <p>The other clients stay connected.</p>
+        </Action>
+      </footer>
     </li>
   );
 }

@@ -115,28 +115,36 @@ function Intents({ edge, edges }: Omit<EdgeProps, 'moves'>) {
   if (intent === null) return <Note>Not in the assignment.</Note>;
   return (
     <footer>
-      {intent !== 'draining' && (
-        <Action label="Drain" title={`Drain ${id}?`} path={`${path}/drain`} isDangerous>
-          <DrainPlan edge={edge} edges={edges} />
-        </Action>
-      )}
-      {intent === 'none' && (
-        <Action label="Cordon" title={`Cordon ${id}?`} path={`${path}/cordon`}>
-          <p>
-            It keeps its {plural(edge.shardsOwned, 'shard')} and its clients, and gets no more
-            shards.
-          </p>
-        </Action>
-      )}
-      {intent !== 'none' && (
+      <Action
+        label="Drain"
+        title={`Drain ${id}?`}
+        path={`${path}/drain`}
+        isDangerous
+        isOffered={intent !== 'draining'}
+      >
+        <DrainPlan edge={edge} edges={edges} />
+      </Action>
+      <Action
+        label="Cordon"
+        title={`Cordon ${id}?`}
+        path={`${path}/cordon`}
+        isOffered={intent === 'none'}
+      >
+        <p>
+          It keeps its {plural(edge.shardsOwned, 'shard')} and its clients, and gets no more shards.
+        </p>
+      </Action>
+      {(['draining', 'cordoned'] as const).map((ended) => (
         <Action
-          label={intent === 'draining' ? 'Undrain' : 'Uncordon'}
+          key={ended}
+          label={ended === 'draining' ? 'Undrain' : 'Uncordon'}
           title={`End what is requested of ${id}?`}
           path={`${path}/undrain`}
+          isOffered={intent === ended}
         >
           <p>It is an ordinary edge again: a rebalance or a later move may give it shards.</p>
         </Action>
-      )}
+      ))}
     </footer>
   );
 }

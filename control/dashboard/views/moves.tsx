@@ -87,33 +87,29 @@ function Now({ moves }: { moves: MovesResponse }) {
         {!isIdle && ` · ${eta(secondsRemaining)}`}
       </p>
       <footer>
-        {paused ? (
-          <Action label="Resume" title="Resume moves?" path="v1/resume">
-            <p>{plural(pending, 'pending move')} may start.</p>
-          </Action>
-        ) : (
-          <Action label="Pause" title="Pause moves?" path="v1/pause">
-            <p>
-              No move starts until a resume. {plural(inFlight.length, 'move')} in progress complete.
-            </p>
-          </Action>
-        )}
+        <Action label="Resume" title="Resume moves?" path="v1/resume" isOffered={paused}>
+          <p>{plural(pending, 'pending move')} may start.</p>
+        </Action>
+        <Action label="Pause" title="Pause moves?" path="v1/pause" isOffered={!paused}>
+          <p>
+            No move starts until a resume. {plural(inFlight.length, 'move')} in progress complete.
+          </p>
+        </Action>
         <Action label="Abort" title="Abort moves?" path="v1/abort" isDangerous isDisabled={isIdle}>
           <p>
             Moves that can still be rolled back are rolled back, and{' '}
             {plural(pending, 'pending move')} are dropped.
           </p>
         </Action>
-        {moves.frozenRemainingMs !== null && (
-          <Action
-            label="Confirm lost edges"
-            title="Are these edges lost?"
-            path="v1/confirm-lost-edges"
-            isDangerous
-          >
-            <p>Other edges get the shards of the edges that vanished, at once.</p>
-          </Action>
-        )}
+        <Action
+          label="Confirm lost edges"
+          title="Are these edges lost?"
+          path="v1/confirm-lost-edges"
+          isDangerous
+          isOffered={moves.frozenRemainingMs !== null}
+        >
+          <p>Other edges get the shards of the edges that vanished, at once.</p>
+        </Action>
       </footer>
     </Card>
   );

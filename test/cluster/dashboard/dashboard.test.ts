@@ -29,6 +29,11 @@ const VIEWS = [
   ...['slow', 'events'],
 ];
 const WIDTHS = [390, 1280, 2560];
+/** Generous, because it proves no timing: on a busy machine Chromium draws late. */
+const WAIT_MS = 60_000;
+const TEST_MS = 300_000;
+/** So many clients take longer to disconnect, at one a second, than the page takes to show that. */
+const CROWD = 60;
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const testHere = testWith(CHROMIUM);
@@ -61,7 +66,7 @@ beforeAll(async () => {
   operator = await browser.newContext();
   page = await openPage(operator);
   for (let i = 0; i < 12; i++) await addDevice(`device-${i}`);
-});
+}, TEST_MS);
 
 afterAll(async () => {
   for (const device of devices) device.close();
@@ -75,6 +80,7 @@ async function openPage(
   url = `${running.cluster.httpUrl('control')}/`,
 ): Promise<Page> {
   const opened = await context.newPage();
+  opened.setDefaultTimeout(WAIT_MS);
   opened.on('pageerror', (error) => problems.push(String(error)));
   opened.on('console', (message) => {
     // Chromium also reports every response that is an error, and those are expected.
@@ -101,8 +107,7 @@ async function signIn(on: Page, token: string): Promise<void> {
 }
 
 const show = (view: string) => page.evaluate(`location.hash = ${JSON.stringify(`#/${view}`)}`);
-const untilText = (text: string | RegExp, timeout = 30_000) =>
-  page.getByText(text).first().waitFor({ timeout });
+const untilText = (text: string | RegExp) => page.getByText(text).first().waitFor();
 
 const badge = (text: string) =>
   page.locator('main .badge', { hasText: new RegExp(`^${text}$`) }).first();
@@ -115,7 +120,7 @@ async function act(button: string, reason: string, within = page.locator('main')
   const dialog = within.locator('dialog[open]');
   await dialog.getByLabel(/Reason/).fill(reason);
   await dialog.getByRole('button', { name: button, exact: true }).click();
-  await dialog.waitFor({ state: 'detached' }).catch(() => dialog.waitFor({ state: 'hidden' }));
+  await dialog.waitFor({ state: 'detached' });
 }
 
 async function checkAccess(): Promise<void> {
@@ -137,7 +142,7 @@ testHere(
     await untilText('All is well.');
     expect(await page.evaluate('document.cookie')).toBe('');
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere.each(VIEWS)(
@@ -152,7 +157,7 @@ testHere.each(VIEWS)(
     await checkAccess();
     await takePictures(view.replace('/', '-'));
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -166,7 +171,7 @@ testHere(
     await page.keyboard.press('/');
     await page.getByLabel('clientId').waitFor();
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -177,7 +182,7 @@ testHere(
     await page.keyboard.press('Enter');
     await badge('connected').waitFor();
     await untilText(/^edge-\d$/);
-    await running.push.push(HOSTILE, 'x', { ttlMs: 60_000 });
+    await running.push.push(HOSTILE, 'x', { ttlMs: 3_600_000 });
     await show(`clients/${encodeURIComponent(HOSTILE)}`);
     await untilText('1 push');
     await untilText('1 B');
@@ -189,7 +194,7 @@ testHere(
     await show(`clients/${'x'.repeat(300)}`);
     await untilText('CLIENT_ID_INVALID');
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -209,7 +214,9 @@ testHere(
     await eventually(async () => expect(await clientIds()).toHaveLength(1));
     const [first] = await clientIds();
     await page.getByRole('link', { name: 'Next page' }).click();
-    await eventually(async () => expect([first, ...(await clientIds())].sort()).toHaveLength(2));
+    await eventually(async () => {
+      expect([first, ...(await clientIds())].sort()).toEqual(['bulk/a', 'bulk/b']);
+    });
     await page.getByRole('link', { name: 'First page' }).click();
     await eventually(async () => expect(await clientIds()).toEqual([first]));
     await page.unroute(pages);
@@ -217,7 +224,7 @@ testHere(
     await untilText('SELECTOR_INVALID');
     await checkAccess();
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -225,13 +232,18 @@ testHere(
   async () => {
     await show('clients/bulk%2Fa');
     await untilText(/From the events of the cluster/);
-    await act('Push a test message', 'try it');
-    await badge('WRITTEN').waitFor();
-    await eventually(() => expect(received).toContain('bulk/a: {"test":true}'), 20_000);
+    await badge('connected').waitFor();
+    // On a busy machine the edge may not answer in time: then it is said that this is not known.
+    await eventually(async () => {
+      await act('Push a test message', 'try it');
+      await untilText(/^The test message:/);
+      expect(await badge('WRITTEN').count()).toBe(1);
+    }, WAIT_MS);
+    await eventually(() => expect(received).toContain('bulk/a: {"test":true}'));
     await checkAccess();
     await takePictures('client');
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -248,12 +260,14 @@ testHere(
     await untilText(/ada: push bulk\/a 13 bytes: WRITTEN “try it”/);
     await untilText(/ada: read-payload .*“ticket 7”/);
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
   'many clients are disconnected at a rate: with a plan, progress and an end',
   async () => {
+    const crowd = Array.from({ length: CROWD }, (_, i) => addDevice(`crowd-${i}`));
+    await Promise.all(crowd);
     await show('clients');
     // Also the one that was disconnected is back.
     await eventually(async () => expect(await clientIds()).toHaveLength(devices.length));
@@ -264,7 +278,7 @@ testHere(
     await checkAccess();
     await dialog.getByLabel(/Clients a second/).fill('1');
     await dialog
-      .getByText(/^1[0-9](\.\d)? s$/)
+      .getByText(/^1 min \d+ s$/)
       .first()
       .waitFor();
     await dialog.getByLabel(/Reason/).fill('upgrade');
@@ -273,8 +287,9 @@ testHere(
     await act('Cancel the disconnect', 'enough');
     await badge('cancelled').waitFor();
     await untilText(/disconnected at 1 a second.*“upgrade”/);
+    for (const device of devices.splice(-CROWD)) device.close();
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -284,14 +299,21 @@ testHere(
     sleeper.response.pause();
     const large = 'x'.repeat(256 * 1_024);
     const drop = { ...LIVE, whenSlow: WhenSlow.WHEN_SLOW_DROP, flightRecord: true };
-    while ((await running.push.push('sleeper', large, drop)).verdict !== 'DROPPED');
+    const pushLarge = () => running.push.push('sleeper', large, drop);
+    await eventually(async () => expect((await pushLarge()).verdict).toBe('DROPPED'));
     for (const by of ['bytes', 'drops']) {
       await show(`slow?by=${by}`);
       await eventually(async () => expect(await clientIds()).toContain('sleeper'));
       await untilText(/does not read what it is sent/);
     }
-    await page.getByText('Steps').first().click();
-    await untilText(/received by the router/);
+    const step = page.getByText(/received by the router/).first();
+    // A push is shown for a minute, and only if it is among the slowest.
+    await eventually(async () => {
+      await pushLarge();
+      if (!(await step.isVisible()))
+        await page.getByText('Steps').first().click({ timeout: 1_000 });
+      expect(await step.isVisible()).toBe(true);
+    }, WAIT_MS);
     await checkAccess();
     await takePictures('slow-client');
     await page.getByRole('link', { name: 'sleeper' }).first().click();
@@ -300,7 +322,7 @@ testHere(
     sleeper.response.resume();
     await sleeper.ended;
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -310,7 +332,7 @@ testHere(
     await act('Drain', 'new kernel');
     await untilText(/ left · |edge-1 is empty/);
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -326,32 +348,41 @@ testHere(
       body: '{}',
     });
     expect(other.status).toBe(200);
+    await untilText('The state has changed since this dialog was opened.');
     await page.locator('dialog[open]').getByRole('button', { name: 'Cordon' }).click();
     await untilText(/INTENT_UNCHANGED/);
     await page.locator('dialog[open]').getByRole('button', { name: 'Cancel' }).click();
     await act('Uncordon', '');
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
   'controls, routers and the settings that differ are shown',
   async () => {
-    const note = (settings: object) =>
-      JSON.stringify({ url: '', version: '', node: '', commit: '', settings });
-    const redis = new Redis(running.redis.url);
-    const key = 'll:controls';
-    await redis.hset(key, 'other', `${Date.now()} ${note({ LONGLINE_CONTROL_LEASE_MS: 1 })}`);
     await show('overview');
     await page.locator('main li', { hasText: 'leads' }).waitFor();
     await page.locator('main li', { hasText: 'router' }).first().waitFor();
-    await untilText('other: LONGLINE_CONTROL_LEASE_MS is not as in the other processes');
+    const settings = { LONGLINE_CONTROL_LEASE_MS: 1 };
+    const text = JSON.stringify({ url: '', version: '', node: '', commit: '', settings });
+    const redis = new Redis(running.redis.url);
+    const key = 'll:controls';
+    const differs = page.getByText(
+      'other: LONGLINE_CONTROL_LEASE_MS is not as in the other processes',
+    );
+    const isSilent = page.getByText('other: this control has fallen silent');
+    await eventually(async () => {
+      // It is listed for a minute, and silent after 15 s.
+      await redis.hset(key, 'other', `${Date.now() - 30_000} ${text}`);
+      expect([await differs.count(), await isSilent.count()]).toEqual([1, 1]);
+    });
     await checkAccess();
     await redis.hdel(key, 'other');
     redis.disconnect();
-    await untilText('All is well.');
+    await differs.waitFor({ state: 'detached' });
+    await isSilent.waitFor({ state: 'detached' });
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -384,14 +415,18 @@ testHere(
     await viewer.getByRole('button', { name: 'Sign in' }).first().waitFor();
     await context.close();
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
   'a drain that has ended says so, and its reason is logged',
   async () => {
     await show('edges/edge-1');
-    await untilText(/edge-1 is empty/, 100_000);
+    // Its pace depends on the load of the machine.
+    await page
+      .getByText(/edge-1 is empty/)
+      .first()
+      .waitFor({ timeout: TEST_MS });
     expect((await running.edges()).find(({ id }) => id === 'edge-1')!.shardsOwned).toBe(0);
     await show('events?type=operator');
     await untilText(/“new kernel”/);
@@ -399,7 +434,7 @@ testHere(
     await act('Undrain', '');
     await page.getByRole('button', { name: 'Drain', exact: true }).first().waitFor();
   },
-  120_000,
+  TEST_MS,
 );
 
 testHere(
@@ -416,7 +451,7 @@ testHere(
     await act('Resume', '');
     await page.getByRole('button', { name: 'Pause' }).first().waitFor();
   },
-  60_000,
+  TEST_MS,
 );
 
 (testHere === test.skip ? testHere : testWith(NGINX))(
@@ -427,7 +462,7 @@ testHere(
     const context = await browser.newContext();
     const proxied = await openPage(context, `${url}/longline/`);
     await signIn(proxied, OPERATOR);
-    await proxied.getByText('All is well.').first().waitFor();
+    await proxied.getByText('Load of edges').first().waitFor();
     // A stream that the proxy must not hold back, and a write that checks the origin.
     await proxied.evaluate(`location.hash = '#/events?type=operator'`);
     await proxied
@@ -439,7 +474,7 @@ testHere(
     await act('Resume', '', proxied.locator('main'));
     await context.close();
   },
-  60_000,
+  TEST_MS,
 );
 
 testHere(
@@ -447,18 +482,19 @@ testHere(
   async () => {
     const { leader } = await running.view();
     const other = leader === 'control' ? 'control-2' : 'control';
+    const leads = (control: string) =>
+      page.locator('footer b', { hasText: new RegExp(`^${control}$`) }).waitFor();
     await page.goto(`${running.cluster.httpUrl(other)}/`);
-    await untilText('All is well.');
+    await leads(leader!);
     await running.cluster.kill(leader!);
-    await page
-      .locator('footer b', { hasText: new RegExp(`^${other}$`) })
-      .waitFor({ timeout: 40_000 });
-    await untilText(`${leader}: this control has fallen silent`, 40_000);
+    await leads(other);
+    await show('events?type=leader-changed');
+    await untilText(new RegExp(`${other}`));
     await running.cluster.kill(other);
     await untilText(/Not current: this was so .*control does not answer/);
     await checkAccess();
   },
-  120_000,
+  TEST_MS,
 );
 
 testHere('nothing breaks the content security policy or throws', () => {
