@@ -6,6 +6,7 @@ import { restoreSettings } from '../common/cluster/cluster-settings.js';
 import { boundsFor } from '../common/cluster/events/event-stream.js';
 import { summarizeInbox } from '../common/cluster/inbox/summary.js';
 import { joinCluster } from '../common/cluster/join.js';
+import { RoutersChannels } from '../common/cluster/presence/routers-channels.js';
 import { readDevices } from '../common/cluster/presence/user-devices.js';
 import { PrivateChannels } from '../common/cluster/private-channels.js';
 import { ShardNames } from '../common/cluster/shard-names.js';
@@ -49,6 +50,7 @@ import type { OperatorApi } from './operator/api.js';
 import { CanariesApi } from './operator/canaries.js';
 import { BlocksApi } from './operator/clients/blocks.js';
 import { ClientLists } from './operator/clients/client-lists.js';
+import { ClientPushes } from './operator/clients/client-pushes.js';
 import { Disconnects } from './operator/clients/disconnects.js';
 import { Inboxes } from './operator/clients/inboxes.js';
 import { RevocationsApi } from './operator/clients/revocations.js';
@@ -248,6 +250,7 @@ function createOperatorApi(
     clients: new ClientLists(scans, members, shardCount, rejectAsFollower),
     disconnects: new Disconnects({ scans, members, operations, shardCount, metrics }),
     inboxes: new Inboxes(link, shardQueries, operations),
+    pushes: new ClientPushes(shardQueries, new RoutersChannels(link, shardCount)),
     access: new Access(config.operatorTokens, config.viewerTokens, config.payloadReaders),
     settings: { ...redactedSettings(process.env), LONGLINE_CONTROL_ID: controlId },
   };

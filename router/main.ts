@@ -56,6 +56,7 @@ import { readLoad } from './lookup/load-report.js';
 import { Backends } from './push/backends.js';
 import { EdgePresence } from './push/edge-presence.js';
 import { PushTraces } from './push/flight/push-trace.js';
+import { answersAbout } from './push/flight/recent-pushes-answers.js';
 import { Memberships } from './push/groups/memberships.js';
 import {
   createGroupService,
@@ -160,7 +161,6 @@ await runRole(async () => {
   let control: AssignmentLink | undefined;
   control = await followAssignment(context, feed);
 
-  const stopBeacon = new RoutersChannels(link, shardCount).subscribe();
   const assignment = () => feed.current;
   const counts = new SubscriberCounts(link, log);
   const edges = new EdgePresence({ link, shardCount, assignment, counts, log, metrics });
@@ -192,6 +192,9 @@ await runRole(async () => {
       channels,
       new ShardGroups({ link, shardCount, assignment, counts }),
     );
+  const unsubscribe = new RoutersChannels(link, shardCount).subscribe(
+    answersAbout(pusher.recentPushes, routerId, link),
+  );
   const pushHttp = await createPushHttp(context, api);
   const webhooks = await openWebhooks(context);
 
@@ -235,7 +238,7 @@ await runRole(async () => {
     auth.close();
     await closeHttp(http);
     edges.close();
-    stopBeacon();
+    unsubscribe();
     channels.close();
     writers.close();
     storedPushes.close();

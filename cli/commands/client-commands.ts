@@ -33,6 +33,14 @@ function addLists(program: Command): void {
     .option('--limit <count>', 'most pushes to list', wholeNumber(1, 1_000), 20)
     .option('--trace', 'print the flight records that there are', false)
     .action(async (options) => (await import('./clients/slow-pushes.js')).slowPushes(options));
+
+  withControl(program.command('client-pushes'))
+    .description('list the newest pushes to a client, and their verdicts')
+    .argument('<clientId>')
+    .option('--trace', 'print the flight records that there are', false)
+    .action(async (clientId, options) =>
+      (await import('./clients/client-pushes.js')).clientPushes(clientId, options),
+    );
 }
 
 function addDisconnects(program: Command): void {

@@ -2,6 +2,7 @@
 import type { BuildInfo } from '../../common/process/build-info.js';
 import type { Position } from '../../common/wire/position.js';
 import type { GuestReason } from '../../control/membership/guest-reason.js';
+import type { ClientPushesResponse } from '../../control/operator/clients/client-pushes.js';
 import type {
   ClientsResponse,
   ClientInfo as ConnectedClient,
@@ -149,6 +150,7 @@ export interface ControlApi {
   clients(query: ClientFilter & { limit: number; page?: string }): Promise<ClientsResponse>;
   slowClients(query: ClientFilter & { by: string; limit: number }): Promise<SlowClientsResponse>;
   slowPushes(query: { limit: number }): Promise<SlowPushesResponse>;
+  clientPushes(clientId: string): Promise<ClientPushesResponse>;
   /** Newest first. */
   disconnects(): Promise<DisconnectView[]>;
   disconnectClients(
@@ -191,6 +193,7 @@ export function controlApi(url: string, token = process.env.LONGLINE_TOKEN): Con
     clients: (query) => get(`/v1/clients?${queryOf(query)}`),
     slowClients: (query) => get(`/v1/slow?${queryOf(query)}`),
     slowPushes: (query) => get(`/v1/slow-pushes?${queryOf(query)}`),
+    clientPushes: (clientId) => get(`/v1/client-pushes/${encodeURIComponent(clientId)}`),
     disconnects: async () => (await get<DisconnectsResponse>('/v1/disconnects')).disconnects,
     disconnectClients: (request) => post('/v1/disconnect', request),
     cancelDisconnect: (request) => post('/v1/cancel-disconnect', request),

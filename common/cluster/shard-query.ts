@@ -173,6 +173,20 @@ export class ShardQueries {
   }
 
   /**
+   * Asks routers about a client. It is done when all that Redis has counted have replied.
+   * @param channel to which they are subscribed (presence/routers-channels.ts)
+   */
+  queryRouters(
+    channel: string,
+    clientId: string,
+    body: QueryBody,
+    timeoutMs: number,
+  ): Promise<QueryResult | Rejection> {
+    const options = { isFinal: () => false, awaitsOwner: false };
+    return this.#query(channel, clientId, body, timeoutMs, options);
+  }
+
+  /**
    * One query in several envelopes, one for each shard. It is done when all receivers have replied.
    * @param channels of the shards; one scope
    * @param bodies of the envelopes

@@ -16,6 +16,13 @@ export interface Feed<Data> {
   refresh(): void;
 }
 
+/** How a feed adds to its data, instead of reading all of it again. */
+export interface Continuation<Data> {
+  /** Query of the next read. */
+  readonly query: (data: Data) => string;
+  readonly join: (data: Data, next: Data) => Data;
+}
+
 class PolledFeed<Data> implements Feed<Data> {
   data: Data | undefined;
   error: ApiError | undefined;
@@ -27,6 +34,7 @@ class PolledFeed<Data> implements Feed<Data> {
   constructor(
     readonly path: string,
     readonly everyMs: number,
+    readonly continuation: Continuation<Data> | undefined,
   ) {}
 
   readonly refresh = () => {
@@ -37,7 +45,7 @@ class PolledFeed<Data> implements Feed<Data> {
   async #load(): Promise<void> {
     this.#isBusy = true;
     try {
-      this.data = await call<Data>(this.path);
+      this.data = await this.#read();
       this.error = undefined;
       this.freshAtMs = performance.now();
     } catch (error) {
@@ -46,6 +54,12 @@ class PolledFeed<Data> implements Feed<Data> {
     this.#isBusy = false;
     for (const update of this.users) update();
     this.#timer = setTimeout(this.refresh, this.everyMs);
+  }
+
+  async #read(): Promise<Data> {
+    const { data, path, continuation } = this;
+    if (data === undefined || continuation === undefined) return call<Data>(path);
+    return continuation.join(data, await call<Data>(`${path}?${continuation.query(data)}`));
   }
 }
 
@@ -59,9 +73,17 @@ export function refreshAll(): void {
 
 document.addEventListener('visibilitychange', refreshAll);
 
-export function useFeed<Data>(path: string, everyMs = 2_000): Feed<Data> {
+/** @param continuation one object for each path */
+export function useFeed<Data>(
+  path: string,
+  everyMs = 2_000,
+  continuation?: Continuation<Data>,
+): Feed<Data> {
   const [, update] = useState({});
-  const feed = useMemo(() => feedOf<Data>(path, everyMs), [path, everyMs]);
+  const feed = useMemo(
+    () => feedOf<Data>(path, everyMs, continuation),
+    [path, everyMs, continuation],
+  );
   useEffect(() => {
     const user = () => update({});
     feed.users.add(user);
@@ -71,14 +93,19 @@ export function useFeed<Data>(path: string, everyMs = 2_000): Feed<Data> {
   return feed;
 }
 
-function feedOf<Data>(path: string, everyMs: number): PolledFeed<Data> {
-  const feed = feeds.get(path) ?? new PolledFeed<unknown>(path, everyMs);
+function feedOf<Data>(
+  path: string,
+  everyMs: number,
+  continuation: Continuation<Data> | undefined,
+): PolledFeed<Data> {
+  const known = feeds.get(path) as PolledFeed<Data> | undefined;
+  const feed = known ?? new PolledFeed<Data>(path, everyMs, continuation);
   feeds.delete(path);
-  feeds.set(path, feed);
+  feeds.set(path, feed as PolledFeed<unknown>);
   for (const [oldest, { users }] of feeds) {
     if (feeds.size > FEEDS_MAX && users.size === 0) feeds.delete(oldest);
   }
-  return feed as PolledFeed<Data>;
+  return feed;
 }
 
 /** More than control keeps. */

@@ -5,6 +5,7 @@ import type { Access, Permission } from './access.js';
 import type { CanariesApi } from './canaries.js';
 import type { BlocksApi } from './clients/blocks.js';
 import type { ClientLists } from './clients/client-lists.js';
+import type { ClientPushes } from './clients/client-pushes.js';
 import type { Disconnects } from './clients/disconnects.js';
 import type { Inboxes } from './clients/inboxes.js';
 import type { RevocationsApi } from './clients/revocations.js';
@@ -26,6 +27,7 @@ export interface OperatorApi {
   readonly clients: ClientLists;
   readonly disconnects: Disconnects;
   readonly inboxes: Inboxes;
+  readonly pushes: ClientPushes;
   readonly access: Access;
   /** Settings of this control, without secrets. */
   readonly settings: Settings;

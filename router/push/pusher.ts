@@ -28,6 +28,7 @@ import {
 } from '../../proto/gen/longline/v1/push.js';
 import { ClientRates } from './client-rates.js';
 import type { Caller, PushTrace, PushTraces } from './flight/push-trace.js';
+import { RecentPushes } from './flight/recent-pushes.js';
 import { type Answered, SlowPushes } from './flight/slow-pushes.js';
 import { combinationOf, rejectPush, requiredLevelOf } from './push-check.js';
 import type {
@@ -94,6 +95,7 @@ export class Pusher {
   };
   readonly #rates: ClientRates;
   readonly slowPushes = new SlowPushes();
+  readonly recentPushes = new RecentPushes(performance.now());
 
   constructor(options: PusherOptions) {
     const { shardQueries, link, writers, storedPushes, traces, config, metrics } = options;
@@ -168,6 +170,7 @@ export class Pusher {
       trace?.onAnswered(response);
       const nowMs = this.onVerdict(response.verdict, startedMs);
       this.slowPushes.onVerdict(request, answered, startedMs, nowMs);
+      this.recentPushes.onVerdict(request, response, startedMs, nowMs);
       return response;
     });
   }

@@ -10,31 +10,39 @@ const SCANNED_MAX = 500;
 const FOUND_MAX = 50;
 
 /**
- * Input:  KEYS stream; ARGV clientId
- * Output: {1 if the shard has events, entries of the client, newest first}
+ * Input:  KEYS stream; ARGV clientId, start of the range
+ * Output: {1 if the shard has events, newest id of the range or '', entries of the client, newest first}
  */
 const READ = new Script(`
 local found = {}
-for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ${SCANNED_MAX})) do
+local scanned = redis.call('XREVRANGE', KEYS[1], '+', ARGV[2], 'COUNT', ${SCANNED_MAX})
+for _, entry in ipairs(scanned) do
   if entry[2][4] == ARGV[1] and #found < ${FOUND_MAX} then found[#found + 1] = entry end
 end
-return {redis.call('EXISTS', KEYS[1]), found}`);
+return {redis.call('EXISTS', KEYS[1]), scanned[1] and scanned[1][1] or '', found}`);
 
 export interface ClientTrail {
   /** The shard has events of some client: they are on. */
   readonly areKept: boolean;
+  /** Newest event of the shard, of any client: a later read may begin after it. Empty: there is none. */
+  readonly newestId: string;
   /** Oldest first. */
   readonly events: readonly StoredEvent[];
 }
 
+type Reply = [exists: number, newestId: string, entries: [string, string[]][]];
+
+/** @param after only events of the shard after this one are read; empty: all */
 export function readClientTrail(
   link: Pick<RedisLink, 'execute'>,
   channel: string,
   clientId: string,
+  after: string,
 ): Promise<Outcome<ClientTrail>> {
-  return READ.run(link, [eventsKey(channel)], [clientId], 'text', readTrail);
-}
-
-function readTrail([exists, entries]: [number, [string, string[]][]]): ClientTrail {
-  return { areKept: exists === 1, events: entries.map(toEvent).reverse() };
+  const args = [clientId, after === '' ? '-' : `(${after}`];
+  return READ.run(link, [eventsKey(channel)], args, 'text', (reply: Reply) => ({
+    areKept: reply[0] === 1,
+    newestId: reply[1] || after,
+    events: reply[2].map(toEvent).reverse(),
+  }));
 }

@@ -1,6 +1,6 @@
 /**
  * The channels by which edges recognise routers: on each master one, to which every router is
- * subscribed that uses this master. Nothing is published on them.
+ * subscribed that uses this master. Control asks the routers on them about the pushes to a client.
  */
 import type { RedisLink } from '../../redis/redis-link.js';
 import type { ChannelHandler } from '../../redis/shard-subscriber.js';
@@ -11,8 +11,6 @@ const ROUTERS = 'routers';
 const FOLLOW_INTERVAL_MS = 1_000;
 /** Shards are spread evenly over masters, so one of this many is enough to find each master. */
 const SHARD_STEP = 64;
-
-const IGNORE: ChannelHandler = { onMessage() {}, onConfirmed() {}, onLost() {} };
 
 export class RoutersChannels {
   readonly #tags: readonly string[];
@@ -39,15 +37,25 @@ export class RoutersChannels {
     return found;
   }
 
+  /** The channel on the master of a shard. Undefined: that master is unknown now. */
+  nextTo(shardChannel: string): string | undefined {
+    return this.byMaster().get(this.link.subscriber.masterOf(shardChannel) ?? '');
+  }
+
   /** Keeps this router subscribed. Returns a function that ends that. */
-  subscribe(): () => void {
+  subscribe(onMessage: (message: Buffer) => void): () => void {
+    const handler: ChannelHandler = {
+      onMessage: (_channel, message) => onMessage(message),
+      onConfirmed() {},
+      onLost() {},
+    };
     let subscribed = new Set<string>();
     const follow = () => {
       const due = new Set(this.byMaster().values());
       for (const channel of subscribed) {
         if (!due.has(channel)) this.link.subscriber.unsubscribe(channel);
       }
-      for (const channel of due) this.link.subscriber.subscribe(channel, IGNORE);
+      for (const channel of due) this.link.subscriber.subscribe(channel, handler);
       subscribed = due;
     };
     follow();

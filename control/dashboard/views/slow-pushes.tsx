@@ -92,7 +92,7 @@ function SlowPushRow(push: SlowPushInfo) {
   );
 }
 
-function Steps({ steps }: { steps: readonly FlightStep[] }) {
+export function Steps({ steps }: { steps: readonly FlightStep[] }) {
   return (
     <details>
       <summary>Steps</summary>

@@ -17,7 +17,7 @@ import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { rejectClientId } from '../../../common/wire/client-id.js';
 import { Verdict, WhenSlow } from '../../../proto/gen/longline/v1/push.js';
 import type { Operations } from '../../leadership/operations.js';
-import type { inboxQuery, payloadBody, pushBody } from './requests.js';
+import type { inboxQuery, payloadBody, pushBody, trailQuery } from './requests.js';
 import type {
   InboxListResponse,
   PayloadResponse,
@@ -99,13 +99,18 @@ export class Inboxes {
     return { verdict, ms: performance.now() - startedMs };
   }
 
-  async trail(clientId: string): Promise<TrailResponse | Rejection> {
+  async trail(
+    clientId: string,
+    { after = '' }: z.infer<typeof trailQuery>,
+  ): Promise<TrailResponse | Rejection> {
+    if (after !== '' && !isMessageId(after)) return notAnId('after', after);
     const channel = this.shardQueries.channelOf(clientId);
-    const read = await readClientTrail(this.link, channel, clientId);
+    const read = await readClientTrail(this.link, channel, clientId, after);
     if (read.type !== 'done') return rejection('REDIS_UNAVAILABLE', read.reason);
-    const { areKept, events } = read.reply;
+    const { areKept, newestId, events } = read.reply;
     return {
       areKept,
+      newestId: newestId || null,
       events: events.map(({ id, fields }) => {
         const durationMs = fields.get('d');
         return {

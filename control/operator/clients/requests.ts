@@ -48,6 +48,14 @@ export const inboxQuery = z.strictObject({
   after: z.string().max(64).optional().describe('`next` of the page before. Absent: the oldest.'),
 });
 
+export const trailQuery = z.strictObject({
+  after: z
+    .string()
+    .max(64)
+    .optional()
+    .describe('`newestId` of the answer before: only later events. Absent: all.'),
+});
+
 export const payloadBody = z.strictObject({
   clientId: z.string(),
   messageId: z.string().max(64),

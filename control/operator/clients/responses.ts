@@ -81,6 +81,12 @@ export const trailResponse = z.object({
   areKept: z
     .boolean()
     .describe('True: the shard of the client has events, so LONGLINE_EVENTS is set.'),
+  newestId: z
+    .string()
+    .nullable()
+    .describe(
+      'The newest event of the shard, of any client: `after` of the next request. Null: none.',
+    ),
   events: z
     .array(
       z.object({

@@ -4,6 +4,7 @@ import { query, type Route, read, readPayload, write } from '../api.js';
 import { clientResponse, userResponse } from '../cluster-responses.js';
 import { blockResponse, blocksResponse, unblockResponse } from '../operation-responses.js';
 import { blockBody, reasonBody, unblockBody } from '../request-bodies.js';
+import { clientPushesResponse } from './client-pushes.js';
 import {
   clientsQuery,
   disconnectBody,
@@ -12,6 +13,7 @@ import {
   pushBody,
   revokeBody,
   slowQuery,
+  trailQuery,
   unrevokeBody,
 } from './requests.js';
 import {
@@ -120,15 +122,30 @@ const inboxRoutes: readonly Route[] = [
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
     respond: ({ inboxes }, { body, actor }) => inboxes.push(body, actor),
   }),
-  read({
+  query({
     path: '/v1/client-events/{clientId}',
     operationId: 'listClientEvents',
     summary: 'Returns the newest events of a client and its pushes, if LONGLINE_EVENTS is set.',
+    query: trailQuery,
     response: trailResponse,
-    rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE'],
-    respond: ({ inboxes }, { parameter }) => {
+    rejections: ['REQUEST_MALFORMED', 'CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE'],
+    respond: ({ inboxes }, { parameter, body }) => {
       const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? inboxes.trail(clientId) : clientId;
+      return typeof clientId === 'string' ? inboxes.trail(clientId, body) : clientId;
+    },
+  }),
+];
+
+const pushRoutes: readonly Route[] = [
+  read({
+    path: '/v1/client-pushes/{clientId}',
+    operationId: 'listClientPushes',
+    summary: 'Returns the newest pushes to a client and their verdicts, as routers remember them.',
+    response: clientPushesResponse,
+    rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
+    respond: ({ pushes }, { parameter }) => {
+      const clientId = parseEncodedClientId(parameter);
+      return typeof clientId === 'string' ? pushes.list(clientId) : clientId;
     },
   }),
 ];
@@ -230,6 +247,7 @@ const revocationRoutes: readonly Route[] = [
 export const clientRoutes: readonly Route[] = [
   ...listRoutes,
   ...inboxRoutes,
+  ...pushRoutes,
   ...disconnectRoutes,
   ...blockRoutes,
   ...revocationRoutes,

@@ -5,6 +5,7 @@ import { contentOf, describeRejections, NamedSchemas } from '../../../common/htt
 import type { ErrorCode } from '../../../common/process/errors.js';
 import { METHODS, type Route } from '../api.js';
 import * as canaries from '../canaries.js';
+import { clientPush, clientPushesResponse } from '../clients/client-pushes.js';
 import * as clientRequests from '../clients/requests.js';
 import * as clients from '../clients/responses.js';
 import * as cluster from '../cluster-responses.js';
@@ -79,6 +80,8 @@ const schemas = new NamedSchemas({
     TestPush: clients.pushResponse,
     ClientEventList: clients.trailResponse,
     ClientEvent: clients.trailResponse.shape.events.element,
+    ClientPushList: clientPushesResponse,
+    ClientPush: clientPush,
     Disconnect: clients.disconnectInfo,
     DisconnectList: clients.disconnectsResponse,
     Revocation: clients.revocationInfo,

@@ -166,6 +166,25 @@ test('the slowest pushes reach control, with what they waited for', async () => 
   expect(stdout).toMatch(/\n\nslow\n +ms +error +step/);
 });
 
+test('the newest pushes to a client are found at the routers, with their flight records', async () => {
+  await push('looked-at');
+  await push('looked-at', { ttlMs: 0, flightRecord: true });
+  const control = controlApi(running.cluster.controlUrl);
+  const { pushes, rememberedMs, silentRouters } = await control.clientPushes('looked-at');
+  expect(pushes).toMatchObject([
+    { routerId: 'router', verdict: 'OFFLINE', messageId: null, payloadBytes: 5 },
+    { routerId: 'router', verdict: 'STORED', acceptLevel: 'ACCEPTED', payloadBytes: 5 },
+  ]);
+  expect(pushes[0]!.flightRecord!.at(-1)!.event).toBe('ANSWERED');
+  expect(rememberedMs).toBeGreaterThan(pushes[1]!.ageMs);
+  expect(silentRouters).toBe(0);
+  const { stdout } = await longline(running, 'client-pushes', 'looked-at', '--trace');
+  expect(stdout).toMatch(/^ago +verdict +ms +level +bytes +id +router\n.*OFFLINE/);
+  expect(stdout).toMatch(/ ago\n +ms +error +step/);
+  const none = await longline(running, 'client-pushes', 'not-pushed-to');
+  expect(none.stdout).toMatch(/^no push in the last /);
+});
+
 describe('spans', () => {
   const SPAN = 'b7ad6b7169203331';
   let traces = 0;

@@ -213,7 +213,7 @@ describe('a standalone Redis', () => {
   test('has no subscription of a router that has stopped', async () => {
     const redis = await start();
     const link = await open(redis.url);
-    const stop = new RoutersChannels(link, 4096).subscribe();
+    const stop = new RoutersChannels(link, 4096).subscribe(() => {});
     const listed = () => link.commands.pubsub('SHARDCHANNELS');
     await eventually(async () => expect(await listed()).toHaveLength(1));
     stop();

@@ -23,6 +23,7 @@ import type { OperatorApi } from '../../../control/operator/api.js';
 import { CanariesApi } from '../../../control/operator/canaries.js';
 import { BlocksApi } from '../../../control/operator/clients/blocks.js';
 import { ClientLists } from '../../../control/operator/clients/client-lists.js';
+import { ClientPushes } from '../../../control/operator/clients/client-pushes.js';
 import { Disconnects } from '../../../control/operator/clients/disconnects.js';
 import { Inboxes } from '../../../control/operator/clients/inboxes.js';
 import { RevocationsApi } from '../../../control/operator/clients/revocations.js';
@@ -206,6 +207,13 @@ export function apiOf(
       shardCount,
       metrics: new Metrics(),
     }),
+    pushes: new ClientPushes(
+      {
+        channelOf: () => 'll:{0}',
+        queryRouters: async () => ({ code: 'OVERLOADED', message: '' }),
+      },
+      { nextTo: () => undefined },
+    ),
     inboxes: new Inboxes(
       { execute: async () => ({ type: 'rejected', reason: 'Redis is away' }) } as never,
       { channelOf: () => 'll:{0}' } as never,

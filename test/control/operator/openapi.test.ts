@@ -33,6 +33,7 @@ test('describes every path in an OpenAPI document whose references resolve', () 
     '/v1/payload',
     '/v1/push',
     '/v1/client-events/{clientId}',
+    '/v1/client-pushes/{clientId}',
     '/v1/disconnects',
     '/v1/disconnect',
     '/v1/cancel-disconnect',

@@ -9,6 +9,7 @@ import { Badge, Card, Fact, Facts, Loaded, Note, Stale } from '../../parts.js';
 import { clientPath } from '../client-table.js';
 import { EventList } from '../events.js';
 import { Inbox } from './inbox.js';
+import { LastPushes } from './pushes.js';
 import { PushResult, TestPush } from './test-push.js';
 import { Trail } from './trail.js';
 
@@ -62,6 +63,7 @@ export function Client({ id }: { id: string }) {
             </div>
             <div>
               <Trail client={shown} />
+              <LastPushes clientId={id} />
               <Inbox clientId={id} inbox={shown.inbox} />
               <Card title="In the event log">
                 <EventList

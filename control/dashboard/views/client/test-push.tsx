@@ -4,11 +4,26 @@ import { Action } from '../../action.js';
 import { duration } from '../../format.js';
 import { Badge, type Level, Note } from '../../parts.js';
 
-const VERDICTS: Readonly<Record<string, readonly [Level, string]>> = {
-  WRITTEN: ['good', 'handed to the socket of the device'],
-  OFFLINE: ['warn', 'it is not connected, so the message was dropped'],
-  DROPPED: ['warn', 'it does not read, so the message was dropped; its connection stays'],
-  UNKNOWN: ['bad', 'not every edge answered in time: it may or may not have been written'],
+/** Handed over, kept, dropped. */
+export const VERDICT_LEVELS: Readonly<Record<string, Level>> = {
+  WRITTEN: 'good',
+  ACKED: 'good',
+  STORED: 'accent',
+  REPLACED: 'dim',
+  DUPLICATE: 'dim',
+  OFFLINE: 'warn',
+  SLOW: 'warn',
+  DROPPED: 'warn',
+  SKIPPED: 'warn',
+  UNKNOWN: 'bad',
+};
+
+/** Verdicts of a test message. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  WRITTEN: 'handed to the socket of the device',
+  OFFLINE: 'it is not connected, so the message was dropped',
+  DROPPED: 'it does not read, so the message was dropped; its connection stays',
+  UNKNOWN: 'not every edge answered in time: it may or may not have been written',
 };
 
 interface TestPushProps {
@@ -43,10 +58,11 @@ export function TestPush({ clientId, onVerdict }: TestPushProps) {
 }
 
 export function PushResult({ verdict, ms }: PushResponse) {
-  const [level, meaning] = VERDICTS[verdict] ?? ['dim', ''];
+  const level = VERDICT_LEVELS[verdict] ?? 'dim';
   return (
     <Note level={level}>
-      The test message: <Badge level={level}>{verdict}</Badge> after {duration(ms)}, {meaning}.
+      The test message: <Badge level={level}>{verdict}</Badge> after {duration(ms)},{' '}
+      {MEANINGS[verdict]}.
     </Note>
   );
 }

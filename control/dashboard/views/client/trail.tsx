@@ -4,7 +4,7 @@ import type { TrailResponse } from '../../../operator/clients/responses.js';
 import type { ClientResponse } from '../../../operator/cluster-responses.js';
 import { changesOf, linesOf, type TrailLine, withoutKnown } from '../../changes.js';
 import { clockTime, dateTime } from '../../format.js';
-import { useFeed } from '../../live.js';
+import { type Continuation, useFeed } from '../../live.js';
 import { Badge, Card, type Level, Note, Stale } from '../../parts.js';
 
 const POLL_MS = 2_000;
@@ -21,9 +21,15 @@ const LEVELS: Readonly<Record<string, Level>> = {
   gone: 'bad',
 };
 
+/** Only new events are read: control looks for them among those of all clients of the shard. */
+const CONTINUATION: Continuation<TrailResponse> = {
+  query: ({ newestId }) => (newestId === null ? '' : `after=${newestId}`),
+  join: ({ events }, next) => ({ ...next, events: [...events, ...next.events].slice(-LINES_MAX) }),
+};
+
 export function Trail({ client }: { client: ClientResponse }) {
   const path = `v1/client-events/${encodeURIComponent(client.clientId)}`;
-  const trail = useFeed<TrailResponse>(path, POLL_MS);
+  const trail = useFeed(path, POLL_MS, CONTINUATION);
   const changes = useChanges(client);
   const events = trail.data === undefined ? [] : linesOf(trail.data);
   const lines = [...withoutKnown(changes, events), ...events].sort((a, b) => b.atMs - a.atMs);

@@ -466,15 +466,23 @@ describe('groups', () => {
 });
 
 test('the trail of a client has its newest events, and says whether the shard has any', async () => {
-  const trail = async (clientId: string) => replyOf(await readClientTrail(link, CHANNEL, clientId));
-  expect(await trail('alice')).toEqual({ areKept: false, events: [] });
+  const trail = async (clientId: string, after = '') =>
+    replyOf(await readClientTrail(link, CHANNEL, clientId, after));
+  expect(await trail('alice')).toEqual({ areKept: false, newestId: '', events: [] });
   for (let i = 0; i < 60; i++) {
     await link.commands.xadd(`${CHANNEL}:ev`, '*', 't', 'push.confirmed', 'c', 'alice', 'm', i);
     await link.commands.xadd(`${CHANNEL}:ev`, '*', 't', 'client.connected', 'c', 'bob', 'e', 'e1');
   }
-  const { areKept, events: found } = await trail('alice');
+  const { areKept, newestId, events: found } = await trail('alice');
   expect(areKept).toBe(true);
   const numbers = found.map(({ fields }) => Number(fields.get('m')));
   expect(numbers).toEqual(Array.from({ length: 50 }, (_, i) => i + 10));
-  expect(await trail('carol')).toEqual({ areKept: true, events: [] });
+  expect(await trail('carol')).toEqual({ areKept: true, newestId, events: [] });
+  // A later read has only what is new.
+  expect(await trail('alice', newestId)).toEqual({ areKept: true, newestId, events: [] });
+  const entry = ['t', 'push.confirmed', 'c', 'alice', 'm', '60'] as const;
+  const id = await link.commands.xadd(`${CHANNEL}:ev`, '*', ...entry);
+  const later = await trail('alice', newestId);
+  expect(later.newestId).toBe(id);
+  expect(later.events.map(({ fields }) => fields.get('m'))).toEqual(['60']);
 });

@@ -51,7 +51,7 @@ test('a viewer pushes nothing, and lists of inboxes are for everyone', async () 
   control = await startOperatedControl(guarded([]));
   const push = { clientId: 'alice', payloadText: 'x' };
   expect(await ask(`${control.url}/v1/push`, push, bearer(VIEWER))).toMatchObject({ status: 403 });
-  for (const path of ['inboxes/alice', 'client-events/alice']) {
+  for (const path of ['inboxes/alice', 'client-events/alice', 'client-pushes/alice']) {
     expect(await ask(`${control.url}/v1/${path}`, undefined, bearer(VIEWER))).toMatchObject({
       body: { error: { code: 'REDIS_UNAVAILABLE' } },
     });
@@ -63,6 +63,8 @@ test.each([
   ['inboxes/alice?limit=0', 'REQUEST_MALFORMED'],
   ['inboxes/alice?after=x', 'REQUEST_MALFORMED'],
   ['client-events/', 'CLIENT_ID_INVALID'],
+  ['client-events/alice?after=x', 'REQUEST_MALFORMED'],
+  ['client-pushes/%2F', 'CLIENT_ID_INVALID'],
 ])('GET /v1/%s is rejected with %s', async (path, code) => {
   control = await startOperatedControl();
   expect(await ask(`${control.url}/v1/${path}`)).toMatchObject({ body: { error: { code } } });
