@@ -42,6 +42,12 @@ interface Measured {
   readonly droppedShare: number;
 }
 
+/** A request of a page. */
+interface Sent {
+  readonly accept: string;
+  readonly times: number;
+}
+
 const cluster = await SimulatedCluster.start(shards);
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
 let isDone = false;
@@ -79,12 +85,12 @@ function post(path: string): Promise<Response> {
 }
 
 async function measure(view: string, count: number): Promise<Measured> {
-  const requests = new Map<string, number>();
+  const requests = new Map<string, Sent>();
   const page = count === 0 ? undefined : await openPage(view, requests);
   await sleep(WARM_UP_MS);
   const stop = new AbortController();
   for (let i = 1; i < count; i++) {
-    for (const [url, sent] of requests) void repeat(url, WARM_UP_MS / sent, stop.signal);
+    for (const [url, sent] of requests) void repeat(url, sent, stop.signal);
   }
   const received = await countBytes(page);
   const drawn = page?.evaluate<number[]>(frameTimes(seconds * 1_000));
@@ -105,24 +111,31 @@ async function measure(view: string, count: number): Promise<Measured> {
   return result;
 }
 
-/** @param requests how often the page sends each of its requests to the API, by URL */
-async function openPage(view: string, requests: Map<string, number>): Promise<Page> {
+/** @param requests those that the page sends to the API while it warms up, by URL */
+async function openPage(view: string, requests: Map<string, Sent>): Promise<Page> {
   const page = await browser.newPage();
   page.on('request', (request) => {
     const url = request.url();
-    if (url.includes('/v1/')) requests.set(url, (requests.get(url) ?? 0) + 1);
+    if (!url.includes('/v1/')) return;
+    const { accept = '*/*' } = request.headers();
+    requests.set(url, { accept, times: (requests.get(url)?.times ?? 0) + 1 });
   });
   await page.goto(`${cluster.cluster.controlUrl}/#/${view}`);
   await page.locator('main .card').first().waitFor();
   return page;
 }
 
-/** Sends a request as a page does: with the tag of the last answer, and never two at a time. */
-async function repeat(url: string, everyMs: number, signal: AbortSignal): Promise<void> {
+/**
+ * Sends a request as a page does: with the tag of the last answer, and never two at a time. A stream of
+ * events is read until the end.
+ */
+async function repeat(url: string, { accept, times }: Sent, signal: AbortSignal): Promise<void> {
+  const everyMs = WARM_UP_MS / times;
   let tag = '';
   await sleep(Math.random() * everyMs);
   while (!signal.aborted) {
-    const answer = await fetch(url, { signal, headers: { 'if-none-match': tag } }).catch(() => {});
+    const headers = { accept, 'if-none-match': tag };
+    const answer = await fetch(url, { signal, headers }).catch(() => {});
     tag = answer?.headers.get('etag') ?? tag;
     await answer?.arrayBuffer().catch(() => {});
     await sleep(everyMs);

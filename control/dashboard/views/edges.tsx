@@ -80,6 +80,10 @@ function EdgeCard({ edge, edges, moves }: EdgeProps) {
         <Fact name="Event-loop lag" title="99th percentile since its last report but one">
           {duration(edge.eventLoopLagMs)}
         </Fact>
+        <Fact name="Version" title={edge.commit ?? 'Its build did not record the commit'}>
+          {edge.version ?? UNKNOWN} <small>{edge.commit?.slice(0, 7)}</small>
+        </Fact>
+        {edge.zone !== '' && <Fact name="Zone">{edge.zone}</Fact>}
       </Facts>
       {reasons.map((reason) => (
         <Note key={reason} level="warn">
@@ -196,10 +200,6 @@ function Edge({ id, edges, moves }: Omit<EdgeProps, 'edge'> & { id: string }) {
                   {number(edge.shardsSubscribed)}{' '}
                   <small>of {plural(edge.shardsOwned, 'shard')}</small>
                 </Fact>
-                <Fact name="Version" title={edge.commit ?? 'Its build did not record the commit'}>
-                  {edge.version ?? UNKNOWN} <small>{edge.commit?.slice(0, 7)}</small>
-                </Fact>
-                <Fact name="Zone">{edge.zone || UNKNOWN}</Fact>
                 <Fact name="Incarnation">
                   <code>{edge.incarnation}</code>
                 </Fact>
@@ -225,15 +225,21 @@ function Edge({ id, edges, moves }: Omit<EdgeProps, 'edge'> & { id: string }) {
   );
 }
 
+/** With fewer, what the heap does at any time is more than they cost. */
+const TELLING_CONNECTIONS = 1_000;
+
 /** Bars are relative to the largest part. */
 function Memory({ parts, connections }: MemoryResponse) {
   const perConnection = parts.reduce((sum, part) => sum + part.bytesPerConnection, 0);
   const largest = Math.max(1, ...parts.map((part) => part.bytes));
+  const isTelling = connections >= TELLING_CONNECTIONS;
   return (
     <>
       <p>
         {bytes(parts.reduce((sum, part) => sum + part.bytes, 0))}
-        {connections > 0 && ` · ${bytes(perConnection)} per connection`}
+        {isTelling
+          ? ` · ${bytes(perConnection)} per connection`
+          : ` · what one costs is known from ${number(TELLING_CONNECTIONS)} connections`}
       </p>
       <table>
         <thead>
@@ -256,7 +262,7 @@ function Memory({ parts, connections }: MemoryResponse) {
                 />
               </td>
               <td class="right">{bytes(part.bytes)}</td>
-              <td class="right">{connections > 0 ? bytes(part.bytesPerConnection) : UNKNOWN}</td>
+              <td class="right">{isTelling ? bytes(part.bytesPerConnection) : UNKNOWN}</td>
             </tr>
           ))}
         </tbody>

@@ -11,11 +11,11 @@ const TEXTS = [
 ] as const;
 
 const AGES = [
-  ['60000', '1 minute'],
-  ['600000', '10 minutes'],
-  ['3600000', '1 hour'],
-  ['86400000', '1 day'],
-  ['604800000', '1 week'],
+  ['60000', 'at least 1 minute'],
+  ['600000', 'at least 10 minutes'],
+  ['3600000', 'at least 1 hour'],
+  ['86400000', 'at least 1 day'],
+  ['604800000', 'at least 1 week'],
 ] as const;
 
 const NAMES = [...TEXTS.map(([name]) => name), 'olderThanMs'];
@@ -69,7 +69,7 @@ export function FilterForm({ route: { view, query } }: { route: Route }) {
         </label>
       ))}
       <label>
-        Connected for at least
+        Connected for
         <select name="olderThanMs">
           <option value="">any time</option>
           {AGES.map(([ms, text]) => (
@@ -79,7 +79,7 @@ export function FilterForm({ route: { view, query } }: { route: Route }) {
           ))}
           {age !== '' && !AGES.some(([ms]) => ms === age) && (
             <option value={age} selected>
-              {age} ms
+              at least {age} ms
             </option>
           )}
         </select>

@@ -7,13 +7,13 @@ import { Badge, Card, Fact, Facts, Loaded, Note, Stale } from '../parts.js';
 const POLL_MS = 5_000;
 
 const COLUMNS = [
-  ['waiting', 'In an inbox'],
-  ['confirmed', 'The device has named this push or a later one'],
-  ['expired', 'The TTL has passed'],
-  ['evicted', 'The inbox was full'],
-  ['collapsed', 'A later push with the same collapse key took their place'],
-  ['skipped', 'The device cannot receive them'],
-  ['lost', 'Redis has lost them; must be 0'],
+  ['waiting', 'Waiting', 'In an inbox'],
+  ['confirmed', 'Confirmed', 'The device has named this push or a later one'],
+  ['expired', 'Expired', 'The TTL has passed'],
+  ['evicted', 'Evicted', 'The inbox was full'],
+  ['collapsed', 'Collapsed', 'A later push with the same collapse key took their place'],
+  ['skipped', 'Skipped', 'The device cannot receive them'],
+  ['lost', 'Lost', 'Redis has lost them; must be 0'],
 ] as const;
 
 export function LedgerCard() {
@@ -45,10 +45,10 @@ function Ledger(ledger: LedgerResponse) {
         <Fact name="Accepted" title={`${number(accepted)} since ${dateTime(sinceMs)}`}>
           {compact(accepted)}
         </Fact>
-        {COLUMNS.map(([name, meaning]) => {
+        {COLUMNS.map(([name, label, meaning]) => {
           const share = name in shares ? shares[name as keyof typeof shares] : null;
           return (
-            <Fact key={name} name={name} title={`${number(ledger[name])}. ${meaning}`}>
+            <Fact key={name} name={label} title={`${number(ledger[name])}. ${meaning}`}>
               {compact(ledger[name])} {share !== null && <small>{percent(share)}</small>}
             </Fact>
           );

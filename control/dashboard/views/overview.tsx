@@ -137,7 +137,7 @@ function Numbers({ cluster, edges, history }: NumbersProps) {
       <Tile
         title="Time to a verdict"
         value={duration(p50Ms.at(-1))}
-        aside={`median; 99 % within ${duration(p99Ms.at(-1))}`}
+        aside={p99Ms.at(-1) != null && `median; 99 % within ${duration(p99Ms.at(-1))}`}
         atMs={history.atMs}
         format={duration}
         lines={[line('p50', p50Ms), line('p99', p99Ms, 'warn')]}
