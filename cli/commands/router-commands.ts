@@ -67,7 +67,7 @@ function addPush(program: Command): void {
     .argument('<name>', 'a clientId, or a user with --user')
     .argument('<payload>', 'text, or - to read standard input')
     .option('--user', 'push to all devices of the user of this name', false)
-    .option('--trace', 'print what each step of the push took', false);
+    .option('--trace', 'print the steps of the push, in ms after the request', false);
   withPush(push).action(async (name, payload, options) => {
     const { push, pushToUser } = await import('./router/push.js');
     process.exitCode = await (options.user ? pushToUser : push)(name, payload, options);

@@ -14,13 +14,15 @@ export function readLogLine(line: string): LogLine {
   const entry = parse(line);
   if (entry === undefined) return { text: line, isAlarming: true };
   const level = ALARMING_LEVELS[entry.level];
-  const cause = entry.err?.message ? `: ${entry.err.message}` : '';
-  return { text: `${level ?? 'info'}: ${entry.msg}${cause}`, isAlarming: level !== undefined };
+  const cause = entry.err?.message ?? entry.reason;
+  const text = `${level ?? 'info'}: ${entry.msg}${cause ? `: ${cause}` : ''}`;
+  return { text, isAlarming: level !== undefined };
 }
 
 interface Entry {
   readonly level: number;
   readonly msg: string;
+  readonly reason?: string;
   readonly err?: { readonly message?: string };
 }
 

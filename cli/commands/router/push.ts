@@ -31,7 +31,7 @@ export interface PushOptions extends RouterOptions {
   /** Milliseconds after which an event says that the push is unread. */
   readonly notifyUnreadAfter?: number;
   readonly whenSlow?: keyof typeof WHENS_SLOW;
-  /** Whether to print what the steps of the push took. */
+  /** Whether to print the steps of the push. */
   readonly trace?: boolean;
 }
 

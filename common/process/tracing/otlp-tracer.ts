@@ -21,10 +21,16 @@ import {
 import {
   type ExportResult,
   ExportResultCode,
+  setGlobalErrorHandler,
   W3CTraceContextPropagator,
 } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
-import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  defaultResource,
+  detectResources,
+  envDetector,
+  resourceFromAttributes,
+} from '@opentelemetry/resources';
 import {
   AlwaysOnSampler,
   BatchSpanProcessor,
@@ -77,12 +83,16 @@ export class OtlpTracer implements Tracer {
     this.#ratio = ratio;
     const byTrace = new TraceIdRatioBasedSampler(ratio);
     this.#provider = new TracerProvider({
-      resource: resourceFromAttributes({
-        'service.namespace': 'longline',
-        'service.name': service,
-        'service.instance.id': name,
-        'service.version': buildInfo.version,
-      }).merge(detectResources({ detectors: [envDetector] })),
+      resource: defaultResource()
+        .merge(
+          resourceFromAttributes({
+            'service.namespace': 'longline',
+            'service.name': service,
+            'service.instance.id': name,
+            'service.version': buildInfo.version,
+          }),
+        )
+        .merge(detectResources({ detectors: [envDetector] })),
       sampler: new ParentBasedSampler({
         root: new AlwaysOnSampler(),
         ...(!isParentBased && { remoteParentSampled: byTrace, remoteParentNotSampled: byTrace }),
@@ -195,4 +205,6 @@ function logProblems(log: Logger): void {
     { error: warn, warn, info: ignore, debug: ignore, verbose: ignore },
     DiagLogLevel.WARN,
   );
+  // The SDK's own handler turns an error into JSON, with its stack.
+  setGlobalErrorHandler((error) => warn(typeof error === 'string' ? error : `${error.message}`));
 }

@@ -217,6 +217,7 @@ describe('spans', () => {
     expect(push!.resource).toMatchObject({
       'service.name': 'longline-router',
       'service.instance.id': 'router',
+      'telemetry.sdk.language': 'nodejs',
     });
     expect(process!.resource).toMatchObject({
       'service.name': 'longline-edge',
