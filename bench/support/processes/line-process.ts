@@ -8,11 +8,13 @@ export class LineProcess {
   readonly #name: string;
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: Interface;
+  readonly #exited: Promise<unknown>;
 
   constructor(name: string, command: string, args: readonly string[] = []) {
     this.#name = name;
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#lines = createInterface({ input: this.#child.stdout });
+    this.#exited = once(this.#child, 'exit');
     // A child that is gone is noticed by its exit.
     this.#child.stdin.on('error', () => {});
   }
@@ -21,12 +23,12 @@ export class LineProcess {
     return this.#child.pid!;
   }
 
-  /** @throws Error when the process ends before its next line */
+  /** @throws Error when the process ends before its next line, or has ended */
   async nextLine(): Promise<string> {
     const done = new AbortController();
     const { signal } = done;
     try {
-      const ended = once(this.#child, 'exit', { signal }).then(() => {
+      const ended = this.#exited.then(() => {
         throw new Error(`${this.#name} ended too early; its output says why`);
       });
       return String((await Promise.race([once(this.#lines, 'line', { signal }), ended]))[0]);
@@ -44,9 +46,7 @@ export class LineProcess {
 
   /** Resolves when it has exited, which the end of its standard input makes it do. */
   async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exited = once(this.#child, 'exit');
     this.#child.stdin.end();
-    await exited;
+    await this.#exited;
   }
 }
