@@ -83,10 +83,10 @@ async function readRedis(urls: string): Promise<RedisReadings> {
     const settings = await redis.config('GET', 'client-output-buffer-limit').catch(() => []);
     const askedAtMs = performance.now();
     const info = await redis.info();
-    const roundTripMs = performance.now() - askedAtMs;
+    const [roundTripMs, receivedAtMs] = [performance.now() - askedAtMs, unixMs()];
     const facts = readFacts(info, settings as string[]);
     const { timeMs } = facts;
-    const own = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, unixMs());
+    const own = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, receivedAtMs);
     const limits = facts.settings.get('client-output-buffer-limit');
     return {
       version: facts.version,
