@@ -42,8 +42,8 @@ const VARIANTS = [
 export default {
   // `.ci/run` sets it: everything in one run keeps all workers busy.
   ...(process.env.TEST_VARIANTS ? { projects: [project, ...VARIANTS] } : project),
-  // Above what a few waits of `eventually` take: those report what they have waited for.
-  testTimeout: 120_000,
+  // Above what several waits of `eventually` take: those report what they have waited for.
+  testTimeout: 300_000,
   // Most of the time tests of clusters wait: for leases, drains and deadlines.
   maxWorkers: 4,
 };

@@ -5,7 +5,7 @@ const POLL_MS_MAX = 250;
 /** Interval of polls, as a share of the time waited so far: a long wait should cost little CPU. */
 const POLL_SHARE = 0.05;
 /** Generous, because it proves no timing: CI machines are slow and busy. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 60_000;
 
 /**
  * Polls `fn` until it neither throws nor returns false. Resolves with its result; rejects with its

@@ -79,8 +79,8 @@ export class MqttDevice {
     return eventually(() => this.received.length >= count);
   }
 
-  untilClosed(): Promise<boolean> {
-    return eventually(() => this.isClosed);
+  untilClosed(deadlineMs?: number): Promise<boolean> {
+    return eventually(() => this.isClosed, deadlineMs);
   }
 
   close(): Promise<void> {
