@@ -18,7 +18,8 @@ beforeAll(async () => {
   running = await RunningCluster.start({
     edges: 1,
     env: {
-      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '20',
+      // So slowly that half of the room stays taken while the test looks at it.
+      LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '4',
       LONGLINE_EDGE_HANDSHAKES_PENDING_MAX: `${PENDING_MAX}`,
       LONGLINE_EDGE_CONNECTIONS_PER_PREFIX_MAX: `${PER_PREFIX_MAX}`,
     },

@@ -301,8 +301,10 @@ test('a RST or FIN before or within a head leaks no connection', async () => {
     else socket.halfClose();
   }
   for (const socket of sockets) await socket.untilEnded();
+  await eventually(async () => {
+    expect(await running.metric('edge-1', 'longline_edge_connections')).toBe(1);
+  });
   await increased(0);
-  expect(await running.metric('edge-1', 'longline_edge_connections')).toBe(1);
 });
 
 describe('a client that stops reading', () => {

@@ -152,16 +152,12 @@ describe.each(FLOODS)('$name', (flood) => {
 });
 
 describe.each(['control', 'edge-1'])('%s', (name) => {
-  test.each(FLOODS.slice(0, 4))(
-    'has bounded memory with $name',
-    async (flood) => {
-      const url = running.cluster.httpUrl(name);
-      start(flood, Number(new URL(url).port));
-      await untilOthersServed(`${url}/healthz`);
-      expect(memoryMbMax(name)).toBeLessThan(MEMORY_MB_MAX);
-    },
-    60_000,
-  );
+  test.each(FLOODS.slice(0, 4))('has bounded memory with $name', async (flood) => {
+    const url = running.cluster.httpUrl(name);
+    start(flood, Number(new URL(url).port));
+    await untilOthersServed(`${url}/healthz`);
+    expect(memoryMbMax(name)).toBeLessThan(MEMORY_MB_MAX);
+  });
 });
 
 test('says what it closed, and forgets the flood', async () => {
@@ -171,5 +167,5 @@ test('says what it closed, and forgets the flood', async () => {
   expect(await metric('connections_closed_total', { reason: 'pipelined' })).toBeGreaterThan(0);
   expect(await metric('unreadable_total', { code: 'HEAD_TOO_LARGE' })).toBeGreaterThan(0);
   await eventually(async () => (await metric('connections')) < OTHERS);
-  expect(await metric('unsent_bytes')).toBe(0);
+  await eventually(async () => (await metric('unsent_bytes')) === 0);
 });

@@ -15,6 +15,8 @@ import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
 const HEAD_TIMEOUT_MS = 1_500;
+/** Below the default of the timeout. The rest of it is for a busy machine. */
+const ENDED_MS_MAX = 9_000;
 const HEAD_BYTES_MAX = 8_192;
 const REJECTED = 'longline_edge_requests_rejected_total';
 const CLOSED = 'longline_edge_connections_closed_total';
@@ -73,15 +75,18 @@ async function dial(...bytes: Buffer[]): Promise<RawSocket> {
 const hexOf = (socket: RawSocket) => socket.bytes.toString('hex');
 const hexOfText = (text: string) => Buffer.from(text).toString('hex');
 
-/** Runs `work`; returns the increase of a labelled counter. */
-async function increaseDuring(
+/** Runs `work`, which increases a labelled counter by `by`. */
+async function expectIncrease(
   metric: string,
   labels: Record<string, string>,
+  by: number,
   work: () => Promise<void>,
-): Promise<number> {
+): Promise<void> {
   const before = await running.metric('edge-1', metric, labels);
   await work();
-  return (await running.metric('edge-1', metric, labels)) - before;
+  await eventually(async () => {
+    expect((await running.metric('edge-1', metric, labels)) - before).toBe(by);
+  });
 }
 
 describe('before a CONNECT is complete', () => {
@@ -145,12 +150,11 @@ describe('before a CONNECT is complete', () => {
       '20020005',
     ],
   ])('%s is rejected and counted', async (_clause, bytes, code, answer) => {
-    const increase = await increaseDuring(REJECTED, { code }, async () => {
+    await expectIncrease(REJECTED, { code }, 1, async () => {
       const socket = await dial(bytes);
       await socket.untilEnded();
       expect(hexOf(socket)).toBe(answer);
     });
-    expect(increase).toBe(1);
   });
 
   test.each([
@@ -173,12 +177,11 @@ describe('before a CONNECT is complete', () => {
   test.each([1, 2, 9, 12])(
     '%i bytes and then silence are closed at the deadline',
     async (length) => {
-      const increase = await increaseDuring(REJECTED, { code: 'HEAD_TIMEOUT' }, async () => {
+      await expectIncrease(REJECTED, { code: 'HEAD_TIMEOUT' }, 1, async () => {
         const socket = await dial(connect().subarray(0, length));
-        await socket.untilEnded(HEAD_TIMEOUT_MS + 3_000);
+        await socket.untilEnded(ENDED_MS_MAX);
         expect(hexOf(socket)).toBe('');
       });
-      expect(increase).toBe(1);
     },
   );
 
@@ -193,7 +196,7 @@ describe('before a CONNECT is complete', () => {
       if (socket.isEnded) break;
     }
     await socket.untilEnded();
-    expect(performance.now() - startMs).toBeLessThan(HEAD_TIMEOUT_MS + 3_000);
+    expect(performance.now() - startMs).toBeLessThan(ENDED_MS_MAX);
   });
 });
 
@@ -228,14 +231,13 @@ describe('after a CONNECT', () => {
     ['§2.2.2.2 a property twice', hex('e0 0c 00 0a 11 00000000 11 00000000'), 0x82],
     ['§2.2.2.2 a property of another packet', hex('e0 05 00 03 230001'), 0x81],
   ])('MQTT 5 disconnects for %s', async (_clause, bytes, reason) => {
-    const increase = await increaseDuring(CLOSED, { reason: 'unexpected_bytes' }, async () => {
+    await expectIncrease(CLOSED, { reason: 'unexpected_bytes' }, 1, async () => {
       const socket = await dial(connect({ version: 5 }));
       await eventually(() => socket.bytes[0] === 0x20);
       await socket.send(bytes);
       await socket.untilEnded();
       expect(hexOf(socket).slice(-6)).toBe(`e001${reason.toString(16)}`);
     });
-    expect(increase).toBe(1);
   });
 
   test.each([
@@ -244,18 +246,17 @@ describe('after a CONNECT', () => {
     ['[MQTT-3.3.5-2] of 3.1.1: a PUBLISH of QoS 1', hex('32 05 0001 74 0001')],
     ['[MQTT-4.8.0-1] of 3.1.1: an invalid filter', hex('82 07 0001 0002 6123 01')],
   ])('3.1.1 closes for %s', async (_clause, bytes) => {
-    const increase = await increaseDuring(CLOSED, { reason: 'unexpected_bytes' }, async () => {
+    await expectIncrease(CLOSED, { reason: 'unexpected_bytes' }, 1, async () => {
       const socket = await dial(connect());
       await eventually(() => hexOf(socket) === '20020000');
       await socket.send(bytes);
       await socket.untilEnded();
       expect(hexOf(socket)).toBe('20020000');
     });
-    expect(increase).toBe(1);
   });
 
   test('a PUBACK of an unknown packet identifier, or a second one, confirms no push', async () => {
-    const increase = await increaseDuring(IGNORED, { packet: 'puback' }, async () => {
+    await expectIncrease(IGNORED, { packet: 'puback' }, 3, async () => {
       const clientId = 'wrong-puback';
       const socket = await dial(connect({ clientId, flags: 0 }), SUBSCRIBE);
       await eventually(() => hexOf(socket).endsWith(SUBSCRIBED));
@@ -273,7 +274,6 @@ describe('after a CONNECT', () => {
       // [MQTT-3.2.2-3]
       expect(hexOf(again).slice(0, 8)).toBe('20020100');
     });
-    expect(increase).toBe(3);
   });
 
   test.each([
@@ -324,12 +324,11 @@ describe('after a CONNECT', () => {
   });
 
   test('a connection with an incomplete packet is closed at the deadline', async () => {
-    const increase = await increaseDuring(CLOSED, { reason: 'silent' }, async () => {
+    await expectIncrease(CLOSED, { reason: 'silent' }, 1, async () => {
       const socket = await dial(connect({ version: 5 }), hex('82 07 0001'));
-      await socket.untilEnded(HEAD_TIMEOUT_MS + 4_000);
+      await socket.untilEnded(ENDED_MS_MAX);
       expect(hexOf(socket).slice(-6)).toBe('e0018d');
     });
-    expect(increase).toBe(1);
   });
 
   test('a thousand PINGREQs are answered with one write', async () => {
@@ -352,7 +351,7 @@ describe('after a CONNECT', () => {
   });
 
   test('a RST and a FIN after the handshake end the connection', async () => {
-    const increase = await increaseDuring(CLOSED, { reason: 'peer' }, async () => {
+    await expectIncrease(CLOSED, { reason: 'peer' }, 2, async () => {
       const reset = await dial(connect(), SUBSCRIBE);
       await eventually(() => hexOf(reset).endsWith(SUBSCRIBED));
       reset.reset();
@@ -364,7 +363,6 @@ describe('after a CONNECT', () => {
         async () => (await running.metric('edge-1', 'longline_edge_connections')) === 2,
       );
     });
-    expect(increase).toBe(2);
   });
 
   test('payloads with line ends, NULs and bytes that are not UTF-8 arrive unchanged', async () => {

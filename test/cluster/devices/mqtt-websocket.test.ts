@@ -283,7 +283,6 @@ testWith(CHROMIUM)(
       await browser.close();
     }
   },
-  60_000,
 );
 
 /** Runs in a page: shows in its title what happened last. */
@@ -304,7 +303,7 @@ test('a drained edge sends DISCONNECT and then a close frame', async () => {
   const control = controlApi(running.cluster.controlUrl);
   await control.drain('edge-1', {});
   try {
-    await socket.untilEnded();
+    await socket.untilEnded(100_000);
     // DISCONNECT 0x9C in a message, then the close code 4002.
     expect(framesOf(socket)).toMatch(/82..e0..9c.*88..0fa2/);
   } finally {

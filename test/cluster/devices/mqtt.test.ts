@@ -184,9 +184,10 @@ describe.each([4, 5] as const)('mqtt.js at level %i', (version) => {
     await device.send(hex('c0'));
     await device.untilEnded();
     expect(performance.now() - startMs).toBeGreaterThan(1_450);
-    expect(performance.now() - startMs).toBeLessThan(3_500);
+    // Far below the keep alive that an edge assumes for a device that states none.
+    expect(performance.now() - startMs).toBeLessThan(10_000);
     expect(device.bytes.subarray(-3).toString('hex')).toBe(version === 5 ? 'e0018d' : '020000');
-    expect(await silent()).toBe(before + 1);
+    await eventually(async () => expect(await silent()).toBe(before + 1));
   });
 
   test('more pushes than Receive Maximum arrive in order, each once', async () => {
@@ -229,7 +230,7 @@ describe('mqtt.js with MQTT 5', () => {
     });
     await running.push.push('small', 'fits', ACKED);
     expect(device.payloads).toEqual(['fits']);
-    expect(await skipped()).toBe(before + 1);
+    await eventually(async () => expect(await skipped()).toBe(before + 1));
   });
 
   test('receives a reason code when it publishes', async () => {
@@ -252,7 +253,7 @@ describe('mqtt.js with MQTT 5', () => {
     await device.subscribe('#');
     await controlApi(running.cluster.controlUrl).drain('edge-1', {});
     try {
-      await device.untilClosed();
+      await device.untilClosed(100_000);
       expect(device.disconnectReason).toBe(0x9c);
       expect(device.serverReference).toBe(new URL(running.cluster.edgeUrl('edge-2')).host);
       const port = Number(device.serverReference!.split(':')[1]);
@@ -449,7 +450,6 @@ for (const version of [4, 5]) {
             await eventually(() => printed().includes(`grüße ${qos}\n`));
           },
         ),
-      30_000,
     );
 
     const name = `mosquitto-${version}-${qos}`;
@@ -472,7 +472,6 @@ for (const version of [4, 5]) {
           await eventually(() => printed().includes(`to all ${qos}\n`));
         });
       },
-      30_000,
     );
   }
 }

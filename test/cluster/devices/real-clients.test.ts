@@ -50,27 +50,23 @@ function untilWritten(clientId: string, payload: string): Promise<boolean> {
   );
 }
 
-testWith(CURL)(
-  'curl follows the redirect and prints events on arrival',
-  async () => {
-    const curl = spawn('curl', ['-sS', '-N', '-L', running.connectUrl('curl')], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    try {
-      const printed = collect(curl);
-      await untilWritten('curl', '{"hello":"world"}');
-      const { messageId } = await running.push.push('curl', 'stored\nin two lines');
-      await eventually(() =>
-        printed().endsWith(`id: ${messageId}\ndata: stored\ndata: in two lines\n\n`),
-      );
-      expect(printed()).toContain('data: {"hello":"world"}\n\n');
-      expect(curl.exitCode).toBeNull();
-    } finally {
-      await end(curl);
-    }
-  },
-  40_000,
-);
+testWith(CURL)('curl follows the redirect and prints events on arrival', async () => {
+  const curl = spawn('curl', ['-sS', '-N', '-L', running.connectUrl('curl')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    const printed = collect(curl);
+    await untilWritten('curl', '{"hello":"world"}');
+    const { messageId } = await running.push.push('curl', 'stored\nin two lines');
+    await eventually(() =>
+      printed().endsWith(`id: ${messageId}\ndata: stored\ndata: in two lines\n\n`),
+    );
+    expect(printed()).toContain('data: {"hello":"world"}\n\n');
+    expect(curl.exitCode).toBeNull();
+  } finally {
+    await end(curl);
+  }
+});
 
 /** Prints each line of a stream on arrival, read in four ways, and how the stream ends. */
 const PYTHON_READERS = `
@@ -123,7 +119,6 @@ for (const reader of ['requests', 'urllib3', 'http.client', 'http.client over HT
         await end(device);
       }
     },
-    40_000,
   );
 }
 
@@ -195,36 +190,26 @@ describe('EventSource of Chromium, on a page of another origin', () => {
   const edgesOf = async (clientId: string) =>
     (await running.push.presence(clientId)).connections.map(({ edgeId }) => edgeId);
 
-  testHere(
-    'receives payloads that need careful framing',
-    async () => {
-      const page = await openPage('framing');
-      await untilWritten('framing', 'begin');
-      await untilReceived(page, 'begin');
-      const before = (await received(page)).length;
-      const payloads = [
-        '',
-        'a\nb\r\nc\rd\n',
-        'x\n\nid: 1\n\ndata: y',
-        '日本語 🦈',
-        ' two blanks  ',
-      ];
-      for (const payload of payloads) await running.push.push('framing', payload, LIVE);
-      await running.push.push('framing', Buffer.from('ff00', 'hex'), LIVE);
-      await eventually(async () => (await received(page)).length === before + payloads.length + 1);
-      const events = (await received(page)).slice(before);
-      expect(events.map(({ type, data }) => [type, data])).toEqual([
-        ['message', ''],
-        ['message', 'a\nb\nc\nd\n'],
-        ['message', 'x\n\nid: 1\n\ndata: y'],
-        ['message', '日本語 🦈'],
-        ['message', ' two blanks  '],
-        ['base64', '/wA='],
-      ]);
-      await page.close();
-    },
-    60_000,
-  );
+  testHere('receives payloads that need careful framing', async () => {
+    const page = await openPage('framing');
+    await untilWritten('framing', 'begin');
+    await untilReceived(page, 'begin');
+    const before = (await received(page)).length;
+    const payloads = ['', 'a\nb\r\nc\rd\n', 'x\n\nid: 1\n\ndata: y', '日本語 🦈', ' two blanks  '];
+    for (const payload of payloads) await running.push.push('framing', payload, LIVE);
+    await running.push.push('framing', Buffer.from('ff00', 'hex'), LIVE);
+    await eventually(async () => (await received(page)).length === before + payloads.length + 1);
+    const events = (await received(page)).slice(before);
+    expect(events.map(({ type, data }) => [type, data])).toEqual([
+      ['message', ''],
+      ['message', 'a\nb\nc\nd\n'],
+      ['message', 'x\n\nid: 1\n\ndata: y'],
+      ['message', '日本語 🦈'],
+      ['message', ' two blanks  '],
+      ['base64', '/wA='],
+    ]);
+    await page.close();
+  });
 
   testHere(
     'receives after a redirect, a restart of its edge, and a drain of its edge',
@@ -266,73 +251,68 @@ describe('EventSource of Chromium, on a page of another origin', () => {
       await running.undrain(drained!);
       await page.close();
     },
-    120_000,
   );
 });
 
 const STORED = 'VERDICT_STORED';
 
-testWith(PYTHON_GRPC)(
-  'a generated Python client pushes and receives the verdict',
-  async () => {
-    const generated = await mkdtemp(join(tmpdir(), 'longline-python-'));
+testWith(PYTHON_GRPC)('a generated Python client pushes and receives the verdict', async () => {
+  const generated = await mkdtemp(join(tmpdir(), 'longline-python-'));
+  try {
+    const proto = join(packageRoot, 'proto');
+    const { stdout } = await execute('sh', ['-c', 'command -v grpc_python_plugin']);
+    const plugin = `--plugin=protoc-gen-grpc=${stdout.trim()}`;
+    const out = [`--python_out=${generated}`, `--grpc_out=${generated}`];
+    const files = ['assignment', 'push'].map((name) => `longline/v1/${name}.proto`);
+    await execute('protoc', ['-I', proto, plugin, ...out, ...files]);
+    const script = join(packageRoot, 'test/cluster/pushes/push.py');
+    const push = async (clientId: string, ttlMs: number) => {
+      const args = [
+        script,
+        generated,
+        running.cluster.routerAddress,
+        clientId,
+        'grüße',
+        `${ttlMs}`,
+      ];
+      return JSON.parse((await execute(PYTHON_PATH, args)).stdout);
+    };
+    const device = new EventSource(running.connectUrl('python'));
+    const got: string[] = [];
+    device.addEventListener('message', ({ data }) => got.push(data));
     try {
-      const proto = join(packageRoot, 'proto');
-      const { stdout } = await execute('sh', ['-c', 'command -v grpc_python_plugin']);
-      const plugin = `--plugin=protoc-gen-grpc=${stdout.trim()}`;
-      const out = [`--python_out=${generated}`, `--grpc_out=${generated}`];
-      const files = ['assignment', 'push'].map((name) => `longline/v1/${name}.proto`);
-      await execute('protoc', ['-I', proto, plugin, ...out, ...files]);
-      const script = join(packageRoot, 'test/cluster/pushes/push.py');
-      const push = async (clientId: string, ttlMs: number) => {
-        const args = [
-          script,
-          generated,
-          running.cluster.routerAddress,
-          clientId,
-          'grüße',
-          `${ttlMs}`,
-        ];
-        return JSON.parse((await execute(PYTHON_PATH, args)).stdout);
-      };
-      const device = new EventSource(running.connectUrl('python'));
-      const got: string[] = [];
-      device.addEventListener('message', ({ data }) => got.push(data));
-      try {
-        await untilWritten('python', 'ready');
-        expect(await push('python', 0)).toEqual({ verdict: 'VERDICT_WRITTEN', messageId: '' });
-        await eventually(() => got.at(-1) === 'grüße');
-      } finally {
-        device.close();
-      }
-      expect(await push('python-offline', 0)).toEqual({
-        verdict: 'VERDICT_OFFLINE',
-        messageId: '',
-      });
-      expect(await push('python-offline', 60_000)).toEqual({
-        verdict: 'VERDICT_STORED',
-        messageId: expect.stringMatching(/^\d+-\d+$/),
-      });
-      expect(await push('', 0)).toEqual({
-        code: 'INVALID_ARGUMENT',
-        details: expect.stringContaining('CLIENT_ID_INVALID'),
-      });
-      const stream = join(packageRoot, 'test/cluster/pushes/stream.py');
-      const args = [stream, generated, running.cluster.routerAddress];
-      const { stdout: outcomes } = await execute(PYTHON_PATH, args);
-      expect(JSON.parse(outcomes)).toEqual({
-        ...Object.fromEntries([1n, 2n, 3n, 4n, 5n].map((i) => [`${2n ** 64n - i}`, STORED])),
-        '9007199254740993': 'PAYLOAD_TOO_LARGE',
-        '9007199254740994': STORED,
-        '0': 'PAYLOAD_TOO_LARGE',
-        '100': STORED,
-      });
+      await untilWritten('python', 'ready');
+      expect(await push('python', 0)).toEqual({ verdict: 'VERDICT_WRITTEN', messageId: '' });
+      await eventually(() => got.at(-1) === 'grüße');
     } finally {
-      await rm(generated, { recursive: true, force: true });
+      device.close();
     }
-  },
-  60_000,
-);
+    expect(await push('python-offline', 0)).toEqual({
+      verdict: 'VERDICT_OFFLINE',
+      messageId: '',
+    });
+    expect(await push('python-offline', 60_000)).toEqual({
+      verdict: 'VERDICT_STORED',
+      messageId: expect.stringMatching(/^\d+-\d+$/),
+    });
+    expect(await push('', 0)).toEqual({
+      code: 'INVALID_ARGUMENT',
+      details: expect.stringContaining('CLIENT_ID_INVALID'),
+    });
+    const stream = join(packageRoot, 'test/cluster/pushes/stream.py');
+    const args = [stream, generated, running.cluster.routerAddress];
+    const { stdout: outcomes } = await execute(PYTHON_PATH, args);
+    expect(JSON.parse(outcomes)).toEqual({
+      ...Object.fromEntries([1n, 2n, 3n, 4n, 5n].map((i) => [`${2n ** 64n - i}`, STORED])),
+      '9007199254740993': 'PAYLOAD_TOO_LARGE',
+      '9007199254740994': STORED,
+      '0': 'PAYLOAD_TOO_LARGE',
+      '100': STORED,
+    });
+  } finally {
+    await rm(generated, { recursive: true, force: true });
+  }
+});
 
 testWith(CURL)('curl pushes over HTTP, and streams lines', async () => {
   const body = '{"clientId":"from-curl","payloadText":"from curl"}';

@@ -354,7 +354,6 @@ testWith(PYTHON_GRPC)(
     await eventually(() => expect(lines).toContain(ids.at(-1)), 60_000);
     expect(new Set(lines).size).toBe(lines.length);
   },
-  90_000,
 );
 
 test('what a webhook never accepts becomes dead letters, and later events are tried', async () => {

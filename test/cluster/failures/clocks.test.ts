@@ -66,7 +66,7 @@ beforeAll(async () => {
   await cluster.waitUntilReady(READY_MS);
   api = controlApi(cluster.controlUrl, OPS);
   push = new PushClient(cluster.routerAddress, OPS);
-}, 2 * READY_MS);
+});
 
 afterEach(async () => {
   for (const device of devices.splice(0)) device.close();
@@ -96,6 +96,16 @@ async function connect(
   return device;
 }
 
+/** Pushes until one is written at once. Resolves when the device has received all of them. */
+async function untilWritten(clientId: string, device: SseClient): Promise<void> {
+  let pushes = 0;
+  await eventually(async () => {
+    pushes++;
+    return (await push.push(clientId, 'first')).verdict === 'WRITTEN';
+  });
+  await eventually(() => expect(device.data).toHaveLength(pushes));
+}
+
 async function setEdges(aheadMs: number, driftPpm = 0): Promise<void> {
   for (const name of cluster.namesOf('edge')) await clocks.set(name, { aheadMs, driftPpm });
   await sleep(SET_MS);
@@ -118,7 +128,6 @@ test.each([90_000, -90_000, HOUR_MS, -HOUR_MS])(
     const { connections } = await push.presence(clientId);
     expect(connections[0]!.connectedForMs).toBeLessThan(30_000);
   },
-  30_000,
 );
 
 test('leases and leadership hold while the clocks of controls and edges are set', async () => {
@@ -148,7 +157,8 @@ test('a drain keeps its pace and its deadline while the clock of its edge is set
   await clocks.set(draining!, { aheadMs: 600_000, driftPpm: 0 });
   await sleep(2_500);
   // At most one a second; all at once by the wall clock.
-  expect(openCount()).toBeGreaterThanOrEqual(own.length - 6);
+  const closed = own.length - openCount();
+  expect(closed).toBeLessThanOrEqual((performance.now() - startedAtMs) / 1_000 + 2);
   await clocks.set(draining!, { aheadMs: -HOUR_MS, driftPpm: 0 });
   await eventually(() => openCount() === 0);
   expect(performance.now() - startedAtMs).toBeGreaterThan(8_000);
@@ -185,7 +195,8 @@ describe('tokens', () => {
   });
 
   test('a connection ends when its token has expired by the clock of its edge', async () => {
-    const device = await connect(newClient(), {}, { exp: inSeconds(1_800) });
+    // Rejected until the router has read its clock again, which the test before has set.
+    const device = await eventually(() => connect(newClient(), {}, { exp: inSeconds(1_800) }));
     await setEdges(-HOUR_MS);
     await sleep(1_500);
     expect(device.isOpen).toBe(true);
@@ -202,9 +213,11 @@ test('metrics, readiness and doctor name the process whose clock is wrong', asyn
       master: new URL(redis.url).host,
     });
   await eventually(async () => expect(await offset()).toBeCloseTo(-90, 0));
-  const ready = await fetch(`${cluster.httpUrl('edge-1')}/readyz`);
-  expect(ready.status).toBe(200);
-  expect(await ready.text()).toContain("its clock is 90 s behind this machine's");
+  await eventually(async () => {
+    const ready = await fetch(`${cluster.httpUrl('edge-1')}/readyz`);
+    expect(ready.status).toBe(200);
+    expect(await ready.text()).toContain("its clock is 90 s behind this machine's");
+  });
   await eventually(async () => {
     const read = (await readMachine(redis.url)).redis!;
     const reports = 'clocks' in read ? read.clocks : [];
@@ -237,7 +250,7 @@ describe('the clock of Redis', () => {
     if (isSkipped()) return;
     const clientId = newClient();
     const device = await connect(clientId);
-    await eventually(async () => (await push.push(clientId, 'first')).verdict === 'WRITTEN');
+    await untilWritten(clientId, device);
     const before = device.data.length;
     for (const aheadMs of [HOUR_MS, -HOUR_MS, 0, -HOUR_MS, HOUR_MS]) {
       await setRedis(aheadMs);
@@ -255,7 +268,7 @@ describe('the clock of Redis', () => {
     if (isSkipped()) return;
     const clientId = newClient();
     const device = await connect(clientId);
-    await eventually(async () => (await push.push(clientId, 'first')).verdict === 'WRITTEN');
+    await untilWritten(clientId, device);
     const cursor = device.ids.at(-1)!;
     device.close();
     await eventually(async () => (await push.push(clientId, 'early')).verdict === 'STORED');

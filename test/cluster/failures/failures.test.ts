@@ -268,7 +268,7 @@ describe('with restarts', () => {
       const { pending, inFlight } = await running.moves();
       return pending === 0 && inFlight.length === 0;
     }, 100_000);
-  }, 250_000);
+  });
 
   test('when Redis restarts empty, every role reports it and recovers without a restart', async () => {
     const { cluster } = running;

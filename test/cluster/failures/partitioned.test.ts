@@ -92,12 +92,12 @@ test('when most edges are silent at once, control freezes and moves nothing', as
   const pids = ['edge-1', 'edge-2'].map((name) => running.cluster.pid(name)!);
   for (const pid of pids) process.kill(pid, 'SIGSTOP');
   try {
-    await eventually(async () => (await eventTypes()).includes('frozen'), LEASE_MS + 4_000);
+    await eventually(async () => (await eventTypes()).includes('frozen'));
     // The sessions are ended when the leases are over; the shards stay all the same.
     await eventually(async () => {
       const states = (await running.edges()).map(({ state }) => state);
       return states.filter((state) => state === 'suspect').length === 2;
-    }, LEASE_MS + 4_000);
+    });
     await pushToAll();
     expect(await eventsSince()).toEqual([]);
   } finally {
@@ -138,7 +138,7 @@ test('an edge that is partitioned from Redis only is drained, and no durable pus
 
   proxy.resume();
   await eventually(async () => (await eventTypes()).includes('edge-recovered'));
-  expect(await running.isReady(PARTITIONED)).toBe(true);
+  await eventually(() => running.isReady(PARTITIONED));
   await pushToAll();
   await untilAllReceived();
-}, 180_000);
+});

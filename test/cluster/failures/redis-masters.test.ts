@@ -20,7 +20,7 @@ import {
   type PushManyResponse,
   PushServiceClient,
 } from '../../../proto/gen/longline/v1/push.js';
-import { metricOf } from '../../support/cluster/metric.js';
+import { metricOf, untilCaughtUp } from '../../support/cluster/metric.js';
 import { PushClient } from '../../support/cluster/push-client.js';
 import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
 import { Device } from '../../support/devices/device.js';
@@ -55,6 +55,7 @@ beforeAll(async () => {
   pushes = new PushClient(cluster.routerAddress);
   backend = new PushServiceClient(cluster.routerAddress, credentials.createInsecure());
   devices = await connectDevices();
+  await untilCaughtUp(cluster);
 });
 
 afterAll(async () => {
@@ -170,8 +171,11 @@ test('the masters that live deliver while a dead one is named, and its pushes fa
     const { outcome } = await pushOutcomeText(ofDead[0]!);
     expect(outcome).toMatch(`through Redis ${dead}`);
   }, RECOVERY_MS_MAX);
-  const rejected = await expectAll(ofDead, 'lost', 'REDIS_UNAVAILABLE');
-  for (const { ms } of rejected) expect(ms).toBeLessThan(FAST_MS_MAX);
+  // A busy machine may delay one round; one that waits for the dead master is late each time.
+  await eventually(async () => {
+    const rejected = await expectAll(ofDead, 'lost', 'REDIS_UNAVAILABLE');
+    for (const { ms } of rejected) expect(ms).toBeLessThan(FAST_MS_MAX);
+  });
   await expectAll(others, 'two', 'WRITTEN');
   for (const name of ['router', 'control']) expect(await healthOf(name)).toBe(1);
   const labels = { master: dead };

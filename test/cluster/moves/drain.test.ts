@@ -108,6 +108,12 @@ async function open(url: string, headers = {}): Promise<SseClient> {
   return client;
 }
 
+/** Resolves when an edge has just sent a report under the newest assignment. */
+async function untilNextReport(edgeId: string): Promise<void> {
+  const last = control.sessions.get(edgeId)!.stats;
+  await eventually(() => control.stats(edgeId) !== last);
+}
+
 const openCount = () => clients.filter(({ isOpen }) => isOpen).length;
 
 const goawayOf = (client: SseClient) =>
@@ -152,7 +158,8 @@ describe('a moving shard', () => {
       await eventually(() => openCount() === 1);
       const tookMs = performance.now() - startMs;
       expect(tookMs).toBeGreaterThan(900);
-      expect(tookMs).toBeLessThan(3_000);
+      // At one a second, they take longer than this.
+      expect(tookMs).toBeLessThan(5_000);
 
       // Each GOAWAY has a URL and a delay.
       const edges = control.edges();
@@ -214,8 +221,10 @@ describe('an edge that receives SIGTERM', () => {
     await startEdge('edge-2');
     publish();
     for (const id of clientIdsOf(SHARD, 3)) await connect(one, id);
+    await untilNextReport('edge-1');
     one.signal('SIGTERM');
-    await eventually(() => expect(control.stats('edge-1').shuttingDown).toBe(true), 1_000);
+    // The next regular report would come later.
+    await eventually(() => expect(control.stats('edge-1').shuttingDown).toBe(true), 1_800);
     const ready = await httpRequest(`http://127.0.0.1:${one.ports.admin}/readyz`);
     expect(ready).toMatchObject({ status: 503, body: expect.stringMatching(/shutting down/) });
     expect(openCount()).toBe(3);
@@ -244,16 +253,22 @@ describe('an edge that receives SIGTERM', () => {
     publish();
     const [other, ...ids] = clientIdsOf(SHARD, 5);
     for (const id of ids) await connect(one, id);
+    await untilNextReport('edge-1');
     const startMs = performance.now();
+    const endedMs: number[] = [];
+    for (const { ended } of clients) {
+      void ended.then(() => endedMs.push(performance.now() - startMs));
+    }
     one.signal('SIGTERM');
-    await eventually(() => openCount() === 3);
-    // The others are still connected: clients are disconnected gradually.
-    expect(performance.now() - startMs).toBeLessThan(3_000);
+    await eventually(() => openCount() < ids.length);
     await (await connect(one, other!)).ended;
     expect(await metricOf(`http://127.0.0.1:${one.ports.admin}`, REJECTED, NOT_READY)).toBe(1);
     expect(await one.exited).toBe(0);
     expect(performance.now() - startMs).toBeGreaterThan(3_500);
-    expect(openCount()).toBe(0);
+    await eventually(() => openCount() === 0);
+    // Clients are disconnected gradually.
+    expect(endedMs).toHaveLength(ids.length);
+    expect(endedMs.at(-1)! - endedMs[0]!).toBeGreaterThan(1_000);
     // Their shard has no other owner: they must query a router.
     for (const client of clients) expect(goawayOf(client)).toEqual([{}]);
   });
@@ -266,10 +281,10 @@ describe('an edge that receives SIGTERM', () => {
     if ('LONGLINE_EDGE_DRAIN_MS' in env) await startEdge('edge-2');
     publish();
     await connect(one, clientIdsOf(SHARD, 1)[0]!);
-    const startMs = performance.now();
+    await untilNextReport('edge-1');
     one.signal('SIGTERM');
+    // A process that has not stopped after ten seconds gives up and exits with 1.
     expect(await one.exited).toBe(0);
-    expect(performance.now() - startMs).toBeLessThan(3_000);
   });
 
   test('stops at once after a second SIGTERM, or after SIGINT', async () => {

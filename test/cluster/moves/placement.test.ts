@@ -125,7 +125,7 @@ test('a guest is not OFFLINE while its edge is not subscribed', async () => {
   await eventually(() => client.data.includes('durable'), 20_000);
   client.close();
   await eventually(async () => (await pushLive()) === 'OFFLINE', 20_000);
-}, 60_000);
+});
 
 describe('two connections of one clientId', () => {
   test.each([

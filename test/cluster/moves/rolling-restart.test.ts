@@ -78,4 +78,4 @@ test('every edge restarts in turn, and no device misses a push', async () => {
     return true;
   });
   expect(devices.filter((device) => device.has('reset'))).toEqual([]);
-}, 240_000);
+});

@@ -394,8 +394,11 @@ test('PushStream answers thousands of pushes by correlation id, including invali
 test('live and durable pushes of a stream to one client arrive in the order of their sending', async () => {
   const client = await connect('mixed');
   // From then on, a durable push is written as it arrives.
-  await eventually(async () => (await running.push.push('mixed', 'first')).verdict === 'WRITTEN');
-  const before = client.data.length;
+  let before = 0;
+  await eventually(async () => {
+    before++;
+    return (await running.push.push('mixed', 'first')).verdict === 'WRITTEN';
+  });
   const items = Array.from({ length: 600 }, (_, i) => {
     const clientId = i % 5 === 0 ? `mixed-${i}` : 'mixed';
     const options = i % 3 === 0 || i % 7 === 0 ? LIVE : {};

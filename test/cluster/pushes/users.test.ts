@@ -27,7 +27,11 @@ let running: RunningCluster;
 let client: PushClient;
 
 beforeAll(async () => {
-  const env = { LONGLINE_ROUTER_USER_DEVICES_MAX: `${DEVICES_MAX}` };
+  const env = {
+    LONGLINE_ROUTER_USER_DEVICES_MAX: `${DEVICES_MAX}`,
+    // The command line waits that long for a verdict, also on a busy machine.
+    LONGLINE_ROUTER_WAIT_MS: '10000',
+  };
   running = await RunningCluster.start({ edges: 2, env });
   client = running.push;
 });
@@ -54,6 +58,7 @@ test('all devices of a user get a push, by any protocol, now or when they return
   const mqtt = await MqttDevice.connect(Number(port), 'alice/phone');
   await mqtt.subscribe('push/alice/phone');
   const other = await connect('alicia/phone');
+  await running.untilCaughtUp();
   const pushed = await client.pushUser('alice', 'to all');
   expect(verdictsOf(pushed)).toEqual({
     'alice/away': 'VERDICT_STORED',
@@ -90,6 +95,7 @@ test('an idempotency key holds for each device: a retry reaches only those that 
 
 test('a user without devices is the client of that name', async () => {
   const device = await connect('carol');
+  await running.untilCaughtUp();
   expect(verdictsOf(await client.pushUser('carol', 'x'))).toEqual({ carol: 'VERDICT_WRITTEN' });
   expect(verdictsOf(await client.pushUser('cora', 'x'))).toEqual({ cora: 'VERDICT_STORED' });
   device.close();
@@ -132,16 +138,8 @@ test('the command line pushes to a user, shows and closes its connections', asyn
   const push = await longline(running, 'push', 'fred', 'hello', '--user');
   expect(push.exit).toBe(1);
   expect(push.stdout).toMatch(/^fred\/1 {2}STORED {2}\d+-\d+\nfred\/2 {2}WRITTEN {2}\d+-\d+\n$/);
-  const stored = await longline(
-    running,
-    'push',
-    'fred',
-    'hello',
-    '--user',
-    '--wait-for',
-    'stored',
-    '--json',
-  );
+  const args = ['push', 'fred', 'hello', '--user', '--wait-for', 'stored', '--json'];
+  const stored = await longline(running, ...args);
   expect(stored.exit).toBe(0);
   expect(JSON.parse(stored.stdout)).toMatchObject({ user: 'fred', devices: [{}, {}] });
   const presence = await longline(running, 'presence', 'fred', '--user');
@@ -303,6 +301,7 @@ describe('pushes with a collapse key', () => {
 
   test('wait in the inbox of a device that does not read, which then gets the newest', async () => {
     const device = await connect('slow');
+    await running.untilCaughtUp();
     device.response.pause();
     const filler = Buffer.alloc(64 * 1024, 'f').toString();
     let fillers = 0;

@@ -236,7 +236,9 @@ describe('TLS in the edge and in the front', () => {
       call.end();
       const [error] = await once(call, 'error');
       expect(error.message).toContain('alert handshake failure');
-      expect(await proxied.metric(role, metric, { code: 'TLS_NOT_ENABLED' })).toBe(1);
+      await eventually(async () => {
+        expect(await proxied.metric(role, metric, { code: 'TLS_NOT_ENABLED' })).toBe(1);
+      });
     }
   });
 });

@@ -30,6 +30,8 @@ beforeAll(async () => {
     edges: 2,
     env: {
       LONGLINE_SHARD_COUNT: '64',
+      // The command line waits that long for a verdict, also on a busy machine.
+      LONGLINE_ROUTER_WAIT_MS: '10000',
       LONGLINE_AUTH: 'jwt',
       LONGLINE_JWT_ALGORITHMS: 'HS256',
       LONGLINE_JWT_KEYS: SECRET,

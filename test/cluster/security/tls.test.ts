@@ -323,35 +323,30 @@ describe('TLS in front of the edge', () => {
       expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
       socket.terminate();
     },
-    40_000,
   );
 
-  testWith(NGINX)(
-    'nginx serves the HTTP protocols',
-    async () => {
-      const port = await freePort();
-      const at = folder();
-      for (const name of ['logs', 'temp']) mkdirSync(join(at, name));
-      const server = documentedBlock('server {\n')
-        .replace('8443', `127.0.0.1:${port}`)
-        .replace('push.pem', files.cert)
-        .replace('push.key', files.key)
-        .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
-      const map = /`(map \$http_upgrade.*?})`/.exec(securityDocument)![1];
-      const temps = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-        .map((name) => `${name}_temp_path ${join(at, 'temp')};`)
-        .join('\n');
-      // It must not hold back events in order to compress more of them.
-      const gzip = 'gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;';
-      writeFileSync(
-        join(at, 'nginx.conf'),
-        `daemon off;\nmaster_process off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
-          `http {\naccess_log off;\n${gzip}\n${temps}\n${map}\n${server}}\n`,
-      );
-      await startServer(children, ca, 'nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
-      await receiveOverSse(port, 'erin', 'through nginx');
-      await receiveOverWebSocket(port, 'frank');
-    },
-    40_000,
-  );
+  testWith(NGINX)('nginx serves the HTTP protocols', async () => {
+    const port = await freePort();
+    const at = folder();
+    for (const name of ['logs', 'temp']) mkdirSync(join(at, name));
+    const server = documentedBlock('server {\n')
+      .replace('8443', `127.0.0.1:${port}`)
+      .replace('push.pem', files.cert)
+      .replace('push.key', files.key)
+      .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
+    const map = /`(map \$http_upgrade.*?})`/.exec(securityDocument)![1];
+    const temps = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `${name}_temp_path ${join(at, 'temp')};`)
+      .join('\n');
+    // It must not hold back events in order to compress more of them.
+    const gzip = 'gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;';
+    writeFileSync(
+      join(at, 'nginx.conf'),
+      `daemon off;\nmaster_process off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
+        `http {\naccess_log off;\n${gzip}\n${temps}\n${map}\n${server}}\n`,
+    );
+    await startServer(children, ca, 'nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
+    await receiveOverSse(port, 'erin', 'through nginx');
+    await receiveOverWebSocket(port, 'frank');
+  });
 });
