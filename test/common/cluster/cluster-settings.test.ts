@@ -98,5 +98,4 @@ test.each(['5096', '$096', '32768'])(
     expect(lines.filter((line) => line.includes('is damaged'))).toHaveLength(1);
     expect(exits).toEqual([]);
   },
-  20_000,
 );

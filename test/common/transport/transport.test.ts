@@ -291,7 +291,7 @@ describe.each(implementations)('the %s transport', (_name, TransportUnderTest) =
     }, 1);
     for (let i = 1; i <= 50; i++) {
       quiet.peer.write('q');
-      await eventually(() => expect(events.received.get(quiet.connection)).toHaveLength(i), 2_000);
+      await eventually(() => expect(events.received.get(quiet.connection)).toHaveLength(i));
     }
     clearInterval(noise);
   });

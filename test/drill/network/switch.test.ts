@@ -17,16 +17,21 @@ const obstacle = await networkObstacle();
 if (obstacle !== undefined) console.warn(`the switch of the drill is not tested: ${obstacle}`);
 
 const PACKETS = 40;
-/** Prints the numbers of the packets that arrive, in order, after half a second of silence. */
+/**
+ * Prints the numbers of the packets that arrive, in order, after the end of its input and then half a
+ * second of silence.
+ */
 const RECEIVER = `
   const socket = require('node:dgram').createSocket('udp4');
   const numbers = [];
   let timer;
-  const wait = (ms) => { clearTimeout(timer); timer = setTimeout(() => {
+  let isEnding = false;
+  const wait = () => { clearTimeout(timer); timer = setTimeout(() => {
     process.stdout.write(JSON.stringify(numbers)); process.exit();
-  }, ms); };
-  socket.on('message', (bytes) => { numbers.push(Number(bytes)); wait(500); });
-  socket.bind(9000, () => { console.error('bound'); wait(3000); });
+  }, 500); };
+  socket.on('message', (bytes) => { numbers.push(Number(bytes)); if (isEnding) wait(); });
+  socket.bind(9000, () => console.error('bound'));
+  process.stdin.on('end', () => { isEnding = true; wait(); }).resume();
 `;
 const SENDER = `
   const socket = require('node:dgram').createSocket('udp4');
@@ -76,7 +81,7 @@ const SENDER = `
 
   function run(port: number, code: string, ...args: string[]): ChildProcess {
     const command = [`--net=${paths[port]}`, process.execPath, '-e', code, ...args];
-    return spawn('nsenter', command, { stdio: ['ignore', 'pipe', 'pipe'] });
+    return spawn('nsenter', command, { stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   /** Numbers of the packets that arrive. */
@@ -87,7 +92,9 @@ const SENDER = `
       output += bytes;
     });
     await new Promise((resolve) => receiver.stderr!.once('data', resolve));
-    run(from, SENDER, `198.18.0.${to + 1}`, source);
+    const sender = run(from, SENDER, `198.18.0.${to + 1}`, source);
+    await new Promise((resolve) => sender.once('close', resolve));
+    receiver.stdin!.end();
     await new Promise((resolve) => receiver.once('close', resolve));
     return JSON.parse(output);
   }

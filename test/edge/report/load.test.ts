@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { EventLoopLag, MessageRates } from '../../../edge/report/load.js';
+import { eventually } from '../../support/eventually.js';
 
 test('message rates are correct from the first reading, and reading loses no counts', () => {
   const rates = new MessageRates(4, 0);
@@ -32,8 +33,6 @@ test('message rates even out chance, and follow lasting changes', () => {
 
 test('a blocked event loop has lag, an idle one has not', async () => {
   const lag = new EventLoopLag();
-  await new Promise((resolve) => setTimeout(resolve, 1_100));
-  const idleMs = lag.read();
   for (let i = 0; i < 4; i++) {
     const untilMs = performance.now() + 250;
     while (performance.now() < untilMs);
@@ -41,6 +40,6 @@ test('a blocked event loop has lag, an idle one has not', async () => {
   }
   const blockedMs = lag.read();
   expect(blockedMs).toBeGreaterThan(150);
-  // With other tests running, an idle loop has some lag as well, but less.
-  expect(idleMs).toBeLessThan(blockedMs / 2);
+  // With other tests running, an idle loop has some lag as well, but not in every second.
+  await eventually(() => expect(lag.read()).toBeLessThan(blockedMs / 2));
 });

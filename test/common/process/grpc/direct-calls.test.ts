@@ -21,6 +21,8 @@ import { http2ServersOf } from '../../../../common/process/grpc/grpc-server.js';
 import { eventually } from '../../../support/eventually.js';
 
 const BYTES_MAX = 1_000_000;
+/** Much longer than the deadline of the call that is answered so late. */
+const LATER_MS = 2_000;
 const PATH = '/longline.v1.Echo/Echo';
 
 const echoMethod: MethodDefinition<Buffer, Buffer> = {
@@ -65,7 +67,7 @@ async function startEcho(isDirect: boolean): Promise<Echo> {
     setTimeout(() => {
       if (call.cancelled) cancelled++;
       callback(null, call.request);
-    }, 200);
+    }, LATER_MS);
   };
   const server = new Server({
     'grpc.max_receive_message_length': BYTES_MAX,

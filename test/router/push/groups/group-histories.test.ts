@@ -198,7 +198,7 @@ test('a push reaches those who are in the group, and none besides', async () => 
     }),
     { numRuns: 100 },
   );
-}, 120_000);
+});
 
 /** One history, with a group and clients of its own. */
 class Run {

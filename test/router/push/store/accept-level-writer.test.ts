@@ -67,10 +67,12 @@ async function stored(storing: Promise<StoreOutcome>) {
 
 describe('replicated', () => {
   test('is confirmed when the required number of replicas has the push', async () => {
-    expect(await writers.store(push(), replicated(1), never)).toMatchObject({
-      type: 'stored',
-      stored: { type: 'stored' },
-      isConfirmed: true,
+    await eventually(async () => {
+      expect(await writers.store(push(), replicated(1), never)).toMatchObject({
+        type: 'stored',
+        stored: { type: 'stored' },
+        isConfirmed: true,
+      });
     });
   });
 
@@ -84,15 +86,17 @@ describe('replicated', () => {
   });
 
   test('each push of a batch is judged by its own number of replicas', async () => {
-    const results = await Promise.all(
-      [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count), never)),
-    );
-    expect(results.map((result) => result.type === 'stored' && result.isConfirmed)).toEqual([
-      true,
-      false,
-      true,
-      false,
-    ]);
+    await eventually(async () => {
+      const results = await Promise.all(
+        [1, 2, 1, 2].map((count) => writers.store(push(), replicated(count), never)),
+      );
+      expect(results.map((result) => result.type === 'stored' && result.isConfirmed)).toEqual([
+        true,
+        false,
+        true,
+        false,
+      ]);
+    });
   });
 
   test('is confirmed on retry after a replica that did not confirm is back', async () => {
@@ -100,10 +104,12 @@ describe('replicated', () => {
     const first = await writers.store(push('k'), replicated(1), never);
     await replica.kill('SIGCONT');
     expect(first).toMatchObject({ type: 'stored', stored: { type: 'stored' }, isConfirmed: false });
-    expect(await writers.store(push('k'), replicated(1), never)).toMatchObject({
-      type: 'stored',
-      stored: { type: 'duplicate' },
-      isConfirmed: true,
+    await eventually(async () => {
+      expect(await writers.store(push('k'), replicated(1), never)).toMatchObject({
+        type: 'stored',
+        stored: { type: 'duplicate' },
+        isConfirmed: true,
+      });
     });
   });
 
@@ -163,8 +169,11 @@ describe('fsynced', () => {
 
 test('a replicated push survives the loss of the master, an accepted one does not', async () => {
   const idOf = (stored: Stored) => (stored.type === 'stored' ? stored.id : '');
-  const confirmed = await stored(writers.store(push(), replicated(1), never));
-  expect(confirmed.isConfirmed).toBe(true);
+  const confirmed = await eventually(async () => {
+    const outcome = await stored(writers.store(push(), replicated(1), never));
+    expect(outcome.isConfirmed).toBe(true);
+    return outcome;
+  });
   // The replica is promoted without the master noticing: both accept writes for a while.
   const promoted = new Redis(replica.port);
   await promoted.replicaof('NO', 'ONE');
