@@ -8,7 +8,7 @@ import { backoffMs } from '../common/process/backoff.js';
 import type { Finding } from '../drill/history/checks.js';
 import { type HistoryInProgress, newHistory, type Push } from '../drill/history/history.js';
 import { isAccepted } from '../drill/history/history-index.js';
-import { Device, type OpenLink } from '../drill/load/device.js';
+import { Device, type OpenLink, silenceMsMax } from '../drill/load/device.js';
 import { digestOf, makePayload } from '../drill/load/payload.js';
 import type { RouterStream } from '../drill/load/router-stream.js';
 import { SseLink } from '../drill/load/sse-link.js';
@@ -50,9 +50,6 @@ const TTL_MS = 300_000;
 const LIVE_EVERY = 5;
 const PAYLOAD_BYTES = 128;
 const RETRY_MS_MAX = 2_000;
-/** As the drill's device has it. */
-const HEARTBEATS_MISSED_MAX = 3;
-const HEARTBEAT_MARGIN_MS = 1_000;
 
 export class Probe implements Client {
   readonly #history: HistoryInProgress = newHistory();
@@ -157,7 +154,7 @@ export class Probe implements Client {
       .flatMap(({ resetsAtMs }) => resetsAtMs)
       .filter((atMs) => atMs >= this.#earlierAtMs);
     for (const atMs of resets) this.#onReset(atMs);
-    const findings = isAbandoned ? [] : judge(history, this.#silentMs());
+    const findings = isAbandoned ? [] : judge(history, silenceMsMax(this.options.heartbeatMs));
     const keys = new Set(findings.map((finding) => JSON.stringify(finding)));
     this.options.onWindow(this, {
       isAbandoned,
@@ -190,10 +187,6 @@ export class Probe implements Client {
       return;
     const loss = { levels: [], fromMs, toMs: atMs };
     this.#history.disturbances.push({ kind: 'reset', target: '', fromMs, toMs: atMs, loss });
-  }
-
-  #silentMs(): number {
-    return HEARTBEATS_MISSED_MAX * this.options.heartbeatMs + HEARTBEAT_MARGIN_MS;
   }
 
   async #push(): Promise<void> {

@@ -47,6 +47,11 @@ interface DeviceLink {
   goaway: Goaway | undefined;
 }
 
+/** Time without a byte after which a device gives up an open connection. */
+export function silenceMsMax(heartbeatMs: number): number {
+  return HEARTBEATS_MISSED_MAX * heartbeatMs + HEARTBEAT_MARGIN_MS;
+}
+
 interface Goaway {
   readonly retryMs: number;
   /** Complete URL of the next edge, if the edge knows it. */
@@ -141,11 +146,11 @@ export class Device {
 
   /** Gives up silent connections. To be called about twice a second. */
   sweep(nowMs: number): void {
-    const silenceMsMax = HEARTBEATS_MISSED_MAX * this.context.heartbeatMs + HEARTBEAT_MARGIN_MS;
+    const silentMsMax = silenceMsMax(this.context.heartbeatMs);
     for (const active of [...this.#links]) {
       if (active.link.isPaused) continue;
       const silentMs = nowMs - active.link.activeAtMs;
-      if (silentMs <= (active.link.isOpen ? silenceMsMax : ANSWER_MS_MAX)) continue;
+      if (silentMs <= (active.link.isOpen ? silentMsMax : ANSWER_MS_MAX)) continue;
       this.#close(active, 'reset', 'silent');
       if (this.#links.size === 0) this.#retryWithBackoff();
     }

@@ -12,6 +12,7 @@ import { packageRoot } from '../../../common/process/package-root.js';
 import type { CanariesResponse } from '../../../control/operator/canaries.js';
 import { MUTANTS } from '../../../drill/mutants/mutants.js';
 import { mutate } from '../../../drill/mutants/mutate.js';
+import { Authority } from '../../support/certificates.js';
 import { metricOf } from '../../support/cluster/metric.js';
 import { type Role, startRole } from '../../support/cluster/role.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -83,11 +84,13 @@ test('covers each edge with each protocol, and finds nothing while edges die and
   expect(report!.p50Ms).toBeGreaterThan(0);
 }, 300_000);
 
-test('reports verdicts that are false, where devices and backends are authenticated', async () => {
+test('reports verdicts that are false, with TLS, where devices and backends are authenticated', async () => {
   const root = await mkdtemp(join(tmpdir(), 'canary-'));
   ends.push(() => rm(root, { recursive: true }));
   const { patches } = MUTANTS.find(({ name }) => name === 'always-written')!;
   await mutate(patches, packageRoot, root);
+  const authority = new Authority();
+  const { cert, key } = authority.issue('cluster');
   const redis = await startRedis();
   ends.push(() => redis.stop());
   const cluster = await LocalCluster.start({
@@ -104,6 +107,11 @@ test('reports verdicts that are false, where devices and backends are authentica
       LONGLINE_LINK_TOKEN: SECRET,
       LONGLINE_BACKEND_TOKENS: `canary:push:${SECRET}`,
       LONGLINE_CONTROL_VIEWER_TOKENS: `canary:${SECRET}`,
+      LONGLINE_EDGE_TLS_CERT_FILE: cert,
+      LONGLINE_EDGE_TLS_KEY_FILE: key,
+      LONGLINE_GRPC_TLS_CERT_FILE: cert,
+      LONGLINE_GRPC_TLS_KEY_FILE: key,
+      LONGLINE_LINK_TLS_CA_FILE: authority.ca,
     },
   });
   ends.push(() => cluster.stop());
@@ -112,6 +120,8 @@ test('reports verdicts that are false, where devices and backends are authentica
       LONGLINE_CANARY_CONTROL_TOKEN: SECRET,
       LONGLINE_CANARY_PUSH_TOKEN: SECRET,
       LONGLINE_CANARY_DEVICE_KEY: SECRET,
+      LONGLINE_CANARY_PUSH_TLS_CA_FILE: authority.ca,
+      NODE_EXTRA_CA_CERTS: authority.ca,
     }),
   );
   await eventually(async () => (await canary.covered()) === PROTOCOLS, READY_MS_MAX);

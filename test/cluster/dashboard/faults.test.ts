@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { CHROMIUM, NGINX, testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 import { startNginx } from './nginx.js';
-import { OPERATOR, OperatedPage, TEST_MS, VIEWER } from './operated-page.js';
+import { CANARY, OPERATOR, OperatedPage, TEST_MS, VIEWER } from './operated-page.js';
 
 const testHere = testWith(CHROMIUM);
 let ui: OperatedPage;
@@ -72,6 +72,34 @@ testHere(
     redis.disconnect();
     await differs.waitFor({ state: 'detached' });
     await isSilent.waitFor({ state: 'detached' });
+  },
+  TEST_MS,
+);
+
+testHere(
+  'what a canary finds is an alarm, and has a card on the overview',
+  async () => {
+    const { controlUrl } = ui.running.cluster;
+    const headers = { authorization: `Bearer ${CANARY}`, 'content-type': 'application/json' };
+    const report = async (found: object) => {
+      const body = JSON.stringify({
+        ...{ id: 'canary-1', devices: 9, connected: 9, combinations: 9, pushes: 100 },
+        ...{ p50Ms: 3, p99Ms: 20, ...found },
+      });
+      const url = `${controlUrl}/v1/canary-report`;
+      expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(200);
+    };
+    const lastFinding = 'lost: push 7 to <img src=x>';
+    await report({ covered: 8, findings: { lost: 2, false_verdict: 1 }, lastFinding });
+    await ui.show('overview');
+    await ui.untilText('canary-1: 2 lost, 1 false verdict in the last 15 minutes');
+    await ui.untilText('canary-1: no device on 1 combination of edge, Redis master and protocol');
+    await ui.untilText(lastFinding);
+    await ui.badge('promises broken').waitFor();
+    await ui.checkAccess();
+    await report({ covered: 9, findings: {}, lastFinding: '' });
+    await ui.badge('no promise broken').waitFor();
+    await ui.untilText('All is well.');
   },
   TEST_MS,
 );

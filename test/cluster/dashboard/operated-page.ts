@@ -11,6 +11,7 @@ import { CHROMIUM_PATH } from '../../support/devices/system-clients.js';
 
 export const OPERATOR = 'operator-token-0123';
 export const VIEWER = 'viewer-token-012345';
+export const CANARY = 'canary-token-012345';
 /** Generous, because it proves no timing: on a busy machine Chromium draws late. */
 export const WAIT_MS = 60_000;
 export const TEST_MS = 300_000;
@@ -44,7 +45,7 @@ export class OperatedPage {
       env: {
         LONGLINE_SHARD_COUNT: '64',
         LONGLINE_CONTROL_OPERATOR_TOKENS: `ada:${OPERATOR}`,
-        LONGLINE_CONTROL_VIEWER_TOKENS: `vic:${VIEWER}`,
+        LONGLINE_CONTROL_VIEWER_TOKENS: `vic:${VIEWER},canary:${CANARY}`,
         LONGLINE_CONTROL_PAYLOAD_READERS: 'ada',
         LONGLINE_EVENTS: 'clients,pushes',
       },
