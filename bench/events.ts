@@ -11,7 +11,7 @@
  *   otherCores   cores that processes outside the run used, the idle clusters included
  *
  * `--loads` (streamLive,streamDurable), `--warm-up` (of each load), `--seconds` (of each run), `--rounds`,
- * `--devices` and `--backend` are those of `bench:push`; `--json` prints one line.
+ * `--pace`, `--devices` and `--backend` are those of `bench:push`; `--json` prints one line.
  */
 import { table } from '../cli/commands/table.js';
 import { type BenchCluster, pidsOf, startBenchCluster } from './support/cluster/bench-cluster.js';
@@ -47,6 +47,7 @@ const options = parseOptions({
   'warm-up': number(10, 0),
   seconds: number(2, 0.1),
   rounds: number(5),
+  pace: number(5_000),
   devices: number(1_000, 1, 19_000),
   backend: oneOf(BACKENDS, 'auto'),
 });
@@ -107,7 +108,12 @@ async function openParties({ cluster, redis, stop }: BenchCluster): Promise<Side
 
 async function runLoad(name: SteadyName): Promise<Record<Setting, SteadyRun[]>> {
   const run = (setting: Setting, rampSeconds: number) => {
-    return steadyRun(sides.get(setting)!.parties, steadyLoad(name, 0), rampSeconds, seconds);
+    return steadyRun(
+      sides.get(setting)!.parties,
+      steadyLoad(name, options.pace),
+      rampSeconds,
+      seconds,
+    );
   };
   for (const setting of NAMES) {
     progress(`${name}: warming up ${setting}`);
