@@ -63,6 +63,9 @@ const UNSECURED_HEADER = 'eyJhbGciOiJub25lIn0';
 export class JwtVerifier {
   readonly #cache = new VerifiedCache();
   #inFlight = 0;
+  /** The header that was read last: those of one issuer are equal. */
+  #header: TokenHeader | undefined;
+  #headerText = '';
 
   /** @param now Unix time in milliseconds */
   constructor(
@@ -82,7 +85,7 @@ export class JwtVerifier {
   verify(token: string): Verification | Promise<Verification> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
     if (this.keys.isEmpty) return 'no_keys';
-    const header = readHeader(token);
+    const header = this.#readHeader(token);
     if (header === undefined) return 'malformed';
     const { algorithm, kid, hasExtensions } = header;
     if (algorithm === undefined || !this.keys.algorithms.includes(algorithm)) return 'algorithm';
@@ -95,6 +98,16 @@ export class JwtVerifier {
     return this.#verifySignature(token, algorithm, kid).finally(() => {
       this.#inFlight--;
     });
+  }
+
+  #readHeader(token: string): TokenHeader | undefined {
+    if (!COMPACT.test(token)) return undefined;
+    const text = token.slice(0, token.indexOf('.'));
+    if (text !== this.#headerText) {
+      this.#headerText = text;
+      this.#header = readHeader(token);
+    }
+    return this.#header;
   }
 
   #verifyHmac(token: string, keys: readonly VerificationKey[]): Verification {
@@ -191,8 +204,15 @@ function isTime(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER / 1_000;
 }
 
-function readHeader(token: string) {
-  if (!COMPACT.test(token)) return undefined;
+interface TokenHeader {
+  /** Undefined: it is not one of ours. */
+  readonly algorithm: Algorithm | undefined;
+  readonly kid: string | undefined;
+  readonly hasExtensions: boolean;
+}
+
+/** @param token in compact serialization */
+function readHeader(token: string): TokenHeader | undefined {
   try {
     const header = decodeProtectedHeader(token) as Record<string, unknown>;
     const { alg, kid } = header;

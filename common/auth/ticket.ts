@@ -19,7 +19,7 @@
  * Tickets of versions before 0.2.0 have version 1, 17 bytes of the HMAC from byte 7, no zero byte in
  * it, and nothing else. They are accepted, so that devices return during an upgrade.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { type GroupClaims, NO_GROUPS } from './claims/group-claims.js';
 
 interface Layout {
@@ -36,7 +36,8 @@ const TEXT_AT = LAYOUT.signedBytes + LAYOUT.macBytes;
 /** Base64url of 24 bytes, or of 30, up to 512 of labels and 1,024 of groups. */
 const TICKET = /^(?:[\w-]{4}){8,523}$/;
 const EXPIRY_MS_MAX = 2 ** 48 - 1;
-const CONTEXT = 'longline ticket';
+const CONTEXT = Buffer.from('longline ticket');
+const ZERO = Buffer.alloc(1);
 
 export type TicketCheck =
   | {
@@ -54,14 +55,18 @@ export function hasTicketFormat(text: string): boolean {
 }
 
 export class Tickets {
+  readonly #keys: readonly KeyObject[];
+
   /**
    * @param secrets the first one signs, all verify, so that secrets can be replaced
    * @param skewMs time that a ticket stays valid after its expiry, as for tokens
    */
   constructor(
-    readonly secrets: readonly string[],
+    secrets: readonly string[],
     readonly skewMs: number,
-  ) {}
+  ) {
+    this.#keys = secrets.map((secret) => createSecretKey(Buffer.from(secret)));
+  }
 
   /**
    * @param labels as `labelsText` writes them; '': none
@@ -82,7 +87,7 @@ export class Tickets {
     ticket.writeUIntBE(Math.min(EXPIRY_MS_MAX, Math.floor(expiresAtMs)), 1, 6);
     ticket.writeUIntBE(Math.min(ISSUED_S_MAX, Math.floor(issuedAtMs / 1_000)), ISSUED_AT, 5);
     ticket.write(text, TEXT_AT);
-    macOf(this.secrets[0]!, ticket, clientId, LAYOUT).copy(ticket, LAYOUT.signedBytes);
+    macOf(this.#keys[0]!, ticket, clientId, LAYOUT).copy(ticket, LAYOUT.signedBytes);
     return ticket.toString('base64url');
   }
 
@@ -93,8 +98,8 @@ export class Tickets {
     const layout = layoutOf(version, bytes.length);
     if (layout === undefined) return 'forged';
     const mac = bytes.subarray(layout.signedBytes, layout.signedBytes + layout.macBytes);
-    const isOurs = this.secrets.some((secret) =>
-      timingSafeEqual(mac, macOf(secret, bytes, clientId, layout)),
+    const isOurs = this.#keys.some((key) =>
+      timingSafeEqual(mac, macOf(key, bytes, clientId, layout)),
     );
     if (!isOurs) return 'forged';
     const expiresAtMs = bytes.readUIntBE(1, 6);
@@ -120,11 +125,11 @@ function readText(text: string, version: number): { labels: string; groups: Grou
   return { labels: text.slice(0, end), groups: text.slice(end + 1).replace(/\n+$/, '') };
 }
 
-function macOf(secret: string, ticket: Buffer, clientId: string, layout: Layout): Buffer {
-  const hmac = createHmac('sha256', secret)
-    .update(CONTEXT)
-    .update(ticket.subarray(0, layout.signedBytes));
+function macOf(key: KeyObject, ticket: Buffer, clientId: string, layout: Layout): Buffer {
   // Labels and groups have no zero byte, so it separates them from the clientId.
-  if (layout === LAYOUT) hmac.update(ticket.subarray(TEXT_AT)).update('\0');
-  return hmac.update(clientId).digest().subarray(0, layout.macBytes);
+  const text = layout === LAYOUT ? [ticket.subarray(TEXT_AT), ZERO] : [];
+  const start = ticket.subarray(0, layout.signedBytes);
+  // One call of `update`: each takes as long as the hash of a ticket.
+  const signed = Buffer.concat([CONTEXT, start, ...text, Buffer.from(clientId)]);
+  return createHmac('sha256', key).update(signed).digest().subarray(0, layout.macBytes);
 }
