@@ -1,10 +1,14 @@
 /** The gRPC server of control, with its three services. */
 import { GrpcConnections } from '../common/process/grpc/connections.js';
 import { createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
+import { NumberReader } from '../common/process/grpc/number-reader.js';
 import { withStrictStrings } from '../common/process/grpc/strict-strings.js';
 import type { Metrics } from '../common/process/metrics.js';
 import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js';
-import { EdgeSessionServiceService } from '../proto/gen/longline/v1/edge_session.js';
+import {
+  EdgeSessionServiceService,
+  SessionRequest,
+} from '../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
 import { createAssignmentService } from './links/assignment-service.js';
 import { AssignmentUpdates, encodeUpdatesOnce } from './links/assignment-updates.js';
@@ -25,9 +29,13 @@ const ASSIGNMENT_SERVICE = {
   ...AssignmentServiceService,
   watch: { ...WATCH, responseSerialize: encodeUpdatesOnce(WATCH.responseSerialize) },
 };
-const EDGE_SESSION_SERVICE = {
+export const EDGE_SESSION_SERVICE = {
   ...EdgeSessionServiceService,
-  session: { ...SESSION, responseSerialize: encodeUpdatesOnce(SESSION.responseSerialize) },
+  session: {
+    ...SESSION,
+    requestDeserialize: (bytes: Buffer) => SessionRequest.decode(new NumberReader(bytes)),
+    responseSerialize: encodeUpdatesOnce(SESSION.responseSerialize),
+  },
 };
 
 /**

@@ -8,14 +8,12 @@ import { pino } from 'pino';
 import { startRedis } from '../../cli/local/redis.js';
 import { Metrics } from '../../common/process/metrics.js';
 import { RedisNames } from '../../common/redis/redis-names.js';
+import { EDGE_SESSION_SERVICE } from '../../control/control-grpc.js';
 import { Controller } from '../../control/leadership/controller.js';
 import { AssignmentUpdates } from '../../control/links/assignment-updates.js';
 import { ClientScans } from '../../control/links/client-scans.js';
 import { createEdgeSessionService } from '../../control/links/edge-sessions.js';
-import {
-  EdgeSessionServiceService,
-  type SessionResponse,
-} from '../../proto/gen/longline/v1/edge_session.js';
+import type { SessionResponse } from '../../proto/gen/longline/v1/edge_session.js';
 import { waitUntil } from '../support/wait.js';
 import { encodeHello, encodeReport } from './edge-messages.js';
 
@@ -104,5 +102,5 @@ export async function measureHandling(edges: number, shardCount: number): Promis
 }
 
 function receive(call: Call, bytes: Buffer): void {
-  call.emit('data', EdgeSessionServiceService.session.requestDeserialize(bytes));
+  call.emit('data', EDGE_SESSION_SERVICE.session.requestDeserialize(bytes));
 }

@@ -14,6 +14,7 @@ import type { Metrics } from '../process/metrics.js';
 import type { Readiness } from '../process/readiness.js';
 import type { RedisLink } from '../redis/redis-link.js';
 import type { ChannelHandler } from '../redis/shard-subscriber.js';
+import { readReplies } from '../wire/protobuf/reply-batch.js';
 import { seal, unseal } from '../wire/sealed-message.js';
 import { shardTags } from './shard.js';
 
@@ -140,6 +141,8 @@ export class PrivateChannels implements ChannelHandler {
   }
 
   onMessage(channel: string, payload: Buffer): void {
+    const batch = readReplies(payload);
+    if (batch !== undefined) return this.onReplies(batch);
     const unsealed = unseal(payload);
     if (unsealed.type === 'corrupt') return this.onMalformed(channel, 'its checksum is wrong');
     let body: PrivateEnvelope['body'];

@@ -64,25 +64,62 @@ export interface QueryObserver {
 /** `decided`: the envelope was not published, because the result does not depend on the edges. */
 export type SendResult = PublishResult | { readonly type: 'decided' };
 
-/** Publishes an envelope as a part of a script, whose result counts also without replies. */
-export type SendEnvelope = (channel: string, envelope: Buffer) => Promise<SendResult>;
+/**
+ * Publishes an envelope as a part of a script, whose result counts also without replies. Calls `onSent`
+ * once, later. With a callback, because each promise has a cost per push.
+ */
+export type SendEnvelope = (
+  channel: string,
+  envelope: Buffer,
+  onSent: (result: SendResult) => void,
+) => void;
 
-interface PendingQuery {
-  readonly bodies: ReplyBody[];
-  hasOwnerReply: boolean;
+/**
+ * A query without a result. It refers to nothing of what was sent: thousands of queries wait at a time, and
+ * the garbage collector copies what they hold.
+ */
+class PendingQuery {
+  /** Replaced at each reply: nearly all queries have one. */
+  bodies: readonly ReplyBody[] = NO_BODIES;
+  hasOwnerReply = false;
   /** Edges beside the owner that may have clients of the shard: by the owner, and those that replied. */
-  others: number;
-  otherReplies: number;
-  /** `stalledMs` is a total of this process until the query is done. */
-  readonly waits: QueryWaits;
+  others = 0;
+  otherReplies = 0;
   /** A final reply has arrived: only the result of sending is awaited. */
-  hasFinalReply: boolean;
+  hasFinalReply = false;
+  readonly waits: QueryWaits;
   readonly isFinal: ((body: ReplyBody) => boolean) | null;
   /** Whether the owner's reply is awaited although all receivers have replied. */
   readonly awaitsOwner: boolean;
   readonly observer: QueryObserver | undefined;
-  readonly resolve: (result: QueryResult | Rejection) => void;
+  readonly result: Promise<QueryResult | Rejection>;
+  resolve!: (result: QueryResult | Rejection) => void;
+
+  /** @param stalledMs a total of this process until the query is done */
+  constructor(
+    readonly id: number,
+    /** Whether replies were requested. */
+    readonly awaitsReplies: boolean,
+    { isFinal, awaitsOwner = true, observer }: QueryOptions,
+    stalledMs: number,
+  ) {
+    this.isFinal = isFinal;
+    this.awaitsOwner = awaitsOwner;
+    this.observer = observer;
+    this.waits = {
+      receivers: undefined,
+      sentAtMs: 0,
+      repliedAtMs: 0,
+      stalledMs,
+      isTimedOut: false,
+    };
+    this.result = new Promise((resolve) => {
+      this.resolve = resolve;
+    });
+  }
 }
+
+const NO_BODIES: readonly ReplyBody[] = [];
 
 /** How a query is sent, and when it is done before its timeout. */
 interface QueryOptions {
@@ -209,7 +246,9 @@ export class ShardQueries {
     const bytes = envelopes.reduce((sum, { length }) => sum + length, 0);
     if (!this.options.memory.admits(bytes)) return Promise.resolve(shortOfMemory());
     const options = { isFinal, awaitsOwner: false };
-    return this.#await(queryId, replyChannel, send(envelopes), timeoutMs, options);
+    const query = this.#begin(queryId, replyChannel, timeoutMs, options);
+    void send(envelopes).then((sent) => this.#onSent(query, sent));
+    return query.result;
   }
 
   #query(
@@ -227,8 +266,11 @@ export class ShardQueries {
     const askedId = replyChannel === undefined ? 0 : queryId;
     const bytes = this.#seal(clientId, body, askedId, replyChannel);
     if (!memory.admits(bytes.length)) return Promise.resolve(shortOfMemory());
-    const sending = send?.(channel, bytes) ?? link.publish(channel, bytes);
-    return this.#await(queryId, replyChannel, sending, timeoutMs, options);
+    const query = this.#begin(queryId, replyChannel, timeoutMs, options);
+    const onSent = (result: SendResult) => this.#onSent(query, result);
+    if (send === undefined) void link.publish(channel, bytes).then(onSent);
+    else send(channel, bytes, onSent);
+    return query.result;
   }
 
   /** Returns the channel for the replies, if any can arrive, or why a query is not begun. */
@@ -252,55 +294,37 @@ export class ShardQueries {
     return rejection('OVERLOADED', reason);
   }
 
-  #await(
+  #begin(
     queryId: number,
     replyChannel: string | undefined,
-    sending: Promise<SendResult>,
     timeoutMs: number,
-    { isFinal, awaitsOwner = true, observer }: QueryOptions,
-  ): Promise<QueryResult | Rejection> {
-    return new Promise((resolve) => {
-      const query: PendingQuery = {
-        bodies: [],
-        hasOwnerReply: false,
-        others: 0,
-        otherReplies: 0,
-        waits: {
-          receivers: undefined,
-          sentAtMs: 0,
-          repliedAtMs: 0,
-          stalledMs: this.#stalledMs,
-          isTimedOut: false,
-        },
-        hasFinalReply: false,
-        isFinal,
-        awaitsOwner,
-        observer,
-        resolve,
-      };
-      this.#pending.set(queryId, query);
-      this.#deadlines.add(queryId, performance.now() + timeoutMs);
-      void sending.then((result) => {
-        observer?.onSent(result);
-        if (result.type !== 'unknown') query.waits.sentAtMs = this.#nowMs;
-        if (result.type === 'rejected') {
-          this.#pending.delete(queryId);
-          resolve(redisRejection(result.reason));
-        } else if (result.type === 'decided' || replyChannel === undefined) {
-          this.#finish(queryId);
-        } else if (result.type === 'published') {
-          query.waits.receivers = result.receivers;
-          if (isDone(query)) this.#finish(queryId);
-        }
-        // Unknown: replies show that it was published; without any, the query times out.
-      });
-    });
+    options: QueryOptions,
+  ): PendingQuery {
+    const query = new PendingQuery(queryId, replyChannel !== undefined, options, this.#stalledMs);
+    this.#pending.set(queryId, query);
+    this.#deadlines.add(queryId, performance.now() + timeoutMs);
+    return query;
+  }
+
+  #onSent(query: PendingQuery, result: SendResult): void {
+    query.observer?.onSent(result);
+    if (result.type !== 'unknown') query.waits.sentAtMs = this.#nowMs;
+    if (result.type === 'rejected') {
+      this.#pending.delete(query.id);
+      query.resolve(redisRejection(result.reason));
+    } else if (result.type === 'decided' || !query.awaitsReplies) {
+      this.#finish(query.id);
+    } else if (result.type === 'published') {
+      query.waits.receivers = result.receivers;
+      if (isDone(query)) this.#finish(query.id);
+    }
+    // Unknown: replies show that it was published; without any, the query times out.
   }
 
   /** @param queryId 0: no reply is requested */
   #seal(clientId: string, body: QueryBody, queryId: number, replyChannel = ''): Buffer {
     if (body.$case === 'push' && body.value.clientIds.length === 0) {
-      return sealPush({ queryId, replyChannel, clientId, ...body.value });
+      return sealPush(queryId, replyChannel, clientId, body.value);
     }
     const envelope = { queryId, replyChannel, clientId, body, id: '', seq: '', appendOffset: '' };
     return seal(ShardEnvelope.encode(envelope, this.#writer).finish());
@@ -357,7 +381,7 @@ export class ShardQueries {
       if (query === undefined || reply.body === undefined) continue;
       query.observer?.onReply(batch.edgeId, reply);
       query.waits.repliedAtMs = this.#nowMs;
-      query.bodies.push(reply.body);
+      query.bodies = query.bodies === NO_BODIES ? [reply.body] : [...query.bodies, reply.body];
       query.others = Math.max(query.others, reply.others);
       // A second owner has not received the assignment that made it lose the shard.
       if (reply.owner && !query.hasOwnerReply) query.hasOwnerReply = true;

@@ -7,6 +7,7 @@
  * envelope is the payload of the entry.
  */
 import { TraceBody } from '../../proto/gen/longline/v1/envelope.js';
+import { FieldReader, sizeWithLength, varintSize, writeVarint } from './protobuf/fields.js';
 import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from './sealed-message.js';
 
 /** Tags of a ShardEnvelope (number and wire type of a field), in the order in which it is written. */
@@ -18,12 +19,8 @@ const TRACE = 0x4a;
 /** Those that the script appends: the id, the number, an offset, and all together once more. */
 const [ID, SEQ, OFFSET, COPY] = [0x42, 0x4a, 0x6a, 0x62] as const;
 
-export interface SentPush {
-  /** 0: no reply is requested. */
-  readonly queryId: number;
-  /** Empty: no reply is requested. */
-  readonly replyChannel: string;
-  readonly clientId: string;
+/** The part of an envelope about the push itself. */
+export interface SentBody {
   readonly contentType: string;
   /** 0: live only. */
   readonly ttlMs: number;
@@ -38,6 +35,14 @@ export interface SentPush {
   readonly collapsible?: boolean;
   /** Undefined: neither its times nor a span are asked for. */
   readonly trace?: TraceBody | undefined;
+}
+
+export interface SentPush extends SentBody {
+  /** 0: no reply is requested. */
+  readonly queryId: number;
+  /** Empty: no reply is requested. */
+  readonly replyChannel: string;
+  readonly clientId: string;
 }
 
 /** Where a part of a growing message belongs. */
@@ -61,11 +66,19 @@ export interface ReceivedPush extends Omit<SentPush, 'appendTo' | 'appendEnd'> {
   readonly appended: Appended | undefined;
 }
 
-/** Encodes the envelope of a push and seals it. */
-export function sealPush(push: SentPush): Buffer {
-  const { queryId, replyChannel, clientId, contentType, ttlMs, whenSlow, payload } = push;
-  const { appendTo = '', appendEnd = false, collapsible = false } = push;
-  const trace = push.trace && TraceBody.encode(push.trace).finish();
+/**
+ * Encodes the envelope of a push and seals it.
+ * @param queryId as in `SentPush`, and `replyChannel`
+ */
+export function sealPush(
+  queryId: number,
+  replyChannel: string,
+  clientId: string,
+  body: SentBody,
+): Buffer {
+  const { contentType, ttlMs, whenSlow, payload } = body;
+  const { appendTo = '', appendEnd = false, collapsible = false } = body;
+  const trace = body.trace && TraceBody.encode(body.trace).finish();
   const appendBytes = Buffer.byteLength(appendTo);
   const replyBytes = Buffer.byteLength(replyChannel);
   const clientBytes = Buffer.byteLength(clientId);
@@ -124,7 +137,7 @@ export function sealPush(push: SentPush): Buffer {
 export function readPush(bytes: Buffer): ReceivedPush | undefined {
   const end = sealedEnd(bytes);
   if (end === undefined) return undefined;
-  const reader = new Reader(bytes, SEAL_BYTES);
+  const reader = new FieldReader(bytes, SEAL_BYTES);
   const queryId = reader.varint(QUERY_ID);
   const replyChannel = reader.text(REPLY_CHANNEL);
   const clientId = reader.text(CLIENT_ID);
@@ -205,7 +218,7 @@ export function appendedOf(to: string, offset: string, isEnd: boolean): Appended
  */
 export function isIntactAppendix(bytes: Buffer, from: number): boolean {
   if (from === bytes.length) return true;
-  const reader = new Reader(bytes, from);
+  const reader = new FieldReader(bytes, from);
   const idBytes = reader.varint(ID);
   const idAt = reader.at;
   reader.at += idBytes;
@@ -229,65 +242,4 @@ export function isIntactAppendix(bytes: Buffer, from: number): boolean {
 function areEqual(bytes: Buffer, a: number, b: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false;
   return true;
-}
-
-class Reader {
-  constructor(
-    readonly bytes: Buffer,
-    /** Where the next field starts. */
-    public at: number,
-  ) {}
-
-  /** Reads a number, or the length of a field, if this tag is next; else returns 0. */
-  varint(tag: number): number {
-    if (this.bytes[this.at] !== tag) return 0;
-    let value = 0;
-    let scale = 1;
-    let byte: number;
-    do {
-      byte = this.bytes[++this.at] ?? 0;
-      value += (byte & 0x7f) * scale;
-      scale *= 128;
-    } while (byte >= 0x80);
-    this.at++;
-    return value;
-  }
-
-  /** Reads a text if this tag is next; else returns an empty one. */
-  text(tag: number): string {
-    const length = this.varint(tag);
-    if (length === 0) return '';
-    const from = this.at;
-    this.at += length;
-    return this.bytes.toString('utf8', from, this.at);
-  }
-
-  /** Reads the bytes of a field if this tag is next, and it has some. */
-  part(tag: number): Buffer | undefined {
-    const length = this.varint(tag);
-    if (length === 0) return undefined;
-    this.at += length;
-    return this.bytes.subarray(this.at - length, this.at);
-  }
-}
-
-/** Bytes of a field with a length: its tag, its length and its content. */
-function sizeWithLength(length: number): number {
-  return 1 + varintSize(length) + length;
-}
-
-function varintSize(value: number): number {
-  let size = 1;
-  for (let rest = value; rest >= 128; rest /= 128) size++;
-  return size;
-}
-
-/** Returns where the next byte belongs. */
-function writeVarint(bytes: Buffer, from: number, tag: number, value: number): number {
-  let at = from;
-  bytes[at++] = tag;
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes[at++] = (rest % 128) | 0x80;
-  bytes[at++] = rest;
-  return at;
 }

@@ -212,7 +212,8 @@ export class Delivery implements ShardHandler {
   ): void {
     if (queryId === 0) return;
     const { standing, replies } = this.options;
-    replies.add(replyChannel, { queryId, ...standing.of(shard), body, times });
+    const { owner, others, uninvolved } = standing.of(shard);
+    replies.add(replyChannel, { queryId, owner, others, uninvolved, body, times });
   }
 
   /** Anything but a push to one client, and such a push of another version or a corrupt one. */

@@ -9,8 +9,8 @@ import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';
 import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { seal } from '../../common/wire/sealed-message.js';
-import { PrivateEnvelope, type Reply } from '../../proto/gen/longline/v1/envelope.js';
+import { sealReplies } from '../../common/wire/protobuf/reply-batch.js';
+import type { Reply } from '../../proto/gen/longline/v1/envelope.js';
 
 const REPLIES_PER_BATCH_MAX = 1_000;
 
@@ -48,10 +48,7 @@ export class Replies {
   }
 
   async #send(channel: string, replies: Reply[]): Promise<void> {
-    const envelope: PrivateEnvelope = {
-      body: { $case: 'replies', value: { edgeId: this.edgeId, replies } },
-    };
-    const bytes = seal(PrivateEnvelope.encode(envelope).finish());
+    const bytes = sealReplies({ edgeId: this.edgeId, replies });
     const result = await this.link.publish(channel, bytes);
     if (result.type !== 'published') this.#dropped.inc(replies.length);
   }

@@ -17,6 +17,7 @@ import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
+import type { PushBody } from '../../proto/gen/longline/v1/envelope.js';
 import {
   AcceptLevel,
   type DisconnectResponse,
@@ -68,6 +69,25 @@ interface PusherOptions {
   readonly config: PusherConfig;
   readonly metrics: Metrics;
 }
+
+/** A push that was admitted, without its payload: thousands wait at a time. */
+interface BegunPush {
+  readonly clientId: string;
+  readonly payloadBytes: number;
+  readonly isDurable: boolean;
+  /** Undefined: to be in Redis is enough. */
+  readonly required: RequiredLevel | undefined;
+  readonly awaitsAck: boolean;
+  /** In ms of the monotonic clock; `untilMs` is the end of the wait for the verdict. */
+  readonly startedMs: number;
+  readonly untilMs: number;
+  readonly trace: PushTrace | undefined;
+  /** The result of storing it; undefined: it is live only, or Redis has not answered yet. */
+  outcome: StoreOutcome | undefined;
+}
+
+const NO_CLIENTS: string[] = [];
+const NO_NUMBERS: number[] = [];
 
 const { VERDICT_UNKNOWN } = Verdict;
 const { ACCEPT_LEVEL_UNSPECIFIED, ACCEPT_LEVEL_ACCEPTED } = AcceptLevel;
@@ -141,7 +161,7 @@ export class Pusher {
   }
 
   /**
-   * Not async, nor the functions it calls for a live push: each promise has a cost per push.
+   * Not async, nor the functions that it calls for most pushes: each promise has a cost per push.
    * @param answerByMs when the response must be ready, in ms of the monotonic clock
    * @param isCounted whether it counts against the rate of its client
    * @param caller of whose trace the push is a part
@@ -157,22 +177,39 @@ export class Pusher {
     const waitMs = this.admit(request, startedMs, answerByMs, isCounted);
     if (typeof waitMs !== 'number') return Promise.resolve(this.rejected(waitMs));
     const trace = this.#traces.begin(request, caller, startedMs, ttlMs > 0);
-    const responding =
-      ttlMs === 0
-        ? this.#pushLive(request, waitMs, trace)
-        : this.#pushDurable(request, ttlMs, startedMs + waitMs, trace);
-    return responding.then((answered) => {
-      if ('code' in answered) {
-        trace?.onAnswered(answered);
-        return this.rejected(answered);
-      }
-      const { response } = answered;
-      trace?.onAnswered(response);
-      const nowMs = this.onVerdict(response.verdict, startedMs);
-      this.slowPushes.onVerdict(request, answered, startedMs, nowMs);
-      this.recentPushes.onVerdict(request, response, startedMs, nowMs);
-      return response;
+    const push: BegunPush = {
+      clientId: request.clientId,
+      payloadBytes: request.payload.length,
+      isDurable: ttlMs > 0,
+      required: requiredLevelOf(request, this.config.acceptLevel),
+      awaitsAck: request.waitFor === WaitFor.WAIT_FOR_ACKED,
+      startedMs,
+      untilMs: startedMs + waitMs,
+      trace,
+      outcome: undefined,
+    };
+    const querying =
+      ttlMs > 0 ? this.#storeAndPublish(push, request, ttlMs) : this.#publish(push, request);
+    return querying.then((answers) => {
+      const answered = this.#answeredOf(push, answers);
+      return answered instanceof Promise
+        ? answered.then((later) => this.#onAnswered(push, later))
+        : this.#onAnswered(push, answered);
     });
+  }
+
+  #onAnswered(push: BegunPush, answered: Answered | Rejection): PushResponse | Rejection {
+    const { startedMs, trace } = push;
+    if ('code' in answered) {
+      trace?.onAnswered(answered);
+      return this.rejected(answered);
+    }
+    const { response } = answered;
+    trace?.onAnswered(response);
+    const nowMs = this.onVerdict(response.verdict, startedMs);
+    this.slowPushes.onVerdict(push, answered, startedMs, nowMs);
+    this.recentPushes.onVerdict(push, response, startedMs, nowMs);
+    return response;
   }
 
   ttlMsOf({ ttlMs }: Pick<PushRequest, 'ttlMs'>): number {
@@ -209,35 +246,23 @@ export class Pusher {
     return nowMs;
   }
 
-  #pushLive(
-    request: PushRequest,
-    waitMs: number,
-    trace: PushTrace | undefined,
-  ): Promise<Answered | Rejection> {
+  #publish(push: BegunPush, request: PushRequest): Promise<QueryResult | Rejection> {
     // It comes after the durable pushes of this turn to the same client.
     if (!this.#batches.areSent)
-      this.#batches.sendBefore(this.shardQueries.channelOf(request.clientId));
-    return this.#query(request, 0, waitMs, trace).then((answers) => {
-      if ('code' in answers) return answers;
-      const response = responseOf(verdictOfLive(answers));
-      return { response, answers, confirmingMs: 0 };
-    });
+      this.#batches.sendBefore(this.shardQueries.channelOf(push.clientId));
+    return this.#query(push, request, 0, push.untilMs - push.startedMs);
   }
 
-  /** @param untilMs end of the wait, in ms of the monotonic clock */
-  async #pushDurable(
+  #storeAndPublish(
+    push: BegunPush,
     request: PushRequest,
     ttlMs: number,
-    untilMs: number,
-    trace: PushTrace | undefined,
-  ): Promise<Answered | Rejection> {
-    const { clientId, payload, contentType, idempotencyKey } = request;
-    const combination = combinationOf(request);
-    const required = requiredLevelOf(request, this.config.acceptLevel);
-    let outcome: StoreOutcome | undefined;
-    const waitMs = untilMs - performance.now();
-    const answers = await this.#query(request, ttlMs, waitMs, trace, (channel, envelope) => {
-      const push = {
+  ): Promise<QueryResult | Rejection> {
+    const waitMs = push.untilMs - performance.now();
+    return this.#query(push, request, ttlMs, waitMs, (channel, envelope, onSent) => {
+      const { clientId, payload, contentType, idempotencyKey, notifyUnreadAfterMs } = request;
+      const combination = combinationOf(request);
+      const stored: StorePush = {
         channel,
         clientId,
         envelope,
@@ -246,14 +271,30 @@ export class Pusher {
         ttlMs,
         idempotencyKey,
         combination,
-        notifyUnreadAfterMs: request.notifyUnreadAfterMs,
+        notifyUnreadAfterMs,
       };
-      return this.#store(push, required, untilMs).then((result) => {
-        outcome = result;
-        return this.#sendResultOf(push, result);
-      });
+      this.#store(push, stored, this.#onStoredOf(push, channel, onSent));
     });
+  }
+
+  /** A function of its own, so that what it returns does not refer to the payload. */
+  #onStoredOf(push: BegunPush, channel: string, onSent: (result: SendResult) => void) {
+    return (outcome: StoreOutcome) => {
+      push.outcome = outcome;
+      onSent(this.#sendResultOf(channel, push.clientId, outcome));
+    };
+  }
+
+  /** Resolves later only where the confirmation of the device is awaited. */
+  #answeredOf(
+    push: BegunPush,
+    answers: QueryResult | Rejection,
+  ): Answered | Rejection | Promise<Answered | Rejection> {
     if ('code' in answers) return answers;
+    const { isDurable, required, awaitsAck, outcome } = push;
+    if (!isDurable) {
+      return { response: responseOf(verdictOfLive(answers)), answers, confirmingMs: 0 };
+    }
     if (outcome?.type === 'unavailable') {
       return rejection('ACCEPT_LEVEL_UNAVAILABLE', outcome.reason);
     }
@@ -271,20 +312,24 @@ export class Pusher {
       return { response, answers, confirmingMs: 0 };
     }
     const acceptLevel = required?.level ?? ACCEPT_LEVEL_ACCEPTED;
-    let verdict =
+    const verdict =
       stored.type === 'stored' ? verdictOfDurable(answers, true) : Verdict.VERDICT_DUPLICATE;
-    let confirmingMs = 0;
-    if (request.waitFor === WaitFor.WAIT_FOR_ACKED) {
-      const fromMs = performance.now();
-      const channel = this.shardQueries.channelOf(clientId);
-      verdict = (await this.#ackVerdictBy(untilMs, channel, clientId, messageId, trace)) ?? verdict;
-      confirmingMs = performance.now() - fromMs;
-    }
     const response = responseOf(verdict, messageId, acceptLevel, replacedId);
-    return { response, answers, confirmingMs };
+    const answered = { response, answers, confirmingMs: 0 };
+    return awaitsAck ? this.#whenAcked(push, answered) : answered;
   }
 
-  #sendResultOf({ channel, clientId }: StorePush, outcome: StoreOutcome): SendResult {
+  /** The same with the verdict after the confirmation of the device, if that arrives in time. */
+  async #whenAcked(push: BegunPush, { response, answers }: Answered): Promise<Answered> {
+    const { clientId, untilMs, trace } = push;
+    const fromMs = performance.now();
+    const channel = this.shardQueries.channelOf(clientId);
+    const acked = await this.#ackVerdictBy(untilMs, channel, clientId, response.messageId, trace);
+    const confirmingMs = performance.now() - fromMs;
+    return { response: { ...response, verdict: acked ?? response.verdict }, answers, confirmingMs };
+  }
+
+  #sendResultOf(channel: string, clientId: string, outcome: StoreOutcome): SendResult {
     if (outcome.type === 'unavailable') return { type: 'decided' };
     if (outcome.type === 'unknown') this.counted.stored.onUnanswered();
     if (outcome.type !== 'stored') return outcome;
@@ -325,39 +370,38 @@ export class Pusher {
   }
 
   #store(
+    { required, untilMs }: BegunPush,
     push: StorePush,
-    required: RequiredLevel | undefined,
-    untilMs: number,
-  ): Promise<StoreOutcome> {
-    if (required !== undefined) return this.#writers.store(push, required, untilMs);
-    return this.#batches
-      .store(push)
-      .then((outcome) =>
-        outcome.type === 'done'
-          ? { type: 'stored', stored: outcome.reply, isConfirmed: true }
-          : outcome,
-      );
+    onStored: (outcome: StoreOutcome) => void,
+  ): void {
+    if (required !== undefined) {
+      void this.#writers.store(push, required, untilMs).then(onStored);
+    } else {
+      this.#batches.store(push, onStored);
+    }
   }
 
   #query(
+    { trace }: BegunPush,
     request: PushRequest,
     ttlMs: number,
     waitMs: number,
-    trace: PushTrace | undefined,
     send?: SendEnvelope,
   ): Promise<QueryResult | Rejection> {
     const { clientId, payload, contentType, waitFor, whenSlow } = request;
     const { collapseKey, appendTo, appendEnd } = request;
-    const keys = { appendTo, appendEnd, collapsible: collapseKey !== '' };
-    const several = { clientIds: [], shards: [], clientCounts: [] };
-    const value = {
+    const value: PushBody = {
       payload,
       contentType,
       ttlMs,
       whenSlow,
       trace: trace?.body,
-      ...keys,
-      ...several,
+      appendTo,
+      appendEnd,
+      collapsible: collapseKey !== '',
+      clientIds: NO_CLIENTS,
+      shards: NO_NUMBERS,
+      clientCounts: NO_NUMBERS,
     };
     const body = { $case: 'push', value } as const;
     const isFinal = waitFor === WaitFor.WAIT_FOR_STORED ? null : isFinalForPush;

@@ -30,7 +30,7 @@ export function channelOf({ tag }: StoredPush): string {
 /** As published without being stored. */
 export function envelopeOf({ clientId, ttlMs }: StoredPush): Buffer {
   const replyChannel = 'lr:{1234}:router:00000000-0000-0000-0000-000000000000';
-  return sealPush({ queryId: 1_000_000, replyChannel, clientId, ttlMs, whenSlow: 0, ...CONTENT });
+  return sealPush(1_000_000, replyChannel, clientId, { ...CONTENT, ttlMs, whenSlow: 0 });
 }
 
 /** The call of the script that stores these pushes. */

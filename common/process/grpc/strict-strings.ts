@@ -2,8 +2,9 @@
  * Decoding of requests whose strings must be UTF-8, as proto3 requires. By default the library replaces
  * invalid bytes, so that a push would go to a client of another name.
  */
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { ServiceDefinition } from '@grpc/grpc-js';
+import { NumberReader } from './number-reader.js';
 
 // U+FEFF at the start of a string is text.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -11,7 +12,7 @@ const decodeUtf8 = (bytes: Uint8Array) => decoder.decode(bytes);
 
 /** Returns a reader that throws when it reads a string that is not UTF-8. */
 export function strictReader(bytes: Uint8Array): BinaryReader {
-  return new BinaryReader(bytes, decodeUtf8);
+  return new NumberReader(bytes, decodeUtf8);
 }
 
 /** Returns a service whose requests are rejected when a string is not UTF-8. */

@@ -6,11 +6,8 @@
  * are made once: of a push, only its two texts stay, and objects would be work for the garbage collector.
  */
 import type { RecentPush, RecentPushesReply } from '../../../proto/gen/longline/v1/envelope.js';
-import type {
-  FlightRecord,
-  PushRequest,
-  PushResponse,
-} from '../../../proto/gen/longline/v1/push.js';
+import type { FlightRecord, PushResponse } from '../../../proto/gen/longline/v1/push.js';
+import type { PushedTo } from './slow-pushes.js';
 
 /** A power of two. */
 export const RECENT_PUSHES_MAX = 16_384;
@@ -35,7 +32,7 @@ export class RecentPushes {
   constructor(readonly sinceMs: number) {}
 
   onVerdict(
-    { clientId, payload }: Pick<PushRequest, 'clientId' | 'payload'>,
+    { clientId, payloadBytes }: PushedTo,
     { messageId, flightRecord, verdict, acceptLevel }: Answered,
     startedMs: number,
     nowMs: number,
@@ -46,7 +43,7 @@ export class RecentPushes {
     this.#flightRecords[at] = flightRecord;
     this.#verdicts[at] = verdict;
     this.#acceptLevels[at] = acceptLevel;
-    this.#payloadBytes[at] = payload.length;
+    this.#payloadBytes[at] = payloadBytes;
     this.#startedMs[at] = startedMs;
     this.#answeredMs[at] = nowMs;
   }

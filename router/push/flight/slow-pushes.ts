@@ -6,7 +6,7 @@
  */
 import type { QueryResult } from '../../../common/cluster/shard-query.js';
 import { type SlowPush, SlowPushCause } from '../../../proto/gen/longline/v1/assignment.js';
-import type { PushRequest, PushResponse } from '../../../proto/gen/longline/v1/push.js';
+import type { PushResponse } from '../../../proto/gen/longline/v1/push.js';
 
 export const SLOW_PUSHES_MAX = 20;
 const KEPT_MS = 60_000;
@@ -18,6 +18,12 @@ export interface Answered {
   readonly answers: QueryResult;
   /** Time for which the confirmation of the device was awaited: it says nothing about the cluster. */
   readonly confirmingMs: number;
+}
+
+/** Facts of a push that outlive it. */
+export interface PushedTo {
+  readonly clientId: string;
+  readonly payloadBytes: number;
 }
 
 /** A push with the time of its verdict, in ms of the monotonic clock. */
@@ -40,12 +46,7 @@ export class SlowPushes {
    * A push was answered.
    * @param startedMs when it was begun, and `nowMs`, in ms of the monotonic clock
    */
-  onVerdict(
-    push: Pick<PushRequest, 'clientId' | 'payload'>,
-    answered: Answered,
-    startedMs: number,
-    nowMs: number,
-  ): void {
+  onVerdict(push: PushedTo, answered: Answered, startedMs: number, nowMs: number): void {
     const totalMs = nowMs - startedMs - answered.confirmingMs;
     if (nowMs >= this.#endsMs) this.#begin(nowMs);
     if (totalMs > this.#thresholdMs) this.#add(entryOf(push, answered, startedMs, totalMs, nowMs));
@@ -78,7 +79,7 @@ export class SlowPushes {
 }
 
 function entryOf(
-  { clientId, payload }: Pick<PushRequest, 'clientId' | 'payload'>,
+  { clientId, payloadBytes }: PushedTo,
   { response, answers }: Answered,
   startedMs: number,
   totalMs: number,
@@ -93,7 +94,7 @@ function entryOf(
     clientId,
     verdict,
     messageId,
-    payloadBytes: payload.length,
+    payloadBytes,
     totalMs,
     ...known,
     cause: causeOf({

@@ -9,24 +9,25 @@ import {
   type GroupServiceServer,
   GroupServiceService,
 } from '../../../proto/gen/longline/v1/group.js';
-import {
-  type PushServiceServer,
-  PushServiceService,
-  type PushStreamResponse,
-  type PushStreamResult,
-} from '../../../proto/gen/longline/v1/push.js';
+import { type PushServiceServer, PushServiceService } from '../../../proto/gen/longline/v1/push.js';
 import type { BackendCall, Operation, PushApi } from '../operations.js';
 import { PushStream, type StreamResult, type StreamWire, tooOld } from '../push-stream.js';
 import { decodeFrame, type Frame } from './stream-frames.js';
 import { boundsOf } from './stream-intake.js';
+import { encodeResults } from './stream-results.js';
 
 /**
- * Requests must have UTF-8 in their strings, and messages of a stream are decoded item by item, to
- * another type than the generated one: hence the forced type here and at `openStream`.
+ * Requests must have UTF-8 in their strings, and messages of a stream are decoded item by item, and
+ * encoded by hand, with other types than the generated ones: hence the forced type here and at
+ * `openStream`.
  */
 export const pushServiceDefinition = {
   ...withStrictStrings(PushServiceService),
-  pushStream: { ...PushServiceService.pushStream, requestDeserialize: decodeFrame },
+  pushStream: {
+    ...PushServiceService.pushStream,
+    requestDeserialize: decodeFrame,
+    responseSerialize: encodeResults,
+  },
 } as unknown as typeof PushServiceService;
 
 export const groupServiceDefinition = withStrictStrings(GroupServiceService);
@@ -104,7 +105,7 @@ class GrpcCall implements BackendCall {
   }
 }
 
-type PushStreamCall = ServerDuplexStream<Frame, PushStreamResponse>;
+type PushStreamCall = ServerDuplexStream<Frame, readonly StreamResult[]>;
 
 function openStream(
   call: PushStreamCall,
@@ -144,7 +145,7 @@ class GrpcStream implements StreamWire {
   }
 
   send(results: readonly StreamResult[]): boolean {
-    return this.stream.write({ results: results.map(toResult) });
+    return this.stream.write(results);
   }
 
   stopReading(): void {
@@ -155,10 +156,4 @@ class GrpcStream implements StreamWire {
     if (reason === undefined) this.stream.end();
     else this.stream.emit('error', toServiceError(reason));
   }
-}
-
-function toResult({ correlationId, response }: StreamResult): PushStreamResult {
-  const outcome: PushStreamResult['outcome'] =
-    'code' in response ? { $case: 'failure', value: response } : { $case: 'push', value: response };
-  return { correlationId, outcome };
 }

@@ -16,14 +16,15 @@ import { atTurnEnd } from '../../../common/process/time/turn-end.js';
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { ITEMS_MAX, scopeOf } from '../../../common/redis/script.js';
+import type { StoreOutcome } from './accept-level-writer.js';
 
 const BYTES_MAX = 64 * 1024;
 
-type Resolve = (outcome: Outcome<Stored>) => void;
+type OnStored = (outcome: StoreOutcome) => void;
 
 interface Batch {
   readonly pushes: StorePush[];
-  readonly resolves: Resolve[];
+  readonly onStored: OnStored[];
   bytes: number;
 }
 
@@ -36,16 +37,14 @@ export class StoreBatches {
     readonly bounds: InboxBounds,
   ) {}
 
-  /** Never rejects. */
-  store(push: StorePush): Promise<Outcome<Stored>> {
-    return new Promise((resolve) => {
-      const scope = scopeOf(this.link, push.channel);
-      const batch = this.#batches.get(scope) ?? this.#begin(scope);
-      batch.pushes.push(push);
-      batch.resolves.push(resolve);
-      batch.bytes += push.envelope.length;
-      if (batch.pushes.length >= ITEMS_MAX || batch.bytes >= BYTES_MAX) this.#send(scope, batch);
-    });
+  /** Calls `onStored` once, later. With a callback, because each promise has a cost per push. */
+  store(push: StorePush, onStored: OnStored): void {
+    const scope = scopeOf(this.link, push.channel);
+    const batch = this.#batches.get(scope) ?? this.#begin(scope);
+    batch.pushes.push(push);
+    batch.onStored.push(onStored);
+    batch.bytes += push.envelope.length;
+    if (batch.pushes.length >= ITEMS_MAX || batch.bytes >= BYTES_MAX) this.#send(scope, batch);
   }
 
   get areSent(): boolean {
@@ -65,15 +64,20 @@ export class StoreBatches {
         for (const [each, batch] of this.#batches) this.#send(each, batch);
       });
     }
-    const batch: Batch = { pushes: [], resolves: [], bytes: 0 };
+    const batch: Batch = { pushes: [], onStored: [], bytes: 0 };
     this.#batches.set(scope, batch);
     return batch;
   }
 
-  #send(scope: string, { pushes, resolves }: Batch): void {
+  #send(scope: string, { pushes, onStored }: Batch): void {
     this.#batches.delete(scope);
     void storePushes(this.link, pushes, this.bounds).then((outcomes) => {
-      for (const [i, resolve] of resolves.entries()) resolve(outcomes[i]!);
+      for (const [i, onOutcome] of onStored.entries()) onOutcome(storeOutcomeOf(outcomes[i]!));
     });
   }
+}
+
+function storeOutcomeOf(outcome: Outcome<Stored>): StoreOutcome {
+  if (outcome.type !== 'done') return outcome;
+  return { type: 'stored', stored: outcome.reply, isConfirmed: true };
 }

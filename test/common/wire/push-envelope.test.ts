@@ -38,6 +38,8 @@ const pushes = pushesOf(payloads);
 const offsets = fc.constantFrom('', '0', '12345');
 const ids = fc.tuple(fc.nat(), fc.nat()).map(([ms, n]) => `${ms}-${n}`);
 
+const sealedOf = (push: SentPush) => sealPush(push.queryId, push.replyChannel, push.clientId, push);
+
 /** The fields that the script appends; `offset` is empty for what is no part of a growing message. */
 function appendix(id: string, seq: string, offset: string): Buffer {
   const fields: [number, string][] = [
@@ -62,7 +64,7 @@ describe('the envelope of a push', () => {
   test('is what the generated code decodes, and ends with the payload', () => {
     fc.assert(
       fc.property(pushes, (push) => {
-        const bytes = sealPush(push);
+        const bytes = sealedOf(push);
         const unsealed = unseal(bytes);
         if (unsealed.type !== 'intact') throw new Error(unsealed.type);
         const { queryId, replyChannel, clientId, contentType, ttlMs, whenSlow } = push;
@@ -89,7 +91,7 @@ describe('the envelope of a push', () => {
     fc.assert(
       fc.property(pushes, ids, fc.nat(), fc.nat(), (push, id, seq, at) => {
         const { payload, appendTo: to, appendEnd: isEnd, ...sent } = push;
-        const bytes = sealPush(push);
+        const bytes = sealedOf(push);
         const stored = Buffer.concat([bytes, appendix(id, `${seq}`, to && `${at}`)]);
         for (const [message, added] of [
           [bytes, { id: '', seq: 0, offset: 0 }],
@@ -113,7 +115,7 @@ describe('the envelope of a push', () => {
         fc.nat(),
         fc.boolean(),
         (push, id, at, isStored) => {
-          const sealed = sealPush(push);
+          const sealed = sealedOf(push);
           const bytes = isStored
             ? Buffer.concat([sealed, appendix(id, '7', push.appendTo && '70')])
             : sealed;

@@ -22,7 +22,7 @@ export function pushOf(changes: Partial<StorePush> = {}): StorePush {
   };
   return {
     ...push,
-    envelope: sealPush({ queryId: 1, replyChannel: 'lr:{7}:p', whenSlow: 0, ...push }),
+    envelope: sealPush(1, 'lr:{7}:p', push.clientId, { ...push, whenSlow: 0 }),
   };
 }
 

@@ -35,7 +35,7 @@ afterAll(async () => {
 async function store(channel: string, clientId: string): Promise<string> {
   const payload = Buffer.from('p');
   const push = { channel, clientId, payload, contentType: '', ttlMs: 60_000, idempotencyKey: '' };
-  const envelope = sealPush({ queryId: 1, whenSlow: 0, replyChannel: `${channel}:p`, ...push });
+  const envelope = sealPush(1, `${channel}:p`, clientId, { ...push, whenSlow: 0 });
   const stored = await storePush(link, { ...push, envelope, notifyUnreadAfterMs: 1 }, INBOX);
   return (replyOf(stored) as { id: string }).id;
 }

@@ -17,7 +17,7 @@ const response = (messageId: string): PushResponse => ({
   replacedId: '',
   flightRecord: undefined,
 });
-const pushTo = (clientId: string) => ({ clientId, payload: Buffer.from('hello') });
+const pushTo = (clientId: string) => ({ clientId, payloadBytes: 5 });
 
 test('the newest pushes to each client are exact, newest first', () => {
   const pushes = fc.array(fc.record({ client: fc.nat(3), waitMs: fc.nat(2_000) }), {

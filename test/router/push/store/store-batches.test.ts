@@ -3,6 +3,7 @@ import { setImmediate as turnEnd } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import type { StorePush } from '../../../../common/cluster/inbox/push.js';
 import type { Outcome } from '../../../../common/redis/execute.js';
+import type { StoreOutcome } from '../../../../router/push/store/accept-level-writer.js';
 import { StoreBatches } from '../../../../router/push/store/store-batches.js';
 
 const BOUNDS = { countMax: 100, bytesMax: 1_000_000 };
@@ -27,16 +28,20 @@ function fakeLink(isCluster: boolean, outcome?: Outcome<never>) {
 }
 
 const storedAs = (id: string) => ({
-  type: 'done',
-  reply: { type: 'stored', id, receivers: 1, dropped: 0 },
+  type: 'stored',
+  stored: { type: 'stored', id, receivers: 1, dropped: 0 },
+  isConfirmed: true,
 });
+
+const store = (batches: StoreBatches, push: StorePush) =>
+  new Promise<StoreOutcome>((resolve) => batches.store(push, resolve));
 
 test('one script stores the pushes of a turn, to all shards of a standalone Redis', async () => {
   const { link, scripts } = fakeLink(false);
   const batches = new StoreBatches(link, BOUNDS);
-  const storing = ['a', 'b', 'c'].map((clientId, i) => batches.store(pushTo(i, clientId)));
+  const storing = ['a', 'b', 'c'].map((clientId, i) => store(batches, pushTo(i, clientId)));
   expect(await Promise.all(storing)).toEqual(['a', 'b', 'c'].map(storedAs));
-  await batches.store(pushTo(1, 'd'));
+  await store(batches, pushTo(1, 'd'));
   expect(scripts).toEqual([['a', 'b', 'c'], ['d']]);
 });
 
@@ -44,9 +49,9 @@ test('in a Redis Cluster, a script stores only pushes to one shard', async () =>
   const { link, scripts } = fakeLink(true);
   const batches = new StoreBatches(link, BOUNDS);
   await Promise.all([
-    batches.store(pushTo(1, 'a')),
-    batches.store(pushTo(2, 'b')),
-    batches.store(pushTo(1, 'c')),
+    store(batches, pushTo(1, 'a')),
+    store(batches, pushTo(2, 'b')),
+    store(batches, pushTo(1, 'c')),
   ]);
   expect(scripts).toEqual([['a', 'c'], ['b']]);
 });
@@ -54,15 +59,15 @@ test('in a Redis Cluster, a script stores only pushes to one shard', async () =>
 test('a script has at most 32 pushes, and no more after 64 KB', async () => {
   const { link, scripts } = fakeLink(false);
   const batches = new StoreBatches(link, BOUNDS);
-  await Promise.all(Array.from({ length: 70 }, (_, i) => batches.store(pushTo(i, `${i}`))));
-  await Promise.all(Array.from({ length: 5 }, (_, i) => batches.store(pushTo(i, `${i}`, 30_000))));
+  await Promise.all(Array.from({ length: 70 }, (_, i) => store(batches, pushTo(i, `${i}`))));
+  await Promise.all(Array.from({ length: 5 }, (_, i) => store(batches, pushTo(i, `${i}`, 30_000))));
   expect(scripts.map(({ length }) => length)).toEqual([32, 32, 6, 3, 2]);
 });
 
 test('pushes to a channel are sent before another message on it, and others wait', async () => {
   const { link, scripts } = fakeLink(false);
   const batches = new StoreBatches(link, BOUNDS);
-  const storing = [batches.store(pushTo(1, 'a')), batches.store(pushTo(2, 'b'))];
+  const storing = [store(batches, pushTo(1, 'a')), store(batches, pushTo(2, 'b'))];
   batches.sendBefore('ll:{3}');
   expect(scripts).toEqual([]);
   batches.sendBefore('ll:{2}');
@@ -76,6 +81,6 @@ test('pushes to a channel are sent before another message on it, and others wait
 test('what becomes of a script becomes of each of its pushes', async () => {
   const lost: Outcome<never> = { type: 'unknown', reason: 'Connection is closed.' };
   const batches = new StoreBatches(fakeLink(false, lost).link, BOUNDS);
-  const storing = [batches.store(pushTo(1, 'a')), batches.store(pushTo(2, 'b'))];
+  const storing = [store(batches, pushTo(1, 'a')), store(batches, pushTo(2, 'b'))];
   expect(await Promise.all(storing)).toEqual([lost, lost]);
 });
