@@ -73,6 +73,28 @@ export interface EdgeRecord extends EdgeIdentity {
   readonly heardAtMs: number | undefined;
 }
 
+/** Written as one literal: spreads are slow, and every report makes a record. */
+export function heardRecord(
+  edge: HelloEdge | EdgeRecord,
+  state: EdgeState,
+  counts: EdgeCounts | undefined,
+  heardAtMs: number,
+): EdgeRecord {
+  return {
+    id: edge.id,
+    incarnation: edge.incarnation,
+    advertisedUrl: edge.advertisedUrl,
+    frontAddress: edge.frontAddress,
+    capacity: edge.capacity,
+    zone: edge.zone,
+    build: edge.build,
+    settings: edge.settings,
+    state,
+    counts,
+    heardAtMs,
+  };
+}
+
 export type AliveEdge = EdgeRecord & { readonly state: { readonly type: 'alive' } };
 
 export function isAlive(record: EdgeRecord): record is AliveEdge {

@@ -36,6 +36,7 @@ import {
   type EdgeCounts,
   type EdgeRecord,
   type HelloEdge,
+  heardRecord,
   isAlive,
   isMember,
 } from './edge-record.js';
@@ -424,22 +425,8 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     counts: EdgeCounts | undefined,
   ): void {
     this.#probes.end(edge.id);
-    const { id, incarnation, advertisedUrl, frontAddress, capacity, zone, build, settings } = edge;
     const state = { type: 'alive', session, leaseEndsAtMs: nowMs + this.leaseMs } as const;
-    // One literal: spreads are slow, and every report comes here.
-    this.#edges.set(id, {
-      id,
-      incarnation,
-      advertisedUrl,
-      frontAddress,
-      capacity,
-      zone,
-      build,
-      settings,
-      state,
-      counts,
-      heardAtMs: nowMs,
-    });
+    this.#edges.set(edge.id, heardRecord(edge, state, counts, nowMs));
   }
 
   #becomeSuspect(nowMs: number, edge: Omit<EdgeRecord, 'state'>, leaseEndsAtMs: number): void {

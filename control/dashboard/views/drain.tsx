@@ -1,6 +1,7 @@
 /** Progress of a drain. */
 import { useRef } from 'preact/hooks';
 import type { MovesResponse } from '../../operator/operation-responses.js';
+import { DRAIN_DELAYS } from '../../pace/drain-delay.js';
 import { eta, number, plural } from '../format.js';
 import { Bar, Note } from '../parts.js';
 
@@ -22,7 +23,7 @@ export function Drain({ drain }: { drain: DrainInfo }) {
         {eta(drain.secondsRemaining)}
       </p>
       {drain.delayedBy !== null && (
-        <Note level="warn">Delayed: {drain.delayedBy.replaceAll('-', ' ')}</Note>
+        <Note level="warn">Delayed: {DRAIN_DELAYS[drain.delayedBy] ?? drain.delayedBy}.</Note>
       )}
       {drain.waitingFor !== null && (
         <Note>

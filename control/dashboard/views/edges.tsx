@@ -245,9 +245,9 @@ function Memory({ parts, connections }: MemoryResponse) {
         <thead>
           <tr>
             <th>Part</th>
-            <th>Compared</th>
+            <th class="wide">Compared</th>
             <th class="right">Size</th>
-            <th class="right">Per connection</th>
+            {isTelling && <th class="right">Per connection</th>}
           </tr>
         </thead>
         <tbody>
@@ -262,7 +262,7 @@ function Memory({ parts, connections }: MemoryResponse) {
                 />
               </td>
               <td class="right">{bytes(part.bytes)}</td>
-              <td class="right">{isTelling ? bytes(part.bytesPerConnection) : UNKNOWN}</td>
+              {isTelling && <td class="right">{bytes(part.bytesPerConnection)}</td>}
             </tr>
           ))}
         </tbody>

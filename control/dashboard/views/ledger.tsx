@@ -54,7 +54,10 @@ function Ledger(ledger: LedgerResponse) {
           );
         })}
         <Fact name="To confirmation" title="Median; the newest push of each confirmation">
-          {duration(confirmations.p50Ms)} <small>99 % within {duration(confirmations.p99Ms)}</small>
+          {duration(confirmations.p50Ms)}{' '}
+          {confirmations.p99Ms !== null && (
+            <small>99 % within {duration(confirmations.p99Ms)}</small>
+          )}
         </Fact>
       </Facts>
       {differences.map(({ kind, shard, pushes, ageMs }) => (

@@ -1,4 +1,5 @@
 /** The pushes of the last minute whose verdict took longest, and what each has waited for. */
+import { Fragment } from 'preact';
 import { STEP_MEANINGS } from '../../../common/http/flight-meanings.js';
 import type { FlightStep } from '../../../common/http/flight-steps.js';
 import type { SlowPushesResponse, SlowPushInfo } from '../../operator/slow-pushes.js';
@@ -9,6 +10,7 @@ import { clientPath } from './client-table.js';
 
 /** Routers report every five seconds. */
 const POLL_MS = 3_000;
+const COLUMNS = 9;
 
 const CAUSES: Readonly<Record<SlowPushInfo['cause'], string>> = {
   router: 'the router was busy',
@@ -61,7 +63,10 @@ function SlowPushTable({ pushes }: SlowPushesResponse) {
         </thead>
         <tbody>
           {pushes.map((push) => (
-            <SlowPushRow key={`${push.routerId} ${push.clientId} ${push.totalMs}`} {...push} />
+            <Fragment key={`${push.routerId} ${push.clientId} ${push.totalMs}`}>
+              <SlowPushRow {...push} />
+              <StepsRow steps={push.flightRecord} columns={COLUMNS} />
+            </Fragment>
           ))}
         </tbody>
       </table>
@@ -80,10 +85,7 @@ function SlowPushRow(push: SlowPushInfo) {
       <td class="right">{duration(push.totalMs)}</td>
       <td class="right">{duration(push.redisMs)}</td>
       <td class="right">{duration(push.edgesMs)}</td>
-      <td>
-        {CAUSES[push.cause]}
-        {push.flightRecord && <Steps steps={push.flightRecord} />}
-      </td>
+      <td>{CAUSES[push.cause]}</td>
       <td>{push.verdict}</td>
       <td class="right">{bytes(push.payloadBytes)}</td>
       <td>{push.routerId}</td>
@@ -92,18 +94,30 @@ function SlowPushRow(push: SlowPushInfo) {
   );
 }
 
-export function Steps({ steps }: { steps: readonly FlightStep[] }) {
+interface StepsRowProps {
+  readonly steps: readonly FlightStep[] | undefined;
+  /** Columns of the table. */
+  readonly columns: number;
+}
+
+/** The flight record of a push, in a row below it. */
+export function StepsRow({ steps, columns }: StepsRowProps) {
+  if (steps === undefined) return null;
   return (
-    <details>
-      <summary>Steps</summary>
-      <ol>
-        {steps.map(({ event, place, afterUs, errorUs }) => (
-          <li key={`${event} ${place}`}>
-            {duration(afterUs / 1_000)}
-            {errorUs > 0 && ` ± ${duration(errorUs / 1_000)}`}: {STEP_MEANINGS[event]} ({place})
-          </li>
-        ))}
-      </ol>
-    </details>
+    <tr class="more">
+      <td colSpan={columns}>
+        <details>
+          <summary>Steps</summary>
+          <ol>
+            {steps.map(({ event, place, afterUs, errorUs }) => (
+              <li key={`${event} ${place}`}>
+                {duration(afterUs / 1_000)}
+                {errorUs > 0 && ` ± ${duration(errorUs / 1_000)}`}: {STEP_MEANINGS[event]} ({place})
+              </li>
+            ))}
+          </ol>
+        </details>
+      </td>
+    </tr>
   );
 }

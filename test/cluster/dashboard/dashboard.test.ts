@@ -132,9 +132,12 @@ testHere(
   async () => {
     await ui.running.push.push('bulk/a', 'hello', { flightRecord: true });
     await ui.show('clients/bulk%2Fa');
-    const push = ui.page.locator('main tr', { hasText: /accepted.*router/ }).first();
-    await push.getByText('Steps').click();
-    await push.getByText(/received by the router/).waitFor();
+    await ui.page
+      .locator('main tr', { hasText: /WRITTEN.*accepted.*router/ })
+      .first()
+      .waitFor();
+    await ui.page.locator('main tr.more').first().getByText('Steps').click();
+    await ui.untilText(/received by the router/);
     await ui.untilText(/From the events of the cluster/);
     await ui.badge('connected').waitFor();
     // On a busy machine the edge may not answer in time: then it is said that this is not known.

@@ -1,4 +1,5 @@
 /** The newest pushes to a client, their verdicts and flight records, as the routers remember them. */
+import { Fragment } from 'preact';
 import type {
   ClientPushesResponse,
   ClientPushInfo,
@@ -6,11 +7,12 @@ import type {
 import { bytes, duration, plural, UNKNOWN } from '../../format.js';
 import { useFeed } from '../../live.js';
 import { Badge, Card, Loaded, Note, Stale } from '../../parts.js';
-import { Steps } from '../slow-pushes.js';
+import { StepsRow } from '../slow-pushes.js';
 import { VERDICT_LEVELS } from './test-push.js';
 
 /** Each asks all routers. */
 const POLL_MS = 3_000;
+const COLUMNS = 7;
 
 export function LastPushes({ clientId }: { clientId: string }) {
   const path = `v1/client-pushes/${encodeURIComponent(clientId)}`;
@@ -60,7 +62,10 @@ function PushTable({ pushes }: Pick<ClientPushesResponse, 'pushes'>) {
         </thead>
         <tbody>
           {pushes.map((push) => (
-            <PushRow key={`${push.routerId} ${push.messageId} ${push.totalMs}`} {...push} />
+            <Fragment key={`${push.routerId} ${push.messageId} ${push.totalMs}`}>
+              <PushRow {...push} />
+              <StepsRow steps={push.flightRecord} columns={COLUMNS} />
+            </Fragment>
           ))}
         </tbody>
       </table>
@@ -74,7 +79,6 @@ function PushRow(push: ClientPushInfo) {
       <td class="right">{duration(push.ageMs)}</td>
       <td>
         <Badge level={VERDICT_LEVELS[push.verdict] ?? 'dim'}>{push.verdict}</Badge>
-        {push.flightRecord && <Steps steps={push.flightRecord} />}
       </td>
       <td class="right">{duration(push.totalMs)}</td>
       <td class="right">{bytes(push.payloadBytes)}</td>
