@@ -31,7 +31,7 @@ const CONTENTS = {
   longline: [
     /^dist\/build\.json$/,
     /^dist\/control\/dashboard\/(index\.html|dashboard\.(js|css))$/,
-    /^dist\/(cli|common|control|drill|edge|router)\/.*\.js$/,
+    /^dist\/(canary|cli|common|control|drill|edge|router)\/.*\.js$/,
     /^dist\/proto\/gen\/.*\.(js|binpb)$/,
     /^prebuilds\/linux-(x64|arm64)\/transport\.node$/,
     /^proto\/longline\/v1\/\w+\.proto$/,

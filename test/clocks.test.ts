@@ -9,7 +9,7 @@ import { join } from 'node:path/posix';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '@jest/globals';
 
-const ROOMS = ['cli', 'client', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
+const ROOMS = ['canary', 'cli', 'client', 'common', 'control', 'drill', 'edge', 'proto', 'router'];
 
 /** Readers of the wall clock, with the reason. */
 const READERS: Readonly<Record<string, string>> = {
