@@ -23,7 +23,7 @@ const CLIENT_HELLO = 1;
 const withNative = nativeUnavailableReason() === undefined ? describe : describe.skip;
 
 withNative('handshakes of the native transport', () => {
-  const authority = new Authority();
+  const own = new Authority().issue('own');
   let identity: TlsIdentity;
   let transport: NativeTransport;
   let port: number;
@@ -42,7 +42,7 @@ withNative('handshakes of the native transport', () => {
       onTimer: () => {},
     };
     const files = {
-      certificates: [authority.issue('own')],
+      certificates: [own],
       ticketKeys: [],
       minVersion: 'TLSv1.2',
       clients: undefined,
