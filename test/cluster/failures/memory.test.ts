@@ -93,7 +93,6 @@ testHere(
   async () => {
     const pid = cluster.pid('router');
     await limit('router');
-    await admin.client('PAUSE', HANG_MS);
     const counts: Record<string, number> = {};
     const backend = async (clientId: string) => {
       for (let i = 0; i < PUSHES_EACH; i++) {
@@ -101,11 +100,14 @@ testHere(
         counts[outcome] = (counts[outcome] ?? 0) + 1;
       }
     };
-    await Promise.all(Array.from({ length: BACKENDS }, (_, i) => backend(`away-${i}`)));
-    const { OVERLOADED = 0, ...others } = counts;
+    // On a busy machine, backends may have too little in progress before Redis answers again.
+    await eventually(async () => {
+      await admin.client('PAUSE', HANG_MS);
+      await Promise.all(Array.from({ length: BACKENDS }, (_, i) => backend(`away-${i}`)));
+      expect(counts.OVERLOADED).toBeGreaterThan(0);
+    });
     // On a busy machine some time out; a router that was killed would be UNAVAILABLE.
-    expect(Object.keys(others).filter((name) => name.includes('UNAVAILABLE'))).toEqual([]);
-    expect(OVERLOADED).toBeGreaterThan(0);
+    expect(Object.keys(counts).filter((name) => name.includes('UNAVAILABLE'))).toEqual([]);
     await expectSurvived('router', pid);
     await eventually(async () => expect(await outcomeOf('away-1')).toBe('STORED'));
   },
