@@ -95,6 +95,9 @@ const PUSHES_PER_PART = 100_000_000;
 /** Flood of a paused device: more than the sockets on the way can buffer. */
 const FLOOD_PUSHES = 100;
 const FLOOD_BYTES = 96 * 1024;
+/** Crashes that are described, with the last lines of each. */
+const CRASHES_MAX = 20;
+const CRASH_LINES = 12;
 
 /** @throws Failure when the cluster does not start, or `signal` aborts the drill */
 export async function runDrill(options: DrillOptions): Promise<DrillResult> {
@@ -164,10 +167,11 @@ async function withRedis(
 ): Promise<DrillResult> {
   const redis = await startRedis(options, folder, surroundings);
   try {
-    const cluster = await startCluster(options, redis, surroundings);
+    const crashes: string[] = [];
+    const cluster = await startCluster(options, redis, surroundings, crashes);
     try {
       await cluster.waitUntilReady(READY_MS_MAX);
-      return await drill(options, { ...surroundings, cluster, redis });
+      return await drill(options, { ...surroundings, cluster, redis, crashes });
     } finally {
       await cluster.stop();
     }
@@ -206,7 +210,10 @@ function startCluster(
   options: DrillOptions,
   { url, name: redisName }: RedisFixture,
   { network, clocks, memory }: Surroundings,
+  crashes: string[],
 ): Promise<LocalCluster> {
+  /** The newest alarming lines of each role. */
+  const alarms = new Map<string, string[]>();
   const modules = [clocks, redisName].flatMap((each) => each?.module ?? []);
   return LocalCluster.start({
     redisUrl: url,
@@ -240,6 +247,13 @@ function startCluster(
     onOutput: (name, line) => {
       const { text, isAlarming } = readLogLine(line);
       if (isAlarming && options.isVerbose) options.log(`${name}: ${text}`);
+      const lines = alarms.get(name) ?? [];
+      if (isAlarming) alarms.set(name, [...lines.slice(1 - CRASH_LINES), text]);
+      // Faults and the kernel kill roles with signals: one that exits has met something unexpected.
+      if (!/^died \(exit status/.test(text)) return;
+      const crash = `${name} ${[text, ...lines].join('\n  ')}`;
+      options.log(crash);
+      if (crashes.length < CRASHES_MAX) crashes.push(crash);
     },
   });
 }
@@ -254,6 +268,8 @@ function envLoading(modules: readonly string[]): NodeJS.ProcessEnv {
 interface Fixtures extends Surroundings {
   readonly cluster: LocalCluster;
   readonly redis: RedisFixture;
+  /** Roles that have ended by themselves, and what they said last. */
+  readonly crashes: readonly string[];
 }
 
 async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillResult> {
@@ -297,7 +313,7 @@ async function drill(options: DrillOptions, fixtures: Fixtures): Promise<DrillRe
     presence?.close();
     fleet.stop();
   }
-  const { stuck } = recovery;
+  const stuck = [...fixtures.crashes, ...recovery.stuck];
   return { options, schedule, faults: nemesis.counts, history, findings: check(history), stuck };
 }
 

@@ -36,6 +36,10 @@ if not call('ZSCORE', groups, group) then
   call('HSET', key, 'start', start == 'now' and text(now) .. '-0' or start)
 end
 call('ZADD', groups, text(now), group)
+-- Redis may have evicted or lost the hash of a group that it knows: better an event again than none.
+if not string.match(call('HGET', key, 'start') or '', '^%d+%-%d+$') then
+  call('HSET', key, 'start', start == 'now' and '0-0' or start)
+end
 local mine = call('HGET', key, 'c:' .. consumer)
 if mine and isJoin ~= '1' and string.match(mine, '^%S+') ~= instance then return {'replaced'} end
 call('HSET', key, 'c:' .. consumer, instance .. ' ' .. text(now + leaseMs))

@@ -458,6 +458,16 @@ describe('groups', () => {
     expect((await renew('a', { isJoin: false, instance: 'newer' })).type).toBe('member');
   });
 
+  test.each([
+    ['the hash is evicted', () => link.commands.del(link.names.eventGroup('g'))],
+    ['the start is damaged', () => link.commands.hset(link.names.eventGroup('g'), 'start', '1o-0')],
+  ])('a group goes on from its first event when %s', async (_, damage) => {
+    expect(await renew('a')).toMatchObject({ start: expect.stringMatching(/^\d+-0$/) });
+    await damage();
+    expect(await renew('a', { isJoin: false })).toMatchObject({ type: 'member', start: '0-0' });
+    expect(partitionsOf(await renew('a', { isJoin: false }))).toHaveLength(8);
+  });
+
   test('there is a maximum of groups', async () => {
     for (let i = 0; i < 32; i++) await renew('a', { group: `g${i}` });
     expect(await renew('a', { group: 'one-more' })).toEqual({ type: 'full' });
