@@ -99,14 +99,14 @@ function metricsPage() {
 function metricsIn(source) {
   const text = `(?:'[^']*'|"[^"]*")`;
   const call = new RegExp(
-    `\\.(counter|gauges?|histogram|info|total)\\(\\s*['\`](longline_[^'\`]+)['\`],` +
+    `\\.(counter|gauges?|histogram|info|totals?)\\(\\s*['\`](longline_[^'\`]+)['\`],` +
       `\\s*(${text}(?:\\s*\\+\\s*${text})*)(?:,\\s*(\\[[^\\]]*\\]|'\\w+'))?`,
     'g',
   );
   const found = [...source.matchAll(call)].map(([, kind, name, help, labels = '']) => ({
     name,
     help: help.replaceAll(/['"]\s*\+\s*['"]|^['"]|['"]$/g, ''),
-    type: kind.replace(/^(gauges|info)$/, 'gauge').replace('total', 'counter'),
+    type: kind.replace(/^(gauges|info)$/, 'gauge').replace(/^totals?$/, 'counter'),
     labels: kind === 'histogram' ? [] : (labels.match(/\w+/g) ?? []),
   }));
   const names = source.match(/['`]longline_[\w${}]+['`]/g) ?? [];

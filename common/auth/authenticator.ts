@@ -136,9 +136,10 @@ export class JwtAuthenticator implements Authenticator {
     }
     // A device with an invalid ticket may still have a valid token.
     if (token === undefined || tickets.includes(token)) return this.#reject(problem);
-    const known = this.verifier.findVerified(token);
+    const key = this.verifier.keyOf(token);
+    const known = this.verifier.findVerified(token, key);
     if (known !== undefined) return this.#conclude(clientId, known, 'memory');
-    const result = this.verifier.verify(token);
+    const result = this.verifier.verify(token, key);
     if (!(result instanceof Promise)) return this.#conclude(clientId, result, 'signature');
     return result.then(
       (verified) => this.#conclude(clientId, verified, 'signature'),

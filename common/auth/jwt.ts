@@ -19,7 +19,7 @@ import { readGroupsClaim } from './claims/group-claims.js';
 import { isSignedWith } from './hs256.js';
 import type { KeySet } from './key-set.js';
 import { ALGORITHMS, type Algorithm, type VerificationKey } from './keys.js';
-import { VerifiedCache, type VerifiedToken } from './verified-cache.js';
+import { keyOf, VerifiedCache, type VerifiedToken } from './verified-cache.js';
 
 export interface JwtPolicy {
   /** `aud` must contain one of them. Empty: a token with an `aud` is rejected. */
@@ -74,15 +74,19 @@ export class JwtVerifier {
     readonly now: () => number = unixMs,
   ) {}
 
+  /** A hash of the token, for both of the methods below; '' for one that is too long. */
+  keyOf(token: string): string {
+    return token.length > TOKEN_LENGTH_MAX ? '' : keyOf(token);
+  }
+
   /** The result for a token that was verified before with the keys in use. */
-  findVerified(token: string): VerifiedToken | 'expired' | undefined {
-    if (token.length > TOKEN_LENGTH_MAX) return undefined;
-    const known = this.#cache.find(token, this.keys.version);
+  findVerified(token: string, key = this.keyOf(token)): VerifiedToken | 'expired' | undefined {
+    const known = this.#cache.find(key, this.keys.version);
     return known !== undefined && this.#isExpired(known) ? 'expired' : known;
   }
 
   /** Returns the result directly for HS256, which is not worth a thread, and for a rejected header. */
-  verify(token: string): Verification | Promise<Verification> {
+  verify(token: string, key = this.keyOf(token)): Verification | Promise<Verification> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
     if (this.keys.isEmpty) return 'no_keys';
     const header = this.#readHeader(token);
@@ -91,11 +95,11 @@ export class JwtVerifier {
     if (algorithm === undefined || !this.keys.algorithms.includes(algorithm)) return 'algorithm';
     const keys = this.keys.candidates(algorithm, kid);
     if (algorithm === 'HS256' && !hasExtensions && keys.length > 0) {
-      return this.#verifyHmac(token, keys);
+      return this.#verifyHmac(token, key, keys);
     }
     if (this.#inFlight >= IN_FLIGHT_MAX) return 'overloaded';
     this.#inFlight++;
-    return this.#verifySignature(token, algorithm, kid).finally(() => {
+    return this.#verifySignature(token, key, algorithm, kid).finally(() => {
       this.#inFlight--;
     });
   }
@@ -110,7 +114,7 @@ export class JwtVerifier {
     return this.#header;
   }
 
-  #verifyHmac(token: string, keys: readonly VerificationKey[]): Verification {
+  #verifyHmac(token: string, cacheKey: string, keys: readonly VerificationKey[]): Verification {
     const isSigned = keys.some(({ secret }) => secret !== undefined && isSignedWith(secret, token));
     if (!isSigned) return 'signature';
     const [, claims] = token.split('.');
@@ -118,7 +122,7 @@ export class JwtVerifier {
       // The signature is verified above; this checks the claims.
       const unsecured = `${UNSECURED_HEADER}.${claims}.`;
       const { payload } = UnsecuredJWT.decode(unsecured, this.#claimChecks());
-      return this.#readClaims(token, payload, this.keys.version);
+      return this.#readClaims(cacheKey, payload, this.keys.version);
     } catch (error) {
       return problemOf(error);
     }
@@ -126,6 +130,7 @@ export class JwtVerifier {
 
   async #verifySignature(
     token: string,
+    cacheKey: string,
     algorithm: Algorithm,
     kid: string | undefined,
   ): Promise<Verification> {
@@ -141,7 +146,7 @@ export class JwtVerifier {
       if (result !== 'signature') break;
     }
     if (typeof result === 'string') return result;
-    return this.#readClaims(token, result, version);
+    return this.#readClaims(cacheKey, result, version);
   }
 
   async #verifyWith(token: string, { key, algorithm }: VerificationKey) {
@@ -168,7 +173,7 @@ export class JwtVerifier {
    * Checks what jose does not: it accepts 1e400, which is Infinity, as a time. Remembers the token.
    * @param version of the key set that verified it
    */
-  #readClaims(token: string, claims: JWTPayload, version: number): Verification {
+  #readClaims(key: string, claims: JWTPayload, version: number): Verification {
     const { sub, exp, iat, nbf, aud } = claims;
     if (typeof sub !== 'string' || sub === '' || !isTime(exp)) return 'malformed';
     if ((iat !== undefined && !isTime(iat)) || (nbf !== undefined && !isTime(nbf))) {
@@ -190,7 +195,7 @@ export class JwtVerifier {
       labels: labelsText(labels),
       groups,
     };
-    this.#cache.add(token, version, verified);
+    this.#cache.add(key, version, verified);
     return verified;
   }
 

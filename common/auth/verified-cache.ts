@@ -28,9 +28,9 @@ export class VerifiedCache {
 
   constructor(readonly tokensMax = TOKENS_MAX) {}
 
-  find(token: string, version: number): VerifiedToken | undefined {
+  /** @param key the token, as `keyOf` has hashed it */
+  find(key: string, version: number): VerifiedToken | undefined {
     if (version !== this.#version) return undefined;
-    const key = hashOf(token);
     const found = this.#tokens.get(key);
     if (found === undefined) return undefined;
     this.#tokens.delete(key);
@@ -38,10 +38,10 @@ export class VerifiedCache {
     return found;
   }
 
-  add(token: string, version: number, verified: VerifiedToken): void {
+  add(key: string, version: number, verified: VerifiedToken): void {
     if (version !== this.#version) this.#tokens.clear();
     this.#version = version;
-    this.#tokens.set(hashOf(token), verified);
+    this.#tokens.set(key, verified);
     if (this.#tokens.size <= this.tokensMax) return;
     for (const oldest of this.#tokens.keys()) {
       this.#tokens.delete(oldest);
@@ -50,6 +50,6 @@ export class VerifiedCache {
   }
 }
 
-function hashOf(token: string): string {
+export function keyOf(token: string): string {
   return hash('sha256', token, 'base64');
 }

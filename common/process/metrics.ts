@@ -39,6 +39,25 @@ export class Metrics {
     });
   }
 
+  /** The same with one child per label value that `read` returns. */
+  totals(
+    name: string,
+    help: string,
+    label: string,
+    read: () => Iterable<readonly [value: string, total: number]>,
+  ): void {
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [value, total] of read()) this.inc({ [label]: value }, total);
+      },
+    });
+  }
+
   /** Registers a gauge that is read at each scrape; it has no sample while `read` is undefined. */
   gauge(name: string, help: string, read: () => number | undefined): void {
     new Gauge({
