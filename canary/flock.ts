@@ -17,6 +17,8 @@ const PUSH_INTERVAL_MS = 1_000;
 /** Findings of one window that are logged; all are counted. */
 const LOGGED_MAX = 10;
 const TEXT_LENGTH_MAX = 300;
+/** Reasons that are named. */
+const PROBLEMS_MAX = 10;
 
 export interface FlockOptions
   extends Pick<ProbeOptions, 'connectUrls' | 'streams' | 'heartbeatMs' | 'signToken'> {
@@ -92,6 +94,17 @@ export class Flock {
     };
   }
 
+  /** Why devices cannot connect and routers cannot be reached, each reason once. */
+  problems(): string[] {
+    const devices = [...this.#probes.values()].flatMap(({ protocol, problem }) =>
+      problem === undefined ? [] : [`devices over ${protocol}: ${problem}`],
+    );
+    const routers = this.#options.streams.flatMap(({ address, problem }) =>
+      problem === undefined ? [] : [`router ${address}: ${problem}`],
+    );
+    return [...new Set([...devices, ...routers])].slice(0, PROBLEMS_MAX);
+  }
+
   stop(): void {
     for (const probe of this.#probes.values()) probe.stop();
   }
@@ -120,7 +133,12 @@ export class Flock {
     figures.add(result, performance.now());
     const { clientId, protocol } = probe;
     const place = this.#map && combinationOf(this.#map, probe);
-    if (result.isAbandoned) log.warn({ clientId, ...place, protocol }, 'a window was given up');
+    if (result.isAbandoned) {
+      const attempts = result.pushes.flatMap((push) => push.attempts);
+      const rejection = attempts.findLast(({ detail }) => detail !== '')?.detail;
+      const { problem } = probe;
+      log.warn({ clientId, ...place, protocol, problem, rejection }, 'a window was given up');
+    }
     for (const { check, pushNumber, message } of result.findings.slice(0, LOGGED_MAX)) {
       const finding = { check: labelOf(check), clientId, ...place, protocol, push: pushNumber };
       log.error({ ...finding, finding: message }, 'a promise was broken');

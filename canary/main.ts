@@ -14,6 +14,7 @@ import { RouterStream } from '../drill/load/router-stream.js';
 import { parseCanaryConfig } from './config.js';
 import { ControlClient } from './control-client.js';
 import { signDeviceToken } from './device-tokens.js';
+import { failureReason } from './failure-reason.js';
 import { Figures } from './figures.js';
 import { Flock } from './flock.js';
 
@@ -68,14 +69,14 @@ await runRole(async () => {
       await request();
       if (problems.delete(what)) log.info({ request: what }, 'control answers again');
     } catch (error) {
-      const reason = (error as Error).message;
+      const reason = failureReason(error);
       if (!problems.has(what)) log.warn({ request: what, reason }, 'control does not answer');
       problems.set(what, reason);
     }
   };
   const http = createHttpServer(metrics, httpConnections, () => ({
     notReady: flock.hasMap ? [] : ['control has not returned the owners of shards yet'],
-    degraded: [...problems].map(([what, reason]) => `${what}: ${reason}`),
+    degraded: [...[...problems].map(([what, reason]) => `${what}: ${reason}`), ...flock.problems()],
   }));
   const httpPort = await listenHttp(http, host, config.httpPort);
 

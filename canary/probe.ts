@@ -99,6 +99,11 @@ export class Probe implements Client {
     return this.#device.isOpen || this.#returnsAtMs !== undefined;
   }
 
+  /** Why the device cannot connect; undefined if it can. */
+  get problem(): string | undefined {
+    return this.#device.problem;
+  }
+
   get isStopped(): boolean {
     return this.#state === 'stopped';
   }

@@ -3,6 +3,7 @@
  * that a link ends once.
  */
 import type { Link, LinkHandler } from '../../drill/load/link.js';
+import { failureReason } from '../failure-reason.js';
 import { lookUpEdge } from './lookup.js';
 
 export interface LinkTarget {
@@ -72,7 +73,7 @@ export abstract class LookedUpLink implements Link {
       const edge = await lookUpEdge(url, token, this.#ended.signal);
       if (this.#state === 'connecting') this.connect(edge);
     } catch (error) {
-      this.onClosed((error as Error).message);
+      this.onClosed(failureReason(error));
     }
   }
 }

@@ -35,7 +35,12 @@ export class WebSocketLink extends LookedUpLink {
 
   #receive(edge: URL, text: string): void {
     this.onActive();
-    const message = JSON.parse(text) as Message;
+    const message = parse(text);
+    if (message === undefined) {
+      // A payload that cannot be read is a finding.
+      if (this.isOpen) this.handler.onEvent({ name: 'message', messageId: '', text });
+      return;
+    }
     const { type, id = '', data = '' } = message;
     if (type === 'welcome') return this.onOpen(edge);
     if (!this.isOpen) return;
@@ -53,5 +58,13 @@ export class WebSocketLink extends LookedUpLink {
         retryMs,
       });
     }
+  }
+}
+
+function parse(text: string): Message | undefined {
+  try {
+    return JSON.parse(text) as Message;
+  } catch {
+    return undefined;
   }
 }

@@ -65,6 +65,8 @@ export class Device {
   /** Time of the last push that was received. */
   receivedAtMs = 0;
   #failures = 0;
+  /** Why the last connect request failed; undefined once one was answered. */
+  problem: string | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #absence: Absence | undefined;
   #isStopped = false;
@@ -180,6 +182,7 @@ export class Device {
         onOpen: (edge) => {
           active.connection = this.#recordConnection(edge, active);
           this.#failures = 0;
+          this.problem = undefined;
         },
         onEvent: ({ name, messageId, text, retryMs = 0 }) => {
           const { receipts, resetsAtMs } = active.connection!;
@@ -237,6 +240,7 @@ export class Device {
     const nowMs = performance.now();
     if (connection === undefined) {
       const { clientId } = this;
+      this.problem = reason;
       this.context.history.unansweredRequests.push({
         clientId,
         cursor,

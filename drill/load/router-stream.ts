@@ -60,6 +60,8 @@ export class RouterStream {
   #isClosed = false;
   readonly #random: Random;
   readonly #metadata: Metadata;
+  /** Why the stream is down; undefined once it has answered. */
+  problem: string | undefined;
 
   /** @param address `host:port` of the router's gRPC */
   constructor(
@@ -102,10 +104,14 @@ export class RouterStream {
     this.#call = call;
     call.on('data', ({ results }: PushStreamResponse) => {
       this.#failures = 0;
+      this.problem = undefined;
       for (const result of results) this.#onResult(result);
     });
     // `end` follows an `error`; the first of them counts.
-    call.on('error', () => this.#onEnd(call));
+    call.on('error', ({ message }) => {
+      this.problem = message;
+      this.#onEnd(call);
+    });
     call.on('end', () => this.#onEnd(call));
   }
 
