@@ -133,7 +133,7 @@ testHere(
     await ui.running.push.push('bulk/a', 'hello', { flightRecord: true });
     await ui.show('clients/bulk%2Fa');
     await ui.page
-      .locator('main tr', { hasText: /WRITTEN.*accepted.*router/ })
+      .locator('main tr', { hasText: /(WRITTEN|STORED).*accepted.*router/ })
       .first()
       .waitFor();
     await ui.page.locator('main tr.more').first().getByText('Steps').click();
