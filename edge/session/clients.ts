@@ -96,13 +96,7 @@ export class Clients implements Host, ShardClients {
   readonly #opened: Counter<'protocol'>;
   readonly #ended: Counter<'reason'>;
   /** Kept here, because a counter of the library takes several times as long for each push. */
-  readonly #pushes: Record<PushOutcome, number> = {
-    absent: 0,
-    written: 0,
-    catchingUp: 0,
-    slow: 0,
-    dropped: 0,
-  };
+  readonly #pushes = { absent: 0, written: 0, catchingUp: 0, slow: 0, dropped: 0 };
 
   constructor(readonly options: ClientsOptions) {
     const { metrics } = options;
