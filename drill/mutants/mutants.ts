@@ -57,10 +57,10 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'router/push/pusher.js',
-        find: 'return this.#batches',
-        replace: `setTimeout(() => void this.#batches.store(push), 100);
+        find: 'this.#batches.store(push, onStored);',
+        replace: `setTimeout(() => this.#batches.store(push, () => {}), 100);
         const stored = { type: 'stored', id: '', receivers: 0, dropped: 0 };
-        return { store: async () => ({ type: 'done', reply: stored }) }`,
+        queueMicrotask(() => onStored({ type: 'stored', stored, isConfirmed: true }));`,
       },
       {
         file: 'router/push/pusher.js',
