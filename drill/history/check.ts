@@ -187,8 +187,9 @@ function checkAttempt(
   const alone = received.filter(({ receipt }) => !receipt.part?.isJoined);
   const ids = alone.map(({ receipt }) => receipt.messageId);
   if (attempt.replacedId !== '') checkReplaced(index, push, attempt, report);
-  // It was stored again after its key was lost, and then this copy was lost as well.
-  const isLostCopy = mayBeStoredTwice(index, push) && index.mayBeDestroyed(push);
+  // It was stored again after its key was lost, and then this copy was lost as well, or replaced.
+  const isLostCopy =
+    mayBeStoredTwice(index, push) && (index.mayBeDestroyed(push) || index.mayBeReplaced(push));
   if (messageId !== '' && ids.length > 0 && !ids.includes(messageId) && !isLostCopy) {
     report(`has id ${messageId}, the device received ${ids.join(', ')}`);
   }

@@ -38,6 +38,25 @@ const allowed: Case[] = [
       connections: [connection([receipt(2, '5-0')])],
     },
   ],
+  [
+    'a push that was received, lost, stored again and then replaced',
+    {
+      pushes: [
+        push(1, [attempt('UNKNOWN', '5-0'), attempt('STORED', '8-0', 16_000)], {
+          collapseKey: 'k',
+        }),
+        push(2, [{ ...attempt('STORED', '9-0', 17_000), replacedId: '8-0' }], { collapseKey: 'k' }),
+      ],
+      connections: [
+        connection([receipt(1, '5-0')], { closedAtMs: 15_900 }),
+        connection([receipt(2, '9-0', 18_010)], {
+          ...{ cursor: '5-0', requestedAtMs: 18_000, openedAtMs: 18_000 },
+          resetsAtMs: [18_005],
+        }),
+      ],
+      disturbances: [failover],
+    },
+  ],
   ['a push that is rejected and not received', { pushes: [push(1, [attempt('REJECTED')])] }],
   [
     'a retry that finds the push of an unanswered attempt stored',
