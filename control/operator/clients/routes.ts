@@ -1,4 +1,5 @@
 /** The routes about clients: lists, disconnects, blocks and revocations. */
+import type { Rejection } from '../../../common/process/errors.js';
 import { parseEncodedClientId } from '../../../common/wire/client-id.js';
 import { query, type Route, read, readPayload, write } from '../api.js';
 import { clientResponse, userResponse } from '../cluster-responses.js';
@@ -71,10 +72,8 @@ const listRoutes: readonly Route[] = [
     summary: 'Returns the owner edge of a client and the connections that it has now.',
     response: clientResponse,
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
-    respond: ({ queries }, { parameter }) => {
-      const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? queries.client(clientId) : clientId;
-    },
+    respond: ({ queries }, { parameter }) =>
+      withClientId(parameter, (clientId) => queries.client(clientId)),
   }),
   read({
     path: '/v1/users/{user}',
@@ -82,10 +81,7 @@ const listRoutes: readonly Route[] = [
     summary: 'Returns the same for each device of a user that was connected lately.',
     response: userResponse,
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
-    respond: ({ queries }, { parameter }) => {
-      const user = parseEncodedClientId(parameter);
-      return typeof user === 'string' ? queries.user(user) : user;
-    },
+    respond: ({ queries }, { parameter }) => withClientId(parameter, (user) => queries.user(user)),
   }),
 ];
 
@@ -97,10 +93,8 @@ const inboxRoutes: readonly Route[] = [
     query: inboxQuery,
     response: inboxListResponse,
     rejections: ['REQUEST_MALFORMED', 'CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE'],
-    respond: ({ inboxes }, { parameter, body }) => {
-      const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? inboxes.list(clientId, body) : clientId;
-    },
+    respond: ({ inboxes }, { parameter, body }) =>
+      withClientId(parameter, (clientId) => inboxes.list(clientId, body)),
   }),
   readPayload({
     path: '/v1/payload',
@@ -129,10 +123,8 @@ const inboxRoutes: readonly Route[] = [
     query: trailQuery,
     response: trailResponse,
     rejections: ['REQUEST_MALFORMED', 'CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE'],
-    respond: ({ inboxes }, { parameter, body }) => {
-      const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? inboxes.trail(clientId, body) : clientId;
-    },
+    respond: ({ inboxes }, { parameter, body }) =>
+      withClientId(parameter, (clientId) => inboxes.trail(clientId, body)),
   }),
 ];
 
@@ -143,10 +135,8 @@ const pushRoutes: readonly Route[] = [
     summary: 'Returns the newest pushes to a client and their verdicts, as routers remember them.',
     response: clientPushesResponse,
     rejections: ['CLIENT_ID_INVALID', 'REDIS_UNAVAILABLE', 'OVERLOADED'],
-    respond: ({ pushes }, { parameter }) => {
-      const clientId = parseEncodedClientId(parameter);
-      return typeof clientId === 'string' ? pushes.list(clientId) : clientId;
-    },
+    respond: ({ pushes }, { parameter }) =>
+      withClientId(parameter, (clientId) => pushes.list(clientId)),
   }),
 ];
 
@@ -252,3 +242,12 @@ export const clientRoutes: readonly Route[] = [
   ...blockRoutes,
   ...revocationRoutes,
 ];
+
+/** Calls `respond` with the clientId or user of the path, or returns why it is none. */
+function withClientId<Response>(
+  parameter: string,
+  respond: (clientId: string) => Response,
+): Response | Rejection {
+  const clientId = parseEncodedClientId(parameter);
+  return typeof clientId === 'string' ? respond(clientId) : clientId;
+}
