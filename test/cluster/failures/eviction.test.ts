@@ -67,6 +67,8 @@ test('no role starts on an evicting policy that is not accepted by name', async 
       PATH: process.env.PATH,
       LONGLINE_AUTH: 'none',
       LONGLINE_EDGE_ID: 'edge-9',
+      // The default port may be in use.
+      LONGLINE_EDGE_ADMIN_PORT: '0',
       LONGLINE_REDIS_URL: running.redis.url,
       LONGLINE_CONTROL_ADDRESS: '127.0.0.1:1',
     },

@@ -386,7 +386,14 @@ function startWithOtherShardCount(role: string) {
 async function run(role: string, env: NodeJS.ProcessEnv) {
   const script = join(packageRoot, 'dist', role, 'main.js');
   const child = spawn(process.execPath, [script], {
-    env: { PATH: process.env.PATH, ...env },
+    env: {
+      PATH: process.env.PATH,
+      // A role listens before it asks Redis, and something else may have the default ports.
+      LONGLINE_EDGE_ADMIN_PORT: '0',
+      LONGLINE_ROUTER_HTTP_PORT: '0',
+      LONGLINE_CONTROL_HTTP_PORT: '0',
+      ...env,
+    },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const giveUp = setTimeout(() => child.kill('SIGKILL'), 60_000);
