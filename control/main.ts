@@ -222,6 +222,7 @@ function createOperatorApi(
       controls: controls(),
       health,
       masterOf: (channel) => link.subscriber.masterOf(channel),
+      ownedSince: controller.ownedSince,
     }),
     {
       locate: (clientId, leftMs) => shardQueries.queryPresence(clientId, leftMs),

@@ -22,6 +22,7 @@ import type { Session } from '../membership/membership-driver.js';
 import { ClusterPace, type DrainLimits, type EdgePace } from '../pace/cluster-pace.js';
 import type { Pace } from '../pace/pace.js';
 import { donorsAmong, receiversAmong } from '../pace/pace-inputs.js';
+import { OwnerVersions } from '../placement/owner-versions.js';
 import { changesBetween } from './changes.js';
 import { ClusterLogger } from './cluster-logger.js';
 import type { EventLog } from './event-log.js';
@@ -60,6 +61,7 @@ export class Controller {
   readonly #events: Counter;
   readonly #watchers = new Set<(assignment: Assignment) => void>();
   readonly #pace: ClusterPace;
+  readonly #ownerVersions: OwnerVersions;
   readonly #ticking: NodeJS.Timeout;
   #leader: Leader = { type: 'none' };
   #history = new LoadHistory(performance.now());
@@ -83,6 +85,7 @@ export class Controller {
       'Events of the log, counted by the leader',
     );
     this.#pace = new ClusterPace(options.reconnectsPerSecondMax);
+    this.#ownerVersions = new OwnerVersions(options.shardCount);
     this.#ticking = setInterval(() => void this.#tick(), TICK_MS);
     this.#recorder.tick();
     void this.#follow();
@@ -100,6 +103,11 @@ export class Controller {
   /** Empty while this control does not lead: edges have sessions with the leader only. */
   get edges(): readonly EdgeRecord[] {
     return this.#term?.membership.edges ?? [];
+  }
+
+  /** By shard, the version in which it got its owner. Undefined: before this control started. */
+  get ownedSince(): readonly (Position | undefined)[] {
+    return this.#ownerVersions.ownedSince;
   }
 
   get leader(): Leader {

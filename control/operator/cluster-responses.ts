@@ -133,6 +133,12 @@ export const shardsResponse = z.object({
 
 export const shardMapResponse = z
   .object({
+      ownedSince: position
+        .nullable()
+        .describe(
+          'Version of the assignment in which it got its owner, or lost it. Null: before the control ' +
+            'that answered started.',
+        ),
     edges: z.array(z.string()).describe('Edges of the assignment.'),
     owners: z.array(z.int().min(-1)).describe('Index in `edges`. -1: no owner.'),
     connections: z.array(count.nullable()).describe('Null: the owner does not report.'),
@@ -144,11 +150,18 @@ export const shardMapResponse = z
       .describe('Addresses of the Redis masters, as control reaches them.'),
     masterOf: z.array(z.int().min(-1)).describe('Index in `masters`. -1: no master is known.'),
   })
-  .describe('One entry per shard in each list but `edges` and `masters`.');
+  .describe('One entry per shard in each list but `edges`, `masters` and `versions`.');
 
 const messageId = z.string().nullable();
 
 const inbox = z.object({
+    versions: z.array(position).describe('Versions of the assignment.'),
+    ownedSince: z
+      .array(z.int().min(-1))
+      .describe(
+        'Index in `versions` of the one in which the shard got its owner, or lost it. -1: before the ' +
+          'control that answered started.',
+      ),
   count: count.describe('Stored pushes, expired ones that were not removed yet included.'),
   bytes: count.describe('Payload bytes of the stored pushes.'),
   oldestId: messageId.describe('Null: the inbox is empty; the next two are null as well.'),

@@ -59,6 +59,7 @@ export function createOperatorService(api: OperatorApi): OperatorServiceServer {
         ...shard,
         owner: shard.owner ?? '',
         connections: shard.connections ?? 0,
+        ownedSince: shard.ownedSince ?? undefined,
       })),
     })),
     locateClient: read(async ({ clientId }, _actor, call) => {

@@ -11,7 +11,7 @@ import { buildInfo } from '../../common/process/build-info.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { toUnixMs } from '../../common/process/time/clock.js';
 import { rejectClientId, rejectUser } from '../../common/wire/client-id.js';
-import { ORIGIN } from '../../common/wire/position.js';
+import { comparePositions, ORIGIN, type Position } from '../../common/wire/position.js';
 import { type LoadHistory, POINT_MS } from '../leadership/load-history.js';
 import { countBuilds, differingSettings, membersOf } from '../leadership/members.js';
 import { isSilent, type Replica } from '../leadership/replicas.js';
@@ -51,6 +51,8 @@ export interface Snapshot {
   readonly controls?: readonly Replica[];
   /** Address of the Redis master that has a channel. Undefined: none is known. */
   readonly masterOf?: (channel: string) => string | undefined;
+  /** By shard, the version in which it got its owner. Undefined: unknown. */
+  readonly ownedSince?: readonly (Position | undefined)[];
 }
 
 export type Presence = Omit<ClientResponse['connections'][number], 'guestReason'>;
@@ -188,7 +190,7 @@ export class OperatorQueries {
   }
 
   shards(): ShardsResponse {
-    const { edges, owners, connections } = this.shardMap();
+    const { edges, owners, connections, versions, ownedSince } = this.shardMap();
     return {
       shards: owners.map((owner, shard) => ({
         shard,
@@ -196,12 +198,13 @@ export class OperatorQueries {
         channel: this.names.channelOf(shard),
         owner: edges[owner] ?? null,
         connections: connections[shard]!,
+        ownedSince: versions[ownedSince[shard]!] ?? null,
       })),
     };
   }
 
   shardMap(): ShardMapResponse {
-    const { assignment, edges, masterOf } = this.snapshot();
+    const { assignment, edges, masterOf, ownedSince = [] } = this.snapshot();
     const counted = new Set(edges.filter((edge) => edge.counts).map((edge) => edge.id));
     const ids = assignment?.edges.map(({ id }) => id) ?? [];
     const owners = Array.from({ length: this.shardCount }, (_, shard) => {
@@ -213,15 +216,18 @@ export class OperatorQueries {
       values.map((value, shard) => (isKnown[owners[shard]!] ? value : null));
     const { connections, pushesPerSecond } = loadsByShard(edges, this.shardCount);
     const masters = owners.map((_, shard) => masterOf?.(this.names.channelOf(shard)));
-    const known = [...new Set(masters.filter((master) => master !== undefined))].sort();
-    const positions = new Map(known.map((master, i) => [master, i]));
+    const [knownMasters, masterOfShard] = indexed(masters);
+    const since = owners.map((_, shard) => ownedSince[shard]);
+    const [versions, versionOfShard] = indexed(since, comparePositions);
     return {
       edges: ids,
       owners,
       connections: ofKnown(connections),
       pushesPerSecond: ofKnown(pushesPerSecond.map(rounded)),
-      masters: known,
-      masterOf: masters.map((master) => positions.get(master ?? '') ?? -1),
+      masters: knownMasters,
+      masterOf: masterOfShard,
+      versions,
+      ownedSince: versionOfShard,
     };
   }
 
@@ -343,6 +349,16 @@ function loadsByShard(edges: readonly EdgeRecord[], shardCount: number) {
 }
 
 /** More digits would only make the response larger. */
+/** The distinct values in order, and for each value its index among them; -1: it is undefined. */
+function indexed<Value>(
+  values: readonly (Value | undefined)[],
+  compare?: (a: Value, b: Value) => number,
+): [distinct: Value[], indexes: number[]] {
+  const distinct = [...new Set(values.filter((value) => value !== undefined))].sort(compare);
+  const indexes = new Map<Value | undefined, number>(distinct.map((value, i) => [value, i]));
+  return [distinct, values.map((value) => indexes.get(value) ?? -1)];
+}
+
 function rounded(value: number): number {
   return Number(value.toPrecision(3));
 }

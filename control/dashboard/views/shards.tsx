@@ -160,12 +160,24 @@ function Details({ map, shard, move }: DetailsProps) {
         <Fact name="Pushes a second" title="Written to devices, smoothed over about a minute">
           {map.pushesPerSecond[shard] ?? UNKNOWN}
         </Fact>
+        <Fact name="Epoch" title="Of the assignment in which it got its owner, or lost it">
+          <OwnedSince since={map.versions[map.ownedSince[shard]!]} />
+        </Fact>
         <Fact name="Channel">
           <code>{channels[shard] ?? UNKNOWN}</code>
         </Fact>
         <Fact name="Move">{move ? `${move.from} → ${move.to}, ${move.phase}` : 'none'}</Fact>
       </Facts>
     </div>
+  );
+}
+
+function OwnedSince({ since }: { since: ShardMapResponse['versions'][number] | undefined }) {
+  if (since === undefined) return <small>before control started</small>;
+  return (
+    <>
+      {since.epoch} <small>of incarnation {since.incarnation}</small>
+    </>
   );
 }
 

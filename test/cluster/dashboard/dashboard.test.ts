@@ -66,6 +66,7 @@ testHere(
     await ui.page.getByRole('img').focus();
     await ui.page.keyboard.press('ArrowRight');
     await ui.untilText('ll:');
+    await ui.untilText(/^\d+ of incarnation \d+$/);
     await ui.page.keyboard.press('/');
     await ui.page.getByLabel('clientId').waitFor();
   },

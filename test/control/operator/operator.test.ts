@@ -293,11 +293,11 @@ test('/v1/shards has tags, owners and the connections on all edges', async () =>
   const tags = shardTags(SHARDS);
   const names = (shard: number) => ({ tag: tags[shard], channel: `ll:{${tags[shard]}}` });
   expect(shardsResponse.strict().parse(body).shards).toEqual([
-    { shard: 0, ...names(0), owner: 'edge-1', connections: 4 },
-    { shard: 1, ...names(1), owner: 'edge-1', connections: 0 },
+    { shard: 0, ...names(0), owner: 'edge-1', connections: 4, ownedSince: null },
+    { shard: 1, ...names(1), owner: 'edge-1', connections: 0, ownedSince: null },
     // One guest is known, but not the connections of the owner.
-    { shard: 2, ...names(2), owner: 'edge-2', connections: null },
-    { shard: 3, ...names(3), owner: null, connections: null },
+    { shard: 2, ...names(2), owner: 'edge-2', connections: null, ownedSince: null },
+    { shard: 3, ...names(3), owner: null, connections: null, ownedSince: null },
   ]);
 });
 

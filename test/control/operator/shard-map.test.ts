@@ -1,7 +1,8 @@
 /** The shards as lists: owners, connections and rates. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { shardMapResponse } from '../../../control/operator/cluster-responses.js';
-import { ask, type OperatedControl, startOperatedControl } from './operated-control.js';
+import { shardMapResponse, shardsResponse } from '../../../control/operator/cluster-responses.js';
+import type { ListShardsResponse } from '../../../proto/gen/longline/v1/operator.js';
+import { ask, call, type OperatedControl, startOperatedControl } from './operated-control.js';
 
 let control: OperatedControl;
 beforeEach(async () => {
@@ -36,7 +37,25 @@ test('connections and rates are known for shards whose owner reports', async () 
     pushesPerSecond: [0.123, 0, null, null],
     masters: ['redis-a:6379', 'redis-b:6379'],
     masterOf: [1, -1, 0, 1],
+    versions: [],
+    ownedSince: [-1, -1, -1, -1],
   });
+});
+
+test('the version in which a shard got its owner is known if it was seen', async () => {
+  const [first, second] = [
+    { incarnation: 1, epoch: 3 },
+    { incarnation: 1, epoch: 7 },
+  ];
+  const ownedSince = [second, undefined, first, second];
+  control.state.snapshot = { ...control.state.snapshot, ownedSince };
+  expect(await map()).toMatchObject({ versions: [first, second], ownedSince: [1, -1, 0, 1] });
+  const { body } = await ask(`${control.url}/v1/shards`);
+  const { shards } = shardsResponse.strict().parse(body);
+  expect(shards.map(({ ownedSince }) => ownedSince)).toEqual([second, null, first, second]);
+  const answer = await call<ListShardsResponse>((done) => control.grpc.listShards({}, done));
+  const inProto = answer.shards.map(({ ownedSince }) => ownedSince);
+  expect(inProto).toEqual([second, undefined, first, second]);
 });
 
 test('before the first assignment no shard has an owner', async () => {
