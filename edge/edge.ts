@@ -20,6 +20,7 @@ import { Goaways } from './drain/goaways.js';
 import { Shutdown } from './drain/shutdown.js';
 import { createProtocols } from './protocols.js';
 import { ConfirmedPushes } from './report/confirmed-pushes.js';
+import { Gaps } from './report/gaps.js';
 import { MessageRates } from './report/load.js';
 import { ReconnectLoops } from './report/reconnect-loops.js';
 import { CatchUp } from './session/catch-up.js';
@@ -309,6 +310,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
   });
   const replies = new Replies(edgeId, link, metrics);
   const rates = new MessageRates(shardCount, performance.now());
+  const gaps = new Gaps(metrics);
   const lostHistory = new LostHistory({
     link,
     names,
@@ -332,6 +334,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
     replies,
     traces: new PushTraces({ link, names, tracer: options.tracer }),
     rates,
+    gaps,
     lostHistory,
     log,
     metrics,
@@ -339,6 +342,7 @@ function createSessions(options: EdgeOptions, transport: Transport, peers: PeerA
   const reported = {
     confirmed,
     rates,
+    gaps,
     reconnectLoops,
     skippedPushes,
     lostHistory,

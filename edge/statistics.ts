@@ -84,7 +84,7 @@ export function measureStats(
   health: EdgeHealth,
 ): Stats {
   const { table, shards, rates, feed, shutdown, port, goaways } = edge;
-  const { reconnectLoops, skippedPushes, confirmed } = edge;
+  const { reconnectLoops, skippedPushes, confirmed, gaps } = edge;
   const nowMs = performance.now();
   const perSecond = rates.read(nowMs);
   const { clients = 0, clientIds = [] } = goaways.waitingFor ?? {};
@@ -97,6 +97,7 @@ export function measureStats(
     connectionsOpened: table.addedCount,
     confirmed: confirmed.totals.read(),
     confirmationLatencies: confirmed.latencies(),
+    gaps: gaps.countRecent(nowMs),
     guests: shards.guestCount(),
     shardsSubscribed: shards.confirmedCount(),
     ready: health.readiness.notReady.length === 0,

@@ -71,6 +71,7 @@ export function encodeReport(current: Assignment | undefined, id: string): Buffe
     reasons: [],
     confirmed: { shards, pushes: shards.map(() => 1_000), unanswered: 0 },
     confirmationLatencies: [],
+    gaps: 0,
   };
   return encode({ $case: 'stats', value: stats });
 }

@@ -17,6 +17,7 @@ export const ALARM_NAMES = [
   'LonglineEdgeDead',
   'LonglineEdgesUnready',
   'LonglineEdgesDegraded',
+  'LonglineGaps',
   'LonglineBuildsDiffer',
   'LonglineSettingsDiffer',
   'LonglineMovesPaused',
@@ -42,6 +43,9 @@ export interface AlarmSources {
 
 /** Names of processes in one alarm; more are counted. */
 const NAMES_MAX = 5;
+const NOT_READY = 'not ready';
+const IN_NUMBERS =
+  'in the numbers of durable pushes in the last 15 minutes; inboxes were read again';
 /** A canary reports every five seconds. */
 const CANARY_SILENT_MS = 30_000;
 
@@ -84,27 +88,45 @@ function clusterAlarms({ cluster, moves }: AlarmSources): Alarm[] {
   return alarms;
 }
 
+/** Texts of an edge that a search finds: its state, and what is wrong with it. */
+export function searchTextOf(edge: EdgeInfo): string {
+  const { id, state, intent, ready } = edge;
+  const isUnready = state === 'alive' && ready === false;
+  return [id, state, intent, isUnready ? NOT_READY : '', ...problemsOf(edge)].join(' ');
+}
+
+/** Describes each thing that does not work on an edge, or did not in the last 15 minutes. */
+export function problemsOf({ reasons, gaps }: EdgeInfo): string[] {
+  return [...reasons, ...(gaps ? [`${plural(gaps, 'gap')} ${IN_NUMBERS}`] : [])];
+}
+
 function edgeAlarms({ edges }: AlarmSources): Alarm[] {
   const alarms: Alarm[] = [];
+  /** @param search finds these edges in their view */
   const add = (
     of: typeof bad,
     name: Alarm['name'],
+    search: string,
     is: (edge: EdgeInfo) => boolean,
-    what: string,
+    what = search,
   ) => {
     const ids = edges.filter(is).map(({ id }) => id);
-    const href = `#/edges${ids.length === 1 ? `/${ids[0]}` : ''}`;
-    if (ids.length > 0) alarms.push(of(name, `${listOf(ids)}: ${what}`, href));
+    const query = ids.length === 1 ? `/${ids[0]}` : `?q=${encodeURIComponent(search)}`;
+    if (ids.length > 0) alarms.push(of(name, `${listOf(ids)}: ${what}`, `#/edges${query}`));
   };
   const isSuspect = ({ state }: EdgeInfo) => state === 'suspect';
-  add(bad, 'LonglineEdgeDead', isSuspect, 'no session with control; the lease still runs');
+  const noSession = 'no session with control; the lease still runs';
+  add(bad, 'LonglineEdgeDead', 'suspect', isSuspect, noSession);
   const isUnready = ({ state, ready }: EdgeInfo) => state === 'alive' && ready === false;
-  add(bad, 'LonglineEdgesUnready', isUnready, 'not ready');
+  add(bad, 'LonglineEdgesUnready', NOT_READY, isUnready);
   const isDead = ({ state }: EdgeInfo) => state === 'dead';
-  add(warn, 'LonglineEdgeDead', isDead, 'dead; other edges have its shards');
+  add(warn, 'LonglineEdgeDead', 'dead', isDead, 'dead; other edges have its shards');
   for (const reason of new Set(edges.flatMap(({ reasons }) => reasons))) {
-    add(warn, 'LonglineEdgesDegraded', ({ reasons }) => reasons.includes(reason), reason);
+    add(warn, 'LonglineEdgesDegraded', reason, ({ reasons }) => reasons.includes(reason));
   }
+  const gaps = edges.reduce((sum, edge) => sum + (edge.gaps ?? 0), 0);
+  const found = `${plural(gaps, 'gap')} ${IN_NUMBERS}`;
+  add(warn, 'LonglineGaps', IN_NUMBERS, (edge) => (edge.gaps ?? 0) > 0, found);
   return alarms;
 }
 

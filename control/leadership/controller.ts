@@ -302,7 +302,10 @@ export class Controller {
     const changes = changesBetween(before, assignment);
     this.#clusterLogger.onAssignment(assignment, changes);
     // The first assignment that a control reads is no change: its events are stored.
-    if (before !== undefined || isOwn) for (const change of changes) this.record(change);
+    if (before !== undefined || isOwn) {
+      this.#ownerVersions.onAssignment(before, assignment);
+      for (const change of changes) this.record(change);
+    }
     for (const watcher of this.#watchers) watcher(assignment);
   }
 

@@ -293,6 +293,7 @@ function countsOf(
     goawaysPending: stats.goawaysPending,
     handshakesPending: stats.handshakesPending,
     eventLoopLagMs: stats.eventLoopLagMs,
+    gaps: stats.gaps,
     memoryHeadroom: stats.memoryHeadroom,
     clientsReturned,
     clientsReturnedIds,

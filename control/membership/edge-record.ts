@@ -29,6 +29,7 @@ type OptionalCount =
   | 'goawaysPending'
   | 'handshakesPending'
   | 'eventLoopLagMs'
+  | 'gaps'
   | 'memoryHeadroom'
   | 'clientsReturned'
   | 'clientsReturnedIds'

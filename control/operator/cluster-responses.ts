@@ -83,6 +83,12 @@ const edge = z.object({
     .nullable()
     .describe('99th percentile of the lag of its event loop since the report before.'),
   memoryBytes: count.nullable().describe('Resident memory of its process.'),
+  gaps: count
+    .nullable()
+    .describe(
+      'Gaps in the sequence numbers of durable pushes that it has found in the last 15 minutes. After ' +
+        'each it has read inboxes again.',
+    ),
   version: z.string().nullable().describe('Version of Longline. Null: it has not said.'),
   commit: z
     .string()
@@ -127,18 +133,18 @@ export const shardsResponse = z.object({
       channel: z.string().describe('Redis channel, with which the keys of the shard start.'),
       owner: z.string().nullable(),
       connections: count.nullable().describe('Null: the owner does not report.'),
-    }),
-  ),
-});
-
-export const shardMapResponse = z
-  .object({
       ownedSince: position
         .nullable()
         .describe(
           'Version of the assignment in which it got its owner, or lost it. Null: before the control ' +
             'that answered started.',
         ),
+    }),
+  ),
+});
+
+export const shardMapResponse = z
+  .object({
     edges: z.array(z.string()).describe('Edges of the assignment.'),
     owners: z.array(z.int().min(-1)).describe('Index in `edges`. -1: no owner.'),
     connections: z.array(count.nullable()).describe('Null: the owner does not report.'),
@@ -149,12 +155,6 @@ export const shardMapResponse = z
       .array(z.string())
       .describe('Addresses of the Redis masters, as control reaches them.'),
     masterOf: z.array(z.int().min(-1)).describe('Index in `masters`. -1: no master is known.'),
-  })
-  .describe('One entry per shard in each list but `edges`, `masters` and `versions`.');
-
-const messageId = z.string().nullable();
-
-const inbox = z.object({
     versions: z.array(position).describe('Versions of the assignment.'),
     ownedSince: z
       .array(z.int().min(-1))
@@ -162,6 +162,12 @@ const inbox = z.object({
         'Index in `versions` of the one in which the shard got its owner, or lost it. -1: before the ' +
           'control that answered started.',
       ),
+  })
+  .describe('One entry per shard in each list but `edges`, `masters` and `versions`.');
+
+const messageId = z.string().nullable();
+
+const inbox = z.object({
   count: count.describe('Stored pushes, expired ones that were not removed yet included.'),
   bytes: count.describe('Payload bytes of the stored pushes.'),
   oldestId: messageId.describe('Null: the inbox is empty; the next two are null as well.'),

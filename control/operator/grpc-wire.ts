@@ -54,6 +54,7 @@ export function edgeToWire(edge: EdgeInfo): Edge {
     lastReportAgeMs: edge.lastReportAgeMs ?? undefined,
     eventLoopLagMs: edge.eventLoopLagMs ?? undefined,
     memoryBytes: edge.memoryBytes ?? undefined,
+    gaps: edge.gaps ?? undefined,
     version: edge.version ?? '',
     commit: edge.commit ?? '',
   };

@@ -328,6 +328,7 @@ function describe(edge: EdgeRecord, assigned: Assigned | undefined): EdgeInfo {
     zone: edge.zone,
     eventLoopLagMs: counts?.eventLoopLagMs ?? null,
     memoryBytes: residentBytes(counts?.memory) ?? null,
+    gaps: counts?.gaps ?? null,
     version: build?.version || null,
     commit: build?.commit || null,
     lastReportAtMs: heardAtMs === undefined ? null : toUnixMs(heardAtMs),
@@ -348,7 +349,6 @@ function loadsByShard(edges: readonly EdgeRecord[], shardCount: number) {
   return { connections, pushesPerSecond };
 }
 
-/** More digits would only make the response larger. */
 /** The distinct values in order, and for each value its index among them; -1: it is undefined. */
 function indexed<Value>(
   values: readonly (Value | undefined)[],
@@ -359,6 +359,7 @@ function indexed<Value>(
   return [distinct, values.map((value) => indexes.get(value) ?? -1)];
 }
 
+/** More digits would only make the response larger. */
 function rounded(value: number): number {
   return Number(value.toPrecision(3));
 }

@@ -36,6 +36,7 @@ import {
 } from '../../proto/gen/longline/v1/envelope.js';
 import type { Presence } from '../../proto/gen/longline/v1/push.js';
 import type { Message } from '../protocol/protocol.js';
+import type { Gaps } from '../report/gaps.js';
 import type { MessageRates } from '../report/load.js';
 import type { LostHistory } from './lost-history.js';
 import type { PushTraces } from './push-traces.js';
@@ -109,6 +110,7 @@ export interface DeliveryOptions {
   readonly replies: Replies;
   readonly traces: Pick<PushTraces, 'onPush' | 'onPushToMany'>;
   readonly rates: MessageRates;
+  readonly gaps: Pick<Gaps, 'add'>;
   readonly lostHistory: Pick<LostHistory, 'onCounterFell' | 'onPushLost'>;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -132,7 +134,6 @@ export class Delivery implements ShardHandler {
   readonly #gapSeconds: Counter;
   readonly #malformed: Counter;
   readonly #malformedLog = new LogInterval();
-  readonly #gaps: Counter;
 
   constructor(readonly options: DeliveryOptions) {
     const { link, names, metrics, lostHistory } = options;
@@ -141,10 +142,6 @@ export class Delivery implements ShardHandler {
       link,
       onLost: ({ channel, id }) => lostHistory.onPushLost(names.shardOf(channel), id),
     });
-    this.#gaps = metrics.counter(
-      'longline_edge_gaps_total',
-      'Gaps in the sequence numbers of durable pushes of a shard; each causes a re-read of inboxes',
-    );
     this.#gapSeconds = metrics.counter(
       'longline_edge_gap_seconds_total',
       'Seconds without a shard subscription, summed over shards when they recover',
@@ -422,7 +419,7 @@ export class Delivery implements ShardHandler {
   }
 
   #onGap(shard: number): void {
-    this.#gaps.inc();
+    this.options.gaps.add(performance.now());
     this.options.clients.onGap(shard);
   }
 

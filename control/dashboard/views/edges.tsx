@@ -7,6 +7,7 @@ import type {
 } from '../../operator/cluster-responses.js';
 import type { MovesResponse } from '../../operator/operation-responses.js';
 import { Action } from '../action.js';
+import { problemsOf, searchTextOf } from '../alarms.js';
 import { edgePath } from '../api.js';
 import { bytes, compact, duration, number, percent, plural, UNKNOWN } from '../format.js';
 import { type Route, setOption, useFeed } from '../live.js';
@@ -21,14 +22,12 @@ export function EdgesView({ route: { id, query } }: { route: Route }) {
   return (
     <Loaded feed={edges}>
       {({ edges: all }) => {
-        const shown = all.filter((edge) =>
-          `${edge.id} ${edge.state} ${edge.intent}`.includes(text),
-        );
+        const shown = all.filter((edge) => searchTextOf(edge).includes(text));
         return (
           <>
             <div class="tools">
               <Search
-                label="Filter by id, state or intent"
+                label="Filter by id, state, intent or problem"
                 value={text}
                 onSearch={(value) => setOption('q', value)}
                 isInstant
@@ -60,7 +59,7 @@ interface EdgeProps {
 }
 
 function EdgeCard({ edge, edges, moves }: EdgeProps) {
-  const { id, connections, capacity, shardsOwned, guests, reasons } = edge;
+  const { id, connections, capacity, shardsOwned, guests } = edge;
   const drain = moves?.drains.find(({ edgeId }) => edgeId === id);
   return (
     <Card title={<a href={`#/edges/${id}`}>{id}</a>} side={<States edge={edge} />} class="edge">
@@ -85,9 +84,9 @@ function EdgeCard({ edge, edges, moves }: EdgeProps) {
         </Fact>
         {edge.zone !== '' && <Fact name="Zone">{edge.zone}</Fact>}
       </Facts>
-      {reasons.map((reason) => (
-        <Note key={reason} level="warn">
-          {reason}
+      {problemsOf(edge).map((problem) => (
+        <Note key={problem} level="warn">
+          {problem}
         </Note>
       ))}
       {drain && <Drain drain={drain} />}

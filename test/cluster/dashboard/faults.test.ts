@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
+import type { ShardsResponse } from '../../../control/operator/cluster-responses.js';
 import { CHROMIUM, NGINX, testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 import { startNginx } from './nginx.js';
@@ -100,6 +101,27 @@ testHere(
     await report({ covered: 9, findings: {}, lastFinding: '' });
     await ui.badge('no promise broken').waitFor();
     await ui.untilText('All is well.');
+  },
+  TEST_MS,
+);
+
+testHere(
+  'a gap in the numbers of durable pushes is an alarm that names the edge, as does its card',
+  async () => {
+    const headers = { authorization: `Bearer ${OPERATOR}` };
+    const answer = await fetch(`${ui.running.cluster.controlUrl}/v1/shards`, { headers });
+    const [shard] = ((await answer.json()) as ShardsResponse).shards;
+    const { channel, owner } = shard!;
+    const redis = new Redis(ui.running.redis.url);
+    // As if Redis had stored a push and dropped its message.
+    await redis.incr(`${channel}:seq`);
+    redis.disconnect();
+    await ui.show('overview');
+    const text = '1 gap in the numbers of durable pushes in the last 15 minutes';
+    await ui.page.getByRole('link', { name: `${owner}: ${text}` }).click();
+    await ui.untilText(text);
+    expect(new URL(ui.page.url()).hash).toBe(`#/edges/${owner}`);
+    await ui.checkAccess();
   },
   TEST_MS,
 );

@@ -165,6 +165,7 @@ const stats: Stats = {
   reasons: [],
   confirmed: undefined,
   confirmationLatencies: [],
+  gaps: undefined,
   redisDeserted: [],
   routersSeen: true,
 };
@@ -220,6 +221,17 @@ test('accepts an edge and its reports, and suspects it when its stream breaks', 
   });
   edge.stream.cancel();
   await eventually(() => expect(states()).toEqual(['edge-1 suspect']));
+});
+
+test('knows the gaps that an edge has found, and that an older edge does not report them', async () => {
+  const edge = new Edge({});
+  edge.report({});
+  await eventually(() => controller.reports.length === 1);
+  expect(controller.membership.edges[0]!.counts).toMatchObject({ gaps: undefined });
+  edge.report({ gaps: 0 });
+  await eventually(() => controller.membership.edges[0]!.counts?.gaps === 0);
+  edge.report({ gaps: 2 });
+  await eventually(() => controller.membership.edges[0]!.counts?.gaps === 2);
 });
 
 test('passes on that an edge is shutting down, in the report and in its counts', async () => {

@@ -69,6 +69,7 @@ const alive: EdgeRecord = {
     ready: true,
     reasons: ['one master is down'],
     eventLoopLagMs: 1.5,
+    gaps: 3,
     memory: [
       { name: 'table', bytes: 1_500, bytesAtStart: 1_000 },
       { name: 'of-a-newer-version', bytes: 7, bytesAtStart: 0 },
@@ -220,6 +221,7 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       zone: 'a',
       eventLoopLagMs: 1.5,
       memoryBytes: 1_507,
+      gaps: 3,
       version: '0.2.0',
       commit: null,
       lastReportAtMs,
@@ -239,6 +241,7 @@ test('/v1/edges distinguishes unknown from zero', async () => {
       zone: '',
       eventLoopLagMs: null,
       memoryBytes: null,
+      gaps: null,
       version: null,
       commit: null,
       lastReportAtMs: null,
@@ -417,6 +420,7 @@ test('gRPC returns the same responses', async () => {
     },
     shards: [0, 1],
   });
+  expect(edges.map(({ gaps }) => gaps)).toEqual([3, undefined, undefined]);
   const { shards } = await call<ListShardsResponse>((done) => client.listShards({}, done));
   expect(shards.map(({ owner }) => owner)).toEqual(['edge-1', 'edge-1', 'edge-2', '']);
   const where = await call<LocateClientResponse>((done) =>

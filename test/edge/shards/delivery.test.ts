@@ -6,6 +6,7 @@ import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { SpanStart } from '../../../common/process/tracing/tracer.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
+import { Gaps } from '../../../edge/report/gaps.js';
 import { Delivery, type DeliveryOptions, type Target } from '../../../edge/shards/delivery.js';
 import { OtherEdges } from '../../../edge/shards/other-edges.js';
 import { PushTraces } from '../../../edge/shards/push-traces.js';
@@ -22,6 +23,7 @@ const SHARD = 0;
 
 let delivered: string[];
 let gaps: number;
+let reported: Gaps;
 let losses: [before: number, now: number][];
 /** Ids of pushes that Redis was found to have lost. */
 let lostPushes: string[];
@@ -47,6 +49,7 @@ let guestShard: number | undefined;
 beforeEach(() => {
   lastReply = lastTimes = undefined;
   delivered = [];
+  reported = new Gaps(new Metrics());
   spans = [];
   gaps = replies = 0;
   losses = [];
@@ -112,6 +115,7 @@ beforeEach(() => {
       tracer: { start: (span) => void spans.push(span), close: async () => {} },
     }),
     rates: { count: (shard: number) => rates.push(shard) },
+    gaps: reported,
     lostHistory: {
       onCounterFell: (_shard: number, before: number, now: number) => losses.push([before, now]),
       onPushLost: (_shard: number, id: string) => lostPushes.push(id),
@@ -194,6 +198,7 @@ test('a push that a former master delivers late is processed; the counter shows 
   await new Promise(setImmediate);
   expect(losses).toEqual([]);
   expect(gaps).toBe(1);
+  expect(reported.countRecent(performance.now())).toBe(1);
 });
 
 test('a number from long ago makes the counter be read, which shows the loss once', async () => {
