@@ -28,7 +28,7 @@ export class ControlClient {
     return shardMap.parse(await this.#call('/v1/shard-map', {}));
   }
 
-  /** @throws Error if control does not take it */
+  /** @throws Error if control does not accept it */
   async report(report: object): Promise<void> {
     await this.#call('/v1/canary-report', {
       method: 'POST',

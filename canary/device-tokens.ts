@@ -14,7 +14,7 @@ const ALGORITHMS: Readonly<Record<string, string>> = {
   ec: 'ES256',
   ed25519: 'EdDSA',
 };
-/** As edges require it of a secret. */
+/** Minimum that edges require of a secret. */
 const SECRET_BYTES_MIN = 32;
 const VALID_FOR = '1h';
 

@@ -23,10 +23,10 @@ export function labelOf(check: CheckName): CheckLabel {
 }
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
-/** Pieces of the last 15 minutes. */
+/** The report covers this many minutes, counted minute by minute. */
 const MINUTES = 15;
 const MINUTE_MS = 60_000;
-/** Newest latencies, from which the report has its percentiles. */
+/** Number of newest latencies from which the percentiles of the report are computed. */
 const LATENCIES_MAX = 2_000;
 
 interface Minute {
@@ -76,7 +76,7 @@ export class Figures {
       'Seconds from sending a push to its receipt by a canary client that was connected',
       BUCKETS,
     );
-    // A counter that begins with 1 has no increase.
+    // Prometheus sees no increase in a counter that first appears with 1.
     for (const check of Object.values(CHECK_LABELS)) this.#findings.inc({ check }, 0);
     for (const outcome of ['judged', 'abandoned']) this.#windows.inc({ outcome }, 0);
   }

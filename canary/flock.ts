@@ -14,10 +14,10 @@ import {
 import { Probe, type ProbeOptions, type WindowResult } from './probe.js';
 
 const PUSH_INTERVAL_MS = 1_000;
-/** Findings of one window that are logged; all are counted. */
+/** Maximum number of findings of one window that are logged; all are counted. */
 const LOGGED_MAX = 10;
 const TEXT_LENGTH_MAX = 300;
-/** Reasons that are named. */
+/** Maximum number of reasons that are named. */
 const PROBLEMS_MAX = 10;
 
 export interface FlockOptions
@@ -38,7 +38,7 @@ export interface Coverage {
 export class Flock {
   readonly #options: FlockOptions;
   readonly #probes = new Map<string, Probe>();
-  /** In each clientId: what is left in Redis of an earlier run is not received. */
+  /** Part of each clientId, so that no client receives what an earlier run left in Redis. */
   readonly #run = randomBytes(4).toString('hex');
   #names = 0;
   #map: ShardMap | undefined;
@@ -59,12 +59,12 @@ export class Flock {
     const active = [...this.#probes.values()].filter(({ isRetired }) => !isRetired);
     const { add, retire } = planClients(map, active, devicesMax);
     for (const clientId of retire) this.#probes.get(clientId)!.retire();
-    // Those that are still being judged count, too.
+    // Clients that are still being judged count, too.
     const wanted = add.slice(0, Math.max(0, 2 * devicesMax - this.#probes.size));
     await Promise.all(wanted.map((combination) => this.#add(map, combination)));
   }
 
-  /** To be called some times a second. */
+  /** Call it several times a second. */
   tick(nowMs: number): void {
     for (const [clientId, probe] of this.#probes) {
       probe.tick(nowMs);

@@ -20,7 +20,7 @@ import { Flock } from './flock.js';
 
 const HTTP_CONNECTIONS_MAX = 64;
 const TICK_MS = 200;
-/** A tick that is later says that the canary itself did not run. */
+/** If a tick is later than this, the canary itself did not run. */
 const STALL_MS = 1_000;
 const SWEEP_MS = 1_000;
 const MAP_MS = 5_000;
@@ -115,7 +115,7 @@ await runRole(async () => {
   announceListening(log, { http: httpPort });
 });
 
-/** Calls are never in progress twice. */
+/** Never starts a call while the one before is in progress. */
 async function repeat(work: () => Promise<void>, everyMs: number, signal: AbortSignal) {
   while (!signal.aborted) {
     await work();

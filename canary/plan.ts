@@ -76,7 +76,7 @@ export function planClients(map: ShardMap, clients: readonly Client[], devicesMa
   const retire: string[] = [];
   for (const client of clients) {
     const combination = combinationOf(map, client);
-    // Its shard will have an owner again.
+    // It stays: its shard will have an owner again.
     if (combination === undefined) continue;
     if (!open.delete(keyOf(combination))) retire.push(client.clientId);
   }

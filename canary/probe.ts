@@ -31,9 +31,9 @@ export interface ProbeOptions {
 }
 
 export interface WindowResult {
-  /** Whether it is not known what has become of all pushes. */
+  /** Whether the fate of some pushes is unknown. */
   readonly isAbandoned: boolean;
-  /** Those of this window. */
+  /** The pushes of this window. */
   readonly pushes: readonly Push[];
   readonly latenciesMs: readonly number[];
   readonly findings: readonly Finding[];
@@ -42,11 +42,11 @@ export interface WindowResult {
 }
 
 const WINDOW_MS = 20_000;
-/** Longer than the checker trusts that a device which has just left is still connected somewhere. */
+/** Longer than the checker assumes that a device which has just left may still be connected. */
 const AWAY_MS = 6_000;
 /** Longer than a window can take until it is judged or given up. */
 const TTL_MS = 300_000;
-/** One push of so many is live only. */
+/** One push in this many is live only. */
 const LIVE_EVERY = 5;
 const PAYLOAD_BYTES = 128;
 const RETRY_MS_MAX = 2_000;
@@ -94,7 +94,7 @@ export class Probe implements Client {
     return probe;
   }
 
-  /** Also while it is away on purpose. */
+  /** True also while it is away on purpose. */
   get isConnected(): boolean {
     return this.#device.isOpen || this.#returnsAtMs !== undefined;
   }
@@ -127,7 +127,7 @@ export class Probe implements Client {
     this.#history.disturbances.push({ kind: 'stall', target: '', fromMs, toMs, isolates: true });
   }
 
-  /** To be called some times a second. */
+  /** Call it several times a second. */
   tick(nowMs: number): void {
     this.#device.sweep(nowMs);
     if (this.#returnsAtMs !== undefined && nowMs >= this.#returnsAtMs) {

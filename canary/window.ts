@@ -9,7 +9,7 @@ import type { Connection, History, HistoryInProgress, Push } from '../drill/hist
 import { isAccepted } from '../drill/history/history-index.js';
 import { MQTT_DURABLE } from './devices/mqtt-link.js';
 
-/** A push that a connected device has not received for as long is not on its way any more. */
+/** A push that a connected device has not received for this long is not on its way any more. */
 const RECEIVED_MS_MAX = 10_000;
 /** The checker looks at connections some time after the last answer. */
 const MARGIN_MS = STEADY_MS + 500;
@@ -70,7 +70,7 @@ export function judge(history: History, silentMs: number): Finding[] {
   });
 }
 
-/** Removes everything from before a time, but for the pushes whose window began then. */
+/** Removes what happened before a time. Pushes stay if they were sent later. */
 export function forget(history: HistoryInProgress, beforeMs: number): void {
   keep(history.pushes, ({ attempts }) => (attempts[0]?.sentAtMs ?? 0) >= beforeMs);
   keep(history.connections, ({ closedAtMs }) => closedAtMs >= beforeMs);

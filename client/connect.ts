@@ -1,10 +1,10 @@
 /**
- * Longline client for browsers and Node.js: `import { connect } from 'longline/client'`.
+ * Longline client for browsers and Node.js: `import { connect } from '@longline/client'`.
  *
  * The client queries the router for the edge of its clientId and connects there by WebSocket, or by
- * a stream over `fetch` without WebSocket. It reconnects until it is closed, its session is replaced,
- * or it is rejected for good. `machine.ts` decides and this file performs. Pages load this folder unbundled, so it
- * must not use Node.js or any package.
+ * a stream over `fetch` without WebSocket. It reconnects until it is closed, its session is
+ * replaced, or it is rejected for good. `machine.ts` decides and this file performs. Pages load
+ * this folder unbundled, so it must not use Node.js or any package.
  */
 import type { Delivery } from './deliveries.js';
 import type { ClientAction, ClientEvent, ClientState, Failure } from './events.js';

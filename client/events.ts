@@ -19,7 +19,10 @@ export type ClientState =
   | {
       readonly type: 'waiting';
       readonly retryMs: number;
-      /** For programs: an error code of Longline or one of this client; the README has a table. */
+      /**
+       * For programs: an error code of Longline or one of this client (docs/devices.md has a
+       * table).
+       */
       readonly code: string;
       /** For logs. */
       readonly reason: string;

@@ -47,7 +47,7 @@ interface Attempt {
 }
 
 type State =
-  /** The first one. Entered on a failure or a goaway; left when the time is over. */
+  /** The initial state. Entered also on a failure or a goaway; left when the time is over. */
   | {
       readonly type: 'waiting';
       readonly untilMs: number;

@@ -228,7 +228,8 @@ function edgeReadiness(
   const notReady = [...auth.notReadyReasons()];
   const degraded: string[] = [];
   if (feed.current === undefined) notReady.push('no assignment has been received yet');
-  // Those of a Redis master that does not deliver; at the start of the edge, all of them.
+  // If only some shards are not subscribed, one Redis master does not deliver; when the edge
+  // starts, none are subscribed.
   const isPartial = shards.unconfirmedOwnedCount() < shards.ownedCount;
   (isPartial ? degraded : notReady).push(...unsubscribedReasons(shards));
   if (shutdown.isStarted) notReady.push('the edge is shutting down');

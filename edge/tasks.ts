@@ -25,7 +25,7 @@ const ENDED_FLUSH_MS = 1_000;
 const COUNTERS_STEP_MS = 100;
 const COUNTERS_PARTS = 20;
 
-/** Owners forget an edge that is silent for four times as long. */
+/** Each shard is told every 15 s; its owner forgets an edge that is silent for a minute. */
 const TELL_OWNERS_STEP_MS = 1_000;
 const TELL_OWNERS_PARTS = 15;
 

@@ -235,7 +235,7 @@ export interface RouterConfig extends SharedConfig, PusherConfig {
   /** Undefined: no Push API over HTTP. */
   readonly pushHttp: PushHttpConfig | undefined;
   readonly inFlightMax: number;
-  /** Devices of one user that a push reaches. */
+  /** Maximum number of devices of one user that a push reaches. */
   readonly userDevicesMax: number;
   /** `host:port` of the gRPC of each control. */
   readonly controlAddresses: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * The part that links of all protocols share whose devices ask a router first: the look-up, and
- * that a link ends once.
+ * Base of the links of devices that ask a router for their edge first: does the look-up, and
+ * ensures that a link ends once.
  */
 import type { Link, LinkHandler } from '../../drill/load/link.js';
 import { failureReason } from '../failure-reason.js';

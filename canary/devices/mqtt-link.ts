@@ -71,7 +71,7 @@ export class MqttLink extends LookedUpLink {
       case 'suback':
         return this.onOpen(edge);
       case 'publish': {
-        // The edge sends it again, as it is not acknowledged.
+        // It is not acknowledged, so the edge sends it again.
         if (!this.isOpen) return;
         const messageId = packet.qos === 0 ? '' : MQTT_DURABLE;
         this.handler.onEvent({ name: 'message', messageId, text: packet.payload.toString() });

@@ -37,7 +37,7 @@ export class WebSocketLink extends LookedUpLink {
     this.onActive();
     const message = parse(text);
     if (message === undefined) {
-      // A payload that cannot be read is a finding.
+      // Passed on as it is: the checker reports a payload that it cannot read.
       if (this.isOpen) this.handler.onEvent({ name: 'message', messageId: '', text });
       return;
     }

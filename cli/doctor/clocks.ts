@@ -5,7 +5,7 @@
 import type { ClockReport } from '../../common/cluster/clocks/clock-reports.js';
 import { describeOffset, isWrong } from '../../common/process/time/clock-offset.js';
 
-/** More wrong clocks than this are not named. */
+/** Maximum number of wrong clocks that are named. */
 const NAMED_MAX = 5;
 
 export function judgeClocks(clocks: readonly ClockReport[]) {

@@ -58,7 +58,10 @@ export interface Finding {
 /** Descriptors that an edge reserves for other purposes (edge/config.ts). */
 const DESCRIPTORS_RESERVED = 512;
 const PAGE_BYTES = 4_096;
-/** Kernel and edge together with the portable transport, rounded up: docs/measurements.md. */
+/**
+ * Memory of the kernel and of the edge per connection, with the portable transport, rounded up:
+ * docs/measurements.md.
+ */
 const BYTES_PER_CONNECTION = 10 * 1_024;
 /** Minimum of kernel memory for a socket with one unsent push. */
 const TCP_BYTES_PER_BUSY_CONNECTION = PAGE_BYTES;

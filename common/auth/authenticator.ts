@@ -72,7 +72,10 @@ type Problem =
   | 'ticket_expired'
   | 'bug';
 
-/** A device sends a token that it has just received: then one of both clocks is wrong. */
+/**
+ * Devices send tokens that were just issued. So if one looks expired or not yet valid, one of the
+ * two clocks is probably wrong.
+ */
 const CLOCK = 'the clock of this server; compare it with that of the issuer';
 
 const REJECTIONS: Readonly<Record<Exclude<Problem, 'labels' | 'groups'>, Rejection>> = {

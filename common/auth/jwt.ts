@@ -49,7 +49,7 @@ export type TokenProblem =
   | 'no_keys'
   | 'overloaded';
 
-/** A rejection is about the labels or the groups. */
+/** A `Rejection`: the token is valid, but its labels or groups are not. */
 export type Verification = VerifiedToken | TokenProblem | Rejection;
 
 export const TOKEN_LENGTH_MAX = 8 * 1024;

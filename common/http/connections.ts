@@ -25,7 +25,7 @@ type CloseReason = 'full' | 'pipelined' | 'unread' | 'unsent';
 
 /** Bytes of responses that wait for their clients, of all connections. */
 const UNSENT_BYTES_MAX = 32 * 1024 * 1024;
-/** Size of the kernel's buffers of a connection, in each direction; it doubles the number. */
+/** Size of the kernel's buffers of a connection, in each direction; Linux doubles the number. */
 const KERNEL_BYTES_MAX = 16 * 1024;
 /** Time for the client to read a response that is complete. */
 const UNREAD_MS_MAX = 10_000;
@@ -34,7 +34,7 @@ const STEP_MS = 1_000;
 const TURN_MS = 5;
 
 export class HttpConnections {
-  /** Those whose last response is the oldest come first. */
+  /** Ordered by their last response, the oldest first. */
   readonly #open = new Map<Socket, HttpConnection>();
   /** Those with bytes that wait for a turn of the event loop, in order of arrival. */
   #queue: HttpConnection[] = [];

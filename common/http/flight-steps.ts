@@ -1,4 +1,4 @@
-/** Flight records in JSON: their schema, and what they are made of. */
+/** Flight records in JSON: their schema, and their conversion from protobuf. */
 import { z } from 'zod';
 import { FlightEvent, type FlightRecord } from '../../proto/gen/longline/v1/push.js';
 

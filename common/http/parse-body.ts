@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { type Rejection, rejection } from '../process/errors.js';
 
-/** A body may have very many; the first tell enough. */
+/** Maximum number of problems that an error names. A body may have very many. */
 const PROBLEMS_MAX = 5;
 const PROBLEM_LENGTH_MAX = 200;
 

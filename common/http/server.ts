@@ -29,7 +29,7 @@ const LIMITS = {
   requestTimeout: 20_000,
   /** Between two requests. Longer than the 60 s of common load balancers, which must close first. */
   keepAliveTimeout: 72_000,
-  /** How often Node.js compares the first two. */
+  /** How often Node.js checks the two timeouts of the head and the request. */
   connectionsCheckingInterval: 1_000,
 };
 /** Connections that the kernel may have accepted already; it has a maximum of its own. */
@@ -55,7 +55,7 @@ export function createHttpServer(
   };
   const server = Fastify({
     bodyLimit: BODY_BYTES_MAX,
-    // The factory's servers have theirs.
+    // `serverFactory` adds its own handler to the server.
     clientErrorHandler: () => {},
     serverFactory: (handler) => {
       const http = createServer(LIMITS, handler);
@@ -196,7 +196,7 @@ export function sendRejection(reply: FastifyReply, rejected: Rejection): Fastify
   return reply.code(status).send(errorBody(rejected));
 }
 
-/** The rest of it need not be read where the connection is closed. */
+/** The rest of a body need not be read where the connection is closed. */
 function hasBody({ headers }: FastifyRequest): boolean {
   return 'transfer-encoding' in headers || (headers['content-length'] ?? '0') !== '0';
 }

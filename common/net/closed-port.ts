@@ -66,7 +66,7 @@ function isAddressClosed(host: string, port: number, signal: AbortSignal): Promi
     const onAbort = () => end(false);
     signal.addEventListener('abort', onAbort, { once: true });
     socket.once('connect', () => end(false));
-    // Stays: a socket that is destroyed may still report an error.
+    // This listener stays: a socket that is destroyed may still report an error.
     socket.on('error', ({ code }: NodeJS.ErrnoException) => end(code === 'ECONNREFUSED'));
   });
 }

@@ -13,7 +13,10 @@ import {
 import { backoffMs } from './backoff.js';
 import type { Logger } from './log.js';
 
-/** A proxy that the environment names for the way to the Internet is not on the way to a role. */
+/**
+ * Connects to roles directly: a proxy that the environment names leads to the Internet, not to
+ * them.
+ */
 export const DIRECT: ChannelOptions = { 'grpc.enable_http_proxy': 0 };
 
 /**

@@ -10,7 +10,7 @@ export type ReadinessCheck = () => Readiness;
 
 export const READY: Readiness = { notReady: [], degraded: [] };
 
-/** A process has all problems of its parts. */
+/** A process has the problems of all its parts. */
 export function combineReadiness(...parts: readonly Readiness[]): Readiness {
   return {
     notReady: parts.flatMap(({ notReady }) => notReady),

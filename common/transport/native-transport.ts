@@ -65,7 +65,7 @@ interface Binding {
   /** Number of pauses in accepting because descriptors or memory were exhausted. */
   acceptPauses(): number;
   slotBytes(): number;
-  /** Their capacity. */
+  /** Capacity of all send buffers, in bytes. */
   sendBufferBytes(): number;
   /** Writes connections and bytes of TLS 1.2, then of TLS 1.3. */
   tlsUsage(usage: Float64Array): void;
@@ -200,7 +200,7 @@ export class NativeTransport implements Transport {
 
   pipe(one: Connection, other: Connection): boolean {
     const isPiped = this.#binding.pipe(one, other) === 1;
-    // Both may be closed by it.
+    // The call may have closed both.
     this.#dispatchSoon();
     return isPiped;
   }

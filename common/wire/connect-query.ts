@@ -135,7 +135,7 @@ function decodeText(value: string): string | undefined {
   }
 }
 
-/** For a value that `parseMaxBytes` rejects. */
+/** Message for a value that `parseMaxBytes` rejects. */
 export const MAX_BYTES_EXPECTED = 'maxBytes must be a number of bytes from 256 to 2147483647';
 
 /** Returns undefined for anything but 256 to 2147483647: a smaller maximum would skip every push. */

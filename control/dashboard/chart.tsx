@@ -20,7 +20,7 @@ interface ChartProps {
 const HEIGHT = 120;
 const AXIS_WIDTH = 52;
 const AXIS_HEIGHT = 24;
-/** Beginnings of these many seconds have a label. */
+/** Multiples of this many seconds have a label. */
 const LABELS_S = [300];
 const SPAN_S = 900;
 

@@ -12,7 +12,7 @@ export const DIFFERENCES: Readonly<Record<DifferenceKind, string>> = {
 };
 
 const KINDS = Object.keys(DIFFERENCES) as DifferenceKind[];
-/** Shards that are named. */
+/** Maximum number of shards that are named. */
 const SHARDS_MAX = 10;
 
 /** A reason for /readyz for each kind of difference that was found in the last 15 minutes. */

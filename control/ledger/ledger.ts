@@ -15,7 +15,7 @@ import { Comparison, isPlausible, type Totals } from './comparison.js';
 
 /** A difference is shown for so long after it was found last. */
 export const SHOWN_MS = 15 * 60 * 1_000;
-/** An audit that is older than this is said to be. */
+/** An audit that is older than this counts as late. */
 export const AUDIT_LATE_MS = 60_000;
 /** Inboxes that are counted in a second on average, some microseconds each. */
 const COUNTED_PER_SECOND = 5_000;

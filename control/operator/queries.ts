@@ -34,9 +34,9 @@ import type {
 import { memoryCosts, residentBytes } from './memory-costs.js';
 import { slowestPushes } from './slow-pushes.js';
 
-/** Devices of a user that one answer describes; each costs a query of the edges. */
+/** Maximum number of devices of a user in one answer; each costs a query of the edges. */
 const DEVICES_MAX = 100;
-/** Processes of one value that an answer names. */
+/** Maximum number of processes that an answer names for one value. */
 const NAMED_MAX = 10;
 
 export interface Snapshot {

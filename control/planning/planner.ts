@@ -231,7 +231,8 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   #setCurrent(nowMs: number, next: Assignment): void {
-    // Loads under the first assignment that this control sees are known after about as long.
+    // The first plan waits this long, because the loads under the first assignment are not known
+    // earlier.
     if (this.#current === undefined) this.#planAtMs = nowMs + PLAN_INTERVAL_MS;
     this.#current = next;
     this.#view.onAssignment(nowMs, next);

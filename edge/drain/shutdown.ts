@@ -43,9 +43,9 @@ export interface ShutdownStep {
   /** Whether clients whose shard this edge has not lost receive goaways as well. */
   readonly isForAll: boolean;
   /**
-   * Those that have been connected since before this time. A client that connects later may know no
-   * other address: it would return after each further goaway. Infinity: all, because such clients
-   * are rejected.
+   * Only clients that were connected before this time receive one. A client that connects later may
+   * know no other address: it would return after each further goaway. Infinity: all clients,
+   * because those that return are rejected.
    */
   readonly connectedBeforeMs: number;
   /** Whether clients of other edges' shards are rejected that follow no redirect. */
@@ -74,7 +74,7 @@ const CONTROL_AWAY_MS = 5_000;
 const CONTROL_GONE_MS = 15_000;
 /** A browser reconnects once to where it was, and must be redirected. */
 const RETURN_MS = 3_000;
-/** The last goaway is planned some steps before the deadline, not at it. */
+/** The last goaway is planned this much before the deadline, not at it. */
 const MARGIN_MS = 2 * GOAWAY_STEP_MS;
 
 export class Shutdown {

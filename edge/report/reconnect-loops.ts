@@ -7,11 +7,11 @@
 export const LOOP_WINDOW_MS = 60_000;
 /** Connections of one client that end within the window: fewer are no loop. */
 export const LOOP_ENDS_MIN = 5;
-/** Clients whose ends are known. */
+/** Maximum number of clients whose ends are known. */
 const CLIENTS_MAX = 1_024;
 /** Ends per client, which is also the largest number that is reported. */
 const ENDS_MAX = 100;
-/** Reasons that are named, newest first. */
+/** Maximum number of reasons that are named, newest first. */
 const REASONS_MAX = 5;
 
 export interface ReconnectLoop {

@@ -35,7 +35,7 @@ import type { PushCounts } from './slow/push-counts.js';
 
 const READS_MAX = 256;
 const ENTRIES_PER_PAGE = 32;
-/** With the parts of a growing message that follow. */
+/** Maximum number of entries of a page, with the parts of a growing message that follow it. */
 const ENTRIES_WITH_PARTS_MAX = 1_024;
 const RETRY_MS = 500;
 /** Interval of write attempts while a send buffer is full. */

@@ -51,8 +51,8 @@ export class Connections {
   /** Unix time in seconds, by slot: expiry of the connection's token. */
   #expiresAtS = new Uint32Array(FIRST_SLOTS);
   /**
-   * Unix time in seconds, by slot: when the connection's token was issued; 0: it does not say,
-   * `NEVER_S`: it has none. Empty until a connection has a token.
+   * Unix time in seconds, by slot: when the connection's token was issued. 0: the token does not
+   * say; `NEVER_S`: the connection has no token. Empty until a connection has a token.
    */
   #issuedAtS = new Uint32Array(0);
   /** By slot: the two halves of the id of the newest durable push that was written; 0-0: none. */

@@ -27,7 +27,7 @@ const ACK_MS = 100;
 /** Partitions are what consumers share: at most so many consumers of a group have something to read. */
 const PARTITIONS_MAX = 64;
 const EVENTS_PER_SHARD = 100;
-/** A partition that is to be given back waits so long for what is in flight. */
+/** Maximum time that a partition which is to be given back waits for events in flight. */
 const RELEASE_MS_MAX = 10_000;
 
 export type ReaderLink = CountersLink & Pick<RedisLink, 'execute' | 'names'>;

@@ -25,7 +25,7 @@ import type { DeliveredEvent } from './partition.js';
 import type { PresenceService } from './presence/presence-service.js';
 import { readDeadLetters } from './webhooks/dead-letters.js';
 
-/** Events that one watch has received and not acknowledged. */
+/** Maximum number of events that one watch has received and not acknowledged. */
 const UNACKED_MAX = 1_000;
 /** Events of one message. */
 const EVENTS_PER_MESSAGE = 500;

@@ -6,7 +6,7 @@ import type { ControlOptions } from '../status.js';
 import { table } from '../table.js';
 
 export interface BlockOptions extends OperationOptions {
-  /** Milliseconds. */
+  /** Duration in milliseconds. */
   readonly for: number;
 }
 

@@ -4,7 +4,7 @@ import { plural, spell } from '../format.js';
 import type { ControlOptions } from '../status.js';
 import { table } from '../table.js';
 
-/** Most clients that control returns at once. */
+/** Maximum number of clients in one response of control. */
 const PAGE_MAX = 1_000;
 
 export interface FilterOptions extends ControlOptions {
@@ -14,7 +14,7 @@ export interface FilterOptions extends ControlOptions {
   readonly user?: string;
   readonly selector?: string;
   readonly protocol?: string;
-  /** Milliseconds. */
+  /** Duration in milliseconds. */
   readonly olderThan?: number;
 }
 

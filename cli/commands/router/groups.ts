@@ -16,10 +16,13 @@ import { plural } from '../format.js';
 import { type PushOptions, pushOf } from './push.js';
 import { CALL_SLACK_MS, callService, type RouterOptions } from './router-call.js';
 
-/** Members of one call. */
+/** Maximum number of members in one call. */
 const MEMBERS_MAX = 10_000;
 const PAGE_SIZE = 10_000;
-/** A push to a big group is made of calls of this time, after each of which the command says how far it is. */
+/**
+ * A push to a big group is split into calls of this duration; the command prints its progress after
+ * each.
+ */
 const PROGRESS_MS = 5_000;
 
 export interface ListOptions extends RouterOptions {

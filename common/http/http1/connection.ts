@@ -122,7 +122,7 @@ export class Http1Connection implements Carrier {
   /** To be called every second; the connection is closed if it returns a reason. */
   check(nowMs: number): Overdue | undefined {
     const [first] = this.#exchanges;
-    // A stream waits for its client.
+    // A stream may wait for its client without a limit.
     if (!first?.isStream && nowMs - (this.#unreadSinceMs ?? nowMs) > UNREAD_MS_MAX) {
       this.destroy();
       return 'unread';

@@ -69,7 +69,8 @@ export class Exchange {
   /** Asks for the body, if the client waits for that (RFC 9110 §10.1.1). */
   continue(): void {
     const expect = this.head?.headers.get('expect');
-    // Behind an earlier response the client sends its body after a while.
+    // While an earlier response is pending, 100 Continue cannot be sent. The client then sends its
+    // body after a short wait.
     if (expect?.toLowerCase() !== '100-continue' || !this.carrier.isFirst(this)) return;
     this.carrier.write(CONTINUE);
   }

@@ -1,6 +1,7 @@
 /**
- * Heads that were parsed already, by their text. The requests of a client differ in their length at most, and
- * to parse a head costs as much as all other work on a request besides its system calls.
+ * Heads that were parsed already, by their text. The heads of one client hardly differ, except in
+ * the length of the body, and to parse one costs as much as all other work on a request besides its
+ * system calls.
  */
 import { findHeadEnd, type HttpHead, readHead } from '../../wire/http-head.js';
 

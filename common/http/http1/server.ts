@@ -24,13 +24,13 @@ export interface Http1ServerOptions extends Omit<ConnectionHandler, 'onIdle'> {
 }
 
 const CHECK_MS = 1_000;
-/** Size of the kernel's buffers of a connection, in each direction; it doubles the number. */
+/** Size of the kernel's buffers of a connection, in each direction; Linux doubles the number. */
 const KERNEL_BYTES_MAX = 32 * 1024;
 
 export class Http1Server {
   /** TLS handshakes included. */
   readonly #sockets = new Set<Socket>();
-  /** Those whose last response is the oldest come first. */
+  /** Ordered by their last response, the oldest first. */
   readonly #open = new Map<Socket, Http1Connection>();
   readonly #handler: ConnectionHandler;
   readonly #heads = new HeadCache();

@@ -53,7 +53,7 @@ export class Connection {
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #pings = new TokenBucket(PINGS_PER_SECOND, performance.now(), PINGS_BURST);
   #isRetired = false;
-  /** It pings too much, and is told so. */
+  /** The client pings too much; the GOAWAY says so. */
   #isPinging = false;
 
   /** @param onClose called before the server closes the connection */

@@ -46,7 +46,7 @@ const OK_TRAILERS = encodeFields([
   { name: 'grpc-message', value: 'OK' },
 ]);
 
-/** It is, too, the parts of `ServerUnaryCall` that our methods use. */
+/** Also has those parts of `ServerUnaryCall` that our methods use. */
 export class UnaryCall implements RequestListener, AwaitedRequest {
   request: unknown;
   readonly #onEnd: (() => void) | undefined;

@@ -52,11 +52,11 @@ const HEADER_BLOCK_BYTES_MAX = 65_536;
 const CONTINUATIONS_MAX = 8;
 const CHEAP_FRAMES_PER_SECOND = 33;
 const CHEAP_FRAMES_BURST = 1_000;
-/** For the client to close its side. */
+/** Time for the client to close its side. */
 const LINGER_MS = 1_000;
 /**
- * Taken from the window of a connection before it is opened again. The library holds back half of a
- * window, too, and the client must be left enough.
+ * Bytes that are consumed before the window of a connection is opened again. The library holds back
+ * half of a window, too, and the client must be left enough.
  */
 const CONSUMED_BYTES_MAX = 8_192;
 const NO_BYTES = Buffer.alloc(0);
@@ -117,7 +117,7 @@ export class Http2Connection {
     return this.socket.destroyed;
   }
 
-  /** Those that the library answers are not among them. */
+  /** The open requests, without those that the library answers. */
   get requests(): RequestStream[] {
     return [...this.#streams.values()].filter((stream) => stream !== undefined);
   }

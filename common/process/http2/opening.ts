@@ -20,8 +20,8 @@ export interface OpeningOptions {
 }
 
 /**
- * For the first request after the client's settings, which are not answered until then. Clients that are
- * slower have our own HTTP/2.
+ * Time for the first request after the client's settings, which are not answered until then. A
+ * client that is slower has our own HTTP/2.
  */
 const REQUEST_MS = 100;
 const BYTES_MAX = 65_536;

@@ -35,7 +35,7 @@ export class MemoryWatch {
   readonly #log = new LogInterval();
   readonly #timer: NodeJS.Timeout;
   #collectAtMs = 0;
-  /** Most bytes of buffers at a time. */
+  /** The largest number of bytes that buffers have used at a time. */
   #externalMax = 0;
   #outsideHeapAtFirst: number | undefined;
   #tightest: MemoryLimit;

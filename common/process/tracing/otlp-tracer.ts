@@ -62,7 +62,7 @@ const KINDS = {
 
 const propagator: TextMapPropagator = new W3CTraceContextPropagator();
 
-/** A smaller difference of the clocks is the resolution of one. */
+/** A smaller difference between the clocks is due to the resolution of the wall clock. */
 const OFFSET_CHANGE_MS = 5;
 
 interface OtlpTracerOptions extends TracerOptions {

@@ -21,7 +21,7 @@ export type Attributes = Readonly<Record<string, string | number>>;
 
 /** A span that is sampled. */
 export interface Span {
-  /** For those who continue the trace. */
+  /** Context for the processes that continue the trace. */
   readonly context: TraceContext;
   set(attributes: Attributes): void;
   /** @param error a code, if what the span stands for has failed */

@@ -27,7 +27,7 @@ const TEXT: Violation = {
   reason: 'MQTT needs binary messages [MQTT-6.0.0-1]',
 };
 
-/** A frame's bytes before its payload (RFC 6455 §5.2): those that this client must not omit. */
+/** Parts of the header of a frame that this reader builds itself (RFC 6455 §5.2). */
 const MASKED_BINARY = 0x82;
 const MASK_BIT = 0x80;
 const NO_MASK = Buffer.alloc(4);

@@ -9,7 +9,7 @@ import { DisconnectAll, Disconnects } from './disconnects.js';
 import { FilterForm, filterBody, filterQuery } from './filter.js';
 import { Blocks, Revocations } from './restrictions.js';
 
-/** Each asks edges. */
+/** Each poll queries edges. */
 const POLL_MS = 5_000;
 const PAGE = 100;
 

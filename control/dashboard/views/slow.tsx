@@ -6,7 +6,7 @@ import { ClientTable, SilentEdges } from './client-table.js';
 import { FilterForm, filterQuery } from './filter.js';
 import { SlowPushesCard } from './slow-pushes.js';
 
-/** Each asks all edges. */
+/** Each poll queries all edges. */
 const POLL_MS = 3_000;
 const SHOWN_MAX = 50;
 

@@ -25,7 +25,7 @@ import type {
   TrailResponse,
 } from './responses.js';
 
-/** The start of a larger payload is returned. */
+/** Only the start of a larger payload is returned. */
 const PAYLOAD_BYTES_MAX = 64 * 1024;
 /** Below the time for which a control that does not lead waits for the leader. */
 const VERDICT_MS_MAX = 1_500;

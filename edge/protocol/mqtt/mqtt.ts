@@ -1,7 +1,8 @@
 /**
  * MQTT 3.1.1 and 5 for devices that only receive. Each has one topic, `push/<clientId>`, and gets
  * its pushes while it is subscribed with any filter that covers the topic. A persistent session is
- * the client's inbox plus its subscriptions; PUBACK confirms a push (`delivery.ts`).
+ * the client's inbox plus its subscriptions; PUBACK confirms a push (`delivery.ts`). MQTT cannot
+ * express a gap, so there is no `encodeReset`.
  *
  * One object per version serves all its connections. State beyond the bytes in
  * `MqttConnectionTable` exists only while needed: an incomplete packet, pushes in flight.
@@ -104,7 +105,6 @@ export class MqttProtocol implements Protocol {
   readonly joinsParts = false;
   /** The device sends the heartbeats, as PINGREQ. */
   readonly heartbeat = undefined;
-  /** MQTT cannot express a gap. */
 
   readonly #delivery: MqttDelivery;
   readonly #partials = new Map<Connection, PartialPacket>();

@@ -1,4 +1,4 @@
-/** Close codes (RFC 6455 §7.4); the README documents the reaction of a device to each. */
+/** Close codes (RFC 6455 §7.4); docs/devices.md says what a device should do on each. */
 
 import { CLOSE_REASON_BYTES_MAX, closeFrame } from '../../../common/wire/websocket/writer.js';
 import type { EndReason } from '../protocol.js';

@@ -1,7 +1,7 @@
 /**
  * WebSockets without a subprotocol or with `longline.raw`: each push is one frame with the bare
  * payload, for clients that do not know Longline. The frame is text if the content type is textual,
- * otherwise binary.
+ * otherwise binary. Nothing can express a gap.
  *
  * Such a client receives no ids and cannot send acks. But every client answers pings, in order with
  * what it reads: after pushes the edge sends a ping with the newest id, and the pong confirms them.
@@ -28,7 +28,6 @@ export class RawWebSocketProtocol implements Protocol, MessageSink {
   readonly isEncodingShared = true;
   readonly joinsParts = true;
   readonly heartbeat = EMPTY_PING;
-  /** A bare payload cannot express a gap. */
   readonly messageBytesMax = 4 * 1024;
   readonly #inbound: WebSocketInbound;
   /** Connections that were sent a durable push after their last ping. */

@@ -83,7 +83,7 @@ export class ClientScans {
     return [...(labels.select(selector, matching)?.connections ?? [])];
   }
 
-  /** Those that have most, the worst first; without those that have nothing. */
+  /** The connections with the highest values, the highest first. Those with 0 are left out. */
   #slowest(connections: readonly Connection[], by: SlowBy, clientsMax: number): Connection[] {
     const measured = connections.map((connection) => ({
       connection,

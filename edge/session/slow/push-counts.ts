@@ -5,7 +5,7 @@
 import { ensureSlot } from '../../../common/transport/slot-arrays.js';
 import { type Connection, slotOf } from '../../../common/transport/transport.js';
 
-/** Stands for itself and for more. */
+/** Largest count; it stands for any larger one, too. */
 const COUNT_MAX = 65_535;
 
 export class PushCounts {

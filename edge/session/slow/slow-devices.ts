@@ -6,7 +6,9 @@ import type { Message } from '../../protocol/protocol.js';
 import type { CatchUp } from '../catch-up.js';
 import type { Connections } from '../connections.js';
 
-/** Bytes that MQTT and WebSocket add to a payload, and more: topic, properties, framing. */
+/**
+ * Maximum of what MQTT and WebSocket add to a payload (topic, properties, framing), with a reserve.
+ */
 const OVERHEAD_BYTES_MAX = 1_024;
 
 export interface SlowDevicesOptions {

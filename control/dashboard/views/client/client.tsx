@@ -13,9 +13,9 @@ import { LastPushes } from './pushes.js';
 import { PushResult, TestPush } from './test-push.js';
 import { Trail } from './trail.js';
 
-/** Each asks the edges. */
+/** Each poll queries the edges. */
 const POLL_MS = 3_000;
-/** Asks the edges once for each device. */
+/** Each poll queries the edges once for each device. */
 const USER_POLL_MS = 10_000;
 /** One connection on each edge at most. */
 const DISCONNECT_RATE = 1_000;

@@ -10,7 +10,7 @@ import { Badge, Card, Loaded, Note, Stale } from '../../parts.js';
 import { StepsRow } from '../slow-pushes.js';
 import { VERDICT_LEVELS } from './test-push.js';
 
-/** Each asks all routers. */
+/** Each poll queries all routers. */
 const POLL_MS = 3_000;
 const COLUMNS = 7;
 
