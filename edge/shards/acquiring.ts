@@ -5,7 +5,10 @@
  * are published on the other side never arrive. On a quiet channel the edge publishes a probe. Pure.
  */
 
-/** An unanswered probe is repeated: a lost connection, or a late confirmation, may have eaten it. */
+/**
+ * An unanswered probe is repeated: it may have been lost with a connection, or sent before a late
+ * confirmation.
+ */
 const PROBE_AGAIN_MS = 500;
 
 interface Proof {

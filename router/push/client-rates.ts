@@ -1,9 +1,9 @@
 /**
- * Bound on the pushes per second to one client through this router: a backend that fails must neither
+ * Bound on the pushes per second to one client through this router: a faulty backend must neither
  * flood one device nor rewrite one inbox all the time. Pure.
  *
- * A token bucket per client. A bucket that was not used for a second is full again, so it need not be
- * kept: two maps that rotate every second bound the memory by the clients of two seconds.
+ * A token bucket per client. A bucket that was not used for a second is full again, so it need not
+ * be kept: two maps that rotate every second bound the memory by the clients of two seconds.
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import { TokenBucket } from '../../common/process/token-bucket.js';

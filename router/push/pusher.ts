@@ -1,4 +1,7 @@
-/** The Push API without gRPC: validates, queries the edges, and computes the verdict. */
+/**
+ * The Push API for single clients, without an encoding: validates, queries the edges, and computes
+ * the verdict.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter, Histogram } from 'prom-client';
 import { COMBINATION_REASONS } from '../../common/cluster/inbox/combine.js';
@@ -299,7 +302,7 @@ export class Pusher {
       return rejection('ACCEPT_LEVEL_UNAVAILABLE', outcome.reason);
     }
     if (outcome?.type !== 'stored') {
-      // Redis did not answer in time. QueryResult of edges prove the write, but no higher accept level.
+      // Redis did not answer in time. Replies of edges prove the write, but no higher accept level.
       const verdict = required === undefined ? verdictOfDurable(answers, false) : VERDICT_UNKNOWN;
       return { response: responseOf(verdict), answers, confirmingMs: 0 };
     }

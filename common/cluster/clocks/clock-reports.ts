@@ -29,7 +29,7 @@ export function reportClock(link: RedisLink, name: string): void {
     reportedMs = offset.offsetMs;
     const key = link.names.clocks;
     const fields = ['p', name, 'o', offset.offsetMs.toFixed(1), 'e', offset.errorMs.toFixed(1)];
-    // Without Redis, or its memory, there is no report.
+    // While Redis is unavailable or has no memory left, there is no report.
     await link.execute('xadd', [key, 'MAXLEN', '~', REPORTS_MAX, '*', ...fields]);
     await link.execute('pexpire', [key, KEPT_MS]);
   };

@@ -1,7 +1,7 @@
 /**
- * What a failover, or a restart of Redis, has done to the events of a shard: it may have lost the newest,
- * with the data that they tell of. Who has written them notices that, and writes `events_lost`, without a
- * number, into their place.
+ * What a failover, or a restart of Redis, has done to the events of a shard: it may have lost the
+ * newest, together with the data that they tell of. The process that has written them notices that,
+ * and writes `events_lost`, without a number, in their place.
  */
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';

@@ -18,7 +18,7 @@ import { Script } from '../../redis/script.js';
 import { type EventBounds, luaEvents, withAndWithout } from '../events/event-stream.js';
 import { devicesKey, LUA_NEW_VERSION } from '../presence/user-devices.js';
 
-/** Groups of one member; more are rejected. */
+/** Maximum number of groups of one member; more are rejected. */
 export const GROUPS_PER_MEMBER_MAX = 1_000;
 export const TOO_MANY_GROUPS = rejection(
   'MEMBER_GROUPS_TOO_MANY',

@@ -20,7 +20,7 @@ export class MasterChanges {
     let hasOther = false;
     for (const address of masters) {
       const runId = masterCheck.runIdAt(address);
-      // Not connected: asked again.
+      // Not connected: the next call compares it.
       if (runId === '' || this.#runIds.get(address) === runId) continue;
       this.#runIds.set(address, runId);
       hasOther = true;

@@ -33,5 +33,5 @@ export class SubscriberCounts {
 
 /** How often the counts are read. */
 export const COUNT_INTERVAL_MS = 2_000;
-/** So many counts of 0 in a row are no accident of a reconnect or a move. */
+/** After this many counts of 0 in a row, the cause is not a reconnect or a move. */
 export const ZEROS_MAX = 3;

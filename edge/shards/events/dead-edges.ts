@@ -10,7 +10,7 @@ import type { RedisLink } from '../../../common/redis/redis-link.js';
 import type { Shards } from '../shards.js';
 
 export const DEAD_EDGES_STEP_MS = 100;
-/** Shards of one step: a search reads every connection of a shard. */
+/** Maximum number of shards in one step: a search reads every connection of a shard. */
 const SHARDS_PER_STEP = 32;
 /** A client that connects again within this time after its edge has gone is not reported twice. */
 const GRACE_MS = 2_000;

@@ -15,7 +15,7 @@ import { atTurnEnd } from '../../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 
 export const ENDED_MAX = 200_000;
-/** Connections of one script, which blocks Redis for all its time. */
+/** Maximum number of connections in one script, which blocks Redis while it runs. */
 const PER_SCRIPT = 250;
 
 export interface EndedClientsOptions {

@@ -75,7 +75,7 @@ export async function pushGroup(
   return new GroupPush(options, request, limits, clients, trace).run();
 }
 
-/** A field that a push to a group does not have. */
+/** Fields that a push to a group does not have. */
 const NOT_OF_GROUPS = { flightRecord: false };
 
 /**

@@ -74,7 +74,7 @@ function decodeItem(bytes: Uint8Array, reader: BinaryReader): StreamItem {
     // Otherwise it has read into the next item, or has stopped before its end.
     if (reader.pos === end) return item;
   } catch {
-    // Answered below.
+    // The rejection below answers it.
   }
   reader.pos = end;
   const message = 'the item cannot be decoded, or has a string that is not UTF-8';

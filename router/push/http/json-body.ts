@@ -4,7 +4,7 @@ import type { BodySink } from '../../../common/http/http1/body-decoder.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { MemoryWatch } from '../../../common/process/memory/memory-watch.js';
 
-/** Smaller bodies are not worth the question whether there is room. */
+/** Memory for smaller bodies is not reserved. */
 const SMALL_BYTES = 64 * 1024;
 
 export class JsonBody implements BodySink {
