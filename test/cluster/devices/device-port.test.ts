@@ -5,7 +5,8 @@
  * client is connected to the same edge: it must stay connected and receive a push afterwards, and the
  * counter with the label of the case must have increased by one.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { useHealthyClient, watchMetric } from '../../support/cluster/healthy-client.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
@@ -21,7 +22,6 @@ const CLOSED = 'longline_edge_connections_closed_total';
 
 let running: RunningCluster;
 let port: number;
-let healthy: SseClient;
 const sockets: RawSocket[] = [];
 
 beforeAll(async () => {
@@ -39,22 +39,7 @@ beforeAll(async () => {
 
 afterAll(() => running?.stop());
 
-beforeEach(async () => {
-  healthy = await SseClient.open(running.connectUrl('healthy'));
-});
-
-afterEach(async () => {
-  for (const socket of sockets.splice(0)) socket.close();
-  expect(await running.push.push('healthy', 'still here', LIVE)).toMatchObject({
-    verdict: 'WRITTEN',
-  });
-  await healthy.until(1);
-  expect(healthy.data).toEqual(['still here']);
-  expect(healthy.isOpen).toBe(true);
-  healthy.close();
-  // The next test counts closed connections: those of this test must be closed before.
-  await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
-});
+useHealthyClient(() => running, sockets);
 
 async function dial(): Promise<RawSocket> {
   const socket = await RawSocket.connect(port);
@@ -62,15 +47,8 @@ async function dial(): Promise<RawSocket> {
   return socket;
 }
 
-/** Resolves with a function that checks that the counter has increased by `by` since. */
-async function watchCounter(metric: string, label: Record<string, string>) {
-  const before = await running.metric('edge-1', metric, label);
-  return async (by = 1) => {
-    await eventually(async () => {
-      expect(await running.metric('edge-1', metric, label)).toBe(before + by);
-    });
-  };
-}
+const watchCounter = (metric: string, label: Record<string, string>) =>
+  watchMetric(running, metric, label);
 
 function request(clientId: string, ...headers: string[]): string {
   return [`GET /connect?clientId=${clientId} HTTP/1.1`, 'Host: edge', ...headers, '', ''].join(

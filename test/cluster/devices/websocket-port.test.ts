@@ -6,12 +6,12 @@
  * counter with the label of the case must have increased by one.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { useHealthyClient, watchMetric } from '../../support/cluster/healthy-client.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { type Frame, maskedFrame } from '../../support/devices/masked-frame.js';
 import { RawSocket } from '../../support/devices/raw-socket.js';
-import { SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
 const PAGE = 'https://app.example';
@@ -23,7 +23,6 @@ const PING_ROUNDS_MAX = 1_000;
 
 let running: RunningCluster;
 let port: number;
-let healthy: SseClient;
 const sockets: RawSocket[] = [];
 
 beforeAll(async () => {
@@ -36,30 +35,10 @@ beforeAll(async () => {
 
 afterAll(() => running?.stop());
 
-beforeEach(async () => {
-  healthy = await SseClient.open(running.connectUrl('healthy'));
-});
+useHealthyClient(() => running, sockets);
 
-afterEach(async () => {
-  for (const socket of sockets.splice(0)) socket.close();
-  expect(await running.push.push('healthy', 'still here', LIVE)).toMatchObject({
-    verdict: 'WRITTEN',
-  });
-  await healthy.until(1);
-  expect(healthy.data).toEqual(['still here']);
-  expect(healthy.isOpen).toBe(true);
-  healthy.close();
-  await eventually(async () => (await running.metric('edge-1', 'longline_edge_connections')) === 0);
-});
-
-/** Resolves with a function that checks that the counter has increased by one since. */
-async function watchCounter(metric: string, label: Record<string, string>) {
-  const before = await running.metric('edge-1', metric, label);
-  return () =>
-    eventually(async () => {
-      expect(await running.metric('edge-1', metric, label)).toBe(before + 1);
-    });
-}
+const watchCounter = (metric: string, label: Record<string, string>) =>
+  watchMetric(running, metric, label);
 
 const KEY = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
 const UPGRADE = ['Upgrade: websocket', 'Connection: Upgrade', KEY, 'Sec-WebSocket-Version: 13'];

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { Device } from '../../support/devices/device.js';
+import { DeviceGroup } from '../../support/devices/device-group.js';
 import { eventually } from '../../support/eventually.js';
 
 const LEASE_MS = 10_000;
@@ -19,8 +20,7 @@ const DEVICES_PER_EDGE = 8;
 const TTL_MS = 300_000;
 
 let running: RunningCluster;
-const devices: Device[] = [];
-const sent: string[] = [];
+let group: DeviceGroup;
 
 beforeAll(async () => {
   running = await RunningCluster.start({
@@ -29,38 +29,15 @@ beforeAll(async () => {
     env: { LONGLINE_SHARD_COUNT: '64', LONGLINE_CONTROL_LEASE_MS: `${LEASE_MS}` },
     behindProxy: PARTITIONED,
   });
-  for (const edgeId of EDGES) {
-    for (const clientId of await running.clientIdsOf(edgeId, DEVICES_PER_EDGE, edgeId)) {
-      devices.push(new Device(clientId, running.connectUrl(clientId)));
-    }
-  }
-  await eventually(() => devices.every(({ connectedTo }) => connectedTo !== undefined));
+  group = await DeviceGroup.connect(running, EDGES, DEVICES_PER_EDGE);
 });
 
 afterAll(async () => {
-  await Promise.all(devices.map((device) => device.close()));
+  await group?.close();
   await running?.stop();
 });
 
-/** Sends a durable push to every device without waiting for delivery. */
-async function pushToAll(): Promise<void> {
-  const payload = `push ${sent.length}`;
-  sent.push(payload);
-  await Promise.all(
-    devices.map(({ clientId }) =>
-      running.push.push(clientId, payload, { ttlMs: TTL_MS, waitMs: 100 }),
-    ),
-  );
-}
-
-function untilAllReceived(): Promise<unknown> {
-  return eventually(() => {
-    for (const { clientId, received } of devices) {
-      expect({ [clientId]: received }).toEqual({ [clientId]: sent });
-    }
-    return true;
-  });
-}
+const pushToAll = () => group.push({ ttlMs: TTL_MS, waitMs: 100 });
 
 async function eventTypes(): Promise<string[]> {
   return (await running.events()).map(({ type }) => type);
@@ -105,9 +82,9 @@ test('when most edges are silent at once, control freezes and moves nothing', as
   }
   await eventually(async () => (await eventTypes()).includes('unfrozen'));
   await running.untilReady();
-  await untilAllReceived();
+  await group.untilAllReceived();
   expect(await eventsSince()).toEqual([]);
-  expect(devices.every(({ connections }) => connections === 1)).toBe(true);
+  expect(group.devices.every(({ connections }) => connections === 1)).toBe(true);
 });
 
 test('an edge that is partitioned from Redis only is drained, and no durable push is lost', async () => {
@@ -123,11 +100,11 @@ test('an edge that is partitioned from Redis only is drained, and no durable pus
   await eventually(async () => (await eventTypes()).includes('edge-partitioned'), 3 * LEASE_MS);
   await eventually(async () => {
     await pushToAll();
-    return devices.every(
+    return group.devices.every(
       ({ connectedTo }) => connectedTo !== undefined && !isPartitioned(connectedTo),
     );
   }, 100_000);
-  await untilAllReceived();
+  await group.untilAllReceived();
   // Its shard has another owner, which does not have the device, while the device is still connected.
   expect([...(await verdicts)]).toEqual(['UNKNOWN']);
   await watched.close();
@@ -140,5 +117,5 @@ test('an edge that is partitioned from Redis only is drained, and no durable pus
   await eventually(async () => (await eventTypes()).includes('edge-recovered'));
   await eventually(() => running.isReady(PARTITIONED));
   await pushToAll();
-  await untilAllReceived();
+  await group.untilAllReceived();
 });

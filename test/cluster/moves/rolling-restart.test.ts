@@ -7,7 +7,7 @@
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
-import { Device } from '../../support/devices/device.js';
+import { DeviceGroup } from '../../support/devices/device-group.js';
 import { eventually } from '../../support/eventually.js';
 
 const EDGES = ['edge-1', 'edge-2', 'edge-3'];
@@ -15,8 +15,7 @@ const DEVICES_PER_EDGE = 10;
 const PAUSE_MS = 200;
 
 let running: RunningCluster;
-const devices: Device[] = [];
-const sent: string[] = [];
+let group: DeviceGroup;
 
 beforeAll(async () => {
   running = await RunningCluster.start({
@@ -24,33 +23,20 @@ beforeAll(async () => {
     // So few that an edge is drained in one round of moves, each of which takes more than ten seconds.
     env: { LONGLINE_SHARD_COUNT: '64' },
   });
-  for (const edgeId of EDGES) {
-    for (const clientId of await running.clientIdsOf(edgeId, DEVICES_PER_EDGE, edgeId)) {
-      devices.push(new Device(clientId, running.connectUrl(clientId)));
-    }
-  }
-  await eventually(() => devices.every(({ connectedTo }) => connectedTo !== undefined));
+  group = await DeviceGroup.connect(running, EDGES, DEVICES_PER_EDGE);
 });
 
 afterAll(async () => {
-  await Promise.all(devices.map((device) => device.close()));
+  await group?.close();
   await running?.stop();
 });
-
-async function pushToAll(): Promise<void> {
-  const payload = `push ${sent.length}`;
-  sent.push(payload);
-  await Promise.all(
-    devices.map(({ clientId }) => running.push.push(clientId, payload, { waitMs: PAUSE_MS })),
-  );
-}
 
 test('every edge restarts in turn, and no device misses a push', async () => {
   const pids = EDGES.map((name) => running.cluster.pid(name));
   let isOver = false;
   const pushing = (async () => {
     while (!isOver) {
-      await pushToAll();
+      await group.push({ waitMs: PAUSE_MS });
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   })();
@@ -71,11 +57,6 @@ test('every edge restarts in turn, and no device misses a push', async () => {
   for (const [index, name] of EDGES.entries()) {
     expect(running.cluster.pid(name)).not.toBe(pids[index]);
   }
-  await eventually(() => {
-    for (const { clientId, received } of devices) {
-      expect({ [clientId]: received }).toEqual({ [clientId]: sent });
-    }
-    return true;
-  });
-  expect(devices.filter((device) => device.has('reset'))).toEqual([]);
+  await group.untilAllReceived();
+  expect(group.devices.filter((device) => device.has('reset'))).toEqual([]);
 });

@@ -3,21 +3,17 @@
  * configurations in docs/security.md work unchanged.
  * Method: real processes, including HAProxy and nginx, and clients that trust one authority.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
-import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createGunzip } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
-import { connectAsync } from 'mqtt';
 import WebSocket from 'ws';
 import { residentBytes } from '../../../bench/support/memory/process-memory.js';
 import { freePort } from '../../../cli/local/ports.js';
-import { Authority, type CertificateFiles, OPENSSL } from '../../support/certificates.js';
+import { OPENSSL } from '../../support/certificates.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import {
@@ -35,6 +31,7 @@ import {
   startServer,
 } from '../../support/tls/documented-servers.js';
 import { HalfHandshakes } from '../../support/tls/half-handshakes.js';
+import { useTls } from '../../support/tls/tls-fixture.js';
 
 const test = testWith(OPENSSL);
 
@@ -42,54 +39,10 @@ const HALF_HANDSHAKES = 10_000;
 /** Half of them are unfinished at a time, of up to 43 KB each (docs/security.md), and a reserve. */
 const UNFINISHED_BYTES_MAX = 256 * 2 ** 20;
 
-let authority: Authority;
-let ca: Buffer;
-let files: CertificateFiles;
-/** A cluster behind a proxy, without TLS. */
-let proxied: RunningCluster;
-const children: ChildProcess[] = [];
-
-beforeAll(async () => {
-  authority = new Authority();
-  ca = readFileSync(authority.ca);
-  files = authority.issue('push', ['DNS:localhost']);
-  proxied = await RunningCluster.start({
-    edges: 1,
-    env: { LONGLINE_PROXY_NETWORKS: '127.0.0.1/32', LONGLINE_SHARD_COUNT: '64' },
-  });
-});
-
-afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL');
-  await proxied?.stop();
-});
-
-/** Connects with server-sent events and pushes until the text arrives. */
-async function receiveOverSse(port: number, clientId: string, text: string): Promise<void> {
-  const headers = { 'accept-encoding': 'gzip' };
-  const path = `/connect?clientId=${clientId}`;
-  const call = request({ host: 'localhost', port, ca, path, headers });
-  call.end();
-  const [response] = (await once(call, 'response')) as [IncomingMessage];
-  expect(response.statusCode).toBe(200);
-  let received = '';
-  const isCompressed = response.headers['content-encoding'] === 'gzip';
-  const body = isCompressed ? response.pipe(createGunzip()) : response;
-  body.on('data', (bytes) => {
-    received += bytes;
-  });
-  for (const stream of [response, body]) stream.on('error', () => {});
-  await eventually(async () => {
-    await clusterAt(port).push.push(clientId, text);
-    return received.includes(text);
-  });
-  call.destroy();
-}
-
+const tls = useTls();
 /** A cluster whose edges terminate TLS. */
 let own: RunningCluster | undefined;
 let ownPorts: number[] = [];
-const clusterAt = (port: number) => (ownPorts.includes(port) ? own! : proxied);
 
 /** The port of the edge that owns the client. */
 async function portOf(clientId: string): Promise<number> {
@@ -118,7 +71,7 @@ const requestOf = (clientId: string) =>
 /** A client that is a command of the system. */
 function run(command: string, args: readonly string[]) {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  children.push(child);
+  tls.children.push(child);
   let printed = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (bytes) => {
@@ -133,7 +86,7 @@ function run(command: string, args: readonly string[]) {
 }
 
 function openssl(port: number, ...more: string[]) {
-  const trust = ['-CAfile', authority.ca, '-verify_return_error', '-servername', 'localhost'];
+  const trust = ['-CAfile', tls.authority.ca, '-verify_return_error', '-servername', 'localhost'];
   return run('openssl', ['s_client', '-connect', `localhost:${port}`, ...trust, ...more]);
 }
 
@@ -154,36 +107,16 @@ for port, client in zip(rest[::2], rest[1::2]):
         session = stream.session
 `;
 
-async function receiveOverWebSocket(port: number, clientId: string): Promise<void> {
-  const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, { ca });
-  await once(socket, 'open');
-  const message = once(socket, 'message');
-  await clusterAt(port).push.push(clientId, 'over a WebSocket');
-  expect(String((await message)[0])).toBe('over a WebSocket');
-  socket.terminate();
-}
-
-async function receiveOverMqtt(port: number, clientId: string): Promise<void> {
-  const client = await connectAsync(`mqtts://localhost:${port}`, { clientId, ca }, false);
-  await client.subscribeAsync('#', { qos: 1 });
-  const message = new Promise<Buffer>((resolve) =>
-    client.once('message', (_topic, payload) => resolve(payload)),
-  );
-  await clusterAt(port).push.push(clientId, 'over MQTT');
-  expect(String(await message)).toBe('over MQTT');
-  await client.endAsync(true);
-}
-
 describe('TLS in the edge', () => {
   beforeAll(async () => {
-    const ticketKey = join(authority.folder, 'ticket.key');
+    const ticketKey = join(tls.authority.folder, 'ticket.key');
     writeFileSync(ticketKey, randomBytes(48));
     own = await RunningCluster.start({
       edges: 2,
       env: {
         LONGLINE_EDGE_TLS_TICKET_KEY_FILE: ticketKey,
-        LONGLINE_EDGE_TLS_CERT_FILE: files.cert,
-        LONGLINE_EDGE_TLS_KEY_FILE: files.key,
+        LONGLINE_EDGE_TLS_CERT_FILE: tls.files.cert,
+        LONGLINE_EDGE_TLS_KEY_FILE: tls.files.key,
         // Otherwise only a thousand connections a second are accepted.
         LONGLINE_EDGE_HANDSHAKES_PER_SECOND_MAX: '0',
         LONGLINE_SHARD_COUNT: '64',
@@ -191,13 +124,14 @@ describe('TLS in the edge', () => {
     });
     const { cluster } = own;
     ownPorts = ['edge-1', 'edge-2'].map((name) => Number(new URL(cluster.edgeUrl(name)).port));
+    for (const port of ownPorts) tls.clusters.set(port, own);
   });
   afterAll(() => own?.stop());
 
   test('the router redirects devices to https, and every protocol is served', async () => {
-    await receiveOverSse(await portOf('alice'), 'alice', 'over TLS');
-    await receiveOverWebSocket(await portOf('bob'), 'bob');
-    await receiveOverMqtt(await portOf('carol'), 'carol');
+    await tls.receiveOverSse(await portOf('alice'), 'alice', 'over TLS');
+    await tls.receiveOverWebSocket(await portOf('bob'), 'bob');
+    await tls.receiveOverMqtt(await portOf('carol'), 'carol');
   });
 
   test('openssl s_client receives before and after changes of keys, in both directions', async () => {
@@ -244,7 +178,9 @@ describe('TLS in the edge', () => {
   test('ten thousand half handshakes take bounded memory, and others are served', async () => {
     const clientId = await own!.clientIdOf('edge-1', 'flooded');
     const [port] = ownPorts as [number];
-    const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, { ca });
+    const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=${clientId}`, {
+      ca: tls.ca,
+    });
     await once(socket, 'open');
     const received: string[] = [];
     socket.on('message', (bytes) => received.push(String(bytes)));
@@ -265,7 +201,7 @@ describe('TLS in the edge', () => {
       await eventually(() => expect(halves.served).toBe(HALF_HANDSHAKES), 60_000);
       expect(residentBytes(pid) - bytesBefore).toBeLessThan(UNFINISHED_BYTES_MAX);
       await eventually(() => expect(received).toEqual(['beside the flood']));
-      await receiveOverSse(port, `${clientId}/other`, 'connected after the flood');
+      await tls.receiveOverSse(port, `${clientId}/other`, 'connected after the flood');
     } finally {
       await halves.close();
       socket.terminate();
@@ -278,7 +214,7 @@ describe('TLS in the edge', () => {
     const { clientId, port } = await clientOfEdge(0);
     const url = `https://localhost:${port}/connect?clientId=${clientId}`;
     const only = [`--tlsv${version}`, '--tls-max', version];
-    const client = run('curl', ['-sSvN', ...only, '--cacert', authority.ca, url]);
+    const client = run('curl', ['-sSvN', ...only, '--cacert', tls.authority.ca, url]);
     await untilPrinted(clientId, `to curl over ${version}`, client.printed);
     expect(client.printed()).toContain(`SSL connection using TLSv${version}`);
   });
@@ -286,7 +222,7 @@ describe('TLS in the edge', () => {
   testWith(PYTHON)('Python receives, and resumes its session at another edge', async () => {
     const clients = [await clientOfEdge(0), await clientOfEdge(1), await clientOfEdge(0)];
     const args = clients.flatMap(({ port, clientId }) => [`${port}`, clientId]);
-    const client = run(PYTHON_PATH, ['-c', PYTHON_CLIENT, authority.ca, ...args]);
+    const client = run(PYTHON_PATH, ['-c', PYTHON_CLIENT, tls.authority.ca, ...args]);
     await eventually(async () => {
       for (const { clientId } of clients) await own!.push.push(clientId, 'to Python', LIVE);
       return client.printed().split('\n').length > clients.length;
@@ -297,7 +233,7 @@ describe('TLS in the edge', () => {
 
 describe('TLS in front of the edge', () => {
   const folder = () => mkdtempSync(join(tmpdir(), 'longline-front-'));
-  const devicePort = () => new URL(proxied.cluster.edgeUrl('edge-1')).port;
+  const devicePort = () => new URL(tls.proxied.cluster.edgeUrl('edge-1')).port;
 
   testWith(HAPROXY)(
     'HAProxy serves every protocol and forwards the address of the client',
@@ -305,21 +241,30 @@ describe('TLS in front of the edge', () => {
       const port = await freePort();
       const at = folder();
       const pem = join(at, 'push.pem');
-      writeFileSync(pem, readFileSync(files.cert, 'utf8') + readFileSync(files.key, 'utf8'));
+      writeFileSync(
+        pem,
+        readFileSync(tls.files.cert, 'utf8') + readFileSync(tls.files.key, 'utf8'),
+      );
       const config = documentedBlock('defaults\n')
         .replace(':8443', `127.0.0.1:${port}`)
         .replace('/etc/haproxy/push.pem', pem)
         .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
       writeFileSync(join(at, 'haproxy.cfg'), config);
-      await startServer(children, ca, 'haproxy', ['-db', '-f', join(at, 'haproxy.cfg')], port);
-      await receiveOverSse(port, 'alice', 'through HAProxy');
-      await receiveOverWebSocket(port, 'bob');
-      await receiveOverMqtt(port, 'carol');
-      const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=dave`, { ca });
+      await startServer(
+        tls.children,
+        tls.ca,
+        'haproxy',
+        ['-db', '-f', join(at, 'haproxy.cfg')],
+        port,
+      );
+      await tls.receiveOverSse(port, 'alice', 'through HAProxy');
+      await tls.receiveOverWebSocket(port, 'bob');
+      await tls.receiveOverMqtt(port, 'carol');
+      const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=dave`, { ca: tls.ca });
       await once(socket, 'open');
       // The types of `ws` do not include its socket.
       const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
-      const { connections } = await proxied.push.presence('dave');
+      const { connections } = await tls.proxied.push.presence('dave');
       expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
       socket.terminate();
     },
@@ -331,8 +276,8 @@ describe('TLS in front of the edge', () => {
     for (const name of ['logs', 'temp']) mkdirSync(join(at, name));
     const server = documentedBlock('server {\n')
       .replace('8443', `127.0.0.1:${port}`)
-      .replace('push.pem', files.cert)
-      .replace('push.key', files.key)
+      .replace('push.pem', tls.files.cert)
+      .replace('push.key', tls.files.key)
       .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
     const map = /`(map \$http_upgrade.*?})`/.exec(securityDocument)![1];
     const temps = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -345,8 +290,14 @@ describe('TLS in front of the edge', () => {
       `daemon off;\nmaster_process off;\npid ${at}/pid;\nerror_log ${at}/logs/error.log;\nevents {}\n` +
         `http {\naccess_log off;\n${gzip}\n${temps}\n${map}\n${server}}\n`,
     );
-    await startServer(children, ca, 'nginx', ['-p', at, '-c', join(at, 'nginx.conf')], port);
-    await receiveOverSse(port, 'erin', 'through nginx');
-    await receiveOverWebSocket(port, 'frank');
+    await startServer(
+      tls.children,
+      tls.ca,
+      'nginx',
+      ['-p', at, '-c', join(at, 'nginx.conf')],
+      port,
+    );
+    await tls.receiveOverSse(port, 'erin', 'through nginx');
+    await tls.receiveOverWebSocket(port, 'frank');
   });
 });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { type Assignment, type Move, shardsOf } from '../../../common/cluster/assignment.js';
 import { readAssignment, writeAssignment } from '../../../common/cluster/assignment-store.js';
@@ -9,7 +9,7 @@ import { RedisNames } from '../../../common/redis/redis-names.js';
 import { ORIGIN, type Position } from '../../../common/wire/position.js';
 import { Controller } from '../../../control/leadership/controller.js';
 import type { EdgeReport } from '../../../control/membership/membership-driver.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { connectFailingFast, startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
 const SHARDS = 64;
@@ -24,13 +24,7 @@ let controllers: Controller[];
 
 beforeEach(async () => {
   server = await startRedis();
-  redis = new Redis(server.url, {
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => 50,
-  });
-  redis.on('error', () => {});
-  await eventually(() => redis.status === 'ready');
+  redis = await connectFailingFast(server.url);
   controllers = [];
 });
 afterEach(async () => {

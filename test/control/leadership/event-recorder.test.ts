@@ -3,13 +3,13 @@
  * Method: several recorders on a real Redis, of which one leads.
  */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { Metrics } from '../../../common/process/metrics.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { KEPT_MAX } from '../../../control/leadership/event-log.js';
 import { EventRecorder } from '../../../control/leadership/event-recorder.js';
-import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
+import { connectFailingFast, startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
 
 let server: TestRedis;
@@ -18,13 +18,7 @@ let tickers: NodeJS.Timeout[];
 
 beforeEach(async () => {
   server = await startRedis();
-  redis = new Redis(server.url, {
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => 50,
-  });
-  redis.on('error', () => {});
-  await eventually(() => redis.status === 'ready');
+  redis = await connectFailingFast(server.url);
   tickers = [];
 });
 afterEach(async () => {

@@ -1,30 +1,20 @@
 /** Builders of histories. By default, the device `alice` is connected from 0 to END_MS. */
-import type {
-  Absence,
-  Attempt,
-  Connection,
-  Disturbance,
-  History,
-  Push,
-  PushOutcome,
-  Receipt,
+import {
+  type Absence,
+  type Attempt,
+  type Connection,
+  type Disturbance,
+  type History,
+  newHistory,
+  type Push,
+  type PushOutcome,
+  type Receipt,
 } from '../../../drill/history/history.js';
 
 export const END_MS = 100_000;
 
 export function history(parts: Partial<History>): History {
-  return {
-    pushes: [],
-    connections: [],
-    unansweredRequests: [],
-    absences: [],
-    disturbances: [],
-    deviceFaults: [],
-    watches: [],
-    events: [],
-    presence: [],
-    ...parts,
-  };
+  return { ...newHistory(), ...parts };
 }
 
 export function attempt(

@@ -34,7 +34,7 @@ export const NO_ANSWER: PushOptions = { waitMs: 1_000 };
 export const LIVE: PushOptions = { ttlMs: 0 };
 
 export interface PushResult {
-  /** Such as `DELIVERED`. */
+  /** Such as `WRITTEN`. */
   readonly verdict: string;
   readonly messageId: string;
   /** Absent: it has replaced none. */

@@ -53,6 +53,18 @@ export async function startRedis(
   };
 }
 
+/** Connects a client whose commands fail at once while the server is down, as those of the roles do. */
+export async function connectFailingFast(url: string): Promise<Redis> {
+  const redis = new Redis(url, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => 50,
+  });
+  redis.on('error', () => {});
+  await eventually(() => redis.status === 'ready');
+  return redis;
+}
+
 async function launch(
   port: number,
   directory: string,
