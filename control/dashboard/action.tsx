@@ -1,6 +1,6 @@
 /** Buttons that change the cluster: each shows what it will do, and asks for a reason. */
 import { type ComponentChildren, createContext } from 'preact';
-import { useContext, useId, useRef, useState } from 'preact/hooks';
+import { useContext, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { SessionResponse } from '../operator/http/sessions.js';
 import { type ApiError, call } from './api.js';
 import { refreshAll } from './live.js';
@@ -60,8 +60,10 @@ export function Action({
   const open = () => {
     setError(undefined);
     setOpen(true);
-    dialog.current?.showModal();
   };
+  useLayoutEffect(() => {
+    if (isOpen) dialog.current!.showModal();
+  }, [isOpen]);
   const send = async (event: SubmitEvent) => {
     event.preventDefault();
     const fields = Object.fromEntries(new FormData(event.currentTarget as HTMLFormElement));
@@ -90,8 +92,8 @@ export function Action({
           {label}
         </button>
       )}
-      <dialog ref={dialog} aria-labelledby={heading} onClose={() => setOpen(false)}>
-        {isOpen && (
+      {isOpen && (
+        <dialog ref={dialog} aria-labelledby={heading} onClose={() => setOpen(false)}>
           <form onSubmit={send}>
             <h2 id={heading}>{title}</h2>
             {children}
@@ -120,8 +122,8 @@ export function Action({
               </button>
             </footer>
           </form>
-        )}
-      </dialog>
+        </dialog>
+      )}
     </>
   );
 }

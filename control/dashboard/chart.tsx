@@ -2,6 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import UPlot from 'uplot';
 import { clockTime } from './format.js';
+import { onScheme } from './scheme.js';
 
 export interface Line {
   readonly name: string;
@@ -40,12 +41,9 @@ export function Chart({ label, atMs, lines, format }: ChartProps) {
       plot.current?.setSize({ width: holder.clientWidth, height: HEIGHT }),
     );
     resized.observe(holder);
-    const scheme = matchMedia('(prefers-color-scheme: dark)');
-    scheme.addEventListener('change', create);
-    addEventListener('scheme', create);
+    const forgetScheme = onScheme(create);
     return () => {
-      removeEventListener('scheme', create);
-      scheme.removeEventListener('change', create);
+      forgetScheme();
       resized.disconnect();
       plot.current?.destroy();
       plot.current = undefined;

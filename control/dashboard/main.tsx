@@ -9,6 +9,7 @@ import { SessionContext } from './action.js';
 import { call } from './api.js';
 import { refreshAll, useFeed, useRoute } from './live.js';
 import { Badge, Note, Stale } from './parts.js';
+import { applyScheme, toggleScheme } from './scheme.js';
 import { ClientsView } from './views/clients.js';
 import { EdgesView } from './views/edges.js';
 import { EventsView } from './views/events.js';
@@ -173,21 +174,6 @@ function onKey({ key, target, ctrlKey, metaKey, altKey }: KeyboardEvent): void {
   const view = Object.keys(VIEWS)[Number(key) - 1];
   if (view !== undefined) location.hash = `#/${view}`;
   if (key === '/') location.hash = '#/clients';
-}
-
-const SCHEME = 'longline-scheme';
-
-function applyScheme(): void {
-  document.documentElement.style.colorScheme = localStorage.getItem(SCHEME) ?? '';
-}
-
-function toggleScheme(): void {
-  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
-  const now = localStorage.getItem(SCHEME) ?? (isDark ? 'dark' : 'light');
-  localStorage.setItem(SCHEME, now === 'dark' ? 'light' : 'dark');
-  applyScheme();
-  // Canvases take their colours from the style sheet.
-  dispatchEvent(new Event('scheme'));
 }
 
 applyScheme();

@@ -10,6 +10,7 @@ import { Action } from '../action.js';
 import { problemsOf, searchTextOf } from '../alarms.js';
 import { edgePath } from '../api.js';
 import { bytes, compact, duration, number, percent, plural, UNKNOWN } from '../format.js';
+import { Lazy } from '../lazy.js';
 import { type Route, setOption, useFeed } from '../live.js';
 import { Badge, Bar, Card, Fact, Facts, type Level, Loaded, Note, Search } from '../parts.js';
 import { Drain } from './drain.js';
@@ -42,7 +43,12 @@ export function EdgesView({ route: { id, query } }: { route: Route }) {
             )}
             <div class="cards">
               {shown.map((edge) => (
-                <EdgeCard key={edge.id} edge={edge} edges={all} moves={moves.data} />
+                <Lazy
+                  key={edge.id}
+                  brief={() => <Card title={<EdgeLink id={edge.id} />}>{''}</Card>}
+                >
+                  {() => <EdgeCard edge={edge} edges={all} moves={moves.data} />}
+                </Lazy>
               ))}
             </div>
           </>
@@ -62,7 +68,7 @@ function EdgeCard({ edge, edges, moves }: EdgeProps) {
   const { id, connections, capacity, shardsOwned, guests } = edge;
   const drain = moves?.drains.find(({ edgeId }) => edgeId === id);
   return (
-    <Card title={<a href={`#/edges/${id}`}>{id}</a>} side={<States edge={edge} />} class="edge">
+    <Card title={<EdgeLink id={id} />} side={<States edge={edge} />} class="edge">
       <Bar
         share={(connections ?? 0) / (capacity || 1)}
         label={`Connections of the capacity of ${id}`}
@@ -93,6 +99,10 @@ function EdgeCard({ edge, edges, moves }: EdgeProps) {
       <Intents edge={edge} edges={edges} />
     </Card>
   );
+}
+
+function EdgeLink({ id }: { id: string }) {
+  return <a href={`#/edges/${id}`}>{id}</a>;
 }
 
 const STATES: Readonly<Record<EdgeInfo['state'], Level>> = {

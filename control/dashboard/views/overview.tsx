@@ -42,7 +42,6 @@ export function OverviewView() {
   const history = useFeed<HistoryResponse>('v1/history', HISTORY_MS);
   const members = useFeed<MembersResponse>('v1/members', MEMBERS_MS);
   const canaries = useFeed<CanariesResponse>('v1/canaries', CANARIES_MS);
-  const { events, state } = useEvents();
   return (
     <Loaded feed={cluster}>
       {(shown) => (
@@ -72,7 +71,7 @@ export function OverviewView() {
               <LedgerCard />
               <CanaryCards {...(canaries.data ?? { canaries: [] })} />
               <Card title="Latest events" side={<a href="#/events">All events</a>}>
-                <EventList events={events.slice(-EVENTS_SHOWN)} state={state} />
+                <LatestEvents />
               </Card>
             </div>
           </div>
@@ -80,6 +79,12 @@ export function OverviewView() {
       )}
     </Loaded>
   );
+}
+
+/** Apart from the rest, which need not be drawn again for each event. */
+function LatestEvents() {
+  const { events, state } = useEvents();
+  return <EventList events={events.slice(-EVENTS_SHOWN)} state={state} />;
 }
 
 function Alarms({ alarms }: { alarms: readonly Alarm[] }) {

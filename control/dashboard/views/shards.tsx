@@ -1,11 +1,12 @@
 /** All shards as a map, coloured by edge or by load. Moves are visible as they happen. */
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ShardMapResponse, ShardsResponse } from '../../operator/cluster-responses.js';
 import type { MovesResponse } from '../../operator/operation-responses.js';
 import { call } from '../api.js';
 import { number, plural, UNKNOWN } from '../format.js';
 import { type Route, setOption, useFeed } from '../live.js';
 import { Card, Fact, Facts, Loaded, Note, Search } from '../parts.js';
+import { onScheme } from '../scheme.js';
 
 type Move = MovesResponse['inFlight'][number];
 
@@ -16,6 +17,10 @@ const CELL = { min: 5, max: 44 };
 /** Colours of neighbours differ: a full turn divided by the golden ratio. */
 const HUE_STEP = 222.5;
 const LEGEND_MAX = 24;
+/** Colours by load: more cannot be told apart. */
+const LOAD_STEPS = 32;
+/** Opacity of shards that a search does not find. */
+const FAINT = 0.12;
 
 export function ShardsView({ route }: { route: Route }) {
   const shards = useFeed<ShardMapResponse>('v1/shard-map', POLL_MS);
@@ -76,53 +81,59 @@ interface MapProps {
 function ShardMap({ map, moves, by, text, selected }: MapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const width = useWidth(canvas);
+  const scheme = useScheme();
   const [hovered, setHovered] = useState<number>();
-  const shown = hovered ?? (/^\d+$/.test(selected) ? Number(selected) : undefined);
   const count = map.owners.length;
-  const grid = gridOf(count, width);
-  const moving = useMemo(() => new Map(moves.map((move) => [move.shard, move])), [moves]);
+  const named = hovered ?? (/^\d+$/.test(selected) ? Number(selected) : undefined);
+  const shown = named !== undefined && named < count ? named : undefined;
+  const { cell, columns } = gridOf(count, width);
+  // Most answers change nothing that is drawn, and to draw thousands of cells takes several frames.
+  const owners = useSame(map.owners);
+  const edges = useSame(map.edges);
+  const loads = useSame(by === 'load' ? map.connections : []);
+  const moving = useSame(moves.map(({ shard, from, to }) => `${shard} ${from} ${to}`));
   useEffect(() => {
-    if (canvas.current && width > 0) {
-      draw(canvas.current, grid, width, map, {
-        colour: colourOf(by, map),
-        moving,
-        text,
-        shown,
-      });
-    }
-  });
+    if (width > 0)
+      draw(canvas.current!, { cell, columns }, width, { owners, edges, loads, moves, text });
+  }, [cell, columns, width, scheme, owners, edges, loads, moving, text]);
   const onKey = (event: KeyboardEvent) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.columns, ArrowDown: grid.columns }[
-      event.key
-    ];
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     if (step === undefined) return;
     event.preventDefault();
     setHovered(Math.min(count - 1, Math.max(0, (shown ?? 0) + step)));
   };
   const onPointer = ({ offsetX, offsetY }: PointerEvent) => {
-    const shard = Math.floor(offsetY / grid.cell) * grid.columns + Math.floor(offsetX / grid.cell);
-    setHovered(offsetX < grid.columns * grid.cell && shard < count ? shard : undefined);
+    const shard = Math.floor(offsetY / cell) * columns + Math.floor(offsetX / cell);
+    setHovered(offsetX < columns * cell && shard < count ? shard : undefined);
   };
   return (
     <Card class="map">
-      <canvas
-        ref={canvas}
-        tabIndex={0}
-        role="img"
-        aria-label="Map of all shards. The arrow keys select one; what it is stands below."
-        onKeyDown={onKey}
-        onPointerMove={onPointer}
-        onPointerLeave={() => setHovered(undefined)}
-        onClick={() => {
-          if (hovered !== undefined)
-            location.hash = `#/shards/${hovered}?${location.hash.split('?')[1] ?? ''}`;
-        }}
-      />
-      <Details
-        map={map}
-        shard={shown !== undefined && shown < count ? shown : undefined}
-        move={moving.get(shown ?? -1)}
-      />
+      <div class="cells">
+        <canvas
+          ref={canvas}
+          tabIndex={0}
+          role="img"
+          aria-label="Map of all shards. The arrow keys select one; what it is stands below."
+          onKeyDown={onKey}
+          onPointerMove={onPointer}
+          onPointerLeave={() => setHovered(undefined)}
+          onClick={() => {
+            if (hovered !== undefined)
+              location.hash = `#/shards/${hovered}?${location.hash.split('?')[1] ?? ''}`;
+          }}
+        />
+        {shown !== undefined && (
+          <i
+            style={{
+              left: `${(shown % columns) * cell}px`,
+              top: `${Math.floor(shown / columns) * cell}px`,
+              width: `${cell - 1}px`,
+              height: `${cell - 1}px`,
+            }}
+          />
+        )}
+      </div>
+      <Details map={map} shard={shown} move={moves.find(({ shard }) => shard === shown)} />
       {by === 'edge' && map.edges.length <= LEGEND_MAX && (
         <ul class="legend">
           {map.edges.map((owner, i) => (
@@ -209,61 +220,98 @@ function gridOf(count: number, width: number): Grid {
 }
 
 const hue = (i: number) => `oklch(0.7 0.12 ${(i * HUE_STEP) % 360})`;
+const NO_OWNER_COLOUR = '#888';
 
-function colourOf(
-  by: string,
-  { edges, connections }: ShardMapResponse,
-): (shard: number, owner: string | null) => string {
-  if (by === 'load') {
-    const most = Math.max(1, ...connections.map((each) => each ?? 0));
-    return (shard) => `oklch(0.62 0.13 235 / ${0.08 + (0.92 * (connections[shard] ?? 0)) / most})`;
-  }
-  const hues = new Map(edges.map((edge, i) => [edge, hue(i)]));
-  return (_, owner) => hues.get(owner ?? '') ?? '#888';
+interface Scene {
+  readonly owners: readonly number[];
+  readonly edges: readonly string[];
+  /** Connections by shard; empty: the colours are those of edges. */
+  readonly loads: readonly (number | null)[];
+  readonly moves: readonly Move[];
+  /** Shards of edges without it are faint. */
+  readonly text: string;
 }
 
-interface Look {
-  readonly colour: (shard: number, owner: string | null) => string;
-  readonly moving: ReadonlyMap<number, Move>;
-  readonly text: string;
-  readonly shown: number | undefined;
+/** Returns the colour of a shard on an edge, which is an index; -1: none. */
+function colourOf({ edges, loads }: Scene): (shard: number, edge: number) => string {
+  if (loads.length === 0) {
+    const colours = edges.map((_, i) => hue(i));
+    return (_, edge) => colours[edge] ?? NO_OWNER_COLOUR;
+  }
+  const most = loads.reduce<number>((max, each) => Math.max(max, each ?? 0), 1);
+  const steps = Array.from({ length: LOAD_STEPS + 1 }, (_, step) => {
+    return `oklch(0.62 0.13 235 / ${0.08 + (0.92 * step) / LOAD_STEPS})`;
+  });
+  return (shard) => steps[Math.ceil((LOAD_STEPS * (loads[shard] ?? 0)) / most)]!;
 }
 
 function draw(
   canvas: HTMLCanvasElement,
   { cell, columns }: Grid,
   width: number,
-  map: ShardMapResponse,
-  { colour, moving, text, shown }: Look,
+  scene: Scene,
 ): void {
-  const height = Math.ceil(map.owners.length / columns) * cell;
+  const { owners, edges, moves, text } = scene;
+  const height = Math.ceil(owners.length / columns) * cell;
   const scale = devicePixelRatio;
   canvas.width = width * scale;
   canvas.height = height * scale;
   canvas.style.height = `${height}px`;
   const context = canvas.getContext('2d')!;
   context.scale(scale, scale);
-  const ink = getComputedStyle(canvas).color;
   const size = cell - 1;
-  for (let shard = 0; shard < map.owners.length; shard++) {
-    const [x, y] = [(shard % columns) * cell, Math.floor(shard / columns) * cell];
-    const move = moving.get(shard);
-    const owner = ownerOf(map, shard);
-    context.globalAlpha =
-      text === '' || owner?.includes(text) || move?.to.includes(text) ? 1 : 0.12;
-    context.fillStyle = colour(shard, move?.from ?? owner);
-    context.fillRect(x, y, size, size);
-    if (move !== undefined) {
-      // The receiving edge takes half of the cell.
-      context.fillStyle = colour(shard, move.to);
-      context.fillRect(x + size / 2, y, size / 2, size);
+  const placeOf = (shard: number): [x: number, y: number] => [
+    (shard % columns) * cell,
+    Math.floor(shard / columns) * cell,
+  ];
+  const colour = colourOf(scene);
+  const isFound = edges.map((id) => id.includes(text));
+  const moveOf = new Map(moves.map((move) => [move.shard, move]));
+  const indexes = new Map(edges.map((id, i) => [id, i]));
+  // Grouped: to set a colour takes longer than to fill a cell.
+  const found = new Map<string, number[]>();
+  const faint = new Map<string, number[]>();
+  for (const [shard, owner] of owners.entries()) {
+    const { from, to } = moveOf.get(shard) ?? {};
+    const isBright = text === '' || isFound[owner] || to?.includes(text);
+    const groups = isBright ? found : faint;
+    const key = colour(shard, from === undefined ? owner : (indexes.get(from) ?? -1));
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [shard]);
+    else group.push(shard);
+  }
+  for (const groups of [found, faint]) {
+    context.globalAlpha = groups === found ? 1 : FAINT;
+    for (const [fill, shards] of groups) {
+      context.fillStyle = fill;
+      for (const shard of shards) context.fillRect(...placeOf(shard), size, size);
     }
-    if (move === undefined && shard !== shown) continue;
-    context.globalAlpha = 1;
-    context.strokeStyle = ink;
-    context.lineWidth = shard === shown ? 2 : 1;
+  }
+  context.globalAlpha = 1;
+  context.strokeStyle = getComputedStyle(canvas).color;
+  for (const { shard, to } of moves) {
+    const [x, y] = placeOf(shard);
+    // The receiving edge takes half of the cell.
+    context.fillStyle = colour(shard, indexes.get(to) ?? -1);
+    context.fillRect(x + size / 2, y, size / 2, size);
     context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
   }
+}
+
+/** The array of before while its elements are the same. */
+function useSame<Value>(next: readonly Value[]): readonly Value[] {
+  const last = useRef(next);
+  const { current } = last;
+  const isSame = current.length === next.length && next.every((value, i) => value === current[i]);
+  if (!isSame) last.current = next;
+  return last.current;
+}
+
+/** Changes with the colours of the page. */
+function useScheme(): number {
+  const [changes, setChanges] = useState(0);
+  useEffect(() => onScheme(() => setChanges((count) => count + 1)), []);
+  return changes;
 }
 
 /** Width of an element, also after it is resized. */

@@ -5,6 +5,7 @@
  * view is also drawn at three widths in both colours.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { EdgesResponse } from '../../../control/operator/cluster-responses.js';
 import { WhenSlow } from '../../../proto/gen/longline/v1/push.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { SseClient } from '../../support/devices/sse-client.js';
@@ -59,7 +60,41 @@ testHere.each(VIEWS)(
 );
 
 testHere(
-  'keys change the view',
+  'of many edges, those that are out of sight are drawn when they come near',
+  async () => {
+    let polls = 0;
+    await ui.page.route('**/v1/edges', async (route) => {
+      const response = await route.fetch();
+      const [edge] = ((await response.json()) as EdgesResponse).edges;
+      polls++;
+      const edges = Array.from({ length: 200 }, (_, i) => {
+        return { ...edge!, id: `many-${i}`, guests: polls };
+      });
+      await route.fulfill({ response, json: { edges } });
+    });
+    await ui.show('edges');
+    const cardOf = (id: string) =>
+      ui.page.locator('.lazy', { has: ui.page.getByRole('link', { name: id, exact: true }) });
+    const isDrawn = (id: string) => cardOf(id).getByRole('button', { name: 'Drain' }).waitFor();
+    await isDrawn('many-0');
+    const [first, last] = [cardOf('many-0'), cardOf('many-199')];
+    expect(await last.getByRole('button').count()).toBe(0);
+    await last.scrollIntoViewIfNeeded();
+    await isDrawn('many-199');
+    // It is kept up to date, and the first one is not.
+    const [firstText, lastText] = [await first.textContent(), await last.textContent()];
+    await eventually(async () => expect(await last.textContent()).not.toBe(lastText));
+    expect(await first.textContent()).toBe(firstText);
+    await first.scrollIntoViewIfNeeded();
+    await eventually(async () => expect(await first.textContent()).not.toBe(firstText));
+    await ui.checkAccess();
+    await ui.page.unroute('**/v1/edges');
+  },
+  TEST_MS,
+);
+
+testHere(
+  'keys change the view, and the map says what the pointer is on',
   async () => {
     await ui.page.keyboard.press('3');
     await ui.untilText(/^64 shards/);
@@ -67,6 +102,11 @@ testHere(
     await ui.page.keyboard.press('ArrowRight');
     await ui.untilText('ll:');
     await ui.untilText(/^\d+ of incarnation \d+$/);
+    await ui.page.getByRole('img').hover({ position: { x: 3, y: 3 } });
+    const shard = ui.page.locator('dl div', { hasText: /^Shard0$/ });
+    await shard.waitFor();
+    await ui.page.mouse.move(0, 0);
+    await shard.waitFor({ state: 'detached' });
     await ui.page.keyboard.press('/');
     await ui.page.getByLabel('clientId').waitFor();
   },
