@@ -8,7 +8,7 @@ import type { SessionResponse } from '../operator/http/sessions.js';
 import { SessionContext } from './action.js';
 import { call } from './api.js';
 import { refreshAll, useFeed, useRoute } from './live.js';
-import { Badge, Note, Stale } from './parts.js';
+import { AwayContext, Badge, Note, Stale } from './parts.js';
 import { applyScheme, toggleScheme } from './scheme.js';
 import { ClientsView } from './views/clients.js';
 import { EdgesView } from './views/edges.js';
@@ -110,7 +110,9 @@ function Page({ cluster, session, onSignOut }: PageProps) {
         <Stale feed={cluster} />
         <BuildNote commit={cluster.data?.build.commit} />
         <Guard key={`${route.view}/${route.id}`}>
-          {View === undefined ? <Note>No such view: {route.view}</Note> : <View route={route} />}
+          <AwayContext.Provider value={cluster.error !== undefined}>
+            {View === undefined ? <Note>No such view: {route.view}</Note> : <View route={route} />}
+          </AwayContext.Provider>
         </Guard>
       </main>
       <footer class="bottom">

@@ -1,6 +1,6 @@
 /** Parts that the views share. */
-import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { type ComponentChildren, createContext, type JSX } from 'preact';
+import { useContext, useEffect, useState } from 'preact/hooks';
 import { duration } from './format.js';
 import type { Feed } from './live.js';
 
@@ -87,7 +87,7 @@ export function Note({ level = 'dim', children }: { level?: Level; children: Com
   );
 }
 
-/** Shows the data of a feed or, before the first answer, why there is none. */
+/** Shows the data of a feed, and whether it is current; before the first answer, why there is none. */
 export function Loaded<Data>({
   feed,
   children,
@@ -95,7 +95,14 @@ export function Loaded<Data>({
   feed: Feed<Data>;
   children: (data: Data) => JSX.Element;
 }) {
-  if (feed.data !== undefined) return children(feed.data);
+  if (feed.data !== undefined) {
+    return (
+      <>
+        <Stale feed={feed} />
+        {children(feed.data)}
+      </>
+    );
+  }
   if (feed.error === undefined) return <Note>Loading…</Note>;
   const { code, message } = feed.error;
   return (
@@ -105,16 +112,20 @@ export function Loaded<Data>({
   );
 }
 
-/** Seconds since the data of a feed was current; undefined while it is. */
+/** Whether the page says already that control is away: then its parts do not repeat that. */
+export const AwayContext = createContext(false);
+
+/** Says since when the data of a feed is not current, and why; nothing while it is. */
 export function Stale({ feed }: { feed: Feed<unknown> }) {
   const [, tick] = useState(0);
-  const isStale = feed.error !== undefined;
+  const isKnown = useContext(AwayContext);
+  const isStale = feed.error !== undefined && !isKnown;
   useEffect(() => {
     if (!isStale) return undefined;
     const timer = setInterval(() => tick((count) => count + 1), 1_000);
     return () => clearInterval(timer);
   }, [isStale]);
-  if (feed.error === undefined) return null;
+  if (feed.error === undefined || isKnown) return null;
   const age = duration(Math.round((performance.now() - feed.freshAtMs) / 1_000) * 1_000);
   return (
     <Note level="bad">

@@ -56,7 +56,7 @@ export function ClientTable({ clients, last: [title, of] }: ClientTableProps) {
               <td class="right">{bytes(client.bytesWaiting)}</td>
               <td class="right">{bounded(client.unconfirmed)}</td>
               <td class="right">{bounded(client.dropped)}</td>
-              <td>{of(client) || UNKNOWN}</td>
+              <td class="text">{of(client) || UNKNOWN}</td>
             </tr>
           ))}
         </tbody>

@@ -2,7 +2,7 @@
 import { useEffect } from 'preact/hooks';
 import type { ClientsResponse } from '../../operator/clients/responses.js';
 import { type Route, useFeed } from '../live.js';
-import { Card, Loaded, Note, Search, Stale } from '../parts.js';
+import { Card, Loaded, Note, Search } from '../parts.js';
 import { Client } from './client/client.js';
 import { ClientTable, clientPath, SilentEdges } from './client-table.js';
 import { DisconnectAll, Disconnects } from './disconnects.js';
@@ -58,7 +58,6 @@ function Connected({ route }: { route: Route }) {
       <Loaded feed={clients}>
         {({ clients: found, next, silentEdges }) => (
           <>
-            <Stale feed={clients} />
             <SilentEdges ids={silentEdges} />
             {found.length > 0 && (
               <ClientTable clients={found} last={['Labels', ({ labels }) => labels]} />

@@ -2,7 +2,7 @@
 import type { LedgerResponse } from '../../operator/ledger.js';
 import { compact, dateTime, duration, number, percent } from '../format.js';
 import { useFeed } from '../live.js';
-import { Badge, Card, Fact, Facts, Loaded, Note, Stale } from '../parts.js';
+import { Badge, Card, Fact, Facts, Loaded, Note } from '../parts.js';
 
 const POLL_MS = 5_000;
 
@@ -30,7 +30,6 @@ export function LedgerCard() {
         )
       }
     >
-      <Stale feed={ledger} />
       <Loaded feed={ledger}>{(data) => <Ledger {...data} />}</Loaded>
     </Card>
   );

@@ -78,8 +78,8 @@ function Now({ moves }: { moves: MovesResponse }) {
       <Facts>
         <Fact name="In progress">{number(inFlight.length)}</Fact>
         <Fact name="Pending">{number(pending)}</Fact>
-        <Fact name="Pace" title={`GOAWAYs a second: ${REASONS[paceReason]}`}>
-          {number(perSecond)} <small>a second</small>
+        <Fact name="Pace" title={REASONS[paceReason]}>
+          {number(perSecond)} <small>GOAWAYs a second</small>
         </Fact>
       </Facts>
       <p class="hint">

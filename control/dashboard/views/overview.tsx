@@ -11,7 +11,7 @@ import type { MovesResponse } from '../../operator/operation-responses.js';
 import { type Alarm, alarmsOf } from '../alarms.js';
 import { Chart, type Line } from '../chart.js';
 import { compact, duration, number, percent, plural } from '../format.js';
-import { useEvents, useFeed } from '../live.js';
+import { type Feed, useEvents, useFeed } from '../live.js';
 import { Badge, Bar, Card, Fact, Facts, Loaded, Note } from '../parts.js';
 import { EventList } from './events.js';
 import { LedgerCard } from './ledger.js';
@@ -47,6 +47,7 @@ export function OverviewView() {
       {(shown) => (
         <>
           <Alarms
+            sources={[cluster, edges, moves, members, canaries]}
             alarms={alarmsOf({
               cluster: shown,
               edges: edges.data?.edges ?? [],
@@ -87,7 +88,16 @@ function LatestEvents() {
   return <EventList events={events.slice(-EVENTS_SHOWN)} state={state} />;
 }
 
-function Alarms({ alarms }: { alarms: readonly Alarm[] }) {
+interface AlarmsProps {
+  readonly sources: readonly Feed<unknown>[];
+  readonly alarms: readonly Alarm[];
+}
+
+function Alarms({ sources, alarms }: AlarmsProps) {
+  const isCurrent = sources.every(({ error }) => error === undefined);
+  const isComplete = sources.every(({ data }) => data !== undefined);
+  if (alarms.length === 0 && !isCurrent) return <Note>Not known now whether all is well.</Note>;
+  if (alarms.length === 0 && !isComplete) return <Note>Loading…</Note>;
   if (alarms.length === 0) return <Note level="good">All is well.</Note>;
   return (
     <ul class="alarms" aria-label="Alarms">
@@ -216,19 +226,25 @@ function Tile({ title, value, aside, atMs, lines, format = compact }: TileProps)
 function Loads({ edges }: EdgesResponse) {
   if (edges.length === 0) return <Note>No edge has joined.</Note>;
   return (
-    <ul class="loads">
-      {edges.map(({ id, connections, capacity, ready }) => (
-        <li key={id}>
-          <a href={`#/edges/${id}`}>{id}</a>
-          <Bar
-            share={(connections ?? 0) / (capacity || 1)}
-            level={ready === false ? 'bad' : 'accent'}
-            label={`Connections of the capacity of ${id}`}
-          />
-          <span>{compact(connections)}</span>
-        </li>
-      ))}
-    </ul>
+    <>
+      <p class="hint">Connections, and their share of the capacity.</p>
+      <ul class="loads">
+        {edges.map(({ id, connections, capacity, ready }) => (
+          <li key={id}>
+            <a href={`#/edges/${id}`}>{id}</a>
+            <Bar
+              share={(connections ?? 0) / (capacity || 1)}
+              level={ready === false ? 'bad' : 'accent'}
+              label={`Connections of the capacity of ${id}`}
+            />
+            <span title={`${plural(connections, 'connection')} of ${number(capacity)}`}>
+              {compact(connections)}{' '}
+              {connections !== null && <small>{percent(connections / (capacity || 1))}</small>}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 

@@ -84,8 +84,8 @@ function ShardMap({ map, moves, by, text, selected }: MapProps) {
   const scheme = useScheme();
   const [hovered, setHovered] = useState<number>();
   const count = map.owners.length;
-  const named = hovered ?? (/^\d+$/.test(selected) ? Number(selected) : undefined);
-  const shown = named !== undefined && named < count ? named : undefined;
+  const isInvalid = selected !== '' && !(/^\d+$/.test(selected) && Number(selected) < count);
+  const shown = hovered ?? (selected === '' || isInvalid ? undefined : Number(selected));
   const { cell, columns } = gridOf(count, width);
   // Most answers change nothing that is drawn, and to draw thousands of cells takes several frames.
   const owners = useSame(map.owners);
@@ -133,6 +133,11 @@ function ShardMap({ map, moves, by, text, selected }: MapProps) {
           />
         )}
       </div>
+      {isInvalid && (
+        <Note level="warn">
+          There is no shard {selected}: their numbers are 0 to {count - 1}.
+        </Note>
+      )}
       <Details map={map} shard={shown} move={moves.find(({ shard }) => shard === shown)} />
       {by === 'edge' && map.edges.length <= LEGEND_MAX && (
         <ul class="legend">

@@ -5,7 +5,7 @@ import type { FlightStep } from '../../../common/http/flight-steps.js';
 import type { SlowPushesResponse, SlowPushInfo } from '../../operator/slow-pushes.js';
 import { bytes, duration } from '../format.js';
 import { useFeed } from '../live.js';
-import { Card, Loaded, Note, Stale } from '../parts.js';
+import { Card, Loaded, Note } from '../parts.js';
 import { clientPath } from './client-table.js';
 
 /** Routers report every five seconds. */
@@ -26,7 +26,6 @@ export function SlowPushesCard() {
   const slow = useFeed<SlowPushesResponse>('v1/slow-pushes', POLL_MS);
   return (
     <Card title="Slowest pushes of the last minute">
-      <Stale feed={slow} />
       <Loaded feed={slow}>
         {({ pushes }) =>
           pushes.length === 0 ? (
@@ -85,7 +84,7 @@ function SlowPushRow(push: SlowPushInfo) {
       <td class="right">{duration(push.totalMs)}</td>
       <td class="right">{duration(push.redisMs)}</td>
       <td class="right">{duration(push.edgesMs)}</td>
-      <td>{CAUSES[push.cause]}</td>
+      <td class="text">{CAUSES[push.cause]}</td>
       <td>{push.verdict}</td>
       <td class="right">{bytes(push.payloadBytes)}</td>
       <td>{push.routerId}</td>

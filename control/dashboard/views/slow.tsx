@@ -1,7 +1,7 @@
 /** The clients that read slowest, why each of them counts as slow, and the slowest pushes. */
 import type { ClientInfo, SlowClientsResponse } from '../../operator/clients/responses.js';
 import { type Route, setOption, useFeed } from '../live.js';
-import { Card, Loaded, Note, Stale } from '../parts.js';
+import { Card, Loaded, Note } from '../parts.js';
 import { ClientTable, SilentEdges } from './client-table.js';
 import { FilterForm, filterQuery } from './filter.js';
 import { SlowPushesCard } from './slow-pushes.js';
@@ -52,7 +52,6 @@ function SlowClientsCard({ route }: { route: Route }) {
       <Loaded feed={slow}>
         {({ clients, silentEdges }) => (
           <>
-            <Stale feed={slow} />
             <SilentEdges ids={silentEdges} />
             {clients.length === 0 ? (
               <Note level="good">{MEASURES[by][1]}</Note>

@@ -101,6 +101,35 @@ testHere(
     await report({ covered: 9, findings: {}, lastFinding: '' });
     await ui.badge('no promise broken').waitFor();
     await ui.untilText('All is well.');
+    const card = ui.page.locator('.card', { hasText: 'Canary canary-1' });
+    await ui.takePictures('canary', card);
+  },
+  TEST_MS,
+);
+
+testHere(
+  'what is not current is said, and nothing is called well that is not known',
+  async () => {
+    const message = 'edge edge-2 is unknown';
+    const reject = async (path: string) =>
+      ui.page.route(path, (route) =>
+        route.fulfill({ status: 404, json: { error: { code: 'NOT_FOUND', message } } }),
+      );
+    await reject('**/v1/edges');
+    await ui.untilText('Not known now whether all is well.');
+    await ui.untilText(/^Not current: this was so .* ago. edge edge-2 is unknown/);
+    await ui.page.unrouteAll({ behavior: 'ignoreErrors' });
+    await ui.untilText('All is well.');
+    await ui.show('edges/edge-2');
+    await ui.untilText('Incarnation');
+    await reject('**/v1/edges/edge-2');
+    await ui.untilText(/^Not current: this was so .* ago. edge edge-2 is unknown/);
+    await ui.checkAccess();
+    await ui.page.unrouteAll({ behavior: 'ignoreErrors' });
+    await ui.show('shards/64');
+    await ui.untilText('There is no shard 64: their numbers are 0 to 63.');
+    await ui.show('shards/<b>');
+    await ui.untilText('There is no shard <b>: their numbers are 0 to 63.');
   },
   TEST_MS,
 );

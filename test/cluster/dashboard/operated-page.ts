@@ -3,7 +3,13 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import {
+  type Browser,
+  type BrowserContext,
+  chromium,
+  type Locator,
+  type Page,
+} from 'playwright-core';
 import { type Client, type ClientState, connect, type Push } from '../../../client/connect.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
@@ -128,8 +134,11 @@ export class OperatedPage {
     expect(described).toEqual([]);
   }
 
-  /** Draws the view at all widths in both colours, if SCREENSHOTS is a folder. */
-  async takePictures(name: string): Promise<void> {
+  /**
+   * Draws the view at all widths in both colours, if SCREENSHOTS is a folder.
+   * @param part what must be in sight
+   */
+  async takePictures(name: string, part?: Locator): Promise<void> {
     const folder = process.env.SCREENSHOTS;
     if (!folder) return;
     const { page } = this;
@@ -140,6 +149,7 @@ export class OperatedPage {
           width,
           height: width === 390 ? 844 : Math.round(width * 0.6),
         });
+        await part?.scrollIntoViewIfNeeded();
         await page.waitForTimeout(300);
         await page.screenshot({ path: join(folder, `${name}-${width}-${colorScheme}.png`) });
       }

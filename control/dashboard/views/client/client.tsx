@@ -5,7 +5,7 @@ import type { ClientResponse, UserResponse } from '../../../operator/cluster-res
 import { Action } from '../../action.js';
 import { dateTime, duration, number, plural, UNKNOWN } from '../../format.js';
 import { useEvents, useFeed } from '../../live.js';
-import { Badge, Card, Fact, Facts, Loaded, Note, Stale } from '../../parts.js';
+import { Badge, Card, Fact, Facts, Loaded, Note } from '../../parts.js';
 import { clientPath } from '../client-table.js';
 import { EventList } from '../events.js';
 import { Inbox } from './inbox.js';
@@ -28,7 +28,6 @@ export function Client({ id }: { id: string }) {
     <Loaded feed={client}>
       {(shown) => (
         <>
-          <Stale feed={client} />
           {!shown.complete && (
             <Note level="warn">
               An edge that could have a connection of this client did not answer in time.

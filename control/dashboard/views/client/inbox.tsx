@@ -5,7 +5,7 @@ import type { InboxResponse } from '../../../operator/cluster-responses.js';
 import { Action } from '../../action.js';
 import { bytes, dateTime, duration, number, UNKNOWN } from '../../format.js';
 import { useFeed } from '../../live.js';
-import { Badge, Card, Fact, Facts, Loaded, Note, Stale } from '../../parts.js';
+import { Badge, Card, Fact, Facts, Loaded, Note } from '../../parts.js';
 
 const PAGE = 20;
 const POLL_MS = 3_000;
@@ -59,7 +59,6 @@ function Pushes({ clientId }: { clientId: string }) {
     <Loaded feed={page}>
       {({ pushes, next }) => (
         <>
-          <Stale feed={page} />
           {pushes.length === 0 ? (
             <Note>The pushes of this page have left the inbox.</Note>
           ) : (

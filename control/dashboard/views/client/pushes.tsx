@@ -6,7 +6,7 @@ import type {
 } from '../../../operator/clients/client-pushes.js';
 import { bytes, duration, plural, UNKNOWN } from '../../format.js';
 import { useFeed } from '../../live.js';
-import { Badge, Card, Loaded, Note, Stale } from '../../parts.js';
+import { Badge, Card, Loaded, Note } from '../../parts.js';
 import { StepsRow } from '../slow-pushes.js';
 import { VERDICT_LEVELS } from './test-push.js';
 
@@ -19,7 +19,6 @@ export function LastPushes({ clientId }: { clientId: string }) {
   const feed = useFeed<ClientPushesResponse>(path, POLL_MS);
   return (
     <Card title="Last verdicts">
-      <Stale feed={feed} />
       <Loaded feed={feed}>
         {({ pushes, rememberedMs, silentRouters }) => (
           <>

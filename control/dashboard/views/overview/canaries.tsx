@@ -1,6 +1,6 @@
 /** The findings of the canaries; nothing where none runs. */
 import type { CanariesResponse } from '../../../operator/canaries.js';
-import { duration, number } from '../../format.js';
+import { duration, number, plural } from '../../format.js';
 import { Badge, Card, Fact, Facts, Note } from '../../parts.js';
 
 export function CanaryCards({ canaries }: CanariesResponse) {
@@ -28,20 +28,20 @@ function CanaryCard(canary: CanariesResponse['canaries'][number]) {
     >
       <Facts>
         <Fact name="Covered" title="Combinations of an edge, a Redis master and a protocol">
-          {number(covered)} <small>of {number(combinations)}</small>
+          {number(covered)} <small>of {plural(combinations, 'combination')}</small>
         </Fact>
         <Fact name="Devices">
           {number(connected)} <small>of {number(devices)} connected</small>
         </Fact>
-        <Fact name="Pushes" title="In the last 15 minutes">
-          {number(pushes)}
+        <Fact name="Pushes">
+          {number(pushes)} <small>in 15 minutes</small>
         </Fact>
         <Fact name="To receipt" title="Median; devices that were connected">
-          {duration(p50Ms)} <small>99 % within {duration(p99Ms)}</small>
+          {duration(p50Ms)} {p99Ms !== null && <small>99 % within {duration(p99Ms)}</small>}
         </Fact>
         {findings.map(([check, count]) => (
-          <Fact key={check} name={check.replaceAll('_', ' ')} title="In the last 15 minutes">
-            <Badge level="bad">{number(count)}</Badge>
+          <Fact key={check} name={check.replaceAll('_', ' ')}>
+            <Badge level="bad">{number(count)}</Badge> <small>in 15 minutes</small>
           </Fact>
         ))}
       </Facts>
