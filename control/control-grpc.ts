@@ -2,6 +2,7 @@
 import { GrpcConnections } from '../common/process/grpc/connections.js';
 import { createGrpcServer, type GrpcServer } from '../common/process/grpc/grpc-server.js';
 import { NumberReader } from '../common/process/grpc/number-reader.js';
+import { shareFrames } from '../common/process/grpc/shared-frames.js';
 import { withStrictStrings } from '../common/process/grpc/strict-strings.js';
 import type { Metrics } from '../common/process/metrics.js';
 import { AssignmentServiceService } from '../proto/gen/longline/v1/assignment.js';
@@ -11,7 +12,7 @@ import {
 } from '../proto/gen/longline/v1/edge_session.js';
 import { OperatorServiceService } from '../proto/gen/longline/v1/operator.js';
 import { createAssignmentService } from './links/assignment-service.js';
-import { AssignmentUpdates, encodeUpdatesOnce } from './links/assignment-updates.js';
+import { AssignmentUpdates, updateIn } from './links/assignment-updates.js';
 import { createEdgeSessionService, type EdgeSessionsOptions } from './links/edge-sessions.js';
 import type { LinkGuard } from './links/link-guard.js';
 import type { OperatorApi } from './operator/api.js';
@@ -25,16 +26,11 @@ const SERVICES = [
 
 const { watch: WATCH } = AssignmentServiceService;
 const { session: SESSION } = EdgeSessionServiceService;
-const ASSIGNMENT_SERVICE = {
-  ...AssignmentServiceService,
-  watch: { ...WATCH, responseSerialize: encodeUpdatesOnce(WATCH.responseSerialize) },
-};
 export const EDGE_SESSION_SERVICE = {
   ...EdgeSessionServiceService,
   session: {
     ...SESSION,
     requestDeserialize: (bytes: Buffer) => SessionRequest.decode(new NumberReader(bytes)),
-    responseSerialize: encodeUpdatesOnce(SESSION.responseSerialize),
   },
 };
 
@@ -73,7 +69,7 @@ export function createControlGrpc(
 ): GrpcServer {
   const grpc = createGrpcServer(SERVICES, {
     ...connections.options,
-    interceptors: connections.interceptors,
+    interceptors: [...connections.interceptors, shareFrames([WATCH.path, SESSION.path], updateIn)],
   });
   const updates = new AssignmentUpdates(options.controller, options.metrics);
   const { watch, reportClosedPort, reportLoad } = createAssignmentService(
@@ -81,7 +77,7 @@ export function createControlGrpc(
     updates,
   );
   const { session } = createEdgeSessionService({ ...options, updates });
-  grpc.server.addService(ASSIGNMENT_SERVICE, {
+  grpc.server.addService(AssignmentServiceService, {
     watch: guard.guard(watch),
     reportClosedPort: guard.guardUnary(reportClosedPort),
     reportLoad: guard.guardUnary(reportLoad),

@@ -1,7 +1,7 @@
 /**
  * The messages with which watchers of the assignment become up to date: a delta if the watcher's
- * assignment is one of the last few, otherwise the whole. Each is made once, and encoded once, for
- * all watchers.
+ * assignment is one of the last few, otherwise the whole. Each is made once for all watchers, whose
+ * streams share its encoded form.
  */
 import type { Counter } from 'prom-client';
 import { type Assignment, toWire } from '../../common/cluster/assignment.js';
@@ -73,18 +73,7 @@ export class AssignmentUpdates {
   }
 }
 
-/**
- * Wraps the encoder of a response, so that it encodes each update once. A response with an update
- * has nothing else.
- */
-export function encodeUpdatesOnce<Response extends AssignmentUpdate>(
-  encode: (response: Response) => Buffer,
-): (response: Response) => Buffer {
-  const encoded = new WeakMap<object, Buffer>();
-  return (response) => {
-    const update = response.assignment ?? response.delta;
-    const bytes = (update && encoded.get(update)) ?? encode(response);
-    if (update !== undefined) encoded.set(update, bytes);
-    return bytes;
-  };
+/** The update in a response; a response with an update has nothing else. */
+export function updateIn({ assignment, delta }: AssignmentUpdate): object | undefined {
+  return assignment ?? delta;
 }
