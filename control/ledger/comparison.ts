@@ -50,19 +50,16 @@ interface Process {
   heardAtMs: number;
 }
 
-/** A reading that becomes a lower bound when all processes have reported. */
-interface Reading {
-  readonly counter: number;
-  readonly readAtMs: number;
-}
-
 export class Comparison {
   /** By shard: what processes have counted since their first reports. */
   readonly #sums: Float64Array;
   readonly #lower: Float64Array;
   readonly #upper: Float64Array;
   readonly #processes = new Map<string, Process>();
-  readonly #readings = new Map<number, Reading>();
+  /** Counters that become lower bounds when all processes have reported; not set for each shard. */
+  readonly #readings: Float64Array;
+  /** When they were read; Infinity: there is none. */
+  readonly #readAtMs: Float64Array;
   /** Counters that were read before it are no upper bounds. */
   #liftedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -70,6 +67,8 @@ export class Comparison {
     this.#sums = new Float64Array(shardCount);
     this.#lower = new Float64Array(shardCount).fill(Number.NEGATIVE_INFINITY);
     this.#upper = new Float64Array(shardCount).fill(Number.POSITIVE_INFINITY);
+    this.#readings = new Float64Array(shardCount);
+    this.#readAtMs = new Float64Array(shardCount).fill(Number.POSITIVE_INFINITY);
   }
 
   get processCount(): number {
@@ -102,7 +101,10 @@ export class Comparison {
    * @param sum of the shard when the counter was requested, at `sentAtMs`
    */
   onCounter(shard: number, counter: number, sum: number, sentAtMs: number, nowMs: number): number {
-    if (!this.#readings.has(shard)) this.#readings.set(shard, { counter, readAtMs: nowMs });
+    if (this.#readAtMs[shard] === Number.POSITIVE_INFINITY) {
+      this.#readings[shard] = counter;
+      this.#readAtMs[shard] = nowMs;
+    }
     if (sentAtMs <= this.#liftedAtMs) return 0;
     const upper = Math.min(this.#upper[shard]!, counter - sum);
     const lower = Math.min(this.#lower[shard]!, upper);
@@ -110,15 +112,19 @@ export class Comparison {
     this.#upper[shard] = upper;
     this.#lower[shard] = lower;
     // An earlier counter has what was lost.
-    if (lost > 0) this.#readings.delete(shard);
+    if (lost > 0) this.#forgetReading(shard);
     return lost;
   }
 
   /** Redis has begun to count anew. */
   restart(shard: number): void {
-    this.#readings.delete(shard);
+    this.#forgetReading(shard);
     this.#lower[shard] = Number.NEGATIVE_INFINITY;
     this.#upper[shard] = Number.POSITIVE_INFINITY;
+  }
+
+  #forgetReading(shard: number): void {
+    this.#readAtMs[shard] = Number.POSITIVE_INFINITY;
   }
 
   /** To be called once per second. Returns the shards of which Redis has counted what no process has. */
@@ -132,10 +138,10 @@ export class Comparison {
       }
     }
     const surpluses: { shard: number; pushes: number }[] = [];
-    for (const [shard, { counter, readAtMs }] of this.#readings) {
-      if (readAtMs + SETTLED_MS > reportedAtMs) continue;
-      this.#readings.delete(shard);
-      const lower = Math.max(this.#lower[shard]!, counter - this.#sums[shard]!);
+    for (let shard = 0; shard < this.#readings.length; shard++) {
+      if (this.#readAtMs[shard]! + SETTLED_MS > reportedAtMs) continue;
+      this.#forgetReading(shard);
+      const lower = Math.max(this.#lower[shard]!, this.#readings[shard]! - this.#sums[shard]!);
       this.#lower[shard] = lower;
       const upper = this.#upper[shard]!;
       if (lower <= upper) continue;

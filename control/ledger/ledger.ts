@@ -11,6 +11,7 @@
 import { COUNTED_MAX, type ShardAudit } from '../../common/cluster/ledger/audit.js';
 import { CAUSES, type Cause } from '../../common/cluster/ledger/left.js';
 import type { LatencyTotal } from '../../proto/gen/longline/v1/assignment.js';
+import { type Audited, AuditTable } from './audit-table.js';
 import { Comparison, isPlausible, type Totals } from './comparison.js';
 
 /** A difference is shown for so long after it was found last. */
@@ -53,13 +54,8 @@ export type Columns = Readonly<Record<Cause | 'accepted' | 'waiting' | 'lost', n
   readonly before: number;
 };
 
-interface Audited extends ShardAudit {
-  readonly atMs: number;
-  readonly countedAtMs: number;
-}
-
 export class Ledger {
-  readonly #audits: (Audited | undefined)[];
+  readonly #audits: AuditTable;
   readonly #stored: Comparison;
   readonly #confirmed: Comparison;
   /** By kind and shard. */
@@ -80,7 +76,7 @@ export class Ledger {
   ) {
     // A new leader has not heard all processes yet.
     this.#olderAtMs = nowMs - OLDER_MS + HEARD_MS;
-    this.#audits = new Array(shardCount).fill(undefined);
+    this.#audits = new AuditTable(shardCount);
     this.#stored = new Comparison(shardCount);
     this.#confirmed = new Comparison(shardCount);
   }
@@ -125,10 +121,10 @@ export class Ledger {
 
   /** Returns the number of pushes that are found to be lost, which is to be noted in Redis. */
   onAudit(shard: number, audit: ShardAudit, start: AuditStart, nowMs: number): number {
-    const before = this.#audits[shard];
+    const before = this.#audits.get(shard);
     const isCounted = audit.waiting !== undefined;
     const countedAtMs = isCounted ? nowMs : (before?.countedAtMs ?? Number.NEGATIVE_INFINITY);
-    this.#audits[shard] = { ...audit, atMs: nowMs, countedAtMs };
+    this.#audits.set(shard, { ...audit, atMs: nowMs, countedAtMs });
     const accepted = acceptedEver(audit);
     const isAnew = before !== undefined && before.sinceMs !== 0 && before.sinceMs !== audit.sinceMs;
     if (isAnew) {
@@ -163,7 +159,8 @@ export class Ledger {
     for (const { shard, pushes } of this.#confirmed.tick(nowMs)) {
       this.#add('overconfirmed', shard, pushes, nowMs);
     }
-    const inboxes = this.#audits.reduce((sum, each) => sum + (each?.inboxes ?? 0), 0);
+    let inboxes = 0;
+    for (const count of this.#audits.column('inboxes')) inboxes += count;
     this.#countEveryMs = (1_000 * inboxes) / COUNTED_PER_SECOND;
     for (const [key, { foundAtMs }] of this.#differences) {
       if (nowMs - foundAtMs > SHOWN_MS) this.#differences.delete(key);
@@ -186,18 +183,18 @@ export class Ledger {
 
   /** Whether what waits in the shard is to be counted: of many inboxes, not at each audit. */
   isCountDue(shard: number, nowMs: number): boolean {
-    const countedAtMs = this.#audits[shard]?.countedAtMs ?? Number.NEGATIVE_INFINITY;
-    return nowMs - countedAtMs >= this.#countEveryMs;
+    // Not a number before the first audit.
+    return !(nowMs - this.#audits.valueOf(shard, 'countedAtMs') < this.#countEveryMs);
   }
 
   /** Whether the shard was never pushed to when it was audited last. */
   wasEmpty(shard: number): boolean {
-    return this.#audits[shard]?.sinceMs === 0;
+    return this.#audits.valueOf(shard, 'sinceMs') === 0;
   }
 
   /** Undefined: it was not audited yet, or was never pushed to. */
   shard(shard: number): Columns | undefined {
-    const audit = this.#audits[shard];
+    const audit = this.#audits.get(shard);
     return audit === undefined || audit.sinceMs === 0 ? undefined : columnsOf(audit);
   }
 
@@ -214,19 +211,25 @@ export class Ledger {
 
   /** Shards whose last audit is older than a minute, or that have none. */
   lateCount(nowMs: number): number {
-    return this.#audits.filter((each) => each === undefined || nowMs - each.atMs > AUDIT_LATE_MS)
-      .length;
+    let onTime = 0;
+    for (const atMs of this.#audits.column('atMs')) if (nowMs - atMs <= AUDIT_LATE_MS) onTime++;
+    return this.shardCount - onTime;
   }
 
   /** Shards that have too many inboxes to count what waits: there, nothing can be missing. */
   get uncountedCount(): number {
-    return this.#audits.filter((each) => (each?.inboxes ?? 0) > COUNTED_MAX).length;
+    let uncounted = 0;
+    for (const inboxes of this.#audits.column('inboxes')) if (inboxes > COUNTED_MAX) uncounted++;
+    return uncounted;
   }
 
   /** Time of the first audit of any shard, Unix ms by the clock of Redis. Undefined: none. */
   get sinceMs(): number | undefined {
-    const times = this.#audits.flatMap((each) => (each?.sinceMs ? [each.sinceMs] : []));
-    return times.length === 0 ? undefined : times.reduce((a, b) => Math.min(a, b));
+    let first = Number.POSITIVE_INFINITY;
+    for (const sinceMs of this.#audits.column('sinceMs')) {
+      if (sinceMs !== 0) first = Math.min(first, sinceMs);
+    }
+    return first === Number.POSITIVE_INFINITY ? undefined : first;
   }
 
   get routerCount(): number {

@@ -16,9 +16,9 @@ import type {
   Build,
   EdgeSessionServiceServer,
   Hello,
+  MemoryPart,
   SessionRequest,
   SessionResponse,
-  ShardLoads,
   Stats,
 } from '../../proto/gen/longline/v1/edge_session.js';
 import type { Controller } from '../leadership/controller.js';
@@ -30,6 +30,7 @@ import { AssignmentStream } from './assignment-stream.js';
 import type { AssignmentUpdates } from './assignment-updates.js';
 import { ClientEvents, type ClientReport, readClientReport } from './client-reports.js';
 import type { ClientScans } from './client-scans.js';
+import { ReportedLists } from './reported-lists.js';
 
 type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -89,14 +90,15 @@ class EdgeSession {
   #wasImplausible = false;
   #edgeId = '';
   #incarnation = '';
+  readonly #lists = new ReportedLists();
+  readonly #peer: string;
   readonly #helloTimer: NodeJS.Timeout;
-  #log: Logger;
 
   constructor(
     readonly call: Call,
     readonly context: Context,
   ) {
-    this.#log = context.log.child({ peer: call.getPeer() });
+    this.#peer = call.getPeer();
     this.#helloTimer = setTimeout(
       () => this.#end(rejection('REQUEST_MALFORMED', `no hello within ${HELLO_TIMEOUT_MS} ms`)),
       HELLO_TIMEOUT_MS,
@@ -105,6 +107,13 @@ class EdgeSession {
     call.on('end', () => call.end());
     // Every stream emits 'close' once, whichever side has ended it.
     call.on('close', () => this.#onClose());
+  }
+
+  /** Made when something is logged: a logger for each session would be kept by all. */
+  get #log(): Logger {
+    const { log } = this.context;
+    const [peer, edgeId, incarnation] = [this.#peer, this.#edgeId, this.#incarnation];
+    return log.child(this.#session === undefined ? { peer } : { peer, edgeId, incarnation });
   }
 
   #onRequest({ body }: SessionRequest): void {
@@ -152,7 +161,6 @@ class EdgeSession {
     this.#edgeId = id;
     this.#incarnation = incarnation;
     this.#capacity = capacity;
-    this.#log = this.#log.child({ edgeId: id, incarnation });
     this.#log.info({ advertisedUrl, capacity }, 'edge session opened');
     // Metadata tells the edge that it is accepted, even when no newer assignment follows.
     this.call.sendMetadata(new Metadata());
@@ -179,7 +187,8 @@ class EdgeSession {
     const { shardCount, controller } = this.context;
     const under = stats.measuredUnder ?? ORIGIN;
     const { connections, acquired, released } = stats;
-    const loads = { under, connections, shards: readShards(stats.loads) };
+    const loads = { under, connections, shards: this.#lists.readShards(stats.loads) };
+    const memory = this.#lists.readMemory(stats.memory);
     const problem =
       findReportProblem(loads, shardCount, this.#capacity) ?? findProblem(stats, shardCount);
     if (problem !== undefined) {
@@ -198,7 +207,7 @@ class EdgeSession {
       controller.record(event);
     }
     return {
-      counts: problem === undefined ? countsOf(stats, clients, loads.shards) : undefined,
+      counts: problem === undefined ? countsOf(stats, clients, loads.shards, memory) : undefined,
       loads: problem === undefined ? loads : undefined,
       moves: { edgeId: this.#edgeId, under, acquired, released },
       isShuttingDown: stats.shuttingDown,
@@ -281,6 +290,7 @@ function countsOf(
   stats: Stats,
   { clientsReturned, clientsReturnedIds, reconnectLoops }: ClientReport,
   shards: readonly ShardReport[],
+  memory: readonly MemoryPart[],
 ): EdgeCounts {
   return {
     connections: stats.connections,
@@ -289,7 +299,7 @@ function countsOf(
     shardsSubscribed: stats.shardsSubscribed,
     ready: stats.ready,
     shards,
-    memory: stats.memory,
+    memory,
     goawaysPending: stats.goawaysPending,
     handshakesPending: stats.handshakesPending,
     eventLoopLagMs: stats.eventLoopLagMs,
@@ -304,21 +314,6 @@ function countsOf(
     routersSeen: stats.routersSeen,
     shuttingDown: stats.shuttingDown,
   };
-}
-
-/** Missing entries of shorter columns become NaN, which `findReportProblem` rejects. */
-function readShards(loads: ShardLoads | undefined): ShardReport[] {
-  const { shards = [], connections = [], messagesPer1000Seconds: rates = [] } = loads ?? {};
-  const length = Math.max(shards.length, connections.length, rates.length);
-  const reports: ShardReport[] = [];
-  for (let i = 0; i < length; i++) {
-    reports.push({
-      shard: shards[i] ?? Number.NaN,
-      connections: connections[i] ?? Number.NaN,
-      messagesPerSecond: (rates[i] ?? Number.NaN) / 1_000,
-    });
-  }
-  return reports;
 }
 
 function findProblem(stats: Stats, shardCount: number): string | undefined {

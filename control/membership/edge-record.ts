@@ -1,7 +1,7 @@
 /** Records of edges, as membership keeps them. */
 import type { EdgeIdentity } from '../../common/cluster/assignment.js';
 import type { SettingDigests } from '../../common/process/agreed-settings.js';
-import type { Build, Stats } from '../../proto/gen/longline/v1/edge_session.js';
+import type { Build, MemoryPart, Stats } from '../../proto/gen/longline/v1/edge_session.js';
 import type { ShardReport } from '../placement/load-report.js';
 
 export type EdgeState =
@@ -25,7 +25,6 @@ export type EdgeState =
 
 type OptionalCount =
   | 'connectionsOpened'
-  | 'memory'
   | 'goawaysPending'
   | 'handshakesPending'
   | 'eventLoopLagMs'
@@ -46,6 +45,7 @@ export interface EdgeCounts
     Readonly<Partial<Pick<Stats, OptionalCount>>> {
   /** Only shards with at least one connection. */
   readonly shards: readonly ShardReport[];
+  readonly memory?: readonly MemoryPart[] | undefined;
 }
 
 /** An edge as it describes itself in its hello. */
