@@ -222,8 +222,14 @@ async function openCommands(
     : clients.openSingle(addressOf(endpoint), name, master);
   logOutages(commands, log, isCluster ? 'cluster' : (sentinelMaster ?? addressOf(endpoint)));
   await untilReady(commands);
-  if (commands instanceof Cluster) await rejectEvictingMasters(commands, evictionAccepted);
-  return commands;
+  if (!(commands instanceof Cluster)) return commands;
+  try {
+    await rejectEvictingMasters(commands, evictionAccepted);
+    return commands;
+  } catch (error) {
+    await closeClient(commands);
+    throw error;
+  }
 }
 
 /** Where newer slot maps come from; null for a standalone Redis, whose map never changes. */
