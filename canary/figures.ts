@@ -4,7 +4,10 @@ import type { Metrics } from '../common/process/metrics.js';
 import type { CheckName } from '../drill/history/checks.js';
 import type { WindowResult } from './probe.js';
 
-/** Names of the checks, as operators read them. Checks of events and of the ledger have no history here. */
+/**
+ * Names of the checks, as operators read them. Checks of events and of the ledger have no history
+ * here.
+ */
 const CHECK_LABELS = {
   lost: 'lost',
   unexplainedDuplicates: 'doubled',

@@ -1,6 +1,6 @@
 /**
- * Starts a canary: synthetic clients, one per edge, Redis master and protocol, that are pushed to all
- * the time. It uses only what devices, backends and operators use.
+ * Starts a canary: synthetic clients, one per edge, Redis master and protocol, that are pushed to
+ * all the time. It uses only what devices, backends and operators use.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata } from '@grpc/grpc-js';

@@ -1,7 +1,7 @@
 /**
- * One synthetic client: a device of one protocol, the pushes to it, and their history. The device is
- * away at the beginning of each window but the first: so storing and catching up are tested, too, and
- * a device that cannot acknowledge names what it has.
+ * One synthetic client: a device of one protocol, the pushes to it, and their history. The device
+ * is away at the beginning of each window but the first: so storing and catching up are tested,
+ * too, and a device that cannot acknowledge names what it has.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from '../common/process/backoff.js';
@@ -122,7 +122,10 @@ export class Probe implements Client {
     this.#device.stop();
   }
 
-  /** The canary itself did not run: nothing that it has missed since then is to be blamed on the cluster. */
+  /**
+   * The canary itself did not run: nothing that it has missed since then is to be blamed on the
+   * cluster.
+   */
   onStalled(fromMs: number, toMs: number): void {
     this.#history.disturbances.push({ kind: 'stall', target: '', fromMs, toMs, isolates: true });
   }

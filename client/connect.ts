@@ -204,7 +204,8 @@ class Driver {
 
   async #renewToken(): Promise<void> {
     const { signal } = this.#abort;
-    // Without one, the connection ends when its token expires; the next attempt calls `token` again.
+    // Without one, the connection ends when its token expires; the next attempt calls `token`
+    // again.
     const token = await this.#token().catch(() => undefined);
     if (token !== undefined && !signal.aborted) this.#sendMessage({ type: 'token', token });
   }

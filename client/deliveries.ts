@@ -46,8 +46,8 @@ export class Deliveries {
   }
 
   /**
-   * Whether a connect has to wait: too much waits already, or it would get parts of a growing message
-   * again that wait, in one push with later ones.
+   * Whether a connect has to wait: too much waits already, or it would get parts of a growing
+   * message again that wait, in one push with later ones.
    */
   get isBusy(): boolean {
     return this.isFull || this.#waiting.some((push) => push?.appended);

@@ -12,9 +12,9 @@ export type ClientState =
   /** Connected: the client receives every push from here on. */
   | { readonly type: 'connected'; readonly via: Via }
   /**
-   * Not connected. The next attempt starts in `retryMs` milliseconds, or earlier when the network is
-   * back. With the code `SLOW_CONSUMER` it also waits until `onPush` has taken all that it received, and
-   * in any case until it has taken the parts of growing messages.
+   * Not connected. The next attempt starts in `retryMs` milliseconds, or earlier when the network
+   * is back. With the code `SLOW_CONSUMER` it also waits until `onPush` has taken all that it
+   * received, and in any case until it has taken the parts of growing messages.
    */
   | {
       readonly type: 'waiting';
@@ -54,7 +54,9 @@ export type ClientEvent =
   | { readonly type: 'close' };
 
 export interface Failure {
-  /** Error code of the server, `CLOSE_` and the close code of a WebSocket, or a code of this client. */
+  /**
+   * Error code of the server, `CLOSE_` and the close code of a WebSocket, or a code of this client.
+   */
   readonly code: string;
   readonly reason: string;
   /** Retry-After of the server, in milliseconds. */

@@ -21,8 +21,8 @@ export interface Appended {
   /** Key of the message. */
   readonly to: string;
   /**
-   * Bytes of the message before this part. More than the application has: the beginning is confirmed
-   * already, or lost. 0: the message begins.
+   * Bytes of the message before this part. More than the application has: the beginning is
+   * confirmed already, or lost. 0: the message begins.
    */
   readonly offset: number;
   /** Whether the message ends with this part. */

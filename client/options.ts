@@ -12,8 +12,8 @@ export interface ConnectOptions {
    */
   readonly clientId: string;
   /**
-   * Labels of the connection, such as `app=web,version=5.2`, for broadcasts with a selector. The cluster
-   * must permit each name (LONGLINE_EDGE_QUERY_LABELS).
+   * Labels of the connection, such as `app=web,version=5.2`, for broadcasts with a selector. The
+   * cluster must permit each name (LONGLINE_EDGE_QUERY_LABELS).
    */
   readonly labels?: string;
   /**
@@ -38,10 +38,10 @@ export interface ConnectOptions {
    * over. A push with an id is taken when this returns or its promise resolves: then it is
    * confirmed, within 200 ms over a WebSocket, and by the next connect over a stream.
    *
-   * If this throws or its promise rejects, neither this push nor a later one is confirmed. The error
-   * goes to `onError`, the state is `waiting` with the code `PUSH_FAILED`, and after a backoff of up
-   * to 30 s the client connects again and receives the push and the later ones again. Only a
-   * live-only push, which exists once, is skipped.
+   * If this throws or its promise rejects, neither this push nor a later one is confirmed. The
+   * error goes to `onError`, the state is `waiting` with the code `PUSH_FAILED`, and after a
+   * backoff of up to 30 s the client connects again and receives the push and the later ones again.
+   * Only a live-only push, which exists once, is skipped.
    */
   readonly onPush: (push: Push) => unknown;
   /**
@@ -55,10 +55,11 @@ export interface ConnectOptions {
   /** Called with what another callback threw; default: `console.error`. */
   readonly onError?: (error: unknown) => void;
   /**
-   * What to do when a newer connection of the clientId replaces this one. `close`, the default, ends
-   * the client. `wait` is for tabs of one browser, which must all set it: the client is on `standby`
-   * until the newer tab closes, then calls `onGap` and connects. Needs Web Locks, so a page with
-   * https or on localhost; elsewhere, and after another browser or device, it ends the client.
+   * What to do when a newer connection of the clientId replaces this one. `close`, the default,
+   * ends the client. `wait` is for tabs of one browser, which must all set it: the client is on
+   * `standby` until the newer tab closes, then calls `onGap` and connects. Needs Web Locks, so a
+   * page with https or on localhost; elsewhere, and after another browser or device, it ends the
+   * client.
    */
   readonly onReplaced?: 'close' | 'wait';
 }

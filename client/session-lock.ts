@@ -1,7 +1,7 @@
 /**
- * Order among the tabs of a browser that share a clientId. The tab that connects last takes the lock
- * from the one before it. A tab whose session was replaced waits for the lock, which the browser
- * releases when the other tab closes or crashes.
+ * Order among the tabs of a browser that share a clientId. The tab that connects last takes the
+ * lock from the one before it. A tab whose session was replaced waits for the lock, which the
+ * browser releases when the other tab closes or crashes.
  *
  * A tab takes the lock only when the application calls `connect`, and waits only for a tab that
  * took the lock from it. So two tabs never replace each other in turn, nor does a tab replace a

@@ -31,8 +31,8 @@ const KEY = 'longline-id';
 const page = globalThis as unknown as Page;
 
 /**
- * Returns the clientId of this tab as a device of the user: the same after a reload, and another one
- * in every other tab. Where there is no page, as in Node.js, it is new with each call.
+ * Returns the clientId of this tab as a device of the user: the same after a reload, and another
+ * one in every other tab. Where there is no page, as in Node.js, it is new with each call.
  * @param user at most 220 bytes, without a slash
  */
 export async function tabClientId(user: string): Promise<string> {

@@ -78,7 +78,8 @@ export function createEdge(options: EdgeOptions) {
   const shutdown = new Shutdown(config, performance.now());
   const feed: AssignmentFeed = new AssignmentFeed(
     (assignment) => {
-      // First: a shard that becomes this edge's own may have clients on the edge that hands it over.
+      // First: a shard that becomes this edge's own may have clients on the edge that hands it
+      // over.
       sessions.otherEdges.assign(assignment, performance.now());
       goaways.assign(assignment);
     },
@@ -133,7 +134,9 @@ export function createEdge(options: EdgeOptions) {
   return { ...sessions, ...eventParts, ...parts };
 }
 
-/** The parts that look for events which no other part writes; undefined while their subject is off. */
+/**
+ * The parts that look for events which no other part writes; undefined while their subject is off.
+ */
 function createEvents(
   { incarnation, link, metrics }: EdgeOptions,
   { names, shards, events }: Pick<ReturnType<typeof createSessions>, 'names' | 'shards' | 'events'>,

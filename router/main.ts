@@ -73,7 +73,9 @@ import { AcceptLevelWriters } from './push/store/accept-level-writer.js';
 import { StoredPushes } from './push/store/stored-pushes.js';
 import { Users } from './push/users.js';
 
-/** A message of PushStream carries several payloads; up to this size callers need not count bytes. */
+/**
+ * A message of PushStream carries several payloads; up to this size callers need not count bytes.
+ */
 const GRPC_MESSAGE_BYTES_MIN = 16 * 1024 * 1024;
 /** At least so many payloads of the maximum size fit into a message. */
 const PAYLOADS_PER_MESSAGE = 4;
@@ -92,7 +94,9 @@ const WAITING_SHARE = 3 / 4;
 const WAITS_END_MS = 3_000;
 /** Time to answer all of them then. */
 const ANSWERS_MS = 3_000;
-/** Time to send the last spans, and to leave the groups of event consumers; else their leases end. */
+/**
+ * Time to send the last spans, and to leave the groups of event consumers; else their leases end.
+ */
 const LEAVE_MS = 1_000;
 
 /** The parts of a router that the functions below share. */

@@ -1,4 +1,6 @@
-/** Asks a router for the address of the edge of a client, as a device that cannot follow redirects. */
+/**
+ * Asks a router for the address of the edge of a client, as a device that cannot follow redirects.
+ */
 
 /** A healthy router answers in less. */
 const ANSWER_MS_MAX = 4_000;

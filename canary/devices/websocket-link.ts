@@ -1,4 +1,6 @@
-/** A connection over WebSocket with the subprotocol `longline.json`, by a client that is not ours. */
+/**
+ * A connection over WebSocket with the subprotocol `longline.json`, by a client that is not ours.
+ */
 import WebSocket from 'ws';
 import { LookedUpLink } from './looked-up-link.js';
 

@@ -22,7 +22,9 @@ export function withReason(command: Command): Command {
   return withControl(command).option('--reason <text>', 'reason, for the event log');
 }
 
-/** Makes a variable the default of an option; as for settings, an empty variable counts as unset. */
+/**
+ * Makes a variable the default of an option; as for settings, an empty variable counts as unset.
+ */
 export function optionFromEnv(option: Option, name: string): Option {
   if (process.env[name] === '') delete process.env[name];
   return option.env(name);

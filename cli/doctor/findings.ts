@@ -40,7 +40,9 @@ export type RedisReadings =
       /** Keys evicted since the server started. */
       readonly evictedKeys: number;
       readonly appendOnly: boolean | undefined;
-      /** Clocks of this machine and of the processes that have reported. Empty: Redis does not say. */
+      /**
+       * Clocks of this machine and of the processes that have reported. Empty: Redis does not say.
+       */
       readonly clocks: readonly ClockReport[];
     };
 

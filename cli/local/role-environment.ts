@@ -28,8 +28,8 @@ export const DEFAULT_PORTS: Readonly<Record<RoleName, (i: number) => Ports>> = {
 /**
  * Options of Node.js. Pushes in flight outlive a young generation of the default size, and a router
  * then spends a third of its time copying them. An edge keeps next to nothing of what it allocates
- * for a push: there, a larger one only costs memory. That of control would grow to 134 MB while a thousand
- * edges connect (docs/decisions/0009-young-generation.md).
+ * for a push: there, a larger one only costs memory. That of control would grow to 134 MB while a
+ * thousand edges connect (docs/decisions/0009-young-generation.md).
  */
 export const NODE_OPTIONS: Readonly<Record<RoleName, readonly string[]>> = {
   control: ['--max-semi-space-size=16'],

@@ -3,8 +3,8 @@
 const PARENT_POLL_MS = 500;
 
 /**
- * Returns a signal that the first SIGINT, SIGTERM or SIGHUP aborts. The second one ends this process
- * at once; roles and Redis stop when they notice that it is gone.
+ * Returns a signal that the first SIGINT, SIGTERM or SIGHUP aborts. The second one ends this
+ * process at once; roles and Redis stop when they notice that it is gone.
  */
 export function stopRequest(): AbortSignal {
   const stopping = new AbortController();

@@ -1,7 +1,7 @@
 /**
  * Authenticates devices: synchronously by resume ticket, or by JWT, whose signature is verified
- * asynchronously unless it is an HMAC. Protocols extract the credentials; this code is the same for all of
- * them.
+ * asynchronously unless it is an HMAC. Protocols extract the credentials; this code is the same for
+ * all of them.
  */
 import type { Counter } from 'prom-client';
 import { type Rejection, rejection } from '../process/errors.js';

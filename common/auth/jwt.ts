@@ -85,7 +85,9 @@ export class JwtVerifier {
     return known !== undefined && this.#isExpired(known) ? 'expired' : known;
   }
 
-  /** Returns the result directly for HS256, which is not worth a thread, and for a rejected header. */
+  /**
+   * Returns the result directly for HS256, which is not worth a thread, and for a rejected header.
+   */
   verify(token: string, key = this.keyOf(token)): Verification | Promise<Verification> {
     if (token.length > TOKEN_LENGTH_MAX) return 'too_long';
     if (this.keys.isEmpty) return 'no_keys';

@@ -12,12 +12,12 @@
  *           30..    the labels of the token; version 4: these, a line end, and the groups that the
  *                   token permits
  *
- * In base64url without padding these are 40 characters, or more with labels or groups, which spaces or
- * line ends fill up so that no bits are unused and each ticket has exactly one encoding. It contains no
- * dot, which distinguishes it from a JWT.
+ * In base64url without padding these are 40 characters, or more with labels or groups, which spaces
+ * or line ends fill up so that no bits are unused and each ticket has exactly one encoding. It
+ * contains no dot, which distinguishes it from a JWT.
  *
- * Tickets of versions before 0.2.0 have version 1, 17 bytes of the HMAC from byte 7, no zero byte in
- * it, and nothing else. They are accepted, so that devices return during an upgrade.
+ * Tickets of versions before 0.2.0 have version 1, 17 bytes of the HMAC from byte 7, no zero byte
+ * in it, and nothing else. They are accepted, so that devices return during an upgrade.
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { type GroupClaims, NO_GROUPS } from './claims/group-claims.js';

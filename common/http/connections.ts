@@ -18,8 +18,8 @@ import { HttpConnection } from './connection.js';
 /**
  * `full` too many connections, and this one waited for its client for the longest time, or was new
  * while none waited · `pipelined` too many bytes behind a request that is not answered · `unread`
- * the client did not read its response in time · `unsent` too many bytes of responses wait for their
- * clients
+ * the client did not read its response in time · `unsent` too many bytes of responses wait for
+ * their clients
  */
 type CloseReason = 'full' | 'pipelined' | 'unread' | 'unsent';
 

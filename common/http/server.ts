@@ -27,7 +27,9 @@ const LIMITS = {
   headersTimeout: 10_000,
   /** The same to the end of its body. */
   requestTimeout: 20_000,
-  /** Between two requests. Longer than the 60 s of common load balancers, which must close first. */
+  /**
+   * Between two requests. Longer than the 60 s of common load balancers, which must close first.
+   */
   keepAliveTimeout: 72_000,
   /** How often Node.js checks the two timeouts of the head and the request. */
   connectionsCheckingInterval: 1_000,

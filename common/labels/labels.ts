@@ -1,7 +1,7 @@
 /**
- * Labels of a connection, such as `app=ios`, with the syntax of Kubernetes' labels: a name of at most
- * 63 letters, digits and `-_.`, with an optional DNS name and `/` before it, and a value of the same
- * form, which may be empty. Pure.
+ * Labels of a connection, such as `app=ios`, with the syntax of Kubernetes' labels: a name of at
+ * most 63 letters, digits and `-_.`, with an optional DNS name and `/` before it, and a value of
+ * the same form, which may be empty. Pure.
  */
 import { type Rejection, rejection } from '../process/errors.js';
 

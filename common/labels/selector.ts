@@ -1,12 +1,13 @@
 /**
- * Label selectors with the syntax and the meaning of Kubernetes' (`k8s.io/apimachinery/pkg/labels`):
+ * Label selectors with the syntax and the meaning of Kubernetes'
+ * (`k8s.io/apimachinery/pkg/labels`):
  *
  *   app=ios, version!=5.1          equal, not equal or absent; `==` is `=`
  *   region in (eu, us), app notin (web)
  *   beta, !beta                    present, absent
  *
- * Requirements are separated by commas, and all must hold; an empty selector selects everything. `<`
- * and `>` are not supported. test/common/labels has vectors from Kubernetes' own code. Pure.
+ * Requirements are separated by commas, and all must hold; an empty selector selects everything.
+ * `<` and `>` are not supported. test/common/labels has vectors from Kubernetes' own code. Pure.
  */
 import { type Rejection, rejection } from '../process/errors.js';
 import { type Labels, labelNameProblem, labelValueProblem } from './labels.js';

@@ -1,7 +1,7 @@
 /**
  * Hosts and ports as text: the only place that joins and splits them. An IPv6 address has colons of
- * its own, so it is in brackets before a port (RFC 3986 §3.2.2). Brackets around an IPv4 address are
- * accepted, too: `[$(POD_IP)]:7000` is then valid in clusters of either family.
+ * its own, so it is in brackets before a port (RFC 3986 §3.2.2). Brackets around an IPv4 address
+ * are accepted, too: `[$(POD_IP)]:7000` is then valid in clusters of either family.
  */
 import { isIP, isIPv6 } from 'node:net';
 

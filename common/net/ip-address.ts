@@ -57,8 +57,8 @@ export function endpointText({ ip, port }: Endpoint): string {
 }
 
 /**
- * `address:port` of a socket's peer. On a dual-stack socket an IPv4 peer has an IPv4-mapped address,
- * and a link-local peer has a zone; neither is part of what the peer is called.
+ * `address:port` of a socket's peer. On a dual-stack socket an IPv4 peer has an IPv4-mapped
+ * address, and a link-local peer has a zone; neither is part of what the peer is called.
  */
 export function peerText(address: string, port: number): string {
   const ip = ipBytes(address.split('%', 1)[0]!);

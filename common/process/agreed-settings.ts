@@ -1,7 +1,7 @@
 /**
- * Settings that all processes of a cluster should have alike. Each process reports a short digest of
- * each to control, which says where they differ. 32 bits are enough to notice a difference, and tell
- * nothing of a secret.
+ * Settings that all processes of a cluster should have alike. Each process reports a short digest
+ * of each to control, which says where they differ. 32 bits are enough to notice a difference, and
+ * tell nothing of a secret.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';

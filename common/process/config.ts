@@ -3,8 +3,9 @@
  * problems are reported together; none is corrected silently.
  *
  * The settings of one role start with `LONGLINE_EDGE_`, `LONGLINE_ROUTER_`, `LONGLINE_CONTROL_` or
- * `LONGLINE_CANARY_`; shared settings have no role in their name. A process can thus distinguish a misspelt setting of
- * its own (an error) from a setting of another role in the same environment (ignored).
+ * `LONGLINE_CANARY_`; shared settings have no role in their name. A process can thus distinguish a
+ * misspelt setting of its own (an error) from a setting of another role in the same environment
+ * (ignored).
  *
  * The descriptions of the schemas are the source of the settings reference.
  */

@@ -8,8 +8,8 @@ const STOP_DEADLINE_MS = 10_000;
 
 /**
  * Stops the process on SIGTERM, on SIGINT, and when its parent closes the IPC channel, so that a
- * crashed local cluster leaves no processes behind. Exits with status 0 when `stop` resolves. SIGINT
- * during the stop exits at once; SIGTERM has no further effect.
+ * crashed local cluster leaves no processes behind. Exits with status 0 when `stop` resolves.
+ * SIGINT during the stop exits at once; SIGTERM has no further effect.
  * @param drain called on the first SIGTERM instead of `stop`; the process then runs until the
  * returned function is called
  * @returns a function that stops the process, with the reason for the log

@@ -1,6 +1,6 @@
 /**
- * Token bucket: `perSecond` tokens a second on average, and up to `burst` of them at once. Time is an
- * argument, in milliseconds of any monotonic clock.
+ * Token bucket: `perSecond` tokens a second on average, and up to `burst` of them at once. Time is
+ * an argument, in milliseconds of any monotonic clock.
  *
  * A caller that may take anything may take more than there is: the rest is a debt, and nothing is
  * granted until it is paid off. So a bound of a hundred does not rule out a call for a thousand.

@@ -2,8 +2,8 @@
 import { type Rejection, rejection } from '../process/errors.js';
 
 /**
- * Type of a record with a handshake message (RFC 8446 §5.1), with which no other protocol begins. The
- * rest of the header may arrive later, and must not change the answer.
+ * Type of a record with a handshake message (RFC 8446 §5.1), with which no other protocol begins.
+ * The rest of the header may arrive later, and must not change the answer.
  */
 const HANDSHAKE = 22;
 /** A fatal alert, handshake_failure (RFC 8446 §6.2), which TLS libraries report by its name. */

@@ -138,7 +138,9 @@ function decodeText(value: string): string | undefined {
 /** Message for a value that `parseMaxBytes` rejects. */
 export const MAX_BYTES_EXPECTED = 'maxBytes must be a number of bytes from 256 to 2147483647';
 
-/** Returns undefined for anything but 256 to 2147483647: a smaller maximum would skip every push. */
+/**
+ * Returns undefined for anything but 256 to 2147483647: a smaller maximum would skip every push.
+ */
 export function parseMaxBytes(text: string): number | undefined {
   const bytes = /^[1-9]\d{0,9}$/.test(text) ? Number(text) : 0;
   return bytes >= 256 && bytes < 2 ** 31 ? bytes : undefined;

@@ -10,7 +10,9 @@ type Header = [name: string, value: string];
 /** Headers besides the safelisted ones that a page may read; error codes are in bodies. */
 const EXPOSED: Header = ['Access-Control-Expose-Headers', 'Retry-After, WWW-Authenticate'];
 
-/** Headers that browsers and tracing libraries add to requests, for a preflight that asks for none. */
+/**
+ * Headers that browsers and tracing libraries add to requests, for a preflight that asks for none.
+ */
 const REQUEST_HEADERS =
   'Accept, Authorization, Baggage, Cache-Control, Content-Type, Last-Event-ID, Sentry-Trace, ' +
   'Traceparent, Tracestate, X-Requested-With';

@@ -1,7 +1,7 @@
 /**
- * The envelopes of pushes (`ShardEnvelope` with a `PushBody`), written and read by hand: nothing else
- * is sent as often, and the generated code makes several objects for each and copies the payload.
- * Pure.
+ * The envelopes of pushes (`ShardEnvelope` with a `PushBody`), written and read by hand: nothing
+ * else is sent as often, and the generated code makes several objects for each and copies the
+ * payload. Pure.
  *
  * The payload comes last, so that the script that stores a push receives it once: the end of the
  * envelope is the payload of the entry.
@@ -10,7 +10,9 @@ import { TraceBody } from '../../proto/gen/longline/v1/envelope.js';
 import { FieldReader, sizeWithLength, varintSize, writeVarint } from './protobuf/fields.js';
 import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from './sealed-message.js';
 
-/** Tags of a ShardEnvelope (number and wire type of a field), in the order in which it is written. */
+/**
+ * Tags of a ShardEnvelope (number and wire type of a field), in the order in which it is written.
+ */
 const [QUERY_ID, REPLY_CHANNEL, CLIENT_ID, PUSH] = [0x08, 0x12, 0x1a, 0x22] as const;
 /** Those of its PushBody. */
 const [CONTENT_TYPE, TTL_MS, PAYLOAD] = [0x12, 0x18, 0x0a] as const;
@@ -211,9 +213,9 @@ export function appendedOf(to: string, offset: string, isEnd: boolean): Appended
 }
 
 /**
- * Whether what the script has appended to the sealed part is as it wrote it: id, number, the offset of
- * a part of a growing message, and all together once more. Nothing is appended to an envelope that is
- * not stored.
+ * Whether what the script has appended to the sealed part is as it wrote it: id, number, the offset
+ * of a part of a growing message, and all together once more. Nothing is appended to an envelope
+ * that is not stored.
  * @param from the end of the sealed part
  */
 export function isIntactAppendix(bytes: Buffer, from: number): boolean {

@@ -1,6 +1,6 @@
 /**
- * JSON objects of callers (RFC 8259), without what parsers read differently: a name that occurs twice,
- * at any depth, bytes that are not UTF-8, and deep nesting are rejected.
+ * JSON objects of callers (RFC 8259), without what parsers read differently: a name that occurs
+ * twice, at any depth, bytes that are not UTF-8, and deep nesting are rejected.
  */
 import { isUtf8 } from 'node:buffer';
 import { type Rejection, rejection } from '../process/errors.js';

@@ -1,7 +1,7 @@
 /**
- * Counts connections per source prefix, so that one source cannot occupy the whole edge. A prefix is
- * an IPv4 address, which may be a whole office behind NAT, or the first 64 bits of an IPv6 address,
- * because one device can use any number of addresses below them (RFC 6177). Pure.
+ * Counts connections per source prefix, so that one source cannot occupy the whole edge. A prefix
+ * is an IPv4 address, which may be a whole office behind NAT, or the first 64 bits of an IPv6
+ * address, because one device can use any number of addresses below them (RFC 6177). Pure.
  *
  * A connection costs four bytes, a prefix one entry in a map.
  */

@@ -44,8 +44,8 @@ export class Blocks {
   }
 
   /**
-   * The rejection of a client whose token is revoked, or that is blocked or whose user is; undefined:
-   * it may connect.
+   * The rejection of a client whose token is revoked, or that is blocked or whose user is;
+   * undefined: it may connect.
    * @param issuedAtMs see `Verified`
    */
   reject(clientId: string, issuedAtMs: number, nowMs: number): Rejection | undefined {

@@ -15,8 +15,8 @@
  * configured. While no pushes are written, a late event loop delays none, and may be later.
  * This is a control loop with a queue: a TokenBucket has a rate that is configured, and rejects.
  *
- * After a quiet time, a few hundred devices are admitted beyond the rate, late or not: the devices of
- * one edge that has died must not wait for a rate that their own return has lowered, and so few
+ * After a quiet time, a few hundred devices are admitted beyond the rate, late or not: the devices
+ * of one edge that has died must not wait for a rate that their own return has lowered, and so few
  * delay less than one push in a hundred of a longer storm.
  *
  * Connections are accepted at one and a half times that rate, and not while the queues are as long
@@ -56,7 +56,9 @@ const READS_MAX = 16;
 const LATE_MS_WITHOUT_PUSHES = 50;
 const READS_MAX_WITHOUT_PUSHES = 64;
 const WITHOUT_PUSHES_STEPS = 50;
-/** Start of the growth; this and all values below were chosen with bench:storm and bench:failover. */
+/**
+ * Start of the growth; this and all values below were chosen with bench:storm and bench:failover.
+ */
 const PER_SECOND_AT_FIRST = 2_000;
 /** Even a busy edge admits some, or a reconnect storm would never end. */
 const PER_SECOND_MIN = 300;

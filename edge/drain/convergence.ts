@@ -4,7 +4,8 @@
  * edge, so that no client has to move twice. Pure.
  *
  * Once reached, it holds for the life of the process: later moves are normal operation. It is not
- * waited for when nothing moves at all, because moves are paused or no control is there to start them.
+ * waited for when nothing moves at all, because moves are paused or no control is there to start
+ * them.
  */
 import { type Assignment, shardsOf } from '../../common/cluster/assignment.js';
 
@@ -34,8 +35,8 @@ export class Convergence {
     if (assignment === undefined || own === undefined) {
       return 'the edge is not part of an assignment yet';
     }
-    // An edge that operators cordon or drain receives no shards. The intent may still be that of the
-    // previous process, which has ended a moment ago; it does not apply to this one.
+    // An edge that operators cordon or drain receives no shards. The intent may still be that of
+    // the previous process, which has ended a moment ago; it does not apply to this one.
     if (own.intent !== 'none' && own.incarnation === this.incarnation) return undefined;
     const moving = assignment.moves.filter((move) =>
       [move.from, move.to].includes(this.edgeId),

@@ -1,6 +1,6 @@
 /**
- * Turns a rate, which may change with every call, into whole goaways; the credit saved while none are
- * due is bounded. Pure.
+ * Turns a rate, which may change with every call, into whole goaways; the credit saved while none
+ * are due is bounded. Pure.
  */
 import { TokenBucket } from '../../common/process/token-bucket.js';
 

@@ -1,12 +1,13 @@
 /**
- * How an edge empties itself: how fast its clients receive goaways, whether all of them do, and when
- * the process may exit. Pure.
+ * How an edge empties itself: how fast its clients receive goaways, whether all of them do, and
+ * when the process may exit. Pure.
  *
  * An edge drains after SIGTERM, or when an operator drains it. Control then moves its shards to
  * other edges, and their clients follow at control's pace. What needs no control is the end: at the
  * deadline the edge closes the remaining clients. While control is unreachable, clients whose shard
- * has moved receive goaways at the edge's own pace. Clients whose shard is still here stay until the
- * last seconds: any other edge would send them back. An edge without clients does not wait for that.
+ * has moved receive goaways at the edge's own pace. Clients whose shard is still here stay until
+ * the last seconds: any other edge would send them back. An edge without clients does not wait for
+ * that.
  *
  * A client that knows only this edge's address returns after its goaway. While an operator drains
  * the edge, such a client is served as a guest, and receives its next goaway at the deadline. From

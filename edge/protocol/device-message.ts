@@ -16,8 +16,8 @@ const TOKEN_MESSAGE_BYTES_MAX = 12 * 1024;
 export const DEVICE_MESSAGE_BYTES_MAX = TOKEN_MESSAGE_BYTES_MAX;
 
 /**
- * `ack` confirms all pushes up to its id; `hello` states the largest message that is received; `join`
- * and `leave` change the groups of the client.
+ * `ack` confirms all pushes up to its id; `hello` states the largest message that is received;
+ * `join` and `leave` change the groups of the client.
  */
 export type DeviceMessage =
   | { readonly type: 'ack'; readonly id: string }

@@ -71,7 +71,8 @@ export interface Protocol {
   /** Whether a push has the same bytes on every connection, so that it is encoded only once. */
   readonly isEncodingShared: boolean;
   /**
-   * Whether stored parts of a growing message can be written as one push, with the id of the last one.
+   * Whether stored parts of a growing message can be written as one push, with the id of the last
+   * one.
    */
   readonly joinsParts: boolean;
   /** Sent to every connection periodically; undefined if the device sends the heartbeats. */
@@ -154,7 +155,9 @@ export interface Host {
   lastSentId(connection: Connection): string;
 }
 
-/** Groups that devices join and leave by themselves. The results are rejections; undefined: done. */
+/**
+ * Groups that devices join and leave by themselves. The results are rejections; undefined: done.
+ */
 export interface GroupHost {
   join(connection: Connection, group: string): Promise<Rejection | undefined>;
   leave(connection: Connection, group: string): Promise<Rejection | undefined>;

@@ -1,6 +1,6 @@
 /**
- * Gaps in the sequence numbers of durable pushes: all as a metric, and for control those of the last
- * 15 minutes. These are counted by minute, which is bounded, however many there are.
+ * Gaps in the sequence numbers of durable pushes: all as a metric, and for control those of the
+ * last 15 minutes. These are counted by minute, which is bounded, however many there are.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';

@@ -3,15 +3,16 @@
  * nothing is left, the connection becomes `live`. This happens after a connect, and again whenever
  * the shard had a gap.
  *
- * Why no push is lost or delivered twice: while a connection is catching up, a durable push from the
- * channel only requests another read of the inbox. So when the connection becomes live, every
+ * Why no push is lost or delivered twice: while a connection is catching up, a durable push from
+ * the channel only requests another read of the inbox. So when the connection becomes live, every
  * earlier push was read from the inbox, and every later one arrives over the channel. A push that
  * arrives both ways is recognised by its id.
  *
  * At most `READS_MAX` inboxes are read at a time; the others queue in order of arrival. Memory is
  * bounded by that times one page. A connection that must confirm pushes before it can receive more
- * is parked: it gives up its place until `unpark`. So is one with bytes that its device has not read
- * when a push with a collapse key arrives: such a push waits in the inbox, where a newer one replaces it.
+ * is parked: it gives up its place until `unpark`. So is one with bytes that its device has not
+ * read when a push with a collapse key arrives: such a push waits in the inbox, where a newer one
+ * replaces it.
  *
  * Stored parts of a growing message that follow one another are written as one push.
  */

@@ -1,7 +1,7 @@
 /**
  * The life of a client's connection. It is registered as `opening`. It is accepted when Redis has
- * confirmed the subscription of its shard, so that from then on it can miss no push. It receives the
- * backlog of its inbox, becomes live, and ends for exactly one reason.
+ * confirmed the subscription of its shard, so that from then on it can miss no push. It receives
+ * the backlog of its inbox, becomes live, and ends for exactly one reason.
  *
  * To protocols this class is the edge (`Host`); to shard channels it is the clients of this edge
  * (`ShardClients`).

@@ -1,8 +1,8 @@
 /**
  * Confirmations of devices on their way to Redis: collected per client and sent a few times a
- * second, because the newest confirmation covers all earlier ones. Pushes that were confirmed before
- * an older one are collected by id. What Redis did not accept is sent again, so that a push is not
- * delivered twice only because Redis was unreachable.
+ * second, because the newest confirmation covers all earlier ones. Pushes that were confirmed
+ * before an older one are collected by id. What Redis did not accept is sent again, so that a push
+ * is not delivered twice only because Redis was unreachable.
  *
  * Bounds: one entry per client, with `SINGLES_MAX` ids; entries of disconnected clients stay until
  * Redis has them. Over `CLIENTS_MAX` clients or `SINGLES_MAX` ids, confirmations are dropped and

@@ -1,10 +1,10 @@
 /**
- * The labels of each connection: two bytes by slot, the number of its set (label-sets.ts). The array
- * exists only once a connection has labels.
+ * The labels of each connection: two bytes by slot, the number of its set (label-sets.ts). The
+ * array exists only once a connection has labels.
  *
- * Bound: `setsMax` different sets. A connection with one more is served, and its labels are unknown:
- * no selector selects it, the reply to a broadcast counts it, and it gets no resume ticket, which
- * would have to repeat them.
+ * Bound: `setsMax` different sets. A connection with one more is served, and its labels are
+ * unknown: no selector selects it, the reply to a broadcast counts it, and it gets no resume
+ * ticket, which would have to repeat them.
  */
 import type { Counter } from 'prom-client';
 import type { Verified } from '../../common/auth/authenticator.js';
@@ -98,7 +98,9 @@ export class ConnectionLabels {
     this.#labelled++;
   }
 
-  /** Replaces the labels of the token; unknown ones stay unknown, because those of the query are. */
+  /**
+   * Replaces the labels of the token; unknown ones stay unknown, because those of the query are.
+   */
   renew(connection: Connection, claims: string): void {
     if (this.#numberOf(connection) === UNKNOWN) return;
     const query = this.queryOf(connection);

@@ -202,7 +202,9 @@ export class Connections {
     }
   }
 
-  /** Accepted connections whose token expires by `atMs`. Do not modify the table while iterating. */
+  /**
+   * Accepted connections whose token expires by `atMs`. Do not modify the table while iterating.
+   */
   *expiringBy(atMs: number): Generator<Connection> {
     const atS = Math.min(NEVER_S - 1, Math.floor(atMs / 1_000));
     for (let slot = 0; slot < this.#generations.length; slot++) {

@@ -5,9 +5,9 @@ import type { InboxEntry } from '../../common/cluster/history/inbox-read.js';
 const JOINED_BYTES_MAX = 64 * 1024;
 
 /**
- * Returns the entries in their order; parts of one message that follow one another, in the inbox and
- * in the message, are one, with the id of the last. Never across another push: the cursor of a device
- * must not pass a push that it has not received.
+ * Returns the entries in their order; parts of one message that follow one another, in the inbox
+ * and in the message, are one, with the id of the last. Never across another push: the cursor of a
+ * device must not pass a push that it has not received.
  */
 export function joinParts(entries: readonly InboxEntry[]): InboxEntry[] {
   const joined: InboxEntry[] = [];

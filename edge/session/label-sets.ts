@@ -1,7 +1,7 @@
 /**
- * The different sets of labels that connections of this edge carry. Each is kept once, for as long as
- * a connection has it, and has a number from 1. A selector is evaluated once for each set, and its
- * results are kept for the next messages of the same broadcast.
+ * The different sets of labels that connections of this edge carry. Each is kept once, for as long
+ * as a connection has it, and has a number from 1. A selector is evaluated once for each set, and
+ * its results are kept for the next messages of the same broadcast.
  */
 import { type Labels, readLabelsText } from '../../common/labels/labels.js';
 import { matches, parseSelector, type Selector } from '../../common/labels/selector.js';

@@ -60,8 +60,8 @@ export class Takeover {
   }
 
   /**
-   * Connections whose announcement was sent before `sentBeforeMs` and must be presumed lost, or has to be
-   * repeated for the events.
+   * Connections whose announcement was sent before `sentBeforeMs` and must be presumed lost, or has
+   * to be repeated for the events.
    */
   *overdue(sentBeforeMs: number): Generator<Connection> {
     yield* this.#disputed;

@@ -1,7 +1,7 @@
 /**
- * Ends connections whose token has expired, after the clock skew, unless the device has sent a newer
- * token; a minute before, the device receives a warning. The state per connection is eight bytes in
- * the connection table: expiry, and when the token was issued.
+ * Ends connections whose token has expired, after the clock skew, unless the device has sent a
+ * newer token; a minute before, the device receives a warning. The state per connection is eight
+ * bytes in the connection table: expiry, and when the token was issued.
  */
 import type { Authenticator, Verified } from '../../common/auth/authenticator.js';
 import type { Rejection } from '../../common/process/errors.js';

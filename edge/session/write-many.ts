@@ -55,8 +55,8 @@ export function writeMany(
 }
 
 /**
- * Writes a live-only push to connections, none of them twice; undefined: the client has none. Returns
- * an outcome for each.
+ * Writes a live-only push to connections, none of them twice; undefined: the client has none.
+ * Returns an outcome for each.
  */
 export function writeSame(
   writer: Omit<ManyWriter, 'onSlow'>,

@@ -27,7 +27,10 @@ export function parseFilter({
   };
 }
 
-/** Labels as `labelsText` writes them: those of token and query together may exceed the bounds of one. */
+/**
+ * Labels as `labelsText` writes them: those of token and query together may exceed the bounds of
+ * one.
+ */
 function labelsOf(text: string): Map<string, string> {
   const pairs = text === '' ? [] : text.split(',');
   return new Map(pairs.map((pair) => pair.split('=', 2) as [string, string]));

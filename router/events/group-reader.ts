@@ -1,10 +1,10 @@
 /**
- * Reads the events of a group for one consumer: renews its lease, polls the partitions that it has, and
- * writes what it acknowledges. While Redis does not answer, the partitions are given up at the end of the
- * lease, and read again from what was acknowledged when it answers.
+ * Reads the events of a group for one consumer: renews its lease, polls the partitions that it has,
+ * and writes what it acknowledges. While Redis does not answer, the partitions are given up at the
+ * end of the lease, and read again from what was acknowledged when it answers.
  *
- * Bound: `unackedMax` events that are delivered and not acknowledged, and those of one poll of a partition;
- * then it reads no more, and the events wait in Redis.
+ * Bound: `unackedMax` events that are delivered and not acknowledged, and those of one poll of a
+ * partition; then it reads no more, and the events wait in Redis.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -24,7 +24,9 @@ const RENEW_MS = 1_000;
 /** Interval of polls of a partition without new events: they read each stream once. */
 const POLL_MS = 400;
 const ACK_MS = 100;
-/** Partitions are what consumers share: at most so many consumers of a group have something to read. */
+/**
+ * Partitions are what consumers share: at most so many consumers of a group have something to read.
+ */
 const PARTITIONS_MAX = 64;
 const EVENTS_PER_SHARD = 100;
 /** Maximum time that a partition which is to be given back waits for events in flight. */

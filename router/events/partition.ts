@@ -1,6 +1,6 @@
 /**
- * One partition of the events, as one consumer reads it: some neighbouring shards, up to which event each
- * was read, and what is delivered and not acknowledged yet. Pure.
+ * One partition of the events, as one consumer reads it: some neighbouring shards, up to which
+ * event each was read, and what is delivered and not acknowledged yet. Pure.
  */
 import type {
   EventPosition,
@@ -93,7 +93,8 @@ export class Partition {
       delivered.push(event);
     };
     state.after ??= before;
-    // Below 0, the stream has begun anew: it had expired, or Redis has lost its end, and perhaps more.
+    // Below 0, the stream has begun anew: it had expired, or Redis has lost its end, and perhaps
+    // more.
     const lost = Math.max(0, number - before.number - 1);
     const isShorter = number <= before.number && events[0] !== undefined;
     const isLost = isShorter && msOf(events[0]!.id) - msOf(before.id) < this.keepMs;

@@ -127,7 +127,9 @@ export class WatchService {
     });
   }
 
-  /** Leaves all groups, so that consumers of other routers get the events at once. Never rejects. */
+  /**
+   * Leaves all groups, so that consumers of other routers get the events at once. Never rejects.
+   */
   async close(): Promise<void> {
     this.options.presence.close();
     await Promise.all([...this.#open].map((watch) => watch.close()));

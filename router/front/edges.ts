@@ -1,7 +1,8 @@
 /**
- * The edges as upstreams of a front: the address of the device port, the number of devices forwarded
- * and pending, and the time of the next attempt after a failed connect. There is one entry per
- * process and address of an edge, for as long as the assignment lists it or devices use it.
+ * The edges as upstreams of a front: the address of the device port, the number of devices
+ * forwarded and pending, and the time of the next attempt after a failed connect. There is one
+ * entry per process and address of an edge, for as long as the assignment lists it or devices use
+ * it.
  */
 import { isIP } from 'node:net';
 import type { AssignedEdge } from '../../common/cluster/assignment.js';

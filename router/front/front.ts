@@ -1,8 +1,8 @@
 /**
- * The front proxy: one address for devices that can be configured with only one. It reads a device's
- * first bytes up to the clientId, in any protocol, connects to the device port of the owner
- * edge, sends a PROXY header and the bytes that it has read, and splices the two connections in the
- * transport. From then on it only learns that they have ended.
+ * The front proxy: one address for devices that can be configured with only one. It reads a
+ * device's first bytes up to the clientId, in any protocol, connects to the device port of the
+ * owner edge, sends a PROXY header and the bytes that it has read, and splices the two connections
+ * in the transport. From then on it only learns that they have ended.
  *
  * A device connection is `unidentified` until its connect request is complete, then queued in the
  * upstream dialer until its edge is connected, then one end of a splice. Only the first two states
@@ -94,8 +94,8 @@ interface Unidentified {
 }
 
 /**
- * Reason for the end of a splice. `ended` one of its ends closed · `edge_gone` the edge is no longer
- * in the assignment · `shutdown` the router is draining.
+ * Reason for the end of a splice. `ended` one of its ends closed · `edge_gone` the edge is no
+ * longer in the assignment · `shutdown` the router is draining.
  */
 type SpliceEnd = 'ended' | 'edge_gone' | 'shutdown';
 

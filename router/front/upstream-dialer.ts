@@ -1,9 +1,9 @@
 /**
- * Connects identified devices to their owner edges, with a bounded queue per edge. A device is queued
- * for the owner in the newest assignment: when the owner changes, a connect in progress is dropped.
- * A failed connect is retried, so that an edge that restarts in place is missed only briefly. While
- * the port of an owner is closed and it keeps its shards, its devices go to other edges as guests. A
- * device whose edge is not reached in time is rejected.
+ * Connects identified devices to their owner edges, with a bounded queue per edge. A device is
+ * queued for the owner in the newest assignment: when the owner changes, a connect in progress is
+ * dropped. A failed connect is retried, so that an edge that restarts in place is missed only
+ * briefly. While the port of an owner is closed and it keeps its shards, its devices go to other
+ * edges as guests. A device whose edge is not reached in time is rejected.
  */
 
 import { isIP } from 'node:net';

@@ -20,7 +20,9 @@ interface ClosedPortsOptions {
 }
 
 interface Check {
-  /** Time of the first of the results in a row by which the port is closed; undefined: it is open. */
+  /**
+   * Time of the first of the results in a row by which the port is closed; undefined: it is open.
+   */
   closedSinceMs: number | undefined;
   checkedAtMs: number;
   reportedAtMs: number;

@@ -2,8 +2,8 @@
  * `GET /connect?clientId=…`: looks up the owner edge of a client. The answer is a redirect for
  * clients that follow it (curl -L, EventSource, fetch), or JSON when `Accept` names it.
  *
- * Where devices are authenticated, the router authenticates them, and the address in the answer has a
- * ticket: the token itself is not forwarded.
+ * Where devices are authenticated, the router authenticates them, and the address in the answer has
+ * a ticket: the token itself is not forwarded.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Authenticator } from '../../common/auth/authenticator.js';

@@ -1,8 +1,8 @@
 /**
  * The edge of a device. Usually that is the owner in the newest assignment. While the port of the
- * owner is closed, the answer waits: control is about to place its shards, and a device that is sent
- * to a dead port or to a third edge has to reconnect once more. After a while, the device is sent to
- * another edge as a guest; at once if too many answers wait.
+ * owner is closed, the answer waits: control is about to place its shards, and a device that is
+ * sent to a dead port or to a third edge has to reconnect once more. After a while, the device is
+ * sent to another edge as a guest; at once if too many answers wait.
  */
 import type { Counter } from 'prom-client';
 import { type AssignedEdge, type Assignment, ownerOf } from '../../common/cluster/assignment.js';

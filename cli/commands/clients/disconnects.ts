@@ -1,4 +1,6 @@
-/** `longline disconnect-clients`, `disconnects` and `cancel-disconnect`: many clients, at a rate. */
+/**
+ * `longline disconnect-clients`, `disconnects` and `cancel-disconnect`: many clients, at a rate.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { controlApi, type DisconnectView } from '../../control/api.js';
 import { Failure } from '../../terminal/failure.js';

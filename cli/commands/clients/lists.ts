@@ -1,4 +1,7 @@
-/** `longline clients` and `longline slow`: the connected clients that match a filter, and the slowest. */
+/**
+ * `longline clients` and `longline slow`: the connected clients that match a filter, and the
+ * slowest.
+ */
 import { type ClientFilter, type ConnectedClient, controlApi } from '../../control/api.js';
 import { plural, spell } from '../format.js';
 import type { ControlOptions } from '../status.js';

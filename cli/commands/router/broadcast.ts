@@ -16,8 +16,8 @@ export interface BroadcastOptions extends RouterOptions {
 }
 
 /**
- * Prints the counts and returns the exit status: 0 when every edge has answered for every shard, and
- * knows the labels of all clients if they matter.
+ * Prints the counts and returns the exit status: 0 when every edge has answered for every shard,
+ * and knows the labels of all clients if they matter.
  * @param payload `-` reads standard input
  * @throws Failure when the router rejects or cannot be reached
  */

@@ -1,6 +1,6 @@
 /**
- * The groups that a device may join and leave by itself: names, and starts of names followed by `*`,
- * one on a line. A name of a group has no `*` and no line ends. Pure.
+ * The groups that a device may join and leave by itself: names, and starts of names followed by
+ * `*`, one on a line. A name of a group has no `*` and no line ends. Pure.
  */
 import { type Rejection, rejection } from '../../process/errors.js';
 

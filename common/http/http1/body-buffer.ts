@@ -1,6 +1,6 @@
 /**
- * Collects bytes that arrive in parts. All but the first are copied: many parts of one byte would each keep
- * a whole read in memory.
+ * Collects bytes that arrive in parts. All but the first are copied: many parts of one byte would
+ * each keep a whole read in memory.
  */
 const CAPACITY_MIN = 4_096;
 const NO_BYTES: Buffer = Buffer.alloc(0);

@@ -10,8 +10,8 @@ export interface BodySink {
 }
 
 /**
- * `data` bytes of the body · `chunkEnd` the line end after a chunk · `size` the line before a chunk ·
- * `trailers` lines after the last chunk, which are ignored · `complete`
+ * `data` bytes of the body · `chunkEnd` the line end after a chunk · `size` the line before a chunk
+ * · `trailers` lines after the last chunk, which are ignored · `complete`
  */
 type State = 'data' | 'chunkEnd' | 'size' | 'trailers' | 'complete';
 

@@ -1,7 +1,7 @@
 /**
- * One connection of an HTTP/1.1 server (RFC 9112). Requests that a client has pipelined are processed
- * together, up to a bound, and answered in their order. All responses of a turn of the event loop leave
- * in one write.
+ * One connection of an HTTP/1.1 server (RFC 9112). Requests that a client has pipelined are
+ * processed together, up to a bound, and answered in their order. All responses of a turn of the
+ * event loop leave in one write.
  */
 import type { Socket } from 'node:net';
 import { type PeerCertificate, TLSSocket } from 'node:tls';
@@ -27,7 +27,9 @@ interface Reading {
   readonly decoder: BodyDecoder;
 }
 
-/** `idle` no request in time · `request` not complete in time · `unread` responses not read in time */
+/**
+ * `idle` no request in time · `request` not complete in time · `unread` responses not read in time
+ */
 export type Overdue = 'idle' | 'request' | 'unread';
 
 /** Requests of one connection that wait for their responses. */

@@ -1,7 +1,7 @@
 /**
- * An HTTP/1.1 server for many small requests over few connections, which costs less than that of Node.js
- * (docs/decisions/0027-http-for-backends.md). Its connections are bounded: one too many replaces the one
- * that has waited for a request for the longest time.
+ * An HTTP/1.1 server for many small requests over few connections, which costs less than that of
+ * Node.js (docs/decisions/0027-http-for-backends.md). Its connections are bounded: one too many
+ * replaces the one that has waited for a request for the longest time.
  */
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
@@ -11,8 +11,8 @@ import { type ConnectionHandler, Http1Connection, type Overdue } from './connect
 import { HeadCache } from './head-cache.js';
 
 /**
- * `full` too many connections, and this one waited for a request for the longest time, or was new while
- * none waited · `handshake` the TLS handshake failed, or took too long
+ * `full` too many connections, and this one waited for a request for the longest time, or was new
+ * while none waited · `handshake` the TLS handshake failed, or took too long
  */
 export type CloseReason = Overdue | 'full' | 'handshake';
 

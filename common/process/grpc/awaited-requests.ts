@@ -1,7 +1,7 @@
 /**
- * Calls with one request, as long as it has not arrived whole. A client that never sends it would keep
- * the call, and its place on the connection, for as long as the connection lasts. Streams of requests are
- * not meant: a caller may open one long before it has something to send.
+ * Calls with one request, as long as it has not arrived whole. A client that never sends it would
+ * keep the call, and its place on the connection, for as long as the connection lasts. Streams of
+ * requests are not meant: a caller may open one long before it has something to send.
  */
 import type { ServiceError } from '@grpc/grpc-js';
 import { rejection } from '../errors.js';

@@ -54,8 +54,8 @@ export function deadlineIn(ms: number): number {
 /**
  * Adds a code to the statuses with which the library itself ends calls of our services, such as
  * RESOURCE_EXHAUSTED for a message over the limit. The status is the one that gRPC prescribes. It
- * replaces a method, because the library sends these statuses past all interceptors, and returns the
- * call itself, because a wrapper would have a cost per message.
+ * replaces a method, because the library sends these statuses past all interceptors, and returns
+ * the call itself, because a wrapper would have a cost per message.
  */
 export const addCodes: ServerInterceptor = (method, call) => {
   if (!method.path.startsWith(OWN_SERVICES)) return call as ServerInterceptingCall;

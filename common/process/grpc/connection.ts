@@ -1,8 +1,8 @@
 /**
- * One connection of a gRPC server, from its TCP socket on. It ends when the peer is silent, when the TLS
- * handshake takes too long, when the peer sends too many pings, and after its maximum age. The library
- * has keepalive and age, too, but does not report them, and leaves the socket of a silent peer to the kernel
- * when the connection was closing already.
+ * One connection of a gRPC server, from its TCP socket on. It ends when the peer is silent, when
+ * the TLS handshake takes too long, when the peer sends too many pings, and after its maximum age.
+ * The library has keepalive and age, too, but does not report them, and leaves the socket of a
+ * silent peer to the kernel when the connection was closing already.
  */
 import { constants } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -39,8 +39,8 @@ export interface Session {
 
 const AGE_JITTER = 0.1;
 /**
- * Pings of a client while the server sends nothing else. Clients measure the bandwidth with a ping per
- * message that they receive; those are not counted.
+ * Pings of a client while the server sends nothing else. Clients measure the bandwidth with a ping
+ * per message that they receive; those are not counted.
  */
 const PINGS_PER_SECOND = 1;
 const PINGS_BURST = 100;
@@ -103,8 +103,8 @@ export class Connection {
 
   /**
    * `close` sends a GOAWAY that names the newest call, so that clients repeat later ones on another
-   * connection. A first GOAWAY without a name, as gRFC A9 has it, would lose calls of Node.js: what its
-   * HTTP/2 has queued when it reads such a GOAWAY is neither sent nor ended.
+   * connection. A first GOAWAY without a name, as gRFC A9 has it, would lose calls of Node.js: what
+   * its HTTP/2 has queued when it reads such a GOAWAY is neither sent nor ended.
    */
   #retire(session: Session): void {
     if (session.destroyed) return;

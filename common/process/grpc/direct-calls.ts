@@ -1,8 +1,8 @@
 /**
- * Answers unary methods past the library, which costs a router more than the push itself. Only the plain
- * case: one uncompressed message. A call with anything else, such as compression or an unknown timeout,
- * goes to the library, on the same connection. What the caller sees is the same (gRPC over HTTP/2,
- * PROTOCOL-HTTP2.md).
+ * Answers unary methods past the library, which costs a router more than the push itself. Only the
+ * plain case: one uncompressed message. A call with anything else, such as compression or an
+ * unknown timeout, goes to the library, on the same connection. What the caller sees is the same
+ * (gRPC over HTTP/2, PROTOCOL-HTTP2.md).
  */
 import type { Http2Server, Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -89,7 +89,9 @@ export class DirectCalls {
     for (const connection of this.#connections) connection.close();
   }
 
-  /** Answers all calls with this status. Clients report a connection that is cut in different ways. */
+  /**
+   * Answers all calls with this status. Clients report a connection that is cut in different ways.
+   */
   end(reason: Partial<ServiceError>): void {
     for (const connection of this.#connections) {
       for (const { listener } of connection.requests) {

@@ -63,9 +63,9 @@ interface StopOptions {
 const STATUS_MS = 1_500;
 
 /**
- * Stops a server: its health is NOT_SERVING, it accepts no further calls, and streams that never end
- * by themselves end with the reason, on which clients retry. Calls in flight have `graceMs`; what is
- * open then belongs to a caller that does not read, and its connection is closed.
+ * Stops a server: its health is NOT_SERVING, it accepts no further calls, and streams that never
+ * end by themselves end with the reason, on which clients retry. Calls in flight have `graceMs`;
+ * what is open then belongs to a caller that does not read, and its connection is closed.
  */
 export async function stopGrpc(
   grpc: GrpcServer,

@@ -1,6 +1,7 @@
 /**
- * Splits the bytes of a gRPC call into its messages, as the library's own decoder does, except that a
- * message over the maximum does not end the call: its bytes are dropped, and OVERSIZED stands for it.
+ * Splits the bytes of a gRPC call into its messages, as the library's own decoder does, except that
+ * a message over the maximum does not end the call: its bytes are dropped, and OVERSIZED stands for
+ * it.
  */
 
 /** Compression flag and length, before each message. */

@@ -1,6 +1,6 @@
 /**
- * Reads 64-bit numbers as numbers where these are exact. A BigInt and its text, which generated code makes
- * of each, take several times as long; it takes anything with `toString`. Pure.
+ * Reads 64-bit numbers as numbers where these are exact. A BigInt and its text, which generated
+ * code makes of each, take several times as long; it takes anything with `toString`. Pure.
  */
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 

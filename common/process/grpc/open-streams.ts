@@ -1,7 +1,7 @@
 /**
  * The open streams of a gRPC server, so that a stop can end those that never end by themselves:
- * health watches, reflection, sessions of edges, watches of the assignment and of events. Calls with
- * one request and one response are not counted; they have no cost here, and end by themselves.
+ * health watches, reflection, sessions of edges, watches of the assignment and of events. Calls
+ * with one request and one response are not counted; they have no cost here, and end by themselves.
  */
 import {
   type ServerInterceptingCall,

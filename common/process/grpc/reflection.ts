@@ -1,7 +1,7 @@
 /**
  * Server reflection from the descriptors that the build has generated. They are passed on as they
- * are: what proto-loader and protobufjs write in their place has invalid names for map entries, which
- * Go clients such as grpcurl reject.
+ * are: what proto-loader and protobufjs write in their place has invalid names for map entries,
+ * which Go clients such as grpcurl reject.
  *
  * The library and its index of all descriptors are loaded by the first call. Hardly any process is
  * asked, and they would take a fifth of the processor time of a start.

@@ -1,7 +1,7 @@
 /**
- * Messages that many streams send. The library encodes a message for each stream, and copies it into a frame
- * of its own: an assignment of 140 kB for 1,000 edges would be 140 MB. Here all streams of a method
- * send the same frame.
+ * Messages that many streams send. The library encodes a message for each stream, and copies it
+ * into a frame of its own: an assignment of 140 kB for 1,000 edges would be 140 MB. Here all
+ * streams of a method send the same frame.
  */
 import type { ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
 

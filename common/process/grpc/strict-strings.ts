@@ -1,6 +1,6 @@
 /**
- * Decoding of requests whose strings must be UTF-8, as proto3 requires. By default the library replaces
- * invalid bytes, so that a push would go to a client of another name.
+ * Decoding of requests whose strings must be UTF-8, as proto3 requires. By default the library
+ * replaces invalid bytes, so that a push would go to a client of another name.
  */
 import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { ServiceDefinition } from '@grpc/grpc-js';

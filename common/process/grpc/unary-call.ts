@@ -19,7 +19,10 @@ import { timeoutMs } from './plain-request.js';
 
 type AuthContext = ReturnType<ServerUnaryCall<unknown, unknown>['getAuthContext']>;
 
-/** Called when a call begins; returns what to call at its end, or a status with which it ends at once. */
+/**
+ * Called when a call begins; returns what to call at its end, or a status with which it ends at
+ * once.
+ */
 export type OnCall = () => (() => void) | Partial<ServiceError>;
 
 export interface UnaryMethod extends MethodDefinition<unknown, unknown> {

@@ -1,11 +1,12 @@
 /**
- * The server's side of one HTTP/2 connection (RFC 9113). It answers the requests that `onRequest` takes;
- * the others go on to the library of gRPC, frame by frame (`library-streams.ts`), which also judges what
- * is wrong with them. So this has the rules of a connection, and of the streams that it answers.
+ * The server's side of one HTTP/2 connection (RFC 9113). It answers the requests that `onRequest`
+ * takes; the others go on to the library of gRPC, frame by frame (`library-streams.ts`), which also
+ * judges what is wrong with them. So this has the rules of a connection, and of the streams that it
+ * answers.
  *
- * Bounds: streams at once; the size of frames, header blocks and header lists; frames that are cheap for a
- * client and not for the server; and bytes that a client has not read, above which nothing more is read
- * from it.
+ * Bounds: streams at once; the size of frames, header blocks and header lists; frames that are
+ * cheap for a client and not for the server; and bytes that a client has not read, above which
+ * nothing more is read from it.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';

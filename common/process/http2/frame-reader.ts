@@ -1,4 +1,7 @@
-/** Splits the bytes of an HTTP/2 connection into frames (RFC 9113 §4), without a copy where one is whole. */
+/**
+ * Splits the bytes of an HTTP/2 connection into frames (RFC 9113 §4), without a copy where one is
+ * whole.
+ */
 import { ERROR, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Http2Error } from './protocol.js';
 
 /** `bytes` from `start` to `end` are the payload; they are valid during the call. */

@@ -1,4 +1,6 @@
-/** Encodes header blocks without the dynamic table, so that a block is the same on every connection. */
+/**
+ * Encodes header blocks without the dynamic table, so that a block is the same on every connection.
+ */
 import { type NameAndValue, staticIndexOf, staticNameIndexOf } from './hpack-table.js';
 
 export function encodeFields(fields: readonly NameAndValue[]): Buffer {

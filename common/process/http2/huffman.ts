@@ -2,8 +2,8 @@
 import { ERROR, Http2Error } from './protocol.js';
 
 /**
- * Bits of the code of each byte, and of EOS at the end (RFC 7541, appendix B): A is 5, Z is 30. The code
- * is canonical, so the codes follow from their lengths.
+ * Bits of the code of each byte, and of EOS at the end (RFC 7541, appendix B): A is 5, Z is 30. The
+ * code is canonical, so the codes follow from their lengths.
  */
 const LENGTHS = [
   'ISXXXXXXXTZXXZXXXXXXXXZXXXXXXXXX',

@@ -1,9 +1,9 @@
 /**
- * The streams of a connection that the library of gRPC answers. They have their own HTTP/2 connection to
- * it, within the process: frames keep the numbers of their streams, header blocks are encoded again, since
- * a block depends on those before it, and windows of streams stay between the client and the library. Only
- * the window of a connection is shared with other streams: the library may have sent as much as a
- * connection's first window that the client's connection has not taken.
+ * The streams of a connection that the library of gRPC answers. They have their own HTTP/2
+ * connection to it, within the process: frames keep the numbers of their streams, header blocks are
+ * encoded again, since a block depends on those before it, and windows of streams stay between the
+ * client and the library. Only the window of a connection is shared with other streams: the library
+ * may have sent as much as a connection's first window that the client's connection has not taken.
  */
 import { Duplex } from 'node:stream';
 import { FrameReader } from './frame-reader.js';
@@ -52,8 +52,8 @@ export class LibraryStreams {
   /** Frames for the library. */
   readonly #toLibrary: Buffer[] = [];
   /**
-   * DATA of one stream, which becomes a larger frame: the library has a cost per frame, and clients write
-   * one for each message.
+   * DATA of one stream, which becomes a larger frame: the library has a cost per frame, and clients
+   * write one for each message.
    */
   readonly #data = { streamId: 0, parts: [] as Buffer[], bytes: 0 };
   #isFlushing = false;
@@ -62,8 +62,8 @@ export class LibraryStreams {
   /** Streams of which one side has ended: the client's or the library's. */
   readonly #halfEnded = new Map<number, 'client' | 'library'>();
   /**
-   * Bytes that requests with a content-length still have (RFC 9113 §8.1.1). The library would learn of
-   * wrong ones when it has answered.
+   * Bytes that requests with a content-length still have (RFC 9113 §8.1.1). The library would learn
+   * of wrong ones when it has answered.
    */
   readonly #expected = new Map<number, number>();
   /** A header block of the library that is not complete. */
@@ -171,8 +171,9 @@ export class LibraryStreams {
   }
 
   /**
-   * Passes on what was read from the client, up to the next request. What comes after it waits for a turn:
-   * the library learns of a request at the end of one, and fails if its stream has ended by then.
+   * Passes on what was read from the client, up to the next request. What comes after it waits for
+   * a turn: the library learns of a request at the end of one, and fails if its stream has ended by
+   * then.
    */
   flush(): void {
     this.#sendPendingData();

@@ -1,10 +1,11 @@
 /**
- * The first bytes of a connection, up to its first request, which decides who has the connection: this
- * process's own HTTP/2, or the library of gRPC. The library is the better one for a connection of streams:
- * within our own, its streams would cost a second HTTP/2 connection (`library-streams.ts`).
+ * The first bytes of a connection, up to its first request, which decides who has the connection:
+ * this process's own HTTP/2, or the library of gRPC. The library is the better one for a connection
+ * of streams: within our own, its streams would cost a second HTTP/2 connection
+ * (`library-streams.ts`).
  *
- * Clients wait for SETTINGS before their first request, so those are sent here. The library sends its own
- * once more, and must not read the answer to ours.
+ * Clients wait for SETTINGS before their first request, so those are sent here. The library sends
+ * its own once more, and must not read the answer to ours.
  */
 import type { Socket } from 'node:net';
 import { HpackDecoder } from './hpack-decoder.js';
@@ -69,8 +70,8 @@ interface FirstRequest {
 }
 
 /**
- * Returns the first request; 'more' before the client's settings, and 'settings' after them, while the
- * request is incomplete; 'other' for anything else, valid or not, before the request.
+ * Returns the first request; 'more' before the client's settings, and 'settings' after them, while
+ * the request is incomplete; 'other' for anything else, valid or not, before the request.
  */
 export function readOpening(bytes: Buffer): FirstRequest | 'more' | 'settings' | 'other' {
   if (!bytes.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, bytes.length))) return 'other';

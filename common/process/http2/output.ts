@@ -1,4 +1,6 @@
-/** The bytes that a connection is about to write: all of one turn of the event loop in one write. */
+/**
+ * The bytes that a connection is about to write: all of one turn of the event loop in one write.
+ */
 import type { Socket } from 'node:net';
 
 const BUFFER_BYTES = 4_096;
@@ -12,7 +14,9 @@ export class Output {
   #bytes = 0;
   #isScheduled = false;
 
-  /** @param onFull called when the peer reads too slowly; the socket emits `drain` when it has read */
+  /**
+   * @param onFull called when the peer reads too slowly; the socket emits `drain` when it has read
+   */
   constructor(
     readonly socket: Socket,
     readonly onFull: () => void,
@@ -22,7 +26,9 @@ export class Output {
     return this.#buffer;
   }
 
-  /** Returns where in `buffer` so many bytes are to be written, before anything else is reserved. */
+  /**
+   * Returns where in `buffer` so many bytes are to be written, before anything else is reserved.
+   */
   reserve(bytes: number): number {
     if (this.#bytes >= FLUSH_BYTES) this.flush();
     const at = this.#bytes;

@@ -22,8 +22,8 @@ export function frameSizeError(name: string): Http2Error {
 }
 
 /**
- * Returns the settings of a client that matter to a server which encodes headers without a table, and
- * sends no frame above the least maximum.
+ * Returns the settings of a client that matter to a server which encodes headers without a table,
+ * and sends no frame above the least maximum.
  * @throws Http2Error
  */
 export function readSettings(payload: Buffer): { initialWindowSize: number | undefined } {

@@ -53,7 +53,9 @@ export function isWrong({ offsetMs, errorMs }: ClockOffset): boolean {
   return Math.abs(offsetMs) - errorMs > CLOCK_OFFSET_MS_MAX;
 }
 
-/** Such as `90.0 s ahead of` or `3600.0 s behind`, for the clock that was compared with this one. */
+/**
+ * Such as `90.0 s ahead of` or `3600.0 s behind`, for the clock that was compared with this one.
+ */
 export function describeOffset({ offsetMs }: ClockOffset): string {
   const seconds = (Math.abs(offsetMs) / 1_000).toFixed(0);
   return `${seconds} s ${offsetMs > 0 ? 'ahead of' : 'behind'}`;

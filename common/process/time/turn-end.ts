@@ -1,7 +1,7 @@
 /**
- * The end of a turn of the event loop, when what the turn has gathered is sent. One list for the whole
- * process: what is gathered at the end of a turn, such as commands to Redis for gathered replies, is
- * sent in that same turn, and not after another pass of the loop.
+ * The end of a turn of the event loop, when what the turn has gathered is sent. One list for the
+ * whole process: what is gathered at the end of a turn, such as commands to Redis for gathered
+ * replies, is sent in that same turn, and not after another pass of the loop.
  */
 const work: (() => void)[] = [];
 

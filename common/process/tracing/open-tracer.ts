@@ -1,6 +1,6 @@
 /**
- * Opens the tracer of a role. The packages of OpenTelemetry are loaded only where tracing is on: without
- * it, they cost neither memory nor time.
+ * Opens the tracer of a role. The packages of OpenTelemetry are loaded only where tracing is on:
+ * without it, they cost neither memory nor time.
  */
 import type { Logger } from '../log.js';
 import type { Metrics } from '../metrics.js';

@@ -1,8 +1,8 @@
 /**
  * Spans that are sent to a collector over OTLP, with the SDK of OpenTelemetry.
  *
- * Bound: OTEL_BSP_MAX_QUEUE_SIZE spans wait for the collector; more are dropped and counted. Pushes never
- * wait for it.
+ * Bound: OTEL_BSP_MAX_QUEUE_SIZE spans wait for the collector; more are dropped and counted. Pushes
+ * never wait for it.
  */
 import {
   type Context,
@@ -74,7 +74,10 @@ export class OtlpTracer implements Tracer {
   readonly #provider: TracerProvider;
   readonly #tracer: OtelTracer;
   readonly #ratio: number;
-  /** Unix time minus the monotonic clock, in ms: one for all spans, so that those of a push fit together. */
+  /**
+   * Unix time minus the monotonic clock, in ms: one for all spans, so that those of a push fit
+   * together.
+   */
   #offsetMs = unixMs() - performance.now();
 
   constructor({ config, service, name, log, counts }: OtlpTracerOptions) {
@@ -104,7 +107,8 @@ export class OtlpTracer implements Tracer {
 
   start({ name, kind, parent, startedMs, attributes }: SpanStart): Span | undefined {
     const context = parent === undefined ? ROOT_CONTEXT : contextOf(parent);
-    // Decided here, because the SDK takes microseconds for it. A trace that begins has no id that others know.
+    // Decided here, because the SDK takes microseconds for it. A trace that begins has no id that
+    // others know.
     if (context === ROOT_CONTEXT && Math.random() >= this.#ratio) return undefined;
     const offsetMs = this.#offset();
     const options = { kind: KINDS[kind], startTime: startedMs + offsetMs, attributes };

@@ -1,4 +1,7 @@
-/** Settings of tracing: one of our own turns it on, then the standard variables of OpenTelemetry apply. */
+/**
+ * Settings of tracing: one of our own turns it on, then the standard variables of OpenTelemetry
+ * apply.
+ */
 import { z } from 'zod';
 import { type Env, integer, share } from '../config.js';
 

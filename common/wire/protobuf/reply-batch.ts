@@ -1,7 +1,7 @@
 /**
- * The replies of an edge to shard queries (`PrivateEnvelope` with a `ReplyBatch`), written and read by
- * hand where all of them say only what became of a push: each push has one, and the generated code
- * makes a BigInt of its number and several objects. Pure.
+ * The replies of an edge to shard queries (`PrivateEnvelope` with a `ReplyBatch`), written and read
+ * by hand where all of them say only what became of a push: each push has one, and the generated
+ * code makes a BigInt of its number and several objects. Pure.
  */
 import {
   PrivateEnvelope,
@@ -58,8 +58,8 @@ export function sealReplies({ edgeId, replies }: ReplyBatch): Buffer {
 }
 
 /**
- * Reads a batch. Undefined for anything but intact bytes of exactly the form that is written by hand: the
- * generated code reads the others.
+ * Reads a batch. Undefined for anything but intact bytes of exactly the form that is written by
+ * hand: the generated code reads the others.
  */
 export function readReplies(bytes: Buffer): ReplyBatch | undefined {
   const end = sealedEnd(bytes);

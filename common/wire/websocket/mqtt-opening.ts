@@ -1,10 +1,10 @@
 /**
- * The first bytes of MQTT over a WebSocket (MQTT 5 §6), from the first frame to the end of the frame
- * that completes CONNECT. Edges and front proxies read them with the same code. Packets may be split
- * and joined over frames in any way [MQTT-6.0.0-2].
+ * The first bytes of MQTT over a WebSocket (MQTT 5 §6), from the first frame to the end of the
+ * frame that completes CONNECT. Edges and front proxies read them with the same code. Packets may
+ * be split and joined over frames in any way [MQTT-6.0.0-2].
  *
- * The reader takes one frame at a time, so that it knows where the frames after CONNECT begin: these
- * are for the connection that follows.
+ * The reader takes one frame at a time, so that it knows where the frames after CONNECT begin:
+ * these are for the connection that follows.
  */
 import { type Rejection, rejection } from '../../process/errors.js';
 import { FrameReader, type FrameSink, LENGTH_16, NO_CLOSE_CODE, type Violation } from './frame.js';

@@ -1,6 +1,7 @@
 /**
- * Topic filters of groups: SUBSCRIBE to `group/<name>` joins the group, UNSUBSCRIBE leaves it. Pushes to
- * a group come on the topic of the client, as all its pushes do. Their SUBACK waits for Redis.
+ * Topic filters of groups: SUBSCRIBE to `group/<name>` joins the group, UNSUBSCRIBE leaves it.
+ * Pushes to a group come on the topic of the client, as all its pushes do. Their SUBACK waits for
+ * Redis.
  */
 import type { ErrorCode } from '../../../common/process/errors.js';
 import type { Connection } from '../../../common/transport/transport.js';

@@ -1,7 +1,7 @@
 /**
- * Goes through the connections of this edge for operators: lists those that match a filter, finds the
- * slowest, or disconnects them. One scan looks at a bounded number of slots, so that it delays no
- * push for long; control continues where it ended. Nothing is kept between scans.
+ * Goes through the connections of this edge for operators: lists those that match a filter, finds
+ * the slowest, or disconnects them. One scan looks at a bounded number of slots, so that it delays
+ * no push for long; control continues where it ended. Nothing is kept between scans.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';

@@ -22,7 +22,9 @@ export class PushCounts {
     this.#unconfirmed = increment(this.#unconfirmed, slotOf(connection));
   }
 
-  /** The device has confirmed a push: only those that are written later are certainly unconfirmed. */
+  /**
+   * The device has confirmed a push: only those that are written later are certainly unconfirmed.
+   */
   onConfirmed(connection: Connection): void {
     const slot = slotOf(connection);
     if (slot < this.#unconfirmed.length) this.#unconfirmed[slot] = 0;

@@ -1,4 +1,7 @@
-/** Devices that do not read what was written: pushes that find their send buffer full, and bytes that wait. */
+/**
+ * Devices that do not read what was written: pushes that find their send buffer full, and bytes
+ * that wait.
+ */
 import type { PushOutcome } from '../../../common/cluster/push-outcomes.js';
 import type { Connection, Transport } from '../../../common/transport/transport.js';
 import { WhenSlow } from '../../../proto/gen/longline/v1/push.js';
@@ -41,9 +44,10 @@ export class SlowDevices {
   }
 
   /**
-   * Leaves a durable push to the inbox while bytes wait for the device: one that can be replaced there,
-   * and one that is to be kept for later and may find the send buffer full. Returns whether it did. To
-   * be called before the push is encoded, because protocols take an encoded push for one on its way.
+   * Leaves a durable push to the inbox while bytes wait for the device: one that can be replaced
+   * there, and one that is to be kept for later and may find the send buffer full. Returns whether
+   * it did. To be called before the push is encoded, because protocols take an encoded push for one
+   * on its way.
    */
   leavesToInbox(connection: Connection, { collapsible, whenSlow, payload }: Message): boolean {
     const { catchUp, transport, sendBufferBytesMax } = this.options;
@@ -53,7 +57,9 @@ export class SlowDevices {
     return bytes > sendBufferBytesMax && catchUp.parkUnlessDrained(connection);
   }
 
-  /** Ends the connections whose devices have not read all that was written: their buffers are freed. */
+  /**
+   * Ends the connections whose devices have not read all that was written: their buffers are freed.
+   */
   endUnread(): void {
     const { table, transport, end } = this.options;
     const unread = [...table.acceptedPart(0, 1)].filter(

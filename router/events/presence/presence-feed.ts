@@ -1,8 +1,8 @@
 /**
- * Reads the states that presence watches need, and polls the events of the shards that they watch: once
- * for all watches of this router. A step first reads states, and then events that follow them, so that no
- * change falls between the two. When events were lost, and when a master has changed, the states are read
- * again.
+ * Reads the states that presence watches need, and polls the events of the shards that they watch:
+ * once for all watches of this router. A step first reads states, and then events that follow them,
+ * so that no change falls between the two. When events were lost, and when a master has changed,
+ * the states are read again.
  *
  * Bounds: those of the watches. A state that Redis does not give waits for the next step.
  */

@@ -1,6 +1,6 @@
 /**
- * What one caller of `WatchPresence` watches: the names of which the state was given, and from which
- * event on each changes. Pure.
+ * What one caller of `WatchPresence` watches: the names of which the state was given, and from
+ * which event on each changes. Pure.
  */
 import type { EventPosition } from '../../../common/cluster/events/event-reads.js';
 import type { NameState } from '../../../common/cluster/events/presence-reads.js';
@@ -45,7 +45,10 @@ export class PresenceWatch {
     for (const { name } of states) this.#names.set(name, { sinceId: id, stateId: id });
   }
 
-  /** The same for members that have joined. Returns the states of those that have not left meanwhile. */
+  /**
+   * The same for members that have joined. Returns the states of those that have not left
+   * meanwhile.
+   */
   onJoinedStates(states: readonly NameState[], { id }: EventPosition): NameState[] {
     const stay = states.filter(({ name }) => this.#names.has(name));
     for (const { name } of stay) {

@@ -1,6 +1,7 @@
 /**
- * Events that a webhook has not accepted in time: `ll:{watch}:<group>:dead`, a stream of `e` the event as
- * JSON and `r` the reason. Bound: the newest `LETTERS_MAX` of a webhook, for seven days after the newest.
+ * Events that a webhook has not accepted in time: `ll:{watch}:<group>:dead`, a stream of `e` the
+ * event as JSON and `r` the reason. Bound: the newest `LETTERS_MAX` of a webhook, for seven days
+ * after the newest.
  */
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';

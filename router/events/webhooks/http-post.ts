@@ -1,6 +1,6 @@
 /**
- * One POST to a webhook. Its address is looked up and checked for each connection, so that no name leads
- * into a private network; redirects are not followed. Of the answer, only the status counts.
+ * One POST to a webhook. Its address is looked up and checked for each connection, so that no name
+ * leads into a private network; redirects are not followed. Of the answer, only the status counts.
  */
 import type { LookupAddress } from 'node:dns';
 import { lookup } from 'node:dns/promises';
@@ -66,7 +66,9 @@ export class HttpPoster {
     this.#allowed = new Networks(networks);
   }
 
-  /** Resolves with undefined if the endpoint has accepted, else with what was wrong. Never rejects. */
+  /**
+   * Resolves with undefined if the endpoint has accepted, else with what was wrong. Never rejects.
+   */
   post({ url, headers, body, signal }: Post): Promise<string | undefined> {
     const host = url.hostname.replace(/^\[|\]$/g, '');
     // A name is checked when it is looked up.

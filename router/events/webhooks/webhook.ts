@@ -1,11 +1,11 @@
 /**
- * Sends the events of one webhook, for the partitions that this router has: batches of one partition one
- * after the other, so that the events of a client arrive in their order. A batch that fails is sent again
- * with backoff and jitter; after `retryMs` its events become dead letters. It is acknowledged only after
- * either, so another router that takes over sends what this one has not.
+ * Sends the events of one webhook, for the partitions that this router has: batches of one
+ * partition one after the other, so that the events of a client arrive in their order. A batch that
+ * fails is sent again with backoff and jitter; after `retryMs` its events become dead letters. It
+ * is acknowledged only after either, so another router that takes over sends what this one has not.
  *
- * Bounds: `UNACKED_MAX` events wait here, and `REQUESTS_MAX` requests are in progress; the rest waits in
- * Redis.
+ * Bounds: `UNACKED_MAX` events wait here, and `REQUESTS_MAX` requests are in progress; the rest
+ * waits in Redis.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
@@ -132,7 +132,9 @@ export class Webhook {
     this.#reader.ack(events.map(({ id }) => id));
   }
 
-  /** Resolves with undefined when the endpoint has accepted, or with what was wrong at the last try. */
+  /**
+   * Resolves with undefined when the endpoint has accepted, or with what was wrong at the last try.
+   */
   async #sendUntil(
     events: readonly DeliveredEvent[],
     body: string,
