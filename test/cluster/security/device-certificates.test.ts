@@ -4,11 +4,9 @@
  * Method: real processes, HAProxy, and clients that trust one authority.
  */
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import WebSocket from 'ws';
@@ -19,7 +17,6 @@ import { SseClient } from '../../support/devices/sse-client.js';
 import { HAPROXY, testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 import { httpRequest } from '../../support/http.js';
-import { documentedBlock, startServer } from '../../support/tls/documented-servers.js';
 import { type ClientPair, useTls } from '../../support/tls/tls-fixture.js';
 import { SECRET, tokenOf } from '../../support/tokens.js';
 
@@ -121,27 +118,13 @@ describe('TLS in the edge and in the front', () => {
 
   testWith(HAPROXY)('a balancer that passes TCP on states the address of the client', async () => {
     const port = await freePort();
-    const at = mkdtempSync(join(tmpdir(), 'longline-tcp-'));
-    const config = documentedBlock('defaults\n')
-      .replace(':8443 ssl crt /etc/haproxy/push.pem', `127.0.0.1:${port}`)
-      .replace('127.0.0.1:7000', `127.0.0.1:${edgePort}`);
-    writeFileSync(join(at, 'haproxy.cfg'), config);
-    await startServer(
-      tls.children,
-      tls.ca,
-      'haproxy',
-      ['-db', '-f', join(at, 'haproxy.cfg')],
-      port,
-    );
     tls.clusters.set(port, own!);
+    await tls.startHaProxy(port, {
+      ':8443 ssl crt /etc/haproxy/push.pem': `127.0.0.1:${port}`,
+      '127.0.0.1:7000': `127.0.0.1:${edgePort}`,
+    });
     await tls.receiveOverMqtt(port, 'frank', pairOf('frank'));
-    const url = `wss://localhost:${port}/connect?clientId=grace`;
-    const socket = new WebSocket(url, { ca: tls.ca, ...pairOf('grace') });
-    await once(socket, 'open');
-    const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
-    const { connections } = await own!.push.presence('grace');
-    expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
-    socket.terminate();
+    await tls.expectOwnAddress(port, 'grace', pairOf('grace'));
   });
 
   test('plain HTTP on a port with TLS, and TLS on one without, get one clear answer', async () => {

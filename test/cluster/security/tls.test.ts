@@ -239,34 +239,18 @@ describe('TLS in front of the edge', () => {
     'HAProxy serves every protocol and forwards the address of the client',
     async () => {
       const port = await freePort();
-      const at = folder();
-      const pem = join(at, 'push.pem');
-      writeFileSync(
-        pem,
-        readFileSync(tls.files.cert, 'utf8') + readFileSync(tls.files.key, 'utf8'),
-      );
-      const config = documentedBlock('defaults\n')
-        .replace(':8443', `127.0.0.1:${port}`)
-        .replace('/etc/haproxy/push.pem', pem)
-        .replace('127.0.0.1:7000', `127.0.0.1:${devicePort()}`);
-      writeFileSync(join(at, 'haproxy.cfg'), config);
-      await startServer(
-        tls.children,
-        tls.ca,
-        'haproxy',
-        ['-db', '-f', join(at, 'haproxy.cfg')],
-        port,
-      );
+      const pem = join(folder(), 'push.pem');
+      const { cert, key } = tls.files;
+      writeFileSync(pem, readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'));
+      await tls.startHaProxy(port, {
+        ':8443': `127.0.0.1:${port}`,
+        '/etc/haproxy/push.pem': pem,
+        '127.0.0.1:7000': `127.0.0.1:${devicePort()}`,
+      });
       await tls.receiveOverSse(port, 'alice', 'through HAProxy');
       await tls.receiveOverWebSocket(port, 'bob');
       await tls.receiveOverMqtt(port, 'carol');
-      const socket = new WebSocket(`wss://localhost:${port}/connect?clientId=dave`, { ca: tls.ca });
-      await once(socket, 'open');
-      // The types of `ws` do not include its socket.
-      const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
-      const { connections } = await tls.proxied.push.presence('dave');
-      expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
-      socket.terminate();
+      await tls.expectOwnAddress(port, 'dave');
     },
   );
 

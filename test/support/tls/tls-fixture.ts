@@ -1,9 +1,11 @@
 /** Set-up that the tests of TLS share: an authority, a cluster behind a proxy, and devices that receive. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { connectAsync } from 'mqtt';
@@ -11,6 +13,7 @@ import WebSocket from 'ws';
 import { Authority, type CertificateFiles } from '../certificates.js';
 import { RunningCluster } from '../cluster/running-cluster.js';
 import { eventually } from '../eventually.js';
+import { documentedBlock, startServer } from './documented-servers.js';
 
 /** A client certificate and its key. */
 export interface ClientPair {
@@ -101,6 +104,31 @@ export class TlsFixture {
     await this.#clusterAt(port).push.push(clientId, 'over MQTT');
     expect(String(await message)).toBe('over MQTT');
     await client.endAsync(true);
+  }
+
+  /** Starts HAProxy with the configuration of docs/security.md, in which texts are replaced. */
+  async startHaProxy(port: number, replaced: Readonly<Record<string, string>>): Promise<void> {
+    let config = documentedBlock('defaults\n');
+    for (const [text, by] of Object.entries(replaced)) config = config.replace(text, by);
+    const path = join(mkdtempSync(join(tmpdir(), 'longline-haproxy-')), 'haproxy.cfg');
+    writeFileSync(path, config);
+    await startServer(this.children, this.ca, 'haproxy', ['-db', '-f', path], port);
+  }
+
+  /** Connects a device through a proxy: the cluster must know the address of the device. */
+  async expectOwnAddress(
+    port: number,
+    clientId: string,
+    pair: Partial<ClientPair> = {},
+  ): Promise<void> {
+    const url = `wss://localhost:${port}/connect?clientId=${clientId}`;
+    const socket = new WebSocket(url, { ca: this.ca, ...pair });
+    await once(socket, 'open');
+    // The types of `ws` do not include its socket.
+    const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
+    const { connections } = await this.#clusterAt(port).push.presence(clientId);
+    expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
+    socket.terminate();
   }
 
   #clusterAt(port: number): RunningCluster {
