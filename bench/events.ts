@@ -15,7 +15,7 @@
  */
 import { table } from '../cli/commands/table.js';
 import { type BenchCluster, pidsOf, startBenchCluster } from './support/cluster/bench-cluster.js';
-import { devicePort, readOwners } from './support/cluster/edge-ports.js';
+import { devicePort, holdOwners } from './support/cluster/edge-ports.js';
 import { startReceivers } from './support/devices/receivers.js';
 import { number, oneOf, parseOptions, someOf } from './support/options.js';
 import { type Clients, clientIdsOf } from './support/pushes/backend.js';
@@ -91,7 +91,7 @@ async function openParties({ cluster, redis, stop }: BenchCluster): Promise<Side
   const addresses = cluster.namesOf('router').map((name) => cluster.grpcAddress(name));
   const backend = await openBackend(options.backend, addresses);
   const clients: Clients = { clients: options.devices, prefix: 'device-' };
-  const ownerOf = await readOwners(cluster);
+  const ownerOf = await holdOwners(cluster);
   const urls = clientIdsOf(clients).map(
     (id) => `http://127.0.0.1:${devicePort(cluster, ownerOf(id))}/connect?clientId=${id}`,
   );

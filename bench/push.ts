@@ -25,7 +25,7 @@ import type { LocalCluster } from '../cli/local/cluster.js';
 import type { LocalRedis } from '../cli/local/redis.js';
 import { Ceiling } from './push/ceiling.js';
 import { pidsOf, withCluster } from './support/cluster/bench-cluster.js';
-import { devicePort, readOwners } from './support/cluster/edge-ports.js';
+import { devicePort, holdOwners } from './support/cluster/edge-ports.js';
 import { type Receivers, startReceivers } from './support/devices/receivers.js';
 import { flag, number, oneOf, parseOptions, someOf } from './support/options.js';
 import type { Pids } from './support/processes/cpu.js';
@@ -171,7 +171,7 @@ async function withDevices<Result extends object>(
   run: (receivers: Receivers, clients: Clients) => Promise<Result>,
 ): Promise<Result | Record<string, never>> {
   if (!isNeeded) return {};
-  const ownerOf = await readOwners(cluster);
+  const ownerOf = await holdOwners(cluster);
   const urls = clientIdsOf(clients).map((id) => {
     return `http://127.0.0.1:${devicePort(cluster, ownerOf(id))}/connect?clientId=${id}`;
   });

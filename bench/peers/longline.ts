@@ -1,7 +1,7 @@
 /** Longline, with two edges and one router. */
 import { buildInfo, describeBuild } from '../../common/process/build-info.js';
 import { pidsOf, startBenchCluster } from '../support/cluster/bench-cluster.js';
-import { devicePort, readOwners } from '../support/cluster/edge-ports.js';
+import { devicePort, holdOwners } from '../support/cluster/edge-ports.js';
 import { credentialIssuer } from '../support/devices/credentials.js';
 import { DEVICE_PROTOCOLS } from '../support/devices/requests.js';
 import { FAN_OUT_NAMES, STEADY_NAMES } from '../support/pushes/loads.js';
@@ -16,6 +16,7 @@ export function longline(pace: 'off' | 'default'): Peer {
       version: describeBuild(buildInfo),
       processes: `control, router, ${EDGES} edges, Redis`,
       edges: `HS256; admission rate ${pace}; all else default`,
+      moves: 'paused: devices do not follow them',
     },
     // The admission rate makes no difference once the devices are connected.
     steady: pace === 'off' ? STEADY_NAMES : [],
@@ -42,7 +43,7 @@ async function start(pace: 'off' | 'default'): Promise<PeerServer> {
     backend: { server: 'longline', addresses: [cluster.routerAddress] },
     deviceKind: kind,
     async devicesOf(clientIds) {
-      const ownerOf = await readOwners(cluster);
+      const ownerOf = await holdOwners(cluster);
       return Promise.all(
         clientIds.map(async (id) => ({
           port: devicePort(cluster, ownerOf(id)),

@@ -30,7 +30,7 @@ import {
   type PushUserResponse,
 } from '../../proto/gen/longline/v1/push.js';
 import { pidsOf, withCluster } from '../support/cluster/bench-cluster.js';
-import { devicePort, readOwners } from '../support/cluster/edge-ports.js';
+import { devicePort, holdOwners } from '../support/cluster/edge-ports.js';
 import { Fleet } from '../support/devices/fleet.js';
 import { number, parseOptions } from '../support/options.js';
 import { type CpuTimes, totalUs, watchCpu } from '../support/processes/cpu.js';
@@ -104,7 +104,7 @@ async function measure(cluster: LocalCluster, redis: LocalRedis) {
 }
 
 async function connect(cluster: LocalCluster, fleet: Fleet): Promise<void> {
-  const ownerOf = await readOwners(cluster);
+  const ownerOf = await holdOwners(cluster);
   const devices = Array.from({ length: USER_DEVICES }, (_, i) => `user/${i}`);
   const members = Array.from({ length: connections - USER_DEVICES }, (_, i) =>
     i < 2_000 ? member(i) : `device-${i}`,

@@ -12,3 +12,17 @@ export async function readOwners(cluster: LocalCluster): Promise<(clientId: stri
   const { shards } = (await answer.json()) as { shards: { owner: string }[] };
   return (clientId) => shards[shardOf(clientId, shards.length)]!.owner;
 }
+
+/**
+ * The same, and control moves no more shards. Devices in C do not follow a GOAWAY, and control balances what
+ * it measures: when a load begins, one edge may have reported it and another not yet.
+ */
+export async function holdOwners(cluster: LocalCluster): Promise<(clientId: string) => string> {
+  const answer = await fetch(`${cluster.controlUrl}/v1/pause`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+  if (!answer.ok) throw new Error(`pause: ${await answer.text()}`);
+  return readOwners(cluster);
+}
