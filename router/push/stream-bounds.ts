@@ -3,7 +3,7 @@
  * not read, and the bytes of their payloads and of messages that wait. Pure.
  */
 
-/** Pushes that await a verdict, or whose result the caller has not read. */
+/** Maximum pushes that await a verdict, or whose result the caller has not read. */
 const PUSHES_MAX = 8_192;
 
 export class StreamBounds {

@@ -5,7 +5,10 @@ import { Script } from '../../redis/script.js';
 import { type StoredEvent, toEvent } from './event-reads.js';
 import { eventsKey } from './event-stream.js';
 
-/** Newest events of the shard among which those of the client are looked for: Redis waits meanwhile. */
+/**
+ * Maximum newest events of the shard among which those of the client are looked for: Redis waits
+ * meanwhile.
+ */
 const SCANNED_MAX = 500;
 const FOUND_MAX = 50;
 

@@ -17,7 +17,7 @@
 import { Script } from '../../redis/script.js';
 
 export interface EventBounds {
-  /** Events kept of one shard; beyond it, the oldest are removed. */
+  /** Maximum events of one shard; beyond it, the oldest are removed. */
   readonly countMax: number;
   /** Events are removed after this time. */
   readonly keepMs: number;

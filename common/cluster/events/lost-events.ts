@@ -9,7 +9,10 @@ import { Script } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 import { type EventBounds, luaEvents, perBounds } from './event-stream.js';
 
-/** Entries of the stream, from its end, among which another process may have written the mark. */
+/**
+ * Maximum entries, from the end of the stream, among which the mark of another process is looked
+ * for.
+ */
 const SEARCHED_MAX = 100;
 
 /**

@@ -9,7 +9,7 @@ import { LOSS_MS } from './lost-history.js';
 
 /** Index of the value of the field `a`. */
 const PART_AT = 11;
-/** Payload bytes of the further parts of a message that are read at once. */
+/** Maximum payload bytes of the further parts of a message that are read at once. */
 const PART_BYTES_MAX = 64 * 1024;
 
 /**

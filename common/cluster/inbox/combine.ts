@@ -25,7 +25,7 @@ export type Combination =
   /** It is the next part of a growing message. */
   | { readonly type: 'append'; readonly key: string; readonly isEnd: boolean };
 
-/** Keys of one client that are in use. */
+/** Maximum keys of one client that are in use. */
 export const COMBINATION_KEYS_MAX = 128;
 
 /** Why the script does not store a push. */

@@ -10,9 +10,12 @@ import { luaKeep } from '../inbox/push.js';
 import { counterKey, LUA_COMMON } from '../inbox.js';
 import { CAUSES, type Cause, UNCOUNTED_AFTER_MS } from './left.js';
 
-/** Inboxes in which one audit looks for expired pushes: some 5 µs each, for which it blocks Redis. */
+/**
+ * Maximum inboxes in which one audit looks for expired pushes: some 5 µs each, for which it blocks
+ * Redis.
+ */
 const SWEPT_MAX = 500;
-/** Inboxes of a shard whose pushes are counted, a microsecond or two each. */
+/** Maximum inboxes of a shard whose pushes are counted, a microsecond or two each. */
 export const COUNTED_MAX = 5_000;
 /** The time of an audit is noted only so often, because each write is a cost to replicas and disk. */
 const NOTED_MS = UNCOUNTED_AFTER_MS / 2;

@@ -15,7 +15,7 @@ import type { Metrics } from '../../../common/process/metrics.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 
 export const LOST_EVENTS_STEP_MS = 200;
-/** Scripts of one step. */
+/** Maximum scripts in one step. */
 const CHECKED_AT_ONCE = 256;
 
 export interface LostEventsOptions {

@@ -9,7 +9,7 @@ import {
 } from '../../../proto/gen/longline/v1/push.js';
 import { type EdgeReply, flightRecordOf, type Span } from './flight-record.js';
 
-/** A shard has one or two subscribers, but a client may be a guest anywhere. */
+/** Maximum replies: a shard has one or two subscribers, but a client may be a guest anywhere. */
 const REPLIES_MAX = 8;
 
 /** Where a push goes. */

@@ -9,7 +9,7 @@ import type { RecentPush, RecentPushesReply } from '../../../proto/gen/longline/
 import type { FlightRecord, PushResponse } from '../../../proto/gen/longline/v1/push.js';
 import type { PushedTo } from './slow-pushes.js';
 
-/** A power of two. */
+/** A power of two, because an index is a number modulo this. */
 export const RECENT_PUSHES_MAX = 16_384;
 export const ANSWERED_MAX = 50;
 

@@ -17,7 +17,7 @@ import { type GroupStore, type MemberPages, type ReadShards, runsOf } from './me
 import type { MembersPosition } from './members-position.js';
 import type { ClientsOfShard } from './packed.js';
 
-/** Shards whose versions are read at once. */
+/** Maximum shards whose versions are read at once. */
 const KNOWN_PER_PAGE = 1_024;
 
 /** One page. */

@@ -18,7 +18,7 @@ export interface KnownShard extends Expanded {
 
 const NONE: ReadonlyMap<number, KnownShard> = new Map();
 
-/** About 20 MB. */
+/** Maximum clients of all groups: about 20 MB. */
 const CLIENTS_MAX = 262_144;
 
 export class KnownMembers {

@@ -12,9 +12,9 @@ import type { RedisLink } from '../../../common/redis/redis-link.js';
 import type { MembersPosition } from './members-position.js';
 import { packed } from './packed.js';
 
-/** Shards of one script: an empty one costs a microsecond. */
+/** Maximum shards in one script: an empty one costs a microsecond. */
 const SHARDS_PER_CALL = 128;
-/** Scripts of one page, in a Redis Cluster. */
+/** Maximum scripts for one page, in a Redis Cluster. */
 const CALLS_PER_PAGE = 16;
 
 /** Members of one shard. */

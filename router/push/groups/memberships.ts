@@ -48,7 +48,7 @@ import {
 import { parseToken, START, tokenOf } from './members-position.js';
 
 const PAGE_SIZE_DEFAULT = 1_000;
-/** Scripts of one call that await Redis. */
+/** Maximum scripts of one call that await Redis. */
 const SCRIPTS_AT_ONCE = 64;
 
 interface MembershipsOptions {

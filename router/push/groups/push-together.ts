@@ -26,9 +26,9 @@ import type { Pusher } from '../pusher.js';
 import type { GroupStore } from './member-pages.js';
 import type { ClientsOfShard } from './packed.js';
 
-/** Clients of one script: some 10 µs each, for which it blocks Redis. */
+/** Maximum clients of one script: some 10 µs each, for which it blocks Redis. */
 const CLIENTS_MAX = 64;
-/** Bytes that one script appends to inboxes, unless one payload is larger. */
+/** Maximum bytes that one script appends to inboxes, unless one payload is larger. */
 const BYTES_MAX = 256 * 1024;
 
 type Common = Omit<PushRequest, 'clientId'>;

@@ -22,7 +22,7 @@ import { CLIENTS_PER_MESSAGE, MESSAGES_AT_ONCE, type ShardGroups } from './shard
 import { Tally } from './tally.js';
 
 export const CLIENT_IDS_MAX = 10_000;
-/** Pushes of one call that are sent alone and await their verdict, while edges answer. */
+/** Maximum pushes of one call that are sent alone and await their verdict, while edges answer. */
 const PUSHES_AT_ONCE = 1_000;
 
 /** Fields of a live-only push, which has no keys. */

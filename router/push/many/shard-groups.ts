@@ -9,9 +9,9 @@ import type { SubscriberCounts } from '../../../common/cluster/presence/subscrib
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 
-/** Messages of one call that await answers, while edges answer. */
+/** Maximum messages of one call that await answers, while edges answer. */
 export const MESSAGES_AT_ONCE = 8;
-/** An edge writes to so many in about two milliseconds of its event loop. */
+/** Maximum clients: an edge writes to so many in about two milliseconds of its event loop. */
 export const CLIENTS_PER_MESSAGE = 250;
 
 export interface ShardGroupsOptions {
@@ -45,7 +45,7 @@ export class ShardGroups {
     return [...groups.values()];
   }
 
-  /** Those of the shards of one group that have one subscriber now; none if Redis does not say. */
+  /** Returns the shards of one group that have one subscriber now; none if Redis does not say. */
   async withOneSubscriber(shards: readonly number[]): Promise<Set<number>> {
     const { link, counts } = this.options;
     const channels = shards.map((shard) => this.#names.channelOf(shard));
