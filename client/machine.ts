@@ -94,9 +94,9 @@ const STABLE_MS = 10_000;
 const CONNECT_MS_MAX = 45_000;
 /** Acks are batched over this time: each costs the cluster a script in Redis. */
 const ACK_DELAY_MS = 200;
-/** WebSocket attempts without a welcome before one stream: a proxy may block WebSockets. */
+/** Maximum WebSocket attempts without a welcome before one stream: a proxy may block WebSockets. */
 const WEBSOCKETS_MAX = 2;
-/** Tokens of the application that may be rejected in a row: the first may have just expired. */
+/** Maximum rejected tokens of the application in a row: the first may have just expired. */
 const TOKENS_MAX = 2;
 
 export class ClientMachine {

@@ -61,7 +61,7 @@ import { LedgerApi } from './operator/ledger.js';
 import { OperationsApi } from './operator/operations.js';
 import { OperatorQueries, type Snapshot } from './operator/queries.js';
 
-/** Connections of operators, other controls and scrapers. */
+/** Maximum connections of operators, other controls and scrapers. */
 const HTTP_CONNECTIONS_MAX = 1_024;
 /** Maximum number of operators' client look-ups that wait for replies of edges. */
 const SHARD_QUERIES_IN_FLIGHT_MAX = 1_000;

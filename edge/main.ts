@@ -42,7 +42,7 @@ import { RouterPresence } from './report/router-presence.js';
 import { measureStats, openMemoryAccount, registerGauges } from './statistics.js';
 import { edgeTasks } from './tasks.js';
 
-/** Connections of probes and scrapers, within the descriptors that are not for devices. */
+/** Maximum connections of probes and scrapers, within the descriptors that are not for devices. */
 const HTTP_CONNECTIONS_MAX = 256;
 /** On a stop, time for the last writes to Redis. */
 const REDIS_MS_MAX = 2_000;

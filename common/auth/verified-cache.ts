@@ -17,7 +17,7 @@ export interface VerifiedToken {
   readonly groups: GroupClaims;
 }
 
-/** An entry takes about 200 bytes, and its labels and groups. */
+/** Maximum tokens. An entry takes about 200 bytes, and its labels and groups. */
 const TOKENS_MAX = 2_000;
 
 export class VerifiedCache {

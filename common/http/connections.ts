@@ -23,7 +23,7 @@ import { HttpConnection } from './connection.js';
  */
 type CloseReason = 'full' | 'pipelined' | 'unread' | 'unsent';
 
-/** Bytes of responses that wait for their clients, of all connections. */
+/** Maximum bytes of responses that wait for their clients, of all connections. */
 const UNSENT_BYTES_MAX = 32 * 1024 * 1024;
 /** Size of the kernel's buffers of a connection, in each direction; Linux doubles the number. */
 const KERNEL_BYTES_MAX = 16 * 1024;

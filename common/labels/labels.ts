@@ -14,7 +14,7 @@ const TEXT_BYTES_MAX = 512;
 const PART = /^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
 const PREFIX = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 const PREFIX_LENGTH_MAX = 253;
-/** Characters of an invalid name or value that an error repeats. */
+/** Maximum characters of an invalid name or value that an error repeats. */
 const SHOWN_MAX = 80;
 
 /** Why a name is invalid; undefined for a valid one. */

@@ -12,7 +12,9 @@
 import { type Rejection, rejection } from '../process/errors.js';
 import { type Labels, labelNameProblem, labelValueProblem } from './labels.js';
 
-/** Every process parses the selector of a broadcast again, and each message of it carries one. */
+/**
+ * Bounded, because each message of a broadcast carries the selector, and every process parses it.
+ */
 const SELECTOR_LENGTH_MAX = 4_096;
 
 interface Requirement {

@@ -104,7 +104,7 @@ export function parseConnectQuery(target: string): ConnectTarget | Rejection {
   };
 }
 
-/** Groups that one request may join; each is stored before the device is connected. */
+/** Maximum groups that one request may join; each is stored before the device is connected. */
 const GROUPS_MAX = 16;
 
 function parseGroups(value: string): readonly string[] | Rejection {

@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { type Rejection, rejection } from '../process/errors.js';
 
 const DEPTH_MAX = 100;
-/** An error message of `JSON.parse` repeats some of the text. */
+/** Maximum length of a message of `JSON.parse`, which repeats some of the text. */
 const REASON_LENGTH_MAX = 200;
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OBJECT_START, OBJECT_END, ARRAY_START, ARRAY_END] = [0x7b, 0x7d, 0x5b, 0x5d];

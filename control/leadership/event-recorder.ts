@@ -14,9 +14,9 @@ import { EventLog } from './event-log.js';
 import { readEvents, writeEvents } from './event-store.js';
 import type { LogEntry, LoggedEvent } from './operations.js';
 
-/** Events that wait until they have a number, or until they are stored. */
+/** Maximum events that wait for a number, or until they are stored. */
 const WAITING_MAX = 5_000;
-/** Events of one write: a script blocks Redis while it runs. */
+/** Maximum events of one write: a script blocks Redis while it runs. */
 const BATCH_MAX = 200;
 
 interface HeldEvent {

@@ -18,12 +18,12 @@ import { Comparison, isPlausible, type Totals } from './comparison.js';
 export const SHOWN_MS = 15 * 60 * 1_000;
 /** An audit that is older than this counts as late. */
 export const AUDIT_LATE_MS = 60_000;
-/** Inboxes that are counted in a second on average, some microseconds each. */
+/** Inboxes that are counted per second on average, some microseconds each. */
 const COUNTED_PER_SECOND = 5_000;
 /** A process has reported again by then. */
 const HEARD_MS = 10_000;
 const OLDER_MS = 60_000;
-/** Buckets of one report. */
+/** Maximum buckets in one report. */
 const LATENCIES_MAX = 32;
 
 /**

@@ -18,10 +18,10 @@ import type { AssignmentUpdates } from './assignment-updates.js';
 const ID_LENGTH_MAX = 128;
 const ID = /^[A-Za-z0-9._-]{1,128}$/;
 const VERDICT = /^[A-Z_]{1,32}$/;
-/** Verdicts, and buckets of the histogram, of one report. */
+/** Maximum verdicts, and maximum buckets of the histogram, in one report. */
 const COUNTS_MAX = 32;
 const SLOW_PUSHES_MAX = 20;
-/** Steps of a flight record, and the length of their texts. */
+/** Maximum steps of a flight record, and maximum length of each of their texts. */
 const FLIGHT_STEPS_MAX = 64;
 const TEXT_LENGTH_MAX = 256;
 

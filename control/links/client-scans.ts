@@ -4,7 +4,7 @@
  */
 import type { ClientScan, ClientScanResult } from '../../proto/gen/longline/v1/edge_session.js';
 
-/** An edge looks at some thousand connections, which takes milliseconds. */
+/** Generous: an edge looks at some thousand connections, which takes milliseconds. */
 const ANSWER_MS_MAX = 1_000;
 
 type Send = (scan: ClientScan) => void;

@@ -9,7 +9,7 @@ import { NO_OWNER } from '../../common/cluster/assignment.js';
 import type { PlannedMove, ProjectedLoads } from './projected-loads.js';
 import { buildRing, type Ring } from './ring.js';
 
-/** Number of edges in the ring's order that are tried before the coldest edge is taken. */
+/** Maximum edges in the ring's order that are tried before the coldest edge is taken. */
 const PREFERRED_MAX = 8;
 
 /**

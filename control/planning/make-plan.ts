@@ -24,7 +24,9 @@ import {
 /** An edge with this share of its target is not filled further, however few shards it has. */
 const FILLED = 0.9;
 
-/** Share of the load that one automatic plan may move by balancing; the next plan is made soon. */
+/**
+ * Maximum share of the load that one automatic plan moves by balancing; the next plan is made soon.
+ */
 const LOAD_SHARE_MAX = 0.09;
 
 /**

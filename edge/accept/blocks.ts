@@ -1,7 +1,7 @@
 /**
  * The clients and users that may not connect, and those whose tokens are revoked. Every edge reads
  * the list in Redis twice a second, if it has changed, and then ends the connections of those that
- * are new on it. While Redis does not answer, the list of before is in force.
+ * are new on it. While Redis does not answer, the previous list stays in force.
  */
 import { type BlockList, readBlocks } from '../../common/cluster/blocks.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';

@@ -25,7 +25,7 @@ const RETRY_MS = { min: 100, max: 1_000 };
 /** The same when all clients receive one within seconds. */
 const RETRY_CLOSING_MS = { min: 500, max: 5_000 };
 
-/** Clients that a drain names. */
+/** Maximum clients that a drain names. */
 const WAITING_NAMED_MAX = 10;
 
 /** The part of the control link that is used here. */

@@ -27,7 +27,7 @@ import { readDeadLetters } from './webhooks/dead-letters.js';
 
 /** Maximum number of events that one watch has received and not acknowledged. */
 const UNACKED_MAX = 1_000;
-/** Events of one message. */
+/** Maximum events in one message. */
 const EVENTS_PER_MESSAGE = 500;
 export const STALLED_MS = 60_000;
 const CHECKS_PER_STALL = 12;

@@ -12,7 +12,7 @@ import type { TransportEvents } from '../../common/transport/transport.js';
 import type { ClosedPorts } from '../lookup/closed-ports.js';
 import { FRONT_STEP_MS, Front, type FrontConfig, frontConnectionsMax } from './front.js';
 
-/** Bytes that are buffered for a peer that does not read: one read of the other side. */
+/** Maximum bytes that are buffered for a peer that does not read: one read of the other side. */
 const SEND_BUFFER_BYTES_MAX = 64 * 1024;
 
 export interface FrontListenerConfig extends FrontConfig {

@@ -10,7 +10,7 @@ export type GroupClaims = string;
 export const NO_GROUPS: GroupClaims = '';
 export const ALL_GROUPS: GroupClaims = '*';
 
-/** Bytes of the claims of one token: a ticket repeats them. */
+/** Maximum bytes of the claims of one token: a ticket repeats them. */
 export const GROUP_CLAIMS_BYTES_MAX = 1_024;
 
 /** C0, DEL and C1 controls. */

@@ -16,7 +16,7 @@ export interface BodySink {
 type State = 'data' | 'chunkEnd' | 'size' | 'trailers' | 'complete';
 
 const LF = 0x0a;
-/** A size and its extensions, which are ignored. */
+/** Maximum line with a size and its extensions, which are ignored. */
 const LINE_BYTES_MAX = 256;
 const TRAILERS_BYTES_MAX = 8_192;
 const SIZE_LINE = /^([0-9a-f]{1,8})[\t ]*(?:;[^\r\n]*)?\r\n$/i;

@@ -32,7 +32,7 @@ interface Reading {
  */
 export type Overdue = 'idle' | 'request' | 'unread';
 
-/** Requests of one connection that wait for their responses. */
+/** Maximum requests of one connection that wait for their responses. */
 const PIPELINED_MAX = 64;
 const HEAD_MS_MAX = 10_000;
 const BODY_MS_MAX = 20_000;

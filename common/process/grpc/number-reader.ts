@@ -4,7 +4,7 @@
  */
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 
-/** Bytes of a number with 49 bits, which a double has exactly. */
+/** Maximum bytes of a number that a double represents exactly: 49 bits. */
 const EXACT_BYTES_MAX = 7;
 
 export class NumberReader extends BinaryReader {

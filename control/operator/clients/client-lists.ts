@@ -17,10 +17,13 @@ import type { ClientInfo, ClientsResponse, SlowClientsResponse } from './respons
 
 /** With the last scan, below the time for which a control that does not lead awaits the leader. */
 const ANSWER_MS = 1_500;
-/** Edges asked at once: for a page each may answer with a page, for the slowest with a few clients. */
+/**
+ * Edges that are queried at once. For a page, each may answer with a page; for the slowest, with a
+ * few clients.
+ */
 const EDGES_PER_PAGE = 16;
 const EDGES_AT_ONCE = 128;
-/** Lists in progress; each asks edges for work. */
+/** Maximum lists in progress; each makes work for edges. */
 const LISTS_MAX = 8;
 
 /** Where the next page starts. */

@@ -18,9 +18,9 @@ import type { disconnectBody } from './requests.js';
 import type { DISCONNECT_STATES, DisconnectInfo, DisconnectsResponse } from './responses.js';
 
 const STEP_MS = 100;
-/** Clients of one scan. */
+/** Maximum clients of one scan. */
 const CLIENTS_MAX = 500;
-/** An edge may be between two sessions. */
+/** Maximum scans in a row without an answer: the edge may be between two sessions. */
 const ATTEMPTS_MAX = 3;
 const ATTEMPT_MS = 1_000;
 /** Disconnects of one client or user in progress at a time. */

@@ -15,7 +15,7 @@ import { MqttWindow, type PushInFlight } from './window.js';
 
 /** Pushes in flight per connection, unless the client's Receive Maximum is lower. */
 export const IN_FLIGHT_MAX = 32;
-/** Unacknowledged pushes per connection that are set aside, beside those in flight. */
+/** Maximum unacknowledged pushes per connection that are set aside, beside those in flight. */
 export const ASIDE_MAX = 96;
 
 const NO_BYTES = Buffer.alloc(0);

@@ -35,13 +35,13 @@ export interface MessageSink {
   onPong(connection: Connection, payload: Buffer): void;
 }
 
-/** Frames per message; client libraries send messages of a few KiB in far fewer. */
+/** Maximum frames per message; client libraries send messages of a few KiB in far fewer. */
 const FRAGMENTS_MAX = 128;
-/** Incomplete messages at once, over all connections: a few MB with their bytes. */
+/** Maximum incomplete messages at once, over all connections: a few MB with their bytes. */
 const INCOMPLETE_MAX = 4_096;
-/** Sweeps, one per second, within which a message must be complete. */
+/** Maximum sweeps, one per second, until a message must be complete. */
 const INCOMPLETE_SWEEPS_MAX = 10;
-/** Pongs per read; of further pings only the newest is answered (RFC 6455 §5.5.3). */
+/** Maximum pongs per read; of further pings only the newest is answered (RFC 6455 §5.5.3). */
 const PONGS_MAX = 16;
 const HEARTBEATS_MISSED_MAX = 3;
 

@@ -18,9 +18,9 @@ import type { ConnectionLabels } from '../connection-labels.js';
 import type { Connections } from '../connections.js';
 import type { PushCounts } from '../slow/push-counts.js';
 
-/** Slots that one scan looks at. */
+/** Maximum slots that one scan looks at. */
 export const SCAN_SLOTS_MAX = 16_384;
-/** Clients of one result. */
+/** Maximum clients in one result. */
 const CLIENTS_MAX = 1_000;
 
 export interface ClientScansOptions {

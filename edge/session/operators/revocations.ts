@@ -8,7 +8,7 @@ import type { Connection } from '../../../common/transport/transport.js';
 import { userOf } from '../../../common/wire/client-id.js';
 import type { Connections } from '../connections.js';
 
-/** Connections that one step ends. */
+/** Maximum connections that one step ends. */
 const ENDED_PER_STEP = 1_000;
 
 export class Revocations {

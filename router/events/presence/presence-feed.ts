@@ -24,9 +24,9 @@ import { type DeliveredEvent, eventsOf } from '../partition.js';
 import { MEMBERS_MAX, type PresenceWatch } from './presence-watch.js';
 
 const STEP_MS = 400;
-/** Shards of one script: one that changes nothing costs some microseconds. */
+/** Maximum shards in one script: one that changes nothing costs some microseconds. */
 const SHARDS_PER_CALL = 256;
-/** Names of one script. */
+/** Maximum names in one script. */
 const NAMES_PER_CALL = 256;
 const EVENTS_PER_SHARD = 100;
 

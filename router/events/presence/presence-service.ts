@@ -17,9 +17,9 @@ import { type PresenceCaller, PresenceFeed, type PresenceFeedOptions } from './p
 import { MEMBERS_MAX, NAMES_MAX, PresenceWatch } from './presence-watch.js';
 
 const WATCHES_MAX = 256;
-/** States and changes of one message. */
+/** Maximum states and changes in one message. */
 const PER_MESSAGE = 500;
-/** Messages that wait for a caller that does not read. */
+/** Maximum messages that wait for a caller that does not read. */
 const PENDING_MAX = 256;
 /** Interval of signs of life. */
 const IDLE_MS = 15_000;

@@ -8,7 +8,7 @@ import { isIdBefore } from '../../../common/cluster/inbox.js';
 import { userOf } from '../../../common/wire/client-id.js';
 import type { DeliveredEvent } from '../partition.js';
 
-/** Names of one watch, given or members of the group. */
+/** Maximum names of one watch, given or members of the group. */
 export const NAMES_MAX = 1_000;
 export const MEMBERS_MAX = 10_000;
 

@@ -10,9 +10,9 @@ import type { LookupFunction } from 'node:net';
 import { ipBytes } from '../../../common/net/ip-address.js';
 import { Networks } from '../../../common/net/networks.js';
 
-/** From the request to the status. */
+/** Maximum time from the request to the status. */
 const ANSWER_MS_MAX = 15_000;
-/** Bytes of an answer that are read so that its connection can be used again. */
+/** Maximum bytes of an answer that are read so that its connection can be used again. */
 const ANSWER_BYTES_MAX = 64 * 1024;
 const CONNECTIONS_MAX = 16;
 
