@@ -52,12 +52,16 @@ export class Sequences {
   /** Redis has lost writes, and assigns numbers after `seq` again. */
   restart(shard: number, seq: number): void {
     this.#highestPush[shard] = this.#highestCounter[shard] = seq;
+    // Numbers from before the loss say nothing about those that follow.
+    this.#last[shard] = Math.min(this.#last[shard]!, seq);
+    this.#ahead[shard] = Number.NaN;
     this.#recent.delete(shard);
   }
 
   /**
    * Records a received push. It is only compared with earlier pushes: the reply with the counter
-   * comes over another connection and may overtake them.
+   * comes over another connection and may overtake them. So a push that the counter includes is no
+   * gap: the inboxes are read after the counter, and contain all pushes up to it.
    */
   onPush(shard: number, seq: number, id: string): PushOrder {
     const known = this.#recent.get(shard)?.idOf(seq);
@@ -69,7 +73,7 @@ export class Sequences {
     const last = this.#last[shard]!;
     this.#last[shard] = this.#highestPush[shard] = seq;
     if (known !== undefined) return 'reassigned';
-    return Number.isNaN(last) || seq === last + 1 ? 'next' : 'gap';
+    return Number.isNaN(last) || seq <= last + 1 ? 'next' : 'gap';
   }
 
   /**

@@ -38,6 +38,29 @@ describe('Sequences', () => {
     expect(sequences.onPush(0, 1, idOf(1))).toBe('next');
   });
 
+  test('pushes that the first counter read has overtaken are no gap, unless one is missing', () => {
+    const sequences = new Sequences(2);
+    for (const shard of [0, 1]) {
+      expect(sequences.onCounter(shard, 9)).toBe(true);
+      expect(sequences.onPush(shard, 8, idOf(8))).toBe('next');
+    }
+    expect(sequences.onPush(0, 9, idOf(9))).toBe('next');
+    expect(sequences.onPush(0, 10, idOf(10))).toBe('next');
+    expect(sequences.onPush(1, 10, idOf(10))).toBe('gap');
+  });
+
+  test('when Redis has lost writes, numbers start again where they are assigned again', () => {
+    const sequences = new Sequences(2);
+    for (const shard of [0, 1]) {
+      expect(sequences.onCounter(shard, 9)).toBe(true);
+      expect(sequences.onCounter(shard, 12)).toBe(true);
+      sequences.restart(shard, 4);
+    }
+    expect(sequences.onPush(0, 6, idOf(6))).toBe('gap');
+    expect(sequences.onPush(1, 5, idOf(5))).toBe('next');
+    expect(sequences.onCounter(1, 5)).toBe(true);
+  });
+
   test('a lost subscription resets the numbers', () => {
     const sequences = new Sequences(1);
     sequences.onPush(0, 5, idOf(5));
