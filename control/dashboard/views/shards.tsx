@@ -102,9 +102,15 @@ function ShardMap({ map, moves, by, text, selected }: MapProps) {
     event.preventDefault();
     setHovered(Math.min(count - 1, Math.max(0, (shown ?? 0) + step)));
   };
-  const onPointer = ({ offsetX, offsetY }: PointerEvent) => {
+  const shardAt = ({ offsetX, offsetY }: MouseEvent) => {
     const shard = Math.floor(offsetY / cell) * columns + Math.floor(offsetX / cell);
-    setHovered(offsetX < columns * cell && shard < count ? shard : undefined);
+    return offsetX < columns * cell && shard < count ? shard : undefined;
+  };
+  /** A finger that taps does not hover. */
+  const onClick = (event: MouseEvent) => {
+    const shard = shardAt(event);
+    const [, query] = location.hash.split('?', 2);
+    if (shard !== undefined) location.hash = `#/shards/${shard}${query ? `?${query}` : ''}`;
   };
   return (
     <Card class="map">
@@ -115,12 +121,9 @@ function ShardMap({ map, moves, by, text, selected }: MapProps) {
           role="img"
           aria-label="Map of all shards. The arrow keys select one; what it is stands below."
           onKeyDown={onKey}
-          onPointerMove={onPointer}
+          onPointerMove={(event) => setHovered(shardAt(event))}
           onPointerLeave={() => setHovered(undefined)}
-          onClick={() => {
-            if (hovered !== undefined)
-              location.hash = `#/shards/${hovered}?${location.hash.split('?')[1] ?? ''}`;
-          }}
+          onClick={onClick}
         />
         {shown !== undefined && (
           <i
@@ -161,7 +164,8 @@ interface DetailsProps {
 
 function Details({ map, shard, move }: DetailsProps) {
   const channels = useChannels(shard !== undefined);
-  if (shard === undefined) return <Note>Point at a shard, or select one with the arrow keys.</Note>;
+  if (shard === undefined)
+    return <Note>Point at a shard or tap it, or select one with the arrow keys.</Note>;
   const owner = ownerOf(map, shard);
   return (
     <div aria-live="polite">

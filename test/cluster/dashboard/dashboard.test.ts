@@ -107,6 +107,11 @@ testHere(
     await shard.waitFor();
     await ui.page.mouse.move(0, 0);
     await shard.waitFor({ state: 'detached' });
+    // A tap, after which the finger is away.
+    const { x, y } = (await ui.page.getByRole('img').boundingBox())!;
+    await ui.page.getByRole('img').dispatchEvent('click', { clientX: x + 3, clientY: y + 3 });
+    await shard.waitFor();
+    expect(new URL(ui.page.url()).hash).toBe('#/shards/0');
     await ui.page.keyboard.press('/');
     await ui.page.getByLabel('clientId').waitFor();
   },
