@@ -1,7 +1,7 @@
 /** Creates the protocols of an edge and the detectors of their connect requests. */
 import type { ShardNames } from '../common/cluster/shard-names.js';
 import type { Metrics } from '../common/process/metrics.js';
-import type { RedisLink } from '../common/redis/redis-link.js';
+import type { ScriptLink } from '../common/redis/script.js';
 import { CHUNKED, UNTIL_CLOSE } from '../common/wire/body-framing.js';
 import type { EdgeConfig } from './config.js';
 import { HttpDetector } from './protocol/http/detector.js';
@@ -23,7 +23,7 @@ export interface ProtocolsOptions {
   readonly config: EdgeConfig;
   readonly host: Host;
   readonly groups: GroupHost;
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: ShardNames;
   readonly metrics: Metrics;
 }

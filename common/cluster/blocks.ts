@@ -115,7 +115,7 @@ local had = call('HDEL', key, ARGV[1])
 if had == 1 then changed() end
 return had`);
 
-type Link = Pick<RedisLink, 'execute' | 'names'>;
+type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
 
 export interface Block {
   /** A clientId or a user. */

@@ -36,8 +36,7 @@
  * Every change of an inbox is one script, so no push is stored without being published.
  */
 import type { Outcome } from '../redis/execute.js';
-import type { RedisLink } from '../redis/redis-link.js';
-import { LUA_ITEMS, Script } from '../redis/script.js';
+import { LUA_ITEMS, Script, type ScriptLink } from '../redis/script.js';
 import { type EventBounds, perBounds } from './events/event-stream.js';
 import { luaConfirmed } from './events/push-events.js';
 import { LUA_COUNT_LEFT } from './ledger/left.js';
@@ -255,7 +254,7 @@ export interface Resumed {
  * @param events writes an event of each push that this confirms; undefined: none
  */
 export function resumeInbox(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   cursor: string,
@@ -287,7 +286,7 @@ export interface Confirmation {
  * @param events writes an event of each push that this confirms; undefined: none
  */
 export async function confirmInboxes(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   confirmations: readonly Confirmation[],
   events?: EventBounds,
 ): Promise<readonly Outcome<number>[]> {
@@ -311,7 +310,7 @@ export async function confirmInboxes(
 
 /** The same for one client. */
 export async function confirmInbox(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   id: string,
@@ -322,7 +321,7 @@ export async function confirmInbox(
 
 /** Reads the newest id ever assigned for the client, or ''. */
 export async function readNewestId(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
 ): Promise<Outcome<string>> {
@@ -338,7 +337,7 @@ export type PushFate = 'acked' | 'replaced' | undefined;
  * has replaced it. Undefined if neither, or if Redis does not answer.
  */
 export async function readFate(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   id: string,

@@ -12,7 +12,7 @@
  * They are written when a connection ends, never on the path of a push.
  */
 import type { Outcome } from '../redis/execute.js';
-import type { RedisLink } from '../redis/redis-link.js';
+import type { ScriptLink } from '../redis/script.js';
 import { type EventBounds, withAndWithout } from './events/event-stream.js';
 import { luaLeft } from './events/push-events.js';
 import { ackKey, inboxKey, LUA_COMMON, LUA_SETTLE } from './inbox.js';
@@ -89,7 +89,7 @@ redis.call('HSET', ack, 'tries', string.format('%s %.0f %.0f', id, count, now))
 return ''`,
 );
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 /** Whether `id` is the push that was skipped last. False if Redis does not answer. */
 export async function isSkipped(

@@ -19,7 +19,11 @@ import {
   SILENCE_MS_MAX,
 } from './connection.js';
 import { type Outcome, outcomeOfError } from './execute.js';
-import { type IdentifiedConnection, parseIdentity } from './identity/server-identity.js';
+import {
+  type IdentifiedConnection,
+  parseIdentity,
+  type ServerIdentity,
+} from './identity/server-identity.js';
 
 /** Resolution of timeouts. */
 const TICK_MS = 250;
@@ -38,9 +42,15 @@ export interface PipelineOptions {
   readonly requiresMaster: boolean;
   /** The server has rejected a write as a replica does. */
   readonly onReadOnly: (pipeline: IdentifiedConnection) => void;
+  /** Called before the first command of each connection. */
+  readonly onConnected: (address: string, server: ServerIdentity) => void;
 }
 
-const ANY_SERVER: PipelineOptions = { requiresMaster: false, onReadOnly: () => {} };
+const ANY_SERVER: PipelineOptions = {
+  requiresMaster: false,
+  onReadOnly: () => {},
+  onConnected: () => {},
+};
 
 export class RedisPipeline implements IdentifiedConnection {
   readonly #out = new CommandBuffer();
@@ -157,6 +167,7 @@ export class RedisPipeline implements IdentifiedConnection {
       identity !== undefined && isUsable && outcomes.every(({ type }) => type === 'done');
     if (!this.#isReady) return void this.#socket.destroy();
     this.#runId = identity!.runId;
+    this.options.onConnected(this.address, identity!);
     this.#tries = 0;
   }
 

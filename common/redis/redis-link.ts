@@ -15,9 +15,14 @@ import { addressOf, closeClient, type Endpoint, endpointOf, logOutages } from '.
 import type { NatMap } from './endpoint/nat-map.js';
 import { RedisTls, type RedisTlsFiles } from './endpoint/redis-tls.js';
 import { execute, type Outcome } from './execute.js';
+import { IdFloor } from './identity/id-floor.js';
 import { MasterCheck } from './identity/master-check.js';
 import { RedisClients, setAddress, untilReady } from './identity/redis-clients.js';
-import { dialIdentity, type IdentifiedConnection } from './identity/server-identity.js';
+import {
+  dialIdentity,
+  type IdentifiedConnection,
+  type ServerIdentity,
+} from './identity/server-identity.js';
 import { RedisPipelines } from './pipelines.js';
 import { RedisNames } from './redis-names.js';
 import { parseInfo, rejectPolicy } from './requirements.js';
@@ -66,6 +71,7 @@ export interface RedisLink {
   readonly names: RedisNames;
   readonly requirements: RequirementsWatch;
   readonly masterCheck: MasterCheck;
+  readonly idFloor: IdFloor;
   readonly log: Logger;
   /** Runs a command, and reports whether it ran, did not run, or may have run. Never rejects. */
   execute<Reply>(
@@ -146,15 +152,22 @@ async function connectLink(
   const requiresMaster = !isCluster;
   const onReadOnly = ({ address, runId }: IdentifiedConnection) =>
     masterCheck.onReadOnly(address, runId);
-  const clients = new RedisClients({ endpoint, name, requiresMaster, onReadOnly, log });
+  const idFloor = new IdFloor();
+  const onConnected = (address: string, { runId, timeMs }: ServerIdentity) => {
+    if (Number.isNaN(timeMs)) return;
+    idFloor.onConnected({ address, runId, serverMs: timeMs }, performance.now());
+  };
+  const handlers = { onReadOnly, onConnected };
+  const clients = new RedisClients({ endpoint, name, requiresMaster, ...handlers, log });
   const commands = await openCommands(found, options, clients, () => masters()[0]!);
   const connect = (address: string) => clients.openSubscriber(address);
   const fetch = slotMapSource(found, options, commands);
   const subscriber = new ShardSubscriber({ slotMap, connect, fetchSlotMap: fetch }, log, metrics);
   const masters = () => subscriber.masters();
-  const pipelines = new RedisPipelines(endpoint, name, { requiresMaster, onReadOnly });
+  const pipelines = new RedisPipelines(endpoint, name, { requiresMaster, ...handlers });
   const follow = () => {
     pipelines.follow(masters());
+    idFloor.follow(masters());
     if (commands instanceof Redis) setAddress(commands, masters()[0]!, endpoint);
   };
   follow();
@@ -173,6 +186,7 @@ async function connectLink(
     masters,
     run: executeOn,
     required: { evictionAccepted, isFsynced: isFsyncedRequired },
+    onTime: (serverMs, askedAtMs) => idFloor.observe(serverMs, askedAtMs),
     log,
     metrics,
   });
@@ -185,6 +199,7 @@ async function connectLink(
     names,
     requirements,
     masterCheck,
+    idFloor,
     log,
     execute: run,
     executeOn,

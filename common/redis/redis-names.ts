@@ -18,6 +18,8 @@ export class RedisNames {
   readonly controls: string;
   /** Stream: reports of the processes about their clocks. */
   readonly clocks: string;
+  /** String: the floor of new ids. */
+  readonly idFloor: string;
 
   /** @param prefix '' for none */
   constructor(readonly prefix: string) {
@@ -27,6 +29,7 @@ export class RedisNames {
     this.leader = `${this.#start}ll:leader`;
     this.controls = `${this.#start}ll:controls`;
     this.clocks = `${this.#start}ll:clocks`;
+    this.idFloor = `${this.#start}ll:id-floor`;
     this.blocks = `${this.#start}ll:blocks`;
   }
 

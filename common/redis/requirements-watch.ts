@@ -43,6 +43,8 @@ export interface RequirementsWatchOptions {
     args: CommandArgs,
   ) => Promise<Outcome<unknown>> | undefined;
   readonly required: Omit<Required, 'hadAppendOnlyFile'>;
+  /** Called with the Unix time of a server, and when it was asked, in ms of the monotonic clock. */
+  readonly onTime: (serverMs: number, askedAtMs: number) => void;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -168,6 +170,7 @@ export class RequirementsWatch {
     const roundTripMs = performance.now() - atMs;
     const facts = readFacts(String(info.reply), []);
     const { timeMs } = facts;
+    if (timeMs !== undefined) this.options.onTime(timeMs, atMs);
     const clock = timeMs === undefined ? undefined : measureOffset(timeMs, roundTripMs, unixMs());
     const halfMs = roundTripMs / 2;
     const time =

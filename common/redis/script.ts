@@ -6,6 +6,9 @@ import { createHash } from 'node:crypto';
 import { type Outcome, outcomeOfError } from './execute.js';
 import type { RedisLink } from './redis-link.js';
 
+/** The part of the link that scripts need. */
+export type ScriptLink = Pick<RedisLink, 'execute' | 'idFloor'>;
+
 /** Items for one call of a script, which blocks Redis for all its time: some 10 µs for each. */
 export const ITEMS_MAX = 32;
 
@@ -37,28 +40,51 @@ local function reply()
 end
 `;
 
-export class Script {
-  readonly #sha1: string;
+/**
+ * In the text of a script that makes ids: a variable with the floor of new ids (identity/id-floor.ts),
+ * Unix ms or 0.
+ */
+export const ID_FLOOR = 'idFloor';
 
-  constructor(readonly text: string) {
-    this.#sha1 = createHash('sha1').update(text).digest('hex');
+interface Text {
+  readonly text: string;
+  readonly sha1: string;
+}
+
+export class Script {
+  readonly #plain: Text;
+  /** Takes the floor as its last argument; undefined for a script that makes no ids. */
+  readonly #withFloor: Text | undefined;
+
+  constructor(text: string) {
+    const makesIds = text.includes(ID_FLOOR);
+    this.#plain = textOf(makesIds ? `local ${ID_FLOOR} = 0\n${text}` : text);
+    this.#withFloor = makesIds
+      ? textOf(`local ${ID_FLOOR} = tonumber(table.remove(ARGV))\n${text}`)
+      : undefined;
   }
 
   /** @param parse converts a reply to the result */
   run<Reply, Result>(
-    link: Pick<RedisLink, 'execute'>,
+    link: ScriptLink,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
     replyAs: 'text' | 'bytes',
     parse: (reply: Reply) => Result,
   ): Promise<Outcome<Result>> {
-    const argsOf = (script: string) => [script, keys.length, ...keys, ...args];
+    const floorMs = this.#withFloor && link.idFloor.at(performance.now());
+    const { text, sha1 } = floorMs === undefined ? this.#plain : this.#withFloor!;
+    const argsOf = (script: string) => {
+      const all = [script, keys.length, ...keys, ...args];
+      if (floorMs !== undefined) all.push(floorMs);
+      return all;
+    };
     const parsed = (outcome: Outcome<Reply>): Outcome<Result> =>
       outcome.type === 'done' ? { type: 'done', reply: parse(outcome.reply) } : outcome;
-    return link.execute<Reply>('evalsha', argsOf(this.#sha1), replyAs).then((outcome) => {
+    return link.execute<Reply>('evalsha', argsOf(sha1), replyAs).then((outcome) => {
       const isMissing = outcome.type === 'rejected' && outcome.reason.startsWith('NOSCRIPT');
       if (!isMissing) return parsed(outcome);
-      return link.execute<Reply>('eval', argsOf(this.text), replyAs).then(parsed);
+      return link.execute<Reply>('eval', argsOf(text), replyAs).then(parsed);
     });
   }
 
@@ -67,7 +93,7 @@ export class Script {
    * @param parse converts the line of an item to its result
    */
   async runEach<Result>(
-    link: Pick<RedisLink, 'execute'>,
+    link: ScriptLink,
     count: number,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
@@ -81,4 +107,8 @@ export class Script {
     const outcome = await this.run(link, keys, args, 'text', read);
     return outcome.type === 'done' ? outcome.reply : Array(count).fill(outcome);
   }
+}
+
+function textOf(text: string): Text {
+  return { text, sha1: createHash('sha1').update(text).digest('hex') };
 }

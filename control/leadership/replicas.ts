@@ -60,7 +60,7 @@ export function isSilent({ heardAtMs }: Replica): boolean {
 }
 
 export interface ReplicasOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'names'>;
+  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
   readonly id: string;
   readonly url: string;
   readonly build: BuildInfo;

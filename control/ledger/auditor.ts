@@ -12,7 +12,7 @@ export const AUDIT_STEP_MS = 1_000;
 const AUDIT_STEPS = 10;
 
 export interface AuditorOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
+  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>;
   readonly names: ShardNames;
 }
 

@@ -73,6 +73,8 @@ interface ClientHistory extends Pick<History, 'connections'> {
 type Check = (index: Indexed, client: ClientHistory, find: Find) => void;
 
 const checkOrder: Check = (index, { clientId, events }, find) => {
+  // Those of no client are of several shards, which have no order among them.
+  if (clientId === '') return;
   let before: ReceivedEvent | undefined;
   for (const event of events) {
     const isLater = before === undefined || compareIds(idOf(event), idOf(before)) > 0;
@@ -86,8 +88,11 @@ const checkOrder: Check = (index, { clientId, events }, find) => {
 /** Beginnings and ends take turns. */
 const checkTurns: Check = (index, { clientId, events }, find) => {
   let before: ReceivedEvent | undefined;
+  // Consumers that were behind receive old events: as old as what they received before they stopped.
+  let burstSinceMs = 0;
   for (const event of events.filter(isOfClient)) {
-    const sinceMs = before === undefined ? 0 : before.atMs - AFTERMATH_MS;
+    if (before !== undefined && event.atMs - before.atMs > DELIVERED_MS) burstSinceMs = before.atMs;
+    const sinceMs = burstSinceMs - AFTERMATH_MS;
     const mayBeLost = index.mayHaveLostWrites(sinceMs, event.atMs);
     const isOpen = before?.type === CONNECTED || before?.type === MOVED;
     const left = event.type === MOVED ? event.fromEdge : event.edge;

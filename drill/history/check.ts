@@ -209,12 +209,21 @@ function checkAttempt(
   report(outcome === 'WRITTEN' ? 'never received' : `the device was connected to ${steady.edge}`);
 }
 
-/** First receipts must follow the order of ids; later duplicates do not count. */
+/**
+ * First receipts must follow the order of ids, until a reset: Redis may have again what it had lost.
+ * Later duplicates do not count.
+ */
 function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void {
   const seen = new Set<string>();
   let newest: Receipt | undefined;
-  for (const { receipt } of index.receiptsOf(clientId)) {
+  let resetAtMs = Number.NEGATIVE_INFINITY;
+  for (const { receipt, connection } of index.receiptsOf(clientId)) {
     const { messageId, pushNumber, part } = receipt;
+    const newestResetMs = connection.resetsAtMs.findLast((atMs) => atMs <= receipt.atMs);
+    if (newestResetMs !== undefined && newestResetMs > resetAtMs) {
+      resetAtMs = newestResetMs;
+      newest = undefined;
+    }
     if (messageId === '' || part?.isJoined || seen.has(messageId)) continue;
     seen.add(messageId);
     if (newest !== undefined && compareIds(messageId, newest.messageId) < 0) {

@@ -193,7 +193,13 @@ function isWithin({ levels, fromMs, toMs, clientIds }: Loss, push: Push): boolea
   if (clientIds !== undefined && !clientIds.includes(clientId)) return false;
   const accepted = attempts.find(isAccepted);
   if (accepted === undefined || level === undefined || !levels.includes(level)) return false;
-  return accepted.sentAtMs <= toMs && accepted.endedAtMs >= fromMs;
+  // A duplicate was stored by an attempt before it.
+  const stored = accepted.outcome === 'DUPLICATE' ? attempts.find(mayBeStored)! : accepted;
+  return stored.sentAtMs <= toMs && accepted.endedAtMs >= fromMs;
+}
+
+function mayBeStored({ outcome }: Attempt): boolean {
+  return outcome !== 'REJECTED';
 }
 
 function indexReceipts(

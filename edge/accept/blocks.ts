@@ -26,7 +26,7 @@ export class Blocks {
 
   /** @param onBlocked called with each name that is blocked from now on */
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'names'>,
+    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
     readonly revocations: Revocations,
     readonly onBlocked: (name: string) => void,
     metrics: Metrics,

@@ -24,7 +24,7 @@ import { readPosition } from '../../common/cluster/inbox/position.js';
 import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Metrics } from '../../common/process/metrics.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Protocol, StartFrom } from '../protocol/protocol.js';
 import type { ConfirmedPushes } from '../report/confirmed-pushes.js';
@@ -69,7 +69,7 @@ type PageResult = 'empty' | 'more' | 'stopped';
 export interface CatchUpOptions {
   readonly table: Connections;
   readonly transport: Pick<Transport, 'write' | 'bufferedBytes'>;
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'observe'>;
   readonly confirmed: ConfirmedPushes;

@@ -31,7 +31,7 @@ export class Confirmations {
   readonly #dropped: Counter;
 
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'isCluster'>,
+    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>,
     /** Undefined: no events of pushes are written. */
     readonly events: EventBounds | undefined,
     readonly confirmed: ConfirmedPushes,

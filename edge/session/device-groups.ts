@@ -15,7 +15,7 @@ import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { Outcome } from '../../common/redis/execute.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
 import { rejectGroup } from '../../common/wire/group-name.js';
 import type { GroupHost } from '../protocol/protocol.js';
@@ -24,7 +24,7 @@ const PENDING_MAX = 1_000;
 const OVERLOADED = rejection('OVERLOADED', 'too many devices join or leave groups; retry later');
 
 interface DeviceGroupsOptions {
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: ShardNames;
   readonly clientIdOf: (connection: Connection) => string;
   /** Claims of most connections. */
@@ -116,7 +116,7 @@ interface Member {
   readonly clientId: string;
 }
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 /** The order of the steps is that of `group-index.ts`. */
 async function join(

@@ -12,7 +12,7 @@
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Outcome } from '../../common/redis/execute.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type {
   GrantedQos,
   MqttSession,
@@ -34,7 +34,7 @@ const NEW: MqttSession = { isPresent: false, subscriptions: [], inFlight: [] };
 
 export class MqttSessions implements MqttSessionStore {
   constructor(
-    readonly link: Pick<RedisLink, 'execute'>,
+    readonly link: ScriptLink,
     /** Returns the channel of the client's shard, with which its keys start. */
     readonly channelOf: (clientId: string) => string,
   ) {}

@@ -13,7 +13,7 @@ import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { countDeliveryTry, skipLargestPush, skipPush } from '../../common/cluster/undelivered.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
 import type { SkippedPush } from '../../proto/gen/longline/v1/edge_session.js';
 import type { EndReason } from '../protocol/protocol.js';
@@ -37,7 +37,7 @@ type SkipReason = 'too_large' | 'over_limit' | 'disconnects' | 'corrupt';
 
 export interface SkippedPushesOptions {
   readonly table: Connections;
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'elapsedMs'>;
   /** Undefined: no events of pushes are written. */

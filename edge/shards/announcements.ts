@@ -30,7 +30,7 @@ export interface AnnouncedEvents {
 }
 
 interface AnnouncementsOptions {
-  readonly link: Pick<RedisLink, 'publish' | 'execute'>;
+  readonly link: Pick<RedisLink, 'publish' | 'execute' | 'idFloor'>;
   readonly edgeId: string;
   readonly edgeIncarnation: string;
   readonly names: ShardNames;

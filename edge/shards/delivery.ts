@@ -142,6 +142,7 @@ export class Delivery implements ShardHandler {
       link,
       onLost: ({ channel, id }) => lostHistory.onPushLost(names.shardOf(channel), id),
     });
+    link.idFloor.newestIdMs = () => this.#newest.newestMs();
     this.#gapSeconds = metrics.counter(
       'longline_edge_gap_seconds_total',
       'Seconds without a shard subscription, summed over shards when they recover',

@@ -38,7 +38,7 @@ interface Loss {
 }
 
 export interface LostHistoryOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'subscriber'>;
+  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'subscriber'>;
   readonly names: ShardNames;
   readonly shards: Pick<Shards, 'owns' | 'hasClients'>;
   readonly pendingReads: () => number;

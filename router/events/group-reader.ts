@@ -32,7 +32,7 @@ const EVENTS_PER_SHARD = 100;
 /** Maximum time that a partition which is to be given back waits for events in flight. */
 const RELEASE_MS_MAX = 10_000;
 
-export type ReaderLink = CountersLink & Pick<RedisLink, 'execute' | 'names'>;
+export type ReaderLink = CountersLink & Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
 
 export interface GroupReaderOptions {
   readonly link: ReaderLink;

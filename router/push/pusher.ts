@@ -65,7 +65,7 @@ export interface PusherConfig {
 
 interface PusherOptions {
   readonly shardQueries: ShardQueries;
-  readonly link: Pick<RedisLink, 'execute' | 'isCluster'>;
+  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>;
   readonly writers: AcceptLevelWriters;
   readonly storedPushes: Pick<StoredPushes, 'onStored'>;
   readonly traces: Pick<PushTraces, 'begin'>;

@@ -4,7 +4,7 @@
  */
 import { readDevices } from '../../common/cluster/presence/user-devices.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
-import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import { clientIdOf, rejectUser } from '../../common/wire/client-id.js';
 import type {
   DeviceResult,
@@ -19,7 +19,7 @@ import type { Pusher } from './pusher.js';
 
 interface UsersOptions {
   readonly pusher: Pick<Pusher, 'push' | 'presence' | 'disconnect' | 'rejected' | 'shardQueries'>;
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   /** Devices of one user; requests for users with more are rejected. */
   readonly devicesMax: number;
 }

@@ -1,6 +1,7 @@
 /** The command with which a router stores pushes, for benches of Redis alone. */
 import type { Combination } from '../../../common/cluster/inbox/combine.js';
 import { type InboxBounds, storePushes } from '../../../common/cluster/inbox/push.js';
+import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { sealPush } from '../../../common/wire/push-envelope.js';
 import { PAYLOAD_BYTES } from './timed-payload.js';
 
@@ -40,6 +41,7 @@ export async function storeCommand(
 ): Promise<StoreCommand> {
   const commands: (readonly Argument[])[] = [];
   const link = {
+    idFloor: new IdFloor(),
     async execute(_name: string, args: readonly Argument[]) {
       commands.push(args);
       // Then it is called with its text.

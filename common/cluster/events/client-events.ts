@@ -12,8 +12,7 @@
  * after `MOVE_MS`, by due-events.ts.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 import { devicesKey, LUA_NOTE_DEVICES, type UserDevice } from '../presence/user-devices.js';
 import { DUE_KEPT_MS, type EventBounds, luaEvents, perBounds } from './event-stream.js';
@@ -162,7 +161,7 @@ keepEvents(channel)
 return 1`),
 );
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 export interface ConnectedClient {
   readonly clientId: string;

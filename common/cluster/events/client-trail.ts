@@ -1,7 +1,6 @@
 /** The newest events of one client, for operators. Reads the stream of the shard, and changes nothing. */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { type StoredEvent, toEvent } from './event-reads.js';
 import { eventsKey } from './event-stream.js';
 
@@ -37,7 +36,7 @@ type Reply = [exists: number, newestId: string, entries: [string, string[]][]];
 
 /** @param after only events of the shard after this one are read; empty: all */
 export function readClientTrail(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   after: string,

@@ -11,8 +11,7 @@
  * what is due. So nothing is lost when an edge dies, and two owners at a time write one event.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { type CountersLink, indexesByMaster } from '../history/shard-counters.js';
 import { counterKey } from '../inbox.js';
 import { luaClients } from './client-events.js';
@@ -97,7 +96,7 @@ export async function findDue(link: CountersLink, channels: readonly string[]): 
 
 /** Writes the events that are due. Resolves with their numbers. */
 export function writeDue(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   bounds: EventBounds,
 ): Promise<Outcome<WrittenDue>> {

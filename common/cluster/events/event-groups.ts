@@ -85,7 +85,7 @@ local mine = redis.call('HGET', KEYS[1], 'c:' .. ARGV[1])
 if mine and string.match(mine, '^%S+') == ARGV[2] then redis.call('HDEL', KEYS[1], 'c:' .. ARGV[1]) end
 return 1`);
 
-type Link = Pick<RedisLink, 'execute' | 'names'>;
+type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
 
 export interface GroupMember {
   readonly group: string;

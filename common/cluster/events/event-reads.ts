@@ -7,8 +7,7 @@
  * still there is the exact number of events that the group has lost.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { type CountersLink, indexesByMaster } from '../history/shard-counters.js';
 import { SPARE_MS } from './event-stream.js';
 
@@ -150,7 +149,7 @@ export async function readEvents(
 
 /** Acknowledges the events of a shard up to this one. */
 export function ackEvents(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   group: string,
   { id, number }: EventPosition,

@@ -14,7 +14,7 @@
  *
  * Nothing of this is written while events are off.
  */
-import { Script } from '../../redis/script.js';
+import { ID_FLOOR, Script } from '../../redis/script.js';
 
 export interface EventBounds {
   /** Maximum events of one shard; beyond it, the oldest are removed. */
@@ -55,6 +55,11 @@ local newestEvent = ''
 local function event(channel, type, client, ...)
   newestEvent = redis.call('XADD', channel .. ':ev', 'MAXLEN', ${countMax}, '*', 't', type, 'c', client,
     ...)
+  if ${ID_FLOOR} > 0 and tonumber(string.match(newestEvent, '^%d+')) < ${ID_FLOOR} then
+    redis.call('XDEL', channel .. ':ev', newestEvent)
+    newestEvent = redis.call('XADD', channel .. ':ev', string.format('%d-0', ${ID_FLOOR}), 't', type,
+      'c', client, ...)
+  end
 end
 local function keepEvents(channel)
   if redis.call('PTTL', channel .. ':ev') > ${Math.floor(keepMs * (1 - 1 / 16)) + SPARE_MS} then return end

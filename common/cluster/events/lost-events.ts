@@ -4,8 +4,7 @@
  * and writes `events_lost`, without a number, in their place.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { ID_FLOOR, Script, type ScriptLink } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 import { type EventBounds, luaEvents, perBounds } from './event-stream.js';
 
@@ -31,6 +30,8 @@ local function parse(id)
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- An event that was written since the loss is not older.
+local since = math.max(now, ${ID_FLOOR}) - ARGV[2]
 local ms, n = parse(ARGV[1])
 -- It may have been removed because it is too old.
 if ms < now - ${bounds.keepMs} then return 0 end
@@ -41,7 +42,7 @@ local firstMs, firstN = parse(first and first[1] or '0-0')
 if first and (ms < firstMs or (ms == firstMs and n < firstN))
   and redis.call('XLEN', stream) >= ${bounds.countMax} then return 0 end
 for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', ${SEARCHED_MAX})) do
-  if parse(entry[1]) < now - ARGV[2] then break end
+  if parse(entry[1]) < since then break end
   if entry[2][2] == 'events_lost' then return 1 end
 end
 event(channel, 'events_lost', '', 'r', 'redis')
@@ -66,7 +67,7 @@ for i = 1, #read[2], 2 do
 end
 return {read[1], found}`);
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 /** Resolves with whether the event is lost; then the consumers are told. */
 export function markLostEvents(

@@ -4,8 +4,7 @@
  * event of one that expires is written, by the edge that owns the shard, and only once.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import {
   DUE_KEPT_MS,
   type EventBounds,
@@ -118,7 +117,7 @@ return 1`),
 
 /** @param counts number of pushes by clientId */
 export function writeDropped(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   counts: ReadonlyMap<string, number>,
   bounds: EventBounds,

@@ -11,8 +11,7 @@
  * meanwhile set the bit, with another version, before or after that.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 
 const VERSION_BYTES = 4;
 const VERSION_BITS = 8 * VERSION_BYTES;
@@ -45,7 +44,7 @@ if call('BITPOS', index, 1, ${VERSION_BYTES}) < 0 then
 end
 return 1`);
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 export interface GroupIndex {
   readonly version: number;

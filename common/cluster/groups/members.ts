@@ -13,8 +13,7 @@
  */
 import { rejection } from '../../process/errors.js';
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { type EventBounds, luaEvents, withAndWithout } from '../events/event-stream.js';
 import { devicesKey, LUA_NEW_VERSION } from '../presence/user-devices.js';
 
@@ -132,7 +131,7 @@ while key <= #KEYS do
 end
 return lists`);
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 /** Members of one shard. */
 export interface ShardMembers {

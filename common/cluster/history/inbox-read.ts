@@ -1,7 +1,6 @@
 /** Reads the stored pushes of a client, and whether any are missing. Confirms nothing. */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import type { Appended } from '../../wire/push-envelope.js';
 import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, MARK_AGE_MS, markKey } from '../inbox.js';
 import { isIntactEntry } from './checksums.js';
@@ -100,7 +99,7 @@ type Reply = [entries: [Buffer, Buffer[]][], gone: Buffer, redisMs: number, isPr
  * @param partsMax with further parts of the message at the end, up to this number of entries
  */
 export function readInbox(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   after: string,

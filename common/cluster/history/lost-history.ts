@@ -8,8 +8,7 @@
  * more pushes are lost.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { ID_FLOOR, Script, type ScriptLink } from '../../redis/script.js';
 import { LUA_COMMON, MARK_AGE_MS, markKey } from '../inbox.js';
 
 /** A device without a cursor is told about a loss for as long as a lost push could have lived. */
@@ -22,12 +21,14 @@ export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
  */
 const MARK = new Script(`${LUA_COMMON}
 local mark, now = redis.call('GET', KEYS[1]), nowMs()
+-- Later pushes are newer than the mark, and earlier ones are not.
+local newest = math.max(now, ${ID_FLOOR} - 1)
 if mark then
   local writtenAt = parse(string.match(mark, '^%S*')) + ARGV[2]
   local isNewer = writtenAt > now - ARGV[3] and writtenAt <= now
   if isNewer or string.match(mark, ' (.*)$') == ARGV[1] then return 0 end
 end
-redis.call('SET', KEYS[1], string.format('%.0f-0 %s', now - ARGV[2], ARGV[1]))
+redis.call('SET', KEYS[1], string.format('%.0f-0 %s', newest - ARGV[2], ARGV[1]))
 return 1`);
 
 /**
@@ -35,7 +36,7 @@ return 1`);
  * @param noticedMsAgo what was lost by then is told by any mark that was written since
  */
 export function markLostHistory(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   cause: string,
   noticedMsAgo: number,

@@ -36,6 +36,15 @@ export class NewestPushes {
     }
   }
 
+  /** Time of the newest id, Unix ms by the clock of Redis; 0: none. */
+  newestMs(): number {
+    let newestMs = 0;
+    for (const { id } of this.#newest.values()) {
+      newestMs = Math.max(newestMs, Number.parseInt(id, 10));
+    }
+    return newestMs;
+  }
+
   /** The newest push of the shard has to be checked. */
   doubt(channel: string): void {
     const newest = this.#newest.get(channel);

@@ -21,7 +21,7 @@ for i, key in ipairs(ARGV) do
 end
 return values`;
 
-export type CountersLink = Pick<RedisLink, 'execute' | 'executeOn' | 'isCluster'> & {
+export type CountersLink = Pick<RedisLink, 'execute' | 'idFloor' | 'executeOn' | 'isCluster'> & {
   readonly subscriber: Pick<RedisLink['subscriber'], 'masterOf'>;
 };
 

@@ -1,7 +1,6 @@
 /** Lists the stored pushes of a client for operators, and reads the payload of one. Changes nothing. */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { inboxKey, LUA_COMMON } from '../inbox.js';
 
 /** Redis reads payloads to measure them: after this many bytes a page ends. */
@@ -68,7 +67,7 @@ export interface StoredPayload {
 
 /** @param after id of the last push of the page before; '' for the first page */
 export function listInbox(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   after: string,
@@ -94,7 +93,7 @@ function readPage([more, ...values]: (string | number)[]): InboxPage {
 
 /** Resolves with undefined if the inbox does not have the push. */
 export function readPayload(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   messageId: string,

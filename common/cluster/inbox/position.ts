@@ -4,8 +4,7 @@
  * would receive a `reset` at every connect.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON, markKey } from '../inbox.js';
 
 /**
@@ -39,7 +38,7 @@ return position`);
 
 /** Resolves with the position; '' if none could be kept. */
 export function readPosition(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
 ): Promise<Outcome<string>> {

@@ -8,8 +8,7 @@
  * gets the same envelope on its own channel.
  */
 import { type Outcome, outcomeOfError } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import type { EventBounds } from '../events/event-stream.js';
 import { pushChecksum } from '../history/checksums.js';
 import { counterKey } from '../inbox.js';
@@ -134,7 +133,7 @@ export interface StoredTogether {
 
 /** @param bounds one object for all pushes of a process: there is a script for each */
 export function storeTogether(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   push: StoreTogether,
   bounds: InboxBounds,
 ): Promise<Outcome<StoredTogether>> {

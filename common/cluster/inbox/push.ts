@@ -11,8 +11,7 @@
  * Routers and edges of the version before can be mixed with those of this one, on the same inboxes.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { LUA_ITEMS, Script } from '../../redis/script.js';
+import { ID_FLOOR, LUA_ITEMS, Script, type ScriptLink } from '../../redis/script.js';
 import type { EventBounds } from '../events/event-stream.js';
 import { luaStored } from '../events/push-events.js';
 import { pushChecksum } from '../history/checksums.js';
@@ -155,6 +154,10 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
       isListed = isListed and not gone
     end
     id = call('XADD', inbox, next, entry(payload, expiry, held, contentType, checksum, part))
+  end
+  if now < ${ID_FLOOR} and number(string.match(id, '^%d+')) < ${ID_FLOOR} then
+    call('XDEL', inbox, id)
+    id = call('XADD', inbox, format('%d-0', ${ID_FLOOR}), entry(payload, expiry, held, contentType, checksum, part))
   end
   local spare = 0
   if isRenewal then
@@ -303,7 +306,7 @@ type Argument = string | number | Buffer;
 
 /** @param bounds one object for all pushes of a process: there is a script for each */
 export function storePush(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
@@ -315,7 +318,7 @@ export function storePush(
 }
 
 async function storeCombined(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
@@ -328,7 +331,7 @@ async function storeCombined(
  * @param bounds as above
  */
 export async function storePushes(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   pushes: readonly StorePush[],
   bounds: InboxBounds,
 ): Promise<readonly Outcome<Stored>[]> {
@@ -337,7 +340,7 @@ export async function storePushes(
 }
 
 function storeTogether(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   pushes: readonly StorePush[],
   bounds: InboxBounds,
 ): Promise<readonly Outcome<Stored>[]> {

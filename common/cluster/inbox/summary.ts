@@ -1,7 +1,6 @@
 /** Summary of an inbox for operators, read without its payloads. Changes nothing. */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { ackKey, inboxKey, LUA_COMMON } from '../inbox.js';
 
 /** Ids are '' where there is none. */
@@ -54,7 +53,7 @@ return {last, acked, gone, count, bytes, oldest[1], now - oldestMs, number(oldes
 type Reply = [string, string, string, number, number?, string?, number?, number?, number?];
 
 export function summarizeInbox(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channel: string,
   clientId: string,
 ): Promise<Outcome<InboxSummary>> {

@@ -4,8 +4,7 @@
  * waits, or a push is missing.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { LUA_ITEMS, Script } from '../../redis/script.js';
+import { LUA_ITEMS, Script, type ScriptLink } from '../../redis/script.js';
 import { luaKeep } from '../inbox/push.js';
 import { counterKey, LUA_COMMON } from '../inbox.js';
 import { CAUSES, type Cause, UNCOUNTED_AFTER_MS } from './left.js';
@@ -130,7 +129,7 @@ export interface ShardAudit extends Readonly<Record<Cause, number>> {
  * @param isMixed processes of a version without a ledger may run
  */
 export function auditShards(
-  link: Pick<RedisLink, 'execute'>,
+  link: ScriptLink,
   channels: readonly string[],
   wereEmpty: readonly boolean[],
   areCounted: readonly boolean[],

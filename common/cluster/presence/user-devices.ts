@@ -5,8 +5,7 @@
  * anyway; routers read them for a push to the user. A user without devices has no set.
  */
 import type { Outcome } from '../../redis/execute.js';
-import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 
 /**
@@ -66,7 +65,7 @@ export interface UserDevice {
   readonly device: string;
 }
 
-type Link = Pick<RedisLink, 'execute'>;
+type Link = ScriptLink;
 
 /**
  * Publishes an envelope, and notes devices that are connected now. Resolves with its receivers.

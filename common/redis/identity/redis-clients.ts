@@ -12,7 +12,11 @@ import {
   reconnectMs,
 } from '../connection.js';
 import { splitAddress } from '../slot-map.js';
-import { type IdentifiedConnection, identifyConnection } from './server-identity.js';
+import {
+  type IdentifiedConnection,
+  identifyConnection,
+  type ServerIdentity,
+} from './server-identity.js';
 
 /** A redirection costs a round trip; more than this means that the cluster is misconfigured. */
 const REDIRECTIONS_MAX = 5;
@@ -26,6 +30,8 @@ export interface RedisClientsOptions {
   readonly requiresMaster: boolean;
   /** A server has rejected a write as a replica does. */
   readonly onReadOnly: (connection: IdentifiedConnection) => void;
+  /** Called before the first command of each connection. */
+  readonly onConnected: (address: string, server: ServerIdentity) => void;
   readonly log: Logger;
 }
 
@@ -77,7 +83,8 @@ export class RedisClients {
   }
 
   #identify(redis: Redis, address: () => string): IdentifiedConnection {
-    const connection = identifyConnection(redis, address, this.options.requiresMaster);
+    const { requiresMaster, onConnected } = this.options;
+    const connection = identifyConnection(redis, address, requiresMaster, onConnected);
     this.#connections.add(connection);
     redis.once('end', () => this.#connections.delete(connection));
     return connection;

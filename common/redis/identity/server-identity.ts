@@ -11,17 +11,21 @@ export interface ServerIdentity {
   /** Unique per start of the server; '' if the server hides it. */
   readonly runId: string;
   readonly isMaster: boolean;
+  /** Unix ms by its clock; NaN if the server hides it. */
+  readonly timeMs: number;
 }
 
 /** @param info a reply to INFO, by field */
 export function identityFrom(info: Readonly<Record<string, string | undefined>>): ServerIdentity {
-  return { runId: info.run_id ?? '', isMaster: info.role !== 'slave' };
+  const timeMs = Math.floor(Number(info.server_time_usec ?? Number.NaN) / 1_000);
+  return { runId: info.run_id ?? '', isMaster: info.role !== 'slave', timeMs };
 }
 
 /** The same from the text of the reply. */
 export function parseIdentity(text: string): ServerIdentity {
   const field = (name: string) => new RegExp(`^${name}:(\\S+)`, 'm').exec(text)?.[1];
-  return identityFrom({ run_id: field('run_id'), role: field('role') });
+  const [run_id, role] = [field('run_id'), field('role')];
+  return identityFrom({ run_id, role, server_time_usec: field('server_time_usec') });
 }
 
 /** A connection that knows which server is at its other end. */
@@ -40,11 +44,13 @@ export interface IdentifiedConnection {
  * @param addressOf returns the address that it dials
  * @param requiresMaster whether a connection to a replica is closed before it is ready, and dialled
  *   again with backoff
+ * @param onConnected called before the first command of each connection
  */
 export function identifyConnection(
   redis: Redis,
   addressOf: () => string,
   requiresMaster: boolean,
+  onConnected: (address: string, server: ServerIdentity) => void,
 ): IdentifiedConnection {
   let runId = '';
   // biome-ignore lint/complexity/useLiteralKeys: `connector` is private; it decides on the reply to INFO with which ioredis ends each connect.
@@ -53,6 +59,7 @@ export function identifyConnection(
     const identity = identityFrom(info);
     if (requiresMaster && !identity.isMaster) return false;
     runId = identity.runId;
+    onConnected(`${redis.options.host}:${redis.options.port}`, identity);
     return true;
   };
   redis.on('close', () => {

@@ -14,7 +14,7 @@ import type { blockBody, unblockBody } from '../request-bodies.js';
 
 export class BlocksApi {
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'names'>,
+    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
     readonly operations: Pick<Operations, 'rejectAsFollower' | 'recordAction'>,
     readonly names: ShardNames,
     /** Undefined: no events of clients are written. */

@@ -13,7 +13,7 @@ import { isMessageId } from '../../../common/cluster/inbox.js';
 import { isFinalForPush, verdictOfLive } from '../../../common/cluster/push-outcomes.js';
 import type { ShardQueries } from '../../../common/cluster/shard-query.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import { rejectClientId } from '../../../common/wire/client-id.js';
 import { Verdict, WhenSlow } from '../../../proto/gen/longline/v1/push.js';
 import type { Operations } from '../../leadership/operations.js';
@@ -32,7 +32,7 @@ const VERDICT_MS_MAX = 1_500;
 
 export class Inboxes {
   constructor(
-    readonly link: Pick<RedisLink, 'execute'>,
+    readonly link: ScriptLink,
     readonly shardQueries: Pick<ShardQueries, 'channelOf' | 'query'>,
     readonly operations: Pick<Operations, 'rejectAsFollower' | 'recordAction'>,
   ) {}

@@ -15,7 +15,7 @@ import type { RevocationInfo, RevocationsResponse, UnrevokeResponse } from './re
 
 export class RevocationsApi {
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'names'>,
+    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
     readonly operations: Pick<Operations, 'rejectAsFollower' | 'recordAction'>,
   ) {}
 

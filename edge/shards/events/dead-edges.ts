@@ -6,7 +6,7 @@
 import { endOfDeadEdges } from '../../../common/cluster/events/client-events.js';
 import type { EventBounds } from '../../../common/cluster/events/event-stream.js';
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import type { Shards } from '../shards.js';
 
 export const DEAD_EDGES_STEP_MS = 100;
@@ -20,7 +20,7 @@ const AGE_MS_MIN = 5_000;
 const YOUNG_AGAIN_MS = 1_000;
 
 export interface DeadEdgesOptions {
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: ShardNames;
   readonly shards: Pick<Shards, 'owns'>;
   /** Incarnations of all edges of the assignment, and this one; undefined: they are unknown. */

@@ -9,13 +9,13 @@ import type { EventBounds } from '../../../common/cluster/events/event-stream.js
 import { writeDropped } from '../../../common/cluster/events/push-events.js';
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { Metrics } from '../../../common/process/metrics.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 
 export const DROPPED_FLUSH_MS = 1_000;
 const CLIENTS_MAX = 10_000;
 
 export interface DroppedPushesOptions {
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly bounds: EventBounds;
   readonly metrics: Metrics;

@@ -8,7 +8,7 @@ import type { EventBounds } from '../../../common/cluster/events/event-stream.js
 import type { CountersLink } from '../../../common/cluster/history/shard-counters.js';
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { Metrics } from '../../../common/process/metrics.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import type { Shards } from '../shards.js';
 
 /** Interval of `step`, and so the delay of an event. */
@@ -17,7 +17,7 @@ export const DUE_STEP_MS = 500;
 const CALLS_PER_SHARD = 10;
 
 export interface DueEventsOptions {
-  readonly link: CountersLink & Pick<RedisLink, 'execute'>;
+  readonly link: CountersLink & ScriptLink;
   readonly names: ShardNames;
   readonly shards: Pick<Shards, 'owns'>;
   readonly bounds: EventBounds;

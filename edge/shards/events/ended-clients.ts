@@ -12,14 +12,14 @@ import type { EventBounds } from '../../../common/cluster/events/event-stream.js
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { Metrics } from '../../../common/process/metrics.js';
 import { atTurnEnd } from '../../../common/process/time/turn-end.js';
-import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 
 export const ENDED_MAX = 200_000;
 /** Maximum number of connections in one script, which blocks Redis while it runs. */
 const PER_SCRIPT = 250;
 
 export interface EndedClientsOptions {
-  readonly link: Pick<RedisLink, 'execute'>;
+  readonly link: ScriptLink;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly edgeIncarnation: string;
   readonly bounds: EventBounds;

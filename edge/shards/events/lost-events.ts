@@ -19,7 +19,7 @@ export const LOST_EVENTS_STEP_MS = 200;
 const CHECKED_AT_ONCE = 256;
 
 export interface LostEventsOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'subscriber' | 'masterCheck'>;
+  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'subscriber' | 'masterCheck'>;
   readonly names: Pick<ShardNames, 'shardOf'>;
   readonly edgeIncarnation: string;
   readonly bounds: EventBounds;

@@ -28,7 +28,7 @@ export interface DeadLetter {
   readonly reason: string;
 }
 
-type Link = Pick<RedisLink, 'execute' | 'names'>;
+type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
 
 export function addDeadLetters(
   link: Link,

@@ -17,6 +17,7 @@ import {
   storePush,
 } from '../../../common/cluster/inbox/push.js';
 import { execute, type Outcome } from '../../../common/redis/execute.js';
+import type { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { AcceptLevel } from '../../../proto/gen/longline/v1/push.js';
 import { notFsyncedReason } from './fsync-check.js';
@@ -54,7 +55,7 @@ export class AcceptLevelWriters {
   readonly #writers = new Map<string, AcceptLevelWriter>();
 
   constructor(
-    readonly link: Pick<RedisLink, 'connectTo' | 'subscriber'>,
+    readonly link: Pick<RedisLink, 'connectTo' | 'subscriber' | 'idFloor'>,
     readonly bounds: InboxBounds,
   ) {}
 
@@ -68,7 +69,7 @@ export class AcceptLevelWriters {
     this.#closeFormerMasters();
     let writer = this.#writers.get(address);
     if (writer === undefined) {
-      writer = new AcceptLevelWriter(this.link.connectTo(address), this.bounds);
+      writer = new AcceptLevelWriter(this.link.connectTo(address), this.link.idFloor, this.bounds);
       this.#writers.set(address, writer);
     }
     return writer.store(push, required, untilMs);
@@ -94,6 +95,7 @@ class AcceptLevelWriter {
 
   constructor(
     readonly redis: Redis,
+    readonly idFloor: IdFloor,
     readonly bounds: InboxBounds,
   ) {}
 
@@ -132,6 +134,7 @@ class AcceptLevelWriter {
     const connection = {
       execute: <Reply>(name: string, args: readonly (string | number | Buffer)[]) =>
         execute<Reply>(this.redis, name, args),
+      idFloor: this.idFloor,
     };
     const outcomes = await Promise.all(
       possible.map(({ push }) => storePush(connection, push, this.bounds)),

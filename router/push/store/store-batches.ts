@@ -33,7 +33,7 @@ export class StoreBatches {
   readonly #batches = new Map<string, Batch>();
 
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'isCluster'>,
+    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>,
     readonly bounds: InboxBounds,
   ) {}
 

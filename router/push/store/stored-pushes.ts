@@ -45,6 +45,7 @@ export class StoredPushes {
     const { link, metrics } = options;
     this.#masters = new MasterChanges(link);
     this.#newest = new NewestPushes({ link, onLost: (push) => this.#onLost(push) });
+    link.idFloor.newestIdMs = () => this.#newest.newestMs();
     this.#told = metrics.counter(
       'longline_router_history_losses_total',
       'Losses of stored pushes in Redis that this router has noticed and told to edges, by shard',

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
 import { type ControlApi, controlApi } from '../../../cli/control/api.js';
 import { readMachine } from '../../../cli/doctor/readings.js';
 import { LocalCluster } from '../../../cli/local/cluster.js';
@@ -42,7 +43,7 @@ const TOKEN = { exp: inSeconds(86_400) };
 
 beforeAll(async () => {
   clocks = await Clocks.open(folder);
-  redis = await startRedis({ command: clocks.redisCommand('redis') });
+  redis = await startClockedRedis();
   cluster = await LocalCluster.start({
     redisUrl: redis.url,
     edges: 2,
@@ -81,6 +82,11 @@ afterAll(async () => {
   await redis?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
+
+function startClockedRedis(port?: number) {
+  const args = ['--dir', folder];
+  return startRedis({ ...(port && { port }), command: clocks.redisCommand('redis'), args });
+}
 
 const newClient = () => `client-${++number}`;
 
@@ -283,5 +289,44 @@ describe('the clock of Redis', () => {
     const third = await connect(clientId, { 'last-event-id': again.ids.at(-1)! });
     await eventually(() => expect(third.data).toEqual(['later']));
     expect(third.events.some(({ event }) => event === 'reset')).toBe(false);
+  });
+
+  test('was ahead, and Redis comes back with less: ids go on above all that devices have', async () => {
+    if (isSkipped()) return;
+    const clientId = newClient();
+    await setRedis(HOUR_MS);
+    const device = await connect(clientId);
+    await untilWritten(clientId, device);
+    const admin = new Redis(redis.url);
+    await admin.save();
+    admin.disconnect();
+    const pushAll = async (texts: readonly string[]) => {
+      for (const text of texts) {
+        await eventually(async () => {
+          const { verdict } = await push.push(clientId, text, { idempotencyKey: text });
+          return verdict !== 'UNKNOWN';
+        });
+      }
+    };
+    await pushAll(['lost 1', 'lost 2', 'lost 3']);
+    await eventually(() => expect(device.data.slice(-3)).toEqual(['lost 1', 'lost 2', 'lost 3']));
+    const cursor = device.ids.at(-1)!;
+    device.close();
+    await redis.kill('SIGKILL');
+    await setRedis(0);
+    redis = await startClockedRedis(redis.port);
+    const texts = Array.from({ length: 10 }, (_, i) => `new ${i}`);
+    await pushAll(texts);
+    const again = await connect(clientId, { 'last-event-id': cursor });
+    await eventually(() => expect(again.data.slice(-10)).toEqual(texts));
+    expect(again.events.some(({ event }) => event === 'reset')).toBe(true);
+    expect(again.ids.slice(-10).every((id) => isIdBefore(cursor, id))).toBe(true);
+    // A process that starts later knows the floor from the others.
+    await cluster.kill('router');
+    await cluster.startAgain('router');
+    await cluster.waitUntilReady(READY_MS);
+    const other = newClient();
+    const { messageId } = await push.push(other, 'of another router');
+    expect(isIdBefore(cursor, messageId)).toBe(true);
   });
 });

@@ -1,9 +1,15 @@
 /** The inbox's scripts against a real Redis. */
-import { describe, expect, jest, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { readInbox } from '../../../common/cluster/history/inbox-read.js';
+import { markLostHistory } from '../../../common/cluster/history/lost-history.js';
 import { readShardCounters } from '../../../common/cluster/history/shard-counters.js';
-import { type InboxBounds, type StorePush, storePush } from '../../../common/cluster/inbox/push.js';
+import {
+  type InboxBounds,
+  type StorePush,
+  storePush,
+  storePushes,
+} from '../../../common/cluster/inbox/push.js';
 import { confirmInbox, isMessageId, readFate, resumeInbox } from '../../../common/cluster/inbox.js';
 import { UNCOUNTED_AFTER_MS } from '../../../common/cluster/ledger/left.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
@@ -407,6 +413,10 @@ describe('readInbox', () => {
 });
 
 describe('wrong clocks', () => {
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+
   test.each([-3_600_000, -90_000, 90_000, 3_600_000])(
     'the rest of a TTL does not depend on the clock of this machine (%d ms)',
     async (aheadMs) => {
@@ -430,6 +440,45 @@ describe('wrong clocks', () => {
     expect(ids).toEqual([before.replace(/-7$/, '-8'), before.replace(/-7$/, '-9')]);
     expect(await isComplete(before)).toBe(true);
     expect(await idsOf()).toEqual(ids);
+  });
+
+  test('no id is below the floor, in any inbox, and nothing else changes', async () => {
+    const before = await storeId();
+    let floorMs = Date.now() + 3_600_000;
+    jest.spyOn(link.idFloor, 'at').mockImplementation(() => floorMs);
+    const bounds = { countMax: 4, bytesMax: 10 };
+    const ids = [];
+    for (let i = 0; i < 5; i++) ids.push(await storeId({ payload: Buffer.from(`${i}`) }, bounds));
+    expect(ids).toEqual([0, 1, 2, 3, 4].map((n) => `${floorMs}-${n}`));
+    expect(await storeId({ clientId: 'bob' }, bounds)).toBe(`${floorMs}-0`);
+    // The inbox had one push too many.
+    expect(await idsOf()).toEqual(ids.slice(1));
+    expect((await read()).every(({ isCorrupt }) => !isCorrupt)).toBe(true);
+    expect(await isComplete(before)).toBe(false);
+    expect(await isComplete(ids[3]!)).toBe(true);
+    expect(await idsOf()).toEqual([ids[4]]);
+    floorMs += 1_000;
+    expect(await storeId()).toBe(`${floorMs}-0`);
+    // Several at once, of which one has been stored before.
+    const keyed = pushOf({ idempotencyKey: 'k' });
+    const outcomes = await storePushes(link, [keyed, keyed, pushOf({ clientId: 'carol' })], AMPLE);
+    expect(outcomes).toMatchObject([
+      { reply: { id: `${floorMs}-1` } },
+      { reply: { firstId: `${floorMs}-1` } },
+      { reply: { id: `${floorMs}-0` } },
+    ]);
+  });
+
+  test('the mark of a loss lies between the pushes before it and those after it', async () => {
+    const known = `${Date.now() + 3_599_000}-0`;
+    await link.commands.xadd(`${CHANNEL}:in:alice`, known, 'p', 'kept');
+    await link.commands.hset(`${CHANNEL}:ack:alice`, { last: known, acked: known });
+    jest.spyOn(link.idFloor, 'at').mockReturnValue(Date.now() + 3_600_000);
+    const later = await storeId();
+    await storeId();
+    await markLostHistory(link, CHANNEL, 'counter:1-0', 0);
+    expect(await isComplete(known)).toBe(false);
+    expect(await isComplete(later)).toBe(true);
   });
 });
 

@@ -141,7 +141,7 @@ test('a demoted server rejects all commands in flight, and is left until it is a
   pipeline.close();
   const seen: string[] = [];
   const onReadOnly = ({ runId }: { runId: string }) => void seen.push(runId);
-  const options = { requiresMaster: true, onReadOnly };
+  const options = { requiresMaster: true, onReadOnly, onConnected: () => {} };
   pipeline = new RedisPipeline(endpointOf(redis.url), 'pipeline-under-test', options);
   await eventually(() => expect(pipeline.isReady).toBe(true));
   const { runId } = pipeline;

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
+import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import type { WriteResult } from '../../../common/transport/transport.js';
 import { UNTIL_CLOSE } from '../../../common/wire/body-framing.js';
 import { SseProtocol } from '../../../edge/protocol/http/sse.js';
@@ -19,6 +20,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
   // Redis does not know the cursor, and then returns a position and an empty inbox.
   const replies: unknown[] = [-1, '7-0', [[], Buffer.from('')]];
   const link = {
+    idFloor: new IdFloor(),
     execute: async <Reply>() => ({ type: 'done', reply: replies.shift() }) as Outcome<Reply>,
   };
   const results: WriteResult[] = ['full', 'full', 'accepted'];

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { Outcome } from '../../../common/redis/execute.js';
+import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { ConfirmedPushes } from '../../../edge/report/confirmed-pushes.js';
 import { Confirmations } from '../../../edge/session/confirmations.js';
 
@@ -12,6 +13,7 @@ function inboxes(isCluster = false) {
   const redis = { isReachable: true };
   const link = {
     isCluster,
+    idFloor: new IdFloor(),
     async execute<Reply>(_: string, args: readonly unknown[]) {
       if (!redis.isReachable) return { type: 'rejected', reason: 'unreachable' } as Outcome<Reply>;
       const keys = Number(args[1]);

@@ -5,6 +5,7 @@ import { shardOf } from '../../../common/cluster/shard.js';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { SpanStart } from '../../../common/process/tracing/tracer.js';
+import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { Gaps } from '../../../edge/report/gaps.js';
 import { Delivery, type DeliveryOptions, type Target } from '../../../edge/shards/delivery.js';
@@ -59,6 +60,7 @@ beforeEach(() => {
   counter = formerShard = guestShard = undefined;
   const options = {
     link: {
+      idFloor: new IdFloor(),
       isCluster: false,
       subscriber: { masterOf: () => 'redis' },
       // Redis knows none of the pushes.

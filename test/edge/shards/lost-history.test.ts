@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
 import { ShardNames } from '../../../common/cluster/shard-names.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import {
   EVICTIONS_READ_MS,
@@ -33,6 +34,7 @@ beforeEach(() => {
   const shardOf = new Map(Array.from({ length: SHARDS }, (_, i) => [names.channelOf(i), i]));
   const options = {
     link: {
+      idFloor: new IdFloor(),
       subscriber: { masterOf: (channel: string) => masterOf(shardOf.get(channel)!) },
       execute: async (_command: string, args: string[]) => {
         const shard = shardOf.get(args[2]!.replace(/:lost$/, ''))!;

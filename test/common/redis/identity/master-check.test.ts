@@ -48,14 +48,17 @@ afterEach(() => {
 });
 
 const redials = () => connections.map((connection) => connection.redials);
-const master = (runId: string): ServerIdentity => ({ runId, isMaster: true });
-const replica = (runId: string): ServerIdentity => ({ runId, isMaster: false });
+const master = (runId: string): ServerIdentity => ({ runId, isMaster: true, timeMs: 0 });
+const replica = (runId: string): ServerIdentity => ({ runId, isMaster: false, timeMs: 0 });
 
 test('reads the identity from INFO', () => {
-  const info = '# Server\r\nrun_id:abc\r\n# Replication\r\nrole:slave\r\n';
-  expect(parseIdentity(info)).toEqual({ runId: 'abc', isMaster: false });
-  expect(parseIdentity(info.replace('slave', 'master'))).toEqual({ runId: 'abc', isMaster: true });
-  expect(parseIdentity('')).toEqual({ runId: '', isMaster: true });
+  const info =
+    '# Server\r\nrun_id:abc\r\nserver_time_usec:1800000000123456\r\n# Replication\r\nrole:slave\r\n';
+  const timeMs = 1_800_000_000_123;
+  expect(parseIdentity(info)).toEqual({ runId: 'abc', isMaster: false, timeMs });
+  const master = info.replace('slave', 'master');
+  expect(parseIdentity(master)).toEqual({ runId: 'abc', isMaster: true, timeMs });
+  expect(parseIdentity('')).toEqual({ runId: '', isMaster: true, timeMs: Number.NaN });
 });
 
 test('closes the connections to another server when three dials lead to one', async () => {

@@ -1,0 +1,90 @@
+/**
+ * The lowest time of new ids. Redis makes the ids of a stream from its clock, and above the newest one of
+ * the stream. After a loss of data that is not enough: if the clock was ahead before, or the clock of a
+ * promoted replica is behind, new entries would get the ids of lost ones, or lower ids than devices
+ * have. A device that names such an id would be taken for one that has received what it has not.
+ *
+ * So each process follows the clocks of the servers. Once it has connected to another server than
+ * before, or a clock was set back, no new id is below the time that any server can have shown by then.
+ * Scripts that make ids get the floor as an argument (script.ts). Pure: times are parameters.
+ */
+
+/** Two readings of a clock differ by this much without a reason. */
+const TOLERANCE_MS = 1_000;
+/** A process that has just started connects to servers that have lost nothing that it knows. */
+const START_MS = 10_000;
+/** Clocks of machines differ by less than this much of the time that passes. */
+const DRIFT_MAX = 2e-4;
+
+/** A server, as it says itself when a connection to it is opened. */
+export interface ConnectedServer {
+  /** `host:port` of the connection. */
+  readonly address: string;
+  /** Unique per start of the server. */
+  readonly runId: string;
+  /** Unix ms by its clock. */
+  readonly serverMs: number;
+}
+
+/** All other times are in ms of the monotonic clock. */
+export class IdFloor {
+  /** Run id of the server at the address of each master. */
+  readonly #runIds = new Map<string, string>();
+  /** Largest time of a server minus the time of the monotonic clock, and when it was read. */
+  #aheadMs = Number.NEGATIVE_INFINITY;
+  #readAtMs = 0;
+  #startEndsMs: number | undefined;
+  #raisedMs = 0;
+  #isNeeded = false;
+
+  /** Returns the time of the newest id that this process knows; to be set by a process that knows ids. */
+  newestIdMs: () => number = () => 0;
+
+  /** Unix ms by the clock of Redis; undefined: the clock is enough. */
+  at(nowMs: number): number | undefined {
+    if (!this.#isNeeded) return undefined;
+    return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)) - TOLERANCE_MS);
+  }
+
+  /** @param floorMs a floor of another process now, Unix ms */
+  raise(floorMs: number, nowMs: number): void {
+    this.observe(floorMs, nowMs);
+    this.#raisedMs = Math.max(this.#raisedMs, floorMs);
+    this.#isNeeded = true;
+  }
+
+  /**
+   * A server has shown its time.
+   * @param askedAtMs it has shown the time later
+   */
+  observe(serverMs: number, askedAtMs: number): void {
+    const shownMs = this.#shownMs(askedAtMs);
+    if (serverMs < shownMs - TOLERANCE_MS) this.#isNeeded = true;
+    if (serverMs < shownMs) return;
+    this.#aheadMs = serverMs - askedAtMs;
+    this.#readAtMs = askedAtMs;
+  }
+
+  /** A connection was opened. To be called before its first command that makes an id. */
+  onConnected({ address, runId, serverMs }: ConnectedServer, nowMs: number): void {
+    this.#startEndsMs ??= nowMs + START_MS;
+    const isOther = this.#runIds.get(address) !== runId;
+    this.#runIds.set(address, runId);
+    if (isOther && nowMs >= this.#startEndsMs) {
+      this.raise(Math.floor(Math.max(this.#shownMs(nowMs), this.newestIdMs())) + 1, nowMs);
+    }
+    this.observe(serverMs, nowMs);
+  }
+
+  /** A server at another address than these is no master any more; if it becomes one, it is another. */
+  follow(masters: readonly string[]): void {
+    for (const address of this.#runIds.keys()) {
+      if (!masters.includes(address)) this.#runIds.delete(address);
+    }
+  }
+
+  /** The latest time that a server can show. */
+  #shownMs(nowMs: number): number {
+    return this.#aheadMs + nowMs - (nowMs - this.#readAtMs) * DRIFT_MAX;
+  }
+}

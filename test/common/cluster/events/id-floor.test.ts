@@ -1,0 +1,46 @@
+/** Events of a Redis that may have lost some, against a real one. */
+import { expect, jest, test } from '@jest/globals';
+import { writeBlocked } from '../../../../common/cluster/events/client-events.js';
+import { markLostEvents } from '../../../../common/cluster/events/lost-events.js';
+import type { RedisLink } from '../../../../common/redis/redis-link.js';
+import { replyOf, useRedis } from '../../../support/cluster/redis-link.js';
+import { CHANNEL } from '../../../support/cluster/stored-push.js';
+
+const BOUNDS = { countMax: 100, keepMs: 60_000 };
+const HOUR_MS = 3_600_000;
+
+let link: RedisLink;
+useRedis((opened) => {
+  link = opened;
+});
+
+const write = () => writeBlocked(link, CHANNEL, 'alice', 1_000, BOUNDS);
+
+async function events(): Promise<[id: string, type: string][]> {
+  const entries = await link.commands.xrange(`${CHANNEL}:ev`, '-', '+');
+  return entries.map(([id, texts]) => [id, texts[1]!]);
+}
+
+test('no id is below the floor, and a loss is told once above it', async () => {
+  let floorMs = Date.now() + HOUR_MS;
+  const at = jest.spyOn(link.idFloor, 'at');
+  await write();
+  // The clock of Redis was ahead, and this loss was told then.
+  const told = `${floorMs - 1_000}-0`;
+  await link.commands.xadd(`${CHANNEL}:ev`, told, 't', 'events_lost', 'c', '');
+  at.mockImplementation(() => floorMs);
+  await write();
+  await write();
+  const lost = `${floorMs - 500}-0`;
+  expect(replyOf(await markLostEvents(link, CHANNEL, lost, 100, BOUNDS))).toBe(true);
+  expect(replyOf(await markLostEvents(link, CHANNEL, lost, 100, BOUNDS))).toBe(true);
+  floorMs += 1_000;
+  await write();
+  expect((await events()).slice(1)).toEqual([
+    [told, 'events_lost'],
+    [`${floorMs - 1_000}-0`, 'client.blocked'],
+    [`${floorMs - 1_000}-1`, 'client.blocked'],
+    [`${floorMs - 1_000}-2`, 'events_lost'],
+    [`${floorMs}-0`, 'client.blocked'],
+  ]);
+});
