@@ -87,6 +87,8 @@ class PendingQuery {
   otherReplies = 0;
   /** A final reply has arrived: only the result of sending is awaited. */
   hasFinalReply = false;
+  /** Redis has not said whether it published the envelope, and will not. */
+  isSendUnknown = false;
   readonly waits: QueryWaits;
   readonly isFinal: ((body: ReplyBody) => boolean) | null;
   /** Whether the owner's reply is awaited although all receivers have replied. */
@@ -317,8 +319,11 @@ export class ShardQueries {
     } else if (result.type === 'published') {
       query.waits.receivers = result.receivers;
       if (isDone(query)) this.#finish(query.id);
+    } else {
+      // Replies show that it was published; without any, the query times out.
+      query.isSendUnknown = true;
+      if (isDone(query)) this.#finish(query.id);
     }
-    // Unknown: replies show that it was published; without any, the query times out.
   }
 
   /** @param queryId 0: no reply is requested */
@@ -430,7 +435,7 @@ export function redisRejection(reason: string): Rejection {
 function isDone(query: PendingQuery): boolean {
   const { hasFinalReply, awaitsOwner, bodies } = query;
   const { receivers } = query.waits;
-  if (receivers === undefined) return false;
+  if (receivers === undefined) return hasFinalReply && query.isSendUnknown;
   const haveAllReplied = receivers > 0 && bodies.length >= receivers;
   return hasFinalReply || haveCountedReplied(query) || (!awaitsOwner && haveAllReplied);
 }

@@ -9,17 +9,25 @@ import type { Reply } from '../../../proto/gen/longline/v1/envelope.js';
 const ABSENT = { $case: 'absent', value: {} } as const;
 const WAIT_MS = 60_000;
 
+const FINAL: Reply = {
+  ...{ queryId: 1, owner: true, others: 0, uninvolved: false },
+  ...{ body: ABSENT, times: undefined },
+};
+
 let queries: ShardQueries;
 let metrics: Metrics;
 /** Receivers that Redis counts. */
 let receivers: number;
+/** What Redis says about a publish; undefined: the receivers. */
+let published: Promise<PublishResult> | undefined;
 
 beforeEach(() => {
+  published = undefined;
   metrics = new Metrics();
   queries = new ShardQueries({
     link: {
       names: new RedisNames(''),
-      publish: async (): Promise<PublishResult> => ({ type: 'published', receivers }),
+      publish: async () => (await published) ?? { type: 'published', receivers },
     },
     channels: { replyChannelFor: () => 'lr:{0}:router', downReason: () => undefined },
     shardCount: 4,
@@ -80,4 +88,24 @@ test.each<[string, number, Partial<Reply>[]]>([
   ['a counted edge has not replied', 2, [{ owner: true }]],
 ])('%s: waits', async (_, counted, replies) => {
   expect(await resultOf(counted, ...replies)).toBe('waits');
+});
+
+test.each([
+  ['before Redis fails to say', true],
+  ['after Redis has failed to say', false],
+])('a final reply %s whether it published is enough', async (_, isBefore) => {
+  let fail!: (result: PublishResult) => void;
+  published = new Promise((resolve) => {
+    fail = resolve;
+  });
+  const result = queries.query('alice', { $case: 'presence', value: {} }, WAIT_MS, () => true);
+  const steps = [
+    () => queries.onReplies({ edgeId: 'edge', replies: [FINAL] }),
+    () => fail({ type: 'unknown', reason: 'Command timed out' }),
+  ];
+  for (const step of isBefore ? steps : steps.reverse()) {
+    step();
+    await new Promise(setImmediate);
+  }
+  expect(await result).toMatchObject({ bodies: [ABSENT], complete: false });
 });
