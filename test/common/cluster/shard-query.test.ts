@@ -18,7 +18,7 @@ let queries: ShardQueries;
 let metrics: Metrics;
 /** Receivers that Redis counts. */
 let receivers: number;
-/** What Redis says about a publish; undefined: the receivers. */
+/** Answer of Redis to a publish; undefined: the receivers. */
 let published: Promise<PublishResult> | undefined;
 
 beforeEach(() => {
