@@ -186,7 +186,7 @@ async function connectLink(
     masters,
     run: executeOn,
     required: { evictionAccepted, isFsynced: isFsyncedRequired },
-    onTime: (serverMs, askedAtMs) => idFloor.observe(serverMs, askedAtMs),
+    onTime: (serverMs, askedAtMs) => idFloor.observe(serverMs, askedAtMs, performance.now()),
     log,
     metrics,
   });

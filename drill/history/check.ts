@@ -99,8 +99,12 @@ function checkConnection(index: Indexed, connection: Connection, find: Find): vo
     }
     seen.add(messageId);
   }
-  // Not the position of an earlier reset. A device that goes away at once may miss its reset.
-  const wasOpen = connection.closedAtMs > connection.openedAtMs + LATE_MS;
+  // Not the position of an earlier reset. A device that goes away at once may miss its reset, and
+  // while the cluster is faulty everything may be late, but no push comes before the reset.
+  const { openedAtMs, closedAtMs } = connection;
+  const wasOpen =
+    closedAtMs > openedAtMs + LATE_MS &&
+    (receipts.length > 0 || index.isCalm(openedAtMs - AFTERMATH_MS, openedAtMs + LATE_MS));
   const isLost =
     index.isAcceptedId(clientId, cursor) && index.wasUnknown(cursor, connection.openedAtMs);
   if (resetsAtMs.length === 0 && wasOpen && isLost) {

@@ -52,20 +52,26 @@ export const DUE_KEPT_MS = 32 * 24 * 60 * 60 * 1000;
 export function luaEvents({ countMax, keepMs }: EventBounds): string {
   return `
 local newestEvent = ''
-local function event(channel, type, client, ...)
-  newestEvent = redis.call('XADD', channel .. ':ev', 'MAXLEN', ${countMax}, '*', 't', type, 'c', client,
-    ...)
-  if ${ID_FLOOR} > 0 and tonumber(string.match(newestEvent, '^%d+')) < ${ID_FLOOR} then
-    redis.call('XDEL', channel .. ':ev', newestEvent)
-    newestEvent = redis.call('XADD', channel .. ':ev', string.format('%d-0', ${ID_FLOOR}), 't', type,
-      'c', client, ...)
+local function clockMs()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function event(channel, kind, client, ...)
+  local stream = channel .. ':ev'
+  if ${ID_FLOOR} > 0 and clockMs() < ${ID_FLOOR} then
+    local added = redis.pcall('XADD', stream, 'MAXLEN', ${countMax}, string.format('%d-0', ${ID_FLOOR}),
+      't', kind, 'c', client, ...)
+    -- It fails if the newest event is not below the floor.
+    if type(added) == 'string' then
+      newestEvent = added
+      return
+    end
   end
+  newestEvent = redis.call('XADD', stream, 'MAXLEN', ${countMax}, '*', 't', kind, 'c', client, ...)
 end
 local function keepEvents(channel)
   if redis.call('PTTL', channel .. ':ev') > ${Math.floor(keepMs * (1 - 1 / 16)) + SPARE_MS} then return end
-  local time = redis.call('TIME')
-  local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - ${keepMs}
-  redis.call('XTRIM', channel .. ':ev', 'MINID', '~', string.format('%d', oldest))
+  redis.call('XTRIM', channel .. ':ev', 'MINID', '~', string.format('%d', clockMs() - ${keepMs}))
   redis.call('PEXPIRE', channel .. ':ev', ${keepMs + SPARE_MS})
 end
 `;

@@ -9,7 +9,7 @@
  * Scripts that make ids get the floor as an argument (script.ts). Pure: times are parameters.
  */
 
-/** Two readings of a clock differ by this much without a reason. */
+/** A clock is not set back, and a floor not needed, for less than this. */
 const TOLERANCE_MS = 1_000;
 /** A process that has just started connects to servers that have lost nothing that it knows. */
 const START_MS = 10_000;
@@ -30,7 +30,7 @@ export interface ConnectedServer {
 export class IdFloor {
   /** Run id of the server at the address of each master. */
   readonly #runIds = new Map<string, string>();
-  /** Largest time of a server minus the time of the monotonic clock, and when it was read. */
+  /** Largest time of a server minus the time at which it was received, and when that was. */
   #aheadMs = Number.NEGATIVE_INFINITY;
   #readAtMs = 0;
   #startEndsMs: number | undefined;
@@ -48,21 +48,15 @@ export class IdFloor {
 
   /** @param floorMs a floor of another process now, Unix ms */
   raise(floorMs: number, nowMs: number): void {
-    this.observe(floorMs, nowMs);
+    this.#onShown(floorMs, nowMs);
     this.#raisedMs = Math.max(this.#raisedMs, floorMs);
     this.#isNeeded = true;
   }
 
-  /**
-   * A server has shown its time.
-   * @param askedAtMs it has shown the time later
-   */
-  observe(serverMs: number, askedAtMs: number): void {
-    const shownMs = this.#shownMs(askedAtMs);
-    if (serverMs < shownMs - TOLERANCE_MS) this.#isNeeded = true;
-    if (serverMs < shownMs) return;
-    this.#aheadMs = serverMs - askedAtMs;
-    this.#readAtMs = askedAtMs;
+  /** A server has shown its time, in Unix ms, at some time between when it was asked and now. */
+  observe(serverMs: number, askedAtMs: number, nowMs: number): void {
+    if (serverMs < this.#shownMs(askedAtMs) - TOLERANCE_MS) this.#isNeeded = true;
+    this.#onShown(serverMs, nowMs);
   }
 
   /** A connection was opened. To be called before its first command that makes an id. */
@@ -73,7 +67,7 @@ export class IdFloor {
     if (isOther && nowMs >= this.#startEndsMs) {
       this.raise(Math.floor(Math.max(this.#shownMs(nowMs), this.newestIdMs())) + 1, nowMs);
     }
-    this.observe(serverMs, nowMs);
+    this.#onShown(serverMs, nowMs);
   }
 
   /** A server at another address than these is no master any more; if it becomes one, it is another. */
@@ -81,6 +75,12 @@ export class IdFloor {
     for (const address of this.#runIds.keys()) {
       if (!masters.includes(address)) this.#runIds.delete(address);
     }
+  }
+
+  #onShown(serverMs: number, nowMs: number): void {
+    if (serverMs < this.#shownMs(nowMs)) return;
+    this.#aheadMs = serverMs - nowMs;
+    this.#readAtMs = nowMs;
   }
 
   /** The latest time that a server can show. */

@@ -43,4 +43,8 @@ test('no id is below the floor, and a loss is told once above it', async () => {
     [`${floorMs - 1_000}-2`, 'events_lost'],
     [`${floorMs}-0`, 'client.blocked'],
   ]);
+  // A removed entry would look like an event that the consumers have lost.
+  const info = (await link.commands.call('XINFO', 'STREAM', `${CHANNEL}:ev`)) as unknown[];
+  expect(info[info.indexOf('entries-added') + 1]).toBe(6);
+  expect(info[info.indexOf('max-deleted-entry-id') + 1]).toBe('0-0');
 });

@@ -29,7 +29,7 @@ test('there is none while the server is the same, and its clock is not set back'
     const nowMs = LATER_MS + sinceMs;
     // It runs a little slower than the monotonic clock.
     const serverMs = START_MS + nowMs * (1 - 1e-4);
-    floor.observe(serverMs, nowMs);
+    floor.observe(serverMs, nowMs, nowMs);
     connect(floor, serverMs - 500, nowMs, '0');
     expect(floor.at(nowMs)).toBeUndefined();
   }
@@ -39,7 +39,7 @@ test.each([HOUR_MS, 0, -HOUR_MS])(
   'is above every time that a server can have shown, for another one whose clock is %d ms ahead',
   (aheadMs) => {
     const floor = started();
-    floor.observe(START_MS + LATER_MS + HOUR_MS, LATER_MS);
+    floor.observe(START_MS + LATER_MS + HOUR_MS, LATER_MS, LATER_MS);
     const nowMs = LATER_MS + 5_000;
     connect(floor, START_MS + nowMs + aheadMs, nowMs);
     const shownMs = START_MS + nowMs + HOUR_MS;
@@ -53,10 +53,21 @@ test.each([HOUR_MS, 0, -HOUR_MS])(
 
 test('a clock that is set back needs one, without another server', () => {
   const floor = started();
-  floor.observe(START_MS + LATER_MS + HOUR_MS, LATER_MS);
+  floor.observe(START_MS + LATER_MS + HOUR_MS, LATER_MS, LATER_MS);
   expect(floor.at(LATER_MS)).toBeUndefined();
-  floor.observe(START_MS + LATER_MS + 2_000, LATER_MS + 2_000);
+  floor.observe(START_MS + LATER_MS + 2_000, LATER_MS + 2_000, LATER_MS + 2_000);
   expect(floor.at(LATER_MS + 2_000)).toBeGreaterThan(START_MS + LATER_MS + HOUR_MS);
+});
+
+test('an answer that was late does not look like a clock that is ahead, or was set back', () => {
+  const floor = started();
+  // Asked at once, and received three seconds later: the server had shown it early, then late.
+  floor.observe(START_MS + LATER_MS, LATER_MS, LATER_MS + 3_000);
+  floor.observe(START_MS + LATER_MS + 6_000, LATER_MS + 3_000, LATER_MS + 6_000);
+  floor.observe(START_MS + LATER_MS + 7_000, LATER_MS + 7_000, LATER_MS + 10_000);
+  expect(floor.at(LATER_MS + 10_000)).toBeUndefined();
+  connect(floor, START_MS + LATER_MS + 10_000, LATER_MS + 10_000);
+  expect(floor.at(LATER_MS + 10_000)).toBeLessThanOrEqual(START_MS + LATER_MS + 10_001);
 });
 
 test('a process that has just started knows nothing that a server may have lost', () => {
@@ -113,8 +124,8 @@ test('no id of a server that takes over is one of the servers before it, or lowe
         // The lowest ids: the streams have none.
         const lowest = Math.max(floor.at(nowMs) ?? 0, Math.min(first, then));
         expect(lowest).toBeGreaterThanOrEqual(highest);
-        floor.observe(first, nowMs);
-        floor.observe(then, nowMs);
+        floor.observe(first, nowMs, nowMs);
+        floor.observe(then, nowMs, nowMs);
         highest = Math.max(highest, first, then, floor.at(nowMs) ?? 0);
         nowMs += sinceMs;
       }
