@@ -2,9 +2,11 @@
  * The ring: the order in which a shard prefers the edges. It is a preference only; the assignment
  * decides.
  *
- * Two processes must compute the same ring. A ring of a thousand edges has 256,000 points, in typed
- * arrays, because control keeps it. The points of a node are remembered, and so is the last ring,
- * with which most plans are made.
+ * Two processes must compute the same ring, which restricts how `consistent-hash` can be used: a
+ * new instance for every membership (its `remove` breaks the next `add`), nodes added in the reverse
+ * order of their ids, and explicit points (its own are random). A ring of a thousand edges has
+ * 256,000 points. So the points of a node are remembered, and so is the last ring, with which most
+ * plans are made.
  *
  * Invariants:
  * - The ring is a function of the set of nodes.
@@ -12,6 +14,7 @@
  *   that another node also hashes to.
  */
 import { createHash } from 'node:crypto';
+import ConsistentHash from 'consistent-hash';
 
 export interface RingNode {
   readonly id: string;
@@ -24,7 +27,7 @@ export interface Ring {
   preference(shard: number): Iterable<string>;
 }
 
-/** The largest prime below 2^24. */
+/** The largest prime below 2^24: `mix24` has 24 bits. */
 const RANGE = 16_777_213;
 
 /** More points do not help: beyond this, the hashes of the shards are the larger noise. */
@@ -33,11 +36,8 @@ const POINTS_PER_WEIGHT = 256;
 /** Nodes whose points are remembered. */
 const POINTS_REMEMBERED = 4_096;
 
-/** More than the nodes of any ring: an assignment has 16 bits for the index of an edge. */
-const NODES_MAX = 2 ** 16;
-
 /** By count and id of a node. */
-const pointsRemembered = new Map<string, Uint32Array>();
+const pointsRemembered = new Map<string, number[]>();
 let last: { readonly key: string; readonly ring: Ring } | undefined;
 
 export function buildRing(nodes: readonly RingNode[]): Ring {
@@ -47,57 +47,30 @@ export function buildRing(nodes: readonly RingNode[]): Ring {
 }
 
 function newRing(nodes: readonly RingNode[]): Ring {
-  const ascending = [...nodes].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const ids = ascending.map(({ id }) => id);
-  const { points, owners } = sortPoints(ascending.map(pointsOf));
+  const ring = new ConsistentHash({ range: RANGE });
+  // The library's own hash clusters names that differ in their last digits.
+  ring._hash = (name) => mix24(Number(name));
+  // A point of two nodes goes to the one that is added last: the one with the lower id.
+  const descending = [...nodes].sort((a, b) => (a.id > b.id ? -1 : 1));
+  const points = descending.map(pointsOf);
+  for (const [i, { id }] of descending.entries()) ring.add(id, points[i]!.length, points[i]!);
+  // The library would sort them by a comparator in JavaScript.
+  ring._keys = Uint32Array.from(points.flat()).sort();
   return {
     *preference(shard) {
-      const seen = new Set<number>();
-      const start = firstFrom(points, placeOf(shard));
-      for (let i = 0; i < points.length && seen.size < ids.length; i++) {
-        const owner = owners[(start + i) % points.length]!;
-        if (seen.has(owner)) continue;
-        seen.add(owner);
-        yield ids[owner]!;
+      const name = String(shard);
+      let yielded = 0;
+      for (let count = 1; yielded < nodes.length; count *= 4) {
+        const found = ring.get(name, Math.min(count, nodes.length)) ?? [];
+        yield* found.slice(yielded);
+        yielded = found.length;
       }
     },
   };
 }
 
-/** The points of all nodes in their order, and the node of each. */
-function sortPoints(ofNodes: readonly Uint32Array[]) {
-  const count = ofNodes.reduce((sum, { length }) => sum + length, 0);
-  // Point and node in one number: typed arrays sort numbers without calls of a comparator.
-  const keys = new Float64Array(count);
-  let at = 0;
-  for (const [node, points] of ofNodes.entries()) {
-    for (const point of points) keys[at++] = point * NODES_MAX + node;
-  }
-  keys.sort();
-  const points = new Uint32Array(count);
-  const owners = new Uint16Array(count);
-  for (let i = 0; i < count; i++) {
-    points[i] = Math.floor(keys[i]! / NODES_MAX);
-    // A point of two nodes goes to the one with the lower id.
-    owners[i] = points[i] === points[i - 1] ? owners[i - 1]! : keys[i]! % NODES_MAX;
-  }
-  return { points, owners };
-}
-
-/** Index of the first point that is not below `place`; behind the last one the ring begins again. */
-function firstFrom(points: Uint32Array, place: number): number {
-  let low = 0;
-  let high = points.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (points[middle]! < place) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 /** At least one point. A heavier node has all points of a lighter one and more. */
-function pointsOf({ id, weight }: RingNode): Uint32Array {
+function pointsOf({ id, weight }: RingNode): number[] {
   const count = Math.max(1, Math.round(POINTS_PER_WEIGHT * weight));
   const key = `${count} ${id}`;
   const points = pointsRemembered.get(key) ?? computePoints(id, count);
@@ -109,7 +82,7 @@ function pointsOf({ id, weight }: RingNode): Uint32Array {
   return points;
 }
 
-function computePoints(id: string, count: number): Uint32Array {
+function computePoints(id: string, count: number): number[] {
   const points = new Set<number>();
   for (let k = 0; points.size < count; k++) {
     const digest = createHash('sha256').update(`${id}\0${k}`).digest();
@@ -117,15 +90,10 @@ function computePoints(id: string, count: number): Uint32Array {
       points.add(digest.readUInt32BE(offset) % RANGE);
     }
   }
-  return Uint32Array.from(points);
+  return [...points];
 }
 
-/** The place of a shard on the ring. */
-function placeOf(shard: number): number {
-  return (mix24(shard) * 32) % RANGE;
-}
-
-/** The finalizer of MurmurHash3 (fmix32), truncated to 24 bits. */
+/** The finalizer of MurmurHash3 (fmix32), truncated to the 24 bits that the library supports. */
 function mix24(value: number): number {
   let h = value;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
