@@ -338,24 +338,6 @@ return count`,
     check: 'falseLedger',
   },
   {
-    // New ids may be those of pushes that Redis has lost, or lower ones.
-    name: 'ids-from-the-clock-alone',
-    patches: [
-      {
-        file: 'common/redis/identity/id-floor.js',
-        find: 'this.#isNeeded = true;\n    }\n    /**\n     * A server has shown',
-        replace: '}\n    /**\n     * A server has shown',
-      },
-      {
-        file: 'common/redis/identity/id-floor.js',
-        find: 'this.#isNeeded = true;\n        if (serverMs < shownMs)',
-        replace: ';\n        if (serverMs < shownMs)',
-      },
-    ],
-    kinds: ['stepRedisClock', 'restoreBackup', 'away'],
-    check: 'outOfOrder',
-  },
-  {
     // Every push is reported as written.
     name: 'always-written',
     patches: [

@@ -49,6 +49,30 @@ export const TEST_MUTANTS: readonly TestMutant[] = [
     test: 'edge/shards/events/lost-events',
   },
   {
+    // Another server makes ids of its clock alone: those of lost pushes, or lower ones.
+    name: 'another-server-is-the-same',
+    patches: [
+      {
+        file: 'common/redis/identity/id-floor.js',
+        find: 'if (isOther &&',
+        replace: 'if (!isOther &&',
+      },
+    ],
+    test: 'common/redis/identity/id-floor',
+  },
+  {
+    // The floor of new ids is known, and not kept.
+    name: 'ids-below-the-floor',
+    patches: [
+      {
+        file: 'common/cluster/inbox/push.js',
+        find: 'if now < ${ID_FLOOR} and',
+        replace: 'if false and',
+      },
+    ],
+    test: 'common/cluster/inbox',
+  },
+  {
     // A device whose newest pushes were lost, and whose cursor is older, learns nothing of it.
     name: 'resume-over-a-mark',
     patches: [

@@ -28,8 +28,9 @@ export async function keepIdFloor(link: Link): Promise<void> {
   const read = await link.execute<string | null>('get', [names.idFloor]);
   if (read.type === 'done' && read.reply) idFloor.raise(Number(read.reply), performance.now());
   const keep = async () => {
-    const floorMs = idFloor.at(performance.now());
-    if (floorMs !== undefined) await KEEP.run(link, [names.idFloor], [floorMs], 'text', Number);
+    const nowMs = performance.now();
+    if (!idFloor.isAboveClock(nowMs)) return;
+    await KEEP.run(link, [names.idFloor], [idFloor.at(nowMs)!], 'text', Number);
   };
   setInterval(() => void keep(), INTERVAL_MS).unref();
 }

@@ -33,6 +33,8 @@ export class IdFloor {
   /** Largest time of a server minus the time at which it was received, and when that was. */
   #aheadMs = Number.NEGATIVE_INFINITY;
   #readAtMs = 0;
+  /** The same of the newest reading, of any server. */
+  #newestAheadMs = Number.NEGATIVE_INFINITY;
   #startEndsMs: number | undefined;
   #raisedMs = 0;
   #isNeeded = false;
@@ -46,6 +48,11 @@ export class IdFloor {
     return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)) - TOLERANCE_MS);
   }
 
+  /** Whether the clock that was read last is below the floor. */
+  isAboveClock(nowMs: number): boolean {
+    return (this.at(nowMs) ?? 0) > this.#newestAheadMs + nowMs;
+  }
+
   /** @param floorMs a floor of another process now, Unix ms */
   raise(floorMs: number, nowMs: number): void {
     this.#onShown(floorMs, nowMs);
@@ -56,6 +63,7 @@ export class IdFloor {
   /** A server has shown its time, in Unix ms, at some time between when it was asked and now. */
   observe(serverMs: number, askedAtMs: number, nowMs: number): void {
     if (serverMs < this.#shownMs(askedAtMs) - TOLERANCE_MS) this.#isNeeded = true;
+    this.#newestAheadMs = serverMs - nowMs;
     this.#onShown(serverMs, nowMs);
   }
 

@@ -57,6 +57,10 @@ test('a clock that is set back needs one, without another server', () => {
   expect(floor.at(LATER_MS)).toBeUndefined();
   floor.observe(START_MS + LATER_MS + 2_000, LATER_MS + 2_000, LATER_MS + 2_000);
   expect(floor.at(LATER_MS + 2_000)).toBeGreaterThan(START_MS + LATER_MS + HOUR_MS);
+  expect(floor.isAboveClock(LATER_MS + 2_000)).toBe(true);
+  const laterMs = LATER_MS + 10_000;
+  floor.observe(START_MS + laterMs + 2 * HOUR_MS, laterMs, laterMs);
+  expect(floor.isAboveClock(laterMs)).toBe(false);
 });
 
 test('an answer that was late does not look like a clock that is ahead, or was set back', () => {

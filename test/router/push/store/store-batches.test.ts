@@ -3,6 +3,7 @@ import { setImmediate as turnEnd } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import type { StorePush } from '../../../../common/cluster/inbox/push.js';
 import type { Outcome } from '../../../../common/redis/execute.js';
+import { IdFloor } from '../../../../common/redis/identity/id-floor.js';
 import type { StoreOutcome } from '../../../../router/push/store/accept-level-writer.js';
 import { StoreBatches } from '../../../../router/push/store/store-batches.js';
 
@@ -24,7 +25,7 @@ function fakeLink(isCluster: boolean, outcome?: Outcome<never>) {
     const reply = clients.map((clientId) => `${clientId} 1 0`).join('\n');
     return outcome ?? { type: 'done', reply };
   };
-  return { link: { isCluster, execute } as never, scripts };
+  return { link: { isCluster, execute, idFloor: new IdFloor() } as never, scripts };
 }
 
 const storedAs = (id: string) => ({
