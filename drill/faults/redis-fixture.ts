@@ -177,6 +177,11 @@ export class StandaloneRedis implements RedisFixture {
     return Number(/^used_memory:(\d+)/m.exec(String(await this.#call('INFO', 'memory')))![1]);
   }
 
+  /** Whether the last write to its append-only file has succeeded. */
+  async hasWritten(): Promise<boolean> {
+    return String(await this.#call('INFO', 'persistence')).includes('aof_last_write_status:ok');
+  }
+
   killConnections(name: string): Promise<number> {
     return killConnectionsAt(this.#host, this.#redis.port, name);
   }

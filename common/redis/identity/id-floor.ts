@@ -11,6 +11,12 @@
 
 /** A clock is not set back, and a floor not needed, for less than this. */
 const TOLERANCE_MS = 1_000;
+/**
+ * Processes differ in what they know of the clocks by less than this: one that has just started knows it
+ * from Redis, a second late, and the answers of a busy Redis may be late. A floor is higher by it, so that
+ * no process has made a higher id before.
+ */
+const MARGIN_MS = 5_000;
 /** A process that has just started connects to servers that have lost nothing that it knows. */
 const START_MS = 10_000;
 /** Clocks of machines differ by less than this much of the time that passes. */
@@ -24,6 +30,14 @@ export interface ConnectedServer {
   readonly runId: string;
   /** Unix ms by its clock. */
   readonly serverMs: number;
+}
+
+/** Unix ms by the clock of Redis. */
+export interface KnownFloor {
+  /** The latest time that a server can show now. */
+  readonly shownMs: number;
+  /** No id is below this. */
+  readonly raisedMs: number;
 }
 
 /** All other times are in ms of the monotonic clock. */
@@ -53,11 +67,16 @@ export class IdFloor {
     return (this.at(nowMs) ?? 0) > this.#newestAheadMs + nowMs;
   }
 
-  /** @param floorMs a floor of another process now, Unix ms */
-  raise(floorMs: number, nowMs: number): void {
-    this.#onShown(floorMs, nowMs);
-    this.#raisedMs = Math.max(this.#raisedMs, floorMs);
-    this.#isNeeded = true;
+  /** For processes that start later. */
+  known(nowMs: number): KnownFloor {
+    return { shownMs: Math.floor(this.#shownMs(nowMs)), raisedMs: this.#raisedMs };
+  }
+
+  /** Another process knows this, so servers may have lost what it knows. */
+  learn({ shownMs, raisedMs }: KnownFloor, nowMs: number): void {
+    this.#onShown(shownMs, nowMs);
+    this.#raise(raisedMs);
+    this.#startEndsMs = nowMs;
   }
 
   /** A server has shown its time, in Unix ms, at some time between when it was asked and now. */
@@ -73,7 +92,8 @@ export class IdFloor {
     const isOther = this.#runIds.get(address) !== runId;
     this.#runIds.set(address, runId);
     if (isOther && nowMs >= this.#startEndsMs) {
-      this.raise(Math.floor(Math.max(this.#shownMs(nowMs), this.newestIdMs())) + 1, nowMs);
+      const highestMs = Math.max(this.#shownMs(nowMs), this.newestIdMs(), this.#raisedMs);
+      this.#raise(Math.floor(highestMs) + MARGIN_MS);
     }
     this.#onShown(serverMs, nowMs);
   }
@@ -83,6 +103,11 @@ export class IdFloor {
     for (const address of this.#runIds.keys()) {
       if (!masters.includes(address)) this.#runIds.delete(address);
     }
+  }
+
+  #raise(floorMs: number): void {
+    this.#raisedMs = Math.max(this.#raisedMs, floorMs);
+    this.#isNeeded = true;
   }
 
   #onShown(serverMs: number, nowMs: number): void {

@@ -227,6 +227,8 @@ async function fillDisk(
   if (!hasExited) {
     await limit('unlimited:').catch(() => {});
     await redis.configure('appendfsync', 'always').catch(() => {});
+    // It tries again once a second. What it has in memory until then, a kill would take.
+    while (!hasExited && !(await redis.hasWritten().catch(() => true))) await run.sleep(50);
   }
   // It may exit at the last moment.
   if (hasExited) await redis.startAgain();
