@@ -11,12 +11,6 @@
 
 /** A clock is not set back, and a floor not needed, for less than this. */
 const TOLERANCE_MS = 1_000;
-/**
- * Processes differ in what they know of the clocks by less than this: one that has just started knows it
- * from Redis, a second late, and the answers of a busy Redis may be late. A floor is higher by it, so that
- * no process has made a higher id before.
- */
-const MARGIN_MS = 5_000;
 /** A process that has just started connects to servers that have lost nothing that it knows. */
 const START_MS = 10_000;
 /** Clocks of machines differ by less than this much of the time that passes. */
@@ -93,7 +87,7 @@ export class IdFloor {
     this.#runIds.set(address, runId);
     if (isOther && nowMs >= this.#startEndsMs) {
       const highestMs = Math.max(this.#shownMs(nowMs), this.newestIdMs(), this.#raisedMs);
-      this.#raise(Math.floor(highestMs) + MARGIN_MS);
+      this.#raise(Math.floor(highestMs) + 1);
     }
     this.#onShown(serverMs, nowMs);
   }
