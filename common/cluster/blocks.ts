@@ -11,7 +11,7 @@
  */
 import type { Outcome } from '../redis/execute.js';
 import type { RedisLink } from '../redis/redis-link.js';
-import { Script } from '../redis/script.js';
+import { Script, type ScriptLink } from '../redis/script.js';
 
 /** Names that can be blocked at a time. */
 export const BLOCKS_MAX = 10_000;
@@ -115,7 +115,7 @@ local had = call('HDEL', key, ARGV[1])
 if had == 1 then changed() end
 return had`);
 
-type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+type Link = ScriptLink & Pick<RedisLink, 'names'>;
 
 export interface Block {
   /** A clientId or a user. */

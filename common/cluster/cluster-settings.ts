@@ -21,7 +21,7 @@ interface Stored {
   readonly clusterName: string | null;
 }
 
-type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'log' | 'names'>;
+type Link = Pick<RedisLink, 'execute' | 'log' | 'names'>;
 type WatchedLink = Link & Pick<RedisLink, 'subscriber' | 'masterCheck'>;
 
 const COMPARE_INTERVAL_MS = 2_000;
@@ -83,7 +83,7 @@ export function watchSettings(link: WatchedLink, settings: ClusterSettings): voi
  * called about once a second: the next call makes up for one that fails.
  */
 export async function restoreSettings(
-  link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
+  link: Pick<RedisLink, 'execute' | 'names'>,
   { shardCount, clusterName }: ClusterSettings,
 ): Promise<void> {
   const key = link.names.settings;

@@ -89,11 +89,9 @@ redis.call('HSET', ack, 'tries', string.format('%s %.0f %.0f', id, count, now))
 return ''`,
 );
 
-type Link = ScriptLink;
-
 /** Whether `id` is the push that was skipped last. False if Redis does not answer. */
 export async function isSkipped(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   id: string,
@@ -104,7 +102,7 @@ export async function isSkipped(
 
 /** Resolves with whether the push was in the inbox. */
 export function skipPush(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   id: string,
@@ -118,7 +116,7 @@ export function skipPush(
  * Skips the largest unconfirmed push up to `lastSentId`. Resolves with its id, or ''.
  */
 export function skipLargestPush(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   lastSentId: string,
@@ -133,7 +131,7 @@ export function skipLargestPush(
  * id of the push that is skipped because of that, or ''.
  */
 export function countDeliveryTry(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   clientId: string,
   lastSentId: string,

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type SettingDigests, settingDigests } from '../../common/process/agreed-settings.js';
 import type { BuildInfo } from '../../common/process/build-info.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { Script } from '../../common/redis/script.js';
+import { Script, type ScriptLink } from '../../common/redis/script.js';
 
 const INTERVAL_MS = 3_000;
 const SILENT_MS = 15_000;
@@ -60,7 +60,7 @@ export function isSilent({ heardAtMs }: Replica): boolean {
 }
 
 export interface ReplicasOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'names'>;
   readonly id: string;
   readonly url: string;
   readonly build: BuildInfo;

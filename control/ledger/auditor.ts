@@ -3,7 +3,7 @@ import { auditShards } from '../../common/cluster/ledger/audit.js';
 import { ledgerKey } from '../../common/cluster/ledger/left.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { ITEMS_MAX, scopeOf } from '../../common/redis/script.js';
+import { ITEMS_MAX, type ScriptLink, scopeOf } from '../../common/redis/script.js';
 import type { Ledger } from './ledger.js';
 
 /** To be called this often. */
@@ -12,7 +12,7 @@ export const AUDIT_STEP_MS = 1_000;
 const AUDIT_STEPS = 10;
 
 export interface AuditorOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>;
   readonly names: ShardNames;
 }
 

@@ -7,6 +7,7 @@ import { type BlockList, readBlocks } from '../../common/cluster/blocks.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import { userOf } from '../../common/wire/client-id.js';
 import type { Revocations } from '../session/operators/revocations.js';
 
@@ -26,7 +27,7 @@ export class Blocks {
 
   /** @param onBlocked called with each name that is blocked from now on */
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
+    readonly link: ScriptLink & Pick<RedisLink, 'names'>,
     readonly revocations: Revocations,
     readonly onBlocked: (name: string) => void,
     metrics: Metrics,

@@ -14,7 +14,7 @@ import { type Confirmation, confirmInboxes, isIdBefore } from '../../common/clus
 import { shardOf } from '../../common/cluster/shard.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
-import { ITEMS_MAX, scopeOf } from '../../common/redis/script.js';
+import { ITEMS_MAX, type ScriptLink, scopeOf } from '../../common/redis/script.js';
 import type { ConfirmedPushes } from '../report/confirmed-pushes.js';
 
 /** Interval of `flush`, and so the maximum delay of `ACKED`. */
@@ -31,7 +31,7 @@ export class Confirmations {
   readonly #dropped: Counter;
 
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>,
+    readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>,
     /** Undefined: no events of pushes are written. */
     readonly events: EventBounds | undefined,
     readonly confirmed: ConfirmedPushes,

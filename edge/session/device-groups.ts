@@ -116,11 +116,9 @@ interface Member {
   readonly clientId: string;
 }
 
-type Link = ScriptLink;
-
 /** The order of the steps is that of `group-index.ts`. */
 async function join(
-  link: Link,
+  link: ScriptLink,
   home: string,
   group: string,
   { shard, channel, clientId }: Member,
@@ -132,7 +130,7 @@ async function join(
 }
 
 async function leave(
-  link: Link,
+  link: ScriptLink,
   home: string,
   group: string,
   { shard, channel, clientId }: Member,

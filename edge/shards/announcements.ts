@@ -13,6 +13,7 @@ import { noteDevices, type UserDevice } from '../../common/cluster/presence/user
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
 import { deviceOf, userOf } from '../../common/wire/client-id.js';
 import { seal } from '../../common/wire/sealed-message.js';
@@ -30,7 +31,7 @@ export interface AnnouncedEvents {
 }
 
 interface AnnouncementsOptions {
-  readonly link: Pick<RedisLink, 'publish' | 'execute' | 'idFloor'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'publish'>;
   readonly edgeId: string;
   readonly edgeIncarnation: string;
   readonly names: ShardNames;

@@ -16,6 +16,7 @@ import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import type { Shards } from './shards.js';
 
 /** To be called this often. */
@@ -38,7 +39,7 @@ interface Loss {
 }
 
 export interface LostHistoryOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'subscriber'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'subscriber'>;
   readonly names: ShardNames;
   readonly shards: Pick<Shards, 'owns' | 'hasClients'>;
   readonly pendingReads: () => number;

@@ -17,6 +17,7 @@ import { ackEvents, readEvents } from '../../common/cluster/events/event-reads.j
 import type { CountersLink } from '../../common/cluster/history/shard-counters.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import { type DeliveredEvent, Partition, shardOfEvent } from './partition.js';
 
 export const LEASE_MS = 10_000;
@@ -32,7 +33,7 @@ const EVENTS_PER_SHARD = 100;
 /** Maximum time that a partition which is to be given back waits for events in flight. */
 const RELEASE_MS_MAX = 10_000;
 
-export type ReaderLink = CountersLink & Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+export type ReaderLink = CountersLink & ScriptLink & Pick<RedisLink, 'names'>;
 
 export interface GroupReaderOptions {
   readonly link: ReaderLink;

@@ -19,6 +19,7 @@ import { isSkipped } from '../../common/cluster/undelivered.js';
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Metrics } from '../../common/process/metrics.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../common/redis/script.js';
 import { rejectClientId } from '../../common/wire/client-id.js';
 import type { PushBody } from '../../proto/gen/longline/v1/envelope.js';
 import {
@@ -65,7 +66,7 @@ export interface PusherConfig {
 
 interface PusherOptions {
   readonly shardQueries: ShardQueries;
-  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>;
   readonly writers: AcceptLevelWriters;
   readonly storedPushes: Pick<StoredPushes, 'onStored'>;
   readonly traces: Pick<PushTraces, 'begin'>;

@@ -4,7 +4,7 @@
  * both.
  */
 import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 
 const INTERVAL_MS = 1_000;
 
@@ -22,7 +22,7 @@ if left > 0 then
 end
 return 1`);
 
-type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+type Link = ScriptLink & Pick<RedisLink, 'names'>;
 
 /** Reads what is kept once, and from then on keeps what this process knows, as long as it runs. */
 export async function keepIdFloor(link: Link): Promise<void> {

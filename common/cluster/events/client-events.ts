@@ -161,8 +161,6 @@ keepEvents(channel)
 return 1`),
 );
 
-type Link = ScriptLink;
-
 export interface ConnectedClient {
   readonly clientId: string;
   readonly connection: number;
@@ -195,7 +193,7 @@ export interface EventEdge {
  * connection was not entered, because another one is.
  */
 export function announceWithEvents(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   { edgeId, incarnation }: EventEdge,
   clients: readonly ConnectedClient[],
@@ -227,7 +225,7 @@ export function announceWithEvents(
 
 /** Writes the events of connections that have ended. To be repeated until it has run. */
 export function endWithEvents(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   incarnation: string,
   clients: readonly EndedClient[],
@@ -255,7 +253,7 @@ export function endWithEvents(
  * @param living incarnations of all edges of the cluster
  */
 export function endOfDeadEdges(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   cursor: string,
   living: readonly string[],
@@ -269,7 +267,7 @@ export function endOfDeadEdges(
 
 /** Writes the event of a block by an operator. */
 export function writeBlocked(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   name: string,
   forMs: number,

@@ -10,7 +10,7 @@
  */
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
-import { Script } from '../../redis/script.js';
+import { Script, type ScriptLink } from '../../redis/script.js';
 
 export const EVENT_GROUPS_MAX = 32;
 /** A group that was not renewed for so long is forgotten. */
@@ -85,7 +85,7 @@ local mine = redis.call('HGET', KEYS[1], 'c:' .. ARGV[1])
 if mine and string.match(mine, '^%S+') == ARGV[2] then redis.call('HDEL', KEYS[1], 'c:' .. ARGV[1]) end
 return 1`);
 
-type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+type Link = ScriptLink & Pick<RedisLink, 'names'>;
 
 export interface GroupMember {
   readonly group: string;

@@ -67,11 +67,9 @@ for i = 1, #read[2], 2 do
 end
 return {read[1], found}`);
 
-type Link = ScriptLink;
-
 /** Resolves with whether the event is lost; then the consumers are told. */
 export function markLostEvents(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   id: string,
   noticedMsAgo: number,
@@ -89,7 +87,7 @@ export interface OwnConnections {
 
 /** The connections of an edge that have a beginning and no end, page by page: from '0' to '0'. */
 export function readOwnConnections(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   incarnation: string,
   cursor: string,

@@ -44,8 +44,6 @@ if call('BITPOS', index, 1, ${VERSION_BYTES}) < 0 then
 end
 return 1`);
 
-type Link = ScriptLink;
-
 export interface GroupIndex {
   readonly version: number;
   /** Shards that may have members, in ascending order. */
@@ -54,7 +52,7 @@ export interface GroupIndex {
 
 /** @param home channel of the group's own shard */
 export async function readIndex(
-  link: Link,
+  link: ScriptLink,
   home: string,
   group: string,
 ): Promise<Outcome<GroupIndex>> {
@@ -72,7 +70,7 @@ export async function readIndex(
 
 /** To be called after members were added to these shards. */
 export function markShards(
-  link: Link,
+  link: ScriptLink,
   home: string,
   group: string,
   shards: readonly number[],
@@ -85,7 +83,7 @@ export function markShards(
  * must have been read after the version.
  */
 export function clearShards(
-  link: Link,
+  link: ScriptLink,
   home: string,
   group: string,
   version: number,
@@ -96,7 +94,7 @@ export function clearShards(
 
 /** Reads up to `countMax` names of the groups whose own shard this is, after one of them or ''. */
 export function readGroupNames(
-  link: Link,
+  link: ScriptLink,
   home: string,
   after: string,
   countMax: number,

@@ -131,8 +131,6 @@ while key <= #KEYS do
 end
 return lists`);
 
-type Link = ScriptLink;
-
 /** Members of one shard. */
 export interface ShardMembers {
   /** The channel of the shard. */
@@ -145,7 +143,7 @@ export type JoinMark = '1' | '0' | 'f';
 
 /** @param parts of one scope. Resolves with a mark for each member of each part */
 export function joinGroup(
-  link: Link,
+  link: ScriptLink,
   group: string,
   parts: readonly ShardMembers[],
   events?: EventBounds,
@@ -162,7 +160,7 @@ export interface Left {
 
 /** @param parts of one scope. Resolves with a result for each */
 export function leaveGroup(
-  link: Link,
+  link: ScriptLink,
   group: string,
   parts: readonly ShardMembers[],
   events?: EventBounds,
@@ -185,7 +183,7 @@ export interface ReadMembers {
  * @param after name after which the first shard is read; '': from the start
  */
 export function readMembers(
-  link: Link,
+  link: ScriptLink,
   group: string,
   channels: readonly string[],
   after: string,
@@ -220,7 +218,7 @@ export interface MemberDevices {
  * @param parts of one scope
  */
 export function readMemberDevices(
-  link: Link,
+  link: ScriptLink,
   group: string,
   parts: readonly ShardUsers[],
   countMax: number,
@@ -242,7 +240,7 @@ export function readMemberDevices(
 
 /** The groups of a member, in no particular order. */
 export function readGroupsOf(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   member: string,
 ): Promise<Outcome<readonly string[]>> {

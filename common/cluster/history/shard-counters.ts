@@ -4,6 +4,7 @@
  */
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
+import type { ScriptLink } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 
 /**
@@ -21,9 +22,10 @@ for i, key in ipairs(ARGV) do
 end
 return values`;
 
-export type CountersLink = Pick<RedisLink, 'execute' | 'idFloor' | 'executeOn' | 'isCluster'> & {
-  readonly subscriber: Pick<RedisLink['subscriber'], 'masterOf'>;
-};
+export type CountersLink = ScriptLink &
+  Pick<RedisLink, 'executeOn' | 'isCluster'> & {
+    readonly subscriber: Pick<RedisLink['subscriber'], 'masterOf'>;
+  };
 
 /**
  * Reads the number of durable pushes of each of these shards so far; undefined if Redis does not

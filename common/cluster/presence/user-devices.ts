@@ -65,15 +65,13 @@ export interface UserDevice {
   readonly device: string;
 }
 
-type Link = ScriptLink;
-
 /**
  * Publishes an envelope, and notes devices that are connected now. Resolves with its receivers.
  * @param channel of the shard of all these devices
  * @param keepS seconds for which they count
  */
 export function noteDevices(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   devices: readonly UserDevice[],
   keepS: number,
@@ -86,7 +84,7 @@ export function noteDevices(
 
 /** Reads at most `countMax` devices of a user, in the form of `UserDevice.device`. */
 export function readDevices(
-  link: Link,
+  link: ScriptLink,
   channel: string,
   user: string,
   countMax: number,

@@ -7,6 +7,7 @@ import { shardOf } from '../../../common/cluster/shard.js';
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import { rejectClientId } from '../../../common/wire/client-id.js';
 import type { Operations } from '../../leadership/operations.js';
 import type { BlocksResponse, UnblockResponse } from '../operation-responses.js';
@@ -14,7 +15,7 @@ import type { blockBody, unblockBody } from '../request-bodies.js';
 
 export class BlocksApi {
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
+    readonly link: ScriptLink & Pick<RedisLink, 'names'>,
     readonly operations: Pick<Operations, 'rejectAsFollower' | 'recordAction'>,
     readonly names: ShardNames,
     /** Undefined: no events of clients are written. */

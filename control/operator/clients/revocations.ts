@@ -8,6 +8,7 @@ import {
 } from '../../../common/cluster/blocks.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import { rejectUser } from '../../../common/wire/client-id.js';
 import type { Operations } from '../../leadership/operations.js';
 import type { revokeBody, unrevokeBody } from './requests.js';
@@ -15,7 +16,7 @@ import type { RevocationInfo, RevocationsResponse, UnrevokeResponse } from './re
 
 export class RevocationsApi {
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'names'>,
+    readonly link: ScriptLink & Pick<RedisLink, 'names'>,
     readonly operations: Pick<Operations, 'rejectAsFollower' | 'recordAction'>,
   ) {}
 

@@ -13,13 +13,14 @@ import { MasterChanges } from '../../../common/cluster/history/master-changes.js
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { Metrics } from '../../../common/process/metrics.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 
 export const LOST_EVENTS_STEP_MS = 200;
 /** Maximum scripts in one step. */
 const CHECKED_AT_ONCE = 256;
 
 export interface LostEventsOptions {
-  readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'subscriber' | 'masterCheck'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'subscriber' | 'masterCheck'>;
   readonly names: Pick<ShardNames, 'shardOf'>;
   readonly edgeIncarnation: string;
   readonly bounds: EventBounds;

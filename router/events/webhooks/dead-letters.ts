@@ -5,7 +5,7 @@
  */
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
-import { Script } from '../../../common/redis/script.js';
+import { Script, type ScriptLink } from '../../../common/redis/script.js';
 
 export const LETTERS_MAX = 10_000;
 const KEEP_MS = 7 * 24 * 60 * 60 * 1000;
@@ -28,7 +28,7 @@ export interface DeadLetter {
   readonly reason: string;
 }
 
-type Link = Pick<RedisLink, 'execute' | 'idFloor' | 'names'>;
+type Link = ScriptLink & Pick<RedisLink, 'names'>;
 
 export function addDeadLetters(
   link: Link,

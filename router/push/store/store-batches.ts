@@ -15,7 +15,7 @@ import {
 import { atTurnEnd } from '../../../common/process/time/turn-end.js';
 import type { Outcome } from '../../../common/redis/execute.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
-import { ITEMS_MAX, scopeOf } from '../../../common/redis/script.js';
+import { ITEMS_MAX, type ScriptLink, scopeOf } from '../../../common/redis/script.js';
 import type { StoreOutcome } from './accept-level-writer.js';
 
 const BYTES_MAX = 64 * 1024;
@@ -33,7 +33,7 @@ export class StoreBatches {
   readonly #batches = new Map<string, Batch>();
 
   constructor(
-    readonly link: Pick<RedisLink, 'execute' | 'idFloor' | 'isCluster'>,
+    readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>,
     readonly bounds: InboxBounds,
   ) {}
 

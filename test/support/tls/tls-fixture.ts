@@ -81,9 +81,7 @@ export class TlsFixture {
     clientId: string,
     pair: Partial<ClientPair> = {},
   ): Promise<void> {
-    const url = `wss://localhost:${port}/connect?clientId=${clientId}`;
-    const socket = new WebSocket(url, { ca: this.ca, ...pair });
-    await once(socket, 'open');
+    const socket = await this.#openWebSocket(port, clientId, pair);
     const message = once(socket, 'message');
     await this.#clusterAt(port).push.push(clientId, 'over a WebSocket');
     expect(String((await message)[0])).toBe('over a WebSocket');
@@ -121,14 +119,23 @@ export class TlsFixture {
     clientId: string,
     pair: Partial<ClientPair> = {},
   ): Promise<void> {
-    const url = `wss://localhost:${port}/connect?clientId=${clientId}`;
-    const socket = new WebSocket(url, { ca: this.ca, ...pair });
-    await once(socket, 'open');
+    const socket = await this.#openWebSocket(port, clientId, pair);
     // The types of `ws` do not include its socket.
     const { localPort } = (socket as unknown as { _socket: { localPort: number } })._socket;
     const { connections } = await this.#clusterAt(port).push.presence(clientId);
     expect(connections[0]!.remoteAddress).toBe(`127.0.0.1:${localPort}`);
     socket.terminate();
+  }
+
+  async #openWebSocket(
+    port: number,
+    clientId: string,
+    pair: Partial<ClientPair>,
+  ): Promise<WebSocket> {
+    const url = `wss://localhost:${port}/connect?clientId=${clientId}`;
+    const socket = new WebSocket(url, { ca: this.ca, ...pair });
+    await once(socket, 'open');
+    return socket;
   }
 
   #clusterAt(port: number): RunningCluster {
