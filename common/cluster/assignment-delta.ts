@@ -1,7 +1,7 @@
 /**
- * Deltas: the difference between two assignments, which control sends to edges and routers that have
- * the earlier one. Of thousands of edges, one change concerns few, and the whole assignment would be
- * hundreds of kilobytes to each. Pure.
+ * Deltas: the difference between two assignments, which control sends to edges and routers that
+ * have the earlier one. Of thousands of edges, one change concerns few, and the whole assignment
+ * would be hundreds of kilobytes to each. Pure.
  *
  * Positions tell which assignment a delta changes. They cannot tell two assignments apart that two
  * controls have written at the same position, after Redis lost the first one. So a delta carries a
@@ -100,7 +100,9 @@ export function applyDelta(base: Assignment, delta: Wire): Assignment | string {
 /** By the list of edges, which few changes replace. */
 const edgesChecksums = new WeakMap<readonly AssignedEdge[], number>();
 
-/** CRC-32 of the edges, the owners as little-endian 16-bit integers, and the rest, in this order. */
+/**
+ * CRC-32 of the edges, the owners as little-endian 16-bit integers, and the rest, in this order.
+ */
 export function checksumOf({ edges, owners, moves, isBalancing }: Content): number {
   let checksum = edgesChecksums.get(edges);
   if (checksum === undefined) {

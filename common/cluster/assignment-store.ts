@@ -1,8 +1,8 @@
 /**
  * The assignment in Redis: one hash under one key, so that it is on one master of a Cluster.
  * `table` is the encoded assignment. `incarnation` and `epoch` repeat its position, for people and
- * for controls of earlier versions. `table` is sealed with a checksum; a control of an earlier version
- * reads it, and writes it without one.
+ * for controls of earlier versions. `table` is sealed with a checksum; a control of an earlier
+ * version reads it, and writes it without one.
  *
  * A write compares the digest of the stored bytes, not the position: when Redis has lost a write,
  * two controls can each have written another assignment with the same position.

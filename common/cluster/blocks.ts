@@ -1,6 +1,6 @@
 /**
- * The clients and users that may not connect, chosen by operators: one hash for the whole cluster, so
- * that edges read one version.
+ * The clients and users that may not connect, chosen by operators: one hash for the whole cluster,
+ * so that edges read one version.
  *
  * - A clientId or a user: it is blocked until the value, Unix time in milliseconds by the clock of
  *   Redis.
@@ -39,8 +39,8 @@ end
 /**
  * Reads everything, unless the caller knows this version.
  * Input:  KEYS hash; ARGV known version, or ''
- * Output: version ('' if the hash is empty); unless it is the known one, also names and values: for a
- *         block in force the remaining ms, for a revocation its time
+ * Output: version ('' if the hash is empty); unless it is the known one, also names and values: for
+ *         a block in force the remaining ms, for a revocation its time
  */
 const READ = new Script(`${LUA_BLOCKS}
 local newest = version()

@@ -40,8 +40,8 @@ export async function agreeOnSettings(
 
 /**
  * Compares every two seconds, as long as the process runs, and ends it when Redis has the settings
- * of another cluster: an edge would deliver that cluster's pushes. One read ends nothing, because an
- * address may lead to a wrong server for a moment: two in a row from one server do.
+ * of another cluster: an edge would deliver that cluster's pushes. One read ends nothing, because
+ * an address may lead to a wrong server for a moment: two in a row from one server do.
  */
 export function watchSettings(link: WatchedLink, settings: ClusterSettings): void {
   const key = link.names.settings;

@@ -2,7 +2,8 @@
  * The inbox in Redis: the durable pushes of a client, stored until they are confirmed or expire.
  *
  * Keys of one client, all in the slot of its shard's tag. They start with the shard's channel
- * (`ll:{tag}`, after the prefix of the cluster), which the functions below take in place of the tag:
+ * (`ll:{tag}`, after the prefix of the cluster), which the functions below take in place of the
+ * tag:
  *
  *   ll:{tag}:seq             counter: durable pushes of the shard so far
  *   ll:{tag}:in:<clientId>   stream: one entry per push, oldest first. Fields, in this order:
@@ -24,14 +25,15 @@
  *                            the client was told. After pushes were replaced: `replaced`, see
  *                            combine.ts; they are in `apart` and `freed`, too
  *   ll:{tag}:keys:<clientId> hash: collapse and append keys (combine.ts)
- *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes (lost-history.ts)
+ *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes
+ *                            (lost-history.ts)
  *   ll:{tag}:idem:<clientId>\0<key>   string: the id of the client's push with this key
  *
  * Confirmed entries are deleted, so an inbox contains exactly the unconfirmed pushes. `acked` says
- * that everything up to it is confirmed; a push that is confirmed alone, before an older one, is just
- * deleted, and so is one that is replaced. The history after a cursor is complete if the cursor is an
- * entry or one of `last`, `acked`, `gone`, `apart` and those `replaced` (any other id is another
- * client's, or older than the newest confirmed), and no later push is gone.
+ * that everything up to it is confirmed; a push that is confirmed alone, before an older one, is
+ * just deleted, and so is one that is replaced. The history after a cursor is complete if the
+ * cursor is an entry or one of `last`, `acked`, `gone`, `apart` and those `replaced` (any other id
+ * is another client's, or older than the newest confirmed), and no later push is gone.
  *
  * Every change of an inbox is one script, so no push is stored without being published.
  */
@@ -77,9 +79,9 @@ local function readMark(key)
   local mark = redis.call('GET', key)
   return mark and string.match(mark, '^%S+')
 end
--- The position of a mark which says that the newest pushes of the shard were lost, perhaps some after
--- the id, unless the client was told so; false if there is none. What is evicted, in contrast, is a
--- whole inbox, of which no id is known.
+-- The position of a mark which says that the newest pushes of the shard were lost, perhaps some
+-- after the id, unless the client was told so; false if there is none. What is evicted, in
+-- contrast, is a whole inbox, of which no id is known.
 local function untoldMark(ack, key, id)
   local at = string.match(redis.call('GET', key) or '', '^(%S+) counter:')
   if not at or parse(id) > parse(at) + ${MARK_AGE_MS} then return false end
@@ -100,15 +102,16 @@ end
 
 /**
  * Lua helpers for the field `held`, in which one push leaves to the next what that would otherwise
- * read from the inbox: the next entry's `b` in decimal, a NUL, and seven doubles. They are `held` the
- * same number · `floor` and `due` the oldest entry's `b` and `x` · `count` of the entries · `renewAt`
- * when the keys must be given more time to live, and `longest` the TTL for which they have enough
- * until then · the sum of all these and 1, because a wrong one could lose pushes. Earlier versions wrote the
- * sum without the 1, and did not enter the client in `ll:{tag}:wait` (ledger/left.ts).
+ * read from the inbox: the next entry's `b` in decimal, a NUL, and seven doubles. They are `held`
+ * the same number · `floor` and `due` the oldest entry's `b` and `x` · `count` of the entries ·
+ * `renewAt` when the keys must be given more time to live, and `longest` the TTL for which they
+ * have enough until then · the sum of all these and 1, because a wrong one could lose pushes.
+ * Earlier versions wrote the sum without the 1, and did not enter the client in `ll:{tag}:wait`
+ * (ledger/left.ts).
  *
  * `unpackState` returns nothing for a text that is anything else. Earlier versions only wrote the
- * decimal number, and kept `floor` and `due` in fields of these names; to their scripts, a text with
- * a NUL is the number before it, and without `due` they read the oldest entry.
+ * decimal number, and kept `floor` and `due` in fields of these names; to their scripts, a text
+ * with a NUL is the number before it, and without `due` they read the oldest entry.
  */
 export const LUA_STATE = `
 local function unpackState(text)
@@ -165,8 +168,8 @@ end
 /**
  * Resumes after a device's cursor: confirms and deletes everything up to it.
  * Input:  KEYS inbox, ack, mark; ARGV cursor
- * Output: the number of pushes that were confirmed, and with events the id of the newest event; -1 if
- *         the history after the cursor is not complete
+ * Output: the number of pushes that were confirmed, and with events the id of the newest event; -1
+ *         if the history after the cursor is not complete
  */
 const resumeLua = (luaEvents = '') => `${LUA_COMMON}${luaEvents}${LUA_SETTLE}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
@@ -190,8 +193,8 @@ const RESUME_WITH_EVENTS = perBounds((bounds) => new Script(resumeLua(luaConfirm
 /**
  * Confirms and deletes everything up to an id that the device received, and single later pushes.
  * Input:  for each inbox: KEYS inbox, ack; ARGV id or '', single ids with spaces between them
- * Output: a line for each inbox: the number of pushes that were confirmed, which were stored until now;
- *         with events also the id of the newest event, if this has written one
+ * Output: a line for each inbox: the number of pushes that were confirmed, which were stored until
+ *         now; with events also the id of the newest event, if this has written one
  */
 const confirmLua = (luaEvents = '') => `${LUA_ITEMS}${LUA_COMMON}${luaEvents}${LUA_SETTLE}
 local function confirmOne(inbox, ack, id, singles)
@@ -220,8 +223,9 @@ const CONFIRM = new Script(confirmLua());
 const CONFIRM_WITH_EVENTS = perBounds((bounds) => new Script(confirmLua(luaConfirmed(bounds))));
 
 /**
- * What became of a push that is not newer than `apart`: 1 it was confirmed before an older one, so it
- * is not in the inbox and has not left it unconfirmed; 2 it was replaced; 0 neither, or not known.
+ * What became of a push that is not newer than `apart`: 1 it was confirmed before an older one, so
+ * it is not in the inbox and has not left it unconfirmed; 2 it was replaced; 0 neither, or not
+ * known.
  * Input:  KEYS inbox, ack; ARGV id
  * Output: 1, 2 or 0
  */
@@ -280,8 +284,8 @@ export interface Confirmation {
 }
 
 /**
- * Confirms pushes with one script. Resolves for each confirmation with the number of pushes that were
- * stored until now.
+ * Confirms pushes with one script. Resolves for each confirmation with the number of pushes that
+ * were stored until now.
  * @param confirmations of one scope
  * @param events writes an event of each push that this confirms; undefined: none
  */

@@ -1,6 +1,6 @@
 /**
- * Outcomes of a push at one edge, their numbers in a reply about several clients, and the verdict of a
- * live-only push from the replies of all edges. Pure.
+ * Outcomes of a push at one edge, their numbers in a reply about several clients, and the verdict
+ * of a live-only push from the replies of all edges. Pure.
  */
 import type { Reply } from '../../proto/gen/longline/v1/envelope.js';
 import { Verdict } from '../../proto/gen/longline/v1/push.js';

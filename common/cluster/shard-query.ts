@@ -43,7 +43,10 @@ export interface QueryResult {
 
 /** Waits of a query. Times are of the monotonic clock and up to `TIMEOUT_RESOLUTION_MS` early. */
 export interface QueryWaits {
-  /** Receivers of the envelope as counted by Redis; undefined: it was not published, or may not have been. */
+  /**
+   * Receivers of the envelope as counted by Redis; undefined: it was not published, or may not have
+   * been.
+   */
   receivers: number | undefined;
   /** When the result of sending was known; 0: it was not. */
   sentAtMs: number;
@@ -65,8 +68,8 @@ export interface QueryObserver {
 export type SendResult = PublishResult | { readonly type: 'decided' };
 
 /**
- * Publishes an envelope as a part of a script, whose result counts also without replies. Calls `onSent`
- * once, later. With a callback, because each promise has a cost per push.
+ * Publishes an envelope as a part of a script, whose result counts also without replies. Calls
+ * `onSent` once, later. With a callback, because each promise has a cost per push.
  */
 export type SendEnvelope = (
   channel: string,
@@ -75,14 +78,17 @@ export type SendEnvelope = (
 ) => void;
 
 /**
- * A query without a result. It refers to nothing of what was sent: thousands of queries wait at a time, and
- * the garbage collector copies what they hold.
+ * A query without a result. It refers to nothing of what was sent: thousands of queries wait at a
+ * time, and the garbage collector copies what they hold.
  */
 class PendingQuery {
   /** Replaced at each reply: nearly all queries have one. */
   bodies: readonly ReplyBody[] = NO_BODIES;
   hasOwnerReply = false;
-  /** Edges beside the owner that may have clients of the shard: by the owner, and those that replied. */
+  /**
+   * Edges beside the owner that may have clients of the shard: by the owner, and those that
+   * replied.
+   */
   others = 0;
   otherReplies = 0;
   /** A final reply has arrived: only the result of sending is awaited. */

@@ -11,8 +11,9 @@ import { userOf } from '../wire/client-id.js';
 const REDIS_SLOTS = 16384;
 
 /**
- * The shard of a client: CRC-32/ISO-HDLC of the UTF-8 bytes of its user, which is the clientId up to
- * its first slash, modulo `shardCount`. So all devices of a user have one shard. `shardCount` is a power of two, so the mask is the remainder.
+ * The shard of a client: CRC-32/ISO-HDLC of the UTF-8 bytes of its user, which is the clientId up
+ * to its first slash, modulo `shardCount`. So all devices of a user have one shard. `shardCount` is
+ * a power of two, so the mask is the remainder.
  */
 export function shardOf(clientId: string, shardCount: number): number {
   return crc32(userOf(clientId)) & (shardCount - 1);

@@ -258,7 +258,9 @@ function slotMapSource(
   return () => fetchSlotMapFromSentinels(seeds, sentinelMaster, name);
 }
 
-/** Runs commands through the pipelines, and through ioredis where one is not ready or redirected. */
+/**
+ * Runs commands through the pipelines, and through ioredis where one is not ready or redirected.
+ */
 function executeThrough(
   pipelines: RedisPipelines,
   subscriber: ShardSubscriber,

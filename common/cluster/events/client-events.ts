@@ -3,13 +3,14 @@
  *
  * `ll:{tag}:on` is a hash by clientId of the connection that the events say it has: `<edge
  * incarnation>:<connection> <edge> <protocol> <Unix ms> <labels>`. It is changed together with the
- * events, so each connection has one event of its beginning and one of its end, however often a command is
- * repeated, and an end is never before its beginning. A connection is entered by the script that
- * announces it, because the order of the announcements decides which of two connections survives.
+ * events, so each connection has one event of its beginning and one of its end, however often a
+ * command is repeated, and an end is never before its beginning. A connection is entered by the
+ * script that announces it, because the order of the announcements decides which of two connections
+ * survives.
  *
- * A connection that ends with a goaway stays in the hash, with `-<Unix ms of its end> ` before the rest:
- * its client is expected to connect again. If it does, the client has moved; else its end is an event
- * after `MOVE_MS`, by due-events.ts.
+ * A connection that ends with a goaway stays in the hash, with `-<Unix ms of its end> ` before the
+ * rest: its client is expected to connect again. If it does, the client has moved; else its end is
+ * an event after `MOVE_MS`, by due-events.ts.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
@@ -54,8 +55,9 @@ end
  *         protocol, labels
  * Output: id of the newest event or '', indexes of the connections that were not entered
  *
- * A connection that was announced before does not replace another one: that may be newer. Or its end is
- * not written yet, so the connection has to be announced again until it is entered or has ended.
+ * A connection that was announced before does not replace another one: that may be newer. Or its
+ * end is not written yet, so the connection has to be announced again until it is entered or has
+ * ended.
  */
 const ANNOUNCE = perBounds(
   (bounds) =>
@@ -248,8 +250,8 @@ export function endWithEvents(
 }
 
 /**
- * Writes the events of connections whose edge has died. Resolves with the cursor of the next call, and
- * with the number of connections that are not old enough yet.
+ * Writes the events of connections whose edge has died. Resolves with the cursor of the next call,
+ * and with the number of connections that are not old enough yet.
  * @param living incarnations of all edges of the cluster
  */
 export function endOfDeadEdges(

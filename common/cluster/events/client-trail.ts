@@ -1,4 +1,7 @@
-/** The newest events of one client, for operators. Reads the stream of the shard, and changes nothing. */
+/**
+ * The newest events of one client, for operators. Reads the stream of the shard, and changes
+ * nothing.
+ */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
 import { type StoredEvent, toEvent } from './event-reads.js';
@@ -13,7 +16,8 @@ const FOUND_MAX = 50;
 
 /**
  * Input:  KEYS stream; ARGV clientId, start of the range
- * Output: {1 if the shard has events, newest id of the range or '', entries of the client, newest first}
+ * Output: {1 if the shard has events, newest id of the range or '', entries of the client, newest
+ *         first}
  */
 const READ = new Script(`
 local found = {}
@@ -26,7 +30,10 @@ return {redis.call('EXISTS', KEYS[1]), scanned[1] and scanned[1][1] or '', found
 export interface ClientTrail {
   /** The shard has events of some client: they are on. */
   readonly areKept: boolean;
-  /** Newest event of the shard, of any client: a later read may begin after it. Empty: there is none. */
+  /**
+   * Newest event of the shard, of any client: a later read may begin after it. Empty: there is
+   * none.
+   */
   readonly newestId: string;
   /** Oldest first. */
   readonly events: readonly StoredEvent[];

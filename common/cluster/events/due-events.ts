@@ -1,14 +1,14 @@
 /**
- * Events that are due at a time unless something happens before: `ll:{tag}:due`, a sorted set by Unix
- * time in ms, of
+ * Events that are due at a time unless something happens before: `ll:{tag}:due`, a sorted set by
+ * Unix time in ms, of
  *
  *   <id> <clientId>          a push with `notify_unread_after_ms`: `push.unread`
  *   x<id> <clientId>         a stored push: `push.expired`
- *   m<connection> <clientId> a connection that has received a goaway, and whose client has not connected
- *                            again (client-events.ts): `client.disconnected`
+ *   m<connection> <clientId> a connection that has received a goaway, and whose client has not
+ *                            connected again (client-events.ts): `client.disconnected`
  *
- * They are noted, and removed again, by the scripts that know. The edge that owns the shard looks for
- * what is due. So nothing is lost when an edge dies, and two owners at a time write one event.
+ * They are noted, and removed again, by the scripts that know. The edge that owns the shard looks
+ * for what is due. So nothing is lost when an edge dies, and two owners at a time write one event.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
@@ -21,8 +21,8 @@ import { type EventBounds, perBounds } from './event-stream.js';
 export const DUE_PER_CALL = 100;
 
 /**
- * Which shards have an event that is due. In Redis Cluster, a command must not name keys of two shards,
- * but a script may read keys that it was not called with.
+ * Which shards have an event that is due. In Redis Cluster, a command must not name keys of two
+ * shards, but a script may read keys that it was not called with.
  * Input:  ARGV: channels
  * Output: for each of them 1 or 0
  */
@@ -39,8 +39,8 @@ return found`;
 /**
  * Writes the events that are due.
  * Input:  KEYS seq
- * Output: number of entries that were due, of events `push.unread`, of events `push.expired`; id of the
- *         newest event, or ''
+ * Output: number of entries that were due, of events `push.unread`, of events `push.expired`; id of
+ *         the newest event, or ''
  */
 const WRITE_DUE = perBounds(
   (bounds) =>

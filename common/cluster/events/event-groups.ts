@@ -1,8 +1,8 @@
 /**
  * Groups of event consumers: who reads which shards. The shards are divided into partitions; each
- * partition of a group has one consumer at a time, by a lease that the consumer renews. One script does
- * everything, so that consumers need not know each other: each gets its equal share, and gives back what is
- * over it.
+ * partition of a group has one consumer at a time, by a lease that the consumer renews. One script
+ * does everything, so that consumers need not know each other: each gets its equal share, and gives
+ * back what is over it.
  *
  *   ll:{watch}           sorted set: the groups, by the Unix time in ms of their last renewal
  *   ll:{watch}:<group>   hash: `start` where the group begins, an id · `c:<consumer>` `<instance>
@@ -13,14 +13,14 @@ import type { RedisLink } from '../../redis/redis-link.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
 
 export const EVENT_GROUPS_MAX = 32;
-/** A group that was not renewed for so long is forgotten. */
+/** A group that is not renewed for this time is forgotten. */
 const IDLE_MS = 7 * 24 * 60 * 60 * 1000;
 
 /**
  * Joins a group, or renews the lease.
- * Input:  KEYS groups, group; ARGV group, consumer, instance, '1' to join or replace an older instance,
- *         start ('now' or an id), ms of the lease, number of partitions, the partitions that can be given
- *         back
+ * Input:  KEYS groups, group; ARGV group, consumer, instance, '1' to join or replace an older
+ *         instance, start ('now' or an id), ms of the lease, number of partitions, the partitions
+ *         that can be given back
  * Output: 'full'; 'replaced'; or start, number of partitions over the share, its partitions
  */
 const RENEW = new Script(`
@@ -36,7 +36,8 @@ if not call('ZSCORE', groups, group) then
   call('HSET', key, 'start', start == 'now' and text(now) .. '-0' or start)
 end
 call('ZADD', groups, text(now), group)
--- Redis may have evicted or lost the hash of a group that it knows: better an event again than none.
+-- Redis may have evicted or lost the hash of a group that it knows: better an event again than
+-- none.
 if not string.match(call('HGET', key, 'start') or '', '^%d+%-%d+$') then
   call('HSET', key, 'start', start == 'now' and '0-0' or start)
 end

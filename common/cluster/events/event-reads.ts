@@ -2,9 +2,9 @@
  * Reads the events of many shards with one command for each master, and keeps how far a group of
  * consumers has acknowledged them: `ll:{tag}:evc`, a hash by group of `<id> <number>`.
  *
- * The number of an event is its position among all that the shard's stream ever had. Redis counts them,
- * also those that were removed. So a gap between the last one acknowledged and the first one that is
- * still there is the exact number of events that the group has lost.
+ * The number of an event is its position among all that the shard's stream ever had. Redis counts
+ * them, also those that were removed. So a gap between the last one acknowledged and the first one
+ * that is still there is the exact number of events that the group has lost.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
@@ -24,14 +24,15 @@ end
 `;
 
 /**
- * Input:  ARGV group, where it begins, events per shard, ms for which events are kept; for each shard
- *         its channel, and id and number of the last event that was read, both '' for those that the
- *         group has acknowledged
- * Output: for each shard with events, or that is read for the first time: its index, id and number of
- *         the last event before, number of the first event, the newest id, the events
+ * Input:  ARGV group, where it begins, events per shard, ms for which events are kept; for each
+ *         shard its channel, and id and number of the last event that was read, both '' for those
+ *         that the group has acknowledged
+ * Output: for each shard with events, or that is read for the first time: its index, id and number
+ *         of the last event before, number of the first event, the newest id, the events
  *
- * In Redis Cluster, a command must not name keys of two shards, but a script may read keys that it was
- * not called with. A slot that has just moved to another master is an error of its own shard only.
+ * In Redis Cluster, a command must not name keys of two shards, but a script may read keys that it
+ * was not called with. A slot that has just moved to another master is an error of its own shard
+ * only.
  */
 const READ = `#!lua flags=no-writes,allow-cross-slot-keys
 ${LUA_IS_BEFORE}

@@ -1,6 +1,6 @@
 /**
- * Events of clients and pushes for backends, in Redis beside the data: one stream for each shard, so
- * that the script that changes something can write its event in the same moment, and so that the
+ * Events of clients and pushes for backends, in Redis beside the data: one stream for each shard,
+ * so that the script that changes something can write its event in the same moment, and so that the
  * events of a client have one order.
  *
  * Keys of a shard, all in the slot of its tag:
@@ -10,7 +10,8 @@
  *                  message id, `n` number of pushes, `g` group
  *   ll:{tag}:on    hash (client-events.ts): the clients that are connected, as the events say
  *   ll:{tag}:due   sorted set (due-events.ts): events that are due at a time
- *   ll:{tag}:evc   hash (event-reads.ts): by group of consumers, the newest event that is acknowledged
+ *   ll:{tag}:evc   hash (event-reads.ts): by group of consumers, the newest event that is
+ *                  acknowledged
  *
  * Nothing of this is written while events are off.
  */
@@ -41,13 +42,15 @@ export function boundsFor(config: EventConfig, subject: EventSubject): EventBoun
 /** A stream without new events goes when the last one is too old, and this much later. */
 export const SPARE_MS = 2 * 60 * 60 * 1000;
 
-/** The due events of a shard that no edge serves any more go after this time, longer than any TTL. */
+/**
+ * The due events of a shard that no edge serves any more go after this time, longer than any TTL.
+ */
 export const DUE_KEPT_MS = 32 * 24 * 60 * 60 * 1000;
 
 /**
  * Lua helpers of scripts that write events: `event(channel, type, clientId, field, value, …)`, and
- * `keepEvents(channel)`, to be called once after the last of them, which removes old ones now and then.
- * `newestEvent` is the id of the last one, or ''.
+ * `keepEvents(channel)`, to be called once after the last of them, which removes old ones now and
+ * then. `newestEvent` is the id of the last one, or ''.
  */
 export function luaEvents({ countMax, keepMs }: EventBounds): string {
   return `
@@ -77,7 +80,9 @@ end
 `;
 }
 
-/** Lua helper: channel of the shard, and clientId, of the key of an inbox. A prefix has no braces. */
+/**
+ * Lua helper: channel of the shard, and clientId, of the key of an inbox. A prefix has no braces.
+ */
 export const LUA_INBOX_NAME = `
 local function ofInbox(inbox)
   return string.match(inbox, '^(.-{%d+}):in:(.*)$')

@@ -1,18 +1,19 @@
 /**
- * Reads which clients of some names are connected, as the events say, together with the position in the
- * events of their shard: the events after it are the changes of this state, without a gap.
+ * Reads which clients of some names are connected, as the events say, together with the position in
+ * the events of their shard: the events after it are the changes of this state, without a gap.
  */
 import { type CountersLink, indexesByMaster } from '../history/shard-counters.js';
 import type { EventPosition } from './event-reads.js';
 
 /**
- * Input:  ARGV group, or ''; maximum number of members of a shard; for each shard its channel, number of
- *         names, names; of a group, the names are its members
- * Output: for each shard: its index, newest id, number of all events so far; for each name: the name,
- *         and clientIds with their entries in `on`
+ * Input:  ARGV group, or ''; maximum number of members of a shard; for each shard its channel,
+ *         number of names, names; of a group, the names are its members
+ * Output: for each shard: its index, newest id, number of all events so far; for each name: the
+ *         name, and clientIds with their entries in `on`
  *
- * In Redis Cluster, a command must not name keys of two shards, but a script may read keys that it was
- * not called with. A slot that has just moved to another master is an error of its own shard only.
+ * In Redis Cluster, a command must not name keys of two shards, but a script may read keys that it
+ * was not called with. A slot that has just moved to another master is an error of its own shard
+ * only.
  */
 const READ = `#!lua flags=no-writes,allow-cross-slot-keys
 local call, group, membersMax = redis.call, ARGV[1], tonumber(ARGV[2])

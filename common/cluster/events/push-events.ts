@@ -1,7 +1,7 @@
 /**
- * Lua of the scripts that store pushes, and that remove them from inboxes, for their events. Each push
- * that is stored is noted in `ll:{tag}:due` (due-events.ts) until it is confirmed or gone: so also the
- * event of one that expires is written, by the edge that owns the shard, and only once.
+ * Lua of the scripts that store pushes, and that remove them from inboxes, for their events. Each
+ * push that is stored is noted in `ll:{tag}:due` (due-events.ts) until it is confirmed or gone: so
+ * also the event of one that expires is written, by the edge that owns the shard, and only once.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
@@ -36,9 +36,9 @@ end
 }
 
 /**
- * For the script that stores pushes: `stored(inbox, id, ttl, isRenewal)` notes a push, and gives the set
- * more time to live with the keys of an inbox. `noted(unreadMs, storeOne, …)` stores one whose event is
- * due after so many ms if it is unread then; 0: none.
+ * For the script that stores pushes: `stored(inbox, id, ttl, isRenewal)` notes a push, and gives
+ * the set more time to live with the keys of an inbox. `noted(unreadMs, storeOne, …)` stores one
+ * whose event is due after this many ms if it is unread then; 0: none.
  */
 export function luaStored(bounds: EventBounds): string {
   return `${luaLeft(bounds)}
@@ -62,8 +62,9 @@ end
 }
 
 /**
- * Replaces `confirm(inbox, ack, id)` by one that also writes the events, and has `confirmedAlone(inbox,
- * id)` for a push that was deleted alone. One that has expired was not delivered in time.
+ * Replaces `confirm(inbox, ack, id)` by one that also writes the events, and has
+ * `confirmedAlone(inbox, id)` for a push that was deleted alone. One that has expired was not
+ * delivered in time.
  */
 export function luaConfirmed(bounds: EventBounds): string {
   return `${luaLeft(bounds)}

@@ -5,10 +5,10 @@
  *   ll:{tag}:gix:<group>   string: 32 bits of version, then a bit for each shard
  *   ll:{tag}:groups        sorted set: the names of all groups with an index beside it
  *
- * Invariant: the bit of every shard with members is set, once the call that added them was answered.
- * Members are added first, and then the bit is set, with a new version. A bit is cleared only if the
- * shard was empty after the version was read, and the version is still the same. Members that are added
- * meanwhile set the bit, with another version, before or after that.
+ * Invariant: the bit of every shard with members is set, once the call that added them was
+ * answered. Members are added first, and then the bit is set, with a new version. A bit is cleared
+ * only if the shard was empty after the version was read, and the version is still the same.
+ * Members that are added meanwhile set the bit, with another version, before or after that.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';

@@ -1,15 +1,16 @@
 /**
  * The members of a group, beside their inboxes, in the slot of their own shard:
  *
- *   ll:{tag}:grp:<group>    sorted set: the members of this shard, all with the score 0, so that they
- *                           are in the order of their names. A group of a million is 4,096 of these
+ *   ll:{tag}:grp:<group>    sorted set: the members of this shard, all with the score 0, so that
+ *                           they are in the order of their names. A group of a million is 4,096 of
+ *                           these
  *   ll:{tag}:of:<member>    set: the groups of the member
  *   ll:{tag}:members        string: a version of all groups of this shard
  *
  * A member is a clientId or a user. One script changes all of these. The version changes with every
- * member that joins or leaves, and with every new device of a user (user-devices.ts). So a process that
- * has read the members of a group with their devices has only to read the version to know that they
- * are the same. It does not change when a device does not count any more.
+ * member that joins or leaves, and with every new device of a user (user-devices.ts). So a process
+ * that has read the members of a group with their devices has only to read the version to know that
+ * they are the same. It does not change when a device does not count any more.
  */
 import { rejection } from '../../process/errors.js';
 import type { Outcome } from '../../redis/execute.js';
@@ -27,7 +28,9 @@ export const TOO_MANY_GROUPS = rejection(
 /** Members that one call of a script changes or reads, a few microseconds each. */
 export const MEMBERS_PER_CALL = 256;
 
-/** The version of a shard that has none: nothing that was read with it can be known to be the same. */
+/**
+ * The version of a shard that has none: nothing that was read with it can be known to be the same.
+ */
 export const NO_VERSION = '0';
 
 /** Lua helpers of the events `group.joined` and `group.left`. */
@@ -51,10 +54,10 @@ end
 return lines`;
 
 /**
- * Input:  for each set: KEYS set, version, groups of each member; ARGV group, and then for each set:
- *         number of members, members
- * Output: for each set, a character for each member: 1 joined, 0 was a member, f has too many groups;
- *         and e if it is empty
+ * Input:  for each set: KEYS set, version, groups of each member; ARGV group, and then for each
+ *         set: number of members, members
+ * Output: for each set, a character for each member: 1 joined, 0 was a member, f has too many
+ *         groups; and e if it is empty
  */
 const JOIN = withAndWithout(
   (events) => `${events === undefined ? '' : luaGroupEvents(events)}
@@ -71,7 +74,8 @@ ${luaChange(events)}`,
 
 /**
  * Input:  as above
- * Output: for each set, a character for each member: 1 left, 0 was no member; and e if it is empty now
+ * Output: for each set, a character for each member: 1 left, 0 was no member; and e if it is empty
+ *         now
  */
 const LEAVE = withAndWithout(
   (events) => `${events === undefined ? '' : luaGroupEvents(events)}
@@ -86,10 +90,10 @@ ${luaChange(events)}`,
 
 /**
  * Reads members of several sets in turn, up to a number of them.
- * Input:  for each set: KEYS set, version; ARGV name after which the first set is read or '', maximum
- *         number of members
- * Output: the name after which the last list continues, or '' if it is complete; then a list for each
- *         set that was read, with the version at its end
+ * Input:  for each set: KEYS set, version; ARGV name after which the first set is read or '',
+ *         maximum number of members
+ * Output: the name after which the last list continues, or '' if it is complete; then a list for
+ *         each set that was read, with the version at its end
  */
 const READ = new Script(`
 local from, left, lists = ARGV[1] == '' and '-' or '(' .. ARGV[1], tonumber(ARGV[2]), { '' }
@@ -105,10 +109,10 @@ return lists`);
 
 /**
  * Reads the devices of users that are members.
- * Input:  for each set: KEYS set, devices of each user; ARGV maximum number of devices, and then for
- *         each set: number of users that are members, number of others, the others
- * Output: the time in ms until the first of the devices does not count any more, or -1; then a list of
- *         devices for each user; 0 for one of the others that is no member
+ * Input:  for each set: KEYS set, devices of each user; ARGV maximum number of devices, and then
+ *         for each set: number of users that are members, number of others, the others
+ * Output: the time in ms until the first of the devices does not count any more, or -1; then a list
+ *         of devices for each user; 0 for one of the others that is no member
  */
 const DEVICES = new Script(`
 local call, key, at, lists = redis.call, 1, 2, { -1 }
@@ -207,7 +211,9 @@ export interface ShardUsers {
 }
 
 export interface MemberDevices {
-  /** For each part first those of its members; undefined for one of the others that is no member. */
+  /**
+   * For each part first those of its members; undefined for one of the others that is no member.
+   */
   readonly lists: readonly (readonly string[] | undefined)[];
   /** Until the first of the devices does not count any more. */
   readonly validForMs: number;

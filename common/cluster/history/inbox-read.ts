@@ -18,14 +18,14 @@ const PART_BYTES_MAX = 64 * 1024;
  * the ack hash. Both are gone when no push was stored for a day, or when Redis has lost them. A
  * start without an id proves nothing once the shard has lost pushes.
  *
- * If the last entry is a part of a growing message, the parts that follow it are read as well, so that
- * they can be delivered as one.
+ * If the last entry is a part of a growing message, the parts that follow it are read as well, so
+ * that they can be delivered as one.
  *
  * Input:  KEYS inbox, ack, mark; ARGV id after which to read or '', count, history in ms, age of a
- *         new mark in ms, how long a mark counts in ms, 1 if the client is told of losses now, count
- *         with the further parts
- * Output: {entries, gone, Unix ms by the clock of Redis, with which the expiry is compared, 1 if the
- *         history after the id is proven}
+ *         new mark in ms, how long a mark counts in ms, 1 if the client is told of losses now,
+ *         count with the further parts
+ * Output: {entries, gone, Unix ms by the clock of Redis, with which the expiry is compared, 1 if
+ *         the history after the id is proven}
  */
 const READ = new Script(`${LUA_COMMON}
 local inbox, ack, after = KEYS[1], KEYS[2], ARGV[1]

@@ -1,7 +1,7 @@
 /**
  * Whether Redis still knows pushes that edges have received. Of a shard, the newest is enough: what
- * Redis loses is the end of its history. The counter of the shard does not show a loss any more when
- * callers have repeated as many pushes meanwhile.
+ * Redis loses is the end of its history. The counter of the shard does not show a loss any more
+ * when callers have repeated as many pushes meanwhile.
  */
 import { ackKey, HISTORY_MS, inboxKey, LUA_COMMON } from '../inbox.js';
 import { type CountersLink, indexesByMaster } from './shard-counters.js';

@@ -1,11 +1,12 @@
 /**
  * Marks of shards whose stored pushes Redis may have lost: it has evicted keys, or was emptied. The
  * keys of a client may be among them, so no key of the client proves that it had an inbox. The mark
- * has no TTL, so Redis evicts it only under `allkeys-*`, and then the next eviction writes it again.
+ * has no TTL, so Redis evicts it only under `allkeys-*`, and then the next eviction writes it
+ * again.
  *
- * `ll:{tag}:lost` is `<position> <cause>`. The position has the form of an id. It is the position of
- * every client of the shard that has no inbox since then: with it a device resumes, as long as no
- * more pushes are lost.
+ * `ll:{tag}:lost` is `<position> <cause>`. The position has the form of an id. It is the position
+ * of every client of the shard that has no inbox since then: with it a device resumes, as long as
+ * no more pushes are lost.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { ID_FLOOR, Script, type ScriptLink } from '../../redis/script.js';
@@ -16,8 +17,8 @@ export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
 
 /**
  * Input:  KEYS mark; ARGV cause, age of a new mark in ms, ms since the loss was noticed
- * Output: 1; 0 if the shard has a mark with this cause already, or a mark that was written after the
- *         loss was noticed
+ * Output: 1; 0 if the shard has a mark with this cause already, or a mark that was written after
+ *         the loss was noticed
  */
 const MARK = new Script(`${LUA_COMMON}
 local mark, now = redis.call('GET', KEYS[1]), nowMs()

@@ -1,6 +1,6 @@
 /**
- * Notices that a master is another server than before, or was restarted: it may have less than it had.
- * A server that is restarted has another run id, and a promoted one another address.
+ * Notices that a master is another server than before, or was restarted: it may have less than it
+ * had. A server that is restarted has another run id, and a promoted one another address.
  */
 import type { RedisLink } from '../../redis/redis-link.js';
 

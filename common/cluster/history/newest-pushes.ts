@@ -1,7 +1,7 @@
 /**
  * The newest push of each shard that this process has stored or received, and whether Redis still
- * knows it after a failover or a restart: these may have lost it. The counter of the shard shows that
- * only until callers have repeated as many pushes as were lost, which takes milliseconds.
+ * knows it after a failover or a restart: these may have lost it. The counter of the shard shows
+ * that only until callers have repeated as many pushes as were lost, which takes milliseconds.
  *
  * Memory: one entry per shard at most, in each of the two maps.
  */
@@ -20,7 +20,9 @@ export interface NewestPushesOptions {
 export class NewestPushes {
   /** By channel of the shard. */
   readonly #newest = new Map<string, { clientId: string; id: string }>();
-  /** By channel: a push that Redis must be asked about, because later ones prove nothing about it. */
+  /**
+   * By channel: a push that Redis must be asked about, because later ones prove nothing about it.
+   */
   readonly #unchecked = new Map<string, KnownPush>();
   #isChecking = false;
 

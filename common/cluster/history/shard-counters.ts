@@ -1,6 +1,6 @@
 /**
- * One value of each of many shards, such as the counters of durable pushes that edges poll: one command
- * per master for all shards.
+ * One value of each of many shards, such as the counters of durable pushes that edges poll: one
+ * command per master for all shards.
  */
 import type { Outcome } from '../../redis/execute.js';
 import type { RedisLink } from '../../redis/redis-link.js';
@@ -8,9 +8,9 @@ import type { ScriptLink } from '../../redis/script.js';
 import { counterKey } from '../inbox.js';
 
 /**
- * In Redis Cluster, a command must not name keys of two shards (CROSSSLOT), but a script may read keys
- * that it was not called with. A slot that has just moved to another master is an error of its own
- * key only.
+ * In Redis Cluster, a command must not name keys of two shards (CROSSSLOT), but a script may read
+ * keys that it was not called with. A slot that has just moved to another master is an error of its
+ * own key only.
  * Input:  ARGV: keys
  * Output: each value, or '0'; '' for one that this server does not have
  */

@@ -3,17 +3,17 @@
  * part of the script that stores pushes, and pushes without such a key do not run it.
  *
  *   ll:{tag}:keys:<clientId>  hash: `c<collapse key>` to `<expiry> <id>`, the newest push with this
- *                             key · `a<append key>` to `<expiry> <bytes so far>`, or `<expiry> end`.
- *                             A key is free again at its expiry, Unix time in ms
+ *                             key · `a<append key>` to `<expiry> <bytes so far>`, or `<expiry>
+ *                             end`. A key is free again at its expiry, Unix time in ms
  *
  * A push that is replaced leaves the inbox as one that is confirmed alone (`apart` and `freed`, see
- * inbox.ts). In contrast to it, nothing is confirmed, and the device may have received it and name it
- * as its cursor: so `replaced` of the ack hash keeps the ids of the newest ones, each between spaces,
- * until a later push is confirmed.
+ * inbox.ts). In contrast to it, nothing is confirmed, and the device may have received it and name
+ * it as its cursor: so `replaced` of the ack hash keeps the ids of the newest ones, each between
+ * spaces, until a later push is confirmed.
  *
- * The parts of a growing message are pushes like any others, so each is a cursor and is confirmed or
- * lost by itself. The sixth field of their entries, `a`, is `<offset> <kind><append key>`; the kind is
- * `e` for the part that ends the message, else `a`.
+ * The parts of a growing message are pushes like any others, so each is a cursor and is confirmed
+ * or lost by itself. The sixth field of their entries, `a`, is `<offset> <kind><append key>`; the
+ * kind is `e` for the part that ends the message, else `a`.
  */
 import type { ErrorCode } from '../../process/errors.js';
 import { REPLACED_BYTES_MAX } from '../inbox.js';
@@ -38,11 +38,12 @@ export const COMBINATION_REASONS = {
 export type CombinationError = keyof typeof COMBINATION_REASONS;
 
 /**
- * Lua that defines `storeCombined`; the functions of STORE in push.ts are known to it. As a text that
- * is not run without need, because each function costs the script time.
- * Input:  the keys seq, inbox, ack, idem or nil, keys; what \`store\` takes, and the kind of combination
- *         (c, a, or e for the end of a message) with the key
- * Output: what \`store\` returns, and the id of the replaced push if there was one; '!' and an error code
+ * Lua that defines `storeCombined`; the functions of STORE in push.ts are known to it. As a text
+ * that is not run without need, because each function costs the script time.
+ * Input:  the keys seq, inbox, ack, idem or nil, keys; what \`store\` takes, and the kind of
+ *         combination (c, a, or e for the end of a message) with the key
+ * Output: what \`store\` returns, and the id of the replaced push if there was one; '!' and an
+ *         error code
  */
 export const luaCombine = (hasEvents: boolean) => `
 -- Removes the push that another one replaces. Returns its id, unless it is not stored any more.

@@ -1,4 +1,6 @@
-/** Lists the stored pushes of a client for operators, and reads the payload of one. Changes nothing. */
+/**
+ * Lists the stored pushes of a client for operators, and reads the payload of one. Changes nothing.
+ */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
 import { inboxKey, LUA_COMMON } from '../inbox.js';

@@ -1,7 +1,7 @@
 /**
- * Stores one push for several clients: one script appends it to the inbox of each, and publishes one
- * envelope for several shards, with a number of each. The payload travels to Redis once, and once for
- * each envelope to the edges. Each client has its own id, as if it was pushed to alone.
+ * Stores one push for several clients: one script appends it to the inbox of each, and publishes
+ * one envelope for several shards, with a number of each. The payload travels to Redis once, and
+ * once for each envelope to the edges. Each client has its own id, as if it was pushed to alone.
  *
  * The shards of an envelope have one owner, as far as the caller knows. The script sends it on the
  * channel of one of them, for all that have exactly one subscriber at that moment; each other shard
@@ -18,13 +18,15 @@ import { addKeysTo, type InboxBounds, luaBounds, luaKeep, type Stored } from './
 export const NOT_STORED = '-';
 
 /**
- * Input:  KEYS for each shard seq, and for each of its clients inbox, ack, and idem if there is one; ARGV
- *         payload, TTL in ms, content type, '1' if there are keys idem; for each envelope its start,
- *         number of shards, and for each shard: number of clients, checksum for each client
- * Output: for each envelope, lines: number of receivers; numbers of those shards that share a channel;
- *         for each client '<id> <older pushes dropped>', '=<first id>' for a duplicate, or '-<error>'
- * Events: an envelope as that of a single push (`push.ts`), whose id is the ids of all clients, and whose
- *         number is those of all shards, with spaces between them
+ * Input:  KEYS for each shard seq, and for each of its clients inbox, ack, and idem if there is
+ *         one; ARGV payload, TTL in ms, content type, '1' if there are keys idem; for each envelope
+ *         its start, number of shards, and for each shard: number of clients, checksum for each
+ *         client
+ * Output: for each envelope, lines: number of receivers; numbers of those shards that share a
+ *         channel; for each client '<id> <older pushes dropped>', '=<first id>' for a duplicate, or
+ *         '-<error>'
+ * Events: an envelope as that of a single push (`push.ts`), whose id is the ids of all clients, and
+ *         whose number is those of all shards, with spaces between them
  */
 const pushTogetherLua = (events: EventBounds | undefined) => `${luaKeep(events)}
 local payload, ttl, contentType, isKeyed = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'

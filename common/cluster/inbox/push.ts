@@ -1,12 +1,12 @@
 /**
  * Stores durable pushes: one script appends a push to the inbox of its client and publishes it.
  *
- * A push to an inbox that is in use is what a cluster does most, so the script then makes few calls:
- * one read, and four writes. What it must know of the other entries is in the field `held` of the
- * ack hash, packed by the push before (`LUA_STATE`). Parts of it may be outdated, because confirmations
- * do not update it: the inbox may have fewer entries, and later ones, than it says. That is why it
- * only ever permits what is certainly within the bounds. Before anything is dropped, and every time
- * the keys are given more time to live, the script reads the inbox itself.
+ * A push to an inbox that is in use is what a cluster does most, so the script then makes few
+ * calls: one read, and four writes. What it must know of the other entries is in the field `held`
+ * of the ack hash, packed by the push before (`LUA_STATE`). Parts of it may be outdated, because
+ * confirmations do not update it: the inbox may have fewer entries, and later ones, than it says.
+ * That is why it only ever permits what is certainly within the bounds. Before anything is dropped,
+ * and every time the keys are given more time to live, the script reads the inbox itself.
  *
  * Routers and edges of the version before can be mixed with those of this one, on the same inboxes.
  */
@@ -38,13 +38,13 @@ const SPARE_MS_MAX = 5 * 60 * 1000;
 
 /**
  * Lua function that stores a push.
- * Input:  the keys inbox, ack, and idem or nil; payload, TTL in ms, checksum, content type; of a part of a
- *         growing message also its offset and what follows that in the field `a`
+ * Input:  the keys inbox, ack, and idem or nil; payload, TTL in ms, checksum, content type; of a
+ *         part of a growing message also its offset and what follows that in the field `a`
  * Output: id and number of older pushes dropped; the first id alone for a duplicate
  *
- * `countMax` and `bytesMax` come first (`luaBounds`): as arguments of each call, they would cost more.
- * Numbers are formatted with %d: as numbers in a call, Redis 7.0 would format them with %.17g, and Lua
- * those that it joins to a text with %.14g.
+ * `countMax` and `bytesMax` come first (`luaBounds`): as arguments of each call, they would cost
+ * more. Numbers are formatted with %d: as numbers in a call, Redis 7.0 would format them with
+ * %.17g, and Lua those that it joins to a text with %.14g.
  */
 export const luaKeep = (events: EventBounds | undefined) => `${LUA_STATE}${LUA_COUNT_LEFT}
 local call, format, char = redis.call, string.format, string.char
@@ -66,7 +66,7 @@ local function entry(payload, expiry, held, contentType, checksum, part)
   return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType, 's', sum
 end
 
--- Drops the oldest entries of an inbox until a push of so many bytes fits.
+-- Drops the oldest entries of an inbox until a push of this size fits.
 local function makeRoom(inbox, ack, held, count, bytes)
   if not held then
     local newest = call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
@@ -98,8 +98,8 @@ ${events === undefined ? '' : "    left(inbox, oldest[1], due <= now and 'expire
   return held, floor, due, count, gone, dropped
 end
 
--- Before the first push of an inbox without entries. Returns its id for XADD, and the newest id that
--- left the inbox unconfirmed, if one did.
+-- Before the first push of an inbox without entries. Returns its id for XADD, and the newest id
+-- that left the inbox unconfirmed, if one did.
 local function begin(inbox, ack)
   local next, gone = '*', nil
   local known = call('HMGET', ack, 'last', 'apart', 'due')
@@ -107,7 +107,8 @@ local function begin(inbox, ack)
   if known[1] and call('EXISTS', inbox) == 0 then
     -- The inbox has expired: no earlier push is in it.
     gone = known[1]
-    -- The next id is newer than the newest one that Redis knows, by its clock where that is possible.
+    -- The next id is newer than the newest one that Redis knows, by its clock where that is
+    -- possible.
     local ms, n = string.match(gone, '^(%d+)-(%d+)$')
     -- The clock was set back, or this master's is behind that of the one before it.
     if number(ms) >= now then next = format('%d-%d', ms, n + 1) end
@@ -215,11 +216,11 @@ end
 `;
 
 /**
- * Stores pushes, in their order. One script for one and for several: with two, a Redis that does not
- * know one of them would store a later push first.
- * Input:  the keys of each push; for one push, its arguments; for several, a digit for each push, the
- *         sum of 1 if it has the key idem and 2 if it is combined with earlier ones (combine.ts), and
- *         then the arguments of each push
+ * Stores pushes, in their order. One script for one and for several: with two, a Redis that does
+ * not know one of them would store a later push first.
+ * Input:  the keys of each push; for one push, its arguments; for several, a digit for each push,
+ *         the sum of 1 if it has the key idem and 2 if it is combined with earlier ones
+ *         (combine.ts), and then the arguments of each push
  * Output: the line of each push
  *
  * One is stored without the loop, which would cost a tenth: in a Redis Cluster, most are alone.

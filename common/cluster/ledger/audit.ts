@@ -1,7 +1,7 @@
 /**
- * The audit of shards: removes expired pushes from the inboxes and counts what waits. One script for each
- * shard, so no push is on its way between two columns: what was accepted is what has left and what
- * waits, or a push is missing.
+ * The audit of shards: removes expired pushes from the inboxes and counts what waits. One script
+ * for each shard, so no push is on its way between two columns: what was accepted is what has left
+ * and what waits, or a push is missing.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { LUA_ITEMS, Script, type ScriptLink } from '../../redis/script.js';
@@ -16,19 +16,22 @@ import { CAUSES, type Cause, UNCOUNTED_AFTER_MS } from './left.js';
 const SWEPT_MAX = 500;
 /** Maximum inboxes of a shard whose pushes are counted, a microsecond or two each. */
 export const COUNTED_MAX = 5_000;
-/** The time of an audit is noted only so often, because each write is a cost to replicas and disk. */
+/**
+ * The time of an audit is noted only so often, because each write is a cost to replicas and disk.
+ */
 const NOTED_MS = UNCOUNTED_AFTER_MS / 2;
 
 /**
- * `since` and `base` are set by the first audit. `base` has what the counters cannot explain then: the
- * pushes of versions without a ledger. When these leave, or are counted as waiting, more has left than
- * was accepted, and `base` falls. While processes of such a version run, it takes every difference.
+ * `since` and `base` are set by the first audit. `base` has what the counters cannot explain then:
+ * the pushes of versions without a ledger. When these leave, or are counted as waiting, more has
+ * left than was accepted, and `base` falls. While processes of such a version run, it takes every
+ * difference.
  *
- * Input:  KEYS: seq of each shard; ARGV: 1 while processes of a version without a ledger may run, else 0; a
- *         digit for each shard: 1 if it is known that it was never pushed to when the caller looked before;
- *         another one: 1 to count what waits
- * Output: a line for each shard: accepted, the causes in their order, waiting or -1 for not counted,
- *         missing, lost, base, since, inboxes
+ * Input:  KEYS: seq of each shard; ARGV: 1 while processes of a version without a ledger may run,
+ *         else 0; a digit for each shard: 1 if it is known that it was never pushed to when the
+ *         caller looked before; another one: 1 to count what waits
+ * Output: a line for each shard: accepted, the causes in their order, waiting or -1 for not
+ *         counted, missing, lost, base, since, inboxes
  */
 const AUDIT = new Script(`local countMax, bytesMax = 1e15, 1e15
 ${LUA_ITEMS}${LUA_COMMON}${luaKeep(undefined)}

@@ -1,12 +1,13 @@
 /**
- * The ledger in Redis: what became of the durable pushes of a shard, counted by the scripts that store
- * and remove them. Keys of a shard, in the slot of its tag:
+ * The ledger in Redis: what became of the durable pushes of a shard, counted by the scripts that
+ * store and remove them. Keys of a shard, in the slot of its tag:
  *
- *   ll:{tag}:led   hash: pushes that have left the inboxes of the shard, by cause (`CAUSES`) · `together`
- *                  pushes that were stored beyond the numbers of the shard, because pushes to several
- *                  clients at once share one number · and what the audit notes (audit.ts)
- *   ll:{tag}:wait  sorted set: the clients that have an inbox, by the Unix time in ms at which to look
- *                  for expired pushes in it
+ *   ll:{tag}:led   hash: pushes that have left the inboxes of the shard, by cause (`CAUSES`) ·
+ *                  `together` pushes that were stored beyond the numbers of the shard, because
+ *                  pushes to several clients at once share one number · and what the audit notes
+ *                  (audit.ts)
+ *   ll:{tag}:wait  sorted set: the clients that have an inbox, by the Unix time in ms at which to
+ *                  look for expired pushes in it
  *
  * What was accepted is `seq` and `together`, so storing a push costs nothing more, but for the one
  * that creates its inbox, which notes the client in `wait`.
@@ -17,8 +18,8 @@ export const CAUSES = ['confirmed', 'expired', 'evicted', 'collapsed', 'skipped'
 export type Cause = (typeof CAUSES)[number];
 
 /**
- * An inbox lives for longer than its pushes by this time, so that the audit can count those that have
- * expired. If there was none for so long, Redis removes them uncounted.
+ * An inbox lives for longer than its pushes by this time, so that the audit can count those that
+ * have expired. If there was none for so long, Redis removes them uncounted.
  */
 export const UNCOUNTED_AFTER_MS = 10 * 60 * 1_000;
 

@@ -1,4 +1,6 @@
-/** Pushes that a process has counted, by shard, for the ledger of control. Totals since its start. */
+/**
+ * Pushes that a process has counted, by shard, for the ledger of control. Totals since its start.
+ */
 import type { ShardTotals as WireTotals } from '../../../proto/gen/longline/v1/assignment.js';
 
 export class ShardTotals {

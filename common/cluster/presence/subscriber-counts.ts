@@ -1,7 +1,7 @@
 /**
- * Counts the subscribers of channels at one Redis server, over the connection to it that carries the
- * pushes. So a process learns whether others use the same server as itself. A probe that it sends to
- * itself cannot say that: it proves only that its own connections lead to one server.
+ * Counts the subscribers of channels at one Redis server, over the connection to it that carries
+ * the pushes. So a process learns whether others use the same server as itself. A probe that it
+ * sends to itself cannot say that: it proves only that its own connections lead to one server.
  */
 import type { Logger } from '../../process/log.js';
 import type { RedisLink } from '../../redis/redis-link.js';

@@ -1,8 +1,8 @@
 /**
  * The devices of a user that were seen lately: a sorted set beside the inboxes, in the slot of the
- * user's shard. Members are the devices within the user, their scores the Unix time in seconds until
- * which they count. Edges note every device that connects, with the announcement that they publish
- * anyway; routers read them for a push to the user. A user without devices has no set.
+ * user's shard. Members are the devices within the user, their scores the Unix time in seconds
+ * until which they count. Edges note every device that connects, with the announcement that they
+ * publish anyway; routers read them for a push to the user. A user without devices has no set.
  */
 import type { Outcome } from '../../redis/execute.js';
 import { Script, type ScriptLink } from '../../redis/script.js';
@@ -15,8 +15,8 @@ import { counterKey } from '../inbox.js';
 export const USER_DEVICES_KEPT = 1_001;
 
 /**
- * Lua for a new version of the members of groups of a shard (groups/members.ts). By the clock: after
- * Redis has lost the newest ones, a counter would assign them again.
+ * Lua for a new version of the members of groups of a shard (groups/members.ts). By the clock:
+ * after Redis has lost the newest ones, a counter would assign them again.
  */
 export const LUA_NEW_VERSION = `
 local function newVersion()
@@ -25,8 +25,8 @@ local function newVersion()
 end`;
 
 /**
- * Lua that notes devices: the keys from the second on, the second argument and those after it. A new
- * one changes which clients a group reaches, if there are groups in the shard.
+ * Lua that notes devices: the keys from the second on, the second argument and those after it. A
+ * new one changes which clients a group reaches, if there are groups in the shard.
  */
 export const LUA_NOTE_DEVICES = `${LUA_NEW_VERSION}
 local nowS, keepS, isAnyNew = tonumber(call('TIME')[1]), tonumber(ARGV[2]), false

@@ -13,8 +13,8 @@ interface FramingCall {
 /**
  * Like `addCodes`, it replaces a method of the call and returns the call itself.
  * @param paths of the methods
- * @param contentOf the object by which a message is recognised, and which is all that it contains; undefined:
- *   the message is not shared
+ * @param contentOf the object by which a message is recognised, and which is all that it contains;
+ *   undefined: the message is not shared
  */
 export function shareFrames<Message>(
   paths: readonly string[],

@@ -27,7 +27,8 @@ export class Output {
   }
 
   /**
-   * Returns where in `buffer` so many bytes are to be written, before anything else is reserved.
+   * Reserves bytes, and returns their position in `buffer`. They are to be written before the next
+   * call.
    */
   reserve(bytes: number): number {
     if (this.#bytes >= FLUSH_BYTES) this.flush();

@@ -1,6 +1,6 @@
 /**
- * Addresses that Redis servers announce (in CLUSTER SLOTS, in redirections, at Sentinels), and those
- * at which this process reaches them: behind NAT, a port forwarding or a proxy they differ.
+ * Addresses that Redis servers announce (in CLUSTER SLOTS, in redirections, at Sentinels), and
+ * those at which this process reaches them: behind NAT, a port forwarding or a proxy they differ.
  */
 import { parseHostPort } from '../../net/host-port.js';
 

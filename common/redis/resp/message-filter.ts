@@ -1,7 +1,7 @@
 /**
  * Takes the messages of sharded channels out of what a connection to Redis reads, before ioredis
- * decodes it: its decoder takes five times as long for a message, and most of what a subscriber reads
- * are messages. Everything else is passed on, frame by frame. Pure but for `filterMessages`.
+ * decodes it: its decoder takes five times as long for a message, and most of what a subscriber
+ * reads are messages. Everything else is passed on, frame by frame. Pure but for `filterMessages`.
  *
  * A message is an array or a push (RESP 3) of three bulk strings: smessage, channel, payload.
  */
@@ -39,7 +39,7 @@ export class MessageFilter {
   /** Start of a frame whose end has not arrived. */
   #parts: Buffer[] = [];
   #partBytes = 0;
-  /** That frame has at least so many bytes. */
+  /** Minimum size of that frame. */
   #bytesMin = 0;
 
   constructor(
