@@ -257,7 +257,7 @@ export class DevicePort implements TransportEvents {
     const { config, detectors } = this.options;
     const message = `${config.connectionsPerPrefixMax} connections from this address prefix are open`;
     const rejected = rejection('PREFIX_FULL', message);
-    // Before a handshake, there is no way to say it.
+    // No rejection can be sent before the TLS handshake.
     const bytes = config.tls?.startsPlain ? NO_BYTES : detectors[0].reject(rejected);
     this.#reject(connection, rejected, bytes);
     return false;

@@ -15,9 +15,9 @@
  * configured. While no pushes are written, a late event loop delays none, and may be later.
  * This is a control loop with a queue: a TokenBucket has a rate that is configured, and rejects.
  *
- * After a quiet time, a few hundred devices are admitted beyond the rate, late or not: the devices
- * of one edge that has died must not wait for a rate that their own return has lowered, and so few
- * delay less than one push in a hundred of a longer storm.
+ * After a quiet time, a few hundred devices are admitted beyond the rate, even if the event loop
+ * is late. So the devices of an edge that has died do not wait for a rate that their own return has
+ * lowered. A burst of this size delays less than one push in a hundred of a longer storm.
  *
  * Connections are accepted at one and a half times that rate, and not while the queues are as long
  * as can be admitted in some seconds. The others wait in the kernel: accepting ten thousand at once
@@ -76,7 +76,10 @@ const BURST_S_MAX = 0.1;
 const BURST_PER_STEP = 100;
 /** The burst is whole again after this many steps in which no device waits: ten seconds. */
 const BURST_STEPS = 500;
-/** A lead, so that returning devices have sent their request before it is the turn of new ones. */
+/**
+ * Connections are accepted ahead of admission, so that the requests of returning devices are known
+ * before new devices are admitted.
+ */
 const ACCEPTS_PER_ADMISSION = 1.5;
 /** Lower bound: connections that send no request must not keep others out. */
 const ACCEPTS_PER_SECOND_MIN = 300;

@@ -5,7 +5,7 @@
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';
 
-/** After this time, control is not told of a gap any more. */
+/** A gap is reported to control for this many minutes. */
 const MINUTES = 15;
 const MINUTE_MS = 60_000;
 

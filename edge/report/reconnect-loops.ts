@@ -1,6 +1,6 @@
 /**
  * Clients whose connections end again and again, or are rejected, and why. Bounded: only the
- * clients whose connections ended last are known, and of each only the latest ends. Pure.
+ * latest ends are kept, of the clients whose connections ended last. Pure.
  */
 
 /** Ends of a client's connections within this time are counted together. */

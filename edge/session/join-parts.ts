@@ -1,7 +1,7 @@
 /** Joins stored parts of growing messages, so that a device gets one push instead of many. Pure. */
 import type { InboxEntry } from '../../common/cluster/history/inbox-read.js';
 
-/** A longer message comes in several pushes. */
+/** A longer message is delivered in several pushes. */
 const JOINED_BYTES_MAX = 64 * 1024;
 
 /**

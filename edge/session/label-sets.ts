@@ -16,7 +16,7 @@ interface LabelSet {
   connections: number;
 }
 
-/** Selectors whose results are kept; the one that was used longest ago goes. */
+/** Selectors whose results are kept; beyond it, the least recently used is dropped. */
 const SELECTORS_MAX = 8;
 
 const [UNEVALUATED, NO, YES] = [0, 1, 2] as const;
@@ -32,7 +32,7 @@ export class LabelSets {
   /** By number; undefined for 0 and for free numbers. */
   readonly #sets: (LabelSet | undefined)[] = [undefined];
   readonly #free: number[] = [];
-  /** By selector; the one used last comes last. */
+  /** By selector, the least recently used first. */
   readonly #evaluated = new Map<string, Evaluated>();
 
   constructor(readonly countMax: number) {}

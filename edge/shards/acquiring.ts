@@ -2,7 +2,8 @@
  * Shards that are moving to this edge. The edge reports a shard as acquired when its channel is
  * proven to deliver: Redis has confirmed the subscription, and a message has arrived since then.
  * The confirmation alone is not enough: a partitioned master confirms as well, and messages that
- * are published on the other side never arrive. On a quiet channel the edge publishes a probe. Pure.
+ * are published on the other side never arrive. On a quiet channel the edge publishes a probe.
+ * Pure.
  */
 
 /**

@@ -1,8 +1,8 @@
 /**
- * Publishes which connections this edge has accepted, on the channels of their shards. Announcements
- * are collected and published once per turn of the event loop, in one envelope per shard. The same
- * command notes the devices of users, which is how routers know the devices of a user, and writes the
- * events of connections.
+ * Publishes which connections this edge has accepted, on the channels of their shards.
+ * Announcements are collected and published once per turn of the event loop, in one envelope per
+ * shard. The same command notes the devices of users, which is how routers know the devices of a
+ * user, and writes the events of connections.
  */
 import {
   announceWithEvents,
@@ -26,7 +26,9 @@ const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
 export interface AnnouncedEvents {
   readonly bounds: EventBounds;
   describe(connection: Connection): { readonly protocol: string; readonly labels: string };
-  /** Another connection of the client is entered, which may be older: announce this one again later. */
+  /**
+   * Another connection of the client is entered, which may be older: announce this one again later.
+   */
   onDisputed(connection: Connection, clientId: string): void;
 }
 
@@ -72,7 +74,9 @@ export class Announcements {
     addDevice(this.#pendingOf(shard), clientId);
   }
 
-  /** Publishes an empty envelope: this edge receives it back, and other edges with clients answer. */
+  /**
+   * Publishes an empty envelope: this edge receives it back, and other edges with clients answer.
+   */
   probe(shard: number): void {
     this.#publish(shard, NOTHING);
   }

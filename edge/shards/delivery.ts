@@ -46,7 +46,7 @@ import { Sequences } from './sequences.js';
 import type { ShardHandler, Shards } from './shards.js';
 import type { Standing } from './standing.js';
 
-/** Connections that bytes were written to, those that were closed as slow, and slow ones that stay. */
+/** Connections that were written to, that were closed as slow, and slow ones that stay. */
 export interface WriteCounts {
   written: number;
   slow: number;
@@ -83,7 +83,7 @@ export interface ShardClients {
   /** An edge, possibly this one, has announced a connection. */
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
   push(shard: number, clientId: string, message: Message): PushOutcome;
-  /** Writes a live-only push to several clients, none of them twice. Returns an outcome for each. */
+  /** Writes a live-only push to several clients, each once. Returns an outcome for each. */
   pushSame(targets: readonly Target[], message: Message): PushOutcome[];
   /**
    * Writes a live-only push to the clients of the shards that its selector selects; an empty one
@@ -283,7 +283,7 @@ export class Delivery implements ShardHandler {
     }
   }
 
-  /** Pushes to the clients of one shard. Returns false for a push that has been processed already. */
+  /** Pushes to clients of one shard. Returns false for a push that was processed already. */
   #pushStored(
     shard: number,
     seq: number,
@@ -320,8 +320,8 @@ export class Delivery implements ShardHandler {
    * Reads the counters of those shards with clients, and of those owned, whose number is `part`
    * modulo `parts`. The last push before a silence may be lost, and no later push would reveal it.
    * Without clients, a counter that falls still shows that Redis has lost pushes. Reading all
-   * counters at once would delay pushes; reading each alone would cost a command for each. So an edge
-   * with few shards reads them in fewer parts. To be called with each part every few seconds.
+   * counters at once would delay pushes; reading each alone would cost a command for each. So an
+   * edge with few shards reads them in fewer parts. To be called with each part every few seconds.
    */
   pollShardCounters(part: number, parts: number): void {
     const { names, shards } = this.options;

@@ -1,14 +1,14 @@
 /**
- * Tells the devices of a shard when Redis may have lost stored pushes of it: it has evicted keys, or
- * has a lower counter than before, or does not know a push any more (it was emptied, or a failover
- * lost the newest writes).
+ * Tells the devices of a shard when Redis may have lost stored pushes of it: it has evicted keys,
+ * or has a lower counter than before, or does not know a push any more (it was emptied, or a
+ * failover lost the newest writes).
  *
  * First the shard gets a mark in Redis, from which each later connect learns of the loss, at any
  * edge. Then the inboxes of the connected devices are read again: those whose history is not proven
  * receive `reset`. Shards are processed at the rate at which inboxes are read, so that a loss does
- * not delay pushes; one that has more losses meanwhile stays in the queue once. While a master evicts
- * keys all the time, every mark is still written, as no device may resume with an older one; but the
- * inboxes of a shard are read at most once a minute.
+ * not delay pushes; one that has more losses meanwhile stays in the queue once. While a master
+ * evicts keys all the time, every mark is still written, as no device may resume with an older one;
+ * but the inboxes of a shard are read at most once a minute.
  */
 import type { Counter } from 'prom-client';
 import { markLostHistory } from '../../common/cluster/history/lost-history.js';
@@ -86,12 +86,14 @@ export class LostHistory {
     }
   }
 
-  /** The counter of the shard went back from `before` to `now`: any client may have lost the newest. */
+  /**
+   * The counter of the shard went back from `before` to `now`: any client may have lost the newest.
+   */
   onCounterFell(shard: number, before: number, now: number): void {
     this.#onNewestLost(shard, { before, now }, `${before}:${now}`);
   }
 
-  /** Redis does not know a push of the shard any more: the same. */
+  /** Redis has lost a push of the shard: any client may have lost its newest. */
   onPushLost(shard: number, id: string): void {
     this.#onNewestLost(shard, { id }, id);
   }
@@ -137,7 +139,8 @@ export class LostHistory {
   async #tell(shard: number): Promise<void> {
     const loss = this.#pending.get(shard)!;
     if (!loss.isMarked && !(await this.#mark(shard, loss))) {
-      // Redis is away, or has no memory for the mark: tried again after the shards of other masters.
+      // Redis is away, or has no memory for the mark: tried again after the shards of other
+      // masters.
       const newest = this.#pending.get(shard)!;
       this.#pending.delete(shard);
       this.#pending.set(shard, newest);

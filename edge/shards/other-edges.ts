@@ -4,9 +4,9 @@
  * subscribed. While one of these is not, the owner cannot know that a client is offline.
  *
  * An edge that does not own a shard announces its clients of it, repeats every few seconds that it
- * has some, and says so when it has none any more. An edge that is silent for a minute, or is not in
- * the assignment any more, is forgotten. The edge that hands a shard over counts until it says that it
- * has left, also if it cannot reach Redis and has announced nothing. Pure.
+ * has some, and says so when it has none any more. An edge that is silent for a minute, or is not
+ * in the assignment any more, is forgotten. The edge that hands a shard over counts until it says
+ * that it has left, also if it cannot reach Redis and has announced nothing. Pure.
  *
  * Bound: `EDGES_PER_SHARD_MAX`; further ones are not known.
  */

@@ -1,4 +1,4 @@
-/** The pushes of which a router has asked for times or a span. */
+/** Times and spans of the pushes for which a router requests them. */
 import type { PushOutcome } from '../../common/cluster/push-outcomes.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { serverTimeAt } from '../../common/process/time/clock-offset.js';
@@ -21,8 +21,8 @@ export class PushTraces {
   constructor(readonly options: PushTracesOptions) {}
 
   /**
-   * To be called when a push with a `trace` was written, or was not. Returns the times of the reply, if
-   * they are asked for.
+   * To be called with the outcome of a push with a `trace`. Returns the times for the reply, if
+   * the router has requested them.
    * @param heardMs when the push was read, in ms of the monotonic clock
    */
   onPush(
@@ -51,7 +51,7 @@ export class PushTraces {
   }
 
   /**
-   * To be called when a push to several clients with a `trace` was written, or was not.
+   * The same for a push to several clients.
    * @param outcomes of those clients for which this edge has processed it
    */
   onPushToMany(

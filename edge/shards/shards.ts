@@ -96,7 +96,9 @@ export class Shards {
     return this.options.clientCounts.countOf(shard) > 0;
   }
 
-  /** Whether the owner of the shard, if it is another edge, must hear this one about each client. */
+  /**
+   * Whether the owner of the shard, if it is another edge, must hear this one about each client.
+   */
   mayHaveClients(shard: number): boolean {
     return this.hasClients(shard) || this.#handingOver.needsSubscription(shard);
   }
@@ -174,7 +176,9 @@ export class Shards {
     return count;
   }
 
-  /** Subscribes or unsubscribes. To be called when a shard gets its first or loses its last client. */
+  /**
+   * Subscribes or unsubscribes. To be called when a shard gets its first or loses its last client.
+   */
   reconcile(shard: number): void {
     const { names, subscriber, handler } = this.options;
     const channel = names.channelOf(shard);

@@ -1,7 +1,7 @@
 /**
- * How this edge stands to each shard beside other edges: whether it owns the shard, which others may
- * have clients of it (`other-edges.ts`), and what it tells their owners. An edge with clients of a
- * shard that it does not own says so on the shard's channel, and says when it has left.
+ * How this edge stands to each shard beside other edges: whether it owns the shard, which others
+ * may have clients of it (`other-edges.ts`), and what it tells their owners. An edge with clients
+ * of a shard that it does not own says so on the shard's channel, and says when it has left.
  */
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { AnnounceBody, Reply } from '../../proto/gen/longline/v1/envelope.js';

@@ -1,7 +1,7 @@
 /**
- * Goes through the connections of this edge for operators: lists those that match a filter, finds
- * the slowest, or disconnects them. One scan looks at a bounded number of slots, so that it delays
- * no push for long; control continues where it ended. Nothing is kept between scans.
+ * Scans the connections of this edge for operators: lists those that match a filter, finds the
+ * slowest, or disconnects them. One scan reads a bounded number of slots, so that it delays no push
+ * for long; control continues where it ended. Nothing is kept between scans.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../../common/process/metrics.js';
@@ -18,7 +18,7 @@ import type { ConnectionLabels } from '../connection-labels.js';
 import type { Connections } from '../connections.js';
 import type { PushCounts } from '../slow/push-counts.js';
 
-/** Maximum slots that one scan looks at. */
+/** Maximum slots that one scan reads. */
 export const SCAN_SLOTS_MAX = 16_384;
 /** Maximum clients in one result. */
 const CLIENTS_MAX = 1_000;

@@ -1,7 +1,8 @@
 /**
- * Writes the ends of connections whose edge has died, for the shards that this edge owns. An edge that
- * was killed cannot write them itself. A shard is searched when this edge has got it, when an edge has
- * left the cluster, and now and then in any case, as Redis may have returned with older data.
+ * Writes the ends of connections whose edge has died, for the shards that this edge owns. An edge
+ * that was killed cannot write them itself. A shard is searched when this edge becomes its owner,
+ * when an edge has left the cluster, and every ten minutes, because Redis may have returned with
+ * older data.
  */
 import { endOfDeadEdges } from '../../../common/cluster/events/client-events.js';
 import type { EventBounds } from '../../../common/cluster/events/event-stream.js';
@@ -15,7 +16,9 @@ const SHARDS_PER_STEP = 32;
 /** A client that connects again within this time after its edge has gone is not reported twice. */
 const GRACE_MS = 2_000;
 const SEARCH_AGAIN_MS = 10 * 60 * 1_000;
-/** A younger connection may be one of an edge that control does not know yet: it is looked at again. */
+/**
+ * A younger connection may belong to an edge that control does not know yet: it is checked again.
+ */
 const AGE_MS_MIN = 5_000;
 const YOUNG_AGAIN_MS = 1_000;
 

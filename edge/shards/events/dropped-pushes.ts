@@ -1,6 +1,7 @@
 /**
- * Writes the events of live-only pushes that were dropped because their device did not read: a device
- * that does not read may drop many, so they are counted, and each second one event tells their number.
+ * Writes the events of live-only pushes that were dropped because their device did not read: a
+ * device that does not read may lose many, so they are counted, and one event per second has their
+ * number.
  *
  * Bound: `CLIENTS_MAX` clients that wait; the drops of others have no event, and are counted.
  */
@@ -43,7 +44,9 @@ export class DroppedPushes {
     this.#pending.set(shard, ofShard);
   }
 
-  /** Sends what was counted. Resolves when Redis has replied; what it did not take is sent again. */
+  /**
+   * Sends what was counted. Resolves when Redis has replied; what it did not take is sent again.
+   */
   async flush(): Promise<void> {
     const sent = this.#pending;
     this.#pending = new Map();

@@ -1,10 +1,10 @@
 /**
- * Writes the events of connections that have ended: collected by shard, and sent with one script for
- * each shard at the end of the turn. What Redis has not confirmed is sent again, in order; the script
- * writes no event twice.
+ * Writes the events of connections that have ended: collected by shard, and sent with one script
+ * for each shard at the end of the turn. What Redis has not confirmed is sent again, in order; the
+ * script writes no event twice.
  *
- * Bound: `ENDED_MAX` connections that wait for Redis. Beyond it an event is dropped and counted: the
- * end of that connection is told when the client connects again, as `session_replaced`.
+ * Bound: `ENDED_MAX` connections that wait for Redis. Beyond it an event is dropped and counted:
+ * the event of that end is written when the client connects again, as `session_replaced`.
  */
 import type { Counter } from 'prom-client';
 import { type EndedClient, endWithEvents } from '../../../common/cluster/events/client-events.js';
@@ -61,7 +61,10 @@ export class EndedClients {
     });
   }
 
-  /** Sends what waits, also what has failed. Resolves when Redis has replied. To be called each second. */
+  /**
+   * Sends what waits, also what has failed. Resolves when Redis has replied. To be called each
+   * second.
+   */
   async flush(): Promise<void> {
     for (const shard of this.#pending.keys()) {
       if (this.#sending.has(shard)) continue;

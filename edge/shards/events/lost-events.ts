@@ -1,7 +1,8 @@
 /**
- * Notices that Redis has lost events which this edge has written, after a failover or a restart. The
- * consumers are told by `events_lost`. The events of connections are then made true again: those that are
- * still there are announced anew (session/clients.ts), and those that have ended meanwhile end here.
+ * Notices that Redis has lost events which this edge has written, after a failover or a restart.
+ * Consumers receive `events_lost`. Afterwards the events of connections are corrected: open
+ * connections are announced again (session/clients.ts), and the ends of closed ones are written
+ * here.
  *
  * Memory: one id for each shard.
  */
@@ -32,7 +33,10 @@ export interface LostEventsOptions {
 export class LostEvents {
   /** By channel: the newest event that this edge has written. */
   readonly #newest = new Map<string, string>();
-  /** By channel: an event that may be lost, and since when that is known, in ms of the monotonic clock. */
+  /**
+   * By channel: an event that may be lost, and since when that is known, in ms of the monotonic
+   * clock.
+   */
   readonly #doubted = new Map<string, { readonly id: string; readonly sinceMs: number }>();
   readonly #masters: MasterChanges;
   readonly #lost: Counter;
@@ -78,11 +82,14 @@ export class LostEvents {
       if (!(await this.#endOthers(channel))) return;
     }
     this.#doubted.delete(channel);
-    // Told once.
+    // Each loss is reported once.
     if (marked.reply && this.#newest.get(channel) === id) this.#newest.delete(channel);
   }
 
-  /** Ends the connections that have ended before Redis lost it. Resolves with whether it was done. */
+  /**
+   * Writes again the ends of connections that Redis has lost. Resolves with false if Redis does
+   * not answer.
+   */
   async #endOthers(channel: string): Promise<boolean> {
     const { link, names, edgeIncarnation, isConnected, onEnded } = this.options;
     let cursor = '0';
