@@ -77,7 +77,7 @@ import { Users } from './push/users.js';
  * A message of PushStream carries several payloads; up to this size callers need not count bytes.
  */
 const GRPC_MESSAGE_BYTES_MIN = 16 * 1024 * 1024;
-/** At least so many payloads of the maximum size fit into a message. */
+/** At least this many payloads of the maximum size fit into a message. */
 const PAYLOADS_PER_MESSAGE = 4;
 /** Room in a message for everything besides the payload. */
 const GRPC_OVERHEAD_BYTES = 65_536;
@@ -90,12 +90,13 @@ const HEALTH_INTERVAL_MS = 1_000;
 const LOAD_REPORT_MS = 5_000;
 /** Share of the HTTP connections whose answer may wait for a new owner; the rest is for others. */
 const WAITING_SHARE = 3 / 4;
-/** On a stop, waits for devices and their confirmations end after this time. */
+/** On a stop, maximum wait for replies of edges and confirmations of devices. */
 const WAITS_END_MS = 3_000;
-/** Time to answer all of them then. */
+/** Time for the answers after it. */
 const ANSWERS_MS = 3_000;
 /**
- * Time to send the last spans, and to leave the groups of event consumers; else their leases end.
+ * Time to send the last spans, and to leave the groups of event consumers, whose leases would
+ * otherwise have to end.
  */
 const LEAVE_MS = 1_000;
 

@@ -1,4 +1,4 @@
-/** Which events a consumer receives. Pure. */
+/** Selects the events that a consumer receives. Pure. */
 import { matches, parseSelector } from '../../common/labels/selector.js';
 import type { Rejection } from '../../common/process/errors.js';
 import type { DeliveredEvent } from './partition.js';

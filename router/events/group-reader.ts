@@ -26,7 +26,8 @@ const RENEW_MS = 1_000;
 const POLL_MS = 400;
 const ACK_MS = 100;
 /**
- * Partitions are what consumers share: at most so many consumers of a group have something to read.
+ * Partitions are what consumers share: at most this many consumers of a group have something to
+ * read.
  */
 const PARTITIONS_MAX = 64;
 const EVENTS_PER_SHARD = 100;

@@ -46,7 +46,10 @@ export interface WatchOptions {
   /** Undefined: events are off. */
   readonly keepMs: number | undefined;
   readonly connections: Pick<GrpcConnections, 'onRetired'>;
-  /** A consumer that does not acknowledge an event for so long ends, so that others get it. */
+  /**
+   * A watch whose consumer does not acknowledge an event for this time ends, so that others get
+   * it.
+   */
   readonly stalledMs: number;
   readonly metrics: Metrics;
 }

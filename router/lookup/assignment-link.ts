@@ -74,7 +74,9 @@ export class AssignmentLink {
     return !this.isUp || this.#suspects.has(keyOf(edge));
   }
 
-  /** Tells every control, as only one of them leads, that the port of the edge is closed. */
+  /**
+   * Reports to every control, because only one of them leads, that the port of the edge is closed.
+   */
   reportClosedPort({ id, incarnation }: EdgeProcess): void {
     const request = { edge: { id, incarnation } };
     for (const client of this.#clients) {
@@ -83,7 +85,7 @@ export class AssignmentLink {
     }
   }
 
-  /** Also to every control; a report that is lost is made up for by the next one. */
+  /** Also to every control. The next report makes up for a lost one. */
   reportLoad(load: RouterLoad): void {
     for (const client of this.#clients) {
       const deadline = deadlineIn(REPORT_TIMEOUT_MS);

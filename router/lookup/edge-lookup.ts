@@ -55,7 +55,7 @@ export class EdgeLookup {
     if (edge === undefined) return undefined;
     if (!this.closedPorts.isDoubtful(edge)) return { edge, position: current!.position };
     if (this.#waiting < this.waitingMax) return this.#wait(shard);
-    // The devices that wait cause the checks of the ports.
+    // Ports are only checked while devices wait.
     return this.#found(this.closedPorts.edgeFor(current!, shard, false)!, current!, shard);
   }
 

@@ -1,7 +1,8 @@
 /**
- * Authenticates and authorises backends: a bearer token or a name in the client certificate names the
- * backend, its scopes say what it may do, and its pushes per second are bounded. A token file takes
- * effect when it changes; a stream that was opened with a removed token ends at its next push.
+ * Authenticates and authorises backends: a bearer token or a name in the client certificate names
+ * the backend, its scopes say what it may do, and its pushes per second are bounded. A token file
+ * takes effect when it changes; a stream that was opened with a removed token ends at its next
+ * push.
  */
 import type { PeerCertificate } from 'node:tls';
 import type { Counter } from 'prom-client';

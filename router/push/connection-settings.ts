@@ -4,7 +4,7 @@ import { integer } from '../../common/process/config.js';
 import type { ConnectionsConfig } from '../../common/process/grpc/connections.js';
 
 const HOUR_MS = 3_600_000;
-/** Where no bound is set. */
+/** Default where no bound is set. */
 const CONNECTIONS_DEFAULT_MAX = 1_024;
 const REQUEST_MS_MAX = 60_000;
 /** Share of the open-file limit that connections of backends may use. */

@@ -1,6 +1,7 @@
 /**
- * The Push API without an encoding: `grpc/push-service.ts` and `http/routes.ts` translate between the
- * wire and these operations. Authentication, scopes and rates are here, so that both have the same.
+ * The Push API without an encoding: `grpc/push-service.ts` and `http/routes.ts` translate between
+ * the wire and these operations. Authentication, scopes and rates are here, so that both have the
+ * same.
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { Logger } from '../../common/process/log.js';
@@ -47,7 +48,10 @@ import type { Users } from './users.js';
 
 /** A request of a backend, in any encoding. */
 export interface BackendCall extends Credentials, Caller {
-  /** When the response must be ready, in ms of the monotonic clock; Infinity: the call has no deadline. */
+  /**
+   * When the response must be ready, in ms of the monotonic clock; Infinity: the call has no
+   * deadline.
+   */
   readonly answerByMs: number;
   /** Whether the caller has cancelled the call or disconnected. */
   readonly isCancelled: boolean;

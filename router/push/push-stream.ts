@@ -1,6 +1,6 @@
 /**
- * One caller's stream of pushes, in any encoding. It does not end for one bad push. Results are sent
- * together, once per turn of the event loop.
+ * One caller's stream of pushes, in any encoding. It does not end for one bad push. Results are
+ * sent together, once per turn of the event loop.
  */
 import { type Rejection, rejection } from '../../common/process/errors.js';
 import type { PushRequest, PushResponse } from '../../proto/gen/longline/v1/push.js';
@@ -47,7 +47,7 @@ export class PushStream {
   #results: StreamResult[] = [];
   #isWritable = true;
   #hasEnded = false;
-  /** Why the router reads no more. */
+  /** Reason for which the router has stopped reading. */
   #stopped: Rejection | undefined;
   /** Version of the tokens under which the caller was authorised. */
   #version: number;
@@ -79,14 +79,17 @@ export class PushStream {
     this.#endWhenDone();
   }
 
-  /** The stream is over, or the caller has gone: pushes in flight complete, their results are dropped. */
+  /**
+   * The stream is over, or the caller has gone: pushes in flight complete, their results are
+   * dropped.
+   */
   onClose(): void {
     this.api.options.stopping.removeEventListener('abort', this.#onStopping);
   }
 
   /**
-   * The router answers what it has read, and ends the stream; the caller sends the rest on another one.
-   * Without this the stream would never end.
+   * The router answers what it has read, and ends the stream; the caller sends the rest on another
+   * one. Without this the stream would never end.
    */
   stop(reason: Rejection): void {
     this.#stopped = reason;

@@ -79,7 +79,7 @@ interface BegunPush {
   readonly clientId: string;
   readonly payloadBytes: number;
   readonly isDurable: boolean;
-  /** Undefined: to be in Redis is enough. */
+  /** Undefined: being in Redis is enough. */
   readonly required: RequiredLevel | undefined;
   readonly awaitsAck: boolean;
   /** In ms of the monotonic clock; `untilMs` is the end of the wait for the verdict. */
@@ -344,7 +344,9 @@ export class Pusher {
     return { type: 'published', receivers: stored.receivers };
   }
 
-  /** Polls Redis, as the device may confirm to any edge. Undefined: it has not confirmed in time. */
+  /**
+   * Polls Redis, as the device may confirm to any edge. Undefined: it has not confirmed in time.
+   */
   async #ackVerdictBy(
     untilMs: number,
     channel: string,

@@ -1,6 +1,6 @@
 /**
- * What one stream of pushes may hold in memory: pushes without a verdict, or whose result the caller has
- * not read, and the bytes of their payloads and of messages that wait. Pure.
+ * What one stream of pushes may hold in memory: pushes without a verdict, or whose result the
+ * caller has not read, and the bytes of their payloads and of messages that wait. Pure.
  */
 
 /** Maximum pushes that await a verdict, or whose result the caller has not read. */

@@ -30,7 +30,7 @@ const SHARDS_PER_CALL = 256;
 const NAMES_PER_CALL = 256;
 const EVENTS_PER_SHARD = 100;
 
-/** Receives what a watch is told. */
+/** Receives the states and changes of a watch. */
 export interface PresenceCaller {
   readonly watch: PresenceWatch;
   onStates(states: readonly NameState[]): void;

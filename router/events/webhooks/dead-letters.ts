@@ -39,7 +39,7 @@ export function addDeadLetters(
   return ADD.run(link, [keyOf(link, group)], [reason, ...events], 'text', Number);
 }
 
-/** Reads the newest letters, the newest first. */
+/** Reads the newest dead letters, the newest first. */
 export async function readDeadLetters(
   link: Link,
   group: string,

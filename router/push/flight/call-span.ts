@@ -1,6 +1,7 @@
 /**
- * The span of one call to many clients: PushMany, Broadcast, or a push to a group. The pushes of the call
- * have no spans of their own, because there may be any number of them. It has their number by verdict.
+ * The span of one call to many clients: PushMany, Broadcast, or a push to a group. The pushes of
+ * the call have no spans of their own, because there may be any number of them. It has their number
+ * by verdict.
  */
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Attributes, Tracer } from '../../../common/process/tracing/tracer.js';
@@ -23,8 +24,8 @@ interface CallToMany {
 }
 
 /**
- * Resolves with the answer of `run`, whose argument is what messages of the call say about the span. It is
- * undefined if the call is not sampled.
+ * Resolves with the answer of `run`, whose argument is what messages of the call say about the
+ * span. It is undefined if the call is not sampled.
  */
 export async function withSpan<Response extends ManyResponse>(
   tracer: Tracer | undefined,

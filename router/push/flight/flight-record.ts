@@ -1,10 +1,11 @@
 /**
  * The flight record of a push: its steps, each with a time of the router's clock. Pure.
  *
- * What happened in another process is known in two ways. It happened between two moments that the router
- * has seen itself: certain, however the clocks are set. And that process has told the time by its own
- * clock, whose difference from that of the router is known with an error. Where both agree, they narrow
- * each other; else a clock was set, and the first one counts.
+ * What happened in another process is known in two ways. It happened between two moments that the
+ * router has seen itself: certain, however the clocks are set. And that process has sent the time
+ * of its own clock, whose difference from the clock of the router is known with an error. Where
+ * both agree, each narrows the other; where they do not, a clock was set, and only the first
+ * counts.
  */
 import { type ClockReading, monotonicOf } from '../../../common/process/time/clock-offset.js';
 import {
@@ -36,7 +37,9 @@ export interface EdgeReply {
   readonly repliedMs: number;
 }
 
-/** Facts that a router knows about a push. Times are of its monotonic clock, if not said otherwise. */
+/**
+ * Facts that a router knows about a push. Times are of its monotonic clock, if not said otherwise.
+ */
 export interface FlightFacts {
   readonly routerId: string;
   /** Address of the master of Redis; empty: unknown. */
@@ -133,7 +136,10 @@ function publishedSteps(facts: FlightFacts): Step[] {
   return steps;
 }
 
-/** The part of a certain span in which a time by the clock of Redis lies; all of it if there is none. */
+/**
+ * The part of a certain span in which a time by the clock of Redis lies; all of it if there is
+ * none.
+ */
 function narrow(certain: Span, clock: ClockReading | undefined, time: RedisTime | undefined): Span {
   if (clock === undefined || time === undefined) return certain;
   const { ms, errorMs } = monotonicOf(clock, time.ms);

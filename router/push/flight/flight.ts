@@ -55,13 +55,13 @@ export class Flight implements QueryObserver {
     });
   }
 
-  /** Redis is asked whether the device has confirmed the push. */
+  /** A read of the confirmation is sent to Redis. */
   onPoll(): void {
     this.#unconfirmedMs = this.#polledMs;
     this.#polledMs = performance.now();
   }
 
-  /** It had not when Redis was asked before. */
+  /** The device had not confirmed at the previous read. */
   onConfirmed(): void {
     this.#confirmed = { fromMs: this.#unconfirmedMs, toMs: performance.now() };
   }

@@ -1,6 +1,7 @@
 /**
- * The spans of one push in the router, with the semantic conventions of OpenTelemetry for messaging: the
- * request of the backend, and in it the sending through Redis, whose context travels in the envelope.
+ * The spans of one push in the router, with the semantic conventions of OpenTelemetry for
+ * messaging: the request of the backend, and in it the sending through Redis, whose context travels
+ * in the envelope.
  */
 import type { SendResult } from '../../../common/cluster/shard-query.js';
 import type { Rejection } from '../../../common/process/errors.js';
@@ -90,7 +91,7 @@ export class PushSpans {
   }
 
   #end(error: string | undefined): void {
-    // It has not, if Redis did not reply.
+    // It has not ended if Redis did not reply.
     this.#endSending(error);
     this.request.end(error);
   }

@@ -7,7 +7,7 @@ import { seal, unseal } from '../../../common/wire/sealed-message.js';
 import { PrivateEnvelope, ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
 import type { RecentPushes } from './recent-pushes.js';
 
-/** Returns what takes the messages of the channel of all routers. */
+/** Returns the handler of messages on the channel of all routers. */
 export function answersAbout(
   recent: RecentPushes,
   routerId: string,

@@ -1,9 +1,10 @@
 /**
- * The newest pushes that got a verdict, for an operator who looks at one client. Pure: the time is an
- * argument.
+ * The newest pushes that got a verdict, for an operator who looks at one client. Pure: the time is
+ * an argument.
  *
- * Bound: `RECENT_PUSHES_MAX` pushes to any clients; the oldest are forgotten. They lie in columns that
- * are made once: of a push, only its two texts stay, and objects would be work for the garbage collector.
+ * Bound: `RECENT_PUSHES_MAX` pushes to any clients; the oldest are forgotten. They lie in columns
+ * that are made once: of a push, only its two texts stay, and objects would be work for the garbage
+ * collector.
  */
 import type { RecentPush, RecentPushesReply } from '../../../proto/gen/longline/v1/envelope.js';
 import type { FlightRecord, PushResponse } from '../../../proto/gen/longline/v1/push.js';

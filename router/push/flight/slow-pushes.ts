@@ -1,8 +1,8 @@
 /**
  * The slowest pushes of the last minute. Pure: the time is an argument.
  *
- * Bound: `SLOW_PUSHES_MAX` for each of the last seven intervals of ten seconds; the fastest ones are
- * forgotten.
+ * Bound: `SLOW_PUSHES_MAX` for each of the last seven intervals of ten seconds; the fastest ones
+ * are forgotten.
  */
 import type { QueryResult } from '../../../common/cluster/shard-query.js';
 import { type SlowPush, SlowPushCause } from '../../../proto/gen/longline/v1/assignment.js';
@@ -16,7 +16,9 @@ const INTERVAL_MS = 10_000;
 export interface Answered {
   readonly response: PushResponse;
   readonly answers: QueryResult;
-  /** Time for which the confirmation of the device was awaited: it says nothing about the cluster. */
+  /**
+   * Time for which the confirmation of the device was awaited: it says nothing about the cluster.
+   */
   readonly confirmingMs: number;
 }
 

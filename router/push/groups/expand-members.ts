@@ -1,6 +1,6 @@
 /**
- * The clients that members of a group stand for: a user for all its devices, or for the client of its
- * name if it has none. A device whose user is a member, too, has its place there. Pure.
+ * The clients that members of a group stand for: a user for all its devices, or for the client of
+ * its name if it has none. A device whose user is a member, too, has its place there. Pure.
  */
 import { clientIdOf, deviceOf, userOf } from '../../../common/wire/client-id.js';
 

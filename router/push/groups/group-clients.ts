@@ -1,8 +1,8 @@
 /**
- * The clients of a group in the order of their shards, page by page: its members, with the devices of
- * users in their place. What the router knows from an earlier push is used again if the version of the
- * shard is still the same; the rest is read. So a client that has joined before the push began is
- * always among them.
+ * The clients of a group in the order of their shards, page by page: its members, with the devices
+ * of users in their place. What the router knows from an earlier push is used again if the version
+ * of the shard is still the same; the rest is read. So a client that has joined before the push
+ * began is always among them.
  */
 import {
   NO_VERSION,
@@ -60,7 +60,7 @@ export class GroupClients {
     }
     const all = stopped === undefined ? shards : shards.filter((shard) => shard <= stopped.shard);
     this.pages.moveTo(stopped ?? { shard: shards.at(-1)! + 1, after: '' });
-    // The one at which reading has stopped may have nothing yet.
+    // The shard at which reading has stopped may have no members yet.
     const parts = all.flatMap((shard) => {
       const each = found.get(shard);
       return each === undefined ? [] : [{ shard, ...each }];
@@ -72,7 +72,10 @@ export class GroupClients {
     };
   }
 
-  /** The next shards, whose members are `membersMax` or a few more, if there is at least one in each. */
+  /**
+   * The next shards, whose members are `membersMax` or a few more, if there is at least one in
+   * each.
+   */
   #next(membersMax: number): readonly number[] {
     const known = this.known.of(this.pages.group);
     const shards = this.pages.next(Math.min(KNOWN_PER_PAGE, membersMax));
@@ -84,7 +87,7 @@ export class GroupClients {
     return shards.slice(0, count);
   }
 
-  /** Those of the shards that are as they were when they were read. */
+  /** The shards whose version is the one that was read. */
   async #findKnown(shards: readonly number[]): Promise<Map<number, KnownShard>> {
     const { group, position } = this.pages;
     const known = this.known.of(group);
@@ -121,8 +124,9 @@ export class GroupClients {
   }
 
   /**
-   * Replaces users by their devices. The user of a device is a member if it was read with the device,
-   * even if it joins now; only that of a device on a later page of its shard has to be asked for.
+   * Replaces users by their devices. The user of a device is a member if it was read with the
+   * device, even if it joins now; only that of a device on a later page of its shard has to be
+   * asked for.
    * @param continued the shard whose first members are on an earlier page
    */
   async #expand(

@@ -1,10 +1,11 @@
 /**
- * One payload for all members of a group. Members are read page by page in the order of their shards;
- * a page is begun when the rate of the caller permits it, and then completed. So at every moment the
- * position of the next page says what is left, and a caller that was told it can go on there.
+ * One payload for all members of a group. Members are read page by page in the order of their
+ * shards; a page is begun when the rate of the caller permits it, and then completed. So at every
+ * moment the position of the next page says what is left, and a caller that has received it can
+ * continue there.
  *
- * A durable push is stored by one script for many members; one that waits for a confirmation or a higher
- * accept level, or has a key, is a PushMany.
+ * A durable push is stored by one script for many members; one that waits for a confirmation or a
+ * higher accept level, or has a key, is a PushMany.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
@@ -30,7 +31,7 @@ import { clientsPerScript, TogetherPusher } from './push-together.js';
 
 /** A page has at most the clients of this time, at the rate of the caller. */
 const PAGE_SECONDS = 0.1;
-/** No page is begun so shortly before the deadline that its verdicts could not be awaited. */
+/** No page is begun this close to the deadline: its verdicts could not be awaited. */
 const VERDICTS_MS = 100;
 /** Interval at which a push that waits notices that it must end. */
 const END_POLL_MS = 1_000;
@@ -215,7 +216,10 @@ class GroupPush {
     }
   }
 
-  /** For each owner of shards its clients, which can share messages. A slice has `max` of them at most. */
+  /**
+   * For each owner of shards its clients, which can share messages. A slice has `max` of them at
+   * most.
+   */
   #byOwner(parts: readonly ClientsOfShard[], max: number): ClientsOfShard[][] {
     const byShard = new Map<number, string[]>();
     for (const { shard, clientIds } of parts) {

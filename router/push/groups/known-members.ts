@@ -1,9 +1,10 @@
 /**
- * Members of groups that this router has read, with the devices that they stood for, so that the next
- * push to the group needs only the versions of their shards (common/cluster/groups/members.ts).
+ * Members of groups that this router has read, with the devices that they stood for, so that the
+ * next push to the group needs only the versions of their shards
+ * (common/cluster/groups/members.ts).
  *
- * Bound: `clientsMax` over all groups. Beyond it, the groups that were used longest ago are forgotten; the
- * rest of a group that is larger by itself is read each time.
+ * Bound: `clientsMax` over all groups. Beyond it, the least recently used groups are forgotten. Of
+ * a group that is larger by itself, the rest is read each time.
  */
 import type { Metrics } from '../../../common/process/metrics.js';
 import type { Expanded } from './expand-members.js';
@@ -22,7 +23,7 @@ const NONE: ReadonlyMap<number, KnownShard> = new Map();
 const CLIENTS_MAX = 262_144;
 
 export class KnownMembers {
-  /** By group and shard; the group used last comes last. */
+  /** By group and shard; the least recently used group first. */
   readonly #groups = new Map<string, Map<number, KnownShard>>();
   #count = 0;
 

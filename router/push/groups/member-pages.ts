@@ -1,7 +1,7 @@
 /**
- * Reads the members of a group in the order of their shards, page by page. A page has a bounded number
- * of members and is read by few scripts: on a standalone Redis by one for several shards, in a Redis
- * Cluster by one for each shard, at once.
+ * Reads the members of a group in the order of their shards, page by page. A page has a bounded
+ * number of members and is read by few scripts: on a standalone Redis by one for several shards, in
+ * a Redis Cluster by one for each shard, at once.
  */
 import { readIndex } from '../../../common/cluster/groups/group-index.js';
 import { MEMBERS_PER_CALL, readMembers } from '../../../common/cluster/groups/members.js';
@@ -53,7 +53,9 @@ export function runsOf<Item>(
 /** Members of shards that were read. */
 export interface ReadShards {
   readonly parts: readonly (MembersOfShard & { readonly version: string })[];
-  /** Where to go on, if not all of the shards were read to their end; the last part may go on there. */
+  /**
+   * Where to go on, if not all of the shards were read to their end; the last part may go on there.
+   */
   readonly stopped: MembersPosition | undefined;
 }
 
@@ -106,8 +108,8 @@ export class MemberPages {
   }
 
   /**
-   * Reads up to about `membersMax` members. On failure, the position stays. Not to be called without a
-   * position.
+   * Reads up to about `membersMax` members. On failure, the position stays. Not to be called
+   * without a position.
    */
   async read(membersMax: number): Promise<readonly MembersOfShard[] | Rejection> {
     const shards = this.next(Math.min(this.shardsPerPage, membersMax));
@@ -118,8 +120,8 @@ export class MemberPages {
   }
 
   /**
-   * Reads some of the shards that are left, in ascending order; not more than `shardsPerPage`. Moves
-   * nowhere.
+   * Reads some of the shards that are left, in ascending order; not more than `shardsPerPage`.
+   * Moves nowhere.
    */
   async readShards(shards: readonly number[], membersMax: number): Promise<ReadShards | Rejection> {
     const { shard: first, after } = this.position!;

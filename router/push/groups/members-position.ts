@@ -1,4 +1,7 @@
-/** Positions among the members of a group: a shard, and the name after which its members follow. Pure. */
+/**
+ * Positions among the members of a group: a shard, and the name after which its members follow.
+ * Pure.
+ */
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 
 export interface MembersPosition {

@@ -1,6 +1,6 @@
 /**
- * Joins, leaves, lists and deletes groups. Members are changed in their own shards, then the index of
- * the group follows (`group-index.ts`). A call that fails halfway can be repeated.
+ * Joins, leaves, lists and deletes groups. Members are changed in their own shards, then the index
+ * of the group follows (`group-index.ts`). A call that fails halfway can be repeated.
  */
 import type { Counter } from 'prom-client';
 import type { EventBounds } from '../../../common/cluster/events/event-stream.js';

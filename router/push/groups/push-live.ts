@@ -1,7 +1,7 @@
 /**
  * One live-only push to several clients with one message, as a call of PushMany sends it
- * (many/push-many.ts). The clients come with their shards and are known to be valid, so little is done
- * for each of them.
+ * (many/push-many.ts). The clients come with their shards and are known to be valid, so little is
+ * done for each of them.
  */
 import type { Rejection } from '../../../common/process/errors.js';
 import type { TraceBody } from '../../../proto/gen/longline/v1/envelope.js';

@@ -3,8 +3,8 @@
  * (`common/cluster/inbox/push-together.ts`). What becomes of each client is as if it was pushed to
  * alone: the same bounds and rates, and a verdict of its own.
  *
- * An edge that does not own a shard any more leaves it out. The router sends it again on the shard's own
- * channel, with the ids and the number that it has.
+ * An edge that does not own a shard any more leaves it out. The router sends it again on the
+ * shard's own channel, with the ids and the number that it has.
  */
 import {
   NOT_STORED,
@@ -36,7 +36,10 @@ type Stamped = Pick<PushRequest, 'payload' | 'contentType' | 'whenSlow'> & {
   readonly ttlMs: number;
 };
 type StoredOne = StoredTogether['outcomes'][number];
-/** For each client whether it was written to; undefined: no edge says that it has processed the push. */
+/**
+ * For each client whether it was written to; undefined: no edge says that it has processed the
+ * push.
+ */
 type Written = (boolean | undefined)[];
 
 /** Clients of one payload that one script can store for. */
@@ -66,8 +69,8 @@ export class TogetherPusher {
   ) {}
 
   /**
-   * @param messages for each the clients of some shards, all of one scope, with `clientsPerScript` clients
-   *   at most
+   * @param messages for each the clients of some shards, all of one scope, with `clientsPerScript`
+   *   clients at most
    * @param answerByMs when the response must be ready, in ms of the monotonic clock
    */
   async push(
@@ -228,7 +231,9 @@ function addTo(written: Written, answers: QueryResult | Rejection): void {
   }
 }
 
-/** Shards beside others in a message that the edge has not processed, because it does not own them. */
+/**
+ * Shards beside others in a message that the edge has not processed, because it does not own them.
+ */
 function leftOf(
   parts: readonly Part[],
   written: Written,

@@ -1,4 +1,7 @@
-/** `longline.v1.PushService` and `GroupService` over gRPC: translates between the wire and `PushApi`. */
+/**
+ * `longline.v1.PushService` and `GroupService` over gRPC: translates between the wire and
+ * `PushApi`.
+ */
 import type { handleUnaryCall, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import type { Rejection } from '../../../common/process/errors.js';
 import { answerByMs, authorizationOf, toServiceError } from '../../../common/process/grpc/calls.js';

@@ -1,7 +1,7 @@
 /**
- * Messages of a PushStream call, called frames. The stream must not end for one bad push, so a frame is
- * decoded item by item: what is wrong with one item, or with the rest of a frame, becomes a rejection in
- * its place.
+ * Messages of a PushStream call, called frames. The stream must not end for one bad push, so a
+ * frame is decoded item by item: what is wrong with one item, or with the rest of a frame, becomes
+ * a rejection in its place.
  */
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { type ErrorCode, rejection } from '../../../common/process/errors.js';
@@ -71,7 +71,7 @@ function decodeItem(bytes: Uint8Array, reader: BinaryReader): StreamItem {
   if (end > reader.len) throw new RangeError('the message is truncated');
   try {
     const item = PushStreamItem.decode(reader, length);
-    // Otherwise it has read into the next item, or has stopped before its end.
+    // Otherwise it has read into the next item, or stopped before the end of this one.
     if (reader.pos === end) return item;
   } catch {
     // The rejection below answers it.
@@ -93,7 +93,7 @@ function findCorrelationId(bytes: Uint8Array): string {
       else reader.skip(type, field);
     }
   } catch {
-    // The fault of the item; what was found before it is known.
+    // The item is malformed here; the id that was read before it counts.
   }
   return found;
 }

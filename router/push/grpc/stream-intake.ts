@@ -1,12 +1,12 @@
 /**
- * What one PushStream call may hold in memory, and how its messages are read. The library would end the
- * call for a message that is too large or cannot be decompressed, and would read 16 messages ahead of a
- * stream that is paused. So this replaces its splitting of messages and delays its reads. Replaced methods
- * rather than a wrapper, because a wrapper would have a cost per message.
+ * What one PushStream call may hold in memory, and how its messages are read. The library would end
+ * the call for a message that is too large or cannot be decompressed, and would read 16 messages
+ * ahead of a stream that is paused. So this replaces its splitting of messages and delays its
+ * reads. Replaced methods rather than a wrapper, because a wrapper would have a cost per message.
  *
- * At most this is in memory for one call: the payloads of pushes without a verdict and messages that
- * wait, together up to `messageBytesMax` when a message is read; that message; and the next one, which is
- * arriving.
+ * At most this is in memory for one call: the payloads of pushes without a verdict and messages
+ * that wait, together up to `messageBytesMax` when a message is read; that message; and the next
+ * one, which is arriving.
  */
 import type { Metadata, ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
 import { MessageSplitter, OVERSIZED } from '../../../common/process/grpc/message-splitter.js';

@@ -1,6 +1,6 @@
 /**
- * Messages of results on a PushStream call, written by hand where all results are usual ones: each push
- * has one, and the generated code makes a BigInt of its number and several objects. Pure.
+ * Messages of results on a PushStream call, written by hand where all results are usual ones: each
+ * push has one, and the generated code makes a BigInt of its number and several objects. Pure.
  */
 import { sizeWithLength, varintSize, writeVarint } from '../../../common/wire/protobuf/fields.js';
 import {

@@ -1,4 +1,6 @@
-/** The Push API over HTTP: finds the route of a request, and translates between JSON and `PushApi`. */
+/**
+ * The Push API over HTTP: finds the route of a request, and translates between JSON and `PushApi`.
+ */
 import { createServer, type Server } from 'node:net';
 import type { BodySink } from '../../../common/http/http1/body-decoder.js';
 import type { Exchange } from '../../../common/http/http1/exchange.js';

@@ -1,4 +1,6 @@
-/** Schemas of request bodies, and what they mean to the operations. The same bounds apply over gRPC. */
+/**
+ * Schemas of request bodies, and what they mean to the operations. The same bounds apply over gRPC.
+ */
 import { z } from 'zod';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import {

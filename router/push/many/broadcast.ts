@@ -7,8 +7,8 @@
  * channel, to all edges that are subscribed. So is one with more or fewer subscribers than one.
  * A shard whose edge did not answer is not sent again: it may have written all the same.
  *
- * With a selector the edges decide by the labels of each client; one of a version that does not know
- * selectors does not answer.
+ * With a selector the edges decide by the labels of each client; one of a version that does not
+ * know selectors does not answer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryResult, ShardQueries } from '../../../common/cluster/shard-query.js';
@@ -77,7 +77,9 @@ class Broadcast {
   readonly #rounds: Rounds<number>;
   /** Shards that must be sent alone; they come first. */
   readonly #alone: number[] = [];
-  /** Shards of which every edge has answered, and their clients that it was or was not written to. */
+  /**
+   * Shards of which every edge has answered, and their clients that it was or was not written to.
+   */
   #shardsComplete = 0;
   #writtenComplete = 0;
   #skippedComplete = 0;

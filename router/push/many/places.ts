@@ -2,9 +2,9 @@
  * Bounds how many queries of one call are started at once, without letting their waits add up.
  *
  * A query holds a place until it is done, but for 100 ms at most. If all places are taken when that
- * happens, their number doubles. So healthy edges see few queries at once, and all shards of an edge
- * that does not answer cost one timeout together, not one each. For one caller of `untilFree`. The
- * number of unfinished queries never exceeds `pendingMax`.
+ * happens, their number doubles. So healthy edges see few queries at once, and all shards of an
+ * edge that does not answer cost one timeout together, not one each. For one caller of `untilFree`.
+ * The number of unfinished queries never exceeds `pendingMax`.
  */
 import type { ShardQueries } from '../../../common/cluster/shard-query.js';
 

@@ -1,10 +1,10 @@
 /**
  * One payload for a list of clients.
  *
- * Live-only pushes to shards of one owner go in one message (shard-groups.ts). Other pushes are sent
- * each alone: durable ones, those to a client whose shard has more or fewer subscribers than one,
- * and those that the edge has not processed, because it does not own the shard or is of an earlier
- * version. A push that an edge may have processed is not sent again.
+ * Live-only pushes to shards of one owner go in one message (shard-groups.ts). Other pushes are
+ * sent each alone: durable ones, those to a client whose shard has more or fewer subscribers than
+ * one, and those that the edge has not processed, because it does not own the shard or is of an
+ * earlier version. A push that an edge may have processed is not sent again.
  */
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { TraceBody } from '../../../proto/gen/longline/v1/envelope.js';
@@ -121,7 +121,7 @@ class PushMany {
     return { counts, failures, failed, unknownClientIds: this.#unknownClientIds };
   }
 
-  /** Clients whose push is not begun. */
+  /** Clients whose push was not started. */
   #left(): number {
     return this.#rounds.left + this.#alone.length;
   }

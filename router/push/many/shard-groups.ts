@@ -1,8 +1,8 @@
 /**
- * Which shards one message can reach. A message on the channel of one shard can stand for the
- * others of its group, those with the same owner on the same master, where that owner is their only
- * subscriber: no guest of theirs is on another edge, and none of them is moving. The assignment
- * says who the owner should be; that it is, only its reply proves.
+ * Finds the shards that one message can reach. A message on the channel of one shard can stand for
+ * the others of its group, those with the same owner on the same master, where that owner is their
+ * only subscriber: no guest of theirs is on another edge, and none of them is moving. The
+ * assignment says who the owner should be; that it is, only its reply proves.
  */
 import { type Assignment, ownerOf } from '../../../common/cluster/assignment.js';
 import type { SubscriberCounts } from '../../../common/cluster/presence/subscriber-counts.js';
@@ -11,7 +11,7 @@ import type { RedisLink } from '../../../common/redis/redis-link.js';
 
 /** Maximum messages of one call that await answers, while edges answer. */
 export const MESSAGES_AT_ONCE = 8;
-/** Maximum clients: an edge writes to so many in about two milliseconds of its event loop. */
+/** Maximum clients: an edge writes to this many in about two milliseconds of its event loop. */
 export const CLIENTS_PER_MESSAGE = 250;
 
 export interface ShardGroupsOptions {

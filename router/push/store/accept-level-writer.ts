@@ -6,8 +6,8 @@
  * end. So these pushes use a connection of their own to each master. WAIT blocks it: pushes that
  * arrive meanwhile form the next batch and share the next WAIT.
  *
- * The queue is bounded by the router's shard queries in flight: each push here is one of them, and is
- * dropped when its query has timed out before it was written.
+ * The queue is bounded by the router's shard queries in flight: each push here is one of them, and
+ * is dropped when its query has timed out before it was written.
  */
 import type { Redis } from 'ioredis';
 import {

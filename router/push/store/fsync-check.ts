@@ -1,6 +1,6 @@
 /**
- * Whether a reply of a Redis server means that the write is on disk, read from the server's settings.
- * With `appendfsync always` the reply is sent after the fsync of the append-only file
+ * Whether a reply of a Redis server means that the write is on disk, read from the server's
+ * settings. With `appendfsync always` the reply is sent after the fsync of the append-only file
  * (flushAppendOnlyFile before replies, server.c `beforeSleep`), unless a rewrite may suspend it
  * (`no-appendfsync-on-rewrite`).
  */

@@ -1,7 +1,8 @@
 /**
- * Stores the durable pushes of one turn of the event loop with few scripts: a call of a script costs
- * Redis a third of what a push costs it, and a router some promises. One script may touch all shards
- * of a standalone Redis, but only one of a Redis Cluster. Scripts run in the order of their pushes.
+ * Stores the durable pushes of one turn of the event loop with few scripts: a call of a script
+ * costs Redis a third of what a push costs it, and a router some promises. One script may touch all
+ * shards of a standalone Redis, but only one of a Redis Cluster. Scripts run in the order of their
+ * pushes.
  *
  * Bound: what the turn has taken, which are shard queries in flight. A batch is sent early when it
  * has `ITEMS_MAX` pushes or `BYTES_MAX` bytes, because a script blocks Redis for all its time.

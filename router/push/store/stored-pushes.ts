@@ -1,8 +1,8 @@
 /**
  * Notices that Redis has lost pushes which this router has stored: a replica without the newest
  * writes was promoted, or a server came back with less than it had. Edges notice what they have
- * received (edge/shards/delivery.ts), but a fault may take them together with Redis. The shard gets a
- * mark, from which later connects learn of the loss, and its edges are told about it.
+ * received (edge/shards/delivery.ts), but a fault may take them together with Redis. The shard gets
+ * a mark, from which later connects learn of the loss, and its edges are notified.
  *
  * Whenever a master has changed, Redis is asked about the newest push of each shard.
  */
