@@ -35,8 +35,8 @@ export const EDGE_SESSION_SERVICE = {
 };
 
 /**
- * A peer that vanishes without closing its connection is gone within ten seconds. Connections have no
- * maximum age, because the session of an edge renews its lease.
+ * A peer that vanishes without closing its connection is gone within ten seconds. Connections have
+ * no maximum age, because the session of an edge renews its lease.
  */
 export function createControlConnections(
   connectionsMax: number,

@@ -1,8 +1,8 @@
 /**
- * Parts of a long view, which are drawn while they are near what is in sight: a thousand cards, drawn
- * every other second, would take a third of the page's time. Those that are out of sight keep what they
- * showed last, so that the browser finds their text. The style sheet has the browser skip them, and the
- * browser says which.
+ * Parts of a long view, which are drawn while they are near what is in sight: a thousand cards,
+ * drawn every other second, would take a third of the page's time. Parts that are out of sight
+ * keep what they showed last, so that the search of the browser finds their text. A style makes the
+ * browser skip them, and an event names those that it skips.
  */
 import { Component, type ComponentChildren, createRef } from 'preact';
 
@@ -33,7 +33,10 @@ export class Lazy extends Component<LazyProps, LazyState> {
     });
   }
 
-  /** The others are taken to be as high as the first one: else the view would jump as they are drawn. */
+  /**
+   * The others are taken to be as high as the first one: else the view would jump as they are
+   * drawn.
+   */
   override componentDidUpdate(): void {
     const element = this.#element.current!;
     const { style } = element.parentElement!;

@@ -63,7 +63,9 @@ class PolledFeed<Data> implements Feed<Data> {
   }
 }
 
-/** By path; a feed without users is kept, so that a view that is opened again shows data at once. */
+/**
+ * By path; a feed without users is kept, so that a view that is opened again shows data at once.
+ */
 const feeds = new Map<string, PolledFeed<unknown>>();
 const FEEDS_MAX = 50;
 

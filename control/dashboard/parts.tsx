@@ -87,7 +87,9 @@ export function Note({ level = 'dim', children }: { level?: Level; children: Com
   );
 }
 
-/** Shows the data of a feed, and whether it is current; before the first answer, why there is none. */
+/**
+ * Shows the data of a feed, and whether it is current; before the first answer, why there is none.
+ */
 export function Loaded<Data>({
   feed,
   children,

@@ -19,7 +19,10 @@ export const KEPT_MAX: Readonly<Record<EventKind, number>> = {
 
 export const EVENT_KINDS = Object.keys(KEPT_MAX) as EventKind[];
 
-/** Events of one kind are kept or dropped together. A type of a later version is of the cluster. */
+/**
+ * Events of one kind are kept or dropped together. Types of later versions count as events of the
+ * cluster.
+ */
 export function kindOf({ type }: LogEntry): EventKind {
   if (type === 'operator') return 'operator';
   if (type === 'edge-rejected' || type === 'report-rejected') return 'rejections';

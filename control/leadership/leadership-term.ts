@@ -6,8 +6,9 @@
  * Invariants:
  * - An assignment is published only after Redis has stored it.
  * - Positions of published assignments only grow.
- * - A stored assignment that is invalid is never overwritten: another version may have written it. One
- *   that is corrupt is replaced by the one in memory, or by a new one, with a higher incarnation.
+ * - A stored assignment that is invalid is never overwritten: another version may have written it.
+ *   One that is corrupt is replaced by the one in memory, or by a new one, with a higher
+ *   incarnation.
  */
 
 import type { Counter } from 'prom-client';

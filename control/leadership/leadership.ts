@@ -25,7 +25,9 @@ export type Leader =
 export interface LeadershipOptions {
   readonly link: Pick<RedisLink, 'commands' | 'names'>;
   readonly identity: ControlIdentity;
-  /** Unique per process start, so that a restarted control does not take its old lock for its own. */
+  /**
+   * Unique per process start, so that a restarted control does not take its old lock for its own.
+   */
   readonly incarnation: string;
   readonly onChange: (leader: Leader) => void;
   readonly log: Logger;
@@ -38,10 +40,10 @@ const INTERVAL_MS = 1_000;
 const MARGIN_MS = 1_500;
 
 /**
- * KEYS[1] the lock; ARGV: own value, milliseconds. Returns the value of the holder. Redis stores the
- * end of the lock as a time of its clock: when that is set back, or a replica with a clock that is
- * behind takes over, the lock of a leader that has died would be held for as long. So a lock that
- * lasts longer than any control sets it is shortened.
+ * KEYS[1] the lock; ARGV: own value, milliseconds. Returns the value of the holder. Redis stores
+ * the end of the lock as a time of its clock: when that is set back, or a replica with a clock that
+ * is behind takes over, the lock of a leader that has died would be held for as long. So a lock
+ * that lasts longer than any control sets it is shortened.
  */
 const ACQUIRE_OR_RENEW = `
 local held = redis.call('GET', KEYS[1])

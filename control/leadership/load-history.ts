@@ -1,7 +1,7 @@
 /**
- * Rates and latencies of the cluster in the last 15 minutes, one point every five seconds. Edges and
- * routers report totals since their start; a point has the differences since the one before. So a
- * lost report only shifts what it counts. Kept by the leader in memory: a new leader begins a new
+ * Rates and latencies of the cluster in the last 15 minutes, one point every five seconds. Edges
+ * and routers report totals since their start; a point has the differences since the one before. So
+ * a lost report only shifts what it counts. Kept by the leader in memory: a new leader begins a new
  * history. Pure: the time is an argument.
  */
 import type { RouterLoad } from '../../proto/gen/longline/v1/assignment.js';

@@ -62,7 +62,9 @@ export type LogEntry =
   /** Most edges have vanished at once; nothing is decided meanwhile. */
   | { readonly type: 'frozen' }
   | { readonly type: 'unfrozen' }
-  /** The edge has a session but reports that it receives no pushes: its shards move until it does. */
+  /**
+   * The edge has a session but reports that it receives no pushes: its shards move until it does.
+   */
   | { readonly type: 'edge-partitioned'; readonly edgeId: string }
   | { readonly type: 'edge-recovered'; readonly edgeId: string }
   /** The stored assignment is invalid; the last valid one stays in force. */

@@ -1,7 +1,7 @@
 /**
- * The controls of the cluster. Followers have no link to the leader, so each control notes itself in
- * one hash in Redis every few seconds, and reads all of them at the same time. Nothing depends on it
- * but what operators see.
+ * The controls of the cluster. Followers have no link to the leader, so each control writes an
+ * entry of its own into one hash in Redis every few seconds, and reads all entries at the same
+ * time. Only what operators see depends on it.
  */
 import { z } from 'zod';
 import { type SettingDigests, settingDigests } from '../../common/process/agreed-settings.js';
@@ -11,7 +11,7 @@ import { Script, type ScriptLink } from '../../common/redis/script.js';
 
 const INTERVAL_MS = 3_000;
 const SILENT_MS = 15_000;
-/** A control that has not noted itself for so long is forgotten. */
+/** A control that has not renewed its entry for this time is forgotten. */
 const FORGET_MS = 60_000;
 /** Controls that are read; more are ignored. */
 const REPLICAS_MAX = 64;
@@ -54,7 +54,7 @@ export interface Replica extends BuildInfo {
   readonly heardAtMs: number;
 }
 
-/** Whether it has not noted itself several times in a row. */
+/** Whether it has missed several renewals in a row. */
 export function isSilent({ heardAtMs }: Replica): boolean {
   return performance.now() - heardAtMs > SILENT_MS;
 }

@@ -1,6 +1,6 @@
 /**
- * The newest audit of each shard, as numbers in one typed array: each audit is replaced every ten seconds, and
- * 16,384 objects that live for so long fill the old generation with garbage. Pure.
+ * The newest audit of each shard, as numbers in one typed array: each audit is replaced every ten
+ * seconds, and 16,384 objects that live for so long fill the old generation with garbage. Pure.
  */
 import type { ShardAudit } from '../../common/cluster/ledger/audit.js';
 import { CAUSES } from '../../common/cluster/ledger/left.js';

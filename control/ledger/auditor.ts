@@ -8,7 +8,7 @@ import type { Ledger } from './ledger.js';
 
 /** To be called this often. */
 export const AUDIT_STEP_MS = 1_000;
-/** Each shard is audited once in so many steps. */
+/** Each shard is audited once in this many steps. */
 const AUDIT_STEPS = 10;
 
 export interface AuditorOptions {

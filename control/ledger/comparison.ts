@@ -1,27 +1,30 @@
 /**
- * Compares, for each shard, a counter of the scripts in Redis with the sum of what processes report.
- * Pure: times are arguments.
+ * Compares, for each shard, a counter of the scripts in Redis with the sum of what processes
+ * report. Pure: times are arguments.
  *
- * The counter of a shard is the sum plus a number that only changes when a process starts or ends: what
- * was counted before, or never reported. That number is not known, because the counter and the reports
- * are read at different times, but each reading bounds it:
+ * The counter of a shard is the sum plus a number that only changes when a process starts or ends:
+ * what was counted before, or never reported. That number is not known, because the counter and the
+ * reports are read at different times, but each reading bounds it:
  *
- * - Redis counts before a process does. So a counter is at least the number and the sum that was known when
- *   it was read: the difference is an upper bound.
- * - A process that reports `SETTLED_MS` after a counter was read has counted everything that is in it. So
- *   when all have, the difference is a lower bound.
+ * - Redis counts before a process does. So a counter is at least the number and the sum that was
+ *   known when it was read: the difference is an upper bound.
+ * - A process that reports `SETTLED_MS` after a counter was read has counted everything that is in
+ *   it. So when all have, the difference is a lower bound.
  *
  * If a new upper bound is below the lower one, Redis has lost what processes have counted. If a new
- * lower bound is above the upper one, Redis has counted what no process has. Traffic only makes the bounds
- * wider, so no difference is ever false, and each shows when its shard is quiet for some seconds.
+ * lower bound is above the upper one, Redis has counted what no process has. Traffic only makes the
+ * bounds wider, so no difference is ever false, and each shows when its shard is quiet for some
+ * seconds.
  *
- * What a process counts before its first report and after its last one is not known, nor whether a call
- * without an answer was counted: any of these lifts the upper bounds.
+ * What a process counts before its first report and after its last one is not known, nor whether a
+ * call without an answer was counted: any of these lifts the upper bounds.
  */
 
-/** By then a call of Redis has ended and was counted, and a process that has started has reported. */
+/**
+ * By then a call of Redis has ended and was counted, and a process that has started has reported.
+ */
 export const SETTLED_MS = 15_000;
-/** A process that does not report for so long has ended. */
+/** A process that does not report for this time has ended. */
 export const SILENT_MS = 30_000;
 /** Processes that are known; more are not counted. */
 const PROCESSES_MAX = 5_000;
@@ -116,7 +119,7 @@ export class Comparison {
     return lost;
   }
 
-  /** Redis has begun to count anew. */
+  /** Redis counts from the start again. */
   restart(shard: number): void {
     this.#forgetReading(shard);
     this.#lower[shard] = Number.NEGATIVE_INFINITY;
@@ -127,7 +130,10 @@ export class Comparison {
     this.#readAtMs[shard] = Number.POSITIVE_INFINITY;
   }
 
-  /** To be called once per second. Returns the shards of which Redis has counted what no process has. */
+  /**
+   * To be called once per second. Returns the shards of which Redis has counted what no process
+   * has.
+   */
   tick(nowMs: number): { readonly shard: number; readonly pushes: number }[] {
     let reportedAtMs = nowMs;
     for (const [incarnation, { heardAtMs }] of this.#processes) {

@@ -1,10 +1,10 @@
 /**
- * The ledger: what has become of every durable push, of each shard and in sum. The audits of the shards
- * balance by themselves (common/cluster/ledger/audit.ts); what they say is compared with what routers
- * have stored and with what edges have confirmed. Pure: times are arguments.
+ * The ledger: what has become of every durable push, of each shard and in sum. The audits of the
+ * shards balance by themselves (common/cluster/ledger/audit.ts); what they say is compared with
+ * what routers have stored and with what edges have confirmed. Pure: times are arguments.
  *
- * Kept by the leader in memory. The columns are in Redis, so a new leader has them with its first audits; the
- * comparisons begin anew.
+ * Kept by the leader in memory. The columns are in Redis, so a new leader has them with its first
+ * audits; the comparisons begin anew.
  *
  * Memory: some numbers for each shard, and for each process and shard in which it counts.
  */
@@ -14,7 +14,7 @@ import type { LatencyTotal } from '../../proto/gen/longline/v1/assignment.js';
 import { type Audited, AuditTable } from './audit-table.js';
 import { Comparison, isPlausible, type Totals } from './comparison.js';
 
-/** A difference is shown for so long after it was found last. */
+/** A difference is shown for this time after it was last found. */
 export const SHOWN_MS = 15 * 60 * 1_000;
 /** An audit that is older than this counts as late. */
 export const AUDIT_LATE_MS = 60_000;
@@ -27,10 +27,11 @@ const OLDER_MS = 60_000;
 const LATENCIES_MAX = 32;
 
 /**
- * `missing` the audit of the shard does not balance: pushes are in no column, or in two · `lost` Redis does
- * not know pushes any more that routers have stored · `unstored` Redis has pushes that no router has
- * reported · `unconfirmed` edges have confirmed pushes, and Redis does not know it any more: they are
- * delivered again · `overconfirmed` Redis has confirmations that no edge has reported
+ * `missing` the audit of the shard does not balance: pushes are in no column, or in two · `lost`
+ * Redis does not know pushes any more that routers have stored · `unstored` Redis has pushes that
+ * no router has reported · `unconfirmed` edges have confirmed pushes, and Redis has lost the
+ * confirmations: they are delivered again · `overconfirmed` Redis has confirmations that no edge
+ * has reported
  */
 export type DifferenceKind = 'missing' | 'lost' | 'unstored' | 'unconfirmed' | 'overconfirmed';
 
@@ -183,7 +184,7 @@ export class Ledger {
 
   /** Whether what waits in the shard is to be counted: of many inboxes, not at each audit. */
   isCountDue(shard: number, nowMs: number): boolean {
-    // Not a number before the first audit.
+    // NaN before the first audit.
     return !(nowMs - this.#audits.valueOf(shard, 'countedAtMs') < this.#countEveryMs);
   }
 
@@ -263,7 +264,7 @@ const NOTHING: Columns = Object.freeze(
   Object.fromEntries(COLUMNS.map((name) => [name, 0])),
 ) as unknown as Columns;
 
-/** Redis does not know that it has ever accepted lost pushes. */
+/** Redis does not count lost pushes as accepted. */
 function columnsOf(audit: ShardAudit): Columns {
   const { accepted, lost, missing, base } = audit;
   const left = CAUSES.reduce((sum, cause) => sum + audit[cause], 0);

@@ -16,8 +16,8 @@ import {
 import type { Controller } from '../leadership/controller.js';
 
 /**
- * Assignments to which a delta can be made, each two bytes per shard. While shards move there are up
- * to four a second, and a watcher that reads slowly skips some.
+ * Assignments to which a delta can be made, each two bytes per shard. While shards move there are
+ * up to four a second, and a watcher that reads slowly skips some.
  */
 const REMEMBERED = 16;
 

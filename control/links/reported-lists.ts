@@ -1,7 +1,7 @@
 /**
- * The lists in the reports of one session. A report lives until the next one, two seconds: long enough that
- * V8 moves it to the old generation, where the lists of 1,000 edges would be a megabyte of garbage a second.
- * So each report overwrites the lists of the one before.
+ * The lists in the reports of one session. A report lives until the next one, two seconds: long
+ * enough that V8 moves it to the old generation, where the lists of 1,000 edges would be a megabyte
+ * of garbage a second. So each report overwrites the lists of the one before.
  */
 import type { MemoryPart, ShardLoads } from '../../proto/gen/longline/v1/edge_session.js';
 import type { ShardReport } from '../placement/load-report.js';

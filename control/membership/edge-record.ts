@@ -9,8 +9,8 @@ export type EdgeState =
   | { readonly type: 'alive'; readonly session: number; readonly leaseEndsAtMs: number }
   /**
    * Entered when the session disconnects, and initially by an edge of the stored assignment that
-   * has not said hello to this control. Ends with a hello; unless membership is frozen, it also ends
-   * with the lease, or when the device port is proven to be closed.
+   * has not said hello to this control. Ends with a hello; unless membership is frozen, it also
+   * ends with the lease, or when the device port is proven to be closed.
    */
   | { readonly type: 'suspect'; readonly vanishedAtMs: number; readonly leaseEndsAtMs: number }
   /** The edge is no member. Ends with a hello; deleted later. */

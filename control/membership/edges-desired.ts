@@ -10,7 +10,9 @@ import { type EdgeRecord, isMember } from './edge-record.js';
 /** Share of its capacity that an edge should use. */
 const TARGET_UTILISATION = 0.7;
 
-/** Undefined while any member's connections are unknown: a guess would stop edges that are needed. */
+/**
+ * Undefined while any member's connections are unknown: a guess would stop edges that are needed.
+ */
 export function edgesDesired(edges: readonly EdgeRecord[]): number | undefined {
   const members = edges.filter(isMember);
   let connections = 0;

@@ -5,8 +5,8 @@
  * that joins later gets its share by moves, which take a minute. Every hello extends the delay, up
  * to a maximum.
  *
- * Later delay: edges that join within a second of a replan share the next one. With 1,000 edges, each
- * replan keeps control busy for a while, and every edge receives the new assignment.
+ * Later delay: edges that join within a second of a replan share the next one. With 1,000 edges,
+ * each replan keeps control busy for a while, and every edge receives the new assignment.
  */
 
 const DELAY_MS = 2_000;

@@ -17,9 +17,8 @@
  * An edge with a session that reports that it is not ready is another case
  * (`partitioned-edges.ts`): it stays a member but must not own shards.
  *
- * A thousand edges send five hundred reports a second, and nearly all of them only put off what time
- * would do: the end of a lease. So all edges are evaluated only when something else has changed, and
- * when time may have changed something.
+ * A thousand edges send five hundred reports a second, and nearly all only renew a lease. So all
+ * edges are evaluated only when more than that has changed, or when a time is due.
  *
  * Invariants:
  * - There is one record per id, and a session belongs to at most one record.
@@ -55,7 +54,7 @@ export type MembershipEvent =
       readonly edge: HelloEdge;
       readonly have: Position;
     }
-  /** `counts` is undefined for an implausible report: the edge is alive, but its load is unknown. */
+  /** Undefined `counts`: implausible. The edge is alive, but its load is unknown. */
   | {
       readonly type: 'report';
       readonly edgeId: string;
@@ -94,7 +93,7 @@ export type MembershipAction =
 const SILENT_SHARE = 0.25;
 /** An edge whose port is closed to a router and that has missed a report has no working session. */
 const REPORT_MISSED_MS = 3_000;
-/** How long operators see a dead edge. Bounded, because edges with ever new ids would accumulate. */
+/** How long operators see a dead edge: edges with ever new ids would accumulate. */
 const DEAD_SHOWN_MS = 15 * 60_000;
 
 const PRESENT: Presence = { vanishedAtMs: undefined };
@@ -108,12 +107,12 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
   #changedAtMs: number | undefined;
   /** The change must not wait for suspect edges. */
   #isUrgent = false;
-  /** An edge is dead since the last replan: its shards have no owner. */
+  /** An edge has died since the last replan: its shards have no owner. */
   #hasLost = false;
   #isRestored = false;
   /** All edges have to be evaluated, at any time. */
   #hasChanged = true;
-  /** When time may change something, by the last evaluation: reports since then only put it off. */
+  /** Next time that is due, by the last evaluation: reports since then only postpone it. */
   #dueAtMs = Number.NEGATIVE_INFINITY;
   #version = 0;
   /** Number of members, by the last evaluation. */
@@ -143,7 +142,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     return this.#ids.map((id) => this.#edges.get(id)!);
   }
 
-  /** Changes whenever more has changed than counts of edges, their leases and when they were heard. */
+  /** Changes with everything but counts of edges, their leases and when they were heard. */
   get version(): number {
     return this.#version;
   }
@@ -245,7 +244,7 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
       case 'probed': {
         const wasClosed = this.#probes.isClosed(event.edgeId);
         this.#probes.onResult(nowMs, event, event.isClosed);
-        // In a freeze, all edges may be probed for long: only the proof is news.
+        // In a freeze, all edges may be probed for a long time: only a proof changes something.
         if (!wasClosed && this.#probes.isClosed(event.edgeId)) this.#hasChanged = true;
         break;
       }
@@ -385,15 +384,15 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  /** When a suspect edge may be declared dead: not in a freeze, nor in the grace period after it. */
+  /** When a suspect edge may be declared dead: not in a freeze or its grace period. */
   #leaseEndsAtMs(leaseEndsAtMs: number): number {
     return this.#freeze.endsAtMs ?? Math.max(leaseEndsAtMs, this.#freeze.graceEndsAtMs);
   }
 
   /**
    * Edges that fall silent with an open stream die one by one, as their leases end. So they count
-   * as vanished earlier, before the first of them is dead. An edge that is dead because its port
-   * is closed counts for as long as if it were silent: otherwise edges that crash one after the other
+   * as vanished earlier, before the first of them is dead. An edge that is dead because its port is
+   * closed counts for as long as if it were silent: otherwise edges that crash one after the other
    * would never be most of them.
    */
   #presences(nowMs: number): Presence[] {

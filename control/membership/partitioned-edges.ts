@@ -6,8 +6,8 @@
  * any other edge. Pure; part of the membership machine.
  *
  * When most edges report the same problem at once, the cause is Redis and not the edges. No edge
- * would serve the clients better, so none counts as partitioned because of it, and each gets another
- * lease to recover. The same holds for "no router is here" while no edge sees a router.
+ * would serve the clients better, so none counts as partitioned because of it, and each gets
+ * another lease to recover. The same holds for "no router is here" while no edge sees a router.
  */
 import type { EdgeCounts } from './edge-record.js';
 

@@ -1,5 +1,5 @@
 /**
- * Which device ports of suspect edges to probe, and when, and which of them are proven to be
+ * Decides which device ports of suspect edges to probe and when, and knows which are proven to be
  * closed. Pure.
  *
  * A closed port answers: the machine is up and no process listens, as the address is that of the
@@ -12,7 +12,9 @@
 /** Answers of a closed port in a row that prove that the process is gone. */
 const CLOSED_MIN = 3;
 const INTERVAL_MS = 50;
-/** The same after the proof, or when the edge is suspect for longer than `URGENT_MS` without one. */
+/**
+ * The same after the proof, or when the edge is suspect for longer than `URGENT_MS` without one.
+ */
 const INTERVAL_MS_LATER = 1_000;
 const URGENT_MS = 1_000;
 /** Bounds the connects in progress; the ports of further edges are probed afterwards. */

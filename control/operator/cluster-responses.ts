@@ -1,6 +1,6 @@
 /**
- * Schemas of responses about the state of the cluster: TypeScript types and the OpenAPI document are
- * derived from them. Null means unknown or absent; an unknown number is never 0.
+ * Schemas of responses about the state of the cluster: TypeScript types and the OpenAPI document
+ * are derived from them. Null means unknown or absent; an unknown number is never 0.
  */
 import { z } from 'zod';
 import { GUEST_REASONS, type GuestReason } from '../membership/guest-reason.js';

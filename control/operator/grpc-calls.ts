@@ -1,4 +1,6 @@
-/** Unary calls of the operator API over gRPC: authorised, and answered with a response or an error. */
+/**
+ * Unary calls of the operator API over gRPC: authorised, and answered with a response or an error.
+ */
 import type { handleUnaryCall, ServerUnaryCall } from '@grpc/grpc-js';
 import type { Rejection } from '../../common/process/errors.js';
 import { authorizationOf, toServiceError } from '../../common/process/grpc/calls.js';

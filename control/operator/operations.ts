@@ -1,6 +1,6 @@
 /**
- * Operations on moves for the operator API: adapts the leader's `Operations` to the responses of the
- * API. HTTP and gRPC share it, and authorise the caller before.
+ * Operations on moves for the operator API: adapts the leader's `Operations` to the responses of
+ * the API. HTTP and gRPC share it, and authorise the caller before.
  */
 import type { z } from 'zod';
 import type { Intent } from '../../common/cluster/assignment.js';

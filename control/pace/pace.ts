@@ -49,8 +49,8 @@ const FRESH_MS = 6_000;
 /** Initial rate and step up, as a share of `perSecondMax`. */
 const STEP_SHARE = 0.02;
 /**
- * After so long without GOAWAYs the last rate says nothing about the present, and the rate starts
- * again from its initial value (RFC 5681, section 4.1, does the same for TCP).
+ * After this time without GOAWAYs the last rate says nothing about the present, and the rate
+ * starts again from its initial value (RFC 5681, section 4.1, does the same for TCP).
  */
 const IDLE_RESET_MS = 10_000;
 /** A move ends even under lasting pressure. */

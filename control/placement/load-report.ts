@@ -16,8 +16,8 @@ export interface LoadReport {
 }
 
 /**
- * Returns why a report is implausible; undefined: it is plausible. An edge that sends an implausible
- * report is alive, but its load is unknown.
+ * Returns why a report is implausible; undefined: it is plausible. An edge that sends an
+ * implausible report is alive, but its load is unknown.
  */
 export function findReportProblem(
   report: LoadReport,

@@ -1,7 +1,7 @@
 /**
  * The version of the assignment in which each shard got its owner. The assignment itself does not
- * contain it, so a control knows only what has changed since it started. One that does not lead may
- * skip versions; then the next one that it has read counts. Pure.
+ * contain it, so a control knows only what has changed since it started. A control that does not
+ * lead may skip versions; then the next version that it reads counts. Pure.
  */
 import { type Assignment, type Content, NO_OWNER } from '../../common/cluster/assignment.js';
 import type { Position } from '../../common/wire/position.js';

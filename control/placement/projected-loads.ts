@@ -7,7 +7,9 @@ import type { ShardLoads } from './loads.js';
 
 export interface ProjectedEdge {
   readonly id: string;
-  /** Maximum number of connections, at least 1. An edge's share of the load is proportional to it. */
+  /**
+   * Maximum number of connections, at least 1. An edge's share of the load is proportional to it.
+   */
   readonly capacity: number;
   /** False: its load is unknown, or it must not get shards. It neither gives nor receives. */
   readonly isEligible: boolean;

@@ -106,7 +106,9 @@ function hottest(projected: ProjectedLoads<BalanceEdge>, skipped: Set<number>): 
   return best;
 }
 
-/** The receiver with the lowest ratio; among equals, one in the zone of `from` that a move helps. */
+/**
+ * The receiver with the lowest ratio; among equals, one in the zone of `from` that a move helps.
+ */
 function coldest(projected: ProjectedLoads<BalanceEdge>, from: number): number | undefined {
   const { edges } = projected;
   const mayReceive = (index: number) =>

@@ -3,10 +3,10 @@
  * decides.
  *
  * Two processes must compute the same ring, which restricts how `consistent-hash` can be used: a
- * new instance for every membership (its `remove` breaks the next `add`), nodes added in the reverse
- * order of their ids, and explicit points (its own are random). A ring of a thousand edges has
- * 256,000 points. So the points of a node are remembered, and so is the last ring, with which most
- * plans are made.
+ * new instance for every membership (its `remove` breaks the next `add`), nodes added in the
+ * reverse order of their ids, and explicit points (its own are random). A ring of a thousand edges
+ * has 256,000 points. So the points of a node are remembered, and so is the last ring, with which
+ * most plans are made.
  *
  * Invariants:
  * - The ring is a function of the set of nodes.

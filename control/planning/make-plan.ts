@@ -1,5 +1,6 @@
 /**
- * Makes a plan in three phases. Each is checked, and discarded as a whole if it breaks an invariant:
+ * Makes a plan in three phases. Each is checked, and discarded as a whole if it breaks an
+ * invariant:
  * 1. removal: the shards of draining and partitioned edges go to other edges, wherever the ring and
  *    their load allow;
  * 2. addition: edges that have just joined are filled up to their share;

@@ -77,7 +77,7 @@ export function stepMove(
     return { type: 'done', reason: 'released' };
   }
   const untilMs = sinceMs + handOverMs;
-  // After the deadline A has guests at most: it stays subscribed for them and serves them.
+  // After the deadline A has at most guests, for which it stays subscribed.
   return nowMs < untilMs ? { type: 'wait', untilMs } : { type: 'done', reason: 'deadline' };
 }
 

@@ -1,4 +1,7 @@
-/** Lists of those that may not connect: blocked clients and users, and users whose tokens are revoked. */
+/**
+ * Lists of those that may not connect: blocked clients and users, and users whose tokens are
+ * revoked.
+ */
 import type { RevocationsResponse } from '../../operator/clients/responses.js';
 import type { BlocksResponse } from '../../operator/operation-responses.js';
 import { Action } from '../action.js';

@@ -10,7 +10,7 @@ import { onScheme } from '../scheme.js';
 
 type Move = MovesResponse['inFlight'][number];
 
-/** Moves tell what changes meanwhile. */
+/** Moves show the changes between two polls. */
 const POLL_MS = 5_000;
 const HEIGHT_MAX = 560;
 const CELL = { min: 5, max: 44 };
@@ -106,7 +106,7 @@ function ShardMap({ map, moves, by, text, selected }: MapProps) {
     const shard = Math.floor(offsetY / cell) * columns + Math.floor(offsetX / cell);
     return offsetX < columns * cell && shard < count ? shard : undefined;
   };
-  /** A finger that taps does not hover. */
+  /** A tap has no hover before it. */
   const onClick = (event: MouseEvent) => {
     const shard = shardAt(event);
     const [, query] = location.hash.split('?', 2);
@@ -307,7 +307,7 @@ function draw(
   }
 }
 
-/** The array of before while its elements are the same. */
+/** Returns the previous array while its elements are the same. */
 function useSame<Value>(next: readonly Value[]): readonly Value[] {
   const last = useRef(next);
   const { current } = last;

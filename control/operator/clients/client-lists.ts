@@ -1,7 +1,8 @@
 /**
  * The connected clients of the cluster, from the edges: a page of those that match a filter, or the
- * slowest. Connections are stored nowhere, so each answer is as fresh as the call. Several edges are
- * asked at once, each for a bounded part at a time, and an answer comes in time, complete or not.
+ * slowest. Connections are stored nowhere, so each answer is as fresh as the call. Several edges
+ * are asked at once, each for a bounded part at a time, and an answer comes in time, complete or
+ * not.
  */
 import type { z } from 'zod';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
@@ -144,7 +145,9 @@ export class ClientLists {
     return pageOf(clients, next === undefined ? undefined : { edgeId: next, slot: 0 }, silentEdges);
   }
 
-  /** The first clients of an edge from a slot on: `limit` of them, or as many as there is time for. */
+  /**
+   * The first clients of an edge from a slot on: `limit` of them, or as many as there is time for.
+   */
   async #edgePart(
     edgeId: string,
     filter: ClientFilter,
@@ -172,7 +175,9 @@ export class ClientLists {
     }
   }
 
-  /** Calls `onFound` for each part of an edge. Resolves with false if not all of it was looked at. */
+  /**
+   * Calls `onFound` for each part of an edge. Resolves with false if not all of it was looked at.
+   */
   async #wholeEdge(
     edgeId: string,
     filter: ClientFilter,

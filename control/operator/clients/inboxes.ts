@@ -1,7 +1,7 @@
 /**
- * The stored pushes of a client, what events say about it, and a test message to it. The list has no
- * payloads: these may be private to the users of an application, so reading one takes a permission of
- * its own, and is an action in the event log.
+ * The stored pushes of a client, what events say about it, and a test message to it. The list has
+ * no payloads: these may be private to the users of an application, so reading one takes a
+ * permission of its own, and is an action in the event log.
  *
  * A test message is live-only: control does not know the bounds of inboxes, which are settings of
  * routers, and nothing is left behind.

@@ -1,9 +1,9 @@
 /**
  * What a browser may send to the API. A page of another site can make the operator's browser send
- * requests, so those are rejected by Sec-Fetch-Site or, where a browser does not send it, by Origin.
- * After DNS rebinding that page has control's own origin, but a name of its author's: it has neither
- * a session nor a token, so that matters only where no tokens are configured. There, control answers
- * under names only that no stranger can register.
+ * requests, so those are rejected by Sec-Fetch-Site or, where a browser does not send it, by
+ * Origin. After DNS rebinding that page has control's own origin, but a name of its author's: it
+ * has neither a session nor a token, so that matters only where no tokens are configured. There,
+ * control answers under names only that no stranger can register.
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { hostname } from 'node:os';
@@ -50,7 +50,9 @@ function rejectOtherSite(headers: IncomingHttpHeaders): Rejection | undefined {
   return rejection('PERMISSION_DENIED', 'a page of another site must not use this API');
 }
 
-/** A page can neither set `x-forwarded-host` without a preflight, which is rejected, nor `origin`. */
+/**
+ * A page can neither set `x-forwarded-host` without a preflight, which is rejected, nor `origin`.
+ */
 function isOwnOrigin({ origin, host, ...headers }: IncomingHttpHeaders): boolean {
   if (origin === undefined) return true;
   const [, originHost] = /^https?:\/\/(.+)$/.exec(origin) ?? [];

@@ -1,4 +1,6 @@
-/** The dashboard: static files, built from `control/dashboard` at set-up, and what a browser needs. */
+/**
+ * The dashboard: static files, built from `control/dashboard` at set-up, and what a browser needs.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

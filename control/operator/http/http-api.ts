@@ -80,8 +80,8 @@ function addRoute(
 }
 
 /**
- * Gives a large answer a tag, does not send it again to a caller that has it, and compresses it for a
- * caller that accepts that.
+ * Gives a large answer a tag, does not send it again to a caller that has it, and compresses it for
+ * a caller that accepts that.
  */
 async function shrink(
   { headers }: FastifyRequest,

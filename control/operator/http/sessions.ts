@@ -32,7 +32,9 @@ const sessionBody = z.strictObject({ token: z.string().max(2_048) });
 
 export class Sessions {
   readonly #key: Buffer;
-  /** Cookies do not distinguish ports: those of several clusters on one machine need other names. */
+  /**
+   * Cookies do not distinguish ports: those of several clusters on one machine need other names.
+   */
   readonly #name: string;
 
   constructor({ operators, viewers }: { operators: readonly Token[]; viewers: readonly Token[] }) {

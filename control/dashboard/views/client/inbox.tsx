@@ -1,4 +1,6 @@
-/** The inbox of a client: its summary, a page of its pushes, and a payload where that is permitted. */
+/**
+ * The inbox of a client: its summary, a page of its pushes, and a payload where that is permitted.
+ */
 import { useState } from 'preact/hooks';
 import type { InboxListResponse, PayloadResponse } from '../../../operator/clients/responses.js';
 import type { InboxResponse } from '../../../operator/cluster-responses.js';

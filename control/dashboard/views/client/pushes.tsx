@@ -1,4 +1,6 @@
-/** The newest pushes to a client, their verdicts and flight records, as the routers remember them. */
+/**
+ * The newest pushes to a client, their verdicts and flight records, as the routers remember them.
+ */
 import { Fragment } from 'preact';
 import type {
   ClientPushesResponse,
