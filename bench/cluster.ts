@@ -1,6 +1,7 @@
 /**
  * As many connections as one machine can hold, in a whole cluster. The number of edges follows from
- * the limit of open files per process. While all connections are open, each client gets a durable push.
+ * the limit of open files per process. While all connections are open, each client gets a durable
+ * push.
  *
  *   userBytesPerConnection     proportional set size of all edges over the connections, including
  *                              the memory of an edge without connections

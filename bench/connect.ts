@@ -2,8 +2,8 @@
  * Devices that connect at once to one edge of a whole cluster: how many are accepted, admitted and
  * answered per second, and what a connect costs each process.
  *
- *   none, HS256            without credentials, and with a token that is seen for the first time; the
- *                          admission rate is off
+ *   none, HS256            without credentials, and with a token that is seen for the first time;
+ *                          the admission rate is off
  *   nonePaced, HS256Paced  the same with the default admission rate
  *   portable               `none` on the portable transport
  *   baseline               a server in C with one answer for all
@@ -12,12 +12,12 @@
  * announces the connection over Redis, and reads the inbox of the client before the connection
  * counts as live.
  *
- *   cpuUs    microseconds of processor time per connect: user, system, total. `server` is everything
- *            except the devices
+ *   cpuUs    microseconds of processor time per connect: user, system, total. `server` is
+ *            everything except the devices
  *
  * `--auth` compares the ways of authentication instead: a ticket, or a token of each algorithm.
- * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured in
- * this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
+ * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured
+ * in this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
  *
  * `--tls` compares what TLS 1.3 costs instead, full handshakes and resumed sessions: the native
  * transport and the portable one without an edge, and the server in C with OpenSSL.

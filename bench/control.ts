@@ -3,9 +3,10 @@
  * gRPC connection of its own, in a few processes.
  *
  *   sizes          for each number of edges: `handlingUs`, CPU of the code of control per report,
- *                  without gRPC and the kernel; `reportUs`, CPU of control per report in all, measured
- *                  with those beyond one every two seconds; `restShare`, the share of a core that
- *                  control uses while nothing happens. Shards per edge are about the same at all sizes
+ *                  without gRPC and the kernel; `reportUs`, CPU of control per report in all,
+ *                  measured with those beyond one every two seconds; `restShare`, the share of a
+ *                  core that control uses while nothing happens. Shards per edge are about the same
+ *                  at all sizes
  *   contactSeconds from the start of all edges until each has the assignment in which they own
  *                  all shards; control delays the first one by 2 to 8 s
  *   contactPauseMs longest time in which control did not answer meanwhile

@@ -1,17 +1,18 @@
 /**
- * What events and flight records cost a push: processor time of three clusters, one without events, one with
- * them, and one that also records one push in a hundred. All run at the same time and are pushed to in turn,
- * so that each round has a pair for each comparison.
+ * What events and flight records cost a push: processor time of three clusters, one without events,
+ * one with them, and one that also records one push in a hundred. All run at the same time and are
+ * pushed to in turn, so that each round has a pair for each comparison.
  *
- * The devices confirm nothing, and their inboxes are full after the warm-up. So with events each durable push
- * is noted, and drops an older one, which is an event as its confirmation would be.
+ * The devices confirm nothing, and their inboxes are full after the warm-up. So with events each
+ * durable push is noted, and drops an older one, which is an event as its confirmation would be.
  *
  *   cpuUs        microseconds of processor time per push, medians: server, router, redis, edges
  *   ratios       of the same, over the run without events of the same round, medians
  *   otherCores   cores that processes outside the run used, the idle clusters included
  *
- * `--loads` (streamLive,streamDurable), `--warm-up` (of each load), `--seconds` (of each run), `--rounds`,
- * `--pace`, `--devices` and `--backend` are those of `bench:push`; `--json` prints one line.
+ * `--loads` (streamLive,streamDurable), `--warm-up` (of each load), `--seconds` (of each run),
+ * `--rounds`, `--pace`, `--devices` and `--backend` are those of `bench:push`; `--json` prints one
+ * line.
  */
 import { table } from '../cli/commands/table.js';
 import { type BenchCluster, pidsOf, startBenchCluster } from './support/cluster/bench-cluster.js';

@@ -1,7 +1,7 @@
 /**
- * Failover: one edge of three fails while it holds a third of 5,000 devices and 1,000 durable pushes
- * per second flow to all of them. All on this machine; the devices run at a lower priority, because
- * in production they use other machines.
+ * Failover: one edge of three fails while it holds a third of 5,000 devices and 1,000 durable
+ * pushes per second flow to all of them. All on this machine; the devices run at a lower priority,
+ * because in production they use other machines.
  *
  *   kill      SIGKILL: its connections end, its port is closed
  *   stop      SIGSTOP: its connections stay open and silent
@@ -12,8 +12,9 @@
  *   p50Ms, p99Ms, maxMs     time without a connection, of the devices of that edge, from the fault
  *                           to the answer of their next edge
  *   ownedMs                 until the edge owned no shard any more
- *   phases                  p50 and p99 of the times since the fault when devices had noticed it, were
- *                           told their next edge by the router, and had reached that edge or the front
+ *   phases                  p50 and p99 of the times since the fault when devices had noticed it,
+ *                           were told their next edge by the router, and had reached that edge or
+ *                           the front
  *   failures                connects that failed, were rejected or not answered
  *   othersLost              devices of other edges that lost their connection
  *   accepted, lost, twice   durable pushes

@@ -8,8 +8,8 @@
  *                        pushes
  *   nativeRatioToBare    ratio of writes per second to those of the loop in C
  *
- * With `--tls` every connection is one of TLS 1.3, and the loop in C seals before it sends; there are
- * 10,000, because handshakes take most of the time. That needs the `openssl` command.
+ * With `--tls` every connection is one of TLS 1.3, and the loop in C seals before it sends; there
+ * are 10,000, because handshakes take most of the time. That needs the `openssl` command.
  *
  * The devices read on the same machine during the writing. `--connections`, `--pushes` and
  * `--rounds` make it shorter, `--json` prints one line.

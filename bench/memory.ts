@@ -11,12 +11,13 @@
  *   totalRatioToBare         (user + half of kernel) of native over that of the baseline server
  *
  * `--tls` compares the native transport without and with TLS, the portable one with TLS, the server
- * in C with OpenSSL and released buffers, and nginx if it is installed; all with TLS 1.3 and session
- * tickets. It needs the `openssl` command. The servers without an edge hold connections of SSE.
+ * in C with OpenSSL and released buffers, and nginx if it is installed; all with TLS 1.3 and
+ * session tickets. It needs the `openssl` command. The servers without an edge hold connections of
+ * SSE.
  *
- * `--protocol` is sse, ws or mqtt. `--connections 18000` is the maximum of one process here, and the
- * default is 16000 in one round with TLS, where handshakes take most of the time; `--json` prints one
- * line.
+ * `--protocol` is sse, ws or mqtt. `--connections 18000` is the maximum of one process here, and
+ * the default is 16000 in one round with TLS, where handshakes take most of the time; `--json`
+ * prints one line.
  */
 
 import { spawnSync } from 'node:child_process';

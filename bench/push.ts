@@ -10,8 +10,8 @@
  *   broadcast                   the same by one call of Broadcast
  *   ceiling                     pushes per second that Redis alone takes, without a cluster
  *
- *   cpuUs        microseconds of processor time per push: user, system, total. `server` is everything
- *                except the backend and the devices
+ *   cpuUs        microseconds of processor time per push: user, system, total. `server` is
+ *                everything except the backend and the devices
  *   limit        the process that had no time left, or all cores
  *   otherCores   cores that processes outside the bench used: above 0.1, the figures are in doubt
  *   ms           from the call to the last device

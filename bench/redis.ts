@@ -1,6 +1,6 @@
 /**
- * What a durable push costs Redis: microseconds of its processor time per push, with the script that
- * stores and publishes pushes, beside two other scripts with the same arguments.
+ * What a durable push costs Redis: microseconds of its processor time per push, with the script
+ * that stores and publishes pushes, beside two other scripts with the same arguments.
  *
  *   batch     the script of a router, with 32 pushes a call
  *   push      the same with one push
@@ -15,7 +15,8 @@
  *   append    as busy, each push is a part of a growing message
  *
  * The calls are pipelined, to 2,000 shards in turn, each with one subscriber. The scripts run in
- * turn; each figure is a median. `--pushes 1000 --rounds 1` is a smoke test, `--json` prints one line.
+ * turn; each figure is a median. `--pushes 1000 --rounds 1` is a smoke test, `--json` prints one
+ * line.
  */
 import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
@@ -112,7 +113,7 @@ async function usPerPush(server: LocalRedis, state: State, script: ScriptName): 
   return (totalUs(cpuTime(server.pid)) - fromUs) / pushes;
 }
 
-/** Calls of the script for these pushes, so many a call. */
+/** Calls of the script for `count` pushes, `perCall` in each. */
 function callsOf(state: State, count: number, perCall: number): Promise<StoreCommand[]> {
   const stored = pushesOf(state, count);
   const calls: Promise<StoreCommand>[] = [];

@@ -1,22 +1,25 @@
 /**
- * The question that this project started with: 250,000 devices on a machine with 2 GiB. The whole server
- * side, Redis, control, a router and the edges, runs in a memory cgroup with that limit, in which the
- * kernel's memory counts, too. The devices run outside of it, on the same two cores. One half asks the
- * router for its edge, the other half connects to any edge and is redirected; all reconnect as real
- * devices do, and control may move shards meanwhile. Then each client gets two durable pushes.
+ * The question that this project started with: 250,000 devices on a machine with 2 GiB. The whole
+ * server side, Redis, control, a router and the edges, runs in a memory cgroup with that limit, in
+ * which the kernel's memory counts, too. The devices run outside of it, on the same two cores. One
+ * half asks the router for its edge, the other half connects to any edge and is redirected; all
+ * reconnect as real devices do, and control may move shards meanwhile. Then each client gets two
+ * durable pushes.
  *
  *   usedMiBMax           the most that was used of the limit
- *   memory               what it consisted of then, in MiB, by role: `user` memory of the processes,
- *                        `files` (programs and libraries), `kernel` objects, `socketBuffers`
+ *   memory               what it consisted of then, in MiB, by role: `user` memory of the
+ *                        processes, `files` (programs and libraries), `kernel` objects,
+ *                        `socketBuffers`
  *   socketObjectsMiB     the part of `kernel` that the objects of the devices' sockets are
- *   programMiB           pages of the program and its libraries, which the processes share. They count only
- *                        where they were read first, and so not in `files` if that was elsewhere
+ *   programMiB           pages of the program and its libraries, which the processes share. They
+ *                        count only where they were read first, and so not in `files` if that was
+ *                        elsewhere
  *   connectSeconds, pushSeconds    until all devices were connected; had each of the pushes
  *   lost, doubled        pushes that a device did not receive, or received again
  *   goaways, ended       connections that an edge moved; that ended otherwise
  *
- * Needs root. The full size takes minutes and, with the devices, some 6 GB; `--devices`, `--limit` (in
- * MiB) and `--edges` make it smaller. `--json` prints one line.
+ * Needs root. The full size takes minutes and, with the devices, some 6 GB; `--devices`, `--limit`
+ * (in MiB) and `--edges` make it smaller. `--json` prints one line.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';

@@ -131,7 +131,9 @@ function redisKindsOf(families: readonly Family[]): readonly RedisKind[] {
   return families.includes('network') ? ['cluster'] : ['standalone'];
 }
 
-/** Each mutant must be caught, and the same drill and tests must find nothing in the unpatched code. */
+/**
+ * Each mutant must be caught, and the same drill and tests must find nothing in the unpatched code.
+ */
 async function drillMutants(options: DrillOptions, isJson: boolean): Promise<number> {
   const { log } = options;
   log('no mutant, every fault');

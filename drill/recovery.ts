@@ -69,8 +69,8 @@ export class Recovery {
     await this.#until(() => missing.count() === 0 || fleet.silentMs() > STALE_MS);
     await sleep(QUIET_MS, undefined, { signal });
     if (consumers === undefined) return;
-    // Control balances for a while after the last fault, and the event of a client that does not return
-    // after its GOAWAY follows 15 s later.
+    // Control balances for a while after the last fault, and the event of a client that does not
+    // return after its GOAWAY follows 15 s later.
     const isSilent = () => consumers.silentMs() > EVENTS_STALE_MS;
     const areSilent = await until(isSilent, 2 * recoveryMsMax, signal);
     if (!areSilent) this.stuck.push(`events have not ended, such as ${newestOf(history)}`);
@@ -93,7 +93,9 @@ function newestOf({ events }: History): string {
 /** The durable pushes that were accepted so far and not received. */
 class Missing {
   readonly #numbers: Set<number | undefined>;
-  /** Receipts so far of each connection. A history has a million of them, too many for each poll. */
+  /**
+   * Receipts so far of each connection. A history has a million of them, too many for each poll.
+   */
   readonly #seen = new Map<Connection, number>();
 
   constructor(readonly history: History) {

@@ -142,7 +142,9 @@ async function withMemory(
   }
 }
 
-/** Names of the roles, as `LocalCluster` chooses them: the first control and router have no number. */
+/**
+ * Names of the roles, as `LocalCluster` chooses them: the first control and router have no number.
+ */
 function memberNames(options: DrillOptions): string[] {
   const numbered = (role: string, count: number) =>
     Array.from({ length: count }, (_, i) => (i === 0 ? role : `${role}-${i + 1}`));

@@ -1,14 +1,14 @@
 /**
- * Builds the image without a registry or a container builder: from this machine's Node, the libraries
- * that it is linked with, and the compiled code. Equivalent to k8s/Dockerfile: the same folder /app, the
- * same user, no shell. For tests where no base image can be pulled; the image runs on machines like
- * this one.
+ * Builds the image without a registry or a container builder: from this machine's Node, the
+ * libraries that it is linked with, and the compiled code. Equivalent to k8s/Dockerfile: the same
+ * folder /app, the same user, no shell. For tests where no base image can be pulled; the image runs
+ * on machines like this one.
  *
  *   node k8s/build-image.mjs [--name longline:0.1.0] [--output build/image/longline.tar]
  *
- * The output is a tar with an OCI image layout and the manifest.json of `docker save`:
- * `ctr images import`, `podman load`, `docker load` and `skopeo copy oci-archive:` accept it. The same
- * inputs and SOURCE_DATE_EPOCH give the same bytes.
+ * The output is a tar with an OCI image layout and the manifest.json of `docker save`: `ctr images
+ * import`, `podman load`, `docker load` and `skopeo copy oci-archive:` accept it. The same inputs
+ * and SOURCE_DATE_EPOCH give the same bytes.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -41,7 +41,9 @@ const ETC = {
   'nsswitch.conf': 'hosts: files dns\n',
 };
 
-/** @returns {{name: string, output: string, digest: string, bytes: number}} `digest` of the manifest */
+/**
+ * @returns {{name: string, output: string, digest: string, bytes: number}} `digest` of the manifest
+ */
 export function buildImage({ name, output, epoch }) {
   const work = mkdtempSync(join(tmpdir(), 'longline-image-'));
   try {
@@ -77,7 +79,9 @@ function copy(from, to) {
   cpSync(from, to, { dereference: true });
 }
 
-/** Owner, time and order of the files are fixed, so that the layer does not depend on this machine. */
+/**
+ * Owner, time and order of the files are fixed, so that the layer does not depend on this machine.
+ */
 function layer(root, title, fill, epoch) {
   mkdirSync(root, { recursive: true });
   fill(root);

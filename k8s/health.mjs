@@ -1,6 +1,6 @@
 /**
- * Health check of the role in this container, for HEALTHCHECK: exits 0 if /healthz answers on one of
- * the HTTP ports of the roles.
+ * Health check of the role in this container, for HEALTHCHECK: exits 0 if /healthz answers on one
+ * of the HTTP ports of the roles.
  */
 const { env } = process;
 const ports = [

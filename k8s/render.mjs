@@ -1,7 +1,8 @@
 /**
- * Writes the generated files of k8s/: the kustomize base and the README.md of the chart, from the chart;
- * in values.schema.json the accepted settings, from the sources of the roles, and the descriptions, from
- * the comments of values.yaml. Run it after each change of the chart or of a setting; tests compare.
+ * Writes the generated files of k8s/: the kustomize base and the README.md of the chart, from the
+ * chart; in values.schema.json the accepted settings, from the sources of the roles, and the
+ * descriptions, from the comments of values.yaml. Run it after each change of the chart or of a
+ * setting; tests compare.
  *
  *   node k8s/render.mjs && npm run -s fix
  */

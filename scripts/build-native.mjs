@@ -33,9 +33,9 @@ function prebuiltPath(arch) {
 }
 
 /**
- * Builds for each architecture whose compiler is installed. N-API is stable across Node versions and
- * the C++ library is linked statically, so a result runs wherever the C library is at least as new
- * as this machine's.
+ * Builds for each architecture whose compiler is installed. N-API is stable across Node versions
+ * and the C++ library is linked statically, so a result runs wherever the C library is at least as
+ * new as this machine's.
  */
 export function prebuild(root, say) {
   const compilers = { x64: 'x86_64-linux-gnu-g++', arm64: 'aarch64-linux-gnu-g++' };

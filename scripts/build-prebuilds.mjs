@@ -1,4 +1,6 @@
-/** Builds the libraries that are shipped for machines without a compiler: `npm run build:prebuilds`. */
+/**
+ * Builds the libraries that are shipped for machines without a compiler: `npm run build:prebuilds`.
+ */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { prebuild } from './build-native.mjs';

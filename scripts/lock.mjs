@@ -1,6 +1,6 @@
 /**
- * A lock between processes: a file that contains the pid of its owner. An owner that died leaves the
- * file behind, so a process that finds the file of a dead owner replaces it with its own. Two
+ * A lock between processes: a file that contains the pid of its owner. An owner that died leaves
+ * the file behind, so a process that finds the file of a dead owner replaces it with its own. Two
  * processes may do that at once: the last rename wins, and each reads the file again to see which.
  */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -28,7 +28,8 @@ const MANAGERS = [
 ];
 
 /**
- * @param {Record<string, string[]>} packages by package manager; managers without an entry are skipped
+ * @param {Record<string, string[]>} packages by package manager; managers without an entry are
+ *   skipped
  * @param {(line: string) => void} say receives one line before the installation
  * @returns {string | undefined} why the packages could not be installed
  */

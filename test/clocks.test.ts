@@ -1,7 +1,7 @@
 /**
  * Readers of the wall clock. It differs from machine to machine and may be set at any time, so it
- * must not measure a duration, and nothing of another machine may be compared with it. A new file in
- * this list needs a reason of this kind; everything else uses `performance.now()`.
+ * must not measure a duration, and nothing of another machine may be compared with it. A new file
+ * in this list needs a reason of this kind; everything else uses `performance.now()`.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,7 +1,8 @@
 /**
- * Settings, metrics, error codes, commands, files and links in the documents exist, and every existing
- * setting, metric and error code is documented. Names are found in the sources, independently of the
- * generator of docs/reference, so that a name which the generator misses fails a test.
+ * Settings, metrics, error codes, commands, files and links in the documents exist, and every
+ * existing setting, metric and error code is documented. Names are found in the sources,
+ * independently of the generator of docs/reference, so that a name which the generator misses fails
+ * a test.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

@@ -1,7 +1,8 @@
 /**
  * Pages of the dashboard open at a big cluster: a real control and a real Redis, simulated edges,
- * ten events a second, and Chromium. One page is drawn; the others, which would need more processors than
- * control, are its requests, as often as it sends them. For each view and number of pages:
+ * ten events a second, and Chromium. One page is drawn; the others, which would need more
+ * processors than control, are its requests, as often as it sends them. For each view and number of
+ * pages:
  *
  *   cpuShare       share of a core that control uses, `edges` reporting every two seconds included
  *   bytesPerSecond bytes that a page receives, as they travel
@@ -126,8 +127,8 @@ async function openPage(view: string, requests: Map<string, Sent>): Promise<Page
 }
 
 /**
- * Sends a request as a page does: with the tag of the last answer, and never two at a time. A stream of
- * events is read until the end.
+ * Sends a request as a page does: with the tag of the last answer, and never two at a time. A
+ * stream of events is read until the end.
  */
 async function repeat(url: string, { accept, times }: Sent, signal: AbortSignal): Promise<void> {
   const everyMs = WARM_UP_MS / times;

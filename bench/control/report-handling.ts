@@ -1,6 +1,6 @@
 /**
- * CPU of one report of an edge in control, from its bytes to the decision that nothing has to be done:
- * the code of control in this process, without gRPC and the kernel.
+ * CPU of one report of an edge in control, from its bytes to the decision that nothing has to be
+ * done: the code of control in this process, without gRPC and the kernel.
  */
 import { EventEmitter } from 'node:events';
 import { Redis } from 'ioredis';

@@ -1,7 +1,7 @@
 /**
- * An edge as control sees it: a device port, a session over a connection of its own, reports, and its
- * part in moves. It has no devices and no Redis. All edges of a process share one assignment, because
- * a thousand decoded ones would be gigabytes.
+ * An edge as control sees it: a device port, a session over a connection of its own, reports, and
+ * its part in moves. It has no devices and no Redis. All edges of a process share one assignment,
+ * because a thousand decoded ones would be gigabytes.
  */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';

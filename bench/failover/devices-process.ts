@@ -1,8 +1,8 @@
 /**
  * Process of the failover bench with some of its devices: SSE clients that are not EventSource. A
- * device that loses its connection, cannot connect or is rejected, or hears nothing for three heartbeats
- * and a second, reconnects after a backoff as the drill's devices: a random part of 100 ms, which
- * doubles with each failure up to 2 s.
+ * device that loses its connection, cannot connect or is rejected, or hears nothing for three
+ * heartbeats and a second, reconnects after a backoff as the drill's devices: a random part of 100
+ * ms, which doubles with each failure up to 2 s.
  */
 import { backoffMs } from '../../common/process/backoff.js';
 import { openTransport } from '../../common/transport/open-transport.js';
@@ -30,7 +30,9 @@ export type ToFailover =
   /** Answered with `FailoverResult`. */
   | { readonly type: 'result' };
 
-/** Steps of the way back of a device, with the time since the fault when it was last reached, in ms. */
+/**
+ * Steps of the way back of a device, with the time since the fault when it was last reached, in ms.
+ */
 export interface Phases {
   /** Its connection has ended. */
   noticedMs: number;

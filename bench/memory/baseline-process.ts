@@ -1,7 +1,7 @@
 /**
- * baseline.c on one of Longline's transports:
- * `baseline-process.js <transport> <opening> <event> [<certificate> <key>]`. Prints its port, answers every request with the opening, and for each line on standard input
- * writes the event to all connections.
+ * baseline.c on one of Longline's transports: `baseline-process.js <transport> <opening> <event>
+ * [<certificate> <key>]`. Prints its port, answers every request with the opening, and for each
+ * line on standard input writes the event to all connections.
  */
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';

@@ -17,7 +17,9 @@ import { LineProcess } from '../support/processes/line-process.js';
 
 /** On the native transport, on the portable one, and a loop in C. */
 export const BASELINE_NAMES = ['native', 'net', 'bare'] as const;
-/** With TLS, `bare` keeps only keys after its answer, and `openssl` is the same loop with OpenSSL. */
+/**
+ * With TLS, `bare` keeps only keys after its answer, and `openssl` is the same loop with OpenSSL.
+ */
 export type BaselineName = (typeof BASELINE_NAMES)[number] | 'openssl';
 
 export interface HoldingServer {
@@ -65,8 +67,8 @@ export async function startBaseline(
 const NGINX_CONNECTIONS_MAX = 19_900;
 
 /**
- * nginx with one worker that answers every request itself and keeps the connection, which takes less
- * memory than to forward it.
+ * nginx with one worker that answers every request itself and keeps the connection, which takes
+ * less memory than to forward it.
  * @throws Error when nginx is not installed
  */
 export async function startNginx({ cert, key }: Certificate): Promise<HoldingServer> {

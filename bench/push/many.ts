@@ -1,12 +1,13 @@
 /**
- * One payload for many clients: to a group, and by PushMany to the same clientIds; to a user; and by
- * Broadcast, with and without a selector. 16,000 SSE devices on two edges, of which 2,000 are members
- * of the largest group. The ways to the same clients take turns.
+ * One payload for many clients: to a group, and by PushMany to the same clientIds; to a user; and
+ * by Broadcast, with and without a selector. 16,000 SSE devices on two edges, of which 2,000 are
+ * members of the largest group. The ways to the same clients take turns.
  *
  *   deliveriesPerSecond       clients with a verdict over the duration of the calls
  *   cpuUs                     processor time for each of them: all servers, and each process
  *   redisBytes                bytes that Redis receives and sends for each of them
- *   groupRatio                deliveries per second and processor time of a group, over those of PushMany
+ *   groupRatio                deliveries per second and processor time of a group, over those of
+ *                             PushMany
  *
  * `--connections`, `--largest`, `--deliveries` (of one measurement) and `--rounds` make it shorter,
  * `--json` prints one line.

@@ -8,9 +8,9 @@ import type { ToDevices } from './devices-process.js';
 /** Below the number of files that a process may have open here. */
 const DEVICES_PER_PROCESS = 18_000;
 const POLL_MS = 500;
-/** `until` gives up when nothing has changed for so long. */
+/** `until` gives up when nothing has changed for this time. */
 const STALL_MS = 60_000;
-/** It gives up after so long, too. */
+/** It also gives up after this time. */
 const MS_MAX = 15 * 60_000;
 const SAID_AGAIN_MS = 10_000;
 

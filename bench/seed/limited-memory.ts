@@ -1,6 +1,6 @@
 /**
- * A memory cgroup with a limit, and one in it for each group of processes, so that their memory can be
- * told apart: what they have, and what the kernel has for them.
+ * A memory cgroup with a limit, and one in it for each group of processes, so that their memory can
+ * be told apart: what they have, and what the kernel has for them.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -16,7 +16,9 @@ import {
 export interface MemoryUse {
   /** Memory of the processes: heaps, stacks, buffers. */
   readonly user: number;
-  /** Pages of files, programs and libraries included; the kernel drops most of them when it must. */
+  /**
+   * Pages of files, programs and libraries included; the kernel drops most of them when it must.
+   */
   readonly files: number;
   /** Objects of the kernel: sockets, descriptors, page tables. */
   readonly kernel: number;

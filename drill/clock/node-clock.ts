@@ -3,8 +3,8 @@
  * wall clock of the process by one that differs from the machine's. The monotonic clock and timers
  * stay as they are, as when an operator sets the clock of a machine. No code of the role knows it.
  *
- * The file DRILL_CLOCK_FILE has two numbers: milliseconds by which the clock is ahead, and parts per
- * million by which it runs faster from now on. It is read again while the process runs.
+ * The file DRILL_CLOCK_FILE has two numbers: milliseconds by which the clock is ahead, and parts
+ * per million by which it runs faster from now on. It is read again while the process runs.
  */
 import { readFileSync } from 'node:fs';
 

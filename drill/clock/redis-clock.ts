@@ -1,8 +1,8 @@
 /**
- * The clock of a Redis server as a drill sets it: a small library, loaded before Redis (LD_PRELOAD),
- * replaces the wall clock of the process by one that differs from the machine's. libfaketime does
- * the same, but does not start with the allocator of Redis. It is compiled when it is needed, so a
- * drill without a C compiler leaves the clock of Redis alone.
+ * The clock of a Redis server as a drill sets it: a small library, loaded before Redis
+ * (LD_PRELOAD), replaces the wall clock of the process by one that differs from the machine's.
+ * libfaketime does the same, but does not start with the allocator of Redis. It is compiled when it
+ * is needed, so a drill without a C compiler leaves the clock of Redis alone.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -192,7 +192,9 @@ function tryKill(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Without links, or short of memory, an edge may neither report to control nor receive anything. */
+/**
+ * Without links, or short of memory, an edge may neither report to control nor receive anything.
+ */
 function mayIsolate(name: FaultKindName): boolean {
   const kind = clusterKind(name);
   return kind?.isolates === true || kind?.family === 'network' || kind?.family === 'memory';

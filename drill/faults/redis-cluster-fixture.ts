@@ -1,8 +1,8 @@
 /**
  * A Redis Cluster of three masters with one replica each, and its faults.
  *
- * The writes that a killed master has not replicated yet are lost. So by default, every durable push
- * requests to be accepted only after its replication.
+ * The writes that a killed master has not replicated yet are lost. So by default, every durable
+ * push requests to be accepted only after its replication.
  */
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';

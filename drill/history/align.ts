@@ -13,8 +13,8 @@ export interface Alignment<A, B> {
 }
 
 /**
- * Pairs elements that match so that no two pairs cross, and as few as possible are left over. Takes time
- * and memory in proportion to the product of the lengths.
+ * Pairs elements that match so that no two pairs cross, and as few as possible are left over. Takes
+ * time and memory in proportion to the product of the lengths.
  */
 export function align<A, B>(
   as: readonly A[],

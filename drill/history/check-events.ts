@@ -1,9 +1,10 @@
 /**
  * Checks the events that the consumers have received against what clients and pushes did. Pure.
  *
- * Each connection has an event of its beginning and one of its end, in turns; a move is both. Each push
- * that is deleted because its device has named a later id has one event, and none has two ends. All of it in order for a client, at least once,
- * and not for ever. What Redis loses, is lost.
+ * Each connection has an event of its beginning and one of its end, in turns; a move is both. Each
+ * push that is deleted because its device has named a later id has one event, and none has two
+ * ends. All of it in order for a client, at least once, and not for ever. What Redis loses, is
+ * lost.
  */
 import { align } from './align.js';
 import { AFTERMATH_MS, type Find, STEADY_MS } from './checks.js';
@@ -88,7 +89,8 @@ const checkOrder: Check = (index, { clientId, events }, find) => {
 /** Beginnings and ends take turns. */
 const checkTurns: Check = (index, { clientId, events }, find) => {
   let before: ReceivedEvent | undefined;
-  // Consumers that were behind receive old events: as old as what they received before they stopped.
+  // Consumers that were behind receive old events: as old as what they received before they
+  // stopped.
   let burstSinceMs = 0;
   for (const event of events.filter(isOfClient)) {
     if (before !== undefined && event.atMs - before.atMs > DELIVERED_MS) burstSinceMs = before.atMs;
@@ -106,7 +108,9 @@ const checkTurns: Check = (index, { clientId, events }, find) => {
   }
 };
 
-/** Each beginning is one of a connection, in order, and those of connections that lasted are there. */
+/**
+ * Each beginning is one of a connection, in order, and those of connections that lasted are there.
+ */
 const checkBeginnings: Check = (
   index,
   { clientId, events, connections, unanswered, endMs },
@@ -134,7 +138,10 @@ const checkBeginnings: Check = (
   }
 };
 
-/** Its edge seemed to be dead, or two connections were announced in turns, or Redis has lost the first. */
+/**
+ * Its edge seemed to be dead, or two connections were announced in turns, or Redis has lost the
+ * first.
+ */
 function mayBeToldAgain(
   index: Indexed,
   connections: readonly Connection[],

@@ -1,14 +1,17 @@
 /**
  * Checks what the watches of presence were told. Pure.
  *
- * Each change of a client follows from its state and the changes before; in the end, both together say to
- * which edge it is connected. What Redis loses, is lost, until the state is given again.
+ * Each change of a client follows from its state and the changes before; in the end, both together
+ * say to which edge it is connected. What Redis loses, is lost, until the state is given again.
  */
 import { AFTERMATH_MS, type Find } from './checks.js';
 import type { Connection, History, PresenceReport } from './history.js';
 import { groupBy, type Indexed } from './history-index.js';
 
-/** Until a connection is entered and its event has arrived, also if its announcement has to be repeated. */
+/**
+ * Until a connection is entered and its event has arrived, also if its announcement has to be
+ * repeated.
+ */
 const TOLD_MS = 8_000;
 
 export function checkPresence(history: History, index: Indexed, find: Find): void {

@@ -214,8 +214,8 @@ function checkAttempt(
 }
 
 /**
- * First receipts must follow the order of ids, until a reset: Redis may have again what it had lost.
- * Later duplicates do not count.
+ * First receipts must follow the order of ids, until a reset: Redis may have again what it had
+ * lost. Later duplicates do not count.
  */
 function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void {
   const seen = new Set<string>();
@@ -261,9 +261,9 @@ function checkReplaced(
 }
 
 /**
- * A part of a growing message is always at the same place, behind the parts that were sent before it.
- * Parts are sent one after the other, so in the order of their numbers. After a loss of writes, a
- * message may begin again.
+ * A part of a growing message is always at the same place, behind the parts that were sent before
+ * it. Parts are sent one after the other, so in the order of their numbers. After a loss of writes,
+ * a message may begin again.
  */
 function checkParts(index: Indexed, clientId: string, find: Find): void {
   const messages = new Map<string, Map<number, ReceivedPart>>();

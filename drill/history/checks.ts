@@ -12,8 +12,8 @@
  * - `phantoms` received, and never pushed, or rejected at every attempt.
  * - `misdelivered` received by another client.
  * - `corrupted` other bytes than were pushed, or no id where there must be one.
- * - `falseLedger` the ledger does not add up, differs from what was accepted and received, or found a
- *   difference that no fault explains.
+ * - `falseLedger` the ledger does not add up, differs from what was accepted and received, or found
+ *   a difference that no fault explains.
  *
  * With events on:
  *
@@ -21,8 +21,8 @@
  * - `falseEvents` an event of what never was, or is said to have been twice, or before it was.
  * - `misorderedEvents` an event of a client was first received after a later one.
  * - `repeatedEvents` an event came again although it was acknowledged.
- * - `falsePresence` a watch of presence was told a change that does not follow from what it was told
- *   before, or in the end something else than who is connected.
+ * - `falsePresence` a watch of presence was told a change that does not follow from what it was
+ *   told before, or in the end something else than who is connected.
  */
 export const CHECKS = [
   'lost',

@@ -20,7 +20,9 @@ export interface Indexed {
   isAcceptedId(clientId: string, messageId: string): boolean;
   /** Whether Redis may have lost writes between these times, accepted or not. */
   mayHaveLostWrites(fromMs: number, toMs: number): boolean;
-  /** Whether the accepted push may have been destroyed by a fault that its level does not survive. */
+  /**
+   * Whether the accepted push may have been destroyed by a fault that its level does not survive.
+   */
   mayBeDestroyed(push: Push): boolean;
   /** Whether a later push with the same collapse key may have replaced the push. */
   mayBeReplaced(push: Push): boolean;
@@ -28,11 +30,16 @@ export interface Indexed {
   pushWithId(clientId: string, messageId: string): Push | undefined;
   /** Whether Redis certainly did not know this id when the connection was opened. */
   wasUnknown(messageId: string, openedAtMs: number): boolean;
-  /** Whether the client received a reset after the beginning of the loss that destroyed the push. */
+  /**
+   * Whether the client received a reset after the beginning of the loss that destroyed the push.
+   */
   wasAnnounced(push: Push): boolean;
   /** Whether no part of the cluster was faulty between these times. */
   isCalm(fromMs: number, toMs: number): boolean;
-  /** Whether an edge may have been gone for the cluster between these times, and have kept its devices. */
+  /**
+   * Whether an edge may have been gone for the cluster between these times, and have kept its
+   * devices.
+   */
   mayBeIsolated(fromMs: number, toMs: number): boolean;
   /** Unanswered requests count, too: an edge may regard them as connections. */
   hasConnection(clientId: string, fromMs: number, toMs: number): boolean;
@@ -162,7 +169,9 @@ export function indexOf(history: History): Indexed {
   };
 }
 
-/** The ids under which a push was accepted: those in the answers, and of an answer without one, all. */
+/**
+ * The ids under which a push was accepted: those in the answers, and of an answer without one, all.
+ */
 function idsOf(push: Push, receivedOf: (push: Push) => readonly Received[]): string[] {
   return push.attempts
     .filter(isAccepted)
@@ -171,7 +180,10 @@ function idsOf(push: Push, receivedOf: (push: Push) => readonly Received[]): str
     );
 }
 
-/** An answer of `other`, with the same key, names the push, or one that may not have arrived could have. */
+/**
+ * An answer of `other`, with the same key, names the push, or one that may not have arrived could
+ * have.
+ */
 function mayReplace(
   other: Push,
   push: Push,

@@ -120,7 +120,9 @@ export interface Disturbance {
   toMs: number;
   /** Set by a fault after which Redis may not have all that it had accepted. */
   loss?: Loss;
-  /** Set when an edge may be gone for the cluster for longer than its lease, and keep its devices. */
+  /**
+   * Set when an edge may be gone for the cluster for longer than its lease, and keep its devices.
+   */
   isolates?: true;
   /** Set when a role had too little memory: how often it shed load, and whether it was killed. */
   squeeze?: { readonly shed: number; readonly isKilled: boolean };

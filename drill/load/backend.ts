@@ -24,7 +24,10 @@ export interface BackendOptions {
   readonly runId: string;
 }
 
-/** No push may expire during the drill, also by a clock that is set by two hours: it would look lost. */
+/**
+ * No push may expire during the drill, also by a clock that is set by two hours: it would look
+ * lost.
+ */
 const TTL_MS = 4 * 60 * 60 * 1000;
 /** Retries of all undecided pushes must not overload a Redis that has just recovered. */
 const BACKOFF_MS_MAX = 2_000;
@@ -72,7 +75,9 @@ export class Backend {
     return this.#undecided + this.#groups.undecided;
   }
 
-  /** Sends a durable push to a group of these members, and retries it until it is stored for all. */
+  /**
+   * Sends a durable push to a group of these members, and retries it until it is stored for all.
+   */
   pushGroup(members: readonly string[], bytesMin: number): void {
     if (this.undecided < UNDECIDED_MAX) void this.#groups.push(members, bytesMin);
   }

@@ -1,6 +1,6 @@
 /**
- * Decoder for a body in chunked transfer coding (RFC 9112 §7.1). It is strict and shares no code with
- * the edge, so that a chunk with a wrong size ends the connection of the drill's device.
+ * Decoder for a body in chunked transfer coding (RFC 9112 §7.1). It is strict and shares no code
+ * with the edge, so that a chunk with a wrong size ends the connection of the drill's device.
  */
 
 const SIZE = /^[0-9a-f]{1,8}$/;

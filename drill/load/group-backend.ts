@@ -1,6 +1,6 @@
 /**
- * The part of the backend that pushes to a group. Its history has a push for each member, all with the
- * same number and attempts: an answer counts members and does not name them.
+ * The part of the backend that pushes to a group. Its history has a push for each member, all with
+ * the same number and attempts: an answer counts members and does not name them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';

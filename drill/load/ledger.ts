@@ -8,7 +8,10 @@ const POLL_MS = 500;
 /** Each shard is audited every ten seconds, also by a leader that has just begun. */
 const READ_MS_MAX = 30_000;
 
-/** Resolves when it has all accepted pushes, or after a while; with undefined if no control returns it. */
+/**
+ * Resolves when it has all accepted pushes, or after a while; with undefined if no control returns
+ * it.
+ */
 export async function readLedger(
   controlUrl: string,
   { pushes, disturbances }: History,

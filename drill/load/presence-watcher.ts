@@ -1,6 +1,6 @@
 /**
- * A backend that watches who is connected, as users should write it: when a watch ends, it watches again,
- * through any router.
+ * A backend that watches who is connected, as users should write it: when a watch ends, it watches
+ * again, through any router.
  */
 import { credentials } from '@grpc/grpc-js';
 import { backoffMs } from '../../common/process/backoff.js';

@@ -1,7 +1,7 @@
 /**
- * Memory cgroups of this machine. Versions 1 and 2 differ in the names of their files only. The name
- * of a group has the pid of the process that created it: groups of processes that were killed are
- * removed by the next one.
+ * Memory cgroups of this machine. Versions 1 and 2 differ in the names of their files only. The
+ * name of a group has the pid of the process that created it: groups of processes that were killed
+ * are removed by the next one.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
@@ -82,7 +82,9 @@ export async function removeStaleCgroups(prefix: string): Promise<void> {
   }
 }
 
-/** Removes a group and those in it. It stays busy for a moment after the exit of its last process. */
+/**
+ * Removes a group and those in it. It stays busy for a moment after the exit of its last process.
+ */
 export async function removeCgroup(path: string): Promise<void> {
   for (const entry of await readdir(path, { withFileTypes: true })) {
     if (entry.isDirectory()) await removeCgroup(join(path, entry.name));

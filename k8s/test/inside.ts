@@ -1,6 +1,6 @@
 /**
- * The part of the test that runs in its own namespaces, as process 1. Its argument is `InsideOptions`
- * as JSON; it prints `InsideResult` as JSON.
+ * The part of the test that runs in its own namespaces, as process 1. Its argument is
+ * `InsideOptions` as JSON; it prints `InsideResult` as JSON.
  */
 import { Failure } from '../../cli/terminal/failure.js';
 import { checkChart, checkKustomization } from './checks/chart-checks.js';

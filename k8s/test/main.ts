@@ -3,8 +3,8 @@
  * result to standard output as one line of JSON. Exits 0 if every check passed.
  *
  * This process installs and builds the requirements, then starts inside.ts as process 1 of new
- * namespaces: when that ends, the kernel removes every process, mount, network device and rule of the
- * test. It ends with its standard input, so also when this process is killed.
+ * namespaces: when that ends, the kernel removes every process, mount, network device and rule of
+ * the test. It ends with its standard input, so also when this process is killed.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

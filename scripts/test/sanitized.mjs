@@ -1,8 +1,8 @@
 /**
  * Runs the transport tests with the native transport built for AddressSanitizer and
  * UndefinedBehaviorSanitizer, then the C++ fuzz test without Node. In a copy of this folder: other
- * processes may load the normal library meanwhile. Leak detection is off in Node, which leaks at exit
- * itself.
+ * processes may load the normal library meanwhile. Leak detection is off in Node, which leaks at
+ * exit itself.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * Goal: an application that appends what it receives has a growing message whole, without a repeat, also
- * if connections end while it works, and parts that it has come again together with later ones.
- * Method: the machine in virtual time; a model of an edge joins the parts after the cursor.
+ * Goal: an application that appends what it receives has a growing message whole, without a repeat,
+ * also if connections end while it works, and parts that it has come again together with later
+ * ones. Method: the machine in virtual time; a model of an edge joins the parts after the cursor.
  */
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';

@@ -1,8 +1,8 @@
 /**
  * Goal: the device port parses HTTP/1.1 strictly according to RFC 9112, and accepts no request that
- * another parser could read as two.
- * Method: sends bytes to a real edge, one case per clause. No suite is available in a registry; the cases
- * cover h1spec (https://github.com/uNetworking/h1spec) and more.
+ * another parser could read as two. Method: sends bytes to a real edge, one case per clause. No
+ * suite is available in a registry; the cases cover h1spec (https://github.com/uNetworking/h1spec)
+ * and more.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { RunningCluster } from '../support/cluster/running-cluster.js';

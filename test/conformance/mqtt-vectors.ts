@@ -1,7 +1,7 @@
 /**
  * Plays the packet sequences of Mosquitto's test suite to an MQTT port, and prints each that ends
- * differently: the connection open instead of closed, or closed instead of open. They are JSON files in
- * `test/broker/data` of Mosquitto's sources:
+ * differently: the connection open instead of closed, or closed instead of open. They are JSON
+ * files in `test/broker/data` of Mosquitto's sources:
  *
  *   node dist/test/conformance/mqtt-vectors.js mosquitto-2.0.21/test/broker/data 7102
  *
@@ -99,7 +99,10 @@ async function play(group: string, vector: Vector): Promise<void> {
   }
 }
 
-/** Returns the end of the packet that starts at `from`; the number of received bytes if none arrives. */
+/**
+ * Returns the end of the packet that starts at `from`; the number of received bytes if none
+ * arrives.
+ */
 async function untilAnswer(socket: RawSocket, from: number): Promise<number> {
   const end = () => {
     const frame = frameMqtt(socket.bytes, from, BYTES_MAX);
@@ -126,8 +129,8 @@ function connectOf(version: 3 | 4 | 5): Buffer {
 }
 
 /**
- * Parses hex with numbers and texts: `i7` is one byte, `H7`, `k7`, `m7` and `s7` two, `L7` four, `v7` and
- * `r7` are variable byte integers, 'x' is text. Undefined for any other syntax.
+ * Parses hex with numbers and texts: `i7` is one byte, `H7`, `k7`, `m7` and `s7` two, `L7` four,
+ * `v7` and `r7` are variable byte integers, 'x' is text. Undefined for any other syntax.
  */
 function bytesOf(payload: string): Buffer | undefined {
   const parts: Buffer[] = [];

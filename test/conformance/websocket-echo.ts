@@ -1,6 +1,6 @@
 /**
- * A server that echoes every message, built from the WebSocket parser and writer of an edge. Conformance
- * suites need an echo, and an edge only pushes. For Autobahn:
+ * A server that echoes every message, built from the WebSocket parser and writer of an edge.
+ * Conformance suites need an echo, and an edge only pushes. For Autobahn:
  *
  *   node dist/test/conformance/websocket-echo.js 9001
  *   wstest -m fuzzingclient -s test/conformance/autobahn.json

@@ -33,8 +33,8 @@ export function loadCorpus(target: string): Buffer[] {
 }
 
 /**
- * Saves an input. A new one is skipped if it is larger than `SAVED_BYTES_MAX`; a failing one is always
- * saved.
+ * Saves an input. A new one is skipped if it is larger than `SAVED_BYTES_MAX`; a failing one is
+ * always saved.
  * @returns the path of the file; undefined if it was skipped
  */
 export function saveInput(

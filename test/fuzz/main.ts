@@ -1,6 +1,6 @@
 /**
- * Fuzzes every parser, then a running cluster, with nearly valid input: nothing may crash, hang or leak,
- * and other clients must not be affected. `npm run fuzz -- --seconds 60 --seed 1 --json`.
+ * Fuzzes every parser, then a running cluster, with nearly valid input: nothing may crash, hang or
+ * leak, and other clients must not be affected. `npm run fuzz -- --seconds 60 --seed 1 --json`.
  */
 import { parseArgs } from 'node:util';
 import { fuzzParsers } from './parsers.js';

@@ -1,8 +1,8 @@
 /**
  * Fuzzes the parsers in a worker thread, which can be terminated when a parser hangs.
  *
- * The worker writes each input to shared memory before it runs the parser, so that the main thread can
- * save the input of a hang.
+ * The worker writes each input to shared memory before it runs the parser, so that the main thread
+ * can save the input of a hang.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

@@ -148,7 +148,9 @@ export function planMs(shardCount: number, edgeCount: number): number {
   return times.toSorted((a, b) => a - b)[2]!;
 }
 
-/** Moves started in half an hour in which clients connect and disconnect but nothing else happens. */
+/**
+ * Moves started in half an hour in which clients connect and disconnect but nothing else happens.
+ */
 export function movesWhenStationary(seed: number): number {
   const cluster = quietWorld(seed, 0.5);
   cluster.clock.runUntil(CONVERGED_MS);
@@ -206,9 +208,9 @@ export function movesWhenRedisIsUnreachable(seed: number): number {
 }
 
 /**
- * The shards of half of the edges become heavier. The leader starts balancing and dies in the middle
- * of it, and so does the next one. Returns the load of the fullest edge in the end, divided by the
- * best that can be reached.
+ * The shards of half of the edges become heavier. The leader starts balancing and dies in the
+ * middle of it, and so does the next one. Returns the load of the fullest edge in the end, divided
+ * by the best that can be reached.
  */
 export function leaderDeaths(seed: number): number {
   const cluster = quietWorld(seed, 0.5, 16);

@@ -1,8 +1,7 @@
 /**
- * Goal: under any faults of edges, controls and messages, the assignment stays valid, no planned move
- * leaves a shard without a subscriber, and the cluster converges.
- * Method: the real machines in a model cluster with a virtual clock; every seed is one history.
- * `npm run sim` runs more of them.
+ * Goal: under any faults of edges, controls and messages, the assignment stays valid, no planned
+ * move leaves a shard without a subscriber, and the cluster converges. Method: the real machines in
+ * a model cluster with a virtual clock; every seed is one history. `npm run sim` runs more of them.
  */
 import { expect, test } from '@jest/globals';
 import { chaosRound } from './chaos.js';
@@ -28,7 +27,8 @@ test('no invariant is violated in rounds of chaos', () => {
 
 // 20006: two controls wrote different assignments with one position after Redis had lost a write.
 // 7003116: a control that had missed some assignments applied an old report to a repeated move.
-// 12002283: a long drain went past an edge that could receive again, to be balanced back afterwards.
+// 12002283: a long drain went past an edge that could receive again, to be balanced back
+// afterwards.
 test.each([20_006, 7_003_116, 12_002_283])(
   'no invariant is violated in the round of seed %d',
   (seed) => {

@@ -12,8 +12,8 @@ interface Snapshot {
 }
 
 /**
- * Counts the objects of a heap snapshot by type and constructor; strings are one group. Compiled code
- * is left out, because V8 creates and discards it at any time.
+ * Counts the objects of a heap snapshot by type and constructor; strings are one group. Compiled
+ * code is left out, because V8 creates and discards it at any time.
  */
 export function countObjects(file: string): Map<string, number> {
   const { snapshot, nodes, strings } = JSON.parse(readFileSync(file, 'utf8')) as Snapshot;

@@ -1,6 +1,6 @@
 /**
- * One HTTP request and its complete response. Not `fetch`, which follows redirects, forbids `Origin`
- * and normalises the target.
+ * One HTTP request and its complete response. Not `fetch`, which follows redirects, forbids
+ * `Origin` and normalises the target.
  */
 import { once } from 'node:events';
 import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';

@@ -1,4 +1,6 @@
-/** A receiver of OTLP over HTTP with protobuf, as a collector has one: keeps the spans that it gets. */
+/**
+ * A receiver of OTLP over HTTP with protobuf, as a collector has one: keeps the spans that it gets.
+ */
 import { createServer, type Server } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';

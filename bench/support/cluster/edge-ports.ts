@@ -14,8 +14,8 @@ export async function readOwners(cluster: LocalCluster): Promise<(clientId: stri
 }
 
 /**
- * The same, and control moves no more shards. Devices in C do not follow a GOAWAY, and control balances what
- * it measures: when a load begins, one edge may have reported it and another not yet.
+ * The same, and control moves no more shards. Devices in C do not follow a GOAWAY, and control
+ * balances what it measures: when a load begins, one edge may have reported it and another not yet.
  */
 export async function holdOwners(cluster: LocalCluster): Promise<(clientId: string) => string> {
   const answer = await fetch(`${cluster.controlUrl}/v1/pause`, {

@@ -1,7 +1,7 @@
 /**
- * Devices of one process that behave as real ones: each has an SSE connection, follows redirects and
- * the URL of a GOAWAY, and reconnects, with its newest id, after a rejection, a silence or the end of
- * its connection.
+ * Devices of one process that behave as real ones: each has an SSE connection, follows redirects
+ * and the URL of a GOAWAY, and reconnects, with its newest id, after a rejection, a silence or the
+ * end of its connection.
  */
 import { backoffMs } from '../../../common/process/backoff.js';
 import { openTransport } from '../../../common/transport/open-transport.js';

@@ -45,7 +45,8 @@ export const MEMORY_KINDS = {
       flood(run);
       try {
         while ((await groups.kills(run.target)) === before && performance.now() < deadlineMs) {
-          // Version 1 rejects a limit below what it cannot reclaim; the next allocation exceeds this.
+          // Version 1 rejects a limit below what it cannot reclaim; the next allocation exceeds
+          // this.
           const limit = (await groups.used(run.target)) + EXHAUSTED_SPARE_BYTES;
           await groups.setLimit(run.target, limit).catch(() => {});
           await run.sleep(OOM_POLL_MS);

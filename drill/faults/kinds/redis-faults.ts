@@ -24,7 +24,9 @@ export const EVICTION_POLICY = 'volatile-lru';
 
 const ALL_LEVELS = ['accepted', 'fsynced', 'replicated'] as const;
 
-/** With `everysec`, Redis may write its append-only file this much later (`flushAppendOnlyFile`). */
+/**
+ * With `everysec`, Redis may write its append-only file this much later (`flushAppendOnlyFile`).
+ */
 const POSTPONED_MS = 2_000;
 /** By then, Redis has fsynced what it had written when the policy became `everysec`. */
 const FSYNCED_MS = 3_200;

@@ -15,7 +15,8 @@ const lookup = await fetch(`http://${ROUTER}/connect?clientId=${encodeURICompone
 });
 if (!lookup.ok) fail(`the router answered ${lookup.status}: ${await lookup.text()}`);
 const { edgeId, url } = await lookup.json();
-// The URL for outside devices may be unreachable from this pod; the cluster name of the edge is not.
+// The URL for outside devices may be unreachable from this pod; the cluster name of the edge is
+// not.
 const { search } = new URL(url);
 const device = await fetch(`${EDGE_SCHEME}://${edgeId}.${EDGES}/connect${search}`, {
   headers: { accept: 'text/event-stream', ...authorization },

@@ -1,6 +1,6 @@
 /**
- * Checks the chart against the API server, for every values file in k8s/longline/ci. There are no nodes
- * yet: pods are created and stay pending.
+ * Checks the chart against the API server, for every values file in k8s/longline/ci. There are no
+ * nodes yet: pods are created and stay pending.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

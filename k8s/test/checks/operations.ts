@@ -1,6 +1,7 @@
 /**
- * Keeps devices connected and pushes to them while the release is upgraded, scaled, drained and rolled
- * back and an edge is killed. Devices reach each edge from outside the pod network by its NodePort.
+ * Keeps devices connected and pushes to them while the release is upgraded, scaled, drained and
+ * rolled back and an edge is killed. Devices reach each edge from outside the pod network by its
+ * NodePort.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

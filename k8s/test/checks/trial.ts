@@ -1,4 +1,7 @@
-/** Checks the trial of the documentation: installs the chart with its bundled Redis and runs `helm test`. */
+/**
+ * Checks the trial of the documentation: installs the chart with its bundled Redis and runs `helm
+ * test`.
+ */
 import { chmodSync, mkdirSync } from 'node:fs';
 import { LONGLINE_IMAGE, REDIS_IMAGE, RUN } from '../cluster/layout.js';
 import { apply, helm, kubectl } from '../kubectl.js';

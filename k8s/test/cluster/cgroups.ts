@@ -1,6 +1,7 @@
 /**
- * Parent cgroups of the kubelets' pods. They do not end with the namespaces of the test, so the process
- * that created the namespaces removes them, including those that an earlier run could not remove.
+ * Parent cgroups of the kubelets' pods. They do not end with the namespaces of the test, so the
+ * process that created the namespaces removes them, including those that an earlier run could not
+ * remove.
  */
 import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +9,9 @@ import { CGROUP, NODES } from './layout.js';
 
 const MOUNTS = '/sys/fs/cgroup';
 
-/** By default all pods together weigh as much as one process beside them. This is eight times that. */
+/**
+ * By default all pods together weigh as much as one process beside them. This is eight times that.
+ */
 const CPU_WEIGHTS = { 'cpu.shares': '8192', 'cpu.weight': '800' };
 
 export function makeCgroups(): void {

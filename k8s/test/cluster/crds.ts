@@ -1,6 +1,6 @@
 /**
- * Custom resource definitions that the chart uses, of the Prometheus operator, KEDA and the Gateway API,
- * as these projects release them, so that the API server validates against the real schemas.
+ * Custom resource definitions that the chart uses, of the Prometheus operator, KEDA and the Gateway
+ * API, as these projects release them, so that the API server validates against the real schemas.
  */
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -17,7 +17,9 @@ export function makePauseImage(): Promise<string> {
   return makeImage(PAUSE_IMAGE, { '/pause': binary('pause') }, { Entrypoint: ['/pause'] });
 }
 
-/** The machine's redis-server, for the bundled Redis of the chart. @returns the path of the archive */
+/**
+ * The machine's redis-server, for the bundled Redis of the chart. @returns the path of the archive
+ */
 export async function makeRedisImage(): Promise<string> {
   const path = (await run('sh', ['-c', 'command -v redis-server'])).trim();
   const libraries = (await run('ldd', [path])).match(/\/\S+\.so\S*/g)!;

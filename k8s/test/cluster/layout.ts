@@ -1,6 +1,6 @@
 /**
- * Paths, addresses and names inside the namespaces of the test. The file systems of these folders end
- * with the namespaces, so no name has to be unique and no file has to be removed.
+ * Paths, addresses and names inside the namespaces of the test. The file systems of these folders
+ * end with the namespaces, so no name has to be unique and no file has to be removed.
  */
 export const RUN = '/run/longline';
 export const LOGS = `${RUN}/log`;

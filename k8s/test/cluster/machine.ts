@@ -1,6 +1,6 @@
 /**
- * Sets up the namespaces that this process was started in: mounts, and a network with a namespace per
- * node. The kernel removes all of it with the last process in the namespaces, and none of it is
+ * Sets up the namespaces that this process was started in: mounts, and a network with a namespace
+ * per node. The kernel removes all of it with the last process in the namespaces, and none of it is
  * visible from outside.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -17,8 +17,8 @@ import {
 } from './layout.js';
 
 /**
- * Values that a kubelet requires and otherwise sets for the whole machine. A bind mount gives it a file
- * of the test to read and write instead.
+ * Values that a kubelet requires and otherwise sets for the whole machine. A bind mount gives it a
+ * file of the test to read and write instead.
  */
 const KERNEL_SETTINGS: Readonly<Record<string, string>> = {
   'vm/overcommit_memory': '1',

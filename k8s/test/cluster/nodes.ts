@@ -1,7 +1,7 @@
 /**
- * Real nodes: each runs containerd with runc, CNI bridge networking, a kubelet and kube-proxy in its own
- * network namespace. CoreDNS runs on the machine instead of in a pod: the test needs name resolution,
- * but does not test its deployment.
+ * Real nodes: each runs containerd with runc, CNI bridge networking, a kubelet and kube-proxy in
+ * its own network namespace. CoreDNS runs on the machine instead of in a pod: the test needs name
+ * resolution, but does not test its deployment.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { run } from '../command.js';

@@ -1,8 +1,8 @@
 /**
- * Goal: an operator sees the cluster in a browser, finds a client, and steers moves.
- * Method: a cluster of processes with tokens, devices on it, and the page in Chromium. Nothing may
- * break the page's content security policy, and axe finds no fault. With SCREENSHOTS=<folder>, every
- * view is also drawn at three widths in both colours.
+ * Goal: an operator sees the cluster in a browser, finds a client, and steers moves. Method: a
+ * cluster of processes with tokens, devices on it, and the page in Chromium. Nothing may break the
+ * page's content security policy, and axe finds no fault. With SCREENSHOTS=<folder>, every view is
+ * also drawn at three widths in both colours.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { EdgesResponse } from '../../../control/operator/cluster-responses.js';

@@ -1,10 +1,9 @@
 /**
- * Goal: the Longline client neither misses nor repeats a push when its edge crashes or is drained, when
- * another connection replaces it, and when a backend disconnects it. It reports a gap when pushes
- * have expired. The same holds in a page of Chromium, which loads the built files. A page that is
- * reloaded in the middle of a growing message shows it whole.
- * Method: one cluster of processes, which are restarted when they exit; every scenario over each
- * transport of the client.
+ * Goal: the Longline client neither misses nor repeats a push when its edge crashes or is drained,
+ * when another connection replaces it, and when a backend disconnects it. It reports a gap when
+ * pushes have expired. The same holds in a page of Chromium, which loads the built files. A page
+ * that is reloaded in the middle of a growing message shows it whole. Method: one cluster of
+ * processes, which are restarted when they exit; every scenario over each transport of the client.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

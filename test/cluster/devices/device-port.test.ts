@@ -1,9 +1,9 @@
 /**
- * Goal: any bytes from a peer, or missing bytes or reads, lead to a precise response or a clean close, are
- * counted, and do not affect other clients.
- * Method: one edge as a process, raw sockets against its device port. During each case a well-behaved
- * client is connected to the same edge: it must stay connected and receive a push afterwards, and the
- * counter with the label of the case must have increased by one.
+ * Goal: any bytes from a peer, or missing bytes or reads, lead to a precise response or a clean
+ * close, are counted, and do not affect other clients. Method: one edge as a process, raw sockets
+ * against its device port. During each case a well-behaved client is connected to the same edge: it
+ * must stay connected and receive a push afterwards, and the counter with the label of the case
+ * must have increased by one.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { useHealthyClient, watchMetric } from '../../support/cluster/healthy-client.js';

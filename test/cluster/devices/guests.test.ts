@@ -1,8 +1,8 @@
 /**
- * Goal: an edge serves devices of other edges' shards that cannot follow redirects, but limits the number
- * of such shards, so that not every edge subscribes to every shard.
- * Method: two edges that accept the guests of one shard each; MQTT devices and WebSockets at the edge
- * that does not own their shards.
+ * Goal: an edge serves devices of other edges' shards that cannot follow redirects, but limits the
+ * number of such shards, so that not every edge subscribes to every shard. Method: two edges that
+ * accept the guests of one shard each; MQTT devices and WebSockets at the edge that does not own
+ * their shards.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { shardOf } from '../../../common/cluster/shard.js';

@@ -1,7 +1,7 @@
 /**
- * Goal: a flood of HTTP on the port of a role costs it bounded memory, and others are served meanwhile.
- * Method: raw sockets, as many as in the floods that were measured, against the ports of a running
- * cluster. The memory is the most that the process has ever had (VmHWM).
+ * Goal: a flood of HTTP on the port of a role costs it bounded memory, and others are served
+ * meanwhile. Method: raw sockets, as many as in the floods that were measured, against the ports of
+ * a running cluster. The memory is the most that the process has ever had (VmHWM).
  */
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -133,8 +133,8 @@ function memoryMbMax(name: string): number {
 }
 
 /**
- * Others send a request each, on connections of their own. A connection that is closed, or waits in the
- * kernel while thousands of others are accepted, is opened again.
+ * Others send a request each, on connections of their own. A connection that is closed, or waits in
+ * the kernel while thousands of others are accepted, is opened again.
  */
 async function untilOthersServed(url: string): Promise<void> {
   for (let i = 0; i < OTHERS; i++) {

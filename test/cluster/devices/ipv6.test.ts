@@ -1,7 +1,7 @@
 /**
- * Goal: a cluster works entirely over IPv6, and with `::` over both families on every port.
- * Method: one cluster on ::1, Redis included, and one on ::; devices of each protocol, through edges
- * and through the front.
+ * Goal: a cluster works entirely over IPv6, and with `::` over both families on every port. Method:
+ * one cluster on ::1, Redis included, and one on ::; devices of each protocol, through edges and
+ * through the front.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,9 +1,9 @@
 /**
- * Goal: each violation of the MQTT standards gets the response that the clause requires or a clean close,
- * is counted, and does not affect other clients.
- * Method: one edge as a process, raw sockets against its device port. During each case two well-behaved
- * clients are connected to the same edge, with MQTT and server-sent events: they must stay connected and
- * receive a push afterwards. The counter with the label of the case must have increased by one.
+ * Goal: each violation of the MQTT standards gets the response that the clause requires or a clean
+ * close, is counted, and does not affect other clients. Method: one edge as a process, raw sockets
+ * against its device port. During each case two well-behaved clients are connected to the same
+ * edge, with MQTT and server-sent events: they must stay connected and receive a push afterwards.
+ * The counter with the label of the case must have increased by one.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { LIVE } from '../../support/cluster/push-client.js';

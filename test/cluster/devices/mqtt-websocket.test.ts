@@ -1,7 +1,7 @@
 /**
- * Goal: MQTT over WebSockets works as over TCP, on edges and through a front, with clients that we did
- * not write and with every way to put packets into frames.
- * Method: a cluster of processes; mqtt.js, Paho for Python, and raw frames.
+ * Goal: MQTT over WebSockets works as over TCP, on edges and through a front, with clients that we
+ * did not write and with every way to put packets into frames. Method: a cluster of processes;
+ * mqtt.js, Paho for Python, and raw frames.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,6 +1,6 @@
 /**
- * Goal: third-party MQTT clients receive pushes, confirm them, lose none while they are disconnected or
- * use another protocol, and receive the reason when the edge disconnects them.
+ * Goal: third-party MQTT clients receive pushes, confirm them, lose none while they are
+ * disconnected or use another protocol, and receive the reason when the edge disconnects them.
  * Method: mqtt.js, Paho for Python and mosquitto_sub against a cluster of processes.
  */
 import { type ChildProcess, spawn } from 'node:child_process';

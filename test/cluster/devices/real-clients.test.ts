@@ -1,9 +1,8 @@
 /**
- * Goal: third-party clients receive and push: curl, the `eventsource` package, EventSource in Chromium,
- * gRPC and HTTP clients in Python. The browser keeps receiving when its edge restarts and when its shard
- * moves.
- * Method: one cluster of processes, which are restarted when they exit; each client is a process as
- * well. The page of the browser has another origin than router and edges.
+ * Goal: third-party clients receive and push: curl, the `eventsource` package, EventSource in
+ * Chromium, gRPC and HTTP clients in Python. The browser keeps receiving when its edge restarts and
+ * when its shard moves. Method: one cluster of processes, which are restarted when they exit; each
+ * client is a process as well. The page of the browser has another origin than router and edges.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';

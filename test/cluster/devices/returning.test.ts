@@ -1,8 +1,8 @@
 /**
- * Goal: no client reconnects in a loop because of the cluster. A client that knows only the address of a
- * draining edge receives one GOAWAY and is then served, and the drain names the clients; at the
- * deadline, and during a shutdown, it is rejected before it has a session. A push that a client library
- * cannot receive is skipped, and later ones arrive. A client that loops anyway is named.
+ * Goal: no client reconnects in a loop because of the cluster. A client that knows only the address
+ * of a draining edge receives one GOAWAY and is then served, and the drain names the clients; at
+ * the deadline, and during a shutdown, it is rejected before it has a session. A push that a client
+ * library cannot receive is skipped, and later ones arrive. A client that loops anyway is named.
  * Method: three edges, and client libraries that were written by others.
  */
 import { spawn } from 'node:child_process';

@@ -1,8 +1,8 @@
 /**
  * Goal: an edge withstands slowhttptest, which occupies connections with slow requests, and a
- * well-behaved device is not affected.
- * Method: runs the tool against the device port of an edge with a short head timeout, and checks the
- * output of the tool, the metrics of the edge, and the pushes that the device receives.
+ * well-behaved device is not affected. Method: runs the tool against the device port of an edge
+ * with a short head timeout, and checks the output of the tool, the metrics of the edge, and the
+ * pushes that the device receives.
  */
 import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';

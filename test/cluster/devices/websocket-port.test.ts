@@ -1,9 +1,8 @@
 /**
- * Goal: each violation of RFC 6455 gets the response that its clause requires, is counted, and does not
- * affect other clients.
- * Method: one edge as a process, raw sockets against its device port. During each case a well-behaved
- * client is connected to the same edge: it must stay connected and receive a push afterwards, and the
- * counter with the label of the case must have increased by one.
+ * Goal: each violation of RFC 6455 gets the response that its clause requires, is counted, and does
+ * not affect other clients. Method: one edge as a process, raw sockets against its device port.
+ * During each case a well-behaved client is connected to the same edge: it must stay connected and
+ * receive a push afterwards, and the counter with the label of the case must have increased by one.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,7 +1,7 @@
 /**
- * Goal: third-party WebSocket clients receive, confirm, resume and are disconnected, with and without
- * envelopes; a client that reconnects with another protocol misses nothing.
- * Method: one cluster of processes. Each client looks up its edge as an application does.
+ * Goal: third-party WebSocket clients receive, confirm, resume and are disconnected, with and
+ * without envelopes; a client that reconnects with another protocol misses nothing. Method: one
+ * cluster of processes. Each client looks up its edge as an application does.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -79,7 +79,9 @@ async function connect(
 const untilLive = (clientId: string) =>
   eventually(async () => (await running.push.push(clientId, 'live', LIVE)).verdict === 'WRITTEN');
 
-/** Payloads that need careful framing, with their content type and whether they are sent as text. */
+/**
+ * Payloads that need careful framing, with their content type and whether they are sent as text.
+ */
 const PAYLOADS: readonly (readonly [
   payload: string | Buffer,
   contentType: string,

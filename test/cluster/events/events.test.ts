@@ -1,8 +1,8 @@
 /**
- * Goal: backends learn what happens to clients and pushes, at least once and in order per client, also
- * when edges, routers and consumers die; the programs in docs/events.md work as they are written.
- * Method: a cluster with events on and few shards; SSE devices; consumers over gRPC on two routers; two
- * webhooks, one of them to a receiver that always fails.
+ * Goal: backends learn what happens to clients and pushes, at least once and in order per client,
+ * also when edges, routers and consumers die; the programs in docs/events.md work as they are
+ * written. Method: a cluster with events on and few shards; SSE devices; consumers over gRPC on two
+ * routers; two webhooks, one of them to a receiver that always fails.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,7 +1,7 @@
 /**
  * Goal: wrong clocks lose no push, cut no connections and move no shards; operators see them.
- * Method: a cluster of processes whose clocks are set while they run, each for itself: of roles by a
- * module that is loaded first, of Redis by a library (which needs a C compiler).
+ * Method: a cluster of processes whose clocks are set while they run, each for itself: of roles by
+ * a module that is loaded first, of Redis by a library (which needs a C compiler).
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,7 +1,8 @@
 /**
- * Goal: stored pushes that Redis evicts or loses are not lost silently. Each device either receives its
- * push or `reset`, whether it was connected meanwhile or comes later, with a cursor or without one.
- * Method: a cluster on a real Redis with too little memory and an evicting policy, accepted by name.
+ * Goal: stored pushes that Redis evicts or loses are not lost silently. Each device either receives
+ * its push or `reset`, whether it was connected meanwhile or comes later, with a cursor or without
+ * one. Method: a cluster on a real Redis with too little memory and an evicting policy, accepted by
+ * name.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,9 +1,8 @@
 /**
- * Goal: when any single process of a cluster crashes, devices are served again without an operator, and
- * no durable push is lost or reordered.
- * Method: processes on a real Redis, killed with SIGKILL; devices that reconnect with the newest id that
- * they received. Pushes continue throughout, and in the end every device must have received all
- * accepted pushes in order.
+ * Goal: when any single process of a cluster crashes, devices are served again without an operator,
+ * and no durable push is lost or reordered. Method: processes on a real Redis, killed with SIGKILL;
+ * devices that reconnect with the newest id that they received. Pushes continue throughout, and in
+ * the end every device must have received all accepted pushes in order.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

@@ -1,8 +1,8 @@
 /**
  * Goal: a role that is short of memory rejects work with OVERLOADED, says so, and is not killed.
  * Method: a cluster whose router and edge are each in a memory control group of their own, with a
- * limit a little over what they use. Backends push more than fits while Redis does not answer. Needs
- * Linux and the right to make control groups.
+ * limit a little over what they use. Backends push more than fits while Redis does not answer.
+ * Needs Linux and the right to make control groups.
  */
 import type { ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';

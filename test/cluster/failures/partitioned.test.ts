@@ -1,9 +1,9 @@
 /**
- * Goal: control distinguishes an edge that cannot deliver from an unreliable network. It drains the edge
- * in the first case and moves nothing in the second.
- * Method: processes on a real Redis. Most edges are stopped for longer than a lease, with their
- * connections open; then one edge is partitioned from Redis only, by a proxy. Devices reconnect when
- * their connection ends; in the end each must have received all accepted pushes.
+ * Goal: control distinguishes an edge that cannot deliver from an unreliable network. It drains the
+ * edge in the first case and moves nothing in the second. Method: processes on a real Redis. Most
+ * edges are stopped for longer than a lease, with their connections open; then one edge is
+ * partitioned from Redis only, by a proxy. Devices reconnect when their connection ends; in the end
+ * each must have received all accepted pushes.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -105,7 +105,8 @@ test('an edge that is partitioned from Redis only is drained, and no durable pus
     );
   }, 100_000);
   await group.untilAllReceived();
-  // Its shard has another owner, which does not have the device, while the device is still connected.
+  // Its shard has another owner, which does not have the device, while the device is still
+  // connected.
   expect([...(await verdicts)]).toEqual(['UNKNOWN']);
   await watched.close();
   await eventually(async () => (await shardsOf(PARTITIONED)) === 0, 100_000);

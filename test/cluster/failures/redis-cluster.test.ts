@@ -1,13 +1,13 @@
 /**
- * Goal: when a Redis Cluster moves slots or promotes a replica, no role needs a restart, every owner is
- * subscribed to its shards again, and connected clients receive the pushes sent meanwhile.
+ * Goal: when a Redis Cluster moves slots or promotes a replica, no role needs a restart, every
+ * owner is subscribed to its shards again, and connected clients receive the pushes sent meanwhile.
  *
- * Method: three real masters with one replica each, a real cluster of three edges, and a connected client
- * of every fourth shard. Slots are moved and a master is killed during durable pushes, which are retried
- * with their idempotency key until they are accepted. The cluster has recovered when a live push to an
- * offline client gets OFFLINE on every shard, which only a subscribed owner can reply; when the
- * masters list exactly one subscriber of every shard; and when durable pushes to all connected clients are
- * WRITTEN.
+ * Method: three real masters with one replica each, a real cluster of three edges, and a connected
+ * client of every fourth shard. Slots are moved and a master is killed during durable pushes, which
+ * are retried with their idempotency key until they are accepted. The cluster has recovered when a
+ * live push to an offline client gets OFFLINE on every shard, which only a subscribed owner can
+ * reply; when the masters list exactly one subscriber of every shard; and when durable pushes to
+ * all connected clients are WRITTEN.
  */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import keySlot from 'cluster-key-slot';
@@ -327,8 +327,8 @@ class PushedDevice {
   }
 
   /**
-   * True if all events are pushes in order. A repeated event has its first id. A push that was retried
-   * because its first try was lost with the master may have two ids, like two pushes.
+   * True if all events are pushes in order. A repeated event has its first id. A push that was
+   * retried because its first try was lost with the master may have two ids, like two pushes.
    */
   isInOrder(): boolean {
     const dataById = new Map<string, string>();

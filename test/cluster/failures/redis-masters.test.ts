@@ -1,10 +1,10 @@
 /**
- * Goal: when one master of a Redis Cluster dies that has no replica, everything of the other masters
- * works, every role says what does not, and pushes to the dead master fail at once.
+ * Goal: when one master of a Redis Cluster dies that has no replica, everything of the other
+ * masters works, every role says what does not, and pushes to the dead master fail at once.
  *
- * Method: three real masters without replicas, a real cluster of two edges, and connected clients of
- * each master. One master is killed that has no key of control, then the one that has the leader's
- * lock and the assignment. Both are restarted, empty.
+ * Method: three real masters without replicas, a real cluster of two edges, and connected clients
+ * of each master. One master is killed that has no key of control, then the one that has the
+ * leader's lock and the assignment. Both are restarted, empty.
  */
 
 import { Client, credentials, type ServiceError } from '@grpc/grpc-js';

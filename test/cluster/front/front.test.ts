@@ -1,8 +1,7 @@
 /**
- * Goal: a device that connects to the front of a router is served by the owner of its shard, in every
- * protocol, and the edge sees the device's address, which the device cannot forge.
- * Method: processes on a real Redis; two routers, both with a front; devices that connect only to a
- * front.
+ * Goal: a device that connects to the front of a router is served by the owner of its shard, in
+ * every protocol, and the edge sees the device's address, which the device cannot forge. Method:
+ * processes on a real Redis; two routers, both with a front; devices that connect only to a front.
  */
 import { spawn } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,8 +1,7 @@
 /**
- * Goal: devices that connect to fronts are no guests and miss nothing when edges are drained or killed
- * and routers restart, and every shard keeps one subscriber.
- * Method: processes on a real Redis; two routers, both with a front; devices with two protocols that
- * connect only to a front.
+ * Goal: devices that connect to fronts are no guests and miss nothing when edges are drained or
+ * killed and routers restart, and every shard keeps one subscriber. Method: processes on a real
+ * Redis; two routers, both with a front; devices with two protocols that connect only to a front.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -117,7 +116,8 @@ test('no device is a guest or misses a push during a drain, a crash and a router
   expect(new Set(goaways.map(({ data }) => data))).toEqual(new Set(['{}']));
   await untilConverged();
 
-  // The connections of a crashed edge end, and its devices are served when its shards have an owner.
+  // The connections of a crashed edge end, and its devices are served when its shards have an
+  // owner.
   await running.cluster.kill('edge-2');
   await pushToAll('while one is dead');
   await untilConnected();

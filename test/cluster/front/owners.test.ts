@@ -1,8 +1,8 @@
 /**
- * Goal: a front connects to the owner in the newest assignment, rejects a device in its own protocol if
- * there is none, and enforces its limits; an edge with a newer assignment corrects the front.
- * Method: a real router with a front, real edges and a real Redis. The test replaces control, so that
- * owners can be dead, change at a chosen moment, or be known to one role only.
+ * Goal: a front connects to the owner in the newest assignment, rejects a device in its own
+ * protocol if there is none, and enforces its limits; an edge with a newer assignment corrects the
+ * front. Method: a real router with a front, real edges and a real Redis. The test replaces
+ * control, so that owners can be dead, change at a chosen moment, or be known to one role only.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type AssignedEdge, NO_OWNER } from '../../../common/cluster/assignment.js';

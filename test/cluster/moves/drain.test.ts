@@ -1,9 +1,8 @@
 /**
- * Goal: an edge executes its part of a move and of a shutdown: it proves acquired shards, sends GOAWAYs to
- * the clients of lost shards at the pace that control sets, releases the shards, and exits when it is
- * empty or its drain time is over. No push is lost.
- * Method: real edges, a real router and a real Redis. The test replaces control, so that it can choose
- * every message.
+ * Goal: an edge executes its part of a move and of a shutdown: it proves acquired shards, sends
+ * GOAWAYs to the clients of lost shards at the pace that control sets, releases the shards, and
+ * exits when it is empty or its drain time is over. No push is lost. Method: real edges, a real
+ * router and a real Redis. The test replaces control, so that it can choose every message.
  */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { AssignedEdge, Move } from '../../../common/cluster/assignment.js';

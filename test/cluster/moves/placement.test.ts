@@ -1,7 +1,7 @@
 /**
  * Goal: a device ends up at the owner of its shard, with one connection, from any first URL; if it
- * cannot, it is served as a guest and counted; an invalid request gets a precise response.
- * Method: three edges as processes on a real Redis; requests to router and edges as devices and browsers
+ * cannot, it is served as a guest and counted; an invalid request gets a precise response. Method:
+ * three edges as processes on a real Redis; requests to router and edges as devices and browsers
  * send them.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,9 +1,9 @@
 /**
- * Goal: a rolling update is transparent to backends and devices: every edge in turn receives SIGTERM,
- * drains, exits and is restarted, and no durable push is lost, duplicated or reordered.
+ * Goal: a rolling update is transparent to backends and devices: every edge in turn receives
+ * SIGTERM, drains, exits and is restarted, and no durable push is lost, duplicated or reordered.
  * Method: processes on a real Redis with continuous pushes; the next edge receives SIGTERM when the
- * previous one owns shards again. `npm run bench:rebalance -- --rolling` does the same with thousands of
- * clients.
+ * previous one owns shards again. `npm run bench:rebalance -- --rolling` does the same with
+ * thousands of clients.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
@@ -20,7 +20,8 @@ let group: DeviceGroup;
 beforeAll(async () => {
   running = await RunningCluster.start({
     edges: EDGES.length,
-    // So few that an edge is drained in one round of moves, each of which takes more than ten seconds.
+    // So few that an edge is drained in one round of moves, each of which takes more than ten
+    // seconds.
     env: { LONGLINE_SHARD_COUNT: '64' },
   });
   group = await DeviceGroup.connect(running, EDGES, DEVICES_PER_EDGE);

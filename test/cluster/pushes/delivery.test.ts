@@ -1,7 +1,7 @@
 /**
- * Goal: the verdict of a push is correct, and a device receives all its stored pushes once and in order.
- * Method: three edges, one router and one control as processes on a real Redis; devices use HTTP,
- * backends gRPC. Every test has its own clientIds.
+ * Goal: the verdict of a push is correct, and a device receives all its stored pushes once and in
+ * order. Method: three edges, one router and one control as processes on a real Redis; devices use
+ * HTTP, backends gRPC. Every test has its own clientIds.
  */
 import { status } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,7 +1,8 @@
 /**
- * Goal: a broadcast with a selector reaches exactly the clients whose labels match, on every protocol,
- * whether the labels come from the token, a resume ticket or the query; bad ones are rejected.
- * Method: a cluster of processes with LONGLINE_AUTH=jwt; HTTP, `ws` and mqtt.js as devices.
+ * Goal: a broadcast with a selector reaches exactly the clients whose labels match, on every
+ * protocol, whether the labels come from the token, a resume ticket or the query; bad ones are
+ * rejected. Method: a cluster of processes with LONGLINE_AUTH=jwt; HTTP, `ws` and mqtt.js as
+ * devices.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

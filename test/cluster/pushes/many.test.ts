@@ -1,7 +1,7 @@
 /**
- * Goal: one call reaches many clients and returns correct counts; accept levels reach the caller; the
- * command line offers the same.
- * Method: a cluster of processes, clients on all edges, the gRPC API as a backend uses it.
+ * Goal: one call reaches many clients and returns correct counts; accept levels reach the caller;
+ * the command line offers the same. Method: a cluster of processes, clients on all edges, the gRPC
+ * API as a backend uses it.
  */
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

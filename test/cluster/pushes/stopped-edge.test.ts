@@ -1,8 +1,8 @@
 /**
- * Goal: an edge that does not answer costs a call one wait, and the call returns what is known before its
- * deadline.
- * Method: a cluster of processes with devices on all edges. One edge is stopped with SIGSTOP, with
- * its connections open: first while control counts on it, then after control has declared it dead.
+ * Goal: an edge that does not answer costs a call one wait, and the call returns what is known
+ * before its deadline. Method: a cluster of processes with devices on all edges. One edge is
+ * stopped with SIGSTOP, with its connections open: first while control counts on it, then after
+ * control has declared it dead.
  */
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

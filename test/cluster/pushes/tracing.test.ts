@@ -1,8 +1,7 @@
 /**
- * Goal: what one push did can be seen: in its flight record, among the slowest pushes, and in the spans
- * that a collector receives.
- * Method: a cluster of processes; backends use gRPC, HTTP and the command line. The collector is a
- * receiver of OTLP, to which the SDK of OpenTelemetry sends.
+ * Goal: what one push did can be seen: in its flight record, among the slowest pushes, and in the
+ * spans that a collector receives. Method: a cluster of processes; backends use gRPC, HTTP and the
+ * command line. The collector is a receiver of OTLP, to which the SDK of OpenTelemetry sends.
  */
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,8 +1,8 @@
 /**
  * Goal: a push to a user reaches every device of that user, connected or away, once; presence and
- * disconnect know users; operators block users and devices; the command line offers the same. Pushes
- * replace or extend one another, with the same truth about what a device has missed.
- * Method: a cluster of processes with two edges; SSE, WebSocket and MQTT devices of one user.
+ * disconnect know users; operators block users and devices; the command line offers the same.
+ * Pushes replace or extend one another, with the same truth about what a device has missed. Method:
+ * a cluster of processes with two edges; SSE, WebSocket and MQTT devices of one user.
  */
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

@@ -1,8 +1,8 @@
 /**
- * Goal: every port rejects peers without valid credentials, and serves authenticated ones during moves
- * and during rejections of others.
- * Method: a cluster of processes with LONGLINE_AUTH=jwt; devices, backends and edges with and without
- * tokens. In the end the output of the roles is searched for tokens.
+ * Goal: every port rejects peers without valid credentials, and serves authenticated ones during
+ * moves and during rejections of others. Method: a cluster of processes with LONGLINE_AUTH=jwt;
+ * devices, backends and edges with and without tokens. In the end the output of the roles is
+ * searched for tokens.
  */
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,8 +1,8 @@
 /**
- * Goal: the Longline client authenticates with a token, renews it, moves to another edge without one, and
- * retries with a new token after a rejection.
- * Method: a cluster of processes with LONGLINE_AUTH=jwt, and tokens that are valid for seconds; every
- * scenario over each transport of the client.
+ * Goal: the Longline client authenticates with a token, renews it, moves to another edge without
+ * one, and retries with a new token after a rejection. Method: a cluster of processes with
+ * LONGLINE_AUTH=jwt, and tokens that are valid for seconds; every scenario over each transport of
+ * the client.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';

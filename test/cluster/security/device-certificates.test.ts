@@ -1,7 +1,6 @@
 /**
- * Goal: edges and front proxies terminate TLS, also behind a PROXY header, and authenticate devices by
- * client certificates.
- * Method: real processes, HAProxy, and clients that trust one authority.
+ * Goal: edges and front proxies terminate TLS, also behind a PROXY header, and authenticate devices
+ * by client certificates. Method: real processes, HAProxy, and clients that trust one authority.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -24,7 +23,9 @@ const test = testWith(OPENSSL);
 const BACKEND_TOKEN = 'backend-token-0123456789';
 
 const tls = useTls();
-/** A cluster whose edge and front terminate TLS, also behind a PROXY header, and know certificates. */
+/**
+ * A cluster whose edge and front terminate TLS, also behind a PROXY header, and know certificates.
+ */
 let own: RunningCluster | undefined;
 
 function pairOf(clientId: string): ClientPair {

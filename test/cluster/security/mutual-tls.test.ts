@@ -1,7 +1,7 @@
 /**
- * Goal: a cluster works with roles and backends that authenticate with certificates instead of tokens,
- * and rejects all others.
- * Method: processes with TLS on all gRPC ports; pushes with the command line.
+ * Goal: a cluster works with roles and backends that authenticate with certificates instead of
+ * tokens, and rejects all others. Method: processes with TLS on all gRPC ports; pushes with the
+ * command line.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

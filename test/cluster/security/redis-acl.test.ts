@@ -1,9 +1,9 @@
 /**
  * Goal: the ACL rule in docs/kubernetes.md grants all that Longline needs, and two clusters on one
- * Redis do not reach each other.
- * Method: a cluster of processes on a Redis with that user; every operation of backends, devices and
- * operators once; then the ACL log of Redis must be empty. A second cluster with another prefix and
- * user on the same Redis; processes whose settings belong to neither.
+ * Redis do not reach each other. Method: a cluster of processes on a Redis with that user; every
+ * operation of backends, devices and operators once; then the ACL log of Redis must be empty. A
+ * second cluster with another prefix and user on the same Redis; processes whose settings belong to
+ * neither.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

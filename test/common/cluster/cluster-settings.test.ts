@@ -1,4 +1,7 @@
-/** A running process compares the settings in a real Redis with its own, and ends on another cluster's. */
+/**
+ * A running process compares the settings in a real Redis with its own, and ends on another
+ * cluster's.
+ */
 import { afterAll, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';

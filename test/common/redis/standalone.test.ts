@@ -363,7 +363,8 @@ describe('opening', () => {
     expect(lines.join('')).not.toContain('first');
     const reasons = lines.flatMap((line) => JSON.parse(line).redis + JSON.parse(line).reason);
     expect(new Set(reasons).size).toBe(reasons.length);
-    // Closing a link to a dead server leaves a timer of ioredis, which delays the end of this process.
+    // Closing a link to a dead server leaves a timer of ioredis, which delays the end of this
+    // process.
     await redis.restart();
     const handler = new RecordingSubscriber();
     link.subscriber.subscribe('ll:{0}', handler);

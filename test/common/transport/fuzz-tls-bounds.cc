@@ -16,7 +16,8 @@ namespace {
 constexpr size_t kHandshakesMax = 5000;
 constexpr size_t kKeptBytesMax = 64 << 20;
 
-// Clients of a transport that never complete a handshake. Its clock does not run, so none times out.
+// Clients of a transport that never complete a handshake. Its clock does not run, so none times
+// out.
 struct Flood {
   static constexpr size_t kReadBufferBytes = 256 * 1024;
   std::vector<char> readBuffer = std::vector<char>(kReadBufferBytes);

@@ -1,6 +1,6 @@
-// Fuzzer of TLS. OpenSSL's client makes the handshake in memory; then random records are sealed here,
-// cut anywhere and received by the server, and the outcome is compared with that of a model that
-// knows what was sealed.
+// Fuzzer of TLS. OpenSSL's client makes the handshake in memory; then random records are sealed
+// here, cut anywhere and received by the server, and the outcome is compared with that of a model
+// that knows what was sealed.
 #include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>

@@ -1,6 +1,6 @@
-// Fuzzer of the timer wheel, the transport and TLS: random calls, each compared with a simple model.
-// Deterministic except for the kernel: `fuzz <seed> <steps>`. To be run with sanitizers; prints the
-// failed check and aborts.
+// Fuzzer of the timer wheel, the transport and TLS: random calls, each compared with a simple
+// model. Deterministic except for the kernel: `fuzz <seed> <steps>`. To be run with sanitizers;
+// prints the failed check and aborts.
 #include <map>
 #include <set>
 #include <vector>

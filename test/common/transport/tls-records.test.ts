@@ -313,7 +313,8 @@ withNative('records of TLS 1.3', () => {
   });
 
   test('keys are in pages that a core dump leaves out', async () => {
-    // Else the blocks of former transports are freed meanwhile, and mapped again at the same addresses.
+    // Else the blocks of former transports are freed meanwhile, and mapped again at the same
+    // addresses.
     await collectGarbage();
     const before = undumpedBlocks();
     await open();

@@ -1,4 +1,6 @@
-/** How TLS starts: after bytes without it, with client certificates, and under floods of handshakes. */
+/**
+ * How TLS starts: after bytes without it, with client certificates, and under floods of handshakes.
+ */
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';

@@ -40,7 +40,9 @@ const ids = fc.tuple(fc.nat(), fc.nat()).map(([ms, n]) => `${ms}-${n}`);
 
 const sealedOf = (push: SentPush) => sealPush(push.queryId, push.replyChannel, push.clientId, push);
 
-/** The fields that the script appends; `offset` is empty for what is no part of a growing message. */
+/**
+ * The fields that the script appends; `offset` is empty for what is no part of a growing message.
+ */
 function appendix(id: string, seq: string, offset: string): Buffer {
   const fields: [number, string][] = [
     [0x42, id],

@@ -21,7 +21,10 @@ const good: LedgerRecord = {
   differences: [],
 };
 
-/** Two pushes that were accepted, one that may have been, one that was rejected, and a live-only one. */
+/**
+ * Two pushes that were accepted, one that may have been, one that was rejected, and a live-only
+ * one.
+ */
 const parts: Partial<History> = {
   pushes: [
     push(1, [attempt('WRITTEN', '5-0')]),

@@ -1,4 +1,6 @@
-/** By default, the watch lasts until END_MS, and `alice` is connected to edge-1 for all the time. */
+/**
+ * By default, the watch lasts until END_MS, and `alice` is connected to edge-1 for all the time.
+ */
 import { expect, test } from '@jest/globals';
 import { check } from '../../../drill/history/check.js';
 import type { History, PresenceReport } from '../../../drill/history/history.js';

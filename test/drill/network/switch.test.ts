@@ -1,7 +1,7 @@
 /**
- * Goal: the switch cuts and damages exactly the given direction of the given link, and nothing of it
- * is left when its parent ends.
- * Method: a switch with three namespaces and one group, and UDP packets between them.
+ * Goal: the switch cuts and damages exactly the given direction of the given link, and nothing of
+ * it is left when its parent ends. Method: a switch with three namespaces and one group, and UDP
+ * packets between them.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -18,8 +18,8 @@ if (obstacle !== undefined) console.warn(`the switch of the drill is not tested:
 
 const PACKETS = 40;
 /**
- * Prints the numbers of the packets that arrive, in order, after the end of its input and then half a
- * second of silence.
+ * Prints the numbers of the packets that arrive, in order, after the end of its input and then half
+ * a second of silence.
  */
 const RECEIVER = `
   const socket = require('node:dgram').createSocket('udp4');

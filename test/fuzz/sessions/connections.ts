@@ -36,7 +36,10 @@ const BACKEND_TOKEN = 'backend-token-0123456789';
 const HEAD_TIMEOUT_MS = 1_000;
 /** The edge checks the timeout once per second. */
 const CLOSE_TIMEOUT_MS = HEAD_TIMEOUT_MS + 2_000;
-/** Maximum growth between a fifth of a run and its end. Descriptors: for the HTTP requests of the test. */
+/**
+ * Maximum growth between a fifth of a run and its end. Descriptors: for the HTTP requests of the
+ * test.
+ */
 const DESCRIPTORS_GROWTH_MAX = 2;
 /** After a garbage collection. */
 const HEAP_GROWTH_BYTES_MAX = 8 * 1024 * 1024;

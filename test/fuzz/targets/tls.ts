@@ -1,8 +1,8 @@
 /**
  * Fuzz target: records of TLS 1.3 after the handshake, which the native transport opens itself. An
- * input is a list of records, each `<type> <padding> <length in two bytes> <content>`; they are sealed
- * with the keys of a real handshake, so that most of them are authentic. The sanitizer run has its own
- * fuzzer, with a model: test/common/transport/fuzz-tls.cc.
+ * input is a list of records, each `<type> <padding> <length in two bytes> <content>`; they are
+ * sealed with the keys of a real handshake, so that most of them are authentic. The sanitizer run
+ * has its own fuzzer, with a model: test/common/transport/fuzz-tls.cc.
  */
 import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -54,8 +54,8 @@ const recordsTarget: Target = {
     const pieces = await play(input, (bytes) => split(bytes, random));
     same(pieces.received, whole.received, 'the data depends on how the input is split');
     same(pieces.failures, whole.failures, 'the outcome depends on how the input is split');
-    // Not compared: when the server has ended the connection, the reset that answers the rest of the
-    // input may discard its alert.
+    // Not compared: when the server has ended the connection, the reset that answers the rest of
+    // the input may discard its alert.
     return `${whole.failures} alert ${whole.alerts}`;
   },
 };

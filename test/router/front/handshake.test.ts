@@ -1,4 +1,6 @@
-/** Connect requests in any fragmentation; rejections of real connections are tested in test/cluster. */
+/**
+ * Connect requests in any fragmentation; rejections of real connections are tested in test/cluster.
+ */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { AllowedOrigins } from '../../../common/net/origin.js';

@@ -1,8 +1,7 @@
 /**
- * PushStream does not end for what one message has: every item is answered, and so is a message that
- * cannot be read. One stream holds a bounded number of bytes.
- * Method: the real service on a real gRPC server, bytes that the test composes, and a pusher that answers
- * when the test says so.
+ * PushStream does not end for what one message has: every item is answered, and so is a message
+ * that cannot be read. One stream holds a bounded number of bytes. Method: the real service on a
+ * real gRPC server, bytes that the test composes, and a pusher that answers when the test says so.
  */
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import {

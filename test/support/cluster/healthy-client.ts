@@ -1,4 +1,7 @@
-/** Set-up that the tests of a device port share: no case may affect another client, and each is counted. */
+/**
+ * Set-up that the tests of a device port share: no case may affect another client, and each is
+ * counted.
+ */
 import { afterEach, beforeEach, expect } from '@jest/globals';
 import type { RawSocket } from '../devices/raw-socket.js';
 import { SseClient } from '../devices/sse-client.js';
@@ -7,8 +10,8 @@ import { LIVE } from './push-client.js';
 import type { RunningCluster } from './running-cluster.js';
 
 /**
- * Connects a well-behaved client before each test. After the test it must still be connected and receive
- * a push.
+ * Connects a well-behaved client before each test. After the test it must still be connected and
+ * receive a push.
  *
  * @param sockets those of the test; they are closed after it
  */

@@ -42,8 +42,8 @@ export interface PushResult {
 }
 
 /**
- * Far above the default of a router, so that a verdict does not become UNKNOWN on a busy machine. Only a
- * push without a reply waits that long.
+ * Far above the default of a router, so that a verdict does not become UNKNOWN on a busy machine.
+ * Only a push without a reply waits that long.
  */
 const WAIT_MS = 10_000;
 const CALL_DEADLINE_MS = 30_000;
@@ -142,7 +142,9 @@ export class PushClient {
     return this.#call((...rest) => this.#groups.pushGroup(request, ...rest), deadlineMs);
   }
 
-  /** Sends frames of items on one stream. Resolves with all results when the router ends the stream. */
+  /**
+   * Sends frames of items on one stream. Resolves with all results when the router ends the stream.
+   */
   stream(frames: readonly PushStreamItem[][]): Promise<PushStreamResult[]> {
     const stream = this.#client.pushStream(this.#metadata(), deadline());
     const results: PushStreamResult[] = [];

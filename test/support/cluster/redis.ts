@@ -53,7 +53,9 @@ export async function startRedis(
   };
 }
 
-/** Connects a client whose commands fail at once while the server is down, as those of the roles do. */
+/**
+ * Connects a client whose commands fail at once while the server is down, as those of the roles do.
+ */
 export async function connectFailingFast(url: string): Promise<Redis> {
   const redis = new Redis(url, {
     enableOfflineQueue: false,
@@ -87,8 +89,8 @@ async function launch(
 }
 
 /**
- * Kills the child when this process ends, however that happens: the kernel then closes the pipe that is
- * the standard input of the guard.
+ * Kills the child when this process ends, however that happens: the kernel then closes the pipe
+ * that is the standard input of the guard.
  */
 function killWithParent(child: ChildProcess): void {
   const guard = spawn('sh', ['-c', 'cat > /dev/null; kill -9 "$0"', String(child.pid)], {

@@ -1,7 +1,7 @@
 /**
- * Connects and disconnects devices by the thousand, each with one of the possible endings: a third of
- * them with server-sent events, a third with WebSockets, a third with MQTT. The last two disconnect in
- * the middle of a message.
+ * Connects and disconnects devices by the thousand, each with one of the possible endings: a third
+ * of them with server-sent events, a third with WebSockets, a third with MQTT. The last two
+ * disconnect in the middle of a message.
  */
 import { DEVICE_PROTOCOLS, type DeviceProtocol } from '../../../bench/support/devices/requests.js';
 import { openTransport } from '../../../common/transport/open-transport.js';

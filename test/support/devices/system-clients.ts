@@ -1,6 +1,6 @@
 /**
- * Third-party clients of the system, which are not in package.json. `npm test` installs them where it
- * can. The tests of a missing client are skipped with a line that says so.
+ * Third-party clients of the system, which are not in package.json. `npm test` installs them where
+ * it can. The tests of a missing client are skipped with a line that says so.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

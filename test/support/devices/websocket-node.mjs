@@ -1,6 +1,7 @@
 /**
- * Node's built-in WebSocket client (undici) as a process, because it needs a command-line flag. Prints one
- * JSON line per event to standard output; sends each line of standard input as a message.
+ * Node's built-in WebSocket client (undici) as a process, because it needs a command-line flag.
+ * Prints one JSON line per event to standard output; sends each line of standard input as a
+ * message.
  */
 import { createInterface } from 'node:readline';
 

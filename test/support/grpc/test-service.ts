@@ -1,6 +1,6 @@
 /**
- * `grpc.testing.TestService`, which the clients of gRPC's interoperability tests call, on the servers
- * of this project.
+ * `grpc.testing.TestService`, which the clients of gRPC's interoperability tests call, on the
+ * servers of this project.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -30,8 +30,8 @@ import { Metrics } from '../../../common/process/metrics.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 
 /**
- * `library`: grpc-js alone. `direct`: as in a router, with the unary methods answered past the library.
- * `within`: every call gets to the library over our own HTTP/2.
+ * `library`: grpc-js alone. `direct`: as in a router, with the unary methods answered past the
+ * library. `within`: every call gets to the library over our own HTTP/2.
  */
 export type TestServiceWay = 'library' | 'direct' | 'within';
 

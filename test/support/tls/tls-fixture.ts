@@ -1,4 +1,7 @@
-/** Set-up that the tests of TLS share: an authority, a cluster behind a proxy, and devices that receive. */
+/**
+ * Set-up that the tests of TLS share: an authority, a cluster behind a proxy, and devices that
+ * receive.
+ */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
@@ -29,7 +32,9 @@ export class TlsFixture {
   files!: CertificateFiles;
   /** A cluster behind a proxy, without TLS. */
   proxied!: RunningCluster;
-  /** Clusters that end TLS, by each port at which devices reach them. Other ports lead to `proxied`. */
+  /**
+   * Clusters that end TLS, by each port at which devices reach them. Other ports lead to `proxied`.
+   */
   readonly clusters = new Map<number, RunningCluster>();
   /** Processes to kill after the tests. */
   readonly children: ChildProcess[] = [];

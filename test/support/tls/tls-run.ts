@@ -1,7 +1,7 @@
 /**
- * With TEST_TLS=1, edges and front proxies of clusters end TLS, and the test devices that connect to
- * them use it: what devices see must be the same. `scripts/test/tls.mjs` runs all device tests so, with
- * certificates that clients of the system trust.
+ * With TEST_TLS=1, edges and front proxies of clusters end TLS, and the test devices that connect
+ * to them use it: what devices see must be the same. `scripts/test/tls.mjs` runs all device tests
+ * so, with certificates that clients of the system trust.
  */
 import { Authority, type CertificateFiles } from '../certificates.js';
 

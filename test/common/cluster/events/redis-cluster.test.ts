@@ -1,4 +1,6 @@
-/** Events of several shards on a Redis Cluster: each script has one slot, a read all of a master. */
+/**
+ * Events of several shards on a Redis Cluster: each script has one slot, a read all of a master.
+ */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { announceWithEvents } from '../../../../common/cluster/events/client-events.js';

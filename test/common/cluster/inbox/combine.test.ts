@@ -1,7 +1,8 @@
 /**
- * Goal: pushes that replace or extend earlier ones neither lose another push nor move a cursor past one,
- * keep the bounds of the inbox exactly, and every cursor that a device can have stays known.
- * Method: operations drawn at random change an inbox on a real Redis, and a model tells what must be in it.
+ * Goal: pushes that replace or extend earlier ones neither lose another push nor move a cursor past
+ * one, keep the bounds of the inbox exactly, and every cursor that a device can have stays known.
+ * Method: operations drawn at random change an inbox on a real Redis, and a model tells what must
+ * be in it.
  */
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';

@@ -1,8 +1,8 @@
 /**
- * Goal: an update from the version before, or back to it, loses no stored push, nor does the time in
- * which routers of both versions push to the same inboxes.
- * Method: `push-before.lua` is the script of that version. Both scripts change the same inboxes on a
- * real Redis, in an order drawn from a seed, and a model tells what must be in them.
+ * Goal: an update from the version before, or back to it, loses no stored push, nor does the time
+ * in which routers of both versions push to the same inboxes. Method: `push-before.lua` is the
+ * script of that version. Both scripts change the same inboxes on a real Redis, in an order drawn
+ * from a seed, and a model tells what must be in them.
  */
 import { readFileSync } from 'node:fs';
 import { expect, test } from '@jest/globals';

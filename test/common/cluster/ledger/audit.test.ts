@@ -1,7 +1,7 @@
 /**
- * Goal: the ledger of a shard balances after any sequence of pushes, confirmations and losses, and says
- * what is missing where it does not.
- * Method: the scripts of the inbox against a real Redis, and its own counters against a model's.
+ * Goal: the ledger of a shard balances after any sequence of pushes, confirmations and losses, and
+ * says what is missing where it does not. Method: the scripts of the inbox against a real Redis,
+ * and its own counters against a model's.
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import fc from 'fast-check';

@@ -1,8 +1,7 @@
 /**
  * A gRPC server ends connections that are too old or whose peer is gone, without a failed call, and
- * bounds connections, calls and pings.
- * Method: a server whose one method answers after 20 ms, clients of two implementations, raw HTTP/2 and
- * TCP, and a proxy that goes silent.
+ * bounds connections, calls and pings. Method: a server whose one method answers after 20 ms,
+ * clients of two implementations, raw HTTP/2 and TCP, and a proxy that goes silent.
  */
 import { execFile } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';

@@ -1,6 +1,6 @@
 /**
- * Bounds and flow control of HTTP/2 connections, with the HTTP/2 client of Node.js where it can do what
- * is tested, and with raw frames where it cannot.
+ * Bounds and flow control of HTTP/2 connections, with the HTTP/2 client of Node.js where it can do
+ * what is tested, and with raw frames where it cannot.
  */
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, createServer as createHttp2Server } from 'node:http2';
@@ -45,7 +45,9 @@ interface Echo {
   readonly errors: number[];
 }
 
-/** Answers with the body of the request; the library, which is `node:http2`, does so for `/library`. */
+/**
+ * Answers with the body of the request; the library, which is `node:http2`, does so for `/library`.
+ */
 async function startEcho(): Promise<Echo> {
   const library = createHttp2Server({ maxSessionMemory: 1_000 });
   library.on('stream', (stream) => {

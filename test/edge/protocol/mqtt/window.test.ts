@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { MqttWindow } from '../../../../edge/protocol/mqtt/window.js';
 
-/** Adds pushes `1-0`, `2-0`… with these packet identifiers, sent at their number, without expiry. */
+/**
+ * Adds pushes `1-0`, `2-0`… with these packet identifiers, sent at their number, without expiry.
+ */
 function windowOf(...packetIds: number[]): MqttWindow {
   const window = new MqttWindow([]);
   for (const [i, packetId] of packetIds.entries()) {

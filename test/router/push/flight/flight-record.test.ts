@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { FlightEvent, type FlightStep } from '../../../../proto/gen/longline/v1/push.js';
 import { type FlightFacts, flightRecordOf } from '../../../../router/push/flight/flight-record.js';
 
-/** Drift is at most 200 millionths, so a reading of this age adds no more than a ms to its error. */
+/**
+ * Drift is at most 200 millionths, so a reading of this age adds no more than a ms to its error.
+ */
 const AGE_MS_MAX = 5_000;
 
 /** A true course of events, in ms of the router's monotonic clock, and how wrong the clocks are. */

@@ -1,10 +1,10 @@
 /**
- * Goal: a push to a group reaches every client that is certainly in the group while it runs, once, and none
- * that certainly is not, while routers and devices change the group at the same time.
- * Method: two routers, one that can keep few members, and an edge that the test invents, which owns few of
- * the shards that the routers suppose, on one real Redis; operations drawn at random that run at the
- * same time; the inboxes tell which clients a push has reached. What is certain follows from the times
- * at which operations began and ended.
+ * Goal: a push to a group reaches every client that is certainly in the group while it runs, once,
+ * and none that certainly is not, while routers and devices change the group at the same time.
+ * Method: two routers, one that can keep few members, and an edge that the test invents, which owns
+ * few of the shards that the routers suppose, on one real Redis; operations drawn at random that
+ * run at the same time; the inboxes tell which clients a push has reached. What is certain follows
+ * from the times at which operations began and ended.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';

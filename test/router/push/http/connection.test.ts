@@ -1,6 +1,6 @@
 /**
- * Goal: what a connection may hold and how long it may take is bounded, and requests are answered in order.
- * Method: the real server; bytes that the test composes.
+ * Goal: what a connection may hold and how long it may take is bounded, and requests are answered
+ * in order. Method: the real server; bytes that the test composes.
  */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { eventually } from '../../../support/eventually.js';

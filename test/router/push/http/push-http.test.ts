@@ -1,6 +1,6 @@
 /**
- * Goal: every answer of the Push API over HTTP has a verdict or a code, and bad input harms nothing else.
- * Method: the real server with a pusher that answers when the test says so.
+ * Goal: every answer of the Push API over HTTP has a verdict or a code, and bad input harms nothing
+ * else. Method: the real server with a pusher that answers when the test says so.
  */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import {

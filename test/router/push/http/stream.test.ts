@@ -1,7 +1,6 @@
 /**
- * Goal: a stream does not end for a bad line, and holds a bounded number of pushes.
- * Method: the real server with a pusher that answers when the test says so; lines over `node:http` and
- * `fetch`.
+ * Goal: a stream does not end for a bad line, and holds a bounded number of pushes. Method: the
+ * real server with a pusher that answers when the test says so; lines over `node:http` and `fetch`.
  */
 import { request as httpRequest } from 'node:http';
 import { Readable } from 'node:stream';
