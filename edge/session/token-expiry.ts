@@ -13,30 +13,31 @@ import type { DeviceGroups } from './device-groups.js';
 
 const WARNING_MS = 60_000;
 
+export interface TokenExpiryOptions {
+  readonly table: Connections;
+  readonly labels: Pick<ConnectionLabels, 'claimsOf' | 'renew'>;
+  readonly groups: Pick<DeviceGroups, 'claimsOf' | 'setClaims'>;
+  readonly transport: Pick<Transport, 'write'>;
+  readonly authenticator: Authenticator;
+  /** Whether an operator has revoked a token of the client that was issued then. */
+  readonly isRevoked: (clientId: string, issuedAtMs: number) => boolean;
+  /** Ends a connection whose token has expired or is revoked. */
+  readonly end: (connection: Connection, reason: 'expired' | 'revoked') => void;
+}
+
 export class TokenExpiry {
   /** Unix ms. Devices whose token expires before this have been warned, or connected too late. */
   #warnedUntilMs = unixMs() + WARNING_MS;
   /** Connections whose newer token is being verified; one token at a time. */
   readonly #renewing = new Set<Connection>();
 
-  /**
-   * @param isRevoked whether an operator has revoked a token of the client that was issued then
-   * @param end ends a connection whose token has expired or is revoked
-   */
-  constructor(
-    readonly table: Connections,
-    readonly labels: Pick<ConnectionLabels, 'claimsOf' | 'renew'>,
-    readonly groups: Pick<DeviceGroups, 'claimsOf' | 'setClaims'>,
-    readonly transport: Pick<Transport, 'write'>,
-    readonly authenticator: Authenticator,
-    readonly isRevoked: (clientId: string, issuedAtMs: number) => boolean,
-    readonly end: (connection: Connection, reason: 'expired' | 'revoked') => void,
-  ) {}
+  constructor(readonly options: TokenExpiryOptions) {}
 
   register(connection: Connection, verified: Omit<Verified, 'labels'>): void {
-    this.table.setExpiry(connection, verified.expiresAtMs);
-    this.table.setIssued(connection, verified.issuedAtMs);
-    this.groups.setClaims(connection, verified.groups);
+    const { table, groups } = this.options;
+    table.setExpiry(connection, verified.expiresAtMs);
+    table.setIssued(connection, verified.issuedAtMs);
+    groups.setClaims(connection, verified.groups);
   }
 
   /**
@@ -44,25 +45,27 @@ export class TokenExpiry {
    * the token are unknown, which it has to repeat.
    */
   ticketOf(connection: Connection): string | undefined {
-    const labels = this.labels.claimsOf(connection);
+    const { table, authenticator } = this.options;
+    const labels = this.options.labels.claimsOf(connection);
     if (labels === undefined) return undefined;
-    const expiresAtMs = this.table.expiresAtMs(connection);
-    const issuedAtMs = this.table.issuedAtMs(connection);
-    const groups = this.groups.claimsOf(connection);
+    const expiresAtMs = table.expiresAtMs(connection);
+    const issuedAtMs = table.issuedAtMs(connection);
+    const groups = this.options.groups.claimsOf(connection);
     const verified = { expiresAtMs, issuedAtMs, labels, groups };
-    return this.authenticator.issueTicket(this.table.clientIdOf(connection), verified);
+    return authenticator.issueTicket(table.clientIdOf(connection), verified);
   }
 
   /** Replaces the token by a newer token or a ticket; an invalid one ends the connection. */
   renew(connection: Connection, token: string): void {
-    if (this.#renewing.has(connection)) return this.end(connection, 'expired');
-    const clientId = this.table.clientIdOf(connection);
-    const checking = this.authenticator.check(clientId, { token, ticket: undefined });
+    const { table, authenticator, end } = this.options;
+    if (this.#renewing.has(connection)) return end(connection, 'expired');
+    const clientId = table.clientIdOf(connection);
+    const checking = authenticator.check(clientId, { token, ticket: undefined });
     if (!(checking instanceof Promise)) return this.#onChecked(connection, checking);
     this.#renewing.add(connection);
     void checking.then((checked) => {
       this.#renewing.delete(connection);
-      if (this.table.has(connection)) this.#onChecked(connection, checked);
+      if (table.has(connection)) this.#onChecked(connection, checked);
     });
   }
 
@@ -71,9 +74,9 @@ export class TokenExpiry {
    * @param nowMs Unix time in milliseconds
    */
   sweep(nowMs: number): void {
-    const { table } = this;
-    for (const connection of [...table.expiringBy(nowMs - this.authenticator.skewMs)]) {
-      this.end(connection, 'expired');
+    const { table, transport, authenticator, end } = this.options;
+    for (const connection of [...table.expiringBy(nowMs - authenticator.skewMs)]) {
+      end(connection, 'expired');
     }
     const warnUntilMs = nowMs + WARNING_MS;
     for (const connection of table.expiringBy(warnUntilMs)) {
@@ -82,21 +85,22 @@ export class TokenExpiry {
       if (expiresAtMs <= this.#warnedUntilMs) continue;
       const protocol = table.protocolOf(connection);
       const bytes = protocol.encodeTokenExpiring?.(connection, expiresAtMs - nowMs);
-      if (bytes !== undefined) this.transport.write(connection, bytes);
+      if (bytes !== undefined) transport.write(connection, bytes);
     }
     // After the clock was set back, this is earlier than before: devices are warned again in time.
     this.#warnedUntilMs = Math.floor(warnUntilMs / 1_000) * 1_000;
   }
 
   #onChecked(connection: Connection, checked: Verified | Rejection): void {
-    if ('code' in checked) return this.end(connection, 'expired');
-    const clientId = this.table.clientIdOf(connection);
-    if (this.isRevoked(clientId, checked.issuedAtMs)) return this.end(connection, 'revoked');
+    const { table, labels, transport, isRevoked, end } = this.options;
+    if ('code' in checked) return end(connection, 'expired');
+    const clientId = table.clientIdOf(connection);
+    if (isRevoked(clientId, checked.issuedAtMs)) return end(connection, 'revoked');
     this.register(connection, checked);
-    this.labels.renew(connection, checked.labels);
+    labels.renew(connection, checked.labels);
     const ticket = this.ticketOf(connection);
     if (ticket === undefined) return;
-    const bytes = this.table.protocolOf(connection).encodeTicket?.(connection, ticket);
-    if (bytes !== undefined) this.transport.write(connection, bytes);
+    const bytes = table.protocolOf(connection).encodeTicket?.(connection, ticket);
+    if (bytes !== undefined) transport.write(connection, bytes);
   }
 }

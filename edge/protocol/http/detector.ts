@@ -109,9 +109,7 @@ export class HttpDetector implements ProtocolDetector {
   }
 
   #stream(head: HttpHead, query: ConnectTarget): DetectionResult {
-    const { heartbeatMs } = this.config;
-    const cors = this.#cors(head);
-    const request = new StreamRequest(head, query, this.groups, this.protocols, cors, heartbeatMs);
+    const request = new StreamRequest(this.#received(head, query), this.protocols);
     return { type: 'connect', request };
   }
 
@@ -123,17 +121,7 @@ export class HttpDetector implements ProtocolDetector {
     if ('code' in handshake) return this.#rejected(handshake, head);
     const isJson = handshake.subprotocol === 'longline.json';
     const protocol = isJson ? protocols.websocketJson : protocols.websocketRaw;
-    const cors = this.#cors(head);
-    const { heartbeatMs } = config;
-    const request = new UpgradeRequest(
-      head,
-      query,
-      this.groups,
-      protocol,
-      handshake,
-      cors,
-      heartbeatMs,
-    );
+    const request = new UpgradeRequest(this.#received(head, query), protocol, handshake);
     return { type: 'connect', request };
   }
 
@@ -158,6 +146,11 @@ export class HttpDetector implements ProtocolDetector {
     return { type: 'upgraded', response: handshake.response, detector, rest };
   }
 
+  #received(head: HttpHead, query: ConnectTarget): ReceivedRequest {
+    const { groups, config } = this;
+    return { head, query, groups, cors: this.#cors(head), heartbeatMs: config.heartbeatMs };
+  }
+
   #rejected(rejected: Rejection, head: HttpHead): DetectionResult {
     const bytes = httpRejection(rejected, this.#cors(head), head.method);
     return { type: 'rejected', rejected, bytes };
@@ -166,6 +159,15 @@ export class HttpDetector implements ProtocolDetector {
   #cors(head: HttpHead): [string, string][] {
     return corsHeaders(this.config.corsOrigins, head.headers.get('origin'));
   }
+}
+
+/** A valid request, and what its response needs. */
+interface ReceivedRequest {
+  readonly head: HttpHead;
+  readonly query: ConnectTarget;
+  readonly groups: Pick<GroupHost, 'joinAll'>;
+  readonly cors: [string, string][];
+  readonly heartbeatMs: number;
 }
 
 /** Members that the streams and WebSockets share. */
@@ -178,14 +180,19 @@ abstract class HttpConnectRequest {
   readonly earlyData = NO_BYTES;
   readonly acceptsEarlyData = false;
 
+  readonly query: ConnectTarget;
+  readonly groups: Pick<GroupHost, 'joinAll'>;
+  readonly cors: [string, string][];
+  readonly heartbeatMs: number;
+
   /** @param token token from outside the Authorization header and the query, if any */
-  constructor(
-    { headers }: HttpHead,
-    readonly query: ConnectTarget,
-    readonly groups: Pick<GroupHost, 'joinAll'>,
-    token: string | undefined,
-  ) {
-    const { credentials, lastEventId } = query;
+  constructor(received: ReceivedRequest, token: string | undefined) {
+    const { headers } = received.head;
+    const { credentials, lastEventId } = received.query;
+    this.query = received.query;
+    this.groups = received.groups;
+    this.cors = received.cors;
+    this.heartbeatMs = received.heartbeatMs;
     const bearer = bearerOf(headers.get('authorization')) ?? token ?? credentials.token;
     this.credentials = { ticket: credentials.ticket, token: bearer };
     const lastId = headers.get('last-event-id') ?? lastEventId;
@@ -203,15 +210,9 @@ class StreamRequest extends HttpConnectRequest implements ConnectRequest {
   readonly followsRedirects = true;
   readonly protocol: SseProtocol | NdjsonProtocol;
 
-  constructor(
-    head: HttpHead,
-    query: ConnectTarget,
-    groups: Pick<GroupHost, 'joinAll'>,
-    { ndjson, sse }: HttpProtocols,
-    readonly cors: [string, string][],
-    readonly heartbeatMs: number,
-  ) {
-    super(head, query, groups, undefined);
+  constructor(received: ReceivedRequest, { ndjson, sse }: HttpProtocols) {
+    super(received, undefined);
+    const { head } = received;
     const { chunked, untilClose } = accepts(head.headers.get('accept'), 'application/x-ndjson')
       ? ndjson
       : sse;
@@ -245,15 +246,11 @@ class UpgradeRequest extends HttpConnectRequest implements ConnectRequest {
   readonly followsRedirects = false;
 
   constructor(
-    head: HttpHead,
-    query: ConnectTarget,
-    groups: Pick<GroupHost, 'joinAll'>,
+    received: ReceivedRequest,
     readonly protocol: RawWebSocketProtocol | JsonWebSocketProtocol,
     readonly handshake: WebSocketHandshake,
-    readonly cors: [string, string][],
-    readonly heartbeatMs: number,
   ) {
-    super(head, query, groups, handshake.token);
+    super(received, handshake.token);
   }
 
   accept(ticket: string | undefined): Buffer {

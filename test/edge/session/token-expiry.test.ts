@@ -61,20 +61,19 @@ beforeEach(() => {
 });
 
 function newTokenExpiry(): TokenExpiry {
-  const isRevoked = (clientId: string) => revoked.includes(clientId);
-  return new TokenExpiry(
+  return new TokenExpiry({
     table,
     labels,
     groups,
     transport,
     authenticator,
-    isRevoked,
-    (connection, reason) => {
+    isRevoked: (clientId) => revoked.includes(clientId),
+    end: (connection, reason) => {
       ended.push(connection);
       reasons.push(reason);
       table.remove(connection);
     },
-  );
+  });
 }
 
 function add(
