@@ -1,6 +1,6 @@
 /**
- * Which combinations of an edge, a Redis master and a protocol need a synthetic device, and which
- * clientIds have them. Pure.
+ * Decides which combinations of an edge, a Redis master and a protocol need a synthetic device,
+ * and which clientIds have them. Pure.
  */
 import { shardOf } from '../common/cluster/shard.js';
 

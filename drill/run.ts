@@ -84,7 +84,7 @@ const CONNECTING_MS = 2_000;
 /** One device in ten gets half of the pushes, and most of the faults. */
 const BUSY_SHARE = 0.1;
 const LIVE_SHARE = 0.2;
-/** So many pushes to a group come with each other push. */
+/** Number of pushes to a group for each other push. */
 const GROUP_SHARE = 1 / 500;
 /** The first devices, which have most of the faults. */
 const GROUP_MEMBERS = 40;

@@ -19,10 +19,10 @@
  *                            not empty, it also has what a push would otherwise read from other
  *                            entries: `held` the next entry's `b` · `floor` and `due` the oldest
  *                            entry's `b` and `x`; without `due`, the oldest entry must be read.
- *                            After pushes were confirmed before an older one: `apart` the newest
- *                            of them · `freed` payload bytes of those after the oldest entry. After
- *                            newest pushes were lost: `told` the position of the mark of which
- *                            the client was told. After pushes were replaced: `replaced`, see
+ *                            After pushes were confirmed before an older one: `apart` the newest of
+ *                            them · `freed` payload bytes of those after the oldest entry. After
+ *                            newest pushes were lost: `told` the position of the mark that the
+ *                            client has learned of. After pushes were replaced: `replaced`, see
  *                            combine.ts; they are in `apart` and `freed`, too
  *   ll:{tag}:keys:<clientId> hash: collapse and append keys (combine.ts)
  *   ll:{tag}:lost            string: the mark of a shard that has lost stored pushes

@@ -1,4 +1,4 @@
-/** Which build of Longline this process is. */
+/** The build of Longline that this process runs. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from './package-root.js';

@@ -3,8 +3,8 @@
  *
  * Each connection has an event of its beginning and one of its end, in turns; a move is both. Each
  * push that is deleted because its device has named a later id has one event, and none has two
- * ends. All of it in order for a client, at least once, and not for ever. What Redis loses, is
- * lost.
+ * ends. The events of a client arrive in order, at least once, and not again for ever. Events that
+ * Redis loses are excused.
  */
 import { align } from './align.js';
 import { AFTERMATH_MS, type Find, STEADY_MS } from './checks.js';
@@ -24,7 +24,7 @@ const ENTERED_MS = 6_000;
 const DELIVERED_MS = 15_000;
 /** Until an acknowledgement counts for the other consumers of the group. */
 const ACKNOWLEDGED_MS = 5_000;
-/** So often, an acknowledgement may come to nothing because of faults. */
+/** Number of times that an acknowledgement may be lost because of faults. */
 const REPEATED_MAX = 5;
 
 export function checkEvents(history: History, index: Indexed, find: Find): void {
@@ -74,7 +74,7 @@ interface ClientHistory extends Pick<History, 'connections'> {
 type Check = (index: Indexed, client: ClientHistory, find: Find) => void;
 
 const checkOrder: Check = (index, { clientId, events }, find) => {
-  // Those of no client are of several shards, which have no order among them.
+  // Events without a client belong to several shards, which have no order among them.
   if (clientId === '') return;
   let before: ReceivedEvent | undefined;
   for (const event of events) {

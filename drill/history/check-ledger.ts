@@ -5,7 +5,7 @@ import { type Indexed, isAccepted } from './history-index.js';
 
 export function checkLedger(history: History, index: Indexed, find: Find): void {
   const { ledger } = history;
-  // After a loss, Redis and the answers of routers tell two stories, and both are true.
+  // After a loss, Redis and the answers of routers differ, and both are right.
   if (ledger === undefined || index.mayHaveLostWrites(0, Number.POSITIVE_INFINITY)) return;
   const { accepted, waiting, confirmed, dropped, lost, before, differences } = ledger;
   const fail = (message: string) => find('falseLedger', '', undefined, message);

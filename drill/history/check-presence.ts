@@ -1,8 +1,9 @@
 /**
- * Checks what the watches of presence were told. Pure.
+ * Checks what the watches of presence received. Pure.
  *
  * Each change of a client follows from its state and the changes before; in the end, both together
- * say to which edge it is connected. What Redis loses, is lost, until the state is given again.
+ * say to which edge it is connected. Changes that Redis loses are excused until the state is sent
+ * again.
  */
 import { AFTERMATH_MS, type Find } from './checks.js';
 import type { Connection, History, PresenceReport } from './history.js';

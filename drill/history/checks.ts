@@ -18,11 +18,12 @@
  * With events on:
  *
  * - `missingEvents` a connection, its end or a confirmed push without its event.
- * - `falseEvents` an event of what never was, or is said to have been twice, or before it was.
+ * - `falseEvents` an event of something that never happened, or a second one of it, or one before
+ *   it happened.
  * - `misorderedEvents` an event of a client was first received after a later one.
  * - `repeatedEvents` an event came again although it was acknowledged.
- * - `falsePresence` a watch of presence was told a change that does not follow from what it was
- *   told before, or in the end something else than who is connected.
+ * - `falsePresence` a watch of presence received a change that does not follow from what it
+ *   received before, or its last state is not that of the connections.
  */
 export const CHECKS = [
   'lost',

@@ -1,7 +1,7 @@
 /**
  * A backend that reads events, as users should write it: the consumers of one group acknowledge
  * what they have processed, and watch again, through any router, when a watch ends. Each also ends
- * its watch now and then, so that the shards change hands.
+ * its watch from time to time, so that its shards go to other consumers.
  */
 import { credentials } from '@grpc/grpc-js';
 import { backoffMs } from '../../common/process/backoff.js';

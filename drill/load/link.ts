@@ -35,7 +35,7 @@ export function openSocket(url: URL, sourceHost?: string): Socket {
   const options = {
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: Number(url.port) || (isTls ? 443 : 80),
-    // Both ends have the family of the source, also where the name has addresses of another.
+    // Both ends have the address family of the source, even if the name has addresses of another.
     ...(sourceHost !== undefined && { localAddress: sourceHost, family: isIP(sourceHost) }),
   };
   return isTls ? connectTls(options) : connect(options);

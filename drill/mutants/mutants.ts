@@ -278,7 +278,7 @@ return count`,
     check: 'repeatedEvents',
   },
   {
-    // A watch of presence is told only the first of the events that one poll finds.
+    // A watch of presence receives only the first of the events that one poll finds.
     name: 'one-change-of-each-poll',
     patches: [
       {
@@ -292,7 +292,7 @@ return count`,
     check: 'falsePresence',
   },
   {
-    // A watch of presence is not told that clients move.
+    // A watch of presence does not receive the moves of clients.
     name: 'presence-without-moves',
     patches: [
       {

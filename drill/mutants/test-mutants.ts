@@ -37,7 +37,7 @@ export const TEST_MUTANTS: readonly TestMutant[] = [
     test: 'common/cluster/events/events',
   },
   {
-    // Events that Redis has lost are not told.
+    // Consumers do not learn that Redis has lost events.
     name: 'lost-events-unsaid',
     patches: [
       {
@@ -145,7 +145,7 @@ export const TEST_MUTANTS: readonly TestMutant[] = [
     test: 'common/redis/requirements',
   },
   {
-    // One answer of a closed port is taken for a proof: a listen queue may have overflowed.
+    // One answer of a closed port counts as proof: a listen queue may have overflowed.
     name: 'one-closed-port-is-enough',
     patches: [
       {

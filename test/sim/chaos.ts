@@ -17,7 +17,9 @@ const CALM_MS = 150_000;
 /** Long enough for the moves of the operator's plan. */
 const BALANCING_MS = 240_000;
 const TRIES = 4;
-/** Nothing may change for so long in the end: control plans again in between, and finds nothing. */
+/**
+ * Nothing may change for this time in the end: control plans again meanwhile, and finds nothing.
+ */
 const SETTLED_MS = 35_000;
 /** Time until then at most. Long enough to move every shard once more, and slowly. */
 const SETTLING_MS = 600_000;

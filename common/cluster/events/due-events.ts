@@ -21,8 +21,8 @@ import { type EventBounds, perBounds } from './event-stream.js';
 export const DUE_PER_CALL = 100;
 
 /**
- * Which shards have an event that is due. In Redis Cluster, a command must not name keys of two
- * shards, but a script may read keys that it was not called with.
+ * Finds the shards that have an event that is due. In Redis Cluster, a command must not name keys
+ * of two shards, but a script may read keys that it was not called with.
  * Input:  ARGV: channels
  * Output: for each of them 1 or 0
  */

@@ -67,7 +67,7 @@ for i = 1, #read[2], 2 do
 end
 return {read[1], found}`);
 
-/** Resolves with whether the event is lost; then the consumers are told. */
+/** Resolves with whether the event is lost; if so, consumers receive `events_lost`. */
 export function markLostEvents(
   link: ScriptLink,
   channel: string,

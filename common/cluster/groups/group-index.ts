@@ -1,6 +1,6 @@
 /**
- * Which shards have members of a group, so that a small group costs few reads. The index is in the
- * slot of the group's own shard, the hash of its name:
+ * The shards that have members of a group, so that a small group costs few reads. The index is in
+ * the slot of the group's own shard, the hash of its name:
  *
  *   ll:{tag}:gix:<group>   string: 32 bits of version, then a bit for each shard
  *   ll:{tag}:groups        sorted set: the names of all groups with an index beside it

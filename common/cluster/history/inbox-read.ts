@@ -22,7 +22,7 @@ const PART_BYTES_MAX = 64 * 1024;
  * that they can be delivered as one.
  *
  * Input:  KEYS inbox, ack, mark; ARGV id after which to read or '', count, history in ms, age of a
- *         new mark in ms, how long a mark counts in ms, 1 if the client is told of losses now,
+ *         new mark in ms, how long a mark counts in ms, 1 if the client learns of losses now,
  *         count with the further parts
  * Output: {entries, gone, Unix ms by the clock of Redis, with which the expiry is compared, 1 if
  *         the history after the id is proven}

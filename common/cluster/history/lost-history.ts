@@ -12,7 +12,7 @@ import type { Outcome } from '../../redis/execute.js';
 import { ID_FLOOR, Script, type ScriptLink } from '../../redis/script.js';
 import { LUA_COMMON, MARK_AGE_MS, markKey } from '../inbox.js';
 
-/** A device without a cursor is told about a loss for as long as a lost push could have lived. */
+/** A device without a cursor learns of a loss for as long as a lost push could have lived. */
 export const LOSS_MS = 30 * 24 * 60 * 60 * 1_000;
 
 /**
@@ -34,7 +34,7 @@ return 1`);
 
 /**
  * @param cause equal for all processes that have noticed the same loss
- * @param noticedMsAgo what was lost by then is told by any mark that was written since
+ * @param noticedMsAgo a mark that was written since then covers this loss
  */
 export function markLostHistory(
   link: ScriptLink,

@@ -7,7 +7,7 @@ const PING_ANSWER_BYTES = 17;
 
 export class LibrarySession implements Session {
   onPing = () => {};
-  /** Node.js ends such connections without a word. */
+  /** Node.js ends such connections without an error. */
   onError = () => {};
   #bytesSent = 0;
 

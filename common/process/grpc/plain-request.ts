@@ -1,4 +1,7 @@
-/** Which requests are so plain that a `UnaryCall` can answer them; the library has all others. */
+/**
+ * Recognises requests that are so plain that a `UnaryCall` can answer them; the library has all
+ * others.
+ */
 import type { Field } from '../http2/hpack-table.js';
 
 const PLAIN_TYPES = ['application/grpc', 'application/grpc+proto'];

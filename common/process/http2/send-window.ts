@@ -1,4 +1,4 @@
-/** How much a connection may be sent, by all of its streams together (RFC 9113 §5.2). */
+/** The send window of a connection, which all of its streams share (RFC 9113 §5.2). */
 import { ERROR, Http2Error, WINDOW_BYTES, WINDOW_BYTES_MAX } from './protocol.js';
 
 /** Waits for the window of its connection. */

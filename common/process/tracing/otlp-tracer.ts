@@ -198,7 +198,7 @@ class CountedProcessor extends BatchSpanProcessor {
   }
 }
 
-/** Problems of the SDK, such as a collector that is away, are logged now and then. */
+/** Problems of the SDK, such as an unreachable collector, are logged at a limited rate. */
 function logProblems(log: Logger): void {
   const interval = new LogInterval();
   const warn = (message: string) => {

@@ -209,8 +209,8 @@ async function sizeOfFile(redis: StandaloneRedis): Promise<number> {
 }
 
 /**
- * A limit of the file size takes the place of a full disk: it needs no root, and nothing of it is
- * left. Redis handles EFBIG like ENOSPC. With `always` it exits, as it can take nothing back.
+ * A limit on the file size stands for a full disk: it needs no root, and leaves nothing behind.
+ * Redis handles EFBIG like ENOSPC. With `always` it exits, as it can take nothing back.
  */
 async function fillDisk(
   { isAlways, forMs }: { readonly isAlways: boolean; readonly forMs: number },
@@ -229,7 +229,7 @@ async function fillDisk(
   if (!hasExited) {
     await limit('unlimited:').catch(() => {});
     await redis.configure('appendfsync', 'always').catch(() => {});
-    // It tries again once a second. What it has in memory until then, a kill would take.
+    // It tries again once a second. Until then, a kill would lose what it has only in memory.
     while (!hasExited && !(await redis.hasWritten().catch(() => true))) await run.sleep(50);
   }
   // It may exit at the last moment.

@@ -64,7 +64,7 @@ const broadcast = (request: Partial<BroadcastRequest>) =>
 const push = (request: Partial<PushRequest>) =>
   call<PushResponse>((done) => client.push(PushRequest.fromPartial(request), done));
 
-/** The answer to a broadcast that so many clients received, and that nothing prevented. */
+/** The answer to a broadcast that this many clients received, without a failure. */
 const onlyWritten = (written: number): BroadcastResponse => ({
   written,
   slow: 0,

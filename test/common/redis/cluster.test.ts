@@ -261,7 +261,7 @@ test('reaches servers at the addresses of the NAT map, also after a redirection'
     );
     await eventually(() => expect(all.messages.size).toBe(channels.length));
 
-    // The pipelined connections and ioredis are told of the move by a redirection.
+    // The pipelined connections and ioredis learn of the move from a redirection.
     const slot = keySlot(channels[7]!);
     const [to, from] = [...(await slotsAt(addresses[0]!))].sort(([first], [, last]) => {
       return Number(first <= slot && slot <= last);

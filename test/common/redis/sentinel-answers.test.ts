@@ -1,4 +1,7 @@
-/** Which of several Sentinels is trusted. The Sentinels are fakes that answer as real ones do. */
+/**
+ * Tests which of several Sentinels is trusted. The Sentinels are fakes that answer as real ones
+ * do.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';

@@ -25,7 +25,7 @@ function busy(): Handshakes<string> {
   return handshakes;
 }
 
-/** Queues and admits so many devices that no burst is left. */
+/** Queues and admits devices until no burst is left. */
 function useBurst(handshakes: Handshakes<string>): void {
   for (let admitted = 0; admitted < 10 * BURST; ) {
     while (handshakes.offer(0, 'x', true, false) !== 'rejected');

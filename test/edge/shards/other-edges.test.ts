@@ -1,4 +1,4 @@
-/** Which other edges may have clients of a shard, as its owner knows them. */
+/** The other edges that may have clients of a shard, as its owner knows them. */
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Assignment, Move } from '../../../common/cluster/assignment.js';

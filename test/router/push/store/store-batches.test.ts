@@ -1,4 +1,4 @@
-/** Which pushes one script stores, with a Redis that the test invents. */
+/** The pushes that one script stores, with a Redis that the test fakes. */
 import { setImmediate as turnEnd } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import type { StorePush } from '../../../../common/cluster/inbox/push.js';
