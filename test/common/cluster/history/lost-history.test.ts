@@ -7,6 +7,7 @@ import { storePush } from '../../../../common/cluster/inbox/push.js';
 import { confirmInbox, MARK_AGE_MS, resumeInbox } from '../../../../common/cluster/inbox.js';
 import type { RedisLink } from '../../../../common/redis/redis-link.js';
 import { replyOf, useRedis } from '../../../support/cluster/redis-link.js';
+import { eventually } from '../../../support/eventually.js';
 
 const CHANNEL = 'll:{7}';
 const INBOX = `${CHANNEL}:in:alice`;
@@ -32,6 +33,14 @@ async function storeId(): Promise<string> {
   const stored = replyOf(await storePush(link, push, { countMax: 100, bytesMax: 1_000_000 }));
   if (stored.type !== 'stored') throw new Error('it is a duplicate');
   return stored.id;
+}
+
+/** Within the same millisecond, Redis would assign the id again: it has forgotten the client. */
+async function untilAfter(id: string): Promise<void> {
+  await eventually(async () => {
+    const [seconds, micros] = (await link.commands.time()).map(Number) as [number, number];
+    return seconds * 1_000 + Math.floor(micros / 1_000) > Number.parseInt(id, 10);
+  });
 }
 
 const read = async (after: string) => replyOf(await readInbox(link, CHANNEL, 'alice', after, 100));
@@ -69,6 +78,7 @@ test('without both keys nothing is proven, also after the next push', async () =
   await link.commands.del(INBOX, ACK);
   expect(await isProven(id)).toBe(false);
   expect(await isComplete(id)).toBe(false);
+  await untilAfter(id);
   await storeId();
   expect(await isProven(id)).toBe(false);
   expect(await isComplete(id)).toBe(false);
