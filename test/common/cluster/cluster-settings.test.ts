@@ -2,11 +2,13 @@
  * A running process compares the settings in a real Redis with its own, and ends on another
  * cluster's.
  */
+import { setImmediate as turnEnd } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { agreeOnSettings, watchSettings } from '../../../common/cluster/cluster-settings.js';
 import { Metrics } from '../../../common/process/metrics.js';
+import type { Outcome } from '../../../common/redis/execute.js';
 import { openRedis, type RedisLink } from '../../../common/redis/redis-link.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { eventually } from '../../support/eventually.js';
@@ -19,8 +21,11 @@ const log = pino({ level: 'warn' }, { write: (line) => void lines.push(line) });
 let redis: TestRedis;
 let direct: Redis;
 let link: RedisLink;
-/** Settings that were read, and the statuses with which the process would have ended. */
-let reads = 0;
+/** The step that a process takes every two seconds; here, the tests take it. */
+let compare: () => void;
+/** The last read of the settings. */
+let reading: Promise<Outcome<unknown>>;
+/** Statuses with which the process would have ended. */
 const exits: unknown[] = [];
 const errors: string[] = [];
 
@@ -32,12 +37,15 @@ beforeAll(async () => {
   await agreeOnSettings(link, settings);
   jest.spyOn(process, 'exit').mockImplementation((code) => void exits.push(code) as never);
   jest.spyOn(process.stderr, 'write').mockImplementation((text) => errors.push(`${text}`) > 0);
-  const execute: RedisLink['execute'] = async (name, args, replyAs) => {
-    const outcome = await link.execute<never>(name, args, replyAs);
-    if (outcome.type === 'done') setImmediate(() => reads++);
+  const execute: RedisLink['execute'] = (name, args, replyAs) => {
+    const outcome = link.execute<never>(name, args, replyAs);
+    reading = outcome;
     return outcome;
   };
+  const setInterval = jest.spyOn(globalThis, 'setInterval');
   watchSettings({ ...link, execute }, settings);
+  [compare] = setInterval.mock.calls[0] as [() => void];
+  clearInterval(setInterval.mock.results[0]!.value as NodeJS.Timeout);
 });
 
 afterAll(async () => {
@@ -57,8 +65,12 @@ beforeEach(async () => {
 
 /** Until the settings were read that are in Redis now. */
 async function untilRead(): Promise<void> {
-  const before = reads;
-  await eventually(() => reads > before);
+  await eventually(async () => {
+    compare();
+    const { type } = await reading;
+    await turnEnd();
+    return type === 'done';
+  });
 }
 
 test('one read of other settings is logged, and ends nothing', async () => {
