@@ -38,32 +38,50 @@ interface ActionProps {
   readonly children: ComponentChildren;
 }
 
-export function Action({
+export function Action(props: ActionProps) {
+  const { label, isDangerous, isDisabled, isOffered = true, needs = 'write' } = props;
+  const { mayWrite, mayReadPayloads } = useContext(SessionContext);
+  const isPermitted = needs === 'write' ? mayWrite : mayReadPayloads;
+  const [isOpen, setOpen] = useState(false);
+  if (!isOffered && !isOpen) return null;
+  return (
+    <>
+      {isOffered && (
+        <button
+          type="button"
+          class={isDangerous ? 'danger' : ''}
+          disabled={isDisabled || !isPermitted}
+          title={isPermitted ? '' : NOT_PERMITTED[needs]}
+          onClick={() => setOpen(true)}
+        >
+          {label}
+        </button>
+      )}
+      {isOpen && <ActionDialog {...props} onClose={() => setOpen(false)} />}
+    </>
+  );
+}
+
+interface ActionDialogProps extends ActionProps {
+  readonly onClose: () => void;
+}
+
+function ActionDialog({
   label,
   title,
   path,
   body,
   isDangerous,
-  isDisabled,
   isOffered = true,
-  needs = 'write',
   onDone,
+  onClose,
   children,
-}: ActionProps) {
-  const { mayWrite, mayReadPayloads } = useContext(SessionContext);
-  const isPermitted = needs === 'write' ? mayWrite : mayReadPayloads;
+}: ActionDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  const [isOpen, setOpen] = useState(false);
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError>();
-  const open = () => {
-    setError(undefined);
-    setOpen(true);
-  };
-  useLayoutEffect(() => {
-    if (isOpen) dialog.current!.showModal();
-  }, [isOpen]);
+  useLayoutEffect(() => dialog.current!.showModal(), []);
   const send = async (event: SubmitEvent) => {
     event.preventDefault();
     const fields = Object.fromEntries(new FormData(event.currentTarget as HTMLFormElement));
@@ -78,52 +96,32 @@ export function Action({
     }
     setBusy(false);
   };
-  if (!isOffered && !isOpen) return null;
   return (
-    <>
-      {isOffered && (
-        <button
-          type="button"
-          class={isDangerous ? 'danger' : ''}
-          disabled={isDisabled || !isPermitted}
-          title={isPermitted ? '' : NOT_PERMITTED[needs]}
-          onClick={open}
-        >
-          {label}
-        </button>
-      )}
-      {isOpen && (
-        <dialog ref={dialog} aria-labelledby={heading} onClose={() => setOpen(false)}>
-          <form onSubmit={send}>
-            <h2 id={heading}>{title}</h2>
-            {children}
-            {!isOffered && (
-              <Note level="warn">The state has changed since this dialog was opened.</Note>
-            )}
-            <label>
-              Reason, for the event log
-              <input name="reason" maxLength={256} autocomplete="off" />
-            </label>
-            {error && (
-              <Note level="bad">
-                {error.code} {error.message}
-              </Note>
-            )}
-            <footer>
-              <button type="button" onClick={() => dialog.current?.close()}>
-                Cancel
-              </button>
-              <button
-                type="submit"
-                class={isDangerous ? 'danger solid' : 'solid'}
-                disabled={isBusy}
-              >
-                {isBusy ? 'Sending…' : label}
-              </button>
-            </footer>
-          </form>
-        </dialog>
-      )}
-    </>
+    <dialog ref={dialog} aria-labelledby={heading} onClose={onClose}>
+      <form onSubmit={send}>
+        <h2 id={heading}>{title}</h2>
+        {children}
+        {!isOffered && (
+          <Note level="warn">The state has changed since this dialog was opened.</Note>
+        )}
+        <label>
+          Reason, for the event log
+          <input name="reason" maxLength={256} autocomplete="off" />
+        </label>
+        {error && (
+          <Note level="bad">
+            {error.code} {error.message}
+          </Note>
+        )}
+        <footer>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Cancel
+          </button>
+          <button type="submit" class={isDangerous ? 'danger solid' : 'solid'} disabled={isBusy}>
+            {isBusy ? 'Sending…' : label}
+          </button>
+        </footer>
+      </form>
+    </dialog>
   );
 }

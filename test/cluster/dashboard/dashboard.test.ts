@@ -107,7 +107,7 @@ testHere(
     await shard.waitFor();
     await ui.page.mouse.move(0, 0);
     await shard.waitFor({ state: 'detached' });
-    // A tap, after which the finger is away.
+    // A tap, without a hover.
     const { x, y } = (await ui.page.getByRole('img').boundingBox())!;
     await ui.page.getByRole('img').dispatchEvent('click', { clientX: x + 3, clientY: y + 3 });
     await shard.waitFor();
