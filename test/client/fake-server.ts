@@ -12,6 +12,9 @@ import {
 import type { WebSocketLike } from '../../client/web-socket.js';
 import { eventually } from '../support/eventually.js';
 
+// Node.js has one from release 22 on. Tests that want a WebSocket pass it.
+Reflect.deleteProperty(globalThis, 'WebSocket');
+
 class FakeServer {
   #server!: Server;
   /** URL of the server, as router and as edge. */
