@@ -1,8 +1,8 @@
 /**
  * Longline beside Centrifugo and NATS on this machine, with the same devices (in C) and the same
  * backend (in Go): pushes one by one and in streams, at a fixed rate, one payload to many,
- * connects. Each round starts each server anew, in turn. Needs Go and its module proxy; without
- * them it says what is missing and exits with status 0.
+ * connects. Each round starts fresh processes of each server, in turn. Needs Go and its module
+ * proxy; without them it says what is missing and exits with status 0.
  *
  *   versions and settings of each server; then, by load, the figures of bench:push and of
  *   bench:connect (`connects`, with an HS256 token each) for each server, and

@@ -188,7 +188,7 @@ export class Probe implements Client {
     void this.#renewToken();
   }
 
-  /** The cluster says that it may have lost pushes. A lost push is a finding all the same. */
+  /** The cluster says that it may have lost pushes. A lost push is a finding anyway. */
   #onReset(atMs: number): void {
     const fromMs = this.#earlierAtMs;
     if (this.#history.disturbances.some(({ kind, toMs }) => kind === 'reset' && toMs === atMs))

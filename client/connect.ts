@@ -85,7 +85,7 @@ class Driver {
   }
 
   async start(): Promise<void> {
-    // Without the lock the client connects all the same.
+    // Without the lock the client connects anyway.
     if (this.#lock) await this.#lock.acquire(true);
     this.step(null);
   }

@@ -92,7 +92,7 @@ export async function measureHandling(edges: number, shardCount: number): Promis
     const { user, system } = process.cpuUsage(before);
     return (user + system) / REPORTS;
   } finally {
-    // Otherwise the controller would look for the edges, for ever.
+    // Otherwise the controller would look for the edges forever.
     controller.setLeader({ type: 'none' });
     for (const call of calls) call.end();
     await controller.close();

@@ -14,7 +14,7 @@ import { readLogLine } from './log-line.js';
 /** EX_CONFIG: the role rejects its settings or its machine, and would do so again. */
 const EXIT_CONFIG = 78;
 
-/** A process that has run this long has started successfully: its backoff starts anew. */
+/** A process that has run this long has started successfully: its backoff is reset. */
 const STABLE_MS = 10_000;
 const LISTENING_DEADLINE_MS = 60_000;
 /** A little more than the shutdown deadline of a role itself. */

@@ -1,6 +1,6 @@
 /**
  * The error catalogue: every rejection that a device, backend or operator can receive. A rejection
- * means that a request is invalid or cannot be served. Its code is stable for ever; its message
+ * means that a request is invalid or cannot be served. Its code is stable forever; its message
  * says what was wrong and what to do. Each protocol maps the code to its own status at its
  * boundary.
  */

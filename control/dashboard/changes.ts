@@ -13,7 +13,7 @@ export interface TrailLine {
 
 type Connection = ClientResponse['connections'][number];
 
-/** Times of one connection, which an edge computes anew for each answer. */
+/** Times of one connection, which an edge computes for each answer. */
 const SAME_MS = 1_000;
 
 /** @param atMs time of the later read */

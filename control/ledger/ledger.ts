@@ -4,7 +4,7 @@
  * what routers have stored and with what edges have confirmed. Pure: times are arguments.
  *
  * Kept by the leader in memory. The columns are in Redis, so a new leader has them with its first
- * audits; the comparisons begin anew.
+ * audits; the comparisons start over.
  *
  * Memory: some numbers for each shard, and for each process and shard in which it counts.
  */

@@ -56,7 +56,7 @@ export function stepWithoutEdges(
   { from, to }: Move,
   isPresent: (id: string) => boolean,
 ): MoveStep | undefined {
-  // Only B can serve the shard, ready or not. If B has left too, the shard is placed anew.
+  // Only B can serve the shard, ready or not. If B has left too, the shard is placed again.
   if (!isPresent(from)) return { type: 'done', reason: 'from-died' };
   return isPresent(to) ? undefined : { type: 'roll-back', reason: 'to-died' };
 }

@@ -1,7 +1,7 @@
 /**
  * Steps of a plan whose moves have not started. Only moves in flight are in the assignment; the
- * queue is in memory, and the next leader plans anew. The cluster changes while steps wait, so each
- * is checked again before it starts and dropped if it no longer applies.
+ * queue is in memory, and the next leader plans again. The cluster changes while steps wait, so
+ * each is checked again before it starts and dropped if it no longer applies.
  */
 import type { Content } from '../../common/cluster/assignment.js';
 import type { Cooldowns } from './cooldowns.js';
@@ -22,7 +22,7 @@ export class PlanQueue {
     return this.#steps.length;
   }
 
-  /** @param leftOut ids of edges for which it is worth to plan anew once they can receive */
+  /** @param leftOut ids of edges for which it is worth planning again once they can receive */
   replace(steps: readonly PlanStep[], leftOut: readonly string[] = []): void {
     this.#steps = [...steps];
     this.#leftOut = leftOut;

@@ -5,7 +5,7 @@
  * Only the stored assignment survives this control. So it holds everything that another leader
  * needs: owners, intents, the moves in flight, and whether balancing has started and is not
  * finished. The rest of a plan is a queue in memory, from which a bounded number of moves is in
- * flight at a time. The next leader plans anew from the state that it finds.
+ * flight at a time. The next leader plans again from the state that it finds.
  *
  * Invariants:
  * - At most one write is pending. It is based on the newest assignment that was read, and after a
@@ -329,9 +329,9 @@ export class Planner implements Machine<PlannerEvent, PlannerAction> {
   }
 
   /**
-   * Steps that wait are planned anew only if an edge can receive that could not before: a drain may
-   * take long, and would go to the other edges alone. Balancing is finished when a plan finds no
-   * more moves for it.
+   * Steps that wait are planned again only if an edge can receive that could not before: a drain
+   * may take long, and would go to the other edges alone. Balancing is finished when a plan finds
+   * no more moves for it.
    */
   #planIfDue(nowMs: number, content: Content, on: Position): Content {
     if (nowMs < this.#planAtMs!) return content;

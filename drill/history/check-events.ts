@@ -3,8 +3,8 @@
  *
  * Each connection has an event of its beginning and one of its end, in turns; a move is both. Each
  * push that is deleted because its device has named a later id has one event, and none has two
- * ends. The events of a client arrive in order, at least once, and not again for ever. Events that
- * Redis loses are excused.
+ * ends. The events of a client arrive in order, at least once, and are not repeated endlessly.
+ * Events that Redis loses are excused.
  */
 import { align } from './align.js';
 import { AFTERMATH_MS, type Find, STEADY_MS } from './checks.js';

@@ -129,7 +129,7 @@ return count`,
     check: 'lost',
   },
   {
-    // Without an answer of the edge that has the client, it is said to be offline.
+    // Without an answer of the edge that has the client, the verdict is OFFLINE.
     name: 'offline-without-proof',
     patches: [
       {
@@ -196,7 +196,7 @@ return count`,
     check: 'lost',
   },
   {
-    // While no reply can arrive, a push is stored and published, and rejected all the same.
+    // While no reply can arrive, a push is stored and published, and rejected anyway.
     name: 'reject-what-is-stored',
     patches: [
       {

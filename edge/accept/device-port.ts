@@ -368,7 +368,7 @@ export class DevicePort implements TransportEvents {
   ): void {
     pending.stage = 'preparing';
     pending.sinceMs = performance.now();
-    // Inserted anew to keep the map ordered by age.
+    // Inserted again to keep the map ordered by age.
     this.#pending.delete(connection);
     this.#pending.set(connection, pending);
     void promise.then((result) => {

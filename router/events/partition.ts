@@ -93,7 +93,7 @@ export class Partition {
       delivered.push(event);
     };
     state.after ??= before;
-    // Below 0, the stream has begun anew: it had expired, or Redis has lost its end, and perhaps
+    // Below 0, the stream has started over: it had expired, or Redis has lost its end, and perhaps
     // more.
     const lost = Math.max(0, number - before.number - 1);
     const isShorter = number <= before.number && events[0] !== undefined;

@@ -21,7 +21,7 @@ const FLAGS = [
   '-fno-sanitize-recover=undefined',
 ];
 
-/** The library is built anew, and the others are large. */
+/** The library is built again, and the others are large. */
 const NOT_COPIED = ['.git', 'build', 'node_modules', 'prebuilds'];
 
 const SEEDS = [1, 2, 3];

@@ -149,7 +149,7 @@ function InFlight({ moves }: { moves: MovesResponse['inFlight'] }) {
   );
 }
 
-/** The plan is computed on request only: it is large, and control computes it anew. */
+/** The plan is loaded on request only: it is large, and control computes it each time. */
 function Rebalance() {
   const [plan, setPlan] = useState<PlanResponse>();
   const [error, setError] = useState<ApiError>();

@@ -212,7 +212,7 @@ export class PresenceFeed {
   #onEvents(shard: number, { before, number, events }: ShardEvents): boolean {
     // The watches have ended meanwhile.
     if (!this.#positions.has(shard)) return false;
-    // If less, Redis has lost the newest events, or the stream has begun anew.
+    // If less, Redis has lost the newest events, or the stream has started over.
     if (number !== before.number + 1) {
       this.#readAgain(shard);
       return true;
@@ -232,7 +232,7 @@ export class PresenceFeed {
     return isAnyJoined;
   }
 
-  /** The states of a shard are given anew. */
+  /** Sends the states of a shard again. */
   #readAgain(shard: number): void {
     const { shardCount } = this.options.names;
     for (const caller of [...(this.#callers.get(shard) ?? [])]) {

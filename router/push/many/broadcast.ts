@@ -5,7 +5,7 @@
  * together: the edge writes to all of them in one turn of its event loop. A shard that the edge has
  * not written to, because it does not own it or is of an earlier version, is sent alone, on its own
  * channel, to all edges that are subscribed. So is one with more or fewer subscribers than one.
- * A shard whose edge did not answer is not sent again: it may have written all the same.
+ * A shard whose edge did not answer is not sent again: it may have written anyway.
  *
  * With a selector the edges decide by the labels of each client; one of a version that does not
  * know selectors does not answer.
@@ -151,7 +151,7 @@ class Broadcast {
 
   /**
    * Pays for the mean number of clients in advance: many messages may be pending when edges are
-   * slow, and the rate must be met all the same. The answer corrects it.
+   * slow, and the rate must be met anyway. The answer corrects it.
    */
   async #send(shards: readonly number[]): Promise<void> {
     const paid = shards.length * this.#writtenPerShard();
@@ -215,7 +215,7 @@ class Broadcast {
       this.#writtenComplete += written;
       this.#skippedComplete += skipped;
     }
-    // An edge that did not answer may have written to its clients all the same.
+    // An edge that did not answer may have written to its clients anyway.
     return Math.max(written, unknown * this.#writtenPerShard());
   }
 }

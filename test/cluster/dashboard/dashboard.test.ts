@@ -186,7 +186,8 @@ testHere(
     await ui.untilText(/received by the router/);
     await ui.untilText(/From the events of the cluster/);
     await ui.badge('connected').waitFor();
-    // On a busy machine the edge may not answer in time: then it is said that this is not known.
+    // On a busy machine the edge may not answer in time: then the page says that this is not
+    // known.
     await eventually(async () => {
       await ui.act('Push a test message', 'try it');
       await ui.untilText(/^The test message:/);

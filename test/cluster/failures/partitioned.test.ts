@@ -70,7 +70,7 @@ test('when most edges are silent at once, control freezes and moves nothing', as
   for (const pid of pids) process.kill(pid, 'SIGSTOP');
   try {
     await eventually(async () => (await eventTypes()).includes('frozen'));
-    // The sessions are ended when the leases are over; the shards stay all the same.
+    // The sessions are ended when the leases are over; the shards stay.
     await eventually(async () => {
       const states = (await running.edges()).map(({ state }) => state);
       return states.filter((state) => state === 'suspect').length === 2;

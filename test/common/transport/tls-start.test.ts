@@ -248,7 +248,7 @@ describe.each(IMPLEMENTATIONS)('the start of TLS in the %s transport', (name, Im
     await eventually(() => expect(server!.received).toBe('served'));
   });
 
-  // Node's server keeps an incomplete record for ever.
+  // Node's server keeps an incomplete record forever.
   if (name === 'net') return;
 
   test('an incomplete record of TLS 1.2 is kept for 30 s', async () => {

@@ -69,7 +69,7 @@ describe('HandingOver', () => {
   });
 
   /**
-   * Goal: a shard is released only after `LINGER_MS` without remaining clients, and then for ever,
+   * Goal: a shard is released only after `LINGER_MS` without remaining clients, and then forever,
    * and an edge that restarts at any moment still releases it.
    * Method: random assignments, disconnects and restarts, with time passing.
    */

@@ -1,5 +1,5 @@
 /**
- * Goal: nothing that a client does not send or read keeps its connection open for ever.
+ * Goal: nothing that a client does not send or read keeps its connection open forever.
  * Method: one connection of the server on a real socket; the test says which time it is.
  */
 import { once } from 'node:events';

@@ -73,7 +73,7 @@ test('an answer of 10 MB is not read to its end', async () => {
     write();
   });
   expect(await post(url)).toBeUndefined();
-  // It would write for ever.
+  // It would write forever.
   await once(answer!, 'close');
 });
 
