@@ -12,7 +12,7 @@ import type { Metrics } from '../process/metrics.js';
 import { parseNatMap } from '../redis/endpoint/nat-map.js';
 import { openRedis, type RedisLink } from '../redis/redis-link.js';
 import { reportClock } from './clocks/clock-reports.js';
-import { keepIdFloor } from './clocks/kept-id-floor.js';
+import { shareIdFloor } from './clocks/shared-id-floor.js';
 import { agreeOnSettings, type ClusterSettings, watchSettings } from './cluster-settings.js';
 
 type RedisConfig = Pick<
@@ -70,7 +70,7 @@ export async function joinCluster(options: JoinOptions): Promise<RedisLink> {
   });
   await agreeOnSettings(link, config, onWaiting);
   watchSettings(link, config);
-  await keepIdFloor(link);
+  await shareIdFloor(link);
   reportClock(link, name);
   await closeHttp(healthServer);
   return link;

@@ -6,10 +6,12 @@
  *
  * So each process follows the clocks of the servers. Once it has connected to another server than
  * before, or a clock was set back, no new id is below the time that any server can have shown by then.
- * Scripts that make ids get the floor as an argument (script.ts). Pure: times are parameters.
+ * That is a lower bound: an answer of a server arrives later than it was made. Processes tell each other
+ * what they know, and have nearly the same floor (cluster/clocks/shared-id-floor.ts). Scripts that make
+ * ids get it as an argument (script.ts). Pure: times are parameters.
  */
 
-/** A clock is not set back, and a floor not needed, for less than this. */
+/** A clock that differs by less than this was not set back. */
 const TOLERANCE_MS = 1_000;
 /** A process that has just started connects to servers that have lost nothing that it knows. */
 const START_MS = 10_000;
@@ -53,20 +55,21 @@ export class IdFloor {
   /** Unix ms by the clock of Redis; undefined: the clock is enough. */
   at(nowMs: number): number | undefined {
     if (!this.#isNeeded) return undefined;
-    return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)) - TOLERANCE_MS);
+    return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)));
   }
 
-  /** Whether the clock that was read last is below the floor. */
+  /** Whether the clock that was read last is below the floor, by more than a late answer explains. */
   isAboveClock(nowMs: number): boolean {
-    return (this.at(nowMs) ?? 0) > this.#newestAheadMs + nowMs;
+    const aboveMs = Math.max(this.#raisedMs, this.#shownMs(nowMs) - TOLERANCE_MS);
+    return this.#isNeeded && aboveMs > this.#newestAheadMs + nowMs;
   }
 
-  /** For processes that start later. */
+  /** For other processes. */
   known(nowMs: number): KnownFloor {
     return { shownMs: Math.floor(this.#shownMs(nowMs)), raisedMs: this.#raisedMs };
   }
 
-  /** Another process knows this, so servers may have lost what it knows. */
+  /** Other processes know this, so servers may have lost what they know. */
   learn({ shownMs, raisedMs }: KnownFloor, nowMs: number): void {
     this.#onShown(shownMs, nowMs);
     this.#raise(raisedMs);
@@ -75,7 +78,7 @@ export class IdFloor {
 
   /** A server has shown its time, in Unix ms, at some time between when it was asked and now. */
   observe(serverMs: number, askedAtMs: number, nowMs: number): void {
-    if (serverMs < this.#shownMs(askedAtMs) - TOLERANCE_MS) this.#isNeeded = true;
+    if (serverMs < this.#shownMs(askedAtMs) - TOLERANCE_MS) this.#raiseAboveAll(nowMs);
     this.#newestAheadMs = serverMs - nowMs;
     this.#onShown(serverMs, nowMs);
   }
@@ -85,10 +88,7 @@ export class IdFloor {
     this.#startEndsMs ??= nowMs + START_MS;
     const isOther = this.#runIds.get(address) !== runId;
     this.#runIds.set(address, runId);
-    if (isOther && nowMs >= this.#startEndsMs) {
-      const highestMs = Math.max(this.#shownMs(nowMs), this.newestIdMs(), this.#raisedMs);
-      this.#raise(Math.floor(highestMs) + 1);
-    }
+    if (isOther && nowMs >= this.#startEndsMs) this.#raiseAboveAll(nowMs);
     this.#onShown(serverMs, nowMs);
   }
 
@@ -97,6 +97,11 @@ export class IdFloor {
     for (const address of this.#runIds.keys()) {
       if (!masters.includes(address)) this.#runIds.delete(address);
     }
+  }
+
+  #raiseAboveAll(nowMs: number): void {
+    const highestMs = Math.max(this.#shownMs(nowMs), this.newestIdMs(), this.#raisedMs);
+    this.#raise(Math.floor(highestMs) + 1);
   }
 
   #raise(floorMs: number): void {
