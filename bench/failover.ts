@@ -78,14 +78,18 @@ async function run(eachFault: Fault, eachWay: Way) {
       env: cable === undefined ? env : { ...env, LONGLINE_HOST: cable.host },
       ...(cable && {
         redisHost: cable.host,
-        launchOf: (name: string) =>
-          name === FAILED ? { command: cable.command, env: { LONGLINE_HOST: cable.farHost } } : {},
+        launchOf: (name: string) => (name === FAILED ? behind(cable) : {}),
       }),
     };
     return await withCluster(options, (cluster) => measure(cluster, eachFault, eachWay, cable));
   } finally {
     cable?.remove();
   }
+}
+
+/** An edge at the far end of the cable, to which the front proxy comes from this side. */
+function behind({ command, host, farHost }: Cable) {
+  return { command, env: { LONGLINE_HOST: farHost, LONGLINE_PROXY_NETWORKS: host } };
 }
 
 async function measure(

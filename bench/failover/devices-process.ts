@@ -78,6 +78,7 @@ const CONNECTIONS_MAX = 19_500;
 /** Connect requests in progress before the fault. */
 const CONNECTING_MAX = 64;
 const BACKOFF_MS_MAX = 2_000;
+const CONNECT_MS_MAX = 60_000;
 /** As the devices of the drill. */
 const ANSWER_MS_MAX = 4_000;
 const SWEEP_MS = 250;
@@ -120,6 +121,7 @@ const { transport }: { transport: Transport } = openTransport(
 );
 /** URL of the connect in progress. */
 const targets = new Map<Device, URL>();
+let rejection = 'none';
 
 process.on('message', async (message: ToFailover) => {
   process.send!((await answer(message)) ?? true);
@@ -158,8 +160,10 @@ function isMissing({ isAnswered, withoutSinceUs }: Device): boolean {
   return !isAnswered || withoutSinceUs !== undefined;
 }
 
+/** @throws Error when not all are connected in time */
 async function connectAll(clientIds: readonly string[]): Promise<undefined> {
   const waiting = [...clientIds];
+  const endMs = performance.now() + CONNECT_MS_MAX;
   while (waiting.length > 0 || [...devices.values()].some(({ isAnswered }) => !isAnswered)) {
     const connecting = [...devices.values()].filter(({ isAnswered }) => !isAnswered).length;
     for (const clientId of waiting.splice(0, Math.max(0, CONNECTING_MAX - connecting))) {
@@ -179,6 +183,9 @@ async function connectAll(clientIds: readonly string[]): Promise<undefined> {
       };
       devices.set(clientId, device);
       request(device);
+    }
+    if (performance.now() > endMs) {
+      throw new Error(`not all devices could connect; the last rejection was:\n${rejection}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -270,7 +277,10 @@ function readHead(device: Device, connection: Connection): boolean {
     open(device, new URL(next));
     return false;
   }
-  if (!rest.startsWith('HTTP/1.1 200')) return false;
+  if (!rest.startsWith('HTTP/1.1 200')) {
+    rejection = rest;
+    return false;
+  }
   device.isAnswered = true;
   device.failures = 0;
   device.rest = rest.slice(end + 4);
