@@ -29,7 +29,9 @@ test('no invariant is violated in rounds of chaos', () => {
 // 7003116: a control that had missed some assignments applied an old report to a repeated move.
 // 12002283: a long drain went past an edge that could receive again, to be balanced back
 // afterwards.
-test.each([20_006, 7_003_116, 12_002_283])(
+// 1476: a control that had stalled learned at once that the lease of an edge had ended, and its
+// session.
+test.each([20_006, 7_003_116, 12_002_283, 1_476])(
   'no invariant is violated in the round of seed %d',
   (seed) => {
     expect(chaosRound(seed).violations).toEqual([]);

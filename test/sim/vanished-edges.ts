@@ -27,6 +27,8 @@ export class VanishedEdges {
     if (event?.type !== 'disconnected') return;
     const state = edges.find(({ id }) => id === event.edgeId)?.state;
     if (state?.type !== 'alive' || state.session !== event.session) return;
+    // After a stall: it was silent for a lease, and is dead for that.
+    if (state.leaseEndsAtMs <= nowMs) return;
     this.#sinceMs.set(event.edgeId, nowMs);
   }
 
