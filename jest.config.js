@@ -41,7 +41,12 @@ const VARIANTS = [
 
 export default {
   // `.ci/run` sets it: everything in one run keeps all workers busy.
-  ...(process.env.TEST_VARIANTS ? { projects: [project, ...VARIANTS] } : project),
+  ...(process.env.TEST_VARIANTS
+    ? {
+        projects: [project, ...VARIANTS],
+        testSequencer: '<rootDir>/test/support/longest-first.mjs',
+      }
+    : project),
   // Above what several waits of `eventually` take: those report what they have waited for.
   testTimeout: 300_000,
   // Most of the time tests of clusters wait: for leases, drains and deadlines.
