@@ -5,14 +5,9 @@
  * RSA public key into the secret of an HMAC (RFC 8725 §2.1). Only public keys and secrets are
  * accepted; a private key is rejected with an error, as it must not be on edges and routers.
  */
-import {
-  createPublicKey,
-  createSecretKey,
-  type JsonWebKey,
-  type KeyObject,
-  webcrypto,
-} from 'node:crypto';
+import { createPublicKey, type JsonWebKey, type KeyObject, webcrypto } from 'node:crypto';
 import type { JWK } from 'jose';
+import { HmacSha256 } from './hmac-sha256.js';
 
 export const ALGORITHMS = ['HS256', 'RS256', 'ES256', 'EdDSA'] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
@@ -22,8 +17,8 @@ export interface VerificationKey {
   readonly kid: string | undefined;
   readonly algorithm: Algorithm;
   readonly key: webcrypto.CryptoKey;
-  /** The same key for `createHmac`, of an HS256 key. */
-  readonly secret?: KeyObject;
+  /** The same key for `isSignedWith`, of an HS256 key. */
+  readonly secret?: HmacSha256;
 }
 
 /** RFC 7518 §3.2: at least the size of the hash. */
@@ -127,7 +122,7 @@ async function secretKey(secret: Buffer, kid: string | undefined): Promise<Verif
   }
   const hmac = { name: 'HMAC', hash: 'SHA-256' };
   const key = await webcrypto.subtle.importKey('raw', secret, hmac, false, ['verify']);
-  return { kid, algorithm: 'HS256', key, secret: createSecretKey(secret) };
+  return { kid, algorithm: 'HS256', key, secret: new HmacSha256(secret) };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

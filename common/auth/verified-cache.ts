@@ -1,5 +1,5 @@
 /**
- * LRU cache of verified tokens: verifying a signature is expensive, and a device that reconnects
+ * Cache of the newest verified tokens: verifying a signature is expensive, and a device that reconnects
  * sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
  */
 import { hash } from 'node:crypto';
@@ -20,9 +20,13 @@ export interface VerifiedToken {
 /** Maximum tokens. An entry takes about 200 bytes, and its labels and groups. */
 const TOKENS_MAX = 2_000;
 
+/**
+ * Two maps with half of the tokens each: to delete the oldest entry of one map costs more the more
+ * were deleted before.
+ */
 export class VerifiedCache {
-  /** Least recently used first. */
-  readonly #tokens = new Map<string, VerifiedToken>();
+  #newer = new Map<string, VerifiedToken>();
+  #older = new Map<string, VerifiedToken>();
   /** Version of the key set that verified all of these tokens. */
   #version = -1;
 
@@ -31,22 +35,21 @@ export class VerifiedCache {
   /** @param key the token, as `keyOf` has hashed it */
   find(key: string, version: number): VerifiedToken | undefined {
     if (version !== this.#version) return undefined;
-    const found = this.#tokens.get(key);
-    if (found === undefined) return undefined;
-    this.#tokens.delete(key);
-    this.#tokens.set(key, found);
-    return found;
+    const newer = this.#newer.get(key);
+    if (newer !== undefined) return newer;
+    const older = this.#older.get(key);
+    if (older !== undefined) this.add(key, version, older);
+    return older;
   }
 
   add(key: string, version: number, verified: VerifiedToken): void {
-    if (version !== this.#version) this.#tokens.clear();
-    this.#version = version;
-    this.#tokens.set(key, verified);
-    if (this.#tokens.size <= this.tokensMax) return;
-    for (const oldest of this.#tokens.keys()) {
-      this.#tokens.delete(oldest);
-      break;
+    const isOther = version !== this.#version;
+    if (isOther || this.#newer.size >= this.tokensMax / 2) {
+      this.#older = isOther ? new Map() : this.#newer;
+      this.#newer = new Map();
     }
+    this.#version = version;
+    this.#newer.set(key, verified);
   }
 }
 

@@ -66,6 +66,7 @@ export function readLabelsClaim(claim: unknown): Labels | Rejection {
 
 /** The text that `parseLabels` reads, the same for equal labels: sorted, separated by commas. */
 export function labelsText(labels: Labels): string {
+  if (labels.size === 0) return '';
   return Array.from(labels, ([name, value]) => `${name}=${value}`)
     .sort()
     .join(',');
